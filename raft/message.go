@@ -1,0 +1,61 @@
+package raft
+
+import "fmt"
+
+// MessageType says what a [Message] asks or answers.
+type MessageType uint8
+
+// Candidate and electorate.
+const (
+	MsgPreVote       MessageType = 1 // would you vote for me? Log: my last id. Term: the one I would take
+	MsgPreVoteAnswer MessageType = 2 // Reject, or not
+	MsgVote          MessageType = 3 // vote for me. Log: my last id. Sent after the sync of my own vote
+	MsgVoteAnswer    MessageType = 4 // Reject, or not. Sent after the sync
+)
+
+// Leader and followers.
+const (
+	MsgAppend          MessageType = 5 // Log: the id before Entries. Commit
+	MsgAppendAnswer    MessageType = 6 // Log.Index: all up to there is the leader's and is durable; or Reject: see Message. Sent after the sync
+	MsgHeartbeat       MessageType = 7 // Commit: min(commit, what the follower is known to hold). Round
+	MsgHeartbeatAnswer MessageType = 8 // Round, as it was sent
+)
+
+// 9 to 15 are kept for: ReadIndex through a follower (9, 10), TimeoutNow (11),
+// Snapshot (12, 13).
+
+func (t MessageType) String() string {
+	names := [...]string{1: "PreVote", "PreVoteAnswer", "Vote", "VoteAnswer",
+		"Append", "AppendAnswer", "Heartbeat", "HeartbeatAnswer"}
+	if t == 0 || int(t) >= len(names) {
+		return fmt.Sprintf("message %d", uint8(t))
+	}
+	return names[t]
+}
+
+// Message travels between two replicas of one group. What is not named for its
+// type is zero.
+type Message struct {
+	Type     MessageType
+	From, To ReplicaID
+	Term     uint64
+	// Log is a log id that Type gives its meaning. In a rejected
+	// AppendAnswer it is the id that the append named and that the follower
+	// does not hold.
+	Log    LogID
+	Commit uint64
+	Reject bool
+	// Conflict, in a rejected AppendAnswer, is the term that the follower
+	// holds at Log.Index with the first index that it has of that term; or,
+	// if its log ends before, its last id.
+	Conflict LogID
+	// Round numbers the leader's confirmations of its leadership; an answer
+	// to round n confirms every read that waited when n was sent.
+	Round uint64
+	// Entries follow Log without a gap. They are nil where Fetch is set.
+	Entries []Entry
+	// Fetch, if not zero, asks the owner to fill Entries from its log: those
+	// from Log.Index+1 to Fetch, or as many of these, beginning with the
+	// first, as it wants to send at once. It never travels.
+	Fetch uint64
+}
