@@ -1,0 +1,327 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Version is what this build calls itself, in node list and to its peers.
+const Version = "0.1.0"
+
+// Bounds of single settings.
+const (
+	// ListenDefault is the one port for peers, clients and the command line.
+	ListenDefault = "127.0.0.1:4166"
+	portDefault   = "4166"
+	// GroupsMax is the largest number of data groups: their numbers run from 1
+	// to 9999.
+	GroupsMax = 9999
+	// expectMax bounds a founding, in which every host asks every other one.
+	// More join a cluster once it runs.
+	expectMax = 64
+	// nameMax bounds the names of clusters and nodes, and labels, in bytes:
+	// all of them are in every node's table.
+	nameMax = 63
+	// labelsMax bounds the labels of one node.
+	labelsMax = 32
+	// A secret is what a stranger would have to guess; its largest size is
+	// what a person or a tool would put in one line of a file.
+	secretSizeMin = 16
+	secretSizeMax = 4096
+	// valueSizeLimit is the largest that --value-max may be.
+	valueSizeLimit = 16 << 20
+)
+
+// Config is what an operator decides about one node. [Load] makes one from
+// the options, the environment and a file; [Settings] has a row for each field.
+type Config struct {
+	Name       string   // of this node; empty: see NodeName
+	Listen     string   // HOST:PORT; port 0 is one that is free
+	Advertise  string   // HOST:PORT by which others reach this node; empty: what it listens on
+	Data       string   // the data directory
+	Cluster    string   // the cluster's name
+	Groups     int      // data groups of a new cluster
+	ValueMax   int      // largest value that a new cluster takes, in bytes
+	Join       []string // the hosts that found a cluster together, this one among them
+	Expect     int      // how many they are; 0: found one alone
+	Labels     []Label  // in the order in which they were given
+	SecretFile string   // its first line is the cluster's shared secret
+	Insecure   bool     // no secret although others can reach the address
+}
+
+// Label is one mark of a node, as rack=4.
+type Label struct{ Key, Value string }
+
+// Default returns a Config in which every setting has its default.
+func Default() Config {
+	var c Config
+	for _, s := range Settings {
+		if s.Default == "" {
+			continue
+		}
+		if err := s.set(&c, []string{s.Default}); err != nil {
+			panic(fmt.Sprintf("node: default of --%s: %v", s.Flag, err))
+		}
+	}
+	return c
+}
+
+// Check says what is wrong with c, in one line that names the setting and what
+// would be right. It looks at nothing but c.
+func (c *Config) Check() error {
+	for _, check := range []func() error{c.checkNames, c.checkSizes, c.checkListen, c.checkFounding} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkNames() error {
+	if err := checkName(c.Cluster); err != nil {
+		return fmt.Errorf("--cluster: %w", err)
+	}
+	if c.Name != "" {
+		if err := checkName(c.Name); err != nil {
+			return fmt.Errorf("--name: %w", err)
+		}
+	}
+	if len(c.Labels) > labelsMax {
+		return fmt.Errorf("--label: %d labels, at most %d are kept", len(c.Labels), labelsMax)
+	}
+	for i, l := range c.Labels {
+		if err := checkName(l.Key); err != nil {
+			return fmt.Errorf("--label %s=%s: key: %w", l.Key, l.Value, err)
+		}
+		if len(l.Value) > nameMax {
+			return fmt.Errorf("--label %s: value of %d bytes, at most %d are kept", l.Key, len(l.Value), nameMax)
+		}
+		if slices.ContainsFunc(c.Labels[:i], func(o Label) bool { return o.Key == l.Key }) {
+			return fmt.Errorf("--label %s: given twice", l.Key)
+		}
+	}
+	return nil
+}
+
+// checkName holds names to what needs no quoting in a shell, a log line or a
+// table.
+func checkName(s string) error {
+	if s == "" {
+		return fmt.Errorf("empty; want 1 to %d letters, digits, '.', '_' or '-'", nameMax)
+	}
+	if len(s) > nameMax {
+		return fmt.Errorf("%d bytes long; want 1 to %d letters, digits, '.', '_' or '-'", len(s), nameMax)
+	}
+	for _, r := range s {
+		ok := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r)
+		if !ok {
+			return fmt.Errorf("%q has %q in it; want letters, digits, '.', '_' or '-'", s, r)
+		}
+	}
+	if s[0] == '-' {
+		return fmt.Errorf("%q begins with '-', which would read as an option", s)
+	}
+	return nil
+}
+
+func (c *Config) checkSizes() error {
+	if c.Data == "" {
+		return errors.New("--data: empty; want the directory that this node keeps its data in")
+	}
+	if c.Groups < 1 || c.Groups > GroupsMax {
+		return fmt.Errorf("--groups %d: want 1 to %d", c.Groups, GroupsMax)
+	}
+	if c.ValueMax < 1 || c.ValueMax > valueSizeLimit {
+		return fmt.Errorf("--value-max %d: want 1 to %d bytes", c.ValueMax, valueSizeLimit)
+	}
+	return nil
+}
+
+func (c *Config) checkListen() error {
+	host, _, err := splitAddr(c.Listen)
+	if err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	if c.SecretFile != "" && c.Insecure {
+		return errors.New("--insecure: means without a secret, but --secret-file is given; leave one of them out")
+	}
+	if !isLoopback(host) && c.SecretFile == "" && !c.Insecure {
+		return fmt.Errorf("--listen %s: others can reach this address: give --secret-file FILE, or --insecure to let anyone in", c.Listen)
+	}
+	if c.Advertise == "" {
+		if isUnspecified(host) {
+			return fmt.Errorf("--listen %s: is every address of this host: give the one that others shall use with --advertise HOST:PORT", c.Listen)
+		}
+		return nil
+	}
+	host, port, err := splitAddr(c.Advertise)
+	if err != nil {
+		return fmt.Errorf("--advertise: %w", err)
+	}
+	if isUnspecified(host) || port == 0 {
+		return fmt.Errorf("--advertise %s: nobody can reach that; want the HOST:PORT that others shall use", c.Advertise)
+	}
+	return nil
+}
+
+func (c *Config) checkFounding() error {
+	if c.Expect < 0 || c.Expect > expectMax {
+		return fmt.Errorf("--expect %d: want 1 to %d hosts", c.Expect, expectMax)
+	}
+	if len(c.Join) == 0 {
+		if c.Expect > 1 {
+			return fmt.Errorf("--expect %d: give the addresses of all %d hosts, this one's included, with --join", c.Expect, c.Expect)
+		}
+		return nil
+	}
+	if c.Expect == 0 {
+		return fmt.Errorf("--join: %s without --expect: give --expect %d on each of them to found a cluster; this version can't join one that runs",
+			countOf(len(c.Join), "address", "addresses"), len(c.Join))
+	}
+	seen := map[string]bool{}
+	for _, a := range c.Join {
+		_, port, err := splitAddr(a)
+		if err != nil {
+			return fmt.Errorf("--join: %w", err)
+		}
+		if port == 0 {
+			return fmt.Errorf("--join: %s has port 0; want the port that the host listens on", a)
+		}
+		if n := normalAddr(a); seen[n] {
+			return fmt.Errorf("--join: %s is given twice", a)
+		} else {
+			seen[n] = true
+		}
+	}
+	if len(c.Join) != c.Expect {
+		return fmt.Errorf("--expect %d: --join has %s; want exactly %d, this host's own included",
+			c.Expect, countOf(len(c.Join), "address", "addresses"), c.Expect)
+	}
+	if own := c.AdvertiseOn(c.Listen); !seen[normalAddr(own)] {
+		return fmt.Errorf("--join: this host's own address %s is not among %s", own, strings.Join(c.Join, ","))
+	}
+	return nil
+}
+
+func countOf(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// AdvertiseOn returns the address by which others reach this node, where bound
+// is the one that its listener got.
+func (c *Config) AdvertiseOn(bound string) string {
+	if c.Advertise != "" {
+		return c.Advertise
+	}
+	return bound
+}
+
+// IsSelf says whether addr, an address of Join, is this node's own.
+func (c *Config) IsSelf(addr string) bool {
+	return normalAddr(addr) == normalAddr(c.AdvertiseOn(c.Listen))
+}
+
+// NodeName returns the node's name where bound is the address that it listens
+// on: the one it was given, or the host's, with the port where that is not the
+// default, so that several nodes of one host are told apart.
+func (c *Config) NodeName(bound string) string {
+	if c.Name != "" {
+		return c.Name
+	}
+	host, err := os.Hostname()
+	if err == nil {
+		host, _, _ = strings.Cut(host, ".")
+	}
+	if err != nil || checkName(host) != nil {
+		host = "node"
+	}
+	if _, port, err := net.SplitHostPort(bound); err == nil && port != portDefault {
+		host = host[:min(len(host), nameMax-len(port)-1)] + "-" + port
+	}
+	return host
+}
+
+// Secret reads the shared secret: the first line of SecretFile. It is nil
+// where no file is named.
+func (c *Config) Secret() ([]byte, error) { return ReadSecret(c.SecretFile) }
+
+// ReadSecret reads the shared secret from the first line of a file. It is nil
+// for an empty path.
+func ReadSecret(path string) ([]byte, error) {
+	if path == "" {
+		return nil, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("secret file: %w", err)
+	}
+	defer f.Close()
+	// One byte over the limit is enough to see that there is more.
+	b, err := io.ReadAll(io.LimitReader(f, secretSizeMax+1))
+	if err != nil {
+		return nil, fmt.Errorf("secret file: %w", err)
+	}
+	line, _, _ := strings.Cut(string(b), "\n")
+	line = strings.TrimSuffix(line, "\r")
+	if len(line) < secretSizeMin || len(line) > secretSizeMax {
+		what := fmt.Sprintf("%d bytes", len(line))
+		if len(line) > secretSizeMax {
+			what = fmt.Sprintf("more than %d bytes", secretSizeMax)
+		}
+		return nil, fmt.Errorf("secret file %s: its first line has %s; want %d to %d", path, what, secretSizeMin, secretSizeMax)
+	}
+	return []byte(line), nil
+}
+
+func splitAddr(addr string) (host string, port int, err error) {
+	host, p, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", 0, fmt.Errorf("%q is not an address; want HOST:PORT, as in 10.0.0.1:%s", addr, portDefault)
+	}
+	port, err = strconv.Atoi(p)
+	if err != nil || port < 0 || port > 65535 {
+		return "", 0, fmt.Errorf("%q has port %q; want a number up to 65535", addr, p)
+	}
+	if strings.ContainsAny(host, " \t,/@") {
+		return "", 0, fmt.Errorf("%q is not an address; want HOST:PORT, as in 10.0.0.1:%s", addr, portDefault)
+	}
+	return host, port, nil
+}
+
+// normalAddr writes an address in the one form in which two of them compare.
+func normalAddr(addr string) string {
+	host, port, err := splitAddr(addr)
+	if err != nil {
+		return addr
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		host = ip.Unmap().String()
+	}
+	return net.JoinHostPort(strings.ToLower(host), strconv.Itoa(port))
+}
+
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+func isUnspecified(host string) bool {
+	if host == "" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsUnspecified()
+}

@@ -1,0 +1,276 @@
+package node
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func none(string) (string, bool) { return "", false }
+
+func from(m map[string]string) func(string) (string, bool) {
+	return func(name string) (string, bool) { v, ok := m[name]; return v, ok }
+}
+
+// A wrong setting must be refused before anything is touched, by an error that
+// names it and says what would be right. One would doubt it because most wrong
+// settings are wrong only beside another one.
+func TestCheck(t *testing.T) {
+	three := []string{"127.0.0.1:4166", "127.0.0.1:4167", "127.0.0.1:4168"}
+	for _, tt := range []struct {
+		name   string
+		change func(c *Config)
+		want   string // empty: nothing is wrong
+	}{
+		{"defaults", func(c *Config) {}, ""},
+		{"free port", func(c *Config) { c.Listen = "127.0.0.1:0" }, ""},
+		{"IPv6 loopback", func(c *Config) { c.Listen = "[::1]:4166" }, ""},
+		{"localhost", func(c *Config) { c.Listen = "localhost:4166" }, ""},
+		{"three hosts", func(c *Config) { c.Join, c.Expect = three, 3 }, ""},
+		{"one host that says so", func(c *Config) { c.Expect = 1 }, ""},
+		{"own address written otherwise", func(c *Config) {
+			c.Listen, c.Join, c.Expect = "[::1]:4166", []string{"[0:0:0:0:0:0:0:1]:4166", three[1], three[2]}, 3
+		}, ""},
+		{"advertised address among join", func(c *Config) {
+			c.Listen, c.Advertise, c.Insecure = "0.0.0.0:4166", "Alpha:4166", true
+			c.Join, c.Expect = []string{"alpha:4166", "beta:4166"}, 2
+		}, ""},
+
+		{"no cluster name", func(c *Config) { c.Cluster = "" },
+			"--cluster: empty; want 1 to 63 letters, digits, '.', '_' or '-'"},
+		{"space in the cluster name", func(c *Config) { c.Cluster = "my cluster" },
+			`--cluster: "my cluster" has ' ' in it; want letters, digits, '.', '_' or '-'`},
+		{"long name", func(c *Config) { c.Name = strings.Repeat("n", 64) },
+			"--name: 64 bytes long; want 1 to 63 letters, digits, '.', '_' or '-'"},
+		{"name like an option", func(c *Config) { c.Name = "-x" }, `--name: "-x" begins with '-', which would read as an option`},
+		{"label twice", func(c *Config) { c.Labels = []Label{{"a", "1"}, {"a", "2"}} }, "--label a: given twice"},
+		{"label without key", func(c *Config) { c.Labels = []Label{{"", "1"}} },
+			"--label =1: key: empty; want 1 to 63 letters, digits, '.', '_' or '-'"},
+		{"long label", func(c *Config) { c.Labels = []Label{{"a", strings.Repeat("v", 64)}} },
+			"--label a: value of 64 bytes, at most 63 are kept"},
+		{"many labels", func(c *Config) { c.Labels = make([]Label, 33) }, "--label: 33 labels, at most 32 are kept"},
+		{"no data directory", func(c *Config) { c.Data = "" },
+			"--data: empty; want the directory that this node keeps its data in"},
+		{"no group", func(c *Config) { c.Groups = 0 }, "--groups 0: want 1 to 9999"},
+		{"groups", func(c *Config) { c.Groups = 10000 }, "--groups 10000: want 1 to 9999"},
+		{"value", func(c *Config) { c.ValueMax = 16<<20 + 1 }, "--value-max 16777217: want 1 to 16777216 bytes"},
+		{"no value", func(c *Config) { c.ValueMax = 0 }, "--value-max 0: want 1 to 16777216 bytes"},
+
+		{"listen without port", func(c *Config) { c.Listen = "127.0.0.1" },
+			`--listen: "127.0.0.1" is not an address; want HOST:PORT, as in 10.0.0.1:4166`},
+		{"listen with a name for a port", func(c *Config) { c.Listen = "127.0.0.1:http" },
+			`--listen: "127.0.0.1:http" has port "http"; want a number up to 65535`},
+		{"listen with a large port", func(c *Config) { c.Listen = "127.0.0.1:65536" },
+			`--listen: "127.0.0.1:65536" has port "65536"; want a number up to 65535`},
+		{"listen with a URL", func(c *Config) { c.Listen = "http://10.0.0.1:4166" },
+			`--listen: "http://10.0.0.1:4166" is not an address; want HOST:PORT, as in 10.0.0.1:4166`},
+		{"not loopback", func(c *Config) { c.Listen = "10.0.0.1:4166" },
+			"--listen 10.0.0.1:4166: others can reach this address: give --secret-file FILE, or --insecure to let anyone in"},
+		{"a name may be anywhere", func(c *Config) { c.Listen = "alpha:4166" },
+			"--listen alpha:4166: others can reach this address: give --secret-file FILE, or --insecure to let anyone in"},
+		{"every address", func(c *Config) { c.Listen, c.Insecure = ":4166", true },
+			"--listen :4166: is every address of this host: give the one that others shall use with --advertise HOST:PORT"},
+		{"every address, no secret", func(c *Config) { c.Listen = ":4166" },
+			"--listen :4166: others can reach this address: give --secret-file FILE, or --insecure to let anyone in"},
+		{"secret and insecure", func(c *Config) { c.SecretFile, c.Insecure = "s", true },
+			"--insecure: means without a secret, but --secret-file is given; leave one of them out"},
+		{"advertise nothing", func(c *Config) { c.Advertise = "0.0.0.0:4166" },
+			"--advertise 0.0.0.0:4166: nobody can reach that; want the HOST:PORT that others shall use"},
+		{"advertise port 0", func(c *Config) { c.Advertise = "alpha:0" },
+			"--advertise alpha:0: nobody can reach that; want the HOST:PORT that others shall use"},
+
+		{"expect 3 with two addresses", func(c *Config) { c.Join, c.Expect = three[:2], 3 },
+			"--expect 3: --join has 2 addresses; want exactly 3, this host's own included"},
+		{"expect 3 with four addresses", func(c *Config) { c.Join, c.Expect = append(three[:3:3], "127.0.0.1:4169"), 3 },
+			"--expect 3: --join has 4 addresses; want exactly 3, this host's own included"},
+		{"expect 3 alone", func(c *Config) { c.Expect = 3 },
+			"--expect 3: give the addresses of all 3 hosts, this one's included, with --join"},
+		{"expect a negative number", func(c *Config) { c.Expect = -1 }, "--expect -1: want 1 to 64 hosts"},
+		{"join without expect", func(c *Config) { c.Join = three },
+			"--join: 3 addresses without --expect: give --expect 3 on each of them to found a cluster; this version can't join one that runs"},
+		{"address twice", func(c *Config) { c.Join, c.Expect = []string{three[0], three[1], three[1]}, 3 },
+			"--join: 127.0.0.1:4167 is given twice"},
+		{"address twice, written otherwise", func(c *Config) {
+			c.Join, c.Expect = []string{three[0], "Beta:4166", "beta:4166"}, 3
+		}, "--join: beta:4166 is given twice"},
+		{"address without port", func(c *Config) { c.Join, c.Expect = []string{three[0], "beta", "gamma:4166"}, 3 },
+			`--join: "beta" is not an address; want HOST:PORT, as in 10.0.0.1:4166`},
+		{"address with port 0", func(c *Config) { c.Join, c.Expect = []string{three[0], "beta:0"}, 2 },
+			"--join: beta:0 has port 0; want the port that the host listens on"},
+		{"not among them", func(c *Config) { c.Listen, c.Join, c.Expect = "127.0.0.1:4170", three, 3 },
+			"--join: this host's own address 127.0.0.1:4170 is not among 127.0.0.1:4166,127.0.0.1:4167,127.0.0.1:4168"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := Default()
+			tt.change(&c)
+			got := ""
+			if err := c.Check(); err != nil {
+				got = err.Error()
+			}
+			if got != tt.want {
+				t.Errorf("got  %q\nwant %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// Every setting must be settable from each source, a nearer source must win,
+// and no row may be left out of the documentation.
+func TestEverySetting(t *testing.T) {
+	// One value per setting and source, as the source writes it, with a way to
+	// see it in a Config.
+	file := map[string]string{
+		"name": `"x1"`, "listen": `"x1"`, "advertise": `"x1"`, "data": `"x1"`, "cluster": `"x1"`, "groups": `1`, "value_max": `1`,
+		"join": `["x1", "y"]`, "expect": `1`, "label": `{ a = "x1" }`, "secret_file": `"x1"`, "insecure": `true`,
+	}
+	for _, s := range Settings {
+		t.Run(s.Flag, func(t *testing.T) {
+			text := func(n string) string {
+				switch s.Kind {
+				case Number:
+					return n
+				case Switch:
+					return map[string]string{"1": "true", "2": "false", "3": "true"}[n]
+				case List:
+					return "x" + n + ",y"
+				case Pairs:
+					return "a=x" + n
+				}
+				return "x" + n
+			}
+			want := func(n string) Config {
+				c := Default()
+				if err := s.set(&c, s.split(text(n))); err != nil {
+					t.Fatal(err)
+				}
+				return c
+			}
+			path := filepath.Join(t.TempDir(), "muster.toml")
+			if err := os.WriteFile(path, []byte(s.Key()+" = "+file[s.Key()]+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			env := from(map[string]string{s.Env(): text("2")})
+			flag := from(map[string]string{s.Flag: text("3")})
+			for _, tt := range []struct {
+				name string
+				from Sources
+				want Config
+			}{
+				{"file", Sources{none, none, path}, want("1")},
+				{"variable beats file", Sources{none, env, path}, want("2")},
+				{"option beats both", Sources{flag, env, path}, want("3")},
+				{"empty variable is none", Sources{none, from(map[string]string{s.Env(): ""}), path}, want("1")},
+			} {
+				got, err := Load(tt.from)
+				if err != nil {
+					t.Errorf("%s: %v", tt.name, err)
+				} else if !equal(got, tt.want) {
+					t.Errorf("%s: got %+v, want %+v", tt.name, got, tt.want)
+				}
+			}
+			if equal(want("1"), Default()) && equal(want("2"), Default()) {
+				t.Error("the row sets nothing")
+			}
+		})
+	}
+}
+
+func equal(a, b Config) bool { return show(a) == show(b) }
+
+func TestLoadRefuses(t *testing.T) {
+	for _, tt := range []struct {
+		name, file string
+		flag, env  map[string]string
+		want       string // PATH stands for the file's
+	}{
+		{"unknown key", "grups = 3\n", nil, nil,
+			`config file PATH: unknown key "grups"; known are name, listen, advertise, data, cluster, groups, value_max, join, expect, label, secret_file, insecure`},
+		{"not TOML", "groups = 3\nname ==\n", nil, nil, "config file PATH: line 2: "},
+		{"text for a number", `groups = "8"`, nil, nil, "config file PATH: groups: want a whole number, as in groups = 8"},
+		{"number for a text", `name = 8`, nil, nil, `config file PATH: name: want a string, as in name = "N"`},
+		{"text for a list", `join = "a:1"`, nil, nil,
+			`config file PATH: join: want strings, as in join = ["10.0.0.1:4166", "10.0.0.2:4166"]`},
+		{"numbers in a list", `join = ["a:1", 2]`, nil, nil,
+			`config file PATH: join: want strings, as in join = ["10.0.0.1:4166", "10.0.0.2:4166"]`},
+		{"text for a table", `label = "rack=4"`, nil, nil, `config file PATH: label: want a table of strings, as in label = { rack = "4" }`},
+		{"text for a switch", `insecure = "yes"`, nil, nil, `config file PATH: insecure: want true or false, as in insecure = true`},
+		{"option", "", map[string]string{"groups": "many"}, nil, `--groups: "many" is not a whole number`},
+		{"variable", "", nil, map[string]string{"MUSTER_EXPECT": "3.5"}, `MUSTER_EXPECT: "3.5" is not a whole number`},
+		{"switch", "", nil, map[string]string{"MUSTER_INSECURE": "maybe"}, `MUSTER_INSECURE: "maybe" is neither true nor false`},
+		{"label", "", map[string]string{"label": "a=1,b"}, nil, `--label: "b" is not a label; want K=V`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "muster.toml")
+			if err := os.WriteFile(path, []byte(tt.file), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := Load(Sources{from(tt.flag), from(tt.env), path})
+			if err == nil {
+				t.Fatal("was taken")
+			}
+			got := strings.ReplaceAll(err.Error(), path, "PATH")
+			if got != tt.want && !(strings.HasSuffix(tt.want, ": ") && strings.HasPrefix(got, tt.want)) || strings.Contains(got, "\n") {
+				t.Errorf("got  %q\nwant %q", got, tt.want)
+			}
+		})
+	}
+	if _, err := Load(Sources{none, none, filepath.Join(t.TempDir(), "absent")}); err == nil {
+		t.Error("a file that is not there was taken")
+	}
+}
+
+// A secret is a file's first line, so that a text editor's newline is no part
+// of it; what could be guessed, or is no secret at all, is refused.
+func TestReadSecret(t *testing.T) {
+	long := strings.Repeat("s", 4096)
+	for _, tt := range []struct{ name, text, want, refused string }{
+		{"with newline", "0123456789abcdef\n", "0123456789abcdef", ""},
+		{"without", "0123456789abcdef", "0123456789abcdef", ""},
+		{"carriage return", "0123456789abcdef\r\n", "0123456789abcdef", ""},
+		{"more lines", "0123456789abcdef\nand more\n", "0123456789abcdef", ""},
+		{"longest", long + "\n", long, ""},
+		{"empty", "", "", "its first line has 0 bytes; want 16 to 4096"},
+		{"short", "0123456789abcde\n", "", "its first line has 15 bytes; want 16 to 4096"},
+		{"long", long + "s\n", "", "its first line has more than 4096 bytes; want 16 to 4096"},
+	} {
+		path := filepath.Join(t.TempDir(), "secret")
+		if err := os.WriteFile(path, []byte(tt.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := ReadSecret(path)
+		if tt.refused != "" {
+			if want := "secret file " + path + ": " + tt.refused; err == nil || err.Error() != want {
+				t.Errorf("%s: got %v, want %s", tt.name, err, want)
+			}
+		} else if err != nil || string(got) != tt.want {
+			t.Errorf("%s: got %q %v, want %q", tt.name, got, err, tt.want)
+		}
+	}
+	if got, err := ReadSecret(""); got != nil || err != nil {
+		t.Errorf("no file: got %q %v", got, err)
+	}
+	if _, err := ReadSecret(t.TempDir()); err == nil {
+		t.Error("a directory was taken for a secret")
+	}
+}
+
+func TestNodeName(t *testing.T) {
+	host := (&Config{}).NodeName("10.0.0.1:4166")
+	for _, tt := range []struct{ name, bound, want string }{
+		{"alpha", "10.0.0.1:4167", "alpha"},
+		{"", "10.0.0.1:4167", host + "-4167"},
+		{"", "[::1]:4166", host},
+	} {
+		c := Config{Name: tt.name}
+		if got := c.NodeName(tt.bound); got != tt.want {
+			t.Errorf("%q on %s: got %s, want %s", tt.name, tt.bound, got, tt.want)
+		}
+	}
+	if err := checkName(host); err != nil {
+		t.Error(err)
+	}
+}
+
+func show(c Config) string { return fmt.Sprintf("%+v", c) }

@@ -1,0 +1,257 @@
+package node
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+// SettingKind says how the text of a setting reads.
+type SettingKind uint8
+
+const (
+	Text   SettingKind = iota // one word or path
+	Number                    // a decimal number
+	Switch                    // true or false; as an option it needs no value
+	List                      // several, with commas between them; an array in the file
+	Pairs                     // several K=V, with commas between them; a table in the file
+)
+
+// Setting is one row of [Settings].
+type Setting struct {
+	Flag    string // the option of serve, without dashes; the variable is made from it
+	Kind    SettingKind
+	Value   string // what stands for the value in help, as H:P
+	Default string // empty: none, or what Help says
+	Help    string
+	// set puts values, of which Text, Number and Switch have one, into c.
+	set func(c *Config, values []string) error
+}
+
+// Env is the variable that sets s: --secret-file is MUSTER_SECRET_FILE.
+func (s Setting) Env() string { return "MUSTER_" + strings.ToUpper(s.Key()) }
+
+// Key is the key of the configuration file that sets s.
+func (s Setting) Key() string { return strings.ReplaceAll(s.Flag, "-", "_") }
+
+// Settings is the one list of what can be set for a node. Each row is an
+// option of serve, a variable, a key of the file and a line of
+// docs/operating.md.
+var Settings = []Setting{
+	{"name", Text, "N", "", "this node's name in lists and logs; if not given, the host's name, and the port where that is not 4166",
+		func(c *Config, v []string) error { c.Name = v[0]; return nil }},
+	{"listen", Text, "H:P", ListenDefault, "the address for peers, clients and the command line; one that is not loopback wants --secret-file or --insecure",
+		func(c *Config, v []string) error { c.Listen = v[0]; return nil }},
+	{"advertise", Text, "H:P", "", "the address by which others reach this node; if not given, that of --listen",
+		func(c *Config, v []string) error { c.Advertise = v[0]; return nil }},
+	{"data", Text, "DIR", "muster-data", "the directory that this node keeps its data in; it is made if it is not there",
+		func(c *Config, v []string) error { c.Data = v[0]; return nil }},
+	{"cluster", Text, "NAME", "muster", "the cluster's name; nodes and clients of another name are turned away",
+		func(c *Config, v []string) error { c.Cluster = v[0]; return nil }},
+	{"groups", Number, "N", "8", "data groups of a new cluster, 1 to 9999; one that exists keeps its own",
+		func(c *Config, v []string) (err error) { c.Groups, err = number(v[0]); return }},
+	{"value-max", Number, "BYTES", "1048576", "largest value that a new cluster takes, up to 16777216; one that exists keeps its own",
+		func(c *Config, v []string) (err error) { c.ValueMax, err = number(v[0]); return }},
+	{"join", List, "H:P,…", "", "the hosts that found a cluster together, this one among them; ignored by a node that is in one",
+		func(c *Config, v []string) error { c.Join = v; return nil }},
+	{"expect", Number, "N", "", "how many hosts found the cluster, exactly as many as --join has; ignored by a node that is in one",
+		func(c *Config, v []string) (err error) { c.Expect, err = number(v[0]); return }},
+	{"label", Pairs, "K=V", "", "a mark of this node, shown by node list; may be given several times",
+		func(c *Config, v []string) (err error) { c.Labels, err = labels(v); return }},
+	{"secret-file", Text, "F", "", "a file whose first line is the secret that all nodes and clients of the cluster share, 16 bytes or more",
+		func(c *Config, v []string) error { c.SecretFile = v[0]; return nil }},
+	{"insecure", Switch, "", "", "serve an address that is not loopback without a secret",
+		func(c *Config, v []string) (err error) { c.Insecure, err = truth(v[0]); return }},
+}
+
+func number(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a whole number", s)
+	}
+	return n, nil
+}
+
+func truth(s string) (bool, error) {
+	switch s {
+	case "true", "1":
+		return true, nil
+	case "false", "0":
+		return false, nil
+	}
+	return false, fmt.Errorf("%q is neither true nor false", s)
+}
+
+func labels(values []string) ([]Label, error) {
+	var all []Label
+	for _, v := range values {
+		key, value, ok := strings.Cut(v, "=")
+		if !ok {
+			return nil, fmt.Errorf("%q is not a label; want K=V", v)
+		}
+		all = append(all, Label{key, value})
+	}
+	return all, nil
+}
+
+// split takes the text of an option or a variable apart.
+func (s Setting) split(text string) []string {
+	if s.Kind != List && s.Kind != Pairs {
+		return []string{text}
+	}
+	var all []string
+	for part := range strings.SplitSeq(text, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			all = append(all, part)
+		}
+	}
+	return all
+}
+
+// Sources is where [Load] looks a setting up, the first first.
+type Sources struct {
+	Flag func(flag string) (text string, given bool)
+	Env  func(variable string) (text string, given bool) // an empty text is as good as none
+	File string                                          // of TOML; empty: none
+}
+
+// Load makes a Config: an option beats a variable, which beats the file, which
+// beats the default. Its errors name the source. It does not [Config.Check].
+func Load(from Sources) (Config, error) {
+	c := Default()
+	if from.File != "" {
+		if err := c.loadFile(from.File); err != nil {
+			return Config{}, err
+		}
+	}
+	for _, s := range Settings {
+		if text, ok := from.Env(s.Env()); ok && text != "" {
+			if err := s.set(&c, s.split(text)); err != nil {
+				return Config{}, fmt.Errorf("%s: %w", s.Env(), err)
+			}
+		}
+		if text, ok := from.Flag(s.Flag); ok {
+			if err := s.set(&c, s.split(text)); err != nil {
+				return Config{}, fmt.Errorf("--%s: %w", s.Flag, err)
+			}
+		}
+	}
+	return c, nil
+}
+
+// fileSizeMax bounds a configuration file, in bytes: all settings at their
+// largest are far below.
+const fileSizeMax = 1 << 20
+
+func (c *Config) loadFile(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("config file: %w", err)
+	}
+	if info.Size() > fileSizeMax {
+		return fmt.Errorf("config file %s: %d bytes; at most %d are read", path, info.Size(), fileSizeMax)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("config file: %w", err)
+	}
+	values := map[string]any{}
+	if _, err := toml.Decode(string(text), &values); err != nil {
+		var bad toml.ParseError
+		if errors.As(err, &bad) {
+			return fmt.Errorf("config file %s: line %d: %s", path, bad.Position.Line, firstLine(bad.Message, bad.Error()))
+		}
+		return fmt.Errorf("config file %s: %w", path, err)
+	}
+	keys := make([]string, 0, len(values))
+	for key := range values {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	for _, key := range keys {
+		i := slices.IndexFunc(Settings, func(s Setting) bool { return s.Key() == key })
+		if i < 0 {
+			return fmt.Errorf("config file %s: unknown key %q; known are %s", path, key, knownKeys())
+		}
+		texts, err := Settings[i].fromFile(values[key])
+		if err == nil {
+			err = Settings[i].set(c, texts)
+		}
+		if err != nil {
+			return fmt.Errorf("config file %s: %s: %w", path, key, err)
+		}
+	}
+	return nil
+}
+
+func firstLine(texts ...string) string {
+	for _, t := range texts {
+		if t, _, _ = strings.Cut(strings.TrimSpace(t), "\n"); t != "" {
+			return t
+		}
+	}
+	return "not TOML"
+}
+
+func knownKeys() string {
+	var keys []string
+	for _, s := range Settings {
+		keys = append(keys, s.Key())
+	}
+	return strings.Join(keys, ", ")
+}
+
+// fromFile turns a value of the file into the texts that set takes.
+func (s Setting) fromFile(v any) ([]string, error) {
+	switch s.Kind {
+	case Text:
+		if t, ok := v.(string); ok {
+			return []string{t}, nil
+		}
+		return nil, fmt.Errorf("want a string, as in %s = %q", s.Key(), cmp.Or(s.Default, s.Value))
+	case Number:
+		if n, ok := v.(int64); ok {
+			return []string{strconv.FormatInt(n, 10)}, nil
+		}
+		return nil, fmt.Errorf("want a whole number, as in %s = %s", s.Key(), cmp.Or(s.Default, "3"))
+	case Switch:
+		if b, ok := v.(bool); ok {
+			return []string{strconv.FormatBool(b)}, nil
+		}
+		return nil, fmt.Errorf("want true or false, as in %s = true", s.Key())
+	case List:
+		list, ok := v.([]any)
+		texts := make([]string, len(list))
+		for i := range list {
+			if texts[i], ok = list[i].(string); !ok {
+				break
+			}
+		}
+		if ok {
+			return texts, nil
+		}
+		return nil, fmt.Errorf(`want strings, as in %s = ["10.0.0.1:4166", "10.0.0.2:4166"]`, s.Key())
+	case Pairs:
+		table, ok := v.(map[string]any)
+		var texts []string
+		for key := range table {
+			var t string
+			if t, ok = table[key].(string); !ok {
+				break
+			}
+			texts = append(texts, key+"="+t)
+		}
+		if ok {
+			slices.Sort(texts)
+			return texts, nil
+		}
+		return nil, fmt.Errorf(`want a table of strings, as in %s = { rack = "4" }`, s.Key())
+	}
+	panic("node: setting of no kind")
+}
