@@ -92,6 +92,15 @@ func NewEntry(kind EntryKind, payload []byte) Entry {
 	return Entry{Kind: kind, Raw: raw}
 }
 
+// SealedEntry returns an entry with its id, time and checksum, around payload,
+// which is copied: what a leader's [Group.Propose] makes of a new entry.
+func SealedEntry(seed Seed, id LogID, t GroupTime, kind EntryKind, payload []byte) Entry {
+	e := NewEntry(kind, payload)
+	e.ID, e.Time = id, t
+	e.seal(seed)
+	return e
+}
+
 // seal writes e's header, which ends its life as something that may change.
 func (e *Entry) seal(seed Seed) {
 	b := e.Raw

@@ -1,0 +1,39 @@
+// Package raft decides the order of one group's commands.
+//
+// It holds the whole of the Raft protocol and nothing else: no goroutine, no
+// clock, no file, no socket, no lock. The same calls in the same order give
+// the same answers, always; chance comes from a seed in the [Config]. It does
+// not know what a command means, where a replica's node can be reached, or how
+// an entry is kept.
+//
+// Begin with [Group] and its duties below. The roles stand in follower.go,
+// candidate.go and leader.go, the log in log.go, what the leader knows of each
+// other replica in progress.go, reads in read.go. "The paper" is Ongaro's
+// "Consensus: Bridging Theory and Practice" of 2014 in its short form of the
+// same year, whose sections are named where an argument leans on one.
+//
+// # Duties of the owner
+//
+//  1. Hand in what arrived: [Group.Step] for a message, [Group.Propose] for
+//     commands, [Group.ReadIndex] for a read, [Group.Tick] for a tick. One call
+//     at a time.
+//  2. While [Group.HasReady], take [Group.Ready]. Send Ready.Messages at once:
+//     a leader's appends travel while its own disk is still busy.
+//  3. Write Ready.State, if StateChanged, together with Ready.Entries, and sync
+//     them if MustSync. Readies are written in the order of their numbers.
+//     An entry whose index is not past the end of the log on disk truncates
+//     the log from there.
+//  4. Only then send Ready.AfterSync, which are promises, and call
+//     [Group.Synced] with the Ready's number. One call may stand for many
+//     Readies. A Ready with nothing to write has a number too and wants its
+//     Synced; it is synced when those before it are.
+//  5. Apply Ready.Committed in order and call [Group.Applied]. Entries, and the
+//     slices that hold them, are shared with messages and with the Group:
+//     nobody changes them.
+//  6. Fill a Message whose Fetch is set from the log on disk before it is sent;
+//     drop it if [Group.LeadsIn] its term no longer holds once it was read.
+//  7. When a call returns an error that wraps [ErrStopped], the replica is out
+//     of order for good: stop what belongs to the group and tell a person.
+//
+// More Readies may be taken before the first is synced.
+package raft

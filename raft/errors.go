@@ -1,0 +1,39 @@
+package raft
+
+import "errors"
+
+// TermLimit is the first term that is refused. Counting one election in a
+// nanosecond it lasts 292 years; a message that claims more is broken, and to
+// believe it would leave the group without terms.
+const TermLimit uint64 = 1 << 63
+
+// What the calls of a [Group] refuse. A call that is refused has changed
+// nothing, except where the error wraps ErrStopped.
+var (
+	// ErrNotLeader: only the leader takes commands and reads. [Group.Status]
+	// knows who may be.
+	ErrNotLeader = errors.New("not the leader")
+	// ErrBusy: a limit is reached; it clears by itself.
+	ErrBusy = errors.New("busy")
+	// ErrProposal: the entries can't be proposed, ever.
+	ErrProposal = errors.New("bad proposal")
+	// ErrMessage: the message can't have been sent by a replica in order.
+	ErrMessage = errors.New("bad message")
+	// ErrNotMember: the message is from a replica that is not, or no longer,
+	// a member.
+	ErrNotMember = errors.New("not a member")
+
+	// ErrStopped is wrapped by all errors of a Group that has stopped for
+	// good; with it goes one of those below.
+	ErrStopped = errors.New("group stopped")
+	// ErrCommittedTruncation: the leader's log differs from what is committed
+	// here. The text has both log ids.
+	ErrCommittedTruncation = errors.New("committed entry would be truncated")
+	// ErrLogMatching: two entries of one log id differ.
+	ErrLogMatching = errors.New("entries of one log id differ")
+	// ErrTwoLeaders: two replicas lead in one term.
+	ErrTwoLeaders = errors.New("two leaders in one term")
+	// ErrEntriesLost: the leader knows entries to be durable here that are
+	// not here.
+	ErrEntriesLost = errors.New("acknowledged entries are gone")
+)

@@ -1,0 +1,209 @@
+package raft
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Goal says what a learner shall become. A voter's is GoalVoter.
+type Goal uint8
+
+const (
+	// GoalVoter is promoted once it has caught up.
+	GoalVoter Goal = 1
+	// GoalCopy holds the log and never votes.
+	GoalCopy Goal = 2
+)
+
+func (g Goal) String() string {
+	switch g {
+	case GoalVoter:
+		return "voter"
+	case GoalCopy:
+		return "copy"
+	}
+	return fmt.Sprintf("goal %d", uint8(g))
+}
+
+// Member is one replica of a group and the node that holds it.
+type Member struct {
+	Replica ReplicaID
+	Node    NodeID
+	Goal    Goal
+}
+
+// Membership says whose word counts. Each list is sorted by replica id and
+// names a replica once.
+type Membership struct {
+	// Voters decide by majority.
+	Voters []Member
+	// Outgoing, if not empty, makes a joint configuration (the paper, section
+	// 6): a majority of Outgoing must agree too. Voters may be in both lists.
+	Outgoing []Member
+	// Learners get all entries and have no vote. None is in Voters; one that
+	// is in Outgoing votes there until the joint configuration is left.
+	Learners []Member
+	// Next is the next replica id to allot. Invariant: larger than any that
+	// was ever allotted, so that none is used twice.
+	Next ReplicaID
+}
+
+// MembersMax bounds each list of a [Membership]: the quorum is counted at
+// every acknowledgement, and every member is fed by the leader itself.
+const MembersMax = 1024
+
+// A membership is encoded little-endian:
+//
+//	 0  u8   version, 1
+//	 1  u8   zero
+//	 2  u16  number of voters
+//	 4  u16  number of outgoing voters
+//	 6  u16  number of learners
+//	 8  u64  next replica id
+//	16       voters, outgoing voters, learners; each
+//	            0  u64  replica id
+//	            8  u64  node id
+//	           16  u8   goal: 1 voter, 2 copy
+//
+// Nothing follows. What holds it (a log entry, a snapshot) has the checksum.
+const (
+	membershipVersion    = 1
+	membershipHeaderSize = 16
+	memberSize           = 17
+)
+
+// ErrMembership is wrapped by every error about a membership.
+var ErrMembership = errors.New("bad membership")
+
+// Append appends the encoded membership to b.
+func (m Membership) Append(b []byte) []byte {
+	b = append(b, membershipVersion, 0)
+	lists := [...][]Member{m.Voters, m.Outgoing, m.Learners}
+	for _, l := range lists {
+		b = binary.LittleEndian.AppendUint16(b, uint16(len(l)))
+	}
+	b = binary.LittleEndian.AppendUint64(b, uint64(m.Next))
+	for _, l := range lists {
+		for _, member := range l {
+			b = binary.LittleEndian.AppendUint64(b, uint64(member.Replica))
+			b = binary.LittleEndian.AppendUint64(b, uint64(member.Node))
+			b = append(b, byte(member.Goal))
+		}
+	}
+	return b
+}
+
+// ReadMembership reads what [Membership.Append] wrote, all of b, and checks it.
+func ReadMembership(b []byte) (Membership, error) {
+	if len(b) < membershipHeaderSize {
+		return Membership{}, fmt.Errorf("%w: %d bytes, a header has %d", ErrMembership, len(b), membershipHeaderSize)
+	}
+	if b[0] != membershipVersion || b[1] != 0 {
+		return Membership{}, fmt.Errorf("%w: version %d.%d, this replica reads %d.0", ErrMembership, b[0], b[1], membershipVersion)
+	}
+	var counts [3]int
+	total := 0
+	for i := range counts {
+		counts[i] = int(binary.LittleEndian.Uint16(b[2+2*i:]))
+		total += counts[i]
+	}
+	if want := membershipHeaderSize + total*memberSize; len(b) != want {
+		return Membership{}, fmt.Errorf("%w: %d bytes, %d members need %d", ErrMembership, len(b), total, want)
+	}
+	m := Membership{Next: ReplicaID(binary.LittleEndian.Uint64(b[8:]))}
+	b = b[membershipHeaderSize:]
+	for i, list := range [...]*[]Member{&m.Voters, &m.Outgoing, &m.Learners} {
+		if counts[i] == 0 {
+			continue
+		}
+		*list = make([]Member, counts[i])
+		for j := range *list {
+			(*list)[j] = Member{
+				Replica: ReplicaID(binary.LittleEndian.Uint64(b)),
+				Node:    NodeID(binary.LittleEndian.Uint64(b[8:])),
+				Goal:    Goal(b[16]),
+			}
+			b = b[memberSize:]
+		}
+	}
+	return m, m.Check()
+}
+
+// Check says what is wrong with m, if anything is.
+func (m Membership) Check() error {
+	if len(m.Voters) == 0 {
+		return fmt.Errorf("%w: it has no voters", ErrMembership)
+	}
+	for _, list := range [...]struct {
+		name    string
+		members []Member
+	}{{"voters", m.Voters}, {"outgoing", m.Outgoing}, {"learners", m.Learners}} {
+		if len(list.members) > MembersMax {
+			return fmt.Errorf("%w: %d %s, the limit is %d", ErrMembership, len(list.members), list.name, MembersMax)
+		}
+		for i, member := range list.members {
+			switch {
+			case member.Replica == 0:
+				return fmt.Errorf("%w: replica 0 among the %s", ErrMembership, list.name)
+			case i > 0 && list.members[i-1].Replica >= member.Replica:
+				return fmt.Errorf("%w: the %s are not sorted at replica %d", ErrMembership, list.name, member.Replica)
+			case member.Replica >= m.Next:
+				return fmt.Errorf("%w: replica %d among the %s, but the next to allot is %d", ErrMembership, member.Replica, list.name, m.Next)
+			case member.Goal != GoalVoter && (member.Goal != GoalCopy || list.name != "learners"):
+				return fmt.Errorf("%w: replica %d among the %s has %s", ErrMembership, member.Replica, list.name, member.Goal)
+			}
+		}
+	}
+	for _, l := range m.Learners {
+		if find(m.Voters, l.Replica) >= 0 {
+			return fmt.Errorf("%w: replica %d is voter and learner", ErrMembership, l.Replica)
+		}
+	}
+	return nil
+}
+
+// Member returns the replica of that id, whatever it is to the group.
+func (m Membership) Member(id ReplicaID) (Member, bool) {
+	for _, list := range [...][]Member{m.Voters, m.Outgoing, m.Learners} {
+		if i := find(list, id); i >= 0 {
+			return list[i], true
+		}
+	}
+	return Member{}, false
+}
+
+// Votes says whether id is a voter, incoming or outgoing.
+func (m Membership) Votes(id ReplicaID) bool {
+	return find(m.Voters, id) >= 0 || find(m.Outgoing, id) >= 0
+}
+
+// Replicas returns all ids, each once, sorted.
+func (m Membership) Replicas() []ReplicaID {
+	ids := make([]ReplicaID, 0, len(m.Voters)+len(m.Outgoing)+len(m.Learners))
+	for _, list := range [...][]Member{m.Voters, m.Outgoing, m.Learners} {
+		for _, member := range list {
+			ids = append(ids, member.Replica)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// find returns the place of id in a sorted list, or -1.
+func find(list []Member, id ReplicaID) int {
+	i, ok := slices.BinarySearchFunc(list, id, func(m Member, id ReplicaID) int {
+		switch {
+		case m.Replica < id:
+			return -1
+		case m.Replica > id:
+			return 1
+		}
+		return 0
+	})
+	if !ok {
+		return -1
+	}
+	return i
+}
