@@ -1,0 +1,205 @@
+package shardmap
+
+import (
+	"errors"
+	"fmt"
+
+	"muster/pack"
+)
+
+// Limits of a command. They are checked where a command is admitted, by
+// [Command.Validate], and never where it is applied: an entry in the log has
+// been promised already.
+const (
+	// KeyMax bounds a key, in bytes: a path or an identifier, not a document.
+	KeyMax = 4096
+	// ValueMaxDefault bounds a value, in bytes, unless the cluster was
+	// founded with another limit.
+	ValueMaxDefault = 1 << 20
+	// ValueMaxLimit is the largest limit for values that a cluster can have;
+	// one value must fit in a log entry.
+	ValueMaxLimit = 16 << 20
+	// ItemsMax bounds the items of one command: an entry is applied in one
+	// go, and all who read the slot wait for it.
+	ItemsMax = 16384
+	// SessionWindowMax bounds the sequences that a session may have open at
+	// once, because the outcome of each is kept.
+	SessionWindowMax = 65536
+)
+
+// Level is the newest level of commands that this code understands.
+const Level = 1
+
+// CommandKind says what a command does. Numbers are for ever.
+type CommandKind uint8
+
+const (
+	CommandSet CommandKind = 1 // items: key, value, key, value, …; since level 1
+	CommandDel CommandKind = 2 // items: key, key, …; since level 1
+)
+
+func (k CommandKind) String() string {
+	switch k {
+	case CommandSet:
+		return "set"
+	case CommandDel:
+		return "del"
+	}
+	return fmt.Sprintf("kind %d", uint8(k))
+}
+
+// Condition says when a command takes effect. Numbers are for ever.
+type Condition uint8
+
+const (
+	ConditionNone    Condition = 0 // always
+	ConditionAbsent  Condition = 1 // if the key is not there
+	ConditionVersion Condition = 2 // if the key is there at Version
+)
+
+func (c Condition) String() string {
+	switch c {
+	case ConditionNone:
+		return "none"
+	case ConditionAbsent:
+		return "absent"
+	case ConditionVersion:
+		return "version"
+	}
+	return fmt.Sprintf("condition %d", uint8(c))
+}
+
+// Command is one change to the keys of one slot, all of it or nothing.
+//
+// It is a msgpack array of eight, integers in their shortest form:
+//
+//	[kind, session, sequence, floor, slot, condition, version, [bin, …]]
+//
+// What is shorter or of other types is broken ([ErrCommand]); what is longer,
+// or names a kind or condition that is not known here, was made by a newer
+// level ([ErrLevel]).
+type Command struct {
+	Kind CommandKind
+	// Session and Sequence name the command, so that it takes effect once
+	// however often it is sent. Session 0 has no memory.
+	Session, Sequence uint64
+	// Floor is the lowest sequence of the session that its owner still waits
+	// for; what lies below can be forgotten.
+	Floor     uint64
+	Slot      Slot // of all keys, or [SlotByServer]
+	Condition Condition
+	Version   uint64 // with ConditionVersion
+	Items     [][]byte
+}
+
+var (
+	// ErrLevel is wrapped by errors about bytes that a newer level wrote.
+	ErrLevel = errors.New("of a newer level")
+	// ErrCommand is wrapped by errors about bytes that are no command.
+	ErrCommand = errors.New("not a command")
+)
+
+const commandFields = 8
+
+// AppendCommand appends the bytes of c to b.
+func AppendCommand(b []byte, c *Command) []byte {
+	b = pack.AppendArray(b, commandFields)
+	b = pack.AppendUint(b, uint64(c.Kind))
+	b = pack.AppendUint(b, c.Session)
+	b = pack.AppendUint(b, c.Sequence)
+	b = pack.AppendUint(b, c.Floor)
+	b = pack.AppendUint(b, uint64(c.Slot))
+	b = pack.AppendUint(b, uint64(c.Condition))
+	b = pack.AppendUint(b, c.Version)
+	b = pack.AppendArray(b, len(c.Items))
+	for _, item := range c.Items {
+		b = pack.AppendBytes(b, item)
+	}
+	return b
+}
+
+// ReadCommand reads the command that is all of b. The items alias b, and the
+// slice that holds them is used again. What it leaves in c after an error means
+// nothing.
+func ReadCommand(b []byte, c *Command) error {
+	r := pack.NewReader(b)
+	fields := r.Array()
+	if r.Err() != nil {
+		return fmt.Errorf("%w: %w", ErrCommand, r.Err())
+	}
+	if fields < commandFields {
+		return fmt.Errorf("%w: %d fields, want %d", ErrCommand, fields, commandFields)
+	}
+	kind := r.Uint()
+	if r.Err() == nil && (kind < uint64(CommandSet) || kind > uint64(CommandDel)) {
+		return fmt.Errorf("command of kind %d: %w; level %d ends at %d", kind, ErrLevel, Level, CommandDel)
+	}
+	if fields > commandFields {
+		return fmt.Errorf("command of %d fields: %w; level %d has %d", fields, ErrLevel, Level, commandFields)
+	}
+	c.Kind = CommandKind(kind)
+	c.Session, c.Sequence, c.Floor = r.Uint(), r.Uint(), r.Uint()
+	slot, condition := r.Uint(), r.Uint()
+	c.Version = r.Uint()
+	n := r.Array()
+	if r.Err() != nil {
+		return fmt.Errorf("%w: %w", ErrCommand, r.Err())
+	}
+	if slot >= Slots && slot != uint64(SlotByServer) {
+		return fmt.Errorf("%w: slot %d, want 0 to %d", ErrCommand, slot, Slots-1)
+	}
+	if condition > uint64(ConditionVersion) {
+		return fmt.Errorf("command with condition %d: %w; level %d ends at %d", condition, ErrLevel, Level, ConditionVersion)
+	}
+	c.Slot, c.Condition = Slot(slot), Condition(condition)
+	// An item is a bin and has two bytes at least. Room is made only for what
+	// can be there, once.
+	if left := len(r.Rest()); n > ItemsMax || n > left/2 {
+		return fmt.Errorf("%w: %d items in %d bytes, at most %d", ErrCommand, n, left, ItemsMax)
+	}
+	if cap(c.Items) < n {
+		c.Items = make([][]byte, 0, n)
+	}
+	c.Items = c.Items[:0]
+	for range n {
+		if rest := r.Rest(); len(rest) > 0 && (rest[0] < 0xc4 || rest[0] > 0xc6) {
+			return fmt.Errorf("%w: item %d is not a bin", ErrCommand, len(c.Items))
+		}
+		c.Items = append(c.Items, r.Bytes())
+	}
+	if err := r.Done(); err != nil {
+		return fmt.Errorf("%w: %w", ErrCommand, err)
+	}
+	if c.Kind == CommandSet && n%2 != 0 {
+		return fmt.Errorf("%w: set has %d items, the last key has no value", ErrCommand, n)
+	}
+	if n == 0 {
+		return fmt.Errorf("%w: %s has no key", ErrCommand, c.Kind)
+	}
+	return nil
+}
+
+// Keys returns the number of keys that c names.
+func (c *Command) Keys() int {
+	if c.Kind == CommandSet {
+		return len(c.Items) / 2
+	}
+	return len(c.Items)
+}
+
+// Key returns the i-th key that c names.
+func (c *Command) Key(i int) []byte {
+	if c.Kind == CommandSet {
+		return c.Items[2*i]
+	}
+	return c.Items[i]
+}
+
+// Home returns the slot that c is for: the one that it names, or that of its
+// first key.
+func (c *Command) Home() Slot {
+	if c.Slot == SlotByServer && c.Keys() > 0 {
+		return SlotOf(c.Key(0))
+	}
+	return c.Slot
+}

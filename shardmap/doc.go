@@ -1,0 +1,29 @@
+// Package shardmap says what the entries of a log mean.
+//
+// It holds the two states that a log can build: the keys of the slots that one
+// group owns ([Map]), with the sessions that make a retry harmless, or the
+// meta group's [Table] of nodes, groups and slots ([TableMachine]). The same
+// entries make the same state on every replica, byte for byte in a snapshot:
+// nothing in here looks at a clock, a disk, a socket, chance, or the order of
+// a Go map. It starts no goroutine and writes no log.
+//
+// It does not decide in what order entries come (raft), nor whether they are
+// kept (logstore), nor who may ask (node).
+//
+// # Duties of the owner
+//
+//  1. Check a command with [Command.Validate] before it enters the log. On
+//     apply no limit is looked at: what is in the log has been promised.
+//  2. Hand in each committed entry once, in order: [Map.Apply] for a command,
+//     [Map.Skip] for an entry that is none. One goroutine does this.
+//  3. Stop the group if either returns an error, and never otherwise.
+//  4. Ask from any goroutine: [Map.Get], [Map.List], [Map.Digest] and the
+//     like take one slot's lock each, for as long as they look.
+//  5. Call [SlotCopy.Release] when done with a copy, and let go of all that
+//     it handed out.
+//
+// Where to look: command.go for the bytes of a command, validate.go for its
+// limits, slab.go, leaf.go and tree.go for how a slot lies in memory (why is told in
+// docs/decisions/0002-state-layout.md), session.go for outcomes, snapshot.go
+// for the bytes of a slot, table.go and plan.go for group 0.
+package shardmap

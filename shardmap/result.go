@@ -1,0 +1,42 @@
+package shardmap
+
+import (
+	"errors"
+	"fmt"
+
+	"muster/raft"
+)
+
+// Status says what became of a command. Numbers are for ever: they are in
+// snapshots.
+type Status uint8
+
+const (
+	StatusApplied         Status = 1 // it took effect
+	StatusConflict        Status = 2 // its condition did not hold; nothing changed
+	StatusStale           Status = 3 // its outcome was forgotten because its session no longer waited; nothing changed
+	StatusTooManySessions Status = 4 // the slot has no room to remember its outcome; nothing changed; later it may
+	StatusNotOwned        Status = 5 // the slot is not this group's; nothing changed
+)
+
+func (s Status) String() string {
+	names := [...]string{StatusApplied: "applied", StatusConflict: "conflict", StatusStale: "stale",
+		StatusTooManySessions: "too many sessions", StatusNotOwned: "not owned"}
+	if s == 0 || int(s) >= len(names) {
+		return fmt.Sprintf("status %d", uint8(s))
+	}
+	return names[s]
+}
+
+// Result is the outcome of a command. A retry gets that of the first try.
+type Result struct {
+	Status  Status
+	ID      raft.LogID // of the entry that decided it
+	Version uint64     // of all keys of the command, where it was applied
+	Deleted uint32     // how many keys a del found
+	Current uint64     // in a conflict, the key's version; 0 if it was not there
+}
+
+// ErrInvariant is wrapped by errors about a broken rule of this package's own:
+// the group must stop.
+var ErrInvariant = errors.New("invariant broken")

@@ -1,0 +1,159 @@
+package shardmap
+
+import (
+	"slices"
+
+	"muster/raft"
+)
+
+// NodeRole says what a node does in the cluster. Numbers are for ever.
+type NodeRole uint8
+
+const (
+	NodeServer NodeRole = 1 // holds replicas
+	NodeClient NodeRole = 2 // holds the table only, and votes in nothing
+)
+
+func (r NodeRole) String() string {
+	switch r {
+	case NodeServer:
+		return "server"
+	case NodeClient:
+		return "client"
+	}
+	return "unknown"
+}
+
+// ReplicaRole says what a replica is meant to be in its group. What it is at
+// this moment, the group's own log says. Numbers are for ever.
+type ReplicaRole uint8
+
+const (
+	ReplicaVoter   ReplicaRole = 1
+	ReplicaLearner ReplicaRole = 2
+)
+
+func (r ReplicaRole) String() string {
+	switch r {
+	case ReplicaVoter:
+		return "voter"
+	case ReplicaLearner:
+		return "learner"
+	}
+	return "unknown"
+}
+
+// Label is one KEY=VALUE that its operator gave a node.
+type Label struct {
+	Key, Value string
+}
+
+// TableNode is one line of the peer list.
+type TableNode struct {
+	ID      raft.NodeID
+	Name    string
+	Addr    string // host:port that others reach it at
+	Role    NodeRole
+	Labels  []Label // by key
+	Version string  // of its binary
+	Start   uint64  // how often it was started; a lower one is an old disk image
+}
+
+// TableReplica is one member that a group is meant to have.
+type TableReplica struct {
+	Replica raft.ReplicaID
+	Node    raft.NodeID
+	Role    ReplicaRole
+}
+
+// TableGroup is a group as it is meant to be.
+type TableGroup struct {
+	ID          raft.GroupID
+	Incarnation raft.Incarnation
+	Replicas    []TableReplica // by replica id
+	Preferred   raft.NodeID    // the leader that spreads leaders evenly
+}
+
+// Table is what every node knows of the cluster. It is a value: once handed
+// out by [TableMachine.Table] nobody changes it.
+type Table struct {
+	Cluster   string
+	ClusterID uint64       // 0: not founded yet
+	Level     uint32       // all members understand it
+	Epoch     uint64       // the index of the entry that changed it last
+	ValueMax  int          // bytes
+	Nodes     []TableNode  // by id
+	Groups    []TableGroup // by id; the meta group is not in it
+	Slots     [Slots]raft.GroupID
+}
+
+// Founded says whether the table describes a cluster.
+func (t *Table) Founded() bool { return t.ClusterID != 0 }
+
+// GroupOf returns the group that owns a slot; 0 if none does.
+func (t *Table) GroupOf(s Slot) raft.GroupID {
+	if s >= Slots {
+		return 0
+	}
+	return t.Slots[s]
+}
+
+// Node returns the line of a node.
+func (t *Table) Node(id raft.NodeID) (TableNode, bool) {
+	i, ok := t.node(id)
+	if !ok {
+		return TableNode{}, false
+	}
+	return t.Nodes[i], true
+}
+
+func (t *Table) node(id raft.NodeID) (int, bool) {
+	return slices.BinarySearchFunc(t.Nodes, id, func(n TableNode, id raft.NodeID) int {
+		switch {
+		case n.ID < id:
+			return -1
+		case n.ID > id:
+			return 1
+		}
+		return 0
+	})
+}
+
+// Group returns the line of a group.
+func (t *Table) Group(id raft.GroupID) (TableGroup, bool) {
+	i, ok := slices.BinarySearchFunc(t.Groups, id, func(g TableGroup, id raft.GroupID) int { return int(g.ID) - int(id) })
+	if !ok {
+		return TableGroup{}, false
+	}
+	return t.Groups[i], true
+}
+
+// SlotsOf returns the slots that a group owns, in order.
+func (t *Table) SlotsOf(id raft.GroupID) []Slot {
+	var slots []Slot
+	for s, g := range t.Slots {
+		if g == id {
+			slots = append(slots, Slot(s))
+		}
+	}
+	return slots
+}
+
+// OwnedRange is a run of slots of one group.
+type OwnedRange struct {
+	SlotRange
+	Group raft.GroupID
+}
+
+// Ranges returns the slot table as runs, in order, without a gap.
+func (t *Table) Ranges() []OwnedRange {
+	var runs []OwnedRange
+	for s, g := range t.Slots {
+		if n := len(runs); n > 0 && runs[n-1].Group == g {
+			runs[n-1].To = Slot(s)
+			continue
+		}
+		runs = append(runs, OwnedRange{SlotRange{Slot(s), Slot(s)}, g})
+	}
+	return runs
+}

@@ -1,0 +1,137 @@
+package shardmap
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+var (
+	// ErrRequest is wrapped by every error of [Command.Validate] that no
+	// smaller input would mend.
+	ErrRequest = errors.New("bad request")
+	// ErrTooLarge is wrapped by the errors of [Command.Validate] about a
+	// limit on bytes.
+	ErrTooLarge = errors.New("too large")
+)
+
+// keyShownMax is how much of a key an error shows, in bytes.
+const keyShownMax = 64
+
+func show(key []byte) string {
+	if len(key) > keyShownMax {
+		return fmt.Sprintf("%q… (%d bytes)", key[:keyShownMax], len(key))
+	}
+	return fmt.Sprintf("%q", key)
+}
+
+// Validate says why c must not be admitted in a cluster whose values have at
+// most valueMax bytes, naming the field and the limit. A command that it
+// accepts can be applied.
+func (c *Command) Validate(valueMax int) error {
+	if c.Kind != CommandSet && c.Kind != CommandDel {
+		return fmt.Errorf("%w: field kind: %d is unknown; want %d (set) or %d (del)", ErrRequest, c.Kind, CommandSet, CommandDel)
+	}
+	if n := c.Keys(); n == 0 || len(c.Items) > ItemsMax {
+		return fmt.Errorf("%w: field items: %d items; want 1 to %d", ErrRequest, len(c.Items), ItemsMax)
+	}
+	if c.Kind == CommandSet && len(c.Items)%2 != 0 {
+		return fmt.Errorf("%w: field items: key %s has no value", ErrRequest, show(c.Items[len(c.Items)-1]))
+	}
+	if err := c.validateSession(); err != nil {
+		return err
+	}
+	if err := c.validateCondition(); err != nil {
+		return err
+	}
+	return c.validateItems(valueMax)
+}
+
+func (c *Command) validateSession() error {
+	switch {
+	case c.Session == 0 && (c.Sequence != 0 || c.Floor != 0):
+		return fmt.Errorf("%w: field sequence: %d (floor %d) without a session; want both zero, or a session", ErrRequest, c.Sequence, c.Floor)
+	case c.Session != 0 && c.Sequence < c.Floor:
+		return fmt.Errorf("%w: field sequence: %d is below the floor %d", ErrRequest, c.Sequence, c.Floor)
+	case c.Sequence-c.Floor >= SessionWindowMax:
+		return fmt.Errorf("%w: field sequence: %d is beyond the window; with floor %d the last is %d", ErrRequest, c.Sequence, c.Floor, c.Floor+SessionWindowMax-1)
+	}
+	return nil
+}
+
+func (c *Command) validateCondition() error {
+	switch {
+	case c.Condition > ConditionVersion:
+		return fmt.Errorf("%w: field condition: %d is unknown; the last is %d", ErrRequest, c.Condition, ConditionVersion)
+	case c.Condition != ConditionNone && c.Keys() != 1:
+		return fmt.Errorf("%w: field condition: %s with %d keys; want one key", ErrRequest, c.Condition, c.Keys())
+	case c.Condition == ConditionVersion && c.Version == 0:
+		return fmt.Errorf("%w: field version: 0 is no key's version; for a key that is not there use the condition absent", ErrRequest)
+	case c.Condition != ConditionVersion && c.Version != 0:
+		return fmt.Errorf("%w: field version: %d with condition %s; want 0", ErrRequest, c.Version, c.Condition)
+	case c.Condition == ConditionAbsent && c.Kind == CommandDel:
+		return fmt.Errorf("%w: field condition: absent with del; want none or version", ErrRequest)
+	}
+	return nil
+}
+
+func (c *Command) validateItems(valueMax int) error {
+	if c.Slot >= Slots && c.Slot != SlotByServer {
+		return fmt.Errorf("%w: field slot: %d; want 0 to %d", ErrRequest, c.Slot, Slots-1)
+	}
+	home, named := Slot(0), c.Slot != SlotByServer
+	for i := range c.Keys() {
+		key := c.Key(i)
+		switch {
+		case len(key) == 0:
+			return fmt.Errorf("%w: field key: 0 bytes; want 1 to %d", ErrRequest, KeyMax)
+		case len(key) > KeyMax:
+			return fmt.Errorf("%w: field key: %s; the limit is %d", ErrTooLarge, show(key), KeyMax)
+		}
+		slot := SlotOf(key)
+		switch {
+		case i == 0 && named && slot != c.Slot:
+			return fmt.Errorf("%w: field slot: %d; key %s is in slot %d", ErrRequest, c.Slot, show(key), slot)
+		case i == 0:
+			home = slot
+		case slot != home:
+			return fmt.Errorf("%w: field items: keys of two slots, %s in %d, %s in %d; want one slot (keys with the same {tag} share one)",
+				ErrRequest, show(c.Key(0)), home, show(key), slot)
+		}
+		if c.Kind == CommandSet && len(c.Items[2*i+1]) > valueMax {
+			return fmt.Errorf("%w: field value: %d bytes for key %s; the limit is %d", ErrTooLarge, len(c.Items[2*i+1]), show(key), valueMax)
+		}
+	}
+	return c.validateDistinct()
+}
+
+// validateDistinct finds a key that is named twice. Few keys are compared each
+// with each, which needs no memory.
+func (c *Command) validateDistinct() error {
+	n := c.Keys()
+	twice := func(key []byte) error {
+		return fmt.Errorf("%w: field items: key %s is named twice", ErrRequest, show(key))
+	}
+	if n <= 8 {
+		for i := range n {
+			for j := range i {
+				if bytes.Equal(c.Key(i), c.Key(j)) {
+					return twice(c.Key(i))
+				}
+			}
+		}
+		return nil
+	}
+	keys := make([][]byte, n)
+	for i := range n {
+		keys[i] = c.Key(i)
+	}
+	slices.SortFunc(keys, bytes.Compare)
+	for i := 1; i < n; i++ {
+		if bytes.Equal(keys[i-1], keys[i]) {
+			return twice(keys[i])
+		}
+	}
+	return nil
+}
