@@ -1,0 +1,60 @@
+// Package vfs is the disk as logstore sees it.
+//
+// It does not know what a file holds, it does not retry, and it starts no
+// goroutine. Two disks implement it: [OS], the real one, and [Mem], which
+// lives in memory, counts its operations and can lose power at any of them.
+package vfs
+
+import (
+	"errors"
+	"io"
+)
+
+// ErrLocked is wrapped by the error of [FS.Lock] for a lock that another
+// holder has, in this process or in another.
+var ErrLocked = errors.New("locked by another process")
+
+// FS is a tree of directories and files. Names are paths with slashes. Every
+// error says what was being done to which name; an absent file's wraps
+// [io/fs.ErrNotExist].
+type FS interface {
+	// Open opens an existing file for reading and writing.
+	Open(name string) (File, error)
+	// Create makes an empty file, in place of one that has the name. The
+	// file's name is durable only after SyncDir of its directory, its bytes
+	// only after its Sync.
+	Create(name string) (File, error)
+	// Rename gives a file another name in one step, in place of a file that
+	// has that name. Which of the two names a crash leaves is not promised
+	// before SyncDir.
+	Rename(from, to string) error
+	// Remove removes a file. It may be back after a crash until SyncDir.
+	Remove(name string) error
+	// List returns the names in a directory, without the directory's own, in
+	// order. An absent directory is an error.
+	List(dir string) ([]string, error)
+	// MkdirAll makes a directory and its parents, where they are missing,
+	// durably.
+	MkdirAll(dir string) error
+	// SyncDir makes the names in a directory durable as they are now.
+	SyncDir(dir string) error
+	// Lock takes a lock that ends with the process or with Close, and makes
+	// the file that stands for it. It does not wait.
+	Lock(name string) (io.Closer, error)
+}
+
+// File is one open file. ReadAt may run beside every other call; the others
+// are for one goroutine at a time.
+type File interface {
+	io.ReaderAt
+	// WriteAt writes all of p or returns an error, after which nothing is
+	// promised about the bytes in its range.
+	io.WriterAt
+	// Sync makes the bytes and the size durable. After an error nothing is
+	// promised, not even by a later Sync that succeeds: the system may have
+	// dropped what it could not write.
+	Sync() error
+	Truncate(size int64) error
+	Size() (int64, error)
+	Close() error
+}
