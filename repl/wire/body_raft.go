@@ -1,0 +1,227 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+
+	"muster/pack"
+	"muster/raft"
+)
+
+// Envelope carries one message of raft between two nodes:
+//
+//	[group, incarnation, from, to, term, log term, log index, commit, reject,
+//	 conflict term, conflict index, round, count, bin]
+//
+// The bin holds count entries back to back, in the form in which their leader
+// made them (raft/entry.go) and in which they stand in the log file.
+type Envelope struct {
+	Group       raft.GroupID
+	Incarnation raft.Incarnation
+	Message     raft.Message
+}
+
+const envelopeFields = 14
+
+// ErrUnknownGroup is wrapped by [ReadEnvelope] where nobody has a seed for the
+// group and incarnation: the message is for a group that is not here, or no
+// more, and is to be dropped.
+var ErrUnknownGroup = errors.New("group is not here")
+
+// AppendEnvelope appends the body of e. Its type is [TypeOf] the message's; for
+// heartbeats see [Beat].
+func AppendEnvelope(b []byte, e *Envelope) []byte {
+	m := &e.Message
+	b = pack.AppendArray(b, envelopeFields)
+	b = pack.AppendUint(b, uint64(e.Group))
+	b = pack.AppendUint(b, uint64(e.Incarnation))
+	b = pack.AppendUint(b, uint64(m.From))
+	b = pack.AppendUint(b, uint64(m.To))
+	b = pack.AppendUint(b, m.Term)
+	b = pack.AppendUint(b, m.Log.Term)
+	b = pack.AppendUint(b, m.Log.Index)
+	b = pack.AppendUint(b, m.Commit)
+	b = pack.AppendBool(b, m.Reject)
+	b = pack.AppendUint(b, m.Conflict.Term)
+	b = pack.AppendUint(b, m.Conflict.Index)
+	b = pack.AppendUint(b, m.Round)
+	b = pack.AppendUint(b, uint64(len(m.Entries)))
+	size := 0
+	for i := range m.Entries {
+		size += len(m.Entries[i].Raw)
+	}
+	b = pack.AppendBytesHead(b, size)
+	for i := range m.Entries {
+		b = append(b, m.Entries[i].Raw...)
+	}
+	return b
+}
+
+// ReadEnvelope reads the body of a frame of type t and verifies each entry
+// with the seed of the group. The entries alias body.
+func ReadEnvelope(t Type, body []byte, seed func(raft.GroupID, raft.Incarnation) (raft.Seed, bool)) (Envelope, error) {
+	if t < TypePreVote || t > TypeAppendAnswer {
+		return Envelope{}, fmt.Errorf("a frame of type %s carries no single raft message", t)
+	}
+	r := pack.NewReader(body)
+	r.ArrayLen(envelopeFields)
+	var e Envelope
+	m := &e.Message
+	m.Type = raft.MessageType(t - TypePreVote + Type(raft.MsgPreVote))
+	e.Group = raft.GroupID(r.UintMax(uint64(raft.GroupMax)))
+	e.Incarnation = raft.Incarnation(r.Uint())
+	m.From, m.To = raft.ReplicaID(r.Uint()), raft.ReplicaID(r.Uint())
+	m.Term = r.Uint()
+	m.Log = raft.LogID{Term: r.Uint(), Index: r.Uint()}
+	m.Commit = r.Uint()
+	m.Reject = r.Bool()
+	m.Conflict = raft.LogID{Term: r.Uint(), Index: r.Uint()}
+	m.Round = r.Uint()
+	count := r.Uint()
+	raw := r.Bytes()
+	if err := r.Done(); err != nil {
+		return Envelope{}, err
+	}
+	s, ok := seed(e.Group, e.Incarnation)
+	if !ok {
+		return Envelope{}, fmt.Errorf("%w: %s, incarnation %d", ErrUnknownGroup, e.Group, e.Incarnation)
+	}
+	var err error
+	m.Entries, err = readEntries(s, raw, count)
+	if err != nil {
+		return Envelope{}, fmt.Errorf("%s of %s: %w", t, e.Group, err)
+	}
+	return e, nil
+}
+
+// readEntries reads the entries that are all of raw.
+func readEntries(seed raft.Seed, raw []byte, count uint64) ([]raft.Entry, error) {
+	if count > uint64(len(raw)/raft.EntryHeaderSize) || count == 0 && len(raw) > 0 {
+		return nil, fmt.Errorf("%w: %d entries in %d bytes", raft.ErrEntry, count, len(raw))
+	}
+	if count == 0 {
+		return nil, nil
+	}
+	entries := make([]raft.Entry, count)
+	for i := range entries {
+		entry, err := raft.ReadEntry(seed, raw)
+		if err != nil {
+			return nil, fmt.Errorf("entry %d of %d: %w", i, count, err)
+		}
+		entries[i] = entry
+		raw = raw[len(entry.Raw):]
+	}
+	if len(raw) > 0 {
+		return nil, fmt.Errorf("%w: %d bytes after %d entries", raft.ErrEntry, len(raw), count)
+	}
+	return entries, nil
+}
+
+// Beat carries the heartbeats of all groups between two nodes, and the answers
+// to them:
+//
+//	Beat        [start, sequence, [[group, incarnation, from, to, term, commit, round] …]]
+//	BeatAnswer  [start, sequence, [[group, incarnation, from, to, term, round] …]]
+//
+// Without a row it still says that the node is alive.
+type Beat struct {
+	Start    uint64 // counter of the sender of the Beat; its answer repeats it
+	Sequence uint64 // of the Beat since then; its answer repeats it
+	Messages []BeatMessage
+}
+
+// BeatMessage is one heartbeat, or the answer to one. It is not an [Envelope],
+// because that is 17 times as large as the shortest row on the wire.
+type BeatMessage struct {
+	Group       raft.GroupID
+	Incarnation raft.Incarnation
+	From, To    raft.ReplicaID
+	Term        uint64
+	Commit      uint64 // of a heartbeat; 0 in an answer
+	Round       uint64
+}
+
+// BeatMessageOf keeps of e what a heartbeat or its answer consists of.
+func BeatMessageOf(e *Envelope) BeatMessage {
+	return BeatMessage{Group: e.Group, Incarnation: e.Incarnation, From: e.Message.From, To: e.Message.To,
+		Term: e.Message.Term, Commit: e.Message.Commit, Round: e.Message.Round}
+}
+
+// Envelope returns m as the message that raft takes: t is [raft.MsgHeartbeat]
+// or [raft.MsgHeartbeatAnswer].
+func (m *BeatMessage) Envelope(t raft.MessageType) Envelope {
+	return Envelope{Group: m.Group, Incarnation: m.Incarnation, Message: raft.Message{
+		Type: t, From: m.From, To: m.To, Term: m.Term, Commit: m.Commit, Round: m.Round}}
+}
+
+const (
+	beatFields       = 7
+	beatAnswerFields = 6
+)
+
+// AppendBeat appends the body of a Beat.
+func AppendBeat(b []byte, beat *Beat) []byte { return appendBeat(b, beat, beatFields) }
+
+// AppendBeatAnswer appends the body of the answer to a Beat.
+func AppendBeatAnswer(b []byte, beat *Beat) []byte { return appendBeat(b, beat, beatAnswerFields) }
+
+func appendBeat(b []byte, beat *Beat, fields int) []byte {
+	b = pack.AppendArray(b, 3)
+	b = pack.AppendUint(b, beat.Start)
+	b = pack.AppendUint(b, beat.Sequence)
+	b = pack.AppendArray(b, len(beat.Messages))
+	for i := range beat.Messages {
+		m := &beat.Messages[i]
+		b = pack.AppendArray(b, fields)
+		b = pack.AppendUint(b, uint64(m.Group))
+		b = pack.AppendUint(b, uint64(m.Incarnation))
+		b = pack.AppendUint(b, uint64(m.From))
+		b = pack.AppendUint(b, uint64(m.To))
+		b = pack.AppendUint(b, m.Term)
+		if fields == beatFields {
+			b = pack.AppendUint(b, m.Commit)
+		}
+		b = pack.AppendUint(b, m.Round)
+	}
+	return b
+}
+
+// ReadBeat reads the body of a Beat. The slice of messages is used again.
+func ReadBeat(body []byte, beat *Beat) error { return readBeat(body, beat, beatFields) }
+
+// ReadBeatAnswer reads the body of the answer to a Beat. The slice of messages
+// is used again.
+func ReadBeatAnswer(body []byte, beat *Beat) error { return readBeat(body, beat, beatAnswerFields) }
+
+func readBeat(body []byte, beat *Beat, fields int) error {
+	r := pack.NewReader(body)
+	r.ArrayLen(3)
+	beat.Start, beat.Sequence = r.Uint(), r.Uint()
+	n := r.Array()
+	beat.Messages = beat.Messages[:0]
+	if room := len(r.Rest()); n > room/(1+fields) {
+		return fmt.Errorf("%d heartbeats in %d bytes", n, room)
+	}
+	if cap(beat.Messages) < n {
+		beat.Messages = make([]BeatMessage, 0, n)
+	}
+	for range n {
+		r.ArrayLen(fields)
+		m := BeatMessage{
+			Group:       raft.GroupID(r.UintMax(uint64(raft.GroupMax))),
+			Incarnation: raft.Incarnation(r.Uint()),
+			From:        raft.ReplicaID(r.Uint()),
+			To:          raft.ReplicaID(r.Uint()),
+			Term:        r.Uint(),
+		}
+		if fields == beatFields {
+			m.Commit = r.Uint()
+		}
+		m.Round = r.Uint()
+		if r.Err() != nil {
+			break
+		}
+		beat.Messages = append(beat.Messages, m)
+	}
+	return r.Done()
+}

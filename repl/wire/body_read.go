@@ -1,0 +1,287 @@
+package wire
+
+import (
+	"fmt"
+
+	"muster/pack"
+	"muster/raft"
+	"muster/shardmap"
+)
+
+// ReadMode says how fresh an answer must be.
+type ReadMode uint8
+
+const (
+	ReadLinearizable ReadMode = 0 // all that was acknowledged before
+	ReadLocal        ReadMode = 1 // the asked node's own copy, however old
+)
+
+// Limits of a read; what does not fit is asked for again from where it ended.
+const (
+	// GetKeysMax bounds the keys of one Get, so that no connection's reader
+	// is held up for long by one frame.
+	GetKeysMax = 1024
+	// ListRowsMax bounds the rows of one page.
+	ListRowsMax = 10000
+	// ListBytesMax bounds the keys and values of one page, but for one row,
+	// which always fits.
+	ListBytesMax = 1 << 20
+)
+
+// Get asks for the values of keys, all of slots of one group:
+// [mode, after group, after term, after index, [bin …]].
+type Get struct {
+	Mode       ReadMode
+	AfterGroup raft.GroupID
+	After      raft.LogID // the answer is to be as new as this; zero: any
+	Keys       [][]byte   // 1 to GetKeysMax
+}
+
+// Append appends the body.
+func (g *Get) Append(b []byte) []byte {
+	b = pack.AppendArray(b, 5)
+	b = pack.AppendUint(b, uint64(g.Mode))
+	b = appendLogID(b, g.AfterGroup, g.After)
+	b = pack.AppendArray(b, len(g.Keys))
+	for _, key := range g.Keys {
+		b = pack.AppendBytes(b, key)
+	}
+	return b
+}
+
+// Read reads the body. The keys alias it, and their slice is used again.
+func (g *Get) Read(body []byte) error {
+	r := pack.NewReader(body)
+	r.ArrayLen(5)
+	g.Mode = readMode(&r)
+	g.AfterGroup, g.After = readLogID(&r)
+	n := r.Array()
+	g.Keys = g.Keys[:0]
+	if err := r.Err(); err != nil {
+		return err
+	}
+	// A key has two bytes at least. Room is made only for what can be there.
+	if room := len(r.Rest()); n < 1 || n > GetKeysMax || n > room/2 {
+		return fmt.Errorf("field keys: %d of them in %d bytes, want 1 to %d", n, room, GetKeysMax)
+	}
+	if cap(g.Keys) < n {
+		g.Keys = make([][]byte, 0, n)
+	}
+	for range n {
+		key := r.Bytes()
+		if r.Err() != nil {
+			break
+		}
+		if len(key) < 1 || len(key) > shardmap.KeyMax {
+			return fmt.Errorf("field keys: a key of %d bytes, want 1 to %d", len(key), shardmap.KeyMax)
+		}
+		g.Keys = append(g.Keys, key)
+	}
+	return r.Done()
+}
+
+func readMode(r *pack.Reader) ReadMode { return ReadMode(r.UintMax(uint64(ReadLocal))) }
+
+// GetAnswer answers a Get with one row for each key, in the order asked for:
+// [group, term, index, [nil | [version, bin] …]].
+//
+// Who answers calls [AppendGetAnswer], then [AppendFound] or [AppendMissing]
+// for each key. Who asked calls Read, then Next for each key.
+type GetAnswer struct {
+	Group raft.GroupID
+	At    raft.LogID // the values are as of here
+	Count int        // rows
+	rows  pack.Reader
+}
+
+const getAnswerFields = 4
+
+// AppendGetAnswer appends the body up to its first row; count rows must follow.
+func AppendGetAnswer(b []byte, g raft.GroupID, at raft.LogID, count int) []byte {
+	b = pack.AppendArray(b, getAnswerFields)
+	b = appendLogID(b, g, at)
+	return pack.AppendArray(b, count)
+}
+
+// AppendFound appends the row of a key that is there.
+func AppendFound(b []byte, version uint64, value []byte) []byte {
+	b = pack.AppendArray(b, 2)
+	b = pack.AppendUint(b, version)
+	return pack.AppendBytes(b, value)
+}
+
+// AppendMissing appends the row of a key that is not there.
+func AppendMissing(b []byte) []byte { return pack.AppendNil(b) }
+
+// Read reads the body, which must stay as it is while Next is used. It has
+// walked all rows when it returns.
+func (a *GetAnswer) Read(body []byte) error {
+	r := pack.NewReader(body)
+	n := r.Array()
+	a.Group, a.At = readLogID(&r)
+	a.Count = r.Array()
+	a.rows = r
+	for range a.Count {
+		if _, _, _, ok := nextGetRow(&r); !ok {
+			break
+		}
+	}
+	r.Trailing(n, getAnswerFields)
+	return r.Done()
+}
+
+// Next returns the next row, of a key that was found or is missing; ok is false
+// after the last. The value aliases the body.
+func (a *GetAnswer) Next() (version uint64, value []byte, found, ok bool) {
+	if a.Count == 0 {
+		return 0, nil, false, false
+	}
+	a.Count--
+	return nextGetRow(&a.rows)
+}
+
+func nextGetRow(r *pack.Reader) (version uint64, value []byte, found, ok bool) {
+	if r.Nil() {
+		return 0, nil, false, true
+	}
+	r.ArrayLen(2)
+	version, value = r.Uint(), r.Bytes()
+	return version, value, true, r.Err() == nil
+}
+
+// List asks for one page of the keys that begin with Prefix and come after
+// After, in order, of all slots of one group:
+// [mode, group, epoch, prefix, after key, limit, max bytes, keys only, after term, after index].
+type List struct {
+	Mode     ReadMode
+	Group    raft.GroupID
+	Epoch    uint64 // of the slot table by which the client chose the group; 0 any
+	Prefix   []byte
+	After    []byte
+	Limit    uint32 // rows, at most ListRowsMax; 0: that many
+	MaxBytes uint32 // of keys and values, at most ListBytesMax; 0: that many
+	KeysOnly bool
+	AfterID  raft.LogID // the answer is to be as new as this; zero: any
+}
+
+// Append appends the body.
+func (l *List) Append(b []byte) []byte {
+	b = pack.AppendArray(b, 10)
+	b = pack.AppendUint(b, uint64(l.Mode))
+	b = pack.AppendUint(b, uint64(l.Group))
+	b = pack.AppendUint(b, l.Epoch)
+	b = pack.AppendBytes(b, l.Prefix)
+	b = pack.AppendBytes(b, l.After)
+	b = pack.AppendUint(b, uint64(l.Limit))
+	b = pack.AppendUint(b, uint64(l.MaxBytes))
+	b = pack.AppendBool(b, l.KeysOnly)
+	b = pack.AppendUint(b, l.AfterID.Term)
+	return pack.AppendUint(b, l.AfterID.Index)
+}
+
+// Read reads the body. Prefix and After alias it. Limits of 0 are filled in.
+func (l *List) Read(body []byte) error {
+	r := pack.NewReader(body)
+	r.ArrayLen(10)
+	l.Mode = readMode(&r)
+	l.Group = raft.GroupID(r.UintMax(uint64(raft.GroupMax)))
+	l.Epoch = r.Uint()
+	l.Prefix, l.After = r.Bytes(), r.Bytes()
+	l.Limit = uint32(r.UintMax(ListRowsMax))
+	l.MaxBytes = uint32(r.UintMax(ListBytesMax))
+	l.KeysOnly = r.Bool()
+	l.AfterID = raft.LogID{Term: r.Uint(), Index: r.Uint()}
+	if err := r.Done(); err != nil {
+		return err
+	}
+	if len(l.Prefix) > shardmap.KeyMax || len(l.After) > shardmap.KeyMax {
+		return fmt.Errorf("field prefix of %d bytes, after of %d, want %d at most", len(l.Prefix), len(l.After), shardmap.KeyMax)
+	}
+	if l.Limit == 0 {
+		l.Limit = ListRowsMax
+	}
+	if l.MaxBytes == 0 {
+		l.MaxBytes = ListBytesMax
+	}
+	return nil
+}
+
+// ListAnswer answers a List, ordered by key:
+// [group, term, index, more, [[key, version, bin | nil] …]], nil where only the
+// keys were asked for.
+//
+// Who answers gathers Rows with [AppendListRow] and counts them. Who asked calls
+// Read, then Next for each row.
+type ListAnswer struct {
+	Group raft.GroupID
+	At    raft.LogID // the rows are as of here
+	More  bool       // ask again, after the last key
+	Count int
+	Rows  []byte // Count of them, back to back
+}
+
+const listAnswerFields = 5
+
+// AppendListRow appends one row; value is nil where only keys were asked for.
+func AppendListRow(b, key []byte, version uint64, value []byte) []byte {
+	b = pack.AppendArray(b, 3)
+	b = pack.AppendBytes(b, key)
+	b = pack.AppendUint(b, version)
+	if value == nil {
+		return pack.AppendNil(b)
+	}
+	return pack.AppendBytes(b, value)
+}
+
+// Append appends the body.
+func (a *ListAnswer) Append(b []byte) []byte {
+	b = pack.AppendArray(b, listAnswerFields)
+	b = appendLogID(b, a.Group, a.At)
+	b = pack.AppendBool(b, a.More)
+	b = pack.AppendArray(b, a.Count)
+	return append(b, a.Rows...)
+}
+
+// Read reads the body, which Rows aliases. It has walked all rows when it
+// returns.
+func (a *ListAnswer) Read(body []byte) error {
+	r := pack.NewReader(body)
+	n := r.Array()
+	a.Group, a.At = readLogID(&r)
+	a.More = r.Bool()
+	a.Count = r.Array()
+	a.Rows = r.Rest()
+	before := r.Offset()
+	for range a.Count {
+		if _, _, _, ok := nextListRow(&r); !ok {
+			break
+		}
+	}
+	if r.Err() == nil {
+		a.Rows = a.Rows[:r.Offset()-before]
+	}
+	r.Trailing(n, listAnswerFields)
+	return r.Done()
+}
+
+// Next returns the next row; ok is false after the last. Key and value alias
+// the body; the value is nil where only keys were asked for.
+func (a *ListAnswer) Next() (key []byte, version uint64, value []byte, ok bool) {
+	if a.Count == 0 {
+		return nil, 0, nil, false
+	}
+	r := pack.NewReader(a.Rows)
+	key, version, value, ok = nextListRow(&r)
+	a.Count--
+	a.Rows = r.Rest()
+	return key, version, value, ok
+}
+
+func nextListRow(r *pack.Reader) (key []byte, version uint64, value []byte, ok bool) {
+	r.ArrayLen(3)
+	key, version = r.Bytes(), r.Uint()
+	if !r.Nil() {
+		value = r.Bytes()
+	}
+	return key, version, value, r.Err() == nil
+}

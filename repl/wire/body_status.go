@@ -1,0 +1,205 @@
+package wire
+
+import (
+	"fmt"
+
+	"muster/raft"
+)
+
+// StatusAnswer is the cluster as one node knows it.
+type StatusAnswer struct {
+	Cluster   string
+	ClusterID uint64
+	Self      raft.NodeID // who answers
+	Epoch     uint64      // of its table
+	Healthy   bool        // Invariant: there are no Problems
+	Problems  []Problem
+	Nodes     []StatusNode
+	Groups    []StatusGroup // the meta group included
+	CPUMicros uint64        // that the process has used since its start
+	RSS       uint64        // bytes
+	Log       LogStats
+}
+
+// Problem is something that an operator should see to.
+type Problem struct {
+	What   string
+	Remedy string // the next command, where there is one
+}
+
+// StatusNode is a node as operators see it.
+type StatusNode struct {
+	ID          raft.NodeID
+	Name        string
+	Addr        string
+	Role        NodeRole
+	Status      NodeStatus
+	Version     string
+	Labels      []Label
+	Start       uint64
+	LastHeardMs uint64 // ago; 0 for the node itself
+}
+
+// StatusGroup is a group as the answering node knows it.
+type StatusGroup struct {
+	ID          raft.GroupID
+	Incarnation raft.Incarnation
+	Leader      raft.NodeID // 0 none
+	Term        uint64
+	Commit      raft.LogID
+	Applied     uint64
+	Slots       uint32 // how many it owns
+	Replicas    []StatusReplica
+}
+
+// StatusReplica is one member of a group. Match and State are known to the
+// leader alone.
+type StatusReplica struct {
+	ID    raft.ReplicaID
+	Node  raft.NodeID
+	Role  ReplicaRole
+	Match uint64 // durable there, as far as the leader knows
+	State ReplicaState
+}
+
+// ReplicaRole is what a replica is to its group.
+type ReplicaRole uint8
+
+const (
+	ReplicaVoter   ReplicaRole = 1
+	ReplicaLearner ReplicaRole = 2
+)
+
+func (r ReplicaRole) String() string {
+	switch r {
+	case ReplicaVoter:
+		return "voter"
+	case ReplicaLearner:
+		return "learner"
+	}
+	return fmt.Sprintf("role %d", uint8(r))
+}
+
+// ReplicaState is how the leader feeds a replica.
+type ReplicaState uint8
+
+const (
+	ReplicaUnknown    ReplicaState = 0 // the answering node does not lead the group
+	ReplicaLeads      ReplicaState = 1
+	ReplicaProbed     ReplicaState = 2 // where the logs meet is not known yet
+	ReplicaReplicates ReplicaState = 3
+	ReplicaSnapshot   ReplicaState = 4 // needs what the leader's log no longer has
+	ReplicaLost       ReplicaState = 5 // not heard of lately
+)
+
+func (s ReplicaState) String() string {
+	names := [...]string{"unknown", "leader", "probe", "replicate", "snapshot", "lost"}
+	if int(s) < len(names) {
+		return names[s]
+	}
+	return fmt.Sprintf("state %d", uint8(s))
+}
+
+// LogStats is what a node's log has done since its start.
+type LogStats struct {
+	Bytes    uint64 // appended
+	Batches  uint64
+	Syncs    uint64
+	Segments uint64 // files now
+	Recycled uint64 // files used again
+}
+
+func (m *StatusAnswer) fields(f *fields) {
+	f.atLeast(11, func() {
+		f.text("cluster", &m.Cluster)
+		number(f, "cluster_id", &m.ClusterID)
+		number(f, "self", &m.Self)
+		number(f, "epoch", &m.Epoch)
+		f.flag("healthy", &m.Healthy)
+		list(f, "problems", &m.Problems, 3, func(f *fields, p *Problem) {
+			f.atLeast(2, func() {
+				f.text("what", &p.What)
+				f.text("remedy", &p.Remedy)
+			})
+		})
+		list(f, "nodes", &m.Nodes, 10, statusNode)
+		list(f, "groups", &m.Groups, 11, statusGroup)
+		number(f, "cpu_micros", &m.CPUMicros)
+		number(f, "rss", &m.RSS)
+		f.atLeast(5, func() {
+			number(f, "log.bytes", &m.Log.Bytes)
+			number(f, "log.batches", &m.Log.Batches)
+			number(f, "log.syncs", &m.Log.Syncs)
+			number(f, "log.segments", &m.Log.Segments)
+			number(f, "log.recycled", &m.Log.Recycled)
+		})
+	})
+}
+
+func statusNode(f *fields, n *StatusNode) {
+	f.atLeast(9, func() {
+		number(f, "id", &n.ID)
+		f.text("name", &n.Name)
+		f.text("addr", &n.Addr)
+		number(f, "role", &n.Role)
+		number(f, "status", &n.Status)
+		f.text("version", &n.Version)
+		list(f, "labels", &n.Labels, labelMin, label)
+		number(f, "start", &n.Start)
+		number(f, "last_heard_ms", &n.LastHeardMs)
+	})
+}
+
+func statusGroup(f *fields, g *StatusGroup) {
+	f.atLeast(8, func() {
+		number(f, "id", &g.ID)
+		number(f, "incarnation", &g.Incarnation)
+		number(f, "leader", &g.Leader)
+		number(f, "term", &g.Term)
+		f.exactly(2, func() {
+			number(f, "commit.term", &g.Commit.Term)
+			number(f, "commit.index", &g.Commit.Index)
+		})
+		number(f, "applied", &g.Applied)
+		number(f, "slots", &g.Slots)
+		list(f, "replicas", &g.Replicas, 6, func(f *fields, r *StatusReplica) {
+			f.atLeast(5, func() {
+				number(f, "id", &r.ID)
+				number(f, "node", &r.Node)
+				number(f, "role", &r.Role)
+				number(f, "match", &r.Match)
+				number(f, "state", &r.State)
+			})
+		})
+	})
+}
+
+// CountersAnswer holds a row for each type that was seen.
+type CountersAnswer struct{ Rows []CounterRow }
+
+// CounterRow counts the frames of one type, header included in the bytes.
+type CounterRow struct {
+	Name              string
+	In, Out           uint64 // frames
+	BytesIn, BytesOut uint64
+}
+
+func (m *CountersAnswer) fields(f *fields) {
+	f.atLeast(1, func() {
+		list(f, "rows", &m.Rows, 6, func(f *fields, r *CounterRow) {
+			f.atLeast(5, func() {
+				f.text("name", &r.Name)
+				number(f, "in", &r.In)
+				number(f, "out", &r.Out)
+				number(f, "bytes_in", &r.BytesIn)
+				number(f, "bytes_out", &r.BytesOut)
+			})
+		})
+	})
+}
+
+func (m *StatusAnswer) Append(b []byte) []byte   { return appendFields(b, m) }
+func (m *CountersAnswer) Append(b []byte) []byte { return appendFields(b, m) }
+
+func (m *StatusAnswer) Read(body []byte) error   { return readFields(body, m) }
+func (m *CountersAnswer) Read(body []byte) error { return readFields(body, m) }

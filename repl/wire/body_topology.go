@@ -1,0 +1,113 @@
+package wire
+
+import (
+	"fmt"
+
+	"muster/raft"
+	"muster/shardmap"
+)
+
+// NodeRole is what a node does in the cluster.
+type NodeRole uint8
+
+const (
+	NodeServer NodeRole = 1 // may vote
+	NodeClient NodeRole = 2 // has the table and no vote
+)
+
+func (r NodeRole) String() string {
+	switch r {
+	case NodeServer:
+		return "server"
+	case NodeClient:
+		return "client"
+	}
+	return fmt.Sprintf("role %d", uint8(r))
+}
+
+// NodeStatus is how the answering node sees another.
+type NodeStatus uint8
+
+const (
+	NodeAlive   NodeStatus = 1 // heard of lately
+	NodeDead    NodeStatus = 2 // not heard of for longer than an election takes
+	NodeStandby NodeStatus = 3 // waits to be made a member
+)
+
+func (s NodeStatus) String() string {
+	switch s {
+	case NodeAlive:
+		return "alive"
+	case NodeDead:
+		return "dead"
+	case NodeStandby:
+		return "standby"
+	}
+	return fmt.Sprintf("status %d", uint8(s))
+}
+
+// TopologyAnswer is what a client needs to find the leader for a key.
+type TopologyAnswer struct {
+	ClusterID uint64
+	Epoch     uint64 // of the slot table
+	Nodes     []TopologyNode
+	Groups    []TopologyGroup
+	Slots     []SlotRange
+	ValueMax  uint32 // bytes
+}
+
+// TopologyNode is a node as clients see it.
+type TopologyNode struct {
+	ID     raft.NodeID
+	Name   string
+	Addr   string
+	Role   NodeRole
+	Status NodeStatus
+}
+
+// TopologyGroup says where a group is.
+type TopologyGroup struct {
+	ID     raft.GroupID
+	Leader raft.NodeID // as far as the answering node knows; 0 none
+	Nodes  []raft.NodeID
+}
+
+// SlotRange says who owns the slots From to To, both included.
+type SlotRange struct {
+	From, To shardmap.Slot
+	Group    raft.GroupID
+}
+
+func (m *TopologyAnswer) fields(f *fields) {
+	f.atLeast(6, func() {
+		number(f, "cluster_id", &m.ClusterID)
+		number(f, "epoch", &m.Epoch)
+		list(f, "nodes", &m.Nodes, 6, func(f *fields, n *TopologyNode) {
+			f.atLeast(5, func() {
+				number(f, "id", &n.ID)
+				f.text("name", &n.Name)
+				f.text("addr", &n.Addr)
+				number(f, "role", &n.Role)
+				number(f, "status", &n.Status)
+			})
+		})
+		list(f, "groups", &m.Groups, 4, func(f *fields, g *TopologyGroup) {
+			f.atLeast(3, func() {
+				number(f, "id", &g.ID)
+				number(f, "leader", &g.Leader)
+				list(f, "nodes", &g.Nodes, 1, func(f *fields, n *raft.NodeID) { number(f, "id", n) })
+			})
+		})
+		list(f, "slots", &m.Slots, 4, func(f *fields, s *SlotRange) {
+			f.atLeast(3, func() {
+				number(f, "from", &s.From)
+				number(f, "to", &s.To)
+				number(f, "group", &s.Group)
+			})
+		})
+		number(f, "value_max", &m.ValueMax)
+	})
+}
+
+func (m *TopologyAnswer) Append(b []byte) []byte { return appendFields(b, m) }
+func (m *TopologyAnswer) Read(body []byte) error { return readFields(body, m) }

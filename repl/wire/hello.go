@@ -1,0 +1,317 @@
+package wire
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"muster/raft"
+)
+
+// Limits of the hello.
+const (
+	// HelloTimeout is for the whole of it, on both sides: a connection that
+	// has not said who it is by then is worth nothing to anybody.
+	HelloTimeout = 2 * time.Second
+	// HelloBytesMax bounds each body of the hello, in bytes, so that a
+	// stranger costs little.
+	HelloBytesMax = 4096
+	// PreambleSize is the number of bytes before the first frame.
+	PreambleSize = 8
+)
+
+var preambleMagic = [4]byte{0xed, 'm', 'u', 's'}
+
+// DialConfig is what the side that dials says of itself.
+type DialConfig struct {
+	Purpose   Purpose
+	Role      Role
+	Cluster   string // a client may leave it empty: any
+	ClusterID uint64 // 0: any
+	Node      raft.NodeID
+	Start     uint64
+	Advertise string
+	Level     uint32
+	Window    uint32
+	Secret    []byte    // empty: none, then the other side must have none either
+	Rand      io.Reader // of nonces; nil: the system's
+}
+
+// AcceptConfig is what the side that accepts says of itself.
+type AcceptConfig struct {
+	Cluster   string
+	ClusterID uint64 // 0: not founded yet
+	Node      raft.NodeID
+	Start     uint64
+	Level     uint32
+	ValueMax  uint32
+	WindowMax uint32
+	Secret    []byte
+	Rand      io.Reader
+	// Admit, if set, has the last word on who has proven to know the
+	// secret. An [Error] travels as it is; another error as unavailable.
+	Admit func(h *Hello) error
+}
+
+// Greeting is what the two sides of a connection know of each other once the
+// hello is over.
+type Greeting struct {
+	Version   uint8 // of the protocol
+	Purpose   Purpose
+	Hello     Hello     // of the dialler
+	Challenge Challenge // of the acceptor
+	Welcome   Welcome   // of the acceptor
+	// Decoder has the frame limit of what is to come. It may hold bytes
+	// that arrived behind the hello, so nothing else may read the
+	// connection from now on.
+	Decoder *Decoder
+}
+
+// ErrNotMuster is wrapped where the other side speaks something else.
+var ErrNotMuster = errors.New("speaks something else")
+
+// shownMax is how much an error shows of what came instead of a frame, in bytes.
+const shownMax = 24
+
+func nonce(r io.Reader) (n Nonce, err error) {
+	if r == nil {
+		r = rand.Reader
+	}
+	if _, err := io.ReadFull(r, n[:]); err != nil {
+		return n, fmt.Errorf("draw a nonce: %w", err)
+	}
+	return n, nil
+}
+
+// ClientHello runs the dialler's side of the hello over conn, which it does not
+// close. An [Error] is the other side's refusal, or ours of it.
+func ClientHello(conn net.Conn, c DialConfig) (*Greeting, error) {
+	addr := conn.RemoteAddr().String()
+	if err := conn.SetDeadline(time.Now().Add(HelloTimeout)); err != nil {
+		return nil, fmt.Errorf("hello with %s: %w", addr, err)
+	}
+	g, err := c.dial(conn, addr)
+	if err != nil {
+		return nil, explain(addr, err)
+	}
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		return nil, fmt.Errorf("hello with %s: %w", addr, err)
+	}
+	return g, nil
+}
+
+// explain makes one line of what went wrong with the hello at addr.
+func explain(addr string, err error) error {
+	var refusal *Error
+	switch {
+	case errors.As(err, &refusal):
+		return fmt.Errorf("hello with %s: %w", addr, err)
+	case errors.Is(err, ErrNotMuster):
+		return fmt.Errorf("%s %w; check the address and port", addr, err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("hello with %s: no answer within %s; check that a muster listens there and is not stopped: %w", addr, HelloTimeout, err)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("hello with %s: it hung up without a word; check that a muster listens there, and its log: %w", addr, err)
+	}
+	return fmt.Errorf("hello with %s: %w; check that a muster listens there, and its log", addr, err)
+}
+
+func (c *DialConfig) dial(conn net.Conn, addr string) (*Greeting, error) {
+	n, err := nonce(c.Rand)
+	if err != nil {
+		return nil, err
+	}
+	g := &Greeting{Purpose: c.Purpose, Decoder: NewDecoder(HelloBytesMax)}
+	g.Hello = Hello{VersionMin: VersionMin, VersionMax: VersionMax, Cluster: c.Cluster, ClusterID: c.ClusterID, Node: c.Node,
+		Start: c.Start, Role: c.Role, Advertise: c.Advertise, Level: c.Level, Nonce: n, Window: c.Window}
+	helloBody := g.Hello.Append(nil)
+	out := append(preambleMagic[:len(preambleMagic):len(preambleMagic)], VersionMin, VersionMax, byte(c.Purpose), 0)
+	if _, err := conn.Write(AppendFrame(out, TypeHello, 0, &g.Hello)); err != nil {
+		return nil, err
+	}
+	body, err := c.expect(conn, g.Decoder, TypeChallenge, &g.Challenge)
+	if err != nil {
+		return nil, err
+	}
+	challengeBody := append([]byte(nil), body...)
+	if e := c.checkChallenge(addr, &g.Challenge); e != nil {
+		return nil, e
+	}
+	g.Version = g.Challenge.Version
+	proof := Proof{Proof: makeProof(c.Secret, sideDialler, helloBody, challengeBody)}
+	if err := WriteFrame(conn, TypeProof, 0, &proof); err != nil {
+		return nil, err
+	}
+	if _, err := c.expect(conn, g.Decoder, TypeWelcome, &g.Welcome); err != nil {
+		return nil, err
+	}
+	if e := c.checkWelcome(addr, &g.Challenge, &g.Welcome, helloBody, challengeBody); e != nil {
+		return nil, e
+	}
+	g.Decoder.SetLimit(FrameMax)
+	return g, nil
+}
+
+// expect reads the one frame that is due, or the other side's refusal.
+func (c *DialConfig) expect(conn net.Conn, d *Decoder, t Type, into Body) ([]byte, error) {
+	h, body, err := ReadFrame(conn, d)
+	if err != nil {
+		return nil, noFrame(d, err)
+	}
+	if h.Type == TypeError {
+		refusal := new(Error)
+		if err := refusal.Read(body); err != nil {
+			return nil, fmt.Errorf("read its refusal: %w", err)
+		}
+		return nil, refusal
+	}
+	return body, readDue(h, body, t, into)
+}
+
+// readDue reads the body of a frame that must be of type t.
+func readDue(h Header, body []byte, t Type, into Body) error {
+	if h.Type != t {
+		return BadRequest("hello", "wrong type of frame", fmt.Sprintf("%s instead of %s", h.Type, t), "send what docs/protocol.md says")
+	}
+	if err := into.Read(body); err != nil {
+		return BadBody(t, err)
+	}
+	return nil
+}
+
+// noFrame tells what came instead of a frame.
+func noFrame(d *Decoder, err error) error {
+	var bad *FrameError
+	began := d.buf[d.from:d.to]
+	cut := errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrDeadlineExceeded)
+	if !errors.As(err, &bad) && !(cut && len(began) > 0) {
+		return err
+	}
+	return fmt.Errorf("%w: it begins with %q (%w)", ErrNotMuster, began[:min(len(began), shownMax)], err)
+}
+
+// ServerHello runs the acceptor's side of the hello over conn, which it does
+// not close. Whoever speaks this protocol and is refused gets an [Error] frame
+// that says why.
+func ServerHello(conn net.Conn, c AcceptConfig) (*Greeting, error) {
+	addr := conn.RemoteAddr().String()
+	if err := conn.SetDeadline(time.Now().Add(HelloTimeout)); err != nil {
+		return nil, fmt.Errorf("hello from %s: %w", addr, err)
+	}
+	g, err := c.accept(conn)
+	if err != nil {
+		return nil, fmt.Errorf("hello from %s: %w", addr, err)
+	}
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		return nil, fmt.Errorf("hello from %s: %w", addr, err)
+	}
+	return g, nil
+}
+
+func (c *AcceptConfig) accept(conn net.Conn) (*Greeting, error) {
+	var p [PreambleSize]byte
+	if n, err := io.ReadFull(conn, p[:]); err != nil {
+		if n > 0 {
+			return nil, fmt.Errorf("%w: it begins with %q (%w)", ErrNotMuster, p[:n], err)
+		}
+		return nil, fmt.Errorf("it said nothing: %w", err)
+	}
+	if [4]byte(p[:4]) != preambleMagic {
+		return nil, fmt.Errorf("%w: it begins with %q", ErrNotMuster, p[:])
+	}
+	g := &Greeting{Purpose: Purpose(p[6]), Decoder: NewDecoder(HelloBytesMax)}
+	if _, ok := commonVersion(p[4], p[5]); !ok || p[4] > p[5] {
+		return nil, refuse(conn, WrongVersion("dialler", p[4], p[5]))
+	}
+	if p[7] != 0 {
+		return nil, refuse(conn, BadRequest("preamble", "byte 7", fmt.Sprint(p[7]), "send zero"))
+	}
+	body, err := c.expect(conn, g.Decoder, TypeHello, &g.Hello)
+	if err != nil {
+		return nil, err
+	}
+	helloBody := append([]byte(nil), body...)
+	version, e := c.checkHello(g.Purpose, p[4], p[5], &g.Hello)
+	if e != nil {
+		return nil, refuse(conn, e)
+	}
+	g.Version = version
+	n, err := nonce(c.Rand)
+	if err != nil {
+		return nil, err
+	}
+	g.Challenge = Challenge{Version: version, Cluster: c.Cluster, ClusterID: c.ClusterID, Node: c.Node,
+		Start: c.Start, Nonce: n, Level: c.Level, NeedsProof: len(c.Secret) > 0}
+	if err := WriteFrame(conn, TypeChallenge, 0, &g.Challenge); err != nil {
+		return nil, err
+	}
+	return c.acceptProof(conn, g, helloBody)
+}
+
+func (c *AcceptConfig) acceptProof(conn net.Conn, g *Greeting, helloBody []byte) (*Greeting, error) {
+	var proof Proof
+	if _, err := c.expect(conn, g.Decoder, TypeProof, &proof); err != nil {
+		return nil, err
+	}
+	challengeBody := g.Challenge.Append(nil)
+	if e := c.checkProof(&g.Hello, &proof, helloBody, challengeBody); e != nil {
+		return nil, refuse(conn, e)
+	}
+	if c.Admit != nil {
+		if err := c.Admit(&g.Hello); err != nil {
+			var e *Error
+			if !errors.As(err, &e) {
+				e = Unavailable(nodeObject(g.Hello.Node, g.Hello.Advertise), err.Error())
+			}
+			return nil, refuse(conn, e)
+		}
+	}
+	g.Welcome = Welcome{Proof: makeProof(c.Secret, sideAcceptor, helloBody, challengeBody),
+		ValueMax: c.ValueMax, FrameMax: FrameMax, WindowMax: c.WindowMax, Level: c.Level}
+	if err := WriteFrame(conn, TypeWelcome, 0, &g.Welcome); err != nil {
+		return nil, err
+	}
+	g.Decoder.SetLimit(FrameMax)
+	return g, nil
+}
+
+// expect reads the one frame that is due; what it can't understand it refuses
+// with a frame.
+func (c *AcceptConfig) expect(conn net.Conn, d *Decoder, t Type, into Body) ([]byte, error) {
+	h, body, err := ReadFrame(conn, d)
+	if err == nil {
+		err = readDue(h, body, t, into)
+	}
+	var bad *FrameError
+	var e *Error
+	switch {
+	case err == nil:
+		return body, nil
+	case errors.As(err, &e):
+	case errors.As(err, &bad) && bad.TooLarge:
+		e = TooLarge("hello", readHeader(d.buf[d.from:d.to]).Length, HelloBytesMax, "bytes", "send shorter names and addresses")
+	case errors.As(err, &bad):
+		e = BadRequest("hello", "bad frame", bad.Problem, "send what docs/protocol.md says")
+	default:
+		return nil, err
+	}
+	return nil, refuse(conn, e)
+}
+
+// refuse sends e and returns it. It then waits for the other side to hang up,
+// no longer than the hello may take and for no more bytes than it may have:
+// closing at once, with bytes unread, would make the system throw away what
+// was just sent.
+func refuse(conn net.Conn, e *Error) error {
+	if err := WriteFrame(conn, TypeError, 0, e); err != nil {
+		return fmt.Errorf("%w (it was not told: %v)", e, err)
+	}
+	if half, ok := conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		_, _ = io.CopyN(io.Discard, conn, 4*HelloBytesMax) // only its end matters
+	}
+	return e
+}

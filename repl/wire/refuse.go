@@ -1,0 +1,124 @@
+package wire
+
+import (
+	"fmt"
+
+	"muster/raft"
+	"muster/shardmap"
+)
+
+// One constructor for each code. They ask for the object, for the limit or
+// state found, and for what to do next, unless that follows from the code.
+
+// BadRequest refuses a request that means nothing: field names what is wrong.
+func BadRequest(object, field, found, next string) *Error {
+	return &Error{Code: CodeBadRequest, Object: object, Text: field, State: found, Next: next}
+}
+
+// BadBody refuses a request whose body could not be read.
+func BadBody(t Type, err error) *Error {
+	return BadRequest("body of "+t.String(), "it can't be read", err.Error(),
+		"send what docs/protocol.md draws for this type")
+}
+
+// TooLarge refuses what is over a limit; unit is in the plural.
+func TooLarge(object string, found, limit int, unit, next string) *Error {
+	return &Error{Code: CodeTooLarge, Object: object, Text: "over the limit",
+		State: fmt.Sprintf("%d %s, the limit is %d", found, unit, limit), Next: next}
+}
+
+// NotFound says that what was named is not there.
+func NotFound(object, looked, next string) *Error {
+	return &Error{Code: CodeNotFound, Object: object, Text: "not found", State: looked, Next: next}
+}
+
+// Conflict says that the condition of a write does not hold: found tells what
+// is there instead.
+func Conflict(object, found string) *Error {
+	return &Error{Code: CodeConflict, Object: object, Text: "the condition does not hold", State: found,
+		Next: "read it, then set it again with the version found"}
+}
+
+// NotLeader says which node leads the group, as far as is known.
+func NotLeader(g raft.GroupID, leader raft.NodeID, addr string) *Error {
+	e := &Error{Code: CodeNotLeader, Object: "group " + g.String(), Text: "this node does not lead it",
+		LeaderNode: leader, LeaderAddr: addr}
+	if addr == "" {
+		e.State, e.Next = "no leader is known", "ask any other node, or again in a moment"
+	} else {
+		e.State, e.Next = fmt.Sprintf("node %s at %s leads", leader, addr), "ask "+addr
+	}
+	return e
+}
+
+// Moved says which group owns the slot, by a table of the epoch.
+func Moved(s shardmap.Slot, owner raft.GroupID, epoch uint64) *Error {
+	return &Error{Code: CodeMoved, Object: fmt.Sprintf("slot %d", s), Text: "another group owns it", Epoch: epoch,
+		State: fmt.Sprintf("group %s by epoch %d", owner, epoch), Next: "fetch the topology, then ask that group's leader"}
+}
+
+// Busy refuses because a queue, whose state is found, is full.
+func Busy(object, found string, retryAfterMs uint32) *Error {
+	return &Error{Code: CodeBusy, Object: object, Text: "has too much to do", State: found, RetryAfterMs: retryAfterMs,
+		Next: fmt.Sprintf("try again after %d ms", retryAfterMs)}
+}
+
+// Unavailable says that there was no result, and that nothing was applied.
+func Unavailable(object, found string) *Error {
+	return &Error{Code: CodeUnavailable, Object: object, Text: "no result, nothing was applied", State: found,
+		Next: "try again; muster status shows which nodes are missing"}
+}
+
+// MaybeApplied says that there was no result, and that nobody knows whether
+// there will be one.
+func MaybeApplied(object, found string) *Error {
+	return &Error{Code: CodeMaybeApplied, Object: object, Text: "no result, it may have been applied", State: found,
+		Next: "read it before you send it again"}
+}
+
+// Unauthorized refuses who may not do this or has another secret.
+func Unauthorized(object, found, next string) *Error {
+	return &Error{Code: CodeUnauthorized, Object: object, Text: "not permitted", State: found, Next: next}
+}
+
+// WrongCluster refuses who belongs to another cluster.
+func WrongCluster(object, found, next string) *Error {
+	return &Error{Code: CodeWrongCluster, Object: object, Text: "belongs to another cluster", State: found, Next: next}
+}
+
+// WrongVersion refuses who speaks only from lowest to highest.
+func WrongVersion(object string, lowest, highest uint8) *Error {
+	return &Error{Code: CodeWrongVersion, Object: object, Text: "no common version of the protocol",
+		State: fmt.Sprintf("it speaks %d to %d, this side %d to %d", lowest, highest, VersionMin, VersionMax),
+		Next:  "install the same release of muster on both"}
+}
+
+// Damaged says that bytes are not what was written; object names where.
+func Damaged(object, found, next string) *Error {
+	return &Error{Code: CodeDamaged, Object: object, Text: "damaged", State: found, Next: next}
+}
+
+// StaleSession says that the outcome of a write is no longer known.
+func StaleSession(object, found string) *Error {
+	return &Error{Code: CodeStaleSession, Object: object, Text: "its outcome is no longer known", State: found,
+		Next: "read the key to see whether it was applied, then begin a new session"}
+}
+
+// UnknownNode refuses a node that is not on the peer list, or is an older self
+// of one that is.
+func UnknownNode(n raft.NodeID, found, next string) *Error {
+	return &Error{Code: CodeUnknownNode, Object: "node " + n.String(), Text: "not a member", State: found, Next: next}
+}
+
+// OverLevel refuses what the cluster's level does not have yet.
+func OverLevel(object string, needs, level uint32) *Error {
+	return &Error{Code: CodeLevel, Object: object, Text: "above the cluster's level",
+		State: fmt.Sprintf("it needs level %d, the cluster is at %d", needs, level),
+		Next:  "upgrade all nodes first"}
+}
+
+// NotReady says that the cluster is not founded yet; found tells who is missing.
+func NotReady(object, found string) *Error {
+	return &Error{Code: CodeNotReady, Object: object, Text: "not founded yet", State: found,
+		Next: "start the hosts that are missing, with the same --expect and --join"}
+}

@@ -1,0 +1,155 @@
+// Package wire is the message protocol of muster.
+//
+// It holds what stands on the wire, byte by byte: the frame, the types, the
+// bodies, the error codes, the hello. It has no queue, no retry and no idea of
+// who leads; apart from [ClientHello], [ServerHello] and [WriteFrame] it does
+// not touch a connection either.
+//
+// # A connection
+//
+// The dialler sends 8 bytes, the preamble:
+//
+//	0  0xed 'm' 'u' 's'   no TLS, HTTP or RESP begins so: they can share the port
+//	4  u8   lowest version that the dialler speaks
+//	5  u8   highest
+//	6  u8   purpose, see Purpose
+//	7  u8   zero
+//
+// From then on both sides send frames (frame.go): first the four of the hello
+// (hello.go), then requests and their answers, in any order, told apart by the
+// number that the requester gave them.
+//
+// # Where to look
+//
+// The const block below is the protocol. Bodies that are frequent are written
+// by hand (body_raft.go, body_kv.go); the others say their fields once
+// (fields.go). docs/protocol.md tells the same to people who write a client, with
+// the bytes of an example of each, which are checked by a test of this package.
+package wire
+
+import (
+	"fmt"
+
+	"muster/raft"
+)
+
+// Version of the protocol: of the frames, the hello and the bodies.
+const (
+	VersionMin = 1 // lowest that this binary speaks
+	VersionMax = 1 // highest
+)
+
+// Type says what a frame asks or answers. Numbers are for ever: a type that is
+// no longer used keeps its line.
+type Type uint16
+
+// The hello, between the side that dialled and the one that accepted.
+const (
+	TypeHello     Type = 0x01 // dialler → acceptor  Hello: who I am
+	TypeChallenge Type = 0x02 // acceptor → dialler  Challenge: who I am, prove yourself
+	TypeProof     Type = 0x03 // dialler → acceptor  Proof: that I have the secret
+	TypeWelcome   Type = 0x04 // acceptor → dialler  Welcome: that I have it too, my limits
+	TypeError     Type = 0x05 // answers any request  Error
+	TypePing      Type = 0x06 // either → other       Empty: are you there?
+	TypePong      Type = 0x07 // answers Ping         Empty
+)
+
+// Raft, between replicas of one group on two nodes: 0x10 + [raft.MessageType].
+// Nothing answers by request number here; raft knows what belongs together.
+// 0x19 to 0x1f are kept as raft/message.go says.
+const (
+	TypePreVote       Type = 0x11 // candidate → voter   Envelope
+	TypePreVoteAnswer Type = 0x12 // voter → candidate   Envelope
+	TypeVote          Type = 0x13 // candidate → voter   Envelope
+	TypeVoteAnswer    Type = 0x14 // voter → candidate   Envelope
+	TypeAppend        Type = 0x15 // leader → follower   Envelope
+	TypeAppendAnswer  Type = 0x16 // follower → leader   Envelope
+	TypeBeat          Type = 0x17 // node → node         Beat: the heartbeats of all groups that the one leads
+	TypeBeatAnswer    Type = 0x18 // node → node         BeatAnswer
+)
+
+// Replication, between nodes.
+const (
+	TypeFounding       Type = 0x30 // host → host          Founding: let us found a cluster
+	TypeFoundingAnswer Type = 0x31 // answers Founding       FoundingAnswer
+	TypeAnnounce       Type = 0x32 // node → meta leader     Announce: I am back, under this address
+	TypeAnnounceAnswer Type = 0x33 // answers Announce       AnnounceAnswer
+)
+
+// API, between a client and a node.
+const (
+	TypeWrite          Type = 0x40 // client → leader       Write: one command
+	TypeWriteAnswer    Type = 0x41 // answers Write          WriteAnswer
+	TypeGet            Type = 0x42 // client → node          Get: values of keys of one group
+	TypeGetAnswer      Type = 0x43 // answers Get            GetAnswer
+	TypeList           Type = 0x44 // client → node          List: one page of one group
+	TypeListAnswer     Type = 0x45 // answers List           ListAnswer
+	TypeTopology       Type = 0x46 // client → node          Empty: who owns which slot?
+	TypeTopologyAnswer Type = 0x47 // answers Topology       TopologyAnswer
+)
+
+// Administration, between the command line and a node.
+const (
+	TypeStatus         Type = 0x60 // client → node          Empty: how is the cluster?
+	TypeStatusAnswer   Type = 0x61 // answers Status         StatusAnswer
+	TypeCounters       Type = 0x62 // client → node          Empty: how many frames of which type?
+	TypeCountersAnswer Type = 0x63 // answers Counters       CountersAnswer
+)
+
+// typeEnd is above every type.
+const typeEnd = 0x64
+
+var typeNames = [typeEnd]string{
+	TypeHello: "Hello", TypeChallenge: "Challenge", TypeProof: "Proof", TypeWelcome: "Welcome",
+	TypeError: "Error", TypePing: "Ping", TypePong: "Pong",
+	TypePreVote: "PreVote", TypePreVoteAnswer: "PreVoteAnswer", TypeVote: "Vote", TypeVoteAnswer: "VoteAnswer",
+	TypeAppend: "Append", TypeAppendAnswer: "AppendAnswer", TypeBeat: "Beat", TypeBeatAnswer: "BeatAnswer",
+	TypeFounding: "Founding", TypeFoundingAnswer: "FoundingAnswer",
+	TypeAnnounce: "Announce", TypeAnnounceAnswer: "AnnounceAnswer",
+	TypeWrite: "Write", TypeWriteAnswer: "WriteAnswer", TypeGet: "Get", TypeGetAnswer: "GetAnswer",
+	TypeList: "List", TypeListAnswer: "ListAnswer", TypeTopology: "Topology", TypeTopologyAnswer: "TopologyAnswer",
+	TypeStatus: "Status", TypeStatusAnswer: "StatusAnswer",
+	TypeCounters: "Counters", TypeCountersAnswer: "CountersAnswer",
+}
+
+// Known says whether this version has the type.
+func (t Type) Known() bool { return t < typeEnd && typeNames[t] != "" }
+
+func (t Type) String() string {
+	if t.Known() {
+		return typeNames[t]
+	}
+	return fmt.Sprintf("type 0x%02x", uint16(t))
+}
+
+// TypeOf returns the type of the frame that carries one message of raft. The
+// heartbeats do not travel alone: theirs is the type of the [Beat].
+func TypeOf(m raft.MessageType) Type { return 0x10 + Type(m) }
+
+// Purpose is what a connection is dialled for, so that each kind has its own
+// limit and none stands in another's way.
+type Purpose uint8
+
+const (
+	PurposePeer   Purpose = 1 // raft and replication, between nodes
+	PurposeClient Purpose = 2 // API and administration
+	PurposeBulk   Purpose = 3 // kept for snapshots and moves, refused today
+)
+
+// Role is what the dialler is to the cluster.
+type Role uint8
+
+const (
+	RolePeer     Role = 1 // a node with an identity
+	RoleClient   Role = 2 // a program that uses the cluster
+	RoleFounding Role = 3 // a host without a cluster id, which looks for others to found one
+)
+
+// Body is what a frame carries.
+type Body interface {
+	// Append appends the body's bytes to b.
+	Append(b []byte) []byte
+	// Read reads bytes that went through the check of the frame, into
+	// itself. Unless the type says that it aliases them, it keeps none.
+	Read(body []byte) error
+}
