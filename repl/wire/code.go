@@ -36,7 +36,7 @@ const (
 	RetryNever     Retry = iota // not without a change to the request, or to the cluster by an operator
 	RetrySameNode               // later, here; see Error.RetryAfterMs
 	RetryOtherNode              // at once, at Error.LeaderAddr if there is one, else at any other
-	RetryTable                  // after fetching the slot table again
+	RetryRefresh                  // after fetching the slot table again
 )
 
 func (r Retry) String() string {
@@ -54,7 +54,7 @@ var codes = [codeEnd]struct {
 	CodeNotFound:     {"not-found", RetryNever, 4},
 	CodeConflict:     {"conflict", RetryNever, 5},
 	CodeNotLeader:    {"not-leader", RetryOtherNode, 6},
-	CodeMoved:        {"moved", RetryTable, 6},
+	CodeMoved:        {"moved", RetryRefresh, 6},
 	CodeBusy:         {"busy", RetrySameNode, 6},
 	CodeUnavailable:  {"unavailable", RetrySameNode, 6},
 	CodeMaybeApplied: {"maybe-applied", RetryNever, 6},

@@ -101,7 +101,7 @@ func nodeObject(n raft.NodeID, addr string) string {
 func (c *AcceptConfig) checkHello(p Purpose, low, high uint8, h *Hello) (version uint8, e *Error) {
 	object := nodeObject(h.Node, h.Advertise)
 	if h.VersionMin != low || h.VersionMax != high {
-		return 0, BadRequest(object, "field version", fmt.Sprintf("the preamble says %d to %d, the hello %d to %d",
+		return 0, BadRequest(object, fmt.Sprintf("the preamble says %d to %d, the hello %d to %d",
 			low, high, h.VersionMin, h.VersionMax), "send the same in both")
 	}
 	version, ok := commonVersion(low, high)
@@ -116,10 +116,10 @@ func (c *AcceptConfig) checkHello(p Purpose, low, high uint8, h *Hello) (version
 		}
 	case p == PurposePeer && (h.Role == RolePeer || h.Role == RoleFounding):
 		if h.Node == 0 {
-			return 0, BadRequest(object, "field node", "a peer without an id", "send the node's own id")
+			return 0, BadRequest(object, "field node: a peer has an id, this is 0", "send the node's own id")
 		}
 	default:
-		return 0, BadRequest(object, "field role", fmt.Sprintf("role %d on a connection of purpose %d", h.Role, p),
+		return 0, BadRequest(object, fmt.Sprintf("field role: %d on a connection of purpose %d", h.Role, p),
 			"dial peers with purpose 1, as a client with purpose 2")
 	}
 	return version, checkCluster(object, "node "+c.Node.String(), theirs, c.Cluster, h.ClusterID, c.ClusterID)

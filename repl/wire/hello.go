@@ -71,8 +71,8 @@ type Greeting struct {
 	Decoder *Decoder
 }
 
-// ErrNotMuster is wrapped where the other side speaks something else.
-var ErrNotMuster = errors.New("speaks something else")
+// ErrForeign is wrapped where the other side speaks something else.
+var ErrForeign = errors.New("speaks something else")
 
 // shownMax is how much an error shows of what came instead of a frame, in bytes.
 const shownMax = 24
@@ -110,7 +110,7 @@ func explain(addr string, err error) error {
 	switch {
 	case errors.As(err, &refusal):
 		return fmt.Errorf("hello with %s: %w", addr, err)
-	case errors.Is(err, ErrNotMuster):
+	case errors.Is(err, ErrForeign):
 		return fmt.Errorf("%s %w; check the address and port", addr, err)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("hello with %s: no answer within %s; check that a muster listens there and is not stopped: %w", addr, HelloTimeout, err)
@@ -175,7 +175,7 @@ func (c *DialConfig) expect(conn net.Conn, d *Decoder, t Type, into Body) ([]byt
 // readDue reads the body of a frame that must be of type t.
 func readDue(h Header, body []byte, t Type, into Body) error {
 	if h.Type != t {
-		return BadRequest("hello", "wrong type of frame", fmt.Sprintf("%s instead of %s", h.Type, t), "send what docs/protocol.md says")
+		return BadRequest("hello", fmt.Sprintf("a frame of type %s instead of %s", h.Type, t), nextProtocol)
 	}
 	if err := into.Read(body); err != nil {
 		return BadBody(t, err)
@@ -191,7 +191,7 @@ func noFrame(d *Decoder, err error) error {
 	if !errors.As(err, &bad) && !(cut && len(began) > 0) {
 		return err
 	}
-	return fmt.Errorf("%w: it begins with %q (%w)", ErrNotMuster, began[:min(len(began), shownMax)], err)
+	return fmt.Errorf("%w: it begins with %q (%w)", ErrForeign, began[:min(len(began), shownMax)], err)
 }
 
 // ServerHello runs the acceptor's side of the hello over conn, which it does
@@ -216,19 +216,19 @@ func (c *AcceptConfig) accept(conn net.Conn) (*Greeting, error) {
 	var p [PreambleSize]byte
 	if n, err := io.ReadFull(conn, p[:]); err != nil {
 		if n > 0 {
-			return nil, fmt.Errorf("%w: it begins with %q (%w)", ErrNotMuster, p[:n], err)
+			return nil, fmt.Errorf("%w: it begins with %q (%w)", ErrForeign, p[:n], err)
 		}
 		return nil, fmt.Errorf("it said nothing: %w", err)
 	}
 	if [4]byte(p[:4]) != preambleMagic {
-		return nil, fmt.Errorf("%w: it begins with %q", ErrNotMuster, p[:])
+		return nil, fmt.Errorf("%w: it begins with %q", ErrForeign, p[:])
 	}
 	g := &Greeting{Purpose: Purpose(p[6]), Decoder: NewDecoder(HelloBytesMax)}
 	if _, ok := commonVersion(p[4], p[5]); !ok || p[4] > p[5] {
 		return nil, refuse(conn, WrongVersion("dialler", p[4], p[5]))
 	}
 	if p[7] != 0 {
-		return nil, refuse(conn, BadRequest("preamble", "byte 7", fmt.Sprint(p[7]), "send zero"))
+		return nil, refuse(conn, BadRequest("preamble", fmt.Sprintf("byte 7 is %d, want 0", p[7]), nextProtocol))
 	}
 	body, err := c.expect(conn, g.Decoder, TypeHello, &g.Hello)
 	if err != nil {
@@ -293,9 +293,9 @@ func (c *AcceptConfig) expect(conn net.Conn, d *Decoder, t Type, into Body) ([]b
 		return body, nil
 	case errors.As(err, &e):
 	case errors.As(err, &bad) && bad.TooLarge:
-		e = TooLarge("hello", readHeader(d.buf[d.from:d.to]).Length, HelloBytesMax, "bytes", "send shorter names and addresses")
+		e = TooLarge("hello", bad.Problem, "send shorter names and addresses")
 	case errors.As(err, &bad):
-		e = BadRequest("hello", "bad frame", bad.Problem, "send what docs/protocol.md says")
+		e = BadRequest("hello", "bad frame: "+bad.Problem, nextProtocol)
 	default:
 		return nil, err
 	}

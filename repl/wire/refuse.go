@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"time"
 
 	"muster/raft"
 	"muster/shardmap"
@@ -10,21 +11,22 @@ import (
 // One constructor for each code. They ask for the object, for the limit or
 // state found, and for what to do next, unless that follows from the code.
 
-// BadRequest refuses a request that means nothing: field names what is wrong.
-func BadRequest(object, field, found, next string) *Error {
-	return &Error{Code: CodeBadRequest, Object: object, Text: field, State: found, Next: next}
+// BadRequest refuses a request that means nothing; found tells which field is
+// wrong, how, and what it may be.
+func BadRequest(object, found, next string) *Error {
+	return &Error{Code: CodeBadRequest, Object: object, Text: "it means nothing", State: found, Next: next}
 }
 
 // BadBody refuses a request whose body could not be read.
 func BadBody(t Type, err error) *Error {
-	return BadRequest("body of "+t.String(), "it can't be read", err.Error(),
-		"send what docs/protocol.md draws for this type")
+	return BadRequest("body of "+t.String(), err.Error(), nextProtocol)
 }
 
-// TooLarge refuses what is over a limit; unit is in the plural.
-func TooLarge(object string, found, limit int, unit, next string) *Error {
-	return &Error{Code: CodeTooLarge, Object: object, Text: "over the limit",
-		State: fmt.Sprintf("%d %s, the limit is %d", found, unit, limit), Next: next}
+const nextProtocol = "send what docs/protocol.md says"
+
+// TooLarge refuses what is over a limit; found tells both, with their unit.
+func TooLarge(object, found, next string) *Error {
+	return &Error{Code: CodeTooLarge, Object: object, Text: "over the limit", State: found, Next: next}
 }
 
 // NotFound says that what was named is not there.
@@ -58,9 +60,9 @@ func Moved(s shardmap.Slot, owner raft.GroupID, epoch uint64) *Error {
 }
 
 // Busy refuses because a queue, whose state is found, is full.
-func Busy(object, found string, retryAfterMs uint32) *Error {
-	return &Error{Code: CodeBusy, Object: object, Text: "has too much to do", State: found, RetryAfterMs: retryAfterMs,
-		Next: fmt.Sprintf("try again after %d ms", retryAfterMs)}
+func Busy(object, found string, retryAfter time.Duration) *Error {
+	return &Error{Code: CodeBusy, Object: object, Text: "has too much to do", State: found,
+		RetryAfterMs: uint32(retryAfter.Milliseconds()), Next: "try again after " + retryAfter.String()}
 }
 
 // Unavailable says that there was no result, and that nothing was applied.
@@ -118,7 +120,6 @@ func OverLevel(object string, needs, level uint32) *Error {
 }
 
 // NotReady says that the cluster is not founded yet; found tells who is missing.
-func NotReady(object, found string) *Error {
-	return &Error{Code: CodeNotReady, Object: object, Text: "not founded yet", State: found,
-		Next: "start the hosts that are missing, with the same --expect and --join"}
+func NotReady(object, found, next string) *Error {
+	return &Error{Code: CodeNotReady, Object: object, Text: "not ready", State: found, Next: next}
 }
