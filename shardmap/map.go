@@ -1,43 +1,171 @@
 package shardmap
 
 import (
+	"fmt"
+	"sync"
+
 	"muster/raft"
 )
 
-// Map is one replica's copy of the slots that one group owns.
+// Map is one replica's copy of the slots that one group owns. One goroutine
+// applies; any may read beside it.
 type Map struct {
+	// slots are nil where another group owns the slot. Set once.
+	slots [Slots]*slotState
+
+	mu      sync.Mutex // guards what follows; taken alone
+	applied raft.LogID // Invariant: all effects up to it are in slots, none beyond it before Apply is called for them
+	time    raft.GroupTime
 }
 
-// NewMap returns a Map that owns slots, all empty.
-func NewMap(slots []Slot) *Map { return nil }
+// NewMap returns a Map that owns slots, all empty. An empty slot takes some 400
+// bytes.
+func NewMap(slots []Slot) *Map {
+	m := &Map{}
+	for _, s := range slots {
+		m.slots[s] = &slotState{records: newStore()}
+	}
+	return m
+}
 
-// Apply carries out the command of the entry id.
+func (m *Map) slot(s Slot) *slotState {
+	if s >= Slots {
+		return nil
+	}
+	return m.slots[s]
+}
+
+// Apply carries out the command of the entry id, which was committed at group
+// time t. It copies what it keeps of c. A result that is not what the client
+// hoped for is no error; after an error nothing was changed and the group must
+// stop.
 func (m *Map) Apply(id raft.LogID, t raft.GroupTime, c *Command) (Result, error) {
-	return Result{}, nil
+	if err := c.understood(); err != nil {
+		return Result{}, fmt.Errorf("apply %s: %w", id, err)
+	}
+	now, err := m.follows(id, t)
+	if err != nil {
+		return Result{}, err
+	}
+	st := m.slot(c.Home())
+	r := Result{Status: StatusNotOwned, ID: id}
+	if st != nil {
+		st.mu.Lock()
+		r = st.apply(id, now, c)
+		st.mu.Unlock()
+	}
+	m.advance(id, now)
+	return r, nil
 }
 
-// Skip takes note of an entry without a command.
-func (m *Map) Skip(id raft.LogID, t raft.GroupTime) error { return nil }
+// Skip takes note of an entry that is no command: a no-op or a membership.
+func (m *Map) Skip(id raft.LogID, t raft.GroupTime) error {
+	now, err := m.follows(id, t)
+	if err != nil {
+		return err
+	}
+	m.advance(id, now)
+	return nil
+}
 
-// Applied returns the id of the last entry applied or skipped.
-func (m *Map) Applied() raft.LogID { return raft.LogID{} }
+// follows says whether an entry comes after what was applied, and at which
+// time it is applied.
+func (m *Map) follows(id raft.LogID, t raft.GroupTime) (raft.GroupTime, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if id.Index <= m.applied.Index || id.Term < m.applied.Term {
+		return 0, fmt.Errorf("%w: apply %s after %s", ErrInvariant, id, m.applied)
+	}
+	return max(t, m.time), nil
+}
 
-// Get appends key's value to dst.
-func (m *Map) Get(key, dst []byte) (value []byte, version uint64, ok bool) { return dst, 0, false }
+func (m *Map) advance(id raft.LogID, t raft.GroupTime) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.applied, m.time = id, t
+}
 
-// List calls f for keys with prefix beyond after, in order.
-func (m *Map) List(prefix, after []byte, limit, maxBytes int, keysOnly bool, f func(key []byte, version uint64, value []byte)) (more bool) {
-	return false
+// understood says whether this level can carry out c.
+func (c *Command) understood() error {
+	if c.Kind < CommandSet || c.Kind > CommandDel {
+		return fmt.Errorf("command of kind %d: %w", c.Kind, ErrLevel)
+	}
+	if c.Condition > ConditionVersion {
+		return fmt.Errorf("command with condition %d: %w", c.Condition, ErrLevel)
+	}
+	if c.Keys() == 0 || c.Condition != ConditionNone && c.Keys() != 1 || c.Kind == CommandSet && len(c.Items)%2 != 0 {
+		return fmt.Errorf("%w: %s with %d items and condition %s", ErrInvariant, c.Kind, len(c.Items), c.Condition)
+	}
+	return nil
+}
+
+// Applied returns the id of the last entry applied or skipped. What is read
+// after this call stands at that entry or later.
+func (m *Map) Applied() raft.LogID {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.applied
+}
+
+// Time returns the group time of the last entry applied or skipped.
+func (m *Map) Time() raft.GroupTime {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.time
+}
+
+// Get appends key's value to dst and returns it with the key's version. If the
+// key is not there, dst comes back as it was.
+func (m *Map) Get(key, dst []byte) (value []byte, version uint64, ok bool) {
+	s, hash := locate(key)
+	st := m.slots[s]
+	if st == nil {
+		return dst, 0, false
+	}
+	st.mu.RLock()
+	defer st.mu.RUnlock()
+	rec := st.records.get(key, hash)
+	if rec == nil {
+		return dst, 0, false
+	}
+	return append(dst, rec.value()...), rec.version(), true
 }
 
 // Owns says whether the slot is this group's.
-func (m *Map) Owns(s Slot) bool { return false }
+func (m *Map) Owns(s Slot) bool { return m.slot(s) != nil }
 
-// Len returns the number of keys.
-func (m *Map) Len() int { return 0 }
+// Len returns the number of keys. It visits each slot.
+func (m *Map) Len() int {
+	n := 0
+	m.each(func(st *slotState) { n += st.records.count })
+	return n
+}
 
-// Bytes returns the number of bytes in keys and values.
-func (m *Map) Bytes() int64 { return 0 }
+// Bytes returns the number of bytes in keys and values. It visits each slot.
+func (m *Map) Bytes() int64 {
+	n := int64(0)
+	m.each(func(st *slotState) { n += st.records.bytes })
+	return n
+}
 
-// Digest returns the digest of a slot.
-func (m *Map) Digest(s Slot) uint64 { return 0 }
+func (m *Map) each(f func(st *slotState)) {
+	for _, st := range m.slots {
+		if st != nil {
+			st.mu.RLock()
+			f(st)
+			st.mu.RUnlock()
+		}
+	}
+}
+
+// Digest returns the digest of a slot: equal states have equal digests. It is 0
+// for a slot that is not this group's.
+func (m *Map) Digest(s Slot) uint64 {
+	st := m.slot(s)
+	if st == nil {
+		return 0
+	}
+	st.mu.RLock()
+	defer st.mu.RUnlock()
+	return digest(st.records.sum, st.sessions.sum, st.last)
+}

@@ -1,0 +1,86 @@
+package shardmap
+
+import "muster/raft"
+
+// SlotCopy is a slot as it was at one moment. Taking it is O(1) and stops no
+// write; the writer then copies what it changes, for as long as the copy is
+// out. One goroutine at a time may use it.
+type SlotCopy struct {
+	slot     Slot
+	last     uint64
+	view     view
+	count    int
+	sessions []session
+	outcomes int
+
+	recordSum, sessionSum uint64
+
+	of *slotState // nil once released
+}
+
+// Copy returns a slot as it is now, or nil if the slot is not this group's. Call
+// it between two entries, from the goroutine that applies, where the copies of
+// several slots must be of one log id.
+func (m *Map) Copy(s Slot) *SlotCopy {
+	st := m.slot(s)
+	if st == nil {
+		return nil
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.sessions.shared = true
+	return &SlotCopy{
+		slot:       s,
+		last:       st.last,
+		view:       st.records.copyView(),
+		count:      st.records.count,
+		sessions:   st.sessions.list,
+		outcomes:   st.sessions.outcomes,
+		recordSum:  st.records.sum,
+		sessionSum: st.sessions.sum,
+		of:         st,
+	}
+}
+
+// Release gives the copy up; it is empty from then on, and nothing that it
+// handed out may be looked at any more. A second Release does nothing.
+func (c *SlotCopy) Release() {
+	st := c.of
+	if st == nil {
+		return
+	}
+	*c = SlotCopy{slot: c.slot}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.records.releaseView()
+	if st.records.copies == 0 {
+		st.sessions.shared = false
+	}
+}
+
+// Slot returns which slot this is.
+func (c *SlotCopy) Slot() Slot { return c.slot }
+
+// Len returns the number of keys.
+func (c *SlotCopy) Len() int { return c.count }
+
+// LastVersion returns the last version that the slot gave.
+func (c *SlotCopy) LastVersion() uint64 { return c.last }
+
+// Digest returns the slot's digest.
+func (c *SlotCopy) Digest() uint64 { return digest(c.recordSum, c.sessionSum, c.last) }
+
+// Check recomputes the digest from the bytes in memory. Its error names the
+// record that is not what was written.
+func (c *SlotCopy) Check() error { return c.check() }
+
+// Walk calls f for each key from the first that is not below from, in order,
+// until f returns false. Key and value alias the copy.
+func (c *SlotCopy) Walk(from []byte, f func(key, value []byte, version uint64, expire raft.GroupTime) bool) {
+	for at := c.view.seek(from); ; at.next() {
+		rec := at.record()
+		if rec == nil || !f(rec.key(), rec.value(), rec.version(), rec.expire()) {
+			return
+		}
+	}
+}

@@ -1,0 +1,72 @@
+package shardmap
+
+import (
+	"encoding/binary"
+
+	"github.com/cespare/xxhash/v2"
+
+	"muster/raft"
+)
+
+// A record lies in a slab as follows, little-endian, and begins on a multiple
+// of eight bytes:
+//
+//	 0  u64  xxhash64 of bytes 8 to the end of the value
+//	 8  u64  version
+//	16  u64  group time at which it expires; 0 never (always 0 at level 1)
+//	24  u32  length of the value
+//	28  u16  length of the key
+//	30  u8   kind: 1 key; leases, services and points come with later levels
+//	31  u8   zero
+//	32       key, value, and up to 7 bytes of any content
+//
+// The hash says whether memory still holds what was written, and a slot's
+// digest is the sum of its records' hashes. A snapshot carries the same bytes
+// without the hash and the filling.
+const recordHeader = 32
+
+const recordKindKey = 1
+
+// recordSize returns the bytes that a record takes in a slab.
+func recordSize(key, value int) int { return (recordHeader + key + value + 7) &^ 7 }
+
+// record is the bytes of a record, and whatever follows them in its chunk.
+type record []byte
+
+func (r record) hash() uint64    { return binary.LittleEndian.Uint64(r) }
+func (r record) version() uint64 { return binary.LittleEndian.Uint64(r[8:]) }
+func (r record) expire() raft.GroupTime {
+	return raft.GroupTime(binary.LittleEndian.Uint64(r[16:]))
+}
+func (r record) valueLen() int { return int(binary.LittleEndian.Uint32(r[24:])) }
+func (r record) keyLen() int   { return int(binary.LittleEndian.Uint16(r[28:])) }
+func (r record) kind() uint8   { return r[30] }
+func (r record) size() int     { return recordSize(r.keyLen(), r.valueLen()) }
+
+func (r record) key() []byte {
+	end := recordHeader + r.keyLen()
+	return r[recordHeader:end:end]
+}
+
+func (r record) value() []byte {
+	from := recordHeader + r.keyLen()
+	to := from + r.valueLen()
+	return r[from:to:to]
+}
+
+// content is what the hash covers.
+func (r record) content() []byte { return r[8 : recordHeader+r.keyLen()+r.valueLen()] }
+
+func (r record) computeHash() uint64 { return xxhash.Sum64(r.content()) }
+
+// write fills r and returns its hash.
+func (r record) write(key, value []byte, version uint64, expire raft.GroupTime) uint64 {
+	binary.LittleEndian.PutUint64(r[8:], version)
+	binary.LittleEndian.PutUint64(r[16:], uint64(expire))
+	binary.LittleEndian.PutUint64(r[24:], uint64(len(value))|uint64(len(key))<<32|recordKindKey<<48)
+	copy(r[recordHeader:], key)
+	copy(r[recordHeader+len(key):], value)
+	h := r.computeHash()
+	binary.LittleEndian.PutUint64(r, h)
+	return h
+}

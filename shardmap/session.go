@@ -1,0 +1,202 @@
+package shardmap
+
+import (
+	"cmp"
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"muster/raft"
+)
+
+// Limits of what a slot remembers of sessions. They are part of what a command
+// means: all replicas forget and refuse alike, at the same entry.
+const (
+	// SessionKeep is the group time for which a session is remembered after
+	// its last use. Clients stop sending a command again after half of it.
+	SessionKeep = raft.GroupTime(10 * time.Minute)
+	// SlotSessionsMax bounds the sessions that one slot remembers. A client
+	// process has one session, so it is the number of clients that write to
+	// one slot within SessionKeep.
+	SlotSessionsMax = 4096
+	// SlotOutcomesMax bounds the outcomes that one slot remembers: one whole
+	// window of a session, 3 MB.
+	SlotOutcomesMax = SessionWindowMax
+)
+
+// outcome is what became of one sequence of a session.
+type outcome struct {
+	sequence uint64
+	id       raft.LogID
+	version  uint64 // in a conflict, the current one
+	deleted  uint32
+	status   Status
+}
+
+func (o *outcome) result() Result {
+	r := Result{Status: o.status, ID: o.id, Deleted: o.deleted}
+	if o.status == StatusConflict {
+		r.Current = o.version
+	} else {
+		r.Version = o.version
+	}
+	return r
+}
+
+// session is what one slot remembers of one session.
+type session struct {
+	id    uint64
+	used  raft.GroupTime // of the last command
+	floor uint64         // the highest seen; nothing below it is kept
+	// outcomes[head:] are kept, by sequence. What lies before was forgotten
+	// and is cleared away when it is as much as the rest.
+	outcomes []outcome
+	head     int
+}
+
+func (s *session) kept() []outcome { return s.outcomes[s.head:] }
+
+// sessions is all that one slot remembers, sorted by session id.
+type sessions struct {
+	list     []session
+	outcomes int    // Invariant: the sum of len(kept())
+	sum      uint64 // Invariant: the sum of the hashes of all sessions and outcomes
+	shared   bool   // with a copy
+}
+
+// The digest of a session is the xxhash64 of its kind (2), id, last use and
+// floor; that of an outcome of its kind (3), session and fields; u64
+// little-endian each.
+func (s *session) hash() uint64 {
+	var b [32]byte
+	binary.LittleEndian.PutUint64(b[0:], 2)
+	binary.LittleEndian.PutUint64(b[8:], s.id)
+	binary.LittleEndian.PutUint64(b[16:], uint64(s.used))
+	binary.LittleEndian.PutUint64(b[24:], s.floor)
+	return xxhash.Sum64(b[:])
+}
+
+func (o *outcome) hash(session uint64) uint64 {
+	var b [56]byte
+	binary.LittleEndian.PutUint64(b[0:], 3)
+	binary.LittleEndian.PutUint64(b[8:], session)
+	binary.LittleEndian.PutUint64(b[16:], o.sequence)
+	binary.LittleEndian.PutUint64(b[24:], o.id.Term)
+	binary.LittleEndian.PutUint64(b[32:], o.id.Index)
+	binary.LittleEndian.PutUint64(b[40:], o.version)
+	binary.LittleEndian.PutUint64(b[48:], uint64(o.deleted)|uint64(o.status)<<32)
+	return xxhash.Sum64(b[:])
+}
+
+func (t *sessions) find(id uint64) (int, bool) {
+	return slices.BinarySearchFunc(t.list, id, func(s session, id uint64) int { return cmp.Compare(s.id, id) })
+}
+
+func (s *session) find(sequence uint64) (int, bool) {
+	return slices.BinarySearchFunc(s.kept(), sequence, func(o outcome, q uint64) int { return cmp.Compare(o.sequence, q) })
+}
+
+// begin takes note that a command of a session has come. It returns the
+// session and, where done is set, the result that the command has without
+// being carried out; it then does not count as a use of anything new.
+//
+// The session is good until the next begin.
+func (t *sessions) begin(c *Command, now raft.GroupTime) (s *session, r Result, done bool) {
+	t.own()
+	i, ok := t.find(c.Session)
+	if !ok {
+		if !t.roomForSession(now) || t.outcomes >= SlotOutcomesMax {
+			return nil, Result{Status: StatusTooManySessions}, true
+		}
+		i, _ = t.find(c.Session) // others may have gone
+		t.list = slices.Insert(t.list, i, session{id: c.Session, used: now, floor: c.Floor})
+		s = &t.list[i]
+		t.sum += s.hash()
+	} else {
+		s = &t.list[i]
+		t.sum -= s.hash()
+		s.used, s.floor = max(s.used, now), max(s.floor, c.Floor)
+		t.sum += s.hash()
+		t.prune(s)
+	}
+	if c.Sequence < s.floor {
+		return s, Result{Status: StatusStale}, true
+	}
+	if at, ok := s.find(c.Sequence); ok {
+		return s, s.kept()[at].result(), true
+	}
+	if t.outcomes >= SlotOutcomesMax {
+		return s, Result{Status: StatusTooManySessions}, true
+	}
+	return s, Result{}, false
+}
+
+// finish keeps the outcome of a command for which begin was not done.
+func (t *sessions) finish(s *session, sequence uint64, r Result) {
+	o := outcome{sequence: sequence, id: r.ID, version: r.Version, deleted: r.Deleted, status: r.Status}
+	if r.Status == StatusConflict {
+		o.version = r.Current
+	}
+	at, _ := s.find(sequence)
+	if len(s.outcomes) == cap(s.outcomes) && s.head > 0 {
+		s.settle()
+	}
+	s.outcomes = slices.Insert(s.outcomes, s.head+at, o)
+	t.outcomes++
+	t.sum += o.hash(s.id)
+}
+
+// prune forgets what the owner of the session no longer waits for.
+func (t *sessions) prune(s *session) {
+	for s.head < len(s.outcomes) && s.outcomes[s.head].sequence < s.floor {
+		t.sum -= s.outcomes[s.head].hash(s.id)
+		t.outcomes--
+		s.head++
+	}
+	if s.head*2 >= len(s.outcomes) {
+		s.settle()
+	}
+}
+
+// settle moves what is kept to the front.
+func (s *session) settle() {
+	n := copy(s.outcomes, s.kept())
+	s.outcomes, s.head = s.outcomes[:n], 0
+}
+
+// roomForSession forgets the sessions that were not used for SessionKeep and
+// says whether there is room for one more. A session that is younger is never
+// sacrificed: its owner may be sending a command for the second time. It looks
+// at every session, but only when one is new in the slot.
+func (t *sessions) roomForSession(now raft.GroupTime) bool {
+	t.list = slices.DeleteFunc(t.list, func(s session) bool {
+		if now < s.used || now-s.used <= SessionKeep {
+			return false
+		}
+		t.sum -= s.hash()
+		kept := s.kept()
+		for i := range kept {
+			t.sum -= kept[i].hash(s.id)
+		}
+		t.outcomes -= len(kept)
+		return true
+	})
+	return len(t.list) < SlotSessionsMax
+}
+
+// own makes the table the writer's own. The first command with a session after
+// a copy pays for all that the slot remembers: 3 MB at the limits, commonly a
+// few hundred bytes.
+func (t *sessions) own() {
+	if !t.shared {
+		return
+	}
+	t.list = slices.Clone(t.list)
+	for i := range t.list {
+		s := &t.list[i]
+		s.outcomes, s.head = slices.Clone(s.kept()), 0
+	}
+	t.shared = false
+}

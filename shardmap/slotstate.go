@@ -1,0 +1,113 @@
+package shardmap
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sync"
+
+	"github.com/cespare/xxhash/v2"
+
+	"muster/raft"
+)
+
+// slotState is all that the cluster knows of one slot.
+type slotState struct {
+	mu       sync.RWMutex // guards everything below; no other lock is taken under it
+	records  store
+	sessions sessions
+	last     uint64 // the last version given; it never goes back
+}
+
+// apply carries out c, of the entry id, at group time now.
+func (s *slotState) apply(id raft.LogID, now raft.GroupTime, c *Command) Result {
+	if c.Session == 0 {
+		return s.change(id, c)
+	}
+	session, r, done := s.sessions.begin(c, now)
+	if done {
+		if r.ID == (raft.LogID{}) {
+			r.ID = id
+		}
+		return r
+	}
+	r = s.change(id, c)
+	s.sessions.finish(session, c.Sequence, r)
+	return r
+}
+
+// change does what c says, whoever sent it.
+func (s *slotState) change(id raft.LogID, c *Command) Result {
+	if c.Condition != ConditionNone {
+		key := c.Key(0)
+		current := uint64(0)
+		if rec := s.records.get(key, hashKey(key)); rec != nil {
+			current = rec.version()
+		}
+		// The condition absent has Version 0, and 0 is no key's version.
+		if current != c.Version {
+			return Result{Status: StatusConflict, ID: id, Current: current}
+		}
+	}
+	s.last = max(id.Index, s.last+1)
+	r := Result{Status: StatusApplied, ID: id, Version: s.last}
+	switch c.Kind {
+	case CommandSet:
+		for i := 0; i+1 < len(c.Items); i += 2 {
+			s.records.put(c.Items[i], c.Items[i+1], hashKey(c.Items[i]), s.last, 0)
+		}
+	case CommandDel:
+		for _, key := range c.Items {
+			if s.records.del(key, hashKey(key)) {
+				r.Deleted++
+			}
+		}
+	}
+	return r
+}
+
+// digest sums up the slot: its records, its sessions with their outcomes, and
+// its last version.
+func digest(records, sessions, last uint64) uint64 {
+	var b [16]byte
+	binary.LittleEndian.PutUint64(b[0:], 4) // the kind: 1 are records, 2 sessions, 3 outcomes
+	binary.LittleEndian.PutUint64(b[8:], last)
+	return records + sessions + xxhash.Sum64(b[:])
+}
+
+// check walks all records and sessions and compares them with what is kept
+// about them.
+func (c *SlotCopy) check() error {
+	var sum uint64
+	n := 0
+	for at := c.view.seek(nil); ; at.next() {
+		rec := at.record()
+		if rec == nil {
+			break
+		}
+		h := rec.computeHash()
+		if h != rec.hash() {
+			return fmt.Errorf("%w: slot %d: record of key %s (version %d) has hash %016x, its bytes have %016x",
+				ErrInvariant, c.slot, show(rec.key()), rec.version(), rec.hash(), h)
+		}
+		sum += h
+		n++
+	}
+	if n != c.count {
+		return fmt.Errorf("%w: slot %d: %d records are in the index, %d were counted", ErrInvariant, c.slot, n, c.count)
+	}
+	if sum != c.recordSum {
+		return fmt.Errorf("%w: slot %d: its records sum up to %016x, kept was %016x", ErrInvariant, c.slot, sum, c.recordSum)
+	}
+	sum = 0
+	for i := range c.sessions {
+		s := &c.sessions[i]
+		sum += s.hash()
+		for j := range s.kept() {
+			sum += s.kept()[j].hash(s.id)
+		}
+	}
+	if sum != c.sessionSum {
+		return fmt.Errorf("%w: slot %d: its sessions sum up to %016x, kept was %016x", ErrInvariant, c.slot, sum, c.sessionSum)
+	}
+	return nil
+}
