@@ -8,9 +8,10 @@
 //
 // Begin with [Group] and its duties below. The roles stand in follower.go,
 // candidate.go and leader.go, the log in log.go, what the leader knows of each
-// other replica in progress.go, reads in read.go. "The paper" is Ongaro's
-// "Consensus: Bridging Theory and Practice" of 2014 in its short form of the
-// same year, whose sections are named where an argument leans on one.
+// other replica in progress.go, reads in read.go. "The paper" is Ongaro and
+// Ousterhout, "In Search of an Understandable Consensus Algorithm (Extended
+// Version)", 2014; "the dissertation" is Ongaro, "Consensus: Bridging Theory
+// and Practice", 2014. Their sections are named where an argument leans on one.
 //
 // # Duties of the owner
 //

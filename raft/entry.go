@@ -104,12 +104,17 @@ func SealedEntry(seed Seed, id LogID, t GroupTime, kind EntryKind, payload []byt
 // seal writes e's header, which ends its life as something that may change.
 func (e *Entry) seal(seed Seed) {
 	b := e.Raw
-	binary.LittleEndian.PutUint32(b[4:], uint32(len(b)-EntryHeaderSize))
+	e.header((*[EntryHeaderSize]byte)(b))
+	binary.LittleEndian.PutUint32(b[0:], crc32.Update(uint32(seed), castagnoli, b[4:]))
+}
+
+// header writes all of e's header but the checksum.
+func (e *Entry) header(b *[EntryHeaderSize]byte) {
+	binary.LittleEndian.PutUint32(b[4:], uint32(len(e.Raw)-EntryHeaderSize))
 	binary.LittleEndian.PutUint64(b[8:], e.ID.Term)
 	binary.LittleEndian.PutUint64(b[16:], e.ID.Index)
 	binary.LittleEndian.PutUint64(b[24:], uint64(e.Time))
 	binary.LittleEndian.PutUint64(b[32:], uint64(e.Kind))
-	binary.LittleEndian.PutUint32(b[0:], crc32.Update(uint32(seed), castagnoli, b[4:]))
 }
 
 // Checksum returns the checksum that the leader put into e's header. Two

@@ -1,44 +1,229 @@
 package raft
 
-// Group is one replica's part in one group.
-type Group struct{}
+import (
+	"fmt"
+	"slices"
+)
 
-// New returns a Group that goes on where r ends.
-func New(c Config, r Restored) (*Group, error) { panic("not yet") }
+// Group is one replica's part in one group. It is not safe for concurrent
+// use; what it hands out is.
+type Group struct {
+	config Config
+	chance chance
+
+	log     log
+	members members
+
+	term uint64
+	vote ReplicaID
+	role Role
+	lead ReplicaID // Invariant: nobody else leads in term
+
+	ticks       uint64 // since New
+	quiet       int    // ticks since a leader, or an elected candidate's wish, was heard
+	timeout     int    // quiet ticks after which this replica stands for election
+	sinceBeat   int    // a leader's: ticks since its last heartbeats
+	votes       []vote // a candidate's and pre-candidate's, in order of arrival
+	progress    []progress
+	sendDue     bool // a leader's: appends may be due
+	reads       reads
+	scratch     []uint64
+	stopped     error
+	out         output
+	handedState HardState // as of the last Ready
+	handedLead  ReplicaID
+	handedRole  Role
+	number      uint64 // of the last Ready
+	unsynced    []unsynced
+}
+
+type vote struct {
+	from    ReplicaID
+	granted bool
+}
+
+// New returns a Group that goes on where r ends. It keeps the slices of r.
+func New(c Config, r Restored) (*Group, error) {
+	if err := c.fill(); err != nil {
+		return nil, fmt.Errorf("new group: %w", err)
+	}
+	if err := r.check(); err != nil {
+		return nil, fmt.Errorf("new group: %w", err)
+	}
+	g := &Group{
+		config: c,
+		chance: chance(c.Chance),
+		term:   r.State.Term,
+		vote:   r.State.Vote,
+		role:   RoleFollower,
+	}
+	commit := max(r.State.Commit, r.Base.Index)
+	g.log = log{
+		base: r.Base, terms: slices.Clone(r.Terms), last: r.Last, time: r.Time,
+		tail: r.Tail[:len(r.Tail):len(r.Tail)], first: r.Applied + 1,
+		commit: commit, durable: r.Last.Index, written: r.Last.Index,
+		handed: r.Applied, applied: r.Applied,
+	}
+	for _, e := range r.Tail {
+		g.log.bytes += len(e.Raw)
+	}
+	g.log.waiting = g.log.bytes
+	g.members.push(r.Base.Index, r.Membership)
+	for _, e := range r.Changes {
+		m, err := ReadMembership(e.Payload())
+		if err != nil {
+			return nil, fmt.Errorf("new group: entry %s: %w", e.ID, err)
+		}
+		g.members.push(e.ID.Index, m)
+	}
+	g.members.commit(commit)
+	g.handedState = g.hardState()
+	g.handedState.Commit = r.State.Commit
+	g.handedRole = g.role
+	g.resetTimeout()
+	return g, nil
+}
+
+// check says what in r can't be.
+func (r *Restored) check() error {
+	bad := func(format string, a ...any) error { return fmt.Errorf("restored: "+format, a...) }
+	if err := r.Membership.Check(); err != nil {
+		return bad("%w", err)
+	}
+	commit := max(r.State.Commit, r.Base.Index)
+	switch {
+	case r.State.Term >= TermLimit:
+		return bad("term %d is not below %d", r.State.Term, TermLimit)
+	case r.Last.Index < r.Base.Index:
+		return bad("the log ends at %s, before its beginning %s", r.Last, r.Base)
+	case r.State.Term < r.Last.Term:
+		return bad("term %d is before that of the last entry %s", r.State.Term, r.Last)
+	case commit > r.Last.Index:
+		return bad("%d is committed, but the log ends at %s", commit, r.Last)
+	case r.Applied < r.Base.Index || r.Applied > commit:
+		return bad("%d is applied, which is not between the beginning %s and the commit %d", r.Applied, r.Base, commit)
+	case uint64(len(r.Tail)) != r.Last.Index-r.Applied:
+		return bad("%d entries of the tail, want %d to %d", len(r.Tail), r.Applied+1, r.Last.Index)
+	case r.Last.Index == r.Base.Index && (len(r.Terms) != 0 || r.Last != r.Base):
+		return bad("an empty log with %d terms ends at %s, not at its beginning %s", len(r.Terms), r.Last, r.Base)
+	case r.Last.Index > r.Base.Index && len(r.Terms) == 0:
+		return bad("no terms for the entries up to %s", r.Last)
+	}
+	before := TermRun{First: r.Base.Index, Term: r.Base.Term}
+	for i, run := range r.Terms {
+		if run.First <= before.First || run.First > r.Last.Index || run.Term < before.Term ||
+			(i == 0) != (run.First == r.Base.Index+1) || i > 0 && run.Term == before.Term {
+			return bad("entries of term %d from %d on after those of term %d from %d on", run.Term, run.First, before.Term, before.First)
+		}
+		before = run
+	}
+	if before.Term != r.Last.Term {
+		return bad("the last entry is %s, but the last term is %d", r.Last, before.Term)
+	}
+	for i, e := range r.Tail {
+		if e.ID.Index != r.Applied+1+uint64(i) || len(e.Raw) < EntryHeaderSize {
+			return bad("entry %s of the tail stands where %d should", e.ID, r.Applied+1+uint64(i))
+		}
+	}
+	at := r.Base.Index
+	for _, e := range r.Changes {
+		if e.ID.Index <= at || e.ID.Index > r.Last.Index || e.Kind != EntryMembership || len(e.Raw) < EntryHeaderSize {
+			return bad("entry %s (%s) is no change of the membership after %d", e.ID, e.Kind, at)
+		}
+		at = e.ID.Index
+	}
+	return nil
+}
 
 // Tick tells that one tick has passed.
-func (g *Group) Tick() { panic("not yet") }
+func (g *Group) Tick() {
+	if g.stopped != nil {
+		return
+	}
+	g.ticks++
+	if g.role == RoleLeader {
+		g.leaderTick()
+		return
+	}
+	g.quiet++
+	if g.quiet < g.timeout {
+		return
+	}
+	g.lead = 0
+	if g.members.now().Votes(g.config.Self) {
+		g.preCampaign()
+	}
+}
 
-// Step hands in a message that arrived.
-func (g *Group) Step(m Message) error { panic("not yet") }
+// Campaign starts an election now, by asking whether it would be won. A leader
+// goes on leading, and who has no vote waits.
+func (g *Group) Campaign() {
+	if g.stopped == nil && g.role != RoleLeader && g.members.now().Votes(g.config.Self) {
+		g.preCampaign()
+	}
+}
 
-// Propose appends entries to the leader's log, all or none.
-func (g *Group) Propose(now GroupTime, entries []Entry) (first LogID, err error) { panic("not yet") }
-
-// ReadIndex asks from which index on a read that begins now may run.
-func (g *Group) ReadIndex(n uint64) error { panic("not yet") }
-
-// Campaign starts a PreVote now.
-func (g *Group) Campaign() { panic("not yet") }
-
-// HasReady says whether Ready has something to tell.
-func (g *Group) HasReady() bool { panic("not yet") }
-
-// Ready returns what is to be done.
-func (g *Group) Ready() Ready { panic("not yet") }
-
-// Synced reports that all Readies up to number n are on disk.
-func (g *Group) Synced(n uint64) { panic("not yet") }
-
-// Applied reports that the state machine has all up to index.
-func (g *Group) Applied(index uint64) { panic("not yet") }
-
-// Status returns a picture of the Group.
-func (g *Group) Status() Status { panic("not yet") }
-
-// TermAt returns the term of the entry at index, false if the log does not
-// reach there.
-func (g *Group) TermAt(index uint64) (uint64, bool) { panic("not yet") }
+// TermAt returns the term of the entry at index; false if the log does not
+// hold it.
+func (g *Group) TermAt(index uint64) (uint64, bool) { return g.log.termAt(index) }
 
 // LeadsIn says whether this replica leads in term.
-func (g *Group) LeadsIn(term uint64) bool { panic("not yet") }
+func (g *Group) LeadsIn(term uint64) bool {
+	return g.stopped == nil && g.role == RoleLeader && g.term == term
+}
+
+// Status returns a picture of the Group. It shares nothing that changes.
+func (g *Group) Status() Status {
+	s := Status{
+		Term: g.term, Vote: g.vote, Role: g.role, Leader: g.lead,
+		Commit: g.log.commit, Applied: g.log.applied, Durable: g.log.durable,
+		Last: g.log.last, Base: g.log.base, Time: g.log.time,
+		Membership:   *g.members.now(),
+		PendingReads: g.reads.pending(),
+		Stopped:      g.stopped,
+	}
+	if len(g.unsynced) > 0 {
+		s.UnsyncedTicks = int(g.ticks - g.unsynced[0].tick)
+	}
+	for i := range g.progress {
+		p := &g.progress[i]
+		s.Progress = append(s.Progress, Progress{
+			Replica: p.replica, Match: p.match, Next: p.next, State: p.state,
+			Active: g.ticks-p.heard < uint64(g.config.ElectionTicks),
+		})
+	}
+	return s
+}
+
+func (g *Group) hardState() HardState {
+	return HardState{Term: g.term, Vote: g.vote, Commit: g.log.commit}
+}
+
+// stop ends this replica's part for good, because of what must never happen.
+// What it has not handed out yet is dropped: nothing more leaves it.
+func (g *Group) stop(reason error) error {
+	g.stopped = fmt.Errorf("%w: %w", ErrStopped, reason)
+	g.role, g.lead = RoleFollower, 0
+	g.progress = nil
+	g.out = output{}
+	g.reads = reads{}
+	return g.stopped
+}
+
+// chance is a splitmix64 generator: the same numbers in every version of Go,
+// which the standard library does not promise.
+type chance uint64
+
+func (c *chance) below(n int) int {
+	*c += 0x9e3779b97f4a7c15
+	z := uint64(*c)
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	z ^= z >> 31
+	return int(z % uint64(n))
+}
+
+func (g *Group) resetTimeout() {
+	g.quiet = 0
+	g.timeout = g.config.ElectionTicks + g.chance.below(g.config.ElectionTicks)
+}

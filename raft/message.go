@@ -42,7 +42,9 @@ type Message struct {
 	// Log is a log id that Type gives its meaning. In a rejected
 	// AppendAnswer it is the id that the append named and that the follower
 	// does not hold.
-	Log    LogID
+	Log LogID
+	// Commit is the leader's; in a rejected AppendAnswer it is the last index
+	// of the follower's log, which tells the two forms of Conflict apart.
 	Commit uint64
 	Reject bool
 	// Conflict, in a rejected AppendAnswer, is the term that the follower
@@ -56,6 +58,8 @@ type Message struct {
 	Entries []Entry
 	// Fetch, if not zero, asks the owner to fill Entries from its log: those
 	// from Log.Index+1 to Fetch, or as many of these, beginning with the
-	// first, as it wants to send at once. It never travels.
+	// first, as it wants to send at once. It never travels. The owner drops
+	// the message if, after the read, the Group no longer leads in Term (see
+	// [Group.LeadsIn]): what it read may be another leader's.
 	Fetch uint64
 }

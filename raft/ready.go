@@ -1,5 +1,7 @@
 package raft
 
+import "fmt"
+
 // HardState is what a replica must find again after a crash. Term and Vote are
 // promises and want a sync; Commit is a convenience and rides along.
 type HardState struct {
@@ -47,4 +49,113 @@ type Ready struct {
 
 	Lead ReplicaID // 0: none known
 	Role Role
+}
+
+// output gathers what the next Ready hands out.
+type output struct {
+	messages  []Message
+	afterSync []Message
+	reads     []Read
+	readsLost []uint64
+}
+
+// unsynced is what has to be known of a Ready until it is synced.
+type unsynced struct {
+	number uint64
+	// last is the last entry that it, or one before it, wrote and that still
+	// stands: truncating the log lowers it.
+	last uint64
+	term uint64
+	vote ReplicaID
+	tick uint64 // when it was taken
+}
+
+// HasReady says whether [Group.Ready] has anything to tell.
+func (g *Group) HasReady() bool {
+	if g.stopped != nil {
+		return false
+	}
+	g.feedAll()
+	return len(g.out.messages) > 0 || len(g.out.afterSync) > 0 ||
+		len(g.out.reads) > 0 || len(g.out.readsLost) > 0 ||
+		g.log.written < g.log.last.Index ||
+		g.log.handed < min(g.log.commit, g.log.durable) ||
+		g.handedState != g.hardState() ||
+		g.handedLead != g.lead || g.handedRole != g.role
+}
+
+// Ready returns what is to be done, once. A Group that has stopped has nothing
+// to do and returns the zero Ready.
+func (g *Group) Ready() Ready {
+	if g.stopped != nil {
+		return Ready{}
+	}
+	g.feedAll()
+	g.number++
+	l, state := &g.log, g.hardState()
+	rd := Ready{
+		Number:       g.number,
+		State:        state,
+		StateChanged: state != g.handedState,
+		Entries:      l.slice(l.written+1, l.last.Index),
+		Messages:     g.out.messages,
+		AfterSync:    g.out.afterSync,
+		Reads:        g.out.reads,
+		ReadsLost:    g.out.readsLost,
+		Lead:         g.lead,
+		Role:         g.role,
+	}
+	rd.MustSync = len(rd.Entries) > 0 || state.Term != g.handedState.Term || state.Vote != g.handedState.Vote
+	if end := min(l.commit, l.durable); l.handed < end {
+		rd.Committed = l.slice(l.handed+1, end)
+		l.handed = end
+	}
+	l.written = l.last.Index
+	g.out = output{}
+	g.handedState, g.handedLead, g.handedRole = state, g.lead, g.role
+	g.unsynced = append(g.unsynced, unsynced{
+		number: g.number, last: l.last.Index, term: state.Term, vote: state.Vote, tick: g.ticks,
+	})
+	return rd
+}
+
+// Synced reports that all Readies up to number n are on disk.
+func (g *Group) Synced(n uint64) {
+	if g.stopped != nil {
+		return
+	}
+	if n > g.number {
+		panic(fmt.Sprintf("raft: Ready %d is reported as synced, the last one handed out is %d", n, g.number))
+	}
+	k := 0
+	for k < len(g.unsynced) && g.unsynced[k].number <= n {
+		k++
+	}
+	if k == 0 {
+		return
+	}
+	u := g.unsynced[k-1]
+	g.unsynced = append(g.unsynced[:0], g.unsynced[k:]...)
+	// The last of them stands for all: its last entry and its vote are the
+	// newest.
+	g.log.durable = max(g.log.durable, u.last)
+	switch {
+	case g.role == RoleLeader:
+		g.advanceCommit()
+	case g.role == RoleCandidate && u.term == g.term && u.vote == g.config.Self:
+		g.record(g.config.Self, true)
+	}
+	g.log.trim(g.config.TailBytesMax)
+}
+
+// Applied reports that the state machine has all up to index.
+func (g *Group) Applied(index uint64) {
+	if g.stopped != nil || index <= g.log.applied {
+		return
+	}
+	if index > g.log.handed {
+		panic(fmt.Sprintf("raft: %d is reported as applied, the last one handed out is %d", index, g.log.handed))
+	}
+	g.log.apply(index)
+	g.log.trim(g.config.TailBytesMax)
 }

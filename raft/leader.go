@@ -1,0 +1,258 @@
+package raft
+
+import "fmt"
+
+// becomeLeader begins to lead. The first entry is a no-op: its commit commits
+// what earlier leaders left (the paper, section 5.4.2).
+func (g *Group) becomeLeader() {
+	g.role, g.lead = RoleLeader, g.config.Self
+	g.votes = nil
+	g.sinceBeat = 0
+	g.reads = reads{}
+	g.progress = g.progress[:0]
+	for _, id := range g.members.now().Replicas() {
+		if id != g.config.Self {
+			g.progress = append(g.progress, progress{
+				replica: id, state: ProgressProbe, next: g.log.last.Index + 1,
+				heard: g.ticks, moved: g.ticks,
+			})
+		}
+	}
+	first := LogID{Term: g.term, Index: g.log.last.Index + 1}
+	g.append([]Entry{SealedEntry(g.config.Seed, first, g.log.time, EntryNoOp, nil)})
+	g.sendDue = true
+}
+
+// Propose appends entries to the leader's log, all of them or none, in one
+// term without a gap: first is the id of the first one. Each must be of kind
+// normal, with Raw of [NewEntry]'s form; it gets its ID, its Time (now, or the
+// last entry's if that is later) and its checksum in place, after which Raw is
+// the Group's. The slice itself stays the caller's.
+func (g *Group) Propose(now GroupTime, entries []Entry) (first LogID, err error) {
+	if g.stopped != nil {
+		return LogID{}, g.stopped
+	}
+	if g.role != RoleLeader {
+		return LogID{}, ErrNotLeader
+	}
+	bytes := 0
+	for i := range entries {
+		n := len(entries[i].Raw)
+		if entries[i].Kind != EntryNormal || n < EntryHeaderSize || n > EntryHeaderSize+PayloadSizeMax {
+			return LogID{}, fmt.Errorf("%w: entry %d of %d is of %s and %d bytes long", ErrProposal, i+1, len(entries), entries[i].Kind, n)
+		}
+		bytes += n
+	}
+	if len(entries) == 0 {
+		return LogID{}, fmt.Errorf("%w: no entries", ErrProposal)
+	}
+	// A batch that is over the limit by itself is taken when nothing waits.
+	if g.log.waiting > 0 && g.log.waiting+bytes > g.config.UncommittedBytesMax {
+		return LogID{}, fmt.Errorf("%w: %d bytes wait to be committed and applied, %d more are over the limit of %d",
+			ErrBusy, g.log.waiting, bytes, g.config.UncommittedBytesMax)
+	}
+	now = max(now, g.log.time)
+	first = LogID{Term: g.term, Index: g.log.last.Index + 1}
+	for i := range entries {
+		e := &entries[i]
+		e.ID = LogID{Term: g.term, Index: first.Index + uint64(i)}
+		e.Time = now
+		e.seal(g.config.Seed)
+	}
+	g.log.append(entries)
+	g.sendDue = true
+	return first, nil
+}
+
+func (g *Group) leaderTick() {
+	// CheckQuorum: who is not heard by a majority can commit nothing and
+	// confirm no read, and keeps others from electing one who can.
+	heard := g.quorumOf(g.ticks, func(p *progress) uint64 { return p.heard })
+	if g.ticks-heard >= uint64(g.config.ElectionTicks) {
+		g.becomeFollower(g.term, 0)
+		return
+	}
+	if g.sinceBeat++; g.sinceBeat >= g.config.HeartbeatTicks {
+		g.beat()
+	}
+}
+
+// beat sends heartbeats to all. The commit in them goes no further than what
+// the follower has acknowledged, for it has no log id to check it by.
+func (g *Group) beat() {
+	g.sinceBeat = 0
+	for i := range g.progress {
+		p := &g.progress[i]
+		g.out.messages = append(g.out.messages, Message{
+			Type: MsgHeartbeat, From: g.config.Self, To: p.replica, Term: g.term,
+			Commit: min(p.match, g.log.commit), Round: g.reads.round,
+		})
+	}
+}
+
+func (g *Group) stepHeartbeatAnswer(m *Message) {
+	if g.role != RoleLeader {
+		return
+	}
+	p := g.progressOf(m.From)
+	if p == nil {
+		return
+	}
+	p.heard = g.ticks
+	if m.Round > p.round && m.Round <= g.reads.round {
+		p.round = m.Round
+		g.advanceReads()
+	}
+	// It is there, has not all, and has acknowledged nothing for a while: what
+	// was sent may be lost. Ask again, or find out by an empty append.
+	if p.match < g.log.last.Index && g.ticks-p.moved >= uint64(g.config.HeartbeatTicks) {
+		p.moved = g.ticks
+		p.waiting = false
+		p.check = true
+		g.sendDue = true
+	}
+}
+
+func (g *Group) stepAppendAnswer(m *Message) error {
+	if g.role != RoleLeader {
+		return nil
+	}
+	p := g.progressOf(m.From)
+	if p == nil {
+		return nil
+	}
+	if m.Reject {
+		if m.Log.Index > g.log.last.Index || m.Conflict.Index > min(m.Log.Index, m.Commit) {
+			return fmt.Errorf("%w: it refuses %s for %s, its last index is %d, the log here ends at %s",
+				ErrMessage, m.Log, m.Conflict, m.Commit, g.log.last)
+		}
+		p.heard = g.ticks
+		if !p.stale(m.Log.Index) {
+			p.probe(g.common(m))
+			p.moved = g.ticks
+			g.sendDue = true
+		}
+		return nil
+	}
+	term, ok := g.log.termAt(m.Log.Index)
+	if m.Log.Index > g.log.last.Index || ok && term != m.Log.Term {
+		return fmt.Errorf("%w: it acknowledges %s, which is not in the log here, which ends at %s", ErrMessage, m.Log, g.log.last)
+	}
+	p.heard, p.moved = g.ticks, g.ticks
+	before := p.match
+	p.accepted(m.Log.Index)
+	g.sendDue = true
+	if p.match > before {
+		g.advanceCommit()
+	}
+	return nil
+}
+
+// common returns the last index up to which the logs may agree, from a
+// rejected append. Each answer settles all entries of one term of the
+// follower's log, so that a divergence costs a round trip per term at most
+// (the paper, end of section 5.3).
+func (g *Group) common(m *Message) uint64 {
+	l, there := &g.log, m.Conflict
+	if m.Commit < m.Log.Index {
+		// Its log ends before, at there.
+		if term, ok := l.termAt(there.Index); there.Index < l.base.Index || ok && term == there.Term {
+			return there.Index
+		}
+		return g.below(there.Index, there.Term)
+	}
+	// It holds there.Term from there.Index to Log.Index. If some of that is of
+	// the same term here, the last such entry is in both logs.
+	at := l.before(m.Log.Index-1, there.Term)
+	if term, _ := l.termAt(at); term == there.Term && at >= there.Index {
+		return at
+	}
+	return g.below(there.Index, there.Term-1)
+}
+
+// below returns the last index before limit with a term up to term.
+func (g *Group) below(limit, term uint64) uint64 {
+	if limit <= g.log.base.Index {
+		return max(limit, 1) - 1
+	}
+	return g.log.before(limit-1, term)
+}
+
+// advanceCommit commits what a quorum has synced. Only an entry of the present
+// term is committed by counting: one of an earlier term may be on a majority
+// and still be replaced (the paper, section 5.4.2, figure 8).
+func (g *Group) advanceCommit() {
+	index := g.quorumOf(g.log.durable, func(p *progress) uint64 { return p.match })
+	if index <= g.log.commit {
+		return
+	}
+	if term, _ := g.log.termAt(index); term != g.term {
+		return
+	}
+	g.commitTo(index)
+	g.advanceReads()
+}
+
+// feedAll sends each replica what it lacks, as far as its window allows.
+// Appends are made when a Ready is taken, so that what was proposed since the
+// last one travels in one message.
+func (g *Group) feedAll() {
+	if !g.sendDue {
+		return
+	}
+	g.sendDue = false
+	for i := range g.progress {
+		g.feed(&g.progress[i])
+	}
+}
+
+func (g *Group) feed(p *progress) {
+	sent := false
+	for !p.waiting && p.state != ProgressSnapshot && p.next <= g.log.last.Index {
+		if p.next <= g.log.base.Index {
+			p.state = ProgressSnapshot
+			return
+		}
+		if p.state == ProgressReplicate && p.full(&g.config) {
+			break
+		}
+		m := g.appendMessage(p)
+		switch {
+		case p.next < g.log.first:
+			// The owner reads what memory no longer holds; how much it sends
+			// is known by the answer.
+			m.Fetch = g.log.first - 1
+			p.waiting, p.moved = true, g.ticks
+		case p.state == ProgressProbe:
+			m.Entries, _ = g.log.cut(p.next, g.config.AppendBytesMax)
+			p.waiting, p.moved = true, g.ticks
+		default:
+			entries, bytes := g.log.cut(p.next, g.config.AppendBytesMax)
+			if len(p.inflight) == 0 {
+				p.moved = g.ticks
+			}
+			m.Entries = entries
+			p.next += uint64(len(entries))
+			p.fly(p.next-1, bytes)
+		}
+		g.out.messages = append(g.out.messages, m)
+		sent = true
+	}
+	if p.check && !sent && p.state == ProgressReplicate {
+		g.out.messages = append(g.out.messages, g.appendMessage(p))
+	}
+	p.check = false
+}
+
+// appendMessage returns an append without entries that names the entry before
+// p.next.
+func (g *Group) appendMessage(p *progress) Message {
+	term, ok := g.log.termAt(p.next - 1)
+	if !ok {
+		panic(fmt.Sprintf("raft: append to replica %d after %d, which is not in the log %s to %s", p.replica, p.next-1, g.log.base, g.log.last))
+	}
+	return Message{
+		Type: MsgAppend, From: g.config.Self, To: p.replica, Term: g.term,
+		Log: LogID{Term: term, Index: p.next - 1}, Commit: g.log.commit,
+	}
+}

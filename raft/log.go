@@ -1,0 +1,176 @@
+package raft
+
+import (
+	"slices"
+	"sort"
+)
+
+// log is the part of the log that the core needs: the terms of all entries,
+// the newest entries themselves, how far each stage has come.
+//
+//	base          applied   handed   durable   written      last
+//	  |  terms .....|..........|.........|..........|..........|
+//	        | tail .......................................... |
+//
+// Invariant: base <= applied <= handed <= min(commit, durable), and
+// durable <= written <= last. Commit may be past durable on a follower.
+//
+// The arrays behind tail are shared with Readies and messages, so an element
+// is written at most once: truncate cuts the capacity with the length, and the
+// next append moves to a new array.
+type log struct {
+	base  LogID
+	terms []TermRun // of the entries after base
+	last  LogID
+	time  GroupTime // of the last entry
+
+	tail  []Entry // the entries first to last.Index
+	first uint64
+	bytes int // of tail
+	dead  int // bytes of entries before tail that its array still holds
+
+	commit  uint64
+	durable uint64 // synced, as far as it still stands
+	written uint64 // handed out to be written
+	handed  uint64 // handed out to be applied
+	applied uint64
+
+	waiting int // bytes of the entries after applied
+}
+
+func (l *log) termAt(index uint64) (uint64, bool) {
+	switch {
+	case index == l.last.Index:
+		return l.last.Term, true
+	case index == l.base.Index:
+		return l.base.Term, true
+	case index < l.base.Index || index > l.last.Index:
+		return 0, false
+	}
+	return l.terms[l.run(index)].Term, true
+}
+
+// run returns which of terms the entry at index, after base, belongs to.
+func (l *log) run(index uint64) int {
+	return sort.Search(len(l.terms), func(i int) bool { return l.terms[i].First > index }) - 1
+}
+
+// conflict returns the term of the entry at index and the first index of that
+// term, as a rejected append answer names it.
+func (l *log) conflict(index uint64) LogID {
+	run := l.terms[l.run(index)]
+	return LogID{Term: run.Term, Index: run.First}
+}
+
+// before returns the last index up to limit whose term is at most term: where
+// this log may still agree with one whose entries up to there are of such
+// terms. It is at least the base.
+func (l *log) before(limit, term uint64) uint64 {
+	limit = min(limit, l.last.Index)
+	if limit <= l.base.Index {
+		return l.base.Index
+	}
+	for i := l.run(limit); i >= 0; i-- {
+		if l.terms[i].Term <= term {
+			return limit
+		}
+		limit = l.terms[i].First - 1
+	}
+	return l.base.Index
+}
+
+// append adds entries, which follow last.
+func (l *log) append(entries []Entry) {
+	if len(entries) == 0 {
+		return
+	}
+	n := 0
+	for i := range entries {
+		e := &entries[i]
+		n += len(e.Raw)
+		if e.ID.Term != l.last.Term || len(l.terms) == 0 {
+			l.terms = append(l.terms, TermRun{First: e.ID.Index, Term: e.ID.Term})
+		}
+		l.last = e.ID
+	}
+	if len(l.tail)+len(entries) > cap(l.tail) {
+		l.dead = 0 // a new array
+	}
+	l.tail = append(l.tail, entries...)
+	l.time = max(l.time, entries[len(entries)-1].Time)
+	l.bytes += n
+	l.waiting += n
+}
+
+// truncate removes the entries from index on. Those are not committed, thus
+// not applied, thus in the tail.
+func (l *log) truncate(index uint64) {
+	keep := index - l.first
+	for _, e := range l.tail[keep:] {
+		l.bytes -= len(e.Raw)
+		l.waiting -= len(e.Raw)
+	}
+	l.tail = l.tail[:keep:keep]
+	for len(l.terms) > 0 && l.terms[len(l.terms)-1].First >= index {
+		l.terms = l.terms[:len(l.terms)-1]
+	}
+	l.last = LogID{Index: index - 1, Term: l.base.Term}
+	if n := len(l.terms); n > 0 {
+		l.last.Term = l.terms[n-1].Term
+	}
+	l.durable = min(l.durable, index-1)
+	l.written = min(l.written, index-1)
+}
+
+// slice returns the entries lo to hi of the tail, to be read only.
+func (l *log) slice(lo, hi uint64) []Entry {
+	if lo > hi {
+		return nil
+	}
+	return l.tail[lo-l.first : hi-l.first+1 : hi-l.first+1]
+}
+
+// cut returns the entries from lo on, at least one and at most bytesMax bytes,
+// with the bytes that it returns.
+func (l *log) cut(lo uint64, bytesMax int) ([]Entry, int) {
+	rest := l.tail[lo-l.first:]
+	bytes := 0
+	for i := range rest {
+		n := len(rest[i].Raw)
+		if i > 0 && bytes+n > bytesMax {
+			return rest[:i:i], bytes
+		}
+		bytes += n
+	}
+	return rest[:len(rest):len(rest)], bytes
+}
+
+// apply notes that the state machine has all up to index.
+func (l *log) apply(index uint64) {
+	for _, e := range l.slice(l.applied+1, index) {
+		l.waiting -= len(e.Raw)
+	}
+	l.applied = index
+}
+
+// trim forgets entries that are applied and durable, oldest first, until the
+// rest fits into bytesMax.
+func (l *log) trim(bytesMax int) {
+	end := min(l.applied, l.durable)
+	n := 0
+	for l.bytes > bytesMax && l.first <= end {
+		size := len(l.tail[n].Raw)
+		l.bytes -= size
+		l.dead += size
+		l.first++
+		n++
+	}
+	l.tail = l.tail[n:]
+	// What was trimmed stays alive with the array. It is left behind when it
+	// outweighs what is kept, so an entry is moved at most once for each byte
+	// trimmed.
+	if l.dead > max(l.bytes, bytesMax) {
+		l.tail = slices.Clone(l.tail)
+		l.dead = 0
+	}
+}

@@ -1,0 +1,57 @@
+package raft
+
+// members knows the membership in force and those it may fall back to. A
+// membership is in force from the moment its entry is in the log (the paper,
+// section 6), so truncating the entry brings back the one before.
+type members struct {
+	// history holds what is in force from each index on. Its first is
+	// committed, and is the only committed one.
+	history []memberChange
+}
+
+type memberChange struct {
+	index      uint64
+	membership Membership
+}
+
+func (m *members) now() *Membership { return &m.history[len(m.history)-1].membership }
+
+func (m *members) push(index uint64, membership Membership) {
+	m.history = append(m.history, memberChange{index, membership})
+}
+
+// truncate forgets what entries from index on brought; it says whether there
+// was any.
+func (m *members) truncate(index uint64) bool {
+	n := len(m.history)
+	for n > 1 && m.history[n-1].index >= index {
+		n--
+	}
+	changed := n < len(m.history)
+	m.history = m.history[:n]
+	return changed
+}
+
+// commit forgets what can't come back.
+func (m *members) commit(index uint64) {
+	for len(m.history) > 1 && m.history[1].index <= index {
+		m.history = m.history[1:]
+	}
+}
+
+// mayBe says whether a replica of that id may be a member as far as this log
+// can tell. One that is not in force here may have been added by entries that
+// are still on their way, or may have been removed by one that is not
+// committed. What is sure is only that an id once allotted does not come back
+// after its removal is committed.
+func (m *members) mayBe(id ReplicaID) bool {
+	if id >= m.history[0].membership.Next {
+		return true
+	}
+	for i := range m.history {
+		if _, ok := m.history[i].membership.Member(id); ok {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,164 @@
+package rafttest
+
+import (
+	"errors"
+	"fmt"
+
+	"muster/raft"
+)
+
+// Check watches a group from outside and notes what must never happen. It
+// knows nothing of how the core works.
+type Check struct {
+	// Broken holds what was found.
+	Broken []string
+	// Commit is the largest index that any replica has handed out as
+	// committed; a read that begins now must see at least that.
+	Commit uint64
+
+	leaders   map[uint64]raft.ReplicaID // by term
+	before    map[entryKey]raft.LogID   // the id that stands before each entry
+	committed []entryKey                // by index - 1
+	replicas  map[raft.ReplicaID]*seen
+}
+
+type entryKey struct {
+	id  raft.LogID
+	sum uint32
+}
+
+type seen struct {
+	state  raft.HardState // the last one handed out and synced
+	log    []entryKey     // as handed out to be written
+	handed uint64
+	number uint64
+}
+
+// NewCheck returns a Check of a group just founded.
+func NewCheck() *Check {
+	return &Check{leaders: map[uint64]raft.ReplicaID{}, before: map[entryKey]raft.LogID{}, replicas: map[raft.ReplicaID]*seen{}}
+}
+
+func (c *Check) broken(format string, a ...any) {
+	c.Broken = append(c.Broken, fmt.Sprintf(format, a...))
+}
+
+// Started notes that r was started from its disk.
+func (c *Check) Started(r *Replica) {
+	s := &seen{state: r.Disk.State, handed: r.Disk.Applied}
+	for _, e := range r.Disk.Entries {
+		s.log = append(s.log, entryKey{e.ID, e.Checksum()})
+	}
+	st := r.Group.Status()
+	if st.Term != s.state.Term || st.Vote != s.state.Vote || st.Commit < s.state.Commit {
+		c.broken("I5: replica %d had %+v on disk and starts with term %d vote %d commit %d", r.ID, s.state, st.Term, st.Vote, st.Commit)
+	}
+	c.replicas[r.ID] = s
+}
+
+// Ready checks a Ready that r's owner has taken.
+func (c *Check) Ready(r *Replica, rd *raft.Ready) {
+	s := c.replicas[r.ID]
+	if rd.Number != s.number+1 {
+		c.broken("replica %d: Ready %d follows %d", r.ID, rd.Number, s.number)
+	}
+	s.number = rd.Number
+	c.state(r.ID, s, rd)
+	c.entries(r.ID, s, rd)
+	c.commits(r.ID, s, rd)
+	if rd.Role == raft.RoleLeader {
+		c.leader(r.ID, s, rd)
+	}
+	for _, m := range rd.Messages {
+		switch m.Type {
+		case raft.MsgVote, raft.MsgVoteAnswer, raft.MsgAppendAnswer:
+			c.broken("replica %d sends %s before its sync", r.ID, m.Type)
+		}
+	}
+}
+
+// state: I5, term, vote and commit never go back.
+func (c *Check) state(id raft.ReplicaID, s *seen, rd *raft.Ready) {
+	a, b := s.state, rd.State
+	if b.Term < a.Term || b.Commit < a.Commit || a.Term == b.Term && a.Vote != 0 && a.Vote != b.Vote {
+		c.broken("I5: replica %d goes from %+v to %+v", id, a, b)
+	}
+	if (a != b) != rd.StateChanged {
+		c.broken("replica %d: StateChanged is %v from %+v to %+v", id, rd.StateChanged, a, b)
+	}
+	if want := a.Term != b.Term || a.Vote != b.Vote || len(rd.Entries) > 0; want != rd.MustSync {
+		c.broken("replica %d: MustSync is %v, want %v", id, rd.MustSync, want)
+	}
+	s.state = b
+}
+
+// entries: I2, one log id has one content and one log before it. Checked for
+// each entry when it is written, that holds for whole logs by induction.
+func (c *Check) entries(id raft.ReplicaID, s *seen, rd *raft.Ready) {
+	if len(rd.Entries) == 0 {
+		return
+	}
+	at := rd.Entries[0].ID.Index
+	if at > uint64(len(s.log))+1 {
+		c.broken("replica %d writes %d after %d", id, at, len(s.log))
+		return
+	}
+	s.log = s.log[: at-1 : at-1]
+	for _, e := range rd.Entries {
+		var prev raft.LogID
+		if len(s.log) > 0 {
+			prev = s.log[len(s.log)-1].id
+		}
+		key := entryKey{e.ID, e.Checksum()}
+		if known, ok := c.before[key]; ok && known != prev {
+			c.broken("I2: entry %s follows %s and, at replica %d, %s", e.ID, known, id, prev)
+		}
+		c.before[key] = prev
+		s.log = append(s.log, key)
+	}
+}
+
+// commits: I4, same index, same entry, everywhere; each handed out once and in
+// order.
+func (c *Check) commits(id raft.ReplicaID, s *seen, rd *raft.Ready) {
+	for _, e := range rd.Committed {
+		if e.ID.Index != s.handed+1 {
+			c.broken("replica %d is handed %s after %d", id, e.ID, s.handed)
+		}
+		s.handed = e.ID.Index
+		key := entryKey{e.ID, e.Checksum()}
+		switch n := uint64(len(c.committed)); {
+		case e.ID.Index > n+1:
+			c.broken("replica %d commits %s, nobody has committed %d", id, e.ID, n+1)
+		case e.ID.Index == n+1:
+			c.committed = append(c.committed, key)
+			c.Commit = n + 1
+		case c.committed[e.ID.Index-1] != key:
+			c.broken("I4: replica %d commits %s, committed before is %s", id, e.ID, c.committed[e.ID.Index-1].id)
+		}
+	}
+}
+
+// leader: I1, one leader per term; I3, a leader holds all that was committed.
+func (c *Check) leader(id raft.ReplicaID, s *seen, rd *raft.Ready) {
+	term := rd.State.Term
+	if other, ok := c.leaders[term]; ok && other != id {
+		c.broken("I1: replicas %d and %d lead in term %d", other, id, term)
+	} else if ok {
+		return
+	}
+	c.leaders[term] = id
+	for i, key := range c.committed {
+		if i >= len(s.log) || s.log[i] != key {
+			c.broken("I3: replica %d leads in term %d and lacks %s", id, term, key.id)
+			return
+		}
+	}
+}
+
+// Refused notes a message between replicas in order that was refused.
+func (c *Check) Refused(m raft.Message, err error) {
+	if errors.Is(err, raft.ErrStopped) || errors.Is(err, raft.ErrMessage) {
+		c.broken("replica %d refused %s: %v", m.To, describe(m), err)
+	}
+}

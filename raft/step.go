@@ -1,0 +1,167 @@
+package raft
+
+import (
+	"fmt"
+	"hash/crc32"
+)
+
+// Step hands in a message that arrived. What a replica in order can't have
+// sent is refused before anything changes. The entries of m are kept.
+func (g *Group) Step(m Message) error {
+	if g.stopped != nil {
+		return g.stopped
+	}
+	if err := g.checkMessage(&m); err != nil {
+		return fmt.Errorf("step %s from replica %d: %w", m.Type, m.From, err)
+	}
+	if err := g.step(&m); err != nil {
+		return fmt.Errorf("step %s from replica %d: %w", m.Type, m.From, err)
+	}
+	return nil
+}
+
+func (g *Group) step(m *Message) error {
+	switch {
+	case m.Term > g.term:
+		switch {
+		case m.Type == MsgPreVote, m.Type == MsgPreVoteAnswer && !m.Reject:
+			// About a term that nobody has yet.
+		case m.Type == MsgVote && g.heardLeader():
+			// Stickiness: the wish of one that lost touch does not unseat a
+			// leader that a majority hears.
+			g.answerAfterSync(m, Message{Type: MsgVoteAnswer, Reject: true})
+			return nil
+		default:
+			g.becomeFollower(m.Term, 0)
+		}
+	case m.Term < g.term:
+		return g.stepOld(m)
+	}
+	switch m.Type {
+	case MsgPreVote:
+		g.stepPreVote(m)
+	case MsgVote:
+		g.stepVote(m)
+	case MsgPreVoteAnswer, MsgVoteAnswer:
+		g.stepVoteAnswer(m)
+	case MsgAppend:
+		return g.stepAppend(m)
+	case MsgHeartbeat:
+		return g.stepHeartbeat(m)
+	case MsgAppendAnswer:
+		return g.stepAppendAnswer(m)
+	case MsgHeartbeatAnswer:
+		g.stepHeartbeatAnswer(m)
+	}
+	return nil
+}
+
+// stepOld takes a message of a term that is over. What asks is told the term
+// of today, so that a leader of yesterday steps down and a replica that ran
+// ahead of its group's terms is caught up with.
+func (g *Group) stepOld(m *Message) error {
+	switch m.Type {
+	case MsgAppend:
+		g.answerAfterSync(m, Message{Type: MsgAppendAnswer, Log: m.Log, Reject: true,
+			Conflict: g.log.last, Commit: g.log.last.Index})
+	case MsgHeartbeat:
+		g.answer(m, Message{Type: MsgHeartbeatAnswer, Round: m.Round})
+	case MsgPreVote:
+		g.answer(m, Message{Type: MsgPreVoteAnswer, Reject: true})
+	case MsgVote:
+		g.answerAfterSync(m, Message{Type: MsgVoteAnswer, Reject: true})
+	case MsgPreVoteAnswer:
+		if m.Reject {
+			g.stepVoteAnswer(m) // a no carries the term of who says it
+		}
+	}
+	return nil
+}
+
+// checkMessage refuses what can't be. It changes nothing.
+func (g *Group) checkMessage(m *Message) error {
+	bad := func(format string, a ...any) error {
+		return fmt.Errorf("%w: %w", ErrMessage, fmt.Errorf(format, a...))
+	}
+	switch {
+	case m.To != g.config.Self:
+		return bad("it is for replica %d, this is %d", m.To, g.config.Self)
+	case m.From == 0 || m.From == g.config.Self:
+		return bad("it claims to be from replica %d, this is %d", m.From, g.config.Self)
+	case m.Type < MsgPreVote || m.Type > MsgHeartbeatAnswer:
+		return bad("its type is not known")
+	case m.Term == 0 || m.Term >= TermLimit:
+		return bad("term %d is not between 1 and %d", m.Term, TermLimit-1)
+	case m.Fetch != 0:
+		return bad("its entries were not filled in")
+	case len(m.Entries) > 0 && m.Type != MsgAppend:
+		return bad("it has entries")
+	}
+	if !g.members.mayBe(m.From) {
+		return fmt.Errorf("%w: replica %d", ErrNotMember, m.From)
+	}
+	switch m.Type {
+	case MsgPreVote, MsgVote, MsgAppend:
+		if m.Log.Term > m.Term {
+			return bad("in term %d it names entry %s", m.Term, m.Log)
+		}
+	case MsgPreVoteAnswer, MsgVoteAnswer, MsgAppendAnswer, MsgHeartbeatAnswer:
+		if _, ok := g.members.now().Member(m.From); !ok {
+			return fmt.Errorf("%w: replica %d", ErrNotMember, m.From)
+		}
+	}
+	return g.checkEntries(m)
+}
+
+func (g *Group) checkEntries(m *Message) error {
+	before, time := m.Log, GroupTime(0)
+	for i := range m.Entries {
+		e := &m.Entries[i]
+		var what string
+		switch {
+		case e.ID.Index != before.Index+1:
+			what = "it leaves a gap or is out of order"
+		case e.ID.Term < before.Term || e.ID.Term > m.Term:
+			what = "its term is out of order"
+		case e.Time < time:
+			what = "its time goes back"
+		case len(e.Raw) < EntryHeaderSize || len(e.Raw) > EntryHeaderSize+PayloadSizeMax:
+			what = "its length can't be"
+		case !e.sealed(g.config.Seed):
+			what = "its header or checksum does not fit"
+		}
+		if what != "" {
+			return fmt.Errorf("%w: entry %s after %s in term %d: %s", ErrMessage, e.ID, before, m.Term, what)
+		}
+		if e.Kind == EntryMembership {
+			if _, err := ReadMembership(e.Payload()); err != nil {
+				return fmt.Errorf("%w: entry %s: %w", ErrMessage, e.ID, err)
+			}
+		}
+		before, time = e.ID, e.Time
+	}
+	return nil
+}
+
+// sealed says whether e's header and checksum are those of e.
+func (e *Entry) sealed(seed Seed) bool {
+	var h [EntryHeaderSize]byte
+	e.header(&h)
+	return [EntryHeaderSize - 4]byte(e.Raw[4:EntryHeaderSize]) == [EntryHeaderSize - 4]byte(h[4:]) &&
+		crc32.Update(uint32(seed), castagnoli, e.Raw[4:]) == e.Checksum()
+}
+
+// answer sends a at once to whom m is from, answerAfterSync when all that is
+// promised up to now is kept.
+func (g *Group) answer(m *Message, a Message) {
+	a.From, a.To = g.config.Self, m.From
+	if a.Term == 0 {
+		a.Term = g.term
+	}
+	g.out.messages = append(g.out.messages, a)
+}
+
+func (g *Group) answerAfterSync(m *Message, a Message) {
+	a.From, a.To, a.Term = g.config.Self, m.From, g.term
+	g.out.afterSync = append(g.out.afterSync, a)
+}
