@@ -1,0 +1,116 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"muster/raft"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// Topology returns the cluster as some node knows it now.
+func (c *Client) Topology(ctx context.Context) (*wire.TopologyAnswer, error) {
+	t := new(wire.TopologyAnswer)
+	if err := c.question(ctx, wire.TypeTopology, "", t); err != nil {
+		return nil, fmt.Errorf("topology: %w", err)
+	}
+	return t, nil
+}
+
+// Status returns the cluster as the node at endpoint knows it; empty is the
+// first that can be had.
+func (c *Client) Status(ctx context.Context, endpoint string) (*wire.StatusAnswer, error) {
+	s := new(wire.StatusAnswer)
+	if err := c.question(ctx, wire.TypeStatus, endpoint, s); err != nil {
+		return nil, fmt.Errorf("status: %w", err)
+	}
+	return s, nil
+}
+
+// Counters returns how many frames the node at endpoint has seen of each type;
+// empty is the first node that can be had.
+func (c *Client) Counters(ctx context.Context, endpoint string) (*wire.CountersAnswer, error) {
+	n := new(wire.CountersAnswer)
+	if err := c.question(ctx, wire.TypeCounters, endpoint, n); err != nil {
+		return nil, fmt.Errorf("counters: %w", err)
+	}
+	return n, nil
+}
+
+// question asks one node something that has no fields.
+func (c *Client) question(ctx context.Context, kind wire.Type, endpoint string, into wire.Body) error {
+	x := newCall(kind)
+	defer x.release()
+	x.Target, x.Deadline = ToAny, c.deadlineOf(ctx)
+	if endpoint != "" {
+		p, err := c.peerAt(endpoint)
+		if err != nil {
+			return err
+		}
+		x.Target, x.Peer = ToPeer, p
+	}
+	x.body = (&wire.Empty{}).Append(x.body[:0])
+	if err := c.do(ctx, x); err != nil {
+		return err
+	}
+	if err := into.Read(x.answer); err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	return nil
+}
+
+func (c *Client) peerAt(addr string) (Peer, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.core.PeerAt(addr)
+	if p == NoPeer {
+		return p, fmt.Errorf("endpoint %s: this client knows %d already", addr, PeerMax)
+	}
+	return p, nil
+}
+
+// Location says where a key is.
+type Location struct {
+	Slot   shardmap.Slot
+	Group  raft.GroupID
+	Leader raft.NodeID // 0 if nobody knows
+	Name   string      // of the leader
+}
+
+// Locate says where key is, by a table that is fetched for it.
+func (c *Client) Locate(ctx context.Context, key []byte) (Location, error) {
+	if len(key) == 0 || len(key) > shardmap.KeyMax {
+		return Location{}, badRequest("key", fmt.Errorf("%d bytes, want 1 to %d", len(key), shardmap.KeyMax))
+	}
+	t, err := c.Topology(ctx)
+	if err != nil {
+		return Location{}, fmt.Errorf("locate %s: %w", show(key), err)
+	}
+	at := Location{Slot: shardmap.SlotOf(key)}
+	for _, r := range t.Slots {
+		if r.From <= at.Slot && at.Slot <= r.To {
+			at.Group = r.Group
+		}
+	}
+	for _, g := range t.Groups {
+		if g.ID == at.Group {
+			at.Leader = g.Leader
+		}
+	}
+	for _, n := range t.Nodes {
+		if n.ID == at.Leader && at.Leader != 0 {
+			at.Name = n.Name
+		}
+	}
+	return at, nil
+}
+
+// awaitTable returns once the client has a table of at least epoch.
+func (c *Client) awaitTable(ctx context.Context, epoch uint64, deadline time.Duration) error {
+	x := newCall(wire.TypeTopology)
+	defer x.release()
+	x.Target, x.Epoch, x.Deadline = ToTable, epoch, deadline
+	return c.do(ctx, x)
+}

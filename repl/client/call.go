@@ -1,0 +1,190 @@
+package client
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"muster/repl/wire"
+)
+
+// call is one request on its way. It is in one place at a time: in a link's
+// table of pending, in the core, or in the hands of the goroutine that moves it
+// from one to the other. Whoever takes it out of its place ends it or puts it
+// into the next, so that it ends once.
+type call struct {
+	Call
+
+	kind wire.Type
+	body []byte        // Invariant: the same for all attempts
+	done chan struct{} // one token when it has ended, if ended is nil
+	// ended, if not nil, is called instead, by the goroutine that ended the
+	// call: it must not wait for anything that goroutine does.
+	ended func(*call)
+	// direct calls are sent on one connection and never seen by the core.
+	direct bool
+
+	// at is the last link that it was sent on, id its number there.
+	at        atomic.Pointer[link]
+	id        atomic.Uint64
+	cancelled atomic.Bool
+
+	// The end: written by who ends it.
+	err     error
+	written wire.WriteAnswer
+	answer  []byte // body of any other answer
+
+	// Of a write, for its caller.
+	session *session
+	lane    *lane
+	seq     uint64
+	items   [2][]byte
+}
+
+// bodyKept is the largest buffer that stays with a call in the pool.
+const bodyKept = 64 << 10
+
+var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
+
+func newCall(kind wire.Type) *call {
+	c := calls.Get().(*call)
+	c.kind = kind
+	c.Call = Call{Owner: c, place: -1, onPeer: NoPeer}
+	return c
+}
+
+// release gives c back. Nothing may hold it any more.
+func (c *call) release() {
+	if cap(c.body) > bodyKept {
+		c.body = nil
+	}
+	if cap(c.answer) > bodyKept {
+		c.answer = nil
+	}
+	c.body, c.answer = c.body[:0], c.answer[:0]
+	c.ended, c.direct, c.err, c.session, c.lane, c.seq = nil, false, nil, nil, nil, 0
+	c.items = [2][]byte{}
+	c.written = wire.WriteAnswer{}
+	c.at.Store(nil)
+	c.cancelled.Store(false)
+	calls.Put(c)
+}
+
+// reset lets c be started again.
+func (c *call) reset() {
+	c.Call = Call{Owner: c, place: -1, onPeer: NoPeer}
+	c.err, c.session, c.lane = nil, nil, nil
+}
+
+// end ends c. The answer stands in it.
+func (c *call) end(err error) {
+	c.err = err
+	if c.session != nil {
+		c.lane.end(c.session, c.seq)
+	}
+	if c.ended != nil {
+		c.ended(c)
+		return
+	}
+	c.done <- struct{}{}
+}
+
+// start sends c on its way. The usual way does not touch the core. It waits
+// while the connection's buffer is full, and for nothing else.
+func (c *Client) start(x *call, done <-chan struct{}) {
+	now := c.now()
+	if l := c.linkFor(x); l != nil {
+		l.awaitSpace(done)
+		switch l.send(x, now) {
+		case sentOut:
+			return
+		case sentCancelled:
+			c.event(func(now time.Duration) { c.core.Expire(now, &x.Call, false) })
+			return
+		}
+	}
+	c.hand(x, func(now time.Duration) { c.core.Submit(now, &x.Call) })
+}
+
+// hand hands x to the core with an event, unless it was cancelled meanwhile.
+func (c *Client) hand(x *call, f func(now time.Duration)) {
+	c.event(func(now time.Duration) {
+		if x.cancelled.Load() {
+			c.core.Expire(now, &x.Call, false)
+			return
+		}
+		f(now)
+	})
+}
+
+// expire ends x, which was taken off its connection without an answer.
+func (c *Client) expire(x *call) {
+	if x.direct {
+		x.end(errSilent)
+		return
+	}
+	c.event(func(now time.Duration) { c.core.Expire(now, &x.Call, true) })
+}
+
+// linkFor returns the connection that a call to a slot uses while nothing is
+// wrong; nil if that is for the core to say.
+func (c *Client) linkFor(x *call) *link {
+	r := c.routes.Load()
+	if x.Target != ToSlot || x.ValueBytes > r.ValueMax {
+		return nil
+	}
+	return c.linkTo(r.Peer[x.Slot], int(x.Slot))
+}
+
+// linkTo returns a connection to p, the same one for the same spread.
+func (c *Client) linkTo(p Peer, spread int) *link {
+	bonds := *c.bonds.Load()
+	if p < 0 || int(p) >= len(bonds) || bonds[p] == nil {
+		return nil
+	}
+	links := bonds[p].links
+	return links[spread%len(links)]
+}
+
+// do runs c to its end, or to ctx's.
+func (c *Client) do(ctx context.Context, x *call) error {
+	done := ctx.Done()
+	c.start(x, done)
+	if done == nil {
+		<-x.done
+		return x.err
+	}
+	select {
+	case <-x.done:
+		return x.err
+	case <-done:
+	}
+	c.cancel(x)
+	<-x.done
+	if x.err != nil {
+		return withCause(x.err, context.Cause(ctx))
+	}
+	return nil
+}
+
+// cancel ends x wherever it is. If it is on its way from one place to the next,
+// whoever carries it sees the mark: the mark is set before the places are
+// searched, and a carrier notes the new place before it looks for the mark.
+func (c *Client) cancel(x *call) {
+	x.cancelled.Store(true)
+	if l := x.at.Load(); l != nil && l.take(x) {
+		c.expire(x)
+		return
+	}
+	c.event(func(time.Duration) { c.core.Cancel(&x.Call) })
+}
+
+// deadlineOf returns when a call that begins now must have ended.
+func (c *Client) deadlineOf(ctx context.Context) time.Duration {
+	now := c.now()
+	if at, ok := ctx.Deadline(); ok {
+		return min(now+time.Until(at), now+RetryMax)
+	}
+	return now + RetryMax
+}

@@ -1,0 +1,387 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// Limits and times of a connection.
+const (
+	// outBytesMax is how much may wait to be written before callers wait: a
+	// few of the largest values. What is tried again does not wait.
+	outBytesMax = 4 << 20
+	// outBytesKept is the largest buffer that is kept for the next batch.
+	outBytesKept = 1 << 20
+	// pingAfter is how long a connection with open requests may be silent
+	// before it is asked for a sign of life, silenceMax how long before it
+	// is given up. A leader that was stopped is replaced within two seconds;
+	// its clients should not find out much later.
+	pingAfter  = time.Second
+	silenceMax = 3 * time.Second
+	// idleMax is when a connection without open requests is closed; a
+	// server closes it after 60 s of silence.
+	idleMax = 45 * time.Second
+)
+
+// link is one connection. Two goroutines serve it:
+//
+//	write  started by dial; connects, says hello, then writes what gathered,
+//	       one batch at a time. Ends when the link fails.
+//	read   started by write after the hello; completes every answer in its
+//	       buffer before it reads again. Ends when the link fails.
+type link struct {
+	client *Client
+	bond   *bond
+	addr   string
+	ctx    context.Context // ends with the link
+	end    context.CancelFunc
+	wake   chan struct{} // from senders to write: there is something; never closed
+	space  chan struct{} // a token when a full buffer was taken; passed on by who takes it
+
+	// heard is when bytes last arrived, asked when the oldest ping without
+	// an answer was sent (0: none), in the client's time.
+	heard, asked atomic.Int64
+	waiting      atomic.Int64 // len(out), for those who only look
+
+	mu      sync.Mutex // no other lock is taken under it
+	conn    net.Conn
+	up      bool
+	awake   bool // write has a token, or is about to look
+	err     error
+	out     []byte
+	pending pending
+}
+
+// bond is the connections to one peer that live and die together.
+type bond struct {
+	peer  Peer
+	links []*link
+
+	// guarded by Client.mu
+	missing int // links that are not up yet
+	failed  bool
+}
+
+var errStopped = errors.New("closed")
+
+// write is the link's first goroutine.
+func (l *link) write() {
+	defer l.client.running.Done()
+	conn, g, err := l.connect()
+	if err != nil {
+		l.fail(err)
+		return
+	}
+	l.heard.Store(int64(l.client.now()))
+	l.mu.Lock()
+	l.conn = conn
+	l.up = l.err == nil
+	up := l.up
+	l.mu.Unlock()
+	if !up {
+		conn.Close()
+		return
+	}
+	l.client.running.Add(1)
+	go l.read(conn, g.Decoder)
+	l.client.linkUp(l, g)
+	l.writeBatches(conn)
+}
+
+// connect dials and says hello.
+func (l *link) connect() (net.Conn, *wire.Greeting, error) {
+	o := &l.client.options
+	ctx, cancel := context.WithTimeout(l.ctx, o.DialTimeout)
+	defer cancel()
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", l.addr)
+	if err != nil {
+		return nil, nil, err
+	}
+	l.mu.Lock()
+	l.conn = conn // so that fail closes it, also in the hello
+	dead := l.err != nil
+	l.mu.Unlock()
+	if dead {
+		conn.Close()
+		return nil, nil, errStopped
+	}
+	g, err := wire.ClientHello(conn, wire.DialConfig{
+		Purpose: wire.PurposeClient, Role: wire.RoleClient,
+		Cluster: o.Cluster, Secret: o.Secret,
+		Level: shardmap.Level, Window: uint32(o.WindowMax),
+	})
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	return conn, g, nil
+}
+
+func (l *link) writeBatches(conn net.Conn) {
+	var batch []byte
+	for {
+		select {
+		case <-l.wake:
+		case <-l.ctx.Done():
+			return
+		}
+		// Whoever can run now appends first: it costs them nothing, and
+		// saves a write each.
+		runtime.Gosched()
+		for {
+			l.mu.Lock()
+			full := len(l.out) > outBytesMax
+			batch, l.out = l.out, batch[:0]
+			l.waiting.Store(0)
+			if len(batch) == 0 {
+				l.awake = false
+			}
+			l.mu.Unlock()
+			if full {
+				l.passSpace()
+			}
+			if len(batch) == 0 {
+				break
+			}
+			if _, err := conn.Write(batch); err != nil {
+				l.fail(err)
+				return
+			}
+			if cap(batch) > outBytesKept {
+				batch = nil
+			}
+		}
+	}
+}
+
+// sent says what became of [link.send].
+type sent uint8
+
+const (
+	sentOut sent = iota
+	sentDown
+	sentCancelled
+)
+
+// send puts c's request into the next batch. It does not wait.
+func (l *link) send(c *call, now time.Duration) sent {
+	c.at.Store(l) // before cancelled is looked at; see Client.cancel
+	l.mu.Lock()
+	if !l.up {
+		l.mu.Unlock()
+		return sentDown
+	}
+	if c.cancelled.Load() {
+		l.mu.Unlock()
+		return sentCancelled
+	}
+	id := l.pending.add(c)
+	c.id.Store(id)
+	if l.pending.open == 1 {
+		// Silence counts from the first request that waits.
+		l.heard.Store(int64(now))
+	}
+	var start int
+	l.out, start = wire.BeginFrame(l.out, c.kind, 0, deadlineMs(c.Deadline-now), id)
+	l.out = wire.EndFrame(append(l.out, c.body...), start)
+	l.waiting.Store(int64(len(l.out)))
+	wake := !l.awake
+	l.awake = true
+	l.mu.Unlock()
+	if wake {
+		l.wake <- struct{}{}
+	}
+	return sentOut
+}
+
+// deadlineMs is what a frame says about the time left: a little less than there
+// is, so that a server that gives up can still say so.
+func deadlineMs(left time.Duration) uint32 {
+	left -= min(left/10, 50*time.Millisecond)
+	return uint32(max(left.Milliseconds(), 1))
+}
+
+// awaitSpace waits until the buffer is not full.
+func (l *link) awaitSpace(done <-chan struct{}) {
+	if l.waiting.Load() <= outBytesMax {
+		return
+	}
+	for l.waiting.Load() > outBytesMax {
+		select {
+		case <-l.space:
+		case <-done:
+			return
+		case <-l.ctx.Done():
+			return
+		}
+	}
+	l.passSpace()
+}
+
+func (l *link) passSpace() {
+	select {
+	case l.space <- struct{}{}:
+	default:
+	}
+}
+
+// take removes c if it waits here; false if it does not.
+func (l *link) take(c *call) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if id := c.id.Load(); l.pending.get(id) == c {
+		l.pending.take(id)
+		return true
+	}
+	return false
+}
+
+// answer is one frame that was read, with the call that waits for it.
+type answer struct {
+	call *call
+	head wire.Header
+	body []byte
+}
+
+// read is the link's second goroutine.
+func (l *link) read(conn net.Conn, d *wire.Decoder) {
+	defer l.client.running.Done()
+	var batch []answer
+	for {
+		// The hello left nothing in d: we asked for nothing before.
+		if err := d.Fill(conn); err != nil {
+			l.fail(fmt.Errorf("connection to %s ended: %w", l.addr, err))
+			return
+		}
+		l.heard.Store(int64(l.client.now()))
+		l.asked.Store(0)
+		batch = batch[:0]
+		for {
+			h, body, ok, err := d.Next()
+			if err != nil {
+				l.fail(fmt.Errorf("connection to %s: %w", l.addr, err))
+				return
+			}
+			if !ok {
+				break
+			}
+			batch = append(batch, answer{head: h, body: body})
+		}
+		l.match(batch)
+		for i := range batch {
+			if c := batch[i].call; c != nil {
+				l.client.answered(c, l.bond.peer, batch[i].head.Type, batch[i].body)
+			}
+			batch[i] = answer{}
+		}
+	}
+}
+
+// match finds the calls of a batch, all under one lock. A late answer to a call
+// that was given up finds none.
+func (l *link) match(batch []answer) {
+	l.mu.Lock()
+	for i := range batch {
+		if t := batch[i].head.Type; t != wire.TypePing && t != wire.TypePong {
+			batch[i].call = l.pending.take(batch[i].head.Request)
+		}
+	}
+	l.mu.Unlock()
+}
+
+// fail ends the link, once; a nil err means that it was idle.
+func (l *link) fail(err error) {
+	l.mu.Lock()
+	if l.err != nil {
+		l.mu.Unlock()
+		return
+	}
+	l.err = err
+	if err == nil {
+		l.err = errStopped
+	}
+	l.up = false
+	calls := l.pending.all()
+	l.out = nil
+	l.waiting.Store(0)
+	conn := l.conn
+	l.mu.Unlock()
+	l.end()
+	if conn != nil {
+		conn.Close()
+	}
+	l.client.linkDown(l, calls, err)
+}
+
+// health is what the keeper finds about a link.
+type health uint8
+
+const (
+	healthy    health = iota
+	healthPing        // ask for a sign of life
+	healthDead        // give it up
+	healthIdle        // close it, nobody needs it
+)
+
+// judge decides about a link by how many requests wait, when it was last heard
+// and whether a ping is under way.
+func judge(now, heard, asked time.Duration, open int) health {
+	silent := now - heard
+	switch {
+	case open == 0 && silent >= idleMax:
+		return healthIdle
+	case open == 0:
+		return healthy
+	case silent >= silenceMax && asked != 0:
+		return healthDead
+	case silent >= pingAfter && asked == 0:
+		return healthPing
+	}
+	return healthy
+}
+
+// look judges the link and returns the calls whose time is over.
+func (l *link) look(now time.Duration) (overdue []*call) {
+	l.mu.Lock()
+	if !l.up {
+		l.mu.Unlock()
+		return nil
+	}
+	for i := range l.pending.places {
+		x := &l.pending.places[i]
+		if x.call != nil && x.call.Deadline <= now {
+			overdue = append(overdue, l.pending.take(uint64(x.uses)<<32|uint64(i)))
+		}
+	}
+	verdict := judge(now, time.Duration(l.heard.Load()), time.Duration(l.asked.Load()), l.pending.open)
+	wake := false
+	if verdict == healthPing {
+		l.asked.Store(int64(now))
+		var start int
+		l.out, start = wire.BeginFrame(l.out, wire.TypePing, 0, 0, 0)
+		l.out = wire.EndFrame((&wire.Empty{}).Append(l.out), start)
+		wake = !l.awake
+		l.awake = true
+	}
+	l.mu.Unlock()
+	if wake {
+		l.wake <- struct{}{}
+	}
+	switch verdict {
+	case healthDead:
+		l.fail(fmt.Errorf("connection to %s: silent for %s", l.addr, (now - time.Duration(l.heard.Load())).Round(time.Millisecond)))
+	case healthIdle:
+		l.fail(nil)
+	}
+	return overdue
+}

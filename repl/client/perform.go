@@ -1,0 +1,208 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"muster/repl/wire"
+)
+
+// Carrying out what the core says, and telling it what connections did.
+
+var errSilent = errors.New("no answer in time")
+
+// askTimeout bounds the question after the table.
+const askTimeout = 2 * time.Second
+
+// prepare does the part of an action that must be seen by the next event. Held:
+// c.mu.
+func (c *Client) prepare(a *Action) {
+	switch a.Kind {
+	case ActDial:
+		if c.closed {
+			return
+		}
+		b := &bond{peer: a.Peer, missing: c.options.ConnectionsPerNode}
+		for range b.missing {
+			ctx, end := context.WithCancel(context.Background())
+			l := &link{
+				client: c, bond: b, addr: a.Addr, ctx: ctx, end: end,
+				wake: make(chan struct{}, 1), space: make(chan struct{}, 1),
+			}
+			b.links = append(b.links, l)
+		}
+		c.open[b] = true
+		c.running.Add(len(b.links))
+		for _, l := range b.links {
+			go l.write()
+		}
+	case ActHangUp:
+		for b := range c.open {
+			if b.peer == a.Peer {
+				c.drop(b)
+				c.running.Add(1)
+				go func() {
+					defer c.running.Done()
+					b.fail(errStopped)
+				}()
+			}
+		}
+	}
+}
+
+// perform does the rest of an action.
+func (c *Client) perform(a *Action) {
+	switch a.Kind {
+	case ActSend:
+		x := a.Call.Owner.(*call)
+		result := sentDown
+		if l := c.linkTo(a.Peer, int(x.Slot)); l != nil {
+			result = l.send(x, c.now())
+		}
+		switch result {
+		case sentDown:
+			c.hand(x, func(now time.Duration) { c.core.Unsent(now, &x.Call, a.Peer) })
+		case sentCancelled:
+			c.event(func(now time.Duration) { c.core.Expire(now, &x.Call, false) })
+		}
+	case ActFinish:
+		a.Call.Owner.(*call).end(a.Err)
+	case ActAsk:
+		c.ask(a.Peer)
+	}
+}
+
+// ask asks p for the table.
+func (c *Client) ask(p Peer) {
+	x := newCall(wire.TypeTopology)
+	x.direct = true
+	x.Deadline = c.now() + askTimeout
+	x.body = (&wire.Empty{}).Append(x.body[:0])
+	x.ended = func(x *call) {
+		var t wire.TopologyAnswer
+		err := x.err
+		if err == nil {
+			err = t.Read(x.answer)
+		}
+		c.event(func(now time.Duration) {
+			if err != nil {
+				c.core.TableFailed(now, p, err)
+			} else {
+				c.core.Table(now, p, &t)
+			}
+		})
+		x.release()
+	}
+	if l := c.linkTo(p, 0); l == nil || l.send(x, c.now()) != sentOut {
+		x.end(errStopped)
+	}
+}
+
+// answered ends x with what came for it, or hands the refusal to the core.
+func (c *Client) answered(x *call, from Peer, kind wire.Type, body []byte) {
+	switch {
+	case kind == wire.TypeError:
+		c.refused(x, from, body)
+	case kind != x.kind+1:
+		x.end(fmt.Errorf("node answered %s with %s", x.kind, kind))
+	case kind == wire.TypeWriteAnswer:
+		if err := x.written.Read(body); err != nil {
+			x.end(fmt.Errorf("answer to %s: %w", x.kind, err))
+			return
+		}
+		x.end(nil)
+	default:
+		x.answer = append(x.answer[:0], body...)
+		x.end(nil)
+	}
+}
+
+func (c *Client) refused(x *call, from Peer, body []byte) {
+	e := new(wire.Error)
+	if err := e.Read(body); err != nil {
+		x.end(fmt.Errorf("error that answers %s: %w", x.kind, err))
+		return
+	}
+	if x.direct {
+		x.end(e)
+		return
+	}
+	c.hand(x, func(now time.Duration) { c.core.Refused(now, &x.Call, from, e) })
+}
+
+// linkUp notes that l said hello. A bond is up when all its links are.
+func (c *Client) linkUp(l *link, g *wire.Greeting) {
+	if n := g.Welcome.WindowMax; n > 0 {
+		for _, lane := range c.lanes {
+			lane.lower(uint64(n))
+		}
+	}
+	c.event(func(now time.Duration) {
+		b := l.bond
+		b.missing--
+		if b.failed || b.missing > 0 || c.closed {
+			return
+		}
+		c.publish(b.peer, b)
+		c.options.Log.Info("node connected", "node", g.Challenge.Node, "addr", l.addr)
+		c.core.Connected(now, b.peer, g.Challenge.Node, g.Challenge.ClusterID)
+	})
+}
+
+// linkDown notes that l ended, and with it its bond. A nil err: it was idle.
+func (c *Client) linkDown(l *link, lost []*call, err error) {
+	b := l.bond
+	c.event(func(now time.Duration) {
+		if !b.failed {
+			c.drop(b)
+			if err != nil && !errors.Is(err, ErrClosed) {
+				c.options.Log.Info("node not connected", "addr", l.addr, "cause", err)
+			}
+			c.core.Disconnected(now, b.peer, err)
+		}
+		for _, x := range lost {
+			switch {
+			case x.direct:
+			case x.cancelled.Load() || c.closed:
+				c.core.Expire(now, &x.Call, true)
+			default:
+				c.core.Lost(now, &x.Call, b.peer, err)
+			}
+		}
+	})
+	for _, x := range lost {
+		if x.direct {
+			x.end(errStopped)
+		}
+	}
+	b.fail(err)
+}
+
+// fail ends the links of a bond.
+func (b *bond) fail(err error) {
+	for _, l := range b.links {
+		l.fail(err)
+	}
+}
+
+// drop forgets b. Held: c.mu.
+func (c *Client) drop(b *bond) {
+	b.failed = true
+	delete(c.open, b)
+	if bonds := *c.bonds.Load(); int(b.peer) < len(bonds) && bonds[b.peer] == b {
+		c.publish(b.peer, nil)
+	}
+}
+
+// publish makes b what calls to p use. Held: c.mu.
+func (c *Client) publish(p Peer, b *bond) {
+	bonds := slices.Clone(*c.bonds.Load())
+	for len(bonds) <= int(p) {
+		bonds = append(bonds, nil)
+	}
+	bonds[p] = b
+	c.bonds.Store(&bonds)
+}

@@ -1,0 +1,142 @@
+package client
+
+import (
+	"context"
+	"fmt"
+
+	"muster/raft"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// Item is a key that was found.
+type Item struct {
+	Key, Value []byte
+	Version    uint64
+	Slot       shardmap.Slot
+	Group      raft.GroupID
+	At         raft.LogID // the value is as of here
+}
+
+// ReadOptions say how fresh an answer must be. The zero value asks for a
+// linearizable read.
+type ReadOptions struct {
+	// Local takes the first endpoint's own copy, however old.
+	Local bool
+	// AfterGroup and After ask for an answer at least as new as this log id.
+	// It binds the keys of that group; a single key in any case.
+	AfterGroup raft.GroupID
+	After      raft.LogID
+}
+
+// Get returns the items of the keys that are there and the keys that are not,
+// both in the order of keys. Keys of one slot are read at one moment; across
+// slots they are not.
+func (c *Client) Get(ctx context.Context, keys [][]byte, o ReadOptions) (items []Item, missing [][]byte, err error) {
+	slots, members := bySlot(len(keys), func(i int) []byte { return keys[i] })
+	found := make([]Item, len(keys))
+	calls := c.fan(len(slots), func(n int, x *call) error {
+		some := make([][]byte, 0, len(members[n]))
+		for _, i := range members[n] {
+			some = append(some, keys[i])
+		}
+		if len(some) > wire.GetKeysMax {
+			return overLimit("keys of one slot", len(some), wire.GetKeysMax, "keys", "ask for them in several calls")
+		}
+		if err := c.prepareGet(ctx, x, slots[n], some, o, len(slots) == 1); err != nil {
+			return err
+		}
+		c.start(x, ctx.Done())
+		return nil
+	})
+	failed := &PartlyError{Total: len(keys)}
+	c.gather(ctx, calls, func(n int, x *call) {
+		if x.err == nil {
+			x.err = readItems(x, slots[n], members[n], keys, found)
+		}
+		if x.err != nil {
+			for _, i := range members[n] {
+				failed.add(i, keys[i], x.err)
+			}
+		}
+	})
+	if err := failed.orNil(); err != nil {
+		return nil, nil, fmt.Errorf("get %w", err)
+	}
+	for i := range found {
+		if found[i].Key == nil {
+			missing = append(missing, keys[i])
+		} else {
+			items = append(items, found[i])
+		}
+	}
+	return items, missing, nil
+}
+
+// GetOne returns the value of one key, appended to dst, and its version; ok is
+// false if the key is not there. It allocates nothing if dst has room.
+func (c *Client) GetOne(ctx context.Context, key, dst []byte, o ReadOptions) (value []byte, version uint64, ok bool, err error) {
+	x := newCall(wire.TypeGet)
+	x.items[0] = key
+	err = c.prepareGet(ctx, x, shardmap.SlotOf(key), x.items[:1], o, true)
+	if err == nil {
+		err = c.do(ctx, x)
+	}
+	if err == nil {
+		var a wire.GetAnswer
+		if err = a.Read(x.answer); err == nil {
+			var v []byte
+			version, v, ok, _ = a.Next()
+			dst = append(dst, v...)
+		}
+	}
+	x.release()
+	if err != nil {
+		return dst, 0, false, fmt.Errorf("get %s: %w", show(key), err)
+	}
+	return dst, version, ok, nil
+}
+
+func (c *Client) prepareGet(ctx context.Context, x *call, slot shardmap.Slot, keys [][]byte, o ReadOptions, alone bool) error {
+	for _, key := range keys {
+		if len(key) == 0 {
+			return wire.BadRequest("key", fmt.Sprintf("0 bytes, want 1 to %d", shardmap.KeyMax), "name a key")
+		}
+		if len(key) > shardmap.KeyMax {
+			return keyTooLarge(key)
+		}
+	}
+	x.kind, x.Slot, x.Deadline = wire.TypeGet, slot, c.deadlineOf(ctx)
+	g := wire.Get{Keys: keys}
+	if o.Local {
+		g.Mode = wire.ReadLocal
+		x.Target, x.Peer = ToPeer, 0
+	}
+	if o.After != (raft.LogID{}) && (alone || c.routes.Load().Group[slot] == o.AfterGroup) {
+		g.AfterGroup, g.After = o.AfterGroup, o.After
+	}
+	x.body = g.Append(x.body[:0])
+	return nil
+}
+
+// readItems puts what a call found into its keys' places.
+func readItems(x *call, slot shardmap.Slot, members []int, keys [][]byte, found []Item) error {
+	var a wire.GetAnswer
+	if err := a.Read(x.answer); err != nil {
+		return err
+	}
+	if a.Count != len(members) {
+		return fmt.Errorf("node answered %d keys with %d rows", len(members), a.Count)
+	}
+	for _, i := range members {
+		version, value, there, _ := a.Next()
+		if !there {
+			continue
+		}
+		found[i] = Item{
+			Key: keys[i], Value: append([]byte{}, value...), Version: version,
+			Slot: slot, Group: a.Group, At: a.At,
+		}
+	}
+	return nil
+}

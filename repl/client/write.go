@@ -1,0 +1,268 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"muster/raft"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// Written says where a write took effect.
+type Written struct {
+	Group   raft.GroupID
+	ID      raft.LogID
+	Version uint64 // of every key that the command wrote
+}
+
+// Pair is a key and what it is to be set to.
+type Pair struct{ Key, Value []byte }
+
+// WriteOptions are the condition of a write; at most one of them.
+type WriteOptions struct {
+	IfAbsent   bool   // only if the key is not there
+	HasVersion bool   // only if the key is there at IfVersion
+	IfVersion  uint64 // never 0
+}
+
+func (o WriteOptions) condition() (shardmap.Condition, uint64) {
+	switch {
+	case o.IfAbsent:
+		return shardmap.ConditionAbsent, 0
+	case o.HasVersion:
+		return shardmap.ConditionVersion, o.IfVersion
+	}
+	return shardmap.ConditionNone, 0
+}
+
+var errTwoConditions = errors.New("if-absent together with if-version; want one of them")
+
+// Set sets key to value. It returns when the write is kept by a majority; key
+// and value are the caller's again then. An error of code conflict says that the
+// condition did not hold.
+func (c *Client) Set(ctx context.Context, key, value []byte, o WriteOptions) (Written, error) {
+	if o.IfAbsent && o.HasVersion {
+		return Written{}, badRequest(fmt.Sprintf("set %s", show(key)), errTwoConditions)
+	}
+	x := newCall(wire.TypeWrite)
+	x.items[0], x.items[1] = key, value
+	cmd := shardmap.Command{Kind: shardmap.CommandSet, Slot: shardmap.SlotOf(key), Items: x.items[:]}
+	cmd.Condition, cmd.Version = o.condition()
+	err := c.write(ctx, x, &cmd)
+	w := Written{Group: x.written.Group, ID: x.written.ID, Version: x.written.Version}
+	x.release()
+	if err != nil {
+		return Written{}, fmt.Errorf("set %s: %w", show(key), err)
+	}
+	return w, nil
+}
+
+// write runs one command. A session that the servers forgot is replaced once,
+// if no attempt may have been applied under it.
+func (c *Client) write(ctx context.Context, x *call, cmd *shardmap.Command) error {
+	if err := c.admit(cmd); err != nil {
+		return err
+	}
+	deadline := c.deadlineOf(ctx)
+	for turn := 0; ; turn++ {
+		if err := c.beginWrite(x, cmd, ctx.Done()); err != nil {
+			return withCause(err, context.Cause(ctx))
+		}
+		x.Deadline = deadline
+		err := c.do(ctx, x)
+		if turn > 0 || !isCode(err, wire.CodeStaleSession) {
+			return err
+		}
+		x.lane.renew(x.session, randomID())
+		x.reset()
+	}
+}
+
+// admit refuses what the cluster would refuse, before it is sent. The usual
+// command passes without a walk over it.
+func (c *Client) admit(cmd *shardmap.Command) error {
+	max := c.routes.Load().ValueMax
+	if max == 0 {
+		max = shardmap.ValueMaxLimit // the core looks again when it knows
+	}
+	if cmd.Kind == shardmap.CommandSet && len(cmd.Items) == 2 && cmd.Condition != shardmap.ConditionVersion {
+		if n := len(cmd.Items[0]); n > 0 && n <= shardmap.KeyMax && len(cmd.Items[1]) <= max {
+			return nil
+		}
+	}
+	err := cmd.Validate(max)
+	switch {
+	case err == nil:
+	case errors.Is(err, shardmap.ErrTooLarge):
+		return tooLarge(cmd, max, err)
+	default:
+		return badRequest(cmd.Kind.String(), err)
+	}
+	size := 0
+	for _, item := range cmd.Items {
+		size += len(item)
+	}
+	if size > commandBytesMax {
+		return commandTooLarge(size)
+	}
+	return nil
+}
+
+// commandBytesMax bounds the keys and values of one command: the largest value
+// and its key, so that every command fits into a frame.
+const commandBytesMax = shardmap.ValueMaxLimit + shardmap.KeyMax
+
+// beginWrite gives cmd its place in a session and encodes it. It waits while
+// the session's window is full.
+func (c *Client) beginWrite(x *call, cmd *shardmap.Command, done <-chan struct{}) error {
+	l := c.lanes[laneOf(cmd.Slot)]
+	waited := false
+	for {
+		s, seq, floor, ok := l.begin()
+		if ok {
+			x.lane, x.session, x.seq = l, s, seq
+			cmd.Session, cmd.Sequence, cmd.Floor = s.id, seq, floor
+			break
+		}
+		waited = true
+		select {
+		case <-l.space:
+		case <-done:
+			l.pass()
+			return unavailable("the session's window", fmt.Errorf("%d writes are open", l.window))
+		case <-c.stop:
+			return ErrClosed
+		}
+	}
+	if waited {
+		l.pass()
+	}
+	x.Write, x.Slot = true, cmd.Slot
+	if cmd.Kind == shardmap.CommandSet {
+		for i := 1; i < len(cmd.Items); i += 2 {
+			x.ValueBytes = max(x.ValueBytes, len(cmd.Items[i]))
+		}
+	}
+	x.body = wire.AppendWrite(x.body[:0], cmd)
+	return nil
+}
+
+// SetMany sets many keys. Those of one slot are one command and change
+// together; across slots some may be set, others not. If not all were set the
+// error is a [*PartlyError], and Written is zero for those that were not. It
+// holds all of them twice while it runs; for more than fits into memory there
+// is [Client.Bulk].
+func (c *Client) SetMany(ctx context.Context, pairs []Pair) ([]Written, error) {
+	written := make([]Written, len(pairs))
+	slots, members := bySlot(len(pairs), func(i int) []byte { return pairs[i].Key })
+	calls := c.fan(len(slots), func(n int, x *call) error {
+		cmd := shardmap.Command{Kind: shardmap.CommandSet, Slot: slots[n]}
+		for _, i := range members[n] {
+			cmd.Items = append(cmd.Items, pairs[i].Key, pairs[i].Value)
+		}
+		return c.startWrite(ctx, x, &cmd)
+	})
+	failed := &PartlyError{Total: len(pairs)}
+	c.gather(ctx, calls, func(n int, x *call) {
+		for _, i := range members[n] {
+			if x.err != nil {
+				failed.add(i, pairs[i].Key, x.err)
+				continue
+			}
+			written[i] = Written{Group: x.written.Group, ID: x.written.ID, Version: x.written.Version}
+		}
+	})
+	return written, failed.orNil()
+}
+
+// Deleted says what a delete of keys of one slot did.
+type Deleted struct {
+	Keys [][]byte
+	Written
+	Count int // how many of Keys were there
+}
+
+// Delete deletes keys; one that is not there is no error. Those of one slot are
+// deleted together. If not all could be, the error is a [*PartlyError].
+func (c *Client) Delete(ctx context.Context, keys ...[]byte) ([]Deleted, error) {
+	slots, members := bySlot(len(keys), func(i int) []byte { return keys[i] })
+	all := make([]Deleted, len(slots))
+	calls := c.fan(len(slots), func(n int, x *call) error {
+		cmd := shardmap.Command{Kind: shardmap.CommandDel, Slot: slots[n]}
+		for _, i := range members[n] {
+			cmd.Items = append(cmd.Items, keys[i])
+		}
+		all[n].Keys = cmd.Items
+		return c.startWrite(ctx, x, &cmd)
+	})
+	failed := &PartlyError{Total: len(keys)}
+	c.gather(ctx, calls, func(n int, x *call) {
+		if x.err != nil {
+			for _, i := range members[n] {
+				failed.add(i, keys[i], x.err)
+			}
+			all[n].Keys = nil
+			return
+		}
+		w := x.written
+		all[n].Written = Written{Group: w.Group, ID: w.ID, Version: w.Version}
+		all[n].Count = int(w.Deleted)
+	})
+	done := all[:0]
+	for _, d := range all {
+		if d.Keys != nil {
+			done = append(done, d)
+		}
+	}
+	return done, failed.orNil()
+}
+
+// DeleteIf deletes key if it is there at version.
+func (c *Client) DeleteIf(ctx context.Context, key []byte, version uint64) (Deleted, error) {
+	x := newCall(wire.TypeWrite)
+	defer x.release()
+	x.items[0] = key
+	cmd := shardmap.Command{
+		Kind: shardmap.CommandDel, Slot: shardmap.SlotOf(key), Items: x.items[:1],
+		Condition: shardmap.ConditionVersion, Version: version,
+	}
+	if err := c.write(ctx, x, &cmd); err != nil {
+		return Deleted{}, fmt.Errorf("delete %s: %w", show(key), err)
+	}
+	w := x.written
+	return Deleted{
+		Keys:    [][]byte{key},
+		Written: Written{Group: w.Group, ID: w.ID, Version: w.Version},
+		Count:   int(w.Deleted),
+	}, nil
+}
+
+// bySlot sorts n keys into slots: for each, in the order of their first keys,
+// the keys' places.
+func bySlot(n int, key func(int) []byte) (slots []shardmap.Slot, members [][]int) {
+	at := make(map[shardmap.Slot]int)
+	for i := range n {
+		s := shardmap.SlotOf(key(i))
+		j, ok := at[s]
+		if !ok {
+			j = len(slots)
+			at[s] = j
+			slots, members = append(slots, s), append(members, nil)
+		}
+		members[j] = append(members[j], i)
+	}
+	return slots, members
+}
+
+// keyShownMax is how much of a key an error shows, in bytes.
+const keyShownMax = 64
+
+func show(key []byte) string {
+	if len(key) > keyShownMax {
+		return fmt.Sprintf("%q… (%d bytes)", key[:keyShownMax], len(key))
+	}
+	return fmt.Sprintf("%q", bytes.ToValidUTF8(key, []byte("\ufffd")))
+}
