@@ -151,8 +151,8 @@ func checkStore(s *store) error {
 			if s.leafOf(key) != i {
 				return fmt.Errorf("key %q lies in leaf %d, its separator leads to %d", key, i, s.leafOf(key))
 			}
-			if tagOf(hashKey(key)) != l.tags[j] {
-				return fmt.Errorf("key %q has another tag", key)
+			if at, found := s.find(key, hashKey(key)); !found || refOf(s.lookup.entries[at]) != l.refs[j] {
+				return fmt.Errorf("key %q: the lookup leads elsewhere", key)
 			}
 			before = key
 			live += int64(rec.size())
@@ -160,6 +160,9 @@ func checkStore(s *store) error {
 			count++
 			keyBytes += int64(rec.keyLen() + rec.valueLen())
 		}
+	}
+	if count != s.lookup.count {
+		return fmt.Errorf("%d records, %d entries in the lookup", count, s.lookup.count)
 	}
 	if count != s.count || keyBytes != s.bytes {
 		return fmt.Errorf("%d records of %d bytes, counted %d of %d", count, keyBytes, s.count, s.bytes)

@@ -16,8 +16,8 @@ import (
 // A closed chunk has dead bytes: records that were overwritten or deleted, and
 // the end that the next record did not fit in. When these are more than a
 // quarter of all closed chunks, the chunk with the largest part dead is
-// emptied: what lives in it moves to the tail. A tail is an eighth of its slot
-// when it is opened; when it has become more than a quarter, because the slot
+// emptied: what lives in it moves to the tail. A tail is a sixteenth of its
+// slot when it is opened; when it has become more than a quarter, because the slot
 // has shrunk, it is closed. So the chunks of a slot are at most 16/9 of its
 // living records, and commonly 1.1 of them, or [chunkMin] more. Emptying always
 // gains: what is moved is below 3/4 of the chunk, and fills new chunks to 7/8.
@@ -31,8 +31,8 @@ const (
 	chunkMin = 2 << 10  // the first chunk of a slot; 4096 of them are 8 MiB
 	chunkMax = 64 << 10 // what a ref's place can address, and what one emptying moves at most
 
-	refPlaceBits = 13 // places are multiples of 8 bytes, below chunkMax
-	chunksMax    = 1 << (32 - refPlaceBits)
+	refPlaceBits = 13                       // places are multiples of 8 bytes, below chunkMax
+	chunksMax    = 1<<(32-refPlaceBits) - 1 // so that the last ref is free, see lookup
 )
 
 // ref is where a record lies: chunk number << 13 | offset / 8.
@@ -68,7 +68,7 @@ func (s *store) alloc(size int) ref {
 			return makeRef(s.tail, at)
 		}
 	}
-	next := int(min(max(s.size/8, chunkMin), chunkMax))
+	next := int(min(max(s.size/16, chunkMin), chunkMax))
 	if size > next/8 {
 		return makeRef(s.openChunk(size, size), 0)
 	}
@@ -129,7 +129,7 @@ func (s *store) dropChunk(i int) {
 }
 
 // ownBufs makes the list of chunks the writer's own. A copy costs its first
-// writer 24 bytes per chunk here, 64 KiB or an eighth of the slot each.
+// writer 24 bytes per chunk here, 64 KiB or a sixteenth of the slot each.
 func (s *store) ownBufs() {
 	if s.bufsShared {
 		s.bufs = slices.Clone(s.bufs)
@@ -176,7 +176,7 @@ func (s *store) closed() int64 {
 
 // emptyWorst moves what lives in the chunk with the largest dead part to the
 // tail. It looks at every chunk of the
-// slot: one in eight of a small slot's bytes, 16,000 in a slot of 1 GiB, once
+// slot: some 20 of a small slot, 16,000 in a slot of 1 GiB, once
 // for 16 KiB of dead records or more.
 func (s *store) emptyWorst() {
 	worst, part := -1, 0.0
@@ -196,13 +196,13 @@ func (s *store) emptyWorst() {
 		rec, r := record(buf[at:]), makeRef(worst, at)
 		size := rec.size()
 		at += size
-		leaf, pos, found := s.find(rec.key(), hashKey(rec.key()))
-		if !found || s.leaves[leaf].refs[pos] != r {
+		i, lives := s.lookup.place(tagOf(hashKey(rec.key())), r)
+		if !lives {
 			continue
 		}
 		moved := s.alloc(size)
 		copy(s.at(moved)[:size], rec[:size])
-		s.ownLeaf(leaf).refs[pos] = moved
+		s.move(i, rec.key(), moved)
 		s.kill(r, size)
 	}
 }

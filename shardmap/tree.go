@@ -1,6 +1,7 @@
 package shardmap
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
@@ -15,14 +16,15 @@ import (
 type store struct {
 	view
 	slab
-	count int
-	bytes int64  // in keys and values
-	sum   uint64 // Invariant: the sum of the records' hashes
+	lookup lookup
+	count  int
+	bytes  int64  // in keys and values
+	sum    uint64 // Invariant: the sum of the records' hashes
 
 	epoch      uint64 // counts copies
 	shared     uint64 // what is of an earlier epoch may be seen by a copy; 0: nothing is
 	copies     int    // that are out
-	topShared  bool   // leaves, ends, seps
+	topShared  bool   // leaves, seps
 	bufsShared bool
 }
 
@@ -47,50 +49,76 @@ func (s *store) releaseView() {
 	}
 }
 
+// find returns the place of key's entry in the lookup.
+func (s *store) find(key []byte, hash uint64) (int, bool) {
+	if s.lookup.count == 0 {
+		return 0, false
+	}
+	tag := tagOf(hash)
+	for i := s.lookup.home(tag); ; i = s.lookup.after(i) {
+		e := s.lookup.entries[i]
+		if e == 0 {
+			return 0, false
+		}
+		if uint32(e>>32) == tag && bytes.Equal(s.at(refOf(e)).key(), key) {
+			return i, true
+		}
+	}
+}
+
 func (s *store) get(key []byte, hash uint64) record {
-	leaf, pos, found := s.find(key, hash)
+	i, found := s.find(key, hash)
 	if !found {
 		return nil
 	}
-	return s.at(s.leaves[leaf].refs[pos])
+	return s.at(refOf(s.lookup.entries[i]))
 }
 
 // put sets key to value.
 func (s *store) put(key, value []byte, hash, version uint64, expire raft.GroupTime) {
 	size := recordSize(len(key), len(value))
-	leaf, pos, found := s.find(key, hash)
+	i, found := s.find(key, hash)
 	if !found {
 		r := s.alloc(size)
 		s.sum += s.at(r).write(key, value, version, expire)
 		s.count++
 		s.bytes += int64(len(key) + len(value))
-		s.index(leaf, key, tagOf(hash), r)
+		s.lookup.add(tagOf(hash), r)
+		s.index(key, r)
 		s.tidy()
 		return
 	}
-	r := s.leaves[leaf].refs[pos]
+	r := refOf(s.lookup.entries[i])
 	old := s.at(r)
 	s.sum -= old.hash()
 	s.bytes += int64(len(value) - old.valueLen())
 	oldSize := old.size()
-	if oldSize == size && s.chunks[r.chunk()].epoch >= s.shared {
+	if oldSize == size && (s.shared == 0 || s.chunks[r.chunk()].epoch >= s.shared) {
 		s.sum += old.write(key, value, version, expire)
 		return
 	}
 	moved := s.alloc(size)
 	s.sum += s.at(moved).write(key, value, version, expire)
-	s.ownLeaf(leaf).refs[pos] = moved
+	s.move(i, key, moved)
 	s.kill(r, oldSize)
 	s.tidy()
 }
 
+// move leads key, whose entry is at place i of the lookup, to another record.
+func (s *store) move(i int, key []byte, to ref) {
+	entry := s.lookup.entries[i]
+	s.lookup.entries[i] = entryOf(uint32(entry>>32), to)
+	l := s.ownLeaf(s.leafOf(key))
+	l.refs[l.place(refOf(entry))] = to
+}
+
 // del removes key and says whether it was there.
 func (s *store) del(key []byte, hash uint64) bool {
-	leaf, pos, found := s.find(key, hash)
+	i, found := s.find(key, hash)
 	if !found {
 		return false
 	}
-	r := s.leaves[leaf].refs[pos]
+	r := refOf(s.lookup.entries[i])
 	old := s.at(r)
 	s.sum -= old.hash()
 	s.count--
@@ -100,7 +128,8 @@ func (s *store) del(key []byte, hash uint64) bool {
 		return true
 	}
 	size := old.size()
-	s.unindex(leaf, pos)
+	s.lookup.remove(i)
+	s.unindex(key, r)
 	s.kill(r, size)
 	s.tidy()
 	return true
@@ -108,20 +137,20 @@ func (s *store) del(key []byte, hash uint64) bool {
 
 // clear forgets all chunks and leaves. What a copy sees stays with the copy.
 func (s *store) clear() {
-	s.view, s.slab = view{}, slab{tail: -1}
+	s.view, s.slab, s.lookup = view{}, slab{tail: -1}, lookup{}
 	s.topShared, s.bufsShared = false, false
 }
 
 // ownLeaf returns leaf i for writing.
 func (s *store) ownLeaf(i int) *leaf {
-	l := s.leaves[i]
+	l := s.leaves[i].leaf
 	if l.epoch >= s.shared {
 		return l
 	}
 	own := *l
 	own.epoch = s.epoch
 	s.ownTop()
-	s.leaves[i] = &own
+	s.leaves[i].leaf = &own
 	return &own
 }
 
@@ -129,25 +158,26 @@ func (s *store) ownLeaf(i int) *leaf {
 // copy pays some 20 bytes per leaf, 300 KB in a slot of a million keys.
 func (s *store) ownTop() {
 	if s.topShared {
-		s.leaves, s.ends, s.seps = slices.Clone(s.leaves), slices.Clone(s.ends), slices.Clone(s.seps)
+		s.leaves, s.seps = slices.Clone(s.leaves), slices.Clone(s.seps)
 		s.topShared = false
 	}
 }
 
-// index leads key to r; leaf is where it belongs.
-func (s *store) index(leaf int, key []byte, tag uint8, r ref) {
+// index puts the new key in order.
+func (s *store) index(key []byte, r ref) {
 	if len(s.leaves) == 0 {
 		s.insertLeaf(0, nil)
 	}
+	leaf := s.leafOf(key)
 	l := s.ownLeaf(leaf)
 	pos := s.lower(l, key)
 	if l.n < leafMax {
-		l.insert(pos, tag, r)
+		l.insert(pos, r)
 		return
 	}
 	if pos == leafMax && leaf == len(s.leaves)-1 {
 		// Keys that come in order fill each leaf before the next.
-		s.insertLeaf(leaf+1, separator(s.at(l.refs[leafMax-1]).key(), key)).insert(0, tag, r)
+		s.insertLeaf(leaf+1, separator(s.at(l.refs[leafMax-1]).key(), key)).insert(0, r)
 		return
 	}
 	const half = leafMax / 2
@@ -156,17 +186,18 @@ func (s *store) index(leaf int, key []byte, tag uint8, r ref) {
 	// A key that goes exactly between the halves is on the side that the
 	// separator says.
 	if s.leafOf(key) == leaf {
-		l.insert(pos, tag, r)
+		l.insert(pos, r)
 	} else {
-		right.insert(pos-half, tag, r)
+		right.insert(pos-half, r)
 	}
 }
 
-// unindex removes the record at pos from its leaf. Leaves that are a quarter
+// unindex takes the key, whose record is r, out of the order. Leaves that are a quarter
 // full are joined with a neighbour if both fit well into one.
-func (s *store) unindex(leaf, pos int) {
+func (s *store) unindex(key []byte, r ref) {
+	leaf := s.leafOf(key)
 	l := s.ownLeaf(leaf)
-	l.remove(pos)
+	l.remove(l.place(r))
 	if l.n > leafMax/4 || len(s.leaves) == 1 {
 		return
 	}
@@ -182,12 +213,11 @@ func (s *store) unindex(leaf, pos int) {
 func (s *store) join(i int) {
 	s.ownLeaf(i).takeFrom(s.ownLeaf(i+1), 0)
 	s.ownTop()
-	from, to := s.ends[i], s.ends[i+1]
+	from, to := s.leaves[i].end, s.leaves[i+1].end
 	s.leaves = slices.Delete(s.leaves, i+1, i+2)
-	s.ends = slices.Delete(s.ends, i+1, i+2)
 	s.seps = slices.Delete(s.seps, int(from), int(to))
-	for j := i + 1; j < len(s.ends); j++ {
-		s.ends[j] -= to - from
+	for j := i + 1; j < len(s.leaves); j++ {
+		s.leaves[j].end -= to - from
 	}
 }
 
@@ -197,13 +227,12 @@ func (s *store) insertLeaf(i int, sep []byte) *leaf {
 	l := &leaf{epoch: s.epoch}
 	from := uint32(0)
 	if i > 0 {
-		from = s.ends[i-1]
+		from = s.leaves[i-1].end
 	}
-	s.leaves = slices.Insert(s.leaves, i, l)
-	s.ends = slices.Insert(s.ends, i, from)
+	s.leaves = slices.Insert(s.leaves, i, child{l, from})
 	s.seps = slices.Insert(s.seps, int(from), sep...)
-	for j := i; j < len(s.ends); j++ {
-		s.ends[j] += uint32(len(sep))
+	for j := i; j < len(s.leaves); j++ {
+		s.leaves[j].end += uint32(len(sep))
 	}
 	return l
 }
