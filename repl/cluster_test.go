@@ -1,0 +1,370 @@
+package repl
+
+import (
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"muster/logstore"
+	"muster/logstore/vfs"
+	"muster/raft"
+	"muster/repl/wire"
+)
+
+// cluster runs hosts in one goroutine, over a network and disks in memory, from
+// one seed. Everything but the disk and the network is the real thing.
+type cluster struct {
+	t     *testing.T
+	rnd   *rand.Rand
+	now   time.Duration
+	nodes []*testNode
+	net   []packet
+	cut   map[[2]raft.NodeID]bool
+	loss  int // percent
+	acked map[uint64]bool
+}
+
+type packet struct {
+	from, to raft.NodeID
+	envelope *wire.Envelope
+	beat     *wire.Beat
+	answer   bool
+}
+
+type testNode struct {
+	c       *cluster
+	id      raft.NodeID
+	disk    *vfs.Mem
+	store   *logstore.Store
+	host    *Host
+	batch   *Batch // on its way to disk
+	history map[raft.GroupID][]uint64
+}
+
+// register is a state machine that remembers what it was told, in order.
+type register struct {
+	node  *testNode
+	group raft.GroupID
+}
+
+func (r *register) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, error) {
+	v := binary.LittleEndian.Uint64(e.Payload())
+	r.node.history[r.group] = append(r.node.history[r.group], v)
+	return wire.TypeWriteAnswer, binary.LittleEndian.AppendUint64(out, v), nil
+}
+
+func (r *register) Skip(raft.Entry) error { return nil }
+
+// Send implements Transport.
+func (n *testNode) Send(to raft.NodeID, e *wire.Envelope) {
+	copied := *e
+	if copied.Message.Fetch != 0 {
+		m := &copied.Message
+		r := logstore.Replica{Group: e.Group, Incarnation: e.Incarnation, ID: m.From}
+		entries, err := n.store.Read(r, m.Log.Index+1, m.Fetch, 1<<20)
+		if err != nil {
+			n.c.t.Fatalf("fetch: %v", err)
+		}
+		m.Entries, m.Fetch = entries, 0
+	}
+	n.c.net = append(n.c.net, packet{from: n.id, to: to, envelope: &copied})
+}
+
+func (n *testNode) SendBeat(to raft.NodeID, b *wire.Beat, answer bool) {
+	copied := *b
+	copied.Messages = slices.Clone(b.Messages)
+	n.c.net = append(n.c.net, packet{from: n.id, to: to, beat: &copied, answer: answer})
+}
+
+func (n *testNode) Flush() {}
+
+// acks is the replier of all writers.
+type acks struct{ c *cluster }
+
+func (a acks) Answer(r Reply, t wire.Type, body []byte) bool {
+	if t == wire.TypeWriteAnswer {
+		if got := binary.LittleEndian.Uint64(body); got != r.Request {
+			a.c.t.Fatalf("request %d is answered with %d", r.Request, got)
+		}
+		a.c.acked[r.Request] = true
+	}
+	return false
+}
+
+func (a acks) Flush() {}
+
+const testGroups = 3
+
+func newCluster(t *testing.T, seed uint64, nodes int) *cluster {
+	c := &cluster{t: t, rnd: rand.New(rand.NewPCG(seed, 7)), cut: map[[2]raft.NodeID]bool{}, acked: map[uint64]bool{}}
+	for i := range nodes {
+		n := &testNode{c: c, id: raft.NodeID(i + 1), disk: vfs.NewMem()}
+		c.nodes = append(c.nodes, n)
+		n.start()
+	}
+	return c
+}
+
+func (n *testNode) start() {
+	n.history = map[raft.GroupID][]uint64{}
+	n.batch = nil
+	store, err := logstore.Open(logstore.Options{FS: n.disk, Dir: "data", SegmentBytes: 64 << 10, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		n.c.t.Fatalf("node %d: open log: %v", n.id, err)
+	}
+	n.store = store
+	n.host, err = NewHost(HostConfig{
+		Self: n.id, Start: 1, Store: store, Transport: n,
+		Machine:       func(r logstore.Replica) StateMachine { return &register{node: n, group: r.Group} },
+		Addr:          func(raft.NodeID) string { return "" },
+		Chance:        n.c.rnd.Uint64(),
+		ElectionTicks: raft.ElectionTicksDefault, HeartbeatTicks: raft.HeartbeatTicksDefault,
+		Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		n.c.t.Fatalf("node %d: %v", n.id, err)
+	}
+	var m raft.Membership
+	var others []raft.NodeID
+	for i := range 3 {
+		id := raft.NodeID(i + 1)
+		m.Voters = append(m.Voters, raft.Member{Replica: raft.ReplicaID(id), Node: id, Goal: raft.GoalVoter})
+		if id != n.id {
+			others = append(others, id)
+		}
+	}
+	m.Next = 4
+	n.host.SetNodes(others)
+	for g := range raft.GroupID(testGroups) {
+		n.host.Place([]Placement{{Replica: logstore.Replica{Group: g, Incarnation: 1, ID: raft.ReplicaID(n.id)}, Membership: m, Lead: int(g)+1 == int(n.id)}})
+	}
+}
+
+// crash takes the node's power: what was not synced is gone.
+func (n *testNode) crash() {
+	n.disk.Crash(vfs.DropUnsynced, 0)
+	n.host, n.store, n.batch = nil, nil, nil
+}
+
+func (n *testNode) turn() {
+	if n.host == nil {
+		return
+	}
+	if b := n.host.Turn(n.c.now); b != nil {
+		if n.batch != nil {
+			n.c.t.Fatalf("node %d: a second batch while the first is under way", n.id)
+		}
+		n.batch = b
+	}
+}
+
+// step lets one random thing happen.
+func (c *cluster) step() {
+	n := c.nodes[c.rnd.IntN(len(c.nodes))]
+	switch k := c.rnd.IntN(100); {
+	case k < 60 && len(c.net) > 0:
+		i := c.rnd.IntN(min(len(c.net), 8)) // some reordering
+		p := c.net[i]
+		c.net = slices.Delete(c.net, i, i+1)
+		c.deliver(p)
+	case k < 80:
+		n.sync()
+	case k < 90:
+		c.now += 5 * time.Millisecond
+		if n.host != nil {
+			n.host.Tick()
+			n.turn()
+		}
+	default:
+		n.turn()
+	}
+}
+
+func (n *testNode) sync() {
+	if n.host == nil || n.batch == nil {
+		return
+	}
+	b := n.batch
+	n.batch = nil
+	if err := n.store.Append(b.Writes); err != nil {
+		n.c.t.Fatalf("node %d: append: %v", n.id, err)
+	}
+	n.host.Synced(b)
+	n.turn()
+}
+
+func (c *cluster) deliver(p packet) {
+	to := c.nodes[p.to-1]
+	if to.host == nil || c.cut[[2]raft.NodeID{p.from, p.to}] || c.rnd.IntN(100) < c.loss {
+		return
+	}
+	if p.beat != nil {
+		to.host.ReceiveBeat(p.from, p.beat, p.answer)
+	} else {
+		// Over the wire and back: what a host does to an entry must not
+		// show at the sender.
+		body := wire.AppendEnvelope(nil, p.envelope)
+		e, err := wire.ReadEnvelope(wire.TypeOf(p.envelope.Message.Type), body, func(g raft.GroupID, i raft.Incarnation) (raft.Seed, bool) {
+			return raft.EntrySeed(g, i), true
+		})
+		if err != nil {
+			c.t.Fatalf("envelope: %v", err)
+		}
+		to.host.Receive(p.from, &e)
+	}
+	to.turn()
+}
+
+// leader returns a node that leads a group, or nil.
+func (c *cluster) leader(g raft.GroupID) *testNode {
+	for _, n := range c.nodes {
+		if n.host != nil {
+			if o := n.host.groups[g]; o != nil && o.role == raft.RoleLeader {
+				return n
+			}
+		}
+	}
+	return nil
+}
+
+func (c *cluster) until(what string, ok func() bool) {
+	c.t.Helper()
+	for range 400_000 {
+		if ok() {
+			return
+		}
+		c.step()
+	}
+	for _, n := range c.nodes {
+		if n.host != nil {
+			for _, v := range n.host.View() {
+				c.t.Logf("node %d: group %d %+v", n.id, v.Replica.Group, v.Status)
+			}
+		}
+	}
+	c.t.Fatalf("never: %s", what)
+}
+
+func (c *cluster) propose(n *testNode, g raft.GroupID, v uint64) {
+	n.host.Propose(Proposal{Group: g, Entry: raft.NewEntry(raft.EntryNormal, binary.LittleEndian.AppendUint64(nil, v)), Reply: Reply{To: acks{c}, Request: v}})
+	n.turn()
+}
+
+// check holds the nodes against each other, and against what was acknowledged.
+func (c *cluster) check() {
+	c.t.Helper()
+	for g := range raft.GroupID(testGroups) {
+		var longest []uint64
+		for _, n := range c.nodes {
+			if h := n.history[g]; len(h) > len(longest) {
+				longest = h
+			}
+		}
+		for _, n := range c.nodes {
+			h := n.history[g]
+			if !slices.Equal(h, longest[:len(h)]) {
+				c.t.Fatalf("group %d: node %d applied %v, another %v", g, n.id, h, longest)
+			}
+		}
+		seen := map[uint64]bool{}
+		for _, v := range longest {
+			if seen[v] {
+				c.t.Fatalf("group %d: %d was applied twice", g, v)
+			}
+			seen[v] = true
+		}
+	}
+}
+
+// settled says whether all nodes are up and have applied the same.
+func (c *cluster) settled() bool {
+	for g := range raft.GroupID(testGroups) {
+		if c.leader(g) == nil {
+			return false
+		}
+		for _, n := range c.nodes {
+			if n.host == nil || n.host.groups[g] == nil || n.host.groups[g].applied != c.nodes[0].host.groups[g].applied {
+				return false
+			}
+			o := n.host.groups[g].core.Status()
+			if o.Commit != o.Last.Index || o.Applied != o.Commit {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Whatever is lost on the network and at power cuts, what a client was told is
+// there is there, on all nodes, in one order, once. One would doubt it: three
+// groups share one log, messages overtake each other, and promises wait for
+// syncs that a crash prevents.
+func TestAcknowledgedSurvives(t *testing.T) {
+	seeds := 60
+	if testing.Short() {
+		seeds = 10
+	}
+	acked := 0
+	for seed := range seeds {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			c := newCluster(t, uint64(seed), 3)
+			c.loss = c.rnd.IntN(3) * 5
+			next := uint64(0)
+			for range 3000 {
+				switch k := c.rnd.IntN(1000); {
+				case k < 60:
+					g := raft.GroupID(c.rnd.IntN(testGroups))
+					if n := c.leader(g); n != nil {
+						next++
+						c.propose(n, g, next)
+					}
+				case k < 62:
+					n := c.nodes[c.rnd.IntN(3)]
+					if n.host != nil {
+						n.crash()
+					}
+				case k < 66:
+					n := c.nodes[c.rnd.IntN(3)]
+					if n.host == nil {
+						n.start()
+					}
+				case k < 68:
+					a, b := raft.NodeID(c.rnd.IntN(3)+1), raft.NodeID(c.rnd.IntN(3)+1)
+					c.cut[[2]raft.NodeID{a, b}] = true
+				case k < 70:
+					clear(c.cut)
+				default:
+					for range 10 {
+						c.step()
+					}
+				}
+			}
+			clear(c.cut)
+			c.loss = 0
+			for _, n := range c.nodes {
+				if n.host == nil {
+					n.start()
+				}
+			}
+			c.until("all nodes have applied the same", c.settled)
+			c.check()
+			for v := range c.acked {
+				found := false
+				for g := range raft.GroupID(testGroups) {
+					found = found || slices.Contains(c.nodes[0].history[g], v)
+				}
+				if !found {
+					t.Fatalf("%d was acknowledged and is lost", v)
+				}
+			}
+			acked += len(c.acked)
+		})
+	}
+	if acked < 10*seeds {
+		t.Errorf("%d writes were acknowledged in %d runs; the test shows nothing", acked, seeds)
+	}
+}

@@ -1,0 +1,25 @@
+// Package repl keeps the replicas of one node in step with those of the others.
+//
+// It owns the node's part of each Raft group: it feeds the pure cores of
+// package raft with what arrives, gathers what they want written into one
+// batch for the node's one log, sends their messages, applies what is
+// committed, then answers. It knows nothing of keys and slots: what a command
+// means is told by a [StateMachine]. It opens no listener; who accepted a
+// connection hands in what came over it.
+//
+// [Host] is the synchronous core: events in, actions out, no goroutine, no
+// clock of its own. [Loop] is the goroutine around it. [Peers] carries messages
+// to other nodes over TCP.
+//
+// # Goroutines
+//
+//	name          how many         owner   ends when
+//	Loop.run      1                Loop    Loop.Close
+//	Loop.writeLog 1                Loop    Loop.run has ended
+//	peer.run      1 per other node Peers   Peers.Close, or the node is no longer known
+//	peer.listen   1 per connection peer    its connection closes
+//
+// # Start reading
+//
+// host.go has the life of an event, group.go that of a command.
+package repl

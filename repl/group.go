@@ -1,0 +1,585 @@
+package repl
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"muster/logstore"
+	"muster/raft"
+	"muster/repl/wire"
+)
+
+// group is one replica in its host. The life of a command is read from top to
+// bottom: propose, work, gather, synced, apply.
+type group struct {
+	host    *Host
+	replica logstore.Replica
+	core    *raft.Group
+	machine StateMachine
+	members raft.Membership // as of the last Ready
+
+	dirty   bool
+	base    *logstore.Base // goes to disk with the first write of a new replica
+	applied raft.LogID
+	stopped error
+
+	queue      []Proposal
+	queueBytes int
+	waiters    []waiter // by index; all proposed in this replica's own leadership
+	unsynced   int      // Readies handed out and not yet synced
+
+	reads       []Read // of this turn
+	readNumber  uint64
+	unconfirmed []readBatch // by number
+	parked      []parkedRead
+	readCount   int
+
+	state      raft.HardState // as of the last Ready
+	role       raft.Role
+	lead       raft.ReplicaID
+	eager      int           // ticks for which this replica asks for votes while nobody leads
+	leadingAt  time.Duration // on the host's clock
+	leadingGT  raft.GroupTime
+	entries    []raft.Entry // scratch for proposals
+	entryBytes int
+}
+
+// waiter is somebody who waits for the entry at index to be applied.
+type waiter struct {
+	index uint64
+	reply Reply
+}
+
+// readBatch is the reads that one confirmation answers.
+type readBatch struct {
+	number uint64
+	reads  []Read
+}
+
+// parkedRead waits until index is applied.
+type parkedRead struct {
+	index uint64
+	read  Read
+}
+
+func newGroup(h *Host, r logstore.Replica, restored raft.Restored) (*group, error) {
+	g := &group{host: h, replica: r, machine: h.cfg.Machine(r)}
+	core, err := raft.New(h.coreConfig(r), restored)
+	if err != nil {
+		return nil, err
+	}
+	g.core = core
+	g.members = core.Status().Membership
+	return g, nil
+}
+
+func (h *Host) coreConfig(r logstore.Replica) raft.Config {
+	return raft.Config{
+		Self: r.ID,
+		Seed: raft.EntrySeed(r.Group, r.Incarnation),
+		// Two replicas must not draw the same time-outs, nor one in two
+		// groups: their elections would collide for ever.
+		Chance:         h.cfg.Chance ^ uint64(r.Group)<<32 ^ uint64(r.ID)*0x9e3779b97f4a7c15,
+		ElectionTicks:  h.cfg.ElectionTicks,
+		HeartbeatTicks: h.cfg.HeartbeatTicks,
+	}
+}
+
+// restoreGroup makes the group of a replica that the store holds. Entries up
+// to the commit index that reached the disk are applied before anything else
+// happens; the rest is the core's, which finds out what became of it.
+func restoreGroup(h *Host, r logstore.Replica, restored raft.Restored) (*group, error) {
+	g := &group{host: h, replica: r, machine: h.cfg.Machine(r), applied: restored.Base}
+	next := restored.Base.Index + 1
+	commit := min(restored.State.Commit, restored.Last.Index)
+	for next <= commit {
+		entries, err := h.cfg.Store.Read(r, next, commit, replayBytesMax)
+		if err != nil {
+			return nil, fmt.Errorf("read entries %d to %d: %w", next, commit, err)
+		}
+		for _, e := range entries {
+			if err := g.apply(e); err != nil {
+				return nil, fmt.Errorf("apply %s: %w", raft.FormatLogID(r.Group, e.ID), err)
+			}
+		}
+		next += uint64(len(entries))
+	}
+	for next <= restored.Last.Index {
+		entries, err := h.cfg.Store.Read(r, next, restored.Last.Index, replayBytesMax)
+		if err != nil {
+			return nil, fmt.Errorf("read entries %d to %d: %w", next, restored.Last.Index, err)
+		}
+		restored.Tail = append(restored.Tail, entries...)
+		next += uint64(len(entries))
+	}
+	restored.Applied = g.applied.Index
+	core, err := raft.New(h.coreConfig(r), restored)
+	if err != nil {
+		return nil, err
+	}
+	g.core = core
+	g.members = core.Status().Membership
+	return g, nil
+}
+
+// name is what errors call the group.
+func (g *group) name() string { return fmt.Sprintf("group %d", g.replica.Group) }
+
+// touch has the group worked on in this turn.
+func (g *group) touch() {
+	if !g.dirty {
+		g.dirty = true
+		g.host.dirty = append(g.host.dirty, g)
+	}
+}
+
+// node returns the node that a member of the group lives on.
+func (g *group) node(id raft.ReplicaID) (raft.NodeID, bool) {
+	for _, list := range [...][]raft.Member{g.members.Voters, g.members.Outgoing, g.members.Learners} {
+		for i := range list {
+			if list[i].Replica == id {
+				return list[i].Node, true
+			}
+		}
+	}
+	return 0, false
+}
+
+// eagerTicks is how long a favoured replica asks for votes: the other replicas
+// of a new group, or their nodes, may be a little later than it is. After two
+// election time-outs all are equal.
+const eagerTicks = 2 * raft.ElectionTicksDefault
+
+// favour lets the replica try to lead a group that has no leader.
+func (g *group) favour(lead bool) {
+	if lead && g.lead == 0 {
+		g.eager = eagerTicks
+		g.core.Campaign()
+		g.touch()
+	}
+}
+
+func (g *group) tick() {
+	if g.stopped != nil {
+		return
+	}
+	g.core.Tick()
+	if g.eager > 0 {
+		g.eager--
+		if g.lead != 0 {
+			g.eager = 0
+		} else if g.eager%g.host.cfg.HeartbeatTicks == 0 && g.role != raft.RoleCandidate {
+			g.core.Campaign()
+		}
+	}
+	g.expireReads()
+	g.touch()
+}
+
+func (g *group) step(m raft.Message) {
+	if g.stopped != nil {
+		return
+	}
+	if err := g.core.Step(m); err != nil {
+		if errors.Is(err, raft.ErrCommittedTruncation) {
+			g.stop(err)
+			return
+		}
+		g.host.cfg.Log.Warn("message refused", "group", g.replica.Group, "type", m.Type, "from", m.From, "err", err)
+	}
+	g.touch()
+}
+
+// stop ends the replica's part in the group: something is wrong that going on
+// would make worse.
+func (g *group) stop(err error) {
+	g.stopped = err
+	g.host.cfg.Log.Error("group stops", "group", g.replica.Group, "replica", g.replica.ID, "applied", g.applied, "err", err)
+	g.abandon()
+}
+
+// propose queues a command for the next work.
+func (g *group) propose(p Proposal) {
+	if g.stopped != nil {
+		g.host.refuse(p.Reply, g.damaged())
+		return
+	}
+	if g.role != raft.RoleLeader {
+		g.host.refuse(p.Reply, g.notLeader())
+		return
+	}
+	size := len(p.Entry.Raw)
+	if g.queueBytes+size > queueBytesMax {
+		g.host.refuse(p.Reply, wire.Busy(g.name(),
+			fmt.Sprintf("%d bytes of commands wait, the limit is %d", g.queueBytes, queueBytesMax), busyRetry))
+		return
+	}
+	g.queue = append(g.queue, p)
+	g.queueBytes += size
+	g.touch()
+}
+
+// read queues a query for the next work, or parks it where it needs no leader.
+func (g *group) read(r Read) {
+	switch {
+	case g.stopped != nil:
+		g.host.refuse(r.Reply, g.damaged())
+	case g.readCount >= readsMax:
+		g.host.refuse(r.Reply, wire.Busy(g.name(),
+			fmt.Sprintf("%d reads wait, the limit is %d", g.readCount, readsMax), busyRetry))
+	case r.Local:
+		g.readCount++
+		g.park(r.After, r)
+	case g.role != raft.RoleLeader:
+		g.host.refuse(r.Reply, g.notLeader())
+	default:
+		g.readCount++
+		g.reads = append(g.reads, r)
+		g.touch()
+	}
+}
+
+// work does all that the group's events call for.
+func (g *group) work() {
+	if g.stopped != nil {
+		return
+	}
+	g.offerProposals()
+	g.offerReads()
+	for g.stopped == nil && g.core.HasReady() {
+		g.handle(g.core.Ready())
+	}
+}
+
+// offerProposals hands queued commands to the core, as many as it takes.
+func (g *group) offerProposals() {
+	done := 0
+	for done < len(g.queue) {
+		g.entries, g.entryBytes = g.entries[:0], 0
+		first := done
+		for done < len(g.queue) && g.entryBytes < proposeBytesMax {
+			p := &g.queue[done]
+			g.entries = append(g.entries, p.Entry)
+			g.entryBytes += len(p.Entry.Raw)
+			done++
+		}
+		id, err := g.core.Propose(g.groupTime(), g.entries)
+		if errors.Is(err, raft.ErrBusy) {
+			done = first
+			break
+		}
+		for i := range g.queue[first:done] {
+			p := &g.queue[first+i]
+			if err != nil {
+				g.host.refuse(p.Reply, g.notLeader())
+				continue
+			}
+			if p.Reply.To != nil {
+				g.waiters = append(g.waiters, waiter{index: id.Index + uint64(i), reply: p.Reply})
+			}
+		}
+		g.queueBytes -= g.entryBytes
+	}
+	clear(g.entries)
+	n := copy(g.queue, g.queue[done:])
+	clear(g.queue[n:])
+	g.queue = g.queue[:n]
+	g.expireQueue()
+}
+
+// expireQueue refuses commands whose callers have stopped to wait. They were
+// never proposed, so that is the whole truth.
+func (g *group) expireQueue() {
+	kept := g.queue[:0]
+	for _, p := range g.queue {
+		if p.Deadline != 0 && p.Deadline < g.host.now {
+			g.queueBytes -= len(p.Entry.Raw)
+			g.host.refuse(p.Reply, wire.Unavailable(g.name(),
+				"the command waited for room in the log until its time was over"))
+			continue
+		}
+		kept = append(kept, p)
+	}
+	clear(g.queue[len(kept):])
+	g.queue = kept
+}
+
+// groupTime is the time that a new entry gets: the time at which this leader
+// took over, and what its own clock measured since.
+func (g *group) groupTime() raft.GroupTime {
+	return g.leadingGT + raft.GroupTime(g.host.now-g.leadingAt)
+}
+
+// offerReads asks the core for one confirmation for all reads of this turn.
+func (g *group) offerReads() {
+	if len(g.reads) == 0 {
+		return
+	}
+	g.readNumber++
+	reads := g.reads
+	g.reads = nil
+	if err := g.core.ReadIndex(g.readNumber); err != nil {
+		g.loseReads(reads)
+		return
+	}
+	g.unconfirmed = append(g.unconfirmed, readBatch{number: g.readNumber, reads: reads})
+}
+
+// handle does what a Ready says, in the order that it asks for.
+func (g *group) handle(rd raft.Ready) {
+	g.state = rd.State
+	if rd.Role != g.role || rd.Lead != g.lead {
+		g.roleChanged(rd)
+	}
+	for i := range rd.Messages {
+		g.host.send(g, rd.Messages[i])
+	}
+	g.gather(rd)
+	for _, e := range rd.Committed {
+		if e.Kind == raft.EntryMembership {
+			g.members = g.core.Status().Membership
+		}
+		if err := g.apply(e); err != nil {
+			g.stop(err)
+			return
+		}
+	}
+	if n := len(rd.Committed); n > 0 {
+		g.core.Applied(rd.Committed[n-1].ID.Index)
+	}
+	g.confirm(rd.Reads)
+	g.lost(rd.ReadsLost)
+	g.runParked()
+}
+
+// gather puts what the Ready wants written into the batch. A Ready without
+// anything to write is as good as synced, once those before it are.
+func (g *group) gather(rd raft.Ready) {
+	b := g.host.gathering
+	write := len(rd.Entries) > 0 || rd.MustSync
+	if !write && g.unsynced == 0 {
+		g.core.Synced(rd.Number)
+		g.sendAll(rd.AfterSync)
+		return
+	}
+	if write {
+		w := logstore.Write{Replica: g.replica, Base: g.base, Commit: rd.State.Commit, Entries: rd.Entries}
+		w.State, w.HasState = rd.State, rd.MustSync
+		g.base = nil
+		for i := range rd.Entries {
+			if rd.Entries[i].Kind == raft.EntryMembership {
+				g.members = g.core.Status().Membership
+			}
+		}
+		b.Writes = append(b.Writes, w)
+	}
+	g.unsynced++
+	b.readies = append(b.readies, pendingReady{group: g, number: rd.Number, afterSync: rd.AfterSync})
+}
+
+// synced is told that a Ready is on disk: now its promises may leave.
+func (g *group) synced(number uint64, afterSync []raft.Message) {
+	g.unsynced--
+	if g.stopped != nil {
+		return
+	}
+	g.core.Synced(number)
+	g.sendAll(afterSync)
+	g.touch()
+}
+
+func (g *group) sendAll(messages []raft.Message) {
+	for i := range messages {
+		g.host.send(g, messages[i])
+	}
+}
+
+// roleChanged notes who leads. One who led answers those who wait: their
+// commands may be committed by another leader, or not.
+func (g *group) roleChanged(rd raft.Ready) {
+	was := g.role
+	g.role = rd.Role
+	if rd.Lead != g.lead {
+		g.lead = rd.Lead
+		node, _ := g.node(g.lead)
+		if g.lead != 0 {
+			g.host.cfg.Log.Info("group has leader", "group", g.replica.Group, "leader", node, "term", rd.State.Term, "commit", rd.State.Commit)
+		}
+	}
+	if was == raft.RoleLeader && g.role != raft.RoleLeader {
+		g.host.cfg.Log.Info("group lost leadership", "group", g.replica.Group, "term", rd.State.Term, "commit", rd.State.Commit)
+		g.abandon()
+	}
+	if was != raft.RoleLeader && g.role == raft.RoleLeader {
+		g.leadingAt, g.leadingGT = g.host.now, g.core.Status().Time
+	}
+}
+
+// apply lets the machine apply one committed entry, and answers who waits.
+func (g *group) apply(e raft.Entry) error {
+	if e.ID.Index != g.applied.Index+1 {
+		panic(fmt.Sprintf("group %d: entry %s follows %s in what is applied", g.replica.Group, e.ID, g.applied))
+	}
+	waits := len(g.waiters) > 0 && g.waiters[0].index == e.ID.Index
+	if e.Kind == raft.EntryNormal {
+		t, body, err := g.machine.Apply(e, waits, g.host.scratch[:0])
+		if err != nil {
+			return err
+		}
+		g.host.scratch = body[:0]
+		if waits {
+			g.host.answer(g.waiters[0].reply, t, body)
+		}
+	} else if err := g.machine.Skip(e); err != nil {
+		return err
+	}
+	if waits {
+		g.waiters[0] = waiter{}
+		g.waiters = g.waiters[1:]
+		if len(g.waiters) == 0 {
+			g.waiters = nil
+		}
+	}
+	g.applied = e.ID
+	return nil
+}
+
+// confirm takes the core's word that reads may be served from an index on.
+func (g *group) confirm(confirmed []raft.Read) {
+	for _, c := range confirmed {
+		for len(g.unconfirmed) > 0 && g.unconfirmed[0].number <= c.Number {
+			for _, r := range g.unconfirmed[0].reads {
+				g.park(max(c.Index, r.After), r)
+			}
+			g.unconfirmed[0] = readBatch{}
+			g.unconfirmed = g.unconfirmed[1:]
+		}
+	}
+}
+
+// lost answers reads whose confirmation will not come.
+func (g *group) lost(numbers []uint64) {
+	for _, n := range numbers {
+		for i := range g.unconfirmed {
+			if g.unconfirmed[i].number == n {
+				g.loseReads(g.unconfirmed[i].reads)
+				g.unconfirmed = append(g.unconfirmed[:i], g.unconfirmed[i+1:]...)
+				break
+			}
+		}
+	}
+}
+
+func (g *group) loseReads(reads []Read) {
+	for _, r := range reads {
+		g.readCount--
+		g.host.refuse(r.Reply, g.notLeader())
+	}
+}
+
+// park runs a read at once if index is applied, else keeps it until it is.
+func (g *group) park(index uint64, r Read) {
+	if g.applied.Index >= index {
+		g.run(r)
+		return
+	}
+	g.parked = append(g.parked, parkedRead{index: index, read: r})
+}
+
+func (g *group) runParked() {
+	if len(g.parked) == 0 {
+		return
+	}
+	kept := g.parked[:0]
+	for _, p := range g.parked {
+		if g.applied.Index >= p.index {
+			g.run(p.read)
+			continue
+		}
+		kept = append(kept, p)
+	}
+	clear(g.parked[len(kept):])
+	g.parked = kept
+}
+
+func (g *group) run(r Read) {
+	g.readCount--
+	if r.Query.Run(g.machine, g.applied, r.Reply) {
+		g.host.touched = append(g.host.touched, r.Reply.To)
+	}
+}
+
+// expireReads refuses reads whose callers have stopped to wait.
+func (g *group) expireReads() {
+	expired := func(r Read) bool {
+		if r.Deadline == 0 || r.Deadline >= g.host.now {
+			return false
+		}
+		g.readCount--
+		g.host.refuse(r.Reply, wire.Unavailable(g.name(),
+			fmt.Sprintf("the read was not confirmed in time; applied up to %s", raft.FormatLogID(g.replica.Group, g.applied))))
+		return true
+	}
+	for i := range g.unconfirmed {
+		b := &g.unconfirmed[i]
+		kept := b.reads[:0]
+		for _, r := range b.reads {
+			if !expired(r) {
+				kept = append(kept, r)
+			}
+		}
+		clear(b.reads[len(kept):])
+		b.reads = kept
+	}
+	kept := g.parked[:0]
+	for _, p := range g.parked {
+		if !expired(p.read) {
+			kept = append(kept, p)
+		}
+	}
+	clear(g.parked[len(kept):])
+	g.parked = kept
+}
+
+// abandon answers all who wait for something that this replica can no longer
+// promise. What is in the log may yet be committed by another leader; what is
+// only queued is refused outright.
+func (g *group) abandon() {
+	for _, w := range g.waiters {
+		g.host.refuse(w.reply, wire.MaybeApplied(g.name(), "its leader changed while the command was under way"))
+	}
+	g.waiters = nil
+	for _, p := range g.queue {
+		g.host.refuse(p.Reply, g.notLeader())
+	}
+	g.queue, g.queueBytes = nil, 0
+	g.loseReads(g.reads)
+	g.reads = nil
+	for _, b := range g.unconfirmed {
+		g.loseReads(b.reads)
+	}
+	g.unconfirmed = nil
+	if g.stopped != nil {
+		for _, p := range g.parked {
+			g.loseReads([]Read{p.read})
+		}
+		g.parked = nil
+	}
+}
+
+func (g *group) notLeader() *wire.Error {
+	if g.stopped != nil {
+		return g.damaged()
+	}
+	node, _ := g.node(g.lead)
+	addr := ""
+	if node != 0 {
+		addr = g.host.cfg.Addr(node)
+	}
+	return wire.NotLeader(g.replica.Group, node, addr)
+}
+
+func (g *group) damaged() *wire.Error {
+	return wire.Damaged(g.name(), g.stopped.Error(), "keep the data directory; `muster status` shows the group")
+}

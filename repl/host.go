@@ -1,0 +1,422 @@
+package repl
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"muster/logstore"
+	"muster/raft"
+	"muster/repl/wire"
+)
+
+// Limits of a host. What is over one is answered with a typed error that says
+// to come back.
+const (
+	// queueBytesMax bounds the commands of one group that wait for room in
+	// its log, in bytes of payload: about a tenth of a second of a fast
+	// disk, so that a refused client comes back to a queue that has moved.
+	queueBytesMax = 32 << 20
+	// readsMax bounds the reads of one group that wait for a confirmation or
+	// for an index.
+	readsMax = 1 << 16
+	// proposeBytesMax is how much is handed to the core at once, so that
+	// one that refuses for want of room refuses a part and not all.
+	proposeBytesMax = 1 << 20
+	// busyRetry is after which time who was told "busy" should come back.
+	busyRetry = 20 * time.Millisecond
+	// replayBytesMax is how much of the log is read at once at the start.
+	replayBytesMax = 4 << 20
+)
+
+// HostConfig is what a host is made from.
+type HostConfig struct {
+	Self      raft.NodeID
+	Start     uint64 // the node's start counter, in every heartbeat
+	Store     *logstore.Store
+	Transport Transport
+	// Machine makes the empty state machine of a replica.
+	Machine func(logstore.Replica) StateMachine
+	// Addr is where clients and peers reach a node, or "" if unknown.
+	Addr func(raft.NodeID) string
+	// Chance seeds what is random here: election timeouts.
+	Chance uint64
+	// ElectionTicks and HeartbeatTicks are raft's, in ticks.
+	ElectionTicks, HeartbeatTicks int
+	Log                           *slog.Logger
+}
+
+// Placement asks for a replica on this node.
+type Placement struct {
+	Replica    logstore.Replica
+	Membership raft.Membership
+	// Lead says that this replica is wanted as leader while the group has
+	// none: it asks for votes at once, where the others wait for their
+	// time-out.
+	Lead bool
+}
+
+// Batch is what all groups of a host want on disk, in one write and one sync.
+type Batch struct {
+	Number uint64
+	Writes []logstore.Write
+
+	readies []pendingReady
+}
+
+// pendingReady is a Ready that waits for its sync.
+type pendingReady struct {
+	group     *group
+	number    uint64
+	afterSync []raft.Message
+}
+
+// Host is the synchronous core of a node's replication: events in, one batch
+// for the log out, messages and answers through the interfaces it was given.
+//
+// # Duties of the owner
+//
+//  1. Hand in events, all from one goroutine: [Host.Receive],
+//     [Host.ReceiveBeat], [Host.Propose], [Host.Read], [Host.Tick],
+//     [Host.Place].
+//  2. Call [Host.Turn] after some events. It does all that follows from them
+//     and returns a batch, or nil.
+//  3. Append the batch to the log, then call [Host.Synced] with it. Until
+//     then Turn returns no other: what gathers meanwhile goes into the next.
+//  4. If the append fails, stop the node. No promise has left.
+type Host struct {
+	cfg HostConfig
+
+	groups     map[raft.GroupID]*group
+	order      []*group // by group id: what is done for all is done in this order
+	dirty      []*group
+	placements []Placement
+	nodes      []raft.NodeID // the others, in order; who gets heartbeats
+	heard      map[raft.NodeID]time.Duration
+	beats      map[raft.NodeID]*beats
+	touched    []Replier
+	gathering  *Batch
+	spare      *Batch
+	underWay   bool
+	batches    uint64
+	ticks      uint64
+	now        time.Duration
+	scratch    []byte
+}
+
+// beats gathers the heartbeats of one turn to one node.
+type beats struct {
+	sequence     uint64
+	out, answers wire.Beat
+	lastSent     uint64 // tick of the last one
+}
+
+// NewHost returns a host with the replicas that the store holds.
+func NewHost(cfg HostConfig) (*Host, error) {
+	h := &Host{
+		cfg:       cfg,
+		groups:    make(map[raft.GroupID]*group),
+		heard:     make(map[raft.NodeID]time.Duration),
+		beats:     make(map[raft.NodeID]*beats),
+		gathering: new(Batch),
+		spare:     new(Batch),
+	}
+	for _, r := range cfg.Store.Replicas() {
+		if err := h.open(r); err != nil {
+			return nil, fmt.Errorf("open replica %d of group %d: %w", r.ID, r.Group, err)
+		}
+	}
+	return h, nil
+}
+
+// SetNodes tells the host which other nodes there are. They get a heartbeat
+// also when no group has anything to say to them.
+func (h *Host) SetNodes(nodes []raft.NodeID) {
+	h.nodes = slices.Clone(nodes)
+	slices.Sort(h.nodes)
+}
+
+// Place asks for replicas. One that is here already is left alone.
+func (h *Host) Place(p []Placement) { h.placements = append(h.placements, p...) }
+
+// Receive hands in a message from another node.
+func (h *Host) Receive(from raft.NodeID, e *wire.Envelope) {
+	h.heard[from] = h.now
+	if g := h.addressee(from, e); g != nil {
+		g.step(e.Message)
+	}
+}
+
+// ReceiveBeat hands in the heartbeats of another node, or the answers to ours.
+func (h *Host) ReceiveBeat(from raft.NodeID, b *wire.Beat, answer bool) {
+	h.heard[from] = h.now
+	t := raft.MsgHeartbeat
+	if answer {
+		t = raft.MsgHeartbeatAnswer
+	}
+	for i := range b.Messages {
+		e := b.Messages[i].Envelope(t)
+		if g := h.addressee(from, &e); g != nil {
+			g.step(e.Message)
+		}
+	}
+}
+
+// addressee finds the group that a message is for, and drops what is for a
+// replica that is not here, or not from the node that the sender lives on.
+func (h *Host) addressee(from raft.NodeID, e *wire.Envelope) *group {
+	g := h.groups[e.Group]
+	if g == nil || g.replica.Incarnation != e.Incarnation || g.replica.ID != e.Message.To {
+		return nil
+	}
+	if node, ok := g.node(e.Message.From); !ok || node != from {
+		return nil
+	}
+	return g
+}
+
+// Propose hands in a command. It is answered in any case.
+func (h *Host) Propose(p Proposal) {
+	g := h.groups[p.Group]
+	if g == nil {
+		h.refuse(p.Reply, h.notHere(p.Group))
+		return
+	}
+	g.propose(p)
+}
+
+// Read hands in a query. It is answered in any case.
+func (h *Host) Read(r Read) {
+	g := h.groups[r.Group]
+	if g == nil {
+		h.refuse(r.Reply, h.notHere(r.Group))
+		return
+	}
+	g.read(r)
+}
+
+// Tick hands in that a tick has passed.
+func (h *Host) Tick() {
+	h.ticks++
+	for _, g := range h.order {
+		g.tick()
+	}
+}
+
+// Synced hands back a batch that is on disk.
+func (h *Host) Synced(b *Batch) {
+	h.underWay = false
+	b.report()
+	clear(b.Writes)
+	b.Writes = b.Writes[:0]
+	h.spare = b
+	if len(h.gathering.Writes) == 0 {
+		// Readies that had nothing to write only waited for those before.
+		h.gathering.report()
+	}
+}
+
+// report tells the groups that their Readies are on disk.
+func (b *Batch) report() {
+	for i := range b.readies {
+		p := &b.readies[i]
+		p.group.synced(p.number, p.afterSync)
+	}
+	clear(b.readies)
+	b.readies = b.readies[:0]
+}
+
+// Turn does what follows from the events since the last turn. now is a
+// monotonic clock of the owner's. It returns the batch to append, or nil.
+func (h *Host) Turn(now time.Duration) *Batch {
+	h.now = now
+	for len(h.dirty) > 0 || len(h.placements) > 0 {
+		for i := 0; i < len(h.dirty); i++ {
+			g := h.dirty[i]
+			g.dirty = false
+			g.work()
+		}
+		h.dirty = h.dirty[:0]
+		h.place()
+	}
+	h.sendBeats()
+	h.cfg.Transport.Flush()
+	for i, r := range h.touched {
+		r.Flush()
+		h.touched[i] = nil
+	}
+	h.touched = h.touched[:0]
+	if h.underWay || len(h.gathering.Writes) == 0 {
+		return nil
+	}
+	b := h.gathering
+	h.gathering = h.spare
+	h.spare = nil
+	h.batches++
+	b.Number = h.batches
+	h.underWay = true
+	return b
+}
+
+// place makes the replicas that were asked for.
+func (h *Host) place() {
+	todo := h.placements
+	h.placements = nil
+	for _, p := range todo {
+		if g := h.groups[p.Replica.Group]; g != nil {
+			// Another incarnation or replica id is a matter of
+			// removing and adding replicas, which comes later.
+			g.favour(p.Lead)
+			continue
+		}
+		g, err := newGroup(h, p.Replica, raft.Restored{Membership: p.Membership})
+		if err != nil {
+			h.cfg.Log.Error("replica not made", "group", p.Replica.Group, "replica", p.Replica.ID, "err", err)
+			continue
+		}
+		g.base = &logstore.Base{Membership: p.Membership}
+		h.add(g)
+		h.noteCommit()
+		h.cfg.Log.Info("replica made", "group", p.Replica.Group, "replica", p.Replica.ID, "incarnation", p.Replica.Incarnation)
+		g.favour(p.Lead)
+		g.touch()
+	}
+}
+
+// noteCommit has the meta group's commit index written before a replica that
+// its log asked for: who finds the replica after a crash must also find, in
+// the table, the slots that it owns.
+func (h *Host) noteCommit() {
+	if meta := h.groups[0]; meta != nil && meta.state.Commit > 0 {
+		b := h.gathering
+		b.Writes = append(b.Writes, logstore.Write{Replica: meta.replica, State: meta.state, HasState: true, Commit: meta.state.Commit})
+	}
+}
+
+// open brings back a replica that the store holds: what its log knows to be
+// committed is applied again, what follows goes to the core.
+func (h *Host) open(r logstore.Replica) error {
+	restored, err := h.cfg.Store.Restore(r)
+	if err != nil {
+		return err
+	}
+	g, err := restoreGroup(h, r, restored)
+	if err != nil {
+		return err
+	}
+	h.add(g)
+	g.touch()
+	return nil
+}
+
+func (h *Host) add(g *group) {
+	h.groups[g.replica.Group] = g
+	at, _ := slices.BinarySearchFunc(h.order, g.replica.Group, func(o *group, id raft.GroupID) int {
+		return int(o.replica.Group) - int(id)
+	})
+	h.order = slices.Insert(h.order, at, g)
+}
+
+// answer queues an answer and remembers whom to flush.
+func (h *Host) answer(r Reply, t wire.Type, body []byte) {
+	if r.To != nil && r.To.Answer(r, t, body) {
+		h.touched = append(h.touched, r.To)
+	}
+}
+
+// refuse answers with an error.
+func (h *Host) refuse(r Reply, err *wire.Error) {
+	h.scratch = err.Append(h.scratch[:0])
+	h.answer(r, wire.TypeError, h.scratch)
+}
+
+func (h *Host) notHere(g raft.GroupID) *wire.Error {
+	return wire.NotLeader(g, 0, "")
+}
+
+// send sends a core's message, or keeps it for the turn's heartbeat.
+func (h *Host) send(g *group, m raft.Message) {
+	node, ok := g.node(m.To)
+	if !ok {
+		return
+	}
+	e := wire.Envelope{Group: g.replica.Group, Incarnation: g.replica.Incarnation, Message: m}
+	switch m.Type {
+	case raft.MsgHeartbeat:
+		b := h.beatsTo(node)
+		b.out.Messages = append(b.out.Messages, wire.BeatMessageOf(&e))
+	case raft.MsgHeartbeatAnswer:
+		b := h.beatsTo(node)
+		b.answers.Messages = append(b.answers.Messages, wire.BeatMessageOf(&e))
+	default:
+		h.cfg.Transport.Send(node, &e)
+	}
+}
+
+func (h *Host) beatsTo(n raft.NodeID) *beats {
+	b := h.beats[n]
+	if b == nil {
+		b = new(beats)
+		h.beats[n] = b
+	}
+	return b
+}
+
+// sendBeats sends each node the heartbeats that gathered for it in one frame,
+// and an empty one to a node that got none for a heartbeat's time: it stands
+// for the node, whatever its groups have to say.
+func (h *Host) sendBeats() {
+	for _, n := range h.nodes {
+		b := h.beatsTo(n)
+		due := h.ticks >= b.lastSent+uint64(h.cfg.HeartbeatTicks)
+		if len(b.out.Messages) > 0 || due {
+			b.sequence++
+			b.lastSent = h.ticks
+			b.out.Start, b.out.Sequence = h.cfg.Start, b.sequence
+			h.cfg.Transport.SendBeat(n, &b.out, false)
+			b.out.Messages = b.out.Messages[:0]
+		}
+		if len(b.answers.Messages) > 0 {
+			b.answers.Start, b.answers.Sequence = h.cfg.Start, b.sequence
+			h.cfg.Transport.SendBeat(n, &b.answers, true)
+			b.answers.Messages = b.answers.Messages[:0]
+		}
+	}
+}
+
+// Heard returns how long ago a node was last heard of; false if never.
+func (h *Host) Heard(n raft.NodeID, now time.Duration) (time.Duration, bool) {
+	at, ok := h.heard[n]
+	return now - at, ok
+}
+
+// GroupView is what a host knows of one of its replicas.
+type GroupView struct {
+	Replica logstore.Replica
+	Status  raft.Status
+	Applied raft.LogID
+	// Stopped says why the group does nothing here any more, or is empty.
+	Stopped string
+}
+
+// View returns what the host knows of each of its groups, in order.
+func (h *Host) View() []GroupView {
+	views := make([]GroupView, 0, len(h.order))
+	for _, g := range h.order {
+		v := GroupView{Replica: g.replica, Status: g.core.Status(), Applied: g.applied}
+		if g.stopped != nil {
+			v.Stopped = g.stopped.Error()
+		}
+		views = append(views, v)
+	}
+	return views
+}
+
+// Machine returns the state machine of a group, or nil.
+func (h *Host) Machine(id raft.GroupID) StateMachine {
+	if g := h.groups[id]; g != nil {
+		return g.machine
+	}
+	return nil
+}

@@ -1,0 +1,242 @@
+package repl
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"muster/raft"
+	"muster/repl/wire"
+)
+
+// idleDelay is how long the log may be idle before its durable offset is
+// written, so that rot in the last batch can be told from a torn write.
+const idleDelay = 20 * time.Millisecond
+
+// Loop is the goroutine around a [Host]: it queues events, turns the host, and
+// has its batches written. All methods may be called from any goroutine.
+type Loop struct {
+	// Set once.
+	host    *Host
+	tick    time.Duration
+	started time.Time
+	wake    chan struct{} // one token: something is queued. From many, to run.
+	batches chan *Batch   // from run to writeLog; closed by run
+	stop    chan struct{} // closed by Close
+	ended   sync.WaitGroup
+	failed  chan error // at most one: why the log can't go on. From writeLog, to Failed's reader.
+
+	mu     sync.Mutex
+	queued events // guarded by mu
+	closed bool   // guarded by mu
+}
+
+// events is what gathered since the last turn, by kind. Kinds are handled in
+// this order; within one kind the order is kept.
+type events struct {
+	synced    []*Batch
+	received  []received
+	beats     []receivedBeat
+	proposals []Proposal
+	reads     []Read
+	calls     []func(*Host)
+}
+
+type received struct {
+	from     raft.NodeID
+	envelope wire.Envelope
+}
+
+type receivedBeat struct {
+	from   raft.NodeID
+	beat   wire.Beat
+	answer bool
+}
+
+// StartLoop starts the goroutines of h. From now on h belongs to them. tick is
+// the length of a tick of raft.
+func StartLoop(h *Host, tick time.Duration) *Loop {
+	l := &Loop{
+		host:    h,
+		tick:    tick,
+		started: time.Now(),
+		wake:    make(chan struct{}, 1),
+		batches: make(chan *Batch, 1),
+		stop:    make(chan struct{}),
+		failed:  make(chan error, 1),
+	}
+	l.ended.Add(2)
+	go l.run()
+	go l.writeLog()
+	return l
+}
+
+// Now returns the monotonic clock of the loop, on which deadlines are told.
+func (l *Loop) Now() time.Duration { return time.Since(l.started) }
+
+// Failed delivers the error after which the log takes no more writes. The node
+// is to stop then.
+func (l *Loop) Failed() <-chan error { return l.failed }
+
+// Close stops the goroutines and waits for them. Batches under way are
+// written; what was queued is dropped.
+func (l *Loop) Close() {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return
+	}
+	l.closed = true
+	l.mu.Unlock()
+	close(l.stop)
+	l.ended.Wait()
+}
+
+// Propose queues commands.
+func (l *Loop) Propose(p []Proposal) {
+	l.enqueue(func(e *events) { e.proposals = append(e.proposals, p...) })
+}
+
+// Read queues queries.
+func (l *Loop) Read(r []Read) {
+	l.enqueue(func(e *events) { e.reads = append(e.reads, r...) })
+}
+
+// Receive queues messages from a node. The envelopes are copied, what they
+// point to is not.
+func (l *Loop) Receive(from raft.NodeID, envelopes []wire.Envelope) {
+	l.enqueue(func(e *events) {
+		for i := range envelopes {
+			e.received = append(e.received, received{from: from, envelope: envelopes[i]})
+		}
+	})
+}
+
+// ReceiveBeat queues heartbeats of a node, or answers to ours.
+func (l *Loop) ReceiveBeat(from raft.NodeID, b wire.Beat, answer bool) {
+	l.enqueue(func(e *events) { e.beats = append(e.beats, receivedBeat{from: from, beat: b, answer: answer}) })
+}
+
+// Post has f called by the goroutine that owns the host.
+func (l *Loop) Post(f func(*Host)) {
+	l.enqueue(func(e *events) { e.calls = append(e.calls, f) })
+}
+
+// Ask has f called by the goroutine that owns the host, and waits for it. It
+// reports false if the loop was closed before.
+func (l *Loop) Ask(f func(*Host)) bool {
+	done := make(chan struct{})
+	l.Post(func(h *Host) {
+		f(h)
+		close(done)
+	})
+	select {
+	case <-done:
+		return true
+	case <-l.stop:
+		return false
+	}
+}
+
+// enqueue adds events under the lock, and wakes the loop if it may sleep.
+func (l *Loop) enqueue(add func(*events)) {
+	l.mu.Lock()
+	add(&l.queued)
+	l.mu.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (l *Loop) run() {
+	defer l.ended.Done()
+	defer close(l.batches)
+	ticker := time.NewTicker(l.tick)
+	defer ticker.Stop()
+	var now events
+	l.turn()
+	for {
+		select {
+		case <-l.stop:
+			return
+		case <-ticker.C:
+			l.host.Tick()
+		case <-l.wake:
+			l.mu.Lock()
+			now, l.queued = l.queued, now
+			l.mu.Unlock()
+			l.handIn(&now)
+		}
+		l.turn()
+	}
+}
+
+// handIn gives the host all queued events, and empties the queue for its next
+// use.
+func (l *Loop) handIn(e *events) {
+	h := l.host
+	for _, b := range e.synced {
+		h.Synced(b)
+	}
+	for i := range e.received {
+		h.Receive(e.received[i].from, &e.received[i].envelope)
+	}
+	for i := range e.beats {
+		h.ReceiveBeat(e.beats[i].from, &e.beats[i].beat, e.beats[i].answer)
+	}
+	for i := range e.proposals {
+		h.Propose(e.proposals[i])
+	}
+	for i := range e.reads {
+		h.Read(e.reads[i])
+	}
+	for _, f := range e.calls {
+		f(h)
+	}
+	clear(e.synced)
+	clear(e.received)
+	clear(e.beats)
+	clear(e.proposals)
+	clear(e.reads)
+	clear(e.calls)
+	e.synced, e.received, e.beats = e.synced[:0], e.received[:0], e.beats[:0]
+	e.proposals, e.reads, e.calls = e.proposals[:0], e.reads[:0], e.calls[:0]
+}
+
+func (l *Loop) turn() {
+	if b := l.host.Turn(l.Now()); b != nil {
+		l.batches <- b // never waits: the host hands out one at a time
+	}
+}
+
+// writeLog appends batches to the log, one write and one sync each. While it
+// waits for the disk, the next batch gathers.
+func (l *Loop) writeLog() {
+	defer l.ended.Done()
+	idle := time.NewTimer(idleDelay)
+	defer idle.Stop()
+	for {
+		select {
+		case b, ok := <-l.batches:
+			if !ok {
+				return
+			}
+			if err := l.host.cfg.Store.Append(b.Writes); err != nil {
+				l.failed <- fmt.Errorf("write the log: %w", err)
+				for range l.batches { // so that run is never stuck
+				}
+				return
+			}
+			l.enqueue(func(e *events) { e.synced = append(e.synced, b) })
+			idle.Reset(idleDelay)
+		case <-idle.C:
+			if err := l.host.cfg.Store.Idle(); err != nil {
+				l.failed <- fmt.Errorf("write the log's durable offset: %w", err)
+				for range l.batches {
+				}
+				return
+			}
+		}
+	}
+}

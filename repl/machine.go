@@ -1,0 +1,91 @@
+package repl
+
+import (
+	"time"
+
+	"muster/raft"
+	"muster/repl/wire"
+)
+
+// StateMachine is what the log of a group drives. A machine is called from one
+// goroutine, the host's; what else reads it is the machine's own affair.
+type StateMachine interface {
+	// Apply lets e, the next committed entry of kind normal, take effect.
+	// If answer is set, somebody waits: Apply appends the body of the
+	// answer to out and returns its type. e may be kept; out may not.
+	//
+	// An error means that this version can't tell what e means, or that an
+	// invariant is broken: the group stops at the entry before e.
+	Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, error)
+	// Skip takes note of e, the next committed entry of another kind.
+	Skip(e raft.Entry) error
+}
+
+// Replier takes the answers to requests, usually for one connection.
+type Replier interface {
+	// Answer queues the answer to a request. It does not block and keeps
+	// nothing of body. It reports whether a Flush is due: whether this is
+	// the first answer since the last one.
+	Answer(r Reply, t wire.Type, body []byte) (first bool)
+	// Flush sends what is queued, without blocking.
+	Flush()
+}
+
+// Reply says whom to answer, and which of its requests.
+type Reply struct {
+	To      Replier
+	Request uint64
+	// Size is what the request counts against its connection's limit of
+	// bytes in flight, until it is answered.
+	Size int
+}
+
+// Proposal is a command on its way into a group's log.
+type Proposal struct {
+	Group raft.GroupID
+	// Entry is made by [raft.NewEntry], or has its payload behind
+	// [raft.EntryHeaderSize] free bytes. The host owns it from here on.
+	Entry raft.Entry
+	// Deadline, on the clock given to [Host.Turn], is when the caller stops
+	// to wait; 0 is never. A command that has not reached the log by then is
+	// refused, and will not be applied.
+	Deadline time.Duration
+	Reply    Reply
+}
+
+// Query is a question to a state machine.
+type Query interface {
+	// Run answers from machine, whose last applied entry is at. It must not
+	// block: what takes long is handed on. The query answers r itself, also
+	// later; first is what [Replier.Answer] returned, if it was called.
+	Run(machine StateMachine, at raft.LogID, r Reply) (first bool)
+}
+
+// Read is a query on its way to a group.
+type Read struct {
+	Group raft.GroupID
+	// Local asks for this replica's state as it is; else the read is
+	// linearizable and only the leader takes it.
+	Local bool
+	// After, if not zero, is an index that must be applied before the query
+	// runs.
+	After    uint64
+	Deadline time.Duration
+	Reply    Reply
+	Query    Query
+}
+
+// Transport carries messages to other nodes. It never blocks; it may lose,
+// delay or repeat a message, and what it delivers is what was sent. Messages
+// to one node should arrive in order: Raft is safe without it, but slow.
+type Transport interface {
+	// Send queues one message. Nothing of e is kept, but the bytes of its
+	// entries, which do not change, may be. An append with Fetch set is
+	// filled from the log on its way out.
+	Send(to raft.NodeID, e *wire.Envelope)
+	// SendBeat queues the heartbeats of all groups to one node, or the
+	// answers to these. Nothing of b is kept.
+	SendBeat(to raft.NodeID, b *wire.Beat, answer bool)
+	// Flush lets everything queued leave: one call for each turn.
+	Flush()
+}

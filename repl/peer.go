@@ -1,0 +1,351 @@
+package repl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"muster/logstore"
+	"muster/raft"
+	"muster/repl/wire"
+)
+
+// Limits of the connections to other nodes.
+const (
+	// peerQueueBytesMax bounds what waits for one node. What is over is
+	// dropped: Raft sends it again, and a node that is that far behind
+	// gains nothing from a longer queue.
+	peerQueueBytesMax = 64 << 20
+	// peerWriteTimeout is how long one write may take before the connection
+	// is given up.
+	peerWriteTimeout = 5 * time.Second
+	// peerDialTimeout bounds one attempt to connect.
+	peerDialTimeout = 2 * time.Second
+	// peerRetryMin and peerRetryMax bound the pause between attempts; it
+	// doubles from the one to the other.
+	peerRetryMin = 20 * time.Millisecond
+	peerRetryMax = time.Second
+)
+
+// PeersConfig is what Peers is made from.
+type PeersConfig struct {
+	// Dial connects to a node and says hello as a peer. The error of a node
+	// that refuses is a *wire.Error.
+	Dial func(ctx context.Context, id raft.NodeID, addr string) (net.Conn, error)
+	// Store is where appends with Fetch set get their entries from.
+	Store *logstore.Store
+	// FetchBytes is how much of these is sent at once.
+	FetchBytes int
+	Counters   *wire.Counters
+	Log        *slog.Logger
+}
+
+// Peers is the [Transport] over TCP. It keeps one connection to each other
+// node, on which it only sends: what the other node has to say comes over the
+// connection that the other node opened.
+type Peers struct {
+	// Set once.
+	cfg    PeersConfig
+	ctx    context.Context
+	cancel context.CancelFunc
+	ended  sync.WaitGroup
+
+	mu    sync.Mutex
+	peers map[raft.NodeID]*peer // guarded by mu
+}
+
+// NewPeers returns a transport that knows no node yet.
+func NewPeers(cfg PeersConfig) *Peers {
+	p := &Peers{cfg: cfg, peers: make(map[raft.NodeID]*peer)}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	return p
+}
+
+// SetNode makes a node known, or changes its address.
+func (p *Peers) SetNode(id raft.NodeID, addr string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if o := p.peers[id]; o != nil {
+		o.setAddr(addr)
+		return
+	}
+	o := &peer{owner: p, id: id, wake: make(chan struct{}, 1), addr: addr}
+	p.peers[id] = o
+	p.ended.Add(1)
+	go o.run()
+}
+
+// Connected says whether there is a connection to a node.
+func (p *Peers) Connected(id raft.NodeID) bool {
+	o := p.peer(id)
+	if o == nil {
+		return false
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.connected
+}
+
+// Close closes all connections and waits for their goroutines.
+func (p *Peers) Close() {
+	p.cancel()
+	p.mu.Lock()
+	for _, o := range p.peers {
+		o.disconnect()
+	}
+	p.mu.Unlock()
+	p.ended.Wait()
+}
+
+func (p *Peers) peer(id raft.NodeID) *peer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.peers[id]
+}
+
+// Send implements [Transport].
+func (p *Peers) Send(to raft.NodeID, e *wire.Envelope) {
+	if o := p.peer(to); o != nil {
+		o.send(e)
+	}
+}
+
+// SendBeat implements [Transport].
+func (p *Peers) SendBeat(to raft.NodeID, b *wire.Beat, answer bool) {
+	if o := p.peer(to); o != nil {
+		o.sendBeat(b, answer)
+	}
+}
+
+// Flush implements [Transport].
+func (p *Peers) Flush() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, o := range p.peers {
+		o.flush()
+	}
+}
+
+// peer is the connection to one other node.
+type peer struct {
+	// Set once.
+	owner *Peers
+	id    raft.NodeID
+	wake  chan struct{} // one token: something is queued, or the address changed
+
+	mu        sync.Mutex
+	addr      string           // guarded by mu
+	frames    []byte           // guarded by mu: what waits to be written
+	fetches   []*wire.Envelope // guarded by mu: appends whose entries are still to be read
+	queued    bool             // guarded by mu: something was queued since the last flush
+	connected bool             // guarded by mu
+	conn      net.Conn         // guarded by mu
+}
+
+func (o *peer) setAddr(addr string) {
+	o.mu.Lock()
+	changed := o.addr != addr
+	o.addr = addr
+	o.mu.Unlock()
+	if changed {
+		o.disconnect()
+		o.rouse()
+	}
+}
+
+func (o *peer) disconnect() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.conn != nil {
+		o.conn.Close()
+	}
+}
+
+// send queues a message, unless there is no connection or the queue is full.
+func (o *peer) send(e *wire.Envelope) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.connected || len(o.frames) > peerQueueBytesMax {
+		return
+	}
+	if e.Message.Fetch != 0 {
+		// Bounded by the followers of our groups: a core asks for one
+		// fetch at a time for each.
+		copied := *e
+		o.fetches = append(o.fetches, &copied)
+	} else {
+		o.frames = o.appendEnvelope(o.frames, e)
+	}
+	o.queued = true
+}
+
+func (o *peer) appendEnvelope(b []byte, e *wire.Envelope) []byte {
+	t := wire.TypeOf(e.Message.Type)
+	before := len(b)
+	b, start := wire.BeginFrame(b, t, 0, 0, 0)
+	b = wire.AppendEnvelope(b, e)
+	b = wire.EndFrame(b, start)
+	o.owner.cfg.Counters.Out(t, len(b)-before-wire.HeaderSize)
+	return b
+}
+
+func (o *peer) sendBeat(beat *wire.Beat, answer bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.connected {
+		return
+	}
+	t := wire.TypeBeat
+	if answer {
+		t = wire.TypeBeatAnswer
+	}
+	before := len(o.frames)
+	b, start := wire.BeginFrame(o.frames, t, 0, 0, 0)
+	if answer {
+		b = wire.AppendBeatAnswer(b, beat)
+	} else {
+		b = wire.AppendBeat(b, beat)
+	}
+	o.frames = wire.EndFrame(b, start)
+	o.owner.cfg.Counters.Out(t, len(o.frames)-before-wire.HeaderSize)
+	o.queued = true
+}
+
+func (o *peer) flush() {
+	o.mu.Lock()
+	queued := o.queued
+	o.queued = false
+	o.mu.Unlock()
+	if queued {
+		o.rouse()
+	}
+}
+
+func (o *peer) rouse() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run keeps the connection: dials, writes what is queued, dials again.
+func (o *peer) run() {
+	defer o.owner.ended.Done()
+	ctx, log := o.owner.ctx, o.owner.cfg.Log
+	pause := peerRetryMin
+	said := ""
+	for ctx.Err() == nil {
+		o.mu.Lock()
+		addr := o.addr
+		o.mu.Unlock()
+		conn, err := o.owner.cfg.Dial(ctx, o.id, addr)
+		if err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			if err.Error() != said { // one line per change, not per attempt
+				said = err.Error()
+				log.Warn("peer not reached", "peer", o.id, "addr", addr, "err", err)
+			}
+			select {
+			case <-ctx.Done():
+			case <-o.wake: // perhaps another address
+			case <-time.After(pause):
+			}
+			pause = min(2*pause, peerRetryMax)
+			continue
+		}
+		pause, said = peerRetryMin, ""
+		log.Info("peer connected", "peer", o.id, "addr", addr)
+		err = o.serve(ctx, conn)
+		if ctx.Err() == nil {
+			log.Warn("peer lost", "peer", o.id, "addr", addr, "err", err)
+		}
+	}
+}
+
+// serve writes to one connection until it breaks.
+func (o *peer) serve(ctx context.Context, conn net.Conn) error {
+	closed := make(chan error, 1)
+	o.owner.ended.Add(1)
+	go o.listen(conn, closed)
+	o.mu.Lock()
+	o.conn, o.connected = conn, true
+	o.mu.Unlock()
+	defer func() {
+		conn.Close()
+		o.mu.Lock()
+		o.conn, o.connected = nil, false
+		o.frames, o.fetches = nil, nil
+		o.mu.Unlock()
+	}()
+	var out []byte
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-closed:
+			return err
+		case <-o.wake:
+		}
+		o.mu.Lock()
+		out, o.frames = o.frames, out[:0]
+		fetches := o.fetches
+		o.fetches = nil
+		o.mu.Unlock()
+		for _, e := range fetches {
+			if err := o.fill(e); err != nil {
+				o.owner.cfg.Log.Warn("entries not read for a follower", "group", e.Group, "peer", o.id, "err", err)
+				continue
+			}
+			out = o.appendEnvelope(out, e)
+		}
+		if len(out) == 0 {
+			continue
+		}
+		if err := conn.SetWriteDeadline(time.Now().Add(peerWriteTimeout)); err != nil {
+			return err
+		}
+		if _, err := conn.Write(out); err != nil {
+			return err
+		}
+		if cap(out) > 4<<20 {
+			out = nil // a burst should not hold its memory for ever
+		}
+	}
+}
+
+// fill reads the entries that an append is to carry.
+func (o *peer) fill(e *wire.Envelope) error {
+	m := &e.Message
+	r := logstore.Replica{Group: e.Group, Incarnation: e.Incarnation, ID: m.From}
+	entries, err := o.owner.cfg.Store.Read(r, m.Log.Index+1, m.Fetch, o.owner.cfg.FetchBytes)
+	if err != nil {
+		return fmt.Errorf("entries %d to %d: %w", m.Log.Index+1, m.Fetch, err)
+	}
+	m.Entries, m.Fetch = entries, 0
+	return nil
+}
+
+// listen notices that the other side closed. Nothing is said to us here but
+// an error frame before the end.
+func (o *peer) listen(conn net.Conn, closed chan<- error) {
+	defer o.owner.ended.Done()
+	h, body, err := wire.ReadFrame(conn, wire.NewDecoder(wire.HelloBytesMax))
+	if err == nil {
+		err = fmt.Errorf("the other side sent %s where it only listens", h.Type)
+		if e := new(wire.Error); h.Type == wire.TypeError && e.Read(body) == nil {
+			err = e
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		err = errors.New("closed by the other side")
+	}
+	closed <- err
+	conn.Close()
+}
