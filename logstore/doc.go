@@ -1,0 +1,27 @@
+// Package logstore keeps what a node's replicas have promised to remember.
+//
+// All replicas of a node share one log: one write and one sync serve every
+// group that waits. It does not know what an entry means, who leads, or
+// whether an entry is committed beyond what it is told; it starts no
+// goroutine, reads no clock and never tries a failed sync again.
+//
+// # Duties of the owner
+//
+//  1. Call [Store.Append], [Store.Idle], [Store.Compact] and [Store.Close]
+//     from one goroutine at a time. [Store.Read], [Store.Stats] and
+//     [Store.Replicas] may run beside it. [Store.Restore] is for the time
+//     before the replica's first Append.
+//  2. Hand in a group's Readies in order, each once. What Append returned nil
+//     for is durable; only then may the messages leave that promise it.
+//  3. When Append returns an error, stop: nothing further is kept.
+//  4. When there was nothing to append for 20 ms, call Idle. It records that
+//     all before is durable, so that damage there can't be taken for a write
+//     that was never finished.
+//
+// # Where to look
+//
+// record.go draws what is in a segment, segment.go its header and how it comes
+// to be, append.go writes, recover.go reads it back and tells torn from
+// damaged, reclaim.go frees old segments, index.go knows where entries are,
+// identity.go keeps who the node is. docs/storage.md walks through a dump.
+package logstore

@@ -1,0 +1,233 @@
+package logstore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"path"
+	"strconv"
+	"strings"
+
+	"muster/logstore/vfs"
+	"muster/raft"
+)
+
+// Stage says how far a node is on its way into a cluster.
+type Stage uint8
+
+const (
+	// StageFounding: the node has an id and takes part in making a cluster,
+	// of which nothing is settled yet.
+	StageFounding Stage = 1
+	// StageMember: the cluster is settled and the node is in it, for good.
+	StageMember Stage = 2
+)
+
+func (s Stage) String() string {
+	switch s {
+	case StageFounding:
+		return "founding"
+	case StageMember:
+		return "member"
+	}
+	return fmt.Sprintf("stage %d", uint8(s))
+}
+
+// Identity is who a node is. It outlives the process and is read before the
+// log is opened.
+type Identity struct {
+	Format    uint32 // [IdentityFormat]; zero is written as that
+	Stage     Stage
+	Cluster   string // its name
+	ClusterID uint64 // 0 while founding
+	Node      raft.NodeID
+	Start     uint64 // how often the node was started: peers refuse a lower one than they have seen
+	Members   []IdentityMember
+}
+
+// IdentityMember is a node that this one knew when the file was written.
+type IdentityMember struct {
+	Node raft.NodeID
+	Addr string
+}
+
+// The identity is a text, so that a person can read it without muster. The
+// last line has the CRC32C of all lines before it; one blank stands between
+// two fields.
+//
+//	muster identity 1
+//	stage member
+//	cluster "shop"
+//	cluster-id 00c0ffee00c0ffee
+//	node 1122334455667788
+//	start 7
+//	member 1122334455667788 "127.0.0.1:4166"
+//	checksum 89abcdef
+const (
+	// IdentityFormat is the newest format that is understood.
+	IdentityFormat   = 1
+	identityName     = "identity"
+	identityTemp     = "identity.tmp"
+	identityChecksum = "checksum "
+	// identityBytesMax bounds the file: the largest cluster's members fit.
+	identityBytesMax = 1 << 20
+)
+
+// ErrIdentity is wrapped by the error about an identity file that can't be
+// used.
+var ErrIdentity = errors.New("bad identity file")
+
+func (id Identity) append(b []byte) []byte {
+	b = fmt.Appendf(b, "muster identity %d\n", id.Format)
+	b = fmt.Appendf(b, "stage %s\n", id.Stage)
+	b = fmt.Appendf(b, "cluster %s\n", strconv.Quote(id.Cluster))
+	b = fmt.Appendf(b, "cluster-id %016x\n", id.ClusterID)
+	b = fmt.Appendf(b, "node %s\n", id.Node)
+	b = fmt.Appendf(b, "start %d\n", id.Start)
+	for _, m := range id.Members {
+		b = fmt.Appendf(b, "member %s %s\n", m.Node, strconv.Quote(m.Addr))
+	}
+	return fmt.Appendf(b, "%s%08x\n", identityChecksum, crc32.Checksum(b, castagnoli))
+}
+
+// ReadIdentity reads the identity file of a data directory. It says false if
+// there is none, which is how a node learns that it is new.
+func ReadIdentity(disk vfs.FS, dir string) (Identity, bool, error) {
+	name := path.Join(dir, identityName)
+	f, err := disk.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Identity{}, false, nil
+	}
+	if err != nil {
+		return Identity{}, false, fmt.Errorf("read the identity of the node: %w", err)
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return Identity{}, false, fmt.Errorf("read the identity of the node: %w", err)
+	}
+	b := make([]byte, min(size, identityBytesMax+1))
+	if _, err := f.ReadAt(b, 0); err != nil && err != io.EOF {
+		return Identity{}, false, fmt.Errorf("read the identity of the node: %w", err)
+	}
+	id, err := parseIdentity(b)
+	if errors.Is(err, ErrNewerFormat) {
+		return Identity{}, false, fmt.Errorf("%s: %w: start the newer muster", name, err)
+	}
+	if err != nil {
+		return Identity{}, false, fmt.Errorf("%s: %w: %w: put back an intact copy of the file, "+
+			"or remove the data directory and let the node join as a new one", name, ErrIdentity, err)
+	}
+	return id, true, nil
+}
+
+// parseIdentity reads a file. To be taken it must be, byte for byte, what
+// would be written for what it says.
+func parseIdentity(b []byte) (Identity, error) {
+	if len(b) > identityBytesMax {
+		return Identity{}, fmt.Errorf("it has more than %d bytes", identityBytesMax)
+	}
+	end := bytes.LastIndex(b, []byte("\n"+identityChecksum))
+	if end < 0 {
+		return Identity{}, errors.New("it has no checksum")
+	}
+	text := b[:end+1]
+	want := fmt.Sprintf("%s%08x\n", identityChecksum, crc32.Checksum(text, castagnoli))
+	if string(b[end+1:]) != want {
+		return Identity{}, errors.New("its checksum does not fit")
+	}
+	var id Identity
+	for line := range strings.Lines(string(text)) {
+		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		if err := id.set(key, value); err != nil {
+			return Identity{}, fmt.Errorf("line %q: %w", strings.TrimSuffix(line, "\n"), err)
+		}
+	}
+	if !bytes.Equal(id.append(nil), b) {
+		return Identity{}, errors.New("its lines are not those of an identity")
+	}
+	return id, nil
+}
+
+func (id *Identity) set(key, value string) (err error) {
+	var n uint64
+	switch key {
+	case "muster":
+		n, err = strconv.ParseUint(strings.TrimPrefix(value, "identity "), 10, 32)
+		id.Format = uint32(n)
+		if err == nil && n > IdentityFormat {
+			return fmt.Errorf("%w: format %d, this one reads up to %d", ErrNewerFormat, n, IdentityFormat)
+		}
+	case "stage":
+		switch value {
+		case StageFounding.String():
+			id.Stage = StageFounding
+		case StageMember.String():
+			id.Stage = StageMember
+		default:
+			return errors.New("no such stage")
+		}
+	case "cluster":
+		id.Cluster, err = strconv.Unquote(value)
+	case "cluster-id":
+		id.ClusterID, err = strconv.ParseUint(value, 16, 64)
+	case "node":
+		n, err = strconv.ParseUint(value, 16, 64)
+		id.Node = raft.NodeID(n)
+	case "start":
+		id.Start, err = strconv.ParseUint(value, 10, 64)
+	case "member":
+		node, addr, _ := strings.Cut(value, " ")
+		var m IdentityMember
+		n, err = strconv.ParseUint(node, 16, 64)
+		m.Node = raft.NodeID(n)
+		if err == nil {
+			m.Addr, err = strconv.Unquote(addr)
+		}
+		id.Members = append(id.Members, m)
+	default:
+		return errors.New("no such field")
+	}
+	return err
+}
+
+// WriteIdentity replaces the identity file of a data directory. After a crash
+// there is the old one or the new one; once it returned nil, the new one.
+func WriteIdentity(disk vfs.FS, dir string, id Identity) error {
+	if id.Format == 0 {
+		id.Format = IdentityFormat
+	}
+	b := id.append(nil)
+	// What would not be taken on read is not written.
+	if _, err := parseIdentity(b); err != nil {
+		return fmt.Errorf("write the identity of the node: %w: %w", ErrIdentity, err)
+	}
+	if err := writeIdentity(disk, dir, b); err != nil {
+		return fmt.Errorf("write the identity of the node: %w", err)
+	}
+	return nil
+}
+
+func writeIdentity(disk vfs.FS, dir string, b []byte) error {
+	temp := path.Join(dir, identityTemp)
+	f, err := disk.Create(temp)
+	if err != nil {
+		return err
+	}
+	if _, err = f.WriteAt(b, 0); err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return err
+	}
+	if err := disk.Rename(temp, path.Join(dir, identityName)); err != nil {
+		return err
+	}
+	return disk.SyncDir(dir)
+}

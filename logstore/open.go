@@ -1,0 +1,100 @@
+package logstore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path"
+	"slices"
+
+	"muster/raft"
+)
+
+// firstSegmentBytes keeps a fresh node's start short and a small node's disk
+// use low: each new segment is twice the last, up to the standard size.
+const firstSegmentBytes = 1 << 20
+
+// Open opens the log in a data directory, or makes one, and reads all of it.
+// It returns [ErrInUse], [ErrNewerFormat], a [Damage], or the disk's error.
+// An unfinished last batch is dropped: nobody was told that it is kept.
+func Open(o Options) (*Store, error) {
+	if o.SegmentBytes == 0 {
+		o.SegmentBytes = SegmentBytesDefault
+	}
+	if o.SegmentBytes < SegmentBytesMin || o.SegmentBytes > SegmentBytesMax {
+		return nil, fmt.Errorf("open the log: segments of %d bytes, want %d to %d", o.SegmentBytes, SegmentBytesMin, SegmentBytesMax)
+	}
+	s := &Store{
+		fs:       o.FS,
+		dir:      path.Join(o.Dir, logDir),
+		size:     roundUp(o.SegmentBytes, pageSize),
+		chance:   o.Chance,
+		log:      o.Log,
+		graves:   map[raft.GroupID]grave{},
+		replicas: map[Replica]*replica{},
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if o.Lock == nil {
+		lock, err := Lock(o.FS, o.Dir)
+		if err != nil {
+			return nil, err
+		}
+		s.lock = lock
+	}
+	if err := s.open(); err != nil {
+		s.closeFiles()
+		return nil, fmt.Errorf("open the log in %s: %w", s.dir, err)
+	}
+	return s, nil
+}
+
+func (s *Store) open() error {
+	numbers, err := s.list()
+	if err != nil {
+		return err
+	}
+	if len(numbers) == 0 {
+		if err := s.startFilling(min(firstSegmentBytes, s.size)); err != nil {
+			return err
+		}
+		if err := s.fill(s.size); err != nil {
+			return err
+		}
+		s.active = s.segments[0]
+		s.synced = position{s.active.number, s.active.end}
+		return nil
+	}
+	if err := s.recover(numbers); err != nil {
+		return err
+	}
+	// What was renamed by a process that was killed may not be durable yet.
+	return s.fs.SyncDir(s.dir)
+}
+
+// list makes the directory if it is missing, clears away a segment whose
+// preparation was cut short, and returns the numbers of the segments, sorted.
+func (s *Store) list() ([]uint64, error) {
+	if err := s.fs.MkdirAll(s.dir); err != nil {
+		return nil, err
+	}
+	if err := s.fs.Remove(path.Join(s.dir, preparedName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	names, err := s.fs.List(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	var numbers []uint64
+	for _, name := range names {
+		if n, ok := parseSegmentName(name); ok {
+			numbers = append(numbers, n)
+		} else {
+			s.log.Warn("unknown file in the log", "file", path.Join(s.dir, name))
+		}
+	}
+	slices.Sort(numbers)
+	return numbers, nil
+}

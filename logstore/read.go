@@ -1,0 +1,195 @@
+package logstore
+
+import (
+	"fmt"
+	"slices"
+
+	"muster/raft"
+)
+
+// located is a run with the file that it stands in.
+type located struct {
+	run
+	segment *segment
+}
+
+// locateMax bounds how many runs are looked up under one hold of the lock.
+const locateMax = 64
+
+// Read returns the entries from lo to hi, or as many of them, beginning with
+// the first and at least that one, as have not much more than maxBytes. Each
+// was checked against its checksums. The entries are the caller's.
+//
+// It may run beside Append, of which it sees what is durable. Its errors are
+// [ErrUnknown], [ErrCompacted], [ErrRange], a [Damage], or the disk's.
+func (s *Store) Read(id Replica, lo, hi uint64, maxBytes int) ([]raft.Entry, error) {
+	var entries []raft.Entry
+	var runs [locateMax]located
+	bytes := 0
+	for next := lo; next <= hi; {
+		n, seed, err := s.locate(id, next, hi, runs[:])
+		if err != nil {
+			return nil, err
+		}
+		for i := range runs[:n] {
+			got, err := runs[i].read(id, seed)
+			if err != nil {
+				if s.moved(id, &runs[i]) {
+					break // look it up again
+				}
+				return nil, err
+			}
+			for _, e := range got {
+				if e.ID.Index < next || e.ID.Index > hi {
+					continue
+				}
+				if bytes += len(e.Raw); bytes > maxBytes && len(entries) > 0 {
+					return entries, nil
+				}
+				entries = append(entries, e)
+				next++
+			}
+		}
+	}
+	if len(entries) == 0 {
+		return nil, fmt.Errorf("read entries %d to %d of %s: %w", lo, hi, id, ErrRange)
+	}
+	return entries, nil
+}
+
+// locate finds the runs that hold the entries from lo on.
+func (s *Store) locate(id Replica, lo, hi uint64, runs []located) (int, raft.Seed, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	refuse := func(err error) (int, raft.Seed, error) {
+		return 0, 0, fmt.Errorf("read entries %d to %d of %s: %w", lo, hi, id, err)
+	}
+	p := s.replicas[id]
+	switch {
+	case p == nil || p.base == nil:
+		return refuse(ErrUnknown)
+	case lo <= p.base.ID.Index:
+		return refuse(ErrCompacted)
+	case hi > p.last().Index:
+		return refuse(ErrRange)
+	}
+	n := 0
+	for i := p.find(lo); i < len(p.runs) && p.runs[i].first <= hi && n < len(runs); i++ {
+		runs[n] = located{p.runs[i], s.segment(p.runs[i].at.segment)}
+		n++
+	}
+	return n, p.seed, nil
+}
+
+// moved says whether a run is not any more where it was: it was moved, or
+// truncated, and its file may be another segment by now.
+func (s *Store) moved(id Replica, l *located) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.replicas[id]
+	if p == nil {
+		return true
+	}
+	i := p.find(l.first)
+	return i >= len(p.runs) || p.runs[i].at != l.at
+}
+
+// read reads the run's record and returns those of its entries that the run
+// stands for.
+func (l *located) read(id Replica, seed raft.Seed) ([]raft.Entry, error) {
+	b := make([]byte, l.at.size)
+	if _, err := l.segment.file.ReadAt(b, int64(l.at.offset)); err != nil {
+		return nil, fmt.Errorf("read entries %d to %d of %s at offset %d of %s: %w", l.first, l.last(), id, l.at.offset, l.segment.name, err)
+	}
+	h, body, err := readRecord(b, l.segment.at(int64(l.at.offset)))
+	if err == nil && (h.replica != id || h.kind != kindEntries && h.kind != kindMoved) {
+		err = fmt.Errorf("it is one of %s of %s", h.kind, h.replica)
+	}
+	var entries []raft.Entry
+	if err == nil {
+		entries, err = readEntries(body, h.count, seed)
+	}
+	if err == nil {
+		skip := l.first - entries[0].ID.Index
+		if entries[0].ID.Index > l.first || skip+uint64(l.count) > uint64(len(entries)) || entries[0].ID.Term != l.term {
+			err = fmt.Errorf("it holds %s to %s", entries[0].ID, entries[len(entries)-1].ID)
+		} else {
+			return entries[skip : skip+uint64(l.count)], nil
+		}
+	}
+	return nil, &Damage{
+		File: l.segment.name, Offset: int64(l.at.offset),
+		Record: fmt.Sprintf("entries %d to %d of term %d of %s", l.first, l.last(), l.term, id),
+		Reason: err.Error(),
+	}
+}
+
+// readEntries reads the body of a record of entries.
+func readEntries(b []byte, count uint32, seed raft.Seed) ([]raft.Entry, error) {
+	if count == 0 || uint64(count) > uint64(len(b)/raft.EntryHeaderSize) {
+		return nil, fmt.Errorf("it claims %d entries in %d bytes", count, len(b))
+	}
+	entries := make([]raft.Entry, 0, count)
+	for range count {
+		e, err := raft.ReadEntry(seed, b)
+		if err != nil {
+			return nil, err
+		}
+		if n := len(entries); n > 0 {
+			if before := entries[n-1].ID; e.ID.Index != before.Index+1 || e.ID.Term != before.Term {
+				return nil, fmt.Errorf("entry %s follows %s", e.ID, before)
+			}
+		}
+		entries = append(entries, e)
+		b = b[len(e.Raw):]
+	}
+	if len(b) > 0 {
+		return nil, fmt.Errorf("%d bytes follow its entries", len(b))
+	}
+	return entries, nil
+}
+
+// Restore returns what was found on disk of a replica. Applied and Tail are
+// the owner's: it knows how far its state machine is, and reads the rest with
+// Read.
+func (s *Store) Restore(id Replica) (raft.Restored, error) {
+	s.mu.Lock()
+	p := s.replicas[id]
+	if p == nil || p.base == nil {
+		s.mu.Unlock()
+		return raft.Restored{}, fmt.Errorf("restore %s: %w", id, ErrUnknown)
+	}
+	r := raft.Restored{
+		State:      p.state,
+		Base:       p.base.ID,
+		Membership: p.base.Membership,
+		Last:       p.last(),
+		Time:       p.base.Time,
+	}
+	runs := slices.Clone(p.runs)
+	s.mu.Unlock()
+
+	for i, n := range runs {
+		if i == 0 || runs[i-1].term != n.term {
+			r.Terms = append(r.Terms, raft.TermRun{First: n.first, Term: n.term})
+		}
+		if !n.changes && i < len(runs)-1 {
+			continue
+		}
+		entries, err := s.Read(id, n.first, n.last(), int(^uint(0)>>1))
+		if err != nil {
+			return raft.Restored{}, fmt.Errorf("restore %s: %w", id, err)
+		}
+		for _, e := range entries {
+			if e.Kind == raft.EntryMembership {
+				r.Changes = append(r.Changes, e)
+			}
+		}
+		// Group time never goes back along a log: the last entry has the
+		// largest.
+		if i == len(runs)-1 {
+			r.Time = max(r.Time, entries[len(entries)-1].Time)
+		}
+	}
+	return r, nil
+}

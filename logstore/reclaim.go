@@ -1,0 +1,249 @@
+package logstore
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"muster/raft"
+)
+
+// The log grows at its head and is freed at its tail, whole segments only.
+// What is still needed in the segment at the tail is written again at the
+// head, a little with each batch, so that it costs no sync of its own and no
+// Append waits for long. Once nothing in it is needed, the next batch says so
+// in its header; after that batch's sync the file may be used again. So the
+// log on disk is always whole: either the old segment is still there, or what
+// counted in it is durable elsewhere and the log says that it does not want
+// the segment any more.
+//
+// Records are freed in the order in which they were written. That is why a
+// truncation or a removal, once it is at the tail, has nothing left before it
+// that it must go on hiding.
+const (
+	// moveBytesMax bounds what one batch moves, if one record is not larger.
+	moveBytesMax = 256 << 10
+	// freeSegmentsMax bounds the files that wait to be used again.
+	freeSegmentsMax = 2
+	// freePerBatchMax bounds the files that are removed after one batch.
+	freePerBatchMax = 2
+	// idleFillBytes is how much of the next segment one Idle prepares.
+	idleFillBytes = 1 << 20
+	// cheapPart: a segment of which at most this part is needed is moved at
+	// once.
+	cheapPart = 8
+	// slackSegments are left alone, though half of the log or more be waste.
+	slackSegments = 2
+)
+
+// moving is the work on the segment at the tail.
+type moving struct {
+	segment uint64 // 0: none
+	work    []piece
+	damaged bool // something at the tail can't be read: it stays
+}
+
+// piece is one record to move. It is looked up again when its turn comes.
+type piece struct {
+	kind    recordKind
+	replica *replica
+	first   uint64
+	at      place
+}
+
+// Compact says that the entries up to base.ID, which the log holds, are not
+// needed any more. It is an Append of its own; a Write with Base does the same
+// along with others.
+func (s *Store) Compact(id Replica, base Base) error {
+	if s.stopped != nil {
+		return s.stopped
+	}
+	p := s.replicas[id]
+	if p == nil {
+		return fmt.Errorf("compact %s up to %s: %w", id, base.ID, ErrUnknown)
+	}
+	if term, ok := p.term(base.ID.Index); !ok || term != base.ID.Term || base.ID.Index > p.ahead.state.Commit {
+		return fmt.Errorf("compact %s up to %s: %w: committed up to %d", id, base.ID, ErrRange, s.commit(p))
+	}
+	return s.Append([]Write{{Replica: id, Base: &base}})
+}
+
+// tail is the first segment that is needed, or the active one.
+func (s *Store) tail() uint64 {
+	for _, seg := range s.segments {
+		if seg.live > 0 || seg == s.active {
+			return seg.number
+		}
+	}
+	return s.active.number
+}
+
+// reclaimable says whether the next batch could free a segment.
+func (s *Store) reclaimable() bool { return s.tail() > s.segments[0].number }
+
+// moveForward adds some of what is still needed at the tail to the batch, if
+// the segment there is worth it. It says whether it did.
+func (s *Store) moveForward() (bool, error) {
+	m := &s.moving
+	if m.damaged {
+		return false, nil
+	}
+	if tail := s.tail(); m.segment != tail {
+		if !s.worthMoving(s.segment(tail)) {
+			return false, nil
+		}
+		*m = moving{segment: tail, work: s.neededIn(tail)}
+	}
+	before := len(s.records)
+	for moved := 0; moved < moveBytesMax && len(m.work) > 0; {
+		n, err := s.move(m.work[0])
+		if errors.Is(err, ErrDamaged) {
+			s.log.Error("segment stays", "segment", m.segment, "err", err)
+			*m = moving{damaged: true}
+			break
+		}
+		if err != nil {
+			return false, fmt.Errorf("move what is needed out of segment %d: %w", m.segment, err)
+		}
+		m.work = m.work[1:]
+		moved += n
+		s.count(func(c *Stats) { c.Moved += uint64(n) })
+	}
+	return len(s.records) > before, nil
+}
+
+// worthMoving says whether the segment at the tail is to be emptied. Where
+// little in it is needed, that is cheap. Where much is, it is done only if the
+// waste in the log outweighs what is needed: then each byte moved buys one
+// that is freed.
+func (s *Store) worthMoving(seg *segment) bool {
+	if seg == s.active {
+		return false
+	}
+	if seg.live <= seg.size/cheapPart {
+		return true
+	}
+	total := int64(0)
+	for _, other := range s.segments {
+		if other.number < s.active.number {
+			total += other.size
+		}
+	}
+	return total-s.needed > max(s.needed, slackSegments*s.size)
+}
+
+// neededIn lists the records in a segment that are needed, in a fixed order.
+// It looks at every run of every replica, once per segment: some milliseconds
+// for a million runs; with a hundred million it would need an index of its own.
+func (s *Store) neededIn(segment uint64) []piece {
+	var work []piece
+	for _, g := range slices.Sorted(maps.Keys(s.graves)) {
+		if grave := s.graves[g]; grave.at.segment == segment {
+			work = append(work, piece{kind: kindRemove, replica: &replica{id: grave.replica}, at: grave.at})
+		}
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(s.replicas), compareReplicas) {
+		p := s.replicas[id]
+		if p.baseAt.segment == segment {
+			work = append(work, piece{kind: kindBase, replica: p, at: p.baseAt})
+		}
+		if p.stateAt.segment == segment {
+			work = append(work, piece{kind: kindState, replica: p, at: p.stateAt})
+		}
+		for _, n := range p.runs {
+			if n.at.segment == segment {
+				work = append(work, piece{kind: kindMoved, replica: p, first: n.first, at: n.at})
+			}
+		}
+	}
+	return work
+}
+
+// move puts one piece into the batch, if it is still needed, and returns its
+// size. The batch holds nothing yet that would change its replica's log.
+func (s *Store) move(w piece) (int, error) {
+	p := w.replica
+	switch w.kind {
+	case kindRemove:
+		if s.graves[p.id.Group].at != w.at {
+			return 0, nil
+		}
+		if _, err := s.begin(p, kindRemove, recordHeaderSize); err != nil {
+			return 0, err
+		}
+		s.end(0)
+		return recordHeaderSize, nil
+	case kindBase:
+		if p.baseAt != w.at {
+			return 0, nil
+		}
+		return int(w.at.size), s.putBaseRecord(p, p.base, p.last().Index)
+	case kindState:
+		if p.stateAt != w.at {
+			return 0, nil
+		}
+		return int(w.at.size), s.putState(p)
+	}
+	i := p.find(w.first)
+	if i == len(p.runs) || p.runs[i].at != w.at {
+		return 0, nil
+	}
+	l := located{p.runs[i], s.segment(w.at.segment)}
+	entries, err := l.read(p.id, p.seed)
+	if err != nil {
+		return 0, err
+	}
+	return s.putMoved(p, entries)
+}
+
+func (s *Store) putMoved(p *replica, entries []raft.Entry) (int, error) {
+	size := recordHeaderSize
+	for i := range entries {
+		size += len(entries[i].Raw)
+	}
+	b, err := s.begin(p, kindMoved, size)
+	if err != nil {
+		return 0, err
+	}
+	r := &s.records[len(s.records)-1]
+	r.first, r.term, r.count = entries[0].ID.Index, entries[0].ID.Term, uint32(len(entries))
+	at := recordHeaderSize
+	for i := range entries {
+		r.changes = r.changes || entries[i].Kind == raft.EntryMembership
+		at += copy(b[at:], entries[i].Raw)
+	}
+	s.end(r.count)
+	return size, nil
+}
+
+// reclaim frees segments before the tail that the last batch has named. A few
+// at a time: the rest waits for the batches to come.
+func (s *Store) reclaim(tail uint64) error {
+	for n := 0; n < freePerBatchMax && s.segments[0].number < tail; n++ {
+		s.mu.Lock()
+		seg := s.segments[0]
+		s.segments = s.segments[1:]
+		s.mu.Unlock()
+		if err := s.discard(seg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// discard keeps a file for later use, or removes it.
+func (s *Store) discard(seg *segment) error {
+	if seg.size == s.size && len(s.free) < freeSegmentsMax {
+		s.free = append(s.free, seg)
+		return nil
+	}
+	if err := seg.file.Close(); err != nil {
+		return fmt.Errorf("free segment %d: %w", seg.number, err)
+	}
+	if err := s.fs.Remove(seg.name); err != nil {
+		return fmt.Errorf("free segment %d: %w", seg.number, err)
+	}
+	s.count(func(c *Stats) { c.Removed++ })
+	return nil
+}

@@ -1,0 +1,264 @@
+package logstore
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"path"
+	"strconv"
+	"strings"
+
+	"muster/logstore/vfs"
+)
+
+// A segment is a file of fixed size in the directory log. Its name is its
+// number in 16 decimal digits and ".log". A file changes its number when it is
+// used again; a number belongs to one life of one file, for ever. The first
+// sector is the header, little-endian:
+//
+//	 0  8 B  ed 'm' 'u' 's' 't' 'l' 'o' 'g'
+//	 8  u32  format, 1
+//	12  u32  CRC32C of all other bytes of the sector
+//	16  u64  number
+//	24  u64  size of the file, in bytes
+//	32  u64  salt, see record.go
+//	40       zero
+//
+// A new file is filled with zeros and synced, in pieces, under the name
+// "next.tmp", then gets its header, is synced, renamed, and the directory
+// synced, all before it is needed: a sync that has only bytes to write takes a
+// fraction of the time of one that also has to make a file longer. A file that
+// is used again goes the same way without the filling.
+const (
+	segmentMagic   = "\xedmustlog"
+	segmentFormat  = 1
+	segmentHeader  = sectorSize
+	segmentSuffix  = ".log"
+	preparedName   = "next.tmp"
+	logDir         = "log"
+	fillPieceBytes = 256 << 10
+)
+
+// segment is one file of the log.
+type segment struct {
+	number uint64
+	name   string // with its directory
+	size   int64
+	seed   uint32 // of what is in it; see at
+	file   vfs.File
+
+	end  int64 // owned by the goroutine of Append: the next batch goes here
+	live int64 // owned by the goroutine of Append: bytes of records that are still needed
+}
+
+// at is the seed of a checksum at an offset.
+func (s *segment) at(offset int64) uint32 { return seedOver(s.seed, uint64(offset)) }
+
+func segmentSeed(salt, number uint64) uint32 { return seedOver(seedOver(0, salt), number) }
+
+func segmentName(number uint64) string { return fmt.Sprintf("%016d%s", number, segmentSuffix) }
+
+// parseSegmentName returns the number in a segment's name.
+func parseSegmentName(name string) (uint64, bool) {
+	digits, ok := strings.CutSuffix(name, segmentSuffix)
+	if !ok || len(digits) != 16 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(digits, 10, 64)
+	return n, err == nil && n > 0
+}
+
+func segmentHeaderBytes(number uint64, size int64, salt uint64) []byte {
+	b := make([]byte, segmentHeader)
+	copy(b, segmentMagic)
+	binary.LittleEndian.PutUint32(b[8:], segmentFormat)
+	binary.LittleEndian.PutUint64(b[16:], number)
+	binary.LittleEndian.PutUint64(b[24:], uint64(size))
+	binary.LittleEndian.PutUint64(b[32:], salt)
+	binary.LittleEndian.PutUint32(b[12:], segmentHeaderSum(b))
+	return b
+}
+
+func segmentHeaderSum(b []byte) uint32 {
+	return crc32.Update(crc32.Checksum(b[:12], castagnoli), castagnoli, b[16:segmentHeader])
+}
+
+// openSegment opens a file of the log and checks its header.
+func openSegment(fs vfs.FS, dir string, number uint64) (*segment, error) {
+	s := &segment{number: number, name: path.Join(dir, segmentName(number)), end: segmentHeader}
+	damaged := func(format string, args ...any) error {
+		return &Damage{File: s.name, Record: "header", Reason: fmt.Sprintf(format, args...)}
+	}
+	file, err := fs.Open(s.name)
+	if err != nil {
+		return nil, err
+	}
+	s.file = file
+	size, err := file.Size()
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	b := make([]byte, segmentHeader)
+	if _, err := file.ReadAt(b, 0); err != nil && err != io.EOF {
+		file.Close()
+		return nil, err
+	}
+	s.size = int64(binary.LittleEndian.Uint64(b[24:]))
+	format := binary.LittleEndian.Uint32(b[8:])
+	switch {
+	case string(b[:8]) != segmentMagic:
+		err = damaged("it is not a segment")
+	case segmentHeaderSum(b) != binary.LittleEndian.Uint32(b[12:]):
+		err = damaged("its checksum does not fit")
+	case format > segmentFormat:
+		err = fmt.Errorf("read %s: %w: format %d, this one reads up to %d", s.name, ErrNewerFormat, format, segmentFormat)
+	case format < segmentFormat:
+		err = damaged("format %d", format)
+	case binary.LittleEndian.Uint64(b[16:]) != number:
+		err = damaged("it is that of segment %d", binary.LittleEndian.Uint64(b[16:]))
+	case s.size != size:
+		err = damaged("the file has %d bytes of %d", size, s.size)
+	}
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	s.seed = segmentSeed(binary.LittleEndian.Uint64(b[32:]), number)
+	return s, nil
+}
+
+// filling is a new file on its way to become a segment.
+type filling struct {
+	file vfs.File
+	size int64
+	done int64 // bytes that are written and synced
+}
+
+// prepare brings the next segment, if there is none, some bytes nearer to its
+// use.
+func (s *Store) prepare(bytes int64) error {
+	if s.next() != nil {
+		return nil
+	}
+	if s.filling == nil {
+		if used, err := s.reuse(); used || err != nil {
+			return err
+		}
+		if err := s.startFilling(min(2*s.active.size, s.size)); err != nil {
+			return err
+		}
+	}
+	return s.fill(bytes)
+}
+
+// next returns the segment after the active one, if one is prepared.
+func (s *Store) next() *segment {
+	if last := s.segments[len(s.segments)-1]; last != s.active {
+		return s.segments[s.active.number-s.segments[0].number+1]
+	}
+	return nil
+}
+
+func (s *Store) startFilling(size int64) error {
+	file, err := s.fs.Create(path.Join(s.dir, preparedName))
+	if err != nil {
+		return fmt.Errorf("prepare a segment: %w", err)
+	}
+	s.filling = &filling{file: file, size: size}
+	return nil
+}
+
+// fill writes zeros, in pieces of which each is synced, and makes a segment of
+// the file once it is full.
+func (s *Store) fill(bytes int64) error {
+	f := s.filling
+	for ; bytes > 0 && f.done < f.size; bytes -= fillPieceBytes {
+		if s.zeros == nil {
+			s.zeros = make([]byte, fillPieceBytes)
+		}
+		n := min(int64(len(s.zeros)), f.size-f.done)
+		if _, err := f.file.WriteAt(s.zeros[:n], f.done); err != nil {
+			return fmt.Errorf("prepare a segment: %w", err)
+		}
+		if err := f.file.Sync(); err != nil {
+			return fmt.Errorf("prepare a segment: %w", err)
+		}
+		f.done += n
+	}
+	if f.done < f.size {
+		return nil
+	}
+	s.zeros = nil
+	s.filling = nil
+	return s.christen(f.file, f.size)
+}
+
+// reuse takes a reclaimed file for the next segment. Its old name has to be
+// gone for good before its header changes: else a crash could leave a file
+// whose name and header disagree.
+func (s *Store) reuse() (bool, error) {
+	if len(s.free) == 0 {
+		return false, nil
+	}
+	old := s.free[0]
+	s.free = s.free[1:]
+	if err := s.fs.Rename(old.name, path.Join(s.dir, preparedName)); err != nil {
+		return false, fmt.Errorf("recycle a segment: %w", err)
+	}
+	if err := s.fs.SyncDir(s.dir); err != nil {
+		return false, fmt.Errorf("recycle a segment: %w", err)
+	}
+	if err := s.christen(old.file, old.size); err != nil {
+		return false, err
+	}
+	s.count(func(n *Stats) { n.Recycled++ })
+	return true, nil
+}
+
+// christen makes the prepared file a segment: header, sync, name, sync of the
+// directory. The file is opened again under its name, so that errors name it
+// rightly and a Read that still has the old one finds it closed.
+func (s *Store) christen(file vfs.File, size int64) error {
+	number := uint64(1)
+	if n := len(s.segments); n > 0 {
+		number = s.segments[n-1].number + 1
+	}
+	seg, err := christen(s.fs, s.dir, file, size, number, s.salt(number))
+	if err != nil {
+		return fmt.Errorf("prepare segment %d: %w", number, err)
+	}
+	s.mu.Lock()
+	s.segments = append(s.segments, seg)
+	s.mu.Unlock()
+	return nil
+}
+
+func christen(fs vfs.FS, dir string, file vfs.File, size int64, number, salt uint64) (*segment, error) {
+	if _, err := file.WriteAt(segmentHeaderBytes(number, size, salt), 0); err != nil {
+		return nil, err
+	}
+	if err := file.Sync(); err != nil {
+		return nil, err
+	}
+	if err := file.Close(); err != nil {
+		return nil, err
+	}
+	if err := fs.Rename(path.Join(dir, preparedName), path.Join(dir, segmentName(number))); err != nil {
+		return nil, err
+	}
+	if err := fs.SyncDir(dir); err != nil {
+		return nil, err
+	}
+	return openSegment(fs, dir, number)
+}
+
+// salt draws the salt of a segment from the seed that the owner gave (Steele,
+// Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+func (s *Store) salt(number uint64) uint64 {
+	z := s.chance + number*0x9e3779b97f4a7c15
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}

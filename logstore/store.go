@@ -1,0 +1,224 @@
+package logstore
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"muster/logstore/vfs"
+	"muster/raft"
+)
+
+// Replica names one replica's part of the log. A group's number alone would
+// not do: what a removed replica left behind must never be taken for its
+// successor's.
+type Replica struct {
+	Group       raft.GroupID
+	Incarnation raft.Incarnation
+	ID          raft.ReplicaID
+}
+
+func (r Replica) String() string {
+	return fmt.Sprintf("%s incarnation %d replica %d", r.Group, uint64(r.Incarnation), uint64(r.ID))
+}
+
+// Base is where a replica's log begins: all up to ID is in a snapshot, or was
+// never there, as at founding, where ID is 0.0.
+type Base struct {
+	ID         raft.LogID
+	Time       raft.GroupTime  // the group time of the entry ID
+	Membership raft.Membership // as it is in force at ID
+}
+
+// Write is what one Ready of one group has to keep. Its parts take effect in
+// the order of the fields.
+type Write struct {
+	Replica Replica
+	// Base, if not nil, is where the log begins from now on. The first Write
+	// of a replica has one. If the log holds the entry Base.ID, what follows
+	// it stays; else the log is empty after it.
+	Base *Base
+	// State is kept if HasState is set. Its Commit counts like the one below.
+	State    raft.HardState
+	HasState bool
+	// Commit travels with every record, for free. Alone it causes no write,
+	// but is kept by the next one, by Idle and by Close.
+	Commit uint64
+	// Entries follow each other without a gap. If the first is not past the
+	// end of the log, the log is truncated before it.
+	Entries []raft.Entry
+	// Remove drops the replica for good: neither it nor one of its group with
+	// a lower replica id is taken again.
+	Remove bool
+}
+
+// Options says where the log is and what it may use.
+type Options struct {
+	FS  vfs.FS
+	Dir string // the data directory; the segments are in its directory log
+	// SegmentBytes is the size of a segment, [SegmentBytesDefault] if zero.
+	SegmentBytes int64
+	// Chance seeds the salts that make a record's checksum unforgeable to
+	// whoever may choose what is in the record. A node draws it anew at each
+	// start; a test may leave it zero.
+	Chance uint64
+	// Lock, if not nil, is the lock of the directory, which the caller holds
+	// and closes. Else Open takes it, and Close gives it back.
+	Lock io.Closer
+	Log  *slog.Logger // nil: none
+}
+
+const (
+	// SegmentBytesDefault is large against a batch, so that little is wasted
+	// at a segment's end, and small against a disk.
+	SegmentBytesDefault = 16 << 20
+	// SegmentBytesMin keeps a segment larger than its smallest batch by far.
+	SegmentBytesMin = 64 << 10
+	// SegmentBytesMax keeps an offset within 32 bits.
+	SegmentBytesMax = 1 << 30
+)
+
+var (
+	// ErrInUse: another process has the data directory.
+	ErrInUse = errors.New("data directory is in use")
+	// ErrNewerFormat: a newer muster wrote it.
+	ErrNewerFormat = errors.New("written by a newer muster")
+	// ErrStopped is wrapped by every error of a Store after the first that it
+	// met while writing, or after Close.
+	ErrStopped = errors.New("log stopped")
+	// ErrWrite: the caller's Write contradicts the log. Nothing of it is kept,
+	// and the Store has stopped: a replica that would do it is broken.
+	ErrWrite = errors.New("write contradicts the log")
+	// ErrDamaged is wrapped by every [Damage].
+	ErrDamaged = errors.New("damaged")
+	// ErrCompacted: the entries are before the log's beginning.
+	ErrCompacted = errors.New("compacted")
+	// ErrRange: the entries are not in the log, or the range is empty.
+	ErrRange = errors.New("not in the log")
+	// ErrUnknown: the log holds no such replica.
+	ErrUnknown = errors.New("no such replica in the log")
+)
+
+// Store is the log of one node.
+type Store struct {
+	fs     vfs.FS
+	dir    string // of the segments
+	size   int64  // of a standard segment
+	chance uint64
+	lock   io.Closer // nil if it is the caller's
+	log    *slog.Logger
+
+	// Owned by the goroutine of Append.
+	stopped  error
+	active   *segment
+	batch    uint64   // number of the last batch
+	synced   position // where it ends: all before is durable
+	promised bool     // the last batch holds more than commits, and its end is not on disk
+	buf      []byte
+	records  []record   // those in buf
+	late     []*replica // whose commit is newer than on disk, in the order of its coming
+	filling  *filling   // the segment that is being prepared
+	free     []*segment // reclaimed, to be used again
+	moving   moving
+	needed   int64 // sum of segment.live
+	zeros    []byte
+	graves   map[raft.GroupID]grave
+
+	mu       sync.Mutex           // taken last, never held over a disk operation
+	segments []*segment           // guarded by mu; in order, without gaps in their numbers; from the first that is needed to the last that is prepared
+	replicas map[Replica]*replica // guarded by mu; only the goroutine of Append changes it
+	stats    Stats                // guarded by mu
+}
+
+// Stats are figures of a Store since it was opened, save those that say what
+// is there now.
+type Stats struct {
+	Batches uint64 // writes, each with its sync
+	Records uint64
+	Bytes   uint64 // in batches
+	Moved   uint64 // bytes of records that were copied forward, within Bytes
+
+	Filled   uint64 // segments that were made new
+	Recycled uint64 // segments that were used again
+	Removed  uint64 // files that were removed
+
+	Segments     int   // now, with the prepared ones
+	SegmentBytes int64 // now, the sum of their sizes
+	NeededBytes  int64 // as of the last batch: bytes of records that are still needed
+	Replicas     int   // now
+}
+
+// Stats returns the figures.
+func (s *Store) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.stats
+	n.Segments = len(s.segments)
+	for _, seg := range s.segments {
+		n.SegmentBytes += seg.size
+	}
+	n.Replicas = 0
+	for _, p := range s.replicas {
+		if p.base != nil {
+			n.Replicas++
+		}
+	}
+	return n
+}
+
+func (s *Store) count(f func(*Stats)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(&s.stats)
+}
+
+// Replicas returns the replicas that are on disk and not removed, in order.
+func (s *Store) Replicas() []Replica {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var ids []Replica
+	for id, p := range s.replicas {
+		if p.base != nil {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, compareReplicas)
+	return ids
+}
+
+func compareReplicas(a, b Replica) int {
+	return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Incarnation, b.Incarnation), cmp.Compare(a.ID, b.ID))
+}
+
+// Close writes what Idle writes, and gives back the files and the lock. After
+// an error of Append it writes nothing.
+func (s *Store) Close() error {
+	var err error
+	if s.stopped == nil {
+		err = s.settle()
+		s.stopped = fmt.Errorf("%w: closed", ErrStopped)
+	}
+	return errors.Join(err, s.closeFiles())
+}
+
+func (s *Store) closeFiles() error {
+	s.mu.Lock()
+	open := slices.Concat(s.segments, s.free)
+	s.mu.Unlock()
+	var errs []error
+	for _, seg := range open {
+		errs = append(errs, seg.file.Close())
+	}
+	if s.filling != nil {
+		errs = append(errs, s.filling.file.Close())
+	}
+	s.free, s.filling = nil, nil
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}
