@@ -189,7 +189,7 @@ func TestLoadRefuses(t *testing.T) {
 			`config file PATH: unknown key "grups"; known are name, listen, advertise, data, cluster, groups, value_max, join, expect, label, secret_file, insecure`},
 		{"not TOML", "groups = 3\nname ==\n", nil, nil, "config file PATH: line 2: "},
 		{"text for a number", `groups = "8"`, nil, nil, "config file PATH: groups: want a whole number, as in groups = 8"},
-		{"number for a text", `name = 8`, nil, nil, `config file PATH: name: want a string, as in name = "N"`},
+		{"number for a text", `name = 8`, nil, nil, `config file PATH: name: want a string, as in name = "alpha"`},
 		{"text for a list", `join = "a:1"`, nil, nil,
 			`config file PATH: join: want strings, as in join = ["10.0.0.1:4166", "10.0.0.2:4166"]`},
 		{"numbers in a list", `join = ["a:1", 2]`, nil, nil,

@@ -25,11 +25,10 @@ const (
 
 // Setting is one row of [Settings].
 type Setting struct {
-	Flag    string // the option of serve, without dashes; the variable is made from it
+	Flag    string // the option of serve, without dashes; variable and key are made from it
 	Kind    SettingKind
-	Value   string // what stands for the value in help, as H:P
 	Default string // empty: none, or what Help says
-	Help    string
+	Help    string // the word in backquotes stands for the value
 	// set puts values, of which Text, Number and Switch have one, into c.
 	set func(c *Config, values []string) error
 }
@@ -44,29 +43,29 @@ func (s Setting) Key() string { return strings.ReplaceAll(s.Flag, "-", "_") }
 // option of serve, a variable, a key of the file and a line of
 // docs/operating.md.
 var Settings = []Setting{
-	{"name", Text, "N", "", "this node's name in lists and logs; if not given, the host's name, and the port where that is not 4166",
+	{"name", Text, "", "this node's name `N` in lists and logs; if not given, the host's name, and the port where that is not 4166",
 		func(c *Config, v []string) error { c.Name = v[0]; return nil }},
-	{"listen", Text, "H:P", ListenDefault, "the address for peers, clients and the command line; one that is not loopback wants --secret-file or --insecure",
+	{"listen", Text, ListenDefault, "the address `H:P` for peers, clients and the command line; one that is not loopback wants --secret-file or --insecure",
 		func(c *Config, v []string) error { c.Listen = v[0]; return nil }},
-	{"advertise", Text, "H:P", "", "the address by which others reach this node; if not given, that of --listen",
+	{"advertise", Text, "", "the address `H:P` by which others reach this node; if not given, that of --listen",
 		func(c *Config, v []string) error { c.Advertise = v[0]; return nil }},
-	{"data", Text, "DIR", "muster-data", "the directory that this node keeps its data in; it is made if it is not there",
+	{"data", Text, "muster-data", "the directory `DIR` that this node keeps its data in; it is made if it is not there",
 		func(c *Config, v []string) error { c.Data = v[0]; return nil }},
-	{"cluster", Text, "NAME", "muster", "the cluster's name; nodes and clients of another name are turned away",
+	{"cluster", Text, "muster", "the cluster's `NAME`; nodes and clients of another name are turned away",
 		func(c *Config, v []string) error { c.Cluster = v[0]; return nil }},
-	{"groups", Number, "N", "8", "data groups of a new cluster, 1 to 9999; one that exists keeps its own",
+	{"groups", Number, "8", "`N` data groups, 1 to 9999, in a new cluster; one that exists keeps its own",
 		func(c *Config, v []string) (err error) { c.Groups, err = number(v[0]); return }},
-	{"value-max", Number, "BYTES", "1048576", "largest value that a new cluster takes, up to 16777216; one that exists keeps its own",
+	{"value-max", Number, "1048576", "a new cluster takes values of up to `BYTES`, at most 16777216; one that exists keeps its own limit",
 		func(c *Config, v []string) (err error) { c.ValueMax, err = number(v[0]); return }},
-	{"join", List, "H:P,…", "", "the hosts that found a cluster together, this one among them; ignored by a node that is in one",
+	{"join", List, "", "the addresses `H:P,…` of the hosts that found a cluster together, this one's among them; ignored by a node that is in one",
 		func(c *Config, v []string) error { c.Join = v; return nil }},
-	{"expect", Number, "N", "", "how many hosts found the cluster, exactly as many as --join has; ignored by a node that is in one",
+	{"expect", Number, "", "how many hosts, `N`, found the cluster, exactly as many as --join has; ignored by a node that is in one",
 		func(c *Config, v []string) (err error) { c.Expect, err = number(v[0]); return }},
-	{"label", Pairs, "K=V", "", "a mark of this node, shown by node list; may be given several times",
+	{"label", Pairs, "", "a mark `K=V` of this node, shown by node list; may be given several times",
 		func(c *Config, v []string) (err error) { c.Labels, err = labels(v); return }},
-	{"secret-file", Text, "F", "", "a file whose first line is the secret that all nodes and clients of the cluster share, 16 bytes or more",
+	{"secret-file", Text, "", "a `FILE` whose first line is the secret that all nodes and clients of the cluster share, 16 bytes or more",
 		func(c *Config, v []string) error { c.SecretFile = v[0]; return nil }},
-	{"insecure", Switch, "", "", "serve an address that is not loopback without a secret",
+	{"insecure", Switch, "", "serve an address that is not loopback without a secret",
 		func(c *Config, v []string) (err error) { c.Insecure, err = truth(v[0]); return }},
 }
 
@@ -214,7 +213,7 @@ func (s Setting) fromFile(v any) ([]string, error) {
 		if t, ok := v.(string); ok {
 			return []string{t}, nil
 		}
-		return nil, fmt.Errorf("want a string, as in %s = %q", s.Key(), cmp.Or(s.Default, s.Value))
+		return nil, fmt.Errorf("want a string, as in %s = %q", s.Key(), cmp.Or(s.Default, "alpha"))
 	case Number:
 		if n, ok := v.(int64); ok {
 			return []string{strconv.FormatInt(n, 10)}, nil

@@ -1,0 +1,171 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"muster/logstore"
+	"muster/raft"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// acceptRetry is how long to wait after an accept that did not succeed, as
+// when the process has no descriptor left.
+const acceptRetry = 50 * time.Millisecond
+
+// accept takes connections until the listener closes.
+func (n *Node) accept() {
+	defer n.ended.Done()
+	for {
+		conn, err := n.listener.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			n.log.Warn("connection not accepted", "err", err)
+			select {
+			case <-n.stop:
+				return
+			case <-time.After(acceptRetry):
+			}
+			continue
+		}
+		if !n.admitStranger(conn) {
+			conn.Close()
+			continue
+		}
+		n.ended.Add(1)
+		go n.attend(conn)
+	}
+}
+
+// admitStranger counts a connection in, unless too many have not said who they
+// are yet, or the node is closing.
+func (n *Node) admitStranger(conn net.Conn) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	select {
+	case <-n.stop:
+		return false
+	default:
+	}
+	if n.strangers >= strangersMax {
+		return false
+	}
+	n.strangers++
+	n.conns[conn] = struct{}{}
+	return true
+}
+
+// attend says hello, then reads from the connection until it ends.
+func (n *Node) attend(conn net.Conn) {
+	defer n.ended.Done()
+	g, err := wire.ServerHello(conn, n.acceptConfig())
+	n.mu.Lock()
+	n.strangers--
+	refused := err
+	var count *int
+	if err == nil {
+		count, refused = n.countIn(g)
+	}
+	n.mu.Unlock()
+	defer func() {
+		conn.Close()
+		n.mu.Lock()
+		delete(n.conns, conn)
+		if count != nil {
+			*count--
+		}
+		n.mu.Unlock()
+	}()
+	if refused != nil {
+		var e *wire.Error
+		if err == nil && errors.As(refused, &e) {
+			_ = wire.WriteFrame(conn, wire.TypeError, 0, e) // the connection ends either way
+		}
+		n.log.Info("connection refused", "err", refused)
+		return
+	}
+	var peer raft.NodeID
+	if g.Purpose == wire.PurposePeer && g.Hello.Role == wire.RolePeer {
+		peer = g.Hello.Node
+	}
+	c := newConnection(n, conn, g.Decoder, peer)
+	n.ended.Add(1)
+	go func() {
+		defer n.ended.Done()
+		c.write()
+	}()
+	if err := c.read(); err != nil && !errors.Is(err, net.ErrClosed) {
+		n.log.Debug("connection ends", "from", conn.RemoteAddr(), "err", err)
+	}
+	c.end()
+	<-c.idle
+}
+
+// countIn counts a connection among the peers or the clients, each of which
+// have their own limit. n.mu is held.
+func (n *Node) countIn(g *wire.Greeting) (*int, error) {
+	count, limit, what := &n.clients, clientsMax, "connections of clients"
+	if g.Purpose == wire.PurposePeer {
+		count, limit, what = &n.peers, peersMax, "connections of peers"
+	}
+	if *count >= limit {
+		return nil, wire.Busy("node "+n.name, fmt.Sprintf("it has %d %s, the limit is %d", *count, what, limit), time.Second)
+	}
+	*count++
+	return count, nil
+}
+
+func (n *Node) acceptConfig() wire.AcceptConfig {
+	id := n.self()
+	c := wire.AcceptConfig{
+		Cluster: n.cfg.Cluster, ClusterID: id.ClusterID, Node: id.Node, Start: id.Start,
+		Level: shardmap.Level, ValueMax: uint32(n.cfg.ValueMax), WindowMax: shardmap.SessionWindowMax,
+		Secret: n.secret, Admit: n.admit,
+	}
+	if t := n.table.Load(); t != nil && t.Founded() {
+		c.ValueMax = uint32(t.ValueMax)
+	}
+	return c
+}
+
+// admit has the last word on a hello. A peer must be a member, and no older
+// self of one: a disk image that was restored has forgotten promises.
+func (n *Node) admit(h *wire.Hello) error {
+	if h.Role != wire.RolePeer {
+		return nil
+	}
+	id := n.self()
+	if h.Node == id.Node {
+		return wire.UnknownNode(h.Node, "it has this node's own id", "give each node a data directory of its own; do not copy one")
+	}
+	known := false
+	for _, m := range id.Members {
+		known = known || m.Node == h.Node
+	}
+	highest := uint64(0)
+	if t := n.table.Load(); t != nil {
+		if row, ok := t.Node(h.Node); ok {
+			known, highest = true, row.Start
+		}
+	}
+	if id.Stage != logstore.StageMember {
+		return nil // its raft messages are dropped; it is told by its own founding
+	}
+	if !known {
+		return wire.UnknownNode(h.Node, "it is not on the peer list", "empty its data directory; joining a running cluster is not in this version")
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	highest = max(highest, n.starts[h.Node])
+	if h.Start < highest {
+		return wire.UnknownNode(h.Node, fmt.Sprintf("it says that it was started %d times, it was started %d times before", h.Start, highest),
+			"its data directory is an old copy: empty it, so that it comes back as a new node")
+	}
+	n.starts[h.Node] = h.Start
+	return nil
+}

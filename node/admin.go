@@ -1,0 +1,453 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"muster/logstore"
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// founding answers a host that looks for others to found a cluster with.
+func (c *connection) founding(r repl.Reply, body []byte) {
+	var q wire.Founding
+	if err := q.Read(body); err != nil {
+		c.refuse(r, wire.BadBody(wire.TypeFounding, err))
+		return
+	}
+	n := c.node
+	n.mu.Lock()
+	var a wire.FoundingAnswer
+	if id := n.identity; id.Stage == logstore.StageMember {
+		a = wire.FoundingAnswer{Stage: wire.StageMember, Node: id.Node, Cluster: id.Cluster, ClusterID: id.ClusterID}
+		for _, m := range id.Members {
+			a.Members = append(a.Members, wire.FoundingHost{Addr: m.Addr, Node: m.Node})
+		}
+	} else if n.found != nil {
+		a = n.found.answer()
+	} else {
+		n.mu.Unlock()
+		c.refuse(r, n.notReady())
+		return
+	}
+	n.mu.Unlock()
+	c.answerNow(r, wire.TypeFoundingAnswer, a.Append(nil))
+}
+
+// counters answers how many frames of each type came and went.
+func (c *connection) counters(r repl.Reply) {
+	a := wire.CountersAnswer{Rows: c.node.counters.Rows()}
+	c.answerNow(r, wire.TypeCountersAnswer, a.Append(nil))
+}
+
+// view is what the host knows, taken between two of its turns.
+type view struct {
+	groups []repl.GroupView
+	heard  map[raft.NodeID]time.Duration // how long ago
+}
+
+func (n *Node) view(loop *repl.Loop, table *shardmap.Table) (v view, ok bool) {
+	v.heard = make(map[raft.NodeID]time.Duration)
+	ok = loop.Ask(func(h *repl.Host) {
+		v.groups = h.View()
+		for i := range table.Nodes {
+			if ago, known := h.Heard(table.Nodes[i].ID, loop.Now()); known {
+				v.heard[table.Nodes[i].ID] = ago
+			}
+		}
+	})
+	return v, ok
+}
+
+// status says whether a node was heard of lately.
+func (v *view) status(self, id raft.NodeID) wire.NodeStatus {
+	if id == self {
+		return wire.NodeAlive
+	}
+	if ago, ok := v.heard[id]; ok && ago <= aliveWithin {
+		return wire.NodeAlive
+	}
+	return wire.NodeDead
+}
+
+// leader returns the node that leads a group, as its replica here knows, or 0.
+func leader(g *repl.GroupView) raft.NodeID {
+	m := &g.Status.Membership
+	for _, list := range [...][]raft.Member{m.Voters, m.Outgoing, m.Learners} {
+		for _, member := range list {
+			if member.Replica == g.Status.Leader {
+				return member.Node
+			}
+		}
+	}
+	return 0
+}
+
+// topology answers who owns which slot.
+func (c *connection) topology(r repl.Reply) {
+	loop, table := c.ready(r)
+	if loop == nil {
+		return
+	}
+	v, ok := c.node.view(loop, table)
+	if !ok {
+		c.refuse(r, c.node.notReady())
+		return
+	}
+	self := c.node.self().Node
+	a := wire.TopologyAnswer{ClusterID: table.ClusterID, Epoch: table.Epoch, ValueMax: uint32(table.ValueMax)}
+	for _, t := range table.Nodes {
+		a.Nodes = append(a.Nodes, wire.TopologyNode{ID: t.ID, Name: t.Name, Addr: t.Addr, Role: wire.NodeRole(t.Role), Status: v.status(self, t.ID)})
+	}
+	leaders := make(map[raft.GroupID]raft.NodeID)
+	for i := range v.groups {
+		leaders[v.groups[i].Replica.Group] = leader(&v.groups[i])
+	}
+	for _, g := range table.Groups {
+		t := wire.TopologyGroup{ID: g.ID, Leader: leaders[g.ID]}
+		for _, rep := range g.Replicas {
+			t.Nodes = append(t.Nodes, rep.Node)
+		}
+		a.Groups = append(a.Groups, t)
+	}
+	for _, o := range table.Ranges() {
+		a.Slots = append(a.Slots, wire.SlotRange{From: o.From, To: o.To, Group: o.Group})
+	}
+	c.answerNow(r, wire.TypeTopologyAnswer, a.Append(nil))
+}
+
+// status answers how the cluster is, from what this node knows.
+func (c *connection) status(r repl.Reply) {
+	loop, table := c.ready(r)
+	if loop == nil {
+		return
+	}
+	v, ok := c.node.view(loop, table)
+	if !ok {
+		c.refuse(r, c.node.notReady())
+		return
+	}
+	a := c.node.statusOf(table, &v)
+	c.answerNow(r, wire.TypeStatusAnswer, a.Append(nil))
+}
+
+func (n *Node) statusOf(table *shardmap.Table, v *view) wire.StatusAnswer {
+	id := n.self()
+	a := wire.StatusAnswer{
+		Cluster: table.Cluster, ClusterID: table.ClusterID, Self: id.Node, Epoch: table.Epoch,
+		CPUMicros: cpuMicros(), RSS: residentBytes(), Log: n.logStats(),
+	}
+	for _, t := range table.Nodes {
+		s := wire.StatusNode{ID: t.ID, Name: t.Name, Addr: t.Addr, Role: wire.NodeRole(t.Role), Status: v.status(id.Node, t.ID),
+			Version: t.Version, Start: t.Start, LastHeardMs: uint64(v.heard[t.ID].Milliseconds())}
+		for _, l := range t.Labels {
+			s.Labels = append(s.Labels, wire.Label{Key: l.Key, Value: l.Value})
+		}
+		a.Nodes = append(a.Nodes, s)
+	}
+	known := make(map[raft.GroupID]*repl.GroupView)
+	for i := range v.groups {
+		known[v.groups[i].Replica.Group] = &v.groups[i]
+	}
+	if g := known[0]; g != nil {
+		a.Groups = append(a.Groups, statusGroup(g, 0))
+	}
+	for _, t := range table.Groups {
+		slots := uint32(len(table.SlotsOf(t.ID)))
+		if g := known[t.ID]; g != nil {
+			a.Groups = append(a.Groups, statusGroup(g, slots))
+		} else {
+			a.Groups = append(a.Groups, elsewhere(t, slots))
+		}
+	}
+	a.Problems = problems(&a, known)
+	a.Healthy = len(a.Problems) == 0
+	return a
+}
+
+// statusGroup is the row of a group that has a replica here.
+func statusGroup(g *repl.GroupView, slots uint32) wire.StatusGroup {
+	s := g.Status
+	row := wire.StatusGroup{
+		ID: g.Replica.Group, Incarnation: g.Replica.Incarnation, Leader: leader(g), Term: s.Term,
+		Commit: raft.LogID{Term: g.Applied.Term, Index: s.Commit}, Applied: s.Applied, Slots: slots,
+	}
+	add := func(m raft.Member, role wire.ReplicaRole) {
+		rep := wire.StatusReplica{ID: m.Replica, Node: m.Node, Role: role}
+		if m.Replica == g.Replica.ID {
+			rep.Match = s.Durable
+			if s.Role == raft.RoleLeader {
+				rep.State = wire.ReplicaLeads
+			}
+		}
+		for _, p := range s.Progress {
+			if p.Replica == m.Replica {
+				rep.Match = p.Match
+				rep.State = replicaState(p)
+			}
+		}
+		row.Replicas = append(row.Replicas, rep)
+	}
+	for _, m := range s.Membership.Voters {
+		add(m, wire.ReplicaVoter)
+	}
+	for _, m := range s.Membership.Learners {
+		add(m, wire.ReplicaLearner)
+	}
+	slices.SortFunc(row.Replicas, func(a, b wire.StatusReplica) int { return cmp.Compare(a.ID, b.ID) })
+	return row
+}
+
+func replicaState(p raft.Progress) wire.ReplicaState {
+	switch {
+	case !p.Active:
+		return wire.ReplicaLost
+	case p.State == raft.ProgressProbe:
+		return wire.ReplicaProbed
+	case p.State == raft.ProgressSnapshot:
+		return wire.ReplicaSnapshot
+	}
+	return wire.ReplicaReplicates
+}
+
+// elsewhere is the row of a group of which only the table is known here.
+func elsewhere(t shardmap.TableGroup, slots uint32) wire.StatusGroup {
+	row := wire.StatusGroup{ID: t.ID, Incarnation: t.Incarnation, Slots: slots}
+	for _, r := range t.Replicas {
+		row.Replicas = append(row.Replicas, wire.StatusReplica{ID: r.Replica, Node: r.Node, Role: wire.ReplicaRole(r.Role)})
+	}
+	return row
+}
+
+// problems lists what an operator should see to, worst first.
+func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView) []wire.Problem {
+	var list []wire.Problem
+	dead := make(map[raft.NodeID]bool)
+	for _, node := range a.Nodes {
+		if node.Status == wire.NodeDead {
+			dead[node.ID] = true
+		}
+	}
+	for _, g := range a.Groups {
+		voters, live := 0, 0
+		for _, r := range g.Replicas {
+			if r.Role == wire.ReplicaVoter {
+				voters++
+				if !dead[r.Node] {
+					live++
+				}
+			}
+		}
+		switch v := known[g.ID]; {
+		case v != nil && v.Stopped != "":
+			list = append(list, wire.Problem{What: fmt.Sprintf("group %d has stopped on this node: %s", g.ID, v.Stopped), Remedy: "keep the data directory and report it"})
+		case live <= voters/2:
+			list = append(list, wire.Problem{What: fmt.Sprintf("group %d has %d of %d voters alive, no majority", g.ID, live, voters), Remedy: "start the dead nodes again"})
+		case v != nil && g.Leader == 0:
+			list = append(list, wire.Problem{What: fmt.Sprintf("group %d has no leader", g.ID), Remedy: "wait for the election, 2 seconds; then look at the nodes' logs"})
+		}
+	}
+	for _, node := range a.Nodes {
+		if dead[node.ID] {
+			list = append(list, wire.Problem{What: fmt.Sprintf("node %s (%s) is dead, last heard of %s", node.Name, node.Addr, ago(node.LastHeardMs)), Remedy: "start it again with `muster serve` and its --data"})
+		}
+	}
+	return list
+}
+
+func ago(ms uint64) string {
+	if ms == 0 {
+		return "never"
+	}
+	return fmt.Sprintf("%s ago", time.Duration(ms)*time.Millisecond)
+}
+
+func (n *Node) logStats() wire.LogStats {
+	s := n.store.Stats()
+	return wire.LogStats{Bytes: s.Bytes, Batches: s.Batches, Syncs: s.Batches, Segments: uint64(s.Segments), Recycled: s.Recycled}
+}
+
+// cpuMicros is the processor time that this process has used, in µs.
+func cpuMicros() uint64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return uint64(u.Utime.Nano()+u.Stime.Nano()) / 1000
+}
+
+// residentBytes is the memory that this process has in use, or 0 where the
+// system does not say.
+func residentBytes() uint64 {
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(b))
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, err := strconv.ParseUint(fields[1], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return pages * uint64(os.Getpagesize())
+}
+
+// announceSelf founds the table, if this node leads group 0 and there is none,
+// and tells the meta group what this node is, until the table says so.
+func (n *Node) announceSelf() {
+	defer n.ended.Done()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() { // ends with ctx
+		select {
+		case <-n.stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	said := ""
+	for !n.announced() {
+		if err := n.announceOnce(ctx); err != nil && err.Error() != said {
+			said = err.Error()
+			n.log.Info("not announced yet", "err", err)
+		}
+		if n.announced() {
+			break
+		}
+		select {
+		case <-n.stop:
+			return
+		case <-time.After(announcePause):
+		}
+	}
+	n.log.Info("node announced", "addr", n.addr)
+}
+
+// announced says whether the table has this node as it is.
+func (n *Node) announced() bool {
+	t := n.table.Load()
+	if t == nil {
+		return false
+	}
+	id := n.self()
+	row, ok := t.Node(id.Node)
+	return ok && row.Start == id.Start && row.Addr == n.addr && row.Name == n.name && row.Version == Version
+}
+
+func (n *Node) announceOnce(ctx context.Context) error {
+	loop, id := n.running(), n.self()
+	var lead raft.NodeID
+	if !loop.Ask(func(h *repl.Host) {
+		for _, g := range h.View() {
+			if g.Replica.Group == 0 {
+				lead = leader(&g)
+			}
+		}
+	}) {
+		return errStopped
+	}
+	t := n.table.Load()
+	switch {
+	case lead == 0:
+		return errors.New("group 0 has no leader")
+	case lead == id.Node && (t == nil || !t.Founded()):
+		return n.proposeTable(ctx, func() ([]byte, error) { return shardmap.AppendFound(nil, n.founder(id)) })
+	case lead == id.Node:
+		a := n.announcement(id)
+		return n.proposeTable(ctx, func() ([]byte, error) { return announceCommand(&a) })
+	}
+	a := n.announcement(id)
+	var answer wire.AnnounceAnswer
+	return n.call(ctx, n.addrOf(lead), wire.RolePeer, wire.TypeAnnounce, &a, &answer)
+}
+
+// founder is the command that makes the table of a new cluster. Names come
+// with the announcements.
+func (n *Node) founder(id logstore.Identity) *shardmap.Found {
+	f := &shardmap.Found{
+		Cluster: id.Cluster, ClusterID: id.ClusterID, Level: shardmap.Level,
+		ValueMax: n.cfg.ValueMax, Groups: n.cfg.Groups,
+	}
+	for _, m := range id.Members {
+		node := shardmap.FoundNode{ID: m.Node, Addr: m.Addr, Name: m.Addr, Role: shardmap.NodeServer}
+		f.Nodes = append(f.Nodes, node)
+	}
+	return f
+}
+
+func (n *Node) announcement(id logstore.Identity) wire.Announce {
+	a := wire.Announce{Node: id.Node, Start: id.Start, Addr: n.addr, Version: Version, Name: n.name}
+	for _, l := range n.cfg.Labels {
+		a.Labels = append(a.Labels, wire.Label{Key: l.Key, Value: l.Value})
+	}
+	return a
+}
+
+func announceCommand(a *wire.Announce) ([]byte, error) {
+	c := shardmap.Announce{Node: a.Node, Start: a.Start, Addr: a.Addr, Version: a.Version, Name: a.Name}
+	for _, l := range a.Labels {
+		c.Labels = append(c.Labels, shardmap.FoundLabel{Key: l.Key, Value: l.Value})
+	}
+	return shardmap.AppendAnnounce(nil, &c)
+}
+
+// proposeTable puts a command into the meta group's log from this node itself,
+// and waits for what becomes of it.
+func (n *Node) proposeTable(ctx context.Context, command func() ([]byte, error)) error {
+	b, err := command()
+	if err != nil {
+		return err
+	}
+	w := newWaiter()
+	loop := n.running()
+	loop.Propose([]repl.Proposal{{Group: 0, Entry: raft.NewEntry(raft.EntryNormal, b), Deadline: loop.Now() + callTimeout, Reply: repl.Reply{To: w}}})
+	return w.wait(ctx)
+}
+
+// waiter is the replier of a request that this node asks itself.
+type waiter struct{ done chan error }
+
+func newWaiter() *waiter { return &waiter{done: make(chan error, 1)} }
+
+// Answer implements [repl.Replier].
+func (w *waiter) Answer(_ repl.Reply, t wire.Type, body []byte) bool {
+	var err error
+	if t == wire.TypeError {
+		e := new(wire.Error)
+		if err = e.Read(body); err == nil {
+			err = e
+		}
+	}
+	select {
+	case w.done <- err:
+	default: // answered twice; the first one counts
+	}
+	return false
+}
+
+// Flush implements [repl.Replier].
+func (w *waiter) Flush() {}
+
+func (w *waiter) wait(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	select {
+	case err := <-w.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,219 @@
+package node
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+
+	"muster/logstore"
+	"muster/raft"
+	"muster/repl/wire"
+)
+
+// metaVoters is how many of a new cluster's nodes vote in group 0. The others
+// hold copies of it.
+const metaVoters = 3
+
+// founding is how hosts that know nothing but each other's addresses become
+// one cluster. It is a synchronous core: what the other hosts say goes in, a
+// verdict comes out.
+//
+// Each host has synced a random id before it says a word. It asks the others
+// who they are and whom they have seen. When all of them have seen the same
+// ids, these are the members, and the cluster's id follows from them: whoever
+// decides, decides the same. A host that has decided says so, and one that it
+// counts among the members adopts the decision; one that it does not count
+// (its directory was wiped in between) waits as a standby and never votes.
+//
+// Why two hosts can't decide differently: to decide on a set, a host needs the
+// word of every host that it has seen exactly that set. An id, once replaced
+// at an address by that of a wiped directory, is never seen there again. So
+// two sets that differ at an address would need some host to have gone from
+// the newer id back to the older one.
+type founding struct {
+	cluster string
+	self    raft.NodeID
+	addr    string
+	hosts   []string // all addresses, sorted, own one included
+
+	seen map[string]raft.NodeID            // by address: what that host itself said last
+	saw  map[string]map[string]raft.NodeID // by address: whom that host has seen
+	why  map[string]string                 // by address: what we wait for there
+}
+
+// verdict is what a founding host knows after an answer.
+type verdict uint8
+
+const (
+	foundWait    verdict = iota // go on asking
+	foundDecided                // all agree: the members are known
+	foundAdopt                  // another host has decided and counts us in
+	foundStandby                // another host has decided without us
+)
+
+func newFounding(cluster string, self raft.NodeID, addr string, hosts []string) *founding {
+	f := &founding{
+		cluster: cluster, self: self, addr: normalAddr(addr),
+		seen: make(map[string]raft.NodeID),
+		saw:  make(map[string]map[string]raft.NodeID),
+		why:  make(map[string]string),
+	}
+	for _, h := range hosts {
+		f.hosts = append(f.hosts, normalAddr(h))
+	}
+	slices.Sort(f.hosts)
+	for _, h := range f.hosts {
+		f.why[h] = "not asked yet"
+	}
+	f.seen[f.addr] = self
+	return f
+}
+
+// question is what this host says of itself, asking or asked.
+func (f *founding) question(start uint64) wire.Founding {
+	q := wire.Founding{Node: f.self, Start: start, Addr: f.addr, Expect: uint32(len(f.hosts)), Cluster: f.cluster}
+	for _, h := range f.hosts {
+		q.Seen = append(q.Seen, wire.FoundingHost{Addr: h, Node: f.seen[h]})
+	}
+	return q
+}
+
+// answer is what this host answers while it has not decided.
+func (f *founding) answer() wire.FoundingAnswer {
+	q := f.question(0)
+	return wire.FoundingAnswer{Stage: wire.StageEmpty, Node: f.self, Seen: q.Seen, Cluster: f.cluster}
+}
+
+// silent notes that a host gave no answer.
+func (f *founding) silent(host string, err error) { f.why[host] = err.Error() }
+
+// waits says, in one line, what is missing.
+func (f *founding) waits() string {
+	var parts []string
+	for _, h := range f.hosts {
+		if h == f.addr {
+			continue
+		}
+		if why := f.why[h]; why != "" {
+			parts = append(parts, fmt.Sprintf("%s (%s)", h, why))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// hear takes the answer of the host at an address.
+func (f *founding) hear(host string, a wire.FoundingAnswer) (verdict, error) {
+	if a.Stage == wire.StageMember {
+		for _, m := range a.Members {
+			if m.Node == f.self {
+				return foundAdopt, nil
+			}
+		}
+		f.why[host] = fmt.Sprintf("belongs to cluster %s, which does not count this host in", a.Cluster)
+		return foundStandby, nil
+	}
+	theirs := make(map[string]raft.NodeID, len(a.Seen))
+	for _, s := range a.Seen {
+		theirs[s.Addr] = s.Node
+	}
+	if len(theirs) != len(f.hosts) || !slices.ContainsFunc(a.Seen, func(s wire.FoundingHost) bool { return s.Addr == f.addr }) {
+		list := make([]string, 0, len(theirs))
+		for _, s := range a.Seen {
+			list = append(list, s.Addr)
+		}
+		return foundWait, fmt.Errorf("--join: %s founds a cluster of %s, this host one of %s; give the same list on each",
+			host, strings.Join(list, ","), strings.Join(f.hosts, ","))
+	}
+	for other, id := range f.seen {
+		if id == a.Node && other != host {
+			return foundWait, fmt.Errorf("--join: %s and %s are one host (node %s); want the address of each host once", other, host, a.Node)
+		}
+	}
+	f.seen[host] = a.Node
+	f.saw[host] = theirs
+	f.why[host] = "it has not heard of all the others"
+	for _, h := range f.hosts {
+		if f.seen[h] == 0 {
+			return foundWait, nil
+		}
+	}
+	agreed := true
+	for _, h := range f.hosts {
+		if h == f.addr {
+			continue
+		}
+		same := true
+		for _, o := range f.hosts {
+			same = same && f.saw[h][o] == f.seen[o]
+		}
+		if same {
+			f.why[h] = ""
+		}
+		agreed = agreed && same
+	}
+	if agreed {
+		return foundDecided, nil
+	}
+	return foundWait, nil
+}
+
+// members returns those that founding found, by node id.
+func (f *founding) members() []logstore.IdentityMember {
+	var m []logstore.IdentityMember
+	for _, h := range f.hosts {
+		m = append(m, logstore.IdentityMember{Node: f.seen[h], Addr: h})
+	}
+	sortMembers(m)
+	return m
+}
+
+func sortMembers(m []logstore.IdentityMember) {
+	slices.SortFunc(m, func(a, b logstore.IdentityMember) int { return cmp.Compare(a.Node, b.Node) })
+}
+
+// clusterID derives the id of a cluster from its name and the ids of those who
+// found it, which are sorted. It is never zero: that stands for none.
+func clusterID(name string, members []logstore.IdentityMember) uint64 {
+	d := xxhash.New()
+	d.WriteString(name)
+	var b [8]byte
+	for _, m := range members {
+		binary.LittleEndian.PutUint64(b[:], uint64(m.Node))
+		d.Write(b[:])
+	}
+	return max(d.Sum64(), 1)
+}
+
+// metaReplica is this node's replica of group 0, and who else is a member: the
+// first ids vote, the others hold copies. It follows from the founding alone,
+// so that every founder makes the same.
+func metaReplica(self raft.NodeID, members []logstore.IdentityMember) (logstore.Replica, raft.Membership) {
+	r := logstore.Replica{Group: 0, Incarnation: 1}
+	var m raft.Membership
+	for i, member := range members {
+		id := raft.ReplicaID(i + 1)
+		if member.Node == self {
+			r.ID = id
+		}
+		if i < metaVoters {
+			m.Voters = append(m.Voters, raft.Member{Replica: id, Node: member.Node, Goal: raft.GoalVoter})
+		} else {
+			m.Learners = append(m.Learners, raft.Member{Replica: id, Node: member.Node, Goal: raft.GoalCopy})
+		}
+	}
+	m.Next = raft.ReplicaID(len(members) + 1)
+	return r, m
+}
+
+func joinAddrs(addrs []string) string { return strings.Join(addrs, ",") }
+
+func sameSet(a, b []string) bool {
+	a, b = slices.Clone(a), slices.Clone(b)
+	slices.Sort(a)
+	slices.Sort(b)
+	return slices.Equal(a, b)
+}

@@ -1,0 +1,185 @@
+// Package node is one muster process.
+//
+// It opens the data directory, founds or finds the cluster, listens, and
+// brings requests to the replicas that answer them. It decides nothing about
+// order (raft), meaning (shardmap), keeping (logstore) or replication (repl).
+//
+// # Goroutines
+//
+//	name               how many                     owner  ends when
+//	Node.accept        1                            Node   the listener closes
+//	connection.read    1 per accepted connection    Node   the connection ends
+//	connection.write   1 per accepted connection    Node   the connection ends
+//	Node.lister        listersMax                   Node   Node.close
+//	Node.announce      1                            Node   the table has what it says, or Node.close
+//	Node.poll          1 per host while founding    Node   the founding ends
+//
+// and those of package repl.
+//
+// # Start reading
+//
+// run.go has the life of a node, found.go its first minute, router.go the way
+// of a request.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"muster/logstore"
+	"muster/logstore/vfs"
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+const (
+	// tick is the length of a tick of raft.
+	tick           = 50 * time.Millisecond
+	electionTicks  = raft.ElectionTicksDefault
+	heartbeatTicks = raft.HeartbeatTicksDefault
+	// listQueueMax bounds the pages of listings that wait to be read.
+	listQueueMax = 256
+	// aliveWithin is how long ago a node must have been heard of to count
+	// as alive: an election timeout.
+	aliveWithin = electionTicks * tick
+)
+
+// Node is one process of a cluster.
+type Node struct {
+	// Set once.
+	cfg      Config
+	secret   []byte
+	log      *slog.Logger
+	fs       vfs.FS
+	addr     string // by which others reach this node
+	name     string
+	started  time.Time
+	counters wire.Counters
+	lists    chan listJob  // from queries, to listers
+	stop     chan struct{} // closed when the node ends
+	ended    sync.WaitGroup
+	listener net.Listener
+
+	table   atomic.Pointer[shardmap.Table] // nil before the meta group's log was read
+	serving atomic.Pointer[repl.Loop]      // nil until founded
+
+	mu        sync.Mutex
+	identity  logstore.Identity      // guarded by mu
+	found     *founding              // guarded by mu; nil once this node is a member
+	standby   bool                   // guarded by mu: a cluster was founded without this host
+	foundNews chan struct{}          // closed when found has a verdict
+	conns     map[net.Conn]struct{}  // guarded by mu
+	clients   int                    // guarded by mu
+	peers     int                    // guarded by mu
+	strangers int                    // guarded by mu
+	starts    map[raft.NodeID]uint64 // guarded by mu: the highest start counter seen of each node
+
+	// Owned by run.
+	store     *logstore.Store
+	host      *repl.Host
+	transport *repl.Peers
+}
+
+// running returns the loop once the node is a member and serves.
+func (n *Node) running() *repl.Loop { return n.serving.Load() }
+
+// seed returns where the checksums of a group's entries begin.
+func (n *Node) seed(g raft.GroupID, inc raft.Incarnation) (raft.Seed, bool) {
+	return raft.EntrySeed(g, inc), true
+}
+
+// self returns this node's identity as it is on disk.
+func (n *Node) self() logstore.Identity {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.identity
+}
+
+// notReady says why this node answers nothing about keys yet.
+func (n *Node) notReady() *wire.Error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.standby:
+		return wire.NotReady("node "+n.name, "a standby: "+n.found.waits(), "use the cluster's own nodes, or empty this host's data directory and found another cluster")
+	case n.found != nil:
+		return wire.NotReady("node "+n.name, "founding; waits for "+n.found.waits(), "start the other hosts with the same --expect and --join")
+	}
+	return wire.NotReady("node "+n.name, "group 0 has not told this node its slot table yet", "wait until a majority of the cluster's nodes run")
+}
+
+// dial connects to another host and says hello.
+func (n *Node) dial(ctx context.Context, addr string, role wire.Role) (net.Conn, *wire.Greeting, error) {
+	id := n.self()
+	d := net.Dialer{Timeout: dialTimeout}
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, nil, err
+	}
+	g, err := wire.ClientHello(conn, wire.DialConfig{
+		Purpose: wire.PurposePeer, Role: role, Cluster: n.cfg.Cluster, ClusterID: id.ClusterID,
+		Node: id.Node, Start: id.Start, Advertise: n.addr, Level: shardmap.Level, Secret: n.secret,
+	})
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	return conn, g, nil
+}
+
+// dialPeer connects to a node on behalf of the transport.
+func (n *Node) dialPeer(ctx context.Context, id raft.NodeID, addr string) (net.Conn, error) {
+	conn, g, err := n.dial(ctx, addr, wire.RolePeer)
+	if err != nil {
+		return nil, err
+	}
+	if g.Challenge.Node != id {
+		conn.Close()
+		return nil, wire.UnknownNode(g.Challenge.Node, fmt.Sprintf("it answers at %s, where node %s was", addr, id), "start the node that belongs there, or remove it")
+	}
+	return conn, nil
+}
+
+var errStopped = errors.New("the node stops")
+
+// call asks another host one thing, over a connection of its own.
+func (n *Node) call(ctx context.Context, addr string, role wire.Role, t wire.Type, body, answer wire.Body) error {
+	conn, g, err := n.dial(ctx, addr, role)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(callTimeout)); err != nil {
+		return err
+	}
+	if err := wire.WriteFrame(conn, t, 1, body); err != nil {
+		return err
+	}
+	h, got, err := wire.ReadFrame(conn, g.Decoder)
+	if err != nil {
+		return err
+	}
+	if h.Type == wire.TypeError {
+		e := new(wire.Error)
+		if err := e.Read(got); err != nil {
+			return err
+		}
+		return e
+	}
+	if h.Type != t+1 {
+		return fmt.Errorf("%s answers %s with %s", addr, t, h.Type)
+	}
+	return answer.Read(got)
+}
+
+// listersMax is how many pages of listings are read at once.
+func listersMax() int { return max(2, runtime.GOMAXPROCS(0)/2) }

@@ -1,0 +1,222 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// busyRetry is after which time a client that was told "busy" should come back.
+const busyRetry = 20 * time.Millisecond
+
+// dispatch handles one frame. An error ends the connection.
+func (c *connection) dispatch(h wire.Header, body []byte) error {
+	if c.peer != 0 && h.Type >= wire.TypePreVote && h.Type <= wire.TypeBeatAnswer {
+		return c.peerFrame(h, body)
+	}
+	r := c.accept(h)
+	switch h.Type {
+	case wire.TypePing:
+		c.answerNow(r, wire.TypePong, body)
+	case wire.TypeFounding:
+		c.founding(r, body)
+	case wire.TypeWrite:
+		c.proposeWrite(h, r, body)
+	case wire.TypeGet:
+		c.get(h, r, body)
+	case wire.TypeList:
+		c.list(h, r, body)
+	case wire.TypeAnnounce:
+		c.announce(h, r, body)
+	case wire.TypeTopology:
+		c.topology(r)
+	case wire.TypeStatus:
+		c.status(r)
+	case wire.TypeCounters:
+		c.counters(r)
+	default:
+		c.refuse(r, wire.BadRequest("frame of type "+h.Type.String(), "no client sends this type", "send one of the types of docs/protocol.md"))
+	}
+	return nil
+}
+
+// peerFrame hands on what a peer's cores say to ours.
+func (c *connection) peerFrame(h wire.Header, body []byte) error {
+	loop := c.node.running()
+	if loop == nil {
+		return nil // raft sends it again
+	}
+	switch h.Type {
+	case wire.TypeBeat:
+		var b wire.Beat
+		if err := wire.ReadBeat(body, &b); err != nil {
+			return err
+		}
+		loop.ReceiveBeat(c.peer, b, false)
+	case wire.TypeBeatAnswer:
+		var b wire.Beat
+		if err := wire.ReadBeatAnswer(body, &b); err != nil {
+			return err
+		}
+		loop.ReceiveBeat(c.peer, b, true)
+	default:
+		if h.Type == wire.TypeAppend {
+			body = append([]byte(nil), body...) // its entries go into the log as they are
+		}
+		e, err := wire.ReadEnvelope(h.Type, body, c.node.seed)
+		if err != nil {
+			return err
+		}
+		c.envelopes = append(c.envelopes, e)
+	}
+	return nil
+}
+
+// ready returns the loop and the table, or refuses: before its founding a node
+// has neither.
+func (c *connection) ready(r repl.Reply) (*repl.Loop, *shardmap.Table) {
+	loop, table := c.node.running(), c.node.table.Load()
+	if loop == nil || table == nil || table.ClusterID == 0 {
+		c.refuse(r, c.node.notReady())
+		return nil, nil
+	}
+	return loop, table
+}
+
+// proposeWrite checks a write and queues it as a proposal.
+func (c *connection) proposeWrite(h wire.Header, r repl.Reply, body []byte) {
+	loop, table := c.ready(r)
+	if loop == nil {
+		return
+	}
+	bytes, err := wire.CheckWrite(body)
+	if err != nil {
+		c.refuse(r, wire.BadBody(h.Type, err))
+		return
+	}
+	cmd := &c.command
+	if err := shardmap.ReadCommand(bytes, cmd); err != nil {
+		c.refuse(r, commandError(err))
+		return
+	}
+	if err := cmd.Validate(table.ValueMax); err != nil {
+		c.refuse(r, commandError(err))
+		return
+	}
+	c.proposals = append(c.proposals, repl.Proposal{
+		Group:    table.GroupOf(cmd.Home()),
+		Entry:    c.entry(body),
+		Deadline: deadline(h, loop.Now()),
+		Reply:    r,
+	})
+}
+
+// groupOf finds the one group that all keys live in.
+func groupOf(table *shardmap.Table, keys [][]byte) (raft.GroupID, *wire.Error) {
+	group := raft.GroupID(0)
+	for i, k := range keys {
+		g := table.GroupOf(shardmap.SlotOf(k))
+		if i > 0 && g != group {
+			return 0, wire.BadRequest("keys of a get", fmt.Sprintf("key %d is of group %d, the first of group %d", i, g, group), "ask each group for its own keys")
+		}
+		group = g
+	}
+	return group, nil
+}
+
+func (c *connection) get(h wire.Header, r repl.Reply, body []byte) {
+	loop, table := c.ready(r)
+	if loop == nil {
+		return
+	}
+	q := &getQuery{conn: c}
+	body = append([]byte(nil), body...) // the keys are looked up after this frame is gone
+	if err := q.request.Read(body); err != nil {
+		c.refuse(r, wire.BadBody(h.Type, err))
+		return
+	}
+	group, bad := groupOf(table, q.request.Keys)
+	if bad != nil {
+		c.refuse(r, bad)
+		return
+	}
+	q.group = group
+	c.reads = append(c.reads, repl.Read{
+		Group: group, Local: q.request.Mode == wire.ReadLocal, After: after(group, q.request.AfterGroup, q.request.After),
+		Deadline: deadline(h, loop.Now()), Reply: r, Query: q,
+	})
+}
+
+// after is the index that must be applied for a log id to be seen, if it is
+// one of this group.
+func after(g, of raft.GroupID, id raft.LogID) uint64 {
+	if g != of {
+		return 0
+	}
+	return id.Index
+}
+
+func (c *connection) list(h wire.Header, r repl.Reply, body []byte) {
+	loop, table := c.ready(r)
+	if loop == nil {
+		return
+	}
+	q := &listQuery{conn: c}
+	body = append([]byte(nil), body...)
+	if err := q.request.Read(body); err != nil {
+		c.refuse(r, wire.BadBody(h.Type, err))
+		return
+	}
+	if q.request.Epoch != 0 && q.request.Epoch != table.Epoch {
+		c.refuse(r, wire.Moved(0, 0, table.Epoch))
+		return
+	}
+	c.reads = append(c.reads, repl.Read{
+		Group: q.request.Group, Local: q.request.Mode == wire.ReadLocal, After: q.request.AfterID.Index,
+		Deadline: deadline(h, loop.Now()), Reply: r, Query: q,
+	})
+}
+
+// announce puts what a node says of itself into the meta group's log.
+func (c *connection) announce(h wire.Header, r repl.Reply, body []byte) {
+	loop := c.node.running()
+	if loop == nil {
+		c.refuse(r, c.node.notReady())
+		return
+	}
+	var a wire.Announce
+	if err := a.Read(body); err != nil {
+		c.refuse(r, wire.BadBody(h.Type, err))
+		return
+	}
+	if c.peer != a.Node {
+		c.refuse(r, wire.Unauthorized("announcement", fmt.Sprintf("node %s speaks for node %s", c.peer, a.Node), "a node announces itself"))
+		return
+	}
+	command, err := announceCommand(&a)
+	if err != nil {
+		c.refuse(r, wire.BadBody(h.Type, err))
+		return
+	}
+	c.proposals = append(c.proposals, repl.Proposal{
+		Group: 0, Entry: raft.NewEntry(raft.EntryNormal, command), Deadline: deadline(h, loop.Now()), Reply: r,
+	})
+}
+
+// commandError makes the typed refusal of a command that shardmap refused.
+func commandError(err error) *wire.Error {
+	code := wire.CodeBadRequest
+	next := "change the request"
+	switch {
+	case errors.Is(err, shardmap.ErrTooLarge):
+		code, next = wire.CodeTooLarge, "split it, or raise the limit when the cluster is founded (--value-max)"
+	case errors.Is(err, shardmap.ErrLevel):
+		code, next = wire.CodeLevel, "upgrade all nodes first"
+	}
+	return &wire.Error{Code: code, Object: "write", Text: "refused before the log", State: err.Error(), Next: next}
+}

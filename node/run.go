@@ -1,0 +1,449 @@
+package node
+
+import (
+	"context"
+	crand "crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"muster/logstore"
+	"muster/logstore/vfs"
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// Time-outs of a node's own requests to other hosts.
+const (
+	dialTimeout = 2 * time.Second
+	callTimeout = 3 * time.Second
+	// foundingPause lies between two questions to one host while founding.
+	foundingPause = 100 * time.Millisecond
+	// announcePause lies between two attempts to announce this node.
+	announcePause = 200 * time.Millisecond
+)
+
+// Run runs one node until ctx ends, then stops it and returns nil. It calls
+// ready once, when the node listens, with the address that it listens on.
+//
+// It returns an error, in one line, if the node can't start, can't be founded
+// with the hosts it was given, or can't go on: the data directory is in use,
+// damaged or another cluster's, the address is taken, a sync was refused.
+func Run(ctx context.Context, c Config, log *slog.Logger, ready func(addr string)) error {
+	if err := c.Check(); err != nil {
+		return err
+	}
+	secret, err := c.Secret()
+	if err != nil {
+		return err
+	}
+	fs := vfs.OS{}
+	lock, err := logstore.Lock(fs, c.Data)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	listener, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	bound := listener.Addr().String()
+	n := &Node{
+		cfg: c, secret: secret, fs: fs, listener: listener,
+		addr: c.AdvertiseOn(bound), name: c.NodeName(bound), started: time.Now(),
+		log:       log,
+		lists:     make(chan listJob, listQueueMax),
+		stop:      make(chan struct{}),
+		foundNews: make(chan struct{}),
+		conns:     make(map[net.Conn]struct{}),
+		starts:    make(map[raft.NodeID]uint64),
+	}
+	defer n.close()
+	if err := n.identify(); err != nil {
+		return err
+	}
+	n.log = log.With("node", n.name)
+	n.log.Info("node starts", "id", n.identity.Node, "start", n.identity.Start, "listen", bound, "advertise", n.addr, "data", c.Data)
+	n.ended.Add(1)
+	go n.accept()
+	for range listersMax() {
+		n.ended.Add(1)
+		go n.lister()
+	}
+	ready(bound)
+	if err := n.becomeMember(ctx); err != nil || ctx.Err() != nil {
+		return err
+	}
+	if err := n.serve(); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		n.log.Info("node stops")
+		return nil
+	case err := <-n.running().Failed():
+		n.log.Error("node stops: the log takes no more writes", "err", err)
+		return err
+	}
+}
+
+// identify reads who this node is, or makes it up, and syncs that it was
+// started once more.
+func (n *Node) identify() error {
+	id, ok, err := logstore.ReadIdentity(n.fs, n.cfg.Data)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		id = logstore.Identity{Stage: logstore.StageFounding, Cluster: n.cfg.Cluster, Node: newNodeID()}
+		for _, a := range n.cfg.Join {
+			id.Members = append(id.Members, logstore.IdentityMember{Addr: normalAddr(a)})
+		}
+	}
+	if id.Cluster != n.cfg.Cluster {
+		return wire.WrongCluster(fmt.Sprintf("data directory %s", n.cfg.Data), fmt.Sprintf("it is of cluster %q, --cluster says %q", id.Cluster, n.cfg.Cluster),
+			fmt.Sprintf("give --cluster %s, or another --data", id.Cluster))
+	}
+	if id.Stage == logstore.StageFounding {
+		if err := n.sameFounding(id); err != nil {
+			return err
+		}
+	} else if len(n.cfg.Join) > 0 {
+		n.log.Info("--join and --expect are ignored: the data directory belongs to a cluster", "cluster", id.Cluster)
+	}
+	id.Start++
+	if err := logstore.WriteIdentity(n.fs, n.cfg.Data, id); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	n.identity = id
+	n.mu.Unlock()
+	return nil
+}
+
+// sameFounding refuses to go on with a founding of other hosts than the one
+// that the directory was in: its id has been told to those, and they may have
+// decided to count it in.
+func (n *Node) sameFounding(id logstore.Identity) error {
+	var was, is []string
+	for _, m := range id.Members {
+		was = append(was, m.Addr)
+	}
+	for _, a := range n.cfg.Join {
+		is = append(is, normalAddr(a))
+	}
+	if sameSet(was, is) {
+		return nil
+	}
+	what := "alone"
+	if len(was) > 0 {
+		what = fmt.Sprintf("with --expect %d --join %s", len(was), joinAddrs(was))
+	}
+	return wire.BadRequest("data directory "+n.cfg.Data, "it began to found a cluster "+what,
+		"start it so again, or remove the directory first if no other host has ever run with these options")
+}
+
+func newNodeID() raft.NodeID {
+	var b [8]byte
+	for {
+		crand.Read(b[:]) // never fails (crypto/rand)
+		if id := raft.NodeID(binary.LittleEndian.Uint64(b[:])); id != 0 {
+			return id
+		}
+	}
+}
+
+// becomeMember founds the cluster, unless the identity already names one.
+func (n *Node) becomeMember(ctx context.Context) error {
+	id := n.self()
+	if id.Stage == logstore.StageMember {
+		return nil
+	}
+	if len(n.cfg.Join) == 0 {
+		return n.decide([]logstore.IdentityMember{{Node: id.Node, Addr: n.addr}}, 0)
+	}
+	f := newFounding(n.cfg.Cluster, id.Node, n.cfg.AdvertiseOn(n.cfg.Listen), n.cfg.Join)
+	if len(f.hosts) == 1 {
+		return n.decide(f.members(), 0)
+	}
+	n.mu.Lock()
+	n.found = f
+	n.mu.Unlock()
+	n.log.Info("founding", "cluster", n.cfg.Cluster, "hosts", joinAddrs(f.hosts))
+	ctx, cancel := context.WithCancel(ctx)
+	verdicts := make(chan error, len(f.hosts)) // from poll; each sends one at most
+	for _, h := range f.hosts {
+		if h != f.addr {
+			n.ended.Add(1)
+			go n.poll(ctx, h, verdicts)
+		}
+	}
+	defer cancel()
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-verdicts:
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// poll asks one host again and again, until the founding is over.
+func (n *Node) poll(ctx context.Context, host string, verdicts chan<- error) {
+	defer n.ended.Done()
+	said := ""
+	for {
+		n.mu.Lock()
+		f := n.found
+		if f == nil {
+			n.mu.Unlock()
+			return
+		}
+		q := f.question(n.identity.Start)
+		n.mu.Unlock()
+		var a wire.FoundingAnswer
+		err := n.call(ctx, host, wire.RoleFounding, wire.TypeFounding, &q, &a)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			if final := refusal(err); final != nil {
+				verdicts <- fmt.Errorf("found a cluster with %s: %w", host, final)
+				return
+			}
+			if err.Error() != said {
+				said = err.Error()
+				n.log.Info("founding waits", "host", host, "err", err)
+			}
+			n.mu.Lock()
+			f.silent(host, err)
+			n.mu.Unlock()
+		} else if done, err := n.heard(host, a); done || err != nil {
+			verdicts <- err
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(foundingPause):
+		}
+	}
+}
+
+// refusal returns err if asking again can't help: the host is there, but is
+// none of ours.
+func refusal(err error) error {
+	var e *wire.Error
+	if errors.As(err, &e) && e.Retry() == wire.RetryNever {
+		return e
+	}
+	if errors.Is(err, wire.ErrForeign) {
+		return err
+	}
+	return nil
+}
+
+// heard takes one host's answer, and does what follows from it. It reports
+// whether the founding is over.
+func (n *Node) heard(host string, a wire.FoundingAnswer) (done bool, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f := n.found
+	if f == nil {
+		return true, nil
+	}
+	v, err := f.hear(host, a)
+	if err != nil {
+		return false, err
+	}
+	switch v {
+	case foundDecided:
+		return true, n.decideLocked(f.members(), 0)
+	case foundAdopt:
+		var members []logstore.IdentityMember
+		for _, m := range a.Members {
+			members = append(members, logstore.IdentityMember{Node: m.Node, Addr: m.Addr})
+		}
+		return true, n.decideLocked(members, a.ClusterID)
+	case foundStandby:
+		if !n.standby {
+			n.log.Warn("waits as a standby: the cluster was founded without this host", "host", host, "cluster_id", fmt.Sprintf("%016x", a.ClusterID))
+		}
+		n.standby = true
+	}
+	return false, nil
+}
+
+func (n *Node) decide(members []logstore.IdentityMember, id uint64) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.decideLocked(members, id)
+}
+
+// decideLocked makes this node a member of the cluster of these founders, on
+// disk first. id is the cluster's, if another host has said it.
+func (n *Node) decideLocked(members []logstore.IdentityMember, id uint64) error {
+	own := clusterID(n.cfg.Cluster, members)
+	if id != 0 && id != own {
+		return wire.WrongCluster("founding", fmt.Sprintf("cluster id %016x does not follow from its members (%016x does)", id, own), "run the same version of muster on all hosts")
+	}
+	next := n.identity
+	next.Stage, next.ClusterID, next.Members = logstore.StageMember, own, members
+	if err := logstore.WriteIdentity(n.fs, n.cfg.Data, next); err != nil {
+		return err
+	}
+	n.identity = next
+	n.found, n.standby = nil, false
+	n.log.Info("cluster founded", "cluster", next.Cluster, "cluster_id", fmt.Sprintf("%016x", own), "members", len(members))
+	return nil
+}
+
+// serve opens the log and the replicas in it, and begins to take requests.
+func (n *Node) serve() error {
+	id := n.self()
+	store, err := logstore.Open(logstore.Options{FS: n.fs, Dir: n.cfg.Data, Log: n.log})
+	if err != nil {
+		return err
+	}
+	n.store = store
+	n.transport = repl.NewPeers(repl.PeersConfig{
+		Dial: n.dialPeer, Store: store, FetchBytes: raft.AppendBytesMaxDefault, Counters: &n.counters, Log: n.log,
+	})
+	host, err := repl.NewHost(repl.HostConfig{
+		Self: id.Node, Start: id.Start, Store: store, Transport: n.transport,
+		Machine: n.machine, Addr: n.addrOf,
+		Chance:        uint64(id.Node) ^ id.Start*0x9e3779b97f4a7c15,
+		ElectionTicks: electionTicks, HeartbeatTicks: heartbeatTicks,
+		Log: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	n.host = host
+	replica, membership := metaReplica(id.Node, id.Members)
+	host.Place([]repl.Placement{{Replica: replica, Membership: membership, Lead: len(id.Members) == 1}})
+	n.follow(n.table.Load())
+	loop := repl.StartLoop(host, tick)
+	n.serving.Store(loop)
+	n.ended.Add(1)
+	go n.announceSelf()
+	return nil
+}
+
+// machine makes the state machine of a replica.
+func (n *Node) machine(r logstore.Replica) repl.StateMachine {
+	if r.Group == 0 {
+		return &metaMachine{table: shardmap.NewTableMachine(), changed: n.tableChanged}
+	}
+	var slots []shardmap.Slot
+	if t := n.table.Load(); t != nil {
+		slots = t.SlotsOf(r.Group)
+	}
+	return &mapMachine{group: r.Group, state: shardmap.NewMap(slots)}
+}
+
+// tableChanged is called by the goroutine that applies, with each new table.
+func (n *Node) tableChanged(t *shardmap.Table) {
+	n.table.Store(t)
+	n.follow(t)
+}
+
+// follow brings this node in line with the table: who the peers are, and which
+// replicas it should have. Before the first table the founders are the peers.
+func (n *Node) follow(t *shardmap.Table) {
+	if n.host == nil {
+		return // the log is being read; serve calls again
+	}
+	id := n.self()
+	addrs := make(map[raft.NodeID]string)
+	for _, m := range id.Members {
+		addrs[m.Node] = m.Addr
+	}
+	if t != nil {
+		for _, node := range t.Nodes {
+			addrs[node.ID] = node.Addr
+		}
+	}
+	delete(addrs, id.Node)
+	var nodes []raft.NodeID
+	for node, addr := range addrs {
+		n.transport.SetNode(node, addr)
+		nodes = append(nodes, node)
+	}
+	n.host.SetNodes(nodes)
+	if t == nil {
+		return
+	}
+	var place []repl.Placement
+	for i := range t.Groups {
+		if p, ok := placement(&t.Groups[i], id.Node); ok {
+			place = append(place, p)
+		}
+	}
+	n.host.Place(place)
+}
+
+// placement returns the replica of a group that a node should have.
+func placement(g *shardmap.TableGroup, self raft.NodeID) (repl.Placement, bool) {
+	p := repl.Placement{Replica: logstore.Replica{Group: g.ID, Incarnation: g.Incarnation}, Lead: g.Preferred == self}
+	for _, r := range g.Replicas {
+		m := raft.Member{Replica: r.Replica, Node: r.Node, Goal: raft.GoalVoter}
+		if r.Role == shardmap.ReplicaVoter {
+			p.Membership.Voters = append(p.Membership.Voters, m)
+		} else {
+			p.Membership.Learners = append(p.Membership.Learners, m)
+		}
+		if r.Node == self {
+			p.Replica.ID = r.Replica
+		}
+		p.Membership.Next = max(p.Membership.Next, r.Replica+1)
+	}
+	return p, p.Replica.ID != 0
+}
+
+// addrOf returns where a node is reached, as the table or the founding has it.
+func (n *Node) addrOf(id raft.NodeID) string {
+	if t := n.table.Load(); t != nil {
+		if node, ok := t.Node(id); ok && node.Addr != "" {
+			return node.Addr
+		}
+	}
+	for _, m := range n.self().Members {
+		if m.Node == id {
+			return m.Addr
+		}
+	}
+	return ""
+}
+
+// close stops everything that Run started, in the order in which the one
+// depends on the other.
+func (n *Node) close() {
+	close(n.stop)
+	n.listener.Close()
+	n.mu.Lock()
+	n.found = nil
+	for c := range n.conns {
+		c.Close()
+	}
+	n.mu.Unlock()
+	if loop := n.running(); loop != nil {
+		loop.Close()
+	}
+	if n.transport != nil {
+		n.transport.Close()
+	}
+	n.ended.Wait()
+	if n.store != nil {
+		if err := n.store.Close(); err != nil && !errors.Is(err, logstore.ErrStopped) {
+			n.log.Error("log not closed cleanly", "err", err)
+		}
+	}
+}
