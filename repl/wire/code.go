@@ -36,7 +36,7 @@ const (
 	RetryNever     Retry = iota // not without a change to the request, or to the cluster by an operator
 	RetrySameNode               // later, here; see Error.RetryAfterMs
 	RetryOtherNode              // at once, at Error.LeaderAddr if there is one, else at any other
-	RetryRefresh                  // after fetching the slot table again
+	RetryRefresh                // after fetching the slot table again
 )
 
 func (r Retry) String() string {

@@ -1,0 +1,131 @@
+package wire_test
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+
+	"muster/raft"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// body makes a frame's body where a type has no struct of its own, or several.
+type body func(b []byte) []byte
+
+func (f body) Append(b []byte) []byte { return f(b) }
+func (f body) Read([]byte) error      { return nil }
+
+const (
+	n1 = raft.NodeID(0x1111111111111111)
+	n2 = raft.NodeID(0x2222222222222222)
+	n3 = raft.NodeID(0x3333333333333333)
+)
+
+func counting(from byte) (n wire.Nonce) {
+	for i := range n {
+		n[i] = from + byte(i)
+	}
+	return n
+}
+
+// entry makes what a leader makes of a payload, by the drawing in raft/entry.go.
+func entry(g raft.GroupID, inc raft.Incarnation, id raft.LogID, payload []byte) raft.Entry {
+	e := raft.NewEntry(raft.EntryNormal, payload)
+	e.ID, e.Time = id, 1_000_000_000
+	b := e.Raw
+	binary.LittleEndian.PutUint32(b[4:], uint32(len(payload)))
+	binary.LittleEndian.PutUint64(b[8:], id.Term)
+	binary.LittleEndian.PutUint64(b[16:], id.Index)
+	binary.LittleEndian.PutUint64(b[24:], uint64(e.Time))
+	b[32] = byte(e.Kind)
+	binary.LittleEndian.PutUint32(b, crc32.Update(uint32(raft.EntrySeed(g, inc)), crc32.MakeTable(crc32.Castagnoli), b[4:]))
+	return e
+}
+
+var exampleCommand = shardmap.Command{Kind: shardmap.CommandSet, Slot: shardmap.SlotByServer,
+	Items: [][]byte{[]byte("greeting"), []byte("hello")}}
+
+func envelope(m raft.Message) body {
+	return func(b []byte) []byte {
+		return wire.AppendEnvelope(b, &wire.Envelope{Group: 3, Incarnation: 2, Message: m})
+	}
+}
+
+var exampleBeat = wire.Beat{Start: 4, Sequence: 1077, Messages: []wire.BeatMessage{
+	{Group: 0, Incarnation: 1, From: 1, To: 2, Term: 7, Commit: 12, Round: 1077},
+	{Group: 3, Incarnation: 2, From: 1, To: 2, Term: 9, Commit: 10432, Round: 1077},
+}}
+
+// helloExamples are apart, because the proofs are made over them.
+func helloExamples() map[wire.Type]wire.Body {
+	return map[wire.Type]wire.Body{
+		wire.TypeHello: &wire.Hello{VersionMin: 1, VersionMax: 1, Cluster: "prod", Role: wire.RoleClient, Level: 1,
+			Nonce: counting(0), Window: 1024},
+		wire.TypeChallenge: &wire.Challenge{Version: 1, Cluster: "prod", ClusterID: 0xc1c2c3c4c5c6c7c8, Node: n1, Start: 4,
+			Nonce: counting(0x80), Level: 1, NeedsProof: true},
+	}
+}
+
+// examples has one body for each type. docs/protocol.md shows their bytes, and
+// the hostile tests begin with them.
+var examples = map[wire.Type]wire.Body{
+	wire.TypeHello:     helloExamples()[wire.TypeHello],
+	wire.TypeChallenge: helloExamples()[wire.TypeChallenge],
+	wire.TypeProof:     &wire.Proof{Proof: exampleProof(1)},
+	wire.TypeWelcome: &wire.Welcome{Proof: exampleProof(2), ValueMax: 1 << 20, FrameMax: wire.FrameMax,
+		WindowMax: 65536, Level: 1},
+	wire.TypeError: wire.NotLeader(3, n2, "10.0.0.2:4166"),
+	wire.TypePing:  &wire.Empty{},
+	wire.TypePong:  &wire.Empty{},
+
+	wire.TypePreVote:       envelope(raft.Message{Type: raft.MsgPreVote, From: 2, To: 1, Term: 10, Log: raft.LogID{Term: 9, Index: 10432}}),
+	wire.TypePreVoteAnswer: envelope(raft.Message{Type: raft.MsgPreVoteAnswer, From: 1, To: 2, Term: 10}),
+	wire.TypeVote:          envelope(raft.Message{Type: raft.MsgVote, From: 2, To: 1, Term: 10, Log: raft.LogID{Term: 9, Index: 10432}}),
+	wire.TypeVoteAnswer:    envelope(raft.Message{Type: raft.MsgVoteAnswer, From: 1, To: 2, Term: 10}),
+	wire.TypeAppend: envelope(raft.Message{Type: raft.MsgAppend, From: 2, To: 1, Term: 10, Log: raft.LogID{Term: 9, Index: 10432}, Commit: 10432,
+		Entries: []raft.Entry{entry(3, 2, raft.LogID{Term: 10, Index: 10433}, wire.AppendWrite(nil, &exampleCommand))}}),
+	wire.TypeAppendAnswer: envelope(raft.Message{Type: raft.MsgAppendAnswer, From: 1, To: 2, Term: 10,
+		Log: raft.LogID{Term: 9, Index: 10432}, Reject: true, Conflict: raft.LogID{Term: 8, Index: 10401}}),
+	wire.TypeBeat:       body(func(b []byte) []byte { return wire.AppendBeat(b, &exampleBeat) }),
+	wire.TypeBeatAnswer: body(func(b []byte) []byte { return wire.AppendBeatAnswer(b, &exampleBeat) }),
+
+	wire.TypeFounding: &wire.Founding{Node: n1, Start: 1, Addr: "10.0.0.1:4166", Expect: 3,
+		Seen:    []wire.FoundingHost{{Addr: "10.0.0.1:4166", Node: n1}, {Addr: "10.0.0.2:4166", Node: n2}, {Addr: "10.0.0.3:4166"}},
+		Cluster: "prod"},
+	wire.TypeFoundingAnswer: &wire.FoundingAnswer{Stage: wire.StageMember, Node: n2, Cluster: "prod", ClusterID: 0xc1c2c3c4c5c6c7c8,
+		Members: []wire.FoundingHost{{Addr: "10.0.0.1:4166", Node: n1}, {Addr: "10.0.0.2:4166", Node: n2}, {Addr: "10.0.0.3:4166", Node: n3}}},
+	wire.TypeAnnounce: &wire.Announce{Node: n1, Start: 5, Addr: "10.0.0.9:4166", Version: "0.1.0", Name: "n1",
+		Labels: []wire.Label{{Key: "dc", Value: "east"}}},
+	wire.TypeAnnounceAnswer: &wire.AnnounceAnswer{Epoch: 18},
+
+	wire.TypeWrite:       body(func(b []byte) []byte { return wire.AppendWrite(b, &exampleCommand) }),
+	wire.TypeWriteAnswer: &wire.WriteAnswer{Group: 3, ID: raft.LogID{Term: 7, Index: 10432}, Version: 10432},
+	wire.TypeGet:         &wire.Get{Keys: [][]byte{[]byte("greeting"), []byte("{greeting}2")}},
+	wire.TypeGetAnswer: body(func(b []byte) []byte {
+		b = wire.AppendGetAnswer(b, 3, raft.LogID{Term: 7, Index: 10433}, 2)
+		return wire.AppendMissing(wire.AppendFound(b, 10432, []byte("hello")))
+	}),
+	wire.TypeList: &wire.List{Group: 3, Epoch: 17, Prefix: []byte("cart/"), After: []byte("cart/17"), Limit: 100, MaxBytes: 65536},
+	wire.TypeListAnswer: &wire.ListAnswer{Group: 3, At: raft.LogID{Term: 7, Index: 10433}, More: true, Count: 2,
+		Rows: wire.AppendListRow(wire.AppendListRow(nil, []byte("cart/18"), 44, []byte("2 pears")), []byte("cart/2"), 60, []byte{})},
+	wire.TypeTopology: &wire.Empty{},
+	wire.TypeTopologyAnswer: &wire.TopologyAnswer{ClusterID: 0xc1c2c3c4c5c6c7c8, Epoch: 17,
+		Nodes: []wire.TopologyNode{
+			{ID: n1, Name: "n1", Addr: "10.0.0.1:4166", Role: wire.NodeServer, Status: wire.NodeAlive},
+			{ID: n2, Name: "n2", Addr: "10.0.0.2:4166", Role: wire.NodeServer, Status: wire.NodeDead}},
+		Groups:   []wire.TopologyGroup{{ID: 1, Leader: n1, Nodes: []raft.NodeID{n1, n2}}},
+		Slots:    []wire.SlotRange{{From: 0, To: 4095, Group: 1}},
+		ValueMax: 1 << 20},
+
+	wire.TypeStatus: &wire.Empty{},
+	wire.TypeStatusAnswer: &wire.StatusAnswer{Cluster: "prod", ClusterID: 0xc1c2c3c4c5c6c7c8, Self: n1, Epoch: 17,
+		Problems: []wire.Problem{{What: "node n2 is dead", Remedy: "start it again"}},
+		Nodes: []wire.StatusNode{{ID: n1, Name: "n1", Addr: "10.0.0.1:4166", Role: wire.NodeServer, Status: wire.NodeAlive,
+			Version: "0.1.0", Labels: []wire.Label{{Key: "dc", Value: "east"}}, Start: 5}},
+		Groups: []wire.StatusGroup{{ID: 1, Incarnation: 2, Leader: n1, Term: 7, Commit: raft.LogID{Term: 7, Index: 10432},
+			Applied: 10432, Slots: 4096, Replicas: []wire.StatusReplica{{ID: 1, Node: n1, Role: wire.ReplicaVoter, Match: 10432, State: wire.ReplicaLeads}}}},
+		CPUMicros: 81_000, RSS: 31 << 20,
+		Log: wire.LogStats{Bytes: 2 << 20, Batches: 900, Syncs: 900, Segments: 2, Recycled: 1}},
+	wire.TypeCounters:       &wire.Empty{},
+	wire.TypeCountersAnswer: &wire.CountersAnswer{Rows: []wire.CounterRow{{Name: "Write", In: 900, BytesIn: 90_000}, {Name: "WriteAnswer", Out: 900, BytesOut: 31_000}}},
+}

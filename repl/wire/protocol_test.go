@@ -1,0 +1,144 @@
+package wire_test
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"muster/repl/wire"
+)
+
+var update = flag.Bool("update", false, "write the examples into docs/protocol.md anew")
+
+const protocolPage = "../../docs/protocol.md"
+
+// exampleSecret is that of the hello in docs/protocol.md.
+const exampleSecret = "a secret"
+
+// exampleProof computes a proof from the page's own words, so that the page and
+// the code can't be wrong together.
+func exampleProof(side byte) []byte {
+	mac := hmac.New(sha256.New, []byte(exampleSecret))
+	mac.Write([]byte{side})
+	for _, t := range []wire.Type{wire.TypeHello, wire.TypeChallenge} {
+		body := helloExamples()[t].Append(nil)
+		mac.Write(binary.LittleEndian.AppendUint32(nil, uint32(len(body))))
+		mac.Write(body)
+	}
+	return mac.Sum(nil)
+}
+
+// exampleFrame is the frame that the page shows for a type.
+func exampleFrame(t wire.Type) []byte {
+	request := uint64(7)
+	if t < wire.TypeError || t >= wire.TypePreVote && t <= wire.TypeBeatAnswer {
+		request = 0
+	}
+	b, start := wire.BeginFrame(nil, t, 0, deadlineOf(t), request)
+	return wire.EndFrame(examples[t].Append(b), start)
+}
+
+func deadlineOf(t wire.Type) uint32 {
+	if t == wire.TypeWrite || t == wire.TypeGet || t == wire.TypeList {
+		return 5000
+	}
+	return 0
+}
+
+// shown is an example as the page has it: the header's 24 bytes, the body's, and
+// what they say.
+func shown(t *testing.T, typ wire.Type) string {
+	frame := exampleFrame(typ)
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s  %s\n", spaced(frame[:8]), spaced(frame[8:wire.HeaderSize]))
+	for rest := frame[wire.HeaderSize:]; len(rest) > 0; rest = rest[min(24, len(rest)):] {
+		fmt.Fprintf(&b, "%s\n", spaced(rest[:min(24, len(rest))]))
+	}
+	lines, err := wire.Describe(frame)
+	if err != nil {
+		t.Fatalf("describe the example of %s: %v", typ, err)
+	}
+	for _, line := range lines {
+		fmt.Fprintf(&b, "# %s\n", line)
+	}
+	return b.String()
+}
+
+func spaced(b []byte) string { return fmt.Sprintf("% x", b) }
+
+var exampleBlock = regexp.MustCompile("(?s)(### 0x([0-9a-f]{2}) ([A-Za-z]+)\n.*?```text\n)(.*?)(```\n)")
+
+// Somebody writes a client from docs/protocol.md alone. Its examples are what
+// they hold their code against, so each type has one, and it is what the code
+// here writes.
+func TestProtocolPage(t *testing.T) {
+	page, err := os.ReadFile(protocolPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[wire.Type]bool{}
+	fresh := exampleBlock.ReplaceAllFunc(page, func(block []byte) []byte {
+		m := exampleBlock.FindSubmatch(block)
+		number, _ := hex.DecodeString(string(m[2]))
+		typ := wire.Type(number[0])
+		if typ.String() != string(m[3]) {
+			t.Errorf("the page calls 0x%s %s, the code %s", m[2], m[3], typ)
+			return block
+		}
+		if seen[typ] {
+			t.Errorf("the page has two examples of %s", typ)
+		}
+		seen[typ] = true
+		want := shown(t, typ)
+		if got := string(m[4]); got != want && !*update {
+			t.Errorf("example of %s: got\n%swant\n%s(go test ./repl/wire -update writes it)", typ, got, want)
+		}
+		return []byte(string(m[1]) + want + string(m[5]))
+	})
+	for typ := wire.Type(0); typ < 0x100; typ++ {
+		if typ.Known() && (!seen[typ] || examples[typ] == nil) {
+			t.Errorf("no example of %s: on the page %t, in the code %t", typ, seen[typ], examples[typ] != nil)
+		}
+	}
+	if *update && !bytes.Equal(page, fresh) {
+		if err := os.WriteFile(protocolPage, fresh, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The page lists the codes; a client decides by them.
+func TestProtocolPageCodes(t *testing.T) {
+	page, err := os.ReadFile(protocolPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for c := wire.Code(1); c.Known(); c++ {
+		row := fmt.Sprintf("| %d | %s | %s | %d |", c, c, c.Retry(), c.ExitStatus())
+		if !strings.Contains(string(page), row) {
+			t.Errorf("no row %q on the page", row)
+		}
+	}
+}
+
+// The preamble on the page is the one that is sent.
+func TestProtocolPagePreamble(t *testing.T) {
+	page, err := os.ReadFile(protocolPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(page), "ed 6d 75 73 01 01 02 00") {
+		t.Error("the preamble of a client is not on the page")
+	}
+	if got := dialled(t, wire.DialConfig{Purpose: wire.PurposeClient, Role: wire.RoleClient})[:8]; spaced(got) != "ed 6d 75 73 01 01 02 00" {
+		t.Errorf("got % x", got)
+	}
+}
