@@ -57,6 +57,7 @@ type Announce struct {
 	Addr     string
 	Version  string
 	Name     string
+	Labels   []FoundLabel
 }
 
 // TableElementsMax bounds the msgpack elements of one command to the meta
