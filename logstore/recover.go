@@ -2,6 +2,7 @@ package logstore
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -65,11 +66,15 @@ func (s *Store) recover(numbers []uint64) error {
 		a.has, a.base, a.last, a.state, a.kept = true, p.base.ID, p.last(), p.state, p.state.Commit
 	}
 	s.log.Info("log opened", "dir", s.dir, "segments", len(s.segments), "batches", r.number, "replicas", len(s.replicas))
-	return r.secure()
+	if err := r.secure(); err != nil {
+		return err
+	}
+	return s.discardBefore(tail, numbers)
 }
 
-// findTail returns the first segment that is needed. The newest batch says it;
-// what is before may be gone, or half on its way to be used again.
+// findTail returns the first segment that is needed. The newest whole batch
+// says it; what is before may be gone, or half on its way to be used again. A
+// torn batch has no say: it is dropped, and then the one before it counts.
 func (s *Store) findTail(numbers []uint64) (uint64, error) {
 	for _, n := range slices.Backward(numbers) {
 		seg, err := openSegment(s.fs, s.dir, n)
@@ -86,7 +91,7 @@ func (s *Store) findTail(numbers []uint64) (uint64, error) {
 		tail := uint64(0)
 		for at := int64(segmentHeader); at < seg.size; {
 			h, ok := readBatchHeader(b[at:], seg.at(at))
-			if !ok {
+			if !ok || !whole(seg, b[at:], at, h) {
 				break
 			}
 			tail = h.tail
@@ -99,19 +104,32 @@ func (s *Store) findTail(numbers []uint64) (uint64, error) {
 	return 1, nil
 }
 
+// whole says whether all records of a batch are those that were written with
+// it.
+func whole(seg *segment, b []byte, at int64, h batchHeader) bool {
+	end := batchHeaderSize + h.length
+	sums := uint32(0)
+	for pos := batchHeaderSize; pos < end; {
+		head, _, err := readRecord(b[pos:end], seg.at(at+int64(pos)))
+		if err != nil {
+			return false
+		}
+		sums = sumOver(sums, head.sum)
+		pos += head.size
+	}
+	return sums == h.sums
+}
+
 // openSegments opens the segments from the tail on, none of which may be
-// missing. Those before it are free.
+// missing.
 func (s *Store) openSegments(numbers []uint64, tail uint64) error {
 	for _, n := range numbers {
+		if n < tail {
+			continue
+		}
 		seg, err := openSegment(s.fs, s.dir, n)
 		if err != nil {
 			return err
-		}
-		if n < tail {
-			if err := s.discard(seg); err != nil {
-				return err
-			}
-			continue
 		}
 		s.segments = append(s.segments, seg)
 		if want := tail + uint64(len(s.segments)) - 1; n != want {
@@ -120,6 +138,26 @@ func (s *Store) openSegments(numbers []uint64, tail uint64) error {
 	}
 	if len(s.segments) == 0 {
 		return s.missing(tail)
+	}
+	return nil
+}
+
+// discardBefore frees the segments before the tail. That the log does not want
+// them must be durable by now. One that can't be read may go as well.
+func (s *Store) discardBefore(tail uint64, numbers []uint64) error {
+	for _, n := range numbers {
+		if n >= tail {
+			break
+		}
+		seg, err := openSegment(s.fs, s.dir, n)
+		if errors.Is(err, ErrDamaged) {
+			err = s.fs.Remove(path.Join(s.dir, segmentName(n)))
+		} else if err == nil {
+			err = s.discard(seg)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -1,0 +1,100 @@
+package logstore
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"muster/logstore/vfs"
+)
+
+var testIdentity = Identity{
+	Format: 1, Stage: StageMember, Cluster: "shop \"north\"\n", ClusterID: 0xc0ffee00c0ffee, Node: 0x1122334455667788, Start: 7,
+	Members: []IdentityMember{{0x1122334455667788, "127.0.0.1:4166"}, {5, "[::1]:4166"}},
+}
+
+// A node reads back who it is, on both disks.
+func TestIdentity(t *testing.T) {
+	for name, fs := range map[string]vfs.FS{"mem": vfs.NewMem(), "os": vfs.OS{}} {
+		dir := t.TempDir()
+		must(t, fs.MkdirAll(dir))
+		if _, found, err := ReadIdentity(fs, dir); found || err != nil {
+			t.Errorf("%s: empty directory: got %v, %v", name, found, err)
+		}
+		for _, want := range []Identity{testIdentity, {Format: 1, Stage: StageFounding, Node: 3}} {
+			must(t, WriteIdentity(fs, dir, want))
+			got, found, err := ReadIdentity(fs, dir)
+			if err != nil || !found || fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("%s: got %+v, %v, %v; want %+v", name, got, found, err, want)
+			}
+		}
+	}
+}
+
+// A node that believes a rotten identity file is another node. Each bit of the
+// file counts, and so does each missing end of it.
+func TestIdentityDamage(t *testing.T) {
+	good := testIdentity.append(nil)
+	check := func(b []byte, what string) {
+		t.Helper()
+		fs := vfs.NewMem()
+		must(t, fs.MkdirAll("d"))
+		must(t, writeIdentity(fs, "d", b))
+		_, _, err := ReadIdentity(fs, "d")
+		if !errors.Is(err, ErrIdentity) || !strings.Contains(err.Error(), "d/identity") || !strings.Contains(err.Error(), "put back") {
+			t.Errorf("%s: got %v, want ErrIdentity with file and remedy", what, err)
+		}
+	}
+	for i := range good {
+		for bit := range 8 {
+			b := append([]byte(nil), good...)
+			b[i] ^= 1 << bit
+			check(b, fmt.Sprintf("bit %d of byte %d", bit, i))
+		}
+		check(good[:i], fmt.Sprintf("first %d bytes", i))
+	}
+	check(append(good, '\n'), "a line more")
+	check(Identity{Format: 1, Stage: 9}.append(nil), "unknown stage")
+}
+
+// An older binary must not guess at what a newer one wrote.
+func TestIdentityOfNewerFormat(t *testing.T) {
+	fs := vfs.NewMem()
+	must(t, fs.MkdirAll("d"))
+	newer := testIdentity
+	newer.Format = 2
+	must(t, writeIdentity(fs, "d", newer.append(nil)))
+	if _, _, err := ReadIdentity(fs, "d"); !errors.Is(err, ErrNewerFormat) {
+		t.Errorf("got %v, want ErrNewerFormat", err)
+	}
+	if err := WriteIdentity(fs, "d", newer); !errors.Is(err, ErrNewerFormat) {
+		t.Errorf("write: got %v, want ErrNewerFormat", err)
+	}
+}
+
+// The power goes at every operation of a replacement: there is the old identity
+// or the new one, and the new one once it was acknowledged.
+func TestIdentityCrash(t *testing.T) {
+	old, next := testIdentity, testIdentity
+	next.Start++
+	for _, mode := range []vfs.CrashMode{vfs.DropUnsynced, vfs.KeepUnsynced, vfs.TearUnsynced} {
+		for n := 1; n <= 6; n++ {
+			for chance := range uint64(20) {
+				fs := vfs.NewMem()
+				must(t, fs.MkdirAll("d"))
+				must(t, WriteIdentity(fs, "d", old))
+				fs.StopAt(n)
+				wrote := WriteIdentity(fs, "d", next)
+				fs.Crash(mode, chance)
+				got, found, err := ReadIdentity(fs, "d")
+				if err != nil || !found {
+					t.Fatalf("crash at %d, mode %d: got %v, %v", n, mode, found, err)
+				}
+				if got.Start != next.Start && (wrote == nil || got.Start != old.Start) {
+					t.Fatalf("crash at %d, mode %d: start %d, write returned %v", n, mode, got.Start, wrote)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,325 @@
+package logstore
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"muster/logstore/vfs"
+	"muster/raft"
+)
+
+// model is the slow, obvious log: all replicas in memory, nothing shared.
+type model map[Replica]modelLog
+
+type modelLog struct {
+	base    Base
+	state   raft.HardState // Commit is what was told, which disk may not know yet
+	entries []raft.Entry
+}
+
+func (l modelLog) last() raft.LogID {
+	if n := len(l.entries); n > 0 {
+		return l.entries[n-1].ID
+	}
+	return l.base.ID
+}
+
+// after returns the model with ws done.
+func (m model) after(ws []Write) model {
+	m = maps.Clone(m)
+	for _, w := range ws {
+		l := m[w.Replica]
+		if w.Base != nil {
+			keep := []raft.Entry(nil)
+			for i, e := range l.entries {
+				if e.ID == w.Base.ID {
+					keep = l.entries[i+1:]
+				}
+			}
+			if l.base.ID == w.Base.ID {
+				keep = l.entries
+			}
+			l.base, l.entries = *w.Base, keep
+			l.state.Commit = max(l.state.Commit, w.Base.ID.Index)
+		}
+		if w.HasState {
+			l.state.Term, l.state.Vote = w.State.Term, w.State.Vote
+		}
+		l.state.Commit = max(l.state.Commit, w.Commit, w.State.Commit)
+		if len(w.Entries) > 0 {
+			keep := w.Entries[0].ID.Index - l.base.ID.Index - 1
+			l.entries = append(slices.Clone(l.entries[:keep]), w.Entries...)
+		}
+		m[w.Replica] = l
+		if w.Remove {
+			delete(m, w.Replica)
+		}
+	}
+	return m
+}
+
+// differs says where a store is not what the model says.
+func (m model) differs(s *Store) error {
+	want := slices.SortedFunc(maps.Keys(m), compareReplicas)
+	if got := s.Replicas(); !slices.Equal(got, want) {
+		return fmt.Errorf("replicas %v, want %v", got, want)
+	}
+	for id, l := range m {
+		r, err := s.Restore(id)
+		if err != nil {
+			return err
+		}
+		if r.Base != l.base.ID || r.Last != l.last() || r.State.Term != l.state.Term || r.State.Vote != l.state.Vote {
+			return fmt.Errorf("%s: base %s, last %s, state %+v; want %s, %s, %+v", id, r.Base, r.Last, r.State, l.base.ID, l.last(), l.state)
+		}
+		if r.State.Commit > l.state.Commit || r.State.Commit > r.Last.Index {
+			return fmt.Errorf("%s: commit %d, was told %d, last is %s", id, r.State.Commit, l.state.Commit, r.Last)
+		}
+		if fmt.Sprint(r.Membership) != fmt.Sprint(l.base.Membership) {
+			return fmt.Errorf("%s: membership %v, want %v", id, r.Membership, l.base.Membership)
+		}
+		if len(l.entries) == 0 {
+			continue
+		}
+		got, err := s.Read(id, l.entries[0].ID.Index, l.last().Index, math.MaxInt)
+		if err != nil {
+			return err
+		}
+		if len(got) != len(l.entries) {
+			return fmt.Errorf("%s: %d entries, want %d", id, len(got), len(l.entries))
+		}
+		for i, e := range l.entries {
+			if string(got[i].Raw) != string(e.Raw) {
+				return fmt.Errorf("%s: entry %s, want %s", id, got[i].ID, e.ID)
+			}
+		}
+		if n := len(got); r.Time != got[n-1].Time {
+			return fmt.Errorf("%s: time %d, want %d", id, r.Time, got[n-1].Time)
+		}
+	}
+	return nil
+}
+
+// run drives a store through a life from a seed: groups that append, truncate,
+// vote, compact, take snapshots, are removed and made again.
+type lifeRun struct {
+	chance *rand.Rand
+	store  *Store
+	done   model // what was acknowledged
+	doing  model // with what is under way; nil if nothing is
+	made   map[raft.GroupID]raft.ReplicaID
+	groups int
+}
+
+func newRun(seed uint64, s *Store) *lifeRun {
+	return &lifeRun{chance: rand.New(rand.NewPCG(seed, 1)), store: s, done: model{}, made: map[raft.GroupID]raft.ReplicaID{}, groups: 4}
+}
+
+// writes makes up the writes of one Append: at most one for each group.
+func (r *lifeRun) writes() []Write {
+	var ws []Write
+	for g := range raft.GroupID(r.groups) {
+		if r.chance.IntN(2) == 0 {
+			continue
+		}
+		var id Replica
+		for have := range r.done {
+			if have.Group == g {
+				id = have
+			}
+		}
+		if id.ID == 0 {
+			id = Replica{Group: g, Incarnation: 1, ID: r.made[g] + 1}
+			ws = append(ws, founding(id))
+			continue
+		}
+		ws = append(ws, r.write(id, r.done[id]))
+	}
+	return ws
+}
+
+func (r *lifeRun) write(id Replica, l modelLog) Write {
+	w := Write{Replica: id, Commit: l.state.Commit}
+	last, term := l.last().Index, l.state.Term
+	switch n := r.chance.IntN(100); {
+	case n < 2:
+		w.Remove = true
+		return w
+	case n < 12: // a new term, perhaps with a truncation
+		term++
+		w.HasState, w.State = true, raft.HardState{Term: term, Vote: raft.ReplicaID(r.chance.IntN(3))}
+		if last > l.state.Commit {
+			last -= r.chance.Uint64N(last - l.state.Commit + 1)
+		}
+	case n < 20 && l.state.Commit > l.base.ID.Index: // compaction
+		at := l.entries[l.state.Commit-l.base.ID.Index-1]
+		w.Base = &Base{ID: at.ID, Time: at.Time, Membership: voters(id.ID, id.ID+n2(n))}
+	case n < 22: // a snapshot from elsewhere
+		last += r.chance.Uint64N(50) + 1
+		w.Base = &Base{ID: raft.LogID{Term: term, Index: last}, Time: raft.GroupTime(last * 1000), Membership: voters(id.ID)}
+		w.Commit = last
+		return w
+	}
+	if count := r.chance.Uint64N(5); count > 0 {
+		w.Entries = span(id, term, last+1, last+count, r.chance.IntN(400))
+		last += count
+	}
+	if last > w.Commit {
+		w.Commit += r.chance.Uint64N(last - w.Commit + 1)
+	}
+	return w
+}
+
+func n2(n int) raft.ReplicaID { return raft.ReplicaID(n%5 + 1) }
+
+// step does one thing.
+func (r *lifeRun) step() error {
+	if r.chance.IntN(10) == 0 {
+		return r.store.Idle()
+	}
+	ws := r.writes()
+	r.doing = r.done.after(ws)
+	if err := r.store.Append(ws); err != nil {
+		return err
+	}
+	for _, w := range ws {
+		r.made[w.Replica.Group] = max(r.made[w.Replica.Group], w.Replica.ID)
+	}
+	r.done, r.doing = r.doing, nil
+	return nil
+}
+
+// check compares after a crash: what was under way is there or not, all of it.
+func (r *lifeRun) check() error {
+	err := r.done.differs(r.store)
+	if err != nil && r.doing != nil {
+		if err2 := r.doing.differs(r.store); err2 != nil {
+			return fmt.Errorf("neither before (%w) nor after (%w)", err, err2)
+		}
+		r.done, err = r.doing, nil
+	}
+	r.doing = nil
+	for id := range r.done {
+		r.made[id.Group] = max(r.made[id.Group], id.ID)
+	}
+	return err
+}
+
+// A long life with many openings holds what the model holds, and the log's
+// size stays in proportion to what is needed: segments are used again, and
+// what they held in an earlier life never shows.
+func TestLongLife(t *testing.T) {
+	for seed := range uint64(6) {
+		fs := vfs.NewMem()
+		r := newRun(seed, mustOpen(t, fs, Options{Chance: seed}))
+		recycled := uint64(0)
+		for i := range 3000 {
+			must(t, r.step())
+			if i%300 == 299 {
+				if err := r.check(); err != nil {
+					t.Fatalf("seed %d, step %d: %v", seed, i, err)
+				}
+				n := r.store.Stats()
+				recycled += n.Recycled
+				if n.SegmentBytes > 3*n.NeededBytes+8*SegmentBytesMin {
+					t.Errorf("seed %d, step %d: %d bytes of segments for %d that are needed", seed, i, n.SegmentBytes, n.NeededBytes)
+				}
+				must(t, r.store.Close())
+				r.store = mustOpen(t, fs, Options{Chance: seed + uint64(i)})
+				if err := r.check(); err != nil {
+					t.Fatalf("seed %d, step %d, opened again: %v", seed, i, err)
+				}
+			}
+		}
+		if recycled < 5 {
+			t.Errorf("seed %d: %d segments were used again, want more: the test shows nothing", seed, recycled)
+		}
+		must(t, r.store.Close())
+	}
+}
+
+// The power goes at every operation of a life with rolls, moves and recycled
+// segments, then once more during the recovery, and the disk keeps all, none or
+// some of what was not synced. What was acknowledged is there; what was under
+// way is there whole or not at all; the log can be written on.
+func TestCrashAtEveryOperation(t *testing.T) {
+	modes := []vfs.CrashMode{vfs.DropUnsynced, vfs.KeepUnsynced, vfs.TearUnsynced}
+	ops, recycled := life(t, 0, nil)
+	if recycled == 0 {
+		t.Fatal("no segment was used again: the test shows nothing")
+	}
+	points := 0
+	for _, mode := range modes {
+		for n := 1; n <= ops; n++ {
+			points++
+			life(t, n, &mode)
+		}
+	}
+	t.Logf("%d points", points)
+}
+
+const lifeSteps = 160
+
+// life runs the life of a store up to the n-th operation, or to its end.
+func life(t *testing.T, n int, mode *vfs.CrashMode) (ops int, recycled uint64) {
+	t.Helper()
+	fs := vfs.NewMem()
+	fs.StopAt(n)
+	r := newRun(3, nil)
+	o := Options{FS: fs, Dir: "d", SegmentBytes: SegmentBytesMin, Chance: 5}
+	s, err := Open(o)
+	if err == nil {
+		r.store = s
+		for i := 0; i < lifeSteps && err == nil; i++ {
+			err = r.step()
+		}
+		recycled = s.Stats().Recycled
+		if err == nil {
+			err = s.Close()
+		}
+	}
+	ops = fs.Ops()
+	if mode == nil {
+		must(t, err)
+		return ops, recycled
+	}
+	if !errors.Is(err, vfs.ErrPower) {
+		t.Fatalf("crash at %d: %v", n, err)
+	}
+	// Recovery itself is cut short a few times, at another place each time.
+	for again := 1; ; again++ {
+		fs.Crash(*mode, uint64(n*100+again))
+		if again < 4 {
+			fs.StopAt((n + again) % 6)
+		}
+		o.Chance++
+		if r.store, err = Open(o); err == nil {
+			break
+		}
+		if !errors.Is(err, vfs.ErrPower) {
+			t.Fatalf("crash at %d, mode %d, opening %d: %v\n%s", n, *mode, again, err, fs)
+		}
+	}
+	fs.StopAt(0)
+	if err := r.check(); err != nil {
+		t.Fatalf("crash at %d, mode %d: %v", n, *mode, err)
+	}
+	for range 5 {
+		if err := r.step(); err != nil {
+			t.Fatalf("crash at %d, mode %d, going on: %v", n, *mode, err)
+		}
+	}
+	fs.Crash(vfs.DropUnsynced, 0)
+	if r.store, err = Open(o); err != nil {
+		t.Fatalf("crash at %d, mode %d, opened after going on: %v", n, *mode, err)
+	}
+	if err := r.check(); err != nil {
+		t.Fatalf("crash at %d, mode %d, after going on: %v", n, *mode, err)
+	}
+	return ops, recycled
+}
