@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"muster/node"
+	"muster/repl/client"
+)
+
+const (
+	demoNodes = 3
+	// demoReadyMax is how long the cluster may take to found itself and take a
+	// write: some elections, on a busy machine.
+	demoReadyMax = 30 * time.Second
+)
+
+func (t *tool) demoCommand() *cli.Command {
+	return localVerb(cli.Command{
+		Name: "demo", Usage: "run three nodes in this terminal, with scratch data",
+		Description: `Founds a cluster of three nodes on free ports of this host and says what to try.
+It runs until it is interrupted; then its data is removed.`,
+		Action: t.demo,
+	})
+}
+
+func (t *tool) demo(c *cli.Context) error {
+	if err := wantArgs(c, 0, 0); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "muster-demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	addrs, err := freeAddrs(demoNodes)
+	if err != nil {
+		return err
+	}
+	// Whatever ends first, a node or the user's patience, ends all.
+	ctx, stop := context.WithCancel(c.Context)
+	defer stop()
+	ended := make(chan error, demoNodes) // from each node's goroutine, once
+	log := slog.New(slog.NewTextHandler(t.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	for i, addr := range addrs {
+		config := node.Default()
+		config.Name, config.Listen, config.Cluster = fmt.Sprintf("n%d", i+1), addr, "demo"
+		config.Data = filepath.Join(dir, config.Name)
+		config.Join, config.Expect = addrs, demoNodes
+		go func() {
+			err := node.Run(ctx, config, log, func(string) {})
+			if err == nil && ctx.Err() == nil {
+				err = errors.New("stopped by itself")
+			}
+			if err != nil {
+				err = fmt.Errorf("node %s: %w", config.Name, err)
+			}
+			ended <- err
+			stop()
+		}()
+	}
+	err = t.demoReady(ctx, addrs)
+	if err == nil {
+		t.demoHints(addrs, dir)
+		<-ctx.Done()
+		fmt.Fprintln(t.out, "\nstopping")
+		t.out.Flush()
+	} else {
+		stop()
+	}
+	for range addrs {
+		if e := <-ended; e != nil {
+			err = e
+		}
+	}
+	if c.Context.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// freeAddrs finds loopback addresses that are free. They are let go before the
+// nodes take them, which is well enough for a demonstration.
+func freeAddrs(n int) ([]string, error) {
+	var addrs []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close()
+		addrs = append(addrs, l.Addr().String())
+	}
+	return addrs, nil
+}
+
+// demoReady returns when the cluster takes writes, in every group.
+func (t *tool) demoReady(ctx context.Context, addrs []string) error {
+	fmt.Fprintf(t.out, "founding a cluster of three nodes on %s\n", strings.Join(addrs, ", "))
+	t.out.Flush()
+	ctx, cancel := context.WithTimeout(ctx, demoReadyMax)
+	defer cancel()
+	cl, err := client.Open(client.Options{Endpoints: addrs, Patience: demoReadyMax})
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	for {
+		status, err := cl.Status(ctx, addrs[0])
+		if err == nil && status.Healthy {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			if err == nil {
+				err = errors.New("the cluster is not healthy")
+			}
+			return fmt.Errorf("found the cluster: %w", errors.Join(context.Cause(ctx), err))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func (t *tool) demoHints(addrs []string, dir string) {
+	self := os.Args[0]
+	if strings.Contains(self, "go-build") {
+		self = "go run ."
+	}
+	try := func(rest string) { fmt.Fprintf(t.out, "    %s --endpoints %s %s\n", self, addrs[0], rest) }
+	fmt.Fprintf(t.out, "three nodes serve; their data is in %s until you stop them with Ctrl-C\n\nin another terminal, try:\n", dir)
+	try("kv set greeting hello color blue")
+	try("kv get greeting -o json")
+	try("kv list")
+	try("status")
+	try("group list")
+	try("bench")
+	fmt.Fprintf(t.out, "\nany of the nodes will do:\n    export MUSTER_ENDPOINTS=%s\n", strings.Join(addrs, ","))
+	t.out.Flush()
+}

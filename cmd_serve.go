@@ -1,0 +1,91 @@
+package main
+
+import (
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"muster/node"
+)
+
+func (t *tool) serveCommand() *cli.Command {
+	flags := settingFlags()
+	flags = append(flags, &cli.StringFlag{Name: "config", EnvVars: []string{"MUSTER_CONFIG"},
+		Usage: "a `FILE` of TOML with these settings, '_' for '-' in their names; options and variables go before it"})
+	return localVerb(cli.Command{
+		Name: "serve", Usage: "run a node on this host",
+		Description: `Alone it founds a cluster of one node. Three hosts found one together, in any
+order, with the same command on each but for its own address:
+
+    muster serve --listen 10.0.0.1:4166 --secret-file secret \
+        --expect 3 --join 10.0.0.1:4166,10.0.0.2:4166,10.0.0.3:4166
+
+Started again on the same directory it is the same node, and --expect and --join
+are ignored. It runs until it is interrupted; its log goes to standard error.`,
+		Flags:  flags,
+		Action: t.serve,
+	})
+}
+
+// settingFlags makes an option of each row of [node.Settings].
+func settingFlags() []cli.Flag {
+	var flags []cli.Flag
+	for _, s := range node.Settings {
+		usage := s.Help + " [$" + s.Env() + "]"
+		switch s.Kind {
+		case node.Switch:
+			flags = append(flags, &cli.BoolFlag{Name: s.Flag, Usage: usage})
+		case node.List, node.Pairs:
+			flags = append(flags, &cli.StringSliceFlag{Name: s.Flag, Usage: usage})
+		default:
+			flags = append(flags, &cli.StringFlag{Name: s.Flag, Usage: usage, DefaultText: s.Default})
+		}
+	}
+	return flags
+}
+
+func (t *tool) serve(c *cli.Context) error {
+	if err := wantArgs(c, 0, 0); err != nil {
+		return err
+	}
+	config, err := configOf(c)
+	if err != nil {
+		return err
+	}
+	return node.Run(c.Context, config, slog.New(slog.NewTextHandler(t.err, nil)), func(string) {})
+}
+
+// configOf gathers the settings of serve and checks them.
+func configOf(c *cli.Context) (node.Config, error) {
+	config, err := node.Load(node.Sources{
+		Flag: func(name string) (string, bool) { return settingText(c, name), c.IsSet(name) },
+		Env:  os.LookupEnv,
+		File: c.String("config"),
+	})
+	if err == nil {
+		err = config.Check()
+	}
+	if err != nil {
+		return node.Config{}, usagef("muster serve: %w", err)
+	}
+	// What is wrong with the file is better said before anything is touched.
+	_, err = config.Secret()
+	return config, err
+}
+
+func settingText(c *cli.Context, name string) string {
+	i := slices.IndexFunc(node.Settings, func(s node.Setting) bool { return s.Flag == name })
+	switch node.Settings[i].Kind {
+	case node.List, node.Pairs:
+		return strings.Join(c.StringSlice(name), ",")
+	case node.Switch:
+		if c.Bool(name) {
+			return "true"
+		}
+		return "false"
+	}
+	return c.String(name)
+}

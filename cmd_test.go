@@ -1,0 +1,401 @@
+package main
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"muster/repl/wire"
+)
+
+// binary is the muster that all tests of this file and of cmd_cluster_test.go
+// run: built once, as a user would.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "muster-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binary = filepath.Join(dir, "muster")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
+		os.Exit(1)
+	}
+	status := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(status)
+}
+
+// result is what one run of the binary came to.
+type result struct {
+	status         exitStatus
+	stdout, stderr string
+}
+
+// runMax is when a command that does not end has failed its test.
+const runMax = 2 * time.Minute
+
+// command prepares a run without any MUSTER_ variable of the person who tests.
+func command(args ...string) *exec.Cmd {
+	c := exec.Command(binary, args...)
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "MUSTER_") {
+			c.Env = append(c.Env, v)
+		}
+	}
+	return c
+}
+
+func muster(t testing.TB, args ...string) result { t.Helper(); return musterIn(t, "", args...) }
+
+// musterIn runs the binary with a standard input.
+func musterIn(t testing.TB, in string, args ...string) result {
+	t.Helper()
+	return runCommand(t, command(args...), in)
+}
+
+func runCommand(t testing.TB, c *exec.Cmd, in string) result {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	c.Stdin, c.Stdout, c.Stderr = strings.NewReader(in), &stdout, &stderr
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	late := time.AfterFunc(runMax, func() { c.Process.Kill() })
+	err := c.Wait()
+	if !late.Stop() {
+		t.Fatalf("%v did not end within %v\n%s", c.Args, runMax, &stderr)
+	}
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return result{exitStatus(c.ProcessState.ExitCode()), stdout.String(), stderr.String()}
+}
+
+// refused checks that a run ended with one line that says want, with status,
+// and with nothing on standard output.
+func (r result) refused(t testing.TB, status exitStatus, want string) {
+	t.Helper()
+	if r.status != status {
+		t.Errorf("status %d, want %d", r.status, status)
+	}
+	if r.stdout != "" {
+		t.Errorf("standard output has %.200q", r.stdout)
+	}
+	if !strings.HasSuffix(r.stderr, "\n") || strings.Count(r.stderr, "\n") != 1 {
+		t.Errorf("want one line on standard error, got %q", r.stderr)
+	}
+	if !strings.Contains(r.stderr, want) {
+		t.Errorf("standard error is %q, want it to say %q", r.stderr, want)
+	}
+}
+
+// done checks that a run ended well, and returns its standard output.
+func (r result) done(t testing.TB) string {
+	t.Helper()
+	if r.status != exitDone || r.stderr != "" {
+		t.Fatalf("status %d, standard error %q", r.status, r.stderr)
+	}
+	return r.stdout
+}
+
+// A mistake in a command line must end with status 2, one line that says what
+// would be right, and no connection: nothing listens at the endpoint, so that
+// a command that goes on ends with another status.
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ line, want string }{
+		{"", "muster: a command is missing; want one of serve, demo, status,"},
+		{"nope", `muster: unknown command "nope"; want one of serve, demo,`},
+		{"kv", "muster kv: a verb is missing; want one of set, get, del,"},
+		{"kv get", "muster kv get: 0 arguments; want muster kv get K…"},
+		{"kv get k -x", "muster kv get: unknown option -x; see muster kv get --help"},
+		{"kv get k -o xml", `muster kv get: --output "xml"; want table or json`},
+		{"kv get k --read stale", `muster kv get: --read "stale"; want linearizable or local`},
+		{"kv get k --after 17", `muster kv get: --after: log id "17": want gGROUP/TERM.INDEX, as in g3/7.10432`},
+		{"kv get k --timeout soon", `muster kv get: invalid value "soon" for option --timeout`},
+		{"kv get k --timeout 0s", "muster kv get: --timeout 0s; want more than 0 and at most 5m0s"},
+		{"kv get k --timeout 6m", "muster kv get: --timeout 6m0s; want more than 0 and at most 5m0s"},
+		{"kv get k --endpoints nowhere", `muster kv get: --endpoints: "nowhere" is not an address; want HOST:PORT`},
+		{"kv get k --endpoints ,", "muster kv get: --endpoints: empty; want HOST:PORT,…"},
+		{"kv set k", "muster kv set: 1 arguments; want a value for each key: muster kv set K V [K V …]"},
+		{"kv set a 1 b", "muster kv set: 3 arguments; want a value for each key"},
+		{"kv set a 1 a 2", `muster kv set: key "a" is given twice`},
+		{"kv set a 1 b 2 --if-absent", "muster kv set: a condition takes one key and value, there are 2"},
+		{"kv set a 1 b 2 --if-version 3", "muster kv set: a condition takes one key and value, there are 2"},
+		{"kv set a 1 --if-absent --if-version 3", "muster kv set: --if-absent and --if-version contradict each other; give one"},
+		{"kv set a 1 --if-version 0", "muster kv set: --if-version 0: versions begin at 1; for a key that is not there use --if-absent"},
+		{"kv set a 1 --if-version -1", `muster kv set: invalid value "-1" for option --if-version`},
+		{"kv set a -1", "muster kv set: unknown option -1; see muster kv set --help, and put -- before an argument that begins with a dash"},
+		{"kv del", "muster kv del: 0 arguments; want muster kv del K…"},
+		{"kv list a b", "muster kv list: 2 arguments; want muster kv list [PREFIX]"},
+		{"kv list --limit -1", "muster kv list: --limit -1; want 0 for all, or more"},
+		{"kv locate", "muster kv locate: 0 arguments; want muster kv locate K"},
+		{"kv import", "muster kv import: 0 arguments; want muster kv import FILE|-"},
+		{"kv export --read never", `muster kv export: --read "never"; want linearizable or local`},
+		{"status now", "muster status: 1 arguments; want muster status"},
+		{"node list x", "muster node list: 1 arguments; want muster node list"},
+		{"group list x", "muster group list: 1 arguments; want muster group list"},
+		{"slot list x", "muster slot list: 1 arguments; want muster slot list"},
+		{"bench --op incr", `muster bench: --op "incr"; want set, get or set,get`},
+		{"bench --in-flight 0", "muster bench: --in-flight 0; want 1 to 65536"},
+		{"bench --connections 65", "muster bench: --connections 65; want 1 to 64"},
+		{"bench --key-size 9 --keys 1001", "muster bench: --key-size 9; want 10 to 4096"},
+		{"bench --value-size 16777217", "muster bench: --value-size 16777217; want 0 to 16777216"},
+		{"bench --duration 0s", "muster bench: --duration 0s; want more than 0 and at most 24h"},
+		{"completion tcsh", `muster completion: unknown shell "tcsh"; want bash, zsh or fish`},
+		{"completion", "muster completion: 0 arguments; want muster completion bash|zsh|fish"},
+		{"wire decode", "muster wire decode: 0 arguments; want muster wire decode FILE|-"},
+		{"version x", "muster version: 1 arguments; want muster version"},
+		{"demo x", "muster demo: 1 arguments; want muster demo"},
+	} {
+		t.Run(tt.line, func(t *testing.T) {
+			c := command(strings.Fields(tt.line)...)
+			c.Env = append(c.Env, "MUSTER_ENDPOINTS=127.0.0.1:1")
+			runCommand(t, c, "").refused(t, exitUsage, tt.want)
+		})
+	}
+}
+
+// serve must refuse wrong settings before it touches the disk or a port,
+// wherever they come from.
+func TestServeUsage(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		args []string
+		env  string
+		file string // of the configuration
+		want string
+	}{
+		{name: "expect 3 with two addresses", args: []string{"--expect", "3", "--join", "127.0.0.1:4166,127.0.0.1:4167"},
+			want: "muster serve: --expect 3: --join has 2 addresses; want exactly 3, this host's own included"},
+		{name: "own address not among them", args: []string{"--expect", "2", "--join", "127.0.0.1:4168", "--join", "127.0.0.1:4167"},
+			want: "muster serve: --join: this host's own address 127.0.0.1:4166 is not among 127.0.0.1:4168,127.0.0.1:4167"},
+		{name: "not loopback", args: []string{"--listen", "0.0.0.0:4166", "--advertise", "127.0.0.1:4166"},
+			want: "muster serve: --listen 0.0.0.0:4166: others can reach this address: give --secret-file FILE, or --insecure to let anyone in"},
+		{name: "secret and insecure", args: []string{"--secret-file", "s", "--insecure"},
+			want: "muster serve: --insecure: means without a secret, but --secret-file is given"},
+		{name: "no cluster name", args: []string{"--cluster", ""}, want: "muster serve: --cluster: empty; want 1 to 63 letters"},
+		{name: "groups", args: []string{"--groups", "10000"}, want: "muster serve: --groups 10000: want 1 to 9999"},
+		{name: "not a number", args: []string{"--groups", "x"}, want: `muster serve: --groups: "x" is not a whole number`},
+		{name: "variable", env: "MUSTER_GROUPS=0x", want: `muster serve: MUSTER_GROUPS: "0x" is not a whole number`},
+		{name: "switch in a variable", env: "MUSTER_INSECURE=perhaps", want: `muster serve: MUSTER_INSECURE: "perhaps" is neither true nor false`},
+		{name: "unknown key of the file", file: "group = 3\n", want: `: unknown key "group"; known are name, listen,`},
+		{name: "file that is not TOML", file: "groups 3\n", want: ": line 1: "},
+		{name: "no file", args: []string{"--config", "absent.toml"}, want: "muster serve: config file: stat absent.toml: no such file or directory"},
+		{name: "unknown option", args: []string{"--group", "3"}, want: "muster serve: unknown option --group; see muster serve --help"},
+		{name: "argument", args: []string{"now"}, want: "muster serve: 1 arguments; want muster serve"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			data := filepath.Join(t.TempDir(), "data")
+			args := append([]string{"serve", "--data", data}, tt.args...)
+			if tt.file != "" {
+				path := filepath.Join(t.TempDir(), "muster.toml")
+				if err := os.WriteFile(path, []byte(tt.file), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				args = append(args, "--config", path)
+			}
+			c := command(args...)
+			if tt.env != "" {
+				c.Env = append(c.Env, tt.env)
+			}
+			runCommand(t, c, "").refused(t, exitUsage, tt.want)
+			if _, err := os.Stat(data); err == nil {
+				t.Error("the data directory was made")
+			}
+		})
+	}
+}
+
+// What keeps a command from its work before there is a cluster must be told
+// from a usage error and from each other.
+func TestNoCluster(t *testing.T) {
+	t.Parallel()
+	short := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(short, []byte("guess me\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		line   string
+		status exitStatus
+		want   string
+	}{
+		{"kv get k --endpoints 127.0.0.1:1 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1"},
+		{"kv set k v --endpoints 127.0.0.1:1,127.0.0.1:2 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1, 127.0.0.1:2"},
+		{"status --endpoints 127.0.0.1:1 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1"},
+		{"kv get k --secret-file absent", exitRefused, "muster: secret file: open absent: no such file or directory"},
+		{"kv get k --secret-file " + short, exitRefused, "its first line has 8 bytes; want 16 to 4096"},
+		{"serve --secret-file absent", exitRefused, "muster: secret file: open absent: no such file or directory"},
+		{"kv import absent", exitRefused, "muster: open absent: no such file or directory"},
+		{"wire decode absent", exitRefused, "muster: open absent: no such file or directory"},
+	} {
+		t.Run(tt.line, func(t *testing.T) {
+			muster(t, strings.Fields(tt.line)...).refused(t, tt.status, tt.want)
+		})
+	}
+}
+
+// With -o json standard output must be JSON; without, it is for people.
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	var v versionRow
+	if err := json.Unmarshal([]byte(muster(t, "version", "-o", "json").done(t)), &v); err != nil || v.Version == "" || v.ProtocolMax == 0 {
+		t.Errorf("got %+v, %v", v, err)
+	}
+	for _, args := range [][]string{{"version"}, {"--version"}} {
+		if out := muster(t, args...).done(t); !strings.HasPrefix(out, "muster "+v.Version+", protocol ") {
+			t.Errorf("%v: got %q", args, out)
+		}
+	}
+}
+
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ line, want string }{
+		{"--help", "completion  print a script"},
+		{"help", "completion  print a script"},
+		{"kv --help", "muster kv - set, get, list"},
+		{"help kv", "muster kv - set, get, list"},
+		{"kv set --help", "muster kv set [command options] K V [K V …]"},
+		{"help kv set", "muster kv set [command options] K V [K V …]"},
+		{"kv set k v -h", "muster kv set [command options] K V [K V …]"},
+		{"serve --help", "--secret-file FILE"},
+		{"serve --help", "[$MUSTER_SECRET_FILE]"},
+	} {
+		if out := muster(t, strings.Fields(tt.line)...).done(t); !strings.Contains(out, tt.want) {
+			t.Errorf("%s: no %q in\n%s", tt.line, tt.want, out)
+		}
+	}
+}
+
+// A completion script must be one that its shell reads, and must know what may
+// stand at a place of the command line.
+func TestCompletion(t *testing.T) {
+	t.Parallel()
+	t.Run("bash", func(t *testing.T) {
+		script := muster(t, "completion", "bash").done(t)
+		if _, err := exec.LookPath("bash"); err != nil {
+			t.Skip("no bash here")
+		}
+		for _, tt := range []struct{ line, want string }{
+			{"muster st", "status"},
+			{"muster kv l", "list locate"},
+			{"muster -o json kv l", "list locate"},
+			{"muster kv set --if-", "--if-absent --if-version"},
+			{"muster kv set a b --if-", "--if-absent --if-version"},
+			{"muster kv get k --out", "--output"},
+			{"muster serve --sec", "--secret-file"},
+			{"muster completion z", "zsh"},
+			{"muster --ver", "--version"},
+		} {
+			words := strings.Fields(tt.line)
+			c := exec.Command("bash", "-c", script+fmt.Sprintf(`
+COMP_WORDS=(%s); COMP_CWORD=%d; _muster; echo "${COMPREPLY[*]}"`, tt.line, len(words)-1))
+			out, err := c.CombinedOutput()
+			if got := strings.TrimSpace(string(out)); err != nil || got != tt.want {
+				t.Errorf("%s: got %q %v, want %q", tt.line, got, err, tt.want)
+			}
+		}
+	})
+	for _, shell := range []string{"zsh", "fish"} {
+		t.Run(shell, func(t *testing.T) {
+			script := muster(t, "completion", shell).done(t)
+			for _, want := range []string{"import", "if-version", "secret-file"} {
+				if !strings.Contains(script, want) {
+					t.Errorf("no %s in the script", want)
+				}
+			}
+			if _, err := exec.LookPath(shell); err != nil {
+				t.Skipf("no %s here to read the script", shell)
+			}
+			path := filepath.Join(t.TempDir(), "script")
+			if err := os.WriteFile(path, []byte(script), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.Command(shell, "-n", path).CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// wire decode must read frames as bytes and as hexadecimal, and say of bytes
+// that are none what is wrong with them.
+func TestWireDecode(t *testing.T) {
+	t.Parallel()
+	frame := wire.AppendFrame(nil, wire.TypePing, 7, &wire.Empty{})
+	raw := string(frame)
+	digits := hex.EncodeToString(frame)
+	spaced := strings.ToUpper(digits[:8]) + "\n" + digits[8:24] + " \t" + digits[24:] + "\n"
+	first := muster(t, "wire", "decode", "--help").done(t)
+	if !strings.Contains(first, "FILE|-") {
+		t.Errorf("help is %q", first)
+	}
+	want := musterIn(t, raw, "wire", "decode", "-").done(t)
+	if !strings.Contains(want, "Ping") {
+		t.Fatalf("got %q", want)
+	}
+	for _, in := range []string{digits, spaced} {
+		if got := musterIn(t, in, "wire", "decode", "-").done(t); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "dump")
+	if err := os.WriteFile(path, frame, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := muster(t, "wire", "decode", path).done(t); got != want {
+		t.Errorf("file: got %q, want %q", got, want)
+	}
+	for line := range strings.Lines(musterIn(t, raw, "wire", "decode", "-", "-o", "json").done(t)) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("not JSON: %q", line)
+		}
+	}
+
+	flipped := bytes.Clone(frame)
+	flipped[len(flipped)-1] ^= 1
+	for _, tt := range []struct{ name, in string }{
+		{"empty", ""}, {"cut", raw[:len(raw)-1]}, {"one bit", string(flipped)}, {"text", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"},
+		{"claims 4 GiB", "\xff\xff\xff\xff" + strings.Repeat("\x00", 20)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := musterIn(t, tt.in, "wire", "decode", "-")
+			if r.status != exitRefused || strings.Count(r.stderr, "\n") != 1 || !strings.HasPrefix(r.stderr, "muster: standard input: ") {
+				t.Errorf("status %d, standard error %q", r.status, r.stderr)
+			}
+		})
+	}
+}
+
+// A full disk must not pass for success: what a command prints goes through a
+// buffer, whose last bytes are written when all else is done.
+func TestOutputThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("no /dev/full here")
+	}
+	defer full.Close()
+	c := command("version")
+	var stderr bytes.Buffer
+	c.Stdout, c.Stderr = full, &stderr
+	if err := c.Run(); err == nil || c.ProcessState.ExitCode() != int(exitRefused) {
+		t.Errorf("status %d, want %d", c.ProcessState.ExitCode(), exitRefused)
+	}
+	if !strings.HasPrefix(stderr.String(), "muster: write output: ") || strings.Count(stderr.String(), "\n") != 1 {
+		t.Errorf("standard error is %q", &stderr)
+	}
+}
