@@ -291,7 +291,6 @@ func (k *Core) FinishAll(err error) {
 }
 
 func (k *Core) send(p Peer, c *Call) {
-	c.turn++
 	k.out = append(k.out, Action{Kind: ActSend, Peer: p, Call: c})
 }
 

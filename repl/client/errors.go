@@ -58,6 +58,8 @@ func (k *Core) expire(c *Call) {
 		k.finish(c, maybeApplied(c, c.cause))
 	case !k.connected:
 		k.finish(c, k.noEndpoint())
+	case c.cause == nil && !k.known:
+		k.finish(c, unavailable(k.object(c), k.tableCause))
 	default:
 		k.finish(c, unavailable(k.object(c), c.cause))
 	}

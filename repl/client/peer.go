@@ -223,11 +223,9 @@ func (k *Core) Disconnected(now time.Duration, p Peer, err error) {
 	if k.asked == p {
 		k.TableFailed(now, p, err)
 	}
-	if err != nil && !k.connected {
-		k.dialAfter = now // the next endpoint need not wait for this one
-	}
 	k.parkedOnPeer(now, p)
-	if err != nil && !k.connected {
+	if err != nil && k.anyUp(0) == NoPeer {
+		k.dialAfter = now // the next peer need not wait for this one
 		for _, c := range k.parked.matching(func(c *Call) bool { return c.on == onTable }) {
 			k.route(now, c)
 		}

@@ -13,6 +13,7 @@ import (
 func (k *Core) Refused(now time.Duration, c *Call, from Peer, e *wire.Error) {
 	k.adopt(now, c)
 	from = k.resolve(from)
+	c.turn++
 	c.cause = e
 	if c.Target == ToPeer {
 		k.refusedByOnly(now, c, e)
@@ -120,6 +121,7 @@ func (k *Core) Lost(now time.Duration, c *Call, from Peer, cause error) {
 	if c.Write {
 		c.Maybe = true
 	}
+	c.turn++
 	c.cause, c.hops = cause, 0
 	// At once the first time: most often another node leads by now or will
 	// soon. If it is this very request that ends connections, the pauses

@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"muster/raft"
@@ -82,27 +83,35 @@ func (k *Core) groupOf(c *Call) raft.GroupID {
 }
 
 // candidate picks one of g's replicas where the leader is not known: those that
-// are connected first, another one each turn. If all are resting it returns
-// until when.
+// are connected first, another one each turn. From the second turn on it also
+// connects to one more: the first may know nobody. If all are resting it
+// returns until when.
 func (k *Core) candidate(now time.Duration, g *group, turn int) (Peer, time.Duration) {
-	best, until := NoPeer, time.Duration(-1)
+	ups, idle, until := make([]Peer, 0, 8), NoPeer, time.Duration(-1)
 	for i := range g.nodes {
 		p := k.resolve(g.nodes[(turn+i)%len(g.nodes)])
 		switch x := k.peers[p]; {
 		case x.state == peerUp:
-			return p, 0
+			ups = append(ups, p)
 		case x.resting(now):
 			if until < 0 || x.until < until {
 				until = x.until
 			}
-		case best == NoPeer:
-			best = p
+		case idle == NoPeer:
+			idle = p
 		}
 	}
-	if until < 0 {
-		until = now + PauseMax // a group without nodes: a newer table may help
+	if len(ups) == 0 {
+		if idle == NoPeer && until < 0 {
+			until = now + PauseMax // a group without nodes: a newer table may help
+		}
+		return idle, until
 	}
-	return best, until
+	if idle != NoPeer && turn > 0 && k.peers[idle].state != peerDialling {
+		k.dial(now, idle)
+	}
+	slices.Sort(ups) // so that turns take one after the other
+	return ups[turn%len(ups)], 0
 }
 
 // sendTo sends c to p, after connecting to it if need be.
@@ -178,13 +187,25 @@ func (k *Core) parkForTable(now time.Duration, c *Call) {
 
 // anyUp returns a peer that is connected, another one each turn.
 func (k *Core) anyUp(turn int) Peer {
-	for i := range k.peers {
-		p := k.resolve(Peer((turn + i) % len(k.peers)))
-		if k.peers[p].state == peerUp {
-			return p
+	ups := 0
+	for _, x := range k.peers {
+		if x.state == peerUp && x.same == NoPeer {
+			ups++
 		}
 	}
-	return NoPeer
+	if ups == 0 {
+		return NoPeer
+	}
+	nth := turn % ups
+	for p, x := range k.peers {
+		if x.state == peerUp && x.same == NoPeer {
+			if nth == 0 {
+				return Peer(p)
+			}
+			nth--
+		}
+	}
+	panic("client: a peer vanished")
 }
 
 // dialOne dials the next peer that may be had, so that there is one; not more

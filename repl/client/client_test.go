@@ -1,0 +1,684 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// No goroutine may be left by a client that was closed, whatever went on.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func within(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func codeOf(err error) wire.Code {
+	var e *wire.Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return 0
+}
+
+// From one endpoint a client must learn the others, and find the leader of each
+// key's group.
+func TestSetGetDelete(t *testing.T) {
+	f := newFake(t, 3, 8)
+	c := f.open(Options{Endpoints: []string{f.nodes[0].addr}})
+	ctx := within(t, 10*time.Second)
+	for i := range 100 {
+		key := fmt.Append(nil, "key/", i)
+		w, err := c.Set(ctx, key, fmt.Append(nil, i), WriteOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if int(w.Group) != f.groupOf(shardmap.SlotOf(key)) || w.Version == 0 {
+			t.Fatalf("set %s: got %+v", key, w)
+		}
+	}
+	for _, n := range f.nodes {
+		if got := n.accepts.Load(); got != 1 {
+			t.Errorf("node %s: got %d connections, want 1", n.id, got)
+		}
+	}
+	items, missing, err := c.Get(ctx, [][]byte{[]byte("key/7"), []byte("nope"), []byte("key/8")}, ReadOptions{})
+	if err != nil || len(items) != 2 || string(items[0].Value) != "7" || string(items[1].Value) != "8" || len(missing) != 1 {
+		t.Fatalf("get: got %v, missing %q, %v", items, missing, err)
+	}
+	value, version, ok, err := c.GetOne(ctx, []byte("key/7"), nil, ReadOptions{})
+	if err != nil || !ok || string(value) != "7" || version != items[0].Version {
+		t.Fatalf("get one: got %q %d %v %v", value, version, ok, err)
+	}
+	if _, err := c.Set(ctx, []byte("key/7"), nil, WriteOptions{IfAbsent: true}); codeOf(err) != wire.CodeConflict {
+		t.Fatalf("set if absent: got %v, want conflict", err)
+	}
+	if _, err := c.Set(ctx, []byte("key/7"), nil, WriteOptions{HasVersion: true, IfVersion: version}); err != nil {
+		t.Fatalf("set if version: %v", err)
+	}
+	d, err := c.Delete(ctx, []byte("key/7"), []byte("{key/7}x"), []byte("key/8"))
+	if err != nil || len(d) != 2 || d[0].Count != 1 || len(d[0].Keys) != 2 || d[1].Count != 1 {
+		t.Fatalf("delete: got %+v %v", d, err)
+	}
+}
+
+// A request that can't be right must not leave, and the error must name what is
+// wrong.
+func TestRefusedHere(t *testing.T) {
+	f := newFake(t, 1, 1)
+	c := f.open(Options{})
+	ctx := within(t, 10*time.Second)
+	big := make([]byte, 1<<20+1)
+	for _, x := range []struct {
+		name string
+		do   func() error
+		code wire.Code
+		says string
+	}{
+		{"empty key", func() error { _, err := c.Set(ctx, nil, nil, WriteOptions{}); return err }, wire.CodeBadRequest, "0 bytes"},
+		{"long key", func() error { _, err := c.Set(ctx, big[:4097], nil, WriteOptions{}); return err }, wire.CodeTooLarge, "4097 bytes, the limit is 4096"},
+		{"longest key", func() error { _, err := c.Set(ctx, big[:4096], nil, WriteOptions{}); return err }, 0, ""},
+		{"large value", func() error { _, err := c.Set(ctx, []byte("k"), big, WriteOptions{}); return err }, wire.CodeTooLarge, "1048577 bytes, the limit is 1048576"},
+		{"largest value", func() error { _, err := c.Set(ctx, []byte("k"), big[1:], WriteOptions{}); return err }, 0, ""},
+		{"two conditions", func() error {
+			_, err := c.Set(ctx, []byte("k"), nil, WriteOptions{IfAbsent: true, HasVersion: true})
+			return err
+		}, wire.CodeBadRequest, "if-absent"},
+		{"version 0", func() error { _, err := c.Set(ctx, []byte("k"), nil, WriteOptions{HasVersion: true}); return err }, wire.CodeBadRequest, "version"},
+		{"get empty key", func() error { _, _, err := c.Get(ctx, [][]byte{nil}, ReadOptions{}); return err }, wire.CodeBadRequest, "0 bytes"},
+		{"get long key", func() error { _, _, err := c.Get(ctx, [][]byte{big[:4097]}, ReadOptions{}); return err }, wire.CodeTooLarge, "4097"},
+		{"delete long key", func() error { _, err := c.Delete(ctx, big[:4097]); return err }, wire.CodeTooLarge, "4097"},
+	} {
+		err := x.do()
+		if codeOf(err) != x.code || (err != nil && (x.code == 0 || !strings.Contains(err.Error(), x.says))) {
+			t.Errorf("%s: got %v, want code %v with %q", x.name, err, x.code, x.says)
+		}
+	}
+	// Before the first table the limit is not known: it is looked at later.
+	fresh := f.open(Options{})
+	if _, err := fresh.Set(ctx, []byte("k"), big, WriteOptions{}); codeOf(err) != wire.CodeTooLarge {
+		t.Errorf("large value, first call: got %v", err)
+	}
+}
+
+// Each of these ends a connection or refuses a request while a hundred callers
+// write. Every write must come through, and be applied once: the fake complains
+// if a sequence comes with other bytes.
+func TestFaultsUnderLoad(t *testing.T) {
+	for _, x := range []struct {
+		name  string
+		fault func(f *fakeCluster, turn int64) fakeOrder
+	}{
+		{"hang up after the write", func(f *fakeCluster, turn int64) fakeOrder { return fakeOrder{hangUp: turn%97 == 0} }},
+		{"busy", func(f *fakeCluster, turn int64) fakeOrder {
+			if turn%5 == 0 {
+				return fakeOrder{refuse: wire.Busy("group", "full", time.Millisecond)}
+			}
+			return fakeOrder{}
+		}},
+		{"maybe applied", func(f *fakeCluster, turn int64) fakeOrder {
+			if turn%7 == 0 {
+				return fakeOrder{refuse: wire.MaybeApplied("group", "lost its place")}
+			}
+			return fakeOrder{}
+		}},
+		{"unavailable", func(f *fakeCluster, turn int64) fakeOrder {
+			if turn%11 == 0 {
+				return fakeOrder{refuse: wire.Unavailable("group", "no majority")}
+			}
+			return fakeOrder{}
+		}},
+		{"leaders change", func(f *fakeCluster, turn int64) fakeOrder {
+			if turn%50 == 0 {
+				f.lead(int(turn/50)%4+1, int(turn/50)%3)
+			}
+			return fakeOrder{}
+		}},
+		{"no leader for a while", func(f *fakeCluster, turn int64) fakeOrder {
+			switch turn % 100 {
+			case 0:
+				f.lead(1, -1)
+			case 60:
+				f.lead(1, int(turn/100)%3)
+			}
+			return fakeOrder{}
+		}},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			f := newFake(t, 3, 4)
+			c := f.open(Options{})
+			var turn atomic.Int64
+			for _, n := range f.nodes {
+				n.do(func(h wire.Header, _ []byte) fakeOrder {
+					if h.Type != wire.TypeWrite {
+						return fakeOrder{}
+					}
+					return x.fault(f, turn.Add(1))
+				})
+			}
+			ctx := within(t, 20*time.Second)
+			const callers, each = 100, 20
+			var wg sync.WaitGroup
+			for g := range callers {
+				wg.Add(1)
+				go func() {
+					defer wg.Done()
+					for i := range each {
+						if _, err := c.Set(ctx, fmt.Appendf(nil, "%d/%d", g, i), []byte("v"), WriteOptions{IfAbsent: true}); err != nil {
+							t.Errorf("%d/%d: %v", g, i, err)
+						}
+					}
+				}()
+			}
+			if x.name == "no leader for a while" {
+				// The last turn may leave the group without one.
+				done := make(chan struct{})
+				go func() { wg.Wait(); close(done) }()
+				for waiting := true; waiting; {
+					select {
+					case <-done:
+						waiting = false
+					case <-time.After(300 * time.Millisecond):
+						f.lead(1, 0)
+					}
+				}
+			}
+			wg.Wait()
+			if f.applied != callers*each {
+				t.Errorf("got %d writes applied, want %d", f.applied, callers*each)
+			}
+		})
+	}
+}
+
+// A node that is stopped and started again under the same address must be found
+// again, and what was under way must come through.
+func TestRestart(t *testing.T) {
+	f := newFake(t, 1, 1)
+	c := f.open(Options{})
+	ctx := within(t, 10*time.Second)
+	if _, err := c.Set(ctx, []byte("a"), nil, WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.nodes[0].stop()
+	got := make(chan error)
+	go func() { _, err := c.Set(ctx, []byte("b"), nil, WriteOptions{}); got <- err }()
+	time.Sleep(100 * time.Millisecond) // for it to find the door closed; nothing depends on it
+	f.nodes[0].start()
+	if err := <-got; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A node that takes a request and never answers, not even a ping, must be left
+// for another.
+func TestSilence(t *testing.T) {
+	f := newFake(t, 2, 1)
+	c := f.open(Options{})
+	ctx := within(t, 10*time.Second)
+	if _, err := c.Set(ctx, []byte("a"), nil, WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.nodes[0].do(func(wire.Header, []byte) fakeOrder { return fakeOrder{silent: true} })
+	began := time.Now()
+	got := make(chan error)
+	go func() { _, err := c.Set(ctx, []byte("b"), nil, WriteOptions{}); got <- err }()
+	f.lead(1, 1)
+	if err := <-got; err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took < silenceMax/2 || took > 2*silenceMax {
+		t.Errorf("got an answer after %s, want about %s", took, silenceMax)
+	}
+}
+
+// A caller whose context ends must return at once, with an error that tells
+// whether its write may have been applied, and that is found as a context's
+// error too.
+func TestContextEnds(t *testing.T) {
+	f := newFake(t, 1, 1)
+	c := f.open(Options{})
+	if _, err := c.Set(within(t, 10*time.Second), []byte("a"), nil, WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.nodes[0].do(func(wire.Header, []byte) fakeOrder { return fakeOrder{silent: true} })
+	for _, x := range []struct {
+		name string
+		do   func(context.Context) error
+		code wire.Code
+	}{
+		{"write", func(ctx context.Context) error { _, err := c.Set(ctx, []byte("b"), nil, WriteOptions{}); return err }, wire.CodeMaybeApplied},
+		{"read", func(ctx context.Context) error {
+			_, _, err := c.Get(ctx, [][]byte{[]byte("b")}, ReadOptions{})
+			return err
+		}, wire.CodeUnavailable},
+		{"list", func(ctx context.Context) error {
+			for _, err := range c.List(ctx, nil, ListOptions{}) {
+				return err
+			}
+			return nil
+		}, wire.CodeUnavailable},
+	} {
+		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		began := time.Now()
+		err := x.do(ctx)
+		cancel()
+		if codeOf(err) != x.code || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: got %v, want %s and the context's error", x.name, err, x.code)
+		}
+		if took := time.Since(began); took > 500*time.Millisecond {
+			t.Errorf("%s: returned after %s", x.name, took)
+		}
+	}
+	// Without a leader nothing is sent that may be applied.
+	f.nodes[0].do(nil)
+	f.lead(1, -1)
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := c.Set(ctx, []byte("c"), nil, WriteOptions{}); codeOf(err) != wire.CodeUnavailable {
+		t.Errorf("no leader: got %v, want unavailable", err)
+	}
+}
+
+// Many callers give up while answers and lost connections cross them: each call
+// must end once, which its recycled object would show.
+func TestCancelRaces(t *testing.T) {
+	f := newFake(t, 2, 2)
+	c := f.open(Options{})
+	var turn atomic.Int64
+	for _, n := range f.nodes {
+		n.do(func(h wire.Header, _ []byte) fakeOrder {
+			k := turn.Add(1)
+			return fakeOrder{hangUp: k%501 == 0, silent: h.Type == wire.TypeWrite && k%13 == 0}
+		})
+	}
+	var wg sync.WaitGroup
+	for g := range 50 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := range 40 {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(i%7)*300*time.Microsecond)
+				_, err := c.Set(ctx, fmt.Appendf(nil, "%d/%d", g, i), []byte("v"), WriteOptions{})
+				if err != nil && codeOf(err) == 0 && !errors.As(err, new(*ErrNoEndpoint)) {
+					t.Errorf("got %v, want a code", err)
+				}
+				cancel()
+			}
+		}()
+	}
+	wg.Wait()
+	for _, n := range f.nodes {
+		n.do(nil)
+	}
+	if _, err := c.Set(within(t, 10*time.Second), []byte("after"), nil, WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What is wrong with the endpoint must be told at once and by its kind, not be
+// tried until the time is over.
+func TestOpenRefusals(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.secret = []byte("right")
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Add(1)
+	go func() {
+		defer wg.Done()
+		for {
+			conn, err := other.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Write([]byte("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"))
+			conn.Close()
+		}
+	}()
+	defer wg.Wait()
+	defer other.Close()
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	for _, x := range []struct {
+		name string
+		o    Options
+		is   func(error) bool
+	}{
+		{"wrong secret", Options{Secret: []byte("wrong")}, func(err error) bool { return codeOf(err) == wire.CodeUnauthorized }},
+		{"no secret", Options{}, func(err error) bool { return codeOf(err) == wire.CodeUnauthorized }},
+		{"wrong cluster", Options{Secret: f.secret, Cluster: "other"}, func(err error) bool { return codeOf(err) == wire.CodeWrongCluster }},
+		{"something else", Options{Endpoints: []string{other.Addr().String()}}, func(err error) bool { return errors.Is(err, wire.ErrForeign) }},
+		{"nobody", Options{Endpoints: []string{closed.Addr().String()}, Patience: 200 * time.Millisecond}, func(err error) bool {
+			return errors.As(err, new(*ErrNoEndpoint)) && codeOf(err) == 0
+		}},
+		{"right", Options{Secret: f.secret, Cluster: "fake"}, func(err error) bool { return err == nil }},
+	} {
+		began := time.Now()
+		_, err := f.open(x.o).Set(within(t, 10*time.Second), []byte("k"), nil, WriteOptions{})
+		if !x.is(err) {
+			t.Errorf("%s: got %v", x.name, err)
+		}
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("%s: took %s", x.name, took)
+		}
+	}
+	for _, o := range []Options{
+		{}, {Endpoints: []string{"nonsense"}}, {Endpoints: []string{"a:1"}, ConnectionsPerNode: 65},
+		{Endpoints: []string{"a:1"}, WindowMax: 63}, {Endpoints: []string{"a:1"}, WindowMax: shardmap.SessionWindowMax + 1},
+	} {
+		if _, err := Open(o); err == nil {
+			t.Errorf("open %+v: want an error", o)
+		}
+	}
+}
+
+// A local read is the first endpoint's, whoever leads.
+func TestLocalRead(t *testing.T) {
+	f := newFake(t, 3, 4)
+	c := f.open(Options{Endpoints: []string{f.nodes[2].addr}})
+	ctx := within(t, 10*time.Second)
+	for i := range 20 {
+		if _, err := c.Set(ctx, fmt.Append(nil, i), []byte("v"), WriteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, n := range f.nodes[:2] {
+		n.do(func(h wire.Header, _ []byte) fakeOrder {
+			if h.Type == wire.TypeGet || h.Type == wire.TypeList {
+				t.Errorf("a local read went to another node: %s", h.Type)
+			}
+			return fakeOrder{}
+		})
+	}
+	for i := range 20 {
+		if _, _, ok, err := c.GetOne(ctx, fmt.Append(nil, i), nil, ReadOptions{Local: true}); err != nil || !ok {
+			t.Fatal(err)
+		}
+	}
+	n := 0
+	for _, err := range c.List(ctx, nil, ListOptions{Local: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	if n != 20 {
+		t.Errorf("got %d keys, want 20", n)
+	}
+}
+
+// A listing must have every key once, in order, however the pages fall; also
+// when the table changes on the way.
+func TestList(t *testing.T) {
+	f := newFake(t, 3, 8)
+	c := f.open(Options{})
+	ctx := within(t, 20*time.Second)
+	const keys = 3000
+	var pairs []Pair
+	for i := range keys {
+		pairs = append(pairs, Pair{fmt.Appendf(nil, "k/%05d", i), bytes.Repeat([]byte{byte(i)}, i%3000)})
+	}
+	pairs = append(pairs, Pair{[]byte("other"), nil})
+	if _, err := c.SetMany(ctx, pairs); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []ListOptions{{}, {KeysOnly: true}, {After: []byte("k/01499")}, {Limit: 10}, {Local: true}} {
+		first := 0
+		if o.After != nil {
+			first = 1500
+		}
+		want := keys - first
+		if o.Limit > 0 {
+			want = o.Limit
+		}
+		n := 0
+		for item, err := range c.List(ctx, []byte("k/"), o) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := pairs[first+n]
+			if !bytes.Equal(item.Key, p.Key) || (!o.KeysOnly && !bytes.Equal(item.Value, p.Value)) || item.Version == 0 {
+				t.Fatalf("%+v: row %d: got %q, want %q", o, n, item.Key, p.Key)
+			}
+			n++
+			if n == 700 && !o.Local {
+				f.mu.Lock()
+				f.epoch++
+				f.mu.Unlock()
+			}
+		}
+		if n != want {
+			t.Errorf("%+v: got %d keys, want %d", o, n, want)
+		}
+	}
+	for range c.List(ctx, nil, ListOptions{}) {
+		break // what is under way must be dropped; goleak and the next call tell
+	}
+	n := 0
+	for _, err := range c.List(ctx, []byte("{x}"), ListOptions{}) {
+		t.Fatalf("a tag without keys: got a row, %v", err)
+		n++
+	}
+}
+
+// Bulk must set what can be set, tell each of the others by its tag, and keep
+// to its bytes.
+func TestBulk(t *testing.T) {
+	f := newFake(t, 3, 8)
+	c := f.open(Options{})
+	ctx := within(t, 20*time.Second)
+	var turn atomic.Int64
+	for _, n := range f.nodes {
+		n.do(func(h wire.Header, _ []byte) fakeOrder {
+			return fakeOrder{hangUp: h.Type == wire.TypeWrite && turn.Add(1)%1777 == 0}
+		})
+	}
+	const keys = 5000
+	got := make([]int, keys)
+	failed := map[uint64]wire.Code{}
+	b := c.Bulk(ctx, 256<<10, func(tag uint64, w Written, err error) {
+		got[tag]++
+		if err != nil {
+			failed[tag] = codeOf(err)
+		}
+	})
+	for i := range keys {
+		value := make([]byte, i%4000)
+		if i%1000 == 1 {
+			value = make([]byte, 1<<20+1)
+		}
+		b.Set(fmt.Append(nil, "bulk/", i), value, uint64(i))
+		if b.bytes > 2<<20 {
+			t.Fatalf("got %d bytes under way", b.bytes)
+		}
+	}
+	b.Wait()
+	for i, n := range got {
+		if n != 1 {
+			t.Fatalf("key %d was told of %d times", i, n)
+		}
+	}
+	if len(failed) != keys/1000 {
+		t.Errorf("got %d failures, want %d: %v", len(failed), keys/1000, failed)
+	}
+	for tag, code := range failed {
+		if tag%1000 != 1 || code != wire.CodeTooLarge {
+			t.Errorf("key %d: got %s", tag, code)
+		}
+	}
+	if f.applied != keys-keys/1000 {
+		t.Errorf("got %d writes applied, want %d", f.applied, keys-keys/1000)
+	}
+}
+
+// A Bulk whose context ends must tell of every key all the same, and Wait must
+// return.
+func TestBulkContextEnds(t *testing.T) {
+	f := newFake(t, 1, 1)
+	c := f.open(Options{})
+	if _, err := c.Set(within(t, 10*time.Second), []byte("a"), nil, WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.nodes[0].do(func(wire.Header, []byte) fakeOrder { return fakeOrder{silent: true} })
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	told := 0
+	b := c.Bulk(ctx, 10000, func(_ uint64, _ Written, err error) {
+		told++
+		if err == nil {
+			t.Error("a write came through")
+		}
+	})
+	for i := range 200 {
+		b.Set(fmt.Append(nil, i), []byte("v"), uint64(i))
+	}
+	b.Wait()
+	if told != 200 {
+		t.Errorf("told of %d, want 200", told)
+	}
+}
+
+// With one write of a session stuck, no more than the window may run ahead of
+// it; the others wait, and go on when it ends.
+func TestWindow(t *testing.T) {
+	f := newFake(t, 1, 1)
+	c := f.open(Options{WindowMax: 64})
+	ctx := within(t, 10*time.Second)
+	key := []byte("{one}slot")
+	if _, err := c.Set(ctx, key, nil, WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var seen atomic.Int64
+	f.nodes[0].do(func(h wire.Header, body []byte) fakeOrder {
+		if h.Type != wire.TypeWrite {
+			return fakeOrder{}
+		}
+		return fakeOrder{silent: seen.Add(1) == 1}
+	})
+	stuck, end := context.WithCancel(ctx)
+	first := make(chan error, 1)
+	go func() { _, err := c.Set(stuck, key, []byte("stuck"), WriteOptions{}); first <- err }()
+	until(t, "the first is seen", func() bool { return seen.Load() == 1 })
+	var wg sync.WaitGroup
+	for i := range 200 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if _, err := c.Set(ctx, fmt.Appendf(nil, "{one}%d", i), nil, WriteOptions{}); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+	until(t, "the window is full", func() bool { return seen.Load() == 64 })
+	time.Sleep(20 * time.Millisecond) // for a 65th to be wrong; it may come later, but then the fake's Validate would say so
+	if n := seen.Load(); n != 64 {
+		t.Errorf("got %d writes ahead of the stuck one, want 63", n-1)
+	}
+	end()
+	if err := <-first; codeOf(err) != wire.CodeMaybeApplied || !errors.Is(err, context.Canceled) {
+		t.Errorf("stuck: got %v", err)
+	}
+	wg.Wait()
+}
+
+// A session that the servers no longer know is replaced, if nothing may have
+// been applied under it.
+func TestStaleSession(t *testing.T) {
+	f := newFake(t, 1, 1)
+	c := f.open(Options{})
+	ctx := within(t, 10*time.Second)
+	var left atomic.Int64
+	left.Store(1)
+	f.nodes[0].do(func(h wire.Header, _ []byte) fakeOrder {
+		if h.Type == wire.TypeWrite && left.Add(-1) >= 0 {
+			return fakeOrder{refuse: wire.StaleSession("session", "forgotten")}
+		}
+		return fakeOrder{}
+	})
+	if _, err := c.Set(ctx, []byte("k"), nil, WriteOptions{}); err != nil {
+		t.Errorf("once: %v", err)
+	}
+	left.Store(2)
+	if _, err := c.Set(ctx, []byte("k"), nil, WriteOptions{}); codeOf(err) != wire.CodeStaleSession {
+		t.Errorf("twice: got %v, want stale-session", err)
+	}
+}
+
+// What an operator asks of one node must come from that node; from any, where
+// none is named.
+func TestQuestions(t *testing.T) {
+	f := newFake(t, 3, 4)
+	c := f.open(Options{Endpoints: []string{f.nodes[0].addr}, ConnectionsPerNode: 3})
+	ctx := within(t, 10*time.Second)
+	for _, n := range f.nodes {
+		s, err := c.Status(ctx, n.addr)
+		if err != nil || s.Self != n.id {
+			t.Fatalf("status of %s: got %v, %v", n.id, s, err)
+		}
+	}
+	if s, err := c.Status(ctx, ""); err != nil || !s.Healthy {
+		t.Fatal(err)
+	}
+	top, err := c.Topology(ctx)
+	if err != nil || len(top.Nodes) != 3 {
+		t.Fatal(err)
+	}
+	at, err := c.Locate(ctx, []byte("key"))
+	if s := shardmap.SlotOf([]byte("key")); err != nil || at.Slot != s || int(at.Group) != f.groupOf(s) || at.Name == "" {
+		t.Fatalf("locate: got %+v, %v", at, err)
+	}
+	if _, err := c.Counters(ctx, f.nodes[1].addr); codeOf(err) != wire.CodeBadRequest {
+		t.Fatalf("counters, which the fake has not: got %v", err)
+	}
+	if got := f.nodes[0].accepts.Load(); got != 3 {
+		t.Errorf("got %d connections, want 3", got)
+	}
+}
+
+// A closed client ends what waits in it, and refuses what comes later.
+func TestClose(t *testing.T) {
+	f := newFake(t, 1, 1)
+	c := f.open(Options{})
+	if _, err := c.Set(context.Background(), []byte("a"), nil, WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.nodes[0].do(func(wire.Header, []byte) fakeOrder { return fakeOrder{silent: true} })
+	got := make(chan error)
+	go func() { _, err := c.Set(context.Background(), []byte("b"), nil, WriteOptions{}); got <- err }()
+	until(t, "it is under way", func() bool {
+		l := c.linkTo(0, 0)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.pending.open == 1
+	})
+	c.Close()
+	if err := <-got; codeOf(err) != wire.CodeMaybeApplied {
+		t.Errorf("under way: got %v", err)
+	}
+	if _, err := c.Set(context.Background(), []byte("c"), nil, WriteOptions{}); !errors.Is(err, ErrClosed) {
+		t.Errorf("later: got %v", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Errorf("twice: %v", err)
+	}
+}

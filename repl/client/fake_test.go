@@ -1,0 +1,409 @@
+package client
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"muster/raft"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// fakeCluster is nodes on loopback that speak the real protocol over one shared
+// map: what a client sees of a cluster, with faults on order. It remembers
+// outcomes by session and sequence, and complains when a client breaks the
+// rules of sessions.
+type fakeCluster struct {
+	t      testing.TB
+	nodes  []*fakeNode
+	groups int
+	secret []byte
+
+	mu       sync.Mutex
+	epoch    uint64
+	leaders  []int // by group-1, a place in nodes; -1 none
+	valueMax int
+	index    uint64
+	data     map[string]fakeValue
+	outcomes map[[2]uint64]fakeOutcome
+	applied  int
+}
+
+type fakeValue struct {
+	value   []byte
+	version uint64
+}
+
+type fakeOutcome struct {
+	body   []byte
+	answer []byte
+	kind   wire.Type
+}
+
+type fakeNode struct {
+	cluster *fakeCluster
+	id      raft.NodeID
+	addr    string
+	// order, if set, says what happens to a request.
+	order   atomic.Pointer[func(h wire.Header, body []byte) fakeOrder]
+	quick   bool // answers every write at once, without looking at it
+	accepts atomic.Int64
+
+	mu       sync.Mutex
+	listener net.Listener
+	conns    map[net.Conn]bool
+	wg       sync.WaitGroup
+}
+
+// fakeOrder is what a node does with a request; the zero value serves it.
+type fakeOrder struct {
+	refuse *wire.Error
+	silent bool // neither serve nor answer
+	hangUp bool // after serving it, without an answer
+}
+
+func newFake(t testing.TB, nodes, groups int) *fakeCluster {
+	c := &fakeCluster{t: t, groups: groups, epoch: 1, valueMax: 1 << 20,
+		data: map[string]fakeValue{}, outcomes: map[[2]uint64]fakeOutcome{}}
+	for i := range nodes {
+		n := &fakeNode{cluster: c, id: raft.NodeID(i + 1), conns: map[net.Conn]bool{}}
+		c.nodes = append(c.nodes, n)
+		n.start()
+	}
+	for g := range groups {
+		c.leaders = append(c.leaders, g%nodes)
+	}
+	t.Cleanup(func() {
+		for _, n := range c.nodes {
+			n.stop()
+		}
+	})
+	return c
+}
+
+func (c *fakeCluster) open(o Options) *Client {
+	c.t.Helper()
+	for _, n := range c.nodes {
+		if len(o.Endpoints) < len(c.nodes) {
+			o.Endpoints = append(o.Endpoints, n.addr)
+		}
+	}
+	cl, err := Open(o)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { cl.Close() })
+	return cl
+}
+
+func (c *fakeCluster) lead(group, node int) {
+	c.mu.Lock()
+	c.leaders[group-1] = node
+	c.mu.Unlock()
+}
+
+func (c *fakeCluster) groupOf(s shardmap.Slot) int {
+	return int(s)*c.groups/shardmap.Slots + 1
+}
+
+func (n *fakeNode) start() {
+	addr := n.addr
+	if addr == "" {
+		addr = "127.0.0.1:0"
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		n.cluster.t.Fatal(err)
+	}
+	n.mu.Lock()
+	n.listener, n.addr = l, l.Addr().String()
+	n.mu.Unlock()
+	n.wg.Add(1)
+	go func() {
+		defer n.wg.Done()
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			n.accepts.Add(1)
+			n.mu.Lock()
+			n.conns[conn] = true
+			n.mu.Unlock()
+			n.wg.Add(1)
+			go func() {
+				defer n.wg.Done()
+				n.serve(conn)
+				n.mu.Lock()
+				delete(n.conns, conn)
+				n.mu.Unlock()
+			}()
+		}
+	}()
+}
+
+// stop ends the listener and every connection, as a killed process does.
+func (n *fakeNode) stop() {
+	n.mu.Lock()
+	n.listener.Close()
+	for c := range n.conns {
+		c.Close()
+	}
+	n.mu.Unlock()
+	n.wg.Wait()
+}
+
+func (n *fakeNode) do(f func(h wire.Header, body []byte) fakeOrder) {
+	if f == nil {
+		n.order.Store(nil)
+		return
+	}
+	n.order.Store(&f)
+}
+
+func (n *fakeNode) serve(conn net.Conn) {
+	defer conn.Close()
+	g, err := wire.ServerHello(conn, wire.AcceptConfig{
+		Cluster: "fake", ClusterID: 99, Node: n.id, Level: 1, ValueMax: 1 << 20,
+		WindowMax: shardmap.SessionWindowMax, Secret: n.cluster.secret})
+	if err != nil {
+		return
+	}
+	d := g.Decoder
+	var out []byte
+	for {
+		for {
+			h, body, ok, err := d.Next()
+			if err != nil {
+				n.cluster.t.Errorf("a client sent a bad frame: %v", err)
+				return
+			}
+			if !ok {
+				break
+			}
+			if n.quick && h.Type == wire.TypeWrite {
+				var start int
+				out, start = wire.BeginFrame(out, wire.TypeWriteAnswer, 0, 0, h.Request)
+				out = wire.EndFrame((&wire.WriteAnswer{Group: 1, ID: raft.LogID{Term: 1, Index: 1}, Version: 1}).Append(out), start)
+				continue
+			}
+			var order fakeOrder
+			if f := n.order.Load(); f != nil {
+				order = (*f)(h, body)
+			}
+			if order.silent {
+				continue
+			}
+			kind, answer := wire.TypeError, []byte(nil)
+			if order.refuse != nil {
+				answer = order.refuse.Append(nil)
+			} else {
+				kind, answer = n.answer(h, body)
+			}
+			if order.hangUp {
+				return
+			}
+			var start int
+			out, start = wire.BeginFrame(out, kind, 0, 0, h.Request)
+			out = wire.EndFrame(append(out, answer...), start)
+		}
+		if len(out) > 0 {
+			if _, err := conn.Write(out); err != nil {
+				return
+			}
+			out = out[:0]
+		}
+		if err := d.Fill(conn); err != nil {
+			return
+		}
+	}
+}
+
+func (n *fakeNode) answer(h wire.Header, body []byte) (wire.Type, []byte) {
+	c := n.cluster
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch h.Type {
+	case wire.TypePing:
+		return wire.TypePong, (&wire.Empty{}).Append(nil)
+	case wire.TypeTopology:
+		return wire.TypeTopologyAnswer, c.topology().Append(nil)
+	case wire.TypeStatus:
+		return wire.TypeStatusAnswer, (&wire.StatusAnswer{Cluster: "fake", Self: n.id, Healthy: true, CPUMicros: 1}).Append(nil)
+	case wire.TypeWrite:
+		return n.write(h, body)
+	case wire.TypeGet:
+		return n.get(body)
+	case wire.TypeList:
+		return n.list(body)
+	}
+	return wire.TypeError, wire.BadRequest("frame", h.Type.String(), "none").Append(nil)
+}
+
+func (c *fakeCluster) topology() *wire.TopologyAnswer {
+	t := &wire.TopologyAnswer{ClusterID: 99, Epoch: c.epoch, ValueMax: uint32(c.valueMax)}
+	var ids []raft.NodeID
+	for _, n := range c.nodes {
+		t.Nodes = append(t.Nodes, wire.TopologyNode{ID: n.id, Name: fmt.Sprint("n", n.id), Addr: n.addr})
+		ids = append(ids, n.id)
+	}
+	for g := range c.groups {
+		x := wire.TopologyGroup{ID: raft.GroupID(g + 1), Nodes: ids}
+		if l := c.leaders[g]; l >= 0 {
+			x.Leader = c.nodes[l].id
+		}
+		t.Groups = append(t.Groups, x)
+	}
+	from := 0
+	for s := 1; s <= shardmap.Slots; s++ {
+		if s == shardmap.Slots || c.groupOf(shardmap.Slot(s)) != c.groupOf(shardmap.Slot(from)) {
+			t.Slots = append(t.Slots, wire.SlotRange{From: shardmap.Slot(from), To: shardmap.Slot(s - 1),
+				Group: raft.GroupID(c.groupOf(shardmap.Slot(from)))})
+			from = s
+		}
+	}
+	return t
+}
+
+// leads returns the refusal of a node that does not lead the group.
+func (n *fakeNode) leads(group int) *wire.Error {
+	l := n.cluster.leaders[group-1]
+	switch {
+	case l < 0:
+		return wire.NotLeader(raft.GroupID(group), 0, "")
+	case n.cluster.nodes[l] != n:
+		return wire.NotLeader(raft.GroupID(group), n.cluster.nodes[l].id, n.cluster.nodes[l].addr)
+	}
+	return nil
+}
+
+func (n *fakeNode) write(h wire.Header, body []byte) (wire.Type, []byte) {
+	c := n.cluster
+	b, err := wire.CheckWrite(body)
+	if err != nil {
+		return wire.TypeError, wire.BadBody(wire.TypeWrite, err).Append(nil)
+	}
+	var cmd shardmap.Command
+	if err := shardmap.ReadCommand(b, &cmd); err != nil {
+		return wire.TypeError, wire.BadBody(wire.TypeWrite, err).Append(nil)
+	}
+	if err := cmd.Validate(c.valueMax); err != nil {
+		return wire.TypeError, wire.TooLarge("value", err.Error(), "less").Append(nil)
+	}
+	if h.Deadline == 0 || cmd.Session == 0 || cmd.Sequence == 0 || cmd.Floor == 0 {
+		c.t.Errorf("write without deadline or session: %+v %+v", h, cmd)
+	}
+	group := c.groupOf(cmd.Slot)
+	if e := n.leads(group); e != nil {
+		return wire.TypeError, e.Append(nil)
+	}
+	id := [2]uint64{cmd.Session, cmd.Sequence}
+	if old, ok := c.outcomes[id]; ok {
+		if !bytes.Equal(old.body, body) {
+			c.t.Errorf("session %x sequence %d came with other bytes", id[0], id[1])
+		}
+		return old.kind, old.answer
+	}
+	kind, answer := c.apply(&cmd, group)
+	c.outcomes[id] = fakeOutcome{body: bytes.Clone(body), kind: kind, answer: answer}
+	return kind, answer
+}
+
+func (c *fakeCluster) apply(cmd *shardmap.Command, group int) (wire.Type, []byte) {
+	old, there := c.data[string(cmd.Key(0))]
+	if cmd.Condition == shardmap.ConditionAbsent && there ||
+		cmd.Condition == shardmap.ConditionVersion && old.version != cmd.Version {
+		return wire.TypeError, wire.Conflict("key", fmt.Sprint("version ", old.version)).Append(nil)
+	}
+	c.index++
+	c.applied++
+	deleted := 0
+	for i := range cmd.Keys() {
+		if cmd.Kind == shardmap.CommandSet {
+			c.data[string(cmd.Key(i))] = fakeValue{bytes.Clone(cmd.Items[2*i+1]), c.index}
+		} else if _, ok := c.data[string(cmd.Key(i))]; ok {
+			deleted++
+			delete(c.data, string(cmd.Key(i)))
+		}
+	}
+	a := wire.WriteAnswer{Group: raft.GroupID(group), ID: raft.LogID{Term: 1, Index: c.index}, Version: c.index, Deleted: uint64(deleted)}
+	return wire.TypeWriteAnswer, a.Append(nil)
+}
+
+func (n *fakeNode) get(body []byte) (wire.Type, []byte) {
+	c := n.cluster
+	var g wire.Get
+	if err := g.Read(body); err != nil {
+		return wire.TypeError, wire.BadBody(wire.TypeGet, err).Append(nil)
+	}
+	group := c.groupOf(shardmap.SlotOf(g.Keys[0]))
+	if e := n.leads(group); e != nil && g.Mode == wire.ReadLinearizable {
+		return wire.TypeError, e.Append(nil)
+	}
+	out := wire.AppendGetAnswer(nil, raft.GroupID(group), raft.LogID{Term: 1, Index: c.index}, len(g.Keys))
+	for _, k := range g.Keys {
+		if v, ok := c.data[string(k)]; ok {
+			out = wire.AppendFound(out, v.version, v.value)
+		} else {
+			out = wire.AppendMissing(out)
+		}
+	}
+	return wire.TypeGetAnswer, out
+}
+
+func (n *fakeNode) list(body []byte) (wire.Type, []byte) {
+	c := n.cluster
+	var l wire.List
+	if err := l.Read(body); err != nil {
+		return wire.TypeError, wire.BadBody(wire.TypeList, err).Append(nil)
+	}
+	if l.Epoch != 0 && l.Epoch != c.epoch {
+		return wire.TypeError, wire.Moved(0, l.Group, c.epoch).Append(nil)
+	}
+	if e := n.leads(int(l.Group)); e != nil && l.Mode == wire.ReadLinearizable {
+		return wire.TypeError, e.Append(nil)
+	}
+	var keys []string
+	for k := range c.data {
+		if bytes.HasPrefix([]byte(k), l.Prefix) && k > string(l.After) && c.groupOf(shardmap.SlotOf([]byte(k))) == int(l.Group) {
+			keys = append(keys, k)
+		}
+	}
+	slices.Sort(keys)
+	a := wire.ListAnswer{Group: l.Group, At: raft.LogID{Term: 1, Index: c.index}}
+	size := 0
+	for _, k := range keys {
+		v := c.data[k].value
+		if a.Count > 0 && (a.Count == int(l.Limit) || size+len(k)+len(v) > int(l.MaxBytes)) {
+			a.More = true
+			break
+		}
+		size += len(k) + len(v)
+		if l.KeysOnly {
+			v = nil
+		} else if v == nil {
+			v = []byte{}
+		}
+		a.Rows = wire.AppendListRow(a.Rows, []byte(k), c.data[k].version, v)
+		a.Count++
+	}
+	return wire.TypeListAnswer, a.Append(nil)
+}
+
+// until waits for what must become true.
+func until(t testing.TB, what string, f func() bool) {
+	t.Helper()
+	end := time.Now().Add(10 * time.Second)
+	for !f() {
+		if time.Now().After(end) {
+			t.Fatalf("not in 10 s: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
