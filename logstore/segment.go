@@ -192,34 +192,48 @@ func (s *Store) fill(bytes int64) error {
 	}
 	s.zeros = nil
 	s.filling = nil
+	s.count(func(n *Stats) { n.Filled++ })
 	return s.christen(f.file, f.size)
 }
 
 // reuse takes a reclaimed file for the next segment. Its old name has to be
 // gone for good before its header changes: else a crash could leave a file
-// whose name and header disagree.
+// whose name and header disagree. It is opened anew, so that a Read that still
+// has it finds it closed.
 func (s *Store) reuse() (bool, error) {
 	if len(s.free) == 0 {
 		return false, nil
 	}
 	old := s.free[0]
 	s.free = s.free[1:]
-	if err := s.fs.Rename(old.name, path.Join(s.dir, preparedName)); err != nil {
-		return false, fmt.Errorf("recycle a segment: %w", err)
+	file, err := s.rename(old)
+	if err != nil {
+		return false, fmt.Errorf("recycle segment %d: %w", old.number, err)
 	}
-	if err := s.fs.SyncDir(s.dir); err != nil {
-		return false, fmt.Errorf("recycle a segment: %w", err)
-	}
-	if err := s.christen(old.file, old.size); err != nil {
+	if err := s.christen(file, old.size); err != nil {
 		return false, err
 	}
 	s.count(func(n *Stats) { n.Recycled++ })
 	return true, nil
 }
 
+func (s *Store) rename(old *segment) (vfs.File, error) {
+	prepared := path.Join(s.dir, preparedName)
+	if err := old.file.Close(); err != nil {
+		return nil, err
+	}
+	if err := s.fs.Rename(old.name, prepared); err != nil {
+		return nil, err
+	}
+	if err := s.fs.SyncDir(s.dir); err != nil {
+		return nil, err
+	}
+	return s.fs.Open(prepared)
+}
+
 // christen makes the prepared file a segment: header, sync, name, sync of the
 // directory. The file is opened again under its name, so that errors name it
-// rightly and a Read that still has the old one finds it closed.
+// rightly.
 func (s *Store) christen(file vfs.File, size int64) error {
 	number := uint64(1)
 	if n := len(s.segments); n > 0 {
