@@ -274,3 +274,27 @@ func TestNodeName(t *testing.T) {
 }
 
 func show(c Config) string { return fmt.Sprintf("%+v", c) }
+
+// The table in docs/operating.md must have each setting as it is: it is what an
+// operator reads in place of the code.
+func TestSettingsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "docs", "operating.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want strings.Builder
+	for _, s := range Settings {
+		fmt.Fprintf(&want, "| `--%s` | `%s` | `%s` | %s | %s |\n", s.Flag, s.Env(), s.Key(), quoted(s.Default), s.Help)
+	}
+	head := "| option | variable | key of the file | default | |\n|---|---|---|---|---|\n"
+	if !strings.Contains(string(page), head+want.String()+"\n") {
+		t.Errorf("docs/operating.md does not have, in one piece:\n%s%s", head, want.String())
+	}
+}
+
+func quoted(s string) string {
+	if s == "" {
+		return ""
+	}
+	return "`" + s + "`"
+}
