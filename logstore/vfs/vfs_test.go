@@ -1,0 +1,227 @@
+package vfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"testing"
+)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The disk in memory stands in for the real one in most tests, so both must
+// answer alike.
+func TestBothDisksAlike(t *testing.T) {
+	for name, disk := range map[string]FS{"mem": NewMem(), "os": OS{}} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir() + "/a/b"
+			if _, err := disk.List(dir); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("list of an absent directory: got %v", err)
+			}
+			must(t, disk.MkdirAll(dir))
+			must(t, disk.MkdirAll(dir))
+			for _, op := range []struct {
+				name string
+				err  error
+			}{
+				{"open", func() error { _, err := disk.Open(dir + "/x"); return err }()},
+				{"rename", disk.Rename(dir+"/x", dir+"/y")},
+				{"remove", disk.Remove(dir + "/x")},
+				{"create", func() error { _, err := disk.Create(dir + "/none/x"); return err }()},
+			} {
+				if !errors.Is(op.err, fs.ErrNotExist) || !strings.Contains(op.err.Error(), dir) {
+					t.Errorf("%s of what is absent: got %v", op.name, op.err)
+				}
+			}
+			f, err := disk.Create(dir + "/x")
+			must(t, err)
+			_, err = f.WriteAt([]byte("hello"), 3)
+			must(t, err)
+			must(t, f.Sync())
+			must(t, disk.Rename(dir+"/x", dir+"/y"))
+			must(t, disk.SyncDir(dir))
+			b := make([]byte, 10)
+			if n, err := f.ReadAt(b, 0); n != 8 || err != io.EOF || string(b[:n]) != "\x00\x00\x00hello" {
+				t.Errorf("read: got %q, %v", b[:n], err)
+			}
+			must(t, f.Truncate(4))
+			must(t, f.Truncate(6))
+			if n, err := f.ReadAt(b[:6], 0); n != 6 || string(b[:6]) != "\x00\x00\x00h\x00\x00" {
+				t.Errorf("read after truncate: got %q, %v", b[:n], err)
+			}
+			if size, err := f.Size(); size != 6 || err != nil {
+				t.Errorf("size: got %d, %v", size, err)
+			}
+			must(t, f.Close())
+			for _, err := range []error{f.Close(), f.Sync(), func() error { _, err := f.ReadAt(b, 0); return err }()} {
+				if !errors.Is(err, fs.ErrClosed) {
+					t.Errorf("after close: got %v", err)
+				}
+			}
+			f, err = disk.Create(dir + "/y") // in its place
+			must(t, err)
+			if size, _ := f.Size(); size != 0 {
+				t.Errorf("created anew: %d bytes", size)
+			}
+			must(t, f.Close())
+			if names, err := disk.List(dir); fmt.Sprint(names) != "[y]" {
+				t.Errorf("list: got %v, %v", names, err)
+			}
+			lock, err := disk.Lock(dir + "/lock")
+			must(t, err)
+			if _, err := disk.Lock(dir + "/lock"); !errors.Is(err, ErrLocked) {
+				t.Errorf("second lock: got %v", err)
+			}
+			must(t, lock.Close())
+			lock, err = disk.Lock(dir + "/lock")
+			must(t, err)
+			must(t, lock.Close())
+			must(t, disk.Remove(dir+"/y"))
+		})
+	}
+}
+
+// A crash takes exactly what the mode says. If it took less, the tests that
+// rest on it would show nothing.
+func TestCrash(t *testing.T) {
+	const old, next = "oooooooo", "nnnnnnnn"
+	for _, test := range []struct {
+		name          string
+		mode          CrashMode
+		sync, syncDir bool
+		want          []string // what y, or else x, may hold; "" for neither
+	}{
+		{"drop", DropUnsynced, false, false, []string{"x " + old}},
+		{"drop, bytes synced", DropUnsynced, true, false, []string{"x " + next}},
+		{"drop, name synced", DropUnsynced, false, true, []string{"y " + old}},
+		{"drop, both synced", DropUnsynced, true, true, []string{"y " + next}},
+		{"keep", KeepUnsynced, false, false, []string{"y " + next}},
+		{"tear", TearUnsynced, false, false, []string{"x " + old, "x " + next, "y " + old, "y " + next}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			seen := map[string]bool{}
+			for chance := range uint64(40) {
+				m := NewMem()
+				must(t, m.MkdirAll("d"))
+				f, err := m.Create("d/x")
+				must(t, err)
+				_, err = f.WriteAt([]byte(old), 0)
+				must(t, err)
+				must(t, f.Sync())
+				must(t, m.SyncDir("d"))
+				_, err = f.WriteAt([]byte(next), 0)
+				must(t, err)
+				must(t, m.Rename("d/x", "d/y"))
+				if test.sync {
+					must(t, f.Sync())
+				}
+				if test.syncDir {
+					must(t, m.SyncDir("d"))
+				}
+				m.Crash(test.mode, chance)
+				if err := f.Sync(); !errors.Is(err, ErrPower) {
+					t.Fatalf("a file of the earlier life: got %v", err)
+				}
+				names, err := m.List("d")
+				must(t, err)
+				f, err = m.Open("d/" + names[0])
+				must(t, err)
+				b := make([]byte, len(old))
+				_, err = f.ReadAt(b, 0)
+				must(t, err)
+				seen[fmt.Sprintf("%s %s", strings.Join(names, ","), b)] = true
+			}
+			for _, want := range test.want {
+				if !seen[want] {
+					t.Errorf("%q never came", want)
+				}
+				delete(seen, want)
+			}
+			for got := range seen {
+				t.Errorf("%q came", got)
+			}
+		})
+	}
+}
+
+// A torn write leaves sectors of both lives, none of them mixed, and the file
+// may be shorter than it was to become.
+func TestTear(t *testing.T) {
+	mixed, short := false, false
+	for chance := range uint64(50) {
+		m := NewMem()
+		f, err := m.Create("x")
+		must(t, err)
+		must(t, m.SyncDir("."))
+		_, err = f.WriteAt([]byte(strings.Repeat("o", 4*SectorSize)), 0)
+		must(t, err)
+		must(t, f.Sync())
+		_, err = f.WriteAt([]byte(strings.Repeat("n", 5*SectorSize)), SectorSize/2)
+		must(t, err)
+		m.Crash(TearUnsynced, chance)
+		f, err = m.Open("x")
+		must(t, err)
+		size, err := f.Size()
+		must(t, err)
+		short = short || size == 4*SectorSize
+		b := make([]byte, size)
+		_, err = f.ReadAt(b, 0)
+		must(t, err)
+		kinds := ""
+		for i := 1; i < 4; i++ {
+			sector := string(b[i*SectorSize : (i+1)*SectorSize])
+			if strings.Count(sector, sector[:1]) != SectorSize {
+				t.Fatalf("sector %d is mixed", i)
+			}
+			kinds += sector[:1]
+		}
+		mixed = mixed || strings.Contains(kinds, "n") && strings.Contains(kinds, "o")
+	}
+	if !mixed || !short {
+		t.Errorf("mixed %v, short %v: tears nothing", mixed, short)
+	}
+}
+
+// StopAt hits the operation that it names, and nothing works after it until
+// the crash.
+func TestStopAt(t *testing.T) {
+	for n := 1; n <= 5; n++ {
+		m := NewMem()
+		var ops []string
+		m.Trace(func(op string) { ops = append(ops, op) })
+		m.StopAt(n)
+		err := func() error {
+			f, err := m.Create("x")
+			if err != nil {
+				return err
+			}
+			if _, err := f.WriteAt([]byte("a"), 0); err != nil {
+				return err
+			}
+			if err := f.Sync(); err != nil {
+				return err
+			}
+			if err := m.Rename("x", "y"); err != nil {
+				return err
+			}
+			return m.SyncDir(".")
+		}()
+		if !errors.Is(err, ErrPower) || len(ops) != n-1 || m.Ops() != n {
+			t.Errorf("stop at %d: got %v after %q", n, err, ops)
+		}
+		if _, err := m.List("."); !errors.Is(err, ErrPower) {
+			t.Errorf("list without power: got %v", err)
+		}
+		m.Crash(DropUnsynced, 0)
+		if _, err := m.Create("x"); err != nil {
+			t.Errorf("after the crash: got %v", err)
+		}
+	}
+}
