@@ -334,7 +334,9 @@ func TestCancelRaces(t *testing.T) {
 // tried until the time is over.
 func TestOpenRefusals(t *testing.T) {
 	f := newFake(t, 1, 1)
+	f.mu.Lock()
 	f.secret = []byte("right")
+	f.mu.Unlock()
 	other, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -508,9 +510,11 @@ func TestBulk(t *testing.T) {
 			value = make([]byte, 1<<20+1)
 		}
 		b.Set(fmt.Append(nil, "bulk/", i), value, uint64(i))
-		if b.bytes > 2<<20 {
-			t.Fatalf("got %d bytes under way", b.bytes)
+		b.mu.Lock()
+		if b.bytes > 256<<10 && len(b.calls) > 1 {
+			t.Errorf("got %d bytes under way", b.bytes)
 		}
+		b.mu.Unlock()
 	}
 	b.Wait()
 	for i, n := range got {

@@ -135,8 +135,11 @@ func refuses(err error) bool {
 }
 
 func isCode(err error, code wire.Code) bool {
+	if err == nil {
+		return false // before e, which is made on the heap
+	}
 	var e *wire.Error
-	return err != nil && errors.As(err, &e) && e.Code == code
+	return errors.As(err, &e) && e.Code == code
 }
 
 func badRequest(object string, err error) error {

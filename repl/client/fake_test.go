@@ -169,9 +169,12 @@ func (n *fakeNode) do(f func(h wire.Header, body []byte) fakeOrder) {
 
 func (n *fakeNode) serve(conn net.Conn) {
 	defer conn.Close()
+	n.cluster.mu.Lock()
+	secret := n.cluster.secret
+	n.cluster.mu.Unlock()
 	g, err := wire.ServerHello(conn, wire.AcceptConfig{
 		Cluster: "fake", ClusterID: 99, Node: n.id, Level: 1, ValueMax: 1 << 20,
-		WindowMax: shardmap.SessionWindowMax, Secret: n.cluster.secret})
+		WindowMax: shardmap.SessionWindowMax, Secret: secret})
 	if err != nil {
 		return
 	}

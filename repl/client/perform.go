@@ -155,6 +155,7 @@ func (c *Client) linkUp(l *link, g *wire.Greeting) {
 // linkDown notes that l ended, and with it its bond. A nil err: it was idle.
 func (c *Client) linkDown(l *link, lost []*call, err error) {
 	b := l.bond
+	var direct []*call // told apart now: the others are others' from the event on
 	c.event(func(now time.Duration) {
 		if !b.failed {
 			c.drop(b)
@@ -166,6 +167,7 @@ func (c *Client) linkDown(l *link, lost []*call, err error) {
 		for _, x := range lost {
 			switch {
 			case x.direct:
+				direct = append(direct, x)
 			case x.cancelled.Load() || c.closed:
 				c.core.Expire(now, &x.Call, true)
 			default:
@@ -173,10 +175,8 @@ func (c *Client) linkDown(l *link, lost []*call, err error) {
 			}
 		}
 	})
-	for _, x := range lost {
-		if x.direct {
-			x.end(errStopped)
-		}
+	for _, x := range direct {
+		x.end(errStopped)
 	}
 	b.fail(err)
 }
