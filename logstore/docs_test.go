@@ -1,0 +1,63 @@
+package logstore
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"muster/logstore/vfs"
+	"muster/raft"
+)
+
+// docs/storage.md walks through the bytes of a small log. They must be the
+// bytes that are written, or the page teaches another format.
+func TestStorageDocument(t *testing.T) {
+	fs := vfs.NewMem()
+	s := mustOpen(t, fs, Options{Chance: 1})
+	r := Replica{Group: 3, Incarnation: 2, ID: 5}
+	must(t, s.Append([]Write{{
+		Replica: r,
+		Base:    &Base{Membership: raft.Membership{Voters: []raft.Member{{Replica: 5, Node: 0x1122334455667788, Goal: raft.GoalVoter}}, Next: 6}},
+		State:   raft.HardState{Term: 1, Vote: 5}, HasState: true,
+		Entries: []raft.Entry{sealed(r, raft.LogID{Term: 1, Index: 1}, raft.EntryNormal, []byte("hello"))},
+	}}))
+	must(t, s.Idle())
+	b, err := s.active.read()
+	must(t, err)
+	got := dump(b[:s.active.end])
+	page, err := os.ReadFile("../docs/storage.md")
+	must(t, err)
+	if !strings.Contains(string(page), "```\n"+got+"```\n") {
+		t.Errorf("docs/storage.md does not hold the bytes that are written:\n%s", got)
+	}
+	text := string(testIdentityOfDocument.append(nil))
+	if !strings.Contains(string(page), "```\n"+text+"```\n") {
+		t.Errorf("docs/storage.md does not hold the identity that is written:\n%s", text)
+	}
+}
+
+var testIdentityOfDocument = Identity{
+	Format: 1, Stage: StageMember, Cluster: "shop", ClusterID: 0xc0ffee00c0ffee, Node: 0x1122334455667788, Start: 7,
+	Members: []IdentityMember{{0x1122334455667788, "127.0.0.1:4166"}},
+}
+
+// dump writes bytes as hexadecimal, 16 to a line; "*" stands for lines of
+// zeros.
+func dump(b []byte) string {
+	var out strings.Builder
+	zeros := false
+	for at := 0; at < len(b); at += 16 {
+		line := b[at : at+16]
+		if strings.Trim(string(line), "\x00") == "" {
+			if !zeros {
+				out.WriteString("*\n")
+			}
+			zeros = true
+			continue
+		}
+		zeros = false
+		fmt.Fprintf(&out, "%04x  % x  % x\n", at, line[:8], line[8:])
+	}
+	return out.String()
+}
