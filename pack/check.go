@@ -3,6 +3,7 @@ package pack
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 )
 
 // DepthMax is how deep arrays and maps may stand in each other. The deepest
@@ -38,43 +39,61 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("msgpack at byte %d: %s", e.Offset, e.Problem) }
 
-// walk finds the end of the value that begins at b[from].
+// walk finds the end of the value that begins at b[from]. It runs over every
+// frame, so it looks at each first byte itself, and asks readHead only for what
+// is rare.
 func walk(b []byte, from, maxElements int) (end int, err error) {
-	var left [DepthMax]uint64 // elements still to come, per open container
-	depth := 0
-	pos, elements := from, 0
+	var outer [DepthMax]uint32 // elements still to come in each container that holds the open one
+	left := uint64(1)          // and in the open one
+	depth, pos, elements := 0, from, 0
+	if len(b) > math.MaxUint32 {
+		return 0, &Error{from, "more than 4 GiB"}
+	}
 	for {
-		h, problem := readHead(b[pos:])
-		if problem != "" {
-			return 0, &Error{pos, problem}
+		if pos >= len(b) {
+			return 0, &Error{pos, problemEnd}
 		}
 		if elements++; elements > maxElements {
 			return 0, &Error{pos, fmt.Sprintf("more than %d elements", maxElements)}
 		}
-		pos += h.size
-		switch room := uint64(len(b) - pos); {
-		case h.bytes > room:
-			return 0, &Error{pos - h.size, fmt.Sprintf("%s claims %d bytes, %d are left", h.kind, h.bytes, room)}
-		case h.children > room: // each has one byte at least
-			return 0, &Error{pos - h.size, fmt.Sprintf("%s claims %d elements, %d bytes are left", h.kind, h.children, room)}
-		}
-		pos += int(h.bytes)
-		if h.children > 0 {
-			if depth == DepthMax {
-				return 0, &Error{pos - h.size, fmt.Sprintf("more than %d arrays in each other", DepthMax)}
+		at, follow, children := pos, uint64(0), uint64(0)
+		switch c := b[pos]; {
+		case c < codeFixMap || c >= codeNegative || c == codeNil:
+			pos++
+		case c&0xf0 == codeFixArray:
+			pos, children = pos+1, uint64(c&0x0f)
+		case c >= codeUint8 && c <= codeInt64: // 1, 2, 4 or 8 bytes, twice
+			if pos += 1 + 1<<(c&3); pos > len(b) {
+				return 0, &Error{at, problemEnd}
 			}
-			left[depth] = h.children
-			depth++
-			continue
+		case c == codeBin8 && pos+1 < len(b):
+			pos, follow = pos+2, uint64(b[pos+1])
+		default:
+			h, problem := readHead(b[pos:])
+			if problem != "" {
+				return 0, &Error{pos, problem}
+			}
+			pos, follow, children = pos+h.size, h.bytes, h.children
 		}
-		for depth > 0 {
-			if left[depth-1]--; left[depth-1] > 0 {
-				break
+		if room := uint64(len(b) - pos); follow > room || children > room { // each child has one byte at least
+			return 0, &Error{at, fmt.Sprintf("it claims %d bytes and %d elements, %d bytes are left", follow, children, room)}
+		}
+		pos += int(follow)
+		left--
+		if children > 0 {
+			if depth == DepthMax {
+				return 0, &Error{at, fmt.Sprintf("more than %d arrays in each other", DepthMax)}
+			}
+			outer[depth] = uint32(left)
+			depth++
+			left = children
+		}
+		for left == 0 {
+			if depth == 0 {
+				return pos, nil
 			}
 			depth--
-		}
-		if depth == 0 {
-			return pos, nil
+			left = uint64(outer[depth])
 		}
 	}
 }

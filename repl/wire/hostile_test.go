@@ -1,0 +1,299 @@
+package wire_test
+
+import (
+	"bytes"
+	"io"
+	"math"
+	"runtime"
+	"strings"
+	"testing"
+
+	"muster/pack"
+	"muster/raft"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// allocated runs f and returns how many bytes it made the program allocate. The
+// test binary's other goroutines allocate as well, so the least of a few runs
+// counts.
+func allocated(f func()) uint64 {
+	least := uint64(math.MaxUint64)
+	for range 3 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		f()
+		runtime.ReadMemStats(&after)
+		least = min(least, after.TotalAlloc-before.TotalAlloc)
+	}
+	return least
+}
+
+// checkBound holds f, which reads so many bytes of somebody else's, to what
+// that may cost.
+func checkBound(t testing.TB, what string, input int, f func()) {
+	t.Helper()
+	if got, bound := allocated(f), uint64(16*input+4096); got > bound {
+		t.Errorf("%s: %d bytes of input cost %d bytes, the bound is %d", what, input, got, bound)
+	}
+}
+
+// readers reads a body as each type does.
+var readers = map[wire.Type]func(body []byte) error{
+	wire.TypeHello:          func(b []byte) error { return new(wire.Hello).Read(b) },
+	wire.TypeChallenge:      func(b []byte) error { return new(wire.Challenge).Read(b) },
+	wire.TypeProof:          func(b []byte) error { return new(wire.Proof).Read(b) },
+	wire.TypeWelcome:        func(b []byte) error { return new(wire.Welcome).Read(b) },
+	wire.TypeError:          func(b []byte) error { return new(wire.Error).Read(b) },
+	wire.TypePing:           func(b []byte) error { return new(wire.Empty).Read(b) },
+	wire.TypePong:           func(b []byte) error { return new(wire.Empty).Read(b) },
+	wire.TypePreVote:        readEnvelope(wire.TypePreVote),
+	wire.TypePreVoteAnswer:  readEnvelope(wire.TypePreVoteAnswer),
+	wire.TypeVote:           readEnvelope(wire.TypeVote),
+	wire.TypeVoteAnswer:     readEnvelope(wire.TypeVoteAnswer),
+	wire.TypeAppend:         readEnvelope(wire.TypeAppend),
+	wire.TypeAppendAnswer:   readEnvelope(wire.TypeAppendAnswer),
+	wire.TypeBeat:           func(b []byte) error { return wire.ReadBeat(b, new(wire.Beat)) },
+	wire.TypeBeatAnswer:     func(b []byte) error { return wire.ReadBeatAnswer(b, new(wire.Beat)) },
+	wire.TypeFounding:       func(b []byte) error { return new(wire.Founding).Read(b) },
+	wire.TypeFoundingAnswer: func(b []byte) error { return new(wire.FoundingAnswer).Read(b) },
+	wire.TypeAnnounce:       func(b []byte) error { return new(wire.Announce).Read(b) },
+	wire.TypeAnnounceAnswer: func(b []byte) error { return new(wire.AnnounceAnswer).Read(b) },
+	wire.TypeWrite: func(b []byte) error {
+		command, err := wire.CheckWrite(b)
+		if err != nil {
+			return err
+		}
+		return shardmap.ReadCommand(command, new(shardmap.Command))
+	},
+	wire.TypeWriteAnswer:    func(b []byte) error { return new(wire.WriteAnswer).Read(b) },
+	wire.TypeGet:            func(b []byte) error { return new(wire.Get).Read(b) },
+	wire.TypeGetAnswer:      func(b []byte) error { return new(wire.GetAnswer).Read(b) },
+	wire.TypeList:           func(b []byte) error { return new(wire.List).Read(b) },
+	wire.TypeListAnswer:     func(b []byte) error { return new(wire.ListAnswer).Read(b) },
+	wire.TypeTopology:       func(b []byte) error { return new(wire.Empty).Read(b) },
+	wire.TypeTopologyAnswer: func(b []byte) error { return new(wire.TopologyAnswer).Read(b) },
+	wire.TypeStatus:         func(b []byte) error { return new(wire.Empty).Read(b) },
+	wire.TypeStatusAnswer:   func(b []byte) error { return new(wire.StatusAnswer).Read(b) },
+	wire.TypeCounters:       func(b []byte) error { return new(wire.Empty).Read(b) },
+	wire.TypeCountersAnswer: func(b []byte) error { return new(wire.CountersAnswer).Read(b) },
+}
+
+func readEnvelope(t wire.Type) func([]byte) error {
+	return func(b []byte) error {
+		_, err := wire.ReadEnvelope(t, b, func(g raft.GroupID, i raft.Incarnation) (raft.Seed, bool) { return raft.EntrySeed(g, i), true })
+		return err
+	}
+}
+
+func repeat(s string, n int) []byte { return bytes.Repeat([]byte(s), n) }
+
+// hostileBodies are what a stranger sends to make a node spend memory, stack or
+// time. None of them is a body.
+func hostileBodies() map[string][]byte {
+	bodies := map[string][]byte{
+		"nothing":                       {},
+		"bin32 of 4 GiB":                []byte("\xc6\xff\xff\xff\xff"),
+		"str32 of 4 GiB":                []byte("\xdb\xff\xff\xff\xff"),
+		"array32 of 4 G":                []byte("\xdd\xff\xff\xff\xff"),
+		"map32 of 4 G":                  []byte("\xdf\xff\xff\xff\xff"),
+		"ext32 of 4 GiB":                []byte("\xc9\xff\xff\xff\xff"),
+		"bin16 one byte short":          append([]byte("\xc5\x01\x00"), make([]byte, 255)...),
+		"array of 2 with 1":             []byte("\x92\x01"),
+		"ext of 1":                      []byte("\xd4\x01\x00"),
+		"the byte that begins nothing":  {0xc1},
+		"20 MB of arrays in each other": repeat("\x91", 20<<20),
+		"20 MB of maps in each other":   repeat("\x81\x00", 10<<20),
+		"33 arrays in each other":       append(repeat("\x91", 33), 0xc0),
+		"array32 of nils, one short":    append([]byte("\xdd\x00\x10\x00\x00"), repeat("\xc0", 1<<20-1)...),
+		"a million nils":                append([]byte("\xdd\x00\x0f\x42\x40"), repeat("\xc0", 1_000_000)...),
+		"two values":                    {0xc0, 0xc0},
+	}
+	for _, code := range []byte{0xcc, 0xcd, 0xce, 0xcf, 0xd0, 0xd1, 0xd2, 0xd3, 0xca, 0xcb, 0xc4, 0xc5, 0xc6, 0xd9, 0xda, 0xdb, 0xdc, 0xdd, 0xde, 0xdf} {
+		bodies["only a first byte of "+string("0123456789abcdef"[code>>4])+string("0123456789abcdef"[code&15])] = []byte{code}
+	}
+	return bodies
+}
+
+// The check stands before every body and is the only thing between a hostile
+// length and memory, and between hostile nesting and the stack, whose overflow
+// ends a Go process.
+func TestHostileBodies(t *testing.T) {
+	for name, b := range hostileBodies() {
+		var err error
+		checkBound(t, name, len(b), func() { err = pack.Check(b, wire.ElementsMax) })
+		if err == nil {
+			t.Errorf("%s: the check lets it pass", name)
+		}
+		frame := frameOf(b)
+		checkBound(t, name+" as a frame", len(b)+wire.HeaderSize, func() {
+			_, _, err = wire.ReadFrame(bytes.NewReader(frame), wire.NewDecoder(wire.FrameMax))
+		})
+		if err == nil {
+			t.Errorf("%s: the decoder lets it pass", name)
+		}
+		if len(b) > 1<<20 { // the readers would see it behind the check only
+			continue
+		}
+		for typ, read := range readers {
+			checkBound(t, name+" as "+typ.String(), len(b), func() { err = read(b) })
+			if err == nil {
+				t.Errorf("%s: read as %s", name, typ)
+			}
+		}
+	}
+}
+
+// frameOf makes a frame around bytes that may be no body.
+func frameOf(b []byte) []byte {
+	return wire.AppendFrame(make([]byte, 0, wire.HeaderSize+len(b)), wire.TypeHello, 0, body(func(f []byte) []byte { return append(f, b...) }))
+}
+
+// Bodies that pass the check and still ask for more than they bring: a list of
+// nils is a list of structs to a library. Each list of each body is tried.
+func TestHostileLists(t *testing.T) {
+	for typ, read := range readers {
+		good := examples[typ].Append(nil)
+		for at, c := range good {
+			if c < 0x90 || c > 0x9f {
+				continue
+			}
+			for _, filling := range []string{"\xc0", "\x90", "\x00", "\xa0", "\x91\x00", "\x92\x00\x00"} {
+				b := append(bytes.Clone(good[:at]), 0xdd, 0, 0, 0x40, 0)
+				b = append(append(b, repeat(filling, 0x4000)...), good[at+1:]...)
+				checkBound(t, typ.String()+" with many "+string(filling), len(b), func() { _ = read(b) })
+			}
+		}
+	}
+}
+
+// Every body, cut at every byte and with every byte changed, is read or refused
+// within the bound; the strict ones are never read short.
+func TestDamagedBodies(t *testing.T) {
+	for typ, read := range readers {
+		good := examples[typ].Append(nil)
+		if err := read(good); err != nil {
+			t.Fatalf("%s: %v", typ, err)
+		}
+		for n := range good {
+			if read(good[:n]) == nil {
+				t.Errorf("%s: the first %d of %d bytes are read", typ, n, len(good))
+			}
+			for _, change := range []byte{0xff, 0x80, 0x01, 0x10} {
+				b := bytes.Clone(good)
+				b[n] ^= change
+				_ = read(b) // it must not panic
+			}
+		}
+		if read(append(bytes.Clone(good), 0xc0)) == nil {
+			t.Errorf("%s: a byte behind it is passed over", typ)
+		}
+	}
+}
+
+// A field more is a newer version's. In a request it changes what is asked, so
+// it is refused; in an answer or a hello it is passed over.
+func TestFieldsOfANewerVersion(t *testing.T) {
+	lenient := map[wire.Type]bool{wire.TypeHello: true, wire.TypeChallenge: true, wire.TypeProof: true, wire.TypeWelcome: true,
+		wire.TypeError: true, wire.TypeFoundingAnswer: true, wire.TypeAnnounceAnswer: true, wire.TypeWriteAnswer: true,
+		wire.TypeGetAnswer: true, wire.TypeListAnswer: true, wire.TypeTopologyAnswer: true, wire.TypeStatusAnswer: true,
+		wire.TypeCountersAnswer: true}
+	for typ, read := range readers {
+		b := examples[typ].Append(nil)
+		if b[0]&0xf0 != 0x90 {
+			t.Fatalf("%s: begins with % x", typ, b[:1])
+		}
+		b[0]++
+		b = append(b, 0x92, 0xa1, 'x', 0x07)
+		if err := read(b); (err == nil) != lenient[typ] {
+			t.Errorf("%s: got %v, want it read: %t", typ, err, lenient[typ])
+		}
+	}
+}
+
+// stall gives what it has, then ends like a connection that was cut.
+func stall(b []byte) io.Reader { return bytes.NewReader(b) }
+
+// A frame may claim 17 MiB, as a large value does; one that claims it, then
+// stalls, must cost what it sent and not what it claims. Ten thousand of those
+// would be all the memory there is.
+func TestStalledFrame(t *testing.T) {
+	for _, sent := range []int{0, 1, wire.HeaderSize - 1, wire.HeaderSize, wire.HeaderSize + 1, 2047, 2048, 2049, 5000, 70_000, 1 << 20} {
+		frame := frameOf(append([]byte("\xc6\x01\x00\x00\x00"), make([]byte, 16<<20)...))[:sent]
+		checkBound(t, "a stalled frame", sent, func() { _, _, _ = wire.ReadFrame(stall(frame), wire.NewDecoder(wire.FrameMax)) })
+		claim := append([]byte("\xff\xff\xff\xff"), frame...)
+		checkBound(t, "a frame of 4 GiB", len(claim), func() { _, _, _ = wire.ReadFrame(stall(claim), wire.NewDecoder(wire.FrameMax)) })
+	}
+}
+
+// A connection keeps no large buffer after a large frame.
+func TestLargeBufferIsGivenBack(t *testing.T) {
+	large := frameOf(append([]byte("\xc6\x01\x00\x00\x00"), make([]byte, 16<<20)...))
+	connections := make([]*wire.Decoder, 20)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for i := range connections {
+		connections[i] = wire.NewDecoder(wire.FrameMax)
+		r := bytes.NewReader(large)
+		if _, _, err := wire.ReadFrame(r, connections[i]); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := wire.ReadFrame(r, connections[i]); err != io.EOF {
+			t.Fatal(err)
+		}
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if kept := int64(after.HeapAlloc) - int64(before.HeapAlloc); kept > int64(len(connections))*300<<10 {
+		t.Errorf("%d connections keep %d bytes", len(connections), kept)
+	}
+	runtime.KeepAlive(connections)
+}
+
+// fuzzSeeds begins with what is good and what is known to be bad.
+func fuzzSeeds(f *testing.F, add func(t wire.Type, b []byte)) {
+	for typ := range examples {
+		add(typ, examples[typ].Append(nil))
+	}
+	for _, b := range hostileBodies() {
+		if len(b) < 1<<10 {
+			add(wire.TypeAppend, b)
+		}
+	}
+}
+
+// FuzzBody reads anything as the body of any type, behind the check as in life.
+func FuzzBody(f *testing.F) {
+	fuzzSeeds(f, func(t wire.Type, b []byte) { f.Add(uint16(t), b) })
+	f.Fuzz(func(t *testing.T, typ uint16, b []byte) {
+		read := readers[wire.Type(typ)]
+		if read == nil || pack.Check(b, wire.ElementsMax) != nil {
+			return
+		}
+		checkBound(t, wire.Type(typ).String(), len(b), func() { _ = read(b) })
+	})
+}
+
+// FuzzFrames reads anything as a stream of frames, and describes it.
+func FuzzFrames(f *testing.F) {
+	fuzzSeeds(f, func(t wire.Type, b []byte) {
+		f.Add(wire.AppendFrame(nil, t, 1, body(func(f []byte) []byte { return append(f, b...) })))
+	})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		checkBound(t, "frames", len(b), func() {
+			d, r := wire.NewDecoder(wire.FrameMax), bytes.NewReader(b)
+			for {
+				if _, _, err := wire.ReadFrame(r, d); err != nil {
+					return
+				}
+			}
+		})
+		lines, _ := wire.Describe(b)
+		for _, line := range lines {
+			if strings.ContainsAny(line, "\r\n") {
+				t.Errorf("%q has several lines", line)
+			}
+		}
+	})
+}
