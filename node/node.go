@@ -26,6 +26,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"runtime"
@@ -60,7 +61,8 @@ type Node struct {
 	secret   []byte
 	log      *slog.Logger
 	fs       vfs.FS
-	addr     string // by which others reach this node
+	lock     io.Closer // of the data directory
+	addr     string    // by which others reach this node
 	name     string
 	started  time.Time
 	counters wire.Counters

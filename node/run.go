@@ -54,7 +54,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(addr string
 	}
 	bound := listener.Addr().String()
 	n := &Node{
-		cfg: c, secret: secret, fs: fs, listener: listener,
+		cfg: c, secret: secret, fs: fs, lock: lock, listener: listener,
 		addr: c.AdvertiseOn(bound), name: c.NodeName(bound), started: time.Now(),
 		log:       log,
 		lists:     make(chan listJob, listQueueMax),
@@ -100,7 +100,7 @@ func (n *Node) identify() error {
 		return err
 	}
 	if !ok {
-		id = logstore.Identity{Stage: logstore.StageFounding, Cluster: n.cfg.Cluster, Node: newNodeID()}
+		id = logstore.Identity{Stage: logstore.StageFounding, Cluster: n.cfg.Cluster, Node: raft.NodeID(randomNumber())}
 		for _, a := range n.cfg.Join {
 			id.Members = append(id.Members, logstore.IdentityMember{Addr: normalAddr(a)})
 		}
@@ -148,12 +148,13 @@ func (n *Node) sameFounding(id logstore.Identity) error {
 		"start it so again, or remove the directory first if no other host has ever run with these options")
 }
 
-func newNodeID() raft.NodeID {
+// randomNumber is never zero, and nobody can guess it.
+func randomNumber() uint64 {
 	var b [8]byte
 	for {
 		crand.Read(b[:]) // never fails (crypto/rand)
-		if id := raft.NodeID(binary.LittleEndian.Uint64(b[:])); id != 0 {
-			return id
+		if n := binary.LittleEndian.Uint64(b[:]); n != 0 {
+			return n
 		}
 	}
 }
@@ -308,7 +309,7 @@ func (n *Node) decideLocked(members []logstore.IdentityMember, id uint64) error 
 // serve opens the log and the replicas in it, and begins to take requests.
 func (n *Node) serve() error {
 	id := n.self()
-	store, err := logstore.Open(logstore.Options{FS: n.fs, Dir: n.cfg.Data, Log: n.log})
+	store, err := logstore.Open(logstore.Options{FS: n.fs, Dir: n.cfg.Data, Lock: n.lock, Chance: randomNumber(), Log: n.log})
 	if err != nil {
 		return err
 	}
@@ -319,7 +320,7 @@ func (n *Node) serve() error {
 	host, err := repl.NewHost(repl.HostConfig{
 		Self: id.Node, Start: id.Start, Store: store, Transport: n.transport,
 		Machine: n.machine, Addr: n.addrOf,
-		Chance:        uint64(id.Node) ^ id.Start*0x9e3779b97f4a7c15,
+		Chance:        randomNumber(),
 		ElectionTicks: electionTicks, HeartbeatTicks: heartbeatTicks,
 		Log: n.log,
 	})
