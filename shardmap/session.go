@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"slices"
-	"time"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -16,7 +15,7 @@ import (
 const (
 	// SessionKeep is the group time for which a session is remembered after
 	// its last use. Clients stop sending a command again after half of it.
-	SessionKeep = raft.GroupTime(10 * time.Minute)
+	SessionKeep = raft.GroupTime(600e9)
 	// SlotSessionsMax bounds the sessions that one slot remembers. A client
 	// process has one session, so it is the number of clients that write to
 	// one slot within SessionKeep.

@@ -52,7 +52,7 @@ const (
 	snapshotSession     = 28
 	snapshotOutcome     = 40
 	snapshotWriteBuffer = 64 << 10 // bytes gathered for one Write
-	snapshotReadStep    = 4 << 10  // bytes that a claim gets before they have arrived
+	snapshotReadStep    = 512      // bytes that a claim gets before they have arrived
 )
 
 // ErrSnapshot is wrapped by errors about bytes that are no snapshot of a slot.

@@ -156,14 +156,13 @@ func FuzzReadSnapshot(f *testing.F) {
 	copy(huge[56:], "\xff\xff\xff\x00\x10\x00\x01\x00")
 	f.Add(huge)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		// 8 KiB beside: a slot's first chunk, leaf and buffers.
 		used := allocated(func() {
 			s, err := ReadSnapshot(bytes.NewReader(b))
 			if (s == nil) == (err == nil) {
 				t.Fatalf("snapshot %v, error %v", s, err)
 			}
 		})
-		if limit := 16*len(b) + 12<<10; used > limit {
+		if limit := 16*len(b) + 4<<10; used > limit {
 			t.Fatalf("%d bytes of memory for %d, the limit is %d", used, len(b), limit)
 		}
 	})

@@ -83,7 +83,8 @@ type Table struct {
 	Epoch     uint64       // the index of the entry that changed it last
 	ValueMax  int          // bytes
 	Nodes     []TableNode  // by id
-	Groups    []TableGroup // by id; the meta group is not in it
+	Meta      TableGroup   // the meta group, which owns no slots
+	Groups    []TableGroup // the others, by id
 	Slots     [Slots]raft.GroupID
 }
 
@@ -119,8 +120,11 @@ func (t *Table) node(id raft.NodeID) (int, bool) {
 	})
 }
 
-// Group returns the line of a group.
+// Group returns the line of a group, the meta group's too.
 func (t *Table) Group(id raft.GroupID) (TableGroup, bool) {
+	if id == 0 {
+		return t.Meta, t.Founded()
+	}
 	i, ok := slices.BinarySearchFunc(t.Groups, id, func(g TableGroup, id raft.GroupID) int { return int(g.ID) - int(id) })
 	if !ok {
 		return TableGroup{}, false

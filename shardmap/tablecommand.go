@@ -1,10 +1,8 @@
 package shardmap
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
-
-	"github.com/vmihailenco/msgpack/v5"
 
 	"muster/pack"
 	"muster/raft"
@@ -16,68 +14,224 @@ type TableCommandKind uint8
 
 const (
 	TableFound    TableCommandKind = 1 // makes the cluster; body: Found; since level 1
-	TableAnnounce TableCommandKind = 2 // a member says where it is; body: Announce; since level 1
+	TableAnnounce TableCommandKind = 2 // a member says what it is; body: Announce; since level 1
 )
 
-// Found makes a cluster, once. Each node that founds it is in Nodes.
+// Limits of the table. They are checked when a command is applied: one that is
+// beyond them is refused, alike on every replica.
+const (
+	// TableNodesMax bounds the peer list, which every node and client holds.
+	TableNodesMax = 1000
+	// TableTextMax bounds each name, address, version, label, in bytes.
+	TableTextMax = 255
+	// TableLabelsMax bounds the labels of a node.
+	TableLabelsMax = 64
+	// TableElementsMax bounds the msgpack elements of one command.
+	TableElementsMax = 1 << 18
+)
+
+// Found makes a cluster, once. A command to the meta group is a msgpack array
+// of two, kind and body; this body is
+//
+//	[cluster, cluster id, level, value max, groups, [node, …]]
+//	node:   [id, name, addr, role, [label, …], version, start]
+//	label:  [key, value]
+//
+// with texts as strings.
 type Found struct {
-	_msgpack  struct{} `msgpack:",as_array"`
 	Cluster   string
 	ClusterID uint64
 	Level     uint32
-	ValueMax  int
-	Groups    int // how many data groups
+	ValueMax  int // bytes
+	Groups    int // data groups, numbered from 1
 	Nodes     []FoundNode
 }
 
-// FoundNode is a founding node.
-type FoundNode struct {
-	_msgpack struct{} `msgpack:",as_array"`
-	ID       raft.NodeID
-	Name     string
-	Addr     string
-	Role     NodeRole
-	Labels   []FoundLabel
-	Version  string
-	Start    uint64
-}
+type (
+	// FoundNode is a founding node: its line in the table.
+	FoundNode = TableNode
+	// FoundLabel is one of its labels, as in its line.
+	FoundLabel = Label
+)
 
-// FoundLabel is a label of a founding node.
-type FoundLabel struct {
-	_msgpack struct{} `msgpack:",as_array"`
-	Key      string
-	Value    string
-}
-
-// Announce tells the cluster what a member is since its last start.
+// Announce tells the cluster what a member is since its last start:
+//
+//	[node, start, addr, version, name, [label, …]]
 type Announce struct {
-	_msgpack struct{} `msgpack:",as_array"`
-	Node     raft.NodeID
-	Start    uint64
-	Addr     string
-	Version  string
-	Name     string
-	Labels   []FoundLabel
+	Node    raft.NodeID
+	Start   uint64
+	Addr    string
+	Version string
+	Name    string
+	Labels  []Label
 }
 
-// TableElementsMax bounds the msgpack elements of one command to the meta
-// group.
-const TableElementsMax = 1 << 16
-
-// AppendFound appends the bytes of a founding to b: [kind, body].
-func AppendFound(b []byte, f *Found) ([]byte, error) { return appendTable(b, TableFound, f) }
-
-// AppendAnnounce appends the bytes of an announcement to b: [kind, body].
-func AppendAnnounce(b []byte, a *Announce) ([]byte, error) { return appendTable(b, TableAnnounce, a) }
-
-func appendTable(b []byte, kind TableCommandKind, body any) ([]byte, error) {
-	var buf bytes.Buffer
-	e := msgpack.NewEncoder(&buf)
-	e.UseCompactInts(true)
-	if err := e.Encode(body); err != nil {
-		return b, fmt.Errorf("encode command to the meta group: %w", err)
-	}
+// AppendFound appends the bytes of a founding to b. At this level the error is
+// always nil.
+func AppendFound(b []byte, f *Found) ([]byte, error) {
 	b = pack.AppendArray(b, 2)
-	b = pack.AppendUint(b, uint64(kind))
-	return append(b, buf.Bytes()...), nil
+	b = pack.AppendUint(b, uint64(TableFound))
+	b = pack.AppendArray(b, 6)
+	b = pack.AppendString(b, f.Cluster)
+	b = pack.AppendUint(b, f.ClusterID)
+	b = pack.AppendUint(b, uint64(f.Level))
+	b = pack.AppendUint(b, uint64(f.ValueMax))
+	b = pack.AppendUint(b, uint64(f.Groups))
+	b = pack.AppendArray(b, len(f.Nodes))
+	for _, n := range f.Nodes {
+		b = pack.AppendArray(b, 7)
+		b = pack.AppendUint(b, uint64(n.ID))
+		b = pack.AppendString(b, n.Name)
+		b = pack.AppendString(b, n.Addr)
+		b = pack.AppendUint(b, uint64(n.Role))
+		b = appendLabels(b, n.Labels)
+		b = pack.AppendString(b, n.Version)
+		b = pack.AppendUint(b, n.Start)
+	}
+	return b, nil
+}
+
+// AppendAnnounce appends the bytes of an announcement to b. At this level the
+// error is always nil.
+func AppendAnnounce(b []byte, a *Announce) ([]byte, error) {
+	b = pack.AppendArray(b, 2)
+	b = pack.AppendUint(b, uint64(TableAnnounce))
+	b = pack.AppendArray(b, 6)
+	b = pack.AppendUint(b, uint64(a.Node))
+	b = pack.AppendUint(b, a.Start)
+	b = pack.AppendString(b, a.Addr)
+	b = pack.AppendString(b, a.Version)
+	b = pack.AppendString(b, a.Name)
+	return appendLabels(b, a.Labels), nil
+}
+
+func appendLabels(b []byte, labels []Label) []byte {
+	b = pack.AppendArray(b, len(labels))
+	for _, l := range labels {
+		b = pack.AppendArray(b, 2)
+		b = pack.AppendString(b, l.Key)
+		b = pack.AppendString(b, l.Value)
+	}
+	return b
+}
+
+// tableReader reads the body of a command to the meta group.
+type tableReader struct {
+	pack.Reader
+	level error // the first thing that a newer level must have written
+}
+
+// fields takes the head of an array that has want fields at this level.
+func (r *tableReader) fields(what string, want int) {
+	if n := r.Array(); r.Err() == nil && n != want {
+		if n > want && r.level == nil {
+			r.level = fmt.Errorf("%s of %d fields: %w; level %d has %d", what, n, ErrLevel, Level, want)
+		}
+		r.Fail(fmt.Sprintf("%s of %d fields, want %d", what, n, want))
+	}
+}
+
+// err returns what kept the command from being read.
+func (r *tableReader) err() error {
+	if r.level != nil {
+		return r.level
+	}
+	if err := r.Done(); err != nil {
+		return fmt.Errorf("%w: %w", ErrCommand, err)
+	}
+	return nil
+}
+
+// list reads an array by calling read for each element, of bytes bytes at least,
+// as long as there is no mistake. Room is made only for what can be there.
+func list[E any](r *tableReader, bytes int, read func() E) []E {
+	n := r.Array()
+	if left := len(r.Rest()); n > left/bytes {
+		r.Fail(fmt.Sprintf("%d elements in %d bytes", n, left))
+	}
+	if n == 0 || r.Err() != nil {
+		return nil
+	}
+	out := make([]E, 0, n)
+	for i := 0; i < n && r.Err() == nil; i++ {
+		out = append(out, read())
+	}
+	return out
+}
+
+func (r *tableReader) labels() []Label {
+	return list(r, 3, func() Label {
+		r.fields("label", 2)
+		return Label{r.String(), r.String()}
+	})
+}
+
+func (r *tableReader) found() (f Found, err error) {
+	r.fields("found", 6)
+	f.Cluster, f.ClusterID = r.String(), r.Uint()
+	f.Level = uint32(r.UintMax(1<<32 - 1))
+	f.ValueMax, f.Groups = int(r.UintMax(1<<31-1)), int(r.UintMax(1<<31-1))
+	// Eight heads, and an address of one byte.
+	f.Nodes = list(r, 9, func() (n TableNode) {
+		r.fields("node", 7)
+		n.ID, n.Name, n.Addr = raft.NodeID(r.Uint()), r.String(), r.String()
+		n.Role, n.Labels = NodeRole(r.UintMax(255)), r.labels()
+		n.Version, n.Start = r.String(), r.Uint()
+		return n
+	})
+	return f, r.err()
+}
+
+func (r *tableReader) announce() (a Announce, err error) {
+	r.fields("announce", 6)
+	a.Node, a.Start = raft.NodeID(r.Uint()), r.Uint()
+	a.Addr, a.Version, a.Name = r.String(), r.String(), r.String()
+	a.Labels = r.labels()
+	return a, r.err()
+}
+
+// readTableCommand returns a *Found or an *Announce.
+func readTableCommand(payload []byte) (any, error) {
+	if err := pack.Check(payload, TableElementsMax); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCommand, err)
+	}
+	r := tableReader{Reader: pack.NewReader(payload)}
+	r.fields("command to the meta group", 2)
+	kind := r.Uint()
+	if r.Err() != nil {
+		return nil, r.err()
+	}
+	switch TableCommandKind(kind) {
+	case TableFound:
+		f, err := r.found()
+		return &f, err
+	case TableAnnounce:
+		a, err := r.announce()
+		return &a, err
+	}
+	return nil, fmt.Errorf("command to the meta group of kind %d: %w; level %d ends at %d", kind, ErrLevel, Level, TableAnnounce)
+}
+
+// validate says why the line of a node cannot stand in the table.
+func (n *TableNode) validate() error {
+	switch {
+	case n.ID == 0:
+		return errors.New("node id is zero")
+	case n.Addr == "":
+		return fmt.Errorf("node %s has no address", n.ID)
+	case n.Role != NodeServer && n.Role != NodeClient:
+		return fmt.Errorf("node %s has role %d, want %d (server) or %d (client)", n.ID, n.Role, NodeServer, NodeClient)
+	case len(n.Labels) > TableLabelsMax:
+		return fmt.Errorf("node %s has %d labels, the limit is %d", n.ID, len(n.Labels), TableLabelsMax)
+	}
+	texts := []string{n.Name, n.Addr, n.Version}
+	for _, l := range n.Labels {
+		texts = append(texts, l.Key, l.Value)
+	}
+	for _, s := range texts {
+		if len(s) > TableTextMax {
+			return fmt.Errorf("node %s: %q… has %d bytes, the limit is %d", n.ID, s[:32], len(s), TableTextMax)
+		}
+	}
+	return nil
 }

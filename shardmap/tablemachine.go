@@ -1,12 +1,16 @@
 package shardmap
 
 import (
+	"cmp"
+	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"muster/raft"
 )
 
-// TableMachine builds the meta group's [Table] from its log.
+// TableMachine builds the meta group's [Table] from its log. One goroutine
+// applies; any may ask for the table.
 type TableMachine struct {
 	applied raft.LogID            // owned by the goroutine that applies
 	table   atomic.Pointer[Table] // never nil
@@ -30,7 +34,105 @@ type TableResult struct {
 	Refused string
 }
 
-// Apply carries out the command of the entry id.
+// Apply carries out the command of the entry id. After an error, which is about
+// the bytes of the payload or the order of entries, nothing was changed and the
+// group must stop.
 func (m *TableMachine) Apply(id raft.LogID, payload []byte) (TableResult, error) {
-	return TableResult{}, nil
+	if id.Index <= m.applied.Index || id.Term < m.applied.Term {
+		return TableResult{}, fmt.Errorf("%w: apply %s after %s", ErrInvariant, id, m.applied)
+	}
+	c, err := readTableCommand(payload)
+	if err != nil {
+		return TableResult{}, fmt.Errorf("apply %s: %w", id, err)
+	}
+	t, refused := m.table.Load(), error(nil)
+	switch c := c.(type) {
+	case *Found:
+		if c.Level > Level {
+			return TableResult{}, fmt.Errorf("apply %s: cluster of level %d: %w; known is %d", id, c.Level, ErrLevel, Level)
+		}
+		t, refused = t.found(id, c)
+	case *Announce:
+		t, refused = t.announce(id, c)
+	}
+	m.applied = id
+	if refused != nil {
+		return TableResult{Refused: refused.Error()}, nil
+	}
+	return TableResult{Changed: m.table.Swap(t) != t}, nil
+}
+
+// found returns the table of a cluster made by f.
+func (t *Table) found(id raft.LogID, f *Found) (*Table, error) {
+	switch {
+	case t.Founded() && t.ClusterID == f.ClusterID:
+		return t, nil
+	case t.Founded():
+		return t, fmt.Errorf("this is cluster %q (%016x) already, it cannot become %q (%016x)", t.Cluster, t.ClusterID, f.Cluster, f.ClusterID)
+	case f.ClusterID == 0 || f.Cluster == "" || len(f.Cluster) > TableTextMax:
+		return t, fmt.Errorf("cluster name %q, id %016x: want a name of at most %d bytes, and an id", f.Cluster[:min(len(f.Cluster), 32)], f.ClusterID, TableTextMax)
+	case f.Groups < 1 || f.Groups > Slots:
+		return t, fmt.Errorf("%d groups, want 1 to %d, so that each has a slot", f.Groups, Slots)
+	case f.ValueMax < 1 || f.ValueMax > ValueMaxLimit:
+		return t, fmt.Errorf("values of at most %d bytes, want 1 to %d", f.ValueMax, ValueMaxLimit)
+	case len(f.Nodes) == 0 || len(f.Nodes) > TableNodesMax:
+		return t, fmt.Errorf("%d nodes, want 1 to %d", len(f.Nodes), TableNodesMax)
+	}
+	made := &Table{Cluster: f.Cluster, ClusterID: f.ClusterID, Level: f.Level, Epoch: id.Index, ValueMax: f.ValueMax,
+		Nodes: slices.Clone(f.Nodes)}
+	slices.SortFunc(made.Nodes, func(a, b TableNode) int { return cmp.Compare(a.ID, b.ID) })
+	var servers []raft.NodeID
+	for i := range made.Nodes {
+		n := &made.Nodes[i]
+		if err := n.validate(); err != nil {
+			return t, err
+		}
+		if i > 0 && made.Nodes[i-1].ID == n.ID {
+			return t, fmt.Errorf("node %s is named twice", n.ID)
+		}
+		if n.Role == NodeServer {
+			servers = append(servers, n.ID)
+		}
+		n.Labels = sortedLabels(n.Labels)
+	}
+	if len(servers) == 0 {
+		return t, fmt.Errorf("no server among %d nodes, want one at least", len(made.Nodes))
+	}
+	made.Meta = PlanMeta(made.Nodes)
+	made.Groups, made.Slots = Plan(servers, f.Groups)
+	for i := range made.Groups {
+		made.Groups[i].Incarnation = raft.Incarnation(id.Index)
+	}
+	return made, nil
+}
+
+// announce returns the table with a node's line as a says.
+func (t *Table) announce(id raft.LogID, a *Announce) (*Table, error) {
+	i, ok := t.node(a.Node)
+	if !ok {
+		return t, fmt.Errorf("node %s is not a member", a.Node)
+	}
+	was := t.Nodes[i]
+	if a.Start < was.Start {
+		return t, fmt.Errorf("node %s says that it was started %d times, it has been here with %d: its disk is an old image", a.Node, a.Start, was.Start)
+	}
+	now := was
+	now.Start, now.Addr, now.Version, now.Name, now.Labels = a.Start, a.Addr, a.Version, a.Name, sortedLabels(a.Labels)
+	if err := now.validate(); err != nil {
+		return t, err
+	}
+	if now.Start == was.Start && now.Addr == was.Addr && now.Version == was.Version && now.Name == was.Name && slices.Equal(now.Labels, was.Labels) {
+		return t, nil
+	}
+	made := *t
+	made.Nodes = slices.Clone(t.Nodes)
+	made.Nodes[i] = now
+	made.Epoch = id.Index
+	return &made, nil
+}
+
+func sortedLabels(labels []Label) []Label {
+	return slices.SortedFunc(slices.Values(labels), func(a, b Label) int {
+		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.Value, b.Value))
+	})
 }

@@ -33,11 +33,11 @@ func (c *Command) Validate(valueMax int) error {
 	if c.Kind != CommandSet && c.Kind != CommandDel {
 		return fmt.Errorf("%w: field kind: %d is unknown; want %d (set) or %d (del)", ErrRequest, c.Kind, CommandSet, CommandDel)
 	}
-	if n := c.Keys(); n == 0 || len(c.Items) > ItemsMax {
-		return fmt.Errorf("%w: field items: %d items; want 1 to %d", ErrRequest, len(c.Items), ItemsMax)
-	}
 	if c.Kind == CommandSet && len(c.Items)%2 != 0 {
 		return fmt.Errorf("%w: field items: key %s has no value", ErrRequest, show(c.Items[len(c.Items)-1]))
+	}
+	if n := c.Keys(); n == 0 || len(c.Items) > ItemsMax {
+		return fmt.Errorf("%w: field items: %d items; want 1 to %d", ErrRequest, len(c.Items), ItemsMax)
 	}
 	if err := c.validateSession(); err != nil {
 		return err
