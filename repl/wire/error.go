@@ -2,6 +2,7 @@ package wire
 
 import (
 	"strings"
+	"unicode"
 
 	"muster/raft"
 )
@@ -65,7 +66,7 @@ func (e *Error) Error() string {
 // printable takes out what would end the line or steer a terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r

@@ -65,7 +65,8 @@ func BeginFrame(b []byte, t Type, flags uint16, deadlineMs uint32, request uint6
 }
 
 // EndFrame ends the frame that began at start: its body is all that follows
-// the header.
+// the header. Who appends what others determine the size of sees to it that
+// the body has no more than [FrameMax] bytes; the other side hangs up on more.
 func EndFrame(b []byte, start int) []byte {
 	f := b[start:]
 	binary.LittleEndian.PutUint32(f[0:], uint32(len(f)-HeaderSize))

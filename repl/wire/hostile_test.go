@@ -5,7 +5,6 @@ import (
 	"io"
 	"math"
 	"runtime"
-	"strings"
 	"testing"
 
 	"muster/pack"
@@ -211,18 +210,15 @@ func TestFieldsOfANewerVersion(t *testing.T) {
 	}
 }
 
-// stall gives what it has, then ends like a connection that was cut.
-func stall(b []byte) io.Reader { return bytes.NewReader(b) }
-
 // A frame may claim 17 MiB, as a large value does; one that claims it, then
 // stalls, must cost what it sent and not what it claims. Ten thousand of those
 // would be all the memory there is.
 func TestStalledFrame(t *testing.T) {
 	for _, sent := range []int{0, 1, wire.HeaderSize - 1, wire.HeaderSize, wire.HeaderSize + 1, 2047, 2048, 2049, 5000, 70_000, 1 << 20} {
 		frame := frameOf(append([]byte("\xc6\x01\x00\x00\x00"), make([]byte, 16<<20)...))[:sent]
-		checkBound(t, "a stalled frame", sent, func() { _, _, _ = wire.ReadFrame(stall(frame), wire.NewDecoder(wire.FrameMax)) })
+		checkBound(t, "a stalled frame", sent, func() { _, _, _ = wire.ReadFrame(bytes.NewReader(frame), wire.NewDecoder(wire.FrameMax)) })
 		claim := append([]byte("\xff\xff\xff\xff"), frame...)
-		checkBound(t, "a frame of 4 GiB", len(claim), func() { _, _, _ = wire.ReadFrame(stall(claim), wire.NewDecoder(wire.FrameMax)) })
+		checkBound(t, "a frame of 4 GiB", len(claim), func() { _, _, _ = wire.ReadFrame(bytes.NewReader(claim), wire.NewDecoder(wire.FrameMax)) })
 	}
 }
 
@@ -249,51 +245,4 @@ func TestLargeBufferIsGivenBack(t *testing.T) {
 		t.Errorf("%d connections keep %d bytes", len(connections), kept)
 	}
 	runtime.KeepAlive(connections)
-}
-
-// fuzzSeeds begins with what is good and what is known to be bad.
-func fuzzSeeds(f *testing.F, add func(t wire.Type, b []byte)) {
-	for typ := range examples {
-		add(typ, examples[typ].Append(nil))
-	}
-	for _, b := range hostileBodies() {
-		if len(b) < 1<<10 {
-			add(wire.TypeAppend, b)
-		}
-	}
-}
-
-// FuzzBody reads anything as the body of any type, behind the check as in life.
-func FuzzBody(f *testing.F) {
-	fuzzSeeds(f, func(t wire.Type, b []byte) { f.Add(uint16(t), b) })
-	f.Fuzz(func(t *testing.T, typ uint16, b []byte) {
-		read := readers[wire.Type(typ)]
-		if read == nil || pack.Check(b, wire.ElementsMax) != nil {
-			return
-		}
-		checkBound(t, wire.Type(typ).String(), len(b), func() { _ = read(b) })
-	})
-}
-
-// FuzzFrames reads anything as a stream of frames, and describes it.
-func FuzzFrames(f *testing.F) {
-	fuzzSeeds(f, func(t wire.Type, b []byte) {
-		f.Add(wire.AppendFrame(nil, t, 1, body(func(f []byte) []byte { return append(f, b...) })))
-	})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		checkBound(t, "frames", len(b), func() {
-			d, r := wire.NewDecoder(wire.FrameMax), bytes.NewReader(b)
-			for {
-				if _, _, err := wire.ReadFrame(r, d); err != nil {
-					return
-				}
-			}
-		})
-		lines, _ := wire.Describe(b)
-		for _, line := range lines {
-			if strings.ContainsAny(line, "\r\n") {
-				t.Errorf("%q has several lines", line)
-			}
-		}
-	})
 }
