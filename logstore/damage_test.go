@@ -11,9 +11,8 @@ import (
 	"muster/raft"
 )
 
-// closedLog makes a small log of several segments, closed in order, and what it
-// holds.
-func closedLog(t *testing.T, mutate func(*vfs.Mem)) (*vfs.Mem, model) {
+// closedLog makes a small log, closed in order, and says what it holds.
+func closedLog(t *testing.T) (*vfs.Mem, model) {
 	t.Helper()
 	fs := vfs.NewMem()
 	r := newRun(11, mustOpen(t, fs, Options{Chance: 9}))
@@ -22,9 +21,6 @@ func closedLog(t *testing.T, mutate func(*vfs.Mem)) (*vfs.Mem, model) {
 		must(t, r.step())
 	}
 	must(t, r.store.Close())
-	if mutate != nil {
-		mutate(fs)
-	}
 	return fs, r.done
 }
 
@@ -32,7 +28,7 @@ func closedLog(t *testing.T, mutate func(*vfs.Mem)) (*vfs.Mem, model) {
 // silently dropped: either opening names the file, or the byte counted for
 // nothing and all is there.
 func TestFlipOfEveryByte(t *testing.T) {
-	fs, want := closedLog(t, nil)
+	fs, want := closedLog(t)
 	const name = "d/log/0000000000000001.log"
 	s := mustOpen(t, fs, Options{})
 	end := s.active.end
@@ -43,7 +39,15 @@ func TestFlipOfEveryByte(t *testing.T) {
 	noticed := 0
 	for at := range end {
 		fs.Corrupt(name, at, 0x10)
+		before := fs.Ops()
+		_, verified := Verify(fs, "d")
+		if fs.Ops() != before {
+			t.Fatal("Verify changed something")
+		}
 		s, err := Open(Options{FS: fs, Dir: "d", SegmentBytes: SegmentBytesMin})
+		if (verified == nil) != (err == nil) {
+			t.Fatalf("byte %d: Verify got %v, Open got %v", at, verified, err)
+		}
 		switch {
 		case err == nil:
 			if err := want.differs(s); err != nil {
@@ -123,7 +127,7 @@ func lastBatch(t *testing.T, fs *vfs.Mem, name string) int64 {
 	t.Helper()
 	seg, err := openSegment(fs, "d/log", 1)
 	must(t, err)
-	b, err := seg.read()
+	b, err := seg.read(nil)
 	must(t, err)
 	last := int64(0)
 	for at := int64(segmentHeader); at < seg.size; {

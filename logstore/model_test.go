@@ -105,7 +105,7 @@ func (m model) differs(s *Store) error {
 	return nil
 }
 
-// run drives a store through a life from a seed: groups that append, truncate,
+// lifeRun drives a store through a life from a seed: groups that append, truncate,
 // vote, compact, take snapshots, are removed and made again.
 type lifeRun struct {
 	chance *rand.Rand
@@ -158,9 +158,9 @@ func (r *lifeRun) write(id Replica, l modelLog) Write {
 		}
 	case n < 20 && l.state.Commit > l.base.ID.Index: // compaction
 		at := l.entries[l.state.Commit-l.base.ID.Index-1]
-		w.Base = &Base{ID: at.ID, Time: at.Time, Membership: voters(id.ID, id.ID+n2(n))}
-	case n < 22: // a snapshot from elsewhere
-		last += r.chance.Uint64N(50) + 1
+		w.Base = &Base{ID: at.ID, Time: at.Time, Membership: voters(id.ID, id.ID+raft.ReplicaID(n%5+1))}
+	case n < 22: // a snapshot from elsewhere, past the end or over what is not committed
+		last = l.state.Commit + r.chance.Uint64N(50) + 1
 		w.Base = &Base{ID: raft.LogID{Term: term, Index: last}, Time: raft.GroupTime(last * 1000), Membership: voters(id.ID)}
 		w.Commit = last
 		return w
@@ -174,8 +174,6 @@ func (r *lifeRun) write(id Replica, l modelLog) Write {
 	}
 	return w
 }
-
-func n2(n int) raft.ReplicaID { return raft.ReplicaID(n%5 + 1) }
 
 // step does one thing.
 func (r *lifeRun) step() error {

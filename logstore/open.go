@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 
+	"muster/logstore/vfs"
 	"muster/raft"
 )
 
@@ -25,18 +26,7 @@ func Open(o Options) (*Store, error) {
 	if o.SegmentBytes < SegmentBytesMin || o.SegmentBytes > SegmentBytesMax {
 		return nil, fmt.Errorf("open the log: segments of %d bytes, want %d to %d", o.SegmentBytes, SegmentBytesMin, SegmentBytesMax)
 	}
-	s := &Store{
-		fs:       o.FS,
-		dir:      path.Join(o.Dir, logDir),
-		size:     roundUp(o.SegmentBytes, pageSize),
-		chance:   o.Chance,
-		log:      o.Log,
-		graves:   map[raft.GroupID]grave{},
-		replicas: map[Replica]*replica{},
-	}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
+	s := newStore(o)
 	if o.Lock == nil {
 		lock, err := Lock(o.FS, o.Dir)
 		if err != nil {
@@ -49,6 +39,42 @@ func Open(o Options) (*Store, error) {
 		return nil, fmt.Errorf("open the log in %s: %w", s.dir, err)
 	}
 	return s, nil
+}
+
+func newStore(o Options) *Store {
+	s := &Store{
+		fs:       o.FS,
+		dir:      path.Join(o.Dir, logDir),
+		size:     roundUp(o.SegmentBytes, pageSize),
+		chance:   o.Chance,
+		log:      o.Log,
+		graves:   map[raft.GroupID]grave{},
+		replicas: map[Replica]*replica{},
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	return s
+}
+
+// Verify reads the log in a data directory as Open does, checks all of it, and
+// changes nothing. It takes no lock: of a log that is in use, the last batch
+// may look torn. The figures are those of what is there now.
+func Verify(disk vfs.FS, dir string) (Stats, error) {
+	s := newStore(Options{FS: disk, Dir: dir, SegmentBytes: SegmentBytesDefault})
+	defer s.closeFiles()
+	numbers, err := s.numbers()
+	if err == nil && len(numbers) > 0 {
+		var r *recovery
+		r, err = s.load(numbers)
+		if err == nil {
+			s.stats.Batches, s.stats.NeededBytes = r.number, s.needed
+		}
+	}
+	if err != nil {
+		return Stats{}, fmt.Errorf("verify the log in %s: %w", s.dir, err)
+	}
+	return s.Stats(), nil
 }
 
 func (s *Store) open() error {
@@ -83,6 +109,10 @@ func (s *Store) list() ([]uint64, error) {
 	if err := s.fs.Remove(path.Join(s.dir, preparedName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
+	return s.numbers()
+}
+
+func (s *Store) numbers() ([]uint64, error) {
 	names, err := s.fs.List(s.dir)
 	if err != nil {
 		return nil, err

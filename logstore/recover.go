@@ -37,23 +37,12 @@ type recovery struct {
 
 	last []byte // the last whole batch, as it stands on disk
 	from position
+	buf  []byte // a segment
 }
 
 func (s *Store) recover(numbers []uint64) error {
-	tail, err := s.findTail(numbers)
+	r, err := s.load(numbers)
 	if err != nil {
-		return err
-	}
-	if err := s.openSegments(numbers, tail); err != nil {
-		return err
-	}
-	r := &recovery{s: s, end: position{s.segments[0].number, segmentHeader}, why: "there is no batch"}
-	for _, seg := range s.segments {
-		if err := r.segment(seg); err != nil {
-			return err
-		}
-	}
-	if err := r.check(); err != nil {
 		return err
 	}
 	s.active = s.segment(r.end.segment)
@@ -61,6 +50,7 @@ func (s *Store) recover(numbers []uint64) error {
 	s.synced = r.end
 	s.batch = r.number
 	s.promised = r.number > 0
+	s.stats.NeededBytes = s.needed
 	for _, p := range s.replicas {
 		a := &p.ahead
 		a.has, a.base, a.last, a.state, a.kept = true, p.base.ID, p.last(), p.state, p.state.Commit
@@ -69,19 +59,38 @@ func (s *Store) recover(numbers []uint64) error {
 	if err := r.secure(); err != nil {
 		return err
 	}
-	return s.discardBefore(tail, numbers)
+	return s.discardBefore(s.segments[0].number, numbers)
+}
+
+// load reads the log, checks all of it, and changes nothing.
+func (s *Store) load(numbers []uint64) (*recovery, error) {
+	tail, err := s.findTail(numbers)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.openSegments(numbers, tail); err != nil {
+		return nil, err
+	}
+	r := &recovery{s: s, end: position{s.segments[0].number, segmentHeader}, why: "there is no batch"}
+	for _, seg := range s.segments {
+		if err := r.segment(seg); err != nil {
+			return nil, err
+		}
+	}
+	return r, r.check()
 }
 
 // findTail returns the first segment that is needed. The newest whole batch
 // says it; what is before may be gone, or half on its way to be used again. A
 // torn batch has no say: it is dropped, and then the one before it counts.
 func (s *Store) findTail(numbers []uint64) (uint64, error) {
+	var b []byte
 	for _, n := range slices.Backward(numbers) {
 		seg, err := openSegment(s.fs, s.dir, n)
 		if err != nil {
 			return 0, err
 		}
-		b, err := seg.read()
+		b, err = seg.read(b)
 		if closeErr := seg.file.Close(); err == nil {
 			err = closeErr
 		}
@@ -166,8 +175,12 @@ func (s *Store) missing(number uint64) error {
 	return &Damage{File: path.Join(s.dir, segmentName(number)), Record: "segment", Reason: "the file is missing"}
 }
 
-func (s *segment) read() ([]byte, error) {
-	b := make([]byte, s.size)
+// read reads all of a segment, into b if it is large enough.
+func (s *segment) read(b []byte) ([]byte, error) {
+	if int64(cap(b)) < s.size {
+		b = make([]byte, s.size)
+	}
+	b = b[:s.size]
 	if _, err := s.file.ReadAt(b, 0); err != nil {
 		return nil, fmt.Errorf("read %s: %w", s.name, err)
 	}
@@ -176,10 +189,11 @@ func (s *segment) read() ([]byte, error) {
 
 // segment reads one segment.
 func (r *recovery) segment(seg *segment) error {
-	b, err := seg.read()
+	b, err := seg.read(r.buf)
 	if err != nil {
 		return err
 	}
+	r.buf = b
 	at := int64(segmentHeader)
 	for at < seg.size {
 		h, ok := readBatchHeader(b[at:], seg.at(at))
