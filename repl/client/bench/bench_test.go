@@ -1,0 +1,127 @@
+package bench
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"muster/repl/client"
+)
+
+// The buckets must follow on each other without a hole, and a quantile be at
+// most one bucket off what sorting gives: else every figure that is published
+// is wrong.
+func TestHistogram(t *testing.T) {
+	for i := range buckets - 1 {
+		end := upTo(i)
+		if bucketOf(end) != i || bucketOf(end+1) != i+1 {
+			t.Fatalf("bucket %d ends at %d: counted in %d, the next in %d", i, end, bucketOf(end), bucketOf(end+1))
+		}
+		if i == bucketOf(1<<62) {
+			break
+		}
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	var h, half histogram
+	var all []time.Duration
+	for i := range 10000 {
+		d := time.Duration(random.ExpFloat64() * float64(time.Millisecond))
+		all = append(all, d)
+		if i%2 == 0 {
+			half.record(d)
+		} else {
+			h.record(d)
+		}
+	}
+	h.add(&half)
+	slices.Sort(all)
+	for _, q := range []float64{0.001, 0.5, 0.99, 0.999, 1} {
+		want := all[int(q*10000)-1]
+		got := h.quantile(q)
+		if got < want || float64(got) > float64(want)*1.07+1 {
+			t.Errorf("quantile %v: got %s, want %s or up to 6 %% more", q, got, want)
+		}
+	}
+	if got := new(histogram).quantile(0.5); got != 0 {
+		t.Errorf("empty: got %s", got)
+	}
+}
+
+// The fields are part of the contract with those who read them.
+func TestResultFields(t *testing.T) {
+	b, err := json.Marshal(Result{Op: OpSet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"op":"set","in_flight":0,"connections":0,"ops_per_s":0,"p50_us":0,"p99_us":0,"p999_us":0,"server_cpu_us_per_op":0,"client_cpu_us_per_op":0,"errors":0}`
+	if string(b) != want {
+		t.Errorf("got %s, want %s", b, want)
+	}
+}
+
+// A plan that would measure something else than it says must be refused.
+func TestPlanCheck(t *testing.T) {
+	good := Plan{Op: OpSet, InFlight: 1, KeyBytes: 16, Keys: 1000, Duration: time.Second}
+	for _, x := range []struct {
+		change func(*Plan)
+		says   string
+	}{
+		{func(p *Plan) {}, ""},
+		{func(p *Plan) { p.Op = "del" }, "op"},
+		{func(p *Plan) { p.InFlight = 0 }, "in flight"},
+		{func(p *Plan) { p.InFlight = InFlightMax + 1 }, "in flight"},
+		{func(p *Plan) { p.Keys = 0 }, "keys"},
+		{func(p *Plan) { p.KeyBytes = 9 }, ""},
+		{func(p *Plan) { p.KeyBytes = 8 }, "key size"},
+		{func(p *Plan) { p.KeyBytes = 4097 }, "key size"},
+		{func(p *Plan) { p.ValueBytes = -1 }, "value size"},
+		{func(p *Plan) { p.ValueBytes = 16<<20 + 1 }, "value size"},
+		{func(p *Plan) { p.Duration = 0 }, "duration"},
+	} {
+		p := good
+		x.change(&p)
+		err := p.Check()
+		if (err == nil) != (x.says == "") || err != nil && !strings.Contains(err.Error(), x.says) {
+			t.Errorf("%+v: got %v, want %q", p, err, x.says)
+		}
+	}
+}
+
+// All keys of a plan must differ, and have its size.
+func TestKeys(t *testing.T) {
+	seen := map[string]bool{}
+	for n := range 1000 {
+		key := make([]byte, KeyBytesMin(1000))
+		writeKey(key, n)
+		seen[string(key)] = true
+	}
+	if len(seen) != 1000 || !seen["bench/007"] {
+		t.Errorf("got %d different keys, want 1000, with bench/007", len(seen))
+	}
+}
+
+// The nodes' processor time must leave out a node that was started again or did
+// not answer: its difference would be nonsense.
+func TestCPUSince(t *testing.T) {
+	before := cpuTimes{"a": 5, "b": 7, "c": 9}
+	after := cpuTimes{"a": 15, "b": 3, "d": 100}
+	if got := after.since(before); got != 10 {
+		t.Errorf("got %d, want 10", got)
+	}
+}
+
+// A run against nobody must end with the client's error.
+func TestRunWithoutCluster(t *testing.T) {
+	c, err := client.Open(client.Options{Endpoints: []string{"127.0.0.1:1"}, Patience: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, err = Run(t.Context(), c, Plan{Op: OpSet, InFlight: 1, KeyBytes: 16, Keys: 10, Duration: time.Second})
+	if err == nil || !strings.Contains(err.Error(), "no endpoint") {
+		t.Errorf("got %v", err)
+	}
+}
