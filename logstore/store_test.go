@@ -89,6 +89,45 @@ func TestTruncate(t *testing.T) {
 	}
 }
 
+// A snapshot from the leader replaces what the log has of other terms, also
+// what goes on after the snapshot's end: to keep that would let entries count
+// that no leader agrees with.
+func TestSnapshotOverTail(t *testing.T) {
+	a := testReplica(1)
+	for _, test := range []struct {
+		name string
+		base raft.LogID
+		last raft.LogID
+	}{
+		{"an entry that the log holds", raft.LogID{Term: 1, Index: 5}, raft.LogID{Term: 1, Index: 9}},
+		{"another term at the index", raft.LogID{Term: 2, Index: 5}, raft.LogID{Term: 2, Index: 5}},
+		{"past the end", raft.LogID{Term: 2, Index: 20}, raft.LogID{Term: 2, Index: 20}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			fs := vfs.NewMem()
+			s := mustOpen(t, fs, Options{})
+			must(t, s.Append([]Write{founding(a), {Replica: a, Entries: span(a, 1, 1, 9, 10), Commit: 3}}))
+			must(t, s.Append([]Write{{
+				Replica: a, Base: &Base{ID: test.base, Time: 77, Membership: voters(11, 12)},
+				State: raft.HardState{Term: 2}, HasState: true,
+			}}))
+			for range 2 {
+				r, err := s.Restore(a)
+				must(t, err)
+				if r.Base != test.base || r.Last != test.last || r.State.Commit != test.base.Index {
+					t.Errorf("got base %s, last %s, commit %d; want %s, %s, %d", r.Base, r.Last, r.State.Commit, test.base, test.last, test.base.Index)
+				}
+				if _, err := s.Read(a, test.base.Index, test.base.Index, 1); !errors.Is(err, ErrCompacted) {
+					t.Errorf("read of the base: got %v, want ErrCompacted", err)
+				}
+				must(t, s.Close())
+				s = mustOpen(t, fs, Options{})
+			}
+			must(t, s.Append([]Write{{Replica: a, Entries: span(a, 2, test.last.Index+1, test.last.Index+1, 5)}}))
+		})
+	}
+}
+
 // A replica that contradicts its own log is broken: its write is refused, and
 // the store stops rather than keep half of it.
 func TestRefusedWrites(t *testing.T) {
