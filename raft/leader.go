@@ -101,7 +101,6 @@ func (g *Group) stepHeartbeatAnswer(m *Message) {
 	p.heard = g.ticks
 	if m.Round > p.round && m.Round <= g.reads.round {
 		p.round = m.Round
-		g.advanceReads()
 	}
 	// It is there, has not all, and has acknowledged nothing for a while: what
 	// was sent may be lost. Ask again, or find out by an empty append.
@@ -190,12 +189,11 @@ func (g *Group) advanceCommit() {
 		return
 	}
 	g.commitTo(index)
-	g.advanceReads()
 }
 
-// feedAll sends each replica what it lacks, as far as its window allows.
-// Appends are made when a Ready is taken, so that what was proposed since the
-// last one travels in one message.
+// feedAll sends each replica what it lacks, as far as its window allows. It
+// runs when a Ready is looked for, so that what was proposed since the last
+// one travels in one message.
 func (g *Group) feedAll() {
 	if !g.sendDue {
 		return

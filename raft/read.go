@@ -31,12 +31,12 @@ func (g *Group) ReadIndex(n uint64) error {
 		return fmt.Errorf("%w: %d reads wait for a confirmation, which is the limit", ErrBusy, g.reads.pending())
 	}
 	g.reads.waiting = append(g.reads.waiting, n)
-	g.advanceReads()
 	return nil
 }
 
 // advanceReads answers the reads whose round is confirmed, and begins the next
-// round if any wait for it.
+// round if any wait for it. It runs when a Ready is looked for, so that all
+// reads that came since the last one share a round.
 func (g *Group) advanceReads() {
 	r := &g.reads
 	if len(r.asked) > 0 {

@@ -75,7 +75,7 @@ func (g *Group) HasReady() bool {
 	if g.stopped != nil {
 		return false
 	}
-	g.feedAll()
+	g.gather()
 	return len(g.out.messages) > 0 || len(g.out.afterSync) > 0 ||
 		len(g.out.reads) > 0 || len(g.out.readsLost) > 0 ||
 		g.log.written < g.log.last.Index ||
@@ -84,13 +84,21 @@ func (g *Group) HasReady() bool {
 		g.handedLead != g.lead || g.handedRole != g.role
 }
 
+// gather makes what waited for a Ready, so that it goes out together.
+func (g *Group) gather() {
+	if g.role == RoleLeader {
+		g.advanceReads()
+		g.feedAll()
+	}
+}
+
 // Ready returns what is to be done, once. A Group that has stopped has nothing
 // to do and returns the zero Ready.
 func (g *Group) Ready() Ready {
 	if g.stopped != nil {
 		return Ready{}
 	}
-	g.feedAll()
+	g.gather()
 	g.number++
 	l, state := &g.log, g.hardState()
 	rd := Ready{

@@ -20,6 +20,13 @@ type Check struct {
 	before    map[entryKey]raft.LogID   // the id that stands before each entry
 	committed []entryKey                // by index - 1
 	replicas  map[raft.ReplicaID]*seen
+	kept      []keptSlice
+}
+
+// keptSlice is a slice that was handed out, with what it held then.
+type keptSlice struct {
+	entries []raft.Entry
+	ids     []raft.LogID
 }
 
 type entryKey struct {
@@ -41,6 +48,28 @@ func NewCheck() *Check {
 
 func (c *Check) broken(format string, a ...any) {
 	c.Broken = append(c.Broken, fmt.Sprintf(format, a...))
+}
+
+func (c *Check) keep(entries []raft.Entry) {
+	if len(entries) == 0 {
+		return
+	}
+	k := keptSlice{entries: entries}
+	for _, e := range entries {
+		k.ids = append(k.ids, e.ID)
+	}
+	c.kept = append(c.kept, k)
+}
+
+// Unchanged checks that no slice that was ever handed out was written to.
+func (c *Check) Unchanged() {
+	for _, k := range c.kept {
+		for i, e := range k.entries {
+			if e.ID != k.ids[i] {
+				c.broken("a slice that was handed out held %s and holds %s", k.ids[i], e.ID)
+			}
+		}
+	}
 }
 
 // Started notes that r was started from its disk.
@@ -65,11 +94,14 @@ func (c *Check) Ready(r *Replica, rd *raft.Ready) {
 	s.number = rd.Number
 	c.state(r.ID, s, rd)
 	c.entries(r.ID, s, rd)
-	c.commits(r.ID, s, rd)
+	c.commits(r, s, rd)
 	if rd.Role == raft.RoleLeader {
 		c.leader(r.ID, s, rd)
 	}
+	c.keep(rd.Entries)
+	c.keep(rd.Committed)
 	for _, m := range rd.Messages {
+		c.keep(m.Entries)
 		switch m.Type {
 		case raft.MsgVote, raft.MsgVoteAnswer, raft.MsgAppendAnswer:
 			c.broken("replica %d sends %s before its sync", r.ID, m.Type)
@@ -118,10 +150,14 @@ func (c *Check) entries(id raft.ReplicaID, s *seen, rd *raft.Ready) {
 	}
 }
 
-// commits: I4, same index, same entry, everywhere; each handed out once and in
-// order.
-func (c *Check) commits(id raft.ReplicaID, s *seen, rd *raft.Ready) {
+// commits: I4, same index, same entry, everywhere; each handed out once, in
+// order, and only when it is on this replica's disk.
+func (c *Check) commits(r *Replica, s *seen, rd *raft.Ready) {
+	id, disk := r.ID, r.Disk.Entries
 	for _, e := range rd.Committed {
+		if n := uint64(len(disk)); e.ID.Index > n || disk[e.ID.Index-1].ID != e.ID {
+			c.broken("replica %d is handed %s, which is not synced there", id, e.ID)
+		}
 		if e.ID.Index != s.handed+1 {
 			c.broken("replica %d is handed %s after %d", id, e.ID, s.handed)
 		}
