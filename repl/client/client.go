@@ -15,8 +15,8 @@
 //	           are its events, park.go holds the calls that wait in it
 //	session.go what makes retries safe
 //	call.go    one request, from place to place
-//	conn.go    one connection
-//	client.go  carries out what the core says
+//	conn.go    one connection; health.go says when it is given up
+//	client.go  starts and ends it all; perform.go carries out what the core says
 //	write.go   read.go list.go bulk.go admin.go    what a user calls
 //
 // A call whose slot has a known leader goes to that connection's buffer at

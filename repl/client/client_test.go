@@ -246,6 +246,30 @@ func TestSilence(t *testing.T) {
 	}
 }
 
+// A server may ask whether its client is still there; without an answer it
+// would cut the connection.
+func TestPingIsAnswered(t *testing.T) {
+	f := newFake(t, 1, 1)
+	c := f.open(Options{})
+	f.nodes[0].do(func(h wire.Header, _ []byte) fakeOrder { return fakeOrder{ping: h.Type == wire.TypeWrite} })
+	if _, err := c.Set(within(t, 10*time.Second), []byte("a"), nil, WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the ping is answered", func() bool { return f.nodes[0].pongs.Load() == 1 })
+}
+
+// What a node says about the connection before it hangs up must reach those
+// whose requests were on it.
+func TestComplaint(t *testing.T) {
+	f := newFake(t, 1, 1)
+	c := f.open(Options{})
+	f.nodes[0].do(func(h wire.Header, _ []byte) fakeOrder { return fakeOrder{complain: h.Type == wire.TypeWrite} })
+	_, err := c.Set(within(t, 300*time.Millisecond), []byte("a"), nil, WriteOptions{})
+	if codeOf(err) != wire.CodeMaybeApplied || !strings.Contains(err.Error(), "flags") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // A caller whose context ends must return at once, with an error that tells
 // whether its write may have been applied, and that is found as a context's
 // error too.

@@ -14,22 +14,13 @@ import (
 	"muster/shardmap"
 )
 
-// Limits and times of a connection.
+// Limits of a connection.
 const (
 	// outBytesMax is how much may wait to be written before callers wait: a
 	// few of the largest values. What is tried again does not wait.
 	outBytesMax = 4 << 20
 	// outBytesKept is the largest buffer that is kept for the next batch.
 	outBytesKept = 1 << 20
-	// pingAfter is how long a connection with open requests may be silent
-	// before it is asked for a sign of life, silenceMax how long before it
-	// is given up. A leader that was stopped is replaced within two seconds;
-	// its clients should not find out much later.
-	pingAfter  = time.Second
-	silenceMax = 3 * time.Second
-	// idleMax is when a connection without open requests is closed; a
-	// server closes it after 60 s of silence.
-	idleMax = 45 * time.Second
 )
 
 // link is one connection. Two goroutines serve it:
@@ -275,6 +266,10 @@ func (l *link) read(conn net.Conn, d *wire.Decoder) {
 			if !ok {
 				break
 			}
+			if h.Request == 0 && h.Type == wire.TypeError {
+				l.fail(fmt.Errorf("connection to %s: %w", l.addr, complaint(body)))
+				return
+			}
 			batch = append(batch, answer{head: h, body: body})
 		}
 		l.match(batch)
@@ -288,15 +283,44 @@ func (l *link) read(conn net.Conn, d *wire.Decoder) {
 }
 
 // match finds the calls of a batch, all under one lock. A late answer to a call
-// that was given up finds none.
+// that was given up finds none. A ping is answered on the way.
 func (l *link) match(batch []answer) {
+	wake := false
 	l.mu.Lock()
 	for i := range batch {
-		if t := batch[i].head.Type; t != wire.TypePing && t != wire.TypePong {
-			batch[i].call = l.pending.take(batch[i].head.Request)
+		switch h := &batch[i].head; h.Type {
+		case wire.TypePing:
+			wake = l.put(wire.TypePong, h.Request) || wake
+		case wire.TypePong:
+		default:
+			batch[i].call = l.pending.take(h.Request)
 		}
 	}
 	l.mu.Unlock()
+	if wake {
+		l.wake <- struct{}{}
+	}
+}
+
+// put puts a frame without fields into the next batch, and returns whether
+// write has to be woken. Held: l.mu.
+func (l *link) put(t wire.Type, request uint64) (wake bool) {
+	if !l.up {
+		return false
+	}
+	l.out = wire.AppendFrame(l.out, t, request, &wire.Empty{})
+	wake = !l.awake
+	l.awake = true
+	return wake
+}
+
+// complaint reads an error that is about the connection, not about a request.
+func complaint(body []byte) error {
+	e := new(wire.Error)
+	if err := e.Read(body); err != nil {
+		return err
+	}
+	return e
 }
 
 // fail ends the link, once; a nil err means that it was idle.
@@ -321,67 +345,4 @@ func (l *link) fail(err error) {
 		conn.Close()
 	}
 	l.client.linkDown(l, calls, err)
-}
-
-// health is what the keeper finds about a link.
-type health uint8
-
-const (
-	healthy    health = iota
-	healthPing        // ask for a sign of life
-	healthDead        // give it up
-	healthIdle        // close it, nobody needs it
-)
-
-// judge decides about a link by how many requests wait, when it was last heard
-// and whether a ping is under way.
-func judge(now, heard, asked time.Duration, open int) health {
-	silent := now - heard
-	switch {
-	case open == 0 && silent >= idleMax:
-		return healthIdle
-	case open == 0:
-		return healthy
-	case silent >= silenceMax && asked != 0:
-		return healthDead
-	case silent >= pingAfter && asked == 0:
-		return healthPing
-	}
-	return healthy
-}
-
-// look judges the link and returns the calls whose time is over.
-func (l *link) look(now time.Duration) (overdue []*call) {
-	l.mu.Lock()
-	if !l.up {
-		l.mu.Unlock()
-		return nil
-	}
-	for i := range l.pending.places {
-		x := &l.pending.places[i]
-		if x.call != nil && x.call.Deadline <= now {
-			overdue = append(overdue, l.pending.take(uint64(x.uses)<<32|uint64(i)))
-		}
-	}
-	verdict := judge(now, time.Duration(l.heard.Load()), time.Duration(l.asked.Load()), l.pending.open)
-	wake := false
-	if verdict == healthPing {
-		l.asked.Store(int64(now))
-		var start int
-		l.out, start = wire.BeginFrame(l.out, wire.TypePing, 0, 0, 0)
-		l.out = wire.EndFrame((&wire.Empty{}).Append(l.out), start)
-		wake = !l.awake
-		l.awake = true
-	}
-	l.mu.Unlock()
-	if wake {
-		l.wake <- struct{}{}
-	}
-	switch verdict {
-	case healthDead:
-		l.fail(fmt.Errorf("connection to %s: silent for %s", l.addr, (now - time.Duration(l.heard.Load())).Round(time.Millisecond)))
-	case healthIdle:
-		l.fail(nil)
-	}
-	return overdue
 }

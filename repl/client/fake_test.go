@@ -54,6 +54,7 @@ type fakeNode struct {
 	order   atomic.Pointer[func(h wire.Header, body []byte) fakeOrder]
 	quick   bool // answers every write at once, without looking at it
 	accepts atomic.Int64
+	pongs   atomic.Int64
 
 	mu       sync.Mutex
 	listener net.Listener
@@ -63,9 +64,11 @@ type fakeNode struct {
 
 // fakeOrder is what a node does with a request; the zero value serves it.
 type fakeOrder struct {
-	refuse *wire.Error
-	silent bool // neither serve nor answer
-	hangUp bool // after serving it, without an answer
+	refuse   *wire.Error
+	ping     bool // ask whether the client is there, before anything else
+	silent   bool // neither serve nor answer
+	complain bool // about the connection, then hang up
+	hangUp   bool // after serving it, without an answer
 }
 
 func newFake(t testing.TB, nodes, groups int) *fakeCluster {
@@ -199,6 +202,18 @@ func (n *fakeNode) serve(conn net.Conn) {
 			var order fakeOrder
 			if f := n.order.Load(); f != nil {
 				order = (*f)(h, body)
+			}
+			if h.Type == wire.TypePong {
+				n.pongs.Add(1)
+				continue
+			}
+			if order.ping {
+				out = wire.AppendFrame(out, wire.TypePing, 77, &wire.Empty{})
+			}
+			if order.complain {
+				out = wire.AppendFrame(out, wire.TypeError, 0, wire.BadRequest("frame", "flags", "send none"))
+				_, _ = conn.Write(out)
+				return
 			}
 			if order.silent {
 				continue

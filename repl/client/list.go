@@ -288,7 +288,11 @@ type streams []*stream
 func (h streams) Len() int           { return len(h) }
 func (h streams) Less(i, j int) bool { return bytes.Compare(h[i].key, h[j].key) < 0 }
 func (h streams) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *streams) Push(x any)        { *h = append(*h, x.(*stream)) }
+
+// Push is for package heap; no stream is added once the merge has begun.
+func (h *streams) Push(x any) { *h = append(*h, x.(*stream)) }
+
+// Pop is for package heap: it takes off the last stream.
 func (h *streams) Pop() any {
 	old := *h
 	s := old[len(old)-1]

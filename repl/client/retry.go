@@ -32,7 +32,7 @@ func (k *Core) Refused(now time.Duration, c *Call, from Peer, e *wire.Error) {
 	case wire.CodeUnavailable, wire.CodeNotReady:
 		// It said "later, here"; but where it has lost the others, one of
 		// them may lead by now, and knows.
-		k.unlead(k.groupOf(c), from)
+		k.unlead(c, from)
 		k.again(now, c)
 		return
 	}
@@ -40,7 +40,7 @@ func (k *Core) Refused(now time.Duration, c *Call, from Peer, e *wire.Error) {
 	case wire.RetrySameNode:
 		k.againAfter(now, c, e)
 	case wire.RetryOtherNode:
-		k.unlead(k.groupOf(c), from)
+		k.unlead(c, from)
 		k.again(now, c)
 	case wire.RetryRefresh:
 		k.moved(now, c, e)
@@ -61,18 +61,17 @@ func (k *Core) refusedByOnly(now time.Duration, c *Call, e *wire.Error) {
 
 // notLeader follows the hint, if there is a new one.
 func (k *Core) notLeader(now time.Duration, c *Call, from Peer, e *wire.Error) {
-	id := k.groupOf(c)
-	k.unlead(id, from)
+	k.unlead(c, from)
 	hint := NoPeer
 	if e.LeaderNode != 0 || e.LeaderAddr != "" {
 		hint = k.peerOf(e.LeaderNode, e.LeaderAddr)
 	}
-	if hint == NoPeer || hint == from || c.hops >= HopsMax {
+	if hint == NoPeer || hint == from || c.hops >= HopsMax || c.Target > ToGroup {
 		k.again(now, c)
 		return
 	}
 	c.hops++
-	k.lead(now, id, hint)
+	k.lead(now, k.groupOf(c), hint)
 	k.route(now, c)
 }
 
@@ -147,7 +146,8 @@ func (k *Core) Unsent(now time.Duration, c *Call, from Peer) {
 	k.route(now, c)
 }
 
-// lead notes that p leads the group, and sends there what waits for it.
+// lead notes that p leads the group, and sends there what waits for a leader, or
+// for a connection to one that led before.
 func (k *Core) lead(now time.Duration, id raft.GroupID, p Peer) {
 	g := k.groups[id]
 	if g == nil || g.leader == p {
@@ -156,15 +156,19 @@ func (k *Core) lead(now time.Duration, id raft.GroupID, p Peer) {
 	g.leader = p
 	k.routes = nil
 	for _, c := range k.parked.matching(func(c *Call) bool {
-		return c.on == onGroup && c.Target <= ToGroup && k.groupOf(c) == id
+		waits := c.on == onGroup || c.on == onPeer && c.onPeer != p
+		return waits && c.Target <= ToGroup && k.groupOf(c) == id
 	}) {
 		k.route(now, c)
 	}
 }
 
-// unlead notes that p does not lead the group.
-func (k *Core) unlead(id raft.GroupID, p Peer) {
-	if g := k.groups[id]; g != nil && g.leader == p {
+// unlead notes that p does not lead the group that c is for, if it is for one.
+func (k *Core) unlead(c *Call, p Peer) {
+	if c.Target > ToGroup {
+		return
+	}
+	if g := k.groups[k.groupOf(c)]; g != nil && g.leader == p {
 		g.leader = NoPeer
 		k.routes = nil
 	}

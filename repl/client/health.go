@@ -1,0 +1,80 @@
+package client
+
+import (
+	"fmt"
+	"time"
+
+	"muster/repl/wire"
+)
+
+// Times of a connection.
+const (
+	// pingAfter is how long a connection with open requests may be silent
+	// before it is asked for a sign of life, silenceMax how long before it
+	// is given up. A leader that was stopped is replaced within two seconds;
+	// its clients should not find out much later.
+	pingAfter  = time.Second
+	silenceMax = 3 * time.Second
+	// idleMax is when a connection without open requests is closed; a
+	// server closes it after 60 s of silence.
+	idleMax = 45 * time.Second
+)
+
+// health is what the keeper finds about a link.
+type health uint8
+
+const (
+	healthy    health = iota
+	healthPing        // ask for a sign of life
+	healthDead        // give it up
+	healthIdle        // close it, nobody needs it
+)
+
+// judge decides about a link by how many requests wait, when it was last heard
+// and whether a ping is under way.
+func judge(now, heard, asked time.Duration, open int) health {
+	silent := now - heard
+	switch {
+	case open == 0 && silent >= idleMax:
+		return healthIdle
+	case open == 0:
+		return healthy
+	case silent >= silenceMax && asked != 0:
+		return healthDead
+	case silent >= pingAfter && asked == 0:
+		return healthPing
+	}
+	return healthy
+}
+
+// look judges the link and returns the calls whose time is over.
+func (l *link) look(now time.Duration) (overdue []*call) {
+	l.mu.Lock()
+	if !l.up {
+		l.mu.Unlock()
+		return nil
+	}
+	for i := range l.pending.places {
+		x := &l.pending.places[i]
+		if x.call != nil && x.call.Deadline <= now {
+			overdue = append(overdue, l.pending.take(uint64(x.uses)<<32|uint64(i)))
+		}
+	}
+	verdict := judge(now, time.Duration(l.heard.Load()), time.Duration(l.asked.Load()), l.pending.open)
+	wake := false
+	if verdict == healthPing {
+		l.asked.Store(int64(now))
+		wake = l.put(wire.TypePing, 0)
+	}
+	l.mu.Unlock()
+	if wake {
+		l.wake <- struct{}{}
+	}
+	switch verdict {
+	case healthDead:
+		l.fail(fmt.Errorf("connection to %s: silent for %s", l.addr, (now - time.Duration(l.heard.Load())).Round(time.Millisecond)))
+	case healthIdle:
+		l.fail(nil)
+	}
+	return overdue
+}
