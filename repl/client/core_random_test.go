@@ -1,0 +1,245 @@
+package client
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"muster/raft"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// world is what surrounds a core: three nodes that answer, refuse, vanish and
+// come back as a test draws it.
+type world struct {
+	t       *rapid.T
+	core    *Core
+	now     time.Duration
+	up      map[Peer]bool
+	dialled []Peer
+	asked   []Peer
+	calls   []*Call // all that were submitted
+	on      map[*Call]Peer
+	ended   map[*Call]error
+	in      map[*Call]bool // held by the core
+}
+
+var worldAddrs = []string{"a", "b", "c"}
+
+func newWorld(t *rapid.T) *world {
+	return &world{
+		t: t, core: NewCore(Config{Endpoints: worldAddrs[:2], Chance: rapid.Uint64().Draw(t, "chance"), Patience: time.Hour}),
+		up: map[Peer]bool{}, on: map[*Call]Peer{}, ended: map[*Call]error{}, in: map[*Call]bool{},
+	}
+}
+
+// settle carries out what the core says, and checks that a call is in one place
+// at a time and ends once.
+func (w *world) settle() {
+	for {
+		todo := w.core.Take()
+		if len(todo) == 0 {
+			return
+		}
+		for _, a := range todo {
+			switch a.Kind {
+			case ActSend, ActFinish:
+				if !w.in[a.Call] {
+					w.t.Fatalf("the core handed out a call that it did not have: %+v", a)
+				}
+				delete(w.in, a.Call)
+				if a.Kind == ActFinish {
+					w.ended[a.Call] = a.Err
+					continue
+				}
+				if w.up[a.Peer] {
+					w.on[a.Call] = a.Peer
+					continue
+				}
+				w.in[a.Call] = true
+				w.core.Unsent(w.now, a.Call, a.Peer)
+			case ActDial:
+				if w.up[a.Peer] || slices.Contains(w.dialled, a.Peer) {
+					w.t.Fatalf("peer %d is dialled twice", a.Peer)
+				}
+				w.dialled = append(w.dialled, a.Peer)
+			case ActAsk:
+				if len(w.asked) > 0 {
+					w.t.Fatalf("two questions after the table at one time")
+				}
+				w.asked = append(w.asked, a.Peer)
+			}
+		}
+	}
+}
+
+func (w *world) submit() {
+	c := &Call{place: -1, onPeer: NoPeer, Write: rapid.Bool().Draw(w.t, "write"), Deadline: w.now + time.Minute}
+	switch rapid.IntRange(0, 5).Draw(w.t, "target") {
+	case 0:
+		c.Target = ToAny
+	case 1:
+		c.Target, c.Group = ToGroup, raft.GroupID(rapid.IntRange(1, 2).Draw(w.t, "group"))
+	default:
+		c.Slot = shardmap.Slot(rapid.IntRange(0, shardmap.Slots-1).Draw(w.t, "slot"))
+	}
+	w.calls = append(w.calls, c)
+	w.in[c] = true
+	w.core.Submit(w.now, c)
+}
+
+func (w *world) finishDial(i int, fine bool) {
+	p := w.dialled[i]
+	w.dialled = slices.Delete(w.dialled, i, i+1)
+	if !fine {
+		w.core.Disconnected(w.now, p, errors.New("connection refused"))
+		return
+	}
+	w.up[p] = true
+	addr := w.core.peers[p].addrs[0]
+	w.core.Connected(w.now, p, raft.NodeID(slices.Index(worldAddrs, addr)+1), 9)
+}
+
+func (w *world) answerTable(fine bool) {
+	p := w.asked[0]
+	w.asked = nil
+	if !fine {
+		w.core.TableFailed(w.now, p, errors.New("no table"))
+		return
+	}
+	t := &wire.TopologyAnswer{ClusterID: 9, Epoch: 1, ValueMax: 1000}
+	for i, a := range worldAddrs {
+		t.Nodes = append(t.Nodes, wire.TopologyNode{ID: raft.NodeID(i + 1), Addr: a})
+	}
+	for g := range 2 {
+		t.Groups = append(t.Groups, wire.TopologyGroup{ID: raft.GroupID(g + 1), Nodes: []raft.NodeID{1, 2, 3},
+			Leader: raft.NodeID(rapid.IntRange(0, 3).Draw(w.t, "leader"))})
+	}
+	t.Slots = []wire.SlotRange{{From: 0, To: 99, Group: 1}, {From: 100, To: shardmap.Slots - 1, Group: 2}}
+	w.core.Table(w.now, p, t)
+}
+
+func (w *world) lose(p Peer, err error) {
+	delete(w.up, p)
+	if slices.Contains(w.asked, p) {
+		w.asked = nil
+	}
+	w.core.Disconnected(w.now, p, err)
+	for _, c := range w.calls {
+		if q, ok := w.on[c]; ok && q == p {
+			delete(w.on, c)
+			w.in[c] = true
+			w.core.Lost(w.now, c, p, errors.New("reset"))
+		}
+	}
+}
+
+func (w *world) refuse(c *Call) {
+	p := w.on[c]
+	delete(w.on, c)
+	w.in[c] = true
+	e := &wire.Error{Code: rapid.SampledFrom([]wire.Code{wire.CodeNotLeader, wire.CodeNotLeader, wire.CodeNotLeader, wire.CodeMoved,
+		wire.CodeBusy, wire.CodeUnavailable, wire.CodeMaybeApplied, wire.CodeNotReady, wire.CodeDamaged}).Draw(w.t, "code")}
+	if hint := rapid.IntRange(0, 3).Draw(w.t, "hint"); e.Code == wire.CodeNotLeader && hint > 0 {
+		e.LeaderNode, e.LeaderAddr = raft.NodeID(hint), worldAddrs[hint-1]
+	}
+	e.Epoch = rapid.Uint64Range(0, 2).Draw(w.t, "epoch")
+	w.core.Refused(w.now, c, p, e)
+}
+
+func (w *world) tick() {
+	at, ok := w.core.Wake()
+	if !ok {
+		return
+	}
+	w.now = max(w.now, at)
+	w.core.Tick(w.now)
+}
+
+// first returns the i-th call that is on a connection, in a fixed order.
+func (w *world) sent() (out []*Call) {
+	for _, c := range w.calls {
+		if _, ok := w.on[c]; ok {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Whatever the nodes do, a call is in one place at a time and ends once; and
+// once they behave, every call that has time left comes to a node that answers
+// it, soon. The scripts can't think of every order; this draws them.
+func TestCoreLosesNoCall(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t)
+		for range rapid.IntRange(1, 150).Draw(t, "steps") {
+			switch rapid.IntRange(0, 9).Draw(t, "what") {
+			case 0, 1:
+				w.submit()
+			case 2, 3:
+				if len(w.dialled) > 0 {
+					w.finishDial(rapid.IntRange(0, len(w.dialled)-1).Draw(t, "dial"), rapid.Bool().Draw(t, "fine"))
+				}
+			case 4:
+				if len(w.asked) > 0 {
+					w.answerTable(rapid.Bool().Draw(t, "fine"))
+				}
+			case 5, 6:
+				if s := w.sent(); len(s) > 0 {
+					w.refuse(rapid.SampledFrom(s).Draw(t, "refused"))
+				}
+			case 7:
+				if p := Peer(rapid.IntRange(0, len(w.core.peers)-1).Draw(t, "lost")); w.up[p] {
+					var err error
+					if rapid.Bool().Draw(t, "reset") {
+						err = errors.New("reset")
+					}
+					w.lose(p, err)
+				}
+			case 8:
+				w.tick()
+			case 9:
+				if len(w.calls) > 0 {
+					c := rapid.SampledFrom(w.calls).Draw(t, "cancelled")
+					if had := w.in[c]; w.core.Cancel(c) != had {
+						t.Fatalf("cancel: the core had it: %v", had)
+					}
+				}
+			}
+			w.settle()
+			if got, want := w.core.parked.len(), len(w.in); got != want {
+				t.Fatalf("%d calls wait in the core, %d were given to it", got, want)
+			}
+		}
+		// Heal: dials succeed, questions are answered, requests served.
+		limit := w.now + 10*time.Second
+		for step := 0; len(w.in)+len(w.on) > 0; step++ {
+			for len(w.dialled) > 0 {
+				w.finishDial(0, true)
+				w.settle()
+			}
+			for len(w.asked) > 0 {
+				w.answerTable(true)
+				w.settle()
+			}
+			for _, c := range w.sent() {
+				delete(w.on, c)
+				w.ended[c] = nil
+			}
+			if len(w.in) > 0 && len(w.dialled)+len(w.asked) == 0 {
+				w.tick()
+				w.settle()
+			}
+			if w.now > limit || step > 10000 {
+				t.Fatalf("%d calls do not end at %s, after %d steps", len(w.in), w.now, step)
+			}
+		}
+		if len(w.ended) != len(w.calls) {
+			t.Fatalf("%d calls ended of %d", len(w.ended), len(w.calls))
+		}
+	})
+}
