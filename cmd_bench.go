@@ -31,7 +31,8 @@ func (t *tool) benchCommand() *cli.Command {
 		Name: "bench", Usage: "measure a cluster",
 		Description: `Sets and gets random ones of some keys under "bench/", which stay there, and
 prints how many were done in a second, how long one took, and what each cost in
-processor time, at the nodes together and at this client.
+processor time, at the nodes together and at this client. (The nodes of a demo
+share one process, whose time is then counted for each of them.)
 
 With -o json one object per line: {"op":…,"in_flight":…,"connections":…,"ops_per_s":…,
 "p50_us":…,"p99_us":…,"p999_us":…,"server_cpu_us_per_op":…,"client_cpu_us_per_op":…,"errors":…}`,

@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -201,7 +203,7 @@ func (c *cluster) healthy(numbers ...int) {
 	c.t.Helper()
 	cl := c.client()
 	for i := range c.nodes {
-		if len(numbers) > 0 && !contains(numbers, i) {
+		if len(numbers) > 0 && !slices.Contains(numbers, i) {
 			continue
 		}
 		c.until(fmt.Sprintf("healthy, says n%d", i+1), func(ctx context.Context) error {
@@ -209,18 +211,12 @@ func (c *cluster) healthy(numbers ...int) {
 			if err == nil && !a.Healthy {
 				err = fmt.Errorf("problems: %v", a.Problems)
 			}
+			if err == nil && !announced(a) {
+				err = errors.New("not all nodes are announced")
+			}
 			return err
 		})
 	}
-}
-
-func contains(all []int, n int) bool {
-	for _, i := range all {
-		if i == n {
-			return true
-		}
-	}
-	return false
 }
 
 // leads returns the number of the node that leads most data groups, says the

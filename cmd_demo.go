@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 
 	"muster/node"
 	"muster/repl/client"
+	"muster/repl/wire"
 )
 
 const (
@@ -46,26 +48,31 @@ func (t *tool) demo(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	// Whatever ends first, a node or the user's patience, ends all.
-	ctx, stop := context.WithCancel(c.Context)
+	// The nodes end when the user, or one of them, ends the demonstration;
+	// that they then lose each other is no news.
+	ctx, over := context.WithCancel(c.Context)
+	defer over()
+	var level slog.LevelVar
+	level.Set(slog.LevelWarn)
+	nodes, stop := context.WithCancel(context.Background())
 	defer stop()
 	ended := make(chan error, demoNodes) // from each node's goroutine, once
-	log := slog.New(slog.NewTextHandler(t.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := slog.New(slog.NewTextHandler(t.err, &slog.HandlerOptions{Level: &level}))
 	for i, addr := range addrs {
 		config := node.Default()
 		config.Name, config.Listen, config.Cluster = fmt.Sprintf("n%d", i+1), addr, "demo"
 		config.Data = filepath.Join(dir, config.Name)
 		config.Join, config.Expect = addrs, demoNodes
 		go func() {
-			err := node.Run(ctx, config, log, func(string) {})
-			if err == nil && ctx.Err() == nil {
+			err := node.Run(nodes, config, log, func(string) {})
+			if err == nil && nodes.Err() == nil {
 				err = errors.New("stopped by itself")
 			}
 			if err != nil {
 				err = fmt.Errorf("node %s: %w", config.Name, err)
 			}
 			ended <- err
-			stop()
+			over()
 		}()
 	}
 	err = t.demoReady(ctx, addrs)
@@ -74,16 +81,15 @@ func (t *tool) demo(c *cli.Context) error {
 		<-ctx.Done()
 		fmt.Fprintln(t.out, "\nstopping")
 		t.out.Flush()
-	} else {
-		stop()
+	} else if c.Context.Err() != nil {
+		err = nil // the user did not wait for it
 	}
+	level.Set(slog.LevelError)
+	stop()
 	for range addrs {
 		if e := <-ended; e != nil {
 			err = e
 		}
-	}
-	if c.Context.Err() != nil && errors.Is(err, context.Canceled) {
-		return nil
 	}
 	return err
 }
@@ -116,7 +122,7 @@ func (t *tool) demoReady(ctx context.Context, addrs []string) error {
 	defer cl.Close()
 	for {
 		status, err := cl.Status(ctx, addrs[0])
-		if err == nil && status.Healthy {
+		if err == nil && status.Healthy && announced(status) {
 			return nil
 		}
 		select {
@@ -128,6 +134,12 @@ func (t *tool) demoReady(ctx context.Context, addrs []string) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// announced says whether all nodes have told what they are called, which they do
+// once there is a table to put it in.
+func announced(a *wire.StatusAnswer) bool {
+	return !slices.ContainsFunc(a.Nodes, func(n wire.StatusNode) bool { return n.Version == "" })
 }
 
 func (t *tool) demoHints(addrs []string, dir string) {

@@ -1,0 +1,227 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// What a command prints with -o json is a contract: programs read it. Numbers
+// that differ from run to run stand as N, ids as ID, addresses as ADDR.
+func TestJSONForms(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1, "--label", "rack=4", "--groups", "2")
+	for _, tt := range []struct {
+		line   string
+		status exitStatus
+		want   string
+	}{
+		{"kv set {t}a 1", 0, `{"log_ids":["gN/N.N"],"versions":{"{t}a":N}}`},
+		{"kv set {t}a 2 {t}b 3", 0, `{"log_ids":["gN/N.N"],"versions":{"{t}a":N,"{t}b":N}}`},
+		{"kv set \xff 1", 0, `{"log_ids":["gN/N.N"],"versions":{},"versions_base64":{"/w==":N}}`},
+		{"kv get {t}a", 0, `{"items":[{"key":"{t}a","value":"2","version":N,"slot":N,"group":N,"at":"gN/N.N"}],"missing":[]}`},
+		{"kv get {t}a x", 4, `{"items":[{"key":"{t}a","value":"2","version":N,"slot":N,"group":N,"at":"gN/N.N"}],"missing":["x"]}`},
+		{"kv get x \xfe", 4, `{"items":[],"missing":["x"],"missing_base64":["/g=="]}`},
+		{"kv get \xff", 0, `{"items":[{"key_base64":"/w==","value":"1","version":N,"slot":N,"group":N,"at":"gN/N.N"}],"missing":[]}`},
+		{"kv get {t}a --read local", 0, `{"items":[{"key":"{t}a","value":"2","version":N,"slot":N,"group":N,"at":"gN/N.N"}],"missing":[]}`},
+		{"kv list {t}", 0, `{"key":"{t}a","value":"2","version":N}` + "\n" + `{"key":"{t}b","value":"3","version":N}`},
+		{"kv list --limit 1", 0, `{"key":"{t}a","value":"2","version":N}`},
+		{"kv list --keys", 0, `{"key":"{t}a","version":N}` + "\n" + `{"key":"{t}b","version":N}` + "\n" + `{"key_base64":"/w==","version":N}`},
+		{"kv list absent", 0, ``},
+		{"kv export {t}b", 0, `{"key":"{t}b","value":"3","version":N}`},
+		{"kv del {t}b {t}x", 0, `{"log_ids":["gN/N.N"],"versions":{"{t}b":N,"{t}x":N},"deleted":N}`},
+		{"kv locate {t}a", 0, `{"key":"{t}a","slot":N,"group":N,"leader":"n1"}`},
+		{"node list", 0, `[{"id":"ID","name":"n1","addr":"ADDR","role":"server","status":"alive","version":"0.1.0","labels":{"rack":"4"}}]`},
+		{"group list", 0, `[` + groupForm + `,` + groupForm + `,` + groupForm + `]`},
+		{"slot list", 0, `[{"from":N,"to":N,"group":N,"state":"stable"},{"from":N,"to":N,"group":N,"state":"stable"}]`},
+		{"status", 0, `{"cluster":"muster","cluster_id":"ID","nodes":[{"id":"ID","name":"n1","addr":"ADDR","role":"server","status":"alive","version":"0.1.0","labels":{"rack":"4"}}],` +
+			`"groups":[` + groupForm + `,` + groupForm + `,` + groupForm + `],"healthy":true,"problems":[]}`},
+		{"bench --duration 50ms --in-flight 2 --op set", 0, `{"op":"set","in_flight":N,"connections":N,"ops_per_s":N,"p50_us":N,"p99_us":N,"p999_us":N,"server_cpu_us_per_op":N,"client_cpu_us_per_op":N,"errors":N}`},
+	} {
+		r := c.run(append(strings.Split(tt.line, " "), "-o", "json")...)
+		if got := form(r.stdout, c.nodes[0].addr); got != tt.want || r.status != tt.status || r.stderr != "" {
+			t.Errorf("%s: status %d, standard error %q\ngot  %s\nwant %s", tt.line, r.status, r.stderr, got, tt.want)
+		}
+	}
+	var counted statusRow
+	c.json(&counted, "status", "--counters")
+	if len(counted.Counters) == 0 || counted.Counters[0].In+counted.Counters[0].Out == 0 {
+		t.Errorf("counters are %v", counted.Counters)
+	}
+}
+
+const groupForm = `{"id":N,"leader":"n1","term":N,"commit":"gN/N.N","slots":N,"replicas":[{"id":"ID","node":"n1","role":"voter","match":N,"state":"leader"}]}`
+
+var (
+	idForm     = regexp.MustCompile(`("(?:cluster_)?id":)"[0-9a-f]+"`)
+	logIDForm  = regexp.MustCompile(`"g[0-9]+/[0-9]+\.[0-9]+"`)
+	numberForm = regexp.MustCompile(`:[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?([,}\]])`)
+)
+
+func form(s, addr string) string {
+	s = strings.ReplaceAll(s, `"`+addr+`"`, `"ADDR"`)
+	s = idForm.ReplaceAllString(s, `$1"ID"`)
+	s = logIDForm.ReplaceAllString(s, `"gN/N.N"`)
+	s = numberForm.ReplaceAllString(s, `:N$3`)
+	return strings.TrimSuffix(s, "\n")
+}
+
+// For people there are tables, and for scripts the bare value of one key.
+func TestTables(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1)
+	for _, tt := range []struct {
+		line   string
+		status exitStatus
+		stdout string // a part of it; "=" before it: all of it
+		stderr string
+	}{
+		{"kv set a 1", 0, "KEY  VERSION  LOG ID\na    ", ""},
+		{"kv get a", 0, "=1\n", ""},
+		{"kv get a b", 4, "KEY  VERSION  AT      VALUE\na    ", "muster: not found: \"b\"\n"},
+		{"kv get b", 4, "=", "muster: not found: \"b\"\n"},
+		{"kv list", 0, "KEY  VERSION  VALUE\na    ", ""},
+		{"kv list --keys", 0, "KEY  VERSION\na    ", ""},
+		{"kv list b", 0, "=", ""},
+		{"kv locate a", 0, "KEY  SLOT  GROUP  LEADER\na    ", ""},
+		{"node list", 0, "n1    " + c.nodes[0].addr + "  server  alive", ""},
+		{"group list", 0, "GROUP  LEADER  TERM  COMMIT  SLOTS  REPLICA  NODE  ROLE   MATCH  STATE\n0      n1  ", ""},
+		{"slot list", 0, "FROM  TO    GROUP  STATE\n0     511   1      stable\n", ""},
+		{"status", 0, " is healthy, says n1\n", ""},
+		{"status --counters", 0, "FRAMES ", ""},
+		{"kv del a", 0, "KEY  VERSION  LOG ID\na    ", ""},
+		{"kv del a", 0, "KEY  VERSION  LOG ID\na    ", ""},
+	} {
+		r := c.run(strings.Fields(tt.line)...)
+		whole, all := strings.CutPrefix(tt.stdout, "=")
+		ok := all && r.stdout == whole || !all && strings.Contains(r.stdout, tt.stdout)
+		if !ok || r.status != tt.status || r.stderr != tt.stderr {
+			t.Errorf("%s: status %d, standard error %q, want %d, %q\ngot  %q\nwant %q", tt.line, r.status, r.stderr, tt.status, tt.stderr, r.stdout, tt.stdout)
+		}
+	}
+}
+
+// What export prints, import must make again: order, bytes that are no text,
+// values of every size, and keys that were written twice.
+func TestExportImport(t *testing.T) {
+	t.Parallel()
+	from, to := startCluster(t, 1), startCluster(t, 1, "--groups", "3")
+	var in bytes.Buffer
+	for i := range 2000 {
+		key := fmt.Sprintf("key/%04d", i*7%2000)
+		line, err := marshalLine(pairText([]byte(key), bytes.Repeat([]byte{byte(i), 0xff}, i%50)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		in.Write(line)
+		if i%10 == 0 { // this one wins: it stands later
+			fmt.Fprintf(&in, `{"key":%q,"value":"again"}`+"\n", key)
+		}
+	}
+	fmt.Fprintf(&in, `{"key":"large","value":%q}`, strings.Repeat("l", 1<<20))
+	if got := from.runIn(in.String(), "kv", "import", "-", "-o", "json").done(t); got != `{"written":2201,"failed":0}`+"\n" {
+		t.Errorf("import printed %s", got)
+	}
+	path := filepath.Join(t.TempDir(), "export")
+	exported := from.run("kv", "export").done(t)
+	if err := os.WriteFile(path, []byte(exported), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	to.run("kv", "import", path).done(t)
+	withoutVersions := func(s string) string { return regexp.MustCompile(`,"version":[0-9]+`).ReplaceAllString(s, "") }
+	if got := to.run("kv", "export").done(t); withoutVersions(got) != withoutVersions(exported) {
+		t.Error("what was imported is not what was exported")
+	}
+	if got := to.run("kv", "export", "--read", "local").done(t); withoutVersions(got) != withoutVersions(exported) {
+		t.Error("the local copy is not what was exported")
+	}
+	count, last := 0, ""
+	for line := range strings.Lines(exported) {
+		var row lineRow
+		if err := json.Unmarshal([]byte(line), &row); err != nil {
+			t.Fatal(err)
+		}
+		if row.Key == nil || *row.Key <= last {
+			t.Fatalf("%.80s comes after %q", line, last)
+		}
+		last = *row.Key
+		count++
+	}
+	if count != 2001 {
+		t.Errorf("%d lines were exported, want 2001", count)
+	}
+	if got := from.run("kv", "get", "key/0070").done(t); got != "again\n" {
+		t.Errorf("the later line of a key did not win: %q", got)
+	}
+}
+
+// The newcomer's first minute: a node takes a write within two seconds of its
+// start, and stops when it is told to.
+func TestServeAtOnce(t *testing.T) {
+	c := newCluster(t, 1)
+	began := time.Now()
+	c.start(0)
+	c.run("kv", "set", "k", "v").done(t)
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("the first write took %v from the start of the node", took)
+	}
+	c.stop(0)
+}
+
+// The demo must come up, serve what it says to try, and leave nothing behind
+// when it is interrupted.
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	cmd := command("demo")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	scratch := t.TempDir()
+	cmd.Env = append(cmd.Env, "TMPDIR="+scratch)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	late := time.AfterFunc(runMax, func() { cmd.Process.Kill() })
+	defer late.Stop()
+	var said bytes.Buffer
+	endpoints := ""
+	for buf := make([]byte, 4096); endpoints == ""; {
+		n, err := out.Read(buf)
+		said.Write(buf[:n])
+		if m := regexp.MustCompile(`MUSTER_ENDPOINTS=(\S+)\n`).FindSubmatch(said.Bytes()); m != nil {
+			endpoints = string(m[1])
+		} else if err != nil {
+			t.Fatalf("the demo ended: %v\n%s%s", err, &said, &stderr)
+		}
+	}
+	one := regexp.MustCompile(`--endpoints (\S+) kv set greeting hello color blue\n`).FindSubmatch(said.Bytes())
+	if one == nil {
+		t.Fatalf("it does not say what to try:\n%s", &said)
+	}
+	muster(t, "--endpoints", string(one[1]), "kv", "set", "greeting", "hello", "color", "blue").done(t)
+	for e := range strings.SplitSeq(endpoints, ",") {
+		if got := muster(t, "--endpoints", e, "kv", "get", "greeting").done(t); got != "hello\n" {
+			t.Errorf("%s has %q", e, got)
+		}
+	}
+	cmd.Process.Signal(os.Interrupt)
+	rest, _ := io.ReadAll(out)
+	if err := cmd.Wait(); err != nil || stderr.Len() > 0 {
+		t.Errorf("the demo ended with %v and said %s%s", err, rest, &stderr)
+	}
+	if left, err := os.ReadDir(scratch); err != nil || len(left) > 0 {
+		t.Errorf("it left %v behind, %v", left, err)
+	}
+}
