@@ -329,7 +329,7 @@ func (n *Node) serve() error {
 	}
 	n.host = host
 	replica, membership := metaReplica(id.Node, id.Members)
-	host.Place([]repl.Placement{{Replica: replica, Membership: membership, Lead: len(id.Members) == 1}})
+	host.Place([]repl.Placement{{Replica: replica, Membership: membership, Lead: id.Members[0].Node == id.Node}})
 	n.follow(n.table.Load())
 	loop := repl.StartLoop(host, tick)
 	n.serving.Store(loop)
