@@ -83,7 +83,15 @@ func (s *session) nodeTable(status *wire.StatusAnswer) error {
 	return t.Flush()
 }
 
-// status asks the first endpoint that answers.
-func (s *session) status(ctx context.Context) (*wire.StatusAnswer, error) {
-	return firstAnswer(ctx, s, s.client.Status)
+// status asks the endpoint, or where there are several the first that answers.
+func (s *session) status(ctx context.Context) (a *wire.StatusAnswer, err error) {
+	endpoint := ""
+	if len(s.endpoints) == 1 {
+		endpoint = s.endpoints[0] // and no other, though the client may learn of some
+	}
+	err = s.with(ctx, func(ctx context.Context) error {
+		a, err = s.client.Status(ctx, endpoint)
+		return err
+	})
+	return a, err
 }

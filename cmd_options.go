@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -185,29 +184,4 @@ func (s *session) with(ctx context.Context, f func(context.Context) error) error
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	return f(ctx)
-}
-
-// firstAnswer asks one endpoint after the other until one answers.
-func firstAnswer[T any](ctx context.Context, s *session, ask func(ctx context.Context, endpoint string) (T, error)) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	var none T
-	var first error
-	for i, e := range s.endpoints {
-		// Each of the endpoints left gets an equal share of the time left, so
-		// that one that accepts and says nothing does not use up the others'.
-		deadline, _ := ctx.Deadline()
-		one, stop := context.WithTimeout(ctx, time.Until(deadline)/time.Duration(len(s.endpoints)-i))
-		answer, err := ask(one, e)
-		stop()
-		if err == nil {
-			return answer, nil
-		}
-		// The error of one that could be reached says more than that of one
-		// that could not.
-		if first == nil || statusOf(first) == exitNoEndpoint && statusOf(err) != exitNoEndpoint {
-			first = fmt.Errorf("ask %s: %w", e, err)
-		}
-	}
-	return none, first
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -52,26 +53,20 @@ func (t *tool) status(c *cli.Context) error {
 		return err
 	}
 	defer s.close()
-	// Both answers are to be of one endpoint.
-	type answers struct {
-		status   *wire.StatusAnswer
-		counters *wire.CountersAnswer
-	}
-	a, err := firstAnswer(c.Context, s, func(ctx context.Context, endpoint string) (a answers, err error) {
-		if a.status, err = s.client.Status(ctx, endpoint); err != nil || !c.Bool("counters") {
-			return a, err
-		}
-		a.counters, err = s.client.Counters(ctx, endpoint)
-		return a, err
-	})
+	a, err := s.status(c.Context)
 	if err != nil {
 		return err
 	}
-	row := statusRowOf(a.status, a.counters)
+	row := statusRowOf(a)
+	if c.Bool("counters") {
+		if row.Counters, err = s.counters(c.Context, a); err != nil {
+			return err
+		}
+	}
 	if s.json {
 		err = s.printJSON(row)
 	} else {
-		err = s.printStatus(a.status, row)
+		err = s.printStatus(a, row)
 	}
 	if err == nil && !row.Healthy {
 		return errQuiet(exitRefused)
@@ -79,7 +74,7 @@ func (t *tool) status(c *cli.Context) error {
 	return err
 }
 
-func statusRowOf(a *wire.StatusAnswer, counters *wire.CountersAnswer) statusRow {
+func statusRowOf(a *wire.StatusAnswer) statusRow {
 	row := statusRow{
 		Cluster: a.Cluster, ClusterID: fmt.Sprintf("%016x", a.ClusterID),
 		Nodes: nodeRows(a.Nodes), Groups: groupRows(a.Groups, nodeNames(a.Nodes)),
@@ -88,13 +83,27 @@ func statusRowOf(a *wire.StatusAnswer, counters *wire.CountersAnswer) statusRow 
 	for _, p := range a.Problems {
 		row.Problems = append(row.Problems, problemRow{p.What, p.Remedy})
 	}
-	if counters != nil {
-		row.Counters = []counterRow{}
-		for _, r := range counters.Rows {
-			row.Counters = append(row.Counters, counterRow{r.Name, r.In, r.Out, r.BytesIn, r.BytesOut})
-		}
-	}
 	return row
+}
+
+// counters asks the node that gave the answer a.
+func (s *session) counters(ctx context.Context, a *wire.StatusAnswer) ([]counterRow, error) {
+	rows := []counterRow{}
+	i := slices.IndexFunc(a.Nodes, func(n wire.StatusNode) bool { return n.ID == a.Self })
+	if i < 0 {
+		return rows, fmt.Errorf("counters: node %s does not list itself", a.Self)
+	}
+	err := s.with(ctx, func(ctx context.Context) error {
+		answer, err := s.client.Counters(ctx, a.Nodes[i].Addr)
+		if err != nil {
+			return err
+		}
+		for _, r := range answer.Rows {
+			rows = append(rows, counterRow{r.Name, r.In, r.Out, r.BytesIn, r.BytesOut})
+		}
+		return nil
+	})
+	return rows, err
 }
 
 func (s *session) printStatus(a *wire.StatusAnswer, row statusRow) error {
