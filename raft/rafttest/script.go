@@ -8,7 +8,7 @@ import (
 	"muster/raft"
 )
 
-// Seed is that of all entries in scripts.
+// seed is that of all entries in scripts.
 var seed = raft.EntrySeed(1, 1)
 
 // Script is one group driven by lines of text. A command line begins with "> ";
