@@ -132,6 +132,13 @@ func (s *Store) put(w *Write) error {
 			return err
 		}
 	}
+	if w.HasState && len(w.Entries) == 0 && s.commit(p) > p.ahead.kept {
+		// The caller wants this commit on disk together with what else is
+		// in ws: another replica may exist because of it.
+		if err := s.putState(p); err != nil {
+			return err
+		}
+	}
 	if w.Remove {
 		if _, err := s.begin(p, kindRemove, recordHeaderSize); err != nil {
 			return err

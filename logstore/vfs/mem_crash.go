@@ -16,8 +16,9 @@ const (
 	// DropUnsynced leaves only what was synced: bytes by Sync, names by
 	// SyncDir.
 	DropUnsynced CrashMode = iota
-	// KeepUnsynced leaves everything, as the end of a process does while the
-	// system stays up.
+	// KeepUnsynced leaves everything as it is, as the end of a process does
+	// while the system stays up. What was not synced is still not: a later
+	// crash may take it.
 	KeepUnsynced
 	// TearUnsynced leaves, of each file, some of the sectors that were not
 	// synced, and the first few of the changes of names.
@@ -33,8 +34,6 @@ func (m *Mem) Crash(mode CrashMode, chance uint64) {
 	switch mode {
 	case DropUnsynced:
 		m.names = maps.Clone(m.kept)
-	case KeepUnsynced:
-		m.kept = maps.Clone(m.names)
 	case TearUnsynced:
 		keep := int(random.next() % uint64(len(m.pending)+1))
 		for _, c := range m.pending[:keep] {
@@ -42,9 +41,11 @@ func (m *Mem) Crash(mode CrashMode, chance uint64) {
 		}
 		m.names = maps.Clone(m.kept)
 	}
-	m.pending = nil
-	for _, d := range inOrder(m.names) {
-		d.crash(mode, &random)
+	if mode != KeepUnsynced {
+		m.pending = nil
+		for _, d := range inOrder(m.names) {
+			d.crash(mode, &random)
+		}
 	}
 	clear(m.locks)
 	m.life++
@@ -53,11 +54,7 @@ func (m *Mem) Crash(mode CrashMode, chance uint64) {
 }
 
 func (d *memData) crash(mode CrashMode, random *splitMix) {
-	switch mode {
-	case KeepUnsynced:
-		d.sync()
-		return
-	case TearUnsynced:
+	if mode == TearUnsynced {
 		// The size changes with the first byte that needs it.
 		for _, e := range d.dirty {
 			to := min(e.to, int64(len(d.now)))

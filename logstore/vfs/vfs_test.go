@@ -151,6 +151,26 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+// The end of a process leaves what it wrote where others see it, and makes none
+// of it durable.
+func TestKeepIsNotSync(t *testing.T) {
+	m := NewMem()
+	f, err := m.Create("x")
+	must(t, err)
+	_, err = f.WriteAt([]byte("a"), 0)
+	must(t, err)
+	m.Crash(KeepUnsynced, 0)
+	f, err = m.Open("x")
+	must(t, err)
+	if size, err := f.Size(); size != 1 || err != nil {
+		t.Errorf("after the process: %d bytes, %v", size, err)
+	}
+	m.Crash(DropUnsynced, 0)
+	if _, err := m.Open("x"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after the power: got %v, want no file", err)
+	}
+}
+
 // A torn write leaves sectors of both lives, none of them mixed, and the file
 // may be shorter than it was to become.
 func TestTear(t *testing.T) {
