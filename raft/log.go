@@ -171,9 +171,9 @@ func (l *log) trim(bytesMax int) {
 }
 
 // move goes on in a new array with room for more entries and for as many as
-// there are now, so that an entry is moved about twice in its life. (The
-// growth of the built-in append, by a quarter, moved each four times, which
-// was the larger part of a proposal's cost.)
+// there are now, so that each entry is moved few times. (With the growth of
+// the built-in append, by a quarter at this size, BenchmarkLeader took 360 to
+// 400 ns and 260 bytes per entry; it takes 115 to 160 ns and 110 bytes.)
 func (l *log) move(more int) {
 	tail := make([]Entry, len(l.tail), 2*len(l.tail)+more)
 	copy(tail, l.tail)
