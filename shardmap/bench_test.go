@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"sort"
+	"syscall"
 	"testing"
 
 	"muster/raft"
@@ -72,6 +73,18 @@ func (b *benchState) put(i, size int, version uint64) {
 	b.slots[slot].put(b.key(i), b.values[:size], h, version)
 }
 
+// cpu returns the nanoseconds of processor time spent so far, the garbage
+// collector's with it. Elapsed time says little where others work too.
+func cpu() float64 {
+	var u syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return float64(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func reportCPU(b *testing.B, before float64, per int) {
+	b.ReportMetric((cpu()-before)/float64(b.N*per), "cpu-ns/key")
+}
+
 func heap() uint64 {
 	runtime.GC()
 	var m runtime.MemStats
@@ -90,19 +103,22 @@ func BenchmarkLayouts(b *testing.B) {
 			}
 			b.Run("insert", func(b *testing.B) {
 				// A round is all keys, so that the slots are as full as they get.
+				spent := 0.0
 				for b.Loop() {
 					b.StopTimer()
 					s = newBenchState(kind)
 					before := heap()
 					b.StartTimer()
+					spent -= cpu()
 					for i := range *benchKeys {
 						s.put(i, 128, 1)
 					}
+					spent += cpu()
 					b.StopTimer()
 					b.ReportMetric(float64(heap()-before)/float64(*benchKeys), "B/key")
 					b.StartTimer()
 				}
-				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N**benchKeys), "ns/key")
+				b.ReportMetric(spent/float64(b.N**benchKeys), "cpu-ns/key")
 			})
 			if s == nil {
 				s = newBenchState(kind)
@@ -112,46 +128,56 @@ func BenchmarkLayouts(b *testing.B) {
 			}
 			b.Run("get", func(b *testing.B) {
 				next, dst := random(), []byte(nil)
+				before := cpu()
 				for b.Loop() {
 					key := s.key(next())
 					slot, h := locate(key)
 					dst = s.slots[slot].get(key, h, dst[:0])
 				}
+				reportCPU(b, before, 1)
 			})
 			b.Run("overwrite", func(b *testing.B) {
 				next := random()
+				before := cpu()
 				for b.Loop() {
 					s.put(next(), 128, 2)
 				}
+				reportCPU(b, before, 1)
 			})
 			b.Run("overwrite-sizes", func(b *testing.B) {
 				next, size := random(), 0
+				before := cpu()
 				for b.Loop() {
 					size = (size + 61) % 256
 					s.put(next(), size, 3)
 				}
+				reportCPU(b, before, 1)
 			})
 			b.Run("walk", func(b *testing.B) {
-				n := 0
+				n, before := 0, cpu()
 				for b.Loop() {
 					s.slots[n%Slots].walk(func([]byte) {})
 					n++
 				}
-				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(*benchKeys/Slots), "ns/key")
+				reportCPU(b, before, max(1, *benchKeys/Slots))
 			})
 			b.Run("gc", func(b *testing.B) {
+				before := cpu()
 				for b.Loop() {
 					runtime.GC()
 				}
+				b.ReportMetric((cpu()-before)/float64(b.N), "cpu-ns/gc")
 			})
 			b.Run("del-insert", func(b *testing.B) {
 				next := random()
+				before := cpu()
 				for b.Loop() {
 					i := next()
 					slot, h := locate(s.key(i))
 					s.slots[slot].del(s.key(i), h)
 					s.put(i, 128, 4)
 				}
+				reportCPU(b, before, 1)
 			})
 			runtime.KeepAlive(s)
 		})
@@ -541,6 +567,8 @@ func BenchmarkApply(b *testing.B) {
 		b.Run(fmt.Sprintf("session=%d", session), func(b *testing.B) {
 			b.ReportAllocs()
 			r := rand.New(rand.NewPCG(1, 2))
+			before := cpu()
+			defer func() { reportCPU(b, before, 1) }()
 			for b.Loop() {
 				i := r.IntN(*benchKeys)
 				if c.Session = session; session != 0 {

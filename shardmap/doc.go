@@ -23,7 +23,7 @@
 //     it handed out.
 //
 // Where to look: command.go for the bytes of a command, validate.go for its
-// limits, slab.go, leaf.go and tree.go for how a slot lies in memory (why is told in
-// docs/decisions/0002-state-layout.md), session.go for outcomes, snapshot.go
+// limits, slab.go, lookup.go, leaf.go and tree.go for how a slot lies in memory
+// (why, docs/decisions/0002-state-layout.md), session.go for outcomes, snapshot.go
 // for the bytes of a slot, table.go and plan.go for group 0.
 package shardmap

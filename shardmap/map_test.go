@@ -79,7 +79,7 @@ func TestNotOwned(t *testing.T) {
 func TestListPages(t *testing.T) {
 	m := NewMap(allSlots())
 	want, bytesIn := 0, 0
-	for i := range 1000 {
+	for i := range 200 {
 		value := bytes.Repeat([]byte("v"), i%100)
 		apply(t, m, uint64(i+1), 0, &Command{Kind: CommandSet, Slot: SlotByServer, Items: [][]byte{fmt.Appendf(nil, "a/%04d", i), value}})
 		want, bytesIn = want+1, bytesIn+6+len(value)
@@ -88,7 +88,7 @@ func TestListPages(t *testing.T) {
 	if m.Len() != want+1 || m.Bytes() != int64(bytesIn+5001) {
 		t.Errorf("%d keys of %d bytes, want %d of %d", m.Len(), m.Bytes(), want+1, bytesIn+5001)
 	}
-	for _, c := range []struct{ limit, maxBytes, pageMax int }{{7, 0, 7}, {0, 500, 83}, {0, 1, 1}, {0, 0, 1000}} {
+	for _, c := range []struct{ limit, maxBytes, pageMax int }{{7, 0, 7}, {0, 500, 83}, {0, 1, 1}, {0, 0, 200}} {
 		seen, after, pages := 0, []byte(nil), 0
 		for more := true; more; pages++ {
 			page, pageBytes := 0, 0
@@ -208,8 +208,8 @@ func TestReadBesideApply(t *testing.T) {
 	}
 }
 
-// The hot paths must leave the garbage collector nothing: an allocation per
-// write cost a third of all CPU in a trial.
+// The hot paths must leave the garbage collector nothing. A slice that escapes
+// or a closure is soon brought in, and no other test would see it.
 func TestHotPathsDoNotAllocate(t *testing.T) {
 	m := NewMap(allSlots())
 	const keys = 64
@@ -271,7 +271,7 @@ func TestSmallSlotsAreSmall(t *testing.T) {
 		m = NewMap([]Slot{SlotOf([]byte("k"))})
 		apply(t, m, 1, 0, &c)
 	}) - allocated(func() { m = NewMap([]Slot{SlotOf([]byte("k"))}) }) + empty
-	if one > 4<<10 {
+	if one > 4<<10 && !raceDetector {
 		t.Errorf("a slot with one key takes %d bytes", one)
 	}
 }

@@ -177,7 +177,7 @@ func (s *store) closed() int64 {
 // emptyWorst moves what lives in the chunk with the largest dead part to the
 // tail. It looks at every chunk of the
 // slot: some 20 of a small slot, 16,000 in a slot of 1 GiB, once
-// for 16 KiB of dead records or more.
+// for a quarter of a chunk that has died.
 func (s *store) emptyWorst() {
 	worst, part := -1, 0.0
 	for i := range s.chunks {

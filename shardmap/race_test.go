@@ -1,0 +1,6 @@
+//go:build race
+
+package shardmap
+
+// The race detector keeps notes of its own beside what is allocated.
+const raceDetector = true
