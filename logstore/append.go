@@ -139,6 +139,12 @@ func (s *Store) put(w *Write) error {
 			return err
 		}
 	}
+	if w.HasState && s.commit(p) > p.ahead.kept {
+		// No record of this write carries the commit, and it is to be kept.
+		if err := s.putState(p); err != nil {
+			return err
+		}
+	}
 	if w.Remove {
 		if _, err := s.begin(p, kindRemove, recordHeaderSize); err != nil {
 			return err

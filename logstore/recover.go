@@ -1,14 +1,11 @@
 package logstore
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
 	"path"
 	"slices"
-
-	"muster/raft"
 )
 
 // Torn or rotten? One batch at most is under way at a time, and the next
@@ -283,62 +280,6 @@ func (r *recovery) batch(seg *segment, b []byte, at int64, h batchHeader) (strin
 		return "its records are not those that were written with it", nil
 	}
 	return "", nil
-}
-
-// describe names a record as far as its header does. Of a damaged one, that
-// may be damaged too.
-func describe(h recordHeader) string {
-	if h.size == 0 {
-		return "no record"
-	}
-	return fmt.Sprintf("%s of %s", h.kind, h.replica)
-}
-
-// record understands what a record says. Its checksum fits: what can't be
-// understood was written by a newer version, or wrongly.
-func (r *recovery) record(h recordHeader, body []byte) (record, error) {
-	rec := record{kind: h.kind, size: h.size, commit: h.commit}
-	p := r.s.replicas[h.replica]
-	if p == nil {
-		p = &replica{id: h.replica, seed: raft.EntrySeed(h.replica.Group, h.replica.Incarnation)}
-	}
-	rec.replica = p
-	bad := func() (record, error) { return record{}, fmt.Errorf("%w: %d bytes", ErrDamaged, len(body)) }
-	switch h.kind {
-	case kindState:
-		if len(body) != stateSize {
-			return bad()
-		}
-		rec.state.Term = binary.LittleEndian.Uint64(body)
-		rec.state.Vote = raft.ReplicaID(binary.LittleEndian.Uint64(body[8:]))
-	case kindBase:
-		if len(body) < baseSize {
-			return bad()
-		}
-		m, err := raft.ReadMembership(body[baseSize:])
-		if err != nil {
-			return record{}, fmt.Errorf("%w: %w", ErrDamaged, err)
-		}
-		rec.base = &Base{
-			ID:         raft.LogID{Term: binary.LittleEndian.Uint64(body), Index: binary.LittleEndian.Uint64(body[8:])},
-			Time:       raft.GroupTime(binary.LittleEndian.Uint64(body[16:])),
-			Membership: m,
-		}
-		rec.end = binary.LittleEndian.Uint64(body[24:])
-	case kindEntries, kindMoved:
-		entries, err := readEntries(body, h.count, p.seed)
-		if err != nil {
-			return record{}, fmt.Errorf("%w: %w", ErrDamaged, err)
-		}
-		rec.first, rec.term, rec.count = entries[0].ID.Index, entries[0].ID.Term, h.count
-		for _, e := range entries {
-			rec.changes = rec.changes || e.Kind == raft.EntryMembership
-		}
-	case kindRemove:
-	default:
-		return record{}, fmt.Errorf("%w: a record of this kind", ErrNewerFormat)
-	}
-	return rec, nil
 }
 
 // apply lets the records of a batch take effect.

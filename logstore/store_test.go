@@ -89,6 +89,37 @@ func TestTruncate(t *testing.T) {
 	}
 }
 
+// A commit alone waits for company; one that comes as state does not, though
+// term and vote are the same: what rests on it may be in the same Append.
+func TestCommitAlone(t *testing.T) {
+	a := testReplica(1)
+	for _, test := range []struct {
+		name string
+		w    Write
+		want uint64
+	}{
+		{"commit", Write{Replica: a, Commit: 2}, 1},
+		{"state", Write{Replica: a, State: raft.HardState{Term: 1, Vote: a.ID, Commit: 2}, HasState: true}, 2},
+		{"state that is known", Write{Replica: a, State: raft.HardState{Term: 1, Vote: a.ID, Commit: 1}, HasState: true}, 1},
+	} {
+		fs := vfs.NewMem()
+		s := mustOpen(t, fs, Options{})
+		must(t, s.Append([]Write{founding(a), {Replica: a, Entries: span(a, 1, 1, 3, 5), Commit: 1}}))
+		before := s.Stats().Batches
+		must(t, s.Append([]Write{test.w}))
+		if wrote := s.Stats().Batches > before; wrote != (test.want == 2) {
+			t.Errorf("%s: wrote %v", test.name, wrote)
+		}
+		fs.Crash(vfs.DropUnsynced, 0)
+		s = mustOpen(t, fs, Options{})
+		r, err := s.Restore(a)
+		must(t, err)
+		if r.State.Commit != test.want {
+			t.Errorf("%s: commit %d after the crash, want %d", test.name, r.State.Commit, test.want)
+		}
+	}
+}
+
 // A snapshot from the leader replaces what the log has of other terms, also
 // what goes on after the snapshot's end: to keep that would let entries count
 // that no leader agrees with.
