@@ -42,7 +42,8 @@ type Write struct {
 	// of a replica has one. If the log holds the entry Base.ID, what follows
 	// it stays; else the log is empty after it.
 	Base *Base
-	// State is kept if HasState is set. Its Commit counts like the one below.
+	// State is kept if HasState is set, its Commit too: with this write, not
+	// like the Commit below with the next one.
 	State    raft.HardState
 	HasState bool
 	// Commit travels with every record, for free. Alone it causes no write,

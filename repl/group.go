@@ -36,6 +36,7 @@ type group struct {
 	readCount   int
 
 	state      raft.HardState // as of the last Ready
+	kept       raft.HardState // as of the last Ready that was written
 	role       raft.Role
 	lead       raft.ReplicaID
 	eager      int           // ticks for which this replica asks for votes while nobody leads
@@ -365,7 +366,9 @@ func (g *group) gather(rd raft.Ready) {
 	}
 	if write {
 		w := logstore.Write{Replica: g.replica, Base: g.base, Commit: rd.State.Commit, Entries: rd.Entries}
-		w.State, w.HasState = rd.State, rd.MustSync
+		w.State = rd.State
+		w.HasState = rd.State.Term != g.kept.Term || rd.State.Vote != g.kept.Vote
+		g.kept = rd.State
 		g.base = nil
 		for i := range rd.Entries {
 			if rd.Entries[i].Kind == raft.EntryMembership {
