@@ -62,16 +62,22 @@ func (r *register) Skip(raft.Entry) error { return nil }
 // Send implements Transport.
 func (n *testNode) Send(to raft.NodeID, e *wire.Envelope) {
 	copied := *e
-	if copied.Message.Fetch != 0 {
-		m := &copied.Message
-		r := logstore.Replica{Group: e.Group, Incarnation: e.Incarnation, ID: m.From}
-		entries, err := n.store.Read(r, m.Log.Index+1, m.Fetch, 1<<20)
-		if err != nil {
-			n.c.t.Fatalf("fetch: %v", err)
-		}
-		m.Entries, m.Fetch = entries, 0
-	}
 	n.c.net = append(n.c.net, packet{from: n.id, to: to, envelope: &copied})
+}
+
+// Fetch implements Transport.
+func (n *testNode) Fetch(to raft.NodeID, e *wire.Envelope, current func() bool) {
+	copied := *e
+	m := &copied.Message
+	r := logstore.Replica{Group: e.Group, Incarnation: e.Incarnation, ID: m.From}
+	entries, err := n.store.Read(r, m.Log.Index+1, m.Fetch, 1<<20)
+	if err != nil {
+		n.c.t.Fatalf("fetch: %v", err)
+	}
+	m.Entries, m.Fetch = entries, 0
+	if current() {
+		n.c.net = append(n.c.net, packet{from: n.id, to: to, envelope: &copied})
+	}
 }
 
 func (n *testNode) SendBeat(to raft.NodeID, b *wire.Beat, answer bool) {

@@ -3,6 +3,7 @@ package repl
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"muster/logstore"
@@ -40,6 +41,7 @@ type group struct {
 	role       raft.Role
 	lead       raft.ReplicaID
 	eager      int           // ticks for which this replica asks for votes while nobody leads
+	leading    atomic.Uint64 // the term in which this replica leads, or 0; read by transports
 	leadingAt  time.Duration // on the host's clock
 	leadingGT  raft.GroupTime
 	entries    []raft.Entry // scratch for proposals
@@ -403,6 +405,11 @@ func (g *group) sendAll(messages []raft.Message) {
 func (g *group) roleChanged(rd raft.Ready) {
 	was := g.role
 	g.role = rd.Role
+	if g.role == raft.RoleLeader {
+		g.leading.Store(rd.State.Term)
+	} else {
+		g.leading.Store(0)
+	}
 	if rd.Lead != g.lead {
 		g.lead = rd.Lead
 		node, _ := g.node(g.lead)

@@ -350,6 +350,10 @@ func (h *Host) send(g *group, m raft.Message) {
 		b := h.beatsTo(node)
 		b.answers.Messages = append(b.answers.Messages, wire.BeatMessageOf(&e))
 	default:
+		if m.Fetch != 0 {
+			h.cfg.Transport.Fetch(node, &e, func() bool { return g.leading.Load() == m.Term })
+			return
+		}
 		h.cfg.Transport.Send(node, &e)
 	}
 }

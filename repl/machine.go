@@ -80,9 +80,13 @@ type Read struct {
 // to one node should arrive in order: Raft is safe without it, but slow.
 type Transport interface {
 	// Send queues one message. Nothing of e is kept, but the bytes of its
-	// entries, which do not change, may be. An append with Fetch set is
-	// filled from the log on its way out.
+	// entries, which do not change, may be.
 	Send(to raft.NodeID, e *wire.Envelope)
+	// Fetch queues an append whose entries are still to be read from the
+	// log: as far as its Fetch says, or less. After they are read, current
+	// says whether the message may still leave: who no longer leads may
+	// have read what another leader wrote.
+	Fetch(to raft.NodeID, e *wire.Envelope, current func() bool)
 	// SendBeat queues the heartbeats of all groups to one node, or the
 	// answers to these. Nothing of b is kept.
 	SendBeat(to raft.NodeID, b *wire.Beat, answer bool)

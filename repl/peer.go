@@ -115,6 +115,13 @@ func (p *Peers) Send(to raft.NodeID, e *wire.Envelope) {
 	}
 }
 
+// Fetch implements [Transport].
+func (p *Peers) Fetch(to raft.NodeID, e *wire.Envelope, current func() bool) {
+	if o := p.peer(to); o != nil {
+		o.fetch(e, current)
+	}
+}
+
 // SendBeat implements [Transport].
 func (p *Peers) SendBeat(to raft.NodeID, b *wire.Beat, answer bool) {
 	if o := p.peer(to); o != nil {
@@ -131,6 +138,12 @@ func (p *Peers) Flush() {
 	}
 }
 
+// fetch is an append whose entries are still to be read from the log.
+type fetch struct {
+	envelope wire.Envelope
+	current  func() bool
+}
+
 // peer is the connection to one other node.
 type peer struct {
 	// Set once.
@@ -139,12 +152,12 @@ type peer struct {
 	wake  chan struct{} // one token: something is queued, or the address changed
 
 	mu        sync.Mutex
-	addr      string           // guarded by mu
-	frames    []byte           // guarded by mu: what waits to be written
-	fetches   []*wire.Envelope // guarded by mu: appends whose entries are still to be read
-	queued    bool             // guarded by mu: something was queued since the last flush
-	connected bool             // guarded by mu
-	conn      net.Conn         // guarded by mu
+	addr      string   // guarded by mu
+	frames    []byte   // guarded by mu: what waits to be written
+	fetches   []fetch  // guarded by mu: appends whose entries are still to be read
+	queued    bool     // guarded by mu: something was queued since the last flush
+	connected bool     // guarded by mu
+	conn      net.Conn // guarded by mu
 }
 
 func (o *peer) setAddr(addr string) {
@@ -173,14 +186,19 @@ func (o *peer) send(e *wire.Envelope) {
 	if !o.connected || len(o.frames) > peerQueueBytesMax {
 		return
 	}
-	if e.Message.Fetch != 0 {
-		// Bounded by the followers of our groups: a core asks for one
-		// fetch at a time for each.
-		copied := *e
-		o.fetches = append(o.fetches, &copied)
-	} else {
-		o.frames = o.appendEnvelope(o.frames, e)
+	o.frames = o.appendEnvelope(o.frames, e)
+	o.queued = true
+}
+
+// fetch queues an append for the goroutine that writes, which may wait for the
+// disk. There is one at a time for each group at most: its core sees to that.
+func (o *peer) fetch(e *wire.Envelope, current func() bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.connected {
+		return
 	}
+	o.fetches = append(o.fetches, fetch{envelope: *e, current: current})
 	o.queued = true
 }
 
@@ -298,12 +316,15 @@ func (o *peer) serve(ctx context.Context, conn net.Conn) error {
 		fetches := o.fetches
 		o.fetches = nil
 		o.mu.Unlock()
-		for _, e := range fetches {
+		for i := range fetches {
+			e := &fetches[i].envelope
 			if err := o.fill(e); err != nil {
 				o.owner.cfg.Log.Warn("entries not read for a follower", "group", e.Group, "peer", o.id, "err", err)
 				continue
 			}
-			out = o.appendEnvelope(out, e)
+			if fetches[i].current() {
+				out = o.appendEnvelope(out, e)
+			}
 		}
 		if len(out) == 0 {
 			continue
