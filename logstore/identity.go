@@ -22,14 +22,20 @@ const (
 	// StageFounding: the node has an id and takes part in making a cluster,
 	// of which nothing is settled yet.
 	StageFounding Stage = 1
-	// StageMember: the cluster is settled and the node is in it, for good.
-	StageMember Stage = 2
+	// StageFounded: the cluster is settled and the node is in it, for good.
+	// Its log is not begun, so it has promised nothing yet.
+	StageFounded Stage = 2
+	// StageMember: the log is begun. One that is empty was lost, and with it
+	// what the node promised.
+	StageMember Stage = 3
 )
 
 func (s Stage) String() string {
 	switch s {
 	case StageFounding:
 		return "founding"
+	case StageFounded:
+		return "founded"
 	case StageMember:
 		return "member"
 	}
@@ -165,6 +171,8 @@ func (id *Identity) set(key, value string) (err error) {
 		switch value {
 		case StageFounding.String():
 			id.Stage = StageFounding
+		case StageFounded.String():
+			id.Stage = StageFounded
 		case StageMember.String():
 			id.Stage = StageMember
 		default:

@@ -22,7 +22,7 @@ func TestIdentity(t *testing.T) {
 		if _, found, err := ReadIdentity(fs, dir); found || err != nil {
 			t.Errorf("%s: empty directory: got %v, %v", name, found, err)
 		}
-		for _, want := range []Identity{testIdentity, {Format: 1, Stage: StageFounding, Node: 3}} {
+		for _, want := range []Identity{testIdentity, {Format: 1, Stage: StageFounding, Node: 3}, {Format: 1, Stage: StageFounded, Node: 4}} {
 			must(t, WriteIdentity(fs, dir, want))
 			got, found, err := ReadIdentity(fs, dir)
 			if err != nil || !found || fmt.Sprint(got) != fmt.Sprint(want) {

@@ -44,7 +44,7 @@ func Open(o Options) (*Store, error) {
 func newStore(o Options) *Store {
 	s := &Store{
 		fs:       o.FS,
-		dir:      path.Join(o.Dir, logDir),
+		dir:      path.Join(o.Dir, LogDir),
 		size:     roundUp(o.SegmentBytes, pageSize),
 		chance:   o.Chance,
 		log:      o.Log,

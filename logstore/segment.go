@@ -31,12 +31,13 @@ import (
 // fraction of the time of one that also has to make a file longer. A file that
 // is used again goes the same way without the filling.
 const (
-	segmentMagic   = "\xedmustlog"
-	segmentFormat  = 1
-	segmentHeader  = sectorSize
-	segmentSuffix  = ".log"
-	preparedName   = "next.tmp"
-	logDir         = "log"
+	segmentMagic  = "\xedmustlog"
+	segmentFormat = 1
+	segmentHeader = sectorSize
+	segmentSuffix = ".log"
+	preparedName  = "next.tmp"
+	// LogDir is the directory of the segments, in the data directory.
+	LogDir         = "log"
 	fillPieceBytes = 256 << 10
 )
 

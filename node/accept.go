@@ -153,7 +153,7 @@ func (n *Node) admit(h *wire.Hello) error {
 			known, highest = true, row.Start
 		}
 	}
-	if id.Stage != logstore.StageMember {
+	if id.Stage == logstore.StageFounding {
 		return nil // its raft messages are dropped; it is told by its own founding
 	}
 	if !known {

@@ -29,7 +29,7 @@ func (c *connection) founding(r repl.Reply, body []byte) {
 	n := c.node
 	n.mu.Lock()
 	var a wire.FoundingAnswer
-	if id := n.identity; id.Stage == logstore.StageMember {
+	if id := n.identity; id.Stage != logstore.StageFounding {
 		a = wire.FoundingAnswer{Stage: wire.StageMember, Node: id.Node, Cluster: id.Cluster, ClusterID: id.ClusterID}
 		for _, m := range id.Members {
 			a.Members = append(a.Members, wire.FoundingHost{Addr: m.Addr, Node: m.Node})

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path"
+	"slices"
 	"time"
 
 	"muster/logstore"
@@ -100,6 +102,10 @@ func (n *Node) identify() error {
 		return err
 	}
 	if !ok {
+		if files, err := n.fs.List(path.Join(n.cfg.Data, logstore.LogDir)); err == nil && len(files) > 0 {
+			return wire.Damaged("data directory "+n.cfg.Data, "it has a log and no identity file",
+				"put the identity file back, or empty the directory, so that the host comes back as a new node")
+		}
 		id = logstore.Identity{Stage: logstore.StageFounding, Cluster: n.cfg.Cluster, Node: raft.NodeID(randomNumber())}
 		for _, a := range n.cfg.Join {
 			id.Members = append(id.Members, logstore.IdentityMember{Addr: normalAddr(a)})
@@ -162,7 +168,7 @@ func randomNumber() uint64 {
 // becomeMember founds the cluster, unless the identity already names one.
 func (n *Node) becomeMember(ctx context.Context) error {
 	id := n.self()
-	if id.Stage == logstore.StageMember {
+	if id.Stage != logstore.StageFounding {
 		return nil
 	}
 	if len(n.cfg.Join) == 0 {
@@ -296,7 +302,7 @@ func (n *Node) decideLocked(members []logstore.IdentityMember, id uint64) error 
 		return wire.WrongCluster("founding", fmt.Sprintf("cluster id %016x does not follow from its members (%016x does)", id, own), "run the same version of muster on all hosts")
 	}
 	next := n.identity
-	next.Stage, next.ClusterID, next.Members = logstore.StageMember, own, members
+	next.Stage, next.ClusterID, next.Members = logstore.StageFounded, own, members
 	if err := logstore.WriteIdentity(n.fs, n.cfg.Data, next); err != nil {
 		return err
 	}
@@ -314,6 +320,10 @@ func (n *Node) serve() error {
 		return err
 	}
 	n.store = store
+	replica, membership := metaReplica(id.Node, id.Members)
+	if err := n.beginLog(replica, membership); err != nil {
+		return err
+	}
 	n.transport = repl.NewPeers(repl.PeersConfig{
 		Dial: n.dialPeer, Store: store, FetchBytes: raft.AppendBytesMaxDefault, Counters: &n.counters, Log: n.log,
 	})
@@ -328,13 +338,37 @@ func (n *Node) serve() error {
 		return err
 	}
 	n.host = host
-	replica, membership := metaReplica(id.Node, id.Members)
 	host.Place([]repl.Placement{{Replica: replica, Membership: membership, Lead: id.Members[0].Node == id.Node}})
 	n.follow(n.table.Load())
 	loop := repl.StartLoop(host, tick)
 	n.serving.Store(loop)
 	n.ended.Add(1)
 	go n.announceSelf()
+	return nil
+}
+
+// beginLog puts the beginning of group 0 into a new log, before anything is
+// promised. From then on an empty log is a lost one: the node would vote again
+// where it has voted, so it does not start.
+func (n *Node) beginLog(r logstore.Replica, m raft.Membership) error {
+	id := n.self()
+	if slices.Contains(n.store.Replicas(), r) {
+		if id.Stage == logstore.StageMember {
+			return nil
+		}
+	} else if id.Stage == logstore.StageMember {
+		return wire.Damaged("data directory "+n.cfg.Data, "the log of group 0 is gone, and with it what this node promised",
+			"put the log back, or empty the directory, so that the host comes back as a new node")
+	} else if err := n.store.Append([]logstore.Write{{Replica: r, Base: &logstore.Base{Membership: m}}}); err != nil {
+		return fmt.Errorf("begin the log: %w", err)
+	}
+	id.Stage = logstore.StageMember
+	if err := logstore.WriteIdentity(n.fs, n.cfg.Data, id); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	n.identity = id
+	n.mu.Unlock()
 	return nil
 }
 
