@@ -1,255 +1,151 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"math"
-	"math/rand/v2"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"muster/repl/client"
-	"muster/repl/wire"
+	"muster/repl/client/bench"
 	"muster/shardmap"
 )
 
-// Bounds of a run; beyond them the client measures itself.
-const (
-	inFlightMax  = 65536
-	benchKeysMax = 100_000_000
-	benchPrefix  = "bench/"
-)
+// benchConnectionsMax is what a client opens to one node at most.
+const benchConnectionsMax = 64
 
 func (t *tool) benchCommand() *cli.Command {
 	return verb(cli.Command{
 		Name: "bench", Usage: "measure a cluster",
 		Description: `Sets and gets random ones of some keys under "bench/", which stay there, and
 prints how many were done in a second, how long one took, and what each cost in
-processor time, at the nodes together and at this client. (The nodes of a demo
-share one process, whose time is then counted for each of them.)
+processor time, at the nodes together and at this client. Each caller waits for
+its answer before it asks again. There is one run for each OP and each N.
+
+The nodes of a demo share one process, whose time is then counted for each of
+them. A run ends when the requests under way have ended, at the latest when
+--timeout is over after it.
 
 With -o json one object per line: {"op":…,"in_flight":…,"connections":…,"ops_per_s":…,
 "p50_us":…,"p99_us":…,"p999_us":…,"server_cpu_us_per_op":…,"client_cpu_us_per_op":…,"errors":…}`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "op", Value: "set,get", Usage: "`WHAT` to run, one after the other: set, get"},
-			&cli.IntFlag{Name: "in-flight", Value: 64, Usage: "`N` requests under way at a time"},
+			&cli.StringFlag{Name: "op", Value: "set,get", Usage: "`OP,…` to run, one after the other: set, get"},
+			&cli.StringFlag{Name: "in-flight", Value: "64", Usage: "`N,…` requests under way at a time"},
 			&cli.IntFlag{Name: "connections", Value: 1, Usage: "`C` connections to each node"},
 			&cli.IntFlag{Name: "keys", Value: 10000, Usage: "`N` different keys"},
 			&cli.IntFlag{Name: "key-size", Value: 16, Usage: "`BYTES` of a key"},
 			&cli.IntFlag{Name: "value-size", Value: 128, Usage: "`BYTES` of a value"},
 			&cli.DurationFlag{Name: "duration", Value: 5 * time.Second, Usage: "how long `D` each run takes"},
+			&cli.DurationFlag{Name: "warm-up", Value: time.Second, Usage: "how long `D` each run is under way before it is measured"},
 		},
 		Action: t.bench,
 	})
 }
 
-// benchPlan is what the options ask for.
-type benchPlan struct {
-	ops                  []string
-	inFlight, connect    int
-	keys                 int
-	keyBytes, valueBytes int
-	duration             time.Duration
-}
-
-func benchPlanOf(c *cli.Context) (p benchPlan, err error) {
-	p = benchPlan{strings.Split(c.String("op"), ","), c.Int("in-flight"), c.Int("connections"), c.Int("keys"),
-		c.Int("key-size"), c.Int("value-size"), c.Duration("duration")}
-	for _, op := range p.ops {
-		if op != "set" && op != "get" {
-			return p, usagef("muster bench: --op %q; want set, get or set,get", c.String("op"))
-		}
+// benchPlans are the runs that the options ask for, in order.
+func benchPlans(c *cli.Context) (plans []bench.Plan, err error) {
+	p := bench.Plan{
+		Connections: c.Int("connections"), Keys: c.Int("keys"),
+		KeyBytes: c.Int("key-size"), ValueBytes: c.Int("value-size"),
+		Duration: c.Duration("duration"), Warmup: c.Duration("warm-up"), Seed: uint64(time.Now().UnixNano()),
 	}
-	keyLeast := len(benchPrefix) + len(strconv.Itoa(max(p.keys-1, 0)))
+	if p.Grace, err = timeoutOf(c); err != nil {
+		return nil, err
+	}
 	for _, b := range []struct {
 		option         string
 		n, least, most int
 	}{
-		{"in-flight", p.inFlight, 1, inFlightMax},
-		{"connections", p.connect, 1, 64},
-		{"keys", p.keys, 1, benchKeysMax},
-		{"key-size", p.keyBytes, keyLeast, shardmap.KeyMax},
-		{"value-size", p.valueBytes, 0, shardmap.ValueMaxLimit},
+		{"connections", p.Connections, 1, benchConnectionsMax},
+		{"keys", p.Keys, 1, bench.KeysMax},
+		{"key-size", p.KeyBytes, bench.KeyBytesMin(p.Keys), shardmap.KeyMax},
+		{"value-size", p.ValueBytes, 0, shardmap.ValueMaxLimit},
 	} {
 		if b.n < b.least || b.n > b.most {
-			return p, usagef("muster bench: --%s %d; want %d to %d", b.option, b.n, b.least, b.most)
+			return nil, usagef("muster bench: --%s %d; want %d to %d", b.option, b.n, b.least, b.most)
 		}
 	}
-	if p.duration <= 0 || p.duration > 24*time.Hour {
-		return p, usagef("muster bench: --duration %v; want more than 0 and at most 24h", p.duration)
+	if p.Duration <= 0 || p.Duration > 24*time.Hour {
+		return nil, usagef("muster bench: --duration %v; want more than 0 and at most 24h", p.Duration)
 	}
-	return p, nil
-}
-
-type benchRow struct {
-	Op          string  `json:"op"`
-	InFlight    int     `json:"in_flight"`
-	Connections int     `json:"connections"`
-	OpsPerS     float64 `json:"ops_per_s"`
-	P50         float64 `json:"p50_us"`
-	P99         float64 `json:"p99_us"`
-	P999        float64 `json:"p999_us"`
-	ServerCPU   float64 `json:"server_cpu_us_per_op"`
-	ClientCPU   float64 `json:"client_cpu_us_per_op"`
-	Errors      uint64  `json:"errors"`
+	if p.Warmup < 0 || p.Warmup > 24*time.Hour {
+		return nil, usagef("muster bench: --warm-up %v; want 0 to 24h", p.Warmup)
+	}
+	for op := range strings.SplitSeq(c.String("op"), ",") {
+		p.Op = bench.Op(op)
+		if p.Op != bench.OpSet && p.Op != bench.OpGet {
+			return nil, usagef("muster bench: --op %q; want set, get or set,get", c.String("op"))
+		}
+		for n := range strings.SplitSeq(c.String("in-flight"), ",") {
+			p.InFlight, err = strconv.Atoi(n)
+			if err != nil || p.InFlight < 1 || p.InFlight > bench.InFlightMax {
+				return nil, usagef("muster bench: --in-flight %s; want 1 to %d, or several such with commas between", n, bench.InFlightMax)
+			}
+			plans = append(plans, p)
+		}
+	}
+	return plans, nil
 }
 
 func (t *tool) bench(c *cli.Context) error {
 	if err := wantArgs(c, 0, 0); err != nil {
 		return err
 	}
-	p, err := benchPlanOf(c)
+	plans, err := benchPlans(c)
 	if err != nil {
 		return err
 	}
-	s, err := t.open(c, p.connect)
+	s, err := t.open(c, plans[0].Connections)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	var rows table
-	if !s.json {
-		rows = newTable(s.out, "OP", "IN FLIGHT", "CONNECTIONS", "OPS/S", "P50 µs", "P99 µs", "P99.9 µs", "SERVER CPU µs/OP", "CLIENT CPU µs/OP", "ERRORS")
+	if s.json {
+		return s.benchRuns(c, plans, func(r bench.Result) error {
+			if err := s.printJSON(r); err != nil {
+				return err
+			}
+			return s.out.Flush()
+		})
 	}
-	for _, op := range p.ops {
-		row, err := s.benchRun(c.Context, p, op)
+	rows := newTable(s.out, "OP", "IN FLIGHT", "CONNECTIONS", "OPS/S", "P50 µs", "P99 µs", "P99.9 µs", "SERVER CPU µs/OP", "CLIENT CPU µs/OP", "ERRORS")
+	err = s.benchRuns(c, plans, func(r bench.Result) error {
+		rows.row(string(r.Op), number(r.InFlight), number(r.Connections), fmt.Sprintf("%.0f", r.OpsPerS),
+			fmt.Sprint(r.P50), fmt.Sprint(r.P99), fmt.Sprint(r.P999), fmt.Sprint(r.ServerCPU), fmt.Sprint(r.ClientCPU), number(r.Errors))
+		return nil
+	})
+	// Also if it was interrupted: what was measured is worth seeing.
+	if ferr := rows.Flush(); err == nil {
+		err = ferr
+	}
+	return err
+}
+
+// benchRuns hands each run's result to show. The keys are set before the first
+// run that gets them.
+func (s *session) benchRuns(c *cli.Context, plans []bench.Plan, show func(bench.Result) error) error {
+	filled := false
+	for _, p := range plans {
+		if p.Op == bench.OpGet && !filled {
+			if err := bench.Fill(c.Context, s.client, p); err != nil {
+				return err
+			}
+			filled = true
+		}
+		r, err := bench.Run(c.Context, s.client, p)
 		if err != nil {
 			return err
 		}
-		if s.json {
-			if err := s.printJSON(row); err != nil {
-				return err
-			}
-			s.out.Flush()
-			continue
+		if r.First != nil {
+			s.warnf("%s: %d errors; one of them: %s", r.Op, r.Errors, oneLine(r.First))
 		}
-		rows.row(row.Op, number(row.InFlight), number(row.Connections), fmt.Sprintf("%.0f", row.OpsPerS),
-			fmt.Sprint(row.P50), fmt.Sprint(row.P99), fmt.Sprint(row.P999), fmt.Sprint(row.ServerCPU), fmt.Sprint(row.ClientCPU), number(row.Errors))
-	}
-	if !s.json {
-		return rows.Flush()
+		if len(r.Unasked) > 0 {
+			s.warnf("%s: the nodes at %s did not say what processor time they used; theirs is not counted", r.Op, strings.Join(r.Unasked, ", "))
+		}
+		if err := show(r); err != nil {
+			return err
+		}
 	}
 	return nil
 }
-
-// benchRun runs one op. Its workers, one goroutine for each request under way,
-// are started and awaited here.
-func (s *session) benchRun(ctx context.Context, p benchPlan, op string) (benchRow, error) {
-	status, err := s.status(ctx)
-	if err != nil {
-		return benchRow{}, err
-	}
-	serverBefore := cpuOf(s.statusOfAll(ctx, status))
-	clientBefore := cpuOfThis()
-	began := time.Now()
-	workers := make([]benchWorker, p.inFlight)
-	var over atomic.Bool
-	defer time.AfterFunc(p.duration, func() { over.Store(true) }).Stop()
-	defer context.AfterFunc(ctx, func() { over.Store(true) })()
-	var done sync.WaitGroup
-	for i := range workers {
-		w := &workers[i]
-		done.Go(func() { w.run(ctx, s, p, op, &over) })
-	}
-	done.Wait()
-	took := time.Since(began)
-	own := cpuOfThis() - clientBefore
-	if err := ctx.Err(); err != nil {
-		return benchRow{}, err
-	}
-	server := cpuOf(s.statusOfAll(ctx, status)) - serverBefore
-
-	var all histogram
-	row := benchRow{Op: op, InFlight: p.inFlight, Connections: p.connect}
-	var first error
-	for i := range workers {
-		all.add(&workers[i].took)
-		row.Errors += workers[i].errors
-		if first == nil {
-			first = workers[i].first
-		}
-	}
-	if first != nil {
-		s.warnf("%s: %d errors; one of them: %s", op, row.Errors, oneLine(first))
-	}
-	ops := max(float64(all.total), 1)
-	row.OpsPerS = tenths(float64(all.total) / took.Seconds())
-	row.P50, row.P99, row.P999 = micros(all.quantile(0.5)), micros(all.quantile(0.99)), micros(all.quantile(0.999))
-	row.ServerCPU, row.ClientCPU = tenths(micros(server)/ops), tenths(micros(own)/ops)
-	return row, nil
-}
-
-type benchWorker struct {
-	took   histogram
-	errors uint64
-	first  error
-}
-
-func (w *benchWorker) run(ctx context.Context, s *session, p benchPlan, op string, over *atomic.Bool) {
-	random := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
-	key := make([]byte, p.keyBytes)
-	var got []byte
-	value := make([]byte, p.valueBytes)
-	for i := range value {
-		value[i] = byte('a' + random.IntN(26))
-	}
-	for !over.Load() {
-		benchKey(key, random.IntN(p.keys))
-		one, cancel := context.WithTimeout(ctx, s.timeout)
-		began := time.Now()
-		var err error
-		if op == "set" {
-			_, err = s.client.Set(one, key, value, client.WriteOptions{})
-		} else {
-			got, _, _, err = s.client.GetOne(one, key, got[:0], client.ReadOptions{})
-		}
-		took := time.Since(began)
-		cancel()
-		if err == nil {
-			w.took.record(took)
-			continue
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		if w.errors++; w.first == nil {
-			w.first = err
-		}
-	}
-}
-
-// benchKey writes the key with number n over key: the prefix, and n with zeros
-// before it.
-func benchKey(key []byte, n int) {
-	copy(key, benchPrefix)
-	for i := len(key) - 1; i >= len(benchPrefix); i-- {
-		key[i] = byte('0' + n%10)
-		n /= 10
-	}
-}
-
-func cpuOf(answers []*wire.StatusAnswer) (sum time.Duration) {
-	for _, a := range answers {
-		sum += time.Duration(a.CPUMicros) * time.Microsecond
-	}
-	return sum
-}
-
-// cpuOfThis is the processor time of this process, user and system.
-func cpuOfThis() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-func micros(d time.Duration) float64 { return tenths(float64(d) / 1000) }
-
-func tenths(f float64) float64 { return math.Round(f*10) / 10 }

@@ -149,6 +149,8 @@ func TestUsage(t *testing.T) {
 		{"slot list x", "muster slot list: 1 arguments; want muster slot list"},
 		{"bench --op incr", `muster bench: --op "incr"; want set, get or set,get`},
 		{"bench --in-flight 0", "muster bench: --in-flight 0; want 1 to 65536"},
+		{"bench --in-flight 1,x", "muster bench: --in-flight x; want 1 to 65536"},
+		{"bench --warm-up -1s", "muster bench: --warm-up -1s; want 0 to 24h"},
 		{"bench --connections 65", "muster bench: --connections 65; want 1 to 64"},
 		{"bench --key-size 9 --keys 1001", "muster bench: --key-size 9; want 10 to 4096"},
 		{"bench --value-size 16777217", "muster bench: --value-size 16777217; want 0 to 16777216"},

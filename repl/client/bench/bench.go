@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -38,8 +39,6 @@ const (
 const (
 	InFlightMax = 65536
 	KeysMax     = 100_000_000
-	// graceMax is how long the last answers may take once a run is over.
-	graceMax = 10 * time.Second
 )
 
 // prefix begins every key.
@@ -55,7 +54,8 @@ type Plan struct {
 	Keys        int           // different ones, taken at random
 	Warmup      time.Duration // run before, not counted
 	Duration    time.Duration
-	Seed        uint64 // of the choice of keys
+	Grace       time.Duration // how long the last answers may take after it
+	Seed        uint64        // of the choice of keys
 }
 
 // Result is one run. Times are in microseconds.
@@ -73,6 +73,9 @@ type Result struct {
 	Errors    uint64  `json:"errors"`
 	// First is one of the errors, if there were any.
 	First error `json:"-"`
+	// Unasked are the addresses of nodes whose time is not in ServerCPU: they
+	// did not answer before or after the run, or were started again in it.
+	Unasked []string `json:"-"`
 }
 
 // Check says what of p can't be run.
@@ -93,8 +96,8 @@ func (p *Plan) Check() error {
 			return fmt.Errorf("%s %d; want %d to %d", b.what, b.n, b.least, b.most)
 		}
 	}
-	if p.Duration <= 0 || p.Warmup < 0 {
-		return fmt.Errorf("duration %s after a warm-up of %s; want more than 0", p.Duration, p.Warmup)
+	if p.Duration <= 0 || p.Warmup < 0 || p.Grace <= 0 {
+		return fmt.Errorf("duration %s after a warm-up of %s, and a grace of %s; want more than 0", p.Duration, p.Warmup, p.Grace)
 	}
 	return nil
 }
@@ -102,15 +105,11 @@ func (p *Plan) Check() error {
 // KeyBytesMin is the shortest size that can tell so many keys apart.
 func KeyBytesMin(keys int) int { return len(prefix) + len(fmt.Sprint(max(keys-1, 0))) }
 
-// Run runs p with c. The keys to get are set first.
+// Run runs p with c. The keys of an [OpGet] are set before, by [Fill]; one that
+// is not there is got too, but costs less.
 func Run(ctx context.Context, c *client.Client, p Plan) (Result, error) {
 	if err := p.Check(); err != nil {
 		return Result{}, fmt.Errorf("bench: %w", err)
-	}
-	if p.Op == OpGet {
-		if err := fill(ctx, c, &p); err != nil {
-			return Result{}, fmt.Errorf("bench: set the keys to get: %w", err)
-		}
 	}
 	r := &run{client: c, plan: p, callers: make([]caller, p.InFlight)}
 	if p.Warmup > 0 {
@@ -133,7 +132,10 @@ func Run(ctx context.Context, c *client.Client, p Plan) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("bench: processor time of the nodes: %w", err)
 	}
-	return r.result(took, after.since(server), own), nil
+	used, unasked := after.since(server)
+	out := r.result(took, used, own)
+	out.Unasked = unasked
+	return out, nil
 }
 
 // run is one measurement.
@@ -157,7 +159,7 @@ type caller struct {
 // answer.
 func (r *run) loop(ctx context.Context, d time.Duration) (time.Duration, error) {
 	r.over.Store(false)
-	whole, cancel := context.WithTimeout(ctx, d+graceMax)
+	whole, cancel := context.WithTimeout(ctx, d+r.plan.Grace)
 	defer cancel()
 	began := time.Now()
 	defer time.AfterFunc(d, func() { r.over.Store(true) }).Stop()
@@ -223,19 +225,27 @@ func (r *run) result(took, server, own time.Duration) Result {
 	return out
 }
 
-// fill sets every key once.
-func fill(ctx context.Context, c *client.Client, p *Plan) error {
+// Fill sets every key of p once. It ends at the first that can't be set, and
+// when none was for as long as p.Grace.
+func Fill(ctx context.Context, c *client.Client, p Plan) error {
+	if err := p.Check(); err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	within, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stuck := time.AfterFunc(p.Grace, cancel)
+	defer stuck.Stop()
 	var failed error
-	b := c.Bulk(ctx, 0, func(_ uint64, _ client.Written, err error) {
-		if failed == nil {
+	b := c.Bulk(within, 0, func(_ uint64, _ client.Written, err error) {
+		if err == nil {
+			stuck.Reset(p.Grace)
+		} else if failed == nil {
 			failed = err
+			cancel()
 		}
 	})
 	key, value := make([]byte, p.KeyBytes), make([]byte, p.ValueBytes)
-	for n := range p.Keys {
-		if ctx.Err() != nil {
-			break
-		}
+	for n := 0; n < p.Keys && within.Err() == nil; n++ {
 		writeKey(key, n)
 		b.Set(key, value, uint64(n))
 	}
@@ -243,21 +253,28 @@ func fill(ctx context.Context, c *client.Client, p *Plan) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return failed
+	if failed != nil {
+		return fmt.Errorf("bench: set the keys to get: %w", failed)
+	}
+	return nil
 }
 
-// cpuTimes is the processor time of each node that answered, by its address.
+// cpuTimes is the processor time of each node, by its address; less than 0
+// where it did not say.
 type cpuTimes map[string]time.Duration
 
-// since sums up what was used since before, by the nodes that answered both
-// times and were not started again between.
-func (c cpuTimes) since(before cpuTimes) (sum time.Duration) {
+// since sums up what was used since before, and names the nodes for which that
+// is not known.
+func (c cpuTimes) since(before cpuTimes) (sum time.Duration, unasked []string) {
 	for addr, now := range c {
-		if then, ok := before[addr]; ok && now >= then {
+		if then, ok := before[addr]; ok && then >= 0 && now >= then {
 			sum += now - then
+		} else {
+			unasked = append(unasked, addr)
 		}
 	}
-	return sum
+	slices.Sort(unasked)
+	return sum, unasked
 }
 
 // statusTimeout bounds the question to one node: a dead one is left out.
@@ -273,6 +290,7 @@ func serverCPU(ctx context.Context, c *client.Client) (cpuTimes, error) {
 		one, cancel := context.WithTimeout(ctx, statusTimeout)
 		s, err := c.Status(one, n.Addr)
 		cancel()
+		times[n.Addr] = -1
 		if err == nil {
 			times[n.Addr] = time.Duration(s.CPUMicros) * time.Microsecond
 		}

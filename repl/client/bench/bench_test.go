@@ -64,7 +64,7 @@ func TestResultFields(t *testing.T) {
 
 // A plan that would measure something else than it says must be refused.
 func TestPlanCheck(t *testing.T) {
-	good := Plan{Op: OpSet, InFlight: 1, KeyBytes: 16, Keys: 1000, Duration: time.Second}
+	good := Plan{Op: OpSet, InFlight: 1, KeyBytes: 16, Keys: 1000, Duration: time.Second, Grace: time.Second}
 	for _, x := range []struct {
 		change func(*Plan)
 		says   string
@@ -80,6 +80,8 @@ func TestPlanCheck(t *testing.T) {
 		{func(p *Plan) { p.ValueBytes = -1 }, "value size"},
 		{func(p *Plan) { p.ValueBytes = 16<<20 + 1 }, "value size"},
 		{func(p *Plan) { p.Duration = 0 }, "duration"},
+		{func(p *Plan) { p.Warmup = -1 }, "warm-up"},
+		{func(p *Plan) { p.Grace = 0 }, "grace"},
 	} {
 		p := good
 		x.change(&p)
@@ -104,24 +106,31 @@ func TestKeys(t *testing.T) {
 }
 
 // The nodes' processor time must leave out a node that was started again or did
-// not answer: its difference would be nonsense.
+// not answer, for its difference would be nonsense; and must say so, for the
+// sum is then too small.
 func TestCPUSince(t *testing.T) {
-	before := cpuTimes{"a": 5, "b": 7, "c": 9}
-	after := cpuTimes{"a": 15, "b": 3, "d": 100}
-	if got := after.since(before); got != 10 {
-		t.Errorf("got %d, want 10", got)
+	before := cpuTimes{"a": 5, "b": 7, "c": 9, "e": -1, "f": 3}
+	after := cpuTimes{"a": 15, "b": 3, "c": -1, "d": 100, "e": 7, "f": 4}
+	got, unasked := after.since(before)
+	if want := []string{"b", "c", "d", "e"}; got != 11 || !slices.Equal(unasked, want) {
+		t.Errorf("got %d without %v, want 11 without %v", got, unasked, want)
 	}
 }
 
-// A run against nobody must end with the client's error.
+// A run against nobody must end with the client's error, and so must the keys
+// that can't be set, at the first.
 func TestRunWithoutCluster(t *testing.T) {
 	c, err := client.Open(client.Options{Endpoints: []string{"127.0.0.1:1"}, Patience: 50 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_, err = Run(t.Context(), c, Plan{Op: OpSet, InFlight: 1, KeyBytes: 16, Keys: 10, Duration: time.Second})
+	p := Plan{Op: OpSet, InFlight: 1, KeyBytes: 16, Keys: 10, Duration: time.Second, Grace: time.Second}
+	_, err = Run(t.Context(), c, p)
 	if err == nil || !strings.Contains(err.Error(), "no endpoint") {
+		t.Errorf("got %v", err)
+	}
+	if err := Fill(t.Context(), c, p); err == nil || !strings.Contains(err.Error(), "no endpoint") {
 		t.Errorf("got %v", err)
 	}
 }
