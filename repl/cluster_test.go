@@ -2,6 +2,7 @@ package repl
 
 import (
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -104,6 +105,11 @@ func (a acks) Answer(r Reply, t wire.Type, body []byte) bool {
 func (a acks) Flush() {}
 
 const testGroups = 3
+
+var (
+	oneSeed = flag.Int("seed", -1, "run this seed only")
+	seeds   = flag.Int("seeds", 60, "how many seeds to run")
+)
 
 func newCluster(t *testing.T, seed uint64, nodes int) *cluster {
 	c := &cluster{t: t, rnd: rand.New(rand.NewPCG(seed, 7)), cut: map[[2]raft.NodeID]bool{}, acked: map[uint64]bool{}}
@@ -310,12 +316,12 @@ func (c *cluster) settled() bool {
 // groups share one log, messages overtake each other, and promises wait for
 // syncs that a crash prevents.
 func TestAcknowledgedSurvives(t *testing.T) {
-	seeds := 60
-	if testing.Short() {
-		seeds = 10
+	first, seeds := 0, *seeds
+	if *oneSeed >= 0 {
+		first, seeds = *oneSeed, 1
 	}
 	acked := 0
-	for seed := range seeds {
+	for seed := first; seed < first+seeds; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			c := newCluster(t, uint64(seed), 3)
 			c.loss = c.rnd.IntN(3) * 5
