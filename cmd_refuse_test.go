@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"muster/repl/client"
 	"muster/repl/wire"
@@ -141,25 +143,36 @@ func TestBadInput(t *testing.T) {
 func TestForeignEndpoint(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		name   string
-		addr   string
-		status exitStatus
-		want   string
+		name    string
+		addr    string
+		timeout string
+		status  exitStatus
+		want    string
 	}{
 		{"a web server", listen(t, func(conn net.Conn) {
 			conn.Read(make([]byte, 4096))
 			conn.Write([]byte("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"))
-		}), exitRefused, "speaks something else"},
-		{"a banner", listen(t, func(conn net.Conn) { conn.Write([]byte("SSH-2.0-OpenSSH_9.9\r\n")) }), exitRefused, "speaks something else"},
+		}), "4s", exitRefused, "speaks something else"},
+		{"a banner", listen(t, func(conn net.Conn) { conn.Write([]byte("SSH-2.0-OpenSSH_9.9\r\n")) }), "4s", exitRefused, "speaks something else"},
 		{"a newer version", listen(t, func(conn net.Conn) {
 			conn.Read(make([]byte, 4096))
 			wire.WriteFrame(conn, wire.TypeError, 0, wire.WrongVersion("hello", 200, 201))
-		}), exitRefused, "wrong-version"},
+		}), "4s", exitRefused, "wrong-version"},
+		{"slow garbage", listen(t, func(conn net.Conn) {
+			for range 20 {
+				conn.Write([]byte("x"))
+				conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+				io.Copy(io.Discard, conn)
+			}
+		}), "4s", exitRefused, "speaks something else"},
+		// It accepts, so it may be a node that stands still or is on its way down.
+		{"silence", listen(t, func(net.Conn) {}), "1s", exitNoResult, "no answer within"},
+		{"a hang-up", listen(t, func(conn net.Conn) { conn.Close() }), "1s", exitNoResult, "hello with"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			for _, line := range []string{"kv set k v", "kv get k", "status", "kv list"} {
-				args := append(strings.Fields(line), "--endpoints", tt.addr, "--timeout", "4s")
+				args := append(strings.Fields(line), "--endpoints", tt.addr, "--timeout", tt.timeout)
 				muster(t, args...).refused(t, tt.status, tt.want)
 			}
 		})

@@ -106,6 +106,7 @@ func (l *link) connect() (net.Conn, *wire.Greeting, error) {
 		conn.Close()
 		return nil, nil, errStopped
 	}
+	l.client.linkAccepted(l)
 	g, err := wire.ClientHello(conn, wire.DialConfig{
 		Purpose: wire.PurposeClient, Role: wire.RoleClient,
 		Cluster: o.Cluster, Secret: o.Secret,

@@ -17,8 +17,8 @@ import (
 //
 //  1. Hand in what happened, one event at a time: [Core.Submit],
 //     [Core.Refused], [Core.Lost], [Core.Unsent], [Core.Expire],
-//     [Core.Cancel] for a call; [Core.Connected], [Core.Disconnected] for a
-//     peer; [Core.Table], [Core.TableFailed] for a question after the table;
+//     [Core.Cancel] for a call; [Core.Accepted], [Core.Connected],
+//     [Core.Disconnected] for a peer; [Core.Table], [Core.TableFailed] for a question after the table;
 //     [Core.Tick] once [Core.Wake] has come.
 //  2. After each event carry out [Core.Take], in order.
 //  3. A call belongs to the core from the event that hands it in until an
@@ -62,8 +62,8 @@ type Config struct {
 	Endpoints []string
 	// Chance seeds the jitter of the pauses.
 	Chance uint64
-	// Patience is how long a call waits while no endpoint has ever accepted
-	// a connection.
+	// Patience is how long a call waits while no endpoint accepts a
+	// connection, and none ever has.
 	Patience time.Duration
 }
 
@@ -157,7 +157,8 @@ const (
 	ActSend ActionKind = iota + 1
 	// ActFinish ends the call with Err; nil for a call to the table.
 	ActFinish
-	// ActDial connects to Peer at Addr; Connected or Disconnected follows.
+	// ActDial connects to Peer at Addr; Connected or Disconnected follows,
+	// Accepted may come before.
 	ActDial
 	// ActHangUp closes the connection to Peer; Disconnected does not follow.
 	ActHangUp

@@ -95,6 +95,9 @@ func (w *world) submit() {
 func (w *world) finishDial(i int, fine bool) {
 	p := w.dialled[i]
 	w.dialled = slices.Delete(w.dialled, i, i+1)
+	if !fine || rapid.Bool().Draw(w.t, "accepted first") {
+		w.core.Accepted(p)
+	}
 	if !fine {
 		w.core.Disconnected(w.now, p, errors.New("connection refused"))
 		return

@@ -99,6 +99,8 @@ func (s *script) event(f []string) {
 		s.core.Submit(s.now, s.newCall(arg))
 	case "up":
 		s.core.Connected(s.now, peer(), raft.NodeID(s.number(arg["node"])), uint64(s.number(arg["cluster"])))
+	case "accepted":
+		s.core.Accepted(peer())
 	case "down":
 		s.core.Disconnected(s.now, peer(), s.cause(arg["cause"]))
 	case "table":

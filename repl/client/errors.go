@@ -34,7 +34,11 @@ func (e *ErrNoEndpoint) Error() string {
 // Unwrap returns the cause.
 func (e *ErrNoEndpoint) Unwrap() error { return e.Cause }
 
+// noEndpoint says why no endpoint could be asked.
 func (k *Core) noEndpoint() error {
+	if x := k.accepted(); x != nil {
+		return k.unreachable(x)
+	}
 	e := &ErrNoEndpoint{Endpoints: k.config.Endpoints}
 	for _, x := range k.peers {
 		if x.cause != nil {
@@ -48,8 +52,17 @@ func (k *Core) unreachable(x *peer) error {
 	if x.refused {
 		return x.cause
 	}
+	if x.accepted {
+		cause := x.cause
+		if cause == nil {
+			cause = errNoHello
+		}
+		return unavailable("node at "+x.addr(), cause)
+	}
 	return &ErrNoEndpoint{Endpoints: x.addrs[:1:1], Cause: x.cause}
 }
+
+var errNoHello = errors.New("it accepted the connection, but gave no answer within the time there was")
 
 // expire ends a call that had no result in time.
 func (k *Core) expire(c *Call) {

@@ -36,7 +36,10 @@ type peer struct {
 	until   time.Duration // Invariant: not dialled before, while down
 	fails   int
 	refused bool // it will not have us: secret, cluster or version
-	cause   error
+	// accepting says that the dial under way was accepted; accepted says so of
+	// it, or else of the one before.
+	accepting, accepted bool
+	cause               error
 }
 
 func (x *peer) resting(now time.Duration) bool { return x.state == peerDown && now < x.until }
@@ -108,6 +111,14 @@ func (k *Core) dial(now time.Duration, p Peer) {
 	x := k.peers[p]
 	x.state = peerDialling
 	k.out = append(k.out, Action{Kind: ActDial, Peer: p, Addr: x.addr()})
+}
+
+// Accepted says that the dial to p was accepted, and that the hello follows. It
+// is no promise: what accepts a connection may be a muster that stands still,
+// or none.
+func (k *Core) Accepted(p Peer) {
+	x := k.peers[p]
+	x.accepting, x.accepted = true, true
 }
 
 // Connected says that p is up and that node id of the cluster answers there.
@@ -196,6 +207,10 @@ func (k *Core) fold(gone, stays Peer) {
 func (k *Core) Disconnected(now time.Duration, p Peer, err error) {
 	x := k.peers[p]
 	lost := x.state == peerUp
+	if x.state == peerDialling {
+		x.accepted = x.accepting
+	}
+	x.accepting = false
 	switch {
 	case err == nil:
 		x.state = peerIdle

@@ -133,6 +133,15 @@ func (c *Client) refused(x *call, from Peer, body []byte) {
 	c.hand(x, func(now time.Duration) { c.core.Refused(now, &x.Call, from, e) })
 }
 
+// linkAccepted notes that l is connected, and says hello now.
+func (c *Client) linkAccepted(l *link) {
+	c.event(func(time.Duration) {
+		if b := l.bond; !b.failed {
+			c.core.Accepted(b.peer)
+		}
+	})
+}
+
 // linkUp notes that l said hello. A bond is up when all its links are.
 func (c *Client) linkUp(l *link, g *wire.Greeting) {
 	if n := g.Welcome.WindowMax; n > 0 {

@@ -135,14 +135,17 @@ func (k *Core) sendTo(now time.Duration, c *Call, p Peer) {
 
 // park lets c wait until wake, or as long as it may.
 func (k *Core) park(c *Call, on parkedOn, wake time.Duration) {
-	if !k.connected {
+	if !k.connected && k.accepted() == nil {
 		wake = min(wake, c.begun+k.config.Patience)
 	}
 	k.parked.add(c, on, min(wake, c.Deadline))
 }
 
 // hopeless ends c if no endpoint has accepted a connection for as long as
-// patience lasts, or if what c wants can't be had.
+// patience lasts, or if what c wants can't be had. One that has accepted and
+// says nothing may be a node that was stopped for a while: that is for c's time
+// to say, unless c is for this node alone, as a question after the health of
+// each node is.
 func (k *Core) hopeless(now time.Duration, c *Call) bool {
 	if c.Target == ToPeer {
 		x := k.peers[k.resolve(c.Peer)]
@@ -161,11 +164,22 @@ func (k *Core) hopeless(now time.Duration, c *Call) bool {
 			return true
 		}
 	}
-	if now < c.begun+k.config.Patience {
+	if now < c.begun+k.config.Patience || k.accepted() != nil {
 		return false
 	}
 	k.finish(c, k.noEndpoint())
 	return true
+}
+
+// accepted returns a peer that has accepted a connection when it was dialled
+// last, though no hello may have come of it; nil if there is none.
+func (k *Core) accepted() *peer {
+	for _, x := range k.peers {
+		if x.accepted {
+			return x
+		}
+	}
+	return nil
 }
 
 // parkForAny parks c until some peer is up, and sees to it that one will be.
