@@ -1,5 +1,5 @@
-// Package pack writes and reads the msgpack of bodies that are too frequent for
-// a library.
+// Package pack is msgpack by hand, for bodies that are too frequent for a
+// library.
 //
 // It knows no message and no command: what the fields mean stands where they
 // are used. It has no maps, floats, times or extensions to offer, and it never
