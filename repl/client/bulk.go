@@ -23,6 +23,12 @@ const bulkCost = 256
 
 // Bulk sets any number of keys, many at a time, each by a command of its own.
 // It belongs to one goroutine, which calls Set and at last Wait.
+//
+// A write whose session the servers no longer know is tried once more, under a
+// new session, as [Client.Set] does it: that it was refused as stale, and not as
+// maybe-applied, says that no attempt before can have been applied. The second
+// try is made by the goroutine that owns the Bulk, in its next Set or Wait, for
+// the one that the refusal came to must not wait.
 type Bulk struct {
 	client *Client
 	ctx    context.Context
@@ -34,6 +40,7 @@ type Bulk struct {
 	mu    sync.Mutex // no other lock is taken under it
 	bytes int
 	calls map[*bulkCall]struct{}
+	stale []*bulkCall // to be tried again
 	// over is set once Wait cancels what is left. A call that it may still
 	// hold is not used again then.
 	over bool
@@ -45,6 +52,8 @@ type bulkCall struct {
 	call *call
 	tag  uint64
 	size int
+	// again is set once the write is tried under another session.
+	again bool
 }
 
 // Bulk returns a Bulk that ends with ctx and has at most bytesMax bytes under
@@ -97,7 +106,12 @@ func (b *Bulk) Wait() {
 	for y := range b.calls {
 		left = append(left, y.call)
 	}
+	stale := b.stale
+	b.stale = nil
 	b.mu.Unlock()
+	for _, y := range stale {
+		y.ended(y.call) // nobody has it, and it is not tried again
+	}
 	for _, x := range left {
 		b.client.cancel(x)
 	}
@@ -118,9 +132,19 @@ func (b *Bulk) await(ok func() bool) bool {
 	for {
 		b.mu.Lock()
 		yes := ok()
+		over := b.ctx.Err() != nil
+		var stale []*bulkCall
+		if !over {
+			stale, b.stale = b.stale, nil
+		}
 		b.mu.Unlock()
 		if yes {
-			return b.ctx.Err() == nil
+			b.resend(stale)
+			return !over
+		}
+		if len(stale) > 0 {
+			b.resend(stale)
+			continue
 		}
 		select {
 		case <-b.room:
@@ -140,12 +164,44 @@ func (b *Bulk) report(tag uint64, w Written, err error) {
 	b.done(tag, w, err)
 }
 
+// resend sends the same commands again, under new sessions.
+func (b *Bulk) resend(stale []*bulkCall) {
+	for _, y := range stale {
+		x := y.call
+		body := x.body
+		x.reset()
+		x.body = nil // cmd aliases body
+		var cmd shardmap.Command
+		command, err := wire.CheckWrite(body)
+		if err == nil {
+			err = shardmap.ReadCommand(command, &cmd)
+		}
+		if err == nil {
+			err = b.client.startWrite(b.ctx, x, &cmd)
+		}
+		if err != nil {
+			x.end(err)
+		}
+	}
+}
+
 // ended is called when the write has ended, by who ended it.
 func (y *bulkCall) ended(x *call) {
 	b := y.bulk
 	w := Written{Group: x.written.Group, ID: x.written.ID, Version: x.written.Version}
 	err := x.err
+	stale := x.session != nil && isCode(err, wire.CodeStaleSession)
+	if stale {
+		x.lane.renew(x.session, randomID())
+	}
 	b.mu.Lock()
+	if stale && !y.again && !b.over {
+		y.again = true
+		b.stale = append(b.stale, y)
+		b.mu.Unlock()
+		b.wake()
+		return
+	}
 	b.done(y.tag, w, err)
 	b.bytes -= y.size
 	delete(b.calls, y)
@@ -153,6 +209,10 @@ func (y *bulkCall) ended(x *call) {
 		x.release()
 	}
 	b.mu.Unlock()
+	b.wake()
+}
+
+func (b *Bulk) wake() {
 	select {
 	case b.room <- struct{}{}:
 	default:
