@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -22,7 +23,8 @@ const bulkWritesMax = 4096
 const bulkCost = 256
 
 // Bulk sets any number of keys, many at a time, each by a command of its own.
-// It belongs to one goroutine, which calls Set and at last Wait.
+// It belongs to one goroutine, which calls Set, and Wait at last and whenever it
+// likes.
 //
 // A write whose session the servers no longer know is tried once more, under a
 // new session, as [Client.Set] does it: that it was refused as stale, and not as
@@ -33,6 +35,7 @@ type Bulk struct {
 	client *Client
 	ctx    context.Context
 	max    int
+	within time.Duration
 	done   func(tag uint64, w Written, err error)
 	// room holds a token when something has ended since it was last taken.
 	room chan struct{}
@@ -65,10 +68,14 @@ func (c *Client) Bulk(ctx context.Context, bytesMax int, done func(tag uint64, w
 		bytesMax = BulkBytesDefault
 	}
 	return &Bulk{
-		client: c, ctx: ctx, max: bytesMax, done: done,
+		client: c, ctx: ctx, max: bytesMax, within: RetryMax, done: done,
 		room: make(chan struct{}, 1), calls: make(map[*bulkCall]struct{}),
 	}
 }
+
+// Within bounds how long each write may take from now on, its retries included;
+// [RetryMax] at most, and where it is not called.
+func (b *Bulk) Within(d time.Duration) { b.within = min(d, RetryMax) }
 
 // Set sets key to value some time later; what became of it done is told, with
 // tag. Key and value are the caller's again when Set returns. It waits while
@@ -89,7 +96,7 @@ func (b *Bulk) Set(key, value []byte, tag uint64) {
 	cmd := shardmap.Command{Kind: shardmap.CommandSet, Slot: shardmap.SlotOf(key)}
 	x.items[0], x.items[1] = key, value
 	cmd.Items = x.items[:]
-	if err := b.client.startWrite(b.ctx, x, &cmd); err != nil {
+	if err := b.client.startWrite(b.ctx, x, &cmd, b.within); err != nil {
 		x.end(err)
 	}
 }
@@ -177,7 +184,7 @@ func (b *Bulk) resend(stale []*bulkCall) {
 			err = shardmap.ReadCommand(command, &cmd)
 		}
 		if err == nil {
-			err = b.client.startWrite(b.ctx, x, &cmd)
+			err = b.client.startWrite(b.ctx, x, &cmd, b.within)
 		}
 		if err != nil {
 			x.end(err)

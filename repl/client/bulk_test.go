@@ -198,3 +198,25 @@ func TestBulkStaleAtTheEnd(t *testing.T) {
 		t.Errorf("got %v, want stale-session", got)
 	}
 }
+
+// A write that is not answered must end when its own time is over, though the
+// Bulk goes on: what comes after it is not to wait for it.
+func TestBulkWithin(t *testing.T) {
+	f := newFake(t, 1, 1)
+	c := f.open(Options{})
+	ctx := within(t, 20*time.Second)
+	var turn atomic.Int64
+	f.nodes[0].do(func(h wire.Header, _ []byte) fakeOrder {
+		return fakeOrder{silent: h.Type == wire.TypeWrite && turn.Add(1) == 1}
+	})
+	got := map[uint64]error{}
+	b := c.Bulk(ctx, 0, func(tag uint64, _ Written, err error) { got[tag] = err })
+	b.Within(300 * time.Millisecond)
+	b.Set([]byte("a"), nil, 1)
+	b.Wait()
+	b.Set([]byte("b"), nil, 2)
+	b.Wait()
+	if codeOf(got[1]) != wire.CodeMaybeApplied || got[2] != nil || len(got) != 2 {
+		t.Errorf("got %v; want maybe-applied and then none", got)
+	}
+}

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -89,15 +90,16 @@ func (c *Client) gather(ctx context.Context, calls []*call, take func(n int, x *
 	}
 }
 
-// startWrite sends a command on its way and does not wait for the answer.
-func (c *Client) startWrite(ctx context.Context, x *call, cmd *shardmap.Command) error {
+// startWrite sends a command on its way and does not wait for the answer, for
+// which it has until ctx ends, and no longer than within.
+func (c *Client) startWrite(ctx context.Context, x *call, cmd *shardmap.Command, within time.Duration) error {
 	if err := c.admit(cmd); err != nil {
 		return err
 	}
 	if err := c.beginWrite(x, cmd, ctx.Done()); err != nil {
 		return withCause(err, context.Cause(ctx))
 	}
-	x.Deadline = c.deadlineOf(ctx)
+	x.Deadline = min(c.deadlineOf(ctx), c.now()+within)
 	c.start(x, ctx.Done())
 	return nil
 }

@@ -163,7 +163,7 @@ func (c *Client) SetMany(ctx context.Context, pairs []Pair) ([]Written, error) {
 		for _, i := range members[n] {
 			cmd.Items = append(cmd.Items, pairs[i].Key, pairs[i].Value)
 		}
-		return c.startWrite(ctx, x, &cmd)
+		return c.startWrite(ctx, x, &cmd, RetryMax)
 	})
 	failed := &PartlyError{Total: len(pairs)}
 	c.gather(ctx, calls, func(n int, x *call) {
@@ -196,7 +196,7 @@ func (c *Client) Delete(ctx context.Context, keys ...[]byte) ([]Deleted, error) 
 			cmd.Items = append(cmd.Items, keys[i])
 		}
 		all[n].Keys = cmd.Items
-		return c.startWrite(ctx, x, &cmd)
+		return c.startWrite(ctx, x, &cmd, RetryMax)
 	})
 	failed := &PartlyError{Total: len(keys)}
 	c.gather(ctx, calls, func(n int, x *call) {
