@@ -10,20 +10,29 @@ import (
 // Map is one replica's copy of the slots that one group owns. One goroutine
 // applies; any may read beside it.
 type Map struct {
-	// slots are nil where another group owns the slot. Set once.
-	slots [Slots]*slotState
+	// pages hold the slots, in two steps: a group that owns a few of them
+	// must not pay for 4,096. Nil where another group owns the slot. Set
+	// once.
+	pages [Slots / pageSlots]*[pageSlots]*slotState
 
 	mu      sync.Mutex // guards what follows; taken alone
 	applied raft.LogID // Invariant: all effects up to it are in slots, none beyond it before Apply is called for them
 	time    raft.GroupTime
 }
 
+// pageSlots is how many slots are looked up together.
+const pageSlots = 64
+
 // NewMap returns a Map that owns slots, all empty. An empty slot takes some 400
 // bytes.
 func NewMap(slots []Slot) *Map {
 	m := &Map{}
 	for _, s := range slots {
-		m.slots[s] = &slotState{records: newStore()}
+		page := &m.pages[s/pageSlots]
+		if *page == nil {
+			*page = new([pageSlots]*slotState)
+		}
+		(*page)[s%pageSlots] = &slotState{records: newStore()}
 	}
 	return m
 }
@@ -32,7 +41,11 @@ func (m *Map) slot(s Slot) *slotState {
 	if s >= Slots {
 		return nil
 	}
-	return m.slots[s]
+	page := m.pages[s/pageSlots]
+	if page == nil {
+		return nil
+	}
+	return page[s%pageSlots]
 }
 
 // Apply carries out the command of the entry id, which was committed at group
@@ -118,7 +131,7 @@ func (m *Map) Time() raft.GroupTime {
 // key is not there, dst comes back as it was.
 func (m *Map) Get(key, dst []byte) (value []byte, version uint64, ok bool) {
 	s, hash := locate(key)
-	st := m.slots[s]
+	st := m.slot(s)
 	if st == nil {
 		return dst, 0, false
 	}
@@ -149,8 +162,8 @@ func (m *Map) Bytes() int64 {
 }
 
 func (m *Map) each(f func(st *slotState)) {
-	for _, st := range m.slots {
-		if st != nil {
+	for s := range Slot(Slots) {
+		if st := m.slot(s); st != nil {
 			st.mu.RLock()
 			f(st)
 			st.mu.RUnlock()

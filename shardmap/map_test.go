@@ -114,8 +114,8 @@ func TestListPages(t *testing.T) {
 			t.Errorf("keys only: %q@%d has value %q", key, version, value)
 		}
 	})
-	for s := range m.slots {
-		if n := m.slots[s].records.copies; n != 0 {
+	for s := range Slot(Slots) {
+		if n := m.slot(s).records.copies; n != 0 {
 			t.Fatalf("slot %d has %d copies out after listing", s, n)
 		}
 	}
@@ -290,7 +290,7 @@ func TestCheckFindsFlips(t *testing.T) {
 	if err := check(); err != nil {
 		t.Fatal(err)
 	}
-	rec := m.slots[slot].records.get([]byte("k"), hashKey([]byte("k")))
+	rec := m.slot(slot).records.get([]byte("k"), hashKey([]byte("k")))
 	for i := range recordHeader + 1 + 5 {
 		if i >= 24 && i < 30 {
 			continue // lengths: the walk itself would go astray
@@ -301,7 +301,7 @@ func TestCheckFindsFlips(t *testing.T) {
 		}
 		rec[i] ^= 0x10
 	}
-	m.slots[slot].sessions.list[0].floor++
+	m.slot(slot).sessions.list[0].floor++
 	if err := check(); !errors.Is(err, ErrInvariant) {
 		t.Errorf("session changed: %v", err)
 	}

@@ -439,7 +439,7 @@ func (h *harness) check(t *rapid.T) {
 		t.Fatalf("%d keys, want %d", h.m.Len(), len(h.model.keys))
 	}
 	for _, tag := range testTags {
-		if err := checkStore(&h.m.slots[SlotOf([]byte(tag))].records); err != nil {
+		if err := checkStore(&h.m.slot(SlotOf([]byte(tag))).records); err != nil {
 			t.Fatalf("slot of %s: %v", tag, err)
 		}
 	}

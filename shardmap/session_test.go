@@ -67,11 +67,11 @@ func TestFloorForgets(t *testing.T) {
 	for q := uint64(1); q <= 100; q++ {
 		s.set(t, 0, 7, q, 1)
 	}
-	table := &s.m.slots[s.slot].sessions
+	table := &s.m.slot(s.slot).sessions
 	if table.outcomes != 100 {
 		t.Fatalf("%d outcomes are kept, want 100", table.outcomes)
 	}
-	version := s.m.slots[s.slot].last
+	version := s.m.slot(s.slot).last
 	s.set(t, 0, 7, 101, 90)
 	if table.outcomes != 12 {
 		t.Errorf("%d outcomes are kept, want 12", table.outcomes)
@@ -81,8 +81,8 @@ func TestFloorForgets(t *testing.T) {
 			t.Errorf("sequence %d: got %+v, want %s", q, r, want)
 		}
 	}
-	if s.m.slots[s.slot].last != version+1 {
-		t.Errorf("last version %d, want %d", s.m.slots[s.slot].last, version+1)
+	if s.m.slot(s.slot).last != version+1 {
+		t.Errorf("last version %d, want %d", s.m.slot(s.slot).last, version+1)
 	}
 }
 
@@ -113,7 +113,7 @@ func TestSessionsAreBounded(t *testing.T) {
 			t.Errorf("%s: got %+v, want %s", c.what, r, c.want)
 		}
 	}
-	table := &s.m.slots[s.slot].sessions
+	table := &s.m.slot(s.slot).sessions
 	if _, ok := table.find(2); ok || len(table.list) != SlotSessionsMax {
 		t.Errorf("session 2 is known: %v; %d sessions", ok, len(table.list))
 	}
@@ -144,7 +144,7 @@ func TestOutcomesAreBounded(t *testing.T) {
 			t.Fatalf("sliding, %d: %+v", i, r)
 		}
 	}
-	if got := cap(s.m.slots[s.slot].sessions.list[0].outcomes); got > 4*SlotOutcomesMax {
+	if got := cap(s.m.slot(s.slot).sessions.list[0].outcomes); got > 4*SlotOutcomesMax {
 		t.Errorf("room for %d outcomes is held", got)
 	}
 }

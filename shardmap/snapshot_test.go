@@ -27,7 +27,7 @@ func snapshotInto(t *rapid.T, c *SlotCopy, m *Map) {
 	if err := m.Install(s); err != nil {
 		t.Fatalf("install: %v", err)
 	}
-	if err := checkStore(&m.slots[c.Slot()].records); err != nil {
+	if err := checkStore(&m.slot(c.Slot()).records); err != nil {
 		t.Fatalf("installed: %v", err)
 	}
 	back := m.Copy(c.Slot())
@@ -136,8 +136,8 @@ func TestInstallUnderCopy(t *testing.T) {
 		t.Errorf("old copy has %d keys: %v; new: %v", old.Len(), old.Check(), now.Check())
 	}
 	old.Release()
-	if m.slots[slot].records.copies != 1 {
-		t.Errorf("%d copies are out, want 1", m.slots[slot].records.copies)
+	if m.slot(slot).records.copies != 1 {
+		t.Errorf("%d copies are out, want 1", m.slot(slot).records.copies)
 	}
 	now.Release()
 }
