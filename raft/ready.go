@@ -33,8 +33,13 @@ type Ready struct {
 	// end of the log, the log is truncated from there.
 	Entries []Entry
 
+	// Install, if not nil, is a snapshot that takes the place of the log and of
+	// the state machine, before Entries: it is written and synced with this
+	// Ready. Everything up to its Base is applied by that.
+	Install *Install
+
 	// Messages leave at once: PreVote and its answers, heartbeats and their
-	// answers, a leader's appends.
+	// answers, a leader's appends, what has to do with reads, TimeoutNow.
 	Messages []Message
 	// AfterSync leave once this Ready is synced: votes, the wish for them, and
 	// acknowledgements of entries.
@@ -46,6 +51,10 @@ type Ready struct {
 
 	Reads     []Read
 	ReadsLost []uint64 // numbers of reads whose leader stepped down; ask again elsewhere
+
+	// Snapshots are wanted by followers that need what is before the log's
+	// beginning. Each is answered by one [Group.SnapshotDone].
+	Snapshots []SnapshotWanted
 
 	Lead ReplicaID // 0: none known
 	Role Role
