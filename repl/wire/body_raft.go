@@ -60,7 +60,7 @@ func AppendEnvelope(b []byte, e *Envelope) []byte {
 // ReadEnvelope reads the body of a frame of type t and verifies each entry
 // with the seed of the group. The entries alias body.
 func ReadEnvelope(t Type, body []byte, seed func(raft.GroupID, raft.Incarnation) (raft.Seed, bool)) (Envelope, error) {
-	if t < TypePreVote || t > TypeAppendAnswer {
+	if !t.envelope() {
 		return Envelope{}, fmt.Errorf("a frame of type %s carries no single raft message", t)
 	}
 	r := pack.NewReader(body)

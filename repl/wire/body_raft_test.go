@@ -163,7 +163,7 @@ func TestReadLimits(t *testing.T) {
 		{"longest key", &wire.Get{Keys: [][]byte{make([]byte, shardmap.KeyMax)}}, true},
 		{"a byte more", &wire.Get{Keys: [][]byte{make([]byte, shardmap.KeyMax+1)}}, false},
 		{"empty key", &wire.Get{Keys: [][]byte{{}}}, false},
-		{"unknown mode", &wire.Get{Mode: 2, Keys: many[:1]}, false},
+		{"unknown mode", &wire.Get{Mode: 3, Keys: many[:1]}, false},
 		{"largest page", &wire.List{Limit: wire.ListRowsMax, MaxBytes: wire.ListBytesMax}, true},
 		{"a row more", &wire.List{Limit: wire.ListRowsMax + 1}, false},
 		{"a byte more", &wire.List{MaxBytes: wire.ListBytesMax + 1}, false},

@@ -14,6 +14,7 @@ type ReadMode uint8
 const (
 	ReadLinearizable ReadMode = 0 // all that was acknowledged before
 	ReadLocal        ReadMode = 1 // the asked node's own copy, however old
+	ReadFollower     ReadMode = 2 // as linearizable, by any replica, which asks the leader where it has to be
 )
 
 // Limits of a read; what does not fit is asked for again from where it ended.
@@ -80,7 +81,7 @@ func (g *Get) Read(body []byte) error {
 	return r.Done()
 }
 
-func readMode(r *pack.Reader) ReadMode { return ReadMode(r.UintMax(uint64(ReadLocal))) }
+func readMode(r *pack.Reader) ReadMode { return ReadMode(r.UintMax(uint64(ReadFollower))) }
 
 // GetAnswer answers a Get with one row for each key, in the order asked for:
 // [group, term, index, [nil | [version, bin] …]].

@@ -74,9 +74,10 @@ func describeBody(t Type, body []byte) ([]string, error) {
 	if empty, ok := described[t]; ok {
 		return showFields(body, empty())
 	}
-	switch t {
-	case TypePreVote, TypePreVoteAnswer, TypeVote, TypeVoteAnswer, TypeAppend, TypeAppendAnswer:
+	if t.envelope() {
 		return describeEnvelope(t, body)
+	}
+	switch t {
 	case TypeBeat, TypeBeatAnswer:
 		return describeBeat(t, body)
 	case TypeWrite:

@@ -89,6 +89,12 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeBeat:       body(func(b []byte) []byte { return wire.AppendBeat(b, &exampleBeat) }),
 	wire.TypeBeatAnswer: body(func(b []byte) []byte { return wire.AppendBeatAnswer(b, &exampleBeat) }),
 
+	wire.TypeReadIndex:       envelope(raft.Message{Type: raft.MsgReadIndex, From: 1, To: 2, Term: 10, Round: 77}),
+	wire.TypeReadIndexAnswer: envelope(raft.Message{Type: raft.MsgReadIndexAnswer, From: 2, To: 1, Term: 10, Round: 77, Log: raft.LogID{Index: 10433}}),
+	wire.TypeTimeoutNow:      envelope(raft.Message{Type: raft.MsgTimeoutNow, From: 2, To: 1, Term: 10}),
+	wire.TypeTransferVote:    envelope(raft.Message{Type: raft.MsgTransferVote, From: 1, To: 3, Term: 11, Log: raft.LogID{Term: 10, Index: 10433}}),
+	wire.TypeQuiet:           envelope(raft.Message{Type: raft.MsgQuiet, From: 2, To: 1, Term: 10, Log: raft.LogID{Term: 10, Index: 10433}}),
+
 	wire.TypeFounding: &wire.Founding{Node: n1, Start: 1, Addr: "10.0.0.1:4166", Expect: 3,
 		Seen:    []wire.FoundingHost{{Addr: "10.0.0.1:4166", Node: n1}, {Addr: "10.0.0.2:4166", Node: n2}, {Addr: "10.0.0.3:4166"}},
 		Cluster: "prod"},

@@ -39,7 +39,7 @@ func exampleProof(side byte) []byte {
 // exampleFrame is the frame that the page shows for a type.
 func exampleFrame(t wire.Type) []byte {
 	request := uint64(7)
-	if t < wire.TypeError || t >= wire.TypePreVote && t <= wire.TypeBeatAnswer {
+	if t < wire.TypeError || t.Raft() {
 		request = 0
 	}
 	b, start := wire.BeginFrame(nil, t, 0, deadlineOf(t), request)

@@ -56,7 +56,7 @@ const (
 
 // Raft, between replicas of one group on two nodes: 0x10 + [raft.MessageType].
 // Nothing answers by request number here; raft knows what belongs together.
-// 0x19 to 0x1f are kept as raft/message.go says.
+// 0x1d is kept.
 const (
 	TypePreVote       Type = 0x11 // candidate → voter   Envelope
 	TypePreVoteAnswer Type = 0x12 // voter → candidate   Envelope
@@ -66,6 +66,13 @@ const (
 	TypeAppendAnswer  Type = 0x16 // follower → leader   Envelope
 	TypeBeat          Type = 0x17 // node → node         Beat: the heartbeats of all groups that the one leads
 	TypeBeatAnswer    Type = 0x18 // node → node         BeatAnswer
+
+	TypeReadIndex       Type = 0x19 // follower → leader    Envelope
+	TypeReadIndexAnswer Type = 0x1a // leader → follower    Envelope
+	TypeTimeoutNow      Type = 0x1b // leader → successor   Envelope
+	TypeSnapshot        Type = 0x1c // leader → follower    kept: the snapshot comes over a bulk connection
+	TypeTransferVote    Type = 0x1e // successor → voter    Envelope
+	TypeQuiet           Type = 0x1f // leader → follower    Envelope
 )
 
 // Replication, between nodes.
@@ -104,12 +111,22 @@ var typeNames = [typeEnd]string{
 	TypeError: "Error", TypePing: "Ping", TypePong: "Pong",
 	TypePreVote: "PreVote", TypePreVoteAnswer: "PreVoteAnswer", TypeVote: "Vote", TypeVoteAnswer: "VoteAnswer",
 	TypeAppend: "Append", TypeAppendAnswer: "AppendAnswer", TypeBeat: "Beat", TypeBeatAnswer: "BeatAnswer",
+	TypeReadIndex: "ReadIndex", TypeReadIndexAnswer: "ReadIndexAnswer", TypeTimeoutNow: "TimeoutNow",
+	TypeTransferVote: "TransferVote", TypeQuiet: "Quiet",
 	TypeFounding: "Founding", TypeFoundingAnswer: "FoundingAnswer",
 	TypeAnnounce: "Announce", TypeAnnounceAnswer: "AnnounceAnswer",
 	TypeWrite: "Write", TypeWriteAnswer: "WriteAnswer", TypeGet: "Get", TypeGetAnswer: "GetAnswer",
 	TypeList: "List", TypeListAnswer: "ListAnswer", TypeTopology: "Topology", TypeTopologyAnswer: "TopologyAnswer",
 	TypeStatus: "Status", TypeStatusAnswer: "StatusAnswer",
 	TypeCounters: "Counters", TypeCountersAnswer: "CountersAnswer",
+}
+
+// Raft says whether a frame of this type is for the cores of package raft.
+func (t Type) Raft() bool { return t >= TypePreVote && t <= TypeQuiet }
+
+// envelope says whether the body is an [Envelope].
+func (t Type) envelope() bool {
+	return t.Raft() && t.Known() && t != TypeBeat && t != TypeBeatAnswer
 }
 
 // Known says whether this version has the type.
