@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 
@@ -175,6 +176,16 @@ func (s *Store) count(f func(*Stats)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f(&s.stats)
+}
+
+// Tombstones returns the newest replica of each group that was removed. It
+// belongs to the goroutine of Append, or is called before the first one.
+func (s *Store) Tombstones() []Replica {
+	var all []Replica
+	for _, g := range slices.Sorted(maps.Keys(s.graves)) {
+		all = append(all, s.graves[g].replica)
+	}
+	return all
 }
 
 // Replicas returns the replicas that are on disk and not removed, in order.

@@ -152,7 +152,7 @@ func (n *testNode) start() {
 	m.Next = 4
 	n.host.SetNodes(others)
 	for g := range raft.GroupID(testGroups) {
-		n.host.Place([]Placement{{Replica: logstore.Replica{Group: g, Incarnation: 1, ID: raft.ReplicaID(n.id)}, Membership: m, Lead: int(g)+1 == int(n.id)}})
+		n.host.Place([]Placement{{Replica: logstore.Replica{Group: g, Incarnation: 1, ID: raft.ReplicaID(n.id)}, Membership: m, Preferred: raft.ReplicaID(g) + 1}})
 	}
 }
 

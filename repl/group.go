@@ -19,8 +19,13 @@ type group struct {
 	core    *raft.Group
 	machine StateMachine
 	members raft.Membership // as of the last Ready
+	// changedAt is the index of the newest entry that changed members.
+	changedAt uint64
 
 	dirty   bool
+	quiet   bool           // no ticks are needed, see raft.Group.Quiet
+	removed bool           // it is no member any more
+	gone    bool           // and the host has forgotten it
 	base    *logstore.Base // goes to disk with the first write of a new replica
 	applied raft.LogID
 	stopped error
@@ -40,9 +45,10 @@ type group struct {
 	kept       raft.HardState // as of the last Ready that was written
 	role       raft.Role
 	lead       raft.ReplicaID
-	eager      int           // ticks for which this replica asks for votes while nobody leads
-	leading    atomic.Uint64 // the term in which this replica leads, or 0; read by transports
-	leadingAt  time.Duration // on the host's clock
+	preferred  raft.ReplicaID // who should lead; 0: nobody in particular
+	eager      int            // ticks for which this replica asks for votes while nobody leads
+	leading    atomic.Uint64  // the term in which this replica leads, or 0; read by transports
+	leadingAt  time.Duration  // on the host's clock
 	leadingGT  raft.GroupTime
 	entries    []raft.Entry // scratch for proposals
 	entryBytes int
@@ -154,13 +160,31 @@ func (g *group) node(id raft.ReplicaID) (raft.NodeID, bool) {
 // election time-outs all are equal.
 const eagerTicks = 2 * raft.ElectionTicksDefault
 
-// favour lets the replica try to lead a group that has no leader.
-func (g *group) favour(lead bool) {
-	if lead && g.lead == 0 {
+// prefer says who should lead. If that is this replica, and nobody leads, it
+// asks for votes at once.
+func (g *group) prefer(id raft.ReplicaID) {
+	if g.preferred == id {
+		return
+	}
+	g.preferred = id
+	g.core.Prefer(id)
+	if id == g.replica.ID && g.lead == 0 {
 		g.eager = eagerTicks
 		g.core.Campaign()
-		g.touch()
 	}
+	g.touch()
+}
+
+// livesOn says whether a member of the group lives on a node.
+func (g *group) livesOn(n raft.NodeID) bool {
+	for _, list := range [...][]raft.Member{g.members.Voters, g.members.Outgoing, g.members.Learners} {
+		for i := range list {
+			if list[i].Node == n {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (g *group) tick() {
@@ -180,16 +204,17 @@ func (g *group) tick() {
 	g.touch()
 }
 
-func (g *group) step(m raft.Message) {
-	if g.stopped != nil {
-		return
-	}
+func (g *group) step(from raft.NodeID, m raft.Message) {
 	if err := g.core.Step(m); err != nil {
-		if errors.Is(err, raft.ErrCommittedTruncation) {
+		switch {
+		case errors.Is(err, raft.ErrStopped):
 			g.stop(err)
 			return
+		case errors.Is(err, raft.ErrNotMember):
+			g.host.refuseMessage(refusedNotMember, from, g.replica.Group, m.Type, err)
+		default:
+			g.host.refuseMessage(refusedBad, from, g.replica.Group, m.Type, err)
 		}
-		g.host.cfg.Log.Warn("message refused", "group", g.replica.Group, "type", m.Type, "from", m.From, "err", err)
 	}
 	g.touch()
 }
@@ -234,7 +259,7 @@ func (g *group) read(r Read) {
 	case r.Local:
 		g.readCount++
 		g.park(r.After, r)
-	case g.role != raft.RoleLeader:
+	case g.role != raft.RoleLeader && (!r.AnyReplica || g.lead == 0):
 		g.host.refuse(r.Reply, g.notLeader())
 	default:
 		g.readCount++
@@ -245,13 +270,18 @@ func (g *group) read(r Read) {
 
 // work does all that the group's events call for.
 func (g *group) work() {
-	if g.stopped != nil {
+	if g.stopped != nil || g.gone {
 		return
 	}
 	g.offerProposals()
 	g.offerReads()
-	for g.stopped == nil && g.core.HasReady() {
+	for g.stopped == nil && !g.removed && g.core.HasReady() {
 		g.handle(g.core.Ready())
+	}
+	g.quiet = g.core.Quiet()
+	if g.removed {
+		g.gone = true
+		g.host.remove(g)
 	}
 }
 
@@ -268,7 +298,7 @@ func (g *group) offerProposals() {
 			done++
 		}
 		id, err := g.core.Propose(g.groupTime(), g.entries)
-		if errors.Is(err, raft.ErrBusy) {
+		if errors.Is(err, raft.ErrBusy) || errors.Is(err, raft.ErrTransferring) {
 			done = first
 			break
 		}
@@ -335,17 +365,18 @@ func (g *group) handle(rd raft.Ready) {
 	if rd.Role != g.role || rd.Lead != g.lead {
 		g.roleChanged(rd)
 	}
+	g.followMembers(rd)
 	for i := range rd.Messages {
 		g.host.send(g, rd.Messages[i])
 	}
 	g.gather(rd)
 	for _, e := range rd.Committed {
-		if e.Kind == raft.EntryMembership {
-			g.members = g.core.Status().Membership
-		}
 		if err := g.apply(e); err != nil {
 			g.stop(err)
 			return
+		}
+		if e.Kind == raft.EntryMembership {
+			g.removed = !g.isMember()
 		}
 	}
 	if n := len(rd.Committed); n > 0 {
@@ -372,15 +403,33 @@ func (g *group) gather(rd raft.Ready) {
 		w.HasState = rd.State.Term != g.kept.Term || rd.State.Vote != g.kept.Vote
 		g.kept = rd.State
 		g.base = nil
-		for i := range rd.Entries {
-			if rd.Entries[i].Kind == raft.EntryMembership {
-				g.members = g.core.Status().Membership
-			}
-		}
 		b.Writes = append(b.Writes, w)
 	}
 	g.unsynced++
 	b.readies = append(b.readies, pendingReady{group: g, number: rd.Number, afterSync: rd.AfterSync})
+}
+
+// followMembers takes over the membership that is in force, where entries that
+// are new here, or that took the place of others, may have changed it.
+func (g *group) followMembers(rd raft.Ready) {
+	if len(rd.Entries) == 0 {
+		return
+	}
+	changed := rd.Entries[0].ID.Index <= g.changedAt // it may be truncated
+	for i := range rd.Entries {
+		if e := &rd.Entries[i]; e.Kind == raft.EntryMembership {
+			changed, g.changedAt = true, e.ID.Index
+		}
+	}
+	if changed {
+		g.members = g.core.Status().Membership
+	}
+}
+
+// isMember says whether this replica is in the membership in force.
+func (g *group) isMember() bool {
+	_, ok := g.node(g.replica.ID)
+	return ok
 }
 
 // synced is told that a Ready is on disk: now its promises may leave.

@@ -51,10 +51,10 @@ type HostConfig struct {
 type Placement struct {
 	Replica    logstore.Replica
 	Membership raft.Membership
-	// Lead says that this replica is wanted as leader while the group has
-	// none: it asks for votes at once, where the others wait for their
-	// time-out.
-	Lead bool
+	// Preferred is the replica that should lead, 0 for none. While the group
+	// has no leader it asks for votes at once, where the others wait for
+	// their time-out; another one that leads hands over to it.
+	Preferred raft.ReplicaID
 }
 
 // Batch is what all groups of a host want on disk, in one write and one sync.
@@ -93,7 +93,9 @@ type Host struct {
 	dirty      []*group
 	placements []Placement
 	nodes      []raft.NodeID // the others, in order; who gets heartbeats
-	heard      map[raft.NodeID]time.Duration
+	contacts   map[raft.NodeID]*contact
+	graves     map[raft.GroupID]logstore.Replica // the newest of each group that was removed here
+	refused    refusals
 	beats      map[raft.NodeID]*beats
 	touched    []Replier
 	gathering  *Batch
@@ -117,10 +119,14 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	h := &Host{
 		cfg:       cfg,
 		groups:    make(map[raft.GroupID]*group),
-		heard:     make(map[raft.NodeID]time.Duration),
+		contacts:  make(map[raft.NodeID]*contact),
+		graves:    make(map[raft.GroupID]logstore.Replica),
 		beats:     make(map[raft.NodeID]*beats),
 		gathering: new(Batch),
 		spare:     new(Batch),
+	}
+	for _, r := range cfg.Store.Tombstones() {
+		h.graves[r.Group] = r
 	}
 	for _, r := range cfg.Store.Replicas() {
 		if err := h.open(r); err != nil {
@@ -135,6 +141,11 @@ func NewHost(cfg HostConfig) (*Host, error) {
 func (h *Host) SetNodes(nodes []raft.NodeID) {
 	h.nodes = slices.Clone(nodes)
 	slices.Sort(h.nodes)
+	for _, n := range h.nodes {
+		if h.contacts[n] == nil {
+			h.contacts[n] = &contact{heardTick: h.ticks}
+		}
+	}
 }
 
 // Place asks for replicas. One that is here already is left alone.
@@ -142,15 +153,15 @@ func (h *Host) Place(p []Placement) { h.placements = append(h.placements, p...) 
 
 // Receive hands in a message from another node.
 func (h *Host) Receive(from raft.NodeID, e *wire.Envelope) {
-	h.heard[from] = h.now
+	h.hear(from)
 	if g := h.addressee(from, e); g != nil {
-		g.step(e.Message)
+		g.step(from, e.Message)
 	}
 }
 
 // ReceiveBeat hands in the heartbeats of another node, or the answers to ours.
 func (h *Host) ReceiveBeat(from raft.NodeID, b *wire.Beat, answer bool) {
-	h.heard[from] = h.now
+	h.hear(from)
 	t := raft.MsgHeartbeat
 	if answer {
 		t = raft.MsgHeartbeatAnswer
@@ -158,22 +169,44 @@ func (h *Host) ReceiveBeat(from raft.NodeID, b *wire.Beat, answer bool) {
 	for i := range b.Messages {
 		e := b.Messages[i].Envelope(t)
 		if g := h.addressee(from, &e); g != nil {
-			g.step(e.Message)
+			g.step(from, e.Message)
 		}
 	}
 }
 
-// addressee finds the group that a message is for, and drops what is for a
+// addressee finds the group that a message is for, and refuses what is for a
 // replica that is not here, or not from the node that the sender lives on.
 func (h *Host) addressee(from raft.NodeID, e *wire.Envelope) *group {
 	g := h.groups[e.Group]
-	if g == nil || g.replica.Incarnation != e.Incarnation || g.replica.ID != e.Message.To {
-		return nil
+	var why refusal
+	switch {
+	case g == nil:
+		why = refusedNotHere
+	case e.Incarnation < g.replica.Incarnation:
+		why = refusedOlder
+	case e.Incarnation > g.replica.Incarnation:
+		why = refusedNewer
+	case g.replica.ID != e.Message.To:
+		why = refusedNotUs
+	case g.stopped != nil:
+		why = refusedStopped
+	default:
+		// Of whom this replica has not heard yet, the core decides: its log
+		// may lag behind the membership.
+		if node, ok := g.node(e.Message.From); !ok || node == from {
+			return g
+		}
+		why = refusedElsewhere
 	}
-	if node, ok := g.node(e.Message.From); !ok || node != from {
-		return nil
+	h.refuseMessage(why, from, e.Group, e.Message.Type, nil)
+	return nil
+}
+
+// refuseMessage counts a message that was not taken, and logs its kind once.
+func (h *Host) refuseMessage(why refusal, from raft.NodeID, g raft.GroupID, t raft.MessageType, err error) {
+	if h.refused.note(why, from, g) {
+		h.cfg.Log.Warn("message refused", "group", g, "why", why, "from", from, "type", t, "err", err)
 	}
-	return g
 }
 
 // Propose hands in a command. It is answered in any case.
@@ -199,8 +232,11 @@ func (h *Host) Read(r Read) {
 // Tick hands in that a tick has passed.
 func (h *Host) Tick() {
 	h.ticks++
+	h.missNodes()
 	for _, g := range h.order {
-		g.tick()
+		if !g.quiet {
+			g.tick()
+		}
 	}
 }
 
@@ -265,10 +301,13 @@ func (h *Host) place() {
 	h.placements = nil
 	for _, p := range todo {
 		if g := h.groups[p.Replica.Group]; g != nil {
-			// Another incarnation or replica id is a matter of
-			// removing and adding replicas, which comes later.
-			g.favour(p.Lead)
+			if g.replica == p.Replica {
+				g.prefer(p.Preferred)
+			}
 			continue
+		}
+		if h.buried(p.Replica) {
+			continue // its time is over; a new one has another replica id
 		}
 		g, err := newGroup(h, p.Replica, raft.Restored{Membership: p.Membership})
 		if err != nil {
@@ -279,9 +318,35 @@ func (h *Host) place() {
 		h.add(g)
 		h.noteCommit()
 		h.cfg.Log.Info("replica made", "group", p.Replica.Group, "replica", p.Replica.ID, "incarnation", p.Replica.Incarnation)
-		g.favour(p.Lead)
+		g.prefer(p.Preferred)
 		g.touch()
 	}
+}
+
+// remove forgets a replica that is no member any more, for good: the log keeps
+// a tombstone.
+func (h *Host) remove(g *group) {
+	h.cfg.Log.Info("replica removed", "group", g.replica.Group, "replica", g.replica.ID, "applied", g.applied)
+	g.abandon()
+	delete(h.groups, g.replica.Group)
+	if i := slices.Index(h.order, g); i >= 0 {
+		h.order = slices.Delete(h.order, i, i+1)
+	}
+	h.gathering.Writes = append(h.gathering.Writes, logstore.Write{Replica: g.replica, Remove: true})
+	h.graves[g.replica.Group] = g.replica
+}
+
+// buried says whether a replica was removed, or is older than one that was.
+// Ids and incarnations only grow.
+func (h *Host) buried(r logstore.Replica) bool {
+	g, ok := h.graves[r.Group]
+	switch {
+	case !ok:
+		return false
+	case r.Incarnation != g.Incarnation:
+		return r.Incarnation < g.Incarnation
+	}
+	return r.ID <= g.ID
 }
 
 // noteCommit has the meta group's commit index written before a replica that
@@ -387,12 +452,6 @@ func (h *Host) sendBeats() {
 			b.answers.Messages = b.answers.Messages[:0]
 		}
 	}
-}
-
-// Heard returns how long ago a node was last heard of; false if never.
-func (h *Host) Heard(n raft.NodeID, now time.Duration) (time.Duration, bool) {
-	at, ok := h.heard[n]
-	return now - at, ok
 }
 
 // GroupView is what a host knows of one of its replicas.

@@ -9,6 +9,9 @@ import (
 	"muster/repl/wire"
 )
 
+// handOverPause lies between two looks at whether leadership has gone.
+const handOverPause = 5 * time.Millisecond
+
 // idleDelay is how long the log may be idle before its durable offset is
 // written, so that rot in the last batch can be told from a torn write.
 const idleDelay = 20 * time.Millisecond
@@ -115,6 +118,26 @@ func (l *Loop) Receive(from raft.NodeID, envelopes []wire.Envelope) {
 // ReceiveBeat queues heartbeats of a node, or answers to ours.
 func (l *Loop) ReceiveBeat(from raft.NodeID, b wire.Beat, answer bool) {
 	l.enqueue(func(e *events) { e.beats = append(e.beats, receivedBeat{from: from, beat: b, answer: answer}) })
+}
+
+// PeerLost queues that the connection from a node has closed.
+func (l *Loop) PeerLost(n raft.NodeID) { l.Post(func(h *Host) { h.PeerLost(n) }) }
+
+// PeerBack queues that there is a connection from a node again.
+func (l *Loop) PeerBack(n raft.NodeID) { l.Post(func(h *Host) { h.PeerBack(n) }) }
+
+// HandOver has the groups that this node leads led by others, as far as there
+// are others, and returns when none is left, or after max.
+func (l *Loop) HandOver(max time.Duration) {
+	ticker := time.NewTicker(handOverPause)
+	defer ticker.Stop()
+	for end := time.Now().Add(max); time.Now().Before(end); {
+		left := 0
+		if !l.Ask(func(h *Host) { left = h.HandOver() }) || left == 0 {
+			return
+		}
+		<-ticker.C
+	}
 }
 
 // Post has f called by the goroutine that owns the host.

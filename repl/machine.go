@@ -67,6 +67,9 @@ type Read struct {
 	// Local asks for this replica's state as it is; else the read is
 	// linearizable and only the leader takes it.
 	Local bool
+	// AnyReplica lets this replica take a linearizable read also if it does
+	// not lead: it asks the leader from which index on it may answer.
+	AnyReplica bool
 	// After, if not zero, is an index that must be applied before the query
 	// runs.
 	After    uint64

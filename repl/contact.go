@@ -1,0 +1,99 @@
+package repl
+
+import (
+	"time"
+
+	"muster/raft"
+)
+
+// contact is what a host knows of whether another node is there. Heartbeats of
+// all groups between two nodes are one message, and it is sent also when all
+// groups rest: so the node's word stands for those of its groups.
+type contact struct {
+	heardAt   time.Duration // on the host's clock
+	heardTick uint64
+	heard     bool // ever
+	silent    bool // not heard of for an election timeout
+}
+
+// hear notes that a node said something.
+func (h *Host) hear(n raft.NodeID) {
+	c := h.contacts[n]
+	if c == nil {
+		return
+	}
+	c.heard, c.heardAt, c.heardTick, c.silent = true, h.now, h.ticks, false
+}
+
+// missNodes wakes the groups that rest on the word of a node that has fallen
+// silent: those that it led, which need a leader, and those led here, which
+// have to know whether they still have a majority.
+func (h *Host) missNodes() {
+	for _, n := range h.nodes {
+		c := h.contacts[n]
+		if c.silent || h.ticks-c.heardTick < uint64(h.cfg.ElectionTicks) {
+			continue
+		}
+		c.silent = true
+		for _, g := range h.order {
+			if !g.quiet || g.stopped != nil {
+				continue
+			}
+			leader, _ := g.node(g.lead)
+			if leader == n || g.role == raft.RoleLeader && g.livesOn(n) {
+				g.core.Wake()
+				g.touch()
+			}
+		}
+	}
+}
+
+// PeerLost hands in that the connection from a node has closed. It is a hint
+// and no proof: its groups are asked whether they would elect another leader.
+func (h *Host) PeerLost(n raft.NodeID) {
+	for _, g := range h.order {
+		if leader, _ := g.node(g.lead); leader == n && g.lead != 0 && g.stopped == nil {
+			g.core.LeaderLost()
+			g.touch()
+		}
+	}
+}
+
+// PeerBack hands in that there is a connection from a node again.
+func (h *Host) PeerBack(n raft.NodeID) {
+	h.hear(n)
+	for _, g := range h.order {
+		if leader, _ := g.node(g.lead); leader == n && g.lead != 0 && g.stopped == nil {
+			g.core.LeaderBack()
+			g.touch()
+		}
+	}
+}
+
+// HandOver asks the groups that this node leads to go on without it, each with
+// the voter that has most of its log. It returns how many groups it leads that
+// have somebody to hand over to; when none is left the node can stop without
+// anybody noticing.
+func (h *Host) HandOver() (left int) {
+	for _, g := range h.order {
+		if g.role != raft.RoleLeader || g.stopped != nil {
+			continue
+		}
+		if g.core.Transfer(0) == nil {
+			left++
+		} else if g.core.Status().Transferee != 0 {
+			left++
+		}
+		g.touch()
+	}
+	return left
+}
+
+// Heard returns how long ago a node was last heard of; false if never.
+func (h *Host) Heard(n raft.NodeID, now time.Duration) (time.Duration, bool) {
+	c := h.contacts[n]
+	if c == nil || !c.heard {
+		return 0, false
+	}
+	return now - c.heardAt, true
+}

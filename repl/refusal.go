@@ -1,0 +1,75 @@
+package repl
+
+import "muster/raft"
+
+// refusal says why a message of another node was not handed to a core, or why
+// the core did not take it.
+type refusal uint8
+
+const (
+	refusedNotHere   refusal = iota // no replica of that group is here
+	refusedOlder                    // of an earlier incarnation of the group
+	refusedNewer                    // of a later incarnation: this replica's time is over
+	refusedNotUs                    // for another replica id than that of the one here
+	refusedElsewhere                // its sender does not live on the node that it came from
+	refusedNotMember                // its sender is no member, or no longer
+	refusedBad                      // what it says can't be
+	refusedStopped                  // the group has stopped here
+	refusalEnd
+)
+
+var refusalNames = [refusalEnd]string{
+	refusedNotHere: "group not here", refusedOlder: "older incarnation", refusedNewer: "newer incarnation",
+	refusedNotUs: "another replica id", refusedElsewhere: "sender of another node", refusedNotMember: "sender not a member",
+	refusedBad: "bad message", refusedStopped: "group stopped",
+}
+
+func (r refusal) String() string { return refusalNames[r] }
+
+// refusalsLoggedMax bounds the refusals that are remembered as logged.
+const refusalsLoggedMax = 1024
+
+// refusals counts what was refused, and has each kind logged once for each
+// node and group: a node that is wrong is wrong many times a second.
+type refusals struct {
+	counts [refusalEnd]uint64
+	logged map[refusalKey]bool
+}
+
+type refusalKey struct {
+	why   refusal
+	from  raft.NodeID
+	group raft.GroupID
+}
+
+// note counts a refusal and says whether it is to be logged.
+func (r *refusals) note(why refusal, from raft.NodeID, group raft.GroupID) (log bool) {
+	r.counts[why]++
+	k := refusalKey{why, from, group}
+	if r.logged[k] || len(r.logged) >= refusalsLoggedMax {
+		return false
+	}
+	if r.logged == nil {
+		r.logged = make(map[refusalKey]bool)
+	}
+	r.logged[k] = true
+	return true
+}
+
+// Refused is a row of [Host.Refusals].
+type Refused struct {
+	Why   string
+	Count uint64
+}
+
+// Refusals returns how many messages of other nodes were refused, for each
+// reason that there was.
+func (h *Host) Refusals() []Refused {
+	var rows []Refused
+	for why, n := range h.refused.counts {
+		if n > 0 {
+			rows = append(rows, Refused{Why: refusal(why).String(), Count: n})
+		}
+	}
+	return rows
+}
