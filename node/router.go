@@ -111,7 +111,7 @@ func (c *connection) proposeWrite(h wire.Header, r repl.Reply, body []byte) {
 	c.proposals = append(c.proposals, repl.Proposal{
 		Group:    table.GroupOf(cmd.Home()),
 		Entry:    c.entry(body),
-		Deadline: deadline(h, loop.Now()),
+		Deadline: c.deadline(h, loop.Now()),
 		Reply:    r,
 	})
 }
@@ -148,7 +148,7 @@ func (c *connection) get(h wire.Header, r repl.Reply, body []byte) {
 	q.group = group
 	c.reads = append(c.reads, repl.Read{
 		Group: group, Local: q.request.Mode == wire.ReadLocal, After: after(group, q.request.AfterGroup, q.request.After),
-		Deadline: deadline(h, loop.Now()), Reply: r, Query: q,
+		Deadline: c.deadline(h, loop.Now()), Reply: r, Query: q,
 	})
 }
 
@@ -178,7 +178,7 @@ func (c *connection) list(h wire.Header, r repl.Reply, body []byte) {
 	}
 	c.reads = append(c.reads, repl.Read{
 		Group: q.request.Group, Local: q.request.Mode == wire.ReadLocal, After: q.request.AfterID.Index,
-		Deadline: deadline(h, loop.Now()), Reply: r, Query: q,
+		Deadline: c.deadline(h, loop.Now()), Reply: r, Query: q,
 	})
 }
 
@@ -204,7 +204,7 @@ func (c *connection) announce(h wire.Header, r repl.Reply, body []byte) {
 		return
 	}
 	c.proposals = append(c.proposals, repl.Proposal{
-		Group: 0, Entry: raft.NewEntry(raft.EntryNormal, command), Deadline: deadline(h, loop.Now()), Reply: r,
+		Group: 0, Entry: raft.NewEntry(raft.EntryNormal, command), Deadline: c.deadline(h, loop.Now()), Reply: r,
 	})
 }
 

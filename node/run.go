@@ -37,6 +37,11 @@ const (
 // with the hosts it was given, or can't go on: the data directory is in use,
 // damaged or another cluster's, the address is taken, a sync was refused.
 func Run(ctx context.Context, c Config, log *slog.Logger, ready func(addr string)) error {
+	return run(ctx, c, log, defaultLimits(), func(_ *Node, addr string) { ready(addr) })
+}
+
+// run is [Run] with other limits, and shows the node to ready.
+func run(ctx context.Context, c Config, log *slog.Logger, l limits, ready func(n *Node, addr string)) error {
 	if err := c.Check(); err != nil {
 		return err
 	}
@@ -58,13 +63,13 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(addr string
 	n := &Node{
 		cfg: c, secret: secret, fs: fs, lock: lock, listener: listener,
 		addr: c.AdvertiseOn(bound), name: c.NodeName(bound), started: time.Now(),
-		log:       log,
-		lists:     make(chan listJob, listQueueMax),
-		stop:      make(chan struct{}),
-		foundNews: make(chan struct{}),
-		conns:     make(map[net.Conn]struct{}),
-		starts:    make(map[raft.NodeID]uint64),
+		log:    log,
+		limits: l,
+		reads:  make(chan func(), readQueueMax),
+		conns:  make(map[net.Conn]*connection),
+		starts: make(map[raft.NodeID]uint64),
 	}
+	n.ctx, n.cancel = context.WithCancel(context.Background()) // not of ctx: close says when
 	defer n.close()
 	if err := n.identify(); err != nil {
 		return err
@@ -77,7 +82,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(addr string
 		n.ended.Add(1)
 		go n.lister()
 	}
-	ready(bound)
+	ready(n, bound)
 	if err := n.becomeMember(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
@@ -461,12 +466,15 @@ func (n *Node) addrOf(id raft.NodeID) string {
 // close stops everything that Run started, in the order in which the one
 // depends on the other.
 func (n *Node) close() {
-	close(n.stop)
+	n.cancel()
 	n.listener.Close()
 	n.mu.Lock()
 	n.found = nil
-	for c := range n.conns {
-		c.Close()
+	for conn, c := range n.conns {
+		conn.Close()
+		if c != nil {
+			c.end() // its reader may wait for answers that will not come
+		}
 	}
 	n.mu.Unlock()
 	if loop := n.running(); loop != nil {
