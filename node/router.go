@@ -17,9 +17,22 @@ const busyRetry = 20 * time.Millisecond
 // dispatch handles one frame. An error ends the connection.
 func (c *connection) dispatch(h wire.Header, body []byte) error {
 	if c.peer != 0 && h.Type >= wire.TypePreVote && h.Type <= wire.TypeBeatAnswer {
+		if h.Flags != 0 {
+			return fmt.Errorf("flags %#x, want 0", h.Flags)
+		}
 		return c.peerFrame(h, body)
 	}
 	r := c.accept(h)
+	if h.Flags != 0 {
+		c.refuse(r, wire.BadRequest(h.Type.String(), fmt.Sprintf("flags %#x, want 0: no request is passed on in this version", h.Flags), "send it to the group's leader, with flags 0"))
+		return nil
+	}
+	if asksOnly(h.Type) {
+		if err := new(wire.Empty).Read(body); err != nil {
+			c.refuse(r, wire.BadBody(h.Type, err))
+			return nil
+		}
+	}
 	switch h.Type {
 	case wire.TypePing:
 		c.answerNow(r, wire.TypePong, body)
@@ -43,6 +56,15 @@ func (c *connection) dispatch(h wire.Header, body []byte) error {
 		c.refuse(r, wire.BadRequest("frame of type "+h.Type.String(), "no client sends this type", "send one of the types of docs/protocol.md"))
 	}
 	return nil
+}
+
+// asksOnly says whether the type of a frame is all that it says.
+func asksOnly(t wire.Type) bool {
+	switch t {
+	case wire.TypePing, wire.TypeTopology, wire.TypeStatus, wire.TypeCounters:
+		return true
+	}
+	return false
 }
 
 // peerFrame hands on what a peer's cores say to ours.
@@ -172,14 +194,30 @@ func (c *connection) list(h wire.Header, r repl.Reply, body []byte) {
 		c.refuse(r, wire.BadBody(h.Type, err))
 		return
 	}
-	if q.request.Epoch != 0 && q.request.Epoch != table.Epoch {
-		c.refuse(r, wire.Moved(0, 0, table.Epoch))
+	if e := q.request.Epoch; e != 0 && e != table.Epoch {
+		c.refuse(r, tableChanged(q.request.Group, e, table.Epoch))
+		return
+	}
+	if q.request.Group == 0 {
+		c.refuse(r, metaHasNoKeys())
+		return
+	}
+	if _, ok := table.Group(q.request.Group); !ok {
+		c.refuse(r, wire.NotFound(fmt.Sprintf("group %d", q.request.Group), fmt.Sprintf("the table of epoch %d has no such group", table.Epoch), "fetch the topology, then ask one of its groups"))
 		return
 	}
 	c.reads = append(c.reads, repl.Read{
 		Group: q.request.Group, Local: q.request.Mode == wire.ReadLocal, After: q.request.AfterID.Index,
 		Deadline: c.deadline(h, loop.Now()), Reply: r, Query: q,
 	})
+}
+
+// tableChanged refuses a listing whose sender chose its groups by another slot
+// table than this node's: pages of the one and of the other together could
+// leave out slots, or have them twice.
+func tableChanged(g raft.GroupID, theirs, ours uint64) *wire.Error {
+	return &wire.Error{Code: wire.CodeMoved, Object: fmt.Sprintf("listing of group %d", g), Text: "the slot table is another one", Epoch: ours,
+		State: fmt.Sprintf("it was chosen by epoch %d, this node has epoch %d", theirs, ours), Next: "fetch the topology, then begin again after the last key"}
 }
 
 // announce puts what a node says of itself into the meta group's log.
