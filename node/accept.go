@@ -1,9 +1,12 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"slices"
 	"time"
 
 	"muster/logstore"
@@ -27,7 +30,7 @@ func (n *Node) accept() {
 			}
 			n.log.Warn("connection not accepted", "err", err)
 			select {
-			case <-n.stop:
+			case <-n.ctx.Done():
 				return
 			case <-time.After(acceptRetry):
 			}
@@ -42,76 +45,130 @@ func (n *Node) accept() {
 	}
 }
 
-// admitStranger counts a connection in, unless too many have not said who they
-// are yet, or the node is closing.
+// admitStranger counts a connection in, unless the node is closing. If too many
+// have not said who they are yet, the oldest of them goes.
 func (n *Node) admitStranger(conn net.Conn) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	select {
-	case <-n.stop:
+	case <-n.ctx.Done():
 		return false
 	default:
 	}
-	if n.strangers >= strangersMax {
-		return false
+	if len(n.strangers) >= n.limits.strangers {
+		n.strangers[0].Close() // its attend does the rest
+		n.strangers = slices.Delete(n.strangers, 0, 1)
 	}
-	n.strangers++
-	n.conns[conn] = struct{}{}
+	n.strangers = append(n.strangers, conn)
+	n.conns[conn] = nil
 	return true
 }
 
 // attend says hello, then reads from the connection until it ends.
 func (n *Node) attend(conn net.Conn) {
 	defer n.ended.Done()
-	g, err := wire.ServerHello(conn, n.acceptConfig())
-	n.mu.Lock()
-	n.strangers--
-	refused := err
-	var count *int
-	if err == nil {
-		count, refused = n.countIn(g)
-	}
-	n.mu.Unlock()
 	defer func() {
 		conn.Close()
 		n.mu.Lock()
 		delete(n.conns, conn)
-		if count != nil {
-			*count--
-		}
 		n.mu.Unlock()
 	}()
+	g, err := wire.ServerHello(conn, n.acceptConfig())
+	var c *connection
+	var count *int
+	refused := err
+	n.mu.Lock()
+	if i := slices.Index(n.strangers, conn); i >= 0 {
+		n.strangers = slices.Delete(n.strangers, i, i+1)
+	}
+	if err == nil {
+		count, refused = n.countIn(g)
+	}
+	if refused == nil {
+		c = newConnection(n, conn, g)
+		n.conns[conn] = c // close ends it, from now on
+	}
+	n.mu.Unlock()
 	if refused != nil {
+		n.logRefusal(refused)
 		var e *wire.Error
-		if err == nil && errors.As(refused, &e) {
+		if err == nil && errors.As(refused, &e) && conn.SetDeadline(time.Now().Add(n.limits.linger)) == nil {
 			_ = wire.WriteFrame(conn, wire.TypeError, 0, e) // the connection ends either way
+			linger(conn, n.limits.linger)
 		}
-		n.log.Info("connection refused", "err", refused)
 		return
 	}
-	var peer raft.NodeID
-	if g.Purpose == wire.PurposePeer && g.Hello.Role == wire.RolePeer {
-		peer = g.Hello.Node
-	}
-	c := newConnection(n, conn, g.Decoder, peer)
 	n.ended.Add(1)
 	go func() {
 		defer n.ended.Done()
 		c.write()
 	}()
-	if err := c.read(); err != nil && !errors.Is(err, net.ErrClosed) {
+	if err := c.read(); err == nil {
+		c.finish()
+	} else if !errors.Is(err, net.ErrClosed) {
 		n.log.Debug("connection ends", "from", conn.RemoteAddr(), "err", err)
 	}
 	c.end()
 	<-c.idle
+	n.mu.Lock()
+	*count--
+	n.mu.Unlock()
+	if c.feeds {
+		n.fed(c.peer)
+	}
+}
+
+// feeding notes that a peer's cores speak to ours over one connection more.
+func (n *Node) feeding(peer raft.NodeID) {
+	n.mu.Lock()
+	n.feeds[peer]++
+	n.mu.Unlock()
+	if loop := n.running(); loop != nil {
+		loop.PeerBack(peer)
+	}
+}
+
+// fed notes that such a connection has ended. The last one to end is a hint
+// that the peer has: one of a process that was killed closes at once.
+func (n *Node) fed(peer raft.NodeID) {
+	n.mu.Lock()
+	n.feeds[peer]--
+	last := n.feeds[peer] == 0
+	if last {
+		delete(n.feeds, peer)
+	}
+	n.mu.Unlock()
+	if loop := n.running(); loop != nil && last {
+		loop.PeerLost(peer)
+	}
+}
+
+// logRefusal tells the operator that somebody was turned away: one line of
+// many, if there are many.
+func (n *Node) logRefusal(err error) {
+	if errors.Is(err, net.ErrClosed) {
+		return // this node closed it
+	}
+	n.mu.Lock()
+	now := time.Now()
+	often := now.Sub(n.refusal) < n.limits.refusalLogged
+	if !often {
+		n.refusal = now
+	}
+	n.mu.Unlock()
+	level := slog.LevelInfo
+	if often {
+		level = slog.LevelDebug
+	}
+	n.log.Log(context.Background(), level, "connection refused", "err", err)
 }
 
 // countIn counts a connection among the peers or the clients, each of which
 // have their own limit. n.mu is held.
 func (n *Node) countIn(g *wire.Greeting) (*int, error) {
-	count, limit, what := &n.clients, clientsMax, "connections of clients"
+	count, limit, what := &n.clients, n.limits.clients, "connections of clients"
 	if g.Purpose == wire.PurposePeer {
-		count, limit, what = &n.peers, peersMax, "connections of peers"
+		count, limit, what = &n.peers, n.limits.peers, "connections of peers"
 	}
 	if *count >= limit {
 		return nil, wire.Busy("node "+n.name, fmt.Sprintf("it has %d %s, the limit is %d", *count, what, limit), time.Second)
@@ -154,7 +211,9 @@ func (n *Node) admit(h *wire.Hello) error {
 		}
 	}
 	if id.Stage == logstore.StageFounding {
-		return nil // its raft messages are dropped; it is told by its own founding
+		// It can't be told from a stranger yet, and what it says as a peer
+		// would be dropped. It comes back in a moment.
+		return wire.NotReady("node "+n.name, "it does not know yet who its peers are", "try again when the cluster is founded")
 	}
 	if !known {
 		return wire.UnknownNode(h.Node, "it is not on the peer list", "empty its data directory; joining a running cluster is not in this version")

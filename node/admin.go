@@ -48,6 +48,13 @@ func (c *connection) founding(r repl.Reply, body []byte) {
 // counters answers how many frames of each type came and went.
 func (c *connection) counters(r repl.Reply) {
 	a := wire.CountersAnswer{Rows: c.node.counters.Rows()}
+	if loop := c.node.running(); loop != nil {
+		loop.Ask(func(h *repl.Host) {
+			for _, r := range h.Refusals() {
+				a.Rows = append(a.Rows, wire.CounterRow{Name: "refused: " + r.Why, In: r.Count})
+			}
+		})
+	}
 	c.answerNow(r, wire.TypeCountersAnswer, a.Append(nil))
 }
 
@@ -163,8 +170,12 @@ func (n *Node) statusOf(table *shardmap.Table, v *view) wire.StatusAnswer {
 	if g := known[0]; g != nil {
 		a.Groups = append(a.Groups, statusGroup(g, 0))
 	}
+	owned := make(map[raft.GroupID]uint32)
+	for _, o := range table.Ranges() {
+		owned[o.Group] += uint32(o.To-o.From) + 1
+	}
 	for _, t := range table.Groups {
-		slots := uint32(len(table.SlotsOf(t.ID)))
+		slots := owned[t.ID]
 		if g := known[t.ID]; g != nil {
 			a.Groups = append(a.Groups, statusGroup(g, slots))
 		} else {
@@ -309,18 +320,9 @@ func residentBytes() uint64 {
 // and tells the meta group what this node is, until the table says so.
 func (n *Node) announceSelf() {
 	defer n.ended.Done()
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() { // ends with ctx
-		select {
-		case <-n.stop:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
 	said := ""
 	for !n.announced() {
-		if err := n.announceOnce(ctx); err != nil && err.Error() != said {
+		if err := n.announceOnce(n.ctx); err != nil && err.Error() != said {
 			said = err.Error()
 			n.log.Info("not announced yet", "err", err)
 		}
@@ -328,7 +330,7 @@ func (n *Node) announceSelf() {
 			break
 		}
 		select {
-		case <-n.stop:
+		case <-n.ctx.Done():
 			return
 		case <-time.After(announcePause):
 		}

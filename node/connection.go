@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 
@@ -11,36 +12,6 @@ import (
 	"muster/repl"
 	"muster/repl/wire"
 	"muster/shardmap"
-)
-
-// Limits of the connections that others open to this node.
-const (
-	// clientsMax bounds the connections of clients, peersMax those of
-	// peers: a flood of the one can't take the place of the other.
-	clientsMax = 10_000
-	peersMax   = 1_000
-	// strangersMax bounds the connections that have not said hello yet.
-	strangersMax = 1_000
-	// clientSilenceMax is how long a client may say nothing. It bounds the
-	// age of a frame that still arrives, and so how long the outcome of a
-	// write must be remembered.
-	clientSilenceMax = 60 * time.Second
-	// peerSilenceMax is the same for a peer, which sends heartbeats.
-	peerSilenceMax = 10 * time.Second
-	// inflightBytesMax bounds the requests of one connection that wait for
-	// their answers, and the answers that wait to be read. At the limit the
-	// node stops reading from it.
-	inflightBytesMax = 16 << 20
-	// requestOverhead is what a request counts beside its bytes.
-	requestOverhead = 256
-	// answerTimeout is how long a client may take to read what was sent.
-	answerTimeout = 10 * time.Second
-	// lingerTime is how long the last answer of a connection that ends may
-	// take to be read.
-	lingerTime = 200 * time.Millisecond
-	// arenaSize is how much is allocated at once for the entries of small
-	// commands.
-	arenaSize = 64 << 10
 )
 
 // connection is one accepted connection after its hello. Its reader takes all
@@ -52,77 +23,92 @@ type connection struct {
 	conn   net.Conn
 	peer   raft.NodeID // the node at the other end; 0 for a client
 	silent time.Duration
-	wake   chan struct{} // one token: out has something, or the connection ends
+	wake   chan struct{} // one token: out has something, or the connection ends. From many, to write.
 	idle   chan struct{} // closed by the writer when it has ended
 
 	// Owned by the reader.
+	feeds     bool // a peer's cores speak to ours over it
 	decoder   *wire.Decoder
 	command   shardmap.Command // scratch
 	arena     []byte
 	proposals []repl.Proposal
 	reads     []repl.Read
 	envelopes []wire.Envelope
+	full      bool // the last request was one too many for now
 
 	mu       sync.Mutex
 	room     sync.Cond // of mu: inflight has shrunk, or closed is set
 	out      []byte    // guarded by mu: answers that wait to be sent
 	inflight int       // guarded by mu: bytes of requests not yet answered, and of out
 	unsent   bool      // guarded by mu: out grew since the last Flush
-	closed   bool      // guarded by mu: nothing more is queued, what is queued is still sent
+	closed   bool      // guarded by mu: nothing more is queued or read, what is queued is still sent
 }
 
 // newConnection takes over a connection whose hello is done, with the decoder
 // that may hold what came behind it.
-func newConnection(n *Node, conn net.Conn, decoder *wire.Decoder, peer raft.NodeID) *connection {
-	c := &connection{node: n, conn: conn, decoder: decoder, peer: peer, silent: clientSilenceMax, wake: make(chan struct{}, 1), idle: make(chan struct{})}
-	if peer != 0 {
-		c.silent = peerSilenceMax
+func newConnection(n *Node, conn net.Conn, g *wire.Greeting) *connection {
+	c := &connection{node: n, conn: conn, decoder: g.Decoder, silent: n.limits.clientSilence, wake: make(chan struct{}, 1), idle: make(chan struct{})}
+	if g.Purpose == wire.PurposePeer && g.Hello.Role == wire.RolePeer {
+		c.peer, c.silent = g.Hello.Node, n.limits.peerSilence
 	}
-	c.decoder.SetLimit(wire.FrameMax)
 	c.room.L = &c.mu
 	return c
+}
+
+// hold counts bytes in, or out again. c.mu is held.
+func (c *connection) hold(bytes int) {
+	c.inflight += bytes
+	c.node.held.Add(int64(bytes))
+}
+
+// over says whether so many bytes in flight are more than one connection may
+// have just now.
+func (c *connection) over(inflight int) bool {
+	l := &c.node.limits
+	return inflight > l.inflightBytes || inflight > l.inflightBytesShare && c.node.held.Load() > l.inflightBytesAll
 }
 
 // Answer implements [repl.Replier].
 func (c *connection) Answer(r repl.Reply, t wire.Type, body []byte) (first bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.inflight -= r.Size
+	c.hold(-r.Size)
 	if c.closed {
+		c.room.Broadcast() // its reader may wait for the last answer
 		return false
 	}
 	before := len(c.out)
 	b, start := wire.BeginFrame(c.out, t, 0, 0, r.Request)
 	b = append(b, body...)
-	c.out = wire.EndFrame(b, start)
-	c.inflight += len(c.out) - before
-	c.node.counters.Out(t, len(c.out)-before-wire.HeaderSize)
-	first = !c.unsent
-	c.unsent = true
-	return first
+	return c.queued(before, wire.EndFrame(b, start), t)
 }
 
 // answerWith is [connection.Answer] for a body that is made in place. If make
-// returns an error, that is the answer, and what it appended must be gone.
-func (c *connection) answerWith(r repl.Reply, t wire.Type, make func(b []byte) ([]byte, *wire.Error)) (first bool) {
+// reports false, nothing was said, and the request still waits.
+func (c *connection) answerWith(r repl.Reply, t wire.Type, make func(b []byte) ([]byte, bool)) (first, made bool) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.closed {
-		c.inflight -= r.Size
-		c.mu.Unlock()
-		return false
+		c.hold(-r.Size)
+		c.room.Broadcast()
+		return false, true
 	}
 	before := len(c.out)
 	b, start := wire.BeginFrame(c.out, t, 0, 0, r.Request)
-	b, bad := make(b)
-	if bad != nil {
+	b, made = make(b)
+	if !made {
 		c.out = b[:before]
-		c.mu.Unlock()
-		return c.Answer(r, wire.TypeError, bad.Append(nil))
+		return false, false
 	}
-	defer c.mu.Unlock()
-	c.out = wire.EndFrame(b, start)
-	c.inflight += len(c.out) - before - r.Size
-	c.node.counters.Out(t, len(c.out)-before-wire.HeaderSize)
+	c.hold(-r.Size)
+	return c.queued(before, wire.EndFrame(b, start), t), true
+}
+
+// queued takes out with a frame of type t more in it. c.mu is held.
+func (c *connection) queued(before int, out []byte, t wire.Type) (first bool) {
+	c.out = out
+	c.hold(len(out) - before)
+	c.node.counters.Out(t, len(out)-before-wire.HeaderSize)
 	first = !c.unsent
 	c.unsent = true
 	return first
@@ -149,11 +135,13 @@ func (c *connection) refuse(r repl.Reply, err *wire.Error) {
 	c.answerNow(r, wire.TypeError, err.Append(nil))
 }
 
-// crowded says whether more answers wait than the other side reads.
-func (c *connection) crowded() bool {
+// crowded says whether too much waits already for the other side to read, for
+// an answer of so many bytes to be added.
+func (c *connection) crowded(size int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.out) > inflightBytesMax
+	l := &c.node.limits
+	return len(c.out) > l.inflightBytes || size > l.inflightBytesShare && c.node.held.Load()+int64(size) > l.inflightBytesAll
 }
 
 // end lets the writer send what is queued, and nothing after it.
@@ -168,44 +156,53 @@ func (c *connection) end() {
 	}
 }
 
+// finish waits for the answers to what was asked before the other side had no
+// more to ask: it may have closed its half only. A side that hung up shows
+// when it is written to.
+func (c *connection) finish() {
+	late := time.AfterFunc(c.node.limits.answerTimeout, c.end)
+	defer late.Stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.inflight > 0 && !c.closed {
+		c.room.Wait()
+	}
+}
+
 // linger waits for the other side to hang up, not for long: closing with bytes
-// unread would have the system throw away the last word that was sent.
-func (c *connection) linger() {
-	half, ok := c.conn.(*net.TCPConn)
-	if !ok || half.CloseWrite() != nil || c.conn.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+// unread would have the system throw away the last words that were sent.
+func linger(conn net.Conn, atMost time.Duration) {
+	half, ok := conn.(*net.TCPConn)
+	if !ok || half.CloseWrite() != nil || conn.SetReadDeadline(time.Now().Add(atMost)) != nil {
 		return
 	}
-	_, _ = io.CopyN(io.Discard, c.conn, inflightBytesMax) // only its end matters
+	_, _ = io.CopyN(io.Discard, conn, lingerBytesMax) // only its end matters
 }
 
 // write is the writer: it sends what gathered, until the connection ends.
 func (c *connection) write() {
 	defer close(c.idle)
-	defer c.conn.Close() // so that the reader notices
 	var out []byte
+	left := 0 // of out, when the writer ends
+	defer func() {
+		c.conn.Close() // the reader may wait for the other side,
+		c.end()        // or for room that nobody makes any more
+		c.mu.Lock()
+		c.hold(-left - len(c.out))
+		c.out = nil
+		c.mu.Unlock()
+	}()
 	for range c.wake {
 		c.mu.Lock()
 		out, c.out = c.out, out[:0]
 		closed := c.closed
 		c.mu.Unlock()
-		if len(out) == 0 {
-			if closed {
-				return
-			}
-			continue
-		}
-		if c.conn.SetWriteDeadline(time.Now().Add(answerTimeout)) != nil {
+		var err error
+		if left, err = c.send(out); err != nil {
 			return
 		}
-		if _, err := c.conn.Write(out); err != nil {
-			return
-		}
-		c.mu.Lock()
-		c.inflight -= len(out)
-		c.room.Broadcast()
-		c.mu.Unlock()
 		if closed {
-			c.linger()
+			linger(c.conn, c.node.limits.linger)
 			return
 		}
 		if cap(out) > 1<<20 {
@@ -214,7 +211,28 @@ func (c *connection) write() {
 	}
 }
 
-// read is the reader: it hands on frames, until the connection ends.
+// send writes out, a piece at a time, and returns how much was left when it
+// could not.
+func (c *connection) send(out []byte) (left int, err error) {
+	for len(out) > 0 {
+		piece := out[:min(len(out), answerPiece)]
+		if err := c.conn.SetWriteDeadline(time.Now().Add(c.node.limits.answerTimeout)); err != nil {
+			return len(out), err
+		}
+		if _, err := c.conn.Write(piece); err != nil {
+			return len(out), err
+		}
+		out = out[len(piece):]
+		c.mu.Lock()
+		c.hold(-len(piece))
+		c.room.Broadcast()
+		c.mu.Unlock()
+	}
+	return 0, nil
+}
+
+// read is the reader: it hands on frames, until the connection ends. It returns
+// nil if that was by the other side's will.
 func (c *connection) read() error {
 	for {
 		if err := c.conn.SetReadDeadline(time.Now().Add(c.silent)); err != nil {
@@ -226,25 +244,46 @@ func (c *connection) read() error {
 			}
 			return err
 		}
-		for {
+		for frames := 1; ; frames++ {
 			h, body, ok, err := c.decoder.Next()
-			if err != nil {
-				c.refuse(repl.Reply{To: c, Request: h.Request}, wire.BadRequest("frame", err.Error(), "close this connection and open another"))
-				return err
-			}
-			if !ok {
+			if !ok && err == nil {
 				break
 			}
-			c.node.counters.In(h.Type, len(body))
-			if err := c.dispatch(h, body); err != nil {
+			if err == nil {
+				c.node.counters.In(h.Type, len(body))
+				err = c.dispatch(h, body)
+			}
+			if err != nil {
+				c.handOn() // what came before it is as good as ever
+				c.refuse(repl.Reply{To: c, Request: h.Request}, frameRefusal(h, err))
 				return err
+			}
+			if c.full {
+				c.handOn()
+				if !c.admit() {
+					return nil
+				}
+			}
+			if frames%framesInARow == 0 {
+				c.handOn()
+				runtime.Gosched()
 			}
 		}
 		c.handOn()
-		if !c.admit() {
-			return nil
-		}
 	}
+}
+
+// frameRefusal says why the connection ends at a frame.
+func frameRefusal(h wire.Header, err error) *wire.Error {
+	const next = "open another connection, and send what docs/protocol.md says"
+	var bad *wire.FrameError
+	switch {
+	case errors.As(err, &bad) && bad.TooLarge:
+		return wire.TooLarge("frame", bad.Problem, next)
+	case errors.As(err, &bad):
+		return wire.BadRequest("frame", bad.Problem, next)
+	}
+	return wire.BadRequest("frame of type "+h.Type.String(), err.Error(), next)
 }
 
 // admit waits until the connection may have more in flight. It reports false
@@ -252,9 +291,10 @@ func (c *connection) read() error {
 func (c *connection) admit() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.inflight > inflightBytesMax && !c.closed {
+	for c.over(c.inflight) && !c.closed {
 		c.room.Wait()
 	}
+	c.full = false
 	return !c.closed
 }
 
@@ -262,7 +302,8 @@ func (c *connection) admit() bool {
 func (c *connection) accept(h wire.Header) repl.Reply {
 	size := h.Length + requestOverhead
 	c.mu.Lock()
-	c.inflight += size
+	c.hold(size)
+	c.full = c.over(c.inflight)
 	c.mu.Unlock()
 	return repl.Reply{To: c, Request: h.Request, Size: size}
 }
@@ -303,10 +344,12 @@ func (c *connection) entry(body []byte) raft.Entry {
 	return raft.Entry{Kind: raft.EntryNormal, Raw: raw}
 }
 
-// deadline is when the sender of a frame stops to wait, on the loop's clock.
-func deadline(h wire.Header, now time.Duration) time.Duration {
-	if h.Deadline == 0 {
-		return 0
+// deadline is when a request is no longer kept, on the loop's clock: when its
+// sender stops waiting, as far as it says so.
+func (c *connection) deadline(h wire.Header, now time.Duration) time.Duration {
+	wait := c.node.limits.wait
+	if h.Deadline != 0 {
+		wait = min(wait, time.Duration(h.Deadline)*time.Millisecond)
 	}
-	return now + time.Duration(h.Deadline)*time.Millisecond
+	return now + wait
 }

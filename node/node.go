@@ -47,8 +47,9 @@ const (
 	tick           = 50 * time.Millisecond
 	electionTicks  = raft.ElectionTicksDefault
 	heartbeatTicks = raft.HeartbeatTicksDefault
-	// listQueueMax bounds the pages of listings that wait to be read.
-	listQueueMax = 256
+	// readQueueMax bounds the pages of listings, and the long gets, that wait
+	// to be read.
+	readQueueMax = 256
 	// aliveWithin is how long ago a node must have been heard of to count
 	// as alive: an election timeout.
 	aliveWithin = electionTicks * tick
@@ -66,24 +67,28 @@ type Node struct {
 	name     string
 	started  time.Time
 	counters wire.Counters
-	lists    chan listJob  // from queries, to listers
-	stop     chan struct{} // closed when the node ends
+	limits   limits
+	reads    chan func()     // from queries, to listers; never closed
+	ctx      context.Context // ends when the node does
+	cancel   context.CancelFunc
 	ended    sync.WaitGroup
 	listener net.Listener
 
 	table   atomic.Pointer[shardmap.Table] // nil before the meta group's log was read
 	serving atomic.Pointer[repl.Loop]      // nil until founded
+	held    atomic.Int64                   // bytes in flight of all connections: the sum of their inflight
 
 	mu        sync.Mutex
-	identity  logstore.Identity      // guarded by mu
-	found     *founding              // guarded by mu; nil once this node is a member
-	standby   bool                   // guarded by mu: a cluster was founded without this host
-	foundNews chan struct{}          // closed when found has a verdict
-	conns     map[net.Conn]struct{}  // guarded by mu
-	clients   int                    // guarded by mu
-	peers     int                    // guarded by mu
-	strangers int                    // guarded by mu
-	starts    map[raft.NodeID]uint64 // guarded by mu: the highest start counter seen of each node
+	identity  logstore.Identity        // guarded by mu
+	found     *founding                // guarded by mu; nil once this node is a member
+	standby   bool                     // guarded by mu: a cluster was founded without this host
+	conns     map[net.Conn]*connection // guarded by mu; nil during the hello
+	clients   int                      // guarded by mu
+	peers     int                      // guarded by mu
+	strangers []net.Conn               // guarded by mu: who has not said hello yet, oldest first
+	starts    map[raft.NodeID]uint64   // guarded by mu: the highest start counter seen of each node
+	feeds     map[raft.NodeID]int      // guarded by mu: connections over which each node's cores speak to ours
+	refusal   time.Time                // guarded by mu: when one was logged last
 
 	// Owned by run.
 	store     *logstore.Store
@@ -111,7 +116,7 @@ func (n *Node) notReady() *wire.Error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
-	case n.standby:
+	case n.standby && n.found != nil:
 		return wire.NotReady("node "+n.name, "a standby: "+n.found.waits(), "use the cluster's own nodes, or empty this host's data directory and found another cluster")
 	case n.found != nil:
 		return wire.NotReady("node "+n.name, "founding; waits for "+n.found.waits(), "start the other hosts with the same --expect and --join")
@@ -127,6 +132,7 @@ func (n *Node) dial(ctx context.Context, addr string, role wire.Role) (net.Conn,
 	if err != nil {
 		return nil, nil, err
 	}
+	defer closeWith(ctx, conn)()
 	g, err := wire.ClientHello(conn, wire.DialConfig{
 		Purpose: wire.PurposePeer, Role: role, Cluster: n.cfg.Cluster, ClusterID: id.ClusterID,
 		Node: id.Node, Start: id.Start, Advertise: n.addr, Level: shardmap.Level, Secret: n.secret,
@@ -136,6 +142,13 @@ func (n *Node) dial(ctx context.Context, addr string, role wire.Role) (net.Conn,
 		return nil, nil, err
 	}
 	return conn, g, nil
+}
+
+// closeWith closes a connection when ctx ends, so that a host that says nothing
+// does not hold up the end of this node. The function that it returns calls
+// that off.
+func closeWith(ctx context.Context, conn net.Conn) (off func() bool) {
+	return context.AfterFunc(ctx, func() { conn.Close() })
 }
 
 // dialPeer connects to a node on behalf of the transport.
@@ -160,6 +173,7 @@ func (n *Node) call(ctx context.Context, addr string, role wire.Role, t wire.Typ
 		return err
 	}
 	defer conn.Close()
+	defer closeWith(ctx, conn)()
 	if err := conn.SetDeadline(time.Now().Add(callTimeout)); err != nil {
 		return err
 	}

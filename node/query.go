@@ -15,33 +15,55 @@ type getQuery struct {
 	request wire.Get
 }
 
-// Run implements [repl.Query]. A get is short: it is answered by the goroutine
-// that asks, between two entries.
+// Run implements [repl.Query]. A get is short, mostly: it is answered by the
+// goroutine that asks, between two entries. What turns out to be long is left
+// to a lister.
 func (q *getQuery) Run(machine repl.StateMachine, at raft.LogID, r repl.Reply) (first bool) {
 	m, ok := machine.(*mapMachine)
 	if !ok {
 		return q.conn.Answer(r, wire.TypeError, metaHasNoKeys().Append(nil))
 	}
-	if q.conn.crowded() {
+	if q.conn.crowded(0) {
 		return q.conn.Answer(r, wire.TypeError, crowded().Append(nil))
 	}
-	return q.conn.answerWith(r, wire.TypeGetAnswer, func(b []byte) ([]byte, *wire.Error) {
-		start := len(b)
-		b = wire.AppendGetAnswer(b, q.group, at, len(q.request.Keys))
-		for _, k := range q.request.Keys {
-			value, version, ok := m.state.Get(k, m.value[:0])
-			m.value = value[:0]
-			if ok {
-				b = wire.AppendFound(b, version, value)
-			} else {
-				b = wire.AppendMissing(b)
-			}
-			if len(b)-start > wire.FrameMax {
-				return b[:start], wire.TooLarge(fmt.Sprintf("answer to a get of %d keys", len(q.request.Keys)), fmt.Sprintf("more than %d bytes", wire.FrameMax), "ask for fewer keys at once")
-			}
-		}
-		return b, nil
+	first, made := q.conn.answerWith(r, wire.TypeGetAnswer, func(b []byte) ([]byte, bool) {
+		b, m.value, ok = q.values(b, m, at, m.value, getInlineMax)
+		return b, ok
 	})
+	if made {
+		return first
+	}
+	return q.conn.readLater(r, func() {
+		body, _, ok := q.values(nil, m, at, nil, wire.FrameMax)
+		switch {
+		case !ok:
+			q.conn.refuse(r, wire.TooLarge(fmt.Sprintf("answer to a get of %d keys", len(q.request.Keys)), fmt.Sprintf("more than %d bytes", wire.FrameMax), "ask for fewer keys at once"))
+		case q.conn.crowded(len(body)):
+			q.conn.refuse(r, crowded())
+		default:
+			q.conn.answerNow(r, wire.TypeGetAnswer, body)
+		}
+	})
+}
+
+// values appends the body of the answer, unless it is longer than limit. value
+// is room for one of them.
+func (q *getQuery) values(b []byte, m *mapMachine, at raft.LogID, value []byte, limit int) (body, scratch []byte, ok bool) {
+	start := len(b)
+	b = wire.AppendGetAnswer(b, q.group, at, len(q.request.Keys))
+	for _, k := range q.request.Keys {
+		v, version, found := m.state.Get(k, value[:0])
+		value = v[:0]
+		if found {
+			b = wire.AppendFound(b, version, v)
+		} else {
+			b = wire.AppendMissing(b)
+		}
+		if len(b)-start > limit {
+			return b, value, false
+		}
+	}
+	return b, value, true
 }
 
 // listQuery reads one page of the keys of one group, in order.
@@ -57,44 +79,48 @@ func (q *listQuery) Run(machine repl.StateMachine, at raft.LogID, r repl.Reply) 
 	if !ok {
 		return q.conn.Answer(r, wire.TypeError, metaHasNoKeys().Append(nil))
 	}
-	select {
-	case q.conn.node.lists <- listJob{query: q, machine: m, at: at, reply: r}:
-		return false
-	default:
-		return q.conn.Answer(r, wire.TypeError, wire.Busy("listing", "as many pages are being read as this node reads at once", busyRetry).Append(nil))
+	return q.conn.readLater(r, func() { q.page(m, at, r) })
+}
+
+// page reads the page and answers.
+func (q *listQuery) page(m *mapMachine, at raft.LogID, r repl.Reply) {
+	if q.conn.crowded(0) {
+		q.conn.refuse(r, crowded())
+		return
 	}
-}
-
-// listJob is a page for a lister to read.
-type listJob struct {
-	query   *listQuery
-	machine *mapMachine
-	at      raft.LogID
-	reply   repl.Reply
-}
-
-// run reads the page and answers.
-func (j listJob) run() {
-	q := j.query
-	a := wire.ListAnswer{Group: q.request.Group, At: j.at}
-	a.More = j.machine.state.List(q.request.Prefix, q.request.After, int(q.request.Limit), int(q.request.MaxBytes), q.request.KeysOnly, func(key []byte, version uint64, value []byte) {
+	a := wire.ListAnswer{Group: q.request.Group, At: at}
+	a.More = m.state.List(q.request.Prefix, q.request.After, int(q.request.Limit), int(q.request.MaxBytes), q.request.KeysOnly, func(key []byte, version uint64, value []byte) {
 		if value == nil && !q.request.KeysOnly {
 			value = []byte{}
 		}
 		a.Rows = wire.AppendListRow(a.Rows, key, version, value)
 		a.Count++
 	})
-	q.conn.answerNow(j.reply, wire.TypeListAnswer, a.Append(nil))
+	if q.conn.crowded(len(a.Rows)) {
+		q.conn.refuse(r, crowded())
+		return
+	}
+	q.conn.answerNow(r, wire.TypeListAnswer, a.Append(nil))
 }
 
-// lister reads pages until there are no more.
+// readLater has a lister read what takes long. It does not block.
+func (c *connection) readLater(r repl.Reply, read func()) (first bool) {
+	select {
+	case c.node.reads <- read:
+		return false
+	default:
+		return c.Answer(r, wire.TypeError, wire.Busy("reads", fmt.Sprintf("%d long ones wait, as many as this node keeps", readQueueMax), busyRetry).Append(nil))
+	}
+}
+
+// lister reads pages and long gets until the node ends.
 func (n *Node) lister() {
 	defer n.ended.Done()
 	for {
 		select {
-		case j := <-n.lists:
-			j.run()
-		case <-n.stop:
+		case read := <-n.reads:
+			read()
+		case <-n.ctx.Done():
 			return
 		}
 	}

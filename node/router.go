@@ -17,9 +17,22 @@ const busyRetry = 20 * time.Millisecond
 // dispatch handles one frame. An error ends the connection.
 func (c *connection) dispatch(h wire.Header, body []byte) error {
 	if c.peer != 0 && h.Type >= wire.TypePreVote && h.Type <= wire.TypeBeatAnswer {
+		if h.Flags != 0 {
+			return fmt.Errorf("flags %#x, want 0", h.Flags)
+		}
 		return c.peerFrame(h, body)
 	}
 	r := c.accept(h)
+	if h.Flags != 0 {
+		c.refuse(r, wire.BadRequest(h.Type.String(), fmt.Sprintf("flags %#x, want 0: no request is passed on in this version", h.Flags), "send it to the group's leader, with flags 0"))
+		return nil
+	}
+	if asksOnly(h.Type) {
+		if err := new(wire.Empty).Read(body); err != nil {
+			c.refuse(r, wire.BadBody(h.Type, err))
+			return nil
+		}
+	}
 	switch h.Type {
 	case wire.TypePing:
 		c.answerNow(r, wire.TypePong, body)
@@ -45,11 +58,24 @@ func (c *connection) dispatch(h wire.Header, body []byte) error {
 	return nil
 }
 
+// asksOnly says whether the type of a frame is all that it says.
+func asksOnly(t wire.Type) bool {
+	switch t {
+	case wire.TypePing, wire.TypeTopology, wire.TypeStatus, wire.TypeCounters:
+		return true
+	}
+	return false
+}
+
 // peerFrame hands on what a peer's cores say to ours.
 func (c *connection) peerFrame(h wire.Header, body []byte) error {
 	loop := c.node.running()
 	if loop == nil {
 		return nil // raft sends it again
+	}
+	if !c.feeds {
+		c.feeds = true
+		c.node.feeding(c.peer)
 	}
 	switch h.Type {
 	case wire.TypeBeat:
@@ -69,6 +95,11 @@ func (c *connection) peerFrame(h wire.Header, body []byte) error {
 			body = append([]byte(nil), body...) // its entries go into the log as they are
 		}
 		e, err := wire.ReadEnvelope(h.Type, body, c.node.seed)
+		if errors.Is(err, raft.ErrEntry) {
+			peer := c.peer
+			loop.Post(func(host *repl.Host) { host.RefuseEntries(peer, h.Type, err) })
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -111,7 +142,7 @@ func (c *connection) proposeWrite(h wire.Header, r repl.Reply, body []byte) {
 	c.proposals = append(c.proposals, repl.Proposal{
 		Group:    table.GroupOf(cmd.Home()),
 		Entry:    c.entry(body),
-		Deadline: deadline(h, loop.Now()),
+		Deadline: c.deadline(h, loop.Now()),
 		Reply:    r,
 	})
 }
@@ -147,8 +178,8 @@ func (c *connection) get(h wire.Header, r repl.Reply, body []byte) {
 	}
 	q.group = group
 	c.reads = append(c.reads, repl.Read{
-		Group: group, Local: q.request.Mode == wire.ReadLocal, After: after(group, q.request.AfterGroup, q.request.After),
-		Deadline: deadline(h, loop.Now()), Reply: r, Query: q,
+		Group: group, Local: q.request.Mode == wire.ReadLocal, AnyReplica: q.request.Mode == wire.ReadFollower, After: after(group, q.request.AfterGroup, q.request.After),
+		Deadline: c.deadline(h, loop.Now()), Reply: r, Query: q,
 	})
 }
 
@@ -172,14 +203,30 @@ func (c *connection) list(h wire.Header, r repl.Reply, body []byte) {
 		c.refuse(r, wire.BadBody(h.Type, err))
 		return
 	}
-	if q.request.Epoch != 0 && q.request.Epoch != table.Epoch {
-		c.refuse(r, wire.Moved(0, 0, table.Epoch))
+	if e := q.request.Epoch; e != 0 && e != table.Epoch {
+		c.refuse(r, tableChanged(q.request.Group, e, table.Epoch))
+		return
+	}
+	if q.request.Group == 0 {
+		c.refuse(r, metaHasNoKeys())
+		return
+	}
+	if _, ok := table.Group(q.request.Group); !ok {
+		c.refuse(r, wire.NotFound(fmt.Sprintf("group %d", q.request.Group), fmt.Sprintf("the table of epoch %d has no such group", table.Epoch), "fetch the topology, then ask one of its groups"))
 		return
 	}
 	c.reads = append(c.reads, repl.Read{
-		Group: q.request.Group, Local: q.request.Mode == wire.ReadLocal, After: q.request.AfterID.Index,
-		Deadline: deadline(h, loop.Now()), Reply: r, Query: q,
+		Group: q.request.Group, Local: q.request.Mode == wire.ReadLocal, AnyReplica: q.request.Mode == wire.ReadFollower, After: q.request.AfterID.Index,
+		Deadline: c.deadline(h, loop.Now()), Reply: r, Query: q,
 	})
+}
+
+// tableChanged refuses a listing whose sender chose its groups by another slot
+// table than this node's: pages of the one and of the other together could
+// leave out slots, or have them twice.
+func tableChanged(g raft.GroupID, theirs, ours uint64) *wire.Error {
+	return &wire.Error{Code: wire.CodeMoved, Object: fmt.Sprintf("listing of group %d", g), Text: "the slot table is another one", Epoch: ours,
+		State: fmt.Sprintf("it was chosen by epoch %d, this node has epoch %d", theirs, ours), Next: "fetch the topology, then begin again after the last key"}
 }
 
 // announce puts what a node says of itself into the meta group's log.
@@ -204,7 +251,7 @@ func (c *connection) announce(h wire.Header, r repl.Reply, body []byte) {
 		return
 	}
 	c.proposals = append(c.proposals, repl.Proposal{
-		Group: 0, Entry: raft.NewEntry(raft.EntryNormal, command), Deadline: deadline(h, loop.Now()), Reply: r,
+		Group: 0, Entry: raft.NewEntry(raft.EntryNormal, command), Deadline: c.deadline(h, loop.Now()), Reply: r,
 	})
 }
 

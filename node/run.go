@@ -24,6 +24,9 @@ import (
 const (
 	dialTimeout = 2 * time.Second
 	callTimeout = 3 * time.Second
+	// handOverMax is how long a node that stops waits for others to lead its
+	// groups: an election that one of them loses, and another.
+	handOverMax = 2 * time.Second
 	// foundingPause lies between two questions to one host while founding.
 	foundingPause = 100 * time.Millisecond
 	// announcePause lies between two attempts to announce this node.
@@ -37,6 +40,11 @@ const (
 // with the hosts it was given, or can't go on: the data directory is in use,
 // damaged or another cluster's, the address is taken, a sync was refused.
 func Run(ctx context.Context, c Config, log *slog.Logger, ready func(addr string)) error {
+	return run(ctx, c, log, defaultLimits(), func(_ *Node, addr string) { ready(addr) })
+}
+
+// run is [Run] with other limits, and shows the node to ready.
+func run(ctx context.Context, c Config, log *slog.Logger, l limits, ready func(n *Node, addr string)) error {
 	if err := c.Check(); err != nil {
 		return err
 	}
@@ -58,13 +66,14 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(addr string
 	n := &Node{
 		cfg: c, secret: secret, fs: fs, lock: lock, listener: listener,
 		addr: c.AdvertiseOn(bound), name: c.NodeName(bound), started: time.Now(),
-		log:       log,
-		lists:     make(chan listJob, listQueueMax),
-		stop:      make(chan struct{}),
-		foundNews: make(chan struct{}),
-		conns:     make(map[net.Conn]struct{}),
-		starts:    make(map[raft.NodeID]uint64),
+		log:    log,
+		limits: l,
+		reads:  make(chan func(), readQueueMax),
+		conns:  make(map[net.Conn]*connection),
+		starts: make(map[raft.NodeID]uint64),
+		feeds:  make(map[raft.NodeID]int),
 	}
+	n.ctx, n.cancel = context.WithCancel(context.Background()) // not of ctx: close says when
 	defer n.close()
 	if err := n.identify(); err != nil {
 		return err
@@ -77,7 +86,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(addr string
 		n.ended.Add(1)
 		go n.lister()
 	}
-	ready(bound)
+	ready(n, bound)
 	if err := n.becomeMember(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
@@ -87,6 +96,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(addr string
 	select {
 	case <-ctx.Done():
 		n.log.Info("node stops")
+		n.running().HandOver(handOverMax)
 		return nil
 	case err := <-n.running().Failed():
 		n.log.Error("node stops: the log takes no more writes", "err", err)
@@ -338,7 +348,7 @@ func (n *Node) serve() error {
 		return err
 	}
 	n.host = host
-	host.Place([]repl.Placement{{Replica: replica, Membership: membership, Lead: id.Members[0].Node == id.Node}})
+	host.Place([]repl.Placement{{Replica: replica, Membership: membership, Preferred: 1}})
 	n.follow(n.table.Load())
 	loop := repl.StartLoop(host, tick)
 	n.serving.Store(loop)
@@ -427,7 +437,7 @@ func (n *Node) follow(t *shardmap.Table) {
 
 // placement returns the replica of a group that a node should have.
 func placement(g *shardmap.TableGroup, self raft.NodeID) (repl.Placement, bool) {
-	p := repl.Placement{Replica: logstore.Replica{Group: g.ID, Incarnation: g.Incarnation}, Lead: g.Preferred == self}
+	p := repl.Placement{Replica: logstore.Replica{Group: g.ID, Incarnation: g.Incarnation}}
 	for _, r := range g.Replicas {
 		m := raft.Member{Replica: r.Replica, Node: r.Node, Goal: raft.GoalVoter}
 		if r.Role == shardmap.ReplicaVoter {
@@ -437,6 +447,9 @@ func placement(g *shardmap.TableGroup, self raft.NodeID) (repl.Placement, bool) 
 		}
 		if r.Node == self {
 			p.Replica.ID = r.Replica
+		}
+		if r.Node == g.Preferred {
+			p.Preferred = r.Replica
 		}
 		p.Membership.Next = max(p.Membership.Next, r.Replica+1)
 	}
@@ -461,12 +474,15 @@ func (n *Node) addrOf(id raft.NodeID) string {
 // close stops everything that Run started, in the order in which the one
 // depends on the other.
 func (n *Node) close() {
-	close(n.stop)
+	n.cancel()
 	n.listener.Close()
 	n.mu.Lock()
 	n.found = nil
-	for c := range n.conns {
-		c.Close()
+	for conn, c := range n.conns {
+		conn.Close()
+		if c != nil {
+			c.end() // its reader may wait for answers that will not come
+		}
 	}
 	n.mu.Unlock()
 	if loop := n.running(); loop != nil {

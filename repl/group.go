@@ -256,6 +256,9 @@ func (g *group) read(r Read) {
 	case g.readCount >= readsMax:
 		g.host.refuse(r.Reply, wire.Busy(g.name(),
 			fmt.Sprintf("%d reads wait, the limit is %d", g.readCount, readsMax), busyRetry))
+	case r.Local && r.After > g.applied.Index && len(g.parked) >= parkedMax:
+		g.host.refuse(r.Reply, wire.Busy(g.name(),
+			fmt.Sprintf("%d reads wait for an index, the limit is %d", len(g.parked), parkedMax), busyRetry))
 	case r.Local:
 		g.readCount++
 		g.park(r.After, r)
@@ -509,12 +512,25 @@ func (g *group) confirm(confirmed []raft.Read) {
 	for _, c := range confirmed {
 		for len(g.unconfirmed) > 0 && g.unconfirmed[0].number <= c.Number {
 			for _, r := range g.unconfirmed[0].reads {
-				g.park(max(c.Index, r.After), r)
+				if r.After > c.Index {
+					g.refuseAhead(r, c.Index)
+					continue
+				}
+				g.park(c.Index, r)
 			}
 			g.unconfirmed[0] = readBatch{}
 			g.unconfirmed = g.unconfirmed[1:]
 		}
 	}
+}
+
+// refuseAhead refuses a read that asks for more than there is. What was told to
+// anybody as done was committed before, and is at or below a confirmed index;
+// so nobody was told that log id, and to wait for it could be for ever.
+func (g *group) refuseAhead(r Read, confirmed uint64) {
+	g.readCount--
+	g.host.refuse(r.Reply, wire.BadRequest(g.name(),
+		fmt.Sprintf("the read is to be after index %d, the log has got to %d", r.After, confirmed), "ask with a log id that an answer gave"))
 }
 
 // lost answers reads whose confirmation will not come.

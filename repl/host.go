@@ -21,6 +21,9 @@ const (
 	// readsMax bounds the reads of one group that wait for a confirmation or
 	// for an index.
 	readsMax = 1 << 16
+	// parkedMax bounds those of them that only wait for an index, which may
+	// be long in coming: they must not take the place of all others.
+	parkedMax = readsMax / 4
 	// proposeBytesMax is how much is handed to the core at once, so that
 	// one that refuses for want of room refuses a part and not all.
 	proposeBytesMax = 1 << 20
@@ -96,7 +99,7 @@ type Host struct {
 	contacts   map[raft.NodeID]*contact
 	graves     map[raft.GroupID]logstore.Replica // the newest of each group that was removed here
 	refused    refusals
-	beats      map[raft.NodeID]*beats
+	beats      map[raft.NodeID]*beats // Invariant: of nodes, and of no other
 	touched    []Replier
 	gathering  *Batch
 	spare      *Batch
@@ -141,7 +144,14 @@ func NewHost(cfg HostConfig) (*Host, error) {
 func (h *Host) SetNodes(nodes []raft.NodeID) {
 	h.nodes = slices.Clone(nodes)
 	slices.Sort(h.nodes)
+	was := h.beats
+	h.beats = make(map[raft.NodeID]*beats, len(nodes))
 	for _, n := range h.nodes {
+		b := was[n]
+		if b == nil {
+			b = new(beats)
+		}
+		h.beats[n] = b
 		if h.contacts[n] == nil {
 			h.contacts[n] = &contact{heardTick: h.ticks}
 		}
@@ -409,11 +419,13 @@ func (h *Host) send(g *group, m raft.Message) {
 	e := wire.Envelope{Group: g.replica.Group, Incarnation: g.replica.Incarnation, Message: m}
 	switch m.Type {
 	case raft.MsgHeartbeat:
-		b := h.beatsTo(node)
-		b.out.Messages = append(b.out.Messages, wire.BeatMessageOf(&e))
+		if b := h.beats[node]; b != nil {
+			b.out.Messages = append(b.out.Messages, wire.BeatMessageOf(&e))
+		}
 	case raft.MsgHeartbeatAnswer:
-		b := h.beatsTo(node)
-		b.answers.Messages = append(b.answers.Messages, wire.BeatMessageOf(&e))
+		if b := h.beats[node]; b != nil {
+			b.answers.Messages = append(b.answers.Messages, wire.BeatMessageOf(&e))
+		}
 	default:
 		if m.Fetch != 0 {
 			h.cfg.Transport.Fetch(node, &e, func() bool { return g.leading.Load() == m.Term })
@@ -423,21 +435,12 @@ func (h *Host) send(g *group, m raft.Message) {
 	}
 }
 
-func (h *Host) beatsTo(n raft.NodeID) *beats {
-	b := h.beats[n]
-	if b == nil {
-		b = new(beats)
-		h.beats[n] = b
-	}
-	return b
-}
-
 // sendBeats sends each node the heartbeats that gathered for it in one frame,
 // and an empty one to a node that got none for a heartbeat's time: it stands
 // for the node, whatever its groups have to say.
 func (h *Host) sendBeats() {
 	for _, n := range h.nodes {
-		b := h.beatsTo(n)
+		b := h.beats[n]
 		due := h.ticks >= b.lastSent+uint64(h.cfg.HeartbeatTicks)
 		if len(b.out.Messages) > 0 || due {
 			b.sequence++

@@ -26,6 +26,7 @@ type Loop struct {
 	wake    chan struct{} // one token: something is queued. From many, to run.
 	batches chan *Batch   // from run to writeLog; closed by run
 	stop    chan struct{} // closed by Close
+	over    chan struct{} // closed by run when it calls nothing any more
 	ended   sync.WaitGroup
 	failed  chan error // at most one: why the log can't go on. From writeLog, to Failed's reader.
 
@@ -66,6 +67,7 @@ func StartLoop(h *Host, tick time.Duration) *Loop {
 		wake:    make(chan struct{}, 1),
 		batches: make(chan *Batch, 1),
 		stop:    make(chan struct{}),
+		over:    make(chan struct{}),
 		failed:  make(chan error, 1),
 	}
 	l.ended.Add(2)
@@ -146,7 +148,8 @@ func (l *Loop) Post(f func(*Host)) {
 }
 
 // Ask has f called by the goroutine that owns the host, and waits for it. It
-// reports false if the loop was closed before.
+// reports false if the loop was closed before; then f is not called later
+// either.
 func (l *Loop) Ask(f func(*Host)) bool {
 	done := make(chan struct{})
 	l.Post(func(h *Host) {
@@ -156,7 +159,12 @@ func (l *Loop) Ask(f func(*Host)) bool {
 	select {
 	case <-done:
 		return true
-	case <-l.stop:
+	case <-l.over:
+	}
+	select {
+	case <-done: // in the loop's last turn
+		return true
+	default:
 		return false
 	}
 }
@@ -175,6 +183,7 @@ func (l *Loop) enqueue(add func(*events)) {
 func (l *Loop) run() {
 	defer l.ended.Done()
 	defer close(l.batches)
+	defer close(l.over)
 	ticker := time.NewTicker(l.tick)
 	defer ticker.Stop()
 	var now events

@@ -7,7 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"muster/logstore"
@@ -21,9 +23,16 @@ const (
 	// dropped: Raft sends it again, and a node that is that far behind
 	// gains nothing from a longer queue.
 	peerQueueBytesMax = 64 << 20
-	// peerWriteTimeout is how long one write may take before the connection
-	// is given up.
+	// peerWriteTimeout is how long the other side may take to read
+	// peerPiece bytes before the connection is given up.
 	peerWriteTimeout = 5 * time.Second
+	peerPiece        = 1 << 20
+	// peerPingPause lies between two pings, peerPongMax is how long the answer
+	// may take. What is written to a host that has gone is taken by
+	// the system, which sends it again after ever longer pauses, up to two
+	// minutes: once the host is back, a new connection is there long before.
+	peerPingPause = time.Second
+	peerPongMax   = 4 * time.Second
 	// peerDialTimeout bounds one attempt to connect.
 	peerDialTimeout = 2 * time.Second
 	// peerRetryMin and peerRetryMax bound the pause between attempts; it
@@ -47,7 +56,8 @@ type PeersConfig struct {
 
 // Peers is the [Transport] over TCP. It keeps one connection to each other
 // node, on which it only sends: what the other node has to say comes over the
-// connection that the other node opened.
+// connection that the other node opened. Pings are answered on the same one, so
+// that a host that has gone without a word is noticed.
 type Peers struct {
 	// Set once.
 	cfg    PeersConfig
@@ -215,7 +225,7 @@ func (o *peer) appendEnvelope(b []byte, e *wire.Envelope) []byte {
 func (o *peer) sendBeat(beat *wire.Beat, answer bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.connected {
+	if !o.connected || len(o.frames) > peerQueueBytesMax {
 		return
 	}
 	t := wire.TypeBeat
@@ -270,28 +280,42 @@ func (o *peer) run() {
 				said = err.Error()
 				log.Warn("peer not reached", "peer", o.id, "addr", addr, "err", err)
 			}
-			select {
-			case <-ctx.Done():
-			case <-o.wake: // perhaps another address
-			case <-time.After(pause):
-			}
+			o.rest(ctx, pause)
 			pause = min(2*pause, peerRetryMax)
 			continue
 		}
-		pause, said = peerRetryMin, ""
 		log.Info("peer connected", "peer", o.id, "addr", addr)
+		since := time.Now()
 		err = o.serve(ctx, conn)
-		if ctx.Err() == nil {
-			log.Warn("peer lost", "peer", o.id, "addr", addr, "err", err)
+		if ctx.Err() != nil {
+			return
 		}
+		log.Warn("peer lost", "peer", o.id, "addr", addr, "err", err)
+		said = ""
+		if time.Since(since) > peerRetryMax {
+			pause = peerRetryMin
+			continue
+		}
+		o.rest(ctx, pause) // it takes us and ends it: not as fast as we can
+		pause = min(2*pause, peerRetryMax)
+	}
+}
+
+// rest waits, but no longer than until there may be another address.
+func (o *peer) rest(ctx context.Context, pause time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-o.wake:
+	case <-time.After(pause):
 	}
 }
 
 // serve writes to one connection until it breaks.
 func (o *peer) serve(ctx context.Context, conn net.Conn) error {
 	closed := make(chan error, 1)
+	var pinged atomic.Bool // and not answered yet
 	o.owner.ended.Add(1)
-	go o.listen(conn, closed)
+	go o.listen(conn, &pinged, closed)
 	o.mu.Lock()
 	o.conn, o.connected = conn, true
 	o.mu.Unlock()
@@ -301,14 +325,25 @@ func (o *peer) serve(ctx context.Context, conn net.Conn) error {
 		o.conn, o.connected = nil, false
 		o.frames, o.fetches = nil, nil
 		o.mu.Unlock()
+		select {
+		case <-o.wake: // it was about frames that are gone
+		default:
+		}
 	}()
+	ping := time.NewTicker(peerPingPause)
+	defer ping.Stop()
 	var out []byte
-	for {
+	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case err := <-closed:
 			return err
+		case <-ping.C:
+			if err := sendPing(conn, &pinged, o.owner.cfg.Counters); err != nil {
+				return o.reason(err, closed)
+			}
+			continue
 		case <-o.wake:
 		}
 		o.mu.Lock()
@@ -326,19 +361,53 @@ func (o *peer) serve(ctx context.Context, conn net.Conn) error {
 				out = o.appendEnvelope(out, e)
 			}
 		}
-		if len(out) == 0 {
-			continue
-		}
-		if err := conn.SetWriteDeadline(time.Now().Add(peerWriteTimeout)); err != nil {
-			return err
-		}
-		if _, err := conn.Write(out); err != nil {
-			return err
+		if err := writePieces(conn, out); err != nil {
+			return o.reason(err, closed)
 		}
 		if cap(out) > 4<<20 {
 			out = nil // a burst should not hold its memory for ever
 		}
 	}
+	return ctx.Err()
+}
+
+// reason returns why the connection was closed, if that is known, instead of
+// an error that says that it was.
+func (o *peer) reason(err error, closed <-chan error) error {
+	select {
+	case why := <-closed:
+		return why
+	default:
+		return err
+	}
+}
+
+// sendPing sends a ping, unless one is under way.
+func sendPing(conn net.Conn, pinged *atomic.Bool, counters *wire.Counters) error {
+	if !pinged.CompareAndSwap(false, true) {
+		return nil
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(peerPongMax)); err != nil {
+		return err
+	}
+	counters.Out(wire.TypePing, 1)
+	return writePieces(conn, wire.AppendFrame(nil, wire.TypePing, 0, &wire.Empty{}))
+}
+
+// writePieces writes out; a slow line may take its time, one that stands still
+// may not.
+func writePieces(conn net.Conn, out []byte) error {
+	for len(out) > 0 {
+		piece := out[:min(len(out), peerPiece)]
+		if err := conn.SetWriteDeadline(time.Now().Add(peerWriteTimeout)); err != nil {
+			return err
+		}
+		if _, err := conn.Write(piece); err != nil {
+			return err
+		}
+		out = out[len(piece):]
+	}
+	return nil
 }
 
 // fill reads the entries that an append is to carry.
@@ -353,20 +422,37 @@ func (o *peer) fill(e *wire.Envelope) error {
 	return nil
 }
 
-// listen notices that the other side closed. Nothing is said to us here but
-// an error frame before the end.
-func (o *peer) listen(conn net.Conn, closed chan<- error) {
+// listen notices that the other side closed, or has gone. Nothing is said to us
+// here but answers to pings, and an error frame before the end.
+func (o *peer) listen(conn net.Conn, pinged *atomic.Bool, closed chan<- error) {
 	defer o.owner.ended.Done()
-	h, body, err := wire.ReadFrame(conn, wire.NewDecoder(wire.HelloBytesMax))
-	if err == nil {
-		err = fmt.Errorf("the other side sent %s where it only listens", h.Type)
-		if e := new(wire.Error); h.Type == wire.TypeError && e.Read(body) == nil {
-			err = e
-		}
-	}
-	if errors.Is(err, io.EOF) {
-		err = errors.New("closed by the other side")
-	}
-	closed <- err
+	closed <- o.hear(conn, pinged)
 	conn.Close()
+}
+
+func (o *peer) hear(conn net.Conn, pinged *atomic.Bool) error {
+	d := wire.NewDecoder(wire.HelloBytesMax)
+	for {
+		h, body, err := wire.ReadFrame(conn, d)
+		switch {
+		case errors.Is(err, io.EOF):
+			return errors.New("closed by the other side")
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return fmt.Errorf("a ping was not answered within %s", peerPongMax)
+		case err != nil:
+			return err
+		}
+		o.owner.cfg.Counters.In(h.Type, len(body))
+		if h.Type == wire.TypePong {
+			if err := conn.SetReadDeadline(time.Time{}); err != nil {
+				return err
+			}
+			pinged.Store(false)
+			continue
+		}
+		if e := new(wire.Error); h.Type == wire.TypeError && e.Read(body) == nil {
+			return e
+		}
+		return fmt.Errorf("the other side sent %s where it only listens", h.Type)
+	}
 }

@@ -1,6 +1,9 @@
 package repl
 
-import "muster/raft"
+import (
+	"muster/raft"
+	"muster/repl/wire"
+)
 
 // refusal says why a message of another node was not handed to a core, or why
 // the core did not take it.
@@ -72,4 +75,12 @@ func (h *Host) Refusals() []Refused {
 		}
 	}
 	return rows
+}
+
+// RefuseEntries notes a message whose entries do not verify: it never reached
+// a group.
+func (h *Host) RefuseEntries(from raft.NodeID, t wire.Type, err error) {
+	if h.refused.note(refusedBad, from, 0) {
+		h.cfg.Log.Warn("message refused", "why", refusedBad, "from", from, "type", t, "err", err)
+	}
 }

@@ -199,6 +199,50 @@ func TestBulkStaleAtTheEnd(t *testing.T) {
 	}
 }
 
+// Of several connections to a node the first must carry what it can, and the
+// next help out only then: small batches on many cost more than large ones on
+// few. All must stay in use for what one alone would hold up.
+func TestConnectionsFillInTurn(t *testing.T) {
+	f := newFake(t, 1, 1)
+	c := f.open(Options{ConnectionsPerNode: 3})
+	if _, err := c.Set(within(t, 10*time.Second), []byte("a"), nil, WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.nodes[0].do(func(h wire.Header, _ []byte) fakeOrder { return fakeOrder{silent: h.Type == wire.TypeWrite} })
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	b := c.Bulk(ctx, 0, func(uint64, Written, error) {})
+	links := (*c.bonds.Load())[0].links
+	for _, tt := range []struct {
+		writes int // beside those before
+		want   [3]int32
+	}{
+		{busyOpen - 1, [3]int32{busyOpen - 1, 0, 0}},
+		{2, [3]int32{busyOpen, 1, 0}},
+		{busyOpen, [3]int32{busyOpen, busyOpen, 1}},
+	} {
+		for i := range tt.writes {
+			b.Set(fmt.Append(nil, i), []byte("v"), 0)
+		}
+		if got := [3]int32{links[0].open.Load(), links[1].open.Load(), links[2].open.Load()}; got != tt.want {
+			t.Errorf("after %d more: got %v open, want %v", tt.writes, got, tt.want)
+		}
+	}
+	for range busyOpen {
+		b.Set([]byte("x"), nil, 0)
+	}
+	if n := links[0].open.Load() + links[1].open.Load() + links[2].open.Load(); n != 3*busyOpen+1 {
+		t.Errorf("with all busy: got %d open, want %d", n, 3*busyOpen+1)
+	}
+	cancel()
+	b.Wait()
+	for i, l := range links {
+		if n := l.open.Load(); n != 0 || l.busy() {
+			t.Errorf("connection %d has %d open at the end", i, n)
+		}
+	}
+}
+
 // A write that is not answered must end when its own time is over, though the
 // Bulk goes on: what comes after it is not to wait for it.
 func TestBulkWithin(t *testing.T) {

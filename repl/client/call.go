@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 // call is one request on its way. It is in one place at a time: in a link's
@@ -134,17 +135,24 @@ func (c *Client) linkFor(x *call) *link {
 	if x.Target != ToSlot || x.ValueBytes > r.ValueMax {
 		return nil
 	}
-	return c.linkTo(r.Peer[x.Slot], int(x.Slot))
+	return c.linkTo(r.Peer[x.Slot], x.Slot)
 }
 
-// linkTo returns a connection to p, the same one for the same spread.
-func (c *Client) linkTo(p Peer, spread int) *link {
+// linkTo returns a connection to p: the first that is not busy, for few that
+// carry much cost both sides less than many that carry little. Where all are
+// busy the slots are spread over them.
+func (c *Client) linkTo(p Peer, slot shardmap.Slot) *link {
 	bonds := *c.bonds.Load()
 	if p < 0 || int(p) >= len(bonds) || bonds[p] == nil {
 		return nil
 	}
 	links := bonds[p].links
-	return links[spread%len(links)]
+	for _, l := range links {
+		if !l.busy() {
+			return l
+		}
+	}
+	return links[int(slot)%len(links)]
 }
 
 // do runs c to its end, or to ctx's.

@@ -59,8 +59,9 @@ type Options struct {
 	Cluster string
 	// Secret is what the cluster's nodes share; empty if they have none.
 	Secret []byte
-	// ConnectionsPerNode is one where it is not given, which is enough: all
-	// calls share it.
+	// ConnectionsPerNode is one where it is not given, which is mostly enough:
+	// all calls share it. Of more, each is used only while those before it
+	// are busy.
 	ConnectionsPerNode int
 	// DialTimeout bounds how long a node may take to accept a connection
 	// and say hello; 2 s where it is not given.
@@ -273,6 +274,11 @@ func (c *Client) look(now time.Duration) {
 	for _, b := range *c.bonds.Load() {
 		if b == nil {
 			continue
+		}
+		for _, l := range b.links {
+			if l.open.Load() > 0 {
+				b.used.Store(int64(now))
+			}
 		}
 		for _, l := range b.links {
 			for _, x := range l.look(now) {

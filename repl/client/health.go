@@ -15,9 +15,12 @@ const (
 	// its clients should not find out much later.
 	pingAfter  = time.Second
 	silenceMax = 3 * time.Second
-	// idleMax is when a connection without open requests is closed; a
-	// server closes it after 60 s of silence.
-	idleMax = 45 * time.Second
+	// idleMax is when the connections to a peer are closed for want of
+	// requests. One without requests of its own, among others that have some,
+	// is asked for a sign of life after quietMax, for a server closes what is
+	// silent for 60 s.
+	idleMax  = 45 * time.Second
+	quietMax = 20 * time.Second
 )
 
 // health is what the keeper finds about a link.
@@ -27,18 +30,20 @@ const (
 	healthy    health = iota
 	healthPing        // ask for a sign of life
 	healthDead        // give it up
-	healthIdle        // close it, nobody needs it
+	healthIdle        // close it and those to the same peer, nobody needs them
 )
 
-// judge decides about a link by how many requests wait, when it was last heard
-// and whether a ping is under way.
-func judge(now, heard, asked time.Duration, open int) health {
+// judge decides about a link by how many requests wait, when it was last heard,
+// whether a ping is under way, and when its bond was last used.
+func judge(now, heard, asked time.Duration, open int, used time.Duration) health {
 	silent := now - heard
+	if open == 0 {
+		if now-used >= idleMax {
+			return healthIdle
+		}
+		silent -= quietMax - pingAfter // it has so much longer
+	}
 	switch {
-	case open == 0 && silent >= idleMax:
-		return healthIdle
-	case open == 0:
-		return healthy
 	case silent >= silenceMax && asked != 0:
 		return healthDead
 	case silent >= pingAfter && asked == 0:
@@ -60,7 +65,8 @@ func (l *link) look(now time.Duration) (overdue []*call) {
 			overdue = append(overdue, l.pending.take(uint64(x.uses)<<32|uint64(i)))
 		}
 	}
-	verdict := judge(now, time.Duration(l.heard.Load()), time.Duration(l.asked.Load()), l.pending.open)
+	l.open.Store(int32(l.pending.open))
+	verdict := judge(now, time.Duration(l.heard.Load()), time.Duration(l.asked.Load()), l.pending.open, time.Duration(l.bond.used.Load()))
 	wake := false
 	if verdict == healthPing {
 		l.asked.Store(int64(now))

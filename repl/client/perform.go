@@ -59,7 +59,7 @@ func (c *Client) perform(a *Action) {
 	case ActSend:
 		x := a.Call.Owner.(*call)
 		result := sentDown
-		if l := c.linkTo(a.Peer, int(x.Slot)); l != nil {
+		if l := c.linkTo(a.Peer, x.Slot); l != nil {
 			result = l.send(x, c.now())
 		}
 		switch result {

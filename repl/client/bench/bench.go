@@ -172,6 +172,10 @@ func (r *run) loop(ctx context.Context, d time.Duration) (time.Duration, error) 
 }
 
 func (r *run) call(ctx context.Context, x *caller, number uint64) {
+	// A context of its own, as requests of different users have: all would
+	// otherwise meet at the lock of one channel.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	random := rand.New(rand.NewPCG(r.plan.Seed, number))
 	key := make([]byte, r.plan.KeyBytes)
 	value := make([]byte, r.plan.ValueBytes)

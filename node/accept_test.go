@@ -1,0 +1,392 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"muster/logstore"
+	"muster/logstore/vfs"
+	"muster/raft"
+	"muster/repl/wire"
+)
+
+// freeAddrs returns addresses at which nobody listens.
+func freeAddrs(t testing.TB, n int) []string {
+	t.Helper()
+	var addrs []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		addrs = append(addrs, l.Addr().String())
+	}
+	return addrs
+}
+
+// founders starts n nodes that found a cluster together, and returns when each
+// group has a leader that each of them knows.
+func founders(t testing.TB, n int, l limits) []*runningNode {
+	t.Helper()
+	addrs := freeAddrs(t, n)
+	var nodes []*runningNode
+	for i := range n {
+		c := testConfig(t)
+		c.Listen, c.Join, c.Expect = addrs[i], addrs, n
+		nodes = append(nodes, start(t, c, l))
+	}
+	for _, r := range nodes {
+		s := r.client()
+		until(t, "the cluster is whole", func() error {
+			_, body, err := s.ask(wire.TypeStatus, 0, (&wire.Empty{}).Append(nil))
+			if err != nil {
+				return err
+			}
+			var a wire.StatusAnswer
+			if err := a.Read(body); err != nil {
+				return err
+			}
+			if !a.Healthy {
+				return fmt.Errorf("problems: %v", a.Problems)
+			}
+			return nil
+		})
+		s.Close()
+	}
+	return nodes
+}
+
+// Who says that it is a peer must be one: a vote that counts, or a log that
+// goes back, could come from anybody else. The text says what an operator has
+// to do, since it is an operator who sees it.
+func TestPeersRefused(t *testing.T) {
+	nodes := founders(t, 2, defaultLimits())
+	r := nodes[0]
+	other := nodes[1].node.self()
+	change := func(f func(c *wire.DialConfig)) wire.DialConfig {
+		c := r.peerHello(other.Node, other.Start)
+		f(&c)
+		return c
+	}
+	for _, c := range []struct {
+		what  string
+		hello wire.DialConfig
+		code  wire.Code
+		want  []string
+	}{
+		{"a node that is not on the list", r.peerHello(4711, 1), wire.CodeUnknownNode, []string{"peer list", "data directory"}},
+		{"a node that dials itself", r.peerHello(r.node.self().Node, 1), wire.CodeUnknownNode, []string{"own id", "data directory"}},
+		{"a restored image", r.peerHello(other.Node, other.Start-1), wire.CodeUnknownNode, []string{"started 0 times", "1 times before", "empty it"}},
+		{"another cluster id", change(func(c *wire.DialConfig) { c.ClusterID++ }), wire.CodeWrongCluster, nil},
+		{"another cluster name", change(func(c *wire.DialConfig) { c.Cluster = "other" }), wire.CodeWrongCluster, []string{"other"}},
+		{"no cluster name", change(func(c *wire.DialConfig) { c.Cluster = "" }), wire.CodeWrongCluster, nil},
+		{"a secret where there is none", change(func(c *wire.DialConfig) { c.Secret = []byte("correct horse battery") }), wire.CodeUnauthorized, nil},
+		{"a peer without an id", change(func(c *wire.DialConfig) { c.Node = 0 }), wire.CodeBadRequest, []string{"node"}},
+		{"a client on a peer's connection", change(func(c *wire.DialConfig) { c.Role = wire.RoleClient }), wire.CodeBadRequest, []string{"role"}},
+		{"a purpose that is kept", change(func(c *wire.DialConfig) { c.Purpose = wire.PurposeBulk }), wire.CodeBadRequest, []string{"role"}},
+	} {
+		s, err := dial(t, r.addr, c.hello)
+		if err == nil {
+			s.Close()
+		}
+		refused(t, c.what, err, c.code, c.want...)
+	}
+	s, err := dial(t, r.addr, r.peerHello(other.Node, other.Start))
+	if err != nil {
+		t.Fatalf("the other node itself: %v", err)
+	}
+	s.Close()
+}
+
+// What a peer says is checked like what anybody says: a node with a defect must
+// not take the others along.
+func TestBadPeerFrames(t *testing.T) {
+	nodes := founders(t, 2, defaultLimits())
+	r, other := nodes[0], nodes[1].node.self()
+	peer := func() *speaker {
+		s, err := dial(t, r.addr, r.peerHello(other.Node, other.Start))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	good := wire.AppendEnvelope(nil, &wire.Envelope{Group: 0, Incarnation: 1, Message: raft.Message{Type: raft.MsgPreVote, From: 1, To: 2, Term: 1}})
+	for _, c := range []struct {
+		what  string
+		t     wire.Type
+		flags uint16
+		body  []byte
+		want  string
+	}{
+		{"an append that is none", wire.TypeAppend, 0, []byte{0x90}, "Append"},
+		{"an append with entries that are none", wire.TypeAppend, 0, appendWith([]byte("these are no entries")), "entries"},
+		{"a vote that is none", wire.TypeVote, 0, []byte{0xc0}, "Vote"},
+		{"a beat that is none", wire.TypeBeat, 0, []byte{0x93, 1, 1, 0x91, 0xc0}, "Beat"},
+		{"an answer to a beat that is none", wire.TypeBeatAnswer, 0, []byte{0xc0}, "BeatAnswer"},
+		{"a message with a flag", wire.TypePreVote, wire.FlagForward, good, "flags 0x1"},
+	} {
+		s := peer()
+		if _, err := s.Write(frame(c.t, c.flags, 0, c.body)); err != nil {
+			t.Fatal(err)
+		}
+		refused(t, c.what, s.lastWords(), wire.CodeBadRequest, c.want)
+	}
+
+	// These mean something, but not to this node: they change nothing.
+	s := peer()
+	for _, e := range []wire.Envelope{
+		{Group: 9000, Incarnation: 1, Message: raft.Message{Type: raft.MsgPreVote, From: 1, To: 2, Term: 1 << 40}},
+		{Group: 0, Incarnation: 77, Message: raft.Message{Type: raft.MsgVote, From: 1, To: 2, Term: 1 << 40}},
+		{Group: 0, Incarnation: 1, Message: raft.Message{Type: raft.MsgVote, From: 77, To: 2, Term: 1 << 40}},
+		{Group: 0, Incarnation: 1, Message: raft.Message{Type: raft.MsgVote, From: 1, To: 77, Term: 1 << 40}},
+		{Group: 0, Incarnation: 1, Message: raft.Message{Type: raft.MsgVote, From: 1, To: 2, Term: raft.TermLimit}},
+		{Group: 0, Incarnation: 1, Message: raft.Message{Type: raft.MsgVote, From: 2, To: 1, Term: raft.TermLimit}},
+	} {
+		if _, err := s.Write(frame(wire.TypeOf(e.Message.Type), 0, 0, wire.AppendEnvelope(nil, &e))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := wire.Announce{Node: r.node.self().Node, Start: 9, Addr: "127.0.0.1:1", Version: "x", Name: "x"}
+	_, _, err := s.ask(wire.TypeAnnounce, 0, a.Append(nil))
+	refused(t, "an announcement for another node", err, wire.CodeUnauthorized, "speaks for", "announces itself")
+	for _, r := range nodes {
+		cl := r.client()
+		until(t, "every node takes its writes", func() error { return worksSomewhere(nodes, cl) })
+		cl.Close()
+	}
+	for _, g := range r.node.table.Load().Nodes {
+		if g.Addr == "127.0.0.1:1" {
+			t.Error("the announcement for another node is in the table")
+		}
+	}
+}
+
+func appendWith(raw []byte) []byte {
+	e := wire.Envelope{Group: 0, Incarnation: 1, Message: raft.Message{Type: raft.MsgAppend, From: 1, To: 2, Term: 1, Entries: []raft.Entry{{Raw: raw}}}}
+	return wire.AppendEnvelope(nil, &e)
+}
+
+// worksSomewhere writes where the group of the key is led.
+func worksSomewhere(nodes []*runningNode, first *speaker) error {
+	err := first.works()
+	if err == nil {
+		return nil
+	}
+	for _, r := range nodes {
+		s := r.client()
+		err = s.works()
+		s.Close()
+		if err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// A host that waits for others to found a cluster with has no peer list yet. It
+// says what it waits for, and takes nobody for a peer: whom it let in now would
+// still be in when it counts votes.
+func TestBeforeTheFounding(t *testing.T) {
+	addrs := freeAddrs(t, 2)
+	c := testConfig(t)
+	c.Listen, c.Join, c.Expect = addrs[0], addrs, 2
+	r := start(t, c, defaultLimits())
+	s := r.client()
+	for _, q := range []struct {
+		t    wire.Type
+		body []byte
+	}{
+		{wire.TypeWrite, write(setCommand("k", "v"))},
+		{wire.TypeGet, getBody(wire.ReadLocal, "k")},
+		{wire.TypeTopology, (&wire.Empty{}).Append(nil)},
+		{wire.TypeStatus, (&wire.Empty{}).Append(nil)},
+		{wire.TypeAnnounce, (&wire.Announce{}).Append(nil)},
+	} {
+		until(t, q.t.String()+" names the host that is missing", func() error {
+			_, _, err := s.ask(q.t, 0, q.body)
+			refused(t, q.t.String(), err, wire.CodeNotReady, addrs[1], "--expect")
+			return nil
+		})
+	}
+	_, err := dial(t, r.addr, r.peerHello(4711, 1))
+	refused(t, "a peer", err, wire.CodeNotReady, "peers")
+	r.idle()
+}
+
+// The last moments of a standby: a request may come when the founding that it
+// would speak of is over.
+func TestStandbyEnds(t *testing.T) {
+	n := &Node{name: "n1", standby: true, found: newFounding("c", 5, "10.0.0.1:4166", []string{"10.0.0.1:4166", "10.0.0.2:4166"})}
+	refused(t, "a standby", n.notReady(), wire.CodeNotReady, "standby")
+	n.found = nil
+	refused(t, "a standby that closes", n.notReady(), wire.CodeNotReady)
+}
+
+// When Run returns, nothing is left of the node: no goroutine, no connection, no
+// listener, no lock. One would doubt it: some connections are idle, one waits
+// for a reader that never reads, one is in its hello, one has requests that are
+// never answered, and a peer is dialled that does not answer.
+func TestRunEnds(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	l := defaultLimits()
+	l.inflightBytes = 256 << 10
+	mute, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	r := serving(t, l)
+	founding := testConfig(t)
+	founding.Listen = freeAddrs(t, 1)[0]
+	founding.Join, founding.Expect = []string{founding.Listen, mute.Addr().String()}, 2
+	waits := start(t, founding, l)
+
+	var conns []net.Conn
+	for range 20 {
+		conns = append(conns, r.client())
+	}
+	stranger, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conns = append(conns, stranger)
+	deaf := r.client()
+	conns = append(conns, deaf)
+	fill(t, r, deaf)
+	ahead := r.client()
+	conns = append(conns, ahead)
+	g := wire.Get{Mode: wire.ReadLocal, AfterGroup: r.node.table.Load().GroupOf(0), After: raft.LogID{Term: 1, Index: 1 << 60}, Keys: [][]byte{keyOf(t, 0)}}
+	if _, err := ahead.Write(frame(wire.TypeGet, 0, 1, g.Append(nil))); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the read waits", func() error {
+		if r.node.held.Load() < requestOverhead {
+			return fmt.Errorf("nothing does")
+		}
+		return nil
+	})
+
+	began := time.Now()
+	r.stop()
+	waits.stop()
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("the nodes took %s to end", took)
+	}
+	for _, c := range conns {
+		c.Close()
+	}
+	mute.Close()
+	goleak.VerifyNone(t, before)
+
+	lock, err := logstore.Lock(vfs.OS{}, r.node.cfg.Data)
+	if err != nil {
+		t.Fatalf("the data directory: %v", err)
+	}
+	lock.Close()
+	again, err := net.Listen("tcp", r.addr)
+	if err != nil {
+		t.Fatalf("the port: %v", err)
+	}
+	again.Close()
+	r.node.mu.Lock()
+	defer r.node.mu.Unlock()
+	if len(r.node.conns) != 0 || len(r.node.strangers) != 0 || r.node.clients != 0 || r.node.peers != 0 {
+		t.Errorf("the node still counts %d connections, %d strangers, %d clients, %d peers", len(r.node.conns), len(r.node.strangers), r.node.clients, r.node.peers)
+	}
+}
+
+// keyOf finds a key of a slot's group.
+func keyOf(t testing.TB, slot int) []byte {
+	t.Helper()
+	for i := range 100_000 {
+		k := fmt.Appendf(nil, "s%d", i)
+		if int(slotOf(k)) == slot {
+			return k
+		}
+	}
+	t.Fatalf("no key of slot %d", slot)
+	return nil
+}
+
+// A node that can't start says why and leaves nothing behind either.
+func TestRunRefuses(t *testing.T) {
+	r := serving(t, defaultLimits())
+	before := goleak.IgnoreCurrent()
+	c := r.node.cfg
+	if err := Run(context.Background(), c, r.node.log, func(string) { t.Error("it is ready") }); err == nil {
+		t.Error("a data directory in use: no error")
+	}
+	c = testConfig(t)
+	c.Listen = r.addr
+	if err := Run(context.Background(), c, r.node.log, func(string) { t.Error("it is ready") }); err == nil {
+		t.Error("an address in use: no error")
+	}
+	goleak.VerifyNone(t, before)
+}
+
+// A connection that ends, ends for all counts; those of peers and of clients
+// have limits of their own, so that neither kind can lock the other out.
+func TestConnectionLimits(t *testing.T) {
+	l := defaultLimits()
+	l.clients, l.peers = 4, 2
+	nodes := founders(t, 2, l)
+	r, other := nodes[0], nodes[1].node.self()
+	count := func() (int, int) {
+		r.node.mu.Lock()
+		defer r.node.mu.Unlock()
+		return r.node.clients, r.node.peers
+	}
+	until(t, "the other node is connected", func() error {
+		if clients, peers := count(); clients != 0 || peers != 1 {
+			return fmt.Errorf("%d clients, %d peers", clients, peers)
+		}
+		return nil
+	})
+	var all []*speaker
+	for range 4 {
+		all = append(all, r.client())
+	}
+	refused(t, "one client more", r.client().lastWords(), wire.CodeBusy, "4 connections of clients", "limit is 4")
+	p, err := dial(t, r.addr, r.peerHello(other.Node, other.Start))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all = append(all, p)
+	p, err = dial(t, r.addr, r.peerHello(other.Node, other.Start))
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused(t, "one peer more", p.lastWords(), wire.CodeBusy, "2 connections of peers")
+	for _, s := range all {
+		s.Close()
+	}
+	until(t, "all are counted out", func() error {
+		if clients, peers := count(); clients != 0 || peers != 1 {
+			return fmt.Errorf("%d clients, %d peers", clients, peers)
+		}
+		return nil
+	})
+	again := r.client()
+	if _, _, err := again.ask(wire.TypePing, 0, (&wire.Empty{}).Append(nil)); err != nil {
+		t.Errorf("a client after them: %v", err)
+	}
+}
+
+// otherEnd returns the node's end of a connection whose hello is over, or nil
+// if it has ended.
+func (r *runningNode) otherEnd(s *speaker) *connection {
+	r.node.mu.Lock()
+	defer r.node.mu.Unlock()
+	for conn, c := range r.node.conns {
+		if conn.RemoteAddr().String() == s.LocalAddr().String() {
+			return c
+		}
+	}
+	return nil
+}

@@ -1,0 +1,355 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+func slotOf(k []byte) shardmap.Slot { return shardmap.SlotOf(k) }
+
+// fill has s ask for more than it reads, until the node reads no more from it.
+func fill(t testing.TB, r *runningNode, s *speaker) {
+	t.Helper()
+	if _, err := s.set("{fill}", strings.Repeat("x", 64<<10)); err != nil {
+		t.Fatal(err)
+	}
+	go func() { // ends with the connection
+		for i := uint64(0); ; i++ {
+			if _, err := s.Write(frame(wire.TypeGet, 0, i, getBody(wire.ReadLinearizable, "{fill}"))); err != nil {
+				return
+			}
+		}
+	}()
+	c := r.otherEnd(s)
+	until(t, "the node stops reading", func() error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if !c.over(c.inflight) {
+			return fmt.Errorf("%d bytes are in flight", c.inflight)
+		}
+		return nil
+	})
+}
+
+// goodClient does what a client does, on a connection of its own, until the
+// returned function is called: it returns how often that was done. Each request
+// must succeed.
+func goodClient(t testing.TB, r *runningNode) (stop func() int) {
+	t.Helper()
+	s := r.client()
+	done, ended := make(chan struct{}), make(chan int, 1)
+	go func() {
+		n := 0
+		defer func() { ended <- n }()
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			if err := s.works(); err != nil {
+				t.Errorf("a good client, after %d rounds: %v", n, err)
+				return
+			}
+			n++
+		}
+	}()
+	return func() int {
+		close(done)
+		n := <-ended
+		s.Close()
+		return n
+	}
+}
+
+// A client that asks and never reads must not make the node gather answers for
+// it without end, nor keep the goroutine that serves everybody waiting. It is
+// cut off in the end, and then nothing of it is left.
+func TestClientNeverReads(t *testing.T) {
+	l := defaultLimits()
+	l.inflightBytes, l.answerTimeout = 1<<20, time.Second
+	r := serving(t, l)
+	good := goodClient(t, r)
+	s := r.client()
+	if err := s.Conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, r, s)
+	// The writer has so much at most, as much gathers behind it, each with
+	// one answer more; and the last request is the one that was too many.
+	bound := 2*(l.inflightBytes+64<<10) + l.inflightBytes + 2*requestOverhead
+	most := 0
+	until(t, "it is cut off", func() error {
+		c := r.otherEnd(s)
+		if c == nil {
+			return nil
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		most = max(most, c.inflight)
+		return errors.New("it is not")
+	})
+	if most > bound {
+		t.Errorf("%d bytes were in flight, the bound is %d", most, bound)
+	}
+	if most < l.inflightBytes {
+		t.Errorf("%d bytes were in flight; the test shows nothing", most)
+	}
+	if n := good(); n == 0 {
+		t.Error("the good client got nothing done")
+	}
+	r.idle()
+}
+
+// A client that lists and never reads is another matter: pages are read by
+// others, later, after the request was counted.
+func TestListerNeverReads(t *testing.T) {
+	l := defaultLimits()
+	l.inflightBytes, l.answerTimeout = 1<<20, time.Second
+	r := serving(t, l)
+	s := r.client()
+	for i := range 16 {
+		if _, err := s.set(fmt.Sprintf("{page}%d", i), strings.Repeat("x", 64<<10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+		t.Fatal(err)
+	}
+	good := goodClient(t, r)
+	list := wire.List{Group: r.node.table.Load().GroupOf(slotOf([]byte("{page}"))), Prefix: []byte("{page}")}
+	var ask []byte
+	for i := range uint64(200) {
+		ask = append(ask, frame(wire.TypeList, 0, i, list.Append(nil))...)
+	}
+	go func() { // ends with the connection
+		for {
+			if _, err := s.Write(ask); err != nil {
+				return
+			}
+		}
+	}()
+	most := 0
+	until(t, "it is cut off", func() error {
+		c := r.otherEnd(s)
+		if c == nil {
+			return nil
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		most = max(most, len(c.out))
+		return errors.New("it is not")
+	})
+	// A page is 1 MiB at most; each lister may have one on its way.
+	if bound := l.inflightBytes + (listersMax()+1)*(1<<20+64<<10); most > bound {
+		t.Errorf("%d bytes of pages waited, the bound is %d", most, bound)
+	}
+	if n := good(); n == 0 {
+		t.Error("the good client got nothing done")
+	}
+	r.idle()
+}
+
+// Many connections that are each within their limit can be too many together.
+// Then large answers are refused, to be asked for again, and small ones go on.
+func TestAllConnectionsTogether(t *testing.T) {
+	l := defaultLimits()
+	l.inflightBytesAll, l.answerTimeout = 4<<20, 5*time.Second
+	r := serving(t, l)
+	var greedy []*speaker
+	for range 8 {
+		s := r.client()
+		if err := s.Conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+			t.Fatal(err)
+		}
+		greedy = append(greedy, s)
+	}
+	large := strings.Repeat("x", shardmap.ValueMaxDefault)
+	if _, err := greedy[0].set("{large}", large); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := greedy[0].set("{small}", large[:1000]); err != nil {
+		t.Fatal(err)
+	}
+	var ask []byte
+	for i := range uint64(100) {
+		ask = append(ask, frame(wire.TypeGet, 0, i, getBody(wire.ReadLinearizable, "{large}"))...)
+	}
+	var sent sync.WaitGroup
+	for _, s := range greedy {
+		sent.Go(func() { s.Write(ask) })
+	}
+	until(t, "the limit of all is reached", func() error {
+		if held := r.node.held.Load(); held < l.inflightBytesAll-shardmap.ValueMaxDefault {
+			return fmt.Errorf("%d bytes are held", held)
+		}
+		return nil
+	})
+	s := r.client()
+	for range 50 {
+		if got, err := s.get("{small}"); err != nil || got[0] != large[:1000] {
+			t.Fatalf("a small get: %v", err)
+		}
+		if err := s.works(); err != nil {
+			t.Fatalf("a good client: %v", err)
+		}
+	}
+	// Each connection has its share beside the limit of all.
+	if held, bound := r.node.held.Load(), l.inflightBytesAll+int64(9*2*l.inflightBytesShare); held > bound {
+		t.Errorf("%d bytes are held, the bound is %d", held, bound)
+	}
+	_, err := s.get("{large}")
+	refused(t, "a large get", err, wire.CodeBusy, "try again")
+	for _, s := range greedy {
+		s.Close()
+	}
+	sent.Wait()
+	r.idle()
+	if got, err := s.get("{large}"); err != nil || got[0] != large {
+		t.Errorf("a large get afterwards: %v", err)
+	}
+}
+
+// Clients that send as fast as they can get what one connection can get, and
+// leave the rest to others.
+func TestFlood(t *testing.T) {
+	r := serving(t, defaultLimits())
+	good := goodClient(t, r)
+	var empty wire.Empty
+	var burst []byte
+	for i := range uint64(500) {
+		burst = append(burst, frame(wire.TypePing, 0, i, empty.Append(nil))...)
+		burst = append(burst, frame(wire.TypeGet, 0, i, getBody(wire.ReadLinearizable, "k"))...)
+		burst = append(burst, frame(wire.Type(0x7777), 0, i, empty.Append(nil))...)
+	}
+	var flood sync.WaitGroup
+	var conns []*speaker
+	for range 4 {
+		s := r.client()
+		conns = append(conns, s)
+		flood.Go(func() {
+			for {
+				if _, err := s.Write(burst); err != nil {
+					return
+				}
+			}
+		})
+		flood.Go(func() { io.Copy(io.Discard, s) })
+	}
+	var most int64
+	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		most = max(most, r.node.held.Load())
+	}
+	n := good()
+	for _, s := range conns {
+		s.Close()
+	}
+	flood.Wait()
+	t.Logf("%d rounds, %d bytes held", n, most)
+	if n < 3 { // how many depends on how many processors the flood itself takes
+		t.Errorf("the good client did %d rounds in a second of flood", n)
+	}
+	// A burst that is in the buffer at the limit is still taken in.
+	if bound := int64(len(conns)) * int64(r.node.limits.inflightBytes+2<<20); most > bound {
+		t.Errorf("%d bytes were held, the bound is %d", most, bound)
+	}
+	r.idle()
+}
+
+// Connections that say nothing may not keep out those who do: 2,000 are opened
+// and held, twice as many as may be in their hello at once, while a client
+// comes again and again.
+func TestSilentStrangers(t *testing.T) {
+	r := serving(t, defaultLimits())
+	good := goodClient(t, r)
+	var silent []net.Conn
+	defer func() {
+		for _, c := range silent {
+			c.Close()
+		}
+	}()
+	for i := range 2000 {
+		c, err := net.Dial("tcp", r.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		silent = append(silent, c)
+		if i%100 == 99 {
+			s := r.client() // a newcomer
+			if err := s.works(); err != nil {
+				t.Fatalf("a newcomer among %d silent connections: %v", i+1, err)
+			}
+			s.Close()
+		}
+		r.node.mu.Lock()
+		n := len(r.node.strangers)
+		r.node.mu.Unlock()
+		if n > r.node.limits.strangers {
+			t.Fatalf("%d strangers, the limit is %d", n, r.node.limits.strangers)
+		}
+	}
+	until(t, "the silent ones are cut off", func() error {
+		r.node.mu.Lock()
+		defer r.node.mu.Unlock()
+		if len(r.node.conns) > 1 {
+			return fmt.Errorf("%d connections", len(r.node.conns))
+		}
+		return nil
+	})
+	if n := good(); n == 0 {
+		t.Error("the good client got nothing done")
+	}
+}
+
+// Who takes too long over the hello, or says nothing afterwards, is cut off;
+// who goes on speaking is not.
+func TestSilence(t *testing.T) {
+	l := defaultLimits()
+	l.clientSilence = 500 * time.Millisecond
+	r := serving(t, l)
+	good := goodClient(t, r)
+
+	slow, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	began := time.Now()
+	go func() {
+		for _, b := range []byte("\xedmus\x01\x01\x02\x00 this is no hello, and comes slowly") {
+			if _, err := slow.Write([]byte{b}); err != nil {
+				return
+			}
+			time.Sleep(100 * time.Millisecond) // the pace is what is tested
+		}
+	}()
+	cut := make(chan time.Duration, 1)
+	go func() {
+		io.Copy(io.Discard, slow)
+		cut <- time.Since(began)
+	}()
+
+	silent := r.client()
+	began = time.Now()
+	if _, _, err := silent.read(); !errors.Is(err, io.EOF) {
+		t.Errorf("a silent client: %v, want the end", err)
+	}
+	if took := time.Since(began); took < l.clientSilence || took > l.clientSilence+3*time.Second {
+		t.Errorf("a silent client was cut off after %s, want %s", took, l.clientSilence)
+	}
+	if took := <-cut; took < wire.HelloTimeout-100*time.Millisecond || took > wire.HelloTimeout+3*time.Second {
+		t.Errorf("a slow hello was cut off after %s, want %s", took, wire.HelloTimeout)
+	}
+	if n := good(); n == 0 {
+		t.Error("the good client got nothing done")
+	}
+}

@@ -1,0 +1,80 @@
+package node
+
+import "time"
+
+// limits is what others may cost this node. They are fields so that a test can
+// reach them without spending what they are; the product runs with
+// [defaultLimits].
+type limits struct {
+	// clients bounds the connections of clients, peers those of peers: a
+	// flood of the one can't take the place of the other.
+	clients, peers int
+	// strangers bounds the connections that have not said hello yet. One
+	// more ends the oldest of them: who means it says hello within a round
+	// trip and is never the oldest for long, who is silent is.
+	strangers int
+	// clientSilence is how long a client may say nothing. It bounds the age
+	// of a frame that still arrives, and so how long the outcome of a write
+	// must be remembered.
+	clientSilence time.Duration
+	// peerSilence is the same for a peer, which sends heartbeats.
+	peerSilence time.Duration
+	// inflightBytes bounds the requests of one connection that wait for
+	// their answers, and the answers that wait to be read. At the limit the
+	// node stops reading from it, and refuses to make large answers.
+	inflightBytes int
+	// inflightBytesAll bounds the same over all connections, but for
+	// inflightBytesShare of each, which it always has: ten thousand greedy
+	// connections can't use up the memory, nor stop a modest one.
+	inflightBytesAll   int64
+	inflightBytesShare int
+	// answerTimeout is how long the other side may take to read
+	// answerPiece bytes of what was sent. A slow line may have much under
+	// way; who takes nothing is cut off.
+	answerTimeout time.Duration
+	// linger is how long the last words of a connection that this node ends
+	// may take to be read.
+	linger time.Duration
+	// wait bounds how long a request is kept whose sender gave no deadline,
+	// or a later one. Nobody waits longer than they may be silent.
+	wait time.Duration
+	// refusalLogged is the least time between two lines in the log about
+	// connections that were refused: strangers do not decide how much is
+	// logged.
+	refusalLogged time.Duration
+}
+
+func defaultLimits() limits {
+	return limits{
+		clients: 10_000, peers: 1_000, strangers: 1_000,
+		clientSilence: 60 * time.Second, peerSilence: 10 * time.Second,
+		inflightBytes: 16 << 20, inflightBytesAll: 1 << 30, inflightBytesShare: 128 << 10,
+		answerTimeout: 10 * time.Second, linger: time.Second,
+		wait: 60 * time.Second, refusalLogged: time.Second,
+	}
+}
+
+const (
+	// requestOverhead is what a request counts beside its bytes. It is more
+	// than the memory that it takes, some 600 bytes: requests are served in
+	// the order in which they come, so that 4,096 small ones of one
+	// connection are the most that those of the others wait behind.
+	requestOverhead = 4 << 10
+	// framesInARow is how many frames of one connection are handled before
+	// others have their turn. Who floods would else hold a processor for the
+	// 10 ms of the scheduler, at each of the five goroutines that a write
+	// passes through.
+	framesInARow = 64
+	// answerPiece is how much is written at once, in bytes.
+	answerPiece = 1 << 20
+	// lingerBytesMax bounds what is thrown away while the last words are
+	// read: the rest of a frame that was refused from its header.
+	lingerBytesMax = 64 << 20
+	// arenaSize is how much is allocated at once for the entries of small
+	// commands.
+	arenaSize = 64 << 10
+	// getInlineMax is the largest answer to a get that the goroutine of the
+	// replicas makes itself, in bytes. It serves all groups and their
+	// heartbeats; a lister makes larger ones.
+	getInlineMax = 256 << 10
+)

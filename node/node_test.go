@@ -1,0 +1,306 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"muster/raft"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// readyMax is how long a condition may take to come about on a busy machine.
+const readyMax = 20 * time.Second
+
+// running is a node that runs in this process.
+type runningNode struct {
+	t      testing.TB
+	node   *Node
+	addr   string
+	cancel context.CancelFunc
+	ended  chan error // what Run returned
+}
+
+// testConfig is a node that founds a cluster alone, on a free port.
+func testConfig(t testing.TB) Config {
+	c := Default()
+	c.Listen, c.Data, c.Groups = "127.0.0.1:0", t.TempDir(), 4
+	return c
+}
+
+// start runs a node until the test has ended; it need not serve yet.
+func start(t testing.TB, c Config, l limits) *runningNode {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &runningNode{t: t, cancel: cancel, ended: make(chan error, 1)}
+	ready := make(chan struct{})
+	go func() {
+		r.ended <- run(ctx, c, slog.New(slog.DiscardHandler), l, func(n *Node, addr string) {
+			r.node, r.addr = n, addr
+			close(ready)
+		})
+	}()
+	t.Cleanup(r.stop)
+	select {
+	case <-ready:
+	case err := <-r.ended:
+		r.ended <- err
+		t.Fatalf("the node does not start: %v", err)
+	}
+	return r
+}
+
+// serving runs a node alone and returns when it takes writes.
+func serving(t testing.TB, l limits) *runningNode {
+	t.Helper()
+	r := start(t, testConfig(t), l)
+	r.serves()
+	return r
+}
+
+// serves waits until each group of the node's own table takes a write.
+func (r *runningNode) serves() {
+	r.t.Helper()
+	c := r.client()
+	defer c.Close()
+	for i := range 16 {
+		until(r.t, "a write is taken", func() error {
+			_, err := c.set(fmt.Sprintf("warm-%d", i), "x")
+			return err
+		})
+	}
+}
+
+// stop ends the node and checks that it ends well.
+func (r *runningNode) stop() {
+	r.cancel()
+	select {
+	case err := <-r.ended:
+		r.ended <- err
+		if err != nil {
+			r.t.Errorf("Run returned %v", err)
+		}
+	case <-time.After(readyMax):
+		r.t.Errorf("Run has not returned after %s", readyMax)
+	}
+}
+
+func until(t testing.TB, what string, ok func() error) {
+	t.Helper()
+	deadline := time.Now().Add(readyMax)
+	for {
+		err := ok()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s: %v", what, err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// idle waits until nothing is in flight any more: every request was answered,
+// and every answer was read or dropped with its connection.
+func (r *runningNode) idle() {
+	r.t.Helper()
+	until(r.t, "nothing is in flight", func() error {
+		if held := r.node.held.Load(); held != 0 {
+			return fmt.Errorf("%d bytes are", held)
+		}
+		return nil
+	})
+}
+
+// speaker is the test's end of a connection: it says what it is told to.
+type speaker struct {
+	net.Conn
+	t       testing.TB
+	decoder *wire.Decoder
+	request uint64
+}
+
+// dial says hello to a node as c says.
+func dial(t testing.TB, addr string, c wire.DialConfig) (*speaker, error) {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	g, err := wire.ClientHello(conn, c)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	t.Cleanup(func() { conn.Close() })
+	return &speaker{Conn: conn, t: t, decoder: g.Decoder}, nil
+}
+
+func (r *runningNode) client() *speaker {
+	r.t.Helper()
+	s, err := dial(r.t, r.addr, wire.DialConfig{Purpose: wire.PurposeClient, Role: wire.RoleClient, Level: shardmap.Level})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return s
+}
+
+// peerHello is the hello of a node of this node's cluster.
+func (r *runningNode) peerHello(id raft.NodeID, start uint64) wire.DialConfig {
+	self := r.node.self()
+	return wire.DialConfig{Purpose: wire.PurposePeer, Role: wire.RolePeer, Cluster: self.Cluster, ClusterID: self.ClusterID, Node: id, Start: start, Level: shardmap.Level}
+}
+
+// frame makes a frame with any bytes as its body.
+func frame(t wire.Type, flags uint16, request uint64, body []byte) []byte {
+	b, start := wire.BeginFrame(nil, t, flags, 0, request)
+	return wire.EndFrame(append(b, body...), start)
+}
+
+// read reads one frame.
+func (s *speaker) read() (wire.Header, []byte, error) {
+	if err := s.SetReadDeadline(time.Now().Add(readyMax)); err != nil {
+		return wire.Header{}, nil, err
+	}
+	return wire.ReadFrame(s, s.decoder)
+}
+
+// ask sends one frame and reads its answer. A typed refusal is the error.
+func (s *speaker) ask(t wire.Type, flags uint16, body []byte) (wire.Header, []byte, error) {
+	s.request++
+	if err := s.SetWriteDeadline(time.Now().Add(readyMax)); err != nil {
+		return wire.Header{}, nil, err
+	}
+	if _, err := s.Write(frame(t, flags, s.request, body)); err != nil {
+		return wire.Header{}, nil, err
+	}
+	h, got, err := s.read()
+	if err != nil {
+		return h, nil, err
+	}
+	if h.Request != s.request {
+		return h, nil, fmt.Errorf("request %d is answered as %d", s.request, h.Request)
+	}
+	if h.Type == wire.TypeError {
+		e := new(wire.Error)
+		if err := e.Read(got); err != nil {
+			return h, nil, err
+		}
+		return h, nil, e
+	}
+	return h, got, nil
+}
+
+// write makes the body of a write; the server computes the slot.
+func write(c shardmap.Command) []byte { return wire.AppendWrite(nil, &c) }
+
+func setCommand(key, value string) shardmap.Command {
+	return shardmap.Command{Kind: shardmap.CommandSet, Slot: shardmap.SlotByServer, Items: [][]byte{[]byte(key), []byte(value)}}
+}
+
+func (s *speaker) set(key, value string) (wire.WriteAnswer, error) {
+	var a wire.WriteAnswer
+	h, body, err := s.ask(wire.TypeWrite, 0, write(setCommand(key, value)))
+	if err == nil && h.Type != wire.TypeWriteAnswer {
+		err = fmt.Errorf("a write is answered by %s", h.Type)
+	}
+	if err == nil {
+		err = a.Read(body)
+	}
+	return a, err
+}
+
+func getBody(mode wire.ReadMode, keys ...string) []byte {
+	g := wire.Get{Mode: mode}
+	for _, k := range keys {
+		g.Keys = append(g.Keys, []byte(k))
+	}
+	return g.Append(nil)
+}
+
+// get returns the values of keys; those that are missing are "".
+func (s *speaker) get(keys ...string) ([]string, error) {
+	h, body, err := s.ask(wire.TypeGet, 0, getBody(wire.ReadLinearizable, keys...))
+	if err != nil {
+		return nil, err
+	}
+	var a wire.GetAnswer
+	if h.Type != wire.TypeGetAnswer {
+		return nil, fmt.Errorf("a get is answered by %s", h.Type)
+	}
+	if err := a.Read(body); err != nil {
+		return nil, err
+	}
+	var values []string
+	for {
+		_, value, _, ok := a.Next()
+		if !ok {
+			return values, nil
+		}
+		values = append(values, string(value))
+	}
+}
+
+// works says whether the node serves this connection: a write, then a read of it.
+func (s *speaker) works() error {
+	value := fmt.Sprint(s.request)
+	key := "works-" + s.LocalAddr().String()
+	if _, err := s.set(key, value); err != nil {
+		return err
+	}
+	got, err := s.get(key)
+	if err == nil && (len(got) != 1 || got[0] != value) {
+		err = fmt.Errorf("wrote %q, read %q", value, got)
+	}
+	return err
+}
+
+// refused checks that err is a typed error with code, that says want.
+func refused(t testing.TB, what string, err error, code wire.Code, want ...string) {
+	t.Helper()
+	var e *wire.Error
+	if !errors.As(err, &e) || e.Code != code {
+		t.Errorf("%s: got %v, want %s", what, err, code)
+		return
+	}
+	for _, w := range want {
+		if !strings.Contains(e.Error(), w) {
+			t.Errorf("%s: %q does not say %q", what, e, w)
+		}
+	}
+	if e.Object == "" || e.State == "" || e.Next == "" {
+		t.Errorf("%s: %q leaves out the object, the state or what to do", what, e)
+	}
+}
+
+// lastWords reads until the node hangs up, and returns the error frame that it
+// ends with.
+func (s *speaker) lastWords() error {
+	var last error = errors.New("no error frame")
+	for {
+		h, body, err := s.read()
+		if errors.Is(err, io.EOF) {
+			return last
+		}
+		if err != nil {
+			return fmt.Errorf("%w, then: %w", last, err)
+		}
+		if h.Type == wire.TypeError {
+			e := new(wire.Error)
+			if err := e.Read(body); err != nil {
+				return err
+			}
+			last = e
+		}
+	}
+}

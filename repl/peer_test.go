@@ -1,0 +1,114 @@
+package repl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"muster/raft"
+	"muster/repl/wire"
+)
+
+// A node that takes a connection and ends it at once must not be dialled as
+// fast as the processor can; and when the transport closes, nothing of it is
+// left.
+func TestPeerThatHangsUp(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	var mu sync.Mutex
+	dials := 0
+	p := NewPeers(PeersConfig{
+		Dial: func(context.Context, raft.NodeID, string) (net.Conn, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			dials++
+			a, b := net.Pipe()
+			b.Close()
+			return a, nil
+		},
+		Counters: new(wire.Counters), Log: slog.New(slog.DiscardHandler),
+	})
+	p.SetNode(7, "somewhere")
+	for end := time.Now().Add(500 * time.Millisecond); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		p.SendBeat(7, &wire.Beat{}, false)
+		p.Flush()
+	}
+	p.Close()
+	mu.Lock()
+	defer mu.Unlock()
+	if dials < 2 || dials > 12 { // 0, 20, 60, 140, 300 ms
+		t.Errorf("%d dials in half a second", dials)
+	}
+	goleak.VerifyNone(t, before)
+}
+
+// A host that vanishes without a word takes what is written to it for minutes,
+// as far as the system can tell. Pings show it.
+func TestPeerThatVanishes(t *testing.T) {
+	t.Parallel()
+	type event struct {
+		what string
+		at   time.Time
+	}
+	events := make(chan event, 100)
+	p := NewPeers(PeersConfig{
+		Dial: func(context.Context, raft.NodeID, string) (net.Conn, error) {
+			a, b := net.Pipe()
+			events <- event{"dialled", time.Now()}
+			go func() {
+				d := wire.NewDecoder(wire.FrameMax)
+				for i := 0; ; i++ {
+					h, _, err := wire.ReadFrame(b, d)
+					if err != nil {
+						events <- event{"lost", time.Now()}
+						return
+					}
+					if i > 0 {
+						continue // it takes pings and says nothing
+					}
+					if err := wire.WriteFrame(b, wire.TypePong, h.Request, &wire.Empty{}); err != nil {
+						events <- event{fmt.Sprint(err), time.Now()}
+					}
+				}
+			}()
+			return a, nil
+		},
+		Counters: new(wire.Counters), Log: slog.New(slog.DiscardHandler),
+	})
+	defer p.Close()
+	p.SetNode(7, "somewhere")
+	began := <-events
+	got := <-events
+	if got.what != "lost" {
+		t.Fatalf("got %q, want the connection to be given up", got.what)
+	}
+	// The first ping is answered, the second is not.
+	took, want := got.at.Sub(began.at), 2*peerPingPause+peerPongMax
+	if took < want-time.Second || took > want+3*time.Second {
+		t.Errorf("given up after %s, want %s", took, want)
+	}
+	if got := <-events; got.what != "dialled" {
+		t.Errorf("then %q, want another dial", got.what)
+	}
+}
+
+// What a peer says before it hangs up is what the log shows.
+func TestPeerSaysWhy(t *testing.T) {
+	a, b := net.Pipe()
+	defer a.Close()
+	o := &peer{owner: NewPeers(PeersConfig{Counters: new(wire.Counters)})}
+	go func() {
+		_ = wire.WriteFrame(b, wire.TypeError, 0, wire.UnknownNode(7, "it is not on the peer list", "empty its data directory"))
+		b.Close()
+	}()
+	err := o.hear(a, nil)
+	if !errors.Is(err, &wire.Error{Code: wire.CodeUnknownNode}) {
+		t.Errorf("got %v, want unknown-node", err)
+	}
+}
