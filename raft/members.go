@@ -14,7 +14,27 @@ type memberChange struct {
 	membership Membership
 }
 
-func (m *members) now() *Membership { return &m.history[len(m.history)-1].membership }
+func (m *members) now() *Membership {
+	if bug("configuration at commit") {
+		return &m.history[0].membership
+	}
+	return &m.history[len(m.history)-1].membership
+}
+
+// at returns the membership in force at index; nil if it is forgotten.
+func (m *members) at(index uint64) *Membership {
+	for i := len(m.history) - 1; i >= 0; i-- {
+		if m.history[i].index <= index {
+			return &m.history[i].membership
+		}
+	}
+	return nil
+}
+
+// reset begins anew with a membership that is committed.
+func (m *members) reset(index uint64, membership Membership) {
+	m.history = []memberChange{{index, membership}}
+}
 
 func (m *members) push(index uint64, membership Membership) {
 	m.history = append(m.history, memberChange{index, membership})
@@ -45,7 +65,7 @@ func (m *members) commit(index uint64) {
 // committed. What is sure is only that an id once allotted does not come back
 // after its removal is committed.
 func (m *members) mayBe(id ReplicaID) bool {
-	if id >= m.history[0].membership.Next {
+	if id >= m.history[0].membership.Next || bug("removed node still votes") {
 		return true
 	}
 	for i := range m.history {
