@@ -170,14 +170,13 @@ func (g *Group) Tick() {
 // electable says whether this replica may stand for election: it is a voter,
 // and its disk could keep its own vote.
 func (g *Group) electable() bool {
-	votes := g.members.now().Votes(g.config.Self) || bug("removed node still votes")
-	return votes && !g.stalled()
+	return (g.members.mayVote(g.config.Self) || bug("removed node still votes")) && !g.stalled()
 }
 
 // Campaign starts an election now, by asking whether it would be won. A leader
 // goes on leading, and who has no vote waits.
 func (g *Group) Campaign() {
-	if g.stopped == nil && g.role != RoleLeader && g.members.now().Votes(g.config.Self) {
+	if g.stopped == nil && g.role != RoleLeader && g.electable() {
 		g.wake()
 		g.preCampaign()
 	}

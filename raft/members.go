@@ -59,6 +59,19 @@ func (m *members) commit(index uint64) {
 	}
 }
 
+// mayVote says whether id is a voter, or was one before entries that are not
+// known to be committed. The latter still stands for election, without counting
+// itself: its log may be the only one with the entry that removes it, and then
+// nobody else can win (the dissertation, section 4.2.2).
+func (m *members) mayVote(id ReplicaID) bool {
+	for i := range m.history {
+		if m.history[i].membership.Votes(id) {
+			return true
+		}
+	}
+	return false
+}
+
 // mayBe says whether a replica of that id may be a member as far as this log
 // can tell. One that is not in force here may have been added by entries that
 // are still on their way, or may have been removed by one that is not

@@ -139,6 +139,7 @@ func (n *run) phase() {
 		r.Hold = n.r.IntN(5) == 0
 	}
 	n.any().Group.Campaign()
+	n.calm = n.Config.QuietTicks > 0 && n.r.IntN(2) == 0
 }
 
 func (n *run) split() {
@@ -184,9 +185,11 @@ func (n *run) fault(r *Replica) {
 			r.Group.LeaderBack()
 		}
 	case 8:
-		if r.Group != nil && r.Group.Quiet() {
-			n.count["wake"]++
-			r.Group.Wake()
+		for _, r := range n.Replicas {
+			if r.Group != nil && r.Group.Quiet() {
+				n.count["wake"]++
+				r.Group.Wake()
+			}
 		}
 	}
 }
@@ -219,6 +222,7 @@ func (n *run) settle() {
 			n.Start(r)
 		}
 		r.Hold = false
+		r.Group.Prefer(0)
 	}
 	n.pass(30 * n.Config.ElectionTicks)
 	lead := n.leader()

@@ -60,6 +60,7 @@ type run struct {
 	reads  uint64
 	word   int
 	node   raft.NodeID // the newest
+	calm   bool        // nobody asks for anything
 }
 
 func newRun(seed uint64) *run {
@@ -134,6 +135,9 @@ func (n *run) act() {
 			n.Start(r)
 		}
 	case 1, 2:
+		if n.calm {
+			return
+		}
 		for _, r := range n.Replicas {
 			if r.Group != nil && (r.Group.Status().Role == raft.RoleLeader || n.r.IntN(10) == 0) {
 				n.ask(r)
