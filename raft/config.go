@@ -28,8 +28,8 @@ const (
 
 // Config is what a Group is told once. A zero in a limit means its default.
 type Config struct {
-	Self   ReplicaID
-	Seed   Seed   // of the group's entries, see [EntrySeed]
+	Self ReplicaID
+	Seed Seed // of the group's entries, see [EntrySeed]
 	// Chance is where what is random begins. It must differ from replica to
 	// replica, and from one start of a replica to the next: a follower's reads
 	// are numbered from there, and an answer to an earlier life must not fit.
@@ -72,6 +72,7 @@ func (c *Config) fill() error {
 		{"append bytes", &c.AppendBytesMax, 1, AppendBytesMaxDefault},
 		{"inflight messages", &c.InflightMessagesMax, 1, InflightMessagesMaxDefault},
 		{"inflight bytes", &c.InflightBytesMax, 1, InflightBytesMaxDefault},
+		{"quiet ticks", &c.QuietTicks, 0, 0},
 		{"pending reads", &c.PendingReadsMax, 1, PendingReadsMaxDefault},
 	} {
 		if *f.value == 0 {

@@ -27,7 +27,7 @@ type Ready struct {
 
 	State        HardState
 	StateChanged bool // State is to be written
-	MustSync     bool // Term, Vote or Entries are new; a new Commit alone needs no sync
+	MustSync     bool // Term, Vote, Entries or Install are new; a new Commit alone needs no sync
 
 	// Entries are to be appended. If the first one's index is not past the
 	// end of the log, the log is truncated from there.
@@ -62,6 +62,8 @@ type Ready struct {
 
 // output gathers what the next Ready hands out.
 type output struct {
+	install   *Install
+	snapshots []SnapshotWanted
 	messages  []Message
 	afterSync []Message
 	reads     []Read
@@ -86,7 +88,7 @@ func (g *Group) HasReady() bool {
 	}
 	g.gather()
 	return len(g.out.messages) > 0 || len(g.out.afterSync) > 0 ||
-		len(g.out.reads) > 0 || len(g.out.readsLost) > 0 ||
+		g.out.install != nil || len(g.out.snapshots) > 0 || len(g.out.reads) > 0 || len(g.out.readsLost) > 0 ||
 		g.log.written < g.log.last.Index ||
 		g.log.handed < min(g.log.commit, g.log.durable) ||
 		g.handedState != g.hardState() ||
@@ -98,6 +100,8 @@ func (g *Group) gather() {
 	if g.role == RoleLeader {
 		g.advanceReads()
 		g.feedAll()
+	} else {
+		g.ask()
 	}
 }
 
@@ -115,14 +119,16 @@ func (g *Group) Ready() Ready {
 		State:        state,
 		StateChanged: state != g.handedState,
 		Entries:      l.slice(l.written+1, l.last.Index),
+		Install:      g.out.install,
 		Messages:     g.out.messages,
 		AfterSync:    g.out.afterSync,
 		Reads:        g.out.reads,
 		ReadsLost:    g.out.readsLost,
+		Snapshots:    g.out.snapshots,
 		Lead:         g.lead,
 		Role:         g.role,
 	}
-	rd.MustSync = len(rd.Entries) > 0 || state.Term != g.handedState.Term || state.Vote != g.handedState.Vote
+	rd.MustSync = rd.Install != nil || len(rd.Entries) > 0 || state.Term != g.handedState.Term || state.Vote != g.handedState.Vote
 	if end := min(l.commit, l.durable); l.handed < end {
 		rd.Committed = l.slice(l.handed+1, end)
 		l.handed = end
@@ -175,4 +181,5 @@ func (g *Group) Applied(index uint64) {
 	}
 	g.log.apply(index)
 	g.log.trim(g.config.TailBytesMax)
+	g.handOver()
 }
