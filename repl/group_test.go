@@ -162,4 +162,3 @@ func TestBeatsOfUnknownNodes(t *testing.T) {
 		}
 	}
 }
-

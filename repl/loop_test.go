@@ -55,4 +55,3 @@ func (nowhere) Send(raft.NodeID, *wire.Envelope)               {}
 func (nowhere) Fetch(raft.NodeID, *wire.Envelope, func() bool) {}
 func (nowhere) SendBeat(raft.NodeID, *wire.Beat, bool)         {}
 func (nowhere) Flush()                                         {}
-
