@@ -86,13 +86,21 @@ type Node struct {
 	clients   int                      // guarded by mu
 	peers     int                      // guarded by mu
 	strangers []net.Conn               // guarded by mu: who has not said hello yet, oldest first
+	met       map[raft.NodeID]met      // guarded by mu: what peers said of themselves in their last hello
 	starts    map[raft.NodeID]uint64   // guarded by mu: the highest start counter seen of each node
 	refusal   time.Time                // guarded by mu: when one was logged last
 
-	// Owned by run.
+	// Owned by run, which sets transport under mu.
 	store     *logstore.Store
 	host      *repl.Host
 	transport *repl.Peers
+}
+
+// met is what a peer said of itself when it dialled: newer than the table, if
+// its start counter is.
+type met struct {
+	start uint64
+	addr  string
 }
 
 // running returns the loop once the node is a member and serves.

@@ -19,7 +19,7 @@ func TestGetAtOneMoment(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cl.Close()
-	const keys, writes, size = 40, 200, 20 << 10
+	const keys, writes, size = 40, 60, 20 << 10
 	if keys*size < getInlineMax {
 		t.Fatalf("%d bytes are answered at once; the test shows nothing", keys*size)
 	}
