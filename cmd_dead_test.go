@@ -94,7 +94,7 @@ func TestReadsWithDeadNodes(t *testing.T) {
 		t.Errorf("local get printed %q, want v", got)
 	}
 	s := c.run("status", "--endpoints", c.nodes[0].addr)
-	if s.status != exitRefused || !strings.Contains(s.stdout, "no majority") {
+	if s.status != exitRefused || !strings.Contains(s.stdout, "no majority of voters") {
 		t.Errorf("status with two nodes dead: status %d, want %d and a word about the majority:\n%s", s.status, exitRefused, s.stdout)
 	}
 }

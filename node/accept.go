@@ -226,5 +226,11 @@ func (n *Node) admit(h *wire.Hello) error {
 			"its data directory is an old copy: empty it, so that it comes back as a new node")
 	}
 	n.starts[h.Node] = h.Start
+	n.met[h.Node] = met{start: h.Start, addr: h.Advertise}
+	// It may have moved, and can only tell the cluster so through a leader
+	// that finds it: from now on it is dialled where it says that it is.
+	if n.transport != nil && h.Advertise != "" {
+		n.transport.SetNode(h.Node, h.Advertise)
+	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -239,49 +238,6 @@ func elsewhere(t shardmap.TableGroup, slots uint32) wire.StatusGroup {
 		row.Replicas = append(row.Replicas, wire.StatusReplica{ID: r.Replica, Node: r.Node, Role: wire.ReplicaRole(r.Role)})
 	}
 	return row
-}
-
-// problems lists what an operator should see to, worst first.
-func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView) []wire.Problem {
-	var list []wire.Problem
-	dead := make(map[raft.NodeID]bool)
-	for _, node := range a.Nodes {
-		if node.Status == wire.NodeDead {
-			dead[node.ID] = true
-		}
-	}
-	for _, g := range a.Groups {
-		voters, live := 0, 0
-		for _, r := range g.Replicas {
-			if r.Role == wire.ReplicaVoter {
-				voters++
-				if !dead[r.Node] {
-					live++
-				}
-			}
-		}
-		switch v := known[g.ID]; {
-		case v != nil && v.Stopped != "":
-			list = append(list, wire.Problem{What: fmt.Sprintf("group %d has stopped on this node: %s", g.ID, v.Stopped), Remedy: "keep the data directory and report it"})
-		case live <= voters/2:
-			list = append(list, wire.Problem{What: fmt.Sprintf("group %d has %d of %d voters alive, no majority", g.ID, live, voters), Remedy: "start the dead nodes again"})
-		case v != nil && g.Leader == 0:
-			list = append(list, wire.Problem{What: fmt.Sprintf("group %d has no leader", g.ID), Remedy: "wait for the election, 2 seconds; then look at the nodes' logs"})
-		}
-	}
-	for _, node := range a.Nodes {
-		if dead[node.ID] {
-			list = append(list, wire.Problem{What: fmt.Sprintf("node %s (%s) is dead, last heard of %s", node.Name, node.Addr, ago(node.LastHeardMs)), Remedy: "start it again with `muster serve` and its --data"})
-		}
-	}
-	return list
-}
-
-func ago(ms uint64) string {
-	if ms == 0 {
-		return "never"
-	}
-	return fmt.Sprintf("%s ago", time.Duration(ms)*time.Millisecond)
 }
 
 func (n *Node) logStats() wire.LogStats {

@@ -339,11 +339,11 @@ func TestSilence(t *testing.T) {
 	}()
 
 	silent := r.client()
-	began = time.Now()
+	since := time.Now()
 	if _, _, err := silent.read(); !errors.Is(err, io.EOF) {
 		t.Errorf("a silent client: %v, want the end", err)
 	}
-	if took := time.Since(began); took < l.clientSilence || took > l.clientSilence+3*time.Second {
+	if took := time.Since(since); took < l.clientSilence || took > l.clientSilence+3*time.Second {
 		t.Errorf("a silent client was cut off after %s, want %s", took, l.clientSilence)
 	}
 	if took := <-cut; took < wire.HelloTimeout-100*time.Millisecond || took > wire.HelloTimeout+3*time.Second {

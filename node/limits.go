@@ -64,15 +64,16 @@ const (
 	// others have their turn. Who floods would else hold a processor for the
 	// 10 ms of the scheduler, at each of the five goroutines that a write
 	// passes through.
-	framesInARow = 64
+	framesInARow = 256
 	// answerPiece is how much is written at once, in bytes.
 	answerPiece = 1 << 20
 	// lingerBytesMax bounds what is thrown away while the last words are
 	// read: the rest of a frame that was refused from its header.
 	lingerBytesMax = 64 << 20
 	// arenaSize is how much is allocated at once for the entries of small
-	// commands.
-	arenaSize = 64 << 10
+	// commands. One entry that stays in the memory of a group that is
+	// seldom written to keeps all of it alive.
+	arenaSize = 4 << 10
 	// getInlineMax is the largest answer to a get that the goroutine of the
 	// replicas makes itself, in bytes. It serves all groups and their
 	// heartbeats; a lister makes larger ones.

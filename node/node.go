@@ -86,14 +86,22 @@ type Node struct {
 	clients   int                      // guarded by mu
 	peers     int                      // guarded by mu
 	strangers []net.Conn               // guarded by mu: who has not said hello yet, oldest first
+	met       map[raft.NodeID]met      // guarded by mu: what peers said of themselves in their last hello
 	starts    map[raft.NodeID]uint64   // guarded by mu: the highest start counter seen of each node
 	feeds     map[raft.NodeID]int      // guarded by mu: connections over which each node's cores speak to ours
 	refusal   time.Time                // guarded by mu: when one was logged last
 
-	// Owned by run.
+	// Owned by run, which sets transport under mu.
 	store     *logstore.Store
 	host      *repl.Host
 	transport *repl.Peers
+}
+
+// met is what a peer said of itself when it dialled: newer than the table, if
+// its start counter is.
+type met struct {
+	start uint64
+	addr  string
 }
 
 // running returns the loop once the node is a member and serves.

@@ -6,6 +6,7 @@ import (
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 // getQuery reads values of some keys of one group.
@@ -27,14 +28,37 @@ func (q *getQuery) Run(machine repl.StateMachine, at raft.LogID, r repl.Reply) (
 		return q.conn.Answer(r, wire.TypeError, crowded().Append(nil))
 	}
 	first, made := q.conn.answerWith(r, wire.TypeGetAnswer, func(b []byte) ([]byte, bool) {
-		b, m.value, ok = q.values(b, m, at, m.value, getInlineMax)
+		b, m.value, ok = q.values(b, m.state.Get, at, m.value, getInlineMax)
 		return b, ok
 	})
 	if made {
 		return first
 	}
-	return q.conn.readLater(r, func() {
-		body, _, ok := q.values(nil, m, at, nil, wire.FrameMax)
+	// The lister reads beside the writes that go on, so it reads copies: all
+	// that an answer says is of the log id that it names.
+	copies := make(map[shardmap.Slot]*shardmap.SlotCopy)
+	for _, k := range q.request.Keys {
+		if s := shardmap.SlotOf(k); copies[s] == nil {
+			if c := m.state.Copy(s); c != nil {
+				copies[s] = c
+			}
+		}
+	}
+	release := func() {
+		for _, c := range copies {
+			c.Release()
+		}
+	}
+	get := func(key, dst []byte) ([]byte, uint64, bool) {
+		c := copies[shardmap.SlotOf(key)]
+		if c == nil {
+			return dst, 0, false
+		}
+		return c.Get(key, dst)
+	}
+	return q.conn.readLater(r, release, func() {
+		body, _, ok := q.values(nil, get, at, nil, wire.FrameMax)
+		release()
 		switch {
 		case !ok:
 			q.conn.refuse(r, wire.TooLarge(fmt.Sprintf("answer to a get of %d keys", len(q.request.Keys)), fmt.Sprintf("more than %d bytes", wire.FrameMax), "ask for fewer keys at once"))
@@ -48,11 +72,11 @@ func (q *getQuery) Run(machine repl.StateMachine, at raft.LogID, r repl.Reply) (
 
 // values appends the body of the answer, unless it is longer than limit. value
 // is room for one of them.
-func (q *getQuery) values(b []byte, m *mapMachine, at raft.LogID, value []byte, limit int) (body, scratch []byte, ok bool) {
+func (q *getQuery) values(b []byte, get func(key, dst []byte) ([]byte, uint64, bool), at raft.LogID, value []byte, limit int) (body, scratch []byte, ok bool) {
 	start := len(b)
 	b = wire.AppendGetAnswer(b, q.group, at, len(q.request.Keys))
 	for _, k := range q.request.Keys {
-		v, version, found := m.state.Get(k, value[:0])
+		v, version, found := get(k, value[:0])
 		value = v[:0]
 		if found {
 			b = wire.AppendFound(b, version, v)
@@ -79,7 +103,7 @@ func (q *listQuery) Run(machine repl.StateMachine, at raft.LogID, r repl.Reply) 
 	if !ok {
 		return q.conn.Answer(r, wire.TypeError, metaHasNoKeys().Append(nil))
 	}
-	return q.conn.readLater(r, func() { q.page(m, at, r) })
+	return q.conn.readLater(r, func() {}, func() { q.page(m, at, r) })
 }
 
 // page reads the page and answers.
@@ -103,12 +127,14 @@ func (q *listQuery) page(m *mapMachine, at raft.LogID, r repl.Reply) {
 	q.conn.answerNow(r, wire.TypeListAnswer, a.Append(nil))
 }
 
-// readLater has a lister read what takes long. It does not block.
-func (c *connection) readLater(r repl.Reply, read func()) (first bool) {
+// readLater has a lister read what takes long. It does not block; where it
+// refuses, drop gives up what read would have used.
+func (c *connection) readLater(r repl.Reply, drop, read func()) (first bool) {
 	select {
 	case c.node.reads <- read:
 		return false
 	default:
+		drop()
 		return c.Answer(r, wire.TypeError, wire.Busy("reads", fmt.Sprintf("%d long ones wait, as many as this node keeps", readQueueMax), busyRetry).Append(nil))
 	}
 }

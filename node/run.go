@@ -72,6 +72,7 @@ func run(ctx context.Context, c Config, log *slog.Logger, l limits, ready func(n
 		conns:  make(map[net.Conn]*connection),
 		starts: make(map[raft.NodeID]uint64),
 		feeds:  make(map[raft.NodeID]int),
+		met:    make(map[raft.NodeID]met),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background()) // not of ctx: close says when
 	defer n.close()
@@ -130,7 +131,11 @@ func (n *Node) identify() error {
 			return err
 		}
 	} else if len(n.cfg.Join) > 0 {
-		n.log.Info("--join and --expect are ignored: the data directory belongs to a cluster", "cluster", id.Cluster)
+		log := n.log.Info
+		if len(n.cfg.Join) != len(id.Members) {
+			log = n.log.Warn // another cluster than the one that is asked for
+		}
+		log("--join and --expect are ignored: the data directory belongs to a cluster", "cluster", id.Cluster, "cluster_id", fmt.Sprintf("%016x", id.ClusterID), "founded_by", len(id.Members), "asked_for", len(n.cfg.Join))
 	}
 	id.Start++
 	if err := logstore.WriteIdentity(n.fs, n.cfg.Data, id); err != nil {
@@ -334,9 +339,12 @@ func (n *Node) serve() error {
 	if err := n.beginLog(replica, membership); err != nil {
 		return err
 	}
-	n.transport = repl.NewPeers(repl.PeersConfig{
+	transport := repl.NewPeers(repl.PeersConfig{
 		Dial: n.dialPeer, Store: store, FetchBytes: raft.AppendBytesMaxDefault, Counters: &n.counters, Log: n.log,
 	})
+	n.mu.Lock()
+	n.transport = transport
+	n.mu.Unlock()
 	host, err := repl.NewHost(repl.HostConfig{
 		Self: id.Node, Start: id.Start, Store: store, Transport: n.transport,
 		Machine: n.machine, Addr: n.addrOf,
@@ -412,9 +420,14 @@ func (n *Node) follow(t *shardmap.Table) {
 		addrs[m.Node] = m.Addr
 	}
 	if t != nil {
+		n.mu.Lock()
 		for _, node := range t.Nodes {
 			addrs[node.ID] = node.Addr
+			if m, ok := n.met[node.ID]; ok && m.start > node.Start && m.addr != "" {
+				addrs[node.ID] = m.addr
+			}
 		}
+		n.mu.Unlock()
 	}
 	delete(addrs, id.Node)
 	var nodes []raft.NodeID

@@ -1,6 +1,10 @@
 package shardmap
 
-import "muster/raft"
+import (
+	"bytes"
+
+	"muster/raft"
+)
 
 // SlotCopy is a slot as it was at one moment. Taking it is O(1) and stops no
 // write; the writer then copies what it changes, for as long as the copy is
@@ -73,6 +77,18 @@ func (c *SlotCopy) Digest() uint64 { return digest(c.recordSum, c.sessionSum, c.
 // Check recomputes the digest from the bytes in memory. Its error names the
 // record that is not what was written.
 func (c *SlotCopy) Check() error { return c.check() }
+
+// Get appends key's value to dst and returns it with the key's version. If the
+// key is not there, dst comes back as it was. It costs a search in the order of
+// the keys, some times what [Map.Get] costs.
+func (c *SlotCopy) Get(key, dst []byte) (value []byte, version uint64, ok bool) {
+	at := c.view.seek(key)
+	rec := at.record()
+	if rec == nil || !bytes.Equal(rec.key(), key) {
+		return dst, 0, false
+	}
+	return append(dst, rec.value()...), rec.version(), true
+}
 
 // Walk calls f for each key from the first that is not below from, in order,
 // until f returns false. Key and value alias the copy.

@@ -306,3 +306,51 @@ func TestCheckFindsFlips(t *testing.T) {
 		t.Errorf("session changed: %v", err)
 	}
 }
+
+// Keys that are read from a copy must be those of the moment of the copy,
+// whatever is written to the slot meanwhile: a long answer is made beside the
+// writes.
+func TestCopyGet(t *testing.T) {
+	m := NewMap(allSlots())
+	const keys = 400
+	key := func(i int) string { return fmt.Sprintf("{t}%03d", i) }
+	index := uint64(0)
+	set := func(i int, value string) {
+		index++
+		apply(t, m, index, 1, &Command{Kind: CommandSet, Slot: SlotByServer, Items: items(key(i), value)})
+	}
+	for i := range keys {
+		if i%3 != 2 {
+			set(i, "old")
+		}
+	}
+	c := m.Copy(SlotOf([]byte(key(0))))
+	defer c.Release()
+	for i := range keys {
+		switch i % 4 {
+		case 0:
+			set(i, "new")
+		case 1:
+			set(i, "a longer value than before")
+		case 2:
+			index++
+			apply(t, m, index, 1, &Command{Kind: CommandDel, Slot: SlotByServer, Items: items(key(i))})
+		}
+	}
+	version := uint64(0)
+	for i := range keys {
+		v, got, ok := c.Get([]byte(key(i)), []byte("x"))
+		want := "x"
+		if i%3 != 2 {
+			want, version = "xold", version+1
+		}
+		if string(v) != want || ok != (i%3 != 2) || ok && got != version {
+			t.Fatalf("key %s: got %q, version %d, %v; want %q, version %d", key(i), v, got, ok, want, version)
+		}
+	}
+	for _, k := range []string{"", "{t}", "{t}0000", "{t}999", "{t}001x"} {
+		if v, _, ok := c.Get([]byte(k), nil); ok || v != nil {
+			t.Errorf("key %q: got %q", k, v)
+		}
+	}
+}

@@ -17,12 +17,13 @@ const (
 	// its last use. Clients stop sending a command again after half of it.
 	SessionKeep = raft.GroupTime(600e9)
 	// SlotSessionsMax bounds the sessions that one slot remembers. A client
-	// process has one session, so it is the number of clients that write to
-	// one slot within SessionKeep.
-	SlotSessionsMax = 4096
-	// SlotOutcomesMax bounds the outcomes that one slot remembers: one whole
-	// window of a session, 3 MB.
-	SlotOutcomesMax = SessionWindowMax
+	// process has one session for it, and each run of a command is a process:
+	// it is a hundred runs a second on one slot, for SessionKeep. 4,096, tried
+	// first, were used up by seven.
+	SlotSessionsMax = 65536
+	// SlotOutcomesMax bounds the outcomes that one slot remembers: one of
+	// each session, and one whole window; 6 MB.
+	SlotOutcomesMax = SlotSessionsMax + SessionWindowMax
 )
 
 // outcome is what became of one sequence of a session.
@@ -63,6 +64,10 @@ type sessions struct {
 	outcomes int    // Invariant: the sum of len(kept())
 	sum      uint64 // Invariant: the sum of the hashes of all sessions and outcomes
 	shared   bool   // with a copy
+	// oldest is not later than the last use of any session, so that a new one
+	// need not look at all others. It decides nothing: a look that finds no
+	// session due changes nothing.
+	oldest raft.GroupTime
 }
 
 // The digest of a session is the xxhash64 of its kind (2), id, last use and
@@ -111,6 +116,7 @@ func (t *sessions) begin(c *Command, now raft.GroupTime) (s *session, r Result, 
 		}
 		i, _ = t.find(c.Session) // others may have gone
 		t.list = slices.Insert(t.list, i, session{id: c.Session, used: now, floor: c.Floor})
+		t.oldest = min(t.oldest, now)
 		s = &t.list[i]
 		t.sum += s.hash()
 	} else {
@@ -168,10 +174,15 @@ func (s *session) settle() {
 // roomForSession forgets the sessions that were not used for SessionKeep and
 // says whether there is room for one more. A session that is younger is never
 // sacrificed: its owner may be sending a command for the second time. It looks
-// at every session, but only when one is new in the slot.
+// at the sessions when one is new in the slot and another may be due.
 func (t *sessions) roomForSession(now raft.GroupTime) bool {
+	if now < t.oldest || now-t.oldest <= SessionKeep {
+		return len(t.list) < SlotSessionsMax
+	}
+	t.oldest = now
 	t.list = slices.DeleteFunc(t.list, func(s session) bool {
 		if now < s.used || now-s.used <= SessionKeep {
+			t.oldest = min(t.oldest, s.used)
 			return false
 		}
 		t.sum -= s.hash()

@@ -130,7 +130,13 @@ func (c *Client) refused(x *call, from Peer, body []byte) {
 		x.end(e)
 		return
 	}
-	c.hand(x, func(now time.Duration) { c.core.Refused(now, &x.Call, from, e) })
+	c.event(func(now time.Duration) {
+		if x.cancelled.Load() {
+			c.core.Expire(now, &x.Call, e.Code == wire.CodeMaybeApplied)
+			return
+		}
+		c.core.Refused(now, &x.Call, from, e)
+	})
 }
 
 // linkAccepted notes that l is connected, and says hello now.

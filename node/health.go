@@ -1,0 +1,104 @@
+package node
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/wire"
+)
+
+// groupsNamedMax is how many groups one line of status names.
+const groupsNamedMax = 8
+
+// problems lists what an operator should see to, worst first. Groups that have
+// the same problem share a line: a cluster of 9,999 groups has one screen too.
+func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView) []wire.Problem {
+	var list []wire.Problem
+	dead, name := make(map[raft.NodeID]bool), make(map[raft.NodeID]string)
+	for _, node := range a.Nodes {
+		dead[node.ID] = node.Status == wire.NodeDead
+		name[node.ID] = node.Name
+	}
+	var minority, leaderless []raft.GroupID
+	lost := make(map[raft.NodeID][]raft.GroupID) // voters that their leader does not hear
+	for _, g := range a.Groups {
+		voters, live := 0, 0
+		for _, r := range g.Replicas {
+			if r.Role != wire.ReplicaVoter {
+				continue
+			}
+			voters++
+			if !dead[r.Node] {
+				live++
+			}
+			if r.State == wire.ReplicaLost && !dead[r.Node] {
+				lost[r.Node] = append(lost[r.Node], g.ID)
+			}
+		}
+		switch v := known[g.ID]; {
+		case v != nil && v.Stopped != "":
+			list = append(list, wire.Problem{What: fmt.Sprintf("group %d has stopped on this node: %s", g.ID, v.Stopped), Remedy: "keep the data directory and report it"})
+		case live <= voters/2:
+			minority = append(minority, g.ID)
+		case v != nil && g.Leader == 0:
+			leaderless = append(leaderless, g.ID)
+		}
+	}
+	if len(minority) > 0 {
+		list = append(list, wire.Problem{What: named(minority, "has", "have") + " no majority of voters alive", Remedy: "start the dead nodes again, each with the same command as before"})
+	}
+	if len(leaderless) > 0 {
+		list = append(list, wire.Problem{What: named(leaderless, "has", "have") + " no leader", Remedy: "wait for the election, 2 seconds; then look at the nodes' logs"})
+	}
+	for _, node := range a.Nodes {
+		if dead[node.ID] {
+			list = append(list, wire.Problem{What: fmt.Sprintf("node %s (%s) is dead, last heard of %s", node.Name, node.Addr, ago(node.LastHeardMs)), Remedy: "start it again, with the same command as before"})
+		}
+		if groups := lost[node.ID]; len(groups) > 0 {
+			list = append(list, wire.Problem{What: fmt.Sprintf("node %s (%s) speaks, but does not answer as voter of %s", node.Name, node.Addr, named(groups, "", "")),
+				Remedy: "see whether this node can reach that address; its log tells"})
+		}
+	}
+	return append(list, sameNames(a.Nodes)...)
+}
+
+// sameNames finds nodes that people and commands can't tell apart.
+func sameNames(nodes []wire.StatusNode) []wire.Problem {
+	var list []wire.Problem
+	first := make(map[string]wire.StatusNode)
+	for _, node := range nodes {
+		if other, ok := first[node.Name]; ok {
+			list = append(list, wire.Problem{What: fmt.Sprintf("nodes %s (%s) and %s (%s) are both called %s", other.ID, other.Addr, node.ID, node.Addr, node.Name),
+				Remedy: "start one of them again with another --name"})
+			continue
+		}
+		first[node.Name] = node
+	}
+	return list
+}
+
+// named writes "group 3 has", or "groups 1, 2 and 7 more have".
+func named(groups []raft.GroupID, one, many string) string {
+	if len(groups) == 1 {
+		return strings.TrimSpace(fmt.Sprintf("group %d %s", groups[0], one))
+	}
+	var numbers []string
+	for _, g := range groups[:min(len(groups), groupsNamedMax)] {
+		numbers = append(numbers, fmt.Sprint(uint16(g)))
+	}
+	text := "groups " + strings.Join(numbers, ", ")
+	if more := len(groups) - len(numbers); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return strings.TrimSpace(text + " " + many)
+}
+
+func ago(ms uint64) string {
+	if ms == 0 {
+		return "never"
+	}
+	return fmt.Sprintf("%s ago", time.Duration(ms)*time.Millisecond)
+}
