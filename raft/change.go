@@ -120,11 +120,12 @@ func (g *Group) proposeMembership(m Membership) {
 	g.append([]Entry{SealedEntry(g.config.Seed, id, g.log.time, EntryMembership, m.Append(nil))})
 	g.idle = 0
 	g.sendDue = true
-	g.followMembership()
+	g.followMembership(id.Index)
 }
 
-// followMembership makes progress that of the members in force.
-func (g *Group) followMembership() {
+// followMembership makes progress that of the members in force. Those who are
+// new are sent the entry next first.
+func (g *Group) followMembership(next uint64) {
 	old := g.progress
 	g.progress = nil
 	for _, id := range g.members.now().Replicas() {
@@ -136,7 +137,7 @@ func (g *Group) followMembership() {
 			continue
 		}
 		g.progress = append(g.progress, progress{
-			replica: id, state: ProgressProbe, next: g.log.last.Index + 1, heard: g.ticks, moved: g.ticks,
+			replica: id, state: ProgressProbe, next: next, heard: g.ticks, moved: g.ticks,
 		})
 	}
 	if g.transfer.to != 0 && find(g.members.now().Voters, g.transfer.to) < 0 {

@@ -13,7 +13,7 @@ func (g *Group) becomeLeader() {
 	g.preferAt = g.ticks + uint64(g.config.ElectionTicks)
 	g.loseReads()
 	g.progress = nil
-	g.followMembership()
+	g.followMembership(g.log.last.Index + 1)
 	first := LogID{Term: g.term, Index: g.log.last.Index + 1}
 	g.append([]Entry{SealedEntry(g.config.Seed, first, g.log.time, EntryNoOp, nil)})
 	g.sendDue = true

@@ -75,8 +75,9 @@ func (g *Group) step(m *Message) error {
 func (g *Group) stepOld(m *Message) error {
 	switch m.Type {
 	case MsgAppend:
-		g.answerAfterSync(m, Message{Type: MsgAppendAnswer, Log: m.Log, Reject: true,
-			Conflict: g.log.last, Commit: g.log.last.Index})
+		// It names nothing: who led then may lead again, and would take what
+		// is said about an append of that term for one of this.
+		g.answerAfterSync(m, Message{Type: MsgAppendAnswer, Reject: true})
 	case MsgHeartbeat:
 		g.answer(m, Message{Type: MsgHeartbeatAnswer, Round: m.Round})
 	case MsgPreVote:

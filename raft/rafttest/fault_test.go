@@ -242,7 +242,7 @@ func (n *run) settle() {
 		n.Check.broken("the leader takes no command after all faults ended: %v", err)
 		return
 	}
-	n.pass(n.Config.HeartbeatTicks * 2)
+	n.pass(n.Config.HeartbeatTicks * 6)
 	want := lead.Group.Status()
 	if len(want.Membership.Outgoing) > 0 {
 		n.Check.broken("the joint configuration is not left: %s", words(want.Membership))

@@ -59,8 +59,9 @@ type run struct {
 	floors map[uint64]uint64 // by number of a read: the commit when it began
 	reads  uint64
 	word   int
-	node   raft.NodeID // the newest
-	calm   bool        // nobody asks for anything
+	node   raft.NodeID      // the newest
+	calm   bool             // nobody asks for anything
+	old    [40]raft.Message // delivered long ago; some come once more
 }
 
 func newRun(seed uint64) *run {
@@ -238,6 +239,12 @@ func (n *run) deliver() {
 	case n.chance("twice", n.rates.twice):
 		n.Hand(n.Flying[i])
 	default:
+		if n.r.IntN(20) == 0 {
+			n.old[n.r.IntN(len(n.old))] = n.Flying[i]
+		}
 		n.Deliver(i)
+	}
+	if m := n.old[n.r.IntN(len(n.old))]; m.Type != 0 && n.chance("old", n.rates.twice/4) {
+		n.Hand(m)
 	}
 }

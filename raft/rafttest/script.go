@@ -22,7 +22,8 @@ var seed = raft.EntrySeed(1, 1)
 //	propose R WORD...        one entry each
 //	read R N                 a read with number N
 //	run                      all runs until nothing is left but to wait
-//	cut R | block R S | heal cut R off; cut the way from R to S; open all ways
+//	cut R | block R S... | heal  cut R off; cut the ways from R to S; open all ways
+//	silent COMMAND           COMMAND, of which nothing is printed
 //	drop                     lose what is in flight
 //	hold R | sync R [N]      keep R's disk from syncing; sync N of its Readies, or all and hold no longer
 //	crash R | start R        lose power, start again from what is synced
@@ -88,6 +89,12 @@ func (s *Script) do(words []string) error {
 		v, _ := strconv.Atoi(args[i])
 		return v
 	}
+	if name == "silent" {
+		trace := s.n.trace
+		defer func() { s.n.trace = trace }()
+		s.n.trace = func(string, ...any) {}
+		return s.do(args)
+	}
 	if name == "quiet" {
 		s.quiet = number(0)
 		return nil
@@ -106,11 +113,10 @@ func (s *Script) do(words []string) error {
 	case "campaign":
 		r.Group.Campaign()
 	case "lead":
-		trace := s.n.trace
-		s.n.trace = func(string, ...any) {}
-		r.Group.Campaign()
-		s.n.Run()
-		s.n.trace = trace
+		if err := s.do([]string{"silent", "campaign", args[0]}); err != nil {
+			return err
+		}
+		return s.do([]string{"silent", "run"})
 	case "tick":
 		for range number(1) {
 			r.Group.Tick()
@@ -141,7 +147,9 @@ func (s *Script) do(words []string) error {
 			s.n.Block(o.ID, r.ID, true)
 		}
 	case "block":
-		s.n.Block(r.ID, raft.ReplicaID(number(1)), true)
+		for i := range args[1:] {
+			s.n.Block(r.ID, raft.ReplicaID(number(i+1)), true)
+		}
 	case "heal":
 		s.n.Heal()
 	case "drop":
@@ -165,6 +173,9 @@ func (s *Script) do(words []string) error {
 		m, err := parseMessage(args)
 		if err != nil {
 			return err
+		}
+		if s, ok := s.n.snapshots[m.Log]; ok && m.Type == raft.MsgSnapshot {
+			m.Install = &s.Install
 		}
 		s.n.Hand(m)
 	case "transfer":
