@@ -16,7 +16,7 @@ const busyRetry = 20 * time.Millisecond
 
 // dispatch handles one frame. An error ends the connection.
 func (c *connection) dispatch(h wire.Header, body []byte) error {
-	if c.peer != 0 && h.Type >= wire.TypePreVote && h.Type <= wire.TypeBeatAnswer {
+	if c.peer != 0 && h.Type.Raft() {
 		if h.Flags != 0 {
 			return fmt.Errorf("flags %#x, want 0", h.Flags)
 		}
