@@ -47,6 +47,9 @@ const (
 	tick           = 50 * time.Millisecond
 	electionTicks  = raft.ElectionTicksDefault
 	heartbeatTicks = raft.HeartbeatTicksDefault
+	// quietTicks is after how many ticks without anything to do a group
+	// rests: longer than a client that goes on takes to come back.
+	quietTicks = 20
 	// readQueueMax bounds the pages of listings, and the long gets, that wait
 	// to be read.
 	readQueueMax = 256

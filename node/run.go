@@ -349,7 +349,7 @@ func (n *Node) serve() error {
 		Self: id.Node, Start: id.Start, Store: store, Transport: n.transport,
 		Machine: n.machine, Addr: n.addrOf,
 		Chance:        randomNumber(),
-		ElectionTicks: electionTicks, HeartbeatTicks: heartbeatTicks,
+		ElectionTicks: electionTicks, HeartbeatTicks: heartbeatTicks, QuietTicks: quietTicks,
 		Log: n.log,
 	})
 	if err != nil {

@@ -154,7 +154,7 @@ func (n *testNode) start() {
 		Machine:       n.machine,
 		Addr:          func(raft.NodeID) string { return "" },
 		Chance:        n.c.rnd.Uint64(),
-		ElectionTicks: raft.ElectionTicksDefault, HeartbeatTicks: raft.HeartbeatTicksDefault,
+		ElectionTicks: raft.ElectionTicksDefault, HeartbeatTicks: raft.HeartbeatTicksDefault, QuietTicks: 20,
 		Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

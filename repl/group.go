@@ -92,6 +92,7 @@ func (h *Host) coreConfig(r logstore.Replica) raft.Config {
 		Chance:         h.cfg.Chance ^ uint64(r.Group)<<32 ^ uint64(r.ID)*0x9e3779b97f4a7c15,
 		ElectionTicks:  h.cfg.ElectionTicks,
 		HeartbeatTicks: h.cfg.HeartbeatTicks,
+		QuietTicks:     h.cfg.QuietTicks,
 	}
 }
 

@@ -47,7 +47,10 @@ type HostConfig struct {
 	Chance uint64
 	// ElectionTicks and HeartbeatTicks are raft's, in ticks.
 	ElectionTicks, HeartbeatTicks int
-	Log                           *slog.Logger
+	// QuietTicks is after how many ticks without anything to do a group
+	// rests; 0 is never.
+	QuietTicks int
+	Log        *slog.Logger
 }
 
 // Placement asks for a replica on this node.
