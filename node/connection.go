@@ -264,7 +264,6 @@ func (c *connection) read() error {
 				}
 			}
 			if frames%framesInARow == 0 {
-				c.handOn()
 				runtime.Gosched()
 			}
 		}
