@@ -378,6 +378,45 @@ func TestConnectionLimits(t *testing.T) {
 	}
 }
 
+// A node that comes back is dialled by the others while it still reads its log,
+// and is taken in with its higher start counter; from then on its older self is
+// refused.
+func TestComesBack(t *testing.T) {
+	nodes := founders(t, 2, defaultLimits())
+	for i := range nodes {
+		was := nodes[i]
+		old := was.node.self()
+		was.stop()
+		c := was.node.cfg
+		c.Listen = was.addr
+		back := start(t, c, defaultLimits())
+		nodes[i] = back
+		s := back.client()
+		until(t, "the node that came back serves", func() error {
+			_, body, err := s.ask(wire.TypeStatus, 0, (&wire.Empty{}).Append(nil))
+			var a wire.StatusAnswer
+			if err == nil {
+				err = a.Read(body)
+			}
+			if err == nil && !a.Healthy {
+				err = fmt.Errorf("problems: %v", a.Problems)
+			}
+			return err
+		})
+		s.Close()
+		other := nodes[1-i]
+		until(t, "its older self is refused", func() error {
+			s, err := dial(t, other.addr, other.peerHello(old.Node, old.Start))
+			if err == nil {
+				s.Close()
+				return fmt.Errorf("it is let in")
+			}
+			refused(t, "its older self", err, wire.CodeUnknownNode, "old copy")
+			return nil
+		})
+	}
+}
+
 // otherEnd returns the node's end of a connection whose hello is over, or nil
 // if it has ended.
 func (r *runningNode) otherEnd(s *speaker) *connection {
