@@ -262,12 +262,17 @@ func TestRunEnds(t *testing.T) {
 	ahead := r.client()
 	conns = append(conns, ahead)
 	g := wire.Get{Mode: wire.ReadLocal, AfterGroup: r.node.table.Load().GroupOf(0), After: raft.LogID{Term: 1, Index: 1 << 60}, Keys: [][]byte{keyOf(t, 0)}}
-	if _, err := ahead.Write(frame(wire.TypeGet, 0, 1, g.Append(nil))); err != nil {
-		t.Fatal(err)
+	for i := range uint64(100) { // more than it may have in flight, and none is ever answered
+		if _, err := ahead.Write(frame(wire.TypeGet, 0, i, g.Append(nil))); err != nil {
+			t.Fatal(err)
+		}
 	}
-	until(t, "the read waits", func() error {
-		if r.node.held.Load() < requestOverhead {
-			return fmt.Errorf("nothing does")
+	waiting := r.otherEnd(ahead)
+	until(t, "its reader waits", func() error {
+		waiting.mu.Lock()
+		defer waiting.mu.Unlock()
+		if !waiting.over(waiting.inflight) {
+			return fmt.Errorf("%d bytes are in flight", waiting.inflight)
 		}
 		return nil
 	})
