@@ -28,7 +28,7 @@ func (n *Node) accept() {
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			n.log.Warn("connection not accepted", "err", err)
+			n.logRefusal(err)
 			select {
 			case <-n.ctx.Done():
 				return

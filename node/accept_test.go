@@ -262,12 +262,17 @@ func TestRunEnds(t *testing.T) {
 	ahead := r.client()
 	conns = append(conns, ahead)
 	g := wire.Get{Mode: wire.ReadLocal, AfterGroup: r.node.table.Load().GroupOf(0), After: raft.LogID{Term: 1, Index: 1 << 60}, Keys: [][]byte{keyOf(t, 0)}}
-	if _, err := ahead.Write(frame(wire.TypeGet, 0, 1, g.Append(nil))); err != nil {
-		t.Fatal(err)
+	for i := range uint64(100) { // more than it may have in flight, and none is ever answered
+		if _, err := ahead.Write(frame(wire.TypeGet, 0, i, g.Append(nil))); err != nil {
+			t.Fatal(err)
+		}
 	}
-	until(t, "the read waits", func() error {
-		if r.node.held.Load() < requestOverhead {
-			return fmt.Errorf("nothing does")
+	waiting := r.otherEnd(ahead)
+	until(t, "its reader waits", func() error {
+		waiting.mu.Lock()
+		defer waiting.mu.Unlock()
+		if !waiting.over(waiting.inflight) {
+			return fmt.Errorf("%d bytes are in flight", waiting.inflight)
 		}
 		return nil
 	})
@@ -375,6 +380,45 @@ func TestConnectionLimits(t *testing.T) {
 	again := r.client()
 	if _, _, err := again.ask(wire.TypePing, 0, (&wire.Empty{}).Append(nil)); err != nil {
 		t.Errorf("a client after them: %v", err)
+	}
+}
+
+// A node that comes back is dialled by the others while it still reads its log,
+// and is taken in with its higher start counter; from then on its older self is
+// refused.
+func TestComesBack(t *testing.T) {
+	nodes := founders(t, 2, defaultLimits())
+	for i := range nodes {
+		was := nodes[i]
+		old := was.node.self()
+		was.stop()
+		c := was.node.cfg
+		c.Listen = was.addr
+		back := start(t, c, defaultLimits())
+		nodes[i] = back
+		s := back.client()
+		until(t, "the node that came back serves", func() error {
+			_, body, err := s.ask(wire.TypeStatus, 0, (&wire.Empty{}).Append(nil))
+			var a wire.StatusAnswer
+			if err == nil {
+				err = a.Read(body)
+			}
+			if err == nil && !a.Healthy {
+				err = fmt.Errorf("problems: %v", a.Problems)
+			}
+			return err
+		})
+		s.Close()
+		other := nodes[1-i]
+		until(t, "its older self is refused", func() error {
+			s, err := dial(t, other.addr, other.peerHello(old.Node, old.Start))
+			if err == nil {
+				s.Close()
+				return fmt.Errorf("it is let in")
+			}
+			refused(t, "its older self", err, wire.CodeUnknownNode, "old copy")
+			return nil
+		})
 	}
 }
 

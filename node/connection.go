@@ -234,20 +234,30 @@ func (c *connection) send(out []byte) (left int, err error) {
 // read is the reader: it hands on frames, until the connection ends. It returns
 // nil if that was by the other side's will.
 func (c *connection) read() error {
+	since := time.Now() // the last frame ended, or the next one began
 	for {
-		if err := c.conn.SetReadDeadline(time.Now().Add(c.silent)); err != nil {
+		if err := c.conn.SetReadDeadline(since.Add(c.silent)); err != nil {
 			return err
 		}
+		begun := c.decoder.Buffered() > 0
 		if err := c.decoder.Fill(c.conn); err != nil {
 			if errors.Is(err, io.EOF) {
 				return nil
 			}
 			return err
 		}
+		// A client's frame that drips in is silence too: it must not be
+		// older, when it is there, than its outcome is remembered.
+		if !begun || c.peer != 0 {
+			since = time.Now()
+		}
 		for frames := 1; ; frames++ {
 			h, body, ok, err := c.decoder.Next()
 			if !ok && err == nil {
 				break
+			}
+			if frames == 1 && err == nil {
+				since = time.Now()
 			}
 			if err == nil {
 				c.node.counters.In(h.Type, len(body))
@@ -265,7 +275,6 @@ func (c *connection) read() error {
 				}
 			}
 			if frames%framesInARow == 0 {
-				c.handOn()
 				runtime.Gosched()
 			}
 		}

@@ -353,3 +353,55 @@ func TestSilence(t *testing.T) {
 		t.Error("the good client got nothing done")
 	}
 }
+
+// A frame that drips in, a byte now and then, is never silent and never there.
+// One would doubt that it is cut off: each byte is a sign of life.
+func TestDrip(t *testing.T) {
+	l := defaultLimits()
+	l.clientSilence = 400 * time.Millisecond
+	r := serving(t, l)
+	drip := func(s *speaker, bytes []byte, pause time.Duration) {
+		for _, b := range bytes {
+			if _, err := s.Write([]byte{b}); err != nil {
+				return
+			}
+			time.Sleep(pause) // the pace is what is tested
+		}
+	}
+	ping := frame(wire.TypePing, 0, 1, (&wire.Empty{}).Append(nil))
+	slow, brisk := r.client(), r.client()
+	began := time.Now()
+	go drip(slow, frame(wire.TypePing, 0, 1, make([]byte, 1000)), 50*time.Millisecond)
+	go drip(brisk, ping, time.Millisecond)
+	if h, _, err := brisk.read(); err != nil || h.Type != wire.TypePong {
+		t.Errorf("a frame in many pieces: %s, %v", h.Type, err)
+	}
+	if _, _, err := slow.read(); err == nil {
+		t.Error("a frame that drips is answered")
+	}
+	if took := time.Since(began); took > l.clientSilence+3*time.Second {
+		t.Errorf("a frame that drips was cut off after %s, want %s", took, l.clientSilence)
+	}
+}
+
+// The connections of others leave the process the descriptors that its own log
+// needs, however few there are.
+func TestLimitsFitDescriptors(t *testing.T) {
+	for _, c := range []struct {
+		descriptors               uint64
+		clients, peers, strangers int
+	}{
+		{1 << 63, 10_000, 1_000, 1_000},
+		{1 << 20, 10_000, 1_000, 1_000},
+		{4096, 1_920, 960, 960},
+		{1024, 384, 192, 192},
+		{256, 4, 2, 2},
+		{0, 4, 2, 2},
+	} {
+		l := limits{clients: 10_000, peers: 1_000, strangers: 1_000}
+		l.fit(c.descriptors)
+		if l.clients != c.clients || l.peers != c.peers || l.strangers != c.strangers {
+			t.Errorf("%d descriptors: %d clients, %d peers, %d strangers; want %d, %d, %d", c.descriptors, l.clients, l.peers, l.strangers, c.clients, c.peers, c.strangers)
+		}
+	}
+}

@@ -1,6 +1,9 @@
 package node
 
-import "time"
+import (
+	"syscall"
+	"time"
+)
 
 // limits is what others may cost this node. They are fields so that a test can
 // reach them without spending what they are; the product runs with
@@ -45,13 +48,33 @@ type limits struct {
 }
 
 func defaultLimits() limits {
-	return limits{
+	l := limits{
 		clients: 10_000, peers: 1_000, strangers: 1_000,
 		clientSilence: 60 * time.Second, peerSilence: 10 * time.Second,
 		inflightBytes: 16 << 20, inflightBytesAll: 1 << 30, inflightBytesShare: 128 << 10,
 		answerTimeout: 10 * time.Second, linger: time.Second,
 		wait: 60 * time.Second, refusalLogged: time.Second,
 	}
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err == nil {
+		l.fit(files.Cur)
+	}
+	return l
+}
+
+// descriptorsKept is what this node needs for itself: its log, its connections
+// to peers, its standard streams.
+const descriptorsKept = 256
+
+// fit lowers the limits of connections to what a process may have open: who
+// takes the last descriptor would keep the log from its next segment, and a
+// node that can't write its log stops.
+func (l *limits) fit(descriptors uint64) {
+	left := int(min(descriptors, 1<<30)) - descriptorsKept
+	left = max(left, 8)
+	l.strangers = min(l.strangers, left/4)
+	l.peers = min(l.peers, left/4)
+	l.clients = min(l.clients, left-l.strangers-l.peers)
 }
 
 const (

@@ -293,7 +293,7 @@ func (s *speaker) lastWords() error {
 			return last
 		}
 		if err != nil {
-			return fmt.Errorf("%w, then: %w", last, err)
+			return fmt.Errorf("%v, then: %v, want the end", last, err) // some systems throw away what came before a reset
 		}
 		if h.Type == wire.TypeError {
 			e := new(wire.Error)

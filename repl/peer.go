@@ -76,10 +76,14 @@ func NewPeers(cfg PeersConfig) *Peers {
 	return p
 }
 
-// SetNode makes a node known, or changes its address.
+// SetNode makes a node known, or changes its address. After Close it does
+// nothing.
 func (p *Peers) SetNode(id raft.NodeID, addr string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.ctx.Err() != nil { // Close waits for those who are there by now
+		return
+	}
 	if o := p.peers[id]; o != nil {
 		o.setAddr(addr)
 		return

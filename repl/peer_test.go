@@ -39,6 +39,7 @@ func TestPeerThatHangsUp(t *testing.T) {
 		p.Flush()
 	}
 	p.Close()
+	p.SetNode(8, "too late")
 	mu.Lock()
 	defer mu.Unlock()
 	if dials < 2 || dials > 12 { // 0, 20, 60, 140, 300 ms

@@ -81,8 +81,8 @@ type Location struct {
 
 // Locate says where key is, by a table that is fetched for it.
 func (c *Client) Locate(ctx context.Context, key []byte) (Location, error) {
-	if len(key) == 0 || len(key) > shardmap.KeyMax {
-		return Location{}, badRequest("key", fmt.Errorf("%d bytes, want 1 to %d", len(key), shardmap.KeyMax))
+	if err := checkKey(key); err != nil {
+		return Location{}, fmt.Errorf("locate: %w", err)
 	}
 	t, err := c.Topology(ctx)
 	if err != nil {

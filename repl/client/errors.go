@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
+	"os"
 	"slices"
 	"strings"
 
@@ -19,36 +21,57 @@ var ErrClosed = errors.New("the client is closed")
 // sent.
 type ErrNoEndpoint struct {
 	Endpoints []string
-	// Cause is why the last of them did not.
-	Cause error
+	// Causes say of each endpoint why it did not; nil where it was not tried.
+	Causes []error
 }
 
 func (e *ErrNoEndpoint) Error() string {
-	text := "no endpoint accepted a connection: " + strings.Join(e.Endpoints, ", ")
-	if e.Cause != nil {
-		text += " (" + e.Cause.Error() + ")"
+	var all []string
+	for i, endpoint := range e.Endpoints {
+		if i < len(e.Causes) && e.Causes[i] != nil {
+			endpoint += " (" + shortly(e.Causes[i]) + ")"
+		}
+		all = append(all, endpoint)
 	}
-	return text + "; start a node there, or name others with --endpoints"
+	return "no endpoint accepted a connection: " + strings.Join(all, ", ") + "; start a node there, or name others with --endpoints"
 }
 
-// Unwrap returns the cause.
-func (e *ErrNoEndpoint) Unwrap() error { return e.Cause }
+// shortly is why a connection could not be made, without what and to whom,
+// which stand before it.
+func shortly(err error) string {
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		err = op.Err
+	}
+	if call := (*os.SyscallError)(nil); errors.As(err, &call) {
+		err = call.Err
+	}
+	return err.Error()
+}
 
-// noEndpoint says why no endpoint could be asked.
-func (k *Core) noEndpoint() error {
+// Unwrap returns the causes.
+func (e *ErrNoEndpoint) Unwrap() (causes []error) {
+	for _, err := range e.Causes {
+		if err != nil {
+			causes = append(causes, err)
+		}
+	}
+	return causes
+}
+
+// noEndpoint says why no endpoint could be asked for c.
+func (k *Core) noEndpoint(c *Call) error {
 	if x := k.accepted(); x != nil {
-		return k.unreachable(x)
+		return k.unreachable(x, c)
 	}
 	e := &ErrNoEndpoint{Endpoints: k.config.Endpoints}
-	for _, x := range k.peers {
-		if x.cause != nil {
-			e.Cause = x.cause
-		}
+	// The first peers are the endpoints, in their order.
+	for _, x := range k.peers[:min(len(e.Endpoints), len(k.peers))] {
+		e.Causes = append(e.Causes, x.cause)
 	}
 	return e
 }
 
-func (k *Core) unreachable(x *peer) error {
+func (k *Core) unreachable(x *peer, c *Call) error {
 	if x.refused {
 		return x.cause
 	}
@@ -57,9 +80,12 @@ func (k *Core) unreachable(x *peer) error {
 		if cause == nil {
 			cause = errNoHello
 		}
-		return unavailable("node at "+x.addr(), cause)
+		if c.Write {
+			return unavailable("node at "+x.addr(), cause)
+		}
+		return noAnswer("node at "+x.addr(), cause)
 	}
-	return &ErrNoEndpoint{Endpoints: x.addrs[:1:1], Cause: x.cause}
+	return &ErrNoEndpoint{Endpoints: x.addrs[:1:1], Causes: []error{x.cause}}
 }
 
 var errNoHello = errors.New("it accepted the connection, but gave no answer within the time there was")
@@ -70,11 +96,20 @@ func (k *Core) expire(c *Call) {
 	case c.Maybe:
 		k.finish(c, maybeApplied(c, c.cause))
 	case !k.connected:
-		k.finish(c, k.noEndpoint())
-	case c.cause == nil && !k.known:
-		k.finish(c, unavailable(k.object(c), k.tableCause))
+		k.finish(c, k.noEndpoint(c))
 	default:
-		k.finish(c, unavailable(k.object(c), c.cause))
+		cause := c.cause
+		if cause == nil && !k.known {
+			cause = k.tableCause
+		}
+		switch {
+		case c.Write:
+			k.finish(c, unavailable(k.object(c), cause))
+		case c.Target <= ToGroup:
+			k.finish(c, noRead(k.object(c), cause))
+		default:
+			k.finish(c, noAnswer(k.object(c), cause))
+		}
 	}
 }
 
@@ -118,7 +153,43 @@ func maybeApplied(c *Call, cause error) error {
 }
 
 func unavailable(object string, cause error) error {
-	return wire.Unavailable(object, stateOf(cause))
+	return noResult(object, cause)
+}
+
+func noResult(object string, cause error) *wire.Error {
+	e := wire.Unavailable(object, stateOf(cause))
+	if was := refusalOf(cause); was != nil && was.Code == wire.CodeUnavailable {
+		e.Object, e.State = was.Object, was.State
+	} else if was != nil && was.Next != "" {
+		e.Next = "try again" // the cause says what to do
+	}
+	return e
+}
+
+// noAnswer is unavailable for a question to a node: there was nothing to apply,
+// and that question may have been the one that shows which nodes are missing.
+func noAnswer(object string, cause error) error {
+	e := noRead(object, cause)
+	if was := refusalOf(cause); was == nil || was.Next == "" {
+		e.Next = "try again, or ask another node"
+	}
+	return e
+}
+
+// noRead is unavailable for a read of a group.
+func noRead(object string, cause error) *wire.Error {
+	e := noResult(object, cause)
+	e.Text = "no answer in time"
+	if cause == nil {
+		e.State = ""
+	}
+	return e
+}
+
+func refusalOf(cause error) *wire.Error {
+	var e *wire.Error
+	errors.As(cause, &e)
+	return e
 }
 
 // withCause adds why the caller's context ended, so that errors.Is finds it.

@@ -47,6 +47,10 @@ func (c *Client) List(ctx context.Context, prefix []byte, o ListOptions) iter.Se
 	return func(yield func(ListItem, error) bool) {
 		l := &lister{client: c, ctx: ctx, prefix: prefix, options: o, last: o.After}
 		defer l.drop()
+		if len(prefix) > shardmap.KeyMax {
+			yield(ListItem{}, fmt.Errorf("list: %w", overLimit("prefix "+show(prefix), len(prefix), shardmap.KeyMax, "bytes", "no key is as long; choose a shorter one")))
+			return
+		}
 		for n := 0; o.Limit <= 0 || n < o.Limit; n++ {
 			item, ok, err := l.next()
 			if err != nil {

@@ -24,7 +24,7 @@ type ReadOptions struct {
 	// Local takes the first endpoint's own copy, however old.
 	Local bool
 	// AfterGroup and After ask for an answer at least as new as this log id.
-	// It binds the keys of that group; a single key in any case.
+	// It binds the keys of that group; that none is of it is an error.
 	AfterGroup raft.GroupID
 	After      raft.LogID
 }
@@ -34,6 +34,14 @@ type ReadOptions struct {
 // slots they are not.
 func (c *Client) Get(ctx context.Context, keys [][]byte, o ReadOptions) (items []Item, missing [][]byte, err error) {
 	slots, members := bySlot(len(keys), func(i int) []byte { return keys[i] })
+	for _, key := range keys {
+		if err := checkKey(key); err != nil {
+			return nil, nil, fmt.Errorf("get: %w", err)
+		}
+	}
+	if err := c.checkAfter(ctx, slots, keys, o); err != nil {
+		return nil, nil, fmt.Errorf("get: %w", err)
+	}
 	found := make([]Item, len(keys))
 	calls := c.fan(len(slots), func(n int, x *call) error {
 		some := make([][]byte, 0, len(members[n]))
@@ -43,7 +51,7 @@ func (c *Client) Get(ctx context.Context, keys [][]byte, o ReadOptions) (items [
 		if len(some) > wire.GetKeysMax {
 			return overLimit("keys of one slot", len(some), wire.GetKeysMax, "keys", "ask for them in several calls")
 		}
-		if err := c.prepareGet(ctx, x, slots[n], some, o, len(slots) == 1); err != nil {
+		if err := c.prepareGet(ctx, x, slots[n], some, o); err != nil {
 			return err
 		}
 		c.start(x, ctx.Done())
@@ -78,7 +86,13 @@ func (c *Client) Get(ctx context.Context, keys [][]byte, o ReadOptions) (items [
 func (c *Client) GetOne(ctx context.Context, key, dst []byte, o ReadOptions) (value []byte, version uint64, ok bool, err error) {
 	x := newCall(wire.TypeGet)
 	x.items[0] = key
-	err = c.prepareGet(ctx, x, shardmap.SlotOf(key), x.items[:1], o, true)
+	slot := shardmap.SlotOf(key)
+	if o.After != (raft.LogID{}) {
+		err = c.checkAfter(ctx, []shardmap.Slot{slot}, [][]byte{key}, o)
+	}
+	if err == nil {
+		err = c.prepareGet(ctx, x, slot, x.items[:1], o)
+	}
 	if err == nil {
 		err = c.do(ctx, x)
 	}
@@ -97,13 +111,10 @@ func (c *Client) GetOne(ctx context.Context, key, dst []byte, o ReadOptions) (va
 	return dst, version, ok, nil
 }
 
-func (c *Client) prepareGet(ctx context.Context, x *call, slot shardmap.Slot, keys [][]byte, o ReadOptions, alone bool) error {
+func (c *Client) prepareGet(ctx context.Context, x *call, slot shardmap.Slot, keys [][]byte, o ReadOptions) error {
 	for _, key := range keys {
-		if len(key) == 0 {
-			return wire.BadRequest("key", fmt.Sprintf("0 bytes, want 1 to %d", shardmap.KeyMax), "name a key")
-		}
-		if len(key) > shardmap.KeyMax {
-			return keyTooLarge(key)
+		if err := checkKey(key); err != nil {
+			return err
 		}
 	}
 	x.kind, x.Slot, x.Deadline = wire.TypeGet, slot, c.deadlineOf(ctx)
@@ -112,11 +123,44 @@ func (c *Client) prepareGet(ctx context.Context, x *call, slot shardmap.Slot, ke
 		g.Mode = wire.ReadLocal
 		x.Target, x.Peer = ToPeer, 0
 	}
-	if o.After != (raft.LogID{}) && (alone || c.routes.Load().Group[slot] == o.AfterGroup) {
+	if o.After != (raft.LogID{}) && c.routes.Load().Group[slot] == o.AfterGroup {
 		g.AfterGroup, g.After = o.AfterGroup, o.After
 	}
 	x.body = g.Append(x.body[:0])
 	return nil
+}
+
+// checkKey refuses a key that no cluster takes.
+func checkKey(key []byte) error {
+	if len(key) == 0 {
+		return wire.BadRequest("key", fmt.Sprintf("0 bytes, want 1 to %d", shardmap.KeyMax), "name a key")
+	}
+	if len(key) > shardmap.KeyMax {
+		return keyTooLarge(key)
+	}
+	return nil
+}
+
+// checkAfter refuses a log id of a group that owns none of the slots: it would
+// bind nothing. The slots are those of the keys.
+func (c *Client) checkAfter(ctx context.Context, slots []shardmap.Slot, keys [][]byte, o ReadOptions) error {
+	if o.After == (raft.LogID{}) {
+		return nil
+	}
+	if c.routes.Load().ValueMax == 0 {
+		if err := c.awaitTable(ctx, 0, c.deadlineOf(ctx)); err != nil {
+			return err
+		}
+	}
+	r := c.routes.Load()
+	for _, s := range slots {
+		if r.Group[s] == o.AfterGroup {
+			return nil
+		}
+	}
+	return wire.BadRequest("after "+raft.FormatLogID(o.AfterGroup, o.After),
+		fmt.Sprintf("key %s is of group %s", show(keys[0]), r.Group[shardmap.SlotOf(keys[0])]),
+		"give a log id of the key's group, as its write was answered with")
 }
 
 // readItems puts what a call found into its keys' places.

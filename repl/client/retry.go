@@ -56,6 +56,10 @@ func (k *Core) refusedByOnly(now time.Duration, c *Call, e *wire.Error) {
 		k.againAfter(now, c, e)
 		return
 	}
+	if e.Code == wire.CodeUnavailable && !c.Write {
+		k.finish(c, noRead(e.Object, e))
+		return
+	}
 	k.finish(c, e)
 }
 

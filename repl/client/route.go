@@ -150,7 +150,7 @@ func (k *Core) hopeless(now time.Duration, c *Call) bool {
 	if c.Target == ToPeer {
 		x := k.peers[k.resolve(c.Peer)]
 		if x.state == peerDown && (x.refused || now >= c.begun+k.config.Patience) {
-			k.finish(c, k.unreachable(x))
+			k.finish(c, k.unreachable(x, c))
 			return true
 		}
 		return false
@@ -167,7 +167,7 @@ func (k *Core) hopeless(now time.Duration, c *Call) bool {
 	if now < c.begun+k.config.Patience || k.accepted() != nil {
 		return false
 	}
-	k.finish(c, k.noEndpoint())
+	k.finish(c, k.noEndpoint(c))
 	return true
 }
 

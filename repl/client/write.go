@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -152,19 +151,23 @@ func (c *Client) beginWrite(x *call, cmd *shardmap.Command, done <-chan struct{}
 
 // SetMany sets many keys. Those of one slot are one command and change
 // together; across slots some may be set, others not. If not all were set the
-// error is a [*PartlyError], and Written is zero for those that were not. It
-// holds all of them twice while it runs; for more than fits into memory there
-// is [Client.Bulk].
+// error has a [*PartlyError] in it, and Written is zero for those that were
+// not; if a pair is over a limit none is sent. It holds all of them twice while
+// it runs; for more than fits into memory there is [Client.Bulk].
 func (c *Client) SetMany(ctx context.Context, pairs []Pair) ([]Written, error) {
 	written := make([]Written, len(pairs))
 	slots, members := bySlot(len(pairs), func(i int) []byte { return pairs[i].Key })
-	calls := c.fan(len(slots), func(n int, x *call) error {
-		cmd := shardmap.Command{Kind: shardmap.CommandSet, Slot: slots[n]}
+	commands := make([]shardmap.Command, len(slots))
+	for n := range commands {
+		commands[n] = shardmap.Command{Kind: shardmap.CommandSet, Slot: slots[n]}
 		for _, i := range members[n] {
-			cmd.Items = append(cmd.Items, pairs[i].Key, pairs[i].Value)
+			commands[n].Items = append(commands[n].Items, pairs[i].Key, pairs[i].Value)
 		}
-		return c.startWrite(ctx, x, &cmd, RetryMax)
-	})
+	}
+	if err := c.admitAll(ctx, commands); err != nil {
+		return written, fmt.Errorf("set: %w", err)
+	}
+	calls := c.fan(len(slots), func(n int, x *call) error { return c.startWrite(ctx, x, &commands[n], RetryMax) })
 	failed := &PartlyError{Total: len(pairs)}
 	c.gather(ctx, calls, func(n int, x *call) {
 		for _, i := range members[n] {
@@ -175,7 +178,30 @@ func (c *Client) SetMany(ctx context.Context, pairs []Pair) ([]Written, error) {
 			written[i] = Written{Group: x.written.Group, ID: x.written.ID, Version: x.written.Version}
 		}
 	})
-	return written, failed.orNil()
+	if err := failed.orNil(); err != nil {
+		return written, fmt.Errorf("set %w", err)
+	}
+	return written, nil
+}
+
+// admitAll refuses commands of which one would be refused, so that the others
+// are not sent either. What a value may have only the table tells.
+func (c *Client) admitAll(ctx context.Context, commands []shardmap.Command) error {
+	check := func() error {
+		for i := range commands {
+			if err := c.admit(&commands[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := check(); err != nil || len(commands) == 0 || commands[0].Kind != shardmap.CommandSet || c.routes.Load().ValueMax != 0 {
+		return err
+	}
+	if err := c.awaitTable(ctx, 0, c.deadlineOf(ctx)); err != nil {
+		return err
+	}
+	return check()
 }
 
 // Deleted says what a delete of keys of one slot did.
@@ -186,18 +212,23 @@ type Deleted struct {
 }
 
 // Delete deletes keys; one that is not there is no error. Those of one slot are
-// deleted together. If not all could be, the error is a [*PartlyError].
+// deleted together. If not all could be, the error has a [*PartlyError] in it;
+// if a key is over its limit none is deleted.
 func (c *Client) Delete(ctx context.Context, keys ...[]byte) ([]Deleted, error) {
 	slots, members := bySlot(len(keys), func(i int) []byte { return keys[i] })
 	all := make([]Deleted, len(slots))
-	calls := c.fan(len(slots), func(n int, x *call) error {
-		cmd := shardmap.Command{Kind: shardmap.CommandDel, Slot: slots[n]}
+	commands := make([]shardmap.Command, len(slots))
+	for n := range commands {
+		commands[n] = shardmap.Command{Kind: shardmap.CommandDel, Slot: slots[n]}
 		for _, i := range members[n] {
-			cmd.Items = append(cmd.Items, keys[i])
+			commands[n].Items = append(commands[n].Items, keys[i])
 		}
-		all[n].Keys = cmd.Items
-		return c.startWrite(ctx, x, &cmd, RetryMax)
-	})
+		all[n].Keys = commands[n].Items
+	}
+	if err := c.admitAll(ctx, commands); err != nil {
+		return nil, fmt.Errorf("delete: %w", err)
+	}
+	calls := c.fan(len(slots), func(n int, x *call) error { return c.startWrite(ctx, x, &commands[n], RetryMax) })
 	failed := &PartlyError{Total: len(keys)}
 	c.gather(ctx, calls, func(n int, x *call) {
 		if x.err != nil {
@@ -217,7 +248,10 @@ func (c *Client) Delete(ctx context.Context, keys ...[]byte) ([]Deleted, error) 
 			done = append(done, d)
 		}
 	}
-	return done, failed.orNil()
+	if err := failed.orNil(); err != nil {
+		return done, fmt.Errorf("delete %w", err)
+	}
+	return done, nil
 }
 
 // DeleteIf deletes key if it is there at version.
@@ -264,5 +298,5 @@ func show(key []byte) string {
 	if len(key) > keyShownMax {
 		return fmt.Sprintf("%q… (%d bytes)", key[:keyShownMax], len(key))
 	}
-	return fmt.Sprintf("%q", bytes.ToValidUTF8(key, []byte("\ufffd")))
+	return fmt.Sprintf("%q", key) // bytes that are no text stand as \xff
 }
