@@ -22,8 +22,23 @@ type Network struct {
 	blocked   map[[2]raft.ReplicaID]bool
 	snapshots map[raft.LogID]Snapshot // all that were ever sent
 	starts    uint64
-	trace     func(format string, a ...any)
+	trace     func(format string, a ...any) // nil: nobody listens
 }
+
+func (n *Network) say(format string, a ...any) {
+	if n.trace != nil {
+		n.trace(format, a...)
+	}
+}
+
+// told and entries are written out only if somebody listens.
+type (
+	told    struct{ m raft.Message }
+	entries []raft.Entry
+)
+
+func (t *told) String() string   { return describe(t.m) }
+func (e entries) String() string { return ids(e) }
 
 // Replica is one member: a process that may be down, and a disk that stays.
 type Replica struct {
@@ -64,7 +79,7 @@ func Members(v, copies int) raft.Membership {
 // New founds a group of voters and copies; all are up.
 func New(c raft.Config, voters, copies int) *Network {
 	n := &Network{Config: c, Check: NewCheck(), blocked: map[[2]raft.ReplicaID]bool{},
-		snapshots: map[raft.LogID]Snapshot{}, trace: func(string, ...any) {}}
+		snapshots: map[raft.LogID]Snapshot{}}
 	founded := Snapshot{Install: raft.Install{Membership: Members(voters, copies)}}
 	for i := range voters + copies {
 		n.Replicas = append(n.Replicas, &Replica{ID: raft.ReplicaID(i + 1), Node: raft.NodeID(i + 1),
@@ -83,7 +98,7 @@ func (n *Network) make(m raft.Membership) {
 		if int(l.Replica) == len(n.Replicas)+1 {
 			r := &Replica{ID: l.Replica, Node: l.Node}
 			n.Replicas = append(n.Replicas, r)
-			n.trace("%d: is made on node %d", r.ID, r.Node)
+			n.say("%d: is made on node %d", r.ID, r.Node)
 			n.Start(r)
 		}
 	}
@@ -144,23 +159,25 @@ func (n *Network) Take(r *Replica) {
 	st := r.Group.Status()
 	if st.Term != r.term || rd.Lead != r.lead || rd.Role != r.role {
 		r.term, r.lead, r.role = st.Term, rd.Lead, rd.Role
-		n.trace("%d: %s in term %d, leader %d", r.ID, rd.Role, st.Term, rd.Lead)
+		n.say("%d: %s in term %d, leader %d", r.ID, rd.Role, st.Term, rd.Lead)
 	}
 	if rd.Install != nil {
 		r.Machine = n.snapshots[rd.Install.Base]
-		n.trace("%d: ready %d installs the snapshot of %s", r.ID, rd.Number, rd.Install.Base)
+		n.say("%d: ready %d installs the snapshot of %s", r.ID, rd.Number, rd.Install.Base)
 	}
 	if len(rd.Entries) > 0 {
-		n.trace("%d: ready %d writes %s", r.ID, rd.Number, ids(rd.Entries))
+		n.say("%d: ready %d writes %s", r.ID, rd.Number, entries(rd.Entries))
 	}
-	if m := words(st.Membership); m != r.members {
-		r.members = m
-		n.trace("%d: members are %s", r.ID, m)
+	if n.trace != nil {
+		if m := words(st.Membership); m != r.members {
+			r.members = m
+			n.say("%d: members are %s", r.ID, m)
+		}
 	}
 	r.Taken = append(r.Taken, rd)
 	n.send(r, rd.Messages)
 	if len(rd.Committed) > 0 {
-		n.trace("%d: applies %s", r.ID, ids(rd.Committed))
+		n.say("%d: applies %s", r.ID, entries(rd.Committed))
 		for _, e := range rd.Committed {
 			r.Machine = r.Machine.apply(e)
 			n.Check.Applied(r)
@@ -169,10 +186,10 @@ func (n *Network) Take(r *Replica) {
 		n.make(r.Machine.Membership)
 	}
 	for _, read := range rd.Reads {
-		n.trace("%d: read %d may run at %d", r.ID, read.Number, read.Index)
+		n.say("%d: read %d may run at %d", r.ID, read.Number, read.Index)
 	}
 	for _, number := range rd.ReadsLost {
-		n.trace("%d: read %d is lost", r.ID, number)
+		n.say("%d: read %d is lost", r.ID, number)
 	}
 	r.Reads = append(r.Reads, rd.Reads...)
 	r.ReadsLost = append(r.ReadsLost, rd.ReadsLost...)
@@ -257,13 +274,13 @@ func (n *Network) DropAll() {
 // Hand hands over a message now, unless its way is cut or its replica down.
 func (n *Network) Hand(m raft.Message) {
 	if int(m.To) > len(n.Replicas) || n.Blocked(m.From, m.To) || n.Replicas[m.To-1].Group == nil {
-		n.trace("%s (lost)", describe(m))
+		n.say("%s (lost)", &told{m})
 		n.done(m, false)
 		return
 	}
-	n.trace("%s", describe(m))
+	n.say("%s", &told{m})
 	if err := n.Replicas[m.To-1].Group.Step(m); err != nil {
-		n.trace("%d: %v", m.To, err)
+		n.say("%d: %v", m.To, err)
 		n.Check.Refused(m, err)
 	}
 	n.done(m, true)

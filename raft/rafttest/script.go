@@ -92,7 +92,7 @@ func (s *Script) do(words []string) error {
 	if name == "silent" {
 		trace := s.n.trace
 		defer func() { s.n.trace = trace }()
-		s.n.trace = func(string, ...any) {}
+		s.n.trace = nil
 		return s.do(args)
 	}
 	if name == "quiet" {
