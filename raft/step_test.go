@@ -30,7 +30,7 @@ func entry(term, index uint64) Entry {
 // restored returns what would be found on disk had all been synced, with
 // nothing applied.
 func restored(g *Group) Restored {
-	r := Restored{State: g.hardState(), Membership: g.members.history[0].membership, Terms: g.log.terms, Last: g.log.last, Tail: g.log.tail}
+	r := Restored{State: g.hardState(), Membership: g.members.history[0].membership, Terms: g.log.terms, Last: g.log.last, Applied: g.log.first - 1, Tail: g.log.tail}
 	for _, e := range r.Tail {
 		if e.Kind == EntryMembership {
 			r.Changes = append(r.Changes, e)
