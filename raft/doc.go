@@ -6,9 +6,12 @@
 // not know what a command means, where a replica's node can be reached, or how
 // an entry is kept.
 //
-// Begin with [Group] and its duties below. The roles stand in follower.go,
+// Begin with [Group] and its duties below, or with the scripts in testdata, which
+// tell the protocol message by message. The roles stand in follower.go,
 // candidate.go and leader.go, the log in log.go, what the leader knows of each
-// other replica in progress.go, reads in read.go. "The paper" is Ongaro and
+// other replica in progress.go, reads in read.go, changes of the membership in
+// change.go, snapshots in snapshot.go, leaders that hand over in transfer.go, what
+// a closed connection tells in hint.go, groups at rest in quiet.go. "The paper" is Ongaro and
 // Ousterhout, "In Search of an Understandable Consensus Algorithm (Extended
 // Version)", 2014; "the dissertation" is Ongaro, "Consensus: Bridging Theory
 // and Practice", 2014. Their sections are named where an argument leans on one.
@@ -33,7 +36,17 @@
 //     nobody changes them.
 //  6. Fill a Message whose Fetch is set from the log on disk before it is sent;
 //     drop it if [Group.LeadsIn] its term no longer holds once it was read.
-//  7. When a call returns an error that wraps [ErrStopped], the replica is out
+//  7. Write Ready.Install, if there is one, before the entries of the same Ready:
+//     the snapshot takes the place of the state machine and of the log. Answer
+//     each of Ready.Snapshots by one [Group.SnapshotDone]. A snapshot that came
+//     whole is handed in as a Message with Install set.
+//  8. Make a replica only when an applied membership names it, and with the zero
+//     [Membership] in its [Restored] if it is not one of the founders: its log
+//     will tell. Nothing of a replica that was removed, or lost its disk, comes
+//     back under the same [ReplicaID].
+//  9. With Config.QuietTicks, notice when the node of a quiet group's leader is
+//     gone, and call [Group.LeaderLost].
+//  10. When a call returns an error that wraps [ErrStopped], the replica is out
 //     of order for good: stop what belongs to the group and tell a person.
 //
 // More Readies may be taken before the first is synced.

@@ -30,13 +30,18 @@ func entry(term, index uint64) Entry {
 // restored returns what would be found on disk had all been synced, with
 // nothing applied.
 func restored(g *Group) Restored {
-	r := Restored{State: g.hardState(), Membership: g.members.history[0].membership, Terms: g.log.terms, Last: g.log.last, Tail: g.log.tail}
+	r := Restored{State: g.hardState(), Membership: g.members.history[0].membership, Terms: g.log.terms, Last: g.log.last, Applied: g.log.first - 1, Tail: g.log.tail}
 	for _, e := range r.Tail {
 		if e.Kind == EntryMembership {
 			r.Changes = append(r.Changes, e)
 		}
 	}
 	return r
+}
+
+// membershipEntry returns 4.4 with m.
+func membershipEntry(m Membership) Entry {
+	return SealedEntry(0, LogID{4, 4}, 4, EntryMembership, m.Append(nil))
 }
 
 // follower returns replica 2 of three in term 3, whose log ends with 3.3 and
@@ -88,6 +93,26 @@ func TestStepRefuses(t *testing.T) {
 		{"another group's entry", func(m *Message) { m.Entries = []Entry{otherGroup} }, ErrMessage},
 		{"no header", func(m *Message) { m.Entries = []Entry{{ID: LogID{4, 4}, Kind: EntryNormal}} }, ErrMessage},
 		{"no membership", func(m *Message) { m.Entries = []Entry{noMembership} }, ErrMembership},
+		{"a blank membership", func(m *Message) { m.Entries = []Entry{membershipEntry(Membership{})} }, ErrMembership},
+		{"a membership that repeats a node", func(m *Message) {
+			m.Entries = []Entry{membershipEntry(Membership{Voters: voters(1, 2, 3), Learners: []Member{{4, 300, GoalCopy}}, Next: 5})}
+		}, ErrMembership},
+		{"a membership that drops a voter at once", func(m *Message) { m.Entries = []Entry{membershipEntry(Membership{Voters: voters(1, 2), Next: 4})} }, ErrMembership},
+		{"a joint one that forgets an old voter", func(m *Message) {
+			m.Entries = []Entry{membershipEntry(Membership{Voters: voters(1, 2), Outgoing: voters(1, 2), Next: 4})}
+		}, ErrMembership},
+		{"a membership that allots an id again", func(m *Message) {
+			m.Entries = []Entry{membershipEntry(Membership{Voters: voters(1, 2, 3), Next: 3})}
+		}, ErrMembership},
+		{"a snapshot of nothing", func(m *Message) { *m = Message{Type: MsgSnapshot, From: 1, To: 2, Term: 4, Log: LogID{4, 9}} }, ErrMessage},
+		{"a snapshot of something else", func(m *Message) {
+			*m = Message{Type: MsgSnapshot, From: 1, To: 2, Term: 4, Log: LogID{4, 9},
+				Install: &Install{Base: LogID{4, 8}, Membership: Membership{Voters: voters(1), Next: 2}}}
+		}, ErrMessage},
+		{"a snapshot without members", func(m *Message) {
+			*m = Message{Type: MsgSnapshot, From: 1, To: 2, Term: 4, Log: LogID{4, 9}, Install: &Install{Base: LogID{4, 9}}}
+		}, ErrMessage},
+		{"an append with a snapshot", func(m *Message) { m.Install = &Install{} }, ErrMessage},
 		{"answer of a stranger", func(m *Message) { *m = Message{Type: MsgAppendAnswer, From: 9, To: 2, Term: 9} }, ErrNotMember},
 	} {
 		g := follower(t)

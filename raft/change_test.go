@@ -1,0 +1,81 @@
+package raft
+
+import (
+	"errors"
+	"reflect"
+	"testing"
+)
+
+// An operator's or an owner's mistake must be refused whole, by an error that
+// says whether another try can help, and must leave no trace.
+func TestAdministrationRefuses(t *testing.T) {
+	change := func(c Change) func(*Group) error {
+		return func(g *Group) error { _, err := g.Change(c); return err }
+	}
+	transfer := func(to ReplicaID) func(*Group) error { return func(g *Group) error { return g.Transfer(to) } }
+	silent := func(g *Group) {
+		g.ticks += ElectionTicksDefault
+		g.progressOf(2).heard = g.ticks
+	}
+	for _, c := range []struct {
+		name   string
+		before func(*Group)
+		do     func(*Group) error
+		want   error
+	}{
+		{"no change", nil, change(Change{}), ErrChange},
+		{"a node twice", nil, change(Change{Add: []NewMember{{9, GoalVoter}, {9, GoalCopy}}}), ErrChange},
+		{"a node that is in", nil, change(Change{Add: []NewMember{{200, GoalVoter}}}), ErrChange},
+		{"node 0", nil, change(Change{Add: []NewMember{{0, GoalVoter}}}), ErrChange},
+		{"no goal", nil, change(Change{Add: []NewMember{{Node: 9}}}), ErrChange},
+		{"a stranger removed", nil, change(Change{Remove: []ReplicaID{9}}), ErrChange},
+		{"one removed twice", nil, change(Change{Remove: []ReplicaID{2, 2}}), ErrChange},
+		{"all removed", nil, change(Change{Remove: []ReplicaID{1, 2, 3}}), ErrChange},
+		{"the live one of two removed", silent, change(Change{Remove: []ReplicaID{2}}), ErrNoMajority},
+		{"a transfer to a stranger", nil, transfer(9), ErrTarget},
+		{"a transfer to one not heard of", silent, transfer(3), ErrTarget},
+		{"a change by a follower", func(g *Group) { g.becomeFollower(5, 0) }, change(Change{Remove: []ReplicaID{2}}), ErrNotLeader},
+		{"a transfer by a follower", func(g *Group) { g.becomeFollower(5, 0) }, transfer(2), ErrNotLeader},
+	} {
+		g := leader(t, Config{}, 3)
+		if c.before != nil {
+			c.before(g)
+		}
+		before := g.Status()
+		if err := c.do(g); !errors.Is(err, c.want) {
+			t.Errorf("%s: got %v, want %v", c.name, err, c.want)
+		}
+		if after := g.Status(); !reflect.DeepEqual(after, before) {
+			t.Errorf("%s: it was refused and changed\n%+v to\n%+v", c.name, before, after)
+		}
+	}
+	g := leader(t, Config{}, 3)
+	if err := g.Transfer(2); err != nil {
+		t.Fatal(err)
+	}
+	_, proposed := g.Propose(0, proposal(1, 1))
+	for _, err := range []error{proposed, g.Transfer(3), change(Change{Remove: []ReplicaID{3}})(g)} {
+		if !errors.Is(err, ErrTransferring) {
+			t.Errorf("while it hands over: %v, want %v", err, ErrTransferring)
+		}
+	}
+}
+
+// A replica just made knows of nobody: it must wait, not elect itself, and take
+// its leader's word for who is a member.
+func TestBlankReplica(t *testing.T) {
+	g := newGroup(t, Config{Self: 4}, Restored{})
+	for range 5 * ElectionTicksDefault {
+		g.Tick()
+	}
+	g.Campaign()
+	if g.HasReady() {
+		t.Errorf("it knows of no group and does something: %+v", g.Ready())
+	}
+	m := Membership{Voters: voters(1, 2, 3), Learners: []Member{{4, 9, GoalVoter}}, Next: 5}
+	e := SealedEntry(0, LogID{1, 2}, 2, EntryMembership, m.Append(nil))
+	step(t, g, Message{Type: MsgAppend, From: 3, To: 4, Term: 7, Entries: []Entry{entry(1, 1), e}})
+	if got := g.Status().Membership; !reflect.DeepEqual(got, m) {
+		t.Errorf("its log says %+v, it says %+v", m, got)
+	}
+}
