@@ -61,7 +61,7 @@ func (t *tool) demo(c *cli.Context) error {
 	ctx, over := context.WithCancel(c.Context)
 	defer over()
 	var level slog.LevelVar
-	level.Set(slog.LevelWarn)
+	level.Set(slog.LevelError) // while they look for each other, that one is not ready is no news
 	nodes, stop := context.WithCancel(context.Background())
 	defer stop()
 	ended := make(chan error, demoNodes) // from each node's goroutine, once
@@ -85,6 +85,7 @@ func (t *tool) demo(c *cli.Context) error {
 	}
 	err = t.demoReady(ctx, addrs)
 	if err == nil {
+		level.Set(slog.LevelWarn)
 		err = t.demoHints(addrs, dir)
 	}
 	if err == nil {
