@@ -71,6 +71,10 @@ func configOf(c *cli.Context) (node.Config, error) {
 		Env:  os.LookupEnv,
 		File: c.String("config"),
 	})
+	if err == nil && config.Expect == 0 && len(config.Join) > 0 && c.IsSet("expect") {
+		// To Check this is the same as none given.
+		err = fmt.Errorf("--expect %s: want as many hosts as --join has, %d", c.String("expect"), len(config.Join))
+	}
 	if err == nil {
 		err = config.Check()
 	}

@@ -224,6 +224,8 @@ func TestServeUsage(t *testing.T) {
 	}{
 		{name: "expect 3 with two addresses", args: []string{"--expect", "3", "--join", "127.0.0.1:4166,127.0.0.1:4167"},
 			want: "muster serve: --expect 3: --join has 2 addresses; want exactly 3, this host's own included"},
+		{name: "expect nobody", args: []string{"--expect", "0", "--join", "127.0.0.1:4166"},
+			want: "muster serve: --expect 0: want as many hosts as --join has, 1"},
 		{name: "own address not among them", args: []string{"--expect", "2", "--join", "127.0.0.1:4168", "--join", "127.0.0.1:4167"},
 			want: "muster serve: --join: this host's own address 127.0.0.1:4166 is not among 127.0.0.1:4168,127.0.0.1:4167"},
 		{name: "not loopback", args: []string{"--listen", "0.0.0.0:4166", "--advertise", "127.0.0.1:4166"},
