@@ -186,7 +186,7 @@ func TestForeignEndpoint(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			for _, line := range []string{"kv set k v", "kv get k", "status", "kv list"} {
+			for _, line := range []string{"kv set k v", "kv get k", "status", "kv list", "bench"} {
 				args := append(strings.Fields(line), "--endpoints", tt.addr, "--timeout", tt.timeout)
 				muster(t, args...).refused(t, tt.status, tt.want)
 			}

@@ -280,6 +280,7 @@ func TestNoCluster(t *testing.T) {
 	}{
 		{"kv get k --endpoints 127.0.0.1:1 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1"},
 		{"kv set k v --endpoints 127.0.0.1:1,127.0.0.1:2 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1 (connection refused), 127.0.0.1:2 (connection refused); start a node there"},
+		{"bench --endpoints 127.0.0.1:1 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1"},
 		{"kv list --endpoints 127.0.0.1:1 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1"},
 		{"kv export --endpoints 127.0.0.1:1 --timeout 2s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1"},
 		{"kv export --read local --endpoints 127.0.0.1:1,127.0.0.1:2 --timeout 1s", exitNoEndpoint, "--read local asks the first endpoint only, 127.0.0.1:1: "},
