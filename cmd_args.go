@@ -21,7 +21,7 @@ import (
 //     Their value follows "=", or is the next word, whatever that looks like.
 //   - What is no option of the command is an error, and so is a word that is
 //     no command.
-//   - "help X" is "X --help", and "--version" is "version".
+//   - "help X Y" and "X help Y" are "X Y --help", and "--version" is "version".
 //
 // The error is a [usageError].
 func arrange(commands []*cli.Command, args []string) ([]string, error) {
@@ -38,7 +38,7 @@ func arrange(commands []*cli.Command, args []string) ([]string, error) {
 				return nil, err
 			}
 			args = args[n:]
-		case word == "help" && len(a.path) == 0:
+		case word == "help":
 			a.early = append(a.early, "--help")
 		default:
 			if err := a.descend(word); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"muster/repl/client"
 	"muster/repl/client/bench"
 	"muster/shardmap"
 )
@@ -101,6 +103,9 @@ func (t *tool) bench(c *cli.Context) error {
 		return err
 	}
 	defer s.close()
+	if err := s.benchFirst(c, plans[0]); err != nil {
+		return err
+	}
 	if s.json {
 		return s.benchRuns(c, plans, func(r bench.Result) error {
 			if err := s.printJSON(r); err != nil {
@@ -109,17 +114,34 @@ func (t *tool) bench(c *cli.Context) error {
 			return s.out.Flush()
 		})
 	}
-	rows := newTable(s.out, "OP", "IN FLIGHT", "CONNECTIONS", "OPS/S", "P50 µs", "P99 µs", "P99.9 µs", "SERVER CPU µs/OP", "CLIENT CPU µs/OP", "ERRORS")
+	var rows *table
 	err = s.benchRuns(c, plans, func(r bench.Result) error {
+		if rows == nil {
+			rows = new(newTable(s.out, "OP", "IN FLIGHT", "CONNECTIONS", "OPS/S", "P50 µs", "P99 µs", "P99.9 µs", "SERVER CPU µs/OP", "CLIENT CPU µs/OP", "ERRORS"))
+		}
 		rows.row(string(r.Op), number(r.InFlight), number(r.Connections), fmt.Sprintf("%.0f", r.OpsPerS),
 			fmt.Sprint(r.P50), fmt.Sprint(r.P99), fmt.Sprint(r.P999), fmt.Sprint(r.ServerCPU), fmt.Sprint(r.ClientCPU), number(r.Errors))
 		return nil
 	})
+	if rows == nil {
+		return err
+	}
 	// Also if it was interrupted: what was measured is worth seeing.
 	if ferr := rows.Flush(); err == nil {
 		err = ferr
 	}
 	return err
+}
+
+// benchFirst sets one key as the runs will. That shows what every other write
+// would meet, too: no majority, or a value over the limit; the runs would count
+// errors for as long as they last.
+func (s *session) benchFirst(c *cli.Context, p bench.Plan) error {
+	key := fmt.Appendf(nil, "bench/%0*d", p.KeyBytes-len("bench/"), 0)
+	return s.with(c.Context, func(ctx context.Context) error {
+		_, err := s.client.Set(ctx, key, make([]byte, p.ValueBytes), client.WriteOptions{})
+		return err
+	})
 }
 
 // benchRuns hands each run's result to show. The keys are set before the first

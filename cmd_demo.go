@@ -7,9 +7,11 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -27,10 +29,11 @@ const (
 )
 
 func (t *tool) demoCommand() *cli.Command {
-	return localVerb(cli.Command{
+	return ownVerb(cli.Command{
 		Name: "demo", Usage: "run three nodes in this terminal, with scratch data",
 		Description: `Founds a cluster of three nodes on free ports of this host and says what to try.
-It runs until it is interrupted; then its data is removed.`,
+It runs until it is interrupted, or nobody reads what it prints; then its data is
+removed.`,
 		Action: t.demo,
 	})
 }
@@ -39,6 +42,11 @@ func (t *tool) demo(c *cli.Context) error {
 	if err := wantArgs(c, 0, 0); err != nil {
 		return err
 	}
+	// Who reads what it says may go: the signal would end the process at the
+	// next word, with its data left behind.
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	defer signal.Stop(pipe)
 	dir, err := os.MkdirTemp("", "muster-demo-")
 	if err != nil {
 		return err
@@ -53,7 +61,7 @@ func (t *tool) demo(c *cli.Context) error {
 	ctx, over := context.WithCancel(c.Context)
 	defer over()
 	var level slog.LevelVar
-	level.Set(slog.LevelWarn)
+	level.Set(slog.LevelError) // while they look for each other, that one is not ready is no news
 	nodes, stop := context.WithCancel(context.Background())
 	defer stop()
 	ended := make(chan error, demoNodes) // from each node's goroutine, once
@@ -77,10 +85,16 @@ func (t *tool) demo(c *cli.Context) error {
 	}
 	err = t.demoReady(ctx, addrs)
 	if err == nil {
-		t.demoHints(addrs, dir)
-		<-ctx.Done()
+		level.Set(slog.LevelWarn)
+		err = t.demoHints(addrs, dir)
+	}
+	if err == nil {
+		select {
+		case <-ctx.Done():
+		case <-pipe: // a node has logged to a standard error that is closed
+		}
 		fmt.Fprintln(t.out, "\nstopping")
-		t.out.Flush()
+		t.out.Flush() // whoever has gone does not miss it
 	} else if c.Context.Err() != nil {
 		err = nil // the user did not wait for it
 	}
@@ -112,7 +126,9 @@ func freeAddrs(n int) ([]string, error) {
 // demoReady returns when the cluster takes writes, in every group.
 func (t *tool) demoReady(ctx context.Context, addrs []string) error {
 	fmt.Fprintf(t.out, "founding a cluster of three nodes on %s\n", strings.Join(addrs, ", "))
-	t.out.Flush()
+	if err := t.flush(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, demoReadyMax)
 	defer cancel()
 	cl, err := client.Open(client.Options{Endpoints: addrs, Patience: demoReadyMax})
@@ -142,7 +158,9 @@ func announced(a *wire.StatusAnswer) bool {
 	return !slices.ContainsFunc(a.Nodes, func(n wire.StatusNode) bool { return n.Version == "" })
 }
 
-func (t *tool) demoHints(addrs []string, dir string) {
+// demoHints ends with an error where nobody reads them: a demonstration to nobody
+// is over.
+func (t *tool) demoHints(addrs []string, dir string) error {
 	self := os.Args[0]
 	if strings.Contains(self, "go-build") {
 		self = "go run ."
@@ -156,5 +174,12 @@ func (t *tool) demoHints(addrs []string, dir string) {
 	try("group list")
 	try("bench")
 	fmt.Fprintf(t.out, "\nany of the nodes will do:\n    export MUSTER_ENDPOINTS=%s\n", strings.Join(addrs, ","))
-	t.out.Flush()
+	return t.flush()
+}
+
+func (t *tool) flush() error {
+	if err := t.out.Flush(); err != nil {
+		return fmt.Errorf("write output: %w", err)
+	}
+	return nil
 }

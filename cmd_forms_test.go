@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -174,54 +172,4 @@ func TestServeAtOnce(t *testing.T) {
 		t.Errorf("the first write took %v from the start of the node", took)
 	}
 	c.stop(0)
-}
-
-// The demo must come up, serve what it says to try, and leave nothing behind
-// when it is interrupted.
-func TestDemo(t *testing.T) {
-	t.Parallel()
-	cmd := command("demo")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	scratch := t.TempDir()
-	cmd.Env = append(cmd.Env, "TMPDIR="+scratch)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	late := time.AfterFunc(runMax, func() { cmd.Process.Kill() })
-	defer late.Stop()
-	var said bytes.Buffer
-	endpoints := ""
-	for buf := make([]byte, 4096); endpoints == ""; {
-		n, err := out.Read(buf)
-		said.Write(buf[:n])
-		if m := regexp.MustCompile(`MUSTER_ENDPOINTS=(\S+)\n`).FindSubmatch(said.Bytes()); m != nil {
-			endpoints = string(m[1])
-		} else if err != nil {
-			t.Fatalf("the demo ended: %v\n%s%s", err, &said, &stderr)
-		}
-	}
-	one := regexp.MustCompile(`--endpoints (\S+) kv set greeting hello color blue\n`).FindSubmatch(said.Bytes())
-	if one == nil {
-		t.Fatalf("it does not say what to try:\n%s", &said)
-	}
-	muster(t, "--endpoints", string(one[1]), "kv", "set", "greeting", "hello", "color", "blue").done(t)
-	for e := range strings.SplitSeq(endpoints, ",") {
-		if got := muster(t, "--endpoints", e, "kv", "get", "greeting").done(t); got != "hello\n" {
-			t.Errorf("%s has %q", e, got)
-		}
-	}
-	cmd.Process.Signal(os.Interrupt)
-	rest, _ := io.ReadAll(out)
-	if err := cmd.Wait(); err != nil || stderr.Len() > 0 {
-		t.Errorf("the demo ended with %v and said %s%s", err, rest, &stderr)
-	}
-	if left, err := os.ReadDir(scratch); err != nil || len(left) > 0 {
-		t.Errorf("it left %v behind, %v", left, err)
-	}
 }

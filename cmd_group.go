@@ -30,6 +30,8 @@ type replicaRow struct {
 	Role  string `json:"role"`
 	Match uint64 `json:"match"`
 	State string `json:"state"`
+
+	unknown bool // to the answering node
 }
 
 type groupRow struct {
@@ -46,7 +48,7 @@ func groupRows(groups []wire.StatusGroup, name func(raft.NodeID) string) []group
 	for _, g := range groups {
 		r := groupRow{int(g.ID), name(g.Leader), g.Term, raft.FormatLogID(g.ID, g.Commit), int(g.Slots), []replicaRow{}}
 		for _, p := range g.Replicas {
-			r.Replicas = append(r.Replicas, replicaRow{number(p.ID), name(p.Node), p.Role.String(), p.Match, p.State.String()})
+			r.Replicas = append(r.Replicas, replicaRow{number(p.ID), name(p.Node), p.Role.String(), p.Match, p.State.String(), p.State == wire.ReplicaUnknown})
 		}
 		rows = append(rows, r)
 	}
@@ -82,7 +84,11 @@ func (s *session) groupTable(rows []groupRow) error {
 			if i > 0 {
 				head = make([]string, len(head))
 			}
-			t.row(append(head, r.ID, r.Node, r.Role, number(r.Match), r.State)...)
+			match, state := number(r.Match), r.State
+			if r.unknown {
+				match, state = "-", "-" // its leader knows
+			}
+			t.row(append(head, r.ID, r.Node, r.Role, match, state)...)
 		}
 	}
 	return t.Flush()

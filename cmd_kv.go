@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -71,12 +70,15 @@ func (t *tool) kvSet(c *cli.Context) error {
 func pairsOf(c *cli.Context) ([]client.Pair, error) {
 	args := c.Args().Slice()
 	if len(args) == 0 || len(args)%2 != 0 {
-		return nil, usagef("muster kv set: %d arguments; want a value for each key: muster kv set K V [K V …]", len(args))
+		if len(args) > 0 {
+			return nil, usagef("muster kv set: key %s has no value; want muster kv set K V [K V …]", shown([]byte(args[len(args)-1])))
+		}
+		return nil, wantArgs(c, 2, -1)
 	}
 	var pairs []client.Pair
 	for i := 0; i < len(args); i += 2 {
 		if slices.ContainsFunc(pairs, func(p client.Pair) bool { return string(p.Key) == args[i] }) {
-			return nil, usagef("muster kv set: key %q is given twice", args[i])
+			return nil, usagef("muster kv set: key %s is given twice", shown([]byte(args[i])))
 		}
 		pairs = append(pairs, client.Pair{Key: []byte(args[i]), Value: []byte(args[i+1])})
 	}
@@ -110,7 +112,7 @@ func (s *session) partly(err error, n int) (failed map[int]bool, rest error) {
 	failed = map[int]bool{}
 	for _, i := range partly.Items {
 		failed[i.Index] = true
-		s.warnf("key %s: %s", printable(i.Key), oneLine(i.Err))
+		s.warnf("key %s: %s", shown(i.Key), oneLine(i.Err))
 	}
 	return failed, nil
 }
@@ -223,137 +225,6 @@ func keysOf(c *cli.Context) ([][]byte, error) {
 		}
 	}
 	return keys, nil
-}
-
-func (t *tool) kvGetCommand() *cli.Command {
-	return verb(cli.Command{
-		Name: "get", Usage: "read keys", ArgsUsage: "K…",
-		Description: `Prints the value of one key as it is, and of several keys as a table. Ends with
-status 4 if a key is not there.
-
-A read sees every write that was answered before it began. --read local asks the
-first endpoint's own copy instead, which may be behind; "at" then says how far it is.
-
-With -o json: {"items":[{"key":"K","value":"V","version":17,"slot":1234,"group":1,"at":"g1/2.17"}],"missing":["X"]}`,
-		Flags:  []cli.Flag{readFlag(), afterFlag()},
-		Action: t.kvGet,
-	})
-}
-
-func readFlag() cli.Flag {
-	return &cli.StringFlag{Name: "read", Value: "linearizable", Usage: "`HOW` to read: linearizable or local"}
-}
-
-func afterFlag() cli.Flag {
-	return &cli.StringFlag{Name: "after", Usage: "wait until what is read is at least at `LOGID`, as in g3/7.10432"}
-}
-
-func readsLocal(c *cli.Context) (bool, error) {
-	switch r := c.String("read"); r {
-	case "local":
-		return true, nil
-	case "linearizable":
-		return false, nil
-	default:
-		return false, usagef("%s: --read %q; want linearizable or local", c.Command.HelpName, r)
-	}
-}
-
-type gotRow struct {
-	itemText
-	Version uint64 `json:"version"`
-	Slot    int    `json:"slot"`
-	Group   int    `json:"group"`
-	At      string `json:"at"`
-}
-
-type gotRows struct {
-	Items         []gotRow `json:"items"`
-	Missing       []string `json:"missing"`
-	MissingBase64 []string `json:"missing_base64,omitempty"` // keys that are not valid UTF-8
-}
-
-func (t *tool) kvGet(c *cli.Context) error {
-	keys, err := keysOf(c)
-	if err != nil {
-		return err
-	}
-	local, err := readsLocal(c)
-	if err != nil {
-		return err
-	}
-	o := client.ReadOptions{Local: local}
-	if after := c.String("after"); after != "" {
-		if o.AfterGroup, o.After, err = raft.ParseLogID(after); err != nil {
-			return usagef("muster kv get: --after: %v", err)
-		}
-	}
-	s, err := t.open(c, 1)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	return s.with(c.Context, func(ctx context.Context) error {
-		items, missing, err := s.client.Get(ctx, keys, o)
-		if err != nil {
-			return err
-		}
-		if s.json {
-			err = s.printGotJSON(items, missing)
-		} else {
-			err = s.printGot(len(keys) == 1, items)
-		}
-		if err != nil || len(missing) == 0 {
-			return err
-		}
-		if s.json {
-			return errQuiet(exitNotFound)
-		}
-		return withStatus(exitNotFound, "not found: %s", joinPrintable(missing))
-	})
-}
-
-func (s *session) printGotJSON(items []client.Item, missing [][]byte) error {
-	rows := gotRows{Items: []gotRow{}, Missing: []string{}}
-	for _, i := range items {
-		rows.Items = append(rows.Items, gotRow{pairText(i.Key, i.Value), i.Version, int(i.Slot), int(i.Group), raft.FormatLogID(i.Group, i.At)})
-	}
-	for _, k := range missing {
-		if text, encoded := textOrBase64(k); text != nil {
-			rows.Missing = append(rows.Missing, *text)
-		} else {
-			rows.MissingBase64 = append(rows.MissingBase64, *encoded)
-		}
-	}
-	return s.printJSON(rows)
-}
-
-// printGot prints the value of one key as it is, with a newline behind it, so
-// that a script can take it; several would run together and are a table.
-func (s *session) printGot(bare bool, items []client.Item) error {
-	if bare {
-		for _, i := range items {
-			s.out.Write(i.Value)
-			s.out.WriteByte('\n')
-		}
-		return nil
-	}
-	if len(items) == 0 {
-		return nil
-	}
-	t := newTable(s.out, "KEY", "VERSION", "AT", "VALUE")
-	for _, i := range items {
-		t.row(cell(i.Key), number(i.Version), raft.FormatLogID(i.Group, i.At), cell(i.Value))
-	}
-	return t.Flush()
-}
-
-func joinPrintable(keys [][]byte) string {
-	var all []string
-	for _, k := range keys {
-		all = append(all, printable(k))
-	}
-	return strings.Join(all, ", ")
 }
 
 func (t *tool) kvLocateCommand() *cli.Command {

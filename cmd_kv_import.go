@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -38,12 +39,13 @@ order, all others side by side; the file is never held as a whole.
 What the cluster refuses for itself, as a value over its limit, is told on
 standard error with its line, key and size, and the import goes on: it then
 ends with status 8. A line that can't be read ends it with status 1, and a
-write without a result in time with status 6; the lines before may be written,
-and importing them again does no harm.
+write without a result in time with status 6; the error then says from which line
+on none was tried. Of those before, what is not counted as written may yet have
+been; importing them again does no harm.
 
-Prints: {"written":N,"failed":N}`,
-		Flags: []cli.Flag{&cli.DurationFlag{Name: "timeout", Value: importTimeoutDefault, EnvVars: []string{"MUSTER_TIMEOUT"},
-			Usage: "how long `D` one write may take, retries included, up to 5m"}},
+Prints: {"written":N,"failed":N}; nothing where the import could not begin.`,
+		Flags: []cli.Flag{&cli.DurationFlag{Name: "timeout", Value: importTimeoutDefault,
+			Usage: "how long `D` one write may take, retries included, up to 5m [$MUSTER_TIMEOUT]"}},
 		Action: t.kvImport,
 	})
 }
@@ -60,6 +62,10 @@ func (t *tool) kvImport(c *cli.Context) error {
 			return err
 		}
 		defer f.Close()
+		// Opening a directory is no error, reading it is.
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			return fmt.Errorf("%s: is a directory; want a file with the lines of kv export", name)
+		}
 		in = f
 	} else {
 		name = "standard input"
@@ -70,8 +76,11 @@ func (t *tool) kvImport(c *cli.Context) error {
 	}
 	defer s.close()
 
-	m := newImporter(s)
-	err = m.run(c.Context, name, in)
+	m := newImporter(s, name)
+	err = m.run(c.Context, in)
+	if statusOf(err) == exitNoEndpoint && m.written == 0 {
+		return err
+	}
 	if perr := s.printCounts(m.written, m.failed); perr != nil && err == nil {
 		return perr
 	}
@@ -100,13 +109,15 @@ func (s *session) printCounts(written, failed int) error {
 // set one key after the other, small lines took eight times as long.)
 type importer struct {
 	*session
+	name string // of the input
 	bulk *client.Bulk
 
 	mu              sync.Mutex // guards what follows
 	lines           map[uint64]importLine
 	keys            map[string]struct{} // of lines
 	written, failed int
-	fatal           error // the first that is more than one item's
+	fatal           error  // the first that is more than one item's
+	untried         uint64 // the first line that was read and not tried; 0: none
 }
 
 // importLine is a line whose write is under way.
@@ -115,15 +126,18 @@ type importLine struct {
 	valueBytes int
 }
 
-func newImporter(s *session) *importer {
-	return &importer{session: s, lines: map[uint64]importLine{}, keys: map[string]struct{}{}}
+func newImporter(s *session, name string) *importer {
+	return &importer{session: s, name: name, lines: map[uint64]importLine{}, keys: map[string]struct{}{}}
 }
 
-func (m *importer) run(ctx context.Context, name string, in io.Reader) error {
+func (m *importer) run(ctx context.Context, in io.Reader) error {
 	m.bulk = m.client.Bulk(ctx, importBytesMax, m.end)
 	m.bulk.Within(m.timeout)
-	err := m.read(name, in)
+	err := m.read(in)
 	m.bulk.Wait()
+	if m.fatal != nil && m.untried > 0 {
+		return fmt.Errorf("%w; the lines from %d on were not tried", m.fatal, m.untried)
+	}
 	if m.fatal != nil {
 		return m.fatal
 	}
@@ -132,7 +146,7 @@ func (m *importer) run(ctx context.Context, name string, in io.Reader) error {
 
 // read hands out one item per line until the input ends, a line can't be read,
 // or a write meets an error that is not one item's.
-func (m *importer) read(name string, in io.Reader) error {
+func (m *importer) read(in io.Reader) error {
 	lines := newLineReader(in, lineMax)
 	for {
 		line, err := lines.next()
@@ -141,16 +155,20 @@ func (m *importer) read(name string, in io.Reader) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case errors.As(err, &long):
-			m.refuse(fmt.Sprintf("line %d: %v", lines.number, long))
+			m.refuse(fmt.Sprintf("%s: line %d: %v", m.name, lines.number, long))
 			continue
 		case err != nil:
-			return fmt.Errorf("read %s: %w", name, err)
+			if where := (*fs.PathError)(nil); errors.As(err, &where) {
+				err = where.Err // the name stands before it
+			}
+			return fmt.Errorf("%s: line %d: %w", m.name, lines.number, err)
 		}
 		key, value, err := parseLine(line)
 		if err != nil {
-			return fmt.Errorf("%s: line %d: %w", name, lines.number, err)
+			return fmt.Errorf("%s: line %d: %w", m.name, lines.number, err)
 		}
 		if !m.begin(uint64(lines.number), key, value) {
+			m.untried = uint64(lines.number)
 			return nil // run has the error
 		}
 		m.bulk.Set(key, value, uint64(lines.number))
@@ -189,9 +207,12 @@ func (m *importer) end(line uint64, _ client.Written, err error) {
 		m.written++
 	case isItemsOwn(err):
 		m.failed++
-		m.warnf("line %d: value of %d bytes: set %s: %s", line, x.valueBytes, printable(firstRunes([]byte(x.key), cellMax)), oneLine(err))
-	case m.fatal == nil:
-		m.fatal = fmt.Errorf("line %d: set %s: %w", line, printable(firstRunes([]byte(x.key), cellMax)), err)
+		m.warnf("%s: line %d: value of %d bytes: set %s: %s", m.name, line, x.valueBytes, shown([]byte(x.key)), oneLine(err))
+	default:
+		m.failed++
+		if m.fatal == nil {
+			m.fatal = fmt.Errorf("%s: line %d: set %s: %w", m.name, line, shown([]byte(x.key)), err)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -148,24 +149,28 @@ func notJSON(line []byte) error {
 }
 
 type pairReader struct {
-	key, value       []byte
-	hasKey, hasValue bool
+	key, value               []byte
+	hasKey, hasValue         bool
+	keyEncoded, valueEncoded bool // in base64
 }
 
 func (p *pairReader) field(name, value []byte) error {
-	to, has, encoded := &p.key, &p.hasKey, false
+	to, has, wasEncoded, encoded := &p.key, &p.hasKey, &p.keyEncoded, false
 	switch string(name) {
 	case `"key"`:
 	case `"key_base64"`:
 		encoded = true
 	case `"value"`:
-		to, has = &p.value, &p.hasValue
+		to, has, wasEncoded = &p.value, &p.hasValue, &p.valueEncoded
 	case `"value_base64"`:
-		to, has, encoded = &p.value, &p.hasValue, true
+		to, has, wasEncoded, encoded = &p.value, &p.hasValue, &p.valueEncoded, true
 	default:
 		return nil
 	}
 	if *has {
+		if plain := strings.TrimSuffix(strings.Trim(string(name), `"`), "_base64"); *wasEncoded != encoded {
+			return fmt.Errorf("both %q and %q; want one of them", plain, plain+"_base64")
+		}
 		return fmt.Errorf("%s: given twice", name)
 	}
 	if value[0] != '"' {
@@ -182,7 +187,7 @@ func (p *pairReader) field(name, value []byte) error {
 		}
 		text = text[:n]
 	}
-	*to, *has = text, true
+	*to, *has, *wasEncoded = text, true, encoded
 	return nil
 }
 

@@ -13,7 +13,7 @@ import (
 func (t *tool) kvListCommand() *cli.Command {
 	return verb(cli.Command{
 		Name: "list", Usage: "list keys in order", ArgsUsage: "[PREFIX]",
-		Description: `Lists the keys that begin with PREFIX, or all, in order. Each page of a slot is
+		Description: `Lists the keys that begin with PREFIX, or all, in order. Each page of a group is
 as of one moment, the whole is not.
 
 With -o json one object per line: {"key":…,"value":…,"version":…}`,
@@ -120,10 +120,11 @@ func (s *session) eachItem(ctx context.Context, prefix []byte, o client.ListOpti
 	count := 0
 	for item, err := range s.client.List(ctx, prefix, o) {
 		if err != nil {
-			if cause := context.Cause(ctx); cause == context.DeadlineExceeded {
-				return withStatus(exitNoResult, "list: no answer within %v, after %d keys: %w", s.timeout, count, err)
+			// Where nobody could be asked, that is what the error says.
+			if cause := context.Cause(ctx); cause == context.DeadlineExceeded && statusOf(err) != exitNoEndpoint {
+				err = withStatus(exitNoResult, "list: no answer within %v, after %d keys: %w", s.timeout, count, err)
 			}
-			return err
+			return s.firstOnly(o.Local, err)
 		}
 		// How long the reader of our output takes is its own affair.
 		late.Stop()

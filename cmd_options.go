@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"net"
+	"os"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,23 +24,40 @@ const (
 	timeoutMax = 5 * time.Minute
 )
 
-// commonFlags are the options of every command.
+// commonFlags are the options of every command that asks nodes. Their variables
+// are read here and not by cli, whose complaints name no remedy and which takes
+// an empty one for given.
 func commonFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "endpoints", Value: node.ListenDefault, EnvVars: []string{"MUSTER_ENDPOINTS"},
-			Usage: "addresses `H:P,…` of nodes to ask; one is enough, the others are learnt from it"},
+		&cli.StringFlag{Name: "endpoints", Value: node.ListenDefault,
+			Usage: "addresses `H:P,…` of nodes to ask; one is enough, the others are learnt from it [$MUSTER_ENDPOINTS]"},
 		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORM` of what is printed: table or json"},
-		&cli.DurationFlag{Name: "timeout", Value: timeoutDefault, EnvVars: []string{"MUSTER_TIMEOUT"},
-			Usage: "how long `D` one request may take, retries included, up to 5m"},
-		&cli.StringFlag{Name: "secret-file", EnvVars: []string{"MUSTER_SECRET_FILE"}, Usage: "`FILE` whose first line is the cluster's secret"},
-		&cli.StringFlag{Name: "cluster", EnvVars: []string{"MUSTER_CLUSTER"}, Usage: "`NAME` that the cluster must have; if not given, any"},
+		&cli.DurationFlag{Name: "timeout", Value: timeoutDefault,
+			Usage: "how long `D` one request may take, retries included, up to 5m [$MUSTER_TIMEOUT]"},
+		&cli.StringFlag{Name: "secret-file", Usage: "`FILE` whose first line is the cluster's secret [$MUSTER_SECRET_FILE]"},
+		&cli.StringFlag{Name: "cluster", Usage: "`NAME` that the cluster must have; if not given, any [$MUSTER_CLUSTER]"},
 	}
+}
+
+// variable returns what an option that is not given has from the environment;
+// empty: nothing.
+func variable(c *cli.Context, option string) string {
+	if c.IsSet(option) {
+		return ""
+	}
+	return os.Getenv("MUSTER_" + strings.ToUpper(strings.ReplaceAll(option, "-", "_")))
+}
+
+func optionText(c *cli.Context, option string) string {
+	if v := variable(c, option); v != "" {
+		return v
+	}
+	return c.String(option)
 }
 
 // verb makes a command that talks to a cluster.
 func verb(c cli.Command) *cli.Command {
-	c.HideHelpCommand = true
-	c.OnUsageError = badOption
+	c = *ownVerb(c)
 	own := c.Flags
 	c.Flags = slices.Clone(own)
 	for _, f := range commonFlags() {
@@ -48,16 +68,24 @@ func verb(c cli.Command) *cli.Command {
 	return &c
 }
 
-// localVerb makes a command that asks nobody. It takes the options of every
-// command, so that a script may give them to all, and help does not show those
-// that do nothing.
+// ownVerb makes a command that takes no options but its own: one that prints
+// nothing for a program, and asks nobody.
+func ownVerb(c cli.Command) *cli.Command {
+	c.HideHelpCommand = true
+	c.OnUsageError = badOption
+	return &c
+}
+
+// localVerb makes a command that prints in both forms and asks nobody. It takes
+// the options of those that do, so that a script may give them to all, and help
+// does not show those that do nothing.
 func localVerb(c cli.Command) *cli.Command {
 	n := len(c.Flags)
 	v := verb(c)
 	for i, f := range v.Flags[n:] {
 		switch f := f.(type) {
 		case *cli.StringFlag:
-			f.Hidden = f.Name != "output" || c.Name == "serve"
+			f.Hidden = f.Name != "output"
 		case *cli.DurationFlag:
 			f.Hidden = true
 		}
@@ -74,13 +102,36 @@ func noun(c cli.Command, verbs ...*cli.Command) *cli.Command {
 	return &c
 }
 
-// badOption words cli's complaint about an option's value as we do.
+// badValue matches cli's complaint about an option's value.
+var badValue = regexp.MustCompile(`^invalid (?:boolean )?value (".*") for (?:flag )?-([a-z-]+): `)
+
+// badOption words that complaint as we do.
 func badOption(c *cli.Context, err error, _ bool) error {
 	name := "muster"
 	if c.Command != nil && c.Command.HelpName != "" {
 		name = c.Command.HelpName
 	}
-	return usagef("%s: %s", name, strings.Replace(err.Error(), "for flag -", "for option --", 1))
+	m := badValue.FindStringSubmatch(err.Error())
+	if m == nil || c.Command == nil {
+		return usagef("%s: %w", name, err)
+	}
+	return usagef("%s: invalid value %s for option --%s; want %s", name, m[1], m[2], wantedValue(findFlag(c.Command.Flags, "--"+m[2])))
+}
+
+const durationForm = "a number with its unit, as 500ms, 10s or 1m30s"
+
+func wantedValue(f cli.Flag) string {
+	switch f.(type) {
+	case *cli.DurationFlag:
+		return durationForm
+	case *cli.Uint64Flag:
+		return "a whole number, 0 or more"
+	case *cli.IntFlag:
+		return "a whole number"
+	case *cli.BoolFlag:
+		return "true or false"
+	}
+	return "another one"
 }
 
 // wantArgs checks how many arguments there are; most < 0 is no bound.
@@ -93,7 +144,10 @@ func wantArgs(c *cli.Context, least, most int) error {
 	if c.Command.ArgsUsage != "" {
 		usage += " " + c.Command.ArgsUsage
 	}
-	return usagef("%s: %d arguments; want %s", c.Command.HelpName, n, usage)
+	if n < least {
+		return usagef("%s: an argument is missing; want %s", c.Command.HelpName, usage)
+	}
+	return usagef("%s: argument %s is one too many; want %s", c.Command.HelpName, shown([]byte(c.Args().Get(most))), usage)
 }
 
 // wantsJSON reads -o.
@@ -110,6 +164,12 @@ func wantsJSON(c *cli.Context) (bool, error) {
 
 func timeoutOf(c *cli.Context) (time.Duration, error) {
 	d := c.Duration("timeout")
+	if v := variable(c, "timeout"); v != "" {
+		var err error
+		if d, err = time.ParseDuration(v); err != nil {
+			return 0, usagef("%s: MUSTER_TIMEOUT: %q is no duration; want %s", c.Command.HelpName, v, durationForm)
+		}
+	}
 	if d <= 0 || d > timeoutMax {
 		return 0, usagef("%s: --timeout %v; want more than 0 and at most %v", c.Command.HelpName, d, timeoutMax)
 	}
@@ -118,12 +178,16 @@ func timeoutOf(c *cli.Context) (time.Duration, error) {
 
 func endpointsOf(c *cli.Context) ([]string, error) {
 	var all []string
-	for e := range strings.SplitSeq(c.String("endpoints"), ",") {
+	for e := range strings.SplitSeq(optionText(c, "endpoints"), ",") {
 		if e = strings.TrimSpace(e); e == "" {
 			continue
 		}
-		if _, port, err := net.SplitHostPort(e); err != nil || port == "" {
+		host, port, err := net.SplitHostPort(e)
+		if err != nil || port == "" || strings.ContainsAny(host, " \t/@") {
 			return nil, usagef("%s: --endpoints: %q is not an address; want HOST:PORT", c.Command.HelpName, e)
+		}
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return nil, usagef("%s: --endpoints: %q has port %q; want a number, 1 to 65535", c.Command.HelpName, e, port)
 		}
 		all = append(all, e)
 	}
@@ -131,6 +195,23 @@ func endpointsOf(c *cli.Context) ([]string, error) {
 		return nil, usagef("%s: --endpoints: empty; want HOST:PORT,…", c.Command.HelpName)
 	}
 	return all, nil
+}
+
+// secretOf reads the secret; nil where no file is named.
+func secretOf(c *cli.Context) ([]byte, error) {
+	if err := checkSecretFile(c); err != nil {
+		return nil, err
+	}
+	return node.ReadSecret(optionText(c, "secret-file"))
+}
+
+// checkSecretFile refuses an empty name, most often a variable of a shell that
+// is not set: it would else do without a secret.
+func checkSecretFile(c *cli.Context) error {
+	if c.IsSet("secret-file") && c.String("secret-file") == "" {
+		return usagef("%s: --secret-file: empty; want a FILE, or leave the option out", c.Command.HelpName)
+	}
+	return nil
 }
 
 // session is one command's work with a cluster.
@@ -156,12 +237,12 @@ func (t *tool) open(c *cli.Context, connections int) (*session, error) {
 	if s.endpoints, err = endpointsOf(c); err != nil {
 		return nil, err
 	}
-	secret, err := node.ReadSecret(c.String("secret-file"))
+	secret, err := secretOf(c)
 	if err != nil {
 		return nil, err
 	}
 	s.client, err = client.Open(client.Options{
-		Endpoints: s.endpoints, Cluster: c.String("cluster"), Secret: secret, ConnectionsPerNode: connections,
+		Endpoints: s.endpoints, Cluster: optionText(c, "cluster"), Secret: secret, ConnectionsPerNode: connections,
 	})
 	if err != nil {
 		return nil, err

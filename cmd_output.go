@@ -104,6 +104,16 @@ func firstRunes(b []byte, n int) []byte {
 // printable is b for the middle of a line of text.
 func printable(b []byte) string { return strconv.Quote(string(b)) }
 
+// shown is printable, cut where it is long.
+func shown(b []byte) string {
+	some := firstRunes(b, cellMax)
+	s := printable(some)
+	if len(some) < len(b) {
+		s += fmt.Sprintf("… (%d bytes)", len(b))
+	}
+	return s
+}
+
 func number[T ~int | ~int64 | ~uint64 | ~uint16 | ~uint32](n T) string { return fmt.Sprint(n) }
 
 // orDash is what a table shows for nothing.

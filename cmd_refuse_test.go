@@ -62,11 +62,17 @@ func TestBadInput(t *testing.T) {
 	}{
 		{"wrong cluster name", []string{"kv", "set", "k", "x", "--cluster", "test"}, "", exitRefused, []string{"wrong-cluster", `"prod"`, `"test"`}},
 		{"wrong secret", []string{"kv", "set", "k", "x", "--secret-file", other}, "", exitNotPermitted, []string{"unauthorized", "secret"}},
-		{"no secret", []string{"kv", "set", "k", "x", "--secret-file", ""}, "", exitNotPermitted, []string{"unauthorized", "secret"}},
 		{"empty key", []string{"kv", "set", "", "x"}, "", exitRefused, []string{"key", "0 bytes", "1 to 4096"}},
 		{"get of an empty key", []string{"kv", "get", ""}, "", exitRefused, []string{"key", "0 bytes", "1 to 4096"}},
-		{"delete of an empty key", []string{"kv", "del", ""}, "", exitRefused, []string{"key", "0 bytes", "1 to 4096"}},
+		{"delete of an empty key", []string{"kv", "del", ""}, "", exitRefused, []string{"delete: ", "key", "0 bytes", "1 to 4096"}},
 		{"locate of an empty key", []string{"kv", "locate", ""}, "", exitRefused, []string{"key", "0 bytes", "1 to 4096"}},
+		{"long key among others", []string{"kv", "set", "ok1", "1", long, "x", "ok2", "2"}, "", exitRefused, []string{"set: too-large", `k"… (4097 bytes)`, "4096"}},
+		{"delete of a long key among others", []string{"kv", "del", "k", long}, "", exitRefused, []string{"delete: too-large", `k"… (4097 bytes)`, "4096"}},
+		{"locate of a long key", []string{"kv", "locate", long}, "", exitRefused, []string{"locate: too-large: key", "4097", "4096"}},
+		{"list of a long prefix", []string{"kv", "list", long}, "", exitRefused, []string{"list: too-large: prefix", "4097", "4096"}},
+		{"after a write of another group", []string{"kv", "get", "k", "--after", "g9999/1.1"}, "", exitRefused, []string{"get: bad-request", "after g9999/1.1", `key "k" is of group g`}},
+		{"a value of bench", []string{"bench", "--value-size", "1048577"}, "", exitRefused, []string{"too-large", "1048577", "1048576"}},
+		{"conflict on a key that is no text", []string{"kv", "set", "\xff\xfe", "v", "--if-version", "9"}, "", exitConflict, []string{`set "\xff\xfe": conflict: key "\xff\xfe": `}},
 		{"long key", []string{"kv", "set", long, "x"}, "", exitRefused, []string{"4097", "4096"}},
 		{"get of a long key", []string{"kv", "get", long}, "", exitRefused, []string{"4097", "4096"}},
 		{"delete of a long key", []string{"kv", "del", long}, "", exitRefused, []string{"4097", "4096"}},
@@ -96,7 +102,8 @@ func TestBadInput(t *testing.T) {
 		{"import without a key", lines(`{"value":"x"}`), exitRefused, counts("0", "0"), []string{`line 1: no "key"`}},
 		{"import without a value", lines(`{"key":"k"}`), exitRefused, counts("0", "0"), []string{`line 1: no "value"`}},
 		{"import of what is not text", lines("{\"key\":\"k\",\"value\":\"\xff\"}"), exitRefused, counts("0", "0"), []string{"line 1: not valid UTF-8"}},
-		{"import of a value over the limit", lines(`{"key":"big","value":"` + over + `"}`), exitPartly, counts("0", "1"), []string{`line 1: value of 1048577 bytes`, `"big"`, "1048576"}},
+		{"import of a value over the limit", lines(`{"key":"big","value":"` + over + `"}`), exitPartly, counts("0", "1"), []string{`standard input: line 1: value of 1048577 bytes`, `"big"`, "1048576"}},
+		{"import over the limit under a key that is no text", lines(`{"key_base64":"/v8A","value":"` + over + `"}`), exitPartly, counts("0", "1"), []string{`set "\xfe\xff\x00": too-large: value`}},
 		{"import of an empty key", lines(`{"key":"","value":"x"}`), exitPartly, counts("0", "1"), []string{"line 1: ", "0 bytes"}},
 		{"import of a long key", lines(`{"key":"` + long + `","value":"x"}`), exitPartly, counts("0", "1"), []string{"line 1: ", "4097", "4096"}},
 		{"import of nothing", "", exitDone, counts("0", "0"), nil},
@@ -118,6 +125,14 @@ func TestBadInput(t *testing.T) {
 		})
 	}
 
+	t.Run("no secret", func(t *testing.T) {
+		without := *c
+		without.secret = ""
+		r := without.run("kv", "set", "k", "x")
+		r.refused(t, exitNotPermitted, "unauthorized")
+		r.refused(t, exitNotPermitted, "secret")
+		unchanged(t)
+	})
 	t.Run("value over the limit", func(t *testing.T) {
 		_, err := c.client().Set(t.Context(), []byte("k"), []byte(over), client.WriteOptions{})
 		if statusOf(err) != exitRefused || !strings.Contains(err.Error(), "too-large") ||
@@ -171,7 +186,7 @@ func TestForeignEndpoint(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			for _, line := range []string{"kv set k v", "kv get k", "status", "kv list"} {
+			for _, line := range []string{"kv set k v", "kv get k", "status", "kv list", "bench"} {
 				args := append(strings.Fields(line), "--endpoints", tt.addr, "--timeout", tt.timeout)
 				muster(t, args...).refused(t, tt.status, tt.want)
 			}

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
@@ -15,7 +18,7 @@ func (t *tool) serveCommand() *cli.Command {
 	flags := settingFlags()
 	flags = append(flags, &cli.StringFlag{Name: "config", EnvVars: []string{"MUSTER_CONFIG"},
 		Usage: "a `FILE` of TOML with these settings, '_' for '-' in their names; options and variables go before it"})
-	return localVerb(cli.Command{
+	return ownVerb(cli.Command{
 		Name: "serve", Usage: "run a node on this host",
 		Description: `Alone it founds a cluster of one node. Three hosts found one together, in any
 order, with the same command on each but for its own address:
@@ -60,13 +63,24 @@ func (t *tool) serve(c *cli.Context) error {
 
 // configOf gathers the settings of serve and checks them.
 func configOf(c *cli.Context) (node.Config, error) {
+	if err := checkSecretFile(c); err != nil {
+		return node.Config{}, err
+	}
 	config, err := node.Load(node.Sources{
 		Flag: func(name string) (string, bool) { return settingText(c, name), c.IsSet(name) },
 		Env:  os.LookupEnv,
 		File: c.String("config"),
 	})
+	if err == nil && config.Expect == 0 && len(config.Join) > 0 && c.IsSet("expect") {
+		// To Check this is the same as none given.
+		err = fmt.Errorf("--expect %s: want as many hosts as --join has, %d", c.String("expect"), len(config.Join))
+	}
 	if err == nil {
 		err = config.Check()
+	}
+	if missing := (*fs.PathError)(nil); errors.As(err, &missing) {
+		// The command line is right, the world is not, as for a secret file.
+		return node.Config{}, fmt.Errorf("muster serve: %w", err)
 	}
 	if err != nil {
 		return node.Config{}, usagef("muster serve: %w", err)

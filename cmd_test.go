@@ -118,35 +118,41 @@ func TestUsage(t *testing.T) {
 		{"", "muster: a command is missing; want one of serve, demo, status,"},
 		{"nope", `muster: unknown command "nope"; want one of serve, demo,`},
 		{"kv", "muster kv: a verb is missing; want one of set, get, del,"},
-		{"kv get", "muster kv get: 0 arguments; want muster kv get K…"},
+		{"kv get", "muster kv get: an argument is missing; want muster kv get K…"},
 		{"kv get k -x", "muster kv get: unknown option -x; see muster kv get --help"},
 		{"kv get k -o xml", `muster kv get: --output "xml"; want table or json`},
 		{"kv get k --read stale", `muster kv get: --read "stale"; want linearizable or local`},
 		{"kv get k --after 17", `muster kv get: --after: log id "17": want gGROUP/TERM.INDEX, as in g3/7.10432`},
-		{"kv get k --timeout soon", `muster kv get: invalid value "soon" for option --timeout`},
+		{"kv get k --timeout soon", `muster kv get: invalid value "soon" for option --timeout; want a number with its unit, as 500ms, 10s or 1m30s`},
 		{"kv get k --timeout 0s", "muster kv get: --timeout 0s; want more than 0 and at most 5m0s"},
 		{"kv get k --timeout 6m", "muster kv get: --timeout 6m0s; want more than 0 and at most 5m0s"},
 		{"kv get k --endpoints nowhere", `muster kv get: --endpoints: "nowhere" is not an address; want HOST:PORT`},
+		{"kv get k --endpoints 127.0.0.1:99999", `muster kv get: --endpoints: "127.0.0.1:99999" has port "99999"; want a number, 1 to 65535`},
+		{"kv get k --endpoints 127.0.0.1:1,foo:bar", `muster kv get: --endpoints: "foo:bar" has port "bar"; want a number, 1 to 65535`},
+		{"kv get k --endpoints 127.0.0.1:0", `muster kv get: --endpoints: "127.0.0.1:0" has port "0"; want a number, 1 to 65535`},
+		{"kv get k --secret-file=", "muster kv get: --secret-file: empty; want a FILE, or leave the option out"},
+		{"kv get k --after=", `muster kv get: --after: log id "": want gGROUP/TERM.INDEX, as in g3/7.10432`},
 		{"kv get k --endpoints ,", "muster kv get: --endpoints: empty; want HOST:PORT,…"},
-		{"kv set k", "muster kv set: 1 arguments; want a value for each key: muster kv set K V [K V …]"},
-		{"kv set a 1 b", "muster kv set: 3 arguments; want a value for each key"},
+		{"kv set k", `muster kv set: key "k" has no value; want muster kv set K V [K V …]`},
+		{"kv set a 1 b", `muster kv set: key "b" has no value; want muster kv set K V [K V …]`},
+		{"kv set", "muster kv set: an argument is missing; want muster kv set K V [K V …]"},
 		{"kv set a 1 a 2", `muster kv set: key "a" is given twice`},
 		{"kv set a 1 b 2 --if-absent", "muster kv set: a condition takes one key and value, there are 2"},
 		{"kv set a 1 b 2 --if-version 3", "muster kv set: a condition takes one key and value, there are 2"},
 		{"kv set a 1 --if-absent --if-version 3", "muster kv set: --if-absent and --if-version contradict each other; give one"},
 		{"kv set a 1 --if-version 0", "muster kv set: --if-version 0: versions begin at 1; for a key that is not there use --if-absent"},
-		{"kv set a 1 --if-version -1", `muster kv set: invalid value "-1" for option --if-version`},
+		{"kv set a 1 --if-version -1", `muster kv set: invalid value "-1" for option --if-version; want a whole number, 0 or more`},
 		{"kv set a -1", "muster kv set: unknown option -1; see muster kv set --help, and put -- before an argument that begins with a dash"},
-		{"kv del", "muster kv del: 0 arguments; want muster kv del K…"},
-		{"kv list a b", "muster kv list: 2 arguments; want muster kv list [PREFIX]"},
+		{"kv del", "muster kv del: an argument is missing; want muster kv del K…"},
+		{"kv list a b", `muster kv list: argument "b" is one too many; want muster kv list [PREFIX]`},
 		{"kv list --limit -1", "muster kv list: --limit -1; want 0 for all, or more"},
-		{"kv locate", "muster kv locate: 0 arguments; want muster kv locate K"},
-		{"kv import", "muster kv import: 0 arguments; want muster kv import FILE|-"},
+		{"kv locate", "muster kv locate: an argument is missing; want muster kv locate K"},
+		{"kv import", "muster kv import: an argument is missing; want muster kv import FILE|-"},
 		{"kv export --read never", `muster kv export: --read "never"; want linearizable or local`},
-		{"status now", "muster status: 1 arguments; want muster status"},
-		{"node list x", "muster node list: 1 arguments; want muster node list"},
-		{"group list x", "muster group list: 1 arguments; want muster group list"},
-		{"slot list x", "muster slot list: 1 arguments; want muster slot list"},
+		{"status now", `muster status: argument "now" is one too many; want muster status`},
+		{"node list x", `muster node list: argument "x" is one too many; want muster node list`},
+		{"group list x", `muster group list: argument "x" is one too many; want muster group list`},
+		{"slot list x", `muster slot list: argument "x" is one too many; want muster slot list`},
 		{"bench --op incr", `muster bench: --op "incr"; want set, get or set,get`},
 		{"bench --in-flight 0", "muster bench: --in-flight 0; want 1 to 65536"},
 		{"bench --in-flight 1,x", "muster bench: --in-flight x; want 1 to 65536"},
@@ -156,15 +162,51 @@ func TestUsage(t *testing.T) {
 		{"bench --value-size 16777217", "muster bench: --value-size 16777217; want 0 to 16777216"},
 		{"bench --duration 0s", "muster bench: --duration 0s; want more than 0 and at most 24h"},
 		{"completion tcsh", `muster completion: unknown shell "tcsh"; want bash, zsh or fish`},
-		{"completion", "muster completion: 0 arguments; want muster completion bash|zsh|fish"},
-		{"wire decode", "muster wire decode: 0 arguments; want muster wire decode FILE|-"},
-		{"version x", "muster version: 1 arguments; want muster version"},
-		{"demo x", "muster demo: 1 arguments; want muster demo"},
+		{"completion", "muster completion: an argument is missing; want muster completion bash|zsh|fish"},
+		{"wire decode", "muster wire decode: an argument is missing; want muster wire decode FILE|-"},
+		{"version x", `muster version: argument "x" is one too many; want muster version`},
+		{"demo x", `muster demo: argument "x" is one too many; want muster demo`},
+		// Options that these commands would take and do nothing with.
+		{"demo -o json", "muster demo: unknown option -o; see muster demo --help"},
+		{"-o json demo", "muster demo: unknown option -o; see muster demo --help"},
+		{"demo --endpoints 127.0.0.1:1", "muster demo: unknown option --endpoints; see muster demo --help"},
+		{"completion bash -o json", "muster completion: unknown option -o; see muster completion --help"},
+		{"serve --timeout 1s", "muster serve: unknown option --timeout; see muster serve --help"},
+		{"serve -o json", "muster serve: unknown option -o; see muster serve --help"},
 	} {
 		t.Run(tt.line, func(t *testing.T) {
 			c := command(strings.Fields(tt.line)...)
 			c.Env = append(c.Env, "MUSTER_ENDPOINTS=127.0.0.1:1")
 			runCommand(t, c, "").refused(t, exitUsage, tt.want)
+		})
+	}
+}
+
+// What a variable says must be refused by its name, since the user may not know
+// that it is set; an empty one is none.
+func TestVariables(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		variable string
+		status   exitStatus
+		want     string
+	}{
+		{"MUSTER_TIMEOUT=zz", exitUsage, `muster kv get: MUSTER_TIMEOUT: "zz" is no duration; want a number with its unit, as 500ms, 10s or 1m30s`},
+		{"MUSTER_TIMEOUT=6m", exitUsage, "want more than 0 and at most 5m0s"},
+		{"MUSTER_ENDPOINTS=nowhere", exitUsage, `"nowhere" is not an address; want HOST:PORT`},
+		{"MUSTER_ENDPOINTS=127.0.0.1:1", exitNoEndpoint, "127.0.0.1:1 ("},
+		{"MUSTER_SECRET_FILE=absent", exitRefused, "secret file: open absent: no such file or directory"},
+		{"MUSTER_SECRET_FILE=", exitNoEndpoint, "no endpoint accepted a connection"},
+		{"MUSTER_CLUSTER=", exitNoEndpoint, "no endpoint accepted a connection"},
+	} {
+		t.Run(tt.variable, func(t *testing.T) {
+			args := []string{"kv", "get", "k"}
+			if tt.status == exitNoEndpoint {
+				args = append(args, "--timeout", "1s")
+			}
+			c := command(args...)
+			c.Env = append(c.Env, "MUSTER_ENDPOINTS=127.0.0.1:1", tt.variable)
+			runCommand(t, c, "").refused(t, tt.status, tt.want)
 		})
 	}
 }
@@ -182,6 +224,8 @@ func TestServeUsage(t *testing.T) {
 	}{
 		{name: "expect 3 with two addresses", args: []string{"--expect", "3", "--join", "127.0.0.1:4166,127.0.0.1:4167"},
 			want: "muster serve: --expect 3: --join has 2 addresses; want exactly 3, this host's own included"},
+		{name: "expect nobody", args: []string{"--expect", "0", "--join", "127.0.0.1:4166"},
+			want: "muster serve: --expect 0: want as many hosts as --join has, 1"},
 		{name: "own address not among them", args: []string{"--expect", "2", "--join", "127.0.0.1:4168", "--join", "127.0.0.1:4167"},
 			want: "muster serve: --join: this host's own address 127.0.0.1:4166 is not among 127.0.0.1:4168,127.0.0.1:4167"},
 		{name: "not loopback", args: []string{"--listen", "0.0.0.0:4166", "--advertise", "127.0.0.1:4166"},
@@ -195,9 +239,9 @@ func TestServeUsage(t *testing.T) {
 		{name: "switch in a variable", env: "MUSTER_INSECURE=perhaps", want: `muster serve: MUSTER_INSECURE: "perhaps" is neither true nor false`},
 		{name: "unknown key of the file", file: "group = 3\n", want: `: unknown key "group"; known are name, listen,`},
 		{name: "file that is not TOML", file: "groups 3\n", want: ": line 1: "},
-		{name: "no file", args: []string{"--config", "absent.toml"}, want: "muster serve: config file: stat absent.toml: no such file or directory"},
+		{name: "empty secret file", args: []string{"--secret-file", ""}, want: "muster serve: --secret-file: empty; want a FILE, or leave the option out"},
 		{name: "unknown option", args: []string{"--group", "3"}, want: "muster serve: unknown option --group; see muster serve --help"},
-		{name: "argument", args: []string{"now"}, want: "muster serve: 1 arguments; want muster serve"},
+		{name: "argument", args: []string{"now"}, want: `muster serve: argument "now" is one too many; want muster serve`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			data := filepath.Join(t.TempDir(), "data")
@@ -235,11 +279,18 @@ func TestNoCluster(t *testing.T) {
 		want   string
 	}{
 		{"kv get k --endpoints 127.0.0.1:1 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1"},
-		{"kv set k v --endpoints 127.0.0.1:1,127.0.0.1:2 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1, 127.0.0.1:2"},
+		{"kv set k v --endpoints 127.0.0.1:1,127.0.0.1:2 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1 (connection refused), 127.0.0.1:2 (connection refused); start a node there"},
+		{"bench --endpoints 127.0.0.1:1 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1"},
+		{"kv list --endpoints 127.0.0.1:1 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1"},
+		{"kv export --endpoints 127.0.0.1:1 --timeout 2s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1"},
+		{"kv export --read local --endpoints 127.0.0.1:1,127.0.0.1:2 --timeout 1s", exitNoEndpoint, "--read local asks the first endpoint only, 127.0.0.1:1: "},
+		{"kv get k --read local --endpoints 127.0.0.1:1,127.0.0.1:2 --timeout 1s", exitNoEndpoint, "--read local asks the first endpoint only, 127.0.0.1:1: "},
 		{"status --endpoints 127.0.0.1:1 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1"},
 		{"kv get k --secret-file absent", exitRefused, "muster: secret file: open absent: no such file or directory"},
 		{"kv get k --secret-file " + short, exitRefused, "its first line has 8 bytes; want 16 to 4096"},
 		{"serve --secret-file absent", exitRefused, "muster: secret file: open absent: no such file or directory"},
+		{"serve --config absent.toml", exitRefused, "muster serve: config file: stat absent.toml: no such file or directory"},
+		{"kv import .", exitRefused, "muster: .: is a directory; want a file with the lines of kv export"},
 		{"kv import absent", exitRefused, "muster: open absent: no such file or directory"},
 		{"wire decode absent", exitRefused, "muster: open absent: no such file or directory"},
 	} {
@@ -272,6 +323,10 @@ func TestHelp(t *testing.T) {
 		{"help kv", "muster kv - set, get, list"},
 		{"kv set --help", "muster kv set [command options] K V [K V …]"},
 		{"help kv set", "muster kv set [command options] K V [K V …]"},
+		{"kv help set", "muster kv set [command options] K V [K V …]"},
+		{"--help", "--version "},
+		{"--help", "--timeout D"},
+		{"kv get --help", "a newline behind it"},
 		{"kv set k v -h", "muster kv set [command options] K V [K V …]"},
 		{"serve --help", "--secret-file FILE"},
 		{"serve --help", "[$MUSTER_SECRET_FILE]"},
@@ -301,6 +356,18 @@ func TestCompletion(t *testing.T) {
 			{"muster serve --sec", "--secret-file"},
 			{"muster completion z", "zsh"},
 			{"muster --ver", "--version"},
+			{"muster hel", "help"},
+			{"muster help kv l", "list locate"},
+			{"muster kv get k -o ''", "table json"},
+			{"muster kv get k --output = j", "json"},
+			{"muster kv get k --output = ''", "table json"},
+			{"muster -o t", "table"},
+			{"muster kv get --read l", "linearizable local"},
+			{"muster bench --op s", "set set,get"},
+			{"muster kv get k --endpoints c", ""}, // there is a cmd_args.go
+			{"muster kv get c", ""},
+			{"muster kv import cmd_arg", "cmd_args.go cmd_args_test.go"},
+			{"muster kv get k --secret-file cmd_arg", "cmd_args.go cmd_args_test.go"},
 		} {
 			words := strings.Fields(tt.line)
 			c := exec.Command("bash", "-c", script+fmt.Sprintf(`
@@ -349,7 +416,7 @@ func TestWireDecode(t *testing.T) {
 	if !strings.Contains(want, "Ping") {
 		t.Fatalf("got %q", want)
 	}
-	for _, in := range []string{digits, spaced} {
+	for _, in := range []string{digits, spaced, "# as 0102 in a note\n" + spaced + "  # the end"} {
 		if got := musterIn(t, in, "wire", "decode", "-").done(t); got != want {
 			t.Errorf("%q: got %q, want %q", in, got, want)
 		}

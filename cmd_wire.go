@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -17,8 +18,9 @@ func (t *tool) wireCommand() *cli.Command {
 			Name: "decode", Usage: "print what frames say", ArgsUsage: "FILE|-",
 			Description: `FILE, or standard input where it is "-", holds the bytes of one direction of a
 connection, as they are or in hexadecimal with any space between; with or
-without the preamble. Prints one line for each frame and one for each of its
-fields. docs/protocol.md says what they mean.
+without the preamble; of hexadecimal, lines that begin with # are passed over.
+Prints one line for each frame and one for each of its fields. docs/protocol.md
+says what they mean.
 
 With -o json one object per line: {"line":…}`,
 			Action: t.wireDecode,
@@ -79,11 +81,16 @@ func (t *tool) wireDecode(c *cli.Context) error {
 // text is bytes already. The two can't be confused: a frame's header has zeros.
 func unhex(dump []byte) []byte {
 	digits := make([]byte, 0, len(dump))
-	for _, b := range dump {
-		switch b {
-		case ' ', '\t', '\r', '\n':
-		default:
-			digits = append(digits, b)
+	for line := range bytes.Lines(dump) {
+		if bytes.HasPrefix(bytes.TrimLeft(line, " \t"), []byte("#")) {
+			continue
+		}
+		for _, b := range line {
+			switch b {
+			case ' ', '\t', '\r', '\n':
+			default:
+				digits = append(digits, b)
+			}
 		}
 	}
 	raw := make([]byte, len(digits)/2)

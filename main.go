@@ -24,7 +24,24 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second signal is not held back: it ends what does not end by itself.
 	context.AfterFunc(ctx, stop)
+	ctx = hangup(ctx)
 	os.Exit(int(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)))
+}
+
+// hangup ends with the terminal, unless nohup was asked to prevent that. Of a
+// terminal that closes several signals may come: only the first does something.
+func hangup(ctx context.Context) context.Context {
+	if signal.Ignored(syscall.SIGHUP) {
+		return ctx
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	gone := make(chan os.Signal, 1)
+	signal.Notify(gone, syscall.SIGHUP)
+	go func() {
+		<-gone
+		cancel()
+	}()
+	return ctx
 }
 
 // tool is what every command works with. Data goes to out, which is flushed at
@@ -86,6 +103,8 @@ func (t *tool) run(ctx context.Context, args []string) error {
 	}
 	app := &cli.App{
 		Name: "muster", Usage: "a sharded, replicated key-value store and cluster manager in one binary",
+		// arrange has taken these to the command: here they are for help to list.
+		Flags:    append(commonFlags(), &cli.BoolFlag{Name: "version", Usage: "print what this binary is"}),
 		Commands: commands, Writer: t.out, ErrWriter: t.err,
 		HideVersion: true, HideHelpCommand: true,
 		ExitErrHandler: func(*cli.Context, error) {}, // run has the one place for it

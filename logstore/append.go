@@ -132,15 +132,10 @@ func (s *Store) put(w *Write) error {
 			return err
 		}
 	}
-	if w.HasState && len(w.Entries) == 0 && s.commit(p) > p.ahead.kept {
-		// The caller wants this commit on disk together with what else is
-		// in ws: another replica may exist because of it.
-		if err := s.putState(p); err != nil {
-			return err
-		}
-	}
 	if w.HasState && s.commit(p) > p.ahead.kept {
-		// No record of this write carries the commit, and it is to be kept.
+		// No record of this write carries the commit, and the caller wants
+		// it on disk together with what else is in ws: another replica may
+		// exist because of it.
 		if err := s.putState(p); err != nil {
 			return err
 		}

@@ -21,7 +21,9 @@
 // # Where to look
 //
 // record.go draws what is in a segment, segment.go its header and how it comes
-// to be, append.go writes, recover.go reads it back and tells torn from
-// damaged, reclaim.go frees old segments, index.go knows where entries are,
-// identity.go keeps who the node is. docs/storage.md walks through a dump.
+// to be. append.go makes records of what is handed in, batch.go writes and
+// syncs them. recover.go reads the log back and tells torn from damaged,
+// decode.go understands a record, reclaim.go frees old segments, index.go knows
+// where entries are, read.go reads them, identity.go keeps who the node is.
+// docs/storage.md walks through a dump.
 package logstore

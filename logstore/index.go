@@ -15,7 +15,7 @@ type place struct {
 }
 
 // run says where some entries of one term stand that follow each other. The
-// index has one for each record, not for each entry: 48 bytes for a batch's
+// index has one for each record, not for each entry: 40 bytes for a batch's
 // worth of one group.
 type run struct {
 	first   uint64

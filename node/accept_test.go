@@ -357,12 +357,24 @@ func TestConnectionLimits(t *testing.T) {
 	for range 4 {
 		all = append(all, r.client())
 	}
+	until(t, "they are counted in", func() error { // after their welcome
+		if clients, _ := count(); clients != 4 {
+			return fmt.Errorf("%d clients", clients)
+		}
+		return nil
+	})
 	refused(t, "one client more", r.client().lastWords(), wire.CodeBusy, "4 connections of clients", "limit is 4")
 	p, err := dial(t, r.addr, r.peerHello(other.Node, other.Start))
 	if err != nil {
 		t.Fatal(err)
 	}
 	all = append(all, p)
+	until(t, "it is counted in", func() error {
+		if _, peers := count(); peers != 2 {
+			return fmt.Errorf("%d peers", peers)
+		}
+		return nil
+	})
 	p, err = dial(t, r.addr, r.peerHello(other.Node, other.Start))
 	if err != nil {
 		t.Fatal(err)

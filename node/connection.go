@@ -6,6 +6,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"muster/raft"
@@ -25,6 +26,9 @@ type connection struct {
 	silent time.Duration
 	wake   chan struct{} // one token: out has something, or the connection ends. From many, to write.
 	idle   chan struct{} // closed by the writer when it has ended
+
+	// asksMuch says that the last get was a long one. Set by who answers.
+	asksMuch atomic.Bool
 
 	// Owned by the reader.
 	feeds     bool // a peer's cores speak to ours over it

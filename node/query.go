@@ -27,12 +27,17 @@ func (q *getQuery) Run(machine repl.StateMachine, at raft.LogID, r repl.Reply) (
 	if q.conn.crowded(0) {
 		return q.conn.Answer(r, wire.TypeError, crowded().Append(nil))
 	}
-	first, made := q.conn.answerWith(r, wire.TypeGetAnswer, func(b []byte) ([]byte, bool) {
-		b, m.value, ok = q.values(b, m.state.Get, at, m.value, getInlineMax)
-		return b, ok
-	})
-	if made {
-		return first
+	// Who asked for much asks for much again: then it is not tried here, where
+	// all that is begun in vain holds up every group.
+	if !q.conn.asksMuch.Load() {
+		first, made := q.conn.answerWith(r, wire.TypeGetAnswer, func(b []byte) ([]byte, bool) {
+			b, m.value, ok = q.values(b, m.state.Get, at, m.value, getInlineMax)
+			return b, ok
+		})
+		if made {
+			return first
+		}
+		q.conn.asksMuch.Store(true)
 	}
 	// The lister reads beside the writes that go on, so it reads copies: all
 	// that an answer says is of the log id that it names.
@@ -59,6 +64,7 @@ func (q *getQuery) Run(machine repl.StateMachine, at raft.LogID, r repl.Reply) (
 	return q.conn.readLater(r, release, func() {
 		body, _, ok := q.values(nil, get, at, nil, wire.FrameMax)
 		release()
+		q.conn.asksMuch.Store(len(body) > getInlineMax)
 		switch {
 		case !ok:
 			q.conn.refuse(r, wire.TooLarge(fmt.Sprintf("answer to a get of %d keys", len(q.request.Keys)), fmt.Sprintf("more than %d bytes", wire.FrameMax), "ask for fewer keys at once"))
@@ -78,6 +84,9 @@ func (q *getQuery) values(b []byte, get func(key, dst []byte) ([]byte, uint64, b
 	for _, k := range q.request.Keys {
 		v, version, found := get(k, value[:0])
 		value = v[:0]
+		if len(b)-start+len(v) > limit {
+			return b, value, false
+		}
 		if found {
 			b = wire.AppendFound(b, version, v)
 		} else {

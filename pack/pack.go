@@ -2,20 +2,23 @@
 // library.
 //
 // It knows no message and no command: what the fields mean stands where they
-// are used. It has no maps, floats, times or extensions to offer, and it never
+// are used. It has no maps, floats, times or extensions to offer: maps and
+// floats are skipped where they stand, extensions are refused. Reading never
 // copies, except for [Reader.String].
 //
 // Writing is a row of appends to a byte slice. Reading is a [Reader] over one.
 // Bytes that came from somebody else go through [Check] first.
 //
-// The bytes are those of msgpack (github.com/msgpack/msgpack, spec.md), always
-// in the shortest form, so that any msgpack library reads what this one wrote:
+// The bytes are those of msgpack (github.com/msgpack/msgpack, spec.md), so any
+// msgpack library reads them. They are written in the shortest form, save by
+// [AppendFixed32], and read in each:
 //
 //	0x00–0x7f        uint below 128        0xe0–0xff        int from -32 to -1
 //	0xcc cd ce cf    uint in 1 2 4 8       0xd0 d1 d2 d3    int in 1 2 4 8
 //	0xc0             nil                   0xc2 c3          false, true
 //	0xc4 c5 c6       bin, length in 1 2 4  0xa0–bf d9 da db string, likewise
 //	0x90–9f dc dd    array, count in 2 4   0x80–8f de df    map, likewise
+//	0xca cb          float in 4 8          0xc7–c9 d4–d8    extension
 //
 // Numbers are big-endian, as msgpack wants them; all else in muster is
 // little-endian.
@@ -39,9 +42,6 @@ const (
 	codeBin8     = 0xc4
 	codeBin16    = 0xc5
 	codeBin32    = 0xc6
-	codeExt8     = 0xc7
-	codeExt16    = 0xc8
-	codeExt32    = 0xc9
 	codeFloat32  = 0xca
 	codeFloat64  = 0xcb
 	codeUint8    = 0xcc
@@ -52,8 +52,6 @@ const (
 	codeInt16    = 0xd1
 	codeInt32    = 0xd2
 	codeInt64    = 0xd3
-	codeFixExt1  = 0xd4
-	codeFixExt16 = 0xd8
 	codeStr8     = 0xd9
 	codeStr16    = 0xda
 	codeStr32    = 0xdb

@@ -68,9 +68,6 @@ func (c *SlotCopy) Slot() Slot { return c.slot }
 // Len returns the number of keys.
 func (c *SlotCopy) Len() int { return c.count }
 
-// LastVersion returns the last version that the slot gave.
-func (c *SlotCopy) LastVersion() uint64 { return c.last }
-
 // Digest returns the slot's digest.
 func (c *SlotCopy) Digest() uint64 { return digest(c.recordSum, c.sessionSum, c.last) }
 

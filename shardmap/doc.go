@@ -22,8 +22,13 @@
 //  5. Call [SlotCopy.Release] when done with a copy, and let go of all that
 //     it handed out.
 //
-// Where to look: command.go for the bytes of a command, validate.go for its
-// limits, slab.go, lookup.go, leaf.go and tree.go for how a slot lies in memory
-// (why, docs/decisions/0002-state-layout.md), session.go for outcomes, snapshot.go
-// for the bytes of a slot, table.go and plan.go for group 0.
+// # Where to look
+//
+// map.go has the way of a command and of a read, command.go the bytes of a
+// command, validate.go its limits, slotstate.go what it does to a slot. How a
+// slot lies in memory: record.go and slab.go hold the records, lookup.go finds
+// one, leaf.go keeps their order, store.go changes all three
+// (docs/decisions/0002-state-layout.md says why). copy.go and snapshot.go give a
+// slot away, session.go keeps outcomes, list.go merges slots. table.go,
+// tablemachine.go and plan.go are group 0.
 package shardmap

@@ -46,8 +46,8 @@ func separator(low, high []byte) []byte {
 	return high[:n+1]
 }
 
-// view is all that it takes to walk through one slot's records. Copies are views;
-// so is the writer's store, which has a [lookup] besides.
+// view is all that it takes to walk through one slot's records. Copies are
+// views; so is the writer's store, which has a [lookup] besides.
 //
 //	separators   ""      "cart/3"      "user/12"          (above it, none)
 //	leaves       [ … ]   [ … ]         [ … ]

@@ -10,8 +10,9 @@ package shardmap
 // length and grows without looking at a key. An entry that finds its home taken
 // goes to the next free place, round the end.
 //
-// Growing moves all entries, 10 ms for a slot of a million keys by estimate. It is what limits the keys that one slot should have; a table that
-// grows piece by piece would be due at ten million.
+// Growing moves all entries, 10 ms for a slot of a million keys by estimate. It
+// is what limits the keys that one slot should have; a table that grows piece by
+// piece would be due at ten million.
 type lookup struct {
 	entries []uint64
 	count   int

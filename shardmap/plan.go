@@ -1,8 +1,6 @@
 package shardmap
 
-import (
-	"muster/raft"
-)
+import "muster/raft"
 
 // GroupVoters is how many voters a group is meant to have, where there are so
 // many nodes: it goes on with one of them lost.

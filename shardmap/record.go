@@ -40,7 +40,6 @@ func (r record) expire() raft.GroupTime {
 }
 func (r record) valueLen() int { return int(binary.LittleEndian.Uint32(r[24:])) }
 func (r record) keyLen() int   { return int(binary.LittleEndian.Uint16(r[28:])) }
-func (r record) kind() uint8   { return r[30] }
 func (r record) size() int     { return recordSize(r.keyLen(), r.valueLen()) }
 
 func (r record) key() []byte {

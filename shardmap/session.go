@@ -22,7 +22,7 @@ const (
 	// first, were used up by seven.
 	SlotSessionsMax = 65536
 	// SlotOutcomesMax bounds the outcomes that one slot remembers: one of
-	// each session, and one whole window; 6 MB.
+	// each session, and one whole window; 5 MB.
 	SlotOutcomesMax = SlotSessionsMax + SessionWindowMax
 )
 
@@ -197,7 +197,7 @@ func (t *sessions) roomForSession(now raft.GroupTime) bool {
 }
 
 // own makes the table the writer's own. The first command with a session after
-// a copy pays for all that the slot remembers: 3 MB at the limits, commonly a
+// a copy pays for all that the slot remembers: 9 MB at the limits, commonly a
 // few hundred bytes.
 func (t *sessions) own() {
 	if !t.shared {

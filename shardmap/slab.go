@@ -17,8 +17,8 @@ import (
 // the end that the next record did not fit in. When these are more than a
 // quarter of all closed chunks, the chunk with the largest part dead is
 // emptied: what lives in it moves to the tail. A tail is a sixteenth of its
-// slot when it is opened; when it has become more than a quarter, because the slot
-// has shrunk, it is closed. So the chunks of a slot are at most 16/9 of its
+// slot when it is opened; when it has become more than a quarter, because the
+// slot has shrunk, it is closed. So the chunks of a slot are at most 16/9 of its
 // living records, and commonly 1.1 of them, or [chunkMin] more. Emptying always
 // gains: what is moved is below 3/4 of the chunk, and fills new chunks to 7/8.
 //
@@ -175,9 +175,8 @@ func (s *store) closed() int64 {
 }
 
 // emptyWorst moves what lives in the chunk with the largest dead part to the
-// tail. It looks at every chunk of the
-// slot: some 20 of a small slot, 16,000 in a slot of 1 GiB, once
-// for a quarter of a chunk that has died.
+// tail. It looks at every chunk of the slot, once for a quarter of a chunk that
+// has died: some 20 in a small slot, 16,000 in one of 1 GiB.
 func (s *store) emptyWorst() {
 	worst, part := -1, 0.0
 	for i := range s.chunks {

@@ -8,12 +8,12 @@ import (
 )
 
 var (
-	// ErrRequest is wrapped by every error of [Command.Validate] that no
-	// smaller input would mend.
-	ErrRequest = errors.New("bad request")
-	// ErrTooLarge is wrapped by the errors of [Command.Validate] about a
-	// limit on bytes.
+	// ErrTooLarge is wrapped by the errors of [Command.Validate] about the
+	// bytes of a key or a value.
 	ErrTooLarge = errors.New("too large")
+	// ErrRequest is wrapped by all its other errors, that about too many
+	// items among them.
+	ErrRequest = errors.New("bad request")
 )
 
 // keyShownMax is how much of a key an error shows, in bytes.

@@ -15,9 +15,11 @@
 //	           are its events, park.go holds the calls that wait in it
 //	session.go what makes retries safe
 //	call.go    one request, from place to place
-//	conn.go    one connection; health.go says when it is given up
+//	conn.go    one connection; pending.go holds the calls that wait on it,
+//	           health.go says when it is given up
 //	client.go  starts and ends it all; perform.go carries out what the core says
-//	write.go   read.go list.go bulk.go admin.go    what a user calls
+//	write.go   read.go list.go bulk.go admin.go    what a user calls; fan.go has
+//	           the calls that become several requests, errors.go how they fail
 //
 // A call whose slot has a known leader goes to that connection's buffer at
 // once, and its answer back to the caller; the core sees only calls with which
@@ -29,6 +31,8 @@
 //	           Started by Open, ended by Close
 //	write      one per connection; see link
 //	read       one per connection; see link
+//	hang up    one per ActHangUp, in prepare: closes the connections of a peer,
+//	           for which no lock may be held, and ends
 //
 // # Locks
 //

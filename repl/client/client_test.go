@@ -70,6 +70,20 @@ func TestSetGetDelete(t *testing.T) {
 	if _, err := c.Set(ctx, []byte("key/7"), nil, WriteOptions{HasVersion: true, IfVersion: version}); err != nil {
 		t.Fatalf("set if version: %v", err)
 	}
+	if _, err := c.DeleteIf(ctx, []byte("key/9"), version); codeOf(err) != wire.CodeConflict {
+		t.Fatalf("delete if another version: got %v, want conflict", err)
+	}
+	_, version, _, err = c.GetOne(ctx, []byte("key/9"), nil, ReadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, err := c.DeleteIf(ctx, []byte("key/9"), version)
+	if err != nil || one.Count != 1 || len(one.Keys) != 1 {
+		t.Fatalf("delete if version: got %+v %v", one, err)
+	}
+	if _, err := c.DeleteIf(ctx, []byte("key/9"), 0); codeOf(err) != wire.CodeBadRequest {
+		t.Fatalf("delete if version 0: got %v, want bad request", err)
+	}
 	d, err := c.Delete(ctx, []byte("key/7"), []byte("{key/7}x"), []byte("key/8"))
 	if err != nil || len(d) != 2 || d[0].Count != 1 || len(d[0].Keys) != 2 || d[1].Count != 1 {
 		t.Fatalf("delete: got %+v %v", d, err)

@@ -18,8 +18,8 @@ import (
 //  1. Hand in what happened, one event at a time: [Core.Submit],
 //     [Core.Refused], [Core.Lost], [Core.Unsent], [Core.Expire],
 //     [Core.Cancel] for a call; [Core.Accepted], [Core.Connected],
-//     [Core.Disconnected] for a peer; [Core.Table], [Core.TableFailed] for a question after the table;
-//     [Core.Tick] once [Core.Wake] has come.
+//     [Core.Disconnected] for a peer; [Core.Table], [Core.TableFailed] for a
+//     question after the table; [Core.Tick] once [Core.Wake] has come.
 //  2. After each event carry out [Core.Take], in order.
 //  3. A call belongs to the core from the event that hands it in until an
 //     action hands it out, by [ActSend] or [ActFinish]. An answer that is no

@@ -95,6 +95,8 @@ func (k *Core) expire(c *Call) {
 	switch {
 	case c.Maybe:
 		k.finish(c, maybeApplied(c, c.cause))
+	case c.Target == ToPeer && k.peers[k.resolve(c.Peer)].state != peerUp:
+		k.finish(c, k.unreachable(k.peers[k.resolve(c.Peer)], c))
 	case !k.connected:
 		k.finish(c, k.noEndpoint(c))
 	default:

@@ -19,17 +19,6 @@ const Lanes = 16
 // has to remember for this client.
 const WindowDefault = 16384
 
-func newLane(id, window uint64) *lane {
-	return &lane{window: window, limit: window, space: make(chan struct{}, 1), now: newSession(id, window)}
-}
-
-// lower sets a lower limit than the window.
-func (l *lane) lower(limit uint64) {
-	l.mu.Lock()
-	l.limit = max(1, min(l.limit, limit))
-	l.mu.Unlock()
-}
-
 // laneOf returns the lane of a slot: neighbours share one, as they mostly share
 // their group.
 func laneOf(s shardmap.Slot) int { return int(s) / (shardmap.Slots / Lanes) }
@@ -85,6 +74,24 @@ type lane struct {
 	mu    sync.Mutex // held for a few instructions; no other lock is taken under it
 	now   *session
 	limit uint64 // Invariant: <= window; what the servers keep at most
+}
+
+func newLane(id, window uint64) *lane {
+	return &lane{window: window, limit: window, space: make(chan struct{}, 1), now: newSession(id, window)}
+}
+
+// lower sets a lower limit than the window.
+func (l *lane) lower(limit uint64) {
+	l.mu.Lock()
+	l.limit = max(1, min(l.limit, limit))
+	l.mu.Unlock()
+}
+
+// most is how many writes may be open at once.
+func (l *lane) most() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.limit
 }
 
 func (l *lane) begin() (s *session, sequence, floor uint64, ok bool) {

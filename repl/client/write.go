@@ -131,7 +131,7 @@ func (c *Client) beginWrite(x *call, cmd *shardmap.Command, done <-chan struct{}
 		case <-l.space:
 		case <-done:
 			l.pass()
-			return unavailable("the session's window", fmt.Errorf("%d writes are open", l.window))
+			return unavailable("the session's window", fmt.Errorf("%d are open, the most that this client may have", l.most()))
 		case <-c.stop:
 			return ErrClosed
 		}
@@ -254,7 +254,8 @@ func (c *Client) Delete(ctx context.Context, keys ...[]byte) ([]Deleted, error) 
 	return done, nil
 }
 
-// DeleteIf deletes key if it is there at version.
+// DeleteIf deletes key if it is there at version, which is never 0. An error of
+// code conflict says that it is not.
 func (c *Client) DeleteIf(ctx context.Context, key []byte, version uint64) (Deleted, error) {
 	x := newCall(wire.TypeWrite)
 	defer x.release()

@@ -41,12 +41,13 @@ func (m *Founding) fields(f *fields) {
 	})
 }
 
-// Stage says how far a host is.
+// Stage says how far a host is, to those who found a cluster with it. What its
+// own disk says is another list, with other numbers: logstore.Stage.
 type Stage uint8
 
 const (
 	StageEmpty    Stage = 1 // has a node id and waits for the others
-	StageFounding Stage = 2 // knows all; the cluster id is on its disk; has not voted
+	StageFounding Stage = 2 // kept, and sent by nobody: who knows the cluster id answers as a member
 	StageMember   Stage = 3 // is a member of a cluster
 )
 

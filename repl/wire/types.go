@@ -12,7 +12,7 @@
 //	0  0xed 'm' 'u' 's'   no TLS, HTTP or RESP begins so: they can share the port
 //	4  u8   lowest version that the dialler speaks
 //	5  u8   highest
-//	6  u8   purpose, see Purpose
+//	6  u8   purpose, see [Purpose]
 //	7  u8   zero
 //
 // From then on both sides send frames (frame.go): first the four of the hello
@@ -22,9 +22,11 @@
 // # Where to look
 //
 // The const block below is the protocol. Bodies that are frequent are written
-// by hand (body_raft.go, body_kv.go); the others say their fields once
-// (fields.go). docs/protocol.md tells the same to people who write a client, with
-// the bytes of an example of each, which are checked by a test of this package.
+// by hand (body_raft.go, body_write.go, body_read.go); the others say their
+// fields once (fields.go). frame.go and decoder.go have the frame, hello.go and
+// hello_check.go the hello, code.go, error.go and refuse.go what is refused and
+// how. docs/protocol.md tells the same to people who write a client, with the
+// bytes of an example of each, which are checked by a test of this package.
 package wire
 
 import (

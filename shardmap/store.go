@@ -192,8 +192,8 @@ func (s *store) index(key []byte, r ref) {
 	}
 }
 
-// unindex takes the key, whose record is r, out of the order. Leaves that are a quarter
-// full are joined with a neighbour if both fit well into one.
+// unindex takes the key, whose record is r, out of the order. Leaves that are a
+// quarter full are joined with a neighbour if both fit well into one.
 func (s *store) unindex(key []byte, r ref) {
 	leaf := s.leafOf(key)
 	l := s.ownLeaf(leaf)
