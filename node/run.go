@@ -60,7 +60,7 @@ func run(ctx context.Context, c Config, log *slog.Logger, l limits, ready func(n
 	defer lock.Close()
 	listener, err := net.Listen("tcp", c.Listen)
 	if err != nil {
-		return fmt.Errorf("--listen: %w", err)
+		return fmt.Errorf("--listen: %w; stop what has the address, or name another one", err)
 	}
 	bound := listener.Addr().String()
 	n := &Node{

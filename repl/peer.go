@@ -270,7 +270,7 @@ func (o *peer) run() {
 	defer o.owner.ended.Done()
 	ctx, log := o.owner.ctx, o.owner.cfg.Log
 	pause := peerRetryMin
-	said := ""
+	said, reached := "", false
 	for ctx.Err() == nil {
 		o.mu.Lock()
 		addr := o.addr
@@ -282,12 +282,17 @@ func (o *peer) run() {
 			}
 			if err.Error() != said { // one line per change, not per attempt
 				said = err.Error()
-				log.Warn("peer not reached", "peer", o.id, "addr", addr, "err", err)
+				level := slog.LevelWarn
+				if !reached {
+					level = slog.LevelInfo // it may just not be up yet
+				}
+				log.Log(ctx, level, "peer not reached", "peer", o.id, "addr", addr, "err", err)
 			}
 			o.rest(ctx, pause)
 			pause = min(2*pause, peerRetryMax)
 			continue
 		}
+		reached = true
 		log.Info("peer connected", "peer", o.id, "addr", addr)
 		since := time.Now()
 		err = o.serve(ctx, conn)

@@ -1,6 +1,11 @@
 package client
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,5 +27,89 @@ func TestCancelledAsItIsRefused(t *testing.T) {
 	<-x.done
 	if codeOf(x.err) != wire.CodeMaybeApplied {
 		t.Errorf("got %v, want maybe-applied", x.err)
+	}
+}
+
+// A caller whose context ends must return at once, with an error that tells
+// whether its write may have been applied, and that is found as a context's
+// error too.
+func TestContextEnds(t *testing.T) {
+	f := newFake(t, 1, 1)
+	c := f.open(Options{})
+	if _, err := c.Set(within(t, 10*time.Second), []byte("a"), nil, WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.nodes[0].do(func(wire.Header, []byte) fakeOrder { return fakeOrder{silent: true} })
+	for _, x := range []struct {
+		name string
+		do   func(context.Context) error
+		code wire.Code
+	}{
+		{"write", func(ctx context.Context) error { _, err := c.Set(ctx, []byte("b"), nil, WriteOptions{}); return err }, wire.CodeMaybeApplied},
+		{"read", func(ctx context.Context) error {
+			_, _, err := c.Get(ctx, [][]byte{[]byte("b")}, ReadOptions{})
+			return err
+		}, wire.CodeUnavailable},
+		{"list", func(ctx context.Context) error {
+			for _, err := range c.List(ctx, nil, ListOptions{}) {
+				return err
+			}
+			return nil
+		}, wire.CodeUnavailable},
+	} {
+		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		began := time.Now()
+		err := x.do(ctx)
+		cancel()
+		if codeOf(err) != x.code || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: got %v, want %s and the context's error", x.name, err, x.code)
+		}
+		if took := time.Since(began); took > 500*time.Millisecond {
+			t.Errorf("%s: returned after %s", x.name, took)
+		}
+	}
+	// Without a leader nothing is sent that may be applied.
+	f.nodes[0].do(nil)
+	f.lead(1, -1)
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := c.Set(ctx, []byte("c"), nil, WriteOptions{}); codeOf(err) != wire.CodeUnavailable {
+		t.Errorf("no leader: got %v, want unavailable", err)
+	}
+}
+
+// Many callers give up while answers and lost connections cross them: each call
+// must end once, which its recycled object would show.
+func TestCancelRaces(t *testing.T) {
+	f := newFake(t, 2, 2)
+	c := f.open(Options{})
+	var turn atomic.Int64
+	for _, n := range f.nodes {
+		n.do(func(h wire.Header, _ []byte) fakeOrder {
+			k := turn.Add(1)
+			return fakeOrder{hangUp: k%501 == 0, silent: h.Type == wire.TypeWrite && k%13 == 0}
+		})
+	}
+	var wg sync.WaitGroup
+	for g := range 50 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := range 40 {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(i%7)*300*time.Microsecond)
+				_, err := c.Set(ctx, fmt.Appendf(nil, "%d/%d", g, i), []byte("v"), WriteOptions{})
+				if err != nil && codeOf(err) == 0 && !errors.As(err, new(*ErrNoEndpoint)) {
+					t.Errorf("got %v, want a code", err)
+				}
+				cancel()
+			}
+		}()
+	}
+	wg.Wait()
+	for _, n := range f.nodes {
+		n.do(nil)
+	}
+	if _, err := c.Set(within(t, 10*time.Second), []byte("after"), nil, WriteOptions{}); err != nil {
+		t.Fatal(err)
 	}
 }

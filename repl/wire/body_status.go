@@ -37,7 +37,7 @@ type StatusNode struct {
 	Version     string
 	Labels      []Label
 	Start       uint64
-	LastHeardMs uint64 // ago; 0 for the node itself
+	LastHeardMs uint64 // ago; 0 for the node itself, and for one that was never heard of
 }
 
 // StatusGroup is a group as the answering node knows it.
