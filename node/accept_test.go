@@ -125,7 +125,6 @@ func TestBadPeerFrames(t *testing.T) {
 		want  string
 	}{
 		{"an append that is none", wire.TypeAppend, 0, []byte{0x90}, "Append"},
-		{"an append with entries that are none", wire.TypeAppend, 0, appendWith([]byte("these are no entries")), "entries"},
 		{"a vote that is none", wire.TypeVote, 0, []byte{0xc0}, "Vote"},
 		{"a beat that is none", wire.TypeBeat, 0, []byte{0x93, 1, 1, 0x91, 0xc0}, "Beat"},
 		{"an answer to a beat that is none", wire.TypeBeatAnswer, 0, []byte{0xc0}, "BeatAnswer"},
@@ -152,6 +151,30 @@ func TestBadPeerFrames(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if _, err := s.Write(frame(wire.TypeAppend, 0, 0, appendWith([]byte("these are no entries, though they are long enough")))); err != nil {
+		t.Fatal(err)
+	}
+	// Each is counted under what is wrong with it.
+	cl := r.client()
+	for _, why := range []string{"group not here", "newer incarnation", "another replica id", "bad message"} {
+		until(t, "a refusal is counted: "+why, func() error {
+			_, body, err := cl.ask(wire.TypeCounters, 0, new(wire.Empty).Append(nil))
+			if err != nil {
+				return err
+			}
+			var c wire.CountersAnswer
+			if err := c.Read(body); err != nil {
+				return err
+			}
+			for _, row := range c.Rows {
+				if row.Name == "refused: "+why && row.In > 0 {
+					return nil
+				}
+			}
+			return fmt.Errorf("rows %v", c.Rows)
+		})
+	}
+	cl.Close()
 	a := wire.Announce{Node: r.node.self().Node, Start: 9, Addr: "127.0.0.1:1", Version: "x", Name: "x"}
 	_, _, err := s.ask(wire.TypeAnnounce, 0, a.Append(nil))
 	refused(t, "an announcement for another node", err, wire.CodeUnauthorized, "speaks for", "announces itself")

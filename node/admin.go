@@ -276,7 +276,7 @@ func residentBytes() uint64 {
 // and tells the meta group what this node is, until the table says so.
 func (n *Node) announceSelf() {
 	defer n.ended.Done()
-	said := ""
+	said, pause := "", announcePauseMin
 	for !n.announced() {
 		if err := n.announceOnce(n.ctx); err != nil && err.Error() != said {
 			said = err.Error()
@@ -288,7 +288,8 @@ func (n *Node) announceSelf() {
 		select {
 		case <-n.ctx.Done():
 			return
-		case <-time.After(announcePause):
+		case <-time.After(pause):
+			pause = min(2*pause, announcePauseMax)
 		}
 	}
 	n.log.Info("node announced", "addr", n.addr)

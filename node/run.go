@@ -29,8 +29,10 @@ const (
 	handOverMax = 2 * time.Second
 	// foundingPause lies between two questions to one host while founding.
 	foundingPause = 100 * time.Millisecond
-	// announcePause lies between two attempts to announce this node.
-	announcePause = 200 * time.Millisecond
+	// announcePauseMin and announcePauseMax bound the pause between two
+	// attempts to announce this node; it doubles from the one to the other.
+	announcePauseMin = 10 * time.Millisecond
+	announcePauseMax = 500 * time.Millisecond
 )
 
 // Run runs one node until ctx ends, then stops it and returns nil. It calls
