@@ -165,15 +165,29 @@ func (c *Client) do(ctx context.Context, x *call) error {
 	}
 	select {
 	case <-x.done:
-		return x.err
 	case <-done:
+		c.cancel(x)
+		<-x.done
 	}
-	c.cancel(x)
-	<-x.done
-	if x.err != nil {
-		return withCause(x.err, context.Cause(ctx))
+	return withCause(ctx, x.err)
+}
+
+// withCause adds why the caller's context ended, if it did, so that errors.Is
+// finds it. The text is left as it is: it says already that there was no result
+// in time. A call may end by its deadline a moment before the context's timer
+// runs, which ends it for the same reason.
+func withCause(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
 	}
-	return nil
+	cause := context.Cause(ctx)
+	if at, ok := ctx.Deadline(); cause == nil && ok && !time.Now().Before(at) {
+		cause = context.DeadlineExceeded
+	}
+	if e, ok := err.(*wire.Error); ok && cause != nil {
+		return &caused{refusal: e, cause: cause}
+	}
+	return err
 }
 
 // cancel ends x wherever it is. If it is on its way from one place to the next,
@@ -190,9 +204,9 @@ func (c *Client) cancel(x *call) {
 
 // deadlineOf returns when a call that begins now must have ended.
 func (c *Client) deadlineOf(ctx context.Context) time.Duration {
-	now := c.now()
+	wait := RetryMax
 	if at, ok := ctx.Deadline(); ok {
-		return min(now+time.Until(at), now+RetryMax)
+		wait = min(time.Until(at), RetryMax)
 	}
-	return now + RetryMax
+	return c.now() + wait // read last: when the call's time is over, ctx's is too
 }

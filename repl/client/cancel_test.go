@@ -113,3 +113,42 @@ func TestCancelRaces(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// lateContext is over and does not say so yet, as one whose timer has no
+// processor.
+type lateContext struct {
+	context.Context
+	at time.Time
+}
+
+func (c lateContext) Deadline() (time.Time, bool) { return c.at, true }
+
+// A call may end by its deadline before the context that it is taken from says
+// that it has ended: the caller must find the same reason. One would doubt it
+// because two timers run for one time, and either may be the first.
+func TestDeadlineBeforeContext(t *testing.T) {
+	f := newFake(t, 1, 1)
+	c := f.open(Options{})
+	if _, err := c.Set(within(t, 10*time.Second), []byte("a"), nil, WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.nodes[0].do(func(wire.Header, []byte) fakeOrder { return fakeOrder{silent: true} })
+	for _, x := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"set", func(ctx context.Context) error { _, err := c.Set(ctx, []byte("b"), nil, WriteOptions{}); return err }},
+		{"delete", func(ctx context.Context) error { _, err := c.Delete(ctx, []byte("b")); return err }},
+		{"list", func(ctx context.Context) error {
+			for _, err := range c.List(ctx, nil, ListOptions{}) {
+				return err
+			}
+			return nil
+		}},
+	} {
+		ctx := lateContext{within(t, 10*time.Second), time.Now().Add(20 * time.Millisecond)}
+		if err := x.do(ctx); !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			t.Errorf("%s: got %v, want the deadline's error", x.name, err)
+		}
+	}
+}

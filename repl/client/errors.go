@@ -194,15 +194,6 @@ func refusalOf(cause error) *wire.Error {
 	return e
 }
 
-// withCause adds why the caller's context ended, so that errors.Is finds it.
-// The text is left as it is: it says already that there was no result in time.
-func withCause(err, cause error) error {
-	if e, ok := err.(*wire.Error); ok && cause != nil {
-		return &caused{refusal: e, cause: cause}
-	}
-	return err
-}
-
 // settles says that err is the outcome of the write itself, whichever of its
 // attempts it answers: the server keeps it by session and sequence.
 func settles(err error) bool {

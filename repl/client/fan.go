@@ -78,10 +78,8 @@ func (c *Client) gather(ctx context.Context, calls []*call, take func(n int, x *
 		case <-done:
 			c.cancel(x)
 			<-x.done
-			if x.err != nil {
-				x.err = withCause(x.err, context.Cause(ctx))
-			}
 		}
+		x.err = withCause(ctx, x.err)
 		if x.session != nil && isCode(x.err, wire.CodeStaleSession) {
 			x.lane.renew(x.session, randomID())
 		}
@@ -97,7 +95,7 @@ func (c *Client) startWrite(ctx context.Context, x *call, cmd *shardmap.Command,
 		return err
 	}
 	if err := c.beginWrite(x, cmd, ctx.Done()); err != nil {
-		return withCause(err, context.Cause(ctx))
+		return withCause(ctx, err)
 	}
 	x.Deadline = min(c.deadlineOf(ctx), c.now()+within)
 	c.start(x, ctx.Done())

@@ -165,7 +165,7 @@ func (l *lister) replan(err error) error {
 	case <-time.After(replanPause):
 		return nil
 	case <-l.ctx.Done():
-		return withCause(e, context.Cause(l.ctx))
+		return withCause(l.ctx, e)
 	}
 }
 
@@ -259,7 +259,7 @@ func (s *stream) receive() error {
 	x.answer = nil // the page keeps it
 	x.release()
 	if err != nil {
-		return withCause(err, context.Cause(l.ctx))
+		return withCause(l.ctx, err)
 	}
 	if err := s.page.Read(body); err != nil {
 		return fmt.Errorf("page of group %s: %w", s.group, err)

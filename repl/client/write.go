@@ -68,7 +68,7 @@ func (c *Client) write(ctx context.Context, x *call, cmd *shardmap.Command) erro
 	deadline := c.deadlineOf(ctx)
 	for turn := 0; ; turn++ {
 		if err := c.beginWrite(x, cmd, ctx.Done()); err != nil {
-			return withCause(err, context.Cause(ctx))
+			return withCause(ctx, err)
 		}
 		x.Deadline = deadline
 		err := c.do(ctx, x)
