@@ -79,3 +79,41 @@ func TestBlankReplica(t *testing.T) {
 		t.Errorf("its log says %+v, it says %+v", m, got)
 	}
 }
+
+// Whoever waits for a leader that hands over to a node that has just died
+// waits for nothing. As soon as the owner knows, proposals are taken again; and
+// a transfer that is only a wish is given up sooner than one that was asked for.
+func TestTransferIsGivenUp(t *testing.T) {
+	propose := func(g *Group) error {
+		_, err := g.Propose(1, []Entry{NewEntry(EntryNormal, []byte("x"))})
+		return err
+	}
+	t.Run("transferee lost", func(t *testing.T) {
+		g := leader(t, Config{}, 3)
+		if err := g.Transfer(2); err != nil {
+			t.Fatal(err)
+		}
+		g.TransfereeLost(3)
+		if err := propose(g); !errors.Is(err, ErrTransferring) {
+			t.Errorf("with another replica lost: %v, want %v", err, ErrTransferring)
+		}
+		g.TransfereeLost(2)
+		if err := propose(g); err != nil {
+			t.Errorf("with the transferee lost: %v", err)
+		}
+	})
+	t.Run("a wish", func(t *testing.T) {
+		g := leader(t, Config{}, 3)
+		g.beginTransfer(2, ElectionTicksDefault/4)
+		for range ElectionTicksDefault/4 - 1 {
+			g.transferTick()
+		}
+		if err := propose(g); !errors.Is(err, ErrTransferring) {
+			t.Errorf("before its limit: %v, want %v", err, ErrTransferring)
+		}
+		g.transferTick()
+		if err := propose(g); err != nil {
+			t.Errorf("at its limit: %v", err)
+		}
+	})
+}

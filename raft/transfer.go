@@ -12,6 +12,7 @@ const preferPause = 10
 type transfer struct {
 	to    ReplicaID
 	ticks int
+	limit int  // ticks after which it is given up
 	sent  bool // TimeoutNow, since the last heartbeats
 }
 
@@ -43,12 +44,20 @@ func (g *Group) Transfer(to ReplicaID) error {
 		return fmt.Errorf("%w: replica %d was not heard of within an election timeout", ErrTarget, to)
 	}
 	g.wake()
-	g.beginTransfer(to)
+	g.beginTransfer(to, g.config.ElectionTicks)
 	return nil
 }
 
-func (g *Group) beginTransfer(to ReplicaID) {
-	g.transfer = transfer{to: to}
+// TransfereeLost tells that the node of a replica is gone: if leadership was on
+// its way there, this leader leads on, and takes proposals again.
+func (g *Group) TransfereeLost(id ReplicaID) {
+	if g.stopped == nil && id != 0 && g.transfer.to == id {
+		g.transfer = transfer{}
+	}
+}
+
+func (g *Group) beginTransfer(to ReplicaID, limit int) {
+	g.transfer = transfer{to: to, limit: limit}
 	g.sendDue = true
 	g.handOver()
 }
@@ -98,7 +107,7 @@ func (g *Group) transferTick() {
 	if t.to == 0 {
 		return
 	}
-	if t.ticks++; t.ticks >= g.config.ElectionTicks {
+	if t.ticks++; t.ticks >= t.limit {
 		g.transfer = transfer{}
 		return
 	}
@@ -141,7 +150,8 @@ func (g *Group) preferTick() {
 	stalls := p.match < g.log.last.Index && g.ticks-p.moved >= 2*uint64(g.config.HeartbeatTicks)
 	if g.active(p) && caughtUp && !stalls {
 		g.preferAt = g.ticks + preferPause*uint64(g.config.ElectionTicks)
-		g.beginTransfer(p.replica)
+		// It is only a wish: nobody shall wait for it for long.
+		g.beginTransfer(p.replica, max(g.config.ElectionTicks/4, g.config.HeartbeatTicks+1))
 	}
 }
 
@@ -172,7 +182,7 @@ func (g *Group) stallTick() bool {
 	}
 	if g.transfer.to == 0 {
 		if to := g.heir(); to != 0 {
-			g.beginTransfer(to)
+			g.beginTransfer(to, g.config.ElectionTicks)
 		}
 	}
 	return false

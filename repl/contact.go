@@ -56,6 +56,19 @@ func (h *Host) PeerLost(n raft.NodeID) {
 			g.core.LeaderLost()
 			g.touch()
 		}
+		if g.role == raft.RoleLeader && g.stopped == nil {
+			g.transfereeLost(n)
+		}
+	}
+}
+
+// transfereeLost ends a transfer of leadership to a node that is gone.
+func (g *group) transfereeLost(n raft.NodeID) {
+	for i := range g.members.Voters {
+		if m := &g.members.Voters[i]; m.Node == n {
+			g.core.TransfereeLost(m.Replica)
+			g.touch()
+		}
 	}
 }
 
