@@ -191,7 +191,7 @@ func statusGroup(g *repl.GroupView, slots uint32) wire.StatusGroup {
 	s := g.Status
 	row := wire.StatusGroup{
 		ID: g.Replica.Group, Incarnation: g.Replica.Incarnation, Leader: leader(g), Term: s.Term,
-		Commit: raft.LogID{Term: g.Applied.Term, Index: s.Commit}, Applied: s.Applied, Slots: slots,
+		Commit: g.Commit, Applied: s.Applied, Slots: slots,
 	}
 	add := func(m raft.Member, role wire.ReplicaRole) {
 		rep := wire.StatusReplica{ID: m.Replica, Node: m.Node, Role: role}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"muster/shardmap"
 )
 
 // Version is what this build calls itself, in node list and to its peers.
@@ -20,9 +22,9 @@ const (
 	// ListenDefault is the one port for peers, clients and the command line.
 	ListenDefault = "127.0.0.1:4166"
 	portDefault   = "4166"
-	// GroupsMax is the largest number of data groups: their numbers run from 1
-	// to 9999.
-	GroupsMax = 9999
+	// GroupsMax is the largest number of data groups of a new cluster: each
+	// has a slot at least.
+	GroupsMax = shardmap.Slots
 	// expectMax bounds a founding, in which every host asks every other one.
 	// More join a cluster once it runs.
 	expectMax = 64

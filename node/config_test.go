@@ -53,8 +53,8 @@ func TestCheck(t *testing.T) {
 		{"many labels", func(c *Config) { c.Labels = make([]Label, 33) }, "--label: 33 labels, at most 32 are kept"},
 		{"no data directory", func(c *Config) { c.Data = "" },
 			"--data: empty; want the directory that this node keeps its data in"},
-		{"no group", func(c *Config) { c.Groups = 0 }, "--groups 0: want 1 to 9999"},
-		{"groups", func(c *Config) { c.Groups = 10000 }, "--groups 10000: want 1 to 9999"},
+		{"no group", func(c *Config) { c.Groups = 0 }, "--groups 0: want 1 to 4096"},
+		{"groups", func(c *Config) { c.Groups = 4097 }, "--groups 4097: want 1 to 4096"},
 		{"value", func(c *Config) { c.ValueMax = 16<<20 + 1 }, "--value-max 16777217: want 1 to 16777216 bytes"},
 		{"no value", func(c *Config) { c.ValueMax = 0 }, "--value-max 0: want 1 to 16777216 bytes"},
 

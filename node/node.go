@@ -8,10 +8,10 @@
 //
 //	name               how many                     owner  ends when
 //	Node.accept        1                            Node   the listener closes
-//	connection.read    1 per accepted connection    Node   the connection ends
+//	Node.attend        1 per accepted connection    Node   the connection ends
 //	connection.write   1 per accepted connection    Node   the connection ends
 //	Node.lister        listersMax                   Node   Node.close
-//	Node.announce      1                            Node   the table has what it says, or Node.close
+//	Node.announceSelf  1                            Node   the table has what it says, or Node.close
 //	Node.poll          1 per host while founding    Node   the founding ends
 //
 // and those of package repl.

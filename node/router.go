@@ -139,8 +139,13 @@ func (c *connection) proposeWrite(h wire.Header, r repl.Reply, body []byte) {
 		c.refuse(r, commandError(err))
 		return
 	}
+	group := table.GroupOf(cmd.Home())
+	if group == 0 {
+		c.refuse(r, wire.Unavailable(fmt.Sprintf("slot %d", cmd.Home()), "no group owns it"))
+		return
+	}
 	c.proposals = append(c.proposals, repl.Proposal{
-		Group:    table.GroupOf(cmd.Home()),
+		Group:    group,
 		Entry:    c.entry(body),
 		Deadline: c.deadline(h, loop.Now()),
 		Reply:    r,

@@ -53,7 +53,7 @@ var Settings = []Setting{
 		func(c *Config, v []string) error { c.Data = v[0]; return nil }},
 	{"cluster", Text, "muster", "the cluster's `NAME`; nodes and clients of another name are turned away",
 		func(c *Config, v []string) error { c.Cluster = v[0]; return nil }},
-	{"groups", Number, "8", "`N` data groups, 1 to 9999, in a new cluster; one that exists keeps its own",
+	{"groups", Number, "8", "`N` data groups, 1 to 4096, in a new cluster; one that exists keeps its own",
 		func(c *Config, v []string) (err error) { c.Groups, err = number(v[0]); return }},
 	{"value-max", Number, "1048576", "a new cluster takes values of up to `BYTES`, at most 16777216; one that exists keeps its own limit",
 		func(c *Config, v []string) (err error) { c.ValueMax, err = number(v[0]); return }},

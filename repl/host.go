@@ -465,6 +465,7 @@ type GroupView struct {
 	Replica logstore.Replica
 	Status  raft.Status
 	Applied raft.LogID
+	Commit  raft.LogID
 	// Stopped says why the group does nothing here any more, or is empty.
 	Stopped string
 }
@@ -474,6 +475,8 @@ func (h *Host) View() []GroupView {
 	views := make([]GroupView, 0, len(h.order))
 	for _, g := range h.order {
 		v := GroupView{Replica: g.replica, Status: g.core.Status(), Applied: g.applied}
+		v.Commit.Index = v.Status.Commit
+		v.Commit.Term, _ = g.core.TermAt(v.Commit.Index)
 		if g.stopped != nil {
 			v.Stopped = g.stopped.Error()
 		}
