@@ -1,24 +1,23 @@
 package node
 
 import (
-	"fmt"
 
 	"muster/raft"
 	"muster/repl"
+	"muster/repl/machine"
 	"muster/repl/wire"
 )
 
 // getQuery reads values of some keys of one group.
 type getQuery struct {
 	conn    *connection
-	group   raft.GroupID
 	request wire.Get
 }
 
 // Run implements [repl.Query]. A get is short: it is answered by the goroutine
 // that asks, between two entries.
-func (q *getQuery) Run(machine repl.StateMachine, at raft.LogID, r repl.Reply) (first bool) {
-	m, ok := machine.(*mapMachine)
+func (q *getQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (first bool) {
+	m, ok := state.(*machine.Map)
 	if !ok {
 		return q.conn.Answer(r, wire.TypeError, metaHasNoKeys().Append(nil))
 	}
@@ -26,21 +25,7 @@ func (q *getQuery) Run(machine repl.StateMachine, at raft.LogID, r repl.Reply) (
 		return q.conn.Answer(r, wire.TypeError, crowded().Append(nil))
 	}
 	return q.conn.answerWith(r, wire.TypeGetAnswer, func(b []byte) ([]byte, *wire.Error) {
-		start := len(b)
-		b = wire.AppendGetAnswer(b, q.group, at, len(q.request.Keys))
-		for _, k := range q.request.Keys {
-			value, version, ok := m.state.Get(k, m.value[:0])
-			m.value = value[:0]
-			if ok {
-				b = wire.AppendFound(b, version, value)
-			} else {
-				b = wire.AppendMissing(b)
-			}
-			if len(b)-start > wire.FrameMax {
-				return b[:start], wire.TooLarge(fmt.Sprintf("answer to a get of %d keys", len(q.request.Keys)), fmt.Sprintf("more than %d bytes", wire.FrameMax), "ask for fewer keys at once")
-			}
-		}
-		return b, nil
+		return m.AppendGet(b, at, q.request.Keys)
 	})
 }
 
@@ -52,8 +37,8 @@ type listQuery struct {
 
 // Run implements [repl.Query]. A page can be long: a lister reads it, beside
 // the writes that go on.
-func (q *listQuery) Run(machine repl.StateMachine, at raft.LogID, r repl.Reply) (first bool) {
-	m, ok := machine.(*mapMachine)
+func (q *listQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (first bool) {
+	m, ok := state.(*machine.Map)
 	if !ok {
 		return q.conn.Answer(r, wire.TypeError, metaHasNoKeys().Append(nil))
 	}
@@ -68,7 +53,7 @@ func (q *listQuery) Run(machine repl.StateMachine, at raft.LogID, r repl.Reply) 
 // listJob is a page for a lister to read.
 type listJob struct {
 	query   *listQuery
-	machine *mapMachine
+	machine *machine.Map
 	at      raft.LogID
 	reply   repl.Reply
 }
@@ -77,7 +62,7 @@ type listJob struct {
 func (j listJob) run() {
 	q := j.query
 	a := wire.ListAnswer{Group: q.request.Group, At: j.at}
-	a.More = j.machine.state.List(q.request.Prefix, q.request.After, int(q.request.Limit), int(q.request.MaxBytes), q.request.KeysOnly, func(key []byte, version uint64, value []byte) {
+	a.More = j.machine.State.List(q.request.Prefix, q.request.After, int(q.request.Limit), int(q.request.MaxBytes), q.request.KeysOnly, func(key []byte, version uint64, value []byte) {
 		if value == nil && !q.request.KeysOnly {
 			value = []byte{}
 		}
