@@ -1,7 +1,6 @@
 package node
 
 import (
-
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/machine"
