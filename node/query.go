@@ -1,6 +1,8 @@
 package node
 
 import (
+	"fmt"
+
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/machine"
@@ -10,6 +12,7 @@ import (
 // getQuery reads values of some keys of one group.
 type getQuery struct {
 	conn    *connection
+	group   raft.GroupID
 	request wire.Get
 }
 
@@ -24,7 +27,21 @@ func (q *getQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (fi
 		return q.conn.Answer(r, wire.TypeError, crowded().Append(nil))
 	}
 	return q.conn.answerWith(r, wire.TypeGetAnswer, func(b []byte) ([]byte, *wire.Error) {
-		return m.AppendGet(b, at, q.request.Keys)
+		start := len(b)
+		b = wire.AppendGetAnswer(b, q.group, at, len(q.request.Keys))
+		for _, k := range q.request.Keys {
+			value, version, ok := m.State.Get(k, m.Value[:0])
+			m.Value = value[:0]
+			if ok {
+				b = wire.AppendFound(b, version, value)
+			} else {
+				b = wire.AppendMissing(b)
+			}
+			if len(b)-start > wire.FrameMax {
+				return b[:start], wire.TooLarge(fmt.Sprintf("answer to a get of %d keys", len(q.request.Keys)), fmt.Sprintf("more than %d bytes", wire.FrameMax), "ask for fewer keys at once")
+			}
+		}
+		return b, nil
 	})
 }
 

@@ -145,6 +145,7 @@ func (c *connection) get(h wire.Header, r repl.Reply, body []byte) {
 		c.refuse(r, bad)
 		return
 	}
+	q.group = group
 	c.reads = append(c.reads, repl.Read{
 		Group: group, Local: q.request.Mode == wire.ReadLocal, After: after(group, q.request.AfterGroup, q.request.After),
 		Deadline: deadline(h, loop.Now()), Reply: r, Query: q,

@@ -23,8 +23,10 @@ type Map struct {
 	Group raft.GroupID
 	State *shardmap.Map
 
+	// Value is scratch for who reads values between two entries.
+	Value []byte
+
 	command shardmap.Command // scratch
-	value   []byte           // scratch
 }
 
 // NewMap returns the machine of a group that owns slots, without a key.
@@ -54,26 +56,6 @@ func (m *Map) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, e
 
 // Skip implements [repl.StateMachine].
 func (m *Map) Skip(e raft.Entry) error { return m.State.Skip(e.ID, e.Time) }
-
-// AppendGet appends the body that answers a get of keys, as of at, the last
-// entry applied.
-func (m *Map) AppendGet(b []byte, at raft.LogID, keys [][]byte) ([]byte, *wire.Error) {
-	start := len(b)
-	b = wire.AppendGetAnswer(b, m.Group, at, len(keys))
-	for _, k := range keys {
-		value, version, ok := m.State.Get(k, m.value[:0])
-		m.value = value[:0]
-		if ok {
-			b = wire.AppendFound(b, version, value)
-		} else {
-			b = wire.AppendMissing(b)
-		}
-		if len(b)-start > wire.FrameMax {
-			return b[:start], wire.TooLarge(fmt.Sprintf("answer to a get of %d keys", len(keys)), fmt.Sprintf("more than %d bytes", wire.FrameMax), "ask for fewer keys at once")
-		}
-	}
-	return b, nil
-}
 
 // appendResult tells what became of a command.
 func appendResult(out []byte, g raft.GroupID, c *shardmap.Command, r shardmap.Result) (wire.Type, []byte) {

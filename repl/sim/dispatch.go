@@ -179,9 +179,15 @@ func (q *getQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) boo
 	if !ok {
 		q.node.c.fail("a get is asked of group 0")
 	}
-	b, refused := m.AppendGet(q.node.c.scratch[:0], at, q.request.Keys)
-	if refused != nil {
-		q.node.c.fail("a get is refused: %v", refused)
+	b := wire.AppendGetAnswer(q.node.c.scratch[:0], m.Group, at, len(q.request.Keys))
+	for _, k := range q.request.Keys {
+		value, version, ok := m.State.Get(k, m.Value[:0])
+		m.Value = value[:0]
+		if ok {
+			b = wire.AppendFound(b, version, value)
+		} else {
+			b = wire.AppendMissing(b)
+		}
 	}
 	q.node.c.scratch = b[:0]
 	return r.To.Answer(r, wire.TypeGetAnswer, b)
