@@ -104,6 +104,17 @@ func (m *Mem) Corrupt(name string, off int64, mask byte) {
 	}
 }
 
+// Bytes returns a copy of a file as it is now, or nil if there is none.
+func (m *Mem) Bytes(name string) []byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.names[name]
+	if d == nil {
+		return nil
+	}
+	return slices.Clone(d.now)
+}
+
 // splitMix is a random source of one word (Steele, Lea, Flood: Fast splittable
 // pseudorandom number generators, 2014).
 type splitMix uint64

@@ -2,8 +2,10 @@ package sim
 
 import (
 	"slices"
+	"strings"
 	"time"
 
+	"muster/logstore/vfs"
 	"muster/raft"
 	"muster/shardmap"
 )
@@ -19,19 +21,24 @@ type chaos struct {
 	bold    float64       // how likely a strike may take a group's majority
 	stopped bool
 
-	cuts     [clientCount + 1][nodesMax + 1]time.Duration // until when a client does not reach a node
-	late     [clientCount + 1]time.Duration               // until when a client's frames are late
-	stale    time.Duration                                // until when tables are late
-	stall    [nodesMax + 1]time.Duration                  // until when a node has no ticks
-	flipped  bool
-	spans    []shardmap.OwnedRange
-	spansFor uint64
+	cuts       [clientCount + 1][nodesMax + 1]time.Duration // until when a client does not reach a node
+	late       [clientCount + 1]time.Duration               // until when a client's frames are late
+	stale      time.Duration                                // until when tables are late
+	stall      [nodesMax + 1]time.Duration                  // until when a node has no ticks
+	flipped    *node                                        // whose log was hit
+	flippedIn  string                                       // where
+	flippedAt  int64
+	flippedBit byte
+	spans      []shardmap.OwnedRange
+	spansFor   uint64
 }
 
 func (x *chaos) init(c *cluster) {
 	x.c = c
+	// Some runs are about few faults, others about most of them.
+	part := []float64{0.15, 0.3, 0.6, 0.9}[c.chance.below(4)]
 	for f := range faults {
-		known := c.chance.below(10) < 6
+		known := c.chance.is(part)
 		if c.options.Only != nil {
 			known = slices.Contains(c.options.Only, f)
 		}
@@ -48,7 +55,7 @@ func (x *chaos) init(c *cluster) {
 	if len(x.powers) == 0 {
 		x.powers = []Fault{PowerDrop}
 	}
-	x.pace = c.chance.skewed(4*time.Second, 16*time.Second)
+	x.pace = c.chance.skewed(time.Second, 12*time.Second)
 	x.bold = []float64{0, 0.05, 0.3}[c.chance.below(3)]
 	c.note(0, "faults: %v, power: %v, every %s, bold %v", x.enabled, x.powers, x.pace, x.bold)
 	if len(x.enabled) > 0 {
@@ -123,6 +130,11 @@ func (x *chaos) begin(f Fault) bool {
 		if n == nil {
 			return false
 		}
+		if rnd.below(2) == 0 {
+			// As soon as it has said something that it must not forget.
+			n.crashOn = []raft.MessageType{raft.MsgVote, raft.MsgVoteAnswer, raft.MsgAppend, raft.MsgAppendAnswer, raft.MsgVoteAnswer}[rnd.below(5)]
+			return false
+		}
 		n.crash(x.power())
 		return true
 	case CrashMany:
@@ -186,24 +198,36 @@ func (x *chaos) begin(f Fault) bool {
 		c.note(n.index, "%s after %d", f, n.failing.after)
 		return false
 	case BitFlip:
-		return x.flip()
+		n := x.flipped
+		if n == nil {
+			n = x.victim()
+		}
+		if n != nil {
+			n.flipDue = true
+		}
+		return false
 	case TickDrift:
 		n := c.nodes[rnd.below(len(c.nodes))]
 		n.setRate(1e6 + int64(rnd.below(100_001)) - 50_000)
 		c.note(n.index, "%s to %d", f, n.rate)
 		return true
 	case TickJump:
-		n := c.nodes[rnd.below(len(c.nodes))]
-		if !n.up || n.paused {
-			return false
+		which := 1 << rnd.below(len(c.nodes))
+		if rnd.below(3) == 0 { // all at once: all want to lead
+			which = 1<<len(c.nodes) - 1
 		}
 		ticks := 1 + rnd.below(60)
-		c.note(n.index, "%s by %d", f, ticks)
-		n.clockBase += time.Duration(ticks) * tick
-		for range ticks {
-			n.host.Tick()
+		c.note(0, "%s by %d of %b", f, ticks, which)
+		for i, n := range c.nodes {
+			if which>>i&1 == 0 || !n.up || n.paused {
+				continue
+			}
+			n.clockBase += time.Duration(ticks) * tick
+			for range ticks {
+				n.host.Tick()
+			}
+			n.turn()
 		}
-		n.turn()
 		return true
 	case TickStall:
 		n := c.nodes[rnd.below(len(c.nodes))]
@@ -274,7 +298,10 @@ func (x *chaos) power() Fault { return x.powers[x.c.chance.below(len(x.powers))]
 // downtime is how long a node is down: mostly short, so that it meets what it
 // left.
 func (x *chaos) downtime() time.Duration {
-	return x.c.chance.skewed(20*time.Millisecond, 20*time.Second)
+	if x.c.chance.below(2) == 0 {
+		return x.c.chance.skewed(2*time.Millisecond, time.Second)
+	}
+	return x.c.chance.skewed(50*time.Millisecond, 20*time.Second)
 }
 
 func (x *chaos) pair() (int, int) {
@@ -352,41 +379,96 @@ func (x *chaos) flap(e *event) {
 
 // flip turns a bit over in the log of a node that is down. One node of a run at
 // most is so hit: this version does not repair it, and the others must do
-// without it. What was promised last must not be what is hit while no durable
-// offset stands behind it: that can't be told from a torn write, which
+// without it. It may be hit again if it found nothing wrong when it started,
+// for then what was hit is not in use, or was mended. It is called when the
+// durable offset was written: what was promised last must not be what is hit
+// while none stands behind it, for that can't be told from a torn write, which
 // docs/storage.md says.
-func (x *chaos) flip() bool {
+func (x *chaos) flip(n *node) {
 	c := x.c
-	if x.flipped {
-		return false
+	n.flipDue = false
+	if x.stopped || x.flipped != nil && x.flipped != n {
+		return
 	}
-	n := x.victim()
-	if n == nil || !n.settled || n.batch != nil {
-		return false
-	}
+	c.result.Fired[BitFlip]++
 	n.crash(PowerKeep)
 	names, err := n.disk.List(dataDir + "/log")
 	if err != nil {
 		c.fail("n%d: %v", n.index, err)
 	}
-	name := dataDir + "/log/" + names[c.chance.below(len(names))]
-	f, err := n.disk.Open(name)
-	if err != nil {
-		c.fail("n%d: %v", n.index, err)
+	names = slices.DeleteFunc(names, func(s string) bool { return !strings.HasSuffix(s, ".log") })
+	var files [][]byte
+	for _, name := range names {
+		files = append(files, n.disk.Bytes(dataDir+"/log/"+name))
 	}
-	size, _ := f.Size()
-	b := make([]byte, 1)
-	at := int64(0)
-	for range 1000 {
-		at = int64(c.chance.next() % uint64(size))
-		if _, err := f.ReadAt(b, at); err == nil && b[0] != 0 {
-			break // the space between batches is no test
+	in, at := x.drawByte(files)
+	name := dataDir + "/log/" + names[in]
+	x.flippedIn, x.flippedAt, x.flippedBit = name, at, 1<<c.chance.below(8)
+	n.disk.Corrupt(name, at, x.flippedBit)
+	x.flipped, n.flipped = n, true
+	c.note(n.index, "a bit of %s flips at %d", name, at)
+}
+
+// drawByte draws a byte of the log's segments, one that is not zero: the space
+// between batches is no test.
+func (x *chaos) drawByte(files [][]byte) (file int, at int64) {
+	rnd := &x.c.chance
+	how := rnd.below(6)
+	last := len(files) - 1
+	end := 0
+	for ; last > 0; last-- { // the last segment with a batch in it
+		if end = lastSector(files[last]); end > 0 {
+			break
 		}
 	}
+	for range 10_000 {
+		file = rnd.below(len(files))
+		sectors := len(files[file]) / vfs.SectorSize
+		switch how {
+		case 0: // a segment's own header
+			at = int64(rnd.below(40))
+		case 1: // a batch's header
+			at = int64(rnd.below(sectors)*vfs.SectorSize + rnd.below(64))
+		case 2: // its first record's header
+			at = int64(rnd.below(sectors)*vfs.SectorSize + 64 + rnd.below(40))
+		case 3, 4: // what was written last
+			file = last
+			at = int64(max(1, end-rnd.below(5))*vfs.SectorSize + 64 + rnd.below(240))
+		default:
+			at = int64(rnd.below(len(files[file])))
+		}
+		if files[file][at] != 0 {
+			break
+		}
+	}
+	return file, at
+}
+
+// lastSector returns the last sector of a segment that is in use.
+func lastSector(b []byte) int {
+	for i := len(b)/vfs.SectorSize - 1; i > 0; i-- {
+		for _, v := range b[i*vfs.SectorSize:][:vfs.SectorSize] {
+			if v != 0 {
+				return i
+			}
+		}
+	}
+	return 0
+}
+
+// mend puts back what a flip damaged, as an operator would from a copy, now
+// that the node has noticed it. It reports false if the node stays out of the
+// run: sometimes, and where the file is not what it was.
+func (x *chaos) mend(n *node) bool {
+	f, err := n.disk.Open(x.flippedIn)
+	if err != nil || x.c.chance.below(16) == 0 {
+		return false
+	}
 	f.Close()
-	n.disk.Corrupt(name, at, 1<<c.chance.below(8))
-	x.flipped, n.flipped = true, true
-	c.note(n.index, "a bit of %s flips at %d", name, at)
+	n.disk.Corrupt(x.flippedIn, x.flippedAt, x.flippedBit)
+	x.flipped, n.flipped = nil, false
+	n.disk.Crash(vfs.KeepUnsynced, 0) // closes what the process had open
+	n.restartIn(x.downtime())
 	return true
 }
 

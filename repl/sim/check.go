@@ -243,6 +243,9 @@ func (c *cluster) compare() {
 					c.fail("n%d: snapshot of slot %d: %v", n.index, slot, err)
 				}
 				copied.Release()
+				if _, err := shardmap.ReadSnapshot(bytes.NewReader(b.Bytes())); err != nil {
+					c.fail("I10: n%d: the snapshot of slot %d of group %d is none: %v", n.index, slot, g, err)
+				}
 				if i == len(first) {
 					first = append(first, b.Bytes())
 				} else if !bytes.Equal(first[i], b.Bytes()) {

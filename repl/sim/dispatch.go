@@ -30,6 +30,11 @@ func (c *cluster) happen(e *event) bool {
 			return false
 		}
 		return n.handle(e)
+	case evCrash:
+		if n := c.nodes[e.node-1]; n.up && n.life == e.life && !c.chaos.stopped {
+			c.result.Fired[Crash]++
+			n.crash(c.chaos.power())
+		}
 	case evStart:
 		if n := c.nodes[e.node-1]; !n.up && n.startAt == c.now {
 			n.boot()

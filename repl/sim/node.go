@@ -59,10 +59,11 @@ type node struct {
 	stuckUntil time.Duration
 	fullUntil  time.Duration
 	failing    diskFailure
-	bootFault  Fault         // what the next start meets: CrashRecovery, RecoveryFails, or 0
-	replyPause time.Duration // for which what the next turn decides is held back, and the process with it
-	flipped    bool          // a bit of its log was turned over
-	settled    bool          // nothing was promised since the durable offset was written
+	bootFault  Fault            // what the next start meets: CrashRecovery, RecoveryFails, or 0
+	crashOn    raft.MessageType // it crashes when it has sent one of these; 0: none
+	replyPause time.Duration    // for which what the next turn decides is held back, and the process with it
+	flipDue    bool             // its log is to be hit once it rests
+	flipped    bool             // a bit of its log was turned over
 
 	shadows map[logstore.Replica]*shadow
 	pending []logstore.Write // under way when it crashed: kept, or not
@@ -183,7 +184,7 @@ func (n *node) boot() {
 	case n.flipped && !errors.Is(err, vfs.ErrPower) && !errors.Is(err, errDisk):
 		// That is a safe stop: what is damaged is not served.
 		n.c.note(n.index, "does not start: %v", err)
-		n.dead = true
+		n.dead = !n.c.chaos.mend(n)
 	case errors.Is(err, vfs.ErrPower):
 		n.c.result.Fired[CrashRecovery]++
 		n.end(n.c.chaos.power())
@@ -218,7 +219,6 @@ func (n *node) open() error {
 	n.machines = map[raft.GroupID]*watched{}
 	n.batch = nil
 	n.outAt = 0
-	n.settled = true
 	n.host, err = repl.NewHost(repl.HostConfig{
 		Self: n.id, Start: n.start, Store: store, Transport: n,
 		Machine: n.machine, Addr: addrOf, Chance: n.c.chance.next(),
@@ -341,7 +341,6 @@ func (n *node) synced(number uint64) {
 	}
 	n.shadowAll(b.Writes)
 	n.batch = nil
-	n.settled = false
 	n.batches++
 	n.host.Synced(b)
 	n.turn()
@@ -365,7 +364,9 @@ func (n *node) idle(batches uint64) {
 	if err != nil {
 		n.c.fail("n%d: the idle log: %v", n.index, err)
 	}
-	n.settled = true
+	if n.flipDue {
+		n.c.chaos.flip(n)
+	}
 }
 
 // arm has the disk fail where it was decided.
@@ -489,7 +490,7 @@ func (n *node) heal() {
 	n.disarm()
 	n.failing = diskFailure{}
 	n.slowUntil, n.stuckUntil, n.fullUntil = 0, 0, 0
-	n.bootFault, n.replyPause = 0, 0
+	n.bootFault, n.replyPause, n.crashOn, n.flipDue = 0, 0, 0, false
 	n.setRate(1e6)
 	if n.paused {
 		n.resume()
@@ -525,7 +526,13 @@ func (n *node) Send(to raft.NodeID, e *wire.Envelope) {
 	if t := e.Message.Type; t == raft.MsgAppend {
 		n.c.truth[e.Group].leads(n, e.Message.From, e.Message.Term)
 	}
+	n.promised(e)
 	n.c.net.send(n, to, v)
+	if n.crashOn != 0 && e.Message.Type == n.crashOn {
+		n.crashOn = 0
+		v := n.event(evCrash)
+		n.c.after(0, v)
+	}
 }
 
 // Fetch implements [repl.Transport].

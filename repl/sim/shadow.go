@@ -3,6 +3,7 @@ package sim
 import (
 	"muster/logstore"
 	"muster/raft"
+	"muster/repl/wire"
 )
 
 // shadow is what a replica must find on its disk: what was synced, as the
@@ -172,4 +173,32 @@ func (n *node) checkReplica(r logstore.Replica, restored *raft.Restored) {
 	}
 	s.state.Commit = max(s.state.Commit, restored.State.Commit)
 	n.shadows[r] = s
+}
+
+// promised checks I5 where it begins: what a replica says that it keeps is
+// synced by then.
+func (n *node) promised(e *wire.Envelope) {
+	m := &e.Message
+	var vote raft.ReplicaID
+	switch {
+	case m.Type == raft.MsgVote:
+		vote = m.From
+	case m.Type == raft.MsgVoteAnswer && !m.Reject:
+		vote = m.To
+	case m.Type == raft.MsgAppendAnswer && !m.Reject:
+	default:
+		return
+	}
+	s := n.shadow(logstore.Replica{Group: e.Group, Incarnation: e.Incarnation, ID: m.From})
+	if s.state.Term > m.Term {
+		return // it has promised other things since, on the same batch
+	}
+	if vote != 0 && (s.state.Term != m.Term || s.state.Vote != vote) {
+		n.c.fail("I5: n%d sends a %s of group %d in term %d for replica %d; synced is term %d, vote %d", n.index, m.Type, e.Group, m.Term, vote, s.state.Term, s.state.Vote)
+	}
+	if vote == 0 {
+		if term, ok := s.termAt(m.Log.Index); s.state.Term != m.Term || !ok || term != m.Log.Term {
+			n.c.fail("I5: n%d acknowledges %s of group %d in term %d; synced is a log up to %s, in term %d", n.index, m.Log, e.Group, m.Term, s.last(), s.state.Term)
+		}
+	}
 }
