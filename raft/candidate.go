@@ -7,6 +7,7 @@ import "muster/raft/quorum"
 // section 9.6). Nothing is promised by asking or by the answers.
 func (g *Group) preCampaign() {
 	g.role, g.lead = RolePreCandidate, 0
+	g.loseReads()
 	g.resetTimeout()
 	g.votes = append(g.votes[:0], vote{g.config.Self, true})
 	if g.term+1 >= TermLimit {
@@ -17,14 +18,17 @@ func (g *Group) preCampaign() {
 }
 
 // campaign stands for election in a new term. Its own vote counts once it is
-// synced, as do those of others, which it is not even asked for before.
-func (g *Group) campaign() {
+// synced, as do those of others, which it is not even asked for before. The
+// wish is a Vote, or a TransferVote if it is the leader's own.
+func (g *Group) campaign(wish MessageType) {
 	g.term++
 	g.vote = g.config.Self
 	g.role, g.lead = RoleCandidate, 0
+	g.loseReads()
+	g.hint.yield(g.config.ElectionTicks / 2)
 	g.resetTimeout()
 	g.votes = g.votes[:0]
-	g.askVoters(&g.out.afterSync, Message{Type: MsgVote, Term: g.term})
+	g.askVoters(&g.out.afterSync, Message{Type: wish, Term: g.term})
 }
 
 func (g *Group) askVoters(out *[]Message, m Message) {
@@ -42,11 +46,23 @@ func (g *Group) askVoters(out *[]Message, m Message) {
 // no voter here answers too: the candidate may know of a later membership, and
 // counts by that.
 func (g *Group) stepPreVote(m *Message) {
-	if m.Term > g.term && !g.heardLeader() && m.Log.NewerOrEqual(g.log.last) {
+	newer := m.Log.NewerOrEqual(g.log.last) || bug("pre-vote without log check")
+	if m.Term > g.term && !g.heardLeader(m.From) && newer && !g.precedes(m) {
+		g.hint.yield(3)
 		g.answer(m, Message{Type: MsgPreVoteAnswer, Term: m.Term})
 		return
 	}
-	g.answer(m, Message{Type: MsgPreVoteAnswer, Reject: true})
+	if g.term > 0 { // a no carries it, and there is no term 0
+		g.answer(m, Message{Type: MsgPreVoteAnswer, Reject: true})
+	}
+}
+
+// precedes says whether this replica has just asked for votes itself and should
+// get them rather than m.From: two that ask at the same time would both be
+// told yes, and split the votes. It holds for a tick or two only, for the other
+// may be the only one that can reach a majority.
+func (g *Group) precedes(m *Message) bool {
+	return g.role == RolePreCandidate && g.silence < 2 && m.Log == g.log.last && g.config.Self > m.From
 }
 
 // stepVote votes, once in a term, and for nobody whose log lacks what this one
@@ -61,6 +77,7 @@ func (g *Group) stepVote(m *Message) {
 		g.becomeFollower(g.term, 0)
 	}
 	g.vote = m.From
+	g.hint.yield(g.config.ElectionTicks / 2)
 	g.resetTimeout()
 	g.answerAfterSync(m, Message{Type: MsgVoteAnswer})
 }
@@ -72,6 +89,10 @@ func (g *Group) stepVoteAnswer(m *Message) {
 	case g.role == RolePreCandidate && m.Type == MsgPreVoteAnswer && (m.Reject || m.Term == g.term+1):
 	case g.role == RoleCandidate && m.Type == MsgVoteAnswer && m.Term == g.term:
 	default:
+		return
+	}
+	if m.Reject && m.From == g.hint.lead && m.Term == g.hint.term && g.hint.left > 0 {
+		g.LeaderBack() // it speaks
 		return
 	}
 	g.record(m.From, !m.Reject)
@@ -90,10 +111,14 @@ func (g *Group) record(from ReplicaID, granted bool) {
 
 func (g *Group) tally() {
 	m := g.members.now()
-	switch quorum.ElectionJoint(g.count(m.Voters), g.count(m.Outgoing)) {
+	outgoing := m.Outgoing
+	if bug("joint quorum") {
+		outgoing = nil
+	}
+	switch quorum.ElectionJoint(g.count(m.Voters), g.count(outgoing)) {
 	case quorum.Won:
 		if g.role == RolePreCandidate {
-			g.campaign()
+			g.campaign(MsgVote)
 		} else {
 			g.becomeLeader()
 		}
@@ -106,7 +131,7 @@ func (g *Group) count(voters []Member) quorum.Verdict {
 	yes, no := 0, 0
 	for _, v := range g.votes {
 		switch {
-		case find(voters, v.from) < 0:
+		case find(voters, v.from) < 0 && !bug("removed node still votes"):
 		case v.granted:
 			yes++
 		default:

@@ -28,14 +28,24 @@ const (
 
 // Config is what a Group is told once. A zero in a limit means its default.
 type Config struct {
-	Self   ReplicaID
-	Seed   Seed   // of the group's entries, see [EntrySeed]
-	Chance uint64 // where the random election timeouts begin
+	Self ReplicaID
+	Seed Seed // of the group's entries, see [EntrySeed]
+	// Chance is where what is random begins. It must differ from replica to
+	// replica, and from one start of a replica to the next: a follower's reads
+	// are numbered from there, and an answer to an earlier life must not fit.
+	Chance uint64
 
 	// ElectionTicks: an election timeout is random in [ElectionTicks,
 	// 2*ElectionTicks). HeartbeatTicks must be less.
 	ElectionTicks  int
 	HeartbeatTicks int
+
+	// QuietTicks is how long a leader has nothing to do before it lets the
+	// group rest; 0: never. It is for owners that notice by themselves when
+	// the node of a quiet group's leader is gone, and say so by
+	// [Group.LeaderLost]: a quiet follower hears no heartbeats and counts no
+	// ticks.
+	QuietTicks int
 
 	UncommittedBytesMax int
 	TailBytesMax        int
@@ -62,6 +72,7 @@ func (c *Config) fill() error {
 		{"append bytes", &c.AppendBytesMax, 1, AppendBytesMaxDefault},
 		{"inflight messages", &c.InflightMessagesMax, 1, InflightMessagesMaxDefault},
 		{"inflight bytes", &c.InflightBytesMax, 1, InflightBytesMaxDefault},
+		{"quiet ticks", &c.QuietTicks, 0, 0},
 		{"pending reads", &c.PendingReadsMax, 1, PendingReadsMaxDefault},
 	} {
 		if *f.value == 0 {

@@ -22,6 +22,19 @@ var (
 	// ErrNotMember: the message is from a replica that is not, or no longer,
 	// a member.
 	ErrNotMember = errors.New("not a member")
+	// ErrTransferring: leadership is on its way to another replica. It clears
+	// by itself, in an election timeout at most: with another leader, or here.
+	ErrTransferring = errors.New("leadership is being transferred")
+	// ErrTarget: leadership can't go to that replica.
+	ErrTarget = errors.New("no target for leadership")
+	// ErrChange: the change of the membership can't be made, ever.
+	ErrChange = errors.New("bad change of the membership")
+	// ErrChanging: a change is under way, or this leader does not know yet
+	// whether one is. It clears by itself.
+	ErrChanging = errors.New("the membership is changing")
+	// ErrNoMajority: the change would leave a group whose majority is not
+	// heard of. It clears when those that are missing come back.
+	ErrNoMajority = errors.New("no majority would be alive")
 
 	// ErrStopped is wrapped by all errors of a Group that has stopped for
 	// good; with it goes one of those below.

@@ -12,14 +12,18 @@ func (g *Group) becomeFollower(term uint64, lead ReplicaID) {
 	g.votes = nil
 	g.progress = nil
 	g.sendDue = false
+	g.transfer = transfer{}
+	g.resting = false
+	g.out.snapshots = nil
 	g.loseReads()
 	g.resetTimeout()
 }
 
 // heardLeader says whether this replica leads or has heard of a leader so
 // lately that it helps nobody to unseat it (the dissertation, section 4.2.3).
-func (g *Group) heardLeader() bool {
-	return g.role == RoleLeader || g.lead != 0 && g.quiet < g.config.ElectionTicks
+// If it is that leader who asks for votes, it leads no more.
+func (g *Group) heardLeader(asks ReplicaID) bool {
+	return g.role == RoleLeader || g.lead != 0 && g.lead != asks && g.silence < g.config.ElectionTicks
 }
 
 // obey accepts from as the leader of the present term.
@@ -27,11 +31,15 @@ func (g *Group) obey(from ReplicaID) error {
 	if g.role == RoleLeader || g.lead != 0 && g.lead != from {
 		return g.stop(fmt.Errorf("%w: replicas %d and %d in term %d", ErrTwoLeaders, g.lead, from, g.term))
 	}
+	if g.hint.late(from, g.term) {
+		return nil
+	}
+	g.hint = hint{}
 	if g.role != RoleFollower {
 		g.becomeFollower(g.term, from)
 	}
 	g.lead = from
-	g.quiet = 0
+	g.silence = 0
 	return nil
 }
 
@@ -72,6 +80,9 @@ func (g *Group) stepAppend(m *Message) error {
 	// What is here already stays. To truncate at once to the end of what
 	// arrived would lose acknowledged entries to a late, shorter append.
 	matched := prev.Index + uint64(len(entries))
+	if bug("late append truncates") && matched < l.last.Index && matched >= l.commit {
+		g.truncate(matched + 1)
+	}
 	for len(entries) > 0 && entries[0].ID.Index <= l.last.Index {
 		e := &entries[0]
 		if term, _ := l.termAt(e.ID.Index); term != e.ID.Term {
@@ -152,6 +163,9 @@ func (g *Group) truncate(index uint64) {
 	g.log.truncate(index)
 	g.members.truncate(index)
 	for i := range g.unsynced {
+		if bug("late sync report") {
+			break
+		}
 		g.unsynced[i].last = min(g.unsynced[i].last, index-1)
 	}
 }

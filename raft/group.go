@@ -19,14 +19,21 @@ type Group struct {
 	role Role
 	lead ReplicaID // Invariant: nobody else leads in term
 
-	ticks       uint64 // since New
-	quiet       int    // ticks since a leader, or an elected candidate's wish, was heard
-	timeout     int    // quiet ticks after which this replica stands for election
+	ticks       uint64 // since New, while awake
+	silence     int    // ticks since a leader, or an elected candidate's wish, was heard
+	timeout     int    // silent ticks after which this replica stands for election
+	hint        hint
+	resting     bool
+	idle        int    // a leader's: ticks since it had something to do
 	sinceBeat   int    // a leader's: ticks since its last heartbeats
 	votes       []vote // a candidate's and pre-candidate's, in order of arrival
 	progress    []progress
 	sendDue     bool // a leader's: appends may be due
 	reads       reads
+	questions   questions
+	transfer    transfer
+	preferred   ReplicaID
+	preferAt    uint64 // the tick before which no preference is carried out
 	scratch     []uint64
 	stopped     error
 	out         output
@@ -80,6 +87,8 @@ func New(c Config, r Restored) (*Group, error) {
 	g.handedState = g.hardState()
 	g.handedState.Commit = r.State.Commit
 	g.handedRole = g.role
+	fresh := chance(^c.Chance)
+	g.questions.number = fresh.next() >> 1
 	g.resetTimeout()
 	return g, nil
 }
@@ -137,7 +146,7 @@ func (r *Restored) check() error {
 
 // Tick tells that one tick has passed.
 func (g *Group) Tick() {
-	if g.stopped != nil {
+	if g.stopped != nil || g.resting {
 		return
 	}
 	g.ticks++
@@ -145,20 +154,30 @@ func (g *Group) Tick() {
 		g.leaderTick()
 		return
 	}
-	g.quiet++
-	if g.quiet < g.timeout {
+	g.silence++
+	g.questionTick()
+	g.hintTick()
+	if g.silence < g.timeout {
 		return
 	}
 	g.lead = 0
-	if g.members.now().Votes(g.config.Self) {
+	g.loseReads()
+	if g.electable() {
 		g.preCampaign()
 	}
+}
+
+// electable says whether this replica may stand for election: it is a voter,
+// and its disk could keep its own vote.
+func (g *Group) electable() bool {
+	return (g.members.mayVote(g.config.Self) || bug("removed node still votes")) && !g.stalled()
 }
 
 // Campaign starts an election now, by asking whether it would be won. A leader
 // goes on leading, and who has no vote waits.
 func (g *Group) Campaign() {
-	if g.stopped == nil && g.role != RoleLeader && g.members.now().Votes(g.config.Self) {
+	if g.stopped == nil && g.role != RoleLeader && g.electable() {
+		g.wake()
 		g.preCampaign()
 	}
 }
@@ -178,18 +197,20 @@ func (g *Group) Status() Status {
 		Term: g.term, Vote: g.vote, Role: g.role, Leader: g.lead,
 		Commit: g.log.commit, Applied: g.log.applied, Durable: g.log.durable,
 		Last: g.log.last, Base: g.log.base, Time: g.log.time,
-		Membership:   *g.members.now(),
-		PendingReads: g.reads.pending(),
-		Stopped:      g.stopped,
-	}
-	if len(g.unsynced) > 0 {
-		s.UnsyncedTicks = int(g.ticks - g.unsynced[0].tick)
+		Membership:    *g.members.now(),
+		Joint:         len(g.members.now().Outgoing) > 0,
+		Transferee:    g.transfer.to,
+		Quiet:         g.resting,
+		Stalled:       g.stalled(),
+		PendingReads:  g.reads.pending() + len(g.questions.list),
+		UnsyncedTicks: g.unsyncedTicks(),
+		Stopped:       g.stopped,
 	}
 	for i := range g.progress {
 		p := &g.progress[i]
 		s.Progress = append(s.Progress, Progress{
 			Replica: p.replica, Match: p.match, Next: p.next, State: p.state,
-			Active: g.ticks-p.heard < uint64(g.config.ElectionTicks),
+			Active: g.active(p),
 		})
 	}
 	return s
@@ -206,7 +227,8 @@ func (g *Group) stop(reason error) error {
 	g.role, g.lead = RoleFollower, 0
 	g.progress = nil
 	g.out = output{}
-	g.reads = reads{}
+	g.reads, g.questions = reads{}, questions{}
+	g.transfer, g.hint, g.resting = transfer{}, hint{}, false
 	return g.stopped
 }
 
@@ -214,16 +236,17 @@ func (g *Group) stop(reason error) error {
 // which the standard library does not promise.
 type chance uint64
 
-func (c *chance) below(n int) int {
+func (c *chance) below(n int) int { return int(c.next() % uint64(n)) }
+
+func (c *chance) next() uint64 {
 	*c += 0x9e3779b97f4a7c15
 	z := uint64(*c)
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
 	z = (z ^ z>>27) * 0x94d049bb133111eb
-	z ^= z >> 31
-	return int(z % uint64(n))
+	return z ^ z>>31
 }
 
 func (g *Group) resetTimeout() {
-	g.quiet = 0
+	g.silence = 0
 	g.timeout = g.config.ElectionTicks + g.chance.below(g.config.ElectionTicks)
 }

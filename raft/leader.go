@@ -8,16 +8,12 @@ func (g *Group) becomeLeader() {
 	g.role, g.lead = RoleLeader, g.config.Self
 	g.votes = nil
 	g.sinceBeat = 0
-	g.reads = reads{}
-	g.progress = g.progress[:0]
-	for _, id := range g.members.now().Replicas() {
-		if id != g.config.Self {
-			g.progress = append(g.progress, progress{
-				replica: id, state: ProgressProbe, next: g.log.last.Index + 1,
-				heard: g.ticks, moved: g.ticks,
-			})
-		}
-	}
+	g.idle = 0
+	g.hint, g.transfer = hint{}, transfer{}
+	g.preferAt = g.ticks + uint64(g.config.ElectionTicks)
+	g.loseReads()
+	g.progress = nil
+	g.followMembership(g.log.last.Index + 1)
 	first := LogID{Term: g.term, Index: g.log.last.Index + 1}
 	g.append([]Entry{SealedEntry(g.config.Seed, first, g.log.time, EntryNoOp, nil)})
 	g.sendDue = true
@@ -35,6 +31,9 @@ func (g *Group) Propose(now GroupTime, entries []Entry) (first LogID, err error)
 	if g.role != RoleLeader {
 		return LogID{}, ErrNotLeader
 	}
+	if g.transfer.to != 0 {
+		return LogID{}, fmt.Errorf("%w: to replica %d", ErrTransferring, g.transfer.to)
+	}
 	bytes := 0
 	for i := range entries {
 		n := len(entries[i].Raw)
@@ -51,6 +50,7 @@ func (g *Group) Propose(now GroupTime, entries []Entry) (first LogID, err error)
 		return LogID{}, fmt.Errorf("%w: %d bytes wait to be committed and applied, %d more are over the limit of %d",
 			ErrBusy, g.log.waiting, bytes, g.config.UncommittedBytesMax)
 	}
+	g.wake()
 	now = max(now, g.log.time)
 	first = LogID{Term: g.term, Index: g.log.last.Index + 1}
 	for i := range entries {
@@ -67,14 +67,26 @@ func (g *Group) Propose(now GroupTime, entries []Entry) (first LogID, err error)
 func (g *Group) leaderTick() {
 	// CheckQuorum: who is not heard by a majority can commit nothing and
 	// confirm no read, and keeps others from electing one who can.
-	heard := g.quorumOf(g.ticks, func(p *progress) uint64 { return p.heard })
-	if g.ticks-heard >= uint64(g.config.ElectionTicks) {
+	if g.quorumLost() && !bug("serve after CheckQuorum") {
 		g.becomeFollower(g.term, 0)
 		return
 	}
-	if g.sinceBeat++; g.sinceBeat >= g.config.HeartbeatTicks {
-		g.beat()
+	if g.stallTick() {
+		return
 	}
+	g.transferTick()
+	g.idle++
+	if g.sinceBeat++; g.sinceBeat < g.config.HeartbeatTicks || g.rest() {
+		return
+	}
+	g.promote()
+	g.preferTick()
+	g.beat()
+}
+
+func (g *Group) quorumLost() bool {
+	heard := g.quorumOf(g.ticks, func(p *progress) uint64 { return p.heard })
+	return g.ticks-heard >= uint64(g.config.ElectionTicks)
 }
 
 // beat sends heartbeats to all. The commit in them goes no further than what
@@ -126,6 +138,11 @@ func (g *Group) stepAppendAnswer(m *Message) error {
 				ErrMessage, m.Log, m.Conflict, m.Commit, g.log.last)
 		}
 		p.heard = g.ticks
+		if bug("match from a rejected append") {
+			p.accepted(m.Log.Index)
+			g.advanceCommit()
+			return nil
+		}
 		if !p.stale(m.Log.Index) {
 			p.probe(g.common(m))
 			p.moved = g.ticks
@@ -143,6 +160,7 @@ func (g *Group) stepAppendAnswer(m *Message) error {
 	g.sendDue = true
 	if p.match > before {
 		g.advanceCommit()
+		g.handOver()
 	}
 	return nil
 }
@@ -185,10 +203,11 @@ func (g *Group) advanceCommit() {
 	if index <= g.log.commit {
 		return
 	}
-	if term, _ := g.log.termAt(index); term != g.term {
+	if term, _ := g.log.termAt(index); term != g.term && !bug("commit of an earlier term") {
 		return
 	}
 	g.commitTo(index)
+	g.settleMembership()
 }
 
 // feedAll sends each replica what it lacks, as far as its window allows. It
@@ -205,12 +224,12 @@ func (g *Group) feedAll() {
 }
 
 func (g *Group) feed(p *progress) {
+	if p.next <= g.log.base.Index {
+		g.wantSnapshot(p)
+		return
+	}
 	sent := false
 	for !p.waiting && p.state != ProgressSnapshot && p.next <= g.log.last.Index {
-		if p.next <= g.log.base.Index {
-			p.state = ProgressSnapshot
-			return
-		}
 		if p.state == ProgressReplicate && p.full(&g.config) {
 			break
 		}

@@ -1,6 +1,9 @@
 package raft
 
-import "sort"
+import (
+	"slices"
+	"sort"
+)
 
 // log is the part of the log that the core needs: the terms of all entries,
 // the newest entries themselves, how far each stage has come.
@@ -167,6 +170,40 @@ func (l *log) trim(bytesMax int) {
 	// outweighs what is kept, so that bytes moved are paid by bytes trimmed.
 	if l.dead > max(l.bytes, bytesMax) {
 		l.move(0)
+	}
+}
+
+// compact forgets what is up to base, which is applied.
+func (l *log) compact(base LogID) {
+	terms := l.terms[l.run(base.Index):]
+	if len(terms) > 1 && terms[1].First == base.Index+1 {
+		terms = terms[1:]
+	}
+	if base.Index == l.last.Index {
+		terms = nil
+	}
+	l.terms = slices.Clone(terms)
+	if len(l.terms) > 0 {
+		l.terms[0].First = base.Index + 1
+	}
+	l.base = base
+	n := 0
+	for l.first <= base.Index {
+		size := len(l.tail[n].Raw)
+		l.bytes -= size
+		l.dead += size
+		l.first++
+		n++
+	}
+	l.tail = l.tail[n:]
+}
+
+// reset begins an empty log after base, which a snapshot brought. Nothing of it
+// is durable before the snapshot is.
+func (l *log) reset(base LogID, time GroupTime) {
+	*l = log{
+		base: base, last: base, time: time, first: base.Index + 1,
+		commit: base.Index, written: base.Index, handed: base.Index, applied: base.Index,
 	}
 }
 

@@ -14,7 +14,27 @@ type memberChange struct {
 	membership Membership
 }
 
-func (m *members) now() *Membership { return &m.history[len(m.history)-1].membership }
+func (m *members) now() *Membership {
+	if bug("configuration at commit") {
+		return &m.history[0].membership
+	}
+	return &m.history[len(m.history)-1].membership
+}
+
+// at returns the membership in force at index; nil if it is forgotten.
+func (m *members) at(index uint64) *Membership {
+	for i := len(m.history) - 1; i >= 0; i-- {
+		if m.history[i].index <= index {
+			return &m.history[i].membership
+		}
+	}
+	return nil
+}
+
+// reset begins anew with a membership that is committed.
+func (m *members) reset(index uint64, membership Membership) {
+	m.history = []memberChange{{index, membership}}
+}
 
 func (m *members) push(index uint64, membership Membership) {
 	m.history = append(m.history, memberChange{index, membership})
@@ -39,13 +59,26 @@ func (m *members) commit(index uint64) {
 	}
 }
 
+// mayVote says whether id is a voter, or was one before entries that are not
+// known to be committed. The latter still stands for election, without counting
+// itself: its log may be the only one with the entry that removes it, and then
+// nobody else can win (the dissertation, section 4.2.2).
+func (m *members) mayVote(id ReplicaID) bool {
+	for i := range m.history {
+		if m.history[i].membership.Votes(id) {
+			return true
+		}
+	}
+	return false
+}
+
 // mayBe says whether a replica of that id may be a member as far as this log
 // can tell. One that is not in force here may have been added by entries that
 // are still on their way, or may have been removed by one that is not
 // committed. What is sure is only that an id once allotted does not come back
 // after its removal is committed.
 func (m *members) mayBe(id ReplicaID) bool {
-	if id >= m.history[0].membership.Next {
+	if id >= m.history[0].membership.Next || bug("removed node still votes") {
 		return true
 	}
 	for i := range m.history {

@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -131,8 +132,17 @@ func ReadMembership(b []byte) (Membership, error) {
 	return m, m.Check()
 }
 
+// Blank says whether m is the zero Membership: that of a replica just made, whose
+// log will tell. It is no membership to count by, and no entry has it.
+func (m Membership) Blank() bool {
+	return len(m.Voters) == 0 && len(m.Outgoing) == 0 && len(m.Learners) == 0 && m.Next == 0
+}
+
 // Check says what is wrong with m, if anything is.
 func (m Membership) Check() error {
+	if m.Blank() {
+		return nil
+	}
 	if len(m.Voters) == 0 {
 		return fmt.Errorf("%w: it has no voters", ErrMembership)
 	}
@@ -159,6 +169,25 @@ func (m Membership) Check() error {
 	for _, l := range m.Learners {
 		if find(m.Voters, l.Replica) >= 0 {
 			return fmt.Errorf("%w: replica %d is voter and learner", ErrMembership, l.Replica)
+		}
+	}
+	return m.checkNodes()
+}
+
+// checkNodes says whether a node is named for two replicas, or a replica with
+// two nodes.
+func (m Membership) checkNodes() error {
+	all := slices.Concat(m.Voters, m.Outgoing, m.Learners)
+	slices.SortFunc(all, func(a, b Member) int { return cmp.Or(cmp.Compare(a.Node, b.Node), compare(a.Replica, b.Replica)) })
+	for i := 1; i < len(all); i++ {
+		if a, b := all[i-1], all[i]; a.Node == b.Node && a.Replica != b.Replica {
+			return fmt.Errorf("%w: replicas %d and %d are both on node %s", ErrMembership, a.Replica, b.Replica, a.Node)
+		}
+	}
+	slices.SortFunc(all, func(a, b Member) int { return compare(a.Replica, b.Replica) })
+	for i := 1; i < len(all); i++ {
+		if a, b := all[i-1], all[i]; a.Replica == b.Replica && a.Node != b.Node {
+			return fmt.Errorf("%w: replica %d is on node %s and on node %s", ErrMembership, a.Replica, a.Node, b.Node)
 		}
 	}
 	return nil
@@ -191,16 +220,20 @@ func (m Membership) Replicas() []ReplicaID {
 	return slices.Compact(ids)
 }
 
+func compare(a, b ReplicaID) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
 // find returns the place of id in a sorted list, or -1.
 func find(list []Member, id ReplicaID) int {
 	i, ok := slices.BinarySearchFunc(list, id, func(m Member, id ReplicaID) int {
-		switch {
-		case m.Replica < id:
-			return -1
-		case m.Replica > id:
-			return 1
-		}
-		return 0
+		return compare(m.Replica, id)
 	})
 	if !ok {
 		return -1

@@ -25,7 +25,12 @@ func TestMembership(t *testing.T) {
 	}{
 		{"three voters", Membership{Voters: voters(1, 2, 3), Next: 4}, true},
 		{"joint, with a copy", Membership{Voters: voters(1, 2), Outgoing: voters(2, 3), Learners: copies, Next: 5}, true},
-		{"an outgoing voter becomes a learner", Membership{Voters: voters(1), Outgoing: voters(1, 4), Learners: copies, Next: 5}, true},
+		{"an outgoing voter becomes a learner", Membership{Voters: voters(1), Outgoing: voters(1, 4),
+			Learners: []Member{{Replica: 4, Node: 400, Goal: GoalCopy}}, Next: 5}, true},
+		{"blank, as of a replica just made", Membership{}, true},
+		{"a node twice", Membership{Voters: []Member{{1, 7, GoalVoter}, {2, 7, GoalVoter}}, Next: 3}, false},
+		{"a node outgoing and incoming", Membership{Voters: voters(1, 2), Outgoing: []Member{{1, 100, GoalVoter}, {3, 200, GoalVoter}}, Next: 4}, false},
+		{"one replica on two nodes", Membership{Voters: voters(1), Outgoing: []Member{{1, 7, GoalVoter}}, Next: 2}, false},
 		{"no voters", Membership{Learners: copies, Next: 5}, false},
 		{"replica 0", Membership{Voters: voters(0, 1), Next: 4}, false},
 		{"not sorted", Membership{Voters: voters(2, 1), Next: 4}, false},

@@ -21,13 +21,22 @@ const (
 	MsgHeartbeatAnswer MessageType = 8 // Round, as it was sent
 )
 
-// 9 to 15 are kept for: ReadIndex through a follower (9, 10), TimeoutNow (11),
-// Snapshot (12, 13).
+// Followers that read, and leaders that leave or rest.
+const (
+	MsgReadIndex       MessageType = 9  // follower to leader: from which index on may I read? Round: the follower's own number
+	MsgReadIndexAnswer MessageType = 10 // Round, as it was sent. Log.Index: from there on; or Reject: not the leader, or busy
+	MsgTimeoutNow      MessageType = 11 // leader to the one that shall lead next: stand for election now
+	MsgSnapshot        MessageType = 12 // leader to follower: Log: the last id that the snapshot covers. See Message.Install
+	// 13 is kept for the progress of a snapshot.
+	MsgTransferVote MessageType = 14 // a Vote that the leader itself wished for, so that nobody is loyal to it. Answered by VoteAnswer
+	MsgQuiet        MessageType = 15 // leader to follower: Log: my last id, and all is committed. Rest, if you hold exactly that
+)
 
 func (t MessageType) String() string {
 	names := [...]string{1: "PreVote", "PreVoteAnswer", "Vote", "VoteAnswer",
-		"Append", "AppendAnswer", "Heartbeat", "HeartbeatAnswer"}
-	if t == 0 || int(t) >= len(names) {
+		"Append", "AppendAnswer", "Heartbeat", "HeartbeatAnswer",
+		"ReadIndex", "ReadIndexAnswer", "TimeoutNow", "Snapshot", 14: "TransferVote", "Quiet"}
+	if int(t) >= len(names) || names[t] == "" {
 		return fmt.Sprintf("message %d", uint8(t))
 	}
 	return names[t]
@@ -62,4 +71,8 @@ type Message struct {
 	// the message if, after the read, the Group no longer leads in Term (see
 	// [Group.LeadsIn]): what it read may be another leader's.
 	Fetch uint64
+	// Install goes with a Snapshot. It never travels: the receiver's owner
+	// fills it from the snapshot, once it has all of it and has verified it,
+	// and hands the message in. Install.Base is Log.
+	Install *Install
 }

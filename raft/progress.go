@@ -25,6 +25,9 @@ type progress struct {
 	inflight      []inflight // sent ahead, oldest first
 	inflightBytes int
 
+	asked bool   // the owner was asked for a snapshot for it and has not answered yet
+	askAt uint64 // the tick before which it is not asked again
+
 	round uint64 // the newest heartbeat round that it answered
 	heard uint64 // tick of the last word from it
 	moved uint64 // tick when it last answered an append, or was sent a check
@@ -94,13 +97,7 @@ func (p *progress) full(c *Config) bool {
 
 func (g *Group) progressOf(id ReplicaID) *progress {
 	i, ok := slices.BinarySearchFunc(g.progress, id, func(p progress, id ReplicaID) int {
-		switch {
-		case p.replica < id:
-			return -1
-		case p.replica > id:
-			return 1
-		}
-		return 0
+		return compare(p.replica, id)
 	})
 	if !ok {
 		return nil
@@ -123,5 +120,8 @@ func (g *Group) quorumOf(self uint64, value func(*progress) uint64) uint64 {
 		}
 	}
 	n := len(m.Voters)
+	if bug("joint quorum") {
+		return quorum.Reached(g.scratch[:n])
+	}
 	return quorum.ReachedJoint(g.scratch[:n], g.scratch[n:])
 }

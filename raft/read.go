@@ -8,29 +8,56 @@ import "fmt"
 // for it can have missed what a later leader committed before they came. One
 // round is under way at a time and serves all reads that came before it.
 type reads struct {
-	round   uint64   // of the newest heartbeats
-	asked   []uint64 // numbers of the reads that wait for round
-	index   uint64   // the commit when round began, which these get
-	waiting []uint64 // numbers of the reads that wait for the next round
+	round   uint64  // of the newest heartbeats
+	asked   []asker // of the reads that wait for round
+	index   uint64  // the commit when round began, which these get
+	waiting []asker // of the reads that wait for the next round
+}
+
+// asker is who gets the answer to a read: the owner, or a follower, under a
+// number of its own.
+type asker struct {
+	number uint64
+	from   ReplicaID // 0: the owner
 }
 
 func (r *reads) pending() int { return len(r.asked) + len(r.waiting) }
 
+// questions are a follower's reads, for which it asks the leader.
+type questions struct {
+	number uint64 // of the last question; never one of an earlier start of this replica
+	ticks  int    // since then
+	due    bool   // some of list are not asked yet
+	list   []question
+}
+
+// question is a read that an answer to number, or to a later question, answers:
+// the leader confirmed itself after the read had begun.
+type question struct{ read, number uint64 }
+
 // ReadIndex asks from which index on a read that begins now may run. The
 // answer is in Ready.Reads, or the loss of leadership in Ready.ReadsLost, under
 // the owner's own number n. A leader that has not committed an entry of its
-// own term yet does not know the commit, and lets the read wait for it.
+// own term yet does not know the commit, and lets the read wait for it. A
+// follower asks its leader; it takes no read when it knows of none.
 func (g *Group) ReadIndex(n uint64) error {
 	if g.stopped != nil {
 		return g.stopped
 	}
-	if g.role != RoleLeader {
+	pending := g.reads.pending() + len(g.questions.list)
+	switch {
+	case g.lead == 0:
 		return ErrNotLeader
+	case pending >= g.config.PendingReadsMax:
+		return fmt.Errorf("%w: %d reads wait for a confirmation, which is the limit", ErrBusy, pending)
 	}
-	if g.reads.pending() >= g.config.PendingReadsMax {
-		return fmt.Errorf("%w: %d reads wait for a confirmation, which is the limit", ErrBusy, g.reads.pending())
+	g.wake()
+	if g.role == RoleLeader {
+		g.reads.waiting = append(g.reads.waiting, asker{number: n})
+		return nil
 	}
-	g.reads.waiting = append(g.reads.waiting, n)
+	g.questions.list = append(g.questions.list, question{n, g.questions.number + 1})
+	g.questions.due = true
 	return nil
 }
 
@@ -48,7 +75,9 @@ func (g *Group) advanceReads() {
 	if len(r.waiting) == 0 {
 		return
 	}
-	if term, _ := g.log.termAt(g.log.commit); term != g.term {
+	// A leader holds all that is committed, but does not know which of it is
+	// until an entry of its own term is (the paper, section 8).
+	if term, _ := g.log.termAt(g.log.commit); term != g.term && !bug("read before own commit") {
 		return
 	}
 	r.round++
@@ -62,19 +91,99 @@ func (g *Group) advanceReads() {
 }
 
 func (g *Group) roundConfirmed() bool {
+	if bug("serve after CheckQuorum") && g.quorumLost() {
+		return true
+	}
 	return g.quorumOf(g.reads.round, func(p *progress) uint64 { return p.round }) >= g.reads.round
 }
 
 func (g *Group) answerReads() {
-	for _, n := range g.reads.asked {
-		g.out.reads = append(g.out.reads, Read{Number: n, Index: g.reads.index})
+	for _, a := range g.reads.asked {
+		g.answerRead(a, Message{Type: MsgReadIndexAnswer, Log: LogID{Index: g.reads.index}})
 	}
 	g.reads.asked = g.reads.asked[:0]
 }
 
+func (g *Group) answerRead(a asker, m Message) {
+	switch {
+	case a.from != 0:
+		m.From, m.To, m.Term, m.Round = g.config.Self, a.from, g.term, a.number
+		g.out.messages = append(g.out.messages, m)
+	case m.Reject:
+		g.out.readsLost = append(g.out.readsLost, a.number)
+	default:
+		g.out.reads = append(g.out.reads, Read{Number: a.number, Index: m.Log.Index})
+	}
+}
+
 // loseReads gives up what waits. What was confirmed stays so.
 func (g *Group) loseReads() {
-	g.out.readsLost = append(g.out.readsLost, g.reads.asked...)
-	g.out.readsLost = append(g.out.readsLost, g.reads.waiting...)
+	for _, list := range [...][]asker{g.reads.asked, g.reads.waiting} {
+		for _, a := range list {
+			g.answerRead(a, Message{Type: MsgReadIndexAnswer, Reject: true})
+		}
+	}
 	g.reads = reads{}
+	q := &g.questions
+	for _, r := range q.list {
+		g.out.readsLost = append(g.out.readsLost, r.read)
+	}
+	q.list, q.due = nil, false
+}
+
+// stepReadIndex takes a follower's question.
+func (g *Group) stepReadIndex(m *Message) {
+	if g.role != RoleLeader || g.reads.pending() >= g.config.PendingReadsMax {
+		g.answer(m, Message{Type: MsgReadIndexAnswer, Round: m.Round, Reject: true})
+		return
+	}
+	g.idle = 0
+	g.reads.waiting = append(g.reads.waiting, asker{number: m.Round, from: m.From})
+}
+
+// stepReadIndexAnswer answers the reads that began before that question was
+// sent. The answer is bound to its number, so one that is late, or given
+// twice, answers none that came after.
+func (g *Group) stepReadIndexAnswer(m *Message) {
+	q := &g.questions
+	if m.Round > q.number {
+		return
+	}
+	kept := q.list[:0]
+	for _, r := range q.list {
+		switch {
+		case r.number > m.Round:
+			kept = append(kept, r)
+		case m.Reject:
+			g.out.readsLost = append(g.out.readsLost, r.read)
+		default:
+			g.out.reads = append(g.out.reads, Read{Number: r.read, Index: m.Log.Index})
+		}
+	}
+	q.list = kept
+}
+
+// ask sends one question for all reads that came since the last one.
+func (g *Group) ask() {
+	q := &g.questions
+	if !q.due {
+		return
+	}
+	q.due = false
+	q.number++
+	q.ticks = 0
+	g.out.messages = append(g.out.messages, Message{
+		Type: MsgReadIndex, From: g.config.Self, To: g.lead, Term: g.term, Round: q.number,
+	})
+}
+
+// questionTick asks again: the question or its answer may be lost.
+func (g *Group) questionTick() {
+	q := &g.questions
+	if len(q.list) == 0 {
+		return
+	}
+	if q.ticks++; q.ticks >= g.config.HeartbeatTicks {
+		q.due = true
+	}
 }

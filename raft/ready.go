@@ -27,14 +27,19 @@ type Ready struct {
 
 	State        HardState
 	StateChanged bool // State is to be written
-	MustSync     bool // Term, Vote or Entries are new; a new Commit alone needs no sync
+	MustSync     bool // Term, Vote, Entries or Install are new; a new Commit alone needs no sync
 
 	// Entries are to be appended. If the first one's index is not past the
 	// end of the log, the log is truncated from there.
 	Entries []Entry
 
+	// Install, if not nil, is a snapshot that takes the place of the log and of
+	// the state machine, before Entries: it is written and synced with this
+	// Ready. Everything up to its Base is applied by that.
+	Install *Install
+
 	// Messages leave at once: PreVote and its answers, heartbeats and their
-	// answers, a leader's appends.
+	// answers, a leader's appends, what has to do with reads, TimeoutNow.
 	Messages []Message
 	// AfterSync leave once this Ready is synced: votes, the wish for them, and
 	// acknowledgements of entries.
@@ -47,12 +52,18 @@ type Ready struct {
 	Reads     []Read
 	ReadsLost []uint64 // numbers of reads whose leader stepped down; ask again elsewhere
 
+	// Snapshots are wanted by followers that need what is before the log's
+	// beginning. Each is answered by one [Group.SnapshotDone].
+	Snapshots []SnapshotWanted
+
 	Lead ReplicaID // 0: none known
 	Role Role
 }
 
 // output gathers what the next Ready hands out.
 type output struct {
+	install   *Install
+	snapshots []SnapshotWanted
 	messages  []Message
 	afterSync []Message
 	reads     []Read
@@ -77,7 +88,7 @@ func (g *Group) HasReady() bool {
 	}
 	g.gather()
 	return len(g.out.messages) > 0 || len(g.out.afterSync) > 0 ||
-		len(g.out.reads) > 0 || len(g.out.readsLost) > 0 ||
+		g.out.install != nil || len(g.out.snapshots) > 0 || len(g.out.reads) > 0 || len(g.out.readsLost) > 0 ||
 		g.log.written < g.log.last.Index ||
 		g.log.handed < min(g.log.commit, g.log.durable) ||
 		g.handedState != g.hardState() ||
@@ -89,6 +100,8 @@ func (g *Group) gather() {
 	if g.role == RoleLeader {
 		g.advanceReads()
 		g.feedAll()
+	} else {
+		g.ask()
 	}
 }
 
@@ -106,14 +119,16 @@ func (g *Group) Ready() Ready {
 		State:        state,
 		StateChanged: state != g.handedState,
 		Entries:      l.slice(l.written+1, l.last.Index),
+		Install:      g.out.install,
 		Messages:     g.out.messages,
 		AfterSync:    g.out.afterSync,
 		Reads:        g.out.reads,
 		ReadsLost:    g.out.readsLost,
+		Snapshots:    g.out.snapshots,
 		Lead:         g.lead,
 		Role:         g.role,
 	}
-	rd.MustSync = len(rd.Entries) > 0 || state.Term != g.handedState.Term || state.Vote != g.handedState.Vote
+	rd.MustSync = rd.Install != nil || len(rd.Entries) > 0 || state.Term != g.handedState.Term || state.Vote != g.handedState.Vote
 	if end := min(l.commit, l.durable); l.handed < end {
 		rd.Committed = l.slice(l.handed+1, end)
 		l.handed = end
@@ -166,4 +181,5 @@ func (g *Group) Applied(index uint64) {
 	}
 	g.log.apply(index)
 	g.log.trim(g.config.TailBytesMax)
+	g.handOver()
 }

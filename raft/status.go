@@ -87,6 +87,16 @@ type Status struct {
 	Membership Membership
 	Progress   []Progress // a leader's; by replica id, itself left out
 
+	// Joint: the membership is a joint configuration, which its leader leaves
+	// once it is committed.
+	Joint bool
+	// Transferee is whom a leader is handing over to; 0: nobody.
+	Transferee ReplicaID
+	// Quiet: nothing happens in the group, and no ticks are needed.
+	Quiet bool
+	// Stalled: this replica's disk has not synced for half an election timeout.
+	Stalled bool
+
 	PendingReads int
 	// UnsyncedTicks counts the ticks since the oldest Ready that is not
 	// synced yet was taken: a disk that stalls shows here.

@@ -14,6 +14,9 @@ func (g *Group) Step(m Message) error {
 	if err := g.checkMessage(&m); err != nil {
 		return fmt.Errorf("step %s from replica %d: %w", m.Type, m.From, err)
 	}
+	if g.resting {
+		g.wakeFor(&m)
+	}
 	if err := g.step(&m); err != nil {
 		return fmt.Errorf("step %s from replica %d: %w", m.Type, m.From, err)
 	}
@@ -26,7 +29,7 @@ func (g *Group) step(m *Message) error {
 		switch {
 		case m.Type == MsgPreVote, m.Type == MsgPreVoteAnswer && !m.Reject:
 			// About a term that nobody has yet.
-		case m.Type == MsgVote && g.heardLeader():
+		case m.Type == MsgVote && g.heardLeader(m.From):
 			// Stickiness: the wish of one that lost touch does not unseat a
 			// leader that a majority hears.
 			g.answerAfterSync(m, Message{Type: MsgVoteAnswer, Reject: true})
@@ -40,7 +43,7 @@ func (g *Group) step(m *Message) error {
 	switch m.Type {
 	case MsgPreVote:
 		g.stepPreVote(m)
-	case MsgVote:
+	case MsgVote, MsgTransferVote:
 		g.stepVote(m)
 	case MsgPreVoteAnswer, MsgVoteAnswer:
 		g.stepVoteAnswer(m)
@@ -52,6 +55,16 @@ func (g *Group) step(m *Message) error {
 		return g.stepAppendAnswer(m)
 	case MsgHeartbeatAnswer:
 		g.stepHeartbeatAnswer(m)
+	case MsgReadIndex:
+		g.stepReadIndex(m)
+	case MsgReadIndexAnswer:
+		g.stepReadIndexAnswer(m)
+	case MsgTimeoutNow:
+		g.stepTimeoutNow()
+	case MsgSnapshot:
+		return g.stepSnapshot(m)
+	case MsgQuiet:
+		return g.stepQuiet(m)
 	}
 	return nil
 }
@@ -62,14 +75,21 @@ func (g *Group) step(m *Message) error {
 func (g *Group) stepOld(m *Message) error {
 	switch m.Type {
 	case MsgAppend:
-		g.answerAfterSync(m, Message{Type: MsgAppendAnswer, Log: m.Log, Reject: true,
-			Conflict: g.log.last, Commit: g.log.last.Index})
+		// It names nothing: who led then may lead again, and would take what
+		// is said about an append of that term for one of this.
+		g.answerAfterSync(m, Message{Type: MsgAppendAnswer, Reject: true})
 	case MsgHeartbeat:
 		g.answer(m, Message{Type: MsgHeartbeatAnswer, Round: m.Round})
 	case MsgPreVote:
 		g.answer(m, Message{Type: MsgPreVoteAnswer, Reject: true})
-	case MsgVote:
+	case MsgVote, MsgTransferVote:
 		g.answerAfterSync(m, Message{Type: MsgVoteAnswer, Reject: true})
+	case MsgReadIndex:
+		g.answer(m, Message{Type: MsgReadIndexAnswer, Round: m.Round, Reject: true})
+	case MsgAppendAnswer:
+		if bug("stale answer accepted") {
+			return g.stepAppendAnswer(m)
+		}
 	case MsgPreVoteAnswer:
 		if m.Reject {
 			g.stepVoteAnswer(m) // a no carries the term of who says it
@@ -88,7 +108,7 @@ func (g *Group) checkMessage(m *Message) error {
 		return bad("it is for replica %d, this is %d", m.To, g.config.Self)
 	case m.From == 0 || m.From == g.config.Self:
 		return bad("it claims to be from replica %d, this is %d", m.From, g.config.Self)
-	case m.Type < MsgPreVote || m.Type > MsgHeartbeatAnswer:
+	case m.Type < MsgPreVote || m.Type > MsgQuiet || m.Type == 13:
 		return bad("its type is not known")
 	case m.Term == 0 || m.Term >= TermLimit:
 		return bad("term %d is not between 1 and %d", m.Term, TermLimit-1)
@@ -96,12 +116,21 @@ func (g *Group) checkMessage(m *Message) error {
 		return bad("its entries were not filled in")
 	case len(m.Entries) > 0 && m.Type != MsgAppend:
 		return bad("it has entries")
+	case (m.Install != nil) != (m.Type == MsgSnapshot):
+		return bad("a snapshot comes with what to install, and nothing else does")
+	case m.Install != nil && (m.Log.Index == 0 || m.Install.Base != m.Log || m.Install.Membership.Blank()):
+		return bad("the snapshot covers %s with %d voters, it claims %s", m.Install.Base, len(m.Install.Membership.Voters), m.Log)
+	}
+	if m.Install != nil {
+		if err := m.Install.Membership.Check(); err != nil {
+			return fmt.Errorf("%w: the snapshot's membership: %w", ErrMessage, err)
+		}
 	}
 	if !g.members.mayBe(m.From) {
 		return fmt.Errorf("%w: replica %d", ErrNotMember, m.From)
 	}
 	switch m.Type {
-	case MsgPreVote, MsgVote, MsgAppend:
+	case MsgPreVote, MsgVote, MsgTransferVote, MsgAppend, MsgTimeoutNow, MsgSnapshot, MsgQuiet:
 		if m.Log.Term > m.Term {
 			return bad("in term %d it names entry %s", m.Term, m.Log)
 		}
@@ -115,6 +144,10 @@ func (g *Group) checkMessage(m *Message) error {
 
 func (g *Group) checkEntries(m *Message) error {
 	before, time := m.Log, GroupTime(0)
+	var members *Membership // in force before the next entry, where that is known
+	if term, ok := g.log.termAt(m.Log.Index); ok && term == m.Log.Term {
+		members = g.members.at(m.Log.Index)
+	}
 	for i := range m.Entries {
 		e := &m.Entries[i]
 		var what string
@@ -134,9 +167,17 @@ func (g *Group) checkEntries(m *Message) error {
 			return fmt.Errorf("%w: entry %s after %s in term %d: %s", ErrMessage, e.ID, before, m.Term, what)
 		}
 		if e.Kind == EntryMembership {
-			if _, err := ReadMembership(e.Payload()); err != nil {
+			next, err := ReadMembership(e.Payload())
+			if err == nil && next.Blank() {
+				err = fmt.Errorf("%w: it has no members", ErrMembership)
+			}
+			if err == nil && members != nil && !members.Blank() && !bug("two changes in flight") {
+				err = members.follows(&next)
+			}
+			if err != nil {
 				return fmt.Errorf("%w: entry %s: %w", ErrMessage, e.ID, err)
 			}
+			members = &next
 		}
 		before, time = e.ID, e.Time
 	}

@@ -19,8 +19,17 @@ type Check struct {
 	leaders   map[uint64]raft.ReplicaID // by term
 	before    map[entryKey]raft.LogID   // the id that stands before each entry
 	committed []entryKey                // by index - 1
+	digests   map[uint64]uint64         // of the state machines, by index
+	wishes    map[wish]raft.LogID       // the last ids of logs whose owners asked for votes
 	replicas  map[raft.ReplicaID]*seen
 	kept      []keptSlice
+}
+
+// wish is one election that one replica wants to win.
+type wish struct {
+	from raft.ReplicaID
+	term uint64
+	pre  bool
 }
 
 // keptSlice is a slice that was handed out, with what it held then.
@@ -35,15 +44,18 @@ type entryKey struct {
 }
 
 type seen struct {
-	state  raft.HardState // the last one handed out and synced
-	log    []entryKey     // as handed out to be written
-	handed uint64
-	number uint64
+	state   raft.HardState // the last one handed out
+	base    raft.LogID     // where log begins
+	log     []entryKey     // as handed out to be written
+	changes []change       // the memberships of log, that at base first
+	handed  uint64
+	number  uint64
 }
 
 // NewCheck returns a Check of a group just founded.
 func NewCheck() *Check {
-	return &Check{leaders: map[uint64]raft.ReplicaID{}, before: map[entryKey]raft.LogID{}, replicas: map[raft.ReplicaID]*seen{}}
+	return &Check{leaders: map[uint64]raft.ReplicaID{}, before: map[entryKey]raft.LogID{}, digests: map[uint64]uint64{},
+		wishes: map[wish]raft.LogID{}, replicas: map[raft.ReplicaID]*seen{}}
 }
 
 func (c *Check) broken(format string, a ...any) {
@@ -74,15 +86,33 @@ func (c *Check) Unchanged() {
 
 // Started notes that r was started from its disk.
 func (c *Check) Started(r *Replica) {
-	s := &seen{state: r.Disk.State, handed: r.Disk.Applied}
+	s := &seen{state: r.Disk.State, handed: r.Disk.Machine.Base.Index, base: r.Disk.Snapshot.Base,
+		changes: []change{{r.Disk.Snapshot.Base.Index, r.Disk.Snapshot.Membership}}}
 	for _, e := range r.Disk.Entries {
 		s.log = append(s.log, entryKey{e.ID, e.Checksum()})
+		s.change(e)
 	}
 	st := r.Group.Status()
 	if st.Term != s.state.Term || st.Vote != s.state.Vote || st.Commit < s.state.Commit {
 		c.broken("I5: replica %d had %+v on disk and starts with term %d vote %d commit %d", r.ID, s.state, st.Term, st.Vote, st.Commit)
 	}
 	c.replicas[r.ID] = s
+}
+
+// Compacted notes that r's log begins later.
+func (c *Check) Compacted(r *Replica) {
+	s, base := c.replicas[r.ID], r.Disk.Snapshot.Base
+	s.log = s.log[base.Index-s.base.Index:]
+	s.base = base
+}
+
+// Applied checks r's state machine. I10: at one index all are the same.
+func (c *Check) Applied(r *Replica) {
+	index, digest := r.Machine.Base.Index, r.Machine.Digest
+	if known, ok := c.digests[index]; ok && known != digest {
+		c.broken("I10: replica %d has another state at %s than another had", r.ID, r.Machine.Base)
+	}
+	c.digests[index] = digest
 }
 
 // Ready checks a Ready that r's owner has taken.
@@ -92,6 +122,8 @@ func (c *Check) Ready(r *Replica, rd *raft.Ready) {
 		c.broken("replica %d: Ready %d follows %d", r.ID, rd.Number, s.number)
 	}
 	s.number = rd.Number
+	last := s.last() // when the Ready before was taken; the log is no older now
+	c.install(r.ID, s, rd)
 	c.state(r.ID, s, rd)
 	c.entries(r.ID, s, rd)
 	c.commits(r, s, rd)
@@ -103,10 +135,30 @@ func (c *Check) Ready(r *Replica, rd *raft.Ready) {
 	for _, m := range rd.Messages {
 		c.keep(m.Entries)
 		switch m.Type {
-		case raft.MsgVote, raft.MsgVoteAnswer, raft.MsgAppendAnswer:
+		case raft.MsgVote, raft.MsgTransferVote, raft.MsgVoteAnswer, raft.MsgAppendAnswer:
 			c.broken("replica %d sends %s before its sync", r.ID, m.Type)
 		}
+		c.votes(last, m)
 	}
+	for _, m := range rd.AfterSync {
+		c.votes(last, m)
+	}
+}
+
+// install: a snapshot is of what is committed, and of more than was applied.
+func (c *Check) install(id raft.ReplicaID, s *seen, rd *raft.Ready) {
+	if rd.Install == nil {
+		return
+	}
+	base := rd.Install.Base
+	if n := uint64(len(c.committed)); base.Index > n || c.committed[base.Index-1].id != base {
+		c.broken("replica %d installs a snapshot of %s, which is not committed", id, base)
+	}
+	if base.Index <= s.handed {
+		c.broken("replica %d installs a snapshot of %s after it was handed %d", id, base, s.handed)
+	}
+	s.base, s.log, s.handed = base, nil, base.Index
+	s.changes = []change{{base.Index, rd.Install.Membership}}
 }
 
 // state: I5, term, vote and commit never go back.
@@ -118,10 +170,18 @@ func (c *Check) state(id raft.ReplicaID, s *seen, rd *raft.Ready) {
 	if (a != b) != rd.StateChanged {
 		c.broken("replica %d: StateChanged is %v from %+v to %+v", id, rd.StateChanged, a, b)
 	}
-	if want := a.Term != b.Term || a.Vote != b.Vote || len(rd.Entries) > 0; want != rd.MustSync {
+	if want := a.Term != b.Term || a.Vote != b.Vote || len(rd.Entries) > 0 || rd.Install != nil; want != rd.MustSync {
 		c.broken("replica %d: MustSync is %v, want %v", id, rd.MustSync, want)
 	}
 	s.state = b
+}
+
+// last returns the id of the last entry of the log.
+func (s *seen) last() raft.LogID {
+	if n := len(s.log); n > 0 {
+		return s.log[n-1].id
+	}
+	return s.base
 }
 
 // entries: I2, one log id has one content and one log before it. Checked for
@@ -131,31 +191,31 @@ func (c *Check) entries(id raft.ReplicaID, s *seen, rd *raft.Ready) {
 		return
 	}
 	at := rd.Entries[0].ID.Index
-	if at > uint64(len(s.log))+1 {
-		c.broken("replica %d writes %d after %d", id, at, len(s.log))
+	if end := s.base.Index + uint64(len(s.log)); at > end+1 || at <= s.base.Index {
+		c.broken("replica %d writes %d in a log from %s to %d", id, at, s.base, end)
 		return
 	}
-	s.log = s.log[: at-1 : at-1]
+	keep := at - s.base.Index - 1
+	s.log = s.log[:keep:keep]
+	s.truncate(at)
 	for _, e := range rd.Entries {
-		var prev raft.LogID
-		if len(s.log) > 0 {
-			prev = s.log[len(s.log)-1].id
-		}
+		prev := s.last()
 		key := entryKey{e.ID, e.Checksum()}
 		if known, ok := c.before[key]; ok && known != prev {
 			c.broken("I2: entry %s follows %s and, at replica %d, %s", e.ID, known, id, prev)
 		}
 		c.before[key] = prev
 		s.log = append(s.log, key)
+		c.change(id, s, rd, e)
 	}
 }
 
 // commits: I4, same index, same entry, everywhere; each handed out once, in
 // order, and only when it is on this replica's disk.
 func (c *Check) commits(r *Replica, s *seen, rd *raft.Ready) {
-	id, disk := r.ID, r.Disk.Entries
+	id := r.ID
 	for _, e := range rd.Committed {
-		if n := uint64(len(disk)); e.ID.Index > n || disk[e.ID.Index-1].ID != e.ID {
+		if e.ID.Index > r.Disk.Last() || e.ID.Index <= r.Disk.Snapshot.Base.Index || r.Disk.At(e.ID.Index).ID != e.ID {
 			c.broken("replica %d is handed %s, which is not synced there", id, e.ID)
 		}
 		if e.ID.Index != s.handed+1 {
@@ -185,9 +245,27 @@ func (c *Check) leader(id raft.ReplicaID, s *seen, rd *raft.Ready) {
 	}
 	c.leaders[term] = id
 	for i, key := range c.committed {
-		if i >= len(s.log) || s.log[i] != key {
+		switch at := i - int(s.base.Index); {
+		case at == -1 && key.id != s.base, at >= 0 && (at >= len(s.log) || s.log[at] != key):
 			c.broken("I3: replica %d leads in term %d and lacks %s", id, term, key.id)
 			return
+		}
+	}
+}
+
+// votes: a vote, and a word that one would be given, goes only to whose log
+// has what the voter's has (the paper, section 5.4.1).
+func (c *Check) votes(last raft.LogID, m raft.Message) {
+	switch m.Type {
+	case raft.MsgPreVote, raft.MsgVote, raft.MsgTransferVote:
+		w := wish{m.From, m.Term, m.Type == raft.MsgPreVote}
+		if known := c.wishes[w]; m.Log.NewerOrEqual(known) {
+			c.wishes[w] = m.Log
+		}
+	case raft.MsgPreVoteAnswer, raft.MsgVoteAnswer:
+		asked := c.wishes[wish{m.To, m.Term, m.Type == raft.MsgPreVoteAnswer}]
+		if !m.Reject && !asked.NewerOrEqual(last) {
+			c.broken("5.4.1: replica %d says %s to %d, whose log ends at %s, its own at %s", m.From, m.Type, m.To, asked, last)
 		}
 	}
 }

@@ -19,16 +19,35 @@ type Network struct {
 	Flying   []raft.Message
 	Check    *Check
 
-	blocked map[[2]raft.ReplicaID]bool
-	starts  uint64
-	trace   func(format string, a ...any)
+	blocked   map[[2]raft.ReplicaID]bool
+	snapshots map[raft.LogID]Snapshot // all that were ever sent
+	starts    uint64
+	trace     func(format string, a ...any) // nil: nobody listens
 }
+
+func (n *Network) say(format string, a ...any) {
+	if n.trace != nil {
+		n.trace(format, a...)
+	}
+}
+
+// told and entries are written out only if somebody listens.
+type (
+	told    struct{ m raft.Message }
+	entries []raft.Entry
+)
+
+func (t *told) String() string   { return describe(t.m) }
+func (e entries) String() string { return ids(e) }
 
 // Replica is one member: a process that may be down, and a disk that stays.
 type Replica struct {
 	ID    raft.ReplicaID
+	Node  raft.NodeID
 	Group *raft.Group // nil: down
 	Disk  Disk
+	// Machine is the state machine in memory.
+	Machine Snapshot
 	// Hold keeps Readies from being synced until Sync is called.
 	Hold  bool
 	Taken []raft.Ready // not synced yet, in order
@@ -36,17 +55,10 @@ type Replica struct {
 	Reads     []raft.Read
 	ReadsLost []uint64
 
-	term uint64
-	lead raft.ReplicaID
-	role raft.Role
-}
-
-// Disk is what is synced.
-type Disk struct {
-	State      raft.HardState
-	Membership raft.Membership
-	Entries    []raft.Entry // from index 1 on
-	Applied    uint64       // of the state machine
+	term    uint64
+	lead    raft.ReplicaID
+	role    raft.Role
+	members string
 }
 
 // Members returns a membership of voters 1 to v, and copies after them.
@@ -67,14 +79,29 @@ func Members(v, copies int) raft.Membership {
 // New founds a group of voters and copies; all are up.
 func New(c raft.Config, voters, copies int) *Network {
 	n := &Network{Config: c, Check: NewCheck(), blocked: map[[2]raft.ReplicaID]bool{},
-		trace: func(string, ...any) {}}
+		snapshots: map[raft.LogID]Snapshot{}}
+	founded := Snapshot{Install: raft.Install{Membership: Members(voters, copies)}}
 	for i := range voters + copies {
-		n.Replicas = append(n.Replicas, &Replica{ID: raft.ReplicaID(i + 1), Disk: Disk{Membership: Members(voters, copies)}})
+		n.Replicas = append(n.Replicas, &Replica{ID: raft.ReplicaID(i + 1), Node: raft.NodeID(i + 1),
+			Disk: Disk{Snapshot: founded, Machine: founded}})
 	}
 	for _, r := range n.Replicas {
 		n.Start(r)
 	}
 	return n
+}
+
+// make starts the replicas that a committed membership names and that do not
+// exist yet. They know nothing of the group.
+func (n *Network) make(m raft.Membership) {
+	for _, l := range m.Learners {
+		if int(l.Replica) == len(n.Replicas)+1 {
+			r := &Replica{ID: l.Replica, Node: l.Node}
+			n.Replicas = append(n.Replicas, r)
+			n.say("%d: is made on node %d", r.ID, r.Node)
+			n.Start(r)
+		}
+	}
 }
 
 // Start starts a replica from its disk.
@@ -89,6 +116,8 @@ func (n *Network) Start(r *Replica) {
 	}
 	r.Group = g
 	r.term, r.lead, r.role = r.Disk.State.Term, 0, raft.RoleFollower
+	r.members = words(g.Status().Membership)
+	r.Machine = r.Disk.Machine
 	r.Taken = nil
 	n.Check.Started(r)
 }
@@ -97,14 +126,27 @@ func (n *Network) Start(r *Replica) {
 // first kept ones have reached the disk all the same.
 func (n *Network) Crash(r *Replica, kept int) {
 	for _, rd := range r.Taken[:min(kept, len(r.Taken))] {
-		r.Disk.Write(rd)
+		n.write(r, rd)
 	}
 	r.Taken, r.Group = nil, nil
+}
+
+func (n *Network) write(r *Replica, rd raft.Ready) {
+	var s Snapshot
+	if rd.Install != nil {
+		s = n.snapshots[rd.Install.Base]
+	}
+	r.Disk.Write(rd, s)
 }
 
 // Block cuts the way from one replica to another; or opens it.
 func (n *Network) Block(from, to raft.ReplicaID, blocked bool) {
 	n.blocked[[2]raft.ReplicaID{from, to}] = blocked
+}
+
+// Blocked says whether the way from one replica to another is cut.
+func (n *Network) Blocked(from, to raft.ReplicaID) bool {
+	return n.blocked[[2]raft.ReplicaID{from, to}]
 }
 
 // Heal opens all ways.
@@ -117,26 +159,54 @@ func (n *Network) Take(r *Replica) {
 	st := r.Group.Status()
 	if st.Term != r.term || rd.Lead != r.lead || rd.Role != r.role {
 		r.term, r.lead, r.role = st.Term, rd.Lead, rd.Role
-		n.trace("%d: %s in term %d, leader %d", r.ID, rd.Role, st.Term, rd.Lead)
+		n.say("%d: %s in term %d, leader %d", r.ID, rd.Role, st.Term, rd.Lead)
+	}
+	if rd.Install != nil {
+		r.Machine = n.snapshots[rd.Install.Base]
+		n.say("%d: ready %d installs the snapshot of %s", r.ID, rd.Number, rd.Install.Base)
 	}
 	if len(rd.Entries) > 0 {
-		n.trace("%d: ready %d writes %s", r.ID, rd.Number, ids(rd.Entries))
+		n.say("%d: ready %d writes %s", r.ID, rd.Number, entries(rd.Entries))
+	}
+	if n.trace != nil {
+		if m := words(st.Membership); m != r.members {
+			r.members = m
+			n.say("%d: members are %s", r.ID, m)
+		}
 	}
 	r.Taken = append(r.Taken, rd)
 	n.send(r, rd.Messages)
 	if len(rd.Committed) > 0 {
-		n.trace("%d: applies %s", r.ID, ids(rd.Committed))
-		last := rd.Committed[len(rd.Committed)-1].ID.Index
-		r.Group.Applied(last)
+		n.say("%d: applies %s", r.ID, entries(rd.Committed))
+		for _, e := range rd.Committed {
+			r.Machine = r.Machine.apply(e)
+			n.Check.Applied(r)
+		}
+		r.Group.Applied(r.Machine.Base.Index)
+		n.make(r.Machine.Membership)
 	}
 	for _, read := range rd.Reads {
-		n.trace("%d: read %d may run at %d", r.ID, read.Number, read.Index)
+		n.say("%d: read %d may run at %d", r.ID, read.Number, read.Index)
 	}
 	for _, number := range rd.ReadsLost {
-		n.trace("%d: read %d is lost", r.ID, number)
+		n.say("%d: read %d is lost", r.ID, number)
 	}
 	r.Reads = append(r.Reads, rd.Reads...)
 	r.ReadsLost = append(r.ReadsLost, rd.ReadsLost...)
+	for _, wanted := range rd.Snapshots {
+		n.sendSnapshot(r, wanted.To, st.Term)
+	}
+}
+
+// sendSnapshot sends r's newest snapshot, in one message for all its bytes.
+func (n *Network) sendSnapshot(r *Replica, to raft.ReplicaID, term uint64) {
+	s := r.Disk.Snapshot
+	if known, ok := n.snapshots[s.Base]; ok && known.Digest != s.Digest {
+		n.Check.broken("I10: replica %d has another snapshot of %s than was seen before", r.ID, s.Base)
+	}
+	n.snapshots[s.Base] = s
+	install := s.Install
+	n.Flying = append(n.Flying, raft.Message{Type: raft.MsgSnapshot, From: r.ID, To: to, Term: term, Log: s.Base, Install: &install})
 }
 
 // Sync syncs the first k Readies that r has taken.
@@ -148,7 +218,7 @@ func (n *Network) Sync(r *Replica, k int) {
 	done := r.Taken[:k]
 	r.Taken = r.Taken[k:]
 	for _, rd := range done {
-		r.Disk.Write(rd)
+		n.write(r, rd)
 	}
 	for _, rd := range done {
 		n.send(r, rd.AfterSync)
@@ -156,11 +226,22 @@ func (n *Network) Sync(r *Replica, k int) {
 	r.Group.Synced(done[k-1].Number)
 }
 
+// Compact has r take a snapshot at index, which it has applied.
+func (n *Network) Compact(r *Replica, index uint64) {
+	s := r.Disk.Compact(index)
+	r.Group.Compact(s.Base, s.Membership)
+	n.Check.Compacted(r)
+}
+
 func (n *Network) send(r *Replica, messages []raft.Message) {
 	for _, m := range messages {
 		if m.Fetch != 0 {
 			// The disk is asked at once, so the log can't have changed since.
-			m.Entries = r.Disk.Entries[m.Log.Index:min(m.Fetch, m.Log.Index+3)]
+			lo, base := m.Log.Index+1, r.Disk.Snapshot.Base.Index
+			if lo <= base {
+				continue // compacted meanwhile
+			}
+			m.Entries = r.Disk.Entries[lo-base-1 : min(m.Fetch, lo+2)-base]
 			m.Fetch = 0
 		}
 		if m.From != r.ID {
@@ -177,17 +258,41 @@ func (n *Network) Deliver(i int) {
 	n.Hand(m)
 }
 
+// Drop loses the i-th message in flight.
+func (n *Network) Drop(i int) {
+	n.done(n.Flying[i], false)
+	n.Flying = append(n.Flying[:i:i], n.Flying[i+1:]...)
+}
+
+// DropAll loses all messages in flight.
+func (n *Network) DropAll() {
+	for len(n.Flying) > 0 {
+		n.Drop(len(n.Flying) - 1)
+	}
+}
+
 // Hand hands over a message now, unless its way is cut or its replica down.
 func (n *Network) Hand(m raft.Message) {
-	to := n.Replicas[m.To-1]
-	if n.blocked[[2]raft.ReplicaID{m.From, m.To}] || to.Group == nil {
-		n.trace("%s (lost)", describe(m))
+	if int(m.To) > len(n.Replicas) || n.Blocked(m.From, m.To) || n.Replicas[m.To-1].Group == nil {
+		n.say("%s (lost)", &told{m})
+		n.done(m, false)
 		return
 	}
-	n.trace("%s", describe(m))
-	if err := to.Group.Step(m); err != nil {
-		n.trace("%d: %v", m.To, err)
+	n.say("%s", &told{m})
+	if err := n.Replicas[m.To-1].Group.Step(m); err != nil {
+		n.say("%d: %v", m.To, err)
 		n.Check.Refused(m, err)
+	}
+	n.done(m, true)
+}
+
+// done tells the sender of a snapshot what became of it.
+func (n *Network) done(m raft.Message, ok bool) {
+	if m.Type != raft.MsgSnapshot || int(m.From) > len(n.Replicas) {
+		return
+	}
+	if r := n.Replicas[m.From-1]; r.Group != nil {
+		r.Group.SnapshotDone(m.To, m.Log, ok)
 	}
 }
 
@@ -195,7 +300,8 @@ func (n *Network) Hand(m raft.Message) {
 // do without a tick.
 func (n *Network) Run() {
 	for {
-		for _, r := range n.Replicas {
+		for i := 0; i < len(n.Replicas); i++ {
+			r := n.Replicas[i]
 			for r.Group != nil && (r.Group.HasReady() || !r.Hold && len(r.Taken) > 0) {
 				if r.Group.HasReady() {
 					n.Take(r)
@@ -210,31 +316,4 @@ func (n *Network) Run() {
 		}
 		n.Deliver(0)
 	}
-}
-
-// Write does what a log store does with a Ready.
-func (d *Disk) Write(rd raft.Ready) {
-	if rd.StateChanged {
-		d.State = rd.State
-	}
-	if len(rd.Entries) > 0 {
-		at := int(rd.Entries[0].ID.Index) - 1
-		d.Entries = append(d.Entries[:at:at], rd.Entries...)
-	}
-}
-
-// Restored returns what a log store finds.
-func (d *Disk) Restored() raft.Restored {
-	r := raft.Restored{State: d.State, Membership: d.Membership, Applied: d.Applied}
-	for _, e := range d.Entries {
-		if e.ID.Term != r.Last.Term {
-			r.Terms = append(r.Terms, raft.TermRun{First: e.ID.Index, Term: e.ID.Term})
-		}
-		if e.Kind == raft.EntryMembership {
-			r.Changes = append(r.Changes, e)
-		}
-		r.Last, r.Time = e.ID, max(r.Time, e.Time)
-	}
-	r.Tail = d.Entries[d.Applied:len(d.Entries):len(d.Entries)]
-	return r
 }

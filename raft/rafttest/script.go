@@ -22,17 +22,27 @@ var seed = raft.EntrySeed(1, 1)
 //	propose R WORD...        one entry each
 //	read R N                 a read with number N
 //	run                      all runs until nothing is left but to wait
-//	cut R | block R S | heal cut R off; cut the way from R to S; open all ways
+//	cut R | block R S... | heal  cut R off; cut the ways from R to S; open all ways
+//	silent COMMAND           COMMAND, of which nothing is printed
 //	drop                     lose what is in flight
 //	hold R | sync R [N]      keep R's disk from syncing; sync N of its Readies, or all and hold no longer
 //	crash R | start R        lose power, start again from what is synced
 //	step TO FROM TYPE [term T] [log ID] [commit N] [reject] [conflict ID] [round N] [entries ID...]
 //	take R                   one Ready of R is taken
+//	quiet N                  found the next group such that it rests after N ticks without work
+//	transfer R [TO]          R hands over to TO, or to whom it likes
+//	prefer TO                all are told that TO should lead
+//	change R [add GOAL[@NODE]...] [remove ID...]
+//	                         R changes the membership; GOAL is voter or copy, NODE the next new one
+//	compact R INDEX          R has a snapshot up to INDEX and drops the log before
+//	lost R... | back R...    the connection to their leader is closed, is there again
+//	wake R                   R is woken
 //	log                      each log on disk
 //	status R                 what R says of itself
 type Script struct {
-	n   *Network
-	out strings.Builder
+	n     *Network
+	quiet int
+	out   strings.Builder
 }
 
 // Run runs a whole script and returns it with what it prints now.
@@ -79,8 +89,18 @@ func (s *Script) do(words []string) error {
 		v, _ := strconv.Atoi(args[i])
 		return v
 	}
+	if name == "silent" {
+		trace := s.n.trace
+		defer func() { s.n.trace = trace }()
+		s.n.trace = nil
+		return s.do(args)
+	}
+	if name == "quiet" {
+		s.quiet = number(0)
+		return nil
+	}
 	if name == "group" {
-		c := raft.Config{Seed: seed, Chance: 1, ElectionTicks: 10, HeartbeatTicks: 2, AppendBytesMax: 1 << 10}
+		c := raft.Config{Seed: seed, Chance: 1, ElectionTicks: 10, HeartbeatTicks: 2, AppendBytesMax: 1 << 10, QuietTicks: s.quiet}
 		s.n = New(c, number(0), number(1))
 		s.n.trace = func(format string, a ...any) { fmt.Fprintf(&s.out, format+"\n", a...) }
 		return nil
@@ -93,11 +113,10 @@ func (s *Script) do(words []string) error {
 	case "campaign":
 		r.Group.Campaign()
 	case "lead":
-		trace := s.n.trace
-		s.n.trace = func(string, ...any) {}
-		r.Group.Campaign()
-		s.n.Run()
-		s.n.trace = trace
+		if err := s.do([]string{"silent", "campaign", args[0]}); err != nil {
+			return err
+		}
+		return s.do([]string{"silent", "run"})
 	case "tick":
 		for range number(1) {
 			r.Group.Tick()
@@ -128,11 +147,13 @@ func (s *Script) do(words []string) error {
 			s.n.Block(o.ID, r.ID, true)
 		}
 	case "block":
-		s.n.Block(r.ID, raft.ReplicaID(number(1)), true)
+		for i := range args[1:] {
+			s.n.Block(r.ID, raft.ReplicaID(number(i+1)), true)
+		}
 	case "heal":
 		s.n.Heal()
 	case "drop":
-		s.n.Flying = nil
+		s.n.DropAll()
 	case "hold":
 		r.Hold = true
 	case "sync":
@@ -153,15 +174,59 @@ func (s *Script) do(words []string) error {
 		if err != nil {
 			return err
 		}
+		if s, ok := s.n.snapshots[m.Log]; ok && m.Type == raft.MsgSnapshot {
+			m.Install = &s.Install
+		}
 		s.n.Hand(m)
+	case "transfer":
+		return r.Group.Transfer(raft.ReplicaID(number(1)))
+	case "prefer":
+		for _, o := range s.n.Replicas {
+			o.Group.Prefer(r.ID)
+		}
+	case "change":
+		c, err := s.parseChange(args[1:])
+		if err != nil {
+			return err
+		}
+		_, err = r.Group.Change(c)
+		return err
+	case "compact":
+		s.n.Compact(r, uint64(number(1)))
+	case "lost", "back":
+		for i := range args {
+			if g := s.n.Replicas[number(i)-1].Group; name == "lost" {
+				g.LeaderLost()
+			} else {
+				g.LeaderBack()
+			}
+		}
+	case "wake":
+		r.Group.Wake()
 	case "log":
 		for _, r := range s.n.Replicas {
-			fmt.Fprintf(&s.out, "%d: %s\n", r.ID, ids(r.Disk.Entries))
+			fmt.Fprintf(&s.out, "%d: ", r.ID)
+			if base := r.Disk.Snapshot.Base; base.Index > 0 {
+				fmt.Fprintf(&s.out, "(snapshot of %s) ", base)
+			}
+			fmt.Fprintf(&s.out, "%s\n", ids(r.Disk.Entries))
 		}
 	case "status":
+		if r.Group == nil {
+			return fmt.Errorf("replica %d is down", r.ID)
+		}
 		st := r.Group.Status()
 		fmt.Fprintf(&s.out, "%d: %s in term %d, leader %d, vote %d, last %s, durable %d, commit %d, reads %d\n",
 			r.ID, st.Role, st.Term, st.Leader, st.Vote, st.Last, st.Durable, st.Commit, st.PendingReads)
+		if st.Quiet {
+			s.out.WriteString("  quiet\n")
+		}
+		if st.Stalled {
+			fmt.Fprintf(&s.out, "  its disk has not synced for %d ticks\n", st.UnsyncedTicks)
+		}
+		if st.Transferee != 0 {
+			fmt.Fprintf(&s.out, "  hands over to %d\n", st.Transferee)
+		}
 		if st.Stopped != nil {
 			fmt.Fprintf(&s.out, "  %v\n", st.Stopped)
 		}
@@ -172,93 +237,4 @@ func (s *Script) do(words []string) error {
 		return fmt.Errorf("no command %q", name)
 	}
 	return nil
-}
-
-func parseID(s string) (id raft.LogID) {
-	fmt.Sscanf(s, "%d.%d", &id.Term, &id.Index)
-	return id
-}
-
-func parseMessage(args []string) (raft.Message, error) {
-	var m raft.Message
-	fmt.Sscan(args[0], &m.To)
-	fmt.Sscan(args[1], &m.From)
-	for t := raft.MsgPreVote; t <= raft.MsgHeartbeatAnswer; t++ {
-		if t.String() == args[2] {
-			m.Type = t
-		}
-	}
-	for i := 3; i < len(args); i++ {
-		word := args[i]
-		if word == "reject" {
-			m.Reject = true
-			continue
-		}
-		if i++; i == len(args) {
-			return m, fmt.Errorf("%s of what?", word)
-		}
-		switch word {
-		case "term":
-			fmt.Sscan(args[i], &m.Term)
-		case "log":
-			m.Log = parseID(args[i])
-		case "conflict":
-			m.Conflict = parseID(args[i])
-		case "commit":
-			fmt.Sscan(args[i], &m.Commit)
-		case "round":
-			fmt.Sscan(args[i], &m.Round)
-		case "entries":
-			for ; i < len(args); i++ {
-				m.Entries = append(m.Entries, raft.SealedEntry(seed, parseID(args[i]), 0, raft.EntryNormal, []byte(args[i])))
-			}
-		default:
-			return m, fmt.Errorf("a message has no %q", word)
-		}
-	}
-	return m, nil
-}
-
-// ids writes the ids of entries, runs of one term shortened.
-func ids(entries []raft.Entry) string {
-	var words []string
-	for i := 0; i < len(entries); {
-		j := i
-		for j+1 < len(entries) && entries[j+1].ID.Term == entries[i].ID.Term {
-			j++
-		}
-		word := entries[i].ID.String()
-		if j > i {
-			word += fmt.Sprintf("-%d", entries[j].ID.Index)
-		}
-		words = append(words, word)
-		i = j + 1
-	}
-	return strings.Join(words, " ")
-}
-
-func describe(m raft.Message) string {
-	s := fmt.Sprintf("%d->%d %s term %d", m.From, m.To, m.Type, m.Term)
-	switch m.Type {
-	case raft.MsgPreVote, raft.MsgVote:
-		s += " log " + m.Log.String()
-	case raft.MsgAppend:
-		s += fmt.Sprintf(" log %s commit %d", m.Log, m.Commit)
-		if len(m.Entries) > 0 {
-			s += " entries " + ids(m.Entries)
-		}
-	case raft.MsgAppendAnswer:
-		s += " log " + m.Log.String()
-	case raft.MsgHeartbeat:
-		s += fmt.Sprintf(" commit %d round %d", m.Commit, m.Round)
-	case raft.MsgHeartbeatAnswer:
-		s += fmt.Sprintf(" round %d", m.Round)
-	}
-	if m.Reject {
-		s += " reject"
-		if m.Type == raft.MsgAppendAnswer {
-			s += fmt.Sprintf(" conflict %s last %d", m.Conflict, m.Commit)
-		}
-	}
-	return s
 }
