@@ -64,6 +64,8 @@ func (w *network) heal() {
 	w.gone = [nodesMax + 1]bool{}
 	w.loss, w.duplicate, w.reorder, w.corrupt = 0, 0, 0, 0
 	clear(w.breaks)
+	// What is late already holds up nothing that is sent from now on.
+	w.last = [nodesMax + 1][nodesMax + 1]time.Duration{}
 }
 
 // breakLinks cuts links until the fault that it numbers is healed.
@@ -107,12 +109,14 @@ func (w *network) send(from *node, to raft.NodeID, e *event) {
 		return
 	}
 	if w.corrupt > 0 && c.chance.is(w.corrupt) {
-		w.flip(e)
+		if w.travels(e) {
+			w.flip(e)
+		}
 		c.result.Fired[Corrupt]++
 		c.queue.put(e)
 		return
 	}
-	if c.chance.next()%codecPart == 0 {
+	if c.chance.next()%codecPart == 0 && w.travels(e) {
 		w.overTheWire(e)
 	}
 	if w.duplicate > 0 && c.chance.is(w.duplicate) {
@@ -133,6 +137,12 @@ func (w *network) send(from *node, to raft.NodeID, e *event) {
 		w.last[from.index][to] = at
 	}
 	c.queue.push(at, e)
+}
+
+// travels says whether package wire has a frame for the message. A type that
+// raft has and wire does not know yet goes from node to node all the same.
+func (w *network) travels(e *event) bool {
+	return e.kind != evMessage || wire.TypeOf(e.envelope.Message.Type).Known()
 }
 
 // encode writes the frame of an event.

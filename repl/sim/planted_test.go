@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"muster/logstore"
+	"muster/raft"
 	"muster/repl"
 	"muster/repl/client"
 	"muster/shardmap"
@@ -37,6 +38,19 @@ var plantedBugs = []struct {
 	{"truncate at the first bad checksum", logstore.SetBug},
 	{"checksum without length or term", logstore.SetBug},
 	{"segment header unchecked", logstore.SetBug},
+	{"pre-vote without log check", raft.SetBug},
+	{"joint quorum", raft.SetBug},
+	{"removed node still votes", raft.SetBug},
+	{"two changes in flight", raft.SetBug},
+	{"late append truncates", raft.SetBug},
+	{"late sync report", raft.SetBug},
+	{"serve after CheckQuorum", raft.SetBug},
+	{"match from a rejected append", raft.SetBug},
+	{"commit of an earlier term", raft.SetBug},
+	{"configuration at commit", raft.SetBug},
+	{"read before own commit", raft.SetBug},
+	{"snapshot over newer state", raft.SetBug},
+	{"stale answer accepted", raft.SetBug},
 	{"snapshot without session table", shardmap.SetBug},
 	{"retry applied twice", shardmap.SetBug},
 	{"read without confirmation", repl.SetBug},

@@ -181,7 +181,7 @@ func (n *node) promised(e *wire.Envelope) {
 	m := &e.Message
 	var vote raft.ReplicaID
 	switch {
-	case m.Type == raft.MsgVote:
+	case m.Type == raft.MsgVote || m.Type == raft.MsgTransferVote:
 		vote = m.From
 	case m.Type == raft.MsgVoteAnswer && !m.Reject:
 		vote = m.To
