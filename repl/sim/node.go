@@ -492,10 +492,10 @@ func (n *node) heal() {
 	n.slowUntil, n.stuckUntil, n.fullUntil = 0, 0, 0
 	n.bootFault, n.replyPause, n.crashOn, n.flipDue = 0, 0, 0, false
 	n.setRate(1e6)
+	n.outAt = 0 // before resume: what it says then leaves at once
 	if n.paused {
 		n.resume()
 	}
-	n.outAt = 0
 	if n.batch != nil {
 		// What a stuck disk held back comes now. The event that was due
 		// finds that it is done.
