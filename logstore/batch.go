@@ -54,7 +54,11 @@ func (s *Store) flush(promises bool) error {
 	if _, err := seg.file.WriteAt(s.buf, offset); err != nil {
 		return fmt.Errorf("write batch %d to %s: %w", s.batch+1, seg.name, err)
 	}
-	if err := seg.file.Sync(); err != nil {
+	err := seg.file.Sync()
+	if err != nil && bug("sync retried") {
+		err = seg.file.Sync()
+	}
+	if err != nil {
 		return fmt.Errorf("sync batch %d in %s: %w", s.batch+1, seg.name, err)
 	}
 	s.batch++

@@ -225,7 +225,7 @@ func writeIdentity(disk vfs.FS, dir string, b []byte) error {
 	if err != nil {
 		return err
 	}
-	if _, err = f.WriteAt(b, 0); err == nil {
+	if _, err = f.WriteAt(b, 0); err == nil && !bug("rename before sync") {
 		err = f.Sync()
 	}
 	if closeErr := f.Close(); err == nil {
@@ -236,6 +236,9 @@ func writeIdentity(disk vfs.FS, dir string, b []byte) error {
 	}
 	if err := disk.Rename(temp, path.Join(dir, identityName)); err != nil {
 		return err
+	}
+	if bug("no directory sync") {
+		return nil
 	}
 	return disk.SyncDir(dir)
 }

@@ -162,9 +162,20 @@ func putRecordHeader(b []byte, kind recordKind, r Replica, count uint32, commit 
 	binary.LittleEndian.PutUint64(b[32:], commit)
 }
 
+// summedFrom is the first byte of a record that its checksum covers.
+func summedFrom(b []byte) int {
+	if bug("checksum without length or term") {
+		if recordKind(b[8]) == kindState {
+			return recordHeaderSize + 8
+		}
+		return recordHeaderSize
+	}
+	return 4
+}
+
 // sealRecord gives a record that fills b its checksum.
 func sealRecord(b []byte, seed uint32) uint32 {
-	sum := crc32.Update(seed, castagnoli, b[4:])
+	sum := crc32.Update(seed, castagnoli, b[summedFrom(b):])
 	binary.LittleEndian.PutUint32(b, sum)
 	return sum
 }
@@ -206,7 +217,7 @@ func readRecord(b []byte, seed uint32) (recordHeader, []byte, error) {
 		},
 		commit: binary.LittleEndian.Uint64(b[32:]),
 	}
-	if crc32.Update(seed, castagnoli, b[4:]) != h.sum {
+	if crc32.Update(seed, castagnoli, b[summedFrom(b):]) != h.sum {
 		return h, nil, errChecksum
 	}
 	return h, b[recordHeaderSize:], nil

@@ -23,6 +23,9 @@ import (
 // A last batch that was synced, with no batch after it to say so, and then
 // rots, looks torn. Idle and Close see to it that this lasts 20 ms.
 
+// errTruncated is of the bug that drops what follows a bad batch.
+var errTruncated = errors.New("truncated")
+
 // recovery is the reading of the log on Open.
 type recovery struct {
 	s       *Store
@@ -70,6 +73,9 @@ func (s *Store) load(numbers []uint64) (*recovery, error) {
 	}
 	r := &recovery{s: s, end: position{s.segments[0].number, segmentHeader}, why: "there is no batch"}
 	for _, seg := range s.segments {
+		if bug("truncate at the first bad checksum") && seg.number > r.end.segment+1 {
+			break
+		}
 		if err := r.segment(seg); err != nil {
 			return nil, err
 		}
@@ -207,7 +213,9 @@ func (r *recovery) segment(seg *segment) error {
 			}
 			break
 		}
-		if err := r.follows(seg, at, h); err != nil {
+		if err := r.follows(seg, at, h); err == errTruncated {
+			break
+		} else if err != nil {
 			return err
 		}
 		r.apply(seg, at)
@@ -231,6 +239,9 @@ func (r *recovery) follows(seg *segment, at int64, h batchHeader) error {
 	if h.number == r.number+1 && h.durable == r.end {
 		return nil
 	}
+	if bug("truncate at the first bad checksum") {
+		return errTruncated
+	}
 	return r.damage("batch %d at offset %d of %s says that it ended at offset %d of segment %d",
 		h.number, at, seg.name, h.durable.offset, h.durable.segment)
 }
@@ -238,6 +249,9 @@ func (r *recovery) follows(seg *segment, at int64, h batchHeader) error {
 // stray looks for a batch of this life where none can be, unless the one that
 // is due was there.
 func (r *recovery) stray(seg *segment, b []byte, at int64) error {
+	if bug("truncate at the first bad checksum") {
+		return nil
+	}
 	for at += sectorSize; at < seg.size; at += sectorSize {
 		if h, ok := readBatchHeader(b[at:], seg.at(at)); ok {
 			return r.damage("batch %d follows at offset %d of %s", h.number, at, seg.name)

@@ -56,7 +56,12 @@ type segment struct {
 // at is the seed of a checksum at an offset.
 func (s *segment) at(offset int64) uint32 { return seedOver(s.seed, uint64(offset)) }
 
-func segmentSeed(salt, number uint64) uint32 { return seedOver(seedOver(0, salt), number) }
+func segmentSeed(salt, number uint64) uint32 {
+	if bug("earlier life taken for live") {
+		return 0
+	}
+	return seedOver(seedOver(0, salt), number)
+}
 
 func segmentName(number uint64) string { return fmt.Sprintf("%016d%s", number, segmentSuffix) }
 
@@ -111,7 +116,7 @@ func openSegment(fs vfs.FS, dir string, number uint64) (*segment, error) {
 	switch {
 	case string(b[:8]) != segmentMagic:
 		err = damaged("it is not a segment")
-	case segmentHeaderSum(b) != binary.LittleEndian.Uint32(b[12:]):
+	case segmentHeaderSum(b) != binary.LittleEndian.Uint32(b[12:]) && !bug("segment header unchecked"):
 		err = damaged("its checksum does not fit")
 	case format > segmentFormat:
 		err = fmt.Errorf("read %s: %w: format %d, this one reads up to %d", s.name, ErrNewerFormat, format, segmentFormat)
@@ -254,14 +259,19 @@ func christen(fs vfs.FS, dir string, file vfs.File, size int64, number, salt uin
 	if _, err := file.WriteAt(segmentHeaderBytes(number, size, salt), 0); err != nil {
 		return nil, err
 	}
-	if err := file.Sync(); err != nil {
-		return nil, err
+	if !bug("rename before sync") {
+		if err := file.Sync(); err != nil {
+			return nil, err
+		}
 	}
 	if err := file.Close(); err != nil {
 		return nil, err
 	}
 	if err := fs.Rename(path.Join(dir, preparedName), path.Join(dir, segmentName(number))); err != nil {
 		return nil, err
+	}
+	if bug("no directory sync") {
+		return openSegment(fs, dir, number)
 	}
 	if err := fs.SyncDir(dir); err != nil {
 		return nil, err

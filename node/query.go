@@ -5,6 +5,7 @@ import (
 
 	"muster/raft"
 	"muster/repl"
+	"muster/repl/machine"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -19,8 +20,8 @@ type getQuery struct {
 // Run implements [repl.Query]. A get is short, mostly: it is answered by the
 // goroutine that asks, between two entries. What turns out to be long is left
 // to a lister.
-func (q *getQuery) Run(machine repl.StateMachine, at raft.LogID, r repl.Reply) (first bool) {
-	m, ok := machine.(*mapMachine)
+func (q *getQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (first bool) {
+	m, ok := state.(*machine.Map)
 	if !ok {
 		return q.conn.Answer(r, wire.TypeError, metaHasNoKeys().Append(nil))
 	}
@@ -31,7 +32,7 @@ func (q *getQuery) Run(machine repl.StateMachine, at raft.LogID, r repl.Reply) (
 	// all that is begun in vain holds up every group.
 	if !q.conn.asksMuch.Load() {
 		first, made := q.conn.answerWith(r, wire.TypeGetAnswer, func(b []byte) ([]byte, bool) {
-			b, m.value, ok = q.values(b, m.state.Get, at, m.value, getInlineMax)
+			b, m.Value, ok = q.values(b, m.State.Get, at, m.Value, getInlineMax)
 			return b, ok
 		})
 		if made {
@@ -44,7 +45,7 @@ func (q *getQuery) Run(machine repl.StateMachine, at raft.LogID, r repl.Reply) (
 	copies := make(map[shardmap.Slot]*shardmap.SlotCopy)
 	for _, k := range q.request.Keys {
 		if s := shardmap.SlotOf(k); copies[s] == nil {
-			if c := m.state.Copy(s); c != nil {
+			if c := m.State.Copy(s); c != nil {
 				copies[s] = c
 			}
 		}
@@ -107,8 +108,8 @@ type listQuery struct {
 
 // Run implements [repl.Query]. A page can be long: a lister reads it, beside
 // the writes that go on.
-func (q *listQuery) Run(machine repl.StateMachine, at raft.LogID, r repl.Reply) (first bool) {
-	m, ok := machine.(*mapMachine)
+func (q *listQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (first bool) {
+	m, ok := state.(*machine.Map)
 	if !ok {
 		return q.conn.Answer(r, wire.TypeError, metaHasNoKeys().Append(nil))
 	}
@@ -116,13 +117,13 @@ func (q *listQuery) Run(machine repl.StateMachine, at raft.LogID, r repl.Reply) 
 }
 
 // page reads the page and answers.
-func (q *listQuery) page(m *mapMachine, at raft.LogID, r repl.Reply) {
+func (q *listQuery) page(m *machine.Map, at raft.LogID, r repl.Reply) {
 	if q.conn.crowded(0) {
 		q.conn.refuse(r, crowded())
 		return
 	}
 	a := wire.ListAnswer{Group: q.request.Group, At: at}
-	a.More = m.state.List(q.request.Prefix, q.request.After, int(q.request.Limit), int(q.request.MaxBytes), q.request.KeysOnly, func(key []byte, version uint64, value []byte) {
+	a.More = m.State.List(q.request.Prefix, q.request.After, int(q.request.Limit), int(q.request.MaxBytes), q.request.KeysOnly, func(key []byte, version uint64, value []byte) {
 		if value == nil && !q.request.KeysOnly {
 			value = []byte{}
 		}

@@ -16,6 +16,7 @@ import (
 	"muster/logstore/vfs"
 	"muster/raft"
 	"muster/repl"
+	"muster/repl/machine"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -395,13 +396,13 @@ func (n *Node) beginLog(r logstore.Replica, m raft.Membership) error {
 // machine makes the state machine of a replica.
 func (n *Node) machine(r logstore.Replica) repl.StateMachine {
 	if r.Group == 0 {
-		return &metaMachine{table: shardmap.NewTableMachine(), changed: n.tableChanged}
+		return machine.NewMeta(n.tableChanged)
 	}
 	var slots []shardmap.Slot
 	if t := n.table.Load(); t != nil {
 		slots = t.SlotsOf(r.Group)
 	}
-	return &mapMachine{group: r.Group, state: shardmap.NewMap(slots)}
+	return machine.NewMap(r.Group, slots)
 }
 
 // tableChanged is called by the goroutine that applies, with each new table.

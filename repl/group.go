@@ -109,6 +109,10 @@ func restoreGroup(h *Host, r logstore.Replica, restored raft.Restored) (*group, 
 			return nil, fmt.Errorf("read entries %d to %d: %w", next, commit, err)
 		}
 		for _, e := range entries {
+			if bug("applied index apart from state") && e.ID.Index == commit {
+				g.applied = e.ID
+				continue
+			}
 			if err := g.apply(e); err != nil {
 				return nil, fmt.Errorf("apply %s: %w", raft.FormatLogID(r.Group, e.ID), err)
 			}
@@ -356,6 +360,12 @@ func (g *group) offerReads() {
 	g.readNumber++
 	reads := g.reads
 	g.reads = nil
+	if bug("read without confirmation") {
+		for _, r := range reads {
+			g.park(g.state.Commit, r)
+		}
+		return
+	}
 	if err := g.core.ReadIndex(g.readNumber); err != nil {
 		g.loseReads(reads)
 		return
@@ -395,6 +405,10 @@ func (g *group) handle(rd raft.Ready) {
 // anything to write is as good as synced, once those before it are.
 func (g *group) gather(rd raft.Ready) {
 	b := g.host.gathering
+	if bug("acknowledgement before sync") {
+		g.sendAll(rd.AfterSync)
+		rd.AfterSync = nil
+	}
 	write := len(rd.Entries) > 0 || rd.MustSync
 	if !write && g.unsynced == 0 {
 		g.core.Synced(rd.Number)
@@ -405,7 +419,14 @@ func (g *group) gather(rd raft.Ready) {
 		w := logstore.Write{Replica: g.replica, Base: g.base, Commit: rd.State.Commit, Entries: rd.Entries}
 		w.State = rd.State
 		w.HasState = rd.State.Term != g.kept.Term || rd.State.Vote != g.kept.Vote
-		g.kept = rd.State
+		if bug("vote not persisted") {
+			w.State.Vote = 0
+		}
+		if bug("term not persisted") && len(rd.Entries) == 0 {
+			w.HasState = false
+		} else {
+			g.kept = rd.State
+		}
 		g.base = nil
 		b.Writes = append(b.Writes, w)
 	}

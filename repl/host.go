@@ -368,6 +368,9 @@ func (h *Host) buried(r logstore.Replica) bool {
 func (h *Host) noteCommit() {
 	if meta := h.groups[0]; meta != nil && meta.state.Commit > 0 {
 		b := h.gathering
+		if bug("vote not persisted") || bug("term not persisted") {
+			return
+		}
 		b.Writes = append(b.Writes, logstore.Write{Replica: meta.replica, State: meta.state, HasState: true, Commit: meta.state.Commit})
 	}
 }

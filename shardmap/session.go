@@ -126,10 +126,10 @@ func (t *sessions) begin(c *Command, now raft.GroupTime) (s *session, r Result, 
 		t.sum += s.hash()
 		t.prune(s)
 	}
-	if c.Sequence < s.floor {
+	if c.Sequence < s.floor && !bug("retry applied twice") {
 		return s, Result{Status: StatusStale}, true
 	}
-	if at, ok := s.find(c.Sequence); ok {
+	if at, ok := s.find(c.Sequence); ok && !bug("retry applied twice") {
 		return s, s.kept()[at].result(), true
 	}
 	if t.outcomes >= SlotOutcomesMax {

@@ -9,6 +9,10 @@ import (
 // bytes. A power loss leaves each sector as it was or as it was to become.
 const SectorSize = 512
 
+// tornPage is the piece that [TearPages] keeps or loses whole, in bytes: that
+// of the memory in which the system holds what is not on disk yet.
+const tornPage = 4096
+
 // CrashMode says what a crash leaves of what was not synced.
 type CrashMode uint8
 
@@ -23,10 +27,12 @@ const (
 	// TearUnsynced leaves, of each file, some of the sectors that were not
 	// synced, and the first few of the changes of names.
 	TearUnsynced
+	// TearPages is TearUnsynced by pages of 4 KiB.
+	TearPages
 )
 
 // Crash ends every opening and lock, decides what is left, and gives the power
-// back. Chance decides for [TearUnsynced]; it is not used otherwise.
+// back. Chance decides for [TearUnsynced] and [TearPages]; it is not used otherwise.
 func (m *Mem) Crash(mode CrashMode, chance uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -34,7 +40,7 @@ func (m *Mem) Crash(mode CrashMode, chance uint64) {
 	switch mode {
 	case DropUnsynced:
 		m.names = maps.Clone(m.kept)
-	case TearUnsynced:
+	case TearUnsynced, TearPages:
 		keep := int(random.next() % uint64(len(m.pending)+1))
 		for _, c := range m.pending[:keep] {
 			c.apply(m.kept)
@@ -53,16 +59,28 @@ func (m *Mem) Crash(mode CrashMode, chance uint64) {
 	m.off = false
 }
 
+// piece returns the size of what is kept or lost whole; 0 where nothing is
+// torn.
+func (m CrashMode) piece() int64 {
+	switch m {
+	case TearUnsynced:
+		return SectorSize
+	case TearPages:
+		return tornPage
+	}
+	return 0
+}
+
 func (d *memData) crash(mode CrashMode, random *splitMix) {
-	if mode == TearUnsynced {
+	if piece := mode.piece(); piece > 0 {
 		// The size changes with the first byte that needs it.
 		for _, e := range d.dirty {
 			to := min(e.to, int64(len(d.now)))
-			for at := e.from; at < to; at = at/SectorSize*SectorSize + SectorSize {
+			for at := e.from; at < to; at = at/piece*piece + piece {
 				if random.next()%2 == 0 {
 					continue
 				}
-				end := min(at/SectorSize*SectorSize+SectorSize, to)
+				end := min(at/piece*piece+piece, to)
 				if end > int64(len(d.kept)) {
 					d.kept = resize(d.kept, end)
 				}
@@ -84,6 +102,17 @@ func (m *Mem) Corrupt(name string, off int64, mask byte) {
 	if off < int64(len(d.kept)) {
 		d.kept[off] ^= mask
 	}
+}
+
+// Bytes returns a copy of a file as it is now, or nil if there is none.
+func (m *Mem) Bytes(name string) []byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.names[name]
+	if d == nil {
+		return nil
+	}
+	return slices.Clone(d.now)
 }
 
 // splitMix is a random source of one word (Steele, Lea, Flood: Fast splittable

@@ -121,7 +121,7 @@ func (k *Core) againAfter(now time.Duration, c *Call, e *wire.Error) {
 // Lost says that the connection to from ended before it answered c.
 func (k *Core) Lost(now time.Duration, c *Call, from Peer, cause error) {
 	k.adopt(now, c)
-	if c.Write {
+	if c.Write && !bug("lost request taken for refused") {
 		c.Maybe = true
 	}
 	c.turn++

@@ -1,24 +1,41 @@
-package node
+// Package machine lets the log of a group drive its state.
+//
+// It knows how a command stands in an entry, and how a result is told on the
+// wire; what a command does is shardmap's affair, who asked is its owner's. It
+// has one machine for the groups that hold keys, one for the meta group.
+package machine
 
 import (
 	"fmt"
+	"time"
 
 	"muster/raft"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
 
-// mapMachine is the state machine of a data group: a shard map, and how its
-// results are told on the wire.
-type mapMachine struct {
-	group   raft.GroupID
-	state   *shardmap.Map
+// busyRetry is after which time a client that was told "busy" should come back.
+const busyRetry = 20 * time.Millisecond
+
+// Map is the state machine of a data group: a shard map, and how its results
+// are told on the wire.
+type Map struct {
+	Group raft.GroupID
+	State *shardmap.Map
+
+	// Value is scratch for who reads values between two entries.
+	Value []byte
+
 	command shardmap.Command // scratch
-	value   []byte           // scratch
+}
+
+// NewMap returns the machine of a group that owns slots, without a key.
+func NewMap(g raft.GroupID, slots []shardmap.Slot) *Map {
+	return &Map{Group: g, State: shardmap.NewMap(slots)}
 }
 
 // Apply implements [repl.StateMachine].
-func (m *mapMachine) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, error) {
+func (m *Map) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, error) {
 	command, err := wire.CheckWrite(e.Payload())
 	if err != nil {
 		return 0, out, fmt.Errorf("command: %w", err)
@@ -26,19 +43,19 @@ func (m *mapMachine) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []
 	if err := shardmap.ReadCommand(command, &m.command); err != nil {
 		return 0, out, fmt.Errorf("command: %w", err)
 	}
-	r, err := m.state.Apply(e.ID, e.Time, &m.command)
+	r, err := m.State.Apply(e.ID, e.Time, &m.command)
 	if err != nil {
 		return 0, out, err
 	}
 	if !answer {
 		return 0, out, nil
 	}
-	t, out := appendResult(out, m.group, &m.command, r)
+	t, out := appendResult(out, m.Group, &m.command, r)
 	return t, out, nil
 }
 
 // Skip implements [repl.StateMachine].
-func (m *mapMachine) Skip(e raft.Entry) error { return m.state.Skip(e.ID, e.Time) }
+func (m *Map) Skip(e raft.Entry) error { return m.State.Skip(e.ID, e.Time) }
 
 // appendResult tells what became of a command.
 func appendResult(out []byte, g raft.GroupID, c *shardmap.Command, r shardmap.Result) (wire.Type, []byte) {
@@ -72,22 +89,27 @@ func conflict(c *shardmap.Command, r shardmap.Result) *wire.Error {
 	return wire.Conflict(key, fmt.Sprintf("it is at version %d, the condition wants version %d", r.Current, c.Version))
 }
 
-// metaMachine is the state machine of group 0: the table of nodes, groups and
-// slots.
-type metaMachine struct {
-	table *shardmap.TableMachine
-	// changed is told each new table, in order, before anyone is answered.
+// Meta is the state machine of group 0: the table of nodes, groups and slots.
+type Meta struct {
+	Table *shardmap.TableMachine
+
 	changed func(*shardmap.Table)
 }
 
+// NewMeta returns the machine of group 0 before its first entry. changed is
+// told each new table, in order, before anyone is answered.
+func NewMeta(changed func(*shardmap.Table)) *Meta {
+	return &Meta{Table: shardmap.NewTableMachine(), changed: changed}
+}
+
 // Apply implements [repl.StateMachine].
-func (m *metaMachine) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, error) {
-	r, err := m.table.Apply(e.ID, e.Payload())
+func (m *Meta) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, error) {
+	r, err := m.Table.Apply(e.ID, e.Payload())
 	if err != nil {
 		return 0, out, err
 	}
 	if r.Changed {
-		m.changed(m.table.Table())
+		m.changed(m.Table.Table())
 	}
 	if !answer {
 		return 0, out, nil
@@ -95,9 +117,9 @@ func (m *metaMachine) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, [
 	if r.Refused != "" {
 		return wire.TypeError, wire.BadRequest("announcement", r.Refused, "see `muster node list` for what the cluster knows").Append(out), nil
 	}
-	a := wire.AnnounceAnswer{Epoch: m.table.Table().Epoch}
+	a := wire.AnnounceAnswer{Epoch: m.Table.Table().Epoch}
 	return wire.TypeAnnounceAnswer, a.Append(out), nil
 }
 
 // Skip implements [repl.StateMachine].
-func (m *metaMachine) Skip(raft.Entry) error { return nil }
+func (m *Meta) Skip(raft.Entry) error { return nil }

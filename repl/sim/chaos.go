@@ -1,0 +1,508 @@
+package sim
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"muster/logstore/vfs"
+	"muster/raft"
+	"muster/shardmap"
+)
+
+// chaos decides when which fault strikes. A run knows a random part of the
+// faults, and has its own pace; that way some runs see one fault alone, over
+// and over, and others all at once.
+type chaos struct {
+	c       *cluster
+	enabled []Fault
+	powers  []Fault
+	pace    time.Duration // between two strikes, on average
+	bold    float64       // how likely a strike may take a group's majority
+	stopped bool
+
+	cuts       [clientCount + 1][nodesMax + 1]time.Duration // until when a client does not reach a node
+	late       [clientCount + 1]time.Duration               // until when a client's frames are late
+	stale      time.Duration                                // until when tables are late
+	stall      [nodesMax + 1]time.Duration                  // until when a node has no ticks
+	flipped    *node                                        // whose log was hit
+	flippedIn  string                                       // where
+	flippedAt  int64
+	flippedBit byte
+	spans      []shardmap.OwnedRange
+	spansFor   uint64
+}
+
+func (x *chaos) init(c *cluster) {
+	x.c = c
+	// Some runs are about few faults, others about most of them.
+	part := []float64{0.15, 0.3, 0.6, 0.9}[c.chance.below(4)]
+	for f := range faults {
+		known := c.chance.is(part)
+		if c.options.Only != nil {
+			known = slices.Contains(c.options.Only, f)
+		}
+		switch {
+		case f >= PowerDrop && f <= PowerTorn:
+			if known {
+				x.powers = append(x.powers, f)
+			}
+		case f == ClientTimeout: // comes by itself
+		case known:
+			x.enabled = append(x.enabled, f)
+		}
+	}
+	if len(x.powers) == 0 {
+		x.powers = []Fault{PowerDrop}
+	}
+	x.pace = c.chance.skewed(time.Second, 12*time.Second)
+	x.bold = []float64{0, 0.05, 0.3}[c.chance.below(3)]
+	c.note(0, "faults: %v, power: %v, every %s, bold %v", x.enabled, x.powers, x.pace, x.bold)
+	if len(x.enabled) > 0 {
+		x.plan()
+	}
+}
+
+func (x *chaos) stop() {
+	x.stopped = true
+	x.cuts = [clientCount + 1][nodesMax + 1]time.Duration{}
+	x.late = [clientCount + 1]time.Duration{}
+	x.stall = [nodesMax + 1]time.Duration{}
+	x.stale = 0
+}
+
+func (x *chaos) plan() {
+	x.c.after(x.c.chance.between(0, 2*x.pace), x.c.queue.get(evFault))
+}
+
+// strike is the next fault, or (number above 0) the end of one that changes
+// messages.
+func (x *chaos) strike(number uint64) {
+	if x.stopped {
+		return
+	}
+	if number > 0 {
+		*x.weather(Fault(number - 1)) = 0
+		return
+	}
+	x.plan()
+	f := x.enabled[x.c.chance.below(len(x.enabled))]
+	if x.begin(f) && !f.perMessage() {
+		x.c.result.Fired[f]++
+	}
+}
+
+func (x *chaos) weather(f Fault) *float64 {
+	w := &x.c.net
+	return [...]*float64{Loss: &w.loss, Duplicate: &w.duplicate, Reorder: &w.reorder, Corrupt: &w.corrupt}[f]
+}
+
+// begin begins a fault. It reports whether it struck at once; some count where
+// they do harm.
+func (x *chaos) begin(f Fault) bool {
+	c, rnd := x.c, &x.c.chance
+	switch f {
+	case Loss, Duplicate, Reorder, Corrupt:
+		most := [...]int{Loss: 40, Duplicate: 50, Reorder: 50, Corrupt: 20}[f]
+		*x.weather(f) = float64(1+rnd.below(most)) / 100
+		e := c.queue.get(evFault)
+		e.number = uint64(f) + 1
+		d := rnd.skewed(time.Second, 30*time.Second)
+		c.after(d, e)
+		c.note(0, "%s %.2f for %s", f, *x.weather(f), d)
+		return true
+	case Split, Directed, Partial, Chain:
+		links := x.drawLinks(f)
+		d := rnd.skewed(200*time.Millisecond, 30*time.Second)
+		c.note(0, "%s %v for %s", f, links, d)
+		c.net.breakLinks(links, d)
+		return true
+	case Flap:
+		e := c.queue.get(evFlap)
+		a, b := x.pair()
+		e.node, e.from, e.number = int32(a), int32(b), uint64(3+rnd.below(20))
+		e.answer = rnd.below(2) == 0 // both directions
+		c.note(a, "flap with n%d, %d times", b, e.number)
+		c.after(0, e)
+		return true
+	case Crash:
+		n := x.victim()
+		if n == nil {
+			return false
+		}
+		if rnd.below(2) == 0 {
+			// As soon as it has said something that it must not forget.
+			n.crashOn = []raft.MessageType{raft.MsgVote, raft.MsgVoteAnswer, raft.MsgAppend, raft.MsgAppendAnswer, raft.MsgVoteAnswer}[rnd.below(5)]
+			return false
+		}
+		n.crash(x.power())
+		return true
+	case CrashMany:
+		which := rnd.part(len(c.nodes))
+		if rnd.below(3) == 0 {
+			which = 1<<len(c.nodes) - 1
+		}
+		power := x.power()
+		for i, n := range c.nodes {
+			if which>>i&1 != 0 {
+				n.crash(power)
+			}
+		}
+		return true
+	case CrashRecovery, RecoveryFails:
+		if n := x.downed(); n != nil {
+			n.bootFault = f
+		}
+		return false
+	case Pause:
+		n := x.victim()
+		if n == nil {
+			return false
+		}
+		d := rnd.skewed(100*time.Millisecond, time.Minute)
+		c.note(n.index, "pause for %s", d)
+		n.pause(d)
+		return true
+	case PauseReply:
+		n := x.victim()
+		if n == nil {
+			return false
+		}
+		n.replyPause = rnd.skewed(100*time.Millisecond, time.Minute)
+		return false
+	case DiskSlow, DiskStuck:
+		n := x.victim()
+		if n == nil {
+			return false
+		}
+		d := rnd.skewed(time.Second, 30*time.Second)
+		c.note(n.index, "%s for %s", f, d)
+		if f == DiskSlow {
+			n.slowUntil = c.now + d
+		} else {
+			n.stuckUntil = c.now + d
+		}
+		return true
+	case SyncFails, WriteFails, DiskFull:
+		n := x.victim()
+		if n == nil {
+			return false
+		}
+		n.failing = diskFailure{op: "sync ", after: rnd.below(20), fault: f}
+		if f != SyncFails {
+			n.failing.op = "write "
+		}
+		if f == DiskFull {
+			n.fullUntil = c.now + rnd.skewed(time.Second, 20*time.Second)
+		}
+		c.note(n.index, "%s after %d", f, n.failing.after)
+		return false
+	case BitFlip:
+		n := x.flipped
+		if n == nil {
+			n = x.victim()
+		}
+		if n != nil {
+			n.flipDue = true
+		}
+		return false
+	case TickDrift:
+		n := c.nodes[rnd.below(len(c.nodes))]
+		n.setRate(1e6 + int64(rnd.below(100_001)) - 50_000)
+		c.note(n.index, "%s to %d", f, n.rate)
+		return true
+	case TickJump:
+		which := 1 << rnd.below(len(c.nodes))
+		if rnd.below(3) == 0 { // all at once: all want to lead
+			which = 1<<len(c.nodes) - 1
+		}
+		ticks := 1 + rnd.below(60)
+		c.note(0, "%s by %d of %b", f, ticks, which)
+		for i, n := range c.nodes {
+			if which>>i&1 == 0 || !n.up || n.paused {
+				continue
+			}
+			n.clockBase += time.Duration(ticks) * tick
+			for range ticks {
+				n.host.Tick()
+			}
+			n.turn()
+		}
+		return true
+	case TickStall:
+		n := c.nodes[rnd.below(len(c.nodes))]
+		x.stall[n.index] = c.now + rnd.skewed(100*time.Millisecond, 10*time.Second)
+		c.note(n.index, "%s until %s", f, x.stall[n.index])
+		return true
+	case ClientReset:
+		cl := c.clients[rnd.below(clientCount)]
+		k := cl.conns[rnd.below(len(cl.conns))]
+		if k == nil || !k.up {
+			return false
+		}
+		c.note(-cl.id, "%s from n%d with %d open", f, k.node.index, len(k.open))
+		k.lost(errReset)
+		return true
+	case ClientLate:
+		cl := 1 + rnd.below(clientCount)
+		x.late[cl] = c.now + rnd.skewed(time.Second, 20*time.Second)
+		return true
+	case ClientCut:
+		cl, n := 1+rnd.below(clientCount), 1+rnd.below(len(c.nodes))
+		x.cuts[cl][n] = c.now + rnd.skewed(500*time.Millisecond, 30*time.Second)
+		c.note(-cl, "%s from n%d until %s", f, n, x.cuts[cl][n])
+		return true
+	case ClientStale:
+		x.stale = c.now + rnd.skewed(time.Second, 30*time.Second)
+		return true
+	}
+	c.fail("nobody knows how to begin %s", f)
+	return false
+}
+
+// victim draws a node that runs, a leader half of the time. Most runs spare the
+// last that a majority needs.
+func (x *chaos) victim() *node {
+	c := x.c
+	n := c.nodes[c.chance.below(len(c.nodes))]
+	if c.chance.below(2) == 0 {
+		if lead := c.truth[c.chance.below(len(c.truth))].leader; lead != nil {
+			n = lead
+		}
+	}
+	if !n.up || n.paused || n.dead {
+		return nil
+	}
+	if !c.chance.is(x.bold) && !c.majorities(func(o *node) bool { return o != n && o.up && !o.paused && !o.dead }) {
+		return nil
+	}
+	return n
+}
+
+// downed draws a node that is down, after it took one down if none was.
+func (x *chaos) downed() *node {
+	for _, n := range x.c.nodes {
+		if !n.up && !n.dead {
+			return n
+		}
+	}
+	n := x.victim()
+	if n != nil {
+		n.crash(x.power())
+	}
+	return n
+}
+
+func (x *chaos) power() Fault { return x.powers[x.c.chance.below(len(x.powers))] }
+
+// downtime is how long a node is down: mostly short, so that it meets what it
+// left.
+func (x *chaos) downtime() time.Duration {
+	if x.c.chance.below(2) == 0 {
+		return x.c.chance.skewed(2*time.Millisecond, time.Second)
+	}
+	return x.c.chance.skewed(50*time.Millisecond, 20*time.Second)
+}
+
+func (x *chaos) pair() (int, int) {
+	a := 1 + x.c.chance.below(len(x.c.nodes))
+	b := 1 + x.c.chance.below(len(x.c.nodes)-1)
+	if b >= a {
+		b++
+	}
+	return a, b
+}
+
+// drawLinks draws the links that a fault of the network cuts.
+func (x *chaos) drawLinks(f Fault) (links []link) {
+	c := x.c
+	n := len(c.nodes)
+	switch f {
+	case Split:
+		part := c.chance.part(n)
+		for a := range n {
+			for b := range n {
+				if part>>a&1 != part>>b&1 {
+					links = append(links, link{a + 1, b + 1})
+				}
+			}
+		}
+	case Directed:
+		three := c.voters(raft.GroupID(c.chance.below(len(c.truth))))
+		which := 1 + c.chance.below(63)
+		bit := 0
+		for _, a := range three {
+			for _, b := range three {
+				if a != b {
+					if which>>bit&1 != 0 {
+						links = append(links, link{a, b})
+					}
+					bit++
+				}
+			}
+		}
+	case Partial:
+		a, b := x.pair()
+		links = []link{{a, b}, {b, a}}
+	case Chain:
+		order := make([]int, n)
+		for i := range order {
+			j := c.chance.below(i + 1)
+			order[i] = order[j]
+			order[j] = i + 1
+		}
+		for i, a := range order {
+			for j, b := range order {
+				if i != j && i != j+1 && j != i+1 {
+					links = append(links, link{a, b})
+				}
+			}
+		}
+	}
+	return links
+}
+
+// flap lets a link go down for a moment, and plans the next time.
+func (x *chaos) flap(e *event) {
+	if x.stopped || e.number == 0 {
+		return
+	}
+	e.number--
+	links := []link{{int(e.node), int(e.from)}}
+	if e.answer {
+		links = append(links, link{int(e.from), int(e.node)})
+	}
+	d := x.c.chance.skewed(20*time.Millisecond, 2*time.Second)
+	x.c.net.breakLinks(links, d)
+	x.c.after(d+x.c.chance.skewed(20*time.Millisecond, 2*time.Second), e)
+}
+
+// flip turns a bit over in the log of a node that is down. One node of a run at
+// most is so hit: this version does not repair it, and the others must do
+// without it. It may be hit again if it found nothing wrong when it started,
+// for then what was hit is not in use, or was mended. It is called when the
+// durable offset was written: what was promised last must not be what is hit
+// while none stands behind it, for that can't be told from a torn write, which
+// docs/storage.md says.
+func (x *chaos) flip(n *node) {
+	c := x.c
+	n.flipDue = false
+	if x.stopped || x.flipped != nil && x.flipped != n {
+		return
+	}
+	c.result.Fired[BitFlip]++
+	n.crash(PowerKeep)
+	names, err := n.disk.List(dataDir + "/log")
+	if err != nil {
+		c.fail("n%d: %v", n.index, err)
+	}
+	names = slices.DeleteFunc(names, func(s string) bool { return !strings.HasSuffix(s, ".log") })
+	var files [][]byte
+	for _, name := range names {
+		files = append(files, n.disk.Bytes(dataDir+"/log/"+name))
+	}
+	in, at := x.drawByte(files)
+	name := dataDir + "/log/" + names[in]
+	x.flippedIn, x.flippedAt, x.flippedBit = name, at, 1<<c.chance.below(8)
+	n.disk.Corrupt(name, at, x.flippedBit)
+	x.flipped, n.flipped = n, true
+	c.note(n.index, "a bit of %s flips at %d", name, at)
+}
+
+// drawByte draws a byte of the log's segments, one that is not zero: the space
+// between batches is no test.
+func (x *chaos) drawByte(files [][]byte) (file int, at int64) {
+	rnd := &x.c.chance
+	how := rnd.below(6)
+	last := len(files) - 1
+	end := 0
+	for ; last > 0; last-- { // the last segment with a batch in it
+		if end = lastSector(files[last]); end > 0 {
+			break
+		}
+	}
+	for range 10_000 {
+		file = rnd.below(len(files))
+		sectors := len(files[file]) / vfs.SectorSize
+		switch how {
+		case 0: // a segment's own header
+			at = int64(rnd.below(40))
+		case 1: // a batch's header
+			at = int64(rnd.below(sectors)*vfs.SectorSize + rnd.below(64))
+		case 2: // its first record's header
+			at = int64(rnd.below(sectors)*vfs.SectorSize + 64 + rnd.below(40))
+		case 3, 4: // what was written last
+			file = last
+			at = int64(max(1, end-rnd.below(5))*vfs.SectorSize + 64 + rnd.below(240))
+		default:
+			at = int64(rnd.below(len(files[file])))
+		}
+		if files[file][at] != 0 {
+			break
+		}
+	}
+	return file, at
+}
+
+// lastSector returns the last sector of a segment that is in use.
+func lastSector(b []byte) int {
+	for i := len(b)/vfs.SectorSize - 1; i > 0; i-- {
+		for _, v := range b[i*vfs.SectorSize:][:vfs.SectorSize] {
+			if v != 0 {
+				return i
+			}
+		}
+	}
+	return 0
+}
+
+// mend puts back what a flip damaged, as an operator would from a copy, now
+// that the node has noticed it. It reports false if the node stays out of the
+// run: sometimes, and where the file is not what it was.
+func (x *chaos) mend(n *node) bool {
+	f, err := n.disk.Open(x.flippedIn)
+	if err != nil || x.c.chance.below(16) == 0 {
+		return false
+	}
+	f.Close()
+	n.disk.Corrupt(x.flippedIn, x.flippedAt, x.flippedBit)
+	x.flipped, n.flipped = nil, false
+	n.disk.Crash(vfs.KeepUnsynced, 0) // closes what the process had open
+	n.restartIn(x.downtime())
+	return true
+}
+
+// tickDelay is how long a node's next tick takes.
+func (x *chaos) tickDelay(n *node, usual time.Duration) time.Duration {
+	if until := x.stall[n.index]; until > x.c.now {
+		return max(usual, until-x.c.now)
+	}
+	return usual
+}
+
+func (x *chaos) clientCut(cl, n int) bool { return x.cuts[cl][n] > 0 && x.cuts[cl][n] > x.c.now }
+
+// requestDelay is how late a client's frame is, over its usual time.
+func (x *chaos) requestDelay(cl int) time.Duration {
+	if x.late[cl] > 0 && x.late[cl] > x.c.now {
+		return x.c.chance.skewed(time.Millisecond, lateMax)
+	}
+	return 0
+}
+
+// staleTable is how late an answer to a question after the table is.
+func (x *chaos) staleTable() time.Duration {
+	if x.stale > 0 && x.stale > x.c.now {
+		return x.c.chance.skewed(10*time.Millisecond, lateMax)
+	}
+	return 0
+}
+
+// ranges is Ranges of a table, once for each epoch: to walk all slots for each
+// client that asks would take longer than all else that it does.
+func (c *cluster) ranges(t *shardmap.Table) []shardmap.OwnedRange {
+	if c.chaos.spansFor != t.Epoch {
+		c.chaos.spans, c.chaos.spansFor = t.Ranges(), t.Epoch
+	}
+	return c.chaos.spans
+}

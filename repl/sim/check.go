@@ -1,0 +1,286 @@
+package sim
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"sort"
+
+	"muster/raft"
+	"muster/repl/machine"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// truth is what is known of one group from outside: the entries that some
+// replica has applied, and so must be the same on all, and what they mean by a
+// model of its own that shares nothing with package shardmap.
+type truth struct {
+	c     *cluster
+	group raft.GroupID
+
+	entries []truthEntry // by index, the first has index 1
+	digests []uint64     // after each entry, of the slot that it changed
+	known   map[raft.LogID]uint32
+	model   model
+
+	leaders    map[uint64]raft.ReplicaID // by term
+	lastTerm   uint64
+	lastLeader raft.ReplicaID
+	leader     *node // of the newest term
+	leaderLife uint32
+
+	// acknowledged is the largest index that an answer to a client spoke of:
+	// what begins later must not see less.
+	acknowledged uint64
+	refused      map[outcomeKey]*op
+}
+
+type truthEntry struct {
+	term    uint64
+	sum     uint32
+	kind    raft.EntryKind
+	outcome outcome
+	key     outcomeKey // zero where it is no command of a session
+}
+
+func newTruth(c *cluster, g raft.GroupID) *truth {
+	return &truth{c: c, group: g, leaders: map[uint64]raft.ReplicaID{}, refused: map[outcomeKey]*op{}, known: map[raft.LogID]uint32{}, model: newModel()}
+}
+
+// leads is called with each message that only a leader sends.
+func (t *truth) leads(n *node, r raft.ReplicaID, term uint64) {
+	if term == t.lastTerm && r == t.lastLeader {
+		return
+	}
+	if was, ok := t.leaders[term]; ok {
+		if was != r {
+			t.c.fail("I1: group %d has two leaders in term %d: replica %d and replica %d (n%d)", t.group, term, was, r, n.index)
+		}
+		return
+	}
+	t.leaders[term] = r
+	t.c.note(n.index, "leads group %d in term %d", t.group, term)
+	t.complete(n, r, term)
+	if term > t.lastTerm {
+		t.lastTerm, t.lastLeader, t.leader, t.leaderLife = term, r, n, n.life
+	}
+}
+
+// complete checks I3: a new leader holds all that was committed in terms
+// before its own.
+func (t *truth) complete(n *node, r raft.ReplicaID, term uint64) {
+	last := sort.Search(len(t.entries), func(i int) bool { return t.entries[i].term >= term })
+	if last == 0 {
+		return
+	}
+	for _, v := range n.host.View() {
+		if v.Replica.Group != t.group {
+			continue
+		}
+		if v.Status.Last.Index < uint64(last) {
+			t.c.fail("I3: replica %d (n%d) leads group %d in term %d, its log ends at %s, %d is committed", r, n.index, t.group, term, v.Status.Last, last)
+		}
+		if s := n.shadows[v.Replica]; s != nil {
+			if at, ok := s.termAt(uint64(last)); ok && at != t.entries[last-1].term && n.batch == nil {
+				t.c.fail("I3: replica %d (n%d) leads group %d in term %d, and holds %d.%d, where %d.%d is committed", r, n.index, t.group, term, at, last, t.entries[last-1].term, last)
+			}
+		}
+	}
+}
+
+// wrote checks I2 by induction: one log id has one content everywhere, and one
+// entry before it.
+func (t *truth) wrote(n *node, e *raft.Entry, before uint64) {
+	sum := e.Checksum() ^ uint32(before*0x9e3779b1)
+	if was, ok := t.known[e.ID]; !ok {
+		t.known[e.ID] = sum
+	} else if was != sum {
+		t.c.fail("I2: n%d writes entry %s of group %d, which is another one (or follows another one, here of term %d) elsewhere", n.index, e.ID, t.group, before)
+	}
+}
+
+// applied is called when a replica applies an entry. It returns the entry's
+// line, which the first replica that applies it makes.
+func (t *truth) applied(n *node, e raft.Entry) *truthEntry {
+	i := e.ID.Index
+	switch {
+	case i > uint64(len(t.entries))+1:
+		t.c.fail("I4: n%d applies %s of group %d, nobody has applied %d", n.index, e.ID, t.group, len(t.entries)+1)
+	case i == uint64(len(t.entries))+1:
+		line := truthEntry{term: e.ID.Term, sum: e.Checksum(), kind: e.Kind}
+		if t.group != 0 && e.Kind == raft.EntryNormal {
+			line.outcome, line.key = t.model.apply(t, e)
+		}
+		t.entries = append(t.entries, line)
+		t.digests = append(t.digests, 0)
+		if o := t.refused[line.key]; o != nil && line.outcome.status == shardmap.StatusApplied {
+			t.c.fail("I9: group %d applies %s at %s; its client was told that it never would be", t.group, o, e.ID)
+		}
+	}
+	line := &t.entries[i-1]
+	if line.term != e.ID.Term || line.sum != e.Checksum() || line.kind != e.Kind {
+		t.c.fail("I4: n%d applies %s (checksum %08x) at %d of group %d, another replica applied one of term %d (checksum %08x)",
+			n.index, e.ID, e.Checksum(), i, t.group, line.term, line.sum)
+	}
+	return line
+}
+
+// never notes that a client was told of a write that it was not applied, nor
+// ever would be.
+func (t *truth) never(o *op) {
+	key := outcomeKey{o.command.Session, o.command.Sequence}
+	t.refused[key] = o
+	if was, ok := t.model.outcomes[key]; ok && was.status == shardmap.StatusApplied {
+		t.c.fail("I9: %s was applied at %s; its client is told that it was not", o, was.id)
+	}
+}
+
+// versionOf returns the version of a key as of the last entry.
+func (t *truth) versionOf(key []byte) uint64 {
+	h := t.model.keys[string(key)]
+	if len(h) == 0 {
+		return 0
+	}
+	return h[len(h)-1].version
+}
+
+// spoke notes what an answer spoke of. What is answered after it began must
+// not stand before what was answered then.
+func (t *truth) spoke(o *op, g raft.GroupID, id raft.LogID, strictly bool) {
+	switch {
+	case g != t.group:
+		t.c.fail("%s is answered by group %d, its slot is group %d's", o, g, t.group)
+	case id.Index > uint64(len(t.entries)) || id.Index == 0:
+		t.c.fail("I8: %s is answered as of %s, the group has applied %d", o, id, len(t.entries))
+	case t.entries[id.Index-1].term != id.Term:
+		t.c.fail("I8: %s is answered as of %s, the group's entry there is of term %d", o, id, t.entries[id.Index-1].term)
+	case id.Index < o.floor || strictly && id.Index == o.floor:
+		t.c.fail("I7: %s began after an answer that stood at %d, and is answered as of %s", o, o.floor, id)
+	}
+	t.acknowledged = max(t.acknowledged, id.Index)
+}
+
+// checkRead holds an answer to a read against the model at its index.
+func (t *truth) checkRead(o *op, g raft.GroupID, at raft.LogID, version uint64, value []byte, found bool) {
+	t.spoke(o, g, at, false)
+	want, ok := t.model.at(o.key, at.Index)
+	if found != (ok && want.there) || found && (version != want.version || valueNumber(value) != want.number) {
+		t.c.fail("I9: %s is answered with version %d of write %d (there: %v) as of %s; it should be version %d of write %d (there: %v)",
+			o, version, valueNumber(value), found, at, want.version, want.number, ok && want.there)
+	}
+}
+
+// checkWrite holds an acknowledgement against the entry that it names.
+func (t *truth) checkWrite(o *op, a *wire.WriteAnswer) {
+	t.spoke(o, a.Group, a.ID, true)
+	key := outcomeKey{o.command.Session, o.command.Sequence}
+	line := &t.entries[a.ID.Index-1]
+	if line.key != key {
+		t.c.fail("I8: %s is acknowledged at %s, which is another command (session %x, sequence %d)", o, a.ID, line.key.session, line.key.sequence)
+	}
+	if w := &line.outcome; w.status != shardmap.StatusApplied || w.version != a.Version || uint64(w.deleted) != a.Deleted || w.id != a.ID {
+		t.c.fail("I9: %s is acknowledged at %s with version %d, %d deleted; it should be %s at %s with version %d, %d deleted",
+			o, a.ID, a.Version, a.Deleted, w.status, w.id, w.version, w.deleted)
+	}
+}
+
+// watched is a state machine with the checks around it.
+type watched struct {
+	node  *node
+	truth *truth
+	inner interface {
+		Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, error)
+		Skip(e raft.Entry) error
+	}
+	state *machine.Map // nil in group 0
+}
+
+// Apply implements [repl.StateMachine].
+func (w *watched) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, error) {
+	line := w.truth.applied(w.node, e)
+	t, out, err := w.inner.Apply(e, answer, out)
+	if err != nil {
+		w.truth.c.fail("n%d can't apply %s of group %d: %v", w.node.index, e.ID, w.truth.group, err)
+	}
+	if w.state == nil {
+		return t, out, err
+	}
+	i := e.ID.Index - 1
+	digest := w.state.State.Digest(line.outcome.slot)
+	if was := w.truth.digests[i]; was == 0 {
+		w.truth.digests[i] = digest
+	} else if was != digest {
+		w.truth.c.fail("I10: after %s of group %d slot %d has digest %016x on n%d, %016x elsewhere", e.ID, w.truth.group, line.outcome.slot, digest, w.node.index, was)
+	}
+	return t, out, err
+}
+
+// Skip implements [repl.StateMachine].
+func (w *watched) Skip(e raft.Entry) error {
+	w.truth.applied(w.node, e)
+	return w.inner.Skip(e)
+}
+
+// compare holds all replicas of the healed cluster against each other and
+// against the model: I8, I10.
+func (c *cluster) compare() {
+	for g := 1; g < len(c.truth); g++ {
+		t := c.truth[g]
+		var first [][]byte
+		for _, n := range c.nodes {
+			if n.dead || n.machines[raft.GroupID(g)] == nil {
+				continue
+			}
+			m := n.machines[raft.GroupID(g)].state
+			for i, slot := range c.slots[g] {
+				copied := m.State.Copy(slot)
+				if err := copied.Check(); err != nil {
+					c.fail("I10: n%d: group %d: %v", n.index, g, err)
+				}
+				var b bytes.Buffer
+				if _, err := copied.WriteTo(&b); err != nil {
+					c.fail("n%d: snapshot of slot %d: %v", n.index, slot, err)
+				}
+				copied.Release()
+				if _, err := shardmap.ReadSnapshot(bytes.NewReader(b.Bytes())); err != nil {
+					c.fail("I10: n%d: the snapshot of slot %d of group %d is none: %v", n.index, slot, g, err)
+				}
+				if i == len(first) {
+					first = append(first, b.Bytes())
+				} else if !bytes.Equal(first[i], b.Bytes()) {
+					c.fail("I10: group %d: the snapshot of slot %d is another one on n%d", g, slot, n.index)
+				}
+			}
+			t.model.compare(c, n, m)
+		}
+	}
+}
+
+// compare holds a map against the model, key by key.
+func (m *model) compare(c *cluster, n *node, state *machine.Map) {
+	keys := make([]string, 0, len(m.keys))
+	for k := range m.keys {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	there := 0
+	for _, k := range keys {
+		want := m.keys[k][len(m.keys[k])-1]
+		value, version, ok := state.State.Get([]byte(k), nil)
+		if ok != want.there || ok && (version != want.version || valueNumber(value) != want.number) {
+			c.fail("I8: n%d has version %d of write %d of key %q (there: %v), it should be version %d of write %d (there: %v)",
+				n.index, version, valueNumber(value), k, ok, want.version, want.number, want.there)
+		}
+		if ok {
+			there++
+		}
+	}
+	if got := state.State.Len(); got != there {
+		c.fail("I9: n%d has %d keys in group %d, %d were written", n.index, got, state.Group, there)
+	}
+}
+
+func (o outcome) String() string {
+	return fmt.Sprintf("%s at %s, version %d", o.status, o.id, o.version)
+}

@@ -1,0 +1,576 @@
+package sim
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/client"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+const (
+	clientCount = 4
+	// opsPerHour is what all clients begin together: more than the 10,000
+	// that an hour must hold to count.
+	opsPerHour = 15000
+	// openMax bounds the operations that one client has open.
+	openMax = 24
+	// tagsPerGroup and keysPerTag bound what the slots of a run hold.
+	tagsPerGroup = 3
+	keysPerTag   = 3
+	// keyOpsMax is after how many operations a key is left for another, so
+	// that its history stays small enough to be searched.
+	keyOpsMax = 60
+
+	silenceMax = 3 * time.Second // as in client/health.go
+	pingAfter  = time.Second
+)
+
+var (
+	errReset   = errors.New("connection reset")
+	errRefused = errors.New("connection refused")
+	errTimeout = errors.New("dial timed out")
+	errSilence = errors.New("silent")
+	errTable   = errors.New("no answer to the question after the table")
+)
+
+// simClient is a program that uses the cluster: the real core, around which
+// connections and answers are made up.
+type simClient struct {
+	c     *cluster
+	id    int
+	core  *client.Core
+	conns []*conn // by peer; nil where there is none
+	asked *conn   // whom the table was asked of
+	table *wire.TopologyAnswer
+
+	session  uint64
+	next     uint64
+	open     []*op // by sequence, reads with that of the write before
+	wakeAt   time.Duration
+	wakes    uint64
+	stopped  bool
+	requests uint64
+}
+
+// op is one operation of a client.
+type op struct {
+	client  *simClient
+	call    client.Call
+	number  uint64 // of all operations of the run; the value that it writes
+	get     bool
+	command shardmap.Command
+	key     []byte
+	body    []byte
+	floor   uint64 // of what was acknowledged in its group before it began
+	group   raft.GroupID
+	began   time.Duration
+	conn    *conn
+	request uint64
+	done    bool
+}
+
+func (o *op) String() string {
+	if o.get {
+		return fmt.Sprintf("get %q", o.key)
+	}
+	return fmt.Sprintf("%s %q to %d, sequence %d, if %s %d", o.command.Kind, o.key, o.number, o.command.Sequence, o.command.Condition, o.command.Version)
+}
+
+// conn is one connection of a client to a node.
+type conn struct {
+	client *simClient
+	peer   client.Peer
+	node   *node
+	life   uint32 // of the node's process
+	up     bool   // as the client sees it
+	ended  bool
+	heard  time.Duration
+	asked  time.Duration // when a ping left; 0: none is under way
+	looks  bool          // an evListen is due
+	open   []*op
+}
+
+func newClient(c *cluster, id int) *simClient {
+	cl := &simClient{c: c, id: id, session: c.chance.next() | 1, next: 1, wakeAt: -1}
+	first := c.chance.below(len(c.nodes))
+	cl.core = client.NewCore(client.Config{
+		Endpoints: []string{addrOf(raft.NodeID(first + 1)), addrOf(raft.NodeID((first+1)%len(c.nodes) + 1))},
+		Chance:    c.chance.next(), Patience: time.Hour,
+	})
+	cl.beginIn()
+	return cl
+}
+
+// beginIn plans the next burst of operations. Bursts meet each other in the
+// queues, where single operations would rarely.
+func (cl *simClient) beginIn() {
+	mean := time.Hour / opsPerHour * clientCount * 5 / 2 // a burst has 2.5 operations
+	e := cl.c.queue.get(evBegin)
+	e.client = cl
+	cl.c.after(cl.c.chance.between(0, 2*mean), e)
+}
+
+func (cl *simClient) stop() { cl.stopped = true }
+
+// begin begins a burst of operations.
+func (cl *simClient) begin() {
+	if cl.stopped {
+		return
+	}
+	for range 1 + cl.c.chance.below(4) {
+		if len(cl.open) < openMax {
+			cl.beginOne()
+		}
+	}
+	cl.settle()
+	cl.beginIn()
+}
+
+func (cl *simClient) beginOne() {
+	c := cl.c
+	o := &op{client: cl, began: c.now, number: c.history.begin()}
+	o.key = c.history.key(c)
+	slot := shardmap.SlotOf(o.key)
+	o.group = c.groupOfSlot(slot)
+	o.floor = c.truth[o.group].acknowledged
+	o.call = client.Call{Owner: o, Slot: slot, Deadline: c.now + c.chance.skewed(500*time.Millisecond, 30*time.Second)}
+	if o.get = c.chance.below(5) < 2; o.get {
+		o.body = (&wire.Get{Keys: [][]byte{o.key}}).Append(nil)
+	} else {
+		o.call.Write = true
+		o.command = shardmap.Command{Kind: shardmap.CommandSet, Session: cl.session, Sequence: cl.next, Slot: slot}
+		cl.next++
+		o.command.Floor = cl.floor(o.command.Sequence)
+		value := make([]byte, 8, 8+c.chance.below(100))
+		binary.LittleEndian.PutUint64(value, o.number)
+		o.command.Items = [][]byte{o.key, value[:cap(value)]}
+		switch c.chance.below(8) {
+		case 0:
+			o.command.Kind, o.command.Items = shardmap.CommandDel, o.command.Items[:1]
+		case 1:
+			o.command.Condition = shardmap.ConditionAbsent
+		case 2, 3:
+			o.command.Condition, o.command.Version = shardmap.ConditionVersion, max(1, c.truth[o.group].versionOf(o.key))
+		}
+		o.body = wire.AppendWrite(nil, &o.command)
+	}
+	cl.open = append(cl.open, o)
+	e := c.queue.get(evDeadline)
+	e.op = o
+	c.queue.push(o.call.Deadline, e)
+	cl.core.Submit(c.now, &o.call)
+}
+
+// floor returns the lowest sequence that is still unanswered.
+func (cl *simClient) floor(next uint64) uint64 {
+	for _, o := range cl.open {
+		if !o.get {
+			next = min(next, o.command.Sequence)
+		}
+	}
+	return next
+}
+
+// settle does what the core says, until it says no more.
+func (cl *simClient) settle() {
+	for {
+		actions := cl.core.Take()
+		if len(actions) == 0 {
+			break
+		}
+		for i := range actions {
+			cl.act(&actions[i])
+		}
+	}
+	if at, ok := cl.core.Wake(); ok && (cl.wakeAt < 0 || at < cl.wakeAt) {
+		cl.wakeAt = max(at, cl.c.now)
+		cl.wakes++
+		e := cl.c.queue.get(evWake)
+		e.client, e.number = cl, cl.wakes
+		cl.c.queue.push(cl.wakeAt, e)
+	}
+}
+
+func (cl *simClient) wake(number uint64) {
+	if number != cl.wakes {
+		return
+	}
+	cl.wakeAt = -1
+	cl.core.Tick(cl.c.now)
+	cl.settle()
+}
+
+func (cl *simClient) act(a *client.Action) {
+	switch a.Kind {
+	case client.ActSend:
+		o := a.Call.Owner.(*op)
+		if k := cl.connOf(a.Peer); k != nil && k.up {
+			k.send(o)
+			return
+		}
+		cl.core.Unsent(cl.c.now, a.Call, a.Peer)
+	case client.ActFinish:
+		a.Call.Owner.(*op).finish(a.Err)
+	case client.ActDial:
+		cl.dial(a.Peer, a.Addr)
+	case client.ActHangUp:
+		if k := cl.connOf(a.Peer); k != nil {
+			k.end(errReset)
+		}
+	case client.ActAsk:
+		cl.ask(a.Peer)
+	}
+}
+
+func (cl *simClient) connOf(p client.Peer) *conn {
+	if int(p) < len(cl.conns) {
+		return cl.conns[p]
+	}
+	return nil
+}
+
+// reaches says whether a client and a node hear each other, and the node would
+// answer.
+func (c *cluster) reaches(cl *simClient, n *node) bool {
+	return !c.chaos.clientCut(cl.id, n.index) && !c.net.isolated(n.index)
+}
+
+func (cl *simClient) dial(p client.Peer, addr string) {
+	var index int
+	if _, err := fmt.Sscanf(addr, "n%d", &index); err != nil {
+		cl.c.fail("c%d dials %q", cl.id, addr)
+	}
+	k := &conn{client: cl, peer: p, node: cl.c.nodes[index-1]}
+	for len(cl.conns) <= int(p) {
+		cl.conns = append(cl.conns, nil)
+	}
+	if old := cl.conns[p]; old != nil && !old.ended {
+		cl.c.fail("c%d dials n%d twice", cl.id, index)
+	}
+	cl.conns[p] = k
+	d := 2 * cl.c.net.latency()
+	if !cl.c.reaches(cl, k.node) || k.node.up && k.node.paused {
+		d = 2 * time.Second
+	}
+	e := cl.c.queue.get(evDialled)
+	e.conn = k
+	cl.c.after(d, e)
+}
+
+// dialled is the end of a dial.
+func (k *conn) dialled() {
+	if k.ended {
+		return
+	}
+	cl, c := k.client, k.client.c
+	switch {
+	case !c.reaches(cl, k.node) || k.node.up && k.node.paused:
+		k.end(errTimeout)
+		cl.core.Disconnected(c.now, k.peer, errTimeout)
+	case !k.node.up:
+		k.end(errRefused)
+		cl.core.Disconnected(c.now, k.peer, errRefused)
+	default:
+		k.up, k.life, k.heard = true, k.node.life, c.now
+		cl.core.Connected(c.now, k.peer, k.node.id, clusterID)
+	}
+	cl.settle()
+}
+
+// send puts an operation on the connection.
+func (k *conn) send(o *op) {
+	c := k.client.c
+	k.client.requests++
+	o.conn, o.request = k, k.client.requests
+	if len(k.open) == 0 {
+		k.heard = c.now
+	}
+	k.open = append(k.open, o)
+	if !k.looks {
+		k.look()
+	}
+	if !c.reaches(k.client, k.node) {
+		return // it is resent by the system, in vain
+	}
+	e := c.queue.get(evRequest)
+	e.node, e.life, e.conn, e.number, e.get = int32(k.node.index), k.life, k, o.request, o.get
+	e.within = max(time.Millisecond, o.call.Deadline-c.now)
+	e.body = append(e.body[:0], o.body...)
+	c.after(c.net.latency()+c.chaos.requestDelay(k.client.id), e)
+}
+
+func (k *conn) look() {
+	e := k.client.c.queue.get(evListen)
+	e.conn = k
+	k.looks = true
+	k.client.c.after(pingAfter, e)
+}
+
+// listen judges the connection as client/health.go does: asks for a sign of
+// life, gives up what stays silent.
+func (k *conn) listen() {
+	k.looks = false
+	c := k.client.c
+	if k.ended || len(k.open) == 0 {
+		return
+	}
+	if silent := c.now - k.heard; silent >= pingAfter {
+		if k.node.up && k.node.life == k.life && !k.node.paused && c.reaches(k.client, k.node) {
+			k.heard = c.now
+		} else if silent >= silenceMax {
+			k.lost(errSilence)
+			return
+		}
+	}
+	k.look()
+}
+
+// Answer implements [repl.Replier] for the node's end of the connection.
+func (k *conn) Answer(r repl.Reply, t wire.Type, body []byte) bool {
+	c := k.client.c
+	if k.ended || !c.reaches(k.client, k.node) {
+		return false
+	}
+	e := c.queue.get(evAnswer)
+	e.conn, e.client, e.number, e.wtype = k, k.client, r.Request, t
+	e.from = int32(k.node.index)
+	e.body = append(e.body[:0], body...)
+	c.queue.push(max(c.now, k.node.outAt)+c.net.latency(), e)
+	return false
+}
+
+// Flush implements [repl.Replier].
+func (k *conn) Flush() {}
+
+// take removes an operation from the connection; nil if it is not there.
+func (k *conn) take(request uint64) *op {
+	for i, o := range k.open {
+		if o.request == request {
+			k.open = slices.Delete(k.open, i, i+1)
+			o.conn = nil
+			return o
+		}
+	}
+	return nil
+}
+
+// answered is the arrival of an answer at the client.
+func (k *conn) answered(e *event) {
+	if k.ended {
+		return
+	}
+	cl, c := k.client, k.client.c
+	k.heard = c.now
+	o := k.take(e.number)
+	if o == nil {
+		return // it was given up before
+	}
+	if e.wtype == wire.TypeError {
+		refusal := new(wire.Error)
+		if err := refusal.Read(e.body); err != nil {
+			c.fail("an error that answers %s: %v", o, err)
+		}
+		cl.core.Refused(c.now, &o.call, k.peer, refusal)
+	} else {
+		o.answered(e.wtype, e.body)
+	}
+	cl.settle()
+}
+
+// end forgets the connection.
+func (k *conn) end(error) {
+	k.up, k.ended = false, true
+	if k.client.conns[k.peer] == k {
+		k.client.conns[k.peer] = nil
+	}
+}
+
+// lost is the end of a connection that was up, as the client learns it.
+func (k *conn) lost(err error) {
+	if k.ended || !k.up {
+		return
+	}
+	cl, c := k.client, k.client.c
+	k.end(err)
+	open := k.open
+	k.open = nil
+	cl.core.Disconnected(c.now, k.peer, err)
+	if cl.asked == k {
+		cl.asked = nil
+	}
+	for _, o := range open {
+		o.conn = nil
+		cl.core.Lost(c.now, &o.call, k.peer, err)
+	}
+	cl.settle()
+}
+
+// nodeEnded tells the client that a process ended, if word of it comes
+// through. What the process had read or sent before arrives all the same.
+func (cl *simClient) nodeEnded(n *node) {
+	for _, k := range cl.conns {
+		if k != nil && k.node == n && k.up && cl.c.reaches(cl, n) {
+			e := cl.c.queue.get(evReset)
+			e.conn = k
+			cl.c.after(cl.c.net.latency(), e)
+		}
+	}
+}
+
+// ask asks a peer for the table.
+func (cl *simClient) ask(p client.Peer) {
+	k := cl.connOf(p)
+	if k == nil || !k.up {
+		cl.core.TableFailed(cl.c.now, p, errTable)
+		return
+	}
+	cl.asked = k
+	cl.table = k.node.topology()
+	d := 2 * cl.c.net.latency()
+	if cl.table == nil || !cl.c.reaches(cl, k.node) {
+		cl.table = nil
+		d = 2 * time.Second
+	} else if late := cl.c.chaos.staleTable(); late > 0 {
+		d += late
+	}
+	e := cl.c.queue.get(evTable)
+	e.client, e.conn = cl, k
+	cl.c.after(d, e)
+}
+
+func (cl *simClient) tableCame(k *conn) {
+	if cl.asked != k {
+		return
+	}
+	cl.asked = nil
+	if cl.table == nil {
+		cl.core.TableFailed(cl.c.now, k.peer, errTable)
+	} else {
+		cl.core.Table(cl.c.now, k.peer, cl.table)
+	}
+	cl.settle()
+}
+
+// topology is what package node answers to a question after the table; nil if
+// it does not answer.
+func (n *node) topology() *wire.TopologyAnswer {
+	if !n.up || n.paused || n.table == nil || !n.table.Founded() {
+		return nil
+	}
+	t := n.table
+	a := &wire.TopologyAnswer{ClusterID: t.ClusterID, Epoch: t.Epoch, ValueMax: uint32(t.ValueMax)}
+	for _, line := range t.Nodes {
+		a.Nodes = append(a.Nodes, wire.TopologyNode{ID: line.ID, Name: line.Name, Addr: line.Addr, Role: wire.NodeServer, Status: wire.NodeAlive})
+	}
+	leaders := map[raft.GroupID]raft.NodeID{}
+	for _, v := range n.host.View() {
+		for _, m := range v.Status.Membership.Voters {
+			if m.Replica == v.Status.Leader {
+				leaders[v.Replica.Group] = m.Node
+			}
+		}
+	}
+	for _, g := range t.Groups {
+		line := wire.TopologyGroup{ID: g.ID, Leader: leaders[g.ID]}
+		for _, r := range g.Replicas {
+			line.Nodes = append(line.Nodes, r.Node)
+		}
+		a.Groups = append(a.Groups, line)
+	}
+	for _, o := range n.c.ranges(t) {
+		a.Slots = append(a.Slots, wire.SlotRange{From: o.From, To: o.To, Group: o.Group})
+	}
+	return a
+}
+
+// expire ends an operation whose time is over, if it is on a connection; if
+// not, the core does it.
+func (o *op) expire(uint64) {
+	if o.done || o.conn == nil {
+		return
+	}
+	cl := o.client
+	cl.c.result.Fired[ClientTimeout]++
+	o.conn.take(o.request)
+	cl.core.Expire(cl.c.now, &o.call, true)
+	cl.settle()
+}
+
+// answered takes what a node said, which is no error.
+func (o *op) answered(t wire.Type, body []byte) {
+	c := o.client.c
+	if o.get {
+		var a wire.GetAnswer
+		if err := a.Read(body); err != nil || t != wire.TypeGetAnswer {
+			c.fail("%s is answered with a %s: %v", o, t, err)
+		}
+		version, value, found, _ := a.Next()
+		c.truth[o.group].checkRead(o, a.Group, a.At, version, value, found)
+		var number uint64
+		if found {
+			number = valueNumber(value)
+		}
+		c.history.read(o, version, number, found)
+	} else {
+		var a wire.WriteAnswer
+		if err := a.Read(body); err != nil || t != wire.TypeWriteAnswer {
+			c.fail("%s is answered with a %s: %v", o, t, err)
+		}
+		c.truth[o.group].checkWrite(o, &a)
+		c.history.wrote(o, a.Version, a.Deleted)
+		c.result.Writes++
+	}
+	c.result.Answered++
+	o.over()
+}
+
+// finish ends an operation without an answer.
+func (o *op) finish(err error) {
+	c := o.client.c
+	var e *wire.Error
+	switch {
+	case err == nil:
+		c.fail("%s ends with neither an answer nor an error", o)
+	case errors.As(err, &e) && e.Code == wire.CodeConflict:
+		c.history.conflict(o)
+		c.result.Answered++
+	case errors.As(err, &e) && e.Code == wire.CodeMaybeApplied, o.call.Maybe:
+		c.history.unknown(o)
+	case errors.As(err, &e) && (e.Code == wire.CodeUnavailable || e.Code == wire.CodeNotLeader || e.Code == wire.CodeNotReady || e.Code == wire.CodeBusy || e.Code == wire.CodeMoved):
+		// A definite no: I9, nobody may ever see it.
+		c.history.refused(o)
+		if !o.get {
+			c.truth[o.group].never(o)
+		}
+	default:
+		if !o.get {
+			c.fail("%s ends with %v", o, err)
+		}
+		c.history.refused(o)
+	}
+	o.over()
+}
+
+func (o *op) over() {
+	if o.done {
+		o.client.c.fail("%s ends twice", o)
+	}
+	o.done = true
+	cl := o.client
+	cl.c.result.Ops++
+	cl.open = slices.DeleteFunc(cl.open, func(x *op) bool { return x == o })
+}
+
+func valueNumber(b []byte) uint64 {
+	if len(b) < 8 {
+		return 0
+	}
+	return binary.LittleEndian.Uint64(b)
+}

@@ -1,0 +1,397 @@
+package sim
+
+import (
+	"fmt"
+	"io"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"muster/raft"
+	"muster/shardmap"
+)
+
+// Options say which run it is. The same options give the same run.
+type Options struct {
+	Seed   uint64
+	Length time.Duration // of the time under faults; 0: LengthDefault
+	Nodes  int           // 0: the seed chooses
+	Groups int           // data groups; 0: GroupsDefault
+	// Only, if not nil, leaves no other faults than these. A run without any
+	// is one of a healthy cluster.
+	Only []Fault
+	Log  io.Writer // where each note goes as it is made; nil: nowhere
+}
+
+const (
+	// LengthDefault makes 2,000 seeds 200 hours.
+	LengthDefault = 6 * time.Minute
+	// GroupsDefault is how many groups hold keys.
+	GroupsDefault = 3
+
+	tick = 50 * time.Millisecond
+	// electionTimeout is the longest that a follower waits: twice
+	// raft.ElectionTicksDefault, in ticks of the fastest and the slowest
+	// clock that heal leaves.
+	electionTimeout = 2 * raft.ElectionTicksDefault * tick
+	// foundWithin bounds how long the founding takes, of which nothing here
+	// is a test.
+	foundWithin = 30 * time.Second
+	// settleWithin bounds how long all replicas take to become equal once
+	// nothing is wrong any more.
+	settleWithin = 60 * time.Second
+)
+
+// Result is what came of a run.
+type Result struct {
+	Seed      uint64
+	Nodes     int
+	Simulated time.Duration
+	Steps     uint64
+	Hash      uint64 // of all events: equal for equal runs
+	Fired     Fired
+	Ops       int // operations that clients ended
+	Answered  int // of these, with an answer
+	Writes    int // of these, writes that were acknowledged
+	Unchecked int // histories that were too entangled to check in time
+	Leader    time.Duration
+	Write     time.Duration // how long after the healing of a quorum the last group took a write
+	Failure   *Failure      // nil if all invariants held
+}
+
+// Failure is a broken invariant.
+type Failure struct {
+	Seed  uint64
+	Step  uint64
+	At    time.Duration
+	What  string
+	Trace string
+}
+
+func (f *Failure) Error() string {
+	return fmt.Sprintf("seed %d, step %d, %.3f s: %s\n\n%s", f.Seed, f.Step, f.At.Seconds(), f.What, f.Trace)
+}
+
+// cluster is one run.
+type cluster struct {
+	options Options
+	chance  chance
+	now     time.Duration
+	queue   queue
+	trace   trace
+	result  Result
+
+	nodes   []*node
+	clients []*simClient
+	net     network
+	chaos   chaos
+	truth   []*truth // by group
+	history history
+	slots   [][]shardmap.Slot // by group: those that keys of the run are in
+	tags    []string
+	scratch []byte
+}
+
+// Run runs one cluster to its end, or to the first broken invariant.
+func Run(o Options) (r Result) {
+	if o.Length == 0 {
+		o.Length = LengthDefault
+	}
+	if o.Groups == 0 {
+		o.Groups = GroupsDefault
+	}
+	c := &cluster{options: o, chance: chance(o.Seed*0x9e3779b97f4a7c15 + 1)}
+	c.result.Seed = o.Seed
+	c.chaos.c = c
+	defer func() {
+		r = c.result
+		r.Steps, r.Hash, r.Simulated = c.trace.step, c.trace.hash, c.now
+		switch broken := recover().(type) {
+		case nil:
+		case *Failure:
+			r.Failure = broken
+		default:
+			r.Failure = c.failure(fmt.Sprintf("panic: %v\n%s", broken, debug.Stack()))
+		}
+	}()
+	c.found()
+	c.work()
+	c.healQuorum()
+	c.healAll()
+	c.history.check(c)
+	return r
+}
+
+func (c *cluster) failure(what string) *Failure {
+	return &Failure{Seed: c.options.Seed, Step: c.trace.step, At: c.now, What: what, Trace: c.trace.last(120)}
+}
+
+// fail ends the run: an invariant is broken.
+func (c *cluster) fail(format string, args ...any) {
+	panic(c.failure(fmt.Sprintf(format, args...)))
+}
+
+// note puts a remark into the trace. node is 0 for the world.
+func (c *cluster) note(node int, format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	c.trace.note(c.now, node, text)
+	if c.options.Log != nil {
+		fmt.Fprintf(c.options.Log, "%11.6f %s: %s\n", c.now.Seconds(), party(int32(node)), text)
+	}
+}
+
+func (c *cluster) after(d time.Duration, e *event) { c.queue.push(c.now+d, e) }
+
+// step lets the next event happen.
+func (c *cluster) step() {
+	at, e := c.queue.pop()
+	c.now = at
+	c.trace.event(at, e)
+	if c.happen(e) {
+		c.queue.put(e)
+	}
+}
+
+// until steps until ok says yes, or fails once within is over.
+func (c *cluster) until(what string, within time.Duration, ok func() bool) time.Duration {
+	began := c.now
+	look := c.now
+	for {
+		if c.now >= look {
+			if ok() {
+				return c.now - began
+			}
+			if c.now > began+within {
+				c.fail("not within %s: %s\n%s", within, what, c.picture())
+			}
+			look = c.now + tick/2
+		}
+		c.step()
+	}
+}
+
+func (c *cluster) run(d time.Duration) {
+	for end := c.now + d; c.now < end; {
+		c.step()
+	}
+}
+
+// found makes the cluster and waits until it serves. No fault strikes yet.
+func (c *cluster) found() {
+	n := c.options.Nodes
+	if n == 0 {
+		n = 5
+		if c.chance.below(10) == 0 {
+			n = 3
+		}
+	}
+	c.result.Nodes = n
+	c.net.init(c, n)
+	for g := range c.options.Groups + 1 {
+		c.truth = append(c.truth, newTruth(c, raft.GroupID(g)))
+	}
+	c.drawTags()
+	for i := range n {
+		c.nodes = append(c.nodes, newNode(c, i+1))
+	}
+	for _, n := range c.nodes {
+		n.boot()
+	}
+	c.until("the cluster is founded", foundWithin, func() bool {
+		for _, n := range c.nodes {
+			if n.table == nil || !n.table.Founded() {
+				return false
+			}
+		}
+		return c.groupWithoutLeader() < 0
+	})
+	for i := range clientCount {
+		c.clients = append(c.clients, newClient(c, i+1))
+	}
+	c.run(time.Second)
+	c.note(0, "founded: %d nodes, %d groups", n, c.options.Groups)
+}
+
+// work lets the cluster work under faults.
+func (c *cluster) work() {
+	c.chaos.init(c)
+	c.run(c.options.Length)
+}
+
+// healQuorum stops the faults for some nodes that hold a majority of each
+// group, and takes away the others: I14, those must go on within a bound.
+func (c *cluster) healQuorum() {
+	c.chaos.stop()
+	quorum := c.drawQuorum()
+	c.note(0, "heal a quorum: %v", quorum)
+	c.net.heal()
+	for _, n := range c.nodes {
+		if slices.Contains(quorum, n.index) {
+			n.heal()
+		} else if n.up && c.chance.below(2) == 0 {
+			n.crash(PowerKeep)
+			n.startAt = 0
+		} else {
+			c.net.isolate(n.index)
+		}
+	}
+	c.result.Leader = c.until("each group has a leader (I14: within two election time-outs)", 2*electionTimeout, func() bool { return c.groupWithoutLeader() < 0 })
+	began := c.now
+	probes := make([]*probe, len(c.truth))
+	c.until("each group takes a write (I14: within three election time-outs)", 3*electionTimeout-c.result.Leader, func() bool {
+		missing := false
+		for g := range probes {
+			if probes[g] == nil || probes[g].refused {
+				probes[g] = c.probe(raft.GroupID(g))
+			}
+			missing = missing || probes[g] == nil || !probes[g].done
+		}
+		return !missing
+	})
+	c.result.Write = c.result.Leader + c.now - began
+}
+
+// drawQuorum draws nodes that can serve, among them a majority of the voters
+// of each group.
+func (c *cluster) drawQuorum() []int {
+	for try := 0; ; try++ {
+		var q []int
+		for _, n := range c.nodes {
+			if !n.dead && (try > 50 || c.chance.below(10) < 7) {
+				q = append(q, n.index)
+			}
+		}
+		if c.majorities(func(n *node) bool { return slices.Contains(q, n.index) }) {
+			return q
+		}
+		if try > 60 {
+			c.fail("no quorum is left: more was broken than the others can do without")
+		}
+	}
+}
+
+// majorities says whether the nodes that in names hold a majority of the voters
+// of each group.
+func (c *cluster) majorities(in func(*node) bool) bool {
+	for g := range c.truth {
+		voters, have := c.voters(raft.GroupID(g)), 0
+		for _, n := range voters {
+			if in(c.nodes[n-1]) {
+				have++
+			}
+		}
+		if 2*have <= len(voters) {
+			return false
+		}
+	}
+	return true
+}
+
+// voters returns the nodes that vote in a group.
+func (c *cluster) voters(g raft.GroupID) []int {
+	var table *shardmap.Table
+	for _, n := range c.nodes {
+		if n.table != nil && (table == nil || n.table.Epoch > table.Epoch) {
+			table = n.table
+		}
+	}
+	line, _ := table.Group(g)
+	var nodes []int
+	for _, r := range line.Replicas {
+		if r.Role == shardmap.ReplicaVoter {
+			nodes = append(nodes, int(r.Node))
+		}
+	}
+	return nodes
+}
+
+// groupWithoutLeader returns a group that no live node leads in the newest
+// term, or -1.
+func (c *cluster) groupWithoutLeader() int {
+	for g := range c.truth {
+		if c.leaderOf(raft.GroupID(g)) == nil {
+			return g
+		}
+	}
+	return -1
+}
+
+// leaderOf returns the node that leads a group and is heard by a majority, as
+// it was seen last.
+func (c *cluster) leaderOf(g raft.GroupID) *node {
+	t := c.truth[g]
+	if t.leader == nil || !t.leader.up || t.leader.paused || t.leader.life != t.leaderLife || c.net.isolated(t.leader.index) {
+		return nil
+	}
+	if t.leader.leads(g) {
+		return t.leader
+	}
+	return nil
+}
+
+// healAll lets everything come back, waits until all replicas are equal, and
+// compares them (I8, I10).
+func (c *cluster) healAll() {
+	c.note(0, "heal all")
+	c.net.heal()
+	for _, n := range c.nodes {
+		if !n.dead {
+			n.heal()
+		}
+	}
+	for _, cl := range c.clients {
+		cl.stop()
+	}
+	c.until("all replicas have applied the same", settleWithin, c.settled)
+	c.compare()
+}
+
+// settled says whether all live replicas have applied all that is committed,
+// and no operation is open.
+func (c *cluster) settled() bool {
+	for _, cl := range c.clients {
+		if len(cl.open) > 0 {
+			return false
+		}
+	}
+	for _, n := range c.nodes {
+		if n.dead {
+			continue
+		}
+		if !n.up || n.host == nil || n.batch != nil {
+			return false
+		}
+		for _, v := range n.host.View() {
+			t := c.truth[v.Replica.Group]
+			if v.Stopped != "" {
+				c.fail("n%d: group %d stopped: %s", n.index, v.Replica.Group, v.Stopped)
+			}
+			if v.Status.Last.Index != uint64(len(t.entries)) || v.Applied.Index != v.Status.Last.Index {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// picture describes the cluster for a failure.
+func (c *cluster) picture() string {
+	s := ""
+	for _, n := range c.nodes {
+		s += fmt.Sprintf("n%d: up %v, paused %v, dead %v, batch %v, isolated %v\n", n.index, n.up, n.paused, n.dead, n.batch != nil, c.net.isolated(n.index))
+		if n.host == nil {
+			continue
+		}
+		for _, v := range n.host.View() {
+			st := v.Status
+			s += fmt.Sprintf("    %s replica %d: %s of %d, term %d, vote %d, commit %d, applied %d, last %s, unsynced for %d ticks %s\n",
+				v.Replica.Group, v.Replica.ID, st.Role, st.Leader, st.Term, st.Vote, st.Commit, v.Applied.Index, st.Last, st.UnsyncedTicks, v.Stopped)
+		}
+	}
+	for _, cl := range c.clients {
+		for _, o := range cl.open {
+			s += fmt.Sprintf("c%d: open since %.3f s: %s\n", cl.id, o.began.Seconds(), o)
+		}
+	}
+	return s
+}

@@ -1,0 +1,239 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/machine"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// happen lets one event take place. It reports whether the event is done with.
+func (c *cluster) happen(e *event) bool {
+	switch e.kind {
+	case evMessage, evBeat, evSynced, evIdle, evTick, evResume, evAnnounce, evRequest:
+		n := c.nodes[e.node-1]
+		if e.kind == evResume {
+			if n.up && e.life == n.life && n.paused {
+				n.resume()
+			}
+			return true
+		}
+		if !n.up || e.life != 0 && e.life != n.life {
+			return true
+		}
+		if n.paused {
+			n.inbox = append(n.inbox, e)
+			return false
+		}
+		return n.handle(e)
+	case evCrash:
+		if n := c.nodes[e.node-1]; n.up && n.life == e.life && !c.chaos.stopped {
+			c.result.Fired[Crash]++
+			n.crash(c.chaos.power())
+		}
+	case evStart:
+		if n := c.nodes[e.node-1]; !n.up && n.startAt == c.now {
+			n.boot()
+		}
+	case evAnswer:
+		e.conn.answered(e)
+	case evDialled:
+		e.conn.dialled()
+	case evReset:
+		e.conn.lost(errReset)
+	case evListen:
+		e.conn.listen()
+	case evTable:
+		e.client.tableCame(e.conn)
+	case evWake:
+		e.client.wake(e.number)
+	case evDeadline:
+		e.op.expire(e.number)
+	case evBegin:
+		e.client.begin()
+	case evFault:
+		c.chaos.strike(e.number)
+	case evHeal:
+		c.net.mend(e.number)
+	case evFlap:
+		c.chaos.flap(e)
+		return false
+	default:
+		c.fail("nobody knows what event %d is", e.kind)
+	}
+	return true
+}
+
+// handle lets an event take place in a process that runs.
+func (n *node) handle(e *event) bool {
+	if !n.up || e.life != 0 && e.life != n.life {
+		return true
+	}
+	switch e.kind {
+	case evMessage:
+		n.host.Receive(raft.NodeID(e.from), &e.envelope)
+	case evBeat:
+		n.host.ReceiveBeat(raft.NodeID(e.from), &e.beat, e.answer)
+	case evSynced:
+		n.synced(e.number)
+		return true
+	case evIdle:
+		n.idle(e.number)
+		return true
+	case evTick:
+		n.ticked()
+		return true
+	case evAnnounce:
+		n.announce()
+	case evRequest:
+		n.request(e)
+	}
+	n.turn()
+	return true
+}
+
+// ticked is one tick, and plans the next.
+func (n *node) ticked() {
+	next := time.Duration(int64(tick) * 1e6 / n.rate)
+	n.tickIn(n.c.chaos.tickDelay(n, next))
+	n.host.Tick()
+	n.turn()
+}
+
+// announce puts what this process is into the table, or makes the table.
+func (n *node) announce() {
+	if n.announced {
+		return
+	}
+	e := n.event(evAnnounce)
+	n.c.after(n.c.chance.between(200*time.Millisecond, 400*time.Millisecond), e)
+	var command []byte
+	switch {
+	case n.table == nil || !n.table.Founded():
+		f := shardmap.Found{Cluster: clusterName, ClusterID: clusterID, Level: shardmap.Level, ValueMax: valueMax, Groups: n.c.options.Groups}
+		for i := range n.c.result.Nodes {
+			id := raft.NodeID(i + 1)
+			f.Nodes = append(f.Nodes, shardmap.FoundNode{ID: id, Name: addrOf(id), Addr: addrOf(id), Role: shardmap.NodeServer})
+		}
+		command, _ = shardmap.AppendFound(nil, &f)
+	default:
+		if line, ok := n.table.Node(n.id); ok && line.Start >= n.start {
+			n.announced = true
+			return
+		}
+		command, _ = shardmap.AppendAnnounce(nil, &shardmap.Announce{Node: n.id, Start: n.start, Addr: addrOf(n.id), Name: addrOf(n.id), Version: "sim"})
+	}
+	// In a process it goes over a connection to the leader. Here it is put
+	// to whoever leads, if that can be reached.
+	if lead := n.c.leaderOf(0); lead != nil && n.c.net.works(n.index, lead.index) {
+		lead.host.Propose(repl.Proposal{Group: 0, Entry: raft.NewEntry(raft.EntryNormal, command)})
+		if lead != n {
+			lead.turn()
+		}
+	}
+}
+
+// request is what package node's router does with a client's frame.
+func (n *node) request(e *event) {
+	r := repl.Reply{To: e.conn, Request: e.number}
+	if n.table == nil || !n.table.Founded() {
+		n.refuse(r, wire.NotReady("node "+addrOf(n.id), "the table is not here", "wait"))
+		return
+	}
+	if e.get {
+		q := &getQuery{node: n}
+		if err := q.request.Read(append([]byte(nil), e.body...)); err != nil {
+			n.c.fail("a get is refused: %v", err)
+		}
+		n.host.Read(repl.Read{Group: n.table.GroupOf(shardmap.SlotOf(q.request.Keys[0])), Reply: r, Query: q, Deadline: n.clock() + e.within})
+		return
+	}
+	body, err := wire.CheckWrite(e.body)
+	if err == nil {
+		var cmd shardmap.Command
+		if err = shardmap.ReadCommand(body, &cmd); err == nil {
+			if err = cmd.Validate(n.table.ValueMax); err == nil {
+				n.host.Propose(repl.Proposal{
+					Group: n.table.GroupOf(cmd.Home()), Entry: raft.NewEntry(raft.EntryNormal, e.body),
+					Deadline: n.clock() + e.within, Reply: r,
+				})
+				return
+			}
+		}
+	}
+	n.c.fail("a write is refused: %v", err)
+}
+
+func (n *node) refuse(r repl.Reply, err *wire.Error) {
+	r.To.Answer(r, wire.TypeError, err.Append(nil))
+}
+
+// getQuery is what package node asks a machine for a get.
+type getQuery struct {
+	node    *node
+	request wire.Get
+}
+
+// Run implements [repl.Query].
+func (q *getQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) bool {
+	m, ok := state.(*watched).inner.(*machine.Map)
+	if !ok {
+		q.node.c.fail("a get is asked of group 0")
+	}
+	b := wire.AppendGetAnswer(q.node.c.scratch[:0], m.Group, at, len(q.request.Keys))
+	for _, k := range q.request.Keys {
+		value, version, ok := m.State.Get(k, m.Value[:0])
+		m.Value = value[:0]
+		if ok {
+			b = wire.AppendFound(b, version, value)
+		} else {
+			b = wire.AppendMissing(b)
+		}
+	}
+	q.node.c.scratch = b[:0]
+	return r.To.Answer(r, wire.TypeGetAnswer, b)
+}
+
+// probe is a write put straight to a group's leader, to see that it can.
+type probe struct {
+	done, refused bool
+}
+
+func (c *cluster) probe(g raft.GroupID) *probe {
+	lead := c.leaderOf(g)
+	if lead == nil {
+		return nil
+	}
+	var body []byte
+	if g == 0 {
+		// An announcement that says nothing new.
+		line, _ := lead.table.Node(lead.id)
+		body, _ = shardmap.AppendAnnounce(nil, &shardmap.Announce{Node: lead.id, Start: line.Start, Addr: line.Addr, Name: line.Name, Version: line.Version})
+	} else {
+		tag := c.tags[0]
+		for _, t := range c.tags {
+			if c.groupOfTag(t) == g {
+				tag = t
+			}
+		}
+		key := []byte(fmt.Sprintf("{%s}probe", tag))
+		body = wire.AppendWrite(nil, &shardmap.Command{Kind: shardmap.CommandSet, Slot: shardmap.SlotOf(key), Items: [][]byte{key, []byte("probeval")}})
+	}
+	p := new(probe)
+	lead.host.Propose(repl.Proposal{Group: g, Entry: raft.NewEntry(raft.EntryNormal, body), Reply: repl.Reply{To: p}})
+	lead.turn()
+	return p
+}
+
+// Answer implements [repl.Replier].
+func (p *probe) Answer(_ repl.Reply, t wire.Type, _ []byte) bool {
+	p.done, p.refused = t != wire.TypeError, t == wire.TypeError
+	return false
+}
+
+// Flush implements [repl.Replier].
+func (p *probe) Flush() {}

@@ -1,0 +1,22 @@
+// Package sim runs whole clusters from one seed.
+//
+// Raft, the log store on a disk in memory, the shard maps, the hosts and the
+// clients' cores are the real ones. What physics owns is made up here: the
+// network, the time that a disk takes, clocks, power, and chance. It has no
+// goroutine and never sleeps: a queue holds what is due, and the clock jumps
+// from one event to the next. It checks; it does not repair, and it knows
+// nothing of sockets and processes.
+//
+// # A run
+//
+// [Run] makes a cluster and lets it work under faults that its seed chose.
+// Then faults stop for a quorum, which must go on within a bound; then for
+// all, who must become equal. The invariants (check.go, shadow.go, linear.go)
+// are held all the time, by code that shares nothing with what it checks. The
+// same seed gives the same run, to the last event: its hash tells.
+//
+// # Start reading
+//
+// cluster.go has the life of a run, node.go that of a process, fault.go the
+// table of faults, chaos.go when they strike.
+package sim

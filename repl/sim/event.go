@@ -1,0 +1,149 @@
+package sim
+
+import (
+	"time"
+
+	"muster/repl"
+	"muster/repl/wire"
+)
+
+// eventKind says what happens. The comment names the fields of the event that
+// it uses.
+type eventKind uint8
+
+const (
+	evMessage  eventKind = iota + 1 // node, from, envelope: one message of raft arrives
+	evBeat                          // node, from, beat, answer: heartbeats arrive
+	evSynced                        // node, life, batch: the disk has done a batch, or fails at it
+	evIdle                          // node, life: nothing was written for a while
+	evTick                          // node, life
+	evResume                        // node, life: the end of a pause
+	evStart                         // node: a process starts
+	evAnnounce                      // node, life: it tells the table of itself
+	evRequest                       // node, conn, number, body, get: a client's frame arrives
+	evAnswer                        // conn, number, body, answer kind: a node's frame arrives
+	evDialled                       // conn: a client's dial is over
+	evReset                         // conn: the client learns that its connection ended
+	evListen                        // conn: the client looks whether it is silent
+	evTable                         // client, conn: the answer to a question after the table
+	evWake                          // client
+	evDeadline                      // op
+	evBegin                         // client: begin some operations
+	evFault                         // the next fault strikes
+	evHeal                          // number: a fault of the network ends
+	evFlap                          // number: a link changes
+	evCrash                         // node, life: it crashes, having sent what it was to send before
+)
+
+var eventNames = [...]string{evMessage: "message", evBeat: "beat", evSynced: "synced", evIdle: "idle", evTick: "tick",
+	evResume: "resume", evStart: "start", evAnnounce: "announce", evRequest: "request", evAnswer: "answer", evDialled: "dialled",
+	evReset: "reset", evListen: "listen", evTable: "table", evWake: "wake", evDeadline: "deadline", evBegin: "begin",
+	evFault: "fault", evHeal: "heal", evFlap: "flap", evCrash: "crash"}
+
+// event is one thing that is due. Events are used again: who handles one keeps
+// nothing of it but what it takes out.
+type event struct {
+	kind   eventKind
+	answer bool
+	get    bool
+	wtype  wire.Type
+	node   int32
+	from   int32
+	life   uint32
+	number uint64
+	within time.Duration // what a frame's header leaves for the answer
+
+	envelope wire.Envelope
+	beat     wire.Beat
+	batch    *repl.Batch
+	conn     *conn
+	client   *simClient
+	op       *op
+	body     []byte
+}
+
+// queue is a heap of events by time, and for one time in the order in which
+// they were made. Places hold the keys, so that a comparison touches no event.
+type queue struct {
+	heap []place
+	made uint64
+	free []*event
+}
+
+type place struct {
+	at    time.Duration
+	order uint64
+	event *event
+}
+
+func (a *place) before(b *place) bool {
+	return a.at < b.at || a.at == b.at && a.order < b.order
+}
+
+func (q *queue) get(kind eventKind) *event {
+	n := len(q.free)
+	if n == 0 {
+		return &event{kind: kind}
+	}
+	e := q.free[n-1]
+	q.free = q.free[:n-1]
+	e.kind = kind
+	return e
+}
+
+// put takes back an event that was handled.
+func (q *queue) put(e *event) {
+	body, messages := e.body[:0], e.beat.Messages[:0]
+	*e = event{body: body}
+	e.beat.Messages = messages
+	q.free = append(q.free, e)
+}
+
+func (q *queue) push(at time.Duration, e *event) {
+	q.made++
+	q.heap = append(q.heap, place{at, q.made, e})
+	h := q.heap
+	i := len(h) - 1
+	p := h[i]
+	for i > 0 {
+		up := (i - 1) / 4
+		if !p.before(&h[up]) {
+			break
+		}
+		h[i] = h[up]
+		i = up
+	}
+	h[i] = p
+}
+
+func (q *queue) pop() (time.Duration, *event) {
+	h := q.heap
+	top := h[0]
+	n := len(h) - 1
+	p := h[n]
+	h[n].event = nil
+	h = h[:n]
+	q.heap = h
+	if n == 0 {
+		return top.at, top.event
+	}
+	i := 0
+	for {
+		least := 4*i + 1
+		if least >= n {
+			break
+		}
+		for j := least + 1; j < min(4*i+5, n); j++ {
+			if h[j].before(&h[least]) {
+				least = j
+			}
+		}
+		if !h[least].before(&p) {
+			break
+		}
+		h[i] = h[least]
+		i = least
+	}
+	h[i] = p
+	return top.at, top.event
+}

@@ -1,0 +1,122 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Fault is one way in which the world is unkind. A run draws which of them it
+// knows, and how often they strike.
+type Fault uint8
+
+const (
+	// The network, message by message.
+	Loss      Fault = iota // up to 40 %
+	Duplicate              // up to 50 %
+	Reorder                // one message is up to 5 s late
+	Corrupt                // a bit of a frame flips; its checksum must tell
+
+	// The network, link by link; see network.go.
+	Split    // two parts that do not hear each other
+	Directed // any subset of the six directed links between three nodes
+	Partial  // two nodes do not hear each other, all others hear both
+	Chain    // each hears its neighbours only
+	Flap     // a link comes and goes
+
+	// Processes.
+	Crash         // one node
+	CrashMany     // any subset, all of them too
+	CrashRecovery // the power goes while the log is being opened
+	Pause         // 0.1 to 60 s
+	PauseReply    // between what a turn decided and the moment it leaves
+
+	// What a crash leaves.
+	PowerDrop // nothing that was not synced
+	PowerKeep // everything, as when a process is killed
+	PowerTear // any sectors of 512 B, and the first few of the changed names
+	PowerTorn // any pages of 4 KiB
+
+	// Disks.
+	DiskSlow      // 1 to 30 s for a batch
+	DiskStuck     // no batch ends for 1 to 30 s
+	SyncFails     // the node stops, is started again
+	WriteFails    // likewise
+	DiskFull      // no write succeeds for a while: the node can't start either
+	RecoveryFails // an error while the log is being opened
+	BitFlip       // in the log of a node that is down; what it hit is noticed or mended, never served
+
+	// Clocks.
+	TickDrift // 5 % fast or slow
+	TickJump  // up to 60 ticks at once
+	TickStall // none for 0.1 to 10 s
+
+	// Clients.
+	ClientReset   // a connection ends under its requests
+	ClientLate    // what was sent on it arrives all the same, after its retry
+	ClientCut     // a client does not reach a node
+	ClientTimeout // nobody waits for the answer any more
+	ClientStale   // the table that a client gets is an old one
+
+	faults
+)
+
+var faultNames = [faults]string{
+	Loss: "loss", Duplicate: "duplicate", Reorder: "reorder", Corrupt: "corrupt",
+	Split: "split", Directed: "directed", Partial: "partial", Chain: "chain", Flap: "flap",
+	Crash: "crash", CrashMany: "crash-many", CrashRecovery: "crash-recovery", Pause: "pause", PauseReply: "pause-reply",
+	PowerDrop: "power-drop", PowerKeep: "power-keep", PowerTear: "power-tear", PowerTorn: "power-torn",
+	DiskSlow: "disk-slow", DiskStuck: "disk-stuck", SyncFails: "sync-fails", WriteFails: "write-fails",
+	DiskFull: "disk-full", RecoveryFails: "recovery-fails", BitFlip: "bit-flip",
+	TickDrift: "tick-drift", TickJump: "tick-jump", TickStall: "tick-stall",
+	ClientReset: "client-reset", ClientLate: "client-late", ClientCut: "client-cut",
+	ClientTimeout: "client-timeout", ClientStale: "client-stale",
+}
+
+func (f Fault) String() string { return faultNames[f] }
+
+// perMessage says whether a fault strikes single messages. These come by the
+// thousand, so they do not count where faults per hour are asked for.
+func (f Fault) perMessage() bool { return f <= Corrupt || f == ClientTimeout }
+
+// Fired counts how often each fault struck.
+type Fired [faults]uint64
+
+// Add adds the counts of another run.
+func (f *Fired) Add(o *Fired) {
+	for i := range f {
+		f[i] += o[i]
+	}
+}
+
+// Episodes is the number of faults, single messages left out.
+func (f *Fired) Episodes() uint64 {
+	n := uint64(0)
+	for i := range f {
+		if !Fault(i).perMessage() {
+			n += f[i]
+		}
+	}
+	return n
+}
+
+// Missing names the faults that never struck.
+func (f *Fired) Missing() []string {
+	var names []string
+	for i := range f {
+		if f[i] == 0 {
+			names = append(names, Fault(i).String())
+		}
+	}
+	return names
+}
+
+func (f *Fired) String() string {
+	var b strings.Builder
+	for i := range f {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		fmt.Fprintf(&b, "%s=%d", Fault(i), f[i])
+	}
+	return b.String()
+}

@@ -1,0 +1,112 @@
+package sim
+
+import (
+	"muster/raft"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// model is what a group's log means, by the slowest and most obvious code that
+// says it: maps, and all that ever was. It forgets nothing.
+type model struct {
+	keys     map[string][]keyVersion // by index
+	last     map[shardmap.Slot]uint64
+	outcomes map[outcomeKey]outcome
+	floors   map[floorKey]uint64
+	command  shardmap.Command
+}
+
+// keyVersion is what a key was from an index on.
+type keyVersion struct {
+	index, version, number uint64
+	there                  bool
+}
+
+type outcomeKey struct{ session, sequence uint64 }
+
+type floorKey struct {
+	session uint64
+	slot    shardmap.Slot
+}
+
+type outcome struct {
+	slot    shardmap.Slot
+	status  shardmap.Status
+	id      raft.LogID
+	version uint64
+	deleted uint32
+}
+
+func newModel() model {
+	return model{keys: map[string][]keyVersion{}, last: map[shardmap.Slot]uint64{}, outcomes: map[outcomeKey]outcome{}, floors: map[floorKey]uint64{}}
+}
+
+// apply says what an entry does.
+func (m *model) apply(t *truth, e raft.Entry) (outcome, outcomeKey) {
+	body, err := wire.CheckWrite(e.Payload())
+	if err != nil {
+		t.c.fail("I9: entry %s of group %d is no write: %v", e.ID, t.group, err)
+	}
+	x := &m.command
+	if err := shardmap.ReadCommand(body, x); err != nil {
+		t.c.fail("I9: entry %s of group %d is no command: %v", e.ID, t.group, err)
+	}
+	key := outcomeKey{x.Session, x.Sequence}
+	if x.Session == 0 {
+		return m.change(e.ID, x), outcomeKey{}
+	}
+	floor := floorKey{x.Session, x.Slot}
+	m.floors[floor] = max(m.floors[floor], x.Floor)
+	if x.Sequence < m.floors[floor] {
+		return outcome{slot: x.Slot, status: shardmap.StatusStale, id: e.ID}, key
+	}
+	if was, ok := m.outcomes[key]; ok {
+		return was, key
+	}
+	r := m.change(e.ID, x)
+	m.outcomes[key] = r
+	return r, key
+}
+
+func (m *model) change(id raft.LogID, x *shardmap.Command) outcome {
+	r := outcome{slot: x.Slot, id: id, status: shardmap.StatusConflict}
+	now := m.now(x.Key(0))
+	switch {
+	case x.Condition == shardmap.ConditionAbsent && now.there:
+		return r
+	case x.Condition == shardmap.ConditionVersion && (!now.there || now.version != x.Version):
+		return r
+	}
+	r.status = shardmap.StatusApplied
+	r.version = max(id.Index, m.last[x.Slot]+1)
+	m.last[x.Slot] = r.version
+	key := string(x.Key(0))
+	if x.Kind == shardmap.CommandDel {
+		if now.there {
+			r.deleted = 1
+		}
+		m.keys[key] = append(m.keys[key], keyVersion{index: id.Index})
+	} else {
+		m.keys[key] = append(m.keys[key], keyVersion{index: id.Index, version: r.version, number: valueNumber(x.Items[1]), there: true})
+	}
+	return r
+}
+
+func (m *model) now(key []byte) keyVersion {
+	h := m.keys[string(key)]
+	if len(h) == 0 {
+		return keyVersion{}
+	}
+	return h[len(h)-1]
+}
+
+// at returns what a key was as of an index.
+func (m *model) at(key []byte, index uint64) (keyVersion, bool) {
+	h := m.keys[string(key)]
+	for i := len(h) - 1; i >= 0; i-- {
+		if h[i].index <= index {
+			return h[i], true
+		}
+	}
+	return keyVersion{}, false
+}

@@ -1,0 +1,579 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"muster/logstore"
+	"muster/logstore/vfs"
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/machine"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+const (
+	clusterName = "sim"
+	clusterID   = 0x51a
+	dataDir     = "data"
+	valueMax    = 1 << 20
+	idleDelay   = 20 * time.Millisecond // as in repl/loop.go
+)
+
+// node is one host of the cluster: its disk, and the process on it if one runs.
+type node struct {
+	c     *cluster
+	index int
+	id    raft.NodeID
+	disk  *vfs.Mem
+	dead  bool // its disk is damaged beyond what this version repairs: out of the run
+
+	// Of the process.
+	up        bool
+	life      uint32 // counts the processes: what is due for an earlier one is dropped
+	start     uint64
+	store     *logstore.Store
+	host      *repl.Host
+	table     *shardmap.Table
+	machines  map[raft.GroupID]*watched
+	batch     *repl.Batch // on its way to disk
+	batches   uint64
+	announced bool
+	paused    bool
+	inbox     []*event // what arrived while it was paused
+	outAt     time.Duration
+	startAt   time.Duration // when it is to be started again; 0: not planned
+
+	// Of its clock: clock() is the process's, and goes by rate millionths.
+	clockBase, clockAt time.Duration
+	rate               int64
+
+	// Of its disk.
+	latency    time.Duration
+	slowUntil  time.Duration
+	stuckUntil time.Duration
+	fullUntil  time.Duration
+	failing    diskFailure
+	bootFault  Fault            // what the next start meets: CrashRecovery, RecoveryFails, or 0
+	crashOn    raft.MessageType // it crashes when it has sent one of these; 0: none
+	replyPause time.Duration    // for which what the next turn decides is held back, and the process with it
+	flipDue    bool             // its log is to be hit once it rests
+	flipped    bool             // a bit of its log was turned over
+
+	shadows map[logstore.Replica]*shadow
+	pending []logstore.Write // under way when it crashed: kept, or not
+}
+
+// diskFailure is the error that the disk is about to give.
+type diskFailure struct {
+	op    string // the operation that fails begins so
+	after int    // so many of them succeed before
+	fault Fault
+	fired string // the operation that failed
+}
+
+var errDisk = errors.New("input/output error")
+
+func newNode(c *cluster, index int) *node {
+	n := &node{
+		c: c, index: index, id: raft.NodeID(index), disk: vfs.NewMem(), rate: 1e6,
+		latency: c.chance.skewed(50*time.Microsecond, 4*time.Millisecond),
+		shadows: map[logstore.Replica]*shadow{},
+	}
+	n.clockBase = c.chance.between(0, time.Hour)
+	id := logstore.Identity{Stage: logstore.StageMember, Cluster: clusterName, ClusterID: clusterID, Node: n.id}
+	if err := n.disk.MkdirAll(dataDir); err != nil {
+		c.fail("n%d: %v", index, err)
+	}
+	if err := logstore.WriteIdentity(n.disk, dataDir, id); err != nil {
+		c.fail("n%d: %v", index, err)
+	}
+	store, err := n.openStore()
+	if err != nil {
+		c.fail("n%d: %v", index, err)
+	}
+	replica, members := metaReplica(n.id, c.result.Nodes)
+	first := []logstore.Write{{Replica: replica, Base: &logstore.Base{Membership: members}}}
+	if err := store.Append(first); err != nil {
+		c.fail("n%d: %v", index, err)
+	}
+	n.shadowAll(first)
+	if err := store.Close(); err != nil {
+		c.fail("n%d: %v", index, err)
+	}
+	return n
+}
+
+// metaReplica is the replica of group 0 that a node is founded with, as package
+// node derives it from the list of founders.
+func metaReplica(self raft.NodeID, nodes int) (logstore.Replica, raft.Membership) {
+	var m raft.Membership
+	for i := range nodes {
+		member := raft.Member{Replica: raft.ReplicaID(i + 1), Node: raft.NodeID(i + 1), Goal: raft.GoalVoter}
+		if i < shardmap.GroupVoters {
+			m.Voters = append(m.Voters, member)
+		} else {
+			member.Goal = raft.GoalCopy
+			m.Learners = append(m.Learners, member)
+		}
+	}
+	m.Next = raft.ReplicaID(nodes + 1)
+	return logstore.Replica{Group: 0, Incarnation: 1, ID: raft.ReplicaID(self)}, m
+}
+
+// placement is the replica of a group that a node should have, as package node
+// reads it from the table.
+func placement(g *shardmap.TableGroup, self raft.NodeID) (repl.Placement, bool) {
+	p := repl.Placement{Replica: logstore.Replica{Group: g.ID, Incarnation: g.Incarnation}, Lead: g.Preferred == self}
+	for _, r := range g.Replicas {
+		m := raft.Member{Replica: r.Replica, Node: r.Node, Goal: raft.GoalVoter}
+		if r.Role == shardmap.ReplicaVoter {
+			p.Membership.Voters = append(p.Membership.Voters, m)
+		} else {
+			p.Membership.Learners = append(p.Membership.Learners, m)
+		}
+		if r.Node == self {
+			p.Replica.ID = r.Replica
+		}
+		p.Membership.Next = max(p.Membership.Next, r.Replica+1)
+	}
+	return p, p.Replica.ID != 0
+}
+
+func addrOf(n raft.NodeID) string { return fmt.Sprintf("n%d", uint64(n)) }
+
+func (n *node) openStore() (*logstore.Store, error) {
+	return logstore.Open(logstore.Options{
+		FS: n.disk, Dir: dataDir, SegmentBytes: logstore.SegmentBytesMin,
+		Chance: n.c.chance.next(), Log: n.c.logger(n.index),
+	})
+}
+
+// boot starts the process. What it can't start with ends it again: it is tried
+// later, unless its disk is damaged.
+func (n *node) boot() {
+	n.startAt = 0
+	if n.up || n.dead {
+		return
+	}
+	n.life++
+	n.c.note(n.index, "starts")
+	switch {
+	case n.c.now < n.fullUntil:
+		n.failing = diskFailure{op: "write ", after: n.c.chance.below(3), fault: DiskFull}
+		n.arm()
+	case n.bootFault == RecoveryFails:
+		n.failing = diskFailure{op: []string{"write ", "sync ", "rename ", "syncdir "}[n.c.chance.below(4)], after: n.c.chance.below(3), fault: RecoveryFails}
+		n.arm()
+	case n.bootFault == CrashRecovery:
+		n.disk.StopAt(1 + n.c.chance.below(12))
+	}
+	n.bootFault = 0
+	err := n.open()
+	n.disarm()
+	switch {
+	case err == nil:
+		n.up = true
+		n.tickIn(n.c.chance.between(0, tick))
+		n.turn()
+	case n.flipped && !errors.Is(err, vfs.ErrPower) && !errors.Is(err, errDisk):
+		// That is a safe stop: what is damaged is not served.
+		n.c.note(n.index, "does not start: %v", err)
+		n.dead = !n.c.chaos.mend(n)
+	case errors.Is(err, vfs.ErrPower):
+		n.c.result.Fired[CrashRecovery]++
+		n.end(n.c.chaos.power())
+	case errors.Is(err, errDisk):
+		n.c.result.Fired[n.failing.fault]++
+		n.end(PowerKeep)
+	default:
+		n.c.fail("n%d does not start: %v", n.index, err)
+	}
+}
+
+func (n *node) open() error {
+	id, ok, err := logstore.ReadIdentity(n.disk, dataDir)
+	if err != nil {
+		return err
+	}
+	if !ok || id.Node != n.id || id.Start < n.start {
+		n.c.fail("I5: n%d finds identity %+v (there: %v), it was started %d times", n.index, id, ok, n.start)
+	}
+	id.Start++
+	if err := logstore.WriteIdentity(n.disk, dataDir, id); err != nil {
+		return err
+	}
+	n.start = id.Start
+	store, err := n.openStore()
+	if err != nil {
+		return err
+	}
+	n.store = store
+	n.checkRestored()
+	n.table, n.announced = nil, false
+	n.machines = map[raft.GroupID]*watched{}
+	n.batch = nil
+	n.outAt = 0
+	n.host, err = repl.NewHost(repl.HostConfig{
+		Self: n.id, Start: n.start, Store: store, Transport: n,
+		Machine: n.machine, Addr: addrOf, Chance: n.c.chance.next(),
+		ElectionTicks: raft.ElectionTicksDefault, HeartbeatTicks: raft.HeartbeatTicksDefault,
+		Log: n.c.logger(n.index),
+	})
+	if err != nil {
+		n.host = nil
+		return err
+	}
+	replica, members := metaReplica(n.id, n.c.result.Nodes)
+	n.host.Place([]repl.Placement{{Replica: replica, Membership: members, Lead: n.index == 1}})
+	n.follow(n.table)
+	n.c.after(n.c.chance.between(0, 200*time.Millisecond), n.event(evAnnounce))
+	return nil
+}
+
+func (n *node) machine(r logstore.Replica) repl.StateMachine {
+	w := &watched{node: n, truth: n.c.truth[r.Group]}
+	if r.Group == 0 {
+		w.inner = machine.NewMeta(n.tableChanged)
+	} else {
+		w.state = machine.NewMap(r.Group, n.c.slots[r.Group])
+		w.inner = w.state
+	}
+	n.machines[r.Group] = w
+	return w
+}
+
+func (n *node) tableChanged(t *shardmap.Table) {
+	n.table = t
+	if n.host != nil {
+		n.follow(t)
+	}
+}
+
+// follow brings the host in line with the table.
+func (n *node) follow(t *shardmap.Table) {
+	var others []raft.NodeID
+	for i := range n.c.result.Nodes {
+		if id := raft.NodeID(i + 1); id != n.id {
+			others = append(others, id)
+		}
+	}
+	n.host.SetNodes(others)
+	if t == nil {
+		return
+	}
+	var place []repl.Placement
+	for i := range t.Groups {
+		if p, ok := placement(&t.Groups[i], n.id); ok {
+			place = append(place, p)
+		}
+	}
+	n.host.Place(place)
+}
+
+// clock is the process's monotonic clock.
+func (n *node) clock() time.Duration {
+	return n.clockBase + (n.c.now-n.clockAt)*time.Duration(n.rate)/1e6
+}
+
+func (n *node) setRate(rate int64) {
+	n.clockBase, n.clockAt = n.clock(), n.c.now
+	n.rate = rate
+}
+
+func (n *node) event(kind eventKind) *event {
+	e := n.c.queue.get(kind)
+	e.node, e.life = int32(n.index), n.life
+	return e
+}
+
+func (n *node) tickIn(d time.Duration) { n.c.after(d, n.event(evTick)) }
+
+// turn lets the host do what follows from its events.
+func (n *node) turn() {
+	if d := n.replyPause; d > 0 {
+		n.replyPause = 0
+		n.c.note(n.index, "pause for %s before what it says leaves", d)
+		n.c.result.Fired[PauseReply]++
+		n.outAt = n.c.now + d
+		n.pause(d)
+	}
+	b := n.host.Turn(n.clock())
+	if b == nil {
+		return
+	}
+	if n.batch != nil {
+		n.c.fail("n%d hands out a batch while one is under way", n.index)
+	}
+	n.batch = b
+	d := n.latency + n.c.chance.between(0, n.latency)
+	if n.c.now < n.slowUntil {
+		d += n.c.chance.skewed(20*time.Millisecond, time.Second)
+	}
+	n.syncIn(max(n.c.now, n.stuckUntil, n.outAt) - n.c.now + d)
+}
+
+func (n *node) syncIn(d time.Duration) {
+	e := n.event(evSynced)
+	e.number = n.batch.Number
+	n.c.after(d, e)
+}
+
+// synced is the end of a batch's write.
+func (n *node) synced(number uint64) {
+	b := n.batch
+	if b == nil || b.Number != number {
+		return // it ended before: the disk was healed
+	}
+	n.arm()
+	err := n.store.Append(b.Writes)
+	if f := n.failing.fired; f != "" {
+		n.diskFailed(f, err)
+		return
+	}
+	if err != nil {
+		n.c.fail("n%d: the log refuses a batch: %v", n.index, err)
+	}
+	n.shadowAll(b.Writes)
+	n.batch = nil
+	n.batches++
+	n.host.Synced(b)
+	n.turn()
+	if n.batch == nil {
+		e := n.event(evIdle)
+		e.number = n.batches
+		n.c.after(idleDelay, e)
+	}
+}
+
+func (n *node) idle(batches uint64) {
+	if n.batch != nil || batches != n.batches {
+		return
+	}
+	n.arm()
+	err := n.store.Idle()
+	if f := n.failing.fired; f != "" {
+		n.diskFailed(f, err)
+		return
+	}
+	if err != nil {
+		n.c.fail("n%d: the idle log: %v", n.index, err)
+	}
+	if n.flipDue {
+		n.c.chaos.flip(n)
+	}
+}
+
+// arm has the disk fail where it was decided.
+func (n *node) arm() {
+	f := &n.failing
+	if f.op == "" {
+		return
+	}
+	n.disk.Fail(func(op string) error {
+		if f.fired != "" {
+			if f.fired == op && strings.HasPrefix(op, "sync ") {
+				n.c.fail("I15: n%d tries a failed sync again: %s", n.index, op)
+			}
+			return nil
+		}
+		if !strings.HasPrefix(op, f.op) {
+			return nil
+		}
+		if f.after > 0 {
+			f.after--
+			return nil
+		}
+		f.fired = op
+		return errDisk
+	})
+}
+
+func (n *node) disarm() {
+	n.disk.Fail(nil)
+	n.disk.StopAt(0)
+	n.failing.op, n.failing.fired = "", ""
+}
+
+// diskFailed is what a node does whose log takes no more writes: it stops.
+func (n *node) diskFailed(op string, err error) {
+	if err == nil {
+		n.c.fail("I15: n%d goes on after the disk refused %q", n.index, op)
+	}
+	if again := n.store.Append(nil); !errors.Is(again, logstore.ErrStopped) {
+		n.c.fail("I15: n%d: the log takes a batch after %q failed: %v", n.index, op, again)
+	}
+	n.c.note(n.index, "stops: %v", err)
+	n.c.result.Fired[n.failing.fault]++
+	n.disarm()
+	if n.batch != nil {
+		n.pending = slices.Clone(n.batch.Writes)
+	}
+	n.batch = nil
+	n.end(n.c.chaos.power())
+}
+
+// crash takes the process away in the midst of what it does.
+func (n *node) crash(power Fault) {
+	if !n.up {
+		return
+	}
+	if b := n.batch; b != nil {
+		n.pending = slices.Clone(b.Writes)
+		if n.c.chance.below(2) == 0 { // the write had begun
+			n.disk.StopAt(1 + n.c.chance.below(4))
+			_ = n.store.Append(b.Writes)
+		}
+	}
+	n.c.note(n.index, "crashes: %s", power)
+	n.end(power)
+}
+
+// end is the end of a process, whyever. What it leaves on disk is power's.
+func (n *node) end(power Fault) {
+	c := n.c
+	n.up = false
+	n.life++
+	n.host, n.store, n.batch, n.machines = nil, nil, nil, nil
+	n.paused, n.outAt = false, 0
+	for _, e := range n.inbox {
+		c.queue.put(e)
+	}
+	n.inbox = n.inbox[:0]
+	c.result.Fired[power]++
+	n.disk.Crash(crashModes[power], c.chance.next())
+	for _, cl := range c.clients {
+		cl.nodeEnded(n)
+	}
+	n.restartIn(c.chaos.downtime())
+}
+
+var crashModes = map[Fault]vfs.CrashMode{
+	PowerDrop: vfs.DropUnsynced, PowerKeep: vfs.KeepUnsynced, PowerTear: vfs.TearUnsynced, PowerTorn: vfs.TearPages,
+}
+
+func (n *node) restartIn(d time.Duration) {
+	n.startAt = n.c.now + d
+	n.c.after(d, n.event(evStart))
+}
+
+// pause stops the process; time goes on.
+func (n *node) pause(d time.Duration) {
+	n.paused = true
+	n.c.after(d, n.event(evResume))
+}
+
+func (n *node) resume() {
+	n.paused = false
+	inbox := n.inbox
+	n.inbox = nil
+	for i, e := range inbox {
+		switch {
+		case !n.up:
+			n.c.queue.put(e)
+		case n.paused: // again
+			n.inbox = append(n.inbox, e)
+		case n.handle(e):
+			n.c.queue.put(e)
+		}
+		inbox[i] = nil
+	}
+}
+
+// heal ends all that is wrong with the node.
+func (n *node) heal() {
+	n.disarm()
+	n.failing = diskFailure{}
+	n.slowUntil, n.stuckUntil, n.fullUntil = 0, 0, 0
+	n.bootFault, n.replyPause, n.crashOn, n.flipDue = 0, 0, 0, false
+	n.setRate(1e6)
+	n.outAt = 0 // before resume: what it says then leaves at once
+	if n.paused {
+		n.resume()
+	}
+	if n.batch != nil {
+		// What a stuck disk held back comes now. The event that was due
+		// finds that it is done.
+		n.syncIn(n.latency)
+	}
+	if !n.up && !n.dead {
+		n.boot()
+	}
+}
+
+// leads says whether the process leads a group.
+func (n *node) leads(g raft.GroupID) bool {
+	if n.host == nil {
+		return false
+	}
+	for _, v := range n.host.View() {
+		if v.Replica.Group == g {
+			return v.Status.Role == raft.RoleLeader
+		}
+	}
+	return false
+}
+
+// Send implements [repl.Transport].
+func (n *node) Send(to raft.NodeID, e *wire.Envelope) {
+	v := n.c.queue.get(evMessage)
+	v.envelope = *e
+	if t := e.Message.Type; t == raft.MsgAppend {
+		n.c.truth[e.Group].leads(n, e.Message.From, e.Message.Term)
+	}
+	n.promised(e)
+	n.c.net.send(n, to, v)
+	if n.crashOn != 0 && e.Message.Type == n.crashOn {
+		n.crashOn = 0
+		v := n.event(evCrash)
+		n.c.after(0, v)
+	}
+}
+
+// Fetch implements [repl.Transport].
+func (n *node) Fetch(to raft.NodeID, e *wire.Envelope, current func() bool) {
+	copied := *e
+	m := &copied.Message
+	r := logstore.Replica{Group: e.Group, Incarnation: e.Incarnation, ID: m.From}
+	entries, err := n.store.Read(r, m.Log.Index+1, m.Fetch, raft.AppendBytesMaxDefault)
+	if err != nil {
+		if n.flipped && errors.Is(err, logstore.ErrDamaged) {
+			return
+		}
+		n.c.fail("n%d: fetch: %v", n.index, err)
+	}
+	m.Entries, m.Fetch = entries, 0
+	if current() {
+		n.Send(to, &copied)
+	}
+}
+
+// SendBeat implements [repl.Transport].
+func (n *node) SendBeat(to raft.NodeID, b *wire.Beat, answer bool) {
+	v := n.c.queue.get(evBeat)
+	v.answer = answer
+	v.beat.Start, v.beat.Sequence = b.Start, b.Sequence
+	v.beat.Messages = append(v.beat.Messages[:0], b.Messages...)
+	if !answer {
+		for i := range b.Messages {
+			m := &b.Messages[i]
+			n.c.truth[m.Group].leads(n, m.From, m.Term)
+		}
+	}
+	n.c.net.send(n, to, v)
+}
+
+// Flush implements [repl.Transport].
+func (n *node) Flush() {}
+
+func (c *cluster) logger(node int) *slog.Logger {
+	if c.options.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(c.options.Log, nil)).With("n", node)
+}

@@ -1,0 +1,118 @@
+//go:build plantedbugs
+
+package sim
+
+import (
+	"flag"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"muster/logstore"
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/client"
+	"muster/shardmap"
+)
+
+var (
+	bugFlag  = flag.String("bug", "", "plant this bug alone")
+	timeFlag = flag.Duration("search", 20*time.Second, "how much processor time to look for each bug")
+)
+
+// plantedBugs are the bugs that the simulator must find, and where each is
+// made. FAULTS names most of them; the last ones are our own.
+var plantedBugs = []struct {
+	name  string
+	plant func(string)
+}{
+	{"vote not persisted", repl.SetBug},
+	{"term not persisted", repl.SetBug},
+	{"acknowledgement before sync", repl.SetBug},
+	{"applied index apart from state", repl.SetBug},
+	{"no directory sync", logstore.SetBug},
+	{"rename before sync", logstore.SetBug},
+	{"sync retried", logstore.SetBug},
+	{"truncate at the first bad checksum", logstore.SetBug},
+	{"checksum without length or term", logstore.SetBug},
+	{"segment header unchecked", logstore.SetBug},
+	{"pre-vote without log check", raft.SetBug},
+	{"joint quorum", raft.SetBug},
+	{"removed node still votes", raft.SetBug},
+	{"two changes in flight", raft.SetBug},
+	{"late append truncates", raft.SetBug},
+	{"late sync report", raft.SetBug},
+	{"serve after CheckQuorum", raft.SetBug},
+	{"match from a rejected append", raft.SetBug},
+	{"commit of an earlier term", raft.SetBug},
+	{"configuration at commit", raft.SetBug},
+	{"read before own commit", raft.SetBug},
+	{"snapshot over newer state", raft.SetBug},
+	{"stale answer accepted", raft.SetBug},
+	{"snapshot without session table", shardmap.SetBug},
+	{"retry applied twice", shardmap.SetBug},
+	{"read without confirmation", repl.SetBug},
+	{"lost request taken for refused", client.SetBug},
+}
+
+// hunt runs seeds until one fails, or the time is over.
+func hunt(limit time.Duration) (failure *Failure, seeds int64, took time.Duration) {
+	before := cpuTime()
+	var next atomic.Int64
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for cpuTime()-before < limit {
+				seed := next.Add(1) - 1
+				r := Run(Options{Seed: uint64(seed)})
+				mu.Lock()
+				if r.Failure != nil && failure == nil {
+					failure = r.Failure
+				}
+				done := failure != nil
+				mu.Unlock()
+				if done {
+					return
+				}
+			}
+		}()
+	}
+	wg.Wait()
+	return failure, next.Load(), cpuTime() - before
+}
+
+// Each bug that is planted must be found soon. A simulator that finds nothing
+// says nothing: perhaps it looks away.
+func TestPlantedBugsAreCaught(t *testing.T) {
+	found := false
+	for _, b := range plantedBugs {
+		if *bugFlag != "" && *bugFlag != b.name {
+			continue
+		}
+		found = true
+		t.Run(b.name, func(t *testing.T) {
+			b.plant(b.name)
+			defer b.plant("")
+			failure, seeds, took := hunt(*timeFlag)
+			if failure == nil {
+				t.Fatalf("not found in %d seeds, %s of processor time", seeds, took.Round(time.Millisecond))
+			}
+			what := failure.What
+			if len(what) > 300 {
+				what = what[:300] + "…"
+			}
+			t.Logf("seed %d of %d, %s: %s", failure.Seed, seeds, took.Round(time.Millisecond), what)
+			if *bugFlag != "" {
+				fmt.Println(failure)
+			}
+		})
+	}
+	if !found {
+		t.Errorf("there is no bug %q", *bugFlag)
+	}
+}

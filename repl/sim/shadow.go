@@ -1,0 +1,204 @@
+package sim
+
+import (
+	"muster/logstore"
+	"muster/raft"
+	"muster/repl/wire"
+)
+
+// shadow is what a replica must find on its disk: what was synced, as the
+// batches told it. It outlives the node's processes.
+type shadow struct {
+	replica logstore.Replica
+	there   bool
+	base    raft.LogID
+	state   raft.HardState
+	terms   []uint64 // of the entries after the base
+}
+
+func (s *shadow) last() raft.LogID {
+	if n := len(s.terms); n > 0 {
+		return raft.LogID{Term: s.terms[n-1], Index: s.base.Index + uint64(n)}
+	}
+	return s.base
+}
+
+func (s *shadow) termAt(index uint64) (uint64, bool) {
+	switch {
+	case index == s.base.Index:
+		return s.base.Term, true
+	case index < s.base.Index || index > s.base.Index+uint64(len(s.terms)):
+		return 0, false
+	}
+	return s.terms[index-s.base.Index-1], true
+}
+
+func (n *node) shadow(r logstore.Replica) *shadow {
+	s := n.shadows[r]
+	if s == nil {
+		s = &shadow{replica: r}
+		n.shadows[r] = s
+	}
+	return s
+}
+
+// shadowAll notes that writes are durable.
+func (n *node) shadowAll(writes []logstore.Write) {
+	for i := range writes {
+		w := &writes[i]
+		n.shadow(w.Replica).write(n, w, len(w.Entries))
+	}
+}
+
+// write notes a write with the first few of its entries, and checks that it may
+// be.
+func (s *shadow) write(n *node, w *logstore.Write, entries int) {
+	t := n.c.truth[s.replica.Group]
+	if b := w.Base; b != nil {
+		if term, ok := s.termAt(b.ID.Index); s.there && ok && term == b.ID.Term {
+			s.terms = s.terms[b.ID.Index-s.base.Index:]
+		} else {
+			s.terms = nil
+		}
+		s.there, s.base = true, b.ID
+	}
+	if w.HasState {
+		if w.State.Term < s.state.Term || w.State.Term == s.state.Term && s.state.Vote != 0 && w.State.Vote != s.state.Vote {
+			n.c.fail("I5: n%d: replica %d of group %d goes from term %d, vote %d to term %d, vote %d", n.index, s.replica.ID, s.replica.Group,
+				s.state.Term, s.state.Vote, w.State.Term, w.State.Vote)
+		}
+		s.state.Term, s.state.Vote = w.State.Term, w.State.Vote
+	}
+	if entries > 0 {
+		first := w.Entries[0].ID.Index
+		if last := s.last(); first > last.Index+1 || first <= s.base.Index {
+			n.c.fail("n%d: group %d writes %s into a log from %s to %s", n.index, s.replica.Group, w.Entries[0].ID, s.base, last)
+		}
+		keep := int(first - s.base.Index - 1)
+		for i, term := range s.terms[keep:] {
+			if at := first + uint64(i); at <= uint64(len(t.entries)) && t.entries[at-1].term == term {
+				if i >= len(w.Entries) || w.Entries[i].ID.Term != term {
+					n.c.fail("I3: n%d: group %d truncates %d.%d, which is committed", n.index, s.replica.Group, term, at)
+				}
+			}
+		}
+		s.terms = s.terms[:keep]
+		for i := range w.Entries[:entries] {
+			e := &w.Entries[i]
+			before, _ := s.termAt(e.ID.Index - 1)
+			t.wrote(n, e, before)
+			s.terms = append(s.terms, e.ID.Term)
+		}
+	}
+	s.state.Commit = max(s.state.Commit, min(w.Commit, s.last().Index))
+}
+
+// matches says whether a replica was found on disk as the shadow has it.
+func (s *shadow) matches(r *raft.Restored) bool {
+	if r.Last != s.last() || r.State.Term != s.state.Term || r.State.Vote != s.state.Vote || r.Base != s.base {
+		return false
+	}
+	for i, run := range r.Terms {
+		end := r.Last.Index
+		if i+1 < len(r.Terms) {
+			end = r.Terms[i+1].First - 1
+		}
+		for at := run.First; at <= end; at++ {
+			if term, ok := s.termAt(at); !ok || term != run.Term {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (s *shadow) clone() *shadow {
+	c := *s
+	c.terms = append([]uint64(nil), s.terms...)
+	return &c
+}
+
+// checkRestored holds what the log found on disk against the shadows: all that
+// was synced is there (I5), and what was under way at the crash is there from
+// its beginning up to some point, or not at all.
+func (n *node) checkRestored() {
+	for _, r := range n.store.Replicas() {
+		restored, err := n.store.Restore(r)
+		if err != nil {
+			if n.flipped {
+				continue
+			}
+			n.c.fail("n%d: restore %s: %v", n.index, r, err)
+		}
+		n.checkReplica(r, &restored)
+	}
+	for r, s := range n.shadows {
+		if s.there {
+			if _, err := n.store.Restore(r); err != nil && !n.flipped {
+				n.c.fail("I5: n%d: the log has lost %s", n.index, r)
+			}
+		}
+	}
+	n.pending = nil
+}
+
+func (n *node) checkReplica(r logstore.Replica, restored *raft.Restored) {
+	s := n.shadow(r).clone()
+	found := s.there && s.matches(restored)
+	commit := s.state.Commit
+	for i := range n.pending {
+		w := &n.pending[i]
+		if found || w.Replica != r {
+			continue
+		}
+		bare := *w
+		bare.Entries = nil
+		before := s.clone()
+		for k := 0; k <= len(w.Entries) && !found; k++ {
+			s = before.clone()
+			s.write(n, w, k)
+			found = s.matches(restored)
+		}
+	}
+	if !found {
+		if n.flipped {
+			n.c.note(n.index, "restores %s differently, after a bit was turned over", r)
+		}
+		was := n.shadow(r)
+		n.c.fail("I5: n%d: %s was synced up to %s in term %d with vote %d (after %s); found is a log up to %s, term %d, vote %d (after %s); %d writes were under way",
+			n.index, r, was.last(), was.state.Term, was.state.Vote, was.base, restored.Last, restored.State.Term, restored.State.Vote, restored.Base, len(n.pending))
+	}
+	if restored.State.Commit < commit {
+		n.c.fail("I5: n%d: %s had commit %d on disk, found is %d", n.index, r, commit, restored.State.Commit)
+	}
+	s.state.Commit = max(s.state.Commit, restored.State.Commit)
+	n.shadows[r] = s
+}
+
+// promised checks I5 where it begins: what a replica says that it keeps is
+// synced by then.
+func (n *node) promised(e *wire.Envelope) {
+	m := &e.Message
+	var vote raft.ReplicaID
+	switch {
+	case m.Type == raft.MsgVote || m.Type == raft.MsgTransferVote:
+		vote = m.From
+	case m.Type == raft.MsgVoteAnswer && !m.Reject:
+		vote = m.To
+	case m.Type == raft.MsgAppendAnswer && !m.Reject:
+	default:
+		return
+	}
+	s := n.shadow(logstore.Replica{Group: e.Group, Incarnation: e.Incarnation, ID: m.From})
+	if s.state.Term > m.Term {
+		return // it has promised other things since, on the same batch
+	}
+	if vote != 0 && (s.state.Term != m.Term || s.state.Vote != vote) {
+		n.c.fail("I5: n%d sends a %s of group %d in term %d for replica %d; synced is term %d, vote %d", n.index, m.Type, e.Group, m.Term, vote, s.state.Term, s.state.Vote)
+	}
+	if vote == 0 {
+		if term, ok := s.termAt(m.Log.Index); s.state.Term != m.Term || !ok || term != m.Log.Term {
+			n.c.fail("I5: n%d acknowledges %s of group %d in term %d; synced is a log up to %s, in term %d", n.index, m.Log, e.Group, m.Term, s.last(), s.state.Term)
+		}
+	}
+}

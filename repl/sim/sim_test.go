@@ -1,0 +1,155 @@
+package sim
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+var (
+	seedFlag  = flag.Int64("seed", -1, "run this seed alone, with its notes")
+	seedsFlag = flag.Int("seeds", 0, "run so many seeds")
+	fromFlag  = flag.Int("from", 0, "the first of them")
+	hoursFlag = flag.Float64("hours", 0, "make the seeds so long that they are so many hours together")
+	quietFlag = flag.Bool("quiet", false, "with -seed: without its notes")
+)
+
+// TestMain lets memory grow further between two collections: clusters are small
+// and short-lived, and a collection costs more than they do.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400)
+	os.Exit(m.Run())
+}
+
+// total is what many runs were together.
+type total struct {
+	mu        sync.Mutex
+	runs      int
+	simulated time.Duration // of all
+	counted   time.Duration // of those that meet what an hour must hold
+	ops       int
+	answered  int
+	writes    int
+	unchecked int
+	fired     Fired
+	leader    []time.Duration
+	write     []time.Duration
+}
+
+func (t *total) add(r *Result) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.runs++
+	t.simulated += r.Simulated
+	hours := r.Simulated.Hours()
+	if r.Nodes == 5 && float64(r.Ops) >= 10_000*hours && float64(r.Fired.Episodes()) >= 100*hours {
+		t.counted += r.Simulated
+	}
+	t.ops += r.Ops
+	t.answered += r.Answered
+	t.writes += r.Writes
+	t.unchecked += r.Unchecked
+	t.fired.Add(&r.Fired)
+	t.leader = append(t.leader, r.Leader)
+	t.write = append(t.write, r.Write)
+}
+
+func (t *total) String() string {
+	worst := func(d []time.Duration) (w time.Duration) {
+		for _, x := range d {
+			w = max(w, x)
+		}
+		return w
+	}
+	return fmt.Sprintf("%d seeds, %.1f cluster-hours (%.1f of them with 5 nodes, 10,000 operations and 100 faults each); %d operations, %d answered, %d writes; %d histories not searched to the end; after healing a leader within %s, a write within %s at worst\nfaults: %s",
+		t.runs, t.simulated.Hours(), t.counted.Hours(), t.ops, t.answered, t.writes, t.unchecked, worst(t.leader), worst(t.write), &t.fired)
+}
+
+// runSeeds runs seeds on all processors, each run on one.
+func runSeeds(t *testing.T, from, count int, o Options) *total {
+	sum := new(total)
+	var next atomic.Int64
+	next.Store(int64(from))
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for !t.Failed() {
+				seed := next.Add(1) - 1
+				if seed >= int64(from+count) {
+					return
+				}
+				o := o
+				o.Seed = uint64(seed)
+				r := Run(o)
+				if r.Failure != nil {
+					t.Errorf("%v\nreplay: go test ./repl/sim -seed %d", r.Failure, seed)
+					return
+				}
+				sum.add(&r)
+			}
+		}()
+	}
+	wg.Wait()
+	return sum
+}
+
+// Whatever the network, the disks, the clocks and the clients do, the
+// invariants hold, in whole clusters made of the real parts. One would doubt
+// it: every one of these faults has broken a system that was written with care.
+func TestSeeds(t *testing.T) {
+	if *seedFlag >= 0 {
+		o := Options{Seed: uint64(*seedFlag), Log: os.Stdout}
+		if *quietFlag {
+			o.Log = nil
+		}
+		began := time.Now()
+		r := Run(o)
+		t.Logf("hash %016x, %d steps, %s in %s", r.Hash, r.Steps, r.Simulated, time.Since(began))
+		sum := new(total)
+		sum.add(&r)
+		t.Log(sum)
+		if r.Failure != nil {
+			t.Fatal(r.Failure)
+		}
+		return
+	}
+	count := 200
+	if testing.Short() {
+		count = 20
+	}
+	if *seedsFlag > 0 {
+		count = *seedsFlag
+	}
+	o := Options{}
+	if *hoursFlag > 0 {
+		o.Length = time.Duration(*hoursFlag * float64(time.Hour) / float64(count))
+	}
+	before := cpuTime()
+	sum := runSeeds(t, *fromFlag, count, o)
+	took := cpuTime() - before
+	t.Logf("%s\n%.1f cluster-hours per CPU-minute", sum, sum.simulated.Hours()/took.Minutes())
+	if missing := sum.fired.Missing(); len(missing) > 0 && !t.Failed() && count >= 100 {
+		t.Errorf("faults that never struck: %v", missing)
+	}
+}
+
+// The same seed is the same run, to the last event: else a failure could not be
+// looked at again. Maps whose order is chance, clocks and addresses creep in
+// easily.
+func TestSameSeedSameTrace(t *testing.T) {
+	for seed := range uint64(3) {
+		o := Options{Seed: 1000 + seed, Length: time.Minute}
+		a, b := Run(o), Run(o)
+		if a.Hash != b.Hash || a.Steps != b.Steps {
+			t.Errorf("seed %d: %d steps with hash %016x, then %d with %016x", o.Seed, a.Steps, a.Hash, b.Steps, b.Hash)
+		}
+	}
+}
