@@ -236,6 +236,9 @@ func (x *chaos) begin(f Fault) bool {
 		return true
 	case ClientReset:
 		cl := c.clients[rnd.below(clientCount)]
+		if len(cl.conns) == 0 {
+			return false
+		}
 		k := cl.conns[rnd.below(len(cl.conns))]
 		if k == nil || !k.up {
 			return false

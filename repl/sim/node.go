@@ -129,13 +129,16 @@ func metaReplica(self raft.NodeID, nodes int) (logstore.Replica, raft.Membership
 // placement is the replica of a group that a node should have, as package node
 // reads it from the table.
 func placement(g *shardmap.TableGroup, self raft.NodeID) (repl.Placement, bool) {
-	p := repl.Placement{Replica: logstore.Replica{Group: g.ID, Incarnation: g.Incarnation}, Lead: g.Preferred == self}
+	p := repl.Placement{Replica: logstore.Replica{Group: g.ID, Incarnation: g.Incarnation}}
 	for _, r := range g.Replicas {
 		m := raft.Member{Replica: r.Replica, Node: r.Node, Goal: raft.GoalVoter}
 		if r.Role == shardmap.ReplicaVoter {
 			p.Membership.Voters = append(p.Membership.Voters, m)
 		} else {
 			p.Membership.Learners = append(p.Membership.Learners, m)
+		}
+		if r.Node == g.Preferred {
+			p.Preferred = r.Replica
 		}
 		if r.Node == self {
 			p.Replica.ID = r.Replica
@@ -222,7 +225,7 @@ func (n *node) open() error {
 	n.host, err = repl.NewHost(repl.HostConfig{
 		Self: n.id, Start: n.start, Store: store, Transport: n,
 		Machine: n.machine, Addr: addrOf, Chance: n.c.chance.next(),
-		ElectionTicks: raft.ElectionTicksDefault, HeartbeatTicks: raft.HeartbeatTicksDefault,
+		ElectionTicks: raft.ElectionTicksDefault, HeartbeatTicks: raft.HeartbeatTicksDefault, QuietTicks: raft.ElectionTicksDefault,
 		Log: n.c.logger(n.index),
 	})
 	if err != nil {
@@ -230,7 +233,7 @@ func (n *node) open() error {
 		return err
 	}
 	replica, members := metaReplica(n.id, n.c.result.Nodes)
-	n.host.Place([]repl.Placement{{Replica: replica, Membership: members, Lead: n.index == 1}})
+	n.host.Place([]repl.Placement{{Replica: replica, Membership: members, Preferred: 1}})
 	n.follow(n.table)
 	n.c.after(n.c.chance.between(0, 200*time.Millisecond), n.event(evAnnounce))
 	return nil
