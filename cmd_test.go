@@ -233,7 +233,7 @@ func TestServeUsage(t *testing.T) {
 		{name: "secret and insecure", args: []string{"--secret-file", "s", "--insecure"},
 			want: "muster serve: --insecure: means without a secret, but --secret-file is given"},
 		{name: "no cluster name", args: []string{"--cluster", ""}, want: "muster serve: --cluster: empty; want 1 to 63 letters"},
-		{name: "groups", args: []string{"--groups", "10000"}, want: "muster serve: --groups 10000: want 1 to 9999"},
+		{name: "groups", args: []string{"--groups", "10000"}, want: "muster serve: --groups 10000: want 1 to 4096"},
 		{name: "not a number", args: []string{"--groups", "x"}, want: `muster serve: --groups: "x" is not a whole number`},
 		{name: "variable", env: "MUSTER_GROUPS=0x", want: `muster serve: MUSTER_GROUPS: "0x" is not a whole number`},
 		{name: "switch in a variable", env: "MUSTER_INSECURE=perhaps", want: `muster serve: MUSTER_INSECURE: "perhaps" is neither true nor false`},
