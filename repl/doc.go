@@ -21,5 +21,7 @@
 //
 // # Start reading
 //
-// host.go has the life of an event, group.go that of a command.
+// host.go has the life of an event, proposal.go and group.go that of a command,
+// read.go that of a read, place.go how replicas come and go, contact.go what is
+// known of other nodes.
 package repl

@@ -11,8 +11,9 @@ import (
 	"muster/repl/wire"
 )
 
-// group is one replica in its host. The life of a command is read from top to
-// bottom: propose, work, gather, synced, apply.
+// group is one replica in its host. The life of a command begins in
+// proposal.go and goes on here, from top to bottom: work, handle, gather,
+// synced, apply. That of a read is in read.go.
 type group struct {
 	host    *Host
 	replica logstore.Replica
@@ -52,24 +53,6 @@ type group struct {
 	leadingGT  raft.GroupTime
 	entries    []raft.Entry // scratch for proposals
 	entryBytes int
-}
-
-// waiter is somebody who waits for the entry at index to be applied.
-type waiter struct {
-	index uint64
-	reply Reply
-}
-
-// readBatch is the reads that one confirmation answers.
-type readBatch struct {
-	number uint64
-	reads  []Read
-}
-
-// parkedRead waits until index is applied.
-type parkedRead struct {
-	index uint64
-	read  Read
 }
 
 func newGroup(h *Host, r logstore.Replica, restored raft.Restored) (*group, error) {
@@ -232,50 +215,6 @@ func (g *group) stop(err error) {
 	g.abandon()
 }
 
-// propose queues a command for the next work.
-func (g *group) propose(p Proposal) {
-	if g.stopped != nil {
-		g.host.refuse(p.Reply, g.damaged())
-		return
-	}
-	if g.role != raft.RoleLeader {
-		g.host.refuse(p.Reply, g.notLeader())
-		return
-	}
-	size := len(p.Entry.Raw)
-	if g.queueBytes+size > queueBytesMax {
-		g.host.refuse(p.Reply, wire.Busy(g.name(),
-			fmt.Sprintf("%d bytes of commands wait, the limit is %d", g.queueBytes, queueBytesMax), busyRetry))
-		return
-	}
-	g.queue = append(g.queue, p)
-	g.queueBytes += size
-	g.touch()
-}
-
-// read queues a query for the next work, or parks it where it needs no leader.
-func (g *group) read(r Read) {
-	switch {
-	case g.stopped != nil:
-		g.host.refuse(r.Reply, g.damaged())
-	case g.readCount >= readsMax:
-		g.host.refuse(r.Reply, wire.Busy(g.name(),
-			fmt.Sprintf("%d reads wait, the limit is %d", g.readCount, readsMax), busyRetry))
-	case r.Local && r.After > g.applied.Index && len(g.parked) >= parkedMax:
-		g.host.refuse(r.Reply, wire.Busy(g.name(),
-			fmt.Sprintf("%d reads wait for an index, the limit is %d", len(g.parked), parkedMax), busyRetry))
-	case r.Local:
-		g.readCount++
-		g.park(r.After, r)
-	case g.role != raft.RoleLeader && (!r.AnyReplica || g.lead == 0):
-		g.host.refuse(r.Reply, g.notLeader())
-	default:
-		g.readCount++
-		g.reads = append(g.reads, r)
-		g.touch()
-	}
-}
-
 // work does all that the group's events call for.
 func (g *group) work() {
 	if g.stopped != nil || g.gone {
@@ -291,86 +230,6 @@ func (g *group) work() {
 		g.gone = true
 		g.host.remove(g)
 	}
-}
-
-// offerProposals hands queued commands to the core, as many as it takes.
-func (g *group) offerProposals() {
-	done := 0
-	for done < len(g.queue) {
-		g.entries, g.entryBytes = g.entries[:0], 0
-		first := done
-		for done < len(g.queue) && g.entryBytes < proposeBytesMax {
-			p := &g.queue[done]
-			g.entries = append(g.entries, p.Entry)
-			g.entryBytes += len(p.Entry.Raw)
-			done++
-		}
-		id, err := g.core.Propose(g.groupTime(), g.entries)
-		if errors.Is(err, raft.ErrBusy) || errors.Is(err, raft.ErrTransferring) {
-			done = first
-			break
-		}
-		for i := range g.queue[first:done] {
-			p := &g.queue[first+i]
-			if err != nil {
-				g.host.refuse(p.Reply, g.notLeader())
-				continue
-			}
-			if p.Reply.To != nil {
-				g.waiters = append(g.waiters, waiter{index: id.Index + uint64(i), reply: p.Reply})
-			}
-		}
-		g.queueBytes -= g.entryBytes
-	}
-	clear(g.entries)
-	n := copy(g.queue, g.queue[done:])
-	clear(g.queue[n:])
-	g.queue = g.queue[:n]
-	g.expireQueue()
-}
-
-// expireQueue refuses commands whose callers have stopped to wait. They were
-// never proposed, so that is the whole truth.
-func (g *group) expireQueue() {
-	kept := g.queue[:0]
-	for _, p := range g.queue {
-		if p.Deadline != 0 && p.Deadline < g.host.now {
-			g.queueBytes -= len(p.Entry.Raw)
-			g.host.refuse(p.Reply, wire.Unavailable(g.name(),
-				"the command waited for room in the log until its time was over"))
-			continue
-		}
-		kept = append(kept, p)
-	}
-	clear(g.queue[len(kept):])
-	g.queue = kept
-}
-
-// groupTime is the time that a new entry gets: the time at which this leader
-// took over, and what its own clock measured since.
-func (g *group) groupTime() raft.GroupTime {
-	return g.leadingGT + raft.GroupTime(g.host.now-g.leadingAt)
-}
-
-// offerReads asks the core for one confirmation for all reads of this turn.
-func (g *group) offerReads() {
-	if len(g.reads) == 0 {
-		return
-	}
-	g.readNumber++
-	reads := g.reads
-	g.reads = nil
-	if bug("read without confirmation") {
-		for _, r := range reads {
-			g.park(g.state.Commit, r)
-		}
-		return
-	}
-	if err := g.core.ReadIndex(g.readNumber); err != nil {
-		g.loseReads(reads)
-		return
-	}
-	g.unconfirmed = append(g.unconfirmed, readBatch{number: g.readNumber, reads: reads})
 }
 
 // handle does what a Ready says, in the order that it asks for.
@@ -527,142 +386,6 @@ func (g *group) apply(e raft.Entry) error {
 	}
 	g.applied = e.ID
 	return nil
-}
-
-// confirm takes the core's word that reads may be served from an index on.
-func (g *group) confirm(confirmed []raft.Read) {
-	for _, c := range confirmed {
-		for len(g.unconfirmed) > 0 && g.unconfirmed[0].number <= c.Number {
-			for _, r := range g.unconfirmed[0].reads {
-				if r.After > c.Index {
-					g.refuseAhead(r, c.Index)
-					continue
-				}
-				g.park(c.Index, r)
-			}
-			g.unconfirmed[0] = readBatch{}
-			g.unconfirmed = g.unconfirmed[1:]
-		}
-	}
-}
-
-// refuseAhead refuses a read that asks for more than there is. What was told to
-// anybody as done was committed before, and is at or below a confirmed index;
-// so nobody was told that log id, and to wait for it could be for ever.
-func (g *group) refuseAhead(r Read, confirmed uint64) {
-	g.readCount--
-	g.host.refuse(r.Reply, wire.BadRequest(g.name(),
-		fmt.Sprintf("the read is to be after index %d, the log has got to %d", r.After, confirmed), "ask with a log id that an answer gave"))
-}
-
-// lost answers reads whose confirmation will not come.
-func (g *group) lost(numbers []uint64) {
-	for _, n := range numbers {
-		for i := range g.unconfirmed {
-			if g.unconfirmed[i].number == n {
-				g.loseReads(g.unconfirmed[i].reads)
-				g.unconfirmed = append(g.unconfirmed[:i], g.unconfirmed[i+1:]...)
-				break
-			}
-		}
-	}
-}
-
-func (g *group) loseReads(reads []Read) {
-	for _, r := range reads {
-		g.readCount--
-		g.host.refuse(r.Reply, g.notLeader())
-	}
-}
-
-// park runs a read at once if index is applied, else keeps it until it is.
-func (g *group) park(index uint64, r Read) {
-	if g.applied.Index >= index {
-		g.run(r)
-		return
-	}
-	g.parked = append(g.parked, parkedRead{index: index, read: r})
-}
-
-func (g *group) runParked() {
-	if len(g.parked) == 0 {
-		return
-	}
-	kept := g.parked[:0]
-	for _, p := range g.parked {
-		if g.applied.Index >= p.index {
-			g.run(p.read)
-			continue
-		}
-		kept = append(kept, p)
-	}
-	clear(g.parked[len(kept):])
-	g.parked = kept
-}
-
-func (g *group) run(r Read) {
-	g.readCount--
-	if r.Query.Run(g.machine, g.applied, r.Reply) {
-		g.host.touched = append(g.host.touched, r.Reply.To)
-	}
-}
-
-// expireReads refuses reads whose callers have stopped to wait.
-func (g *group) expireReads() {
-	expired := func(r Read) bool {
-		if r.Deadline == 0 || r.Deadline >= g.host.now {
-			return false
-		}
-		g.readCount--
-		g.host.refuse(r.Reply, wire.Unavailable(g.name(),
-			fmt.Sprintf("the read was not confirmed in time; applied up to %s", raft.FormatLogID(g.replica.Group, g.applied))))
-		return true
-	}
-	for i := range g.unconfirmed {
-		b := &g.unconfirmed[i]
-		kept := b.reads[:0]
-		for _, r := range b.reads {
-			if !expired(r) {
-				kept = append(kept, r)
-			}
-		}
-		clear(b.reads[len(kept):])
-		b.reads = kept
-	}
-	kept := g.parked[:0]
-	for _, p := range g.parked {
-		if !expired(p.read) {
-			kept = append(kept, p)
-		}
-	}
-	clear(g.parked[len(kept):])
-	g.parked = kept
-}
-
-// abandon answers all who wait for something that this replica can no longer
-// promise. What is in the log may yet be committed by another leader; what is
-// only queued is refused outright.
-func (g *group) abandon() {
-	for _, w := range g.waiters {
-		g.host.refuse(w.reply, wire.MaybeApplied(g.name(), "its leader changed while the command was under way"))
-	}
-	g.waiters = nil
-	for _, p := range g.queue {
-		g.host.refuse(p.Reply, g.notLeader())
-	}
-	g.queue, g.queueBytes = nil, 0
-	g.loseReads(g.reads)
-	g.reads = nil
-	for _, b := range g.unconfirmed {
-		g.loseReads(b.reads)
-	}
-	g.unconfirmed = nil
-	if g.stopped != nil {
-		for _, p := range g.parked {
-			g.loseReads([]Read{p.read})
-		}
-		g.parked = nil
-	}
 }
 
 func (g *group) notLeader() *wire.Error {

@@ -3,7 +3,6 @@ package repl
 import (
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	"muster/logstore"
@@ -51,16 +50,6 @@ type HostConfig struct {
 	// rests; 0 is never.
 	QuietTicks int
 	Log        *slog.Logger
-}
-
-// Placement asks for a replica on this node.
-type Placement struct {
-	Replica    logstore.Replica
-	Membership raft.Membership
-	// Preferred is the replica that should lead, 0 for none. While the group
-	// has no leader it asks for votes at once, where the others wait for
-	// their time-out; another one that leads hands over to it.
-	Preferred raft.ReplicaID
 }
 
 // Batch is what all groups of a host want on disk, in one write and one sync.
@@ -113,13 +102,6 @@ type Host struct {
 	scratch    []byte
 }
 
-// beats gathers the heartbeats of one turn to one node.
-type beats struct {
-	sequence     uint64
-	out, answers wire.Beat
-	lastSent     uint64 // tick of the last one
-}
-
 // NewHost returns a host with the replicas that the store holds.
 func NewHost(cfg HostConfig) (*Host, error) {
 	h := &Host{
@@ -141,28 +123,6 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	}
 	return h, nil
 }
-
-// SetNodes tells the host which other nodes there are. They get a heartbeat
-// also when no group has anything to say to them.
-func (h *Host) SetNodes(nodes []raft.NodeID) {
-	h.nodes = slices.Clone(nodes)
-	slices.Sort(h.nodes)
-	was := h.beats
-	h.beats = make(map[raft.NodeID]*beats, len(nodes))
-	for _, n := range h.nodes {
-		b := was[n]
-		if b == nil {
-			b = new(beats)
-		}
-		h.beats[n] = b
-		if h.contacts[n] == nil {
-			h.contacts[n] = &contact{heardTick: h.ticks}
-		}
-	}
-}
-
-// Place asks for replicas. One that is here already is left alone.
-func (h *Host) Place(p []Placement) { h.placements = append(h.placements, p...) }
 
 // Receive hands in a message from another node.
 func (h *Host) Receive(from raft.NodeID, e *wire.Envelope) {
@@ -308,97 +268,6 @@ func (h *Host) Turn(now time.Duration) *Batch {
 	return b
 }
 
-// place makes the replicas that were asked for.
-func (h *Host) place() {
-	todo := h.placements
-	h.placements = nil
-	for _, p := range todo {
-		if g := h.groups[p.Replica.Group]; g != nil {
-			if g.replica == p.Replica {
-				g.prefer(p.Preferred)
-			}
-			continue
-		}
-		if h.buried(p.Replica) {
-			continue // its time is over; a new one has another replica id
-		}
-		g, err := newGroup(h, p.Replica, raft.Restored{Membership: p.Membership})
-		if err != nil {
-			h.cfg.Log.Error("replica not made", "group", p.Replica.Group, "replica", p.Replica.ID, "err", err)
-			continue
-		}
-		g.base = &logstore.Base{Membership: p.Membership}
-		h.add(g)
-		h.noteCommit()
-		h.cfg.Log.Info("replica made", "group", p.Replica.Group, "replica", p.Replica.ID, "incarnation", p.Replica.Incarnation)
-		g.prefer(p.Preferred)
-		g.touch()
-	}
-}
-
-// remove forgets a replica that is no member any more, for good: the log keeps
-// a tombstone.
-func (h *Host) remove(g *group) {
-	h.cfg.Log.Info("replica removed", "group", g.replica.Group, "replica", g.replica.ID, "applied", g.applied)
-	g.abandon()
-	delete(h.groups, g.replica.Group)
-	if i := slices.Index(h.order, g); i >= 0 {
-		h.order = slices.Delete(h.order, i, i+1)
-	}
-	h.gathering.Writes = append(h.gathering.Writes, logstore.Write{Replica: g.replica, Remove: true})
-	h.graves[g.replica.Group] = g.replica
-}
-
-// buried says whether a replica was removed, or is older than one that was.
-// Ids and incarnations only grow.
-func (h *Host) buried(r logstore.Replica) bool {
-	g, ok := h.graves[r.Group]
-	switch {
-	case !ok:
-		return false
-	case r.Incarnation != g.Incarnation:
-		return r.Incarnation < g.Incarnation
-	}
-	return r.ID <= g.ID
-}
-
-// noteCommit has the meta group's commit index written before a replica that
-// its log asked for: who finds the replica after a crash must also find, in
-// the table, the slots that it owns.
-func (h *Host) noteCommit() {
-	if meta := h.groups[0]; meta != nil && meta.state.Commit > 0 {
-		b := h.gathering
-		if bug("vote not persisted") || bug("term not persisted") {
-			return
-		}
-		b.Writes = append(b.Writes, logstore.Write{Replica: meta.replica, State: meta.state, HasState: true, Commit: meta.state.Commit})
-	}
-}
-
-// open brings back a replica that the store holds: what its log knows to be
-// committed is applied again, what follows goes to the core.
-func (h *Host) open(r logstore.Replica) error {
-	restored, err := h.cfg.Store.Restore(r)
-	if err != nil {
-		return err
-	}
-	g, err := restoreGroup(h, r, restored)
-	if err != nil {
-		return err
-	}
-	h.add(g)
-	g.touch()
-	return nil
-}
-
-func (h *Host) add(g *group) {
-	h.groups[g.replica.Group] = g
-	at, _ := slices.BinarySearchFunc(h.order, g.replica.Group, func(o *group, id raft.GroupID) int {
-		return int(o.replica.Group) - int(id)
-	})
-	h.order = slices.Insert(h.order, at, g)
-}
-
 // answer queues an answer and remembers whom to flush.
 func (h *Host) answer(r Reply, t wire.Type, body []byte) {
 	if r.To != nil && r.To.Answer(r, t, body) {
@@ -414,53 +283,6 @@ func (h *Host) refuse(r Reply, err *wire.Error) {
 
 func (h *Host) notHere(g raft.GroupID) *wire.Error {
 	return wire.NotLeader(g, 0, "")
-}
-
-// send sends a core's message, or keeps it for the turn's heartbeat.
-func (h *Host) send(g *group, m raft.Message) {
-	node, ok := g.node(m.To)
-	if !ok {
-		return
-	}
-	e := wire.Envelope{Group: g.replica.Group, Incarnation: g.replica.Incarnation, Message: m}
-	switch m.Type {
-	case raft.MsgHeartbeat:
-		if b := h.beats[node]; b != nil {
-			b.out.Messages = append(b.out.Messages, wire.BeatMessageOf(&e))
-		}
-	case raft.MsgHeartbeatAnswer:
-		if b := h.beats[node]; b != nil {
-			b.answers.Messages = append(b.answers.Messages, wire.BeatMessageOf(&e))
-		}
-	default:
-		if m.Fetch != 0 {
-			h.cfg.Transport.Fetch(node, &e, func() bool { return g.leading.Load() == m.Term })
-			return
-		}
-		h.cfg.Transport.Send(node, &e)
-	}
-}
-
-// sendBeats sends each node the heartbeats that gathered for it in one frame,
-// and an empty one to a node that got none for a heartbeat's time: it stands
-// for the node, whatever its groups have to say.
-func (h *Host) sendBeats() {
-	for _, n := range h.nodes {
-		b := h.beats[n]
-		due := h.ticks >= b.lastSent+uint64(h.cfg.HeartbeatTicks)
-		if len(b.out.Messages) > 0 || due {
-			b.sequence++
-			b.lastSent = h.ticks
-			b.out.Start, b.out.Sequence = h.cfg.Start, b.sequence
-			h.cfg.Transport.SendBeat(n, &b.out, false)
-			b.out.Messages = b.out.Messages[:0]
-		}
-		if len(b.answers.Messages) > 0 {
-			b.answers.Start, b.answers.Sequence = h.cfg.Start, b.sequence
-			h.cfg.Transport.SendBeat(n, &b.answers, true)
-			b.answers.Messages = b.answers.Messages[:0]
-		}
-	}
 }
 
 // GroupView is what a host knows of one of its replicas.

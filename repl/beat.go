@@ -1,0 +1,81 @@
+package repl
+
+import (
+	"slices"
+
+	"muster/raft"
+	"muster/repl/wire"
+)
+
+// beats gathers the heartbeats of one turn to one node.
+type beats struct {
+	sequence     uint64
+	out, answers wire.Beat
+	lastSent     uint64 // tick of the last one
+}
+
+// SetNodes tells the host which other nodes there are. They get a heartbeat
+// also when no group has anything to say to them.
+func (h *Host) SetNodes(nodes []raft.NodeID) {
+	h.nodes = slices.Clone(nodes)
+	slices.Sort(h.nodes)
+	was := h.beats
+	h.beats = make(map[raft.NodeID]*beats, len(nodes))
+	for _, n := range h.nodes {
+		b := was[n]
+		if b == nil {
+			b = new(beats)
+		}
+		h.beats[n] = b
+		if h.contacts[n] == nil {
+			h.contacts[n] = &contact{heardTick: h.ticks}
+		}
+	}
+}
+
+// send sends a core's message, or keeps it for the turn's heartbeat.
+func (h *Host) send(g *group, m raft.Message) {
+	node, ok := g.node(m.To)
+	if !ok {
+		return
+	}
+	e := wire.Envelope{Group: g.replica.Group, Incarnation: g.replica.Incarnation, Message: m}
+	switch m.Type {
+	case raft.MsgHeartbeat:
+		if b := h.beats[node]; b != nil {
+			b.out.Messages = append(b.out.Messages, wire.BeatMessageOf(&e))
+		}
+	case raft.MsgHeartbeatAnswer:
+		if b := h.beats[node]; b != nil {
+			b.answers.Messages = append(b.answers.Messages, wire.BeatMessageOf(&e))
+		}
+	default:
+		if m.Fetch != 0 {
+			h.cfg.Transport.Fetch(node, &e, func() bool { return g.leading.Load() == m.Term })
+			return
+		}
+		h.cfg.Transport.Send(node, &e)
+	}
+}
+
+// sendBeats sends each node the heartbeats that gathered for it in one frame,
+// and an empty one to a node that got none for a heartbeat's time: it stands
+// for the node, whatever its groups have to say.
+func (h *Host) sendBeats() {
+	for _, n := range h.nodes {
+		b := h.beats[n]
+		due := h.ticks >= b.lastSent+uint64(h.cfg.HeartbeatTicks)
+		if len(b.out.Messages) > 0 || due {
+			b.sequence++
+			b.lastSent = h.ticks
+			b.out.Start, b.out.Sequence = h.cfg.Start, b.sequence
+			h.cfg.Transport.SendBeat(n, &b.out, false)
+			b.out.Messages = b.out.Messages[:0]
+		}
+		if len(b.answers.Messages) > 0 {
+			b.answers.Start, b.answers.Sequence = h.cfg.Start, b.sequence
+			h.cfg.Transport.SendBeat(n, &b.answers, true)
+			b.answers.Messages = b.answers.Messages[:0]
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package repl
+
+import (
+	"slices"
+
+	"muster/logstore"
+	"muster/raft"
+)
+
+// Placement asks for a replica on this node.
+type Placement struct {
+	Replica    logstore.Replica
+	Membership raft.Membership
+	// Preferred is the replica that should lead, 0 for none. While the group
+	// has no leader it asks for votes at once, where the others wait for
+	// their time-out; another one that leads hands over to it.
+	Preferred raft.ReplicaID
+}
+
+// Place asks for replicas. One that is here already is left alone.
+func (h *Host) Place(p []Placement) { h.placements = append(h.placements, p...) }
+
+// place makes the replicas that were asked for.
+func (h *Host) place() {
+	todo := h.placements
+	h.placements = nil
+	for _, p := range todo {
+		if g := h.groups[p.Replica.Group]; g != nil {
+			if g.replica == p.Replica {
+				g.prefer(p.Preferred)
+			}
+			continue
+		}
+		if h.buried(p.Replica) {
+			continue // its time is over; a new one has another replica id
+		}
+		g, err := newGroup(h, p.Replica, raft.Restored{Membership: p.Membership})
+		if err != nil {
+			h.cfg.Log.Error("replica not made", "group", p.Replica.Group, "replica", p.Replica.ID, "err", err)
+			continue
+		}
+		g.base = &logstore.Base{Membership: p.Membership}
+		h.add(g)
+		h.noteCommit()
+		h.cfg.Log.Info("replica made", "group", p.Replica.Group, "replica", p.Replica.ID, "incarnation", p.Replica.Incarnation)
+		g.prefer(p.Preferred)
+		g.touch()
+	}
+}
+
+// noteCommit has the meta group's commit index written before a replica that
+// its log asked for: who finds the replica after a crash must also find, in
+// the table, the slots that it owns.
+func (h *Host) noteCommit() {
+	if meta := h.groups[0]; meta != nil && meta.state.Commit > 0 {
+		b := h.gathering
+		if bug("vote not persisted") || bug("term not persisted") {
+			return
+		}
+		b.Writes = append(b.Writes, logstore.Write{Replica: meta.replica, State: meta.state, HasState: true, Commit: meta.state.Commit})
+	}
+}
+
+// remove forgets a replica that is no member any more, for good: the log keeps
+// a tombstone.
+func (h *Host) remove(g *group) {
+	h.cfg.Log.Info("replica removed", "group", g.replica.Group, "replica", g.replica.ID, "applied", g.applied)
+	g.abandon()
+	delete(h.groups, g.replica.Group)
+	if i := slices.Index(h.order, g); i >= 0 {
+		h.order = slices.Delete(h.order, i, i+1)
+	}
+	h.gathering.Writes = append(h.gathering.Writes, logstore.Write{Replica: g.replica, Remove: true})
+	h.graves[g.replica.Group] = g.replica
+}
+
+// buried says whether a replica was removed, or is older than one that was.
+// Ids and incarnations only grow.
+func (h *Host) buried(r logstore.Replica) bool {
+	g, ok := h.graves[r.Group]
+	switch {
+	case !ok:
+		return false
+	case r.Incarnation != g.Incarnation:
+		return r.Incarnation < g.Incarnation
+	}
+	return r.ID <= g.ID
+}
+
+// open brings back a replica that the store holds: what its log knows to be
+// committed is applied again, what follows goes to the core.
+func (h *Host) open(r logstore.Replica) error {
+	restored, err := h.cfg.Store.Restore(r)
+	if err != nil {
+		return err
+	}
+	g, err := restoreGroup(h, r, restored)
+	if err != nil {
+		return err
+	}
+	h.add(g)
+	g.touch()
+	return nil
+}
+
+func (h *Host) add(g *group) {
+	h.groups[g.replica.Group] = g
+	at, _ := slices.BinarySearchFunc(h.order, g.replica.Group, func(o *group, id raft.GroupID) int {
+		return int(o.replica.Group) - int(id)
+	})
+	h.order = slices.Insert(h.order, at, g)
+}
