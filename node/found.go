@@ -11,12 +11,11 @@ import (
 
 	"muster/logstore"
 	"muster/raft"
+	"muster/repl"
+	"muster/repl/machine"
 	"muster/repl/wire"
+	"muster/shardmap"
 )
-
-// metaVoters is how many of a new cluster's nodes vote in group 0. The others
-// hold copies of it.
-const metaVoters = 3
 
 // founding is how hosts that know nothing but each other's addresses become
 // one cluster. It is a synchronous core: what the other hosts say goes in, a
@@ -188,25 +187,17 @@ func clusterID(name string, members []logstore.IdentityMember) uint64 {
 	return max(d.Sum64(), 1)
 }
 
-// metaReplica is this node's replica of group 0, and who else is a member: the
-// first ids vote, the others hold copies. It follows from the founding alone,
-// so that every founder makes the same.
-func metaReplica(self raft.NodeID, members []logstore.IdentityMember) (logstore.Replica, raft.Membership) {
-	r := logstore.Replica{Group: 0, Incarnation: 1}
-	var m raft.Membership
-	for i, member := range members {
-		id := raft.ReplicaID(i + 1)
-		if member.Node == self {
-			r.ID = id
-		}
-		if i < metaVoters {
-			m.Voters = append(m.Voters, raft.Member{Replica: id, Node: member.Node, Goal: raft.GoalVoter})
-		} else {
-			m.Learners = append(m.Learners, raft.Member{Replica: id, Node: member.Node, Goal: raft.GoalCopy})
-		}
+// metaPlacement is this node's replica of group 0, and who else is a member. It
+// follows from the founding alone, so that every founder makes the same, and it
+// is what the table will say once there is one.
+func metaPlacement(self raft.NodeID, members []logstore.IdentityMember) repl.Placement {
+	var nodes []shardmap.TableNode
+	for _, m := range members {
+		nodes = append(nodes, shardmap.TableNode{ID: m.Node, Role: shardmap.NodeServer})
 	}
-	m.Next = raft.ReplicaID(len(members) + 1)
-	return r, m
+	g := shardmap.PlanMeta(nodes)
+	p, _ := machine.Placement(&g, self)
+	return p
 }
 
 func joinAddrs(addrs []string) string { return strings.Join(addrs, ",") }

@@ -338,8 +338,8 @@ func (n *Node) serve() error {
 		return err
 	}
 	n.store = store
-	replica, membership := metaReplica(id.Node, id.Members)
-	if err := n.beginLog(replica, membership); err != nil {
+	meta := metaPlacement(id.Node, id.Members)
+	if err := n.beginLog(meta.Replica, meta.Membership); err != nil {
 		return err
 	}
 	transport := repl.NewPeers(repl.PeersConfig{
@@ -359,7 +359,7 @@ func (n *Node) serve() error {
 		return err
 	}
 	n.host = host
-	host.Place([]repl.Placement{{Replica: replica, Membership: membership, Preferred: 1}})
+	host.Place([]repl.Placement{meta})
 	n.follow(n.table.Load())
 	loop := repl.StartLoop(host, tick)
 	n.serving.Store(loop)
@@ -444,32 +444,11 @@ func (n *Node) follow(t *shardmap.Table) {
 	}
 	var place []repl.Placement
 	for i := range t.Groups {
-		if p, ok := placement(&t.Groups[i], id.Node); ok {
+		if p, ok := machine.Placement(&t.Groups[i], id.Node); ok {
 			place = append(place, p)
 		}
 	}
 	n.host.Place(place)
-}
-
-// placement returns the replica of a group that a node should have.
-func placement(g *shardmap.TableGroup, self raft.NodeID) (repl.Placement, bool) {
-	p := repl.Placement{Replica: logstore.Replica{Group: g.ID, Incarnation: g.Incarnation}}
-	for _, r := range g.Replicas {
-		m := raft.Member{Replica: r.Replica, Node: r.Node, Goal: raft.GoalVoter}
-		if r.Role == shardmap.ReplicaVoter {
-			p.Membership.Voters = append(p.Membership.Voters, m)
-		} else {
-			p.Membership.Learners = append(p.Membership.Learners, m)
-		}
-		if r.Node == self {
-			p.Replica.ID = r.Replica
-		}
-		if r.Node == g.Preferred {
-			p.Preferred = r.Replica
-		}
-		p.Membership.Next = max(p.Membership.Next, r.Replica+1)
-	}
-	return p, p.Replica.ID != 0
 }
 
 // addrOf returns where a node is reached, as the table or the founding has it.
