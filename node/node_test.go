@@ -69,7 +69,8 @@ func serving(t testing.TB, l limits) *runningNode {
 	return r
 }
 
-// serves waits until each group of the node's own table takes a write.
+// serves waits until each group of the node's own table takes a write, and the
+// table has the node as it is, so that it changes no more.
 func (r *runningNode) serves() {
 	r.t.Helper()
 	c := r.client()
@@ -80,6 +81,12 @@ func (r *runningNode) serves() {
 			return err
 		})
 	}
+	until(r.t, "the node is announced", func() error {
+		if !r.node.announced() {
+			return errors.New("not yet")
+		}
+		return nil
+	})
 }
 
 // stop ends the node and checks that it ends well.

@@ -146,6 +146,11 @@ func (n *Node) identify() error {
 	}
 	n.mu.Lock()
 	n.identity = id
+	if id.Stage == logstore.StageFounding && len(n.cfg.Join) > 0 {
+		// Before the first connection is taken: who asks is told whom this
+		// host waits for.
+		n.found = newFounding(n.cfg.Cluster, id.Node, n.cfg.AdvertiseOn(n.cfg.Listen), n.cfg.Join)
+	}
 	n.mu.Unlock()
 	return nil
 }
@@ -192,13 +197,10 @@ func (n *Node) becomeMember(ctx context.Context) error {
 	if len(n.cfg.Join) == 0 {
 		return n.decide([]logstore.IdentityMember{{Node: id.Node, Addr: n.addr}}, 0)
 	}
-	f := newFounding(n.cfg.Cluster, id.Node, n.cfg.AdvertiseOn(n.cfg.Listen), n.cfg.Join)
+	f := n.found // set by identify; only this goroutine and those that it starts change it
 	if len(f.hosts) == 1 {
 		return n.decide(f.members(), 0)
 	}
-	n.mu.Lock()
-	n.found = f
-	n.mu.Unlock()
 	n.log.Info("founding", "cluster", n.cfg.Cluster, "hosts", joinAddrs(f.hosts))
 	ctx, cancel := context.WithCancel(ctx)
 	verdicts := make(chan error, len(f.hosts)) // from poll; each sends one at most
