@@ -166,6 +166,9 @@ func (n *node) boot() {
 	}
 	n.life++
 	n.c.note(n.index, "starts")
+	// What the disk was about to refuse, or refused while the process died,
+	// was of its former life: to sync that file now is no second try.
+	n.disarm()
 	switch {
 	case n.c.now < n.fullUntil:
 		n.failing = diskFailure{op: "write ", after: n.c.chance.below(3), fault: DiskFull}
