@@ -272,7 +272,7 @@ func (n *node) follow(t *shardmap.Table) {
 	}
 	var place []repl.Placement
 	for i := range t.Groups {
-		if p, ok := placement(&t.Groups[i], n.id); ok {
+		if p, ok := placement(&t.Groups[i], n.id); ok && !n.c.truth[t.Groups[i].ID].removed(p.Replica.ID) {
 			place = append(place, p)
 		}
 	}
