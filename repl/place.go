@@ -100,6 +100,10 @@ func (h *Host) remove(g *group) {
 	if i := slices.Index(h.order, g); i >= 0 {
 		h.order = slices.Delete(h.order, i, i+1)
 	}
+	if g.base != nil { // the log has not heard of it yet, and must know that it is gone
+		h.gathering.Writes = append(h.gathering.Writes, logstore.Write{Replica: g.replica, Base: g.base})
+		g.base = nil
+	}
 	h.gathering.Writes = append(h.gathering.Writes, logstore.Write{Replica: g.replica, Remove: true})
 	h.graves[g.replica.Group] = g.replica
 }

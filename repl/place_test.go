@@ -63,7 +63,13 @@ func TestReplicaComesAndGoes(t *testing.T) {
 		t.Fatal("the replica is there after it was retired")
 	}
 	gone.place(1, 2)
+	gone.host.Place([]Placement{{Replica: logstore.Replica{Group: 9, Incarnation: 1, ID: 1}}})
 	gone.turn()
+	gone.host.Retire(logstore.Replica{Group: 9, Incarnation: 1, ID: 1}) // that nothing was written of yet
+	gone.turn()
+	if gone.host.groups[9] != nil {
+		t.Fatal("a replica that was just made is there after it was retired")
+	}
 	if gone.replica() != nil {
 		t.Fatal("a retired replica comes back")
 	}
