@@ -74,6 +74,24 @@ func (t *truth) leads(n *node, r raft.ReplicaID, term uint64) {
 	}
 }
 
+// seekLone looks for a leader that need say nothing to anybody, since it is the
+// only member.
+func (t *truth) seekLone() {
+	if len(t.committed().Replicas()) > 1 {
+		return
+	}
+	for _, n := range t.c.nodes {
+		if !n.up || n.paused {
+			continue
+		}
+		for _, v := range n.host.View() {
+			if v.Replica.Group == t.group && v.Status.Role == raft.RoleLeader && v.Status.Term > t.lastTerm {
+				t.leads(n, v.Replica.ID, v.Status.Term)
+			}
+		}
+	}
+}
+
 // complete checks I3: a new leader holds all that was committed in terms
 // before its own.
 func (t *truth) complete(n *node, r raft.ReplicaID, term uint64) {

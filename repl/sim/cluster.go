@@ -329,6 +329,7 @@ func (c *cluster) groupWithoutLeader() int {
 // it was seen last.
 func (c *cluster) leaderOf(g raft.GroupID) *node {
 	t := c.truth[g]
+	t.seekLone()
 	if t.leader == nil || !t.leader.up || t.leader.paused || t.leader.life != t.leaderLife || c.net.isolated(t.leader.index) {
 		return nil
 	}
