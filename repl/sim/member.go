@@ -98,6 +98,9 @@ func (x *membership) change(g raft.GroupID) {
 			m = v.Status.Membership
 		}
 	}
+	if len(m.Voters) == 0 {
+		c.fail("n%d leads group %d and knows of no member", lead.index, g)
+	}
 	var spare []raft.NodeID
 	for _, n := range c.nodes {
 		if !n.dead && !slices.ContainsFunc(slices.Concat(m.Voters, m.Outgoing, m.Learners), func(o raft.Member) bool { return o.Node == n.id }) {
