@@ -41,7 +41,7 @@ func (x *membership) init(c *cluster, active bool) {
 	if !active {
 		return
 	}
-	x.pace = c.chance.skewed(300*time.Millisecond, 20*time.Second)
+	x.pace = c.chance.skewed(3*time.Second, 60*time.Second)
 	// A node whose disk is damaged stays away: with one less, those that are
 	// left must still be a majority.
 	x.least = 3
