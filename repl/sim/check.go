@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sort"
 
+	"muster/logstore"
 	"muster/raft"
 	"muster/repl/machine"
 	"muster/repl/wire"
@@ -220,9 +221,10 @@ func (t *truth) checkWrite(o *op, a *wire.WriteAnswer) {
 
 // watched is a state machine with the checks around it.
 type watched struct {
-	node  *node
-	truth *truth
-	inner interface {
+	node    *node
+	replica logstore.Replica
+	truth   *truth
+	inner   interface {
 		Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, error)
 		Skip(e raft.Entry) error
 	}

@@ -230,10 +230,8 @@ func (x *membership) placeOne(n *node, t *truth) bool {
 
 // replica returns the replica of a group that a node holds.
 func (n *node) replica(g raft.GroupID) (logstore.Replica, bool) {
-	for _, v := range n.host.View() {
-		if v.Replica.Group == g {
-			return v.Replica, true
-		}
+	if w, ok := n.host.Machine(g).(*watched); ok {
+		return w.replica, true
 	}
 	return logstore.Replica{}, false
 }

@@ -240,7 +240,7 @@ func (n *node) open() error {
 }
 
 func (n *node) machine(r logstore.Replica) repl.StateMachine {
-	w := &watched{node: n, truth: n.c.truth[r.Group]}
+	w := &watched{node: n, replica: r, truth: n.c.truth[r.Group]}
 	if r.Group == 0 {
 		w.inner = machine.NewMeta(n.tableChanged)
 	} else {
