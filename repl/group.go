@@ -3,6 +3,7 @@ package repl
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +23,10 @@ type group struct {
 	members raft.Membership // as of the last Ready
 	// changedAt is the index of the newest entry that changed members.
 	changedAt uint64
+
+	// callers are replicas that this one's log does not name, newest last, and
+	// where their messages came from: they are answered there.
+	callers []raft.Member
 
 	dirty   bool
 	quiet   bool           // no ticks are needed, see raft.Group.Quiet
@@ -131,8 +136,8 @@ func (g *group) touch() {
 	}
 }
 
-// node returns the node that a member of the group lives on.
-func (g *group) node(id raft.ReplicaID) (raft.NodeID, bool) {
+// memberNode returns the node that a member of the group lives on.
+func (g *group) memberNode(id raft.ReplicaID) (raft.NodeID, bool) {
 	for _, list := range [...][]raft.Member{g.members.Voters, g.members.Outgoing, g.members.Learners} {
 		for i := range list {
 			if list[i].Replica == id {
@@ -141,6 +146,39 @@ func (g *group) node(id raft.ReplicaID) (raft.NodeID, bool) {
 		}
 	}
 	return 0, false
+}
+
+// node returns the node of a member, or of a caller.
+func (g *group) node(id raft.ReplicaID) (raft.NodeID, bool) {
+	if n, ok := g.memberNode(id); ok {
+		return n, true
+	}
+	for i := range g.callers {
+		if g.callers[i].Replica == id {
+			return g.callers[i].Node, true
+		}
+	}
+	return 0, false
+}
+
+// callersMax bounds the callers that are remembered. A group has one leader, and
+// few that would be.
+const callersMax = 4
+
+// meet remembers where a replica lives that the log does not name yet. A replica
+// just made knows of nobody, and must answer its leader all the same.
+func (g *group) meet(id raft.ReplicaID, n raft.NodeID) {
+	if was, ok := g.node(id); ok && was == n {
+		return
+	}
+	if _, ok := g.memberNode(id); ok {
+		return
+	}
+	g.callers = slices.DeleteFunc(g.callers, func(m raft.Member) bool { return m.Replica == id })
+	if len(g.callers) == callersMax {
+		g.callers = slices.Delete(g.callers, 0, 1)
+	}
+	g.callers = append(g.callers, raft.Member{Replica: id, Node: n})
 }
 
 // eagerTicks is how long a favoured replica asks for votes: the other replicas
@@ -203,6 +241,8 @@ func (g *group) step(from raft.NodeID, m raft.Message) {
 		default:
 			g.host.refuseMessage(refusedBad, from, g.replica.Group, m.Type, err)
 		}
+	} else {
+		g.meet(m.From, from)
 	}
 	g.touch()
 }
@@ -217,11 +257,13 @@ func (g *group) stop(err error) {
 
 // work does all that the group's events call for.
 func (g *group) work() {
-	if g.stopped != nil || g.gone {
+	if g.gone || g.stopped != nil && !g.removed {
 		return
 	}
-	g.offerProposals()
-	g.offerReads()
+	if !g.removed {
+		g.offerProposals()
+		g.offerReads()
+	}
 	for g.stopped == nil && !g.removed && g.core.HasReady() {
 		g.handle(g.core.Ready())
 	}
@@ -247,9 +289,6 @@ func (g *group) handle(rd raft.Ready) {
 		if err := g.apply(e); err != nil {
 			g.stop(err)
 			return
-		}
-		if e.Kind == raft.EntryMembership {
-			g.removed = !g.isMember()
 		}
 	}
 	if n := len(rd.Committed); n > 0 {
@@ -310,16 +349,19 @@ func (g *group) followMembers(rd raft.Ready) {
 	}
 }
 
-// isMember says whether this replica is in the membership in force.
-func (g *group) isMember() bool {
-	_, ok := g.node(g.replica.ID)
-	return ok
+// removedBy says whether this replica is out once m is committed: it was allotted
+// before m, and m does not name it. A log that catches up has memberships of a
+// time before the replica, and ones that are in force and may be truncated;
+// neither removes it.
+func (g *group) removedBy(m *raft.Membership) bool {
+	_, ok := m.Member(g.replica.ID)
+	return !ok && g.replica.ID < m.Next
 }
 
 // synced is told that a Ready is on disk: now its promises may leave.
 func (g *group) synced(number uint64, afterSync []raft.Message) {
 	g.unsynced--
-	if g.stopped != nil {
+	if g.stopped != nil || g.gone {
 		return
 	}
 	g.core.Synced(number)
@@ -376,6 +418,13 @@ func (g *group) apply(e raft.Entry) error {
 		}
 	} else if err := g.machine.Skip(e); err != nil {
 		return err
+	}
+	if e.Kind == raft.EntryMembership {
+		m, err := raft.ReadMembership(e.Payload())
+		if err != nil {
+			return err
+		}
+		g.removed = g.removedBy(&m)
 	}
 	if waits {
 		g.waiters[0] = waiter{}

@@ -166,7 +166,7 @@ func (h *Host) addressee(from raft.NodeID, e *wire.Envelope) *group {
 	default:
 		// Of whom this replica has not heard yet, the core decides: its log
 		// may lag behind the membership.
-		if node, ok := g.node(e.Message.From); !ok || node == from {
+		if node, ok := g.memberNode(e.Message.From); !ok || node == from {
 			return g
 		}
 		why = refusedElsewhere

@@ -1,6 +1,7 @@
 package repl
 
 import (
+	"fmt"
 	"slices"
 
 	"muster/logstore"
@@ -48,6 +49,35 @@ func (h *Host) place() {
 	}
 }
 
+// Change changes the membership of a group that is led here; see
+// [raft.Group.Change]. The nodes of new replicas make them, with the blank
+// membership, once the entry that adds them is applied.
+func (h *Host) Change(id raft.GroupID, c raft.Change) (raft.Membership, error) {
+	g := h.groups[id]
+	switch {
+	case g == nil || g.removed:
+		return raft.Membership{}, fmt.Errorf("%w: group %d is not here", raft.ErrNotLeader, id)
+	case g.stopped != nil:
+		return raft.Membership{}, g.stopped
+	}
+	m, err := g.core.Change(c)
+	g.touch()
+	return m, err
+}
+
+// Retire removes a replica for good, in the next turn. It is for one that its
+// group removed without its learning of it; the caller knows that an entry that
+// says so is committed. It reports false if that replica is not here.
+func (h *Host) Retire(r logstore.Replica) bool {
+	g := h.groups[r.Group]
+	if g == nil || g.replica != r {
+		return false
+	}
+	g.removed = true
+	g.touch()
+	return true
+}
+
 // noteCommit has the meta group's commit index written before a replica that
 // its log asked for: who finds the replica after a crash must also find, in
 // the table, the slots that it owns.
@@ -69,6 +99,10 @@ func (h *Host) remove(g *group) {
 	delete(h.groups, g.replica.Group)
 	if i := slices.Index(h.order, g); i >= 0 {
 		h.order = slices.Delete(h.order, i, i+1)
+	}
+	if g.base != nil { // the log has not heard of it yet, and must know that it is gone
+		h.gathering.Writes = append(h.gathering.Writes, logstore.Write{Replica: g.replica, Base: g.base})
+		g.base = nil
 	}
 	h.gathering.Writes = append(h.gathering.Writes, logstore.Write{Replica: g.replica, Remove: true})
 	h.graves[g.replica.Group] = g.replica

@@ -112,7 +112,7 @@ func (g *group) abandon() {
 		g.loseReads(b.reads)
 	}
 	g.unconfirmed = nil
-	if g.stopped != nil {
+	if g.stopped != nil || g.removed {
 		for _, p := range g.parked {
 			g.loseReads([]Read{p.read})
 		}

@@ -37,6 +37,7 @@ func (x *chaos) init(c *cluster) {
 	x.c = c
 	// Some runs are about few faults, others about most of them.
 	part := []float64{0.15, 0.3, 0.6, 0.9}[c.chance.below(4)]
+	members := false
 	for f := range faults {
 		known := c.chance.is(part)
 		if c.options.Only != nil {
@@ -48,6 +49,8 @@ func (x *chaos) init(c *cluster) {
 				x.powers = append(x.powers, f)
 			}
 		case f == ClientTimeout: // comes by itself
+		case f == Members:
+			members = known
 		case known:
 			x.enabled = append(x.enabled, f)
 		}
@@ -61,6 +64,7 @@ func (x *chaos) init(c *cluster) {
 	if len(x.enabled) > 0 {
 		x.plan()
 	}
+	c.members.init(c, members)
 }
 
 func (x *chaos) stop() {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sort"
 
+	"muster/logstore"
 	"muster/raft"
 	"muster/repl/machine"
 	"muster/repl/wire"
@@ -34,6 +35,13 @@ type truth struct {
 	// what begins later must not see less.
 	acknowledged uint64
 	refused      map[outcomeKey]*op
+
+	// Of its membership; see config.go.
+	founded     *raft.Membership
+	incarnation raft.Incarnation
+	configs     []config               // that were applied, in order
+	configAt    map[raft.LogID]*config // that some disk has seen
+	proposed    []raft.Membership      // that a leader may count by, or may have
 }
 
 type truthEntry struct {
@@ -45,7 +53,7 @@ type truthEntry struct {
 }
 
 func newTruth(c *cluster, g raft.GroupID) *truth {
-	return &truth{c: c, group: g, leaders: map[uint64]raft.ReplicaID{}, refused: map[outcomeKey]*op{}, known: map[raft.LogID]uint32{}, model: newModel()}
+	return &truth{c: c, group: g, leaders: map[uint64]raft.ReplicaID{}, refused: map[outcomeKey]*op{}, known: map[raft.LogID]uint32{}, configAt: map[raft.LogID]*config{}, model: newModel()}
 }
 
 // leads is called with each message that only a leader sends.
@@ -64,6 +72,24 @@ func (t *truth) leads(n *node, r raft.ReplicaID, term uint64) {
 	t.complete(n, r, term)
 	if term > t.lastTerm {
 		t.lastTerm, t.lastLeader, t.leader, t.leaderLife = term, r, n, n.life
+	}
+}
+
+// seekLone looks for a leader that need say nothing to anybody, since it is the
+// only member.
+func (t *truth) seekLone() {
+	if len(t.committed().Replicas()) > 1 {
+		return
+	}
+	for _, n := range t.c.nodes {
+		if !n.up || n.paused {
+			continue
+		}
+		for _, v := range n.host.View() {
+			if v.Replica.Group == t.group && v.Status.Role == raft.RoleLeader && v.Status.Term > t.lastTerm {
+				t.leads(n, v.Replica.ID, v.Status.Term)
+			}
+		}
 	}
 }
 
@@ -114,6 +140,14 @@ func (t *truth) applied(n *node, e raft.Entry) *truthEntry {
 		}
 		t.entries = append(t.entries, line)
 		t.digests = append(t.digests, 0)
+		if e.Kind == raft.EntryMembership {
+			m, err := raft.ReadMembership(e.Payload())
+			if err != nil {
+				t.c.fail("n%d applies %s of group %d: %v", n.index, e.ID, t.group, err)
+			}
+			t.configs = append(t.configs, config{e.ID, m})
+		}
+		t.decided(n, e.ID)
 		if o := t.refused[line.key]; o != nil && line.outcome.status == shardmap.StatusApplied {
 			t.c.fail("I9: group %d applies %s at %s; its client was told that it never would be", t.group, o, e.ID)
 		}
@@ -187,9 +221,10 @@ func (t *truth) checkWrite(o *op, a *wire.WriteAnswer) {
 
 // watched is a state machine with the checks around it.
 type watched struct {
-	node  *node
-	truth *truth
-	inner interface {
+	node    *node
+	replica logstore.Replica
+	truth   *truth
+	inner   interface {
 		Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, error)
 		Skip(e raft.Entry) error
 	}
@@ -229,7 +264,10 @@ func (c *cluster) compare() {
 		t := c.truth[g]
 		var first [][]byte
 		for _, n := range c.nodes {
-			if n.dead || n.machines[raft.GroupID(g)] == nil {
+			if n.dead {
+				continue
+			}
+			if _, ok := n.replica(raft.GroupID(g)); !ok {
 				continue
 			}
 			m := n.machines[raft.GroupID(g)].state

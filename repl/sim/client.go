@@ -465,22 +465,20 @@ func (n *node) topology() *wire.TopologyAnswer {
 		return nil
 	}
 	t := n.table
-	a := &wire.TopologyAnswer{ClusterID: t.ClusterID, Epoch: t.Epoch, ValueMax: uint32(t.ValueMax)}
+	a := &wire.TopologyAnswer{ClusterID: t.ClusterID, Epoch: t.Epoch + n.c.changes(), ValueMax: uint32(t.ValueMax)}
 	for _, line := range t.Nodes {
 		a.Nodes = append(a.Nodes, wire.TopologyNode{ID: line.ID, Name: line.Name, Addr: line.Addr, Role: wire.NodeServer, Status: wire.NodeAlive})
 	}
 	leaders := map[raft.GroupID]raft.NodeID{}
 	for _, v := range n.host.View() {
-		for _, m := range v.Status.Membership.Voters {
-			if m.Replica == v.Status.Leader {
-				leaders[v.Replica.Group] = m.Node
-			}
+		if m, ok := v.Status.Membership.Member(v.Status.Leader); ok {
+			leaders[v.Replica.Group] = m.Node
 		}
 	}
 	for _, g := range t.Groups {
 		line := wire.TopologyGroup{ID: g.ID, Leader: leaders[g.ID]}
-		for _, r := range g.Replicas {
-			line.Nodes = append(line.Nodes, r.Node)
+		for _, m := range n.c.truth[g.ID].committed().Voters {
+			line.Nodes = append(line.Nodes, m.Node)
 		}
 		a.Groups = append(a.Groups, line)
 	}

@@ -85,6 +85,7 @@ type cluster struct {
 	clients []*simClient
 	net     network
 	chaos   chaos
+	members membership
 	truth   []*truth // by group
 	history history
 	slots   [][]shardmap.Slot // by group: those that keys of the run are in
@@ -208,6 +209,9 @@ func (c *cluster) found() {
 	for i := range clientCount {
 		c.clients = append(c.clients, newClient(c, i+1))
 	}
+	for _, t := range c.truth {
+		t.founding()
+	}
 	c.run(time.Second)
 	c.note(0, "founded: %d nodes, %d groups", n, c.options.Groups)
 }
@@ -271,17 +275,13 @@ func (c *cluster) drawQuorum() []int {
 }
 
 // majorities says whether the nodes that in names hold a majority of the voters
-// of each group.
+// of each group, whichever of its memberships turns out to be in force.
 func (c *cluster) majorities(in func(*node) bool) bool {
 	for g := range c.truth {
-		voters, have := c.voters(raft.GroupID(g)), 0
-		for _, n := range voters {
-			if in(c.nodes[n-1]) {
-				have++
+		for _, m := range c.truth[g].possible() {
+			if !isQuorum(m, func(o raft.Member) bool { return in(c.nodes[o.Node-1]) }) {
+				return false
 			}
-		}
-		if 2*have <= len(voters) {
-			return false
 		}
 	}
 	return true
@@ -289,20 +289,29 @@ func (c *cluster) majorities(in func(*node) bool) bool {
 
 // voters returns the nodes that vote in a group.
 func (c *cluster) voters(g raft.GroupID) []int {
-	var table *shardmap.Table
+	var nodes []int
+	for _, m := range c.truth[g].committed().Voters {
+		nodes = append(nodes, int(m.Node))
+	}
+	return nodes
+}
+
+// changes is how often the memberships of groups have changed.
+func (c *cluster) changes() (n uint64) {
+	for _, t := range c.truth {
+		n += uint64(len(t.configs))
+	}
+	return n
+}
+
+// newestTable returns the table as the node has it that knows most.
+func (c *cluster) newestTable() (table *shardmap.Table) {
 	for _, n := range c.nodes {
 		if n.table != nil && (table == nil || n.table.Epoch > table.Epoch) {
 			table = n.table
 		}
 	}
-	line, _ := table.Group(g)
-	var nodes []int
-	for _, r := range line.Replicas {
-		if r.Role == shardmap.ReplicaVoter {
-			nodes = append(nodes, int(r.Node))
-		}
-	}
-	return nodes
+	return table
 }
 
 // groupWithoutLeader returns a group that no live node leads in the newest
@@ -320,6 +329,7 @@ func (c *cluster) groupWithoutLeader() int {
 // it was seen last.
 func (c *cluster) leaderOf(g raft.GroupID) *node {
 	t := c.truth[g]
+	t.seekLone()
 	if t.leader == nil || !t.leader.up || t.leader.paused || t.leader.life != t.leaderLife || c.net.isolated(t.leader.index) {
 		return nil
 	}
@@ -363,10 +373,31 @@ func (c *cluster) settled() bool {
 		}
 		for _, v := range n.host.View() {
 			t := c.truth[v.Replica.Group]
+			if t.removed(v.Replica.ID) {
+				return false
+			}
 			if v.Stopped != "" {
 				c.fail("n%d: group %d stopped: %s", n.index, v.Replica.Group, v.Stopped)
 			}
 			if v.Status.Last.Index != uint64(len(t.entries)) || v.Applied.Index != v.Status.Last.Index {
+				return false
+			}
+		}
+	}
+	for _, t := range c.truth {
+		m := t.committed()
+		if len(m.Outgoing) > 0 {
+			return false
+		}
+		for _, o := range slices.Concat(m.Voters, m.Learners) {
+			n := c.nodes[o.Node-1]
+			if n.dead {
+				continue
+			}
+			if r, ok := n.replica(t.group); !ok || r.ID != o.Replica {
+				return false
+			}
+			if o.Goal == raft.GoalVoter && !m.Votes(o.Replica) {
 				return false
 			}
 		}
@@ -387,6 +418,9 @@ func (c *cluster) picture() string {
 			s += fmt.Sprintf("    %s replica %d: %s of %d, term %d, vote %d, commit %d, applied %d, last %s, unsynced for %d ticks %s\n",
 				v.Replica.Group, v.Replica.ID, st.Role, st.Leader, st.Term, st.Vote, st.Commit, v.Applied.Index, st.Last, st.UnsyncedTicks, v.Stopped)
 		}
+	}
+	for _, t := range c.truth {
+		s += fmt.Sprintf("group %d: %d applied, %s\n", t.group, len(t.entries), describe(t.committed()))
 	}
 	for _, cl := range c.clients {
 		for _, o := range cl.open {

@@ -57,6 +57,8 @@ func (c *cluster) happen(e *event) bool {
 		e.client.begin()
 	case evFault:
 		c.chaos.strike(e.number)
+	case evMember:
+		c.members.happen(e)
 	case evHeal:
 		c.net.mend(e.number)
 	case evFlap:

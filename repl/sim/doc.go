@@ -11,12 +11,13 @@
 //
 // [Run] makes a cluster and lets it work under faults that its seed chose.
 // Then faults stop for a quorum, which must go on within a bound; then for
-// all, who must become equal. The invariants (check.go, shadow.go, linear.go)
+// all, who must become equal. The invariants (check.go, shadow.go, config.go, linear.go)
 // are held all the time, by code that shares nothing with what it checks. The
 // same seed gives the same run, to the last event: its hash tells.
 //
 // # Start reading
 //
 // cluster.go has the life of a run, node.go that of a process, fault.go the
-// table of faults, chaos.go when they strike.
+// table of faults, chaos.go when they strike, member.go how memberships change,
+// config.go what must hold of them.
 package sim

@@ -33,12 +33,13 @@ const (
 	evHeal                          // number: a fault of the network ends
 	evFlap                          // number: a link changes
 	evCrash                         // node, life: it crashes, having sent what it was to send before
+	evMember                        // answer: replicas are made and retired; else a membership changes
 )
 
 var eventNames = [...]string{evMessage: "message", evBeat: "beat", evSynced: "synced", evIdle: "idle", evTick: "tick",
 	evResume: "resume", evStart: "start", evAnnounce: "announce", evRequest: "request", evAnswer: "answer", evDialled: "dialled",
 	evReset: "reset", evListen: "listen", evTable: "table", evWake: "wake", evDeadline: "deadline", evBegin: "begin",
-	evFault: "fault", evHeal: "heal", evFlap: "flap", evCrash: "crash"}
+	evFault: "fault", evHeal: "heal", evFlap: "flap", evCrash: "crash", evMember: "member"}
 
 // event is one thing that is due. Events are used again: who handles one keeps
 // nothing of it but what it takes out.

@@ -57,6 +57,9 @@ const (
 	ClientTimeout // nobody waits for the answer any more
 	ClientStale   // the table that a client gets is an old one
 
+	// Who holds what: not unkind, but the world changes; see member.go.
+	Members
+
 	faults
 )
 
@@ -70,13 +73,14 @@ var faultNames = [faults]string{
 	TickDrift: "tick-drift", TickJump: "tick-jump", TickStall: "tick-stall",
 	ClientReset: "client-reset", ClientLate: "client-late", ClientCut: "client-cut",
 	ClientTimeout: "client-timeout", ClientStale: "client-stale",
+	Members: "members",
 }
 
 func (f Fault) String() string { return faultNames[f] }
 
 // perMessage says whether a fault strikes single messages. These come by the
 // thousand, so they do not count where faults per hour are asked for.
-func (f Fault) perMessage() bool { return f <= Corrupt || f == ClientTimeout }
+func (f Fault) perMessage() bool { return f <= Corrupt || f == ClientTimeout || f == Members }
 
 // Fired counts how often each fault struck.
 type Fired [faults]uint64

@@ -243,7 +243,7 @@ func (n *node) open() error {
 }
 
 func (n *node) machine(r logstore.Replica) repl.StateMachine {
-	w := &watched{node: n, truth: n.c.truth[r.Group]}
+	w := &watched{node: n, replica: r, truth: n.c.truth[r.Group]}
 	if r.Group == 0 {
 		w.inner = machine.NewMeta(n.tableChanged)
 	} else {
@@ -275,7 +275,7 @@ func (n *node) follow(t *shardmap.Table) {
 	}
 	var place []repl.Placement
 	for i := range t.Groups {
-		if p, ok := placement(&t.Groups[i], n.id); ok {
+		if p, ok := placement(&t.Groups[i], n.id); ok && !n.c.truth[t.Groups[i].ID].removed(p.Replica.ID) {
 			place = append(place, p)
 		}
 	}

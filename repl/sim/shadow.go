@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"slices"
+
 	"muster/logstore"
 	"muster/raft"
 	"muster/repl/wire"
@@ -13,7 +15,9 @@ type shadow struct {
 	there   bool
 	base    raft.LogID
 	state   raft.HardState
-	terms   []uint64 // of the entries after the base
+	terms   []uint64  // of the entries after the base
+	changes []*config // the memberships among them
+	removed bool      // for good
 }
 
 func (s *shadow) last() raft.LogID {
@@ -54,6 +58,16 @@ func (n *node) shadowAll(writes []logstore.Write) {
 // be.
 func (s *shadow) write(n *node, w *logstore.Write, entries int) {
 	t := n.c.truth[s.replica.Group]
+	if w.Remove {
+		if !t.removed(s.replica.ID) {
+			n.c.fail("n%d removes replica %d of group %d, which is a member (%s)", n.index, s.replica.ID, s.replica.Group, describe(t.committed()))
+		}
+		*s = shadow{replica: s.replica, removed: true}
+		return
+	}
+	if s.removed {
+		n.c.fail("n%d writes to replica %d of group %d, which was removed", n.index, s.replica.ID, s.replica.Group)
+	}
 	if b := w.Base; b != nil {
 		if term, ok := s.termAt(b.ID.Index); s.there && ok && term == b.ID.Term {
 			s.terms = s.terms[b.ID.Index-s.base.Index:]
@@ -83,10 +97,21 @@ func (s *shadow) write(n *node, w *logstore.Write, entries int) {
 			}
 		}
 		s.terms = s.terms[:keep]
+		for len(s.changes) > 0 && s.changes[len(s.changes)-1].id.Index >= first {
+			s.changes = s.changes[:len(s.changes)-1]
+		}
 		for i := range w.Entries[:entries] {
 			e := &w.Entries[i]
 			before, _ := s.termAt(e.ID.Index - 1)
 			t.wrote(n, e, before)
+			if e.Kind == raft.EntryMembership {
+				var last *config
+				if k := len(s.changes); k > 0 {
+					last = s.changes[k-1]
+				}
+				t.wroteConfig(n, e, last)
+				s.changes = append(s.changes, t.configAt[e.ID])
+			}
 			s.terms = append(s.terms, e.ID.Term)
 		}
 	}
@@ -95,7 +120,7 @@ func (s *shadow) write(n *node, w *logstore.Write, entries int) {
 
 // matches says whether a replica was found on disk as the shadow has it.
 func (s *shadow) matches(r *raft.Restored) bool {
-	if r.Last != s.last() || r.State.Term != s.state.Term || r.State.Vote != s.state.Vote || r.Base != s.base {
+	if s.removed || r.Last != s.last() || r.State.Term != s.state.Term || r.State.Vote != s.state.Vote || r.Base != s.base {
 		return false
 	}
 	for i, run := range r.Terms {
@@ -115,6 +140,7 @@ func (s *shadow) matches(r *raft.Restored) bool {
 func (s *shadow) clone() *shadow {
 	c := *s
 	c.terms = append([]uint64(nil), s.terms...)
+	c.changes = append([]*config(nil), s.changes...)
 	return &c
 }
 
@@ -135,6 +161,10 @@ func (n *node) checkRestored() {
 	for r, s := range n.shadows {
 		if s.there {
 			if _, err := n.store.Restore(r); err != nil && !n.flipped {
+				if slices.ContainsFunc(n.pending, func(w logstore.Write) bool { return w.Remove && w.Replica == r }) {
+					*s = shadow{replica: r, removed: true}
+					continue
+				}
 				n.c.fail("I5: n%d: the log has lost %s", n.index, r)
 			}
 		}

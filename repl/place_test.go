@@ -1,0 +1,96 @@
+package repl
+
+import (
+	"errors"
+	"testing"
+
+	"muster/logstore"
+	"muster/raft"
+)
+
+// replica returns the replica of group 1 that a node holds, or nil.
+func (n *testNode) replica() *group { return n.host.groups[1] }
+
+// A group gets a new replica on a node that had none of it, which learns all
+// that was, memberships of a time before it too; and it loses that replica for
+// good, whether or not the replica hears of it.
+func TestReplicaComesAndGoes(t *testing.T) {
+	c := newCluster(t, 3, 3)
+	change := func(ch raft.Change) raft.Membership {
+		t.Helper()
+		var m raft.Membership
+		var err error
+		c.until("the change is taken", func() bool {
+			if lead := c.leader(1); lead != nil {
+				m, err = lead.host.Change(1, ch)
+				lead.turn()
+				return err == nil
+			}
+			return false
+		})
+		return m
+	}
+	committed := func(what string, ok func(raft.Membership) bool) {
+		t.Helper()
+		c.until(what, func() bool {
+			lead := c.leader(1)
+			if lead == nil {
+				return false
+			}
+			st := lead.replica().core.Status()
+			return ok(st.Membership) && st.Commit == st.Last.Index && lead.replica().applied.Index == st.Commit
+		})
+	}
+	c.until("group 1 is led", func() bool { return c.leader(1) != nil })
+	var gone *testNode
+	for _, n := range c.nodes {
+		if n != c.leader(1) {
+			gone = n
+			if _, err := n.host.Change(1, raft.Change{Remove: []raft.ReplicaID{1}}); !errors.Is(err, raft.ErrNotLeader) {
+				t.Errorf("a follower changes the membership: %v", err)
+			}
+		}
+	}
+	old := gone.replica().replica
+	change(raft.Change{Remove: []raft.ReplicaID{old.ID}})
+	committed("it is removed", func(m raft.Membership) bool { return len(m.Voters) == 2 && len(m.Outgoing) == 0 })
+	if gone.host.Retire(logstore.Replica{Group: 1, Incarnation: 1, ID: 77}) {
+		t.Error("a replica that is not there is retired")
+	}
+	gone.host.Retire(old)
+	gone.turn()
+	if gone.replica() != nil {
+		t.Fatal("the replica is there after it was retired")
+	}
+	gone.place(1, 2)
+	gone.host.Place([]Placement{{Replica: logstore.Replica{Group: 9, Incarnation: 1, ID: 1}}})
+	gone.turn()
+	gone.host.Retire(logstore.Replica{Group: 9, Incarnation: 1, ID: 1}) // that nothing was written of yet
+	gone.turn()
+	if gone.host.groups[9] != nil {
+		t.Fatal("a replica that was just made is there after it was retired")
+	}
+	if gone.replica() != nil {
+		t.Fatal("a retired replica comes back")
+	}
+
+	m := change(raft.Change{Add: []raft.NewMember{{Node: gone.id, Goal: raft.GoalVoter}}})
+	committed("it is added", func(m raft.Membership) bool { _, ok := m.Member(4); return ok })
+	fresh := logstore.Replica{Group: 1, Incarnation: 1, ID: m.Next - 1}
+	gone.host.Place([]Placement{{Replica: fresh}})
+	gone.turn()
+	committed("the new replica votes", func(m raft.Membership) bool { return m.Votes(fresh.ID) && len(m.Outgoing) == 0 })
+	c.until("it has all", func() bool {
+		lead, g := c.leader(1), gone.replica()
+		return lead != nil && g != nil && g.applied == lead.replica().applied
+	})
+	c.until("the batch is on disk", func() bool { gone.sync(); return gone.batch == nil })
+
+	// A crash between the commit of the removal and the tombstone: what the
+	// log says at the start is enough.
+	removal := raft.Membership{Voters: m.Voters, Next: m.Next}
+	g := gone.replica()
+	if g.removedBy(&removal) != true || g.removedBy(&raft.Membership{Voters: m.Voters, Next: fresh.ID}) {
+		t.Error("it is removed by what came before it, or not by what came after")
+	}
+}

@@ -1,0 +1,228 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+
+	"muster/logstore"
+	"muster/raft"
+)
+
+// config is a membership that an entry brought.
+type config struct {
+	id      raft.LogID
+	members raft.Membership
+}
+
+// founding returns the membership that the group began with.
+func (t *truth) founding() *raft.Membership {
+	if t.founded == nil {
+		t.incarnation = 1
+		if t.group == 0 {
+			_, m := metaReplica(0, t.c.result.Nodes)
+			t.founded = &m
+			return t.founded
+		}
+		line, ok := t.c.newestTable().Group(t.group)
+		if !ok {
+			t.c.fail("group %d is not in the table", t.group)
+		}
+		p, _ := placement(&line, 0)
+		t.founded, t.incarnation = &p.Membership, line.Incarnation
+	}
+	return t.founded
+}
+
+// committed returns the newest membership that some replica has applied.
+func (t *truth) committed() *raft.Membership {
+	if n := len(t.configs); n > 0 {
+		return &t.configs[n-1].members
+	}
+	return t.founding()
+}
+
+// removed says whether it is settled that a replica is no member any more.
+func (t *truth) removed(id raft.ReplicaID) bool {
+	if len(t.configs) == 0 {
+		return false
+	}
+	m := t.committed()
+	_, ok := m.Member(id)
+	return !ok && id < m.Next
+}
+
+// isQuorum says whether the replicas that in names decide: a majority of the
+// voters, and in a joint configuration one of the outgoing.
+func isQuorum(m *raft.Membership, in func(raft.Member) bool) bool {
+	for _, list := range [...][]raft.Member{m.Voters, m.Outgoing} {
+		have := 0
+		for _, v := range list {
+			if in(v) {
+				have++
+			}
+		}
+		if len(list) > 0 && 2*have <= len(list) {
+			return false
+		}
+	}
+	return true
+}
+
+// wroteConfig checks I6 when a membership is seen on a disk for the first time:
+// before is the one before it in that log, which must be committed, and of
+// which no quorum can decide without one of this.
+func (t *truth) wroteConfig(n *node, e *raft.Entry, before *config) {
+	if _, ok := t.configAt[e.ID]; ok {
+		return
+	}
+	m, err := raft.ReadMembership(e.Payload())
+	if err != nil {
+		t.c.fail("n%d writes entry %s of group %d: %v", n.index, e.ID, t.group, err)
+	}
+	t.configAt[e.ID] = &config{e.ID, m}
+	t.proposed = append(t.proposed, m)
+	old := t.founding()
+	if before != nil {
+		old = &before.members
+		if !t.isCommitted(before) {
+			t.c.fail("I6: n%d writes a membership of group %d at %s (%s); the one before, at %s (%s), is not committed",
+				n.index, t.group, e.ID, describe(&m), before.id, describe(old))
+		}
+	}
+	all := slices.Concat(old.Voters, old.Outgoing, m.Voters, m.Outgoing)
+	var ids []raft.ReplicaID
+	for _, o := range all {
+		ids = append(ids, o.Replica)
+	}
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	for part := range 1 << len(ids) {
+		in := func(o raft.Member) bool { return part>>slices.Index(ids, o.Replica)&1 != 0 }
+		if isQuorum(old, in) && isQuorum(&m, func(o raft.Member) bool { return !in(o) }) {
+			t.c.fail("I6: n%d writes a membership of group %d at %s (%s) of which a quorum decides without one of the membership before (%s)",
+				n.index, t.group, e.ID, describe(&m), describe(old))
+		}
+	}
+}
+
+// isCommitted says whether a membership is applied by some replica, or could be:
+// a quorum of it has it on disk.
+func (t *truth) isCommitted(x *config) bool {
+	if x.id.Index <= uint64(len(t.entries)) {
+		return t.entries[x.id.Index-1].term == x.id.Term
+	}
+	return isQuorum(&x.members, t.durable(x.id))
+}
+
+// durable returns which replicas have an entry on disk.
+func (t *truth) durable(id raft.LogID) func(raft.Member) bool {
+	return func(o raft.Member) bool {
+		s := t.c.nodes[o.Node-1].shadows[logstore.Replica{Group: t.group, Incarnation: t.incarnation, ID: o.Replica}]
+		if s == nil || s.removed {
+			return false
+		}
+		term, ok := s.termAt(id.Index)
+		return ok && term == id.Term
+	}
+}
+
+// decided checks, when an entry is applied for the first time, that a quorum has
+// it on disk: one of the membership in force there, or of one after it that a
+// leader counts by already.
+func (t *truth) decided(n *node, id raft.LogID) {
+	if t.flipped() {
+		return
+	}
+	in := t.durable(id)
+	now := t.founding()
+	if k := len(t.configs); k > 0 {
+		now = &t.configs[k-1].members
+	}
+	if isQuorum(now, in) {
+		return
+	}
+	// A membership counts for itself; what is next waits for it.
+	if k := len(t.configs); k > 0 && t.configs[k-1].id == id {
+		t.undecided(n, id, now, in)
+	}
+	for _, o := range t.c.nodes {
+		if o.host == nil {
+			continue
+		}
+		for _, v := range o.host.View() {
+			if v.Replica.Group == t.group {
+				t.proposed = append(t.proposed, v.Status.Membership)
+			}
+		}
+	}
+	for i := range t.proposed {
+		if m := &t.proposed[i]; isAfter(m, now) && isQuorum(m, in) {
+			return
+		}
+	}
+	t.undecided(n, id, now, in)
+}
+
+func (t *truth) undecided(n *node, id raft.LogID, now *raft.Membership, in func(raft.Member) bool) {
+	var have []raft.ReplicaID
+	for _, o := range slices.Concat(now.Voters, now.Outgoing) {
+		if in(o) {
+			have = append(have, o.Replica)
+		}
+	}
+	t.c.fail("I6: n%d applies %s of group %d, which no quorum of %s has on disk: only %v have", n.index, id, t.group, describe(now), have)
+}
+
+// isAfter says whether b can be what comes next after a: it goes from there, or
+// it is what the joint configuration b becomes.
+func isAfter(b, a *raft.Membership) bool {
+	if len(b.Outgoing) > 0 {
+		return slices.Equal(b.Outgoing, a.Voters)
+	}
+	return slices.Equal(b.Voters, a.Voters)
+}
+
+// flipped says whether a bit of some log was turned over: what is on disk there
+// is not what was written.
+func (t *truth) flipped() bool { return t.c.chaos.flipped != nil }
+
+// possible returns the memberships that may be in force: the committed one, and
+// those that some log or some leader has after it.
+func (t *truth) possible() []*raft.Membership {
+	now := t.committed()
+	list := []*raft.Membership{now}
+	for _, n := range t.c.nodes {
+		if n.host != nil {
+			for _, v := range n.host.View() {
+				if v.Replica.Group == t.group && v.Status.Commit < v.Status.Last.Index && isAfter(&v.Status.Membership, now) {
+					list = append(list, &v.Status.Membership)
+				}
+			}
+		}
+		for r, s := range n.shadows {
+			if r.Group == t.group && !s.removed && len(s.changes) > 0 {
+				if x := s.changes[len(s.changes)-1]; x.id.Index > uint64(len(t.entries)) {
+					list = append(list, &x.members)
+				}
+			}
+		}
+	}
+	return list
+}
+
+func describe(m *raft.Membership) string {
+	s := "voters"
+	for _, list := range [...]struct {
+		name    string
+		members []raft.Member
+	}{{"", m.Voters}, {", outgoing", m.Outgoing}, {", learners", m.Learners}} {
+		if len(list.members) == 0 {
+			continue
+		}
+		s += list.name
+		for _, o := range list.members {
+			s += fmt.Sprintf(" %d@n%d", o.Replica, o.Node)
+		}
+	}
+	return s
+}
