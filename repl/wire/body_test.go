@@ -94,6 +94,9 @@ func TestBodiesAreTheLibrarysBytes(t *testing.T) {
 	same[wire.TopologyAnswer](t, nil)
 	same[wire.StatusAnswer](t, nil)
 	same[wire.CountersAnswer](t, nil)
+	same(t, func(r *wire.LogRange) { r.From, r.To = min(r.From, r.To), max(r.From, r.To) })
+	same[wire.LogRangeAnswer](t, nil)
+	same[wire.DoctorAnswer](t, nil)
 }
 
 // mirrors of the bodies whose structs are not laid out as their bytes are.

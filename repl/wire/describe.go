@@ -68,6 +68,10 @@ var described = map[Type]func() walked{
 	TypeStatusAnswer:   func() walked { return new(StatusAnswer) },
 	TypeCounters:       func() walked { return new(Empty) },
 	TypeCountersAnswer: func() walked { return new(CountersAnswer) },
+	TypeLogRange:       func() walked { return new(LogRange) },
+	TypeLogRangeAnswer: func() walked { return new(LogRangeAnswer) },
+	TypeDoctor:         func() walked { return new(Empty) },
+	TypeDoctorAnswer:   func() walked { return new(DoctorAnswer) },
 }
 
 func describeBody(t Type, body []byte) ([]string, error) {

@@ -134,4 +134,22 @@ var examples = map[wire.Type]wire.Body{
 		Log: wire.LogStats{Bytes: 2 << 20, Batches: 900, Syncs: 900, Segments: 2, Recycled: 1}},
 	wire.TypeCounters:       &wire.Empty{},
 	wire.TypeCountersAnswer: &wire.CountersAnswer{Rows: []wire.CounterRow{{Name: "Write", In: 900, BytesIn: 90_000}, {Name: "WriteAnswer", Out: 900, BytesOut: 31_000}}},
+
+	wire.TypeLogRange: &wire.LogRange{Group: 3, From: 10431, To: 20000},
+	wire.TypeLogRangeAnswer: &wire.LogRangeAnswer{Node: n1, Group: 3, Incarnation: 2, Replica: 1, Base: raft.LogID{Term: 5, Index: 9000},
+		Last: raft.LogID{Term: 7, Index: 10435}, Commit: 10434, Applied: 10434,
+		Entries: []wire.LogEntry{
+			{Term: 6, Index: 10431, Checksum: 0x0a0b0c0d, Kind: raft.EntryNormal, Time: 1_000_000_000, Bytes: 44},
+			{Term: 7, Index: 10435, Checksum: 0x01020304, Kind: raft.EntryNoOp, Time: 2_000_000_000}},
+		Lost: []wire.LogSpan{{First: 10432, Last: 10434}}},
+	wire.TypeDoctor: &wire.Empty{},
+	wire.TypeDoctorAnswer: &wire.DoctorAnswer{Node: n1, Name: "n1", Addr: "10.0.0.1:4166", Version: "0.1.0", Start: 5, UptimeMs: 90_000,
+		Links: []wire.DoctorLink{{To: n2, Connected: true, RTTMicros: 180, RTTAgeMs: 400, Heard: true, HeardMs: 60, Start: 3},
+			{To: n3, PingMs: 0, Heard: true, HeardMs: 41_000, Start: 9, Why: "connection refused"}},
+		Syncs: wire.DoctorSyncs{Count: 900, WindowMs: 45_000, P50: 420, P99: 1900, Max: 2104, MaxSinceStart: 8000, Total: 2000},
+		Disk:  wire.DoctorDisk{Dir: "/var/lib/muster", Free: 10 << 30, Log: 48 << 20, Needed: 17 << 20, Segments: 3, Snapshots: 4 << 20, Prepared: 16 << 20, Reserve: 1 << 20},
+		Groups: []wire.DoctorGroup{{ID: 3, Incarnation: 2, Replica: 1, Role: raft.RoleLeader, Leader: n1, Term: 7, Commit: 10434, Applied: 10434,
+			Last: raft.LogID{Term: 7, Index: 10435}, Base: raft.LogID{Term: 5, Index: 9000}, Voters: []wire.DoctorVoter{{Replica: 1, Node: n1}, {Replica: 2, Node: n2}}}},
+		Damaged: []wire.DoctorDamaged{{Group: 4, Incarnation: 2, Replica: 5, Lost: []wire.LogSpan{{First: 17, Last: 19}},
+			File: "log/0000000000000002.log", Offset: 8192, Record: "entries 17 to 19 of term 3", Reason: "its checksum does not fit"}}},
 }

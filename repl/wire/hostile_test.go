@@ -81,6 +81,10 @@ var readers = map[wire.Type]func(body []byte) error{
 	wire.TypeStatusAnswer:   func(b []byte) error { return new(wire.StatusAnswer).Read(b) },
 	wire.TypeCounters:       func(b []byte) error { return new(wire.Empty).Read(b) },
 	wire.TypeCountersAnswer: func(b []byte) error { return new(wire.CountersAnswer).Read(b) },
+	wire.TypeLogRange:       func(b []byte) error { return new(wire.LogRange).Read(b) },
+	wire.TypeLogRangeAnswer: func(b []byte) error { return new(wire.LogRangeAnswer).Read(b) },
+	wire.TypeDoctor:         func(b []byte) error { return new(wire.Empty).Read(b) },
+	wire.TypeDoctorAnswer:   func(b []byte) error { return new(wire.DoctorAnswer).Read(b) },
 }
 
 func readEnvelope(t wire.Type) func([]byte) error {
@@ -201,7 +205,7 @@ func TestFieldsOfANewerVersion(t *testing.T) {
 	lenient := map[wire.Type]bool{wire.TypeHello: true, wire.TypeChallenge: true, wire.TypeProof: true, wire.TypeWelcome: true,
 		wire.TypeError: true, wire.TypeFoundingAnswer: true, wire.TypeAnnounceAnswer: true, wire.TypeWriteAnswer: true,
 		wire.TypeGetAnswer: true, wire.TypeListAnswer: true, wire.TypeTopologyAnswer: true, wire.TypeStatusAnswer: true,
-		wire.TypeCountersAnswer: true}
+		wire.TypeCountersAnswer: true, wire.TypeLogRangeAnswer: true, wire.TypeDoctorAnswer: true}
 	for typ, read := range readers {
 		b := examples[typ].Append(nil)
 		if b[0]&0xf0 != 0x90 {

@@ -103,10 +103,14 @@ const (
 	TypeStatusAnswer   Type = 0x61 // answers Status         StatusAnswer
 	TypeCounters       Type = 0x62 // client → node          Empty: how many frames of which type?
 	TypeCountersAnswer Type = 0x63 // answers Counters       CountersAnswer
+	TypeLogRange       Type = 0x64 // client → node          LogRange: which entries do you hold?
+	TypeLogRangeAnswer Type = 0x65 // answers LogRange       LogRangeAnswer
+	TypeDoctor         Type = 0x66 // client → node          Empty: what do you measure?
+	TypeDoctorAnswer   Type = 0x67 // answers Doctor         DoctorAnswer
 )
 
 // typeEnd is above every type.
-const typeEnd = 0x64
+const typeEnd = 0x68
 
 var typeNames = [typeEnd]string{
 	TypeHello: "Hello", TypeChallenge: "Challenge", TypeProof: "Proof", TypeWelcome: "Welcome",
@@ -121,6 +125,8 @@ var typeNames = [typeEnd]string{
 	TypeList: "List", TypeListAnswer: "ListAnswer", TypeTopology: "Topology", TypeTopologyAnswer: "TopologyAnswer",
 	TypeStatus: "Status", TypeStatusAnswer: "StatusAnswer",
 	TypeCounters: "Counters", TypeCountersAnswer: "CountersAnswer",
+	TypeLogRange: "LogRange", TypeLogRangeAnswer: "LogRangeAnswer",
+	TypeDoctor: "Doctor", TypeDoctorAnswer: "DoctorAnswer",
 }
 
 // Raft says whether a frame of this type is for the cores of package raft.
