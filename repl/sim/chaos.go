@@ -129,6 +129,22 @@ func (x *chaos) begin(f Fault) bool {
 		c.note(a, "flap with n%d, %d times", b, e.number)
 		c.after(0, e)
 		return true
+	case PeerLost:
+		from, to := x.pair()
+		if !c.nodes[from-1].up || !c.net.works(from, to) {
+			return false
+		}
+		c.note(to, "%s from n%d", f, from)
+		c.net.lose(from, to, c.net.latency())
+		c.net.dial(from, to)
+		return true
+	case Terminate:
+		n := x.victim()
+		if n == nil || n.stopBy > 0 {
+			return false
+		}
+		n.terminate()
+		return true
 	case Crash:
 		n := x.victim()
 		if n == nil {

@@ -6,6 +6,7 @@ import (
 
 	"muster/logstore"
 	"muster/raft"
+	"muster/repl/machine"
 )
 
 // config is a membership that an entry brought.
@@ -19,7 +20,7 @@ func (t *truth) founding() *raft.Membership {
 	if t.founded == nil {
 		t.incarnation = 1
 		if t.group == 0 {
-			_, m := metaReplica(0, t.c.result.Nodes)
+			m := t.c.metaPlacement(0).Membership
 			t.founded = &m
 			return t.founded
 		}
@@ -27,7 +28,7 @@ func (t *truth) founding() *raft.Membership {
 		if !ok {
 			t.c.fail("group %d is not in the table", t.group)
 		}
-		p, _ := placement(&line, 0)
+		p, _ := machine.Placement(&line, 0)
 		t.founded, t.incarnation = &p.Membership, line.Incarnation
 	}
 	return t.founded

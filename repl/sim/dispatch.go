@@ -14,7 +14,7 @@ import (
 // happen lets one event take place. It reports whether the event is done with.
 func (c *cluster) happen(e *event) bool {
 	switch e.kind {
-	case evMessage, evBeat, evSynced, evIdle, evTick, evResume, evAnnounce, evRequest:
+	case evMessage, evBeat, evSynced, evIdle, evTick, evResume, evAnnounce, evRequest, evPeer, evStop:
 		n := c.nodes[e.node-1]
 		if e.kind == evResume {
 			if n.up && e.life == n.life && n.paused {
@@ -72,7 +72,7 @@ func (c *cluster) happen(e *event) bool {
 
 // handle lets an event take place in a process that runs.
 func (n *node) handle(e *event) bool {
-	if !n.up || e.life != 0 && e.life != n.life {
+	if !n.up || e.life != 0 && e.life != n.life || n.closing && e.kind != evSynced {
 		return true
 	}
 	switch e.kind {
@@ -93,6 +93,11 @@ func (n *node) handle(e *event) bool {
 		n.announce()
 	case evRequest:
 		n.request(e)
+	case evPeer:
+		n.peer(e)
+	case evStop:
+		n.stopping()
+		return true
 	}
 	n.turn()
 	return true

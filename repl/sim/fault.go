@@ -22,12 +22,14 @@ const (
 	Partial  // two nodes do not hear each other, all others hear both
 	Chain    // each hears its neighbours only
 	Flap     // a link comes and goes
+	PeerLost // a connection ends though both its ends live; there is soon another
 
 	// Processes.
 	Crash         // one node
 	CrashMany     // any subset, all of them too
 	CrashRecovery // the power goes while the log is being opened
 	Pause         // 0.1 to 60 s
+	Terminate     // told to stop: it hands over first, and closes its log
 	PauseReply    // between what a turn decided and the moment it leaves
 
 	// What a crash leaves.
@@ -65,8 +67,8 @@ const (
 
 var faultNames = [faults]string{
 	Loss: "loss", Duplicate: "duplicate", Reorder: "reorder", Corrupt: "corrupt",
-	Split: "split", Directed: "directed", Partial: "partial", Chain: "chain", Flap: "flap",
-	Crash: "crash", CrashMany: "crash-many", CrashRecovery: "crash-recovery", Pause: "pause", PauseReply: "pause-reply",
+	Split: "split", Directed: "directed", Partial: "partial", Chain: "chain", Flap: "flap", PeerLost: "peer-lost",
+	Crash: "crash", CrashMany: "crash-many", CrashRecovery: "crash-recovery", Pause: "pause", Terminate: "terminate", PauseReply: "pause-reply",
 	PowerDrop: "power-drop", PowerKeep: "power-keep", PowerTear: "power-tear", PowerTorn: "power-torn",
 	DiskSlow: "disk-slow", DiskStuck: "disk-stuck", SyncFails: "sync-fails", WriteFails: "write-fails",
 	DiskFull: "disk-full", RecoveryFails: "recovery-fails", BitFlip: "bit-flip",

@@ -10,8 +10,8 @@ import (
 	"muster/repl"
 )
 
-// membership changes who holds the data groups, as an operator would, or the
-// meta group one day: it adds replicas on nodes that have none, removes some
+// membership changes who holds the groups, that of the table too, as an operator
+// would, or the meta group one day: it adds replicas on nodes that have none, removes some
 // (the leader's too), and replaces some. It asks whoever believes to lead, does
 // not wait for what it asked before, and takes no for an answer.
 //
@@ -76,7 +76,7 @@ func (x *membership) happen(e *event) {
 		return
 	}
 	x.plan()
-	x.change(raft.GroupID(1 + x.c.chance.below(len(x.c.truth)-1)))
+	x.change(raft.GroupID(x.c.chance.below(len(x.c.truth))))
 }
 
 // change asks one that leads the group for a change.
@@ -195,7 +195,7 @@ func (x *membership) place() {
 			continue
 		}
 		did := false
-		for g := 1; g < len(x.c.truth); g++ {
+		for g := 0; g < len(x.c.truth); g++ {
 			did = x.placeOne(n, x.c.truth[g]) || did
 		}
 		if did {

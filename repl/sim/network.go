@@ -73,6 +73,9 @@ func (w *network) breakLinks(links []link, d time.Duration) uint64 {
 	w.number++
 	for _, l := range links {
 		w.cut[l.from][l.to]++
+		if d > peerSilence {
+			w.silence(l)
+		}
 	}
 	w.breaks[w.number] = links
 	e := w.c.queue.get(evHeal)
@@ -84,6 +87,7 @@ func (w *network) breakLinks(links []link, d time.Duration) uint64 {
 func (w *network) mend(number uint64) {
 	for _, l := range w.breaks[number] {
 		w.cut[l.from][l.to]--
+		w.dial(l.from, l.to)
 	}
 	delete(w.breaks, number)
 }

@@ -47,6 +47,8 @@ type node struct {
 	paused    bool
 	inbox     []*event // what arrived while it was paused
 	outAt     time.Duration
+	stopBy    time.Duration // until when it hands over, being told to stop; 0: it is not
+	closing   bool          // it does nothing more but end its last batch
 	startAt   time.Duration // when it is to be started again; 0: not planned
 
 	// Of its clock: clock() is the process's, and goes by rate millionths.
@@ -97,8 +99,8 @@ func newNode(c *cluster, index int) *node {
 	if err != nil {
 		c.fail("n%d: %v", index, err)
 	}
-	replica, members := metaReplica(n.id, c.result.Nodes)
-	first := []logstore.Write{{Replica: replica, Base: &logstore.Base{Membership: members}}}
+	meta := c.metaPlacement(n.id)
+	first := []logstore.Write{{Replica: meta.Replica, Base: &logstore.Base{Membership: meta.Membership}}}
 	if err := store.Append(first); err != nil {
 		c.fail("n%d: %v", index, err)
 	}
@@ -109,43 +111,16 @@ func newNode(c *cluster, index int) *node {
 	return n
 }
 
-// metaReplica is the replica of group 0 that a node is founded with, as package
-// node derives it from the list of founders.
-func metaReplica(self raft.NodeID, nodes int) (logstore.Replica, raft.Membership) {
-	var m raft.Membership
-	for i := range nodes {
-		member := raft.Member{Replica: raft.ReplicaID(i + 1), Node: raft.NodeID(i + 1), Goal: raft.GoalVoter}
-		if i < shardmap.GroupVoters {
-			m.Voters = append(m.Voters, member)
-		} else {
-			member.Goal = raft.GoalCopy
-			m.Learners = append(m.Learners, member)
-		}
+// metaPlacement is a node's replica of group 0 and who else is a member, as
+// package node derives it from the list of founders.
+func (c *cluster) metaPlacement(self raft.NodeID) repl.Placement {
+	var nodes []shardmap.TableNode
+	for i := range c.result.Nodes {
+		nodes = append(nodes, shardmap.TableNode{ID: raft.NodeID(i + 1), Role: shardmap.NodeServer})
 	}
-	m.Next = raft.ReplicaID(nodes + 1)
-	return logstore.Replica{Group: 0, Incarnation: 1, ID: raft.ReplicaID(self)}, m
-}
-
-// placement is the replica of a group that a node should have, as package node
-// reads it from the table.
-func placement(g *shardmap.TableGroup, self raft.NodeID) (repl.Placement, bool) {
-	p := repl.Placement{Replica: logstore.Replica{Group: g.ID, Incarnation: g.Incarnation}}
-	for _, r := range g.Replicas {
-		m := raft.Member{Replica: r.Replica, Node: r.Node, Goal: raft.GoalVoter}
-		if r.Role == shardmap.ReplicaVoter {
-			p.Membership.Voters = append(p.Membership.Voters, m)
-		} else {
-			p.Membership.Learners = append(p.Membership.Learners, m)
-		}
-		if r.Node == g.Preferred {
-			p.Preferred = r.Replica
-		}
-		if r.Node == self {
-			p.Replica.ID = r.Replica
-		}
-		p.Membership.Next = max(p.Membership.Next, r.Replica+1)
-	}
-	return p, p.Replica.ID != 0
+	g := shardmap.PlanMeta(nodes)
+	p, _ := machine.Placement(&g, self)
+	return p
 }
 
 func addrOf(n raft.NodeID) string { return fmt.Sprintf("n%d", uint64(n)) }
@@ -185,6 +160,7 @@ func (n *node) boot() {
 	switch {
 	case err == nil:
 		n.up = true
+		n.greet()
 		n.tickIn(n.c.chance.between(0, tick))
 		n.turn()
 	case n.flipped && !errors.Is(err, vfs.ErrPower) && !errors.Is(err, errDisk):
@@ -235,8 +211,7 @@ func (n *node) open() error {
 		n.host = nil
 		return err
 	}
-	replica, members := metaReplica(n.id, n.c.result.Nodes)
-	n.host.Place([]repl.Placement{{Replica: replica, Membership: members, Preferred: 1}})
+	n.host.Place([]repl.Placement{n.c.metaPlacement(n.id)})
 	n.follow(n.table)
 	n.c.after(n.c.chance.between(0, 200*time.Millisecond), n.event(evAnnounce))
 	return nil
@@ -275,7 +250,7 @@ func (n *node) follow(t *shardmap.Table) {
 	}
 	var place []repl.Placement
 	for i := range t.Groups {
-		if p, ok := placement(&t.Groups[i], n.id); ok && !n.c.truth[t.Groups[i].ID].removed(p.Replica.ID) {
+		if p, ok := machine.Placement(&t.Groups[i], n.id); ok && !n.c.truth[t.Groups[i].ID].removed(p.Replica.ID) {
 			place = append(place, p)
 		}
 	}
@@ -348,6 +323,10 @@ func (n *node) synced(number uint64) {
 	n.shadowAll(b.Writes)
 	n.batch = nil
 	n.batches++
+	if n.closing {
+		n.close()
+		return
+	}
 	n.host.Synced(b)
 	n.turn()
 	if n.batch == nil {
@@ -446,13 +425,16 @@ func (n *node) end(power Fault) {
 	n.up = false
 	n.life++
 	n.host, n.store, n.batch, n.machines = nil, nil, nil, nil
-	n.paused, n.outAt = false, 0
+	n.paused, n.outAt, n.stopBy, n.closing = false, 0, 0, false
 	for _, e := range n.inbox {
 		c.queue.put(e)
 	}
 	n.inbox = n.inbox[:0]
 	c.result.Fired[power]++
 	n.disk.Crash(crashModes[power], c.chance.next())
+	if power == PowerKeep {
+		n.parted()
+	}
 	for _, cl := range c.clients {
 		cl.nodeEnded(n)
 	}
@@ -498,6 +480,9 @@ func (n *node) heal() {
 	n.slowUntil, n.stuckUntil, n.fullUntil = 0, 0, 0
 	n.bootFault, n.replyPause, n.crashOn, n.flipDue = 0, 0, 0, false
 	n.setRate(1e6)
+	if n.stopBy > 0 {
+		n.crash(PowerKeep)
+	}
 	n.outAt = 0 // before resume: what it says then leaves at once
 	if n.paused {
 		n.resume()
