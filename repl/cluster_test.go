@@ -2,8 +2,10 @@ package repl
 
 import (
 	"encoding/binary"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -66,6 +68,42 @@ func (r *register) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []by
 }
 
 func (r *register) Skip(raft.Entry) error { return nil }
+
+func (r *register) Copy() StateCopy {
+	return &registerCopy{slices.Clone(r.node.history[r.group])}
+}
+
+func (r *register) Restore(from io.Reader, _ raft.LogID, _ raft.GroupTime) error {
+	b, err := io.ReadAll(from)
+	if err != nil {
+		return err
+	}
+	if len(b)%8 != 0 {
+		return errors.New("not the state of a register")
+	}
+	history := make([]uint64, 0, len(b)/8)
+	for ; len(b) > 0; b = b[8:] {
+		history = append(history, binary.LittleEndian.Uint64(b))
+	}
+	r.node.history[r.group] = history
+	return nil
+}
+
+func (r *register) Restored() {}
+
+// registerCopy is what a register remembered at one entry.
+type registerCopy struct{ history []uint64 }
+
+func (c *registerCopy) WriteTo(w io.Writer) (int64, error) {
+	var b []byte
+	for _, v := range c.history {
+		b = binary.LittleEndian.AppendUint64(b, v)
+	}
+	n, err := w.Write(b)
+	return int64(n), err
+}
+
+func (c *registerCopy) Release() {}
 
 // Send implements Transport.
 func (n *testNode) Send(to raft.NodeID, e *wire.Envelope) {

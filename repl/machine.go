@@ -1,6 +1,7 @@
 package repl
 
 import (
+	"io"
 	"time"
 
 	"muster/raft"
@@ -19,6 +20,32 @@ type StateMachine interface {
 	Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, error)
 	// Skip takes note of e, the next committed entry of another kind.
 	Skip(e raft.Entry) error
+	// Copy returns the state as it is now, between two entries, without
+	// walking over it. Entries go on being applied while the copy is out.
+	Copy() StateCopy
+	// Restore takes the state that a copy of another replica's machine, or
+	// of this one's in another life, wrote to r, all of which it reads. The
+	// state stands at the entry at, whose group time is t. The machine is one
+	// that nobody else has seen yet, and any goroutine may call this.
+	//
+	// After an error the machine is as it was before: bytes that are no
+	// state, or a state of a level that this version does not understand.
+	Restore(r io.Reader, at raft.LogID, t raft.GroupTime) error
+	// Restored is called after Restore by the goroutine that applies, once
+	// the machine is its group's and before it gets its next entry. What
+	// others are to be told of a new state they are told now, not before.
+	Restored()
+}
+
+// StateCopy is the state of a machine as it was at one entry. One goroutine at
+// a time uses it, any.
+type StateCopy interface {
+	// WriteTo writes the state to w, once: equal states as equal bytes. It
+	// lets go of each part as soon as that is written. A copy whose bytes
+	// in memory are not what was written to them is an error.
+	WriteTo(w io.Writer) (int64, error)
+	// Release gives the copy up. A second Release does nothing.
+	Release()
 }
 
 // Replier takes the answers to requests, usually for one connection.

@@ -7,9 +7,11 @@ package machine
 
 import (
 	"fmt"
+	"io"
 	"time"
 
 	"muster/raft"
+	"muster/repl"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -56,6 +58,17 @@ func (m *Map) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, e
 
 // Skip implements [repl.StateMachine].
 func (m *Map) Skip(e raft.Entry) error { return m.State.Skip(e.ID, e.Time) }
+
+// Copy implements [repl.StateMachine].
+func (m *Map) Copy() repl.StateCopy { return m.State.CopyAll() }
+
+// Restore implements [repl.StateMachine].
+func (m *Map) Restore(r io.Reader, at raft.LogID, t raft.GroupTime) error {
+	return m.State.Load(r, at, t)
+}
+
+// Restored implements [repl.StateMachine].
+func (m *Map) Restored() {}
 
 // appendResult tells what became of a command.
 func appendResult(out []byte, g raft.GroupID, c *shardmap.Command, r shardmap.Result) (wire.Type, []byte) {
@@ -123,3 +136,14 @@ func (m *Meta) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, 
 
 // Skip implements [repl.StateMachine].
 func (m *Meta) Skip(raft.Entry) error { return nil }
+
+// Copy implements [repl.StateMachine].
+func (m *Meta) Copy() repl.StateCopy { return m.Table.Copy() }
+
+// Restore implements [repl.StateMachine].
+func (m *Meta) Restore(r io.Reader, at raft.LogID, _ raft.GroupTime) error {
+	return m.Table.Load(r, at)
+}
+
+// Restored implements [repl.StateMachine].
+func (m *Meta) Restored() { m.changed(m.Table.Table()) }

@@ -3,11 +3,13 @@ package sim
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"slices"
 	"sort"
 
 	"muster/logstore"
 	"muster/raft"
+	"muster/repl"
 	"muster/repl/machine"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -224,11 +226,8 @@ type watched struct {
 	node    *node
 	replica logstore.Replica
 	truth   *truth
-	inner   interface {
-		Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, error)
-		Skip(e raft.Entry) error
-	}
-	state *machine.Map // nil in group 0
+	inner   repl.StateMachine
+	state   *machine.Map // nil in group 0
 }
 
 // Apply implements [repl.StateMachine].
@@ -256,6 +255,17 @@ func (w *watched) Skip(e raft.Entry) error {
 	w.truth.applied(w.node, e)
 	return w.inner.Skip(e)
 }
+
+// Copy implements [repl.StateMachine].
+func (w *watched) Copy() repl.StateCopy { return w.inner.Copy() }
+
+// Restore implements [repl.StateMachine].
+func (w *watched) Restore(r io.Reader, at raft.LogID, t raft.GroupTime) error {
+	return w.inner.Restore(r, at, t)
+}
+
+// Restored implements [repl.StateMachine].
+func (w *watched) Restored() { w.inner.Restored() }
 
 // compare holds all replicas of the healed cluster against each other and
 // against the model: I8, I10.
