@@ -34,6 +34,7 @@ type Mem struct {
 	ops     int // changing operations, those that failed too
 	stopAt  int
 	off     bool
+	limit   int64 // of all files together, in bytes; 0: none
 	trace   func(string)
 	fail    func(op string) error
 }
@@ -145,6 +146,9 @@ func (m *Mem) Create(name string) (File, error) {
 	}
 	if err := m.step("create %s", name); err != nil {
 		return nil, err
+	}
+	if m.names[name] == nil && m.free() == 0 {
+		return nil, fmt.Errorf("create %s: %w", name, ErrFull)
 	}
 	d := &memData{}
 	m.change(nameChange{dir: path.Dir(name), to: name, data: d})

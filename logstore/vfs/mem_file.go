@@ -96,21 +96,31 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 	// The power may go in the midst of a write: what it wrote counts as
 	// written and not synced, which any crash may keep or lose.
 	err := f.m.step("write %s %d+%d", f.name, off, len(p))
-	if err != nil && !f.m.off {
+	if err != nil && (!f.m.off || f.m.ops != f.m.stopAt) {
 		return 0, err
 	}
-	if err == nil || f.m.ops == f.m.stopAt {
-		end := off + int64(len(p))
-		if end > int64(len(f.d.now)) {
-			f.d.now = resize(f.d.now, end)
-		}
-		copy(f.d.now[off:], p)
-		f.d.touch(off, end)
-	}
-	if err != nil {
+	n := max(0, int(f.m.room(f.d, off+int64(len(p)))-off))
+	f.d.write(p[:min(n, len(p))], off)
+	switch {
+	case err != nil:
 		return 0, err
+	case n < len(p):
+		return n, fmt.Errorf("write %s: %w", f.name, ErrFull)
 	}
-	return len(p), nil
+	return n, nil
+}
+
+// write is called for what fits.
+func (d *memData) write(p []byte, off int64) {
+	if len(p) == 0 {
+		return
+	}
+	end := off + int64(len(p))
+	if end > int64(len(d.now)) {
+		d.now = resize(d.now, end)
+	}
+	copy(d.now[off:], p)
+	d.touch(off, end)
 }
 
 func (f *memFile) Sync() error {
@@ -134,6 +144,9 @@ func (f *memFile) Truncate(size int64) error {
 	}
 	if err := f.m.step("truncate %s to %d", f.name, size); err != nil {
 		return err
+	}
+	if f.m.room(f.d, size) < size {
+		return fmt.Errorf("truncate %s: %w", f.name, ErrFull)
 	}
 	before := int64(len(f.d.now))
 	f.d.now = resize(f.d.now, size)

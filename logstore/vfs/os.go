@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // OS is the real disk.
@@ -18,9 +19,18 @@ var _ FS = OS{}
 // operation and the path already.
 type osFile struct{ *os.File }
 
+func (f osFile) WriteAt(p []byte, off int64) (int, error) {
+	n, err := f.File.WriteAt(p, off)
+	return n, space(err)
+}
+
+func (f osFile) Truncate(size int64) error { return space(f.File.Truncate(size)) }
+
+// Sync may be the first to say that there is no space: some file systems look
+// for it only then.
 func (f osFile) Sync() error {
 	if err := syncData(f.File); err != nil {
-		return fmt.Errorf("sync %s: %w", f.Name(), err)
+		return fmt.Errorf("sync %s: %w", f.Name(), space(err))
 	}
 	return nil
 }
@@ -47,13 +57,13 @@ func (OS) Open(name string) (File, error) {
 func (OS) Create(name string) (File, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, space(err)
 	}
 	return osFile{f}, nil
 }
 
 // Rename implements [FS].
-func (OS) Rename(from, to string) error { return os.Rename(from, to) }
+func (OS) Rename(from, to string) error { return space(os.Rename(from, to)) }
 
 // Remove implements [FS].
 func (OS) Remove(name string) error { return os.Remove(name) }
@@ -88,7 +98,7 @@ func (o OS) MkdirAll(dir string) error {
 		return err
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+		return space(err)
 	}
 	return o.SyncDir(parent)
 }
@@ -104,7 +114,7 @@ func (OS) SyncDir(dir string) error {
 		err = closeErr
 	}
 	if err != nil {
-		return fmt.Errorf("sync directory %s: %w", dir, err)
+		return fmt.Errorf("sync directory %s: %w", dir, space(err))
 	}
 	return nil
 }
@@ -114,11 +124,28 @@ func (OS) SyncDir(dir string) error {
 func (OS) Lock(name string) (io.Closer, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, space(err)
 	}
 	if err := lockFile(f); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("lock %s: %w", name, err)
 	}
 	return f, nil
+}
+
+// Free implements [FS].
+func (OS) Free(dir string) (int64, error) {
+	free, err := freeBytes(dir)
+	if err != nil {
+		return 0, fmt.Errorf("look for space in %s: %w", dir, err)
+	}
+	return free, nil
+}
+
+// space gives an error for want of space its name.
+func space(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	return err
 }

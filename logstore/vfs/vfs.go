@@ -2,7 +2,9 @@
 //
 // It does not know what a file holds, it does not retry, and it starts no
 // goroutine. Two disks implement it: [OS], the real one, and [Mem], which
-// lives in memory, counts its operations and can lose power at any of them.
+// lives in memory, counts its operations, can be full, can rot, and can lose
+// power at any of them. [Faulty] stands before either and does to its calls
+// what bad disks do.
 package vfs
 
 import (
@@ -14,9 +16,14 @@ import (
 // holder has, in this process or in another.
 var ErrLocked = errors.New("locked by another process")
 
+// ErrFull is wrapped by the error of an operation for which there was no
+// space, or more than the user's quota. What was there before is as it was,
+// save in the range of a write.
+var ErrFull = errors.New("no space on the disk")
+
 // FS is a tree of directories and files. Names are paths with slashes. Every
 // error says what was being done to which name; an absent file's wraps
-// [io/fs.ErrNotExist].
+// [io/fs.ErrNotExist], one for want of space wraps [ErrFull].
 type FS interface {
 	// Open opens an existing file for reading and writing.
 	Open(name string) (File, error)
@@ -41,6 +48,9 @@ type FS interface {
 	// Lock takes a lock that ends with the process or with Close, and makes
 	// the file that stands for it. It does not wait.
 	Lock(name string) (io.Closer, error)
+	// Free returns how many bytes can still be written on the disk that holds
+	// a directory, by this user. Others may take them at any time.
+	Free(dir string) (int64, error)
 }
 
 // File is one open file. ReadAt may run beside every other call; the others
