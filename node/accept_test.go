@@ -126,7 +126,7 @@ func TestBadPeerFrames(t *testing.T) {
 	}{
 		{"an append that is none", wire.TypeAppend, 0, []byte{0x90}, "Append"},
 		{"a vote that is none", wire.TypeVote, 0, []byte{0xc0}, "Vote"},
-		{"a beat that is none", wire.TypeBeat, 0, []byte{0x93, 1, 1, 0x91, 0xc0}, "Beat"},
+		{"a beat that is none", wire.TypeBeat, 0, []byte{0x94, 1, 1, 0, 0x91, 0xc0}, "Beat"},
 		{"an answer to a beat that is none", wire.TypeBeatAnswer, 0, []byte{0xc0}, "BeatAnswer"},
 		{"a message with a flag", wire.TypePreVote, wire.FlagForward, good, "flags 0x1"},
 	} {

@@ -120,14 +120,36 @@ func readEntries(seed raft.Seed, raw []byte, count uint64) ([]raft.Entry, error)
 // Beat carries the heartbeats of all groups between two nodes, and the answers
 // to them:
 //
-//	Beat        [start, sequence, [[group, incarnation, from, to, term, commit, round] …]]
-//	BeatAnswer  [start, sequence, [[group, incarnation, from, to, term, round] …]]
+//	Beat        [start, sequence, fullness, [[group, incarnation, from, to, term, commit, round] …]]
+//	BeatAnswer  [start, sequence, fullness, [[group, incarnation, from, to, term, round] …]]
 //
 // Without a row it still says that the node is alive.
 type Beat struct {
-	Start    uint64 // counter of the sender of the Beat; its answer repeats it
-	Sequence uint64 // of the Beat since then; its answer repeats it
+	Start    uint64   // counter of the sender of the Beat; its answer repeats it
+	Sequence uint64   // of the Beat since then; its answer repeats it
+	Fullness Fullness // of the sender's disk, also in an answer
 	Messages []BeatMessage
+}
+
+// Fullness says what the disk of a node still has room for.
+type Fullness uint8
+
+const (
+	FullNot  Fullness = 0 // anything
+	FullNear Fullness = 1 // what its groups can't go on without
+	FullAll  Fullness = 2 // terms, votes, memberships and no-ops
+)
+
+func (f Fullness) String() string {
+	switch f {
+	case FullNot:
+		return "not full"
+	case FullNear:
+		return "full"
+	case FullAll:
+		return "full, reserve used up"
+	}
+	return fmt.Sprintf("fullness %d", uint8(f))
 }
 
 // BeatMessage is one heartbeat, or the answer to one. It is not an [Envelope],
@@ -166,9 +188,10 @@ func AppendBeat(b []byte, beat *Beat) []byte { return appendBeat(b, beat, beatFi
 func AppendBeatAnswer(b []byte, beat *Beat) []byte { return appendBeat(b, beat, beatAnswerFields) }
 
 func appendBeat(b []byte, beat *Beat, fields int) []byte {
-	b = pack.AppendArray(b, 3)
+	b = pack.AppendArray(b, 4)
 	b = pack.AppendUint(b, beat.Start)
 	b = pack.AppendUint(b, beat.Sequence)
+	b = pack.AppendUint(b, uint64(beat.Fullness))
 	b = pack.AppendArray(b, len(beat.Messages))
 	for i := range beat.Messages {
 		m := &beat.Messages[i]
@@ -195,8 +218,9 @@ func ReadBeatAnswer(body []byte, beat *Beat) error { return readBeat(body, beat,
 
 func readBeat(body []byte, beat *Beat, fields int) error {
 	r := pack.NewReader(body)
-	r.ArrayLen(3)
+	r.ArrayLen(4)
 	beat.Start, beat.Sequence = r.Uint(), r.Uint()
+	beat.Fullness = Fullness(r.UintMax(uint64(FullAll)))
 	n := r.Array()
 	beat.Messages = beat.Messages[:0]
 	if room := len(r.Rest()); n > room/(1+fields) {

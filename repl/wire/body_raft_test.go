@@ -43,8 +43,9 @@ func TestEnvelopesAndBeatsComeBack(t *testing.T) {
 			t.Fatalf("got %+v, %v, want %+v", got, err, sent)
 		}
 
-		beat, heart := wire.Beat{Start: n[0], Sequence: n[1]}, beatMirror{n[0], n[1], []beatRowMirror{}}
-		answer := beatAnswerMirror{n[0], n[1], []beatAnswerRowMirror{}}
+		full := n[3] % 3
+		beat, heart := wire.Beat{Start: n[0], Sequence: n[1], Fullness: wire.Fullness(full)}, beatMirror{n[0], n[1], full, []beatRowMirror{}}
+		answer := beatAnswerMirror{n[0], n[1], full, []beatAnswerRowMirror{}}
 		for range n[2] % 5 {
 			beat.Messages = append(beat.Messages, wire.BeatMessageOf(&sent))
 			heart.Rows = append(heart.Rows, beatRowMirror{uint64(g), n[1], n[2], n[3], n[4], n[7], n[11]})

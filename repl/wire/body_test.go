@@ -144,13 +144,13 @@ type (
 	}
 	beatRowMirror struct{ Group, Incarnation, From, To, Term, Commit, Round uint64 }
 	beatMirror    struct {
-		Start, Sequence uint64
-		Rows            []beatRowMirror
+		Start, Sequence, Fullness uint64
+		Rows                      []beatRowMirror
 	}
 	beatAnswerRowMirror struct{ Group, Incarnation, From, To, Term, Round uint64 }
 	beatAnswerMirror    struct {
-		Start, Sequence uint64
-		Rows            []beatAnswerRowMirror
+		Start, Sequence, Fullness uint64
+		Rows                      []beatAnswerRowMirror
 	}
 )
 

@@ -24,10 +24,11 @@ const (
 	CodeUnknownNode  Code = 15 // the node is not on the peer list, or is an older self
 	CodeLevel        Code = 16 // the cluster's level does not have this yet
 	CodeNotReady     Code = 17 // the cluster is not founded yet
+	CodeFull         Code = 18 // the disks that the write needs have no room
 )
 
 // codeEnd is above every code.
-const codeEnd = 18
+const codeEnd = 19
 
 // Retry says whether the same request can do better later or elsewhere.
 type Retry uint8
@@ -66,6 +67,7 @@ var codes = [codeEnd]struct {
 	CodeUnknownNode:  {"unknown-node", RetryNever, 1},
 	CodeLevel:        {"level", RetryNever, 1},
 	CodeNotReady:     {"not-ready", RetrySameNode, 6},
+	CodeFull:         {"full", RetrySameNode, 6},
 }
 
 // Known says whether this version has the code.

@@ -140,7 +140,7 @@ func describeBeat(t Type, body []byte) ([]string, error) {
 		read = ReadBeatAnswer
 	}
 	err := read(body, &b)
-	lines := []string{fmt.Sprintf("start %d sequence %d", b.Start, b.Sequence)}
+	lines := []string{fmt.Sprintf("start %d sequence %d, %s", b.Start, b.Sequence, b.Fullness)}
 	for _, m := range b.Messages {
 		lines = append(lines, fmt.Sprintf("group %s incarnation %d from %d to %d term %d commit %d round %d",
 			m.Group, m.Incarnation, m.From, m.To, m.Term, m.Commit, m.Round))

@@ -51,7 +51,7 @@ func envelope(m raft.Message) body {
 	}
 }
 
-var exampleBeat = wire.Beat{Start: 4, Sequence: 1077, Messages: []wire.BeatMessage{
+var exampleBeat = wire.Beat{Start: 4, Sequence: 1077, Fullness: wire.FullNear, Messages: []wire.BeatMessage{
 	{Group: 0, Incarnation: 1, From: 1, To: 2, Term: 7, Commit: 12, Round: 1077},
 	{Group: 3, Incarnation: 2, From: 1, To: 2, Term: 9, Commit: 10432, Round: 1077},
 }}

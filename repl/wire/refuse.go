@@ -123,3 +123,10 @@ func OverLevel(object string, needs, level uint32) *Error {
 func NotReady(object, found, next string) *Error {
 	return &Error{Code: CodeNotReady, Object: object, Text: "not ready", State: found, Next: next}
 }
+
+// Full refuses a write because disks have no room; found tells which.
+func Full(object, found string, retryAfter time.Duration) *Error {
+	return &Error{Code: CodeFull, Object: object, Text: "no room on disk, nothing was applied", State: found,
+		RetryAfterMs: uint32(retryAfter.Milliseconds()),
+		Next:         "make room there: delete other files or enlarge the disk; deleting keys is possible, and writes go on by themselves"}
+}
