@@ -52,6 +52,10 @@ func (c *connection) dispatch(h wire.Header, body []byte) error {
 		c.status(r)
 	case wire.TypeCounters:
 		c.counters(r)
+	case wire.TypeDoctor:
+		c.doctor(r)
+	case wire.TypeLogRange:
+		c.logRange(h, r, body)
 	default:
 		c.refuse(r, wire.BadRequest("frame of type "+h.Type.String(), "no client sends this type", "send one of the types of docs/protocol.md"))
 	}
@@ -61,7 +65,7 @@ func (c *connection) dispatch(h wire.Header, body []byte) error {
 // asksOnly says whether the type of a frame is all that it says.
 func asksOnly(t wire.Type) bool {
 	switch t {
-	case wire.TypePing, wire.TypeTopology, wire.TypeStatus, wire.TypeCounters:
+	case wire.TypePing, wire.TypeTopology, wire.TypeStatus, wire.TypeCounters, wire.TypeDoctor:
 		return true
 	}
 	return false

@@ -29,6 +29,7 @@ type Loop struct {
 	over    chan struct{} // closed by run when it calls nothing any more
 	ended   sync.WaitGroup
 	failed  chan error // at most one: why the log can't go on. From writeLog, to Failed's reader.
+	syncs   syncTimes
 
 	mu     sync.Mutex
 	queued events // guarded by mu
@@ -254,7 +255,10 @@ func (l *Loop) writeLog() {
 			if !ok {
 				return
 			}
-			if err := l.host.cfg.Store.Append(b.Writes); err != nil {
+			l.syncs.begin(time.Now())
+			err := l.host.cfg.Store.Append(b.Writes)
+			l.syncs.end(time.Now())
+			if err != nil {
 				l.failed <- fmt.Errorf("write the log: %w", err)
 				for range l.batches { // so that run is never stuck
 				}

@@ -61,6 +61,10 @@ type peer struct {
 	queued    bool     // guarded by mu: something was queued since the last flush
 	connected bool     // guarded by mu
 	conn      net.Conn // guarded by mu
+
+	link       Link      // guarded by mu: RTT and Why
+	pingedAt   time.Time // guarded by mu: when the ping under way was sent; zero: none is
+	answeredAt time.Time // guarded by mu
 }
 
 func (o *peer) setAddr(addr string) {
@@ -169,6 +173,7 @@ func (o *peer) run() {
 			if ctx.Err() != nil {
 				return
 			}
+			o.unlinked(err)
 			if err.Error() != said { // one line per change, not per attempt
 				said = err.Error()
 				level := slog.LevelWarn
@@ -188,6 +193,7 @@ func (o *peer) run() {
 		if ctx.Err() != nil {
 			return
 		}
+		o.unlinked(err)
 		log.Warn("peer lost", "peer", o.id, "addr", addr, "err", err)
 		said = ""
 		if time.Since(since) > peerRetryMax {
@@ -238,7 +244,7 @@ func (o *peer) serve(ctx context.Context, conn net.Conn) error {
 		case err := <-closed:
 			return err
 		case <-ping.C:
-			if err := sendPing(conn, &pinged, o.owner.cfg.Counters); err != nil {
+			if err := o.sendPing(conn, &pinged); err != nil {
 				return o.reason(err, closed)
 			}
 			continue
@@ -281,14 +287,15 @@ func (o *peer) reason(err error, closed <-chan error) error {
 }
 
 // sendPing sends a ping, unless one is under way.
-func sendPing(conn net.Conn, pinged *atomic.Bool, counters *wire.Counters) error {
+func (o *peer) sendPing(conn net.Conn, pinged *atomic.Bool) error {
 	if !pinged.CompareAndSwap(false, true) {
 		return nil
 	}
 	if err := conn.SetReadDeadline(time.Now().Add(peerPongMax)); err != nil {
 		return err
 	}
-	counters.Out(wire.TypePing, 1)
+	o.owner.cfg.Counters.Out(wire.TypePing, 1)
+	o.pinged()
 	return writePieces(conn, wire.AppendFrame(nil, wire.TypePing, 0, &wire.Empty{}))
 }
 
@@ -345,6 +352,7 @@ func (o *peer) hear(conn net.Conn, pinged *atomic.Bool) error {
 			if err := conn.SetReadDeadline(time.Time{}); err != nil {
 				return err
 			}
+			o.answered()
 			pinged.Store(false)
 			continue
 		}

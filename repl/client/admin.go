@@ -13,7 +13,7 @@ import (
 // Topology returns the cluster as some node knows it now.
 func (c *Client) Topology(ctx context.Context) (*wire.TopologyAnswer, error) {
 	t := new(wire.TopologyAnswer)
-	if err := c.question(ctx, wire.TypeTopology, "", t); err != nil {
+	if err := c.question(ctx, wire.TypeTopology, "", &wire.Empty{}, t); err != nil {
 		return nil, fmt.Errorf("topology: %w", err)
 	}
 	return t, nil
@@ -23,7 +23,7 @@ func (c *Client) Topology(ctx context.Context) (*wire.TopologyAnswer, error) {
 // first that can be had.
 func (c *Client) Status(ctx context.Context, endpoint string) (*wire.StatusAnswer, error) {
 	s := new(wire.StatusAnswer)
-	if err := c.question(ctx, wire.TypeStatus, endpoint, s); err != nil {
+	if err := c.question(ctx, wire.TypeStatus, endpoint, &wire.Empty{}, s); err != nil {
 		return nil, fmt.Errorf("status: %w", err)
 	}
 	return s, nil
@@ -33,14 +33,34 @@ func (c *Client) Status(ctx context.Context, endpoint string) (*wire.StatusAnswe
 // empty is the first node that can be had.
 func (c *Client) Counters(ctx context.Context, endpoint string) (*wire.CountersAnswer, error) {
 	n := new(wire.CountersAnswer)
-	if err := c.question(ctx, wire.TypeCounters, endpoint, n); err != nil {
+	if err := c.question(ctx, wire.TypeCounters, endpoint, &wire.Empty{}, n); err != nil {
 		return nil, fmt.Errorf("counters: %w", err)
 	}
 	return n, nil
 }
 
-// question asks one node something that has no fields.
-func (c *Client) question(ctx context.Context, kind wire.Type, endpoint string, into wire.Body) error {
+// Doctor returns what the node at endpoint measures; empty is the first node
+// that can be had.
+func (c *Client) Doctor(ctx context.Context, endpoint string) (*wire.DoctorAnswer, error) {
+	a := new(wire.DoctorAnswer)
+	if err := c.question(ctx, wire.TypeDoctor, endpoint, &wire.Empty{}, a); err != nil {
+		return nil, fmt.Errorf("doctor: %w", err)
+	}
+	return a, nil
+}
+
+// LogRange returns which entries of a group the node at endpoint holds, from
+// one index to another; a part of them, if they are many.
+func (c *Client) LogRange(ctx context.Context, endpoint string, q wire.LogRange) (*wire.LogRangeAnswer, error) {
+	a := new(wire.LogRangeAnswer)
+	if err := c.question(ctx, wire.TypeLogRange, endpoint, &q, a); err != nil {
+		return nil, fmt.Errorf("log of group %d at %s: %w", q.Group, endpoint, err)
+	}
+	return a, nil
+}
+
+// question asks one node something that changes nothing.
+func (c *Client) question(ctx context.Context, kind wire.Type, endpoint string, ask, into wire.Body) error {
 	x := newCall(kind)
 	defer x.release()
 	x.Target, x.Deadline = ToAny, c.deadlineOf(ctx)
@@ -51,7 +71,7 @@ func (c *Client) question(ctx context.Context, kind wire.Type, endpoint string, 
 		}
 		x.Target, x.Peer = ToPeer, p
 	}
-	x.body = (&wire.Empty{}).Append(x.body[:0])
+	x.body = ask.Append(x.body[:0])
 	if err := c.do(ctx, x); err != nil {
 		return err
 	}

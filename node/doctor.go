@@ -1,0 +1,122 @@
+package node
+
+import (
+	"path/filepath"
+	"time"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// doctor answers what this node measures: of its connections, its log, its disk
+// and its replicas. It asks nobody.
+func (c *connection) doctor(r repl.Reply) {
+	loop, table := c.ready(r)
+	if loop == nil {
+		return
+	}
+	v, ok := c.node.view(loop, table)
+	if !ok {
+		c.refuse(r, c.node.notReady())
+		return
+	}
+	// The disk is asked, and one that stands still must not hold up the
+	// connection: what is behind it in the queue may be about that.
+	c.laterOrBusy(r, func() {
+		a := c.node.doctorOf(loop, table, &v)
+		c.answerNow(r, wire.TypeDoctorAnswer, a.Append(nil))
+	})
+}
+
+// laterOrBusy has a lister do what may wait for the disk.
+func (c *connection) laterOrBusy(r repl.Reply, f func()) {
+	if c.readLater(r, func() {}, f) {
+		c.Flush()
+	}
+}
+
+func (n *Node) doctorOf(loop *repl.Loop, table *shardmap.Table, v *view) wire.DoctorAnswer {
+	id := n.self()
+	a := wire.DoctorAnswer{
+		Node: id.Node, Name: n.name, Addr: n.addr, Version: Version, Start: id.Start,
+		UptimeMs: uint64(time.Since(n.started).Milliseconds()),
+		Syncs:    doctorSyncs(loop.Syncs()), Disk: n.doctorDisk(),
+	}
+	for i := range table.Nodes {
+		if to := table.Nodes[i].ID; to != id.Node {
+			a.Links = append(a.Links, n.doctorLink(to, v))
+		}
+	}
+	for i := range v.groups {
+		a.Groups = append(a.Groups, doctorGroup(&v.groups[i]))
+	}
+	return a
+}
+
+func (n *Node) doctorLink(to raft.NodeID, v *view) wire.DoctorLink {
+	l := n.transport.Link(to)
+	ago, heard := v.heard[to]
+	n.mu.Lock()
+	start := n.met[to].start
+	n.mu.Unlock()
+	return wire.DoctorLink{
+		To: to, Connected: l.Connected, RTTMicros: uint64(l.RTT.Microseconds()), RTTAgeMs: uint64(l.RTTAgo.Milliseconds()),
+		PingMs: uint64(l.Waiting.Milliseconds()), Heard: heard, HeardMs: uint64(ago.Milliseconds()), Start: start, Why: l.Why,
+	}
+}
+
+func doctorSyncs(s repl.SyncTimes) wire.DoctorSyncs {
+	return wire.DoctorSyncs{
+		Count: s.Count, WindowMs: uint64(s.Window.Milliseconds()),
+		P50: uint64(s.P50.Microseconds()), P99: uint64(s.P99.Microseconds()), Max: uint64(s.Max.Microseconds()),
+		UnderWayMs: uint64(s.UnderWay.Milliseconds()), MaxSinceStart: uint64(s.MaxEver.Microseconds()), Total: s.Total,
+	}
+}
+
+func (n *Node) doctorDisk() wire.DoctorDisk {
+	dir, err := filepath.Abs(n.cfg.Data)
+	if err != nil {
+		dir = n.cfg.Data // what it was told
+	}
+	s := n.store.Stats()
+	return wire.DoctorDisk{
+		Dir: dir, Free: n.freeBytes(), Log: uint64(s.SegmentBytes), Needed: uint64(s.NeededBytes), Segments: uint64(s.Segments),
+	}
+}
+
+func doctorGroup(g *repl.GroupView) wire.DoctorGroup {
+	s := g.Status
+	row := wire.DoctorGroup{
+		ID: g.Replica.Group, Incarnation: g.Replica.Incarnation, Replica: g.Replica.ID,
+		Role: s.Role, Leader: leader(g), Term: s.Term, Commit: s.Commit, Applied: g.Applied.Index, Last: s.Last, Base: s.Base,
+		Stopped: g.Stopped,
+	}
+	seen := make(map[raft.ReplicaID]bool)
+	for _, list := range [...][]raft.Member{s.Membership.Voters, s.Membership.Outgoing} {
+		for _, m := range list {
+			if !seen[m.Replica] {
+				seen[m.Replica] = true
+				row.Voters = append(row.Voters, wire.DoctorVoter{Replica: m.Replica, Node: m.Node})
+			}
+		}
+	}
+	return row
+}
+
+// freeBytes is how much can still be written on the disk of the data directory,
+// or 0 where the system does not say.
+func (n *Node) freeBytes() uint64 {
+	disk, ok := n.fs.(interface {
+		Free(dir string) (int64, error)
+	})
+	if !ok {
+		return 0
+	}
+	free, err := disk.Free(n.cfg.Data)
+	if err != nil {
+		return 0
+	}
+	return uint64(free)
+}

@@ -1,0 +1,121 @@
+package node
+
+import (
+	"errors"
+	"testing"
+
+	"muster/raft"
+	"muster/repl/client"
+	"muster/repl/wire"
+)
+
+// Two logs are compared by what their nodes say of them. So a node must list
+// every entry that it holds, once and in order, in however many answers, and
+// what it says of one must be what was written.
+func TestLogRange(t *testing.T) {
+	r := serving(t, defaultLimits())
+	cl, err := client.Open(client.Options{Endpoints: []string{r.addr}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	ctx := t.Context()
+	const writes = wire.LogRangeEntriesMax + 100 // of one group: they are of one slot
+	key := []byte("k")
+	at, err := cl.Set(ctx, key, []byte("v"), client.WriteOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 16)
+	for range cap(done) {
+		go func() {
+			for range writes / cap(done) {
+				if _, err := cl.Set(ctx, key, []byte("value"), client.WriteOptions{}); err != nil {
+					done <- err
+					return
+				}
+			}
+			done <- nil
+		}()
+	}
+	for range cap(done) {
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []wire.LogEntry
+	pages := 0
+	for from := uint64(0); ; pages++ {
+		a, err := cl.LogRange(ctx, r.addr, wire.LogRange{Group: at.Group, From: from, To: ^uint64(0)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, a.Entries...)
+		if from = a.Next; from == 0 {
+			if a.Commit != a.Last.Index || a.Last != got[len(got)-1].ID() || a.Base.Index != 0 || a.Lost != nil {
+				t.Errorf("got %+v, and the last entry is %s", a, got[len(got)-1].ID())
+			}
+			break
+		}
+	}
+	if pages == 0 || len(got) < writes {
+		t.Errorf("got %d entries in %d answers", len(got), pages+1)
+	}
+	seen := make(map[uint32]bool)
+	for i, e := range got {
+		if e.Index != uint64(i)+1 || seen[e.Checksum] {
+			t.Fatalf("entry %d is %+v", i, e)
+		}
+		seen[e.Checksum] = true
+	}
+	if kind := got[0].Kind; kind != raft.EntryNoOp {
+		t.Errorf("the first entry is a %s", kind)
+	}
+	one, err := cl.LogRange(ctx, r.addr, wire.LogRange{Group: at.Group, From: 17, To: 17})
+	if err != nil || len(one.Entries) != 1 || one.Entries[0] != got[16] || one.Next != 0 {
+		t.Errorf("entry 17 alone: got %+v, %v, want %+v", one, err, got[16])
+	}
+	_, err = cl.LogRange(ctx, r.addr, wire.LogRange{Group: 77, To: 1})
+	if !errors.Is(err, &wire.Error{Code: wire.CodeNotFound}) {
+		t.Errorf("a group that is not there: got %v", err)
+	}
+	_, err = cl.LogRange(ctx, r.addr, wire.LogRange{From: 2, To: 1})
+	if !errors.Is(err, &wire.Error{Code: wire.CodeBadRequest}) {
+		t.Errorf("a range of nothing: got %v", err)
+	}
+}
+
+// What the doctor is told of a node must be of this node: its disk, its log's
+// writes, its replicas.
+func TestDoctorOfOneNode(t *testing.T) {
+	r := serving(t, defaultLimits())
+	cl, err := client.Open(client.Options{Endpoints: []string{r.addr}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if _, err := cl.Set(t.Context(), []byte("k"), []byte("v"), client.WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	a, err := cl.Doctor(t.Context(), r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Addr != r.addr || a.Version != Version || a.Start != 1 || len(a.Links) != 0 || a.Damaged != nil {
+		t.Errorf("got %+v", a)
+	}
+	if s := a.Syncs; s.Count == 0 || s.Total < s.Count || s.P50 == 0 || s.P99 < s.P50 || s.Max < s.P50 {
+		t.Errorf("the log's writes are %+v", s)
+	}
+	if d := a.Disk; d.Dir == "" || d.Segments == 0 || d.Log < d.Needed || d.Needed == 0 {
+		t.Errorf("the disk is %+v", d)
+	}
+	for _, g := range a.Groups {
+		if g.Role != raft.RoleLeader || g.Leader != a.Node || len(g.Voters) != 1 || g.Voters[0].Node != a.Node || g.Stopped != "" {
+			t.Errorf("group %s is %+v", g.ID, g)
+		}
+	}
+	if len(a.Groups) < 2 {
+		t.Errorf("%d groups", len(a.Groups))
+	}
+}

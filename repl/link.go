@@ -1,0 +1,67 @@
+package repl
+
+import (
+	"time"
+
+	"muster/raft"
+)
+
+// Link is what a node knows of its way to another: of the connection on which
+// it sends, and whose pings the other side answers.
+type Link struct {
+	Connected bool
+	RTT       time.Duration // of the last ping that was answered, on this connection or one before; 0: none
+	RTTAgo    time.Duration // how long ago that was
+	Waiting   time.Duration // for how long the ping under way has waited; 0: none is
+	Why       string        // why there is no connection; empty if there is, or none was tried
+}
+
+// Link returns what is known of the way to a node.
+func (p *Peers) Link(id raft.NodeID) Link {
+	o := p.peer(id)
+	if o == nil {
+		return Link{}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	l := o.link
+	l.Connected = o.connected
+	if l.RTT > 0 {
+		l.RTTAgo = time.Since(o.answeredAt)
+	}
+	if l.Connected {
+		l.Why = ""
+		if !o.pingedAt.IsZero() {
+			l.Waiting = time.Since(o.pingedAt)
+		}
+	}
+	return l
+}
+
+// pinged notes that a ping is on its way; answered, that it came back.
+func (o *peer) pinged() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.pingedAt = time.Now()
+}
+
+func (o *peer) answered() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.pingedAt.IsZero() {
+		o.answeredAt = time.Now()
+		o.link.RTT = o.answeredAt.Sub(o.pingedAt)
+	}
+	o.pingedAt = time.Time{}
+}
+
+// unlinked notes why there is no connection.
+func (o *peer) unlinked(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.pingedAt = time.Time{}
+	o.link.Why = ""
+	if err != nil {
+		o.link.Why = err.Error()
+	}
+}
