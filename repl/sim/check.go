@@ -22,8 +22,9 @@ type truth struct {
 	c     *cluster
 	group raft.GroupID
 
-	entries []truthEntry // by index, the first has index 1
-	digests []uint64     // after each entry, of the slot that it changed
+	entries []truthEntry               // by index, the first has index 1
+	digests []uint64                   // after each entry, of the slot that it changed
+	changed map[shardmap.Slot][]uint64 // the indices of the entries that changed it
 	known   map[raft.LogID]uint32
 	model   model
 
@@ -48,6 +49,7 @@ type truth struct {
 
 type truthEntry struct {
 	term    uint64
+	time    raft.GroupTime
 	sum     uint32
 	kind    raft.EntryKind
 	outcome outcome
@@ -55,7 +57,7 @@ type truthEntry struct {
 }
 
 func newTruth(c *cluster, g raft.GroupID) *truth {
-	return &truth{c: c, group: g, leaders: map[uint64]raft.ReplicaID{}, refused: map[outcomeKey]*op{}, known: map[raft.LogID]uint32{}, configAt: map[raft.LogID]*config{}, model: newModel()}
+	return &truth{c: c, group: g, leaders: map[uint64]raft.ReplicaID{}, refused: map[outcomeKey]*op{}, known: map[raft.LogID]uint32{}, configAt: map[raft.LogID]*config{}, model: newModel(), changed: map[shardmap.Slot][]uint64{}}
 }
 
 // leads is called with each message that only a leader sends.
@@ -136,9 +138,10 @@ func (t *truth) applied(n *node, e raft.Entry) *truthEntry {
 	case i > uint64(len(t.entries))+1:
 		t.c.fail("I4: n%d applies %s of group %d, nobody has applied %d", n.index, e.ID, t.group, len(t.entries)+1)
 	case i == uint64(len(t.entries))+1:
-		line := truthEntry{term: e.ID.Term, sum: e.Checksum(), kind: e.Kind}
+		line := truthEntry{term: e.ID.Term, time: e.Time, sum: e.Checksum(), kind: e.Kind}
 		if t.group != 0 && e.Kind == raft.EntryNormal {
 			line.outcome, line.key = t.model.apply(t, e)
+			t.changed[line.outcome.slot] = append(t.changed[line.outcome.slot], i)
 		}
 		t.entries = append(t.entries, line)
 		t.digests = append(t.digests, 0)

@@ -42,6 +42,34 @@ func (t *truth) committed() *raft.Membership {
 	return t.founding()
 }
 
+// inForce returns the membership that is in force at an index that some replica
+// has applied.
+func (t *truth) inForce(index uint64) *raft.Membership {
+	for i := len(t.configs) - 1; i >= 0; i-- {
+		if t.configs[i].id.Index <= index {
+			return &t.configs[i].members
+		}
+	}
+	return t.founding()
+}
+
+// isBase checks what a replica says that its log begins after: an entry that was
+// applied, with the time and the membership of that place.
+func (t *truth) isBase(n *node, id raft.LogID, at raft.GroupTime, m *raft.Membership) {
+	if id.Index == 0 {
+		return
+	}
+	if id.Index > uint64(len(t.entries)) || t.entries[id.Index-1].term != id.Term {
+		t.c.fail("I3: n%d begins its log of group %d after %s, which is not committed", n.index, t.group, id)
+	}
+	if want := t.entries[id.Index-1].time; at != want {
+		t.c.fail("I10: n%d begins its log of group %d after %s with group time %d, that entry's is %d", n.index, t.group, id, at, want)
+	}
+	if want := t.inForce(id.Index); string(m.Append(nil)) != string(want.Append(nil)) {
+		t.c.fail("I6: n%d begins its log of group %d after %s with membership %s, in force there is %s", n.index, t.group, id, describe(m), describe(want))
+	}
+}
+
 // removed says whether it is settled that a replica is no member any more.
 func (t *truth) removed(id raft.ReplicaID) bool {
 	if len(t.configs) == 0 {
@@ -82,13 +110,10 @@ func (t *truth) wroteConfig(n *node, e *raft.Entry, before *config) {
 	}
 	t.configAt[e.ID] = &config{e.ID, m}
 	t.proposed = append(t.proposed, m)
-	old := t.founding()
-	if before != nil {
-		old = &before.members
-		if !t.isCommitted(before) {
-			t.c.fail("I6: n%d writes a membership of group %d at %s (%s); the one before, at %s (%s), is not committed",
-				n.index, t.group, e.ID, describe(&m), before.id, describe(old))
-		}
+	old := &before.members
+	if before.id.Index > 0 && !t.isCommitted(before) {
+		t.c.fail("I6: n%d writes a membership of group %d at %s (%s); the one before, at %s (%s), is not committed",
+			n.index, t.group, e.ID, describe(&m), before.id, describe(old))
 	}
 	all := slices.Concat(old.Voters, old.Outgoing, m.Voters, m.Outgoing)
 	var ids []raft.ReplicaID
@@ -122,8 +147,7 @@ func (t *truth) durable(id raft.LogID) func(raft.Member) bool {
 		if s == nil || s.removed {
 			return false
 		}
-		term, ok := s.termAt(id.Index)
-		return ok && term == id.Term
+		return s.holds(t, id)
 	}
 }
 

@@ -37,6 +37,16 @@ func (s *shadow) termAt(index uint64) (uint64, bool) {
 	return s.terms[index-s.base.Index-1], true
 }
 
+// holds says whether the replica has an entry, or had it before its log was
+// compacted.
+func (s *shadow) holds(t *truth, id raft.LogID) bool {
+	if id.Index < s.base.Index {
+		return id.Index <= uint64(len(t.entries)) && (id.Index == 0 || t.entries[id.Index-1].term == id.Term)
+	}
+	term, ok := s.termAt(id.Index)
+	return ok && term == id.Term
+}
+
 func (n *node) shadow(r logstore.Replica) *shadow {
 	s := n.shadows[r]
 	if s == nil {
@@ -69,12 +79,25 @@ func (s *shadow) write(n *node, w *logstore.Write, entries int) {
 		n.c.fail("n%d writes to replica %d of group %d, which was removed", n.index, s.replica.ID, s.replica.Group)
 	}
 	if b := w.Base; b != nil {
+		t.isBase(n, b.ID, b.Time, &b.Membership)
+		if b.ID.Index < s.base.Index {
+			n.c.fail("I5: n%d: the log of group %d goes back from %s to %s", n.index, s.replica.Group, s.base, b.ID)
+		}
 		if term, ok := s.termAt(b.ID.Index); s.there && ok && term == b.ID.Term {
 			s.terms = s.terms[b.ID.Index-s.base.Index:]
 		} else {
-			s.terms = nil
+			for i, term := range s.terms {
+				if at := s.base.Index + uint64(i) + 1; at > b.ID.Index && at <= uint64(len(t.entries)) && t.entries[at-1].term == term {
+					n.c.fail("I3: n%d: group %d drops %d.%d, which is committed, for a snapshot at %s", n.index, s.replica.Group, term, at, b.ID)
+				}
+			}
+			s.terms, s.changes = nil, nil
+		}
+		for len(s.changes) > 0 && s.changes[0].id.Index <= b.ID.Index {
+			s.changes = s.changes[1:]
 		}
 		s.there, s.base = true, b.ID
+		s.state.Commit = max(s.state.Commit, b.ID.Index)
 	}
 	if w.HasState {
 		if w.State.Term < s.state.Term || w.State.Term == s.state.Term && s.state.Vote != 0 && w.State.Vote != s.state.Vote {
@@ -105,7 +128,7 @@ func (s *shadow) write(n *node, w *logstore.Write, entries int) {
 			before, _ := s.termAt(e.ID.Index - 1)
 			t.wrote(n, e, before)
 			if e.Kind == raft.EntryMembership {
-				var last *config
+				last := &config{members: *t.inForce(s.base.Index)}
 				if k := len(s.changes); k > 0 {
 					last = s.changes[k-1]
 				}
@@ -227,7 +250,7 @@ func (n *node) promised(e *wire.Envelope) {
 		n.c.fail("I5: n%d sends a %s of group %d in term %d for replica %d; synced is term %d, vote %d", n.index, m.Type, e.Group, m.Term, vote, s.state.Term, s.state.Vote)
 	}
 	if vote == 0 {
-		if term, ok := s.termAt(m.Log.Index); s.state.Term != m.Term || !ok || term != m.Log.Term {
+		if s.state.Term != m.Term || !s.holds(n.c.truth[e.Group], m.Log) {
 			n.c.fail("I5: n%d acknowledges %s of group %d in term %d; synced is a log up to %s, in term %d", n.index, m.Log, e.Group, m.Term, s.last(), s.state.Term)
 		}
 	}
