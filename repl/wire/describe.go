@@ -51,27 +51,29 @@ func Describe(b []byte) ([]string, error) {
 
 // described makes an empty body for each type that says its fields.
 var described = map[Type]func() walked{
-	TypeHello:          func() walked { return new(Hello) },
-	TypeChallenge:      func() walked { return new(Challenge) },
-	TypeProof:          func() walked { return new(Proof) },
-	TypeWelcome:        func() walked { return new(Welcome) },
-	TypeError:          func() walked { return new(Error) },
-	TypePing:           func() walked { return new(Empty) },
-	TypePong:           func() walked { return new(Empty) },
-	TypeFounding:       func() walked { return new(Founding) },
-	TypeFoundingAnswer: func() walked { return new(FoundingAnswer) },
-	TypeAnnounce:       func() walked { return new(Announce) },
-	TypeAnnounceAnswer: func() walked { return new(AnnounceAnswer) },
-	TypeTopology:       func() walked { return new(Empty) },
-	TypeTopologyAnswer: func() walked { return new(TopologyAnswer) },
-	TypeStatus:         func() walked { return new(Empty) },
-	TypeStatusAnswer:   func() walked { return new(StatusAnswer) },
-	TypeCounters:       func() walked { return new(Empty) },
-	TypeCountersAnswer: func() walked { return new(CountersAnswer) },
-	TypeLogRange:       func() walked { return new(LogRange) },
-	TypeLogRangeAnswer: func() walked { return new(LogRangeAnswer) },
-	TypeDoctor:         func() walked { return new(Empty) },
-	TypeDoctorAnswer:   func() walked { return new(DoctorAnswer) },
+	TypeHello:           func() walked { return new(Hello) },
+	TypeChallenge:       func() walked { return new(Challenge) },
+	TypeProof:           func() walked { return new(Proof) },
+	TypeWelcome:         func() walked { return new(Welcome) },
+	TypeError:           func() walked { return new(Error) },
+	TypePing:            func() walked { return new(Empty) },
+	TypePong:            func() walked { return new(Empty) },
+	TypeFounding:        func() walked { return new(Founding) },
+	TypeFoundingAnswer:  func() walked { return new(FoundingAnswer) },
+	TypeAnnounce:        func() walked { return new(Announce) },
+	TypeAnnounceAnswer:  func() walked { return new(AnnounceAnswer) },
+	TypeRepair:          func() walked { return new(Repair) },
+	TypeSnapshotRequest: func() walked { return new(SnapshotRequest) },
+	TypeTopology:        func() walked { return new(Empty) },
+	TypeTopologyAnswer:  func() walked { return new(TopologyAnswer) },
+	TypeStatus:          func() walked { return new(Empty) },
+	TypeStatusAnswer:    func() walked { return new(StatusAnswer) },
+	TypeCounters:        func() walked { return new(Empty) },
+	TypeCountersAnswer:  func() walked { return new(CountersAnswer) },
+	TypeLogRange:        func() walked { return new(LogRange) },
+	TypeLogRangeAnswer:  func() walked { return new(LogRangeAnswer) },
+	TypeDoctor:          func() walked { return new(Empty) },
+	TypeDoctorAnswer:    func() walked { return new(DoctorAnswer) },
 }
 
 func describeBody(t Type, body []byte) ([]string, error) {
@@ -84,6 +86,8 @@ func describeBody(t Type, body []byte) ([]string, error) {
 	switch t {
 	case TypeBeat, TypeBeatAnswer:
 		return describeBeat(t, body)
+	case TypeRepairAnswer:
+		return describeRepairAnswer(body)
 	case TypeWrite:
 		return describeWrite(body)
 	case TypeWriteAnswer:
@@ -127,8 +131,27 @@ func describeEnvelope(t Type, body []byte) ([]string, error) {
 		fmt.Sprintf("reject %t conflict %s round %d", m.Reject, m.Conflict, m.Round),
 	}
 	for _, entry := range m.Entries {
-		lines = append(lines, fmt.Sprintf("entry %s %s time %d payload %d bytes % x",
-			entry.ID, entry.Kind, entry.Time, len(entry.Payload()), short(entry.Payload())))
+		lines = append(lines, describeEntry(entry))
+	}
+	return lines, nil
+}
+
+func describeEntry(e raft.Entry) string {
+	return fmt.Sprintf("entry %s %s time %d payload %d bytes % x", e.ID, e.Kind, e.Time, len(e.Payload()), short(e.Payload()))
+}
+
+func describeRepairAnswer(body []byte) ([]string, error) {
+	var a RepairAnswer
+	if err := a.Read(body); err != nil {
+		return nil, err
+	}
+	lines := []string{
+		fmt.Sprintf("start %d number %d", a.Start, a.Number),
+		fmt.Sprintf("group %s incarnation %d", a.Group, a.Incarnation),
+		fmt.Sprintf("base %s last %s commit %d snapshot %d", a.Base, a.Last, a.Commit, a.Snapshot),
+	}
+	for _, e := range a.Entries {
+		lines = append(lines, describeEntry(e))
 	}
 	return lines, nil
 }

@@ -104,6 +104,11 @@ var examples = map[wire.Type]wire.Body{
 		Labels: []wire.Label{{Key: "dc", Value: "east"}}},
 	wire.TypeAnnounceAnswer: &wire.AnnounceAnswer{Epoch: 18},
 
+	wire.TypeRepair: &wire.Repair{Start: 5, Number: 12, Group: 3, Incarnation: 2, Wanted: []wire.RepairSpan{{First: 10433, Last: 10433}, {First: 10440, Last: 10447}}},
+	wire.TypeRepairAnswer: &wire.RepairAnswer{Start: 5, Number: 12, Group: 3, Incarnation: 2, Base: raft.LogID{Term: 8, Index: 9000}, Last: raft.LogID{Term: 10, Index: 10434},
+		Commit: 10433, Snapshot: 10433, Entries: []raft.Entry{entry(3, 2, raft.LogID{Term: 10, Index: 10433}, []byte("hello"))}},
+	wire.TypeSnapshotRequest: &wire.SnapshotRequest{Start: 5, Number: 13, Group: 3, Incarnation: 2, Replica: 1, Index: 10447},
+
 	wire.TypeWrite:       body(func(b []byte) []byte { return wire.AppendWrite(b, &exampleCommand) }),
 	wire.TypeWriteAnswer: &wire.WriteAnswer{Group: 3, ID: raft.LogID{Term: 7, Index: 10432}, Version: 10432},
 	wire.TypeGet:         &wire.Get{Keys: [][]byte{[]byte("greeting"), []byte("{greeting}2")}},

@@ -83,6 +83,10 @@ const (
 	TypeFoundingAnswer Type = 0x31 // answers Founding       FoundingAnswer
 	TypeAnnounce       Type = 0x32 // node → meta leader     Announce: I am back, under this address
 	TypeAnnounceAnswer Type = 0x33 // answers Announce       AnnounceAnswer
+
+	TypeRepair          Type = 0x34 // node → node            Repair: what of this does your log hold? Mine lost it
+	TypeRepairAnswer    Type = 0x35 // answers Repair         RepairAnswer, over the other connection of the two
+	TypeSnapshotRequest Type = 0x38 // node → node            SnapshotRequest: your log has it no more, so give me a snapshot
 )
 
 // API, between a client and a node.
@@ -121,6 +125,7 @@ var typeNames = [typeEnd]string{
 	TypeTransferVote: "TransferVote", TypeQuiet: "Quiet",
 	TypeFounding: "Founding", TypeFoundingAnswer: "FoundingAnswer",
 	TypeAnnounce: "Announce", TypeAnnounceAnswer: "AnnounceAnswer",
+	TypeRepair: "Repair", TypeRepairAnswer: "RepairAnswer", TypeSnapshotRequest: "SnapshotRequest",
 	TypeWrite: "Write", TypeWriteAnswer: "WriteAnswer", TypeGet: "Get", TypeGetAnswer: "GetAnswer",
 	TypeList: "List", TypeListAnswer: "ListAnswer", TypeTopology: "Topology", TypeTopologyAnswer: "TopologyAnswer",
 	TypeStatus: "Status", TypeStatusAnswer: "StatusAnswer",
