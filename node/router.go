@@ -22,6 +22,9 @@ func (c *connection) dispatch(h wire.Header, body []byte) error {
 		}
 		return c.peerFrame(h, body)
 	}
+	if c.peer != 0 && h.Flags == 0 && mends(h.Type) {
+		return c.mendFrame(h.Type, body)
+	}
 	r := c.accept(h)
 	if h.Flags != 0 {
 		c.refuse(r, wire.BadRequest(h.Type.String(), fmt.Sprintf("flags %#x, want 0: no request is passed on in this version", h.Flags), "send it to the group's leader, with flags 0"))

@@ -40,6 +40,7 @@ type packet struct {
 	envelope *wire.Envelope
 	beat     *wire.Beat
 	answer   bool
+	body     wire.Body // of a frame that is for none of the cores
 }
 
 type testNode struct {
@@ -130,6 +131,26 @@ func (n *testNode) SendBeat(to raft.NodeID, b *wire.Beat, answer bool) {
 	copied := *b
 	copied.Messages = slices.Clone(b.Messages)
 	n.c.net = append(n.c.net, packet{from: n.id, to: to, beat: &copied, answer: answer})
+}
+
+// SendRepair implements Transport.
+func (n *testNode) SendRepair(to raft.NodeID, q *wire.Repair) {
+	copied := *q
+	copied.Wanted = slices.Clone(q.Wanted)
+	n.c.net = append(n.c.net, packet{from: n.id, to: to, body: &copied})
+}
+
+// AnswerRepair implements Transport.
+func (n *testNode) AnswerRepair(to raft.NodeID, a *wire.RepairAnswer, r logstore.Replica, wanted []wire.RepairSpan) {
+	copied := *a
+	copied.Entries = ReadIntact(n.store, r, wanted, wire.RepairBytesMax)
+	n.c.net = append(n.c.net, packet{from: n.id, to: to, body: &copied})
+}
+
+// SendSnapshotRequest implements Transport.
+func (n *testNode) SendSnapshotRequest(to raft.NodeID, q *wire.SnapshotRequest) {
+	copied := *q
+	n.c.net = append(n.c.net, packet{from: n.id, to: to, body: &copied})
 }
 
 func (n *testNode) Flush() {}
@@ -280,9 +301,17 @@ func (c *cluster) deliver(p packet) {
 	if to.host == nil || c.cut[[2]raft.NodeID{p.from, p.to}] || c.rnd.IntN(100) < c.loss {
 		return
 	}
+	switch b := p.body.(type) {
+	case *wire.Repair:
+		to.host.ReceiveRepair(p.from, b)
+	case *wire.RepairAnswer:
+		to.host.ReceiveRepairAnswer(p.from, b)
+	case *wire.SnapshotRequest:
+		to.host.ReceiveSnapshotRequest(p.from, b)
+	}
 	if p.beat != nil {
 		to.host.ReceiveBeat(p.from, p.beat, p.answer)
-	} else {
+	} else if p.envelope != nil {
 		// Over the wire and back: what a host does to an entry must not
 		// show at the sender.
 		body := wire.AppendEnvelope(nil, p.envelope)

@@ -123,6 +123,25 @@ func (l *Loop) ReceiveBeat(from raft.NodeID, b wire.Beat, answer bool) {
 	l.enqueue(func(e *events) { e.beats = append(e.beats, receivedBeat{from: from, beat: b, answer: answer}) })
 }
 
+// ReceiveRepair queues a node's question for what its log lost.
+func (l *Loop) ReceiveRepair(from raft.NodeID, q *wire.Repair) {
+	l.Post(func(h *Host) { h.ReceiveRepair(from, q) })
+}
+
+// ReceiveRepairAnswer queues the answer of a node to such a question. What a
+// points to is not copied.
+func (l *Loop) ReceiveRepairAnswer(from raft.NodeID, a *wire.RepairAnswer) {
+	l.Post(func(h *Host) { h.ReceiveRepairAnswer(from, a) })
+}
+
+// ReceiveSnapshotRequest queues a node's request for a snapshot.
+func (l *Loop) ReceiveSnapshotRequest(from raft.NodeID, q *wire.SnapshotRequest) {
+	l.Post(func(h *Host) { h.ReceiveSnapshotRequest(from, q) })
+}
+
+// DamageFound queues that a read of the log met damage.
+func (l *Loop) DamageFound() { l.Post((*Host).DamageFound) }
+
 // PeerLost queues that the connection from a node has closed.
 func (l *Loop) PeerLost(n raft.NodeID) { l.Post(func(h *Host) { h.PeerLost(n) }) }
 

@@ -54,4 +54,8 @@ type nowhere struct{}
 func (nowhere) Send(raft.NodeID, *wire.Envelope)               {}
 func (nowhere) Fetch(raft.NodeID, *wire.Envelope, func() bool) {}
 func (nowhere) SendBeat(raft.NodeID, *wire.Beat, bool)         {}
-func (nowhere) Flush()                                         {}
+func (nowhere) SendRepair(raft.NodeID, *wire.Repair)           {}
+func (nowhere) AnswerRepair(raft.NodeID, *wire.RepairAnswer, logstore.Replica, []wire.RepairSpan) {
+}
+func (nowhere) SendSnapshotRequest(raft.NodeID, *wire.SnapshotRequest) {}
+func (nowhere) Flush()                                                 {}

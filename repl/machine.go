@@ -4,6 +4,7 @@ import (
 	"io"
 	"time"
 
+	"muster/logstore"
 	"muster/raft"
 	"muster/repl/wire"
 )
@@ -120,6 +121,15 @@ type Transport interface {
 	// SendBeat queues the heartbeats of all groups to one node, or the
 	// answers to these. Nothing of b is kept.
 	SendBeat(to raft.NodeID, b *wire.Beat, answer bool)
+	// SendRepair queues a question for entries that this node's log lost.
+	// Nothing of q is kept.
+	SendRepair(to raft.NodeID, q *wire.Repair)
+	// AnswerRepair queues the answer to one. Its entries are still to be
+	// read: what [ReadIntact] finds of wanted in the log of r. Nothing of a is
+	// kept, wanted is.
+	AnswerRepair(to raft.NodeID, a *wire.RepairAnswer, r logstore.Replica, wanted []wire.RepairSpan)
+	// SendSnapshotRequest queues a request. Nothing of q is kept.
+	SendSnapshotRequest(to raft.NodeID, q *wire.SnapshotRequest)
 	// Flush lets everything queued leave: one call for each turn.
 	Flush()
 }

@@ -23,6 +23,9 @@ const (
 	// dropped: Raft sends it again, and a node that is that far behind
 	// gains nothing from a longer queue.
 	peerQueueBytesMax = 64 << 20
+	// peerRepairsMax bounds the answers to one node that wait for the disk: a
+	// node asks once for each group, and again after a pause.
+	peerRepairsMax = 64
 	// peerWriteTimeout is how long the other side may take to read
 	// peerPiece bytes before the connection is given up.
 	peerWriteTimeout = 5 * time.Second
@@ -47,6 +50,13 @@ type fetch struct {
 	current  func() bool
 }
 
+// repair is an answer whose entries are still to be read from the log.
+type repair struct {
+	answer  wire.RepairAnswer
+	replica logstore.Replica
+	wanted  []wire.RepairSpan
+}
+
 // peer is the connection to one other node.
 type peer struct {
 	// Set once.
@@ -58,6 +68,7 @@ type peer struct {
 	addr      string   // guarded by mu
 	frames    []byte   // guarded by mu: what waits to be written
 	fetches   []fetch  // guarded by mu: appends whose entries are still to be read
+	repairs   []repair // guarded by mu: answers whose entries are still to be read
 	queued    bool     // guarded by mu: something was queued since the last flush
 	connected bool     // guarded by mu
 	conn      net.Conn // guarded by mu
@@ -138,6 +149,36 @@ func (o *peer) sendBeat(beat *wire.Beat, answer bool) {
 	}
 	o.frames = wire.EndFrame(b, start)
 	o.owner.cfg.Counters.Out(t, len(o.frames)-before-wire.HeaderSize)
+	o.queued = true
+}
+
+// sendBody queues a frame, unless there is no connection or the queue is full.
+func (o *peer) sendBody(t wire.Type, body wire.Body) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.connected || len(o.frames) > peerQueueBytesMax {
+		return
+	}
+	o.frames = o.appendBody(o.frames, t, body)
+	o.queued = true
+}
+
+func (o *peer) appendBody(b []byte, t wire.Type, body wire.Body) []byte {
+	before := len(b)
+	b = wire.AppendFrame(b, t, 0, body)
+	o.owner.cfg.Counters.Out(t, len(b)-before-wire.HeaderSize)
+	return b
+}
+
+// answerRepair queues an answer for the goroutine that writes, which may wait
+// for the disk. Who asks more than it can read waits in vain, and asks again.
+func (o *peer) answerRepair(r repair) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.connected || len(o.repairs) >= peerRepairsMax {
+		return
+	}
+	o.repairs = append(o.repairs, r)
 	o.queued = true
 }
 
@@ -227,7 +268,7 @@ func (o *peer) serve(ctx context.Context, conn net.Conn) error {
 		conn.Close()
 		o.mu.Lock()
 		o.conn, o.connected = nil, false
-		o.frames, o.fetches = nil, nil
+		o.frames, o.fetches, o.repairs = nil, nil, nil
 		o.mu.Unlock()
 		select {
 		case <-o.wake: // it was about frames that are gone
@@ -252,8 +293,8 @@ func (o *peer) serve(ctx context.Context, conn net.Conn) error {
 		}
 		o.mu.Lock()
 		out, o.frames = o.frames, out[:0]
-		fetches := o.fetches
-		o.fetches = nil
+		fetches, repairs := o.fetches, o.repairs
+		o.fetches, o.repairs = nil, nil
 		o.mu.Unlock()
 		for i := range fetches {
 			e := &fetches[i].envelope
@@ -268,11 +309,32 @@ func (o *peer) serve(ctx context.Context, conn net.Conn) error {
 		if err := writePieces(conn, out); err != nil {
 			return o.reason(err, closed)
 		}
+		if err := o.answerRepairs(conn, repairs); err != nil {
+			return o.reason(err, closed)
+		}
 		if cap(out) > 4<<20 {
 			out = nil // a burst should not hold its memory for ever
 		}
 	}
 	return ctx.Err()
+}
+
+// answerRepairs reads what other nodes' logs lost and sends it, an answer at a
+// time: what gathered meanwhile waits for one of them and not for all.
+func (o *peer) answerRepairs(conn net.Conn, repairs []repair) error {
+	for i := range repairs {
+		r := &repairs[i]
+		r.answer.Entries = ReadIntact(o.owner.cfg.Store, r.replica, r.wanted, wire.RepairBytesMax)
+		out := o.appendBody(nil, wire.TypeRepairAnswer, &r.answer)
+		o.mu.Lock()
+		out = append(out, o.frames...)
+		o.frames = o.frames[:0]
+		o.mu.Unlock()
+		if err := writePieces(conn, out); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // reason returns why the connection was closed, if that is known, instead of

@@ -113,6 +113,27 @@ func (p *Peers) SendBeat(to raft.NodeID, b *wire.Beat, answer bool) {
 	}
 }
 
+// SendRepair implements [Transport].
+func (p *Peers) SendRepair(to raft.NodeID, q *wire.Repair) {
+	if o := p.peer(to); o != nil {
+		o.sendBody(wire.TypeRepair, q)
+	}
+}
+
+// AnswerRepair implements [Transport].
+func (p *Peers) AnswerRepair(to raft.NodeID, a *wire.RepairAnswer, r logstore.Replica, wanted []wire.RepairSpan) {
+	if o := p.peer(to); o != nil {
+		o.answerRepair(repair{answer: *a, replica: r, wanted: wanted})
+	}
+}
+
+// SendSnapshotRequest implements [Transport].
+func (p *Peers) SendSnapshotRequest(to raft.NodeID, q *wire.SnapshotRequest) {
+	if o := p.peer(to); o != nil {
+		o.sendBody(wire.TypeSnapshotRequest, q)
+	}
+}
+
 // Flush implements [Transport].
 func (p *Peers) Flush() {
 	p.mu.Lock()
