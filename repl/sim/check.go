@@ -231,10 +231,20 @@ type watched struct {
 	truth   *truth
 	inner   repl.StateMachine
 	state   *machine.Map // nil in group 0
+	at      raft.LogID   // the last entry that it knows of
+}
+
+// next checks that no entry is left out, and none comes twice.
+func (w *watched) next(e raft.Entry) {
+	if e.ID.Index != w.at.Index+1 {
+		w.truth.c.fail("I4: n%d applies %s of group %d after %s", w.node.index, e.ID, w.truth.group, w.at)
+	}
+	w.at = e.ID
 }
 
 // Apply implements [repl.StateMachine].
 func (w *watched) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, error) {
+	w.next(e)
 	line := w.truth.applied(w.node, e)
 	t, out, err := w.inner.Apply(e, answer, out)
 	if err != nil {
@@ -255,6 +265,7 @@ func (w *watched) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byt
 
 // Skip implements [repl.StateMachine].
 func (w *watched) Skip(e raft.Entry) error {
+	w.next(e)
 	w.truth.applied(w.node, e)
 	return w.inner.Skip(e)
 }
@@ -264,7 +275,34 @@ func (w *watched) Copy() repl.StateCopy { return w.inner.Copy() }
 
 // Restore implements [repl.StateMachine].
 func (w *watched) Restore(r io.Reader, at raft.LogID, t raft.GroupTime) error {
-	return w.inner.Restore(r, at, t)
+	if err := w.inner.Restore(r, at, t); err != nil {
+		return err
+	}
+	w.at = at
+	w.truth.restored(w, at)
+	return nil
+}
+
+// restored checks I10 for a state that was not applied entry by entry: each slot
+// is as it was on the replica that applied the last entry that changed it.
+func (t *truth) restored(w *watched, at raft.LogID) {
+	if at.Index > uint64(len(t.entries)) || at.Index > 0 && t.entries[at.Index-1].term != at.Term {
+		t.c.fail("I3: n%d takes a state of group %d at %s, which is not committed", w.node.index, t.group, at)
+	}
+	if w.state == nil {
+		return
+	}
+	for _, slot := range t.c.slots[t.group] {
+		changes := t.changed[slot]
+		k := sort.Search(len(changes), func(i int) bool { return changes[i] > at.Index })
+		if k == 0 {
+			continue
+		}
+		if got, want := w.state.State.Digest(slot), t.digests[changes[k-1]-1]; got != want {
+			t.c.fail("I10: the state of group %d at %s that n%d takes has digest %016x for slot %d; after %d it was %016x",
+				t.group, at, w.node.index, got, slot, changes[k-1], want)
+		}
+	}
 }
 
 // Restored implements [repl.StateMachine].
