@@ -14,7 +14,7 @@ import (
 // happen lets one event take place. It reports whether the event is done with.
 func (c *cluster) happen(e *event) bool {
 	switch e.kind {
-	case evMessage, evBeat, evSynced, evIdle, evTick, evResume, evAnnounce, evRequest, evPeer, evStop:
+	case evMessage, evBeat, evSynced, evIdle, evTick, evResume, evAnnounce, evRequest, evFrame, evPeer, evStop:
 		n := c.nodes[e.node-1]
 		if e.kind == evResume {
 			if n.up && e.life == n.life && n.paused {
@@ -93,6 +93,8 @@ func (n *node) handle(e *event) bool {
 		n.announce()
 	case evRequest:
 		n.request(e)
+	case evFrame:
+		n.frame(e)
 	case evPeer:
 		n.peer(e)
 	case evStop:

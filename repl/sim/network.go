@@ -128,7 +128,7 @@ func (w *network) send(from *node, to raft.NodeID, e *event) {
 		twin := c.queue.get(e.kind)
 		messages := twin.beat.Messages
 		*twin = *e
-		twin.body = nil
+		twin.body = append([]byte(nil), e.body...)
 		twin.beat.Messages = append(messages[:0], e.beat.Messages...)
 		c.queue.push(start+w.latency()+c.chance.skewed(time.Millisecond, lateMax), twin)
 	}
@@ -155,6 +155,10 @@ func (w *network) encode(e *event) (wire.Type, []byte) {
 	var t wire.Type
 	var start int
 	switch {
+	case e.kind == evFrame:
+		t = e.wtype
+		b, start = wire.BeginFrame(b, t, 0, 0, 0)
+		b = append(b, e.body...)
 	case e.kind == evMessage:
 		t = wire.TypeOf(e.envelope.Message.Type)
 		b, start = wire.BeginFrame(b, t, 0, 0, 0)
@@ -177,7 +181,9 @@ func (w *network) encode(e *event) (wire.Type, []byte) {
 func (w *network) overTheWire(e *event) {
 	t, frame := w.encode(e)
 	_, body, err := w.decode(frame)
-	if err == nil && e.kind == evMessage {
+	if err == nil && e.kind == evFrame {
+		e.body = append(e.body[:0], body...)
+	} else if err == nil && e.kind == evMessage {
 		body = append([]byte(nil), body...)
 		e.envelope, err = wire.ReadEnvelope(t, body, func(g raft.GroupID, i raft.Incarnation) (raft.Seed, bool) {
 			return raft.EntrySeed(g, i), true

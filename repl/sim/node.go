@@ -544,16 +544,6 @@ func (n *node) Fetch(to raft.NodeID, e *wire.Envelope, current func() bool) {
 	}
 }
 
-// SendRepair implements [repl.Transport]. No log of a simulated node is mended
-// yet, so nothing is asked.
-func (n *node) SendRepair(raft.NodeID, *wire.Repair) {}
-
-// AnswerRepair implements [repl.Transport].
-func (n *node) AnswerRepair(raft.NodeID, *wire.RepairAnswer, logstore.Replica, []wire.RepairSpan) {}
-
-// SendSnapshotRequest implements [repl.Transport].
-func (n *node) SendSnapshotRequest(raft.NodeID, *wire.SnapshotRequest) {}
-
 // SendBeat implements [repl.Transport].
 func (n *node) SendBeat(to raft.NodeID, b *wire.Beat, answer bool) {
 	v := n.c.queue.get(evBeat)
