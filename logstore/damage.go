@@ -16,3 +16,56 @@ func (d *Damage) Error() string {
 
 // Unwrap makes every Damage an [ErrDamaged].
 func (d *Damage) Unwrap() error { return ErrDamaged }
+
+// Span is some entries of one term that follow each other.
+type Span struct{ First, Last, Term uint64 }
+
+func (s Span) String() string { return fmt.Sprintf("%d to %d of term %d", s.First, s.Last, s.Term) }
+
+// Damaged is what a replica lost to its disk. It must not vote, acknowledge or
+// campaign until nothing of it is left: it may have promised what it lost.
+type Damaged struct {
+	// Replica whose it is. The zero Replica stands for all of the node, also
+	// those that the log does not name: something was lost, and it can't be
+	// known of whom it was.
+	Replica Replica
+	// Lost are entries that the log held and that can't be read, in order.
+	// Their ids are known. [Write.Mended] gives them back; what is
+	// truncated, compacted or replaced is not lost any more.
+	Lost []Span
+	// Promises: the term, the vote or the base is lost, or it is not known
+	// what is. Nothing gives that back, only another replica id helps.
+	Promises bool
+	// State: the log begins after an index that no intact snapshot reaches.
+	State bool
+	// Where is the first place that is damaged.
+	Where Damage
+}
+
+// Err is the damage as an error.
+func (d *Damaged) Err() error {
+	what := "what it lost can be mended"
+	switch {
+	case d.Promises && d.Replica == Replica{}:
+		return fmt.Errorf("the log lost what can't be known, of any replica of the node: %w", &d.Where)
+	case d.Promises:
+		what = "it lost what it promised"
+	case len(d.Lost) > 0:
+		what = fmt.Sprintf("it lost entries %s", d.Lost[0])
+		if n := len(d.Lost) - 1; n > 0 {
+			what += fmt.Sprintf(" and %d spans more", n)
+		}
+	case d.State:
+		what = "it has no intact snapshot"
+	}
+	return fmt.Errorf("%s: %s: %w", d.Replica, what, &d.Where)
+}
+
+// Damaged returns the replicas that lost something, in order; none, if all is
+// well. Any goroutine may call it.
+func (s *Store) Damaged() []Damaged { return nil }
+
+// DamageOf returns what one replica lost. Where it can't be known who lost
+// something, that is any replica, also one that the log does not name: it may
+// have been there. Any goroutine may call it.
+func (s *Store) DamageOf(id Replica) (Damaged, bool) { return Damaged{}, false }

@@ -53,6 +53,10 @@ type Write struct {
 	// Entries follow each other without a gap. If the first is not past the
 	// end of the log, the log is truncated before it.
 	Entries []raft.Entry
+	// Mended gives back entries that are lost, see [Damaged]: exactly those
+	// ids, in order. It truncates nothing. One that is not lost any more,
+	// because the log holds it again or begins after it, is passed over.
+	Mended []raft.Entry
 	// Remove drops the replica for good: neither it nor one of its group with
 	// a lower replica id is taken again.
 	Remove bool

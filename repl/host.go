@@ -116,6 +116,11 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	for _, r := range cfg.Store.Tombstones() {
 		h.graves[r.Group] = r
 	}
+	// A replica that lost something must not speak. Until it can be mended
+	// while the others run, none does.
+	for _, d := range cfg.Store.Damaged() {
+		return nil, fmt.Errorf("open the replicas: %w", d.Err())
+	}
 	for _, r := range cfg.Store.Replicas() {
 		if err := h.open(r); err != nil {
 			return nil, fmt.Errorf("open replica %d of group %d: %w", r.ID, r.Group, err)
