@@ -96,16 +96,13 @@ func restoreGroup(h *Host, r logstore.Replica, restored raft.Restored) (*group, 
 		if err != nil {
 			return nil, fmt.Errorf("read entries %d to %d: %w", next, commit, err)
 		}
-		for _, e := range entries {
-			if bug("applied index apart from state") && e.ID.Index == commit {
-				g.applied = e.ID
-				continue
-			}
-			if err := g.apply(e); err != nil {
-				return nil, fmt.Errorf("apply %s: %w", raft.FormatLogID(r.Group, e.ID), err)
-			}
-		}
 		next += uint64(len(entries))
+		if last := len(entries) - 1; bug("applied index apart from state") && entries[last].ID.Index == commit {
+			g.applied, entries = entries[last].ID, entries[:last]
+		}
+		if err := g.applyAll(entries); err != nil {
+			return nil, err
+		}
 	}
 	for next <= restored.Last.Index {
 		entries, err := h.cfg.Store.Read(r, next, restored.Last.Index, replayBytesMax)
@@ -285,11 +282,9 @@ func (g *group) handle(rd raft.Ready) {
 		g.host.send(g, rd.Messages[i])
 	}
 	g.gather(rd)
-	for _, e := range rd.Committed {
-		if err := g.apply(e); err != nil {
-			g.stop(err)
-			return
-		}
+	if err := g.applyAll(rd.Committed); err != nil {
+		g.stop(err)
+		return
 	}
 	if n := len(rd.Committed); n > 0 {
 		g.core.Applied(rd.Committed[n-1].ID.Index)
@@ -399,6 +394,20 @@ func (g *group) roleChanged(rd raft.Ready) {
 	if was != raft.RoleLeader && g.role == raft.RoleLeader {
 		g.leadingAt, g.leadingGT = g.host.now, g.core.Status().Time
 	}
+}
+
+// applyAll applies committed entries, and lets the machine look ahead.
+func (g *group) applyAll(entries []raft.Entry) error {
+	machine, ok := g.machine.(Expecter)
+	for i, e := range entries {
+		if ok && i%machine.ExpectMax() == 0 {
+			machine.Expect(entries[i:min(len(entries), i+machine.ExpectMax())])
+		}
+		if err := g.apply(e); err != nil {
+			return fmt.Errorf("apply %s: %w", raft.FormatLogID(g.replica.Group, e.ID), err)
+		}
+	}
+	return nil
 }
 
 // apply lets the machine apply one committed entry, and answers who waits.

@@ -38,6 +38,15 @@ type StateMachine interface {
 	Restored()
 }
 
+// Expecter is a [StateMachine] that works faster if it knows what is coming.
+type Expecter interface {
+	// Expect says which committed entries come next. They may be kept until
+	// they have come, and nothing must depend on it.
+	Expect(entries []raft.Entry)
+	// ExpectMax is how many entries it takes at once.
+	ExpectMax() int
+}
+
 // StateCopy is the state of a machine as it was at one entry. One goroutine at
 // a time uses it, any.
 type StateCopy interface {

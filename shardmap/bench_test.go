@@ -579,6 +579,29 @@ func BenchmarkApply(b *testing.B) {
 			}
 		})
 	}
+	b.Run("warmed", func(b *testing.B) {
+		b.ReportAllocs()
+		r := rand.New(rand.NewPCG(1, 2))
+		before := cpu()
+		defer func() { reportCPU(b, before, 1) }()
+		commands := make([]Command, WarmMax)
+		c.Sequence += 64
+		for n := 0; b.Loop(); n++ {
+			if n%WarmMax == 0 {
+				for j := range commands {
+					i := r.IntN(*benchKeys)
+					k := keys[16*i : 16*i+16]
+					c.Sequence++
+					commands[j] = Command{Kind: CommandSet, Session: 77, Sequence: c.Sequence, Floor: c.Sequence - 64, Slot: SlotOf(k), Items: append(commands[j].Items[:0], k, value)}
+				}
+				m.Warm(commands)
+			}
+			index++
+			if r, err := m.Apply(raft.LogID{Term: 1, Index: index}, raft.GroupTime(index), &commands[n%WarmMax]); err != nil || r.Status != StatusApplied {
+				b.Fatal(r, err)
+			}
+		}
+	})
 	b.Run("copy", func(b *testing.B) {
 		for b.Loop() {
 			m.Copy(Slot(b.N % Slots)).Release()

@@ -83,9 +83,9 @@ func (m *Map) Skip(id raft.LogID, t raft.GroupTime) error {
 
 // follows says whether an entry comes after what was applied, and at which
 // time it is applied.
+//
+// It belongs to the goroutine that applies, which alone changes what it reads.
 func (m *Map) follows(id raft.LogID, t raft.GroupTime) (raft.GroupTime, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	if id.Index <= m.applied.Index || id.Term < m.applied.Term {
 		return 0, fmt.Errorf("%w: apply %s after %s", ErrInvariant, id, m.applied)
 	}
@@ -94,8 +94,8 @@ func (m *Map) follows(id raft.LogID, t raft.GroupTime) (raft.GroupTime, error) {
 
 func (m *Map) advance(id raft.LogID, t raft.GroupTime) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.applied, m.time = id, t
+	m.mu.Unlock()
 }
 
 // understood says whether this level can carry out c.

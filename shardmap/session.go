@@ -1,7 +1,6 @@
 package shardmap
 
 import (
-	"cmp"
 	"encoding/binary"
 	"slices"
 
@@ -94,12 +93,42 @@ func (o *outcome) hash(session uint64) uint64 {
 	return xxhash.Sum64(b[:])
 }
 
+// find returns the place of a session, or where it would be. It is on the way
+// of every command; a search that calls back for each comparison took twice as
+// long.
 func (t *sessions) find(id uint64) (int, bool) {
-	return slices.BinarySearchFunc(t.list, id, func(s session, id uint64) int { return cmp.Compare(s.id, id) })
+	lo, hi := 0, len(t.list)
+	for lo < hi {
+		mid := int(uint(lo+hi) / 2)
+		switch at := t.list[mid].id; {
+		case at == id:
+			return mid, true
+		case at < id:
+			lo = mid + 1
+		default:
+			hi = mid
+		}
+	}
+	return lo, false
 }
 
+// find returns the place of a sequence in kept, or where it would be: commonly
+// it is newer than all.
 func (s *session) find(sequence uint64) (int, bool) {
-	return slices.BinarySearchFunc(s.kept(), sequence, func(o outcome, q uint64) int { return cmp.Compare(o.sequence, q) })
+	kept := s.kept()
+	lo, hi := 0, len(kept)
+	if hi == 0 || kept[hi-1].sequence < sequence {
+		return hi, false
+	}
+	for lo < hi {
+		mid := int(uint(lo+hi) / 2)
+		if kept[mid].sequence < sequence {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo, kept[lo].sequence == sequence
 }
 
 // begin takes note that a command of a session has come. It returns the
@@ -148,7 +177,11 @@ func (t *sessions) finish(s *session, sequence uint64, r Result) {
 	if len(s.outcomes) == cap(s.outcomes) && s.head > 0 {
 		s.settle()
 	}
-	s.outcomes = slices.Insert(s.outcomes, s.head+at, o)
+	if at == len(s.kept()) {
+		s.outcomes = append(s.outcomes, o)
+	} else {
+		s.outcomes = slices.Insert(s.outcomes, s.head+at, o)
+	}
 	t.outcomes++
 	t.sum += o.hash(s.id)
 }

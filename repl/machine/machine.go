@@ -19,6 +19,10 @@ import (
 // busyRetry is after which time a client that was told "busy" should come back.
 const busyRetry = 20 * time.Millisecond
 
+// expectItemsMax bounds the items of a command that is read ahead: the slices
+// that hold them are kept, many in each of many groups.
+const expectItemsMax = 64
+
 // Map is the state machine of a data group: a shard map, and how its results
 // are told on the wire.
 type Map struct {
@@ -29,6 +33,13 @@ type Map struct {
 	Value []byte
 
 	command shardmap.Command // scratch
+
+	// What is expected: read already, and brought into the cache.
+	expected [shardmap.WarmMax]raft.LogID // of commands
+	commands [shardmap.WarmMax]shardmap.Command
+	next     int // what is before has come
+	end      int // of commands
+	warmth   uint64
 }
 
 // NewMap returns the machine of a group that owns slots, without a key.
@@ -38,22 +49,58 @@ func NewMap(g raft.GroupID, slots []shardmap.Slot) *Map {
 
 // Apply implements [repl.StateMachine].
 func (m *Map) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, error) {
-	command, err := wire.CheckWrite(e.Payload())
-	if err != nil {
-		return 0, out, fmt.Errorf("command: %w", err)
+	command := &m.command
+	if m.next < m.end && m.expected[m.next] == e.ID {
+		command = &m.commands[m.next]
+		m.next++
+	} else if err := readCommand(e, command); err != nil {
+		return 0, out, err
 	}
-	if err := shardmap.ReadCommand(command, &m.command); err != nil {
-		return 0, out, fmt.Errorf("command: %w", err)
-	}
-	r, err := m.State.Apply(e.ID, e.Time, &m.command)
+	r, err := m.State.Apply(e.ID, e.Time, command)
 	if err != nil {
 		return 0, out, err
 	}
 	if !answer {
 		return 0, out, nil
 	}
-	t, out := appendResult(out, m.Group, &m.command, r)
+	t, out := appendResult(out, m.Group, command, r)
 	return t, out, nil
+}
+
+func readCommand(e raft.Entry, c *shardmap.Command) error {
+	command, err := wire.CheckWrite(e.Payload())
+	if err != nil {
+		return fmt.Errorf("command: %w", err)
+	}
+	if err := shardmap.ReadCommand(command, c); err != nil {
+		return fmt.Errorf("command: %w", err)
+	}
+	return nil
+}
+
+// ExpectMax implements [repl.Expecter].
+func (m *Map) ExpectMax() int { return shardmap.WarmMax }
+
+// Expect implements [repl.Expecter]. What can't be read is left for Apply to
+// complain of.
+func (m *Map) Expect(entries []raft.Entry) {
+	m.next, m.end = 0, 0
+	for _, e := range entries[:min(len(entries), shardmap.WarmMax)] {
+		if e.Kind != raft.EntryNormal {
+			continue
+		}
+		c := &m.commands[m.end]
+		if readCommand(e, c) != nil {
+			break
+		}
+		if len(c.Items) > expectItemsMax {
+			c.Items = nil
+			break
+		}
+		m.expected[m.end] = e.ID
+		m.end++
+	}
+	m.warmth += m.State.Warm(m.commands[:m.end])
 }
 
 // Skip implements [repl.StateMachine].
