@@ -25,5 +25,6 @@
 // syncs them. recover.go reads the log back and tells torn from damaged,
 // decode.go understands a record, reclaim.go frees old segments, index.go knows
 // where entries are, read.go reads them, identity.go keeps who the node is.
+// walk.go visits all that stands in the files, for those who look.
 // docs/storage.md walks through a dump.
 package logstore

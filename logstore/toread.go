@@ -1,0 +1,45 @@
+package logstore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"muster/logstore/vfs"
+	"muster/raft"
+)
+
+// OpenToRead opens the log in a data directory for [Store.Read] and the like.
+// It changes nothing and takes no lock: every method that would write returns
+// [ErrStopped]. Of a log that is in use it sees what is there now, and its end
+// may look torn; a segment that is used again meanwhile reads as damaged.
+//
+// It returns what [Open] does, and [ErrNoLog] where there is none.
+func OpenToRead(disk vfs.FS, dir string) (*Store, error) {
+	s := newStore(Options{FS: disk, Dir: dir, SegmentBytes: SegmentBytesDefault})
+	s.stopped = fmt.Errorf("%w: opened to read", ErrStopped)
+	numbers, err := s.numbers()
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && len(numbers) == 0:
+		err = ErrNoLog
+	case err == nil:
+		_, err = s.load(numbers)
+	}
+	if err != nil {
+		s.closeFiles()
+		return nil, fmt.Errorf("read the log in %s: %w", s.dir, err)
+	}
+	return s, nil
+}
+
+// Bounds says where a replica's log begins and ends, and up to where it is
+// known to be committed. It says false if the log holds no such replica.
+func (s *Store) Bounds(id Replica) (base, last raft.LogID, commit uint64, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.replicas[id]
+	if p == nil || p.base == nil {
+		return raft.LogID{}, raft.LogID{}, 0, false
+	}
+	return p.base.ID, p.last(), p.state.Commit, true
+}

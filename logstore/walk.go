@@ -1,0 +1,299 @@
+package logstore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+
+	"muster/logstore/vfs"
+	"muster/raft"
+)
+
+// ErrNoLog: there is no log in the directory.
+var ErrNoLog = errors.New("no log there")
+
+// What a [Walked] can be beside a record, whose kind is called as record.go
+// calls it: "state", "base", "entries", "moved entries", "removal", ….
+const (
+	WalkedSegment = "segment" // a file begins
+	WalkedBatch   = "batch"   // one without records: it says that what is before it is durable
+	WalkedDamage  = "damage"  // something stood here and can't be read
+	WalkedTorn    = "torn"    // the last batch was not finished, or is being written right now
+)
+
+// Walked is one thing that stands in a log. What does not apply is zero.
+type Walked struct {
+	Kind    string
+	File    string
+	Segment uint64
+	Offset  int64
+	Bytes   int64  // with its header
+	Freed   bool   // the segment is not needed any more
+	Batch   uint64 // its number
+
+	Replica Replica
+	Commit  uint64 // that the record carries
+
+	First, Last, Term uint64         // entries
+	Entries           []raft.Entry   // of them; good until the visit returns
+	State             raft.HardState // state: term and vote
+	Base              *Base          // base
+	End               uint64         // base: the log's last index after it
+
+	Damage *Damage // damage, torn
+}
+
+// Walk visits all that stands in the log of a data directory, in the order in
+// which it was written. It says what is there and not what it comes to: also
+// what was truncated or removed since. Behind damage it goes on, having
+// reported it in its place; it has one segment in memory at a time.
+//
+// It takes no lock and changes nothing. Of a log that is in use it sees what is
+// there when it comes by: its end may look torn.
+//
+// Errors are [ErrNoLog], those of the disk, and those of visit.
+func Walk(disk vfs.FS, dir string, visit func(*Walked) error) error {
+	w := &walker{r: recovery{s: newStore(Options{FS: disk, Dir: dir})}, visit: visit}
+	numbers, err := w.numbers()
+	if err != nil {
+		return fmt.Errorf("walk the log in %s: %w", dir, err)
+	}
+	if w.tail, err = w.findTail(numbers); err != nil {
+		return fmt.Errorf("walk the log in %s: %w", dir, err)
+	}
+	for i, n := range numbers {
+		due := n
+		if i > 0 {
+			due = numbers[i-1] + 1
+		} else if w.tail > 0 && w.tail < n {
+			due = w.tail
+		}
+		for ; due < n; due++ {
+			if due < w.tail {
+				continue
+			}
+			if err := w.damage(due, 0, &Damage{File: w.name(due), Record: "segment", Reason: "the file is missing"}); err != nil {
+				return err
+			}
+		}
+		if err := w.segment(n); err != nil {
+			return err
+		}
+	}
+	return w.tell(WalkedTorn)
+}
+
+// walker is a walk under way.
+type walker struct {
+	r     recovery // for its reading of records
+	visit func(*Walked) error
+	tail  uint64
+	buf   []byte
+
+	number uint64   // of the last batch that was met; 0: none yet
+	end    position // where it ends
+	// Of the last batch, what can't be read: whether it is torn or damaged
+	// depends on what follows.
+	bad []Walked
+}
+
+func (w *walker) name(number uint64) string { return path.Join(w.r.s.dir, segmentName(number)) }
+
+func (w *walker) numbers() ([]uint64, error) {
+	numbers, err := w.r.s.numbers()
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(numbers) == 0 {
+		return nil, ErrNoLog
+	}
+	return numbers, err
+}
+
+// damage visits what is wrong with a place.
+func (w *walker) damage(segment uint64, offset int64, d *Damage) error {
+	return w.visit(&Walked{Kind: WalkedDamage, File: d.File, Segment: segment, Offset: offset, Damage: d})
+}
+
+// tell visits what could not be read of the last batch, now that it is known
+// what that means.
+func (w *walker) tell(kind string) error {
+	for i := range w.bad {
+		w.bad[i].Kind = kind
+		if err := w.visit(&w.bad[i]); err != nil {
+			return err
+		}
+	}
+	w.bad = w.bad[:0]
+	return nil
+}
+
+// findTail returns the first segment that is needed, as the newest whole batch
+// says, or zero.
+func (w *walker) findTail(numbers []uint64) (uint64, error) {
+	for _, n := range slices.Backward(numbers) {
+		seg, b, err := w.open(n)
+		if errors.Is(err, ErrDamaged) || errors.Is(err, ErrNewerFormat) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		tail := uint64(0)
+		for at := w.next(seg, b, segmentHeader); at < seg.size; {
+			h, _ := readBatchHeader(b[at:], seg.at(at))
+			if whole(seg, b[at:], at, h) {
+				tail = h.tail
+			}
+			at = w.next(seg, b, at+batchSize(h.length))
+		}
+		if tail > 0 {
+			return tail, nil
+		}
+	}
+	return 0, nil
+}
+
+// open reads all of a segment.
+func (w *walker) open(number uint64) (*segment, []byte, error) {
+	seg, err := openSegment(w.r.s.fs, w.r.s.dir, number)
+	if err != nil {
+		return nil, nil, err
+	}
+	w.buf, err = seg.read(w.buf)
+	if closeErr := seg.file.Close(); err == nil {
+		err = closeErr
+	}
+	return seg, w.buf, err
+}
+
+// next returns the place of the first batch header at an offset or after, or
+// the end of the segment.
+func (w *walker) next(seg *segment, b []byte, at int64) int64 {
+	for ; at < seg.size; at += sectorSize {
+		if _, ok := readBatchHeader(b[at:], seg.at(at)); ok {
+			return at
+		}
+	}
+	return seg.size
+}
+
+func (w *walker) segment(number uint64) error {
+	seg, b, err := w.open(number)
+	var damage *Damage
+	switch {
+	case errors.As(err, &damage):
+		return w.damage(number, damage.Offset, damage)
+	case errors.Is(err, ErrNewerFormat):
+		return w.damage(number, 0, &Damage{File: w.name(number), Record: "header", Reason: err.Error()})
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // of a log in use: it is being used again
+	case err != nil:
+		return fmt.Errorf("walk the log: %w", err)
+	}
+	if err := w.visit(&Walked{Kind: WalkedSegment, File: seg.name, Segment: number, Bytes: seg.size, Freed: number < w.tail}); err != nil {
+		return err
+	}
+	for at := w.next(seg, b, segmentHeader); at < seg.size; {
+		h, _ := readBatchHeader(b[at:], seg.at(at))
+		if err := w.follows(seg, at, h); err != nil {
+			return err
+		}
+		if err := w.batch(seg, b[at:], at, h); err != nil {
+			return err
+		}
+		w.number, w.end = h.number, position{number, at + batchSize(h.length)}
+		at = w.next(seg, b, w.end.offset)
+	}
+	return nil
+}
+
+// follows says what is missing before a batch.
+func (w *walker) follows(seg *segment, at int64, h batchHeader) error {
+	if err := w.tell(WalkedDamage); err != nil {
+		return err
+	}
+	lost := h.number - w.number - 1
+	switch {
+	case w.number == 0 && (seg.number > 1 || h.number == 1), lost == 0 && h.durable == w.end:
+		return nil
+	case w.number == 0:
+		w.end = position{seg.number, segmentHeader}
+	}
+	d := &Damage{File: w.name(w.end.segment), Offset: w.end.offset, Record: fmt.Sprintf("batch %d", w.number+1)}
+	switch {
+	case lost > 1 && h.number > w.number:
+		d.Record = fmt.Sprintf("batches %d to %d", w.number+1, h.number-1)
+		fallthrough
+	case lost == 1:
+		d.Reason = fmt.Sprintf("there is no batch, but batch %d follows at offset %d of %s", h.number, at, seg.name)
+	default:
+		d.Reason = fmt.Sprintf("batch %d at offset %d of %s says that the one before it ended at offset %d of segment %d",
+			h.number, at, seg.name, h.durable.offset, h.durable.segment)
+	}
+	return w.damage(w.end.segment, w.end.offset, d)
+}
+
+// batch visits the records of a batch. Behind one that can't be read it goes
+// on if the next stands where its length says.
+func (w *walker) batch(seg *segment, b []byte, at int64, h batchHeader) error {
+	place := Walked{File: seg.name, Segment: seg.number, Freed: seg.number < w.tail, Batch: h.number}
+	bad := func(pos int, size int64, record, format string, args ...any) {
+		v := place
+		v.Offset, v.Bytes = at+int64(pos), size
+		v.Damage = &Damage{File: seg.name, Offset: v.Offset, Record: record, Reason: fmt.Sprintf(format, args...)}
+		w.bad = append(w.bad, v)
+	}
+	if h.count == 0 {
+		v := place
+		v.Kind, v.Offset, v.Bytes = WalkedBatch, at, batchSize(h.length)
+		return w.visit(&v)
+	}
+	end := batchHeaderSize + h.length
+	sums, count := uint32(0), 0
+	for pos := batchHeaderSize; pos < end; {
+		head, body, err := readRecord(b[pos:end], seg.at(at+int64(pos)))
+		if err != nil {
+			next := pos + head.size
+			if _, _, nextErr := readRecord(b[min(next, end):end], seg.at(at+int64(next))); head.size == 0 || next < end && nextErr != nil {
+				bad(pos, int64(end-pos), fmt.Sprintf("batch %d from here on", h.number), "%v", err)
+				return nil
+			}
+			bad(pos, int64(head.size), describe(head), "%v", err)
+			pos = next
+			continue
+		}
+		v := place
+		v.Offset, v.Bytes = at+int64(pos), int64(head.size)
+		if err := w.record(&v, head, body); err != nil {
+			return err
+		}
+		sums = sumOver(sums, head.sum)
+		count++
+		pos += head.size
+	}
+	if n := len(w.bad); n == 0 && (sums != h.sums || count != h.count) {
+		bad(0, batchSize(h.length), fmt.Sprintf("batch %d", h.number), "its records are not those that were written with it")
+	}
+	return nil
+}
+
+// record visits a record whose checksum fits.
+func (w *walker) record(v *Walked, head recordHeader, body []byte) error {
+	v.Kind, v.Replica, v.Commit = head.kind.String(), head.replica, head.commit
+	rec, err := w.r.record(head, body)
+	switch {
+	case errors.Is(err, ErrNewerFormat):
+		return w.visit(v) // what it says is not known here; that it is there is
+	case err != nil:
+		return w.damage(v.Segment, v.Offset, &Damage{File: v.File, Offset: v.Offset, Record: describe(head), Reason: err.Error()})
+	}
+	v.State, v.Base, v.End = rec.state, rec.base, rec.end
+	if rec.count > 0 {
+		v.First, v.Last, v.Term = rec.first, rec.last(), rec.term
+		v.Entries, err = readEntries(body, head.count, rec.replica.seed)
+		if err != nil {
+			return err // record has just read them
+		}
+	}
+	return w.visit(v)
+}
