@@ -73,7 +73,7 @@ func (a *Armed) Release() {
 type Faulty struct {
 	under FS
 
-	mu    sync.Mutex // not held over a call of under, a wait or a hook
+	mu    sync.Mutex // held over no call of under but Size, and over no wait or hook
 	rules []*Armed
 	calls int
 	fired [faults]int

@@ -5,43 +5,54 @@ func (f *faultyFile) rot(p []byte, off int64) {
 	if len(p) == 0 {
 		return
 	}
-	f.f.mu.Lock()
-	defer f.f.mu.Unlock()
-	for _, a := range f.f.rules {
-		r := a.rule
-		if !r.names("read", []string{f.name}) {
-			continue
-		}
-		at := r.Offset
-		if at < 0 {
-			at = off + int64(len(p))/2
-		}
-		if !f.hits(r.Fault, at, p, off) || !a.count() {
-			continue
-		}
-		f.f.fire(a)
+	for _, hit := range f.hit(p, off) {
+		at := hit.at
 		sector := at / SectorSize * SectorSize
-		switch r.Fault {
+		switch hit.fault {
 		case BitFlip:
 			p[at-off] ^= 1 << (at % 8)
 		case ZeroSector:
 			put(p, off, sector, make([]byte, SectorSize))
 		case ZeroPage:
-			put(p, off, at/tornPage*tornPage, make([]byte, tornPage))
+			put(p, off, at/PageSize*PageSize, make([]byte, PageSize))
 		case StaleSector:
 			put(p, off, sector, f.stale(sector))
 		case Misdirected:
 			put(p, off, sector, f.stale(sector))
 			b := make([]byte, SectorSize)
 			if _, err := f.File.ReadAt(b, sector); err == nil {
-				put(p, off, sector+misdirectedBy, b)
+				put(p, off, f.sentTo(sector), b)
 			}
 		}
 	}
 }
 
-// hits says whether rot at a place shows in p, which was read from off.
-func (f *faultyFile) hits(fault Fault, at int64, p []byte, off int64) bool {
+// rotten is a fault at a place.
+type rotten struct {
+	fault Fault
+	at    int64
+}
+
+// hit returns what the rules have for p, which was read from off.
+func (f *faultyFile) hit(p []byte, off int64) []rotten {
+	f.f.mu.Lock()
+	defer f.f.mu.Unlock()
+	var all []rotten
+	for _, a := range f.f.rules {
+		at := a.rule.Offset
+		if at < 0 {
+			at = off + int64(len(p))/2
+		}
+		if a.rule.names("read", []string{f.name}) && f.shows(a.rule.Fault, at, p, off) && a.count() {
+			f.f.fire(a)
+			all = append(all, rotten{a.rule.Fault, at})
+		}
+	}
+	return all
+}
+
+// shows says whether rot at a place shows in p, which was read from off.
+func (f *faultyFile) shows(fault Fault, at int64, p []byte, off int64) bool {
 	meets := func(from, n int64) bool { return from < off+int64(len(p)) && from+n > off }
 	sector := at / SectorSize * SectorSize
 	switch fault {
@@ -50,16 +61,27 @@ func (f *faultyFile) hits(fault Fault, at int64, p []byte, off int64) bool {
 	case ZeroSector, StaleSector:
 		return meets(sector, SectorSize)
 	case ZeroPage:
-		return meets(at/tornPage*tornPage, tornPage)
+		return meets(at/PageSize*PageSize, PageSize)
 	case Misdirected:
-		return meets(sector, SectorSize) || meets(sector+misdirectedBy, SectorSize)
+		return meets(sector, SectorSize) || meets(f.sentTo(sector), SectorSize)
 	}
 	return false
+}
+
+// sentTo is where what was to be written to a sector is instead.
+func (f *faultyFile) sentTo(sector int64) int64 {
+	size, err := f.File.Size()
+	if err != nil {
+		return 0
+	}
+	return elsewhere(sector, size)
 }
 
 // stale returns a sector as it was before it was last written over. It was
 // zero if it never was.
 func (f *faultyFile) stale(sector int64) []byte {
+	f.f.mu.Lock()
+	defer f.f.mu.Unlock()
 	if b := f.past.before[sector]; b != nil {
 		return b
 	}

@@ -9,9 +9,9 @@ import (
 // bytes. A power loss leaves each sector as it was or as it was to become.
 const SectorSize = 512
 
-// tornPage is the piece that [TearPages] keeps or loses whole, in bytes: that
-// of the memory in which the system holds what is not on disk yet.
-const tornPage = 4096
+// PageSize is the piece of memory in which the system holds what is not on disk
+// yet, in bytes.
+const PageSize = 4096
 
 // CrashMode says what a crash leaves of what was not synced.
 type CrashMode uint8
@@ -24,30 +24,39 @@ const (
 	// while the system stays up. What was not synced is still not: a later
 	// crash may take it.
 	KeepUnsynced
-	// TearUnsynced leaves, of each file, some of the sectors that were not
-	// synced, and the first few of the changes of names.
+	// PickUnsynced leaves, of each file, some of the writes that were not
+	// synced, each whole, and of each directory the first few of the changes
+	// of names, as a file system with a journal does.
+	PickUnsynced
+	// TearUnsynced is PickUnsynced with each write torn into sectors, of which
+	// any may be left.
 	TearUnsynced
 	// TearPages is TearUnsynced by pages of 4 KiB.
 	TearPages
+
+	crashModes
 )
 
+func (m CrashMode) String() string {
+	return [crashModes]string{"drop", "keep", "pick", "tear 512", "tear 4096"}[m]
+}
+
+// CrashModes lists them all.
+func CrashModes() []CrashMode {
+	return []CrashMode{DropUnsynced, KeepUnsynced, PickUnsynced, TearUnsynced, TearPages}
+}
+
 // Crash ends every opening and lock, decides what is left, and gives the power
-// back. Chance decides for [TearUnsynced] and [TearPages]; it is not used otherwise.
+// back. Chance decides where the mode leaves a choice.
 func (m *Mem) Crash(mode CrashMode, chance uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	random := splitMix(chance)
-	switch mode {
-	case DropUnsynced:
-		m.names = maps.Clone(m.kept)
-	case TearUnsynced, TearPages:
-		keep := int(random.next() % uint64(len(m.pending)+1))
-		for _, c := range m.pending[:keep] {
-			c.apply(m.kept)
+	if mode != KeepUnsynced {
+		if mode != DropUnsynced {
+			m.keepSomeNames(&random)
 		}
 		m.names = maps.Clone(m.kept)
-	}
-	if mode != KeepUnsynced {
 		m.pending = nil
 		for _, d := range inOrder(m.names) {
 			d.crash(mode, &random)
@@ -59,37 +68,65 @@ func (m *Mem) Crash(mode CrashMode, chance uint64) {
 	m.off = false
 }
 
-// piece returns the size of what is kept or lost whole; 0 where nothing is
-// torn.
+// keepSomeNames makes the first few changes of each directory durable.
+func (m *Mem) keepSomeNames(random *splitMix) {
+	count := map[string]int{}
+	for _, c := range m.pending {
+		count[c.dir]++
+	}
+	for _, dir := range slices.Sorted(maps.Keys(count)) {
+		count[dir] = int(random.next() % uint64(count[dir]+1))
+	}
+	for _, c := range m.pending {
+		if count[c.dir]--; count[c.dir] >= 0 {
+			c.apply(m.kept)
+		}
+	}
+}
+
+// piece returns the size of what is left or lost whole; 0 where that is all of
+// a write.
 func (m CrashMode) piece() int64 {
 	switch m {
 	case TearUnsynced:
 		return SectorSize
 	case TearPages:
-		return tornPage
+		return PageSize
 	}
 	return 0
 }
 
 func (d *memData) crash(mode CrashMode, random *splitMix) {
-	if piece := mode.piece(); piece > 0 {
-		// The size changes with the first byte that needs it.
+	if mode != DropUnsynced {
 		for _, e := range d.dirty {
-			to := min(e.to, int64(len(d.now)))
-			for at := e.from; at < to; at = at/piece*piece + piece {
-				if random.next()%2 == 0 {
-					continue
-				}
-				end := min(at/piece*piece+piece, to)
-				if end > int64(len(d.kept)) {
-					d.kept = resize(d.kept, end)
-				}
-				copy(d.kept[at:end], d.now[at:end])
-			}
+			d.keepSome(e, mode.piece(), random)
 		}
 	}
 	d.now = append([]byte(nil), d.kept...)
-	d.dirty = nil
+	d.forget()
+}
+
+// keepSome makes some of a change durable. The size changes with the first byte
+// that needs it.
+func (d *memData) keepSome(e extent, piece int64, random *splitMix) {
+	if e.size {
+		if random.next()%2 == 0 {
+			d.kept = resize(d.kept, e.to)
+		}
+		return
+	}
+	for at, end := e.from, e.to; at < e.to; at = end {
+		if piece > 0 {
+			end = min(at/piece*piece+piece, e.to)
+		}
+		if random.next()%2 == 0 {
+			continue
+		}
+		if end > int64(len(d.kept)) {
+			d.kept = resize(d.kept, end)
+		}
+		copy(d.kept[at:end], d.bytes[e.at+int(at-e.from):])
+	}
 }
 
 // Corrupt changes one byte of a file, durably, behind the back of whoever has

@@ -1,14 +1,90 @@
 package vfs
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+	"path"
+)
 
 // misdirectedBy is how far from its place a misdirected write lands, in bytes.
 const misdirectedBy = 8 * SectorSize
 
 // Damage does to a file, durably and behind the back of whoever has it open,
-// what a rotting disk does: off is in the sector, or page, that is hit, and for
-// [Truncated] it is where the file ends. It reports whether the file is another
-// than before: zeros over zeros are no damage.
+// what a rotting disk does: one of the faults of [Rot]. Off is in the sector,
+// or page, that is hit, or the byte whose bit flips; for [Truncated] it is
+// where the file ends. It is meant for what was synced.
+//
+// It reports whether the file is another than before: zeros over zeros are no
+// damage. A file or a place in it that does not exist is an error.
 func (m *Mem) Damage(name string, off int64, fault Fault) (bool, error) {
-	return false, fmt.Errorf("damage %s: %s: not yet", name, fault)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	name = path.Clean(name)
+	d := m.names[name]
+	switch {
+	case d == nil:
+		return false, notExist("damage", name)
+	case off < 0 || off >= int64(len(d.now)):
+		return false, fmt.Errorf("damage %s at %d: it has %d bytes", name, off, len(d.now))
+	}
+	sector := off / SectorSize * SectorSize
+	switch fault {
+	case BitFlip:
+		return d.put([]byte{d.now[off] ^ 1<<(off%8)}, off), nil
+	case ZeroSector:
+		return d.put(make([]byte, SectorSize), sector), nil
+	case ZeroPage:
+		return d.put(make([]byte, PageSize), off/PageSize*PageSize), nil
+	case StaleSector:
+		return d.put(d.stale(sector), sector), nil
+	case Misdirected:
+		to := elsewhere(sector, int64(len(d.now)))
+		sent := bytes.Clone(d.now[sector:min(sector+SectorSize, int64(len(d.now)))])
+		changed := d.put(d.stale(sector), sector)
+		return d.put(sent, to) || changed, nil
+	case Truncated:
+		d.now = d.now[:off]
+		d.kept = d.kept[:min(off, int64(len(d.kept)))]
+		d.before = d.before[:min(off, int64(len(d.before)))]
+		return true, nil
+	case Missing:
+		delete(m.names, name)
+		delete(m.kept, name)
+		return true, nil
+	}
+	return false, fmt.Errorf("damage %s: %s is not rot", name, fault)
+}
+
+// elsewhere is where a misdirected write lands: after its place, or else before
+// it, or else at the beginning of a file that is so short.
+func elsewhere(sector, size int64) int64 {
+	switch {
+	case sector+misdirectedBy < size:
+		return sector + misdirectedBy
+	case sector >= misdirectedBy:
+		return sector - misdirectedBy
+	}
+	return 0
+}
+
+// stale returns a sector as it was before it was last written over; zeros, if
+// it never was.
+func (d *memData) stale(sector int64) []byte {
+	b := make([]byte, SectorSize)
+	if sector < int64(len(d.before)) {
+		copy(b, d.before[sector:])
+	}
+	return b
+}
+
+// put changes bytes durably, as far as the file has them, and says whether any
+// is another than before.
+func (d *memData) put(b []byte, off int64) bool {
+	b = b[:min(int64(len(b)), int64(len(d.now))-off)]
+	changed := !bytes.Equal(d.now[off:off+int64(len(b))], b)
+	copy(d.now[off:], b)
+	if off < int64(len(d.kept)) {
+		copy(d.kept[off:], b)
+	}
+	return changed
 }

@@ -8,20 +8,20 @@ import (
 
 // memData is what a file holds, under whichever name.
 type memData struct {
-	now   []byte // as the processes see it
-	kept  []byte // as a power loss would leave it, if nothing else came through
+	now    []byte // as the processes see it
+	kept   []byte // as a power loss would leave it, if nothing else came through
+	before []byte // each sector as it was before it was last written over; may be shorter than now
+	// dirty has the changes since the last sync, in order, and bytes what they
+	// wrote: a crash may let any of them through.
 	dirty []extent
+	bytes []byte
 }
 
-// extent is a range of bytes that changed since the last sync.
-type extent struct{ from, to int64 }
-
-func (d *memData) touch(from, to int64) {
-	if n := len(d.dirty); n > 0 && d.dirty[n-1].to == from {
-		d.dirty[n-1].to = to
-		return
-	}
-	d.dirty = append(d.dirty, extent{from, to})
+// extent is one change of a file since the last sync.
+type extent struct {
+	from, to int64
+	at       int  // of a write: where its bytes are
+	size     bool // the file got the length to, from from; no bytes
 }
 
 // resize sets the length, with zeros for what is new. What was cut off must
@@ -44,11 +44,17 @@ func resize(b []byte, size int64) []byte {
 func (d *memData) sync() {
 	d.kept = resize(d.kept, int64(len(d.now)))
 	for _, e := range d.dirty {
-		if e.from < int64(len(d.now)) {
-			copy(d.kept[e.from:], d.now[e.from:min(e.to, int64(len(d.now)))])
+		from, to := min(e.from, e.to), min(max(e.from, e.to), int64(len(d.now)))
+		if from < to {
+			copy(d.kept[from:], d.now[from:to])
 		}
 	}
-	d.dirty = d.dirty[:0]
+	d.forget()
+}
+
+// forget takes all that changed for done.
+func (d *memData) forget() {
+	d.dirty, d.bytes = d.dirty[:0], d.bytes[:0]
 }
 
 // memFile is one opening of a file.
@@ -119,8 +125,16 @@ func (d *memData) write(p []byte, off int64) {
 	if end > int64(len(d.now)) {
 		d.now = resize(d.now, end)
 	}
+	// Of the sectors that are written in part, the rest was written over too:
+	// a disk writes no less.
+	from, to := off/SectorSize*SectorSize, min((end+SectorSize-1)/SectorSize*SectorSize, int64(len(d.now)))
+	if to > int64(len(d.before)) {
+		d.before = resize(d.before, to)
+	}
+	copy(d.before[from:to], d.now[from:to])
 	copy(d.now[off:], p)
-	d.touch(off, end)
+	d.dirty = append(d.dirty, extent{from: off, to: end, at: len(d.bytes)})
+	d.bytes = append(d.bytes, p...)
 }
 
 func (f *memFile) Sync() error {
@@ -130,6 +144,11 @@ func (f *memFile) Sync() error {
 		return err
 	}
 	if err := f.m.step("sync %s", f.name); err != nil {
+		if !f.m.off {
+			// The system takes what it could not write for written. It can
+			// still be read, until the power goes; no later sync writes it.
+			f.d.forget()
+		}
 		return err
 	}
 	f.d.sync()
@@ -150,7 +169,7 @@ func (f *memFile) Truncate(size int64) error {
 	}
 	before := int64(len(f.d.now))
 	f.d.now = resize(f.d.now, size)
-	f.d.touch(min(before, size), max(before, size))
+	f.d.dirty = append(f.d.dirty, extent{from: before, to: size, size: true})
 	return nil
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -19,14 +21,20 @@ func must(t *testing.T, err error) {
 // The disk in memory stands in for the real one in most tests, so both must
 // answer alike.
 func TestBothDisksAlike(t *testing.T) {
-	for name, disk := range map[string]FS{"mem": NewMem(), "os": OS{}} {
+	for name, disk := range map[string]FS{"mem": NewMem(), "os": OS{}, "faulty": NewFaulty(NewMem())} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir() + "/a/b"
+			if free, err := disk.Free(dir); err == nil {
+				t.Errorf("free in an absent directory: got %d", free)
+			}
 			if _, err := disk.List(dir); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("list of an absent directory: got %v", err)
 			}
 			must(t, disk.MkdirAll(dir))
 			must(t, disk.MkdirAll(dir))
+			if free, err := disk.Free(dir); free <= 0 || err != nil {
+				t.Errorf("free: got %d, %v", free, err)
+			}
 			for _, op := range []struct {
 				name string
 				err  error
@@ -103,6 +111,7 @@ func TestCrash(t *testing.T) {
 		{"drop, name synced", DropUnsynced, false, true, []string{"y " + old}},
 		{"drop, both synced", DropUnsynced, true, true, []string{"y " + next}},
 		{"keep", KeepUnsynced, false, false, []string{"y " + next}},
+		{"pick", PickUnsynced, false, false, []string{"x " + old, "x " + next, "y " + old, "y " + next}},
 		{"tear", TearUnsynced, false, false, []string{"x " + old, "x " + next, "y " + old, "y " + next}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -168,6 +177,73 @@ func TestKeepIsNotSync(t *testing.T) {
 	m.Crash(DropUnsynced, 0)
 	if _, err := m.Open("x"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("after the power: got %v, want no file", err)
+	}
+}
+
+// What a crash leaves of several writes is any choice among them, each whole;
+// where two overlap, the later may be lost and the earlier kept. Of the changes
+// in one directory it leaves a beginning, whatever it leaves in another.
+func TestPick(t *testing.T) {
+	seen, dirs := map[string]bool{}, map[string]bool{}
+	for chance := range uint64(200) {
+		m := NewMem()
+		f, err := m.Create("x")
+		must(t, err)
+		must(t, m.SyncDir("."))
+		for _, w := range []struct {
+			at   int64
+			what string
+		}{{0, "aaaa"}, {2, "bbbb"}} {
+			_, err = f.WriteAt([]byte(w.what), w.at)
+			must(t, err)
+		}
+		for _, dir := range []string{"p", "q"} {
+			must(t, m.MkdirAll(dir))
+			for _, name := range []string{"1", "2"} {
+				_, err := m.Create(dir + "/" + name)
+				must(t, err)
+			}
+		}
+		m.Crash(PickUnsynced, chance)
+		seen[string(m.Bytes("x"))] = true
+		p, _ := m.List("p")
+		q, _ := m.List("q")
+		dirs[fmt.Sprint(p, q)] = true
+	}
+	if want := map[string]bool{"": true, "aaaa": true, "\x00\x00bbbb": true, "aabbbb": true}; !maps.Equal(seen, want) {
+		t.Errorf("left of the writes: got %q, want %q", slices.Sorted(maps.Keys(seen)), slices.Sorted(maps.Keys(want)))
+	}
+	if len(dirs) != 9 || dirs["[2] []"] || dirs["[] [2]"] {
+		t.Errorf("left of the names: got %v, want any beginnings", slices.Sorted(maps.Keys(dirs)))
+	}
+}
+
+// A sync that failed is not made good by one that succeeds: the system took
+// what it could not write for written. A test double that forgave it would hide
+// exactly what must not be done.
+func TestFailedSyncStaysFailed(t *testing.T) {
+	m := NewMem()
+	f, err := m.Create("x")
+	must(t, err)
+	must(t, m.SyncDir("."))
+	_, err = f.WriteAt([]byte("old"), 0)
+	must(t, err)
+	must(t, f.Sync())
+	_, err = f.WriteAt([]byte("new"), 0)
+	must(t, err)
+	broken := errors.New("broken")
+	m.Fail(func(op string) error { return broken })
+	if err := f.Sync(); !errors.Is(err, broken) {
+		t.Fatalf("got %v", err)
+	}
+	m.Fail(nil)
+	must(t, f.Sync())
+	if got := string(m.Bytes("x")); got != "new" {
+		t.Errorf("while the power is on: got %q, want what was written", got)
+	}
+	m.Crash(DropUnsynced, 0)
+	if got := string(m.Bytes("x")); got != "old" {
+		t.Errorf("after the power went: got %q, want what was synced", got)
 	}
 }
 
