@@ -43,6 +43,8 @@ const (
 	DiskStuck     // no batch ends for 1 to 30 s
 	SyncFails     // the node stops, is started again
 	WriteFails    // likewise
+	WriteShort    // likewise, but the half of it is there
+	ReadFails     // the disk can't read just now, which is no damage
 	DiskFull      // no write succeeds for a while: the node can't start either
 	RecoveryFails // an error while the log is being opened
 	BitFlip       // in the log of a node that is down; what it hit is noticed or mended, never served
@@ -70,7 +72,7 @@ var faultNames = [faults]string{
 	Split: "split", Directed: "directed", Partial: "partial", Chain: "chain", Flap: "flap", PeerLost: "peer-lost",
 	Crash: "crash", CrashMany: "crash-many", CrashRecovery: "crash-recovery", Pause: "pause", Terminate: "terminate", PauseReply: "pause-reply",
 	PowerDrop: "power-drop", PowerKeep: "power-keep", PowerTear: "power-tear", PowerTorn: "power-torn",
-	DiskSlow: "disk-slow", DiskStuck: "disk-stuck", SyncFails: "sync-fails", WriteFails: "write-fails",
+	DiskSlow: "disk-slow", DiskStuck: "disk-stuck", SyncFails: "sync-fails", WriteFails: "write-fails", WriteShort: "write-short", ReadFails: "read-fails",
 	DiskFull: "disk-full", RecoveryFails: "recovery-fails", BitFlip: "bit-flip",
 	TickDrift: "tick-drift", TickJump: "tick-jump", TickStall: "tick-stall",
 	ClientReset: "client-reset", ClientLate: "client-late", ClientCut: "client-cut",

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"muster/logstore"
@@ -31,7 +30,8 @@ type node struct {
 	index int
 	id    raft.NodeID
 	disk  *vfs.Mem
-	dead  bool // its disk is damaged beyond what this version repairs: out of the run
+	fs    *vfs.Faulty // before the disk
+	dead  bool        // its disk is damaged beyond what this version repairs: out of the run
 
 	// Of the process.
 	up        bool
@@ -71,22 +71,13 @@ type node struct {
 	pending []logstore.Write // under way when it crashed: kept, or not
 }
 
-// diskFailure is the error that the disk is about to give.
-type diskFailure struct {
-	op    string // the operation that fails begins so
-	after int    // so many of them succeed before
-	fault Fault
-	fired string // the operation that failed
-}
-
-var errDisk = errors.New("input/output error")
-
 func newNode(c *cluster, index int) *node {
 	n := &node{
 		c: c, index: index, id: raft.NodeID(index), disk: vfs.NewMem(), rate: 1e6,
 		latency: c.chance.skewed(50*time.Microsecond, 4*time.Millisecond),
 		shadows: map[logstore.Replica]*shadow{},
 	}
+	n.fs = vfs.NewFaulty(n.disk)
 	n.clockBase = c.chance.between(0, time.Hour)
 	id := logstore.Identity{Stage: logstore.StageMember, Cluster: clusterName, ClusterID: clusterID, Node: n.id}
 	if err := n.disk.MkdirAll(dataDir); err != nil {
@@ -127,7 +118,7 @@ func addrOf(n raft.NodeID) string { return fmt.Sprintf("n%d", uint64(n)) }
 
 func (n *node) openStore() (*logstore.Store, error) {
 	return logstore.Open(logstore.Options{
-		FS: n.disk, Dir: dataDir, SegmentBytes: logstore.SegmentBytesMin,
+		FS: n.fs, Dir: dataDir, SegmentBytes: logstore.SegmentBytesMin,
 		Chance: n.c.chance.next(), Log: n.c.logger(n.index),
 	})
 }
@@ -149,13 +140,15 @@ func (n *node) boot() {
 		n.failing = diskFailure{op: "write ", after: n.c.chance.below(3), fault: DiskFull}
 		n.arm()
 	case n.bootFault == RecoveryFails:
-		n.failing = diskFailure{op: []string{"write ", "sync ", "rename ", "syncdir "}[n.c.chance.below(4)], after: n.c.chance.below(3), fault: RecoveryFails}
-		n.arm()
+		n.failRecovery()
 	case n.bootFault == CrashRecovery:
 		n.disk.StopAt(1 + n.c.chance.below(12))
 	}
 	n.bootFault = 0
 	err := n.open()
+	if n.failing.what() != "" && err == nil {
+		n.c.fail("I15: n%d starts, though its disk refused %q", n.index, n.failing.what())
+	}
 	n.disarm()
 	switch {
 	case err == nil:
@@ -163,14 +156,14 @@ func (n *node) boot() {
 		n.greet()
 		n.tickIn(n.c.chance.between(0, tick))
 		n.turn()
-	case n.flipped && !errors.Is(err, vfs.ErrPower) && !errors.Is(err, errDisk):
+	case n.flipped && !errors.Is(err, vfs.ErrPower) && !refused(err):
 		// That is a safe stop: what is damaged is not served.
 		n.c.note(n.index, "does not start: %v", err)
 		n.dead = !n.c.chaos.mend(n)
 	case errors.Is(err, vfs.ErrPower):
 		n.c.result.Fired[CrashRecovery]++
 		n.end(n.c.chaos.power())
-	case errors.Is(err, errDisk):
+	case refused(err):
 		n.c.result.Fired[n.failing.fault]++
 		n.end(PowerKeep)
 	default:
@@ -179,7 +172,7 @@ func (n *node) boot() {
 }
 
 func (n *node) open() error {
-	id, ok, err := logstore.ReadIdentity(n.disk, dataDir)
+	id, ok, err := logstore.ReadIdentity(n.fs, dataDir)
 	if err != nil {
 		return err
 	}
@@ -187,7 +180,7 @@ func (n *node) open() error {
 		n.c.fail("I5: n%d finds identity %+v (there: %v), it was started %d times", n.index, id, ok, n.start)
 	}
 	id.Start++
-	if err := logstore.WriteIdentity(n.disk, dataDir, id); err != nil {
+	if err := logstore.WriteIdentity(n.fs, dataDir, id); err != nil {
 		return err
 	}
 	n.start = id.Start
@@ -196,7 +189,9 @@ func (n *node) open() error {
 		return err
 	}
 	n.store = store
-	n.checkRestored()
+	if err := n.checkRestored(); err != nil {
+		return err
+	}
 	n.table, n.announced = nil, false
 	n.machines = map[raft.GroupID]*watched{}
 	n.batch = nil
@@ -313,7 +308,7 @@ func (n *node) synced(number uint64) {
 	}
 	n.arm()
 	err := n.store.Append(b.Writes)
-	if f := n.failing.fired; f != "" {
+	if f := n.failing.what(); f != "" {
 		n.diskFailed(f, err)
 		return
 	}
@@ -342,7 +337,7 @@ func (n *node) idle(batches uint64) {
 	}
 	n.arm()
 	err := n.store.Idle()
-	if f := n.failing.fired; f != "" {
+	if f := n.failing.what(); f != "" {
 		n.diskFailed(f, err)
 		return
 	}
@@ -352,55 +347,6 @@ func (n *node) idle(batches uint64) {
 	if n.flipDue {
 		n.c.chaos.flip(n)
 	}
-}
-
-// arm has the disk fail where it was decided.
-func (n *node) arm() {
-	f := &n.failing
-	if f.op == "" {
-		return
-	}
-	n.disk.Fail(func(op string) error {
-		if f.fired != "" {
-			if f.fired == op && strings.HasPrefix(op, "sync ") {
-				n.c.fail("I15: n%d tries a failed sync again: %s", n.index, op)
-			}
-			return nil
-		}
-		if !strings.HasPrefix(op, f.op) {
-			return nil
-		}
-		if f.after > 0 {
-			f.after--
-			return nil
-		}
-		f.fired = op
-		return errDisk
-	})
-}
-
-func (n *node) disarm() {
-	n.disk.Fail(nil)
-	n.disk.StopAt(0)
-	n.failing.op, n.failing.fired = "", ""
-}
-
-// diskFailed is what a node does whose log takes no more writes: it stops.
-func (n *node) diskFailed(op string, err error) {
-	if err == nil {
-		n.c.fail("I15: n%d goes on after the disk refused %q", n.index, op)
-	}
-	if again := n.store.Append(nil); !errors.Is(again, logstore.ErrStopped) {
-		n.c.fail("I15: n%d: the log takes a batch after %q failed: %v", n.index, op, again)
-	}
-	n.c.note(n.index, "stops: %v", err)
-	n.c.result.Fired[n.failing.fault]++
-	n.disarm()
-	if n.batch != nil {
-		n.pending = slices.Clone(n.batch.Writes)
-	}
-	n.batch = nil
-	n.end(n.c.chaos.power())
 }
 
 // crash takes the process away in the midst of what it does.
@@ -533,6 +479,11 @@ func (n *node) Fetch(to raft.NodeID, e *wire.Envelope, current func() bool) {
 	r := logstore.Replica{Group: e.Group, Incarnation: e.Incarnation, ID: m.From}
 	entries, err := n.store.Read(r, m.Log.Index+1, m.Fetch, raft.AppendBytesMaxDefault)
 	if err != nil {
+		if n.failing.what() != "" {
+			n.c.result.Fired[n.failing.fault]++
+			n.disarm()
+			return // as if the message were lost
+		}
 		if n.flipped && errors.Is(err, logstore.ErrDamaged) {
 			return
 		}

@@ -118,7 +118,7 @@ func (n *node) stopping() {
 func (n *node) close() {
 	n.arm()
 	err := n.store.Close()
-	if f := n.failing.fired; f != "" {
+	if f := n.failing.what(); f != "" {
 		n.diskFailed(f, err)
 		return
 	}

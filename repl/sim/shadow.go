@@ -170,10 +170,13 @@ func (s *shadow) clone() *shadow {
 // checkRestored holds what the log found on disk against the shadows: all that
 // was synced is there (I5), and what was under way at the crash is there from
 // its beginning up to some point, or not at all.
-func (n *node) checkRestored() {
+func (n *node) checkRestored() error {
 	for _, r := range n.store.Replicas() {
 		restored, err := n.store.Restore(r)
 		if err != nil {
+			if refused(err) {
+				return err
+			}
 			if n.flipped {
 				continue
 			}
@@ -181,18 +184,18 @@ func (n *node) checkRestored() {
 		}
 		n.checkReplica(r, &restored)
 	}
+	here := n.store.Replicas()
 	for r, s := range n.shadows {
-		if s.there {
-			if _, err := n.store.Restore(r); err != nil && !n.flipped {
-				if slices.ContainsFunc(n.pending, func(w logstore.Write) bool { return w.Remove && w.Replica == r }) {
-					*s = shadow{replica: r, removed: true}
-					continue
-				}
-				n.c.fail("I5: n%d: the log has lost %s", n.index, r)
-			}
+		switch {
+		case !s.there || slices.Contains(here, r) || n.flipped:
+		case slices.ContainsFunc(n.pending, func(w logstore.Write) bool { return w.Remove && w.Replica == r }):
+			*s = shadow{replica: r, removed: true}
+		default:
+			n.c.fail("I5: n%d: the log has lost %s", n.index, r)
 		}
 	}
 	n.pending = nil
+	return nil
 }
 
 func (n *node) checkReplica(r logstore.Replica, restored *raft.Restored) {

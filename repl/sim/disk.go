@@ -1,0 +1,111 @@
+package sim
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"muster/logstore"
+	"muster/logstore/vfs"
+)
+
+// diskFailure is the error that the disk is about to give.
+type diskFailure struct {
+	op    string // the operation that fails begins so
+	after int    // so many of them succeed before
+	fault Fault
+	fired string     // the operation that failed
+	rule  *vfs.Armed // in place of op: what the disk does is more than to refuse
+}
+
+// what returns which operation failed, or "".
+func (f *diskFailure) what() string {
+	if f.fired == "" && f.rule != nil && f.rule.Fired() > 0 {
+		return f.fault.String()
+	}
+	return f.fired
+}
+
+// refused says whether an error is one that the disk was told to give.
+func refused(err error) bool { return errors.Is(err, errDisk) || errors.Is(err, vfs.ErrFault) }
+
+var errDisk = errors.New("input/output error")
+
+// plan has the disk do something else than it is told, the after-th time from
+// now that it could.
+func (n *node) plan(f Fault, after int) {
+	n.failing = diskFailure{fault: f}
+	switch f {
+	case ReadFails:
+		n.failing.rule = n.fs.Add(vfs.Rule{Fault: vfs.Error, Op: "read", At: 1 + after})
+	case WriteShort:
+		n.failing.rule = n.fs.Add(vfs.Rule{Fault: vfs.ShortWrite, Op: "write", At: 1 + after})
+	case SyncFails:
+		n.failing.op, n.failing.after = "sync ", after
+	default:
+		n.failing.op, n.failing.after = "write ", after
+	}
+	n.c.note(n.index, "%s after %d", f, after)
+}
+
+// failRecovery has the disk fail while the log is being opened.
+func (n *node) failRecovery() {
+	op := []string{"write ", "sync ", "rename ", "syncdir ", "read", "read"}[n.c.chance.below(6)]
+	n.failing = diskFailure{fault: RecoveryFails}
+	if op == "read" {
+		n.failing.rule = n.fs.Add(vfs.Rule{Fault: vfs.Error, Op: op, At: 1 + n.c.chance.below(20)})
+		return
+	}
+	n.failing.op, n.failing.after = op, n.c.chance.below(3)
+	n.arm()
+}
+
+// arm has the disk fail where it was decided.
+func (n *node) arm() {
+	f := &n.failing
+	if f.op == "" {
+		return
+	}
+	n.disk.Fail(func(op string) error {
+		if f.fired != "" {
+			if f.fired == op && strings.HasPrefix(op, "sync ") {
+				n.c.fail("I15: n%d tries a failed sync again: %s", n.index, op)
+			}
+			return nil
+		}
+		if !strings.HasPrefix(op, f.op) {
+			return nil
+		}
+		if f.after > 0 {
+			f.after--
+			return nil
+		}
+		f.fired = op
+		return errDisk
+	})
+}
+
+func (n *node) disarm() {
+	n.disk.Fail(nil)
+	n.disk.StopAt(0)
+	n.fs.Clear()
+	n.failing.op, n.failing.fired, n.failing.rule = "", "", nil
+}
+
+// diskFailed is what a node does whose log takes no more writes: it stops.
+func (n *node) diskFailed(op string, err error) {
+	if err == nil {
+		n.c.fail("I15: n%d goes on after the disk refused %q", n.index, op)
+	}
+	if again := n.store.Append(nil); !errors.Is(again, logstore.ErrStopped) {
+		n.c.fail("I15: n%d: the log takes a batch after %q failed: %v", n.index, op, again)
+	}
+	n.c.note(n.index, "stops: %v", err)
+	n.c.result.Fired[n.failing.fault]++
+	n.disarm()
+	if n.batch != nil {
+		n.pending = slices.Clone(n.batch.Writes)
+	}
+	n.batch = nil
+	n.end(n.c.chaos.power())
+}
