@@ -105,6 +105,7 @@ func TestBodiesAreTheLibrarysBytes(t *testing.T) {
 	same[wire.AnnounceAnswer](t, nil)
 	same(t, inOrder)
 	same[wire.SnapshotRequest](t, nil)
+	same(t, func(a *wire.ChunkAnswer) { a.State = wire.ChunkTaken })
 	same[wire.TopologyAnswer](t, nil)
 	same[wire.StatusAnswer](t, nil)
 	same[wire.CountersAnswer](t, nil)

@@ -64,6 +64,7 @@ var described = map[Type]func() walked{
 	TypeAnnounceAnswer:  func() walked { return new(AnnounceAnswer) },
 	TypeRepair:          func() walked { return new(Repair) },
 	TypeSnapshotRequest: func() walked { return new(SnapshotRequest) },
+	TypeChunkAnswer:     func() walked { return new(ChunkAnswer) },
 	TypeTopology:        func() walked { return new(Empty) },
 	TypeTopologyAnswer:  func() walked { return new(TopologyAnswer) },
 	TypeStatus:          func() walked { return new(Empty) },
@@ -88,6 +89,8 @@ func describeBody(t Type, body []byte) ([]string, error) {
 		return describeBeat(t, body)
 	case TypeRepairAnswer:
 		return describeRepairAnswer(body)
+	case TypeChunk:
+		return describeChunk(body)
 	case TypeWrite:
 		return describeWrite(body)
 	case TypeWriteAnswer:
@@ -154,6 +157,18 @@ func describeRepairAnswer(body []byte) ([]string, error) {
 		lines = append(lines, describeEntry(e))
 	}
 	return lines, nil
+}
+
+func describeChunk(body []byte) ([]string, error) {
+	var c Chunk
+	err := c.Read(body)
+	return []string{
+		fmt.Sprintf("number %d", c.Number),
+		fmt.Sprintf("group %s incarnation %d", c.Group, c.Incarnation),
+		fmt.Sprintf("from %d to %d term %d", c.From, c.To, c.Term),
+		fmt.Sprintf("base %s size %d", c.Base, c.Size),
+		fmt.Sprintf("offset %d data %d bytes % x", c.Offset, len(c.Data), short(c.Data)),
+	}, err
 }
 
 func describeBeat(t Type, body []byte) ([]string, error) {

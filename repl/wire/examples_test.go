@@ -109,6 +109,10 @@ var examples = map[wire.Type]wire.Body{
 		Commit: 10433, Snapshot: 10433, Entries: []raft.Entry{entry(3, 2, raft.LogID{Term: 10, Index: 10433}, []byte("hello"))}},
 	wire.TypeSnapshotRequest: &wire.SnapshotRequest{Start: 5, Number: 13, Group: 3, Incarnation: 2, Replica: 1, Index: 10447},
 
+	wire.TypeChunk: &wire.Chunk{Number: 3, Group: 3, Incarnation: 2, From: 2, To: 1, Term: 10, Base: raft.LogID{Term: 10, Index: 10447}, Size: 524288, Offset: 262144,
+		Data: []byte("mustslot")},
+	wire.TypeChunkAnswer: &wire.ChunkAnswer{Number: 3, Offset: 262152, State: wire.ChunkTaken},
+
 	wire.TypeWrite:       body(func(b []byte) []byte { return wire.AppendWrite(b, &exampleCommand) }),
 	wire.TypeWriteAnswer: &wire.WriteAnswer{Group: 3, ID: raft.LogID{Term: 7, Index: 10432}, Version: 10432},
 	wire.TypeGet:         &wire.Get{Keys: [][]byte{[]byte("greeting"), []byte("{greeting}2")}},

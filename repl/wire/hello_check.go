@@ -114,13 +114,13 @@ func (c *AcceptConfig) checkHello(p Purpose, low, high uint8, h *Hello) (version
 		if theirs == "" { // it takes any
 			theirs = c.Cluster
 		}
-	case p == PurposePeer && (h.Role == RolePeer || h.Role == RoleFounding):
+	case p == PurposePeer && (h.Role == RolePeer || h.Role == RoleFounding), p == PurposeBulk && h.Role == RolePeer:
 		if h.Node == 0 {
 			return 0, BadRequest(object, "field node: a peer has an id, this is 0", "send the node's own id")
 		}
 	default:
 		return 0, BadRequest(object, fmt.Sprintf("field role: %d on a connection of purpose %d", h.Role, p),
-			"dial peers with purpose 1, as a client with purpose 2")
+			"dial peers with purpose 1, as a client with purpose 2, for snapshots with purpose 3")
 	}
 	return version, checkCluster(object, "node "+c.Node.String(), theirs, c.Cluster, h.ClusterID, c.ClusterID)
 }

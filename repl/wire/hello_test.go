@@ -129,9 +129,11 @@ func TestHello(t *testing.T) {
 			wire.CodeUnauthorized, []string{"it asks for a proof", "--secret-file"}},
 		{"peer without an id", with(peer(), func(c *wire.DialConfig) { c.Node = 0 }), acceptor(),
 			wire.CodeBadRequest, []string{"field node"}},
+		{"bulk without an id", with(peer(), func(c *wire.DialConfig) { c.Purpose, c.Node = wire.PurposeBulk, 0 }), acceptor(),
+			wire.CodeBadRequest, []string{"field node"}},
 		{"role and purpose apart", with(client(), func(c *wire.DialConfig) { c.Purpose = wire.PurposePeer }), acceptor(),
 			wire.CodeBadRequest, []string{"field role", "purpose 1"}},
-		{"bulk, not yet", with(peer(), func(c *wire.DialConfig) { c.Purpose = wire.PurposeBulk }), acceptor(),
+		{"bulk for a client", with(client(), func(c *wire.DialConfig) { c.Purpose = wire.PurposeBulk }), acceptor(),
 			wire.CodeBadRequest, []string{"purpose 3"}},
 		{"not admitted", peer(), with(acceptor(), func(c *wire.AcceptConfig) {
 			c.Admit = func(h *wire.Hello) error {

@@ -86,6 +86,8 @@ const (
 
 	TypeRepair          Type = 0x34 // node → node            Repair: what of this does your log hold? Mine lost it
 	TypeRepairAnswer    Type = 0x35 // answers Repair         RepairAnswer, over the other connection of the two
+	TypeChunk           Type = 0x36 // node → node, bulk      Chunk: a piece of a snapshot
+	TypeChunkAnswer     Type = 0x37 // answers Chunk          ChunkAnswer
 	TypeSnapshotRequest Type = 0x38 // node → node            SnapshotRequest: your log has it no more, so give me a snapshot
 )
 
@@ -126,6 +128,7 @@ var typeNames = [typeEnd]string{
 	TypeFounding: "Founding", TypeFoundingAnswer: "FoundingAnswer",
 	TypeAnnounce: "Announce", TypeAnnounceAnswer: "AnnounceAnswer",
 	TypeRepair: "Repair", TypeRepairAnswer: "RepairAnswer", TypeSnapshotRequest: "SnapshotRequest",
+	TypeChunk: "Chunk", TypeChunkAnswer: "ChunkAnswer",
 	TypeWrite: "Write", TypeWriteAnswer: "WriteAnswer", TypeGet: "Get", TypeGetAnswer: "GetAnswer",
 	TypeList: "List", TypeListAnswer: "ListAnswer", TypeTopology: "Topology", TypeTopologyAnswer: "TopologyAnswer",
 	TypeStatus: "Status", TypeStatusAnswer: "StatusAnswer",
@@ -163,7 +166,7 @@ type Purpose uint8
 const (
 	PurposePeer   Purpose = 1 // raft and replication, between nodes
 	PurposeClient Purpose = 2 // API and administration
-	PurposeBulk   Purpose = 3 // kept for snapshots and moves, refused today
+	PurposeBulk   Purpose = 3 // snapshots, between nodes: nothing small waits behind them
 )
 
 // Role is what the dialler is to the cluster.
