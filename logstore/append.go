@@ -2,6 +2,7 @@ package logstore
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"muster/raft"
@@ -11,7 +12,9 @@ import (
 // one sync unless they are very large. It takes its time and waits for the
 // disk. The entries' bytes are copied.
 //
-// Any error is final: what was durable before stays so, of ws any beginning
+// One that wraps [ErrFull] says that the disk has no room, not even in the
+// reserve: nothing of ws is written, and the same may be asked again later. Any
+// other error is final: what was durable before stays so, of ws any beginning
 // may be, and every later call returns the error, which then wraps
 // [ErrStopped]. A disk that did not sync is not asked again, because it may
 // have dropped what it could not write and would say that all is well.
@@ -19,9 +22,16 @@ func (s *Store) Append(ws []Write) error {
 	if s.stopped != nil {
 		return s.stopped
 	}
+	if err := s.admit(ws); errors.Is(err, ErrFull) {
+		s.measure()
+		return err
+	} else if err != nil {
+		return s.stop(err)
+	}
 	if err := s.append(ws); err != nil {
 		return s.stop(err)
 	}
+	s.measure()
 	return nil
 }
 
@@ -64,14 +74,25 @@ func (s *Store) Idle() error {
 	if err == nil {
 		err = s.prepare(idleFillBytes)
 	}
+	if err == nil {
+		err = s.fillReserve(idleFillBytes)
+	}
+	if err == nil {
+		err = s.keepHeadroom()
+	}
 	if err != nil {
 		return s.stop(err)
 	}
+	s.measure()
 	return nil
 }
 
 // settle writes what Idle and Close write.
 func (s *Store) settle() error {
+	s.admitted = s.reserveSize() / settlePart
+	if s.lack && !s.fits(s.admitted, 0) {
+		return nil // the promises of the next batch need the room more
+	}
 	for _, p := range s.late {
 		p.ahead.late = false
 		if p.ahead.has && !p.ahead.gone && s.commit(p) > p.ahead.kept {

@@ -96,12 +96,17 @@ func (s *Store) makeRoom(bytes int64) error {
 		need := roundUp(segmentHeader+bytes, pageSize)
 		if s.next() == nil && s.filling == nil && (len(s.free) == 0 || need > s.size) {
 			// An entry that is larger than a segment gets one to measure.
-			if err := s.startFilling(max(min(2*s.active.size, s.size), need)); err != nil {
+			if err := s.lacking(s.startFilling(max(min(2*s.active.size, s.size), need))); err != nil {
 				return err
 			}
 		}
 		if err := s.prepare(1 << 62); err != nil {
 			return err
+		}
+		if s.next() == nil {
+			if err := s.useReserve(); err != nil {
+				return err
+			}
 		}
 		s.active = s.next()
 	}
@@ -112,6 +117,13 @@ func (s *Store) makeRoom(bytes int64) error {
 // Append has to wait for all of it. Each piece costs a sync, and only as long
 // as the log grows: later there are segments to use again.
 func (s *Store) keepPace() error {
+	// The reserve comes first: its half of the way is behind when the next
+	// segment's begins to matter.
+	if r := s.reserve; r == nil || float64(r.done) < 2*float64(s.reserveSize())*float64(s.active.end)/float64(s.active.size) {
+		if err := s.fillReserve(fillPieceBytes); err != nil {
+			return err
+		}
+	}
 	if s.next() != nil {
 		return nil
 	}

@@ -213,7 +213,17 @@ func WriteIdentity(disk vfs.FS, dir string, id Identity) error {
 	if _, err := parseIdentity(b); err != nil {
 		return fmt.Errorf("write the identity of the node: %w: %w", ErrIdentity, err)
 	}
-	if err := writeIdentity(disk, dir, b); err != nil {
+	err := writeIdentity(disk, dir, b)
+	if errors.Is(err, ErrFull) {
+		// What was kept back for this has the room.
+		if err = dropHeadroom(disk, dir); err == nil {
+			err = writeIdentity(disk, dir, b)
+		}
+	}
+	if errors.Is(err, ErrFull) {
+		return fmt.Errorf("write the identity of the node: %w: make room for %d bytes in %s and start again; nothing is lost", err, len(b), dir)
+	}
+	if err != nil {
 		return fmt.Errorf("write the identity of the node: %w", err)
 	}
 	return nil

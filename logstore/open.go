@@ -91,13 +91,16 @@ func (s *Store) open() error {
 		}
 		s.active = s.segments[0]
 		s.synced = position{s.active.number, s.active.end}
-		return nil
+		return s.beginSpace()
 	}
 	if err := s.recover(numbers); err != nil {
 		return err
 	}
 	// What was renamed by a process that was killed may not be durable yet.
-	return s.fs.SyncDir(s.dir)
+	if err := s.fs.SyncDir(s.dir); err != nil {
+		return err
+	}
+	return s.beginSpace()
 }
 
 // list makes the directory if it is missing, clears away a segment whose
@@ -121,7 +124,7 @@ func (s *Store) numbers() ([]uint64, error) {
 	for _, name := range names {
 		if n, ok := parseSegmentName(name); ok {
 			numbers = append(numbers, n)
-		} else {
+		} else if name != reserveName {
 			s.log.Warn("unknown file in the log", "file", path.Join(s.dir, name))
 		}
 	}

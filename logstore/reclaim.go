@@ -96,7 +96,7 @@ func (s *Store) moveForward() (bool, error) {
 		*m = moving{segment: tail, work: s.neededIn(tail)}
 	}
 	before := len(s.records)
-	for moved := 0; moved < moveBytesMax && len(m.work) > 0; {
+	for moved := 0; moved < moveBytesMax && len(m.work) > 0 && s.roomToMove(moved+int(m.work[0].at.size)); {
 		n, err := s.move(m.work[0])
 		if errors.Is(err, ErrDamaged) {
 			s.log.Error("segment stays", "segment", m.segment, "err", err)
@@ -234,7 +234,7 @@ func (s *Store) reclaim(tail uint64) error {
 
 // discard keeps a file for later use, or removes it.
 func (s *Store) discard(seg *segment) error {
-	if seg.size == s.size && len(s.free) < freeSegmentsMax {
+	if (seg.size == s.size || s.lack) && len(s.free) < freeSegmentsMax {
 		s.free = append(s.free, seg)
 		return nil
 	}

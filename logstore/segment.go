@@ -2,6 +2,7 @@ package logstore
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -150,13 +151,16 @@ func (s *Store) prepare(bytes int64) error {
 	}
 	if s.filling == nil {
 		if used, err := s.reuse(); used || err != nil {
-			return err
+			return s.lacking(err)
+		}
+		if s.lack {
+			return nil
 		}
 		if err := s.startFilling(min(2*s.active.size, s.size)); err != nil {
-			return err
+			return s.lacking(err)
 		}
 	}
-	return s.fill(bytes)
+	return s.lacking(s.fill(bytes))
 }
 
 // next returns the segment after the active one, if one is prepared.
@@ -168,6 +172,9 @@ func (s *Store) next() *segment {
 }
 
 func (s *Store) startFilling(size int64) error {
+	if err := s.askFree(size); err != nil {
+		return fmt.Errorf("prepare a segment: %w", err)
+	}
 	file, err := s.fs.Create(path.Join(s.dir, preparedName))
 	if err != nil {
 		return fmt.Errorf("prepare a segment: %w", err)
@@ -180,26 +187,36 @@ func (s *Store) startFilling(size int64) error {
 // the file once it is full.
 func (s *Store) fill(bytes int64) error {
 	f := s.filling
+	if err := s.fillFile(f, bytes); err != nil {
+		return fmt.Errorf("prepare a segment: %w", err)
+	}
+	if f.done < f.size {
+		return nil
+	}
+	s.filling = nil
+	s.count(func(n *Stats) { n.Filled++ })
+	return s.christen(f.file, f.size)
+}
+
+// fillFile writes some bytes of zeros and syncs them, in pieces.
+func (s *Store) fillFile(f *filling, bytes int64) error {
 	for ; bytes > 0 && f.done < f.size; bytes -= fillPieceBytes {
 		if s.zeros == nil {
 			s.zeros = make([]byte, fillPieceBytes)
 		}
 		n := min(int64(len(s.zeros)), f.size-f.done)
 		if _, err := f.file.WriteAt(s.zeros[:n], f.done); err != nil {
-			return fmt.Errorf("prepare a segment: %w", err)
+			return err
 		}
 		if err := f.file.Sync(); err != nil {
-			return fmt.Errorf("prepare a segment: %w", err)
+			return err
 		}
 		f.done += n
 	}
-	if f.done < f.size {
-		return nil
+	if f.done >= f.size {
+		s.zeros = nil
 	}
-	s.zeros = nil
-	s.filling = nil
-	s.count(func(n *Stats) { n.Filled++ })
-	return s.christen(f.file, f.size)
+	return nil
 }
 
 // reuse takes a reclaimed file for the next segment. Its old name has to be
@@ -274,6 +291,9 @@ func christen(fs vfs.FS, dir string, file vfs.File, size int64, number, salt uin
 		return openSegment(fs, dir, number)
 	}
 	if err := fs.SyncDir(dir); err != nil {
+		if errors.Is(err, ErrFull) {
+			err = errors.New(err.Error()) // the file has its name: this is final
+		}
 		return nil, err
 	}
 	return openSegment(fs, dir, number)

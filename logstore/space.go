@@ -1,10 +1,56 @@
 package logstore
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+
+	"muster/logstore/vfs"
+)
+
+// A full disk does no harm. What a segment is made of is written, with zeros,
+// before anything depends on it; so to append into a prepared segment can't
+// fail for want of room, and only three things can: to prepare a segment, to
+// write a snapshot, to replace the identity.
+//
+//   - Preparing. The Store says that it is full, goes on in what is prepared,
+//     and tries again when its owner calls [Store.MakeRoom].
+//   - A file log/reserve, filled like a segment, becomes one when nothing else
+//     is prepared. It is for what a group can't do without: terms, votes,
+//     memberships, no-ops, and commands that free room.
+//   - A file headroom gives its place to a snapshot, by which the log can be
+//     compacted, or to a new identity; and is made again.
+//
+// When even the reserve is used up, Append refuses a batch before anything of
+// it is written, and may be asked again: to the owner that is a disk that
+// stalls, not one that failed.
 
 // ErrFull is wrapped by the error about something for which the disk has no
 // room. The log is as it was before, and goes on.
-var ErrFull = errors.New("no room on the disk")
+var ErrFull = vfs.ErrFull
+
+const (
+	reserveName  = "reserve"  // in the directory of the segments
+	headroomName = "headroom" // in the data directory
+	// fullPart: the log is full when nothing can be prepared, and of what is
+	// prepared, less than this part of a segment is left besides the reserve.
+	// What is under way until all have heard of it needs about as much.
+	fullPart = 4
+	// headroomMin is for the identity, with room to spare.
+	headroomMin = 64 << 10
+	// headroomStep is how finely the headroom follows what it is for.
+	headroomStep = 256 << 10
+	// logSinceMin bounds from below what the log may have had since the last
+	// snapshot: they are taken no more often.
+	logSinceMin = 8 << 20
+	// reserveAtOnce: so much of the reserve is made at Open; more waits for
+	// idle moments, because a start is waited for.
+	reserveAtOnce = 1 << 20
+	// settlePart of the reserve is what Idle leaves alone: an empty batch can
+	// wait.
+	settlePart = 8
+)
 
 // Space is how much room there is for the log, in bytes. What is prepared is
 // on the disk already, filled with zeros: to use it can't fail for want of
@@ -25,4 +71,319 @@ type Space struct {
 
 // Space returns how much room there is. It may be called from any goroutine,
 // and asks no disk.
-func (s *Store) Space() Space { return Space{Prepared: 1 << 62, Free: 1 << 62} }
+func (s *Store) Space() Space {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.space
+}
+
+// measure takes the picture that Space shows.
+func (s *Store) measure() {
+	total := int64(0)
+	for _, room := range s.rooms() {
+		total += room
+	}
+	n := Space{Kept: s.reserveSize(), Free: s.freeBytes}
+	n.Reserve = min(total, n.Kept)
+	n.Prepared = total - n.Reserve
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n.Full = s.lack && (s.space.Full || n.Prepared < min(s.active.size, s.size)/fullPart)
+	if n.Full != s.space.Full {
+		if n.Full {
+			s.log.Warn("disk full: the log takes only what frees room", "dir", s.dir, "free", n.Free, "prepared", n.Prepared, "reserve", n.Reserve)
+		} else {
+			s.log.Info("disk has room again", "dir", s.dir, "free", n.Free, "prepared", n.Prepared, "reserve", n.Reserve)
+		}
+	}
+	s.space = n
+}
+
+// rooms are the bytes that can be written in each segment from the active one
+// on, and in the reserve.
+func (s *Store) rooms() []int64 {
+	rooms := s.roomScratch[:0]
+	for _, seg := range s.segments {
+		if seg.number >= s.active.number {
+			rooms = append(rooms, seg.size-seg.end)
+		}
+	}
+	if s.reserve != nil && s.reserve.done >= SegmentBytesMin {
+		rooms = append(rooms, s.reserve.done-segmentHeader)
+	}
+	s.roomScratch = rooms
+	return rooms
+}
+
+// reserveSize is what the reserve should have: as much as the segment in use,
+// so that a small node's is small.
+func (s *Store) reserveSize() int64 { return min(s.active.size, s.size) }
+
+// batchRoom is what a batch may take besides its records.
+const batchRoom = batchHeaderSize + 2*pageSize
+
+// admit says whether all of ws can be written, and prepares more if it can't.
+// After it nothing of the write fails for want of room, so a batch is refused
+// whole, and before it has changed anything.
+func (s *Store) admit(ws []Write) error {
+	need, largest := int64(0), int64(0)
+	for i := range ws {
+		w := &ws[i]
+		need += 2*recordHeaderSize + stateSize
+		if w.Base != nil {
+			need += recordHeaderSize + baseSize + int64(len(w.Base.Membership.Append(nil)))
+		}
+		for j := range w.Entries {
+			n := int64(len(w.Entries[j].Raw))
+			need += recordHeaderSize + n
+			largest = max(largest, n+recordHeaderSize+batchRoom)
+		}
+	}
+	need += (need/(s.size/batchPart) + 1) * batchRoom
+	for !s.fits(need, largest) {
+		if s.lack && len(s.free) == 0 {
+			return fmt.Errorf("%d bytes for the log: %w", need, ErrFull)
+		}
+		size := int64(0)
+		if segmentHeader+largest > s.size {
+			size = roundUp(segmentHeader+need, pageSize)
+		}
+		if err := s.prepareAll(size); err != nil {
+			return err
+		}
+	}
+	s.admitted = need
+	return nil
+}
+
+// fits says whether there is room for batches of so many bytes together, and of
+// at most largest each if that is more than usual. A batch that does not fit
+// into the rest of a segment goes into the next, and so do all after it.
+func (s *Store) fits(need, largest int64) bool {
+	batch := max(s.size/batchPart+batchRoom, largest)
+	sum := int64(0)
+	for _, room := range s.rooms() {
+		if room >= need {
+			return true
+		}
+		sum += max(0, room-batch)
+	}
+	return sum >= need
+}
+
+// prepareAll makes one more segment, of at least so many bytes.
+func (s *Store) prepareAll(bytes int64) error {
+	if s.filling == nil {
+		if bytes <= s.size {
+			if used, err := s.reuse(); used || err != nil {
+				return s.lacking(err)
+			}
+		}
+		size := max(min(2*s.active.size, s.size), bytes)
+		if err := s.lacking(s.startFilling(size)); err != nil || s.filling == nil {
+			return err
+		}
+	}
+	return s.lacking(s.fill(1 << 62))
+}
+
+// lacking takes note of an error for want of room in preparing: it is no error
+// any more. What was begun is given up, so that what it took is free for what
+// needs less.
+func (s *Store) lacking(err error) error {
+	if !errors.Is(err, ErrFull) {
+		return err
+	}
+	s.lack = true
+	if f := s.filling; f != nil {
+		s.filling = nil
+		if err := f.file.Close(); err != nil {
+			return fmt.Errorf("give up a segment: %w", err)
+		}
+	}
+	if err := s.fs.Remove(path.Join(s.dir, preparedName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("give up a segment: %w", err)
+	}
+	return nil
+}
+
+// askFree asks the file system for its room, and whether it is enough.
+func (s *Store) askFree(bytes int64) error {
+	free, err := s.fs.Free(s.dir)
+	if err != nil {
+		return nil // to try will tell
+	}
+	s.freeBytes = free
+	if free < bytes {
+		return fmt.Errorf("%d bytes are free, %d are wanted: %w", free, bytes, ErrFull)
+	}
+	return nil
+}
+
+// useReserve makes the reserve the next segment.
+func (s *Store) useReserve() error {
+	r := s.reserve
+	if r == nil || r.done < SegmentBytesMin {
+		return fmt.Errorf("prepare a segment: %w", ErrFull)
+	}
+	s.reserve = nil
+	if err := r.file.Close(); err != nil {
+		return fmt.Errorf("use the reserve: %w", err)
+	}
+	prepared := path.Join(s.dir, preparedName)
+	if err := s.fs.Rename(path.Join(s.dir, reserveName), prepared); err != nil {
+		return fmt.Errorf("use the reserve: %w", err)
+	}
+	if err := s.fs.SyncDir(s.dir); err != nil {
+		return fmt.Errorf("use the reserve: %w", err)
+	}
+	file, err := s.fs.Open(prepared)
+	if err != nil {
+		return fmt.Errorf("use the reserve: %w", err)
+	}
+	s.log.Warn("log goes on in its reserve", "bytes", r.done)
+	return s.christen(file, r.done)
+}
+
+// fillReserve brings the reserve some bytes nearer to what it should be.
+func (s *Store) fillReserve(bytes int64) error {
+	want := s.reserveSize()
+	if s.lack || s.reserve != nil && s.reserve.done >= want {
+		return nil
+	}
+	err := func() error {
+		if s.reserve == nil {
+			if err := s.askFree(want); err != nil {
+				return err
+			}
+			file, err := s.fs.Create(path.Join(s.dir, reserveName))
+			if err != nil {
+				return err
+			}
+			s.reserve = &filling{file: file}
+			if err := s.fs.SyncDir(s.dir); err != nil {
+				return err
+			}
+		}
+		s.reserve.size = want
+		return s.fillFile(s.reserve, bytes)
+	}()
+	if errors.Is(err, ErrFull) {
+		s.lack = true
+		err = s.cutReserve()
+	}
+	if err != nil {
+		return fmt.Errorf("fill the reserve: %w", err)
+	}
+	return nil
+}
+
+// cutReserve takes off the reserve what could not be written or synced.
+func (s *Store) cutReserve() error {
+	r := s.reserve
+	if r == nil {
+		return nil
+	}
+	if r.done > 0 {
+		r.size = r.done
+		return r.file.Truncate(r.done)
+	}
+	s.reserve = nil
+	if err := r.file.Close(); err != nil {
+		return err
+	}
+	return s.fs.Remove(path.Join(s.dir, reserveName))
+}
+
+// findReserve takes over the reserve that an earlier process left.
+func (s *Store) findReserve() error {
+	file, err := s.fs.Open(path.Join(s.dir, reserveName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	size, err := file.Size()
+	if err != nil {
+		file.Close()
+		return err
+	}
+	s.reserve = &filling{file: file, size: size, done: size &^ (pageSize - 1)}
+	return nil
+}
+
+// beginSpace is the end of Open: it sees to what was kept back before, and
+// looks whether there is room for more.
+func (s *Store) beginSpace() error {
+	if err := s.findReserve(); err != nil {
+		return err
+	}
+	if err := s.fillReserve(reserveAtOnce); err != nil {
+		return err
+	}
+	if s.next() == nil && len(s.free) == 0 && !s.lack {
+		if err := s.lacking(s.askFree(min(2*s.active.size, s.size))); err != nil {
+			return err
+		}
+	}
+	if err := s.findHeadroom(); err != nil {
+		return err
+	}
+	if err := s.keepHeadroom(); err != nil {
+		return err
+	}
+	s.measure()
+	return nil
+}
+
+// MakeRoom tries again to prepare what the disk had no room for. Its owner calls
+// it from time to time, from the goroutine of Append: it costs nothing if
+// nothing is lacking, and a question to the file system if there is no room yet.
+func (s *Store) MakeRoom() error {
+	if s.stopped != nil {
+		return s.stopped
+	}
+	if err := s.makeSpace(); err != nil {
+		return s.stop(err)
+	}
+	return nil
+}
+
+func (s *Store) makeSpace() error {
+	if s.lack {
+		defer s.measure()
+		if err := s.makeLacking(); err != nil {
+			return err
+		}
+	}
+	return s.keepHeadroom()
+}
+
+func (s *Store) makeLacking() error {
+	if s.next() == nil {
+		if s.askFree(min(2*s.active.size, s.size)) != nil && len(s.free) == 0 {
+			return nil
+		}
+		s.lack = false
+		if err := s.prepareAll(0); err != nil || s.lack {
+			return err
+		}
+	}
+	missing := s.reserveSize()
+	if s.reserve != nil {
+		missing -= s.reserve.done
+	}
+	if s.askFree(missing) != nil {
+		return nil
+	}
+	s.lack = false
+	return s.fillReserve(1 << 62)
+}
+
+// roomToMove says whether so many bytes of what is needed at the tail may be
+// written again now. It frees the segment there; but on a full disk not at the
+// cost of what was admitted, nor of the reserve's last half.
+func (s *Store) roomToMove(bytes int) bool {
+	return !s.lack || s.fits(s.admitted+int64(bytes)+s.reserveSize()/2, 0)
+}

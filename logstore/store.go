@@ -133,11 +133,20 @@ type Store struct {
 	needed   int64 // sum of segment.live
 	zeros    []byte
 	graves   map[raft.GroupID]grave
+	reserve  *filling // log/reserve; nil if there is none
+	lack     bool     // the disk had no room for what was to be prepared, when last asked
+	// freeBytes is what the file system had when last asked.
+	freeBytes   int64
+	admitted    int64 // bytes that the present Append takes at most
+	roomScratch []int64
+
+	headroom headroom
 
 	mu       sync.Mutex           // taken last, never held over a disk operation
 	segments []*segment           // guarded by mu; in order, without gaps in their numbers; from the first that is needed to the last that is prepared
 	replicas map[Replica]*replica // guarded by mu; only the goroutine of Append changes it
 	stats    Stats                // guarded by mu
+	space    Space                // guarded by mu; Space's picture
 }
 
 // Stats are figures of a Store since it was opened, save those that say what
@@ -232,7 +241,10 @@ func (s *Store) closeFiles() error {
 	if s.filling != nil {
 		errs = append(errs, s.filling.file.Close())
 	}
-	s.free, s.filling = nil, nil
+	if s.reserve != nil {
+		errs = append(errs, s.reserve.file.Close())
+	}
+	s.free, s.filling, s.reserve = nil, nil, nil
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close())
 	}

@@ -1,0 +1,305 @@
+package logstore
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"muster/logstore/vfs"
+	"muster/raft"
+)
+
+// filler appends entries to one replica's log and remembers what was kept.
+type filler struct {
+	t    testing.TB
+	s    *Store
+	id   Replica
+	base uint64 // compacted up to there
+	last uint64
+	kept []raft.Entry // all from 1 on
+}
+
+func newFiller(t testing.TB, s *Store) *filler {
+	f := &filler{t: t, s: s, id: testReplica(1)}
+	must(t, s.Append([]Write{founding(f.id)}))
+	return f
+}
+
+// add appends one entry. It is not kept if that failed.
+func (f *filler) add(size int) error {
+	entries := span(f.id, 1, f.last+1, f.last+1, size)
+	err := f.s.Append([]Write{{Replica: f.id, Entries: entries, Commit: f.last}})
+	if err == nil {
+		f.last++
+		f.kept = append(f.kept, entries...)
+	}
+	return err
+}
+
+// until adds entries until ok.
+func (f *filler) until(size int, what string, ok func(Space) bool) {
+	f.t.Helper()
+	for range 10_000 {
+		if ok(f.s.Space()) {
+			return
+		}
+		if err := f.add(size); err != nil {
+			f.t.Fatalf("until %s: %v", what, err)
+		}
+	}
+	f.t.Fatalf("never: %s: %+v", what, f.s.Space())
+}
+
+// check finds all that was kept, and nothing else.
+func (f *filler) check() {
+	f.t.Helper()
+	var got []raft.Entry
+	for next := f.base + 1; next <= f.last; {
+		entries, err := f.s.Read(f.id, next, f.last, 1<<20)
+		must(f.t, err)
+		got = append(got, entries...)
+		next += uint64(len(entries))
+	}
+	sameEntries(f.t, got, f.kept[f.base:])
+}
+
+func (f *filler) reopen(disk *vfs.Mem) {
+	f.t.Helper()
+	must(f.t, f.s.Close())
+	f.s = mustOpen(f.t, disk, Options{})
+}
+
+// A log on a full disk says so while it still has a reserve, uses that up to
+// the last page, refuses what does not fit before it has changed anything, and
+// goes on when there is room, all without losing an entry or the Store. One
+// would doubt it: without room most programs end in the middle of a write.
+func TestFullDisk(t *testing.T) {
+	const limit = 8 * SegmentBytesMin
+	disk := vfs.NewMem()
+	disk.Limit(limit)
+	f := newFiller(t, mustOpen(t, disk, Options{}))
+	f.until(3000, "it is full", func(n Space) bool { return n.Full })
+	n := f.s.Space()
+	if n.Reserve != n.Kept || n.Kept != SegmentBytesMin {
+		t.Errorf("full with %d bytes in reserve, want %d: %+v", n.Reserve, SegmentBytesMin, n)
+	}
+	for before := n; ; {
+		err := f.add(3000)
+		if errors.Is(err, ErrFull) {
+			break
+		}
+		must(t, err)
+		now := f.s.Space()
+		if !now.Full || now.Reserve+now.Prepared >= before.Reserve+before.Prepared {
+			t.Fatalf("after an entry: %+v, before it: %+v", now, before)
+		}
+		before = now
+	}
+	if left := f.s.Space(); left.Reserve > 16<<10 {
+		t.Errorf("an entry of 3000 bytes is refused with room for more: %+v", left)
+	}
+	if err := f.add(3000); !errors.Is(err, ErrFull) {
+		t.Errorf("the same again: got %v", err)
+	}
+	must(t, f.s.Idle())
+	must(t, f.s.MakeRoom())
+	if !f.s.Space().Full {
+		t.Error("it has room, of which nobody made any")
+	}
+	f.check()
+	f.reopen(disk)
+	if !f.s.Space().Full {
+		t.Errorf("after a start it is not full any more: %+v", f.s.Space())
+	}
+	f.check()
+
+	disk.Limit(2 * limit)
+	must(t, f.s.MakeRoom())
+	if n := f.s.Space(); n.Full || n.Reserve != n.Kept {
+		t.Errorf("with room again: %+v", n)
+	}
+	must(t, f.add(3000))
+	f.check()
+	f.reopen(disk)
+	f.check()
+}
+
+// A full log that is compacted goes on in its own segments: the disk need not
+// have any room.
+func TestFullDiskCompacted(t *testing.T) {
+	disk := vfs.NewMem()
+	disk.Limit(10 * SegmentBytesMin)
+	f := newFiller(t, mustOpen(t, disk, Options{}))
+	f.until(3000, "it is full", func(n Space) bool { return n.Full })
+	for range 20 {
+		must(t, f.s.Compact(f.id, Base{ID: raft.LogID{Term: 1, Index: f.last - 1}, Membership: voters(f.id.ID)}))
+		for range 5 {
+			must(t, f.add(100))
+			must(t, f.s.Idle())
+		}
+		must(t, f.s.MakeRoom())
+		if n := f.s.Space(); n.Full {
+			t.Fatalf("still full after a compaction: %+v\n%s", n, disk)
+		}
+		f.until(3000, "it is full again", func(n Space) bool { return n.Full })
+	}
+}
+
+// Whichever operation first meets the full disk: nothing that was kept is lost,
+// the log opens again, and the Store stops only where a name or a batch would
+// be in doubt. One would doubt it: some of these operations come once a day.
+func TestEveryOperationMeetsFullDisk(t *testing.T) {
+	stopped, went := 0, 0
+	for n := 1; ; n++ {
+		disk := vfs.NewMem()
+		count, hit := 0, ""
+		disk.Fail(func(op string) error {
+			if count++; count != n {
+				return nil
+			}
+			hit = op
+			return ErrFull
+		})
+		s, err := Open(Options{FS: disk, Dir: "d", SegmentBytes: SegmentBytesMin})
+		if err != nil {
+			if !errors.Is(err, ErrFull) && !strings.HasPrefix(hit, "syncdir") {
+				t.Fatalf("%d %s: %v", n, hit, err)
+			}
+			continue // a first start; nothing was there to lose
+		}
+		f := &filler{t: t, s: s, id: testReplica(1)}
+		err = f.script()
+		f.check()
+		if err != nil {
+			stopped++
+			segment := strings.Contains(hit, "d/log/0")
+			if f.s.stopped == nil || !(segment && (strings.HasPrefix(hit, "write") || strings.HasPrefix(hit, "sync ")) || strings.HasPrefix(hit, "syncdir") || strings.HasPrefix(hit, "remove")) {
+				t.Fatalf("%d %s: the log does not go on: %v", n, hit, err)
+			}
+		} else {
+			went++
+		}
+		disk.Fail(nil)
+		f.s.Close()
+		f.s, err = Open(Options{FS: disk, Dir: "d", SegmentBytes: SegmentBytesMin})
+		if err != nil {
+			t.Fatalf("%d %s: it does not open again: %v", n, hit, err)
+		}
+		if f.last > 0 {
+			f.check()
+		}
+		must(t, f.s.Close())
+		if hit == "" {
+			t.Logf("%d operations met a full disk: after %d of them the log went on, after %d it stopped", n-1, went, stopped)
+			if went < 40 || stopped == 0 {
+				t.Error("the test shows too little")
+			}
+			return
+		}
+	}
+}
+
+// script does a little of all that a log does.
+func (f *filler) script() error {
+	if err := f.s.Append([]Write{founding(f.id)}); err != nil {
+		return err
+	}
+	for i := range 90 {
+		size := 3000
+		if i == 60 {
+			size = 100_000 // a segment to measure
+		}
+		if err := f.add(size); errors.Is(err, ErrFull) && f.s.stopped == nil {
+			if err := f.s.MakeRoom(); err != nil {
+				return err
+			}
+			if err := f.add(size); err != nil {
+				return err
+			}
+		} else if err != nil {
+			return err
+		}
+		if i%7 == 3 {
+			if err := f.s.Idle(); err != nil {
+				return err
+			}
+			if err := f.s.MakeRoom(); err != nil {
+				return err
+			}
+		}
+		if i%30 == 29 {
+			f.base = f.last - 3
+			if err := f.s.Compact(f.id, Base{ID: raft.LogID{Term: 1, Index: f.base}, Membership: voters(f.id.ID)}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// A node starts on a full disk: the identity, whose start counter is written
+// anew, has room that was kept back; and what makes no difference to others is
+// kept back again.
+func TestStartOnFullDisk(t *testing.T) {
+	disk := vfs.NewMem()
+	must(t, disk.MkdirAll("d"))
+	id := testIdentity
+	must(t, WriteIdentity(disk, "d", id))
+	f := newFiller(t, mustOpen(t, disk, Options{}))
+	must(t, f.s.Close())
+	disk.Limit(disk.Used()) // not a byte more
+	for start := range uint64(5) {
+		id.Start = 100 + start
+		must(t, WriteIdentity(disk, "d", id))
+		if got, _, err := ReadIdentity(disk, "d"); err != nil || got.Start != id.Start {
+			t.Fatalf("start %d: got %d, %v", id.Start, got.Start, err)
+		}
+		f.s = mustOpen(t, disk, Options{})
+		must(t, f.add(10))
+		f.check()
+		must(t, f.s.Close())
+	}
+	must(t, disk.Remove("d/"+headroomName))
+	disk.Limit(disk.Used())
+	id.Start++
+	err := WriteIdentity(disk, "d", id)
+	if !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), "make room") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("without room: got %v", err)
+	}
+	if got, _, err := ReadIdentity(disk, "d"); err != nil || got.Start != id.Start-1 {
+		t.Errorf("without room: the identity is start %d, %v", got.Start, err)
+	}
+}
+
+// What writes beside the log on a full disk gets the headroom, once, and the
+// headroom comes again when there is room.
+func TestHeadroomIsLent(t *testing.T) {
+	disk := vfs.NewMem()
+	s := mustOpen(t, disk, Options{})
+	file, err := disk.Create("d/beside")
+	must(t, err)
+	disk.Limit(disk.Used())
+	lent, at := false, int64(0)
+	write := func() error {
+		err := s.inRoom(&lent, func() error { _, err := file.WriteAt(make([]byte, 4096), at); return err })
+		at += 4096
+		return err
+	}
+	for range headroomMin / 4096 {
+		must(t, write())
+	}
+	if err := write(); !errors.Is(err, ErrFull) {
+		t.Errorf("more than the headroom: got %v", err)
+	}
+	disk.Limit(2 * disk.Used())
+	must(t, s.MakeRoom())
+	if s.headroom.size != 0 {
+		t.Error("the headroom is made while it is lent")
+	}
+	s.endRoom(&lent)
+	must(t, s.MakeRoom())
+	if s.headroom.size < headroomMin {
+		t.Errorf("the headroom is not made again: %s", fmt.Sprint(disk))
+	}
+}
