@@ -186,6 +186,12 @@ func (g *Group) Campaign() {
 // hold it.
 func (g *Group) TermAt(index uint64) (uint64, bool) { return g.log.termAt(index) }
 
+// Recall returns those of the entries lo to hi that are in memory: all that are
+// not applied, and the newest of those that are.
+func (g *Group) Recall(lo, hi uint64) []Entry {
+	return g.log.slice(max(lo, g.log.first), min(hi, g.log.last.Index))
+}
+
 // LeadsIn says whether this replica leads in term.
 func (g *Group) LeadsIn(term uint64) bool {
 	return g.stopped == nil && g.role == RoleLeader && g.term == term

@@ -75,6 +75,9 @@ func (g *group) transfereeLost(n raft.NodeID) {
 // PeerBack hands in that there is a connection from a node again.
 func (h *Host) PeerBack(n raft.NodeID) {
 	h.hear(n)
+	for _, m := range h.mending {
+		m.hurry()
+	}
 	for _, g := range h.order {
 		if leader, _ := g.node(g.lead); leader == n && g.lead != 0 && g.stopped == nil {
 			g.core.LeaderBack()

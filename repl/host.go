@@ -3,6 +3,7 @@ package repl
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"muster/logstore"
@@ -58,6 +59,7 @@ type Batch struct {
 	Writes []logstore.Write
 
 	readies []pendingReady
+	mends   []*mend // that have a write in it
 }
 
 // pendingReady is a Ready that waits for its sync.
@@ -90,6 +92,8 @@ type Host struct {
 	nodes      []raft.NodeID // the others, in order; who gets heartbeats
 	contacts   map[raft.NodeID]*contact
 	graves     map[raft.GroupID]logstore.Replica // the newest of each group that was removed here
+	mending    []*mend                           // by group id
+	mends      MendCounts
 	refused    refusals
 	beats      map[raft.NodeID]*beats // Invariant: of nodes, and of no other
 	touched    []Replier
@@ -116,13 +120,22 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	for _, r := range cfg.Store.Tombstones() {
 		h.graves[r.Group] = r
 	}
-	// A replica that lost something must not speak. Until it can be mended
-	// while the others run, none does.
-	for _, d := range cfg.Store.Damaged() {
-		return nil, fmt.Errorf("open the replicas: %w", d.Err())
+	for _, r := range h.hurt() {
+		h.beginMend(r, nil)
 	}
 	for _, r := range cfg.Store.Replicas() {
+		if h.mendOf(r.Group) != nil {
+			continue
+		}
+		if h.waitsForTable(r) {
+			h.beginMend(r, nil).waits = true
+			continue
+		}
 		if err := h.open(r); err != nil {
+			if _, hurt := cfg.Store.DamageOf(r); hurt {
+				h.beginMend(r, nil) // the read met what Open had not seen
+				continue
+			}
 			return nil, fmt.Errorf("open replica %d of group %d: %w", r.ID, r.Group, err)
 		}
 	}
@@ -158,6 +171,8 @@ func (h *Host) addressee(from raft.NodeID, e *wire.Envelope) *group {
 	g := h.groups[e.Group]
 	var why refusal
 	switch {
+	case g == nil && h.mendOf(e.Group) != nil:
+		why = refusedDamaged
 	case g == nil:
 		why = refusedNotHere
 	case e.Incarnation < g.replica.Incarnation:
@@ -211,6 +226,9 @@ func (h *Host) Read(r Read) {
 func (h *Host) Tick() {
 	h.ticks++
 	h.missNodes()
+	for _, m := range slices.Clone(h.mending) {
+		m.tick()
+	}
 	for _, g := range h.order {
 		if !g.quiet {
 			g.tick()
@@ -239,6 +257,11 @@ func (b *Batch) report() {
 	}
 	clear(b.readies)
 	b.readies = b.readies[:0]
+	mends := b.mends
+	b.mends = nil
+	for _, m := range mends {
+		m.synced()
+	}
 }
 
 // Turn does what follows from the events since the last turn. now is a
@@ -287,6 +310,9 @@ func (h *Host) refuse(r Reply, err *wire.Error) {
 }
 
 func (h *Host) notHere(g raft.GroupID) *wire.Error {
+	if m := h.mendOf(g); m != nil {
+		return m.refusal()
+	}
 	return wire.NotLeader(g, 0, "")
 }
 
@@ -298,6 +324,9 @@ type GroupView struct {
 	Commit  raft.LogID
 	// Stopped says why the group does nothing here any more, or is empty.
 	Stopped string
+	// Mending is what is damaged and done about it, or nil. Without a core,
+	// Status has no more than term, membership, last and commit.
+	Mending *Mending
 }
 
 // View returns what the host knows of each of its groups, in order.
@@ -312,7 +341,7 @@ func (h *Host) View() []GroupView {
 		}
 		views = append(views, v)
 	}
-	return views
+	return h.viewMending(views)
 }
 
 // Machine returns the state machine of a group, or nil.

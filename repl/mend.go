@@ -1,22 +1,393 @@
 package repl
 
 import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"muster/logstore"
 	"muster/raft"
 	"muster/repl/wire"
 )
 
-// ReceiveRepair hands in another node's question for entries that its log lost.
-// It is answered through [Transport.AnswerRepair], if a replica of the group is
-// here.
-func (h *Host) ReceiveRepair(from raft.NodeID, q *wire.Repair) {}
+// A log that lost entries, and what may be done about it
+//
+// A replica answers for what its log held: it voted and acknowledged by that. If
+// some of it can't be read any more, the replica is to the group as if its node
+// were down: it has no core, so it does not vote, acknowledge, or count. Its log
+// still knows the ids of what it lost ([logstore.Damaged]), and its host asks
+// the other replicas for it. It comes back in one of three ways, each of which
+// leaves it in a state that an undamaged replica could be in.
+//
+//  1. It gets the entries back, with the very ids that it lost. One leader made
+//     all entries of a term, one for each index, and its checksum covers id and
+//     payload: an entry with the id is the entry, whoever kept it, committed or
+//     not, and so also a replica may give it that is damaged itself. With the
+//     last one the log is bit for bit what it was, term and vote were never
+//     lost, and the replica is one that was down for a while.
+//
+//  2. Another replica has committed an entry of another term at an index. Then
+//     ours was never committed and never will be: what is committed at an
+//     index is the same everywhere, for ever (the paper, 5.4.3). Nor was any of
+//     ours after it: a log that holds an entry holds all that its leader's held
+//     before it (5.3), so a later one of ours, if it were committed, would have
+//     ours below it committed too. What we acknowledged of it counts for
+//     nothing: the leader of that term can't commit it any more, for a
+//     majority went on to a later term without it. So our log is truncated
+//     where the two part, and the committed entries take the place, as an
+//     append of the leader would have it. Our term is raised to that of those
+//     entries, if it was lower: a replica that holds entries of a term must not
+//     vote in an earlier one. The vote is cleared by that, and by nothing else.
+//
+//  3. The others have compacted it. A snapshot is of what was applied, so it is
+//     of committed entries only, and takes the place of ours up to its base,
+//     lost or not. Entries behind it that are intact stay where our log held
+//     the base's id, for then they follow it; else they are dropped, by 2.
+//
+// What is done never rests on the word of a replica that has not committed it.
+// That nobody has an entry is no proof that nobody had it: a leader may have
+// counted us and one that is down now. So if no one has it, the replica waits,
+// and with it, where that is a majority's fate, the group: nothing wrong is
+// served, nothing is lost that a disk image or a returning node could bring.
+//
+// A damaged replica itself says of its log only what damage can't have changed:
+// entries that verify, and, unless its promises are lost as well, which index
+// it knows to be committed. A commit index never goes back and was true when it
+// was written. Where the index of its log may be wrong, it says nothing of the
+// kind.
+//
+// Answers carry the question's number and this process's start counter, and
+// only the newest question to a node is open. A late or repeated answer is
+// dropped. Would it be taken, it could still do little: ids are compared with
+// the log as it is then, and what is committed stays so.
+//
+// Whom to ask is no question of safety, for an entry proves itself, and what is
+// committed is so whoever says it. The members that the log's beginning and its
+// readable entries name are asked, and those of the table; every few rounds all
+// nodes that this one knows, since the membership itself may be what was lost.
 
-// ReceiveRepairAnswer hands in the answer to a question of this host.
-func (h *Host) ReceiveRepairAnswer(from raft.NodeID, a *wire.RepairAnswer) {}
+const (
+	// mendPauseMin and mendPauseMax bound the pause between two rounds of
+	// questions, in ticks; it doubles from the one to the other. A new
+	// process has no connections yet: they take some of the first.
+	mendPauseMin = 2
+	mendPauseMax = 40
+	// mendAllEvery is how often all nodes are asked, in rounds.
+	mendAllEvery = 4
+	// mendSnapshotAfter is after how many rounds a snapshot will do where not
+	// all members have answered.
+	mendSnapshotAfter = 4
+	// mendSnapshotPause lies between two requests for a snapshot, in ticks:
+	// who is sending one takes no notice of another.
+	mendSnapshotPause = 40
+)
 
-// ReceiveSnapshotRequest hands in another node's wish for a snapshot, which it
-// has because its log lost entries that the log here has compacted.
-func (h *Host) ReceiveSnapshotRequest(from raft.NodeID, q *wire.SnapshotRequest) {}
+// mend is what the host does about one damaged replica. Most have no core:
+// there is no group of theirs in the host.
+type mend struct {
+	// Set once.
+	host    *Host
+	replica logstore.Replica
+	group   *group // its core runs on, see mend_run.go; or nil
 
-// DamageFound hands in that a read of the log met damage: by whoever read for a
-// follower, or by the scrub.
-func (h *Host) DamageFound() {}
+	damage  logstore.Damaged
+	outline logstore.Outline
+	known   bool  // outline is something
+	waits   bool  // it is whole, and waits for the table that says what it owns
+	broken  error // it is whole, and could not be opened; or it contradicts another
+
+	// commit: the log up to here is the group's. Invariant: at least what the
+	// log itself knows.
+	commit  uint64
+	members []raft.Member // of the memberships that could be read, and of the table
+
+	asked      []asked // by node
+	number     uint64  // of the newest question
+	rounds     int     // since something changed
+	due        uint64  // the tick of the next round
+	pause      uint64
+	snapshotAt uint64 // the tick before which no snapshot is asked for again
+	writing    bool   // a write is under way: answers wait for its sync
+}
+
+// asked is what a mend knows of another node.
+type asked struct {
+	node     raft.NodeID
+	number   uint64 // of the question that is open; 0: none
+	answered bool   // since something changed
+	again    bool   // it has more: ask it after the sync
+	probed   bool   // the newest question was also where the logs part
+	// As it said last.
+	commit   uint64
+	snapshot uint64
+}
+
+// beginMend notes that a replica's log is damaged, and begins to mend it.
+func (h *Host) beginMend(r logstore.Replica, g *group) *mend {
+	m := &mend{host: h, replica: r, group: g, pause: mendPauseMin, due: h.ticks}
+	at, _ := slices.BinarySearchFunc(h.mending, r.Group, func(o *mend, id raft.GroupID) int { return cmp.Compare(o.replica.Group, id) })
+	h.mending = slices.Insert(h.mending, at, m)
+	m.look()
+	if g == nil {
+		m.readMembers()
+	}
+	return m
+}
+
+func (h *Host) endMend(m *mend) {
+	h.mending = slices.DeleteFunc(h.mending, func(o *mend) bool { return o == m })
+}
+
+// mendOf returns what is done about the replica of a group, or nil.
+func (h *Host) mendOf(id raft.GroupID) *mend {
+	for _, m := range h.mending {
+		if m.replica.Group == id {
+			return m
+		}
+	}
+	return nil
+}
+
+// look takes over what the log says of its damage, and says whether there still
+// is any.
+func (m *mend) look() bool {
+	var hurt bool
+	m.damage, hurt = m.host.cfg.Store.DamageOf(m.replica)
+	m.outline, m.known = m.host.cfg.Store.Outline(m.replica)
+	if m.known {
+		m.commit = max(m.commit, m.outline.State.Commit, m.outline.Base.ID.Index)
+		m.commit = min(m.commit, m.outline.Last.Index)
+	}
+	return hurt
+}
+
+// readMembers finds who the members are, as far as the log can be read.
+func (m *mend) readMembers() {
+	m.know(m.outline.Base.Membership)
+	for _, c := range m.outline.Changes {
+		span := wire.RepairSpan{First: c.First, Last: c.Last}
+		for _, e := range ReadIntact(m.host.cfg.Store, m.replica, []wire.RepairSpan{span}, int(^uint(0)>>1)) {
+			if e.Kind != raft.EntryMembership {
+				continue
+			}
+			if ms, err := raft.ReadMembership(e.Payload()); err == nil {
+				m.know(ms)
+			}
+		}
+	}
+}
+
+// know adds the members of a membership to those who are asked. Whether it is
+// still in force does not matter.
+func (m *mend) know(ms raft.Membership) {
+	for _, list := range [...][]raft.Member{ms.Voters, ms.Outgoing, ms.Learners} {
+		for _, member := range list {
+			if !slices.ContainsFunc(m.members, func(o raft.Member) bool { return o.Replica == member.Replica }) {
+				m.members = append(m.members, member)
+			}
+		}
+	}
+}
+
+// others returns the nodes of the other members, in order.
+func (m *mend) others() []raft.NodeID {
+	members := m.members
+	if m.group != nil {
+		ms := &m.group.members
+		members = slices.Concat(ms.Voters, ms.Outgoing, ms.Learners)
+	}
+	var nodes []raft.NodeID
+	for _, o := range members {
+		if o.Node != m.host.cfg.Self && !slices.Contains(nodes, o.Node) {
+			nodes = append(nodes, o.Node)
+		}
+	}
+	slices.Sort(nodes)
+	return nodes
+}
+
+// mendable says whether the other replicas can help.
+func (m *mend) mendable() bool { return !m.waits && m.broken == nil && !m.damage.Promises && m.known }
+
+// tick asks, where it is time.
+func (m *mend) tick() {
+	if g := m.group; g != nil && (g.gone || g.stopped != nil) {
+		m.host.endMend(m)
+		return
+	}
+	if !m.mendable() || m.writing || m.host.ticks < m.due {
+		return
+	}
+	m.askForSnapshot()
+	nodes := m.others()
+	if m.rounds%mendAllEvery == mendAllEvery-1 || len(nodes) == 0 {
+		nodes = m.host.nodes
+	}
+	for _, n := range nodes {
+		m.ask(n)
+	}
+	m.rounds++
+	m.due = m.host.ticks + m.pause
+	m.pause = min(2*m.pause, mendPauseMax)
+}
+
+// hurry asks soon again: a node is back.
+func (m *mend) hurry() {
+	m.pause = mendPauseMin
+	m.due = min(m.due, m.host.ticks+1)
+}
+
+// askedOf returns what is known of a node that was asked, or nil.
+func (m *mend) askedOf(n raft.NodeID) *asked {
+	if i, ok := m.findAsked(n); ok {
+		return &m.asked[i]
+	}
+	return nil
+}
+
+func (m *mend) findAsked(n raft.NodeID) (int, bool) {
+	return slices.BinarySearchFunc(m.asked, n, func(a asked, id raft.NodeID) int { return cmp.Compare(a.node, id) })
+}
+
+// barren says whether a node answered that it has nothing of what is lost.
+func (m *mend) barren(n raft.NodeID) bool {
+	a := m.askedOf(n)
+	return a != nil && a.answered
+}
+
+// ask asks a node for what is lost. The question before it is no longer open.
+func (m *mend) ask(n raft.NodeID) {
+	i, ok := m.findAsked(n)
+	if !ok {
+		m.asked = slices.Insert(m.asked, i, asked{node: n})
+	}
+	a := &m.asked[i]
+	wanted := m.wanted(a.commit)
+	if len(wanted) == 0 && !m.damage.State {
+		return
+	}
+	m.number++
+	a.number, a.again, a.probed = m.number, false, m.probes(a.commit)
+	m.host.mends.Asked++
+	m.host.cfg.Transport.SendRepair(n, &wire.Repair{
+		Start: m.host.cfg.Start, Number: m.number, Group: m.replica.Group, Incarnation: m.replica.Incarnation, Wanted: wanted,
+	})
+}
+
+// wanted is what a node is asked for that is known to have committed all up to
+// an index: what is lost; and, if it has committed more than this log is known
+// to share, what comes first after that, so that it shows where the two part.
+func (m *mend) wanted(commit uint64) []wire.RepairSpan {
+	var spans []wire.RepairSpan
+	probe := m.probes(commit)
+	for _, l := range m.damage.Lost {
+		s := wire.RepairSpan{First: l.First, Last: l.Last}
+		if probe {
+			s.Last = min(s.Last, m.commit)
+		}
+		if s.First > s.Last {
+			continue
+		}
+		if n := len(spans); n > 0 && spans[n-1].Last+1 == s.First {
+			spans[n-1].Last = s.Last
+			continue
+		}
+		spans = append(spans, s)
+	}
+	limit := wire.RepairSpansMax
+	if probe {
+		limit--
+	}
+	if n := len(spans); n > limit { // another part in each round: of some there may be no copy
+		from := m.rounds * limit % n
+		spans = spans[from:min(n, from+limit)]
+	}
+	if probe {
+		last := m.damage.Lost[len(m.damage.Lost)-1].Last
+		spans = append(spans, wire.RepairSpan{First: m.commit + 1, Last: min(commit, last)})
+		slices.SortFunc(spans, func(a, b wire.RepairSpan) int { return cmp.Compare(a.First, b.First) })
+	}
+	return spans
+}
+
+// write puts a write of the mending into the batch.
+func (m *mend) write(w logstore.Write) {
+	w.Replica = m.replica
+	b := m.host.gathering
+	b.Writes = append(b.Writes, w)
+	b.mends = append(b.mends, m)
+	m.writing = true
+}
+
+// synced is told that the write is on disk.
+func (m *mend) synced() {
+	m.writing = false
+	if !slices.Contains(m.host.mending, m) {
+		return // it was given up meanwhile
+	}
+	m.rounds, m.pause, m.due = 0, mendPauseMin, m.host.ticks+mendPauseMin
+	if !m.look() {
+		m.healed()
+		return
+	}
+	for i := range m.asked {
+		a := &m.asked[i]
+		a.answered = false
+		if a.again {
+			m.ask(a.node)
+		}
+	}
+}
+
+// healed is the end: the log is whole. The replica is opened as at a start.
+func (m *mend) healed() {
+	h := m.host
+	h.endMend(m)
+	h.mends.Healed++
+	h.cfg.Log.Info("replica mended", "group", m.replica.Group, "replica", m.replica.ID, "last", m.outline.Last, "commit", m.commit)
+	if m.group != nil {
+		return
+	}
+	h.revive(m.replica)
+}
+
+// revive opens a replica whose log is whole, at the start or after it was
+// mended. What else is wrong with it becomes its state, not the host's.
+func (h *Host) revive(r logstore.Replica) {
+	if h.waitsForTable(r) {
+		h.beginMend(r, nil).waits = true
+		return
+	}
+	err := h.open(r)
+	if err == nil {
+		return
+	}
+	m := h.beginMend(r, nil)
+	if _, hurt := h.cfg.Store.DamageOf(r); !hurt {
+		m.broken = fmt.Errorf("open replica %d of group %d: %w", r.ID, r.Group, err)
+	}
+	h.cfg.Log.Error("replica not opened", "group", r.Group, "replica", r.ID, "err", err)
+}
+
+// waitsForTable says whether a replica can't be opened yet, because group 0 is
+// being mended: a log from the group's beginning is applied to the slots that
+// the table gives it. A snapshot has its own.
+func (h *Host) waitsForTable(r logstore.Replica) bool {
+	if r.Group == 0 || h.groups[0] != nil || h.mendOf(0) == nil {
+		return false
+	}
+	o, ok := h.cfg.Store.Outline(r)
+	return ok && o.Base.ID.Index == 0
+}
+
+// placed is told that the table asks for the replica: now it has its slots.
+func (m *mend) placed(p Placement) {
+	if p.Replica != m.replica {
+		return
+	}
+	m.know(p.Membership)
+	if m.waits && m.host.groups[0] != nil {
+		m.host.endMend(m)
+		m.host.revive(m.replica)
+	}
+}

@@ -35,6 +35,17 @@ func (h *Host) place() {
 		if h.buried(p.Replica) {
 			continue // its time is over; a new one has another replica id
 		}
+		if m := h.mendOf(p.Replica.Group); m != nil {
+			m.placed(p)
+			continue
+		}
+		if d, hurt := h.cfg.Store.DamageOf(p.Replica); hurt {
+			// The log lost what can't be known: it may have been here, and
+			// have voted.
+			h.beginMend(p.Replica, nil)
+			h.cfg.Log.Error("replica not made", "group", p.Replica.Group, "replica", p.Replica.ID, "err", d.Err())
+			continue
+		}
 		g, err := newGroup(h, p.Replica, raft.Restored{Membership: p.Membership})
 		if err != nil {
 			h.cfg.Log.Error("replica not made", "group", p.Replica.Group, "replica", p.Replica.ID, "err", err)
@@ -70,6 +81,11 @@ func (h *Host) Change(id raft.GroupID, c raft.Change) (raft.Membership, error) {
 // says so is committed. It reports false if that replica is not here.
 func (h *Host) Retire(r logstore.Replica) bool {
 	g := h.groups[r.Group]
+	if m := h.mendOf(r.Group); g == nil && m != nil && m.replica == r {
+		h.endMend(m)
+		h.bury(r)
+		return true
+	}
 	if g == nil || g.replica != r {
 		return false
 	}
@@ -104,8 +120,13 @@ func (h *Host) remove(g *group) {
 		h.gathering.Writes = append(h.gathering.Writes, logstore.Write{Replica: g.replica, Base: g.base})
 		g.base = nil
 	}
-	h.gathering.Writes = append(h.gathering.Writes, logstore.Write{Replica: g.replica, Remove: true})
-	h.graves[g.replica.Group] = g.replica
+	h.bury(g.replica)
+}
+
+// bury has the log note that a replica is gone for good.
+func (h *Host) bury(r logstore.Replica) {
+	h.gathering.Writes = append(h.gathering.Writes, logstore.Write{Replica: r, Remove: true})
+	h.graves[r.Group] = r
 }
 
 // buried says whether a replica was removed, or is older than one that was.

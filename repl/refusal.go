@@ -18,13 +18,14 @@ const (
 	refusedNotMember                // its sender is no member, or no longer
 	refusedBad                      // what it says can't be
 	refusedStopped                  // the group has stopped here
+	refusedDamaged                  // the replica is damaged, and to the group as if it were down
 	refusalEnd
 )
 
 var refusalNames = [refusalEnd]string{
 	refusedNotHere: "group not here", refusedOlder: "older incarnation", refusedNewer: "newer incarnation",
 	refusedNotUs: "another replica id", refusedElsewhere: "sender of another node", refusedNotMember: "sender not a member",
-	refusedBad: "bad message", refusedStopped: "group stopped",
+	refusedBad: "bad message", refusedStopped: "group stopped", refusedDamaged: "replica damaged",
 }
 
 func (r refusal) String() string { return refusalNames[r] }

@@ -1,0 +1,57 @@
+package logstore
+
+import "muster/raft"
+
+// Outline is what the index knows of a replica's log without reading any of it.
+// Entries that were lost are in it like the others: the index knows their ids.
+type Outline struct {
+	State raft.HardState
+	Base  Base
+	Terms []raft.TermRun // of the entries after Base
+	Last  raft.LogID     // Base.ID, if there are no entries
+	// Changes are the indexes among which the membership entries are.
+	Changes []Range
+}
+
+// Range is the indexes First to Last.
+type Range struct{ First, Last uint64 }
+
+// Outline returns the outline of a replica, and false if the log holds no such
+// replica, or not even where its log begins. Any goroutine may ask.
+func (s *Store) Outline(id Replica) (Outline, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.replicas[id]
+	if p == nil || p.base == nil {
+		return Outline{}, false
+	}
+	o := Outline{State: p.state, Base: *p.base, Last: p.last()}
+	for i, n := range p.runs {
+		if i == 0 || p.runs[i-1].term != n.term {
+			o.Terms = append(o.Terms, raft.TermRun{First: n.first, Term: n.term})
+		}
+		if n.changes {
+			o.Changes = append(o.Changes, Range{First: n.first, Last: n.last()})
+		}
+	}
+	return o, true
+}
+
+// TermAt returns the term of the entry at an index, or of the base; false if
+// the log holds neither there.
+func (o *Outline) TermAt(index uint64) (uint64, bool) {
+	if index == o.Base.ID.Index {
+		return o.Base.ID.Term, true
+	}
+	if index < o.Base.ID.Index || index > o.Last.Index {
+		return 0, false
+	}
+	term := o.Base.ID.Term
+	for _, t := range o.Terms {
+		if t.First > index {
+			break
+		}
+		term = t.Term
+	}
+	return term, true
+}

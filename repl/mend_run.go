@@ -1,0 +1,71 @@
+package repl
+
+import (
+	"slices"
+
+	"muster/logstore"
+	"muster/raft"
+)
+
+// hurt returns the replicas that are damaged, as the store knows it.
+func (h *Host) hurt() []logstore.Replica {
+	list := h.cfg.Store.Replicas()
+	list = slices.DeleteFunc(list, func(r logstore.Replica) bool {
+		_, hurt := h.cfg.Store.DamageOf(r)
+		return !hurt
+	})
+	for _, d := range h.cfg.Store.Damaged() { // some lost even where their log begins
+		if d.Replica != (logstore.Replica{}) && !slices.Contains(list, d.Replica) {
+			list = append(list, d.Replica)
+		}
+	}
+	return list
+}
+
+// DamageFound hands in that a read of the log met damage: by whoever read for a
+// follower, or by the scrub. The core of the replica goes on. It holds in memory
+// what it has not applied yet, so that this is written again at once, before any
+// new promise leaves. What it has applied is in its state: the replica lacks
+// nothing to go on, but a follower may have need of the entries, and a restart
+// would find them lost. So they are asked for like those of a replica that is
+// down; and if nobody has them, a snapshot takes their place.
+func (h *Host) DamageFound() {
+	for _, d := range h.cfg.Store.Damaged() {
+		m, g := h.mendOf(d.Replica.Group), h.groups[d.Replica.Group]
+		switch {
+		case m != nil && m.replica == d.Replica:
+			if !m.writing {
+				m.look()
+				m.recall()
+			}
+		case m == nil && g != nil && g.replica == d.Replica && g.stopped == nil:
+			h.mends.Found++
+			h.cfg.Log.Warn("log damaged", "group", d.Replica.Group, "replica", d.Replica.ID, "file", d.Where.File, "offset", d.Where.Offset, "record", d.Where.Record, "reason", d.Where.Reason)
+			h.beginMend(d.Replica, g).recall()
+		}
+	}
+}
+
+// recall writes again what the core still has in memory.
+func (m *mend) recall() {
+	if m.group == nil {
+		return
+	}
+	var back []raft.Entry
+	bytes := 0
+	for _, l := range m.damage.Lost {
+		for _, e := range m.group.core.Recall(l.First, l.Last) {
+			if e.ID.Term != l.Term {
+				break // the core has truncated it; the write that says so is under way
+			}
+			if bytes += len(e.Raw); bytes > proposeBytesMax && len(back) > 0 {
+				break
+			}
+			back = append(back, e)
+		}
+	}
+	if len(back) > 0 {
+		m.host.mends.Mended += uint64(len(back))
+		m.write(logstore.Write{Mended: back})
+	}
+}

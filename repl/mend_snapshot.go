@@ -1,0 +1,75 @@
+package repl
+
+import (
+	"muster/logstore"
+	"muster/raft"
+	"muster/repl/wire"
+)
+
+// askForSnapshot asks for a snapshot, where a round of questions brought nothing
+// and one can be had that covers some of what is lost.
+func (m *mend) askForSnapshot() {
+	if m.rounds == 0 || m.host.ticks < m.snapshotAt {
+		return
+	}
+	if m.rounds < mendSnapshotAfter {
+		for _, n := range m.others() {
+			if !m.barren(n) {
+				return // it may have the entries themselves
+			}
+		}
+	}
+	var best *asked
+	for i := range m.asked {
+		a := &m.asked[i]
+		if a.answered && m.covered(a.snapshot) > 0 && (best == nil || a.snapshot > best.snapshot) {
+			best = a
+		}
+	}
+	if best == nil {
+		return
+	}
+	m.number++
+	m.snapshotAt = m.host.ticks + mendSnapshotPause
+	m.host.mends.Snapshots++
+	m.host.cfg.Transport.SendSnapshotRequest(best.node, &wire.SnapshotRequest{
+		Start: m.host.cfg.Start, Number: m.number, Group: m.replica.Group, Incarnation: m.replica.Incarnation,
+		Replica: m.replica.ID, Index: m.covered(best.snapshot),
+	})
+}
+
+// covered returns the last index of what is lost that a snapshot of all up to an
+// index would cover, or 0.
+func (m *mend) covered(snapshot uint64) uint64 {
+	index := uint64(0)
+	if m.damage.State && snapshot >= m.outline.Base.ID.Index {
+		index = m.outline.Base.ID.Index
+	}
+	for _, l := range m.damage.Lost {
+		if l.First <= snapshot {
+			index = max(index, min(l.Last, snapshot))
+		}
+	}
+	return index
+}
+
+// SnapshotArrived hands in that the store has a new snapshot of a replica that
+// has no core, since its log is damaged. The log is to begin behind it.
+func (h *Host) SnapshotArrived(s logstore.Snapshot) {
+	m := h.mendOf(s.Replica.Group)
+	if m == nil || m.replica != s.Replica || m.group != nil || m.writing || !m.mendable() {
+		return // it is found at the next start, or removed
+	}
+	if s.Base.ID.Index > m.outline.Base.ID.Index {
+		base := s.Base
+		m.write(logstore.Write{Base: &base, Commit: base.ID.Index})
+		return
+	}
+	if !m.look() {
+		m.healed()
+	}
+}
+
+// ReceiveSnapshotRequest hands in another node's wish for a snapshot, which it
+// has because its log lost entries that the log here has compacted.
+func (h *Host) ReceiveSnapshotRequest(from raft.NodeID, q *wire.SnapshotRequest) {}
