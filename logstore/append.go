@@ -19,8 +19,8 @@ import (
 // [ErrStopped]. A disk that did not sync is not asked again, because it may
 // have dropped what it could not write and would say that all is well.
 func (s *Store) Append(ws []Write) error {
-	if s.stopped != nil {
-		return s.stopped
+	if err := s.ended(); err != nil {
+		return err
 	}
 	if err := s.admit(ws); errors.Is(err, ErrFull) {
 		s.measure()
@@ -36,7 +36,8 @@ func (s *Store) Append(ws []Write) error {
 }
 
 func (s *Store) stop(err error) error {
-	s.stopped = fmt.Errorf("%w: %w", ErrStopped, err)
+	s.breakDown(err)
+	s.ended()
 	return err
 }
 
@@ -67,8 +68,8 @@ func (s *Store) append(ws []Write) error {
 // the preparation of the next segment. If there is nothing to do it costs
 // nothing.
 func (s *Store) Idle() error {
-	if s.stopped != nil {
-		return s.stopped
+	if err := s.ended(); err != nil {
+		return err
 	}
 	err := s.settle()
 	if err == nil {
@@ -79,6 +80,9 @@ func (s *Store) Idle() error {
 	}
 	if err == nil {
 		err = s.keepHeadroom()
+	}
+	if err == nil {
+		err = s.sweepSnapshots()
 	}
 	if err != nil {
 		return s.stop(err)

@@ -63,9 +63,29 @@ func (d *Damaged) Err() error {
 
 // Damaged returns the replicas that lost something, in order; none, if all is
 // well. Any goroutine may call it.
-func (s *Store) Damaged() []Damaged { return nil }
+func (s *Store) Damaged() []Damaged {
+	var all []Damaged
+	for _, id := range s.Replicas() {
+		if d, ok := s.DamageOf(id); ok {
+			all = append(all, d)
+		}
+	}
+	return all
+}
 
 // DamageOf returns what one replica lost. Where it can't be known who lost
 // something, that is any replica, also one that the log does not name: it may
 // have been there. Any goroutine may call it.
-func (s *Store) DamageOf(id Replica) (Damaged, bool) { return Damaged{}, false }
+func (s *Store) DamageOf(id Replica) (Damaged, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.replicas[id]
+	if p == nil {
+		return Damaged{}, false
+	}
+	where, lost := s.stateLost(p)
+	if !lost {
+		return Damaged{}, false
+	}
+	return Damaged{Replica: id, State: true, Where: where}, true
+}

@@ -219,4 +219,5 @@ func (s *Store) drop(p *replica) {
 	s.release(p.stateAt)
 	p.base, p.baseAt, p.stateAt = nil, place{}, place{}
 	delete(s.replicas, p.id)
+	s.forgetSnapshots(p.id)
 }

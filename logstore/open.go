@@ -38,18 +38,24 @@ func Open(o Options) (*Store, error) {
 		s.closeFiles()
 		return nil, fmt.Errorf("open the log in %s: %w", s.dir, err)
 	}
+	if err := s.openSnapshots(); err != nil {
+		s.closeFiles()
+		return nil, fmt.Errorf("open the snapshots in %s: %w", s.snapDir, err)
+	}
 	return s, nil
 }
 
 func newStore(o Options) *Store {
 	s := &Store{
-		fs:       o.FS,
-		dir:      path.Join(o.Dir, LogDir),
-		size:     roundUp(o.SegmentBytes, pageSize),
-		chance:   o.Chance,
-		log:      o.Log,
-		graves:   map[raft.GroupID]grave{},
-		replicas: map[Replica]*replica{},
+		fs:        o.FS,
+		dir:       path.Join(o.Dir, LogDir),
+		snapDir:   path.Join(o.Dir, SnapshotDir),
+		size:      roundUp(o.SegmentBytes, pageSize),
+		chance:    o.Chance,
+		log:       o.Log,
+		graves:    map[raft.GroupID]grave{},
+		replicas:  map[Replica]*replica{},
+		snapshots: map[Replica][]kept{},
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -68,6 +74,7 @@ func Verify(disk vfs.FS, dir string) (Stats, error) {
 		var r *recovery
 		r, err = s.load(numbers)
 		if err == nil {
+			err = s.verifySnapshots()
 			s.stats.Batches, s.stats.NeededBytes = r.number, s.needed
 		}
 	}

@@ -56,8 +56,8 @@ type piece struct {
 // needed any more. It is an Append of its own; a Write with Base does the same
 // along with others.
 func (s *Store) Compact(id Replica, base Base) error {
-	if s.stopped != nil {
-		return s.stopped
+	if err := s.ended(); err != nil {
+		return err
 	}
 	p := s.replicas[id]
 	if p == nil {

@@ -1,7 +1,12 @@
 package logstore
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
 
 	"muster/raft"
 )
@@ -11,6 +16,16 @@ const SnapshotDir = "snap"
 
 // Snapshot names a file that holds the state of a replica at its base: all
 // that the entries up to there have done.
+//
+// # The order, for who makes or takes one
+//
+//  1. Commit of the writer or the receiver has returned nil.
+//  2. A [Write] with that Base has.
+//  3. [Store.RemoveSnapshots] of those before it.
+//
+// A crash before 2 leaves a snapshot too many, which Open keeps if the log holds
+// its base, and removes else. Behind a Write with a Base for which there is no
+// snapshot the replica has lost its state.
 type Snapshot struct {
 	Replica Replica
 	Base    Base
@@ -18,101 +33,147 @@ type Snapshot struct {
 	File    string // with its directory
 }
 
-// errSnapshotsToCome is returned while this is a plan.
-var errSnapshotsToCome = errors.New("snapshots are still to come")
-
-// Snapshots returns the snapshots of a replica that can be used as far as is
-// known, oldest first. It looks at no file: a snapshot's header and length were
-// checked when the Store was opened, its blocks are when it is read. Any
-// goroutine may ask.
-func (s *Store) Snapshots(Replica) []Snapshot { return nil }
-
-// CreateSnapshot begins a snapshot of a replica's state at b, which its log
-// holds or begins at. It may be called beside Append, and the writer used
-// there; nothing shows before its Commit.
-func (s *Store) CreateSnapshot(Replica, Base) (*SnapshotWriter, error) {
-	return nil, errSnapshotsToCome
+// kept is a snapshot that has a file.
+type kept struct {
+	Snapshot
+	damage *Damage // what is known to be wrong with it
 }
 
-// ReceiveSnapshot begins to take the file of a snapshot that another replica of
-// the group has made. It may be called beside Append.
-func (s *Store) ReceiveSnapshot(Replica) (*SnapshotReceiver, error) { return nil, errSnapshotsToCome }
+// Snapshots returns the snapshots of a replica that can be used as far as is
+// known, oldest first. It looks at no file: header and length were checked when
+// the Store was opened, the blocks are when they are read. Any goroutine may
+// ask.
+func (s *Store) Snapshots(id Replica) []Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var usable []Snapshot
+	for _, k := range s.snapshots[id] {
+		if k.damage == nil {
+			usable = append(usable, k.Snapshot)
+		}
+	}
+	return usable
+}
 
-// OpenSnapshot opens a snapshot for reading, beside Append if need be. A file
-// that is removed meanwhile is read to its end.
-func (s *Store) OpenSnapshot(Snapshot) (*SnapshotReader, error) { return nil, errSnapshotsToCome }
+// addSnapshot is called with mu held. One of the same base was the same file.
+func (s *Store) addSnapshot(k kept) {
+	list := s.snapshots[k.Replica]
+	i, found := slices.BinarySearchFunc(list, k.Base.ID, func(k kept, id raft.LogID) int { return compareLogIDs(k.Base.ID, id) })
+	if found {
+		list[i] = k
+		return
+	}
+	s.snapshots[k.Replica] = slices.Insert(list, i, k)
+}
 
-// RemoveSnapshots removes a replica's snapshots of bases before an index, beside
-// Append if need be.
-func (s *Store) RemoveSnapshots(id Replica, before raft.LogID) error { return nil }
+func compareLogIDs(a, b raft.LogID) int {
+	return cmp.Or(cmp.Compare(a.Index, b.Index), cmp.Compare(a.Term, b.Term))
+}
 
-// ScrubSnapshots goes on with a slow walk over the blocks of all snapshots: it
-// reads some maxBytes, and says true when it has seen the last one, after which
-// the next call begins anew. A [Damage] that it finds it also remembers: the
-// snapshot is no longer among Snapshots. It may run beside Append, from one
-// goroutine at a time.
-func (s *Store) ScrubSnapshots(maxBytes int64) (done bool, err error) { return true, nil }
+// snapshotDamaged takes note of damage in a snapshot, unless it is one no more.
+func (s *Store) snapshotDamaged(sn Snapshot, d *Damage) {
+	s.mu.Lock()
+	known := false
+	for i := range s.snapshots[sn.Replica] {
+		if k := &s.snapshots[sn.Replica][i]; k.File == sn.File && k.damage == nil {
+			k.damage, known = d, true
+		}
+	}
+	s.mu.Unlock()
+	if known {
+		s.log.Error("snapshot damaged", "replica", sn.Replica, "file", d.File, "offset", d.Offset, "record", d.Record, "reason", d.Reason)
+	}
+}
 
-// SnapshotWriter takes the stream of a state. One goroutine uses it, and ends
-// it with Commit or Abort.
-//
-// An error of the disk is final for the Store, like one of Append. Only where
-// there is no space it is not: then the error says so, and what was
-// written is to be given up with Abort.
-type SnapshotWriter struct{}
+// stateLost says whether the state of a replica at its base is nowhere in this
+// directory: entries that are not in the log any more were compacted behind a
+// snapshot that can't be used. It is called with mu held.
+func (s *Store) stateLost(p *replica) (Damage, bool) {
+	if p.base == nil || p.base.ID.Index == 0 {
+		return Damage{}, false
+	}
+	d := Damage{
+		File:   path.Join(s.snapDir, snapshotName(p.id, p.base.ID)),
+		Record: "snapshot",
+		Reason: fmt.Sprintf("there is none of %s at %s or after", p.id, p.base.ID),
+	}
+	for _, k := range s.snapshots[p.id] {
+		switch {
+		case k.Base.ID.Index < p.base.ID.Index:
+		case k.damage == nil:
+			return Damage{}, false
+		default:
+			d = *k.damage
+		}
+	}
+	return d, true
+}
 
-// Write takes the next bytes of the state. Every 1 MiB it waits for the disk.
-func (w *SnapshotWriter) Write([]byte) (int, error) { return 0, errSnapshotsToCome }
+// RemoveSnapshots removes a replica's snapshots of bases before an index, whole
+// or damaged, beside Append if need be.
+func (s *Store) RemoveSnapshots(id Replica, before raft.LogID) error {
+	s.mu.Lock()
+	s.snapshots[id] = slices.DeleteFunc(s.snapshots[id], func(k kept) bool {
+		if k.Base.ID.Index >= before.Index {
+			return false
+		}
+		s.doomed = append(s.doomed, k.File)
+		return true
+	})
+	if len(s.snapshots[id]) == 0 {
+		delete(s.snapshots, id)
+	}
+	s.mu.Unlock()
+	if err := s.sweepSnapshots(); err != nil {
+		return fmt.Errorf("remove snapshots of %s before %s: %w", id, before, err)
+	}
+	return nil
+}
 
-// Commit makes the snapshot durable, and only then shows it.
-func (w *SnapshotWriter) Commit() (Snapshot, error) { return Snapshot{}, errSnapshotsToCome }
+// forgetSnapshots dooms those of a replica that was removed. It is called with
+// mu held. The files go with the next sweep: that takes long, and who holds mu
+// here is in a hurry.
+func (s *Store) forgetSnapshots(id Replica) {
+	for _, k := range s.snapshots[id] {
+		s.doomed = append(s.doomed, k.File)
+	}
+	delete(s.snapshots, id)
+}
 
-// Abort removes what was written. After Commit it does nothing.
-func (w *SnapshotWriter) Abort() error { return nil }
+// sweepSnapshots removes the files that nobody wants any more. One that can't be
+// removed, or comes back after a crash, is only in the way: the next Open tries
+// again.
+func (s *Store) sweepSnapshots() error {
+	s.mu.Lock()
+	doomed := s.doomed
+	s.doomed = nil
+	s.mu.Unlock()
+	var errs []error
+	for _, name := range doomed {
+		if err := s.fs.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
 
-// SnapshotReceiver takes the bytes of a snapshot's file in chunks, and checks
-// them as they come. One goroutine uses it, and ends it with Commit or Abort.
-// Its errors of the disk are those of a [SnapshotWriter].
-type SnapshotReceiver struct{}
+// breakDown makes an error of the disk final that was met beside Append.
+func (s *Store) breakDown(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken == nil {
+		s.broken = fmt.Errorf("%w: %w", ErrStopped, err)
+	}
+}
 
-// Chunk takes the bytes of the file from an offset on. What was taken before is
-// skipped; one that leaves a gap is refused with [ErrChunk], and does no harm.
-// A [Damage] says that the file is not what the sender's replica wrote: it
-// must be given up, and begun anew.
-func (r *SnapshotReceiver) Chunk(offset int64, b []byte) error { return errSnapshotsToCome }
-
-// Offset is where the next chunk is due.
-func (r *SnapshotReceiver) Offset() int64 { return 0 }
-
-// Base returns what the file says of its base, once so much of it has come.
-func (r *SnapshotReceiver) Base() (Base, bool) { return Base{}, false }
-
-// Commit makes the snapshot durable, and only then shows it. It returns a
-// [Damage] if the file is not complete.
-func (r *SnapshotReceiver) Commit() (Snapshot, error) { return Snapshot{}, errSnapshotsToCome }
-
-// Abort removes what was taken. After Commit it does nothing.
-func (r *SnapshotReceiver) Abort() error { return nil }
-
-// ErrChunk is wrapped by the error about a chunk that is not the one that is
-// due, or too large.
-var ErrChunk = errors.New("not the chunk that is due")
-
-// SnapshotReader reads a snapshot. One goroutine uses it. Each block is
-// verified before its first byte is handed out; a block that does not fit is a
-// [Damage], and the snapshot is no longer among [Store.Snapshots].
-type SnapshotReader struct{}
-
-// Read reads the stream of the state. It returns io.EOF only after all of the
-// file was found whole.
-func (r *SnapshotReader) Read([]byte) (int, error) { return 0, errSnapshotsToCome }
-
-// RawAt reads the file's own bytes from an offset on, to be sent: fewer than
-// p has room for only at the end of the file.
-func (r *SnapshotReader) RawAt(p []byte, off int64) (int, error) { return 0, errSnapshotsToCome }
-
-// Size returns the size of the file, in bytes.
-func (r *SnapshotReader) Size() int64 { return 0 }
-
-// Close gives the file back.
-func (r *SnapshotReader) Close() error { return nil }
+// ended returns why nothing more is written. It belongs to the goroutine of
+// Append.
+func (s *Store) ended() error {
+	if s.stopped != nil {
+		return s.stopped
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopped = s.broken
+	return s.stopped
+}

@@ -111,12 +111,13 @@ var (
 
 // Store is the log of one node.
 type Store struct {
-	fs     vfs.FS
-	dir    string // of the segments
-	size   int64  // of a standard segment
-	chance uint64
-	lock   io.Closer // nil if it is the caller's
-	log    *slog.Logger
+	fs      vfs.FS
+	dir     string // of the segments
+	size    int64  // of a standard segment
+	chance  uint64
+	snapDir string    // of the snapshots
+	lock    io.Closer // nil if it is the caller's
+	log     *slog.Logger
 
 	// Owned by the goroutine of Append.
 	stopped  error
@@ -142,11 +143,18 @@ type Store struct {
 
 	headroom headroom
 
+	scrub snapshotScrub // owned by the goroutine of ScrubSnapshots
+
 	mu       sync.Mutex           // taken last, never held over a disk operation
 	segments []*segment           // guarded by mu; in order, without gaps in their numbers; from the first that is needed to the last that is prepared
 	replicas map[Replica]*replica // guarded by mu; only the goroutine of Append changes it
 	stats    Stats                // guarded by mu
 	space    Space                // guarded by mu; Space's picture
+	// What is kept beside the log, also guarded by mu.
+	snapshots    map[Replica][]kept // by base, those that may be of use
+	doomed       []string           // files of snapshots that are to be removed
+	snapshotTemp uint64             // number of the last temporary file
+	broken       error              // final, and met beside Append
 }
 
 // Stats are figures of a Store since it was opened, save those that say what
@@ -223,9 +231,10 @@ func compareReplicas(a, b Replica) int {
 // an error of Append it writes nothing.
 func (s *Store) Close() error {
 	var err error
-	if s.stopped == nil {
+	if s.ended() == nil {
 		err = s.settle()
-		s.stopped = fmt.Errorf("%w: closed", ErrStopped)
+		s.breakDown(errors.New("closed"))
+		err = errors.Join(err, s.sweepSnapshots())
 	}
 	return errors.Join(err, s.closeFiles())
 }

@@ -17,7 +17,7 @@ import (
 // It returns what [Open] does, and [ErrNoLog] where there is none.
 func OpenToRead(disk vfs.FS, dir string) (*Store, error) {
 	s := newStore(Options{FS: disk, Dir: dir, SegmentBytes: SegmentBytesDefault})
-	s.stopped = fmt.Errorf("%w: opened to read", ErrStopped)
+	s.breakDown(errors.New("opened to read"))
 	numbers, err := s.numbers()
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && len(numbers) == 0:

@@ -1,0 +1,155 @@
+package logstore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"muster/raft"
+)
+
+// openSnapshots makes the directory if it is missing, finds what is in it, and
+// clears away what is of no use: files that were never finished, snapshots from
+// before the log's beginning, snapshots of replicas that were removed, and
+// those that were made or taken for a base which the log then did not get.
+//
+// Damage keeps nothing from being opened. The blocks are not looked at: they are
+// when the state is loaded.
+func (s *Store) openSnapshots() error {
+	if err := s.fs.MkdirAll(s.snapDir); err != nil {
+		return err
+	}
+	files, err := s.listSnapshots()
+	if err != nil {
+		return err
+	}
+	found := false
+	for _, f := range files {
+		name := path.Join(s.snapDir, f.name)
+		switch s.useOf(f) {
+		case useNone:
+			if err := s.fs.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		case useUnknown:
+			s.log.Warn("snapshot of no use, kept", "file", name)
+		case useState:
+			if err := s.takeSnapshot(f, name); err != nil {
+				return err
+			}
+			found = true
+		}
+	}
+	if !found {
+		return nil
+	}
+	// What was renamed by a process that was killed may not be durable yet,
+	// and the log may be cut off behind it from now on.
+	return s.fs.SyncDir(s.snapDir)
+}
+
+// snapshotEntry is a name in the directory of the snapshots.
+type snapshotEntry struct {
+	name      string
+	temporary bool
+	replica   Replica
+	base      raft.LogID
+}
+
+func (s *Store) listSnapshots() ([]snapshotEntry, error) {
+	names, err := s.fs.List(s.snapDir)
+	if err != nil {
+		return nil, err
+	}
+	var files []snapshotEntry
+	for _, name := range names {
+		f := snapshotEntry{name: name, temporary: strings.HasSuffix(name, snapshotTempSuffix)}
+		if !f.temporary {
+			var ok bool
+			if f.replica, f.base, ok = parseSnapshotName(name); !ok {
+				s.log.Warn("unknown file among the snapshots", "file", path.Join(s.snapDir, name))
+				continue
+			}
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+type use int
+
+const (
+	useNone    use = iota // it can go
+	useUnknown            // the log can't tell, or knows nothing of it: it is left alone
+	useState              // its replica's state may be loaded from it
+)
+
+// useOf says what a file is good for, by what the log says.
+func (s *Store) useOf(f snapshotEntry) use {
+	if f.temporary {
+		return useNone
+	}
+	p := s.replicas[f.replica]
+	if p == nil || p.base == nil {
+		if s.graves[f.replica.Group].covers(f.replica) {
+			return useNone
+		}
+		return useUnknown
+	}
+	term, holds := p.term(f.base.Index)
+	d, _ := s.DamageOf(f.replica)
+	switch {
+	case f.base.Index < p.base.ID.Index:
+		return useNone
+	case holds && term == f.base.Term:
+		return useState
+	case d.Promises || len(d.Lost) > 0:
+		return useUnknown // the log may have held it
+	}
+	return useNone
+}
+
+// takeSnapshot remembers a file after a look at its header and its trailer.
+func (s *Store) takeSnapshot(f snapshotEntry, name string) error {
+	k := kept{Snapshot: Snapshot{Replica: f.replica, Base: Base{ID: f.base}, File: name}}
+	r, err := openSnapshot(s.fs, name, f.replica, func(d *Damage) { k.damage = d })
+	if err == nil {
+		k.Base, k.Size = r.header.base, r.size
+		if k.Base.ID != f.base {
+			k.damage = &Damage{File: name, Record: "header", Reason: fmt.Sprintf("it is at %s", k.Base.ID)}
+			k.Base = Base{ID: f.base}
+		}
+		err = r.Close()
+	}
+	if err != nil && k.damage == nil {
+		return err
+	}
+	if d := k.damage; d != nil {
+		s.log.Error("snapshot damaged", "replica", f.replica, "file", d.File, "offset", d.Offset, "record", d.Record, "reason", d.Reason)
+	}
+	s.addSnapshot(k)
+	return nil
+}
+
+// verifySnapshots reads all snapshots that have a use, changes nothing, and
+// returns the first [Damage].
+func (s *Store) verifySnapshots() error {
+	files, err := s.listSnapshots()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if s.useOf(f) != useState {
+			continue
+		}
+		if err := VerifySnapshot(s.fs, path.Join(s.snapDir, f.name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

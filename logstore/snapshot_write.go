@@ -1,0 +1,258 @@
+package logstore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+
+	"muster/logstore/vfs"
+	"muster/raft"
+)
+
+// snapshotPieceBytes is how much of a snapshot is written and synced at once.
+// The log's own syncs wait for what the disk has before them: a snapshot that
+// is synced as a whole makes one of them wait for all of it
+// (docs/decisions/0007-snapshots.md has the figures).
+const snapshotPieceBytes = 1 << 20
+
+// snapshotFile is a file of a snapshot on its way: under a temporary name,
+// written from front to back and synced piece by piece.
+type snapshotFile struct {
+	s    *Store
+	id   Replica
+	name string // the temporary one
+	file vfs.File
+	buf  []byte // to be written at at
+	at   int64  // a multiple of a page
+	over bool   // after Commit or Abort
+}
+
+// beginSnapshot makes the file.
+func (s *Store) beginSnapshot(id Replica) (*snapshotFile, error) {
+	s.sweepSnapshots()
+	s.mu.Lock()
+	s.snapshotTemp++
+	n, err := s.snapshotTemp, s.broken
+	if p := s.replicas[id]; err == nil && (p == nil || p.base == nil) {
+		err = ErrUnknown
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	f := &snapshotFile{s: s, id: id, name: path.Join(s.snapDir, fmt.Sprintf("%d%s", n, snapshotTempSuffix))}
+	if f.file, err = s.fs.Create(f.name); err != nil {
+		return nil, s.snapshotFailed(err)
+	}
+	return f, nil
+}
+
+// add takes the next bytes of the file. What does not fill a page waits, so
+// that none is written twice.
+func (f *snapshotFile) add(b []byte) error {
+	f.buf = append(f.buf, b...)
+	if len(f.buf) < snapshotPieceBytes {
+		return nil
+	}
+	return f.flush(len(f.buf) &^ (pageSize - 1))
+}
+
+func (f *snapshotFile) flush(n int) error {
+	for from := 0; from < n; from += snapshotPieceBytes {
+		piece := f.buf[from:min(n, from+snapshotPieceBytes)]
+		if _, err := f.file.WriteAt(piece, f.at); err != nil {
+			return f.s.snapshotFailed(err)
+		}
+		if err := f.file.Sync(); err != nil {
+			return f.s.snapshotFailed(err)
+		}
+		f.at += int64(len(piece))
+	}
+	f.buf = f.buf[:copy(f.buf, f.buf[n:])]
+	return nil
+}
+
+// commit writes the rest, and gives the file its name.
+func (f *snapshotFile) commit(base Base) (Snapshot, error) {
+	sn := Snapshot{Replica: f.id, Base: base, Size: f.at + int64(len(f.buf)), File: path.Join(f.s.snapDir, snapshotName(f.id, base.ID))}
+	if err := f.flush(len(f.buf)); err != nil {
+		return Snapshot{}, err
+	}
+	err := f.file.Close()
+	f.file = nil
+	if err == nil {
+		err = f.s.fs.Rename(f.name, sn.File)
+	}
+	if err != nil {
+		return Snapshot{}, f.s.snapshotFailed(err)
+	}
+	f.over, f.buf = true, nil
+	if !bug("no directory sync") {
+		if err := f.s.fs.SyncDir(f.s.snapDir); err != nil {
+			return Snapshot{}, f.s.snapshotFailed(err)
+		}
+	}
+	return sn, f.s.showSnapshot(sn)
+}
+
+func (f *snapshotFile) abort() error {
+	if f.over {
+		return nil
+	}
+	f.over, f.buf = true, nil
+	if f.file != nil {
+		f.file.Close() // nothing in it is wanted
+	}
+	if err := f.s.fs.Remove(f.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("give up a snapshot of %s: %w", f.id, err)
+	}
+	return nil
+}
+
+// snapshotFailed takes note that the disk refused something. For want of room
+// the file is given up and nothing else is lost. Any other error is final: a
+// disk that can't write a snapshot can't be trusted with the log.
+func (s *Store) snapshotFailed(err error) error {
+	if errors.Is(err, vfs.ErrFull) {
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	s.breakDown(err)
+	return err
+}
+
+// showSnapshot lets a snapshot that is durable be found. If its replica was
+// removed meanwhile, it goes too.
+func (s *Store) showSnapshot(sn Snapshot) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.replicas[sn.Replica]; p == nil || p.base == nil {
+		s.doomed = append(s.doomed, sn.File)
+		return ErrUnknown
+	}
+	s.addSnapshot(kept{Snapshot: sn})
+	return nil
+}
+
+// SnapshotWriter takes the stream of a state. One goroutine uses it, and ends
+// it with Commit or Abort.
+//
+// An error of the disk is final for the Store, like one of Append. Only where
+// there is no room it is not: then it wraps [ErrFull], and what was written is
+// to be given up with Abort.
+type SnapshotWriter struct {
+	file    *snapshotFile
+	header  snapshotHeader
+	seed    uint32
+	block   []byte // its header and what it has of data
+	trailer snapshotTrailer
+	err     error
+}
+
+// CreateSnapshot begins a snapshot of a replica's state at b, an entry of its
+// log or the base of it. It may be called beside Append, and the writer used
+// there; nothing shows before its Commit. Two of one replica may be under way.
+func (s *Store) CreateSnapshot(id Replica, b Base) (*SnapshotWriter, error) {
+	w := &SnapshotWriter{header: snapshotHeader{group: id.Group, incarnation: id.Incarnation, base: b}}
+	err := s.fitsLog(id, b.ID)
+	if err == nil && b.Membership.Blank() {
+		err = fmt.Errorf("%w: it has no membership", ErrWrite)
+	}
+	if err == nil {
+		err = b.Membership.Check()
+	}
+	if err == nil {
+		w.file, err = s.beginSnapshot(id)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make a snapshot of %s at %s: %w", id, b.ID, err)
+	}
+	w.seed = w.header.seed()
+	w.file.buf = w.header.append(nil)
+	return w, nil
+}
+
+// fitsLog says whether a replica can have a state of its own at an id.
+func (s *Store) fitsLog(id Replica, at raft.LogID) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.replicas[id]
+	switch {
+	case p == nil || p.base == nil:
+		return ErrUnknown
+	case at.Index < p.base.ID.Index:
+		return fmt.Errorf("%w: the log begins after %s", ErrCompacted, p.base.ID)
+	case at.Index == 0 || at.Index > p.last().Index:
+		return fmt.Errorf("%w: its last entry is %s", ErrRange, p.last())
+	}
+	if term, ok := p.term(at.Index); ok && term != at.Term {
+		return fmt.Errorf("%w: entry %d is of term %d", ErrWrite, at.Index, term)
+	}
+	return nil
+}
+
+// Write takes the next bytes of the state. With each 1 MiB it waits for the
+// disk.
+func (w *SnapshotWriter) Write(p []byte) (int, error) {
+	n := 0
+	for n < len(p) && w.err == nil {
+		if len(w.block) == 0 {
+			w.block = append(w.block, make([]byte, blockHeaderSize)...)
+		}
+		more := min(len(p)-n, blockHeaderSize+blockBytes-len(w.block))
+		w.block = append(w.block, p[n:n+more]...)
+		n += more
+		if len(w.block) == blockHeaderSize+blockBytes {
+			w.endBlock()
+		}
+	}
+	if w.err != nil {
+		return n, w.fail(w.err)
+	}
+	return n, nil
+}
+
+func (w *SnapshotWriter) fail(err error) error {
+	return fmt.Errorf("write a snapshot of %s at %s: %w", w.file.id, w.header.base.ID, err)
+}
+
+func (w *SnapshotWriter) endBlock() {
+	if w.trailer.length+int64(len(w.block)) > SnapshotBytesMax {
+		w.err = fmt.Errorf("%w: it has more than %d bytes", ErrWrite, int64(SnapshotBytesMax))
+		return
+	}
+	w.trailer.sums = sumOver(w.trailer.sums, sealBlock(w.seed, w.trailer.blocks, w.block))
+	w.trailer.blocks++
+	w.trailer.length += int64(len(w.block) - blockHeaderSize)
+	w.err = w.file.add(w.block)
+	w.block = w.block[:0]
+}
+
+// Commit makes the snapshot durable, and only then shows it. If it is of the
+// same base as one that is there, it takes its place.
+func (w *SnapshotWriter) Commit() (Snapshot, error) {
+	if w.file.over {
+		return Snapshot{}, w.fail(errOver)
+	}
+	if w.err == nil && len(w.block) > 0 {
+		w.endBlock()
+	}
+	if w.err != nil {
+		return Snapshot{}, w.fail(w.err)
+	}
+	w.file.buf = w.trailer.append(w.file.buf, w.seed)
+	sn, err := w.file.commit(w.header.base)
+	if err != nil {
+		w.err = err
+		return Snapshot{}, w.fail(err)
+	}
+	return sn, nil
+}
+
+var errOver = errors.New("it was committed or given up before")
+
+// Abort removes what was written. After Commit it does nothing.
+func (w *SnapshotWriter) Abort() error {
+	w.block = nil
+	return w.file.abort()
+}
