@@ -201,15 +201,17 @@ func (x *chaos) begin(f Fault) bool {
 			n.stuckUntil = c.now + d
 		}
 		return true
-	case SyncFails, WriteFails, WriteShort, ReadFails, DiskFull:
+	case SyncFails, WriteFails, WriteShort, ReadFails:
 		n := x.victim()
 		if n == nil {
 			return false
 		}
 		n.disarm()
 		n.plan(f, rnd.below(20))
-		if f == DiskFull {
-			n.fullUntil = c.now + rnd.skewed(time.Second, 20*time.Second)
+		return false
+	case DiskFull:
+		if n := x.victim(); n != nil {
+			n.fill(rnd.skewed(time.Second, 20*time.Second))
 		}
 		return false
 	case BitFlip:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"muster/logstore"
 	"muster/logstore/vfs"
@@ -108,4 +109,38 @@ func (n *node) diskFailed(op string, err error) {
 	}
 	n.batch = nil
 	n.end(n.c.chaos.power())
+}
+
+// roomPause is after which time a log that had no room is asked again.
+const roomPause = 200 * time.Millisecond
+
+// fill lets the disk have little more than is on it.
+func (n *node) fill(d time.Duration) {
+	n.fullUntil = n.c.now + d
+	n.disk.Limit(n.disk.Used() + int64(n.c.chance.below(256<<10)))
+	n.c.note(n.index, "%s for %s", DiskFull, d)
+	e := n.c.queue.get(evRoom)
+	e.node = int32(n.index)
+	n.c.after(d, e)
+}
+
+// makeRoom lets it have as much as it wants again.
+func (n *node) makeRoom() {
+	n.fullUntil = 0
+	n.disk.Limit(0)
+}
+
+// noRoom is what a node does whose log refused a batch for want of room: it is
+// as if the disk stalled.
+func (n *node) noRoom(err error) {
+	if n.fullUntil == 0 {
+		n.c.fail("n%d: the disk has room, and the log refuses a batch: %v", n.index, err)
+	}
+	n.c.result.Fired[DiskFull]++
+	if n.closing {
+		n.pending = slices.Clone(n.batch.Writes)
+		n.end(PowerKeep)
+		return
+	}
+	n.syncIn(roomPause)
 }

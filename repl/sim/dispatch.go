@@ -39,6 +39,10 @@ func (c *cluster) happen(e *event) bool {
 		if n := c.nodes[e.node-1]; !n.up && n.startAt == c.now {
 			n.boot()
 		}
+	case evRoom:
+		if n := c.nodes[e.node-1]; n.fullUntil > 0 && n.fullUntil <= c.now {
+			n.makeRoom()
+		}
 	case evAnswer:
 		e.conn.answered(e)
 	case evDialled:

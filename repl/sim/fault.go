@@ -45,7 +45,7 @@ const (
 	WriteFails    // likewise
 	WriteShort    // likewise, but the half of it is there
 	ReadFails     // the disk can't read just now, which is no damage
-	DiskFull      // no write succeeds for a while: the node can't start either
+	DiskFull      // no file can grow by much for a while: the log refuses batches, the node may not start
 	RecoveryFails // an error while the log is being opened
 	BitFlip       // in the log of a node that is down; what it hit is noticed or mended, never served
 

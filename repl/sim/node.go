@@ -59,7 +59,8 @@ type node struct {
 	latency    time.Duration
 	slowUntil  time.Duration
 	stuckUntil time.Duration
-	fullUntil  time.Duration
+	fullUntil  time.Duration // what its files may grow to is limited
+	full       bool          // the log refused a batch for want of room
 	failing    diskFailure
 	bootFault  Fault            // what the next start meets: CrashRecovery, RecoveryFails, or 0
 	crashOn    raft.MessageType // it crashes when it has sent one of these; 0: none
@@ -136,9 +137,6 @@ func (n *node) boot() {
 	// was of its former life: to sync that file now is no second try.
 	n.disarm()
 	switch {
-	case n.c.now < n.fullUntil:
-		n.failing = diskFailure{op: "write ", after: n.c.chance.below(3), fault: DiskFull}
-		n.arm()
 	case n.bootFault == RecoveryFails:
 		n.failRecovery()
 	case n.bootFault == CrashRecovery:
@@ -163,6 +161,10 @@ func (n *node) boot() {
 	case errors.Is(err, vfs.ErrPower):
 		n.c.result.Fired[CrashRecovery]++
 		n.end(n.c.chaos.power())
+	case errors.Is(err, vfs.ErrFull) && n.fullUntil > 0:
+		n.c.note(n.index, "does not start: %v", err)
+		n.c.result.Fired[DiskFull]++
+		n.end(PowerKeep)
 	case refused(err):
 		n.c.result.Fired[n.failing.fault]++
 		n.end(PowerKeep)
@@ -307,9 +309,19 @@ func (n *node) synced(number uint64) {
 		return // it ended before: the disk was healed
 	}
 	n.arm()
-	err := n.store.Append(b.Writes)
+	var err error
+	if n.full {
+		err = n.store.MakeRoom()
+	}
+	if err == nil {
+		err = n.store.Append(b.Writes)
+	}
 	if f := n.failing.what(); f != "" {
 		n.diskFailed(f, err)
+		return
+	}
+	if n.full = errors.Is(err, logstore.ErrFull); n.full {
+		n.noRoom(err)
 		return
 	}
 	if err != nil {
@@ -337,6 +349,9 @@ func (n *node) idle(batches uint64) {
 	}
 	n.arm()
 	err := n.store.Idle()
+	if err == nil {
+		err = n.store.MakeRoom()
+	}
 	if f := n.failing.what(); f != "" {
 		n.diskFailed(f, err)
 		return
@@ -371,7 +386,7 @@ func (n *node) end(power Fault) {
 	n.up = false
 	n.life++
 	n.host, n.store, n.batch, n.machines = nil, nil, nil, nil
-	n.paused, n.outAt, n.stopBy, n.closing = false, 0, 0, false
+	n.paused, n.outAt, n.stopBy, n.closing, n.full = false, 0, 0, false, false
 	for _, e := range n.inbox {
 		c.queue.put(e)
 	}
@@ -423,7 +438,8 @@ func (n *node) resume() {
 func (n *node) heal() {
 	n.disarm()
 	n.failing = diskFailure{}
-	n.slowUntil, n.stuckUntil, n.fullUntil = 0, 0, 0
+	n.slowUntil, n.stuckUntil = 0, 0
+	n.makeRoom()
 	n.bootFault, n.replyPause, n.crashOn, n.flipDue = 0, 0, 0, false
 	n.setRate(1e6)
 	if n.stopBy > 0 {
