@@ -135,6 +135,19 @@ func mergeGroups(answers []*wire.StatusAnswer) []wire.StatusGroup {
 			}
 		}
 	}
+	for _, a := range answers { // that its replica is damaged each node knows best
+		for _, g := range a.Groups {
+			for _, r := range g.Replicas {
+				if r.State != wire.ReplicaDamaged {
+					continue
+				}
+				replicas := best[g.ID].group.Replicas
+				if i := slices.IndexFunc(replicas, func(o wire.StatusReplica) bool { return o.ID == r.ID }); i >= 0 {
+					replicas[i].State = wire.ReplicaDamaged
+				}
+			}
+		}
+	}
 	var groups []wire.StatusGroup
 	for _, b := range best {
 		groups = append(groups, b.group)

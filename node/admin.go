@@ -52,6 +52,7 @@ func (c *connection) counters(r repl.Reply) {
 			for _, r := range h.Refusals() {
 				a.Rows = append(a.Rows, wire.CounterRow{Name: "refused: " + r.Why, In: r.Count})
 			}
+			a.Rows = append(a.Rows, mendRows(h.Mends())...)
 		})
 	}
 	c.answerNow(r, wire.TypeCountersAnswer, a.Append(nil))
@@ -135,7 +136,7 @@ func (c *connection) topology(r repl.Reply) {
 
 // status answers how the cluster is, from what this node knows.
 func (c *connection) status(r repl.Reply) {
-	loop, table := c.ready(r)
+	loop, table := c.readyToTell(r)
 	if loop == nil {
 		return
 	}
@@ -167,7 +168,11 @@ func (n *Node) statusOf(table *shardmap.Table, v *view) wire.StatusAnswer {
 		known[v.groups[i].Replica.Group] = &v.groups[i]
 	}
 	if g := known[0]; g != nil {
-		a.Groups = append(a.Groups, statusGroup(g, 0))
+		row := statusGroup(g, 0)
+		if g.Down() {
+			row = damaged(g, row)
+		}
+		a.Groups = append(a.Groups, row)
 	}
 	owned := make(map[raft.GroupID]uint32)
 	for _, o := range table.Ranges() {
@@ -175,10 +180,13 @@ func (n *Node) statusOf(table *shardmap.Table, v *view) wire.StatusAnswer {
 	}
 	for _, t := range table.Groups {
 		slots := owned[t.ID]
-		if g := known[t.ID]; g != nil {
-			a.Groups = append(a.Groups, statusGroup(g, slots))
-		} else {
+		switch g := known[t.ID]; {
+		case g == nil:
 			a.Groups = append(a.Groups, elsewhere(t, slots))
+		case g.Down():
+			a.Groups = append(a.Groups, damaged(g, elsewhere(t, slots)))
+		default:
+			a.Groups = append(a.Groups, statusGroup(g, slots))
 		}
 	}
 	a.Problems = problems(&a, known)

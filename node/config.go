@@ -54,6 +54,7 @@ type Config struct {
 	Join       []string // the hosts that found a cluster together, this one among them
 	Expect     int      // how many they are; 0: found one alone
 	Labels     []Label  // in the order in which they were given
+	Scrub      int      // how fast the disk is read again, in bytes per second; 0: never
 	SecretFile string   // its first line is the cluster's shared secret
 	Insecure   bool     // no secret although others can reach the address
 }
@@ -142,6 +143,9 @@ func (c *Config) checkSizes() error {
 	}
 	if c.ValueMax < 1 || c.ValueMax > valueSizeLimit {
 		return fmt.Errorf("--value-max %d: want 1 to %d bytes", c.ValueMax, valueSizeLimit)
+	}
+	if c.Scrub < 0 || c.Scrub > scrubMax {
+		return fmt.Errorf("--scrub %d: want 0 to %d bytes per second", c.Scrub, scrubMax)
 	}
 	return nil
 }

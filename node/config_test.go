@@ -56,6 +56,7 @@ func TestCheck(t *testing.T) {
 		{"no group", func(c *Config) { c.Groups = 0 }, "--groups 0: want 1 to 4096"},
 		{"groups", func(c *Config) { c.Groups = 4097 }, "--groups 4097: want 1 to 4096"},
 		{"value", func(c *Config) { c.ValueMax = 16<<20 + 1 }, "--value-max 16777217: want 1 to 16777216 bytes"},
+		{"scrub", func(c *Config) { c.Scrub = -1 }, "--scrub -1: want 0 to 1073741824 bytes per second"},
 		{"no value", func(c *Config) { c.ValueMax = 0 }, "--value-max 0: want 1 to 16777216 bytes"},
 
 		{"listen without port", func(c *Config) { c.Listen = "127.0.0.1" },
@@ -123,7 +124,7 @@ func TestEverySetting(t *testing.T) {
 	// see it in a Config.
 	file := map[string]string{
 		"name": `"x1"`, "listen": `"x1"`, "advertise": `"x1"`, "data": `"x1"`, "cluster": `"x1"`, "groups": `1`, "value_max": `1`,
-		"join": `["x1", "y"]`, "expect": `1`, "label": `{ a = "x1" }`, "secret_file": `"x1"`, "insecure": `true`,
+		"join": `["x1", "y"]`, "expect": `1`, "scrub": `1`, "label": `{ a = "x1" }`, "secret_file": `"x1"`, "insecure": `true`,
 	}
 	for _, s := range Settings {
 		t.Run(s.Flag, func(t *testing.T) {

@@ -22,6 +22,7 @@ func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView) []wi
 		dead[node.ID] = node.Status == wire.NodeDead
 		name[node.ID] = node.Name
 	}
+	list = append(list, damages(known, name)...)
 	var minority, leaderless []raft.GroupID
 	lost := make(map[raft.NodeID][]raft.GroupID) // voters that their leader does not hear
 	for _, g := range a.Groups {
@@ -39,6 +40,7 @@ func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView) []wi
 			}
 		}
 		switch v := known[g.ID]; {
+		case v != nil && v.Down():
 		case v != nil && v.Stopped != "":
 			list = append(list, wire.Problem{What: fmt.Sprintf("group %d has stopped on this node: %s", g.ID, v.Stopped), Remedy: "keep the data directory and report it"})
 		case live <= voters/2:
@@ -59,7 +61,7 @@ func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView) []wi
 		}
 		if groups := lost[node.ID]; len(groups) > 0 {
 			list = append(list, wire.Problem{What: fmt.Sprintf("node %s (%s) speaks, but does not answer as voter of %s", node.Name, node.Addr, named(groups, "", "")),
-				Remedy: "see whether this node can reach that address; its log tells"})
+				Remedy: "ask that node itself, with muster status --endpoints " + node.Addr + "; see whether this one can reach it"})
 		}
 	}
 	return append(list, sameNames(a.Nodes)...)

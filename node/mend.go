@@ -1,12 +1,19 @@
 package node
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
 
+	"muster/logstore"
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 // mends says whether a frame of a peer has to do with a damaged log: the peer's
@@ -48,4 +55,195 @@ func (c *connection) mendFrame(t wire.Type, body []byte) error {
 		loop.ReceiveSnapshotRequest(c.peer, q)
 	}
 	return nil
+}
+
+// damageFound tells the host that a read of the log met damage. Any goroutine
+// may call it.
+func (n *Node) damageFound() {
+	if loop := n.running(); loop != nil {
+		loop.DamageFound()
+	}
+}
+
+// scrubMax bounds how fast the disk is read again, in bytes per second: the
+// fastest disks do no more, and all of it would be taken from the others.
+const scrubMax = 1 << 30
+
+// scrubPause lies between two steps of the scrub: short, so that a step is
+// small, and a follower's read never waits long behind it.
+const scrubPause = 200 * time.Millisecond
+
+// scrub reads again what has not been read for long, slowly, over and over: what
+// has rotted is found while other copies are whole. Without it, rot in what is
+// seldom read would gather until two disks have it.
+func (n *Node) scrub() {
+	defer n.ended.Done()
+	step := max(1, int64(n.cfg.Scrub)*int64(scrubPause)/int64(time.Second))
+	ticker := time.NewTicker(scrubPause)
+	defer ticker.Stop()
+	found := len(n.store.Damaged())
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if _, err := n.store.Scrub(step); err != nil {
+			n.log.Error("scrub ends: the log can't be read", "err", err)
+			return
+		}
+		now := len(n.store.Damaged())
+		if now > found {
+			n.damageFound()
+		}
+		found = now
+	}
+}
+
+// refuseDamage returns an error if a replica is damaged that nobody else has a
+// copy of: only a person can bring back what it lost.
+func (n *Node) refuseDamage(views []repl.GroupView) error {
+	id, table := n.self(), n.table.Load()
+	for i := range views {
+		v := &views[i]
+		if !v.Down() || v.Mending.Waits || len(v.Mending.Others) > 0 || othersHave(v.Replica.Group, id, table) {
+			continue
+		}
+		return wire.Damaged(fmt.Sprintf("group %d, of which only this node has a replica", v.Replica.Group), v.Mending.What(),
+			"keep "+n.cfg.Data+" as it is, and start the node with a copy of it from before the damage")
+	}
+	return nil
+}
+
+// othersHave says whether other nodes have replicas of a group, by the table,
+// or by who founded the cluster: the log of the group itself could not say.
+func othersHave(g raft.GroupID, id logstore.Identity, table *shardmap.Table) bool {
+	if table == nil || g == 0 {
+		return len(id.Members) > 1
+	}
+	for i := range table.Groups {
+		if t := &table.Groups[i]; t.ID == g {
+			return slices.ContainsFunc(t.Replicas, func(r shardmap.TableReplica) bool { return r.Node != id.Node })
+		}
+	}
+	return len(table.Nodes) > 1
+}
+
+// unready says why this node does not answer what needs the table. That may be
+// its own damage.
+func (n *Node) unready(loop *repl.Loop) *wire.Error {
+	if loop != nil {
+		var hurt *wire.Error
+		loop.Ask(func(h *repl.Host) {
+			for _, v := range h.View() {
+				if v.Replica.Group == 0 && v.Down() {
+					hurt = wire.Damaged("group 0 on node "+n.name, v.Mending.What(), "ask another node; `muster status` of this one shows what is done about it")
+				}
+			}
+		})
+		if hurt != nil {
+			return hurt
+		}
+	}
+	return n.notReady()
+}
+
+// readyToTell is [connection.ready] for who asks how the node is. A node whose
+// group 0 is damaged has no table, and must say so: it then tells what it knows
+// from its identity file and its log.
+func (c *connection) readyToTell(r repl.Reply) (*repl.Loop, *shardmap.Table) {
+	n := c.node
+	loop, table := n.running(), n.table.Load()
+	if loop == nil || table != nil && table.ClusterID != 0 {
+		return c.ready(r)
+	}
+	if e := n.unready(loop); e.Code != wire.CodeDamaged {
+		c.refuse(r, e)
+		return nil, nil
+	}
+	id := n.self()
+	table = &shardmap.Table{Cluster: id.Cluster, ClusterID: id.ClusterID}
+	for _, m := range id.Members {
+		node := shardmap.TableNode{ID: m.Node, Name: m.Addr, Addr: m.Addr, Role: shardmap.NodeServer}
+		if m.Node == id.Node {
+			node.Name, node.Addr, node.Start, node.Version = n.name, n.addr, id.Start, Version
+		}
+		table.Nodes = append(table.Nodes, node)
+	}
+	return loop, table
+}
+
+// damaged marks the replica of this node in the row of a group.
+func damaged(g *repl.GroupView, row wire.StatusGroup) wire.StatusGroup {
+	for i := range row.Replicas {
+		if row.Replicas[i].ID == g.Replica.ID {
+			row.Replicas[i].State = wire.ReplicaDamaged
+		}
+	}
+	row.Term, row.Commit = g.Status.Term, g.Commit
+	return row
+}
+
+// damagesShownMax is how many damaged groups status names one by one.
+const damagesShownMax = 16
+
+// damages lists what is damaged on this node, each with its place on disk.
+func damages(known map[raft.GroupID]*repl.GroupView, name map[raft.NodeID]string) []wire.Problem {
+	var list []wire.Problem
+	var waits, more []raft.GroupID
+	for _, id := range slices.Sorted(maps.Keys(known)) {
+		m := known[id].Mending
+		switch {
+		case m == nil:
+		case m.Waits:
+			waits = append(waits, id)
+		case len(list) == damagesShownMax:
+			more = append(more, id)
+		default:
+			list = append(list, wire.Problem{What: fmt.Sprintf("group %d is damaged on this node: it %s", id, m.What()), Remedy: remedy(m, name)})
+		}
+	}
+	if len(more) > 0 {
+		list = append(list, wire.Problem{What: named(more, "is", "are") + " damaged on this node too", Remedy: "see to the first ones; this node's log has all"})
+	}
+	if len(waits) > 0 {
+		list = append(list, wire.Problem{What: named(waits, "waits", "wait") + " on this node until group 0 is mended", Remedy: "see to group 0"})
+	}
+	return list
+}
+
+// remedy says what is to be done about a damaged replica.
+func remedy(m *repl.Mending, name map[raft.NodeID]string) string {
+	var others []string
+	for _, n := range m.Others {
+		others = append(others, cmp.Or(name[n], n.String()))
+	}
+	switch {
+	case m.Damage.Promises:
+		return "the group goes on without this replica, which never votes again; keep the data directory, and look at the disk"
+	case m.Broken != "":
+		return "keep the data directory and report it"
+	case m.Barren && !m.Runs:
+		return fmt.Sprintf("not mended: %s have answered, and have no copy; keep all data directories, and bring back a node or a disk image that has one", strings.Join(others, " and "))
+	case m.Runs:
+		return "being mended while it serves; look at the disk"
+	}
+	return fmt.Sprintf("being mended from %s: see that they run; then look at the disk", strings.Join(others, " and "))
+}
+
+// mendRows are the counts of mending for whoever asks for counters.
+func mendRows(c repl.MendCounts) []wire.CounterRow {
+	var rows []wire.CounterRow
+	for _, r := range []struct {
+		name string
+		n    uint64
+	}{
+		{"replicas found damaged while running", c.Found}, {"questions", c.Asked}, {"questions answered", c.Answered},
+		{"entries given back", c.Mended}, {"entries replaced", c.Replaced}, {"snapshots asked for", c.Snapshots}, {"replicas mended", c.Healed},
+	} {
+		if r.n > 0 {
+			rows = append(rows, wire.CounterRow{Name: "damage: " + r.name, In: r.n})
+		}
+	}
+	return rows
 }

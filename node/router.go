@@ -120,7 +120,7 @@ func (c *connection) peerFrame(h wire.Header, body []byte) error {
 func (c *connection) ready(r repl.Reply) (*repl.Loop, *shardmap.Table) {
 	loop, table := c.node.running(), c.node.table.Load()
 	if loop == nil || table == nil || table.ClusterID == 0 {
-		c.refuse(r, c.node.notReady())
+		c.refuse(r, c.node.unready(loop))
 		return nil, nil
 	}
 	return loop, table

@@ -345,7 +345,7 @@ func (n *Node) serve() error {
 		return err
 	}
 	transport := repl.NewPeers(repl.PeersConfig{
-		Dial: n.dialPeer, Store: store, FetchBytes: raft.AppendBytesMaxDefault, Counters: &n.counters, Log: n.log,
+		Dial: n.dialPeer, Store: store, DamageFound: n.damageFound, FetchBytes: raft.AppendBytesMaxDefault, Counters: &n.counters, Log: n.log,
 	})
 	n.mu.Lock()
 	n.transport = transport
@@ -360,6 +360,9 @@ func (n *Node) serve() error {
 	if err != nil {
 		return err
 	}
+	if err := n.refuseDamage(host.View()); err != nil {
+		return err
+	}
 	n.host = host
 	host.Place([]repl.Placement{meta})
 	n.follow(n.table.Load())
@@ -367,6 +370,10 @@ func (n *Node) serve() error {
 	n.serving.Store(loop)
 	n.ended.Add(1)
 	go n.announceSelf()
+	if n.cfg.Scrub > 0 {
+		n.ended.Add(1)
+		go n.scrub()
+	}
 	return nil
 }
 

@@ -63,6 +63,8 @@ var Settings = []Setting{
 		func(c *Config, v []string) (err error) { c.Expect, err = number(v[0]); return }},
 	{"label", Pairs, "", "a mark `K=V` of this node, shown by node list; may be given several times",
 		func(c *Config, v []string) (err error) { c.Labels, err = labels(v); return }},
+	{"scrub", Number, "1048576", "read what is on disk again, `BYTES` per second, to find what has rotted while there are copies; 0 is never",
+		func(c *Config, v []string) (err error) { c.Scrub, err = number(v[0]); return }},
 	{"secret-file", Text, "", "a `FILE` whose first line is the secret that all nodes and clients of the cluster share, 16 bytes or more",
 		func(c *Config, v []string) error { c.SecretFile = v[0]; return nil }},
 	{"insecure", Switch, "", "serve an address that is not loopback without a secret",

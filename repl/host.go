@@ -329,6 +329,10 @@ type GroupView struct {
 	Mending *Mending
 }
 
+// Down says that the replica takes no part in its group, because its log is
+// damaged.
+func (v *GroupView) Down() bool { return v.Mending != nil && !v.Mending.Runs }
+
 // View returns what the host knows of each of its groups, in order.
 func (h *Host) View() []GroupView {
 	views := make([]GroupView, 0, len(h.order))

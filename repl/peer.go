@@ -300,6 +300,9 @@ func (o *peer) serve(ctx context.Context, conn net.Conn) error {
 			e := &fetches[i].envelope
 			if err := o.fill(e); err != nil {
 				o.owner.cfg.Log.Warn("entries not read for a follower", "group", e.Group, "peer", o.id, "err", err)
+				if f := o.owner.cfg.DamageFound; f != nil && errors.Is(err, logstore.ErrDamaged) {
+					f()
+				}
 				continue
 			}
 			if fetches[i].current() {

@@ -18,6 +18,8 @@ type PeersConfig struct {
 	Dial func(ctx context.Context, id raft.NodeID, addr string) (net.Conn, error)
 	// Store is where appends with Fetch set get their entries from.
 	Store *logstore.Store
+	// DamageFound, if not nil, is called where the log can't be read.
+	DamageFound func()
 	// FetchBytes is how much of these is sent at once.
 	FetchBytes int
 	Counters   *wire.Counters

@@ -53,7 +53,7 @@ type StatusGroup struct {
 }
 
 // StatusReplica is one member of a group. Match and State are known to the
-// leader alone.
+// leader alone, but for [ReplicaDamaged], which its own node knows.
 type StatusReplica struct {
 	ID    raft.ReplicaID
 	Node  raft.NodeID
@@ -90,10 +90,11 @@ const (
 	ReplicaReplicates ReplicaState = 3
 	ReplicaSnapshot   ReplicaState = 4 // needs what the leader's log no longer has
 	ReplicaLost       ReplicaState = 5 // not heard of lately
+	ReplicaDamaged    ReplicaState = 6 // of the answering node itself: its log lost something, and it takes no part
 )
 
 func (s ReplicaState) String() string {
-	names := [...]string{"unknown", "leader", "probe", "replicate", "snapshot", "lost"}
+	names := [...]string{"unknown", "leader", "probe", "replicate", "snapshot", "lost", "damaged"}
 	if int(s) < len(names) {
 		return names[s]
 	}
