@@ -87,7 +87,7 @@ func completionLines(commands []*cli.Command) []completionLine {
 	walk = func(path string, commands []*cli.Command) (words []string) {
 		for _, c := range commands {
 			words = append(words, c.Name)
-			l := completionLine{path: strings.TrimSpace(path + " " + c.Name), files: strings.Contains(c.ArgsUsage, "FILE")}
+			l := completionLine{path: strings.TrimSpace(path + " " + c.Name), files: strings.Contains(c.ArgsUsage, "FILE") || strings.Contains(c.ArgsUsage, "DIR")}
 			l.options = append([]string{"--help"}, longOptions(c.Flags)...)
 			at := len(lines)
 			lines = append(lines, l)

@@ -59,8 +59,13 @@ func TestJSONForms(t *testing.T) {
 const groupForm = `{"id":N,"leader":"n1","term":N,"commit":"gN/N.N","slots":N,"replicas":[{"id":"ID","node":"n1","role":"voter","match":N,"state":"leader"}]}`
 
 var (
-	idForm     = regexp.MustCompile(`("(?:cluster_)?id":)"[0-9a-f]+"`)
-	logIDForm  = regexp.MustCompile(`"g[0-9]+/[0-9]+\.[0-9]+"`)
+	idForm    = regexp.MustCompile(`("(?:cluster_)?id":)"[0-9a-f]+"`)
+	logIDForm = regexp.MustCompile(`"g[0-9]+/[0-9]+\.[0-9]+"`)
+	// Of logs: a replica's id, a node's or a checksum.
+	stringNumberForm = regexp.MustCompile(`:"[0-9]{1,3}"`)
+	sessionForm      = regexp.MustCompile(`"session":"[0-9a-f]{16}"`)
+	hexForm          = regexp.MustCompile(`:"([0-9a-f]{8}|[0-9a-f]{16})"`)
+
 	numberForm = regexp.MustCompile(`:[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?([,}\]])`)
 )
 

@@ -111,7 +111,7 @@ func (w *walker) numbers() ([]uint64, error) {
 
 // damage visits what is wrong with a place.
 func (w *walker) damage(segment uint64, offset int64, d *Damage) error {
-	return w.visit(&Walked{Kind: WalkedDamage, File: d.File, Segment: segment, Offset: offset, Damage: d})
+	return w.visit(&Walked{Kind: WalkedDamage, File: d.File, Segment: segment, Offset: offset, Freed: segment < w.tail, Damage: d})
 }
 
 // tell visits what could not be read of the last batch, now that it is known

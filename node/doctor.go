@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"muster/logstore"
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/wire"
@@ -52,6 +53,9 @@ func (n *Node) doctorOf(loop *repl.Loop, table *shardmap.Table, v *view) wire.Do
 	for i := range v.groups {
 		a.Groups = append(a.Groups, doctorGroup(&v.groups[i]))
 	}
+	for _, d := range n.store.Damaged() {
+		a.Damaged = append(a.Damaged, doctorDamaged(&d))
+	}
 	return a
 }
 
@@ -80,8 +84,9 @@ func (n *Node) doctorDisk() wire.DoctorDisk {
 	if err != nil {
 		dir = n.cfg.Data // what it was told
 	}
-	s := n.store.Stats()
+	s, space := n.store.Stats(), n.store.Space()
 	return wire.DoctorDisk{
+		Prepared: uint64(space.Prepared), Reserve: uint64(space.Reserve), Full: space.Full,
 		Dir: dir, Free: n.freeBytes(), Log: uint64(s.SegmentBytes), Needed: uint64(s.NeededBytes), Segments: uint64(s.Segments),
 	}
 }
@@ -108,15 +113,20 @@ func doctorGroup(g *repl.GroupView) wire.DoctorGroup {
 // freeBytes is how much can still be written on the disk of the data directory,
 // or 0 where the system does not say.
 func (n *Node) freeBytes() uint64 {
-	disk, ok := n.fs.(interface {
-		Free(dir string) (int64, error)
-	})
-	if !ok {
-		return 0
-	}
-	free, err := disk.Free(n.cfg.Data)
+	free, err := n.fs.Free(n.cfg.Data)
 	if err != nil {
 		return 0
 	}
 	return uint64(free)
+}
+
+func doctorDamaged(d *logstore.Damaged) wire.DoctorDamaged {
+	row := wire.DoctorDamaged{
+		Group: d.Replica.Group, Incarnation: d.Replica.Incarnation, Replica: d.Replica.ID, Promises: d.Promises, State: d.State,
+		File: d.Where.File, Offset: uint64(d.Where.Offset), Record: d.Where.Record, Reason: d.Where.Reason,
+	}
+	for _, s := range d.Lost {
+		row.Lost = append(row.Lost, wire.LogSpan{First: s.First, Last: s.Last})
+	}
+	return row
 }

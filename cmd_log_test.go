@@ -1,0 +1,330 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"muster/logstore"
+	"muster/raft"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// madeLog is a data directory made by hand, of a node that need not exist.
+type madeLog struct {
+	cluster     uint64
+	incarnation raft.Incarnation
+	base        raft.LogID
+	commit      uint64
+	entries     []raft.LogID
+	other       uint64 // the index of an entry that has another payload; 0: none
+}
+
+func (m madeLog) write(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "data")
+	s, err := logstore.Open(logstore.Options{FS: localDisk, Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.incarnation = max(m.incarnation, 1)
+	r := logstore.Replica{Group: 1, Incarnation: m.incarnation, ID: 1}
+	w := logstore.Write{Replica: r, Base: &logstore.Base{ID: m.base, Membership: raft.Membership{
+		Voters: []raft.Member{{Replica: 1, Node: 7, Goal: raft.GoalVoter}}, Next: 2}},
+		State: raft.HardState{Term: 9, Vote: 1, Commit: m.commit}, HasState: true, Commit: m.commit}
+	// A record each, so that damage to one leaves the others.
+	if err := s.Append([]logstore.Write{w}); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range m.entries {
+		command := shardmap.Command{Kind: shardmap.CommandSet, Slot: shardmap.SlotByServer, Items: [][]byte{fmt.Appendf(nil, "key%d", id.Index), []byte("v")}}
+		if id.Index == m.other {
+			command.Items[1] = []byte("w")
+		}
+		e := raft.SealedEntry(raft.EntrySeed(1, m.incarnation), id, raft.GroupTime(id.Index), raft.EntryNormal, wire.AppendWrite(nil, &command))
+		if err := s.Append([]logstore.Write{{Replica: r, Entries: []raft.Entry{e}, Commit: min(m.commit, id.Index)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	id := logstore.Identity{Stage: logstore.StageMember, Cluster: "made", ClusterID: max(m.cluster, 1), Node: 7, Start: 1,
+		Members: []logstore.IdentityMember{{Node: 7, Addr: "127.0.0.1:1"}}}
+	if err := logstore.WriteIdentity(localDisk, dir, id); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func ids(term, first, last uint64) (all []raft.LogID) {
+	for i := first; i <= last; i++ {
+		all = append(all, raft.LogID{Term: term, Index: i})
+	}
+	return all
+}
+
+// Two logs are held against each other when something is believed to be wrong
+// with one. What is called a divergence must be one, what is none must not, and
+// the last common id must be right: who repairs by hand goes by it.
+func TestLogDiff(t *testing.T) {
+	t.Parallel()
+	ten := append(ids(1, 1, 5), ids(2, 6, 10)...)
+	for _, tt := range []struct {
+		name        string
+		left, right madeLog
+		status      exitStatus
+		common      string
+		ids         [2]string // of what each has after it
+	}{
+		{"the same", madeLog{entries: ten, commit: 10}, madeLog{entries: ten, commit: 4}, 0, "g1/2.10", [2]string{}},
+		{"one is behind", madeLog{entries: ten, commit: 10}, madeLog{entries: ten[:8], commit: 8}, 0, "g1/2.8", [2]string{"2.9 2.10", ""}},
+		{"one is empty", madeLog{}, madeLog{entries: ten[:2], commit: 2}, 0, "g1/0.0", [2]string{"", "1.1 1.2"}},
+		{"tails that are not committed", madeLog{entries: append(ids(1, 1, 5), ids(2, 6, 7)...), commit: 5}, madeLog{entries: append(ids(1, 1, 5), ids(3, 6, 6)...), commit: 5}, 0, "g1/1.5", [2]string{"2.6 2.7", "3.6"}},
+		{"one tail is committed", madeLog{entries: ten, commit: 10}, madeLog{entries: append(ids(1, 1, 5), ids(3, 6, 6)...), commit: 5}, 0, "g1/1.5", [2]string{"2.6 2.7 2.8 2.9 2.10", "3.6"}},
+		{"both are committed", madeLog{entries: ten, commit: 6}, madeLog{entries: append(ids(1, 1, 5), ids(3, 6, 6)...), commit: 6}, 1, "g1/1.5", [2]string{"2.6 2.7 2.8 2.9 2.10", "3.6"}},
+		{"one id, two entries", madeLog{entries: ten, commit: 2}, madeLog{entries: ten, commit: 2, other: 7}, 1, "g1/2.6", [2]string{"2.7 2.8 2.9 2.10", "2.7 2.8 2.9 2.10"}},
+		{"one is compacted", madeLog{entries: ten, commit: 10}, madeLog{base: raft.LogID{Term: 2, Index: 7}, entries: ten[7:9], commit: 9}, 0, "g1/2.9", [2]string{"2.10", ""}},
+		{"compacted further than the other goes", madeLog{entries: ten[:4], commit: 2}, madeLog{base: raft.LogID{Term: 2, Index: 7}, entries: ten[7:9], commit: 9}, 0, "g1/1.2", [2]string{"1.3 1.4", "2.8 2.9"}},
+		{"the base is another", madeLog{entries: ten, commit: 10}, madeLog{base: raft.LogID{Term: 3, Index: 7}, entries: ids(3, 8, 8), commit: 8}, 1, "g1/2.6", [2]string{"2.7 2.8 2.9 2.10", "3.8"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l, r := tt.left.write(t), tt.right.write(t)
+			for _, swapped := range []bool{false, true} {
+				if swapped {
+					l, r = r, l
+					tt.ids[0], tt.ids[1] = tt.ids[1], tt.ids[0]
+				}
+				got := muster(t, "log", "diff", l, r, "-o", "json")
+				var row diffRow
+				if err := json.Unmarshal([]byte(got.stdout), &row); err != nil || got.stderr != "" {
+					t.Fatalf("%v, standard error %q", err, got.stderr)
+				}
+				if got.status != tt.status || row.Common != tt.common || row.Diverged != (tt.status == 1) || idsOf(row.Left) != tt.ids[0] || idsOf(row.Right) != tt.ids[1] {
+					t.Errorf("status %d, want %d; got %s\nwant common %s, %q", got.status, tt.status, got.stdout, tt.common, tt.ids)
+				}
+				table := muster(t, "log", "diff", l, r, "--group", "1")
+				if table.status != tt.status || !strings.Contains(table.stdout, "common up to "+tt.common) {
+					t.Errorf("status %d\n%s", table.status, table.stdout)
+				}
+			}
+		})
+	}
+}
+
+func idsOf(entries []diffEntry) string {
+	var all []string
+	for _, e := range entries {
+		all = append(all, strings.TrimPrefix(e.LogID, "g1/"))
+	}
+	return strings.Join(all, " ")
+}
+
+// Whatever cannot be compared is refused with the reason.
+func TestLogDiffRefuses(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1, "--groups", "1")
+	one := madeLog{entries: ids(1, 1, 3), commit: 3}.write(t)
+	empty := t.TempDir()
+	file := filepath.Join(empty, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	addrs, err := freeAddrs(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name   string
+		args   []string
+		status exitStatus
+		want   string
+	}{
+		{"no such directory", []string{one, "./nowhere"}, exitNotFound, "./nowhere: there is no such directory"},
+		{"no directory", []string{file, one}, exitRefused, "not a directory"},
+		{"no log", []string{one, empty}, exitNotFound, "there is no log in it"},
+		{"no such node", []string{"n1", "n7"}, exitNotFound, `"n7": no such node, and no such directory; the cluster has n1`},
+		{"nothing listens", []string{one, addrs[0], "--timeout", "1s"}, exitNoEndpoint, addrs[0]},
+		{"no such group at a node", []string{"n1", "n1", "--group", "7"}, exitNotFound, "replica of group 7: not found (node n1 has none); muster group list"},
+		{"no such group in a directory", []string{one, one, "--group", "7"}, exitNotFound, "has no replica of it"},
+		{"another cluster", []string{one, "n1"}, exitRefused, "their logs have nothing in common"},
+		{"another cluster's directory", []string{one, madeLog{cluster: 5, entries: ids(1, 1, 3)}.write(t)}, exitRefused, "their logs have nothing in common"},
+		{"another incarnation", []string{one, madeLog{incarnation: 2, entries: ids(1, 1, 3)}.write(t)}, exitRefused, "incarnation 2"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c.run(append([]string{"log", "diff", "-o", "json"}, tt.args...)...).refused(t, tt.status, tt.want)
+		})
+	}
+}
+
+// Nodes that run are compared while they work, with each other and with what
+// stands on their disks.
+func TestLogDiffOfRunningNodes(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3, "--groups", "2")
+	for i := range 20 {
+		c.run("kv", "set", fmt.Sprintf("key%d", i), "v").done(t)
+	}
+	for _, pair := range [][2]string{{"n1", "n2"}, {c.nodes[1].addr, "n3"}, {c.nodes[0].data, "n2"}, {c.nodes[0].data, c.nodes[0].addr}, {c.nodes[1].data, c.nodes[2].data}} {
+		r := c.run("log", "diff", pair[0], pair[1], "-o", "json")
+		if r.status != exitDone || r.stderr != "" {
+			t.Fatalf("%v: status %d, %s", pair, r.status, r.stderr)
+		}
+		groups := 0
+		for line := range strings.Lines(r.stdout) {
+			var row diffRow
+			if err := json.Unmarshal([]byte(line), &row); err != nil {
+				t.Fatal(err)
+			}
+			g, common, err := raft.ParseLogID(row.Common)
+			if err != nil || int(g) != row.Group || row.Diverged || g > 0 && common.Index < 5 {
+				t.Errorf("%v: got %s", pair, line)
+			}
+			groups++
+		}
+		if groups != 3 {
+			t.Errorf("%v: %d groups, want 3", pair, groups)
+		}
+	}
+	// A node that was away has less, and has not diverged.
+	c.kill(2)
+	c.run("kv", "set", "key1", "w", "key2", "w", "key3", "w").done(t)
+	r := c.run("log", "diff", "n1", c.nodes[2].data)
+	if out := r.done(t); !strings.Contains(out, "no divergence") || strings.Contains(out, "DIVERGED") {
+		t.Errorf("got %s", out)
+	}
+}
+
+// The damage that verify finds offline is what an operator acts upon: the file,
+// the place, what is lost, and what to do must be there, and a directory that is
+// whole must not be called damaged.
+func TestLogVerify(t *testing.T) {
+	t.Parallel()
+	dir := madeLog{entries: append(ids(1, 1, 5), ids(2, 6, 10)...), commit: 8}.write(t)
+	before := snapshotOf(t, dir)
+	var whole verifyRow
+	if err := json.Unmarshal([]byte(muster(t, "log", "verify", dir, "-o", "json").done(t)), &whole); err != nil {
+		t.Fatal(err)
+	}
+	if !whole.OK || whole.Torn || whole.Entries != 10 || whole.Segments == 0 || len(whole.Damages) != 0 ||
+		len(whole.Replicas) != 1 || whole.Replicas[0].Last != "g1/2.10" || whole.Replicas[0].Commit != 8 {
+		t.Errorf("got %+v", whole)
+	}
+	if out := muster(t, "log", "verify", dir).done(t); !strings.HasSuffix(out, "no damage\n") {
+		t.Errorf("got %s", out)
+	}
+	var rows []logRow
+	for line := range strings.Lines(muster(t, "log", "show", dir, "-o", "json", "--from", "4", "--to", "4").done(t)) {
+		var row logRow
+		if err := json.Unmarshal([]byte(line), &row); err != nil {
+			t.Fatal(err)
+		}
+		rows = append(rows, row)
+	}
+	if len(rows) != 1 || rows[0].First != 4 {
+		t.Fatalf("got %+v, want the record of entry 4", rows)
+	}
+	segment := filepath.Join(dir, "log", fmt.Sprintf("%016d.log", rows[0].Segment))
+	flip := func(name string, at int64) {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[at] ^= 1
+		if err := os.WriteFile(name, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at := *rows[0].Offset + rows[0].Bytes - 1
+	flip(segment, at)
+	r := muster(t, "log", "verify", dir, "-o", "json")
+	var bad verifyRow
+	if err := json.Unmarshal([]byte(r.stdout), &bad); err != nil || r.status != exitRefused || r.stderr != "" {
+		t.Fatalf("%v, status %d, standard error %q", err, r.status, r.stderr)
+	}
+	if d := bad.Damages; bad.OK || len(d) != 1 || d[0].File != segment || d[0].Offset != *rows[0].Offset || d[0].Reason == "" || d[0].Lost == "" || d[0].Remedy == "" {
+		t.Errorf("got %+v", bad.Damages)
+	}
+	if out := muster(t, "log", "verify", dir); out.status != exitRefused || !strings.Contains(out.stdout, "damage: "+segment+" at offset ") || !strings.HasSuffix(out.stdout, "DAMAGED\n") {
+		t.Errorf("status %d\n%s", out.status, out.stdout)
+	}
+	// Behind it all is shown.
+	shown := muster(t, "log", "show", dir, "--entries").done(t)
+	for _, want := range []string{"damage", `set slot`, "key3", "key5", "g1/2.10"} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("show does not say %q\n%s", want, shown)
+		}
+	}
+	flip(segment, at)
+	identity := filepath.Join(dir, "identity")
+	flip(identity, 20)
+	out := muster(t, "log", "verify", dir)
+	if out.status != exitRefused || !strings.Contains(out.stdout, identity) {
+		t.Errorf("status %d\n%s", out.status, out.stdout)
+	}
+	flip(identity, 20)
+	if out := muster(t, "log", "verify", dir); out.status != exitDone {
+		t.Errorf("status %d\n%s", out.status, out.stdout)
+	}
+	if !bytes.Equal(sizesOf(before), sizesOf(snapshotOf(t, dir))) {
+		t.Error("files have come or gone")
+	}
+	muster(t, "log", "verify", t.TempDir()).refused(t, exitNotFound, "there is no log in it")
+	muster(t, "log", "verify", filepath.Join(dir, "nowhere")).refused(t, exitNotFound, "no such directory")
+	muster(t, "log", "verify", identity).refused(t, exitRefused, "not a directory")
+}
+
+// sizesOf leaves the times out of what snapshotOf says.
+func sizesOf(snapshot []byte) []byte {
+	var all, kept []string
+	if json.Unmarshal(snapshot, &all) != nil {
+		return nil
+	}
+	for i := 0; i+2 < len(all); i += 3 {
+		kept = append(kept, all[i], all[i+2])
+	}
+	return []byte(strings.Join(kept, "\n"))
+}
+
+// What log show prints with -o json is a contract, and every kind of thing on
+// a disk has a line. It reads beside the node that writes.
+func TestLogShowForms(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1, "--groups", "1")
+	c.run("kv", "set", "{t}a", "1", "{t}b", "2").done(t)
+	c.run("kv", "set", "\xff", "1").done(t)
+	forms := map[string]bool{}
+	out := c.run("log", "show", c.nodes[0].data, "-o", "json", "--entries").done(t)
+	for line := range strings.Lines(out) {
+		line = strings.ReplaceAll(line, c.nodes[0].data, "DIR")
+		line = sessionForm.ReplaceAllString(line, `"session":"SESSION"`)
+		line = hexForm.ReplaceAllString(stringNumberForm.ReplaceAllString(form(line, c.nodes[0].addr), `:"N"`), `:"HEX"`)
+		forms[line] = true
+	}
+	for _, want := range []string{
+		`{"kind":"identity","file":"DIR/identity","stage":"member","cluster":"muster","cluster_id":"ID","node":"HEX","start":N,"nodes":[{"id":"ID","addr":"ADDR"}]}`,
+		`{"kind":"segment","file":"DIR/log/0000000000000001.log","segment":N,"offset":N,"bytes":N}`,
+		`{"kind":"state","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"vote":"N"}`,
+		`{"kind":"base","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"base":"gN/N.N","members":[{"id":"ID","node":"HEX","role":"voter"}]}`,
+		`{"kind":"entries","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"first":N,"last":N,"entries":[{"log_id":"gN/N.N","kind":"no-op","time_ns":N,"bytes":N,"checksum":"HEX"}]}`,
+		`{"kind":"entries","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"first":N,"last":N,"entries":[{"log_id":"gN/N.N","kind":"normal","time_ns":N,"bytes":N,"checksum":"HEX","command":"set","slot":N,"keys":[{"key":"{t}a"},{"key":"{t}b"}],"key_count":N,"session":"SESSION","sequence":N}]}`,
+		`{"kind":"entries","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"first":N,"last":N,"entries":[{"log_id":"gN/N.N","kind":"normal","time_ns":N,"bytes":N,"checksum":"HEX","command":"set","slot":N,"keys":[{"key_base64":"/w=="}],"key_count":N,"session":"SESSION","sequence":N}]}`,
+		`{"kind":"batch","segment":N,"offset":N,"batch":N,"bytes":N}`,
+	} {
+		if !forms[want] {
+			t.Errorf("no line %s in\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "not understood") {
+		t.Errorf("got %s", out)
+	}
+	if out := c.run("log", "show", c.nodes[0].data, "--kind", "state", "--group", "1").done(t); strings.Count(out, "\n") < 2 || strings.Contains(out, "entries") || strings.Contains(out, "g0") {
+		t.Errorf("got %s", out)
+	}
+	muster(t, "log", "show", filepath.Join(c.dir, "nowhere")).refused(t, exitNotFound, "no such directory")
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"muster/logstore"
+	"muster/raft"
+)
+
+func (t *tool) logVerifyCommand() *cli.Command {
+	return localVerb(cli.Command{
+		Name: "verify", Usage: "check all that stands in a data directory", ArgsUsage: "DIR",
+		Description: `Reads every byte that a node would need of its data directory DIR, and changes
+nothing. Stop the node first: of a log that is in use, the end may look torn, and
+a file that is used again meanwhile may look damaged.
+
+Ends with status 1 when something is damaged, and says of each damage where it
+is, what is lost, and what can be done. What a last batch lost that was never
+finished is no damage: nobody was told that it is kept.
+
+With -o json: {"ok":false,"dir":…,"segments":N,"bytes":N,"batches":N,"records":N,"entries":N,
+"torn":false,"replicas":[{"group":N,"incarnation":N,"replica":"…","base":"g1/2.17","last":"g1/2.99",
+"commit":N,"lost":[{"first":N,"last":N}]}],"damages":[{"file":…,"offset":N,"record":…,"reason":…,
+"lost":…,"remedy":…}]}`,
+		Action: t.logVerify,
+	})
+}
+
+// verifyRow is what came of checking a data directory.
+type verifyRow struct {
+	OK       bool            `json:"ok"`
+	Dir      string          `json:"dir"`
+	Segments int             `json:"segments"`
+	Bytes    int64           `json:"bytes"` // of the segments
+	Batches  uint64          `json:"batches"`
+	Records  uint64          `json:"records"`
+	Entries  uint64          `json:"entries"`
+	Torn     bool            `json:"torn"`
+	Replicas []verifyReplica `json:"replicas"`
+	Damages  []verifyDamage  `json:"damages"`
+}
+
+type verifyReplica struct {
+	Group       int       `json:"group"`
+	Incarnation uint64    `json:"incarnation"`
+	Replica     string    `json:"replica"`
+	Base        string    `json:"base"`
+	Last        string    `json:"last"`
+	Commit      uint64    `json:"commit"`
+	Lost        []spanRow `json:"lost,omitempty"`
+}
+
+type verifyDamage struct {
+	File   string `json:"file"`
+	Offset int64  `json:"offset"`
+	Record string `json:"record"`
+	Reason string `json:"reason"`
+	Lost   string `json:"lost"`
+	Remedy string `json:"remedy"`
+}
+
+// What can be done about damage.
+const (
+	remedyIdentity = "put back an intact copy of the file, or empty the directory, so that the host comes back as a new node"
+	remedyLog      = "keep the directory as it is and start the node: what it lost it asks of the other replicas, and muster status says what none of them has"
+)
+
+func (t *tool) logVerify(c *cli.Context) error {
+	if err := wantArgs(c, 1, 1); err != nil {
+		return err
+	}
+	asJSON, err := wantsJSON(c)
+	if err != nil {
+		return err
+	}
+	dir := c.Args().First()
+	if err := checkDataDir(dir); err != nil {
+		return err
+	}
+	row, err := verifyDir(dir)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		err = t.printJSON(row)
+	} else {
+		err = t.printVerify(row)
+	}
+	if err == nil && !row.OK {
+		return errQuiet(exitRefused)
+	}
+	return err
+}
+
+func verifyDir(dir string) (*verifyRow, error) {
+	v := &verifyRow{Dir: dir, Replicas: []verifyReplica{}, Damages: []verifyDamage{}}
+	if _, _, err := logstore.ReadIdentity(localDisk, dir); err != nil {
+		v.damage(&logstore.Damage{File: identityFile(dir), Record: "identity", Reason: err.Error()}, "who the node is", remedyIdentity)
+	}
+	err := logstore.Walk(localDisk, dir, v.count)
+	if errors.Is(err, logstore.ErrNoLog) && len(v.Damages) > 0 {
+		return v, nil
+	}
+	if err != nil {
+		return nil, noLog(dir, err)
+	}
+	if err := v.replicas(dir); err != nil {
+		return nil, err
+	}
+	v.OK = len(v.Damages) == 0
+	return v, nil
+}
+
+func (v *verifyRow) damage(d *logstore.Damage, lost, remedy string) {
+	v.Damages = append(v.Damages, verifyDamage{d.File, d.Offset, d.Record, d.Reason, lost, remedy})
+}
+
+// count takes one thing of the log.
+func (v *verifyRow) count(w *logstore.Walked) error {
+	v.Batches = max(v.Batches, w.Batch)
+	switch {
+	case w.Kind == logstore.WalkedTorn:
+		v.Torn = true
+	case w.Damage != nil && !w.Freed:
+		v.damage(w.Damage, w.Damage.Record, remedyLog)
+	case w.Damage != nil, w.Kind == logstore.WalkedBatch:
+	case w.Kind == logstore.WalkedSegment:
+		v.Segments++
+		v.Bytes += w.Bytes
+	default:
+		v.Records++
+		v.Entries += uint64(len(w.Entries))
+	}
+	return nil
+}
+
+// replicas opens the log as the node would, and says what of it counts.
+func (v *verifyRow) replicas(dir string) error {
+	s, err := logstore.OpenToRead(localDisk, dir)
+	var d *logstore.Damage
+	if errors.As(err, &d) {
+		v.openDamage(d)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	for _, id := range s.Replicas() {
+		base, last, commit, _ := s.Bounds(id)
+		row := verifyReplica{Group: int(id.Group), Incarnation: uint64(id.Incarnation), Replica: fmt.Sprint(uint64(id.ID)),
+			Base: raft.FormatLogID(id.Group, base), Last: raft.FormatLogID(id.Group, last), Commit: commit}
+		if lost, ok := s.DamageOf(id); ok {
+			for _, span := range lost.Lost {
+				row.Lost = append(row.Lost, spanRow{span.First, span.Last})
+			}
+		}
+		v.Replicas = append(v.Replicas, row)
+	}
+	for _, lost := range s.Damaged() {
+		v.replicaDamage(&lost)
+	}
+	return nil
+}
+
+// openDamage notes what keeps the node from using its log, unless the walk has
+// met it already.
+func (v *verifyRow) openDamage(d *logstore.Damage) {
+	if len(v.Damages) == 0 {
+		v.damage(d, d.Record, remedyLog)
+	}
+}
+
+// replicaDamage says what a replica lost, at the damage that it comes from.
+func (v *verifyRow) replicaDamage(lost *logstore.Damaged) {
+	text := lost.Err().Error()
+	for i := range v.Damages {
+		if d := &v.Damages[i]; d.File == lost.Where.File && d.Offset == lost.Where.Offset {
+			d.Lost = text
+			return
+		}
+	}
+	v.damage(&lost.Where, text, remedyLog)
+}
+
+func (t *tool) printVerify(v *verifyRow) error {
+	fmt.Fprintf(t.out, "%s: %d segments of %d bytes, %d batches, %d records, %d entries\n\n", v.Dir, v.Segments, v.Bytes, v.Batches, v.Records, v.Entries)
+	table := newTable(t.out, "GROUP", "INCARNATION", "REPLICA", "BASE", "LAST", "COMMIT", "LOST")
+	for _, r := range v.Replicas {
+		lost := ""
+		for _, s := range r.Lost {
+			lost += fmt.Sprintf(" %d-%d", s.First, s.Last)
+		}
+		table.row(number(r.Group), number(r.Incarnation), r.Replica, r.Base, r.Last, number(r.Commit), orDash(lost))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(t.out)
+	if v.Torn {
+		fmt.Fprint(t.out, "the last batch was not finished, or is being written: nobody was told that it is kept\n\n")
+	}
+	for _, d := range v.Damages {
+		fmt.Fprintf(t.out, "damage: %s at offset %d: %s: %s\n  lost: %s\nremedy: %s\n\n", d.File, d.Offset, d.Record, d.Reason, d.Lost, d.Remedy)
+	}
+	verdict := "no damage"
+	if !v.OK {
+		verdict = "DAMAGED"
+	}
+	fmt.Fprintln(t.out, verdict)
+	return nil
+}

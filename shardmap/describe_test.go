@@ -1,0 +1,36 @@
+package shardmap
+
+import (
+	"strings"
+	"testing"
+)
+
+// What stands in the meta group's log is shown to people who look for a mistake:
+// in one line, whatever names somebody has chosen, and never a guess.
+func TestDescribeTable(t *testing.T) {
+	found, err := AppendFound(nil, &Found{Cluster: "shop\n", ClusterID: 0xc1, Level: 1, Groups: 8,
+		Nodes: []FoundNode{{ID: 7, Addr: "10.0.0.1:4166", Role: NodeServer}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	announce, err := AppendAnnounce(nil, &Announce{Node: 7, Start: 3, Addr: "10.0.0.1:4166", Name: strings.Repeat("n", 200), Version: "0.1.0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		payload []byte
+		want    string
+	}{
+		{found, `found cluster "shop\n" id 00000000000000c1 level 1 groups 8 nodes 1: 0000000000000007 at "10.0.0.1:4166"`},
+		{announce, `announce node 0000000000000007 name "` + strings.Repeat("n", describedBytes) + `"… at "10.0.0.1:4166" version "0.1.0" start 3`},
+	} {
+		if got, err := DescribeTable(tt.payload); err != nil || got != tt.want {
+			t.Errorf("got %q, %v, want %q", got, err, tt.want)
+		}
+	}
+	for _, bad := range [][]byte{nil, {0xc0}, {0x92, 0x63, 0xc0}, announce[:9]} {
+		if got, err := DescribeTable(bad); err == nil {
+			t.Errorf("% x: got %q", bad, got)
+		}
+	}
+}
