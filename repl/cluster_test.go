@@ -153,6 +153,9 @@ func (n *testNode) SendSnapshotRequest(to raft.NodeID, q *wire.SnapshotRequest) 
 	n.c.net = append(n.c.net, packet{from: n.id, to: to, body: &copied})
 }
 
+// SendSnapshot implements Transport.
+func (n *testNode) SendSnapshot(to raft.NodeID, s *SnapshotStream) {}
+
 func (n *testNode) Flush() {}
 
 // acks is the replier of all writers.

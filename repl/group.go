@@ -34,7 +34,12 @@ type group struct {
 	gone    bool           // and the host has forgotten it
 	base    *logstore.Base // goes to disk with the first write of a new replica
 	applied raft.LogID
-	stopped error
+	// appliedTime is the group time of the entry at applied, appliedMembers
+	// the membership in force there.
+	appliedTime    raft.GroupTime
+	appliedMembers raft.Membership
+	snap           snapshots
+	stopped        error
 
 	queue      []Proposal
 	queueBytes int
@@ -68,6 +73,7 @@ func newGroup(h *Host, r logstore.Replica, restored raft.Restored) (*group, erro
 	}
 	g.core = core
 	g.members = core.Status().Membership
+	g.appliedMembers = restored.Membership
 	return g, nil
 }
 
@@ -82,44 +88,6 @@ func (h *Host) coreConfig(r logstore.Replica) raft.Config {
 		HeartbeatTicks: h.cfg.HeartbeatTicks,
 		QuietTicks:     h.cfg.QuietTicks,
 	}
-}
-
-// restoreGroup makes the group of a replica that the store holds. Entries up
-// to the commit index that reached the disk are applied before anything else
-// happens; the rest is the core's, which finds out what became of it.
-func restoreGroup(h *Host, r logstore.Replica, restored raft.Restored) (*group, error) {
-	g := &group{host: h, replica: r, machine: h.cfg.Machine(r), applied: restored.Base}
-	next := restored.Base.Index + 1
-	commit := min(restored.State.Commit, restored.Last.Index)
-	for next <= commit {
-		entries, err := h.cfg.Store.Read(r, next, commit, replayBytesMax)
-		if err != nil {
-			return nil, fmt.Errorf("read entries %d to %d: %w", next, commit, err)
-		}
-		next += uint64(len(entries))
-		if last := len(entries) - 1; bug("applied index apart from state") && entries[last].ID.Index == commit {
-			g.applied, entries = entries[last].ID, entries[:last]
-		}
-		if err := g.applyAll(entries); err != nil {
-			return nil, err
-		}
-	}
-	for next <= restored.Last.Index {
-		entries, err := h.cfg.Store.Read(r, next, restored.Last.Index, replayBytesMax)
-		if err != nil {
-			return nil, fmt.Errorf("read entries %d to %d: %w", next, restored.Last.Index, err)
-		}
-		restored.Tail = append(restored.Tail, entries...)
-		next += uint64(len(entries))
-	}
-	restored.Applied = g.applied.Index
-	core, err := raft.New(h.coreConfig(r), restored)
-	if err != nil {
-		return nil, err
-	}
-	g.core = core
-	g.members = core.Status().Membership
-	return g, nil
 }
 
 // name is what errors call the group.
@@ -248,6 +216,7 @@ func (g *group) step(from raft.NodeID, m raft.Message) {
 // would make worse.
 func (g *group) stop(err error) {
 	g.stopped = err
+	g.endStreams(true)
 	g.host.cfg.Log.Error("group stops", "group", g.replica.Group, "replica", g.replica.ID, "applied", g.applied, "err", err)
 	g.abandon()
 }
@@ -264,6 +233,7 @@ func (g *group) work() {
 	for g.stopped == nil && !g.removed && g.core.HasReady() {
 		g.handle(g.core.Ready())
 	}
+	g.settleArrived()
 	g.quiet = g.core.Quiet()
 	if g.removed {
 		g.gone = true
@@ -277,26 +247,33 @@ func (g *group) handle(rd raft.Ready) {
 	if rd.Role != g.role || rd.Lead != g.lead {
 		g.roleChanged(rd)
 	}
+	base := g.base
+	if rd.Install != nil {
+		base = g.install(rd.Install)
+	}
 	g.followMembers(rd)
 	for i := range rd.Messages {
 		g.host.send(g, rd.Messages[i])
 	}
-	g.gather(rd)
+	g.gather(rd, base)
 	if err := g.applyAll(rd.Committed); err != nil {
 		g.stop(err)
 		return
 	}
 	if n := len(rd.Committed); n > 0 {
 		g.core.Applied(rd.Committed[n-1].ID.Index)
+		g.adoptLater()
 	}
+	g.sendSnapshots(rd.Snapshots)
 	g.confirm(rd.Reads)
 	g.lost(rd.ReadsLost)
 	g.runParked()
 }
 
-// gather puts what the Ready wants written into the batch. A Ready without
+// gather puts what the Ready wants written into the batch, after where the log
+// begins, if that is new. A Ready without
 // anything to write is as good as synced, once those before it are.
-func (g *group) gather(rd raft.Ready) {
+func (g *group) gather(rd raft.Ready, base *logstore.Base) {
 	b := g.host.gathering
 	if bug("acknowledgement before sync") {
 		g.sendAll(rd.AfterSync)
@@ -309,7 +286,7 @@ func (g *group) gather(rd raft.Ready) {
 		return
 	}
 	if write {
-		w := logstore.Write{Replica: g.replica, Base: g.base, Commit: rd.State.Commit, Entries: rd.Entries}
+		w := logstore.Write{Replica: g.replica, Base: base, Commit: rd.State.Commit, Entries: rd.Entries}
 		w.State = rd.State
 		w.HasState = rd.State.Term != g.kept.Term || rd.State.Vote != g.kept.Vote
 		if bug("vote not persisted") {
@@ -341,6 +318,7 @@ func (g *group) followMembers(rd raft.Ready) {
 	}
 	if changed {
 		g.members = g.core.Status().Membership
+		g.endStreams(false)
 	}
 }
 
@@ -417,12 +395,16 @@ func (g *group) apply(e raft.Entry) error {
 	}
 	waits := len(g.waiters) > 0 && g.waiters[0].index == e.ID.Index
 	if e.Kind == raft.EntryNormal {
-		t, body, err := g.machine.Apply(e, waits, g.host.scratch[:0])
+		var out []byte // without an answer nothing of the host's is used: it may still be made
+		if waits {
+			out = g.host.scratch[:0]
+		}
+		t, body, err := g.machine.Apply(e, waits, out)
 		if err != nil {
 			return err
 		}
-		g.host.scratch = body[:0]
 		if waits {
+			g.host.scratch = body[:0]
 			g.host.answer(g.waiters[0].reply, t, body)
 		}
 	} else if err := g.machine.Skip(e); err != nil {
@@ -434,6 +416,7 @@ func (g *group) apply(e raft.Entry) error {
 			return err
 		}
 		g.removed = g.removedBy(&m)
+		g.appliedMembers = m
 	}
 	if waits {
 		g.waiters[0] = waiter{}
@@ -442,7 +425,9 @@ func (g *group) apply(e raft.Entry) error {
 			g.waiters = nil
 		}
 	}
-	g.applied = e.ID
+	g.applied, g.appliedTime = e.ID, e.Time
+	g.snap.bytes += int64(len(e.Raw))
+	g.snap.movedAt = g.host.ticks
 	return nil
 }
 

@@ -1,7 +1,6 @@
 package repl
 
 import (
-	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -50,7 +49,12 @@ type HostConfig struct {
 	// QuietTicks is after how many ticks without anything to do a group
 	// rests; 0 is never.
 	QuietTicks int
-	Log        *slog.Logger
+	// Snapshots says when states are written down; zero fields are defaults.
+	Snapshots SnapshotPolicy
+	// Each calls f for 0 to n-1 and returns after all of them, some beside each
+	// other if it wants: NewHost restores replicas with it. Nil: one by one.
+	Each func(n int, f func(i int))
+	Log  *slog.Logger
 }
 
 // Batch is what all groups of a host want on disk, in one write and one sync.
@@ -59,6 +63,7 @@ type Batch struct {
 	Writes []logstore.Write
 
 	readies []pendingReady
+	bases   []based // that it makes durable
 	mends   []*mend // that have a write in it
 }
 
@@ -67,6 +72,13 @@ type pendingReady struct {
 	group     *group
 	number    uint64
 	afterSync []raft.Message
+}
+
+// based says that a replica's log begins after an id: what is older than the
+// snapshot there can go.
+type based struct {
+	replica logstore.Replica
+	id      raft.LogID
 }
 
 // Host is the synchronous core of a node's replication: events in, one batch
@@ -82,6 +94,16 @@ type pendingReady struct {
 //  3. Append the batch to the log, then call [Host.Synced] with it. Until
 //     then Turn returns no other: what gathers meanwhile goes into the next.
 //  4. If the append fails, stop the node. No promise has left.
+//  5. After each Turn, take [Host.Work]. If there is some, have [Work.Run] do
+//     it, whenever and wherever, also beside appends, then hand it back to
+//     [Host.Worked]. There is one at a time. Work that ends with an error, as
+//     for want of space, has changed nothing; the host tries again. If the
+//     store has stopped by it, the next append says so.
+//  6. A snapshot that the host sends ([Transport.SendSnapshot]) ends with one
+//     [Host.SnapshotSent]. A [SnapshotSender] makes its chunks.
+//  7. Chunks from other nodes are for an [Inbox], not for the host. It asks
+//     the host twice: [Host.WantsSnapshot] before it takes one, and
+//     [Host.TakeSnapshot] once it has it whole. Turn the host afterwards.
 type Host struct {
 	cfg HostConfig
 
@@ -100,6 +122,10 @@ type Host struct {
 	gathering  *Batch
 	spare      *Batch
 	underWay   bool
+	working    bool    // work is with the owner
+	litter     []*Work // snapshots to be removed
+	lookAt     uint64  // the tick before which no group is looked for that is due
+	streams    uint64  // snapshots sent so far
 	batches    uint64
 	ticks      uint64
 	now        time.Duration
@@ -108,6 +134,14 @@ type Host struct {
 
 // NewHost returns a host with the replicas that the store holds.
 func NewHost(cfg HostConfig) (*Host, error) {
+	cfg.Snapshots = cfg.Snapshots.withDefaults()
+	if cfg.Each == nil {
+		cfg.Each = func(n int, f func(int)) {
+			for i := range n {
+				f(i)
+			}
+		}
+	}
 	h := &Host{
 		cfg:       cfg,
 		groups:    make(map[raft.GroupID]*group),
@@ -123,21 +157,8 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	for _, r := range h.hurt() {
 		h.beginMend(r, nil)
 	}
-	for _, r := range cfg.Store.Replicas() {
-		if h.mendOf(r.Group) != nil {
-			continue
-		}
-		if h.waitsForTable(r) {
-			h.beginMend(r, nil).waits = true
-			continue
-		}
-		if err := h.open(r); err != nil {
-			if _, hurt := cfg.Store.DamageOf(r); hurt {
-				h.beginMend(r, nil) // the read met what Open had not seen
-				continue
-			}
-			return nil, fmt.Errorf("open replica %d of group %d: %w", r.ID, r.Group, err)
-		}
+	if err := h.openAll(cfg.Store.Replicas()); err != nil {
+		return nil, err
 	}
 	return h, nil
 }
@@ -240,6 +261,10 @@ func (h *Host) Tick() {
 func (h *Host) Synced(b *Batch) {
 	h.underWay = false
 	b.report()
+	for _, o := range b.bases {
+		h.sweep(o.replica, o.id)
+	}
+	b.bases = b.bases[:0]
 	clear(b.Writes)
 	b.Writes = b.Writes[:0]
 	h.spare = b

@@ -58,4 +58,5 @@ func (nowhere) SendRepair(raft.NodeID, *wire.Repair)           {}
 func (nowhere) AnswerRepair(raft.NodeID, *wire.RepairAnswer, logstore.Replica, []wire.RepairSpan) {
 }
 func (nowhere) SendSnapshotRequest(raft.NodeID, *wire.SnapshotRequest) {}
+func (nowhere) SendSnapshot(raft.NodeID, *SnapshotStream)              {}
 func (nowhere) Flush()                                                 {}

@@ -139,6 +139,9 @@ type Transport interface {
 	AnswerRepair(to raft.NodeID, a *wire.RepairAnswer, r logstore.Replica, wanted []wire.RepairSpan)
 	// SendSnapshotRequest queues a request. Nothing of q is kept.
 	SendSnapshotRequest(to raft.NodeID, q *wire.SnapshotRequest)
+	// SendSnapshot begins to send a snapshot, apart from all else. The end is
+	// told to [Host.SnapshotSent], once, not from within this call.
+	SendSnapshot(to raft.NodeID, s *SnapshotStream)
 	// Flush lets everything queued leave: one call for each turn.
 	Flush()
 }

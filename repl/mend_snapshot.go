@@ -1,6 +1,8 @@
 package repl
 
 import (
+	"fmt"
+
 	"muster/logstore"
 	"muster/raft"
 	"muster/repl/wire"
@@ -72,4 +74,21 @@ func (h *Host) SnapshotArrived(s logstore.Snapshot) {
 
 // ReceiveSnapshotRequest hands in another node's wish for a snapshot, which it
 // has because its log lost entries that the log here has compacted.
-func (h *Host) ReceiveSnapshotRequest(from raft.NodeID, q *wire.SnapshotRequest) {}
+func (h *Host) ReceiveSnapshotRequest(from raft.NodeID, q *wire.SnapshotRequest) {
+	h.hear(from)
+	if g := h.groups[q.Group]; g != nil && g.replica.Incarnation == q.Incarnation {
+		g.giveSnapshot(raft.Member{Replica: q.Replica, Node: from}, q.Index)
+	}
+}
+
+// refusesState says why a snapshot that is offered for the replica is not taken,
+// or nothing.
+func (m *mend) refusesState(c *wire.Chunk) string {
+	switch {
+	case m.replica != logstore.Replica{Group: c.Group, Incarnation: c.Incarnation, ID: c.To}:
+		return fmt.Sprintf("the replica here is %s", m.replica)
+	case m.group == nil && m.mendable() && !m.writing && m.covered(c.Base.Index) > 0:
+		return ""
+	}
+	return "it would mend nothing"
+}

@@ -136,6 +136,10 @@ func (p *Peers) SendSnapshotRequest(to raft.NodeID, q *wire.SnapshotRequest) {
 	}
 }
 
+// SendSnapshot implements [Transport].
+func (p *Peers) SendSnapshot(to raft.NodeID, s *SnapshotStream) {
+}
+
 // Flush implements [Transport].
 func (p *Peers) Flush() {
 	p.mu.Lock()

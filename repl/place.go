@@ -112,6 +112,7 @@ func (h *Host) noteCommit() {
 func (h *Host) remove(g *group) {
 	h.cfg.Log.Info("replica removed", "group", g.replica.Group, "replica", g.replica.ID, "applied", g.applied)
 	g.abandon()
+	g.endStreams(true)
 	delete(h.groups, g.replica.Group)
 	if i := slices.Index(h.order, g); i >= 0 {
 		h.order = slices.Delete(h.order, i, i+1)
@@ -126,6 +127,7 @@ func (h *Host) remove(g *group) {
 // bury has the log note that a replica is gone for good.
 func (h *Host) bury(r logstore.Replica) {
 	h.gathering.Writes = append(h.gathering.Writes, logstore.Write{Replica: r, Remove: true})
+	h.gathering.bases = append(h.gathering.bases, based{r, allSnapshots})
 	h.graves[r.Group] = r
 }
 
@@ -142,6 +144,58 @@ func (h *Host) buried(r logstore.Replica) bool {
 	return r.ID <= g.ID
 }
 
+// openAll brings back the replicas that the store holds, group 0 before the
+// others: it says which slots they own.
+func (h *Host) openAll(all []logstore.Replica) error {
+	meta, rest := 0, make([]logstore.Replica, 0, len(all))
+	for _, r := range all {
+		if r.Group == 0 {
+			meta++
+		}
+	}
+	for _, part := range [...][]logstore.Replica{all[:meta], all[meta:]} { // they are in order
+		rest = rest[:0]
+		for _, r := range part {
+			switch {
+			case h.mendOf(r.Group) != nil:
+			case h.waitsForTable(r):
+				h.beginMend(r, nil).waits = true
+			default:
+				rest = append(rest, r)
+			}
+		}
+		groups, errs := make([]*group, len(rest)), make([]error, len(rest))
+		h.cfg.Each(len(rest), func(i int) {
+			restored, err := h.cfg.Store.Restore(rest[i])
+			if err == nil {
+				groups[i], err = restoreGroup(h, rest[i], restored)
+			}
+			errs[i] = err
+		})
+		for i, r := range rest {
+			if errs[i] == nil {
+				h.opened(groups[i])
+				continue
+			}
+			if _, hurt := h.cfg.Store.DamageOf(r); hurt {
+				h.beginMend(r, nil) // the read met what Open had not seen
+				continue
+			}
+			return fmt.Errorf("open replica %d of group %d: %w", r.ID, r.Group, errs[i])
+		}
+	}
+	return nil
+}
+
+// opened takes in a replica that was restored.
+func (h *Host) opened(g *group) {
+	if all := h.cfg.Store.Snapshots(g.replica); len(all) > 0 && all[0].Base.ID.Index < g.snap.base.Index {
+		h.sweep(g.replica, g.snap.base) // a crash left it
+	}
+	h.add(g)
+	g.touch()
+}
+
 // open brings back a replica that the store holds: what its log knows to be
 // committed is applied again, what follows goes to the core.
 func (h *Host) open(r logstore.Replica) error {
@@ -153,8 +207,7 @@ func (h *Host) open(r logstore.Replica) error {
 	if err != nil {
 		return err
 	}
-	h.add(g)
-	g.touch()
+	h.opened(g)
 	return nil
 }
 

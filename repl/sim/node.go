@@ -526,6 +526,10 @@ func (n *node) SendBeat(to raft.NodeID, b *wire.Beat, answer bool) {
 	n.c.net.send(n, to, v)
 }
 
+// SendSnapshot implements [repl.Transport]. No simulated node makes snapshots
+// yet, so none is sent.
+func (n *node) SendSnapshot(raft.NodeID, *repl.SnapshotStream) {}
+
 // Flush implements [repl.Transport].
 func (n *node) Flush() {}
 

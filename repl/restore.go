@@ -1,0 +1,127 @@
+package repl
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+
+	"muster/logstore"
+	"muster/raft"
+)
+
+// loadBuffer is how much of a snapshot is read at once, in bytes.
+const loadBuffer = 256 << 10
+
+// restoreGroup makes the group of a replica that the store holds: its state is
+// that of the newest snapshot that can be used, and the entries after it up to
+// the commit index that reached the disk are applied before anything else
+// happens. The rest is the core's, which finds out what became of it.
+//
+// Several goroutines may do this beside each other: nothing of the host changes.
+func restoreGroup(h *Host, r logstore.Replica, restored raft.Restored) (*group, error) {
+	g := &group{host: h, replica: r, machine: h.cfg.Machine(r), applied: restored.Base}
+	g.appliedMembers = restored.Membership
+	g.snap.base = restored.Base
+	if err := g.restoreState(&restored); err != nil {
+		return nil, err
+	}
+	next := g.applied.Index + 1
+	commit := min(restored.State.Commit, restored.Last.Index)
+	for next <= commit {
+		entries, err := h.cfg.Store.Read(r, next, commit, replayBytesMax)
+		if err != nil {
+			return nil, fmt.Errorf("read entries %d to %d: %w", next, commit, err)
+		}
+		next += uint64(len(entries))
+		if last := len(entries) - 1; bug("applied index apart from state") && entries[last].ID.Index == commit {
+			g.applied, entries = entries[last].ID, entries[:last]
+		}
+		if err := g.applyAll(entries); err != nil {
+			return nil, err
+		}
+	}
+	for next <= restored.Last.Index {
+		entries, err := h.cfg.Store.Read(r, next, restored.Last.Index, replayBytesMax)
+		if err != nil {
+			return nil, fmt.Errorf("read entries %d to %d: %w", next, restored.Last.Index, err)
+		}
+		restored.Tail = append(restored.Tail, entries...)
+		next += uint64(len(entries))
+	}
+	restored.Applied = g.applied.Index
+	core, err := raft.New(h.coreConfig(r), restored)
+	if err != nil {
+		return nil, err
+	}
+	g.core = core
+	g.members = core.Status().Membership
+	return g, nil
+}
+
+// restoreState lets the state begin at the newest snapshot that the log can go
+// on from.
+func (g *group) restoreState(restored *raft.Restored) error {
+	var damage error
+	all := g.host.cfg.Store.Snapshots(g.replica)
+	for i := len(all) - 1; i >= 0; i-- {
+		s := all[i]
+		if !holds(restored, s.Base.ID) {
+			continue
+		}
+		err := loadSnapshot(g.host.cfg.Store, s, g.machine)
+		if errors.Is(err, logstore.ErrDamaged) {
+			damage = errors.Join(damage, err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		g.machine.Restored()
+		g.stand(s.Base, s.Size)
+		g.snap.base = restored.Base
+		if s.Base.ID.Index > restored.Base.Index {
+			// The crash came before the log was told. What a snapshot covers
+			// is committed.
+			g.snap.later = &s
+			restored.State.Commit = max(restored.State.Commit, s.Base.ID.Index)
+		}
+		return nil
+	}
+	if restored.Base.Index > 0 {
+		if damage == nil {
+			damage = fmt.Errorf("no snapshot reaches %s, where the log begins: %w", restored.Base, logstore.ErrDamaged)
+		}
+		return damage
+	}
+	return nil
+}
+
+// holds says whether the log has an entry, or begins right after it.
+func holds(r *raft.Restored, id raft.LogID) bool {
+	if id == r.Base {
+		return true
+	}
+	if id.Index <= r.Base.Index || id.Index > r.Last.Index {
+		return false
+	}
+	term := uint64(0)
+	for _, run := range r.Terms {
+		if run.First <= id.Index {
+			term = run.Term
+		}
+	}
+	return term == id.Term
+}
+
+// loadSnapshot has a machine take the state of a snapshot.
+func loadSnapshot(store *logstore.Store, s logstore.Snapshot, m StateMachine) error {
+	file, err := store.OpenSnapshot(s)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", s.File, err)
+	}
+	defer file.Close()
+	if err := m.Restore(bufio.NewReaderSize(file, loadBuffer), s.Base.ID, s.Base.Time); err != nil {
+		return fmt.Errorf("take the state of %s: %w", s.File, err)
+	}
+	return nil
+}

@@ -1,0 +1,149 @@
+package repl
+
+import "muster/raft"
+
+// SnapshotPolicy says when a replica's state is written down, so that the log
+// before it can go. A zero field stands for its default.
+type SnapshotPolicy struct {
+	// BytesMin: a group is due when so many bytes of entries were applied
+	// since its last snapshot, or as many as that snapshot has, if that is
+	// more. So a snapshot costs no more than the entries did that it spares.
+	BytesMin int64
+	// RestBytes and RestTicks: a group is due, too, when nothing was applied
+	// for so many ticks and a start would have to apply so many bytes.
+	RestBytes int64
+	RestTicks int
+	// LogBytesMax: while the entries of all groups together are more, the
+	// group with most of them is due, if it has OverBytesMin at least. That is
+	// for many groups that each stay below BytesMin.
+	LogBytesMax, OverBytesMin int64
+	// RetryTicks is how long a group waits after a snapshot that could not be
+	// written, as for want of space.
+	RetryTicks int
+	// HoldTicks is how long no other snapshot is made after one was sent to a
+	// follower, so that it finds what follows that one still in the log; unless
+	// the entries have become holdTimes as many as make a group due.
+	HoldTicks int
+}
+
+const (
+	// snapshotBytesMin keeps the snapshots of small groups rare. To apply so
+	// much again takes a start less than a tenth of a second.
+	snapshotBytesMin = 8 << 20
+	// snapshotRestBytes is worth a file of its own.
+	snapshotRestBytes = 1 << 20
+	// snapshotRestTicks is 3 s: who loads data in pieces is not at rest
+	// between two of them.
+	snapshotRestTicks = 60
+	// snapshotLogBytesMax is what the tails of all groups may take of a disk.
+	snapshotLogBytesMax = 256 << 20
+	// snapshotOverBytesMin: it takes 4,096 groups of less to be over that.
+	snapshotOverBytesMin = 64 << 10
+	// snapshotRetryTicks is 10 s.
+	snapshotRetryTicks = 200
+	// snapshotHoldTicks is 10 s.
+	snapshotHoldTicks = 200
+	// holdTimes bounds what a slow follower can pin.
+	holdTimes = 4
+	// lookTicks lie between two looks at which group is due: each looks at
+	// all groups.
+	lookTicks = 4
+	// staggerParts and staggerOver: the replicas of a group are due at
+	// different sizes, each staggerParts-th of the limit apart, so that no
+	// majority of them is busy with a snapshot at the same time.
+	staggerParts, staggerOver = 8, 3
+)
+
+func (p SnapshotPolicy) withDefaults() SnapshotPolicy {
+	or := func(v *int64, d int64) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	orTicks := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	or(&p.BytesMin, snapshotBytesMin)
+	or(&p.RestBytes, snapshotRestBytes)
+	or(&p.LogBytesMax, snapshotLogBytesMax)
+	or(&p.OverBytesMin, snapshotOverBytesMin)
+	orTicks(&p.RestTicks, snapshotRestTicks)
+	orTicks(&p.RetryTicks, snapshotRetryTicks)
+	orTicks(&p.HoldTicks, snapshotHoldTicks)
+	return p
+}
+
+// dueBytes is how many bytes of entries make a group due.
+func (g *group) dueBytes() int64 {
+	limit := max(g.host.cfg.Snapshots.BytesMin, g.snap.size)
+	return limit + limit/staggerParts*int64(g.replica.ID%staggerOver)
+}
+
+// maySnapshot says whether a snapshot of the group can be made, and makes
+// sense.
+func (g *group) maySnapshot() bool {
+	switch {
+	case g.stopped != nil || g.removed || g.gone:
+		return false
+	case g.applied.Index <= g.snap.base.Index || g.appliedMembers.Blank():
+		return false // a log that does not know its members yet can't say them
+	case g.host.ticks < g.snap.retryAt:
+		return false
+	}
+	return true
+}
+
+// held says whether a follower is to find what follows its snapshot.
+func (g *group) held() bool {
+	return (len(g.snap.streams) > 0 || g.host.ticks < g.snap.heldUntil) && g.snap.bytes < holdTimes*g.dueBytes()
+}
+
+// dueSnapshot returns the group whose state is to be written next, or nil:
+// one that was asked for; else the one that is over its limit by most; else one
+// that rests; else, if the log is too large, the one with most of it.
+func (h *Host) dueSnapshot() *group {
+	p := &h.cfg.Snapshots
+	var over, rests, most *group
+	overBy, total := 1.0, int64(0)
+	for _, g := range h.order {
+		total += g.snap.bytes
+		if !g.maySnapshot() {
+			continue
+		}
+		if g.snap.asked {
+			return g
+		}
+		if g.held() {
+			continue
+		}
+		if by := float64(g.snap.bytes) / float64(g.dueBytes()); by >= overBy {
+			over, overBy = g, by
+		}
+		if g.snap.bytes >= p.RestBytes && h.ticks >= g.snap.movedAt+uint64(p.RestTicks) {
+			rests = g
+		}
+		if g.snap.bytes >= p.OverBytesMin && (most == nil || g.snap.bytes > most.snap.bytes) {
+			most = g
+		}
+	}
+	switch {
+	case over != nil:
+		return over
+	case rests != nil:
+		return rests
+	case total > p.LogBytesMax:
+		return most
+	}
+	return nil
+}
+
+// AskSnapshot asks for a snapshot of a group's state as it is when its turn
+// comes, whatever the policy says.
+func (h *Host) AskSnapshot(id raft.GroupID) {
+	if g := h.groups[id]; g != nil {
+		g.snap.asked = true
+		h.lookAt = 0
+	}
+}

@@ -1,0 +1,175 @@
+package repl
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"muster/logstore"
+	"muster/raft"
+)
+
+// Work is something that takes long and that a host wants done beside it: a
+// snapshot to be written, or old ones to be removed. It is taken with
+// [Host.Work], done with Run and handed back with [Host.Worked].
+type Work struct {
+	Replica logstore.Replica
+	// Base is where the snapshot stands; zero where snapshots are removed.
+	Base logstore.Base
+
+	group  *group
+	state  StateCopy  // nil: snapshots are removed
+	before raft.LogID // those of bases before are removed
+	bytes  int64      // of entries that the snapshot stands for
+	forced bool       // the log can't wait: no pace
+
+	made   logstore.Snapshot
+	err    error
+	broken error // the state could not be told
+}
+
+// Writes says whether the work is to write a snapshot.
+func (w *Work) Writes() bool { return w.state != nil }
+
+// Pace holds back who writes, after so many bytes more. Its error ends the
+// work.
+type Pace func(bytes int) error
+
+// Run does the work. It waits for the disk, and may be called by any
+// goroutine; pace may be nil. All of its errors are told to the host.
+func (w *Work) Run(store *logstore.Store, pace Pace) {
+	if !w.Writes() {
+		w.err = store.RemoveSnapshots(w.Replica, w.before)
+		return
+	}
+	defer w.state.Release()
+	if w.forced {
+		pace = nil
+	}
+	file, err := store.CreateSnapshot(w.Replica, w.Base)
+	if err != nil {
+		w.err = err
+		return
+	}
+	to := &pacedWriter{to: file, pace: pace}
+	if _, err := w.state.WriteTo(to); err != nil {
+		if to.err == nil {
+			w.broken = err
+		}
+		w.err = errors.Join(err, file.Abort())
+		return
+	}
+	if w.made, err = file.Commit(); err != nil {
+		w.err = errors.Join(err, file.Abort())
+	}
+}
+
+// pacedWriter writes as fast as it may, and remembers that it could not.
+type pacedWriter struct {
+	to   io.Writer
+	pace Pace
+	err  error
+}
+
+func (p *pacedWriter) Write(b []byte) (int, error) {
+	n, err := p.to.Write(b)
+	if err == nil && p.pace != nil {
+		err = p.pace(n)
+	}
+	p.err = err
+	return n, err
+}
+
+// Work returns the next work, or nil: there is one at a time.
+func (h *Host) Work() *Work {
+	if h.working {
+		return nil
+	}
+	if n := len(h.litter); n > 0 {
+		w := h.litter[0]
+		h.litter = append(h.litter[:0], h.litter[1:]...)
+		h.working = true
+		return w
+	}
+	if h.ticks < h.lookAt {
+		return nil
+	}
+	h.lookAt = h.ticks + lookTicks
+	g := h.dueSnapshot()
+	if g == nil {
+		return nil
+	}
+	h.working = true
+	return g.beginSnapshot()
+}
+
+// beginSnapshot takes a copy of the state, which costs little; writing it is
+// the work.
+func (g *group) beginSnapshot() *Work {
+	g.snap.asked = false
+	w := &Work{
+		Replica: g.replica,
+		Base:    logstore.Base{ID: g.applied, Time: g.appliedTime, Membership: g.appliedMembers},
+		group:   g,
+		state:   g.machine.Copy(),
+		bytes:   g.snap.bytes,
+		forced:  g.snap.bytes >= holdTimes*g.dueBytes(),
+	}
+	g.host.cfg.Log.Debug("snapshot begins", "group", g.replica.Group, "base", w.Base.ID, "entry_bytes", w.bytes)
+	return w
+}
+
+// Worked hands back work that was run.
+func (h *Host) Worked(w *Work) {
+	h.working = false
+	g := w.group
+	if !w.Writes() {
+		if w.err != nil {
+			h.cfg.Log.Error("snapshots not removed", "group", w.Replica.Group, "before", w.before, "err", w.err)
+		}
+		return
+	}
+	if w.err != nil {
+		g.snapshotFailed(w)
+		return
+	}
+	h.cfg.Log.Info("snapshot written", "group", w.Replica.Group, "base", w.Base.ID, "bytes", w.made.Size, "entry_bytes", w.bytes)
+	g.snap.failed = ""
+	g.snap.adopting = w.bytes
+	g.adopt(w.made)
+	g.snap.adopting = 0
+	g.serveWants()
+	g.touch()
+}
+
+// snapshotFailed goes on without the snapshot: nothing has changed, and it is
+// tried later. A state that can't be told is another matter: what is in memory
+// is not what was put there.
+func (g *group) snapshotFailed(w *Work) {
+	g.snap.retryAt = g.host.ticks + uint64(g.host.cfg.Snapshots.RetryTicks)
+	if w.broken != nil && g.stopped == nil && !g.gone {
+		g.stop(fmt.Errorf("write a snapshot at %s: %w", raft.FormatLogID(g.replica.Group, w.Base.ID), w.broken))
+		return
+	}
+	if why := w.err.Error(); why != g.snap.failed { // one line per change, not per attempt
+		g.snap.failed = why
+		g.host.cfg.Log.Warn("snapshot not written", "group", g.replica.Group, "base", w.Base.ID, "err", w.err)
+	}
+}
+
+// sweep has snapshots of a replica removed, those of bases before an id.
+func (h *Host) sweep(r logstore.Replica, before raft.LogID) {
+	for _, w := range h.litter {
+		if w.Replica == r {
+			if w.before.Index < before.Index {
+				w.before = before
+			}
+			return
+		}
+	}
+	h.litter = append(h.litter, &Work{Replica: r, before: before})
+}
+
+// allSnapshots is before none.
+var allSnapshots = raft.LogID{Term: math.MaxUint64, Index: math.MaxUint64}
