@@ -58,6 +58,7 @@ func (t *tool) serve(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	tuneCollector()
 	return node.Run(c.Context, config, slog.New(slog.NewTextHandler(t.err, nil)), func(string) {})
 }
 
