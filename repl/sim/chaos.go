@@ -211,7 +211,7 @@ func (x *chaos) begin(f Fault) bool {
 		return false
 	case DiskFull:
 		if n := x.victim(); n != nil {
-			n.fill(rnd.skewed(time.Second, 20*time.Second))
+			n.fill(rnd.skewed(2*time.Second, time.Minute))
 		}
 		return false
 	case BitFlip:

@@ -148,7 +148,7 @@ func (cl *simClient) beginOne() {
 		o.command = shardmap.Command{Kind: shardmap.CommandSet, Session: cl.session, Sequence: cl.next, Slot: slot}
 		cl.next++
 		o.command.Floor = cl.floor(o.command.Sequence)
-		value := make([]byte, 8, 8+c.chance.below(100))
+		value := make([]byte, 8, 8+c.valueSize())
 		binary.LittleEndian.PutUint64(value, o.number)
 		o.command.Items = [][]byte{o.key, value[:cap(value)]}
 		switch c.chance.below(8) {
@@ -166,6 +166,18 @@ func (cl *simClient) beginOne() {
 	e.op = o
 	c.queue.push(o.call.Deadline, e)
 	cl.core.Submit(c.now, &o.call)
+}
+
+// valueSize draws how much a write writes: mostly little; much where a disk is
+// full, which nobody would notice else.
+func (c *cluster) valueSize() int {
+	switch {
+	case c.full > 0 && c.chance.below(3) == 0:
+		return c.chance.below(16 << 10)
+	case c.chance.below(32) == 0:
+		return c.chance.below(4 << 10)
+	}
+	return c.chance.below(100)
 }
 
 // floor returns the lowest sequence that is still unanswered.

@@ -91,6 +91,7 @@ type cluster struct {
 	slots   [][]shardmap.Slot // by group: those that keys of the run are in
 	tags    []string
 	scratch []byte
+	full    int // how many disks are
 }
 
 // Run runs one cluster to its end, or to the first broken invariant.

@@ -116,8 +116,11 @@ const roomPause = 200 * time.Millisecond
 
 // fill lets the disk have little more than is on it.
 func (n *node) fill(d time.Duration) {
+	if n.fullUntil == 0 {
+		n.c.full++
+	}
 	n.fullUntil = n.c.now + d
-	n.disk.Limit(n.disk.Used() + int64(n.c.chance.below(256<<10)))
+	n.disk.Limit(n.disk.Used() + int64(n.c.chance.below(64<<10)))
 	n.c.note(n.index, "%s for %s", DiskFull, d)
 	e := n.c.queue.get(evRoom)
 	e.node = int32(n.index)
@@ -126,6 +129,9 @@ func (n *node) fill(d time.Duration) {
 
 // makeRoom lets it have as much as it wants again.
 func (n *node) makeRoom() {
+	if n.fullUntil > 0 {
+		n.c.full--
+	}
 	n.fullUntil = 0
 	n.disk.Limit(0)
 }
@@ -136,7 +142,10 @@ func (n *node) noRoom(err error) {
 	if n.fullUntil == 0 {
 		n.c.fail("n%d: the disk has room, and the log refuses a batch: %v", n.index, err)
 	}
-	n.c.result.Fired[DiskFull]++
+	if !n.full {
+		n.full = true
+		n.c.result.Fired[DiskFull]++
+	}
 	if n.closing {
 		n.pending = slices.Clone(n.batch.Writes)
 		n.end(PowerKeep)

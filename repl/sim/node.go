@@ -320,10 +320,11 @@ func (n *node) synced(number uint64) {
 		n.diskFailed(f, err)
 		return
 	}
-	if n.full = errors.Is(err, logstore.ErrFull); n.full {
+	if errors.Is(err, logstore.ErrFull) {
 		n.noRoom(err)
 		return
 	}
+	n.full = false
 	if err != nil {
 		n.c.fail("n%d: the log refuses a batch: %v", n.index, err)
 	}
