@@ -129,6 +129,36 @@ func (d *memData) keepSome(e extent, piece int64, random *splitMix) {
 	}
 }
 
+// Copy returns a disk that holds the same, durable and not, without what is open
+// or locked, and with the power on: to try several crashes from one place.
+func (m *Mem) Copy() *Mem {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := NewMem()
+	c.dirs, c.limit = maps.Clone(m.dirs), m.limit
+	copies := map[*memData]*memData{}
+	file := func(d *memData) *memData {
+		if d != nil && copies[d] == nil {
+			copies[d] = &memData{
+				now: slices.Clone(d.now), kept: slices.Clone(d.kept), before: slices.Clone(d.before),
+				dirty: slices.Clone(d.dirty), bytes: slices.Clone(d.bytes),
+			}
+		}
+		return copies[d]
+	}
+	for name, d := range m.names {
+		c.names[name] = file(d)
+	}
+	for name, d := range m.kept {
+		c.kept[name] = file(d)
+	}
+	for _, p := range m.pending {
+		p.data = file(p.data)
+		c.pending = append(c.pending, p)
+	}
+	return c
+}
+
 // Corrupt changes one byte of a file, durably, behind the back of whoever has
 // it open: byte at off is xored with mask.
 func (m *Mem) Corrupt(name string, off int64, mask byte) {

@@ -218,6 +218,36 @@ func TestPick(t *testing.T) {
 	}
 }
 
+// A copy holds what the disk held, with what a crash may take of it, and goes
+// its own way.
+func TestCopy(t *testing.T) {
+	m := NewMem()
+	f, err := m.Create("x")
+	must(t, err)
+	_, err = f.WriteAt([]byte("old"), 0)
+	must(t, err)
+	must(t, f.Sync())
+	must(t, m.SyncDir("."))
+	_, err = f.WriteAt([]byte("new"), 0)
+	must(t, err)
+	must(t, m.Rename("x", "y"))
+	c := m.Copy()
+	m.Crash(DropUnsynced, 0)
+	if got := string(c.Bytes("y")); got != "new" || c.Bytes("x") != nil {
+		t.Errorf("the copy holds %q, want new", got)
+	}
+	kept := c.Copy()
+	c.Crash(DropUnsynced, 0)
+	if got := string(c.Bytes("x")); got != "old" {
+		t.Errorf("after a crash of the copy: got %q, want old", got)
+	}
+	must(t, kept.SyncDir("."))
+	kept.Crash(DropUnsynced, 0)
+	if got := string(kept.Bytes("y")); got != "old" {
+		t.Errorf("with the name synced: got %q, want old", got)
+	}
+}
+
 // A sync that failed is not made good by one that succeeds: the system took
 // what it could not write for written. A test double that forgave it would hide
 // exactly what must not be done.
