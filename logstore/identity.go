@@ -100,7 +100,9 @@ func (id Identity) append(b []byte) []byte {
 }
 
 // ReadIdentity reads the identity file of a data directory. It says false if
-// there is none, which is how a node learns that it is new.
+// there is none, which is how a node learns that it is new. What it says may
+// not be durable yet, if the process before ended in the midst of a change: who
+// relies on it writes it again first, as each start of a node does.
 func ReadIdentity(disk vfs.FS, dir string) (Identity, bool, error) {
 	name := path.Join(dir, identityName)
 	f, err := disk.Open(name)

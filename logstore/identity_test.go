@@ -72,29 +72,3 @@ func TestIdentityOfNewerFormat(t *testing.T) {
 		t.Errorf("write: got %v, want ErrNewerFormat", err)
 	}
 }
-
-// The power goes at every operation of a replacement: there is the old identity
-// or the new one, and the new one once it was acknowledged.
-func TestIdentityCrash(t *testing.T) {
-	old, next := testIdentity, testIdentity
-	next.Start++
-	for _, mode := range []vfs.CrashMode{vfs.DropUnsynced, vfs.KeepUnsynced, vfs.TearUnsynced} {
-		for n := 1; n <= 6; n++ {
-			for chance := range uint64(20) {
-				fs := vfs.NewMem()
-				must(t, fs.MkdirAll("d"))
-				must(t, WriteIdentity(fs, "d", old))
-				fs.StopAt(n)
-				wrote := WriteIdentity(fs, "d", next)
-				fs.Crash(mode, chance)
-				got, found, err := ReadIdentity(fs, "d")
-				if err != nil || !found {
-					t.Fatalf("crash at %d, mode %d: got %v, %v", n, mode, found, err)
-				}
-				if got.Start != next.Start && (wrote == nil || got.Start != old.Start) {
-					t.Fatalf("crash at %d, mode %d: start %d, write returned %v", n, mode, got.Start, wrote)
-				}
-			}
-		}
-	}
-}

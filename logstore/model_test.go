@@ -2,7 +2,6 @@ package logstore
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"maps"
 	"math"
@@ -20,6 +19,7 @@ type model map[Replica]modelLog
 type modelLog struct {
 	base    Base
 	state   raft.HardState // Commit is what was told, which disk may not know yet
+	sure    uint64         // the commit that the disk must know
 	entries []raft.Entry
 }
 
@@ -47,6 +47,7 @@ func (m model) after(ws []Write) model {
 			}
 			l.base, l.entries = *w.Base, keep
 			l.state.Commit = max(l.state.Commit, w.Base.ID.Index)
+			l.sure = max(l.sure, w.Base.ID.Index)
 		}
 		if w.HasState {
 			l.state.Term, l.state.Vote = w.State.Term, w.State.Vote
@@ -56,10 +57,23 @@ func (m model) after(ws []Write) model {
 			keep := w.Entries[0].ID.Index - l.base.ID.Index - 1
 			l.entries = append(slices.Clone(l.entries[:keep]), w.Entries...)
 		}
+		if w.HasState {
+			l.sure = max(l.sure, min(w.State.Commit, l.last().Index))
+		}
 		m[w.Replica] = l
 		if w.Remove {
 			delete(m, w.Replica)
 		}
+	}
+	return m
+}
+
+// settled returns the model after what writes the commits that had to wait.
+func (m model) settled() model {
+	m = maps.Clone(m)
+	for id, l := range m {
+		l.sure = min(l.state.Commit, l.last().Index)
+		m[id] = l
 	}
 	return m
 }
@@ -103,8 +117,8 @@ func (m model) differs(s *Store) error {
 		if r.Base != l.base.ID || r.Last != l.last() || r.State.Term != l.state.Term || r.State.Vote != l.state.Vote {
 			return fmt.Errorf("%s: base %s, last %s, state %+v; want %s, %s, %+v", id, r.Base, r.Last, r.State, l.base.ID, l.last(), l.state)
 		}
-		if r.State.Commit > l.state.Commit || r.State.Commit > r.Last.Index {
-			return fmt.Errorf("%s: commit %d, was told %d, last is %s", id, r.State.Commit, l.state.Commit, r.Last)
+		if r.State.Commit < l.sure || r.State.Commit > l.state.Commit || r.State.Commit > r.Last.Index {
+			return fmt.Errorf("%s: commit %d, was told %d and kept %d, last is %s", id, r.State.Commit, l.state.Commit, l.sure, r.Last)
 		}
 		if fmt.Sprint(r.Membership) != fmt.Sprint(l.base.Membership) {
 			return fmt.Errorf("%s: membership %v, want %v", id, r.Membership, l.base.Membership)
@@ -139,11 +153,22 @@ type lifeRun struct {
 	done   model   // what was acknowledged
 	doing  []model // what may be there instead while an Append is under way: any beginning of it
 	made   map[raft.GroupID]raft.ReplicaID
+	buried map[raft.GroupID]raft.ReplicaID // the newest that was removed
 	groups int
+
+	// A story sets these; see there.
+	t                  testing.TB
+	mem                *vfs.Mem
+	fs                 vfs.FS // mem, or what stands before it
+	size               int64  // of a segment
+	salt               uint64
+	opening            int       // operations of the last recovery
+	identity, changing *Identity // acknowledged; under way
 }
 
 func newRun(seed uint64, s *Store) *lifeRun {
-	return &lifeRun{chance: rand.New(rand.NewPCG(seed, 1)), store: s, done: model{}, made: map[raft.GroupID]raft.ReplicaID{}, groups: 4}
+	return &lifeRun{chance: rand.New(rand.NewPCG(seed, 1)), store: s, done: model{}, groups: 4,
+		made: map[raft.GroupID]raft.ReplicaID{}, buried: map[raft.GroupID]raft.ReplicaID{}}
 }
 
 // writes makes up the writes of one Append: at most one for each group.
@@ -204,18 +229,9 @@ func (r *lifeRun) write(id Replica, l modelLog) Write {
 // step does one thing.
 func (r *lifeRun) step() error {
 	if r.chance.IntN(10) == 0 {
-		return r.store.Idle()
+		return r.idle()
 	}
-	ws := r.writes()
-	r.doing = r.done.beginnings(ws)
-	if err := r.store.Append(ws); err != nil {
-		return err
-	}
-	for _, w := range ws {
-		r.made[w.Replica.Group] = max(r.made[w.Replica.Group], w.Replica.ID)
-	}
-	r.done, r.doing = r.done.after(ws), nil
-	return nil
+	return r.append(r.writes()...)
 }
 
 // check compares after a crash: of what was under way any beginning is there.
@@ -233,7 +249,54 @@ func (r *lifeRun) check() error {
 	for id := range r.done {
 		r.made[id.Group] = max(r.made[id.Group], id.ID)
 	}
-	return err
+	return errors.Join(err, r.checkDamage(), r.checkGraves())
+}
+
+// checkDamage: a crash is no damage. What the model has no file for is a
+// snapshot.
+func (r *lifeRun) checkDamage() error {
+	for _, d := range r.store.Damaged() {
+		if len(d.Lost) > 0 || d.Promises {
+			return d.Err()
+		}
+	}
+	return nil
+}
+
+// checkGraves: a replica that was removed must not come back.
+func (r *lifeRun) checkGraves() error {
+	removed := map[raft.GroupID]raft.ReplicaID{}
+	for _, id := range r.store.Tombstones() {
+		removed[id.Group] = id.ID
+	}
+	for g, id := range r.buried {
+		if removed[g] < id {
+			return fmt.Errorf("%s: replica %d was removed, the log knows of %d", g, id, removed[g])
+		}
+	}
+	return nil
+}
+
+// checkIdentity: there is the old one or the new one, and the new one once it
+// was acknowledged.
+func (r *lifeRun) checkIdentity() error {
+	if r.identity == nil {
+		return nil
+	}
+	got, found, err := ReadIdentity(r.fs, "d")
+	switch {
+	case err != nil:
+		return err
+	case !found:
+		return errors.New("the identity is gone")
+	case got.Start == r.identity.Start:
+	case r.changing != nil && got.Start == r.changing.Start:
+		r.identity = r.changing
+	default:
+		return fmt.Errorf("identity: start %d, want %d", got.Start, r.identity.Start)
+	}
+	r.changing = nil
+	return nil
 }
 
 // A long life with many openings holds what the model holds, and the log's
@@ -269,95 +332,4 @@ func TestLongLife(t *testing.T) {
 		}
 		must(t, r.store.Close())
 	}
-}
-
-// The power goes at every operation of a life with rolls, moves and recycled
-// segments, then once more during the recovery, and the disk keeps all, none or
-// some of what was not synced. What was acknowledged is there; of what was under
-// way any beginning is; what was found stays; the log can be written on.
-func TestCrashAtEveryOperation(t *testing.T) {
-	modes := []vfs.CrashMode{vfs.DropUnsynced, vfs.KeepUnsynced, vfs.TearUnsynced}
-	ops, recycled := life(t, *crashSeed, 0, nil)
-	if recycled == 0 {
-		t.Fatal("no segment was used again: the test shows nothing")
-	}
-	points := 0
-	for _, mode := range modes {
-		for n := 1; n <= ops; n++ {
-			points++
-			life(t, *crashSeed, n, &mode)
-		}
-	}
-	t.Logf("%d points", points)
-}
-
-const lifeSteps = 160
-
-var crashSeed = flag.Uint64("seed", 3, "of the life that TestCrashAtEveryOperation runs")
-
-// life runs the life of a store up to the n-th operation, or to its end.
-func life(t *testing.T, seed uint64, n int, mode *vfs.CrashMode) (ops int, recycled uint64) {
-	t.Helper()
-	fs := vfs.NewMem()
-	fs.StopAt(n)
-	r := newRun(seed, nil)
-	o := Options{FS: fs, Dir: "d", SegmentBytes: SegmentBytesMin, Chance: 5}
-	s, err := Open(o)
-	if err == nil {
-		r.store = s
-		for i := 0; i < lifeSteps && err == nil; i++ {
-			err = r.step()
-		}
-		recycled = s.Stats().Recycled
-		if err == nil {
-			err = s.Close()
-		}
-	}
-	ops = fs.Ops()
-	if mode == nil {
-		must(t, err)
-		return ops, recycled
-	}
-	if !errors.Is(err, vfs.ErrPower) {
-		t.Fatalf("crash at %d: %v", n, err)
-	}
-	// Recovery itself is cut short a few times, at another place each time.
-	for again := 1; ; again++ {
-		fs.Crash(*mode, uint64(n*100+again))
-		if again < 4 {
-			fs.StopAt((n + again) % 6)
-		}
-		o.Chance++
-		if r.store, err = Open(o); err == nil {
-			break
-		}
-		if !errors.Is(err, vfs.ErrPower) {
-			t.Fatalf("crash at %d, mode %d, opening %d: %v\n%s", n, *mode, again, err, fs)
-		}
-	}
-	fs.StopAt(0)
-	if err := r.check(); err != nil {
-		t.Fatalf("crash at %d, mode %d: %v", n, *mode, err)
-	}
-	// What was found is relied on from now on, so it must be durable.
-	fs.Crash(vfs.DropUnsynced, 0)
-	if r.store, err = Open(o); err != nil {
-		t.Fatalf("crash at %d, mode %d, opened once more: %v", n, *mode, err)
-	}
-	if err := r.check(); err != nil {
-		t.Fatalf("crash at %d, mode %d, opened once more: %v", n, *mode, err)
-	}
-	for range 5 {
-		if err := r.step(); err != nil {
-			t.Fatalf("crash at %d, mode %d, going on: %v", n, *mode, err)
-		}
-	}
-	fs.Crash(vfs.DropUnsynced, 0)
-	if r.store, err = Open(o); err != nil {
-		t.Fatalf("crash at %d, mode %d, opened after going on: %v", n, *mode, err)
-	}
-	if err := r.check(); err != nil {
-		t.Fatalf("crash at %d, mode %d, after going on: %v", n, *mode, err)
-	}
-	return ops, recycled
 }

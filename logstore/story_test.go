@@ -1,0 +1,335 @@
+package logstore
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"testing"
+
+	"muster/logstore/vfs"
+	"muster/raft"
+)
+
+// story is one operation on the data directory, with what comes before it. All
+// that has to hold whatever the disk does is tried on the same stories: the
+// power goes at each of their steps (crash_test.go), each call to the disk
+// fails (fault_test.go), and the order of their steps stands in a file
+// (order_test.go). A new operation becomes a story here, and is tried in all
+// three ways.
+type story struct {
+	name   string // also that of its file in testdata/order
+	size   int64  // of a segment; 0: the smallest
+	before func(*lifeRun)
+	act    func(*lifeRun) error
+	// long has too many steps to crash at each of them in every run.
+	long bool
+}
+
+var one, two, three = testReplica(1), testReplica(2), testReplica(3)
+
+// rolling is an entry for which there is no room after fill.
+const rolling = 12000
+
+var stories = []story{
+	{name: "identity", before: func(r *lifeRun) {
+		must(r.t, r.fs.MkdirAll("d"))
+		must(r.t, r.identify(testIdentity))
+	}, act: func(r *lifeRun) error {
+		next := testIdentity
+		next.Start++
+		return r.identify(next)
+	}},
+	{name: "open-new", before: func(r *lifeRun) {}, act: (*lifeRun).open},
+	{name: "found", before: begin, act: func(r *lifeRun) error { return r.append(founding(three)) }},
+	{name: "append", before: begin, act: func(r *lifeRun) error {
+		return r.append(r.more(one, 2, 100), Write{
+			Replica: two, State: raft.HardState{Term: 3, Vote: 9}, HasState: true, Entries: span(two, 2, 1, 3, 50),
+		})
+	}},
+	{name: "append-two-batches", before: begin, act: func(r *lifeRun) error {
+		return r.append(r.more(one, 3, 3000), r.more(two, 3, 3000))
+	}},
+	{name: "append-larger-than-segment", before: begin, act: func(r *lifeRun) error {
+		return r.append(r.more(one, 1, 2*SegmentBytesMin))
+	}},
+	{name: "truncate", before: func(r *lifeRun) {
+		begin(r)
+		must(r.t, r.append(Write{Replica: one, Commit: 3, Entries: span(one, 1, 1, 9, 50)}))
+	}, act: func(r *lifeRun) error {
+		return r.append(Write{Replica: one, State: raft.HardState{Term: 2, Vote: 9}, HasState: true, Entries: span(one, 2, 5, 6, 70)})
+	}},
+	{name: "idle", before: func(r *lifeRun) {
+		begin(r)
+		must(r.t, r.append(r.more(one, 3, 50)))
+	}, act: func(r *lifeRun) error {
+		if err := r.append(Write{Replica: one, Commit: 2}); err != nil {
+			return err
+		}
+		return errors.Join(r.idle(), r.idle())
+	}},
+	{name: "prepare-in-pieces", size: 512 << 10, before: begin, act: func(r *lifeRun) error {
+		for range 3 {
+			if err := r.append(r.more(one, 1, 60_000)); err != nil {
+				return err
+			}
+		}
+		return r.idle()
+	}},
+	{name: "roll", before: func(r *lifeRun) {
+		begin(r)
+		r.fill(1)
+	}, act: func(r *lifeRun) error { return r.append(r.more(one, 1, rolling)) }},
+	{name: "compact", before: func(r *lifeRun) {
+		begin(r)
+		r.fill(3)
+	}, act: func(r *lifeRun) error { return r.compact(one) }},
+	{name: "copy-forward", before: func(r *lifeRun) {
+		begin(r)
+		r.fill(5)
+		must(r.t, r.compact(one))
+	}, act: func(r *lifeRun) error {
+		for range 4 {
+			if err := r.append(r.more(one, 1, 3000)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}},
+	{name: "recycle", before: func(r *lifeRun) {
+		begin(r)
+		r.fill(3)
+		must(r.t, r.compact(one))
+		r.fill(4)
+	}, act: func(r *lifeRun) error {
+		was := r.store.Stats().Recycled
+		if err := r.append(r.more(one, 1, rolling)); err != nil {
+			return err
+		}
+		if r.store.Stats().Recycled == was {
+			return errors.New("no segment was used again: the story shows nothing")
+		}
+		return nil
+	}},
+	{name: "install", before: func(r *lifeRun) {
+		begin(r)
+		must(r.t, r.append(r.more(one, 9, 50)))
+	}, act: func(r *lifeRun) error {
+		at := Base{ID: raft.LogID{Term: 2, Index: 40}, Time: 40_000, Membership: voters(one.ID, 77)}
+		return r.append(Write{Replica: one, Base: &at, State: raft.HardState{Term: 2}, HasState: true, Commit: 40, Entries: span(one, 2, 41, 43, 50)})
+	}},
+	{name: "remove", before: begin, act: func(r *lifeRun) error { return r.append(Write{Replica: two, Remove: true}) }},
+	{name: "close", before: func(r *lifeRun) {
+		begin(r)
+		must(r.t, r.append(r.more(one, 3, 50)))
+		must(r.t, r.append(Write{Replica: one, Commit: 2}))
+	}, act: (*lifeRun).close},
+	{name: "open", before: func(r *lifeRun) {
+		begin(r)
+		r.fill(2)
+		must(r.t, r.close())
+	}, act: (*lifeRun).open},
+	{name: "recover-torn", before: func(r *lifeRun) {
+		begin(r)
+		r.mem.StopAt(2) // written, not synced
+		if err := r.append(r.more(one, 3, 500)); !errors.Is(err, vfs.ErrPower) {
+			r.t.Fatalf("an append without power: %v", err)
+		}
+		r.mem.Crash(vfs.KeepUnsynced, 0)
+	}, act: (*lifeRun).open},
+	{name: "recover-half-prepared", size: 512 << 10, before: func(r *lifeRun) {
+		begin(r)
+		must(r.t, r.append(r.more(one, 2, 60_000)))
+		r.mem.Crash(vfs.KeepUnsynced, 0)
+	}, act: (*lifeRun).open},
+	{name: "recover-reclaimed", before: func(r *lifeRun) {
+		begin(r)
+		r.fill(4)
+		must(r.t, r.compact(one))
+		must(r.t, r.append(r.more(one, 1, 3000)))
+		must(r.t, r.append(r.more(one, 1, 3000)))
+		r.mem.Crash(vfs.KeepUnsynced, 0)
+	}, act: func(r *lifeRun) error {
+		if err := r.open(); err != nil {
+			return err
+		}
+		return r.append(r.more(one, 1, 3000))
+	}},
+	{name: "life", long: true, before: func(r *lifeRun) {
+		must(r.t, r.open())
+	}, act: func(r *lifeRun) error {
+		for range 160 {
+			if err := r.step(); err != nil {
+				return err
+			}
+		}
+		return r.close()
+	}},
+}
+
+// newStory returns a run on an empty disk in memory, which is reached through
+// through if that is not nil.
+func (s *story) begin(t testing.TB, seed uint64, through func(vfs.FS) vfs.FS) *lifeRun {
+	mem := vfs.NewMem()
+	r := newRun(seed, nil)
+	r.t, r.mem, r.fs, r.size = t, mem, mem, s.size
+	if through != nil {
+		r.fs = through(mem)
+	}
+	s.before(r)
+	return r
+}
+
+// begin opens a log with two replicas.
+func begin(r *lifeRun) {
+	must(r.t, r.open())
+	must(r.t, r.append(founding(one), founding(two)))
+}
+
+// open does what a node does at its start: it says in its identity that it was
+// started once more, which also makes durable what it read there, and opens the
+// log.
+func (r *lifeRun) open() error {
+	if r.identity != nil {
+		if err := r.checkIdentity(); err != nil {
+			return err
+		}
+		next := *r.identity
+		next.Start++
+		if err := r.identify(next); err != nil {
+			return err
+		}
+	}
+	r.salt++
+	size := r.size
+	if size == 0 {
+		size = SegmentBytesMin
+	}
+	s, err := Open(Options{FS: r.fs, Dir: "d", SegmentBytes: size, Chance: r.salt})
+	if err == nil {
+		r.store = s
+	}
+	return err
+}
+
+func (r *lifeRun) close() error {
+	err := r.store.Close()
+	if err == nil {
+		r.done = r.done.settled()
+		r.store = nil
+	}
+	return err
+}
+
+func (r *lifeRun) idle() error {
+	err := r.store.Idle()
+	if err == nil {
+		r.done = r.done.settled()
+	}
+	return err
+}
+
+// append keeps ws, in the store and in the model.
+func (r *lifeRun) append(ws ...Write) error {
+	r.doing = r.done.beginnings(ws)
+	if err := r.store.Append(ws); err != nil {
+		return err
+	}
+	for _, w := range ws {
+		r.made[w.Replica.Group] = max(r.made[w.Replica.Group], w.Replica.ID)
+		if w.Remove {
+			r.buried[w.Replica.Group] = max(r.buried[w.Replica.Group], w.Replica.ID)
+		}
+	}
+	r.done, r.doing = r.done.after(ws), nil
+	return nil
+}
+
+// compact drops all that a replica's log holds.
+func (r *lifeRun) compact(id Replica) error {
+	l := r.done[id]
+	w := Write{Replica: id, Base: &Base{ID: l.last(), Time: l.entries[len(l.entries)-1].Time, Membership: voters(id.ID)}}
+	r.doing = r.done.beginnings([]Write{w})
+	if err := r.store.Compact(id, *w.Base); err != nil {
+		return err
+	}
+	r.done, r.doing = r.done.after([]Write{w}), nil
+	return nil
+}
+
+// more is the next entries of a replica, all committed.
+func (r *lifeRun) more(id Replica, count uint64, size int) Write {
+	l := r.done[id]
+	last := l.last().Index
+	return Write{Replica: id, Commit: last + count, Entries: span(id, l.state.Term, last+1, last+count, size)}
+}
+
+// fill goes on until the rest of a segment is too small for the entry that
+// rolls.
+func (r *lifeRun) fill(segment uint64) {
+	for r.store.active.number < segment || r.store.active.size-r.store.active.end >= rolling {
+		must(r.t, r.append(r.more(one, 1, 3000)))
+	}
+}
+
+// identify replaces the identity.
+func (r *lifeRun) identify(id Identity) error {
+	r.changing = &id
+	err := WriteIdentity(r.fs, "d", id)
+	if err == nil {
+		r.identity, r.changing = &id, nil
+	}
+	return err
+}
+
+// fork returns the run on another disk, with nothing open.
+func (r *lifeRun) fork(disk *vfs.Mem) *lifeRun {
+	f := *r
+	f.mem, f.fs, f.store = disk, disk, nil
+	f.made, f.buried = maps.Clone(r.made), maps.Clone(r.buried)
+	f.chance = rand.New(rand.NewPCG(uint64(disk.Used()), r.salt))
+	return &f
+}
+
+// rely takes the commits that were found for those that were told, and the disk
+// for knowing them from now on.
+func (r *lifeRun) rely() {
+	r.done = maps.Clone(r.done)
+	for id, l := range r.done {
+		if restored, err := r.store.Restore(id); err == nil {
+			l.state.Commit, l.sure = restored.State.Commit, restored.State.Commit
+			r.done[id] = l
+		}
+	}
+}
+
+// survive opens the log and looks at all of it; then it takes away what is not
+// durable, for what was found is relied on from now on; then it goes on for a
+// while, and looks once more.
+func (r *lifeRun) survive() error {
+	for _, what := range []string{"opened", "opened once more", "opened after going on"} {
+		if what != "opened" {
+			r.mem.Crash(vfs.DropUnsynced, 0)
+		}
+		ops := r.mem.Ops()
+		if err := r.open(); err != nil {
+			return fmt.Errorf("%s: %w\n%s", what, err, r.mem)
+		}
+		if what == "opened" {
+			r.opening = r.mem.Ops() - ops
+		}
+		if err := r.check(); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		r.rely()
+		for range 5 {
+			if what != "opened once more" {
+				break
+			}
+			if err := r.step(); err != nil {
+				return fmt.Errorf("going on: %w", err)
+			}
+		}
+	}
+	return nil
+}
