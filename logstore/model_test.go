@@ -162,13 +162,15 @@ type lifeRun struct {
 	fs                 vfs.FS // mem, or what stands before it
 	size               int64  // of a segment
 	salt               uint64
-	opening            int       // operations of the last recovery
-	identity, changing *Identity // acknowledged; under way
+	states             map[raft.LogID][]byte // what the snapshots of all bases hold
+	snapshots          []raft.LogID          // acknowledged, of replica one
+	opening            int                   // operations of the last recovery
+	identity, changing *Identity             // acknowledged; under way
 }
 
 func newRun(seed uint64, s *Store) *lifeRun {
 	return &lifeRun{chance: rand.New(rand.NewPCG(seed, 1)), store: s, done: model{}, groups: 4,
-		made: map[raft.GroupID]raft.ReplicaID{}, buried: map[raft.GroupID]raft.ReplicaID{}}
+		made: map[raft.GroupID]raft.ReplicaID{}, buried: map[raft.GroupID]raft.ReplicaID{}, states: map[raft.LogID][]byte{}}
 }
 
 // writes makes up the writes of one Append: at most one for each group.
@@ -249,15 +251,41 @@ func (r *lifeRun) check() error {
 	for id := range r.done {
 		r.made[id.Group] = max(r.made[id.Group], id.ID)
 	}
-	return errors.Join(err, r.checkDamage(), r.checkGraves())
+	return errors.Join(err, r.checkDamage(), r.checkGraves(), r.checkSnapshots())
 }
 
-// checkDamage: a crash is no damage. What the model has no file for is a
-// snapshot.
+// checkDamage: a crash is no damage. A state is missed only where the run has
+// bases and no snapshots.
 func (r *lifeRun) checkDamage() error {
 	for _, d := range r.store.Damaged() {
-		if len(d.Lost) > 0 || d.Promises {
+		if len(d.Lost) > 0 || d.Promises || d.State && len(r.states) > 0 {
 			return d.Err()
+		}
+	}
+	return nil
+}
+
+// checkSnapshots: those that were acknowledged are there, as far as the log has
+// not gone on behind them, or never got so far; none is there that nobody made,
+// or half of one.
+func (r *lifeRun) checkSnapshots() error {
+	there := map[raft.LogID]bool{}
+	for id := range r.done {
+		for _, sn := range r.store.Snapshots(id) {
+			there[sn.Base.ID] = true
+			got, err := readState(r.store, sn)
+			if err != nil {
+				return err
+			}
+			if string(got) != string(r.states[sn.Base.ID]) {
+				return fmt.Errorf("%s holds %d bytes that it was not given", sn.File, len(got))
+			}
+		}
+	}
+	l := r.done[one]
+	for _, id := range r.snapshots {
+		if id.Index >= l.base.ID.Index && id.Index <= l.last().Index && !there[id] {
+			return fmt.Errorf("the snapshot at %s is gone, the log has %s to %s", id, l.base.ID, l.last())
 		}
 	}
 	return nil

@@ -118,6 +118,49 @@ var stories = []story{
 		at := Base{ID: raft.LogID{Term: 2, Index: 40}, Time: 40_000, Membership: voters(one.ID, 77)}
 		return r.append(Write{Replica: one, Base: &at, State: raft.HardState{Term: 2}, HasState: true, Commit: 40, Entries: span(one, 2, 41, 43, 50)})
 	}},
+	{name: "snapshot-write", before: func(r *lifeRun) {
+		begin(r)
+		must(r.t, r.append(r.more(one, 5, 50)))
+		must(r.t, r.snapshot(one, 1000))
+		must(r.t, r.compact(one))
+		must(r.t, r.append(r.more(one, 5, 50)))
+	}, act: func(r *lifeRun) error {
+		if err := r.snapshot(one, snapshotPieceBytes+1); err != nil {
+			return err
+		}
+		if err := r.compact(one); err != nil {
+			return err
+		}
+		return r.dropSnapshots(one)
+	}},
+	{name: "snapshot-receive", before: func(r *lifeRun) {
+		begin(r)
+		must(r.t, r.append(r.more(one, 5, 50)))
+		must(r.t, r.snapshot(one, 1000))
+		must(r.t, r.compact(one))
+	}, act: func(r *lifeRun) error {
+		at := Base{ID: raft.LogID{Term: 1, Index: 40}, Time: 40_000, Membership: voters(one.ID, 77)}
+		if err := r.receive(one, at, snapshotPieceBytes/4); err != nil {
+			return err
+		}
+		if err := r.append(Write{Replica: one, Base: &at, Commit: 40, Entries: span(one, 1, 41, 43, 50)}); err != nil {
+			return err
+		}
+		return r.dropSnapshots(one)
+	}},
+	{name: "snapshot-give-up", before: begin, act: func(r *lifeRun) error {
+		if err := r.append(r.more(one, 5, 50)); err != nil {
+			return err
+		}
+		w, err := r.store.CreateSnapshot(one, r.baseOf(one))
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(make([]byte, snapshotPieceBytes+1)); err != nil {
+			return err
+		}
+		return w.Abort()
+	}},
 	{name: "remove", before: begin, act: func(r *lifeRun) error { return r.append(Write{Replica: two, Remove: true}) }},
 	{name: "close", before: func(r *lifeRun) {
 		begin(r)
@@ -167,7 +210,7 @@ var stories = []story{
 	}},
 }
 
-// newStory returns a run on an empty disk in memory, which is reached through
+// begin returns a run on an empty disk in memory, which is reached through
 // through if that is not nil.
 func (s *story) begin(t testing.TB, seed uint64, through func(vfs.FS) vfs.FS) *lifeRun {
 	mem := vfs.NewMem()
@@ -245,10 +288,17 @@ func (r *lifeRun) append(ws ...Write) error {
 	return nil
 }
 
-// compact drops all that a replica's log holds.
-func (r *lifeRun) compact(id Replica) error {
+// baseOf is the last entry of a replica that is committed, as a base.
+func (r *lifeRun) baseOf(id Replica) Base {
 	l := r.done[id]
-	w := Write{Replica: id, Base: &Base{ID: l.last(), Time: l.entries[len(l.entries)-1].Time, Membership: voters(id.ID)}}
+	e := l.entries[l.state.Commit-l.base.ID.Index-1]
+	return Base{ID: e.ID, Time: e.Time, Membership: voters(id.ID)}
+}
+
+// compact drops all of a replica's log that is committed.
+func (r *lifeRun) compact(id Replica) error {
+	base := r.baseOf(id)
+	w := Write{Replica: id, Base: &base}
 	r.doing = r.done.beginnings([]Write{w})
 	if err := r.store.Compact(id, *w.Base); err != nil {
 		return err
@@ -282,11 +332,74 @@ func (r *lifeRun) identify(id Identity) error {
 	return err
 }
 
+// snapshot makes a snapshot of all that a replica has committed.
+func (r *lifeRun) snapshot(id Replica, size int) error {
+	base := r.baseOf(id)
+	r.states[base.ID] = stream(size)
+	w, err := r.store.CreateSnapshot(id, base)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(r.states[base.ID]); err != nil {
+		return err
+	}
+	if _, err := w.Commit(); err != nil {
+		return err
+	}
+	r.snapshots = append(r.snapshots[:len(r.snapshots):len(r.snapshots)], base.ID)
+	return nil
+}
+
+// receive takes a snapshot that another replica of the group made.
+func (r *lifeRun) receive(id Replica, base Base, size int) error {
+	r.states[base.ID] = stream(size)
+	disk := vfs.NewMem()
+	other := mustOpen(r.t, disk, Options{})
+	w := founding(id)
+	w.Base = &base
+	must(r.t, other.Append([]Write{w}))
+	file := raw(r.t, disk, makeSnapshot(r.t, other, id, base, r.states[base.ID]).File)
+	into, err := r.store.ReceiveSnapshot(id)
+	if err != nil {
+		return err
+	}
+	const chunk = 100_000
+	for at := 0; at < len(file); at += chunk {
+		if err := into.Chunk(int64(at), file[at:min(at+chunk, len(file))]); err != nil {
+			return err
+		}
+	}
+	if _, err = into.Commit(); err != nil {
+		return err
+	}
+	r.snapshots = append(r.snapshots[:len(r.snapshots):len(r.snapshots)], base.ID)
+	return nil
+}
+
+// dropSnapshots removes those before the base of the log.
+func (r *lifeRun) dropSnapshots(id Replica) error {
+	return r.store.RemoveSnapshots(id, r.done[id].base.ID)
+}
+
+// goOn does one thing more after a crash: any, but where there are snapshots
+// only what goes along with them.
+func (r *lifeRun) goOn() error {
+	switch {
+	case len(r.states) == 0:
+		return r.step()
+	case r.chance.IntN(2) == 0:
+		return r.append(r.more(one, 1, 50))
+	case r.done[one].state.Commit == r.done[one].base.ID.Index:
+		return r.idle()
+	}
+	return errors.Join(r.snapshot(one, 500), r.compact(one), r.dropSnapshots(one))
+}
+
 // fork returns the run on another disk, with nothing open.
 func (r *lifeRun) fork(disk *vfs.Mem) *lifeRun {
 	f := *r
 	f.mem, f.fs, f.store = disk, disk, nil
-	f.made, f.buried = maps.Clone(r.made), maps.Clone(r.buried)
+	f.made, f.buried, f.states = maps.Clone(r.made), maps.Clone(r.buried), maps.Clone(r.states)
 	f.chance = rand.New(rand.NewPCG(uint64(disk.Used()), r.salt))
 	return &f
 }
@@ -326,7 +439,7 @@ func (r *lifeRun) survive() error {
 			if what != "opened once more" {
 				break
 			}
-			if err := r.step(); err != nil {
+			if err := r.goOn(); err != nil {
 				return fmt.Errorf("going on: %w", err)
 			}
 		}
