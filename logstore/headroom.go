@@ -72,7 +72,10 @@ func (s *Store) makeHeadroom(size int64) error {
 	if err != nil {
 		return err
 	}
-	err = s.fillHeadroom(file, h.size, size)
+	// It is synced so that no power cut gives its room to others.
+	if err = s.fillHeadroom(file, h.size, size); err == nil {
+		err = file.Sync()
+	}
 	if err == nil {
 		h.size = size
 	} else if cutErr := file.Truncate(h.size); cutErr != nil {
@@ -80,6 +83,9 @@ func (s *Store) makeHeadroom(size int64) error {
 	}
 	if closeErr := file.Close(); err == nil {
 		err = closeErr
+	}
+	if err == nil {
+		err = s.fs.SyncDir(path.Dir(s.dir))
 	}
 	return err
 }

@@ -59,6 +59,9 @@ type Space struct {
 	// Full: what is prepared is nearly used up, and the disk has no room to
 	// prepare more. It ends when there is room again, by itself.
 	Full bool
+	// Short: the disk had no room to prepare more, when it was last asked.
+	// What is prepared may last for long.
+	Short bool
 	// Prepared is what anything may use.
 	Prepared int64
 	// Reserve is what is kept back for what a group can't do without: terms,
@@ -83,7 +86,7 @@ func (s *Store) measure() {
 	for _, room := range s.rooms() {
 		total += room
 	}
-	n := Space{Kept: s.reserveSize(), Free: s.freeBytes}
+	n := Space{Short: s.lack, Kept: s.reserveSize(), Free: s.freeBytes}
 	n.Reserve = min(total, n.Kept)
 	n.Prepared = total - n.Reserve
 	s.mu.Lock()

@@ -48,6 +48,9 @@ func (g *Group) Transfer(to ReplicaID) error {
 	return nil
 }
 
+// Transferee returns to whom leadership is on its way, or 0.
+func (g *Group) Transferee() ReplicaID { return g.transfer.to }
+
 // TransfereeLost tells that the node of a replica is gone: if leadership was on
 // its way there, this leader leads on, and takes proposals again.
 func (g *Group) TransfereeLost(id ReplicaID) {

@@ -50,6 +50,9 @@ func (h *Host) send(g *group, m raft.Message) {
 			b.answers.Messages = append(b.answers.Messages, wire.BeatMessageOf(&e))
 		}
 	default:
+		if !g.feeds(node, &m) {
+			return
+		}
 		if m.Fetch != 0 {
 			h.cfg.Transport.Fetch(node, &e, func() bool { return g.leading.Load() == m.Term })
 			return
@@ -68,12 +71,12 @@ func (h *Host) sendBeats() {
 		if len(b.out.Messages) > 0 || due {
 			b.sequence++
 			b.lastSent = h.ticks
-			b.out.Start, b.out.Sequence = h.cfg.Start, b.sequence
+			b.out.Start, b.out.Sequence, b.out.Fullness = h.cfg.Start, b.sequence, h.full.own
 			h.cfg.Transport.SendBeat(n, &b.out, false)
 			b.out.Messages = b.out.Messages[:0]
 		}
 		if len(b.answers.Messages) > 0 {
-			b.answers.Start, b.answers.Sequence = h.cfg.Start, b.sequence
+			b.answers.Start, b.answers.Sequence, b.answers.Fullness = h.cfg.Start, b.sequence, h.full.own
 			h.cfg.Transport.SendBeat(n, &b.answers, true)
 			b.answers.Messages = b.answers.Messages[:0]
 		}

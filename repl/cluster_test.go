@@ -29,6 +29,8 @@ type cluster struct {
 	cut   map[[2]raft.NodeID]bool
 	loss  int // percent
 	acked map[uint64]bool
+	// entriesTo counts the entries that were sent to each node.
+	entriesTo map[raft.NodeID]int
 
 	// placed, if set, says that group 0's log makes the other groups: who
 	// has applied something of it has them.
@@ -109,6 +111,7 @@ func (c *registerCopy) Release() {}
 // Send implements Transport.
 func (n *testNode) Send(to raft.NodeID, e *wire.Envelope) {
 	copied := *e
+	n.c.entriesTo[to] += len(e.Message.Entries)
 	n.c.net = append(n.c.net, packet{from: n.id, to: to, envelope: &copied})
 }
 
@@ -122,6 +125,7 @@ func (n *testNode) Fetch(to raft.NodeID, e *wire.Envelope, current func() bool) 
 		n.c.t.Fatalf("fetch: %v", err)
 	}
 	m.Entries, m.Fetch = entries, 0
+	n.c.entriesTo[to] += len(entries)
 	if current() {
 		n.c.net = append(n.c.net, packet{from: n.id, to: to, envelope: &copied})
 	}
@@ -181,7 +185,7 @@ var (
 )
 
 func newCluster(t *testing.T, seed uint64, nodes int) *cluster {
-	c := &cluster{t: t, rnd: rand.New(rand.NewPCG(seed, 7)), cut: map[[2]raft.NodeID]bool{}, acked: map[uint64]bool{}}
+	c := &cluster{t: t, rnd: rand.New(rand.NewPCG(seed, 7)), cut: map[[2]raft.NodeID]bool{}, acked: map[uint64]bool{}, entriesTo: map[raft.NodeID]int{}}
 	c.start(nodes)
 	return c
 }
@@ -287,12 +291,22 @@ func (c *cluster) step() {
 }
 
 func (n *testNode) sync() {
-	if n.host == nil || n.batch == nil {
+	if n.host == nil {
+		return
+	}
+	if err := n.store.MakeRoom(); err != nil {
+		n.c.t.Fatalf("node %d: make room: %v", n.id, err)
+	}
+	if n.batch == nil {
 		return
 	}
 	b := n.batch
+	err := n.store.Append(b.Writes)
+	if errors.Is(err, logstore.ErrFull) && !errors.Is(err, logstore.ErrStopped) {
+		return // later
+	}
 	n.batch = nil
-	if err := n.store.Append(b.Writes); err != nil {
+	if err != nil {
 		n.c.t.Fatalf("node %d: append: %v", n.id, err)
 	}
 	n.host.Synced(b)

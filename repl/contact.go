@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"muster/raft"
+	"muster/repl/wire"
 )
 
 // contact is what a host knows of whether another node is there. Heartbeats of
@@ -14,6 +15,7 @@ type contact struct {
 	heardTick uint64
 	heard     bool // ever
 	silent    bool // not heard of for an election timeout
+	fullness  wire.Fullness
 }
 
 // hear notes that a node said something.

@@ -57,6 +57,7 @@ type group struct {
 	role       raft.Role
 	lead       raft.ReplicaID
 	preferred  raft.ReplicaID // who should lead; 0: nobody in particular
+	handOverAt uint64         // the tick before which no hand-over to a disk with room is tried again
 	eager      int            // ticks for which this replica asks for votes while nobody leads
 	leading    atomic.Uint64  // the term in which this replica leads, or 0; read by transports
 	leadingAt  time.Duration  // on the host's clock
@@ -158,7 +159,7 @@ func (g *group) prefer(id raft.ReplicaID) {
 		return
 	}
 	g.preferred = id
-	g.core.Prefer(id)
+	g.applyPreference()
 	if id == g.replica.ID && g.lead == 0 {
 		g.eager = eagerTicks
 		g.core.Campaign()

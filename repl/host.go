@@ -117,6 +117,7 @@ type Host struct {
 	mending    []*mend                           // by group id
 	mends      MendCounts
 	refused    refusals
+	full       fullness
 	beats      map[raft.NodeID]*beats // Invariant: of nodes, and of no other
 	touched    []Replier
 	gathering  *Batch
@@ -166,7 +167,7 @@ func NewHost(cfg HostConfig) (*Host, error) {
 // Receive hands in a message from another node.
 func (h *Host) Receive(from raft.NodeID, e *wire.Envelope) {
 	h.hear(from)
-	if g := h.addressee(from, e); g != nil {
+	if g := h.addressee(from, e); g != nil && (e.Message.Type != raft.MsgAppend || g.takes(&e.Message)) {
 		g.step(from, e.Message)
 	}
 }
@@ -174,6 +175,7 @@ func (h *Host) Receive(from raft.NodeID, e *wire.Envelope) {
 // ReceiveBeat hands in the heartbeats of another node, or the answers to ours.
 func (h *Host) ReceiveBeat(from raft.NodeID, b *wire.Beat, answer bool) {
 	h.hear(from)
+	h.learn(from, b.Fullness)
 	t := raft.MsgHeartbeat
 	if answer {
 		t = raft.MsgHeartbeatAnswer
@@ -250,16 +252,21 @@ func (h *Host) Tick() {
 	for _, m := range slices.Clone(h.mending) {
 		m.tick()
 	}
+	h.look()
+	h.leave()
 	for _, g := range h.order {
 		if !g.quiet {
 			g.tick()
+		} else if len(g.queue) > 0 {
+			g.touch()
 		}
 	}
 }
 
 // Synced hands back a batch that is on disk.
 func (h *Host) Synced(b *Batch) {
-	h.underWay = false
+	h.underWay, h.full.underWay = false, 0
+	h.look()
 	b.report()
 	for _, o := range b.bases {
 		h.sweep(o.replica, o.id)
@@ -302,6 +309,9 @@ func (h *Host) Turn(now time.Duration) *Batch {
 		h.dirty = h.dirty[:0]
 		h.place()
 	}
+	if len(h.gathering.Writes) == 0 {
+		h.full.accepted = 0
+	}
 	h.sendBeats()
 	h.cfg.Transport.Flush()
 	for i, r := range h.touched {
@@ -318,6 +328,7 @@ func (h *Host) Turn(now time.Duration) *Batch {
 	h.batches++
 	b.Number = h.batches
 	h.underWay = true
+	h.full.underWay, h.full.accepted = h.full.accepted, 0
 	return b
 }
 

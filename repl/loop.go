@@ -1,10 +1,12 @@
 package repl
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
+	"muster/logstore"
 	"muster/raft"
 	"muster/repl/wire"
 )
@@ -15,6 +17,9 @@ const handOverPause = 5 * time.Millisecond
 // idleDelay is how long the log may be idle before its durable offset is
 // written, so that rot in the last batch can be told from a torn write.
 const idleDelay = 20 * time.Millisecond
+
+// roomPause lies between two tries to get room on a full disk.
+const roomPause = 500 * time.Millisecond
 
 // Loop is the goroutine around a [Host]: it queues events, turns the host, and
 // has its batches written. All methods may be called from any goroutine.
@@ -268,6 +273,8 @@ func (l *Loop) writeLog() {
 	defer l.ended.Done()
 	idle := time.NewTimer(idleDelay)
 	defer idle.Stop()
+	room := time.NewTicker(roomPause)
+	defer room.Stop()
 	for {
 		select {
 		case b, ok := <-l.batches:
@@ -275,7 +282,7 @@ func (l *Loop) writeLog() {
 				return
 			}
 			l.syncs.begin(time.Now())
-			err := l.host.cfg.Store.Append(b.Writes)
+			err := l.append(b, room.C)
 			l.syncs.end(time.Now())
 			if err != nil {
 				l.failed <- fmt.Errorf("write the log: %w", err)
@@ -285,6 +292,13 @@ func (l *Loop) writeLog() {
 			}
 			l.enqueue(func(e *events) { e.synced = append(e.synced, b) })
 			idle.Reset(idleDelay)
+		case <-room.C:
+			if err := l.host.cfg.Store.MakeRoom(); err != nil {
+				l.failed <- fmt.Errorf("prepare the log: %w", err)
+				for range l.batches {
+				}
+				return
+			}
 		case <-idle.C:
 			if err := l.host.cfg.Store.Idle(); err != nil {
 				l.failed <- fmt.Errorf("write the log's durable offset: %w", err)
@@ -292,6 +306,27 @@ func (l *Loop) writeLog() {
 				}
 				return
 			}
+		}
+	}
+}
+
+// append writes a batch. If there is no room for it on the disk it waits, as it
+// would for a disk that stalls, and tries again: nothing of it is written yet,
+// so nothing is lost by that.
+func (l *Loop) append(b *Batch, room <-chan time.Time) error {
+	store := l.host.cfg.Store
+	for {
+		err := store.Append(b.Writes)
+		if !errors.Is(err, logstore.ErrFull) || errors.Is(err, logstore.ErrStopped) {
+			return err
+		}
+		select {
+		case <-room:
+			if err := store.MakeRoom(); err != nil {
+				return err
+			}
+		case <-l.stop:
+			return fmt.Errorf("at the end: %w", err)
 		}
 	}
 }

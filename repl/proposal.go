@@ -24,6 +24,10 @@ func (g *group) propose(p Proposal) {
 		g.host.refuse(p.Reply, g.notLeader())
 		return
 	}
+	if err := g.admit(p.Entry.Raw[raft.EntryHeaderSize:]); err != nil {
+		g.host.refuse(p.Reply, err)
+		return
+	}
 	size := len(p.Entry.Raw)
 	if g.queueBytes+size > queueBytesMax {
 		g.host.refuse(p.Reply, wire.Busy(g.name(),
@@ -37,20 +41,33 @@ func (g *group) propose(p Proposal) {
 
 // offerProposals hands queued commands to the core, as many as it takes.
 func (g *group) offerProposals() {
+	g.refuseQueue()
 	done := 0
 	for done < len(g.queue) {
 		g.entries, g.entryBytes = g.entries[:0], 0
-		first := done
+		first, bytes := done, int64(0)
 		for done < len(g.queue) && g.entryBytes < proposeBytesMax {
 			p := &g.queue[done]
+			n := int64(len(p.Entry.Raw)) + entryRoom
+			if !g.host.mayOffer(bytes + n) {
+				break
+			}
+			bytes += n
 			g.entries = append(g.entries, p.Entry)
 			g.entryBytes += len(p.Entry.Raw)
 			done++
+		}
+		if done == first {
+			g.refuseLarge()
+			break
 		}
 		id, err := g.core.Propose(g.groupTime(), g.entries)
 		if errors.Is(err, raft.ErrBusy) || errors.Is(err, raft.ErrTransferring) {
 			done = first
 			break
+		}
+		if err == nil {
+			g.host.accept(bytes)
 		}
 		for i := range g.queue[first:done] {
 			p := &g.queue[first+i]

@@ -103,6 +103,17 @@ func (m *Map) Expect(entries []raft.Entry) {
 	m.warmth += m.State.Warm(m.commands[:m.end])
 }
 
+// Thrifty implements [repl.Thrifty]: to delete frees room, once the log is
+// compacted.
+func (m *Map) Thrifty(payload []byte) bool {
+	command, err := wire.CheckWrite(payload)
+	if err != nil {
+		return false
+	}
+	var c shardmap.Command
+	return shardmap.ReadCommand(command, &c) == nil && c.Kind == shardmap.CommandDel
+}
+
 // Skip implements [repl.StateMachine].
 func (m *Map) Skip(e raft.Entry) error { return m.State.Skip(e.ID, e.Time) }
 
@@ -180,6 +191,10 @@ func (m *Meta) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, 
 	a := wire.AnnounceAnswer{Epoch: m.Table.Table().Epoch}
 	return wire.TypeAnnounceAnswer, a.Append(out), nil
 }
+
+// Thrifty implements [repl.Thrifty]: what the meta group decides is small, and
+// what gets a cluster out of trouble goes through it.
+func (m *Meta) Thrifty([]byte) bool { return true }
 
 // Skip implements [repl.StateMachine].
 func (m *Meta) Skip(raft.Entry) error { return nil }

@@ -1,0 +1,337 @@
+package repl
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"muster/logstore"
+	"muster/raft"
+	"muster/repl/wire"
+)
+
+// A disk without room does no harm as long as nobody hands the log what it
+// can't take: a core that was given an entry can't give it back. So the host
+// asks before.
+//
+//   - A node whose disk is full says so in its heartbeats.
+//   - A leader whose disk is full hands over to a voter whose disk is not.
+//   - Where no majority of voters has room, or the leader can't hand over, it
+//     refuses commands, save those that free room; reads go on. No-ops,
+//     memberships, terms and votes are not asked about.
+//   - A follower whose disk is full drops appends, as if they were lost, as long
+//     as a majority does without it; its leader sends it none. If the group can't
+//     do without it, it takes what was under way, out of its reserve.
+//
+// Each of these ends by itself when there is room.
+const (
+	// fullRetry is after which time who was told "full" should come back.
+	// Room is made by people, or by a snapshot.
+	fullRetry = 250 * time.Millisecond
+	// lastPart of the reserve is for terms, votes, memberships and no-ops
+	// alone.
+	lastPart = 4
+	// hardPart of the reserve is not for entries, whatever their kind: terms
+	// and votes need no more.
+	hardPart = 16
+	// entryRoom is what an entry may cost besides its bytes, and appendRoom
+	// what an append may.
+	entryRoom  = 64
+	appendRoom = 8 << 10
+)
+
+// Thrifty is a [StateMachine] that knows which commands are taken also when
+// disks are full: those that free room, and those that the cluster can't do
+// without. It decides by the payload of an entry alone. For a machine that does
+// not implement it there are none.
+type Thrifty interface {
+	Thrifty(payload []byte) bool
+}
+
+// fullness is what the host knows of room on disks.
+type fullness struct {
+	space    logstore.Space // as of the last look
+	own      wire.Fullness
+	some     bool  // a disk is full, here or elsewhere
+	accepted int64 // bytes that cores took, and that are in no batch yet that was handed out
+	underWay int64 // bytes of the batch that was handed out
+}
+
+// look takes a new picture of the room on this node's disk.
+func (h *Host) look() {
+	f := &h.full
+	f.space = h.cfg.Store.Space()
+	own := wire.FullNot
+	if f.space.Full {
+		own = wire.FullNear
+		if h.room() < f.space.Kept/lastPart {
+			own = wire.FullAll
+		}
+	}
+	if own == f.own {
+		return
+	}
+	f.own = own
+	for _, b := range h.beats {
+		b.lastSent = 0 // the others need to know at once
+	}
+	h.fullnessChanged(h.cfg.Self, own)
+}
+
+// learn takes in what another node says of its disk.
+func (h *Host) learn(n raft.NodeID, is wire.Fullness) {
+	if c := h.contacts[n]; c != nil && c.fullness != is {
+		c.fullness = is
+		h.fullnessChanged(n, is)
+	}
+}
+
+func (h *Host) fullnessChanged(n raft.NodeID, is wire.Fullness) {
+	h.cfg.Log.Warn("disk of node", "of", n, "is", is)
+	h.full.some = h.full.own != wire.FullNot
+	for _, c := range h.contacts {
+		h.full.some = h.full.some || c.fullness != wire.FullNot
+	}
+	for _, g := range h.order {
+		g.handOverAt = 0
+		g.applyPreference()
+	}
+}
+
+// fullnessOf returns what is known of a node's disk. One that is silent says
+// nothing, and can be counted on for nothing.
+func (h *Host) fullnessOf(n raft.NodeID) (is wire.Fullness, alive bool) {
+	if n == h.cfg.Self {
+		return h.full.own, true
+	}
+	c := h.contacts[n]
+	if c == nil {
+		return wire.FullNot, false
+	}
+	return c.fullness, !c.silent
+}
+
+// Fullness returns the nodes whose disks are full, this one or others, and how
+// full.
+func (h *Host) Fullness() map[raft.NodeID]wire.Fullness {
+	full := make(map[raft.NodeID]wire.Fullness)
+	if h.full.own != wire.FullNot {
+		full[h.cfg.Self] = h.full.own
+	}
+	for n, c := range h.contacts {
+		if c.fullness != wire.FullNot && !c.silent {
+			full[n] = c.fullness
+		}
+	}
+	return full
+}
+
+// room is what the log has left, reserve included, after all that was accepted.
+func (h *Host) room() int64 {
+	f := &h.full
+	return f.space.Prepared + f.space.Reserve - f.accepted - f.underWay
+}
+
+// accept notes bytes that a core was given.
+func (h *Host) accept(bytes int64) { h.full.accepted += bytes }
+
+// quorumUpTo says whether a majority of the voters is alive, with disks at most
+// so full; also of the outgoing ones, in a joint membership.
+func (g *group) quorumUpTo(limit wire.Fullness) bool {
+	for _, list := range [...][]raft.Member{g.members.Voters, g.members.Outgoing} {
+		able := 0
+		for i := range list {
+			if is, alive := g.host.fullnessOf(list[i].Node); alive && is <= limit {
+				able++
+			}
+		}
+		if len(list) > 0 && able <= len(list)/2 {
+			return false
+		}
+	}
+	return true
+}
+
+// short says whether a disk that is full keeps the group from writing.
+func (g *group) short() bool {
+	if !g.host.full.some || g.quorumUpTo(wire.FullNot) {
+		return false
+	}
+	return slices.ContainsFunc(slices.Concat(g.members.Voters, g.members.Outgoing), func(m raft.Member) bool {
+		is, _ := g.host.fullnessOf(m.Node)
+		return is != wire.FullNot
+	})
+}
+
+// admit says why a command may not go into the log now, or nil.
+func (g *group) admit(payload []byte) *wire.Error {
+	h := g.host
+	if !h.full.some || h.full.own == wire.FullNot && !g.short() {
+		return nil
+	}
+	if g.core.Transferee() != 0 {
+		return nil // it waits, and the next leader is asked
+	}
+	m, ok := g.machine.(Thrifty)
+	if ok && m.Thrifty(payload) && g.quorumUpTo(wire.FullNear) &&
+		(h.full.own == wire.FullNot || h.room()-int64(len(payload))-entryRoom-appendRoom >= h.full.space.Kept/lastPart) {
+		return nil
+	}
+	return g.refusedFull()
+}
+
+// refusedFull says whose disks keep the group from writing.
+func (g *group) refusedFull() *wire.Error {
+	full := []string{}
+	for _, m := range g.members.Voters {
+		is, _ := g.host.fullnessOf(m.Node)
+		if is != wire.FullNot || m.Node == g.host.cfg.Self && g.host.full.space.Short {
+			name := g.host.cfg.Addr(m.Node)
+			if name == "" {
+				name = m.Node.String()
+			}
+			full = append(full, name)
+		}
+	}
+	found := fmt.Sprintf("the disk of %s is full, a majority of %d voters must have room", strings.Join(full, ", "), len(g.members.Voters))
+	return wire.Full(g.name(), found, fullRetry)
+}
+
+// refuseQueue refuses what waits for room in the log and may not go there now.
+func (g *group) refuseQueue() {
+	if !g.host.full.some || len(g.queue) == 0 {
+		return
+	}
+	kept := g.queue[:0]
+	for _, p := range g.queue {
+		if err := g.admit(p.Entry.Raw[raft.EntryHeaderSize:]); err != nil {
+			g.queueBytes -= len(p.Entry.Raw)
+			g.host.refuse(p.Reply, err)
+			continue
+		}
+		kept = append(kept, p)
+	}
+	clear(g.queue[len(kept):])
+	g.queue = kept
+}
+
+// refuseLarge refuses the first command in the queue if what is prepared on the
+// disk can't take it, though nothing else is under way.
+func (g *group) refuseLarge() {
+	if f := &g.host.full; f.accepted+f.underWay > 0 {
+		return // there may be more room after that
+	}
+	p := g.queue[0]
+	g.queue = slices.Delete(g.queue, 0, 1)
+	g.queueBytes -= len(p.Entry.Raw)
+	g.host.refuse(p.Reply, g.refusedFull())
+	g.touch()
+}
+
+// mayOffer says whether so many bytes may go to the core: on a disk that has no
+// room to prepare more, only as many as are prepared, and for what may use it,
+// in the reserve.
+func (h *Host) mayOffer(bytes int64) bool {
+	f := &h.full
+	if !f.space.Short {
+		return true
+	}
+	least := f.space.Kept / lastPart
+	if !f.space.Full {
+		least = f.space.Kept / 2
+	}
+	return h.room()-bytes-appendRoom >= least
+}
+
+// takes says whether a follower takes an append, or drops it as if it had been
+// lost on the way.
+func (g *group) takes(m *raft.Message) bool {
+	f := &g.host.full
+	if len(m.Entries) == 0 {
+		return true
+	}
+	bytes, promises := int64(appendRoom), true
+	for i := range m.Entries {
+		bytes += int64(len(m.Entries[i].Raw)) + entryRoom
+		promises = promises && m.Entries[i].Kind != raft.EntryNormal
+	}
+	if f.space.Short {
+		least := f.space.Kept / lastPart
+		switch {
+		case promises:
+			least = f.space.Kept / hardPart
+		case f.own != wire.FullNot && !g.short():
+			return false // the others do without it
+		}
+		if g.host.room()-bytes < least {
+			return false
+		}
+	}
+	g.host.accept(bytes)
+	return true
+}
+
+// feeds says whether an append is worth sending: not to a disk that has no room
+// for it. The core asks again with each heartbeat.
+func (g *group) feeds(to raft.NodeID, m *raft.Message) bool {
+	if !g.host.full.some || m.Type != raft.MsgAppend || m.Fetch == 0 && len(m.Entries) == 0 {
+		return true
+	}
+	is, _ := g.host.fullnessOf(to)
+	switch is {
+	case wire.FullNot:
+		return true
+	case wire.FullNear:
+		if g.short() {
+			return true
+		}
+	}
+	return m.Fetch == 0 && !slices.ContainsFunc(m.Entries, func(e raft.Entry) bool { return e.Kind == raft.EntryNormal })
+}
+
+// leave hands the groups that this node leads to voters whose disks have room,
+// while its own has none.
+func (h *Host) leave() {
+	if h.full.own == wire.FullNot {
+		return
+	}
+	for _, g := range h.order {
+		if g.role != raft.RoleLeader || g.stopped != nil || h.ticks < g.handOverAt || g.core.Transferee() != 0 {
+			continue
+		}
+		g.handOverAt = h.ticks + uint64(h.cfg.ElectionTicks)
+		if to := g.heirWithRoom(); to != 0 && g.core.Transfer(to) == nil {
+			h.cfg.Log.Info("group is handed over: the disk is full", "group", g.replica.Group, "to", to)
+			g.touch()
+		}
+	}
+}
+
+// heirWithRoom returns the active voter with most of the log among those whose
+// disks have room, or 0.
+func (g *group) heirWithRoom() (best raft.ReplicaID) {
+	var match uint64
+	for _, p := range g.core.Status().Progress {
+		member, ok := g.members.Member(p.Replica)
+		if !ok || !p.Active || !g.members.Votes(p.Replica) {
+			continue
+		}
+		if is, alive := g.host.fullnessOf(member.Node); alive && is == wire.FullNot && (best == 0 || p.Match > match) {
+			best, match = p.Replica, p.Match
+		}
+	}
+	return best
+}
+
+// applyPreference tells the core who should lead: not one whose disk is full,
+// from which leadership would only come back.
+func (g *group) applyPreference() {
+	id := g.preferred
+	if node, ok := g.memberNode(id); ok {
+		if is, _ := g.host.fullnessOf(node); is != wire.FullNot {
+			id = 0
+		}
+	}
+	g.core.Prefer(id)
+}
