@@ -12,7 +12,7 @@ import (
 type Map struct {
 	// pages hold the slots, in two steps: a group that owns a few of them
 	// must not pay for 4,096. Nil where another group owns the slot. Set
-	// once.
+	// once, or by Load.
 	pages [Slots / pageSlots]*[pageSlots]*slotState
 
 	mu      sync.Mutex // guards what follows; taken alone
@@ -28,13 +28,18 @@ const pageSlots = 64
 func NewMap(slots []Slot) *Map {
 	m := &Map{}
 	for _, s := range slots {
-		page := &m.pages[s/pageSlots]
-		if *page == nil {
-			*page = new([pageSlots]*slotState)
-		}
-		(*page)[s%pageSlots] = &slotState{records: newStore()}
+		m.own(s, &slotState{records: newStore()})
 	}
 	return m
+}
+
+// own gives m a slot, while nobody else uses m.
+func (m *Map) own(s Slot, st *slotState) {
+	page := &m.pages[s/pageSlots]
+	if *page == nil {
+		*page = new([pageSlots]*slotState)
+	}
+	(*page)[s%pageSlots] = st
 }
 
 func (m *Map) slot(s Slot) *slotState {

@@ -211,6 +211,7 @@ func TestMapIsLikeModel(t *testing.T) {
 			"retry":   h.retry,
 			"copy":    h.copy,
 			"release": h.release,
+			"restart": h.restart,
 			"get":     h.get,
 			"list":    h.list,
 			"":        h.check,
@@ -393,6 +394,33 @@ func (h *harness) release(t *rapid.T) {
 	}
 	c.Release()
 	h.copies, h.were, h.digests = slices.Delete(h.copies, i, i+1), slices.Delete(h.were, i, i+1), slices.Delete(h.digests, i, i+1)
+}
+
+// restart goes on with what comes out of the bytes of the whole map. It must be
+// the same in all: keys and versions, what sessions remember, where it stands;
+// and copies of the map before must not mind.
+func (h *harness) restart(t *rapid.T) {
+	c := h.m.CopyAll()
+	var b, again bytes.Buffer
+	if n, err := c.WriteTo(&b); err != nil || n != int64(b.Len()) {
+		t.Fatalf("write: %d of %d bytes, %v", n, b.Len(), err)
+	}
+	loaded := NewMap(nil)
+	if err := loaded.Load(bytes.NewReader(b.Bytes()), h.m.Applied(), h.m.Time()); err != nil {
+		t.Fatalf("load: %v", err)
+	}
+	for _, s := range allSlots() {
+		if loaded.Digest(s) != h.m.Digest(s) {
+			t.Fatalf("slot %d has digest %x, want %x", s, loaded.Digest(s), h.m.Digest(s))
+		}
+	}
+	if loaded.Applied() != h.m.Applied() || loaded.Time() != h.m.Time() {
+		t.Fatalf("stands at %s, want %s", loaded.Applied(), h.m.Applied())
+	}
+	if _, err := loaded.CopyAll().WriteTo(&again); err != nil || !bytes.Equal(again.Bytes(), b.Bytes()) {
+		t.Fatalf("the same map has other bytes the second time (%v)", err)
+	}
+	h.m = loaded
 }
 
 func (h *harness) releaseAll() {

@@ -86,8 +86,7 @@ func (c *SlotCopy) check() error {
 		}
 		h := rec.computeHash()
 		if h != rec.hash() {
-			return fmt.Errorf("%w: slot %d: record of key %s (version %d) has hash %016x, its bytes have %016x",
-				ErrInvariant, c.slot, show(rec.key()), rec.version(), rec.hash(), h)
+			return rec.rotten(c.slot, h)
 		}
 		sum += h
 		n++
@@ -110,4 +109,10 @@ func (c *SlotCopy) check() error {
 		return fmt.Errorf("%w: slot %d: its sessions sum up to %016x, kept was %016x", ErrInvariant, c.slot, sum, c.sessionSum)
 	}
 	return nil
+}
+
+// rotten tells of a record whose bytes are not those that were written.
+func (r record) rotten(slot Slot, hash uint64) error {
+	return fmt.Errorf("%w: slot %d: record of key %s (version %d) has hash %016x, its bytes have %016x",
+		ErrInvariant, slot, show(r.key()), r.version(), r.hash(), hash)
 }

@@ -1,11 +1,12 @@
 package shardmap
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/cespare/xxhash/v2"
 
 	"muster/raft"
 )
@@ -45,77 +46,88 @@ import (
 // checksum of its own to be told from another state; files and frames that
 // carry it have theirs, because the digest is known only at the end.
 const (
-	snapshotMagic       = "mustslot"
-	snapshotFormat      = 1
-	snapshotHeader      = 40
-	snapshotRecord      = 24
-	snapshotSession     = 28
-	snapshotOutcome     = 40
-	snapshotWriteBuffer = 64 << 10 // bytes gathered for one Write
-	snapshotReadStep    = 512      // bytes that a claim gets before they have arrived
+	snapshotMagic   = "mustslot"
+	snapshotFormat  = 1
+	snapshotHeader  = 40
+	snapshotRecord  = 24
+	snapshotSession = 28
+	snapshotOutcome = 40
 )
 
 // ErrSnapshot is wrapped by errors about bytes that are no snapshot of a slot.
 var ErrSnapshot = errors.New("not a snapshot of a slot")
 
 // WriteTo writes the copy's snapshot to w, in pieces of some 64 KiB or one
-// record.
+// record. What memory no longer holds as it was written is an error: who cuts
+// off a log behind a snapshot must be able to read it.
 func (c *SlotCopy) WriteTo(w io.Writer) (int64, error) {
+	s := streamWriter{w: w}
+	err := c.write(&s)
+	if err == nil {
+		err = s.flush()
+	}
+	if err != nil {
+		err = fmt.Errorf("write snapshot of slot %d: %w", c.slot, err)
+	}
+	return s.total, err
+}
+
+func (c *SlotCopy) write(s *streamWriter) error {
 	if bug("snapshot without session table") {
 		bare := *c
 		bare.sessions, c = nil, &bare
 	}
-	b := append(make([]byte, 0, snapshotWriteBuffer), snapshotMagic...)
-	b = binary.LittleEndian.AppendUint16(b, snapshotFormat)
-	b = binary.LittleEndian.AppendUint16(b, uint16(c.slot))
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(c.sessions)))
-	b = binary.LittleEndian.AppendUint64(b, uint64(c.count))
-	b = binary.LittleEndian.AppendUint64(b, c.last)
-	b = binary.LittleEndian.AppendUint64(b, c.Digest())
-	total := int64(0)
-	flush := func() error {
-		n, err := w.Write(b)
-		total += int64(n)
-		b = b[:0]
-		if err != nil {
-			return fmt.Errorf("write snapshot of slot %d: %w", c.slot, err)
-		}
-		return nil
+	if err := s.room(snapshotHeader); err != nil {
+		return err
 	}
+	s.b = append(s.b, snapshotMagic...)
+	s.b = binary.LittleEndian.AppendUint16(s.b, snapshotFormat)
+	s.b = binary.LittleEndian.AppendUint16(s.b, uint16(c.slot))
+	s.b = binary.LittleEndian.AppendUint32(s.b, uint32(len(c.sessions)))
+	s.b = binary.LittleEndian.AppendUint64(s.b, uint64(c.count))
+	s.b = binary.LittleEndian.AppendUint64(s.b, c.last)
+	s.b = binary.LittleEndian.AppendUint64(s.b, c.Digest())
+	sum := uint64(0)
 	for at := c.view.seek(nil); ; at.next() {
 		rec := at.record()
 		if rec == nil {
 			break
 		}
 		content := rec.content()
-		if len(b) > 0 && len(b)+len(content) > snapshotWriteBuffer {
-			if err := flush(); err != nil {
-				return total, err
-			}
+		if h := xxhash.Sum64(content); h != rec.hash() {
+			return rec.rotten(c.slot, h)
 		}
-		b = append(b, content...)
+		sum += rec.hash()
+		if err := s.room(len(content)); err != nil {
+			return err
+		}
+		s.b = append(s.b, content...)
+	}
+	if sum != c.recordSum {
+		return fmt.Errorf("%w: slot %d: its records sum up to %016x, kept was %016x", ErrInvariant, c.slot, sum, c.recordSum)
 	}
 	for i := range c.sessions {
-		s := &c.sessions[i]
-		b = binary.LittleEndian.AppendUint64(b, s.id)
-		b = binary.LittleEndian.AppendUint64(b, uint64(s.used))
-		b = binary.LittleEndian.AppendUint64(b, s.floor)
-		b = binary.LittleEndian.AppendUint32(b, uint32(len(s.kept())))
-		for _, o := range s.kept() {
-			b = binary.LittleEndian.AppendUint64(b, o.sequence)
-			b = binary.LittleEndian.AppendUint64(b, o.id.Term)
-			b = binary.LittleEndian.AppendUint64(b, o.id.Index)
-			b = binary.LittleEndian.AppendUint64(b, o.version)
-			b = binary.LittleEndian.AppendUint32(b, o.deleted)
-			b = binary.LittleEndian.AppendUint32(b, uint32(o.status))
-			if len(b) >= snapshotWriteBuffer {
-				if err := flush(); err != nil {
-					return total, err
-				}
+		k := &c.sessions[i]
+		if err := s.room(snapshotSession); err != nil {
+			return err
+		}
+		s.b = binary.LittleEndian.AppendUint64(s.b, k.id)
+		s.b = binary.LittleEndian.AppendUint64(s.b, uint64(k.used))
+		s.b = binary.LittleEndian.AppendUint64(s.b, k.floor)
+		s.b = binary.LittleEndian.AppendUint32(s.b, uint32(len(k.kept())))
+		for _, o := range k.kept() {
+			if err := s.room(snapshotOutcome); err != nil {
+				return err
 			}
+			s.b = binary.LittleEndian.AppendUint64(s.b, o.sequence)
+			s.b = binary.LittleEndian.AppendUint64(s.b, o.id.Term)
+			s.b = binary.LittleEndian.AppendUint64(s.b, o.id.Index)
+			s.b = binary.LittleEndian.AppendUint64(s.b, o.version)
+			s.b = binary.LittleEndian.AppendUint32(s.b, o.deleted)
+			s.b = binary.LittleEndian.AppendUint32(s.b, uint32(o.status))
 		}
 	}
-	return total, flush()
+	return nil
 }
 
 // SlotSnapshot is a slot that was read from a snapshot and belongs to no map
@@ -128,16 +140,19 @@ type SlotSnapshot struct {
 // Slot returns which slot this is.
 func (s *SlotSnapshot) Slot() Slot { return s.slot }
 
-// ReadSnapshot reads what [SlotCopy.WriteTo] wrote, and nothing beyond. It
+// ReadSnapshot reads what [SlotCopy.WriteTo] wrote, which must be all of r. It
 // believes nothing: order, slot, limits and digest are checked, and memory is
-// taken as bytes arrive, not as they are announced. r should be buffered.
+// taken as bytes arrive, not as they are announced.
 func ReadSnapshot(r io.Reader) (*SlotSnapshot, error) {
-	d := snapshotReader{r: r}
+	d := snapshotReader{streamReader: streamReader{r: r}}
 	s, err := d.slot()
-	if err != nil && !errors.Is(err, ErrLevel) {
-		err = fmt.Errorf("%w: at byte %d: %w", ErrSnapshot, d.offset, err)
+	if err == nil {
+		err = d.end()
 	}
-	return s, err
+	if err != nil {
+		return nil, d.fail(err)
+	}
+	return s, nil
 }
 
 // Install makes m hold the snapshot's slot, in place of what it held; m must
@@ -165,41 +180,18 @@ func (m *Map) Install(s *SlotSnapshot) error {
 	return nil
 }
 
-// Restore tells m that its slots stand at the entry id, at group time t: what
-// was installed came from a snapshot taken there.
-func (m *Map) Restore(id raft.LogID, t raft.GroupTime) {
-	m.advance(id, t)
-}
-
 type snapshotReader struct {
-	r       io.Reader
-	offset  int64
-	scratch []byte // grows to the largest record
+	streamReader
 	slotOf  Slot
+	entries []uint64 // scratch of bulk
 }
 
-// take returns the next n bytes, until the next call.
-func (d *snapshotReader) take(n int) ([]byte, error) {
-	d.scratch = d.scratch[:0]
-	for len(d.scratch) < n {
-		have := len(d.scratch)
-		step := min(n-have, max(have, snapshotReadStep))
-		if cap(d.scratch) < have+step {
-			grown := make([]byte, have, have+step)
-			copy(grown, d.scratch)
-			d.scratch = grown
-		}
-		d.scratch = d.scratch[:have+step]
-		got, err := io.ReadFull(d.r, d.scratch[have:])
-		d.offset += int64(got)
-		if err != nil {
-			if err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
-			return nil, err
-		}
+// fail makes an error of what went wrong here.
+func (d *snapshotReader) fail(err error) error {
+	if errors.Is(err, ErrLevel) {
+		return err
 	}
-	return d.scratch, nil
+	return fmt.Errorf("%w: at byte %d: %w", ErrSnapshot, d.offset, err)
 }
 
 func (d *snapshotReader) slot() (*SlotSnapshot, error) {
@@ -223,11 +215,8 @@ func (d *snapshotReader) slot() (*SlotSnapshot, error) {
 	if sessions > SlotSessionsMax {
 		return nil, fmt.Errorf("%d sessions, the limit is %d", sessions, SlotSessionsMax)
 	}
-	var before []byte
-	for range records {
-		if before, err = d.record(st, before); err != nil {
-			return nil, err
-		}
+	if err := d.records(&st.records, records, st.last); err != nil {
+		return nil, err
 	}
 	for range sessions {
 		if err := d.session(&st.sessions); err != nil {
@@ -238,39 +227,6 @@ func (d *snapshotReader) slot() (*SlotSnapshot, error) {
 		return nil, fmt.Errorf("slot %d: what was read has digest %016x, the snapshot says %016x", d.slotOf, got, want)
 	}
 	return &SlotSnapshot{d.slotOf, st}, nil
-}
-
-// record reads one record into st and returns its key in the memory of before.
-func (d *snapshotReader) record(st *slotState, before []byte) ([]byte, error) {
-	head, err := d.take(snapshotRecord)
-	if err != nil {
-		return nil, err
-	}
-	version := binary.LittleEndian.Uint64(head[0:])
-	expire := raft.GroupTime(binary.LittleEndian.Uint64(head[8:]))
-	valueLen, keyLen := binary.LittleEndian.Uint32(head[16:]), int(binary.LittleEndian.Uint16(head[20:]))
-	switch kind, zero := head[22], head[23]; {
-	case kind != recordKindKey || zero != 0 || expire != 0:
-		return nil, fmt.Errorf("record of kind %d, %d, expiring at %d: %w", kind, zero, expire, ErrLevel)
-	case keyLen == 0 || keyLen > KeyMax || valueLen > ValueMaxLimit:
-		return nil, fmt.Errorf("key of %d bytes, value of %d; the limits are 1 to %d, and %d", keyLen, valueLen, KeyMax, ValueMaxLimit)
-	case version == 0 || version > st.last:
-		return nil, fmt.Errorf("version %d, the slot's last is %d", version, st.last)
-	}
-	body, err := d.take(keyLen + int(valueLen))
-	if err != nil {
-		return nil, err
-	}
-	key := body[:keyLen]
-	slot, hash := locate(key)
-	switch {
-	case slot != d.slotOf:
-		return nil, fmt.Errorf("key %s is in slot %d, not %d", show(key), slot, d.slotOf)
-	case len(before) > 0 && bytes.Compare(before, key) >= 0:
-		return nil, fmt.Errorf("key %s after %s", show(key), show(before))
-	}
-	st.records.put(key, body[keyLen:], hash, version, expire)
-	return append(before[:0], key...), nil
 }
 
 func (d *snapshotReader) session(t *sessions) error {

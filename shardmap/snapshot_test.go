@@ -126,7 +126,7 @@ func TestInstallUnderCopy(t *testing.T) {
 	if err := m.Install(s); err != nil {
 		t.Fatal(err)
 	}
-	m.Restore(raft.LogID{Term: 1, Index: 100}, 5)
+	m.advance(raft.LogID{Term: 1, Index: 100}, 5)
 	if err := m.Install(s); !errors.Is(err, ErrInvariant) {
 		t.Errorf("installed twice: %v", err)
 	}

@@ -202,9 +202,10 @@ func (s *store) unindex(key []byte, r ref) {
 		return
 	}
 	const joinMax = leafMax * 3 / 4 // so that the next insert does not split again
-	if leaf+1 < len(s.leaves) && l.n+s.leaves[leaf+1].n <= joinMax {
+	// One that is empty is joined with any: it must not stay.
+	if leaf+1 < len(s.leaves) && (l.n == 0 || l.n+s.leaves[leaf+1].n <= joinMax) {
 		s.join(leaf)
-	} else if leaf > 0 && s.leaves[leaf-1].n+l.n <= joinMax {
+	} else if leaf > 0 && (l.n == 0 || s.leaves[leaf-1].n+l.n <= joinMax) {
 		s.join(leaf - 1)
 	}
 }

@@ -78,17 +78,21 @@ func AppendFound(b []byte, f *Found) ([]byte, error) {
 	b = pack.AppendUint(b, uint64(f.ValueMax))
 	b = pack.AppendUint(b, uint64(f.Groups))
 	b = pack.AppendArray(b, len(f.Nodes))
-	for _, n := range f.Nodes {
-		b = pack.AppendArray(b, 7)
-		b = pack.AppendUint(b, uint64(n.ID))
-		b = pack.AppendString(b, n.Name)
-		b = pack.AppendString(b, n.Addr)
-		b = pack.AppendUint(b, uint64(n.Role))
-		b = appendLabels(b, n.Labels)
-		b = pack.AppendString(b, n.Version)
-		b = pack.AppendUint(b, n.Start)
+	for i := range f.Nodes {
+		b = appendTableNode(b, &f.Nodes[i])
 	}
 	return b, nil
+}
+
+func appendTableNode(b []byte, n *TableNode) []byte {
+	b = pack.AppendArray(b, 7)
+	b = pack.AppendUint(b, uint64(n.ID))
+	b = pack.AppendString(b, n.Name)
+	b = pack.AppendString(b, n.Addr)
+	b = pack.AppendUint(b, uint64(n.Role))
+	b = appendLabels(b, n.Labels)
+	b = pack.AppendString(b, n.Version)
+	return pack.AppendUint(b, n.Start)
 }
 
 // AppendAnnounce appends the bytes of an announcement to b. At this level the
@@ -171,15 +175,20 @@ func (r *tableReader) found() (f Found, err error) {
 	f.Cluster, f.ClusterID = r.String(), r.Uint()
 	f.Level = uint32(r.UintMax(1<<32 - 1))
 	f.ValueMax, f.Groups = int(r.UintMax(1<<31-1)), int(r.UintMax(1<<31-1))
-	// Eight heads, and an address of one byte.
-	f.Nodes = list(r, 9, func() (n TableNode) {
-		r.fields("node", 7)
-		n.ID, n.Name, n.Addr = raft.NodeID(r.Uint()), r.String(), r.String()
-		n.Role, n.Labels = NodeRole(r.UintMax(255)), r.labels()
-		n.Version, n.Start = r.String(), r.Uint()
-		return n
-	})
+	f.Nodes = list(r, nodeBytesMin, r.node)
 	return f, r.err()
+}
+
+// nodeBytesMin is what a node takes at least: eight heads, and an address of
+// one byte.
+const nodeBytesMin = 9
+
+func (r *tableReader) node() (n TableNode) {
+	r.fields("node", 7)
+	n.ID, n.Name, n.Addr = raft.NodeID(r.Uint()), r.String(), r.String()
+	n.Role, n.Labels = NodeRole(r.UintMax(255)), r.labels()
+	n.Version, n.Start = r.String(), r.Uint()
+	return n
 }
 
 func (r *tableReader) announce() (a Announce, err error) {

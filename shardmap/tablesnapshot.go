@@ -1,9 +1,48 @@
 package shardmap
 
 import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
 	"io"
 
+	"muster/pack"
 	"muster/raft"
+)
+
+// The table is kept as a stream of bytes, equal for equal tables, numbers
+// little-endian:
+//
+//	 0  8    "mustmeta"
+//	 8  u16  format, 1
+//	10  u16  zero
+//	12  u32  length of what follows, in bytes
+//	16       the table, in msgpack
+//
+// The table is an array, as are its parts; texts are strings:
+//
+//	table:   [cluster, cluster id, level, epoch, value max, [node, …], meta group, [group, …], [run, …]]
+//	node:    [id, name, addr, role, [label, …], version, start], as in a founding
+//	label:   [key, value]
+//	group:   [id, incarnation, preferred node, [replica, …]]
+//	replica: [replica id, node, role]
+//	run:     [number of slots, group], the runs of all slots, in order
+//
+// That is all of it: what the table's log says is in the table, save where it
+// stands, which is said by what holds the stream. So are checksums. Bytes that
+// are not those which would be written for the table that they tell of are
+// refused, so nothing can be in them that is not understood.
+const (
+	tableMagic  = "mustmeta"
+	tableFormat = 1
+	tableHeader = 16
+	// tableBytesMax is above what [TableNodesMax] nodes with all their
+	// labels, and all groups, can take.
+	tableBytesMax = 64 << 20
+	// tableElementsMax bounds the msgpack elements: 200 for each node, and
+	// four groups of five replicas for every four slots.
+	tableElementsMax = 1 << 20
 )
 
 // TableCopy is the table as it was at one entry.
@@ -16,8 +55,209 @@ func (m *TableMachine) Copy() *TableCopy { return &TableCopy{m.Table()} }
 func (c *TableCopy) Release() {}
 
 // WriteTo writes the table to w.
-func (c *TableCopy) WriteTo(io.Writer) (int64, error) { return 0, errToCome }
+func (c *TableCopy) WriteTo(w io.Writer) (int64, error) {
+	n, err := w.Write(c.table.appendSnapshot(nil))
+	if err != nil {
+		err = fmt.Errorf("write the table: %w", err)
+	}
+	return int64(n), err
+}
 
-// Load makes the table the one that a [TableCopy] wrote, as it stood at the
-// entry at. After an error it is as it was.
-func (m *TableMachine) Load(r io.Reader, at raft.LogID) error { return errToCome }
+// Load makes the table the one that a [TableCopy] wrote, which must be all of
+// r, as it stood at the entry at. After an error it is as it was.
+func (m *TableMachine) Load(r io.Reader, at raft.LogID) error {
+	d := streamReader{r: r}
+	t, err := readTable(&d)
+	if errors.Is(err, ErrLevel) {
+		return fmt.Errorf("load the table: %w", err)
+	}
+	if err != nil {
+		return fmt.Errorf("load the table: %w: at byte %d: %w", ErrSnapshot, d.offset, err)
+	}
+	m.applied = at
+	m.table.Store(t)
+	return nil
+}
+
+func (t *Table) appendSnapshot(b []byte) []byte {
+	b = append(b, tableMagic...)
+	b = binary.LittleEndian.AppendUint16(b, tableFormat)
+	b = binary.LittleEndian.AppendUint16(b, 0)
+	b = binary.LittleEndian.AppendUint32(b, 0)
+	from := len(b)
+	b = pack.AppendArray(b, 9)
+	b = pack.AppendString(b, t.Cluster)
+	b = pack.AppendUint(b, t.ClusterID)
+	b = pack.AppendUint(b, uint64(t.Level))
+	b = pack.AppendUint(b, t.Epoch)
+	b = pack.AppendUint(b, uint64(t.ValueMax))
+	b = pack.AppendArray(b, len(t.Nodes))
+	for i := range t.Nodes {
+		b = appendTableNode(b, &t.Nodes[i])
+	}
+	b = appendTableGroup(b, &t.Meta)
+	b = pack.AppendArray(b, len(t.Groups))
+	for i := range t.Groups {
+		b = appendTableGroup(b, &t.Groups[i])
+	}
+	runs := t.Ranges()
+	b = pack.AppendArray(b, len(runs))
+	for _, r := range runs {
+		b = pack.AppendArray(b, 2)
+		b = pack.AppendUint(b, uint64(r.To-r.From)+1)
+		b = pack.AppendUint(b, uint64(r.Group))
+	}
+	binary.LittleEndian.PutUint32(b[from-4:], uint32(len(b)-from))
+	return b
+}
+
+func appendTableGroup(b []byte, g *TableGroup) []byte {
+	b = pack.AppendArray(b, 4)
+	b = pack.AppendUint(b, uint64(g.ID))
+	b = pack.AppendUint(b, uint64(g.Incarnation))
+	b = pack.AppendUint(b, uint64(g.Preferred))
+	b = pack.AppendArray(b, len(g.Replicas))
+	for _, r := range g.Replicas {
+		b = pack.AppendArray(b, 3)
+		b = pack.AppendUint(b, uint64(r.Replica))
+		b = pack.AppendUint(b, uint64(r.Node))
+		b = pack.AppendUint(b, uint64(r.Role))
+	}
+	return b
+}
+
+// readTable reads a table, and checks it.
+func readTable(d *streamReader) (*Table, error) {
+	head, err := d.need(tableHeader)
+	if err != nil {
+		return nil, err
+	}
+	n := binary.LittleEndian.Uint32(head[12:])
+	switch f := binary.LittleEndian.Uint16(head[8:]); {
+	case string(head[:8]) != tableMagic:
+		return nil, fmt.Errorf("begins with %q, want %q", head[:8], tableMagic)
+	case f != tableFormat:
+		return nil, fmt.Errorf("table of format %d: %w; known is %d", f, ErrLevel, tableFormat)
+	case n > tableBytesMax:
+		return nil, fmt.Errorf("%d bytes, the limit is %d", n, tableBytesMax)
+	}
+	b, err := d.take(tableHeader + int(n))
+	if err != nil {
+		return nil, err
+	}
+	if err := pack.Check(b[tableHeader:], tableElementsMax); err != nil {
+		return nil, err
+	}
+	r := tableReader{Reader: pack.NewReader(b[tableHeader:])}
+	t := r.table()
+	if err := r.err(); err != nil {
+		return nil, err
+	}
+	if err := t.check(); err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(t.appendSnapshot(make([]byte, 0, len(b))), b) {
+		return nil, errors.New("these are not the bytes of the table that they tell of")
+	}
+	return t, d.end()
+}
+
+func (r *tableReader) table() *Table {
+	t := &Table{}
+	r.fields("table", 9)
+	t.Cluster, t.ClusterID = r.String(), r.Uint()
+	t.Level = uint32(r.UintMax(1<<32 - 1))
+	t.Epoch = r.Uint()
+	t.ValueMax = int(r.UintMax(ValueMaxLimit))
+	t.Nodes = list(r, nodeBytesMin, r.node)
+	t.Meta = r.group()
+	t.Groups = list(r, 5, r.group)
+	slot := 0
+	list(r, 3, func() (none struct{}) {
+		r.fields("run", 2)
+		n, g := int(r.UintMax(Slots)), raft.GroupID(r.UintMax(1<<16-1))
+		if slot+n > Slots {
+			r.Fail(fmt.Sprintf("more than %d slots", Slots))
+			return
+		}
+		for range n {
+			t.Slots[slot] = g
+			slot++
+		}
+		return
+	})
+	if slot != Slots && r.Err() == nil {
+		r.Fail(fmt.Sprintf("%d slots, there are %d", slot, Slots))
+	}
+	return t
+}
+
+func (r *tableReader) group() (g TableGroup) {
+	r.fields("group", 4)
+	g.ID, g.Incarnation = raft.GroupID(r.UintMax(1<<16-1)), raft.Incarnation(r.Uint())
+	g.Preferred = raft.NodeID(r.Uint())
+	g.Replicas = list(r, 4, func() (m TableReplica) {
+		r.fields("replica", 3)
+		m.Replica, m.Node = raft.ReplicaID(r.Uint()), raft.NodeID(r.Uint())
+		m.Role = ReplicaRole(r.UintMax(255))
+		return m
+	})
+	return g
+}
+
+// check says why t can't be the table of a cluster.
+func (t *Table) check() error {
+	switch {
+	case t.Level > Level:
+		return fmt.Errorf("cluster of level %d: %w; known is %d", t.Level, ErrLevel, Level)
+	case len(t.Nodes) > TableNodesMax:
+		return fmt.Errorf("%d nodes, the limit is %d", len(t.Nodes), TableNodesMax)
+	case len(t.Cluster) > TableTextMax:
+		return fmt.Errorf("the name of the cluster has %d bytes, the limit is %d", len(t.Cluster), TableTextMax)
+	case t.Meta.ID != 0:
+		return fmt.Errorf("%s in the place of the meta group", t.Meta.ID)
+	}
+	for i := range t.Nodes {
+		if err := t.Nodes[i].validate(); err != nil {
+			return err
+		}
+		if i > 0 && t.Nodes[i-1].ID >= t.Nodes[i].ID {
+			return fmt.Errorf("node %s is out of order", t.Nodes[i].ID)
+		}
+	}
+	if err := t.Meta.check(); err != nil {
+		return err
+	}
+	for i := range t.Groups {
+		if err := t.Groups[i].check(); err != nil {
+			return err
+		}
+		if id := t.Groups[i].ID; id == 0 || i > 0 && t.Groups[i-1].ID >= id {
+			return fmt.Errorf("%s is out of order", id)
+		}
+	}
+	for _, r := range t.Ranges() {
+		if r.Group == 0 {
+			continue
+		}
+		if _, ok := t.Group(r.Group); !ok {
+			return fmt.Errorf("slots %s are of %s, which is not in the table", r.SlotRange, r.Group)
+		}
+	}
+	return nil
+}
+
+func (g *TableGroup) check() error {
+	if len(g.Replicas) > raft.MembersMax {
+		return fmt.Errorf("%s has %d replicas, the limit is %d", g.ID, len(g.Replicas), raft.MembersMax)
+	}
+	for i, r := range g.Replicas {
+		switch {
+		case r.Role != ReplicaVoter && r.Role != ReplicaLearner:
+			return fmt.Errorf("replica %d of %s has role %d: %w", r.Replica, g.ID, r.Role, ErrLevel)
+		case r.Replica == 0 || i > 0 && g.Replicas[i-1].Replica >= r.Replica:
+			return fmt.Errorf("replica %d of %s is out of order", r.Replica, g.ID)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,162 @@
+package shardmap
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/cespare/xxhash/v2"
+
+	"muster/raft"
+)
+
+// A snapshot has the records of a slot in key order, and each with the very
+// bytes that a slab wants behind the hash. So a slot is not filled by one put
+// after another, which would search for each key a place that is known: chunks
+// are made to measure, leaves are filled one after the other, and the lookup is
+// made once, when its size is known. A put costs some 1,800 ns in a slot of many
+// (docs/decisions/0002-state-layout.md), this less than a tenth.
+//
+// The chunks are closed and have no dead byte, the next record opens a tail. They
+// are larger than those of a slot that has grown: emptying one still moves no
+// more than [chunkMax].
+
+// bulkChunk is how large a chunk becomes, unless one record is larger. It is the
+// largest size that the allocator has in stock.
+const bulkChunk = 32 << 10
+
+// records reads count records into an empty store. last is the slot's last
+// version.
+func (d *snapshotReader) records(s *store, count, last uint64) error {
+	d.entries = d.entries[:0]
+	var before []byte // the key before; it lies in a chunk
+	for count > 0 {
+		// A window with a whole chunk in it, if there is so much.
+		n, size, err := d.measure(d.window(bulkChunk), count, last)
+		if err != nil {
+			return err
+		}
+		if n == 0 { // one record, that is larger than what is there
+			if n, size, err = d.measureLarge(last); err != nil {
+				return err
+			}
+		}
+		if before, err = d.fill(s, n, size, before); err != nil {
+			return err
+		}
+		count -= uint64(n)
+	}
+	s.count = len(d.entries)
+	s.lookup.fill(d.entries)
+	return nil
+}
+
+// measure says how many whole records at the beginning of b go into a chunk,
+// and how large that becomes.
+func (d *snapshotReader) measure(b []byte, count, last uint64) (n, size int, err error) {
+	for at := 0; uint64(n) < count && at+snapshotRecord <= len(b); n++ {
+		keyLen, valueLen, err := checkRecord(b[at:], last)
+		if err != nil {
+			return 0, 0, err
+		}
+		more := recordSize(keyLen, valueLen)
+		if at += snapshotRecord + keyLen + valueLen; at > len(b) || n > 0 && size+more > bulkChunk {
+			break
+		}
+		size += more
+	}
+	return n, size, nil
+}
+
+// measureLarge waits for a record that is longer than the window.
+func (d *snapshotReader) measureLarge(last uint64) (n, size int, err error) {
+	b, err := d.need(snapshotRecord)
+	if err != nil {
+		return 0, 0, err
+	}
+	keyLen, valueLen, err := checkRecord(b, last)
+	if err == nil {
+		_, err = d.need(snapshotRecord + keyLen + valueLen)
+	}
+	return 1, recordSize(keyLen, valueLen), err
+}
+
+// checkRecord checks what stands before a record's key, and returns the lengths.
+func checkRecord(head []byte, last uint64) (keyLen, valueLen int, err error) {
+	version := binary.LittleEndian.Uint64(head[0:])
+	expire := raft.GroupTime(binary.LittleEndian.Uint64(head[8:]))
+	value := binary.LittleEndian.Uint32(head[16:])
+	keyLen = int(binary.LittleEndian.Uint16(head[20:]))
+	switch kind, zero := head[22], head[23]; {
+	case kind != recordKindKey || zero != 0 || expire != 0:
+		return 0, 0, fmt.Errorf("record of kind %d, %d, expiring at %d: %w", kind, zero, expire, ErrLevel)
+	case keyLen == 0 || keyLen > KeyMax || value > ValueMaxLimit:
+		return 0, 0, fmt.Errorf("key of %d bytes, value of %d; the limits are 1 to %d, and %d", keyLen, value, KeyMax, ValueMaxLimit)
+	case version == 0 || version > last:
+		return 0, 0, fmt.Errorf("version %d, the slot's last is %d", version, last)
+	}
+	return keyLen, int(value), nil
+}
+
+// fill makes a chunk of size bytes of the n records at the beginning of the
+// window, which were measured, and leads to them.
+func (d *snapshotReader) fill(s *store, n, size int, before []byte) ([]byte, error) {
+	if len(s.chunks) == chunksMax {
+		return nil, fmt.Errorf("the records of slot %d are more than can be addressed", d.slotOf)
+	}
+	buf, number := make([]byte, size), len(s.chunks)
+	b, at := d.window(0), 0
+	var l *leaf
+	if k := len(s.leaves); k > 0 {
+		l = s.leaves[k-1].leaf
+	}
+	from := 0
+	for range n {
+		rec := record(buf[at:])
+		keyLen, valueLen := int(binary.LittleEndian.Uint16(b[from+20:])), int(binary.LittleEndian.Uint32(b[from+16:]))
+		to := from + snapshotRecord + keyLen + valueLen
+		copy(rec[8:], b[from:to])
+		key := rec.key()
+		slot, hash := locate(key)
+		switch {
+		case slot != d.slotOf:
+			return nil, fmt.Errorf("key %s is in slot %d, not %d", show(key), slot, d.slotOf)
+		case before != nil && bytes.Compare(before, key) >= 0:
+			return nil, fmt.Errorf("key %s after %s", show(key), show(before))
+		}
+		h := xxhash.Sum64(b[from:to])
+		binary.LittleEndian.PutUint64(rec, h)
+		s.sum += h
+		s.bytes += int64(keyLen + valueLen)
+		r := makeRef(number, at)
+		d.entries = append(d.entries, entryOf(tagOf(hash), r))
+		if l == nil {
+			l = s.insertLeaf(0, nil)
+		} else if l.n == leafMax {
+			l = s.insertLeaf(len(s.leaves), separator(before, key))
+		}
+		l.refs[l.n] = r
+		l.n++
+		before = key
+		at += recordSize(keyLen, valueLen)
+		from = to
+	}
+	d.skip(from)
+	s.bufs = append(s.bufs, buf)
+	s.chunks = append(s.chunks, chunk{used: uint32(size), epoch: s.epoch})
+	s.size += int64(size)
+	return before, nil
+}
+
+// fill makes the lookup that of these entries, whose keys all differ. It leaves
+// room for some more.
+func (l *lookup) fill(entries []uint64) {
+	if len(entries) == 0 {
+		return
+	}
+	l.entries = make([]uint64, max(lookupMin, len(entries)*4/3))
+	for _, e := range entries {
+		l.insert(e)
+	}
+	l.count = len(entries)
+}

@@ -1,0 +1,172 @@
+package shardmap
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"reflect"
+	"testing"
+
+	"muster/pack"
+	"muster/raft"
+)
+
+func tableBytes(t testing.TB, m *TableMachine) []byte {
+	t.Helper()
+	c := m.Copy()
+	defer c.Release()
+	var b bytes.Buffer
+	if n, err := c.WriteTo(&b); err != nil || n != int64(b.Len()) {
+		t.Fatalf("write: %d of %d bytes, %v", n, b.Len(), err)
+	}
+	return b.Bytes()
+}
+
+func testTable(t testing.TB) *TableMachine {
+	m := NewTableMachine()
+	f := testFound(4, 9)
+	f.Nodes[0].Role, f.Nodes[0].Version = NodeClient, ""
+	found, err := AppendFound(nil, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := m.Apply(raft.LogID{Term: 1, Index: 3}, found); err != nil || !r.Changed {
+		t.Fatal(r, err)
+	}
+	said, err := AppendAnnounce(nil, &Announce{Node: 99, Start: 7, Addr: "elsewhere:1", Version: "v2", Name: "n", Labels: []Label{{"b", ""}, {"a", "1"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := m.Apply(raft.LogID{Term: 1, Index: 5}, said); err != nil || !r.Changed {
+		t.Fatal(r, err)
+	}
+	return m
+}
+
+// A table that went through its bytes is the same in every field, and goes on
+// from the entry where it stood: a field that the codec forgets would be lost
+// with the first snapshot, on some nodes only.
+func TestTableThroughSnapshot(t *testing.T) {
+	for name, m := range map[string]*TableMachine{"empty": NewTableMachine(), "founded": testTable(t)} {
+		b := tableBytes(t, m)
+		back := NewTableMachine()
+		if err := back.Load(bytes.NewReader(b), raft.LogID{Term: 1, Index: 5}); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if !reflect.DeepEqual(back.Table(), m.Table()) {
+			t.Errorf("%s: got %+v, want %+v", name, back.Table(), m.Table())
+		}
+		if !bytes.Equal(tableBytes(t, back), b) {
+			t.Errorf("%s: other bytes the second time", name)
+		}
+		said, _ := AppendAnnounce(nil, &Announce{Node: 98, Start: 9, Addr: "h:1", Name: "n"})
+		if _, err := back.Apply(raft.LogID{Term: 1, Index: 5}, said); !errors.Is(err, ErrInvariant) {
+			t.Errorf("%s: the entry at which it stands is applied again: %v", name, err)
+		}
+		if r, err := back.Apply(raft.LogID{Term: 1, Index: 6}, said); err != nil || r.Changed != m.Table().Founded() {
+			t.Errorf("%s: the next entry: %+v, %v", name, r, err)
+		}
+	}
+}
+
+// Every field of the table must be in the bytes. This fails when a field is added
+// and the codec is not told.
+func TestTableSnapshotKnowsAllFields(t *testing.T) {
+	for typ, want := range map[reflect.Type]int{
+		reflect.TypeFor[Table](): 9, reflect.TypeFor[TableNode](): 7, reflect.TypeFor[Label](): 2,
+		reflect.TypeFor[TableGroup](): 4, reflect.TypeFor[TableReplica](): 3,
+	} {
+		if got := typ.NumField(); got != want {
+			t.Errorf("%s has %d fields, its bytes hold %d: draw them in tablesnapshot.go under a new format", typ, got, want)
+		}
+	}
+	if got := reflect.TypeFor[TableMachine]().NumField(); got != 2 {
+		t.Errorf("a TableMachine has %d fields: is what was added lost with a snapshot?", got)
+	}
+}
+
+// Bytes that are not those of a table are refused, and nothing is changed. There
+// is no checksum here, what holds the bytes has one; so not every flip can be
+// found, but none may make a table that could not be.
+func TestTableLoadRefuses(t *testing.T) {
+	m := testTable(t)
+	good := tableBytes(t, m)
+	for i := range good {
+		for bit := range 8 {
+			bad := bytes.Clone(good)
+			bad[i] ^= 1 << bit
+			back := NewTableMachine()
+			err := back.Load(bytes.NewReader(bad), raft.LogID{Term: 1, Index: 5})
+			switch {
+			case err != nil && (!errors.Is(err, ErrSnapshot) && !errors.Is(err, ErrLevel) || back.Table().Founded()):
+				t.Fatalf("bit %d of byte %d of %d flipped: %v", bit, i, len(good), err)
+			case err == nil && !bytes.Equal(tableBytes(t, back), bad):
+				t.Fatalf("bit %d of byte %d of %d flipped: taken for what it does not say", bit, i, len(good))
+			}
+		}
+	}
+	for i := range good {
+		if err := m.Load(bytes.NewReader(good[:i]), raft.LogID{}); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Fatalf("cut at %d of %d: %v", i, len(good), err)
+		}
+	}
+	change := func(f func(*Table)) []byte {
+		table := *m.Table()
+		table.Nodes, table.Groups = clone(table.Nodes), clone(table.Groups)
+		f(&table)
+		return table.appendSnapshot(nil)
+	}
+	for _, c := range []struct {
+		what string
+		b    []byte
+		want error
+	}{
+		{"more at the end", append(bytes.Clone(good), 0), ErrSnapshot},
+		{"a newer format", func() []byte { b := bytes.Clone(good); b[8]++; return b }(), ErrLevel},
+		{"a newer level", change(func(t *Table) { t.Level = Level + 1 }), ErrLevel},
+		{"a node twice", change(func(t *Table) { t.Nodes[1] = t.Nodes[0] }), ErrSnapshot},
+		{"a node without id", change(func(t *Table) { t.Nodes[0].ID = 0 }), ErrSnapshot},
+		{"a group twice", change(func(t *Table) { t.Groups[1] = t.Groups[0] }), ErrSnapshot},
+		{"a slot of no group", change(func(t *Table) { t.Slots[5] = 4000 }), ErrSnapshot},
+		{"a meta group of another number", change(func(t *Table) { t.Meta.ID = 1 }), ErrSnapshot},
+		{"a role that is not known", change(func(t *Table) { t.Groups[0].Replicas = []TableReplica{{1, 1, 9}} }), ErrLevel},
+		{"replicas out of order", change(func(t *Table) { t.Groups[0].Replicas = []TableReplica{{2, 1, 1}, {1, 2, 1}} }), ErrSnapshot},
+		{"a field more", func() []byte {
+			body := pack.AppendArray(nil, 10)
+			for range 10 {
+				body = pack.AppendUint(body, 0)
+			}
+			b := binary.LittleEndian.AppendUint32(bytes.Clone(good[:12]), uint32(len(body)))
+			return append(b, body...)
+		}(), ErrLevel},
+		{"gigabytes", append(bytes.Clone(good[:12]), 0xff, 0xff, 0xff, 0x03, 0xdd, 0xff, 0xff, 0xff, 0xff), io.ErrUnexpectedEOF},
+	} {
+		if err := NewTableMachine().Load(bytes.NewReader(c.b), raft.LogID{}); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.what, err, c.want)
+		}
+	}
+}
+
+// clone copies a list, so that a change of it is no change of the table's.
+func clone[E any](list []E) []E { return append([]E(nil), list...) }
+
+// Whatever the bytes claim, loading costs no more memory than they justify, save
+// the table itself and its bytes, which are made again.
+func FuzzLoadTable(f *testing.F) {
+	f.Add(tableBytes(f, NewTableMachine()))
+	good := tableBytes(f, testTable(f))
+	f.Add(good)
+	f.Add(good[:40])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		used := allocated(func() {
+			m := NewTableMachine()
+			if err := m.Load(bytes.NewReader(b), raft.LogID{Term: 1, Index: 1}); err == nil && !bytes.Equal(tableBytes(t, m), b) {
+				t.Fatal("taken for what it does not say")
+			}
+		})
+		if limit := 16*len(b) + 64<<10; used > limit {
+			t.Fatalf("%d bytes of memory for %d, the limit is %d", used, len(b), limit)
+		}
+	})
+}
