@@ -139,7 +139,7 @@ func (n *node) makeRoom() {
 // noRoom is what a node does whose log refused a batch for want of room: it is
 // as if the disk stalled.
 func (n *node) noRoom(err error) {
-	if n.fullUntil == 0 {
+	if n.full && n.fullUntil == 0 {
 		n.c.fail("n%d: the disk has room, and the log refuses a batch: %v", n.index, err)
 	}
 	if !n.full {

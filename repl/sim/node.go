@@ -348,11 +348,13 @@ func (n *node) idle(batches uint64) {
 	if n.batch != nil || batches != n.batches {
 		return
 	}
+	n.tidy(n.store.Idle)
+}
+
+// tidy has the log do what it does between batches.
+func (n *node) tidy(do func() error) {
 	n.arm()
-	err := n.store.Idle()
-	if err == nil {
-		err = n.store.MakeRoom()
-	}
+	err := do()
 	if f := n.failing.what(); f != "" {
 		n.diskFailed(f, err)
 		return
