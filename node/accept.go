@@ -84,7 +84,8 @@ func (n *Node) attend(conn net.Conn) {
 	if err == nil {
 		count, refused = n.countIn(g)
 	}
-	if refused == nil {
+	bulk := err == nil && g.Purpose == wire.PurposeBulk
+	if refused == nil && !bulk {
 		c = newConnection(n, conn, g)
 		n.conns[conn] = c // close ends it, from now on
 	}
@@ -95,6 +96,17 @@ func (n *Node) attend(conn net.Conn) {
 		if err == nil && errors.As(refused, &e) && conn.SetDeadline(time.Now().Add(n.limits.linger)) == nil {
 			_ = wire.WriteFrame(conn, wire.TypeError, 0, e) // the connection ends either way
 			linger(conn, n.limits.linger)
+		}
+		return
+	}
+	defer func() {
+		n.mu.Lock()
+		*count--
+		n.mu.Unlock()
+	}()
+	if bulk {
+		if err := n.takeChunks(conn, g); err != nil && !errors.Is(err, net.ErrClosed) {
+			n.log.Debug("bulk connection ends", "from", g.Hello.Node, "err", err)
 		}
 		return
 	}
@@ -110,9 +122,6 @@ func (n *Node) attend(conn net.Conn) {
 	}
 	c.end()
 	<-c.idle
-	n.mu.Lock()
-	*count--
-	n.mu.Unlock()
 	if c.feeds {
 		n.fed(c.peer)
 	}
@@ -163,12 +172,15 @@ func (n *Node) logRefusal(err error) {
 	n.log.Log(context.Background(), level, "connection refused", "err", err)
 }
 
-// countIn counts a connection among the peers or the clients, each of which
-// have their own limit. n.mu is held.
+// countIn counts a connection among the peers, the clients or those for
+// snapshots, each of which have their own limit. n.mu is held.
 func (n *Node) countIn(g *wire.Greeting) (*int, error) {
 	count, limit, what := &n.clients, n.limits.clients, "connections of clients"
-	if g.Purpose == wire.PurposePeer {
+	switch g.Purpose {
+	case wire.PurposePeer:
 		count, limit, what = &n.peers, n.limits.peers, "connections of peers"
+	case wire.PurposeBulk:
+		count, limit, what = &n.bulks, n.limits.bulks, "connections for snapshots"
 	}
 	if *count >= limit {
 		return nil, wire.Busy("node "+n.name, fmt.Sprintf("it has %d %s, the limit is %d", *count, what, limit), time.Second)

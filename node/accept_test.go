@@ -89,7 +89,7 @@ func TestPeersRefused(t *testing.T) {
 		{"a secret where there is none", change(func(c *wire.DialConfig) { c.Secret = []byte("correct horse battery") }), wire.CodeUnauthorized, nil},
 		{"a peer without an id", change(func(c *wire.DialConfig) { c.Node = 0 }), wire.CodeBadRequest, []string{"node"}},
 		{"a client on a peer's connection", change(func(c *wire.DialConfig) { c.Role = wire.RoleClient }), wire.CodeBadRequest, []string{"role"}},
-		{"a purpose that is kept", change(func(c *wire.DialConfig) { c.Purpose = wire.PurposeBulk }), wire.CodeBadRequest, []string{"role"}},
+		{"a client on a bulk connection", change(func(c *wire.DialConfig) { c.Purpose, c.Role = wire.PurposeBulk, wire.RoleClient }), wire.CodeBadRequest, []string{"role"}},
 	} {
 		s, err := dial(t, r.addr, c.hello)
 		if err == nil {

@@ -44,19 +44,22 @@ const (
 // Config is what an operator decides about one node. [Load] makes one from
 // the options, the environment and a file; [Settings] has a row for each field.
 type Config struct {
-	Name       string   // of this node; empty: see NodeName
-	Listen     string   // HOST:PORT; port 0 is one that is free
-	Advertise  string   // HOST:PORT by which others reach this node; empty: what it listens on
-	Data       string   // the data directory
-	Cluster    string   // the cluster's name
-	Groups     int      // data groups of a new cluster
-	ValueMax   int      // largest value that a new cluster takes, in bytes
-	Join       []string // the hosts that found a cluster together, this one among them
-	Expect     int      // how many they are; 0: found one alone
-	Labels     []Label  // in the order in which they were given
-	Scrub      int      // how fast the disk is read again, in bytes per second; 0: never
-	SecretFile string   // its first line is the cluster's shared secret
-	Insecure   bool     // no secret although others can reach the address
+	Name      string   // of this node; empty: see NodeName
+	Listen    string   // HOST:PORT; port 0 is one that is free
+	Advertise string   // HOST:PORT by which others reach this node; empty: what it listens on
+	Data      string   // the data directory
+	Cluster   string   // the cluster's name
+	Groups    int      // data groups of a new cluster
+	ValueMax  int      // largest value that a new cluster takes, in bytes
+	Join      []string // the hosts that found a cluster together, this one among them
+	Expect    int      // how many they are; 0: found one alone
+	Labels    []Label  // in the order in which they were given
+	// SnapshotRate is how fast snapshots are written, and sent to each node,
+	// in bytes per second; 0: as fast as can be.
+	SnapshotRate int
+	Scrub        int    // how fast the disk is read again, in bytes per second; 0: never
+	SecretFile   string // its first line is the cluster's shared secret
+	Insecure     bool   // no secret although others can reach the address
 }
 
 // Label is one mark of a node, as rack=4.
@@ -143,6 +146,9 @@ func (c *Config) checkSizes() error {
 	}
 	if c.ValueMax < 1 || c.ValueMax > valueSizeLimit {
 		return fmt.Errorf("--value-max %d: want 1 to %d bytes", c.ValueMax, valueSizeLimit)
+	}
+	if c.SnapshotRate < 0 || c.SnapshotRate > snapshotRateMax {
+		return fmt.Errorf("--snapshot-rate %d: want 0 to %d bytes per second", c.SnapshotRate, snapshotRateMax)
 	}
 	if c.Scrub < 0 || c.Scrub > scrubMax {
 		return fmt.Errorf("--scrub %d: want 0 to %d bytes per second", c.Scrub, scrubMax)

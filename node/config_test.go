@@ -56,6 +56,7 @@ func TestCheck(t *testing.T) {
 		{"no group", func(c *Config) { c.Groups = 0 }, "--groups 0: want 1 to 4096"},
 		{"groups", func(c *Config) { c.Groups = 4097 }, "--groups 4097: want 1 to 4096"},
 		{"value", func(c *Config) { c.ValueMax = 16<<20 + 1 }, "--value-max 16777217: want 1 to 16777216 bytes"},
+		{"snapshot rate", func(c *Config) { c.SnapshotRate = -1 }, "--snapshot-rate -1: want 0 to 1073741824 bytes per second"},
 		{"scrub", func(c *Config) { c.Scrub = -1 }, "--scrub -1: want 0 to 1073741824 bytes per second"},
 		{"no value", func(c *Config) { c.ValueMax = 0 }, "--value-max 0: want 1 to 16777216 bytes"},
 
@@ -124,7 +125,7 @@ func TestEverySetting(t *testing.T) {
 	// see it in a Config.
 	file := map[string]string{
 		"name": `"x1"`, "listen": `"x1"`, "advertise": `"x1"`, "data": `"x1"`, "cluster": `"x1"`, "groups": `1`, "value_max": `1`,
-		"join": `["x1", "y"]`, "expect": `1`, "scrub": `1`, "label": `{ a = "x1" }`, "secret_file": `"x1"`, "insecure": `true`,
+		"join": `["x1", "y"]`, "expect": `1`, "scrub": `1`, "snapshot_rate": `1`, "label": `{ a = "x1" }`, "secret_file": `"x1"`, "insecure": `true`,
 	}
 	for _, s := range Settings {
 		t.Run(s.Flag, func(t *testing.T) {
@@ -187,7 +188,7 @@ func TestLoadRefuses(t *testing.T) {
 		want       string // PATH stands for the file's
 	}{
 		{"unknown key", "grups = 3\n", nil, nil,
-			`config file PATH: unknown key "grups"; known are name, listen, advertise, data, cluster, groups, value_max, join, expect, label, scrub, secret_file, insecure`},
+			`config file PATH: unknown key "grups"; known are name, listen, advertise, data, cluster, groups, value_max, join, expect, label, scrub, snapshot_rate, secret_file, insecure`},
 		{"not TOML", "groups = 3\nname ==\n", nil, nil, "config file PATH: line 2: "},
 		{"text for a number", `groups = "8"`, nil, nil, "config file PATH: groups: want a whole number, as in groups = 8"},
 		{"number for a text", `name = 8`, nil, nil, `config file PATH: name: want a string, as in name = "alpha"`},

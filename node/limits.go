@@ -12,6 +12,12 @@ type limits struct {
 	// clients bounds the connections of clients, peers those of peers: a
 	// flood of the one can't take the place of the other.
 	clients, peers int
+	// bulks bounds the connections over which peers send snapshots: each
+	// other node needs one, for as long as it has some to send.
+	bulks int
+	// bulkSilence is how long such a connection may say nothing. Its sender
+	// may wait for its disk.
+	bulkSilence time.Duration
 	// strangers bounds the connections that have not said hello yet. One
 	// more ends the oldest of them: who means it says hello within a round
 	// trip and is never the oldest for long, who is silent is.
@@ -49,7 +55,8 @@ type limits struct {
 
 func defaultLimits() limits {
 	l := limits{
-		clients: 10_000, peers: 1_000, strangers: 1_000,
+		clients: 10_000, peers: 1_000, bulks: 256, strangers: 1_000,
+		bulkSilence:   30 * time.Second,
 		clientSilence: 60 * time.Second, peerSilence: 10 * time.Second,
 		inflightBytes: 16 << 20, inflightBytesAll: 1 << 30, inflightBytesShare: 128 << 10,
 		answerTimeout: 10 * time.Second, linger: time.Second,
@@ -74,7 +81,8 @@ func (l *limits) fit(descriptors uint64) {
 	left = max(left, 8)
 	l.strangers = min(l.strangers, left/4)
 	l.peers = min(l.peers, left/4)
-	l.clients = min(l.clients, left-l.strangers-l.peers)
+	l.bulks = min(l.bulks, left/8)
+	l.clients = min(l.clients, left-l.strangers-l.peers-l.bulks)
 }
 
 const (

@@ -80,6 +80,7 @@ type Node struct {
 
 	table   atomic.Pointer[shardmap.Table] // nil before the meta group's log was read
 	serving atomic.Pointer[repl.Loop]      // nil until founded
+	inbox   atomic.Pointer[repl.Inbox]     // of snapshots; nil until founded
 	held    atomic.Int64                   // bytes in flight of all connections: the sum of their inflight
 
 	mu        sync.Mutex
@@ -89,6 +90,7 @@ type Node struct {
 	conns     map[net.Conn]*connection // guarded by mu; nil during the hello
 	clients   int                      // guarded by mu
 	peers     int                      // guarded by mu
+	bulks     int                      // guarded by mu
 	strangers []net.Conn               // guarded by mu: who has not said hello yet, oldest first
 	met       map[raft.NodeID]met      // guarded by mu: what peers said of themselves in their last hello
 	starts    map[raft.NodeID]uint64   // guarded by mu: the highest start counter seen of each node
@@ -137,7 +139,7 @@ func (n *Node) notReady() *wire.Error {
 }
 
 // dial connects to another host and says hello.
-func (n *Node) dial(ctx context.Context, addr string, role wire.Role) (net.Conn, *wire.Greeting, error) {
+func (n *Node) dial(ctx context.Context, addr string, purpose wire.Purpose, role wire.Role) (net.Conn, *wire.Greeting, error) {
 	id := n.self()
 	d := net.Dialer{Timeout: dialTimeout}
 	conn, err := d.DialContext(ctx, "tcp", addr)
@@ -146,7 +148,7 @@ func (n *Node) dial(ctx context.Context, addr string, role wire.Role) (net.Conn,
 	}
 	defer closeWith(ctx, conn)()
 	g, err := wire.ClientHello(conn, wire.DialConfig{
-		Purpose: wire.PurposePeer, Role: role, Cluster: n.cfg.Cluster, ClusterID: id.ClusterID,
+		Purpose: purpose, Role: role, Cluster: n.cfg.Cluster, ClusterID: id.ClusterID,
 		Node: id.Node, Start: id.Start, Advertise: n.addr, Level: shardmap.Level, Secret: n.secret,
 	})
 	if err != nil {
@@ -165,7 +167,12 @@ func closeWith(ctx context.Context, conn net.Conn) (off func() bool) {
 
 // dialPeer connects to a node on behalf of the transport.
 func (n *Node) dialPeer(ctx context.Context, id raft.NodeID, addr string) (net.Conn, error) {
-	conn, g, err := n.dial(ctx, addr, wire.RolePeer)
+	return n.dialNode(ctx, id, addr, wire.PurposePeer)
+}
+
+// dialNode connects to a member, and makes sure that it is that one.
+func (n *Node) dialNode(ctx context.Context, id raft.NodeID, addr string, purpose wire.Purpose) (net.Conn, error) {
+	conn, g, err := n.dial(ctx, addr, purpose, wire.RolePeer)
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +187,7 @@ var errStopped = errors.New("the node stops")
 
 // call asks another host one thing, over a connection of its own.
 func (n *Node) call(ctx context.Context, addr string, role wire.Role, t wire.Type, body, answer wire.Body) error {
-	conn, g, err := n.dial(ctx, addr, role)
+	conn, g, err := n.dial(ctx, addr, wire.PurposePeer, role)
 	if err != nil {
 		return err
 	}

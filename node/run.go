@@ -345,7 +345,7 @@ func (n *Node) serve() error {
 		return err
 	}
 	transport := repl.NewPeers(repl.PeersConfig{
-		Dial: n.dialPeer, Store: store, DamageFound: n.damageFound, FetchBytes: raft.AppendBytesMaxDefault, Counters: &n.counters, Log: n.log,
+		Dial: n.dialPeer, DialBulk: n.dialBulk, BulkRate: int64(n.cfg.SnapshotRate), Sent: n.sent, Store: store, DamageFound: n.damageFound, FetchBytes: raft.AppendBytesMaxDefault, Counters: &n.counters, Log: n.log,
 	})
 	n.mu.Lock()
 	n.transport = transport
@@ -354,6 +354,7 @@ func (n *Node) serve() error {
 		Self: id.Node, Start: id.Start, Store: store, Transport: n.transport,
 		Machine: n.machine, Addr: n.addrOf,
 		Chance:        randomNumber(),
+		Each:          besides,
 		ElectionTicks: electionTicks, HeartbeatTicks: heartbeatTicks, QuietTicks: quietTicks,
 		Log: n.log,
 	})
@@ -366,8 +367,9 @@ func (n *Node) serve() error {
 	n.host = host
 	host.Place([]repl.Placement{meta})
 	n.follow(n.table.Load())
-	loop := repl.StartLoop(host, tick)
+	loop := repl.StartLoop(host, tick, int64(n.cfg.SnapshotRate))
 	n.serving.Store(loop)
+	n.inbox.Store(repl.NewInbox(repl.InboxConfig{Store: store, Machine: n.machine, Host: n.ask, Log: n.log}))
 	n.ended.Add(1)
 	go n.announceSelf()
 	if n.cfg.Scrub > 0 {
@@ -496,6 +498,9 @@ func (n *Node) close() {
 		n.transport.Close()
 	}
 	n.ended.Wait()
+	if inbox := n.inbox.Load(); inbox != nil {
+		inbox.Close()
+	}
 	if n.store != nil {
 		if err := n.store.Close(); err != nil && !errors.Is(err, logstore.ErrStopped) {
 			n.log.Error("log not closed cleanly", "err", err)

@@ -65,6 +65,8 @@ var Settings = []Setting{
 		func(c *Config, v []string) (err error) { c.Labels, err = labels(v); return }},
 	{"scrub", Number, "1048576", "read what is on disk again, `BYTES` per second, to find what has rotted while there are copies; 0 is never",
 		func(c *Config, v []string) (err error) { c.Scrub, err = number(v[0]); return }},
+	{"snapshot-rate", Number, "33554432", "write snapshots at `BYTES` per second, and send them to each node at as many; 0 is as fast as can be",
+		func(c *Config, v []string) (err error) { c.SnapshotRate, err = number(v[0]); return }},
 	{"secret-file", Text, "", "a `FILE` whose first line is the secret that all nodes and clients of the cluster share, 16 bytes or more",
 		func(c *Config, v []string) error { c.SecretFile = v[0]; return nil }},
 	{"insecure", Switch, "", "serve an address that is not loopback without a secret",

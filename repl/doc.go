@@ -16,8 +16,10 @@
 //	name          how many         owner   ends when
 //	Loop.run      1                Loop    Loop.Close
 //	Loop.writeLog 1                Loop    Loop.run has ended
+//	Loop.work     1                Loop    Loop.run has ended
 //	peer.run      1 per other node Peers   Peers.Close, or the node is no longer known
 //	peer.listen   1 per connection peer    its connection closes
+//	peer.send…    1 per other node Peers   no snapshot waits for the node (peer.sendSnapshots)
 //
 // # Start reading
 //

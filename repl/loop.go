@@ -30,6 +30,7 @@ type Loop struct {
 	started time.Time
 	wake    chan struct{} // one token: something is queued. From many, to run.
 	batches chan *Batch   // from run to writeLog; closed by run
+	works   chan *Work    // from run to work; closed by run
 	stop    chan struct{} // closed by Close
 	over    chan struct{} // closed by run when it calls nothing any more
 	ended   sync.WaitGroup
@@ -45,6 +46,7 @@ type Loop struct {
 // this order; within one kind the order is kept.
 type events struct {
 	synced    []*Batch
+	worked    []*Work
 	received  []received
 	beats     []receivedBeat
 	proposals []Proposal
@@ -64,21 +66,24 @@ type receivedBeat struct {
 }
 
 // StartLoop starts the goroutines of h. From now on h belongs to them. tick is
-// the length of a tick of raft.
-func StartLoop(h *Host, tick time.Duration) *Loop {
+// the length of a tick of raft, rate bounds the bytes per second of a snapshot
+// that is written; 0: any.
+func StartLoop(h *Host, tick time.Duration, rate int64) *Loop {
 	l := &Loop{
 		host:    h,
 		tick:    tick,
 		started: time.Now(),
 		wake:    make(chan struct{}, 1),
 		batches: make(chan *Batch, 1),
+		works:   make(chan *Work, 1),
 		stop:    make(chan struct{}),
 		over:    make(chan struct{}),
 		failed:  make(chan error, 1),
 	}
-	l.ended.Add(2)
+	l.ended.Add(3)
 	go l.run()
 	go l.writeLog()
+	go l.work(rate)
 	return l
 }
 
@@ -147,6 +152,11 @@ func (l *Loop) ReceiveSnapshotRequest(from raft.NodeID, q *wire.SnapshotRequest)
 // DamageFound queues that a read of the log met damage.
 func (l *Loop) DamageFound() { l.Post((*Host).DamageFound) }
 
+// SnapshotSent queues the end of a snapshot's way to another node.
+func (l *Loop) SnapshotSent(s *SnapshotStream, err error) {
+	l.Post(func(h *Host) { h.SnapshotSent(s, err) })
+}
+
 // PeerLost queues that the connection from a node has closed.
 func (l *Loop) PeerLost(n raft.NodeID) { l.Post(func(h *Host) { h.PeerLost(n) }) }
 
@@ -208,6 +218,7 @@ func (l *Loop) enqueue(add func(*events)) {
 func (l *Loop) run() {
 	defer l.ended.Done()
 	defer close(l.batches)
+	defer close(l.works)
 	defer close(l.over)
 	ticker := time.NewTicker(l.tick)
 	defer ticker.Stop()
@@ -236,6 +247,9 @@ func (l *Loop) handIn(e *events) {
 	for _, b := range e.synced {
 		h.Synced(b)
 	}
+	for _, w := range e.worked {
+		h.Worked(w)
+	}
 	for i := range e.received {
 		h.Receive(e.received[i].from, &e.received[i].envelope)
 	}
@@ -252,18 +266,36 @@ func (l *Loop) handIn(e *events) {
 		f(h)
 	}
 	clear(e.synced)
+	clear(e.worked)
 	clear(e.received)
 	clear(e.beats)
 	clear(e.proposals)
 	clear(e.reads)
 	clear(e.calls)
-	e.synced, e.received, e.beats = e.synced[:0], e.received[:0], e.beats[:0]
+	e.synced, e.worked, e.received, e.beats = e.synced[:0], e.worked[:0], e.received[:0], e.beats[:0]
 	e.proposals, e.reads, e.calls = e.proposals[:0], e.reads[:0], e.calls[:0]
 }
 
 func (l *Loop) turn() {
 	if b := l.host.Turn(l.Now()); b != nil {
 		l.batches <- b // never waits: the host hands out one at a time
+	}
+	if w := l.host.Work(); w != nil {
+		l.works <- w // the same
+	}
+}
+
+// work writes snapshots, beside the log, and removes old ones.
+func (l *Loop) work(rate int64) {
+	defer l.ended.Done()
+	pace, unpaced := NewPace(rate, l.stop), NewPace(0, l.stop)
+	for w := range l.works {
+		if w.Forced() {
+			w.Run(l.host.cfg.Store, unpaced)
+		} else {
+			w.Run(l.host.cfg.Store, pace)
+		}
+		l.enqueue(func(e *events) { e.worked = append(e.worked, w) })
 	}
 }
 

@@ -24,7 +24,7 @@ func TestAskWhileClosing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := StartLoop(h, 50*time.Millisecond)
+		l := StartLoop(h, 50*time.Millisecond, 0)
 		var asked sync.WaitGroup
 		for range 4 {
 			asked.Go(func() {

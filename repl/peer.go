@@ -64,6 +64,10 @@ type peer struct {
 	id    raft.NodeID
 	wake  chan struct{} // one token: something is queued, or the address changed
 
+	// Guarded by Peers.mu.
+	snapshots []*SnapshotStream // wait to be sent
+	sending   bool              // a goroutine sends them
+
 	mu        sync.Mutex
 	addr      string   // guarded by mu
 	frames    []byte   // guarded by mu: what waits to be written

@@ -2,6 +2,7 @@ package repl
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"sync"
@@ -16,7 +17,13 @@ type PeersConfig struct {
 	// Dial connects to a node and says hello as a peer. The error of a node
 	// that refuses is a *wire.Error.
 	Dial func(ctx context.Context, id raft.NodeID, addr string) (net.Conn, error)
-	// Store is where appends with Fetch set get their entries from.
+	// DialBulk is the same for a connection that carries snapshots.
+	DialBulk func(ctx context.Context, id raft.NodeID, addr string) (net.Conn, error)
+	// BulkRate bounds the bytes per second of snapshots to one node; 0: any.
+	BulkRate int64
+	// Sent is told the end of each snapshot, unless Peers closes before.
+	Sent func(s *SnapshotStream, err error)
+	// Store is where snapshots are, and where appends with Fetch set get their entries from.
 	Store *logstore.Store
 	// DamageFound, if not nil, is called where the log can't be read.
 	DamageFound func()
@@ -138,6 +145,13 @@ func (p *Peers) SendSnapshotRequest(to raft.NodeID, q *wire.SnapshotRequest) {
 
 // SendSnapshot implements [Transport].
 func (p *Peers) SendSnapshot(to raft.NodeID, s *SnapshotStream) {
+	err := errors.New("the node is not known")
+	if o := p.peer(to); o != nil {
+		err = o.sendSnapshot(s)
+	}
+	if err != nil && p.ctx.Err() == nil && p.cfg.Sent != nil {
+		p.cfg.Sent(s, err)
+	}
 }
 
 // Flush implements [Transport].

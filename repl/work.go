@@ -32,6 +32,10 @@ type Work struct {
 // Writes says whether the work is to write a snapshot.
 func (w *Work) Writes() bool { return w.state != nil }
 
+// Forced says that the log has grown so long that the snapshot should be written
+// as fast as can be.
+func (w *Work) Forced() bool { return w.forced }
+
 // Pace holds back who writes, after so many bytes more. Its error ends the
 // work.
 type Pace func(bytes int) error
@@ -44,9 +48,6 @@ func (w *Work) Run(store *logstore.Store, pace Pace) {
 		return
 	}
 	defer w.state.Release()
-	if w.forced {
-		pace = nil
-	}
 	file, err := store.CreateSnapshot(w.Replica, w.Base)
 	if err != nil {
 		w.err = err

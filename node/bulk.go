@@ -1,0 +1,114 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"sync"
+	"time"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/wire"
+)
+
+// snapshotRateMax bounds how fast snapshots are written and sent, in bytes per
+// second: the most that an int holds anywhere.
+const snapshotRateMax = 1 << 30
+
+// restorersMax is how many replicas are restored at once at the start: more
+// than there are processors would only share them.
+func restorersMax() int { return max(2, runtime.GOMAXPROCS(0)) }
+
+// besides calls f for 0 to n-1, some beside each other, and returns after all.
+func besides(n int, f func(i int)) {
+	var ended sync.WaitGroup
+	next := make(chan int) // from here, to those who work; closed here
+	for range min(n, restorersMax()) {
+		ended.Go(func() {
+			for i := range next {
+				f(i)
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	ended.Wait()
+}
+
+// dialBulk connects to a node, to send it snapshots.
+func (n *Node) dialBulk(ctx context.Context, id raft.NodeID, addr string) (net.Conn, error) {
+	return n.dialNode(ctx, id, addr, wire.PurposeBulk)
+}
+
+// sent tells the host the end of a snapshot's way to another node.
+func (n *Node) sent(s *repl.SnapshotStream, err error) {
+	if loop := n.running(); loop != nil {
+		loop.SnapshotSent(s, err)
+	}
+}
+
+// ask has f called by the goroutine that owns the host.
+func (n *Node) ask(f func(*repl.Host)) bool {
+	loop := n.running()
+	return loop != nil && loop.Ask(f)
+}
+
+// takeChunks serves a bulk connection: it takes the chunks of snapshots, one
+// after another, and answers each. It waits for the disk, and in the end for
+// the state to be built; nothing but this connection waits for it.
+func (n *Node) takeChunks(conn net.Conn, g *wire.Greeting) error {
+	peer := g.Hello.Node
+	var out []byte
+	answer := func(t wire.Type, request uint64, body wire.Body) error {
+		out = wire.AppendFrame(out[:0], t, request, body)
+		n.counters.Out(t, len(out)-wire.HeaderSize)
+		if err := conn.SetWriteDeadline(time.Now().Add(n.limits.answerTimeout)); err != nil {
+			return err
+		}
+		_, err := conn.Write(out)
+		return err
+	}
+	for {
+		if err := conn.SetReadDeadline(time.Now().Add(n.limits.bulkSilence)); err != nil {
+			return err
+		}
+		h, body, err := wire.ReadFrame(conn, g.Decoder)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		var c wire.Chunk
+		if err == nil {
+			n.counters.In(h.Type, len(body))
+			switch {
+			case h.Type != wire.TypeChunk:
+				err = errors.New("a connection of purpose 3 carries chunks")
+			case h.Flags != 0:
+				err = fmt.Errorf("flags %#x, want 0", h.Flags)
+			default:
+				err = c.Read(body)
+			}
+		}
+		if err != nil {
+			var broken net.Error
+			if !errors.As(err, &broken) {
+				if answer(wire.TypeError, h.Request, frameRefusal(h, err)) == nil {
+					linger(conn, n.limits.linger)
+				}
+			}
+			return err
+		}
+		a := wire.ChunkAnswer{Number: c.Number, State: wire.ChunkRefused, Why: "the node does not serve yet"}
+		if inbox := n.inbox.Load(); inbox != nil {
+			a = inbox.Receive(peer, &c)
+		}
+		if err := answer(wire.TypeChunkAnswer, h.Request, &a); err != nil {
+			return err
+		}
+	}
+}
