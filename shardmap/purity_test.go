@@ -14,7 +14,7 @@ import (
 // one is looked at.
 func TestImportsArePure(t *testing.T) {
 	allowed := []string{
-		"bytes", "cmp", "encoding/binary", "errors", "fmt", "io", "math", "slices", "sync", "sync/atomic",
+		"bytes", "cmp", "encoding/binary", "errors", "fmt", "io", "math", "slices", "strconv", "strings", "sync", "sync/atomic",
 		"github.com/cespare/xxhash/v2", "muster/pack", "muster/raft",
 	}
 	for _, dir := range []string{".", "../pack"} {

@@ -141,12 +141,13 @@ func (s *store) ownBufs() {
 // that it fills have an eighth dead at most and need no second visit, so the
 // visits are no more than the chunks there are.
 func (s *store) tidy() {
-	if s.tail >= 0 {
-		if n := int64(len(s.bufs[s.tail])); n > chunkMin && n > s.size/4 {
-			s.closeTail()
+	for range len(s.chunks) + 2 {
+		// Emptying makes the slot smaller, and the tail a larger part of it.
+		if s.tail >= 0 {
+			if n := int64(len(s.bufs[s.tail])); n > chunkMin && n > s.size/4 {
+				s.closeTail()
+			}
 		}
-	}
-	for range s.chunks {
 		if s.dead <= s.closed()/4 {
 			return
 		}
