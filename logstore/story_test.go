@@ -50,6 +50,22 @@ var stories = []story{
 	{name: "append-two-batches", before: begin, act: func(r *lifeRun) error {
 		return r.append(r.more(one, 3, 3000), r.more(two, 3, 3000))
 	}},
+	{name: "append-many-batches", before: begin, act: func(r *lifeRun) error {
+		// Of each kind, a record for which the batch has no room.
+		full := func() Write { return r.more(one, 1, SegmentBytesMin/batchPart) }
+		if err := r.append(full(), Write{Replica: two, State: raft.HardState{Term: 3, Vote: 9}, HasState: true}); err != nil {
+			return err
+		}
+		if err := r.append(full(), founding(three)); err != nil {
+			return err
+		}
+		if err := r.append(full(), Write{Replica: three, Remove: true}); err != nil {
+			return err
+		}
+		// A base for which the log must first know what is in the batch.
+		last := r.more(one, 1, 50)
+		return r.append(last, Write{Replica: one, Base: &Base{ID: last.Entries[0].ID, Membership: voters(one.ID)}})
+	}},
 	{name: "append-larger-than-segment", before: begin, act: func(r *lifeRun) error {
 		return r.append(r.more(one, 1, 2*SegmentBytesMin))
 	}},
@@ -86,10 +102,12 @@ var stories = []story{
 	}, act: func(r *lifeRun) error { return r.compact(one) }},
 	{name: "copy-forward", before: func(r *lifeRun) {
 		begin(r)
+		must(r.t, r.append(founding(three), r.more(two, 4, 3000)))
+		must(r.t, r.append(Write{Replica: three, Remove: true}))
 		r.fill(5)
 		must(r.t, r.compact(one))
 	}, act: func(r *lifeRun) error {
-		for range 4 {
+		for range 5 {
 			if err := r.append(r.more(one, 1, 3000)); err != nil {
 				return err
 			}
@@ -153,6 +171,22 @@ var stories = []story{
 			return err
 		}
 		return w.Abort()
+	}},
+	{name: "full-reserve", before: func(r *lifeRun) {
+		begin(r)
+		r.mem.Limit(r.mem.Used())
+		r.fill(2)
+	}, act: func(r *lifeRun) error { return r.append(r.more(one, 1, rolling)) }},
+	{name: "full-identity", before: func(r *lifeRun) {
+		must(r.t, r.fs.MkdirAll("d"))
+		must(r.t, r.identify(testIdentity))
+		begin(r)
+		must(r.t, r.close())
+		r.mem.Limit(r.mem.Used())
+	}, act: func(r *lifeRun) error {
+		next := *r.identity
+		next.Start++
+		return r.identify(next)
 	}},
 	{name: "remove", before: begin, act: func(r *lifeRun) error { return r.append(Write{Replica: two, Remove: true}) }},
 	{name: "close", before: func(r *lifeRun) {
@@ -394,9 +428,11 @@ func (r *lifeRun) goOn() error {
 	return errors.Join(r.snapshot(one, 500), r.compact(one), r.dropSnapshots(one))
 }
 
-// fork returns the run on another disk, with nothing open.
+// fork returns the run on another disk, with nothing open. If there was a want
+// of room, it is over.
 func (r *lifeRun) fork(disk *vfs.Mem) *lifeRun {
 	f := *r
+	disk.Limit(0)
 	f.mem, f.fs, f.store = disk, disk, nil
 	f.made, f.buried, f.states = maps.Clone(r.made), maps.Clone(r.buried), maps.Clone(r.states)
 	f.chance = rand.New(rand.NewPCG(uint64(disk.Used()), r.salt))
