@@ -42,6 +42,8 @@ func TestJSONForms(t *testing.T) {
 		{"slot list", 0, `[{"from":N,"to":N,"group":N,"state":"stable"},{"from":N,"to":N,"group":N,"state":"stable"}]`},
 		{"status", 0, `{"cluster":"muster","cluster_id":"ID","nodes":[{"id":"ID","name":"n1","addr":"ADDR","role":"server","status":"alive","version":"0.1.0","labels":{"rack":"4"}}],` +
 			`"groups":[` + groupForm + `,` + groupForm + `,` + groupForm + `],"healthy":true,"problems":[]}`},
+		{"doctor", 0, `{"ok":true,"findings":[],"nodes":[{"id":"ID","name":"n1","addr":"ADDR","answered":true,"version":"0.1.0","start":N,"uptime_s":N,` +
+			`"sync_p50_us":N,"sync_p99_us":N,"sync_max_us":N,"syncs":N,"free_bytes":N,"log_bytes":N,"needed_bytes":N,"snapshot_bytes":N,"full":false}],"links":[]}`},
 		{"bench --duration 50ms --in-flight 2 --op set", 0, `{"op":"set","in_flight":N,"connections":N,"ops_per_s":N,"p50_us":N,"p99_us":N,"p999_us":N,"server_cpu_us_per_op":N,"client_cpu_us_per_op":N,"errors":N}`},
 	} {
 		r := c.run(append(strings.Split(tt.line, " "), "-o", "json")...)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -298,15 +299,7 @@ func TestLogShowForms(t *testing.T) {
 	c := startCluster(t, 1, "--groups", "1")
 	c.run("kv", "set", "{t}a", "1", "{t}b", "2").done(t)
 	c.run("kv", "set", "\xff", "1").done(t)
-	forms := map[string]bool{}
-	out := c.run("log", "show", c.nodes[0].data, "-o", "json", "--entries").done(t)
-	for line := range strings.Lines(out) {
-		line = strings.ReplaceAll(line, c.nodes[0].data, "DIR")
-		line = sessionForm.ReplaceAllString(line, `"session":"SESSION"`)
-		line = hexForm.ReplaceAllString(stringNumberForm.ReplaceAllString(form(line, c.nodes[0].addr), `:"N"`), `:"HEX"`)
-		forms[line] = true
-	}
-	for _, want := range []string{
+	wants := []string{
 		`{"kind":"identity","file":"DIR/identity","stage":"member","cluster":"muster","cluster_id":"ID","node":"HEX","start":N,"nodes":[{"id":"ID","addr":"ADDR"}]}`,
 		`{"kind":"segment","file":"DIR/log/0000000000000001.log","segment":N,"offset":N,"bytes":N}`,
 		`{"kind":"state","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"vote":"N"}`,
@@ -315,11 +308,24 @@ func TestLogShowForms(t *testing.T) {
 		`{"kind":"entries","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"first":N,"last":N,"entries":[{"log_id":"gN/N.N","kind":"normal","time_ns":N,"bytes":N,"checksum":"HEX","command":"set","slot":N,"keys":[{"key":"{t}a"},{"key":"{t}b"}],"key_count":N,"session":"SESSION","sequence":N}]}`,
 		`{"kind":"entries","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"first":N,"last":N,"entries":[{"log_id":"gN/N.N","kind":"normal","time_ns":N,"bytes":N,"checksum":"HEX","command":"set","slot":N,"keys":[{"key_base64":"/w=="}],"key_count":N,"session":"SESSION","sequence":N}]}`,
 		`{"kind":"batch","segment":N,"offset":N,"batch":N,"bytes":N}`,
-	} {
-		if !forms[want] {
-			t.Errorf("no line %s in\n%s", want, out)
-		}
 	}
+	out := ""
+	c.until("shown in full", func(context.Context) error { // the last line is written when the log has rested
+		forms := map[string]bool{}
+		out = c.run("log", "show", c.nodes[0].data, "-o", "json", "--entries").done(t)
+		for line := range strings.Lines(out) {
+			line = strings.ReplaceAll(line, c.nodes[0].data, "DIR")
+			line = sessionForm.ReplaceAllString(line, `"session":"SESSION"`)
+			line = hexForm.ReplaceAllString(stringNumberForm.ReplaceAllString(form(line, c.nodes[0].addr), `:"N"`), `:"HEX"`)
+			forms[line] = true
+		}
+		for _, want := range wants {
+			if !forms[want] {
+				return fmt.Errorf("no line %s in\n%s", want, out)
+			}
+		}
+		return nil
+	})
 	if strings.Contains(out, "not understood") {
 		t.Errorf("got %s", out)
 	}

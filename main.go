@@ -76,6 +76,7 @@ func (t *tool) commands() []*cli.Command {
 		t.groupCommand(),
 		t.slotCommand(),
 		t.benchCommand(),
+		t.doctorCommand(),
 		t.logCommand(),
 		t.wireCommand(),
 		t.versionCommand(),

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 
 	"muster/logstore/vfs"
 	"muster/raft"
@@ -42,4 +43,19 @@ func (s *Store) Bounds(id Replica) (base, last raft.LogID, commit uint64, ok boo
 		return raft.LogID{}, raft.LogID{}, 0, false
 	}
 	return p.base.ID, p.last(), p.state.Commit, true
+}
+
+// StatSnapshot returns what a file of a snapshot, whose name says whose it is,
+// says of itself at its ends. [VerifySnapshot] reads all of it. It returns a
+// [Damage], [ErrNewerFormat], or the disk's error, and changes nothing.
+func StatSnapshot(disk vfs.FS, file string) (Snapshot, error) {
+	id, _, ok := parseSnapshotName(path.Base(file))
+	if !ok {
+		return Snapshot{}, fmt.Errorf("%s: it does not have the name of a snapshot", file)
+	}
+	r, err := openSnapshot(disk, file, id, func(*Damage) {})
+	if err != nil {
+		return Snapshot{}, err
+	}
+	return Snapshot{Replica: id, Base: r.header.base, Size: r.size, File: file}, r.Close()
 }

@@ -14,7 +14,7 @@ import (
 // doctor answers what this node measures: of its connections, its log, its disk
 // and its replicas. It asks nobody.
 func (c *connection) doctor(r repl.Reply) {
-	loop, table := c.ready(r)
+	loop, table := c.readyToTell(r)
 	if loop == nil {
 		return
 	}
@@ -50,11 +50,22 @@ func (n *Node) doctorOf(loop *repl.Loop, table *shardmap.Table, v *view) wire.Do
 			a.Links = append(a.Links, n.doctorLink(to, v))
 		}
 	}
+	told := make(map[logstore.Replica]bool)
 	for i := range v.groups {
-		a.Groups = append(a.Groups, doctorGroup(&v.groups[i]))
+		g := &v.groups[i]
+		a.Groups = append(a.Groups, doctorGroup(g))
+		if m := g.Mending; m != nil && !m.Waits {
+			row := doctorDamaged(&m.Damage)
+			row.Group, row.Incarnation, row.Replica = g.Replica.Group, g.Replica.Incarnation, g.Replica.ID
+			row.What = m.What()
+			a.Damaged = append(a.Damaged, row)
+			told[g.Replica] = true
+		}
 	}
 	for _, d := range n.store.Damaged() {
-		a.Damaged = append(a.Damaged, doctorDamaged(&d))
+		if !told[d.Replica] {
+			a.Damaged = append(a.Damaged, doctorDamaged(&d))
+		}
 	}
 	return a
 }
@@ -85,9 +96,16 @@ func (n *Node) doctorDisk() wire.DoctorDisk {
 		dir = n.cfg.Data // what it was told
 	}
 	s, space := n.store.Stats(), n.store.Space()
+	snapshots := int64(0)
+	for _, r := range n.store.Replicas() {
+		for _, sn := range n.store.Snapshots(r) {
+			snapshots += sn.Size
+		}
+	}
 	return wire.DoctorDisk{
 		Prepared: uint64(space.Prepared), Reserve: uint64(space.Reserve), Full: space.Full,
 		Dir: dir, Free: n.freeBytes(), Log: uint64(s.SegmentBytes), Needed: uint64(s.NeededBytes), Segments: uint64(s.Segments),
+		Snapshots: uint64(snapshots),
 	}
 }
 
@@ -123,7 +141,7 @@ func (n *Node) freeBytes() uint64 {
 func doctorDamaged(d *logstore.Damaged) wire.DoctorDamaged {
 	row := wire.DoctorDamaged{
 		Group: d.Replica.Group, Incarnation: d.Replica.Incarnation, Replica: d.Replica.ID, Promises: d.Promises, State: d.State,
-		File: d.Where.File, Offset: uint64(d.Where.Offset), Record: d.Where.Record, Reason: d.Where.Reason,
+		What: d.Err().Error(), File: d.Where.File, Offset: uint64(d.Where.Offset), Record: d.Where.Record, Reason: d.Where.Reason,
 	}
 	for _, s := range d.Lost {
 		row.Lost = append(row.Lost, wire.LogSpan{First: s.First, Last: s.Last})

@@ -60,7 +60,7 @@ type DoctorGroup struct {
 	ID          raft.GroupID
 	Incarnation raft.Incarnation
 	Replica     raft.ReplicaID
-	Role        raft.Role
+	Role        raft.Role   // 0: it takes no part, because it is damaged
 	Leader      raft.NodeID // as it knows; 0 none
 	Term        uint64
 	Commit      uint64
@@ -85,6 +85,7 @@ type DoctorDamaged struct {
 	Lost        []LogSpan
 	Promises    bool // its term, vote or base: it can't be trusted again
 	State       bool // its snapshot
+	What        string
 	File        string
 	Offset      uint64
 	Record      string
@@ -122,7 +123,7 @@ func (m *DoctorAnswer) fields(f *fields) {
 			f.flag("disk.full", &m.Disk.Full)
 		})
 		list(f, "groups", &m.Groups, 17, doctorGroup)
-		list(f, "damaged", &m.Damaged, 11, doctorDamaged)
+		list(f, "damaged", &m.Damaged, 12, doctorDamaged)
 	})
 }
 
@@ -163,13 +164,14 @@ func doctorGroup(f *fields, g *DoctorGroup) {
 }
 
 func doctorDamaged(f *fields, d *DoctorDamaged) {
-	f.atLeast(10, func() {
+	f.atLeast(11, func() {
 		number(f, "group", &d.Group)
 		number(f, "incarnation", &d.Incarnation)
 		number(f, "replica", &d.Replica)
 		list(f, "lost", &d.Lost, 3, logSpan)
 		f.flag("promises", &d.Promises)
 		f.flag("state", &d.State)
+		f.text("what", &d.What)
 		f.text("file", &d.File)
 		number(f, "offset", &d.Offset)
 		f.text("record", &d.Record)

@@ -1,0 +1,312 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"muster/raft"
+	"muster/repl/wire"
+)
+
+// examine runs doctor at n1, which has little patience, and reads what it
+// prints; nothing, if it had no result in time.
+func (c *cluster) examine() (doctorRow, result) {
+	c.t.Helper()
+	r := c.run("doctor", "-o", "json", "--endpoints", c.nodes[0].addr, "--timeout", "1500ms")
+	var row doctorRow
+	if err := json.Unmarshal([]byte(r.stdout), &row); err != nil && r.stdout != "" {
+		c.t.Fatalf("doctor: status %d, %v: %s%s", r.status, err, r.stdout, r.stderr)
+	}
+	return row, r
+}
+
+// says tells whether a finding of the severity has all of these words.
+func (d *doctorRow) says(severity string, words ...string) bool {
+	return slices.ContainsFunc(d.Findings, func(f findingRow) bool {
+		for _, w := range words {
+			if !strings.Contains(f.What, w) {
+				return false
+			}
+		}
+		return f.Severity == severity && f.Remedy != ""
+	})
+}
+
+// The doctor is called when something is wrong that status does not explain. It
+// must find nothing in a cluster that is well, and name the node that stands
+// still and the groups that can't go on in one that is not.
+func TestDoctor(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3, "--groups", "2")
+	c.run("kv", "set", "k", "v").done(t)
+	c.until("well, and every way measured", func(context.Context) error {
+		row, r := c.examine()
+		// A warning of a slow disk is one of the machine that tests.
+		if r.status != exitDone || !row.OK || row.says(severityError, "") || len(row.Links) != 6 || len(row.Nodes) != 3 {
+			return fmt.Errorf("status %d, %s%s", r.status, r.stdout, r.stderr)
+		}
+		for _, l := range row.Links {
+			if !l.Reached || !l.Heard || l.RTTus == 0 || l.Why != "" {
+				return fmt.Errorf("link %+v", l)
+			}
+		}
+		for _, n := range row.Nodes {
+			if !n.Answered || n.Syncs == 0 || n.SyncP99 < n.SyncP50 || n.FreeBytes == 0 || n.LogBytes < n.NeededBytes || n.Start != 1 {
+				return fmt.Errorf("node %+v", n)
+			}
+		}
+		return nil
+	})
+	table := c.run("doctor").done(t)
+	for _, want := range []string{`FROM \ TO`, "µs", "SYNC P50"} {
+		if !strings.Contains(table, want) {
+			t.Errorf("%q is not in\n%s", want, table)
+		}
+	}
+
+	still := c.nodes[2]
+	still.cmd.Process.Signal(syscall.SIGSTOP)
+	c.until("seen to stand still", func(context.Context) error {
+		row, r := c.examine()
+		cut := 0
+		for _, l := range row.Links {
+			if l.To == "n3" && !l.Reached {
+				cut++
+			}
+		}
+		if r.status != exitRefused || row.OK || !row.says(severityError, "node n3 ("+still.addr+") can't be asked") || row.says(severityError, "no live majority") || cut != 2 {
+			return fmt.Errorf("status %d, %s", r.status, r.stdout)
+		}
+		return nil
+	})
+	c.kill(1)
+	if out := c.run("doctor", "--endpoints", c.nodes[0].addr, "--timeout", "1500ms"); out.status != exitRefused || !strings.Contains(out.stdout, "CUT") || !strings.Contains(out.stdout, "does not answer") {
+		t.Errorf("status %d\n%s", out.status, out.stdout)
+	}
+	c.until("seen to have no majority", func(context.Context) error {
+		if row, r := c.examine(); r.status != exitRefused || !row.says(severityError, "no live majority of voters in groups 0, 1, 2") {
+			return fmt.Errorf("status %d, %s", r.status, r.stdout)
+		}
+		return nil
+	})
+	still.cmd.Process.Signal(syscall.SIGCONT)
+	c.start(1)
+	c.until("well again", func(context.Context) error {
+		if row, r := c.examine(); !row.OK {
+			return errors.New(r.stdout)
+		}
+		return nil
+	})
+	c.kill(0)
+	c.kill(1)
+	c.kill(2)
+	c.run("doctor").refused(t, exitNoEndpoint, "no endpoint accepted a connection")
+}
+
+// gate stands before a node. Closed, it lets no peer in; clients pass, so that
+// the node can still be asked.
+type gate struct {
+	listener net.Listener
+	to       string
+	closed   atomic.Bool
+
+	mu    sync.Mutex
+	peers []net.Conn // guarded by mu
+}
+
+func newGate(t *testing.T, to string) *gate {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &gate{listener: l, to: to}
+	t.Cleanup(func() { l.Close(); g.shut() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go g.pass(conn)
+		}
+	}()
+	return g
+}
+
+func (g *gate) pass(conn net.Conn) {
+	defer conn.Close()
+	preamble := make([]byte, wire.PreambleSize)
+	if _, err := io.ReadFull(conn, preamble); err != nil {
+		return
+	}
+	if wire.Purpose(preamble[6]) != wire.PurposeClient {
+		g.mu.Lock()
+		g.peers = append(g.peers, conn)
+		g.mu.Unlock()
+		if g.closed.Load() {
+			return
+		}
+	}
+	there, err := net.Dial("tcp", g.to)
+	if err != nil {
+		return
+	}
+	defer there.Close()
+	if _, err := there.Write(preamble); err != nil {
+		return
+	}
+	go func() {
+		io.Copy(there, conn)
+		there.Close()
+	}()
+	io.Copy(conn, there)
+}
+
+// shut ends the connections of peers, and lets none in any more.
+func (g *gate) shut() {
+	g.closed.Store(true)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, conn := range g.peers {
+		conn.Close()
+	}
+}
+
+// A node that reaches all others, and that nobody reaches, looks alive to
+// everyone: it speaks. Only who asks both ends sees that the one way is cut.
+func TestDoctorOneWay(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, "--groups", "1")
+	g := newGate(t, c.nodes[0].addr)
+	addr := g.listener.Addr().String()
+	for i, p := range c.nodes {
+		for j := range p.args {
+			if p.args[j] != p.addr || i != 0 { // not what n1 listens on
+				p.args[j] = strings.ReplaceAll(p.args[j], c.nodes[0].addr, addr)
+			}
+		}
+	}
+	c.nodes[0].args = append(c.nodes[0].args, "--advertise", addr)
+	for i := range c.nodes {
+		c.start(i)
+	}
+	c.healthy()
+	g.shut()
+	c.until("seen to be cut one way", func(context.Context) error {
+		row, r := c.examine()
+		for _, from := range []string{"n2", "n3"} {
+			if !row.says(severityError, from+" does not reach n1 (", "though n1 reaches "+from+": it is cut one way") {
+				return fmt.Errorf("status %d, %s", r.status, r.stdout)
+			}
+		}
+		if row.says(severityError, "n1 does not reach") || row.says(severityError, "n2 does not reach n3") || r.status != exitRefused {
+			return fmt.Errorf("status %d, %s", r.status, r.stdout)
+		}
+		return nil
+	})
+}
+
+// Each thing that can be wrong must be found when it is there, with the right
+// severity, and each is drawn here alone: a patient that is well but for that.
+func TestDoctorFindings(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		harm     func(p *patient)
+		severity string // empty: nothing is found
+		want     string
+	}{
+		{"well", func(*patient) {}, "", ""},
+		{"no answer", func(p *patient) {
+			delete(p.answers, 2)
+			p.silent[2] = os.ErrDeadlineExceeded
+			for _, id := range []raft.NodeID{1, 3} {
+				p.answers[id].Links[linkTo(p, id, 2)].HeardMs = 5000
+			}
+		}, severityError, "node n2 (10.0.0.2:4166) can't be asked"},
+		{"no answer to this host alone", func(p *patient) { delete(p.answers, 2); p.silent[2] = os.ErrDeadlineExceeded }, severityWarning, "but n1, n3 can reach it"},
+		{"cut both ways", func(p *patient) {
+			p.answers[1].Links[0] = wire.DoctorLink{To: 2, Why: "no route"}
+			p.answers[2].Links[0] = wire.DoctorLink{To: 1, Why: "no route"}
+		}, severityError, "n1 does not reach n2 (no route)"},
+		{"cut one way", func(p *patient) { p.answers[1].Links[0].Connected = false }, severityError, "though n2 reaches n1: it is cut one way"},
+		{"a ping that waits", func(p *patient) { p.answers[3].Links[1].PingMs = 3000 }, severityError, "n3 does not reach n2 (a ping has waited for 3s)"},
+		{"unheard", func(p *patient) { p.answers[3].Links[1].HeardMs = 4000 }, severityError, "n3 has not heard n2 for 4s"},
+		{"just started", func(p *patient) { p.answers[3].Links[1].Connected = false; p.answers[3].UptimeMs = 300 }, "", ""},
+		{"slow", func(p *patient) { p.answers[1].Links[0].RTTMicros = 150_000 }, severityWarning, "n1 to n2 and back takes 150ms"},
+		{"an older self", func(p *patient) { p.answers[1].Links[0].Start = 9 }, severityError, "n2 runs with start counter 4, and n1 has seen 9"},
+		{"full", func(p *patient) { p.answers[1].Disk.Full = true }, severityError, "the disk of /data on n1 is full"},
+		{"nearly full", func(p *patient) { p.answers[1].Disk.Free = 1 << 20 }, severityWarning, "the disk of /data on n1 has 1 MiB free"},
+		{"stuck", func(p *patient) { p.answers[1].Syncs.UnderWayMs = 700 }, severityError, "has waited for 700ms"},
+		{"slow disk", func(p *patient) { p.answers[1].Syncs.P99 = 250_000 }, severityWarning, "takes 250ms or longer"},
+		{"versions", func(p *patient) { p.answers[3].Version = "0.2.0" }, severityWarning, "0.1.0 on n1, n2; 0.2.0 on n3"},
+		{"no leader", func(p *patient) { p.answers[1].Groups[0].Role = raft.RoleFollower }, severityError, "no leader in group 3"},
+		{"two leaders", func(p *patient) { p.answers[2].Groups[0].Role = raft.RoleLeader }, severityError, "group 3 has two leaders in term 7: n1 and n2"},
+		{"a leader that was", func(p *patient) {
+			p.answers[2].Groups[0].Role = raft.RoleLeader
+			p.answers[2].Groups[0].Term = 6
+		}, "", ""},
+		{"stopped", func(p *patient) { p.answers[2].Groups[0].Stopped = "broken" }, severityError, "group 3 has stopped on n2: broken"},
+		{"damaged", func(p *patient) {
+			p.answers[2].Damaged = []wire.DoctorDamaged{{Group: 3, What: "lost entries 5 to 7", File: "log/1.log", Offset: 512, Record: "batch 2", Reason: "bad"}}
+		}, severityError, "group 3 is damaged on n2: lost entries 5 to 7 (log/1.log at offset 512: batch 2: bad)"},
+		{"no majority", func(p *patient) { p.answers[1].Groups, p.answers[3].Groups = nil, nil }, severityError, "no live majority of voters in group 3"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := well()
+			tt.harm(p)
+			row := p.diagnose()
+			if row.OK != (tt.severity != severityError) || (tt.severity == "") != (len(row.Findings) == 0) {
+				t.Errorf("got %+v", row.Findings)
+			}
+			if tt.severity != "" && !row.says(tt.severity, tt.want) {
+				t.Errorf("got %+v, want %s %q", row.Findings, tt.severity, tt.want)
+			}
+		})
+	}
+}
+
+func linkTo(p *patient, from, to raft.NodeID) int {
+	return slices.IndexFunc(p.answers[from].Links, func(l wire.DoctorLink) bool { return l.To == to })
+}
+
+// well is a cluster of three nodes with one group, of which n1 leads.
+func well() *patient {
+	status := &wire.StatusAnswer{}
+	g := wire.StatusGroup{ID: 3}
+	var voters []wire.DoctorVoter
+	for id := raft.NodeID(1); id <= 3; id++ {
+		status.Nodes = append(status.Nodes, wire.StatusNode{ID: id, Name: fmt.Sprintf("n%d", id), Addr: fmt.Sprintf("10.0.0.%d:4166", id)})
+		g.Replicas = append(g.Replicas, wire.StatusReplica{ID: raft.ReplicaID(id), Node: id, Role: wire.ReplicaVoter})
+		voters = append(voters, wire.DoctorVoter{Replica: raft.ReplicaID(id), Node: id})
+	}
+	status.Groups = []wire.StatusGroup{g}
+	p := newPatient(status)
+	for id := raft.NodeID(1); id <= 3; id++ {
+		a := &wire.DoctorAnswer{Node: id, Version: "0.1.0", Start: 4, UptimeMs: 60_000,
+			Syncs: wire.DoctorSyncs{Count: 10, P50: 200, P99: 900, Max: 1000}, Disk: wire.DoctorDisk{Dir: "/data", Free: 10 << 30}}
+		role := raft.RoleFollower
+		if id == 1 {
+			role = raft.RoleLeader
+		}
+		a.Groups = []wire.DoctorGroup{{ID: 3, Incarnation: 2, Replica: raft.ReplicaID(id), Role: role, Leader: 1, Term: 7, Last: raft.LogID{Term: 7, Index: 9}, Voters: voters}}
+		for to := raft.NodeID(1); to <= 3; to++ {
+			if to != id {
+				a.Links = append(a.Links, wire.DoctorLink{To: to, Connected: true, RTTMicros: 100, Heard: true, HeardMs: 50, Start: 4})
+			}
+		}
+		p.answers[id] = a
+	}
+	return p
+}
