@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -174,17 +176,13 @@ func (t *tool) logShow(c *cli.Context) error {
 	if asJSON {
 		show = func(r *logRow) error { return t.printJSON(r) }
 	}
-	found := false
-	if f.all() {
-		rows, err := headRows(dir)
-		if err != nil {
+	rows, err := f.headRows(dir)
+	if err != nil {
+		return err
+	}
+	for i := range rows {
+		if err := show(&rows[i]); err != nil {
 			return err
-		}
-		for i := range rows {
-			found = true
-			if err := show(&rows[i]); err != nil {
-				return err
-			}
 		}
 	}
 	if !asJSON {
@@ -196,28 +194,58 @@ func (t *tool) logShow(c *cli.Context) error {
 		}
 		return show(f.row(w))
 	})
-	if found && noLog(dir, err) != err {
+	if len(rows) > 0 && errors.Is(err, logstore.ErrNoLog) {
 		return nil // an identity alone: a node that has not founded yet
 	}
 	return noLog(dir, err)
 }
 
 // headRows are the files beside the log.
-func headRows(dir string) ([]logRow, error) {
+func (f *logFilter) headRows(dir string) ([]logRow, error) {
 	var rows []logRow
-	id, ok, err := logstore.ReadIdentity(localDisk, dir)
-	switch {
-	case err != nil:
-		rows = append(rows, logRow{Kind: logstore.WalkedDamage, File: identityFile(dir), Record: "identity", Reason: err.Error()})
-	case ok:
-		r := logRow{Kind: "identity", File: identityFile(dir), Stage: id.Stage.String(), Cluster: id.Cluster,
-			ClusterID: fmt.Sprintf("%016x", id.ClusterID), Node: id.Node.String(), Start: id.Start}
-		for _, m := range id.Members {
-			r.Nodes = append(r.Nodes, identityRow{m.Node.String(), m.Addr})
+	if f.all() || f.kind == "identity" {
+		id, ok, err := logstore.ReadIdentity(localDisk, dir)
+		switch {
+		case err != nil:
+			rows = append(rows, logRow{Kind: logstore.WalkedDamage, File: identityFile(dir), Record: "identity", Reason: err.Error()})
+		case ok:
+			rows = append(rows, identityRowOf(dir, &id))
 		}
-		rows = append(rows, r)
+	}
+	if f.ranged || f.kind != "" && f.kind != "snapshot" {
+		return rows, nil
+	}
+	files, err := logstore.SnapshotFiles(localDisk, dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		sn, err := logstore.StatSnapshot(localDisk, file)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // of a node that runs: it has a newer one
+		case err != nil:
+			rows = append(rows, logRow{Kind: logstore.WalkedDamage, File: file, Record: "snapshot", Reason: err.Error()})
+		case !f.one || sn.Replica.Group == f.group:
+			rows = append(rows, snapshotRowOf(&sn))
+		}
 	}
 	return rows, nil
+}
+
+func identityRowOf(dir string, id *logstore.Identity) logRow {
+	r := logRow{Kind: "identity", File: identityFile(dir), Stage: id.Stage.String(), Cluster: id.Cluster,
+		ClusterID: fmt.Sprintf("%016x", id.ClusterID), Node: id.Node.String(), Start: id.Start}
+	for _, m := range id.Members {
+		r.Nodes = append(r.Nodes, identityRow{m.Node.String(), m.Addr})
+	}
+	return r
+}
+
+func snapshotRowOf(sn *logstore.Snapshot) logRow {
+	group := int(sn.Replica.Group)
+	return logRow{Kind: "snapshot", File: sn.File, Bytes: sn.Size, Group: &group, Incarnation: uint64(sn.Replica.Incarnation),
+		Replica: fmt.Sprint(uint64(sn.Replica.ID)), Base: raft.FormatLogID(sn.Replica.Group, sn.Base.ID), TimeNs: uint64(sn.Base.Time),
+		Members: memberRows(&sn.Base.Membership)}
 }
 
 // row is what is shown of one thing in the log.
@@ -271,6 +299,10 @@ func (t *tool) showLine(r *logRow) error {
 		}
 		_, err := fmt.Fprintf(t.out, "identity: node %s of cluster %s (%s), a %s, start %d; knew %s\n",
 			r.Node, printable([]byte(r.Cluster)), r.ClusterID, r.Stage, r.Start, orDash(strings.Join(nodes, ", ")))
+		return err
+	case r.Kind == "snapshot":
+		_, err := fmt.Fprintf(t.out, "snapshot: group %d incarnation %d replica %s at %s, %d bytes in %s; %s\n",
+			*r.Group, r.Incarnation, r.Replica, r.Base, r.Bytes, r.File, membersText(r.Members))
 		return err
 	case r.Kind == logstore.WalkedSegment:
 		what = r.File

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,6 +24,7 @@ type madeLog struct {
 	base        raft.LogID
 	commit      uint64
 	entries     []raft.LogID
+	snapshot    uint64 // the index of a committed entry that there is a snapshot at; 0: none
 	other       uint64 // the index of an entry that has another payload; 0: none
 }
 
@@ -49,6 +51,19 @@ func (m madeLog) write(t *testing.T) string {
 		}
 		e := raft.SealedEntry(raft.EntrySeed(1, m.incarnation), id, raft.GroupTime(id.Index), raft.EntryNormal, wire.AppendWrite(nil, &command))
 		if err := s.Append([]logstore.Write{{Replica: r, Entries: []raft.Entry{e}, Commit: min(m.commit, id.Index)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m.snapshot > 0 {
+		i := slices.IndexFunc(m.entries, func(id raft.LogID) bool { return id.Index == m.snapshot })
+		sn, err := s.CreateSnapshot(r, logstore.Base{ID: m.entries[i], Membership: w.Base.Membership})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := sn.Write([]byte("state")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := sn.Commit(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -206,13 +221,13 @@ func TestLogDiffOfRunningNodes(t *testing.T) {
 // whole must not be called damaged.
 func TestLogVerify(t *testing.T) {
 	t.Parallel()
-	dir := madeLog{entries: append(ids(1, 1, 5), ids(2, 6, 10)...), commit: 8}.write(t)
+	dir := madeLog{entries: append(ids(1, 1, 5), ids(2, 6, 10)...), commit: 8, snapshot: 6}.write(t)
 	before := snapshotOf(t, dir)
 	var whole verifyRow
 	if err := json.Unmarshal([]byte(muster(t, "log", "verify", dir, "-o", "json").done(t)), &whole); err != nil {
 		t.Fatal(err)
 	}
-	if !whole.OK || whole.Torn || whole.Entries != 10 || whole.Segments == 0 || len(whole.Damages) != 0 ||
+	if !whole.OK || whole.Torn || whole.Entries != 10 || whole.Snapshots != 1 || whole.SnapshotBytes == 0 || whole.Segments == 0 || len(whole.Damages) != 0 ||
 		len(whole.Replicas) != 1 || whole.Replicas[0].Last != "g1/2.10" || whole.Replicas[0].Commit != 8 {
 		t.Errorf("got %+v", whole)
 	}
@@ -269,6 +284,17 @@ func TestLogVerify(t *testing.T) {
 		t.Errorf("status %d\n%s", out.status, out.stdout)
 	}
 	flip(identity, 20)
+	var snapshot logRow
+	if err := json.Unmarshal([]byte(muster(t, "log", "show", dir, "-o", "json", "--kind", "snapshot").done(t)), &snapshot); err != nil ||
+		snapshot.Base != "g1/2.6" || snapshot.Replica != "1" || snapshot.Bytes != whole.SnapshotBytes || len(snapshot.Members) != 1 {
+		t.Errorf("%v, got %+v", err, snapshot)
+	}
+	at = snapshot.Bytes / 2
+	flip(snapshot.File, at)
+	if out := muster(t, "log", "verify", dir); out.status != exitRefused || !strings.Contains(out.stdout, "damage: "+snapshot.File) {
+		t.Errorf("status %d\n%s", out.status, out.stdout)
+	}
+	flip(snapshot.File, at)
 	if out := muster(t, "log", "verify", dir); out.status != exitDone {
 		t.Errorf("status %d\n%s", out.status, out.stdout)
 	}

@@ -22,7 +22,8 @@ is, what is lost, and what can be done. What a last batch lost that was never
 finished is no damage: nobody was told that it is kept.
 
 With -o json: {"ok":false,"dir":…,"segments":N,"bytes":N,"batches":N,"records":N,"entries":N,
-"torn":false,"replicas":[{"group":N,"incarnation":N,"replica":"…","base":"g1/2.17","last":"g1/2.99",
+"snapshots":N,
+"snapshot_bytes":N,"torn":false,"replicas":[{"group":N,"incarnation":N,"replica":"…","base":"g1/2.17","last":"g1/2.99",
 "commit":N,"lost":[{"first":N,"last":N}]}],"damages":[{"file":…,"offset":N,"record":…,"reason":…,
 "lost":…,"remedy":…}]}`,
 		Action: t.logVerify,
@@ -31,13 +32,17 @@ With -o json: {"ok":false,"dir":…,"segments":N,"bytes":N,"batches":N,"records"
 
 // verifyRow is what came of checking a data directory.
 type verifyRow struct {
-	OK       bool            `json:"ok"`
-	Dir      string          `json:"dir"`
-	Segments int             `json:"segments"`
-	Bytes    int64           `json:"bytes"` // of the segments
-	Batches  uint64          `json:"batches"`
-	Records  uint64          `json:"records"`
-	Entries  uint64          `json:"entries"`
+	OK       bool   `json:"ok"`
+	Dir      string `json:"dir"`
+	Segments int    `json:"segments"`
+	Bytes    int64  `json:"bytes"` // of the segments
+	Batches  uint64 `json:"batches"`
+	Records  uint64 `json:"records"`
+	Entries  uint64 `json:"entries"`
+
+	Snapshots     int   `json:"snapshots"`
+	SnapshotBytes int64 `json:"snapshot_bytes"`
+
 	Torn     bool            `json:"torn"`
 	Replicas []verifyReplica `json:"replicas"`
 	Damages  []verifyDamage  `json:"damages"`
@@ -65,6 +70,7 @@ type verifyDamage struct {
 // What can be done about damage.
 const (
 	remedyIdentity = "put back an intact copy of the file, or empty the directory, so that the host comes back as a new node"
+	remedySnapshot = "start the node: it makes another one, or takes one of another replica; if there is none, keep the directory as it is"
 	remedyLog      = "keep the directory as it is and start the node: what it lost it asks of the other replicas, and muster status says what none of them has"
 )
 
@@ -108,6 +114,9 @@ func verifyDir(dir string) (*verifyRow, error) {
 		return nil, noLog(dir, err)
 	}
 	if err := v.replicas(dir); err != nil {
+		return nil, err
+	}
+	if err := v.snapshots(dir); err != nil {
 		return nil, err
 	}
 	v.OK = len(v.Damages) == 0
@@ -166,6 +175,30 @@ func (v *verifyRow) replicas(dir string) error {
 	return nil
 }
 
+// snapshots reads all of every snapshot.
+func (v *verifyRow) snapshots(dir string) error {
+	files, err := logstore.SnapshotFiles(localDisk, dir)
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		var d *logstore.Damage
+		err := logstore.VerifySnapshot(localDisk, file)
+		if errors.As(err, &d) {
+			v.damage(d, "the state of a replica, as the name of the file says", remedySnapshot)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		v.Snapshots++
+		if sn, err := logstore.StatSnapshot(localDisk, file); err == nil {
+			v.SnapshotBytes += sn.Size
+		}
+	}
+	return nil
+}
+
 // openDamage notes what keeps the node from using its log, unless the walk has
 // met it already.
 func (v *verifyRow) openDamage(d *logstore.Damage) {
@@ -187,7 +220,8 @@ func (v *verifyRow) replicaDamage(lost *logstore.Damaged) {
 }
 
 func (t *tool) printVerify(v *verifyRow) error {
-	fmt.Fprintf(t.out, "%s: %d segments of %d bytes, %d batches, %d records, %d entries\n\n", v.Dir, v.Segments, v.Bytes, v.Batches, v.Records, v.Entries)
+	fmt.Fprintf(t.out, "%s: %d segments of %d bytes, %d batches, %d records, %d entries; %d snapshots of %d bytes\n\n",
+		v.Dir, v.Segments, v.Bytes, v.Batches, v.Records, v.Entries, v.Snapshots, v.SnapshotBytes)
 	table := newTable(t.out, "GROUP", "INCARNATION", "REPLICA", "BASE", "LAST", "COMMIT", "LOST")
 	for _, r := range v.Replicas {
 		lost := ""
