@@ -46,6 +46,10 @@ func OpenSender(store *logstore.Store, s *SnapshotStream) (*SnapshotSender, erro
 	return &SnapshotSender{stream: s, file: file, buf: make([]byte, wire.ChunkBytesMax)}, nil
 }
 
+// Limit lets the chunks have at most so many bytes, if that is less than what
+// one can have.
+func (s *SnapshotSender) Limit(bytes int) { s.buf = s.buf[:min(max(bytes, 1), len(s.buf))] }
+
 // Close gives the file back.
 func (s *SnapshotSender) Close() error { return s.file.Close() }
 

@@ -18,6 +18,7 @@ type chaos struct {
 	pace    time.Duration // between two strikes, on average
 	bold    float64       // how likely a strike may take a group's majority
 	stopped bool
+	often   [SnapshotBad - SnapshotCut + 1]bool // of the faults of snapshots, which the run knows
 
 	cuts       [clientCount + 1][nodesMax + 1]time.Duration // until when a client does not reach a node
 	late       [clientCount + 1]time.Duration               // until when a client's frames are late
@@ -49,6 +50,8 @@ func (x *chaos) init(c *cluster) {
 		case f == ClientTimeout: // comes by itself
 		case f == Members:
 			members = known
+		case f >= SnapshotCut && f <= SnapshotBad:
+			x.often[f-SnapshotCut] = known
 		case known:
 			x.enabled = append(x.enabled, f)
 		}
@@ -92,6 +95,15 @@ func (x *chaos) strike(number uint64) {
 	if x.begin(f) && !f.perMessage() {
 		x.c.result.Fired[f]++
 	}
+}
+
+// strikes says whether a fault strikes a chunk of a snapshot.
+func (x *chaos) strikes(f Fault) bool {
+	if x.stopped || !x.often[f-SnapshotCut] || x.c.chance.below(16) != 0 {
+		return false
+	}
+	x.c.result.Fired[f]++
+	return true
 }
 
 func (x *chaos) weather(f Fault) *float64 {

@@ -22,11 +22,12 @@ type truth struct {
 	c     *cluster
 	group raft.GroupID
 
-	entries []truthEntry               // by index, the first has index 1
-	digests []uint64                   // after each entry, of the slot that it changed
-	changed map[shardmap.Slot][]uint64 // the indices of the entries that changed it
-	known   map[raft.LogID]uint32
-	model   model
+	entries   []truthEntry // by index, the first has index 1
+	snapshots map[raft.LogID]snapshotFile
+	digests   []uint64                   // after each entry, of the slot that it changed
+	changed   map[shardmap.Slot][]uint64 // the indices of the entries that changed it
+	known     map[raft.LogID]uint32
+	model     model
 
 	leaders    map[uint64]raft.ReplicaID // by term
 	lastTerm   uint64
@@ -57,7 +58,7 @@ type truthEntry struct {
 }
 
 func newTruth(c *cluster, g raft.GroupID) *truth {
-	return &truth{c: c, group: g, leaders: map[uint64]raft.ReplicaID{}, refused: map[outcomeKey]*op{}, known: map[raft.LogID]uint32{}, configAt: map[raft.LogID]*config{}, model: newModel(), changed: map[shardmap.Slot][]uint64{}}
+	return &truth{c: c, group: g, leaders: map[uint64]raft.ReplicaID{}, refused: map[outcomeKey]*op{}, known: map[raft.LogID]uint32{}, configAt: map[raft.LogID]*config{}, model: newModel(), snapshots: map[raft.LogID]snapshotFile{}, changed: map[shardmap.Slot][]uint64{}}
 }
 
 // leads is called with each message that only a leader sends.
@@ -321,7 +322,7 @@ func (c *cluster) compare() {
 			if _, ok := n.replica(raft.GroupID(g)); !ok {
 				continue
 			}
-			m := n.machines[raft.GroupID(g)].state
+			m := n.host.Machine(raft.GroupID(g)).(*watched).state
 			for i, slot := range c.slots[g] {
 				copied := m.State.Copy(slot)
 				if err := copied.Check(); err != nil {

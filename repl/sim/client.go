@@ -553,7 +553,7 @@ func (o *op) finish(err error) {
 		c.result.Answered++
 	case errors.As(err, &e) && e.Code == wire.CodeMaybeApplied, o.call.Maybe:
 		c.history.unknown(o)
-	case errors.As(err, &e) && (e.Code == wire.CodeUnavailable || e.Code == wire.CodeNotLeader || e.Code == wire.CodeNotReady || e.Code == wire.CodeBusy || e.Code == wire.CodeMoved):
+	case errors.As(err, &e) && (e.Code == wire.CodeUnavailable || e.Code == wire.CodeNotLeader || e.Code == wire.CodeNotReady || e.Code == wire.CodeBusy || e.Code == wire.CodeMoved || e.Code == wire.CodeFull):
 		// A definite no: I9, nobody may ever see it.
 		c.history.refused(o)
 		if !o.get {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"muster/raft"
+	"muster/repl"
 	"muster/shardmap"
 )
 
@@ -53,6 +54,8 @@ type Result struct {
 	Ops       int // operations that clients ended
 	Answered  int // of these, with an answer
 	Writes    int // of these, writes that were acknowledged
+	Snapshots int // bases of which one was written
+	Streamed  int // snapshots that other nodes took
 	Unchecked int // histories that were too entangled to check in time
 	Leader    time.Duration
 	Write     time.Duration // how long after the healing of a quorum the last group took a write
@@ -91,7 +94,10 @@ type cluster struct {
 	slots   [][]shardmap.Slot // by group: those that keys of the run are in
 	tags    []string
 	scratch []byte
-	full    int // how many disks are
+	full    int    // how many disks are
+	tasks   uint64 // begun so far
+	policy  repl.SnapshotPolicy
+	chunk   int // the largest of a snapshot, in bytes
 }
 
 // Run runs one cluster to its end, or to the first broken invariant.
@@ -107,6 +113,7 @@ func Run(o Options) (r Result) {
 	c.chaos.c = c
 	defer func() {
 		r = c.result
+		c.close()
 		r.Steps, r.Hash, r.Simulated = c.trace.step, c.trace.hash, c.now
 		switch broken := recover().(type) {
 		case nil:
@@ -122,6 +129,14 @@ func Run(o Options) (r Result) {
 	c.healAll()
 	c.history.check(c)
 	return r
+}
+
+// close ends the tasks that are under way.
+func (c *cluster) close() {
+	defer func() { _ = recover() }() // what they say now is of no interest
+	for _, n := range c.nodes {
+		n.stopTasks()
+	}
 }
 
 func (c *cluster) failure(what string) *Failure {
@@ -189,6 +204,7 @@ func (c *cluster) found() {
 	}
 	c.result.Nodes = n
 	c.net.init(c, n)
+	c.drawPolicy()
 	for g := range c.options.Groups + 1 {
 		c.truth = append(c.truth, newTruth(c, raft.GroupID(g)))
 	}

@@ -27,6 +27,9 @@ func (f *diskFailure) what() string {
 	return f.fired
 }
 
+// final says whether the log took it for the end: any error but one of a read.
+func (f *diskFailure) final() bool { return f.what() != "" && f.fault != ReadFails }
+
 // refused says whether an error is one that the disk was told to give.
 func refused(err error) bool { return errors.Is(err, errDisk) || errors.Is(err, vfs.ErrFault) }
 
@@ -111,8 +114,27 @@ func (n *node) diskFailed(op string, err error) {
 	n.end(n.c.chaos.power())
 }
 
+// besideFailed is what a node does whose disk failed at something beside the log:
+// if it was not a read, the log is to take no more.
+func (n *node) besideFailed(op string) {
+	if n.failing.final() {
+		n.diskFailed(op, errDisk)
+		return
+	}
+	n.c.result.Fired[n.failing.fault]++
+	n.disarm()
+}
+
+// readFailed takes note of a read that failed, by which nothing is lost.
+func (n *node) readFailed() {
+	if n.failing.what() != "" && !n.failing.final() {
+		n.c.result.Fired[n.failing.fault]++
+		n.disarm()
+	}
+}
+
 // roomPause is after which time a log that had no room is asked again.
-const roomPause = 200 * time.Millisecond
+const roomPause = 500 * time.Millisecond // as in repl/loop.go
 
 // fill lets the disk have little more than is on it.
 func (n *node) fill(d time.Duration) {
@@ -134,6 +156,21 @@ func (n *node) makeRoom() {
 	}
 	n.fullUntil = 0
 	n.disk.Limit(0)
+}
+
+// askForRoom has a log that is full look whether that is over.
+func (n *node) askForRoom() {
+	if n.closing || n.batch != nil || n.c.now < n.roomAt || !n.store.Space().Full {
+		return
+	}
+	n.roomAt = n.c.now + roomPause
+	n.arm()
+	err := n.store.MakeRoom()
+	if f := n.failing.what(); f != "" {
+		n.diskFailed(f, err)
+	} else if err != nil {
+		n.c.fail("n%d: the log looks for room: %v", n.index, err)
+	}
 }
 
 // noRoom is what a node does whose log refused a batch for want of room: it is

@@ -14,7 +14,7 @@ import (
 // happen lets one event take place. It reports whether the event is done with.
 func (c *cluster) happen(e *event) bool {
 	switch e.kind {
-	case evMessage, evBeat, evSynced, evIdle, evTick, evResume, evAnnounce, evRequest, evFrame, evPeer, evStop:
+	case evMessage, evBeat, evSynced, evIdle, evTick, evResume, evAnnounce, evRequest, evTask, evStream, evFrame, evPeer, evStop:
 		n := c.nodes[e.node-1]
 		if e.kind == evResume {
 			if n.up && e.life == n.life && n.paused {
@@ -97,8 +97,15 @@ func (n *node) handle(e *event) bool {
 		n.announce()
 	case evRequest:
 		n.request(e)
+	case evTask:
+		n.resumeTask(e.number)
+		return true
+	case evStream:
+		n.lookAtStream(e.number)
+		n.readFailed()
 	case evFrame:
 		n.frame(e)
+		n.readFailed()
 	case evPeer:
 		n.peer(e)
 	case evStop:
@@ -120,6 +127,7 @@ func (n *node) ticked() {
 	}
 	n.host.Tick()
 	n.turn()
+	n.askForRoom()
 }
 
 // announce puts what this process is into the table, or makes the table.

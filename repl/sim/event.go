@@ -34,6 +34,8 @@ const (
 	evFlap                          // number: a link changes
 	evCrash                         // node, life: it crashes, having sent what it was to send before
 	evFrame                         // node, from, wtype, body: a frame that is for none of the cores arrives
+	evTask                          // node, life, number: a task goes on
+	evStream                        // node, life, number: a look at a snapshot that it sends
 	evRoom                          // node: its disk has room again
 	evPeer                          // node, life, from, number: what it hears of a connection from another
 	evStop                          // node, life: it was told to stop, and hands over
@@ -43,7 +45,7 @@ const (
 var eventNames = [...]string{evMessage: "message", evBeat: "beat", evSynced: "synced", evIdle: "idle", evTick: "tick",
 	evResume: "resume", evStart: "start", evAnnounce: "announce", evRequest: "request", evAnswer: "answer", evDialled: "dialled",
 	evReset: "reset", evListen: "listen", evTable: "table", evWake: "wake", evDeadline: "deadline", evBegin: "begin",
-	evFault: "fault", evHeal: "heal", evFlap: "flap", evCrash: "crash", evFrame: "frame", evRoom: "room", evPeer: "peer", evStop: "stop", evMember: "member"}
+	evFault: "fault", evHeal: "heal", evFlap: "flap", evCrash: "crash", evFrame: "frame", evTask: "task", evStream: "stream", evRoom: "room", evPeer: "peer", evStop: "stop", evMember: "member"}
 
 // event is one thing that is due. Events are used again: who handles one keeps
 // nothing of it but what it takes out.

@@ -49,6 +49,11 @@ const (
 	RecoveryFails // an error while the log is being opened
 	BitFlip       // in the log of a node that is down; what it hit is noticed or mended, never served
 
+	// Snapshots, while runs make them.
+	SnapshotCut   // the connection ends in the midst of one
+	SnapshotTwice // a chunk comes a second time, late
+	SnapshotBad   // a bit of a chunk is another one than in the file
+
 	// Clocks.
 	TickDrift // 5 % fast or slow
 	TickJump  // up to 60 ticks at once
@@ -74,6 +79,7 @@ var faultNames = [faults]string{
 	PowerDrop: "power-drop", PowerKeep: "power-keep", PowerTear: "power-tear", PowerTorn: "power-torn",
 	DiskSlow: "disk-slow", DiskStuck: "disk-stuck", SyncFails: "sync-fails", WriteFails: "write-fails", WriteShort: "write-short", ReadFails: "read-fails",
 	DiskFull: "disk-full", RecoveryFails: "recovery-fails", BitFlip: "bit-flip",
+	SnapshotCut: "snapshot-cut", SnapshotTwice: "snapshot-twice", SnapshotBad: "snapshot-bad",
 	TickDrift: "tick-drift", TickJump: "tick-jump", TickStall: "tick-stall",
 	ClientReset: "client-reset", ClientLate: "client-late", ClientCut: "client-cut",
 	ClientTimeout: "client-timeout", ClientStale: "client-stale",
@@ -84,7 +90,9 @@ func (f Fault) String() string { return faultNames[f] }
 
 // perMessage says whether a fault strikes single messages. These come by the
 // thousand, so they do not count where faults per hour are asked for.
-func (f Fault) perMessage() bool { return f <= Corrupt || f == ClientTimeout || f == Members }
+func (f Fault) perMessage() bool {
+	return f <= Corrupt || f == ClientTimeout || f == Members || f >= SnapshotCut && f <= SnapshotBad
+}
 
 // Fired counts how often each fault struck.
 type Fired [faults]uint64

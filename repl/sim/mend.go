@@ -52,6 +52,10 @@ func (n *node) frame(e *event) {
 		q := new(wire.SnapshotRequest)
 		read(q, e.body)
 		n.host.ReceiveSnapshotRequest(from, q)
+	case wire.TypeChunk:
+		n.takeChunk(e.from, append([]byte(nil), e.body...))
+	case wire.TypeChunkAnswer:
+		n.chunkAnswered(e.from, e.body)
 	default:
 		n.c.fail("nobody knows what to do with a frame of type %s", e.wtype)
 	}

@@ -29,6 +29,7 @@ type network struct {
 	cut   [nodesMax + 1][nodesMax + 1]int
 	gone  [nodesMax + 1]bool // isolated until everything heals
 	last  [nodesMax + 1][nodesMax + 1]time.Duration
+	bulk  [nodesMax + 1][nodesMax + 1]time.Duration
 	base  time.Duration
 
 	loss, duplicate, reorder, corrupt float64
@@ -65,7 +66,7 @@ func (w *network) heal() {
 	w.loss, w.duplicate, w.reorder, w.corrupt = 0, 0, 0, 0
 	clear(w.breaks)
 	// What is late already holds up nothing that is sent from now on.
-	w.last = [nodesMax + 1][nodesMax + 1]time.Duration{}
+	w.last, w.bulk = [nodesMax + 1][nodesMax + 1]time.Duration{}, [nodesMax + 1][nodesMax + 1]time.Duration{}
 }
 
 // breakLinks cuts links until the fault that it numbers is healed.

@@ -40,7 +40,10 @@ type node struct {
 	store     *logstore.Store
 	host      *repl.Host
 	table     *shardmap.Table
-	machines  map[raft.GroupID]*watched
+	taker     *repl.Inbox // of snapshots
+	tasks     []*task
+	running   *task // that is resumed just now
+	streams   []*stream
 	batch     *repl.Batch // on its way to disk
 	batches   uint64
 	announced bool
@@ -60,6 +63,7 @@ type node struct {
 	slowUntil  time.Duration
 	stuckUntil time.Duration
 	fullUntil  time.Duration // what its files may grow to is limited
+	roomAt     time.Duration // when the log looks for room again
 	full       bool          // the log refused a batch for want of room
 	failing    diskFailure
 	bootFault  Fault            // what the next start meets: CrashRecovery, RecoveryFails, or 0
@@ -195,19 +199,19 @@ func (n *node) open() error {
 		return err
 	}
 	n.table, n.announced = nil, false
-	n.machines = map[raft.GroupID]*watched{}
 	n.batch = nil
 	n.outAt = 0
 	n.host, err = repl.NewHost(repl.HostConfig{
 		Self: n.id, Start: n.start, Store: store, Transport: n,
 		Machine: n.machine, Addr: addrOf, Chance: n.c.chance.next(),
 		ElectionTicks: raft.ElectionTicksDefault, HeartbeatTicks: raft.HeartbeatTicksDefault, QuietTicks: raft.ElectionTicksDefault,
-		Log: n.c.logger(n.index),
+		Log: n.c.logger(n.index), Snapshots: n.c.policy,
 	})
 	if err != nil {
 		n.host = nil
 		return err
 	}
+	n.taker = n.newInbox()
 	n.host.Place([]repl.Placement{n.c.metaPlacement(n.id)})
 	n.follow(n.table)
 	n.c.after(n.c.chance.between(0, 200*time.Millisecond), n.event(evAnnounce))
@@ -222,7 +226,6 @@ func (n *node) machine(r logstore.Replica) repl.StateMachine {
 		w.state = machine.NewMap(r.Group, n.c.slots[r.Group])
 		w.inner = w.state
 	}
-	n.machines[r.Group] = w
 	return w
 }
 
@@ -282,6 +285,7 @@ func (n *node) turn() {
 		n.pause(d)
 	}
 	b := n.host.Turn(n.clock())
+	n.work()
 	if b == nil {
 		return
 	}
@@ -388,13 +392,14 @@ func (n *node) end(power Fault) {
 	c := n.c
 	n.up = false
 	n.life++
-	n.host, n.store, n.batch, n.machines = nil, nil, nil, nil
+	n.host, n.store, n.batch, n.taker, n.streams = nil, nil, nil, nil, nil
 	n.paused, n.outAt, n.stopBy, n.closing, n.full = false, 0, 0, false, false
 	for _, e := range n.inbox {
 		c.queue.put(e)
 	}
 	n.inbox = n.inbox[:0]
 	c.result.Fired[power]++
+	n.stopTasks()
 	n.disk.Crash(crashModes[power], c.chance.next())
 	if power == PowerKeep {
 		n.parted()
@@ -499,8 +504,7 @@ func (n *node) Fetch(to raft.NodeID, e *wire.Envelope, current func() bool) {
 	entries, err := n.store.Read(r, m.Log.Index+1, m.Fetch, raft.AppendBytesMaxDefault)
 	if err != nil {
 		if n.failing.what() != "" {
-			n.c.result.Fired[n.failing.fault]++
-			n.disarm()
+			n.readFailed()
 			return // as if the message were lost
 		}
 		if n.flipped && errors.Is(err, logstore.ErrDamaged) {
@@ -528,10 +532,6 @@ func (n *node) SendBeat(to raft.NodeID, b *wire.Beat, answer bool) {
 	}
 	n.c.net.send(n, to, v)
 }
-
-// SendSnapshot implements [repl.Transport]. No simulated node makes snapshots
-// yet, so none is sent.
-func (n *node) SendSnapshot(raft.NodeID, *repl.SnapshotStream) {}
 
 // Flush implements [repl.Transport].
 func (n *node) Flush() {}

@@ -138,7 +138,10 @@ func (s *shadow) write(n *node, w *logstore.Write, entries int) {
 			s.terms = append(s.terms, e.ID.Term)
 		}
 	}
-	s.state.Commit = max(s.state.Commit, min(w.Commit, s.last().Index))
+	// Without a record behind it, it waits for the next write.
+	if entries > 0 || w.HasState {
+		s.state.Commit = max(s.state.Commit, min(w.Commit, s.last().Index))
+	}
 }
 
 // matches says whether a replica was found on disk as the shadow has it.

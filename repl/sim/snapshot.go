@@ -1,0 +1,287 @@
+package sim
+
+import (
+	"errors"
+	"hash/crc32"
+	"slices"
+	"time"
+
+	"muster/logstore"
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/wire"
+)
+
+// drawPolicy draws when the states of a run's groups are written down: mostly so
+// often that it happens all the time, and is on its way in small chunks.
+func (c *cluster) drawPolicy() {
+	c.chunk = int(c.chance.skewed(512, 16<<10))
+	if c.chance.below(16) == 0 {
+		return // hardly ever
+	}
+	c.policy = repl.SnapshotPolicy{
+		BytesMin:  int64(c.chance.below(30<<10)) + 2<<10,
+		RestBytes: int64(c.chance.below(16<<10)) + 256, RestTicks: 10 + c.chance.below(60),
+		LogBytesMax: int64(c.chance.below(112<<10)) + 16<<10, OverBytesMin: 1 << 10,
+		RetryTicks: 20 + c.chance.below(100), HoldTicks: 1 + c.chance.below(100),
+	}
+}
+
+// work does what the host wants done beside it.
+func (n *node) work() {
+	if n.closing {
+		return
+	}
+	w := n.host.Work()
+	if w == nil {
+		return
+	}
+	if w.Writes() {
+		n.c.note(n.index, "writes a snapshot of group %d at %s", w.Replica.Group, w.Base.ID)
+	}
+	host, store := n.host, n.store
+	n.spawn(func(t *task) {
+		if !t.wait(n.stepTime()) {
+			return
+		}
+		w.Run(store, func(int) error {
+			if !t.wait(n.stepTime()) {
+				return errEnded
+			}
+			return nil
+		})
+		if n.host != host || n.closing || n.failing.final() {
+			return
+		}
+		n.host.Worked(w)
+		if w.Writes() {
+			n.checkSnapshots(w.Replica)
+		}
+		n.turn()
+	})
+}
+
+// checkSnapshots holds the files of a replica against those that others have of
+// the same base: I10, they are the same, byte by byte.
+func (n *node) checkSnapshots(r logstore.Replica) {
+	for _, s := range n.store.Snapshots(r) {
+		n.c.truth[r.Group].snapshot(n, s)
+	}
+}
+
+// snapshotFile is what all snapshots of a base are.
+type snapshotFile struct {
+	sum  uint32
+	size int
+	node int
+}
+
+func (t *truth) snapshot(n *node, s logstore.Snapshot) {
+	t.isBase(n, s.Base.ID, s.Base.Time, &s.Base.Membership)
+	b := n.disk.Bytes(s.File)
+	f := snapshotFile{crc32.ChecksumIEEE(b), len(b), n.index}
+	was, ok := t.snapshots[s.Base.ID]
+	if !ok {
+		t.snapshots[s.Base.ID] = f
+		t.c.result.Snapshots++
+		return
+	}
+	if was.sum != f.sum || was.size != f.size {
+		t.c.fail("I10: the snapshot of group %d at %s has %d bytes with checksum %08x on n%d, %d with %08x on n%d",
+			t.group, s.Base.ID, f.size, f.sum, n.index, was.size, was.sum, was.node)
+	}
+}
+
+// newInbox makes what takes the snapshots of others.
+func (n *node) newInbox() *repl.Inbox {
+	host := n.host
+	return repl.NewInbox(repl.InboxConfig{
+		Store: n.store, Machine: n.machine, Log: n.c.logger(n.index),
+		// The host is another goroutine's: it comes to this later, and to
+		// other things before.
+		Host: func(f func(*repl.Host)) bool {
+			if !n.running.wait(n.stepTime()) || n.host != host || n.closing {
+				return false
+			}
+			f(host)
+			n.turn()
+			return true
+		},
+	})
+}
+
+// takeChunk is the arrival of a chunk.
+func (n *node) takeChunk(from int32, body []byte) {
+	c := new(wire.Chunk)
+	if err := c.Read(body); err != nil {
+		n.c.fail("n%d can't read a chunk of n%d: %v", n.index, from, err)
+	}
+	host, inbox := n.host, n.taker
+	n.spawn(func(t *task) {
+		a := inbox.Receive(raft.NodeID(from), c)
+		if n.host != host || n.closing || n.failing.final() {
+			return
+		}
+		if a.State == wire.ChunkDone {
+			n.checkSnapshots(logstore.Replica{Group: c.Group, Incarnation: c.Incarnation, ID: c.To})
+		}
+		if len(c.Data) > 0 && a.State == wire.ChunkRefused {
+			n.c.note(n.index, "refuses a chunk of group %d at %s: %s", c.Group, c.Base, a.Why)
+		}
+		n.sendBulk(raft.NodeID(from), wire.TypeChunkAnswer, &a, 0)
+	})
+}
+
+const (
+	// streamSilence is after how long without an answer a stream of chunks is
+	// begun anew, and given up after a few times.
+	streamSilence = 3 * time.Second
+	streamTries   = 3
+)
+
+// stream is a snapshot that a node sends.
+type stream struct {
+	to     raft.NodeID
+	of     *repl.SnapshotStream
+	sender *repl.SnapshotSender // nil while it waits for another one to the same node
+	heard  time.Duration
+	tries  int
+}
+
+// SendSnapshot implements [repl.Transport].
+func (n *node) SendSnapshot(to raft.NodeID, o *repl.SnapshotStream) {
+	n.streams = append(n.streams, &stream{to: to, of: o})
+	n.lookAt(o.Number, n.stepTime())
+}
+
+func (n *node) lookAt(stream uint64, d time.Duration) {
+	e := n.event(evStream)
+	e.number = stream
+	n.c.after(d, e)
+}
+
+func (n *node) streamOf(number uint64) *stream {
+	for _, s := range n.streams {
+		if s.of.Number == number {
+			return s
+		}
+	}
+	return nil
+}
+
+// lookAtStream begins a stream whose turn it is, and does something about one
+// that hears nothing.
+func (n *node) lookAtStream(number uint64) {
+	s := n.streamOf(number)
+	switch {
+	case s == nil:
+	case s.sender == nil:
+		if slices.ContainsFunc(n.streams, func(o *stream) bool { return o.to == s.to && o.sender != nil }) {
+			n.lookAt(number, streamSilence)
+			return
+		}
+		sender, err := repl.OpenSender(n.store, s.of)
+		if err != nil {
+			n.endStream(s, err)
+			return
+		}
+		sender.Limit(n.c.chunk)
+		s.sender, s.heard = sender, n.c.now
+		n.c.note(n.index, "sends a snapshot of group %d at %s to n%d", s.of.Snapshot.Replica.Group, s.of.Snapshot.Base.ID, s.to)
+		n.push(s)
+		n.lookAt(number, streamSilence)
+	case n.c.now-s.heard < streamSilence:
+		n.lookAt(number, streamSilence)
+	case s.tries < streamTries && n.c.chance.below(2) == 0:
+		s.tries++
+		s.sender.Again()
+		n.push(s)
+		n.lookAt(number, streamSilence)
+	default:
+		n.endStream(s, errSilence)
+	}
+}
+
+// push sends all chunks that may leave now.
+func (n *node) push(s *stream) {
+	x := &n.c.chaos
+	for {
+		var c wire.Chunk
+		more, err := s.sender.Next(&c)
+		if over, why := s.sender.Ended(); over {
+			n.endStream(s, why)
+			return
+		}
+		if err != nil {
+			n.endStream(s, err)
+			return
+		}
+		if !more {
+			return
+		}
+		if x.strikes(SnapshotCut) {
+			n.endStream(s, errReset)
+			return
+		}
+		if len(c.Data) > 0 && x.strikes(SnapshotBad) {
+			c.Data = slices.Clone(c.Data)
+			c.Data[n.c.chance.below(len(c.Data))] ^= 1 << n.c.chance.below(8)
+		}
+		n.sendBulk(s.to, wire.TypeChunk, &c, 0)
+		if x.strikes(SnapshotTwice) {
+			n.sendBulk(s.to, wire.TypeChunk, &c, n.c.chance.skewed(time.Millisecond, lateMax))
+		}
+	}
+}
+
+// sendBulk sends a frame over a bulk connection, on which the order is kept and
+// nothing is lost while it lasts: what strikes single messages does not strike
+// it, but for what is late.
+func (n *node) sendBulk(to raft.NodeID, t wire.Type, b wire.Body, late time.Duration) {
+	w := &n.c.net
+	if !w.works(n.index, int(to)) || n.c.nodes[to-1].dead {
+		return
+	}
+	v := n.c.queue.get(evFrame)
+	v.node, v.from, v.wtype = int32(to), int32(n.index), t
+	v.body = b.Append(v.body[:0])
+	at := max(n.c.now, n.outAt) + w.latency() + late
+	if late == 0 {
+		at = max(at, w.bulk[n.index][to])
+		w.bulk[n.index][to] = at
+	}
+	n.c.queue.push(at, v)
+}
+
+// chunkAnswered is the arrival of an answer to a chunk.
+func (n *node) chunkAnswered(from int32, body []byte) {
+	var a wire.ChunkAnswer
+	if err := a.Read(body); err != nil {
+		n.c.fail("n%d can't read the answer of n%d to a chunk: %v", n.index, from, err)
+	}
+	s := n.streamOf(a.Number)
+	if s == nil || s.sender == nil {
+		return
+	}
+	s.heard = n.c.now
+	s.sender.Answered(&a)
+	n.push(s)
+}
+
+func (n *node) endStream(s *stream, err error) {
+	n.streams = slices.DeleteFunc(n.streams, func(o *stream) bool { return o == s })
+	if s.sender != nil {
+		err = errors.Join(err, s.sender.Close())
+		s.sender = nil
+	}
+	if err == nil {
+		n.c.result.Streamed++
+	}
+	n.host.SnapshotSent(s.of, err)
+	for _, o := range n.streams {
+		if o.to == s.to && o.sender == nil {
+			n.lookAt(o.of.Number, 0)
+			break
+		}
+	}
+}
