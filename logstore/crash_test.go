@@ -11,7 +11,7 @@ import (
 
 var (
 	crashSeed = flag.Uint64("seed", 3, "of the random part of TestCrashAtEveryOperation")
-	every     = flag.Bool("every", false, "have TestCrashAtEveryOperation take all points, with several choices of what is left at each")
+	every     = flag.Bool("every", false, "have TestCrashAtEveryOperation take all points, with several choices of what is left at each; have TestSnapshotDamage hit many more bytes")
 )
 
 // The power goes at every operation of every story, then once more at every

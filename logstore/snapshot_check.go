@@ -147,8 +147,10 @@ func (c *snapshotCheck) takeTrailer() error {
 // finish says whether all of the file has come.
 func (c *snapshotCheck) finish() error {
 	if !c.whole {
-		c.begun = c.offset
-		return c.damage("end", "it is not there")
+		if c.need == 0 {
+			c.begun = c.offset
+		}
+		return c.damage("end", "the file ends at %d, before it", c.offset)
 	}
 	return nil
 }

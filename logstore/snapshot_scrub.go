@@ -89,7 +89,7 @@ func (s *Store) scrubSnapshot(sn Snapshot, maxBytes int64) (int64, error) {
 		return blockBytes, err
 	}
 	defer r.Close()
-	bytes := int64(len(r.ends))
+	bytes := int64(0)
 	for bytes < maxBytes && s.scrub.block < r.trailer.blocks {
 		if err := r.load(s.scrub.block); err != nil {
 			return bytes, err
@@ -100,7 +100,7 @@ func (s *Store) scrubSnapshot(sn Snapshot, maxBytes int64) (int64, error) {
 	if s.scrub.block == r.trailer.blocks {
 		s.scrub.block = -1
 	}
-	return bytes, nil
+	return bytes + int64(len(r.ends)), nil
 }
 
 // VerifySnapshot reads all of the file of a snapshot, whose name says whose it

@@ -34,7 +34,11 @@ func baseAt(r Replica, term, index uint64) Base {
 // committed.
 func snapshotStore(t testing.TB, fs vfs.FS, replicas ...Replica) *Store {
 	t.Helper()
-	s := mustOpen(t, fs, Options{})
+	return fillStore(t, mustOpen(t, fs, Options{}), replicas...)
+}
+
+func fillStore(t testing.TB, s *Store, replicas ...Replica) *Store {
+	t.Helper()
 	for _, r := range replicas {
 		must(t, s.Append([]Write{founding(r)}))
 		must(t, s.Append([]Write{{Replica: r, Entries: span(r, 1, 1, 10, 20), Commit: 10}}))
