@@ -140,6 +140,25 @@ func dropHeadroom(disk vfs.FS, dir string) error {
 	return nil
 }
 
+// cutHeadroom gives back as much of it as an identity needs.
+func cutHeadroom(disk vfs.FS, dir string) error {
+	file, err := disk.Open(path.Join(dir, headroomName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	size, err := file.Size()
+	if err == nil {
+		err = file.Truncate(max(0, size-headroomMin))
+	}
+	if closeErr := file.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
 // inRoom does what needs room, beside Append: if there is none, it gives up the
 // headroom and does it once more. Whoever calls it calls endRoom once he needs
 // no more.

@@ -319,6 +319,13 @@ func (s *Store) findReserve() error {
 // beginSpace is the end of Open: it sees to what was kept back before, and
 // looks whether there is room for more.
 func (s *Store) beginSpace() error {
+	// First the headroom, of which a start may have taken.
+	if err := s.findHeadroom(); err != nil {
+		return err
+	}
+	if err := s.keepHeadroom(); err != nil {
+		return err
+	}
 	if err := s.findReserve(); err != nil {
 		return err
 	}
@@ -329,12 +336,6 @@ func (s *Store) beginSpace() error {
 		if err := s.lacking(s.askFree(min(2*s.active.size, s.size))); err != nil {
 			return err
 		}
-	}
-	if err := s.findHeadroom(); err != nil {
-		return err
-	}
-	if err := s.keepHeadroom(); err != nil {
-		return err
 	}
 	s.measure()
 	return nil

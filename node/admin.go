@@ -62,12 +62,13 @@ func (c *connection) counters(r repl.Reply) {
 type view struct {
 	groups []repl.GroupView
 	heard  map[raft.NodeID]time.Duration // how long ago
+	full   map[raft.NodeID]wire.Fullness
 }
 
 func (n *Node) view(loop *repl.Loop, table *shardmap.Table) (v view, ok bool) {
 	v.heard = make(map[raft.NodeID]time.Duration)
 	ok = loop.Ask(func(h *repl.Host) {
-		v.groups = h.View()
+		v.groups, v.full = h.View(), h.Fullness()
 		for i := range table.Nodes {
 			if ago, known := h.Heard(table.Nodes[i].ID, loop.Now()); known {
 				v.heard[table.Nodes[i].ID] = ago
@@ -189,7 +190,7 @@ func (n *Node) statusOf(table *shardmap.Table, v *view) wire.StatusAnswer {
 			a.Groups = append(a.Groups, statusGroup(g, slots))
 		}
 	}
-	a.Problems = problems(&a, known)
+	a.Problems = append(problems(&a, known), fullDisks(a.Nodes, v.full)...)
 	a.Healthy = len(a.Problems) == 0
 	return a
 }

@@ -67,6 +67,25 @@ func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView) []wi
 	return append(list, sameNames(a.Nodes)...)
 }
 
+// fullDisks names the nodes that said that their disks are full.
+func fullDisks(nodes []wire.StatusNode, full map[raft.NodeID]wire.Fullness) []wire.Problem {
+	var list []wire.Problem
+	for _, node := range nodes {
+		what := ""
+		switch full[node.ID] {
+		case wire.FullNear:
+			what = "it takes only what its groups can't go on without"
+		case wire.FullAll:
+			what = "its reserve is used up, and it takes no entries"
+		default:
+			continue
+		}
+		list = append(list, wire.Problem{What: fmt.Sprintf("the disk of node %s (%s) is full: %s", node.Name, node.Addr, what),
+			Remedy: "make room on that disk: delete files that are not muster's, or enlarge it; it goes on by itself"})
+	}
+	return list
+}
+
 // sameNames finds nodes that people and commands can't tell apart.
 func sameNames(nodes []wire.StatusNode) []wire.Problem {
 	var list []wire.Problem

@@ -99,6 +99,8 @@ func (k *Core) expire(c *Call) {
 		k.finish(c, k.unreachable(k.peers[k.resolve(c.Peer)], c))
 	case !k.connected:
 		k.finish(c, k.noEndpoint(c))
+	case isCode(c.cause, wire.CodeFull):
+		k.finish(c, c.cause) // it says all there is to say: whose disk, and what to do
 	default:
 		cause := c.cause
 		if cause == nil && !k.known {
