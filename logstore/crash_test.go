@@ -35,7 +35,7 @@ func TestCrashAtEveryOperation(t *testing.T) {
 	}
 }
 
-func (s *story) crash(t *testing.T, table crashTable) {
+func (s *story) crash(t testing.TB, table crashTable) {
 	r := s.begin(t, *crashSeed, nil)
 	before := r.mem.Ops()
 	must(t, s.act(r))

@@ -46,7 +46,7 @@ func TestFaultAtEveryCall(t *testing.T) {
 
 // fault tells a story with a fault and looks at what follows. It says false if
 // the fault met no call.
-func (s *story) fault(t *testing.T, rule vfs.Rule) bool {
+func (s *story) fault(t testing.TB, rule vfs.Rule) bool {
 	t.Helper()
 	var disk *vfs.Faulty
 	r := s.begin(t, 1, func(under vfs.FS) vfs.FS {
@@ -117,7 +117,7 @@ func harmless(op string) bool {
 }
 
 // stopped: the log takes no more, and says why.
-func (s *story) stopped(t *testing.T, r *lifeRun, where string) {
+func (s *story) stopped(t testing.TB, r *lifeRun, where string) {
 	t.Helper()
 	for _, call := range []struct {
 		name string
@@ -183,19 +183,7 @@ func TestFailedSyncIsFinal(t *testing.T) {
 		if s.long {
 			continue
 		}
-		t.Run(s.name, func(t *testing.T) {
-			var ops []string
-			r := s.begin(t, 1, nil)
-			r.mem.Trace(func(op string) { ops = append(ops, op) })
-			must(t, s.act(r))
-			for n, op := range append(ops, "") {
-				if strings.HasPrefix(op, "sync") {
-					next := ops[min(n+1, len(ops)-1)]
-					places[syncPlace(s, op, next)]++
-					s.failSync(t, n, op)
-				}
-			}
-		})
+		t.Run(s.name, func(t *testing.T) { s.failSyncs(t, places) })
 	}
 	for _, place := range slices.Sorted(maps.Keys(places)) {
 		t.Logf("%s: %d", place, places[place])
@@ -210,8 +198,23 @@ func TestFailedSyncIsFinal(t *testing.T) {
 	}
 }
 
+// failSyncs tells a story once for each of its syncs, and counts them by place.
+func (s *story) failSyncs(t testing.TB, places map[string]int) {
+	var ops []string
+	r := s.begin(t, 1, nil)
+	r.mem.Trace(func(op string) { ops = append(ops, op) })
+	must(t, s.act(r))
+	for n, op := range ops {
+		if strings.HasPrefix(op, "sync") {
+			next := ops[min(n+1, len(ops)-1)]
+			places[syncPlace(s, op, next)]++
+			s.failSync(t, n, op)
+		}
+	}
+}
+
 // failSync tells a story in which the sync that is its n-th operation fails.
-func (s *story) failSync(t *testing.T, n int, want string) {
+func (s *story) failSync(t testing.TB, n int, want string) {
 	t.Helper()
 	r := s.begin(t, 1, nil)
 	broken := errors.New("broken")

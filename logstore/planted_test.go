@@ -1,0 +1,61 @@
+//go:build plantedbugs
+
+package logstore
+
+import (
+	"fmt"
+	"testing"
+)
+
+// The stories must find what they are for: a bug that is planted among the
+// syncs and renames shows in at least one of them.
+func TestPlantedBugs(t *testing.T) {
+	defer SetBug("")
+	for bug, find := range map[string]func(testing.TB, *story){
+		"no directory sync":  func(t testing.TB, s *story) { s.crash(t, crashTable{}) },
+		"rename before sync": func(t testing.TB, s *story) { s.crash(t, crashTable{}) },
+		"sync retried":       func(t testing.TB, s *story) { s.failSyncs(t, map[string]int{}) },
+	} {
+		SetBug(bug)
+		found := ""
+		for i := range stories {
+			if s := &stories[i]; !s.long && found == "" {
+				f := &finder{TB: t}
+				f.run(func() { find(f, s) })
+				found = f.what
+			}
+		}
+		if found == "" {
+			t.Errorf("%s: no story finds it", bug)
+		}
+		t.Logf("%s: %s", bug, found)
+	}
+}
+
+// finder is a test that notes its first failure, and ends there.
+type finder struct {
+	testing.TB
+	what string
+}
+
+type stop struct{}
+
+func (f *finder) run(what func()) {
+	defer func() {
+		if r := recover(); r != nil && r != (stop{}) {
+			panic(r)
+		}
+	}()
+	what()
+}
+
+func (f *finder) fail(what string) {
+	f.what = what
+	panic(stop{})
+}
+
+func (f *finder) Helper()                           {}
+func (f *finder) Error(args ...any)                 { f.fail(fmt.Sprint(args...)) }
+func (f *finder) Errorf(format string, args ...any) { f.fail(fmt.Sprintf(format, args...)) }
+func (f *finder) Fatal(args ...any)                 { f.fail(fmt.Sprint(args...)) }
+func (f *finder) Fatalf(format string, args ...any) { f.fail(fmt.Sprintf(format, args...)) }
