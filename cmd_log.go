@@ -63,5 +63,5 @@ func groupOf(c *cli.Context) (raft.GroupID, bool, error) {
 	return raft.GroupID(n), true, nil
 }
 
-// localDisk is where data directories are.
-var localDisk = vfs.OS{}
+// localDisk is where data directories are. These commands change nothing.
+var localDisk = vfs.OSReadOnly{}

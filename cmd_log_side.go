@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"muster/logstore"
+	"muster/node"
 	"muster/raft"
 	"muster/repl/wire"
 )
@@ -171,9 +171,6 @@ func (d *dirSide) groups(context.Context) ([]raft.GroupID, error) {
 	return slices.Compact(groups), nil
 }
 
-// dirRangeBytes is how much of a log is in memory at once, payloads included.
-const dirRangeBytes = 4 << 20
-
 // logRange answers as a node would. Of two replicas of one group, of which the
 // older one waits for its removal, the newer counts.
 func (d *dirSide) logRange(_ context.Context, q wire.LogRange) (*wire.LogRangeAnswer, error) {
@@ -187,30 +184,10 @@ func (d *dirSide) logRange(_ context.Context, q wire.LogRange) (*wire.LogRangeAn
 	if !found {
 		return nil, withStatus(exitNotFound, "group %d: %s has no replica of it; muster log show %s shows which it has", q.Group, d.dir, d.dir)
 	}
-	base, last, commit, _ := d.store.Bounds(id)
-	a := &wire.LogRangeAnswer{Node: d.identity.Node, Group: id.Group, Incarnation: id.Incarnation, Replica: id.ID,
-		Base: base, Last: last, Commit: commit, Applied: base.Index}
-	to := min(q.To, last.Index)
-	for next := max(q.From, base.Index+1); next <= to; {
-		if len(a.Entries) >= wire.LogRangeEntriesMax {
-			a.Next = next
-			break
-		}
-		entries, err := d.store.Read(id, next, to, dirRangeBytes)
-		var damage *logstore.Damage
-		if errors.As(err, &damage) {
-			a.Lost = append(a.Lost, wire.LogSpan{First: next, Last: next})
-			next++
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", d.dir, err)
-		}
-		for i := range entries {
-			e := &entries[i]
-			a.Entries = append(a.Entries, wire.LogEntry{Term: e.ID.Term, Index: e.ID.Index, Checksum: e.Checksum(), Kind: e.Kind, Time: e.Time, Bytes: uint32(len(e.Payload()))})
-			next++
-		}
+	a, err := node.ListLog(d.store, id, &q)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", d.dir, err)
 	}
+	a.Node = d.identity.Node
 	return a, nil
 }

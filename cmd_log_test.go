@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"muster/logstore"
+	"muster/logstore/vfs"
 	"muster/raft"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -31,7 +32,7 @@ type madeLog struct {
 func (m madeLog) write(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data")
-	s, err := logstore.Open(logstore.Options{FS: localDisk, Dir: dir})
+	s, err := logstore.Open(logstore.Options{FS: vfs.OS{}, Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +73,7 @@ func (m madeLog) write(t *testing.T) string {
 	}
 	id := logstore.Identity{Stage: logstore.StageMember, Cluster: "made", ClusterID: max(m.cluster, 1), Node: 7, Start: 1,
 		Members: []logstore.IdentityMember{{Node: 7, Addr: "127.0.0.1:1"}}}
-	if err := logstore.WriteIdentity(localDisk, dir, id); err != nil {
+	if err := logstore.WriteIdentity(vfs.OS{}, dir, id); err != nil {
 		t.Fatal(err)
 	}
 	return dir

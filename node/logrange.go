@@ -46,43 +46,51 @@ func (c *connection) logRange(h wire.Header, r repl.Reply, body []byte) {
 		return
 	}
 	c.laterOrBusy(r, func() {
-		a, err := c.node.logRangeOf(&view, &q)
+		a, err := ListLog(c.node.store, view.Replica, &q)
 		if err != nil {
 			c.refuse(r, wire.Unavailable(fmt.Sprintf("log of group %d", q.Group), err.Error()))
 			return
 		}
+		// Asked before the log was: what the core knew to be committed then
+		// can't have changed since.
+		a.Node = c.node.self().Node
+		a.Commit, a.Applied = max(a.Commit, view.Status.Commit), max(a.Applied, view.Applied.Index)
 		c.answerNow(r, wire.TypeLogRangeAnswer, a.Append(nil))
 	})
 }
 
-func (n *Node) logRangeOf(view *repl.GroupView, q *wire.LogRange) (*wire.LogRangeAnswer, error) {
-	a := &wire.LogRangeAnswer{
-		Node: n.self().Node, Group: view.Replica.Group, Incarnation: view.Replica.Incarnation, Replica: view.Replica.ID,
-		Base: view.Status.Base, Last: view.Status.Last, Commit: view.Status.Commit, Applied: view.Applied.Index,
+// ListLog lists the entries that a log holds of a replica, those of q, or the
+// first of them if they are many. What can't be read is named, and the rest
+// listed. The log may be in use.
+func ListLog(store *logstore.Store, id logstore.Replica, q *wire.LogRange) (*wire.LogRangeAnswer, error) {
+	base, last, commit, ok := store.Bounds(id)
+	if !ok {
+		return nil, fmt.Errorf("%s: %w", id, logstore.ErrUnknown)
 	}
-	// The core is ahead of the disk by what is being written.
-	to := min(q.To, a.Last.Index, view.Status.Durable)
+	a := &wire.LogRangeAnswer{Group: id.Group, Incarnation: id.Incarnation, Replica: id.ID,
+		Base: base, Last: last, Commit: commit, Applied: base.Index}
+	to := min(q.To, last.Index)
 	read := 0
-	for next := max(q.From, a.Base.Index+1); next <= to; {
-		if len(a.Entries) >= wire.LogRangeEntriesMax || read > logRangeBytesMax {
+	for next := max(q.From, base.Index+1); next <= to; {
+		if len(a.Entries)+len(a.Lost) >= wire.LogRangeEntriesMax || read > logRangeBytesMax {
 			a.Next = next
 			break
 		}
-		entries, err := n.store.Read(view.Replica, next, to, logRangeReadBytes)
-		var damage *logstore.Damage
+		entries, err := store.Read(id, next, to, logRangeReadBytes)
 		switch {
-		case errors.As(err, &damage):
+		case errors.Is(err, logstore.ErrDamaged):
 			read += logRangeReadBytes
-			a.Lost = appendLost(a.Lost, next)
-			next++
+			end := min(lostUntil(store, id, next), to)
+			a.Lost = appendLost(a.Lost, next, end)
+			next = end + 1
 			continue
 		case errors.Is(err, logstore.ErrCompacted), errors.Is(err, logstore.ErrRange):
-			return a, nil // it was there when the core was asked; who asks again sees what is there now
+			return a, nil // it was there a moment ago; who asks again sees what is there now
 		case err != nil:
 			return nil, err
 		}
 		for i := range entries {
-			if len(a.Entries) >= wire.LogRangeEntriesMax {
+			if len(a.Entries)+len(a.Lost) >= wire.LogRangeEntriesMax {
 				break
 			}
 			a.Entries = append(a.Entries, logEntry(&entries[i]))
@@ -93,13 +101,25 @@ func (n *Node) logRangeOf(view *repl.GroupView, q *wire.LogRange) (*wire.LogRang
 	return a, nil
 }
 
-// appendLost adds an index to the spans, of which it is the highest.
-func appendLost(spans []wire.LogSpan, index uint64) []wire.LogSpan {
-	if n := len(spans); n > 0 && spans[n-1].Last+1 == index {
-		spans[n-1].Last = index
+// lostUntil returns the last index of the span that can't be read from index on,
+// as far as the log knows it.
+func lostUntil(store *logstore.Store, id logstore.Replica, index uint64) uint64 {
+	d, _ := store.DamageOf(id)
+	for _, s := range d.Lost {
+		if s.First <= index && index <= s.Last {
+			return s.Last
+		}
+	}
+	return index
+}
+
+// appendLost adds a span to others, all before it.
+func appendLost(spans []wire.LogSpan, first, last uint64) []wire.LogSpan {
+	if n := len(spans); n > 0 && spans[n-1].Last+1 == first {
+		spans[n-1].Last = last
 		return spans
 	}
-	return append(spans, wire.LogSpan{First: index, Last: index})
+	return append(spans, wire.LogSpan{First: first, Last: last})
 }
 
 func logEntry(e *raft.Entry) wire.LogEntry {
