@@ -130,5 +130,19 @@ func (s *session) printStatus(a *wire.StatusAnswer, row statusRow) error {
 	for _, r := range row.Counters {
 		t.row(r.Name, number(r.In), number(r.Out), number(r.BytesIn), number(r.BytesOut))
 	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(s.out)
+	t = newTable(s.out, "DISK", "BYTES")
+	for _, r := range [...]struct {
+		what  string
+		bytes uint64
+	}{
+		{"entries of all groups", a.Log.EntryBytes}, {"log, with them", a.Log.Bytes}, {"of that moved", a.Log.MovedBytes},
+		{"new segments", a.Log.FilledBytes}, {"snapshots", a.Log.SnapshotBytes},
+	} {
+		t.row(r.what, number(r.bytes))
+	}
 	return t.Flush()
 }

@@ -333,6 +333,7 @@ func (s *Store) putRun(p *replica, entries []raft.Entry, size int) error {
 		r.changes = r.changes || got.Kind == raft.EntryMembership
 		at += copy(b[at:], e.Raw)
 	}
+	s.count(func(c *Stats) { c.Entries += uint64(size - recordHeaderSize) })
 	a.last = entries[len(entries)-1].ID
 	s.end(r.count)
 	return nil

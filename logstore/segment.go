@@ -212,6 +212,7 @@ func (s *Store) fillFile(f *filling, bytes int64) error {
 			return err
 		}
 		f.done += n
+		s.count(func(c *Stats) { c.FilledBytes += uint64(n) })
 	}
 	if f.done >= f.size {
 		s.zeros = nil

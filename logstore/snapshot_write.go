@@ -68,6 +68,7 @@ func (f *snapshotFile) flush(n int) error {
 			return f.s.snapshotFailed(err)
 		}
 		f.at += int64(len(piece))
+		f.s.count(func(c *Stats) { c.SnapshotBytes += uint64(len(piece)) })
 	}
 	f.buf = f.buf[:copy(f.buf, f.buf[n:])]
 	return nil
@@ -131,6 +132,7 @@ func (s *Store) showSnapshot(sn Snapshot) error {
 		return ErrUnknown
 	}
 	s.addSnapshot(kept{Snapshot: sn})
+	s.stats.Snapshots++
 	return nil
 }
 

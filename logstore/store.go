@@ -164,6 +164,11 @@ type Stats struct {
 	Records uint64
 	Bytes   uint64 // in batches
 	Moved   uint64 // bytes of records that were copied forward, within Bytes
+	Entries uint64 // bytes of entries as they were given to Append, within Bytes
+
+	Snapshots     uint64 // that were written or received whole
+	SnapshotBytes uint64 // of their files, and of those that were given up
+	FilledBytes   uint64 // of zeros, in segments that were made new
 
 	Filled   uint64 // segments that were made new
 	Recycled uint64 // segments that were used again

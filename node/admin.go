@@ -251,7 +251,8 @@ func elsewhere(t shardmap.TableGroup, slots uint32) wire.StatusGroup {
 
 func (n *Node) logStats() wire.LogStats {
 	s := n.store.Stats()
-	return wire.LogStats{Bytes: s.Bytes, Batches: s.Batches, Syncs: s.Batches, Segments: uint64(s.Segments), Recycled: s.Recycled}
+	return wire.LogStats{Bytes: s.Bytes, Batches: s.Batches, Syncs: s.Batches, Segments: uint64(s.Segments), Recycled: s.Recycled,
+		EntryBytes: s.Entries, MovedBytes: s.Moved, FilledBytes: s.FilledBytes, Snapshots: s.Snapshots, SnapshotBytes: s.SnapshotBytes}
 }
 
 // cpuMicros is the processor time that this process has used, in µs.

@@ -108,6 +108,12 @@ type LogStats struct {
 	Syncs    uint64
 	Segments uint64 // files now
 	Recycled uint64 // files used again
+
+	EntryBytes    uint64 // of Bytes, what the groups had to keep
+	MovedBytes    uint64 // of Bytes, what was written again to free a file
+	FilledBytes   uint64 // of zeros, in new files
+	Snapshots     uint64
+	SnapshotBytes uint64 // written in them
 }
 
 func (m *StatusAnswer) fields(f *fields) {
@@ -127,12 +133,17 @@ func (m *StatusAnswer) fields(f *fields) {
 		list(f, "groups", &m.Groups, 11, statusGroup)
 		number(f, "cpu_micros", &m.CPUMicros)
 		number(f, "rss", &m.RSS)
-		f.atLeast(5, func() {
+		f.atLeast(10, func() {
 			number(f, "log.bytes", &m.Log.Bytes)
 			number(f, "log.batches", &m.Log.Batches)
 			number(f, "log.syncs", &m.Log.Syncs)
 			number(f, "log.segments", &m.Log.Segments)
 			number(f, "log.recycled", &m.Log.Recycled)
+			number(f, "log.entry_bytes", &m.Log.EntryBytes)
+			number(f, "log.moved_bytes", &m.Log.MovedBytes)
+			number(f, "log.filled_bytes", &m.Log.FilledBytes)
+			number(f, "log.snapshots", &m.Log.Snapshots)
+			number(f, "log.snapshot_bytes", &m.Log.SnapshotBytes)
 		})
 	})
 }
