@@ -7,7 +7,7 @@ import "muster/raft"
 type SnapshotPolicy struct {
 	// BytesMin: a group is due when so many bytes of entries were applied
 	// since its last snapshot, or as many as that snapshot has, if that is
-	// more. So a snapshot costs no more than the entries did that it spares.
+	// more. So a snapshot costs no more than the entries that it spares.
 	BytesMin int64
 	// RestBytes and RestTicks: a group is due, too, when nothing was applied
 	// for so many ticks and a start would have to apply so many bytes.
