@@ -95,9 +95,11 @@ func crashAgain(r *lifeRun, disk *vfs.Mem, mode vfs.CrashMode, chance uint64, co
 		if err := again.open(); !errors.Is(err, vfs.ErrPower) {
 			return fmt.Errorf("recovery without power from %d on: %v", n, err)
 		}
-		again.mem.Crash(mode, chance+uint64(n))
+		// A process that is killed and then the power that goes, and so on.
+		next := vfs.CrashModes()[(int(mode)+n)%len(count)]
+		again.mem.Crash(next, chance+uint64(n))
 		if err := again.survive(); err != nil {
-			return fmt.Errorf("recovery cut short at %d: %w", n, err)
+			return fmt.Errorf("recovery cut short at %d, %s: %w", n, next, err)
 		}
 	}
 	return nil

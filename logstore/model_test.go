@@ -157,15 +157,16 @@ type lifeRun struct {
 	groups int
 
 	// A story sets these; see there.
-	t                  testing.TB
-	mem                *vfs.Mem
-	fs                 vfs.FS // mem, or what stands before it
-	size               int64  // of a segment
-	salt               uint64
-	states             map[raft.LogID][]byte // what the snapshots of all bases hold
-	snapshots          []raft.LogID          // acknowledged, of replica one
-	opening            int                   // operations of the last recovery
-	identity, changing *Identity             // acknowledged; under way
+	t         testing.TB
+	mem       *vfs.Mem
+	fs        vfs.FS // mem, or what stands before it
+	size      int64  // of a segment
+	salt      uint64
+	states    map[raft.LogID][]byte // what the snapshots of all bases hold
+	snapshots []raft.LogID          // acknowledged, of replica one
+	opening   int                   // operations of the last recovery
+	identity  *Identity             // acknowledged
+	changing  []Identity            // under way since: any may be there
 }
 
 func newRun(seed uint64, s *Store) *lifeRun {
@@ -305,26 +306,18 @@ func (r *lifeRun) checkGraves() error {
 	return nil
 }
 
-// checkIdentity: there is the old one or the new one, and the new one once it
-// was acknowledged.
-func (r *lifeRun) checkIdentity() error {
-	if r.identity == nil {
-		return nil
-	}
+// readIdentity: there is what was acknowledged, or what was under way since.
+func (r *lifeRun) readIdentity() (Identity, error) {
 	got, found, err := ReadIdentity(r.fs, "d")
 	switch {
 	case err != nil:
-		return err
+		return got, err
 	case !found:
-		return errors.New("the identity is gone")
-	case got.Start == r.identity.Start:
-	case r.changing != nil && got.Start == r.changing.Start:
-		r.identity = r.changing
-	default:
-		return fmt.Errorf("identity: start %d, want %d", got.Start, r.identity.Start)
+		return got, errors.New("the identity is gone")
+	case got.Start != r.identity.Start && !slices.ContainsFunc(r.changing, func(id Identity) bool { return id.Start == got.Start }):
+		return got, fmt.Errorf("identity: start %d, want %d", got.Start, r.identity.Start)
 	}
-	r.changing = nil
-	return nil
+	return got, nil
 }
 
 // A long life with many openings holds what the model holds, and the log's

@@ -261,10 +261,10 @@ func begin(r *lifeRun) {
 // log.
 func (r *lifeRun) open() error {
 	if r.identity != nil {
-		if err := r.checkIdentity(); err != nil {
+		next, err := r.readIdentity()
+		if err != nil {
 			return err
 		}
-		next := *r.identity
 		next.Start++
 		if err := r.identify(next); err != nil {
 			return err
@@ -357,7 +357,7 @@ func (r *lifeRun) fill(segment uint64) {
 
 // identify replaces the identity.
 func (r *lifeRun) identify(id Identity) error {
-	r.changing = &id
+	r.changing = append(r.changing[:len(r.changing):len(r.changing)], id)
 	err := WriteIdentity(r.fs, "d", id)
 	if err == nil {
 		r.identity, r.changing = &id, nil
