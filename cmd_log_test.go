@@ -25,7 +25,7 @@ type madeLog struct {
 	base        raft.LogID
 	commit      uint64
 	entries     []raft.LogID
-	snapshot    uint64 // the index of a committed entry that there is a snapshot at; 0: none
+	snapshot    uint64 // the index of a committed entry that there is a snapshot at, behind which the log is compacted; 0: none
 	other       uint64 // the index of an entry that has another payload; 0: none
 }
 
@@ -57,7 +57,8 @@ func (m madeLog) write(t *testing.T) string {
 	}
 	if m.snapshot > 0 {
 		i := slices.IndexFunc(m.entries, func(id raft.LogID) bool { return id.Index == m.snapshot })
-		sn, err := s.CreateSnapshot(r, logstore.Base{ID: m.entries[i], Membership: w.Base.Membership})
+		base := logstore.Base{ID: m.entries[i], Membership: w.Base.Membership}
+		sn, err := s.CreateSnapshot(r, base)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,6 +66,9 @@ func (m madeLog) write(t *testing.T) string {
 			t.Fatal(err)
 		}
 		if _, err := sn.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Append([]logstore.Write{{Replica: r, Base: &base}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -229,7 +233,7 @@ func TestLogVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !whole.OK || whole.Torn || whole.Entries != 10 || whole.Snapshots != 1 || whole.SnapshotBytes == 0 || whole.Segments == 0 || len(whole.Damages) != 0 ||
-		len(whole.Replicas) != 1 || whole.Replicas[0].Last != "g1/2.10" || whole.Replicas[0].Commit != 8 {
+		len(whole.Replicas) != 1 || whole.Replicas[0].Base != "g1/2.6" || whole.Replicas[0].Last != "g1/2.10" || whole.Replicas[0].Commit != 8 {
 		t.Errorf("got %+v", whole)
 	}
 	if out := muster(t, "log", "verify", dir).done(t); !strings.HasSuffix(out, "no damage\n") {
@@ -290,12 +294,14 @@ func TestLogVerify(t *testing.T) {
 		snapshot.Base != "g1/2.6" || snapshot.Replica != "1" || snapshot.Bytes != whole.SnapshotBytes || len(snapshot.Members) != 1 {
 		t.Errorf("%v, got %+v", err, snapshot)
 	}
-	at = snapshot.Bytes / 2
-	flip(snapshot.File, at)
-	if out := muster(t, "log", "verify", dir); out.status != exitRefused || !strings.Contains(out.stdout, "damage: "+snapshot.File) {
-		t.Errorf("status %d\n%s", out.status, out.stdout)
+	for _, at := range []int64{0, snapshot.Bytes / 2, snapshot.Bytes - 1} {
+		flip(snapshot.File, at)
+		out := muster(t, "log", "verify", dir)
+		if out.status != exitRefused || strings.Count(out.stdout, "damage: ") != 1 || !strings.Contains(out.stdout, "damage: "+snapshot.File) {
+			t.Errorf("byte %d of the snapshot: status %d\n%s", at, out.status, out.stdout)
+		}
+		flip(snapshot.File, at)
 	}
-	flip(snapshot.File, at)
 	if out := muster(t, "log", "verify", dir); out.status != exitDone {
 		t.Errorf("status %d\n%s", out.status, out.stdout)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -113,10 +114,10 @@ func verifyDir(dir string) (*verifyRow, error) {
 	if err != nil {
 		return nil, noLog(dir, err)
 	}
-	if err := v.replicas(dir); err != nil {
+	if err := v.snapshots(dir); err != nil {
 		return nil, err
 	}
-	if err := v.snapshots(dir); err != nil {
+	if err := v.replicas(dir); err != nil {
 		return nil, err
 	}
 	v.OK = len(v.Damages) == 0
@@ -209,14 +210,33 @@ func (v *verifyRow) openDamage(d *logstore.Damage) {
 
 // replicaDamage says what a replica lost, at the damage that it comes from.
 func (v *verifyRow) replicaDamage(lost *logstore.Damaged) {
-	text := lost.Err().Error()
+	text := lostText(lost)
 	for i := range v.Damages {
-		if d := &v.Damages[i]; d.File == lost.Where.File && d.Offset == lost.Where.Offset {
+		if d := &v.Damages[i]; d.File == lost.Where.File && (d.Offset == lost.Where.Offset || lost.State) {
 			d.Lost = text
 			return
 		}
 	}
 	v.damage(&lost.Where, text, remedyLog)
+}
+
+// lostText says what a replica lost.
+func lostText(d *logstore.Damaged) string {
+	var parts []string
+	for _, s := range d.Lost {
+		parts = append(parts, "entries "+s.String())
+	}
+	if d.State {
+		parts = append(parts, "its state")
+	}
+	if d.Promises {
+		parts = append(parts, "what it promised, so that it can take no part any more")
+	}
+	whose := d.Replica.String()
+	if d.Replica == (logstore.Replica{}) {
+		whose = "any replica of the node"
+	}
+	return whose + ": " + strings.Join(parts, "; ")
 }
 
 func (t *tool) printVerify(v *verifyRow) error {

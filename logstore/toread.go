@@ -24,13 +24,36 @@ func OpenToRead(disk vfs.FS, dir string) (*Store, error) {
 	case errors.Is(err, fs.ErrNotExist), err == nil && len(numbers) == 0:
 		err = ErrNoLog
 	case err == nil:
-		_, err = s.load(numbers)
+		if _, err = s.load(numbers); err == nil {
+			err = s.findSnapshots()
+		}
 	}
 	if err != nil {
 		s.closeFiles()
 		return nil, fmt.Errorf("read the log in %s: %w", s.dir, err)
 	}
 	return s, nil
+}
+
+// findSnapshots remembers the snapshots that a replica's state may be loaded
+// from, and clears nothing away.
+func (s *Store) findSnapshots() error {
+	files, err := s.listSnapshots()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if s.useOf(f) != useState {
+			continue
+		}
+		if err := s.takeSnapshot(f, path.Join(s.snapDir, f.name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Bounds says where a replica's log begins and ends, and up to where it is
