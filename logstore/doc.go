@@ -8,8 +8,8 @@
 // # Duties of the owner
 //
 //  1. Call [Store.Append], [Store.Idle], [Store.Compact] and [Store.Close]
-//     from one goroutine at a time. [Store.Read], [Store.Stats] and
-//     [Store.Replicas] may run beside it. [Store.Restore] is for the time
+//     from one goroutine at a time. [Store.Read], [Store.Stats],
+//     [Store.Replicas] and all about snapshots may run beside it. [Store.Restore] is for the time
 //     before the replica's first Append.
 //  2. Hand in a group's Readies in order, each once. What Append returned nil
 //     for is durable; only then may the messages leave that promise it.
@@ -26,5 +26,7 @@
 // decode.go understands a record, reclaim.go frees old segments, index.go knows
 // where entries are, read.go reads them, identity.go keeps who the node is.
 // walk.go visits all that stands in the files, for those who look.
-// docs/storage.md walks through a dump.
+// snapshot_format.go draws what the log is cut off behind, snapshot.go keeps the
+// list, and snapshot_write.go, snapshot_receive.go and snapshot_read.go are its
+// ways in and out. docs/storage.md walks through dumps.
 package logstore

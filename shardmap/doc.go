@@ -29,6 +29,7 @@
 // slot lies in memory: record.go and slab.go hold the records, lookup.go finds
 // one, leaf.go keeps their order, store.go changes all three
 // (docs/decisions/0002-state-layout.md says why). copy.go and snapshot.go give a
-// slot away, session.go keeps outcomes, list.go merges slots. table.go,
+// slot away, mapsnapshot.go all slots, bulk.go builds slots from what was given
+// away; session.go keeps outcomes, list.go merges slots. table.go,
 // tablemachine.go and plan.go are group 0.
 package shardmap

@@ -45,8 +45,10 @@ func BenchmarkRestore(b *testing.B) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	cpu, n := processorTime(), 0
+	var loaded [benchGroups]*machine.Map
 	for b.Loop() {
 		n++
+		clear(loaded[:])
 		for _, sn := range snapshots {
 			r, err := store.OpenSnapshot(sn)
 			if err != nil {
@@ -59,12 +61,21 @@ func BenchmarkRestore(b *testing.B) {
 			if err := r.Close(); err != nil {
 				b.Fatal(err)
 			}
+			loaded[sn.Replica.Group-1] = m
 		}
 	}
+	b.StopTimer()
+	cpu = processorTime() - cpu
 	runtime.ReadMemStats(&after)
 	million := float64(n) * float64(*benchKeys) / 1e6
-	b.ReportMetric(float64((processorTime()-cpu).Milliseconds())/million, "cpu-ms/million")
+	b.ReportMetric(float64(cpu.Milliseconds())/million, "cpu-ms/million")
 	b.ReportMetric(float64(after.TotalAlloc-before.TotalAlloc)/million/1e6, "allocated-B/key")
+	b.ReportMetric(float64(after.Mallocs-before.Mallocs)/million/1e6, "allocs/key")
+	runtime.GC()
+	var kept runtime.MemStats
+	runtime.ReadMemStats(&kept)
+	b.ReportMetric(float64(kept.HeapAlloc-before.HeapAlloc)/float64(*benchKeys), "kept-B/key")
+	runtime.KeepAlive(&loaded)
 }
 
 // benchSnapshot makes the snapshot of a group that owns an eighth of the slots,
