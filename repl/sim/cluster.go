@@ -51,12 +51,13 @@ type Result struct {
 	Steps     uint64
 	Hash      uint64 // of all events: equal for equal runs
 	Fired     Fired
-	Ops       int // operations that clients ended
-	Answered  int // of these, with an answer
-	Writes    int // of these, writes that were acknowledged
-	Snapshots int // bases of which one was written
-	Streamed  int // snapshots that other nodes took
-	Unchecked int // histories that were too entangled to check in time
+	Ops       int   // operations that clients ended
+	Answered  int   // of these, with an answer
+	Writes    int   // of these, writes that were acknowledged
+	Snapshots int   // bases of which one was written
+	Streamed  int   // snapshots that other nodes took
+	Disk      int64 // what the files of one node took at most, in bytes
+	Unchecked int   // histories that were too entangled to check in time
 	Leader    time.Duration
 	Write     time.Duration // how long after the healing of a quorum the last group took a write
 	Failure   *Failure      // nil if all invariants held
@@ -371,6 +372,32 @@ func (c *cluster) healAll() {
 	}
 	c.until("all replicas have applied the same", settleWithin, c.settled)
 	c.compare()
+	c.until("all replicas have a snapshot of the same", settleWithin, c.snapshotted)
+}
+
+// snapshotted says whether each replica has a snapshot of the last entry of its
+// group, and asks for those that are missing. Those of one base are equal, or
+// the run has failed already.
+func (c *cluster) snapshotted() bool {
+	all := true
+	for _, n := range c.nodes {
+		if n.dead {
+			continue
+		}
+		if !n.up || n.host == nil {
+			return false
+		}
+		for _, v := range n.host.View() {
+			have := n.store.Snapshots(v.Replica)
+			if k := len(have); k > 0 && have[k-1].Base.ID == v.Applied {
+				continue
+			}
+			all = false
+			n.host.AskSnapshot(v.Replica.Group)
+		}
+		n.turn()
+	}
+	return all
 }
 
 // settled says whether all live replicas have applied all that is committed,

@@ -27,7 +27,7 @@ func (f *diskFailure) what() string {
 	return f.fired
 }
 
-// final says whether the log took it for the end: any error but one of a read.
+// final says whether the log takes it for the end: any error but one of a read.
 func (f *diskFailure) final() bool { return f.what() != "" && f.fault != ReadFails }
 
 // refused says whether an error is one that the disk was told to give.
@@ -98,10 +98,13 @@ func (n *node) disarm() {
 
 // diskFailed is what a node does whose log takes no more writes: it stops.
 func (n *node) diskFailed(op string, err error) {
-	if err == nil {
+	again := n.store.Append(nil)
+	switch {
+	case n.failing.fault == WriteShort && n.fullUntil > 0 && again == nil:
+		// What was to be written of it found no room, which is no failure.
+	case err == nil:
 		n.c.fail("I15: n%d goes on after the disk refused %q", n.index, op)
-	}
-	if again := n.store.Append(nil); !errors.Is(again, logstore.ErrStopped) {
+	case !errors.Is(again, logstore.ErrStopped):
 		n.c.fail("I15: n%d: the log takes a batch after %q failed: %v", n.index, op, again)
 	}
 	n.c.note(n.index, "stops: %v", err)
@@ -133,6 +136,23 @@ func (n *node) readFailed() {
 	}
 }
 
+// diskMax bounds what all files of a node may take (I16), in bytes, where
+// snapshots are made often. Without them a log has as much after ten minutes.
+const diskMax = 4 << 20
+
+// measure notes how much of the disk is in use, and checks that there is a bound.
+func (n *node) measure() {
+	if n.c.now < n.measureAt {
+		return
+	}
+	n.measureAt = n.c.now + time.Second
+	used := n.disk.Used()
+	n.c.result.Disk = max(n.c.result.Disk, used)
+	if n.c.policy.BytesMin > 0 && used > diskMax {
+		n.c.fail("I16: the files of n%d take %d bytes, the bound is %d:\n%s\n%s", n.index, used, diskMax, n.disk, n.c.picture())
+	}
+}
+
 // roomPause is after which time a log that had no room is asked again.
 const roomPause = 500 * time.Millisecond // as in repl/loop.go
 
@@ -156,21 +176,6 @@ func (n *node) makeRoom() {
 	}
 	n.fullUntil = 0
 	n.disk.Limit(0)
-}
-
-// askForRoom has a log that is full look whether that is over.
-func (n *node) askForRoom() {
-	if n.closing || n.batch != nil || n.c.now < n.roomAt || !n.store.Space().Full {
-		return
-	}
-	n.roomAt = n.c.now + roomPause
-	n.arm()
-	err := n.store.MakeRoom()
-	if f := n.failing.what(); f != "" {
-		n.diskFailed(f, err)
-	} else if err != nil {
-		n.c.fail("n%d: the log looks for room: %v", n.index, err)
-	}
 }
 
 // noRoom is what a node does whose log refused a batch for want of room: it is

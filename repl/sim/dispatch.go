@@ -125,9 +125,9 @@ func (n *node) ticked() {
 			return
 		}
 	}
+	n.measure()
 	n.host.Tick()
 	n.turn()
-	n.askForRoom()
 }
 
 // announce puts what this process is into the table, or makes the table.

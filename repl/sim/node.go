@@ -63,8 +63,8 @@ type node struct {
 	slowUntil  time.Duration
 	stuckUntil time.Duration
 	fullUntil  time.Duration // what its files may grow to is limited
-	roomAt     time.Duration // when the log looks for room again
-	full       bool          // the log refused a batch for want of room
+	measureAt  time.Duration
+	full       bool // the log refused a batch for want of room
 	failing    diskFailure
 	bootFault  Fault            // what the next start meets: CrashRecovery, RecoveryFails, or 0
 	crashOn    raft.MessageType // it crashes when it has sent one of these; 0: none
