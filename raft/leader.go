@@ -255,7 +255,9 @@ func (g *Group) feed(p *progress) {
 		g.out.messages = append(g.out.messages, m)
 		sent = true
 	}
-	if p.check && !sent && p.state == ProgressReplicate {
+	// A replica that is being probed may be asked about the last entry, too: it
+	// was given a snapshot that ends there, and lost it with its power.
+	if p.check && !sent && p.state != ProgressSnapshot {
 		g.out.messages = append(g.out.messages, g.appendMessage(p))
 	}
 	p.check = false

@@ -250,6 +250,39 @@ func TestNeedsSnapshot(t *testing.T) {
 	}
 }
 
+// A replica that was given a snapshot of all there is, and lost it with its power,
+// must be noticed though there is nothing to send it: no entry may come for long.
+func TestSnapshotLostAgain(t *testing.T) {
+	g := newGroup(t, Config{Self: 1, HeartbeatTicks: 1}, Restored{State: HardState{Term: 1, Commit: 5}, Base: LogID{1, 5}, Last: LogID{1, 5}, Applied: 5,
+		Membership: Membership{Voters: voters(1, 2, 3), Next: 4}})
+	g.Campaign()
+	step(t, g, Message{Type: MsgPreVoteAnswer, From: 2, To: 1, Term: 2})
+	g.Synced(g.Ready().Number)
+	step(t, g, Message{Type: MsgVoteAnswer, From: 2, To: 1, Term: 2})
+	g.Synced(g.Ready().Number)
+	ack(t, g, 3, 6)
+	rd := g.Ready()
+	g.Synced(rd.Number)
+	g.Applied(6)
+	g.Compact(LogID{2, 6}, Membership{Voters: voters(1, 2, 3), Next: 4})
+	step(t, g, Message{Type: MsgAppendAnswer, From: 2, To: 1, Term: 2, Reject: true, Log: LogID{1, 5}, Conflict: LogID{1, 2}, Commit: 2})
+	if rd := g.Ready(); len(rd.Snapshots) != 1 {
+		t.Fatalf("it asks for %d snapshots, want 1", len(rd.Snapshots))
+	}
+	g.SnapshotDone(2, LogID{2, 6}, true)
+	g.Ready()
+	for range 3 {
+		g.Tick()
+		step(t, g, Message{Type: MsgHeartbeatAnswer, From: 2, To: 1, Term: 2})
+		for _, m := range g.Ready().Messages {
+			if m.Type == MsgAppend && m.To == 2 && m.Log == (LogID{2, 6}) {
+				return
+			}
+		}
+	}
+	t.Errorf("it does not ask whether the replica has the entry 2.6: %+v", g.Status().Progress[0])
+}
+
 // The memory of the log stays within its limit however much passes through.
 func TestTailIsBounded(t *testing.T) {
 	g := leader(t, Config{TailBytesMax: 10000}, 1)

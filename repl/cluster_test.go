@@ -35,6 +35,11 @@ type cluster struct {
 	// placed, if set, says that group 0's log makes the other groups: who
 	// has applied something of it has them.
 	placed bool
+
+	// policy is when states are written down; zero fields are the product's.
+	policy   SnapshotPolicy
+	wrote    uint64
+	installs int // states that came from other nodes, of all lives
 }
 
 type packet struct {
@@ -53,17 +58,30 @@ type testNode struct {
 	host    *Host
 	batch   *Batch // on its way to disk
 	history map[raft.GroupID][]uint64
+	senders []*testSender
+	inbox   *Inbox
+	work    *Work // that the host handed out and nobody has done
+}
+
+// testSender is a snapshot on its way.
+type testSender struct {
+	to     raft.NodeID
+	stream *SnapshotStream
+	sender *SnapshotSender
+	idle   int // looks at it without anything to send
 }
 
 // register is a state machine that remembers what it was told, in order.
 type register struct {
-	node  *testNode
-	group raft.GroupID
+	node    *testNode
+	group   raft.GroupID
+	history []uint64
 }
 
 func (r *register) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, error) {
 	v := binary.LittleEndian.Uint64(e.Payload())
-	r.node.history[r.group] = append(r.node.history[r.group], v)
+	r.history = append(r.history, v)
+	r.node.history[r.group] = r.history
 	if r.node.c.placed && r.group == 0 && r.node.host != nil {
 		r.node.place(1, testGroups)
 	}
@@ -73,7 +91,7 @@ func (r *register) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []by
 func (r *register) Skip(raft.Entry) error { return nil }
 
 func (r *register) Copy() StateCopy {
-	return &registerCopy{slices.Clone(r.node.history[r.group])}
+	return &registerCopy{slices.Clone(r.history)}
 }
 
 func (r *register) Restore(from io.Reader, _ raft.LogID, _ raft.GroupTime) error {
@@ -88,11 +106,16 @@ func (r *register) Restore(from io.Reader, _ raft.LogID, _ raft.GroupTime) error
 	for ; len(b) > 0; b = b[8:] {
 		history = append(history, binary.LittleEndian.Uint64(b))
 	}
-	r.node.history[r.group] = history
+	r.history = history
 	return nil
 }
 
-func (r *register) Restored() {}
+func (r *register) Restored() {
+	r.node.history[r.group] = r.history
+	if r.node.host != nil {
+		r.node.c.installs++
+	}
+}
 
 // registerCopy is what a register remembered at one entry.
 type registerCopy struct{ history []uint64 }
@@ -158,7 +181,63 @@ func (n *testNode) SendSnapshotRequest(to raft.NodeID, q *wire.SnapshotRequest) 
 }
 
 // SendSnapshot implements Transport.
-func (n *testNode) SendSnapshot(to raft.NodeID, s *SnapshotStream) {}
+func (n *testNode) SendSnapshot(to raft.NodeID, s *SnapshotStream) {
+	n.senders = append(n.senders, &testSender{to: to, stream: s})
+}
+
+// sendChunk sends the next chunk of a snapshot, or ends one.
+func (n *testNode) sendChunk() {
+	if n.host == nil || len(n.senders) == 0 {
+		return
+	}
+	i := n.c.rnd.IntN(len(n.senders))
+	o := n.senders[i]
+	over, err := false, error(nil)
+	if o.sender == nil {
+		if o.sender, err = OpenSender(n.store, o.stream); err != nil {
+			over = true
+		} else {
+			o.sender.buf = o.sender.buf[:256] // so that there are several chunks
+		}
+	}
+	var c wire.Chunk
+	if !over {
+		more, _ := o.sender.Next(&c)
+		if over, err = o.sender.Ended(); !over && more {
+			o.idle = 0
+			body := &wire.Chunk{}
+			if err := body.Read(c.Append(nil)); err != nil {
+				n.c.t.Fatalf("chunk: %v", err)
+			}
+			n.c.net = append(n.c.net, packet{from: n.id, to: o.to, body: body})
+		} else if o.idle++; !over && o.idle%20 == 0 {
+			o.sender.Again()
+			over, err = o.idle >= 60, errors.New("nothing is heard")
+		}
+	}
+	if over {
+		n.senders = slices.Delete(n.senders, i, i+1)
+		if o.sender != nil {
+			if err := o.sender.Close(); err != nil {
+				n.c.t.Fatal(err)
+			}
+		}
+		n.host.SnapshotSent(o.stream, err)
+		n.turn()
+	}
+}
+
+// doWork does what the host handed out.
+func (n *testNode) doWork() {
+	if n.host == nil || n.work == nil {
+		return
+	}
+	w := n.work
+	n.work = nil
+	w.Run(n.store, nil)
+	n.host.Worked(w)
+	n.turn()
+}
 
 func (n *testNode) Flush() {}
 
@@ -209,7 +288,7 @@ func (n *testNode) machine(r logstore.Replica) StateMachine {
 
 func (n *testNode) start() {
 	n.history = map[raft.GroupID][]uint64{}
-	n.batch, n.host = nil, nil
+	n.batch, n.host, n.work, n.senders = nil, nil, nil, nil
 	store, err := logstore.Open(logstore.Options{FS: n.disk, Dir: "data", SegmentBytes: 64 << 10, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		n.c.t.Fatalf("node %d: open log: %v", n.id, err)
@@ -218,6 +297,7 @@ func (n *testNode) start() {
 	n.host, err = NewHost(HostConfig{
 		Self: n.id, Start: 1, Store: store, Transport: n,
 		Machine:       n.machine,
+		Snapshots:     n.c.policy,
 		Addr:          func(raft.NodeID) string { return "" },
 		Chance:        n.c.rnd.Uint64(),
 		ElectionTicks: raft.ElectionTicksDefault, HeartbeatTicks: raft.HeartbeatTicksDefault, QuietTicks: 20,
@@ -226,6 +306,11 @@ func (n *testNode) start() {
 	if err != nil {
 		n.c.t.Fatalf("node %d: %v", n.id, err)
 	}
+	n.inbox = NewInbox(InboxConfig{Store: store, Machine: n.machine, Log: slog.New(slog.DiscardHandler), Host: func(f func(*Host)) bool {
+		f(n.host)
+		n.turn()
+		return true
+	}})
 	var others []raft.NodeID
 	for i := range 3 {
 		if id := raft.NodeID(i + 1); id != n.id {
@@ -253,7 +338,7 @@ func (n *testNode) place(from, to raft.GroupID) {
 // crash takes the node's power: what was not synced is gone.
 func (n *testNode) crash() {
 	n.disk.Crash(vfs.DropUnsynced, 0)
-	n.host, n.store, n.batch = nil, nil, nil
+	n.host, n.store, n.batch, n.work, n.senders = nil, nil, nil, nil, nil
 }
 
 func (n *testNode) turn() {
@@ -265,6 +350,12 @@ func (n *testNode) turn() {
 			n.c.t.Fatalf("node %d: a second batch while the first is under way", n.id)
 		}
 		n.batch = b
+	}
+	if w := n.host.Work(); w != nil {
+		if n.work != nil {
+			n.c.t.Fatalf("node %d: a second work while the first is under way", n.id)
+		}
+		n.work = w
 	}
 }
 
@@ -285,6 +376,10 @@ func (c *cluster) step() {
 			n.host.Tick()
 			n.turn()
 		}
+	case k < 93:
+		n.doWork()
+	case k < 97:
+		n.sendChunk()
 	default:
 		n.turn()
 	}
@@ -325,6 +420,15 @@ func (c *cluster) deliver(p packet) {
 		to.host.ReceiveRepairAnswer(p.from, b)
 	case *wire.SnapshotRequest:
 		to.host.ReceiveSnapshotRequest(p.from, b)
+	case *wire.Chunk:
+		a := to.inbox.Receive(p.from, b)
+		c.net = append(c.net, packet{from: p.to, to: p.from, body: &a})
+	case *wire.ChunkAnswer:
+		for _, o := range to.senders {
+			if o.to == p.from && o.sender != nil {
+				o.sender.Answered(b)
+			}
+		}
 	}
 	if p.beat != nil {
 		to.host.ReceiveBeat(p.from, p.beat, p.answer)
