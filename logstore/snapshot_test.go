@@ -439,3 +439,83 @@ func TestSnapshotRefusals(t *testing.T) {
 		t.Errorf("after Close: %v", err)
 	}
 }
+
+// Snapshots are made, read, walked over and removed while the log is appended to
+// and a replica goes. Nothing of it may disturb the other; the race detector
+// looks on where it is asked to.
+func TestSnapshotsBesideAppend(t *testing.T) {
+	a, b := testReplica(1), testReplica(2)
+	fs := vfs.NewMem()
+	s := snapshotStore(t, fs, a, b)
+	const rounds = 60
+	beside := make(chan error)
+	go func() {
+		beside <- func() error {
+			for i := range rounds {
+				state := stream(blockBytes + i)
+				w, err := s.CreateSnapshot(a, baseAt(a, 1, uint64(3+i%7)))
+				if err != nil {
+					return err
+				}
+				if _, err := w.Write(state); err != nil {
+					return err
+				}
+				sn, err := w.Commit()
+				if err != nil {
+					return err
+				}
+				if got, err := readState(s, sn); err != nil || !bytes.Equal(got, state) {
+					return fmt.Errorf("round %d: other bytes, %w", i, err)
+				}
+				if err := s.RemoveSnapshots(a, raft.LogID{Term: 1, Index: uint64(3 + i%5)}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}()
+	}()
+	go func() {
+		beside <- func() error {
+			for i := range rounds {
+				if _, err := s.ScrubSnapshots(blockBytes); err != nil {
+					return err
+				}
+				s.Snapshots(a)
+				s.Damaged()
+				w, err := s.CreateSnapshot(b, baseAt(b, 1, 5))
+				if errors.Is(err, ErrUnknown) {
+					continue // it is gone
+				}
+				if err != nil {
+					return err
+				}
+				if _, err := w.Commit(); err != nil && !errors.Is(err, ErrUnknown) {
+					return fmt.Errorf("round %d: %w", i, err)
+				}
+			}
+			return nil
+		}()
+	}()
+	for i := uint64(11); i < 300; i++ {
+		must(t, s.Append([]Write{{Replica: a, Entries: span(a, 1, i, i, 20), Commit: i}}))
+		if i == 150 {
+			must(t, s.Append([]Write{{Replica: b, Remove: true}}))
+		}
+		must(t, s.Idle())
+	}
+	must(t, <-beside)
+	must(t, <-beside)
+	must(t, s.Close())
+	names, err := fs.List("d/snap")
+	must(t, err)
+	for _, name := range names {
+		if id, _, ok := parseSnapshotName(name); !ok || id != a {
+			t.Errorf("left behind: %s", name)
+		}
+	}
+	s = mustOpen(t, fs, Options{})
+	for _, sn := range s.Snapshots(a) {
+		must(t, VerifySnapshot(fs, sn.File))
+	}
+	must(t, s.Close())
+}
