@@ -147,7 +147,7 @@ func (f *logFilter) wants(w *logstore.Walked) bool {
 	if w.Kind == logstore.WalkedSegment || w.Kind == logstore.WalkedBatch {
 		return !f.one && !f.ranged
 	}
-	if f.one && w.Replica.Group != f.group {
+	if f.one && (w.Replica.ID == 0 || w.Replica.Group != f.group) {
 		return false
 	}
 	return !f.ranged || w.Last > 0 && w.First <= f.to && w.Last >= f.from
@@ -259,8 +259,8 @@ func (f *logFilter) row(w *logstore.Walked) *logRow {
 		return r
 	}
 	r.File = "" // that of its segment
-	if w.Kind == logstore.WalkedBatch {
-		return r
+	if w.Kind == logstore.WalkedBatch || w.Replica.ID == 0 {
+		return r // of the log, not of a replica
 	}
 	group := int(w.Replica.Group)
 	r.Group, r.Incarnation, r.Replica, r.Commit = &group, uint64(w.Replica.Incarnation), fmt.Sprint(uint64(w.Replica.ID)), &w.Commit
