@@ -66,6 +66,8 @@ type verifyDamage struct {
 	Reason string `json:"reason"`
 	Lost   string `json:"lost"`
 	Remedy string `json:"remedy"`
+
+	begin int64 // of its batch
 }
 
 // What can be done about damage.
@@ -125,7 +127,7 @@ func verifyDir(dir string) (*verifyRow, error) {
 }
 
 func (v *verifyRow) damage(d *logstore.Damage, lost, remedy string) {
-	v.Damages = append(v.Damages, verifyDamage{d.File, d.Offset, d.Record, d.Reason, lost, remedy})
+	v.Damages = append(v.Damages, verifyDamage{File: d.File, Offset: d.Offset, Record: d.Record, Reason: d.Reason, Lost: lost, Remedy: remedy})
 }
 
 // count takes one thing of the log.
@@ -136,6 +138,7 @@ func (v *verifyRow) count(w *logstore.Walked) error {
 		v.Torn = true
 	case w.Damage != nil && !w.Freed:
 		v.damage(w.Damage, w.Damage.Record, remedyLog)
+		v.Damages[len(v.Damages)-1].begin = w.Begin
 	case w.Damage != nil, w.Kind == logstore.WalkedBatch:
 	case w.Kind == logstore.WalkedSegment:
 		v.Segments++
@@ -212,7 +215,7 @@ func (v *verifyRow) openDamage(d *logstore.Damage) {
 func (v *verifyRow) replicaDamage(lost *logstore.Damaged) {
 	text := lostText(lost)
 	for i := range v.Damages {
-		if d := &v.Damages[i]; d.File == lost.Where.File && (d.Offset == lost.Where.Offset || lost.State) {
+		if d := &v.Damages[i]; d.File == lost.Where.File && (d.Offset == lost.Where.Offset || d.begin == lost.Where.Offset || lost.State) {
 			d.Lost = text
 			return
 		}

@@ -32,6 +32,7 @@ type Walked struct {
 	Bytes   int64  // with its header
 	Freed   bool   // the segment is not needed any more
 	Batch   uint64 // its number
+	Begin   int64  // the offset of its batch
 
 	Replica Replica
 	Commit  uint64 // that the record carries
@@ -236,7 +237,7 @@ func (w *walker) follows(seg *segment, at int64, h batchHeader) error {
 // batch visits the records of a batch. Behind one that can't be read it goes
 // on if the next stands where its length says.
 func (w *walker) batch(seg *segment, b []byte, at int64, h batchHeader) error {
-	place := Walked{File: seg.name, Segment: seg.number, Freed: seg.number < w.tail, Batch: h.number}
+	place := Walked{File: seg.name, Segment: seg.number, Freed: seg.number < w.tail, Batch: h.number, Begin: at}
 	bad := func(pos int, size int64, record, format string, args ...any) {
 		v := place
 		v.Offset, v.Bytes = at+int64(pos), size

@@ -70,19 +70,22 @@ func ListLog(store *logstore.Store, id logstore.Replica, q *wire.LogRange) (*wir
 	a := &wire.LogRangeAnswer{Group: id.Group, Incarnation: id.Incarnation, Replica: id.ID,
 		Base: base, Last: last, Commit: commit, Applied: base.Index}
 	to := min(q.To, last.Index)
-	read := 0
+	read, until := 0, to // as far as is tried at once
 	for next := max(q.From, base.Index+1); next <= to; {
 		if len(a.Entries)+len(a.Lost) >= wire.LogRangeEntriesMax || read > logRangeBytesMax {
 			a.Next = next
 			break
 		}
-		entries, err := store.Read(id, next, to, logRangeReadBytes)
+		entries, err := store.Read(id, next, until, logRangeReadBytes)
 		switch {
+		case errors.Is(err, logstore.ErrDamaged) && until > next:
+			until = next + (until-next)/2 // what stands before it can be read
+			continue
 		case errors.Is(err, logstore.ErrDamaged):
 			read += logRangeReadBytes
 			end := min(lostUntil(store, id, next), to)
 			a.Lost = appendLost(a.Lost, next, end)
-			next = end + 1
+			next, until = end+1, to
 			continue
 		case errors.Is(err, logstore.ErrCompacted), errors.Is(err, logstore.ErrRange):
 			return a, nil // it was there a moment ago; who asks again sees what is there now
@@ -97,6 +100,7 @@ func ListLog(store *logstore.Store, id logstore.Replica, q *wire.LogRange) (*wir
 			read += len(entries[i].Raw)
 			next++
 		}
+		until = to
 	}
 	return a, nil
 }

@@ -1,9 +1,13 @@
 package node
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"testing"
 
+	"muster/logstore"
+	"muster/logstore/vfs"
 	"muster/raft"
 	"muster/repl/client"
 	"muster/repl/wire"
@@ -117,5 +121,37 @@ func TestDoctorOfOneNode(t *testing.T) {
 	}
 	if len(a.Groups) < 2 {
 		t.Errorf("%d groups", len(a.Groups))
+	}
+}
+
+// An entry that can't be read must be named, alone: what stands before and behind
+// it on the same disk is as good as ever, and a comparison needs it.
+func TestListLogAroundDamage(t *testing.T) {
+	disk := vfs.NewMem()
+	s, err := logstore.Open(logstore.Options{FS: disk, Dir: "d"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	id := logstore.Replica{Group: 1, Incarnation: 1, ID: 1}
+	member := raft.Member{Replica: 1, Node: 7, Goal: raft.GoalVoter}
+	writes := []logstore.Write{{Replica: id, Base: &logstore.Base{Membership: raft.Membership{Voters: []raft.Member{member}, Next: 2}}}}
+	const entries, bad = 40, 17
+	for i := uint64(1); i <= entries; i++ {
+		e := raft.SealedEntry(raft.EntrySeed(1, 1), raft.LogID{Term: 1, Index: i}, 0, raft.EntryNormal, fmt.Appendf(nil, "payload %d.", i))
+		writes = append(writes, logstore.Write{Replica: id, Entries: []raft.Entry{e}})
+		if err := s.Append(writes); err != nil {
+			t.Fatal(err)
+		}
+		writes = writes[:0]
+	}
+	const name = "d/log/0000000000000001.log"
+	disk.Corrupt(name, int64(bytes.Index(disk.Bytes(name), fmt.Appendf(nil, "payload %d.", bad))), 1)
+	a, err := ListLog(s, id, &wire.LogRange{Group: 1, To: ^uint64(0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(a.Lost) != 1 || a.Lost[0] != (wire.LogSpan{First: bad, Last: bad}) || len(a.Entries) != entries-1 || a.Next != 0 {
+		t.Errorf("lost %v, and %d entries, next %d", a.Lost, len(a.Entries), a.Next)
 	}
 }
