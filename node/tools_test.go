@@ -135,7 +135,8 @@ func TestListLogAroundDamage(t *testing.T) {
 	defer s.Close()
 	id := logstore.Replica{Group: 1, Incarnation: 1, ID: 1}
 	member := raft.Member{Replica: 1, Node: 7, Goal: raft.GoalVoter}
-	writes := []logstore.Write{{Replica: id, Base: &logstore.Base{Membership: raft.Membership{Voters: []raft.Member{member}, Next: 2}}}}
+	writes := []logstore.Write{{Replica: id, Base: &logstore.Base{Membership: raft.Membership{Voters: []raft.Member{member}, Next: 2}},
+		State: raft.HardState{Term: 1}, HasState: true}}
 	const entries, bad = 40, 17
 	for i := uint64(1); i <= entries; i++ {
 		e := raft.SealedEntry(raft.EntrySeed(1, 1), raft.LogID{Term: 1, Index: i}, 0, raft.EntryNormal, fmt.Appendf(nil, "payload %d.", i))
