@@ -28,6 +28,7 @@ type cluster struct {
 	net   []packet
 	cut   map[[2]raft.NodeID]bool
 	loss  int // percent
+	twice int // percent of the frames that are for none of the cores, delivered twice
 	acked map[uint64]bool
 	// entriesTo counts the entries that were sent to each node.
 	entriesTo map[raft.NodeID]int
@@ -57,6 +58,8 @@ type testNode struct {
 	store   *logstore.Store
 	host    *Host
 	batch   *Batch // on its way to disk
+	rotten  bool   // a read met damage: the host is to be told
+	only    bool   // what is on disk, and no other replica
 	history map[raft.GroupID][]uint64
 	senders []*testSender
 	inbox   *Inbox
@@ -133,6 +136,7 @@ func (c *registerCopy) Release() {}
 
 // Send implements Transport.
 func (n *testNode) Send(to raft.NodeID, e *wire.Envelope) {
+	n.mustBeWhole(e.Group)
 	copied := *e
 	n.c.entriesTo[to] += len(e.Message.Entries)
 	n.c.net = append(n.c.net, packet{from: n.id, to: to, envelope: &copied})
@@ -144,6 +148,10 @@ func (n *testNode) Fetch(to raft.NodeID, e *wire.Envelope, current func() bool) 
 	m := &copied.Message
 	r := logstore.Replica{Group: e.Group, Incarnation: e.Incarnation, ID: m.From}
 	entries, err := n.store.Read(r, m.Log.Index+1, m.Fetch, 1<<20)
+	if errors.Is(err, logstore.ErrDamaged) {
+		n.rotten = true
+		return
+	}
 	if err != nil {
 		n.c.t.Fatalf("fetch: %v", err)
 	}
@@ -155,6 +163,9 @@ func (n *testNode) Fetch(to raft.NodeID, e *wire.Envelope, current func() bool) 
 }
 
 func (n *testNode) SendBeat(to raft.NodeID, b *wire.Beat, answer bool) {
+	for _, m := range b.Messages {
+		n.mustBeWhole(m.Group)
+	}
 	copied := *b
 	copied.Messages = slices.Clone(b.Messages)
 	n.c.net = append(n.c.net, packet{from: n.id, to: to, beat: &copied, answer: answer})
@@ -241,6 +252,17 @@ func (n *testNode) doWork() {
 
 func (n *testNode) Flush() {}
 
+// mustBeWhole fails if a damaged replica, which must not vote, acknowledge or
+// lead, says anything to its group.
+func (n *testNode) mustBeWhole(g raft.GroupID) {
+	if n.host == nil {
+		return
+	}
+	if m := n.host.mendOf(g); m != nil && m.group == nil {
+		n.c.t.Fatalf("node %d: the damaged replica of group %d speaks", n.id, g)
+	}
+}
+
 // acks is the replier of all writers.
 type acks struct{ c *cluster }
 
@@ -318,6 +340,9 @@ func (n *testNode) start() {
 		}
 	}
 	n.host.SetNodes(others)
+	if n.only {
+		return
+	}
 	n.place(0, 1)
 	if !n.c.placed || len(n.history[0]) > 0 {
 		n.place(1, testGroups)
@@ -357,6 +382,27 @@ func (n *testNode) turn() {
 		}
 		n.work = w
 	}
+	if n.host.groups[0] != nil && slices.ContainsFunc(n.host.mending, func(m *mend) bool { return m.waits }) {
+		n.place(1, testGroups) // as the table does, once it is read
+		n.turn()
+	}
+	if n.rotten {
+		n.rotten = false
+		n.host.DamageFound()
+		n.turn()
+	}
+}
+
+// stop ends the node in order: its log says that all of it is durable.
+func (n *testNode) stop() {
+	for n.batch != nil || n.work != nil {
+		n.sync()
+		n.doWork()
+	}
+	if err := n.store.Close(); err != nil {
+		n.c.t.Fatalf("node %d: close: %v", n.id, err)
+	}
+	n.host, n.store, n.senders = nil, nil, nil
 }
 
 // step lets one random thing happen.
@@ -367,6 +413,9 @@ func (c *cluster) step() {
 		i := c.rnd.IntN(min(len(c.net), 8)) // some reordering
 		p := c.net[i]
 		c.net = slices.Delete(c.net, i, i+1)
+		if p.body != nil && c.rnd.IntN(100) < c.twice {
+			c.net = append(c.net, p)
+		}
 		c.deliver(p)
 	case k < 80:
 		n.sync()
@@ -389,7 +438,10 @@ func (n *testNode) sync() {
 	if n.host == nil {
 		return
 	}
-	if err := n.store.MakeRoom(); err != nil {
+	if err := n.store.MakeRoom(); errors.Is(err, vfs.ErrPower) {
+		n.host, n.store, n.batch, n.work, n.senders = nil, nil, nil, nil, nil
+		return
+	} else if err != nil {
 		n.c.t.Fatalf("node %d: make room: %v", n.id, err)
 	}
 	if n.batch == nil {
@@ -401,6 +453,10 @@ func (n *testNode) sync() {
 		return // later
 	}
 	n.batch = nil
+	if errors.Is(err, vfs.ErrPower) {
+		n.host, n.store, n.batch, n.work, n.senders = nil, nil, nil, nil, nil
+		return
+	}
 	if err != nil {
 		n.c.t.Fatalf("node %d: append: %v", n.id, err)
 	}

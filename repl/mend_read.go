@@ -1,28 +1,59 @@
 package repl
 
 import (
+	"errors"
+
 	"muster/logstore"
 	"muster/raft"
 	"muster/repl/wire"
 )
+
+// intactTries bounds how often a read that meets damage is tried around it: each
+// time it is known to the log afterwards.
+const intactTries = 16
 
 // ReadIntact returns those of the wanted entries of a replica that its log can
 // read, in order, as many as have not much more than maxBytes. It reads from the
 // disk: a [Transport] calls it where nothing waits for it.
 func ReadIntact(s *logstore.Store, id logstore.Replica, wanted []wire.RepairSpan, maxBytes int) []raft.Entry {
 	var entries []raft.Entry
+	tries := intactTries
 	for _, w := range wanted {
 		for next := w.First; next <= w.Last && maxBytes > 0; {
-			got, err := s.Read(id, next, w.Last, maxBytes)
-			if err != nil {
+			from, to, ok := nextIntact(s, id, next, w.Last)
+			if !ok {
 				break
+			}
+			got, err := s.Read(id, from, to, maxBytes)
+			if errors.Is(err, logstore.ErrDamaged) && tries > 0 {
+				tries--
+				continue // what was found damaged is passed over now
+			}
+			if err != nil {
+				break // compacted, or truncated, since it was asked for
 			}
 			for i := range got {
 				maxBytes -= len(got[i].Raw)
 			}
 			entries = append(entries, got...)
-			next += uint64(len(got))
+			next = from + uint64(len(got))
 		}
 	}
 	return entries
+}
+
+// nextIntact returns the first indexes from next to last that are not known to
+// be lost.
+func nextIntact(s *logstore.Store, id logstore.Replica, next, last uint64) (from, to uint64, ok bool) {
+	d, _ := s.DamageOf(id)
+	for _, l := range d.Lost {
+		switch {
+		case l.Last < next:
+		case l.First > next:
+			return next, min(last, l.First-1), true
+		default:
+			next = l.Last + 1
+		}
+	}
+	return next, last, next <= last
 }

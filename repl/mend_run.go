@@ -69,3 +69,32 @@ func (m *mend) recall() {
 		m.write(logstore.Write{Mended: back})
 	}
 }
+
+// mendOwnSnapshotAfter is after how many rounds of questions a replica that runs
+// writes a snapshot instead: the others had their time to answer.
+const mendOwnSnapshotAfter = 2
+
+// runTick is the part of a tick that is for a replica that runs, and says
+// whether that was all. What it lost may be gone without an answer: truncated by
+// the core, or compacted.
+func (m *mend) runTick() bool {
+	g := m.group
+	if g == nil {
+		return false
+	}
+	if g.gone || g.stopped != nil {
+		m.host.endMend(m)
+		return true
+	}
+	if !m.look() {
+		m.healed()
+		return true
+	}
+	if m.recall(); m.writing {
+		return true
+	}
+	if m.damage.State || m.rounds >= mendOwnSnapshotAfter || len(m.others()) == 0 {
+		m.host.AskSnapshot(m.replica.Group)
+	}
+	return len(m.damage.Lost) == 0
+}

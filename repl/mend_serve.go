@@ -64,8 +64,5 @@ func (h *Host) vouch(a *wire.RepairAnswer) (logstore.Replica, bool) {
 	case g == nil && m.broken == nil:
 		a.Commit = m.commit
 	}
-	if s := h.cfg.Store.Snapshots(r); len(s) > 0 && a.Commit > 0 {
-		a.Snapshot = max(a.Snapshot, s[len(s)-1].Base.ID.Index)
-	}
 	return r, true
 }

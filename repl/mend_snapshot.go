@@ -11,7 +11,7 @@ import (
 // askForSnapshot asks for a snapshot, where a round of questions brought nothing
 // and one can be had that covers some of what is lost.
 func (m *mend) askForSnapshot() {
-	if m.rounds == 0 || m.host.ticks < m.snapshotAt {
+	if m.group != nil || m.rounds == 0 || m.host.ticks < m.snapshotAt {
 		return
 	}
 	if m.rounds < mendSnapshotAfter {
