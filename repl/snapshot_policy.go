@@ -13,9 +13,10 @@ type SnapshotPolicy struct {
 	// for so many ticks and a start would have to apply so many bytes.
 	RestBytes int64
 	RestTicks int
-	// LogBytesMax: while the entries of all groups together are more, the
-	// group with most of them is due, if it has OverBytesMin at least. That is
-	// for many groups that each stay below BytesMin.
+	// LogBytesMax: while the entries of all groups together are more, and more
+	// than their snapshots, the group with most of them is due, if it has
+	// OverBytesMin at least. That is for many groups that each stay below
+	// BytesMin.
 	LogBytesMax, OverBytesMin int64
 	// RetryTicks is how long a group waits after a snapshot that could not be
 	// written, as for want of space.
@@ -36,15 +37,18 @@ const (
 	// between two of them.
 	snapshotRestTicks = 60
 	// snapshotLogBytesMax is what the tails of all groups may take of a disk.
-	snapshotLogBytesMax = 256 << 20
+	snapshotLogBytesMax = 128 << 20
 	// snapshotOverBytesMin: it takes 4,096 groups of less to be over that.
-	snapshotOverBytesMin = 64 << 10
+	snapshotOverBytesMin = 32 << 10
 	// snapshotRetryTicks is 10 s.
 	snapshotRetryTicks = 200
 	// snapshotHoldTicks is 10 s.
 	snapshotHoldTicks = 200
 	// holdTimes bounds what a slow follower can pin.
-	holdTimes = 4
+	holdTimes = 2
+	// forcedTimes: a group that is due by so much is written without a pace.
+	// The disk is slower than what is written to it, or the pace is.
+	forcedTimes = 4
 	// lookTicks lie between two looks at which group is due: each looks at
 	// all groups.
 	lookTicks = 4
@@ -106,9 +110,10 @@ func (g *group) held() bool {
 func (h *Host) dueSnapshot() *group {
 	p := &h.cfg.Snapshots
 	var over, rests, most *group
-	overBy, total := 1.0, int64(0)
+	overBy, total, sizes := 1.0, int64(0), int64(0)
 	for _, g := range h.order {
 		total += g.snap.bytes
+		sizes += g.snap.size
 		if !g.maySnapshot() {
 			continue
 		}
@@ -133,7 +138,7 @@ func (h *Host) dueSnapshot() *group {
 		return over
 	case rests != nil:
 		return rests
-	case total > p.LogBytesMax:
+	case total > max(p.LogBytesMax, sizes):
 		return most
 	}
 	return nil

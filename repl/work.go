@@ -115,7 +115,7 @@ func (g *group) beginSnapshot() *Work {
 		group:   g,
 		state:   g.machine.Copy(),
 		bytes:   g.snap.bytes,
-		forced:  g.snap.bytes >= holdTimes*g.dueBytes(),
+		forced:  g.snap.bytes >= forcedTimes*g.dueBytes(),
 	}
 	g.host.cfg.Log.Debug("snapshot begins", "group", g.replica.Group, "base", w.Base.ID, "entry_bytes", w.bytes)
 	return w
