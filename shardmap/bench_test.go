@@ -188,7 +188,7 @@ func BenchmarkLayouts(b *testing.B) {
 type leavesLayout struct{ s store }
 
 func (l *leavesLayout) put(key, value []byte, hash, version uint64) {
-	l.s.put(key, value, hash, version, 0)
+	l.s.put(key, value, hash, version)
 }
 func (l *leavesLayout) get(key []byte, hash uint64, dst []byte) []byte {
 	return append(dst, l.s.get(key, hash).value()...)
@@ -243,7 +243,7 @@ func (l *hashLayout) put(key, value []byte, hash, version uint64) {
 	i, found := l.find(key, hash)
 	size := recordSize(len(key), len(value))
 	if found && l.rec(l.table[i]).size() == size {
-		l.rec(l.table[i]).write(key, value, version, 0)
+		l.rec(l.table[i]).write(key, value, version)
 		return
 	}
 	if !found {
@@ -257,7 +257,7 @@ func (l *hashLayout) put(key, value []byte, hash, version uint64) {
 		l.slab = grown
 	}
 	l.slab = l.slab[:at+size]
-	record(l.slab[at:]).write(key, value, version, 0)
+	record(l.slab[at:]).write(key, value, version)
 	l.table[i] = hash>>32<<32 | uint64(at+1)
 }
 
@@ -376,15 +376,15 @@ func (l *prefixLayout) put(key, value []byte, hash, version uint64) {
 	if found {
 		old := l.s.at(r.refs[pos])
 		if old.size() == size {
-			old.write(key, value, version, 0)
+			old.write(key, value, version)
 			return
 		}
 		r.refs[pos] = l.s.alloc(size)
-		l.s.at(r.refs[pos]).write(key, value, version, 0)
+		l.s.at(r.refs[pos]).write(key, value, version)
 		return
 	}
 	to := l.s.alloc(size)
-	l.s.at(to).write(key, value, version, 0)
+	l.s.at(to).write(key, value, version)
 	if r == nil {
 		r = &prefixRun{}
 		l.runs = append(l.runs, r)
@@ -454,7 +454,7 @@ type gomapValue struct {
 
 func (l gomapLayout) put(key, value []byte, hash, version uint64) {
 	var b [256 + 64]byte
-	l[string(key)] = gomapValue{version, record(b[:]).write(key, value, version, 0), append([]byte(nil), value...)}
+	l[string(key)] = gomapValue{version, record(b[:]).write(key, value, version), append([]byte(nil), value...)}
 }
 func (l gomapLayout) get(key []byte, hash uint64, dst []byte) []byte {
 	return append(dst, l[string(key)].value...)
@@ -505,7 +505,7 @@ func (l *pointerLayout) before(key []byte, path *[8]*pointerNode) *pointerNode {
 func (l *pointerLayout) put(key, value []byte, hash, version uint64) {
 	var path [8]*pointerNode
 	var b [256 + 64]byte
-	h := record(b[:]).write(key, value, version, 0)
+	h := record(b[:]).write(key, value, version)
 	if n := l.before(key, &path); n != nil {
 		n.value, n.version, n.hash = append([]byte(nil), value...), version, h
 		return

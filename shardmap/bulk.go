@@ -6,8 +6,6 @@ import (
 	"fmt"
 
 	"github.com/cespare/xxhash/v2"
-
-	"muster/raft"
 )
 
 // A snapshot has the records of a slot in key order, and each with the very
@@ -84,12 +82,11 @@ func (d *snapshotReader) measureLarge(last uint64) (n, size int, err error) {
 // checkRecord checks what stands before a record's key, and returns the lengths.
 func checkRecord(head []byte, last uint64) (keyLen, valueLen int, err error) {
 	version := binary.LittleEndian.Uint64(head[0:])
-	expire := raft.GroupTime(binary.LittleEndian.Uint64(head[8:]))
-	value := binary.LittleEndian.Uint32(head[16:])
-	keyLen = int(binary.LittleEndian.Uint16(head[20:]))
-	switch kind, zero := head[22], head[23]; {
-	case kind != recordKindKey || zero != 0 || expire != 0:
-		return 0, 0, fmt.Errorf("record of kind %d, %d, expiring at %d: %w", kind, zero, expire, ErrLevel)
+	value := binary.LittleEndian.Uint32(head[8:])
+	keyLen = int(binary.LittleEndian.Uint16(head[12:]))
+	switch kind, zero := head[14], head[15]; {
+	case kind != recordKindKey || zero != 0:
+		return 0, 0, fmt.Errorf("record of kind %d, %d: %w", kind, zero, ErrLevel)
 	case keyLen == 0 || keyLen > KeyMax || value > ValueMaxLimit:
 		return 0, 0, fmt.Errorf("key of %d bytes, value of %d; the limits are 1 to %d, and %d", keyLen, value, KeyMax, ValueMaxLimit)
 	case version == 0 || version > last:
@@ -113,7 +110,7 @@ func (d *snapshotReader) fill(s *store, n, size int, before []byte) ([]byte, err
 	from := 0
 	for range n {
 		rec := record(buf[at:])
-		keyLen, valueLen := int(binary.LittleEndian.Uint16(b[from+20:])), int(binary.LittleEndian.Uint32(b[from+16:]))
+		keyLen, valueLen := int(binary.LittleEndian.Uint16(b[from+12:])), int(binary.LittleEndian.Uint32(b[from+8:]))
 		to := from + snapshotRecord + keyLen + valueLen
 		copy(rec[8:], b[from:to])
 		key := rec.key()

@@ -2,8 +2,6 @@ package shardmap
 
 import (
 	"bytes"
-
-	"muster/raft"
 )
 
 // SlotCopy is a slot as it was at one moment. Taking it is O(1) and stops no
@@ -89,10 +87,10 @@ func (c *SlotCopy) Get(key, dst []byte) (value []byte, version uint64, ok bool) 
 
 // Walk calls f for each key from the first that is not below from, in order,
 // until f returns false. Key and value alias the copy.
-func (c *SlotCopy) Walk(from []byte, f func(key, value []byte, version uint64, expire raft.GroupTime) bool) {
+func (c *SlotCopy) Walk(from []byte, f func(key, value []byte, version uint64) bool) {
 	for at := c.view.seek(from); ; at.next() {
 		rec := at.record()
-		if rec == nil || !f(rec.key(), rec.value(), rec.version(), rec.expire()) {
+		if rec == nil || !f(rec.key(), rec.value(), rec.version()) {
 			return
 		}
 	}

@@ -292,7 +292,7 @@ func TestCheckFindsFlips(t *testing.T) {
 	}
 	rec := m.slot(slot).records.get([]byte("k"), hashKey([]byte("k")))
 	for i := range recordHeader + 1 + 5 {
-		if i >= 24 && i < 30 {
+		if i >= 16 && i < 22 {
 			continue // lengths: the walk itself would go astray
 		}
 		rec[i] ^= 0x10

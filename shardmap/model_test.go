@@ -123,7 +123,7 @@ func line(key, value string, version uint64) string {
 
 func copyLines(c *SlotCopy) []string {
 	lines := []string{}
-	c.Walk(nil, func(key, value []byte, version uint64, _ raft.GroupTime) bool {
+	c.Walk(nil, func(key, value []byte, version uint64) bool {
 		lines = append(lines, line(string(key), string(value), version))
 		return true
 	})

@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 
 	"github.com/cespare/xxhash/v2"
-
-	"muster/raft"
 )
 
 // A record lies in a slab as follows, little-endian, and begins on a multiple
@@ -13,17 +11,19 @@ import (
 //
 //	 0  u64  xxhash64 of bytes 8 to the end of the value
 //	 8  u64  version
-//	16  u64  group time at which it expires; 0 never (always 0 at level 1)
-//	24  u32  length of the value
-//	28  u16  length of the key
-//	30  u8   kind: 1 key; leases, services and points come with later levels
-//	31  u8   zero
-//	32       key, value, and up to 7 bytes of any content
+//	16  u32  length of the value
+//	20  u16  length of the key
+//	22  u8   kind: 1 key; keys that expire, leases, services and points come with later levels
+//	23  u8   zero
+//	24       key, value, and up to 7 bytes of any content
+//
+// A key that never expires, which most do not, does not pay for the time at
+// which it would: in a million keys that is 8 MB.
 //
 // The hash says whether memory still holds what was written, and a slot's
 // digest is the sum of its records' hashes. A snapshot carries the same bytes
 // without the hash and the filling.
-const recordHeader = 32
+const recordHeader = 24
 
 const recordKindKey = 1
 
@@ -35,12 +35,9 @@ type record []byte
 
 func (r record) hash() uint64    { return binary.LittleEndian.Uint64(r) }
 func (r record) version() uint64 { return binary.LittleEndian.Uint64(r[8:]) }
-func (r record) expire() raft.GroupTime {
-	return raft.GroupTime(binary.LittleEndian.Uint64(r[16:]))
-}
-func (r record) valueLen() int { return int(binary.LittleEndian.Uint32(r[24:])) }
-func (r record) keyLen() int   { return int(binary.LittleEndian.Uint16(r[28:])) }
-func (r record) size() int     { return recordSize(r.keyLen(), r.valueLen()) }
+func (r record) valueLen() int   { return int(binary.LittleEndian.Uint32(r[16:])) }
+func (r record) keyLen() int     { return int(binary.LittleEndian.Uint16(r[20:])) }
+func (r record) size() int       { return recordSize(r.keyLen(), r.valueLen()) }
 
 func (r record) key() []byte {
 	end := recordHeader + r.keyLen()
@@ -59,10 +56,9 @@ func (r record) content() []byte { return r[8 : recordHeader+r.keyLen()+r.valueL
 func (r record) computeHash() uint64 { return xxhash.Sum64(r.content()) }
 
 // write fills r and returns its hash.
-func (r record) write(key, value []byte, version uint64, expire raft.GroupTime) uint64 {
+func (r record) write(key, value []byte, version uint64) uint64 {
 	binary.LittleEndian.PutUint64(r[8:], version)
-	binary.LittleEndian.PutUint64(r[16:], uint64(expire))
-	binary.LittleEndian.PutUint64(r[24:], uint64(len(value))|uint64(len(key))<<32|recordKindKey<<48)
+	binary.LittleEndian.PutUint64(r[16:], uint64(len(value))|uint64(len(key))<<32|recordKindKey<<48)
 	copy(r[recordHeader:], key)
 	copy(r[recordHeader+len(key):], value)
 	h := r.computeHash()

@@ -53,7 +53,7 @@ func (s *slotState) change(id raft.LogID, c *Command) Result {
 	switch c.Kind {
 	case CommandSet:
 		for i := 0; i+1 < len(c.Items); i += 2 {
-			s.records.put(c.Items[i], c.Items[i+1], hashKey(c.Items[i]), s.last, 0)
+			s.records.put(c.Items[i], c.Items[i+1], hashKey(c.Items[i]), s.last)
 		}
 	case CommandDel:
 		for _, key := range c.Items {

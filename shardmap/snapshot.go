@@ -23,12 +23,11 @@ import (
 //	32  u64  digest
 //	40       records, by key, each:
 //	           0  u64  version
-//	           8  u64  group time at which it expires; 0 never
-//	          16  u32  length of the value
-//	          20  u16  length of the key
-//	          22  u8   kind, as in record.go
-//	          23  u8   zero
-//	          24       key, value
+//	           8  u32  length of the value
+//	          12  u16  length of the key
+//	          14  u8   kind, as in record.go
+//	          15  u8   zero
+//	          16       key, value
 //	         sessions, by id, each:
 //	           0  u64  id
 //	           8  u64  group time of the last use
@@ -49,7 +48,7 @@ const (
 	snapshotMagic   = "mustslot"
 	snapshotFormat  = 1
 	snapshotHeader  = 40
-	snapshotRecord  = 24
+	snapshotRecord  = 16
 	snapshotSession = 28
 	snapshotOutcome = 40
 )

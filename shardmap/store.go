@@ -5,8 +5,6 @@ import (
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
-
-	"muster/raft"
 )
 
 // store is one slot's records, for their one writer. Its owner locks.
@@ -75,12 +73,12 @@ func (s *store) get(key []byte, hash uint64) record {
 }
 
 // put sets key to value.
-func (s *store) put(key, value []byte, hash, version uint64, expire raft.GroupTime) {
+func (s *store) put(key, value []byte, hash, version uint64) {
 	size := recordSize(len(key), len(value))
 	i, found := s.find(key, hash)
 	if !found {
 		r := s.alloc(size)
-		s.sum += s.at(r).write(key, value, version, expire)
+		s.sum += s.at(r).write(key, value, version)
 		s.count++
 		s.bytes += int64(len(key) + len(value))
 		s.lookup.add(tagOf(hash), r)
@@ -94,11 +92,11 @@ func (s *store) put(key, value []byte, hash, version uint64, expire raft.GroupTi
 	s.bytes += int64(len(value) - old.valueLen())
 	oldSize := old.size()
 	if oldSize == size && (s.shared == 0 || s.chunks[r.chunk()].epoch >= s.shared) {
-		s.sum += old.write(key, value, version, expire)
+		s.sum += old.write(key, value, version)
 		return
 	}
 	moved := s.alloc(size)
-	s.sum += s.at(moved).write(key, value, version, expire)
+	s.sum += s.at(moved).write(key, value, version)
 	s.move(i, key, moved)
 	s.kill(r, oldSize)
 	s.tidy()
