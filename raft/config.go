@@ -14,7 +14,7 @@ const (
 	UncommittedBytesMaxDefault = 32 << 20
 	// TailBytesMaxDefault bounds the applied entries kept in memory for
 	// followers that are a little behind.
-	TailBytesMaxDefault = 2 << 20
+	TailBytesMaxDefault = 1 << 20
 	// AppendBytesMaxDefault bounds one append. Longer ones save nothing more
 	// and delay what stands behind them on the connection.
 	AppendBytesMaxDefault = 1 << 20
