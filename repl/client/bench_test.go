@@ -89,3 +89,35 @@ func TestSetAllocatesNothing(t *testing.T) {
 		t.Errorf("got %v allocations per write, want none", n)
 	}
 }
+
+// The asynchronous call must cost less than the blocking one: no goroutine
+// sleeps and wakes for a request.
+func BenchmarkPipe(b *testing.B) {
+	for _, inFlight := range []int{1, 64, 1024} {
+		b.Run(fmt.Sprintf("in_flight=%d", inFlight), func(b *testing.B) {
+			f := newFake(b, 1, 8)
+			f.nodes[0].quick = true
+			c := f.open(Options{})
+			keys := make([][]byte, 4096)
+			for i := range keys {
+				keys[i] = fmt.Appendf(nil, "%016d", i)
+			}
+			value := make([]byte, 128)
+			p := c.Pipe(context.Background(), inFlight, func(o *Outcome) {
+				if o.Err != nil {
+					b.Error(o.Err)
+				}
+			})
+			p.Set(keys[0], value, 0)
+			p.Wait()
+			b.ReportAllocs()
+			b.ResetTimer()
+			before := cpu()
+			for i := range b.N {
+				p.Set(keys[i%len(keys)], value, 0)
+			}
+			p.Wait()
+			b.ReportMetric(float64(cpu()-before)/float64(b.N), "cpu-ns/op")
+		})
+	}
+}

@@ -92,11 +92,17 @@ func TestBulkContextEnds(t *testing.T) {
 	}
 }
 
-// A Bulk must do with a forgotten session what Set does: try each write once
-// more under a new one. It must not where an attempt without an answer came
-// before, for that one may have been applied; and a second refusal must not
+// A Bulk, and a Pipe, must do with a forgotten session what Set does: try each
+// write once more under a new one. It must not where an attempt without an answer
+// came before, for that one may have been applied; and a second refusal must not
 // make it go round.
 func TestBulkStaleSession(t *testing.T) {
+	for _, kind := range []string{"bulk", "pipe"} {
+		t.Run(kind, func(t *testing.T) { testStaleSession(t, kind) })
+	}
+}
+
+func testStaleSession(t *testing.T, kind string) {
 	stale := fakeOrder{refuse: wire.StaleSession("session", "forgotten")}
 	for _, tt := range []struct {
 		name   string
@@ -140,12 +146,19 @@ func TestBulkStaleSession(t *testing.T) {
 			})
 			told := map[uint64]int{}
 			var codes []wire.Code
-			b := c.Bulk(ctx, 0, func(tag uint64, w Written, err error) {
+			tell := func(tag uint64, _ Written, err error) {
 				told[tag]++
 				if err != nil {
 					codes = append(codes, codeOf(err))
 				}
-			})
+			}
+			var b interface {
+				Set(key, value []byte, tag uint64)
+				Wait()
+			} = c.Bulk(ctx, 0, tell)
+			if kind == "pipe" {
+				b = c.Pipe(ctx, 100, func(o *Outcome) { tell(o.Tag, o.Written, o.Err) })
+			}
 			for i := range tt.keys {
 				b.Set(fmt.Append(nil, "key/", i), fmt.Append(nil, "value/", i), uint64(i))
 			}

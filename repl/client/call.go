@@ -128,9 +128,12 @@ func (c *Client) expire(x *call) {
 	c.event(func(now time.Duration) { c.core.Expire(now, &x.Call, true) })
 }
 
-// linkFor returns the connection that a call to a slot uses while nothing is
-// wrong; nil if that is for the core to say.
+// linkFor returns the connection that a call to a slot or to one peer uses while
+// nothing is wrong; nil if that is for the core to say.
 func (c *Client) linkFor(x *call) *link {
+	if x.Target == ToPeer {
+		return c.linkTo(x.Peer, x.Slot)
+	}
 	r := c.routes.Load()
 	if x.Target != ToSlot || x.ValueBytes > r.ValueMax {
 		return nil

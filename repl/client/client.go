@@ -18,8 +18,9 @@
 //	conn.go    one connection; pending.go holds the calls that wait on it,
 //	           health.go says when it is given up
 //	client.go  starts and ends it all; perform.go carries out what the core says
-//	write.go   read.go list.go bulk.go admin.go    what a user calls; fan.go has
-//	           the calls that become several requests, errors.go how they fail
+//	write.go   read.go list.go bulk.go pipe.go admin.go    what a user calls;
+//	           fan.go has the calls that become several requests, errors.go how
+//	           they fail
 //
 // A call whose slot has a known leader goes to that connection's buffer at
 // once, and its answer back to the caller; the core sees only calls with which
