@@ -28,6 +28,7 @@ func (s *Store) Append(ws []Write) error {
 	} else if err != nil {
 		return s.stop(err)
 	}
+	s.adopt()
 	if err := s.append(ws); err != nil {
 		return s.stop(err)
 	}
@@ -57,7 +58,7 @@ func (s *Store) append(ws []Write) error {
 	if len(s.records) == 0 {
 		return nil // commits alone wait for company
 	}
-	if err := s.flush(true); err != nil {
+	if err := s.flush(true, false); err != nil {
 		return err
 	}
 	return s.keepPace()
@@ -71,6 +72,7 @@ func (s *Store) Idle() error {
 	if err := s.ended(); err != nil {
 		return err
 	}
+	s.adopt()
 	err := s.settle()
 	if err == nil {
 		err = s.prepare(idleFillBytes)
@@ -113,13 +115,13 @@ func (s *Store) settle() error {
 	if len(s.records) == 0 && !s.promised && !s.reclaimable() {
 		return nil
 	}
-	return s.flush(moved)
+	return s.flush(moved, true)
 }
 
 // writes says whether there is anything in ws but commits.
 func writes(ws []Write) bool {
 	for i := range ws {
-		if w := &ws[i]; len(w.Entries) > 0 || w.HasState || w.Base != nil || w.Remove {
+		if w := &ws[i]; len(w.Entries) > 0 || len(w.Mended) > 0 || w.HasState || w.Base != nil || w.Remove {
 			return true
 		}
 	}
@@ -151,6 +153,11 @@ func (s *Store) put(w *Write) error {
 	committed := p.ahead.state.Commit
 	if err := s.putPromises(p, w); err != nil {
 		return err
+	}
+	if len(w.Mended) > 0 {
+		if err := s.putMended(p, w.Mended); err != nil {
+			return err
+		}
 	}
 	if len(w.Entries) > 0 {
 		if err := s.putEntries(p, committed, w.Entries); err != nil {
@@ -236,7 +243,7 @@ func (s *Store) putBase(p *replica, base *Base) error {
 	}
 	if a.queued > 0 {
 		// What the log holds is looked up below, so it must be on disk.
-		if err := s.flush(true); err != nil {
+		if err := s.flush(true, false); err != nil {
 			return err
 		}
 	}
@@ -343,7 +350,7 @@ func (s *Store) putRun(p *replica, entries []raft.Entry, size int) error {
 // new one if this one would become too large.
 func (s *Store) begin(p *replica, kind recordKind, size int) ([]byte, error) {
 	if len(s.records) > 0 && len(s.buf)+size > int(s.size/batchPart) {
-		if err := s.flush(true); err != nil {
+		if err := s.flush(true, false); err != nil {
 			return nil, err
 		}
 	}

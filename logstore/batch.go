@@ -10,6 +10,9 @@ const (
 	// bufferKeepBytes is the largest buffer that is kept from one Append to
 	// the next. An entry of many megabytes is rare.
 	bufferKeepBytes = 4 << 20
+	// directoryRoom is what a directory gets where room is scarce: on a full
+	// disk, and beside an entry that has a segment to measure.
+	directoryRoom = 1 << 10
 )
 
 // extend makes b longer by n bytes, whose content is open.
@@ -23,35 +26,113 @@ func extend(b []byte, n int) []byte {
 }
 
 // flush writes the batch and syncs it, then lets it take effect. A batch that
-// promises nothing needs no durable offset after it.
-func (s *Store) flush(promises bool) error {
+// promises nothing needs no durable offset after it. A fresh one begins on a
+// page that holds no other: one page that is damaged does not take both what
+// was promised and the proof that it was durable.
+func (s *Store) flush(promises, fresh bool) error {
 	if len(s.buf) == 0 {
 		s.buf = extend(s.buf, batchHeaderSize)
 	}
-	length := len(s.buf) - batchHeaderSize
-	if err := s.makeRoom(batchSize(length)); err != nil {
-		return err
+	n, count := len(s.buf), len(s.records)
+	var offset int64
+	for ; ; s.buf, s.records = s.buf[:n], s.records[:count] {
+		if s.active.closed() {
+			if err := s.roll(int64(n)); err != nil {
+				return err
+			}
+			continue
+		}
+		offset = s.active.end
+		if fresh && offset > segmentHeader {
+			offset = roundUp(offset, pageSize)
+		}
+		if s.directBest(offset, int64(n)) {
+			break
+		}
+		if err := s.roll(int64(n)); err != nil {
+			return err
+		}
 	}
-	seg := s.active
-	offset := seg.end
-	sums := uint32(0)
 	for i := range s.records {
-		r := &s.records[i]
-		sum := sealRecord(s.buf[r.at:r.at+r.size], seg.at(offset+int64(r.at)))
-		sums = sumOver(sums, sum)
-		promises = promises || r.kind != kindState
+		k := s.records[i].kind
+		promises = promises || k != kindState && k != kindDirectory
 	}
 	tail := s.tail()
+	if err := s.write(s.buf, s.records, offset, tail, 0); err != nil {
+		return err
+	}
+	s.promised = promises
+	s.effect(offset, int64(len(s.buf)))
+	if cap(s.buf) > bufferKeepBytes {
+		s.buf = nil
+	}
+	s.buf = s.buf[:0]
+	return s.reclaim(tail)
+}
+
+// directBest ends a batch of n bytes at offset with a directory. It says false
+// if the segment has no room for even a short one.
+func (s *Store) directBest(offset, n int64) bool {
+	records := len(s.records)
+	room := s.active.room() - offset - n
+	lists := [...]int64{s.active.size / directoryPart, directoryRoom}
+	for i, most := range lists {
+		if i == 0 && s.scarce() {
+			continue
+		}
+		s.buf, s.records = s.buf[:n], s.records[:records]
+		if s.active.end == segmentHeader {
+			most = min(most, room) // there is no segment with more
+		}
+		s.direct(most)
+		if int64(len(s.buf))-n <= room {
+			return true
+		}
+	}
+	return false
+}
+
+// scarce says whether there is little room beside what was admitted: what a
+// directory takes more than it was given must not be missing there.
+func (s *Store) scarce() bool {
+	total := int64(0)
+	for _, room := range s.rooms() {
+		total += room
+	}
+	return s.lack || total-s.admitted < s.size
+}
+
+// direct ends the batch with its directory.
+func (s *Store) direct(most int64) {
+	at := len(s.buf)
+	var rows int
+	s.buf, rows = s.putDirectory(s.buf, int(most))
+	s.records = append(s.records, record{kind: kindDirectory, at: at, size: len(s.buf) - at, count: uint32(rows)})
+}
+
+// write writes a batch into the active segment and syncs it.
+func (s *Store) write(b []byte, records []record, offset int64, tail, next uint64) error {
+	seg := s.active
+	length := len(b) - batchHeaderSize
+	sums := uint32(0)
+	for i := range records {
+		r := &records[i]
+		sum := sealRecord(b[r.at:r.at+r.size], seg.at(offset+int64(r.at)))
+		sums = sumOver(sums, sum)
+	}
 	batchHeader{
-		length: length, count: len(s.records), sums: sums,
-		number: s.batch + 1, durable: s.synced, tail: tail,
-	}.put(s.buf, seg.at(offset))
+		length: length, count: len(records), sums: sums,
+		number: s.batch + 1, durable: s.synced, tail: tail, next: next,
+	}.put(b, seg.at(offset))
 	// The write goes on to the end of its page: a page that is written in
 	// part, in a file that was not read lately, has to be read first.
-	n := len(s.buf)
-	s.buf = extend(s.buf, int(roundUp(offset+int64(n), pageSize)-offset)-n)
-	clear(s.buf[n:])
-	if _, err := seg.file.WriteAt(s.buf, offset); err != nil {
+	n := len(b)
+	b = extend(b, int(min(roundUp(offset+int64(n), pageSize), seg.limit())-offset)-n)
+	clear(b[n:])
+	if next == 0 {
+		s.buf = b[:n]
+	}
+	if _, err := seg.file.WriteAt(b, offset); err != nil {
 		return fmt.Errorf("write batch %d to %s: %w", s.batch+1, seg.name, err)
 	}
 	err := seg.file.Sync()
@@ -62,15 +143,13 @@ func (s *Store) flush(promises bool) error {
 		return fmt.Errorf("sync batch %d in %s: %w", s.batch+1, seg.name, err)
 	}
 	s.batch++
-	seg.end += batchSize(length)
-	s.synced = position{seg.number, seg.end}
-	s.promised = promises
-	s.effect(offset, int64(length+batchHeaderSize))
-	if cap(s.buf) > bufferKeepBytes {
-		s.buf = nil
-	}
-	s.buf = s.buf[:0]
-	return s.reclaim(tail)
+	start := position{seg.number, offset}
+	end := position{seg.number, offset + batchSize(length)}
+	s.directory.tells(start, s.synced, directoryFrom(b, records))
+	s.directory.remember(start, end, s.synced, records)
+	seg.end = end.offset
+	s.synced = end
+	return nil
 }
 
 // effect lets a batch that is durable show.
@@ -79,6 +158,9 @@ func (s *Store) effect(offset, bytes int64) {
 	defer s.mu.Unlock()
 	for i := range s.records {
 		r := &s.records[i]
+		if r.kind == kindDirectory {
+			continue
+		}
 		r.replica.ahead.queued--
 		s.take(r, place{s.active.number, uint32(offset + int64(r.at)), uint32(r.size)})
 		r.replica, r.base = nil, nil
@@ -90,26 +172,53 @@ func (s *Store) effect(offset, bytes int64) {
 	s.records = s.records[:0]
 }
 
-// makeRoom makes the active segment one that has room for a batch.
-func (s *Store) makeRoom(bytes int64) error {
-	for s.active.size-s.active.end < bytes {
-		need := roundUp(segmentHeader+bytes, pageSize)
-		if s.next() == nil && s.filling == nil && (len(s.free) == 0 || need > s.size) {
-			// An entry that is larger than a segment gets one to measure.
-			if err := s.lacking(s.startFilling(max(min(2*s.active.size, s.size), need))); err != nil {
-				return err
-			}
-		}
-		if err := s.prepare(1 << 62); err != nil {
+// roll goes on in the next segment, which is to have room for a batch of some
+// bytes and its directory. The one that is left ends with a batch that says so:
+// if the next one is lost, it is known that it held something.
+func (s *Store) roll(bytes int64) error {
+	need := roundUp(2*segmentHeader+bytes+directoryRoom+2*sectorSize, pageSize)
+	if s.next() == nil && s.filling == nil && (len(s.free) == 0 || need > s.size) {
+		// An entry that is larger than a segment gets one to measure.
+		if err := s.lacking(s.startFilling(max(s.nextSize(), need))); err != nil {
 			return err
 		}
-		if s.next() == nil {
-			if err := s.useReserve(); err != nil {
-				return err
-			}
-		}
-		s.active = s.next()
 	}
+	if err := s.prepare(1 << 62); err != nil {
+		return err
+	}
+	if s.next() == nil {
+		if err := s.useReserve(); err != nil {
+			return err
+		}
+	}
+	if !s.active.closed() {
+		if err := s.writeClosing(); err != nil {
+			return err
+		}
+	}
+	s.goTo(s.next())
+	return nil
+}
+
+// goTo makes a segment the active one.
+func (s *Store) goTo(seg *segment) {
+	s.active = seg
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shown = seg.number
+}
+
+// writeClosing writes the batch that closes the active segment: its header, and
+// what of a directory fits into the sector.
+func (s *Store) writeClosing() error {
+	b := extend(s.closing[:0], batchHeaderSize)
+	b, rows := s.putDirectory(b, sectorSize-batchHeaderSize)
+	s.closing = b
+	records := [1]record{{kind: kindDirectory, at: batchHeaderSize, size: len(b) - batchHeaderSize, count: uint32(rows)}}
+	if err := s.write(b, records[:], s.active.end, s.tail(), s.active.number+1); err != nil {
+		return err
+	}
+	s.active.close()
 	return nil
 }
 

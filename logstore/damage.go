@@ -1,6 +1,12 @@
 package logstore
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"muster/raft"
+)
 
 // Damage is what is wrong with the log, and where. It wraps [ErrDamaged].
 type Damage struct {
@@ -61,12 +67,102 @@ func (d *Damaged) Err() error {
 	return fmt.Errorf("%s: %s: %w", d.Replica, what, &d.Where)
 }
 
+// finding is damage that Read or Scrub met. The goroutine of Append takes it
+// over into the index.
+type finding struct {
+	replica Replica
+	kind    recordKind // kindEntries, or of what is written again from memory
+	run     run        // of kindEntries
+	at      place
+	damage  Damage
+}
+
+// find notes what was found, once.
+func (s *Store) find(f finding) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.found {
+		if s.found[i].at == f.at && s.found[i].kind == f.kind {
+			return
+		}
+	}
+	s.found = append(s.found, f)
+	s.log.Error("damage found", "err", &f.damage)
+}
+
+// adopt takes over what was found beside Append. Entries are lost from now on,
+// which the next batch says; what is in memory, it writes again.
+func (s *Store) adopt() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.found {
+		f := &s.found[i]
+		p := s.replicas[f.replica]
+		if f.kind == kindRemove {
+			p = &replica{id: f.replica}
+		}
+		if p == nil {
+			continue
+		}
+		w := piece{kind: f.kind, replica: p, at: f.at}
+		if f.kind == kindEntries {
+			k := p.find(f.run.first)
+			if k == len(p.runs) || p.runs[k].at != f.at || p.runs[k].lost {
+				continue
+			}
+			s.hurt(p, f.damage)
+			p.runs[k].lost, p.runs[k].changes = true, true
+			p.lost++
+			w.kind, w.first = kindMoved, p.runs[k].first
+		}
+		s.repair = append(s.repair, w)
+	}
+	s.found = nil
+}
+
+// hurt notes the first place of what a replica lost.
+func (s *Store) hurt(p *replica, d Damage) {
+	if p.where == nil || p.lost == 0 && p.lostAt.size == 0 {
+		p.where = &d
+	}
+}
+
+// lose lets a record take effect that says what is lost.
+func (s *Store) lose(r *record, at place) {
+	d := Damage{File: s.segment(at.segment).name, Offset: int64(at.offset), Record: "loss", Reason: "it was lost before this was written"}
+	p := r.replica
+	switch {
+	case p.id == (Replica{}):
+		if s.unknown.size == 0 {
+			s.unknownIs = d
+		}
+		s.occupy(&s.unknown, at)
+	case r.count == 0:
+		s.hurt(p, d)
+		s.occupy(&p.lostAt, at)
+	default:
+		before := p.where
+		still := p.lost > 0
+		s.cut(p, r.first, r.last())
+		s.hold(at)
+		s.insertRun(p, run{first: r.first, term: r.term, at: at, count: r.count, changes: true, lost: true})
+		if p.where = before; !still && p.lostAt.size == 0 {
+			p.where = &d
+		}
+	}
+}
+
 // Damaged returns the replicas that lost something, in order; none, if all is
 // well. Any goroutine may call it.
 func (s *Store) Damaged() []Damaged {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var all []Damaged
-	for _, id := range s.Replicas() {
-		if d, ok := s.DamageOf(id); ok {
+	if s.unknown.size > 0 {
+		all = append(all, Damaged{Promises: true, Where: s.unknownIs})
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(s.replicas), compareReplicas) {
+		if d, ok := s.damageOf(id); ok {
 			all = append(all, d)
 		}
 	}
@@ -79,13 +175,97 @@ func (s *Store) Damaged() []Damaged {
 func (s *Store) DamageOf(id Replica) (Damaged, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.damageOf(id)
+}
+
+// damageOf is called with mu held.
+func (s *Store) damageOf(id Replica) (Damaged, bool) {
+	d := Damaged{Replica: id}
+	if s.unknown.size > 0 {
+		d.Promises, d.Where = true, s.unknownIs
+	}
 	p := s.replicas[id]
 	if p == nil {
-		return Damaged{}, false
+		return d, d.Promises
 	}
-	where, lost := s.stateLost(p)
-	if !lost {
-		return Damaged{}, false
+	if p.lost > 0 || p.lostAt.size > 0 {
+		d.Promises = d.Promises || p.lostAt.size > 0
+		d.Where = *p.where
 	}
-	return Damaged{Replica: id, State: true, Where: where}, true
+	for i := range p.runs {
+		n := &p.runs[i]
+		lost := p.lost > 0 && n.lost
+		for k := 0; k < len(s.found) && !lost; k++ {
+			if f := &s.found[k]; f.replica == id && f.kind == kindEntries && f.at == n.at {
+				if lost = true; len(d.Lost) == 0 && !d.Promises {
+					d.Where = f.damage
+				}
+			}
+		}
+		if !lost {
+			continue
+		}
+		if k := len(d.Lost) - 1; k >= 0 && d.Lost[k].Last+1 == n.first && d.Lost[k].Term == n.term {
+			d.Lost[k].Last = n.last()
+		} else {
+			d.Lost = append(d.Lost, Span{First: n.first, Last: n.last(), Term: n.term})
+		}
+	}
+	if where, lost := s.stateLost(p); lost {
+		if d.State = true; !d.Promises && len(d.Lost) == 0 {
+			d.Where = where
+		}
+	}
+	return d, d.Promises || d.State || len(d.Lost) > 0
+}
+
+// putMended gives back entries that are lost.
+func (s *Store) putMended(p *replica, entries []raft.Entry) error {
+	if p.ahead.queued > 0 {
+		// What is lost is looked up below, so it must be on disk.
+		if err := s.flush(true, false); err != nil {
+			return err
+		}
+	}
+	from, size := 0, recordHeaderSize
+	end := func(to int) error {
+		if from == to {
+			return nil
+		}
+		_, err := s.putMoved(p, entries[from:to])
+		from, size = to, recordHeaderSize
+		return err
+	}
+	for i := range entries {
+		e := &entries[i]
+		got, err := raft.ReadEntry(p.seed, e.Raw)
+		switch {
+		case err != nil:
+			return fmt.Errorf("%w: mended entry %s: %w", ErrWrite, e.ID, err)
+		case got.ID != e.ID || len(got.Raw) != len(e.Raw):
+			return fmt.Errorf("%w: mended entry %s holds %s", ErrWrite, e.ID, got.ID)
+		}
+		if p.base != nil && e.ID.Index <= p.base.ID.Index {
+			if err := end(i); err != nil {
+				return err
+			}
+			from = i + 1
+			continue
+		}
+		k := p.find(e.ID.Index)
+		if k == len(p.runs) || p.runs[k].first > e.ID.Index || p.runs[k].term != e.ID.Term {
+			return fmt.Errorf("%w: mended entry %s was not in the log", ErrWrite, e.ID)
+		}
+		if i > from && (e.ID.Index != entries[i-1].ID.Index+1 || e.ID.Term != entries[i-1].ID.Term || size+len(e.Raw) > runBytesMax) || !p.runs[k].lost {
+			if err := end(i); err != nil {
+				return err
+			}
+			if !p.runs[k].lost {
+				from = i + 1
+				continue
+			}
+		}
+		size += len(e.Raw)
+	}
+	return end(len(entries))
 }

@@ -57,6 +57,23 @@ func (r *recovery) record(h recordHeader, body []byte) (record, error) {
 			rec.changes = rec.changes || e.Kind == raft.EntryMembership
 		}
 	case kindRemove:
+	case kindLost:
+		if len(body) != lostSize {
+			return bad()
+		}
+		rec.first, rec.term, rec.count = binary.LittleEndian.Uint64(body), binary.LittleEndian.Uint64(body[8:]), h.count
+		if h.count > 0 && (rec.first == 0 || rec.last() < rec.first) {
+			return bad()
+		}
+	case kindDirectory:
+		d, err := readDirectory(body, h.count)
+		if err == nil {
+			err = d.check()
+		}
+		if err != nil {
+			return record{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		rec.count = h.count
 	default:
 		return record{}, fmt.Errorf("%w: a record of this kind", ErrNewerFormat)
 	}

@@ -90,3 +90,16 @@ func sameEntries(t testing.TB, got, want []raft.Entry) {
 		}
 	}
 }
+
+// closedLog makes a small log, closed in order, and says what it holds.
+func closedLog(t *testing.T) (*vfs.Mem, model) {
+	t.Helper()
+	fs := vfs.NewMem()
+	r := newRun(11, mustOpen(t, fs, Options{Chance: 9}))
+	r.groups = 2
+	for range 12 {
+		must(t, r.step())
+	}
+	must(t, r.store.Close())
+	return fs, r.done
+}

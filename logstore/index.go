@@ -23,6 +23,7 @@ type run struct {
 	at      place
 	count   uint32 // Invariant: > 0
 	changes bool   // a membership entry is, or was, among them
+	lost    bool   // they can't be read; at is where they stood, or where it is said that they are lost
 }
 
 func (r run) last() uint64 { return r.first + uint64(r.count) - 1 }
@@ -50,7 +51,15 @@ type replica struct {
 	baseAt  place
 	state   raft.HardState // Commit is that of the newest record
 	stateAt place
-	runs    []run // by first, none overlapping. Invariant, save during recovery: from base.ID.Index+1 to the end without a gap
+	runs    []run   // by first, none overlapping. Invariant, save during recovery and where promises are lost: from base.ID.Index+1 to the end without a gap
+	lost    int     // of runs
+	lostAt  place   // where it is said, or seen, that what the replica promised is lost
+	where   *Damage // the first that was found, nil if nothing is lost
+
+	row struct { // owned by whoever makes a directory
+		round       uint64
+		first, last int32
+	}
 }
 
 // grave is the newest removal of a group. It covers all replicas of the group
@@ -119,6 +128,13 @@ func (s *Store) take(r *record, at place) {
 	case kindMoved:
 		s.cut(p, r.first, r.last())
 		s.insert(p, r, at)
+	case kindLost:
+		s.lose(r, at)
+		if r.count == 0 {
+			return
+		}
+	case kindDirectory:
+		return
 	case kindRemove:
 		s.drop(p)
 		g := s.graves[p.id.Group]
@@ -167,9 +183,14 @@ func (s *Store) segment(number uint64) *segment {
 
 func (s *Store) insert(p *replica, r *record, at place) {
 	s.hold(at)
-	n := run{first: r.first, term: r.term, at: at, count: r.count, changes: r.changes}
-	i := p.find(r.first)
-	p.runs = slices.Insert(p.runs, i, n)
+	s.insertRun(p, run{first: r.first, term: r.term, at: at, count: r.count, changes: r.changes})
+}
+
+func (s *Store) insertRun(p *replica, n run) {
+	if n.lost {
+		p.lost++
+	}
+	p.runs = slices.Insert(p.runs, p.find(n.first), n)
 }
 
 // cut takes the entries from first to last out of the index. A record counts
@@ -194,11 +215,15 @@ func (s *Store) cut(p *replica, first, last uint64) {
 			tail.count = uint32(old.last() - last)
 			keep = append(keep, tail)
 		}
-		switch len(keep) - before {
+		left := len(keep) - before
+		switch left {
 		case 0:
 			s.release(old.at)
 		case 2:
 			s.hold(old.at)
+		}
+		if old.lost {
+			p.lost += left - 1
 		}
 	}
 	switch {
@@ -217,7 +242,8 @@ func (s *Store) drop(p *replica) {
 	s.cut(p, 0, ^uint64(0))
 	s.release(p.baseAt)
 	s.release(p.stateAt)
-	p.base, p.baseAt, p.stateAt = nil, place{}, place{}
+	s.release(p.lostAt)
+	p.base, p.baseAt, p.stateAt, p.lostAt = nil, place{}, place{}, place{}
 	delete(s.replicas, p.id)
 	s.forgetSnapshots(p.id)
 }

@@ -8,7 +8,6 @@ import (
 	"path"
 	"slices"
 
-	"muster/logstore/vfs"
 	"muster/raft"
 )
 
@@ -16,9 +15,14 @@ import (
 // use low: each new segment is twice the last, up to the standard size.
 const firstSegmentBytes = 1 << 20
 
+// segmentsMax bounds the log: a name that lies must not decide how many
+// segments are taken to be missing. It is 16 TiB.
+const segmentsMax = 1 << 20
+
 // Open opens the log in a data directory, or makes one, and reads all of it.
-// It returns [ErrInUse], [ErrNewerFormat], a [Damage], or the disk's error.
-// An unfinished last batch is dropped: nobody was told that it is kept.
+// It returns [ErrInUse], [ErrNewerFormat], [ErrOlderFormat], or the disk's
+// error. An unfinished last batch is dropped: nobody was told that it is kept.
+// Damage is no error: what it hit is in [Store.Damaged].
 func Open(o Options) (*Store, error) {
 	if o.SegmentBytes == 0 {
 		o.SegmentBytes = SegmentBytesDefault
@@ -63,27 +67,6 @@ func newStore(o Options) *Store {
 	return s
 }
 
-// Verify reads the log in a data directory as Open does, checks all of it, and
-// changes nothing. It takes no lock: of a log that is in use, the last batch
-// may look torn. The figures are those of what is there now.
-func Verify(disk vfs.FS, dir string) (Stats, error) {
-	s := newStore(Options{FS: disk, Dir: dir, SegmentBytes: SegmentBytesDefault})
-	defer s.closeFiles()
-	numbers, err := s.numbers()
-	if err == nil && len(numbers) > 0 {
-		var r *recovery
-		r, err = s.load(numbers)
-		if err == nil {
-			err = s.verifySnapshots()
-			s.stats.Batches, s.stats.NeededBytes = r.number, s.needed
-		}
-	}
-	if err != nil {
-		return Stats{}, fmt.Errorf("verify the log in %s: %w", s.dir, err)
-	}
-	return s.Stats(), nil
-}
-
 func (s *Store) open() error {
 	numbers, err := s.list()
 	if err != nil {
@@ -96,8 +79,9 @@ func (s *Store) open() error {
 		if err := s.fill(s.size); err != nil {
 			return err
 		}
-		s.active = s.segments[0]
+		s.goTo(s.segments[0])
 		s.synced = position{s.active.number, s.active.end}
+		s.directory.since, s.directory.sinceAt = s.active.number, s.synced
 		return s.beginSpace()
 	}
 	if err := s.recover(numbers); err != nil {

@@ -1,6 +1,7 @@
 package logstore
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -21,7 +22,8 @@ const locateMax = 64
 // was checked against its checksums. The entries are the caller's.
 //
 // It may run beside Append, of which it sees what is durable. Its errors are
-// [ErrUnknown], [ErrCompacted], [ErrRange], a [Damage], or the disk's.
+// [ErrUnknown], [ErrCompacted], [ErrRange], a [Damage], or the disk's. What a
+// Damage hit is lost from then on, see [Store.Damaged].
 func (s *Store) Read(id Replica, lo, hi uint64, maxBytes int) ([]raft.Entry, error) {
 	var entries []raft.Entry
 	var runs [locateMax]located
@@ -32,10 +34,17 @@ func (s *Store) Read(id Replica, lo, hi uint64, maxBytes int) ([]raft.Entry, err
 			return nil, err
 		}
 		for i := range runs[:n] {
+			if runs[i].lost {
+				return nil, runs[i].gone(id)
+			}
 			got, err := runs[i].read(id, seed)
 			if err != nil {
 				if s.moved(id, &runs[i]) {
 					break // look it up again
+				}
+				var d *Damage
+				if errors.As(err, &d) {
+					s.find(finding{replica: id, kind: kindEntries, run: runs[i].run, at: runs[i].at, damage: *d})
 				}
 				return nil, err
 			}
@@ -78,6 +87,14 @@ func (s *Store) locate(id Replica, lo, hi uint64, runs []located) (int, raft.See
 		runs[n] = located{p.runs[i], s.segment(p.runs[i].at.segment)}
 		n++
 	}
+	if n == 0 || runs[0].first > lo {
+		// Only where what was lost is not known.
+		d := Damage{File: s.dir, Record: "log of " + id.String(), Reason: "it has a gap"}
+		if p.where != nil {
+			d = *p.where
+		}
+		return refuse(&d)
+	}
 	return n, p.seed, nil
 }
 
@@ -92,6 +109,15 @@ func (s *Store) moved(id Replica, l *located) bool {
 	}
 	i := p.find(l.first)
 	return i >= len(p.runs) || p.runs[i].at != l.at
+}
+
+// gone is the error about a run that is lost.
+func (l *located) gone(id Replica) error {
+	return &Damage{
+		File: l.segment.name, Offset: int64(l.at.offset),
+		Record: fmt.Sprintf("entries %d to %d of term %d of %s", l.first, l.last(), l.term, id),
+		Reason: "they are lost",
+	}
 }
 
 // read reads the run's record and returns those of its entries that the run
@@ -151,7 +177,8 @@ func readEntries(b []byte, count uint32, seed raft.Seed) ([]raft.Entry, error) {
 
 // Restore returns what was found on disk of a replica. Applied and Tail are
 // the owner's: it knows how far its state machine is, and reads the rest with
-// Read.
+// Read. Of a replica that is damaged it returns the [Damage] and beside it what
+// can be read: all but memberships that are lost.
 func (s *Store) Restore(id Replica) (raft.Restored, error) {
 	s.mu.Lock()
 	p := s.replicas[id]
@@ -167,6 +194,8 @@ func (s *Store) Restore(id Replica) (raft.Restored, error) {
 		Time:       p.base.Time,
 	}
 	runs := slices.Clone(p.runs)
+	damaged, _ := s.damageOf(id)
+	hurt := damaged.Promises || len(damaged.Lost) > 0
 	s.mu.Unlock()
 
 	for i, n := range runs {
@@ -177,6 +206,12 @@ func (s *Store) Restore(id Replica) (raft.Restored, error) {
 			continue
 		}
 		entries, err := s.Read(id, n.first, n.last(), int(^uint(0)>>1))
+		if errors.Is(err, ErrDamaged) {
+			if d, ok := s.DamageOf(id); ok && !hurt {
+				damaged, hurt = d, true
+			}
+			continue
+		}
 		if err != nil {
 			return raft.Restored{}, fmt.Errorf("restore %s: %w", id, err)
 		}
@@ -190,6 +225,9 @@ func (s *Store) Restore(id Replica) (raft.Restored, error) {
 		if i == len(runs)-1 {
 			r.Time = max(r.Time, entries[len(entries)-1].Time)
 		}
+	}
+	if hurt {
+		return r, fmt.Errorf("restore: %w", damaged.Err())
 	}
 	return r, nil
 }

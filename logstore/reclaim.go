@@ -1,8 +1,10 @@
 package logstore
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 
@@ -53,7 +55,6 @@ const (
 type moving struct {
 	segment uint64 // 0: none
 	work    []piece
-	damaged bool // something at the tail can't be read: it stays
 }
 
 // piece is one record to move. It is looked up again when its turn comes.
@@ -95,34 +96,78 @@ func (s *Store) tail() uint64 {
 func (s *Store) reclaimable() bool { return s.tail() > s.segments[0].number }
 
 // moveForward adds some of what is still needed at the tail to the batch, if
-// the segment there is worth it. It says whether it did.
+// the segment there is worth it; and before, what is to be written again because
+// its place is damaged. It says whether it did.
 func (s *Store) moveForward() (bool, error) {
-	m := &s.moving
-	if m.damaged {
-		return false, nil
+	before := len(s.records)
+	left := moveBytesMax
+	if err := s.moveSome(&s.repair, &left); err != nil {
+		return false, fmt.Errorf("write again what is damaged: %w", err)
 	}
+	m := &s.moving
 	if tail := s.tail(); m.segment != tail {
 		if !s.worthMoving(s.segment(tail)) {
-			return false, nil
+			return len(s.records) > before, nil
 		}
 		*m = moving{segment: tail, work: s.neededIn(tail)}
 	}
-	before := len(s.records)
-	for moved := 0; moved < moveBytesMax && len(m.work) > 0 && s.roomToMove(moved+int(m.work[0].at.size)); {
-		n, err := s.move(m.work[0])
-		if errors.Is(err, ErrDamaged) {
-			s.log.Error("segment stays", "segment", m.segment, "err", err)
-			*m = moving{damaged: true}
-			break
-		}
-		if err != nil {
-			return false, fmt.Errorf("move what is needed out of segment %d: %w", m.segment, err)
-		}
-		m.work = m.work[1:]
-		moved += n
-		s.count(func(c *Stats) { c.Moved += uint64(n) })
+	if err := s.moveSome(&m.work, &left); err != nil {
+		return false, fmt.Errorf("move what is needed out of segment %d: %w", m.segment, err)
 	}
 	return len(s.records) > before, nil
+}
+
+func (s *Store) moveSome(work *[]piece, left *int) error {
+	for *left > 0 && len(*work) > 0 {
+		if room, err := s.roomToMove(moveBytesMax-*left, int((*work)[0].at.size)); !room || err != nil {
+			return err
+		}
+		n, err := s.move((*work)[0])
+		var d *Damage
+		if errors.As(err, &d) {
+			n, err = s.moveDamaged((*work)[0], d)
+		}
+		if err != nil {
+			return err
+		}
+		*work = (*work)[1:]
+		*left -= n
+		s.count(func(c *Stats) { c.Moved += uint64(n) })
+	}
+	if len(*work) == 0 {
+		*work = nil
+	}
+	return nil
+}
+
+// moveDamaged moves entries that can't be read: that they are lost is what
+// stays of them, and their segment can be freed like any other.
+func (s *Store) moveDamaged(w piece, d *Damage) (int, error) {
+	p := w.replica
+	s.log.Error("damage found", "err", d)
+	s.mu.Lock()
+	n := &p.runs[p.find(w.first)]
+	s.hurt(p, *d)
+	n.lost, n.changes = true, true
+	p.lost++
+	lost := *n
+	s.mu.Unlock()
+	return s.putLost(p, lost.first, lost.term, lost.count)
+}
+
+// putLost says that entries are lost, or without a count what the replica
+// promised.
+func (s *Store) putLost(p *replica, first, term uint64, count uint32) (int, error) {
+	b, err := s.begin(p, kindLost, recordHeaderSize+lostSize)
+	if err != nil {
+		return 0, err
+	}
+	r := &s.records[len(s.records)-1]
+	r.first, r.term, r.count = first, term, count
+	binary.LittleEndian.PutUint64(b[recordHeaderSize:], first)
+	binary.LittleEndian.PutUint64(b[recordHeaderSize+8:], term)
+	s.end(count)
+	return r.size, nil
 }
 
 // worthMoving says whether the segment at the tail is to be emptied. Where
@@ -133,7 +178,7 @@ func (s *Store) worthMoving(seg *segment) bool {
 	if seg == s.active {
 		return false
 	}
-	if seg.live <= seg.size/cheapPart {
+	if seg.file == nil || seg.live <= seg.size/cheapPart {
 		return true
 	}
 	total := int64(0)
@@ -150,6 +195,9 @@ func (s *Store) worthMoving(seg *segment) bool {
 // for a million runs; with a hundred million it would need an index of its own.
 func (s *Store) neededIn(segment uint64) []piece {
 	var work []piece
+	if s.unknown.segment == segment {
+		work = append(work, piece{kind: kindLost, replica: &replica{}, at: s.unknown})
+	}
 	for _, g := range slices.Sorted(maps.Keys(s.graves)) {
 		if grave := s.graves[g]; grave.at.segment == segment {
 			work = append(work, piece{kind: kindRemove, replica: &replica{id: grave.replica}, at: grave.at})
@@ -162,6 +210,9 @@ func (s *Store) neededIn(segment uint64) []piece {
 		}
 		if p.stateAt.segment == segment {
 			work = append(work, piece{kind: kindState, replica: p, at: p.stateAt})
+		}
+		if p.lostAt.segment == segment {
+			work = append(work, piece{kind: kindLost, replica: p, at: p.lostAt})
 		}
 		for _, n := range p.runs {
 			if n.at.segment == segment {
@@ -196,10 +247,18 @@ func (s *Store) move(w piece) (int, error) {
 			return 0, nil
 		}
 		return int(w.at.size), s.putState(p)
+	case kindLost:
+		if p.lostAt != w.at && s.unknown != w.at {
+			return 0, nil
+		}
+		return s.putLost(p, 0, 0, 0)
 	}
 	i := p.find(w.first)
 	if i == len(p.runs) || p.runs[i].at != w.at {
 		return 0, nil
+	}
+	if n := p.runs[i]; n.lost {
+		return s.putLost(p, n.first, n.term, n.count)
 	}
 	l := located{p.runs[i], s.segment(w.at.segment)}
 	entries, err := l.read(p.id, p.seed)
@@ -246,7 +305,10 @@ func (s *Store) reclaim(tail uint64) error {
 
 // discard keeps a file for later use, or removes it.
 func (s *Store) discard(seg *segment) error {
-	if (seg.size == s.size || s.lack) && len(s.free) < max(freeSegmentsMin, len(s.segments)/freePart) {
+	if seg.file == nil {
+		return s.removeLost(seg)
+	}
+	if seg.spoilt == nil && (seg.size == s.size || s.lack) && len(s.free) < max(freeSegmentsMin, len(s.segments)/freePart) {
 		s.free = append(s.free, seg)
 		return nil
 	}
@@ -257,5 +319,13 @@ func (s *Store) discard(seg *segment) error {
 		return fmt.Errorf("free segment %d: %w", seg.number, err)
 	}
 	s.count(func(c *Stats) { c.Removed++ })
+	return nil
+}
+
+// removeLost removes a file that can't be read, if it is there.
+func (s *Store) removeLost(seg *segment) error {
+	if err := s.fs.Remove(seg.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("free segment %d: %w", seg.number, err)
+	}
 	return nil
 }

@@ -22,7 +22,8 @@ import (
 //	24  u64  durable offset, segment: where the batch before ends. It is
 //	32  u64  durable offset, byte     synced, or this would not be written
 //	40  u64  tail: the first segment that is still needed
-//	48       zero
+//	48  u64  next: the segment in which the log goes on, or 0: in this one
+//	56       zero
 //	64       records, without gaps
 //
 // The sum over the checksums ties the records to their batch: else a record
@@ -80,6 +81,17 @@ const (
 	kindMoved recordKind = 4
 	// kindRemove drops the replica for good. No body.
 	kindRemove recordKind = 5
+	// kindDirectory says what batches before this one held, in case that they
+	// can't be read; directory.go draws it. It is of no replica.
+	kindDirectory recordKind = 6
+	// kindLost says what the log held and can't be read any more. With
+	// entries: they were of one term and followed each other. Without: what
+	// the replica promised; of the zero replica: nobody knows what, of any
+	// replica of the node.
+	//
+	//	 0  u64  first index
+	//	 8  u64  term
+	kindLost recordKind = 7
 )
 
 func (k recordKind) String() string {
@@ -94,6 +106,10 @@ func (k recordKind) String() string {
 		return "moved entries"
 	case kindRemove:
 		return "removal"
+	case kindDirectory:
+		return "directory"
+	case kindLost:
+		return "loss"
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
@@ -104,6 +120,7 @@ const (
 	runBytesMax = 256 << 10
 	stateSize   = 16
 	baseSize    = 32 // without the membership
+	lostSize    = 16
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -138,7 +155,7 @@ type record struct {
 	size    int // with its header
 	commit  uint64
 
-	first, term uint64 // entries, moved
+	first, term uint64 // entries, moved, lost
 	count       uint32
 	changes     bool // a membership entry is among them
 
@@ -231,12 +248,18 @@ type batchHeader struct {
 	number  uint64
 	durable position
 	tail    uint64
+	next    uint64
 }
 
 // position is a place in the log.
 type position struct {
 	segment uint64
 	offset  int64
+}
+
+// after says whether p is further on than q.
+func (p position) after(q position) bool {
+	return p.segment > q.segment || p.segment == q.segment && p.offset > q.offset
 }
 
 func (h batchHeader) put(b []byte, seed uint32) {
@@ -248,6 +271,7 @@ func (h batchHeader) put(b []byte, seed uint32) {
 	binary.LittleEndian.PutUint64(b[24:], h.durable.segment)
 	binary.LittleEndian.PutUint64(b[32:], uint64(h.durable.offset))
 	binary.LittleEndian.PutUint64(b[40:], h.tail)
+	binary.LittleEndian.PutUint64(b[48:], h.next)
 	binary.LittleEndian.PutUint32(b, crc32.Update(seed, castagnoli, b[4:batchHeaderSize]))
 }
 
@@ -270,6 +294,7 @@ func readBatchHeader(b []byte, seed uint32) (batchHeader, bool) {
 			offset:  int64(binary.LittleEndian.Uint64(b[32:])),
 		},
 		tail: binary.LittleEndian.Uint64(b[40:]),
+		next: binary.LittleEndian.Uint64(b[48:]),
 	}
 	return h, h.length <= len(b)-batchHeaderSize
 }

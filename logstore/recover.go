@@ -3,22 +3,22 @@ package logstore
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"path"
+	"io"
 	"slices"
 )
 
 // Torn or rotten? One batch at most is under way at a time, and the next
-// begins where it ended. So when the batch that is due at a place is not
-// there, or not whole, there are three cases:
+// begins where it ended, or after it on a page of its own, or in the next
+// segment; and it says where it ended. So when the batch that is due at a place
+// is not there, or not whole, there are three cases:
 //
-//   - A later segment begins with the batch that is due, and says that the one
-//     before it ended here: the log went on there, because the rest of this
-//     segment was too small.
+//   - The batch that is due stands further on, and says that the one before it
+//     ended here. What is in between was never finished.
 //   - Nothing of this life of the log follows: the batch was never finished.
 //     Nobody was told that it is kept. It is torn, and dropped.
-//   - A batch of this life follows. It was not written before this one's sync
-//     had returned, so this one was whole: it is damaged.
+//   - A later batch of this life follows, be it whole or not. It was not
+//     written before the sync of the one that is due had returned: that one is
+//     damaged. There is a hole in the log; resync.go goes on after it.
 //
 // A last batch that was synced, with no batch after it to say so, and then
 // rots, looks torn. Idle and Close see to it that this lasts 20 ms.
@@ -28,12 +28,20 @@ var errTruncated = errors.New("truncated")
 
 // recovery is the reading of the log on Open.
 type recovery struct {
-	s       *Store
-	records []record
-	number  uint64   // of the last whole batch; 0: none yet
-	end     position // where it ends, and the next one begins
-	tail    uint64   // as it says
-	why     string   // why the batch at end is none
+	s         *Store
+	records   []record
+	directory []byte   // the body of the one among records, or nil
+	rows      uint32   // its number of rows
+	number    uint64   // of the last whole batch; 0: none yet
+	newest    uint64   // the largest number that any batch has, whole or not
+	end       position // where the last whole batch ends
+	next      uint64   // the segment in which it says that the log goes on, or 0
+	tail      uint64   // the first segment that is needed, as it says
+	why       string   // why the batch at end is none
+	hole      *hole    // nil: all since end is there
+	salvage   []salvaged
+	damages   []Damage
+	torn      *Damage // the last batch, if there is the beginning of one
 
 	last []byte // the last whole batch, as it stands on disk
 	from position
@@ -45,24 +53,33 @@ func (s *Store) recover(numbers []uint64) error {
 	if err != nil {
 		return err
 	}
-	s.active = s.segment(r.end.segment)
-	s.active.end = r.end.offset
-	s.synced = r.end
-	s.batch = r.number
-	s.promised = r.number > 0
+	if err := r.goOn(); err != nil {
+		return err
+	}
 	s.stats.NeededBytes = s.needed
 	for _, p := range s.replicas {
 		a := &p.ahead
-		a.has, a.base, a.last, a.state, a.kept = true, p.base.ID, p.last(), p.state, p.state.Commit
+		a.last, a.state, a.kept = p.last(), p.state, p.state.Commit
+		if p.base != nil {
+			a.has, a.base = true, p.base.ID
+		}
 	}
 	s.log.Info("log opened", "dir", s.dir, "segments", len(s.segments), "batches", r.number, "replicas", len(s.replicas))
+	for i := range r.damages {
+		s.log.Error("log is damaged", "err", &r.damages[i])
+	}
 	if err := r.secure(); err != nil {
 		return err
+	}
+	for _, seg := range s.segments {
+		if err := seg.mendHeader(); err != nil {
+			return err
+		}
 	}
 	return s.discardBefore(s.segments[0].number, numbers)
 }
 
-// load reads the log, checks all of it, and changes nothing.
+// load reads the log, checks all of it, and changes nothing on disk.
 func (s *Store) load(numbers []uint64) (*recovery, error) {
 	tail, err := s.findTail(numbers)
 	if err != nil {
@@ -71,16 +88,21 @@ func (s *Store) load(numbers []uint64) (*recovery, error) {
 	if err := s.openSegments(numbers, tail); err != nil {
 		return nil, err
 	}
-	r := &recovery{s: s, end: position{s.segments[0].number, segmentHeader}, why: "there is no batch"}
+	begin := position{s.segments[0].number, segmentHeader}
+	s.directory.since, s.directory.sinceAt = begin.segment, begin
+	r := &recovery{s: s, end: begin, why: "there is no batch"}
 	for _, seg := range s.segments {
-		if bug("truncate at the first bad checksum") && seg.number > r.end.segment+1 {
-			break
+		if seg.spoilt != nil {
+			r.damages = append(r.damages, *seg.spoilt)
 		}
-		if err := r.segment(seg); err != nil {
+		if err := r.segment(seg); errors.Is(err, errTruncated) {
+			break
+		} else if err != nil {
 			return nil, err
 		}
 	}
-	return r, r.check()
+	r.finish()
+	return r, nil
 }
 
 // findTail returns the first segment that is needed. The newest whole batch
@@ -93,6 +115,9 @@ func (s *Store) findTail(numbers []uint64) (uint64, error) {
 		if err != nil {
 			return 0, err
 		}
+		if seg.file == nil {
+			continue
+		}
 		b, err = seg.read(b)
 		if closeErr := seg.file.Close(); err == nil {
 			err = closeErr
@@ -100,20 +125,25 @@ func (s *Store) findTail(numbers []uint64) (uint64, error) {
 		if err != nil {
 			return 0, err
 		}
-		tail := uint64(0)
-		for at := int64(segmentHeader); at < seg.size; {
-			h, ok := readBatchHeader(b[at:], seg.at(at))
-			if !ok || !whole(seg, b[at:], at, h) {
+		newest, tail := uint64(0), uint64(0)
+		for at := int64(segmentHeader); at < seg.limit(); {
+			h, ok := readBatchHeader(b[at:seg.limit()], seg.at(at))
+			if ok && h.number > newest && whole(seg, b[at:], at, h) {
+				newest, tail = h.number, h.tail
+				at += batchSize(h.length)
+				continue
+			}
+			at += sectorSize
+			if bug("truncate at the first bad checksum") {
 				break
 			}
-			tail = h.tail
-			at += batchSize(h.length)
 		}
 		if tail > 0 {
 			return tail, nil
 		}
 	}
-	return 1, nil
+	// Nothing was written yet, or all of it is lost.
+	return numbers[0], nil
 }
 
 // whole says whether all records of a batch are those that were written with
@@ -132,24 +162,19 @@ func whole(seg *segment, b []byte, at int64, h batchHeader) bool {
 	return sums == h.sums
 }
 
-// openSegments opens the segments from the tail on, none of which may be
-// missing.
+// openSegments opens the segments from the tail on. One that is missing or
+// can't be read has its place among them.
 func (s *Store) openSegments(numbers []uint64, tail uint64) error {
-	for _, n := range numbers {
-		if n < tail {
-			continue
-		}
+	last := max(tail, numbers[len(numbers)-1])
+	if last-numbers[0] > segmentsMax {
+		return fmt.Errorf("%w: segments %d to %d can't be of one log", ErrDamaged, numbers[0], last)
+	}
+	for n := tail; n <= last; n++ {
 		seg, err := openSegment(s.fs, s.dir, n)
 		if err != nil {
 			return err
 		}
 		s.segments = append(s.segments, seg)
-		if want := tail + uint64(len(s.segments)) - 1; n != want {
-			return s.missing(want)
-		}
-	}
-	if len(s.segments) == 0 {
-		return s.missing(tail)
 	}
 	return nil
 }
@@ -162,9 +187,7 @@ func (s *Store) discardBefore(tail uint64, numbers []uint64) error {
 			break
 		}
 		seg, err := openSegment(s.fs, s.dir, n)
-		if errors.Is(err, ErrDamaged) {
-			err = s.fs.Remove(path.Join(s.dir, segmentName(n)))
-		} else if err == nil {
+		if err == nil {
 			err = s.discard(seg)
 		}
 		if err != nil {
@@ -174,105 +197,123 @@ func (s *Store) discardBefore(tail uint64, numbers []uint64) error {
 	return nil
 }
 
-func (s *Store) missing(number uint64) error {
-	return &Damage{File: path.Join(s.dir, segmentName(number)), Record: "segment", Reason: "the file is missing"}
-}
-
-// read reads all of a segment, into b if it is large enough.
+// read reads all of a segment, into b if it is large enough. What is missing of
+// a file that is too short is zero.
 func (s *segment) read(b []byte) ([]byte, error) {
 	if int64(cap(b)) < s.size {
 		b = make([]byte, s.size)
 	}
 	b = b[:s.size]
-	if _, err := s.file.ReadAt(b, 0); err != nil {
+	n, err := s.file.ReadAt(b, 0)
+	if err != nil && err != io.EOF {
 		return nil, fmt.Errorf("read %s: %w", s.name, err)
 	}
+	clear(b[n:])
 	return b, nil
 }
 
-// segment reads one segment.
+// segment reads one segment. Of one that is lost, what follows tells.
 func (r *recovery) segment(seg *segment) error {
+	if seg.file == nil {
+		return nil
+	}
 	b, err := seg.read(r.buf)
 	if err != nil {
 		return err
 	}
 	r.buf = b
-	at := int64(segmentHeader)
-	for at < seg.size {
+	b = b[:seg.limit()]
+	for at := int64(segmentHeader); at < seg.limit(); {
 		h, ok := readBatchHeader(b[at:], seg.at(at))
-		why := "there is no batch"
-		if ok {
-			why, err = r.batch(seg, b[at:], at, h)
-			if err != nil {
-				return err
-			}
-		}
-		if why != "" {
+		if !ok || h.number <= r.number {
 			if (position{seg.number, at}) == r.end {
-				r.why = why
+				r.rescue(seg, b[at:], at)
 			}
-			break
+			at += sectorSize
+			continue
 		}
-		if err := r.follows(seg, at, h); err == errTruncated {
-			break
-		} else if err != nil {
+		r.newest = max(r.newest, h.number)
+		why, err := r.batch(seg, b[at:], at, h)
+		if err != nil {
 			return err
 		}
-		r.apply(seg, at)
-		size := batchSize(h.length)
-		r.number, r.tail = h.number, h.tail
-		r.last = append(r.last[:0], b[at:at+size]...)
-		r.from = position{seg.number, at}
-		at += size
-		r.end = position{seg.number, at}
-		r.why = "there is no batch"
-	}
-	return r.stray(seg, b, at)
-}
-
-// follows says whether a whole batch is the one that is due. If it is not, the
-// one that was due is damaged.
-func (r *recovery) follows(seg *segment, at int64, h batchHeader) error {
-	if r.number == 0 && (position{seg.number, at}) == r.end && (seg.number > 1 || h.number == 1) {
-		return nil // the tail: what was before is not needed
-	}
-	if h.number == r.number+1 && h.durable == r.end {
-		return nil
-	}
-	if bug("truncate at the first bad checksum") {
-		return errTruncated
-	}
-	return r.damage("batch %d at offset %d of %s says that it ended at offset %d of segment %d",
-		h.number, at, seg.name, h.durable.offset, h.durable.segment)
-}
-
-// stray looks for a batch of this life where none can be, unless the one that
-// is due was there.
-func (r *recovery) stray(seg *segment, b []byte, at int64) error {
-	if bug("truncate at the first bad checksum") {
-		return nil
-	}
-	for at += sectorSize; at < seg.size; at += sectorSize {
-		if h, ok := readBatchHeader(b[at:], seg.at(at)); ok {
-			return r.damage("batch %d follows at offset %d of %s", h.number, at, seg.name)
+		if why != "" {
+			r.spoilt(seg, b[at:], at, h, why)
+			at += sectorSize
+			continue
 		}
+		if !r.follows(seg, at, h) {
+			if bug("truncate at the first bad checksum") {
+				return errTruncated
+			}
+			r.open("batch %d follows at offset %d of %s", h.number, at, seg.name)
+		} else if r.hole == nil {
+			r.salvage = r.salvage[:0] // it was never finished
+		}
+		r.apply(seg, at)
+		r.advance(seg, b[at:], at, h)
+		at = r.end.offset
 	}
 	return nil
 }
 
-// damage names the batch that is due, and is not there.
-func (r *recovery) damage(format string, args ...any) error {
-	return &Damage{
-		File: r.s.segment(r.end.segment).name, Offset: r.end.offset,
-		Record: fmt.Sprintf("batch %d", r.number+1),
-		Reason: r.why + ", but " + fmt.Sprintf(format, args...),
+// advance goes on behind a whole batch.
+func (r *recovery) advance(seg *segment, b []byte, at int64, h batchHeader) {
+	start, end := position{seg.number, at}, position{seg.number, at + batchSize(h.length)}
+	d := &r.s.directory
+	d.tells(start, h.durable, directoryFrom(b, r.records))
+	d.remember(start, end, h.durable, r.records)
+	r.number, r.tail, r.next = h.number, h.tail, h.next
+	r.last = append(r.last[:0], b[:end.offset-at]...)
+	r.from, r.end = start, end
+	r.why, r.torn = "there is no batch", nil
+}
+
+// spoilt notes a batch that is not whole. What follows decides whether it is
+// torn or damaged.
+func (r *recovery) spoilt(seg *segment, b []byte, at int64, h batchHeader, why string) {
+	if r.torn == nil {
+		r.torn = &Damage{File: seg.name, Offset: at, Record: fmt.Sprintf("batch %d", h.number), Reason: why}
 	}
+	if (position{seg.number, at}) == r.end {
+		r.why = why
+	}
+	r.rescue(seg, b[:batchHeaderSize+h.length], at)
+}
+
+// follows says whether a whole batch is the one that is due.
+func (r *recovery) follows(seg *segment, at int64, h batchHeader) bool {
+	if r.number == 0 {
+		// At the tail: what was before is not needed.
+		return (position{seg.number, at}) == r.end && (seg.number > 1 || h.number == 1)
+	}
+	return h.number == r.number+1 && h.durable == r.end
+}
+
+// due names the batch that is due, and is not there.
+func (r *recovery) due() Damage {
+	d := Damage{File: r.s.segment(r.end.segment).name, Offset: r.end.offset, Record: fmt.Sprintf("batch %d", r.number+1), Reason: r.why}
+	n := r.next
+	if n == 0 {
+		n = r.end.segment
+	}
+	if seg := r.s.segment(n); seg != nil && n != r.end.segment {
+		d.File, d.Offset = seg.name, segmentHeader
+	}
+	if seg := r.s.segment(n); seg != nil && seg.spoilt != nil && seg.mend < 0 {
+		reason := d.Reason
+		d = *seg.spoilt
+		if seg.file != nil {
+			d.Reason += ", " + reason
+		}
+	}
+	return d
 }
 
 // batch reads the records of a batch. It says why the batch is not whole; an
 // error is for what is whole and yet can't be used.
 func (r *recovery) batch(seg *segment, b []byte, at int64, h batchHeader) (string, error) {
-	r.records = r.records[:0]
+	r.records, r.directory = r.records[:0], nil
 	end := batchHeaderSize + h.length
 	sums := uint32(0)
 	pos := batchHeaderSize
@@ -282,10 +323,16 @@ func (r *recovery) batch(seg *segment, b []byte, at int64, h batchHeader) (strin
 			return fmt.Sprintf("its record at offset %d (%s): %v", at+int64(pos), describe(head), err), nil
 		}
 		rec, err := r.record(head, body)
+		if errors.Is(err, ErrDamaged) {
+			return fmt.Sprintf("its record at offset %d (%s): %v", at+int64(pos), describe(head), err), nil
+		}
 		if err != nil {
 			return "", fmt.Errorf("read %s at offset %d, %s: %w", seg.name, at+int64(pos), describe(head), err)
 		}
 		rec.at = pos
+		if rec.kind == kindDirectory {
+			r.directory, r.rows = body, rec.count
+		}
 		r.records = append(r.records, rec)
 		sums = sumOver(sums, head.sum)
 		pos += head.size
@@ -296,46 +343,25 @@ func (r *recovery) batch(seg *segment, b []byte, at int64, h batchHeader) (strin
 	return "", nil
 }
 
-// apply lets the records of a batch take effect.
+// apply lets the records of a batch take effect. Where there is a hole before
+// it, its directory comes first: it says how the log stood there.
 func (r *recovery) apply(seg *segment, at int64) {
+	if r.hole != nil && r.directory != nil {
+		r.applyDirectory()
+	}
 	for i := range r.records {
 		rec := &r.records[i]
+		if rec.kind == kindDirectory {
+			continue
+		}
 		// Two records of a batch may be the first of their replica.
 		if known := r.s.replicas[rec.replica.id]; known != nil {
 			rec.replica = known
-		} else if rec.kind != kindRemove {
+		} else if rec.kind != kindRemove && rec.replica.id != (Replica{}) {
 			r.s.replicas[rec.replica.id] = rec.replica
 		}
 		r.s.take(rec, place{seg.number, uint32(at + int64(rec.at)), uint32(rec.size)})
 	}
-}
-
-// check says whether all that was promised is there.
-func (r *recovery) check() error {
-	s := r.s
-	if r.number == 0 && s.segments[0].number != 1 {
-		return r.damage("the log began before")
-	}
-	if r.number > 0 && r.tail < s.segments[0].number {
-		return s.missing(r.tail)
-	}
-	for _, id := range slices.SortedFunc(maps.Keys(s.replicas), compareReplicas) {
-		p := s.replicas[id]
-		if p.base == nil {
-			return &Damage{File: s.dir, Record: "log of " + id.String(), Reason: "its base is in no segment"}
-		}
-		due := p.base.ID.Index + 1
-		for _, n := range p.runs {
-			if n.first != due {
-				return &Damage{File: s.dir, Record: "log of " + id.String(), Reason: fmt.Sprintf("entries %d to %d are in no segment", due, n.first-1)}
-			}
-			due = n.last() + 1
-		}
-		if p.state.Commit >= due {
-			return &Damage{File: s.dir, Record: "log of " + id.String(), Reason: fmt.Sprintf("entries %d to %d were committed and are in no segment", due, p.state.Commit)}
-		}
-	}
-	return nil
 }
 
 // secure makes the last batch durable. It may have been written by a process

@@ -1,11 +1,186 @@
 package logstore
 
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+)
+
+// scrubGapBytes is how much is searched at once for the next batch.
+const scrubGapBytes = 64 << 10
+
+// logScrub is where the walk of Scrub is.
+type logScrub struct {
+	segment   uint64
+	offset    int64 // the next batch that is due there
+	snapshots bool  // the log is done
+	buf       []byte
+}
+
 // Scrub goes on with a slow walk over what has not been read for long: the
 // segments before the one that is written to, then the snapshots. It reads
-// about maxBytes. Done says that the walk has come to its end; the next call
-// begins anew. What it finds damaged shows in [Store.Damaged] if it is entries;
-// what else it was, the next batch writes again from memory.
+// about maxBytes, and one batch at least. Done says that the walk has come to
+// its end; the next call begins anew. What it finds damaged shows in
+// [Store.Damaged] if it is entries or a snapshot; what else it was, the next
+// batch writes again from memory.
 //
 // It may run beside Append and Read, but not beside itself. Its error is the
-// disk's: to find damage is none.
-func (s *Store) Scrub(maxBytes int64) (done bool, err error) { return true, nil }
+// disk's: to find damage is none. What the system still has in memory it does
+// not ask the disk for again, so a byte that rots below that shows later.
+func (s *Store) Scrub(maxBytes int64) (done bool, err error) {
+	c := &s.walk
+	for !c.snapshots && maxBytes > 0 {
+		n, more := s.scrubBatch()
+		maxBytes -= n
+		c.snapshots = !more
+	}
+	if !c.snapshots {
+		return false, nil
+	}
+	done, err = s.ScrubSnapshots(max(maxBytes, 1))
+	if errors.Is(err, ErrDamaged) {
+		err = nil
+	}
+	if done {
+		*c = logScrub{buf: c.buf}
+	}
+	return done, err
+}
+
+// scrubBatch reads the next batch. It says false when there is none.
+func (s *Store) scrubBatch() (int64, bool) {
+	c := &s.walk
+	seg := s.scrubSegment()
+	if seg == nil {
+		return 0, false
+	}
+	b, err := s.scrubRead(seg, c.offset, sectorSize)
+	if err != nil {
+		return s.unreadable(seg, sectorSize)
+	}
+	h, _ := readBatchHeader(b, seg.at(c.offset))
+	if h.number == 0 || c.offset+batchSize(h.length) > seg.limit() {
+		return s.scrubGap(seg)
+	}
+	size := batchSize(h.length)
+	if b, err = s.scrubRead(seg, c.offset, size); err != nil {
+		return s.unreadable(seg, size)
+	}
+	if !whole(seg, b, c.offset, h) {
+		s.suspect(seg, c.offset, c.offset+size)
+	}
+	c.offset += size
+	return size, true
+}
+
+// scrubGap goes on to the next batch. Before it are the gap before a fresh one,
+// the rest of the segment, or what a header that is damaged began.
+func (s *Store) scrubGap(seg *segment) (int64, bool) {
+	c := &s.walk
+	b, err := s.scrubRead(seg, c.offset, min(scrubGapBytes, seg.limit()-c.offset))
+	if err != nil {
+		return s.unreadable(seg, sectorSize)
+	}
+	at := int64(0)
+	for ; at < int64(len(b)); at += sectorSize {
+		if _, ok := readBatchHeader(b[at:], seg.at(c.offset+at)); ok {
+			break
+		}
+	}
+	at = max(at, sectorSize)
+	s.suspect(seg, c.offset, c.offset+at)
+	c.offset += at
+	return int64(len(b)), true
+}
+
+// scrubSegment returns the segment that the walk is in: not the one that is
+// written to, nor one that is lost.
+func (s *Store) scrubSegment() *segment {
+	c := &s.walk
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		if c.segment < s.segments[0].number {
+			c.segment, c.offset = s.segments[0].number, segmentHeader
+		}
+		seg := s.segment(c.segment)
+		if seg == nil || c.segment >= s.shown {
+			return nil
+		}
+		if seg.file != nil && c.offset < seg.limit() {
+			return seg
+		}
+		c.segment, c.offset = c.segment+1, segmentHeader
+	}
+}
+
+func (s *Store) scrubRead(seg *segment, at, n int64) ([]byte, error) {
+	c := &s.walk
+	if int64(cap(c.buf)) < n {
+		c.buf = make([]byte, n)
+	}
+	b := c.buf[:n]
+	got, err := seg.file.ReadAt(b, at)
+	if err == io.EOF {
+		err = nil
+	}
+	clear(b[got:])
+	return b, err
+}
+
+// unreadable goes on behind what the disk could not read. It may be that the
+// segment was freed meanwhile.
+func (s *Store) unreadable(seg *segment, n int64) (int64, bool) {
+	s.suspect(seg, s.walk.offset, s.walk.offset+n)
+	s.walk.offset += n
+	return n, true
+}
+
+// suspect looks at all that is needed and begins in a range that is not whole.
+func (s *Store) suspect(seg *segment, from, to int64) {
+	for _, f := range s.neededWithin(seg.number, from, to) {
+		b := make([]byte, f.at.size)
+		_, err := seg.file.ReadAt(b, int64(f.at.offset))
+		if err == nil || err == io.EOF {
+			_, _, err = readRecord(b, seg.at(int64(f.at.offset)))
+		}
+		if err == nil {
+			continue
+		}
+		f.damage = Damage{File: seg.name, Offset: int64(f.at.offset), Record: fmt.Sprintf("%s of %s", f.kind, f.replica), Reason: err.Error()}
+		s.find(f)
+	}
+}
+
+// neededWithin lists the records that are needed and begin in a range of a
+// segment.
+func (s *Store) neededWithin(segment uint64, from, to int64) []finding {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	within := func(p place) bool {
+		return p.size > 0 && p.segment == segment && int64(p.offset) >= from && int64(p.offset) < to
+	}
+	var all []finding
+	for _, g := range slices.Sorted(maps.Keys(s.graves)) {
+		if grave := s.graves[g]; within(grave.at) {
+			all = append(all, finding{replica: grave.replica, kind: kindRemove, at: grave.at})
+		}
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(s.replicas), compareReplicas) {
+		p := s.replicas[id]
+		if within(p.baseAt) {
+			all = append(all, finding{replica: id, kind: kindBase, at: p.baseAt})
+		}
+		if within(p.stateAt) {
+			all = append(all, finding{replica: id, kind: kindState, at: p.stateAt})
+		}
+		for _, n := range p.runs {
+			if within(n.at) && !n.lost {
+				all = append(all, finding{replica: id, kind: kindEntries, run: n, at: n.at})
+			}
+		}
+	}
+	return all
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"path"
 	"strconv"
 	"strings"
@@ -16,30 +17,37 @@ import (
 // A segment is a file of fixed size in the directory log. Its name is its
 // number in 16 decimal digits and ".log". A file changes its number when it is
 // used again; a number belongs to one life of one file, for ever. The first
-// sector is the header, little-endian:
+// sector is the header, little-endian, and the last sector is a copy of it:
 //
 //	 0  8 B  ed 'm' 'u' 's' 't' 'l' 'o' 'g'
-//	 8  u32  format, 1
+//	 8  u32  format, 2
 //	12  u32  CRC32C of all other bytes of the sector
 //	16  u64  number
 //	24  u64  size of the file, in bytes
 //	32  u64  salt, see record.go
 //	40       zero
 //
+// Without the salt nothing in the segment can be verified. So there are two:
+// one that is damaged is written again from the other. Where both are, all of
+// the segment is lost.
+//
 // A new file is filled with zeros and synced, in pieces, under the name
-// "next.tmp", then gets its header, is synced, renamed, and the directory
+// "next.tmp", then gets its headers, is synced, renamed, and the directory
 // synced, all before it is needed: a sync that has only bytes to write takes a
 // fraction of the time of one that also has to make a file longer. A file that
 // is used again goes the same way without the filling.
 const (
 	segmentMagic  = "\xedmustlog"
-	segmentFormat = 1
+	segmentFormat = 2
 	segmentHeader = sectorSize
 	segmentSuffix = ".log"
 	preparedName  = "next.tmp"
 	// LogDir is the directory of the segments, in the data directory.
 	LogDir         = "log"
 	fillPieceBytes = 256 << 10
+	// segmentSizeMax keeps a header that lies from deciding how much memory
+	// is taken: one entry has a segment to measure of some 17 MiB.
+	segmentSizeMax = SegmentBytesMax + 64<<20
 )
 
 // segment is one file of the log.
@@ -47,12 +55,28 @@ type segment struct {
 	number uint64
 	name   string // with its directory
 	size   int64
-	seed   uint32 // of what is in it; see at
-	file   vfs.File
+	salt   uint64
+	seed   uint32   // of what is in it; see at
+	file   vfs.File // nil: all of it is lost
+	spoilt *Damage  // of the file as a whole, nil if it is well
+	mend   int64    // where a header has to be written again; -1: nowhere
 
 	end  int64 // owned by the goroutine of Append: the next batch goes here
 	live int64 // owned by the goroutine of Append: bytes of records that are still needed
 }
+
+// limit is where the batches must end: before the copy of the header.
+func (s *segment) limit() int64 { return s.size - segmentHeader }
+
+// room is where they must end that are followed by another: the last sector
+// before the limit is for the batch that closes the segment.
+func (s *segment) room() int64 { return s.limit() - sectorSize }
+
+// close makes sure that nothing more is written here.
+func (s *segment) close() { s.end = s.limit() }
+
+// closed says whether nothing more may be written here.
+func (s *segment) closed() bool { return s.file == nil || s.end >= s.limit() }
 
 // at is the seed of a checksum at an offset.
 func (s *segment) at(offset int64) uint32 { return seedOver(s.seed, uint64(offset)) }
@@ -65,6 +89,8 @@ func segmentSeed(salt, number uint64) uint32 {
 }
 
 func segmentName(number uint64) string { return fmt.Sprintf("%016d%s", number, segmentSuffix) }
+
+func (s *Store) segmentPath(number uint64) string { return path.Join(s.dir, segmentName(number)) }
 
 // parseSegmentName returns the number in a segment's name.
 func parseSegmentName(name string) (uint64, bool) {
@@ -91,49 +117,113 @@ func segmentHeaderSum(b []byte) uint32 {
 	return crc32.Update(crc32.Checksum(b[:12], castagnoli), castagnoli, b[16:segmentHeader])
 }
 
-// openSegment opens a file of the log and checks its header.
-func openSegment(fs vfs.FS, dir string, number uint64) (*segment, error) {
-	s := &segment{number: number, name: path.Join(dir, segmentName(number)), end: segmentHeader}
-	damaged := func(format string, args ...any) error {
-		return &Damage{File: s.name, Record: "header", Reason: fmt.Sprintf(format, args...)}
+// openSegment opens a file of the log. What is wrong with it as a whole is in
+// its field spoilt; an error is the disk's, or that of another format.
+func openSegment(disk vfs.FS, dir string, number uint64) (*segment, error) {
+	s := &segment{number: number, name: path.Join(dir, segmentName(number)), end: segmentHeader, mend: -1}
+	file, err := disk.Open(s.name)
+	if errors.Is(err, fs.ErrNotExist) {
+		s.spoil("segment", "the file is missing")
+		return s, nil
 	}
-	file, err := fs.Open(s.name)
 	if err != nil {
 		return nil, err
 	}
 	s.file = file
-	size, err := file.Size()
+	if err := s.readHeaders(); err != nil {
+		file.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *segment) spoil(record, format string, args ...any) {
+	s.spoilt = &Damage{File: s.name, Record: record, Reason: fmt.Sprintf(format, args...)}
+}
+
+// readHeaders takes what the segment says of itself from whichever of its
+// headers is whole.
+func (s *segment) readHeaders() error {
+	size, err := s.file.Size()
 	if err != nil {
-		file.Close()
-		return nil, err
+		return err
 	}
+	why, err := s.readHeader(0)
+	if err != nil {
+		return err
+	}
+	if why == "" {
+		switch other, err := s.readHeader(s.limit()); {
+		case err != nil:
+			return err
+		case size < s.size:
+			s.spoil("segment", "the file has %d bytes of %d", size, s.size)
+		case other != "":
+			s.spoil("copy of the header", "%s", other)
+			s.spoilt.Offset, s.mend = s.limit(), s.limit()
+		}
+		return nil
+	}
+	s.size = size
+	if size >= 2*segmentHeader {
+		other, err := s.readHeader(s.limit())
+		if err != nil {
+			return err
+		}
+		if other == "" && s.size == size {
+			s.spoil("header", "%s", why)
+			s.mend = 0
+			return nil
+		}
+	}
+	s.size = size
+	s.spoil("header", "%s", why)
+	err = s.file.Close()
+	s.file = nil
+	return err
+}
+
+// readHeader takes over what a header says. It says why it can't.
+func (s *segment) readHeader(at int64) (string, error) {
 	b := make([]byte, segmentHeader)
-	if _, err := file.ReadAt(b, 0); err != nil && err != io.EOF {
-		file.Close()
-		return nil, err
+	if _, err := s.file.ReadAt(b, at); err != nil && err != io.EOF {
+		return "", err
 	}
-	s.size = int64(binary.LittleEndian.Uint64(b[24:]))
-	format := binary.LittleEndian.Uint32(b[8:])
+	number, format := binary.LittleEndian.Uint64(b[16:]), binary.LittleEndian.Uint32(b[8:])
+	size := int64(binary.LittleEndian.Uint64(b[24:]))
 	switch {
 	case string(b[:8]) != segmentMagic:
-		err = damaged("it is not a segment")
+		return "it is not a segment", nil
 	case segmentHeaderSum(b) != binary.LittleEndian.Uint32(b[12:]) && !bug("segment header unchecked"):
-		err = damaged("its checksum does not fit")
+		return "its checksum does not fit", nil
 	case format > segmentFormat:
-		err = fmt.Errorf("read %s: %w: format %d, this one reads up to %d", s.name, ErrNewerFormat, format, segmentFormat)
+		return "", fmt.Errorf("read %s: %w: format %d, this one reads format %d: start the newer muster", s.name, ErrNewerFormat, format, segmentFormat)
 	case format < segmentFormat:
-		err = damaged("format %d", format)
-	case binary.LittleEndian.Uint64(b[16:]) != number:
-		err = damaged("it is that of segment %d", binary.LittleEndian.Uint64(b[16:]))
-	case s.size != size:
-		err = damaged("the file has %d bytes of %d", size, s.size)
+		return "", fmt.Errorf("read %s: %w: format %d, this one reads format %d: "+
+			"export the keys with the muster that wrote it, and import them into a new cluster", s.name, ErrOlderFormat, format, segmentFormat)
+	case number != s.number:
+		return fmt.Sprintf("it is that of segment %d", number), nil
+	case size < 2*segmentHeader || size > segmentSizeMax:
+		return fmt.Sprintf("it claims %d bytes", size), nil
 	}
-	if err != nil {
-		file.Close()
-		return nil, err
+	s.size, s.salt = size, binary.LittleEndian.Uint64(b[32:])
+	s.seed = segmentSeed(s.salt, number)
+	return "", nil
+}
+
+// mendHeader writes the header again that was damaged.
+func (s *segment) mendHeader() error {
+	if s.mend < 0 {
+		return nil
 	}
-	s.seed = segmentSeed(binary.LittleEndian.Uint64(b[32:]), number)
-	return s, nil
+	if _, err := s.file.WriteAt(segmentHeaderBytes(s.number, s.size, s.salt), s.mend); err != nil {
+		return fmt.Errorf("write the header of %s again: %w", s.name, err)
+	}
+	if err := s.file.Sync(); err != nil {
+		return fmt.Errorf("write the header of %s again: %w", s.name, err)
+	}
+	s.mend = -1
+	return nil
 }
 
 // filling is a new file on its way to become a segment.
@@ -156,11 +246,19 @@ func (s *Store) prepare(bytes int64) error {
 		if s.lack {
 			return nil
 		}
-		if err := s.startFilling(min(2*s.active.size, s.size)); err != nil {
+		if err := s.startFilling(s.nextSize()); err != nil {
 			return s.lacking(err)
 		}
 	}
 	return s.lacking(s.fill(bytes))
+}
+
+// nextSize is the size of a new segment.
+func (s *Store) nextSize() int64 {
+	if s.active.file == nil {
+		return s.size
+	}
+	return min(2*s.active.size, s.size)
 }
 
 // next returns the segment after the active one, if one is prepared.
@@ -273,9 +371,12 @@ func (s *Store) christen(file vfs.File, size int64) error {
 	return nil
 }
 
-func christen(fs vfs.FS, dir string, file vfs.File, size int64, number, salt uint64) (*segment, error) {
-	if _, err := file.WriteAt(segmentHeaderBytes(number, size, salt), 0); err != nil {
-		return nil, err
+func christen(disk vfs.FS, dir string, file vfs.File, size int64, number, salt uint64) (*segment, error) {
+	header := segmentHeaderBytes(number, size, salt)
+	for _, at := range [...]int64{0, size - segmentHeader} {
+		if _, err := file.WriteAt(header, at); err != nil {
+			return nil, err
+		}
 	}
 	if !bug("rename before sync") {
 		if err := file.Sync(); err != nil {
@@ -285,19 +386,19 @@ func christen(fs vfs.FS, dir string, file vfs.File, size int64, number, salt uin
 	if err := file.Close(); err != nil {
 		return nil, err
 	}
-	if err := fs.Rename(path.Join(dir, preparedName), path.Join(dir, segmentName(number))); err != nil {
+	if err := disk.Rename(path.Join(dir, preparedName), path.Join(dir, segmentName(number))); err != nil {
 		return nil, err
 	}
 	if bug("no directory sync") {
-		return openSegment(fs, dir, number)
+		return openSegment(disk, dir, number)
 	}
-	if err := fs.SyncDir(dir); err != nil {
+	if err := disk.SyncDir(dir); err != nil {
 		if errors.Is(err, ErrFull) {
 			err = errors.New(err.Error()) // the file has its name: this is final
 		}
 		return nil, err
 	}
-	return openSegment(fs, dir, number)
+	return openSegment(disk, dir, number)
 }
 
 // salt draws the salt of a segment from the seed that the owner gave (Steele,

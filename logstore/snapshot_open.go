@@ -134,8 +134,8 @@ func (s *Store) takeSnapshot(f snapshotEntry, name string) error {
 }
 
 // verifySnapshots reads all snapshots that have a use, changes nothing, and
-// returns the first [Damage].
-func (s *Store) verifySnapshots() error {
+// tells of each [Damage].
+func (s *Store) verifySnapshots(tell func(Damage)) error {
 	files, err := s.listSnapshots()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -147,7 +147,10 @@ func (s *Store) verifySnapshots() error {
 		if s.useOf(f) != useState {
 			continue
 		}
-		if err := VerifySnapshot(s.fs, path.Join(s.snapDir, f.name)); err != nil {
+		var d *Damage
+		if err := VerifySnapshot(s.fs, path.Join(s.snapDir, f.name)); errors.As(err, &d) {
+			tell(*d)
+		} else if err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"path"
 
 	"muster/logstore/vfs"
+	"muster/raft"
 )
 
 // A full disk does no harm. What a segment is made of is written, with zeros,
@@ -91,7 +92,11 @@ func (s *Store) measure() {
 	n.Prepared = total - n.Reserve
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n.Full = s.lack && (s.space.Full || n.Prepared < min(s.active.size, s.size)/fullPart)
+	bound := min(s.active.size, s.size) / fullPart
+	if s.space.Kept == 0 {
+		bound *= 2 // at a start it is not known any more that the disk was full
+	}
+	n.Full = s.lack && (s.space.Full || n.Prepared < bound)
 	if n.Full != s.space.Full {
 		if n.Full {
 			s.log.Warn("disk full: the log takes only what frees room", "dir", s.dir, "free", n.Free, "prepared", n.Prepared, "reserve", n.Reserve)
@@ -108,11 +113,11 @@ func (s *Store) rooms() []int64 {
 	rooms := s.roomScratch[:0]
 	for _, seg := range s.segments {
 		if seg.number >= s.active.number {
-			rooms = append(rooms, seg.size-seg.end)
+			rooms = append(rooms, max(0, seg.room()-seg.end))
 		}
 	}
 	if s.reserve != nil && s.reserve.done >= SegmentBytesMin {
-		rooms = append(rooms, s.reserve.done-segmentHeader)
+		rooms = append(rooms, s.reserve.done-2*segmentHeader-sectorSize)
 	}
 	s.roomScratch = rooms
 	return rooms
@@ -122,8 +127,8 @@ func (s *Store) rooms() []int64 {
 // so that a small node's is small.
 func (s *Store) reserveSize() int64 { return min(s.active.size, s.size) }
 
-// batchRoom is what a batch may take besides its records.
-const batchRoom = batchHeaderSize + 2*pageSize
+// batchRoom is what a batch may take besides its records: its directory too.
+const batchRoom = batchHeaderSize + 2*pageSize + directoryRoom
 
 // admit says whether all of ws can be written, and prepares more if it can't.
 // After it nothing of the write fails for want of room, so a batch is refused
@@ -133,13 +138,20 @@ func (s *Store) admit(ws []Write) error {
 	for i := range ws {
 		w := &ws[i]
 		need += 2*recordHeaderSize + stateSize
+		if w.Base != nil || len(w.Mended) > 0 {
+			if s.replicas[w.Replica] != nil && len(s.moving.work)+len(s.repair) > 0 {
+				need += batchRoom // what was moved of it goes first
+			}
+		}
 		if w.Base != nil {
 			need += recordHeaderSize + baseSize + int64(len(w.Base.Membership.Append(nil)))
 		}
-		for j := range w.Entries {
-			n := int64(len(w.Entries[j].Raw))
-			need += recordHeaderSize + n
-			largest = max(largest, n+recordHeaderSize+batchRoom)
+		for _, list := range [...][]raft.Entry{w.Mended, w.Entries} {
+			for j := range list {
+				n := int64(len(list[j].Raw))
+				need += recordHeaderSize + n
+				largest = max(largest, n+recordHeaderSize+batchRoom)
+			}
 		}
 	}
 	need += (need/(s.size/batchPart) + 1) * batchRoom
@@ -148,8 +160,8 @@ func (s *Store) admit(ws []Write) error {
 			return fmt.Errorf("%d bytes for the log: %w", need, ErrFull)
 		}
 		size := int64(0)
-		if segmentHeader+largest > s.size {
-			size = roundUp(segmentHeader+need, pageSize)
+		if 2*segmentHeader+sectorSize+largest > s.size {
+			size = roundUp(2*segmentHeader+sectorSize+need, pageSize)
 		}
 		if err := s.prepareAll(size); err != nil {
 			return err
@@ -182,7 +194,7 @@ func (s *Store) prepareAll(bytes int64) error {
 				return s.lacking(err)
 			}
 		}
-		size := max(min(2*s.active.size, s.size), bytes)
+		size := max(s.nextSize(), bytes)
 		if err := s.lacking(s.startFilling(size)); err != nil || s.filling == nil {
 			return err
 		}
@@ -333,7 +345,7 @@ func (s *Store) beginSpace() error {
 		return err
 	}
 	if s.next() == nil && len(s.free) == 0 && !s.lack {
-		if err := s.lacking(s.askFree(min(2*s.active.size, s.size))); err != nil {
+		if err := s.lacking(s.askFree(s.nextSize())); err != nil {
 			return err
 		}
 	}
@@ -366,7 +378,7 @@ func (s *Store) makeSpace() error {
 
 func (s *Store) makeLacking() error {
 	if s.next() == nil {
-		if s.askFree(min(2*s.active.size, s.size)) != nil && len(s.free) == 0 {
+		if s.askFree(s.nextSize()) != nil && len(s.free) == 0 {
 			return nil
 		}
 		s.lack = false
@@ -385,9 +397,20 @@ func (s *Store) makeLacking() error {
 	return s.fillReserve(1 << 62)
 }
 
-// roomToMove says whether so many bytes of what is needed at the tail may be
-// written again now. It frees the segment there; but on a full disk not at the
-// cost of what was admitted, nor of the reserve's last half.
-func (s *Store) roomToMove(bytes int) bool {
-	return !s.lack || s.fits(s.admitted+int64(bytes)+s.reserveSize()/2, 0)
+// roomToMove says whether some bytes of what is needed at the tail may be
+// written again now, after others were moved. It frees the segment there; but on a full disk not at the
+// cost of what was admitted, nor of the reserve's last half. What is too large
+// for a segment in use gets one made for it first.
+func (s *Store) roomToMove(moved, bytes int) (bool, error) {
+	large := int64(bytes)+batchRoom+2*segmentHeader+sectorSize > s.size
+	if !s.lack && !large {
+		return true, nil
+	}
+	need := s.admitted + int64(moved+bytes) + s.reserveSize()/2
+	if large && !s.lack && !s.fits(need, int64(bytes)+batchRoom) {
+		if err := s.prepareAll(roundUp(2*segmentHeader+sectorSize+batchRoom+int64(bytes), pageSize)); err != nil {
+			return false, err
+		}
+	}
+	return s.fits(need, int64(bytes)+batchRoom), nil
 }

@@ -50,13 +50,13 @@ type Write struct {
 	// Commit travels with every record, for free. Alone it causes no write,
 	// but is kept by the next one, by Idle and by Close.
 	Commit uint64
-	// Entries follow each other without a gap. If the first is not past the
-	// end of the log, the log is truncated before it.
-	Entries []raft.Entry
 	// Mended gives back entries that are lost, see [Damaged]: exactly those
 	// ids, in order. It truncates nothing. One that is not lost any more,
 	// because the log holds it again or begins after it, is passed over.
 	Mended []raft.Entry
+	// Entries follow each other without a gap. If the first is not past the
+	// end of the log, the log is truncated before it.
+	Entries []raft.Entry
 	// Remove drops the replica for good: neither it nor one of its group with
 	// a lower replica id is taken again.
 	Remove bool
@@ -93,6 +93,8 @@ var (
 	ErrInUse = errors.New("data directory is in use")
 	// ErrNewerFormat: a newer muster wrote it.
 	ErrNewerFormat = errors.New("written by a newer muster")
+	// ErrOlderFormat: an older muster wrote it, before the first release.
+	ErrOlderFormat = errors.New("written by an older muster")
 	// ErrStopped is wrapped by every error of a Store after the first that it
 	// met while writing, or after Close.
 	ErrStopped = errors.New("log stopped")
@@ -120,22 +122,25 @@ type Store struct {
 	log     *slog.Logger
 
 	// Owned by the goroutine of Append.
-	stopped  error
-	active   *segment
-	batch    uint64   // number of the last batch
-	synced   position // where it ends: all before is durable
-	promised bool     // the last batch holds more than commits, and its end is not on disk
-	buf      []byte
-	records  []record   // those in buf
-	late     []*replica // whose commit is newer than on disk, in the order of its coming
-	filling  *filling   // the segment that is being prepared
-	free     []*segment // reclaimed, to be used again
-	moving   moving
-	needed   int64 // sum of segment.live
-	zeros    []byte
-	graves   map[raft.GroupID]grave
-	reserve  *filling // log/reserve; nil if there is none
-	lack     bool     // the disk had no room for what was to be prepared, when last asked
+	stopped   error
+	active    *segment
+	batch     uint64   // number of the last batch
+	synced    position // where it ends: all before is durable
+	promised  bool     // the last batch holds more than commits, and its end is not on disk
+	buf       []byte
+	records   []record // those in buf
+	closing   []byte   // the batch that closes a segment
+	directory directory
+	repair    []piece    // to be written again: they are lost on disk, or must be remembered as lost
+	late      []*replica // whose commit is newer than on disk, in the order of its coming
+	filling   *filling   // the segment that is being prepared
+	free      []*segment // reclaimed, to be used again
+	moving    moving
+	needed    int64 // sum of segment.live
+	zeros     []byte
+	graves    map[raft.GroupID]grave
+	reserve   *filling // log/reserve; nil if there is none
+	lack      bool     // the disk had no room for what was to be prepared, when last asked
 	// freeBytes is what the file system had when last asked.
 	freeBytes   int64
 	admitted    int64 // bytes that the present Append takes at most
@@ -144,12 +149,17 @@ type Store struct {
 	headroom headroom
 
 	scrub snapshotScrub // owned by the goroutine of ScrubSnapshots
+	walk  logScrub      // owned by the goroutine of Scrub
 
-	mu       sync.Mutex           // taken last, never held over a disk operation
-	segments []*segment           // guarded by mu; in order, without gaps in their numbers; from the first that is needed to the last that is prepared
-	replicas map[Replica]*replica // guarded by mu; only the goroutine of Append changes it
-	stats    Stats                // guarded by mu
-	space    Space                // guarded by mu; Space's picture
+	mu        sync.Mutex           // taken last, never held over a disk operation
+	segments  []*segment           // guarded by mu; in order, without gaps in their numbers; from the first that is needed to the last that is prepared
+	replicas  map[Replica]*replica // guarded by mu; only the goroutine of Append changes it
+	stats     Stats                // guarded by mu
+	space     Space                // guarded by mu; Space's picture
+	found     []finding            // guarded by mu; what Read and Scrub found damaged since the last Append
+	unknown   place                // guarded by mu, changed by the goroutine of Append; where it can't be known what is lost
+	shown     uint64               // guarded by mu; the number of the active segment, for Scrub
+	unknownIs Damage               // guarded by mu
 	// What is kept beside the log, also guarded by mu.
 	snapshots    map[Replica][]kept // by base, those that may be of use
 	doomed       []string           // files of snapshots that are to be removed
@@ -250,7 +260,9 @@ func (s *Store) closeFiles() error {
 	s.mu.Unlock()
 	var errs []error
 	for _, seg := range open {
-		errs = append(errs, seg.file.Close())
+		if seg.file != nil {
+			errs = append(errs, seg.file.Close())
+		}
 	}
 	if s.filling != nil {
 		errs = append(errs, s.filling.file.Close())

@@ -133,17 +133,17 @@ func (w *walker) tell(kind string) error {
 func (w *walker) findTail(numbers []uint64) (uint64, error) {
 	for _, n := range slices.Backward(numbers) {
 		seg, b, err := w.open(n)
-		if errors.Is(err, ErrDamaged) || errors.Is(err, ErrNewerFormat) {
+		if errors.Is(err, ErrDamaged) || errors.Is(err, ErrNewerFormat) || errors.Is(err, ErrOlderFormat) {
 			continue
 		}
 		if err != nil {
 			return 0, err
 		}
-		tail := uint64(0)
-		for at := w.next(seg, b, segmentHeader); at < seg.size; {
+		number, tail := uint64(0), uint64(0)
+		for at := w.next(seg, b, segmentHeader); at < seg.limit(); {
 			h, _ := readBatchHeader(b[at:], seg.at(at))
-			if whole(seg, b[at:], at, h) {
-				tail = h.tail
+			if h.number > number && whole(seg, b[at:], at, h) {
+				number, tail = h.number, h.tail
 			}
 			at = w.next(seg, b, at+batchSize(h.length))
 		}
@@ -160,6 +160,9 @@ func (w *walker) open(number uint64) (*segment, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if seg.file == nil {
+		return nil, nil, seg.spoilt
+	}
 	w.buf, err = seg.read(w.buf)
 	if closeErr := seg.file.Close(); err == nil {
 		err = closeErr
@@ -170,12 +173,12 @@ func (w *walker) open(number uint64) (*segment, []byte, error) {
 // next returns the place of the first batch header at an offset or after, or
 // the end of the segment.
 func (w *walker) next(seg *segment, b []byte, at int64) int64 {
-	for ; at < seg.size; at += sectorSize {
-		if _, ok := readBatchHeader(b[at:], seg.at(at)); ok {
+	for ; at < seg.limit(); at += sectorSize {
+		if _, ok := readBatchHeader(b[at:seg.limit()], seg.at(at)); ok {
 			return at
 		}
 	}
-	return seg.size
+	return seg.limit()
 }
 
 func (w *walker) segment(number uint64) error {
@@ -184,7 +187,7 @@ func (w *walker) segment(number uint64) error {
 	switch {
 	case errors.As(err, &damage):
 		return w.damage(number, damage.Offset, damage)
-	case errors.Is(err, ErrNewerFormat):
+	case errors.Is(err, ErrNewerFormat), errors.Is(err, ErrOlderFormat):
 		return w.damage(number, 0, &Damage{File: w.name(number), Record: "header", Reason: err.Error()})
 	case errors.Is(err, fs.ErrNotExist):
 		return nil // of a log in use: it is being used again
@@ -194,8 +197,18 @@ func (w *walker) segment(number uint64) error {
 	if err := w.visit(&Walked{Kind: WalkedSegment, File: seg.name, Segment: number, Bytes: seg.size, Freed: number < w.tail}); err != nil {
 		return err
 	}
-	for at := w.next(seg, b, segmentHeader); at < seg.size; {
+	if seg.spoilt != nil {
+		if err := w.damage(number, seg.spoilt.Offset, seg.spoilt); err != nil {
+			return err
+		}
+	}
+	for at := w.next(seg, b, segmentHeader); at < seg.limit(); {
 		h, _ := readBatchHeader(b[at:], seg.at(at))
+		if h.number <= w.number {
+			// What a batch left behind that was never finished.
+			at = w.next(seg, b, at+sectorSize)
+			continue
+		}
 		if err := w.follows(seg, at, h); err != nil {
 			return err
 		}
@@ -289,8 +302,10 @@ func (w *walker) record(v *Walked, head recordHeader, body []byte) error {
 		return w.damage(v.Segment, v.Offset, &Damage{File: v.File, Offset: v.Offset, Record: describe(head), Reason: err.Error()})
 	}
 	v.State, v.Base, v.End = rec.state, rec.base, rec.end
-	if rec.count > 0 {
+	if rec.count > 0 && rec.kind != kindDirectory {
 		v.First, v.Last, v.Term = rec.first, rec.last(), rec.term
+	}
+	if rec.kind == kindEntries || rec.kind == kindMoved {
 		v.Entries, err = readEntries(body, head.count, rec.replica.seed)
 		if err != nil {
 			return err // record has just read them

@@ -151,7 +151,7 @@ func TestWalkOfMissingSegments(t *testing.T) {
 			f, err := fs.Open(two)
 			must(t, err)
 			must(t, f.Truncate(1000))
-		}, []string{two, "batches "}},
+		}, []string{two, two, "batches "}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			fs := made()
@@ -197,7 +197,7 @@ func TestWalkOfATornEnd(t *testing.T) {
 	must(t, s.closeFiles())
 	all := walked(t, fs, WalkedSegment)
 	last := all[len(all)-1]
-	fs.Corrupt("d/log/0000000000000001.log", last.Offset+100, 1)
+	fs.Corrupt("d/log/0000000000000001.log", last.Offset+20, 1)
 	all = walked(t, fs)
 	if end := all[len(all)-1]; end.Kind != WalkedTorn || end.Offset != last.Offset || end.Damage == nil {
 		t.Errorf("got %+v, want it torn", end)

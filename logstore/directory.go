@@ -1,0 +1,424 @@
+package logstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"maps"
+	"math"
+	"slices"
+
+	"muster/raft"
+)
+
+// A directory says what batches before its own left behind, so that their loss
+// is known to the entry, and what is small is not lost at all. It stands in the
+// log itself and costs no sync of its own.
+//
+// Each batch ends with one. That of the first batch in a segment is of the
+// whole segment before. Any other covers the batch before, and those of which
+// no directory on a later page than their last tells yet: so one page that is
+// damaged never takes both a batch and all that is said of it.
+//
+// It holds how the log stood before its own batch, for the replicas that are
+// concerned. So to apply it where nothing was lost changes nothing. A directory
+// is a record of no replica, whose number of entries is that of its rows:
+//
+//	 0  u64  the batches from this segment
+//	 8  u64  and offset on are covered: where the batch before the first ends
+//	16       rows
+//
+// A row is a sequence of varints (encoding/binary, unsigned):
+//
+//	flags: 1 base, 2 state, 4 removal, 8 what it promised is lost
+//	group, incarnation, replica id      a removal ends here
+//	commit, last index of the log
+//	state: term, vote
+//	base: term, index, group time, length of the membership in three bytes,
+//	      membership
+//	runs: count, first index, term; what stands in the batches covered
+//	0
+const (
+	directorySize = 16 // without rows
+	rowBase       = 1
+	rowState      = 2
+	rowRemoval    = 4
+	rowLost       = 8
+	// directoryPart bounds a directory to this part of a segment. One of which
+	// rows are left out covers nothing: where it is needed, it can't be
+	// known what is lost.
+	directoryPart = 4
+	// coverPages is how many pages further on a batch begins that is the last
+	// to tell of one. Two, because a write that goes astray hurts two pages.
+	coverPages = 2
+)
+
+// item is one record of a batch that is still to be told of.
+type item struct {
+	replica     *replica
+	kind        recordKind
+	next        int32 // of the same replica, while a directory is made
+	first, last uint64
+	at          place
+}
+
+// recent is a batch that is still to be told of.
+type recent struct {
+	durable position // where the batch before ends
+	end     position
+	items   int
+}
+
+// directory is what the store remembers to make the next one.
+type directory struct {
+	batches []recent
+	items   []item // of batches, in their order
+	rows    []*replica
+	round   uint64 // counts the directories that were made
+	// since is the first segment of which no first batch of a later one tells
+	// yet, sinceAt where the batch ends that stands before its first.
+	since   uint64
+	sinceAt position
+}
+
+// nowhere begins what a directory tells of that had to leave out rows.
+var nowhere = position{math.MaxUint64, 0}
+
+// remember notes a batch that is on disk. Its predecessors that it was the last
+// to tell of are forgotten.
+func (d *directory) remember(start, end, durable position, records []record) {
+	keep, items := 0, 0
+	for ; keep < len(d.batches); keep++ {
+		b := d.batches[keep]
+		if b.end.segment == start.segment && start.offset/pageSize < (b.end.offset-1)/pageSize+coverPages {
+			break
+		}
+		items += b.items
+	}
+	d.batches = slices.Delete(d.batches, 0, keep)
+	d.items = slices.Delete(d.items, 0, items)
+	before := len(d.items)
+	for i := range records {
+		if r := &records[i]; r.kind != kindDirectory && r.replica.id != (Replica{}) {
+			it := item{replica: r.replica, kind: r.kind, at: place{start.segment, uint32(start.offset + int64(r.at)), uint32(r.size)}}
+			if r.count > 0 {
+				it.first, it.last = r.first, r.last()
+			}
+			d.items = append(d.items, it)
+		}
+	}
+	d.batches = append(d.batches, recent{durable, end, len(d.items) - before})
+}
+
+// tells notes what the directory of a batch that is on disk tells of: that of
+// the first batch in a segment should be of all segments before.
+func (d *directory) tells(start, durable, from position) {
+	if start.offset == segmentHeader && !from.after(d.sinceAt) {
+		d.since, d.sinceAt = start.segment, durable
+	}
+}
+
+// directoryFrom reads where it begins what the directory tells of that a batch
+// ends with.
+func directoryFrom(b []byte, records []record) position {
+	if n := len(records); n > 0 && records[n-1].kind == kindDirectory {
+		body := b[records[n-1].at+recordHeaderSize:]
+		return position{binary.LittleEndian.Uint64(body), int64(binary.LittleEndian.Uint64(body[8:]))}
+	}
+	return nowhere
+}
+
+// putDirectory adds a directory to b, of at most some bytes, and returns its
+// number of rows. The batch begins at offset of the active segment.
+func (s *Store) putDirectory(b []byte, most int) ([]byte, int) {
+	at := len(b)
+	b = extend(b, recordHeaderSize+directorySize)
+	if s.active.end == segmentHeader && s.directory.since < s.active.number {
+		if with, rows, whole := s.putSegments(b, at, at+most); whole {
+			return with, rows
+		}
+	}
+	from := s.synced
+	if len(s.directory.batches) > 0 {
+		from = s.directory.batches[0].durable
+	}
+	with, rows, whole := s.putRecent(b, at, at+most)
+	if !whole || s.unknown.size > 0 {
+		// It must not be taken for one that tells of all.
+		from = nowhere
+	}
+	return endDirectory(with, at, from, rows), rows
+}
+
+func endDirectory(b []byte, at int, from position, rows int) []byte {
+	putRecordHeader(b[at:], kindDirectory, Replica{}, uint32(rows), 0)
+	binary.LittleEndian.PutUint64(b[at+recordHeaderSize:], from.segment)
+	binary.LittleEndian.PutUint64(b[at+recordHeaderSize+8:], uint64(from.offset))
+	return b
+}
+
+// putSegments adds the rows of all that stands in the segments of which no
+// directory tells yet. It looks at every run of every replica, once per segment.
+func (s *Store) putSegments(b []byte, at, most int) ([]byte, int, bool) {
+	rows := 0
+	within := func(p place) bool { return p.size > 0 && p.segment >= s.directory.since && p.segment < s.active.number }
+	for _, g := range slices.Sorted(maps.Keys(s.graves)) {
+		if within(s.graves[g].at) {
+			b = putReplica(b, rowRemoval, s.graves[g].replica)
+			rows++
+		}
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(s.replicas), compareReplicas) {
+		p := s.replicas[id]
+		row := len(b)
+		var flags uint64
+		if p.base != nil && within(p.baseAt) {
+			flags |= rowBase
+		}
+		if within(p.stateAt) {
+			flags |= rowState
+		}
+		if within(p.lostAt) {
+			flags |= rowLost
+		}
+		b = putRow(b, flags, p)
+		runs := len(b)
+		var w runWriter
+		for _, n := range p.runs {
+			if within(n.at) {
+				b = w.put(b, n)
+			}
+		}
+		b = w.end(b)
+		if flags == 0 && len(b) == runs+1 {
+			b = b[:row]
+			continue
+		}
+		if rows++; len(b) > most {
+			return b[:at+recordHeaderSize+directorySize], 0, false
+		}
+	}
+	from := s.directory.sinceAt
+	if s.unknown.size > 0 {
+		from = nowhere
+	}
+	return endDirectory(b, at, from, rows), rows, true
+}
+
+// putRecent adds the rows of the batches that are remembered.
+func (s *Store) putRecent(b []byte, at, most int) ([]byte, int, bool) {
+	d := &s.directory
+	d.round++
+	d.rows = d.rows[:0]
+	for i := range d.items {
+		it := &d.items[i]
+		it.next = -1
+		p := it.replica
+		if p.row.round != d.round {
+			p.row.round, p.row.first = d.round, int32(i)
+			d.rows = append(d.rows, p)
+		} else {
+			d.items[p.row.last].next = int32(i)
+		}
+		p.row.last = int32(i)
+	}
+	rows := 0
+	for _, p := range d.rows {
+		b = s.putRecentRow(b, p)
+		if rows++; len(b) > most {
+			return b[:at+recordHeaderSize+directorySize], 0, false
+		}
+	}
+	clear(d.rows)
+	return b, rows, true
+}
+
+func (s *Store) putRecentRow(b []byte, p *replica) []byte {
+	if s.replicas[p.id] != p {
+		return putReplica(b, rowRemoval, p.id)
+	}
+	d := &s.directory
+	var flags uint64
+	for i := p.row.first; i >= 0; i = d.items[i].next {
+		switch d.items[i].kind {
+		case kindBase:
+			flags |= rowBase
+		case kindState:
+			flags |= rowState
+		case kindLost:
+			if p.lostAt.size > 0 {
+				flags |= rowLost
+			}
+		}
+	}
+	b = putRow(b, flags, p)
+	var w runWriter
+	for i := p.row.first; i >= 0; i = d.items[i].next {
+		it := &d.items[i]
+		if it.last == 0 {
+			continue
+		}
+		for k := p.find(it.first); k < len(p.runs) && p.runs[k].first <= it.last; k++ {
+			if p.runs[k].at == it.at {
+				b = w.put(b, p.runs[k])
+			}
+		}
+	}
+	return w.end(b)
+}
+
+func putReplica(b []byte, flags uint64, id Replica) []byte {
+	b = binary.AppendUvarint(b, flags)
+	b = binary.AppendUvarint(b, uint64(id.Group))
+	b = binary.AppendUvarint(b, uint64(id.Incarnation))
+	return binary.AppendUvarint(b, uint64(id.ID))
+}
+
+func putRow(b []byte, flags uint64, p *replica) []byte {
+	b = putReplica(b, flags, p.id)
+	b = binary.AppendUvarint(b, p.state.Commit)
+	b = binary.AppendUvarint(b, p.last().Index)
+	if flags&rowState != 0 {
+		b = binary.AppendUvarint(b, p.state.Term)
+		b = binary.AppendUvarint(b, uint64(p.state.Vote))
+	}
+	if flags&rowBase != 0 {
+		b = binary.AppendUvarint(b, p.base.ID.Term)
+		b = binary.AppendUvarint(b, p.base.ID.Index)
+		b = binary.AppendUvarint(b, uint64(p.base.Time))
+		b = append(b, 0, 0, 0)
+		at := len(b)
+		b = p.base.Membership.Append(b)
+		n := len(b) - at
+		b[at-3], b[at-2], b[at-1] = byte(n)|0x80, byte(n>>7)|0x80, byte(n>>14)
+	}
+	return b
+}
+
+// runWriter joins runs that follow each other.
+type runWriter struct{ first, term, count uint64 }
+
+func (w *runWriter) put(b []byte, n run) []byte {
+	if w.count > 0 && n.first == w.first+w.count && n.term == w.term && w.count+uint64(n.count) <= math.MaxUint32 {
+		w.count += uint64(n.count)
+		return b
+	}
+	b = w.flush(b)
+	w.first, w.term, w.count = n.first, n.term, uint64(n.count)
+	return b
+}
+
+func (w *runWriter) flush(b []byte) []byte {
+	if w.count == 0 {
+		return b
+	}
+	b = binary.AppendUvarint(b, w.count)
+	b = binary.AppendUvarint(b, w.first)
+	return binary.AppendUvarint(b, w.term)
+}
+
+func (w *runWriter) end(b []byte) []byte { return append(w.flush(b), 0) }
+
+// row is one row of a directory that was read.
+type row struct {
+	flags   uint64
+	replica Replica
+	state   raft.HardState // Term and Vote only if flags says so
+	last    uint64
+	base    *Base
+}
+
+// directoryReader reads a directory's body. It takes no memory but for a base.
+type directoryReader struct {
+	b    []byte
+	from position
+	rows uint32
+}
+
+var errDirectory = errors.New("it is no directory")
+
+func readDirectory(b []byte, rows uint32) (directoryReader, error) {
+	if len(b) < directorySize {
+		return directoryReader{}, errDirectory
+	}
+	return directoryReader{
+		b: b[directorySize:], rows: rows,
+		from: position{binary.LittleEndian.Uint64(b), int64(binary.LittleEndian.Uint64(b[8:]))},
+	}, nil
+}
+
+// check reads all rows for their form.
+func (d directoryReader) check() error {
+	for d.rows > 0 {
+		r, err := d.row()
+		if err != nil {
+			return err
+		}
+		for r.flags != rowRemoval {
+			n, err := d.run()
+			if err != nil {
+				return err
+			}
+			if n.count == 0 {
+				break
+			}
+		}
+	}
+	if len(d.b) > 0 {
+		return errDirectory
+	}
+	return nil
+}
+
+func (d *directoryReader) number(err *error) uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		*err = errDirectory
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+// row reads the next row up to its runs.
+func (d *directoryReader) row() (r row, err error) {
+	d.rows--
+	r.flags = d.number(&err)
+	group := d.number(&err)
+	r.replica = Replica{raft.GroupID(group), raft.Incarnation(d.number(&err)), raft.ReplicaID(d.number(&err))}
+	if r.flags&^(rowBase|rowState|rowLost) != 0 && r.flags != rowRemoval || group > math.MaxUint16 {
+		err = errDirectory
+	}
+	if err != nil || r.flags == rowRemoval {
+		return r, err
+	}
+	r.state.Commit, r.last = d.number(&err), d.number(&err)
+	if r.flags&rowState != 0 {
+		r.state.Term, r.state.Vote = d.number(&err), raft.ReplicaID(d.number(&err))
+	}
+	if r.flags&rowBase != 0 {
+		base := Base{ID: raft.LogID{Term: d.number(&err), Index: d.number(&err)}, Time: raft.GroupTime(d.number(&err))}
+		n := d.number(&err)
+		if err != nil || n > uint64(len(d.b)) {
+			return r, errDirectory
+		}
+		if base.Membership, err = raft.ReadMembership(d.b[:n]); err != nil {
+			return r, err
+		}
+		d.b = d.b[n:]
+		r.base = &base
+	}
+	return r, err
+}
+
+// run reads the next run of the row; one without entries is the end.
+func (d *directoryReader) run() (n run, err error) {
+	count := d.number(&err)
+	if err != nil || count == 0 {
+		return run{}, err
+	}
+	n.first, n.term = d.number(&err), d.number(&err)
+	if n.count = uint32(count); err != nil || count > math.MaxUint32 || n.first == 0 || n.first+count < n.first {
+		return run{}, errDirectory
+	}
+	return n, nil
+}

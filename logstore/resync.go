@@ -1,0 +1,312 @@
+package logstore
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"muster/raft"
+)
+
+// hole is a place in the log where batches are damaged, until a directory
+// behind it tells what they held.
+type hole struct {
+	from   position // where the batch before ends
+	at     place    // counts as needed for what is lost there
+	damage Damage
+}
+
+// salvaged are entries that can be read in a batch that is not whole. Their own
+// checksums fit, and so does that of their record for its place. They may be
+// those of an older batch that was never finished at this place. So they count
+// only where a directory names the same ids: of one index and term there is
+// only one entry.
+type salvaged struct {
+	replica Replica
+	run     run
+}
+
+// rescue reads the entries of a batch that is not whole, or whose header can't
+// be read.
+func (r *recovery) rescue(seg *segment, b []byte, at int64) {
+	for pos := batchHeaderSize; pos < len(b); {
+		head, body, err := readRecord(b[pos:], seg.at(at+int64(pos)))
+		if err == nil && (head.kind == kindEntries || head.kind == kindMoved) {
+			if rec, err := r.record(head, body); err == nil {
+				r.salvage = append(r.salvage, salvaged{head.replica, run{
+					first: rec.first, term: rec.term, count: rec.count, changes: rec.changes,
+					at: place{seg.number, uint32(at + int64(pos)), uint32(head.size)},
+				}})
+			}
+		}
+		if head.size == 0 || err != nil && head.kind == 0 {
+			return
+		}
+		pos += head.size // if that is true, the next one fits
+	}
+}
+
+// open notes that the batch that is due is damaged.
+func (r *recovery) open(format string, args ...any) {
+	d := r.due()
+	d.Reason += ", but " + fmt.Sprintf(format, args...)
+	if len(r.damages) == 0 || r.damages[len(r.damages)-1].File != d.File || r.damages[len(r.damages)-1].Offset != d.Offset {
+		r.damages = append(r.damages, d)
+	}
+	if r.hole != nil {
+		return
+	}
+	segment := r.end.segment
+	if r.next > 0 && r.s.segment(r.next) != nil {
+		segment = r.next
+	}
+	r.hole = &hole{from: r.end, at: place{segment, uint32(d.Offset), recordHeaderSize}, damage: d}
+}
+
+// applyDirectory brings the log to where the directory says that it stood. What
+// is there already stays; entries that are not there are lost.
+func (r *recovery) applyDirectory() {
+	d, err := readDirectory(r.directory, r.rows)
+	if err != nil {
+		return
+	}
+	covers := !d.from.after(r.hole.from)
+	for d.rows > 0 {
+		row, err := d.row()
+		if err != nil {
+			return
+		}
+		if row.flags == rowRemoval {
+			r.bury(row.replica)
+			continue
+		}
+		p := r.applyRow(&row)
+		for {
+			n, err := d.run()
+			if err != nil {
+				return
+			}
+			if n.count == 0 {
+				break
+			}
+			r.applyRun(p, n)
+		}
+	}
+	if covers {
+		r.hole, r.salvage = nil, r.salvage[:0]
+	}
+}
+
+// bury removes a replica, and those of its group that are older.
+func (r *recovery) bury(id Replica) {
+	g := r.s.graves[id.Group]
+	if !g.covers(id) {
+		p := r.s.replicas[id]
+		if p == nil {
+			p = &replica{id: id}
+		}
+		r.s.take(&record{kind: kindRemove, replica: p}, r.hole.at)
+		r.again(kindRemove, p)
+		g = r.s.graves[id.Group]
+	}
+	for _, have := range slices.SortedFunc(maps.Keys(r.s.replicas), compareReplicas) {
+		if have.Group == id.Group && g.covers(have) {
+			r.s.drop(r.s.replicas[have])
+		}
+	}
+}
+
+// again has what was lost and is known written again with the next batch.
+func (r *recovery) again(kind recordKind, p *replica) {
+	r.s.repair = append(r.s.repair, piece{kind: kind, replica: p, at: r.hole.at})
+}
+
+func (r *recovery) applyRow(row *row) *replica {
+	s := r.s
+	p := s.replicas[row.replica]
+	if p == nil {
+		p = &replica{id: row.replica, seed: raft.EntrySeed(row.replica.Group, row.replica.Incarnation)}
+		s.replicas[p.id] = p
+	}
+	if row.base != nil && (p.base == nil || p.base.ID != row.base.ID || p.baseAt.size == 0) {
+		s.take(&record{kind: kindBase, replica: p, base: row.base, end: row.last}, r.hole.at)
+		r.again(kindBase, p)
+	}
+	if row.flags&rowState != 0 && (p.state.Term != row.state.Term || p.state.Vote != row.state.Vote || p.stateAt.size == 0) {
+		s.take(&record{kind: kindState, replica: p, state: row.state}, r.hole.at)
+		r.again(kindState, p)
+	}
+	if row.flags&rowLost != 0 && p.lostAt.size == 0 {
+		s.hurt(p, r.hole.damage)
+		s.occupy(&p.lostAt, r.hole.at)
+		r.again(kindLost, p)
+	}
+	p.state.Commit = max(p.state.Commit, row.state.Commit)
+	s.cut(p, row.last+1, ^uint64(0))
+	return p
+}
+
+// applyRun makes sure that the log has the entries of n, be they lost.
+func (r *recovery) applyRun(p *replica, n run) {
+	for next := n.first; next <= n.last(); {
+		i := p.find(next)
+		if i < len(p.runs) && p.runs[i].first <= next && p.runs[i].term == n.term && !p.runs[i].lost {
+			next = p.runs[i].last() + 1
+			continue
+		}
+		// Up to the next that the log has.
+		gap := run{first: next, term: n.term, count: uint32(n.last() - next + 1)}
+		for ; i < len(p.runs) && p.runs[i].first <= gap.last(); i++ {
+			if m := p.runs[i]; m.term == n.term && !m.lost && m.first > next {
+				gap.count = uint32(m.first - next)
+				break
+			}
+		}
+		r.fill(p, gap)
+		next = gap.last() + 1
+	}
+}
+
+// fill puts what was salvaged of a gap into the log, and the rest as lost.
+func (r *recovery) fill(p *replica, gap run) {
+	for next := gap.first; next <= gap.last(); {
+		part := run{first: next, term: gap.term, count: uint32(gap.last() - next + 1), at: r.hole.at, lost: true, changes: true}
+		for i := range r.salvage {
+			m := r.salvage[i].run
+			if r.salvage[i].replica != p.id || m.term != gap.term || m.last() < next || m.first > part.last() {
+				continue
+			}
+			if m.first > next {
+				part.count = uint32(m.first - next)
+				continue
+			}
+			last := min(m.last(), gap.last())
+			part = m
+			part.first, part.count = next, uint32(last-next+1)
+			break
+		}
+		if part.lost {
+			r.s.hurt(p, r.hole.damage)
+		}
+		r.s.cut(p, part.first, part.last())
+		r.s.hold(part.at)
+		r.s.insertRun(p, part)
+		next = part.last() + 1
+	}
+}
+
+// finish decides about what nothing follows, and whether the log holds together.
+func (r *recovery) finish() {
+	s := r.s
+	now := r.end.segment
+	if r.next > 0 {
+		now = r.next
+	}
+	seg := s.segment(now)
+	switch {
+	case bug("truncate at the first bad checksum"):
+	case r.newest > r.number+1:
+		r.open("batch %d was begun after it", r.newest)
+	case seg == nil:
+		s.segments = append(s.segments, &segment{number: now, name: s.segmentPath(now)})
+		seg = s.segment(now)
+		seg.spoil("segment", "the file is missing")
+		r.damages = append(r.damages, *seg.spoilt)
+		r.open("the log went on there")
+	case seg.file == nil, seg.spoilt != nil && seg.mend < 0:
+		r.open("it can't be known what it held")
+	case r.number == 0 && s.segments[0].number > 1:
+		r.open("the log began before")
+	}
+	if r.hole != nil {
+		s.unknownIs = r.hole.damage
+		s.occupy(&s.unknown, r.hole.at)
+		s.repair = append(s.repair, piece{kind: kindLost, replica: &replica{}, at: s.unknown})
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(s.replicas), compareReplicas) {
+		r.check(s.replicas[id])
+	}
+}
+
+// check says whether all is there that a replica was promised, or is known to
+// be lost. All should be; what is wrong here was not seen when it was read.
+func (r *recovery) check(p *replica) {
+	why := ""
+	switch {
+	case p.base == nil:
+		why = "its base is in no segment"
+	default:
+		due := p.base.ID.Index + 1
+		for _, n := range p.runs {
+			if n.first != due && why == "" {
+				why = fmt.Sprintf("entries %d to %d are in no segment", due, n.first-1)
+			}
+			if n.lost && n.at.size == recordHeaderSize { // it stands in no record yet
+				r.s.repair = append(r.s.repair, piece{kind: kindMoved, replica: p, first: n.first, at: n.at})
+			}
+			due = n.last() + 1
+		}
+		if p.state.Commit >= due && why == "" {
+			why = fmt.Sprintf("entries %d to %d were committed and are in no segment", due, p.state.Commit)
+		}
+	}
+	if why == "" || p.lostAt.size > 0 {
+		return
+	}
+	s := r.s
+	d := Damage{File: s.dir, Record: "log of " + p.id.String(), Reason: why}
+	at := place{s.segments[0].number, segmentHeader, recordHeaderSize}
+	if s.unknown.size > 0 {
+		d, at = s.unknownIs, s.unknown
+	} else {
+		r.damages = append(r.damages, d)
+	}
+	s.hurt(p, d)
+	s.occupy(&p.lostAt, at)
+	s.repair = append(s.repair, piece{kind: kindLost, replica: p, at: at})
+}
+
+// goOn decides where the log is written on.
+func (r *recovery) goOn() error {
+	s := r.s
+	now := r.end.segment
+	if r.next > 0 {
+		now = r.next
+	}
+	s.synced, s.batch, s.promised = r.end, r.number, r.number > 0
+	if r.hole == nil {
+		// What is prepared and can't be read was never used.
+		for i, seg := range s.segments {
+			if seg.number > now && seg.spoilt != nil && seg.mend < 0 {
+				for _, drop := range s.segments[i:] {
+					if err := s.forget(drop); err != nil {
+						return err
+					}
+				}
+				s.segments = s.segments[:i]
+				break
+			}
+		}
+		s.goTo(s.segment(now))
+		if now == r.end.segment {
+			s.active.end = r.end.offset
+		}
+		return nil
+	}
+	// The end is lost. The log goes on in a new segment, and leaves out the
+	// number of a batch, so that the hole is seen again.
+	s.batch = max(r.newest, r.number+1)
+	s.goTo(s.segments[len(s.segments)-1])
+	s.active.close()
+	return nil
+}
+
+// forget removes a segment that was never used.
+func (s *Store) forget(seg *segment) error {
+	if seg.file != nil {
+		if err := seg.file.Close(); err != nil {
+			return err
+		}
+	}
+	return s.removeLost(seg)
+}

@@ -1,0 +1,50 @@
+package logstore
+
+import (
+	"fmt"
+
+	"muster/logstore/vfs"
+)
+
+// Report is what Verify found.
+type Report struct {
+	Stats Stats // as of now
+	// Damages are all places that are damaged, in the order of the log. Some
+	// hit nothing that is still needed.
+	Damages []Damage
+	// Damaged is what the replicas lost by it.
+	Damaged []Damaged
+	// Torn is the last batch, if it was never finished. That is no damage.
+	Torn *Damage
+}
+
+// Verify reads the log in a data directory as Open does, checks all of it, and
+// changes nothing. It takes no lock: of a log that is in use, the last batch
+// may look torn. An error is the disk's, or that of another format.
+func Verify(disk vfs.FS, dir string) (Report, error) {
+	s := newStore(Options{FS: disk, Dir: dir, SegmentBytes: SegmentBytesDefault})
+	defer s.closeFiles()
+	numbers, err := s.numbers()
+	if err != nil {
+		return Report{}, fmt.Errorf("verify the log in %s: %w", s.dir, err)
+	}
+	if len(numbers) == 0 {
+		return Report{}, nil
+	}
+	r, err := s.load(numbers)
+	if err == nil {
+		err = s.verifySnapshots(func(d Damage) { r.damages = append(r.damages, d) })
+	}
+	if err != nil {
+		return Report{}, fmt.Errorf("verify the log in %s: %w", s.dir, err)
+	}
+	s.stats.Batches, s.stats.NeededBytes = r.number, s.needed
+	report := Report{Stats: s.Stats(), Damages: r.damages, Torn: r.torn}
+	for _, d := range s.Damaged() {
+		if d.Promises || len(d.Lost) > 0 {
+			d.State = false // of snapshots, Damages tells
+			report.Damaged = append(report.Damaged, d)
+		}
+	}
+	return report, nil
+}
