@@ -241,6 +241,7 @@ func (w *watched) next(e raft.Entry) {
 		w.truth.c.fail("I4: n%d applies %s of group %d after %s", w.node.index, e.ID, w.truth.group, w.at)
 	}
 	w.at = e.ID
+	w.node.newest[w.replica] = e.ID
 }
 
 // Apply implements [repl.StateMachine].
@@ -307,7 +308,13 @@ func (t *truth) restored(w *watched, at raft.LogID) {
 }
 
 // Restored implements [repl.StateMachine].
-func (w *watched) Restored() { w.inner.Restored() }
+func (w *watched) Restored() {
+	if now := w.node.newest[w.replica]; w.at.Index < now.Index {
+		w.truth.c.fail("I5: n%d puts a state of group %d at %s in the place of one at %s", w.node.index, w.truth.group, w.at, now)
+	}
+	w.node.newest[w.replica] = w.at
+	w.inner.Restored()
+}
 
 // compare holds all replicas of the healed cluster against each other and
 // against the model: I8, I10.

@@ -52,6 +52,7 @@ const (
 	// Snapshots, while runs make them.
 	SnapshotCut   // the connection ends in the midst of one
 	SnapshotTwice // a chunk comes a second time, late
+	SnapshotLate  // one that came whole is installed up to 10 s later, or finds a newer state
 	SnapshotBad   // a bit of a chunk is another one than in the file
 
 	// Clocks.
@@ -79,7 +80,7 @@ var faultNames = [faults]string{
 	PowerDrop: "power-drop", PowerKeep: "power-keep", PowerTear: "power-tear", PowerTorn: "power-torn",
 	DiskSlow: "disk-slow", DiskStuck: "disk-stuck", SyncFails: "sync-fails", WriteFails: "write-fails", WriteShort: "write-short", ReadFails: "read-fails",
 	DiskFull: "disk-full", RecoveryFails: "recovery-fails", BitFlip: "bit-flip",
-	SnapshotCut: "snapshot-cut", SnapshotTwice: "snapshot-twice", SnapshotBad: "snapshot-bad",
+	SnapshotCut: "snapshot-cut", SnapshotTwice: "snapshot-twice", SnapshotLate: "snapshot-late", SnapshotBad: "snapshot-bad",
 	TickDrift: "tick-drift", TickJump: "tick-jump", TickStall: "tick-stall",
 	ClientReset: "client-reset", ClientLate: "client-late", ClientCut: "client-cut",
 	ClientTimeout: "client-timeout", ClientStale: "client-stale",

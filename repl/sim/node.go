@@ -40,7 +40,8 @@ type node struct {
 	store     *logstore.Store
 	host      *repl.Host
 	table     *shardmap.Table
-	taker     *repl.Inbox // of snapshots
+	newest    map[logstore.Replica]raft.LogID // that was applied
+	taker     *repl.Inbox                     // of snapshots
 	tasks     []*task
 	running   *task // that is resumed just now
 	streams   []*stream
@@ -199,6 +200,7 @@ func (n *node) open() error {
 		return err
 	}
 	n.table, n.announced = nil, false
+	n.newest = map[logstore.Replica]raft.LogID{}
 	n.batch = nil
 	n.outAt = 0
 	n.host, err = repl.NewHost(repl.HostConfig{

@@ -20,10 +20,10 @@ func (c *cluster) drawPolicy() {
 		return // hardly ever
 	}
 	c.policy = repl.SnapshotPolicy{
-		BytesMin:  int64(c.chance.below(30<<10)) + 2<<10,
+		BytesMin:  int64(c.chance.skewed(512, 32<<10)),
 		RestBytes: int64(c.chance.below(16<<10)) + 256, RestTicks: 10 + c.chance.below(60),
-		LogBytesMax: int64(c.chance.below(112<<10)) + 16<<10, OverBytesMin: 1 << 10,
-		RetryTicks: 20 + c.chance.below(100), HoldTicks: 1 + c.chance.below(100),
+		LogBytesMax: int64(c.chance.below(112<<10)) + 16<<10, OverBytesMin: 512,
+		RetryTicks: 20 + c.chance.below(100), HoldTicks: 1 + c.chance.below(60),
 	}
 }
 
@@ -100,7 +100,12 @@ func (n *node) newInbox() *repl.Inbox {
 		// The host is another goroutine's: it comes to this later, and to
 		// other things before.
 		Host: func(f func(*repl.Host)) bool {
-			if !n.running.wait(n.stepTime()) || n.host != host || n.closing {
+			d := n.stepTime()
+			if n.c.chaos.knows(SnapshotLate) && n.c.chance.below(4) == 0 {
+				n.c.result.Fired[SnapshotLate]++
+				d = n.c.chance.skewed(100*time.Millisecond, 10*time.Second)
+			}
+			if !n.running.wait(d) || n.host != host || n.closing {
 				return false
 			}
 			f(host)
