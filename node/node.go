@@ -13,6 +13,7 @@
 //	Node.lister        listersMax                   Node   Node.close
 //	Node.announceSelf  1                            Node   the table has what it says, or Node.close
 //	Node.scrub         1, unless it is off          Node   Node.close
+//	besides            restorersMax, at the start   Node   all replicas are restored
 //	Node.poll          1 per host while founding    Node   the founding ends
 //
 // and those of package repl.

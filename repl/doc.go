@@ -25,5 +25,7 @@
 //
 // host.go has the life of an event, proposal.go and group.go that of a command,
 // read.go that of a read, place.go how replicas come and go, contact.go what is
-// known of other nodes.
+// known of other nodes. A snapshot is due in snapshot_policy.go, is written by
+// work.go, leaves by sender.go, arrives in inbox.go, and takes effect in
+// snapshot.go; restore.go is the start.
 package repl
