@@ -156,6 +156,9 @@ type lifeRun struct {
 	buried map[raft.GroupID]raft.ReplicaID // the newest that was removed
 	groups int
 
+	written map[string]string // each entry that an Append was given, by replica and id
+	removed []Replica
+
 	// A story sets these; see there.
 	t         testing.TB
 	mem       *vfs.Mem
@@ -171,7 +174,7 @@ type lifeRun struct {
 
 func newRun(seed uint64, s *Store) *lifeRun {
 	return &lifeRun{chance: rand.New(rand.NewPCG(seed, 1)), store: s, done: model{}, groups: 4,
-		made: map[raft.GroupID]raft.ReplicaID{}, buried: map[raft.GroupID]raft.ReplicaID{}, states: map[raft.LogID][]byte{}}
+		made: map[raft.GroupID]raft.ReplicaID{}, buried: map[raft.GroupID]raft.ReplicaID{}, states: map[raft.LogID][]byte{}, written: map[string]string{}}
 }
 
 // writes makes up the writes of one Append: at most one for each group.

@@ -67,12 +67,18 @@ func (r *lifeRun) idle() error {
 // append keeps ws, in the store and in the model.
 func (r *lifeRun) append(ws ...Write) error {
 	r.doing = r.done.beginnings(ws)
+	for _, w := range ws {
+		for _, e := range w.Entries {
+			r.written[fmt.Sprint(w.Replica, e.ID)] = string(e.Raw)
+		}
+	}
 	if err := r.store.Append(ws); err != nil {
 		return err
 	}
 	for _, w := range ws {
 		r.made[w.Replica.Group] = max(r.made[w.Replica.Group], w.Replica.ID)
 		if w.Remove {
+			r.removed = append(r.removed, w.Replica)
 			r.buried[w.Replica.Group] = max(r.buried[w.Replica.Group], w.Replica.ID)
 		}
 	}
