@@ -270,6 +270,7 @@ func (h *Host) Synced(b *Batch) {
 	b.report()
 	for _, o := range b.bases {
 		h.sweep(o.replica, o.id)
+		h.based(o.replica)
 	}
 	b.bases = b.bases[:0]
 	clear(b.Writes)

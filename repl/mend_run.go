@@ -42,7 +42,18 @@ func (h *Host) DamageFound() {
 			h.mends.Found++
 			h.cfg.Log.Warn("log damaged", "group", d.Replica.Group, "replica", d.Replica.ID, "file", d.Where.File, "offset", d.Where.Offset, "record", d.Where.Record, "reason", d.Where.Reason)
 			h.beginMend(d.Replica, g).recall()
+			if d.State || len(d.Lost) > 0 && d.Lost[0].First <= g.applied.Index {
+				h.AskSnapshot(d.Replica.Group) // the state is here: nothing before it is needed
+			}
 		}
+	}
+}
+
+// based tells that a replica's log begins anew: what was lost may be needed no
+// more.
+func (h *Host) based(r logstore.Replica) {
+	if m := h.mendOf(r.Group); m != nil && m.replica == r && m.group != nil && !m.writing && !m.look() {
+		m.healed()
 	}
 }
 

@@ -195,6 +195,7 @@ func (g *group) adopt(s logstore.Snapshot) {
 		return
 	case base.ID.Index <= g.snap.base.Index:
 		g.host.sweep(g.replica, g.snap.base)
+		g.host.based(g.replica)
 		return
 	case g.stopped != nil:
 		return

@@ -91,12 +91,24 @@ func (g *group) maySnapshot() bool {
 	switch {
 	case g.stopped != nil || g.removed || g.gone:
 		return false
-	case g.applied.Index <= g.snap.base.Index || g.appliedMembers.Blank():
+	case g.appliedMembers.Blank():
 		return false // a log that does not know its members yet can't say them
+	case g.applied.Index <= g.snap.base.Index && !g.lacksState():
+		return false
 	case g.host.ticks < g.snap.retryAt:
 		return false
 	}
 	return true
+}
+
+// lacksState says whether there is no snapshot where the log begins: the disk
+// has damaged it. Only who was told asks: it looks at the store.
+func (g *group) lacksState() bool {
+	if !g.snap.asked || g.snap.base.Index == 0 {
+		return false
+	}
+	_, have := g.newestSnapshot()
+	return !have
 }
 
 // held says whether a follower is to find what follows its snapshot.

@@ -429,6 +429,45 @@ func TestSnapshotOfBrokenState(t *testing.T) {
 	}
 }
 
+// A snapshot that rots while its replica runs is written again from memory,
+// though nothing was applied since: a start would lack it, and so would followers.
+func TestRottenSnapshotIsWrittenAgain(t *testing.T) {
+	c := snapCluster(t, 8)
+	c.write(1, 30)
+	n := c.nodes[0]
+	g := n.host.groups[1]
+	c.until("all is in a snapshot", func() bool {
+		return c.settled() && g.snap.base == g.applied && !n.host.working && len(n.host.litter) == 0 && n.batch == nil
+	})
+	s, ok := g.newestSnapshot()
+	if !ok {
+		t.Fatal("there is no snapshot")
+	}
+	n.disk.Corrupt(s.File, s.Size/2, 1)
+	file, err := n.store.OpenSnapshot(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, file); !errors.Is(err, logstore.ErrDamaged) {
+		t.Fatalf("read it: %v", err)
+	}
+	file.Close()
+	if len(n.store.Damaged()) != 1 {
+		t.Fatalf("the store says %+v", n.store.Damaged())
+	}
+	n.host.DamageFound()
+	n.turn()
+	c.until("it is there again", func() bool {
+		again, ok := g.newestSnapshot()
+		return ok && again.Base.ID.Index >= s.Base.ID.Index
+	})
+	c.until("nothing is damaged", func() bool { return len(n.store.Damaged()) == 0 && len(n.host.mending) == 0 })
+	n.crash()
+	n.start()
+	c.until("all nodes have applied the same", c.settled)
+	c.check()
+}
+
 // Who asks for a snapshot that covers an index is given one, made for it if need
 // be; who asks for more than there is is not.
 func TestSnapshotAskedFor(t *testing.T) {
