@@ -23,6 +23,8 @@
 // record.go draws what is in a segment, segment.go its header and how it comes
 // to be. append.go makes records of what is handed in, batch.go writes and
 // syncs them. recover.go reads the log back and tells torn from damaged,
+// resync.go goes on behind damage by what directory.go wrote, scrub.go looks for
+// it, damage.go says what is lost,
 // decode.go understands a record, reclaim.go frees old segments, index.go knows
 // where entries are, read.go reads them, identity.go keeps who the node is.
 // walk.go visits all that stands in the files, for those who look.

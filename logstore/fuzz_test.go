@@ -26,6 +26,9 @@ func FuzzReader(f *testing.F) {
 	f.Add(uint8(kindBase), uint32(0), voters(1, 2, 3).Append(make([]byte, baseSize)))
 	f.Add(uint8(kindBase), uint32(0), append(make([]byte, baseSize), 1, 0, 0xff, 0xff, 0xff, 0xff))
 	f.Add(uint8(kindRemove), uint32(0), []byte(nil))
+	f.Add(uint8(kindLost), uint32(3), make([]byte, lostSize))
+	f.Add(uint8(kindDirectory), uint32(1), append(make([]byte, directorySize), 3, 1, 1, 11, 0, 9, 1, 11, 0, 0, 0, 0xa1, 0x80, 0))
+	f.Add(uint8(kindDirectory), uint32(1<<31), append(make([]byte, directorySize), 0, 1, 1, 11, 0, 9, 0xff, 0xff, 0xff, 0xff, 0xf, 1, 1, 0))
 	f.Add(uint8(9), uint32(0), []byte("new"))
 	f.Fuzz(func(t *testing.T, kind uint8, count uint32, body []byte) {
 		b := append(make([]byte, recordHeaderSize), body...)
