@@ -1,0 +1,108 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"muster/raft"
+	"muster/repl/wire"
+)
+
+// A connection for snapshots takes chunks and nothing else, tells why it does not
+// take one, has a limit of its own, and its end is no hint that the peer has
+// gone.
+func TestBulkConnections(t *testing.T) {
+	l := defaultLimits()
+	l.bulks = 2
+	nodes := founders(t, 2, l)
+	r := nodes[0]
+	other := nodes[1].node.self()
+	hello := r.peerHello(other.Node, other.Start)
+	hello.Purpose = wire.PurposeBulk
+	r.node.mu.Lock()
+	feeds := r.node.feeds[other.Node]
+	r.node.mu.Unlock()
+
+	s, err := dial(t, r.addr, hello)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := wire.Chunk{Number: 7, Group: 99, Incarnation: 1, From: 1, To: 2, Term: 1, Base: raft.LogID{Term: 1, Index: 5}, Size: 1000}
+	h, body, err := s.ask(wire.TypeChunk, 0, c.Append(nil))
+	var a wire.ChunkAnswer
+	if err != nil || h.Type != wire.TypeChunkAnswer || a.Read(body) != nil {
+		t.Fatalf("a chunk is answered with %s, %v", h.Type, err)
+	}
+	if a.Number != 7 || a.State != wire.ChunkRefused || !strings.Contains(a.Why, "not here") {
+		t.Errorf("a chunk of a group that is not here: %+v", a)
+	}
+	for _, bad := range []struct {
+		what string
+		t    wire.Type
+		body []byte
+		want string
+	}{
+		{"a ping", wire.TypePing, (&wire.Empty{}).Append(nil), "carries chunks"},
+		{"a beat", wire.TypeBeat, wire.AppendBeat(nil, &wire.Beat{}), "carries chunks"},
+		{"a chunk past the end", wire.TypeChunk, (&wire.Chunk{Base: raft.LogID{Term: 1, Index: 1}, Size: 10, Offset: 11}).Append(nil), "offset 11"},
+		{"no chunk", wire.TypeChunk, []byte{0xc0}, "array"},
+	} {
+		one, err := dial(t, r.addr, hello)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = one.ask(bad.t, 0, bad.body)
+		if !errors.Is(err, &wire.Error{Code: wire.CodeBadRequest}) || !strings.Contains(err.Error(), bad.want) {
+			t.Errorf("%s: got %v, want %q in it", bad.what, err, bad.want)
+		}
+		one.Close()
+		until(t, "it is counted out", func() error { return counted(r.node, 1) })
+	}
+	second, err := dial(t, r.addr, hello)
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "both are counted in", func() error { return counted(r.node, 2) })
+	third, err := dial(t, r.addr, hello)
+	if err == nil { // the hello is over before the limit is looked at
+		var h wire.Header
+		h, body, err = third.read()
+		e := new(wire.Error)
+		if err != nil || h.Type != wire.TypeError || e.Read(body) != nil || e.Code != wire.CodeBusy {
+			t.Errorf("one more than the limit is answered with %s, %v, %v", h.Type, e, err)
+		}
+	}
+	s.Close()
+	second.Close()
+	until(t, "all are counted out", func() error { return counted(r.node, 0) })
+	r.node.mu.Lock()
+	defer r.node.mu.Unlock()
+	if got := r.node.feeds[other.Node]; got != feeds {
+		t.Errorf("%d connections feed from the peer, were %d", got, feeds)
+	}
+}
+
+func counted(n *Node, want int) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.bulks != want {
+		return fmt.Errorf("%d connections for snapshots, want %d", n.bulks, want)
+	}
+	return nil
+}
+
+// What is done beside each other is all done, each once, when it returns.
+func TestBesides(t *testing.T) {
+	for _, n := range []int{0, 1, 2, 1000} {
+		done := make([]atomic.Int32, n)
+		besides(n, func(i int) { done[i].Add(1) })
+		for i := range done {
+			if got := done[i].Load(); got != 1 {
+				t.Fatalf("%d of %d was done %d times", i, n, got)
+			}
+		}
+	}
+}
