@@ -81,7 +81,6 @@ func (n *Node) scrub() {
 	step := max(1, int64(n.cfg.Scrub)*int64(scrubPause)/int64(time.Second))
 	ticker := time.NewTicker(scrubPause)
 	defer ticker.Stop()
-	found := len(n.store.Damaged())
 	for {
 		select {
 		case <-n.ctx.Done():
@@ -92,11 +91,9 @@ func (n *Node) scrub() {
 			n.log.Error("scrub ends: the log can't be read", "err", err)
 			return
 		}
-		now := len(n.store.Damaged())
-		if now > found {
-			n.damageFound()
+		if len(n.store.Damaged()) > 0 {
+			n.damageFound() // it sees what is new
 		}
-		found = now
 	}
 }
 

@@ -24,8 +24,9 @@
 // # Start reading
 //
 // host.go has the life of an event, proposal.go and group.go that of a command,
-// read.go that of a read, place.go how replicas come and go, contact.go what is
-// known of other nodes. A snapshot is due in snapshot_policy.go, is written by
-// work.go, leaves by sender.go, arrives in inbox.go, and takes effect in
-// snapshot.go; restore.go is the start.
+// read.go that of a read, place.go how replicas come and go, mend.go what becomes
+// of one whose log is damaged, contact.go what is known of other nodes. A
+// snapshot is due in snapshot_policy.go, is written by work.go, leaves by
+// sender.go, arrives in inbox.go, and takes effect in snapshot.go; restore.go is
+// the start.
 package repl

@@ -87,6 +87,9 @@ func (m *mend) contradict(from raft.NodeID, ours, theirs raft.LogID) {
 	g := m.replica.Group
 	m.broken = fmt.Errorf("%s is committed here, node %s has committed %s", raft.FormatLogID(g, ours), from, raft.FormatLogID(g, theirs))
 	m.host.cfg.Log.Error("replica can't be mended", "group", g, "replica", m.replica.ID, "err", m.broken)
+	if m.group != nil && m.group.stopped == nil {
+		m.group.stop(m.broken)
+	}
 }
 
 // termAt returns the term that the replica's log has at an index. Of one that
