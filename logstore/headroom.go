@@ -12,8 +12,9 @@ import (
 
 // headroom is a file that only takes up room, so that there is some when the
 // disk is full: for the snapshot by which the log can be compacted, and for the
-// identity, which is written anew at each start. It goes when one of them finds
-// no room, and is made again when there is some.
+// identity, which is written anew at each start. When one of them finds no room
+// it is cut, and it is made again when there is some. A snapshot leaves the
+// identity its part: no node shall be kept from starting.
 type headroom struct {
 	mu   sync.Mutex // no other is taken under it
 	size int64      // guarded by mu; of the file, 0 if there is none
@@ -126,38 +127,34 @@ func (s *Store) findHeadroom() error {
 
 func (s *Store) headroomFile() string { return path.Join(path.Dir(s.dir), headroomName) }
 
-func (s *Store) dropHeadroom() error {
-	s.headroom.size = 0
-	return dropHeadroom(s.fs, path.Dir(s.dir))
-}
-
-// dropHeadroom gives back the room of the headroom in a data directory.
-func dropHeadroom(disk vfs.FS, dir string) error {
-	err := disk.Remove(path.Join(dir, headroomName))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("give up headroom: %w", err)
-	}
-	return nil
-}
-
-// cutHeadroom gives back as much of it as an identity needs.
-func cutHeadroom(disk vfs.FS, dir string) error {
+// cutHeadroom gives back the room of the headroom in a data directory, but so
+// many bytes.
+func cutHeadroom(disk vfs.FS, dir string, left func(size int64) int64) error {
 	file, err := disk.Open(path.Join(dir, headroomName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return err
+		return fmt.Errorf("give up headroom: %w", err)
 	}
 	size, err := file.Size()
 	if err == nil {
-		err = file.Truncate(max(0, size-headroomMin))
+		err = file.Truncate(left(size))
 	}
 	if closeErr := file.Close(); err == nil {
 		err = closeErr
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("give up headroom: %w", err)
+	}
+	return nil
 }
+
+// forIdentity is what is left after an identity got its room.
+func forIdentity(size int64) int64 { return max(0, size-identityRoom) }
+
+// forSnapshot is what is left after a snapshot got its room.
+func forSnapshot(size int64) int64 { return min(size, headroomMin) }
 
 // inRoom does what needs room, beside Append: if there is none, it gives up the
 // headroom and does it once more. Whoever calls it calls endRoom once he needs
@@ -169,17 +166,18 @@ func (s *Store) inRoom(lent *bool, do func() error) error {
 	}
 	h := &s.headroom
 	h.mu.Lock()
-	had := h.size > 0
+	had := h.size > headroomMin
 	if !*lent {
 		*lent = true
 		h.lent++
 	}
 	if had {
 		s.log.Warn("disk full: headroom is given up", "bytes", h.size)
-		if dropErr := s.dropHeadroom(); dropErr != nil {
+		if cutErr := cutHeadroom(s.fs, path.Dir(s.dir), forSnapshot); cutErr != nil {
 			h.mu.Unlock()
-			return errors.Join(err, dropErr)
+			return errors.Join(err, cutErr)
 		}
+		h.size = headroomMin
 	}
 	h.mu.Unlock()
 	if !had {

@@ -218,7 +218,7 @@ func WriteIdentity(disk vfs.FS, dir string, id Identity) error {
 	err := writeIdentity(disk, dir, b)
 	if errors.Is(err, ErrFull) {
 		// What was kept back for this has the room.
-		if err = cutHeadroom(disk, dir); err == nil {
+		if err = cutHeadroom(disk, dir, forIdentity); err == nil {
 			err = writeIdentity(disk, dir, b)
 		}
 	}

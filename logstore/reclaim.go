@@ -178,8 +178,8 @@ func (s *Store) worthMoving(seg *segment) bool {
 	if seg == s.active {
 		return false
 	}
-	if seg.file == nil || seg.live <= seg.size/cheapPart {
-		return true
+	if seg.file == nil || seg.live <= seg.size/cheapPart || s.lack && seg.live <= seg.size/2 {
+		return true // on a full disk what it buys is worth more
 	}
 	total := int64(0)
 	for _, other := range s.segments {

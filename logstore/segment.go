@@ -253,14 +253,6 @@ func (s *Store) prepare(bytes int64) error {
 	return s.lacking(s.fill(bytes))
 }
 
-// nextSize is the size of a new segment.
-func (s *Store) nextSize() int64 {
-	if s.active.file == nil {
-		return s.size
-	}
-	return min(2*s.active.size, s.size)
-}
-
 // next returns the segment after the active one, if one is prepared.
 func (s *Store) next() *segment {
 	if last := s.segments[len(s.segments)-1]; last != s.active {

@@ -26,6 +26,7 @@ type snapshotFile struct {
 	buf  []byte // to be written at at
 	at   int64  // a multiple of a page
 	over bool   // after Commit or Abort
+	lent bool   // the headroom, see inRoom
 }
 
 // beginSnapshot makes the file.
@@ -42,7 +43,12 @@ func (s *Store) beginSnapshot(id Replica) (*snapshotFile, error) {
 		return nil, err
 	}
 	f := &snapshotFile{s: s, id: id, name: path.Join(s.snapDir, fmt.Sprintf("%d%s", n, snapshotTempSuffix))}
-	if f.file, err = s.fs.Create(f.name); err != nil {
+	err = s.inRoom(&f.lent, func() (err error) {
+		f.file, err = s.fs.Create(f.name)
+		return err
+	})
+	if err != nil {
+		s.endRoom(&f.lent)
 		return nil, s.snapshotFailed(err)
 	}
 	return f, nil
@@ -61,7 +67,11 @@ func (f *snapshotFile) add(b []byte) error {
 func (f *snapshotFile) flush(n int) error {
 	for from := 0; from < n; from += snapshotPieceBytes {
 		piece := f.buf[from:min(n, from+snapshotPieceBytes)]
-		if _, err := f.file.WriteAt(piece, f.at); err != nil {
+		err := f.s.inRoom(&f.lent, func() error {
+			_, err := f.file.WriteAt(piece, f.at)
+			return err
+		})
+		if err != nil {
 			return f.s.snapshotFailed(err)
 		}
 		if err := f.file.Sync(); err != nil {
@@ -89,6 +99,7 @@ func (f *snapshotFile) commit(base Base) (Snapshot, error) {
 		return Snapshot{}, f.s.snapshotFailed(err)
 	}
 	f.over, f.buf = true, nil
+	f.s.endRoom(&f.lent)
 	if !bug("no directory sync") {
 		if err := f.s.fs.SyncDir(f.s.snapDir); err != nil {
 			return Snapshot{}, f.s.snapshotFailed(err)
@@ -102,6 +113,7 @@ func (f *snapshotFile) abort() error {
 		return nil
 	}
 	f.over, f.buf = true, nil
+	f.s.endRoom(&f.lent)
 	if f.file != nil {
 		f.file.Close() // nothing in it is wanted
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path"
 
 	"muster/logstore/vfs"
@@ -38,8 +39,13 @@ const (
 	// prepared, less than this part of a segment is left besides the reserve.
 	// What is under way until all have heard of it needs about as much.
 	fullPart = 4
-	// headroomMin is for the identity, with room to spare.
-	headroomMin = 64 << 10
+	// headroomMin is for the identity alone, and identityRoom what one start
+	// takes of it, until the old identity has gone. There is enough for some
+	// starts in case others take the room in between.
+	headroomMin  = 64 << 10
+	identityRoom = 8 << 10
+	// reclaimMax bounds the batches by which one MakeRoom frees segments.
+	reclaimMax = 16
 	// headroomStep is how finely the headroom follows what it is for.
 	headroomStep = 256 << 10
 	// logSinceMin bounds from below what the log may have had since the last
@@ -226,6 +232,7 @@ func (s *Store) lacking(err error) error {
 func (s *Store) askFree(bytes int64) error {
 	free, err := s.fs.Free(s.dir)
 	if err != nil {
+		s.freeBytes = math.MaxInt64
 		return nil // to try will tell
 	}
 	s.freeBytes = free
@@ -233,6 +240,21 @@ func (s *Store) askFree(bytes int64) error {
 		return fmt.Errorf("%d bytes are free, %d are wanted: %w", free, bytes, ErrFull)
 	}
 	return nil
+}
+
+// nextSize is that of the next segment: twice the one in use, up to the standard
+// size; or less, where the disk has no room for so much.
+func (s *Store) nextSize() int64 {
+	size := s.size
+	if s.active.file != nil {
+		size = min(2*s.active.size, s.size)
+	}
+	if err := s.askFree(0); err == nil {
+		for s.freeBytes < size && size/2 >= min(firstSegmentBytes, s.size) {
+			size /= 2
+		}
+	}
+	return roundUp(size, pageSize)
 }
 
 // useReserve makes the reserve the next segment.
@@ -369,6 +391,14 @@ func (s *Store) MakeRoom() error {
 func (s *Store) makeSpace() error {
 	if s.lack {
 		defer s.measure()
+		// While nothing is taken there are no batches with which what is
+		// needed at the tail could move.
+		for before, n := uint64(0), 0; before != s.batch && n < reclaimMax; n++ {
+			before = s.batch
+			if err := s.settle(); err != nil {
+				return err
+			}
+		}
 		if err := s.makeLacking(); err != nil {
 			return err
 		}

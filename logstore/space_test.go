@@ -276,17 +276,22 @@ func TestStartOnFullDisk(t *testing.T) {
 // headroom comes again when there is room.
 func TestHeadroomIsLent(t *testing.T) {
 	disk := vfs.NewMem()
-	s := mustOpen(t, disk, Options{})
+	f := newFiller(t, mustOpen(t, disk, Options{}))
+	s := f.s
+	must(t, s.Idle())
 	file, err := disk.Create("d/beside")
 	must(t, err)
 	disk.Limit(disk.Used())
-	lent, at := false, int64(0)
+	lent, at, had := false, int64(0), s.headroom.size
+	if had < headroomMin+headroomStep {
+		t.Fatalf("headroom of %d bytes", had)
+	}
 	write := func() error {
 		err := s.inRoom(&lent, func() error { _, err := file.WriteAt(make([]byte, 4096), at); return err })
 		at += 4096
 		return err
 	}
-	for range headroomMin / 4096 {
+	for at < had-headroomMin {
 		must(t, write())
 	}
 	if err := write(); !errors.Is(err, ErrFull) {
@@ -294,12 +299,12 @@ func TestHeadroomIsLent(t *testing.T) {
 	}
 	disk.Limit(2 * disk.Used())
 	must(t, s.MakeRoom())
-	if s.headroom.size != 0 {
-		t.Error("the headroom is made while it is lent")
+	if s.headroom.size != headroomMin {
+		t.Errorf("while it is lent the headroom is of %d bytes, want what is the identity's, %d", s.headroom.size, headroomMin)
 	}
 	s.endRoom(&lent)
 	must(t, s.MakeRoom())
-	if s.headroom.size < headroomMin {
+	if s.headroom.size < had {
 		t.Errorf("the headroom is not made again: %s", fmt.Sprint(disk))
 	}
 }

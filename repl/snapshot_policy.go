@@ -52,6 +52,10 @@ const (
 	// lookTicks lie between two looks at which group is due: each looks at
 	// all groups.
 	lookTicks = 4
+	// shortPart: on a disk that has no room to prepare more log, a group is
+	// due when it has so much of the log as this part of its last snapshot: to
+	// write that once more is worth what the log gets back.
+	shortPart = 4
 	// staggerParts and staggerOver: the replicas of a group are due at
 	// different sizes, each staggerParts-th of the limit apart, so that no
 	// majority of them is busy with a snapshot at the same time.
@@ -118,10 +122,11 @@ func (g *group) held() bool {
 
 // dueSnapshot returns the group whose state is to be written next, or nil:
 // one that was asked for; else the one that is over its limit by most; else one
-// that rests; else, if the log is too large, the one with most of it.
+// that rests; else, if the log is too large or its disk has no room for more, the
+// one with most of it.
 func (h *Host) dueSnapshot() *group {
 	p := &h.cfg.Snapshots
-	var over, rests, most *group
+	var over, rests, most, frees *group
 	overBy, total, sizes := 1.0, int64(0), int64(0)
 	for _, g := range h.order {
 		total += g.snap.bytes
@@ -144,6 +149,9 @@ func (h *Host) dueSnapshot() *group {
 		if g.snap.bytes >= p.OverBytesMin && (most == nil || g.snap.bytes > most.snap.bytes) {
 			most = g
 		}
+		if g.snap.bytes >= max(p.OverBytesMin, g.snap.size/shortPart) && (frees == nil || g.snap.bytes > frees.snap.bytes) {
+			frees = g
+		}
 	}
 	switch {
 	case over != nil:
@@ -152,6 +160,8 @@ func (h *Host) dueSnapshot() *group {
 		return rests
 	case total > max(p.LogBytesMax, sizes):
 		return most
+	case h.full.space.Short:
+		return frees
 	}
 	return nil
 }
