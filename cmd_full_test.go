@@ -20,7 +20,7 @@ import (
 const diskBytes = 48 << 20
 
 // smallDiskBytes is less than the log that makes a group due for a snapshot.
-const smallDiskBytes = 12 << 20
+const smallDiskBytes = 24 << 20
 
 // diskCluster is a cluster whose nodes have a file system of their own each.
 type diskCluster struct {
@@ -342,7 +342,7 @@ func TestSmallDiskGoesOn(t *testing.T) {
 	c := newDiskCluster(t, smallDiskBytes)
 	cl := c.client()
 	written := 0
-	for written < 4*smallDiskBytes {
+	for written < 2*smallDiskBytes {
 		c.next = 0 // the same keys again
 		if err := c.write(cl, 24, readyMax); err != nil {
 			t.Fatalf("after %d bytes, on disks of %d: %v", written, smallDiskBytes, err)

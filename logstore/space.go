@@ -99,10 +99,10 @@ func (s *Store) measure() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	bound := min(s.active.size, s.size) / fullPart
-	if s.space.Kept == 0 {
-		bound *= 2 // at a start it is not known any more that the disk was full
+	if s.space.Full || s.space.Kept == 0 {
+		bound *= 2 // it ends later than it begins; at a start it is not known whether it was
 	}
-	n.Full = s.lack && (s.space.Full || n.Prepared < bound)
+	n.Full = s.lack && n.Prepared < bound
 	if n.Full != s.space.Full {
 		if n.Full {
 			s.log.Warn("disk full: the log takes only what frees room", "dir", s.dir, "free", n.Free, "prepared", n.Prepared, "reserve", n.Reserve)
@@ -129,9 +129,12 @@ func (s *Store) rooms() []int64 {
 	return rooms
 }
 
-// reserveSize is what the reserve should have: as much as the segment in use,
-// so that a small node's is small.
-func (s *Store) reserveSize() int64 { return min(s.active.size, s.size) }
+// reserveSize is what the reserve should have: a quarter of the segment in use,
+// at least the first segment's size. A quarter of 16 MiB is for a thousand
+// elections and deletes, each in a batch of its own; a small node's is small.
+func (s *Store) reserveSize() int64 {
+	return max(min(firstSegmentBytes, s.size), roundUp(min(s.active.size, s.size)/4, pageSize))
+}
 
 // batchRoom is what a batch may take besides its records: its directory too.
 const batchRoom = batchHeaderSize + 2*pageSize + directoryRoom
@@ -389,8 +392,9 @@ func (s *Store) MakeRoom() error {
 }
 
 func (s *Store) makeSpace() error {
+	defer s.measure()
+	_ = s.askFree(0) // for Space
 	if s.lack {
-		defer s.measure()
 		// While nothing is taken there are no batches with which what is
 		// needed at the tail could move.
 		for before, n := uint64(0), 0; before != s.batch && n < reclaimMax; n++ {

@@ -133,6 +133,15 @@ func (h *Host) room() int64 {
 	return f.space.Prepared + f.space.Reserve - f.accepted - f.underWay
 }
 
+// headway is room, and what the disk has for more log: of that the half, since
+// it is taken in whole segments.
+func (h *Host) headway() int64 {
+	if h.full.space.Short {
+		return h.room()
+	}
+	return h.room() + h.full.space.Free/2
+}
+
 // accept notes bytes that a core was given.
 func (h *Host) accept(bytes int64) { h.full.accepted += bytes }
 
@@ -186,7 +195,7 @@ func (g *group) refusedFull() *wire.Error {
 	full := []string{}
 	for _, m := range g.members.Voters {
 		is, _ := g.host.fullnessOf(m.Node)
-		if is != wire.FullNot || m.Node == g.host.cfg.Self && g.host.full.space.Short {
+		if is != wire.FullNot || m.Node == g.host.cfg.Self && g.role == raft.RoleLeader && g.host.headway() < g.host.full.space.Kept {
 			name := g.host.cfg.Addr(m.Node)
 			if name == "" {
 				name = m.Node.String()
@@ -234,14 +243,11 @@ func (g *group) refuseLarge() {
 // in the reserve.
 func (h *Host) mayOffer(bytes int64) bool {
 	f := &h.full
-	if !f.space.Short {
-		return true
-	}
 	least := f.space.Kept / lastPart
 	if !f.space.Full {
 		least = f.space.Kept / 2
 	}
-	return h.room()-bytes-appendRoom >= least
+	return h.headway()-bytes-appendRoom >= least
 }
 
 // takes says whether a follower takes an append, or drops it as if it had been
@@ -256,17 +262,15 @@ func (g *group) takes(m *raft.Message) bool {
 		bytes += int64(len(m.Entries[i].Raw)) + entryRoom
 		promises = promises && m.Entries[i].Kind != raft.EntryNormal
 	}
-	if f.space.Short {
-		least := f.space.Kept / lastPart
-		switch {
-		case promises:
-			least = f.space.Kept / hardPart
-		case f.own != wire.FullNot && !g.short():
-			return false // the others do without it
-		}
-		if g.host.room()-bytes < least {
-			return false
-		}
+	least := f.space.Kept / lastPart
+	switch {
+	case promises:
+		least = f.space.Kept / hardPart
+	case f.own != wire.FullNot && !g.short():
+		return false // the others do without it
+	}
+	if g.host.headway()-bytes < least {
+		return false
 	}
 	g.host.accept(bytes)
 	return true

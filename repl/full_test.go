@@ -33,7 +33,9 @@ const (
 )
 
 func newFullCluster(t *testing.T, seed uint64) *fullCluster {
-	c := &fullCluster{cluster: newCluster(t, seed, 3), kept: map[raft.GroupID][]uint64{}}
+	c := &fullCluster{cluster: newCluster(t, seed, 0), kept: map[raft.GroupID][]uint64{}}
+	c.policy.OverBytesMin = 1 << 40 // no snapshot frees the log: full stays full
+	c.cluster.start(3)
 	c.until("all groups are led by the preferred", func() bool {
 		for g := range raft.GroupID(testGroups) {
 			if n := c.leader(g); n == nil || n.id != raft.NodeID(g)+1 {

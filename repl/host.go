@@ -161,6 +161,7 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	if err := h.openAll(cfg.Store.Replicas()); err != nil {
 		return nil, err
 	}
+	h.look()
 	return h, nil
 }
 
