@@ -21,15 +21,16 @@ import (
 // cluster runs hosts in one goroutine, over a network and disks in memory, from
 // one seed. Everything but the disk and the network is the real thing.
 type cluster struct {
-	t     *testing.T
-	rnd   *rand.Rand
-	now   time.Duration
-	nodes []*testNode
-	net   []packet
-	cut   map[[2]raft.NodeID]bool
-	loss  int // percent
-	twice int // percent of the frames that are for none of the cores, delivered twice
-	acked map[uint64]bool
+	t       *testing.T
+	rnd     *rand.Rand
+	now     time.Duration
+	nodes   []*testNode
+	net     []packet
+	cut     map[[2]raft.NodeID]bool
+	loss    int // percent
+	twice   int // percent of the frames that are for none of the cores, delivered twice
+	acked   map[uint64]bool
+	segment int64 // bytes; 0: the least
 	// entriesTo counts the entries that were sent to each node.
 	entriesTo map[raft.NodeID]int
 
@@ -311,7 +312,7 @@ func (n *testNode) machine(r logstore.Replica) StateMachine {
 func (n *testNode) start() {
 	n.history = map[raft.GroupID][]uint64{}
 	n.batch, n.host, n.work, n.senders = nil, nil, nil, nil
-	store, err := logstore.Open(logstore.Options{FS: n.disk, Dir: "data", SegmentBytes: 64 << 10, Log: slog.New(slog.DiscardHandler)})
+	store, err := logstore.Open(logstore.Options{FS: n.disk, Dir: "data", SegmentBytes: max(n.c.segment, 64<<10), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		n.c.t.Fatalf("node %d: open log: %v", n.id, err)
 	}

@@ -65,7 +65,7 @@ func (h *Host) look() {
 	own := wire.FullNot
 	if f.space.Full {
 		own = wire.FullNear
-		if h.room() < f.space.Kept/lastPart {
+		if h.room() < f.space.Kept/lastPart+2*appendRoom {
 			own = wire.FullAll
 		}
 	}

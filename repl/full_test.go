@@ -28,13 +28,17 @@ type fullCluster struct {
 
 const (
 	// tightBytes is a disk on which a log that goes on soon fills up.
-	tightBytes = 10 * (64 << 10)
-	wideBytes  = 1 << 30
+	tightBytes = 10 * tightSegment
+	// tightSegment makes a reserve that is large against a batch.
+	tightSegment = 256 << 10
+	wideBytes    = 1 << 30
 )
 
 func newFullCluster(t *testing.T, seed uint64) *fullCluster {
 	c := &fullCluster{cluster: newCluster(t, seed, 0), kept: map[raft.GroupID][]uint64{}}
-	c.policy.OverBytesMin = 1 << 40 // no snapshot frees the log: full stays full
+	// No snapshot frees the log: full stays full.
+	c.policy.OverBytesMin, c.policy.RestBytes, c.policy.BytesMin = 1<<40, 1<<40, 1<<40
+	c.segment = tightSegment
 	c.cluster.start(3)
 	c.until("all groups are led by the preferred", func() bool {
 		for g := range raft.GroupID(testGroups) {
@@ -96,7 +100,7 @@ func (c *fullCluster) fill(g raft.GroupID, n *testNode) {
 			})
 			return
 		}
-		if last = c.ask(g, 0, 3000); last != wire.TypeWriteAnswer.String() {
+		if last = c.ask(g, 0, 12000); last != wire.TypeWriteAnswer.String() {
 			for range 50 { // it was answered at once: let the word of it get round
 				c.step()
 			}
@@ -161,7 +165,7 @@ func TestOneFollowerFull(t *testing.T) {
 			if seed%2 == 1 { // word of it is late, all the time
 				c.leader(1).host.contacts[full.id].fullness = wire.FullNot
 			}
-			c.write(1, 0, 3000)
+			c.write(1, 0, 12000)
 		}
 		if lag := len(c.leader(1).history[1]) - len(full.history[1]); lag < 50 {
 			t.Fatalf("the full disk took the writes: %d behind", lag)
@@ -170,6 +174,10 @@ func TestOneFollowerFull(t *testing.T) {
 		if room.Reserve < room.Kept/2 {
 			t.Errorf("what the group does without has eaten the reserve: %+v", room)
 		}
+		c.until("its leader knows of it", func() bool {
+			n := c.leader(1)
+			return n != nil && n.host.contacts[full.id].fullness != wire.FullNot
+		})
 		entries := c.entriesTo[full.id]
 		for before := c.now; c.now < before+3*time.Second; {
 			c.step()
@@ -201,7 +209,7 @@ func TestLeaderFull(t *testing.T) {
 		c.fill(1, full)
 		c.until("another leads", func() bool { n := c.leader(1); return n != nil && n != full })
 		for range 40 {
-			c.write(1, 0, 3000)
+			c.write(1, 0, 12000)
 			if c.leader(1) == full {
 				t.Fatal("the full node leads again")
 			}
@@ -226,7 +234,13 @@ func TestMajorityFull(t *testing.T) {
 			c.fill(1, n)
 		}
 		for g := range raft.GroupID(testGroups) {
-			if got := c.ask(g, 0, 3000); got != "full" {
+			got := ""
+			for range 30 { // what is left besides the reserve may take a few
+				if got = c.ask(g, 0, 12000); got == "full" {
+					break
+				}
+			}
+			if got != "full" {
 				t.Errorf("seed %d: a write of group %d is answered %q, want full", seed, g, got)
 			}
 			c.write(g, frees, 10)
