@@ -140,9 +140,6 @@ func (s *Store) lose(r *record, at place) {
 	case r.count == 0:
 		s.hurt(p, d)
 		s.occupy(&p.lostAt, at)
-	case p.holds(r):
-		// What was damaged when this was written can be read again: somebody
-		// put it back. Entries prove themselves.
 	default:
 		before := p.where
 		still := p.lost > 0
@@ -153,19 +150,6 @@ func (s *Store) lose(r *record, at place) {
 			p.where = &d
 		}
 	}
-}
-
-// holds says whether the index has all entries that a record says are lost, as
-// ones that can be read.
-func (p *replica) holds(r *record) bool {
-	for next := r.first; next <= r.last(); {
-		i := p.find(next)
-		if i == len(p.runs) || p.runs[i].first > next || p.runs[i].term != r.term || p.runs[i].lost {
-			return false
-		}
-		next = p.runs[i].last() + 1
-	}
-	return true
 }
 
 // Damaged returns the replicas that lost something, in order; none, if all is
@@ -272,11 +256,12 @@ func (s *Store) putMended(p *replica, entries []raft.Entry) error {
 		if k == len(p.runs) || p.runs[k].first > e.ID.Index || p.runs[k].term != e.ID.Term {
 			return fmt.Errorf("%w: mended entry %s was not in the log", ErrWrite, e.ID)
 		}
-		if i > from && (e.ID.Index != entries[i-1].ID.Index+1 || e.ID.Term != entries[i-1].ID.Term || size+len(e.Raw) > runBytesMax) || !p.runs[k].lost {
+		lost := p.runs[k].lost // end may write what is queued, after which k is another run
+		if i > from && (e.ID.Index != entries[i-1].ID.Index+1 || e.ID.Term != entries[i-1].ID.Term || size+len(e.Raw) > runBytesMax) || !lost {
 			if err := end(i); err != nil {
 				return err
 			}
-			if !p.runs[k].lost {
+			if !lost {
 				from = i + 1
 				continue
 			}

@@ -3,6 +3,7 @@ package logstore
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"muster/raft"
@@ -124,10 +125,14 @@ func (l *located) gone(id Replica) error {
 // stands for.
 func (l *located) read(id Replica, seed raft.Seed) ([]raft.Entry, error) {
 	b := make([]byte, l.at.size)
-	if _, err := l.segment.file.ReadAt(b, int64(l.at.offset)); err != nil {
+	n, err := l.segment.file.ReadAt(b, int64(l.at.offset))
+	if err != nil && err != io.EOF {
 		return nil, fmt.Errorf("read entries %d to %d of %s at offset %d of %s: %w", l.first, l.last(), id, l.at.offset, l.segment.name, err)
 	}
 	h, body, err := readRecord(b, l.segment.at(int64(l.at.offset)))
+	if n < len(b) {
+		err = fmt.Errorf("the file ends %d bytes before its end", len(b)-n)
+	}
 	if err == nil && (h.replica != id || h.kind != kindEntries && h.kind != kindMoved) {
 		err = fmt.Errorf("it is one of %s of %s", h.kind, h.replica)
 	}
