@@ -64,7 +64,11 @@ func (h *Host) SnapshotArrived(s logstore.Snapshot) {
 	}
 	if s.Base.ID.Index > m.outline.Base.ID.Index {
 		base := s.Base
-		m.write(logstore.Write{Base: &base, Commit: base.ID.Index})
+		w := logstore.Write{Base: &base, Commit: base.ID.Index}
+		if m.outline.State.Term < base.ID.Term { // as with entries that take the place of others
+			w.State, w.HasState = raft.HardState{Term: base.ID.Term, Commit: base.ID.Index}, true
+		}
+		m.write(w)
 		return
 	}
 	if !m.look() {
