@@ -140,6 +140,9 @@ func (s *Store) lose(r *record, at place) {
 	case r.count == 0:
 		s.hurt(p, d)
 		s.occupy(&p.lostAt, at)
+	case p.holds(r):
+		// What was damaged when this was written can be read again: somebody
+		// put it back. Entries prove themselves.
 	default:
 		before := p.where
 		still := p.lost > 0
@@ -150,6 +153,19 @@ func (s *Store) lose(r *record, at place) {
 			p.where = &d
 		}
 	}
+}
+
+// holds says whether the index has all entries that a record says are lost, as
+// ones that can be read.
+func (p *replica) holds(r *record) bool {
+	for next := r.first; next <= r.last(); {
+		i := p.find(next)
+		if i == len(p.runs) || p.runs[i].first > next || p.runs[i].term != r.term || p.runs[i].lost {
+			return false
+		}
+		next = p.runs[i].last() + 1
+	}
+	return true
 }
 
 // Damaged returns the replicas that lost something, in order; none, if all is

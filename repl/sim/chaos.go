@@ -20,16 +20,12 @@ type chaos struct {
 	stopped bool
 	often   [SnapshotBad - SnapshotCut + 1]bool // of the faults of snapshots, which the run knows
 
-	cuts       [clientCount + 1][nodesMax + 1]time.Duration // until when a client does not reach a node
-	late       [clientCount + 1]time.Duration               // until when a client's frames are late
-	stale      time.Duration                                // until when tables are late
-	stall      [nodesMax + 1]time.Duration                  // until when a node has no ticks
-	flipped    *node                                        // whose log was hit
-	flippedIn  string                                       // where
-	flippedAt  int64
-	flippedBit byte
-	spans      []shardmap.OwnedRange
-	spansFor   uint64
+	cuts     [clientCount + 1][nodesMax + 1]time.Duration // until when a client does not reach a node
+	late     [clientCount + 1]time.Duration               // until when a client's frames are late
+	stale    time.Duration                                // until when tables are late
+	stall    [nodesMax + 1]time.Duration                  // until when a node has no ticks
+	spans    []shardmap.OwnedRange
+	spansFor uint64
 }
 
 func (x *chaos) init(c *cluster) {
@@ -228,13 +224,9 @@ func (x *chaos) begin(f Fault) bool {
 			n.fill(rnd.skewed(2*time.Second, time.Minute))
 		}
 		return false
-	case BitFlip:
-		n := x.flipped
-		if n == nil {
-			n = x.victim()
-		}
-		if n != nil {
-			n.flipDue = true
+	case BitFlip, ZeroSector, ZeroPage, StaleSector, Misdirected, Truncated, Missing:
+		if n := x.frail(); n != nil {
+			n.rotDue = f
 		}
 		return false
 	case TickDrift:

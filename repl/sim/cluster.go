@@ -45,22 +45,24 @@ const (
 
 // Result is what came of a run.
 type Result struct {
-	Seed      uint64
-	Nodes     int
-	Simulated time.Duration
-	Steps     uint64
-	Hash      uint64 // of all events: equal for equal runs
-	Fired     Fired
-	Ops       int   // operations that clients ended
-	Answered  int   // of these, with an answer
-	Writes    int   // of these, writes that were acknowledged
-	Snapshots int   // bases of which one was written
-	Streamed  int   // snapshots that other nodes took
-	Disk      int64 // what the files of one node took at most, in bytes
-	Unchecked int   // histories that were too entangled to check in time
-	Leader    time.Duration
-	Write     time.Duration // how long after the healing of a quorum the last group took a write
-	Failure   *Failure      // nil if all invariants held
+	Seed       uint64
+	Nodes      int
+	Simulated  time.Duration
+	Steps      uint64
+	Hash       uint64 // of all events: equal for equal runs
+	Fired      Fired
+	Ops        int   // operations that clients ended
+	Answered   int   // of these, with an answer
+	Writes     int   // of these, writes that were acknowledged
+	Snapshots  int   // bases of which one was written
+	Mended     int   // replicas that were damaged at a start and mended from others
+	Unmendable int   // starts with damage that only another replica id mends
+	Streamed   int   // snapshots that other nodes took
+	Disk       int64 // what the files of one node took at most, in bytes
+	Unchecked  int   // histories that were too entangled to check in time
+	Leader     time.Duration
+	Write      time.Duration // how long after the healing of a quorum the last group took a write
+	Failure    *Failure      // nil if all invariants held
 }
 
 // Failure is a broken invariant.
@@ -279,7 +281,7 @@ func (c *cluster) drawQuorum() []int {
 	for try := 0; ; try++ {
 		var q []int
 		for _, n := range c.nodes {
-			if !n.dead && (try > 50 || c.chance.below(10) < 7) {
+			if !n.dead && !n.hurt && (try > 50 || c.chance.below(10) < 7) {
 				q = append(q, n.index)
 			}
 		}
@@ -412,12 +414,15 @@ func (c *cluster) settled() bool {
 		if n.dead {
 			continue
 		}
-		if !n.up || n.host == nil || n.batch != nil {
+		if !n.up || n.host == nil || n.batch != nil || n.hurt {
 			return false
 		}
 		for _, v := range n.host.View() {
 			t := c.truth[v.Replica.Group]
 			if t.removed(v.Replica.ID) {
+				return false
+			}
+			if v.Mending != nil {
 				return false
 			}
 			if v.Stopped != "" {

@@ -155,9 +155,6 @@ func (t *truth) durable(id raft.LogID) func(raft.Member) bool {
 // it on disk: one of the membership in force there, or of one after it that a
 // leader counts by already.
 func (t *truth) decided(n *node, id raft.LogID) {
-	if t.flipped() {
-		return
-	}
 	in := t.durable(id)
 	now := t.founding()
 	if k := len(t.configs); k > 0 {
@@ -206,10 +203,6 @@ func isAfter(b, a *raft.Membership) bool {
 	}
 	return slices.Equal(b.Voters, a.Voters)
 }
-
-// flipped says whether a bit of some log was turned over: what is on disk there
-// is not what was written.
-func (t *truth) flipped() bool { return t.c.chaos.flipped != nil }
 
 // possible returns the memberships that may be in force: the committed one, and
 // those that some log or some leader has after it.

@@ -133,6 +133,11 @@ func (n *node) readFailed() {
 	if n.failing.what() != "" && !n.failing.final() {
 		n.c.result.Fired[n.failing.fault]++
 		n.disarm()
+		if len(n.wounded) > 0 {
+			// A replica that was just mended may not be opened for this. Its
+			// node has to be started again.
+			n.c.after(0, n.event(evCrash))
+		}
 	}
 }
 

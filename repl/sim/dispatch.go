@@ -39,6 +39,8 @@ func (c *cluster) happen(e *event) bool {
 		if n := c.nodes[e.node-1]; !n.up && n.startAt == c.now {
 			n.boot()
 		}
+	case evScrub:
+		c.nodes[e.node-1].scrub()
 	case evRoom:
 		if n := c.nodes[e.node-1]; n.fullUntil > 0 && n.fullUntil <= c.now {
 			n.makeRoom()

@@ -47,7 +47,16 @@ const (
 	ReadFails     // the disk can't read just now, which is no damage
 	DiskFull      // no file can grow by much for a while: the log refuses batches, the node may not start
 	RecoveryFails // an error while the log is being opened
-	BitFlip       // in the log of a node that is down; what it hit is noticed or mended, never served
+
+	// What rots on disks, in the log or in a snapshot, of one node at a time:
+	// the others can mend it, so progress is due. See rot.go.
+	BitFlip
+	ZeroSector
+	ZeroPage
+	StaleSector // as it was before it was last written
+	Misdirected // a sector that was written elsewhere, over what was there
+	Truncated
+	Missing
 
 	// Snapshots, while runs make them.
 	SnapshotCut   // the connection ends in the midst of one
@@ -79,7 +88,8 @@ var faultNames = [faults]string{
 	Crash: "crash", CrashMany: "crash-many", CrashRecovery: "crash-recovery", Pause: "pause", Terminate: "terminate", PauseReply: "pause-reply",
 	PowerDrop: "power-drop", PowerKeep: "power-keep", PowerTear: "power-tear", PowerTorn: "power-torn",
 	DiskSlow: "disk-slow", DiskStuck: "disk-stuck", SyncFails: "sync-fails", WriteFails: "write-fails", WriteShort: "write-short", ReadFails: "read-fails",
-	DiskFull: "disk-full", RecoveryFails: "recovery-fails", BitFlip: "bit-flip",
+	DiskFull: "disk-full", RecoveryFails: "recovery-fails", BitFlip: "bit-flip", ZeroSector: "zero-sector", ZeroPage: "zero-page",
+	StaleSector: "stale-sector", Misdirected: "misdirected", Truncated: "truncated", Missing: "missing",
 	SnapshotCut: "snapshot-cut", SnapshotTwice: "snapshot-twice", SnapshotLate: "snapshot-late", SnapshotBad: "snapshot-bad",
 	TickDrift: "tick-drift", TickJump: "tick-jump", TickStall: "tick-stall",
 	ClientReset: "client-reset", ClientLate: "client-late", ClientCut: "client-cut",

@@ -67,11 +67,15 @@ type node struct {
 	measureAt  time.Duration
 	full       bool // the log refused a batch for want of room
 	failing    diskFailure
-	bootFault  Fault            // what the next start meets: CrashRecovery, RecoveryFails, or 0
-	crashOn    raft.MessageType // it crashes when it has sent one of these; 0: none
-	replyPause time.Duration    // for which what the next turn decides is held back, and the process with it
-	flipDue    bool             // its log is to be hit once it rests
-	flipped    bool             // a bit of its log was turned over
+	bootFault  Fault                     // what the next start meets: CrashRecovery, RecoveryFails, or 0
+	crashOn    raft.MessageType          // it crashes when it has sent one of these; 0: none
+	replyPause time.Duration             // for which what the next turn decides is held back, and the process with it
+	rotDue     Fault                     // what befalls its files once its log rests; 0: nothing
+	hurt       bool                      // its files were hit, and it is not known to be whole again
+	proved     bool                      // a start has read all of the log since then
+	scrubs     int                       // that found nothing since then
+	image      *vfs.Mem                  // its disk before that, until a process makes use of it
+	wounded    map[logstore.Replica]bool // replicas that were damaged at the start
 
 	shadows map[logstore.Replica]*shadow
 	pending []logstore.Write // under way when it crashed: kept, or not
@@ -81,7 +85,7 @@ func newNode(c *cluster, index int) *node {
 	n := &node{
 		c: c, index: index, id: raft.NodeID(index), disk: vfs.NewMem(), rate: 1e6,
 		latency: c.chance.skewed(50*time.Microsecond, 4*time.Millisecond),
-		shadows: map[logstore.Replica]*shadow{},
+		shadows: map[logstore.Replica]*shadow{}, wounded: map[logstore.Replica]bool{},
 	}
 	n.fs = vfs.NewFaulty(n.disk)
 	n.clockBase = c.chance.between(0, time.Hour)
@@ -159,10 +163,12 @@ func (n *node) boot() {
 		n.greet()
 		n.tickIn(n.c.chance.between(0, tick))
 		n.turn()
-	case n.flipped && !errors.Is(err, vfs.ErrPower) && !refused(err):
-		// That is a safe stop: what is damaged is not served.
-		n.c.note(n.index, "does not start: %v", err)
-		n.dead = !n.c.chaos.mend(n)
+	case errors.Is(err, errHurt):
+		n.disk.Crash(vfs.KeepUnsynced, 0)
+		n.host, n.store = nil, nil
+		if !n.dead {
+			n.restartIn(n.c.chaos.downtime())
+		}
 	case errors.Is(err, vfs.ErrPower):
 		n.c.result.Fired[CrashRecovery]++
 		n.end(n.c.chaos.power())
@@ -196,6 +202,9 @@ func (n *node) open() error {
 		return err
 	}
 	n.store = store
+	if !n.opened() {
+		return errHurt
+	}
 	if err := n.checkRestored(); err != nil {
 		return err
 	}
@@ -341,8 +350,10 @@ func (n *node) synced(number uint64) {
 		n.close()
 		return
 	}
+	n.mended()
 	n.host.Synced(b)
 	n.turn()
+	n.readFailed()
 	if n.batch == nil {
 		e := n.event(evIdle)
 		e.number = n.batches
@@ -368,8 +379,8 @@ func (n *node) tidy(do func() error) {
 	if err != nil {
 		n.c.fail("n%d: the idle log: %v", n.index, err)
 	}
-	if n.flipDue {
-		n.c.chaos.flip(n)
+	if n.rotDue != 0 && n.up {
+		n.c.chaos.rot(n)
 	}
 }
 
@@ -450,7 +461,7 @@ func (n *node) heal() {
 	n.failing = diskFailure{}
 	n.slowUntil, n.stuckUntil = 0, 0
 	n.makeRoom()
-	n.bootFault, n.replyPause, n.crashOn, n.flipDue = 0, 0, 0, false
+	n.bootFault, n.replyPause, n.crashOn, n.rotDue = 0, 0, 0, 0
 	n.setRate(1e6)
 	if n.stopBy > 0 {
 		n.crash(PowerKeep)
@@ -509,7 +520,8 @@ func (n *node) Fetch(to raft.NodeID, e *wire.Envelope, current func() bool) {
 			n.readFailed()
 			return // as if the message were lost
 		}
-		if n.flipped && errors.Is(err, logstore.ErrDamaged) {
+		if n.hurt && errors.Is(err, logstore.ErrDamaged) {
+			n.host.DamageFound()
 			return
 		}
 		n.c.fail("n%d: fetch: %v", n.index, err)

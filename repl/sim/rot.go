@@ -1,43 +1,236 @@
 package sim
 
 import (
+	"errors"
 	"slices"
 	"strings"
+	"time"
 
+	"muster/logstore"
 	"muster/logstore/vfs"
+	"muster/raft"
 )
 
-// flip turns a bit over in the log of a node that is down. One node of a run at
-// most is so hit: this version does not repair it, and the others must do
-// without it. It may be hit again if it found nothing wrong when it started,
-// for then what was hit is not in use, or was mended. It is called when the
+// rots are what the faults of a disk that rots do to a file.
+var rots = map[Fault]vfs.Fault{
+	BitFlip: vfs.BitFlip, ZeroSector: vfs.ZeroSector, ZeroPage: vfs.ZeroPage, StaleSector: vfs.StaleSector,
+	Misdirected: vfs.Misdirected, Truncated: vfs.Truncated, Missing: vfs.Missing,
+}
+
+// scrubEvery lies between two looks at all that is on the disk of a node that was
+// hit. A real one takes days; what it finds is the same.
+const scrubEvery = 2 * time.Second
+
+// frail draws a node whose disk may rot: the others can do without it, for all
+// time if need be, and no other one is hit that is not whole again.
+func (x *chaos) frail() *node {
+	c := x.c
+	n := c.nodes[c.chance.below(len(c.nodes))]
+	for _, o := range c.nodes {
+		if o.hurt {
+			return nil
+		}
+	}
+	if !n.up || n.paused || n.dead || !c.majorities(func(o *node) bool { return o != n && !o.dead }) {
+		return nil
+	}
+	return n
+}
+
+// rot lets some of what is on a disk be another thing than was written, of a
+// process that runs, or of one that was just killed. It is called when the
 // durable offset was written: what was promised last must not be what is hit
 // while none stands behind it, for that can't be told from a torn write, which
 // docs/storage.md says.
-func (x *chaos) flip(n *node) {
-	c := x.c
-	n.flipDue = false
-	if x.stopped || x.flipped != nil && x.flipped != n {
+func (x *chaos) rot(n *node) {
+	c, f := x.c, n.rotDue
+	n.rotDue = 0
+	if x.stopped || x.frailNow(n) {
 		return
 	}
-	c.result.Fired[BitFlip]++
-	n.crash(PowerKeep)
-	names, err := n.disk.List(dataDir + "/log")
+	name, at, ok := x.drawPlace(n, f)
+	if !ok {
+		return
+	}
+	runs := c.chance.below(2) == 0 && f != Missing // who has a file open does not miss it
+	if !runs {
+		n.crash(PowerKeep)
+		n.image = n.disk.Copy()
+	}
+	changed, err := n.disk.Damage(name, at, rots[f])
 	if err != nil {
 		c.fail("n%d: %v", n.index, err)
 	}
-	names = slices.DeleteFunc(names, func(s string) bool { return !strings.HasSuffix(s, ".log") })
+	if !changed {
+		n.image = nil
+		return
+	}
+	c.result.Fired[f]++
+	n.hurt, n.proved, n.scrubs = true, false, 0
+	c.note(n.index, "%s in %s at %d", f, name, at)
+	e := c.queue.get(evScrub)
+	e.node = int32(n.index)
+	c.after(scrubEvery, e)
+}
+
+// frailNow says whether meanwhile another node has been hit, or too many are
+// gone.
+func (x *chaos) frailNow(n *node) bool {
+	for _, o := range x.c.nodes {
+		if o.hurt {
+			return true
+		}
+	}
+	return !x.c.majorities(func(o *node) bool { return o != n && !o.dead })
+}
+
+// drawPlace draws what is hit: a segment of the log mostly, or a snapshot.
+func (x *chaos) drawPlace(n *node, f Fault) (name string, at int64, ok bool) {
+	c := x.c
+	dir, suffix := dataDir+"/log", ".log"
+	if c.chance.below(4) == 0 {
+		dir, suffix = dataDir+"/"+logstore.SnapshotDir, ""
+	}
+	names, err := n.disk.List(dir)
+	if err != nil {
+		return "", 0, false
+	}
+	names = slices.DeleteFunc(names, func(s string) bool { return !strings.HasSuffix(s, suffix) || strings.HasSuffix(s, ".tmp") })
+	if len(names) == 0 {
+		return "", 0, false
+	}
+	if suffix == "" {
+		name = dir + "/" + names[c.chance.below(len(names))]
+		size := len(n.disk.Bytes(name))
+		if size == 0 {
+			return "", 0, false
+		}
+		return name, int64(c.chance.below(size)), true
+	}
 	var files [][]byte
 	for _, name := range names {
-		files = append(files, n.disk.Bytes(dataDir+"/log/"+name))
+		files = append(files, n.disk.Bytes(dir+"/"+name))
 	}
 	in, at := x.drawByte(files)
-	name := dataDir + "/log/" + names[in]
-	x.flippedIn, x.flippedAt, x.flippedBit = name, at, 1<<c.chance.below(8)
-	n.disk.Corrupt(name, at, x.flippedBit)
-	x.flipped, n.flipped = n, true
-	c.note(n.index, "a bit of %s flips at %d", name, at)
+	if f == Misdirected && at >= int64(lastSector(files[in])-24)*vfs.SectorSize {
+		// It would take both what was written last and what proves that it
+		// was: a write that goes astray hits what is older.
+		return "", 0, false
+	}
+	return dir + "/" + names[in], at, true
 }
+
+// scrub reads all that is on a disk that was hit. The node is whole again when
+// nothing is damaged, twice.
+func (n *node) scrub() {
+	if !n.hurt || n.dead {
+		return
+	}
+	e := n.c.queue.get(evScrub)
+	e.node = int32(n.index)
+	n.c.after(scrubEvery, e)
+	if !n.up || n.paused || n.closing || n.failing.op != "" || n.failing.rule != nil {
+		return
+	}
+	for done := false; !done; {
+		var err error
+		if done, err = n.store.Scrub(1 << 20); err != nil {
+			n.c.fail("n%d: scrub: %v", n.index, err)
+		}
+	}
+	if hurt := n.store.Damaged(); len(hurt) > 0 {
+		n.scrubs = 0
+		n.host.DamageFound()
+		n.turn()
+		return
+	}
+	switch n.scrubs++; {
+	case n.scrubs < 3:
+	case !n.proved:
+		// What is written to is not scrubbed. A start reads all of it.
+		n.crash(PowerKeep)
+	default:
+		n.hurt = false
+		n.c.note(n.index, "is whole")
+	}
+}
+
+// opened looks at what a log says of its damage when it was opened. It says false
+// if the node can't go on with this disk: then it has got back that of before,
+// as from an image of it, or is out of the run.
+func (n *node) opened() bool {
+	n.proved = true
+	all := n.store.Damaged()
+	if len(all) == 0 {
+		n.image = nil
+		return true
+	}
+	if !n.hurt {
+		n.c.fail("n%d: its disk is whole, its log says: %v", n.index, all[0].Err())
+	}
+	clear(n.wounded)
+	for i := range all {
+		d := &all[i]
+		n.c.note(n.index, "is damaged: %v", d.Err())
+		if !d.Promises {
+			n.wounded[d.Replica] = true
+			continue
+		}
+		n.c.result.Unmendable++
+		if n.image != nil && n.c.chance.below(8) != 0 {
+			n.disk, n.image = n.image, nil
+			n.fs = vfs.NewFaulty(n.disk)
+			n.hurt = false
+			n.start-- // the process that found it said nothing
+			n.c.note(n.index, "gets the image of its disk back")
+		} else {
+			n.dead, n.hurt = true, false
+			n.c.note(n.index, "is out of the run")
+		}
+		return false
+	}
+	n.image = nil
+	return true
+}
+
+// mended holds replicas that are whole again against what was promised of them:
+// they must be what they were, or what a leader could have made of them.
+func (n *node) mended() {
+	for _, r := range n.store.Replicas() {
+		if !n.wounded[r] {
+			continue
+		}
+		if _, hurt := n.store.DamageOf(r); hurt {
+			continue
+		}
+		restored, err := n.store.Restore(r)
+		if refused(err) {
+			return
+		}
+		delete(n.wounded, r)
+		if err != nil {
+			n.c.fail("n%d: %s is mended, and can't be restored: %v", n.index, r, err)
+		}
+		n.c.note(n.index, "%s is mended", r)
+		n.c.result.Mended++
+		n.checkReplica(r, &restored)
+	}
+}
+
+// gaveBack checks what is given back to a log: the very entries that it lost.
+func (s *shadow) gaveBack(n *node, entries []raft.Entry) {
+	t := n.c.truth[s.replica.Group]
+	for i := range entries {
+		e := &entries[i]
+		if term, ok := s.termAt(e.ID.Index); !ok || term != e.ID.Term {
+			n.c.fail("I2: n%d gives %s of group %d back to a log that had an entry of term %d there", n.index, e.ID, t.group, term)
+		}
+		before, _ := s.termAt(e.ID.Index - 1)
+		t.wrote(n, e, before)
+	}
+}
+
+var errHurt = errors.New("its disk is damaged")
 
 // drawByte draws a byte of the log's segments, one that is not zero: the space
 // between batches is no test.
@@ -84,20 +277,4 @@ func lastSector(b []byte) int {
 		}
 	}
 	return 0
-}
-
-// mend puts back what a flip damaged, as an operator would from a copy, now
-// that the node has noticed it. It reports false if the node stays out of the
-// run: sometimes, and where the file is not what it was.
-func (x *chaos) mend(n *node) bool {
-	f, err := n.disk.Open(x.flippedIn)
-	if err != nil || x.c.chance.below(16) == 0 {
-		return false
-	}
-	f.Close()
-	n.disk.Corrupt(x.flippedIn, x.flippedAt, x.flippedBit)
-	x.flipped, n.flipped = nil, false
-	n.disk.Crash(vfs.KeepUnsynced, 0) // closes what the process had open
-	n.restartIn(x.downtime())
-	return true
 }

@@ -106,6 +106,9 @@ func (s *shadow) write(n *node, w *logstore.Write, entries int) {
 		}
 		s.state.Term, s.state.Vote = w.State.Term, w.State.Vote
 	}
+	if len(w.Mended) > 0 {
+		s.gaveBack(n, w.Mended)
+	}
 	if entries > 0 {
 		first := w.Entries[0].ID.Index
 		if last := s.last(); first > last.Index+1 || first <= s.base.Index {
@@ -175,13 +178,13 @@ func (s *shadow) clone() *shadow {
 // its beginning up to some point, or not at all.
 func (n *node) checkRestored() error {
 	for _, r := range n.store.Replicas() {
+		if n.wounded[r] {
+			continue
+		}
 		restored, err := n.store.Restore(r)
 		if err != nil {
 			if refused(err) {
 				return err
-			}
-			if n.flipped {
-				continue
 			}
 			n.c.fail("n%d: restore %s: %v", n.index, r, err)
 		}
@@ -190,7 +193,7 @@ func (n *node) checkRestored() error {
 	here := n.store.Replicas()
 	for r, s := range n.shadows {
 		switch {
-		case !s.there || slices.Contains(here, r) || n.flipped:
+		case !s.there || slices.Contains(here, r) || n.wounded[r]:
 		case slices.ContainsFunc(n.pending, func(w logstore.Write) bool { return w.Remove && w.Replica == r }):
 			*s = shadow{replica: r, removed: true}
 		default:
@@ -220,9 +223,6 @@ func (n *node) checkReplica(r logstore.Replica, restored *raft.Restored) {
 		}
 	}
 	if !found {
-		if n.flipped {
-			n.c.note(n.index, "restores %s differently, after a bit was turned over", r)
-		}
 		was := n.shadow(r)
 		n.c.fail("I5: n%d: %s was synced up to %s in term %d with vote %d (after %s); found is a log up to %s, term %d, vote %d (after %s); %d writes were under way",
 			n.index, r, was.last(), was.state.Term, was.state.Vote, was.base, restored.Last, restored.State.Term, restored.State.Vote, restored.Base, len(n.pending))
@@ -249,6 +249,9 @@ func (n *node) promised(e *wire.Envelope) {
 		return
 	}
 	s := n.shadow(logstore.Replica{Group: e.Group, Incarnation: e.Incarnation, ID: m.From})
+	if n.wounded[s.replica] {
+		n.c.fail("I15: n%d sends a %s of group %d, whose log here is damaged", n.index, m.Type, e.Group)
+	}
 	if s.state.Term > m.Term {
 		return // it has promised other things since, on the same batch
 	}

@@ -64,6 +64,9 @@ func (n *node) work() {
 // checkSnapshots holds the files of a replica against those that others have of
 // the same base: I10, they are the same, byte by byte.
 func (n *node) checkSnapshots(r logstore.Replica) {
+	if n.hurt {
+		return // the file may be rotten, which is found when it is read
+	}
 	for _, s := range n.store.Snapshots(r) {
 		n.c.truth[r.Group].snapshot(n, s)
 	}
