@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,32 +16,59 @@ import (
 	"muster/shardmap"
 )
 
-// benchConnectionsMax is what a client opens to one node at most.
-const benchConnectionsMax = 64
+const (
+	// benchConnectionsMax is what a client opens to one node at most.
+	benchConnectionsMax = 64
+	// benchRunMax bounds one run, and the warm-up before it.
+	benchRunMax = 24 * time.Hour
+	// zipfUsual is the exponent where none is given.
+	zipfUsual = 0.99
+)
 
 func (t *tool) benchCommand() *cli.Command {
 	return verb(cli.Command{
 		Name: "bench", Usage: "measure a cluster",
-		Description: `Sets and gets random ones of some keys under "bench/", which stay there, and
-prints how many were done in a second, how long one took, and what each cost in
-processor time, at the nodes together and at this client. Each caller waits for
-its answer before it asks again. There is one run for each OP and each N.
+		Description: `Sets, gets or lists random ones of some keys under "bench/", which stay there,
+and prints how many were done in a second, how long one took, and what each cost
+in processor time, at the nodes together and at this client. There is one run for
+each OP and each N.
+
+Each of the N callers waits for its answer before it asks again; with --pipelined
+one caller has N requests under way and waits for none. With --rate it is not the
+answers that say when the next request starts, but the clock, and each is counted
+from when it was due. LATE are those that were started over a millisecond late,
+MISSED those that were not started before the end; these count with the time that
+they had waited by then.
+
+With --versus the runs are repeated with OPTIONS beside the others, in turns, and
+compared: 'bench --versus "--endpoints H:P"' another cluster with this one, 'bench
+--versus "--connections 16"' one setting with another.
 
 The nodes of a demo share one process, whose time is then counted for each of
 them. A run ends when the requests under way have ended, at the latest when
 --timeout is over after it.
 
 With -o json one object per line: {"op":…,"in_flight":…,"connections":…,"ops_per_s":…,
-"p50_us":…,"p99_us":…,"p999_us":…,"server_cpu_us_per_op":…,"client_cpu_us_per_op":…,"errors":…}`,
+"p50_us":…,"p99_us":…,"p999_us":…,"server_cpu_us_per_op":…,"client_cpu_us_per_op":…,"errors":…,…},
+and one {"compared":"b/a",…} for each comparison.`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "op", Value: "set,get", Usage: "`OP,…` to run, one after the other: set, get"},
+			&cli.StringFlag{Name: "op", Value: "set,get", Usage: "`OP,…` to run, one after the other: set, get, mixed, list"},
+			&cli.IntFlag{Name: "reads", Value: 50, Usage: "`PERCENT` of mixed that are gets"},
+			readFlag(),
+			&cli.IntFlag{Name: "rows", Value: 100, Usage: "`N` keys and values of one list, at most"},
 			&cli.StringFlag{Name: "in-flight", Value: "64", Usage: "`N,…` requests under way at a time"},
+			&cli.BoolFlag{Name: "pipelined", Usage: "have them under way without waiting for each"},
+			&cli.Float64Flag{Name: "rate", Usage: "start `N` requests a second, whatever became of those before; 0: when there is an answer"},
 			&cli.IntFlag{Name: "connections", Value: 1, Usage: "`C` connections to each node"},
 			&cli.IntFlag{Name: "keys", Value: 10000, Usage: "`N` different keys"},
 			&cli.IntFlag{Name: "key-size", Value: 16, Usage: "`BYTES` of a key"},
 			&cli.IntFlag{Name: "value-size", Value: 128, Usage: "`BYTES` of a value"},
+			&cli.StringFlag{Name: "distribution", Value: "uniform", Usage: "`HOW` keys are chosen: uniform, zipf or zipf:EXPONENT"},
+			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`SEED` of the choice of keys, and of the interval of a comparison"},
 			&cli.DurationFlag{Name: "duration", Value: 5 * time.Second, Usage: "how long `D` each run takes"},
 			&cli.DurationFlag{Name: "warm-up", Value: time.Second, Usage: "how long `D` each run is under way before it is measured"},
+			&cli.StringFlag{Name: "versus", Usage: "compare with the same under these `OPTIONS`"},
+			&cli.IntFlag{Name: "rounds", Value: 1, Usage: "`N` times that all runs are made; of a comparison 5 at least, and if it is not given"},
 		},
 		Action: t.bench,
 	})
@@ -48,17 +77,23 @@ With -o json one object per line: {"op":…,"in_flight":…,"connections":…,"o
 // benchPlans are the runs that the options ask for, in order.
 func benchPlans(c *cli.Context) (plans []bench.Plan, err error) {
 	p := bench.Plan{
+		ReadPercent: c.Int("reads"), Rows: c.Int("rows"), Pipelined: c.Bool("pipelined"), Rate: c.Float64("rate"),
 		Connections: c.Int("connections"), Keys: c.Int("keys"),
 		KeyBytes: c.Int("key-size"), ValueBytes: c.Int("value-size"),
-		Duration: c.Duration("duration"), Warmup: c.Duration("warm-up"), Seed: uint64(time.Now().UnixNano()),
+		Duration: c.Duration("duration"), Warmup: c.Duration("warm-up"), Seed: c.Uint64("seed"),
 	}
 	if p.Grace, err = timeoutOf(c); err != nil {
+		return nil, err
+	}
+	if p.Local, err = readsLocal(c); err != nil {
 		return nil, err
 	}
 	for _, b := range []struct {
 		option         string
 		n, least, most int
 	}{
+		{"reads", p.ReadPercent, 0, 100},
+		{"rows", p.Rows, 1, bench.RowsMax},
 		{"connections", p.Connections, 1, benchConnectionsMax},
 		{"keys", p.Keys, 1, bench.KeysMax},
 		{"key-size", p.KeyBytes, bench.KeyBytesMin(p.Keys), shardmap.KeyMax},
@@ -68,16 +103,25 @@ func benchPlans(c *cli.Context) (plans []bench.Plan, err error) {
 			return nil, usagef("muster bench: --%s %d; want %d to %d", b.option, b.n, b.least, b.most)
 		}
 	}
-	if p.Duration <= 0 || p.Duration > 24*time.Hour {
+	if !(p.Rate >= 0 && p.Rate <= bench.RateMax) {
+		return nil, usagef("muster bench: --rate %v; want 0 to %d a second", p.Rate, bench.RateMax)
+	}
+	if p.Exponent, err = exponentOf(c.String("distribution")); err != nil {
+		return nil, err
+	}
+	if p.Duration <= 0 || p.Duration > benchRunMax {
 		return nil, usagef("muster bench: --duration %v; want more than 0 and at most 24h", p.Duration)
 	}
-	if p.Warmup < 0 || p.Warmup > 24*time.Hour {
+	if p.Warmup < 0 || p.Warmup > benchRunMax {
 		return nil, usagef("muster bench: --warm-up %v; want 0 to 24h", p.Warmup)
 	}
 	for op := range strings.SplitSeq(c.String("op"), ",") {
 		p.Op = bench.Op(op)
-		if p.Op != bench.OpSet && p.Op != bench.OpGet {
-			return nil, usagef("muster bench: --op %q; want set, get or set,get", c.String("op"))
+		if !slices.Contains(bench.Ops, p.Op) {
+			return nil, usagef("muster bench: --op %q; want set, get, mixed or list, or several such with commas between", c.String("op"))
+		}
+		if p.Op == bench.OpList && p.Pipelined {
+			return nil, usagef("muster bench: --op list with --pipelined; want one of them, for a list is several requests")
 		}
 		for n := range strings.SplitSeq(c.String("in-flight"), ",") {
 			p.InFlight, err = strconv.Atoi(n)
@@ -90,84 +134,101 @@ func benchPlans(c *cli.Context) (plans []bench.Plan, err error) {
 	return plans, nil
 }
 
+// exponentOf reads a distribution; 0 is uniform.
+func exponentOf(s string) (float64, error) {
+	name, exponent, given := strings.Cut(s, ":")
+	e, err := zipfUsual, error(nil)
+	if given {
+		e, err = strconv.ParseFloat(exponent, 64)
+	}
+	switch {
+	case s == "uniform":
+		return 0, nil
+	case name != "zipf" || err != nil || math.IsNaN(e) || e <= 0 || e > bench.ExponentMax:
+		return 0, usagef("muster bench: --distribution %q; want uniform, zipf or zipf:EXPONENT with more than 0 and at most %d", s, bench.ExponentMax)
+	}
+	return e, nil
+}
+
 func (t *tool) bench(c *cli.Context) error {
 	if err := wantArgs(c, 0, 0); err != nil {
 		return err
 	}
-	plans, err := benchPlans(c)
+	m, err := t.newMatch(c)
 	if err != nil {
 		return err
 	}
-	s, err := t.open(c, plans[0].Connections)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	if err := s.benchFirst(c, plans[0]); err != nil {
-		return err
-	}
-	if s.json {
-		return s.benchRuns(c, plans, func(r bench.Result) error {
-			if err := s.printJSON(r); err != nil {
-				return err
-			}
-			return s.out.Flush()
-		})
-	}
-	var rows *table
-	err = s.benchRuns(c, plans, func(r bench.Result) error {
-		if rows == nil {
-			rows = new(newTable(s.out, "OP", "IN FLIGHT", "CONNECTIONS", "OPS/S", "P50 µs", "P99 µs", "P99.9 µs", "SERVER CPU µs/OP", "CLIENT CPU µs/OP", "ERRORS"))
+	defer m.close()
+	for _, s := range m.sides {
+		if err := s.first(c.Context); err != nil {
+			return err
 		}
-		rows.row(string(r.Op), number(r.InFlight), number(r.Connections), fmt.Sprintf("%.0f", r.OpsPerS),
-			fmt.Sprint(r.P50), fmt.Sprint(r.P99), fmt.Sprint(r.P999), fmt.Sprint(r.ServerCPU), fmt.Sprint(r.ClientCPU), number(r.Errors))
-		return nil
-	})
-	if rows == nil {
-		return err
+	}
+	p := benchPrinter{session: m.sides[0].session, match: m}
+	err = m.run(c.Context, p.run)
+	if err == nil {
+		err = p.compare()
 	}
 	// Also if it was interrupted: what was measured is worth seeing.
-	if ferr := rows.Flush(); err == nil {
+	if ferr := p.flush(); err == nil {
 		err = ferr
 	}
 	return err
 }
 
-// benchFirst sets one key as the runs will. That shows what every other write
-// would meet, too: no majority, or a value over the limit; the runs would count
-// errors for as long as they last.
-func (s *session) benchFirst(c *cli.Context, p bench.Plan) error {
+// benchSide is what runs with one set of options.
+type benchSide struct {
+	*session
+	name    string // a or b; empty if there is one side
+	plans   []bench.Plan
+	filled  bool // Invariant: the keys of all plans are the same
+	results [][]bench.Result
+}
+
+func (t *tool) newBenchSide(c *cli.Context) (*benchSide, error) {
+	plans, err := benchPlans(c)
+	if err != nil {
+		return nil, err
+	}
+	s, err := t.open(c, plans[0].Connections)
+	if err != nil {
+		return nil, err
+	}
+	return &benchSide{session: s, plans: plans, results: make([][]bench.Result, len(plans))}, nil
+}
+
+// first sets one key as the runs will. That shows what every other write would
+// meet, too: no majority, or a value over the limit; the runs would count errors
+// for as long as they last.
+func (s *benchSide) first(ctx context.Context) error {
+	p := s.plans[0]
 	key := fmt.Appendf(nil, "bench/%0*d", p.KeyBytes-len("bench/"), 0)
-	return s.with(c.Context, func(ctx context.Context) error {
+	return s.with(ctx, func(ctx context.Context) error {
 		_, err := s.client.Set(ctx, key, make([]byte, p.ValueBytes), client.WriteOptions{})
 		return err
 	})
 }
 
-// benchRuns hands each run's result to show. The keys are set before the first
-// run that gets them.
-func (s *session) benchRuns(c *cli.Context, plans []bench.Plan, show func(bench.Result) error) error {
-	filled := false
-	for _, p := range plans {
-		if p.Op == bench.OpGet && !filled {
-			if err := bench.Fill(c.Context, s.client, p); err != nil {
-				return err
-			}
-			filled = true
+// run makes run i once. The keys are set before the first run that reads them.
+func (s *benchSide) run(ctx context.Context, i, round int) (bench.Result, error) {
+	p := s.plans[i]
+	if p.Op.Reads() && !s.filled {
+		if err := bench.Fill(ctx, s.client, p); err != nil {
+			return bench.Result{}, err
 		}
-		r, err := bench.Run(c.Context, s.client, p)
-		if err != nil {
-			return err
-		}
-		if r.First != nil {
-			s.warnf("%s: %d errors; one of them: %s", r.Op, r.Errors, oneLine(r.First))
-		}
-		if len(r.Unasked) > 0 {
-			s.warnf("%s: the nodes at %s did not say what processor time they used; theirs is not counted", r.Op, strings.Join(r.Unasked, ", "))
-		}
-		if err := show(r); err != nil {
-			return err
-		}
+		s.filled = true
 	}
-	return nil
+	r, err := bench.Run(ctx, s.client, p)
+	if err != nil {
+		return bench.Result{}, err
+	}
+	if r.First != nil {
+		s.warnf("%s: %d errors; one of them: %s", r.Op, r.Errors, oneLine(r.First))
+	}
+	if len(r.Unasked) > 0 {
+		s.warnf("%s: the nodes at %s did not say what processor time they used; theirs is not counted", r.Op, strings.Join(r.Unasked, ", "))
+	}
+	r.Side, r.Round = s.name, round
+	s.results[i] = append(s.results[i], r)
+	return r, nil
 }

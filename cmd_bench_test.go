@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"muster/repl/client/bench"
 )
 
 // The figures that are published come from here, so a run against three real
@@ -27,10 +29,8 @@ func TestBench(t *testing.T) {
 	}
 	rows := func(out string) (all []row) {
 		for line := range strings.Lines(out) {
-			d := json.NewDecoder(strings.NewReader(line))
-			d.DisallowUnknownFields()
 			var r row
-			if err := d.Decode(&r); err != nil {
+			if err := json.Unmarshal([]byte(line), &r); err != nil {
 				t.Fatalf("%s: %v", line, err)
 			}
 			if r.Errors == nil || *r.Errors != 0 || r.OpsPerS <= 0 || r.ServerCPU <= 0 || r.ClientCPU <= 0 ||
@@ -61,5 +61,99 @@ func TestBench(t *testing.T) {
 	r := c.run(strings.Fields("bench --op get --in-flight 4 --keys 500 --duration 300ms -o json")...)
 	if r.status != exitDone || len(rows(r.stdout)) != 1 || !strings.Contains(r.stderr, c.nodes[2].addr) {
 		t.Errorf("with n3 dead: status %d, standard error %q, want it to name %s", r.status, r.stderr, c.nodes[2].addr)
+	}
+}
+
+// The other ways to ask must reach a real cluster, too: each operation, callers
+// that wait and one that does not, an open loop; and what is counted must add up.
+func TestBenchModes(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3)
+	for _, tt := range []struct {
+		args string
+		op   bench.Op
+	}{
+		{"--op set --pipelined --in-flight 100", bench.OpSet},
+		{"--op get --pipelined --in-flight 100 --read local --distribution zipf:1.1", bench.OpGet},
+		{"--op get --in-flight 4 --read local", bench.OpGet},
+		{"--op mixed --reads 80 --in-flight 8 --rate 1000", bench.OpMixed},
+		{"--op mixed --in-flight 100 --pipelined --rate 1000", bench.OpMixed},
+		{"--op list --rows 7 --in-flight 4", bench.OpList},
+	} {
+		out := c.run(strings.Fields("bench --keys 200 --duration 200ms --warm-up 20ms -o json " + tt.args)...).done(t)
+		var r bench.Result
+		if err := json.Unmarshal([]byte(out), &r); err != nil {
+			t.Fatalf("%s: %s: %v", tt.args, out, err)
+		}
+		counted := uint64(0)
+		for _, b := range r.Buckets {
+			counted += b.Count
+		}
+		want := r.Done
+		if r.Open != nil {
+			want += r.Open.Missed
+		}
+		if r.Op != tt.op || r.Errors != 0 || r.Done == 0 || counted != want || r.Max < r.P999 || r.P90 < r.P50 {
+			t.Errorf("%s: %d in buckets, want %d: %s", tt.args, counted, want, out)
+		}
+		if strings.Contains(tt.args, "--rate") && (r.Open == nil || r.Open.Due != 200 || r.Open.Due != r.Done+r.Open.Missed) {
+			t.Errorf("%s: want 200 due: %s", tt.args, out)
+		}
+		if r.Op == bench.OpMixed && (r.Gets.Done == 0 || r.Sets.Done+r.Gets.Done != r.Done) {
+			t.Errorf("%s: sets and gets are not all: %s", tt.args, out)
+		}
+		if r.Op == bench.OpList && (r.Rows == nil || *r.Rows <= 0 || *r.Rows > 7) {
+			t.Errorf("%s: want up to 7 rows each: %s", tt.args, out)
+		}
+	}
+}
+
+// A comparison must run both sides in turns, in every round, and say one thing
+// for each pair of runs: with two clusters, and with two settings.
+func TestBenchVersus(t *testing.T) {
+	t.Parallel()
+	one, two := startCluster(t, 1), startCluster(t, 1)
+	for _, tt := range []struct{ args, versus string }{
+		{"--in-flight 1,4", "--endpoints " + two.nodes[0].addr},
+		{"--in-flight 4", "--pipelined --in-flight 16"},
+	} {
+		args := append(strings.Fields("bench --op set --keys 50 --duration 20ms --warm-up 0s -o json "+tt.args), "--versus", tt.versus)
+		out := one.run(args...).done(t)
+		runs, sides, compared := 0, "", 0
+		pairs := 1 + strings.Count(tt.args, ",")
+		for line := range strings.Lines(out) {
+			if strings.HasPrefix(line, `{"compared"`) {
+				var x bench.Comparison
+				if err := json.Unmarshal([]byte(line), &x); err != nil {
+					t.Fatal(err)
+				}
+				compared++
+				if x.Run != compared || x.Rounds != 5 || len(x.Figures) != 6 || x.Figures[0].Ratio <= 0 || x.Figures[0].Low > x.Figures[0].High || x.ErrorsA+x.ErrorsB > 0 {
+					t.Errorf("got %+v", x)
+				}
+				continue
+			}
+			var r bench.Result
+			if err := json.Unmarshal([]byte(line), &r); err != nil {
+				t.Fatal(err)
+			}
+			if want := 1 + runs/(2*pairs); r.Round != want || compared > 0 {
+				t.Errorf("run %d is of round %d, want %d, and none after a comparison", runs, r.Round, want)
+			}
+			sides += r.Side
+			runs++
+		}
+		if want := strings.Repeat("ab", pairs) + strings.Repeat("ba", pairs); runs != 10*pairs || compared != pairs || !strings.HasPrefix(sides, want) {
+			t.Errorf("%s: got %d runs, %d comparisons, sides %s; want %d, %d and %s…", tt.args, runs, compared, sides, 10*pairs, pairs, want)
+		}
+	}
+	if n := strings.Count(two.run("kv", "list", "bench/", "--keys", "-o", "json").done(t), "\n"); n == 0 {
+		t.Error("the other cluster was not asked")
+	}
+	table := one.run("bench", "--op", "set", "--duration", "10ms", "--warm-up", "0s", "--rate", "1000", "--versus", "--in-flight 2").done(t)
+	for _, want := range []string{"SIDE  OP ", "MISSED\n", "b to a, medians of 5 rounds", "RUN  FIGURE ", "\n1    ops_per_s "} {
+		if !strings.Contains(table, want) {
+			t.Errorf("no %q in\n%s", want, table)
+		}
 	}
 }

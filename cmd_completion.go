@@ -61,7 +61,10 @@ type valueLine struct {
 // valueLines has a line for each option that takes a value. Options of one name
 // mean the same, whatever command they are of.
 func valueLines(commands []*cli.Command) (lines []valueLine) {
-	words := map[string][]string{"output": {"table", "json"}, "read": {"linearizable", "local"}, "op": {"set", "get", "set,get"}}
+	words := map[string][]string{
+		"output": {"table", "json"}, "read": {"linearizable", "local"},
+		"op": {"set", "get", "mixed", "list"}, "distribution": {"uniform", "zipf"},
+	}
 	files := []string{"secret-file", "config", "data"}
 	seen := map[string]bool{}
 	var walk func(commands []*cli.Command)

@@ -44,7 +44,10 @@ func TestJSONForms(t *testing.T) {
 			`"groups":[` + groupForm + `,` + groupForm + `,` + groupForm + `],"healthy":true,"problems":[]}`},
 		{"doctor", 0, `{"ok":true,"findings":[],"nodes":[{"id":"ID","name":"n1","addr":"ADDR","answered":true,"version":"0.1.0","start":N,"uptime_s":N,` +
 			`"sync_p50_us":N,"sync_p99_us":N,"sync_max_us":N,"syncs":N,"free_bytes":N,"log_bytes":N,"needed_bytes":N,"snapshot_bytes":N,"full":false}],"links":[]}`},
-		{"bench --duration 50ms --in-flight 2 --op set", 0, `{"op":"set","in_flight":N,"connections":N,"ops_per_s":N,"p50_us":N,"p99_us":N,"p999_us":N,"server_cpu_us_per_op":N,"client_cpu_us_per_op":N,"errors":N}`},
+		{"bench --duration 50ms --warm-up 0s --in-flight 2 --op set", 0, `{"op":"set",` + benchForm + `"buckets":[…]}`},
+		{"bench --duration 50ms --warm-up 0s --in-flight 2 --op mixed --keys 10 --rate 200 --pipelined", 0, `{"op":"mixed",` + strings.Replace(benchForm, "false", "true", 1) +
+			`"read":"linearizable","read_percent":N,"sets":{"done":N,"p50_us":N,"p99_us":N,"p999_us":N},"gets":{"done":N,"p50_us":N,"p99_us":N,"p999_us":N},` +
+			`"open":{"rate":N,"due":N,"late":N,"missed":N},"buckets":[…]}`},
 	} {
 		r := c.run(append(strings.Split(tt.line, " "), "-o", "json")...)
 		if got := form(r.stdout, c.nodes[0].addr); got != tt.want || r.status != tt.status || r.stderr != "" {
@@ -58,6 +61,9 @@ func TestJSONForms(t *testing.T) {
 	}
 }
 
+const benchForm = `"in_flight":N,"connections":N,"ops_per_s":N,"p50_us":N,"p99_us":N,"p999_us":N,"server_cpu_us_per_op":N,"client_cpu_us_per_op":N,"errors":N,` +
+	`"done":N,"seconds":N,"mean_us":N,"p90_us":N,"max_us":N,"pipelined":false,"keys":N,"key_bytes":N,"value_bytes":N,"distribution":"uniform","seed":N,`
+
 const groupForm = `{"id":N,"leader":"n1","term":N,"commit":"gN/N.N","slots":N,"replicas":[{"id":"ID","node":"n1","role":"voter","match":N,"state":"leader"}]}`
 
 var (
@@ -68,6 +74,8 @@ var (
 	sessionForm      = regexp.MustCompile(`"session":"[0-9a-f]{16}"`)
 	hexForm          = regexp.MustCompile(`:"([0-9a-f]{8}|[0-9a-f]{16})"`)
 
+	bucketsForm = regexp.MustCompile(`"buckets":\[({"to_us":[0-9.]+,"count":[0-9]+},?)*\]`)
+
 	numberForm = regexp.MustCompile(`:[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?([,}\]])`)
 )
 
@@ -75,6 +83,7 @@ func form(s, addr string) string {
 	s = strings.ReplaceAll(s, `"`+addr+`"`, `"ADDR"`)
 	s = idForm.ReplaceAllString(s, `$1"ID"`)
 	s = logIDForm.ReplaceAllString(s, `"gN/N.N"`)
+	s = bucketsForm.ReplaceAllString(s, `"buckets":[…]`)
 	s = numberForm.ReplaceAllString(s, `:N$3`)
 	return strings.TrimSuffix(s, "\n")
 }

