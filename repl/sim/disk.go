@@ -2,7 +2,6 @@ package sim
 
 import (
 	"errors"
-	"slices"
 	"strings"
 	"time"
 
@@ -111,7 +110,7 @@ func (n *node) diskFailed(op string, err error) {
 	n.c.result.Fired[n.failing.fault]++
 	n.disarm()
 	if n.batch != nil {
-		n.pending = slices.Clone(n.batch.Writes)
+		n.pending = append(n.pending, n.batch.Writes...)
 	}
 	n.batch = nil
 	n.end(n.c.chaos.power())
@@ -194,7 +193,7 @@ func (n *node) noRoom(err error) {
 		n.c.result.Fired[DiskFull]++
 	}
 	if n.closing {
-		n.pending = slices.Clone(n.batch.Writes)
+		n.pending = append(n.pending, n.batch.Writes...)
 		n.end(PowerKeep)
 		return
 	}

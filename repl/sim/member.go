@@ -219,6 +219,9 @@ func (x *membership) placeOne(n *node, t *truth) bool {
 		return true
 	}
 	for _, o := range slices.Concat(m.Voters, m.Outgoing, m.Learners) {
+		if n.wounded[logstore.Replica{Group: t.group, Incarnation: t.incarnation, ID: o.Replica}] {
+			return false // it is here, and can't be opened yet
+		}
 		if _, founder := t.founding().Member(o.Replica); o.Node == n.id && !founder {
 			x.c.note(n.index, "makes replica %d of group %d", o.Replica, t.group)
 			n.host.Place([]repl.Placement{{Replica: logstore.Replica{Group: t.group, Incarnation: t.incarnation, ID: o.Replica}}})

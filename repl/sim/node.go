@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	"muster/logstore"
@@ -295,6 +294,7 @@ func (n *node) turn() {
 		n.outAt = n.c.now + d
 		n.pause(d)
 	}
+	n.mended()
 	b := n.host.Turn(n.clock())
 	n.work()
 	if b == nil {
@@ -390,7 +390,7 @@ func (n *node) crash(power Fault) {
 		return
 	}
 	if b := n.batch; b != nil {
-		n.pending = slices.Clone(b.Writes)
+		n.pending = append(n.pending, b.Writes...)
 		if n.c.chance.below(2) == 0 { // the write had begun
 			n.disk.StopAt(1 + n.c.chance.below(4))
 			_ = n.store.Append(b.Writes)

@@ -196,6 +196,9 @@ func (n *node) opened() bool {
 // mended holds replicas that are whole again against what was promised of them:
 // they must be what they were, or what a leader could have made of them.
 func (n *node) mended() {
+	if len(n.wounded) == 0 {
+		return
+	}
 	for _, r := range n.store.Replicas() {
 		if !n.wounded[r] {
 			continue
@@ -214,6 +217,7 @@ func (n *node) mended() {
 		n.c.note(n.index, "%s is mended", r)
 		n.c.result.Mended++
 		n.checkReplica(r, &restored)
+		n.pending = slices.DeleteFunc(n.pending, func(w logstore.Write) bool { return w.Replica == r })
 	}
 }
 

@@ -200,7 +200,8 @@ func (n *node) checkRestored() error {
 			n.c.fail("I5: n%d: the log has lost %s", n.index, r)
 		}
 	}
-	n.pending = nil
+	// Of what is damaged it is looked at once it is whole.
+	n.pending = slices.DeleteFunc(n.pending, func(w logstore.Write) bool { return !n.wounded[w.Replica] })
 	return nil
 }
 
