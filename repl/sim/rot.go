@@ -112,9 +112,9 @@ func (x *chaos) drawPlace(n *node, f Fault) (name string, at int64, ok bool) {
 		files = append(files, n.disk.Bytes(dir+"/"+name))
 	}
 	in, at := x.drawByte(files)
-	if f == Misdirected && at >= int64(lastSector(files[in])-24)*vfs.SectorSize {
-		// It would take both what was written last and what proves that it
-		// was: a write that goes astray hits what is older.
+	if f == Misdirected && (in > 0 || len(files) < 3) {
+		// Elsewhere it could take both what was written last and what proves
+		// that it was; a write that goes astray hits what is older.
 		return "", 0, false
 	}
 	return dir + "/" + names[in], at, true
