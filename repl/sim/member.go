@@ -151,7 +151,7 @@ func (x *membership) change(g raft.GroupID) {
 			ch.Remove = []raft.ReplicaID{id}
 		}
 	}
-	if len(ch.Add) == 0 && len(ch.Remove) == 0 {
+	if len(ch.Add) == 0 && len(ch.Remove) == 0 || !x.leaves(&m, &ch) {
 		return
 	}
 	next, err := lead.host.Change(g, ch)
@@ -171,6 +171,29 @@ func (x *membership) goal() raft.Goal {
 		return raft.GoalCopy
 	}
 	return raft.GoalVoter
+}
+
+// leaves says whether those whose disks are whole are a majority of the voters
+// that a change leaves.
+func (x *membership) leaves(m *raft.Membership, ch *raft.Change) bool {
+	all, whole := 0, 0
+	count := func(n raft.NodeID) {
+		all++
+		if o := x.c.nodes[n-1]; !o.dead && !o.hurt {
+			whole++
+		}
+	}
+	for _, v := range m.Voters {
+		if !slices.Contains(ch.Remove, v.Replica) {
+			count(v.Node)
+		}
+	}
+	for _, a := range ch.Add {
+		if a.Goal == raft.GoalVoter {
+			count(a.Node)
+		}
+	}
+	return whole == all || 2*whole > all
 }
 
 // spares says whether enough voters stay without those.
