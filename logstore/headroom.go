@@ -175,7 +175,7 @@ func (s *Store) inRoom(lent *bool, do func() error) error {
 		s.log.Warn("disk full: headroom is given up", "bytes", h.size)
 		if cutErr := cutHeadroom(s.fs, path.Dir(s.dir), forSnapshot); cutErr != nil {
 			h.mu.Unlock()
-			return errors.Join(err, cutErr)
+			return cutErr // not a want of room, after which the log may go on
 		}
 		h.size = headroomMin
 	}

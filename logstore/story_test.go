@@ -156,6 +156,23 @@ var stories = []story{
 		}
 		return r.dropSnapshots(one)
 	}},
+	{name: "snapshot-again", before: func(r *lifeRun) {
+		begin(r)
+		must(r.t, r.append(r.more(one, 5, 50)))
+		must(r.t, r.snapshot(one, 1000))
+		must(r.t, r.compact(one))
+	}, act: func(r *lifeRun) error {
+		// The log depends on the first one until the second has its name.
+		w, err := r.store.CreateSnapshot(one, r.done[one].base)
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(stream(1000)); err != nil {
+			return err
+		}
+		_, err = w.Commit()
+		return err
+	}},
 	{name: "snapshot-give-up", before: begin, act: func(r *lifeRun) error {
 		if err := r.append(r.more(one, 5, 50)); err != nil {
 			return err
@@ -184,6 +201,20 @@ var stories = []story{
 		next := *r.identity
 		next.Start++
 		return r.identify(next)
+	}},
+	{name: "full-snapshot", before: func(r *lifeRun) {
+		begin(r)
+		must(r.t, r.append(r.more(one, 5, 50)))
+		must(r.t, r.idle()) // it sees to the headroom
+		r.mem.Limit(r.mem.Used())
+	}, act: func(r *lifeRun) error {
+		if err := r.snapshot(one, 1000); err != nil {
+			return err
+		}
+		if err := r.compact(one); err != nil {
+			return err
+		}
+		return r.store.MakeRoom()
 	}},
 	{name: "remove", before: begin, act: func(r *lifeRun) error { return r.append(Write{Replica: two, Remove: true}) }},
 	{name: "close", before: func(r *lifeRun) {
