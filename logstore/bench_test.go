@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"testing"
+	"time"
 
 	"muster/logstore/vfs"
 	"muster/raft"
@@ -64,6 +65,35 @@ func BenchmarkAppend(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkStageAppend is the log's stage of a write: a batch of entries, in one
+// write and one sync, into a file in memory. TestAppendAllocations says what it
+// allocates.
+func BenchmarkStageAppend(b *testing.B) {
+	const each = 64
+	s := mustOpen(b, vfs.NewMem(), Options{SegmentBytes: 1 << 20})
+	defer s.Close()
+	a := testReplica(1)
+	must(b, s.Append([]Write{founding(a)}))
+	w := make([]Write, 1)
+	index := uint64(0)
+	took := time.Duration(0)
+	for b.Loop() {
+		entries := span(a, 1, index+1, index+each, 190)
+		index += each
+		w[0] = Write{Replica: a, Commit: index, Entries: entries}
+		if index%(64*each) == 0 {
+			w[0].Base = &Base{ID: raft.LogID{Term: 1, Index: index - each}, Membership: voters(11)}
+		}
+		began := time.Now()
+		if err := s.Append(w); err != nil {
+			b.Fatal(err)
+		}
+		took += time.Since(began)
+	}
+	b.ReportMetric(float64(took.Nanoseconds())/float64(b.N)/each, "ns/entry")
+	b.ReportMetric(0, "ns/op") // it has the making of the entries in it
 }
 
 // BenchmarkEncode is Append without a disk: what it costs the processor.
