@@ -208,7 +208,7 @@ func (r *recovery) finish() {
 	case r.newest > r.number+1:
 		r.open("batch %d was begun after it", r.newest)
 	case seg == nil:
-		s.segments = append(s.segments, &segment{number: now, name: s.segmentPath(now)})
+		s.segments = append(s.segments, &segment{number: now, name: s.segmentPath(now), mend: -1})
 		seg = s.segment(now)
 		seg.spoil("segment", "the file is missing")
 		r.damages = append(r.damages, *seg.spoilt)

@@ -23,3 +23,29 @@ func TestTruncatedUnderRead(t *testing.T) {
 	}
 	must(t, s.Append([]Write{{Replica: r, Entries: span(r, 1, 5, 5, 100)}}))
 }
+
+// A segment that is missing after the last that is there has no header to be
+// mended. One would doubt it: its place among the others is made up, and a panic
+// kept the node from starting.
+func TestMissingNewest(t *testing.T) {
+	disk := vfs.NewMem()
+	r := testReplica(1)
+	s := mustOpen(t, disk, Options{})
+	must(t, s.Append([]Write{founding(r), {Replica: r, Entries: span(r, 1, 1, 4, 100)}}))
+	for i := uint64(5); len(s.segments) < 2 || s.active.number < 3; i++ {
+		must(t, s.Append([]Write{{Replica: r, Entries: span(r, 1, i, i, 1000)}}))
+		must(t, s.Idle())
+	}
+	newest := s.active.number
+	must(t, s.Close())
+	for n := newest; n <= newest+1; n++ {
+		if _, err := disk.Damage("d/log/"+segmentName(n), 0, vfs.Missing); err != nil && n == newest {
+			t.Fatal(err)
+		}
+	}
+	s = mustOpen(t, disk, Options{})
+	if len(s.Damaged()) == 0 {
+		t.Error("a log whose newest segment is missing says that it is whole")
+	}
+	must(t, s.Close())
+}
