@@ -457,6 +457,9 @@ func TestRottenSnapshotIsWrittenAgain(t *testing.T) {
 	}
 	n.host.DamageFound()
 	n.turn()
+	if n.work == nil || n.work.Base.ID != s.Base.ID {
+		t.Fatalf("it is not written again at once: %+v", n.work)
+	}
 	c.until("it is there again", func() bool {
 		again, ok := g.newestSnapshot()
 		return ok && again.Base.ID.Index >= s.Base.ID.Index
