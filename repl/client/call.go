@@ -93,8 +93,10 @@ func (c *call) end(err error) {
 
 // start sends c on its way. The usual way does not touch the core. It waits
 // while the connection's buffer is full, and for nothing else.
-func (c *Client) start(x *call, done <-chan struct{}) {
-	now := c.now()
+func (c *Client) start(x *call, done <-chan struct{}) { c.startAt(c.now(), x, done) }
+
+// startAt is start for who has looked at the clock already.
+func (c *Client) startAt(now time.Duration, x *call, done <-chan struct{}) {
 	if l := c.linkFor(x); l != nil {
 		l.awaitSpace(done)
 		switch l.send(x, now) {

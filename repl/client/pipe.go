@@ -123,7 +123,7 @@ func (p *Pipe) Get(key []byte, tag uint64, o ReadOptions) {
 	}
 	x := &y.call
 	x.items[0] = key
-	err := p.client.prepareGet(p.ctx, x, shardmap.SlotOf(key), x.items[:1], o)
+	err := p.client.composeGet(x, shardmap.SlotOf(key), x.items[:1], o)
 	x.items[0] = nil
 	if err != nil {
 		x.end(err)
@@ -147,11 +147,12 @@ func (p *Pipe) write(y *piped, cmd *shardmap.Command) {
 }
 
 func (p *Pipe) start(x *call) {
-	x.Deadline = p.client.now() + RetryMax
+	now := p.client.now()
+	x.Deadline = now + RetryMax
 	if p.deadline > 0 {
 		x.Deadline = min(x.Deadline, p.deadline)
 	}
-	p.client.start(x, p.ctx.Done())
+	p.client.startAt(now, x, p.ctx.Done())
 }
 
 // take returns a request that is not in use, nil if the context ended before
@@ -183,7 +184,6 @@ func (p *Pipe) notSent(key []byte) error {
 func (y *piped) begin(tag uint64) {
 	y.tag, y.open, y.again = tag, true, false
 	y.call.reset()
-	y.at.Store(nil)
 }
 
 // hasEnded is called when the request has ended, by who ended it.

@@ -112,12 +112,18 @@ func (c *Client) GetOne(ctx context.Context, key, dst []byte, o ReadOptions) (va
 }
 
 func (c *Client) prepareGet(ctx context.Context, x *call, slot shardmap.Slot, keys [][]byte, o ReadOptions) error {
+	x.Deadline = c.deadlineOf(ctx)
+	return c.composeGet(x, slot, keys, o)
+}
+
+// composeGet is prepareGet without the deadline.
+func (c *Client) composeGet(x *call, slot shardmap.Slot, keys [][]byte, o ReadOptions) error {
 	for _, key := range keys {
 		if err := checkKey(key); err != nil {
 			return err
 		}
 	}
-	x.kind, x.Slot, x.Deadline = wire.TypeGet, slot, c.deadlineOf(ctx)
+	x.kind, x.Slot = wire.TypeGet, slot
 	g := wire.Get{Keys: keys}
 	if o.Local {
 		g.Mode = wire.ReadLocal
