@@ -103,8 +103,8 @@ func benchPlans(c *cli.Context) (plans []bench.Plan, err error) {
 			return nil, usagef("muster bench: --%s %d; want %d to %d", b.option, b.n, b.least, b.most)
 		}
 	}
-	if !(p.Rate >= 0 && p.Rate <= bench.RateMax) {
-		return nil, usagef("muster bench: --rate %v; want 0 to %d a second", p.Rate, bench.RateMax)
+	if p.Rate != 0 && !(p.Rate >= bench.RateMin && p.Rate <= bench.RateMax) {
+		return nil, usagef("muster bench: --rate %v; want %v to %d a second, or 0", p.Rate, bench.RateMin, bench.RateMax)
 	}
 	if p.Exponent, err = exponentOf(c.String("distribution")); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -165,7 +166,7 @@ func (p *benchPrinter) run(r bench.Result) error {
 	}
 	row := []string{
 		string(r.Op), number(r.InFlight), number(r.Connections), fmt.Sprintf("%.0f", r.OpsPerS),
-		fmt.Sprint(r.P50), fmt.Sprint(r.P99), fmt.Sprint(r.P999), fmt.Sprint(r.ServerCPU), fmt.Sprint(r.ClientCPU), number(r.Errors),
+		decimal(r.P50), decimal(r.P99), decimal(r.P999), decimal(r.ServerCPU), decimal(r.ClientCPU), number(r.Errors),
 	}
 	if open && r.Open != nil {
 		row = append(row, number(r.Open.Late), number(r.Open.Missed))
@@ -208,7 +209,7 @@ func (p *benchPrinter) compare() error {
 			continue
 		}
 		for _, f := range x.Figures {
-			p.rows.row(number(x.Run), f.Name, fmt.Sprint(f.A), fmt.Sprint(f.B), fmt.Sprintf("%.3f", f.Ratio), fmt.Sprintf("%.3f", f.Low), fmt.Sprintf("%.3f", f.High))
+			p.rows.row(number(x.Run), f.Name, decimal(f.A), decimal(f.B), fmt.Sprintf("%.3f", f.Ratio), fmt.Sprintf("%.3f", f.Low), fmt.Sprintf("%.3f", f.High))
 		}
 	}
 	return nil
@@ -222,3 +223,6 @@ func (p *benchPrinter) flush() error {
 	p.rows = nil
 	return err
 }
+
+// decimal is a figure as people read it: without an exponent.
+func decimal(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }

@@ -54,6 +54,8 @@ func TestPlanCheck(t *testing.T) {
 		{func(p *Plan) { p.Rate = RateMax }, ""},
 		{func(p *Plan) { p.Rate = RateMax + 1 }, "rate"},
 		{func(p *Plan) { p.Rate = -1 }, "rate"},
+		{func(p *Plan) { p.Rate = RateMin }, ""},
+		{func(p *Plan) { p.Rate = 1e-300 }, "rate"},
 		{func(p *Plan) { p.Rate = math.NaN() }, "rate"},
 		{func(p *Plan) { p.Exponent = ExponentMax }, ""},
 		{func(p *Plan) { p.Exponent = ExponentMax + 0.1 }, "exponent"},

@@ -105,7 +105,7 @@ func TestOpenLoopQuick(t *testing.T) {
 // When what is due must be a matter of arithmetic, whatever the rate: no
 // operation more or less than the rate says.
 func TestDue(t *testing.T) {
-	for _, rate := range []float64{0.3, 1, 3, 7.7, 999, 1000, 3333.3, 250_000, RateMax} {
+	for _, rate := range []float64{RateMin, 0.3, 1, 3, 7.7, 999, 1000, 3333.3, 250_000, RateMax} {
 		p := Plan{Rate: rate}
 		for _, d := range []time.Duration{1, 999, time.Millisecond, 700 * time.Millisecond, time.Second, 3*time.Second + 7} {
 			n := p.dueBy(d)

@@ -30,7 +30,8 @@ const (
 	InFlightMax = 65536
 	KeysMax     = 100_000_000
 	RowsMax     = wire.ListRowsMax
-	RateMax     = 10_000_000 // a second
+	RateMin     = 0.01 // a second
+	RateMax     = 10_000_000
 )
 
 // Plan says what is run.
@@ -84,8 +85,8 @@ func (p *Plan) Check() error {
 			return fmt.Errorf("%s %d; want %d to %d", b.what, b.n, b.least, b.most)
 		}
 	}
-	if !(p.Rate >= 0 && p.Rate <= RateMax) {
-		return fmt.Errorf("rate %v; want 0, for a closed loop, to %d a second", p.Rate, RateMax)
+	if p.Rate != 0 && !(p.Rate >= RateMin && p.Rate <= RateMax) {
+		return fmt.Errorf("rate %v; want 0, for a closed loop, or %v to %d a second", p.Rate, RateMin, RateMax)
 	}
 	if !(p.Exponent >= 0 && p.Exponent <= ExponentMax) {
 		return fmt.Errorf("exponent %v; want 0, for all alike, to %d", p.Exponent, ExponentMax)
