@@ -132,7 +132,7 @@ func writes(ws []Write) bool {
 func (s *Store) put(w *Write) error {
 	p := s.replicas[w.Replica]
 	if p == nil {
-		if w.Base == nil {
+		if w.Base == nil && !w.Remove {
 			return fmt.Errorf("%w: the first write of a replica has a base", ErrWrite)
 		}
 		if g := s.graves[w.Replica.Group]; g.covers(w.Replica) {

@@ -58,7 +58,8 @@ type Write struct {
 	// end of the log, the log is truncated before it.
 	Entries []raft.Entry
 	// Remove drops the replica for good: neither it nor one of its group with
-	// a lower replica id is taken again.
+	// a lower replica id is taken again. It may be one that the log has not
+	// heard of.
 	Remove bool
 }
 

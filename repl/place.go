@@ -113,6 +113,9 @@ func (h *Host) remove(g *group) {
 	h.cfg.Log.Info("replica removed", "group", g.replica.Group, "replica", g.replica.ID, "applied", g.applied)
 	g.abandon()
 	g.endStreams(true)
+	if m := h.mendOf(g.replica.Group); m != nil && m.group == g {
+		h.endMend(m) // an answer that is still to come must not be written
+	}
 	delete(h.groups, g.replica.Group)
 	if i := slices.Index(h.order, g); i >= 0 {
 		h.order = slices.Delete(h.order, i, i+1)

@@ -194,7 +194,11 @@ func (g *group) adopt(s logstore.Snapshot) {
 		g.host.sweep(s.Replica, allSnapshots)
 		return
 	case base.ID.Index <= g.snap.base.Index:
-		g.host.sweep(g.replica, g.snap.base)
+		// On disk the log may still begin further back: one that was installed
+		// counts there once its write is synced, and then sweeps for itself.
+		if begins, _, _, ok := g.host.cfg.Store.Bounds(g.replica); ok {
+			g.host.sweep(g.replica, begins)
+		}
 		g.host.based(g.replica)
 		return
 	case g.stopped != nil:
