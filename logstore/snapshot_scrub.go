@@ -41,8 +41,11 @@ func (s *Store) ScrubSnapshots(maxBytes int64) (done bool, err error) {
 		}
 		n, err := s.scrubSnapshot(sn, maxBytes)
 		maxBytes -= n
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err != nil {
 			c.block = -1
+			if !s.hasSnapshot(sn) {
+				continue // it was removed since it was looked up
+			}
 			return false, fmt.Errorf("scrub the snapshot of %s at %s: %w", sn.Replica, sn.Base.ID, err)
 		}
 	}
@@ -66,6 +69,13 @@ func (s *Store) nextToScrub() (Snapshot, bool) {
 		return Snapshot{}, false
 	}
 	return *next, true
+}
+
+// hasSnapshot says whether a snapshot is still known, be it damaged.
+func (s *Store) hasSnapshot(sn Snapshot) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.snapshots[sn.Replica], func(k kept) bool { return k.File == sn.File })
 }
 
 // before says whether something of a snapshot is still to be read.
