@@ -31,7 +31,7 @@ func (t *tool) benchCommand() *cli.Command {
 		Description: `Sets, gets or lists random ones of some keys under "bench/", which stay there,
 and prints how many were done in a second, how long one took, and what each cost
 in processor time, at the nodes together and at this client. There is one run for
-each OP and each N.
+each OP, C and N.
 
 Each of the N callers waits for its answer before it asks again; with --pipelined
 one caller has N requests under way and waits for none. With --rate it is not the
@@ -59,7 +59,7 @@ and one {"compared":"b/a",…} for each comparison.`,
 			&cli.StringFlag{Name: "in-flight", Value: "64", Usage: "`N,…` requests under way at a time"},
 			&cli.BoolFlag{Name: "pipelined", Usage: "have them under way without waiting for each"},
 			&cli.Float64Flag{Name: "rate", Usage: "start `N` requests a second, whatever became of those before; 0: when there is an answer"},
-			&cli.IntFlag{Name: "connections", Value: 1, Usage: "`C` connections to each node"},
+			&cli.StringFlag{Name: "connections", Value: "1", Usage: "`C,…` connections to each node"},
 			&cli.IntFlag{Name: "keys", Value: 10000, Usage: "`N` different keys"},
 			&cli.IntFlag{Name: "key-size", Value: 16, Usage: "`BYTES` of a key"},
 			&cli.IntFlag{Name: "value-size", Value: 128, Usage: "`BYTES` of a value"},
@@ -78,7 +78,7 @@ and one {"compared":"b/a",…} for each comparison.`,
 func benchPlans(c *cli.Context) (plans []bench.Plan, err error) {
 	p := bench.Plan{
 		ReadPercent: c.Int("reads"), Rows: c.Int("rows"), Pipelined: c.Bool("pipelined"), Rate: c.Float64("rate"),
-		Connections: c.Int("connections"), Keys: c.Int("keys"),
+		Keys:     c.Int("keys"),
 		KeyBytes: c.Int("key-size"), ValueBytes: c.Int("value-size"),
 		Duration: c.Duration("duration"), Warmup: c.Duration("warm-up"), Seed: c.Uint64("seed"),
 	}
@@ -94,7 +94,6 @@ func benchPlans(c *cli.Context) (plans []bench.Plan, err error) {
 	}{
 		{"reads", p.ReadPercent, 0, 100},
 		{"rows", p.Rows, 1, bench.RowsMax},
-		{"connections", p.Connections, 1, benchConnectionsMax},
 		{"keys", p.Keys, 1, bench.KeysMax},
 		{"key-size", p.KeyBytes, bench.KeyBytesMin(p.Keys), shardmap.KeyMax},
 		{"value-size", p.ValueBytes, 0, shardmap.ValueMaxLimit},
@@ -115,6 +114,14 @@ func benchPlans(c *cli.Context) (plans []bench.Plan, err error) {
 	if p.Warmup < 0 || p.Warmup > benchRunMax {
 		return nil, usagef("muster bench: --warm-up %v; want 0 to 24h", p.Warmup)
 	}
+	connections, err := benchNumbers(c, "connections", benchConnectionsMax)
+	if err != nil {
+		return nil, err
+	}
+	inFlight, err := benchNumbers(c, "in-flight", bench.InFlightMax)
+	if err != nil {
+		return nil, err
+	}
 	for op := range strings.SplitSeq(c.String("op"), ",") {
 		p.Op = bench.Op(op)
 		if !slices.Contains(bench.Ops, p.Op) {
@@ -123,15 +130,25 @@ func benchPlans(c *cli.Context) (plans []bench.Plan, err error) {
 		if p.Op == bench.OpList && p.Pipelined {
 			return nil, usagef("muster bench: --op list with --pipelined; want one of them, for a list is several requests")
 		}
-		for n := range strings.SplitSeq(c.String("in-flight"), ",") {
-			p.InFlight, err = strconv.Atoi(n)
-			if err != nil || p.InFlight < 1 || p.InFlight > bench.InFlightMax {
-				return nil, usagef("muster bench: --in-flight %s; want 1 to %d, or several such with commas between", n, bench.InFlightMax)
+		for _, p.Connections = range connections {
+			for _, p.InFlight = range inFlight {
+				plans = append(plans, p)
 			}
-			plans = append(plans, p)
 		}
 	}
 	return plans, nil
+}
+
+// benchNumbers reads an option that takes several numbers.
+func benchNumbers(c *cli.Context, option string, most int) (all []int, err error) {
+	for text := range strings.SplitSeq(c.String(option), ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > most {
+			return nil, usagef("muster bench: --%s %s; want 1 to %d, or several such with commas between", option, text, most)
+		}
+		all = append(all, n)
+	}
+	return all, nil
 }
 
 // exponentOf reads a distribution; 0 is uniform.
@@ -178,7 +195,10 @@ func (t *tool) bench(c *cli.Context) error {
 
 // benchSide is what runs with one set of options.
 type benchSide struct {
-	*session
+	*session // the first run's
+	options  *cli.Context
+	sessions map[int]*session // all of them, by the connections that they have to each node
+
 	name    string // a or b; empty if there is one side
 	plans   []bench.Plan
 	filled  bool // Invariant: the keys of all plans are the same
@@ -190,11 +210,29 @@ func (t *tool) newBenchSide(c *cli.Context) (*benchSide, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := t.open(c, plans[0].Connections)
-	if err != nil {
+	s := &benchSide{options: c, sessions: map[int]*session{}, plans: plans, results: make([][]bench.Result, len(plans))}
+	if s.session, err = s.connected(t, plans[0].Connections); err != nil {
 		return nil, err
 	}
-	return &benchSide{session: s, plans: plans, results: make([][]bench.Result, len(plans))}, nil
+	return s, nil
+}
+
+// connected returns the session with so many connections to each node.
+func (s *benchSide) connected(t *tool, connections int) (*session, error) {
+	if s.sessions[connections] == nil {
+		one, err := t.open(s.options, connections)
+		if err != nil {
+			return nil, err
+		}
+		s.sessions[connections] = one
+	}
+	return s.sessions[connections], nil
+}
+
+func (s *benchSide) close() {
+	for _, one := range s.sessions {
+		one.close()
+	}
 }
 
 // first sets one key as the runs will. That shows what every other write would
@@ -212,13 +250,17 @@ func (s *benchSide) first(ctx context.Context) error {
 // run makes run i once. The keys are set before the first run that reads them.
 func (s *benchSide) run(ctx context.Context, i, round int) (bench.Result, error) {
 	p := s.plans[i]
+	one, err := s.connected(s.tool, p.Connections)
+	if err != nil {
+		return bench.Result{}, err
+	}
 	if p.Op.Reads() && !s.filled {
-		if err := bench.Fill(ctx, s.client, p); err != nil {
+		if err := bench.Fill(ctx, one.client, p); err != nil {
 			return bench.Result{}, err
 		}
 		s.filled = true
 	}
-	r, err := bench.Run(ctx, s.client, p)
+	r, err := bench.Run(ctx, one.client, p)
 	if err != nil {
 		return bench.Result{}, err
 	}

@@ -55,7 +55,7 @@ func (t *tool) newMatch(c *cli.Context) (*benchMatch, error) {
 	}
 	if n := len(m.sides[0].plans); len(m.sides) == 2 && len(m.sides[1].plans) != n {
 		defer m.close()
-		return nil, usagef("muster bench: --versus: %d runs against %d; want as many, of --op and --in-flight", len(m.sides[1].plans), n)
+		return nil, usagef("muster bench: --versus: %d runs against %d; want as many, of --op, --connections and --in-flight", len(m.sides[1].plans), n)
 	}
 	return m, nil
 }

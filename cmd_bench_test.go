@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -55,6 +56,15 @@ func TestBench(t *testing.T) {
 	// All keys that are got were set, and none beside them.
 	if n := strings.Count(c.run("kv", "list", "bench/", "--keys", "-o", "json").done(t), "\n"); n != 500 {
 		t.Errorf("%d keys are there after the runs, want 500", n)
+	}
+
+	// Connections and requests in flight go with each other.
+	var pairs []string
+	for _, r := range rows(c.run(strings.Fields("bench --op set --in-flight 1,2 --connections 1,3 --duration 20ms --warm-up 0s -o json")...).done(t)) {
+		pairs = append(pairs, fmt.Sprintf("%d over %d", r.InFlight, r.Connections))
+	}
+	if got := strings.Join(pairs, ", "); got != "1 over 1, 2 over 1, 1 over 3, 2 over 3" {
+		t.Errorf("got runs of %s", got)
 	}
 
 	c.kill(2)

@@ -71,7 +71,7 @@ func TestOpenLoopMissed(t *testing.T) {
 		if o.Due != 500 || r.Errors != 4 || r.Done+r.Errors+o.Missed != 500 || o.Missed < 300 {
 			t.Errorf("pipelined %v: done %d, %d errors, %+v; want 500 due, 4 errors and the most missed", pipelined, r.Done, r.Errors, o)
 		}
-		if got, want := counted(&r, 200*time.Millisecond), uint64(180); got < want {
+		if got, want := counted(&r, 200*time.Millisecond), uint64(100); got < want {
 			t.Errorf("pipelined %v: %d waited 200 ms and more, want %d", pipelined, got, want)
 		}
 	}
@@ -92,7 +92,7 @@ func TestOpenLoopQuick(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := uint64(p.Rate / 5); r.Open.Due != want || r.Done+r.Open.Missed != want || r.Done < want*9/10 {
+		if want := uint64(p.Rate / 5); r.Open.Due != want || r.Done+r.Open.Missed != want || r.Done < want/2 {
 			t.Errorf("%s at %v: done %d, %+v; want %d", p.Op, p.Rate, r.Done, r.Open, want)
 		}
 		t.Logf("%s at %v: p50 %v µs, %d late", p.Op, p.Rate, r.P50, r.Open.Late)
