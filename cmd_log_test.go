@@ -313,6 +313,111 @@ func TestLogVerify(t *testing.T) {
 	muster(t, "log", "verify", identity).refused(t, exitRefused, "not a directory")
 }
 
+// One place on disk holds what many replicas had: verify has to name all of them,
+// and to say so where nothing is lost at all. A comparison with such a directory
+// names what can't be read, and goes on behind it.
+func TestDamagedDirectory(t *testing.T) {
+	t.Parallel()
+	made := madeLog{entries: append(ids(1, 1, 5), ids(2, 6, 60)...), commit: 60}
+	dir, whole := made.write(t), madeLog{entries: append(ids(1, 1, 5), ids(2, 6, 62)...), commit: 62}.write(t)
+	s, err := logstore.Open(logstore.Options{FS: vfs.OS{}, Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	member := raft.Membership{Voters: []raft.Member{{Replica: 1, Node: 7, Goal: raft.GoalVoter}}, Next: 2}
+	var both []logstore.Write // in one batch
+	for g := raft.GroupID(2); g <= 3; g++ {
+		r := logstore.Replica{Group: g, Incarnation: 1, ID: 1}
+		e := raft.SealedEntry(raft.EntrySeed(g, 1), raft.LogID{Term: 1, Index: 1}, 1, raft.EntryNormal, []byte("payload"))
+		if err := s.Append([]logstore.Write{{Replica: r, Base: &logstore.Base{Membership: member}, State: raft.HardState{Term: 1, Vote: 1}, HasState: true}}); err != nil {
+			t.Fatal(err)
+		}
+		both = append(both, logstore.Write{Replica: r, Entries: []raft.Entry{e}})
+	}
+	if err := s.Append(both); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	verify := func() verifyRow {
+		t.Helper()
+		var row verifyRow
+		if err := json.Unmarshal([]byte(muster(t, "log", "verify", dir, "-o", "json").stdout), &row); err != nil {
+			t.Fatal(err)
+		}
+		return row
+	}
+
+	// The batch with entries of two groups goes, to the end of its page.
+	batch := int64(0)
+	err = logstore.Walk(localDisk, dir, func(w *logstore.Walked) error {
+		if w.Replica.Group == 3 && w.First == 1 {
+			batch = w.Begin
+		}
+		return nil
+	})
+	at := entryPlace{filepath.Join(dir, "log", "0000000000000001.log"), batch}
+	if err != nil || batch == 0 {
+		t.Fatalf("the batch is not found: %v", err)
+	}
+	before, err := os.ReadFile(at.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := bytes.Clone(before)
+	clear(after[batch : (batch|4095)+1])
+	if err := os.WriteFile(at.file, after, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	row := verify()
+	if len(row.Damages) != 1 || !strings.Contains(row.Damages[0].Lost, "g2 incarnation 1 replica 1: entries 1 to 1") || !strings.Contains(row.Damages[0].Lost, "g3 incarnation 1 replica 1: entries 1 to 1") {
+		t.Errorf("got %+v", row.Damages)
+	}
+	if err := os.WriteFile(at.file, before, 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	// A header that its copy stands for.
+	at.offset = 20
+	at.flip(t)
+	if row = verify(); row.OK || len(row.Damages) != 1 || row.Damages[0].Lost != "nothing that is needed" {
+		t.Errorf("got %+v", row.Damages)
+	}
+	at.flip(t)
+	if row = verify(); !row.OK {
+		t.Fatalf("got %+v", row.Damages)
+	}
+
+	// Entries in the middle, and near the end.
+	for _, index := range []uint64{20, 58} {
+		placeOf(t, dir, 1, made.entries[index-1]).flip(t)
+	}
+	want := []spanRow{{20, 20}, {58, 58}}
+	for _, swapped := range []bool{false, true} {
+		l, r := dir, whole
+		if swapped {
+			l, r = r, l
+		}
+		got := muster(t, "log", "diff", l, r, "--group", "1", "-o", "json")
+		var d diffRow
+		if err := json.Unmarshal([]byte(got.stdout), &d); err != nil || got.status != exitDone || got.stderr != "" {
+			t.Fatalf("%v, status %d, standard error %q", err, got.status, got.stderr)
+		}
+		lost, other, more, none := d.LeftLost, d.RightLost, d.Right, d.Left
+		if swapped {
+			lost, other, more, none = other, lost, none, more
+		}
+		if !slices.Equal(lost, want) || len(other) > 0 || d.Common != "g1/2.60" || d.Diverged || idsOf(more) != "2.61 2.62" || len(none) > 0 {
+			t.Errorf("swapped %t: got %s", swapped, got.stdout)
+		}
+		side := map[bool]string{false: "left", true: "right"}[swapped]
+		if table := muster(t, "log", "diff", l, r, "--group", "1").done(t); !strings.Contains(table, side+" can't read entries 20 to 20") || !strings.Contains(table, side+" can't read entries 58 to 58") {
+			t.Errorf("swapped %t: got %s", swapped, table)
+		}
+	}
+}
+
 // sizesOf leaves the times out of what snapshotOf says.
 func sizesOf(snapshot []byte) []byte {
 	var all, kept []string

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"path"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -119,8 +121,16 @@ func verifyDir(dir string) (*verifyRow, error) {
 	if err := v.snapshots(dir); err != nil {
 		return nil, err
 	}
+	if err := v.opening(dir); err != nil {
+		return nil, err
+	}
 	if err := v.replicas(dir); err != nil {
 		return nil, err
+	}
+	for i := range v.Damages {
+		if d := &v.Damages[i]; d.Lost == "" {
+			d.Lost = "nothing that is needed"
+		}
 	}
 	v.OK = len(v.Damages) == 0
 	return v, nil
@@ -137,7 +147,7 @@ func (v *verifyRow) count(w *logstore.Walked) error {
 	case w.Kind == logstore.WalkedTorn:
 		v.Torn = true
 	case w.Damage != nil && !w.Freed:
-		v.damage(w.Damage, w.Damage.Record, remedyLog)
+		v.damage(w.Damage, "", remedyLog)
 		v.Damages[len(v.Damages)-1].begin = w.Begin
 	case w.Damage != nil, w.Kind == logstore.WalkedBatch:
 	case w.Kind == logstore.WalkedSegment:
@@ -146,6 +156,25 @@ func (v *verifyRow) count(w *logstore.Walked) error {
 	default:
 		v.Records++
 		v.Entries += uint64(len(w.Entries))
+	}
+	return nil
+}
+
+// opening reads the log as the node would on its start. What it meets the walk
+// has met, as a rule; if not, it counts too.
+func (v *verifyRow) opening(dir string) error {
+	r, err := logstore.Verify(localDisk, dir)
+	if err != nil {
+		return err
+	}
+	v.Torn = v.Torn || r.Torn != nil
+	for i := range r.Damages {
+		d := &r.Damages[i]
+		if !slices.ContainsFunc(v.Damages, func(o verifyDamage) bool {
+			return o.File == d.File && (o.Offset == d.Offset || o.begin == d.Offset || path.Base(path.Dir(d.File)) == logstore.SnapshotDir)
+		}) {
+			v.damage(d, "", remedyLog)
+		}
 	}
 	return nil
 }
@@ -173,8 +202,12 @@ func (v *verifyRow) replicas(dir string) error {
 		}
 		v.Replicas = append(v.Replicas, row)
 	}
+	all := false // the first: it can't be known of whom something was
 	for _, lost := range s.Damaged() {
-		v.replicaDamage(&lost)
+		if !all || len(lost.Lost) > 0 || lost.State {
+			v.replicaDamage(&lost)
+		}
+		all = all || lost.Replica == logstore.Replica{}
 	}
 	return nil
 }
@@ -207,7 +240,7 @@ func (v *verifyRow) snapshots(dir string) error {
 // met it already.
 func (v *verifyRow) openDamage(d *logstore.Damage) {
 	if len(v.Damages) == 0 {
-		v.damage(d, d.Record, remedyLog)
+		v.damage(d, "all of the log", remedyLog)
 	}
 }
 
@@ -216,6 +249,10 @@ func (v *verifyRow) replicaDamage(lost *logstore.Damaged) {
 	text := lostText(lost)
 	for i := range v.Damages {
 		if d := &v.Damages[i]; d.File == lost.Where.File && (d.Offset == lost.Where.Offset || d.begin == lost.Where.Offset || lost.State) {
+			// One place on disk can be of many replicas.
+			if d.Lost != "" && d.Remedy != remedySnapshot {
+				text = d.Lost + "; " + text
+			}
 			d.Lost = text
 			return
 		}
@@ -239,7 +276,7 @@ func lostText(d *logstore.Damaged) string {
 	if d.Replica == (logstore.Replica{}) {
 		whose = "any replica of the node"
 	}
-	return whose + ": " + strings.Join(parts, "; ")
+	return whose + ": " + strings.Join(parts, ", ")
 }
 
 func (t *tool) printVerify(v *verifyRow) error {
