@@ -13,8 +13,8 @@ import (
 // nothing. So what the heap may grow by is a small part of what lives, and
 // never less than what keeps a small heap from being looked at all the time.
 const (
-	heapRoomMin  = 32 << 20 // bytes
-	heapRoomPart = 20       // percent of what lives
+	heapRoomMin  = 24 << 20 // bytes
+	heapRoomPart = 10       // percent of what lives
 	// heapRoomSlack is by how much the setting may be off: to change it stops
 	// the process for some ten microseconds.
 	heapRoomSlack = 10 // percent

@@ -16,11 +16,11 @@ func TestHeapGrowth(t *testing.T) {
 		want int
 	}{
 		{0, 400},
-		{8 << 20, 400},
-		{32 << 20, 100},
-		{64 << 20, 50},
-		{160 << 20, 20},
-		{10 << 30, 20},
+		{6 << 20, 400},
+		{24 << 20, 100},
+		{48 << 20, 50},
+		{240 << 20, 10},
+		{10 << 30, 10},
 	} {
 		if got := heapGrowth(c.live); got != c.want {
 			t.Errorf("%d MB live: got %d %%, want %d", c.live>>20, got, c.want)
@@ -48,11 +48,11 @@ func TestCollectorFollowsTheHeap(t *testing.T) {
 			t.Errorf("got %d, want 100", got)
 		}
 	})
-	live := make([]byte, 200<<20)
+	live := make([]byte, 240<<20)
 	tuneCollector()
 	for end := time.Now().Add(20 * time.Second); percent() != heapRoomPart; runtime.GC() {
 		if time.Now().After(end) {
-			t.Fatalf("with 200 MB alive it is %d, want %d", percent(), heapRoomPart)
+			t.Fatalf("with 240 MB alive it is %d, want %d", percent(), heapRoomPart)
 		}
 	}
 	runtime.KeepAlive(live)
