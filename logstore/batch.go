@@ -57,8 +57,8 @@ func (s *Store) flush(promises, fresh bool) error {
 		k := s.records[i].kind
 		promises = promises || k != kindState && k != kindDirectory
 	}
-	tail := s.tail()
-	if err := s.write(s.buf, s.records, offset, tail, 0); err != nil {
+	before := s.named
+	if err := s.write(s.buf, s.records, offset, s.tail(), 0); err != nil {
 		return err
 	}
 	s.promised = promises
@@ -67,7 +67,7 @@ func (s *Store) flush(promises, fresh bool) error {
 		s.buf = nil
 	}
 	s.buf = s.buf[:0]
-	return s.reclaim(tail)
+	return s.reclaim(before)
 }
 
 // directBest ends a batch of n bytes at offset with a directory. It says false
@@ -143,6 +143,7 @@ func (s *Store) write(b []byte, records []record, offset int64, tail, next uint6
 		return fmt.Errorf("sync batch %d in %s: %w", s.batch+1, seg.name, err)
 	}
 	s.batch++
+	s.named = tail
 	start := position{seg.number, offset}
 	end := position{seg.number, offset + batchSize(length)}
 	s.directory.tells(start, s.synced, directoryFrom(b, records))

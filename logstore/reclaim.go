@@ -15,8 +15,8 @@ import (
 // What is still needed in the segment at the tail is written again at the
 // head, a little with each batch, so that it costs no sync of its own and no
 // Append waits for long. Once nothing in it is needed, the next batch says so
-// in its header; after that batch's sync the file may be used again. So the
-// log on disk is always whole: either the old segment is still there, or what
+// in its header, and the one after it again; after that one's sync the file may
+// be used again. So the log on disk is always whole: either the old segment is still there, or what
 // counted in it is durable elsewhere and the log says that it does not want
 // the segment any more.
 //
@@ -288,8 +288,10 @@ func (s *Store) putMoved(p *replica, entries []raft.Entry) (int, error) {
 	return size, nil
 }
 
-// reclaim frees segments before the tail that the last batch has named. A few
-// at a time: the rest waits for the batches to come.
+// reclaim frees segments before the tail that the last batch but one has named,
+// and so the last. If the last one rots, while none follows, the one before it
+// is believed: what that wants must be there. A few at a time: the rest waits for
+// the batches to come.
 func (s *Store) reclaim(tail uint64) error {
 	for n := 0; n < freePerBatchMax && s.segments[0].number < tail; n++ {
 		s.mu.Lock()
