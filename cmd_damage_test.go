@@ -213,3 +213,70 @@ func TestDamageOfTheOnlyCopy(t *testing.T) {
 	c.start(0)
 	c.healthy()
 }
+
+// A node can't know any more what its replicas promised: of what the middle of
+// its log held, nothing is left. It must not vote, lead or serve again, and say
+// so with a remedy; the other two go on without it. One would doubt it: what is
+// left of its log looks like the log of a node that was down for long.
+func TestDamageOfPromises(t *testing.T) {
+	c := startCluster(t, 3, "--groups", "2")
+	for i := range 20 {
+		c.setOne(fmt.Sprintf("some%d", i), "v")
+	}
+	c.setOne("before", "v")
+	c.stop(0)
+	n := c.nodes[0]
+	var begins []int64 // of batches
+	first := 0         // the batch that says that group 0 is here
+	file := ""
+	err := logstore.Walk(localDisk, n.data, func(w *logstore.Walked) error {
+		if w.Begin > 0 && (len(begins) == 0 || begins[len(begins)-1] != w.Begin) {
+			file, begins = w.File, append(begins, w.Begin)
+		}
+		if first == 0 && w.Replica.ID != 0 && w.Replica.Group == 0 {
+			first = len(begins)
+		}
+		return nil
+	})
+	last := len(begins) - 1
+	if err != nil || first == 0 || last < first+3 {
+		t.Fatalf("%v: %d batches, group 0 is in that at %d", err, len(begins), first)
+	}
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(make([]byte, begins[last]-begins[first]), begins[first]); err != nil {
+		t.Fatal(err)
+	}
+	c.start(0)
+	c.until("status says that it never votes again", func(context.Context) error {
+		row, r := c.statusOf(0)
+		for _, p := range row.Problems {
+			if strings.Contains(p.What, "group 0 is damaged on this node: it lost what it promised") && strings.Contains(p.What, file) && strings.Contains(p.Remedy, "never votes again") {
+				if r.status != exitRefused || row.Healthy {
+					return fmt.Errorf("status ends with %d, healthy %t", r.status, row.Healthy)
+				}
+				return nil
+			}
+		}
+		return fmt.Errorf("status says %v, %s", row.Problems, r.stderr)
+	})
+	others := c.nodes[1].addr + "," + c.nodes[2].addr
+	for i := range 10 {
+		muster(t, "kv", "set", fmt.Sprintf("key%d", i), "w", "--endpoints", others).done(t)
+	}
+	if r := muster(t, "kv", "get", "before", "--endpoints", others); strings.TrimSpace(r.stdout) != "v" {
+		t.Errorf("got %q, %s", r.stdout, r.stderr)
+	}
+	if r := muster(t, "kv", "get", "before", "--read", "local", "--endpoints", n.addr, "--timeout", "1s"); r.status == exitDone {
+		t.Errorf("it serves %q", r.stdout)
+	}
+	row, _ := c.statusOf(1)
+	for _, g := range row.Groups {
+		if g.Leader == "n1" {
+			t.Errorf("it leads: %+v", g)
+		}
+	}
+}
