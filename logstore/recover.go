@@ -76,7 +76,11 @@ func (s *Store) recover(numbers []uint64) error {
 			return err
 		}
 	}
-	return s.discardBefore(s.segments[0].number, numbers)
+	tail := s.segments[0].number
+	if done, err := s.takeBack(numbers, tail); !done || err != nil {
+		return err
+	}
+	return s.discardBefore(tail, numbers)
 }
 
 // load reads the log, checks all of it, and changes nothing on disk.

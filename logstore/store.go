@@ -128,6 +128,7 @@ type Store struct {
 	batch     uint64   // number of the last batch
 	synced    position // where it ends: all before is durable
 	named     uint64   // the first segment that is needed, as it says
+	tookBack  bool     // Open found what was lost, see takeBack
 	promised  bool     // the last batch holds more than commits, and its end is not on disk
 	buf       []byte
 	records   []record // those in buf

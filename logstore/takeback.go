@@ -1,0 +1,105 @@
+package logstore
+
+import (
+	"cmp"
+	"errors"
+	"maps"
+	"slices"
+
+	"muster/raft"
+)
+
+// takeBack looks for what is lost in segments that the log does not want any
+// more, before they are freed. A person may have put one back, from a copy of
+// it, when it was known as lost already and the log had gone on without it. It
+// says false if there is no room to write what it found: then they must stay.
+//
+// It is safe to take an entry from there: its checksum covers group and id, and
+// the log knows that it had the one of that id in that place.
+func (s *Store) takeBack(numbers []uint64, tail uint64) (bool, error) {
+	for _, n := range numbers {
+		if n >= tail || !s.lacksEntries() {
+			return true, nil
+		}
+		seg, err := openSegment(s.fs, s.dir, n)
+		if err != nil {
+			return false, err
+		}
+		if seg.file == nil {
+			continue
+		}
+		b, err := seg.read(nil)
+		if closeErr := seg.file.Close(); err == nil {
+			err = closeErr
+		}
+		if err != nil {
+			return false, err
+		}
+		ws := s.findLost(seg, b[:seg.limit()])
+		if len(ws) == 0 {
+			continue
+		}
+		s.log.Info("what was lost is found again", "file", seg.name)
+		s.tookBack = true
+		if err := s.Append(ws); errors.Is(err, ErrFull) && !errors.Is(err, ErrStopped) {
+			return false, nil
+		} else if err != nil {
+			return false, err
+		}
+		// The name of the segment that it went to must be durable before
+		// this file goes.
+		if err := s.fs.SyncDir(s.dir); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (s *Store) lacksEntries() bool {
+	for _, p := range s.replicas {
+		if p.lost > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// findLost returns a segment's entries that are lost, as writes that give them
+// back.
+func (s *Store) findLost(seg *segment, b []byte) []Write {
+	found := map[Replica][]raft.Entry{}
+	for at := int64(segmentHeader); at < int64(len(b)); at += sectorSize {
+		h, ok := readBatchHeader(b[at:], seg.at(at))
+		if !ok {
+			continue
+		}
+		for pos := batchHeaderSize; pos < batchHeaderSize+h.length; {
+			head, body, err := readRecord(b[at+int64(pos):], seg.at(at+int64(pos)))
+			if err != nil {
+				break
+			}
+			pos += head.size
+			p := s.replicas[head.replica]
+			if p == nil || p.lost == 0 || head.kind != kindEntries && head.kind != kindMoved {
+				continue
+			}
+			entries, err := readEntries(body, head.count, p.seed)
+			if err != nil {
+				continue
+			}
+			for _, e := range entries {
+				if k := p.find(e.ID.Index); k < len(p.runs) && p.runs[k].first <= e.ID.Index && p.runs[k].lost && p.runs[k].term == e.ID.Term {
+					found[p.id] = append(found[p.id], e)
+				}
+			}
+		}
+	}
+	var ws []Write
+	for _, id := range slices.SortedFunc(maps.Keys(found), compareReplicas) {
+		list := found[id]
+		slices.SortStableFunc(list, func(a, b raft.Entry) int { return cmp.Compare(a.ID.Index, b.ID.Index) })
+		list = slices.CompactFunc(list, func(a, b raft.Entry) bool { return a.ID.Index == b.ID.Index })
+		ws = append(ws, Write{Replica: id, Mended: list})
+	}
+	return ws
+}
