@@ -157,7 +157,8 @@ func (n *node) measure() {
 	}
 }
 
-// roomPause is after which time a log that had no room is asked again.
+// roomPause lies between two looks for room: by a log that had none, and by one
+// that has enough, whose last look may be of a time when the disk was full.
 const roomPause = 500 * time.Millisecond // as in repl/loop.go
 
 // fill lets the disk have little more than is on it.

@@ -122,7 +122,8 @@ func (n *node) handle(e *event) bool {
 func (n *node) ticked() {
 	next := time.Duration(int64(tick) * 1e6 / n.rate)
 	n.tickIn(n.c.chaos.tickDelay(n, next))
-	if n.batch == nil && n.store.Space().Short {
+	if n.batch == nil && n.c.now >= n.roomAt {
+		n.roomAt = n.c.now + roomPause
 		if n.tidy(n.store.MakeRoom); !n.up {
 			return
 		}

@@ -64,7 +64,8 @@ type node struct {
 	stuckUntil time.Duration
 	fullUntil  time.Duration // what its files may grow to is limited
 	measureAt  time.Duration
-	full       bool // the log refused a batch for want of room
+	roomAt     time.Duration // when its log looks for room again
+	full       bool          // the log refused a batch for want of room
 	failing    diskFailure
 	bootFault  Fault                     // what the next start meets: CrashRecovery, RecoveryFails, or 0
 	crashOn    raft.MessageType          // it crashes when it has sent one of these; 0: none
@@ -365,7 +366,9 @@ func (n *node) idle(batches uint64) {
 	if n.batch != nil || batches != n.batches {
 		return
 	}
-	n.tidy(n.store.Idle)
+	if n.tidy(n.store.Idle); n.rotDue != 0 && n.up {
+		n.c.chaos.rot(n)
+	}
 }
 
 // tidy has the log do what it does between batches.
@@ -378,9 +381,6 @@ func (n *node) tidy(do func() error) {
 	}
 	if err != nil {
 		n.c.fail("n%d: the idle log: %v", n.index, err)
-	}
-	if n.rotDue != 0 && n.up {
-		n.c.chaos.rot(n)
 	}
 }
 
