@@ -47,13 +47,10 @@ func BenchmarkAppendBare(b *testing.B) {
 	_, err = bare.WriteAt(make([]byte, SegmentBytesDefault), 0)
 	must(b, err)
 	must(b, bare.Sync())
-	zeros := make([]byte, SegmentBytesDefault)
+	zeros := aligned(SegmentBytesDefault)
 	writes := func() {
 		for _, w := range sizes.taken {
-			if _, err := bare.WriteAt(zeros[:w.size], w.at); err != nil {
-				b.Fatal(err)
-			}
-			must(b, bare.Sync())
+			must(b, bare.(vfs.SyncWriter).WriteSync(zeros[:w.size], w.at))
 		}
 	}
 
@@ -97,10 +94,14 @@ type sizingFile struct {
 	of *sizing
 }
 
-func (f *sizingFile) WriteAt(b []byte, at int64) (int, error) {
+// WriteSync implements [vfs.SyncWriter].
+func (f *sizingFile) WriteSync(b []byte, at int64) error {
 	f.of.taken = append(f.of.taken, struct {
 		at   int64
 		size int
 	}{at, len(b)})
-	return f.File.WriteAt(b, at)
+	return f.File.(vfs.SyncWriter).WriteSync(b, at)
 }
+
+// Unit implements [vfs.SyncWriter].
+func (f *sizingFile) Unit() int64 { return f.File.(vfs.SyncWriter).Unit() }

@@ -1,6 +1,11 @@
 package logstore
 
-import "fmt"
+import (
+	"fmt"
+	"unsafe"
+
+	"muster/logstore/vfs"
+)
 
 const (
 	// batchPart bounds a batch to this part of a segment: what does not fit
@@ -20,9 +25,17 @@ func extend(b []byte, n int) []byte {
 	if len(b)+n <= cap(b) {
 		return b[:len(b)+n]
 	}
-	grown := make([]byte, len(b)+n, max(2*cap(b), len(b)+n+pageSize))
+	grown := aligned(max(2*cap(b), len(b)+n+pageSize))[:len(b)+n]
 	copy(grown, b)
 	return grown
+}
+
+// aligned returns n bytes that begin where a page does, so that a disk can take
+// them from there.
+func aligned(n int) []byte {
+	b := make([]byte, n+pageSize)
+	from := -uintptr(unsafe.Pointer(&b[0])) % pageSize
+	return b[from : from+uintptr(n) : from+uintptr(n)]
 }
 
 // flush writes the batch and syncs it, then lets it take effect. A batch that
@@ -124,18 +137,30 @@ func (s *Store) write(b []byte, records []record, offset int64, tail, next uint6
 		length: length, count: len(records), sums: sums,
 		number: s.batch + 1, durable: s.synced, tail: tail, next: next,
 	}.put(b, seg.at(offset))
-	// The write goes on to the end of its page: a page that is written in
-	// part, in a file that was not read lately, has to be read first.
+	// The write goes on to the end of its page, unless it goes to the disk by
+	// the sector: a page that is written in part, in a file that was not read
+	// lately, has to be read first.
 	n := len(b)
-	b = extend(b, int(min(roundUp(offset+int64(n), pageSize), seg.limit())-offset)-n)
+	unit := int64(pageSize)
+	direct, ok := seg.file.(vfs.SyncWriter)
+	if ok {
+		unit = direct.Unit()
+	}
+	b = extend(b, int(min(roundUp(offset+int64(n), unit), seg.limit())-offset)-n)
 	clear(b[n:])
 	if next == 0 {
 		s.buf = b[:n]
 	}
-	if _, err := seg.file.WriteAt(b, offset); err != nil {
+	var err error
+	if ok {
+		if err = direct.WriteSync(b, offset); err != nil {
+			return fmt.Errorf("write batch %d to %s and sync it: %w", s.batch+1, seg.name, err)
+		}
+	} else if _, err = seg.file.WriteAt(b, offset); err != nil {
 		return fmt.Errorf("write batch %d to %s: %w", s.batch+1, seg.name, err)
+	} else {
+		err = seg.file.Sync()
 	}
-	err := seg.file.Sync()
 	if err != nil && bug("sync retried") {
 		err = seg.file.Sync()
 	}

@@ -10,6 +10,9 @@ import (
 	"syscall"
 )
 
+// pageBytes is what the system's memory holds of a file, or nothing of.
+const pageBytes = 4096
+
 // OS is the real disk.
 type OS struct{}
 
@@ -17,25 +20,30 @@ var _ FS = OS{}
 
 // osFile is a file of the real disk. The errors of package os name the
 // operation and the path already.
-type osFile struct{ *os.File }
+type osFile struct {
+	*os.File
+	direct // for WriteSync
+}
 
-func (f osFile) WriteAt(p []byte, off int64) (int, error) {
+var _ SyncWriter = (*osFile)(nil)
+
+func (f *osFile) WriteAt(p []byte, off int64) (int, error) {
 	n, err := f.File.WriteAt(p, off)
 	return n, space(err)
 }
 
-func (f osFile) Truncate(size int64) error { return space(f.File.Truncate(size)) }
+func (f *osFile) Truncate(size int64) error { return space(f.File.Truncate(size)) }
 
 // Sync may be the first to say that there is no space: some file systems look
 // for it only then.
-func (f osFile) Sync() error {
+func (f *osFile) Sync() error {
 	if err := syncData(f.File); err != nil {
 		return fmt.Errorf("sync %s: %w", f.Name(), space(err))
 	}
 	return nil
 }
 
-func (f osFile) Size() (int64, error) {
+func (f *osFile) Size() (int64, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return 0, err
@@ -43,13 +51,30 @@ func (f osFile) Size() (int64, error) {
 	return info.Size(), nil
 }
 
+// WriteSync implements [SyncWriter].
+func (f *osFile) WriteSync(p []byte, off int64) error {
+	if done, err := f.direct.write(f.File, p, off); done {
+		return space(err)
+	}
+	if _, err := f.WriteAt(p, off); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// Unit implements [SyncWriter].
+func (f *osFile) Unit() int64 { return f.direct.unit(f.File) }
+
+// Close implements [File].
+func (f *osFile) Close() error { return errors.Join(f.direct.close(), f.File.Close()) }
+
 // Open implements [FS].
 func (OS) Open(name string) (File, error) {
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
-	return osFile{f}, nil
+	return &osFile{File: f}, nil
 }
 
 // Create implements [FS]. The file is for its owner alone: what is in it may
@@ -59,7 +84,7 @@ func (OS) Create(name string) (File, error) {
 	if err != nil {
 		return nil, space(err)
 	}
-	return osFile{f}, nil
+	return &osFile{File: f}, nil
 }
 
 // Rename implements [FS].

@@ -23,7 +23,7 @@ func (OSReadOnly) Open(name string) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return osFile{f}, nil // the system refuses to write to it
+	return &osFile{File: f}, nil // the system refuses to write to it
 }
 
 // Create implements [FS].

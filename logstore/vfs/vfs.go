@@ -68,3 +68,16 @@ type File interface {
 	Size() (int64, error)
 	Close() error
 }
+
+// SyncWriter is a [File] that writes and syncs in one step. It is for bytes that
+// were made durable before and are overwritten, as those of a prepared segment.
+type SyncWriter interface {
+	// WriteSync is WriteAt, and Sync of what that wrote. Where the system lets
+	// it, the bytes go to the disk past the system's memory, no more of them
+	// than p has; else it is the two, one after the other.
+	WriteSync(p []byte, off int64) error
+	// Unit is what the beginning and the length of a WriteSync are best a
+	// multiple of, as is the address of p: a sector where the bytes go to the
+	// disk as they are, else a page.
+	Unit() int64
+}
