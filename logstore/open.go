@@ -1,6 +1,7 @@
 package logstore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -55,6 +56,7 @@ func newStore(o Options) *Store {
 		dir:       path.Join(o.Dir, LogDir),
 		snapDir:   path.Join(o.Dir, SnapshotDir),
 		size:      roundUp(o.SegmentBytes, pageSize),
+		freeMin:   cmp.Or(o.FreeSegments, FreeSegmentsDefault),
 		chance:    o.Chance,
 		log:       o.Log,
 		graves:    map[raft.GroupID]grave{},

@@ -26,13 +26,13 @@ import (
 const (
 	// moveBytesMax bounds what one batch moves, if one record is not larger.
 	moveBytesMax = 256 << 10
-	// freeSegmentsMin and freePart bound the files that wait to be used
+	// FreeSegmentsDefault and freePart bound the files that wait to be used
 	// again: so many, or that part of those in use if it is more. A snapshot
-	// of one group may free many at once, and the log grows by as many until
-	// the next; to make them anew each time would cost as much as half of the
-	// entries.
-	freeSegmentsMin = 2
-	freePart        = 2
+	// of one group may free many at once, and where writing pauses, all groups
+	// write one; the log grows by as many until the next. To make them anew
+	// each time costs the disk up to half as much again as the entries.
+	FreeSegmentsDefault = 2
+	freePart            = 2
 	// freePerBatchMax bounds the files that are removed after one batch.
 	freePerBatchMax = 2
 	// idleFillBytes is how much of the next segment one Idle prepares.
@@ -310,7 +310,7 @@ func (s *Store) discard(seg *segment) error {
 	if seg.file == nil {
 		return s.removeLost(seg)
 	}
-	if seg.spoilt == nil && (seg.size == s.size || s.lack) && len(s.free) < max(freeSegmentsMin, len(s.segments)/freePart) {
+	if seg.spoilt == nil && (seg.size == s.size || s.lack) && len(s.free) < max(s.freeMin, len(s.segments)/freePart) {
 		s.free = append(s.free, seg)
 		return nil
 	}

@@ -69,6 +69,9 @@ type Options struct {
 	Dir string // the data directory; the segments are in its directory log
 	// SegmentBytes is the size of a segment, [SegmentBytesDefault] if zero.
 	SegmentBytes int64
+	// FreeSegments is how many files, once freed, may always wait to be used
+	// again, [FreeSegmentsDefault] if zero.
+	FreeSegments int
 	// Chance seeds the salts that make a record's checksum unforgeable to
 	// whoever may choose what is in the record. A node draws it anew at each
 	// start; a test may leave it zero.
@@ -117,6 +120,7 @@ type Store struct {
 	fs      vfs.FS
 	dir     string // of the segments
 	size    int64  // of a standard segment
+	freeMin int    // files that may wait to be used again
 	chance  uint64
 	snapDir string    // of the snapshots
 	lock    io.Closer // nil if it is the caller's
