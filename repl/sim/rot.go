@@ -95,17 +95,16 @@ func (x *chaos) drawPlace(n *node, f Fault) (name string, at int64, ok bool) {
 	if err != nil {
 		return "", 0, false
 	}
-	names = slices.DeleteFunc(names, func(s string) bool { return !strings.HasSuffix(s, suffix) || strings.HasSuffix(s, ".tmp") })
+	names = slices.DeleteFunc(names, func(s string) bool {
+		// A power cut may leave a file's name and none of its bytes.
+		return !strings.HasSuffix(s, suffix) || strings.HasSuffix(s, ".tmp") || len(n.disk.Bytes(dir+"/"+s)) == 0
+	})
 	if len(names) == 0 {
 		return "", 0, false
 	}
 	if suffix == "" {
 		name = dir + "/" + names[c.chance.below(len(names))]
-		size := len(n.disk.Bytes(name))
-		if size == 0 {
-			return "", 0, false
-		}
-		return name, int64(c.chance.below(size)), true
+		return name, int64(c.chance.below(len(n.disk.Bytes(name)))), true
 	}
 	var files [][]byte
 	for _, name := range names {
