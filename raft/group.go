@@ -164,6 +164,8 @@ func (g *Group) Tick() {
 	g.loseReads()
 	if g.electable() {
 		g.preCampaign()
+	} else if find(g.members.now().Learners, g.config.Self) >= 0 {
+		g.call()
 	}
 }
 

@@ -42,8 +42,8 @@ func (g *Group) wakeFor(m *Message) {
 }
 
 // rest lets the group rest if nothing is left to do, and says whether it did.
-// A replica that misses the word of it hears no heartbeats, asks for votes,
-// and so wakes the leader.
+// A replica that misses the word of it, or was started anew, hears no heartbeats,
+// asks for votes, and so wakes the leader.
 func (g *Group) rest() bool {
 	c, l := &g.config, &g.log
 	if c.QuietTicks == 0 || g.idle < c.QuietTicks || g.reads.pending() > 0 ||
@@ -68,6 +68,17 @@ func (g *Group) rest() bool {
 	}
 	g.resting = true
 	return true
+}
+
+// call wakes a leader that rests, for a replica that hears of none and can't
+// stand for election: a learner that was started anew would never learn that it
+// has a leader, nor how much is committed. Its PreVote asks for an election that
+// it does not want and has no use for the answers, which nobody is bound by.
+func (g *Group) call() {
+	g.resetTimeout()
+	if g.term+1 < TermLimit {
+		g.askVoters(&g.out.messages, Message{Type: MsgPreVote, Term: g.term + 1})
+	}
 }
 
 // stepQuiet rests if this log is the leader's: then all of it is committed,
