@@ -87,7 +87,9 @@ func (s *Store) snapshotDamaged(sn Snapshot, d *Damage) {
 
 // stateLost says whether the state of a replica at its base is nowhere in this
 // directory: entries that are not in the log any more were compacted behind a
-// snapshot that can't be used. It is called with mu held.
+// snapshot that can't be used. One that came from another node and goes beyond the
+// log does not count before the log begins there: the next Open removes it. It is
+// called with mu held.
 func (s *Store) stateLost(p *replica) (Damage, bool) {
 	if p.base == nil || p.base.ID.Index == 0 {
 		return Damage{}, false
@@ -98,8 +100,9 @@ func (s *Store) stateLost(p *replica) (Damage, bool) {
 		Reason: fmt.Sprintf("there is none of %s at %s or after", p.id, p.base.ID),
 	}
 	for _, k := range s.snapshots[p.id] {
+		term, holds := p.term(k.Base.ID.Index)
 		switch {
-		case k.Base.ID.Index < p.base.ID.Index:
+		case k.Base.ID.Index < p.base.ID.Index || !holds || term != k.Base.ID.Term:
 		case k.damage == nil:
 			return Damage{}, false
 		default:

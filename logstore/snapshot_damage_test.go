@@ -489,3 +489,45 @@ func allocated(f func()) int {
 	}
 	return least
 }
+
+// A state that was lost is there again once the log begins at a snapshot that
+// brings it, and no sooner: one that goes beyond the log is removed at the next
+// start, which would find the damage again that was said to be gone.
+func TestStateLostUntilLogBeginsThere(t *testing.T) {
+	fs, s, sn, state, good := testSnapshot(t, 3000)
+	r := sn.Replica
+	must(t, s.Compact(r, sn.Base))
+	must(t, s.Close())
+	put(t, fs, sn.File, good[:70])
+
+	// Another node's has got further.
+	other := snapshotStore(t, vfs.NewMem(), r)
+	must(t, other.Append([]Write{{Replica: r, Entries: span(r, 1, 11, 20, 20), Commit: 20}}))
+	ahead := makeSnapshot(t, other, r, baseAt(r, 1, 15), state)
+	for _, begins := range []bool{false, true} {
+		s = mustOpen(t, fs, Options{})
+		from, err := other.OpenSnapshot(ahead)
+		must(t, err)
+		in, err := s.ReceiveSnapshot(r)
+		must(t, err)
+		send(t, from, in)
+		must(t, from.Close())
+		_, err = in.Commit()
+		must(t, err)
+		if d, hurt := s.DamageOf(r); !hurt || !d.State {
+			t.Fatalf("with a snapshot beyond the log the damage is %+v (there: %v)", d, hurt)
+		}
+		if begins {
+			must(t, s.Append([]Write{{Replica: r, Base: &ahead.Base, Commit: 15}}))
+			if d, hurt := s.DamageOf(r); hurt {
+				t.Fatalf("with the log after the snapshot the damage is %+v", d)
+			}
+		}
+		must(t, s.Close())
+		s = mustOpen(t, fs, Options{})
+		if d, hurt := s.DamageOf(r); hurt == begins {
+			t.Fatalf("at the next start the damage is %+v (there: %v)", d, hurt)
+		}
+		must(t, s.Close())
+	}
+}
