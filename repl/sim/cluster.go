@@ -307,6 +307,21 @@ func (c *cluster) majorities(in func(*node) bool) bool {
 	return true
 }
 
+// majoritiesToCome says the same of nodes that are to stay without the others for
+// long: also of the memberships that learners make when they become voters.
+func (c *cluster) majoritiesToCome(in func(*node) bool) bool {
+	for g := range c.truth {
+		for _, m := range c.truth[g].possible() {
+			for _, next := range toCome(m) {
+				if !isQuorum(&next, func(o raft.Member) bool { return in(c.nodes[o.Node-1]) }) {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
 // voters returns the nodes that vote in a group.
 func (c *cluster) voters(g raft.GroupID) []int {
 	var nodes []int

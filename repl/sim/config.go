@@ -228,6 +228,27 @@ func (t *truth) possible() []*raft.Membership {
 	return list
 }
 
+// toCome returns what a membership becomes by itself: some of the learners that
+// shall vote do.
+func toCome(m *raft.Membership) (list []raft.Membership) {
+	var due []raft.Member
+	for _, l := range m.Learners {
+		if l.Goal == raft.GoalVoter {
+			due = append(due, l)
+		}
+	}
+	for some := range 1 << len(due) {
+		next := raft.Membership{Voters: slices.Clone(m.Voters), Outgoing: m.Outgoing}
+		for i, l := range due {
+			if some>>i&1 != 0 {
+				next.Voters = append(next.Voters, l)
+			}
+		}
+		list = append(list, next)
+	}
+	return list
+}
+
 func describe(m *raft.Membership) string {
 	s := "voters"
 	for _, list := range [...]struct {

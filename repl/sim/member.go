@@ -188,6 +188,11 @@ func (x *membership) leaves(m *raft.Membership, ch *raft.Change) bool {
 			count(v.Node)
 		}
 	}
+	for _, l := range m.Learners {
+		if l.Goal == raft.GoalVoter && !slices.Contains(ch.Remove, l.Replica) {
+			count(l.Node)
+		}
+	}
 	for _, a := range ch.Add {
 		if a.Goal == raft.GoalVoter {
 			count(a.Node)

@@ -31,7 +31,7 @@ func (x *chaos) frail() *node {
 			return nil
 		}
 	}
-	if !n.up || n.paused || n.dead || !c.majorities(func(o *node) bool { return o != n && !o.dead }) {
+	if !n.up || n.paused || n.dead || !c.majoritiesToCome(func(o *node) bool { return o != n && !o.dead }) {
 		return nil
 	}
 	return n
@@ -81,7 +81,7 @@ func (x *chaos) frailNow(n *node) bool {
 			return true
 		}
 	}
-	return !x.c.majorities(func(o *node) bool { return o != n && !o.dead })
+	return !x.c.majoritiesToCome(func(o *node) bool { return o != n && !o.dead })
 }
 
 // drawPlace draws what is hit: a segment of the log mostly, or a snapshot.
