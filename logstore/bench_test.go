@@ -126,3 +126,27 @@ func BenchmarkRead(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkMoveSmallRuns moves a segment of small batches forward in a log that
+// has very many of them: what it costs must not grow with the log's index.
+func BenchmarkMoveSmallRuns(b *testing.B) {
+	for _, runs := range []int{1000, 100000} {
+		b.Run(fmt.Sprintf("%d runs", runs), func(b *testing.B) {
+			s := mustOpen(b, vfs.NewMem(), Options{SegmentBytes: SegmentBytesDefault})
+			a := testReplica(1)
+			must(b, s.Append([]Write{founding(a)}))
+			p := s.replicas[a]
+			at := p.stateAt
+			if at.size == 0 {
+				at = p.baseAt
+			}
+			for i := range runs {
+				s.hold(at)
+				p.runs = append(p.runs, run{first: uint64(i + 1), term: 1, at: at, count: 1})
+			}
+			for i := 0; b.Loop(); i++ {
+				s.take(&record{replica: p, kind: kindMoved, first: uint64(i%runs + 1), term: 1, count: 1}, at)
+			}
+		})
+	}
+}

@@ -126,8 +126,10 @@ func (s *Store) take(r *record, at place) {
 		s.cut(p, r.first, ^uint64(0))
 		s.insert(p, r, at)
 	case kindMoved:
-		s.cut(p, r.first, r.last())
-		s.insert(p, r, at)
+		if !s.relocate(p, r, at) {
+			s.cut(p, r.first, r.last())
+			s.insert(p, r, at)
+		}
 	case kindLost:
 		s.lose(r, at)
 		if r.count == 0 {
@@ -179,6 +181,25 @@ func (s *Store) segment(number uint64) *segment {
 		return s.segments[i]
 	}
 	return nil
+}
+
+// relocate leads a run to where its entries stand now, if the record has just
+// these. Where batches are small an index has a hundred thousand runs: to cut
+// one out and put it in again, for each that is moved, kept the log busy with
+// nothing else for seconds.
+func (s *Store) relocate(p *replica, r *record, at place) bool {
+	i := p.find(r.first)
+	if i == len(p.runs) || p.runs[i].first != r.first || p.runs[i].count != r.count {
+		return false
+	}
+	old := &p.runs[i]
+	s.release(old.at)
+	s.hold(at)
+	if old.lost {
+		p.lost--
+	}
+	*old = run{first: r.first, term: r.term, at: at, count: r.count, changes: r.changes}
+	return true
 }
 
 func (s *Store) insert(p *replica, r *record, at place) {
