@@ -208,7 +208,7 @@ func (e *examination) damaged() {
 			if d.Promises {
 				remedy = "keep its data directory as it is: the replica takes no part in its group any more, the others go on without it"
 			}
-			e.find(severityError, remedy, "group %d is damaged on %s: %s (%s at offset %d: %s: %s)", d.Group, n.Name, d.What, d.File, d.Offset, d.Record, d.Reason)
+			e.find(severityError, remedy, "group %d is damaged on %s: %s", d.Group, n.Name, placed(d))
 		}
 		for _, g := range a.Groups {
 			if g.Stopped != "" {
@@ -305,4 +305,12 @@ func namedGroups(groups []raft.GroupID) string {
 		text += fmt.Sprintf(" and %d more", more)
 	}
 	return text
+}
+
+// placed says what is damaged, and where, unless it says so already.
+func placed(d wire.DoctorDamaged) string {
+	if strings.Contains(d.What, d.File) {
+		return d.What
+	}
+	return fmt.Sprintf("%s (%s at offset %d: %s: %s)", d.What, d.File, d.Offset, d.Record, d.Reason)
 }

@@ -261,6 +261,9 @@ func TestDoctorFindings(t *testing.T) {
 		{"damaged", func(p *patient) {
 			p.answers[2].Damaged = []wire.DoctorDamaged{{Group: 3, What: "lost entries 5 to 7", File: "log/1.log", Offset: 512, Record: "batch 2", Reason: "bad"}}
 		}, severityError, "group 3 is damaged on n2: lost entries 5 to 7 (log/1.log at offset 512: batch 2: bad)"},
+		{"damaged, the place is told", func(p *patient) {
+			p.answers[2].Damaged = []wire.DoctorDamaged{{Group: 3, What: "log/1.log is damaged at offset 512: batch 2: bad", File: "log/1.log", Offset: 512, Record: "batch 2", Reason: "bad"}}
+		}, severityError, "group 3 is damaged on n2: log/1.log is damaged at offset 512: batch 2: bad"},
 		{"no majority", func(p *patient) { p.answers[1].Groups, p.answers[3].Groups = nil, nil }, severityError, "no live majority of voters in group 3"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -107,7 +107,7 @@ func (n *Node) refuseDamage(views []repl.GroupView) error {
 			continue
 		}
 		return wire.Damaged(fmt.Sprintf("group %d, of which only this node has a replica", v.Replica.Group), v.Mending.What(),
-			"keep "+n.cfg.Data+" as it is, and put that file back from a copy of it")
+			"keep "+n.cfg.Data+" as it is, and put that file back from a copy made since the node last stopped; an older one would lose what was written after it")
 	}
 	return nil
 }
@@ -221,7 +221,7 @@ func remedy(m *repl.Mending, name map[raft.NodeID]string) string {
 	case m.Broken != "":
 		return "keep the data directory and report it"
 	case m.Barren && !m.Runs:
-		return fmt.Sprintf("not mended: %s have answered, and have no copy; keep all data directories; bring back a node that has one, or put the file back while its node is down", strings.Join(others, " and "))
+		return fmt.Sprintf("not mended: %s have answered, and have no copy; keep all data directories; bring back a node that has one, or put the file back while its node is down, from a copy made since that node last stopped, never from an older one", strings.Join(others, " and "))
 	case m.Runs:
 		return "being mended while it serves; look at the disk"
 	}
