@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -131,6 +132,9 @@ func logFilterOf(c *cli.Context) (f logFilter, err error) {
 	}
 	f.ranged = c.IsSet("from") || c.IsSet("to")
 	f.kind, f.entries = c.String("kind"), c.Bool("entries")
+	if kinds := append(logstore.WalkedKinds(), "identity", "snapshot"); c.IsSet("kind") && !slices.Contains(kinds, f.kind) {
+		return f, usagef("%s: --kind %q; want one of %s", c.Command.HelpName, f.kind, strings.Join(kinds, ", "))
+	}
 	return f, nil
 }
 

@@ -474,5 +474,6 @@ func TestLogShowForms(t *testing.T) {
 	if out := c.run("log", "show", c.nodes[0].data, "--kind", "state", "--group", "1").done(t); strings.Count(out, "\n") < 2 || strings.Contains(out, "entries") || strings.Contains(out, "g0") {
 		t.Errorf("got %s", out)
 	}
+	muster(t, "log", "show", c.nodes[0].data, "--kind", "nonsense").refused(t, exitUsage, "want one of segment, batch, damage")
 	muster(t, "log", "show", filepath.Join(c.dir, "nowhere")).refused(t, exitNotFound, "no such directory")
 }

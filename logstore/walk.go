@@ -313,3 +313,12 @@ func (w *walker) record(v *Walked, head recordHeader, body []byte) error {
 	}
 	return w.visit(v)
 }
+
+// WalkedKinds returns the names of all kinds, as Walked.Kind has them.
+func WalkedKinds() []string {
+	kinds := []string{WalkedSegment, WalkedBatch, WalkedDamage, WalkedTorn}
+	for _, k := range []recordKind{kindState, kindBase, kindEntries, kindMoved, kindRemove, kindDirectory, kindLost} {
+		kinds = append(kinds, k.String())
+	}
+	return kinds
+}
