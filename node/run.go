@@ -21,11 +21,11 @@ import (
 	"muster/shardmap"
 )
 
-// freeSegments is how many segments of the log a node keeps for later use: 128
+// freeSegments is how many segments of the log a node keeps for later use: 64
 // MiB at most, and only of a log that was once that large. With two it made new
 // ones all the time, and wrote 2.6 bytes to the disk for each byte of an entry;
-// with eight 2.0.
-const freeSegments = 8
+// with four, as with eight, 2.0.
+const freeSegments = 4
 
 // Time-outs of a node's own requests to other hosts.
 const (
