@@ -19,7 +19,7 @@ import (
 
 // overwriteMB is how much TestDiskIsBounded writes. The whole, as the design
 // promises it, is -overwrite 1024 or more.
-var overwriteMB = flag.Int("overwrite", 224, "write so many `MB` through a tenth of them in TestDiskIsBounded")
+var overwriteMB = flag.Int("overwrite", 384, "write so many `MB` through a tenth of them in TestDiskIsBounded")
 
 // writer writes numbered values to a few keys, over and over, and remembers what
 // was acknowledged.
