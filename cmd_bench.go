@@ -67,6 +67,7 @@ and one {"compared":"b/a",…} for each comparison.`,
 			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`SEED` of the choice of keys, and of the interval of a comparison"},
 			&cli.DurationFlag{Name: "duration", Value: 5 * time.Second, Usage: "how long `D` each run takes"},
 			&cli.DurationFlag{Name: "warm-up", Value: time.Second, Usage: "how long `D` each run is under way before it is measured"},
+			&cli.DurationFlag{Name: "every", Usage: "with -o json, say what was done in each `D` of a run too; 0: do not"},
 			&cli.StringFlag{Name: "versus", Usage: "compare with the same under these `OPTIONS`"},
 			&cli.IntFlag{Name: "rounds", Value: 1, Usage: "`N` times that all runs are made; of a comparison 5 at least, and if it is not given"},
 		},
@@ -80,7 +81,7 @@ func benchPlans(c *cli.Context) (plans []bench.Plan, err error) {
 		ReadPercent: c.Int("reads"), Rows: c.Int("rows"), Pipelined: c.Bool("pipelined"), Rate: c.Float64("rate"),
 		Keys:     c.Int("keys"),
 		KeyBytes: c.Int("key-size"), ValueBytes: c.Int("value-size"),
-		Duration: c.Duration("duration"), Warmup: c.Duration("warm-up"), Seed: c.Uint64("seed"),
+		Duration: c.Duration("duration"), Warmup: c.Duration("warm-up"), Every: c.Duration("every"), Seed: c.Uint64("seed"),
 	}
 	if p.Grace, err = timeoutOf(c); err != nil {
 		return nil, err
@@ -110,6 +111,9 @@ func benchPlans(c *cli.Context) (plans []bench.Plan, err error) {
 	}
 	if p.Duration <= 0 || p.Duration > benchRunMax {
 		return nil, usagef("muster bench: --duration %v; want more than 0 and at most 24h", p.Duration)
+	}
+	if p.Every < 0 || p.Every > 0 && p.Duration/p.Every >= bench.SlicesMax {
+		return nil, usagef("muster bench: --every %v; want more than a %dth of --duration, or 0", p.Every, bench.SlicesMax)
 	}
 	if p.Warmup < 0 || p.Warmup > benchRunMax {
 		return nil, usagef("muster bench: --warm-up %v; want 0 to 24h", p.Warmup)

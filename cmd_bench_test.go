@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 
@@ -83,10 +84,10 @@ func TestBenchModes(t *testing.T) {
 		args string
 		op   bench.Op
 	}{
-		{"--op set --pipelined --in-flight 100", bench.OpSet},
+		{"--op set --pipelined --in-flight 100 --every 50ms", bench.OpSet},
 		{"--op get --pipelined --in-flight 100 --read local --distribution zipf:1.1", bench.OpGet},
 		{"--op get --in-flight 4 --read local", bench.OpGet},
-		{"--op mixed --reads 80 --in-flight 8 --rate 1000", bench.OpMixed},
+		{"--op mixed --reads 80 --in-flight 8 --rate 1000 --every 50ms", bench.OpMixed},
 		{"--op mixed --in-flight 100 --pipelined --rate 1000", bench.OpMixed},
 		{"--op list --rows 7 --in-flight 4", bench.OpList},
 	} {
@@ -105,6 +106,15 @@ func TestBenchModes(t *testing.T) {
 		}
 		if r.Op != tt.op || r.Errors != 0 || r.Done == 0 || counted != want || r.Max < r.P999 || r.P90 < r.P50 {
 			t.Errorf("%s: %d in buckets, want %d: %s", tt.args, counted, want, out)
+		}
+		sliced := uint64(0)
+		for i, s := range r.Slices {
+			if sliced += s.Done; math.Abs(s.From-float64(i)*0.05) > 1e-9 || s.Done > 0 && (s.P50 <= 0 || s.P99 < s.P50 || s.Max > r.Max) {
+				t.Errorf("%s: slice %d can't be: %s", tt.args, i, out)
+			}
+		}
+		if strings.Contains(tt.args, "--every") && sliced != r.Done {
+			t.Errorf("%s: %d of %d in %d slices, want all", tt.args, sliced, r.Done, len(r.Slices))
 		}
 		if strings.Contains(tt.args, "--rate") && (r.Open == nil || r.Open.Due != 200 || r.Open.Due != r.Done+r.Open.Missed) {
 			t.Errorf("%s: want 200 due: %s", tt.args, out)

@@ -26,7 +26,7 @@
 //	caller.go     who waits for each answer; pipelined.go who does not
 //	schedule.go   the open loop; alarm_linux.go wakes it in time
 //	keys.go       which key is next; zipf.go
-//	histogram.go  result.go cpu.go    what is counted
+//	histogram.go  slice.go result.go cpu.go    what is counted
 //	compare.go    two sides, over rounds
 package bench
 
@@ -79,6 +79,9 @@ type run struct {
 	over     atomic.Bool
 	schedule *schedule // nil in a closed loop
 	callers  []caller
+
+	mu     sync.Mutex
+	slices []slice // guarded by mu: those that some caller has left
 }
 
 // loop lets all callers ask for d and returns how long it took to the last
@@ -89,6 +92,7 @@ func (r *run) loop(ctx context.Context, d time.Duration) (time.Duration, error) 
 		callers = 1
 	}
 	r.callers = make([]caller, callers)
+	r.slices = nil
 	r.over.Store(false)
 	whole, cancel := context.WithTimeout(ctx, d+r.plan.Grace)
 	defer cancel()
@@ -113,7 +117,7 @@ func (r *run) loop(ctx context.Context, d time.Duration) (time.Duration, error) 
 		if r.plan.Pipelined {
 			wg.Go(func() { r.pipeline(whole, &r.callers[i], began) })
 		} else {
-			wg.Go(func() { r.call(whole, &r.callers[i], uint64(i)) })
+			wg.Go(func() { r.call(whole, &r.callers[i], began, uint64(i)) })
 		}
 	}
 	wg.Wait()
@@ -124,6 +128,9 @@ func (r *run) loop(ctx context.Context, d time.Duration) (time.Duration, error) 
 		if !r.plan.Pipelined {
 			r.schedule.miss(&r.callers[0])
 		}
+	}
+	for i := range r.callers {
+		r.leave(&r.callers[i])
 	}
 	return took, ctx.Err()
 }

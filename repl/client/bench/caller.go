@@ -10,11 +10,13 @@ import (
 // caller is one of those who ask. The padding keeps two of them off one cache
 // line.
 type caller struct {
-	took   histogram  // of what was done, and of what was missed
+	slice  int        // of the run, which it is in
+	took   histogram  // in that slice: of what was done, and of what was missed
 	sets   *histogram // of a mixed run, what was done
 	gets   *histogram
 	rows   uint64 // of lists
 	done   uint64
+	left   uint64 // of done, in slices that it has left
 	late   uint64 // of an open loop: started more than LateAfter after they were due
 	miss   uint64 // of an open loop: not started at all
 	errors uint64
@@ -22,8 +24,13 @@ type caller struct {
 	_      [64]byte
 }
 
-// record counts one operation that took d.
-func (x *caller) record(op Op, mixed bool, d time.Duration, err error) {
+// record counts one operation that took d and ended at, from the beginning of
+// the loop.
+func (r *run) record(x *caller, op Op, at, d time.Duration, err error) {
+	if r.plan.Every > 0 && int(at/r.plan.Every) > x.slice {
+		r.leave(x)
+		x.slice = int(at / r.plan.Every)
+	}
 	if err != nil {
 		if x.errors++; x.first == nil {
 			x.first = err
@@ -32,7 +39,7 @@ func (x *caller) record(op Op, mixed bool, d time.Duration, err error) {
 	}
 	x.done++
 	x.took.record(d)
-	if !mixed {
+	if r.plan.Op != OpMixed {
 		return
 	}
 	h := &x.sets
@@ -46,13 +53,12 @@ func (x *caller) record(op Op, mixed bool, d time.Duration, err error) {
 }
 
 // call asks, and waits for each answer.
-func (r *run) call(ctx context.Context, x *caller, number uint64) {
+func (r *run) call(ctx context.Context, x *caller, loop time.Time, number uint64) {
 	// A context of its own, as requests of different users have: all would
 	// otherwise meet at the lock of one channel.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	next := newChooser(&r.plan, number)
-	mixed := r.plan.Op == OpMixed
 	var got []byte
 	for !r.over.Load() && ctx.Err() == nil {
 		began := time.Now()
@@ -78,7 +84,8 @@ func (r *run) call(ctx context.Context, x *caller, number uint64) {
 			rows, err = r.list(ctx, next.key)
 			x.rows += rows
 		}
-		x.record(op, mixed, time.Since(began), err)
+		now := time.Now()
+		r.record(x, op, now.Sub(loop), now.Sub(began), err)
 	}
 }
 

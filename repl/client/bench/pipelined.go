@@ -16,13 +16,13 @@ const awaitMost = 50 * time.Millisecond
 // a get.
 func (r *run) pipeline(ctx context.Context, x *caller, began time.Time) {
 	next := newChooser(&r.plan, 0)
-	mixed := r.plan.Op == OpMixed
 	p := r.client.Pipe(ctx, r.plan.InFlight, func(o *client.Outcome) {
 		op := OpSet
 		if o.Tag&1 != 0 {
 			op = OpGet
 		}
-		x.record(op, mixed, o.At.Sub(began)-time.Duration(o.Tag>>1), o.Err)
+		at := o.At.Sub(began)
+		r.record(x, op, at, at-time.Duration(o.Tag>>1), o.Err)
 	})
 	ask := func(at time.Duration) {
 		if op := next.next(); op == OpGet {

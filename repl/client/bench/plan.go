@@ -30,6 +30,7 @@ const (
 	InFlightMax = 65536
 	KeysMax     = 100_000_000
 	RowsMax     = wire.ListRowsMax
+	SlicesMax   = 10_000
 	RateMin     = 0.01 // a second
 	RateMax     = 10_000_000
 )
@@ -56,8 +57,11 @@ type Plan struct {
 	Exponent float64
 	Warmup   time.Duration // run before, not counted
 	Duration time.Duration
-	Grace    time.Duration // how long the last answers may take after it
-	Seed     uint64        // of the choice of keys
+	// Every cuts the run into slices, which are counted each for itself too,
+	// by when operations end; 0 does not.
+	Every time.Duration
+	Grace time.Duration // how long the last answers may take after it
+	Seed  uint64        // of the choice of keys
 }
 
 // Check says what of p can't be run.
@@ -90,6 +94,9 @@ func (p *Plan) Check() error {
 	}
 	if !(p.Exponent >= 0 && p.Exponent <= ExponentMax) {
 		return fmt.Errorf("exponent %v; want 0, for all alike, to %d", p.Exponent, ExponentMax)
+	}
+	if p.Every < 0 || p.Every > 0 && p.Duration/p.Every >= SlicesMax {
+		return fmt.Errorf("slices of %s, of %s; want fewer than %d, or 0 for none", p.Every, p.Duration, SlicesMax)
 	}
 	if p.Duration <= 0 || p.Warmup < 0 || p.Grace <= 0 {
 		return fmt.Errorf("duration %s after a warm-up of %s, and a grace of %s; want more than 0", p.Duration, p.Warmup, p.Grace)

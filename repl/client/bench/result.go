@@ -39,6 +39,8 @@ type Result struct {
 	Rows         *float64 `json:"rows_per_op,omitempty"` // of lists
 	Open         *Open    `json:"open,omitempty"`        // of an open loop
 
+	Slices []Slice `json:"slices,omitempty"` // of a run that was cut into some
+
 	// Side and Round are set where two sides are compared.
 	Side  string `json:"side,omitempty"`
 	Round int    `json:"round,omitempty"`
@@ -88,7 +90,6 @@ func (r *run) result(took, server, own time.Duration) Result {
 	var rows, late, missed uint64
 	for i := range r.callers {
 		x := &r.callers[i]
-		all.add(&x.took)
 		if x.sets != nil {
 			sets.add(x.sets)
 		}
@@ -101,6 +102,12 @@ func (r *run) result(took, server, own time.Duration) Result {
 		if out.First == nil {
 			out.First = x.first
 		}
+	}
+	for i := range r.slices {
+		all.add(&r.slices[i].took)
+	}
+	if p.Every > 0 {
+		out.Slices = r.sliceResults()
 	}
 	ops := max(float64(out.Done), 1)
 	out.Seconds = math.Round(took.Seconds()*1000) / 1000
