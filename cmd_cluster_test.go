@@ -25,6 +25,8 @@ type cluster struct {
 	dir    string
 	secret string   // path of the secret file; empty: none
 	extra  []string // options of every node
+	env    []string // variables of every node, beside those of this process
+	plain  bool     // a failed test has said it all in figures, and prints no logs
 	nodes  []*process
 }
 
@@ -34,6 +36,7 @@ type process struct {
 	args       []string
 	log        string // path of what all its lives printed
 	cmd        *exec.Cmd
+	started    time.Time     // this life
 	exited     chan struct{} // of this life; closed when it has ended
 }
 
@@ -62,7 +65,7 @@ func newCluster(t testing.TB, n int, extra ...string) *cluster {
 		for _, p := range c.nodes {
 			p.kill()
 		}
-		if t.Failed() {
+		if t.Failed() && !c.plain {
 			c.printLogs()
 		}
 	})
@@ -90,9 +93,11 @@ func (c *cluster) start(i int) {
 	}
 	defer log.Close()
 	cmd := command(p.args...)
+	cmd.Env = append(cmd.Env, c.env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	// A test that is killed takes its nodes along.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.started = time.Now()
 	if err := cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}
