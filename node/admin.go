@@ -60,27 +60,32 @@ func (c *connection) counters(r repl.Reply) {
 
 // view is what the host knows, taken between two of its turns.
 type view struct {
-	groups []repl.GroupView
-	heard  map[raft.NodeID]time.Duration // how long ago
-	full   map[raft.NodeID]wire.Fullness
+	groups  []repl.GroupView
+	heard   map[raft.NodeID]time.Duration // how long ago
+	awaited map[raft.NodeID]bool          // it is too soon to tell
+	full    map[raft.NodeID]wire.Fullness
 }
 
 func (n *Node) view(loop *repl.Loop, table *shardmap.Table) (v view, ok bool) {
-	v.heard = make(map[raft.NodeID]time.Duration)
+	v.heard, v.awaited = make(map[raft.NodeID]time.Duration), make(map[raft.NodeID]bool)
 	ok = loop.Ask(func(h *repl.Host) {
 		v.groups, v.full = h.View(), h.Fullness()
 		for i := range table.Nodes {
 			if ago, known := h.Heard(table.Nodes[i].ID, loop.Now()); known {
 				v.heard[table.Nodes[i].ID] = ago
 			}
+			if h.Awaited(table.Nodes[i].ID) {
+				v.awaited[table.Nodes[i].ID] = true
+			}
 		}
 	})
 	return v, ok
 }
 
-// status says whether a node was heard of lately.
+// status says whether a node was heard of lately. One of which it is too soon to
+// tell counts as alive.
 func (v *view) status(self, id raft.NodeID) wire.NodeStatus {
-	if id == self {
+	if id == self || v.awaited[id] {
 		return wire.NodeAlive
 	}
 	if ago, ok := v.heard[id]; ok && ago <= aliveWithin {
@@ -146,8 +151,28 @@ func (c *connection) status(r repl.Reply) {
 		c.refuse(r, c.node.notReady())
 		return
 	}
+	if e := c.node.tooSoon(table, &v); e != nil {
+		c.refuse(r, e)
+		return
+	}
 	a := c.node.statusOf(table, &v)
 	c.answerNow(r, wire.TypeStatusAnswer, a.Append(nil))
+}
+
+// tooSoon refuses to tell how the cluster is, until this node has heard of all
+// others, or could have. A node that has just started would call them dead, or
+// alive, without knowing either.
+func (n *Node) tooSoon(table *shardmap.Table, v *view) *wire.Error {
+	var names []string
+	for i := range table.Nodes {
+		if t := &table.Nodes[i]; v.awaited[t.ID] {
+			names = append(names, t.Name+" ("+t.Addr+")")
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return wire.NotReady("node "+n.name, "has not heard of "+strings.Join(names, ", ")+" yet, and may within a second", "ask again in a second")
 }
 
 func (n *Node) statusOf(table *shardmap.Table, v *view) wire.StatusAnswer {

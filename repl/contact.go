@@ -107,6 +107,14 @@ func (h *Host) HandOver() (left int) {
 	return left
 }
 
+// Awaited says whether it is too soon to tell if a node is there: it was not
+// heard of since this host knows of it, and an election timeout has not passed
+// since.
+func (h *Host) Awaited(n raft.NodeID) bool {
+	c := h.contacts[n]
+	return c != nil && !c.heard && !c.silent
+}
+
 // Heard returns how long ago a node was last heard of; false if never.
 func (h *Host) Heard(n raft.NodeID, now time.Duration) (time.Duration, bool) {
 	c := h.contacts[n]

@@ -29,7 +29,7 @@ func (r NodeRole) String() string {
 type NodeStatus uint8
 
 const (
-	NodeAlive   NodeStatus = 1 // heard of lately
+	NodeAlive   NodeStatus = 1 // heard of lately; in a topology also one of which it is too soon to tell
 	NodeDead    NodeStatus = 2 // not heard of for longer than an election takes
 	NodeStandby NodeStatus = 3 // waits to be made a member
 )

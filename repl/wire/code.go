@@ -23,7 +23,7 @@ const (
 	CodeStaleSession Code = 14 // the outcome of so old a write is no longer known
 	CodeUnknownNode  Code = 15 // the node is not on the peer list, or is an older self
 	CodeLevel        Code = 16 // the cluster's level does not have this yet
-	CodeNotReady     Code = 17 // the cluster is not founded yet
+	CodeNotReady     Code = 17 // the cluster is not founded yet, or the node has just started
 	CodeFull         Code = 18 // the disks that the write needs have no room
 )
 

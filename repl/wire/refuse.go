@@ -119,7 +119,8 @@ func OverLevel(object string, needs, level uint32) *Error {
 		Next:  "upgrade all nodes first"}
 }
 
-// NotReady says that the cluster is not founded yet; found tells who is missing.
+// NotReady says that the cluster is not founded yet, or that the node has just
+// started; found tells who is missing.
 func NotReady(object, found, next string) *Error {
 	return &Error{Code: CodeNotReady, Object: object, Text: "not ready", State: found, Next: next}
 }
