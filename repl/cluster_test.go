@@ -34,6 +34,10 @@ type cluster struct {
 	// entriesTo counts the entries that were sent to each node.
 	entriesTo map[raft.NodeID]int
 
+	// helped says that there is what mends each damaged replica, so that none
+	// may say that there is not.
+	helped bool
+
 	// placed, if set, says that group 0's log makes the other groups: who
 	// has applied something of it has them.
 	placed bool

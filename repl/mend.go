@@ -77,6 +77,10 @@ const (
 	// mendSnapshotAfter is after how many rounds a snapshot will do where not
 	// all members have answered.
 	mendSnapshotAfter = 4
+	// mendKnownTimes election timeouts after something changed, it is known what
+	// the others can give: who has just started has elected a leader by then,
+	// and knows again what is committed.
+	mendKnownTimes = 2
 	// mendSnapshotPause lies between two requests for a snapshot, in ticks:
 	// who is sending one takes no notice of another.
 	mendSnapshotPause = 40
@@ -103,7 +107,8 @@ type mend struct {
 
 	asked      []asked // by node
 	number     uint64  // of the newest question
-	rounds     int     // since something changed
+	changed    uint64  // the tick when something last did
+	rounds     int     // since then
 	due        uint64  // the tick of the next round
 	pause      uint64
 	snapshotAt uint64 // the tick before which no snapshot is asked for again
@@ -114,7 +119,8 @@ type mend struct {
 type asked struct {
 	node     raft.NodeID
 	number   uint64 // of the question that is open; 0: none
-	answered bool   // since something changed
+	answered bool   // since something changed: it had nothing
+	known    bool   // answered, and late enough to believe that
 	again    bool   // it has more: ask it after the sync
 	probed   bool   // the newest question was also where the logs part
 	// As it said last.
@@ -124,7 +130,7 @@ type asked struct {
 
 // beginMend notes that a replica's log is damaged, and begins to mend it.
 func (h *Host) beginMend(r logstore.Replica, g *group) *mend {
-	m := &mend{host: h, replica: r, group: g, pause: mendPauseMin, due: h.ticks}
+	m := &mend{host: h, replica: r, group: g, pause: mendPauseMin, due: h.ticks, changed: h.ticks}
 	at, _ := slices.BinarySearchFunc(h.mending, r.Group, func(o *mend, id raft.GroupID) int { return cmp.Compare(o.replica.Group, id) })
 	h.mending = slices.Insert(h.mending, at, m)
 	m.look()
@@ -224,8 +230,14 @@ func (m *mend) tick() {
 	}
 	m.rounds++
 	m.due = m.host.ticks + m.pause
+	if at := m.knownAt(); m.host.ticks < at {
+		m.due = min(m.due, at)
+	}
 	m.pause = min(2*m.pause, mendPauseMax)
 }
+
+// knownAt is the tick from which on it is believed of a node that it has nothing.
+func (m *mend) knownAt() uint64 { return m.changed + mendKnownTimes*uint64(m.host.cfg.ElectionTicks) }
 
 // hurry asks soon again: a node is back.
 func (m *mend) hurry() {
@@ -245,10 +257,19 @@ func (m *mend) findAsked(n raft.NodeID) (int, bool) {
 	return slices.BinarySearchFunc(m.asked, n, func(a asked, id raft.NodeID) int { return cmp.Compare(a.node, id) })
 }
 
-// barren says whether a node answered that it has nothing of what is lost.
-func (m *mend) barren(n raft.NodeID) bool {
+// answered says whether a node answered that it has no entry of what is lost.
+func (m *mend) answered(n raft.NodeID) bool {
 	a := m.askedOf(n)
 	return a != nil && a.answered
+}
+
+// barren says whether a node has nothing to help with, not even a snapshot. A
+// node that has just started may know less than it will in a moment: which of
+// its entries are committed, and so take the place of what is lost, it learns
+// from the next leader.
+func (m *mend) barren(n raft.NodeID) bool {
+	a := m.askedOf(n)
+	return a != nil && a.known && m.covered(a.snapshot) == 0
 }
 
 // ask asks a node for what is lost. The question before it is no longer open.
@@ -321,14 +342,14 @@ func (m *mend) synced() {
 	if !slices.Contains(m.host.mending, m) {
 		return // it was given up meanwhile
 	}
-	m.rounds, m.pause, m.due = 0, mendPauseMin, m.host.ticks+mendPauseMin
+	m.rounds, m.pause, m.due, m.changed = 0, mendPauseMin, m.host.ticks+mendPauseMin, m.host.ticks
 	if !m.look() {
 		m.healed()
 		return
 	}
 	for i := range m.asked {
 		a := &m.asked[i]
-		a.answered = false
+		a.answered, a.known = false, false
 		if a.again {
 			m.ask(a.node)
 		}

@@ -33,7 +33,7 @@ func (h *Host) ReceiveRepairAnswer(from raft.NodeID, a *wire.RepairAnswer) {
 	case !k.probed && m.probes(a.Commit):
 		m.ask(from)
 	default:
-		k.answered = true
+		k.answered, k.known = true, m.host.ticks >= m.knownAt()
 	}
 }
 

@@ -16,7 +16,7 @@ func (m *mend) askForSnapshot() {
 	}
 	if m.rounds < mendSnapshotAfter {
 		for _, n := range m.others() {
-			if !m.barren(n) {
+			if !m.answered(n) {
 				return // it may have the entries themselves
 			}
 		}

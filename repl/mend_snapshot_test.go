@@ -28,6 +28,7 @@ func TestMendBehindCompaction(t *testing.T) {
 		for _, more := range []bool{true, false} {
 			t.Run(fmt.Sprintf("it has what is behind the base %t, was away since %t", behind, more), func(t *testing.T) {
 				c := written(t, 21, 5)
+				c.helped = true
 				n := c.nodes[0]
 				var base uint64
 				if behind {
@@ -64,6 +65,7 @@ func TestMendBehindCompaction(t *testing.T) {
 // of another replica takes its place.
 func TestMendLostState(t *testing.T) {
 	c := written(t, 22, 5)
+	c.helped = true
 	for _, o := range c.nodes {
 		c.snapshot(o)
 	}

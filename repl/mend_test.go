@@ -134,12 +134,16 @@ func (c *cluster) whole() {
 		}
 	}
 	c.until("all replicas are mended and have the same", func() bool {
+		whole := true
 		for _, n := range c.nodes {
-			if len(n.host.mending) > 0 {
-				return false
+			for _, m := range n.host.mending {
+				whole = false
+				if c.helped && m.view().Barren {
+					c.t.Fatalf("node %d says that there is no copy for group %d, and there is", n.id, m.replica.Group)
+				}
 			}
 		}
-		return c.settled()
+		return whole && c.settled()
 	})
 	c.check()
 	for v := range c.acked {
@@ -229,9 +233,11 @@ func TestDamagedReplicaRefuses(t *testing.T) {
 // it: what they committed takes its place, from where the two logs part, which
 // may be before what is lost.
 func TestMendReplacedTail(t *testing.T) {
-	for lost := range uint64(3) {
-		t.Run(fmt.Sprintf("the uncommitted entry %d", lost+1), func(t *testing.T) {
+	for i := range uint64(6) {
+		lost, restart := i%3, i >= 3
+		t.Run(fmt.Sprintf("the uncommitted entry %d, all start again %t", lost+1, restart), func(t *testing.T) {
 			c := written(t, lost, 3)
+			c.helped = true
 			n := c.leader(1)
 			g := n.replica()
 			last := g.applied.Index
@@ -259,6 +265,14 @@ func TestMendReplacedTail(t *testing.T) {
 					}
 					return c.acked[v]
 				})
+			}
+			if restart { // what is committed is known again once another leads
+				for _, o := range c.nodes {
+					if o != n {
+						o.stop()
+						o.start()
+					}
+				}
 			}
 			n.start()
 			n.isHurt(1)

@@ -36,8 +36,9 @@ type Mending struct {
 	Broken string
 	// Others are the nodes of the other members; nobody else can help.
 	Others []raft.NodeID
-	// Barren says that all of them have answered, and have nothing of what
-	// is lost.
+	// Barren says that all of them have answered, and have nothing that would
+	// mend it: no entry of what is lost, none that is committed in its place,
+	// and no snapshot.
 	Barren bool
 }
 
