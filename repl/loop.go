@@ -3,6 +3,7 @@ package repl
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -231,6 +232,9 @@ func (l *Loop) run() {
 		case <-ticker.C:
 			l.host.Tick()
 		case <-l.wake:
+			// Who else is ready goes first: other connections, whose requests
+			// then come in this turn, in its batch and its messages.
+			runtime.Gosched()
 			l.mu.Lock()
 			now, l.queued = l.queued, now
 			l.mu.Unlock()
