@@ -21,7 +21,7 @@ const (
 	// first, were used up by seven.
 	SlotSessionsMax = 65536
 	// SlotOutcomesMax bounds the outcomes that one slot remembers: one of
-	// each session, and one whole window; 5 MB.
+	// each session, and one whole window; 6 MB.
 	SlotOutcomesMax = SlotSessionsMax + SessionWindowMax
 )
 
@@ -30,6 +30,7 @@ type outcome struct {
 	sequence uint64
 	id       raft.LogID
 	version  uint64 // in a conflict, the current one
+	sum      uint64 // Invariant: the outcome's hash
 	deleted  uint32
 	status   Status
 }
@@ -49,6 +50,7 @@ type session struct {
 	id    uint64
 	used  raft.GroupTime // of the last command
 	floor uint64         // the highest seen; nothing below it is kept
+	sum   uint64         // Invariant: the session's hash
 	// outcomes[head:] are kept, by sequence. What lies before was forgotten
 	// and is cleared away when it is as much as the rest.
 	outcomes []outcome
@@ -61,7 +63,7 @@ func (s *session) kept() []outcome { return s.outcomes[s.head:] }
 type sessions struct {
 	list     []session
 	outcomes int    // Invariant: the sum of len(kept())
-	sum      uint64 // Invariant: the sum of the hashes of all sessions and outcomes
+	sum      uint64 // Invariant: the sum of the sums of all sessions and outcomes
 	shared   bool   // with a copy
 	// oldest is not later than the last use of any session, so that a new one
 	// need not look at all others. It decides nothing: a look that finds no
@@ -71,7 +73,8 @@ type sessions struct {
 
 // The digest of a session is the xxhash64 of its kind (2), id, last use and
 // floor; that of an outcome of its kind (3), session and fields; u64
-// little-endian each.
+// little-endian each. Both are kept beside what they are of: to hash it again
+// when it changes or goes would be half of what a session costs a command.
 func (s *session) hash() uint64 {
 	var b [32]byte
 	binary.LittleEndian.PutUint64(b[0:], 2)
@@ -147,14 +150,14 @@ func (t *sessions) begin(c *Command, now raft.GroupTime) (s *session, r Result, 
 		t.list = slices.Insert(t.list, i, session{id: c.Session, used: now, floor: c.Floor})
 		t.oldest = min(t.oldest, now)
 		s = &t.list[i]
-		t.sum += s.hash()
 	} else {
 		s = &t.list[i]
-		t.sum -= s.hash()
+		t.sum -= s.sum
 		s.used, s.floor = max(s.used, now), max(s.floor, c.Floor)
-		t.sum += s.hash()
 		t.prune(s)
 	}
+	s.sum = s.hash()
+	t.sum += s.sum
 	if c.Sequence < s.floor && !bug("retry applied twice") {
 		return s, Result{Status: StatusStale}, true
 	}
@@ -173,6 +176,7 @@ func (t *sessions) finish(s *session, sequence uint64, r Result) {
 	if r.Status == StatusConflict {
 		o.version = r.Current
 	}
+	o.sum = o.hash(s.id)
 	at, _ := s.find(sequence)
 	if len(s.outcomes) == cap(s.outcomes) && s.head > 0 {
 		s.settle()
@@ -183,13 +187,13 @@ func (t *sessions) finish(s *session, sequence uint64, r Result) {
 		s.outcomes = slices.Insert(s.outcomes, s.head+at, o)
 	}
 	t.outcomes++
-	t.sum += o.hash(s.id)
+	t.sum += o.sum
 }
 
 // prune forgets what the owner of the session no longer waits for.
 func (t *sessions) prune(s *session) {
 	for s.head < len(s.outcomes) && s.outcomes[s.head].sequence < s.floor {
-		t.sum -= s.outcomes[s.head].hash(s.id)
+		t.sum -= s.outcomes[s.head].sum
 		t.outcomes--
 		s.head++
 	}
@@ -218,10 +222,10 @@ func (t *sessions) roomForSession(now raft.GroupTime) bool {
 			t.oldest = min(t.oldest, s.used)
 			return false
 		}
-		t.sum -= s.hash()
+		t.sum -= s.sum
 		kept := s.kept()
 		for i := range kept {
-			t.sum -= kept[i].hash(s.id)
+			t.sum -= kept[i].sum
 		}
 		t.outcomes -= len(kept)
 		return true
@@ -230,7 +234,7 @@ func (t *sessions) roomForSession(now raft.GroupTime) bool {
 }
 
 // own makes the table the writer's own. The first command with a session after
-// a copy pays for all that the slot remembers: 9 MB at the limits, commonly a
+// a copy pays for all that the slot remembers: 11 MB at the limits, commonly a
 // few hundred bytes.
 func (t *sessions) own() {
 	if !t.shared {

@@ -262,10 +262,12 @@ func (d *snapshotReader) session(t *sessions) error {
 		if k := len(s.outcomes); o.sequence < s.floor || k > 0 && s.outcomes[k-1].sequence >= o.sequence {
 			return fmt.Errorf("session %d: sequence %d is out of order", s.id, o.sequence)
 		}
+		o.sum = o.hash(s.id)
 		s.outcomes = append(s.outcomes, o)
-		t.sum += o.hash(s.id)
+		t.sum += o.sum
 	}
-	t.sum += s.hash()
+	s.sum = s.hash()
+	t.sum += s.sum
 	t.outcomes += n
 	t.list = append(t.list, s)
 	return nil
