@@ -94,9 +94,9 @@ func (h *lister) add(m *Map, s Slot) {
 	if st == nil {
 		return
 	}
-	st.mu.RLock()
+	st.mu.Lock()
 	_, rec := h.first(&st.records.view)
-	st.mu.RUnlock()
+	st.mu.Unlock()
 	if rec == nil {
 		return
 	}

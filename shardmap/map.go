@@ -140,8 +140,8 @@ func (m *Map) Get(key, dst []byte) (value []byte, version uint64, ok bool) {
 	if st == nil {
 		return dst, 0, false
 	}
-	st.mu.RLock()
-	defer st.mu.RUnlock()
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	rec := st.records.get(key, hash)
 	if rec == nil {
 		return dst, 0, false
@@ -169,9 +169,9 @@ func (m *Map) Bytes() int64 {
 func (m *Map) each(f func(st *slotState)) {
 	for s := range Slot(Slots) {
 		if st := m.slot(s); st != nil {
-			st.mu.RLock()
+			st.mu.Lock()
 			f(st)
-			st.mu.RUnlock()
+			st.mu.Unlock()
 		}
 	}
 }
@@ -183,7 +183,7 @@ func (m *Map) Digest(s Slot) uint64 {
 	if st == nil {
 		return 0
 	}
-	st.mu.RLock()
-	defer st.mu.RUnlock()
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	return digest(st.records.sum, st.sessions.sum, st.last)
 }

@@ -12,7 +12,7 @@ import (
 
 // slotState is all that the cluster knows of one slot.
 type slotState struct {
-	mu       sync.RWMutex // guards everything below; no other lock is taken under it
+	mu       sync.Mutex // guards everything below; no other lock is taken under it
 	records  store
 	sessions sessions
 	last     uint64 // the last version given; it never goes back
