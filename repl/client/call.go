@@ -98,6 +98,10 @@ func (c *Client) start(x *call, done <-chan struct{}) { c.startAt(c.now(), x, do
 // startAt is start for who has looked at the clock already.
 func (c *Client) startAt(now time.Duration, x *call, done <-chan struct{}) {
 	if l := c.linkFor(x); l != nil {
+		if l.bond.pressure.holds(x, now) {
+			c.hand(x, func(now time.Duration) { c.core.Crowded(now, &x.Call) })
+			return
+		}
 		l.awaitSpace(done)
 		switch l.send(x, now) {
 		case sentOut:

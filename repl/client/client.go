@@ -16,7 +16,8 @@
 //	session.go what makes retries safe
 //	call.go    one request, from place to place
 //	conn.go    one connection; pending.go holds the calls that wait on it,
-//	           health.go says when it is given up
+//	           health.go says when it is given up, pressure.go when its node
+//	           has enough to do
 //	client.go  starts and ends it all; perform.go carries out what the core says
 //	write.go   read.go list.go bulk.go pipe.go admin.go    what a user calls;
 //	           fan.go has the calls that become several requests, errors.go how

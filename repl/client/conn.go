@@ -61,6 +61,10 @@ type link struct {
 	err     error
 	out     []byte
 	pending pending
+	// probe is the request that is looked at for the pressure, sent at probed,
+	// in the client's time; 0: none.
+	probe  uint64
+	probed time.Duration
 }
 
 // bond is the connections to one peer that live and die together.
@@ -69,7 +73,8 @@ type bond struct {
 	links []*link
 	// used is when a request was last known to be open on any of them, in the
 	// client's time.
-	used atomic.Int64
+	used     atomic.Int64
+	pressure pressure
 
 	// guarded by Client.mu
 	missing int // links that are not up yet
@@ -201,6 +206,10 @@ func (l *link) send(c *call, now time.Duration) sent {
 		l.bond.used.Store(int64(now))
 	}
 	l.open.Store(int32(l.pending.open))
+	l.bond.pressure.underWay.Add(1)
+	if l.probe == 0 {
+		l.probe, l.probed = id, now
+	}
 	var start int
 	l.out, start = wire.BeginFrame(l.out, c.kind, 0, deadlineMs(c.Deadline-now), id)
 	l.out = wire.EndFrame(append(l.out, c.body...), start)
@@ -280,7 +289,8 @@ func (l *link) read(conn net.Conn, d *wire.Decoder) {
 			l.fail(fmt.Errorf("connection to %s ended: %w", l.addr, err))
 			return
 		}
-		l.heard.Store(int64(l.client.now()))
+		now := l.client.now()
+		l.heard.Store(int64(now))
 		l.asked.Store(0)
 		batch = batch[:0]
 		for {
@@ -298,7 +308,7 @@ func (l *link) read(conn net.Conn, d *wire.Decoder) {
 			}
 			batch = append(batch, answer{head: h, body: body})
 		}
-		l.match(batch)
+		l.match(batch, now)
 		for i := range batch {
 			if c := batch[i].call; c != nil {
 				l.client.answered(c, l.bond.peer, batch[i].head.Type, batch[i].body)
@@ -310,8 +320,8 @@ func (l *link) read(conn net.Conn, d *wire.Decoder) {
 
 // match finds the calls of a batch, all under one lock. A late answer to a call
 // that was given up finds none. A ping is answered on the way.
-func (l *link) match(batch []answer) {
-	wake := false
+func (l *link) match(batch []answer, now time.Duration) {
+	wake, answered, takes, among := false, 0, time.Duration(0), false
 	l.mu.Lock()
 	for i := range batch {
 		switch h := &batch[i].head; h.Type {
@@ -320,10 +330,21 @@ func (l *link) match(batch []answer) {
 		case wire.TypePong:
 		default:
 			batch[i].call = l.pending.take(h.Request)
+			answered++
+			among = among || h.Request == l.probe
 		}
 	}
 	l.open.Store(int32(l.pending.open))
+	if l.probe != 0 {
+		takes = max(now-l.probed, 1)
+	}
+	if among {
+		l.probe = 0
+	}
 	l.mu.Unlock()
+	if answered > 0 {
+		l.bond.pressure.answered(now, answered, takes, among)
+	}
 	if wake {
 		l.wake <- struct{}{}
 	}

@@ -16,8 +16,8 @@ import (
 // # Duties of the owner
 //
 //  1. Hand in what happened, one event at a time: [Core.Submit],
-//     [Core.Refused], [Core.Lost], [Core.Unsent], [Core.Expire],
-//     [Core.Cancel] for a call; [Core.Accepted], [Core.Connected],
+//     [Core.Refused], [Core.Lost], [Core.Unsent], [Core.Crowded],
+//     [Core.Expire], [Core.Cancel] for a call; [Core.Accepted], [Core.Connected],
 //     [Core.Disconnected] for a peer; [Core.Table], [Core.TableFailed] for a
 //     question after the table; [Core.Tick] once [Core.Wake] has come.
 //  2. After each event carry out [Core.Take], in order.
@@ -77,6 +77,10 @@ const (
 	// enough for a pause to grow, short enough that PauseMax matters.
 	PauseMin = 10 * time.Millisecond
 	PauseMax = 500 * time.Millisecond
+	// crowdedPauses is how many pauses a call is taken to have had that is not
+	// sent for want of room, at least and at most: the next takes 20 to 40 ms,
+	// later ones 160 to 320, so that the room is soon taken that comes.
+	crowdedPauses, crowdedPausesMax = 2, 5
 	// HopsMax is how many hints a call follows without a pause. Two are
 	// needed when a leader changes under way; more is a circle.
 	HopsMax = 3

@@ -56,8 +56,13 @@ func (w *world) settle() {
 					w.ended[a.Call] = a.Err
 					continue
 				}
-				if w.up[a.Peer] {
+				if w.up[a.Peer] && rapid.IntRange(0, 9).Draw(w.t, "room") > 0 {
 					w.on[a.Call] = a.Peer
+					continue
+				}
+				if w.up[a.Peer] {
+					w.in[a.Call] = true
+					w.core.Crowded(w.now, a.Call)
 					continue
 				}
 				w.in[a.Call] = true

@@ -111,6 +111,8 @@ func (s *script) event(f []string) {
 		s.core.Refused(s.now, call(), peer(), s.refusal(arg))
 	case "lost":
 		s.core.Lost(s.now, call(), peer(), errors.New("connection reset"))
+	case "crowded":
+		s.core.Crowded(s.now, call())
 	case "unsent":
 		s.core.Unsent(s.now, call(), peer())
 	case "cancel":

@@ -26,6 +26,7 @@ func (c *Client) prepare(a *Action) {
 			return
 		}
 		b := &bond{peer: a.Peer, missing: c.options.ConnectionsPerNode}
+		b.pressure.limit.Store(limitNone)
 		for range b.missing {
 			ctx, end := context.WithCancel(context.Background())
 			l := &link{
@@ -60,7 +61,12 @@ func (c *Client) perform(a *Action) {
 		x := a.Call.Owner.(*call)
 		result := sentDown
 		if l := c.linkTo(a.Peer, x.Slot); l != nil {
-			result = l.send(x, c.now())
+			now := c.now()
+			if l.bond.pressure.holds(x, now) {
+				c.hand(x, func(now time.Duration) { c.core.Crowded(now, &x.Call) })
+				return
+			}
+			result = l.send(x, now)
 		}
 		switch result {
 		case sentDown:

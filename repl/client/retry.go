@@ -150,6 +150,16 @@ func (k *Core) Unsent(now time.Duration, c *Call, from Peer) {
 	k.route(now, c)
 }
 
+// Crowded says that c was not sent, for its node has as much to do as it can
+// answer in time. It tries again a few times a second: the calls that wait so
+// are many, and each try takes its time from those that are answered.
+func (k *Core) Crowded(now time.Duration, c *Call) {
+	k.adopt(now, c)
+	c.cause = errCrowded
+	c.pauses = min(max(c.pauses, crowdedPauses), crowdedPausesMax)
+	k.park(c, onTime, min(now+k.pause(c), max(now, c.Deadline)))
+}
+
 // lead notes that p leads the group, and sends there what waits for a leader, or
 // for a connection to one that led before.
 func (k *Core) lead(now time.Duration, id raft.GroupID, p Peer) {
