@@ -45,11 +45,12 @@ func holdCPU(t *testing.T, name string, p *process, share float64) {
 	const period = 100_000 // µs, what the system takes by itself
 	quota := fmt.Sprint(int(share * period))
 	name = fmt.Sprintf("muster-test-%d-%s", os.Getpid(), name)
-	files := [][2]string{{"cpu.cfs_period_us", fmt.Sprint(period)}, {"cpu.cfs_quota_us", quota}}
+	// So much it may have, and gets it, however many others want some.
+	files := [][2]string{{"cpu.cfs_period_us", fmt.Sprint(period)}, {"cpu.cfs_quota_us", quota}, {"cpu.shares", "100000"}}
 	dir := filepath.Join("/sys/fs/cgroup/cpu", name)
 	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil { // version 2
 		dir = filepath.Join("/sys/fs/cgroup", name)
-		files = [][2]string{{"cpu.max", fmt.Sprintf("%s %d", quota, period)}}
+		files = [][2]string{{"cpu.max", fmt.Sprintf("%s %d", quota, period)}, {"cpu.weight", "10000"}}
 		// Where it is on already, or may not be set, the files below say so.
 		_ = os.WriteFile("/sys/fs/cgroup/cgroup.subtree_control", []byte("+cpu"), 0o600)
 	}
@@ -100,9 +101,13 @@ func offer(t *testing.T, cl *client.Client, rate float64, d time.Duration) *offe
 	value := make([]byte, 128)
 	began := time.Now()
 	for next := began; next.Sub(began) < d; {
-		// A client that has no processor left starts later, and more at once.
-		if wait := time.Until(next); wait > 0 {
+		switch wait := time.Until(next); {
+		case wait > 0:
 			time.Sleep(wait)
+		case wait < -offerTick:
+			// The client has no processor left for more: what it did not ask
+			// for is not due, or it would be late by itself.
+			next = next.Add(-wait)
 		}
 		due := next
 		next = next.Add(offerTick)
