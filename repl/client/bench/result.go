@@ -114,7 +114,7 @@ func (r *run) result(took, server, own time.Duration) Result {
 	out.OpsPerS = tenths(float64(out.Done) / took.Seconds())
 	out.P50, out.P90, out.P99, out.P999 = micros(all.quantile(0.5)), micros(all.quantile(0.9)), micros(all.quantile(0.99)), micros(all.quantile(0.999))
 	out.Mean, out.Max = micros(all.mean()), micros(all.longest)
-	out.ServerCPU, out.ClientCPU = tenths(micros(server)/ops), tenths(micros(own)/ops)
+	out.ServerCPU, out.ClientCPU = hundredths(micros(server)/ops), hundredths(micros(own)/ops)
 	out.Buckets = all.buckets()
 	switch p.Op {
 	case OpMixed:
@@ -136,3 +136,6 @@ func partOf(h *histogram) *Part {
 func micros(d time.Duration) float64 { return tenths(float64(d) / 1000) }
 
 func tenths(f float64) float64 { return math.Round(f*10) / 10 }
+
+// hundredths are for what some operations cost less than two microseconds of.
+func hundredths(f float64) float64 { return math.Round(f*100) / 100 }
