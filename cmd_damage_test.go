@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -164,6 +165,11 @@ func TestDamageOfAllCopies(t *testing.T) {
 		if r.status != exitRefused || row.Healthy {
 			t.Errorf("status of n%d: ends with %d, healthy %t", i+1, r.status, row.Healthy)
 		}
+	}
+	if row, r := c.examine(); r.status != exitRefused || !slices.ContainsFunc(row.Findings, func(f findingRow) bool {
+		return strings.Contains(f.What, fmt.Sprintf("group %d is damaged on n1", g)) && strings.Contains(f.Remedy, "have no copy")
+	}) {
+		t.Errorf("doctor ends with %d and says %+v", r.status, row.Findings)
 	}
 	c.run("kv", "set", other, "w").done(t)
 	if r := c.run("kv", "get", "hit", "--timeout", "3s"); r.status == 0 || strings.Contains(r.stdout, "the value") {

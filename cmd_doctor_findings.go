@@ -204,9 +204,13 @@ func (e *examination) damaged() {
 			continue
 		}
 		for _, d := range a.Damaged {
-			remedy := "leave it running: it asks the other replicas for what it lost; muster status tells if none of them has it"
-			if d.Promises {
+			remedy := d.Remedy
+			switch {
+			case remedy != "": // the node knows what came of its questions
+			case d.Promises:
 				remedy = "keep its data directory as it is: the replica takes no part in its group any more, the others go on without it"
+			default:
+				remedy = "leave it running, and look at its disk: it sees to it by itself"
 			}
 			e.find(severityError, remedy, "group %d is damaged on %s: %s", d.Group, n.Name, placed(d))
 		}
@@ -248,17 +252,22 @@ func (e *examination) groups() {
 			}
 		}
 	}
-	var minority, leaderless []raft.GroupID
+	var minority, hurt, leaderless []raft.GroupID
 	for _, id := range slices.Sorted(maps.Keys(wards)) {
 		w := wards[id]
-		live := 0
+		live, silent := 0, 0
 		for _, v := range w.voters {
 			if w.working[v] {
 				live++
 			}
+			if e.answers[v] == nil {
+				silent++
+			}
 		}
 		switch {
 		case len(w.voters) == 0: // the endpoint does not know them
+		case live <= len(w.voters)/2 && silent == 0:
+			hurt = append(hurt, id)
 		case live <= len(w.voters)/2:
 			minority = append(minority, id)
 		case len(w.leaders[w.term]) == 0:
@@ -270,6 +279,10 @@ func (e *examination) groups() {
 	}
 	if len(minority) > 0 {
 		e.find(severityError, "start the nodes again that do not answer; what is damaged is named below", "no live majority of voters in %s", namedGroups(minority))
+	}
+	if len(hurt) > 0 {
+		e.find(severityError, "all its nodes answer, so none is to be started: see to its replicas that are named below; it goes on by itself once a majority of them is whole",
+			"no live majority of voters in %s", namedGroups(hurt))
 	}
 	if len(leaderless) > 0 {
 		e.find(severityError, "wait for the election, 2 seconds; then see who does not reach whom", "no leader in %s", namedGroups(leaderless))

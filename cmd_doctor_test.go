@@ -31,6 +31,43 @@ func (c *cluster) examine() (doctorRow, result) {
 	return row, r
 }
 
+// A remedy must be of use. What is damaged without a copy does not come back by
+// waiting, nor a group whose nodes all run by starting them: the node knows what
+// came of its questions, and the doctor says what it says.
+func TestDoctorRemedies(t *testing.T) {
+	damaged := func(d wire.DoctorDamaged) func(*patient) {
+		d.Group, d.What, d.File = 3, "lost entries 5 to 7", "log/1.log"
+		return func(p *patient) { p.answers[2].Damaged = []wire.DoctorDamaged{d} }
+	}
+	for _, tt := range []struct {
+		name       string
+		harm       func(p *patient)
+		what, want string // of the remedy
+	}{
+		{"no copy", damaged(wire.DoctorDamaged{Remedy: "not mended: n1 and n3 have answered, and have no copy"}), "damaged on n2", "have no copy"},
+		{"promises", damaged(wire.DoctorDamaged{Promises: true}), "damaged on n2", "keep its data directory"},
+		{"not said", damaged(wire.DoctorDamaged{}), "damaged on n2", "by itself"},
+		{"a majority damaged", func(p *patient) { p.answers[1].Groups, p.answers[3].Groups = nil, nil }, "no live majority", "none is to be started"},
+		{"a majority silent", func(p *patient) {
+			for _, id := range []raft.NodeID{1, 3} {
+				delete(p.answers, id)
+				p.silent[id] = os.ErrDeadlineExceeded
+			}
+		}, "no live majority", "start the nodes again"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := well()
+			tt.harm(p)
+			row := p.diagnose()
+			if !slices.ContainsFunc(row.Findings, func(f findingRow) bool {
+				return strings.Contains(f.What, tt.what) && strings.Contains(f.Remedy, tt.want)
+			}) {
+				t.Errorf("got %+v, want %q with remedy %q", row.Findings, tt.what, tt.want)
+			}
+		})
+	}
+}
+
 // says tells whether a finding of the severity has all of these words.
 func (d *doctorRow) says(severity string, words ...string) bool {
 	return slices.ContainsFunc(d.Findings, func(f findingRow) bool {
@@ -265,6 +302,12 @@ func TestDoctorFindings(t *testing.T) {
 			p.answers[2].Damaged = []wire.DoctorDamaged{{Group: 3, What: "log/1.log is damaged at offset 512: batch 2: bad", File: "log/1.log", Offset: 512, Record: "batch 2", Reason: "bad"}}
 		}, severityError, "group 3 is damaged on n2: log/1.log is damaged at offset 512: batch 2: bad"},
 		{"no majority", func(p *patient) { p.answers[1].Groups, p.answers[3].Groups = nil, nil }, severityError, "no live majority of voters in group 3"},
+		{"no majority, and silence", func(p *patient) {
+			for _, id := range []raft.NodeID{1, 3} {
+				delete(p.answers, id)
+				p.silent[id] = os.ErrDeadlineExceeded
+			}
+		}, severityError, "no live majority of voters in group 3"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := well()

@@ -50,14 +50,17 @@ func (n *Node) doctorOf(loop *repl.Loop, table *shardmap.Table, v *view) wire.Do
 			a.Links = append(a.Links, n.doctorLink(to, v))
 		}
 	}
-	told := make(map[logstore.Replica]bool)
+	told, name := make(map[logstore.Replica]bool), make(map[raft.NodeID]string)
+	for i := range table.Nodes {
+		name[table.Nodes[i].ID] = table.Nodes[i].Name
+	}
 	for i := range v.groups {
 		g := &v.groups[i]
 		a.Groups = append(a.Groups, doctorGroup(g))
 		if m := g.Mending; m != nil && !m.Waits {
 			row := doctorDamaged(&m.Damage)
 			row.Group, row.Incarnation, row.Replica = g.Replica.Group, g.Replica.Incarnation, g.Replica.ID
-			row.What = m.What()
+			row.What, row.Remedy = m.What(), remedy(m, name)
 			a.Damaged = append(a.Damaged, row)
 			told[g.Replica] = true
 		}

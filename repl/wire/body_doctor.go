@@ -90,6 +90,7 @@ type DoctorDamaged struct {
 	Offset      uint64
 	Record      string
 	Reason      string
+	Remedy      string // what can be done, as the node knows it, or empty
 }
 
 func (m *DoctorAnswer) fields(f *fields) {
@@ -123,7 +124,7 @@ func (m *DoctorAnswer) fields(f *fields) {
 			f.flag("disk.full", &m.Disk.Full)
 		})
 		list(f, "groups", &m.Groups, 17, doctorGroup)
-		list(f, "damaged", &m.Damaged, 12, doctorDamaged)
+		list(f, "damaged", &m.Damaged, 13, doctorDamaged)
 	})
 }
 
@@ -164,7 +165,7 @@ func doctorGroup(f *fields, g *DoctorGroup) {
 }
 
 func doctorDamaged(f *fields, d *DoctorDamaged) {
-	f.atLeast(11, func() {
+	f.atLeast(12, func() {
 		number(f, "group", &d.Group)
 		number(f, "incarnation", &d.Incarnation)
 		number(f, "replica", &d.Replica)
@@ -176,6 +177,7 @@ func doctorDamaged(f *fields, d *DoctorDamaged) {
 		number(f, "offset", &d.Offset)
 		f.text("record", &d.Record)
 		f.text("reason", &d.Reason)
+		f.text("remedy", &d.Remedy)
 	})
 }
 

@@ -161,5 +161,5 @@ var examples = map[wire.Type]wire.Body{
 		Groups: []wire.DoctorGroup{{ID: 3, Incarnation: 2, Replica: 1, Role: raft.RoleLeader, Leader: n1, Term: 7, Commit: 10434, Applied: 10434,
 			Last: raft.LogID{Term: 7, Index: 10435}, Base: raft.LogID{Term: 5, Index: 9000}, Voters: []wire.DoctorVoter{{Replica: 1, Node: n1}, {Replica: 2, Node: n2}}}},
 		Damaged: []wire.DoctorDamaged{{Group: 4, Incarnation: 2, Replica: 5, Lost: []wire.LogSpan{{First: 17, Last: 19}}, What: "lost entries 17 to 19",
-			File: "log/0000000000000002.log", Offset: 8192, Record: "entries 17 to 19 of term 3", Reason: "its checksum does not fit"}}},
+			File: "log/0000000000000002.log", Offset: 8192, Record: "entries 17 to 19 of term 3", Reason: "its checksum does not fit", Remedy: "being mended from n2"}}},
 }
