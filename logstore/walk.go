@@ -230,6 +230,8 @@ func (w *walker) follows(seg *segment, at int64, h batchHeader) error {
 	switch {
 	case w.number == 0 && (seg.number > 1 || h.number == 1), lost == 0 && h.durable == w.end:
 		return nil
+	case w.end.segment < w.tail && seg.number > w.end.segment+1:
+		return nil // files between were freed, and removed or used again
 	case w.number == 0:
 		w.end = position{seg.number, segmentHeader}
 	}

@@ -3,6 +3,7 @@ package logstore
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -184,6 +185,46 @@ func TestWalkOfMissingSegments(t *testing.T) {
 		}
 		if err := Walk(fs, "d", func(*Walked) error { return nil }); !errors.Is(err, ErrNoLog) {
 			t.Errorf("%s: got %v, want %v", dir, err, ErrNoLog)
+		}
+	}
+}
+
+// Of the files that wait to be used again some have been removed, and some are in
+// use again: what is missing between them was freed, and is no damage.
+func TestWalkOfFreedSegments(t *testing.T) {
+	fs := vfs.NewMem()
+	a := testReplica(1)
+	s := mustOpen(t, fs, Options{Chance: 3, FreeSegments: 8})
+	must(t, s.Append([]Write{founding(a)}))
+	last := uint64(0)
+	write := func(times int) {
+		for range times {
+			must(t, s.Append([]Write{{Replica: a, Entries: span(a, 1, last+1, last+5, 100), Commit: last + 5}}))
+			last += 5
+		}
+	}
+	write(600)
+	must(t, s.Compact(a, Base{ID: raft.LogID{Term: 1, Index: last}, Membership: founding(a).Base.Membership}))
+	write(60)
+	must(t, s.Close())
+	freed := map[uint64]bool{}
+	for _, w := range walked(t, fs) {
+		if w.Kind == WalkedSegment && w.Freed {
+			freed[w.Segment] = true
+		}
+		if w.Damage != nil {
+			t.Fatalf("got %+v", w)
+		}
+	}
+	numbers := slices.Sorted(maps.Keys(freed))
+	if len(numbers) < 4 {
+		t.Fatalf("freed are %v: the test shows little", numbers)
+	}
+	must(t, fs.Remove("d/log/"+segmentName(numbers[1]))) // as if it were in use again
+	must(t, fs.Remove("d/log/"+segmentName(numbers[len(numbers)-1])))
+	for _, w := range walked(t, fs) {
+		if w.Damage != nil {
+			t.Errorf("got %s", w.Damage)
 		}
 	}
 }
