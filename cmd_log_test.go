@@ -240,15 +240,15 @@ func TestLogVerify(t *testing.T) {
 		t.Errorf("got %s", out)
 	}
 	var rows []logRow
-	for line := range strings.Lines(muster(t, "log", "show", dir, "-o", "json", "--from", "4", "--to", "4").done(t)) {
+	for line := range strings.Lines(muster(t, "log", "show", dir, "-o", "json", "--from", "8", "--to", "8").done(t)) {
 		var row logRow
 		if err := json.Unmarshal([]byte(line), &row); err != nil {
 			t.Fatal(err)
 		}
 		rows = append(rows, row)
 	}
-	if len(rows) != 1 || rows[0].First != 4 {
-		t.Fatalf("got %+v, want the record of entry 4", rows)
+	if len(rows) != 1 || rows[0].First != 8 {
+		t.Fatalf("got %+v, want the record of entry 8", rows)
 	}
 	segment := filepath.Join(dir, "log", fmt.Sprintf("%016d.log", rows[0].Segment))
 	flip := func(name string, at int64) {
@@ -268,7 +268,8 @@ func TestLogVerify(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.stdout), &bad); err != nil || r.status != exitRefused || r.stderr != "" {
 		t.Fatalf("%v, status %d, standard error %q", err, r.status, r.stderr)
 	}
-	if d := bad.Damages; bad.OK || len(d) != 1 || d[0].File != segment || d[0].Offset != *rows[0].Offset || d[0].Reason == "" || d[0].Lost == "" || d[0].Remedy == "" {
+	if d := bad.Damages; bad.OK || len(d) != 1 || d[0].File != segment || d[0].Offset != *rows[0].Offset || d[0].Reason == "" ||
+		!strings.Contains(d[0].Lost, "entries 8 to 8") || !strings.Contains(d[0].Remedy, "put the file back") {
 		t.Errorf("got %+v", bad.Damages)
 	}
 	if out := muster(t, "log", "verify", dir); out.status != exitRefused || !strings.Contains(out.stdout, "damage: "+segment+" at offset ") || !strings.HasSuffix(out.stdout, "DAMAGED\n") {
@@ -293,6 +294,24 @@ func TestLogVerify(t *testing.T) {
 	if err := json.Unmarshal([]byte(muster(t, "log", "show", dir, "-o", "json", "--kind", "snapshot").done(t)), &snapshot); err != nil ||
 		snapshot.Base != "g1/2.6" || snapshot.Replica != "1" || snapshot.Bytes != whole.SnapshotBytes || len(snapshot.Members) != 1 {
 		t.Errorf("%v, got %+v", err, snapshot)
+	}
+	// Of what is behind the snapshot nothing is needed any more.
+	old := placeOf(t, dir, 1, raft.LogID{Term: 1, Index: 4})
+	old.flip(t)
+	if out := muster(t, "log", "verify", dir); out.status != exitDone || !strings.Contains(out.stdout, "lost: nothing that is needed\nremedy: none is needed") || !strings.HasSuffix(out.stdout, "costs nothing\n") {
+		t.Errorf("status %d\n%s", out.status, out.stdout)
+	}
+	old.flip(t)
+	// Nor of a snapshot where there is one that is as good.
+	spare := filepath.Join(filepath.Dir(snapshot.File), "g1-i1-r1-2.7.snap")
+	if err := os.WriteFile(spare, []byte("not a snapshot"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out := muster(t, "log", "verify", dir); out.status != exitDone || !strings.Contains(out.stdout, "damage: "+spare) {
+		t.Errorf("status %d\n%s", out.status, out.stdout)
+	}
+	if err := os.Remove(spare); err != nil {
+		t.Fatal(err)
 	}
 	for _, at := range []int64{0, snapshot.Bytes / 2, snapshot.Bytes - 1} {
 		flip(snapshot.File, at)
@@ -381,11 +400,11 @@ func TestDamagedDirectory(t *testing.T) {
 	// A header that its copy stands for.
 	at.offset = 20
 	at.flip(t)
-	if row = verify(); row.OK || len(row.Damages) != 1 || row.Damages[0].Lost != "nothing that is needed" {
+	if row = verify(); !row.OK || len(row.Damages) != 1 || row.Damages[0].Lost != lostNothing || row.Damages[0].Remedy != remedyNone {
 		t.Errorf("got %+v", row.Damages)
 	}
 	at.flip(t)
-	if row = verify(); !row.OK {
+	if row = verify(); !row.OK || len(row.Damages) > 0 {
 		t.Fatalf("got %+v", row.Damages)
 	}
 

@@ -20,9 +20,11 @@ func (t *tool) logVerifyCommand() *cli.Command {
 nothing. Stop the node first: of a log that is in use, the end may look torn, and
 a file that is used again meanwhile may look damaged.
 
-Ends with status 1 when something is damaged, and says of each damage where it
-is, what is lost, and what can be done. What a last batch lost that was never
-finished is no damage: nobody was told that it is kept.
+Says of each damage where it is, what is lost, and what can be done. Ends with
+status 1 when something is lost that is needed. Damage of what is not needed any
+more, or is there a second time, ends with 0 and "ok":true: the node lacks
+nothing, but look at its disk. What a last batch lost that was never finished is
+no damage: nobody was told that it is kept.
 
 With -o json: {"ok":false,"dir":…,"segments":N,"bytes":N,"batches":N,"records":N,"entries":N,
 "snapshots":N,
@@ -35,7 +37,7 @@ With -o json: {"ok":false,"dir":…,"segments":N,"bytes":N,"batches":N,"records"
 
 // verifyRow is what came of checking a data directory.
 type verifyRow struct {
-	OK       bool   `json:"ok"`
+	OK       bool   `json:"ok"` // Invariant: all that the damages cost is not needed
 	Dir      string `json:"dir"`
 	Segments int    `json:"segments"`
 	Bytes    int64  `json:"bytes"` // of the segments
@@ -49,6 +51,8 @@ type verifyRow struct {
 	Torn     bool            `json:"torn"`
 	Replicas []verifyReplica `json:"replicas"`
 	Damages  []verifyDamage  `json:"damages"`
+
+	intact []logstore.Snapshot
 }
 
 type verifyReplica struct {
@@ -74,9 +78,15 @@ type verifyDamage struct {
 
 // What can be done about damage.
 const (
-	remedyIdentity = "put back an intact copy of the file, or empty the directory, so that the host comes back as a new node"
-	remedySnapshot = "start the node: it makes another one, or takes one of another replica; if there is none, keep the directory as it is"
+	remedyIdentity = "put back a copy of the file that was made since the node last started; if there is none, keep the directory, and start the node with an empty one: it comes back as a new node"
+	remedySnapshot = "start the node: another replica sends one; muster status says if none of them can"
 	remedyLog      = "keep the directory as it is and start the node: what it lost it asks of the other replicas, and muster status says what none of them has"
+	remedyPromises = "keep the directory as it is: this replica never votes again, and the group goes on with the others"
+	remedyAlone    = "nobody else has a replica of that group, and the node does not start without it: put the file back from a copy made since the node last stopped"
+	remedyAll      = "the node does not start: put the log back from a copy made since the node last stopped; if there is none, keep the directory, and start the node with an empty one: it comes back as a new node"
+	remedyNone     = "none is needed, the node lacks nothing; but look at its disk"
+
+	lostNothing = "nothing that is needed"
 )
 
 func (t *tool) logVerify(c *cli.Context) error {
@@ -127,12 +137,14 @@ func verifyDir(dir string) (*verifyRow, error) {
 	if err := v.replicas(dir); err != nil {
 		return nil, err
 	}
+	v.OK = true
 	for i := range v.Damages {
 		if d := &v.Damages[i]; d.Lost == "" {
-			d.Lost = "nothing that is needed"
+			d.Lost, d.Remedy = lostNothing, remedyNone
+		} else {
+			v.OK = false
 		}
 	}
-	v.OK = len(v.Damages) == 0
 	return v, nil
 }
 
@@ -202,10 +214,11 @@ func (v *verifyRow) replicas(dir string) error {
 		}
 		v.Replicas = append(v.Replicas, row)
 	}
+	v.states(s)
 	all := false // the first: it can't be known of whom something was
 	for _, lost := range s.Damaged() {
 		if !all || len(lost.Lost) > 0 || lost.State {
-			v.replicaDamage(&lost)
+			v.replicaDamage(&lost, remedyOf(s, &lost))
 		}
 		all = all || lost.Replica == logstore.Replica{}
 	}
@@ -222,7 +235,7 @@ func (v *verifyRow) snapshots(dir string) error {
 		var d *logstore.Damage
 		err := logstore.VerifySnapshot(localDisk, file)
 		if errors.As(err, &d) {
-			v.damage(d, "the state of a replica, as the name of the file says", remedySnapshot)
+			v.damage(d, "", remedySnapshot)
 			continue
 		}
 		if err != nil {
@@ -231,33 +244,84 @@ func (v *verifyRow) snapshots(dir string) error {
 		v.Snapshots++
 		if sn, err := logstore.StatSnapshot(localDisk, file); err == nil {
 			v.SnapshotBytes += sn.Size
+			v.intact = append(v.intact, sn)
 		}
 	}
 	return nil
+}
+
+// states says of which damaged snapshots a replica would have need: its log
+// begins behind that one, and there is no other.
+func (v *verifyRow) states(s *logstore.Store) {
+	for i := range v.Damages {
+		d := &v.Damages[i]
+		id, at, ok := logstore.SnapshotOf(d.File)
+		if !ok {
+			continue
+		}
+		base, last, _, known := s.Bounds(id)
+		serves := func(at raft.LogID) bool { return at.Index >= base.Index && at.Index <= last.Index }
+		if !known || base.Index == 0 || !serves(at) ||
+			slices.ContainsFunc(v.intact, func(sn logstore.Snapshot) bool { return sn.Replica == id && serves(sn.Base.ID) }) {
+			continue
+		}
+		lost := logstore.Damaged{Replica: id, State: true}
+		d.Lost, d.Remedy = lostText(&lost), remedyOf(s, &lost)
+	}
+}
+
+// remedyOf says what can be done about what a replica lost.
+func remedyOf(s *logstore.Store, lost *logstore.Damaged) string {
+	o, known := s.Outline(lost.Replica)
+	m := &o.Base.Membership
+	switch {
+	case known && len(m.Voters)+len(m.Outgoing)+len(m.Learners) == 1:
+		return remedyAlone
+	case lost.Promises:
+		return remedyPromises
+	case len(lost.Lost) == 0:
+		return remedySnapshot
+	}
+	return remedyLog
 }
 
 // openDamage notes what keeps the node from using its log, unless the walk has
 // met it already.
 func (v *verifyRow) openDamage(d *logstore.Damage) {
 	if len(v.Damages) == 0 {
-		v.damage(d, "all of the log", remedyLog)
+		v.damage(d, "", "")
+	}
+	for i := range v.Damages {
+		if d := &v.Damages[i]; d.Lost == "" {
+			d.Lost, d.Remedy = "all of the log", remedyAll
+		}
 	}
 }
 
 // replicaDamage says what a replica lost, at the damage that it comes from.
-func (v *verifyRow) replicaDamage(lost *logstore.Damaged) {
+func (v *verifyRow) replicaDamage(lost *logstore.Damaged, remedy string) {
 	text := lostText(lost)
 	for i := range v.Damages {
 		if d := &v.Damages[i]; d.File == lost.Where.File && (d.Offset == lost.Where.Offset || d.begin == lost.Where.Offset || lost.State) {
 			// One place on disk can be of many replicas.
-			if d.Lost != "" && d.Remedy != remedySnapshot {
-				text = d.Lost + "; " + text
+			if d.Lost != "" && d.Lost != text {
+				text, remedy = d.Lost+"; "+text, worse(d.Remedy, remedy)
 			}
-			d.Lost = text
+			d.Lost, d.Remedy = text, remedy
 			return
 		}
 	}
-	v.damage(&lost.Where, text, remedyLog)
+	v.damage(&lost.Where, text, remedy)
+}
+
+// worse returns the remedy for what is harder to mend.
+func worse(a, b string) string {
+	for _, r := range []string{remedyAlone, remedyPromises, remedyLog} {
+		if a == r || b == r {
+			return r
+		}
+	}
+	return b
 }
 
 // lostText says what a replica lost.
@@ -301,8 +365,11 @@ func (t *tool) printVerify(v *verifyRow) error {
 		fmt.Fprintf(t.out, "damage: %s at offset %d: %s: %s\n  lost: %s\nremedy: %s\n\n", d.File, d.Offset, d.Record, d.Reason, d.Lost, d.Remedy)
 	}
 	verdict := "no damage"
-	if !v.OK {
+	switch {
+	case !v.OK:
 		verdict = "DAMAGED"
+	case len(v.Damages) > 0:
+		verdict = "damaged where it costs nothing"
 	}
 	fmt.Fprintln(t.out, verdict)
 	return nil

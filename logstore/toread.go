@@ -68,6 +68,12 @@ func (s *Store) Bounds(id Replica) (base, last raft.LogID, commit uint64, ok boo
 	return p.base.ID, p.last(), p.state.Commit, true
 }
 
+// SnapshotOf reads from the name of a snapshot's file whose it is, and at which
+// base.
+func SnapshotOf(file string) (id Replica, base raft.LogID, ok bool) {
+	return parseSnapshotName(path.Base(file))
+}
+
 // StatSnapshot returns what a file of a snapshot, whose name says whose it is,
 // says of itself at its ends. [VerifySnapshot] reads all of it. It returns a
 // [Damage], [ErrNewerFormat], or the disk's error, and changes nothing.
