@@ -8,23 +8,29 @@ import (
 )
 
 // A node whose log or identity was taken away has forgotten what it promised.
-// It must not come back as if it had promised nothing.
+// It must not come back as if it had promised nothing. Nor must the remedy cost
+// what is left: the directory may hold the last copy of something.
 func TestLostFilesAreNoticed(t *testing.T) {
-	for _, c := range []struct{ lost, want string }{
-		{"log", "the log of group 0 is gone"},
-		{"identity", "it has a log and no identity file"},
+	const keep = "keep the directory under another name"
+	for _, c := range []struct {
+		lost, want string
+		take       func(name string) error
+	}{
+		{"log", "the log of group 0 is gone", os.RemoveAll},
+		{"identity", "it has a log and no identity file", os.RemoveAll},
+		{"identity", "bad identity file", func(name string) error { return os.WriteFile(name, []byte("muster identity 1\n"), 0o600) }},
 	} {
-		t.Run(c.lost, func(t *testing.T) {
+		t.Run(c.lost+": "+c.want, func(t *testing.T) {
 			one := startCluster(t, 1)
 			one.run("kv", "set", "k", "v").done(t)
 			one.stop(0)
 			p := one.nodes[0]
-			if err := os.RemoveAll(filepath.Join(p.data, c.lost)); err != nil {
+			if err := c.take(filepath.Join(p.data, c.lost)); err != nil {
 				t.Fatal(err)
 			}
 			r := muster(t, p.args...)
 			lines := strings.Split(strings.TrimSpace(r.stderr), "\n")
-			if last := lines[len(lines)-1]; r.status != exitRefused || !strings.Contains(last, c.want) {
+			if last := lines[len(lines)-1]; r.status != exitRefused || !strings.Contains(last, c.want) || !strings.Contains(last, keep) {
 				t.Errorf("ended with status %d, want %d, saying last %q, want %q", r.status, exitRefused, last, c.want)
 			}
 		})

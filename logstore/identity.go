@@ -126,8 +126,8 @@ func ReadIdentity(disk vfs.FS, dir string) (Identity, bool, error) {
 		return Identity{}, false, fmt.Errorf("%s: %w: start the newer muster", name, err)
 	}
 	if err != nil {
-		return Identity{}, false, fmt.Errorf("%s: %w: %w: put back an intact copy of the file, "+
-			"or remove the data directory and let the node join as a new one", name, ErrIdentity, err)
+		return Identity{}, false, fmt.Errorf("%s: %w: %w: put back a copy of the file that was made since the node last started; if there is none, "+
+			"keep the directory under another name, and start with an empty one: the host comes back as a new node", name, ErrIdentity, err)
 	}
 	return id, true, nil
 }

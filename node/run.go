@@ -124,7 +124,7 @@ func (n *Node) identify() error {
 	if !ok {
 		if files, err := n.fs.List(path.Join(n.cfg.Data, logstore.LogDir)); err == nil && len(files) > 0 {
 			return wire.Damaged("data directory "+n.cfg.Data, "it has a log and no identity file",
-				"put the identity file back, or empty the directory, so that the host comes back as a new node")
+				"put the file back as it was when the node last ran; if there is no copy, keep the directory under another name, and start with an empty one: the host comes back as a new node")
 		}
 		id = logstore.Identity{Stage: logstore.StageFounding, Cluster: n.cfg.Cluster, Node: raft.NodeID(randomNumber())}
 		for _, a := range n.cfg.Join {
@@ -398,7 +398,7 @@ func (n *Node) beginLog(r logstore.Replica, m raft.Membership) error {
 		}
 	} else if id.Stage == logstore.StageMember {
 		return wire.Damaged("data directory "+n.cfg.Data, "the log of group 0 is gone, and with it what this node promised",
-			"put the log back, or empty the directory, so that the host comes back as a new node")
+			"put the log back as it was when the node last stopped; if there is no copy, keep the directory under another name, and start with an empty one: the host comes back as a new node")
 	} else if err := n.store.Append([]logstore.Write{{Replica: r, Base: &logstore.Base{Membership: m}}}); err != nil {
 		return fmt.Errorf("begin the log: %w", err)
 	}
