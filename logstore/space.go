@@ -168,9 +168,15 @@ func (s *Store) admit(ws []Write) error {
 		if s.lack && len(s.free) == 0 {
 			return fmt.Errorf("%d bytes for the log: %w", need, ErrFull)
 		}
-		size := int64(0)
-		if 2*segmentHeader+sectorSize+largest > s.size {
-			size = roundUp(2*segmentHeader+sectorSize+need, pageSize)
+		const frame = 2*segmentHeader + sectorSize
+		size, whole := int64(0), roundUp(frame+need, pageSize)
+		switch room := s.nextSize() - frame; {
+		case frame+largest > s.size:
+			size = whole
+		case room < need && room <= s.batchMax(largest):
+			// A young log's segments are small, and ones that a batch
+			// doesn't fit into add nothing, however many there are.
+			size = min(whole, s.size)
 		}
 		if err := s.prepareAll(size); err != nil {
 			return err
@@ -184,8 +190,7 @@ func (s *Store) admit(ws []Write) error {
 // at most largest each if that is more than usual. A batch that does not fit
 // into the rest of a segment goes into the next, and so do all after it.
 func (s *Store) fits(need, largest int64) bool {
-	batch := max(s.size/batchPart+batchRoom, largest)
-	sum := int64(0)
+	batch, sum := s.batchMax(largest), int64(0)
 	for _, room := range s.rooms() {
 		if room >= need {
 			return true
@@ -194,6 +199,9 @@ func (s *Store) fits(need, largest int64) bool {
 	}
 	return sum >= need
 }
+
+// batchMax is what a batch takes at most, of entries that take at most largest.
+func (s *Store) batchMax(largest int64) int64 { return max(s.size/batchPart+batchRoom, largest) }
 
 // prepareAll makes one more segment, of at least so many bytes.
 func (s *Store) prepareAll(bytes int64) error {

@@ -70,6 +70,24 @@ func (f *filler) reopen(disk *vfs.Mem) {
 	f.s = mustOpen(f.t, disk, Options{})
 }
 
+// A young log takes more in one write than its next segment holds, and prepares
+// no more for it than it needs. One would doubt it: its segments are smaller than
+// the largest batch, and what is left of each is not counted.
+func TestMuchIntoYoungLog(t *testing.T) {
+	for _, bytes := range []int{2 << 20, 3 << 20, 20 << 20} {
+		disk := vfs.NewMem()
+		disk.Limit(64<<20 + int64(bytes))
+		f := newFiller(t, mustOpen(t, disk, Options{SegmentBytes: SegmentBytesDefault}))
+		entries := span(f.id, 1, 1, uint64(bytes>>12), 4096)
+		if err := f.s.Append([]Write{{Replica: f.id, Entries: entries}}); err != nil {
+			t.Errorf("%d bytes: %v", bytes, err)
+			continue
+		}
+		f.last, f.kept = uint64(len(entries)), entries
+		f.check()
+	}
+}
+
 // A log on a full disk says so while it still has a reserve, uses that up to
 // the last page, refuses what does not fit before it has changed anything, and
 // goes on when there is room, all without losing an entry or the Store. One
