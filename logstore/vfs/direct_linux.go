@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"syscall"
 	"unsafe"
 )
@@ -17,7 +18,9 @@ import (
 // drops from its memory what is written past it.
 type direct struct {
 	file    *os.File
-	refused bool // there is no such way to this file
+	fd      uintptr // file's
+	refused bool    // there is no such way to this file
+	async   bool    // the system may carry a write out while no thread waits
 }
 
 // directSector is the least that can be written past the system's memory: on
@@ -30,6 +33,9 @@ func (d *direct) open(f *os.File) bool {
 	if d.file == nil && !d.refused {
 		file, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), os.O_RDWR|syscall.O_DIRECT|syscall.O_DSYNC, 0)
 		d.file, d.refused = file, err != nil
+		if err == nil {
+			d.fd, d.async = file.Fd(), aioSound(file)
+		}
 	}
 	return !d.refused
 }
@@ -47,12 +53,55 @@ func (d *direct) write(f *os.File, p []byte, off int64) (done bool, err error) {
 	if len(p) == 0 || (int64(len(p))|off|int64(uintptr(unsafe.Pointer(&p[0]))))%directSector != 0 || !d.open(f) {
 		return false, nil
 	}
-	n, err := d.file.WriteAt(p, off)
+	n, err := d.writeAside(p, off)
+	if err == nil && n < len(p) {
+		var more int
+		more, err = d.file.WriteAt(p[n:], off+int64(n))
+		n += more
+	}
 	if n == 0 && errors.Is(err, syscall.EINVAL) {
 		d.refuse()
 		return false, nil
 	}
 	return true, err
+}
+
+// writeAside has the system write p while the goroutine waits for it and no
+// thread does. It returns how much was written, which is nothing where the
+// system does not do that: the rest is for a call that waits.
+func (d *direct) writeAside(p []byte, off int64) (int, error) {
+	if !d.async {
+		return 0, nil
+	}
+	a := aios.take()
+	if a == nil {
+		return 0, nil
+	}
+	n, begun, err := a.write(d.fd, p, off)
+	runtime.KeepAlive(d.file) // whose end would close fd
+	aios.put(a)
+	if err == nil {
+		return n, nil
+	}
+	if again, never := notOfDisk(err, begun); again || never {
+		d.async = !never
+		return 0, nil
+	}
+	return 0, &os.PathError{Op: "write", Path: d.file.Name(), Err: err}
+}
+
+// notOfDisk tells an asynchronous write's error that says nothing of the disk,
+// so that the same write by a call is no second try after a failure: the
+// system had no room for it or was interrupted, which passes, or does not do it
+// at all. What it does not know is the disk's, and final.
+func notOfDisk(err error, begun bool) (again, never bool) {
+	switch err {
+	case syscall.EAGAIN, syscall.EINTR:
+		return true, false
+	case syscall.EINVAL, syscall.ENOSYS, syscall.EPERM, syscall.EACCES, syscall.ENOMEM, syscall.EOPNOTSUPP:
+		return false, !begun
+	}
+	return false, false
 }
 
 // refuse gives the way up for good.
