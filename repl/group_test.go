@@ -50,6 +50,34 @@ func proposal(g raft.GroupID, to Replier, request uint64) Proposal {
 	return Proposal{Group: g, Entry: raft.NewEntry(raft.EntryNormal, binary.LittleEndian.AppendUint64(nil, request)), Reply: Reply{To: to, Request: request}}
 }
 
+// A command whose caller does not wait any more must not be proposed: under
+// overload such are most of all, and what they cost is taken from those that are
+// waited for. The caller of one that was not late must not hear that it was.
+func TestLateCommands(t *testing.T) {
+	c := newCluster(t, 1, 3)
+	c.until("group 1 is led", func() bool { return c.leader(1) != nil })
+	n := c.leader(1)
+	g := n.host.groups[1]
+	c.until("the leader has committed in its term", func() bool { return g.core.Status().Commit > 0 })
+	c.until("some time has passed", func() bool { return n.host.now > 1 })
+	last := g.core.Status().Last
+	var s said
+	for request, deadline := range []time.Duration{n.host.now - 1, n.host.now, 0} {
+		p := proposal(1, &s, uint64(request))
+		p.Deadline = deadline
+		n.host.Propose(p)
+	}
+	if got := s.to(0); !strings.Contains(got, "unavailable") {
+		t.Errorf("a late command was answered with %q, want unavailable", got)
+	}
+	if len(g.queue) != 2 || s.to(1) != "" || s.to(2) != "" {
+		t.Errorf("%d commands wait; want the 2 that are not late, unanswered, and got %q and %q", len(g.queue), s.to(1), s.to(2))
+	}
+	if now := g.core.Status().Last; now != last {
+		t.Errorf("the log ends at %v, want %v", now, last)
+	}
+}
+
 // A core that finds an invariant broken says nothing from then on. Whoever
 // waits for it must still be answered: once, and with the truth, that nobody
 // knows. One would doubt it: a core can stop for four reasons, and only its

@@ -226,6 +226,10 @@ func (h *Host) refuseMessage(why refusal, from raft.NodeID, g raft.GroupID, t ra
 	}
 }
 
+// late says whether who asked does not wait any more. What is done for them then
+// is taken from those who still do.
+func (h *Host) late(deadline time.Duration) bool { return deadline != 0 && deadline < h.now }
+
 // Propose hands in a command. It is answered in any case.
 func (h *Host) Propose(p Proposal) {
 	g := h.groups[p.Group]

@@ -24,6 +24,10 @@ func (g *group) propose(p Proposal) {
 		g.host.refuse(p.Reply, g.notLeader())
 		return
 	}
+	if g.host.late(p.Deadline) {
+		g.host.refuse(p.Reply, wire.Unavailable(g.name(), "the command waited for its turn until its time was over"))
+		return
+	}
 	if err := g.admit(p.Entry.Raw[raft.EntryHeaderSize:]); err != nil {
 		g.host.refuse(p.Reply, err)
 		return
@@ -93,7 +97,7 @@ func (g *group) offerProposals() {
 func (g *group) expireQueue() {
 	kept := g.queue[:0]
 	for _, p := range g.queue {
-		if p.Deadline != 0 && p.Deadline < g.host.now {
+		if g.host.late(p.Deadline) {
 			g.queueBytes -= len(p.Entry.Raw)
 			g.host.refuse(p.Reply, wire.Unavailable(g.name(),
 				"the command waited for room in the log until its time was over"))
