@@ -54,7 +54,7 @@ func besideRedis(t *testing.T, r bench.Result) (string, error) {
 	}
 	var b strings.Builder
 	b.WriteString("| | in flight | writes/s | CPU µs per write, servers |\n|---|---|---|---|\n")
-	fmt.Fprintf(&b, "| muster, three nodes | %d | %.0f | %.1f, for each node %.1f |\n", r.InFlight, r.OpsPerS, r.ServerCPU, r.ServerCPU/3)
+	fmt.Fprintf(&b, "| muster, three nodes | %s | %s | %.1f, for each node %.1f |\n", thousands(r.InFlight), thousands(r.OpsPerS), r.ServerCPU, r.ServerCPU/3)
 	for _, pipeline := range []int{16, 64} {
 		const connections, few = 16, 50_000
 		load := func(n int) (time.Duration, error) {
@@ -82,8 +82,8 @@ func besideRedis(t *testing.T, r bench.Result) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(&b, "| Redis, one node, appendfsync always, %d connections with a pipeline of %d | %d | %.0f | %.1f |\n",
-			connections, pipeline, connections*pipeline, float64(n)/took.Seconds(), float64((after-before).Nanoseconds())/1000/float64(n))
+		fmt.Fprintf(&b, "| Redis, one node, appendfsync always, %d connections with a pipeline of %d | %s | %s | %.1f |\n",
+			connections, pipeline, thousands(connections*pipeline), thousands(float64(n)/took.Seconds()), float64((after-before).Nanoseconds())/1000/float64(n))
 	}
 	return b.String(), nil
 }

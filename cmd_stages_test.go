@@ -70,11 +70,11 @@ func TestStages(t *testing.T) {
 
 // stageRun is one load, and where its time went.
 type stageRun struct {
-	result  bench.Result
-	samples map[stage]int
-	all     int
-	frames  map[stage]map[string]int // the innermost ones
-	across  []int
+	result   bench.Result
+	samples  map[stage]int
+	all      int
+	frames   map[stage]map[string]int // the innermost ones
+	purposes map[string]int
 }
 
 // stagesAt sets with so many requests in flight, and samples the nodes meanwhile.
@@ -108,7 +108,7 @@ func (c *cluster) stagesAt(inFlight int) (r stageRun) {
 		c.t.Fatalf("perf script: %v", err)
 	}
 	r.samples, r.frames = map[stage]int{}, map[stage]map[string]int{}
-	r.across = make([]int, len(across))
+	r.purposes = map[string]int{}
 	err = eachSample(bytes.NewReader(out), func(stack []string) {
 		r.all++
 		s, innermost := stageOf(stack), strings.Join(stack[:min(len(stack), 1)], "")
@@ -116,11 +116,7 @@ func (c *cluster) stagesAt(inFlight int) (r stageRun) {
 			r.frames[s] = map[string]int{}
 		}
 		r.frames[s][innermost]++
-		for i, a := range across {
-			if slices.ContainsFunc(a.functions, func(name string) bool { return isDoor(innermost, name) }) {
-				r.across[i]++
-			}
-		}
+		r.purposes[purposeOf(s, innermost)]++
 	})
 	if err != nil || r.all == 0 {
 		c.t.Fatalf("%d samples, %v\n%s", r.all, err, &said)
@@ -147,15 +143,72 @@ func (c *cluster) cpu() (all time.Duration) {
 	return all
 }
 
-// across is what many stages have in common, by innermost frames: parts of the
-// rows above, not rows beside them.
-var across = []struct {
-	what      string
-	functions []string
+// purposes are the stages by what they are for, which is what the difference to
+// a pipeline without promises consists of. Hashes and checksums are apart,
+// wherever they are.
+var purposes = []struct {
+	what   string
+	stages []stage
 }{
-	{"hashes and checksums", []string{"hash/crc32.*", "github.com/cespare/xxhash/v2.*", "muster/shardmap.(*outcome).hash", "muster/shardmap.(*session).hash"}},
-	{"reading msgpack", []string{"muster/pack.*"}},
-	{"copying and clearing bytes, the kernel's apart", []string{"runtime.memmove", "runtime.memclrNoHeapPointers"}},
+	{purposeHashes, nil},
+	{"types, limits and errors: commands read and checked, on the way in and at apply", []stage{stageRoute, stageCommand}},
+	{"retries: sessions", []stage{stageSessions}},
+	{"order: consensus, its messages and book-keeping", []stage{stagePropose, stageSend, stageTake, stageAck, stageLoop}},
+	{"the log's records and directory", []stage{stageAppend}},
+	{"the state in memory", []stage{stageWarm, stageMap}},
+	{"frames and answers", []stage{stageFrameRead, stageFrameSum, stageAnswer}},
+	{"the runtime: scheduler, watcher, collector, clock", []stage{stageSchedule, stageWatcher, stageGarbage, stageClock}},
+	{"kernel: network", []stage{stageReceive, stageTransmit}},
+	{"kernel: disk", []stage{stageDisk}},
+	{"kernel: switches, memory", []stage{stageSwitch, stageMemory}},
+	{"scrub, snapshots, heartbeats, other", []stage{stageRest, stageOther}},
+}
+
+const purposeHashes = "hashes and checksums, of frames, commands, entries, records, sessions and state"
+
+// hashes are functions that compute them.
+var hashes = []string{"hash/crc32.*", "github.com/cespare/xxhash/v2.*", "muster/shardmap.(*outcome).hash", "muster/shardmap.(*session).hash"}
+
+// purposeOf returns what a sample is for.
+func purposeOf(s stage, innermost string) string {
+	if slices.ContainsFunc(hashes, func(name string) bool { return isDoor(innermost, name) }) {
+		return purposeHashes
+	}
+	for _, p := range purposes {
+		if slices.Contains(p.stages, s) {
+			return p.what
+		}
+	}
+	return ""
+}
+
+// The table by purpose must add up, too: each stage is for one thing.
+func TestStagePurposes(t *testing.T) {
+	for _, s := range stages {
+		n := 0
+		for _, p := range purposes {
+			for _, of := range p.stages {
+				if of == s {
+					n++
+				}
+			}
+		}
+		if n != 1 {
+			t.Errorf("%q is in %d purposes, want 1", s, n)
+		}
+	}
+	for _, tt := range []struct {
+		stage           stage
+		innermost, want string
+	}{
+		{stageSessions, "muster/shardmap.(*sessions).finish", "retries: sessions"},
+		{stageSessions, "github.com/cespare/xxhash/v2.Sum64.abi0", purposeHashes},
+		{stageDisk, "iowrite16", "kernel: disk"},
+	} {
+		if got := purposeOf(tt.stage, tt.innermost); got != tt.want {
+			t.Errorf("%s in %q is for %q, want %q", tt.innermost, tt.stage, got, tt.want)
+		}
+	}
 }
 
 // eachSample calls f for each sample that perf script prints: a line with its
@@ -199,7 +252,7 @@ func stageTable(t *testing.T, runs []stageRun) string {
 	var b strings.Builder
 	b.WriteString("| µs of all three nodes per set, and share |")
 	for _, r := range runs {
-		fmt.Fprintf(&b, " %d in flight |", r.result.InFlight)
+		fmt.Fprintf(&b, " %s in flight |", thousands(r.result.InFlight))
 	}
 	b.WriteString("\n|---|" + strings.Repeat("---|", len(runs)) + "\n")
 	sums := make([]float64, len(runs)) // of what is printed
@@ -238,14 +291,24 @@ func stageTable(t *testing.T, runs []stageRun) string {
 		}
 		t.Logf("%d in flight, what most samples of each stage were in, of all: %s", r.result.InFlight, &tops)
 	}
-	for i, a := range across {
-		fmt.Fprintf(&b, "\n| in these rows: %s |", a.what)
+	b.WriteString("\n\n| the same, by what it is for |" + strings.Repeat(" |", len(runs)) + "\n|---|" + strings.Repeat("---|", len(runs)) + "\n")
+	for _, p := range purposes {
+		fmt.Fprintf(&b, "| %s |", p.what)
 		for _, r := range runs {
-			share := float64(r.across[i]) / float64(r.all)
+			share := float64(r.purposes[p.what]) / float64(r.all)
 			fmt.Fprintf(&b, " %.2f (%.1f %%) |", share*r.result.ServerCPU, 100*share)
 		}
+		b.WriteString("\n")
 	}
-	return b.String() + "\n"
+	return b.String()
+}
+
+// thousands writes a number as the documents do.
+func thousands[T int | float64](n T) string {
+	if n < 1000 {
+		return strconv.Itoa(int(n))
+	}
+	return fmt.Sprintf("%s,%03d", thousands(int(n)/1000), int(n)%1000)
 }
 
 // mostOf names the most frequent of some counts, as shares of all.
