@@ -39,25 +39,27 @@ func (h *Host) send(g *group, m raft.Message) {
 	if !ok {
 		return
 	}
-	e := wire.Envelope{Group: g.replica.Group, Incarnation: g.replica.Incarnation, Message: m}
+	e := &h.envelope
+	*e = wire.Envelope{Group: g.replica.Group, Incarnation: g.replica.Incarnation, Message: m}
 	switch m.Type {
 	case raft.MsgHeartbeat:
 		if b := h.beats[node]; b != nil {
-			b.out.Messages = append(b.out.Messages, wire.BeatMessageOf(&e))
+			b.out.Messages = append(b.out.Messages, wire.BeatMessageOf(e))
 		}
 	case raft.MsgHeartbeatAnswer:
 		if b := h.beats[node]; b != nil {
-			b.answers.Messages = append(b.answers.Messages, wire.BeatMessageOf(&e))
+			b.answers.Messages = append(b.answers.Messages, wire.BeatMessageOf(e))
 		}
 	default:
 		if !g.feeds(node, &m) {
 			return
 		}
 		if m.Fetch != 0 {
-			h.cfg.Transport.Fetch(node, &e, func() bool { return g.leading.Load() == m.Term })
+			term := m.Term
+			h.cfg.Transport.Fetch(node, e, func() bool { return g.leading.Load() == term })
 			return
 		}
-		h.cfg.Transport.Send(node, &e)
+		h.cfg.Transport.Send(node, e)
 	}
 }
 

@@ -131,6 +131,7 @@ type Host struct {
 	ticks      uint64
 	now        time.Duration
 	scratch    []byte
+	envelope   wire.Envelope // scratch for send
 }
 
 // NewHost returns a host with the replicas that the store holds.
