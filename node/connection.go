@@ -38,7 +38,8 @@ type connection struct {
 	proposals []repl.Proposal
 	reads     []repl.Read
 	envelopes []wire.Envelope
-	full      bool // the last request was one too many for now
+	full      bool          // the last request was one too many for now
+	now       time.Duration // on the loop's clock, for all that one read brought; 0: not looked at yet
 
 	mu       sync.Mutex
 	room     sync.Cond // of mu: inflight has shrunk, or closed is set
@@ -76,15 +77,14 @@ func (c *connection) over(inflight int) bool {
 func (c *connection) Answer(r repl.Reply, t wire.Type, body []byte) (first bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.hold(-r.Size)
 	if c.closed {
+		c.hold(-r.Size)
 		c.room.Broadcast() // its reader may wait for the last answer
 		return false
 	}
-	before := len(c.out)
 	b, start := wire.BeginFrame(c.out, t, 0, 0, r.Request)
 	b = append(b, body...)
-	return c.queued(before, wire.EndFrame(b, start), t)
+	return c.queued(r, wire.EndFrame(b, start), t)
 }
 
 // answerWith is [connection.Answer] for a body that is made in place. If make
@@ -104,15 +104,16 @@ func (c *connection) answerWith(r repl.Reply, t wire.Type, make func(b []byte) (
 		c.out = b[:before]
 		return false, false
 	}
-	c.hold(-r.Size)
-	return c.queued(before, wire.EndFrame(b, start), t), true
+	return c.queued(r, wire.EndFrame(b, start), t), true
 }
 
-// queued takes out with a frame of type t more in it. c.mu is held.
-func (c *connection) queued(before int, out []byte, t wire.Type) (first bool) {
+// queued takes out with a frame of type t more in it, which answers r. c.mu is
+// held.
+func (c *connection) queued(r repl.Reply, out []byte, t wire.Type) (first bool) {
+	size := len(out) - len(c.out)
 	c.out = out
-	c.hold(len(out) - before)
-	c.node.counters.Out(t, len(out)-before-wire.HeaderSize)
+	c.hold(size - r.Size)
+	c.node.counters.Out(t, size-wire.HeaderSize)
 	first = !c.unsent
 	c.unsent = true
 	return first
@@ -338,6 +339,7 @@ func (c *connection) handOn() {
 	clear(c.reads)
 	clear(c.envelopes)
 	c.proposals, c.reads, c.envelopes = c.proposals[:0], c.reads[:0], c.envelopes[:0]
+	c.now = 0
 }
 
 // entry copies a command's body behind the room for an entry's header: the one
@@ -359,10 +361,13 @@ func (c *connection) entry(body []byte) raft.Entry {
 
 // deadline is when a request is no longer kept, on the loop's clock: when its
 // sender stops waiting, as far as it says so.
-func (c *connection) deadline(h wire.Header, now time.Duration) time.Duration {
+func (c *connection) deadline(h wire.Header, loop *repl.Loop) time.Duration {
+	if c.now == 0 {
+		c.now = loop.Now()
+	}
 	wait := c.node.limits.wait
 	if h.Deadline != 0 {
 		wait = min(wait, time.Duration(h.Deadline)*time.Millisecond)
 	}
-	return now + wait
+	return c.now + wait
 }

@@ -154,7 +154,7 @@ func (c *connection) proposeWrite(h wire.Header, r repl.Reply, body []byte) {
 	c.proposals = append(c.proposals, repl.Proposal{
 		Group:    group,
 		Entry:    c.entry(body),
-		Deadline: c.deadline(h, loop.Now()),
+		Deadline: c.deadline(h, loop),
 		Reply:    r,
 	})
 }
@@ -191,7 +191,7 @@ func (c *connection) get(h wire.Header, r repl.Reply, body []byte) {
 	q.group = group
 	c.reads = append(c.reads, repl.Read{
 		Group: group, Local: q.request.Mode == wire.ReadLocal, AnyReplica: q.request.Mode == wire.ReadFollower, After: after(group, q.request.AfterGroup, q.request.After),
-		Deadline: c.deadline(h, loop.Now()), Reply: r, Query: q,
+		Deadline: c.deadline(h, loop), Reply: r, Query: q,
 	})
 }
 
@@ -229,7 +229,7 @@ func (c *connection) list(h wire.Header, r repl.Reply, body []byte) {
 	}
 	c.reads = append(c.reads, repl.Read{
 		Group: q.request.Group, Local: q.request.Mode == wire.ReadLocal, AnyReplica: q.request.Mode == wire.ReadFollower, After: q.request.AfterID.Index,
-		Deadline: c.deadline(h, loop.Now()), Reply: r, Query: q,
+		Deadline: c.deadline(h, loop), Reply: r, Query: q,
 	})
 }
 
@@ -263,7 +263,7 @@ func (c *connection) announce(h wire.Header, r repl.Reply, body []byte) {
 		return
 	}
 	c.proposals = append(c.proposals, repl.Proposal{
-		Group: 0, Entry: raft.NewEntry(raft.EntryNormal, command), Deadline: c.deadline(h, loop.Now()), Reply: r,
+		Group: 0, Entry: raft.NewEntry(raft.EntryNormal, command), Deadline: c.deadline(h, loop), Reply: r,
 	})
 }
 
