@@ -13,7 +13,7 @@ const (
 	// applied: a third of a second of a disk that writes 100 MB/s.
 	UncommittedBytesMaxDefault = 32 << 20
 	// TailBytesMaxDefault bounds the applied entries kept in memory for
-	// followers that are a little behind.
+	// followers that are a little behind. While none is, it is an eighth.
 	TailBytesMaxDefault = 1 << 20
 	// AppendBytesMaxDefault bounds one append. Longer ones save nothing more
 	// and delay what stands behind them on the connection.

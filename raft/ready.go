@@ -168,7 +168,7 @@ func (g *Group) Synced(n uint64) {
 	case g.role == RoleCandidate && u.term == g.term && u.vote == g.config.Self:
 		g.record(g.config.Self, true)
 	}
-	g.log.trim(g.config.TailBytesMax)
+	g.trim()
 }
 
 // Applied reports that the state machine has all up to index.
@@ -180,6 +180,19 @@ func (g *Group) Applied(index uint64) {
 		panic(fmt.Sprintf("raft: %d is reported as applied, the last one handed out is %d", index, g.log.handed))
 	}
 	g.log.apply(index)
-	g.log.trim(g.config.TailBytesMax)
+	g.trim()
 	g.handOver()
+}
+
+// trim forgets what memory need not hold: most of what no follower lacks that
+// is fed from memory, and of the rest what is too much. A follower whose log is
+// not known to agree may lack anything, and will read it from disk.
+func (g *Group) trim() {
+	known := g.log.last.Index
+	for i := range g.progress {
+		if p := &g.progress[i]; p.state == ProgressReplicate {
+			known = min(known, p.match)
+		}
+	}
+	g.log.trim(known, g.config.TailBytesMax)
 }
