@@ -42,7 +42,7 @@ func (s *Store) beginSnapshot(id Replica) (*snapshotFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &snapshotFile{s: s, id: id, name: path.Join(s.snapDir, fmt.Sprintf("%d%s", n, snapshotTempSuffix))}
+	f := &snapshotFile{s: s, id: id, buf: s.pieces.take(), name: path.Join(s.snapDir, fmt.Sprintf("%d%s", n, snapshotTempSuffix))}
 	err = s.inRoom(&f.lent, func() (err error) {
 		f.file, err = s.fs.Create(f.name)
 		return err
@@ -98,7 +98,7 @@ func (f *snapshotFile) commit(base Base) (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, f.s.snapshotFailed(err)
 	}
-	f.over, f.buf = true, nil
+	f.giveUp()
 	f.s.endRoom(&f.lent)
 	if !bug("no directory sync") {
 		if err := f.s.fs.SyncDir(f.s.snapDir); err != nil {
@@ -112,7 +112,7 @@ func (f *snapshotFile) abort() error {
 	if f.over {
 		return nil
 	}
-	f.over, f.buf = true, nil
+	f.giveUp()
 	f.s.endRoom(&f.lent)
 	if f.file != nil {
 		f.file.Close() // nothing in it is wanted
@@ -121,6 +121,12 @@ func (f *snapshotFile) abort() error {
 		return fmt.Errorf("give up a snapshot of %s: %w", f.id, err)
 	}
 	return nil
+}
+
+// giveUp lets nothing more be written, and the buffer be used again.
+func (f *snapshotFile) giveUp() {
+	f.s.pieces.put(f.buf)
+	f.over, f.buf = true, nil
 }
 
 // snapshotFailed takes note that the disk refused something. For want of room
@@ -182,7 +188,8 @@ func (s *Store) CreateSnapshot(id Replica, b Base) (*SnapshotWriter, error) {
 		return nil, fmt.Errorf("make a snapshot of %s at %s: %w", id, b.ID, err)
 	}
 	w.seed = w.header.seed()
-	w.file.buf = w.header.append(nil)
+	w.file.buf = w.header.append(w.file.buf)
+	w.block = s.blocks.take()
 	return w, nil
 }
 
@@ -260,6 +267,7 @@ func (w *SnapshotWriter) Commit() (Snapshot, error) {
 		w.err = err
 		return Snapshot{}, w.fail(err)
 	}
+	w.endBuffer()
 	return sn, nil
 }
 
@@ -267,6 +275,11 @@ var errOver = errors.New("it was committed or given up before")
 
 // Abort removes what was written. After Commit it does nothing.
 func (w *SnapshotWriter) Abort() error {
-	w.block = nil
+	w.endBuffer()
 	return w.file.abort()
+}
+
+func (w *SnapshotWriter) endBuffer() {
+	w.file.s.blocks.put(w.block)
+	w.block = nil
 }

@@ -155,6 +155,8 @@ type Store struct {
 
 	headroom headroom
 
+	pieces, blocks spare // of snapshots on their way, from any goroutine
+
 	scrub snapshotScrub // owned by the goroutine of ScrubSnapshots
 	walk  logScrub      // owned by the goroutine of Scrub
 
