@@ -17,6 +17,14 @@ type getQuery struct {
 	request wire.Get
 }
 
+// FirstKey implements [machine.Keyed].
+func (q *getQuery) FirstKey() []byte {
+	if len(q.request.Keys) == 0 {
+		return nil
+	}
+	return q.request.Keys[0]
+}
+
 // Run implements [repl.Query]. A get is short, mostly: it is answered by the
 // goroutine that asks, between two entries. What turns out to be long is left
 // to a lister.

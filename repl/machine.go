@@ -43,7 +43,9 @@ type Expecter interface {
 	// Expect says which committed entries come next. They may be kept until
 	// they have come, and nothing must depend on it.
 	Expect(entries []raft.Entry)
-	// ExpectMax is how many entries it takes at once.
+	// ExpectReads says which reads are run next. They may not be kept.
+	ExpectReads(reads []Read)
+	// ExpectMax is how many entries or reads it takes at once.
 	ExpectMax() int
 }
 

@@ -65,9 +65,14 @@ func (g *group) offerReads() {
 
 // confirm takes the core's word that reads may be served from an index on.
 func (g *group) confirm(confirmed []raft.Read) {
+	machine, expects := g.machine.(Expecter)
 	for _, c := range confirmed {
 		for len(g.unconfirmed) > 0 && g.unconfirmed[0].number <= c.Number {
-			for _, r := range g.unconfirmed[0].reads {
+			reads := g.unconfirmed[0].reads
+			for i, r := range reads {
+				if expects && i%machine.ExpectMax() == 0 && c.Index <= g.applied.Index {
+					machine.ExpectReads(reads[i:min(len(reads), i+machine.ExpectMax())])
+				}
 				if r.After > c.Index {
 					g.refuseAhead(r, c.Index)
 					continue

@@ -65,3 +65,41 @@ func (m *Map) Warm(commands []Command) (sum uint64) {
 	}
 	return sum
 }
+
+// WarmKeys does for [Map.Get] what Warm does for Apply: it brings into the
+// processor's cache what to get keys will touch, WarmMax of them at most.
+func (m *Map) WarmKeys(keys [][]byte) (sum uint64) {
+	var (
+		slots   [WarmMax]*slotState
+		tags    [WarmMax]uint32
+		entries [WarmMax]uint64
+	)
+	n := min(len(keys), WarmMax)
+	for i, key := range keys[:n] {
+		s, hash := locate(key)
+		st := m.slot(s)
+		if slots[i], tags[i] = st, tagOf(hash); st != nil {
+			sum += uint64(len(st.records.bufs) + st.records.lookup.count)
+		}
+	}
+	for i, st := range slots[:n] {
+		if st != nil && st.records.lookup.count > 0 {
+			l := &st.records.lookup
+			entries[i] = l.entries[l.home(tags[i])]
+		}
+	}
+	for i, st := range slots[:n] {
+		if e := entries[i]; e != 0 {
+			sum += uint64(len(st.records.bufs[refOf(e).chunk()]))
+		}
+	}
+	for i, st := range slots[:n] {
+		if e := entries[i]; e != 0 {
+			const line = 64
+			for rec, at := st.records.at(refOf(e)), 0; at < min(len(rec), 4*line); at += line {
+				sum += uint64(rec[at])
+			}
+		}
+	}
+	return sum
+}

@@ -28,9 +28,13 @@ func TestWarmOnlyLooks(t *testing.T) {
 	for len(commands) < WarmMax+3 { // what is over the limit is left alone
 		commands = append(commands, commands[0])
 	}
+	keys := [][]byte{key, []byte("absent"), []byte("not ours"), nil}
+	for len(keys) < WarmMax+3 {
+		keys = append(keys, key)
+	}
 	look := func() {
 		before := m.Digest(owned)
-		if n := testing.AllocsPerRun(10, func() { m.Warm(commands) }); n != 0 {
+		if n := testing.AllocsPerRun(10, func() { m.Warm(commands); m.WarmKeys(keys) }); n != 0 {
 			t.Errorf("got %v allocations, want none", n)
 		}
 		if after := m.Digest(owned); after != before {
@@ -46,4 +50,5 @@ func TestWarmOnlyLooks(t *testing.T) {
 	}
 	look()
 	m.Warm(nil)
+	m.WarmKeys(nil)
 }

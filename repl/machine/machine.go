@@ -40,6 +40,7 @@ type Map struct {
 	next     int // what is before has come
 	end      int // of commands
 	warmth   uint64
+	keys     [shardmap.WarmMax][]byte // scratch, of reads
 }
 
 // NewMap returns the machine of a group that owns slots, without a key.
@@ -101,6 +102,21 @@ func (m *Map) Expect(entries []raft.Entry) {
 		m.end++
 	}
 	m.warmth += m.State.Warm(m.commands[:m.end])
+}
+
+// Keyed is a query that knows which key it looks up first.
+type Keyed interface{ FirstKey() []byte }
+
+// ExpectReads implements [repl.Expecter].
+func (m *Map) ExpectReads(reads []repl.Read) {
+	keys := m.keys[:0]
+	for i := range reads[:min(len(reads), shardmap.WarmMax)] {
+		if q, ok := reads[i].Query.(Keyed); ok {
+			keys = append(keys, q.FirstKey())
+		}
+	}
+	m.warmth += m.State.WarmKeys(keys)
+	clear(keys) // they are their queries'
 }
 
 // Thrifty implements [repl.Thrifty]: to delete frees room, once the log is
