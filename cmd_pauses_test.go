@@ -28,6 +28,9 @@ const (
 	pauseRate = 20_000
 	// pauseTime is how long requests are watched.
 	pauseTime = 100 * time.Second
+	// pauseSnapshots is how long they are watched before, while what was
+	// loaded is written down.
+	pauseSnapshots = 20 * time.Second
 	// pauseProbe lies between two requests of one of those that are watched.
 	pauseProbe = time.Millisecond
 	// pauseSlack is how far the times of a node's collections may be off:
@@ -196,40 +199,19 @@ func TestPauses(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%d keys set in %v; resident %.0f MB", *pauses, time.Since(began).Round(time.Second), c.resident())
+	// What snapshots of so much cost is told, and not judged.
+	early, earlySets, snapshots, _ := c.watch(t, cl, pauseSnapshots)
+	for _, x := range []struct {
+		what string
+		all  []probe
+	}{{"gets", early}, {"sets", earlySets}} {
+		t.Logf("%s while a snapshot is written, %s", x.what, tail(within(x.all, snapshots, true)))
+		t.Logf("%s otherwise,                   %s", x.what, tail(within(x.all, snapshots, false)))
+	}
 	c.restful()
 	t.Logf("their snapshots written after %v; resident %.0f MB", time.Since(began).Round(time.Second), c.resident())
 
-	ctx, cancel := context.WithTimeout(t.Context(), pauseTime)
-	defer cancel()
-	watched := span{from: time.Now()}
-	var wg sync.WaitGroup
-	var gets, sets []probe
-	var snapshots []span
-	wg.Go(func() {
-		var got []byte
-		var err error
-		if gets, err = probes(ctx, func(ctx context.Context, key []byte) (err error) {
-			got, _, _, err = cl.GetOne(ctx, key, got[:0], client.ReadOptions{})
-			return err
-		}); err != nil {
-			t.Error(err)
-		}
-	})
-	wg.Go(func() {
-		var err error
-		value := make([]byte, 128)
-		if sets, err = probes(ctx, func(ctx context.Context, key []byte) error {
-			_, err := cl.Set(ctx, key, value, client.WriteOptions{})
-			return err
-		}); err != nil {
-			t.Error(err)
-		}
-	})
-	wg.Go(func() { snapshots = c.snapshotsUnderWay(ctx) })
-	r := c.bench("--op set --connections 4 --in-flight 1024 --rate %d --duration %v --keys %d", pauseRate, pauseTime-3*time.Second, *pauses)
-	wg.Wait()
-	watched.to = time.Now()
-	t.Logf("load: %.0f sets/s, p99 %.2f ms, p99.9 %.2f ms, most %.1f ms, %d errors; resident %.0f MB", r.OpsPerS, r.P99/1000, r.P999/1000, r.Max/1000, r.Errors, c.resident())
+	gets, sets, _, watched := c.watch(t, cl, pauseTime)
 
 	var collected []collection
 	for i := range c.nodes {
@@ -281,9 +263,6 @@ func TestPauses(t *testing.T) {
 	}{{"gets", gets}, {"sets", sets}} {
 		t.Logf("%s while a node collects, %s", x.what, tail(within(x.all, spans, true)))
 		t.Logf("%s otherwise,            %s", x.what, tail(within(x.all, spans, false)))
-		if len(snapshots) > 0 {
-			t.Logf("%s while a snapshot is written, %s", x.what, tail(within(x.all, snapshots, true)))
-		}
 		in, out := slowest(x.all, spans), slowest(x.all, others)
 		for _, q := range []float64{0.5, 0.9} {
 			a, b := quantileOf(q, in), quantileOf(q, out)
@@ -293,9 +272,45 @@ func TestPauses(t *testing.T) {
 			}
 		}
 	}
+}
+
+// watch has sets make garbage for some time, and returns what those saw who asked
+// one thing at a time, and when snapshots were being written.
+func (c *cluster) watch(t *testing.T, cl *client.Client, d time.Duration) (gets, sets []probe, snapshots []span, watched span) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	watched.from = time.Now()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		var got []byte
+		var err error
+		if gets, err = probes(ctx, func(ctx context.Context, key []byte) (err error) {
+			got, _, _, err = cl.GetOne(ctx, key, got[:0], client.ReadOptions{})
+			return err
+		}); err != nil {
+			t.Error(err)
+		}
+	})
+	wg.Go(func() {
+		var err error
+		value := make([]byte, 128)
+		if sets, err = probes(ctx, func(ctx context.Context, key []byte) error {
+			_, err := cl.Set(ctx, key, value, client.WriteOptions{})
+			return err
+		}); err != nil {
+			t.Error(err)
+		}
+	})
+	wg.Go(func() { snapshots = c.snapshotsUnderWay(ctx) })
+	r := c.bench("--op set --connections 4 --in-flight 1024 --rate %d --duration %v --keys %d", pauseRate, d-3*time.Second, *pauses)
+	wg.Wait()
+	watched.to = time.Now()
+	t.Logf("load: %.0f sets/s, p99 %.2f ms, p99.9 %.2f ms, most %.1f ms, %d errors; resident %.0f MB", r.OpsPerS, r.P99/1000, r.P999/1000, r.Max/1000, r.Errors, c.resident())
 	if r.Errors > 0 {
 		t.Errorf("%d sets of the load failed", r.Errors)
 	}
+	return gets, sets, snapshots, watched
 }
 
 // restful waits until no node has written a snapshot for some time: what was

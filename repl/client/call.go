@@ -98,7 +98,7 @@ func (c *Client) start(x *call, done <-chan struct{}) { c.startAt(c.now(), x, do
 // startAt is start for who has looked at the clock already.
 func (c *Client) startAt(now time.Duration, x *call, done <-chan struct{}) {
 	if l := c.linkFor(x); l != nil {
-		if l.bond.pressure.holds(x, now) {
+		if l.bond.pressure.holds(&x.Call, now) {
 			c.hand(x, func(now time.Duration) { c.core.Crowded(now, &x.Call) })
 			return
 		}

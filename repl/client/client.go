@@ -137,6 +137,7 @@ func Open(o Options) (*Client, error) {
 		Endpoints: o.Endpoints,
 		Chance:    binary.LittleEndian.Uint64(seed[8*Lanes:]),
 		Patience:  o.Patience,
+		Crowded:   c.crowded,
 	})
 	c.routes.Store(c.core.Routes())
 	c.bonds.Store(new([]*bond))

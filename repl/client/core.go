@@ -65,6 +65,10 @@ type Config struct {
 	// Patience is how long a call waits while no endpoint accepts a
 	// connection, and none ever has.
 	Patience time.Duration
+	// Crowded, if there is one, says whether c would be refused as crowded if
+	// it were sent to p now: it spares the way there and back. Called within
+	// events; the same events give the same actions if it gives the same.
+	Crowded func(now time.Duration, p Peer, c *Call) bool
 }
 
 // The pauses and limits of the core.
@@ -78,9 +82,9 @@ const (
 	PauseMin = 10 * time.Millisecond
 	PauseMax = 500 * time.Millisecond
 	// crowdedPauses is how many pauses a call is taken to have had that is not
-	// sent for want of room, at least and at most: the next takes 20 to 40 ms,
+	// sent for want of room, at least and at most: the next takes 40 to 80 ms,
 	// later ones 160 to 320, so that the room is soon taken that comes.
-	crowdedPauses, crowdedPausesMax = 2, 5
+	crowdedPauses, crowdedPausesMax = 3, 5
 	// HopsMax is how many hints a call follows without a pause. Two are
 	// needed when a leader changes under way; more is a circle.
 	HopsMax = 3

@@ -62,7 +62,7 @@ func (c *Client) perform(a *Action) {
 		result := sentDown
 		if l := c.linkTo(a.Peer, x.Slot); l != nil {
 			now := c.now()
-			if l.bond.pressure.holds(x, now) {
+			if l.bond.pressure.holds(&x.Call, now) {
 				c.hand(x, func(now time.Duration) { c.core.Crowded(now, &x.Call) })
 				return
 			}

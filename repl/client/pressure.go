@@ -32,6 +32,9 @@ const (
 	limitMin = 64
 	// limitNone is the limit while answers come in time: none.
 	limitNone = 1 << 20
+	// spare is how many times as long as an answer takes a call must have
+	// left, to be sent to a node that is late: many others have more.
+	spare = 2
 	// raiseEvery is the least time between two raises of the limit, each by
 	// an eighth.
 	raiseEvery = 10 * time.Millisecond
@@ -58,13 +61,19 @@ type pressure struct {
 
 // holds says whether x had better wait: as much is under way as may be, or the
 // answer would come too late for it.
-func (p *pressure) holds(x *call, now time.Duration) bool {
+func (p *pressure) holds(x *Call, now time.Duration) bool {
 	limit := p.limit.Load()
 	if x.Target > ToGroup || limit == limitNone {
 		return false
 	}
 	under := p.underWay.Load()
-	return under >= limit || under >= limitMin && x.Deadline-now < time.Duration(p.takes.Load())
+	return under >= limit || under >= limitMin && x.Deadline-now < spare*time.Duration(p.takes.Load())
+}
+
+// crowded says whether a call to p had better wait.
+func (c *Client) crowded(now time.Duration, p Peer, x *Call) bool {
+	bonds := *c.bonds.Load()
+	return int(p) < len(bonds) && bonds[p] != nil && bonds[p].pressure.holds(x, now)
 }
 
 // answered takes note of n answers at now. One request is looked at, at a time:

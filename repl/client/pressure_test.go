@@ -32,7 +32,7 @@ func newLine(each int, way time.Duration) *line {
 func (l *line) pass(calls int, wait time.Duration) {
 	l.now += time.Millisecond
 	for range calls {
-		x := &call{Call: Call{Target: ToSlot, Deadline: l.now + wait}}
+		x := &Call{Target: ToSlot, Deadline: l.now + wait}
 		if l.holds(x, l.now) {
 			continue
 		}
@@ -94,7 +94,7 @@ func TestPressure(t *testing.T) {
 		if most := l.slowest(); most > 10*time.Millisecond {
 			t.Errorf("%d a millisecond: 3 s after the end an answer takes %v", each, most)
 		}
-		if x := (&call{Call: Call{Deadline: l.now + time.Second}}); l.holds(x, l.now) {
+		if x := (&Call{Deadline: l.now + time.Second}); l.holds(x, l.now) {
 			t.Errorf("%d a millisecond: calls are held back after the end", each)
 		}
 	}
@@ -111,14 +111,14 @@ func TestPressure(t *testing.T) {
 	few.limit.Store(limitMin)
 	few.takes.Store(int64(time.Minute))
 	few.underWay.Store(limitMin - 1)
-	if few.holds(&call{Call: Call{Deadline: time.Millisecond}}, 0) {
+	if few.holds(&Call{Deadline: time.Millisecond}, 0) {
 		t.Errorf("a call is held back with %d under way, want %d in any case", limitMin-1, limitMin)
 	}
 	few.underWay.Store(limitMin)
-	if !few.holds(&call{Call: Call{Deadline: time.Hour}}, 0) {
+	if !few.holds(&Call{Deadline: time.Hour}, 0) {
 		t.Errorf("a call is not held back at the limit")
 	}
-	if few.holds(&call{Call: Call{Target: ToPeer, Deadline: time.Hour}}, 0) {
+	if few.holds(&Call{Target: ToPeer, Deadline: time.Hour}, 0) {
 		t.Errorf("a question to one node is held back")
 	}
 }

@@ -117,6 +117,10 @@ func (k *Core) candidate(now time.Duration, g *group, turn int) (Peer, time.Dura
 // sendTo sends c to p, after connecting to it if need be.
 func (k *Core) sendTo(now time.Duration, c *Call, p Peer) {
 	x := k.peers[p]
+	if x.state == peerUp && k.config.Crowded != nil && k.config.Crowded(now, p, c) {
+		k.Crowded(now, c)
+		return
+	}
 	if x.state == peerUp {
 		k.send(p, c)
 		return
