@@ -222,9 +222,14 @@ func (h *Host) addressee(from raft.NodeID, e *wire.Envelope) *group {
 
 // refuseMessage counts a message that was not taken, and logs its kind once.
 func (h *Host) refuseMessage(why refusal, from raft.NodeID, g raft.GroupID, t raft.MessageType, err error) {
-	if h.refused.note(why, from, g) {
-		h.cfg.Log.Warn("message refused", "group", g, "why", why, "from", from, "type", t, "err", err)
+	if !h.refused.note(why, from, g, h.ticks) {
+		return
 	}
+	about := []any{"group", g, "why", why, "from", from, "type", t}
+	if err != nil {
+		about = append(about, "err", err)
+	}
+	h.cfg.Log.Warn("message refused", about...)
 }
 
 // late says whether who asked does not wait any more. What is done for them then

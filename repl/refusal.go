@@ -30,14 +30,24 @@ var refusalNames = [refusalEnd]string{
 
 func (r refusal) String() string { return refusalNames[r] }
 
-// refusalsLoggedMax bounds the refusals that are remembered as logged.
-const refusalsLoggedMax = 1024
+const (
+	// refusalsLoggedMax bounds the refusals that are remembered as logged.
+	refusalsLoggedMax = 1024
+	// notHereTicks is how long a group may be spoken of that is not here, 5 s:
+	// when it is made, some nodes learn of it before others.
+	notHereTicks = 100
+)
 
 // refusals counts what was refused, and has each kind logged once for each
 // node and group: a node that is wrong is wrong many times a second.
 type refusals struct {
 	counts [refusalEnd]uint64
-	logged map[refusalKey]bool
+	seen   map[refusalKey]seenRefusal
+}
+
+type seenRefusal struct {
+	first  uint64 // tick
+	logged bool
 }
 
 type refusalKey struct {
@@ -46,18 +56,23 @@ type refusalKey struct {
 	group raft.GroupID
 }
 
-// note counts a refusal and says whether it is to be logged.
-func (r *refusals) note(why refusal, from raft.NodeID, group raft.GroupID) (log bool) {
+// note counts a refusal at a tick and says whether it is to be logged.
+func (r *refusals) note(why refusal, from raft.NodeID, group raft.GroupID, tick uint64) (log bool) {
 	r.counts[why]++
 	k := refusalKey{why, from, group}
-	if r.logged[k] || len(r.logged) >= refusalsLoggedMax {
+	s, known := r.seen[k]
+	switch {
+	case s.logged || !known && len(r.seen) >= refusalsLoggedMax:
 		return false
+	case !known:
+		s.first = tick
 	}
-	if r.logged == nil {
-		r.logged = make(map[refusalKey]bool)
+	s.logged = why != refusedNotHere || tick-s.first >= notHereTicks
+	if r.seen == nil {
+		r.seen = make(map[refusalKey]seenRefusal)
 	}
-	r.logged[k] = true
-	return true
+	r.seen[k] = s
+	return s.logged
 }
 
 // Refused is a row of [Host.Refusals].
@@ -81,7 +96,7 @@ func (h *Host) Refusals() []Refused {
 // RefuseEntries notes a message whose entries do not verify: it never reached
 // a group.
 func (h *Host) RefuseEntries(from raft.NodeID, t wire.Type, err error) {
-	if h.refused.note(refusedBad, from, 0) {
+	if h.refused.note(refusedBad, from, 0, h.ticks) {
 		h.cfg.Log.Warn("message refused", "why", refusedBad, "from", from, "type", t, "err", err)
 	}
 }
