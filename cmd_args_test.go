@@ -180,3 +180,21 @@ func TestEveryCommand(t *testing.T) {
 	}
 	walk("muster", (&tool{}).commands())
 }
+
+// Help must say what an option that is not given comes to: no option of a number
+// may say 0 that 0 does not stand for.
+func TestHelpDefaults(t *testing.T) {
+	var look func(name string, commands []*cli.Command)
+	look = func(name string, commands []*cli.Command) {
+		for _, c := range commands {
+			look(name+" "+c.Name, c.Subcommands)
+			for _, f := range c.Flags {
+				d, ok := f.(cli.DocGenerationFlag)
+				if ok && d.TakesValue() && d.GetDefaultText() == "0" && !strings.Contains(d.GetUsage(), "0:") {
+					t.Errorf("%s %s --%s: the default is called 0", name, c.Name, f.Names()[0])
+				}
+			}
+		}
+	}
+	look("muster", (&tool{}).commands())
+}

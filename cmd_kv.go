@@ -30,7 +30,7 @@ been written since; else the command ends with status 5.
 With -o json: {"log_ids":["g1/2.17"],"versions":{"K":17}}`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "if-absent", Usage: "only if the key is not there"},
-			&cli.Uint64Flag{Name: "if-version", Usage: "only if the key's version is `N`"},
+			&cli.Uint64Flag{Name: "if-version", DefaultText: "any", Usage: "only if the key's version is `N`"},
 		},
 		Action: t.kvSet,
 	})

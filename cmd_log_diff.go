@@ -32,7 +32,7 @@ Ends with status 1 when logs diverge. With -o json one object per group:
 {"log_id":…,"checksum":"…","kind":…,"bytes":N,"committed":true}; "left_more" and "right_more"
 say that there are more than --limit, "left_lost" and "right_lost" what can't be read.`,
 		Flags: []cli.Flag{
-			&cli.Uint64Flag{Name: "group", Usage: "only group `N`, which both must have"},
+			&cli.Uint64Flag{Name: "group", DefaultText: "all", Usage: "only group `N`, which both must have"},
 			&cli.IntFlag{Name: "limit", Value: diffEntriesDefault, Usage: "`N` entries of each side to show at most"},
 		},
 		Action: t.logDiff,

@@ -31,9 +31,9 @@ With -o json one object per line: {"kind":…,"segment":N,"offset":N,"batch":N,"
 "reason" of damage. --entries adds "entries":[{"log_id":"g1/2.17","kind":…,"time_ns":N,
 "bytes":N,"checksum":"…","command":…,"slot":N,"keys":[…],"key_count":N}].`,
 		Flags: []cli.Flag{
-			&cli.Uint64Flag{Name: "group", Usage: "only records of group `N`"},
-			&cli.Uint64Flag{Name: "from", Usage: "only entries from index `N` on"},
-			&cli.Uint64Flag{Name: "to", Usage: "only entries up to index `N`"},
+			&cli.Uint64Flag{Name: "group", DefaultText: "all", Usage: "only records of group `N`"},
+			&cli.Uint64Flag{Name: "from", DefaultText: "the first", Usage: "only entries from index `N` on"},
+			&cli.Uint64Flag{Name: "to", DefaultText: "the last", Usage: "only entries up to index `N`"},
 			&cli.StringFlag{Name: "kind", Usage: "only records of one `KIND`, as they are printed: state, base, entries, …"},
 			&cli.BoolFlag{Name: "entries", Usage: "also each entry of a record, and what its command does"},
 		},
