@@ -59,6 +59,9 @@ func TestJSONForms(t *testing.T) {
 	if len(counted.Counters) == 0 || counted.Counters[0].In+counted.Counters[0].Out == 0 {
 		t.Errorf("counters are %v", counted.Counters)
 	}
+	if d := counted.Disk; d == nil || d.EntryBytes == 0 || d.LogBytes < d.EntryBytes || d.FilledBytes == 0 {
+		t.Errorf("disk is %+v", d)
+	}
 }
 
 const benchForm = `"in_flight":N,"connections":N,"ops_per_s":N,"p50_us":N,"p99_us":N,"p999_us":N,"server_cpu_us_per_op":N,"client_cpu_us_per_op":N,"errors":N,` +
@@ -111,6 +114,7 @@ func TestTables(t *testing.T) {
 		{"slot list", 0, "FROM  TO    GROUP  STATE\n0     511   1      stable\n", ""},
 		{"status", 0, " is healthy, says n1\n", ""},
 		{"status --counters", 0, "FRAMES ", ""},
+		{"status --counters", 0, "entries of all groups  ", ""},
 		{"kv del a", 0, "KEY  VERSION  LOG ID\na    ", ""},
 		{"kv del a", 0, "KEY  VERSION  LOG ID\na    ", ""},
 	} {

@@ -18,8 +18,11 @@ func (t *tool) statusCommand() *cli.Command {
 With -o json: {"cluster":…,"cluster_id":…,"nodes":[…],"groups":[…],"healthy":true,
 "problems":[{"what":…,"remedy":…}]}, where nodes and groups are as "node list" and
 "group list" print them; --counters adds
-"counters":[{"name":…,"in":N,"out":N,"bytes_in":N,"bytes_out":N}].`,
-		Flags:  []cli.Flag{&cli.BoolFlag{Name: "counters", Usage: "also the frames that the endpoint has sent and received, by type"}},
+"counters":[{"name":…,"in":N,"out":N,"bytes_in":N,"bytes_out":N}] and, of what the
+endpoint has written to its disk since its start, "disk":{"entry_bytes":N,
+"log_bytes":N,"moved_bytes":N,"filled_bytes":N,"snapshot_bytes":N}: entries of all
+groups, the log with them, of that what was moved, new segments, snapshots.`,
+		Flags:  []cli.Flag{&cli.BoolFlag{Name: "counters", Usage: "also the frames that the endpoint has sent and received, by type, and what it has written to its disk"}},
 		Action: t.status,
 	})
 }
@@ -37,6 +40,14 @@ type counterRow struct {
 	BytesOut uint64 `json:"bytes_out"`
 }
 
+type diskRow struct {
+	EntryBytes    uint64 `json:"entry_bytes"`
+	LogBytes      uint64 `json:"log_bytes"`
+	MovedBytes    uint64 `json:"moved_bytes"`
+	FilledBytes   uint64 `json:"filled_bytes"`
+	SnapshotBytes uint64 `json:"snapshot_bytes"`
+}
+
 type statusRow struct {
 	Cluster   string       `json:"cluster"`
 	ClusterID string       `json:"cluster_id"`
@@ -45,6 +56,7 @@ type statusRow struct {
 	Healthy   bool         `json:"healthy"`
 	Problems  []problemRow `json:"problems"`
 	Counters  []counterRow `json:"counters,omitempty"`
+	Disk      *diskRow     `json:"disk,omitempty"`
 }
 
 func (t *tool) status(c *cli.Context) error {
@@ -62,6 +74,7 @@ func (t *tool) status(c *cli.Context) error {
 		if row.Counters, err = s.counters(c.Context, a); err != nil {
 			return err
 		}
+		row.Disk = &diskRow{a.Log.EntryBytes, a.Log.Bytes, a.Log.MovedBytes, a.Log.FilledBytes, a.Log.SnapshotBytes}
 	}
 	if s.json {
 		err = s.printJSON(row)
@@ -139,8 +152,8 @@ func (s *session) printStatus(a *wire.StatusAnswer, row statusRow) error {
 		what  string
 		bytes uint64
 	}{
-		{"entries of all groups", a.Log.EntryBytes}, {"log, with them", a.Log.Bytes}, {"of that moved", a.Log.MovedBytes},
-		{"new segments", a.Log.FilledBytes}, {"snapshots", a.Log.SnapshotBytes},
+		{"entries of all groups", row.Disk.EntryBytes}, {"log, with them", row.Disk.LogBytes}, {"of that moved", row.Disk.MovedBytes},
+		{"new segments", row.Disk.FilledBytes}, {"snapshots", row.Disk.SnapshotBytes},
 	} {
 		t.row(r.what, number(r.bytes))
 	}
