@@ -69,6 +69,7 @@ func (h *Host) SnapshotArrived(s logstore.Snapshot) {
 			w.State, w.HasState = raft.HardState{Term: base.ID.Term, Commit: base.ID.Index}, true
 		}
 		m.write(w)
+		h.gathering.bases = append(h.gathering.bases, based{m.replica, base.ID}) // the damaged one goes
 		return
 	}
 	if !m.look() {

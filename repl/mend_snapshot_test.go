@@ -1,7 +1,9 @@
 package repl
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"testing"
 
@@ -86,6 +88,38 @@ func TestMendLostState(t *testing.T) {
 		t.Errorf("%q does not name %s", m.What(), file)
 	}
 	c.whole()
+	c.again(n)
+}
+
+// The file that was damaged goes once what replaces it counts, not at the next
+// compaction: a group at rest has none, and who looks at the disk finds it there.
+func TestMendRemovesTheDamagedSnapshot(t *testing.T) {
+	c := written(t, 22, 5)
+	c.helped = true
+	c.snapshot(c.nodes[0])
+	n := c.nodes[0]
+	file := n.store.Snapshots(n.replica().replica)[0].File
+	c.writes(1, 4001, 4002)
+	c.until("all have all", c.settled)
+	for _, o := range c.nodes[1:] {
+		c.snapshot(o)
+	}
+	n.stop()
+	if _, err := n.disk.Damage(file, 60, vfs.BitFlip); err != nil {
+		t.Fatal(err)
+	}
+	n.start()
+	c.whole()
+	c.until("the damaged file is gone", func() bool {
+		f, err := n.disk.Open(file)
+		if err == nil {
+			f.Close()
+		}
+		return errors.Is(err, fs.ErrNotExist)
+	})
+	if all := n.store.Snapshots(n.replica().replica); len(all) != 1 || all[0].File == file {
+		t.Errorf("got %v", all)
+	}
 	c.again(n)
 }
 
