@@ -23,6 +23,9 @@ import (
 //   - A follower whose disk is full drops appends, as if they were lost, as long
 //     as a majority does without it; its leader sends it none. If the group can't
 //     do without it, it takes what was under way, out of its reserve.
+//   - A follower that can't take one append, for its size, is full in the same
+//     sense, though what is prepared lasts for smaller ones: that one is next in
+//     its group, and nothing comes after it before.
 //
 // Each of these ends by itself when there is room.
 const (
@@ -35,6 +38,9 @@ const (
 	// hardPart of the reserve is not for entries, whatever their kind: terms
 	// and votes need no more.
 	hardPart = 16
+	// wantedTicks is how long a follower is full for one append that it could
+	// not take, 10 s: another leader may want something else.
+	wantedTicks = 200
 	// entryRoom is what an entry may cost besides its bytes, and appendRoom
 	// what an append may.
 	entryRoom  = 64
@@ -56,6 +62,9 @@ type fullness struct {
 	some     bool  // a disk is full, here or elsewhere
 	accepted int64 // bytes that cores took, and that are in no batch yet that was handed out
 	underWay int64 // bytes of the batch that was handed out
+
+	wanted   int64  // bytes of an append for which there was no room, with nothing else under way
+	wantedAt uint64 // the tick when it came last
 }
 
 // look takes a new picture of the room on this node's disk.
@@ -68,6 +77,8 @@ func (h *Host) look() {
 		if h.room() < f.space.Kept/lastPart+2*appendRoom {
 			own = wire.FullAll
 		}
+	} else if h.lacksWanted() {
+		own = wire.FullNear
 	}
 	if own == f.own {
 		return
@@ -77,6 +88,15 @@ func (h *Host) look() {
 		b.lastSent = 0 // the others need to know at once
 	}
 	h.fullnessChanged(h.cfg.Self, own)
+}
+
+// lacksWanted says whether there still is no room for an append that was dropped.
+func (h *Host) lacksWanted() bool {
+	f := &h.full
+	if f.wanted > 0 && (h.ticks >= f.wantedAt+wantedTicks || h.headway()+f.accepted+f.underWay-f.wanted >= f.space.Kept/lastPart) {
+		f.wanted = 0
+	}
+	return f.wanted > 0
 }
 
 // learn takes in what another node says of its disk.
@@ -270,6 +290,10 @@ func (g *group) takes(m *raft.Message) bool {
 		return false // the others do without it
 	}
 	if g.host.headway()-bytes < least {
+		if f.accepted+f.underWay == 0 && !promises {
+			f.wanted, f.wantedAt = max(f.wanted, bytes), g.host.ticks
+			g.host.look()
+		}
 		return false
 	}
 	g.host.accept(bytes)

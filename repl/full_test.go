@@ -35,10 +35,14 @@ const (
 )
 
 func newFullCluster(t *testing.T, seed uint64) *fullCluster {
+	return newFullClusterOf(t, seed, tightSegment)
+}
+
+func newFullClusterOf(t *testing.T, seed uint64, segment int64) *fullCluster {
 	c := &fullCluster{cluster: newCluster(t, seed, 0), kept: map[raft.GroupID][]uint64{}}
 	// No snapshot frees the log: full stays full.
 	c.policy.OverBytesMin, c.policy.RestBytes, c.policy.BytesMin = 1<<40, 1<<40, 1<<40
-	c.segment = tightSegment
+	c.segment = segment
 	c.cluster.start(3)
 	c.until("all groups are led by the preferred", func() bool {
 		for g := range raft.GroupID(testGroups) {
@@ -296,4 +300,68 @@ func (c *fullCluster) read(g raft.GroupID) {
 		c.until("the read is answered", func() bool { return c.said.to(v) != "" })
 		return c.said.to(v) == wire.TypeGetAnswer.String()
 	})
+}
+
+// A disk can be short of room and not full: what is prepared lasts for much, and
+// not for one large entry. A follower that can't take that one must say so, or it
+// is sent the same for ever, and a group of two such followers waits for them
+// without a word.
+func TestShortForOneEntry(t *testing.T) {
+	const segment, large = 4 << 20, 5 << 19 // less than a segment, and more than is prepared where a disk is nearly full
+	for seed := range uint64(6) {
+		c := newFullClusterOf(t, seed, segment)
+		lead := c.leader(1)
+		var tight []*testNode
+		for _, n := range c.nodes {
+			if n != lead {
+				tight = append(tight, n)
+				n.disk.Limit(1) // nothing more is prepared
+			}
+		}
+		if seed%2 == 0 {
+			tight = tight[:1]
+			c.nodes[0].disk.Limit(wideBytes)
+			c.nodes[2].disk.Limit(wideBytes)
+			tight[0].disk.Limit(1)
+		}
+		n := tight[0]
+		fits := func() bool { // a large one, by what is prepared
+			for _, n := range tight {
+				if s := n.store.Space(); !s.Short || s.Prepared+s.Reserve-large-appendRoom >= s.Kept/lastPart {
+					return true
+				}
+			}
+			return false
+		}
+		for i := 0; fits(); i++ {
+			if i == 400 || n.store.Space().Full {
+				t.Fatalf("seed %d: node %d is full: %+v", seed, n.id, n.store.Space())
+			}
+			c.write(1, 0, 100_000)
+			for range 20 {
+				c.step()
+			}
+		}
+		c.next++
+		v := c.next
+		payload := append(binary.LittleEndian.AppendUint64(nil, v), make([]byte, large)...)
+		lead = c.leader(1)
+		lead.host.Propose(Proposal{Group: 1, Entry: raft.NewEntry(raft.EntryNormal, payload), Reply: Reply{To: &c.said, Request: v}})
+		lead.turn()
+		c.until("the leader knows that it can't be taken there", func() bool {
+			for _, n := range tight {
+				if o := c.leader(1); o == nil || o.host.contacts[n.id] == nil || o.host.contacts[n.id].fullness == wire.FullNot {
+					return false
+				}
+			}
+			return true
+		})
+		if len(tight) == 1 {
+			c.until("the others do without it", func() bool { return c.said.to(v) == wire.TypeWriteAnswer.String() })
+			c.kept[1] = append(c.kept[1], v)
+		} else if got := c.ask(1, 0, 4000); got != "full" {
+			t.Errorf("seed %d: a write of a group that waits for two disks is answered %q, want full", seed, got)
+		}
+		c.settle()
+	}
 }
