@@ -257,3 +257,32 @@ func (s *story) failSync(t testing.TB, n int, want string) {
 		}
 	}
 }
+
+// A system that refuses to read a log at its start has told nothing of what is
+// there: it may be a cable. The log is not opened, nothing of it counts as
+// damaged, and once it can be read it is what it was.
+func TestRefusedReadIsNoDamage(t *testing.T) {
+	for at, hit := 1, true; hit; at++ {
+		under, want := closedLog(t)
+		disk := vfs.NewFaulty(under)
+		rule := disk.Add(vfs.Rule{Fault: vfs.Error, Op: "read", Name: "*.log", At: at})
+		s, err := Open(Options{FS: disk, Dir: "d", SegmentBytes: SegmentBytesMin})
+		if hit = rule.Fired() > 0; hit && (err == nil || errors.Is(err, ErrDamaged)) {
+			t.Errorf("read %d is refused: got %v", at, err)
+		}
+		if err == nil {
+			must(t, s.Close())
+		}
+		if !hit && at == 1 {
+			t.Fatal("nothing was read")
+		}
+		s = mustOpen(t, under, Options{})
+		if d := s.Damaged(); len(d) > 0 {
+			t.Errorf("read %d was refused, and now %v", at, d[0].Err())
+		}
+		if err := want.differs(s); err != nil {
+			t.Errorf("read %d was refused: %v", at, err)
+		}
+		must(t, s.Close())
+	}
+}
