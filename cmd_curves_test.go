@@ -111,11 +111,15 @@ func TestCurves(t *testing.T) {
 	if err := os.MkdirAll(*curvesDir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	full := []curveSeries{{Op: bench.OpGet, InFlight: 1024}, {Op: bench.OpSet, InFlight: 1024}}
+	full := []curveSeries{
+		{Name: "get, 1,024 in flight", Op: bench.OpGet, InFlight: 1024},
+		{Name: "set, 1,024 in flight", Op: bench.OpSet, InFlight: 1024},
+	}
+	sets := []curveSeries{full[1], {Name: "set, 64 in flight", Op: bench.OpSet, InFlight: 64}}
 	for _, c := range []*curve{
 		{Name: "groups", X: "groups", Series: slices.Clone(full)},
 		{Name: "keys", X: "keys", Series: slices.Clone(full)},
-		{Name: "values", X: "bytes of a value", PerByte: true, Series: []curveSeries{{Op: bench.OpSet, InFlight: 1024}, {Op: bench.OpSet, InFlight: 64}}},
+		{Name: "values", X: "bytes of a value", PerByte: true, Series: sets},
 	} {
 		if *curveOnly != "" && *curveOnly != c.Name {
 			continue
@@ -171,10 +175,6 @@ func (c *curve) found(t *testing.T) {
 		for n := 16; n <= 4096; n *= 4 {
 			add(n, usualGroups, curveKeys, n)
 		}
-	}
-	for i := range c.Series {
-		s := &c.Series[i]
-		s.Name = fmt.Sprintf("%s, %d in flight", s.Op, s.InFlight)
 	}
 }
 
