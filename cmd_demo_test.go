@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"regexp"
 	"strings"
 	"syscall"
@@ -86,6 +87,11 @@ func TestDemo(t *testing.T) {
 func TestDemoIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	t.Run("terminal closed", func(t *testing.T) {
+		// Where the tests are to outlive their terminal (nohup), a process that
+		// they start does too, unless they take the signal themselves.
+		hangUp := make(chan os.Signal, 1)
+		signal.Notify(hangUp, syscall.SIGHUP)
+		defer signal.Stop(hangUp)
 		d, _ := startDemo(t, "founding a cluster")
 		// The shell and the system both tell.
 		d.Process.Signal(syscall.SIGHUP)
