@@ -60,6 +60,7 @@ type testNode struct {
 	c       *cluster
 	id      raft.NodeID
 	disk    *vfs.Mem
+	faulty  *vfs.Faulty // before disk, if there is one
 	store   *logstore.Store
 	host    *Host
 	batch   *Batch // on its way to disk
@@ -316,7 +317,11 @@ func (n *testNode) machine(r logstore.Replica) StateMachine {
 func (n *testNode) start() {
 	n.history = map[raft.GroupID][]uint64{}
 	n.batch, n.host, n.work, n.senders = nil, nil, nil, nil
-	store, err := logstore.Open(logstore.Options{FS: n.disk, Dir: "data", SegmentBytes: max(n.c.segment, 64<<10), Log: slog.New(slog.DiscardHandler)})
+	var disk vfs.FS = n.disk
+	if n.faulty != nil {
+		disk = n.faulty
+	}
+	store, err := logstore.Open(logstore.Options{FS: disk, Dir: "data", SegmentBytes: max(n.c.segment, 64<<10), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		n.c.t.Fatalf("node %d: open log: %v", n.id, err)
 	}

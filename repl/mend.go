@@ -2,7 +2,9 @@ package repl
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"muster/logstore"
@@ -99,6 +101,7 @@ type mend struct {
 	known   bool  // outline is something
 	waits   bool  // it is whole, and waits for the table that says what it owns
 	broken  error // it is whole, and could not be opened; or it contradicts another
+	reopen  bool  // what broke it was the disk's no to a read, which may pass
 
 	// commit: the log up to here is the group's. Invariant: at least what the
 	// log itself knows.
@@ -217,6 +220,10 @@ func (m *mend) mendable() bool { return !m.waits && m.broken == nil && !m.damage
 
 // tick asks, where it is time.
 func (m *mend) tick() {
+	if m.reopen && m.host.ticks >= m.due {
+		m.openAgain()
+		return
+	}
 	if m.writing || m.host.ticks < m.due || m.runTick() || !m.mendable() {
 		return
 	}
@@ -387,8 +394,24 @@ func (h *Host) revive(r logstore.Replica) {
 	m := h.beginMend(r, nil)
 	if _, hurt := h.cfg.Store.DamageOf(r); !hurt {
 		m.broken = fmt.Errorf("open replica %d of group %d: %w", r.ID, r.Group, err)
+		m.reopen = errors.As(err, new(*fs.PathError))
+		m.due += m.pause
 	}
 	h.cfg.Log.Error("replica not opened", "group", r.Group, "replica", r.ID, "err", err)
+}
+
+// openAgain opens a replica whose log is whole, after a read failed when that was
+// tried before: not for what is on the disk, but for the disk, which may answer
+// the next time. Left closed, the replica would be missing until its node starts
+// again, with nothing wrong with it. The pauses grow as those between questions.
+func (m *mend) openAgain() {
+	h := m.host
+	h.endMend(m)
+	h.revive(m.replica)
+	if o := h.mendOf(m.replica.Group); o != nil && o.reopen {
+		o.pause = min(2*m.pause, mendPauseMax)
+		o.due = h.ticks + o.pause
+	}
 }
 
 // waitsForTable says whether a replica can't be opened yet, because group 0 is

@@ -506,6 +506,30 @@ func TestCrashWhileMending(t *testing.T) {
 	}
 }
 
+// A disk may refuse one read while a replica is mended and opened, and answer the
+// next. The replica must come back without a new start of its node. One would
+// doubt it: what could not be opened was left as it was, and nothing was wrong
+// with it any more.
+func TestReadFailsWhileMending(t *testing.T) {
+	for at := 1; ; at++ {
+		c := written(t, 12, 5)
+		n := c.nodes[0]
+		n.stop()
+		n.rot(1, 3)
+		n.faulty = vfs.NewFaulty(n.disk)
+		n.start()
+		n.isHurt(1)
+		refused := n.faulty.Add(vfs.Rule{Fault: vfs.Error, Op: "read", At: at})
+		c.whole()
+		if refused.Fired() == 0 {
+			if at < 4 {
+				t.Fatalf("mending took %d reads; the test shows nothing", at-1)
+			}
+			return
+		}
+	}
+}
+
 // Late and repeated answers, and answers to another process, do nothing: not
 // even if they say what is not so.
 func TestLateRepairAnswers(t *testing.T) {

@@ -3,6 +3,7 @@ package vfs
 import (
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"slices"
 	"sync"
@@ -174,7 +175,7 @@ func (f *Faulty) begin(op string, names ...string) (Fault, error) {
 	case Stuck:
 		<-met.release
 	case Error, FailedSync, ShortWrite:
-		return fault, fmt.Errorf("%s %s: %w: %s", op, names[0], ErrFault, fault)
+		return fault, &fs.PathError{Op: op, Path: names[0], Err: fmt.Errorf("%w: %s", ErrFault, fault)}
 	case Full:
 		return fault, fmt.Errorf("%s %s: %w", op, names[0], ErrFull)
 	case Missing:
