@@ -168,6 +168,7 @@ func TestOverload(t *testing.T) {
 		share float64
 	}{
 		{"a tenth of a core each", 0.1},
+		{"a quarter of a core each", 0.25},
 		{"half a core each", 0.5},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
