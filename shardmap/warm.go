@@ -37,9 +37,7 @@ func (m *Map) Warm(commands []Command) (sum uint64) {
 		if st == nil {
 			continue
 		}
-		if l := &st.records.lookup; l.count > 0 {
-			entries[i] = l.entries[l.home(tags[i])]
-		}
+		entries[i] = st.records.entry(tags[i])
 		if at, ok := st.sessions.find(commands[i].Session); ok {
 			found[i] = &st.sessions.list[at]
 		}
@@ -54,10 +52,7 @@ func (m *Map) Warm(commands []Command) (sum uint64) {
 	}
 	for i, st := range slots[:n] {
 		if e := entries[i]; e != 0 {
-			const line = 64
-			for rec, at := st.records.at(refOf(e)), 0; at < min(len(rec), 4*line); at += line {
-				sum += uint64(rec[at])
-			}
+			sum += st.records.touch(refOf(e))
 		}
 		if s := found[i]; s != nil && s.head < len(s.outcomes) {
 			sum += s.outcomes[s.head].sequence + s.outcomes[len(s.outcomes)-1].sequence
@@ -67,7 +62,8 @@ func (m *Map) Warm(commands []Command) (sum uint64) {
 }
 
 // WarmKeys does for [Map.Get] what Warm does for Apply: it brings into the
-// processor's cache what to get keys will touch, WarmMax of them at most.
+// processor's cache what to get keys will touch, WarmMax of them at most. It takes
+// no lock, so it too belongs to the goroutine that calls Apply.
 func (m *Map) WarmKeys(keys [][]byte) (sum uint64) {
 	var (
 		slots   [WarmMax]*slotState
@@ -83,9 +79,8 @@ func (m *Map) WarmKeys(keys [][]byte) (sum uint64) {
 		}
 	}
 	for i, st := range slots[:n] {
-		if st != nil && st.records.lookup.count > 0 {
-			l := &st.records.lookup
-			entries[i] = l.entries[l.home(tags[i])]
+		if st != nil {
+			entries[i] = st.records.entry(tags[i])
 		}
 	}
 	for i, st := range slots[:n] {
@@ -95,11 +90,26 @@ func (m *Map) WarmKeys(keys [][]byte) (sum uint64) {
 	}
 	for i, st := range slots[:n] {
 		if e := entries[i]; e != 0 {
-			const line = 64
-			for rec, at := st.records.at(refOf(e)), 0; at < min(len(rec), 4*line); at += line {
-				sum += uint64(rec[at])
-			}
+			sum += st.records.touch(refOf(e))
 		}
+	}
+	return sum
+}
+
+// entry returns what the place of a key with a tag holds in the lookup, 0 if
+// nothing.
+func (s *store) entry(tag uint32) uint64 {
+	if s.lookup.count == 0 {
+		return 0
+	}
+	return s.lookup.entries[s.lookup.home(tag)]
+}
+
+// touch reads from the first lines of a record.
+func (s *store) touch(r ref) (sum uint64) {
+	const line = 64
+	for rec, at := s.at(r), 0; at < min(len(rec), 4*line); at += line {
+		sum += uint64(rec[at])
 	}
 	return sum
 }
