@@ -34,17 +34,9 @@ const (
 	curveConnections       = 16
 	curveKeys, curveBytes  = 10_000, 128 // where the curve is over something else
 	curveKeyBytes          = 16
-	// restTime is when groups are taken to rest and write their snapshots
-	// (repl/snapshot_policy.go), and a little.
-	restTime = 3500 * time.Millisecond
 	// restMin is the state, of one node, whose snapshots are waited for: those
 	// of less are written within two seconds.
 	restMin = 64 << 20
-	// restMax bounds that; ten million keys take fifty seconds, for snapshots
-	// are paced.
-	restMax = 3 * time.Minute
-	// quietPart is what a node that rests may use of a core.
-	quietPart = 0.03
 )
 
 // curve is a cost over one quantity; the form of the files that TestCurves
@@ -222,20 +214,8 @@ func (k *curveCluster) rest(t *testing.T) (micros float64) {
 		return 0
 	}
 	first := k.used(t)
-	time.Sleep(restTime)
-	const step = 500 * time.Millisecond
-	end := time.Now().Add(restMax)
-	for last := k.used(t); ; {
-		time.Sleep(step)
-		now := k.used(t)
-		if now-last <= 3*quietPart*float64(step.Microseconds()) {
-			return now - first
-		}
-		if time.Now().After(end) {
-			t.Fatalf("%s is not at rest %v after its run", k.endpoints(), restMax)
-		}
-		last = now
-	}
+	k.restful()
+	return k.used(t) - first
 }
 
 // used is the processor time of the three nodes, in microseconds.
