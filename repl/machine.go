@@ -127,7 +127,7 @@ type Transport interface {
 	// Fetch queues an append whose entries are still to be read from the
 	// log: as far as its Fetch says, or less. After they are read, current
 	// says whether the message may still leave: who no longer leads may
-	// have read what another leader wrote.
+	// have read what another leader wrote. Nothing of e is kept.
 	Fetch(to raft.NodeID, e *wire.Envelope, current func() bool)
 	// SendBeat queues the heartbeats of all groups to one node, or the
 	// answers to these. Nothing of b is kept.
