@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"muster/repl/wire"
 	"muster/shardmap"
 )
 
@@ -30,7 +31,7 @@ const (
 	expectMax = 64
 	// nameMax bounds the names of clusters and nodes, and labels, in bytes:
 	// all of them are in every node's table.
-	nameMax = 63
+	nameMax = wire.ClusterNameMax
 	// labelsMax bounds the labels of one node.
 	labelsMax = 32
 	// A secret is what a stranger would have to guess; its largest size is
@@ -296,6 +297,13 @@ func ReadSecret(path string) ([]byte, error) {
 }
 
 func splitAddr(addr string) (host string, port int, err error) {
+	if len(addr) > wire.AddrMax {
+		return "", 0, fmt.Errorf("an address of %d bytes; want %d at most", len(addr), wire.AddrMax)
+	}
+	// A name in another script has a form in ASCII, which is what DNS is asked.
+	if i := strings.IndexFunc(addr, func(r rune) bool { return r < ' ' || r > '~' }); i >= 0 {
+		return "", 0, fmt.Errorf("%q has a character that no address has at byte %d; want HOST:PORT in ASCII, as in 10.0.0.1:%s", addr, i, portDefault)
+	}
 	host, p, err := net.SplitHostPort(addr)
 	if err != nil {
 		return "", 0, fmt.Errorf("%q is not an address; want HOST:PORT, as in 10.0.0.1:%s", addr, portDefault)

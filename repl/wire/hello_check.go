@@ -99,6 +99,9 @@ func nodeObject(n raft.NodeID, addr string) string {
 
 // checkHello is the acceptor's look at a Hello.
 func (c *AcceptConfig) checkHello(p Purpose, low, high uint8, h *Hello) (version uint8, e *Error) {
+	if e := h.checkTexts(); e != nil {
+		return 0, e // before anything that it says of itself is repeated
+	}
 	object := nodeObject(h.Node, h.Advertise)
 	if h.VersionMin != low || h.VersionMax != high {
 		return 0, BadRequest(object, fmt.Sprintf("the preamble says %d to %d, the hello %d to %d",
@@ -143,6 +146,9 @@ func (c *AcceptConfig) checkProof(h *Hello, p *Proof, helloBody, challengeBody [
 
 // checkChallenge is the dialler's look at a Challenge.
 func (c *DialConfig) checkChallenge(addr string, m *Challenge) *Error {
+	if e := m.checkTexts(addr); e != nil {
+		return e
+	}
 	object := nodeObject(m.Node, addr)
 	if m.Version < VersionMin || m.Version > VersionMax {
 		return WrongVersion(object, m.Version, m.Version)
