@@ -65,7 +65,7 @@ func valueLines(commands []*cli.Command) (lines []valueLine) {
 		"output": {"table", "json"}, "read": {"linearizable", "local"},
 		"op": {"set", "get", "mixed", "list"}, "distribution": {"uniform", "zipf"},
 	}
-	files := []string{"secret-file", "config", "data"}
+	files := []string{"secret-file", "config", "data", "file"}
 	seen := map[string]bool{}
 	var walk func(commands []*cli.Command)
 	walk = func(commands []*cli.Command) {

@@ -79,6 +79,7 @@ func (t *tool) commands() []*cli.Command {
 		t.doctorCommand(),
 		t.logCommand(),
 		t.wireCommand(),
+		t.secretCommand(),
 		t.versionCommand(),
 		t.completionCommand(),
 	}

@@ -3,7 +3,6 @@ package node
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -34,10 +33,6 @@ const (
 	nameMax = wire.ClusterNameMax
 	// labelsMax bounds the labels of one node.
 	labelsMax = 32
-	// A secret is what a stranger would have to guess; its largest size is
-	// what a person or a tool would put in one line of a file.
-	secretSizeMin = 16
-	secretSizeMax = 4096
 	// valueSizeLimit is the largest that --value-max may be.
 	valueSizeLimit = 16 << 20
 )
@@ -262,38 +257,6 @@ func (c *Config) NodeName(bound string) string {
 		host = host[:min(len(host), nameMax-len(port)-1)] + "-" + port
 	}
 	return host
-}
-
-// Secret reads the shared secret: the first line of SecretFile. It is nil
-// where no file is named.
-func (c *Config) Secret() ([]byte, error) { return ReadSecret(c.SecretFile) }
-
-// ReadSecret reads the shared secret from the first line of a file. It is nil
-// for an empty path.
-func ReadSecret(path string) ([]byte, error) {
-	if path == "" {
-		return nil, nil
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("secret file: %w", err)
-	}
-	defer f.Close()
-	// One byte over the limit is enough to see that there is more.
-	b, err := io.ReadAll(io.LimitReader(f, secretSizeMax+1))
-	if err != nil {
-		return nil, fmt.Errorf("secret file: %w", err)
-	}
-	line, _, _ := strings.Cut(string(b), "\n")
-	line = strings.TrimSuffix(line, "\r")
-	if len(line) < secretSizeMin || len(line) > secretSizeMax {
-		what := fmt.Sprintf("%d bytes", len(line))
-		if len(line) > secretSizeMax {
-			what = fmt.Sprintf("more than %d bytes", secretSizeMax)
-		}
-		return nil, fmt.Errorf("secret file %s: its first line has %s; want %d to %d", path, what, secretSizeMin, secretSizeMax)
-	}
-	return []byte(line), nil
 }
 
 func splitAddr(addr string) (host string, port int, err error) {

@@ -223,41 +223,6 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
-// A secret is a file's first line, so that a text editor's newline is no part
-// of it; what could be guessed, or is no secret at all, is refused.
-func TestReadSecret(t *testing.T) {
-	long := strings.Repeat("s", 4096)
-	for _, tt := range []struct{ name, text, want, refused string }{
-		{"with newline", "0123456789abcdef\n", "0123456789abcdef", ""},
-		{"without", "0123456789abcdef", "0123456789abcdef", ""},
-		{"carriage return", "0123456789abcdef\r\n", "0123456789abcdef", ""},
-		{"more lines", "0123456789abcdef\nand more\n", "0123456789abcdef", ""},
-		{"longest", long + "\n", long, ""},
-		{"empty", "", "", "its first line has 0 bytes; want 16 to 4096"},
-		{"short", "0123456789abcde\n", "", "its first line has 15 bytes; want 16 to 4096"},
-		{"long", long + "s\n", "", "its first line has more than 4096 bytes; want 16 to 4096"},
-	} {
-		path := filepath.Join(t.TempDir(), "secret")
-		if err := os.WriteFile(path, []byte(tt.text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		got, err := ReadSecret(path)
-		if tt.refused != "" {
-			if want := "secret file " + path + ": " + tt.refused; err == nil || err.Error() != want {
-				t.Errorf("%s: got %v, want %s", tt.name, err, want)
-			}
-		} else if err != nil || string(got) != tt.want {
-			t.Errorf("%s: got %q %v, want %q", tt.name, got, err, tt.want)
-		}
-	}
-	if got, err := ReadSecret(""); got != nil || err != nil {
-		t.Errorf("no file: got %q %v", got, err)
-	}
-	if _, err := ReadSecret(t.TempDir()); err == nil {
-		t.Error("a directory was taken for a secret")
-	}
-}
-
 func TestNodeName(t *testing.T) {
 	host := (&Config{}).NodeName("10.0.0.1:4166")
 	for _, tt := range []struct{ name, bound, want string }{

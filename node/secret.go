@@ -1,0 +1,149 @@
+package node
+
+import (
+	crand "crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+)
+
+const (
+	// A secret is what a stranger would have to guess, in bytes; its largest
+	// size is what a person or a tool would put in one line of a file.
+	secretSizeMin = 16
+	secretSizeMax = 4096
+	// secretRandomBytes is what is random in a secret that muster makes: as
+	// much as the HMAC that it is the key of can use.
+	secretRandomBytes = 32
+	// secretOthers are the permissions that a secret file may not have: who
+	// reads it is a member, and who writes it decides who the members are.
+	secretOthers fs.FileMode = 0o077
+	// root owns files that no other user can change.
+	root = 0
+)
+
+// NewSecret returns a secret that nobody can guess, as one line of text without
+// its end.
+func NewSecret() string {
+	var b [secretRandomBytes]byte
+	crand.Read(b[:]) // never fails (crypto/rand)
+	return hex.EncodeToString(b[:])
+}
+
+// WriteNewSecret writes a new secret into a file that does not exist yet, which
+// only its owner can read and write.
+func WriteNewSecret(path string) (err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("secret file %s: it exists; a cluster may use it, so name another file, or remove it first", path)
+	}
+	if err != nil {
+		return fmt.Errorf("secret file: %w", err)
+	}
+	defer func() {
+		if cerr := f.Close(); err == nil && cerr != nil {
+			err = fmt.Errorf("secret file: %w", cerr)
+		}
+	}()
+	if _, err := fmt.Fprintln(f, NewSecret()); err != nil {
+		return fmt.Errorf("secret file: %w", err)
+	}
+	return nil
+}
+
+// Secret reads the shared secret: the first line of SecretFile. It is nil
+// where no file is named.
+func (c *Config) Secret() ([]byte, error) { return ReadSecret(c.SecretFile) }
+
+// ReadSecret reads the shared secret from the first line of a file. It is nil
+// for an empty path. A file is refused that is not a regular one, that anybody
+// but its owner can read or write, or that another user than root or the one
+// that runs this process owns.
+func ReadSecret(path string) ([]byte, error) {
+	if path == "" {
+		return nil, nil
+	}
+	// Without O_NONBLOCK a pipe that nobody writes to would be waited for.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("secret file: %w; give it to the user that runs muster: chown %d %s", err, os.Geteuid(), shellWord(path))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("secret file: %w", err)
+	}
+	defer f.Close()
+	// What is checked is what was opened, not what has the name a moment later.
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("secret file: %w", err)
+	}
+	if err := checkSecretFile(path, info.Mode(), ownerOf(info), os.Geteuid()); err != nil {
+		return nil, err
+	}
+	// One byte over the limit is enough to see that there is more.
+	b, err := io.ReadAll(io.LimitReader(f, secretSizeMax+1))
+	if err != nil {
+		return nil, fmt.Errorf("secret file: %w", err)
+	}
+	line, _, _ := strings.Cut(string(b), "\n")
+	line = strings.TrimSuffix(line, "\r")
+	found := fmt.Sprintf("its first line has %d bytes", len(line))
+	switch {
+	case len(b) == 0:
+		found = "it is empty"
+	case len(line) > secretSizeMax:
+		found = fmt.Sprintf("its first line has more than %d bytes", secretSizeMax)
+	case len(line) >= secretSizeMin:
+		return []byte(line), nil
+	}
+	return nil, fmt.Errorf("secret file %s: %s; want %d to %d; muster secret prints a good one", path, found, secretSizeMin, secretSizeMax)
+}
+
+// checkSecretFile says why a file with this mode and owner is no place for a
+// secret that the user self reads. Each remedy is a command to run.
+func checkSecretFile(path string, mode fs.FileMode, owner, self int) error {
+	if !mode.IsRegular() {
+		kind := "a device or a socket"
+		switch mode.Type() {
+		case fs.ModeDir:
+			kind = "a directory"
+		case fs.ModeNamedPipe:
+			kind = "a pipe"
+		}
+		return fmt.Errorf("secret file %s: it is %s; want a regular file: muster secret --file FILE makes one", path, kind)
+	}
+	if owner != self && owner != root {
+		return fmt.Errorf("secret file %s: user %d owns it, and can change it; run: chown %d %s", path, owner, self, shellWord(path))
+	}
+	if others := mode.Perm() & secretOthers; others != 0 {
+		return fmt.Errorf("secret file %s: others than its owner can use it (mode %04o); run: chmod 600 %s", path, mode.Perm(), shellWord(path))
+	}
+	return nil
+}
+
+// ownerOf returns the user who owns a file.
+func ownerOf(info fs.FileInfo) int {
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(s.Uid)
+	}
+	return os.Geteuid() // the system has no owners
+}
+
+// shellWord quotes a path so that a shell takes it as it is.
+func shellWord(path string) string {
+	if strings.HasPrefix(path, "-") {
+		path = "./" + path
+	}
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-/+:@%,", r)
+	}
+	if path != "" && !strings.ContainsFunc(path, func(r rune) bool { return !plain(r) }) {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}

@@ -1,0 +1,131 @@
+package node
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func secretFile(t *testing.T, text string, mode fs.FileMode) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "a 'secret'")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, mode); err != nil { // not subject to the umask
+		t.Fatal(err)
+	}
+	return path
+}
+
+// A secret is a file's first line, so that a text editor's newline is no part
+// of it; what could be guessed, or is no secret at all, is refused.
+func TestReadSecret(t *testing.T) {
+	long := strings.Repeat("s", 4096)
+	for _, tt := range []struct{ name, text, want, refused string }{
+		{"with newline", "0123456789abcdef\n", "0123456789abcdef", ""},
+		{"without", "0123456789abcdef", "0123456789abcdef", ""},
+		{"carriage return", "0123456789abcdef\r\n", "0123456789abcdef", ""},
+		{"more lines", "0123456789abcdef\nand more\n", "0123456789abcdef", ""},
+		{"longest", long + "\n", long, ""},
+		{"empty", "", "", "it is empty"},
+		{"an empty line", "\n", "", "its first line has 0 bytes"},
+		{"short", "0123456789abcde\n", "", "its first line has 15 bytes"},
+		{"long", long + "s\n", "", "its first line has more than 4096 bytes"},
+		{"huge", strings.Repeat(long, 1000), "", "its first line has more than 4096 bytes"},
+	} {
+		path := secretFile(t, tt.text, 0o600)
+		got, err := ReadSecret(path)
+		if tt.refused != "" {
+			if want := "secret file " + path + ": " + tt.refused + "; want 16 to 4096; muster secret prints a good one"; err == nil || err.Error() != want {
+				t.Errorf("%s: got %v, want %s", tt.name, err, want)
+			}
+		} else if err != nil || string(got) != tt.want {
+			t.Errorf("%s: got %q %v, want %q", tt.name, got, err, tt.want)
+		}
+	}
+	if got, err := ReadSecret(""); got != nil || err != nil {
+		t.Errorf("no file: got %q %v", got, err)
+	}
+}
+
+// Whoever can read the file is let in, and whoever can write it decides who
+// else is, so a file that anybody but its owner can use is refused. The error
+// names the command that mends it, and that must work as it stands, whatever
+// the path looks like.
+func TestSecretFileOfOthers(t *testing.T) {
+	const text = "0123456789abcdef\n"
+	for _, mode := range []fs.FileMode{0o604, 0o602, 0o640, 0o620, 0o644, 0o666, 0o601, 0o777} {
+		path := secretFile(t, text, mode)
+		_, err := ReadSecret(path)
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("(mode %04o)", mode)) {
+			t.Errorf("mode %04o: %v", mode, err)
+			continue
+		}
+		_, remedy, _ := strings.Cut(err.Error(), "run: ")
+		if out, err := exec.Command("sh", "-c", remedy).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v, %s", remedy, err, out)
+		}
+		if got, err := ReadSecret(path); err != nil || string(got)+"\n" != text {
+			t.Errorf("mode %04o, after %s: %q, %v", mode, remedy, got, err)
+		}
+	}
+	for _, mode := range []fs.FileMode{0o600, 0o400} {
+		if _, err := ReadSecret(secretFile(t, text, mode)); err != nil {
+			t.Errorf("mode %04o: %v", mode, err)
+		}
+	}
+	for _, c := range []struct {
+		owner, self int
+		want        string
+	}{
+		{7, 7, ""}, {root, 7, ""}, {root, root, ""},
+		{8, 7, "chown 7 f"}, {8, root, "chown 0 f"},
+	} {
+		err := checkSecretFile("f", 0o600, c.owner, c.self)
+		if (err != nil) != (c.want != "") || err != nil && !strings.HasSuffix(err.Error(), "run: "+c.want) {
+			t.Errorf("user %d reads what %d owns: %v, want %q", c.self, c.owner, err, c.want)
+		}
+	}
+}
+
+// What is no regular file is no place for a secret, and must neither be waited
+// for nor read without end.
+func TestSecretFileNotRegular(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{t.TempDir(): "a directory", pipe: "a pipe", "/dev/zero": "a device"} {
+		if _, err := ReadSecret(path); err == nil || !strings.Contains(err.Error(), "it is "+want) {
+			t.Errorf("%s: %v, want %s", path, err, want)
+		}
+	}
+}
+
+// A secret that muster makes is one that muster takes, never the same twice,
+// and never put over one that a cluster may use.
+func TestNewSecret(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := WriteNewSecret(path); err != nil {
+		t.Fatal(err)
+	}
+	first, err := ReadSecret(path)
+	if err != nil || len(first) != 2*secretRandomBytes {
+		t.Errorf("got %q, %v", first, err)
+	}
+	if err := WriteNewSecret(path); err == nil || !strings.Contains(err.Error(), "it exists") {
+		t.Errorf("over another secret: %v", err)
+	}
+	if again, err := ReadSecret(path); err != nil || string(again) != string(first) {
+		t.Errorf("the secret has changed: %q, %v", again, err)
+	}
+	if a, b := NewSecret(), NewSecret(); a == b {
+		t.Errorf("%q twice", a)
+	}
+}
