@@ -115,29 +115,27 @@ type listQuery struct {
 }
 
 // Run implements [repl.Query]. A page can be long: a lister reads it, beside
-// the writes that go on.
+// the writes that go on. What it shows is settled here, between two entries.
 func (q *listQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (first bool) {
 	m, ok := state.(*machine.Map)
 	if !ok {
 		return q.conn.Answer(r, wire.TypeError, metaHasNoKeys().Append(nil))
 	}
-	return q.conn.readLater(r, func() {}, func() { q.page(m, at, r) })
+	if q.conn.crowded(0) {
+		return q.conn.Answer(r, wire.TypeError, crowded().Append(nil))
+	}
+	page := m.Page(&q.request, at)
+	return q.conn.readLater(r, page.Drop, func() { q.answer(page, r) })
 }
 
-// page reads the page and answers.
-func (q *listQuery) page(m *machine.Map, at raft.LogID, r repl.Reply) {
-	if q.conn.crowded(0) {
+// answer reads the page and answers.
+func (q *listQuery) answer(page *machine.Page, r repl.Reply) {
+	if q.conn.crowded(0) { // others were answered since it was asked for
+		page.Drop()
 		q.conn.refuse(r, crowded())
 		return
 	}
-	a := wire.ListAnswer{Group: q.request.Group, At: at}
-	a.More = m.State.List(q.request.Prefix, q.request.After, int(q.request.Limit), int(q.request.MaxBytes), q.request.KeysOnly, func(key []byte, version uint64, value []byte) {
-		if value == nil && !q.request.KeysOnly {
-			value = []byte{}
-		}
-		a.Rows = wire.AppendListRow(a.Rows, key, version, value)
-		a.Count++
-	})
+	a := page.Read()
 	if q.conn.crowded(len(a.Rows)) {
 		q.conn.refuse(r, crowded())
 		return

@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"testing"
 	"time"
@@ -62,6 +63,78 @@ func TestGetAtOneMoment(t *testing.T) {
 		for _, item := range items {
 			if item.Version != items[0].Version {
 				t.Fatalf("one get shows versions %d and %d of keys that are always set together", items[0].Version, item.Version)
+			}
+		}
+	}
+}
+
+// A page of a listing shows one moment, whichever slots its keys are in: no
+// write without those that were acknowledged before it began. One would doubt
+// it: the page is read beside the writes that go on, slot after slot.
+func TestPageAtOneMoment(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.Groups = 1 // all slots
+	r := start(t, cfg, defaultLimits())
+	r.serves()
+	cl, err := client.Open(client.Options{Endpoints: []string{r.addr}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	ctx := t.Context()
+	const keys, writes, others = 64, 1500, 40000
+	var fill []client.Pair // so that to look into a slot takes its time
+	for i := range others {
+		fill = append(fill, client.Pair{Key: fmt.Appendf(nil, "other/%d", i), Value: []byte("v")})
+	}
+	if _, err := cl.SetMany(ctx, fill); err != nil {
+		t.Fatal(err)
+	}
+	name := func(i uint64) []byte { return fmt.Appendf(nil, "page/%02d", i%keys) }
+	write := func(i uint64) error {
+		_, err := cl.Set(ctx, name(i), binary.BigEndian.AppendUint64(nil, i), client.WriteOptions{})
+		return err
+	}
+	for i := range uint64(keys) {
+		if err := write(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	done := make(chan error, 1)
+	go func() {
+		for i := uint64(keys); i < writes; i++ {
+			if err := write(i); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	for pages := 0; ; pages++ {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+			if pages < 10 {
+				t.Errorf("%d listings beside %d writes; the test shows nothing", pages, writes)
+			}
+			return
+		default:
+		}
+		newest := uint64(0)
+		var shown []uint64
+		for item, err := range cl.List(ctx, []byte("page/"), client.ListOptions{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := binary.BigEndian.Uint64(item.Value)
+			shown = append(shown, n)
+			newest = max(newest, n)
+		}
+		for _, n := range shown {
+			if n+keys <= newest { // its key was written once more before the newest was
+				t.Fatalf("listing %d shows write %d and, of another key, still write %d, not %d", pages, newest, n, n+keys)
 			}
 		}
 	}

@@ -609,7 +609,7 @@ func BenchmarkApply(b *testing.B) {
 	})
 	b.Run("list-page-of-100", func(b *testing.B) {
 		for b.Loop() {
-			m.List([]byte("user/"), keys[:16], 100, 0, false, func([]byte, uint64, []byte) {})
+			listNow(m, []byte("user/"), keys[:16], 100, 0, false, func([]byte, uint64, []byte) {})
 		}
 	})
 	b.Run("overwrite-under-copy", func(b *testing.B) {

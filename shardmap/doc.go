@@ -17,10 +17,12 @@
 //  2. Hand in each committed entry once, in order: [Map.Apply] for a command,
 //     [Map.Skip] for an entry that is none. One goroutine does this.
 //  3. Stop the group if either returns an error, and never otherwise.
-//  4. Ask from any goroutine: [Map.Get], [Map.List], [Map.Digest] and the
-//     like take one slot's lock each, for as long as they look.
-//  5. Call [SlotCopy.Release] when done with a copy, and let go of all that
-//     it handed out.
+//  4. Ask from any goroutine: [Map.Get], [Map.Digest] and the like take one
+//     slot's lock each, for as long as they look. What is to show several
+//     slots as of one entry is begun by the goroutine of duty 2, between two
+//     entries: [Map.Moment] for a listing, [Map.Copy] for some slots.
+//  5. Call [SlotCopy.Release] when done with a copy, [Moment.End] with a
+//     moment, and let go of all that it handed out.
 //
 // # Where to look
 //
@@ -30,6 +32,7 @@
 // one, leaf.go keeps their order, store.go changes all three
 // (docs/decisions/0002-state-layout.md says why). copy.go and snapshot.go give a
 // slot away, mapsnapshot.go all slots, bulk.go builds slots from what was given
-// away; session.go keeps outcomes, list.go merges slots. table.go,
+// away; session.go keeps outcomes, moment.go
+// holds all slots still for a reader, list.go merges them. table.go,
 // tablemachine.go and plan.go are group 0.
 package shardmap

@@ -14,14 +14,14 @@ const (
 // List calls f for the keys with prefix that are above after, in order over all
 // slots, until limit keys or maxBytes bytes of keys and values have been
 // handed out (0, or what is above [ListMax] and [ListBytesMax], means these),
-// and says whether there are more. f may keep nothing that it is given; value
-// is nil with keysOnly, and its bytes do not count.
+// and reports whether there are more. f may keep nothing that it is given; value
+// is nil with keysOnly, and its bytes do not count. The prefix is the one that
+// the moment was taken for, or a longer one.
 //
-// Each slot is seen as it was at one moment, different slots at different
-// ones. No write waits: a slot in which there is something to list is copied,
-// in O(1). A page costs one search in each of the map's slots, about half a
-// microsecond; fine at 4096. A prefix that holds a whole {tag} looks in one.
-func (m *Map) List(prefix, after []byte, limit, maxBytes int, keysOnly bool, f func(key []byte, version uint64, value []byte)) (more bool) {
+// All slots are seen as they were at the moment, and no write waits. A page
+// costs one search in each of the map's slots, about half a microsecond; fine
+// at 4096. A prefix that holds a whole {tag} looks in one.
+func (t *Moment) List(prefix, after []byte, limit, maxBytes int, keysOnly bool, f func(key []byte, version uint64, value []byte)) (more bool) {
 	if limit <= 0 || limit > ListMax {
 		limit = ListMax
 	}
@@ -30,12 +30,12 @@ func (m *Map) List(prefix, after []byte, limit, maxBytes int, keysOnly bool, f f
 	}
 	h := lister{prefix: prefix, after: after}
 	defer h.release()
-	if s, ok := slotOfPrefix(prefix); ok {
-		h.add(m, s)
-	} else {
-		for s := range Slot(Slots) {
-			h.add(m, s)
+	if t.one != nil {
+		if c, rec := h.first(&t.one.view); rec != nil {
+			h.heap = append(h.heap, listed{record: rec, cursor: c})
 		}
+	} else if t.number != 0 {
+		h.visit(t)
 	}
 	h.order()
 	for used := 0; len(h.heap) > 0; limit-- {
@@ -63,7 +63,7 @@ type lister struct {
 type listed struct {
 	record record // under the cursor, never nil
 	cursor cursor
-	copy   *SlotCopy
+	own    *keptSlot // that this lister took; nil where the moment has one
 }
 
 // first returns a cursor on the first record to list.
@@ -88,25 +88,14 @@ func (h *lister) wanted(rec record) record {
 	return rec
 }
 
-// add takes in a slot, if there is something in it to list.
-func (h *lister) add(m *Map, s Slot) {
-	st := m.slot(s)
-	if st == nil {
-		return
+// visit takes in each slot in which there is something to list.
+func (h *lister) visit(t *Moment) {
+	first := h.first
+	for s := range Slot(Slots) {
+		if l := t.slot(s, first); l.record != nil {
+			h.heap = append(h.heap, l)
+		}
 	}
-	st.mu.Lock()
-	_, rec := h.first(&st.records.view)
-	st.mu.Unlock()
-	if rec == nil {
-		return
-	}
-	copied := m.Copy(s)
-	c, rec := h.first(&copied.view)
-	if rec == nil { // deleted in between
-		copied.Release()
-		return
-	}
-	h.heap = append(h.heap, listed{rec, c, copied})
 }
 
 func (h *lister) order() {
@@ -120,7 +109,7 @@ func (h *lister) next() {
 	top := &h.heap[0]
 	top.cursor.next()
 	if top.record = h.wanted(top.cursor.record()); top.record == nil {
-		top.copy.Release()
+		top.release()
 		last := len(h.heap) - 1
 		h.heap[0] = h.heap[last]
 		h.heap = h.heap[:last]
@@ -145,7 +134,13 @@ func (h *lister) sink(i int) {
 }
 
 func (h *lister) release() {
-	for _, l := range h.heap {
-		l.copy.Release()
+	for i := range h.heap {
+		h.heap[i].release()
+	}
+}
+
+func (l *listed) release() {
+	if l.own != nil {
+		l.own.release()
 	}
 }

@@ -15,6 +15,8 @@ type Map struct {
 	// once, or by Load.
 	pages [Slots / pageSlots]*[pageSlots]*slotState
 
+	moments moments
+
 	mu      sync.Mutex // guards what follows; taken alone
 	applied raft.LogID // Invariant: all effects up to it are in slots, none beyond it before Apply is called for them
 	time    raft.GroupTime
@@ -69,6 +71,7 @@ func (m *Map) Apply(id raft.LogID, t raft.GroupTime, c *Command) (Result, error)
 	r := Result{Status: StatusNotOwned, ID: id}
 	if st != nil {
 		st.mu.Lock()
+		m.keep(st)
 		r = st.apply(id, now, c)
 		st.mu.Unlock()
 	}

@@ -69,7 +69,7 @@ func TestNotOwned(t *testing.T) {
 	if _, _, ok := m.Get([]byte("k"), nil); ok || m.Owns(slot) || !m.Owns(slot^1) || m.Copy(slot) != nil || m.Digest(slot) != 0 {
 		t.Error("the slot is there")
 	}
-	if m.List(nil, nil, 0, 0, false, func([]byte, uint64, []byte) {}) {
+	if listNow(m, nil, nil, 0, 0, false, func([]byte, uint64, []byte) {}) {
 		t.Error("more of nothing")
 	}
 }
@@ -92,7 +92,7 @@ func TestListPages(t *testing.T) {
 		seen, after, pages := 0, []byte(nil), 0
 		for more := true; more; pages++ {
 			page, pageBytes := 0, 0
-			more = m.List([]byte("a/"), after, c.limit, c.maxBytes, false, func(key []byte, _ uint64, value []byte) {
+			more = listNow(m, []byte("a/"), after, c.limit, c.maxBytes, false, func(key []byte, _ uint64, value []byte) {
 				if string(key) != fmt.Sprintf("a/%04d", seen) || len(value) != seen%100 {
 					t.Fatalf("%+v: key %d is %q with %d bytes", c, seen, key, len(value))
 				}
@@ -109,7 +109,7 @@ func TestListPages(t *testing.T) {
 			t.Errorf("%+v: %d keys in %d pages, want %d", c, seen, pages, want)
 		}
 	}
-	m.List([]byte("b"), nil, 0, 1, true, func(key []byte, version uint64, value []byte) {
+	listNow(m, []byte("b"), nil, 0, 1, true, func(key []byte, version uint64, value []byte) {
 		if value != nil || version != 2000 {
 			t.Errorf("keys only: %q@%d has value %q", key, version, value)
 		}
@@ -129,6 +129,7 @@ func TestReadBesideApply(t *testing.T) {
 	const keys, tags = 200, 3
 	key := func(i int) []byte { return fmt.Appendf(nil, "{%d}%d", i%tags, i) }
 	stop := make(chan struct{})
+	moments := make(chan *Moment, 1) // from the goroutine that applies, which closes it, to the lister
 	var readers sync.WaitGroup
 	whole := func(value []byte, version uint64) {
 		for _, b := range value {
@@ -147,7 +148,12 @@ func TestReadBesideApply(t *testing.T) {
 		},
 		func(r *rand.Rand) {
 			var before []byte
-			m.List([]byte("{"), key(r.IntN(keys)), 50, 0, false, func(key []byte, version uint64, value []byte) {
+			moment, ok := <-moments
+			if !ok {
+				return
+			}
+			defer moment.End()
+			moment.List([]byte("{"), key(r.IntN(keys)), 50, 0, false, func(key []byte, version uint64, value []byte) {
 				whole(value, version)
 				if bytes.Compare(before, key) >= 0 {
 					t.Errorf("%q after %q", key, before)
@@ -181,6 +187,9 @@ func TestReadBesideApply(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(9, 9))
 	for index := uint64(1); index <= 20000; index++ {
+		if len(moments) == 0 {
+			moments <- m.Moment([]byte("{"))
+		}
 		k := key(r.IntN(keys))
 		c := Command{Kind: CommandDel, Slot: SlotOf(k), Session: 1 + index%3, Sequence: index, Floor: index - min(index, 5), Items: [][]byte{k}}
 		if r.IntN(4) > 0 {
@@ -200,6 +209,7 @@ func TestReadBesideApply(t *testing.T) {
 		}
 	}
 	close(stop)
+	close(moments)
 	readers.Wait()
 	for kind, n := range reads {
 		if n == 0 {

@@ -451,7 +451,7 @@ func (h *harness) list(t *rapid.T) {
 		want, more = want[:limit], true
 	}
 	got := []string{}
-	gotMore := h.m.List([]byte(prefix), []byte(after), limit, 0, false, func(key []byte, version uint64, value []byte) {
+	gotMore := listNow(h.m, []byte(prefix), []byte(after), limit, 0, false, func(key []byte, version uint64, value []byte) {
 		got = append(got, line(string(key), string(value), version))
 	})
 	if limit == 0 && gotMore { // the page was full by bytes

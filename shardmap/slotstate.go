@@ -12,10 +12,13 @@ import (
 
 // slotState is all that the cluster knows of one slot.
 type slotState struct {
-	mu       sync.Mutex // guards everything below; no other lock is taken under it
+	mu       sync.Mutex // guards everything below; of other locks only that of moments is taken under it
 	records  store
 	sessions sessions
 	last     uint64 // the last version given; it never goes back
+
+	kept     []*keptSlot // by upto: the records as they were at moments that are open
+	keptUpto uint64      // the number of the newest moment that the records were kept for
 }
 
 // apply carries out c, of the entry id, at group time now.

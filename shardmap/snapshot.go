@@ -166,6 +166,7 @@ func (m *Map) Install(s *SlotSnapshot) error {
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	m.keep(st)
 	if st.records.copies > 0 {
 		// Copies that are out are released to this slot later; they go on
 		// seeing what they saw, and count as copies of what is here now.

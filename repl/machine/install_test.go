@@ -189,7 +189,9 @@ func (f *follower) take() *machine.Map {
 
 func listed(m *machine.Map) string {
 	var all []string
-	m.State.List(nil, nil, 100, 1<<20, false, func(key []byte, version uint64, value []byte) {
+	moment := m.State.Moment(nil)
+	defer moment.End()
+	moment.List(nil, nil, 100, 1<<20, false, func(key []byte, version uint64, value []byte) {
 		all = append(all, fmt.Sprintf("%s=%s@%d", key, value, version))
 	})
 	return strings.Join(all, " ")

@@ -24,6 +24,8 @@ const (
 	// tagsPerGroup and keysPerTag bound what the slots of a run hold.
 	tagsPerGroup = 3
 	keysPerTag   = 3
+	// listEvery is how many operations there are for each page of a listing.
+	listEvery = 12
 	// keyOpsMax is after how many operations a key is left for another, so
 	// that its history stays small enough to be searched.
 	keyOpsMax = 60
@@ -65,6 +67,7 @@ type op struct {
 	call    client.Call
 	number  uint64 // of all operations of the run; the value that it writes
 	get     bool
+	list    *wire.List // of a page; nil else
 	command shardmap.Command
 	key     []byte
 	body    []byte
@@ -80,7 +83,24 @@ func (o *op) String() string {
 	if o.get {
 		return fmt.Sprintf("get %q", o.key)
 	}
+	if q := o.list; q != nil {
+		return fmt.Sprintf("page of group %d after %q, prefix %q, limit %d", q.Group, q.After, q.Prefix, q.Limit)
+	}
 	return fmt.Sprintf("%s %q to %d, sequence %d, if %s %d", o.command.Kind, o.key, o.number, o.command.Sequence, o.command.Condition, o.command.Version)
+}
+
+// reads reports whether the operation changes nothing.
+func (o *op) reads() bool { return o.get || o.list != nil }
+
+// frame returns the type of the frame that asks for it.
+func (o *op) frame() wire.Type {
+	switch {
+	case o.get:
+		return wire.TypeGet
+	case o.list != nil:
+		return wire.TypeList
+	}
+	return wire.TypeWrite
 }
 
 // conn is one connection of a client to a node.
@@ -139,9 +159,10 @@ func (cl *simClient) beginOne() {
 	o.key = c.history.key(c)
 	slot := shardmap.SlotOf(o.key)
 	o.group = c.groupOfSlot(slot)
-	o.floor = c.truth[o.group].acknowledged
-	o.call = client.Call{Owner: o, Slot: slot, Deadline: c.now + c.chance.skewed(500*time.Millisecond, 30*time.Second)}
-	if o.get = c.chance.below(5) < 2; o.get {
+	o.call = client.Call{Owner: o, Slot: slot}
+	if c.chance.below(listEvery) == 0 {
+		o.beginPage(c)
+	} else if o.get = c.chance.below(5) < 2; o.get {
 		o.body = (&wire.Get{Keys: [][]byte{o.key}}).Append(nil)
 	} else {
 		o.call.Write = true
@@ -161,6 +182,8 @@ func (cl *simClient) beginOne() {
 		}
 		o.body = wire.AppendWrite(nil, &o.command)
 	}
+	o.floor = c.truth[o.group].acknowledged
+	o.call.Deadline = c.now + c.chance.skewed(500*time.Millisecond, 30*time.Second)
 	cl.open = append(cl.open, o)
 	e := c.queue.get(evDeadline)
 	e.op = o
@@ -183,7 +206,7 @@ func (c *cluster) valueSize() int {
 // floor returns the lowest sequence that is still unanswered.
 func (cl *simClient) floor(next uint64) uint64 {
 	for _, o := range cl.open {
-		if !o.get {
+		if !o.reads() {
 			next = min(next, o.command.Sequence)
 		}
 	}
@@ -312,7 +335,7 @@ func (k *conn) send(o *op) {
 		return // it is resent by the system, in vain
 	}
 	e := c.queue.get(evRequest)
-	e.node, e.life, e.conn, e.number, e.get = int32(k.node.index), k.life, k, o.request, o.get
+	e.node, e.life, e.conn, e.number, e.wtype = int32(k.node.index), k.life, k, o.request, o.frame()
 	e.within = max(time.Millisecond, o.call.Deadline-c.now)
 	e.body = append(e.body[:0], o.body...)
 	c.after(c.net.latency()+c.chaos.requestDelay(k.client.id), e)
@@ -516,7 +539,10 @@ func (o *op) expire(uint64) {
 // answered takes what a node said, which is no error.
 func (o *op) answered(t wire.Type, body []byte) {
 	c := o.client.c
-	if o.get {
+	switch o.frame() {
+	case wire.TypeList:
+		o.listed(t, body)
+	case wire.TypeGet:
 		var a wire.GetAnswer
 		if err := a.Read(body); err != nil || t != wire.TypeGetAnswer {
 			c.fail("%s is answered with a %s: %v", o, t, err)
@@ -528,7 +554,7 @@ func (o *op) answered(t wire.Type, body []byte) {
 			number = valueNumber(value)
 		}
 		c.history.read(o, version, number, found)
-	} else {
+	default:
 		var a wire.WriteAnswer
 		if err := a.Read(body); err != nil || t != wire.TypeWriteAnswer {
 			c.fail("%s is answered with a %s: %v", o, t, err)
@@ -556,11 +582,11 @@ func (o *op) finish(err error) {
 	case errors.As(err, &e) && (e.Code == wire.CodeUnavailable || e.Code == wire.CodeNotLeader || e.Code == wire.CodeNotReady || e.Code == wire.CodeBusy || e.Code == wire.CodeMoved || e.Code == wire.CodeFull):
 		// A definite no: I9, nobody may ever see it.
 		c.history.refused(o)
-		if !o.get {
+		if !o.reads() {
 			c.truth[o.group].never(o)
 		}
 	default:
-		if !o.get {
+		if !o.reads() {
 			c.fail("%s ends with %v", o, err)
 		}
 		c.history.refused(o)

@@ -173,7 +173,11 @@ func (n *node) request(e *event) {
 		n.refuse(r, wire.NotReady("node "+addrOf(n.id), "the table is not here", "wait"))
 		return
 	}
-	if e.get {
+	switch e.wtype {
+	case wire.TypeList:
+		n.pageOf(e.body, r, e.within)
+		return
+	case wire.TypeGet:
 		q := &getQuery{node: n}
 		if err := q.request.Read(append([]byte(nil), e.body...)); err != nil {
 			n.c.fail("a get is refused: %v", err)

@@ -20,7 +20,7 @@ const (
 	evResume                        // node, life: the end of a pause
 	evStart                         // node: a process starts
 	evAnnounce                      // node, life: it tells the table of itself
-	evRequest                       // node, conn, number, body, get: a client's frame arrives
+	evRequest                       // node, conn, number, body, wtype: a client's frame arrives
 	evAnswer                        // conn, number, body, answer kind: a node's frame arrives
 	evDialled                       // conn: a client's dial is over
 	evReset                         // conn: the client learns that its connection ended
@@ -53,7 +53,6 @@ var eventNames = [...]string{evMessage: "message", evBeat: "beat", evSynced: "sy
 type event struct {
 	kind   eventKind
 	answer bool
-	get    bool
 	wtype  wire.Type
 	node   int32
 	from   int32

@@ -98,7 +98,7 @@ func (h *history) wrote(o *op, version, deleted uint64) {
 func (h *history) conflict(o *op) { h.add(o, histOutput{conflict: true}) }
 
 func (h *history) unknown(o *op) {
-	if !o.get {
+	if !o.reads() {
 		h.add(o, histOutput{unknown: true})
 	}
 }

@@ -61,6 +61,7 @@ var plantedBugs = []struct {
 	{"stale answer accepted", raft.SetBug, tooRare},
 	{"snapshot without session table", shardmap.SetBug, ""},
 	{"retry applied twice", shardmap.SetBug, ""},
+	{"listing of two moments", shardmap.SetBug, ""},
 	{"read without confirmation", repl.SetBug, ""},
 	{"lost request taken for refused", client.SetBug, ""},
 }

@@ -1,0 +1,118 @@
+package sim
+
+import (
+	"bytes"
+	"strings"
+	"time"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/client"
+	"muster/repl/machine"
+	"muster/repl/wire"
+)
+
+// beginPage makes o a page of a listing: of one slot's keys, or of all that a
+// group has.
+func (o *op) beginPage(c *cluster) {
+	q := &wire.List{Limit: uint32(c.chance.below(12)), KeysOnly: c.chance.below(4) == 0}
+	tag := c.tags[c.chance.below(len(c.tags))]
+	q.Group = c.groupOfTag(tag)
+	if c.chance.below(3) == 0 {
+		q.Prefix = []byte("{" + tag + "}")
+	}
+	if k := c.history.names[c.chance.below(len(c.history.names))].key; k != nil && c.chance.below(3) == 0 {
+		q.After = k
+	}
+	o.list, o.group = q, q.Group
+	o.call = client.Call{Owner: o, Target: client.ToGroup, Group: q.Group}
+	o.body = q.Append(nil)
+}
+
+// listQuery is what package node asks a machine for a page: the page stands at
+// one moment from the beginning, and is read some time later.
+type listQuery struct {
+	node    *node
+	request wire.List
+}
+
+// Run implements [repl.Query].
+func (q *listQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) bool {
+	m, ok := state.(*watched).inner.(*machine.Map)
+	if !ok {
+		q.node.c.fail("a page is asked of group 0")
+	}
+	page := m.Page(&q.request, at)
+	c := q.node.c
+	q.node.spawn(func(t *task) {
+		// Commonly other reads come before it, for a moment; a node that is
+		// short of processors takes longer.
+		d := c.chance.skewed(10*time.Microsecond, 20*time.Millisecond)
+		if c.chance.below(8) == 0 {
+			d = c.chance.skewed(time.Millisecond, 2*time.Second)
+		}
+		if !t.wait(d) {
+			return
+		}
+		r.To.Answer(r, wire.TypeListAnswer, page.Read().Append(nil))
+	})
+	return false
+}
+
+// listed takes a page.
+func (o *op) listed(t wire.Type, body []byte) {
+	c := o.client.c
+	var a wire.ListAnswer
+	if err := a.Read(body); err != nil || t != wire.TypeListAnswer {
+		c.fail("%s is answered with a %s: %v", o, t, err)
+	}
+	c.truth[o.group].checkPage(o, &a)
+	c.result.Pages++
+}
+
+// checkPage holds a page against the model as of the log id that it names: each
+// key that was there, none else, each as it was. A page in which two keys are as
+// of different entries can't be that.
+func (t *truth) checkPage(o *op, a *wire.ListAnswer) {
+	t.spoke(o, a.Group, a.At, false)
+	q, last, rows := o.list, "", 0
+	for {
+		key, version, value, ok := a.Next()
+		if !ok {
+			break
+		}
+		if k := string(key); k <= last && rows > 0 || k <= string(q.After) || !bytes.HasPrefix(key, q.Prefix) {
+			t.c.fail("I9: %s shows %q after %q", o, key, last)
+		}
+		last = string(key)
+		rows++
+		want, ok := t.model.at(key, a.At.Index)
+		if !ok || !want.there || version != want.version || !q.KeysOnly && valueNumber(value) != want.number {
+			t.c.fail("I9: %s stands at %s and shows key %q at version %d of write %d; as of there it should be version %d of write %d (there: %v): the page shows two moments",
+				o, a.At, key, version, valueNumber(value), want.version, want.number, ok && want.there)
+		}
+	}
+	if a.More && rows == 0 || q.Limit > 0 && rows > int(q.Limit) {
+		t.c.fail("I9: %s has %d keys, of %d at most, and says that there are more: %v", o, rows, q.Limit, a.More)
+	}
+	// What lies behind the last row is for the next page, if there is one.
+	for k, h := range t.model.keys {
+		if k <= string(q.After) || !strings.HasPrefix(k, string(q.Prefix)) || a.More && k > last {
+			continue
+		}
+		if want, ok := t.model.at([]byte(k), a.At.Index); ok && want.there {
+			if rows--; rows < 0 {
+				t.c.fail("I9: %s stands at %s and lacks a key that was there then; key %q has had %d versions: the page shows two moments", o, a.At, k, len(h))
+			}
+		}
+	}
+}
+
+// pageOf reads what a request for a page says.
+func (n *node) pageOf(body []byte, r repl.Reply, within time.Duration) {
+	q := &listQuery{node: n}
+	if err := q.request.Read(append([]byte(nil), body...)); err != nil {
+		n.c.fail("a page is refused: %v", err)
+	}
+	n.host.Read(repl.Read{Group: q.request.Group, Reply: r, Query: q, Deadline: n.clock() + within})
+}
