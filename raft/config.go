@@ -42,9 +42,9 @@ type Config struct {
 
 	// QuietTicks is how long a leader has nothing to do before it lets the
 	// group rest; 0: never. It is for owners that notice by themselves when
-	// the node of a quiet group's leader is gone, and say so by
-	// [Group.LeaderLost]: a quiet follower hears no heartbeats and counts no
-	// ticks.
+	// a quiet group's leader is gone, or leads no more though its node lives,
+	// and say so by [Group.LeaderLost] or [Group.Wake]: a quiet follower hears
+	// no heartbeats and counts no ticks.
 	QuietTicks int
 
 	UncommittedBytesMax int

@@ -5,9 +5,10 @@ package raft
 //
 // A group that rests exchanges nothing. Its leader has seen to it that all
 // members hold the same log and know that it is committed. Nothing is risked
-// by it: a quiet leader confirms each read as any other, and one that is gone
-// unnoticed is replaced by elections as usual, only later, when the owner
-// wakes a follower or one wakes by itself.
+// by it: a quiet leader confirms each read as any other. One that is gone is
+// replaced by elections as usual, but a quiet follower counts no ticks and will
+// not notice: the owner must, whatever became of the leader. That its node lives
+// proves nothing.
 func (g *Group) Quiet() bool { return g.resting }
 
 // Wake ends the rest of a group. A leader sends heartbeats, a follower waits

@@ -12,6 +12,7 @@ type beats struct {
 	sequence     uint64
 	out, answers wire.Beat
 	lastSent     uint64 // tick of the last one
+	vouch        vouching
 }
 
 // SetNodes tells the host which other nodes there are. They get a heartbeat
@@ -64,13 +65,14 @@ func (h *Host) send(g *group, m raft.Message) {
 }
 
 // sendBeats sends each node the heartbeats that gathered for it in one frame,
-// and an empty one to a node that got none for a heartbeat's time: it stands
-// for the node, whatever its groups have to say.
+// and one to a node that got none for a heartbeat's time: it stands for the node,
+// whatever its groups have to say.
 func (h *Host) sendBeats() {
 	for _, n := range h.nodes {
 		b := h.beats[n]
+		b.out.Rests = h.vouchFor(n, &b.vouch, b.out.Rests[:0])
 		due := h.ticks >= b.lastSent+uint64(h.cfg.HeartbeatTicks)
-		if len(b.out.Messages) > 0 || due {
+		if len(b.out.Messages) > 0 || len(b.out.Rests) > 0 || due {
 			b.sequence++
 			b.lastSent = h.ticks
 			b.out.Start, b.out.Sequence, b.out.Fullness = h.cfg.Start, b.sequence, h.full.own

@@ -173,7 +173,7 @@ func (n *testNode) SendBeat(to raft.NodeID, b *wire.Beat, answer bool) {
 		n.mustBeWhole(m.Group)
 	}
 	copied := *b
-	copied.Messages = slices.Clone(b.Messages)
+	copied.Messages, copied.Rests = slices.Clone(b.Messages), slices.Clone(b.Rests)
 	n.c.net = append(n.c.net, packet{from: n.id, to: to, beat: &copied, answer: answer})
 }
 

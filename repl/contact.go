@@ -9,12 +9,14 @@ import (
 
 // contact is what a host knows of whether another node is there. Heartbeats of
 // all groups between two nodes are one message, and it is sent also when all
-// groups rest: so the node's word stands for those of its groups.
+// groups rest. A node that is silent leads nothing any more. One that is heard of
+// may still lack a leader that it had, which rest.go is about.
 type contact struct {
 	heardAt   time.Duration // on the host's clock
 	heardTick uint64
-	heard     bool // ever
-	silent    bool // not heard of for an election timeout
+	heard     bool   // ever
+	silent    bool   // not heard of for an election timeout
+	start     uint64 // the highest start that its heartbeats said
 	fullness  wire.Fullness
 }
 

@@ -28,12 +28,15 @@ type group struct {
 	// where their messages came from: they are answered there.
 	callers []raft.Member
 
-	dirty   bool
-	quiet   bool           // no ticks are needed, see raft.Group.Quiet
-	removed bool           // it is no member any more
-	gone    bool           // and the host has forgotten it
-	base    *logstore.Base // goes to disk with the first write of a new replica
-	applied raft.LogID
+	dirty bool
+	quiet bool // no ticks are needed, see raft.Group.Quiet
+	// vouchedAt is the tick when the leader's node last said that the group
+	// rests, or the rest began; see rest.go.
+	vouchedAt uint64
+	removed   bool           // it is no member any more
+	gone      bool           // and the host has forgotten it
+	base      *logstore.Base // goes to disk with the first write of a new replica
+	applied   raft.LogID
 	// appliedTime is the group time of the entry at applied, appliedMembers
 	// the membership in force there.
 	appliedTime    raft.GroupTime
@@ -235,7 +238,7 @@ func (g *group) work() {
 		g.handle(g.core.Ready())
 	}
 	g.settleArrived()
-	g.quiet = g.core.Quiet()
+	g.noteRest()
 	if g.removed {
 		g.gone = true
 		g.host.remove(g)

@@ -177,6 +177,7 @@ func (h *Host) Receive(from raft.NodeID, e *wire.Envelope) {
 // ReceiveBeat hands in the heartbeats of another node, or the answers to ours.
 func (h *Host) ReceiveBeat(from raft.NodeID, b *wire.Beat, answer bool) {
 	h.hear(from)
+	h.hearStart(from, b.Start)
 	h.learn(from, b.Fullness)
 	t := raft.MsgHeartbeat
 	if answer {
@@ -187,6 +188,9 @@ func (h *Host) ReceiveBeat(from raft.NodeID, b *wire.Beat, answer bool) {
 		if g := h.addressee(from, &e); g != nil {
 			g.step(from, e.Message)
 		}
+	}
+	for i := range b.Rests {
+		h.vouched(from, &b.Rests[i])
 	}
 }
 
@@ -266,10 +270,13 @@ func (h *Host) Tick() {
 	h.look()
 	h.leave()
 	for _, g := range h.order {
-		if !g.quiet {
+		switch {
+		case !g.quiet:
 			g.tick()
-		} else if len(g.queue) > 0 {
+		case len(g.queue) > 0:
 			g.touch()
+		default:
+			g.restTick()
 		}
 	}
 }

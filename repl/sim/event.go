@@ -100,9 +100,9 @@ func (q *queue) get(kind eventKind) *event {
 
 // put takes back an event that was handled.
 func (q *queue) put(e *event) {
-	body, messages := e.body[:0], e.beat.Messages[:0]
+	body, messages, rests := e.body[:0], e.beat.Messages[:0], e.beat.Rests[:0]
 	*e = event{body: body}
-	e.beat.Messages = messages
+	e.beat.Messages, e.beat.Rests = messages, rests
 	q.free = append(q.free, e)
 }
 

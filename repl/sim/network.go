@@ -127,10 +127,11 @@ func (w *network) send(from *node, to raft.NodeID, e *event) {
 	if w.duplicate > 0 && c.chance.is(w.duplicate) {
 		c.result.Fired[Duplicate]++
 		twin := c.queue.get(e.kind)
-		messages := twin.beat.Messages
+		messages, rests := twin.beat.Messages, twin.beat.Rests
 		*twin = *e
 		twin.body = append([]byte(nil), e.body...)
 		twin.beat.Messages = append(messages[:0], e.beat.Messages...)
+		twin.beat.Rests = append(rests[:0], e.beat.Rests...)
 		c.queue.push(start+w.latency()+c.chance.skewed(time.Millisecond, lateMax), twin)
 	}
 	at := start + w.latency()

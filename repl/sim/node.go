@@ -538,6 +538,7 @@ func (n *node) SendBeat(to raft.NodeID, b *wire.Beat, answer bool) {
 	v.answer = answer
 	v.beat.Start, v.beat.Sequence = b.Start, b.Sequence
 	v.beat.Messages = append(v.beat.Messages[:0], b.Messages...)
+	v.beat.Rests = append(v.beat.Rests[:0], b.Rests...)
 	if !answer {
 		for i := range b.Messages {
 			m := &b.Messages[i]

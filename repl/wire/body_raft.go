@@ -120,15 +120,25 @@ func readEntries(seed raft.Seed, raw []byte, count uint64) ([]raft.Entry, error)
 // Beat carries the heartbeats of all groups between two nodes, and the answers
 // to them:
 //
-//	Beat        [start, sequence, fullness, [[group, incarnation, from, to, term, commit, round] …]]
+//	Beat        [start, sequence, fullness, [[group, incarnation, from, to, term, commit, round] …], [[group, incarnation, from, term] …]]
 //	BeatAnswer  [start, sequence, fullness, [[group, incarnation, from, to, term, round] …]]
 //
 // Without a row it still says that the node is alive.
 type Beat struct {
-	Start    uint64   // counter of the sender of the Beat; its answer repeats it
-	Sequence uint64   // of the Beat since then; its answer repeats it
+	Start    uint64   // counter of the sender, also in an answer
+	Sequence uint64   // of the sender's Beats since then, also in an answer
 	Fullness Fullness // of the sender's disk, also in an answer
 	Messages []BeatMessage
+	Rests    []Rest // never in an answer
+}
+
+// Rest says that a group rests that a replica of the sender leads: who rests on
+// its word may go on to do so.
+type Rest struct {
+	Group       raft.GroupID
+	Incarnation raft.Incarnation
+	Leader      raft.ReplicaID
+	Term        uint64
 }
 
 // Fullness says what the disk of a node still has room for.
@@ -177,18 +187,35 @@ func (m *BeatMessage) Envelope(t raft.MessageType) Envelope {
 }
 
 const (
+	beatParts        = 5
+	beatAnswerParts  = 4
 	beatFields       = 7
 	beatAnswerFields = 6
+	restFields       = 4
 )
 
 // AppendBeat appends the body of a Beat.
-func AppendBeat(b []byte, beat *Beat) []byte { return appendBeat(b, beat, beatFields) }
+func AppendBeat(b []byte, beat *Beat) []byte {
+	b = appendBeat(b, beat, beatParts, beatFields)
+	b = pack.AppendArray(b, len(beat.Rests))
+	for i := range beat.Rests {
+		r := &beat.Rests[i]
+		b = pack.AppendArray(b, restFields)
+		b = pack.AppendUint(b, uint64(r.Group))
+		b = pack.AppendUint(b, uint64(r.Incarnation))
+		b = pack.AppendUint(b, uint64(r.Leader))
+		b = pack.AppendUint(b, r.Term)
+	}
+	return b
+}
 
 // AppendBeatAnswer appends the body of the answer to a Beat.
-func AppendBeatAnswer(b []byte, beat *Beat) []byte { return appendBeat(b, beat, beatAnswerFields) }
+func AppendBeatAnswer(b []byte, beat *Beat) []byte {
+	return appendBeat(b, beat, beatAnswerParts, beatAnswerFields)
+}
 
-func appendBeat(b []byte, beat *Beat, fields int) []byte {
-	b = pack.AppendArray(b, 4)
+func appendBeat(b []byte, beat *Beat, parts, fields int) []byte {
+	b = pack.AppendArray(b, parts)
 	b = pack.AppendUint(b, beat.Start)
 	b = pack.AppendUint(b, beat.Sequence)
 	b = pack.AppendUint(b, uint64(beat.Fullness))
@@ -209,16 +236,32 @@ func appendBeat(b []byte, beat *Beat, fields int) []byte {
 	return b
 }
 
-// ReadBeat reads the body of a Beat. The slice of messages is used again.
-func ReadBeat(body []byte, beat *Beat) error { return readBeat(body, beat, beatFields) }
+// ReadBeat reads the body of a Beat. Its slices are used again.
+func ReadBeat(body []byte, beat *Beat) error {
+	r := pack.NewReader(body)
+	r.ArrayLen(beatParts)
+	if err := readBeat(&r, beat, beatFields); err != nil {
+		return err
+	}
+	if err := readRests(&r, beat); err != nil {
+		return err
+	}
+	return r.Done()
+}
 
 // ReadBeatAnswer reads the body of the answer to a Beat. The slice of messages
 // is used again.
-func ReadBeatAnswer(body []byte, beat *Beat) error { return readBeat(body, beat, beatAnswerFields) }
-
-func readBeat(body []byte, beat *Beat, fields int) error {
+func ReadBeatAnswer(body []byte, beat *Beat) error {
 	r := pack.NewReader(body)
-	r.ArrayLen(4)
+	r.ArrayLen(beatAnswerParts)
+	beat.Rests = beat.Rests[:0]
+	if err := readBeat(&r, beat, beatAnswerFields); err != nil {
+		return err
+	}
+	return r.Done()
+}
+
+func readBeat(r *pack.Reader, beat *Beat, fields int) error {
 	beat.Start, beat.Sequence = r.Uint(), r.Uint()
 	beat.Fullness = Fullness(r.UintMax(uint64(FullAll)))
 	n := r.Array()
@@ -247,5 +290,30 @@ func readBeat(body []byte, beat *Beat, fields int) error {
 		}
 		beat.Messages = append(beat.Messages, m)
 	}
-	return r.Done()
+	return r.Err()
+}
+
+func readRests(r *pack.Reader, beat *Beat) error {
+	n := r.Array()
+	beat.Rests = beat.Rests[:0]
+	if room := len(r.Rest()); n > room/(1+restFields) {
+		return fmt.Errorf("%d groups that rest in %d bytes", n, room)
+	}
+	if cap(beat.Rests) < n {
+		beat.Rests = make([]Rest, 0, n)
+	}
+	for range n {
+		r.ArrayLen(restFields)
+		v := Rest{
+			Group:       raft.GroupID(r.UintMax(uint64(raft.GroupMax))),
+			Incarnation: raft.Incarnation(r.Uint()),
+			Leader:      raft.ReplicaID(r.Uint()),
+			Term:        r.Uint(),
+		}
+		if r.Err() != nil {
+			break
+		}
+		beat.Rests = append(beat.Rests, v)
+	}
+	return r.Err()
 }

@@ -44,12 +44,16 @@ func TestEnvelopesAndBeatsComeBack(t *testing.T) {
 		}
 
 		full := n[3] % 3
-		beat, heart := wire.Beat{Start: n[0], Sequence: n[1], Fullness: wire.Fullness(full)}, beatMirror{n[0], n[1], full, []beatRowMirror{}}
+		beat, heart := wire.Beat{Start: n[0], Sequence: n[1], Fullness: wire.Fullness(full)}, beatMirror{n[0], n[1], full, []beatRowMirror{}, []restMirror{}}
 		answer := beatAnswerMirror{n[0], n[1], full, []beatAnswerRowMirror{}}
 		for range n[2] % 5 {
 			beat.Messages = append(beat.Messages, wire.BeatMessageOf(&sent))
 			heart.Rows = append(heart.Rows, beatRowMirror{uint64(g), n[1], n[2], n[3], n[4], n[7], n[11]})
 			answer.Rows = append(answer.Rows, beatAnswerRowMirror{uint64(g), n[1], n[2], n[3], n[4], n[11]})
+		}
+		for range n[4] % 4 {
+			beat.Rests = append(beat.Rests, wire.Rest{Group: g, Incarnation: inc, Leader: m.From, Term: m.Term})
+			heart.Rests = append(heart.Rests, restMirror{uint64(g), n[1], n[2], n[4]})
 		}
 		if mine, theirs := wire.AppendBeat(nil, &beat), library(t, &heart); !bytes.Equal(mine, theirs) {
 			t.Fatalf("got  % x\nwant % x", mine, theirs)

@@ -161,7 +161,9 @@ type (
 	beatMirror    struct {
 		Start, Sequence, Fullness uint64
 		Rows                      []beatRowMirror
+		Rests                     []restMirror
 	}
+	restMirror          struct{ Group, Incarnation, Leader, Term uint64 }
 	beatAnswerRowMirror struct{ Group, Incarnation, From, To, Term, Round uint64 }
 	beatAnswerMirror    struct {
 		Start, Sequence, Fullness uint64

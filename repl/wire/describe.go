@@ -183,6 +183,9 @@ func describeBeat(t Type, body []byte) ([]string, error) {
 		lines = append(lines, fmt.Sprintf("group %s incarnation %d from %d to %d term %d commit %d round %d",
 			m.Group, m.Incarnation, m.From, m.To, m.Term, m.Commit, m.Round))
 	}
+	for _, r := range b.Rests {
+		lines = append(lines, fmt.Sprintf("group %s incarnation %d rests, led by %d in term %d", r.Group, r.Incarnation, r.Leader, r.Term))
+	}
 	return lines, err
 }
 

@@ -54,7 +54,7 @@ func envelope(m raft.Message) body {
 var exampleBeat = wire.Beat{Start: 4, Sequence: 1077, Fullness: wire.FullNear, Messages: []wire.BeatMessage{
 	{Group: 0, Incarnation: 1, From: 1, To: 2, Term: 7, Commit: 12, Round: 1077},
 	{Group: 3, Incarnation: 2, From: 1, To: 2, Term: 9, Commit: 10432, Round: 1077},
-}}
+}, Rests: []wire.Rest{{Group: 4, Incarnation: 2, Leader: 3, Term: 5}}}
 
 // helloExamples are apart, because the proofs are made over them.
 func helloExamples() map[wire.Type]wire.Body {
