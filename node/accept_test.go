@@ -229,7 +229,6 @@ func TestBeforeTheFounding(t *testing.T) {
 		{wire.TypeGet, getBody(wire.ReadLocal, "k")},
 		{wire.TypeTopology, (&wire.Empty{}).Append(nil)},
 		{wire.TypeStatus, (&wire.Empty{}).Append(nil)},
-		{wire.TypeAnnounce, (&wire.Announce{}).Append(nil)},
 	} {
 		until(t, q.t.String()+" names the host that is missing", func() error {
 			_, _, err := s.ask(q.t, 0, q.body)

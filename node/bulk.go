@@ -86,7 +86,7 @@ func (n *Node) takeChunks(conn net.Conn, g *wire.Greeting) error {
 		if err == nil {
 			n.counters.In(h.Type, len(body))
 			switch {
-			case h.Type != wire.TypeChunk:
+			case sendersOf(h.Type)&standingSender == 0:
 				err = errors.New("a connection of purpose 3 carries chunks")
 			case h.Flags != 0:
 				err = fmt.Errorf("flags %#x, want 0", h.Flags)

@@ -102,8 +102,8 @@ func (c *Config) checkNames() error {
 		if err := checkName(l.Key); err != nil {
 			return fmt.Errorf("--label %s=%s: key: %w", l.Key, l.Value, err)
 		}
-		if len(l.Value) > nameMax {
-			return fmt.Errorf("--label %s: value of %d bytes, at most %d are kept", l.Key, len(l.Value), nameMax)
+		if err := checkLabel(l); err != nil {
+			return fmt.Errorf("--label %s: %w", l.Key, err)
 		}
 		if slices.ContainsFunc(c.Labels[:i], func(o Label) bool { return o.Key == l.Key }) {
 			return fmt.Errorf("--label %s: given twice", l.Key)

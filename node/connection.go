@@ -24,8 +24,10 @@ type connection struct {
 	conn   net.Conn
 	peer   raft.NodeID // the node at the other end; 0 for a client
 	silent time.Duration
-	wake   chan struct{} // one token: out has something, or the connection ends. From many, to write.
-	idle   chan struct{} // closed by the writer when it has ended
+	// standing is what the other side has proven to be: what it may send.
+	standing standing
+	wake     chan struct{} // one token: out has something, or the connection ends. From many, to write.
+	idle     chan struct{} // closed by the writer when it has ended
 
 	// asksMuch says that the last get was a long one. Set by who answers.
 	asksMuch atomic.Bool
@@ -52,8 +54,8 @@ type connection struct {
 // newConnection takes over a connection whose hello is done, with the decoder
 // that may hold what came behind it.
 func newConnection(n *Node, conn net.Conn, g *wire.Greeting) *connection {
-	c := &connection{node: n, conn: conn, decoder: g.Decoder, silent: n.limits.clientSilence, wake: make(chan struct{}, 1), idle: make(chan struct{})}
-	if g.Purpose == wire.PurposePeer && g.Hello.Role == wire.RolePeer {
+	c := &connection{node: n, conn: conn, decoder: g.Decoder, silent: n.limits.clientSilence, standing: standingOf(g), wake: make(chan struct{}, 1), idle: make(chan struct{})}
+	if c.standing == standingMember {
 		c.peer, c.silent = g.Hello.Node, n.limits.peerSilence
 	}
 	c.room.L = &c.mu

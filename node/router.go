@@ -16,13 +16,17 @@ const busyRetry = 20 * time.Millisecond
 
 // dispatch handles one frame. An error ends the connection.
 func (c *connection) dispatch(h wire.Header, body []byte) error {
-	if c.peer != 0 && h.Type.Raft() {
+	if sendersOf(h.Type)&c.standing == 0 {
+		c.refuse(c.accept(h), mayNotSend(c.standing, h.Type))
+		return nil
+	}
+	if h.Type.Raft() {
 		if h.Flags != 0 {
 			return fmt.Errorf("flags %#x, want 0", h.Flags)
 		}
 		return c.peerFrame(h, body)
 	}
-	if c.peer != 0 && h.Flags == 0 && mends(h.Type) {
+	if h.Flags == 0 && mends(h.Type) {
 		return c.mendFrame(h.Type, body)
 	}
 	r := c.accept(h)
@@ -59,8 +63,8 @@ func (c *connection) dispatch(h wire.Header, body []byte) error {
 		c.doctor(r)
 	case wire.TypeLogRange:
 		c.logRange(h, r, body)
-	default:
-		c.refuse(r, wire.BadRequest("frame of type "+h.Type.String(), "no client sends this type", "send one of the types of docs/protocol.md"))
+	default: // the table of senders has a type that nobody serves
+		c.refuse(r, mayNotSend(c.standing, h.Type))
 	}
 	return nil
 }
@@ -255,6 +259,10 @@ func (c *connection) announce(h wire.Header, r repl.Reply, body []byte) {
 	}
 	if c.peer != a.Node {
 		c.refuse(r, wire.Unauthorized("announcement", fmt.Sprintf("node %s speaks for node %s", c.peer, a.Node), "a node announces itself"))
+		return
+	}
+	if err := checkAnnouncement(&a); err != nil {
+		c.refuse(r, wire.BadRequest("announcement of node "+a.Node.String(), err.Error(), "start that node with a name, labels and an address that are right"))
 		return
 	}
 	command, err := announceCommand(&a)

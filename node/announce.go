@@ -1,0 +1,68 @@
+package node
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"muster/repl/wire"
+)
+
+// checkAnnouncement says why what a node says of itself must not go into the
+// meta group's log. Each member would keep it, and show it on terminals: it is
+// held to what this node's own settings are held to.
+func checkAnnouncement(a *wire.Announce) error {
+	switch {
+	case a.Node == 0:
+		return fmt.Errorf("field node: 0; want the node's own id")
+	case a.Start == 0:
+		return fmt.Errorf("field start: 0; want how often the node was started")
+	}
+	if err := checkReachable(a.Addr); err != nil {
+		return fmt.Errorf("field addr: %w", err)
+	}
+	if err := checkName(a.Name); err != nil {
+		return fmt.Errorf("field name: %w", err)
+	}
+	if err := checkName(a.Version); err != nil {
+		return fmt.Errorf("field version: %w", err)
+	}
+	if len(a.Labels) > labelsMax {
+		return fmt.Errorf("field labels: %d, at most %d are kept", len(a.Labels), labelsMax)
+	}
+	for i, l := range a.Labels {
+		if err := checkLabel(Label(l)); err != nil {
+			return fmt.Errorf("field labels: label %d: %w", i, err)
+		}
+		if slices.ContainsFunc(a.Labels[:i], func(o wire.Label) bool { return o.Key == l.Key }) {
+			return fmt.Errorf("field labels: key %s is given twice", l.Key)
+		}
+	}
+	return nil
+}
+
+// checkReachable holds an address to one that others can dial.
+func checkReachable(addr string) error {
+	host, port, err := splitAddr(addr)
+	if err != nil {
+		return err
+	}
+	if isUnspecified(host) || port == 0 {
+		return fmt.Errorf("%q: nobody can reach that; want HOST:PORT", addr)
+	}
+	return nil
+}
+
+// checkLabel holds a label to what can be shown in one word.
+func checkLabel(l Label) error {
+	if err := checkName(l.Key); err != nil {
+		return fmt.Errorf("key: %w", err)
+	}
+	if len(l.Value) > nameMax {
+		return fmt.Errorf("value of %d bytes, at most %d are kept", len(l.Value), nameMax)
+	}
+	if i := strings.IndexFunc(l.Value, func(r rune) bool { return r < ' ' || r > '~' }); i >= 0 {
+		return fmt.Errorf("value: byte %d is no printable ASCII", i)
+	}
+	return nil
+}

@@ -1,0 +1,137 @@
+package node
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/wire"
+)
+
+// Who may send what follows from what a connection has proven. Each type must
+// be decided on: one that is new and in no row would be for nobody, and one in
+// a row too many would be for strangers.
+func TestSendersOfEachType(t *testing.T) {
+	for i := range wire.Type(1 << 9) {
+		s, name := sendersOf(i), i.String()
+		switch {
+		case !i.Known():
+			if s != standingNobody {
+				t.Errorf("%s is not known, and taken from %s", name, s)
+			}
+		case i == wire.TypePing:
+		case i.Raft():
+			if s != standingMember {
+				t.Errorf("%s is taken from %s", name, s)
+			}
+		case i < wire.TypePing || i == wire.TypePong || strings.HasSuffix(name, "Answer") && i != wire.TypeRepairAnswer:
+			if s != standingNobody {
+				t.Errorf("%s answers, and is taken from %s", name, s)
+			}
+		case i < wire.TypeWrite:
+			if s&standingClient != 0 || s == standingNobody {
+				t.Errorf("%s is for nodes, and taken from %q", name, s)
+			}
+		case s != standingClient:
+			t.Errorf("%s is for clients, and taken from %q", name, s)
+		}
+	}
+}
+
+// commitOf returns how far the meta group is committed here.
+func (r *runningNode) commitOf(g raft.GroupID) (commit raft.LogID) {
+	r.t.Helper()
+	if !r.node.running().Ask(func(h *repl.Host) {
+		for _, v := range h.View() {
+			if v.Replica.Group == g {
+				commit = v.Commit
+			}
+		}
+	}) {
+		r.t.Fatal("the node has ended")
+	}
+	return commit
+}
+
+// A client has proven the secret at most, so nothing that it sends may reach the
+// meta group's log, a core of raft, or a replica's mending: whatever the type,
+// and whatever its body says of who speaks. One would doubt it of node 0, which
+// is what a client's own id reads as.
+func TestClientSendsEveryType(t *testing.T) {
+	r := serving(t, defaultLimits())
+	self := r.node.self()
+	before, table := r.commitOf(0), r.node.table.Load()
+	announce := func(id raft.NodeID) []byte {
+		a := wire.Announce{Node: id, Start: 99, Addr: "127.0.0.1:1", Version: "x", Name: "x"}
+		return a.Append(nil)
+	}
+	vote := wire.AppendEnvelope(nil, &wire.Envelope{Group: 0, Incarnation: 1, Message: raft.Message{Type: raft.MsgVote, From: 1, To: 1, Term: 99}})
+	s := r.client()
+	for i := range wire.Type(1 << 8) {
+		if sendersOf(i)&standingClient != 0 {
+			continue
+		}
+		for _, body := range [][]byte{announce(0), announce(self.Node), vote, {0x90}} {
+			_, _, err := s.ask(i, 0, body)
+			if e := (*wire.Error)(nil); !errors.As(err, &e) || e.Code != wire.CodeUnauthorized && e.Code != wire.CodeBadRequest {
+				t.Fatalf("%s: %v, want a refusal", i, err)
+			}
+		}
+	}
+	_, _, err := s.ask(wire.TypeAnnounce, 0, announce(0))
+	refused(t, "an announcement of node 0 by a client", err, wire.CodeUnauthorized, "a client sent it, and only a member may")
+	if err := s.works(); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+	if after := r.commitOf(0); after != before || r.node.table.Load() != table {
+		t.Errorf("the meta group went from %s to %s", before, after)
+	}
+}
+
+// What a member says of itself is shown on every terminal, and kept by every
+// node: it must be checked before the log, since afterwards all have it.
+func TestAnnouncementsRefused(t *testing.T) {
+	nodes := founders(t, 2, defaultLimits())
+	r, other := nodes[0], nodes[1].node.self()
+	s, err := dial(t, r.addr, r.peerHello(other.Node, other.Start))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	before := r.commitOf(0)
+	for _, c := range []struct {
+		field  string
+		change func(*wire.Announce)
+	}{
+		{"name", func(a *wire.Announce) { a.Name = "" }},
+		{"name", func(a *wire.Announce) { a.Name = "n\x1b[2J" }},
+		{"name", func(a *wire.Announce) { a.Name = "n\u009b2J" }},
+		{"name", func(a *wire.Announce) { a.Name = strings.Repeat("n", nameMax+1) }},
+		{"version", func(a *wire.Announce) { a.Version = "0.1\n0.2" }},
+		{"version", func(a *wire.Announce) { a.Version = strings.Repeat("1", 1<<20) }},
+		{"addr", func(a *wire.Announce) { a.Addr = "" }},
+		{"addr", func(a *wire.Announce) { a.Addr = "10.0.0.1" }},
+		{"addr", func(a *wire.Announce) { a.Addr = "0.0.0.0:4166" }},
+		{"addr", func(a *wire.Announce) { a.Addr = "10.0.0.1:0" }},
+		{"addr", func(a *wire.Announce) { a.Addr = strings.Repeat("h", wire.AddrMax) + ":1" }},
+		{"addr", func(a *wire.Announce) { a.Addr = "h\u009b:4166" }},
+		{"labels", func(a *wire.Announce) { a.Labels = make([]wire.Label, labelsMax+1) }},
+		{"labels", func(a *wire.Announce) { a.Labels = []wire.Label{{Key: "a b", Value: "1"}} }},
+		{"labels", func(a *wire.Announce) { a.Labels = []wire.Label{{Key: "a", Value: "1\r"}} }},
+		{"labels", func(a *wire.Announce) { a.Labels = []wire.Label{{Key: "a", Value: strings.Repeat("v", nameMax+1)}} }},
+		{"labels", func(a *wire.Announce) { a.Labels = []wire.Label{{Key: "a", Value: "1"}, {Key: "a", Value: "2"}} }},
+	} {
+		a := wire.Announce{Node: other.Node, Start: other.Start, Addr: nodes[1].addr, Version: Version, Name: "n2"}
+		c.change(&a)
+		_, _, err := s.ask(wire.TypeAnnounce, 0, a.Append(nil))
+		refused(t, c.field, err, wire.CodeBadRequest, "field "+c.field)
+		if err != nil && len(err.Error()) > 1000 {
+			t.Errorf("%s: an error of %d bytes", c.field, len(err.Error()))
+		}
+	}
+	if after := r.commitOf(0); after != before {
+		t.Errorf("the meta group went from %s to %s", before, after)
+	}
+}
