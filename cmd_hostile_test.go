@@ -163,8 +163,8 @@ func TestHostileInput(t *testing.T) {
 			return conn, wire.NewDecoder(wire.HelloBytesMax), err
 		}
 	}
-	preamble := []byte("\xedmus\x01\x01\x02\x00")
-	goodHello := hostileFrame(wire.TypeHello, (&wire.Hello{VersionMin: 1, VersionMax: 1, Role: wire.RoleClient, Level: shardmap.Level}).Append(nil))
+	preamble := []byte("\xedmus\x02\x02\x02\x00")
+	goodHello := hostileFrame(wire.TypeHello, (&wire.Hello{VersionMin: wire.VersionMin, VersionMax: wire.VersionMax, Role: wire.RoleClient, Level: shardmap.Level}).Append(nil))
 	ways := []way{
 		{"first bytes", raw(func(b []byte) []byte { return bytes.Clone(b) })},
 		{"first frame", raw(func(b []byte) []byte { return hostileFrame(wire.TypeHello, b) })},

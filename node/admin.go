@@ -365,7 +365,7 @@ func (n *Node) announceOnce(ctx context.Context) error {
 	}
 	a := n.announcement(id)
 	var answer wire.AnnounceAnswer
-	return n.call(ctx, n.addrOf(lead), wire.RolePeer, wire.TypeAnnounce, &a, &answer)
+	return n.call(ctx, lead, n.addrOf(lead), wire.RolePeer, wire.TypeAnnounce, &a, &answer)
 }
 
 // founder is the command that makes the table of a new cluster. Names come

@@ -226,12 +226,23 @@ func countOf(n int, one, many string) string {
 }
 
 // AdvertiseOn returns the address by which others reach this node, where bound
-// is the one that its listener got.
+// is the one that it listens on.
 func (c *Config) AdvertiseOn(bound string) string {
 	if c.Advertise != "" {
 		return c.Advertise
 	}
 	return bound
+}
+
+// listenAs returns Listen with the port that its listener, bound, got. A name
+// stays a name, which others look up each time that they dial it.
+func (c *Config) listenAs(bound string) string {
+	host, _, err := net.SplitHostPort(c.Listen)
+	_, port, boundErr := net.SplitHostPort(bound)
+	if err != nil || boundErr != nil {
+		return c.Listen
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // IsSelf says whether addr, an address of Join, is this node's own.
@@ -282,16 +293,7 @@ func splitAddr(addr string) (host string, port int, err error) {
 }
 
 // normalAddr writes an address in the one form in which two of them compare.
-func normalAddr(addr string) string {
-	host, port, err := splitAddr(addr)
-	if err != nil {
-		return addr
-	}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		host = ip.Unmap().String()
-	}
-	return net.JoinHostPort(strings.ToLower(host), strconv.Itoa(port))
-}
+func normalAddr(addr string) string { return wire.NormalAddr(addr) }
 
 func isLoopback(host string) bool {
 	if strings.EqualFold(host, "localhost") {

@@ -265,3 +265,21 @@ func quoted(s string) string {
 	}
 	return "`" + s + "`"
 }
+
+// A node that listens by a name tells the others the name: what it stands for
+// may be another address by the time that they dial it. Only the port, where
+// any would do, is the one that it got.
+func TestAdvertiseKeepsNames(t *testing.T) {
+	for _, c := range []struct{ listen, advertise, bound, want string }{
+		{"db1.example:4166", "", "10.0.0.1:4166", "db1.example:4166"},
+		{"localhost:0", "", "127.0.0.1:40001", "localhost:40001"},
+		{"127.0.0.1:0", "", "127.0.0.1:40001", "127.0.0.1:40001"},
+		{"[::1]:0", "", "[::1]:40001", "[::1]:40001"},
+		{"0.0.0.0:4166", "db1.example:4166", "[::]:4166", "db1.example:4166"},
+	} {
+		conf := Config{Listen: c.listen, Advertise: c.advertise}
+		if got := conf.AdvertiseOn(conf.listenAs(c.bound)); got != c.want {
+			t.Errorf("--listen %s --advertise %q, bound to %s: got %s, want %s", c.listen, c.advertise, c.bound, got, c.want)
+		}
+	}
+}

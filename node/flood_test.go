@@ -325,7 +325,7 @@ func TestSilence(t *testing.T) {
 	defer slow.Close()
 	began := time.Now()
 	go func() {
-		for _, b := range []byte("\xedmus\x01\x01\x02\x00 this is no hello, and comes slowly") {
+		for _, b := range []byte("\xedmus\x02\x02\x02\x00 this is no hello, and comes slowly") {
 			if _, err := slow.Write([]byte{b}); err != nil {
 				return
 			}

@@ -139,8 +139,10 @@ func (n *Node) notReady() *wire.Error {
 	return wire.NotReady("node "+n.name, "group 0 has not told this node its slot table yet", "wait until a majority of the cluster's nodes run")
 }
 
-// dial connects to another host and says hello.
-func (n *Node) dial(ctx context.Context, addr string, purpose wire.Purpose, role wire.Role) (net.Conn, *wire.Greeting, error) {
+// dial connects to another host and says hello, if it is reached under addr by
+// its own word. to is the node that is meant; 0: whichever is there, which only
+// those who found a cluster can't know yet.
+func (n *Node) dial(ctx context.Context, to raft.NodeID, addr string, purpose wire.Purpose, role wire.Role) (net.Conn, *wire.Greeting, error) {
 	id := n.self()
 	d := net.Dialer{Timeout: dialTimeout}
 	conn, err := d.DialContext(ctx, "tcp", addr)
@@ -149,6 +151,7 @@ func (n *Node) dial(ctx context.Context, addr string, purpose wire.Purpose, role
 	}
 	defer closeWith(ctx, conn)()
 	g, err := wire.ClientHello(conn, wire.DialConfig{
+		To: to, ToAddr: addr,
 		Purpose: purpose, Role: role, Cluster: n.cfg.Cluster, ClusterID: id.ClusterID,
 		Node: id.Node, Start: id.Start, Advertise: n.addr, Level: shardmap.Level, Secret: n.secret,
 	})
@@ -171,24 +174,18 @@ func (n *Node) dialPeer(ctx context.Context, id raft.NodeID, addr string) (net.C
 	return n.dialNode(ctx, id, addr, wire.PurposePeer)
 }
 
-// dialNode connects to a member, and makes sure that it is that one.
+// dialNode connects to a member.
 func (n *Node) dialNode(ctx context.Context, id raft.NodeID, addr string, purpose wire.Purpose) (net.Conn, error) {
-	conn, g, err := n.dial(ctx, addr, purpose, wire.RolePeer)
-	if err != nil {
-		return nil, err
-	}
-	if g.Challenge.Node != id {
-		conn.Close()
-		return nil, wire.UnknownNode(g.Challenge.Node, fmt.Sprintf("it answers at %s, where node %s was", addr, id), "start the node that belongs there, or remove it")
-	}
-	return conn, nil
+	conn, _, err := n.dial(ctx, id, addr, purpose, wire.RolePeer)
+	return conn, err
 }
 
 var errStopped = errors.New("the node stops")
 
-// call asks another host one thing, over a connection of its own.
-func (n *Node) call(ctx context.Context, addr string, role wire.Role, t wire.Type, body, answer wire.Body) error {
-	conn, g, err := n.dial(ctx, addr, wire.PurposePeer, role)
+// call asks another host, node to if that is known, one thing over a connection
+// of its own.
+func (n *Node) call(ctx context.Context, to raft.NodeID, addr string, role wire.Role, t wire.Type, body, answer wire.Body) error {
+	conn, g, err := n.dial(ctx, to, addr, wire.PurposePeer, role)
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ func run(ctx context.Context, c Config, log *slog.Logger, l limits, ready func(n
 	bound := listener.Addr().String()
 	n := &Node{
 		cfg: c, secret: secret, fs: fs, lock: lock, listener: listener,
-		addr: c.AdvertiseOn(bound), name: c.NodeName(bound), started: time.Now(),
+		addr: c.AdvertiseOn(c.listenAs(bound)), name: c.NodeName(bound), started: time.Now(),
 		log:    log,
 		limits: l,
 		reads:  make(chan func(), readQueueMax),
@@ -242,7 +242,7 @@ func (n *Node) poll(ctx context.Context, host string, verdicts chan<- error) {
 		q := f.question(n.identity.Start)
 		n.mu.Unlock()
 		var a wire.FoundingAnswer
-		err := n.call(ctx, host, wire.RoleFounding, wire.TypeFounding, &q, &a)
+		err := n.call(ctx, 0, host, wire.RoleFounding, wire.TypeFounding, &q, &a)
 		if ctx.Err() != nil {
 			return
 		}
@@ -273,6 +273,10 @@ func (n *Node) poll(ctx context.Context, host string, verdicts chan<- error) {
 // refusal returns err if asking again can't help: the host is there, but is
 // none of ours.
 func refusal(err error) error {
+	var elsewhere *wire.ElsewhereError
+	if errors.As(err, &elsewhere) {
+		return nil // the right one may be started there
+	}
 	var e *wire.Error
 	if errors.As(err, &e) && e.Retry() == wire.RetryNever {
 		return e

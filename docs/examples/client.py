@@ -35,7 +35,7 @@ def unpack(b, i=0):  # the value at b[i], with where it ends; texts come as byte
     return items, i
 
 def call(stream, kind, body, request=0):
-    size, rest = struct.pack("<I", len(body)), struct.pack("<HHIQ", kind, 0, 5000, request)
+    size, rest = struct.pack("<I", len(body)), struct.pack("<HHIQ", kind, 0, request and 5000, request)
     stream.write(size + struct.pack("<I", crc32c(size + rest + body)) + rest + body)
     stream.flush()
     size, crc, kind = struct.unpack("<IIH14x", head := stream.read(24))
@@ -47,8 +47,8 @@ def ask(addr, kind, body):
     for _ in range(5):
         host, port = addr.rsplit(":", 1)
         with socket.create_connection((host.strip("[]"), int(port)), 5) as s, s.makefile("rwb") as stream:
-            stream.write(b"\xedmus\x01\x01\x02\x00")
-            hello = pack([1, 1, "", 0, 0, 0, 2, "", 1, os.urandom(32), 1])
+            stream.write(b"\xedmus\x02\x02\x02\x00")
+            hello = pack([2, 2, "", 0, 0, 0, 2, "", 1, os.urandom(32), 1])
             for frame in (1, hello), (3, pack([b""])), (kind, body, 1):
                 got, answer = call(stream, *frame)
                 if got == 2 and answer[7]:

@@ -51,11 +51,12 @@ type Challenge struct {
 	Start      uint64
 	Nonce      Nonce
 	Level      uint32
-	NeedsProof bool // the acceptor has a secret
+	NeedsProof bool   // the acceptor has a secret
+	Advertise  string // address under which the acceptor is to be dialled
 }
 
 func (c *Challenge) fields(f *fields) {
-	f.atLeast(8, func() {
+	f.atLeast(9, func() {
 		number(f, "version", &c.Version)
 		f.text("cluster", &c.Cluster)
 		number(f, "cluster_id", &c.ClusterID)
@@ -64,6 +65,7 @@ func (c *Challenge) fields(f *fields) {
 		f.nonce("nonce", &c.Nonce)
 		number(f, "level", &c.Level)
 		f.flag("needs_proof", &c.NeedsProof)
+		f.text("advertise", &c.Advertise)
 	})
 }
 

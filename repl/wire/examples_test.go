@@ -59,11 +59,18 @@ var exampleBeat = wire.Beat{Start: 4, Sequence: 1077, Fullness: wire.FullNear, M
 // helloExamples are apart, because the proofs are made over them.
 func helloExamples() map[wire.Type]wire.Body {
 	return map[wire.Type]wire.Body{
-		wire.TypeHello: &wire.Hello{VersionMin: 1, VersionMax: 1, Cluster: "prod", Role: wire.RoleClient, Level: 1,
+		wire.TypeHello: &wire.Hello{VersionMin: 2, VersionMax: 2, Cluster: "prod", Role: wire.RoleClient, Level: 1,
 			Nonce: counting(0), Window: 1024},
-		wire.TypeChallenge: &wire.Challenge{Version: 1, Cluster: "prod", ClusterID: 0xc1c2c3c4c5c6c7c8, Node: n1, Start: 4,
-			Nonce: counting(0x80), Level: 1, NeedsProof: true},
+		wire.TypeChallenge: &wire.Challenge{Version: 2, Cluster: "prod", ClusterID: 0xc1c2c3c4c5c6c7c8, Node: n1, Start: 4,
+			Nonce: counting(0x80), Level: 1, NeedsProof: true, Advertise: "10.0.0.1:4166"},
 	}
+}
+
+// exampleWelcome has a proof that covers the rest of it.
+func exampleWelcome() *wire.Welcome {
+	w := &wire.Welcome{Proof: make([]byte, wire.ProofSize), ValueMax: 1 << 20, FrameMax: wire.FrameMax, WindowMax: 65536, Level: 1}
+	w.Proof = exampleProof(2, w.Append(nil))
+	return w
 }
 
 // examples has one body for each type. docs/protocol.md shows their bytes, and
@@ -71,12 +78,11 @@ func helloExamples() map[wire.Type]wire.Body {
 var examples = map[wire.Type]wire.Body{
 	wire.TypeHello:     helloExamples()[wire.TypeHello],
 	wire.TypeChallenge: helloExamples()[wire.TypeChallenge],
-	wire.TypeProof:     &wire.Proof{Proof: exampleProof(1)},
-	wire.TypeWelcome: &wire.Welcome{Proof: exampleProof(2), ValueMax: 1 << 20, FrameMax: wire.FrameMax,
-		WindowMax: 65536, Level: 1},
-	wire.TypeError: wire.NotLeader(3, n2, "10.0.0.2:4166"),
-	wire.TypePing:  &wire.Empty{},
-	wire.TypePong:  &wire.Empty{},
+	wire.TypeProof:     &wire.Proof{Proof: exampleProof(1, nil)},
+	wire.TypeWelcome:   exampleWelcome(),
+	wire.TypeError:     wire.NotLeader(3, n2, "10.0.0.2:4166"),
+	wire.TypePing:      &wire.Empty{},
+	wire.TypePong:      &wire.Empty{},
 
 	wire.TypePreVote:       envelope(raft.Message{Type: raft.MsgPreVote, From: 2, To: 1, Term: 10, Log: raft.LogID{Term: 9, Index: 10432}}),
 	wire.TypePreVoteAnswer: envelope(raft.Message{Type: raft.MsgPreVoteAnswer, From: 1, To: 2, Term: 10}),

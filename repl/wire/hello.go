@@ -28,6 +28,12 @@ var preambleMagic = [4]byte{0xed, 'm', 'u', 's'}
 
 // DialConfig is what the side that dials says of itself.
 type DialConfig struct {
+	// To is the node that the dialler means to reach; 0: whoever is there.
+	To raft.NodeID
+	// ToAddr is the address that was dialled. If it is not empty, the other
+	// side must say that it is reached under this one: whoever passes the
+	// hello on to a node elsewhere is found out.
+	ToAddr    string
 	Purpose   Purpose
 	Role      Role
 	Cluster   string // a client may leave it empty: any
@@ -39,6 +45,9 @@ type DialConfig struct {
 	Window    uint32
 	Secret    []byte    // empty: none, then the other side must have none either
 	Rand      io.Reader // of nonces; nil: the system's
+	// Challenged, if set, is called once the other side is known to be the
+	// one that is meant, as far as it says, and before anything is proven.
+	Challenged func(c *Challenge)
 }
 
 // AcceptConfig is what the side that accepts says of itself.
@@ -47,6 +56,7 @@ type AcceptConfig struct {
 	ClusterID uint64 // 0: not founded yet
 	Node      raft.NodeID
 	Start     uint64
+	Advertise string // address under which the acceptor is to be dialled
 	Level     uint32
 	ValueMax  uint32
 	WindowMax uint32
@@ -128,28 +138,34 @@ func (c *DialConfig) dial(conn net.Conn, addr string) (*Greeting, error) {
 	g := &Greeting{Purpose: c.Purpose, Decoder: NewDecoder(HelloBytesMax)}
 	g.Hello = Hello{VersionMin: VersionMin, VersionMax: VersionMax, Cluster: c.Cluster, ClusterID: c.ClusterID, Node: c.Node,
 		Start: c.Start, Role: c.Role, Advertise: c.Advertise, Level: c.Level, Nonce: n, Window: c.Window}
-	helloBody := g.Hello.Append(nil)
-	out := append(preambleMagic[:len(preambleMagic):len(preambleMagic)], VersionMin, VersionMax, byte(c.Purpose), 0)
-	if _, err := conn.Write(AppendFrame(out, TypeHello, 0, &g.Hello)); err != nil {
+	preamble := append(preambleMagic[:len(preambleMagic):len(preambleMagic)], VersionMin, VersionMax, byte(c.Purpose), 0)
+	said := transcript{preamble, g.Hello.Append(nil)}
+	if _, err := conn.Write(AppendFrame(preamble[:PreambleSize:PreambleSize], TypeHello, 0, &g.Hello)); err != nil {
 		return nil, err
 	}
 	body, err := c.expect(conn, g.Decoder, TypeChallenge, &g.Challenge)
 	if err != nil {
 		return nil, err
 	}
-	challengeBody := append([]byte(nil), body...)
-	if e := c.checkChallenge(addr, &g.Challenge); e != nil {
-		return nil, e
+	said = append(said, append([]byte(nil), body...))
+	// Nothing is proven before this: to a stranger a proof is worth a
+	// connection in this node's name.
+	if err := c.checkChallenge(addr, &g.Challenge); err != nil {
+		return nil, err
 	}
 	g.Version = g.Challenge.Version
-	proof := Proof{Proof: makeProof(c.Secret, sideDialler, helloBody, challengeBody)}
+	if c.Challenged != nil {
+		c.Challenged(&g.Challenge)
+	}
+	proof := Proof{Proof: makeProof(c.Secret, sideDialler, said)}
 	if err := WriteFrame(conn, TypeProof, 0, &proof); err != nil {
 		return nil, err
 	}
-	if _, err := c.expect(conn, g.Decoder, TypeWelcome, &g.Welcome); err != nil {
+	body, err = c.expect(conn, g.Decoder, TypeWelcome, &g.Welcome)
+	if err != nil {
 		return nil, err
 	}
-	if e := c.checkWelcome(addr, &g.Challenge, &g.Welcome, helloBody, challengeBody); e != nil {
+	if e := c.checkWelcome(addr, &g.Challenge, &g.Welcome, body, said); e != nil {
 		return nil, e
 	}
 	g.Decoder.SetLimit(FrameMax)
@@ -176,6 +192,11 @@ func (c *DialConfig) expect(conn net.Conn, d *Decoder, t Type, into Body) ([]byt
 func readDue(h Header, body []byte, t Type, into Body) error {
 	if h.Type != t {
 		return BadRequest("hello", fmt.Sprintf("a frame of type %s instead of %s", h.Type, t), nextProtocol)
+	}
+	// The proofs cover the bodies. Type, length and checksum follow from
+	// those; what is left of the header has one value.
+	if h.Flags != 0 || h.Deadline != 0 || h.Request != 0 {
+		return BadRequest("hello", fmt.Sprintf("%s has flags %#x, deadline %d and request number %d, want 0 for each", t, h.Flags, h.Deadline, h.Request), nextProtocol)
 	}
 	if err := into.Read(body); err != nil {
 		return BadBody(t, err)
@@ -234,7 +255,7 @@ func (c *AcceptConfig) accept(conn net.Conn) (*Greeting, error) {
 	if err != nil {
 		return nil, err
 	}
-	helloBody := append([]byte(nil), body...)
+	said := transcript{p[:], append([]byte(nil), body...)}
 	version, e := c.checkHello(g.Purpose, p[4], p[5], &g.Hello)
 	if e != nil {
 		return nil, refuse(conn, e)
@@ -245,20 +266,19 @@ func (c *AcceptConfig) accept(conn net.Conn) (*Greeting, error) {
 		return nil, err
 	}
 	g.Challenge = Challenge{Version: version, Cluster: c.Cluster, ClusterID: c.ClusterID, Node: c.Node,
-		Start: c.Start, Nonce: n, Level: c.Level, NeedsProof: len(c.Secret) > 0}
+		Start: c.Start, Nonce: n, Level: c.Level, NeedsProof: len(c.Secret) > 0, Advertise: c.Advertise}
 	if err := WriteFrame(conn, TypeChallenge, 0, &g.Challenge); err != nil {
 		return nil, err
 	}
-	return c.acceptProof(conn, g, helloBody)
+	return c.acceptProof(conn, g, append(said, g.Challenge.Append(nil)))
 }
 
-func (c *AcceptConfig) acceptProof(conn net.Conn, g *Greeting, helloBody []byte) (*Greeting, error) {
+func (c *AcceptConfig) acceptProof(conn net.Conn, g *Greeting, said transcript) (*Greeting, error) {
 	var proof Proof
 	if _, err := c.expect(conn, g.Decoder, TypeProof, &proof); err != nil {
 		return nil, err
 	}
-	challengeBody := g.Challenge.Append(nil)
-	if e := c.checkProof(&g.Hello, &proof, helloBody, challengeBody); e != nil {
+	if e := c.checkProof(&g.Hello, &proof, said); e != nil {
 		return nil, refuse(conn, e)
 	}
 	if c.Admit != nil {
@@ -270,8 +290,8 @@ func (c *AcceptConfig) acceptProof(conn net.Conn, g *Greeting, helloBody []byte)
 			return nil, refuse(conn, e)
 		}
 	}
-	g.Welcome = Welcome{Proof: makeProof(c.Secret, sideAcceptor, helloBody, challengeBody),
-		ValueMax: c.ValueMax, FrameMax: FrameMax, WindowMax: c.WindowMax, Level: c.Level}
+	g.Welcome = Welcome{ValueMax: c.ValueMax, FrameMax: FrameMax, WindowMax: c.WindowMax, Level: c.Level}
+	g.Welcome.prove(c.Secret, said)
 	if err := WriteFrame(conn, TypeWelcome, 0, &g.Welcome); err != nil {
 		return nil, err
 	}

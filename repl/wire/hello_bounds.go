@@ -28,7 +28,10 @@ func (h *Hello) checkTexts() *Error {
 
 // checkTexts is the same for what the acceptor at addr calls itself.
 func (c *Challenge) checkTexts(addr string) *Error {
-	return checkText("challenge of "+addr, "cluster", c.Cluster, ClusterNameMax)
+	if e := checkText("challenge of "+addr, "cluster", c.Cluster, ClusterNameMax); e != nil {
+		return e
+	}
+	return checkText("challenge of "+addr, "advertise", c.Advertise, AddrMax)
 }
 
 // checkText refuses a text that is too long, or would not read as one word on a

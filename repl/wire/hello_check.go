@@ -17,17 +17,23 @@ import (
 //	acceptor  Welcome      that I have it too, limits  or Error, and it hangs up
 //
 // The dialler proves first, so that whoever dials around learns nothing to
-// guess a secret by. A proof is
+// guess a secret by; but it first looks whether the other side says that it is
+// the node that was dialled, at the address that was dialled. Whoever listens
+// where a node once was, and passes the hello on to another one, would else have
+// a connection to that one in the dialler's name. A proof is
 //
 //	HMAC-SHA256(secret,
 //	    u8  1 the dialler's, 2 the acceptor's
+//	    u32 8, the preamble,
 //	    u32 length of the Hello's body, that body,
-//	    u32 length of the Challenge's body, that body)    little-endian
+//	    u32 length of the Challenge's body, that body,    little-endian
+//	    and, for the acceptor's:
+//	    u32 length of the Welcome's body, that body, with zeros for the proof)
 //
-// The two bodies hold both nonces, node ids, cluster names and ids, and also
-// the version range and the level, so none of it can be changed on the way.
-// Without TLS the proof stops strangers; it does not stop someone on the path,
-// who can wait for its end and take over the connection.
+// So every byte of the hello is either under a proof or has one value only: the
+// headers of its frames have no flag, deadline or request number. Without TLS
+// this stops strangers; it does not stop someone on the path to the right
+// address, who can wait for the hello's end and take over the connection.
 //
 // This file has the checks, as functions of bytes; hello.go runs them over a
 // connection.
@@ -40,20 +46,54 @@ const (
 	sideAcceptor side = 2
 )
 
+// transcript is what a proof covers, in the order in which it was said: the
+// preamble, then bodies.
+type transcript [][]byte
+
 // makeProof returns nil where there is no secret.
-func makeProof(secret []byte, s side, helloBody, challengeBody []byte) []byte {
+func makeProof(secret []byte, s side, said transcript) []byte {
 	if len(secret) == 0 {
 		return nil
 	}
 	mac := hmac.New(sha256.New, secret)
 	mac.Write([]byte{byte(s)})
-	for _, body := range [][]byte{helloBody, challengeBody} {
+	if bug("proof without preamble") {
+		said = said[1:]
+	}
+	if bug("proof without welcome") && s == sideAcceptor {
+		said = said[:len(said)-1]
+	}
+	for _, part := range said {
 		var size [4]byte
-		binary.LittleEndian.PutUint32(size[:], uint32(len(body)))
+		binary.LittleEndian.PutUint32(size[:], uint32(len(part)))
 		mac.Write(size[:])
-		mac.Write(body)
+		mac.Write(part)
 	}
 	return mac.Sum(nil)
+}
+
+// proofAt is where the proof begins in the body of a Welcome: behind one byte
+// that opens an array and two that open a bin of its length.
+const proofAt = 3
+
+// prove fills in the acceptor's proof, which covers the rest of the Welcome.
+func (w *Welcome) prove(secret []byte, said transcript) {
+	if len(secret) == 0 {
+		return
+	}
+	w.Proof = make([]byte, ProofSize)
+	w.Proof = makeProof(secret, sideAcceptor, append(said[:len(said):len(said)], w.Append(nil)))
+}
+
+// withoutProof returns the body of a Welcome with zeros for its proof, or nil
+// if it has none where one must stand.
+func withoutProof(body []byte) []byte {
+	if len(body) < proofAt+ProofSize || body[0]&0xf0 != 0x90 || body[1] != 0xc4 || body[2] != ProofSize {
+		return nil
+	}
+	body = append([]byte(nil), body...)
+	clear(body[proofAt : proofAt+ProofSize])
+	return body
 }
 
 // Texts of what to do, each in one place.
@@ -63,6 +103,8 @@ const (
 	nextNeedsSecret  = "give the cluster's secret with --secret-file"
 	nextCluster      = "check --cluster and the address"
 	nextOtherCluster = "check the address, or whose data directory this is"
+	nextOtherNode    = "start the node that belongs there; its members look for it elsewhere meanwhile"
+	nextOtherAddr    = "dial it there, or give it this address with --advertise"
 )
 
 // checkCluster compares what the other side, them, and this side, self, say
@@ -129,8 +171,8 @@ func (c *AcceptConfig) checkHello(p Purpose, low, high uint8, h *Hello) (version
 }
 
 // checkProof is the acceptor's look at a Proof.
-func (c *AcceptConfig) checkProof(h *Hello, p *Proof, helloBody, challengeBody []byte) *Error {
-	want := makeProof(c.Secret, sideDialler, helloBody, challengeBody)
+func (c *AcceptConfig) checkProof(h *Hello, p *Proof, said transcript) *Error {
+	want := makeProof(c.Secret, sideDialler, said)
 	if hmac.Equal(want, p.Proof) {
 		return nil
 	}
@@ -144,8 +186,34 @@ func (c *AcceptConfig) checkProof(h *Hello, p *Proof, helloBody, challengeBody [
 	return Unauthorized(nodeObject(h.Node, h.Advertise), found, nextSecret)
 }
 
+// ElsewhereError refuses to prove anything to a node that is not the one that
+// was dialled, or says that it is reached under another address. Nothing of
+// what it says of itself is proven.
+type ElsewhereError struct {
+	Refusal   *Error
+	Challenge Challenge
+}
+
+func (e *ElsewhereError) Error() string { return e.Refusal.Error() }
+
+func (e *ElsewhereError) Unwrap() error { return e.Refusal }
+
 // checkChallenge is the dialler's look at a Challenge.
-func (c *DialConfig) checkChallenge(addr string, m *Challenge) *Error {
+func (c *DialConfig) checkChallenge(addr string, m *Challenge) error {
+	if e := c.checkFriend(addr, m); e != nil {
+		return e
+	}
+	if c.To != 0 && c.To != m.Node && !bug("peer not checked by the dialler") {
+		return &ElsewhereError{UnknownNode(m.Node, fmt.Sprintf("it answers at %s, where node %s was", addr, c.To), nextOtherNode), *m}
+	}
+	if c.ToAddr != "" && !bug("address not checked by the dialler") && NormalAddr(c.ToAddr) != NormalAddr(m.Advertise) {
+		return &ElsewhereError{UnknownNode(m.Node, fmt.Sprintf("dialled at %s, it says that it is reached at %s", c.ToAddr, m.Advertise), nextOtherAddr), *m}
+	}
+	return nil
+}
+
+// checkFriend looks whether whoever sent a Challenge can be of the cluster.
+func (c *DialConfig) checkFriend(addr string, m *Challenge) *Error {
 	if e := m.checkTexts(addr); e != nil {
 		return e
 	}
@@ -170,8 +238,12 @@ func (c *DialConfig) checkChallenge(addr string, m *Challenge) *Error {
 }
 
 // checkWelcome is the dialler's look at a Welcome.
-func (c *DialConfig) checkWelcome(addr string, m *Challenge, w *Welcome, helloBody, challengeBody []byte) *Error {
-	if !hmac.Equal(makeProof(c.Secret, sideAcceptor, helloBody, challengeBody), w.Proof) {
+func (c *DialConfig) checkWelcome(addr string, m *Challenge, w *Welcome, body []byte, said transcript) *Error {
+	var want []byte
+	if len(c.Secret) > 0 {
+		want = makeProof(c.Secret, sideAcceptor, append(said, withoutProof(body)))
+	}
+	if !hmac.Equal(want, w.Proof) {
 		return Unauthorized(nodeObject(m.Node, addr), "its proof does not fit the secret here", nextSecret)
 	}
 	return nil

@@ -169,7 +169,7 @@ func TestHello(t *testing.T) {
 
 func checkGreeting(t *testing.T, d wire.DialConfig, a wire.AcceptConfig, g *wire.Greeting) {
 	t.Helper()
-	if g.Version != 1 || g.Purpose != d.Purpose || g.Hello.Node != d.Node || g.Hello.Window != d.Window || g.Hello.Role != d.Role ||
+	if g.Version != wire.VersionMax || g.Purpose != d.Purpose || g.Hello.Node != d.Node || g.Hello.Window != d.Window || g.Hello.Role != d.Role ||
 		g.Hello.Start != d.Start || g.Hello.Advertise != d.Advertise ||
 		g.Challenge.Node != a.Node || g.Challenge.ClusterID != a.ClusterID || g.Challenge.Start != a.Start ||
 		g.Welcome.ValueMax != a.ValueMax || g.Welcome.WindowMax != a.WindowMax || g.Welcome.FrameMax != wire.FrameMax {
@@ -199,7 +199,7 @@ func checkRefusal(t *testing.T, who string, r helloResult, code wire.Code, want 
 // Two releases that have no version in common must find that out, not guess:
 // the frames of the hello stay readable for ever for that.
 func TestHelloVersions(t *testing.T) {
-	for _, c := range []struct{ low, high byte }{{2, 9}, {0, 0}, {9, 2}, {2, 1}} {
+	for _, c := range []struct{ low, high byte }{{3, 9}, {0, 1}, {1, 1}, {9, 3}, {3, 2}} {
 		dc, ac := pair(t)
 		go func() {
 			_, _ = dc.Write([]byte{0xed, 'm', 'u', 's', c.low, c.high, 2, 0})
@@ -215,7 +215,7 @@ func TestHelloVersions(t *testing.T) {
 			t.Fatalf("%d to %d: got %s, %v, want an error frame", c.low, c.high, h.Type, err)
 		}
 		var e wire.Error
-		if err := e.Read(body); err != nil || e.Code != wire.CodeWrongVersion || !strings.Contains(e.Error(), "1 to 1") || e.Next == "" {
+		if err := e.Read(body); err != nil || e.Code != wire.CodeWrongVersion || !strings.Contains(e.Error(), "2 to 2") || e.Next == "" {
 			t.Errorf("%d to %d: got %v, %v", c.low, c.high, &e, err)
 		}
 		dc.Close()
@@ -239,7 +239,7 @@ func TestHelloVersions(t *testing.T) {
 // be exchanged on the way.
 func TestHelloImpostors(t *testing.T) {
 	secret := with(peer(), func(c *wire.DialConfig) { c.Secret = []byte("abc") })
-	challenge := wire.Challenge{Version: 1, Cluster: "prod", ClusterID: 9, Node: n1, NeedsProof: true}
+	challenge := wire.Challenge{Version: wire.VersionMax, Cluster: "prod", ClusterID: 9, Node: n1, NeedsProof: true}
 	for _, c := range []struct {
 		name  string
 		proof func(dialler []byte) []byte
@@ -305,8 +305,8 @@ func TestNothingIsLostBehindTheHello(t *testing.T) {
 	dc, ac := pair(t)
 	go func() {
 		d := wire.NewDecoder(wire.HelloBytesMax)
-		h := wire.Hello{VersionMin: 1, VersionMax: 1, Role: wire.RoleClient}
-		_, _ = dc.Write(append([]byte("\xedmus\x01\x01\x02\x00"), wire.AppendFrame(nil, wire.TypeHello, 0, &h)...))
+		h := wire.Hello{VersionMin: wire.VersionMin, VersionMax: wire.VersionMax, Role: wire.RoleClient}
+		_, _ = dc.Write(append([]byte("\xedmus\x02\x02\x02\x00"), wire.AppendFrame(nil, wire.TypeHello, 0, &h)...))
 		_, _, _ = wire.ReadFrame(dc, d)
 		big := body(func(b []byte) []byte { return append(append(b, 0xc5, 0x40, 0), make([]byte, 0x4000)...) })
 		out := wire.AppendFrame(nil, wire.TypeProof, 0, &wire.Proof{})

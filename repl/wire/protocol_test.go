@@ -25,13 +25,16 @@ const exampleSecret = "a secret"
 
 // exampleProof computes a proof from the page's own words, so that the page and
 // the code can't be wrong together.
-func exampleProof(side byte) []byte {
+func exampleProof(side byte, welcome []byte) []byte {
 	mac := hmac.New(sha256.New, []byte(exampleSecret))
 	mac.Write([]byte{side})
-	for _, t := range []wire.Type{wire.TypeHello, wire.TypeChallenge} {
-		body := helloExamples()[t].Append(nil)
-		mac.Write(binary.LittleEndian.AppendUint32(nil, uint32(len(body))))
-		mac.Write(body)
+	parts := [][]byte{[]byte("\xedmus\x02\x02\x02\x00"), helloExamples()[wire.TypeHello].Append(nil), helloExamples()[wire.TypeChallenge].Append(nil)}
+	if welcome != nil {
+		parts = append(parts, welcome)
+	}
+	for _, part := range parts {
+		mac.Write(binary.LittleEndian.AppendUint32(nil, uint32(len(part))))
+		mac.Write(part)
 	}
 	return mac.Sum(nil)
 }
@@ -135,10 +138,10 @@ func TestProtocolPagePreamble(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(page), "ed 6d 75 73 01 01 02 00") {
+	if !strings.Contains(string(page), "ed 6d 75 73 02 02 02 00") {
 		t.Error("the preamble of a client is not on the page")
 	}
-	if got := dialled(t, wire.DialConfig{Purpose: wire.PurposeClient, Role: wire.RoleClient})[:8]; spaced(got) != "ed 6d 75 73 01 01 02 00" {
+	if got := dialled(t, wire.DialConfig{Purpose: wire.PurposeClient, Role: wire.RoleClient})[:8]; spaced(got) != "ed 6d 75 73 02 02 02 00" {
 		t.Errorf("got % x", got)
 	}
 }

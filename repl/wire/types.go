@@ -37,8 +37,8 @@ import (
 
 // Version of the protocol: of the frames, the hello and the bodies.
 const (
-	VersionMin = 1 // lowest that this binary speaks
-	VersionMax = 1 // highest
+	VersionMin = 2 // lowest that this binary speaks
+	VersionMax = 2 // highest
 )
 
 // Type says what a frame asks or answers. Numbers are for ever: a type that is

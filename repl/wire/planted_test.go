@@ -1,0 +1,30 @@
+//go:build plantedbugs
+
+package wire_test
+
+import (
+	"testing"
+
+	"muster/repl/wire"
+)
+
+// A dialler that proves to anybody that it has the secret must be found out by
+// the tests that stand a go-between in its way.
+func TestPlantedBugs(t *testing.T) {
+	defer wire.SetBug("")
+	for bug, find := range map[string]func(t *testing.T) string{
+		"peer not checked by the dialler": func(t *testing.T) string { return relayed(t, relayNode) },
+		"address not checked by the dialler": func(t *testing.T) string {
+			return relayed(t, relayAddr)
+		},
+		"proof without preamble": func(t *testing.T) string { return changedOnTheWay(t) },
+		"proof without welcome":  func(t *testing.T) string { return changedOnTheWay(t) },
+	} {
+		wire.SetBug(bug)
+		found := find(t)
+		if found == "" {
+			t.Errorf("%s: nothing finds it", bug)
+		}
+		t.Logf("%s: %s", bug, found)
+	}
+}
