@@ -28,7 +28,7 @@ With --group, --from, --to or --kind only such records, and damage.
 With -o json one object per line: {"kind":…,"segment":N,"offset":N,"batch":N,"bytes":N,
 "group":N,"incarnation":N,"replica":"…","commit":N,…}; the rest depends on the kind:
 "term" and "vote"; "term", "first" and "last"; "base", "end" and "members"; "record" and
-"reason" of damage. --entries adds "entries":[{"log_id":"g1/2.17","kind":…,"time_ns":N,
+"reason" of damage; "note":{"node":"…","life":N,"mark":"…","batch":N}. --entries adds "entries":[{"log_id":"g1/2.17","kind":…,"time_ns":N,
 "bytes":N,"checksum":"…","command":…,"slot":N,"keys":[…],"key_count":N}].`,
 		Flags: []cli.Flag{
 			&cli.Uint64Flag{Name: "group", DefaultText: "all", Usage: "only records of group `N`"},
@@ -66,6 +66,8 @@ type logRow struct {
 	Members []memberRow `json:"members,omitempty"`
 	Entries []entryRow  `json:"entries,omitempty"`
 
+	Note *noteRow `json:"note,omitempty"`
+
 	Record string `json:"record,omitempty"`
 	Reason string `json:"reason,omitempty"`
 
@@ -75,6 +77,14 @@ type logRow struct {
 	Node      string        `json:"node,omitempty"`
 	Start     uint64        `json:"start,omitempty"`
 	Nodes     []identityRow `json:"nodes,omitempty"`
+}
+
+// noteRow is what the log knows of another node's life.
+type noteRow struct {
+	Node  string `json:"node"`
+	Life  uint64 `json:"life"`
+	Mark  string `json:"mark"`
+	Batch uint64 `json:"batch"`
 }
 
 type identityRow struct {
@@ -238,7 +248,7 @@ func (f *logFilter) headRows(dir string) ([]logRow, error) {
 
 func identityRowOf(dir string, id *logstore.Identity) logRow {
 	r := logRow{Kind: "identity", File: identityFile(dir), Stage: id.Stage.String(), Cluster: id.Cluster,
-		ClusterID: fmt.Sprintf("%016x", id.ClusterID), Node: id.Node.String(), Start: id.Start}
+		ClusterID: fmt.Sprintf("%016x", id.ClusterID), Node: id.Node.String(), Start: id.Life().Number}
 	for _, m := range id.Members {
 		r.Nodes = append(r.Nodes, identityRow{m.Node.String(), m.Addr})
 	}
@@ -263,6 +273,9 @@ func (f *logFilter) row(w *logstore.Walked) *logRow {
 		return r
 	}
 	r.File = "" // that of its segment
+	if n := w.Note; n != nil {
+		r.Note = &noteRow{n.Node.String(), n.Life.Number, fmt.Sprintf("%016x", n.Life.Mark), uint64(n.Batch)}
+	}
 	if w.Kind == logstore.WalkedBatch || w.Replica.ID == 0 {
 		return r // of the log, not of a replica
 	}
@@ -314,6 +327,8 @@ func (t *tool) showLine(r *logRow) error {
 		what = fmt.Sprintf("begins after %s, ended at %d; %s", r.Base, r.End, membersText(r.Members))
 	case r.Last > 0:
 		what = fmt.Sprintf("%d to %d of term %d", r.First, r.Last, r.Term)
+	case r.Note != nil:
+		what = fmt.Sprintf("node %s in life %d (mark %s) was at batch %d", r.Note.Node, r.Note.Life, r.Note.Mark, r.Note.Batch)
 	case r.Vote != "":
 		what = fmt.Sprintf("term %d vote %s", r.Term, r.Vote)
 	}

@@ -75,7 +75,7 @@ func (m madeLog) write(t *testing.T) string {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	id := logstore.Identity{Stage: logstore.StageMember, Cluster: "made", ClusterID: max(m.cluster, 1), Node: 7, Start: 1,
+	id := logstore.Identity{Stage: logstore.StageMember, Cluster: "made", ClusterID: max(m.cluster, 1), Node: 7, Chain: []logstore.Link{{Life: logstore.Life{Number: 1, Mark: 1}}},
 		Members: []logstore.IdentityMember{{Node: 7, Addr: "127.0.0.1:1"}}}
 	if err := logstore.WriteIdentity(vfs.OS{}, dir, id); err != nil {
 		t.Fatal(err)

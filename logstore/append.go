@@ -121,7 +121,7 @@ func (s *Store) settle() error {
 // writes says whether there is anything in ws but commits.
 func writes(ws []Write) bool {
 	for i := range ws {
-		if w := &ws[i]; len(w.Entries) > 0 || len(w.Mended) > 0 || w.HasState || w.Base != nil || w.Remove {
+		if w := &ws[i]; len(w.Entries) > 0 || len(w.Mended) > 0 || w.HasState || w.Base != nil || w.Remove || w.Note != nil {
 			return true
 		}
 	}
@@ -130,6 +130,12 @@ func writes(ws []Write) bool {
 
 // put checks one Write and adds its records to the batch.
 func (s *Store) put(w *Write) error {
+	if w.Note != nil {
+		if w.Replica != (Replica{}) {
+			return fmt.Errorf("%w: a note is of no replica", ErrWrite)
+		}
+		return s.peers.put(s, w.Note)
+	}
 	p := s.replicas[w.Replica]
 	if p == nil {
 		if w.Base == nil && !w.Remove {

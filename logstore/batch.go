@@ -168,6 +168,7 @@ func (s *Store) write(b []byte, records []record, offset int64, tail, next uint6
 		return fmt.Errorf("sync batch %d in %s: %w", s.batch+1, seg.name, err)
 	}
 	s.batch++
+	s.home.synced.Store(s.batch)
 	s.named = tail
 	start := position{seg.number, offset}
 	end := position{seg.number, offset + batchSize(length)}

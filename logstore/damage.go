@@ -71,8 +71,9 @@ func (d *Damaged) Err() error {
 // over into the index.
 type finding struct {
 	replica Replica
-	kind    recordKind // kindEntries, or of what is written again from memory
-	run     run        // of kindEntries
+	kind    recordKind  // kindEntries, or of what is written again from memory
+	run     run         // of kindEntries
+	node    raft.NodeID // of kindNote
 	at      place
 	damage  Damage
 }
@@ -98,13 +99,16 @@ func (s *Store) adopt() {
 	for i := range s.found {
 		f := &s.found[i]
 		p := s.replicas[f.replica]
-		if f.kind == kindRemove {
+		switch f.kind {
+		case kindRemove:
 			p = &replica{id: f.replica}
+		case kindNote:
+			p = &s.peers.nobody
 		}
 		if p == nil {
 			continue
 		}
-		w := piece{kind: f.kind, replica: p, at: f.at}
+		w := piece{kind: f.kind, replica: p, first: uint64(f.node), at: f.at}
 		if f.kind == kindEntries {
 			k := p.find(f.run.first)
 			if k == len(p.runs) || p.runs[k].at != f.at || p.runs[k].lost {

@@ -65,6 +65,11 @@ func (r *recovery) record(h recordHeader, body []byte) (record, error) {
 		if h.count > 0 && (rec.first == 0 || rec.last() < rec.first) {
 			return bad()
 		}
+	case kindNote:
+		if len(body) != noteSize {
+			return bad()
+		}
+		rec.note = readNote(body)
 	case kindDirectory:
 		d, err := readDirectory(body, h.count)
 		if err == nil {

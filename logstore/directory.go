@@ -29,7 +29,8 @@ import (
 //
 // A row is a sequence of varints (encoding/binary, unsigned):
 //
-//	flags: 1 base, 2 state, 4 removal, 8 what it promised is lost
+//	flags: 1 base, 2 state, 4 removal, 8 what it promised is lost, 16 note
+//	node, life: number and mark, last batch      a note, which is nothing else
 //	group, incarnation, replica id      a removal ends here
 //	commit, last index of the log
 //	state: term, vote
@@ -43,6 +44,7 @@ const (
 	rowState      = 2
 	rowRemoval    = 4
 	rowLost       = 8
+	rowNote       = 16
 	// directoryPart bounds a directory to this part of a segment. One of which
 	// rows are left out covers nothing: where it is needed, it can't be
 	// known what is lost.
@@ -167,6 +169,12 @@ func (s *Store) putSegments(b []byte, at, most int) ([]byte, int, bool) {
 			rows++
 		}
 	}
+	for i := range s.peers.all {
+		if n := &s.peers.all[i]; within(n.at) {
+			b = putNoteRow(b, &n.Note)
+			rows++
+		}
+	}
 	for _, id := range slices.SortedFunc(maps.Keys(s.replicas), compareReplicas) {
 		p := s.replicas[id]
 		row := len(b)
@@ -222,6 +230,13 @@ func (s *Store) putRecent(b []byte, at, most int) ([]byte, int, bool) {
 		p.row.last = int32(i)
 	}
 	rows := 0
+	for i := range s.peers.all {
+		n := &s.peers.all[i]
+		if len(d.batches) > 0 && !d.batches[0].durable.after(position{n.at.segment, int64(n.at.offset)}) {
+			b = putNoteRow(b, &n.Note)
+			rows++
+		}
+	}
 	for _, p := range d.rows {
 		b = s.putRecentRow(b, p)
 		if rows++; len(b) > most {
@@ -325,7 +340,11 @@ type row struct {
 	state   raft.HardState // Term and Vote only if flags says so
 	last    uint64
 	base    *Base
+	note    Note // of rowNote, which has nothing else
 }
+
+// bare says whether the row has no runs.
+func (r *row) bare() bool { return r.flags == rowRemoval || r.flags == rowNote }
 
 // directoryReader reads a directory's body. It takes no memory but for a base.
 type directoryReader struct {
@@ -353,7 +372,7 @@ func (d directoryReader) check() error {
 		if err != nil {
 			return err
 		}
-		for r.flags != rowRemoval {
+		for !r.bare() {
 			n, err := d.run()
 			if err != nil {
 				return err
@@ -383,6 +402,12 @@ func (d *directoryReader) number(err *error) uint64 {
 func (d *directoryReader) row() (r row, err error) {
 	d.rows--
 	r.flags = d.number(&err)
+	if r.flags == rowNote {
+		r.note.Node = raft.NodeID(d.number(&err))
+		r.note.Life = Life{d.number(&err), d.number(&err)}
+		r.note.Batch = Batch(d.number(&err))
+		return r, err
+	}
 	group := d.number(&err)
 	r.replica = Replica{raft.GroupID(group), raft.Incarnation(d.number(&err)), raft.ReplicaID(d.number(&err))}
 	if r.flags&^(rowBase|rowState|rowLost) != 0 && r.flags != rowRemoval || group > math.MaxUint16 {

@@ -7,7 +7,8 @@
 //
 // # Duties of the owner
 //
-//  1. Call [Store.Append], [Store.Idle], [Store.Compact] and [Store.Close]
+//  1. Call [BeginLife] after [Open], before anything is promised.
+//     Call [Store.Append], [Store.Idle], [Store.Compact] and [Store.Close]
 //     from one goroutine at a time. [Store.Read], [Store.Stats],
 //     [Store.Replicas] and all about snapshots may run beside it. [Store.Restore] is for the time
 //     before the replica's first Append.
@@ -26,7 +27,8 @@
 // resync.go goes on behind damage by what directory.go wrote, scrub.go looks for
 // it, damage.go says what is lost,
 // decode.go understands a record, reclaim.go frees old segments, index.go knows
-// where entries are, read.go reads them, identity.go keeps who the node is.
+// where entries are, read.go reads them, identity.go keeps who the node is, life.go
+// how often and from where on it was started, note.go what it knows of the others.
 // walk.go visits all that stands in the files, for those who look.
 // snapshot_format.go draws what the log is cut off behind, snapshot.go keeps the
 // list, and snapshot_write.go, snapshot_receive.go and snapshot_read.go are its

@@ -38,7 +38,8 @@ func TestStorageDocument(t *testing.T) {
 }
 
 var testIdentityOfDocument = Identity{
-	Format: 1, Stage: StageMember, Cluster: "shop", ClusterID: 0xc0ffee00c0ffee, Node: 0x1122334455667788, Start: 7,
+	Format: 2, Stage: StageMember, Cluster: "shop", ClusterID: 0xc0ffee00c0ffee, Node: 0x1122334455667788,
+	Chain:   []Link{{Life{6, 0x4bf92f3577b34da6}, 3071}, {Life{7, 0xa3ce929d0e0e4736}, 4711}},
 	Members: []IdentityMember{{0x1122334455667788, "127.0.0.1:4166"}},
 }
 

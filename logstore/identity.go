@@ -50,8 +50,16 @@ type Identity struct {
 	Cluster   string // its name
 	ClusterID uint64 // 0 while founding
 	Node      raft.NodeID
-	Start     uint64 // how often the node was started: peers refuse a lower one than they have seen
-	Members   []IdentityMember
+	// Chain has the lives of this directory, at most [LivesMax], oldest first.
+	Chain []Link
+	// Stopped is the last batch at the last clean stop, 0 since the next start:
+	// what is missing before it was there.
+	Stopped Batch
+	// Doubt is why this life may be an older one than the node's newest, in one
+	// line of at most [DoubtBytesMax]; empty: nothing is known that says so.
+	// It outlives the life.
+	Doubt   string
+	Members []IdentityMember
 }
 
 // IdentityMember is a node that this one knew when the file was written.
@@ -64,22 +72,27 @@ type IdentityMember struct {
 // last line has the CRC32C of all lines before it; one blank stands between
 // two fields.
 //
-//	muster identity 1
+//	muster identity 2
 //	stage member
 //	cluster "shop"
 //	cluster-id 00c0ffee00c0ffee
 //	node 1122334455667788
-//	start 7
+//	life 6 4bf92f3577b34da6 3071	number, mark, last batch; oldest first
+//	life 7 a3ce929d0e0e4736 4711
+//	stopped 4805			the last batch at a clean stop; only after one
+//	doubt "..."			only if there is one
 //	member 1122334455667788 "127.0.0.1:4166"
 //	checksum 89abcdef
 const (
 	// IdentityFormat is the newest format that is understood.
-	IdentityFormat   = 1
+	IdentityFormat   = 2
 	identityName     = "identity"
 	identityTemp     = "identity.tmp"
 	identityChecksum = "checksum "
 	// identityBytesMax bounds the file: the largest cluster's members fit.
 	identityBytesMax = 1 << 20
+	// DoubtBytesMax bounds the text of a doubt.
+	DoubtBytesMax = 1 << 10
 )
 
 // ErrIdentity is wrapped by the error about an identity file that can't be
@@ -92,7 +105,15 @@ func (id Identity) append(b []byte) []byte {
 	b = fmt.Appendf(b, "cluster %s\n", strconv.Quote(id.Cluster))
 	b = fmt.Appendf(b, "cluster-id %016x\n", id.ClusterID)
 	b = fmt.Appendf(b, "node %s\n", id.Node)
-	b = fmt.Appendf(b, "start %d\n", id.Start)
+	for _, l := range id.Chain {
+		b = fmt.Appendf(b, "life %d %016x %d\n", l.Number, l.Mark, l.Last)
+	}
+	if id.Stopped > 0 {
+		b = fmt.Appendf(b, "stopped %d\n", id.Stopped)
+	}
+	if id.Doubt != "" {
+		b = fmt.Appendf(b, "doubt %s\n", strconv.Quote(id.Doubt))
+	}
 	for _, m := range id.Members {
 		b = fmt.Appendf(b, "member %s %s\n", m.Node, strconv.Quote(m.Addr))
 	}
@@ -124,6 +145,9 @@ func ReadIdentity(disk vfs.FS, dir string) (Identity, bool, error) {
 	id, err := parseIdentity(b)
 	if errors.Is(err, ErrNewerFormat) {
 		return Identity{}, false, fmt.Errorf("%s: %w: start the newer muster", name, err)
+	}
+	if errors.Is(err, ErrOlderFormat) {
+		return Identity{}, false, fmt.Errorf("%s: %w: export the keys with the muster that wrote it, and import them into a new cluster", name, err)
 	}
 	if err != nil {
 		return Identity{}, false, fmt.Errorf("%s: %w: %w: put back a copy of the file that was made since the node last started; if there is none, "+
@@ -167,7 +191,10 @@ func (id *Identity) set(key, value string) (err error) {
 		n, err = strconv.ParseUint(strings.TrimPrefix(value, "identity "), 10, 32)
 		id.Format = uint32(n)
 		if err == nil && n > IdentityFormat {
-			return fmt.Errorf("%w: format %d, this one reads up to %d", ErrNewerFormat, n, IdentityFormat)
+			return fmt.Errorf("%w: format %d, this one reads format %d", ErrNewerFormat, n, IdentityFormat)
+		}
+		if err == nil && n < IdentityFormat {
+			return fmt.Errorf("%w: format %d, this one reads format %d", ErrOlderFormat, n, IdentityFormat)
 		}
 	case "stage":
 		switch value {
@@ -187,8 +214,26 @@ func (id *Identity) set(key, value string) (err error) {
 	case "node":
 		n, err = strconv.ParseUint(value, 16, 64)
 		id.Node = raft.NodeID(n)
-	case "start":
-		id.Start, err = strconv.ParseUint(value, 10, 64)
+	case "life":
+		var l Link
+		_, err = fmt.Sscanf(value, "%d %x %d", &l.Number, &l.Mark, &l.Last)
+		switch {
+		case err != nil:
+		case l.Mark == 0:
+			err = errors.New("its mark is 0")
+		case l.Number <= id.Life().Number:
+			err = errors.New("its number is not above the one before")
+		case len(id.Chain) == LivesMax:
+			err = fmt.Errorf("there are more than %d", LivesMax)
+		}
+		id.Chain = append(id.Chain, l)
+	case "stopped":
+		n, err = strconv.ParseUint(value, 10, 64)
+		id.Stopped = Batch(n)
+	case "doubt":
+		if id.Doubt, err = strconv.Unquote(value); err == nil && len(id.Doubt) > DoubtBytesMax {
+			err = fmt.Errorf("it has more than %d bytes", DoubtBytesMax)
+		}
 	case "member":
 		node, addr, _ := strings.Cut(value, " ")
 		var m IdentityMember

@@ -10,7 +10,8 @@ import (
 )
 
 var testIdentity = Identity{
-	Format: 1, Stage: StageMember, Cluster: "shop \"north\"\n", ClusterID: 0xc0ffee00c0ffee, Node: 0x1122334455667788, Start: 7,
+	Format: 2, Stage: StageMember, Cluster: "shop \"north\"\n", ClusterID: 0xc0ffee00c0ffee, Node: 0x1122334455667788,
+	Chain: []Link{{Life{6, 1}, 0}, {Life{7, 0x1020304050607080}, 4711}}, Stopped: 4805, Doubt: "an \"older\" one\n",
 	Members: []IdentityMember{{0x1122334455667788, "127.0.0.1:4166"}, {5, "[::1]:4166"}},
 }
 
@@ -22,7 +23,7 @@ func TestIdentity(t *testing.T) {
 		if _, found, err := ReadIdentity(fs, dir); found || err != nil {
 			t.Errorf("%s: empty directory: got %v, %v", name, found, err)
 		}
-		for _, want := range []Identity{testIdentity, {Format: 1, Stage: StageFounding, Node: 3}, {Format: 1, Stage: StageFounded, Node: 4}} {
+		for _, want := range []Identity{testIdentity, {Format: 2, Stage: StageFounding, Node: 3}, {Format: 2, Stage: StageFounded, Node: 4}} {
 			must(t, WriteIdentity(fs, dir, want))
 			got, found, err := ReadIdentity(fs, dir)
 			if err != nil || !found || fmt.Sprint(got) != fmt.Sprint(want) {
@@ -55,7 +56,7 @@ func TestIdentityDamage(t *testing.T) {
 		check(good[:i], fmt.Sprintf("first %d bytes", i))
 	}
 	check(append(good, '\n'), "a line more")
-	check(Identity{Format: 1, Stage: 9}.append(nil), "unknown stage")
+	check(Identity{Format: 2, Stage: 9}.append(nil), "unknown stage")
 }
 
 // An older binary must not guess at what a newer one wrote.
@@ -63,7 +64,7 @@ func TestIdentityOfNewerFormat(t *testing.T) {
 	fs := vfs.NewMem()
 	must(t, fs.MkdirAll("d"))
 	newer := testIdentity
-	newer.Format = 2
+	newer.Format = 3
 	must(t, writeIdentity(fs, "d", newer.append(nil)))
 	if _, _, err := ReadIdentity(fs, "d"); !errors.Is(err, ErrNewerFormat) {
 		t.Errorf("got %v, want ErrNewerFormat", err)

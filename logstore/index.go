@@ -135,6 +135,9 @@ func (s *Store) take(r *record, at place) {
 		if r.count == 0 {
 			return
 		}
+	case kindNote:
+		s.peers.take(s, r.note, at)
+		return
 	case kindDirectory:
 		return
 	case kindRemove:

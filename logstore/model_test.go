@@ -34,6 +34,9 @@ func (l modelLog) last() raft.LogID {
 func (m model) after(ws []Write) model {
 	m = maps.Clone(m)
 	for _, w := range ws {
+		if w.Note != nil {
+			continue
+		}
 		l := m[w.Replica]
 		if w.Base != nil {
 			keep := []raft.Entry(nil)
@@ -156,6 +159,10 @@ type lifeRun struct {
 	buried map[raft.GroupID]raft.ReplicaID // the newest that was removed
 	groups int
 
+	notes  map[raft.NodeID]Note // acknowledged
+	noting []Note               // under way since
+	steps  uint64
+
 	written map[string]string // each entry that an Append was given, by replica and id
 	removed []Replica
 
@@ -173,7 +180,7 @@ type lifeRun struct {
 }
 
 func newRun(seed uint64, s *Store) *lifeRun {
-	return &lifeRun{chance: rand.New(rand.NewPCG(seed, 1)), store: s, done: model{}, groups: 4,
+	return &lifeRun{chance: rand.New(rand.NewPCG(seed, 1)), store: s, done: model{}, groups: 4, notes: map[raft.NodeID]Note{},
 		made: map[raft.GroupID]raft.ReplicaID{}, buried: map[raft.GroupID]raft.ReplicaID{}, states: map[raft.LogID][]byte{}, written: map[string]string{}}
 }
 
@@ -196,6 +203,13 @@ func (r *lifeRun) writes() []Write {
 			continue
 		}
 		ws = append(ws, r.write(id, r.done[id]))
+	}
+	if r.steps++; r.steps%4 == 0 {
+		n := Note{Node: raft.NodeID(r.steps%3 + 2), Life: Life{r.steps, r.steps + 1}, Batch: Batch(r.steps)}
+		if r.steps%7 == 0 {
+			n = Note{Node: n.Node} // forget it
+		}
+		ws = append(ws, Write{Note: &n})
 	}
 	return ws
 }
@@ -255,7 +269,23 @@ func (r *lifeRun) check() error {
 	for id := range r.done {
 		r.made[id.Group] = max(r.made[id.Group], id.ID)
 	}
-	return errors.Join(err, r.checkDamage(), r.checkGraves(), r.checkSnapshots())
+	return errors.Join(err, r.checkNotes(), r.checkDamage(), r.checkGraves(), r.checkSnapshots())
+}
+
+// checkNotes: of each node there is what was acknowledged, or what was under way.
+func (r *lifeRun) checkNotes() error {
+	got := map[raft.NodeID]Note{}
+	for _, n := range r.store.Notes() {
+		got[n.Node] = n
+	}
+	for node := range raft.NodeID(10) {
+		n, want := got[node], r.notes[node]
+		if n != want && !slices.ContainsFunc(r.noting, func(o Note) bool { return o.Node == node && (o == n || o.Life == n.Life && n.Node == 0) }) {
+			return fmt.Errorf("note of node %s: %+v, want %+v", node, n, want)
+		}
+	}
+	r.notes, r.noting = got, nil
+	return nil
 }
 
 // checkDamage: a crash is no damage. A state is missed only where the run has
@@ -317,8 +347,8 @@ func (r *lifeRun) readIdentity() (Identity, error) {
 		return got, err
 	case !found:
 		return got, errors.New("the identity is gone")
-	case got.Start != r.identity.Start && !slices.ContainsFunc(r.changing, func(id Identity) bool { return id.Start == got.Start }):
-		return got, fmt.Errorf("identity: start %d, want %d", got.Start, r.identity.Start)
+	case got.Life() != r.identity.Life() && !slices.ContainsFunc(r.changing, func(id Identity) bool { return id.Life() == got.Life() }):
+		return got, fmt.Errorf("identity: life %s, want %s", got.Life(), r.identity.Life())
 	}
 	return got, nil
 }

@@ -63,6 +63,7 @@ func newStore(o Options) *Store {
 		replicas:  map[Replica]*replica{},
 		snapshots: map[Replica][]kept{},
 	}
+	s.home.store = s
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -61,7 +61,7 @@ type moving struct {
 type piece struct {
 	kind    recordKind
 	replica *replica
-	first   uint64
+	first   uint64 // index; of a note, its node
 	at      place
 }
 
@@ -203,6 +203,11 @@ func (s *Store) neededIn(segment uint64) []piece {
 			work = append(work, piece{kind: kindRemove, replica: &replica{id: grave.replica}, at: grave.at})
 		}
 	}
+	for i := range s.peers.all {
+		if n := &s.peers.all[i]; n.at.segment == segment {
+			work = append(work, piece{kind: kindNote, replica: &s.peers.nobody, first: uint64(n.Node), at: n.at})
+		}
+	}
 	for _, id := range slices.SortedFunc(maps.Keys(s.replicas), compareReplicas) {
 		p := s.replicas[id]
 		if p.baseAt.segment == segment {
@@ -252,6 +257,12 @@ func (s *Store) move(w piece) (int, error) {
 			return 0, nil
 		}
 		return s.putLost(p, 0, 0, 0)
+	case kindNote:
+		n := s.peers.of(raft.NodeID(w.first))
+		if n == nil || n.at != w.at {
+			return 0, nil
+		}
+		return int(w.at.size), s.peers.put(s, &n.Note)
 	}
 	i := p.find(w.first)
 	if i == len(p.runs) || p.runs[i].at != w.at {

@@ -92,6 +92,14 @@ const (
 	//	 0  u64  first index
 	//	 8  u64  term
 	kindLost recordKind = 7
+	// kindNote is what the node knows of another one's life, in place of what it
+	// knew before. It is of no replica.
+	//
+	//	 0  u64  node
+	//	 8  u64  life: number, or 0: nothing is known any more
+	//	16  u64  life: mark
+	//	24  u64  the last batch that is known of it
+	kindNote recordKind = 8
 )
 
 func (k recordKind) String() string {
@@ -110,6 +118,8 @@ func (k recordKind) String() string {
 		return "directory"
 	case kindLost:
 		return "loss"
+	case kindNote:
+		return "note"
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
@@ -121,6 +131,7 @@ const (
 	stateSize   = 16
 	baseSize    = 32 // without the membership
 	lostSize    = 16
+	noteSize    = 32
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -162,6 +173,7 @@ type record struct {
 	state raft.HardState // state, without commit
 	base  *Base          // base
 	end   uint64         // base: the log's last index after it
+	note  Note           // note
 }
 
 // last is the index of the last entry.

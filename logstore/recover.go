@@ -71,6 +71,7 @@ func (s *Store) recover(numbers []uint64) error {
 	if err := r.secure(); err != nil {
 		return err
 	}
+	s.home.synced.Store(s.batch)
 	for _, seg := range s.segments {
 		if err := seg.mendHeader(); err != nil {
 			return err

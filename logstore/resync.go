@@ -80,6 +80,10 @@ func (r *recovery) applyDirectory() {
 			r.bury(row.replica)
 			continue
 		}
+		if row.flags == rowNote {
+			r.applyNote(row.note)
+			continue
+		}
 		p := r.applyRow(&row)
 		for {
 			n, err := d.run()
@@ -119,6 +123,16 @@ func (r *recovery) bury(id Replica) {
 // again has what was lost and is known written again with the next batch.
 func (r *recovery) again(kind recordKind, p *replica) {
 	r.s.repair = append(r.s.repair, piece{kind: kind, replica: p, at: r.hole.at})
+}
+
+// applyNote takes over a note that can't be read where it stood.
+func (r *recovery) applyNote(n Note) {
+	if have := r.s.peers.of(n.Node); have != nil && have.Note == n {
+		return
+	}
+	nobody := &r.s.peers.nobody
+	r.s.take(&record{kind: kindNote, replica: nobody, note: n}, r.hole.at)
+	r.s.repair = append(r.s.repair, piece{kind: kindNote, replica: nobody, first: uint64(n.Node), at: r.hole.at})
 }
 
 func (r *recovery) applyRow(row *row) *replica {

@@ -9,34 +9,49 @@ import (
 	"muster/logstore/vfs"
 )
 
+// settle makes a node of an empty directory.
+func settle(r *lifeRun) {
+	must(r.t, r.fs.MkdirAll("d"))
+	must(r.t, r.identify(testIdentity))
+}
+
 // begin opens a log with two replicas.
 func begin(r *lifeRun) {
+	if r.identity == nil {
+		settle(r)
+	}
 	must(r.t, r.open())
 	must(r.t, r.append(founding(one), founding(two)))
 }
 
-// open does what a node does at its start: it says in its identity that it was
-// started once more, which also makes durable what it read there, and opens the
-// log.
+// open does what a node does at its start: it reads who it is, opens the log, and
+// begins a life, which also makes durable what it read.
 func (r *lifeRun) open() error {
+	r.salt++
+	var id Identity
 	if r.identity != nil {
-		next, err := r.readIdentity()
-		if err != nil {
-			return err
-		}
-		next.Start++
-		if err := r.identify(next); err != nil {
+		var err error
+		if id, err = r.readIdentity(); err != nil {
 			return err
 		}
 	}
-	r.salt++
 	size := r.size
 	if size == 0 {
 		size = SegmentBytesMin
 	}
 	s, err := Open(Options{FS: r.fs, Dir: "d", SegmentBytes: size, Chance: r.salt})
-	if err == nil {
-		r.store = s
+	if err != nil {
+		return err
+	}
+	r.store = s
+	if r.identity == nil {
+		return nil
+	}
+	next, err := id.Begin(0, r.salt, s.SyncedBatch())
+	must(r.t, err)
+	r.changing = append(r.changing[:len(r.changing):len(r.changing)], next)
+	if next, err = BeginLife(s, id, 0, r.salt); err == nil {
+		r.identity, r.changing = &next, nil
 	}
 	return err
 }
@@ -67,7 +82,11 @@ func (r *lifeRun) idle() error {
 // append keeps ws, in the store and in the model.
 func (r *lifeRun) append(ws ...Write) error {
 	r.doing = r.done.beginnings(ws)
+	r.noting = r.noting[:0:0]
 	for _, w := range ws {
+		if w.Note != nil {
+			r.noting = append(r.noting, *w.Note)
+		}
 		for _, e := range w.Entries {
 			r.written[fmt.Sprint(w.Replica, e.ID)] = string(e.Raw)
 		}
@@ -76,6 +95,9 @@ func (r *lifeRun) append(ws ...Write) error {
 		return err
 	}
 	for _, w := range ws {
+		if w.Note != nil {
+			continue
+		}
 		r.made[w.Replica.Group] = max(r.made[w.Replica.Group], w.Replica.ID)
 		if w.Remove {
 			r.removed = append(r.removed, w.Replica)
@@ -83,6 +105,13 @@ func (r *lifeRun) append(ws ...Write) error {
 		}
 	}
 	r.done, r.doing = r.done.after(ws), nil
+	r.notes = maps.Clone(r.notes)
+	for _, n := range r.noting {
+		if r.notes[n.Node] = n; n.Life == (Life{}) {
+			delete(r.notes, n.Node)
+		}
+	}
+	r.noting = nil
 	return nil
 }
 

@@ -168,6 +168,11 @@ func (s *Store) neededWithin(segment uint64, from, to int64) []finding {
 			all = append(all, finding{replica: grave.replica, kind: kindRemove, at: grave.at})
 		}
 	}
+	for i := range s.peers.all {
+		if n := &s.peers.all[i]; within(n.at) {
+			all = append(all, finding{kind: kindNote, node: n.Node, at: n.at})
+		}
+	}
 	for _, id := range slices.SortedFunc(maps.Keys(s.replicas), compareReplicas) {
 		p := s.replicas[id]
 		if within(p.baseAt) {

@@ -147,6 +147,9 @@ func (s *Store) admit(ws []Write) error {
 	for i := range ws {
 		w := &ws[i]
 		need += 2*recordHeaderSize + stateSize
+		if w.Note != nil {
+			need += noteSize
+		}
 		if w.Base != nil || len(w.Mended) > 0 {
 			if s.replicas[w.Replica] != nil && len(s.moving.work)+len(s.repair) > 0 {
 				need += batchRoom // what was moved of it goes first

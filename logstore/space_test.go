@@ -268,25 +268,28 @@ func TestStartOnFullDisk(t *testing.T) {
 	must(t, f.s.Close())
 	disk.Limit(disk.Used()) // not a byte more
 	for start := range uint64(5) {
-		id.Start = 100 + start
-		must(t, WriteIdentity(disk, "d", id))
-		if got, _, err := ReadIdentity(disk, "d"); err != nil || got.Start != id.Start {
-			t.Fatalf("start %d: got %d, %v", id.Start, got.Start, err)
-		}
 		f.s = mustOpen(t, disk, Options{})
+		number := 100 + start
+		_, err := BeginLife(f.s, id, number, number)
+		must(t, err)
+		if id, _, err = ReadIdentity(disk, "d"); err != nil || id.Life().Number != number {
+			t.Fatalf("start %d: got %s, %v", number, id.Life(), err)
+		}
 		must(t, f.add(10))
 		f.check()
 		must(t, f.s.Close())
 	}
 	must(t, disk.Remove("d/"+headroomName))
 	disk.Limit(disk.Used())
-	id.Start++
-	err := WriteIdentity(disk, "d", id)
+	was := id.Life()
+	id, err := id.Begin(0, 1, 0)
+	must(t, err)
+	err = WriteIdentity(disk, "d", id)
 	if !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), "make room") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("without room: got %v", err)
 	}
-	if got, _, err := ReadIdentity(disk, "d"); err != nil || got.Start != id.Start-1 {
-		t.Errorf("without room: the identity is start %d, %v", got.Start, err)
+	if got, _, err := ReadIdentity(disk, "d"); err != nil || got.Life() != was {
+		t.Errorf("without room: the identity is that of life %s, %v", got.Life(), err)
 	}
 }
 

@@ -57,6 +57,9 @@ type Write struct {
 	// Entries follow each other without a gap. If the first is not past the
 	// end of the log, the log is truncated before it.
 	Entries []raft.Entry
+	// Note replaces what the log says of another node's life. A Write with one
+	// has no replica, nor any other part.
+	Note *Note
 	// Remove drops the replica for good: neither it nor one of its group with
 	// a lower replica id is taken again. It may be one that the log has not
 	// heard of.
@@ -154,6 +157,8 @@ type Store struct {
 	roomScratch []int64
 
 	headroom headroom
+	home     home
+	peers    peerNotes
 
 	pieces, blocks spare // of snapshots on their way, from any goroutine
 

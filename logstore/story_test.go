@@ -29,15 +29,22 @@ var one, two, three = testReplica(1), testReplica(2), testReplica(3)
 const rolling = 12000
 
 var stories = []story{
-	{name: "identity", before: func(r *lifeRun) {
-		must(r.t, r.fs.MkdirAll("d"))
-		must(r.t, r.identify(testIdentity))
-	}, act: func(r *lifeRun) error {
-		next := testIdentity
-		next.Start++
+	{name: "identity", before: settle, act: func(r *lifeRun) error {
+		next, err := testIdentity.Begin(0, 1, 0)
+		must(r.t, err)
 		return r.identify(next)
 	}},
-	{name: "open-new", before: func(r *lifeRun) {}, act: (*lifeRun).open},
+	{name: "open-new", before: settle, act: (*lifeRun).open},
+	{name: "note", before: func(r *lifeRun) {
+		begin(r)
+		must(r.t, r.append(Write{Note: &Note{Node: 2, Life: Life{3, 4}, Batch: 5}}))
+	}, act: func(r *lifeRun) error {
+		return r.append(Write{Note: &Note{Node: 2, Life: Life{7, 8}, Batch: 9}}, r.more(one, 1, 50), Write{Note: &Note{Node: 3, Life: Life{1, 1}}})
+	}},
+	{name: "change-identity", before: begin, act: func(r *lifeRun) error {
+		_, err := ChangeIdentity(r.store, func(id *Identity) { id.Stage = StageMember })
+		return err
+	}},
 	{name: "found", before: begin, act: func(r *lifeRun) error { return r.append(founding(three)) }},
 	{name: "append", before: begin, act: func(r *lifeRun) error {
 		return r.append(r.more(one, 2, 100), Write{
@@ -192,14 +199,12 @@ var stories = []story{
 		r.fill(2)
 	}, act: func(r *lifeRun) error { return r.append(r.more(one, 1, rolling)) }},
 	{name: "full-identity", before: func(r *lifeRun) {
-		must(r.t, r.fs.MkdirAll("d"))
-		must(r.t, r.identify(testIdentity))
 		begin(r)
 		must(r.t, r.close())
 		r.mem.Limit(r.mem.Used())
 	}, act: func(r *lifeRun) error {
-		next := *r.identity
-		next.Start++
+		next, err := r.identity.Begin(0, 1, 0)
+		must(r.t, err)
 		return r.identify(next)
 	}},
 	{name: "full-snapshot", before: func(r *lifeRun) {
@@ -254,6 +259,7 @@ var stories = []story{
 		return r.append(r.more(one, 1, 3000))
 	}},
 	{name: "life", long: true, before: func(r *lifeRun) {
+		settle(r)
 		must(r.t, r.open())
 	}, act: func(r *lifeRun) error {
 		for range 160 {

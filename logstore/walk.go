@@ -42,6 +42,7 @@ type Walked struct {
 	State             raft.HardState // state: term and vote
 	Base              *Base          // base
 	End               uint64         // base: the log's last index after it
+	Note              *Note          // note
 
 	Damage *Damage // damage, torn
 }
@@ -304,6 +305,9 @@ func (w *walker) record(v *Walked, head recordHeader, body []byte) error {
 		return w.damage(v.Segment, v.Offset, &Damage{File: v.File, Offset: v.Offset, Record: describe(head), Reason: err.Error()})
 	}
 	v.State, v.Base, v.End = rec.state, rec.base, rec.end
+	if rec.kind == kindNote {
+		v.Note = &rec.note
+	}
 	if rec.count > 0 && rec.kind != kindDirectory {
 		v.First, v.Last, v.Term = rec.first, rec.last(), rec.term
 	}
@@ -319,7 +323,7 @@ func (w *walker) record(v *Walked, head recordHeader, body []byte) error {
 // WalkedKinds returns the names of all kinds, as Walked.Kind has them.
 func WalkedKinds() []string {
 	kinds := []string{WalkedSegment, WalkedBatch, WalkedDamage, WalkedTorn}
-	for _, k := range []recordKind{kindState, kindBase, kindEntries, kindMoved, kindRemove, kindDirectory, kindLost} {
+	for _, k := range []recordKind{kindState, kindBase, kindEntries, kindMoved, kindRemove, kindDirectory, kindLost, kindNote} {
 		kinds = append(kinds, k.String())
 	}
 	return kinds

@@ -192,7 +192,7 @@ func (n *Node) countIn(g *wire.Greeting) (*int, error) {
 func (n *Node) acceptConfig() wire.AcceptConfig {
 	id := n.self()
 	c := wire.AcceptConfig{
-		Cluster: n.cfg.Cluster, ClusterID: id.ClusterID, Node: id.Node, Start: id.Start, Advertise: n.addr,
+		Cluster: n.cfg.Cluster, ClusterID: id.ClusterID, Node: id.Node, Start: id.Life().Number, Advertise: n.addr,
 		Level: shardmap.Level, ValueMax: uint32(n.cfg.ValueMax), WindowMax: shardmap.SessionWindowMax,
 		Secret: n.secret, Admit: n.admit,
 	}

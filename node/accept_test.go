@@ -70,7 +70,7 @@ func TestPeersRefused(t *testing.T) {
 	r := nodes[0]
 	other := nodes[1].node.self()
 	change := func(f func(c *wire.DialConfig)) wire.DialConfig {
-		c := r.peerHello(other.Node, other.Start)
+		c := r.peerHello(other.Node, other.Life().Number)
 		f(&c)
 		return c
 	}
@@ -82,7 +82,7 @@ func TestPeersRefused(t *testing.T) {
 	}{
 		{"a node that is not on the list", r.peerHello(4711, 1), wire.CodeUnknownNode, []string{"peer list", "data directory"}},
 		{"a node that dials itself", r.peerHello(r.node.self().Node, 1), wire.CodeUnknownNode, []string{"own id", "data directory"}},
-		{"a restored image", r.peerHello(other.Node, other.Start-1), wire.CodeUnknownNode, []string{"started 0 times", "1 times before", "empty it"}},
+		{"a restored image", r.peerHello(other.Node, other.Life().Number-1), wire.CodeUnknownNode, []string{"started 0 times", "1 times before", "empty it"}},
 		{"another cluster id", change(func(c *wire.DialConfig) { c.ClusterID++ }), wire.CodeWrongCluster, nil},
 		{"another cluster name", change(func(c *wire.DialConfig) { c.Cluster = "other" }), wire.CodeWrongCluster, []string{"other"}},
 		{"no cluster name", change(func(c *wire.DialConfig) { c.Cluster = "" }), wire.CodeWrongCluster, nil},
@@ -97,7 +97,7 @@ func TestPeersRefused(t *testing.T) {
 		}
 		refused(t, c.what, err, c.code, c.want...)
 	}
-	s, err := dial(t, r.addr, r.peerHello(other.Node, other.Start))
+	s, err := dial(t, r.addr, r.peerHello(other.Node, other.Life().Number))
 	if err != nil {
 		t.Fatalf("the other node itself: %v", err)
 	}
@@ -110,7 +110,7 @@ func TestBadPeerFrames(t *testing.T) {
 	nodes := founders(t, 2, defaultLimits())
 	r, other := nodes[0], nodes[1].node.self()
 	peer := func() *speaker {
-		s, err := dial(t, r.addr, r.peerHello(other.Node, other.Start))
+		s, err := dial(t, r.addr, r.peerHello(other.Node, other.Life().Number))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -386,7 +386,7 @@ func TestConnectionLimits(t *testing.T) {
 		return nil
 	})
 	refused(t, "one client more", r.client().lastWords(), wire.CodeBusy, "4 connections of clients", "limit is 4")
-	p, err := dial(t, r.addr, r.peerHello(other.Node, other.Start))
+	p, err := dial(t, r.addr, r.peerHello(other.Node, other.Life().Number))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -397,7 +397,7 @@ func TestConnectionLimits(t *testing.T) {
 		}
 		return nil
 	})
-	p, err = dial(t, r.addr, r.peerHello(other.Node, other.Start))
+	p, err = dial(t, r.addr, r.peerHello(other.Node, other.Life().Number))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -445,7 +445,7 @@ func TestComesBack(t *testing.T) {
 		s.Close()
 		other := nodes[1-i]
 		until(t, "its older self is refused", func() error {
-			s, err := dial(t, other.addr, other.peerHello(old.Node, old.Start))
+			s, err := dial(t, other.addr, other.peerHello(old.Node, old.Life().Number))
 			if err == nil {
 				s.Close()
 				return fmt.Errorf("it is let in")

@@ -338,7 +338,7 @@ func (n *Node) announced() bool {
 	}
 	id := n.self()
 	row, ok := t.Node(id.Node)
-	return ok && row.Start == id.Start && row.Addr == n.addr && row.Name == n.name && row.Version == Version
+	return ok && row.Start == id.Life().Number && row.Addr == n.addr && row.Name == n.name && row.Version == Version
 }
 
 func (n *Node) announceOnce(ctx context.Context) error {
@@ -383,7 +383,7 @@ func (n *Node) founder(id logstore.Identity) *shardmap.Found {
 }
 
 func (n *Node) announcement(id logstore.Identity) wire.Announce {
-	a := wire.Announce{Node: id.Node, Start: id.Start, Addr: n.addr, Version: Version, Name: n.name}
+	a := wire.Announce{Node: id.Node, Start: id.Life().Number, Addr: n.addr, Version: Version, Name: n.name}
 	for _, l := range n.cfg.Labels {
 		a.Labels = append(a.Labels, wire.Label{Key: l.Key, Value: l.Value})
 	}

@@ -20,7 +20,7 @@ func TestBulkConnections(t *testing.T) {
 	nodes := founders(t, 2, l)
 	r := nodes[0]
 	other := nodes[1].node.self()
-	hello := r.peerHello(other.Node, other.Start)
+	hello := r.peerHello(other.Node, other.Life().Number)
 	hello.Purpose = wire.PurposeBulk
 	r.node.mu.Lock()
 	feeds := r.node.feeds[other.Node]

@@ -41,7 +41,7 @@ func (c *connection) laterOrBusy(r repl.Reply, f func()) {
 func (n *Node) doctorOf(loop *repl.Loop, table *shardmap.Table, v *view) wire.DoctorAnswer {
 	id := n.self()
 	a := wire.DoctorAnswer{
-		Node: id.Node, Name: n.name, Addr: n.addr, Version: Version, Start: id.Start,
+		Node: id.Node, Name: n.name, Addr: n.addr, Version: Version, Start: id.Life().Number,
 		UptimeMs: uint64(time.Since(n.started).Milliseconds()),
 		Syncs:    doctorSyncs(loop.Syncs()), Disk: n.doctorDisk(),
 	}

@@ -163,7 +163,7 @@ func (c *connection) readyToTell(r repl.Reply) (*repl.Loop, *shardmap.Table) {
 	for _, m := range id.Members {
 		node := shardmap.TableNode{ID: m.Node, Name: m.Addr, Addr: m.Addr, Role: shardmap.NodeServer}
 		if m.Node == id.Node {
-			node.Name, node.Addr, node.Start, node.Version = n.name, n.addr, id.Start, Version
+			node.Name, node.Addr, node.Start, node.Version = n.name, n.addr, id.Life().Number, Version
 		}
 		table.Nodes = append(table.Nodes, node)
 	}

@@ -68,6 +68,7 @@ type Node struct {
 	log      *slog.Logger
 	fs       vfs.FS
 	lock     io.Closer // of the data directory
+	mark     uint64    // of this life; random
 	addr     string    // by which others reach this node
 	name     string
 	started  time.Time
@@ -153,7 +154,7 @@ func (n *Node) dial(ctx context.Context, to raft.NodeID, addr string, purpose wi
 	g, err := wire.ClientHello(conn, wire.DialConfig{
 		To: to, ToAddr: addr,
 		Purpose: purpose, Role: role, Cluster: n.cfg.Cluster, ClusterID: id.ClusterID,
-		Node: id.Node, Start: id.Start, Advertise: n.addr, Level: shardmap.Level, Secret: n.secret,
+		Node: id.Node, Start: id.Life().Number, Advertise: n.addr, Level: shardmap.Level, Secret: n.secret,
 	})
 	if err != nil {
 		conn.Close()

@@ -74,7 +74,7 @@ func run(ctx context.Context, c Config, log *slog.Logger, l limits, ready func(n
 	bound := listener.Addr().String()
 	n := &Node{
 		cfg: c, secret: secret, fs: fs, lock: lock, listener: listener,
-		addr: c.AdvertiseOn(c.listenAs(bound)), name: c.NodeName(bound), started: time.Now(),
+		mark: randomNumber(), addr: c.AdvertiseOn(c.listenAs(bound)), name: c.NodeName(bound), started: time.Now(),
 		log:    log,
 		limits: l,
 		reads:  make(chan func(), readQueueMax),
@@ -89,7 +89,7 @@ func run(ctx context.Context, c Config, log *slog.Logger, l limits, ready func(n
 		return err
 	}
 	n.log = log.With("node", n.name)
-	n.log.Info("node starts", "id", n.identity.Node, "start", n.identity.Start, "listen", bound, "advertise", n.addr, "data", c.Data)
+	n.log.Info("node starts", "id", n.identity.Node, "start", n.identity.Life().Number, "listen", bound, "advertise", n.addr, "data", c.Data)
 	n.ended.Add(1)
 	go n.accept()
 	for range listersMax() {
@@ -114,8 +114,7 @@ func run(ctx context.Context, c Config, log *slog.Logger, l limits, ready func(n
 	}
 }
 
-// identify reads who this node is, or makes it up, and syncs that it was
-// started once more.
+// identify reads who this node is, or makes it up.
 func (n *Node) identify() error {
 	id, ok, err := logstore.ReadIdentity(n.fs, n.cfg.Data)
 	if err != nil {
@@ -146,9 +145,15 @@ func (n *Node) identify() error {
 		}
 		log("--join and --expect are ignored: the data directory belongs to a cluster", "cluster", id.Cluster, "cluster_id", fmt.Sprintf("%016x", id.ClusterID), "founded_by", len(id.Members), "asked_for", len(n.cfg.Join))
 	}
-	id.Start++
-	if err := logstore.WriteIdentity(n.fs, n.cfg.Data, id); err != nil {
-		return err
+	if id.Stage == logstore.StageFounding {
+		// It has no log yet, and tells the others from now on which life of it
+		// they hear. That of a member begins once its log is open.
+		if id, err = id.Begin(0, n.mark, 0); err == nil {
+			err = logstore.WriteIdentity(n.fs, n.cfg.Data, id)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	n.mu.Lock()
 	n.identity = id
@@ -239,7 +244,7 @@ func (n *Node) poll(ctx context.Context, host string, verdicts chan<- error) {
 			n.mu.Unlock()
 			return
 		}
-		q := f.question(n.identity.Start)
+		q := f.question(n.identity.Life().Number)
 		n.mu.Unlock()
 		var a wire.FoundingAnswer
 		err := n.call(ctx, 0, host, wire.RoleFounding, wire.TypeFounding, &q, &a)
@@ -356,6 +361,7 @@ func (n *Node) serve() error {
 	if err := n.beginLog(meta.Replica, meta.Membership); err != nil {
 		return err
 	}
+	id = n.self()
 	transport := repl.NewPeers(repl.PeersConfig{
 		Dial: n.dialPeer, DialBulk: n.dialBulk, BulkRate: int64(n.cfg.SnapshotRate), Sent: n.sent, Store: store, DamageFound: n.damageFound, FetchBytes: raft.AppendBytesMaxDefault, Counters: &n.counters, Log: n.log,
 	})
@@ -363,7 +369,7 @@ func (n *Node) serve() error {
 	n.transport = transport
 	n.mu.Unlock()
 	host, err := repl.NewHost(repl.HostConfig{
-		Self: id.Node, Start: id.Start, Store: store, Transport: n.transport,
+		Self: id.Node, Start: id.Life().Number, Store: store, Transport: n.transport,
 		Machine: n.machine, Addr: n.addrOf,
 		Chance:        randomNumber(),
 		Each:          besides,
@@ -391,24 +397,30 @@ func (n *Node) serve() error {
 	return nil
 }
 
-// beginLog puts the beginning of group 0 into a new log, before anything is
-// promised. From then on an empty log is a lost one: the node would vote again
+// beginLog begins this node's life in the log, and puts the beginning of group 0
+// into a new one, before anything is promised. From then on an empty log is a lost one: the node would vote again
 // where it has voted, so it does not start.
 func (n *Node) beginLog(r logstore.Replica, m raft.Membership) error {
 	id := n.self()
-	if slices.Contains(n.store.Replicas(), r) {
-		if id.Stage == logstore.StageMember {
-			return nil
-		}
-	} else if id.Stage == logstore.StageMember {
+	begun := slices.Contains(n.store.Replicas(), r)
+	if !begun && id.Stage == logstore.StageMember {
 		return wire.Damaged("data directory "+n.cfg.Data, "the log of group 0 is gone, and with it what this node promised",
 			"put the log back as it was when the node last stopped; if there is no copy, keep the directory under another name, and start with an empty one: the host comes back as a new node")
-	} else if err := n.store.Append([]logstore.Write{{Replica: r, Base: &logstore.Base{Membership: m}}}); err != nil {
-		return fmt.Errorf("begin the log: %w", err)
 	}
-	id.Stage = logstore.StageMember
-	if err := logstore.WriteIdentity(n.fs, n.cfg.Data, id); err != nil {
+	id, err := logstore.BeginLife(n.store, id, 0, n.mark)
+	if err != nil {
 		return err
+	}
+	if !begun {
+		if err := n.store.Append([]logstore.Write{{Replica: r, Base: &logstore.Base{Membership: m}}}); err != nil {
+			return fmt.Errorf("begin the log: %w", err)
+		}
+	}
+	if id.Stage != logstore.StageMember {
+		id, err = logstore.ChangeIdentity(n.store, func(id *logstore.Identity) { id.Stage = logstore.StageMember })
+		if err != nil {
+			return err
+		}
 	}
 	n.mu.Lock()
 	n.identity = id

@@ -172,7 +172,7 @@ func newOriginal(t *testing.T) *original {
 			h.entries[r.Group] = ReadIntact(n.store, r, []wire.RepairSpan{{First: line.Base.ID.Index + 1, Last: line.Last.Index}}, 1<<30)
 		}
 		n.stop()
-		id := logstore.Identity{Stage: logstore.StageMember, Cluster: "flips", ClusterID: 1, Node: n.id, Start: 1, Members: []logstore.IdentityMember{{Node: n.id, Addr: "127.0.0.1:4166"}}}
+		id := logstore.Identity{Stage: logstore.StageMember, Cluster: "flips", ClusterID: 1, Node: n.id, Chain: []logstore.Link{{Life: logstore.Life{Number: 1, Mark: 1}}}, Members: []logstore.IdentityMember{{Node: n.id, Addr: "127.0.0.1:4166"}}}
 		if err := logstore.WriteIdentity(n.disk, "data", id); err != nil {
 			t.Fatal(err)
 		}
@@ -305,7 +305,7 @@ func (o *original) try(t *testing.T, h harm) outcome {
 		switch {
 		case err != nil && strings.Contains(err.Error(), "identity"):
 			return refused
-		case err != nil || !ok || id.Start != 1 || id.Cluster != "flips":
+		case err != nil || !ok || id.Life().Number != 1 || id.Cluster != "flips":
 			t.Fatalf("%s: the identity is %+v, %t, %v", h, id, ok, err)
 		}
 		return unnoticed

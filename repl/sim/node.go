@@ -189,19 +189,18 @@ func (n *node) open() error {
 	if err != nil {
 		return err
 	}
-	if !ok || id.Node != n.id || id.Start < n.start {
+	if !ok || id.Node != n.id || id.Life().Number < n.start {
 		n.c.fail("I5: n%d finds identity %+v (there: %v), it was started %d times", n.index, id, ok, n.start)
 	}
-	id.Start++
-	if err := logstore.WriteIdentity(n.fs, dataDir, id); err != nil {
-		return err
-	}
-	n.start = id.Start
 	store, err := n.openStore()
 	if err != nil {
 		return err
 	}
 	n.store = store
+	if id, err = logstore.BeginLife(store, id, 0, n.c.chance.next()|1); err != nil {
+		return err
+	}
+	n.start = id.Life().Number
 	if !n.opened() {
 		return errHurt
 	}

@@ -1,0 +1,193 @@
+package logstore
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"sync"
+	"sync/atomic"
+)
+
+// Life names one start of a node. Peers count only what the newest life of a
+// node said.
+type Life struct {
+	Number uint64 // counts the starts, and may jump: it acts as a ballot
+	Mark   uint64 // random, never 0: two lives of one number, of a copied directory, differ in it
+}
+
+func (l Life) String() string { return fmt.Sprintf("%d (mark %016x)", l.Number, l.Mark) }
+
+// Batch orders the batches of one log: a later one is larger, over segments and
+// lives, also where batches between were lost. 0 is before the first.
+type Batch uint64
+
+// Link is one life in the chain of a directory.
+type Link struct {
+	Life
+	Last Batch // the last in the log when the life began, or took its number: synced by then
+}
+
+// LivesMax bounds the chain: a peer that slept through more starts of this node
+// than that finds the life that it knew no more, which is a doubt.
+const LivesMax = 64
+
+// home is what the Store keeps of the node's identity while a life lasts.
+type home struct {
+	store *Store
+
+	synced atomic.Uint64 // number of the last batch that is known to be durable
+
+	mu    sync.Mutex // held over operations on the identity's file; of Store's, only mu is taken under it
+	begun bool       // guarded by mu
+	id    Identity   // guarded by mu; as it is on disk
+}
+
+// ErrLife: a life can't begin or go on so.
+var ErrLife = errors.New("bad life")
+
+// Life returns the newest life of the directory, zero before the first.
+func (id *Identity) Life() Life {
+	if n := len(id.Chain); n > 0 {
+		return id.Chain[n-1].Life
+	}
+	return Life{}
+}
+
+// Begin returns the identity with a new life at the end of its chain. Its number
+// is one more than the newest, or atLeast if that is more. It writes nothing:
+// a node that has no log yet writes it with [WriteIdentity], any other calls
+// [BeginLife].
+func (id Identity) Begin(atLeast, mark uint64, last Batch) (Identity, error) {
+	newest := id.Life().Number
+	switch {
+	case mark == 0:
+		return id, fmt.Errorf("%w: its mark is 0", ErrLife)
+	case newest+1 == 0:
+		return id, fmt.Errorf("%w: no number is left after %d", ErrLife, newest)
+	}
+	from := max(0, len(id.Chain)-LivesMax+1)
+	chain := make([]Link, 0, len(id.Chain)-from+1)
+	chain = append(chain, id.Chain[from:]...)
+	id.Chain = append(chain, Link{Life{max(newest+1, atLeast), mark}, last})
+	return id, nil
+}
+
+// BeginLife begins a life of the node whose log s is. Each start calls it once,
+// after [Open] and before anything is promised, and nothing of the identity that
+// was read at the start is relied on before it has returned. It syncs the end of
+// the log, then writes the identity with a new link, whose number is at least
+// atLeast, and returns it. Where the newest life has the mark already, because
+// it began while the node had no log yet, that goes on.
+//
+// From then on the identity belongs to s: it is changed by [ChangeIdentity] and
+// [TakeNumber] alone.
+func BeginLife(s *Store, id Identity, atLeast, mark uint64) (Identity, error) {
+	if err := s.ended(); err != nil {
+		return id, err
+	}
+	h := &s.home
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.begun {
+		return h.id, fmt.Errorf("%w: one has begun", ErrLife)
+	}
+	next, err := h.begin(id, atLeast, mark)
+	if err != nil {
+		return id, fmt.Errorf("begin a life: %w", err)
+	}
+	h.begun = true
+	return next, nil
+}
+
+// begin is called with mu held.
+func (h *home) begin(id Identity, atLeast, mark uint64) (Identity, error) {
+	s := h.store
+	if err := h.settle(); err != nil {
+		return id, s.stop(err)
+	}
+	next := id
+	if id.Life().Mark != mark {
+		var err error
+		if next, err = id.Begin(atLeast, mark, s.SyncedBatch()); err != nil {
+			return id, err
+		}
+	}
+	return next, h.write(next)
+}
+
+// settle writes what recovery has found out and no batch says yet: that
+// something is lost must be known from the log itself before the identity says
+// how far the log was.
+func (h *home) settle() error {
+	s := h.store
+	s.adopt()
+	for before := -1; len(s.repair) > 0 && len(s.repair) != before; {
+		before = len(s.repair)
+		if err := s.settle(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write replaces the identity. It is called with mu held.
+func (h *home) write(next Identity) error {
+	err := WriteIdentity(h.store.fs, h.dir(), next)
+	if err == nil {
+		h.id = next
+	} else if !errors.Is(err, ErrFull) {
+		h.store.breakDown(err)
+	}
+	return err
+}
+
+// dir is the data directory.
+func (h *home) dir() string { return path.Dir(h.store.dir) }
+
+// TakeNumber has the life go on under a higher number, at least atLeast, which
+// is on disk when it returns: peers were told of a life with a number that is no
+// less than this one's. The mark stays, and the chain does not grow by it. Any
+// goroutine may call it.
+func TakeNumber(s *Store, atLeast uint64) (Identity, error) {
+	return ChangeIdentity(s, func(id *Identity) {
+		chain := append([]Link(nil), id.Chain...)
+		newest := &chain[len(chain)-1]
+		newest.Number, newest.Last = max(newest.Number+1, atLeast), s.SyncedBatch()
+		id.Chain = chain
+	})
+}
+
+// ChangeIdentity changes the identity once a life has begun, and returns it as it
+// is on disk then. change must not touch what it shares with others in place: a
+// slice is replaced. An error other than [ErrFull] ends the log. Any goroutine
+// may call it.
+func ChangeIdentity(s *Store, change func(*Identity)) (Identity, error) {
+	h := &s.home
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.begun {
+		return h.id, fmt.Errorf("change the identity: %w: none has begun", ErrLife)
+	}
+	s.mu.Lock()
+	err := s.broken
+	s.mu.Unlock()
+	if err != nil {
+		return h.id, err
+	}
+	next := h.id
+	change(&next)
+	err = h.write(next)
+	return h.id, err
+}
+
+// IdentityOf returns the identity of the life that has begun, as it is on disk,
+// and false if none has. Any goroutine may call it.
+func IdentityOf(s *Store) (Identity, bool) {
+	s.home.mu.Lock()
+	defer s.home.mu.Unlock()
+	return s.home.id, s.home.begun
+}
+
+// SyncedBatch returns the last batch that is known to be durable. It takes no
+// lock. Any goroutine may call it.
+func (s *Store) SyncedBatch() Batch { return Batch(s.home.synced.Load()) }
