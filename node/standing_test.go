@@ -95,7 +95,7 @@ func TestClientSendsEveryType(t *testing.T) {
 func TestAnnouncementsRefused(t *testing.T) {
 	nodes := founders(t, 2, defaultLimits())
 	r, other := nodes[0], nodes[1].node.self()
-	s, err := dial(t, r.addr, r.peerHello(other.Node, other.Start))
+	s, err := dial(t, r.addr, r.peerHello(other.Node, other.Life().Number))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func TestAnnouncementsRefused(t *testing.T) {
 		{"labels", func(a *wire.Announce) { a.Labels = []wire.Label{{Key: "a", Value: strings.Repeat("v", nameMax+1)}} }},
 		{"labels", func(a *wire.Announce) { a.Labels = []wire.Label{{Key: "a", Value: "1"}, {Key: "a", Value: "2"}} }},
 	} {
-		a := wire.Announce{Node: other.Node, Start: other.Start, Addr: nodes[1].addr, Version: Version, Name: "n2"}
+		a := wire.Announce{Node: other.Node, Start: other.Life().Number, Addr: nodes[1].addr, Version: Version, Name: "n2"}
 		c.change(&a)
 		_, _, err := s.ask(wire.TypeAnnounce, 0, a.Append(nil))
 		refused(t, c.field, err, wire.CodeBadRequest, "field "+c.field)
