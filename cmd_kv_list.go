@@ -120,8 +120,8 @@ func (s *session) eachItem(ctx context.Context, prefix []byte, o client.ListOpti
 	count := 0
 	for item, err := range s.client.List(ctx, prefix, o) {
 		if err != nil {
-			// Where nobody could be asked, that is what the error says.
-			if cause := context.Cause(ctx); cause == context.DeadlineExceeded && statusOf(err) != exitNoEndpoint {
+			// Where no endpoint could be used, that is what the error says.
+			if cause := context.Cause(ctx); cause == context.DeadlineExceeded && statusOf(err) == exitNoResult {
 				err = withStatus(exitNoResult, "list: no answer within %v, after %d keys: %w", s.timeout, count, err)
 			}
 			return s.firstOnly(o.Local, err)

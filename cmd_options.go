@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"net"
 	"os"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -30,7 +28,7 @@ const (
 func commonFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "endpoints", Value: node.ListenDefault,
-			Usage: "addresses `H:P,…` of nodes to ask; one is enough, the others are learnt from it [$MUSTER_ENDPOINTS]"},
+			Usage: "addresses `H[:P],…` of nodes to ask, port 4166 if none is given; one that can be used is enough, the others are learnt from it [$MUSTER_ENDPOINTS]"},
 		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORM` of what is printed: table or json"},
 		&cli.DurationFlag{Name: "timeout", Value: timeoutDefault,
 			Usage: "how long `D` one request may take, retries included, up to 5m [$MUSTER_TIMEOUT]"},
@@ -184,14 +182,11 @@ func endpointsOf(c *cli.Context) ([]string, error) {
 		if e = strings.TrimSpace(e); e == "" {
 			continue
 		}
-		host, port, err := net.SplitHostPort(e)
-		if err != nil || port == "" || strings.ContainsAny(host, " \t/@") {
-			return nil, usagef("%s: --endpoints: %q is not an address; want HOST:PORT", c.Command.HelpName, e)
+		addr, err := client.Endpoint(e)
+		if err != nil {
+			return nil, usagef("%s: --endpoints: %w", c.Command.HelpName, err)
 		}
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return nil, usagef("%s: --endpoints: %q has port %q; want a number, 1 to 65535", c.Command.HelpName, e, port)
-		}
-		all = append(all, e)
+		all = append(all, addr)
 	}
 	if len(all) == 0 {
 		return nil, usagef("%s: --endpoints: empty; want HOST:PORT,…", c.Command.HelpName)

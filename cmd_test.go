@@ -126,7 +126,7 @@ func TestUsage(t *testing.T) {
 		{"kv get k --timeout soon", `muster kv get: invalid value "soon" for option --timeout; want a number with its unit, as 500ms, 10s or 1m30s`},
 		{"kv get k --timeout 0s", "muster kv get: --timeout 0s; want more than 0 and at most 5m0s"},
 		{"kv get k --timeout 6m", "muster kv get: --timeout 6m0s; want more than 0 and at most 5m0s"},
-		{"kv get k --endpoints nowhere", `muster kv get: --endpoints: "nowhere" is not an address; want HOST:PORT`},
+		{"kv get k --endpoints no:where:", `muster kv get: --endpoints: "no:where:" is not an address; want HOST:PORT`},
 		{"kv get k --endpoints 127.0.0.1:99999", `muster kv get: --endpoints: "127.0.0.1:99999" has port "99999"; want a number, 1 to 65535`},
 		{"kv get k --endpoints 127.0.0.1:1,foo:bar", `muster kv get: --endpoints: "foo:bar" has port "bar"; want a number, 1 to 65535`},
 		{"kv get k --endpoints 127.0.0.1:0", `muster kv get: --endpoints: "127.0.0.1:0" has port "0"; want a number, 1 to 65535`},
@@ -226,7 +226,7 @@ func TestVariables(t *testing.T) {
 	}{
 		{"MUSTER_TIMEOUT=zz", exitUsage, `muster kv get: MUSTER_TIMEOUT: "zz" is no duration; want a number with its unit, as 500ms, 10s or 1m30s`},
 		{"MUSTER_TIMEOUT=6m", exitUsage, "want more than 0 and at most 5m0s"},
-		{"MUSTER_ENDPOINTS=nowhere", exitUsage, `"nowhere" is not an address; want HOST:PORT`},
+		{"MUSTER_ENDPOINTS=no:where:", exitUsage, `"no:where:" is not an address; want HOST:PORT`},
 		{"MUSTER_ENDPOINTS=127.0.0.1:1", exitNoEndpoint, "127.0.0.1:1 ("},
 		{"MUSTER_SECRET_FILE=absent", exitRefused, "secret file: open absent: no such file or directory"},
 		{"MUSTER_SECRET_FILE=", exitNoEndpoint, "no endpoint accepted a connection"},

@@ -225,7 +225,7 @@ func (n *Node) admit(h *wire.Hello) error {
 	if id.Stage == logstore.StageFounding {
 		// It can't be told from a stranger yet, and what it says as a peer
 		// would be dropped. It comes back in a moment.
-		return wire.NotReady("node "+n.name, "it does not know yet who its peers are", "try again when the cluster is founded")
+		return wire.NotReady("node "+n.name, "it does not know yet who its peers are", "try again when the cluster is founded", foundingPause)
 	}
 	if !known {
 		return wire.UnknownNode(h.Node, "it is not on the peer list", "empty its data directory; joining a running cluster is not in this version")

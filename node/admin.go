@@ -172,7 +172,7 @@ func (n *Node) tooSoon(table *shardmap.Table, v *view) *wire.Error {
 	if len(names) == 0 {
 		return nil
 	}
-	return wire.NotReady("node "+n.name, "has not heard of "+strings.Join(names, ", ")+" yet, and may within a second", "ask again in a second")
+	return wire.NotReady("node "+n.name, "has not heard of "+strings.Join(names, ", ")+" yet, and may within a second", "ask again in a second", startedRetry)
 }
 
 func (n *Node) statusOf(table *shardmap.Table, v *view) wire.StatusAnswer {

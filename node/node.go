@@ -55,6 +55,8 @@ const (
 	// readQueueMax bounds the pages of listings, and the long gets, that wait
 	// to be read.
 	readQueueMax = 256
+	// startedRetry is when who asked too soon after a start should come back.
+	startedRetry = 200 * time.Millisecond
 	// aliveWithin is how long ago a node must have been heard of to count
 	// as alive: an election timeout.
 	aliveWithin = electionTicks * tick
@@ -133,11 +135,11 @@ func (n *Node) notReady() *wire.Error {
 	defer n.mu.Unlock()
 	switch {
 	case n.standby && n.found != nil:
-		return wire.NotReady("node "+n.name, "a standby: "+n.found.waits(), "use the cluster's own nodes, or empty this host's data directory and found another cluster")
+		return wire.NotReady("node "+n.name, "a standby: "+n.found.waits(), "use the cluster's own nodes, or empty this host's data directory and found another cluster", 0)
 	case n.found != nil:
-		return wire.NotReady("node "+n.name, "founding; waits for "+n.found.waits(), "start the other hosts with the same --expect and --join")
+		return wire.NotReady("node "+n.name, "founding; waits for "+n.found.waits(), "start the other hosts with the same --expect and --join", 0)
 	}
-	return wire.NotReady("node "+n.name, "group 0 has not told this node its slot table yet", "wait until a majority of the cluster's nodes run")
+	return wire.NotReady("node "+n.name, "group 0 has not told this node its slot table yet", "wait until a majority of the cluster's nodes run", startedRetry)
 }
 
 // dial connects to another host and says hello, if it is reached under addr by

@@ -25,6 +25,9 @@ type call struct {
 	ended func(*call)
 	// direct calls are sent on one connection and never seen by the core.
 	direct bool
+	// patient is until when its node may take to answer, before another is
+	// asked; 0: as long as the call may. Set when it is sent.
+	patient time.Duration
 
 	// at is the last link that it was sent on, id its number there.
 	at        atomic.Pointer[link]
@@ -64,7 +67,7 @@ func (c *call) release() {
 		c.answer = nil
 	}
 	c.body, c.answer = c.body[:0], c.answer[:0]
-	c.ended, c.direct, c.err, c.session, c.lane, c.seq = nil, false, nil, nil, nil, 0
+	c.ended, c.direct, c.patient, c.err, c.session, c.lane, c.seq = nil, false, 0, nil, nil, nil, 0
 	c.items = [2][]byte{}
 	c.written = wire.WriteAnswer{}
 	c.at.Store(nil)

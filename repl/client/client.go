@@ -12,13 +12,16 @@
 //
 //	core.go    where a call goes, when it is tried again, when it is given up:
 //	           a state machine without goroutines; route.go, peer.go, retry.go
-//	           are its events, park.go holds the calls that wait in it
+//	           are its events, park.go holds the calls that wait in it,
+//	           endpoints.go says when an endpoint is of no use and the next is
+//	           asked
 //	session.go what makes retries safe
 //	call.go    one request, from place to place
 //	conn.go    one connection; pending.go holds the calls that wait on it,
 //	           health.go says when it is given up, pressure.go when its node
 //	           has enough to do
-//	client.go  starts and ends it all; perform.go carries out what the core says
+//	client.go  starts and ends it all; perform.go carries out what the core says;
+//	           address.go reads the addresses that it is given
 //	write.go   read.go list.go bulk.go pipe.go admin.go    what a user calls;
 //	           fan.go has the calls that become several requests, errors.go how
 //	           they fail
@@ -48,7 +51,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,8 +60,9 @@ import (
 
 // Options say what a client connects to and how.
 type Options struct {
-	// Endpoints are addresses of nodes, host:port. One is enough; the
-	// others are learnt from it. Local reads go to the first.
+	// Endpoints are addresses of nodes, host:port, or host where the port is
+	// [PortDefault]. One that can be used is enough; the others are learnt
+	// from it. Local reads go to the first.
 	Endpoints []string
 	// Cluster is the name that the cluster must have; empty for any.
 	Cluster string
@@ -150,11 +153,14 @@ func (o *Options) check() error {
 	if len(o.Endpoints) == 0 {
 		return errors.New("open client: no endpoints given; want at least one host:port")
 	}
-	for _, e := range o.Endpoints {
-		if _, _, err := net.SplitHostPort(e); err != nil {
-			return fmt.Errorf("open client: endpoint %q: want host:port", e)
+	endpoints := make([]string, len(o.Endpoints))
+	for i, e := range o.Endpoints {
+		var err error
+		if endpoints[i], err = Endpoint(e); err != nil {
+			return fmt.Errorf("open client: endpoint %w", err)
 		}
 	}
+	o.Endpoints = endpoints
 	if o.ConnectionsPerNode == 0 {
 		o.ConnectionsPerNode = 1
 	}
@@ -289,7 +295,17 @@ func (c *Client) look(now time.Duration) {
 		}
 		for _, l := range b.links {
 			for _, x := range l.look(now) {
-				c.expire(x)
+				if x.Deadline <= now {
+					c.expire(x)
+					continue
+				}
+				c.event(func(now time.Duration) {
+					if x.cancelled.Load() {
+						c.core.Expire(now, &x.Call, true)
+						return
+					}
+					c.core.Unanswered(now, &x.Call, b.peer)
+				})
 			}
 		}
 	}

@@ -183,7 +183,7 @@ func TestOpenRefusals(t *testing.T) {
 		}
 	}
 	for _, o := range []Options{
-		{}, {Endpoints: []string{"nonsense"}}, {Endpoints: []string{"a:1"}, ConnectionsPerNode: 65},
+		{}, {Endpoints: []string{"nonsense:port"}}, {Endpoints: []string{"a:1"}, ConnectionsPerNode: 65},
 		{Endpoints: []string{"a:1"}, WindowMax: 63}, {Endpoints: []string{"a:1"}, WindowMax: shardmap.SessionWindowMax + 1},
 	} {
 		if _, err := Open(o); err == nil {

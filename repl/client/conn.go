@@ -198,6 +198,9 @@ func (l *link) send(c *call, now time.Duration) sent {
 		l.mu.Unlock()
 		return sentCancelled
 	}
+	if c.Target == ToAny && len(l.client.options.Endpoints) > 1 {
+		c.patient = now + silenceMax<<min(c.turn, unansweredDoublings)
+	}
 	id := l.pending.add(c)
 	c.id.Store(id)
 	if l.pending.open == 1 {

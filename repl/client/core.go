@@ -16,7 +16,7 @@ import (
 // # Duties of the owner
 //
 //  1. Hand in what happened, one event at a time: [Core.Submit],
-//     [Core.Refused], [Core.Lost], [Core.Unsent], [Core.Crowded],
+//     [Core.Refused], [Core.Lost], [Core.Unanswered], [Core.Unsent], [Core.Crowded],
 //     [Core.Expire], [Core.Cancel] for a call; [Core.Accepted], [Core.Connected],
 //     [Core.Disconnected] for a peer; [Core.Table], [Core.TableFailed] for a
 //     question after the table; [Core.Tick] once [Core.Wake] has come.
@@ -147,6 +147,7 @@ type Call struct {
 
 	ticket uint64
 	begun  time.Duration
+	waited bool // Config.Patience is over
 	wake   time.Duration
 	place  int // in the park; -1 outside
 	on     parkedOn

@@ -104,7 +104,8 @@ func (w *world) finishDial(i int, fine bool) {
 		w.core.Accepted(p)
 	}
 	if !fine {
-		w.core.Disconnected(w.now, p, errors.New("connection refused"))
+		w.core.Disconnected(w.now, p, rapid.SampledFrom([]error{errors.New("connection refused"),
+			wire.Unauthorized("node", "its proof does not fit", "give the secret")}).Draw(w.t, "why"))
 		return
 	}
 	w.up[p] = true
@@ -116,7 +117,8 @@ func (w *world) answerTable(fine bool) {
 	p := w.asked[0]
 	w.asked = nil
 	if !fine {
-		w.core.TableFailed(w.now, p, errors.New("no table"))
+		w.core.TableFailed(w.now, p, rapid.SampledFrom([]error{errors.New("no table"),
+			wire.NotReady("node", "a standby", "ask another", 0), wire.Unauthorized("node", "no", "ask another")}).Draw(w.t, "why"))
 		return
 	}
 	t := &wire.TopologyAnswer{ClusterID: 9, Epoch: 1, ValueMax: 1000}

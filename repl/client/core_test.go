@@ -106,7 +106,13 @@ func (s *script) event(f []string) {
 	case "table":
 		s.core.Table(s.now, peer(), s.table(arg))
 	case "no-table":
+		if arg["code"] != "" {
+			s.core.TableFailed(s.now, peer(), s.refusal(arg))
+			break
+		}
 		s.core.TableFailed(s.now, peer(), errors.New("no table"))
+	case "no-answer":
+		s.core.Unanswered(s.now, call(), peer())
 	case "refused":
 		s.core.Refused(s.now, call(), peer(), s.refusal(arg))
 	case "lost":

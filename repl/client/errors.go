@@ -58,22 +58,12 @@ func (e *ErrNoEndpoint) Unwrap() (causes []error) {
 	return causes
 }
 
-// noEndpoint says why no endpoint could be asked for c.
-func (k *Core) noEndpoint(c *Call) error {
-	if x := k.accepted(); x != nil {
-		return k.unreachable(x, c)
-	}
-	e := &ErrNoEndpoint{Endpoints: k.config.Endpoints}
-	// The first peers are the endpoints, in their order.
-	for _, x := range k.peers[:min(len(e.Endpoints), len(k.peers))] {
-		e.Causes = append(e.Causes, x.cause)
-	}
-	return e
-}
-
 func (k *Core) unreachable(x *peer, c *Call) error {
 	if x.refused {
 		return x.cause
+	}
+	if x.state == peerUp && x.said != nil {
+		return x.said
 	}
 	if x.accepted {
 		cause := x.cause
@@ -97,7 +87,7 @@ func (k *Core) expire(c *Call) {
 		k.finish(c, maybeApplied(c, c.cause))
 	case c.Target == ToPeer && k.peers[k.resolve(c.Peer)].state != peerUp:
 		k.finish(c, k.unreachable(k.peers[k.resolve(c.Peer)], c))
-	case !k.connected:
+	case !k.connected, !k.known && len(k.config.Endpoints) > 1:
 		k.finish(c, k.noEndpoint(c))
 	case isCode(c.cause, wire.CodeFull):
 		k.finish(c, c.cause) // it says all there is to say: whose disk, and what to do

@@ -21,6 +21,10 @@ const (
 	// silent for 60 s.
 	idleMax  = 45 * time.Second
 	quietMax = 20 * time.Second
+	// unansweredDoublings bounds how long a node may take to answer what
+	// others could answer too, before they are asked: silenceMax, and twice as
+	// long each time, up to four times.
+	unansweredDoublings = 2
 )
 
 // health is what the keeper finds about a link.
@@ -52,7 +56,8 @@ func judge(now, heard, asked time.Duration, open int, used time.Duration) health
 	return healthy
 }
 
-// look judges the link and returns the calls whose time is over.
+// look judges the link and returns the calls whose time is over, and those that
+// another node had better be asked.
 func (l *link) look(now time.Duration) (overdue []*call) {
 	l.mu.Lock()
 	if !l.up {
@@ -61,7 +66,7 @@ func (l *link) look(now time.Duration) (overdue []*call) {
 	}
 	for i := range l.pending.places {
 		x := &l.pending.places[i]
-		if x.call != nil && x.call.Deadline <= now {
+		if x.call != nil && (x.call.Deadline <= now || x.call.patient != 0 && x.call.patient <= now) {
 			overdue = append(overdue, l.pending.take(uint64(x.uses)<<32|uint64(i)))
 		}
 	}

@@ -35,7 +35,14 @@ type peer struct {
 	state   peerState
 	until   time.Duration // Invariant: not dialled before, while down
 	fails   int
-	refused bool // it will not have us: secret, cluster or version
+	refused bool   // it will not have us: secret, cluster or version
+	met     bool   // it was up once, so it is one of ours that may come back
+	cluster uint64 // the id in its last hello; 0: it had none
+	// said is what it answered last to a question that any node can answer,
+	// where that was a refusal; nil once it has answered.
+	said error
+	// saidAt is when it said so, or was last found not to be had.
+	saidAt time.Duration
 	// accepting says that the dial under way was accepted; accepted says so of
 	// it, or else of the one before.
 	accepting, accepted bool
@@ -124,17 +131,12 @@ func (k *Core) Accepted(p Peer) {
 // Connected says that p is up and that node id of the cluster answers there.
 func (k *Core) Connected(now time.Duration, p Peer, id raft.NodeID, cluster uint64) {
 	x := k.peers[p]
-	if cluster != 0 && k.cluster != 0 && cluster != k.cluster {
-		k.out = append(k.out, Action{Kind: ActHangUp, Peer: p})
-		k.Disconnected(now, p, wire.WrongCluster("node at "+x.addr(),
-			fmt.Sprintf("its cluster id is %016x, that of other endpoints %016x", cluster, k.cluster),
-			"give endpoints of one cluster"))
+	x.cluster = cluster
+	if k.isForeign(x) {
+		k.rejectForeign(now, p)
 		return
 	}
-	if k.cluster == 0 {
-		k.cluster = cluster
-	}
-	x.state, x.fails, x.refused, x.cause = peerUp, 0, false, nil
+	x.state, x.fails, x.refused, x.cause, x.met, x.said = peerUp, 0, false, nil, true, nil
 	k.connected = true
 	k.identify(p, id)
 	k.parkedOnPeer(now, p)
@@ -145,6 +147,22 @@ func (k *Core) Connected(now time.Duration, p Peer, id raft.NodeID, cluster uint
 	for _, c := range k.parked.matching(func(c *Call) bool { return c.on == onTable && c.Target == ToAny }) {
 		k.route(now, c)
 	}
+}
+
+// isForeign reports whether x is known to be of another cluster than the one
+// whose table the core has. Before there is a table, nobody is: whoever says
+// hello first may be the one endpoint that does not belong to the others, and
+// may have nothing to tell.
+func (k *Core) isForeign(x *peer) bool {
+	return k.cluster != 0 && x.cluster != 0 && x.cluster != k.cluster
+}
+
+func (k *Core) rejectForeign(now time.Duration, p Peer) {
+	x := k.peers[p]
+	k.out = append(k.out, Action{Kind: ActHangUp, Peer: p})
+	k.Disconnected(now, p, wire.WrongCluster("node at "+x.addr(),
+		fmt.Sprintf("its cluster id is %016x, that of other endpoints %016x", x.cluster, k.cluster),
+		"give endpoints of one cluster"))
 }
 
 // identify notes which node answered at p, and folds peers that are the same.
@@ -215,7 +233,7 @@ func (k *Core) Disconnected(now time.Duration, p Peer, err error) {
 	case err == nil:
 		x.state = peerIdle
 	default:
-		x.cause = err
+		x.cause, x.saidAt = err, now
 		x.refused = refuses(err)
 		x.turn++
 		x.state = peerDown
@@ -239,7 +257,7 @@ func (k *Core) Disconnected(now time.Duration, p Peer, err error) {
 		k.TableFailed(now, p, err)
 	}
 	k.parkedOnPeer(now, p)
-	if err != nil && k.anyUp(0) == NoPeer {
+	if err != nil && !k.hopeful() {
 		k.dialAfter = now // the next peer need not wait for this one
 		for _, c := range k.parked.matching(func(c *Call) bool { return c.on == onTable }) {
 			k.route(now, c)

@@ -15,8 +15,12 @@ func (k *Core) Refused(now time.Duration, c *Call, from Peer, e *wire.Error) {
 	from = k.resolve(from)
 	c.turn++
 	c.cause = e
-	if c.Target == ToPeer {
+	switch c.Target {
+	case ToPeer:
 		k.refusedByOnly(now, c, e)
+		return
+	case ToAny:
+		k.refusedByOne(now, c, from, e)
 		return
 	}
 	switch e.Code {
@@ -52,7 +56,7 @@ func (k *Core) Refused(now time.Duration, c *Call, from Peer, e *wire.Error) {
 // refusedByOnly handles the refusal of the only node that may answer c. It is
 // asked again if it is merely busy.
 func (k *Core) refusedByOnly(now time.Duration, c *Call, e *wire.Error) {
-	if e.Retry() == wire.RetrySameNode {
+	if e.Retry() == wire.RetrySameNode && !lasts(e, c) {
 		k.againAfter(now, c, e)
 		return
 	}
@@ -204,6 +208,15 @@ func (k *Core) Table(now time.Duration, from Peer, t *wire.TopologyAnswer) {
 	k.asked, k.wanted, k.askFails, k.tableCause = NoPeer, false, 0, nil
 	k.askAfter = now + TablePauseMin
 	k.known, k.epoch, k.routes = true, t.Epoch, nil
+	k.peers[from].said = nil
+	if k.cluster == 0 && t.ClusterID != 0 {
+		k.cluster = t.ClusterID
+		for p, x := range k.peers {
+			if x.state == peerUp && k.isForeign(x) {
+				k.rejectForeign(now, Peer(p))
+			}
+		}
+	}
 	if t.ValueMax > 0 {
 		k.valueMax = int(t.ValueMax)
 	}

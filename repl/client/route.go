@@ -139,51 +139,10 @@ func (k *Core) sendTo(now time.Duration, c *Call, p Peer) {
 
 // park lets c wait until wake, or as long as it may.
 func (k *Core) park(c *Call, on parkedOn, wake time.Duration) {
-	if !k.connected && k.accepted() == nil {
-		wake = min(wake, c.begun+k.config.Patience)
+	if !k.known && !c.waited && (c.Target != ToPeer || !k.connected) {
+		wake = min(wake, c.begun+k.config.Patience) // then hopeless has another look
 	}
 	k.parked.add(c, on, min(wake, c.Deadline))
-}
-
-// hopeless ends c if no endpoint has accepted a connection for as long as
-// patience lasts, or if what c wants can't be had. One that has accepted and
-// says nothing may be a node that was stopped for a while: that is for c's time
-// to say, unless c is for this node alone, as a question after the health of
-// each node is.
-func (k *Core) hopeless(now time.Duration, c *Call) bool {
-	if c.Target == ToPeer {
-		x := k.peers[k.resolve(c.Peer)]
-		if x.state == peerDown && (x.refused || now >= c.begun+k.config.Patience) {
-			k.finish(c, k.unreachable(x, c))
-			return true
-		}
-		return false
-	}
-	if k.connected {
-		return false
-	}
-	for _, x := range k.peers {
-		if x.refused {
-			k.finish(c, x.cause)
-			return true
-		}
-	}
-	if now < c.begun+k.config.Patience || k.accepted() != nil {
-		return false
-	}
-	k.finish(c, k.noEndpoint(c))
-	return true
-}
-
-// accepted returns a peer that has accepted a connection when it was dialled
-// last, though no hello may have come of it; nil if there is none.
-func (k *Core) accepted() *peer {
-	for _, x := range k.peers {
-		if x.accepted {
-			return x
-		}
-	}
-	return nil
 }
 
 // parkForAny parks c until some peer is up, and sees to it that one will be.
@@ -196,7 +155,7 @@ func (k *Core) parkForTable(now time.Duration, c *Call) {
 	if k.tableCause != nil {
 		c.cause = k.tableCause
 	}
-	if k.anyUp(0) != NoPeer {
+	if k.known || k.hopeful() {
 		k.park(c, onTable, c.Deadline)
 		return
 	}
@@ -281,6 +240,15 @@ func (k *Core) TableFailed(now time.Duration, p Peer, err error) {
 	k.tableCause = err
 	k.askAfter = now + min(PauseMin<<min(k.askFails, 8), PauseMax)
 	k.askFails++
+	k.peers[p].said, k.peers[p].saidAt = err, now
+	if k.known {
+		return
+	}
+	// Another endpoint may have the table, or there may be none that ever will.
+	k.dialOther(now)
+	for _, c := range k.parked.matching(func(c *Call) bool { return c.on == onTable }) {
+		k.route(now, c)
+	}
 }
 
 var errForeignTable = errors.New("the table is of another cluster")

@@ -170,7 +170,7 @@ func (n *node) announce() {
 func (n *node) request(e *event) {
 	r := repl.Reply{To: e.conn, Request: e.number}
 	if n.table == nil || !n.table.Founded() {
-		n.refuse(r, wire.NotReady("node "+addrOf(n.id), "the table is not here", "wait"))
+		n.refuse(r, wire.NotReady("node "+addrOf(n.id), "the table is not here", "wait", 100*time.Millisecond))
 		return
 	}
 	switch e.wtype {

@@ -120,9 +120,11 @@ func OverLevel(object string, needs, level uint32) *Error {
 }
 
 // NotReady says that the cluster is not founded yet, or that the node has just
-// started; found tells who is missing.
-func NotReady(object, found, next string) *Error {
-	return &Error{Code: CodeNotReady, Object: object, Text: "not ready", State: found, Next: next}
+// started; found tells who is missing. It will be otherwise by itself after
+// retryAfter; 0 is that nobody can tell, as while other hosts are missing.
+func NotReady(object, found, next string, retryAfter time.Duration) *Error {
+	return &Error{Code: CodeNotReady, Object: object, Text: "not ready", State: found, Next: next,
+		RetryAfterMs: uint32(retryAfter.Milliseconds())}
 }
 
 // Full refuses a write because disks have no room; found tells which.
