@@ -7,8 +7,15 @@ import "errors"
 // believe it would leave the group without terms.
 const TermLimit uint64 = 1 << 63
 
+// IndexLimit is the first index that is refused: a log that gets an entry in each
+// nanosecond comes there in 146 years. TimeLimit is the same for group time.
+const (
+	IndexLimit uint64    = 1 << 62
+	TimeLimit  GroupTime = 1 << 62
+)
+
 // What the calls of a [Group] refuse. A call that is refused has changed
-// nothing, except where the error wraps ErrStopped.
+// nothing that shows, except where the error wraps ErrStopped.
 var (
 	// ErrNotLeader: only the leader takes commands and reads. [Group.Status]
 	// knows who may be.
@@ -19,6 +26,9 @@ var (
 	ErrProposal = errors.New("bad proposal")
 	// ErrMessage: the message can't have been sent by a replica in order.
 	ErrMessage = errors.New("bad message")
+	// ErrTerm: the term of the message is too far above this replica's to be
+	// true. See [TermReach].
+	ErrTerm = errors.New("term too far ahead")
 	// ErrNotMember: the message is from a replica that is not, or no longer,
 	// a member.
 	ErrNotMember = errors.New("not a member")

@@ -6,6 +6,7 @@ import "fmt"
 // present one. A leader's reads are lost with its role.
 func (g *Group) becomeFollower(term uint64, lead ReplicaID) {
 	if term > g.term {
+		g.reach.jump(term - g.term)
 		g.term, g.vote = term, 0
 	}
 	g.role, g.lead = RoleFollower, lead

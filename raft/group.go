@@ -14,10 +14,11 @@ type Group struct {
 	log     log
 	members members
 
-	term uint64
-	vote ReplicaID
-	role Role
-	lead ReplicaID // Invariant: nobody else leads in term
+	term  uint64
+	reach reach // of term
+	vote  ReplicaID
+	role  Role
+	lead  ReplicaID // Invariant: nobody else leads in term
 
 	ticks       uint64 // since New, while awake
 	silence     int    // ticks since a leader, or an elected candidate's wish, was heard
@@ -61,6 +62,7 @@ func New(c Config, r Restored) (*Group, error) {
 		config: c,
 		chance: chance(c.Chance),
 		term:   r.State.Term,
+		reach:  reach{left: TermReach},
 		vote:   r.State.Vote,
 		role:   RoleFollower,
 	}
@@ -150,6 +152,7 @@ func (g *Group) Tick() {
 		return
 	}
 	g.ticks++
+	g.reach.tick()
 	if g.role == RoleLeader {
 		g.leaderTick()
 		return

@@ -51,7 +51,7 @@ func (g *Group) Propose(now GroupTime, entries []Entry) (first LogID, err error)
 			ErrBusy, g.log.waiting, bytes, g.config.UncommittedBytesMax)
 	}
 	g.wake()
-	now = max(now, g.log.time)
+	now = min(max(now, g.log.time), TimeLimit-1)
 	first = LogID{Term: g.term, Index: g.log.last.Index + 1}
 	for i := range entries {
 		e := &entries[i]

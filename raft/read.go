@@ -143,10 +143,11 @@ func (g *Group) stepReadIndex(m *Message) {
 
 // stepReadIndexAnswer answers the reads that began before that question was
 // sent. The answer is bound to its number, so one that is late, or given
-// twice, answers none that came after.
+// twice, answers none that came after; and to whom was asked, for nobody else
+// can know.
 func (g *Group) stepReadIndexAnswer(m *Message) {
 	q := &g.questions
-	if m.Round > q.number {
+	if m.Round > q.number || m.From != g.lead {
 		return
 	}
 	kept := q.list[:0]

@@ -6,7 +6,8 @@ import (
 )
 
 // Step hands in a message that arrived. What a replica in order can't have
-// sent is refused before anything changes. The entries of m are kept.
+// sent is refused before anything changes, and so is a term that is too far
+// ahead, see [TermReach]. The entries of m are kept.
 func (g *Group) Step(m Message) error {
 	if g.stopped != nil {
 		return g.stopped
@@ -60,7 +61,7 @@ func (g *Group) step(m *Message) error {
 	case MsgReadIndexAnswer:
 		g.stepReadIndexAnswer(m)
 	case MsgTimeoutNow:
-		g.stepTimeoutNow()
+		g.stepTimeoutNow(m)
 	case MsgSnapshot:
 		return g.stepSnapshot(m)
 	case MsgQuiet:
@@ -112,6 +113,12 @@ func (g *Group) checkMessage(m *Message) error {
 		return bad("its type is not known")
 	case m.Term == 0 || m.Term >= TermLimit:
 		return bad("term %d is not between 1 and %d", m.Term, TermLimit-1)
+	case m.Log.Index >= IndexLimit || m.Conflict.Index >= IndexLimit || m.Commit >= IndexLimit:
+		return bad("of %s, %s and commit %d an index is not below %d", m.Log, m.Conflict, m.Commit, IndexLimit)
+	case m.Log.Term > m.Term && m.Type != MsgReadIndexAnswer || m.Conflict.Term > m.Term:
+		return bad("in term %d it names %s and %s", m.Term, m.Log, m.Conflict)
+	case m.Install != nil && m.Install.Time >= TimeLimit:
+		return bad("the snapshot's time %d is not below %d", m.Install.Time, TimeLimit)
 	case m.Fetch != 0:
 		return bad("its entries were not filled in")
 	case len(m.Entries) > 0 && m.Type != MsgAppend:
@@ -130,14 +137,13 @@ func (g *Group) checkMessage(m *Message) error {
 		return fmt.Errorf("%w: replica %d", ErrNotMember, m.From)
 	}
 	switch m.Type {
-	case MsgPreVote, MsgVote, MsgTransferVote, MsgAppend, MsgTimeoutNow, MsgSnapshot, MsgQuiet:
-		if m.Log.Term > m.Term {
-			return bad("in term %d it names entry %s", m.Term, m.Log)
-		}
 	case MsgPreVoteAnswer, MsgVoteAnswer, MsgAppendAnswer, MsgHeartbeatAnswer:
 		if _, ok := g.members.now().Member(m.From); !ok {
 			return fmt.Errorf("%w: replica %d", ErrNotMember, m.From)
 		}
+	}
+	if err := g.reach.check(m.Term, g.term); err != nil {
+		return err
 	}
 	return g.checkEntries(m)
 }
@@ -158,6 +164,8 @@ func (g *Group) checkEntries(m *Message) error {
 			what = "its term is out of order"
 		case e.Time < time:
 			what = "its time goes back"
+		case e.Time >= TimeLimit:
+			what = "its time can't be"
 		case len(e.Raw) < EntryHeaderSize || len(e.Raw) > EntryHeaderSize+PayloadSizeMax:
 			what = "its length can't be"
 		case !e.sealed(g.config.Seed):

@@ -121,8 +121,12 @@ func (g *Group) transferTick() {
 }
 
 // stepTimeoutNow stands for election without asking before, for the leader
-// wants it. One whose disk stalls could not vote for itself, and lets it be.
-func (g *Group) stepTimeoutNow() {
+// wants it. One whose disk stalls could not vote for itself, and lets it be; so
+// does one that is told so by another than its leader.
+func (g *Group) stepTimeoutNow(m *Message) {
+	if g.lead != 0 && g.lead != m.From {
+		return
+	}
 	if (g.role == RoleFollower || g.role == RolePreCandidate) && g.electable() && g.term+1 < TermLimit {
 		g.campaign(MsgTransferVote)
 	}

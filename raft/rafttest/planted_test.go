@@ -27,6 +27,7 @@ func TestPlantedBugs(t *testing.T) {
 		"late sync report",
 		"removed node still votes",
 		"snapshot over newer state",
+		"forged term accepted",
 	} {
 		t.Run(bug, func(t *testing.T) {
 			raft.SetBug(bug)

@@ -40,7 +40,7 @@ func TestRandom(t *testing.T) {
 	t.Logf("%v", total)
 	for _, what := range []string{"crash", "part synced", "drop", "twice", "reorder", "phase", "split", "block", "slow disk", "truncated", "read", "read lost",
 		"refused busy", "fetch", "new leader", "rejected append", "proposal", "transfer", "transfer vote", "prefer", "change", "refused change", "joint", "promotion",
-		"leader removes itself", "follower read", "compact", "snapshot", "install", "hint", "hint taken back", "quiet", "wake", "stall"} {
+		"leader removes itself", "follower read", "compact", "snapshot", "install", "hint", "hint taken back", "quiet", "wake", "stall", "lie", "term out of reach"} {
 		if total[what] == 0 {
 			t.Errorf("%q never happened", what)
 		}
@@ -48,7 +48,7 @@ func TestRandom(t *testing.T) {
 }
 
 // rates of what goes wrong, in a thousand things done.
-type rates struct{ phase, fault, reorder, drop, twice, admin int }
+type rates struct{ phase, fault, reorder, drop, twice, admin, lie int }
 
 type run struct {
 	*Network
@@ -76,6 +76,9 @@ func newRun(seed uint64) *run {
 		if r.IntN(2) == 0 {
 			c.QuietTicks = 1 + r.IntN(5)
 		}
+	}
+	if r.IntN(3) == 0 {
+		n.rates.lie = 10
 	}
 	n.node = raft.NodeID(voters + copies)
 	n.Network = New(c, voters, copies)
@@ -122,6 +125,10 @@ func (n *run) act() {
 	}
 	if n.chance("fault", n.rates.fault) {
 		n.fault(r)
+		return
+	}
+	if n.r.IntN(1000) < n.rates.lie {
+		n.lie(r)
 		return
 	}
 	if n.r.IntN(1000) < n.rates.admin {
