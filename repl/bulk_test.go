@@ -53,7 +53,7 @@ func (s *bulkServer) take(conn net.Conn) {
 		if len(c.Data) > 0 {
 			s.taken++
 		}
-		a := s.inbox.Receive(1, &c)
+		a := s.inbox.Receive(raft.NodeID(c.From), &c) // replicas have the numbers of their nodes here
 		s.mu.Unlock()
 		if wire.WriteFrame(conn, wire.TypeChunkAnswer, 0, &a) != nil {
 			return

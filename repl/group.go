@@ -130,6 +130,12 @@ func (g *group) node(id raft.ReplicaID) (raft.NodeID, bool) {
 	return 0, false
 }
 
+// elsewhere says whether a replica is known to live on another node than one.
+func (g *group) elsewhere(id raft.ReplicaID, n raft.NodeID) bool {
+	node, ok := g.memberNode(id)
+	return ok && node != n
+}
+
 // callersMax bounds the callers that are remembered. A group has one leader, and
 // few that would be.
 const callersMax = 4
@@ -207,6 +213,8 @@ func (g *group) step(from raft.NodeID, m raft.Message) {
 			return
 		case errors.Is(err, raft.ErrNotMember):
 			g.host.refuseMessage(refusedNotMember, from, g.replica.Group, m.Type, err)
+		case errors.Is(err, raft.ErrTerm):
+			g.host.refuseMessage(refusedFar, from, g.replica.Group, m.Type, err)
 		default:
 			g.host.refuseMessage(refusedBad, from, g.replica.Group, m.Type, err)
 		}

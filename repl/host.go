@@ -2,6 +2,7 @@ package repl
 
 import (
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -116,6 +117,7 @@ type Host struct {
 	graves     map[raft.GroupID]logstore.Replica // the newest of each group that was removed here
 	mending    []*mend                           // by group id
 	mends      MendCounts
+	questions  *rand.Rand // numbers them
 	refused    refusals
 	full       fullness
 	beats      map[raft.NodeID]*beats // Invariant: of nodes, and of no other
@@ -149,6 +151,7 @@ func NewHost(cfg HostConfig) (*Host, error) {
 		groups:    make(map[raft.GroupID]*group),
 		contacts:  make(map[raft.NodeID]*contact),
 		graves:    make(map[raft.GroupID]logstore.Replica),
+		questions: questionNumbers(cfg.Chance),
 		beats:     make(map[raft.NodeID]*beats),
 		gathering: new(Batch),
 		spare:     new(Batch),
@@ -215,7 +218,7 @@ func (h *Host) addressee(from raft.NodeID, e *wire.Envelope) *group {
 	default:
 		// Of whom this replica has not heard yet, the core decides: its log
 		// may lag behind the membership.
-		if node, ok := g.memberNode(e.Message.From); !ok || node == from {
+		if !g.elsewhere(e.Message.From, from) {
 			return g
 		}
 		why = refusedElsewhere

@@ -61,7 +61,9 @@ import (
 // Answers carry the question's number and this process's start counter, and
 // only the newest question to a node is open. A late or repeated answer is
 // dropped. Would it be taken, it could still do little: ids are compared with
-// the log as it is then, and what is committed stays so.
+// the log as it is then, and what is committed stays so. What an answer says to
+// be committed is believed, so it must be of the node that was asked: numbers are
+// drawn by chance, and only who got the question knows it.
 //
 // Whom to ask is no question of safety, for an entry proves itself, and what is
 // committed is so whoever says it. The members that the log's beginning and its
@@ -109,7 +111,6 @@ type mend struct {
 	members []raft.Member // of the memberships that could be read, and of the table
 
 	asked      []asked // by node
-	number     uint64  // of the newest question
 	changed    uint64  // the tick when something last did
 	rounds     int     // since then
 	due        uint64  // the tick of the next round
@@ -125,6 +126,7 @@ type asked struct {
 	answered bool   // since something changed: it had nothing
 	known    bool   // answered, and late enough to believe that
 	again    bool   // it has more: ask it after the sync
+	gives    bool   // it was asked for a snapshot, and no other node's is taken
 	probed   bool   // the newest question was also where the logs part
 	// As it said last.
 	commit   uint64
@@ -290,11 +292,10 @@ func (m *mend) ask(n raft.NodeID) {
 	if len(wanted) == 0 && !m.damage.State {
 		return
 	}
-	m.number++
-	a.number, a.again, a.probed = m.number, false, m.probes(a.commit)
+	a.number, a.again, a.probed = m.host.questionNumber(), false, m.probes(a.commit)
 	m.host.mends.Asked++
 	m.host.cfg.Transport.SendRepair(n, &wire.Repair{
-		Start: m.host.cfg.Start, Number: m.number, Group: m.replica.Group, Incarnation: m.replica.Incarnation, Wanted: wanted,
+		Start: m.host.cfg.Start, Number: a.number, Group: m.replica.Group, Incarnation: m.replica.Incarnation, Wanted: wanted,
 	})
 }
 

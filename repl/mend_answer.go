@@ -1,7 +1,9 @@
 package repl
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 
 	"muster/logstore"
 	"muster/raft"
@@ -20,6 +22,10 @@ func (h *Host) ReceiveRepairAnswer(from raft.NodeID, a *wire.RepairAnswer) {
 		return // late, or a second time
 	}
 	k.number = 0
+	if why, err := m.implausible(a); err != nil {
+		h.refuseRepair(why, from, a.Group, err)
+		return
+	}
 	k.commit, k.snapshot = a.Commit, a.Snapshot
 	switch {
 	case !m.mendable():
@@ -35,6 +41,39 @@ func (h *Host) ReceiveRepairAnswer(from raft.NodeID, a *wire.RepairAnswer) {
 	default:
 		k.answered, k.known = true, m.host.ticks >= m.knownAt()
 	}
+}
+
+// questionNumbers returns where the numbers of questions come from.
+func questionNumbers(chance uint64) *rand.Rand {
+	seed := [32]byte{0: 'q'}
+	binary.LittleEndian.PutUint64(seed[24:], chance)
+	return rand.New(rand.NewChaCha8(seed))
+}
+
+// questionNumber returns a number that nobody guesses; it is not 0.
+func (h *Host) questionNumber() uint64 { return h.questions.Uint64() | 1 }
+
+// termMax is the last term that is believed of others: the replica has no core
+// that would ask, and takes the term of entries for its own.
+func (m *mend) termMax() uint64 { return m.outline.State.Term + raft.TermReach }
+
+// implausible says what in an answer no log can have, and how it is counted.
+func (m *mend) implausible(a *wire.RepairAnswer) (refusal, error) {
+	switch {
+	case max(a.Base.Index, a.Commit) > a.Last.Index || max(a.Last.Index, a.Snapshot) >= raft.IndexLimit:
+		return refusedBad, fmt.Errorf("a log from %s to %s, committed up to %d, applied up to %d", a.Base, a.Last, a.Commit, a.Snapshot)
+	case max(a.Base.Term, a.Last.Term) >= raft.TermLimit:
+		return refusedBad, fmt.Errorf("a log from %s to %s", a.Base, a.Last)
+	}
+	for i := range a.Entries {
+		switch e := &a.Entries[i]; {
+		case e.ID.Index > a.Last.Index || e.Time >= raft.TimeLimit:
+			return refusedBad, fmt.Errorf("entry %s of time %d in a log that ends at %s", e.ID, e.Time, a.Last)
+		case e.ID.Term > m.termMax() && !bug("forged term accepted"):
+			return refusedFar, fmt.Errorf("entry %s, and up to term %d is believed", e.ID, m.termMax())
+		}
+	}
+	return 0, nil
 }
 
 // probes says whether a node that has committed all up to an index may show

@@ -31,11 +31,11 @@ func (m *mend) askForSnapshot() {
 	if best == nil {
 		return
 	}
-	m.number++
+	best.gives = true
 	m.snapshotAt = m.host.ticks + mendSnapshotPause
 	m.host.mends.Snapshots++
 	m.host.cfg.Transport.SendSnapshotRequest(best.node, &wire.SnapshotRequest{
-		Start: m.host.cfg.Start, Number: m.number, Group: m.replica.Group, Incarnation: m.replica.Incarnation,
+		Start: m.host.cfg.Start, Number: m.host.questionNumber(), Group: m.replica.Group, Incarnation: m.replica.Incarnation,
 		Replica: m.replica.ID, Index: m.covered(best.snapshot),
 	})
 }
@@ -86,10 +86,15 @@ func (h *Host) ReceiveSnapshotRequest(from raft.NodeID, q *wire.SnapshotRequest)
 	}
 }
 
-// refusesState says why a snapshot that is offered for the replica is not taken,
-// or nothing.
-func (m *mend) refusesState(c *wire.Chunk) string {
+// refusesState says why a snapshot that a node offers for the replica is not
+// taken, or nothing.
+func (m *mend) refusesState(from raft.NodeID, c *wire.Chunk) string {
+	a := m.askedOf(from)
 	switch {
+	case a == nil || !a.gives:
+		return "it was not asked for"
+	case c.Base.Term > m.termMax():
+		return fmt.Sprintf("it is of term %d, up to %d is believed here", c.Base.Term, m.termMax())
 	case m.replica != logstore.Replica{Group: c.Group, Incarnation: c.Incarnation, ID: c.To}:
 		return fmt.Sprintf("the replica here is %s", m.replica)
 	case m.group == nil && m.mendable() && !m.writing && m.covered(c.Base.Index) > 0:

@@ -3,6 +3,7 @@ package repl
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -553,11 +554,59 @@ func TestLateRepairAnswers(t *testing.T) {
 		n.turn()
 	}
 	m := n.host.mendOf(1)
-	if m.number == 0 {
+	if m.askedOf(2) == nil || m.askedOf(2).number == 0 {
 		t.Fatal("nothing was asked")
 	}
 	lie(2, m.askedOf(2).number)   // of another life
 	lie(1, m.askedOf(2).number-1) // of the question before
 	lie(1, m.askedOf(3).number)   // of another node
+	c.whole()
+}
+
+// An answer to the right question may still be a lie: of terms so far ahead that
+// a replica that took them would never vote with the others again, of indexes
+// and times that no log has, of more entries than it ends with. It is counted,
+// nothing is written, and the replica is mended by others. Nobody guesses the
+// number of a question that he did not get.
+func TestImplausibleRepairAnswers(t *testing.T) {
+	c := written(t, 14, 5)
+	n := c.nodes[0]
+	n.stop()
+	n.rot(1, 3)
+	n.start()
+	n.isHurt(1)
+	m := n.host.mendOf(1)
+	far := raft.LogID{Term: 2 * raft.TermReach, Index: 3}
+	numbers := map[uint64]bool{}
+	for _, test := range []struct {
+		name string
+		a    wire.RepairAnswer
+		want refusal
+	}{
+		{"term", wire.RepairAnswer{Last: far, Commit: 3, Entries: []raft.Entry{{ID: far}}}, refusedFar},
+		{"last term", wire.RepairAnswer{Last: raft.LogID{Term: raft.TermLimit, Index: 3}}, refusedBad},
+		{"commit", wire.RepairAnswer{Last: raft.LogID{Term: 1, Index: 5}, Commit: math.MaxUint64}, refusedBad},
+		{"index", wire.RepairAnswer{Last: raft.LogID{Term: 1, Index: math.MaxUint64}, Commit: 3}, refusedBad},
+		{"snapshot", wire.RepairAnswer{Last: raft.LogID{Term: 1, Index: 5}, Snapshot: math.MaxUint64}, refusedBad},
+		{"entry after the last", wire.RepairAnswer{Last: raft.LogID{Term: 1, Index: 2}, Entries: []raft.Entry{{ID: raft.LogID{Term: 1, Index: 3}}}}, refusedBad},
+		{"time", wire.RepairAnswer{Last: raft.LogID{Term: 1, Index: 3}, Entries: []raft.Entry{{ID: raft.LogID{Term: 1, Index: 3}, Time: raft.TimeLimit}}}, refusedBad},
+	} {
+		for m.askedOf(2) == nil || m.askedOf(2).number == 0 {
+			n.host.Tick()
+			n.turn()
+		}
+		a := test.a
+		a.Start, a.Number, a.Group, a.Incarnation = 1, m.askedOf(2).number, 1, 1
+		if numbers[a.Number-1] || numbers[a.Number+1] || numbers[a.Number] {
+			t.Errorf("question %d follows another", a.Number)
+		}
+		numbers[a.Number] = true
+		before := n.host.refused.counts[test.want]
+		n.host.ReceiveRepairAnswer(2, &a)
+		n.turn()
+		if n.batch != nil || n.host.refused.counts[test.want] != before+1 {
+			t.Errorf("%s: written: %v, refused: %v", test.name, n.batch != nil, n.host.Refusals())
+		}
+	}
 	c.whole()
 }

@@ -17,6 +17,7 @@ const (
 	refusedElsewhere                // its sender does not live on the node that it came from
 	refusedNotMember                // its sender is no member, or no longer
 	refusedBad                      // what it says can't be
+	refusedFar                      // its term is too far above ours to be true, see raft.TermReach
 	refusedStopped                  // the group has stopped here
 	refusedDamaged                  // the replica is damaged, and to the group as if it were down
 	refusalEnd
@@ -25,7 +26,7 @@ const (
 var refusalNames = [refusalEnd]string{
 	refusedNotHere: "group not here", refusedOlder: "older incarnation", refusedNewer: "newer incarnation",
 	refusedNotUs: "another replica id", refusedElsewhere: "sender of another node", refusedNotMember: "sender not a member",
-	refusedBad: "bad message", refusedStopped: "group stopped", refusedDamaged: "replica damaged",
+	refusedBad: "bad message", refusedFar: "term too far ahead", refusedStopped: "group stopped", refusedDamaged: "replica damaged",
 }
 
 func (r refusal) String() string { return refusalNames[r] }
@@ -91,6 +92,14 @@ func (h *Host) Refusals() []Refused {
 		}
 	}
 	return rows
+}
+
+// refuseRepair counts an answer about what a log lost that was not taken, and
+// logs its kind once.
+func (h *Host) refuseRepair(why refusal, from raft.NodeID, g raft.GroupID, err error) {
+	if h.refused.note(why, from, g, h.ticks) {
+		h.cfg.Log.Warn("message refused", "group", g, "why", why, "from", from, "type", wire.TypeRepairAnswer, "err", err)
+	}
 }
 
 // RefuseEntries notes a message whose entries do not verify: it never reached

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -101,4 +102,25 @@ func TestMessagesRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What is refused for its term is counted under a name of its own, which status
+// shows: an operator sees that somebody lies, and to whom.
+func TestForgedTermsAreCounted(t *testing.T) {
+	c := written(t, 80, 4)
+	for _, n := range c.nodes {
+		before := n.replica().core.Status().Term
+		n.host.Receive(n.id%3+1, &wire.Envelope{Group: 1, Incarnation: 1, Message: raft.Message{
+			Type: raft.MsgVote, From: raft.ReplicaID(n.id%3 + 1), To: raft.ReplicaID(n.id), Term: raft.TermLimit - 1}})
+		n.host.ReceiveBeat(n.id%3+1, &wire.Beat{Start: 1, Messages: []wire.BeatMessage{
+			{Group: 1, Incarnation: 1, From: raft.ReplicaID(n.id%3 + 1), To: raft.ReplicaID(n.id), Term: raft.TermLimit - 1}}}, true)
+		n.turn()
+		if got := n.host.Refusals(); !slices.Contains(got, Refused{Why: "term too far ahead", Count: 2}) {
+			t.Errorf("node %d counts %v", n.id, got)
+		}
+		if now := n.replica().core.Status().Term; now != before {
+			t.Errorf("node %d goes from term %d to %d", n.id, before, now)
+		}
+	}
+	c.write(1, 3)
 }

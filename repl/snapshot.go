@@ -235,19 +235,23 @@ func (h *Host) WantsSnapshot(from raft.NodeID, c *wire.Chunk) (have bool, why st
 	g := h.groups[c.Group]
 	switch {
 	case g == nil && h.mendOf(c.Group) != nil:
-		return false, h.mendOf(c.Group).refusesState(c)
+		return false, h.mendOf(c.Group).refusesState(from, c)
 	case g == nil:
 		return false, "the group is not here"
 	case g.replica != logstore.Replica{Group: c.Group, Incarnation: c.Incarnation, ID: c.To}:
 		return false, fmt.Sprintf("the replica here is %s", g.replica)
 	case g.stopped != nil:
 		return false, "the group has stopped here: " + g.stopped.Error()
+	case g.elsewhere(c.From, from):
+		return false, fmt.Sprintf("replica %d does not live on the node that it comes from", c.From)
 	case c.Base.Index <= g.applied.Index && !bug("snapshot over newer state"):
 		return true, ""
 	case c.Term == 0:
 		return false, "it was not asked for"
 	case c.Term < g.state.Term:
 		return false, fmt.Sprintf("it is of term %d, here it is term %d", c.Term, g.state.Term)
+	case c.Term == g.state.Term && g.lead != 0 && g.lead != c.From:
+		return false, fmt.Sprintf("replica %d leads in term %d", g.lead, c.Term)
 	}
 	return false, ""
 }

@@ -272,13 +272,14 @@ func offer(s logstore.Snapshot, term uint64) *wire.Chunk {
 func TestSnapshotsNotTaken(t *testing.T) {
 	c, late := downAndBehind(t, 1)
 	late.start()
-	from := c.leader(1)
-	s, ok := from.host.groups[1].newestSnapshot()
+	sender := c.leader(1)
+	other := 3 - sender.id // of the nodes that were there
+	s, ok := sender.host.groups[1].newestSnapshot()
 	if !ok {
 		t.Fatal("there is no snapshot")
 	}
-	file := slices.Clone(from.disk.Bytes(s.File))
-	term := from.host.groups[1].state.Term
+	file := slices.Clone(sender.disk.Bytes(s.File))
+	term := sender.host.groups[1].state.Term
 	was := late.host.groups[1].applied
 	change := func(f func(c *wire.Chunk)) *wire.Chunk {
 		o := offer(s, term)
@@ -294,19 +295,21 @@ func TestSnapshotsNotTaken(t *testing.T) {
 		{"an earlier incarnation", change(func(c *wire.Chunk) { c.Incarnation = 0 }), "the replica here is"},
 		{"a later incarnation", change(func(c *wire.Chunk) { c.Incarnation = 2 }), "the replica here is"},
 		{"another replica", change(func(c *wire.Chunk) { c.To = 2 }), "the replica here is"},
-		{"a term that is over", change(func(c *wire.Chunk) { c.Term = 1; late.host.groups[1].state.Term = 2 }), "it is of term 1"},
+		{"a term that is over", change(func(c *wire.Chunk) { c.Term = term; late.host.groups[1].state.Term = term + 1 }), "it is of term"},
 		{"one that was not asked for", change(func(c *wire.Chunk) { c.Term = 0 }), "it was not asked for"},
+		{"one of another node's replica", change(func(c *wire.Chunk) { c.From, c.Term = raft.ReplicaID(other), term+1 }), "does not live on the node"},
+		{"one of another leader of the term", change(func(c *wire.Chunk) { c.Term = term + 1; late.host.groups[1].lead = raft.ReplicaID(other) }), "leads in term"},
 		{"a chunk before the question", change(func(c *wire.Chunk) { c.Data = file[:10] }), "ask first where to begin"},
 	} {
-		if a := late.inbox.Receive(1, test.chunk); a.State != wire.ChunkRefused || !strings.Contains(a.Why, test.want) {
+		if a := late.inbox.Receive(sender.id, test.chunk); a.State != wire.ChunkRefused || !strings.Contains(a.Why, test.want) {
 			t.Errorf("%s: got %+v, want it refused because %s", test.what, a, test.want)
 		}
 	}
-	late.host.groups[1].state.Term = late.host.groups[1].core.Status().Term
+	late.host.groups[1].state.Term, late.host.groups[1].lead = late.host.groups[1].core.Status().Term, 0
 
 	// A bad byte, then the whole of it; gaps and repetitions on the way.
 	for _, bad := range []bool{true, false} {
-		if a := late.inbox.Receive(1, offer(s, term)); a.State != wire.ChunkTaken || a.Offset != 0 {
+		if a := late.inbox.Receive(sender.id, offer(s, term)); a.State != wire.ChunkTaken || a.Offset != 0 {
 			t.Fatalf("the question: %+v", a)
 		}
 		sent := slices.Clone(file)
@@ -314,7 +317,7 @@ func TestSnapshotsNotTaken(t *testing.T) {
 			sent[len(sent)/2] ^= 1
 		}
 		chunk := func(from, to int) wire.ChunkAnswer {
-			return late.inbox.Receive(1, change(func(c *wire.Chunk) { c.Offset, c.Data = uint64(from), sent[from:to] }))
+			return late.inbox.Receive(sender.id, change(func(c *wire.Chunk) { c.Offset, c.Data = uint64(from), sent[from:to] }))
 		}
 		third := len(sent) / 3
 		if a := chunk(0, third); a.State != wire.ChunkTaken || a.Offset != uint64(third) {
@@ -326,7 +329,7 @@ func TestSnapshotsNotTaken(t *testing.T) {
 		if a := chunk(0, third); a.State != wire.ChunkTaken || a.Offset != uint64(third) {
 			t.Fatalf("the first third again: %+v", a)
 		}
-		if a := late.inbox.Receive(2, offer(s, term)); a.Offset != uint64(third) {
+		if a := late.inbox.Receive(other, change(func(c *wire.Chunk) { c.From, c.Term = raft.ReplicaID(other), term+1 })); a.Offset != uint64(third) {
 			t.Fatalf("another sender is not told where to go on: %+v", a)
 		}
 		a := chunk(third, len(sent))
@@ -338,10 +341,10 @@ func TestSnapshotsNotTaken(t *testing.T) {
 		}
 	}
 	// The same once more, and one that is older than the state.
-	if a := late.inbox.Receive(1, offer(s, term)); a.State != wire.ChunkDone {
+	if a := late.inbox.Receive(sender.id, offer(s, term)); a.State != wire.ChunkDone {
 		t.Errorf("the same again: %+v", a)
 	}
-	if a := late.inbox.Receive(1, change(func(c *wire.Chunk) { c.Base.Index-- })); a.State != wire.ChunkDone {
+	if a := late.inbox.Receive(sender.id, change(func(c *wire.Chunk) { c.Base.Index-- })); a.State != wire.ChunkDone {
 		t.Errorf("an older one: %+v", a)
 	}
 	c.until("all nodes have applied the same", c.settled)
