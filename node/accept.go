@@ -1,12 +1,9 @@
 package node
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
-	"slices"
 	"time"
 
 	"muster/logstore"
@@ -28,7 +25,7 @@ func (n *Node) accept() {
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			n.logRefusal(err)
+			n.notices.refused(err)
 			select {
 			case <-n.ctx.Done():
 				return
@@ -55,11 +52,7 @@ func (n *Node) admitStranger(conn net.Conn) bool {
 		return false
 	default:
 	}
-	if len(n.strangers) >= n.limits.strangers {
-		n.strangers[0].Close() // its attend does the rest
-		n.strangers = slices.Delete(n.strangers, 0, 1)
-	}
-	n.strangers = append(n.strangers, conn)
+	n.seats.strangers.add(conn, n.limits.strangers)
 	n.conns[conn] = nil
 	return true
 }
@@ -67,43 +60,43 @@ func (n *Node) admitStranger(conn net.Conn) bool {
 // attend says hello, then reads from the connection until it ends.
 func (n *Node) attend(conn net.Conn) {
 	defer n.ended.Done()
+	leave := func() {}
 	defer func() {
-		conn.Close()
+		conn.Close() // before another one may have its seat
 		n.mu.Lock()
+		n.seats.strangers.remove(conn)
+		leave()
 		delete(n.conns, conn)
 		n.mu.Unlock()
 	}()
 	g, err := wire.ServerHello(conn, n.acceptConfig())
+	if err != nil {
+		n.notices.refused(err)
+		return
+	}
+	who := standingOf(g)
+	bulk := who == standingSender
 	var c *connection
-	var count *int
-	refused := err
 	n.mu.Lock()
-	if i := slices.Index(n.strangers, conn); i >= 0 {
-		n.strangers = slices.Delete(n.strangers, i, i+1)
+	left, full := n.seats.take(n.name, &n.limits, conn, who)
+	if full == nil {
+		leave = left
 	}
-	if err == nil {
-		count, refused = n.countIn(g)
-	}
-	bulk := err == nil && g.Purpose == wire.PurposeBulk
-	if refused == nil && !bulk {
+	if full == nil && !bulk {
 		c = newConnection(n, conn, g)
 		n.conns[conn] = c // close ends it, from now on
 	}
 	n.mu.Unlock()
-	if refused != nil {
-		n.logRefusal(refused)
-		var e *wire.Error
-		if err == nil && errors.As(refused, &e) && conn.SetDeadline(time.Now().Add(n.limits.linger)) == nil {
-			_ = wire.WriteFrame(conn, wire.TypeError, 0, e) // the connection ends either way
+	if full != nil {
+		n.notices.refused(full)
+		// It stays among the strangers meanwhile: those who never read
+		// that they were refused have a descriptor each.
+		if conn.SetDeadline(time.Now().Add(n.limits.linger)) == nil {
+			_ = wire.WriteFrame(conn, wire.TypeError, 0, full) // the connection ends either way
 			linger(conn, n.limits.linger)
 		}
 		return
 	}
-	defer func() {
-		n.mu.Lock()
-		*count--
-		n.mu.Unlock()
-	}()
 	if bulk {
 		if err := n.takeChunks(conn, g); err != nil && !errors.Is(err, net.ErrClosed) {
 			n.log.Debug("bulk connection ends", "from", g.Hello.Node, "err", err)
@@ -152,43 +145,6 @@ func (n *Node) fed(peer raft.NodeID) {
 	}
 }
 
-// logRefusal tells the operator that somebody was turned away: one line of
-// many, if there are many.
-func (n *Node) logRefusal(err error) {
-	if errors.Is(err, net.ErrClosed) {
-		return // this node closed it
-	}
-	n.mu.Lock()
-	now := time.Now()
-	often := now.Sub(n.refusal) < n.limits.refusalLogged
-	if !often {
-		n.refusal = now
-	}
-	n.mu.Unlock()
-	level := slog.LevelInfo
-	if often {
-		level = slog.LevelDebug
-	}
-	n.log.Log(context.Background(), level, "connection refused", "err", err)
-}
-
-// countIn counts a connection among the peers, the clients or those for
-// snapshots, each of which have their own limit. n.mu is held.
-func (n *Node) countIn(g *wire.Greeting) (*int, error) {
-	count, limit, what := &n.clients, n.limits.clients, "connections of clients"
-	switch g.Purpose {
-	case wire.PurposePeer:
-		count, limit, what = &n.peers, n.limits.peers, "connections of peers"
-	case wire.PurposeBulk:
-		count, limit, what = &n.bulks, n.limits.bulks, "connections for snapshots"
-	}
-	if *count >= limit {
-		return nil, wire.Busy("node "+n.name, fmt.Sprintf("it has %d %s, the limit is %d", *count, what, limit), time.Second)
-	}
-	*count++
-	return count, nil
-}
-
 func (n *Node) acceptConfig() wire.AcceptConfig {
 	id := n.self()
 	c := wire.AcceptConfig{
@@ -205,7 +161,10 @@ func (n *Node) acceptConfig() wire.AcceptConfig {
 // admit has the last word on a hello. A peer must be a member, and no older
 // self of one: a disk image that was restored has forgotten promises.
 func (n *Node) admit(h *wire.Hello) error {
-	if h.Role != wire.RolePeer {
+	switch h.Role {
+	case wire.RoleFounding:
+		return n.admitFounder(h)
+	case wire.RoleClient:
 		return nil
 	}
 	id := n.self()

@@ -323,8 +323,8 @@ func TestRunEnds(t *testing.T) {
 	again.Close()
 	r.node.mu.Lock()
 	defer r.node.mu.Unlock()
-	if len(r.node.conns) != 0 || len(r.node.strangers) != 0 || r.node.clients != 0 || r.node.peers != 0 {
-		t.Errorf("the node still counts %d connections, %d strangers, %d clients, %d peers", len(r.node.conns), len(r.node.strangers), r.node.clients, r.node.peers)
+	if len(r.node.conns) != 0 || len(r.node.seats.strangers.conns) != 0 || r.node.seats.clients != 0 || r.node.seats.peers != 0 {
+		t.Errorf("the node still counts %d connections, %d strangers, %d clients, %d peers", len(r.node.conns), len(r.node.seats.strangers.conns), r.node.seats.clients, r.node.seats.peers)
 	}
 }
 
@@ -367,7 +367,7 @@ func TestConnectionLimits(t *testing.T) {
 	count := func() (int, int) {
 		r.node.mu.Lock()
 		defer r.node.mu.Unlock()
-		return r.node.clients, r.node.peers
+		return r.node.seats.clients, r.node.seats.peers
 	}
 	until(t, "the other node is connected", func() error {
 		if clients, peers := count(); clients != 0 || peers != 1 {

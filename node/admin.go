@@ -27,26 +27,18 @@ func (c *connection) founding(r repl.Reply, body []byte) {
 	}
 	n := c.node
 	n.mu.Lock()
-	var a wire.FoundingAnswer
-	if id := n.identity; id.Stage != logstore.StageFounding {
-		a = wire.FoundingAnswer{Stage: wire.StageMember, Node: id.Node, Cluster: id.Cluster, ClusterID: id.ClusterID}
-		for _, m := range id.Members {
-			a.Members = append(a.Members, wire.FoundingHost{Addr: m.Addr, Node: m.Node})
-		}
-	} else if n.found != nil {
-		a = n.found.answer()
-	} else {
-		n.mu.Unlock()
+	a, ok := foundingAnswer(&n.identity, n.found)
+	n.mu.Unlock()
+	if !ok {
 		c.refuse(r, n.notReady())
 		return
 	}
-	n.mu.Unlock()
 	c.answerNow(r, wire.TypeFoundingAnswer, a.Append(nil))
 }
 
 // counters answers how many frames of each type came and went.
 func (c *connection) counters(r repl.Reply) {
-	a := wire.CountersAnswer{Rows: c.node.counters.Rows()}
+	a := wire.CountersAnswer{Rows: append(c.node.counters.Rows(), c.node.notices.rows()...)}
 	if loop := c.node.running(); loop != nil {
 		loop.Ask(func(h *repl.Host) {
 			for _, r := range h.Refusals() {

@@ -88,8 +88,8 @@ func TestBulkConnections(t *testing.T) {
 func counted(n *Node, want int) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.bulks != want {
-		return fmt.Errorf("%d connections for snapshots, want %d", n.bulks, want)
+	if n.seats.bulks != want {
+		return fmt.Errorf("%d connections for snapshots, want %d", n.seats.bulks, want)
 	}
 	return nil
 }

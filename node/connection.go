@@ -55,8 +55,11 @@ type connection struct {
 // that may hold what came behind it.
 func newConnection(n *Node, conn net.Conn, g *wire.Greeting) *connection {
 	c := &connection{node: n, conn: conn, decoder: g.Decoder, silent: n.limits.clientSilence, standing: standingOf(g), wake: make(chan struct{}, 1), idle: make(chan struct{})}
-	if c.standing == standingMember {
+	switch c.standing {
+	case standingMember:
 		c.peer, c.silent = g.Hello.Node, n.limits.peerSilence
+	case standingFounder:
+		c.silent = n.limits.founderSilence
 	}
 	c.room.L = &c.mu
 	return c

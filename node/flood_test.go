@@ -291,7 +291,7 @@ func TestSilentStrangers(t *testing.T) {
 			s.Close()
 		}
 		r.node.mu.Lock()
-		n := len(r.node.strangers)
+		n := len(r.node.seats.strangers.conns)
 		r.node.mu.Unlock()
 		if n > r.node.limits.strangers {
 			t.Fatalf("%d strangers, the limit is %d", n, r.node.limits.strangers)

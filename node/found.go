@@ -81,6 +81,56 @@ func (f *founding) question(start uint64) wire.Founding {
 	return q
 }
 
+// bugSecondFounding is planted to show that its test finds it: a host that
+// belongs to a cluster founds again.
+const bugSecondFounding = "false second founding"
+
+// undecided says whether a host with this identity may take part in a founding.
+// What one has decided is on its disk, and stays: were it to give its word a
+// second time, hosts whose directories were wiped could found another cluster
+// in the place of the one that it belongs to.
+func undecided(id *logstore.Identity) bool {
+	return id.Stage == logstore.StageFounding || bug(bugSecondFounding)
+}
+
+// foundingAnswer is what a host answers to one that founds; f is its own
+// founding, if that is under way. It is not ok while the host has neither.
+func foundingAnswer(id *logstore.Identity, f *founding) (a wire.FoundingAnswer, ok bool) {
+	if undecided(id) {
+		if f == nil {
+			return a, false
+		}
+		return f.answer(), true
+	}
+	a = wire.FoundingAnswer{Stage: wire.StageMember, Node: id.Node, Cluster: id.Cluster, ClusterID: id.ClusterID}
+	for _, m := range id.Members {
+		a.Members = append(a.Members, wire.FoundingHost{Addr: m.Addr, Node: m.Node})
+	}
+	return a, true
+}
+
+// mayAsk refuses a host that founds where the cluster is founded, unless it is
+// one of its members: such a one has not heard of the decision yet, and adopts
+// it. Any other has nothing to learn but that it is too late.
+func mayAsk(id *logstore.Identity, host raft.NodeID) error {
+	if undecided(id) || slices.ContainsFunc(id.Members, func(m logstore.IdentityMember) bool { return m.Node == host }) {
+		return nil
+	}
+	return wire.UnknownNode(host, fmt.Sprintf("cluster %q was founded without it", id.Cluster),
+		"use the cluster's own nodes, or found another cluster with other hosts")
+}
+
+// decided is the identity of a host that becomes a member of the cluster of
+// these founders. said is the cluster's id, if another host has said it.
+func decided(id logstore.Identity, members []logstore.IdentityMember, said uint64) (logstore.Identity, error) {
+	own := clusterID(id.Cluster, members)
+	if said != 0 && said != own {
+		return id, wire.WrongCluster("founding", fmt.Sprintf("cluster id %016x does not follow from its members (%016x does)", said, own), "run the same version of muster on all hosts")
+	}
+	id.Stage, id.ClusterID, id.Members = logstore.StageFounded, own, members
+	return id, nil
+}
+
 // answer is what this host answers while it has not decided.
 func (f *founding) answer() wire.FoundingAnswer {
 	q := f.question(0)
@@ -89,6 +139,12 @@ func (f *founding) answer() wire.FoundingAnswer {
 
 // silent notes that a host gave no answer.
 func (f *founding) silent(host string, err error) { f.why[host] = err.Error() }
+
+// leftOut notes that the host belongs to a cluster that was founded without
+// this one.
+func (f *founding) leftOut(host string) {
+	f.why[host] = fmt.Sprintf("belongs to cluster %s, which does not count this host in", f.cluster)
+}
 
 // waits says, in one line, what is missing.
 func (f *founding) waits() string {
@@ -112,7 +168,7 @@ func (f *founding) hear(host string, a wire.FoundingAnswer) (verdict, error) {
 				return foundAdopt, nil
 			}
 		}
-		f.why[host] = fmt.Sprintf("belongs to cluster %s, which does not count this host in", a.Cluster)
+		f.leftOut(host)
 		return foundStandby, nil
 	}
 	theirs := make(map[string]raft.NodeID, len(a.Seen))
@@ -207,4 +263,11 @@ func sameSet(a, b []string) bool {
 	slices.Sort(a)
 	slices.Sort(b)
 	return slices.Equal(a, b)
+}
+
+// admitFounder has the last word on a host that founds.
+func (n *Node) admitFounder(h *wire.Hello) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return mayAsk(&n.identity, h.Node)
 }

@@ -18,105 +18,164 @@ import (
 // crashes, comes back with or without its directory.
 type foundingHost struct {
 	addr     string
-	core     *founding
-	identity *logstore.Identity
+	addrs    []string          // of all
+	identity logstore.Identity // on its disk
+	core     *founding         // as Node.found: nil once it has decided
 	up       bool
 }
 
-func (h *foundingHost) answer() wire.FoundingAnswer {
-	if h.identity == nil {
-		return h.core.answer()
-	}
-	a := wire.FoundingAnswer{Stage: wire.StageMember, Node: h.identity.Node, Cluster: h.identity.Cluster, ClusterID: h.identity.ClusterID}
-	for _, m := range h.identity.Members {
-		a.Members = append(a.Members, wire.FoundingHost{Addr: m.Addr, Node: m.Node})
-	}
-	return a
+// wipe gives the host an empty directory, and so a new id.
+func (h *foundingHost) wipe(id raft.NodeID) {
+	h.identity = logstore.Identity{Stage: logstore.StageFounding, Cluster: "c", Node: id}
+	h.restart()
 }
 
-// ask has h hear what other says, and acts on the verdict.
-func (h *foundingHost) ask(t *testing.T, other *foundingHost) {
-	a := other.answer()
+// restart begins again with what is on the disk.
+func (h *foundingHost) restart() {
+	h.core = nil
+	if undecided(&h.identity) {
+		h.core = newFounding("c", h.identity.Node, h.addr, h.addrs)
+	}
+}
+
+// belongs says whether the host is a member of a cluster.
+func (h *foundingHost) belongs() bool { return h.identity.Stage != logstore.StageFounding }
+
+// ask has h hear what other says, and acts on the verdict. It reports whether h
+// decided for itself.
+func (h *foundingHost) ask(other *foundingHost) (made bool, err error) {
+	if mayAsk(&other.identity, h.identity.Node) != nil {
+		h.core.leftOut(other.addr)
+		return false, nil
+	}
+	a, ok := foundingAnswer(&other.identity, other.core)
+	if !ok {
+		return false, nil
+	}
 	v, err := h.core.hear(other.addr, a)
 	if err != nil {
-		t.Fatal(err)
+		return false, err
 	}
+	var members []logstore.IdentityMember
 	switch v {
 	case foundDecided:
-		m := h.core.members()
-		h.identity = &logstore.Identity{Stage: logstore.StageMember, Cluster: "c", ClusterID: clusterID("c", m), Node: h.core.self, Members: m}
+		members = h.core.members()
 	case foundAdopt:
-		id := &logstore.Identity{Stage: logstore.StageMember, Cluster: a.Cluster, ClusterID: a.ClusterID, Node: h.core.self}
 		for _, m := range a.Members {
-			id.Members = append(id.Members, logstore.IdentityMember{Node: m.Node, Addr: m.Addr})
+			members = append(members, logstore.IdentityMember{Node: m.Node, Addr: m.Addr})
 		}
-		h.identity = id
+	default:
+		return false, nil
 	}
+	next, err := decided(h.identity, members, a.ClusterID)
+	if err != nil {
+		return false, err
+	}
+	h.identity, h.core = next, nil
+	return v == foundDecided, nil
 }
 
-// Whatever the order in which hosts ask each other, crash, or come back with
-// an empty directory, there is never a second cluster; when all directories
-// last, all end up in one. One would doubt it: each host decides alone.
+// foundingRun is one random founding. It returns what went wrong, or "".
+func foundingRun(seed uint64) string {
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	n := 2 + rnd.IntN(4)
+	var addrs []string
+	for i := range n {
+		addrs = append(addrs, fmt.Sprintf("10.0.0.%d:4166", i+1))
+	}
+	next := uint64(seed*1000 + 1)
+	fresh := func() raft.NodeID {
+		next++
+		return raft.NodeID(next * 0x9e3779b97f4a7c15)
+	}
+	var hosts []*foundingHost
+	for _, a := range addrs {
+		h := &foundingHost{addr: a, addrs: addrs, up: rnd.IntN(2) == 0}
+		h.wipe(fresh())
+		hosts = append(hosts, h)
+	}
+	// Some lose their directories before they have decided, some after it.
+	wiped, maxWipes := false, rnd.IntN(3)
+	lost, maxLosses := false, rnd.IntN(n+1)
+	// step has one host do something. What it decides must not stand beside
+	// a cluster that another host holds on its disk.
+	step := func(calm bool) string {
+		h, o := hosts[rnd.IntN(n)], hosts[rnd.IntN(n)]
+		switch k := rnd.IntN(10); {
+		case calm || k < 6:
+			if h == o || !h.up || !o.up || h.core == nil {
+				return ""
+			}
+			was := h.identity
+			made, err := h.ask(o)
+			if err != nil {
+				return err.Error()
+			}
+			if was.Stage != logstore.StageFounding && h.identity.ClusterID != was.ClusterID {
+				return fmt.Sprintf("%s was of cluster %016x, and is of %016x", h.addr, was.ClusterID, h.identity.ClusterID)
+			}
+			for _, other := range hosts {
+				if made && other.belongs() && other.identity.ClusterID != h.identity.ClusterID {
+					return fmt.Sprintf("%s made cluster %016x, and %s holds %016x", h.addr, h.identity.ClusterID, other.addr, other.identity.ClusterID)
+				}
+			}
+		case k < 7: // starts again with its directory: the id is on disk, what it saw is not
+			h.restart()
+			h.up = true
+		case k < 8:
+			h.up = !h.up
+		case k < 9 && maxWipes > 0 && !h.belongs():
+			h.wipe(fresh())
+			maxWipes--
+			wiped = true
+		case maxLosses > 0 && h.belongs():
+			h.wipe(fresh())
+			maxLosses--
+			lost = true
+		}
+		return ""
+	}
+	for range 300 {
+		if wrong := step(false); wrong != "" {
+			return wrong
+		}
+	}
+	for _, h := range hosts {
+		h.up = true
+	}
+	for range 2000 {
+		if wrong := step(true); wrong != "" {
+			return wrong
+		}
+	}
+	clusters := map[uint64]bool{}
+	for _, h := range hosts {
+		if h.belongs() {
+			clusters[h.identity.ClusterID] = true
+		}
+	}
+	if len(clusters) != 1 {
+		return fmt.Sprintf("clusters %v, want one", slices.Collect(maps.Keys(clusters)))
+	}
+	for _, h := range hosts {
+		// Where an id was lost others may have decided on it: then its host
+		// waits as a standby.
+		if !h.belongs() && !wiped && !lost {
+			return fmt.Sprintf("%s belongs to no cluster; waits for %s", h.addr, h.core.waits())
+		}
+	}
+	return ""
+}
+
+// Whatever the order in which hosts ask each other, crash, or come back with an
+// empty directory, before the founding and after it, there is never a second
+// cluster beside one that a host still holds; when all directories last, all
+// end up in one. One would doubt it: each host decides alone, and a majority
+// that was wiped looks like hosts that have never met.
 func TestFoundingEndsInOneCluster(t *testing.T) {
 	for seed := range uint64(2000) {
-		rnd := rand.New(rand.NewPCG(seed, 1))
-		n := 2 + rnd.IntN(4)
-		var addrs []string
-		for i := range n {
-			addrs = append(addrs, fmt.Sprintf("10.0.0.%d:4166", i+1))
-		}
-		next := uint64(seed*1000 + 1)
-		fresh := func(addr string) *founding {
-			next++
-			return newFounding("c", raft.NodeID(next*0x9e3779b97f4a7c15), addr, addrs)
-		}
-		var hosts []*foundingHost
-		for _, a := range addrs {
-			hosts = append(hosts, &foundingHost{addr: a, core: fresh(a), up: rnd.IntN(2) == 0})
-		}
-		wiped := false
-		maxWipes := rnd.IntN(3)
-		var clusters = map[uint64]bool{}
-		step := func(calm bool) {
-			h, o := hosts[rnd.IntN(n)], hosts[rnd.IntN(n)]
-			switch k := rnd.IntN(10); {
-			case calm || k < 6:
-				if h != o && h.up && o.up && h.identity == nil {
-					h.ask(t, o)
-				}
-			case k < 7: // starts again with its directory: the id is on disk, what it saw is not
-				h.core = newFounding("c", h.core.self, h.addr, addrs)
-				h.up = true
-			case k < 8:
-				h.up = !h.up
-			case k < 9 && maxWipes > 0 && h.identity == nil:
-				h.core = fresh(h.addr)
-				maxWipes--
-				wiped = true
-			}
-			if h.identity != nil {
-				clusters[h.identity.ClusterID] = true
-			}
-		}
-		for range 300 {
-			step(false)
-		}
-		for _, h := range hosts {
-			h.up = true
-		}
-		for range 2000 {
-			step(true)
-		}
-		if len(clusters) != 1 {
-			t.Fatalf("seed %d: clusters %v, want one", seed, slices.Collect(maps.Keys(clusters)))
-		}
-		if wiped {
-			continue // others may decide on the id that was lost: its host waits as a standby
-		}
-		for _, h := range hosts {
-			if h.identity == nil {
-				t.Fatalf("seed %d: %s belongs to no cluster; waits for %s", seed, h.addr, h.core.waits())
-			}
+		if wrong := foundingRun(seed); wrong != "" {
+			t.Fatalf("seed %d: %s", seed, wrong)
 		}
 	}
 }

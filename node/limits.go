@@ -18,10 +18,16 @@ type limits struct {
 	// bulkSilence is how long such a connection may say nothing. Its sender
 	// may wait for its disk.
 	bulkSilence time.Duration
-	// strangers bounds the connections that have not said hello yet. One
-	// more ends the oldest of them: who means it says hello within a round
-	// trip and is never the oldest for long, who is silent is.
+	// strangers bounds the connections that have not said hello yet, and
+	// those whose refusal waits to be read. One more ends the oldest of
+	// them: who means it says hello within a round trip and is never the
+	// oldest for long, who is silent is.
 	strangers int
+	// founders bounds, in the same way, those of hosts that look for others
+	// to found a cluster with. Each of them has one, for one question.
+	founders int
+	// founderSilence is how long such a host may say nothing.
+	founderSilence time.Duration
 	// clientSilence is how long a client may say nothing. It bounds the age
 	// of a frame that still arrives, and so how long the outcome of a write
 	// must be remembered.
@@ -47,20 +53,19 @@ type limits struct {
 	// wait bounds how long a request is kept whose sender gave no deadline,
 	// or a later one. Nobody waits longer than they may be silent.
 	wait time.Duration
-	// refusalLogged is the least time between two lines in the log about
-	// connections that were refused: strangers do not decide how much is
-	// logged.
-	refusalLogged time.Duration
+	// noticePause lies between two lines of one kind about connections that
+	// were refused, after the first few.
+	noticePause time.Duration
 }
 
 func defaultLimits() limits {
 	l := limits{
-		clients: 10_000, peers: 1_000, bulks: 256, strangers: 1_000,
-		bulkSilence:   30 * time.Second,
+		clients: 10_000, peers: 1_000, bulks: 256, strangers: 1_000, founders: 2 * expectMax,
+		bulkSilence: 30 * time.Second, founderSilence: callTimeout,
 		clientSilence: 60 * time.Second, peerSilence: 10 * time.Second,
 		inflightBytes: 16 << 20, inflightBytesAll: 1 << 30, inflightBytesShare: 128 << 10,
 		answerTimeout: 10 * time.Second, linger: time.Second,
-		wait: 60 * time.Second, refusalLogged: time.Second,
+		wait: 60 * time.Second, noticePause: time.Minute,
 	}
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err == nil {
@@ -82,7 +87,8 @@ func (l *limits) fit(descriptors uint64) {
 	l.strangers = min(l.strangers, left/4)
 	l.peers = min(l.peers, left/4)
 	l.bulks = min(l.bulks, left/8)
-	l.clients = min(l.clients, left-l.strangers-l.peers-l.bulks)
+	l.founders = min(l.founders, left/8)
+	l.clients = min(l.clients, left-l.strangers-l.peers-l.bulks-l.founders)
 }
 
 const (

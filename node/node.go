@@ -76,6 +76,7 @@ type Node struct {
 	started  time.Time
 	counters wire.Counters
 	limits   limits
+	notices  notices         // about what strangers do
 	reads    chan func()     // from queries, to listers; never closed
 	ctx      context.Context // ends when the node does
 	cancel   context.CancelFunc
@@ -87,19 +88,15 @@ type Node struct {
 	inbox   atomic.Pointer[repl.Inbox]     // of snapshots; nil until founded
 	held    atomic.Int64                   // bytes in flight of all connections: the sum of their inflight
 
-	mu        sync.Mutex
-	identity  logstore.Identity        // guarded by mu
-	found     *founding                // guarded by mu; nil once this node is a member
-	standby   bool                     // guarded by mu: a cluster was founded without this host
-	conns     map[net.Conn]*connection // guarded by mu; nil during the hello
-	clients   int                      // guarded by mu
-	peers     int                      // guarded by mu
-	bulks     int                      // guarded by mu
-	strangers []net.Conn               // guarded by mu: who has not said hello yet, oldest first
-	met       map[raft.NodeID]met      // guarded by mu: what peers said of themselves in their last hello
-	starts    map[raft.NodeID]uint64   // guarded by mu: the highest start counter seen of each node
-	feeds     map[raft.NodeID]int      // guarded by mu: connections over which each node's cores speak to ours
-	refusal   time.Time                // guarded by mu: when one was logged last
+	mu       sync.Mutex
+	identity logstore.Identity        // guarded by mu
+	found    *founding                // guarded by mu; nil once this node is a member
+	standby  bool                     // guarded by mu: a cluster was founded without this host
+	conns    map[net.Conn]*connection // guarded by mu; nil during the hello
+	seats    seats                    // guarded by mu: who of each kind is connected
+	met      map[raft.NodeID]met      // guarded by mu: what peers said of themselves in their last hello
+	starts   map[raft.NodeID]uint64   // guarded by mu: the highest start counter seen of each node
+	feeds    map[raft.NodeID]int      // guarded by mu: connections over which each node's cores speak to ours
 
 	// Owned by run, which sets transport under mu.
 	store     *logstore.Store

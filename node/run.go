@@ -89,6 +89,7 @@ func run(ctx context.Context, c Config, log *slog.Logger, l limits, ready func(n
 		return err
 	}
 	n.log = log.With("node", n.name)
+	n.notices.log, n.notices.pause = n.log, l.noticePause
 	n.log.Info("node starts", "id", n.identity.Node, "start", n.identity.Life().Number, "listen", bound, "advertise", n.addr, "data", c.Data)
 	n.ended.Add(1)
 	go n.accept()
@@ -157,7 +158,7 @@ func (n *Node) identify() error {
 	}
 	n.mu.Lock()
 	n.identity = id
-	if id.Stage == logstore.StageFounding && len(n.cfg.Join) > 0 {
+	if undecided(&id) && len(n.cfg.Join) > 0 {
 		// Before the first connection is taken: who asks is told whom this
 		// host waits for.
 		n.found = newFounding(n.cfg.Cluster, id.Node, n.cfg.AdvertiseOn(n.cfg.Listen), n.cfg.Join)
@@ -202,7 +203,7 @@ func randomNumber() uint64 {
 // becomeMember founds the cluster, unless the identity already names one.
 func (n *Node) becomeMember(ctx context.Context) error {
 	id := n.self()
-	if id.Stage != logstore.StageFounding {
+	if !undecided(&id) {
 		return nil
 	}
 	if len(n.cfg.Join) == 0 {
@@ -261,7 +262,12 @@ func (n *Node) poll(ctx context.Context, host string, verdicts chan<- error) {
 				n.log.Info("founding waits", "host", host, "err", err)
 			}
 			n.mu.Lock()
-			f.silent(host, err)
+			if tooLate(err) {
+				f.leftOut(host)
+				n.standBy(host)
+			} else {
+				f.silent(host, err)
+			}
 			n.mu.Unlock()
 		} else if done, err := n.heard(host, a); done || err != nil {
 			verdicts <- err
@@ -275,6 +281,21 @@ func (n *Node) poll(ctx context.Context, host string, verdicts chan<- error) {
 	}
 }
 
+// tooLate reports whether a host refused a founding because it belongs to a
+// cluster without this host, which then waits: that other host may be emptied.
+func tooLate(err error) bool {
+	var elsewhere *wire.ElsewhereError // this node's own refusal of another
+	return errors.Is(err, &wire.Error{Code: wire.CodeUnknownNode}) && !errors.As(err, &elsewhere)
+}
+
+// standBy notes that a cluster was founded without this host. n.mu is held.
+func (n *Node) standBy(host string) {
+	if !n.standby {
+		n.log.Warn("waits as a standby: the cluster was founded without this host", "host", host)
+		n.standby = true
+	}
+}
+
 // refusal returns err if asking again can't help: the host is there, but is
 // none of ours.
 func refusal(err error) error {
@@ -283,7 +304,7 @@ func refusal(err error) error {
 		return nil // the right one may be started there
 	}
 	var e *wire.Error
-	if errors.As(err, &e) && e.Retry() == wire.RetryNever {
+	if errors.As(err, &e) && e.Retry() == wire.RetryNever && !tooLate(err) {
 		return e
 	}
 	if errors.Is(err, wire.ErrForeign) {
@@ -315,10 +336,7 @@ func (n *Node) heard(host string, a wire.FoundingAnswer) (done bool, err error) 
 		}
 		return true, n.decideLocked(members, a.ClusterID)
 	case foundStandby:
-		if !n.standby {
-			n.log.Warn("waits as a standby: the cluster was founded without this host", "host", host, "cluster_id", fmt.Sprintf("%016x", a.ClusterID))
-		}
-		n.standby = true
+		n.standBy(host)
 	}
 	return false, nil
 }
@@ -332,18 +350,16 @@ func (n *Node) decide(members []logstore.IdentityMember, id uint64) error {
 // decideLocked makes this node a member of the cluster of these founders, on
 // disk first. id is the cluster's, if another host has said it.
 func (n *Node) decideLocked(members []logstore.IdentityMember, id uint64) error {
-	own := clusterID(n.cfg.Cluster, members)
-	if id != 0 && id != own {
-		return wire.WrongCluster("founding", fmt.Sprintf("cluster id %016x does not follow from its members (%016x does)", id, own), "run the same version of muster on all hosts")
+	next, err := decided(n.identity, members, id)
+	if err != nil {
+		return err
 	}
-	next := n.identity
-	next.Stage, next.ClusterID, next.Members = logstore.StageFounded, own, members
 	if err := logstore.WriteIdentity(n.fs, n.cfg.Data, next); err != nil {
 		return err
 	}
 	n.identity = next
 	n.found, n.standby = nil, false
-	n.log.Info("cluster founded", "cluster", next.Cluster, "cluster_id", fmt.Sprintf("%016x", own), "members", len(members))
+	n.log.Info("cluster founded", "cluster", next.Cluster, "cluster_id", fmt.Sprintf("%016x", next.ClusterID), "members", len(members))
 	return nil
 }
 

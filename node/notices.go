@@ -1,0 +1,118 @@
+package node
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"muster/repl/wire"
+)
+
+const (
+	// noticeBurst is how many lines of one kind are logged at once; after
+	// them there is one line each limits.noticePause. What happens now and
+	// then is logged each time, what others do all the time is counted.
+	noticeBurst = 5
+	// noticeSize bounds what such a line says, in bytes.
+	noticeSize = 400
+)
+
+// notices decides which lines about what strangers do are logged. Otherwise
+// they would decide how large the log gets: one that came back at once, each
+// time with another mistake, made it grow by a gigabyte a day.
+type notices struct {
+	log   *slog.Logger
+	pause time.Duration // between two lines of a kind, after a burst
+
+	mu    sync.Mutex
+	kinds map[string]*notice // guarded by mu: by kind, which are few and not for others to choose
+}
+
+// notice is what was said of one kind.
+type notice struct {
+	count  uint64    // since the start
+	silent uint64    // since the last line
+	room   int       // lines that may still follow at once
+	filled time.Time // when room was last added to
+}
+
+// refused tells the operator that somebody was turned away, with how many of
+// the same kind were before it without a line.
+func (n *notices) refused(err error) {
+	if errors.Is(err, net.ErrClosed) {
+		return // this node closed it
+	}
+	kind := refusalKind(err)
+	silent, ok := n.take(kind, time.Now())
+	if !ok {
+		return
+	}
+	text := err.Error()
+	if len(text) > noticeSize {
+		text = text[:noticeSize] + "…"
+	}
+	attrs := []any{"kind", kind, "err", text}
+	if silent > 0 {
+		attrs = append(attrs, "not_logged", silent)
+	}
+	n.log.Info("connection refused", attrs...)
+}
+
+// take counts one of a kind. It reports whether that is to be logged, and how
+// many before it were not.
+func (n *notices) take(kind string, now time.Time) (silent uint64, ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	k := n.kinds[kind]
+	if k == nil {
+		if n.kinds == nil {
+			n.kinds = make(map[string]*notice)
+		}
+		k = &notice{room: noticeBurst, filled: now}
+		n.kinds[kind] = k
+	}
+	if lines := int(min(now.Sub(k.filled)/n.pause, noticeBurst)); lines > 0 {
+		k.room, k.filled = min(k.room+lines, noticeBurst), now
+	}
+	k.count++
+	if k.room == 0 {
+		k.silent++
+		return 0, false
+	}
+	k.room--
+	silent, k.silent = k.silent, 0
+	return silent, true
+}
+
+// rows returns how many there were of each kind.
+func (n *notices) rows() (rows []wire.CounterRow) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, kind := range slices.Sorted(maps.Keys(n.kinds)) {
+		rows = append(rows, wire.CounterRow{Name: "connections refused: " + kind, In: n.kinds[kind].count})
+	}
+	return rows
+}
+
+// refusalKind is the kind of mistake for which somebody was turned away: the
+// code, if there is one.
+func refusalKind(err error) string {
+	var e *wire.Error
+	switch {
+	case errors.As(err, &e) && e.Code.Known():
+		return e.Code.String()
+	case errors.Is(err, wire.ErrForeign):
+		return "foreign"
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "silent"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "hung-up"
+	}
+	return "other"
+}

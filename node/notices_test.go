@@ -1,0 +1,101 @@
+package node
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"muster/repl/wire"
+)
+
+// Strangers may do something wrong as often as they like, each time in another
+// way: they must not decide how large the log gets. What happens now and then
+// is in it all the same, and what is not is counted.
+func TestNoticesAreBounded(t *testing.T) {
+	var out bytes.Buffer
+	n := notices{log: slog.New(slog.NewTextHandler(&out, nil)), pause: time.Hour}
+	mistakes := []error{
+		wire.Unauthorized("client", strings.Repeat("x", 10_000), "give a secret"),
+		wire.WrongVersion("dialler", 7, 9),
+		fmt.Errorf("hello from 10.0.0.9:1: %w: it begins with %q", wire.ErrForeign, "GET / HT"),
+		fmt.Errorf("hello from 10.0.0.9:1: it said nothing: %w", io.EOF),
+		&wire.Error{Code: 777, Text: "of a newer version"},
+		errors.New("something else"),
+	}
+	const rounds = 10_000
+	for range rounds {
+		for _, err := range mistakes {
+			n.refused(err)
+		}
+		n.refused(fmt.Errorf("read: %w", net.ErrClosed)) // this node's own doing
+	}
+	lines := strings.Count(out.String(), "\n")
+	if want := (len(mistakes) - 1) * noticeBurst; lines != want { // the last two are one kind
+		t.Errorf("%d lines, want %d", lines, want)
+	}
+	if bound := lines * 2 * noticeSize; out.Len() > bound {
+		t.Errorf("%d bytes in %d lines", out.Len(), lines)
+	}
+	total := uint64(0)
+	for _, row := range n.rows() {
+		total += row.In
+	}
+	if total != rounds*uint64(len(mistakes)) {
+		t.Errorf("%d are counted, want %d: %v", total, rounds*len(mistakes), n.rows())
+	}
+}
+
+// A day of ten mistakes a second: a line a minute, each with how many were
+// before it, none of them forgotten.
+func TestNoticesOfADay(t *testing.T) {
+	n := notices{pause: time.Minute}
+	begin := time.Now()
+	lines, said := 0, uint64(0)
+	const step = 100 * time.Millisecond
+	for at := time.Duration(0); at < 24*time.Hour; at += step {
+		if silent, ok := n.take("kind", begin.Add(at)); ok {
+			lines++
+			said += silent + 1
+		}
+	}
+	if most := noticeBurst + 24*60; lines > most || lines < most-noticeBurst {
+		t.Errorf("%d lines in a day, want some %d", lines, most)
+	}
+	if all := uint64(24 * time.Hour / step); said < all-uint64(time.Minute/step) || said > all {
+		t.Errorf("the lines speak of %d, there were %d", said, all)
+	}
+	if silent, ok := n.take("another kind", begin.Add(24*time.Hour)); !ok || silent != 0 {
+		t.Errorf("another kind is kept silent (%d)", silent)
+	}
+}
+
+// The same through the port: what hellos say ends up in few, short lines, and
+// in the counters.
+func TestStrangersAndTheLog(t *testing.T) {
+	r := serving(t, defaultLimits())
+	c := wire.DialConfig{Purpose: wire.PurposeClient, Role: wire.RoleClient, Cluster: "another"}
+	for range 3 * noticeBurst {
+		_, err := dial(t, r.addr, c)
+		refused(t, "a client of another cluster", err, wire.CodeWrongCluster, "another")
+	}
+	s := r.client()
+	until(t, "all are counted", func() error {
+		_, body, err := s.ask(wire.TypeCounters, 0, new(wire.Empty).Append(nil))
+		var a wire.CountersAnswer
+		if err == nil {
+			err = a.Read(body)
+		}
+		for _, row := range a.Rows {
+			if row.Name == "connections refused: wrong-cluster" && row.In == 3*noticeBurst {
+				return nil
+			}
+		}
+		return fmt.Errorf("rows %v, %v", a.Rows, err)
+	})
+}

@@ -1,0 +1,63 @@
+package node
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"muster/repl/wire"
+)
+
+// seats is who is connected to this node, counted by what they have proven to
+// be: a flood of one kind can't take the place of another. Node.mu guards it.
+// Each connection that has a descriptor has a seat: it is among the strangers
+// until it is admitted, and again while a refusal waits to be read.
+type seats struct {
+	clients, peers, bulks int
+	strangers, founders   crowd
+}
+
+// crowd is connections of which one too many ends the oldest. That is for those
+// who have proven little and need a round trip only: who means it is never the
+// oldest for long, who stays is.
+type crowd struct{ conns []net.Conn } // oldest first
+
+// add takes a connection in.
+func (c *crowd) add(conn net.Conn, atMost int) {
+	if len(c.conns) >= max(atMost, 1) {
+		c.conns[0].Close() // its attend does the rest
+		c.conns = slices.Delete(c.conns, 0, 1)
+	}
+	c.conns = append(c.conns, conn)
+}
+
+// remove gives up a connection's place, if it still has one.
+func (c *crowd) remove(conn net.Conn) {
+	if i := slices.Index(c.conns, conn); i >= 0 {
+		c.conns = slices.Delete(c.conns, i, i+1)
+	}
+}
+
+// take moves a stranger of the node to the seat of its kind, unless all are taken. The
+// caller calls leave when it ends.
+func (s *seats) take(node string, l *limits, conn net.Conn, who standing) (leave func(), err *wire.Error) {
+	if who == standingFounder {
+		s.strangers.remove(conn)
+		s.founders.add(conn, l.founders)
+		return func() { s.founders.remove(conn) }, nil
+	}
+	count, limit, what := &s.clients, l.clients, "connections of clients"
+	switch who {
+	case standingMember:
+		count, limit, what = &s.peers, l.peers, "connections of peers"
+	case standingSender:
+		count, limit, what = &s.bulks, l.bulks, "connections for snapshots"
+	}
+	if *count >= limit {
+		return nil, wire.Busy("node "+node, fmt.Sprintf("it has %d %s, the limit is %d", *count, what, limit), time.Second)
+	}
+	s.strangers.remove(conn)
+	*count++
+	return func() { *count-- }, nil
+}
