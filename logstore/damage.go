@@ -14,14 +14,31 @@ type Damage struct {
 	Offset int64  // of the batch or the record
 	Record string // what stood there, as far as that can be told
 	Reason string
+	// Refused: nothing is known to be wrong with what stands there, but that the
+	// disk does not return it. It may yet: then the damage is over.
+	Refused bool
 }
 
 func (d *Damage) Error() string {
-	return fmt.Sprintf("%s is damaged at offset %d: %s: %s", d.File, d.Offset, d.Record, d.Reason)
+	return fmt.Sprintf("%s at offset %d: %s: %s", d.what(), d.Offset, d.Record, d.Reason)
 }
 
-// Unwrap makes every Damage an [ErrDamaged].
-func (d *Damage) Unwrap() error { return ErrDamaged }
+// what tells which file it is, and whether that is damaged or can't be read.
+func (d *Damage) what() string {
+	if d.Refused {
+		return d.File + " can't be read"
+	}
+	return d.File + " is damaged"
+}
+
+// Unwrap makes every Damage an [ErrDamaged], and one that is refused an
+// [ErrRefused] too.
+func (d *Damage) Unwrap() []error {
+	if d.Refused {
+		return []error{ErrDamaged, ErrRefused}
+	}
+	return []error{ErrDamaged}
+}
 
 // Span is some entries of one term that follow each other.
 type Span struct{ First, Last, Term uint64 }
@@ -223,6 +240,12 @@ func (s *Store) damageOf(id Replica) (Damaged, bool) {
 			}
 		}
 		if !lost {
+			var where Damage
+			if where, lost = s.refusals.hits(id, n.at, refusedLooks); lost && len(d.Lost) == 0 && !d.Promises {
+				d.Where = where
+			}
+		}
+		if !lost {
 			continue
 		}
 		if k := len(d.Lost) - 1; k >= 0 && d.Lost[k].Last+1 == n.first && d.Lost[k].Term == n.term {
@@ -277,6 +300,9 @@ func (s *Store) putMended(p *replica, entries []raft.Entry) error {
 			return fmt.Errorf("%w: mended entry %s was not in the log", ErrWrite, e.ID)
 		}
 		lost := p.runs[k].lost // end may write what is queued, after which k is another run
+		if !lost {
+			_, lost = s.refusals.hits(p.id, p.runs[k].at, 1)
+		}
 		if i > from && (e.ID.Index != entries[i-1].ID.Index+1 || e.ID.Term != entries[i-1].ID.Term || size+len(e.Raw) > runBytesMax) || !lost {
 			if err := end(i); err != nil {
 				return err

@@ -88,7 +88,7 @@ func lastBatch(t *testing.T, fs *vfs.Mem, name string) int64 {
 	t.Helper()
 	seg, err := openSegment(fs, "d/log", 1)
 	must(t, err)
-	b, err := seg.read(nil)
+	b, _, err := seg.read(nil)
 	must(t, err)
 	last := int64(0)
 	for at := int64(segmentHeader); at < seg.size; {

@@ -23,7 +23,7 @@ func TestStorageDocument(t *testing.T) {
 		Entries: []raft.Entry{sealed(r, raft.LogID{Term: 1, Index: 1}, raft.EntryNormal, []byte("hello"))},
 	}}))
 	must(t, s.Idle())
-	b, err := s.active.read(nil)
+	b, _, err := s.active.read(nil)
 	must(t, err)
 	got := dump(b[:s.active.end])
 	page, err := os.ReadFile("../docs/storage.md")

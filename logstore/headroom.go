@@ -65,11 +65,13 @@ func (s *Store) makeHeadroom(size int64) error {
 	if err := s.askFree(size - h.size); err != nil {
 		return err
 	}
-	open := s.fs.Open
+	var file vfs.File
+	var err error
 	if h.size == 0 {
-		open = s.fs.Create
+		file, err = s.fs.Create(s.headroomFile())
+	} else {
+		file, err = openFile(s.fs, s.headroomFile())
 	}
-	file, err := open(s.headroomFile())
 	if err != nil {
 		return err
 	}
@@ -111,14 +113,14 @@ func (s *Store) fillHeadroom(file vfs.File, has, size int64) error {
 
 // findHeadroom takes over the headroom that an earlier process left.
 func (s *Store) findHeadroom() error {
-	file, err := s.fs.Open(s.headroomFile())
+	file, err := openFile(s.fs, s.headroomFile())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	s.headroom.size, err = file.Size()
+	s.headroom.size, err = sizeOf(file)
 	if closeErr := file.Close(); err == nil {
 		err = closeErr
 	}
@@ -130,14 +132,14 @@ func (s *Store) headroomFile() string { return path.Join(path.Dir(s.dir), headro
 // cutHeadroom gives back the room of the headroom in a data directory, but so
 // many bytes.
 func cutHeadroom(disk vfs.FS, dir string, left func(size int64) int64) error {
-	file, err := disk.Open(path.Join(dir, headroomName))
+	file, err := openFile(disk, path.Join(dir, headroomName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("give up headroom: %w", err)
 	}
-	size, err := file.Size()
+	size, err := sizeOf(file)
 	if err == nil {
 		err = file.Truncate(left(size))
 	}

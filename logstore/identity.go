@@ -126,7 +126,7 @@ func (id Identity) append(b []byte) []byte {
 // relies on it writes it again first, as each start of a node does.
 func ReadIdentity(disk vfs.FS, dir string) (Identity, bool, error) {
 	name := path.Join(dir, identityName)
-	f, err := disk.Open(name)
+	f, err := openFile(disk, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Identity{}, false, nil
 	}
@@ -134,12 +134,12 @@ func ReadIdentity(disk vfs.FS, dir string) (Identity, bool, error) {
 		return Identity{}, false, fmt.Errorf("read the identity of the node: %w", err)
 	}
 	defer f.Close()
-	size, err := f.Size()
+	size, err := sizeOf(f)
 	if err != nil {
 		return Identity{}, false, fmt.Errorf("read the identity of the node: %w", err)
 	}
 	b := make([]byte, min(size, identityBytesMax+1))
-	if _, err := f.ReadAt(b, 0); err != nil && err != io.EOF {
+	if _, err := readAt(f, b, 0); err != nil && err != io.EOF {
 		return Identity{}, false, fmt.Errorf("read the identity of the node: %w", err)
 	}
 	id, err := parseIdentity(b)

@@ -24,6 +24,7 @@ type run struct {
 	count   uint32 // Invariant: > 0
 	changes bool   // a membership entry is, or was, among them
 	lost    bool   // they can't be read; at is where they stood, or where it is said that they are lost
+	refused bool   // the disk refused them at the start: lost as far as is known, and not to be written down as that. Invariant: refused implies lost
 }
 
 func (r run) last() uint64 { return r.first + uint64(r.count) - 1 }

@@ -110,7 +110,7 @@ func (s *Store) list() ([]uint64, error) {
 }
 
 func (s *Store) numbers() ([]uint64, error) {
-	names, err := s.fs.List(s.dir)
+	names, err := listNames(s.fs, s.dir)
 	if err != nil {
 		return nil, err
 	}

@@ -23,8 +23,9 @@ const locateMax = 64
 // was checked against its checksums. The entries are the caller's.
 //
 // It may run beside Append, of which it sees what is durable. Its errors are
-// [ErrUnknown], [ErrCompacted], [ErrRange], a [Damage], or the disk's. What a
-// Damage hit is lost from then on, see [Store.Damaged].
+// [ErrUnknown], [ErrCompacted], [ErrRange], a [Damage], one that wraps
+// [ErrRefused], or the disk's. What a Damage hit is lost from then on, see
+// [Store.Damaged]; what was refused may be asked for again.
 func (s *Store) Read(id Replica, lo, hi uint64, maxBytes int) ([]raft.Entry, error) {
 	var entries []raft.Entry
 	var runs [locateMax]located
@@ -43,11 +44,13 @@ func (s *Store) Read(id Replica, lo, hi uint64, maxBytes int) ([]raft.Entry, err
 				if s.moved(id, &runs[i]) {
 					break // look it up again
 				}
-				var d *Damage
-				if errors.As(err, &d) {
-					s.find(finding{replica: id, kind: kindEntries, run: runs[i].run, at: runs[i].at, damage: *d})
+				if err = s.unread(id, &runs[i], err); errors.Is(err, ErrRefused) && len(entries) > 0 {
+					return entries, nil // who wants more asks again
 				}
 				return nil, err
+			}
+			if s.refusals.some.Load() {
+				s.returned(runs[i].at)
 			}
 			for _, e := range got {
 				if e.ID.Index < next || e.ID.Index > hi {
@@ -117,15 +120,22 @@ func (l *located) gone(id Replica) error {
 	return &Damage{
 		File: l.segment.name, Offset: int64(l.at.offset),
 		Record: fmt.Sprintf("entries %d to %d of term %d of %s", l.first, l.last(), l.term, id),
-		Reason: "they are lost",
+		Reason: l.why(), Refused: l.refused,
 	}
+}
+
+func (l *located) why() string {
+	if l.refused {
+		return ErrRefused.Error()
+	}
+	return "they are lost"
 }
 
 // read reads the run's record and returns those of its entries that the run
 // stands for.
 func (l *located) read(id Replica, seed raft.Seed) ([]raft.Entry, error) {
 	b := make([]byte, l.at.size)
-	n, err := l.segment.file.ReadAt(b, int64(l.at.offset))
+	n, err := readAt(l.segment.file, b, int64(l.at.offset))
 	if err != nil && err != io.EOF {
 		return nil, fmt.Errorf("read entries %d to %d of %s at offset %d of %s: %w", l.first, l.last(), id, l.at.offset, l.segment.name, err)
 	}

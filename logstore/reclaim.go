@@ -55,6 +55,10 @@ const (
 type moving struct {
 	segment uint64 // 0: none
 	work    []piece
+	// waiting are those that the disk refuses. They are tried again once it
+	// has returned them to whoever looked again: until then, and unless nobody
+	// needs them there any more, the segment stays.
+	waiting []piece
 }
 
 // piece is one record to move. It is looked up again when its turn comes.
@@ -111,6 +115,7 @@ func (s *Store) moveForward() (bool, error) {
 		}
 		*m = moving{segment: tail, work: s.neededIn(tail)}
 	}
+	s.moveWaiting()
 	if err := s.moveSome(&m.work, &left); err != nil {
 		return false, fmt.Errorf("move what is needed out of segment %d: %w", m.segment, err)
 	}
@@ -122,10 +127,21 @@ func (s *Store) moveSome(work *[]piece, left *int) error {
 		if room, err := s.roomToMove(moveBytesMax-*left, int((*work)[0].at.size)); !room || err != nil {
 			return err
 		}
+		if s.awaited((*work)[0]) {
+			s.moving.waiting = append(s.moving.waiting, (*work)[0])
+			*work = (*work)[1:]
+			continue
+		}
 		n, err := s.move((*work)[0])
 		var d *Damage
 		if errors.As(err, &d) {
 			n, err = s.moveDamaged((*work)[0], d)
+		}
+		if errors.Is(err, ErrRefused) {
+			s.unmoved((*work)[0], err)
+			s.moving.waiting = append(s.moving.waiting, (*work)[0])
+			*work = (*work)[1:]
+			continue
 		}
 		if err != nil {
 			return err

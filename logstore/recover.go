@@ -42,6 +42,9 @@ type recovery struct {
 	salvage   []salvaged
 	damages   []Damage
 	torn      *Damage // the last batch, if there is the beginning of one
+	tornEnd   int64   // where it would end
+	refused   []stretch
+	doubt     error // the disk refuses the place where the log would go on
 
 	last []byte // the last whole batch, as it stands on disk
 	from position
@@ -53,6 +56,10 @@ func (s *Store) recover(numbers []uint64) error {
 	if err != nil {
 		return err
 	}
+	if r.doubt != nil {
+		return r.doubt
+	}
+	s.refusals.opened(r.refused)
 	if err := r.goOn(); err != nil {
 		return err
 	}
@@ -123,7 +130,7 @@ func (s *Store) findTail(numbers []uint64) (uint64, error) {
 		if seg.file == nil {
 			continue
 		}
-		b, err = seg.read(b)
+		b, _, err = seg.read(b)
 		if closeErr := seg.file.Close(); err == nil {
 			err = closeErr
 		}
@@ -192,6 +199,9 @@ func (s *Store) discardBefore(tail uint64, numbers []uint64) error {
 			break
 		}
 		seg, err := openSegment(s.fs, s.dir, n)
+		if err == nil && seg.refused() {
+			continue // it is in nobody's way, and the next start tries again
+		}
 		if err == nil {
 			err = s.discard(seg)
 		}
@@ -203,29 +213,86 @@ func (s *Store) discardBefore(tail uint64, numbers []uint64) error {
 }
 
 // read reads all of a segment, into b if it is large enough. What is missing of
-// a file that is too short is zero.
-func (s *segment) read(b []byte) ([]byte, error) {
+// a file that is too short is zero, and so is what the disk refuses, of which it
+// returns the places.
+func (s *segment) read(b []byte) ([]byte, []stretch, error) {
 	if int64(cap(b)) < s.size {
 		b = make([]byte, s.size)
 	}
 	b = b[:s.size]
-	n, err := s.file.ReadAt(b, 0)
+	n, err := readAt(s.file, b, 0)
+	var refused []stretch
+	if errors.Is(err, ErrRefused) {
+		n = len(b)
+		refused, err = s.readPieces(b)
+	}
 	if err != nil && err != io.EOF {
-		return nil, fmt.Errorf("read %s: %w", s.name, err)
+		return nil, nil, fmt.Errorf("read %s: %w", s.name, err)
 	}
 	clear(b[n:])
-	return b, nil
+	return b, refused, nil
+}
+
+// readPieces reads a segment of which the disk refuses something, piece by piece.
+func (s *segment) readPieces(b []byte) (refused []stretch, err error) {
+	pages := 0
+	for from := int64(0); from < s.size; from += refusedChunk {
+		to := min(from+refusedChunk, s.size)
+		if err := s.readPiece(b[from:to], from); err == nil {
+			continue
+		} else if !errors.Is(err, ErrRefused) {
+			return nil, err
+		}
+		for at := from; at < to; at += pageSize {
+			end := min(at+pageSize, to)
+			err := ErrRefused
+			if pages < refusedPagesMax {
+				err = s.readPiece(b[at:end], at)
+			}
+			if err == nil {
+				continue
+			} else if !errors.Is(err, ErrRefused) {
+				return nil, err
+			}
+			pages++
+			clear(b[at:end])
+			if n := len(refused); n > 0 && refused[n-1].to == at {
+				refused[n-1].to = end
+			} else {
+				refused = append(refused, stretch{s.number, at, end})
+			}
+		}
+	}
+	return refused, nil
+}
+
+func (s *segment) readPiece(b []byte, at int64) error {
+	n, err := readAt(s.file, b, at)
+	if err == io.EOF {
+		err = nil
+	}
+	if err == nil {
+		clear(b[n:])
+	}
+	return err
 }
 
 // segment reads one segment. Of one that is lost, what follows tells.
 func (r *recovery) segment(seg *segment) error {
+	if seg.refused() {
+		r.refused = append(r.refused, stretch{seg.number, 0, segmentSizeMax})
+	}
 	if seg.file == nil {
 		return nil
 	}
-	b, err := seg.read(r.buf)
+	b, refused, err := seg.read(r.buf)
 	if err != nil {
 		return err
 	}
+	for _, t := range refused {
+		r.damages = append(r.damages, r.refusal(t))
+	}
+	r.refused = append(r.refused, refused...)
 	r.buf = b
 	b = b[:seg.limit()]
 	for at := int64(segmentHeader); at < seg.limit(); {
@@ -278,6 +345,7 @@ func (r *recovery) advance(seg *segment, b []byte, at int64, h batchHeader) {
 // torn or damaged.
 func (r *recovery) spoilt(seg *segment, b []byte, at int64, h batchHeader, why string) {
 	if r.torn == nil {
+		r.tornEnd = at + batchSize(h.length)
 		r.torn = &Damage{File: seg.name, Offset: at, Record: fmt.Sprintf("batch %d", h.number), Reason: why}
 	}
 	if (position{seg.number, at}) == r.end {

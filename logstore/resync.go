@@ -11,9 +11,10 @@ import (
 // hole is a place in the log where batches are damaged, until a directory
 // behind it tells what they held.
 type hole struct {
-	from   position // where the batch before ends
-	at     place    // counts as needed for what is lost there
-	damage Damage
+	from    position // where the batch before ends
+	at      place    // counts as needed for what is lost there
+	refused bool     // by the disk, as far as is known: what is lost there may come back
+	damage  Damage
 }
 
 // salvaged are entries that can be read in a batch that is not whole. Their own
@@ -50,17 +51,22 @@ func (r *recovery) rescue(seg *segment, b []byte, at int64) {
 func (r *recovery) open(format string, args ...any) {
 	d := r.due()
 	d.Reason += ", but " + fmt.Sprintf(format, args...)
+	t, refused := r.refusedAfter(r.end)
+	if refused {
+		d = r.refusal(t)
+	}
 	if len(r.damages) == 0 || r.damages[len(r.damages)-1].File != d.File || r.damages[len(r.damages)-1].Offset != d.Offset {
 		r.damages = append(r.damages, d)
 	}
 	if r.hole != nil {
+		r.hole.refused = r.hole.refused || refused
 		return
 	}
 	segment := r.end.segment
 	if r.next > 0 && r.s.segment(r.next) != nil {
 		segment = r.next
 	}
-	r.hole = &hole{from: r.end, at: place{segment, uint32(d.Offset), recordHeaderSize}, damage: d}
+	r.hole = &hole{from: r.end, at: place{segment, uint32(d.Offset), recordHeaderSize}, refused: refused, damage: d}
 }
 
 // applyDirectory brings the log to where the directory says that it stood. What
@@ -184,7 +190,7 @@ func (r *recovery) applyRun(p *replica, n run) {
 // fill puts what was salvaged of a gap into the log, and the rest as lost.
 func (r *recovery) fill(p *replica, gap run) {
 	for next := gap.first; next <= gap.last(); {
-		part := run{first: next, term: gap.term, count: uint32(gap.last() - next + 1), at: r.hole.at, lost: true, changes: true}
+		part := run{first: next, term: gap.term, count: uint32(gap.last() - next + 1), at: r.hole.at, lost: true, refused: r.hole.refused, changes: true}
 		for i := range r.salvage {
 			m := r.salvage[i].run
 			if r.salvage[i].replica != p.id || m.term != gap.term || m.last() < next || m.first > part.last() {
@@ -232,6 +238,9 @@ func (r *recovery) finish() {
 	case r.number == 0 && s.segments[0].number > 1:
 		r.open("the log began before")
 	}
+	if r.doubt = r.doubts(); r.doubt != nil {
+		return // nothing of this may be written down
+	}
 	if r.hole != nil {
 		s.unknownIs = r.hole.damage
 		s.occupy(&s.unknown, r.hole.at)
@@ -255,7 +264,7 @@ func (r *recovery) check(p *replica) {
 			if n.first != due && why == "" {
 				why = fmt.Sprintf("entries %d to %d are in no segment", due, n.first-1)
 			}
-			if n.lost && n.at.size == recordHeaderSize { // it stands in no record yet
+			if n.lost && !n.refused && n.at.size == recordHeaderSize { // it stands in no record yet
 				r.s.repair = append(r.s.repair, piece{kind: kindMoved, replica: p, first: n.first, at: n.at})
 			}
 			due = n.last() + 1

@@ -2,7 +2,6 @@ package logstore
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -26,8 +25,8 @@ type logScrub struct {
 // [Store.Damaged] if it is entries or a snapshot; what else it was, the next
 // batch writes again from memory.
 //
-// It may run beside Append and Read, but not beside itself. Its error is the
-// disk's: to find damage is none. What the system still has in memory it does
+// It may run beside Append and Read, but not beside itself. To find damage is no
+// error, nor is what the disk refuses: see [Store.LookAgain]. What the system still has in memory it does
 // not ask the disk for again, so a byte that rots below that shows later.
 func (s *Store) Scrub(maxBytes int64) (done bool, err error) {
 	c := &s.walk
@@ -122,7 +121,7 @@ func (s *Store) scrubRead(seg *segment, at, n int64) ([]byte, error) {
 		c.buf = make([]byte, n)
 	}
 	b := c.buf[:n]
-	got, err := seg.file.ReadAt(b, at)
+	got, err := readAt(seg.file, b, at)
 	if err == io.EOF {
 		err = nil
 	}
@@ -138,19 +137,19 @@ func (s *Store) unreadable(seg *segment, n int64) (int64, bool) {
 	return n, true
 }
 
-// suspect looks at all that is needed and begins in a range that is not whole.
+// suspect looks at all that is needed and begins in a range that is not whole, or
+// that the disk refused.
 func (s *Store) suspect(seg *segment, from, to int64) {
 	for _, f := range s.neededWithin(seg.number, from, to) {
-		b := make([]byte, f.at.size)
-		_, err := seg.file.ReadAt(b, int64(f.at.offset))
-		if err == nil || err == io.EOF {
-			_, _, err = readRecord(b, seg.at(int64(f.at.offset)))
+		switch err := s.checkRecord(seg, &f); {
+		case err == nil:
+			s.returned(f.at)
+		case s.segmentNow(seg.number) != seg: // it was freed meanwhile
+		case errors.Is(err, ErrRefused):
+			s.refuse(f)
+		default:
+			s.find(f)
 		}
-		if err == nil {
-			continue
-		}
-		f.damage = Damage{File: seg.name, Offset: int64(f.at.offset), Record: fmt.Sprintf("%s of %s", f.kind, f.replica), Reason: err.Error()}
-		s.find(f)
 	}
 }
 

@@ -118,42 +118,59 @@ func segmentHeaderSum(b []byte) uint32 {
 }
 
 // openSegment opens a file of the log. What is wrong with it as a whole is in
-// its field spoilt; an error is the disk's, or that of another format.
+// its field spoilt, also that the disk refuses to open it, or both its headers;
+// an error is another of the disk's, or that of another format.
 func openSegment(disk vfs.FS, dir string, number uint64) (*segment, error) {
 	s := &segment{number: number, name: path.Join(dir, segmentName(number)), end: segmentHeader, mend: -1}
-	file, err := disk.Open(s.name)
+	file, err := openFile(disk, s.name)
 	if errors.Is(err, fs.ErrNotExist) {
 		s.spoil("segment", "the file is missing")
+		return s, nil
+	}
+	if err == nil {
+		s.file = file
+		err = s.readHeaders()
+		if err != nil {
+			file.Close()
+		}
+	}
+	if errors.Is(err, ErrRefused) {
+		s.file = nil
+		s.spoil("segment", "%v", err)
+		s.spoilt.Refused = true
 		return s, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	s.file = file
-	if err := s.readHeaders(); err != nil {
-		file.Close()
-		return nil, err
-	}
 	return s, nil
 }
+
+// refused says whether the disk refuses all of the segment.
+func (s *segment) refused() bool { return s.file == nil && s.spoilt != nil && s.spoilt.Refused }
 
 func (s *segment) spoil(record, format string, args ...any) {
 	s.spoilt = &Damage{File: s.name, Record: record, Reason: fmt.Sprintf(format, args...)}
 }
 
 // readHeaders takes what the segment says of itself from whichever of its
-// headers is whole.
+// headers is whole. One that the disk refuses while the other is there is no
+// damage, and nothing is written over it.
 func (s *segment) readHeaders() error {
-	size, err := s.file.Size()
+	size, err := sizeOf(s.file)
 	if err != nil {
 		return err
 	}
-	why, err := s.readHeader(0)
-	if err != nil {
-		return err
+	why, refused := s.readHeader(0)
+	if refused != nil && !errors.Is(refused, ErrRefused) {
+		return refused
 	}
-	if why == "" {
+	if why == "" && refused == nil {
 		switch other, err := s.readHeader(s.limit()); {
+		case errors.Is(err, ErrRefused):
+			if size < s.size {
+				return err
+			}
 		case err != nil:
 			return err
 		case size < s.size:
@@ -170,11 +187,17 @@ func (s *segment) readHeaders() error {
 		if err != nil {
 			return err
 		}
+		if other == "" && s.size == size && refused != nil {
+			return nil
+		}
 		if other == "" && s.size == size {
 			s.spoil("header", "%s", why)
 			s.mend = 0
 			return nil
 		}
+	}
+	if refused != nil {
+		return refused
 	}
 	s.size = size
 	s.spoil("header", "%s", why)
@@ -186,8 +209,8 @@ func (s *segment) readHeaders() error {
 // readHeader takes over what a header says. It says why it can't.
 func (s *segment) readHeader(at int64) (string, error) {
 	b := make([]byte, segmentHeader)
-	if _, err := s.file.ReadAt(b, at); err != nil && err != io.EOF {
-		return "", err
+	if _, err := readAt(s.file, b, at); err != nil && err != io.EOF {
+		return "", fmt.Errorf("read the header of %s at offset %d: %w", s.name, at, err)
 	}
 	number, format := binary.LittleEndian.Uint64(b[16:]), binary.LittleEndian.Uint32(b[8:])
 	size := int64(binary.LittleEndian.Uint64(b[24:]))
@@ -342,7 +365,7 @@ func (s *Store) rename(old *segment) (vfs.File, error) {
 	if err := s.fs.SyncDir(s.dir); err != nil {
 		return nil, err
 	}
-	return s.fs.Open(prepared)
+	return openFile(s.fs, prepared)
 }
 
 // christen makes the prepared file a segment: header, sync, name, sync of the
@@ -382,7 +405,7 @@ func christen(disk vfs.FS, dir string, file vfs.File, size int64, number, salt u
 		return nil, err
 	}
 	if bug("no directory sync") {
-		return openSegment(disk, dir, number)
+		return reopenSegment(disk, dir, number)
 	}
 	if err := disk.SyncDir(dir); err != nil {
 		if errors.Is(err, ErrFull) {
@@ -390,7 +413,17 @@ func christen(disk vfs.FS, dir string, file vfs.File, size int64, number, salt u
 		}
 		return nil, err
 	}
-	return openSegment(disk, dir, number)
+	return reopenSegment(disk, dir, number)
+}
+
+// reopenSegment opens a segment that was just made. A disk that does not return
+// what it was given a moment ago is not relied on for more.
+func reopenSegment(disk vfs.FS, dir string, number uint64) (*segment, error) {
+	seg, err := openSegment(disk, dir, number)
+	if err == nil && seg.refused() {
+		return nil, fmt.Errorf("read it again: %w", seg.spoilt)
+	}
+	return seg, err
 }
 
 // salt draws the salt of a segment from the seed that the owner gave (Steele,

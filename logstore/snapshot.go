@@ -36,7 +36,10 @@ type Snapshot struct {
 // kept is a snapshot that has a file.
 type kept struct {
 	Snapshot
-	damage *Damage // what is known to be wrong with it
+	damage *Damage // what is known to be wrong with it, or what the disk has refused too often
+	// What the disk refuses of it, and how often it did in a row; nil: nothing.
+	refused *Damage
+	looks   int
 }
 
 // Snapshots returns the snapshots of a replica that can be used as far as is
@@ -72,11 +75,15 @@ func compareLogIDs(a, b raft.LogID) int {
 
 // snapshotDamaged takes note of damage in a snapshot, unless it is one no more.
 func (s *Store) snapshotDamaged(sn Snapshot, d *Damage) {
+	if d.Refused && !bug("refused read taken for loss") {
+		s.snapshotRefused(sn, d)
+		return
+	}
 	s.mu.Lock()
 	known := false
 	for i := range s.snapshots[sn.Replica] {
-		if k := &s.snapshots[sn.Replica][i]; k.File == sn.File && k.damage == nil {
-			k.damage, known = d, true
+		if k := &s.snapshots[sn.Replica][i]; k.File == sn.File && (k.damage == nil || k.damage.Refused) {
+			k.damage, k.refused, known = d, nil, true
 		}
 	}
 	s.mu.Unlock()

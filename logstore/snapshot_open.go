@@ -59,7 +59,7 @@ type snapshotEntry struct {
 }
 
 func (s *Store) listSnapshots() ([]snapshotEntry, error) {
-	names, err := s.fs.List(s.snapDir)
+	names, err := listNames(s.fs, s.snapDir)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,8 @@ func (s *Store) useOf(f snapshotEntry) use {
 	return useNone
 }
 
-// takeSnapshot remembers a file after a look at its header and its trailer.
+// takeSnapshot remembers a file after a look at its header and its trailer. One
+// that the disk refuses stays, and counts as damaged until it is returned.
 func (s *Store) takeSnapshot(f snapshotEntry, name string) error {
 	k := kept{Snapshot: Snapshot{Replica: f.replica, Base: Base{ID: f.base}, File: name}}
 	r, err := openSnapshot(s.fs, name, f.replica, func(d *Damage) { k.damage = d })
@@ -127,6 +128,9 @@ func (s *Store) takeSnapshot(f snapshotEntry, name string) error {
 		return err
 	}
 	if d := k.damage; d != nil {
+		if d.Refused {
+			k.refused, k.looks = d, refusedLooks
+		}
 		s.log.Error("snapshot damaged", "replica", f.replica, "file", d.File, "offset", d.Offset, "record", d.Record, "reason", d.Reason)
 	}
 	s.addSnapshot(k)
@@ -150,6 +154,8 @@ func (s *Store) verifySnapshots(tell func(Damage)) error {
 		var d *Damage
 		if err := VerifySnapshot(s.fs, path.Join(s.snapDir, f.name)); errors.As(err, &d) {
 			tell(*d)
+		} else if errors.Is(err, ErrRefused) {
+			tell(Damage{File: path.Join(s.snapDir, f.name), Record: "snapshot", Reason: err.Error(), Refused: true})
 		} else if err != nil {
 			return err
 		}

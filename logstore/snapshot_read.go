@@ -14,7 +14,7 @@ import (
 // verified before its first byte is handed out; a block that does not fit is a
 // [Damage], and the snapshot is no longer among [Store.Snapshots].
 type SnapshotReader struct {
-	found func(*Damage) // is told of what is found
+	found func(*Damage) // is told of what is found, and of what is refused
 	name  string
 	file  vfs.File
 	size  int64
@@ -50,7 +50,7 @@ func (s *Store) OpenSnapshot(sn Snapshot) (*SnapshotReader, error) {
 // openSnapshot opens a file and checks its header and its trailer.
 func openSnapshot(disk vfs.FS, name string, of Replica, found func(*Damage)) (*SnapshotReader, error) {
 	r := &SnapshotReader{found: found, name: name, number: -1}
-	file, err := disk.Open(name)
+	file, err := openFile(disk, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		// Who asks for it believes that it is there.
 		d := &Damage{File: name, Record: "snapshot", Reason: "the file is missing"}
@@ -58,7 +58,7 @@ func openSnapshot(disk vfs.FS, name string, of Replica, found func(*Damage)) (*S
 		return nil, d
 	}
 	if err != nil {
-		return nil, err
+		return nil, r.refuse(0, "snapshot", err)
 	}
 	r.file = file
 	if err := r.readEnds(of); err != nil {
@@ -69,8 +69,8 @@ func openSnapshot(disk vfs.FS, name string, of Replica, found func(*Damage)) (*S
 }
 
 func (r *SnapshotReader) readEnds(of Replica) (err error) {
-	if r.size, err = r.file.Size(); err != nil {
-		return err
+	if r.size, err = sizeOf(r.file); err != nil {
+		return r.refuse(0, "snapshot", err)
 	}
 	if r.size < snapshotHeaderSize+snapshotTrailerSize {
 		return r.damage(0, "snapshot", fmt.Errorf("the file has %d bytes", r.size))
@@ -122,14 +122,23 @@ func (r *SnapshotReader) damage(offset int64, record string, err error) error {
 }
 
 func (r *SnapshotReader) readFull(b []byte, at int64, record string) error {
-	n, err := r.file.ReadAt(b, at)
+	n, err := readAt(r.file, b, at)
 	if n == len(b) {
 		return nil
 	}
 	if err == io.EOF {
 		return r.damage(at, record, fmt.Errorf("the file ends at %d", at+int64(n)))
 	}
-	return fmt.Errorf("read %s at offset %d: %w", r.name, at, err)
+	return r.refuse(at, record, fmt.Errorf("read %s at offset %d: %w", r.name, at, err))
+}
+
+// refuse tells of what the disk refuses, which is no damage yet, and returns the
+// error.
+func (r *SnapshotReader) refuse(at int64, record string, err error) error {
+	if errors.Is(err, ErrRefused) {
+		r.found(&Damage{File: r.name, Offset: at, Record: record, Reason: err.Error(), Refused: true})
+	}
+	return err
 }
 
 // blockAt is where a block begins.

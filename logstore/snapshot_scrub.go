@@ -26,8 +26,8 @@ type snapshotScrub struct {
 // reads some maxBytes, one block at least, and says true once it has seen the
 // last one; the next call begins anew. Damage that it finds it remembers, so
 // that the snapshot is no longer among [Store.Snapshots], returns, and goes on
-// behind that snapshot with the next call. It may run beside Append, from one
-// goroutine at a time.
+// behind that snapshot with the next call. What the disk refuses it leaves to
+// [Store.LookAgain]. It may run beside Append, from one goroutine at a time.
 func (s *Store) ScrubSnapshots(maxBytes int64) (done bool, err error) {
 	for maxBytes > 0 {
 		sn, ok := s.nextToScrub()
@@ -43,8 +43,8 @@ func (s *Store) ScrubSnapshots(maxBytes int64) (done bool, err error) {
 		maxBytes -= n
 		if err != nil {
 			c.block = -1
-			if !s.hasSnapshot(sn) {
-				continue // it was removed since it was looked up
+			if !s.hasSnapshot(sn) || errors.Is(err, ErrRefused) {
+				continue // it was removed since it was looked up, or is looked at again
 			}
 			return false, fmt.Errorf("scrub the snapshot of %s at %s: %w", sn.Replica, sn.Base.ID, err)
 		}
@@ -101,7 +101,7 @@ func (s *Store) scrubSnapshot(sn Snapshot, maxBytes int64) (int64, error) {
 	defer r.Close()
 	bytes := int64(0)
 	for bytes < maxBytes && s.scrub.block < r.trailer.blocks {
-		if err := r.load(s.scrub.block); err != nil {
+		if err := r.load(s.scrub.block); err != nil && !errors.Is(err, ErrRefused) {
 			return bytes, err
 		}
 		s.scrub.block++
@@ -137,7 +137,7 @@ func VerifySnapshot(disk vfs.FS, file string) error {
 // their directories, in order.
 func SnapshotFiles(disk vfs.FS, dir string) ([]string, error) {
 	dir = path.Join(dir, SnapshotDir)
-	names, err := disk.List(dir)
+	names, err := listNames(disk, dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -288,7 +288,7 @@ func (s *Store) useReserve() error {
 	if err := s.fs.SyncDir(s.dir); err != nil {
 		return fmt.Errorf("use the reserve: %w", err)
 	}
-	file, err := s.fs.Open(prepared)
+	file, err := openFile(s.fs, prepared)
 	if err != nil {
 		return fmt.Errorf("use the reserve: %w", err)
 	}
@@ -348,14 +348,14 @@ func (s *Store) cutReserve() error {
 
 // findReserve takes over the reserve that an earlier process left.
 func (s *Store) findReserve() error {
-	file, err := s.fs.Open(path.Join(s.dir, reserveName))
+	file, err := openFile(s.fs, path.Join(s.dir, reserveName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	size, err := file.Size()
+	size, err := sizeOf(file)
 	if err != nil {
 		file.Close()
 		return err

@@ -162,6 +162,8 @@ type Store struct {
 
 	pieces, blocks spare // of snapshots on their way, from any goroutine
 
+	refusals refusals // what the disk does not return, see refused.go
+
 	scrub snapshotScrub // owned by the goroutine of ScrubSnapshots
 	walk  logScrub      // owned by the goroutine of Scrub
 

@@ -12,7 +12,8 @@ import (
 // takeBack looks for what is lost in segments that the log does not want any
 // more, before they are freed. A person may have put one back, from a copy of
 // it, when it was known as lost already and the log had gone on without it. It
-// says false if there is no room to write what it found: then they must stay.
+// says false if they must stay: there is no room to write what was found, or the
+// disk refuses one of them.
 //
 // It is safe to take an entry from there: its checksum covers group and id, and
 // the log knows that it had the one of that id in that place.
@@ -25,15 +26,22 @@ func (s *Store) takeBack(numbers []uint64, tail uint64) (bool, error) {
 		if err != nil {
 			return false, err
 		}
+		if seg.refused() {
+			return false, nil // what is lost may be in it
+		}
 		if seg.file == nil {
 			continue
 		}
-		b, err := seg.read(nil)
+		b, refused, err := seg.read(nil)
 		if closeErr := seg.file.Close(); err == nil {
 			err = closeErr
 		}
 		if err != nil {
 			return false, err
+		}
+		if len(refused) > 0 {
+			s.log.Warn("disk refuses a read", "file", seg.name, "offset", refused[0].from)
+			return false, nil
 		}
 		ws := s.findLost(seg, b[:seg.limit()])
 		if len(ws) == 0 {

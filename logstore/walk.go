@@ -133,7 +133,7 @@ func (w *walker) tell(kind string) error {
 // says, or zero.
 func (w *walker) findTail(numbers []uint64) (uint64, error) {
 	for _, n := range slices.Backward(numbers) {
-		seg, b, err := w.open(n)
+		seg, b, _, err := w.open(n)
 		if errors.Is(err, ErrDamaged) || errors.Is(err, ErrNewerFormat) || errors.Is(err, ErrOlderFormat) {
 			continue
 		}
@@ -156,19 +156,20 @@ func (w *walker) findTail(numbers []uint64) (uint64, error) {
 }
 
 // open reads all of a segment.
-func (w *walker) open(number uint64) (*segment, []byte, error) {
+func (w *walker) open(number uint64) (*segment, []byte, []stretch, error) {
 	seg, err := openSegment(w.r.s.fs, w.r.s.dir, number)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if seg.file == nil {
-		return nil, nil, seg.spoilt
+		return nil, nil, nil, seg.spoilt
 	}
-	w.buf, err = seg.read(w.buf)
+	b, refused, err := seg.read(w.buf)
+	w.buf = b
 	if closeErr := seg.file.Close(); err == nil {
 		err = closeErr
 	}
-	return seg, w.buf, err
+	return seg, b, refused, err
 }
 
 // next returns the place of the first batch header at an offset or after, or
@@ -183,7 +184,7 @@ func (w *walker) next(seg *segment, b []byte, at int64) int64 {
 }
 
 func (w *walker) segment(number uint64) error {
-	seg, b, err := w.open(number)
+	seg, b, refused, err := w.open(number)
 	var damage *Damage
 	switch {
 	case errors.As(err, &damage):
@@ -200,6 +201,12 @@ func (w *walker) segment(number uint64) error {
 	}
 	if seg.spoilt != nil {
 		if err := w.damage(number, seg.spoilt.Offset, seg.spoilt); err != nil {
+			return err
+		}
+	}
+	for _, t := range refused {
+		d := &Damage{File: seg.name, Offset: t.from, Record: fmt.Sprintf("%d bytes", t.to-t.from), Reason: ErrRefused.Error(), Refused: true}
+		if err := w.damage(number, t.from, d); err != nil {
 			return err
 		}
 	}

@@ -75,27 +75,44 @@ const scrubPause = 200 * time.Millisecond
 
 // scrub reads again what has not been read for long, slowly, over and over: what
 // has rotted is found while other copies are whole. Without it, rot in what is
-// seldom read would gather until two disks have it.
+// seldom read would gather until two disks have it. It also looks again at what
+// the disk refuses to return, even where scrubbing is off.
 func (n *Node) scrub() {
 	defer n.ended.Done()
 	step := max(1, int64(n.cfg.Scrub)*int64(scrubPause)/int64(time.Second))
-	ticker := time.NewTicker(scrubPause)
+	pause := scrubPause
+	if n.cfg.Scrub == 0 {
+		pause = lookAgainPause
+	}
+	ticker := time.NewTicker(pause)
 	defer ticker.Stop()
+	said, looked := "", n.started
 	for {
 		select {
 		case <-n.ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		if _, err := n.store.Scrub(step); err != nil {
-			n.log.Error("scrub ends: the log can't be read", "err", err)
-			return
+		if now := time.Now(); now.Sub(looked) >= lookAgainPause {
+			looked = now
+			n.store.LookAgain()
+		}
+		if n.cfg.Scrub > 0 {
+			// What it can't read is no end of it: the rest may rot meanwhile.
+			if _, err := n.store.Scrub(step); err != nil && err.Error() != said {
+				said = err.Error()
+				n.log.Error("scrub goes on behind what can't be read", "err", err)
+			}
 		}
 		if len(n.store.Damaged()) > 0 {
 			n.damageFound() // it sees what is new
 		}
 	}
 }
+
+// lookAgainPause lies between two looks at what the disk refuses: some looks
+// later it counts as damage.
+const lookAgainPause = time.Second
 
 // refuseDamage returns an error if a replica is damaged that nobody else has a
 // copy of: only a person can bring back what it lost.
@@ -218,10 +235,14 @@ func remedy(m *repl.Mending, name map[raft.NodeID]string) string {
 	switch {
 	case m.Damage.Promises:
 		return "the group goes on without this replica, which never votes again; keep the data directory, and look at the disk"
+	case m.Reopens:
+		return "look at the disk and its cable: it is opened by itself as soon as the disk returns what it refuses"
 	case m.Broken != "":
 		return "keep the data directory and report it"
 	case m.Barren && !m.Runs:
 		return fmt.Sprintf("not mended: %s have answered, and have no copy; keep all data directories; bring back a node that has one, or put the file back while its node is down, from a copy made since that node last stopped, never from an older one", strings.Join(others, " and "))
+	case m.Damage.Where.Refused:
+		return "look at the disk and its cable: nothing is known to be lost, it is well again once the disk returns it; meanwhile it is mended from other replicas, if they have it"
 	case m.Runs:
 		return "being mended while it serves; look at the disk"
 	}

@@ -12,7 +12,7 @@
 //	connection.write   1 per accepted connection    Node   the connection ends
 //	Node.lister        listersMax                   Node   Node.close
 //	Node.announceSelf  1                            Node   the table has what it says, or Node.close
-//	Node.scrub         1, unless it is off          Node   Node.close
+//	Node.scrub         1                            Node   Node.close
 //	besides            restorersMax, at the start   Node   all replicas are restored
 //	Node.poll          1 per host while founding    Node   the founding ends
 //

@@ -406,10 +406,8 @@ func (n *Node) serve() error {
 	n.inbox.Store(repl.NewInbox(repl.InboxConfig{Store: store, Machine: n.machine, Host: n.ask, Log: n.log}))
 	n.ended.Add(1)
 	go n.announceSelf()
-	if n.cfg.Scrub > 0 {
-		n.ended.Add(1)
-		go n.scrub()
-	}
+	n.ended.Add(1)
+	go n.scrub()
 	return nil
 }
 

@@ -226,7 +226,7 @@ func (m *mend) tick() {
 		m.openAgain()
 		return
 	}
-	if m.writing || m.host.ticks < m.due || m.runTick() || !m.mendable() {
+	if m.takeReturned(); m.writing || m.host.ticks < m.due || m.runTick() || m.returned() || !m.mendable() {
 		return
 	}
 	m.askForSnapshot()
@@ -243,6 +243,28 @@ func (m *mend) tick() {
 		m.due = min(m.due, at)
 	}
 	m.pause = min(2*m.pause, mendPauseMax)
+}
+
+// takeReturned gives back to the log what its disk refused at the start, and has
+// returned since.
+func (m *mend) takeReturned() {
+	if m.writing || m.broken != nil {
+		return
+	}
+	if back := m.host.cfg.Store.Returned(m.replica); len(back) > 0 {
+		m.host.mends.Mended += uint64(len(back))
+		m.write(logstore.Write{Mended: back})
+	}
+}
+
+// returned says whether nothing is lost of a replica without a core any more, by
+// no doing of ours: the disk returns what it refused.
+func (m *mend) returned() bool {
+	if m.group != nil || m.waits || m.broken != nil || m.look() {
+		return false
+	}
+	m.healed()
+	return true
 }
 
 // knownAt is the tick from which on it is believed of a node that it has nothing.
@@ -388,17 +410,26 @@ func (h *Host) revive(r logstore.Replica) {
 		h.beginMend(r, nil).waits = true
 		return
 	}
-	err := h.open(r)
-	if err == nil {
-		return
+	if err := h.open(r); err != nil {
+		h.notOpened(r, err)
 	}
+}
+
+// notOpened notes why a replica has no core.
+func (h *Host) notOpened(r logstore.Replica, err error) {
 	m := h.beginMend(r, nil)
 	if _, hurt := h.cfg.Store.DamageOf(r); !hurt {
 		m.broken = fmt.Errorf("open replica %d of group %d: %w", r.ID, r.Group, err)
-		m.reopen = errors.As(err, new(*fs.PathError))
+		m.reopen = diskRefuses(err)
 		m.due += m.pause
 	}
 	h.cfg.Log.Error("replica not opened", "group", r.Group, "replica", r.ID, "err", err)
+}
+
+// diskRefuses says whether an error is not about what is on the disk, but the disk's
+// no, which may pass.
+func diskRefuses(err error) bool {
+	return errors.Is(err, logstore.ErrRefused) || errors.As(err, new(*fs.PathError))
 }
 
 // openAgain opens a replica whose log is whole, after a read failed when that was

@@ -8,8 +8,8 @@ import (
 	"muster/repl/wire"
 )
 
-// intactTries bounds how often a read that meets damage is tried around it: each
-// time it is known to the log afterwards.
+// intactTries bounds how often a read that meets damage, or is refused, is tried
+// around it: each time it is known to the log afterwards.
 const intactTries = 16
 
 // ReadIntact returns those of the wanted entries of a replica that its log can
@@ -25,9 +25,9 @@ func ReadIntact(s *logstore.Store, id logstore.Replica, wanted []wire.RepairSpan
 				break
 			}
 			got, err := s.Read(id, from, to, maxBytes)
-			if errors.Is(err, logstore.ErrDamaged) && tries > 0 {
+			if (errors.Is(err, logstore.ErrDamaged) || errors.Is(err, logstore.ErrRefused)) && tries > 0 {
 				tries--
-				continue // what was found damaged is passed over now
+				continue // what was found damaged, or refused too often, is passed over now
 			}
 			if err != nil {
 				break // compacted, or truncated, since it was asked for

@@ -33,7 +33,9 @@ type Mending struct {
 	// Waits says that it is whole, and waits for group 0.
 	Waits bool
 	// Broken says why it can't be opened, although it is whole; or is empty.
-	Broken string
+	// Reopens says that it is tried again: the disk refuses a read.
+	Broken  string
+	Reopens bool
 	// Others are the nodes of the other members; nobody else can help.
 	Others []raft.NodeID
 	// Barren says that all of them have answered, and have nothing that would
@@ -71,6 +73,9 @@ func (m *Mending) What() string {
 		lost = append(lost, fmt.Sprintf("entries %d to %d of term %d", l.First, l.Last, l.Term))
 	}
 	w := &d.Where
+	if w.Refused {
+		return fmt.Sprintf("can't read %s: the disk refuses it: %s at offset %d: %s: %s", strings.Join(lost, ", "), w.File, w.Offset, w.Record, w.Reason)
+	}
 	return fmt.Sprintf("lost %s: %s is damaged at offset %d: %s: %s", strings.Join(lost, ", "), w.File, w.Offset, w.Record, w.Reason)
 }
 
@@ -95,7 +100,7 @@ func (m *mend) view() *Mending {
 	v := &Mending{Damage: m.damage, Runs: m.group != nil, Waits: m.waits, Others: m.others()}
 	v.Damage.Lost = slices.Clone(m.damage.Lost)
 	if m.broken != nil {
-		v.Broken = m.broken.Error()
+		v.Broken, v.Reopens = m.broken.Error(), m.reopen
 	}
 	v.Barren = m.mendable() && len(v.Others) > 0
 	for _, n := range v.Others {

@@ -148,7 +148,8 @@ func (h *Host) buried(r logstore.Replica) bool {
 }
 
 // openAll brings back the replicas that the store holds, group 0 before the
-// others: it says which slots they own.
+// others: it says which slots they own. One whose disk refuses a read is opened
+// later, and the others serve.
 func (h *Host) openAll(all []logstore.Replica) error {
 	meta, rest := 0, make([]logstore.Replica, 0, len(all))
 	for _, r := range all {
@@ -180,8 +181,8 @@ func (h *Host) openAll(all []logstore.Replica) error {
 				h.opened(groups[i])
 				continue
 			}
-			if _, hurt := h.cfg.Store.DamageOf(r); hurt {
-				h.beginMend(r, nil) // the read met what Open had not seen
+			if _, hurt := h.cfg.Store.DamageOf(r); hurt || diskRefuses(errs[i]) {
+				h.notOpened(r, errs[i]) // the read met what Open had not seen
 				continue
 			}
 			return fmt.Errorf("open replica %d of group %d: %w", r.ID, r.Group, errs[i])

@@ -69,9 +69,9 @@ func (g *group) restoreState(restored *raft.Restored) error {
 			continue
 		}
 		err := loadSnapshot(g.host.cfg.Store, s, g.machine)
-		if errors.Is(err, logstore.ErrDamaged) {
+		if errors.Is(err, logstore.ErrDamaged) || errors.Is(err, logstore.ErrRefused) {
 			damage = errors.Join(damage, err)
-			continue
+			continue // an older one will do, if the log has what follows it
 		}
 		if err != nil {
 			return err

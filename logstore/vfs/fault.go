@@ -50,12 +50,16 @@ const (
 	// Missing: there is no such file.
 	Missing
 
+	// Unreadable: no read that reaches 512 bytes returns anything, and says so;
+	// all others do. What stands there is as it was.
+	Unreadable
+
 	faults
 )
 
 var faultNames = [faults]string{
 	"no fault", "error", "short write", "lost write", "failed sync", "full", "slow", "stuck",
-	"bit flip", "zero sector", "zero page", "stale sector", "misdirected write", "truncated", "missing",
+	"bit flip", "zero sector", "zero page", "stale sector", "misdirected write", "truncated", "missing", "unreadable sector",
 }
 
 func (f Fault) String() string {

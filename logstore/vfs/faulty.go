@@ -28,8 +28,9 @@ type Rule struct {
 	At int
 	// Times is how many are hit in a row: zero is as one, [Always] all.
 	Times int
-	// Offset is the place in the file that rot is in; a read that does not
-	// reach it does not match. Less than zero: the middle of what is read.
+	// Offset is the place in the file that rot is in, or that is unreadable; a
+	// read that does not reach it does not match. Less than zero, of rot: the
+	// middle of what is read.
 	// Truncated ends the file there.
 	Offset int64
 	// Delay is how long Slow takes.
@@ -100,6 +101,14 @@ func (f *Faulty) Add(r Rule) *Armed {
 	a := &Armed{rule: r, f: f, held: make(chan struct{}), release: make(chan struct{})}
 	f.rules = append(f.rules, a)
 	return a
+}
+
+// Drop ends one rule, and lets go of what it holds.
+func (f *Faulty) Drop(a *Armed) {
+	f.mu.Lock()
+	f.rules = slices.DeleteFunc(f.rules, func(o *Armed) bool { return o == a })
+	f.mu.Unlock()
+	a.Release()
 }
 
 // Clear ends all rules, and lets go of what they hold.

@@ -184,6 +184,9 @@ func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
 	if _, err := f.f.begin("read", f.name); err != nil {
 		return 0, err
 	}
+	if err := f.unreadable(p, off); err != nil {
+		return 0, err
+	}
 	n, err := f.File.ReadAt(p, off)
 	if err != nil && err != io.EOF {
 		return n, err

@@ -1,5 +1,10 @@
 package vfs
 
+import (
+	"fmt"
+	"io/fs"
+)
+
 // rot does to what was read from off what the rules say.
 func (f *faultyFile) rot(p []byte, off int64) {
 	if len(p) == 0 {
@@ -27,6 +32,20 @@ func (f *faultyFile) rot(p []byte, off int64) {
 	}
 }
 
+// unreadable returns the error of a read that reaches a sector which the rules
+// keep back.
+func (f *faultyFile) unreadable(p []byte, off int64) error {
+	f.f.mu.Lock()
+	defer f.f.mu.Unlock()
+	for _, a := range f.f.rules {
+		if a.rule.Fault == Unreadable && a.rule.names("read", []string{f.name}) && f.shows(Unreadable, max(a.rule.Offset, 0), p, off) && a.count() {
+			f.f.fire(a)
+			return &fs.PathError{Op: "read", Path: f.name, Err: fmt.Errorf("%w: %s", ErrFault, Unreadable)}
+		}
+	}
+	return nil
+}
+
 // rotten is a fault at a place.
 type rotten struct {
 	fault Fault
@@ -43,7 +62,7 @@ func (f *faultyFile) hit(p []byte, off int64) []rotten {
 		if at < 0 {
 			at = off + int64(len(p))/2
 		}
-		if a.rule.names("read", []string{f.name}) && f.shows(a.rule.Fault, at, p, off) && a.count() {
+		if a.rule.Fault != Unreadable && a.rule.names("read", []string{f.name}) && f.shows(a.rule.Fault, at, p, off) && a.count() {
 			f.f.fire(a)
 			all = append(all, rotten{a.rule.Fault, at})
 		}
@@ -58,7 +77,7 @@ func (f *faultyFile) shows(fault Fault, at int64, p []byte, off int64) bool {
 	switch fault {
 	case BitFlip:
 		return meets(at, 1)
-	case ZeroSector, StaleSector:
+	case ZeroSector, StaleSector, Unreadable:
 		return meets(sector, SectorSize)
 	case ZeroPage:
 		return meets(at/PageSize*PageSize, PageSize)

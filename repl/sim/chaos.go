@@ -211,7 +211,21 @@ func (x *chaos) begin(f Fault) bool {
 			n.stuckUntil = c.now + d
 		}
 		return true
-	case SyncFails, WriteFails, WriteShort, ReadFails:
+	case ReadFails:
+		n := x.victim()
+		if n == nil || n.hurt || n.refuses() {
+			return false
+		}
+		rule, ok := x.drawRefusal(n)
+		if !ok {
+			return false
+		}
+		n.refuseReads(rule, rnd.skewed(time.Second, 30*time.Second))
+		if rnd.below(2) == 0 { // the next start meets it
+			n.crash(x.power())
+		}
+		return false
+	case SyncFails, WriteFails, WriteShort:
 		n := x.victim()
 		if n == nil {
 			return false

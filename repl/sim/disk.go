@@ -26,11 +26,14 @@ func (f *diskFailure) what() string {
 	return f.fired
 }
 
-// final says whether the log takes it for the end: any error but one of a read.
-func (f *diskFailure) final() bool { return f.what() != "" && f.fault != ReadFails }
+// final says whether the log takes it for the end: it does of any error but one
+// of a read, which is not among these.
+func (f *diskFailure) final() bool { return f.what() != "" }
 
 // refused says whether an error is one that the disk was told to give.
-func refused(err error) bool { return errors.Is(err, errDisk) || errors.Is(err, vfs.ErrFault) }
+func refused(err error) bool {
+	return errors.Is(err, errDisk) || errors.Is(err, vfs.ErrFault) || errors.Is(err, logstore.ErrRefused)
+}
 
 var errDisk = errors.New("input/output error")
 
@@ -39,8 +42,6 @@ var errDisk = errors.New("input/output error")
 func (n *node) plan(f Fault, after int) {
 	n.failing = diskFailure{fault: f}
 	switch f {
-	case ReadFails:
-		n.failing.rule = n.fs.Add(vfs.Rule{Fault: vfs.Error, Op: "read", At: 1 + after})
 	case WriteShort:
 		n.failing.rule = n.fs.Add(vfs.Rule{Fault: vfs.ShortWrite, Op: "write", At: 1 + after})
 	case SyncFails:
@@ -53,13 +54,8 @@ func (n *node) plan(f Fault, after int) {
 
 // failRecovery has the disk fail while the log is being opened.
 func (n *node) failRecovery() {
-	op := []string{"write ", "sync ", "rename ", "syncdir ", "read", "read"}[n.c.chance.below(6)]
-	n.failing = diskFailure{fault: RecoveryFails}
-	if op == "read" {
-		n.failing.rule = n.fs.Add(vfs.Rule{Fault: vfs.Error, Op: op, At: 1 + n.c.chance.below(20)})
-		return
-	}
-	n.failing.op, n.failing.after = op, n.c.chance.below(3)
+	op := []string{"write ", "sync ", "rename ", "syncdir "}[n.c.chance.below(4)]
+	n.failing = diskFailure{fault: RecoveryFails, op: op, after: n.c.chance.below(3)}
 	n.arm()
 }
 
@@ -91,7 +87,9 @@ func (n *node) arm() {
 func (n *node) disarm() {
 	n.disk.Fail(nil)
 	n.disk.StopAt(0)
+	resume := n.suspend()
 	n.fs.Clear()
+	resume()
 	n.failing.op, n.failing.fired, n.failing.rule = "", "", nil
 }
 
@@ -116,28 +114,26 @@ func (n *node) diskFailed(op string, err error) {
 	n.end(n.c.chaos.power())
 }
 
-// besideFailed is what a node does whose disk failed at something beside the log:
-// if it was not a read, the log is to take no more.
+// besideFailed is what a node does whose disk failed at something beside the log,
+// which is to take no more.
 func (n *node) besideFailed(op string) {
-	if n.failing.final() {
-		n.diskFailed(op, errDisk)
-		return
-	}
-	n.c.result.Fired[n.failing.fault]++
-	n.disarm()
+	n.diskFailed(op, errDisk)
 }
 
-// readFailed takes note of a read that failed, by which nothing is lost.
-func (n *node) readFailed() {
-	if n.failing.what() != "" && !n.failing.final() {
-		n.c.result.Fired[n.failing.fault]++
-		n.disarm()
-		if len(n.wounded) > 0 {
-			// A replica that was just mended may not be opened for this. Its
-			// node has to be started again.
-			n.c.after(0, n.event(evCrash))
-		}
+// stoppedReading is what a node does whose log could not read again what it was
+// about to write to: it stops.
+func (n *node) stoppedReading(err error) {
+	if again := n.store.Append(nil); !errors.Is(again, logstore.ErrStopped) {
+		n.c.fail("I15: n%d: the log takes a batch after it stopped: %v", n.index, err)
 	}
+	n.c.note(n.index, "stops: %v", err)
+	n.refusal.struck = true
+	n.disarm()
+	if n.batch != nil {
+		n.pending = append(n.pending, n.batch.Writes...)
+	}
+	n.batch = nil
+	n.end(n.c.chaos.power())
 }
 
 // diskMax bounds what all files of a node may take (I16), in bytes, where

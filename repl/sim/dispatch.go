@@ -41,6 +41,8 @@ func (c *cluster) happen(e *event) bool {
 		}
 	case evScrub:
 		c.nodes[e.node-1].scrub()
+	case evLook:
+		c.nodes[e.node-1].look()
 	case evRoom:
 		if n := c.nodes[e.node-1]; n.fullUntil > 0 && n.fullUntil <= c.now {
 			n.makeRoom()
@@ -104,10 +106,8 @@ func (n *node) handle(e *event) bool {
 		return true
 	case evStream:
 		n.lookAtStream(e.number)
-		n.readFailed()
 	case evFrame:
 		n.frame(e)
-		n.readFailed()
 	case evPeer:
 		n.peer(e)
 	case evStop:

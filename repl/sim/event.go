@@ -38,6 +38,7 @@ const (
 	evStream                        // node, life, number: a look at a snapshot that it sends
 	evScrub                         // node: all that is on its disk is read
 	evRoom                          // node: its disk has room again
+	evLook                          // node: it looks again at what its disk refuses
 	evPeer                          // node, life, from, number: what it hears of a connection from another
 	evStop                          // node, life: it was told to stop, and hands over
 	evMember                        // answer: replicas are made and retired; else a membership changes
@@ -46,7 +47,7 @@ const (
 var eventNames = [...]string{evMessage: "message", evBeat: "beat", evSynced: "synced", evIdle: "idle", evTick: "tick",
 	evResume: "resume", evStart: "start", evAnnounce: "announce", evRequest: "request", evAnswer: "answer", evDialled: "dialled",
 	evReset: "reset", evListen: "listen", evTable: "table", evWake: "wake", evDeadline: "deadline", evBegin: "begin",
-	evFault: "fault", evHeal: "heal", evFlap: "flap", evCrash: "crash", evFrame: "frame", evTask: "task", evStream: "stream", evScrub: "scrub", evRoom: "room", evPeer: "peer", evStop: "stop", evMember: "member"}
+	evFault: "fault", evHeal: "heal", evFlap: "flap", evCrash: "crash", evFrame: "frame", evTask: "task", evStream: "stream", evScrub: "scrub", evRoom: "room", evLook: "look", evPeer: "peer", evStop: "stop", evMember: "member"}
 
 // event is one thing that is due. Events are used again: who handles one keeps
 // nothing of it but what it takes out.

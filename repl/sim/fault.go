@@ -44,7 +44,7 @@ const (
 	SyncFails     // the node stops, is started again
 	WriteFails    // likewise
 	WriteShort    // likewise, but the half of it is there
-	ReadFails     // the disk can't read just now, which is no damage
+	ReadFails     // reads are refused: one, once; or a sector, a file, all, again and again; at a start, while serving, while scrubbing. See refuse.go
 	DiskFull      // no file can grow by much for a while: the log refuses batches, the node may not start
 	RecoveryFails // an error while the log is being opened
 

@@ -67,6 +67,7 @@ type node struct {
 	roomAt     time.Duration // when its log looks for room again
 	full       bool          // the log refused a batch for want of room
 	failing    diskFailure
+	refusal    *refusal                  // what the disk does not return for a while; nil: nothing
 	bootFault  Fault                     // what the next start meets: CrashRecovery, RecoveryFails, or 0
 	crashOn    raft.MessageType          // it crashes when it has sent one of these; 0: none
 	replyPause time.Duration             // for which what the next turn decides is held back, and the process with it
@@ -175,6 +176,10 @@ func (n *node) boot() {
 	case errors.Is(err, vfs.ErrFull) && n.fullUntil > 0:
 		n.c.note(n.index, "does not start: %v", err)
 		n.c.result.Fired[DiskFull]++
+		n.end(PowerKeep)
+	case n.refusedBy(err):
+		n.c.note(n.index, "does not start: %v", err)
+		n.refusal.struck = true
 		n.end(PowerKeep)
 	case refused(err):
 		n.c.result.Fired[n.failing.fault]++
@@ -339,6 +344,10 @@ func (n *node) synced(number uint64) {
 		n.noRoom(err)
 		return
 	}
+	if n.refusedBy(err) {
+		n.stoppedReading(err)
+		return
+	}
 	n.full = false
 	if err != nil {
 		n.c.fail("n%d: the log refuses a batch: %v", n.index, err)
@@ -353,7 +362,6 @@ func (n *node) synced(number uint64) {
 	n.mended()
 	n.host.Synced(b)
 	n.turn()
-	n.readFailed()
 	if n.batch == nil {
 		e := n.event(evIdle)
 		e.number = n.batches
@@ -376,6 +384,10 @@ func (n *node) tidy(do func() error) {
 	err := do()
 	if f := n.failing.what(); f != "" {
 		n.diskFailed(f, err)
+		return
+	}
+	if n.refusedBy(err) {
+		n.stoppedReading(err)
 		return
 	}
 	if err != nil {
@@ -458,6 +470,7 @@ func (n *node) resume() {
 func (n *node) heal() {
 	n.disarm()
 	n.failing = diskFailure{}
+	n.returnAll()
 	n.slowUntil, n.stuckUntil = 0, 0
 	n.makeRoom()
 	n.bootFault, n.replyPause, n.crashOn, n.rotDue = 0, 0, 0, 0
@@ -515,8 +528,10 @@ func (n *node) Fetch(to raft.NodeID, e *wire.Envelope, current func() bool) {
 	r := logstore.Replica{Group: e.Group, Incarnation: e.Incarnation, ID: m.From}
 	entries, err := n.store.Read(r, m.Log.Index+1, m.Fetch, raft.AppendBytesMaxDefault)
 	if err != nil {
-		if n.failing.what() != "" {
-			n.readFailed()
+		if n.refusedBy(err) {
+			if errors.Is(err, logstore.ErrDamaged) {
+				n.host.DamageFound()
+			}
 			return // as if the message were lost
 		}
 		if n.hurt && errors.Is(err, logstore.ErrDamaged) {

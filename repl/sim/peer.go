@@ -122,6 +122,10 @@ func (n *node) close() {
 		n.diskFailed(f, err)
 		return
 	}
+	if n.refusedBy(err) {
+		n.stoppedReading(err)
+		return
+	}
 	if err != nil {
 		n.c.fail("n%d: the log does not close: %v", n.index, err)
 	}

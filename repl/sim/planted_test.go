@@ -43,6 +43,7 @@ var plantedBugs = []struct {
 	{"no directory sync", logstore.SetBug, ""},
 	{"rename before sync", logstore.SetBug, ""},
 	{"sync retried", logstore.SetBug, ""},
+	{"refused read taken for loss", logstore.SetBug, ""},
 	{"truncate at the first bad checksum", logstore.SetBug, ""},
 	{"checksum without length or term", logstore.SetBug, notFound},
 	{"segment header unchecked", logstore.SetBug, ""},

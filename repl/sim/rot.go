@@ -31,6 +31,9 @@ func (x *chaos) frail() *node {
 			return nil
 		}
 	}
+	if n.refuses() {
+		return nil // it could not be told from that
+	}
 	if !n.up || n.paused || n.dead || !c.majoritiesToCome(func(o *node) bool { return o != n && !o.dead }) {
 		return nil
 	}
@@ -45,7 +48,7 @@ func (x *chaos) frail() *node {
 func (x *chaos) rot(n *node) {
 	c, f := x.c, n.rotDue
 	n.rotDue = 0
-	if x.stopped || x.frailNow(n) {
+	if x.stopped || n.refuses() || x.frailNow(n) {
 		return
 	}
 	name, at, ok := x.drawPlace(n, f)
@@ -164,7 +167,9 @@ func (n *node) opened() bool {
 		n.image = nil
 		return true
 	}
-	if !n.hurt {
+	if n.refuses() {
+		n.unhurt(all)
+	} else if !n.hurt {
 		n.c.fail("n%d: its disk is whole, its log says: %v", n.index, all[0].Err())
 	}
 	clear(n.wounded)
@@ -205,10 +210,9 @@ func (n *node) mended() {
 		if _, hurt := n.store.DamageOf(r); hurt {
 			continue
 		}
+		resume := n.suspend()
 		restored, err := n.store.Restore(r)
-		if refused(err) {
-			return
-		}
+		resume()
 		delete(n.wounded, r)
 		if err != nil {
 			n.c.fail("n%d: %s is mended, and can't be restored: %v", n.index, r, err)

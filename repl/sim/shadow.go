@@ -181,7 +181,9 @@ func (n *node) checkRestored() error {
 		if n.wounded[r] {
 			continue
 		}
+		resume := n.suspend()
 		restored, err := n.store.Restore(r)
+		resume()
 		if err != nil {
 			if refused(err) {
 				return err

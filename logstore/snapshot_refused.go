@@ -1,0 +1,91 @@
+package logstore
+
+import (
+	"errors"
+	"slices"
+)
+
+// snapshotRefused takes note that the disk refused a part of a snapshot once
+// more. After refusedLooks times it counts as damaged, until the disk returns it:
+// see refused.go. It is one place at a time; what else is refused shows once that
+// was returned.
+func (s *Store) snapshotRefused(sn Snapshot, d *Damage) {
+	s.mu.Lock()
+	looks := 0
+	for i := range s.snapshots[sn.Replica] {
+		k := &s.snapshots[sn.Replica][i]
+		if k.File != sn.File || k.damage != nil && !k.damage.Refused {
+			continue
+		}
+		if k.refused == nil {
+			k.refused = d
+		}
+		if k.refused.Offset != d.Offset {
+			continue
+		}
+		k.looks++
+		if looks = k.looks; looks == refusedLooks {
+			k.damage = d
+		}
+	}
+	s.mu.Unlock()
+	switch looks {
+	case 1:
+		s.log.Warn("disk refuses a read", "file", d.File, "offset", d.Offset, "record", d.Record, "reason", d.Reason)
+	case refusedLooks:
+		s.log.Error("snapshot damaged", "replica", sn.Replica, "file", d.File, "offset", d.Offset, "record", d.Record, "reason", d.Reason)
+	}
+}
+
+// refusedSnapshots returns those of which the disk refuses something, in order.
+func (s *Store) refusedSnapshots() []kept {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []kept
+	for _, list := range s.snapshots {
+		for _, k := range list {
+			if k.refused != nil {
+				all = append(all, k)
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b kept) int { return compareSnapshots(&a.Snapshot, &b.Snapshot) })
+	return all
+}
+
+// lookAtSnapshot asks again for the part of a snapshot that the disk refused.
+func (s *Store) lookAtSnapshot(k *kept) {
+	r, err := openSnapshot(s.fs, k.File, k.Replica, func(d *Damage) { s.snapshotDamaged(k.Snapshot, d) })
+	if err != nil {
+		return // it was told of, or is of a newer format
+	}
+	defer r.Close()
+	switch at := k.refused.Offset; {
+	case r.header.base.ID != k.Base.ID:
+		r.damage(0, "header", errors.New("it is at "+r.header.base.ID.String()))
+		return
+	case at >= int64(r.header.size) && at < r.size-snapshotTrailerSize:
+		if err := r.load((at - int64(r.header.size)) / (blockHeaderSize + blockBytes)); err != nil {
+			return
+		}
+	}
+	s.snapshotReturned(k, r)
+}
+
+// snapshotReturned lets a snapshot be used again that the disk had refused.
+func (s *Store) snapshotReturned(was *kept, r *SnapshotReader) {
+	s.mu.Lock()
+	known := false
+	for i := range s.snapshots[was.Replica] {
+		k := &s.snapshots[was.Replica][i]
+		if k.File == was.File && k.refused != nil {
+			known = true
+			k.Base, k.Size = r.header.base, r.size
+			k.refused, k.looks, k.damage = nil, 0, nil
+		}
+	}
+	s.mu.Unlock()
+	if known {
+		s.log.Info("disk returns what it refused", "file", was.File, "offset", was.refused.Offset)
+	}
+}
