@@ -162,7 +162,7 @@ func (p *benchPrinter) run(r bench.Result) error {
 		if sides {
 			head = append([]string{"SIDE"}, head...)
 		}
-		p.rows = new(newTable(p.out, head...))
+		p.rows = newTable(p.out, head...)
 	}
 	row := []string{
 		string(r.Op), number(r.InFlight), number(r.Connections), fmt.Sprintf("%.0f", r.OpsPerS),
@@ -194,8 +194,9 @@ func (p *benchPrinter) compare() error {
 		if err := p.flush(); err != nil {
 			return err
 		}
-		fmt.Fprintf(p.out, "\nb to a, medians of %d rounds, with an interval of 95 %%:\n", m.rounds)
-		p.rows = new(newTable(p.out, "RUN", "FIGURE", "A", "B", "RATIO", "FROM", "TO"))
+		p.tool.line("")
+		p.tool.line("b to a, medians of %d rounds, with an interval of 95 %%:", m.rounds)
+		p.rows = newTable(p.out, "RUN", "FIGURE", "A", "B", "RATIO", "FROM", "TO")
 	}
 	for i := range a.plans {
 		x, err := bench.Compare(a.results[i], b.results[i], i+1, m.seed)

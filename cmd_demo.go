@@ -93,7 +93,8 @@ func (t *tool) demo(c *cli.Context) error {
 		case <-ctx.Done():
 		case <-pipe: // a node has logged to a standard error that is closed
 		}
-		fmt.Fprintln(t.out, "\nstopping")
+		t.line("")
+		t.line("stopping")
 		t.out.Flush() // whoever has gone does not miss it
 	} else if c.Context.Err() != nil {
 		err = nil // the user did not wait for it
@@ -125,7 +126,7 @@ func freeAddrs(n int) ([]string, error) {
 
 // demoReady returns when the cluster takes writes, in every group.
 func (t *tool) demoReady(ctx context.Context, addrs []string) error {
-	fmt.Fprintf(t.out, "founding a cluster of three nodes on %s\n", strings.Join(addrs, ", "))
+	t.line("founding a cluster of three nodes on %s", strings.Join(addrs, ", "))
 	if err := t.flush(); err != nil {
 		return err
 	}
@@ -165,15 +166,19 @@ func (t *tool) demoHints(addrs []string, dir string) error {
 	if strings.Contains(self, "go-build") {
 		self = "go run ."
 	}
-	try := func(rest string) { fmt.Fprintf(t.out, "    %s --endpoints %s %s\n", self, addrs[0], rest) }
-	fmt.Fprintf(t.out, "three nodes serve; their data is in %s until you stop them with Ctrl-C\n\nin another terminal, try:\n", dir)
+	try := func(rest string) { t.line("    %s --endpoints %s %s", self, addrs[0], rest) }
+	t.line("three nodes serve; their data is in %s until you stop them with Ctrl-C", dir)
+	t.line("")
+	t.line("in another terminal, try:")
 	try("kv set greeting hello color blue")
 	try("kv get greeting -o json")
 	try("kv list")
 	try("status")
 	try("group list")
 	try("bench")
-	fmt.Fprintf(t.out, "\nany of the nodes will do:\n    export MUSTER_ENDPOINTS=%s\n", strings.Join(addrs, ","))
+	t.line("")
+	t.line("any of the nodes will do:")
+	t.line("    export MUSTER_ENDPOINTS=%s", strings.Join(addrs, ","))
 	return t.flush()
 }
 

@@ -223,12 +223,14 @@ func (s *session) printDoctor(p *patient, row *doctorRow) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintln(s.out)
+	s.line("")
 	for _, f := range row.Findings {
-		fmt.Fprintf(s.out, "%7s: %s\n remedy: %s\n\n", f.Severity, f.What, f.Remedy)
+		s.line("%7s: %s", f.Severity, f.What)
+		s.line(" remedy: %s", f.Remedy)
+		s.line("")
 	}
 	if len(row.Findings) == 0 {
-		fmt.Fprintln(s.out, "nothing found")
+		return s.line("nothing found")
 	}
 	return nil
 }
@@ -266,8 +268,7 @@ func (s *session) printMatrix(p *patient, links []linkRow) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(s.out)
-	return err
+	return s.line("")
 }
 
 // micros is a time as people read it; "-" is none measured.

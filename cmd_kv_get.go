@@ -16,7 +16,8 @@ func (t *tool) kvGetCommand() *cli.Command {
 	return verb(cli.Command{
 		Name: "get", Usage: "read keys", ArgsUsage: "K…",
 		Description: `Prints the value of one key as it is and a newline behind it, and of several keys
-a table; with -o json, and by kv export, a value stands exactly. Ends with status 4
+a table; with -o json, and by kv export, a value stands exactly. On a terminal what
+would steer it is shown as an escape, unless --raw says not to. Ends with status 4
 if a key is not there.
 
 A read sees every write that was answered before it began. --read local asks the
@@ -24,7 +25,7 @@ first endpoint's own copy instead, which may be behind; "at" then says how far i
 --after waits for a write of the same group, named by the log id it was answered with.
 
 With -o json: {"items":[{"key":"K","value":"V","version":17,"slot":1234,"group":1,"at":"g1/2.17"}],"missing":["X"]}`,
-		Flags:  []cli.Flag{readFlag(), afterFlag()},
+		Flags:  []cli.Flag{readFlag(), afterFlag(), &cli.BoolFlag{Name: "raw", Usage: "print the value as it is, to a terminal too"}},
 		Action: t.kvGet,
 	})
 }
@@ -90,7 +91,7 @@ func (t *tool) kvGet(c *cli.Context) error {
 		if s.json {
 			err = s.printGotJSON(items, missing)
 		} else {
-			err = s.printGot(len(keys) == 1, items)
+			err = s.printGot(formOf(c, len(keys), s.terminal), items)
 		}
 		if err != nil || len(missing) == 0 {
 			return err
@@ -154,13 +155,38 @@ func (s *session) printGotJSON(items []client.Item, missing [][]byte) error {
 	return s.printJSON(rows)
 }
 
-// printGot prints the value of one key as it is, with a newline behind it, so
-// that a script can take it; several would run together and are a table.
-func (s *session) printGot(bare bool, items []client.Item) error {
-	if bare {
+// gotForm is how values are printed for people.
+type gotForm int
+
+const (
+	gotTable gotForm = iota // several would run together
+	gotRaw                  // as it is, with a newline behind it, so that a script can take it
+	gotPlain                // its lines, without what would steer the terminal
+)
+
+func formOf(c *cli.Context, keys int, terminal bool) gotForm {
+	switch {
+	case keys > 1:
+		return gotTable
+	case terminal && !c.Bool("raw"):
+		return gotPlain
+	}
+	return gotRaw
+}
+
+func (s *session) printGot(form gotForm, items []client.Item) error {
+	switch form {
+	case gotRaw:
 		for _, i := range items {
 			s.out.Write(i.Value)
 			s.out.WriteByte('\n')
+		}
+		return nil
+	case gotPlain:
+		for _, i := range items {
+			for line := range strings.SplitSeq(string(i.Value), "\n") {
+				s.line("%s", line)
+			}
 		}
 		return nil
 	}

@@ -90,7 +90,7 @@ func (t *tool) list(c *cli.Context, o client.ListOptions, export bool) error {
 			return s.printJSON(row)
 		}
 		if rows == nil {
-			rows = new(newTable(s.out, head...))
+			rows = newTable(s.out, head...)
 		}
 		cells := []string{cell(i.Key), number(i.Version)}
 		if !o.KeysOnly {

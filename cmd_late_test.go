@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"net"
@@ -53,7 +52,7 @@ func TestUnknownReplica(t *testing.T) {
 		{ID: 2, Node: 8, Match: 0, State: wire.ReplicaProbed},
 	}}
 	var b bytes.Buffer
-	s := &session{tool: &tool{out: bufio.NewWriter(&b)}}
+	s := &session{tool: &tool{out: newOutput(&b)}}
 	if err := s.groupTable(groupRows([]wire.StatusGroup{g}, func(raft.NodeID) string { return "n" })); err != nil {
 		t.Fatal(err)
 	}

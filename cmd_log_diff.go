@@ -96,7 +96,7 @@ func (t *tool) logDiff(c *cli.Context) error {
 		}
 	}
 	if !asJSON {
-		fmt.Fprintf(t.out, "left is %s, right is %s\n", left.name(), right.name())
+		t.line("left is %s, right is %s", left.name(), right.name())
 	}
 	diverged := false
 	for _, g := range groups {
@@ -287,13 +287,14 @@ func (t *tool) printDiff(d *diffRow) error {
 	case len(d.Left)+len(d.Right) > 0:
 		verdict = "no divergence"
 	}
-	fmt.Fprintf(t.out, "\ngroup %d: common up to %s; %s\n", d.Group, d.Common, verdict)
+	t.line("")
+	t.line("group %d: common up to %s; %s", d.Group, d.Common, verdict)
 	for _, s := range []struct {
 		name string
 		lost []spanRow
 	}{{"left", d.LeftLost}, {"right", d.RightLost}} {
 		for _, l := range s.lost {
-			fmt.Fprintf(t.out, "%s can't read entries %d to %d; muster log verify says more\n", s.name, l.First, l.Last)
+			t.line("%s can't read entries %d to %d; muster log verify says more", s.name, l.First, l.Last)
 		}
 	}
 	if len(d.Left)+len(d.Right) == 0 {
@@ -316,7 +317,7 @@ func (t *tool) printDiff(d *diffRow) error {
 		return err
 	}
 	if d.LeftMore || d.RightMore {
-		fmt.Fprintln(t.out, "and more; --limit shows them")
+		t.line("and more; --limit shows them")
 	}
 	return nil
 }

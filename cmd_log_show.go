@@ -296,10 +296,10 @@ func (f *logFilter) row(w *logstore.Walked) *logRow {
 	return r
 }
 
-const showForm = "%-8s %-10s %-8s %-9s %-14s %-6s %-4s %-8s %-9s %s\n"
+const showForm = "%-8s %-10s %-8s %-9s %-14s %-6s %-4s %-8s %-9s %s"
 
 func (t *tool) showHead() {
-	fmt.Fprintf(t.out, showForm, "SEGMENT", "OFFSET", "BATCH", "BYTES", "KIND", "GROUP", "INC", "REPLICA", "COMMIT", "WHAT")
+	t.line(showForm, "SEGMENT", "OFFSET", "BATCH", "BYTES", "KIND", "GROUP", "INC", "REPLICA", "COMMIT", "WHAT")
 }
 
 // showLine prints a row for people. Its columns have fixed widths: nothing is
@@ -314,13 +314,11 @@ func (t *tool) showLine(r *logRow) error {
 		for _, n := range r.Nodes {
 			nodes = append(nodes, n.ID+" at "+n.Addr)
 		}
-		_, err := fmt.Fprintf(t.out, "identity: node %s of cluster %s (%s), a %s, start %d; knew %s\n",
+		return t.line("identity: node %s of cluster %s (%s), a %s, start %d; knew %s",
 			r.Node, printable([]byte(r.Cluster)), r.ClusterID, r.Stage, r.Start, orDash(strings.Join(nodes, ", ")))
-		return err
 	case r.Kind == "snapshot":
-		_, err := fmt.Fprintf(t.out, "snapshot: group %d incarnation %d replica %s at %s, %d bytes in %s; %s\n",
+		return t.line("snapshot: group %d incarnation %d replica %s at %s, %d bytes in %s; %s",
 			*r.Group, r.Incarnation, r.Replica, r.Base, r.Bytes, r.File, membersText(r.Members))
-		return err
 	case r.Kind == logstore.WalkedSegment:
 		what = r.File
 	case r.Base != "":
@@ -343,11 +341,11 @@ func (t *tool) showLine(r *logRow) error {
 		offset = fmt.Sprint(*r.Offset)
 	}
 	line := fmt.Sprintf(showForm, blankZero(r.Segment), offset, blankZero(r.Batch), blankZero(uint64(r.Bytes)), r.Kind, group, inc, r.Replica, commit, what)
-	if _, err := fmt.Fprintln(t.out, strings.TrimRight(line, " \n")); err != nil {
+	if err := t.line("%s", strings.TrimRight(line, " ")); err != nil {
 		return err
 	}
 	for i := range r.Entries {
-		if _, err := fmt.Fprintln(t.out, "    "+r.Entries[i].text()); err != nil {
+		if err := t.line("    %s", r.Entries[i].text()); err != nil {
 			return err
 		}
 	}

@@ -344,8 +344,9 @@ func lostText(d *logstore.Damaged) string {
 }
 
 func (t *tool) printVerify(v *verifyRow) error {
-	fmt.Fprintf(t.out, "%s: %d segments of %d bytes, %d batches, %d records, %d entries; %d snapshots of %d bytes\n\n",
+	t.line("%s: %d segments of %d bytes, %d batches, %d records, %d entries; %d snapshots of %d bytes",
 		v.Dir, v.Segments, v.Bytes, v.Batches, v.Records, v.Entries, v.Snapshots, v.SnapshotBytes)
+	t.line("")
 	table := newTable(t.out, "GROUP", "INCARNATION", "REPLICA", "BASE", "LAST", "COMMIT", "LOST")
 	for _, r := range v.Replicas {
 		lost := ""
@@ -357,12 +358,16 @@ func (t *tool) printVerify(v *verifyRow) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintln(t.out)
+	t.line("")
 	if v.Torn {
-		fmt.Fprint(t.out, "the last batch was not finished, or is being written: nobody was told that it is kept\n\n")
+		t.line("the last batch was not finished, or is being written: nobody was told that it is kept")
+		t.line("")
 	}
 	for _, d := range v.Damages {
-		fmt.Fprintf(t.out, "damage: %s at offset %d: %s: %s\n  lost: %s\nremedy: %s\n\n", d.File, d.Offset, d.Record, d.Reason, d.Lost, d.Remedy)
+		t.line("damage: %s at offset %d: %s: %s", d.File, d.Offset, d.Record, d.Reason)
+		t.line("  lost: %s", d.Lost)
+		t.line("remedy: %s", d.Remedy)
+		t.line("")
 	}
 	verdict := "no damage"
 	switch {
@@ -371,6 +376,5 @@ func (t *tool) printVerify(v *verifyRow) error {
 	case len(v.Damages) > 0:
 		verdict = "damaged where it costs nothing"
 	}
-	fmt.Fprintln(t.out, verdict)
-	return nil
+	return t.line("%s", verdict)
 }

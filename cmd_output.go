@@ -5,10 +5,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"unicode"
 	"unicode/utf8"
 )
@@ -23,26 +21,14 @@ func (t *tool) printJSON(v any) error {
 	return err
 }
 
-// marshalLine is v in JSON and a newline, with <, > and & as they are.
+// marshalLine is v in JSON and a newline, with <, > and & as they are, and
+// without what a terminal may act on.
 func marshalLine(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	err := e.Encode(v)
-	return b.Bytes(), err
-}
-
-// table aligns what is written to it in columns.
-type table struct{ *tabwriter.Writer }
-
-func newTable(w io.Writer, head ...string) table {
-	t := table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
-	t.row(head...)
-	return t
-}
-
-func (t table) row(cells ...string) {
-	fmt.Fprintln(t, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
+	return plainJSON(b.Bytes()), err
 }
 
 // itemText is a key or a value in JSON: as itself where it is valid UTF-8,

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/urfave/cli/v2"
 
 	"muster/node"
@@ -51,6 +49,5 @@ func (t *tool) secret(c *cli.Context) error {
 	if asJSON {
 		return t.printJSON(row)
 	}
-	_, err = fmt.Fprintln(t.out, row.Secret)
-	return err
+	return t.line("%s", row.Secret)
 }

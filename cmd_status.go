@@ -124,21 +124,24 @@ func (s *session) printStatus(a *wire.StatusAnswer, row statusRow) error {
 	if !row.Healthy {
 		health = "NOT HEALTHY"
 	}
-	fmt.Fprintf(s.out, "cluster %s (%s) is %s, says %s\n\n", row.Cluster, row.ClusterID, health, nodeNames(a.Nodes)(a.Self))
+	s.line("cluster %s (%s) is %s, says %s", row.Cluster, row.ClusterID, health, nodeNames(a.Nodes)(a.Self))
+	s.line("")
 	for _, p := range row.Problems {
-		fmt.Fprintf(s.out, "problem: %s\n remedy: %s\n\n", p.What, p.Remedy)
+		s.line("problem: %s", p.What)
+		s.line(" remedy: %s", p.Remedy)
+		s.line("")
 	}
 	if err := s.nodeTable(a); err != nil {
 		return err
 	}
-	fmt.Fprintln(s.out)
+	s.line("")
 	if err := s.groupTable(row.Groups); err != nil {
 		return err
 	}
 	if row.Counters == nil {
 		return nil
 	}
-	fmt.Fprintln(s.out)
+	s.line("")
 	t := newTable(s.out, "FRAMES", "IN", "OUT", "BYTES IN", "BYTES OUT")
 	for _, r := range row.Counters {
 		t.row(r.Name, number(r.In), number(r.Out), number(r.BytesIn), number(r.BytesOut))
@@ -146,7 +149,7 @@ func (s *session) printStatus(a *wire.StatusAnswer, row statusRow) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintln(s.out)
+	s.line("")
 	t = newTable(s.out, "DISK", "BYTES")
 	for _, r := range [...]struct {
 		what  string

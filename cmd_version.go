@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"runtime"
 
 	"github.com/urfave/cli/v2"
@@ -43,7 +42,6 @@ func (t *tool) version(c *cli.Context) error {
 	if asJSON {
 		return t.printJSON(v)
 	}
-	_, err = fmt.Fprintf(t.out, "muster %s, protocol %d to %d, level %d, %s %s/%s\n",
+	return t.line("muster %s, protocol %d to %d, level %d, %s %s/%s",
 		v.Version, v.ProtocolMin, v.ProtocolMax, v.Level, v.Go, v.OS, v.Arch)
-	return err
 }

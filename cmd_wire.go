@@ -69,7 +69,9 @@ func (t *tool) wireDecode(c *cli.Context) error {
 			}
 			continue
 		}
-		fmt.Fprintln(t.out, line)
+		if err := t.line("%s", line); err != nil {
+			return err
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)

@@ -148,6 +148,27 @@ func smallMethod(d *ast.FuncDecl) bool {
 	return false
 }
 
+// What people read reaches the terminal by one way, which takes out what would
+// steer it (cmd_text.go). Standard output has no other that takes a format.
+func TestOneWayToTheTerminal(t *testing.T) {
+	other := regexp.MustCompile(`fmt\.Fprint(f|ln)?\((os\.Std|\w+\.(out|err)\b)|fmt\.Print`)
+	allowed := map[string]int{"main.go": 1} // warnf
+	found := map[string]int{}
+	walk(t, ".go", func(path string, b []byte) {
+		if filepath.Dir(path) != "." || strings.HasSuffix(path, "_test.go") {
+			return
+		}
+		for _, m := range other.FindAll(b, -1) {
+			if found[path]++; found[path] > allowed[path] {
+				t.Errorf("%s: %s; want tool.line, a table, printJSON or warnf", path, m)
+			}
+		}
+	})
+	if found["main.go"] != 1 {
+		t.Error("the one allowed way is not found: the pattern finds nothing")
+	}
+}
+
 var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 
 // A link in the documents leads somewhere.

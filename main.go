@@ -6,7 +6,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -47,15 +46,16 @@ func hangup(ctx context.Context) context.Context {
 // tool is what every command works with. Data goes to out, which is flushed at
 // the end, and all else to err.
 type tool struct {
-	in  io.Reader
-	out *bufio.Writer
+	in       io.Reader
+	out      *output
+	terminal bool // out is one
 
 	mu  sync.Mutex // guards err; a command's goroutines share it
 	err io.Writer
 }
 
-// warnf writes one line to standard error. It begins with "muster", as the
-// errors of command lines already do.
+// warnf writes one line to standard error, whatever is in args. It begins with
+// "muster", as the errors of command lines already do.
 func (t *tool) warnf(format string, args ...any) {
 	line := fmt.Sprintf(format, args...)
 	if !strings.HasPrefix(line, "muster") {
@@ -63,7 +63,7 @@ func (t *tool) warnf(format string, args ...any) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	fmt.Fprintln(t.err, line)
+	fmt.Fprintln(t.err, plain(line))
 }
 
 func (t *tool) commands() []*cli.Command {
@@ -87,7 +87,7 @@ func (t *tool) commands() []*cli.Command {
 
 // run is main without the process around it.
 func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) exitStatus {
-	t := &tool{in: in, out: bufio.NewWriterSize(out, 1<<16), err: errs}
+	t := &tool{in: in, out: newOutput(out), terminal: isTerminal(out), err: errs}
 	err := t.run(ctx, args)
 	if ferr := t.out.Flush(); ferr != nil && err == nil {
 		err = fmt.Errorf("write output: %w", ferr)

@@ -33,7 +33,9 @@ func Endpoint(given string) (string, error) {
 	switch {
 	case given == "":
 		return "", bad("is empty")
-	case strings.ContainsAny(host, " \t\r\n/@,?#") || strings.Contains(given, "//"):
+	case strings.ContainsAny(host, " /@,?#") || strings.Contains(given, "//"),
+		// A name in another script has a form in ASCII, which is what DNS is asked.
+		strings.ContainsFunc(given, func(r rune) bool { return r < ' ' || r > '~' }):
 		return "", bad("is not an address")
 	case host != "" && strings.Trim(host, "0123456789") == "":
 		return "", bad("has no host")

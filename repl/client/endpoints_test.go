@@ -244,7 +244,7 @@ func TestEndpoint(t *testing.T) {
 		{"[fe80::1%eth0]:4000", "[fe80::1%eth0]:4000"},
 		{":4166", ":4166"},
 		{"", ""}, {"4166", ""}, {"alpha:", ""}, {"alpha:x", ""}, {"alpha:0", ""}, {"alpha:65536", ""},
-		{"http://alpha:4166", ""}, {"me@alpha:4166", ""}, {"a b", ""}, {"a:b:c", ""}, {"[::1", ""}, {"a,b", ""},
+		{"http://alpha:4166", ""}, {"me@alpha:4166", ""}, {"a b", ""}, {"a:b:c", ""}, {"[::1", ""}, {"a,b", ""}, {"a\x1bb", ""}, {"a\u009bb:1", ""},
 	} {
 		got, err := Endpoint(tt.given)
 		if got != tt.want || (err == nil) != (tt.want != "") {
