@@ -20,29 +20,30 @@ type Group struct {
 	role  Role
 	lead  ReplicaID // Invariant: nobody else leads in term
 
-	ticks       uint64 // since New, while awake
-	silence     int    // ticks since a leader, or an elected candidate's wish, was heard
-	timeout     int    // silent ticks after which this replica stands for election
-	hint        hint
-	resting     bool
-	idle        int    // a leader's: ticks since it had something to do
-	sinceBeat   int    // a leader's: ticks since its last heartbeats
-	votes       []vote // a candidate's and pre-candidate's, in order of arrival
-	progress    []progress
-	sendDue     bool // a leader's: appends may be due
-	reads       reads
-	questions   questions
-	transfer    transfer
-	preferred   ReplicaID
-	preferAt    uint64 // the tick before which no preference is carried out
-	scratch     []uint64
-	stopped     error
-	out         output
-	handedState HardState // as of the last Ready
-	handedLead  ReplicaID
-	handedRole  Role
-	number      uint64 // of the last Ready
-	unsynced    []unsynced
+	ticks         uint64 // since New, while awake
+	silence       int    // ticks since a leader, or an elected candidate's wish, was heard
+	timeout       int    // silent ticks after which this replica stands for election
+	hint          hint
+	resting       bool
+	idle          int    // a leader's: ticks since it had something to do
+	sinceBeat     int    // a leader's: ticks since its last heartbeats
+	votes         []vote // a candidate's and pre-candidate's, in order of arrival
+	progress      []progress
+	sendDue       bool // a leader's: appends may be due
+	reads         reads
+	questions     questions
+	transfer      transfer
+	preferred     ReplicaID
+	preferAt      uint64 // the tick before which no preference is carried out
+	scratch       []uint64
+	stopped       error
+	out           output
+	handedState   HardState // as of the last Ready
+	handedLead    ReplicaID
+	handedRole    Role
+	handedMembers uint64 // members.changes as of the last Ready
+	number        uint64 // of the last Ready
+	unsynced      []unsynced
 }
 
 type vote struct {
@@ -89,6 +90,7 @@ func New(c Config, r Restored) (*Group, error) {
 	g.handedState = g.hardState()
 	g.handedState.Commit = r.State.Commit
 	g.handedRole = g.role
+	g.handedMembers = g.members.changes
 	fresh := chance(^c.Chance)
 	g.questions.number = fresh.next() >> 1
 	g.resetTimeout()

@@ -7,6 +7,8 @@ type members struct {
 	// history holds what is in force from each index on. Its first is
 	// committed, and is the only committed one.
 	history []memberChange
+	// changes counts what changed what is in force: by it the owner is told.
+	changes uint64
 }
 
 type memberChange struct {
@@ -34,10 +36,12 @@ func (m *members) at(index uint64) *Membership {
 // reset begins anew with a membership that is committed.
 func (m *members) reset(index uint64, membership Membership) {
 	m.history = []memberChange{{index, membership}}
+	m.changes++
 }
 
 func (m *members) push(index uint64, membership Membership) {
 	m.history = append(m.history, memberChange{index, membership})
+	m.changes++
 }
 
 // truncate forgets what entries from index on brought; it says whether there
@@ -49,6 +53,9 @@ func (m *members) truncate(index uint64) bool {
 	}
 	changed := n < len(m.history)
 	m.history = m.history[:n]
+	if changed {
+		m.changes++
+	}
 	return changed
 }
 

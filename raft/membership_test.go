@@ -103,6 +103,44 @@ func TestMembershipInForceAtAppend(t *testing.T) {
 	}
 }
 
+// The owner is told of each membership that comes into force, and of no other:
+// also of one that is in force again because an entry was truncated that this
+// life never handed out, having found it on disk.
+func TestReadyTellsOfMembership(t *testing.T) {
+	old := Membership{Voters: voters(1, 2, 3), Next: 4}
+	change := Membership{Voters: voters(1, 2, 3), Learners: []Member{{Replica: 4, Node: 4, Goal: GoalCopy}}, Next: 5}
+	g := newGroup(t, Config{Self: 2}, Restored{
+		State: HardState{Term: 4, Commit: 2}, Membership: old, Terms: []TermRun{{1, 1}, {2, 2}, {3, 3}, {4, 4}}, Last: LogID{4, 4},
+		Applied: 2, Tail: []Entry{entry(3, 3), membershipEntry(change)}, Changes: []Entry{membershipEntry(change)},
+	})
+	told := func(what string, want *Membership) {
+		t.Helper()
+		var got *Membership
+		for g.HasReady() {
+			rd := g.Ready()
+			if rd.Membership != nil {
+				got = rd.Membership
+			}
+			g.Synced(rd.Number)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: told of %+v, want %+v", what, got, want)
+		}
+	}
+	told("restored", nil)
+	step(t, g, Message{Type: MsgAppend, From: 1, To: 2, Term: 5, Log: LogID{3, 3}, Entries: []Entry{entry(5, 4)}})
+	told("truncated", &old)
+	step(t, g, Message{Type: MsgAppend, From: 1, To: 2, Term: 5, Log: LogID{5, 4}, Entries: []Entry{entry(5, 5)}})
+	told("other entries", nil)
+	e := SealedEntry(0, LogID{5, 6}, 6, EntryMembership, change.Append(nil))
+	step(t, g, Message{Type: MsgAppend, From: 1, To: 2, Term: 5, Log: LogID{5, 5}, Entries: []Entry{e}})
+	told("appended", &change)
+	step(t, g, Message{Type: MsgAppend, From: 1, To: 2, Term: 5, Log: LogID{5, 6}, Commit: 6})
+	told("committed", nil)
+	step(t, g, Message{Type: MsgSnapshot, From: 1, To: 2, Term: 5, Log: LogID{5, 9}, Install: &Install{Base: LogID{5, 9}, Membership: old, Time: 9}})
+	told("installed", &old)
+}
+
 // In a joint configuration a majority of both lists elects and commits.
 func TestJointElection(t *testing.T) {
 	g := newGroup(t, Config{Self: 1}, Restored{Membership: Membership{Voters: voters(1, 4, 5), Outgoing: voters(1, 2, 3), Next: 6}})

@@ -56,6 +56,12 @@ type Ready struct {
 	// beginning. Each is answered by one [Group.SnapshotDone].
 	Snapshots []SnapshotWanted
 
+	// Membership, if not nil, is in force from here on: another one than as of
+	// the Ready before, or than that of the restored log. An entry brought it, or
+	// an install, or it is an older one again, because the entry that changed it
+	// was truncated, be that one of this life or of an earlier.
+	Membership *Membership
+
 	Lead ReplicaID // 0: none known
 	Role Role
 }
@@ -91,7 +97,7 @@ func (g *Group) HasReady() bool {
 		g.out.install != nil || len(g.out.snapshots) > 0 || len(g.out.reads) > 0 || len(g.out.readsLost) > 0 ||
 		g.log.written < g.log.last.Index ||
 		g.log.handed < min(g.log.commit, g.log.durable) ||
-		g.handedState != g.hardState() ||
+		g.handedState != g.hardState() || g.handedMembers != g.members.changes ||
 		g.handedLead != g.lead || g.handedRole != g.role
 }
 
@@ -132,6 +138,11 @@ func (g *Group) Ready() Ready {
 	if end := min(l.commit, l.durable); l.handed < end {
 		rd.Committed = l.slice(l.handed+1, end)
 		l.handed = end
+	}
+	if g.handedMembers != g.members.changes {
+		now := *g.members.now()
+		rd.Membership = &now
+		g.handedMembers = g.members.changes
 	}
 	l.written = l.last.Index
 	g.out = output{}

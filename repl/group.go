@@ -20,9 +20,7 @@ type group struct {
 	replica logstore.Replica
 	core    *raft.Group
 	machine StateMachine
-	members raft.Membership // as of the last Ready
-	// changedAt is the index of the newest entry that changed members.
-	changedAt uint64
+	members raft.Membership // in force, as of the last Ready
 
 	// callers are replicas that this one's log does not name, newest last, and
 	// where their messages came from: they are answered there.
@@ -75,10 +73,18 @@ func newGroup(h *Host, r logstore.Replica, restored raft.Restored) (*group, erro
 	if err != nil {
 		return nil, err
 	}
-	g.core = core
-	g.members = core.Status().Membership
 	g.appliedMembers = restored.Membership
+	g.drive(core)
 	return g, nil
+}
+
+// drive begins with a core. What the host keeps beside it of what only it decides
+// is what the core has, from here on and with each Ready.
+func (g *group) drive(core *raft.Group) {
+	now := core.Status()
+	g.core = core
+	g.members, g.role, g.lead = now.Membership, now.Role, now.Leader
+	g.state = raft.HardState{Term: now.Term, Vote: now.Vote, Commit: now.Commit}
 }
 
 func (h *Host) coreConfig(r logstore.Replica) raft.Config {
@@ -316,22 +322,15 @@ func (g *group) gather(rd raft.Ready, base *logstore.Base) {
 	b.readies = append(b.readies, pendingReady{group: g, number: rd.Number, afterSync: rd.AfterSync})
 }
 
-// followMembers takes over the membership that is in force, where entries that
-// are new here, or that took the place of others, may have changed it.
+// followMembers takes over the membership that is in force, where that is
+// another one. Only the core can tell: what was truncated may stand in a part of
+// the log that this process never wrote.
 func (g *group) followMembers(rd raft.Ready) {
-	if len(rd.Entries) == 0 {
+	if rd.Membership == nil || bug("rolled-back membership kept") && !slices.ContainsFunc(rd.Entries, func(e raft.Entry) bool { return e.Kind == raft.EntryMembership }) {
 		return
 	}
-	changed := rd.Entries[0].ID.Index <= g.changedAt // it may be truncated
-	for i := range rd.Entries {
-		if e := &rd.Entries[i]; e.Kind == raft.EntryMembership {
-			changed, g.changedAt = true, e.ID.Index
-		}
-	}
-	if changed {
-		g.members = g.core.Status().Membership
-		g.endStreams(false)
-	}
+	g.members = *rd.Membership
+	g.endStreams(false)
 }
 
 // removedBy says whether this replica is out once m is committed: it was allotted

@@ -53,8 +53,7 @@ func restoreGroup(h *Host, r logstore.Replica, restored raft.Restored) (*group, 
 	if err != nil {
 		return nil, err
 	}
-	g.core = core
-	g.members = core.Status().Membership
+	g.drive(core)
 	return g, nil
 }
 

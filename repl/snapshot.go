@@ -292,8 +292,6 @@ func (g *group) install(i *raft.Install) *logstore.Base {
 		g.stand(base, r.Snapshot.Size)
 		g.snap.later = nil
 		g.base = nil // of a new replica: this one takes its place
-		g.members, g.changedAt = g.core.Status().Membership, base.ID.Index
-		g.removed = g.removedBy(&base.Membership)
 		g.host.gathering.bases = append(g.host.gathering.bases, based{g.replica, base.ID})
 		g.machine.Restored()
 		return &base
@@ -304,6 +302,7 @@ func (g *group) install(i *raft.Install) *logstore.Base {
 // stand says that the state is that of a snapshot.
 func (g *group) stand(base logstore.Base, size int64) {
 	g.applied, g.appliedTime, g.appliedMembers = base.ID, base.Time, base.Membership
+	g.removed = g.removedBy(&base.Membership)
 	g.snap.base, g.snap.size, g.snap.bytes = base.ID, size, 0
 	g.snap.movedAt = g.host.ticks
 }

@@ -7,6 +7,7 @@ import (
 
 	"muster/logstore"
 	"muster/logstore/vfs"
+	"muster/repl"
 )
 
 // diskFailure is the error that the disk is about to give.
@@ -146,6 +147,9 @@ func (n *node) measure() {
 		return
 	}
 	n.measureAt = n.c.now + time.Second
+	if err := repl.CheckHost(n.host); err != nil {
+		n.c.fail("I6: n%d: %v", n.index, err)
+	}
 	used := n.disk.Used()
 	n.c.result.Disk = max(n.c.result.Disk, used)
 	if n.c.policy.BytesMin > 0 && used > diskMax {

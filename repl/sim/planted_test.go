@@ -64,6 +64,7 @@ var plantedBugs = []struct {
 	{"retry applied twice", shardmap.SetBug, ""},
 	{"listing of two moments", shardmap.SetBug, ""},
 	{"read without confirmation", repl.SetBug, ""},
+	{"rolled-back membership kept", repl.SetBug, ""},
 	{"lost request taken for refused", client.SetBug, ""},
 }
 
