@@ -124,11 +124,16 @@ func (n *node) besideFailed(op string) {
 // stoppedReading is what a node does whose log could not read again what it was
 // about to write to: it stops.
 func (n *node) stoppedReading(err error) {
+	n.refusal.struck = true
+	n.stoppedBy(err)
+}
+
+// stoppedBy is what a node does whose log has stopped.
+func (n *node) stoppedBy(err error) {
 	if again := n.store.Append(nil); !errors.Is(again, logstore.ErrStopped) {
 		n.c.fail("I15: n%d: the log takes a batch after it stopped: %v", n.index, err)
 	}
 	n.c.note(n.index, "stops: %v", err)
-	n.refusal.struck = true
 	n.disarm()
 	if n.batch != nil {
 		n.pending = append(n.pending, n.batch.Writes...)

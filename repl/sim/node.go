@@ -390,6 +390,12 @@ func (n *node) tidy(do func() error) {
 		n.stoppedReading(err)
 		return
 	}
+	if n.hurt && n.fullUntil > 0 && errors.Is(err, logstore.ErrFull) {
+		// The segment in use was cut off, and what is full does not give back
+		// the room that it had: a write into prepared room fails, which is final.
+		n.stoppedBy(err)
+		return
+	}
 	if err != nil {
 		n.c.fail("n%d: the idle log: %v", n.index, err)
 	}
