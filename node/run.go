@@ -62,15 +62,11 @@ func run(ctx context.Context, c Config, log *slog.Logger, l limits, ready func(n
 		return err
 	}
 	fs := vfs.OS{}
-	lock, err := logstore.Lock(fs, c.Data)
+	listener, lock, err := claim(fs, &c)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
-	listener, err := net.Listen("tcp", c.Listen)
-	if err != nil {
-		return fmt.Errorf("--listen: %w; stop what has the address, or name another one", err)
-	}
 	bound := listener.Addr().String()
 	n := &Node{
 		cfg: c, secret: secret, fs: fs, lock: lock, listener: listener,
