@@ -56,8 +56,7 @@ func (h *Host) send(g *group, m raft.Message) {
 			return
 		}
 		if m.Fetch != 0 {
-			term := m.Term
-			h.cfg.Transport.Fetch(node, e, func() bool { return g.leading.Load() == term })
+			h.fetch(node, e)
 			return
 		}
 		h.cfg.Transport.Send(node, e)

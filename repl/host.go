@@ -120,6 +120,7 @@ type Host struct {
 	questions  *rand.Rand // numbers them
 	refused    refusals
 	full       fullness
+	fetching   fetching
 	beats      map[raft.NodeID]*beats // Invariant: of nodes, and of no other
 	touched    []Replier
 	gathering  *Batch
@@ -173,6 +174,9 @@ func NewHost(cfg HostConfig) (*Host, error) {
 func (h *Host) Receive(from raft.NodeID, e *wire.Envelope) {
 	h.hear(from)
 	if g := h.addressee(from, e); g != nil && (e.Message.Type != raft.MsgAppend || g.takes(&e.Message)) {
+		if e.Message.Type == raft.MsgAppendAnswer {
+			h.fetched(from, e.Group)
+		}
 		g.step(from, e.Message)
 	}
 }
@@ -272,6 +276,7 @@ func (h *Host) Tick() {
 	}
 	h.look()
 	h.leave()
+	h.fetchTick()
 	for _, g := range h.order {
 		switch {
 		case !g.quiet:

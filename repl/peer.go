@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,9 @@ const (
 	// peerRepairsMax bounds the answers to one node that wait for the disk: a
 	// node asks once for each group, and again after a pause.
 	peerRepairsMax = 64
+	// peerBufferMax is how many bytes the buffers of a connection keep between
+	// two bursts.
+	peerBufferMax = 4 << 20
 	// peerWriteTimeout is how long the other side may take to read
 	// peerPiece bytes before the connection is given up.
 	peerWriteTimeout = 5 * time.Second
@@ -113,15 +117,21 @@ func (o *peer) send(e *wire.Envelope) {
 }
 
 // fetch queues an append for the goroutine that writes, which may wait for the
-// disk. There is one at a time for each group at most: its core sees to that.
+// disk. Of one group only the newest is kept: where the queue is slow its core
+// asks again.
 func (o *peer) fetch(e *wire.Envelope, current func() bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.connected {
 		return
 	}
-	o.fetches = append(o.fetches, fetch{envelope: *e, current: current})
 	o.queued = true
+	f := fetch{envelope: *e, current: current}
+	if i := slices.IndexFunc(o.fetches, func(f fetch) bool { return f.envelope.Group == e.Group }); i >= 0 {
+		o.fetches[i] = f
+		return
+	}
+	o.fetches = append(o.fetches, f)
 }
 
 func (o *peer) appendEnvelope(b []byte, e *wire.Envelope) []byte {
@@ -295,53 +305,67 @@ func (o *peer) serve(ctx context.Context, conn net.Conn) error {
 			continue
 		case <-o.wake:
 		}
-		o.mu.Lock()
-		out, o.frames = o.frames, out[:0]
-		fetches, repairs := o.fetches, o.repairs
-		o.fetches, o.repairs = nil, nil
-		o.mu.Unlock()
-		for i := range fetches {
-			e := &fetches[i].envelope
-			if err := o.fill(e); err != nil {
-				o.owner.cfg.Log.Warn("entries not read for a follower", "group", e.Group, "peer", o.id, "err", err)
-				if f := o.owner.cfg.DamageFound; f != nil && errors.Is(err, logstore.ErrDamaged) {
-					f()
-				}
-				continue
-			}
-			if fetches[i].current() {
-				out = o.appendEnvelope(out, e)
-			}
-		}
-		if err := writePieces(conn, out); err != nil {
+		var err error
+		if out, err = o.writeQueued(conn, out); err != nil {
 			return o.reason(err, closed)
-		}
-		if err := o.answerRepairs(conn, repairs); err != nil {
-			return o.reason(err, closed)
-		}
-		if cap(out) > 4<<20 {
-			out = nil // a burst should not hold its memory for ever
 		}
 	}
 	return ctx.Err()
 }
 
-// answerRepairs reads what other nodes' logs lost and sends it, an answer at a
-// time: what gathered meanwhile waits for one of them and not for all.
-func (o *peer) answerRepairs(conn net.Conn, repairs []repair) error {
-	for i := range repairs {
-		r := &repairs[i]
-		r.answer.Entries = ReadIntact(o.owner.cfg.Store, r.replica, r.wanted, wire.RepairBytesMax)
-		out := o.appendBody(nil, wire.TypeRepairAnswer, &r.answer)
-		o.mu.Lock()
-		out = append(out, o.frames...)
-		o.frames = o.frames[:0]
-		o.mu.Unlock()
-		if err := writePieces(conn, out); err != nil {
-			return err
-		}
+// writeQueued writes what gathered and, of what has to be read from the disk
+// first, one append and one answer: more would be as much memory for each, and
+// what gathers meanwhile, heartbeats among it, would wait for all of them. Where
+// more is left the token says so. out is used again.
+func (o *peer) writeQueued(conn net.Conn, out []byte) ([]byte, error) {
+	o.mu.Lock()
+	out, o.frames = o.frames, out[:0]
+	f, fetches := takeFirst(&o.fetches)
+	r, repairs := takeFirst(&o.repairs)
+	more := len(o.fetches) > 0 || len(o.repairs) > 0
+	o.mu.Unlock()
+	if fetches {
+		out = o.appendFetched(out, &f)
 	}
-	return nil
+	if repairs {
+		r.answer.Entries = ReadIntact(o.owner.cfg.Store, r.replica, r.wanted, wire.RepairBytesMax)
+		out = o.appendBody(out, wire.TypeRepairAnswer, &r.answer)
+	}
+	if more {
+		o.rouse()
+	}
+	err := writePieces(conn, out)
+	if cap(out) > peerBufferMax {
+		out = nil // a burst should not hold its memory for ever
+	}
+	return out, err
+}
+
+// takeFirst takes the first of a list; false if there is none.
+func takeFirst[T any](list *[]T) (first T, ok bool) {
+	if len(*list) == 0 {
+		return first, false
+	}
+	first = (*list)[0]
+	*list = slices.Delete(*list, 0, 1)
+	return first, true
+}
+
+// appendFetched adds an append with the entries that it is to carry, if they can
+// be read and their leader still leads.
+func (o *peer) appendFetched(out []byte, f *fetch) []byte {
+	e := &f.envelope
+	if err := o.fill(e); err != nil {
+		o.owner.cfg.Log.Warn("entries not read for a follower", "group", e.Group, "peer", o.id, "err", err)
+		if found := o.owner.cfg.DamageFound; found != nil && errors.Is(err, logstore.ErrDamaged) {
+			found()
+		}
+		return out
+	}
+	if !f.current() {
+		return out
+	}
+	return o.appendEnvelope(out, e)
 }
 
 // reason returns why the connection was closed, if that is known, instead of
