@@ -234,6 +234,8 @@ func (h *Host) WantsSnapshot(from raft.NodeID, c *wire.Chunk) (have bool, why st
 	h.hear(from)
 	g := h.groups[c.Group]
 	switch {
+	case max(c.Base.Index, c.Size) >= raft.IndexLimit || c.Term >= raft.TermLimit || c.Term > 0 && c.Base.Term > c.Term:
+		return false, fmt.Sprintf("no snapshot of %s has %d bytes, in term %d", c.Base, c.Size, c.Term)
 	case g == nil && h.mendOf(c.Group) != nil:
 		return false, h.mendOf(c.Group).refusesState(from, c)
 	case g == nil:
@@ -242,6 +244,8 @@ func (h *Host) WantsSnapshot(from raft.NodeID, c *wire.Chunk) (have bool, why st
 		return false, fmt.Sprintf("the replica here is %s", g.replica)
 	case g.stopped != nil:
 		return false, "the group has stopped here: " + g.stopped.Error()
+	case c.Term > g.state.Term && c.Term-g.state.Term > raft.TermReach+1:
+		return false, fmt.Sprintf("its term %d is too far above term %d here", c.Term, g.state.Term)
 	case g.elsewhere(c.From, from):
 		return false, fmt.Sprintf("replica %d does not live on the node that it comes from", c.From)
 	case c.Base.Index <= g.applied.Index && !bug("snapshot over newer state"):

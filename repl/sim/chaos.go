@@ -295,6 +295,10 @@ func (x *chaos) begin(f Fault) bool {
 	case ClientStale:
 		x.stale = c.now + rnd.skewed(time.Second, 30*time.Second)
 		return true
+	case Lies:
+		return x.lie()
+	case LeaderStops:
+		return x.stopLeader()
 	}
 	c.fail("nobody knows how to begin %s", f)
 	return false
@@ -313,7 +317,7 @@ func (x *chaos) victim() *node {
 	if !n.up || n.paused || n.dead {
 		return nil
 	}
-	if !c.chance.is(x.bold) && !c.majorities(func(o *node) bool { return o != n && o.up && !o.paused && !o.dead }) {
+	if !c.chance.is(x.bold) && !c.majorities(func(o *node) bool { return o != n && o.up && !o.paused && !o.dead && !o.halted }) {
 		return nil
 	}
 	return n

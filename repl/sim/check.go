@@ -309,7 +309,10 @@ func (t *truth) restored(w *watched, at raft.LogID) {
 
 // Restored implements [repl.StateMachine].
 func (w *watched) Restored() {
-	if now := w.node.newest[w.replica]; w.at.Index < now.Index {
+	// A replica that could not be opened, since a read of its log was refused,
+	// has no state: it begins anew at its snapshot the next time.
+	opening := w.node.host == nil || w.node.host.Machine(w.replica.Group) == nil
+	if now := w.node.newest[w.replica]; w.at.Index < now.Index && !opening {
 		w.truth.c.fail("I5: n%d puts a state of group %d at %s in the place of one at %s", w.node.index, w.truth.group, w.at, now)
 	}
 	w.node.newest[w.replica] = w.at

@@ -38,6 +38,8 @@ const (
 	// foundWithin bounds how long the founding takes, of which nothing here
 	// is a test.
 	foundWithin = 30 * time.Second
+	// restWithin is how long a group is waited for that rests.
+	restWithin = 5 * time.Second
 	// settleWithin bounds how long all replicas take to become equal once
 	// nothing is wrong any more.
 	settleWithin = 60 * time.Second
@@ -274,6 +276,24 @@ func (c *cluster) healQuorum() {
 		return !missing
 	})
 	c.result.Write = c.result.Leader + c.now - began
+	c.loseRestingLeader()
+}
+
+// loseRestingLeader has the leader of a group at rest stop while nothing else is
+// wrong: what would wake its followers in the midst of other faults does not.
+func (c *cluster) loseRestingLeader() {
+	if !slices.Contains(c.chaos.enabled, LeaderStops) {
+		return
+	}
+	for end := c.now + restWithin; c.now < end; c.run(tick) {
+		if !c.chaos.stopLeader() {
+			continue
+		}
+		c.result.Fired[LeaderStops]++
+		c.until("each group has a leader after one stopped at rest (I14: within two election time-outs)", 2*electionTimeout,
+			func() bool { return c.groupWithoutLeader() < 0 })
+		return
+	}
 }
 
 // drawQuorum draws nodes that can serve, among them a majority of the voters

@@ -76,6 +76,11 @@ const (
 	ClientTimeout // nobody waits for the answer any more
 	ClientStale   // the table that a client gets is an old one
 
+	// What others say, and what becomes of one replica though its node lives;
+	// see lie.go.
+	Lies        // terms, indexes, starts, ids at their extremes, in all that a node takes from another
+	LeaderStops // the leader's replica of a group that rests
+
 	// Who holds what: not unkind, but the world changes; see member.go.
 	Members
 
@@ -94,6 +99,7 @@ var faultNames = [faults]string{
 	TickDrift: "tick-drift", TickJump: "tick-jump", TickStall: "tick-stall",
 	ClientReset: "client-reset", ClientLate: "client-late", ClientCut: "client-cut",
 	ClientTimeout: "client-timeout", ClientStale: "client-stale",
+	Lies: "lies", LeaderStops: "leader-stops",
 	Members: "members",
 }
 

@@ -52,6 +52,7 @@ type node struct {
 	outAt     time.Duration
 	stopBy    time.Duration // until when it hands over, being told to stop; 0: it is not
 	closing   bool          // it does nothing more but end its last batch
+	halted    bool          // one of its replicas has stopped, until the process is started anew
 	startAt   time.Duration // when it is to be started again; 0: not planned
 
 	// Of its clock: clock() is the process's, and goes by rate millionths.
@@ -423,7 +424,7 @@ func (n *node) end(power Fault) {
 	n.up = false
 	n.life++
 	n.host, n.store, n.batch, n.taker, n.streams = nil, nil, nil, nil, nil
-	n.paused, n.outAt, n.stopBy, n.closing, n.full = false, 0, 0, false, false
+	n.paused, n.outAt, n.stopBy, n.closing, n.full, n.halted = false, 0, 0, false, false, false
 	for _, e := range n.inbox {
 		c.queue.put(e)
 	}
@@ -481,7 +482,7 @@ func (n *node) heal() {
 	n.makeRoom()
 	n.bootFault, n.replyPause, n.crashOn, n.rotDue = 0, 0, 0, 0
 	n.setRate(1e6)
-	if n.stopBy > 0 {
+	if n.stopBy > 0 || n.halted {
 		n.crash(PowerKeep)
 	}
 	n.outAt = 0 // before resume: what it says then leaves at once
@@ -505,7 +506,7 @@ func (n *node) leads(g raft.GroupID) bool {
 	}
 	for _, v := range n.host.View() {
 		if v.Replica.Group == g {
-			return v.Status.Role == raft.RoleLeader
+			return v.Status.Role == raft.RoleLeader && v.Stopped == ""
 		}
 	}
 	return false

@@ -65,6 +65,8 @@ var plantedBugs = []struct {
 	{"listing of two moments", shardmap.SetBug, ""},
 	{"read without confirmation", repl.SetBug, ""},
 	{"rolled-back membership kept", repl.SetBug, ""},
+	{"resting group without leader", repl.SetBug, ""},
+	{"forged term accepted", func(b string) { raft.SetBug(b); repl.SetBug(b) }, ""}, // answers of a log's mending are the host's
 	{"lost request taken for refused", client.SetBug, ""},
 }
 

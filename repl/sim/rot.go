@@ -99,8 +99,12 @@ func (x *chaos) drawPlace(n *node, f Fault) (name string, at int64, ok bool) {
 		return "", 0, false
 	}
 	names = slices.DeleteFunc(names, func(s string) bool {
-		// A power cut may leave a file's name and none of its bytes.
-		return !strings.HasSuffix(s, suffix) || strings.HasSuffix(s, ".tmp") || len(n.disk.Bytes(dir+"/"+s)) == 0
+		// A power cut may leave a file's name and few of its bytes, or none.
+		least := 1
+		if suffix == ".log" {
+			least = 2 * vfs.SectorSize
+		}
+		return !strings.HasSuffix(s, suffix) || strings.HasSuffix(s, ".tmp") || len(n.disk.Bytes(dir+"/"+s)) < least
 	})
 	if len(names) == 0 {
 		return "", 0, false

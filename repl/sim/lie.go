@@ -1,0 +1,181 @@
+package sim
+
+import (
+	"math"
+	"time"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/wire"
+)
+
+// What a member says that lies, or a client that claims to be one: numbers at
+// their extremes, in everything that a node takes from another. And one lie that
+// can't be told from the truth, that there are two leaders: who hears it stops,
+// as it must.
+
+// far returns a term that no replica comes to in a run, or that none can have.
+func (c *chance) far(own uint64) uint64 {
+	far := [...]uint64{own + raft.TermReach*16, raft.TermLimit / 2, raft.TermLimit - 1, raft.TermLimit, math.MaxUint64}
+	return far[c.below(len(far))]
+}
+
+// most returns a number at its extreme.
+func (c *chance) most() uint64 {
+	most := [...]uint64{raft.IndexLimit, raft.TermLimit - 1, raft.TermLimit, math.MaxUint64}
+	return most[c.below(len(most))]
+}
+
+// lie has a node told some of that, by another one of the cluster. Its terms and
+// votes must be afterwards what they were, and none of its replicas stopped.
+func (x *chaos) lie() bool {
+	c := x.c
+	n, liar := c.nodes[c.chance.below(len(c.nodes))], c.nodes[c.chance.below(len(c.nodes))]
+	if n == liar || !n.up || n.paused || n.dead || n.closing {
+		return false
+	}
+	before := n.host.View()
+	if len(before) == 0 {
+		return false
+	}
+	for range 1 + c.chance.below(8) {
+		n.hearLie(liar.id, &before[c.chance.below(len(before))])
+	}
+	n.turn()
+	if !n.up {
+		return true
+	}
+	for _, v := range n.host.View() {
+		for i := range before {
+			was := &before[i]
+			if was.Replica == v.Replica && (v.Status.Term != was.Status.Term || v.Status.Vote != was.Status.Vote || v.Stopped != was.Stopped) {
+				c.fail("n%d believes a lie of n%d about %s: it was in term %d with vote %d, and is in term %d with vote %d, stopped: %q",
+					n.index, liar.index, v.Replica, was.Status.Term, was.Status.Vote, v.Status.Term, v.Status.Vote, v.Stopped)
+			}
+		}
+	}
+	return true
+}
+
+// hearLie is one lie about one group.
+func (n *node) hearLie(from raft.NodeID, v *repl.GroupView) {
+	rnd := &n.c.chance
+	group, incarnation := v.Replica.Group, v.Replica.Incarnation
+	sender := raft.ReplicaID(rnd.most())
+	for _, m := range v.Status.Membership.Voters {
+		if m.Node == from {
+			sender = m.Replica
+		}
+	}
+	own := v.Status.Term
+	switch rnd.below(8) {
+	case 0: // of another group, or of another life of it
+		incarnation += raft.Incarnation(1 + rnd.next()%math.MaxUint32)
+		fallthrough
+	case 1, 2:
+		e := &wire.Envelope{Group: group, Incarnation: incarnation, Message: raft.Message{
+			Type: raft.MessageType(1 + rnd.below(int(raft.MsgQuiet))), From: sender, To: v.Replica.ID,
+			Term: rnd.far(own), Log: v.Status.Last, Reject: rnd.below(2) == 0, Round: rnd.next()}}
+		switch m := &e.Message; rnd.below(4) {
+		case 0: // in the term of today, an index beyond any log
+			m.Term = own
+			m.Log.Index = rnd.most()
+		case 1:
+			m.Term, m.Commit = own, rnd.most()
+		}
+		n.host.Receive(from, e)
+	case 3:
+		b := &wire.Beat{Start: rnd.most(), Sequence: rnd.most(), Fullness: wire.Fullness(rnd.below(3))}
+		b.Messages = []wire.BeatMessage{
+			{Group: group, Incarnation: incarnation, From: sender, To: v.Replica.ID, Term: rnd.far(own), Round: rnd.next()},
+			{Group: group, Incarnation: incarnation, From: sender, To: v.Replica.ID, Term: max(own, 1), Commit: rnd.most()},
+		}
+		b.Rests = []wire.Rest{{Group: group, Incarnation: incarnation, Leader: sender, Term: rnd.far(own)}}
+		n.host.ReceiveBeat(from, b, rnd.below(2) == 0)
+	case 4:
+		n.host.ReceiveRepair(from, &wire.Repair{Start: rnd.most(), Number: rnd.most(), Group: group, Incarnation: incarnation,
+			Wanted: []wire.RepairSpan{{First: 0, Last: rnd.most()}, {First: rnd.most(), Last: math.MaxUint64}}})
+	case 5:
+		id := raft.LogID{Term: rnd.far(own), Index: v.Status.Last.Index}
+		n.host.ReceiveRepairAnswer(from, &wire.RepairAnswer{Start: n.start, Number: rnd.most(), Group: group, Incarnation: incarnation,
+			Base: id, Last: id, Commit: rnd.most(), Snapshot: rnd.most()})
+	case 6:
+		n.host.ReceiveSnapshotRequest(from, &wire.SnapshotRequest{Start: rnd.most(), Number: rnd.most(), Group: group,
+			Incarnation: incarnation, Replica: sender, Index: rnd.most()})
+	case 7:
+		term := rnd.far(own)
+		c := &wire.Chunk{Number: rnd.most(), Group: group, Incarnation: incarnation, From: sender, To: v.Replica.ID,
+			Term: term, Base: raft.LogID{Term: term, Index: rnd.most()}, Size: rnd.most()}
+		if have, why := n.host.WantsSnapshot(from, c); have || why == "" {
+			n.c.fail("n%d wants a snapshot of %s that no replica can have", n.index, v.Replica)
+		}
+	}
+}
+
+// stopLeader has the leader of a group that rests stop, and its node go on. It is
+// started again a while later.
+func (x *chaos) stopLeader() bool {
+	c := x.c
+	first := c.chance.below(len(c.truth))
+	for i := range c.truth {
+		t := c.truth[(first+i)%len(c.truth)]
+		if lead := c.restingLeader(t); lead != nil && c.sparesReplica(t, lead) {
+			lead.haltLeader(t)
+			if lead.up {
+				c.after(c.chance.skewed(2*electionTimeout, time.Minute), lead.event(evCrash))
+			}
+			return true
+		}
+	}
+	return false
+}
+
+// restingLeader returns the node that leads a group at rest, or nil.
+func (c *cluster) restingLeader(t *truth) *node {
+	n := c.leaderOf(t.group)
+	if n == nil || n.dead || n.closing || n.stopBy > 0 {
+		return nil
+	}
+	for _, v := range n.host.View() {
+		if v.Replica.Group == t.group && v.Status.Quiet {
+			return n
+		}
+	}
+	return nil
+}
+
+// sparesReplica says whether a group has a majority without a node, in each
+// membership that may be in force or come to be, of replicas that run.
+func (c *cluster) sparesReplica(t *truth, without *node) bool {
+	for _, m := range t.possible() {
+		for _, next := range toCome(m) {
+			if !isQuorum(&next, func(o raft.Member) bool {
+				n := c.nodes[o.Node-1]
+				return n != without && n.up && !n.paused && !n.dead && !n.halted && !n.hurt && !c.net.isolated(n.index)
+			}) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// haltLeader tells the leader of a group that another replica leads in its term.
+func (n *node) haltLeader(t *truth) {
+	for _, v := range n.host.View() {
+		if v.Replica.Group != t.group {
+			continue
+		}
+		for _, m := range v.Status.Membership.Voters {
+			if m.Node == n.id {
+				continue
+			}
+			n.c.note(n.index, "its replica of group %d, which leads at rest, stops", t.group)
+			n.halted = true
+			n.host.ReceiveBeat(m.Node, &wire.Beat{Messages: []wire.BeatMessage{{Group: t.group, Incarnation: v.Replica.Incarnation,
+				From: m.Replica, To: v.Replica.ID, Term: v.Status.Term}}}, false)
+			n.turn()
+			return
+		}
+	}
+}
