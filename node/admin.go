@@ -58,9 +58,13 @@ type view struct {
 	full    map[raft.NodeID]wire.Fullness
 }
 
-func (n *Node) view(loop *repl.Loop, table *shardmap.Table) (v view, ok bool) {
-	v.heard, v.awaited = make(map[raft.NodeID]time.Duration), make(map[raft.NodeID]bool)
-	ok = loop.Ask(func(h *repl.Host) {
+// view returns false where the loop does not answer within callTimeout: it is
+// over, or stands in a read of a replica that was just mended.
+func (n *Node) view(loop *repl.Loop, table *shardmap.Table) (view, bool) {
+	v := &view{heard: make(map[raft.NodeID]time.Duration), awaited: make(map[raft.NodeID]bool)}
+	done := make(chan struct{})
+	loop.Post(func(h *repl.Host) {
+		defer close(done)
 		v.groups, v.full = h.View(), h.Fullness()
 		for i := range table.Nodes {
 			if ago, known := h.Heard(table.Nodes[i].ID, loop.Now()); known {
@@ -71,7 +75,15 @@ func (n *Node) view(loop *repl.Loop, table *shardmap.Table) (v view, ok bool) {
 			}
 		}
 	})
-	return v, ok
+	patience := time.NewTimer(callTimeout)
+	defer patience.Stop()
+	select {
+	case <-done:
+		return *v, true
+	case <-loop.Over():
+	case <-patience.C:
+	}
+	return view{}, false
 }
 
 // status says whether a node was heard of lately. One of which it is too soon to
@@ -208,6 +220,9 @@ func (n *Node) statusOf(table *shardmap.Table, v *view) wire.StatusAnswer {
 		}
 	}
 	a.Problems = append(problems(&a, known), fullDisks(a.Nodes, v.full)...)
+	if s, stalled := n.fs.stalled(); stalled {
+		a.Problems = append([]wire.Problem{stalledDisk(id.Node, a.Nodes, s)}, a.Problems...)
+	}
 	a.Healthy = len(a.Problems) == 0
 	return a
 }

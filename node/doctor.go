@@ -43,7 +43,7 @@ func (n *Node) doctorOf(loop *repl.Loop, table *shardmap.Table, v *view) wire.Do
 	a := wire.DoctorAnswer{
 		Node: id.Node, Name: n.name, Addr: n.addr, Version: Version, Start: id.Life().Number,
 		UptimeMs: uint64(time.Since(n.started).Milliseconds()),
-		Syncs:    doctorSyncs(loop.Syncs()), Disk: n.doctorDisk(),
+		Syncs:    n.doctorSyncs(loop.Syncs()), Disk: n.doctorDisk(),
 	}
 	for i := range table.Nodes {
 		if to := table.Nodes[i].ID; to != id.Node {
@@ -85,7 +85,10 @@ func (n *Node) doctorLink(to raft.NodeID, v *view) wire.DoctorLink {
 	}
 }
 
-func doctorSyncs(s repl.SyncTimes) wire.DoctorSyncs {
+func (n *Node) doctorSyncs(s repl.SyncTimes) wire.DoctorSyncs {
+	if stall, ok := n.fs.stalled(); ok {
+		s.UnderWay = max(s.UnderWay, stall.waited) // whatever it is that waits
+	}
 	return wire.DoctorSyncs{
 		Count: s.Count, WindowMs: uint64(s.Window.Milliseconds()),
 		P50: uint64(s.P50.Microseconds()), P99: uint64(s.P99.Microseconds()), Max: uint64(s.Max.Microseconds()),
@@ -134,6 +137,9 @@ func doctorGroup(g *repl.GroupView) wire.DoctorGroup {
 // freeBytes is how much can still be written on the disk of the data directory,
 // or 0 where the system does not say.
 func (n *Node) freeBytes() uint64 {
+	if _, stalled := n.fs.stalled(); stalled {
+		return uint64(n.store.Space().Free) // who asks a disk that stands still waits with it
+	}
 	free, err := n.fs.Free(n.cfg.Data)
 	if err != nil {
 		return 0

@@ -67,6 +67,20 @@ func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView) []wi
 	return append(list, sameNames(a.Nodes)...)
 }
 
+// stallRemedy is what is to be done about a disk that stands still.
+const stallRemedy = "see whether that disk still works: its cable, its controller, the machine that serves it; the node goes on by itself when it is back, and if it does not come back, stop the node: the others go on without it"
+
+// stalledDisk says that this node's own disk stands still.
+func stalledDisk(self raft.NodeID, nodes []wire.StatusNode, s diskStall) wire.Problem {
+	name := self.String()
+	for _, node := range nodes {
+		if node.ID == self {
+			name = fmt.Sprintf("%s (%s)", node.Name, node.Addr)
+		}
+	}
+	return wire.Problem{What: fmt.Sprintf("the disk of node %s stands still: %s", name, s), Remedy: stallRemedy}
+}
+
 // fullDisks names the nodes that said that their disks are full.
 func fullDisks(nodes []wire.StatusNode, full map[raft.NodeID]wire.Fullness) []wire.Problem {
 	var list []wire.Problem

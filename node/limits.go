@@ -56,6 +56,10 @@ type limits struct {
 	// noticePause lies between two lines of one kind about connections that
 	// were refused, after the first few.
 	noticePause time.Duration
+	// stallAfter is how long an operation of the disk may take before the disk
+	// counts as one that stands still, and stopMax how long a node that stops
+	// waits for it.
+	stallAfter, stopMax time.Duration
 }
 
 func defaultLimits() limits {
@@ -66,6 +70,7 @@ func defaultLimits() limits {
 		inflightBytes: 16 << 20, inflightBytesAll: 1 << 30, inflightBytesShare: 128 << 10,
 		answerTimeout: 10 * time.Second, linger: time.Second,
 		wait: 60 * time.Second, noticePause: time.Minute,
+		stallAfter: stallAfter, stopMax: stopMax,
 	}
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err == nil {

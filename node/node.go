@@ -7,6 +7,7 @@
 // # Goroutines
 //
 //	name               how many                     owner  ends when
+//	live               1                            run    the node has stopped, or the process
 //	Node.accept        1                            Node   the listener closes
 //	Node.attend        1 per accepted connection    Node   the connection ends
 //	connection.write   1 per accepted connection    Node   the connection ends
@@ -37,7 +38,6 @@ import (
 	"time"
 
 	"muster/logstore"
-	"muster/logstore/vfs"
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/wire"
@@ -68,7 +68,7 @@ type Node struct {
 	cfg      Config
 	secret   []byte
 	log      *slog.Logger
-	fs       vfs.FS
+	fs       *diskWatch
 	lock     io.Closer // of the data directory
 	mark     uint64    // of this life; random
 	addr     string    // by which others reach this node
@@ -135,6 +135,9 @@ func (n *Node) notReady() *wire.Error {
 		return wire.NotReady("node "+n.name, "a standby: "+n.found.waits(), "use the cluster's own nodes, or empty this host's data directory and found another cluster", 0)
 	case n.found != nil:
 		return wire.NotReady("node "+n.name, "founding; waits for "+n.found.waits(), "start the other hosts with the same --expect and --join", 0)
+	}
+	if s, stalled := n.fs.stalled(); stalled {
+		return wire.NotReady("node "+n.name, "its disk stands still: "+s.String(), stallRemedy, startedRetry)
 	}
 	return wire.NotReady("node "+n.name, "group 0 has not told this node its slot table yet", "wait until a majority of the cluster's nodes run", startedRetry)
 }

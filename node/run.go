@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"path"
@@ -34,6 +35,10 @@ const (
 	// handOverMax is how long a node that stops waits for others to lead its
 	// groups: an election that one of them loses, and another.
 	handOverMax = 2 * time.Second
+	// stopMax is how long a node that is to stop waits for its disk: for a slow
+	// one long enough. Then it ends without: a goroutine that stands in a call
+	// to a disk that hangs can't be made to return.
+	stopMax = 10 * time.Second
 	// foundingPause lies between two questions to one host while founding.
 	foundingPause = 100 * time.Millisecond
 	// announcePauseMin and announcePauseMax bound the pause between two
@@ -48,12 +53,53 @@ const (
 // It returns an error, in one line, if the node can't start, can't be founded
 // with the hosts it was given, or can't go on: the data directory is in use,
 // damaged or another cluster's, the address is taken, a sync was refused.
+//
+// It returns within handOverMax and stopMax after ctx ended, whatever the disk
+// does: an error that wraps [ErrNotStopped] says that something still waits for
+// the disk. The process is to end then; nothing that was confirmed is lost by
+// that, as by a power cut.
 func Run(ctx context.Context, c Config, log *slog.Logger, ready func(addr string)) error {
 	return run(ctx, c, log, defaultLimits(), func(_ *Node, addr string) { ready(addr) })
 }
 
 // run is [Run] with other limits, and shows the node to ready.
 func run(ctx context.Context, c Config, log *slog.Logger, l limits, ready func(n *Node, addr string)) error {
+	return runOn(ctx, vfs.OS{}, c, log, l, ready)
+}
+
+// ErrNotStopped is wrapped by the error of a node that was to stop and did not,
+// because its disk does not answer.
+var ErrNotStopped = errors.New("the node ends without its disk")
+
+// runOn is run on a disk.
+func runOn(ctx context.Context, disk vfs.FS, c Config, log *slog.Logger, l limits, ready func(n *Node, addr string)) error {
+	w := newDiskWatch(disk, log, l.stallAfter)
+	defer w.stop()
+	over, ending := make(chan error, 1), make(chan struct{})
+	go func() { over <- live(ctx, w, c, log, l, ready, ending) }()
+	select {
+	case err := <-over:
+		return err
+	case <-ctx.Done():
+	case <-ending:
+	}
+	patience := time.NewTimer(handOverMax + l.stopMax)
+	defer patience.Stop()
+	select {
+	case err := <-over:
+		return err
+	case <-patience.C:
+	}
+	why := "it is still busy"
+	if s, ok := w.stalled(); ok {
+		why = s.String()
+	}
+	return fmt.Errorf("%w, after %s: %s: what was not confirmed yet may be kept or lost, nothing that was confirmed is lost", ErrNotStopped, handOverMax+l.stopMax, why)
+}
+
+// live is the life of a node. It closes ending when it stops, before it waits
+// for anything.
+func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limits, ready func(n *Node, addr string), ending chan<- struct{}) error {
 	if err := c.Check(); err != nil {
 		return err
 	}
@@ -61,15 +107,14 @@ func run(ctx context.Context, c Config, log *slog.Logger, l limits, ready func(n
 	if err != nil {
 		return err
 	}
-	fs := vfs.OS{}
-	listener, lock, err := claim(fs, &c)
+	listener, lock, err := claim(w, &c)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
 	bound := listener.Addr().String()
 	n := &Node{
-		cfg: c, secret: secret, fs: fs, lock: lock, listener: listener,
+		cfg: c, secret: secret, fs: w, lock: lock, listener: listener,
 		mark: randomNumber(), addr: c.AdvertiseOn(c.listenAs(bound)), name: c.NodeName(bound), started: time.Now(),
 		log:    log,
 		limits: l,
@@ -81,6 +126,7 @@ func run(ctx context.Context, c Config, log *slog.Logger, l limits, ready func(n
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background()) // not of ctx: close says when
 	defer n.close()
+	defer close(ending)
 	if err := n.identify(); err != nil {
 		return err
 	}
@@ -118,7 +164,11 @@ func (n *Node) identify() error {
 		return err
 	}
 	if !ok {
-		if files, err := n.fs.List(path.Join(n.cfg.Data, logstore.LogDir)); err == nil && len(files) > 0 {
+		files, err := n.fs.List(path.Join(n.cfg.Data, logstore.LogDir))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("look whether there is a log: %w", err) // a node that only seems new would vote again
+		}
+		if len(files) > 0 {
 			return wire.Damaged("data directory "+n.cfg.Data, "it has a log and no identity file",
 				"put the file back as it was when the node last ran; if there is no copy, keep the directory under another name, and start with an empty one: the host comes back as a new node")
 		}

@@ -91,6 +91,9 @@ func StartLoop(h *Host, tick time.Duration, rate int64) *Loop {
 // Now returns the monotonic clock of the loop, on which deadlines are told.
 func (l *Loop) Now() time.Duration { return time.Since(l.started) }
 
+// Over is closed when the loop calls nothing any more.
+func (l *Loop) Over() <-chan struct{} { return l.over }
+
 // Failed delivers the error after which the log takes no more writes. The node
 // is to stop then.
 func (l *Loop) Failed() <-chan error { return l.failed }

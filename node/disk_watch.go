@@ -1,0 +1,258 @@
+package node
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"muster/logstore/vfs"
+)
+
+// stallAfter is how long a disk may take for one operation before it counts as
+// one that stands still: an election timeout. By then whoever leads on it is
+// about to be replaced.
+const stallAfter = electionTicks * tick
+
+// diskWatch stands before the disk of a node, and knows at any time what the
+// node waits for there: whichever goroutine waits, and for whichever operation,
+// at a start as well. A disk that hangs gives no error, so without it a node
+// whose every write stands still would have nothing to say.
+//
+// It says in the log when the disk stalls, and when it is back, one line each.
+// For that it has a timer that runs only while an operation is under way: a node
+// at rest is not woken.
+type diskWatch struct {
+	vfs.FS // what is not watched, because it does not ask the disk
+
+	// Set once.
+	log   *slog.Logger
+	after time.Duration
+
+	mu    sync.Mutex // guards all below; held over no operation
+	ops   []diskOp   // those without a time are free
+	timer *time.Timer
+	armed bool
+	stall diskOp // that the log was told of; without a time: none
+	ended bool
+}
+
+// diskOp is an operation that is under way.
+type diskOp struct {
+	what, name string
+	since      time.Time
+}
+
+// diskStall is an operation that has waited for too long.
+type diskStall struct {
+	what, name string
+	waited     time.Duration
+}
+
+func (s diskStall) String() string {
+	return fmt.Sprintf("%s of %s has waited for %s", s.what, s.name, s.waited.Round(100*time.Millisecond))
+}
+
+var _ vfs.FS = (*diskWatch)(nil)
+
+func newDiskWatch(disk vfs.FS, log *slog.Logger, after time.Duration) *diskWatch {
+	w := &diskWatch{FS: disk, log: log, after: after}
+	w.timer = time.AfterFunc(after, w.look)
+	w.armed = true
+	return w
+}
+
+// stop ends the timer. What is under way is watched no more.
+func (w *diskWatch) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
+	w.timer.Stop()
+}
+
+// begin notes that an operation is under way, and returns its place.
+func (w *diskWatch) begin(what, name string) int {
+	op := diskOp{what, name, time.Now()}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.armed && !w.ended {
+		w.armed = true
+		w.timer.Reset(w.after)
+	}
+	for i := range w.ops {
+		if w.ops[i].since.IsZero() {
+			w.ops[i] = op
+			return i
+		}
+	}
+	w.ops = append(w.ops, op)
+	return len(w.ops) - 1
+}
+
+// end notes that it is over. If it was the last of those that stood still, the
+// disk is back.
+func (w *diskWatch) end(place int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ops[place] = diskOp{}
+	if w.stall.since.IsZero() {
+		return
+	}
+	now := time.Now()
+	if oldest := w.oldest(); !oldest.since.IsZero() && now.Sub(oldest.since) >= w.after {
+		return
+	}
+	w.log.Info("disk is back", "operation", w.stall.what, "file", w.stall.name, "waited", now.Sub(w.stall.since).Round(time.Millisecond))
+	w.stall = diskOp{}
+}
+
+// oldest returns the operation that has waited longest. It is called with mu
+// held.
+func (w *diskWatch) oldest() (oldest diskOp) {
+	for _, op := range w.ops {
+		if !op.since.IsZero() && (oldest.since.IsZero() || op.since.Before(oldest.since)) {
+			oldest = op
+		}
+	}
+	return oldest
+}
+
+// look is what the timer does.
+func (w *diskWatch) look() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	oldest := w.oldest()
+	if w.ended || oldest.since.IsZero() {
+		w.armed = false
+		return
+	}
+	waited := time.Since(oldest.since)
+	if waited >= w.after && w.stall.since.IsZero() {
+		w.stall = oldest
+		w.log.Warn("disk stalls", "operation", oldest.what, "file", oldest.name, "waited", waited.Round(time.Millisecond))
+	}
+	w.timer.Reset(max(w.after-waited, w.after/2))
+}
+
+// stalled returns the operation that has waited longest, if it has for too long.
+// Any goroutine may ask.
+func (w *diskWatch) stalled() (diskStall, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	oldest := w.oldest()
+	if oldest.since.IsZero() {
+		return diskStall{}, false
+	}
+	s := diskStall{oldest.what, oldest.name, time.Since(oldest.since)}
+	return s, s.waited >= w.after
+}
+
+func (w *diskWatch) Open(name string) (vfs.File, error) {
+	defer w.end(w.begin("open", name))
+	return w.file(name)(w.FS.Open(name))
+}
+
+func (w *diskWatch) Create(name string) (vfs.File, error) {
+	defer w.end(w.begin("create", name))
+	return w.file(name)(w.FS.Create(name))
+}
+
+func (w *diskWatch) Rename(from, to string) error {
+	defer w.end(w.begin("rename", to))
+	return w.FS.Rename(from, to)
+}
+
+func (w *diskWatch) Remove(name string) error {
+	defer w.end(w.begin("remove", name))
+	return w.FS.Remove(name)
+}
+
+func (w *diskWatch) List(dir string) ([]string, error) {
+	defer w.end(w.begin("listing", dir))
+	return w.FS.List(dir)
+}
+
+func (w *diskWatch) MkdirAll(dir string) error {
+	defer w.end(w.begin("making", dir))
+	return w.FS.MkdirAll(dir)
+}
+
+func (w *diskWatch) SyncDir(dir string) error {
+	defer w.end(w.begin("sync", dir))
+	return w.FS.SyncDir(dir)
+}
+
+func (w *diskWatch) Lock(name string) (io.Closer, error) {
+	defer w.end(w.begin("lock", name))
+	return w.FS.Lock(name)
+}
+
+func (w *diskWatch) Free(dir string) (int64, error) {
+	defer w.end(w.begin("question for the room", dir))
+	return w.FS.Free(dir)
+}
+
+// file has the operations of a file watched too.
+func (w *diskWatch) file(name string) func(vfs.File, error) (vfs.File, error) {
+	return func(f vfs.File, err error) (vfs.File, error) {
+		if err != nil {
+			return nil, err
+		}
+		watched := &watchedFile{File: f, w: w, name: name}
+		if s, ok := f.(vfs.SyncWriter); ok {
+			return &watchedSyncFile{watched, s}, nil
+		}
+		return watched, nil
+	}
+}
+
+// watchedFile is a file behind a [diskWatch].
+type watchedFile struct {
+	vfs.File
+	w    *diskWatch
+	name string
+}
+
+func (f *watchedFile) ReadAt(p []byte, off int64) (int, error) {
+	defer f.w.end(f.w.begin("read", f.name))
+	return f.File.ReadAt(p, off)
+}
+
+func (f *watchedFile) WriteAt(p []byte, off int64) (int, error) {
+	defer f.w.end(f.w.begin("write", f.name))
+	return f.File.WriteAt(p, off)
+}
+
+func (f *watchedFile) Sync() error {
+	defer f.w.end(f.w.begin("sync", f.name))
+	return f.File.Sync()
+}
+
+func (f *watchedFile) Truncate(size int64) error {
+	defer f.w.end(f.w.begin("truncate", f.name))
+	return f.File.Truncate(size)
+}
+
+func (f *watchedFile) Size() (int64, error) {
+	defer f.w.end(f.w.begin("size", f.name))
+	return f.File.Size()
+}
+
+func (f *watchedFile) Close() error {
+	defer f.w.end(f.w.begin("close", f.name))
+	return f.File.Close()
+}
+
+// watchedSyncFile is one that writes and syncs in one step.
+type watchedSyncFile struct {
+	*watchedFile
+	direct vfs.SyncWriter
+}
+
+func (f *watchedSyncFile) WriteSync(p []byte, off int64) error {
+	defer f.w.end(f.w.begin("write and sync", f.name))
+	return f.direct.WriteSync(p, off)
+}
+
+func (f *watchedSyncFile) Unit() int64 { return f.direct.Unit() }
