@@ -161,8 +161,21 @@ func endDirectory(b []byte, at int, from position, rows int) []byte {
 // putSegments adds the rows of all that stands in the segments of which no
 // directory tells yet. It looks at every run of every replica, once per segment.
 func (s *Store) putSegments(b []byte, at, most int) ([]byte, int, bool) {
+	with, rows := s.putTold(b, most, func(p place) bool { return p.size > 0 && p.segment >= s.directory.since && p.segment < s.active.number })
+	if len(with) > most {
+		return b, 0, false
+	}
+	from := s.directory.sinceAt
+	if s.unknown.size > 0 {
+		from = nowhere
+	}
+	return endDirectory(with, at, from, rows), rows, true
+}
+
+// putTold adds the rows of all that stands in certain places, and returns their
+// number. It stops once b has more than most bytes.
+func (s *Store) putTold(b []byte, most int, within func(place) bool) ([]byte, int) {
 	rows := 0
-	within := func(p place) bool { return p.size > 0 && p.segment >= s.directory.since && p.segment < s.active.number }
 	for _, g := range slices.Sorted(maps.Keys(s.graves)) {
 		if within(s.graves[g].at) {
 			b = putReplica(b, rowRemoval, s.graves[g].replica)
@@ -202,14 +215,10 @@ func (s *Store) putSegments(b []byte, at, most int) ([]byte, int, bool) {
 			continue
 		}
 		if rows++; len(b) > most {
-			return b[:at+recordHeaderSize+directorySize], 0, false
+			break
 		}
 	}
-	from := s.directory.sinceAt
-	if s.unknown.size > 0 {
-		from = nowhere
-	}
-	return endDirectory(b, at, from, rows), rows, true
+	return b, rows
 }
 
 // putRecent adds the rows of the batches that are remembered.

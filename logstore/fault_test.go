@@ -111,7 +111,7 @@ func (s *story) fault(t testing.TB, rule vfs.Rule) bool {
 // which is done again at the next start.
 func passes(op string) bool {
 	what, name, _ := strings.Cut(op, " ")
-	return what == "free" || what == "close" && path.Base(name) == identityName || (what == "remove" || what == "close") && path.Dir(name) == path.Join("d", SnapshotDir)
+	return what == "free" || what == "close" && (path.Base(name) == identityName || path.Base(name) == stoppedName) || (what == "remove" || what == "close") && path.Dir(name) == path.Join("d", SnapshotDir)
 }
 
 // asks says whether an operation changes nothing.

@@ -260,11 +260,11 @@ func WriteIdentity(disk vfs.FS, dir string, id Identity) error {
 	if _, err := parseIdentity(b); err != nil {
 		return fmt.Errorf("write the identity of the node: %w: %w", ErrIdentity, err)
 	}
-	err := writeIdentity(disk, dir, b)
+	err := replaceFile(disk, dir, identityTemp, identityName, b)
 	if errors.Is(err, ErrFull) {
 		// What was kept back for this has the room.
 		if err = cutHeadroom(disk, dir, forIdentity); err == nil {
-			err = writeIdentity(disk, dir, b)
+			err = replaceFile(disk, dir, identityTemp, identityName, b)
 		}
 	}
 	if errors.Is(err, ErrFull) {
@@ -276,8 +276,10 @@ func WriteIdentity(disk vfs.FS, dir string, id Identity) error {
 	return nil
 }
 
-func writeIdentity(disk vfs.FS, dir string, b []byte) error {
-	temp := path.Join(dir, identityTemp)
+// replaceFile gives a file of a directory a new content, durably, by way of a
+// temporary one.
+func replaceFile(disk vfs.FS, dir, temp, name string, b []byte) error {
+	temp = path.Join(dir, temp)
 	f, err := disk.Create(temp)
 	if err != nil {
 		return err
@@ -291,7 +293,7 @@ func writeIdentity(disk vfs.FS, dir string, b []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := disk.Rename(temp, path.Join(dir, identityName)); err != nil {
+	if err := disk.Rename(temp, path.Join(dir, name)); err != nil {
 		return err
 	}
 	if bug("no directory sync") {

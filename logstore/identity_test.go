@@ -41,7 +41,7 @@ func TestIdentityDamage(t *testing.T) {
 		t.Helper()
 		fs := vfs.NewMem()
 		must(t, fs.MkdirAll("d"))
-		must(t, writeIdentity(fs, "d", b))
+		must(t, replaceFile(fs, "d", identityTemp, identityName, b))
 		_, _, err := ReadIdentity(fs, "d")
 		if !errors.Is(err, ErrIdentity) || !strings.Contains(err.Error(), "d/identity") || !strings.Contains(err.Error(), "put back") {
 			t.Errorf("%s: got %v, want ErrIdentity with file and remedy", what, err)
@@ -65,7 +65,7 @@ func TestIdentityOfNewerFormat(t *testing.T) {
 	must(t, fs.MkdirAll("d"))
 	newer := testIdentity
 	newer.Format = 3
-	must(t, writeIdentity(fs, "d", newer.append(nil)))
+	must(t, replaceFile(fs, "d", identityTemp, identityName, newer.append(nil)))
 	if _, _, err := ReadIdentity(fs, "d"); !errors.Is(err, ErrNewerFormat) {
 		t.Errorf("got %v, want ErrNewerFormat", err)
 	}

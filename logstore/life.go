@@ -106,9 +106,10 @@ func (h *home) begin(id Identity, atLeast, mark uint64) (Identity, error) {
 		return id, s.stop(err)
 	}
 	next := id
+	next.Stopped = 0
 	if id.Life().Mark != mark {
 		var err error
-		if next, err = id.Begin(atLeast, mark, s.SyncedBatch()); err != nil {
+		if next, err = next.Begin(atLeast, mark, s.SyncedBatch()); err != nil {
 			return id, err
 		}
 	}
@@ -121,9 +122,15 @@ func (h *home) begin(id Identity, atLeast, mark uint64) (Identity, error) {
 func (h *home) settle() error {
 	s := h.store
 	s.adopt()
-	for before := -1; len(s.repair) > 0 && len(s.repair) != before; {
+	s.admitted = s.reserveSize() / settlePart
+	for before := -1; len(s.repair) > 0 && len(s.repair) != before || s.batch > h.synced.Load(); {
 		before = len(s.repair)
-		if err := s.settle(); err != nil {
+		if _, err := s.moveForward(); err != nil {
+			return err
+		}
+		// Where the end of the log is missing, this is the first batch after it,
+		// though there be nothing to say: it proves that it is missing.
+		if err := s.flush(true, true); err != nil {
 			return err
 		}
 	}

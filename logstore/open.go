@@ -71,11 +71,15 @@ func newStore(o Options) *Store {
 }
 
 func (s *Store) open() error {
+	known, err := knownEnd(s.fs, s.home.dir())
+	if err != nil {
+		return err
+	}
 	numbers, err := s.list()
 	if err != nil {
 		return err
 	}
-	if len(numbers) == 0 {
+	if numbers = known.orNumbers(numbers); len(numbers) == 0 {
 		if err := s.startFilling(min(firstSegmentBytes, s.size)); err != nil {
 			return err
 		}
@@ -87,7 +91,7 @@ func (s *Store) open() error {
 		s.directory.since, s.directory.sinceAt = s.active.number, s.synced
 		return s.beginSpace()
 	}
-	if err := s.recover(numbers); err != nil {
+	if err := s.recover(numbers, known); err != nil {
 		return err
 	}
 	// What was renamed by a process that was killed may not be durable yet.

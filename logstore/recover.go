@@ -39,6 +39,8 @@ type recovery struct {
 	tail      uint64   // the first segment that is needed, as it says
 	why       string   // why the batch at end is none
 	hole      *hole    // nil: all since end is there
+	known     lastKnown
+	cut       bool // the end is missing, and the file of the last stop has told what it held
 	salvage   []salvaged
 	damages   []Damage
 	torn      *Damage // the last batch, if there is the beginning of one
@@ -51,8 +53,8 @@ type recovery struct {
 	buf  []byte // a segment
 }
 
-func (s *Store) recover(numbers []uint64) error {
-	r, err := s.load(numbers)
+func (s *Store) recover(numbers []uint64, known lastKnown) error {
+	r, err := s.load(numbers, known)
 	if err != nil {
 		return err
 	}
@@ -78,7 +80,7 @@ func (s *Store) recover(numbers []uint64) error {
 	if err := r.secure(); err != nil {
 		return err
 	}
-	s.home.synced.Store(s.batch)
+	s.home.synced.Store(r.number)
 	for _, seg := range s.segments {
 		if err := seg.mendHeader(); err != nil {
 			return err
@@ -92,17 +94,20 @@ func (s *Store) recover(numbers []uint64) error {
 }
 
 // load reads the log, checks all of it, and changes nothing on disk.
-func (s *Store) load(numbers []uint64) (*recovery, error) {
-	tail, err := s.findTail(numbers)
+func (s *Store) load(numbers []uint64, known lastKnown) (*recovery, error) {
+	tail, newest, err := s.findTail(numbers)
 	if err != nil {
 		return nil, err
+	}
+	if known.stop != nil && newest < uint64(known.batch) {
+		tail = known.stop.tail // what the newest batch that is left wants may have been freed since
 	}
 	if err := s.openSegments(numbers, tail); err != nil {
 		return nil, err
 	}
 	begin := position{s.segments[0].number, segmentHeader}
 	s.directory.since, s.directory.sinceAt = begin.segment, begin
-	r := &recovery{s: s, end: begin, why: "there is no batch"}
+	r := &recovery{s: s, end: begin, known: known, why: "there is no batch"}
 	for _, seg := range s.segments {
 		if seg.spoilt != nil {
 			r.damages = append(r.damages, *seg.spoilt)
@@ -117,15 +122,16 @@ func (s *Store) load(numbers []uint64) (*recovery, error) {
 	return r, nil
 }
 
-// findTail returns the first segment that is needed. The newest whole batch
+// findTail returns the first segment that is needed, and the number of the batch
+// that says so, or 0. The newest whole batch
 // says it; what is before may be gone, or half on its way to be used again. A
 // torn batch has no say: it is dropped, and then the one before it counts.
-func (s *Store) findTail(numbers []uint64) (uint64, error) {
+func (s *Store) findTail(numbers []uint64) (tail, batch uint64, err error) {
 	var b []byte
 	for _, n := range slices.Backward(numbers) {
 		seg, err := openSegment(s.fs, s.dir, n)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		if seg.file == nil {
 			continue
@@ -135,7 +141,7 @@ func (s *Store) findTail(numbers []uint64) (uint64, error) {
 			err = closeErr
 		}
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		newest, tail := uint64(0), uint64(0)
 		for at := int64(segmentHeader); at < seg.limit(); {
@@ -151,11 +157,11 @@ func (s *Store) findTail(numbers []uint64) (uint64, error) {
 			}
 		}
 		if tail > 0 {
-			return tail, nil
+			return tail, newest, nil
 		}
 	}
 	// Nothing was written yet, or all of it is lost.
-	return numbers[0], nil
+	return numbers[0], 0, nil
 }
 
 // whole says whether all records of a batch are those that were written with

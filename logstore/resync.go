@@ -238,8 +238,17 @@ func (r *recovery) finish() {
 	case r.number == 0 && s.segments[0].number > 1:
 		r.open("the log began before")
 	}
+	if end := uint64(r.known.batch); end > r.number && !bug("zeroed tail accepted") {
+		r.newest = max(r.newest, end)
+		r.open("%s", r.known.reason)
+	}
 	if r.doubt = r.doubts(); r.doubt != nil {
 		return // nothing of this may be written down
+	}
+	if r.hole != nil && r.known.stop != nil {
+		r.directory, r.rows = r.known.stop.directory()
+		r.applyDirectory()
+		r.cut = r.hole == nil
 	}
 	if r.hole != nil {
 		s.unknownIs = r.hole.damage
@@ -297,7 +306,7 @@ func (r *recovery) goOn() error {
 		now = r.next
 	}
 	s.synced, s.batch, s.promised = r.end, r.number, r.number > 0
-	if r.hole == nil {
+	if r.hole == nil && !r.cut {
 		// What is prepared and can't be read was never used.
 		for i, seg := range s.segments {
 			if seg.number > now && seg.spoilt != nil && seg.mend < 0 {

@@ -9,10 +9,17 @@ import (
 	"muster/logstore/vfs"
 )
 
+// freshIdentity is that of a node that has no log yet.
+func freshIdentity() Identity {
+	id := testIdentity
+	id.Chain, id.Stopped, id.Doubt = nil, 0, ""
+	return id
+}
+
 // settle makes a node of an empty directory.
 func settle(r *lifeRun) {
 	must(r.t, r.fs.MkdirAll("d"))
-	must(r.t, r.identify(testIdentity))
+	must(r.t, r.identify(freshIdentity()))
 }
 
 // begin opens a log with two replicas.

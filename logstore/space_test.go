@@ -262,7 +262,7 @@ func (f *filler) script() error {
 func TestStartOnFullDisk(t *testing.T) {
 	disk := vfs.NewMem()
 	must(t, disk.MkdirAll("d"))
-	id := testIdentity
+	id := freshIdentity()
 	must(t, WriteIdentity(disk, "d", id))
 	f := newFiller(t, mustOpen(t, disk, Options{}))
 	must(t, f.s.Close())

@@ -30,7 +30,7 @@ const rolling = 12000
 
 var stories = []story{
 	{name: "identity", before: settle, act: func(r *lifeRun) error {
-		next, err := testIdentity.Begin(0, 1, 0)
+		next, err := r.identity.Begin(0, 1, 0)
 		must(r.t, err)
 		return r.identify(next)
 	}},

@@ -19,12 +19,17 @@ import (
 func OpenToRead(disk vfs.FS, dir string) (*Store, error) {
 	s := newStore(Options{FS: disk, Dir: dir, SegmentBytes: SegmentBytesDefault})
 	s.breakDown(errors.New("opened to read"))
+	known, err := knownEnd(disk, dir)
+	if err != nil {
+		return nil, fmt.Errorf("read the log in %s: %w", s.dir, err)
+	}
 	numbers, err := s.numbers()
+	numbers = known.orNumbers(numbers)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && len(numbers) == 0:
 		err = ErrNoLog
 	case err == nil:
-		if _, err = s.load(numbers); err == nil {
+		if _, err = s.load(numbers, known); err == nil {
 			err = s.findSnapshots()
 		}
 	}

@@ -24,14 +24,18 @@ type Report struct {
 func Verify(disk vfs.FS, dir string) (Report, error) {
 	s := newStore(Options{FS: disk, Dir: dir, SegmentBytes: SegmentBytesDefault})
 	defer s.closeFiles()
+	known, err := knownEnd(disk, dir)
+	if err != nil {
+		return Report{}, fmt.Errorf("verify the log in %s: %w", s.dir, err)
+	}
 	numbers, err := s.numbers()
 	if err != nil {
 		return Report{}, fmt.Errorf("verify the log in %s: %w", s.dir, err)
 	}
-	if len(numbers) == 0 {
+	if numbers = known.orNumbers(numbers); len(numbers) == 0 {
 		return Report{}, nil
 	}
-	r, err := s.load(numbers)
+	r, err := s.load(numbers, known)
 	if err == nil {
 		err = s.verifySnapshots(func(d Damage) { r.damages = append(r.damages, d) })
 	}

@@ -58,6 +58,10 @@ type Walked struct {
 // Errors are [ErrNoLog], those of the disk, and those of visit.
 func Walk(disk vfs.FS, dir string, visit func(*Walked) error) error {
 	w := &walker{r: recovery{s: newStore(Options{FS: disk, Dir: dir})}, visit: visit}
+	known, err := knownEnd(disk, dir)
+	if err != nil {
+		return fmt.Errorf("walk the log in %s: %w", dir, err)
+	}
 	numbers, err := w.numbers()
 	if err != nil {
 		return fmt.Errorf("walk the log in %s: %w", dir, err)
@@ -84,7 +88,23 @@ func Walk(disk vfs.FS, dir string, visit func(*Walked) error) error {
 			return err
 		}
 	}
-	return w.tell(WalkedTorn)
+	return w.finish(&known)
+}
+
+// finish visits what is missing at the end.
+func (w *walker) finish(known *lastKnown) error {
+	last := uint64(known.batch)
+	if last <= w.number {
+		return w.tell(WalkedTorn)
+	}
+	if err := w.tell(WalkedDamage); err != nil {
+		return err
+	}
+	d := &Damage{File: w.name(w.end.segment), Offset: w.end.offset, Record: fmt.Sprintf("batch %d", last), Reason: "there is no batch, but " + known.reason}
+	if last > w.number+1 {
+		d.Record = fmt.Sprintf("batches %d to %d", w.number+1, last)
+	}
+	return w.damage(w.end.segment, w.end.offset, d)
 }
 
 // walker is a walk under way.

@@ -42,6 +42,10 @@ type cluster struct {
 	// has applied something of it has them.
 	placed bool
 
+	// lives, if set, says that each node has an identity, and each start of it a
+	// life.
+	lives bool
+
 	// policy is when states are written down; zero fields are the product's.
 	policy   SnapshotPolicy
 	wrote    uint64
@@ -60,6 +64,7 @@ type testNode struct {
 	c       *cluster
 	id      raft.NodeID
 	disk    *vfs.Mem
+	starts  uint64
 	faulty  *vfs.Faulty // before disk, if there is one
 	store   *logstore.Store
 	host    *Host
@@ -326,6 +331,9 @@ func (n *testNode) start() {
 		n.c.t.Fatalf("node %d: open log: %v", n.id, err)
 	}
 	n.store = store
+	if n.c.lives {
+		n.begin()
+	}
 	n.host, err = NewHost(HostConfig{
 		Self: n.id, Start: 1, Store: store, Transport: n,
 		Machine:       n.machine,
@@ -356,6 +364,21 @@ func (n *testNode) start() {
 	n.place(0, 1)
 	if !n.c.placed || len(n.history[0]) > 0 {
 		n.place(1, testGroups)
+	}
+}
+
+// begin begins a life of the node, as each start does.
+func (n *testNode) begin() {
+	n.starts++
+	id, ok, err := logstore.ReadIdentity(n.disk, "data")
+	if !ok {
+		id = logstore.Identity{Stage: logstore.StageMember, Cluster: "c", ClusterID: 1, Node: n.id}
+	}
+	if err == nil {
+		_, err = logstore.BeginLife(n.store, id, 0, n.starts)
+	}
+	if err != nil {
+		n.c.t.Fatalf("node %d: begin a life: %v", n.id, err)
 	}
 }
 

@@ -17,6 +17,12 @@ import (
 // written is a cluster in which each group has some entries, on all nodes.
 func written(t *testing.T, seed uint64, entries int) *cluster {
 	c := newCluster(t, seed, 3)
+	c.fillGroups(entries)
+	return c
+}
+
+// fillGroups has some entries acknowledged in each group, by all nodes.
+func (c *cluster) fillGroups(entries int) {
 	next := uint64(0)
 	for g := range raft.GroupID(testGroups) {
 		c.until("a leader", func() bool { return c.leader(g) != nil })
@@ -44,7 +50,6 @@ func written(t *testing.T, seed uint64, entries int) *cluster {
 		}
 	}
 	c.until("all have all", c.settled)
-	return c
 }
 
 // asked says whether a command waits, or is in the log, on a node.

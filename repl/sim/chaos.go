@@ -238,9 +238,12 @@ func (x *chaos) begin(f Fault) bool {
 			n.fill(rnd.skewed(2*time.Second, time.Minute))
 		}
 		return false
-	case BitFlip, ZeroSector, ZeroPage, StaleSector, Misdirected, Truncated, Missing:
+	case BitFlip, ZeroSector, ZeroPage, StaleSector, Misdirected, Truncated, Missing, ZeroTail:
 		if n := x.frail(); n != nil {
 			n.rotDue = f
+			if f == ZeroTail && n.stopBy == 0 {
+				n.terminate()
+			}
 		}
 		return false
 	case TickDrift:

@@ -45,7 +45,7 @@ func (x *membership) init(c *cluster, active bool) {
 	// A node whose disk is damaged stays away: with one less, those that are
 	// left must still be a majority.
 	x.least = 3
-	if !slices.ContainsFunc(c.chaos.enabled, func(f Fault) bool { return f >= BitFlip && f <= Missing }) {
+	if !slices.ContainsFunc(c.chaos.enabled, func(f Fault) bool { return f >= BitFlip && f <= ZeroTail }) {
 		x.least = 1 + c.chance.below(3)
 	}
 	c.note(0, "memberships change every %s, %d voters at least", x.pace, x.least)

@@ -374,7 +374,7 @@ func (n *node) idle(batches uint64) {
 	if n.batch != nil || batches != n.batches {
 		return
 	}
-	if n.tidy(n.store.Idle); n.rotDue != 0 && n.up {
+	if n.tidy(n.store.Idle); n.rotDue != 0 && n.rotDue != ZeroTail && n.up {
 		n.c.chaos.rot(n)
 	}
 }

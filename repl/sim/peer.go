@@ -131,4 +131,7 @@ func (n *node) close() {
 	}
 	n.c.note(n.index, "stops, as it was told")
 	n.end(PowerKeep)
+	if n.rotDue == ZeroTail {
+		n.c.chaos.zeroTail(n)
+	}
 }

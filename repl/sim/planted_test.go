@@ -47,6 +47,7 @@ var plantedBugs = []struct {
 	{"truncate at the first bad checksum", logstore.SetBug, ""},
 	{"checksum without length or term", logstore.SetBug, notFound},
 	{"segment header unchecked", logstore.SetBug, ""},
+	{"zeroed tail accepted", logstore.SetBug, ""},
 	{"pre-vote without log check", raft.SetBug, tooRare},
 	{"joint quorum", raft.SetBug, ""},
 	{"removed node still votes", raft.SetBug, ""},

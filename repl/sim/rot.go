@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -60,14 +61,56 @@ func (x *chaos) rot(n *node) {
 		n.crash(PowerKeep)
 		n.image = n.disk.Copy()
 	}
-	changed, err := n.disk.Damage(name, at, rots[f])
-	if err != nil {
-		c.fail("n%d: %v", n.index, err)
-	}
-	if !changed {
+	if !n.damage(name, at, rots[f]) {
 		n.image = nil
 		return
 	}
+	x.hurts(n, f, name, at)
+}
+
+// damage does to a file what a rotting disk does, and reports whether the file is
+// another than before.
+func (n *node) damage(name string, at int64, fault vfs.Fault) bool {
+	changed, err := n.disk.Damage(name, at, fault)
+	if err != nil {
+		n.c.fail("n%d: %v", n.index, err)
+	}
+	return changed
+}
+
+// zeroTail takes the end of a log away that was just closed: zeros there look
+// like room after a batch that was never finished. What was acknowledged is in it.
+func (x *chaos) zeroTail(n *node) {
+	c := x.c
+	n.rotDue = 0
+	if x.stopped || x.frailNow(n) {
+		return
+	}
+	file, end := "", int64(0)
+	err := logstore.Walk(n.disk, dataDir, func(w *logstore.Walked) error {
+		if w.Kind != logstore.WalkedSegment && w.Damage == nil {
+			file, end = fmt.Sprintf("%s/%s/%016d.log", dataDir, logstore.LogDir, w.Segment), w.Offset+w.Bytes
+		}
+		return nil
+	})
+	if err != nil || file == "" {
+		c.fail("n%d: its closed log ends in %q: %v", n.index, file, err)
+	}
+	last := (end - 1) / vfs.PageSize
+	from := max(0, last-int64(c.chance.below(8)))
+	if c.chance.below(8) == 0 {
+		from = 0 // its header too
+	}
+	n.image = n.disk.Copy()
+	for page := from; page <= last; page++ {
+		n.damage(file, page*vfs.PageSize, vfs.ZeroPage)
+	}
+	x.hurts(n, ZeroTail, file, from*vfs.PageSize)
+}
+
+// hurts notes that a disk was hit.
+func (x *chaos) hurts(n *node, f Fault, name string, at int64) {
+	c := x.c
 	c.result.Fired[f]++
 	n.hurt, n.proved, n.scrubs = true, false, 0
 	c.note(n.index, "%s in %s at %d", f, name, at)

@@ -1,0 +1,171 @@
+package logstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"path"
+
+	"muster/logstore/vfs"
+)
+
+// At a clean stop a node notes in its identity how far the log was, so that a
+// start finds out if the end is missing: zeros there look like the room after a
+// batch that was never finished. And it writes a file that says how all of the
+// log stood, like a directory that no batch follows. So what is missing at the
+// end is known to the entry, and mended like other damage. The file is believed
+// for as long as the identity says that the node has not started since.
+//
+// All numbers are little-endian:
+//
+//	 0  8 B  ed 'm' 'u' 's' 't' 's' 't' 'p'
+//	 8  u32  format, 1
+//	12  u32  CRC32C of all other bytes
+//	16  u64  the last batch
+//	24  u64  mark of the life that ended
+//	32  u64  tail: the first segment that was needed
+//	40  u64  number of rows
+//	48       rows, as directory.go draws them
+const (
+	stoppedName     = "stopped"
+	stoppedTemp     = "stopped.tmp"
+	stoppedMagic    = "\xedmuststp"
+	stoppedFormat   = 1
+	stoppedHeader   = 48
+	stoppedBytesMax = 1 << 30
+)
+
+// stopped is what the file says.
+type stopped struct {
+	batch Batch
+	mark  uint64
+	tail  uint64
+	count uint32
+	rows  []byte // after a directory's header
+}
+
+// lastKnown is what the identity says of the end of the log, and the file that
+// tells of all of it, if there is one to be believed.
+type lastKnown struct {
+	batch  Batch // at least so far the log was synced; 0: nothing is known
+	stop   *stopped
+	reason string // how that is known
+}
+
+// knownEnd reads how far the log was. A log without an identity is one of which
+// nothing is known; about an identity that is damaged, its owner is told elsewhere.
+func knownEnd(disk vfs.FS, dir string) (lastKnown, error) {
+	id, ok, err := ReadIdentity(disk, dir)
+	switch {
+	case errors.Is(err, ErrIdentity), errors.Is(err, ErrNewerFormat), errors.Is(err, ErrOlderFormat), err == nil && !ok:
+		return lastKnown{}, nil
+	case err != nil:
+		return lastKnown{}, err
+	}
+	if id.Stopped == 0 {
+		k := lastKnown{}
+		if n := len(id.Chain); n > 0 {
+			k.batch = id.Chain[n-1].Last
+			k.reason = fmt.Sprintf("it was there when the node last started (%s)", path.Join(dir, identityName))
+		}
+		return k, nil
+	}
+	k := lastKnown{batch: id.Stopped, reason: fmt.Sprintf("the node stopped after batch %d (%s)", id.Stopped, path.Join(dir, identityName))}
+	stop, err := readStopped(disk, dir)
+	if err == nil && stop != nil && stop.batch == id.Stopped && stop.mark == id.Life().Mark {
+		k.stop = stop
+	}
+	return k, err
+}
+
+// orNumbers returns the numbers of the segments that there are. If there are none,
+// and it is known what the log held, it is that of the first that was needed.
+func (k *lastKnown) orNumbers(numbers []uint64) []uint64 {
+	if len(numbers) == 0 && k.stop != nil {
+		return []uint64{k.stop.tail}
+	}
+	return numbers
+}
+
+// readStopped reads the file. It returns nil if there is none that is whole.
+func readStopped(disk vfs.FS, dir string) (*stopped, error) {
+	f, err := openFile(disk, path.Join(dir, stoppedName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := sizeOf(f)
+	if err != nil {
+		return nil, err
+	}
+	if size < stoppedHeader || size > stoppedBytesMax {
+		return nil, nil
+	}
+	b := make([]byte, size)
+	if _, err := readAt(f, b, 0); err != nil && err != io.EOF {
+		return nil, err
+	}
+	if string(b[:8]) != stoppedMagic || binary.LittleEndian.Uint32(b[8:]) != stoppedFormat || binary.LittleEndian.Uint32(b[12:]) != stoppedSum(b) {
+		return nil, nil
+	}
+	return &stopped{
+		batch: Batch(binary.LittleEndian.Uint64(b[16:])),
+		mark:  binary.LittleEndian.Uint64(b[24:]),
+		tail:  binary.LittleEndian.Uint64(b[32:]),
+		count: uint32(binary.LittleEndian.Uint64(b[40:])),
+		rows:  b[stoppedHeader:],
+	}, nil
+}
+
+func stoppedSum(b []byte) uint32 {
+	return crc32.Update(crc32.Checksum(b[:12], castagnoli), castagnoli, b[16:])
+}
+
+// directory returns the file's rows as the body of a directory that covers all of
+// the log.
+func (s *stopped) directory() ([]byte, uint32) {
+	return append(make([]byte, directorySize, directorySize+len(s.rows)), s.rows...), s.count
+}
+
+// putStopped returns the bytes of the file for the log as it stands.
+func (s *Store) putStopped(mark uint64) []byte {
+	b, rows := s.putTold(make([]byte, stoppedHeader), stoppedBytesMax, func(p place) bool { return p.size > 0 })
+	copy(b, stoppedMagic)
+	binary.LittleEndian.PutUint32(b[8:], stoppedFormat)
+	binary.LittleEndian.PutUint64(b[16:], s.batch)
+	binary.LittleEndian.PutUint64(b[24:], mark)
+	binary.LittleEndian.PutUint64(b[32:], s.tail())
+	binary.LittleEndian.PutUint64(b[40:], uint64(rows))
+	binary.LittleEndian.PutUint32(b[12:], stoppedSum(b))
+	return b
+}
+
+// stop notes that the log ends here, if a life has begun. It belongs to Close.
+func (h *home) stop() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.store
+	if !h.begun || s.home.synced.Load() != s.batch {
+		return nil
+	}
+	if s.unknown.size == 0 {
+		// Where it can't be known what was lost before, nobody can say how all
+		// of the log stood.
+		err := replaceFile(s.fs, h.dir(), stoppedTemp, stoppedName, s.putStopped(h.id.Life().Mark))
+		if err != nil && !errors.Is(err, ErrFull) {
+			return fmt.Errorf("note how the log stands: %w", err)
+		}
+	}
+	next := h.id
+	next.Stopped = Batch(s.batch)
+	if err := h.write(next); err != nil && !errors.Is(err, ErrFull) {
+		return err
+	}
+	return nil
+}
