@@ -29,8 +29,13 @@ type connection struct {
 	wake     chan struct{} // one token: out has something, or the connection ends. From many, to write.
 	idle     chan struct{} // closed by the writer when it has ended
 
-	// asksMuch says that the last get was a long one. Set by who answers.
-	asksMuch atomic.Bool
+	// getSize and pageSize are what the answer to the next get and the next
+	// listing is expected to take, in bytes: what the last one took if that
+	// was long, else 0, and answerUnknown before there was one. Whoever
+	// asked for much asks for much again. Set by who answers.
+	getSize, pageSize atomic.Int64
+	// long counts the reads that wait for a lister, or are with one.
+	long atomic.Int32
 
 	// Owned by the reader.
 	feeds     bool // a peer's cores speak to ours over it
@@ -45,8 +50,8 @@ type connection struct {
 
 	mu       sync.Mutex
 	room     sync.Cond // of mu: inflight has shrunk, or closed is set
-	out      []byte    // guarded by mu: answers that wait to be sent
-	inflight int       // guarded by mu: bytes of requests not yet answered, and of out
+	out      outbox    // guarded by mu: answers that wait to be sent
+	inflight int       // guarded by mu: bytes of requests not yet answered, of answers being made, and of out
 	unsent   bool      // guarded by mu: out grew since the last Flush
 	closed   bool      // guarded by mu: nothing more is queued or read, what is queued is still sent
 }
@@ -62,6 +67,8 @@ func newConnection(n *Node, conn net.Conn, g *wire.Greeting) *connection {
 		c.silent = n.limits.founderSilence
 	}
 	c.room.L = &c.mu
+	c.getSize.Store(answerUnknown)
+	c.pageSize.Store(answerUnknown)
 	return c
 }
 
@@ -80,16 +87,17 @@ func (c *connection) over(inflight int) bool {
 
 // Answer implements [repl.Replier].
 func (c *connection) Answer(r repl.Reply, t wire.Type, body []byte) (first bool) {
+	if len(body) >= pieceFull {
+		b, start := wire.BeginFrame(make([]byte, 0, wire.HeaderSize+len(body)), t, 0, 0, r.Request)
+		return c.answerFrame(r, t, wire.EndFrame(append(b, body...), start))
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
-		c.hold(-r.Size)
-		c.room.Broadcast() // its reader may wait for the last answer
+	if c.gaveUp(r) {
 		return false
 	}
-	b, start := wire.BeginFrame(c.out, t, 0, 0, r.Request)
-	b = append(b, body...)
-	return c.queued(r, wire.EndFrame(b, start), t)
+	b, start := wire.BeginFrame(c.out.begin(), t, 0, 0, r.Request)
+	return c.queued(r, t, c.out.end(wire.EndFrame(append(b, body...), start)))
 }
 
 // answerWith is [connection.Answer] for a body that is made in place. If make
@@ -97,26 +105,42 @@ func (c *connection) Answer(r repl.Reply, t wire.Type, body []byte) (first bool)
 func (c *connection) answerWith(r repl.Reply, t wire.Type, make func(b []byte) ([]byte, bool)) (first, made bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
-		c.hold(-r.Size)
-		c.room.Broadcast()
+	if c.gaveUp(r) {
 		return false, true
 	}
-	before := len(c.out)
-	b, start := wire.BeginFrame(c.out, t, 0, 0, r.Request)
+	b, start := wire.BeginFrame(c.out.begin(), t, 0, 0, r.Request)
 	b, made = make(b)
 	if !made {
-		c.out = b[:before]
+		c.out.end(b[:start])
 		return false, false
 	}
-	return c.queued(r, wire.EndFrame(b, start), t), true
+	return c.queued(r, t, c.out.end(wire.EndFrame(b, start))), true
 }
 
-// queued takes out with a frame of type t more in it, which answers r. c.mu is
-// held.
-func (c *connection) queued(r repl.Reply, out []byte, t wire.Type) (first bool) {
-	size := len(out) - len(c.out)
-	c.out = out
+// answerFrame is [connection.Answer] for a whole frame of type t, which the
+// connection owns from now on.
+func (c *connection) answerFrame(r repl.Reply, t wire.Type, frame []byte) (first bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gaveUp(r) {
+		return false
+	}
+	c.out.add(frame)
+	return c.queued(r, t, len(frame))
+}
+
+// gaveUp says whether nobody waits for the answer to r any more. c.mu is held.
+func (c *connection) gaveUp(r repl.Reply) bool {
+	if c.closed {
+		c.hold(-r.Size)
+		c.room.Broadcast() // its reader may wait for the last answer
+	}
+	return c.closed
+}
+
+// queued counts a frame of type t and so many bytes in out, which answers r.
+// c.mu is held.
+func (c *connection) queued(r repl.Reply, t wire.Type, size int) (first bool) {
 	c.hold(size - r.Size)
 	c.node.counters.Out(t, size-wire.HeaderSize)
 	first = !c.unsent
@@ -145,13 +169,34 @@ func (c *connection) refuse(r repl.Reply, err *wire.Error) {
 	c.answerNow(r, wire.TypeError, err.Append(nil))
 }
 
-// crowded says whether too much waits already for the other side to read, for
-// an answer of so many bytes to be added.
-func (c *connection) crowded(size int) bool {
+// reserve counts so many bytes in for the answer to r, before it is made, in
+// place of what r has counted so far. It reports false, and leaves r as it is,
+// where that is more than may wait: for this connection, unless it is all that
+// it has in flight, or, beyond each one's share, for all of them.
+func (c *connection) reserve(r *repl.Reply, size int) bool {
+	more := size - r.Size
+	if more <= 0 {
+		return true
+	}
+	l := &c.node.limits
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	l := &c.node.limits
-	return len(c.out) > l.inflightBytes || size > l.inflightBytesShare && c.node.held.Load()+int64(size) > l.inflightBytesAll
+	if c.inflight+more > l.inflightBytes && c.inflight > r.Size {
+		return false
+	}
+	if size > l.inflightBytesShare && c.node.held.Load()+int64(more) > l.inflightBytesAll {
+		return false
+	}
+	c.hold(more)
+	r.Size = size
+	return true
+}
+
+// deaf says whether more answers wait than the other side may leave unread.
+func (c *connection) deaf() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out.size > c.node.limits.inflightBytes
 }
 
 // end lets the writer send what is queued, and nothing after it.
@@ -192,31 +237,38 @@ func linger(conn net.Conn, atMost time.Duration) {
 // write is the writer: it sends what gathered, until the connection ends.
 func (c *connection) write() {
 	defer close(c.idle)
-	var out []byte
-	left := 0 // of out, when the writer ends
+	var batch [][]byte // with the writer
+	left := 0          // bytes of batch, when the writer ends
 	defer func() {
 		c.conn.Close() // the reader may wait for the other side,
 		c.end()        // or for room that nobody makes any more
 		c.mu.Lock()
-		c.hold(-left - len(c.out))
-		c.out = nil
+		c.hold(-left - c.out.size)
+		c.out = outbox{}
 		c.mu.Unlock()
 	}()
+	var room []byte // for the next frames to gather in
 	for range c.wake {
 		c.mu.Lock()
-		out, c.out = c.out, out[:0]
+		left = c.out.size
+		batch = c.out.take(batch[:0], room)
 		closed := c.closed
 		c.mu.Unlock()
-		var err error
-		if left, err = c.send(out); err != nil {
-			return
+		room = nil
+		for i, out := range batch {
+			batch[i] = nil
+			unsent, err := c.send(out)
+			left -= len(out) - unsent
+			if err != nil {
+				return
+			}
+			if cap(out) <= roomKept {
+				room = out
+			}
 		}
 		if closed {
 			linger(c.conn, c.node.limits.linger)
 			return
-		}
-		if cap(out) > 1<<20 {
-			out = nil // a burst should not hold its memory for ever
 		}
 	}
 }
@@ -319,8 +371,21 @@ func (c *connection) admit() bool {
 
 // accept counts a request in, and says how to answer it.
 func (c *connection) accept(h wire.Header) repl.Reply {
-	size := h.Length + requestOverhead
+	size, expected := h.Length+requestOverhead, 0
+	switch h.Type {
+	case wire.TypeGet:
+		expected = int(c.getSize.Load())
+	case wire.TypeList:
+		expected = int(c.pageSize.Load())
+	}
 	c.mu.Lock()
+	// What its answer will take is counted in as far as it can be told: a
+	// connection that asks for much, and reads nothing, is not read from any
+	// more before the answers are made. Where all have too much, it is for
+	// [connection.reserve] to refuse.
+	if expected > 0 && c.node.held.Load()+int64(expected) <= c.node.limits.inflightBytesAll {
+		size += expected
+	}
 	c.hold(size)
 	c.full = c.over(c.inflight)
 	c.mu.Unlock()

@@ -146,7 +146,7 @@ func TestListerNeverReads(t *testing.T) {
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		most = max(most, len(c.out))
+		most = max(most, c.out.size)
 		return errors.New("it is not")
 	})
 	// A page is 1 MiB at most; each lister may have one on its way.
@@ -186,11 +186,23 @@ func TestAllConnectionsTogether(t *testing.T) {
 	}
 	var sent sync.WaitGroup
 	for _, s := range greedy {
-		sent.Go(func() { s.Write(ask) })
+		sent.Go(func() { // ends with the connection
+			for {
+				if _, err := s.Write(ask); err != nil {
+					return
+				}
+			}
+		})
 	}
 	until(t, "the limit of all is reached", func() error {
-		if held := r.node.held.Load(); held < l.inflightBytesAll-shardmap.ValueMaxDefault {
-			return fmt.Errorf("%d bytes are held", held)
+		for _, s := range greedy {
+			c := r.otherEnd(s)
+			c.mu.Lock()
+			waits := c.over(c.inflight)
+			c.mu.Unlock()
+			if !waits {
+				return fmt.Errorf("one is still read from; %d bytes are held", r.node.held.Load())
+			}
 		}
 		return nil
 	})

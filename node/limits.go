@@ -120,4 +120,8 @@ const (
 	// replicas makes itself, in bytes. It serves all groups and their
 	// heartbeats; a lister makes larger ones.
 	getInlineMax = 256 << 10
+	// answerUnknown is what an answer is expected to take before a connection
+	// has had one, in bytes: so many of them are asked for at once, until it
+	// shows what they are, as one connection may have in flight.
+	answerUnknown = 64 << 10
 )

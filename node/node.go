@@ -55,6 +55,10 @@ const (
 	// readQueueMax bounds the pages of listings, and the long gets, that wait
 	// to be read.
 	readQueueMax = 256
+	// readQueueShare bounds those of one connection, so that others find
+	// room. As many of the shortest long answers are what one connection may
+	// have in flight.
+	readQueueShare = 64
 	// startedRetry is when who asked too soon after a start should come back.
 	startedRetry = 200 * time.Millisecond
 	// aliveWithin is how long ago a node must have been heard of to count

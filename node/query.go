@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"runtime"
 
 	"muster/raft"
 	"muster/repl"
@@ -33,20 +34,25 @@ func (q *getQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (fi
 	if !ok {
 		return q.conn.Answer(r, wire.TypeError, metaHasNoKeys().Append(nil))
 	}
-	if q.conn.crowded(0) {
+	if q.conn.deaf() {
 		return q.conn.Answer(r, wire.TypeError, crowded().Append(nil))
 	}
 	// Who asked for much asks for much again: then it is not tried here, where
 	// all that is begun in vain holds up every group.
-	if !q.conn.asksMuch.Load() {
+	if expected := q.conn.getSize.Load(); expected <= getInlineMax {
 		first, made := q.conn.answerWith(r, wire.TypeGetAnswer, func(b []byte) ([]byte, bool) {
 			b, m.Value, ok = q.values(b, m.State.Get, at, m.Value, getInlineMax)
 			return b, ok
 		})
-		if made {
+		switch {
+		case !made:
+			q.conn.getSize.Store(getInlineMax + 1) // at least
+		case expected != 0:
+			q.conn.getSize.Store(0)
+			return first
+		default:
 			return first
 		}
-		q.conn.asksMuch.Store(true)
 	}
 	// The lister reads beside the writes that go on, so it reads copies: all
 	// that an answer says is of the log id that it names.
@@ -63,6 +69,32 @@ func (q *getQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (fi
 			c.Release()
 		}
 	}
+	return q.conn.readLater(r, release, func() {
+		defer release()
+		q.answer(copies, at, r)
+	})
+}
+
+// answer makes a long answer from copies. How much room it takes is looked up
+// first, and counted in: where there is none it is not made.
+func (q *getQuery) answer(copies map[shardmap.Slot]*shardmap.SlotCopy, at raft.LogID, r repl.Reply) {
+	size := wire.HeaderSize + getAnswerHead
+	for _, key := range q.request.Keys {
+		size += getRowHead
+		if c := copies[shardmap.SlotOf(key)]; c != nil {
+			size += c.ValueSize(key)
+		}
+	}
+	long := 0
+	if size > getInlineMax {
+		long = size
+	}
+	q.conn.getSize.Store(int64(long))
+	tooMuch := size > wire.FrameMax
+	if !tooMuch && !q.conn.reserve(&r, size) {
+		q.conn.refuse(r, crowded())
+		return
+	}
 	get := func(key, dst []byte) ([]byte, uint64, bool) {
 		c := copies[shardmap.SlotOf(key)]
 		if c == nil {
@@ -70,20 +102,26 @@ func (q *getQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (fi
 		}
 		return c.Get(key, dst)
 	}
-	return q.conn.readLater(r, release, func() {
-		body, _, ok := q.values(nil, get, at, nil, wire.FrameMax)
-		release()
-		q.conn.asksMuch.Store(len(body) > getInlineMax)
-		switch {
-		case !ok:
-			q.conn.refuse(r, wire.TooLarge(fmt.Sprintf("answer to a get of %d keys", len(q.request.Keys)), fmt.Sprintf("more than %d bytes", wire.FrameMax), "ask for fewer keys at once"))
-		case q.conn.crowded(len(body)):
-			q.conn.refuse(r, crowded())
-		default:
-			q.conn.answerNow(r, wire.TypeGetAnswer, body)
-		}
-	})
+	var frame []byte
+	if !tooMuch {
+		b, start := wire.BeginFrame(make([]byte, 0, size), wire.TypeGetAnswer, 0, 0, r.Request)
+		b, _, ok := q.values(b, get, at, nil, wire.FrameMax)
+		tooMuch, frame = !ok, wire.EndFrame(b, start)
+	}
+	if tooMuch {
+		q.conn.refuse(r, wire.TooLarge(fmt.Sprintf("answer to a get of %d keys", len(q.request.Keys)), fmt.Sprintf("more than %d bytes", wire.FrameMax), "ask for fewer keys at once"))
+		return
+	}
+	q.conn.answerFrame(r, wire.TypeGetAnswer, frame)
+	q.conn.Flush()
 }
+
+// What an answer to a get has beside its values, in bytes, at most: before its
+// rows, and in each of them.
+const (
+	getAnswerHead = 64
+	getRowHead    = 24
+)
 
 // values appends the body of the answer, unless it is longer than limit. value
 // is room for one of them.
@@ -121,7 +159,7 @@ func (q *listQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (f
 	if !ok {
 		return q.conn.Answer(r, wire.TypeError, metaHasNoKeys().Append(nil))
 	}
-	if q.conn.crowded(0) {
+	if q.conn.deaf() {
 		return q.conn.Answer(r, wire.TypeError, crowded().Append(nil))
 	}
 	page := m.Page(&q.request, at)
@@ -130,29 +168,52 @@ func (q *listQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (f
 
 // answer reads the page and answers.
 func (q *listQuery) answer(page *machine.Page, r repl.Reply) {
-	if q.conn.crowded(0) { // others were answered since it was asked for
+	// How long it is shows when it has been read. Until then it counts what
+	// each connection may always have: no more are read at once than there are
+	// listers.
+	if !q.conn.reserve(&r, min(int(q.request.MaxBytes), q.conn.node.limits.inflightBytesShare)) {
 		page.Drop()
 		q.conn.refuse(r, crowded())
 		return
 	}
 	a := page.Read()
-	if q.conn.crowded(len(a.Rows)) {
+	size := wire.HeaderSize + pageHead + len(a.Rows)
+	long := 0
+	if size > getInlineMax {
+		long = size
+	}
+	q.conn.pageSize.Store(int64(long))
+	if !q.conn.reserve(&r, size) { // rows have heads, and one row may be larger than a page
 		q.conn.refuse(r, crowded())
 		return
 	}
-	q.conn.answerNow(r, wire.TypeListAnswer, a.Append(nil))
+	q.conn.answerFrame(r, wire.TypeListAnswer, wire.AppendFrame(make([]byte, 0, size), wire.TypeListAnswer, r.Request, a))
+	q.conn.Flush()
 }
+
+// pageHead is what an answer to a listing has before its rows, in bytes, at
+// most.
+const pageHead = 64
 
 // readLater has a lister read what takes long. It does not block; where it
 // refuses, drop gives up what read would have used.
 func (c *connection) readLater(r repl.Reply, drop, read func()) (first bool) {
+	if c.long.Add(1) > readQueueShare {
+		return c.tooManyReads(r, drop, fmt.Sprintf("%d long ones of this connection wait, as many as this node keeps", readQueueShare))
+	}
 	select {
-	case c.node.reads <- read:
+	case c.node.reads <- func() { read(); c.long.Add(-1) }:
 		return false
 	default:
-		drop()
-		return c.Answer(r, wire.TypeError, wire.Busy("reads", fmt.Sprintf("%d long ones wait, as many as this node keeps", readQueueMax), busyRetry).Append(nil))
+		return c.tooManyReads(r, drop, fmt.Sprintf("%d long ones wait, as many as this node keeps", readQueueMax))
 	}
+}
+
+// tooManyReads refuses a long read that readLater has counted.
+func (c *connection) tooManyReads(r repl.Reply, drop func(), found string) (first bool) {
+	c.long.Add(-1)
+	drop()
+	return c.Answer(r, wire.TypeError, wire.Busy("reads", found, busyRetry).Append(nil))
 }
 
 // lister reads pages and long gets until the node ends.
@@ -162,6 +223,9 @@ func (n *Node) lister() {
 		select {
 		case read := <-n.reads:
 			read()
+			// A long one takes a millisecond, and many may wait: the
+			// goroutines that a short request passes through come first.
+			runtime.Gosched()
 		case <-n.ctx.Done():
 			return
 		}

@@ -118,6 +118,12 @@ func TestRefusedConnectionsAreCounted(t *testing.T) {
 	l := defaultLimits()
 	l.clients, l.strangers, l.linger = 2, 8, time.Minute
 	r := serving(t, l)
+	until(t, "the client that waited for the node has ended", func() error {
+		if n := r.connected(); n != 0 {
+			return fmt.Errorf("%d connections", n)
+		}
+		return nil
+	})
 	for range l.clients {
 		s := r.client()
 		if _, _, err := s.ask(wire.TypePing, 0, new(wire.Empty).Append(nil)); err != nil {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -100,6 +101,15 @@ func TestAnnouncementsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
+	for i, n := range nodes { // what they say of themselves changes the table too
+		until(t, "all are announced", func() error {
+			row, _ := r.node.table.Load().Node(n.node.self().Node)
+			if !n.node.announced() || row.Version != Version {
+				return fmt.Errorf("node %d is not: %+v", i, row)
+			}
+			return nil
+		})
+	}
 	before := r.commitOf(0)
 	for _, c := range []struct {
 		field  string

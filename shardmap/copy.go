@@ -85,6 +85,16 @@ func (c *SlotCopy) Get(key, dst []byte) (value []byte, version uint64, ok bool) 
 	return append(dst, rec.value()...), rec.version(), true
 }
 
+// ValueSize returns the bytes of key's value, or 0 if the key is not there.
+func (c *SlotCopy) ValueSize(key []byte) int {
+	at := c.view.seek(key)
+	rec := at.record()
+	if rec == nil || !bytes.Equal(rec.key(), key) {
+		return 0
+	}
+	return rec.valueLen()
+}
+
 // Walk calls f for each key from the first that is not below from, in order,
 // until f returns false. Key and value alias the copy.
 func (c *SlotCopy) Walk(from []byte, f func(key, value []byte, version uint64) bool) {
