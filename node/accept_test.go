@@ -244,7 +244,8 @@ func TestBeforeTheFounding(t *testing.T) {
 // The last moments of a standby: a request may come when the founding that it
 // would speak of is over.
 func TestStandbyEnds(t *testing.T) {
-	n := &Node{name: "n1", fs: new(diskWatch), standby: true, found: newFounding("c", 5, "10.0.0.1:4166", []string{"10.0.0.1:4166", "10.0.0.2:4166"})}
+	n := &Node{name: "n1", fs: new(diskWatch), found: newFounding("c", 5, "10.0.0.1:4166", []string{"10.0.0.1:4166", "10.0.0.2:4166"})}
+	n.found.leftOut("10.0.0.2:4166", wire.UnknownNode(5, "founded without it", "use that one"))
 	refused(t, "a standby", n.notReady(), wire.CodeNotReady, "standby")
 	n.found = nil
 	refused(t, "a standby that closes", n.notReady(), wire.CodeNotReady)

@@ -39,9 +39,14 @@ type founding struct {
 	addr    string
 	hosts   []string // all addresses, sorted, own one included
 
+	settings wire.FoundingSettings // that the cluster will have; set once
+
 	seen map[string]raft.NodeID            // by address: what that host itself said last
 	saw  map[string]map[string]raft.NodeID // by address: whom that host has seen
 	why  map[string]string                 // by address: what we wait for there
+	// left has who refused us because it belongs to a cluster without us, with
+	// its refusal, which says what to do.
+	left map[string]*wire.Error
 }
 
 // verdict is what a founding host knows after an answer.
@@ -52,6 +57,7 @@ const (
 	foundDecided                // all agree: the members are known
 	foundAdopt                  // another host has decided and counts us in
 	foundStandby                // another host has decided without us
+	foundDiffer                 // another host would found a cluster with other settings
 )
 
 func newFounding(cluster string, self raft.NodeID, addr string, hosts []string) *founding {
@@ -60,6 +66,7 @@ func newFounding(cluster string, self raft.NodeID, addr string, hosts []string) 
 		seen: make(map[string]raft.NodeID),
 		saw:  make(map[string]map[string]raft.NodeID),
 		why:  make(map[string]string),
+		left: make(map[string]*wire.Error),
 	}
 	for _, h := range hosts {
 		f.hosts = append(f.hosts, normalAddr(h))
@@ -74,7 +81,7 @@ func newFounding(cluster string, self raft.NodeID, addr string, hosts []string) 
 
 // question is what this host says of itself, asking or asked.
 func (f *founding) question(start uint64) wire.Founding {
-	q := wire.Founding{Node: f.self, Start: start, Addr: f.addr, Expect: uint32(len(f.hosts)), Cluster: f.cluster}
+	q := wire.Founding{Node: f.self, Start: start, Addr: f.addr, Expect: uint32(len(f.hosts)), Cluster: f.cluster, Settings: f.settings}
 	for _, h := range f.hosts {
 		q.Seen = append(q.Seen, wire.FoundingHost{Addr: h, Node: f.seen[h]})
 	}
@@ -112,9 +119,21 @@ func foundingAnswer(id *logstore.Identity, f *founding) (a wire.FoundingAnswer, 
 // mayAsk refuses a host that founds where the cluster is founded, unless it is
 // one of its members: such a one has not heard of the decision yet, and adopts
 // it. Any other has nothing to learn but that it is too late.
-func mayAsk(id *logstore.Identity, host raft.NodeID) error {
+//
+// What the operator of that other one has to do depends on how it came to that,
+// which this side knows: addr is where the host says that it is.
+func mayAsk(id *logstore.Identity, host raft.NodeID, addr string) error {
 	if undecided(id) || slices.ContainsFunc(id.Members, func(m logstore.IdentityMember) bool { return m.Node == host }) {
 		return nil
+	}
+	i := slices.IndexFunc(id.Members, func(m logstore.IdentityMember) bool { return addr != "" && normalAddr(m.Addr) == normalAddr(addr) })
+	switch {
+	case i >= 0:
+		return wire.UnknownNode(host, fmt.Sprintf("cluster %q knows node %s at %s: the data directory there was emptied or replaced", id.Cluster, id.Members[i].Node, addr),
+			"put that node's data directory back as it was when it last stopped; until then this host waits, and takes no part")
+	case len(id.Members) == 1:
+		return wire.UnknownNode(host, fmt.Sprintf("the node there has founded cluster %q alone, as muster serve does without --expect and --join", id.Cluster),
+			"if nothing is kept in that one, stop it, move its data directory away, and start it with the same --expect and --join as the others")
 	}
 	return wire.UnknownNode(host, fmt.Sprintf("cluster %q was founded without it", id.Cluster),
 		"use the cluster's own nodes, or found another cluster with other hosts")
@@ -134,16 +153,30 @@ func decided(id logstore.Identity, members []logstore.IdentityMember, said uint6
 // answer is what this host answers while it has not decided.
 func (f *founding) answer() wire.FoundingAnswer {
 	q := f.question(0)
-	return wire.FoundingAnswer{Stage: wire.StageEmpty, Node: f.self, Seen: q.Seen, Cluster: f.cluster}
+	return wire.FoundingAnswer{Stage: wire.StageEmpty, Node: f.self, Seen: q.Seen, Cluster: f.cluster, Settings: f.settings}
 }
 
 // silent notes that a host gave no answer.
-func (f *founding) silent(host string, err error) { f.why[host] = err.Error() }
+func (f *founding) silent(host string, err error) {
+	delete(f.left, host)
+	f.why[host] = err.Error()
+}
 
 // leftOut notes that the host belongs to a cluster that was founded without
 // this one.
-func (f *founding) leftOut(host string) {
-	f.why[host] = fmt.Sprintf("belongs to cluster %s, which does not count this host in", f.cluster)
+func (f *founding) leftOut(host string, refusal *wire.Error) {
+	f.left[host] = refusal
+	f.why[host] = refusal.State
+}
+
+// notReady says what this host waits for, and what is to be done about it.
+func (f *founding) notReady(object string) *wire.Error {
+	for _, h := range f.hosts {
+		if e := f.left[h]; e != nil {
+			return wire.NotReady(object, "a standby: "+f.waits(), "of "+h+": "+e.Next, 0)
+		}
+	}
+	return wire.NotReady(object, "founding; waits for "+f.waits(), "start the other hosts with the same --expect and --join", 0)
 }
 
 // waits says, in one line, what is missing.
@@ -160,6 +193,20 @@ func (f *founding) waits() string {
 	return strings.Join(parts, ", ")
 }
 
+// differ says in what another host's settings differ from ours, or "".
+func (f *founding) differ(theirs wire.FoundingSettings) string {
+	var parts []string
+	for _, s := range []struct {
+		option       string
+		theirs, ours uint32
+	}{{"--groups", theirs.Groups, f.settings.Groups}, {"--value-max", theirs.ValueMax, f.settings.ValueMax}} {
+		if s.theirs != s.ours {
+			parts = append(parts, fmt.Sprintf("founds with %s %d, this host with %d: give the same on each", s.option, s.theirs, s.ours))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
 // hear takes the answer of the host at an address.
 func (f *founding) hear(host string, a wire.FoundingAnswer) (verdict, error) {
 	if a.Stage == wire.StageMember {
@@ -168,9 +215,10 @@ func (f *founding) hear(host string, a wire.FoundingAnswer) (verdict, error) {
 				return foundAdopt, nil
 			}
 		}
-		f.leftOut(host)
+		f.leftOut(host, wire.UnknownNode(f.self, fmt.Sprintf("cluster %q was founded without it", a.Cluster), "use the cluster's own nodes"))
 		return foundStandby, nil
 	}
+	delete(f.left, host)
 	theirs := make(map[string]raft.NodeID, len(a.Seen))
 	for _, s := range a.Seen {
 		theirs[s.Addr] = s.Node
@@ -187,6 +235,12 @@ func (f *founding) hear(host string, a wire.FoundingAnswer) (verdict, error) {
 		if id == a.Node && other != host {
 			return foundWait, fmt.Errorf("--join: %s and %s are one host (node %s); want the address of each host once", other, host, a.Node)
 		}
+	}
+	if differ := f.differ(a.Settings); differ != "" {
+		// Nothing that it has seen counts before its operator, or ours, has seen
+		// to it; nor does what we have seen count there.
+		f.why[host] = differ
+		return foundDiffer, nil
 	}
 	f.seen[host] = a.Node
 	f.saw[host] = theirs
@@ -269,5 +323,5 @@ func sameSet(a, b []string) bool {
 func (n *Node) admitFounder(h *wire.Hello) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return mayAsk(&n.identity, h.Node)
+	return mayAsk(&n.identity, h.Node, h.Advertise)
 }

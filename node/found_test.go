@@ -44,8 +44,8 @@ func (h *foundingHost) belongs() bool { return h.identity.Stage != logstore.Stag
 // ask has h hear what other says, and acts on the verdict. It reports whether h
 // decided for itself.
 func (h *foundingHost) ask(other *foundingHost) (made bool, err error) {
-	if mayAsk(&other.identity, h.identity.Node) != nil {
-		h.core.leftOut(other.addr)
+	if err := mayAsk(&other.identity, h.identity.Node, h.addr); err != nil {
+		h.core.leftOut(other.addr, err.(*wire.Error))
 		return false, nil
 	}
 	a, ok := foundingAnswer(&other.identity, other.core)
@@ -213,5 +213,75 @@ func TestFoundingWaits(t *testing.T) {
 	want := "10.0.0.2:4166 (connection refused), 10.0.0.3:4166 (it has not heard of all the others)"
 	if got := f.waits(); got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A cluster has one number of groups and one largest value. Hosts that were
+// started with others must not found one, whichever of them decides first, and
+// each is told what the other has.
+func TestFoundingAgreesOnSettings(t *testing.T) {
+	hosts := []string{"10.0.0.1:4166", "10.0.0.2:4166"}
+	a, b := newFounding("c", 5, hosts[0], hosts), newFounding("c", 7, hosts[1], hosts)
+	a.settings = wire.FoundingSettings{Groups: 8, ValueMax: 1 << 20}
+	for _, tt := range []struct {
+		theirs wire.FoundingSettings
+		want   string
+	}{
+		{wire.FoundingSettings{Groups: 9, ValueMax: 1 << 20}, "--groups 9, this host with 8"},
+		{wire.FoundingSettings{Groups: 8, ValueMax: 5}, "--value-max 5, this host with 1048576"},
+	} {
+		b.settings = tt.theirs
+		for range 3 {
+			for _, side := range [][2]*founding{{a, b}, {b, a}} {
+				if v, err := side[0].hear(side[1].addr, side[1].answer()); v != foundDiffer || err != nil {
+					t.Errorf("verdict %v, %v", v, err)
+				}
+			}
+		}
+		if !strings.Contains(a.waits(), tt.want) || a.notReady("n").Code != wire.CodeNotReady {
+			t.Errorf("waits for %s, want %q", a.waits(), tt.want)
+		}
+	}
+	b.settings = a.settings
+	a.hear(hosts[1], b.answer())
+	b.hear(hosts[0], a.answer())
+	if v, err := a.hear(hosts[1], b.answer()); v != foundDecided || err != nil {
+		t.Errorf("verdict %v, %v with the same settings", v, err)
+	}
+}
+
+// A host is left out for reasons that only the one who refuses it knows, and what
+// its operator has to do differs. None may tell to empty a directory.
+func TestLeftOut(t *testing.T) {
+	members := func(addrs ...string) *logstore.Identity {
+		id := &logstore.Identity{Stage: logstore.StageMember, Cluster: "c", ClusterID: 9}
+		for i, a := range addrs {
+			id.Members = append(id.Members, logstore.IdentityMember{Node: raft.NodeID(i + 1), Addr: a})
+		}
+		return id
+	}
+	for _, tt := range []struct {
+		what        string
+		id          *logstore.Identity
+		found, next string
+	}{
+		{"the other was founded alone", members("10.0.0.1:4166"), "alone, as muster serve does without --expect and --join", "move its data directory away"},
+		{"a directory was emptied", members("10.0.0.1:4166", "10.0.0.9:4166"), "knows node 0000000000000002 at 10.0.0.9:4166: the data directory there was emptied", "put that node's data directory back"},
+		{"others", members("10.0.0.1:4166", "10.0.0.2:4166"), "was founded without it", "use the cluster's own nodes"},
+	} {
+		err := mayAsk(tt.id, 77, "10.0.0.9:4166")
+		var e *wire.Error
+		if !errors.As(err, &e) || !strings.Contains(e.State, tt.found) || !strings.Contains(e.Next, tt.next) || strings.Contains(e.Next, "empty ") {
+			t.Errorf("%s: %v", tt.what, err)
+			continue
+		}
+		f := newFounding("c", 77, "10.0.0.9:4166", []string{"10.0.0.1:4166", "10.0.0.9:4166"})
+		f.leftOut("10.0.0.1:4166", e)
+		if got := f.notReady("node n9"); !strings.Contains(got.State, tt.found) || !strings.Contains(got.Next, tt.next) {
+			t.Errorf("%s: who is left out says %v", tt.what, got)
+		}
+	}
+	if err := mayAsk(members("10.0.0.1:4166"), 1, "10.0.0.9:4166"); err != nil {
+		t.Errorf("a member: %v", err)
 	}
 }

@@ -95,7 +95,6 @@ type Node struct {
 	mu       sync.Mutex
 	identity logstore.Identity        // guarded by mu
 	found    *founding                // guarded by mu; nil once this node is a member
-	standby  bool                     // guarded by mu: a cluster was founded without this host
 	conns    map[net.Conn]*connection // guarded by mu; nil during the hello
 	seats    seats                    // guarded by mu: who of each kind is connected
 	met      map[raft.NodeID]met      // guarded by mu: what peers said of themselves in their last hello
@@ -135,10 +134,8 @@ func (n *Node) notReady() *wire.Error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
-	case n.standby && n.found != nil:
-		return wire.NotReady("node "+n.name, "a standby: "+n.found.waits(), "use the cluster's own nodes, or empty this host's data directory and found another cluster", 0)
 	case n.found != nil:
-		return wire.NotReady("node "+n.name, "founding; waits for "+n.found.waits(), "start the other hosts with the same --expect and --join", 0)
+		return n.found.notReady("node " + n.name)
 	}
 	if s, stalled := n.fs.stalled(); stalled {
 		return wire.NotReady("node "+n.name, "its disk stands still: "+s.String(), stallRemedy, startedRetry)

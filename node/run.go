@@ -208,6 +208,7 @@ func (n *Node) identify() error {
 		// Before the first connection is taken: who asks is told whom this
 		// host waits for.
 		n.found = newFounding(n.cfg.Cluster, id.Node, n.cfg.AdvertiseOn(n.cfg.Listen), n.cfg.Join)
+		n.found.settings = wire.FoundingSettings{Groups: uint32(n.cfg.Groups), ValueMax: uint32(n.cfg.ValueMax)}
 	}
 	n.mu.Unlock()
 	return nil
@@ -309,8 +310,9 @@ func (n *Node) poll(ctx context.Context, host string, verdicts chan<- error) {
 			}
 			n.mu.Lock()
 			if tooLate(err) {
-				f.leftOut(host)
-				n.standBy(host)
+				var refusal *wire.Error
+				errors.As(err, &refusal)
+				f.leftOut(host, refusal)
 			} else {
 				f.silent(host, err)
 			}
@@ -332,14 +334,6 @@ func (n *Node) poll(ctx context.Context, host string, verdicts chan<- error) {
 func tooLate(err error) bool {
 	var elsewhere *wire.ElsewhereError // this node's own refusal of another
 	return errors.Is(err, &wire.Error{Code: wire.CodeUnknownNode}) && !errors.As(err, &elsewhere)
-}
-
-// standBy notes that a cluster was founded without this host. n.mu is held.
-func (n *Node) standBy(host string) {
-	if !n.standby {
-		n.log.Warn("waits as a standby: the cluster was founded without this host", "host", host)
-		n.standby = true
-	}
 }
 
 // refusal returns err if asking again can't help: the host is there, but is
@@ -368,6 +362,7 @@ func (n *Node) heard(host string, a wire.FoundingAnswer) (done bool, err error) 
 	if f == nil {
 		return true, nil
 	}
+	was := f.why[host]
 	v, err := f.hear(host, a)
 	if err != nil {
 		return false, err
@@ -381,8 +376,10 @@ func (n *Node) heard(host string, a wire.FoundingAnswer) (done bool, err error) 
 			members = append(members, logstore.IdentityMember{Node: m.Node, Addr: m.Addr})
 		}
 		return true, n.decideLocked(members, a.ClusterID)
-	case foundStandby:
-		n.standBy(host)
+	case foundStandby, foundDiffer:
+		if f.why[host] != was {
+			n.log.Warn("founding waits", "host", host, "err", f.why[host])
+		}
 	}
 	return false, nil
 }
@@ -404,7 +401,7 @@ func (n *Node) decideLocked(members []logstore.IdentityMember, id uint64) error 
 		return err
 	}
 	n.identity = next
-	n.found, n.standby = nil, false
+	n.found = nil
 	n.log.Info("cluster founded", "cluster", next.Cluster, "cluster_id", fmt.Sprintf("%016x", next.ClusterID), "members", len(members))
 	return nil
 }

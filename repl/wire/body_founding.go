@@ -27,10 +27,25 @@ type Founding struct {
 	Seen      []FoundingHost
 	Cluster   string
 	ClusterID uint64 // 0 until it is known
+	Settings  FoundingSettings
+}
+
+// FoundingSettings are what the hosts that found a cluster must agree on, for
+// the cluster keeps them.
+type FoundingSettings struct {
+	Groups   uint32 // data groups
+	ValueMax uint32 // bytes of the largest value
+}
+
+func foundingSettings(f *fields, s *FoundingSettings) {
+	f.exactly(2, func() {
+		number(f, "groups", &s.Groups)
+		number(f, "value_max", &s.ValueMax)
+	})
 }
 
 func (m *Founding) fields(f *fields) {
-	f.exactly(7, func() {
+	f.exactly(8, func() {
 		number(f, "node", &m.Node)
 		number(f, "start", &m.Start)
 		f.text("addr", &m.Addr)
@@ -38,6 +53,7 @@ func (m *Founding) fields(f *fields) {
 		list(f, "seen", &m.Seen, foundingHostMin, foundingHost)
 		f.text("cluster", &m.Cluster)
 		number(f, "cluster_id", &m.ClusterID)
+		foundingSettings(f, &m.Settings)
 	})
 }
 
@@ -60,16 +76,18 @@ type FoundingAnswer struct {
 	Cluster   string
 	ClusterID uint64
 	Members   []FoundingHost // of group 0, once they are known
+	Settings  FoundingSettings
 }
 
 func (m *FoundingAnswer) fields(f *fields) {
-	f.atLeast(6, func() {
+	f.atLeast(7, func() {
 		number(f, "stage", &m.Stage)
 		number(f, "node", &m.Node)
 		list(f, "seen", &m.Seen, foundingHostMin, foundingHost)
 		f.text("cluster", &m.Cluster)
 		number(f, "cluster_id", &m.ClusterID)
 		list(f, "members", &m.Members, foundingHostMin, foundingHost)
+		foundingSettings(f, &m.Settings)
 	})
 }
 

@@ -102,10 +102,10 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeQuiet:           envelope(raft.Message{Type: raft.MsgQuiet, From: 2, To: 1, Term: 10, Log: raft.LogID{Term: 10, Index: 10433}}),
 
 	wire.TypeFounding: &wire.Founding{Node: n1, Start: 1, Addr: "10.0.0.1:4166", Expect: 3,
-		Seen:    []wire.FoundingHost{{Addr: "10.0.0.1:4166", Node: n1}, {Addr: "10.0.0.2:4166", Node: n2}, {Addr: "10.0.0.3:4166"}},
+		Seen: []wire.FoundingHost{{Addr: "10.0.0.1:4166", Node: n1}, {Addr: "10.0.0.2:4166", Node: n2}, {Addr: "10.0.0.3:4166"}}, Settings: wire.FoundingSettings{Groups: 8, ValueMax: 1 << 20},
 		Cluster: "prod"},
 	wire.TypeFoundingAnswer: &wire.FoundingAnswer{Stage: wire.StageMember, Node: n2, Cluster: "prod", ClusterID: 0xc1c2c3c4c5c6c7c8,
-		Members: []wire.FoundingHost{{Addr: "10.0.0.1:4166", Node: n1}, {Addr: "10.0.0.2:4166", Node: n2}, {Addr: "10.0.0.3:4166", Node: n3}}},
+		Members: []wire.FoundingHost{{Addr: "10.0.0.1:4166", Node: n1}, {Addr: "10.0.0.2:4166", Node: n2}, {Addr: "10.0.0.3:4166", Node: n3}}, Settings: wire.FoundingSettings{Groups: 8, ValueMax: 1 << 20}},
 	wire.TypeAnnounce: &wire.Announce{Node: n1, Start: 5, Addr: "10.0.0.9:4166", Version: "0.1.0", Name: "n1",
 		Labels: []wire.Label{{Key: "dc", Value: "east"}}},
 	wire.TypeAnnounceAnswer: &wire.AnnounceAnswer{Epoch: 18},

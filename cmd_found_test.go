@@ -1,0 +1,103 @@
+package main
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// longTimeout is one that nobody may wait out: what is known is said at once.
+const longTimeout = "4m"
+
+// statusSays asks node i, until it refuses with all of wants: at once, though it
+// could be waited for.
+func (c *cluster) statusSays(i int, wants ...string) string {
+	c.t.Helper()
+	args := []string{"status", "--endpoints", c.nodes[i].addr, "--timeout", longTimeout}
+	for end := time.Now().Add(readyMax); ; time.Sleep(50 * time.Millisecond) {
+		began := time.Now()
+		r := muster(c.t, args...)
+		if took := time.Since(began); took > readyMax {
+			c.t.Fatalf("status of n%d took %v", i+1, took)
+		}
+		missing := slices.DeleteFunc(slices.Clone(wants), func(w string) bool { return strings.Contains(r.stderr, w) })
+		if r.status == exitNoResult && len(missing) == 0 {
+			return r.stderr
+		}
+		if time.Now().After(end) {
+			c.t.Fatalf("status of n%d: status %d, %s\nwant it to say %q", i+1, r.status, r.stderr, missing)
+		}
+	}
+}
+
+// A node that waits for others knows whom it waits for. Who asks how things are
+// must be told so at once, and not that there was no answer in time.
+func TestStatusWhileFounding(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3)
+	c.start(0)
+	c.statusSays(0, "not-ready", "founding; waits for ", c.nodes[1].addr, c.nodes[2].addr, "connection refused", "start the other hosts with the same --expect and --join")
+	c.start(1)
+	c.start(2)
+	c.healthy()
+}
+
+// Somebody starts the first host as the README's first command says, and only
+// then reads on. The others must say that it is that host which stands alone,
+// and what is to be done about it; following that must help.
+func TestFirstHostFoundedAlone(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3)
+	together := c.nodes[0].args
+	c.nodes[0].args = together[:slices.Index(together, "--expect")]
+	c.start(0)
+	c.healthy(0)
+	c.start(1)
+	c.start(2)
+	for i := 1; i < 3; i++ {
+		text := c.statusSays(i, c.nodes[0].addr, "has founded cluster \"muster\" alone", "stop it, move its data directory away, and start it with the same --expect and --join as the others")
+		if strings.Contains(text, "empty") {
+			t.Errorf("n%d tells to empty a directory: %s", i+1, text)
+		}
+	}
+	c.stop(0)
+	if err := os.Rename(c.nodes[0].data, c.nodes[0].data+"-away"); err != nil {
+		t.Fatal(err)
+	}
+	c.nodes[0].args = together
+	c.start(0)
+	c.healthy()
+}
+
+// What a cluster is founded with must be the same on each host, or nobody knows
+// which of them it will have. Each must be told what the other has, and go on
+// once that was mended, as the line says.
+func TestFoundingWithOtherSettings(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3)
+	same := c.nodes[2].args
+	c.nodes[2].args = append(slices.Clone(same), "--groups", "16", "--value-max", "2097152")
+	for i := range c.nodes {
+		c.start(i)
+	}
+	for i := range 2 {
+		c.statusSays(i, c.nodes[2].addr+" (founds with --groups 16, this host with 8: give the same on each", "--value-max 2097152, this host with 1048576")
+	}
+	c.statusSays(2, c.nodes[0].addr+" (founds with --groups 8, this host with 16: give the same on each")
+	for i := range c.nodes {
+		log, err := os.ReadFile(c.nodes[i].log)
+		differ := 1 // from n3
+		if i == 2 {
+			differ = 2
+		}
+		if err != nil || strings.Count(string(log), "founds with --groups") != differ {
+			t.Errorf("n%d logged: %v\n%s", i+1, err, log)
+		}
+	}
+	c.stop(2)
+	c.nodes[2].args = same
+	c.start(2)
+	c.healthy()
+}
