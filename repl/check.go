@@ -3,16 +3,23 @@ package repl
 import (
 	"fmt"
 	"reflect"
+	"slices"
+	"time"
 
 	"muster/raft"
 )
 
-// CheckHost says where what a host keeps of its cores is not what they have. It
-// is for tests, between two turns: whatever happened before, also in an earlier
-// life, a host that goes by another membership, term or leader than its core
-// sends to those who are no members, or not to those who are.
+// CheckHost says where what a host keeps of its cores is not what they have, or
+// who waits though nobody waits for it any more. It is for tests, between two
+// turns: whatever happened before, also in an earlier life, a host that goes by
+// another membership, term or leader than its core sends to those who are no
+// members, or not to those who are; and a request that is kept holds memory, and
+// the room of its connection.
 func CheckHost(h *Host) error {
 	for _, g := range h.order {
+		if err := g.checkWaits(); err != nil {
+			return err
+		}
 		if g.stopped != nil || g.gone || g.dirty {
 			continue
 		}
@@ -30,6 +37,33 @@ func CheckHost(h *Host) error {
 				return fmt.Errorf("%s: %s %+v is what the host goes by, the core has %+v", g.name(), x.what, x.host, x.core)
 			}
 		}
+	}
+	return nil
+}
+
+// checkWaits says who waits longer than wanted. Of commands that are in the log
+// only the first is looked at, see [group.expireWaits].
+func (g *group) checkWaits() error {
+	over := func(deadline time.Duration) bool { return deadline != 0 && deadline < g.host.tickedAt }
+	count := len(g.reads) + len(g.parked)
+	waits := slices.Clone(g.reads)
+	for _, b := range g.unconfirmed {
+		count += len(b.reads)
+		waits = append(waits, b.reads...)
+	}
+	for _, p := range g.parked {
+		waits = append(waits, p.read)
+	}
+	for _, r := range waits {
+		if over(r.Deadline) {
+			return fmt.Errorf("%s: a read waits whose deadline was %s, now it is %s", g.name(), r.Deadline, g.host.now)
+		}
+	}
+	if count != g.readCount {
+		return fmt.Errorf("%s: %d reads wait, %d are counted", g.name(), count, g.readCount)
+	}
+	if len(g.waiters) > 0 && over(g.waiters[0].deadline) {
+		return fmt.Errorf("%s: a command waits whose deadline was %s, now it is %s", g.name(), g.waiters[0].deadline, g.host.now)
 	}
 	return nil
 }

@@ -207,7 +207,6 @@ func (g *group) tick() {
 			g.core.Campaign()
 		}
 	}
-	g.expireReads()
 	g.touch()
 }
 

@@ -133,6 +133,7 @@ type Host struct {
 	batches    uint64
 	ticks      uint64
 	now        time.Duration
+	tickedAt   time.Duration // now, as of the last tick: nobody waits whose deadline was over then
 	scratch    []byte
 	envelope   wire.Envelope // scratch for send
 }
@@ -277,7 +278,9 @@ func (h *Host) Tick() {
 	h.look()
 	h.leave()
 	h.fetchTick()
+	h.tickedAt = h.now
 	for _, g := range h.order {
+		g.expireWaits() // of one that rests too: it may rest for ever
 		switch {
 		case !g.quiet:
 			g.tick()

@@ -3,6 +3,7 @@ package repl
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"muster/raft"
 	"muster/repl/wire"
@@ -10,8 +11,9 @@ import (
 
 // waiter is somebody who waits for the entry at index to be applied.
 type waiter struct {
-	index uint64
-	reply Reply
+	index    uint64
+	deadline time.Duration // on the host's clock; 0: never
+	reply    Reply
 }
 
 // propose queues a command for the next work.
@@ -80,7 +82,7 @@ func (g *group) offerProposals() {
 				continue
 			}
 			if p.Reply.To != nil {
-				g.waiters = append(g.waiters, waiter{index: id.Index + uint64(i), reply: p.Reply})
+				g.waiters = append(g.waiters, waiter{index: id.Index + uint64(i), deadline: p.Deadline, reply: p.Reply})
 			}
 		}
 		g.queueBytes -= g.entryBytes

@@ -2,6 +2,7 @@ package repl
 
 import (
 	"fmt"
+	"slices"
 
 	"muster/raft"
 	"muster/repl/wire"
@@ -146,34 +147,57 @@ func (g *group) run(r Read) {
 	}
 }
 
-// expireReads refuses reads whose callers have stopped to wait.
-func (g *group) expireReads() {
-	expired := func(r Read) bool {
-		if r.Deadline == 0 || r.Deadline >= g.host.now {
-			return false
-		}
-		g.readCount--
-		g.host.refuse(r.Reply, wire.Unavailable(g.name(),
-			fmt.Sprintf("the read was not confirmed in time; applied up to %s", raft.FormatLogID(g.replica.Group, g.applied))))
-		return true
+// expireWaits answers those whose callers have stopped to wait, whatever it is
+// that does not come: a confirmation, an index, an entry that is applied. It is
+// called with each tick, also while the group rests or its disk hangs, since
+// what they hold (memory, and the room of their connections) is given back by
+// nothing else. Commands that are only queued see to it themselves.
+func (g *group) expireWaits() {
+	if g.readCount > 0 && !(g.quiet && bug("reads of a resting group kept")) {
+		g.expireReads()
 	}
+	// Commands are answered in order, so the first waits longest. The others
+	// are looked at when its time is over: in a group that goes on never.
+	if len(g.waiters) > 0 && g.host.late(g.waiters[0].deadline) {
+		g.expireWaiters()
+	}
+}
+
+// expireReads refuses reads that wait for a confirmation or for an index.
+func (g *group) expireReads() {
+	at := raft.FormatLogID(g.replica.Group, g.applied)
 	for i := range g.unconfirmed {
 		b := &g.unconfirmed[i]
-		kept := b.reads[:0]
-		for _, r := range b.reads {
-			if !expired(r) {
-				kept = append(kept, r)
-			}
-		}
-		clear(b.reads[len(kept):])
-		b.reads = kept
+		b.reads = slices.DeleteFunc(b.reads, func(r Read) bool {
+			return g.expired(&r, func() string { return "the read was not confirmed in time; applied up to " + at })
+		})
 	}
-	kept := g.parked[:0]
-	for _, p := range g.parked {
-		if !expired(p.read) {
-			kept = append(kept, p)
-		}
+	g.parked = slices.DeleteFunc(g.parked, func(p parkedRead) bool {
+		return g.expired(&p.read, func() string {
+			return fmt.Sprintf("index %d was not applied in time; applied up to %s", p.index, at)
+		})
+	})
+}
+
+// expired refuses a read if its time is over. why is asked for only then.
+func (g *group) expired(r *Read, why func() string) bool {
+	if !g.host.late(r.Deadline) {
+		return false
 	}
-	clear(g.parked[len(kept):])
-	g.parked = kept
+	g.readCount--
+	g.host.refuse(r.Reply, wire.Unavailable(g.name(), why()))
+	return true
+}
+
+// expireWaiters answers commands that are in the log and were not applied in
+// time: on a disk that hangs, or without a majority, until a leader steps down.
+// They may be applied yet.
+func (g *group) expireWaiters() {
+	g.waiters = slices.DeleteFunc(g.waiters, func(w waiter) bool {
+		if !g.host.late(w.deadline) {
+			return false
+		}
+		g.host.refuse(w.reply, wire.MaybeApplied(g.name(), "the command is in the log and was not applied in time"))
+		return true
+	})
 }

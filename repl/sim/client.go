@@ -26,6 +26,8 @@ const (
 	keysPerTag   = 3
 	// listEvery is how many operations there are for each page of a listing.
 	listEvery = 12
+	// localEvery is how many gets there are for each of a node's own copy.
+	localEvery = 8
 	// keyOpsMax is after how many operations a key is left for another, so
 	// that its history stays small enough to be searched.
 	keyOpsMax = 60
@@ -67,6 +69,7 @@ type op struct {
 	call    client.Call
 	number  uint64 // of all operations of the run; the value that it writes
 	get     bool
+	local   bool       // a get of the asked node's own copy, as of floor at least
 	list    *wire.List // of a page; nil else
 	command shardmap.Command
 	key     []byte
@@ -163,7 +166,11 @@ func (cl *simClient) beginOne() {
 	if c.chance.below(listEvery) == 0 {
 		o.beginPage(c)
 	} else if o.get = c.chance.below(5) < 2; o.get {
-		o.body = (&wire.Get{Keys: [][]byte{o.key}}).Append(nil)
+		q := wire.Get{Keys: [][]byte{o.key}}
+		if o.local = c.chance.below(localEvery) == 0; o.local {
+			o.beginLocal(c, &q)
+		}
+		o.body = q.Append(nil)
 	} else {
 		o.call.Write = true
 		o.command = shardmap.Command{Kind: shardmap.CommandSet, Session: cl.session, Sequence: cl.next, Slot: slot}
@@ -182,7 +189,9 @@ func (cl *simClient) beginOne() {
 		}
 		o.body = wire.AppendWrite(nil, &o.command)
 	}
-	o.floor = c.truth[o.group].acknowledged
+	if !o.local {
+		o.floor = c.truth[o.group].acknowledged
+	}
 	o.call.Deadline = c.now + c.chance.skewed(500*time.Millisecond, 30*time.Second)
 	cl.open = append(cl.open, o)
 	e := c.queue.get(evDeadline)
@@ -553,7 +562,9 @@ func (o *op) answered(t wire.Type, body []byte) {
 		if found {
 			number = valueNumber(value)
 		}
-		c.history.read(o, version, number, found)
+		if !o.local {
+			c.history.read(o, version, number, found)
+		}
 	default:
 		var a wire.WriteAnswer
 		if err := a.Read(body); err != nil || t != wire.TypeWriteAnswer {

@@ -182,7 +182,10 @@ func (n *node) request(e *event) {
 		if err := q.request.Read(append([]byte(nil), e.body...)); err != nil {
 			n.c.fail("a get is refused: %v", err)
 		}
-		n.host.Read(repl.Read{Group: n.table.GroupOf(shardmap.SlotOf(q.request.Keys[0])), Reply: r, Query: q, Deadline: n.clock() + e.within})
+		n.host.Read(repl.Read{
+			Group: n.table.GroupOf(shardmap.SlotOf(q.request.Keys[0])), Reply: r, Query: q, Deadline: n.clock() + e.within,
+			Local: q.request.Mode == wire.ReadLocal, After: q.request.After.Index,
+		})
 		return
 	}
 	body, err := wire.CheckWrite(e.body)

@@ -68,6 +68,7 @@ var plantedBugs = []struct {
 	{"rolled-back membership kept", repl.SetBug, ""},
 	{"resting group without leader", repl.SetBug, ""},
 	{"forged term accepted", func(b string) { raft.SetBug(b); repl.SetBug(b) }, ""}, // answers of a log's mending are the host's
+	{"reads of a resting group kept", repl.SetBug, ""},
 	{"lost request taken for refused", client.SetBug, ""},
 }
 

@@ -29,6 +29,20 @@ func (o *op) beginPage(c *cluster) {
 	o.body = q.Append(nil)
 }
 
+// beginLocal makes o a get of a node's own copy, however old, but for an index
+// that is to be applied: mostly one that is, or soon will be. Some wait in vain,
+// also in groups that rest, and must not be kept for longer than wanted (I16).
+func (o *op) beginLocal(c *cluster, q *wire.Get) {
+	t := c.truth[o.group]
+	at := t.acknowledged + uint64(c.chance.below(3))
+	if at > 0 && c.chance.below(2) == 0 {
+		o.floor = at
+		q.AfterGroup, q.After = o.group, raft.LogID{Term: 1, Index: at}
+	}
+	q.Mode = wire.ReadLocal
+	o.call.Target, o.call.Peer = client.ToPeer, client.Peer(c.chance.below(2)) // one of the endpoints
+}
+
 // listQuery is what package node asks a machine for a page: the page stands at
 // one moment from the beginning, and is read some time later.
 type listQuery struct {
