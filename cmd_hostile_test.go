@@ -164,7 +164,7 @@ func TestHostileInput(t *testing.T) {
 		}
 	}
 	preamble := []byte("\xedmus\x02\x02\x02\x00")
-	goodHello := hostileFrame(wire.TypeHello, (&wire.Hello{VersionMin: wire.VersionMin, VersionMax: wire.VersionMax, Role: wire.RoleClient, Level: shardmap.Level}).Append(nil))
+	goodHello := wire.AppendFrame(nil, wire.TypeHello, 0, &wire.Hello{VersionMin: wire.VersionMin, VersionMax: wire.VersionMax, Role: wire.RoleClient, Level: shardmap.Level})
 	ways := []way{
 		{"first bytes", raw(func(b []byte) []byte { return bytes.Clone(b) })},
 		{"first frame", raw(func(b []byte) []byte { return hostileFrame(wire.TypeHello, b) })},

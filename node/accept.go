@@ -8,6 +8,7 @@ import (
 
 	"muster/logstore"
 	"muster/raft"
+	"muster/repl"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -85,6 +86,13 @@ func (n *Node) attend(conn net.Conn) {
 	if full == nil && !bulk {
 		c = newConnection(n, conn, g)
 		n.conns[conn] = c // close ends it, from now on
+		if c.standing == standingMember {
+			c.claim = n.attesting.claim(g, c.wakeReader, func(e *wire.Error) {
+				c.refuse(repl.Reply{To: c}, e)
+				c.end()
+			})
+			defer n.attesting.claims.remove(c.claim)
+		}
 	}
 	n.mu.Unlock()
 	if full != nil {
@@ -98,7 +106,9 @@ func (n *Node) attend(conn net.Conn) {
 		return
 	}
 	if bulk {
-		if err := n.takeChunks(conn, g); err != nil && !errors.Is(err, net.ErrClosed) {
+		one := n.attesting.claim(g, func() {}, func(*wire.Error) { conn.Close() })
+		defer n.attesting.claims.remove(one)
+		if err := n.takeChunks(conn, g, one); err != nil && !errors.Is(err, net.ErrClosed) {
 			n.log.Debug("bulk connection ends", "from", g.Hello.Node, "err", err)
 		}
 		return
@@ -199,9 +209,10 @@ func (n *Node) admit(h *wire.Hello) error {
 	n.starts[h.Node] = h.Start
 	n.met[h.Node] = met{start: h.Start, addr: h.Advertise}
 	// It may have moved, and can only tell the cluster so through a leader
-	// that finds it: from now on it is dialled where it says that it is.
-	if n.transport != nil && h.Advertise != "" {
-		n.transport.SetNode(h.Node, h.Advertise)
+	// that finds it: it is looked for where it says that it is, unless it
+	// answers where it was.
+	if n.transport != nil {
+		n.transport.Claim(h.Node, h.Advertise)
 	}
 	return nil
 }

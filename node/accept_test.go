@@ -110,7 +110,7 @@ func TestBadPeerFrames(t *testing.T) {
 	nodes := founders(t, 2, defaultLimits())
 	r, other := nodes[0], nodes[1].node.self()
 	peer := func() *speaker {
-		s, err := dial(t, r.addr, r.peerHello(other.Node, other.Life().Number))
+		s, err := dialAs(nodes[1], r, r.peerHello(other.Node, other.Life().Number))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -387,7 +387,7 @@ func TestConnectionLimits(t *testing.T) {
 		return nil
 	})
 	refused(t, "one client more", r.client().lastWords(), wire.CodeBusy, "4 connections of clients", "limit is 4")
-	p, err := dial(t, r.addr, r.peerHello(other.Node, other.Life().Number))
+	p, err := dialAs(nodes[1], r, r.peerHello(other.Node, other.Life().Number))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -398,7 +398,7 @@ func TestConnectionLimits(t *testing.T) {
 		}
 		return nil
 	})
-	p, err = dial(t, r.addr, r.peerHello(other.Node, other.Life().Number))
+	p, err = dialAs(nodes[1], r, r.peerHello(other.Node, other.Life().Number))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,7 +62,7 @@ func (n *Node) ask(f func(*repl.Host)) bool {
 // takeChunks serves a bulk connection: it takes the chunks of snapshots, one
 // after another, and answers each. It waits for the disk, and in the end for
 // the state to be built; nothing but this connection waits for it.
-func (n *Node) takeChunks(conn net.Conn, g *wire.Greeting) error {
+func (n *Node) takeChunks(conn net.Conn, g *wire.Greeting, one *claimant) error {
 	peer := g.Hello.Node
 	var out []byte
 	answer := func(t wire.Type, request uint64, body wire.Body) error {
@@ -105,7 +105,10 @@ func (n *Node) takeChunks(conn net.Conn, g *wire.Greeting) error {
 		}
 		a := wire.ChunkAnswer{Number: c.Number, State: wire.ChunkRefused, Why: "the node does not serve yet"}
 		if inbox := n.inbox.Load(); inbox != nil {
-			a = inbox.Receive(peer, &c)
+			a.Why = "the sender has not answered yet where it is dialled"
+			if one.counted(n.ctx) {
+				a = inbox.Receive(peer, &c)
+			}
 		}
 		if err := answer(wire.TypeChunkAnswer, h.Request, &a); err != nil {
 			return err

@@ -26,7 +26,7 @@ func TestBulkConnections(t *testing.T) {
 	feeds := r.node.feeds[other.Node]
 	r.node.mu.Unlock()
 
-	s, err := dial(t, r.addr, hello)
+	s, err := dialAs(nodes[1], r, hello)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestBulkConnections(t *testing.T) {
 		{"a chunk past the end", wire.TypeChunk, (&wire.Chunk{Base: raft.LogID{Term: 1, Index: 1}, Size: 10, Offset: 11}).Append(nil), "offset 11"},
 		{"no chunk", wire.TypeChunk, []byte{0xc0}, "array"},
 	} {
-		one, err := dial(t, r.addr, hello)
+		one, err := dialAs(nodes[1], r, hello)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,12 +61,12 @@ func TestBulkConnections(t *testing.T) {
 		one.Close()
 		until(t, "it is counted out", func() error { return counted(r.node, 1) })
 	}
-	second, err := dial(t, r.addr, hello)
+	second, err := dialAs(nodes[1], r, hello)
 	if err != nil {
 		t.Fatal(err)
 	}
 	until(t, "both are counted in", func() error { return counted(r.node, 2) })
-	third, err := dial(t, r.addr, hello)
+	third, err := dialAs(nodes[1], r, hello)
 	if err == nil { // the hello is over before the limit is looked at
 		var h wire.Header
 		h, body, err = third.read()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,7 @@ type connection struct {
 	silent time.Duration
 	// standing is what the other side has proven to be: what it may send.
 	standing standing
+	claim    *claimant     // of a member that the connection is its; nil for others
 	wake     chan struct{} // one token: out has something, or the connection ends. From many, to write.
 	idle     chan struct{} // closed by the writer when it has ended
 
@@ -301,10 +303,18 @@ func (c *connection) read() error {
 		if err := c.conn.SetReadDeadline(since.Add(c.silent)); err != nil {
 			return err
 		}
+		// Behind the deadline, which may have taken the place of the one that
+		// wakes.
+		if err := c.settled(); err != nil {
+			return err
+		}
 		begun := c.decoder.Buffered() > 0
 		if err := c.decoder.Fill(c.conn); err != nil {
 			if errors.Is(err, io.EOF) {
 				return nil
+			}
+			if errors.Is(err, os.ErrDeadlineExceeded) && time.Since(since) < c.silent {
+				continue // woken: its claim is settled
 			}
 			return err
 		}

@@ -69,23 +69,24 @@ const (
 // Node is one process of a cluster.
 type Node struct {
 	// Set once.
-	cfg      Config
-	secret   []byte
-	log      *slog.Logger
-	fs       *diskWatch
-	lock     io.Closer // of the data directory
-	mark     uint64    // of this life; random
-	addr     string    // by which others reach this node
-	name     string
-	started  time.Time
-	counters wire.Counters
-	limits   limits
-	notices  notices         // about what strangers do
-	reads    chan func()     // from queries, to listers; never closed
-	ctx      context.Context // ends when the node does
-	cancel   context.CancelFunc
-	ended    sync.WaitGroup
-	listener net.Listener
+	cfg       Config
+	secret    []byte
+	log       *slog.Logger
+	fs        *diskWatch
+	lock      io.Closer // of the data directory
+	mark      uint64    // of this life; random
+	addr      string    // by which others reach this node
+	name      string
+	started   time.Time
+	counters  wire.Counters
+	limits    limits
+	notices   notices // about what strangers do
+	attesting attesting
+	reads     chan func()     // from queries, to listers; never closed
+	ctx       context.Context // ends when the node does
+	cancel    context.CancelFunc
+	ended     sync.WaitGroup
+	listener  net.Listener
 
 	table   atomic.Pointer[shardmap.Table] // nil before the meta group's log was read
 	serving atomic.Pointer[repl.Loop]      // nil until founded
@@ -107,8 +108,7 @@ type Node struct {
 	transport *repl.Peers
 }
 
-// met is what a peer said of itself when it dialled: newer than the table, if
-// its start counter is.
+// met is what a peer said of itself when it dialled.
 type met struct {
 	start uint64
 	addr  string
@@ -154,11 +154,15 @@ func (n *Node) dial(ctx context.Context, to raft.NodeID, addr string, purpose wi
 		return nil, nil, err
 	}
 	defer closeWith(ctx, conn)()
-	g, err := wire.ClientHello(conn, wire.DialConfig{
+	c := wire.DialConfig{
 		To: to, ToAddr: addr,
 		Purpose: purpose, Role: role, Cluster: n.cfg.Cluster, ClusterID: id.ClusterID,
 		Node: id.Node, Start: id.Life().Number, Advertise: n.addr, Level: shardmap.Level, Secret: n.secret,
-	})
+	}
+	if role == wire.RolePeer {
+		conn = n.attesting.dialling(conn, &c)
+	}
+	g, err := wire.ClientHello(conn, c)
 	if err != nil {
 		conn.Close()
 		return nil, nil, err

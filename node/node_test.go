@@ -168,6 +168,23 @@ func (r *runningNode) peerHello(id raft.NodeID, start uint64) wire.DialConfig {
 	return wire.DialConfig{Purpose: wire.PurposePeer, Role: wire.RolePeer, Cluster: self.Cluster, ClusterID: self.ClusterID, Node: id, Start: start, Level: shardmap.Level}
 }
 
+// dialAs says hello to r as c says, out of the node member, which attests it.
+func dialAs(member, r *runningNode, c wire.DialConfig) (*speaker, error) {
+	c.To, c.ToAddr = r.node.self().Node, r.addr
+	conn, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		return nil, err
+	}
+	conn = member.node.attesting.dialling(conn, &c)
+	g, err := wire.ClientHello(conn, c)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	r.t.Cleanup(func() { conn.Close() })
+	return &speaker{Conn: conn, t: r.t, decoder: g.Decoder}, nil
+}
+
 // frame makes a frame with any bytes as its body.
 func frame(t wire.Type, flags uint16, request uint64, body []byte) []byte {
 	b, start := wire.BeginFrame(nil, t, flags, 0, request)

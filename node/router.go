@@ -20,6 +20,11 @@ func (c *connection) dispatch(h wire.Header, body []byte) error {
 		c.refuse(c.accept(h), mayNotSend(c.standing, h.Type))
 		return nil
 	}
+	if c.claim != nil && counts(h.Type) {
+		if done, err := c.unsettled(h, body); done || err != nil {
+			return err
+		}
+	}
 	if h.Type.Raft() {
 		if h.Flags != 0 {
 			return fmt.Errorf("flags %#x, want 0", h.Flags)
@@ -28,6 +33,9 @@ func (c *connection) dispatch(h wire.Header, body []byte) error {
 	}
 	if h.Flags == 0 && mends(h.Type) {
 		return c.mendFrame(h.Type, body)
+	}
+	if h.Flags == 0 && h.Type == wire.TypeAddresses {
+		return c.addresses(body)
 	}
 	r := c.accept(h)
 	if h.Flags != 0 {
@@ -53,6 +61,8 @@ func (c *connection) dispatch(h wire.Header, body []byte) error {
 		c.list(h, r, body)
 	case wire.TypeAnnounce:
 		c.announce(h, r, body)
+	case wire.TypeAttest:
+		c.attest(r, body)
 	case wire.TypeTopology:
 		c.topology(r)
 	case wire.TypeStatus:
@@ -263,6 +273,10 @@ func (c *connection) announce(h wire.Header, r repl.Reply, body []byte) {
 	}
 	if err := checkAnnouncement(&a); err != nil {
 		c.refuse(r, wire.BadRequest("announcement of node "+a.Node.String(), err.Error(), "start that node with a name, labels and an address that are right"))
+		return
+	}
+	if !c.claim.counted(c.node.ctx) {
+		c.refuse(r, c.uncounted())
 		return
 	}
 	command, err := announceCommand(&a)

@@ -116,13 +116,14 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	n := &Node{
 		cfg: c, secret: secret, fs: w, lock: lock, listener: listener,
 		mark: randomNumber(), addr: c.AdvertiseOn(c.listenAs(bound)), name: c.NodeName(bound), started: time.Now(),
-		log:    log,
-		limits: l,
-		reads:  make(chan func(), readQueueMax),
-		conns:  make(map[net.Conn]*connection),
-		starts: make(map[raft.NodeID]uint64),
-		feeds:  make(map[raft.NodeID]int),
-		met:    make(map[raft.NodeID]met),
+		log:       log,
+		limits:    l,
+		attesting: attesting{own: c.AdvertiseOn(c.listenAs(bound))},
+		reads:     make(chan func(), readQueueMax),
+		conns:     make(map[net.Conn]*connection),
+		starts:    make(map[raft.NodeID]uint64),
+		feeds:     make(map[raft.NodeID]int),
+		met:       make(map[raft.NodeID]met),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background()) // not of ctx: close says when
 	defer n.close()
@@ -422,11 +423,13 @@ func (n *Node) serve() error {
 	}
 	id = n.self()
 	transport := repl.NewPeers(repl.PeersConfig{
+		Own: n.addr, Seeds: n.cfg.Join, Up: n.attesting.ask, Attested: n.attesting.answered,
 		Dial: n.dialPeer, DialBulk: n.dialBulk, BulkRate: int64(n.cfg.SnapshotRate), Sent: n.sent, Store: store, DamageFound: n.damageFound, FetchBytes: raft.AppendBytesMaxDefault, Counters: &n.counters, Log: n.log,
 	})
 	n.mu.Lock()
 	n.transport = transport
 	n.mu.Unlock()
+	n.attesting.peers.Store(transport)
 	host, err := repl.NewHost(repl.HostConfig{
 		Self: id.Node, Start: id.Life().Number, Store: store, Transport: n.transport,
 		Machine: n.machine, Addr: n.addrOf,
@@ -515,19 +518,18 @@ func (n *Node) follow(t *shardmap.Table) {
 		addrs[m.Node] = m.Addr
 	}
 	if t != nil {
-		n.mu.Lock()
 		for _, node := range t.Nodes {
 			addrs[node.ID] = node.Addr
-			if m, ok := n.met[node.ID]; ok && m.start > node.Start && m.addr != "" {
-				addrs[node.ID] = m.addr
-			}
 		}
-		n.mu.Unlock()
 	}
 	delete(addrs, id.Node)
 	var nodes []raft.NodeID
 	for node, addr := range addrs {
 		n.transport.SetNode(node, addr)
+		n.mu.Lock()
+		said := n.met[node].addr // it may have dialled before anybody here could dial it
+		n.mu.Unlock()
+		n.transport.Claim(node, said)
 		nodes = append(nodes, node)
 	}
 	n.host.SetNodes(nodes)
@@ -543,8 +545,14 @@ func (n *Node) follow(t *shardmap.Table) {
 	n.host.Place(place)
 }
 
-// addrOf returns where a node is reached, as the table or the founding has it.
+// addrOf returns where a node was found last, or is, as the table or the
+// founding has it.
 func (n *Node) addrOf(id raft.NodeID) string {
+	if p := n.attesting.peers.Load(); p != nil {
+		if addr := p.Addr(id); addr != "" {
+			return addr
+		}
+	}
 	if t := n.table.Load(); t != nil {
 		if node, ok := t.Node(id); ok && node.Addr != "" {
 			return node.Addr

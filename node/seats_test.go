@@ -46,7 +46,7 @@ func TestFoundersKeepNobodyOut(t *testing.T) {
 		}
 	}
 	// What they hold open does not count against a member that comes back.
-	p, err := dial(t, r.addr, r.peerHello(other.Node, other.Life().Number))
+	p, err := dialAs(nodes[1], r, r.peerHello(other.Node, other.Life().Number))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,6 +50,7 @@ var senders = [...]standing{
 	wire.TypeFounding: standingFounder,
 	wire.TypeAnnounce: standingMember,
 	wire.TypeRepair:   standingMember, wire.TypeRepairAnswer: standingMember, wire.TypeSnapshotRequest: standingMember,
+	wire.TypeAttest: standingMember, wire.TypeAddresses: standingMember,
 	wire.TypeChunk: standingSender,
 
 	wire.TypeWrite: standingClient, wire.TypeGet: standingClient, wire.TypeList: standingClient, wire.TypeTopology: standingClient,

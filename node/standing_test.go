@@ -96,7 +96,7 @@ func TestClientSendsEveryType(t *testing.T) {
 func TestAnnouncementsRefused(t *testing.T) {
 	nodes := founders(t, 2, defaultLimits())
 	r, other := nodes[0], nodes[1].node.self()
-	s, err := dial(t, r.addr, r.peerHello(other.Node, other.Life().Number))
+	s, err := dialAs(nodes[1], r, r.peerHello(other.Node, other.Life().Number))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,12 +99,9 @@ func (o *peer) dialBulk() (net.Conn, error) {
 	if p.cfg.DialBulk == nil {
 		return nil, errors.New("nothing is known of bulk connections")
 	}
-	o.mu.Lock()
-	addr := o.addr
-	o.mu.Unlock()
 	ctx, cancel := context.WithTimeout(p.ctx, peerDialTimeout)
 	defer cancel()
-	return p.cfg.DialBulk(ctx, o.id, addr)
+	return p.cfg.DialBulk(ctx, o.id, p.Addr(o.id))
 }
 
 // stream sends one snapshot. It says whether the connection is of no more use.

@@ -55,6 +55,18 @@ func (o *peer) answered() {
 	o.pingedAt = time.Time{}
 }
 
+// unreached notes why a dial at addr did not reach the node. What is said where
+// it is only looked for does not hide what is wrong where it should be.
+func (o *peer) unreached(addr string, err error) {
+	known := o.owner.Addr(o.id)
+	o.mu.Lock()
+	tried := o.link.Why != ""
+	o.mu.Unlock()
+	if addr == known || !tried {
+		o.unlinked(err)
+	}
+}
+
 // unlinked notes why there is no connection.
 func (o *peer) unlinked(err error) {
 	o.mu.Lock()

@@ -46,6 +46,9 @@ const (
 	// doubles from the one to the other.
 	peerRetryMin = 20 * time.Millisecond
 	peerRetryMax = time.Second
+	// saidMax bounds the addresses of one node of which the log has said why
+	// it was not reached there.
+	saidMax = 16
 )
 
 // fetch is an append whose entries are still to be read from the log.
@@ -73,7 +76,6 @@ type peer struct {
 	sending   bool              // a goroutine sends them
 
 	mu        sync.Mutex
-	addr      string   // guarded by mu
 	frames    []byte   // guarded by mu: what waits to be written
 	fetches   []fetch  // guarded by mu: appends whose entries are still to be read
 	repairs   []repair // guarded by mu: answers whose entries are still to be read
@@ -84,17 +86,6 @@ type peer struct {
 	link       Link      // guarded by mu: RTT and Why
 	pingedAt   time.Time // guarded by mu: when the ping under way was sent; zero: none is
 	answeredAt time.Time // guarded by mu
-}
-
-func (o *peer) setAddr(addr string) {
-	o.mu.Lock()
-	changed := o.addr != addr
-	o.addr = addr
-	o.mu.Unlock()
-	if changed {
-		o.disconnect()
-		o.rouse()
-	}
 }
 
 func (o *peer) disconnect() {
@@ -218,19 +209,18 @@ func (o *peer) run() {
 	defer o.owner.ended.Done()
 	ctx, log := o.owner.ctx, o.owner.cfg.Log
 	pause := peerRetryMin
-	said, reached := "", false
+	said, reached := make(map[string]string), false // said: by address
 	for ctx.Err() == nil {
-		o.mu.Lock()
-		addr := o.addr
-		o.mu.Unlock()
-		conn, err := o.owner.cfg.Dial(ctx, o.id, addr)
+		addr := o.next()
+		conn, err := o.dial(ctx, addr)
 		if err != nil {
 			if ctx.Err() != nil {
 				return
 			}
-			o.unlinked(err)
-			if err.Error() != said { // one line per change, not per attempt
-				said = err.Error()
+			o.unreached(addr, err)
+			o.owner.missed(addr, err)
+			if _, again := said[addr]; err.Error() != said[addr] && (again || len(said) < saidMax) { // one line per change, not per attempt
+				said[addr] = err.Error()
 				level := slog.LevelWarn
 				if !reached {
 					level = slog.LevelInfo // it may just not be up yet
@@ -244,13 +234,14 @@ func (o *peer) run() {
 		reached = true
 		log.Info("peer connected", "peer", o.id, "addr", addr)
 		since := time.Now()
-		err = o.serve(ctx, conn)
+		err = o.serve(ctx, conn, addr)
+		o.lost()
 		if ctx.Err() != nil {
 			return
 		}
 		o.unlinked(err)
 		log.Warn("peer lost", "peer", o.id, "addr", addr, "err", err)
-		said = ""
+		clear(said)
 		if time.Since(since) > peerRetryMax {
 			pause = peerRetryMin
 			continue
@@ -260,17 +251,49 @@ func (o *peer) run() {
 	}
 }
 
-// rest waits, but no longer than until there may be another address.
+var errNoAddress = errors.New("every address that is known of it is another node's, or this one's")
+
+// next returns where to dial now.
+func (o *peer) next() string {
+	o.owner.places.Lock()
+	defer o.owner.places.Unlock()
+	return o.owner.addresses.Next(o.id)
+}
+
+func (o *peer) dial(ctx context.Context, addr string) (net.Conn, error) {
+	if addr == "" {
+		return nil, errNoAddress
+	}
+	return o.owner.cfg.Dial(ctx, o.id, addr)
+}
+
+// lost notes that there is no connection any more.
+func (o *peer) lost() {
+	o.owner.places.Lock()
+	defer o.owner.places.Unlock()
+	o.owner.addresses.Lost(o.id)
+}
+
+// rest waits, but no longer than until there may be another address. It waits
+// for peerRetryMin at least: whoever can say a hello in the node's name could
+// else have it dialled as fast as hellos come.
 func (o *peer) rest(ctx context.Context, pause time.Duration) {
+	least := time.After(peerRetryMin)
 	select {
 	case <-ctx.Done():
+		return
 	case <-o.wake:
 	case <-time.After(pause):
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-least:
 	}
 }
 
-// serve writes to one connection until it breaks.
-func (o *peer) serve(ctx context.Context, conn net.Conn) error {
+// serve writes to one connection, made to addr, until it breaks.
+func (o *peer) serve(ctx context.Context, conn net.Conn, addr string) error {
 	closed := make(chan error, 1)
 	var pinged atomic.Bool // and not answered yet
 	o.owner.ended.Add(1)
@@ -278,6 +301,10 @@ func (o *peer) serve(ctx context.Context, conn net.Conn) error {
 	o.mu.Lock()
 	o.conn, o.connected = conn, true
 	o.mu.Unlock()
+	o.owner.found(o, addr)
+	if up := o.owner.cfg.Up; up != nil {
+		up(o.id)
+	}
 	defer func() {
 		conn.Close()
 		o.mu.Lock()
@@ -421,7 +448,8 @@ func (o *peer) fill(e *wire.Envelope) error {
 }
 
 // listen notices that the other side closed, or has gone. Nothing is said to us
-// here but answers to pings, and an error frame before the end.
+// here but answers to pings and to what it is asked to attest, and an error
+// frame before the end.
 func (o *peer) listen(conn net.Conn, pinged *atomic.Bool, closed chan<- error) {
 	defer o.owner.ended.Done()
 	closed <- o.hear(conn, pinged)
@@ -447,6 +475,12 @@ func (o *peer) hear(conn net.Conn, pinged *atomic.Bool) error {
 			}
 			o.answered()
 			pinged.Store(false)
+			continue
+		}
+		if a := new(wire.AttestAnswer); h.Type == wire.TypeAttestAnswer && a.Read(body) == nil {
+			if f := o.owner.cfg.Attested; f != nil {
+				f(o.id, a)
+			}
 			continue
 		}
 		if e := new(wire.Error); h.Type == wire.TypeError && e.Read(body) == nil {

@@ -14,8 +14,13 @@ import (
 
 // PeersConfig is what Peers is made from.
 type PeersConfig struct {
+	// Own is where this node is dialled, Seeds are addresses at which others
+	// may be; see [Addresses].
+	Own   string
+	Seeds []string
 	// Dial connects to a node and says hello as a peer. The error of a node
-	// that refuses is a *wire.Error.
+	// that refuses is a *wire.Error; where another node answers, or the right
+	// one says that it is elsewhere, it is a *wire.ElsewhereError.
 	Dial func(ctx context.Context, id raft.NodeID, addr string) (net.Conn, error)
 	// DialBulk is the same for a connection that carries snapshots.
 	DialBulk func(ctx context.Context, id raft.NodeID, addr string) (net.Conn, error)
@@ -25,6 +30,10 @@ type PeersConfig struct {
 	Sent func(s *SnapshotStream, err error)
 	// Store is where snapshots are, and where appends with Fetch set get their entries from.
 	Store *logstore.Store
+	// Up, if not nil, is called once a connection to a node stands.
+	Up func(id raft.NodeID)
+	// Attested, if not nil, is called with a node's answer to AskAttest.
+	Attested func(id raft.NodeID, a *wire.AttestAnswer)
 	// DamageFound, if not nil, is called where the log can't be read.
 	DamageFound func()
 	// FetchBytes is how much of these is sent at once.
@@ -46,16 +55,20 @@ type Peers struct {
 
 	mu    sync.Mutex
 	peers map[raft.NodeID]*peer // guarded by mu
+
+	places    sync.Mutex // taken with no other lock of Peers, or behind mu
+	addresses *Addresses // guarded by places
 }
 
 // NewPeers returns a transport that knows no node yet.
 func NewPeers(cfg PeersConfig) *Peers {
-	p := &Peers{cfg: cfg, peers: make(map[raft.NodeID]*peer)}
+	p := &Peers{cfg: cfg, peers: make(map[raft.NodeID]*peer), addresses: NewAddresses(cfg.Own, cfg.Seeds)}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p
 }
 
-// SetNode makes a node known, or changes its address. After Close it does
+// SetNode makes a node known, or changes the address that the table has of it.
+// A connection that stands is kept: it is to that node. After Close it does
 // nothing.
 func (p *Peers) SetNode(id raft.NodeID, addr string) {
 	p.mu.Lock()
@@ -63,14 +76,98 @@ func (p *Peers) SetNode(id raft.NodeID, addr string) {
 	if p.ctx.Err() != nil { // Close waits for those who are there by now
 		return
 	}
+	p.places.Lock()
+	changed := p.addresses.Know(id, addr)
+	p.places.Unlock()
 	if o := p.peers[id]; o != nil {
-		o.setAddr(addr)
+		if changed {
+			o.rouse()
+		}
 		return
 	}
-	o := &peer{owner: p, id: id, wake: make(chan struct{}, 1), addr: addr}
+	o := &peer{owner: p, id: id, wake: make(chan struct{}, 1)}
 	p.peers[id] = o
 	p.ended.Add(1)
 	go o.run()
+}
+
+// Claim takes an address that a hello in a node's name gave: the node is dialled
+// there, too, unless it answers where it was.
+func (p *Peers) Claim(id raft.NodeID, addr string) {
+	p.places.Lock()
+	now := p.addresses.Claim(id, addr)
+	p.places.Unlock()
+	p.hurry(id, now)
+}
+
+// Told takes addresses at which another member has found nodes.
+func (p *Peers) Told(nodes []wire.NodeAddr) {
+	for _, n := range nodes {
+		p.places.Lock()
+		now := p.addresses.Tell(n.Node, n.Addr)
+		p.places.Unlock()
+		p.hurry(n.Node, now)
+	}
+}
+
+// Addr returns where a node is: where it was found last, or where the table has
+// it; empty if neither is known.
+func (p *Peers) Addr(id raft.NodeID) string {
+	p.places.Lock()
+	defer p.places.Unlock()
+	return p.addresses.Addr(id)
+}
+
+// hurry has a node dialled without waiting for the end of a pause.
+func (p *Peers) hurry(id raft.NodeID, now bool) {
+	if o := p.peer(id); o != nil && now {
+		o.rouse()
+	}
+}
+
+// AskAttest asks a node, if there is a connection to it, whether the connection
+// whose challenge had the nonce is its own. Attested is called with the answer.
+func (p *Peers) AskAttest(id raft.NodeID, nonce wire.Nonce) {
+	if o := p.peer(id); o != nil {
+		o.sendBody(wire.TypeAttest, &wire.Attest{Nonce: nonce})
+		o.flush()
+	}
+}
+
+// found notes that there is a connection to a node, and tells the others where
+// it is, and it where they are.
+func (p *Peers) found(o *peer, addr string) {
+	p.places.Lock()
+	p.addresses.Found(o.id, addr)
+	met := p.addresses.Met()
+	p.places.Unlock()
+	var others []wire.NodeAddr
+	for _, m := range met {
+		if m.Node == o.id {
+			continue
+		}
+		others = append(others, m)
+		if other := p.peer(m.Node); other != nil {
+			other.sendBody(wire.TypeAddresses, &wire.Addresses{Nodes: []wire.NodeAddr{{Node: o.id, Addr: addr}}})
+			other.flush()
+		}
+	}
+	if len(others) > 0 {
+		o.sendBody(wire.TypeAddresses, &wire.Addresses{Nodes: others[:min(len(others), wire.AddressesMax)]})
+		o.flush()
+	}
+}
+
+// missed notes what a dial that did not reach a node told all the same.
+func (p *Peers) missed(addr string, err error) {
+	var e *wire.ElsewhereError
+	if !errors.As(err, &e) {
+		return
+	}
+	p.places.Lock()
+	now := p.addresses.Elsewhere(addr, e.Challenge.Node, e.Challenge.Advertise)
+	p.places.Unlock()
+	p.hurry(e.Challenge.Node, now)
 }
 
 // Connected says whether there is a connection to a node.

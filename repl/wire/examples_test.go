@@ -113,6 +113,9 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeRepair: &wire.Repair{Start: 5, Number: 12, Group: 3, Incarnation: 2, Wanted: []wire.RepairSpan{{First: 10433, Last: 10433}, {First: 10440, Last: 10447}}},
 	wire.TypeRepairAnswer: &wire.RepairAnswer{Start: 5, Number: 12, Group: 3, Incarnation: 2, Base: raft.LogID{Term: 8, Index: 9000}, Last: raft.LogID{Term: 10, Index: 10434},
 		Commit: 10433, Snapshot: 10433, Entries: []raft.Entry{entry(3, 2, raft.LogID{Term: 10, Index: 10433}, []byte("hello"))}},
+	wire.TypeAttest:          &wire.Attest{Nonce: counting(0x80)},
+	wire.TypeAttestAnswer:    &wire.AttestAnswer{Nonce: counting(0x80), Addr: "10.0.0.1:4166"},
+	wire.TypeAddresses:       &wire.Addresses{Nodes: []wire.NodeAddr{{Node: n1, Addr: "10.0.0.1:4166"}, {Node: n3, Addr: "db3.example:4166"}}},
 	wire.TypeSnapshotRequest: &wire.SnapshotRequest{Start: 5, Number: 13, Group: 3, Incarnation: 2, Replica: 1, Index: 10447},
 
 	wire.TypeChunk: &wire.Chunk{Number: 3, Group: 3, Incarnation: 2, From: 2, To: 1, Term: 10, Base: raft.LogID{Term: 10, Index: 10447}, Size: 524288, Offset: 262144,

@@ -66,6 +66,9 @@ var readers = map[wire.Type]func(body []byte) error{
 	wire.TypeRepair:          func(b []byte) error { return new(wire.Repair).Read(b) },
 	wire.TypeRepairAnswer:    func(b []byte) error { return new(wire.RepairAnswer).Read(b) },
 	wire.TypeSnapshotRequest: func(b []byte) error { return new(wire.SnapshotRequest).Read(b) },
+	wire.TypeAttest:          func(b []byte) error { return new(wire.Attest).Read(b) },
+	wire.TypeAttestAnswer:    func(b []byte) error { return new(wire.AttestAnswer).Read(b) },
+	wire.TypeAddresses:       func(b []byte) error { return new(wire.Addresses).Read(b) },
 	wire.TypeChunk:           func(b []byte) error { return new(wire.Chunk).Read(b) },
 	wire.TypeChunkAnswer:     func(b []byte) error { return new(wire.ChunkAnswer).Read(b) },
 	wire.TypeWrite: func(b []byte) error {
@@ -208,7 +211,7 @@ func TestDamagedBodies(t *testing.T) {
 // it is refused; in an answer or a hello it is passed over.
 func TestFieldsOfANewerVersion(t *testing.T) {
 	lenient := map[wire.Type]bool{wire.TypeHello: true, wire.TypeChallenge: true, wire.TypeProof: true, wire.TypeWelcome: true,
-		wire.TypeError: true, wire.TypeFoundingAnswer: true, wire.TypeAnnounceAnswer: true, wire.TypeRepairAnswer: true, wire.TypeChunkAnswer: true, wire.TypeWriteAnswer: true,
+		wire.TypeError: true, wire.TypeFoundingAnswer: true, wire.TypeAnnounceAnswer: true, wire.TypeRepairAnswer: true, wire.TypeAttestAnswer: true, wire.TypeChunkAnswer: true, wire.TypeWriteAnswer: true,
 		wire.TypeGetAnswer: true, wire.TypeListAnswer: true, wire.TypeTopologyAnswer: true, wire.TypeStatusAnswer: true,
 		wire.TypeCountersAnswer: true, wire.TypeLogRangeAnswer: true, wire.TypeDoctorAnswer: true}
 	for typ, read := range readers {

@@ -89,6 +89,10 @@ const (
 	TypeChunk           Type = 0x36 // node → node, bulk      Chunk: a piece of a snapshot
 	TypeChunkAnswer     Type = 0x37 // answers Chunk          ChunkAnswer
 	TypeSnapshotRequest Type = 0x38 // node → node            SnapshotRequest: your log has it no more, so give me a snapshot
+
+	TypeAttest       Type = 0x3c // node → node            Attest: is this connection, which came in your name, your own?
+	TypeAttestAnswer Type = 0x3d // answers Attest          AttestAnswer
+	TypeAddresses    Type = 0x3e // node → node            Addresses: where I have found others
 )
 
 // API, between a client and a node.
@@ -128,6 +132,7 @@ var typeNames = [typeEnd]string{
 	TypeFounding: "Founding", TypeFoundingAnswer: "FoundingAnswer",
 	TypeAnnounce: "Announce", TypeAnnounceAnswer: "AnnounceAnswer",
 	TypeRepair: "Repair", TypeRepairAnswer: "RepairAnswer", TypeSnapshotRequest: "SnapshotRequest",
+	TypeAttest: "Attest", TypeAttestAnswer: "AttestAnswer", TypeAddresses: "Addresses",
 	TypeChunk: "Chunk", TypeChunkAnswer: "ChunkAnswer",
 	TypeWrite: "Write", TypeWriteAnswer: "WriteAnswer", TypeGet: "Get", TypeGetAnswer: "GetAnswer",
 	TypeList: "List", TypeListAnswer: "ListAnswer", TypeTopology: "Topology", TypeTopologyAnswer: "TopologyAnswer",

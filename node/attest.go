@@ -1,0 +1,348 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/wire"
+)
+
+// Whoever knows the secret can say a hello in any member's name. So what comes
+// over a connection in a member's name is not counted before that member, which
+// this node has itself dialled at its address, has said that the connection is
+// its own:
+//
+//	M → N   a connection, to which N gives a challenge
+//	N → M   a connection, dialled where N knows M to be, or finds it: Attest, with the challenge's nonce
+//	M → N   over this one: AttestAnswer, with the address that M dialled for it
+//	N       compares that with its own
+//
+// The nonce is N's own and was told to the one that dialled, so only M can know
+// that it is M's; and M has not proven anything to somebody in the middle, since
+// that one is not where N says that it is. What remains: whoever knows the
+// secret can be a member that does not answer where it is known, by listening
+// elsewhere, until members have keys of their own.
+
+const (
+	// attestWait is how long frames are kept, and requests wait, for a member
+	// to be asked: a dial that is not answered takes as long.
+	attestWait = dialTimeout
+	// attestRetry is when a member that was not asked yet may try again.
+	attestRetry = 20 * time.Millisecond
+	// keptBytesMax bounds the frames of one connection that are kept
+	// meanwhile. What is over is dropped: raft sends it again.
+	keptBytesMax = 1 << 20
+	// keptOverhead is what a frame counts beside its bytes.
+	keptOverhead = 128
+)
+
+// dials are the connections that this node has dialled as a member, by the
+// nonce of the challenge that each was given.
+type dials struct {
+	mu   sync.Mutex
+	open map[wire.Nonce]dialled // guarded by mu
+}
+
+type dialled struct {
+	to   raft.NodeID
+	addr string
+}
+
+// add notes that a challenge was given to a connection of this node's.
+func (d *dials) add(nonce wire.Nonce, to raft.NodeID, addr string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.open == nil {
+		d.open = make(map[wire.Nonce]dialled)
+	}
+	d.open[nonce] = dialled{to, addr}
+}
+
+func (d *dials) remove(nonce wire.Nonce) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.open, nonce)
+}
+
+// addr returns where the connection of a nonce was dialled, if it was to asker.
+func (d *dials) addr(nonce wire.Nonce, asker raft.NodeID) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c, ok := d.open[nonce]; ok && c.to == asker {
+		return c.addr
+	}
+	return ""
+}
+
+// ownDial is a connection that this node attests until it is closed.
+type ownDial struct {
+	net.Conn
+	dials *dials
+	nonce wire.Nonce // set in the hello
+}
+
+func (c *ownDial) Close() error {
+	c.dials.remove(c.nonce)
+	return c.Conn.Close()
+}
+
+// claimant is a connection that came in a member's name.
+type claimant struct {
+	// Set once.
+	node    raft.NodeID
+	nonce   wire.Nonce
+	settled chan struct{}       // closed by claimants, once own is set
+	refuse  func(e *wire.Error) // called if the connection is not the member's own
+	own     bool                // read behind settled
+
+	wake func() // called once the claim is settled: the reader may wait for a frame
+
+	// Owned by the reader of the connection.
+	kept      []keptFrame // until it is settled
+	keptBytes int
+	keptSince time.Time // when the first of them came
+	late      bool      // attestWait has passed, and what comes is dropped
+}
+
+// keptFrame is a frame that came before it was known whose word it is.
+type keptFrame struct {
+	header wire.Header
+	body   []byte
+}
+
+// state says whether the claim is settled, and how.
+func (c *claimant) state() (own, settled bool) {
+	select {
+	case <-c.settled:
+		return c.own, true
+	default:
+		return false, false
+	}
+}
+
+// counted waits until it is known whether the connection is its member's own,
+// for attestWait at most.
+func (c *claimant) counted(ctx context.Context) bool {
+	if own, settled := c.state(); settled {
+		return own
+	}
+	timer := time.NewTimer(attestWait)
+	defer timer.Stop()
+	select {
+	case <-c.settled:
+		return c.own
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// keep keeps a frame until the claim is settled. It does not wait for that: the
+// other side's own question may be behind it. It reports whether it has just
+// become too late.
+func (c *claimant) keep(h wire.Header, body []byte) (late bool) {
+	if len(c.kept) == 0 && !c.late {
+		c.keptSince = time.Now()
+	}
+	if !c.late && time.Since(c.keptSince) > attestWait {
+		c.late, c.kept, c.keptBytes = true, nil, 0
+		return true
+	}
+	if size := len(body) + keptOverhead; !c.late && c.keptBytes+size <= keptBytesMax {
+		c.kept = append(c.kept, keptFrame{h, append([]byte(nil), body...)})
+		c.keptBytes += size
+	}
+	return false
+}
+
+// claimants are those of the connections that stand, until they are settled.
+type claimants struct {
+	mu   sync.Mutex
+	open map[wire.Nonce]*claimant // guarded by mu
+}
+
+func (c *claimants) add(one *claimant) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open == nil {
+		c.open = make(map[wire.Nonce]*claimant)
+	}
+	c.open[one.nonce] = one
+}
+
+func (c *claimants) remove(one *claimant) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.open, one.nonce)
+}
+
+// of returns the nonces of what is claimed in a node's name.
+func (c *claimants) of(id raft.NodeID) (nonces []wire.Nonce) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for nonce, one := range c.open {
+		if one.node == id {
+			nonces = append(nonces, nonce)
+		}
+	}
+	return nonces
+}
+
+// settle takes the word of a member that was dialled at its address. own is
+// whether the connection with the nonce is its own.
+func (c *claimants) settle(member raft.NodeID, nonce wire.Nonce, own bool) {
+	c.mu.Lock()
+	one := c.open[nonce]
+	if one == nil || one.node != member {
+		c.mu.Unlock()
+		return
+	}
+	delete(c.open, nonce)
+	c.mu.Unlock()
+	one.own = own
+	close(one.settled)
+	one.wake()
+	if !own {
+		one.refuse(wire.Unauthorized("connection in the name of node "+member.String(), "that node answers at its address, and says that it is not its own",
+			"give each node a data directory of its own, and run no copy of one"))
+	}
+}
+
+// attesting is what a node does so that it counts only members, and that others
+// count it.
+type attesting struct {
+	own    string                     // where this node is; set once
+	peers  atomic.Pointer[repl.Peers] // nil before this node dials others
+	dials  dials
+	claims claimants
+}
+
+// claim notes a connection that came in a member's name, and asks that member
+// about it if there is a connection to it; else [attesting.ask] does, once there
+// is one. refuse is called if it is not the member's own.
+func (v *attesting) claim(g *wire.Greeting, wake func(), refuse func(e *wire.Error)) *claimant {
+	one := &claimant{wake: wake, node: g.Hello.Node, nonce: g.Challenge.Nonce, settled: make(chan struct{}), refuse: refuse}
+	v.claims.add(one)
+	if p := v.peers.Load(); p != nil {
+		p.AskAttest(one.node, one.nonce)
+	}
+	return one
+}
+
+// ask asks a member that was dialled about all that came in its name.
+func (v *attesting) ask(member raft.NodeID) {
+	for _, nonce := range v.claims.of(member) {
+		v.peers.Load().AskAttest(member, nonce)
+	}
+}
+
+// answered takes a member's answer.
+func (v *attesting) answered(member raft.NodeID, a *wire.AttestAnswer) {
+	v.claims.settle(member, a.Nonce, a.Addr != "" && normalAddr(a.Addr) == normalAddr(v.own))
+}
+
+// dialling returns the connection of a hello to a member with the settings c, to
+// be used and closed instead of conn: this node attests it from the moment
+// that it proves itself.
+func (v *attesting) dialling(conn net.Conn, c *wire.DialConfig) net.Conn {
+	own := &ownDial{Conn: conn, dials: &v.dials}
+	to, addr := c.To, c.ToAddr
+	c.Challenged = func(m *wire.Challenge) {
+		own.nonce = m.Nonce
+		v.dials.add(m.Nonce, to, addr)
+	}
+	return own
+}
+
+// attest answers whether a connection that came to another node in this one's
+// name is this one's.
+func (c *connection) attest(r repl.Reply, body []byte) {
+	var q wire.Attest
+	if err := q.Read(body); err != nil {
+		c.refuse(r, wire.BadBody(wire.TypeAttest, err))
+		return
+	}
+	a := wire.AttestAnswer{Nonce: q.Nonce, Addr: c.node.attesting.dials.addr(q.Nonce, c.peer)}
+	c.answerNow(r, wire.TypeAttestAnswer, a.Append(nil))
+}
+
+// addresses takes where another member has found others.
+func (c *connection) addresses(body []byte) error {
+	var a wire.Addresses
+	if err := a.Read(body); err != nil {
+		return err
+	}
+	if err := a.Check(); err != nil {
+		return err
+	}
+	if p := c.node.attesting.peers.Load(); p != nil {
+		p.Told(a.Nodes)
+	}
+	return nil
+}
+
+// counts says whether a frame of type t is taken only as the word of the member
+// in whose name it comes.
+func counts(t wire.Type) bool { return t.Raft() || mends(t) || t == wire.TypeAddresses }
+
+// unsettled keeps a frame of which it is not known yet whose word it is, or drops
+// it. It reports false if the frame is to be handled; then all that was kept has
+// been.
+func (c *connection) unsettled(h wire.Header, body []byte) (bool, error) {
+	switch own, settled := c.claim.state(); {
+	case !settled:
+		if c.claim.keep(h, body) {
+			c.node.log.Warn("peer not counted: it speaks to this node, and does not answer where it is dialled", "peer", c.peer, "from", c.conn.RemoteAddr())
+		}
+		return true, nil
+	case !own:
+		return true, nil
+	}
+	_, err := c.takeKept()
+	return false, err
+}
+
+// takeKept handles what came before it was known whose word it is. With an error
+// it returns the header of the frame that ends the connection.
+func (c *connection) takeKept() (wire.Header, error) {
+	kept := c.claim.kept
+	c.claim.kept, c.claim.keptBytes = nil, 0
+	for i := range kept {
+		if err := c.dispatch(kept[i].header, kept[i].body); err != nil {
+			return kept[i].header, err
+		}
+	}
+	return wire.Header{}, nil
+}
+
+// wakeReader has the reader look at its claim, which has been settled.
+func (c *connection) wakeReader() { _ = c.conn.SetReadDeadline(time.Now()) }
+
+// settled handles what was kept, once it is known that it is the member's word.
+func (c *connection) settled() error {
+	if c.claim == nil || len(c.claim.kept) == 0 {
+		return nil
+	}
+	if own, settled := c.claim.state(); !settled || !own {
+		return nil
+	}
+	h, err := c.takeKept()
+	c.handOn()
+	if err != nil {
+		c.refuse(repl.Reply{To: c, Request: h.Request}, frameRefusal(h, err))
+	}
+	return err
+}
+
+// uncounted refuses what a member may ask only once it has answered at its
+// address.
+func (c *connection) uncounted() *wire.Error {
+	return wire.NotReady("node "+c.peer.String(), fmt.Sprintf("node %s has not reached it at its address yet", c.node.name),
+		"try again in a moment; if that does not help, check its --advertise, and that nothing stands between the two", attestRetry)
+}
