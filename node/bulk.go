@@ -64,6 +64,7 @@ func (n *Node) ask(f func(*repl.Host)) bool {
 // the state to be built; nothing but this connection waits for it.
 func (n *Node) takeChunks(conn net.Conn, g *wire.Greeting, one *claimant) error {
 	peer := g.Hello.Node
+	g.Decoder.SetLimit(wire.ChunkFrameMax)
 	var out []byte
 	answer := func(t wire.Type, request uint64, body wire.Body) error {
 		out = wire.AppendFrame(out[:0], t, request, body)

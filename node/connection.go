@@ -42,6 +42,7 @@ type connection struct {
 	// Owned by the reader.
 	feeds     bool // a peer's cores speak to ours over it
 	decoder   *wire.Decoder
+	arrival   arrival          // of what is in decoder
 	command   shardmap.Command // scratch
 	arena     []byte
 	proposals []repl.Proposal
@@ -69,6 +70,16 @@ func newConnection(n *Node, conn net.Conn, g *wire.Greeting) *connection {
 		c.silent = n.limits.founderSilence
 	}
 	c.room.L = &c.mu
+	// Those of peers and of clients have limits of their own, so that neither
+	// kind can lock the other out.
+	c.arrival = arrival{of: &n.clientArrivals, conn: conn, wake: func() {
+		c.mu.Lock()
+		c.room.Broadcast() // the reader may wait for room
+		c.mu.Unlock()
+	}}
+	if c.standing == standingMember {
+		c.arrival.of = &n.peerArrivals
+	}
 	c.getSize.Store(answerUnknown)
 	c.pageSize.Store(answerUnknown)
 	return c
@@ -298,7 +309,9 @@ func (c *connection) send(out []byte) (left int, err error) {
 // read is the reader: it hands on frames, until the connection ends. It returns
 // nil if that was by the other side's will.
 func (c *connection) read() error {
-	since := time.Now() // the last frame ended, or the next one began
+	c.decoder.Watch(c.arrival.resize)
+	defer c.decoder.Drop() // not with the connection, which may linger
+	since := time.Now()    // the last frame ended, or the next one began
 	for {
 		if err := c.conn.SetReadDeadline(since.Add(c.silent)); err != nil {
 			return err
@@ -309,13 +322,19 @@ func (c *connection) read() error {
 			return err
 		}
 		begun := c.decoder.Buffered() > 0
-		if err := c.decoder.Fill(c.conn); err != nil {
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			if errors.Is(err, os.ErrDeadlineExceeded) && time.Since(since) < c.silent {
-				continue // woken: its claim is settled
-			}
+		var err error
+		if !c.arrival.over.Load() {
+			err = c.decoder.Fill(c.conn)
+		}
+		switch {
+		case c.arrival.over.Load():
+			c.refuse(repl.Reply{To: c}, tooMuchArrives(c.node.name))
+			return errTooMuchArrives
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, os.ErrDeadlineExceeded) && time.Since(since) < c.silent:
+			continue // woken: its claim is settled
+		case err != nil:
 			return err
 		}
 		// A client's frame that drips in is silence too: it must not be
@@ -372,7 +391,7 @@ func frameRefusal(h wire.Header, err error) *wire.Error {
 func (c *connection) admit() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.over(c.inflight) && !c.closed {
+	for c.over(c.inflight) && !c.closed && !c.arrival.over.Load() {
 		c.room.Wait()
 	}
 	c.full = false

@@ -43,6 +43,10 @@ type limits struct {
 	// connections can't use up the memory, nor stop a modest one.
 	inflightBytesAll   int64
 	inflightBytesShare int
+	// arrivingBytes bounds the buffers of frames that have not arrived whole,
+	// but for inflightBytesShare of each connection: over all clients, and
+	// over all peers.
+	arrivingBytes int64
 	// answerTimeout is how long the other side may take to read
 	// answerPiece bytes of what was sent. A slow line may have much under
 	// way; who takes nothing is cut off.
@@ -68,6 +72,7 @@ func defaultLimits() limits {
 		bulkSilence: 30 * time.Second, founderSilence: callTimeout,
 		clientSilence: 60 * time.Second, peerSilence: 10 * time.Second,
 		inflightBytes: 16 << 20, inflightBytesAll: 1 << 30, inflightBytesShare: 128 << 10,
+		arrivingBytes: 256 << 20,
 		answerTimeout: 10 * time.Second, linger: time.Second,
 		wait: 60 * time.Second, noticePause: time.Minute,
 		stallAfter: stallAfter, stopMax: stopMax,

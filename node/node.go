@@ -93,6 +93,8 @@ type Node struct {
 	inbox   atomic.Pointer[repl.Inbox]     // of snapshots; nil until founded
 	held    atomic.Int64                   // bytes in flight of all connections: the sum of their inflight
 
+	clientArrivals, peerArrivals arrivals // what frames take that have not arrived whole
+
 	mu       sync.Mutex
 	identity logstore.Identity        // guarded by mu
 	found    *founding                // guarded by mu; nil once this node is a member

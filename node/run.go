@@ -133,6 +133,9 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	}
 	n.log = log.With("node", n.name)
 	n.notices.log, n.notices.pause = n.log, l.noticePause
+	for _, a := range []*arrivals{&n.clientArrivals, &n.peerArrivals} {
+		a.max, a.share = l.arrivingBytes, l.inflightBytesShare
+	}
 	n.log.Info("node starts", "id", n.identity.Node, "start", n.identity.Life().Number, "listen", bound, "advertise", n.addr, "data", c.Data)
 	n.ended.Add(1)
 	go n.accept()

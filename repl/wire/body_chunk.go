@@ -11,6 +11,10 @@ import (
 // its file.
 const ChunkBytesMax = 256 << 10
 
+// ChunkFrameMax is the largest body of a [Chunk], in bytes: nothing larger comes
+// over a bulk connection.
+const ChunkFrameMax = ChunkBytesMax + 256
+
 // Chunk carries a piece of a snapshot's file, over a bulk connection:
 //
 //	[number, group, incarnation, from, to, term, [base term, base index], size, offset, bin]

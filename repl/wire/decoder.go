@@ -34,6 +34,7 @@ type Decoder struct {
 	buf      []byte // buf[from:to] has arrived and was not given out
 	from, to int
 	err      error
+	resized  func(bytes int)
 }
 
 // NewDecoder returns a Decoder that refuses bodies of more than limit bytes.
@@ -41,6 +42,25 @@ func NewDecoder(limit int) *Decoder { return &Decoder{limit: limit} }
 
 // SetLimit changes the limit for the frames not given out yet.
 func (d *Decoder) SetLimit(limit int) { d.limit = limit }
+
+// Watch has f called with the size of the buffer, in bytes, whenever that
+// changes, before memory is spent on it, and now.
+func (d *Decoder) Watch(f func(bytes int)) {
+	d.resized = f
+	f(len(d.buf))
+}
+
+// Drop gives up the buffer, and what is in it. Nothing can be read afterwards.
+func (d *Decoder) Drop() {
+	d.buf, d.from, d.to, d.err = nil, 0, 0, io.ErrClosedPipe
+	d.resize(0)
+}
+
+func (d *Decoder) resize(bytes int) {
+	if d.resized != nil {
+		d.resized(bytes)
+	}
+}
 
 // Buffered is the number of bytes that arrived and were not given out.
 func (d *Decoder) Buffered() int { return d.to - d.from }
@@ -93,6 +113,7 @@ func (d *Decoder) makeRoom() {
 	default:
 		return
 	}
+	d.resize(size)
 	grown := make([]byte, size)
 	copy(grown, d.buf[:have])
 	d.buf = grown
