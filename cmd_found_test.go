@@ -1,6 +1,11 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -100,4 +105,91 @@ func TestFoundingWithOtherSettings(t *testing.T) {
 	c.nodes[2].args = same
 	c.start(2)
 	c.healthy()
+}
+
+// sameHosts are n addresses with one port, as hosts of their own have: by
+// default their nodes are called alike.
+func sameHosts(t *testing.T, n int) (addrs []string) {
+	t.Helper()
+	for range 100 {
+		first, err := freeAddrs(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, port, _ := net.SplitHostPort(first[0])
+		addrs = nil
+		for i := range n {
+			addr := fmt.Sprintf("127.0.0.%d:%s", i+1, port)
+			l, err := net.Listen("tcp", addr)
+			if err != nil {
+				break
+			}
+			l.Close()
+			addrs = append(addrs, addr)
+		}
+		if len(addrs) == n {
+			return addrs
+		}
+	}
+	t.Skip("no port is free on all of some addresses of this host")
+	return nil
+}
+
+// Hosts that are copies of one image have one host name. Their nodes must be told
+// apart all the same, by names that last; and what a cluster says while it is
+// founded is that it is ready, and nothing that is no news.
+func TestHostsWithOneName(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3)
+	addrs := sameHosts(t, 3)
+	for i, p := range c.nodes {
+		p.addr = addrs[i]
+		p.args = []string{"serve", "--listen", p.addr, "--data", p.data, "--expect", "3", "--join", strings.Join(addrs, ",")}
+		c.start(i)
+	}
+	names := func() (names []string) {
+		c.until("all are announced, and told apart", func(ctx context.Context) error {
+			r := c.run("node", "list", "-o", "json")
+			var rows []nodeRow
+			if err := json.Unmarshal([]byte(r.stdout), &rows); err != nil {
+				return fmt.Errorf("%w: %s", err, r.stderr)
+			}
+			names = nil
+			for _, row := range rows {
+				if row.Version == "" || slices.Contains(names, row.Name) {
+					return fmt.Errorf("%+v", rows)
+				}
+				names = append(names, row.Name)
+			}
+			return nil
+		})
+		return names
+	}
+	names()
+	c.healthy()
+	before := names()
+	for i := range c.nodes {
+		var log []byte
+		c.until("the node says that it is ready", func(ctx context.Context) (err error) {
+			if log, err = os.ReadFile(c.nodes[i].log); err == nil && !strings.Contains(string(log), `msg="node ready"`) {
+				err = errors.New("not yet")
+			}
+			return err
+		})
+		for _, noise := range []string{"not announced yet", "bad-request", "level=WARN", "level=ERROR"} {
+			if strings.Contains(string(log), noise) {
+				t.Errorf("n%d logged %s:\n%s", i+1, noise, log)
+			}
+		}
+	}
+	for i := range c.nodes {
+		c.stop(i)
+	}
+	for i := range c.nodes {
+		c.start(len(c.nodes) - 1 - i)
+	}
+	c.healthy()
+	if after := names(); !slices.Equal(before, after) {
+		t.Errorf("names %q became %q", before, after)
+	}
 }

@@ -314,40 +314,6 @@ func residentBytes() uint64 {
 	return pages * uint64(os.Getpagesize())
 }
 
-// announceSelf founds the table, if this node leads group 0 and there is none,
-// and tells the meta group what this node is, until the table says so.
-func (n *Node) announceSelf() {
-	defer n.ended.Done()
-	said, pause := "", announcePauseMin
-	for !n.announced() {
-		if err := n.announceOnce(n.ctx); err != nil && err.Error() != said {
-			said = err.Error()
-			n.log.Info("not announced yet", "err", err)
-		}
-		if n.announced() {
-			break
-		}
-		select {
-		case <-n.ctx.Done():
-			return
-		case <-time.After(pause):
-			pause = min(2*pause, announcePauseMax)
-		}
-	}
-	n.log.Info("node announced", "addr", n.addr)
-}
-
-// announced says whether the table has this node as it is.
-func (n *Node) announced() bool {
-	t := n.table.Load()
-	if t == nil {
-		return false
-	}
-	id := n.self()
-	row, ok := t.Node(id.Node)
-	return ok && row.Start == id.Life().Number && row.Addr == n.addr && row.Name == n.name && row.Version == Version
-}
-
 func (n *Node) announceOnce(ctx context.Context) error {
 	loop, id := n.running(), n.self()
 	var lead raft.NodeID
@@ -390,7 +356,7 @@ func (n *Node) founder(id logstore.Identity) *shardmap.Found {
 }
 
 func (n *Node) announcement(id logstore.Identity) wire.Announce {
-	a := wire.Announce{Node: id.Node, Start: id.Life().Number, Addr: n.addr, Version: Version, Name: n.name}
+	a := wire.Announce{Node: id.Node, Start: id.Life().Number, Addr: n.addr, Version: Version, Name: n.nameIn(n.table.Load())}
 	for _, l := range n.cfg.Labels {
 		a.Labels = append(a.Labels, wire.Label{Key: l.Key, Value: l.Value})
 	}

@@ -12,7 +12,7 @@
 //	Node.attend        1 per accepted connection    Node   the connection ends
 //	connection.write   1 per accepted connection    Node   the connection ends
 //	Node.lister        listersMax                   Node   Node.close
-//	Node.announceSelf  1                            Node   the table has what it says, or Node.close
+//	Node.announceSelf  1                            Node   Node.close
 //	Node.scrub         1                            Node   Node.close
 //	besides            restorersMax, at the start   Node   all replicas are restored
 //	Node.poll          1 per host while founding    Node   the founding ends
@@ -83,6 +83,7 @@ type Node struct {
 	notices   notices // about what strangers do
 	attesting attesting
 	reads     chan func()     // from queries, to listers; never closed
+	tables    chan struct{}   // one token: there is a new table. From who applies, to announceSelf; never closed
 	ctx       context.Context // ends when the node does
 	cancel    context.CancelFunc
 	ended     sync.WaitGroup

@@ -275,6 +275,10 @@ func (c *connection) announce(h wire.Header, r repl.Reply, body []byte) {
 		c.refuse(r, wire.BadRequest("announcement of node "+a.Node.String(), err.Error(), "start that node with a name, labels and an address that are right"))
 		return
 	}
+	if t := c.node.table.Load(); t == nil || !t.Founded() {
+		c.refuse(r, c.node.notReady()) // before the log: there is no table yet to put it in
+		return
+	}
 	if !c.claim.counted(c.node.ctx) {
 		c.refuse(r, c.uncounted())
 		return

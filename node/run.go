@@ -41,10 +41,6 @@ const (
 	stopMax = 10 * time.Second
 	// foundingPause lies between two questions to one host while founding.
 	foundingPause = 100 * time.Millisecond
-	// announcePauseMin and announcePauseMax bound the pause between two
-	// attempts to announce this node; it doubles from the one to the other.
-	announcePauseMin = 10 * time.Millisecond
-	announcePauseMax = 500 * time.Millisecond
 )
 
 // Run runs one node until ctx ends, then stops it and returns nil. It calls
@@ -120,6 +116,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 		limits:    l,
 		attesting: attesting{own: c.AdvertiseOn(c.listenAs(bound))},
 		reads:     make(chan func(), readQueueMax),
+		tables:    make(chan struct{}, 1),
 		conns:     make(map[net.Conn]*connection),
 		starts:    make(map[raft.NodeID]uint64),
 		feeds:     make(map[raft.NodeID]int),
@@ -507,6 +504,10 @@ func (n *Node) machine(r logstore.Replica) repl.StateMachine {
 func (n *Node) tableChanged(t *shardmap.Table) {
 	n.table.Store(t)
 	n.follow(t)
+	select {
+	case n.tables <- struct{}{}:
+	default: // announceSelf has not looked since the last one
+	}
 }
 
 // follow brings this node in line with the table: who the peers are, and which

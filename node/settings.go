@@ -43,7 +43,7 @@ func (s Setting) Key() string { return strings.ReplaceAll(s.Flag, "-", "_") }
 // option of serve, a variable, a key of the file and a line of
 // docs/operating.md.
 var Settings = []Setting{
-	{"name", Text, "", "this node's name `N` in lists and logs; if not given, the host's name, and the port where that is not 4166",
+	{"name", Text, "", "this node's name `N` in lists and logs; if not given, the host's name, and the port where that is not 4166; in lists with a piece of its id behind it where another node is called so",
 		func(c *Config, v []string) error { c.Name = v[0]; return nil }},
 	{"listen", Text, ListenDefault, "the address `H:P` for peers, clients and the command line; one that is not loopback wants --secret-file or --insecure",
 		func(c *Config, v []string) error { c.Listen = v[0]; return nil }},
