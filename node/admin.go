@@ -56,12 +56,13 @@ type view struct {
 	heard   map[raft.NodeID]time.Duration // how long ago
 	awaited map[raft.NodeID]bool          // it is too soon to tell
 	full    map[raft.NodeID]wire.Fullness
+	stalled map[raft.NodeID]bool // of others
 }
 
 // view returns false where the loop does not answer within callTimeout: it is
 // over, or stands in a read of a replica that was just mended.
 func (n *Node) view(loop *repl.Loop, table *shardmap.Table) (view, bool) {
-	v := &view{heard: make(map[raft.NodeID]time.Duration), awaited: make(map[raft.NodeID]bool)}
+	v := &view{heard: make(map[raft.NodeID]time.Duration), awaited: make(map[raft.NodeID]bool), stalled: make(map[raft.NodeID]bool)}
 	done := make(chan struct{})
 	loop.Post(func(h *repl.Host) {
 		defer close(done)
@@ -69,6 +70,9 @@ func (n *Node) view(loop *repl.Loop, table *shardmap.Table) (view, bool) {
 		for i := range table.Nodes {
 			if ago, known := h.Heard(table.Nodes[i].ID, loop.Now()); known {
 				v.heard[table.Nodes[i].ID] = ago
+			}
+			if h.Stalled(table.Nodes[i].ID) {
+				v.stalled[table.Nodes[i].ID] = true
 			}
 			if h.Awaited(table.Nodes[i].ID) {
 				v.awaited[table.Nodes[i].ID] = true
@@ -220,9 +224,7 @@ func (n *Node) statusOf(table *shardmap.Table, v *view) wire.StatusAnswer {
 		}
 	}
 	a.Problems = append(problems(&a, known), fullDisks(a.Nodes, v.full)...)
-	if s, stalled := n.fs.stalled(); stalled {
-		a.Problems = append([]wire.Problem{stalledDisk(id.Node, a.Nodes, s)}, a.Problems...)
-	}
+	a.Problems = append(n.stalledDisks(a.Nodes, v.stalled), a.Problems...)
 	a.Healthy = len(a.Problems) == 0
 	return a
 }

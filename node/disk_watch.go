@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"muster/logstore/vfs"
@@ -29,6 +30,8 @@ type diskWatch struct {
 	// Set once.
 	log   *slog.Logger
 	after time.Duration
+
+	hangs atomic.Bool // stall is set
 
 	mu    sync.Mutex // guards all below; held over no operation
 	ops   []diskOp   // those without a time are free
@@ -105,6 +108,7 @@ func (w *diskWatch) end(place int) {
 	}
 	w.log.Info("disk is back", "operation", w.stall.what, "file", w.stall.name, "waited", now.Sub(w.stall.since).Round(time.Millisecond))
 	w.stall = diskOp{}
+	w.hangs.Store(false)
 }
 
 // oldest returns the operation that has waited longest. It is called with mu
@@ -130,6 +134,7 @@ func (w *diskWatch) look() {
 	waited := time.Since(oldest.since)
 	if waited >= w.after && w.stall.since.IsZero() {
 		w.stall = oldest
+		w.hangs.Store(true)
 		w.log.Warn("disk stalls", "operation", oldest.what, "file", oldest.name, "waited", waited.Round(time.Millisecond))
 	}
 	w.timer.Reset(max(w.after-waited, w.after/2))

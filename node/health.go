@@ -70,15 +70,22 @@ func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView) []wi
 // stallRemedy is what is to be done about a disk that stands still.
 const stallRemedy = "see whether that disk still works: its cable, its controller, the machine that serves it; the node goes on by itself when it is back, and if it does not come back, stop the node: the others go on without it"
 
-// stalledDisk says that this node's own disk stands still.
-func stalledDisk(self raft.NodeID, nodes []wire.StatusNode, s diskStall) wire.Problem {
-	name := self.String()
+// stalledDisks names the nodes whose disks stand still: this one, with what it
+// waits for, and others that say so.
+func (n *Node) stalledDisks(nodes []wire.StatusNode, others map[raft.NodeID]bool) []wire.Problem {
+	var list []wire.Problem
+	own, stalled := n.fs.stalled()
+	self := n.self().Node
 	for _, node := range nodes {
-		if node.ID == self {
-			name = fmt.Sprintf("%s (%s)", node.Name, node.Addr)
+		what := fmt.Sprintf("the disk of node %s (%s) stands still", node.Name, node.Addr)
+		switch {
+		case node.ID == self && stalled:
+			list = append(list, wire.Problem{What: what + ": " + own.String(), Remedy: stallRemedy})
+		case others[node.ID]:
+			list = append(list, wire.Problem{What: what, Remedy: stallRemedy})
 		}
 	}
-	return wire.Problem{What: fmt.Sprintf("the disk of node %s stands still: %s", name, s), Remedy: stallRemedy}
+	return list
 }
 
 // fullDisks names the nodes that said that their disks are full.

@@ -432,7 +432,7 @@ func (n *Node) serve() error {
 	n.attesting.peers.Store(transport)
 	host, err := repl.NewHost(repl.HostConfig{
 		Self: id.Node, Start: id.Life().Number, Store: store, Transport: n.transport,
-		Machine: n.machine, Addr: n.addrOf,
+		Machine: n.machine, Addr: n.addrOf, Stalled: n.fs.hangs.Load,
 		Chance:        randomNumber(),
 		Each:          besides,
 		ElectionTicks: electionTicks, HeartbeatTicks: heartbeatTicks, QuietTicks: quietTicks,

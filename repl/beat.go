@@ -67,8 +67,10 @@ func (h *Host) send(g *group, m raft.Message) {
 // and one to a node that got none for a heartbeat's time: it stands for the node,
 // whatever its groups have to say.
 func (h *Host) sendBeats() {
+	stalled := h.cfg.Stalled != nil && h.cfg.Stalled()
 	for _, n := range h.nodes {
 		b := h.beats[n]
+		b.out.Stalled, b.answers.Stalled = stalled, stalled
 		b.out.Rests = h.vouchFor(n, &b.vouch, b.out.Rests[:0])
 		due := h.ticks >= b.lastSent+uint64(h.cfg.HeartbeatTicks)
 		if len(b.out.Messages) > 0 || len(b.out.Rests) > 0 || due {

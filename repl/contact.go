@@ -18,6 +18,7 @@ type contact struct {
 	silent    bool   // not heard of for an election timeout
 	start     uint64 // the highest start that its heartbeats said
 	fullness  wire.Fullness
+	stalled   bool // its disk stands still, as it says
 }
 
 // hear notes that a node said something.

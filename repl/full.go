@@ -107,6 +107,22 @@ func (h *Host) learn(n raft.NodeID, is wire.Fullness) {
 	}
 }
 
+// learnStall takes in whether another node's disk stands still, as it says. That
+// changes nothing here: its cores see to it that others lead. Who asks this node
+// how the cluster is is told.
+func (h *Host) learnStall(n raft.NodeID, stalled bool) {
+	if c := h.contacts[n]; c != nil && c.stalled != stalled {
+		c.stalled = stalled
+		h.cfg.Log.Warn("disk of node", "of", n, "stalled", stalled)
+	}
+}
+
+// Stalled says whether another node's disk stands still, as it said last.
+func (h *Host) Stalled(n raft.NodeID) bool {
+	c := h.contacts[n]
+	return c != nil && c.stalled && !c.silent
+}
+
 func (h *Host) fullnessChanged(n raft.NodeID, is wire.Fullness) {
 	h.cfg.Log.Warn("disk of node", "of", n, "is", is)
 	h.full.some = h.full.own != wire.FullNot

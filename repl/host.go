@@ -39,6 +39,9 @@ type HostConfig struct {
 	Start     uint64 // the node's start counter, in every heartbeat
 	Store     *logstore.Store
 	Transport Transport
+	// Stalled, if not nil, says whether this node's disk stands still. It is
+	// asked in each turn.
+	Stalled func() bool
 	// Machine makes the empty state machine of a replica.
 	Machine func(logstore.Replica) StateMachine
 	// Addr is where clients and peers reach a node, or "" if unknown.
@@ -187,6 +190,7 @@ func (h *Host) ReceiveBeat(from raft.NodeID, b *wire.Beat, answer bool) {
 	h.hear(from)
 	h.hearStart(from, b.Start)
 	h.learn(from, b.Fullness)
+	h.learnStall(from, b.Stalled)
 	t := raft.MsgHeartbeat
 	if answer {
 		t = raft.MsgHeartbeatAnswer

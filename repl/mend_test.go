@@ -525,7 +525,7 @@ func TestReadFailsWhileMending(t *testing.T) {
 		n.faulty = vfs.NewFaulty(n.disk)
 		n.start()
 		n.isHurt(1)
-		refused := n.faulty.Add(vfs.Rule{Fault: vfs.Error, Op: "read", At: at})
+		refused := n.faulty.Add(vfs.Rule{Fault: vfs.Error, Op: "read", At: at, Times: 3}) // as often as is tried at once
 		c.whole()
 		if refused.Fired() == 0 {
 			if at < 4 {

@@ -123,11 +123,13 @@ func readEntries(seed raft.Seed, raw []byte, count uint64) ([]raft.Entry, error)
 //	Beat        [start, sequence, fullness, [[group, incarnation, from, to, term, commit, round] …], [[group, incarnation, from, term] …]]
 //	BeatAnswer  [start, sequence, fullness, [[group, incarnation, from, to, term, round] …]]
 //
-// Without a row it still says that the node is alive.
+// Without a row it still says that the node is alive. To fullness beatStalled is
+// added while the disk stands still.
 type Beat struct {
 	Start    uint64   // counter of the sender, also in an answer
 	Sequence uint64   // of the sender's Beats since then, also in an answer
 	Fullness Fullness // of the sender's disk, also in an answer
+	Stalled  bool     // the sender's disk stands still, also in an answer
 	Messages []BeatMessage
 	Rests    []Rest // never in an answer
 }
@@ -149,6 +151,9 @@ const (
 	FullNear Fullness = 1 // what its groups can't go on without
 	FullAll  Fullness = 2 // terms, votes, memberships and no-ops
 )
+
+// beatStalled is what is added to the fullness of a disk that stands still.
+const beatStalled = 4
 
 func (f Fullness) String() string {
 	switch f {
@@ -218,7 +223,11 @@ func appendBeat(b []byte, beat *Beat, parts, fields int) []byte {
 	b = pack.AppendArray(b, parts)
 	b = pack.AppendUint(b, beat.Start)
 	b = pack.AppendUint(b, beat.Sequence)
-	b = pack.AppendUint(b, uint64(beat.Fullness))
+	disk := uint64(beat.Fullness)
+	if beat.Stalled {
+		disk += beatStalled
+	}
+	b = pack.AppendUint(b, disk)
 	b = pack.AppendArray(b, len(beat.Messages))
 	for i := range beat.Messages {
 		m := &beat.Messages[i]
@@ -263,7 +272,14 @@ func ReadBeatAnswer(body []byte, beat *Beat) error {
 
 func readBeat(r *pack.Reader, beat *Beat, fields int) error {
 	beat.Start, beat.Sequence = r.Uint(), r.Uint()
-	beat.Fullness = Fullness(r.UintMax(uint64(FullAll)))
+	disk := r.UintMax(beatStalled + uint64(FullAll))
+	if beat.Stalled = disk >= beatStalled; beat.Stalled {
+		disk -= beatStalled
+	}
+	if disk > uint64(FullAll) {
+		return fmt.Errorf("fullness %d, want at most %d, or that and %d", disk, FullAll, beatStalled)
+	}
+	beat.Fullness = Fullness(disk)
 	n := r.Array()
 	beat.Messages = beat.Messages[:0]
 	if room := len(r.Rest()); n > room/(1+fields) {

@@ -44,7 +44,11 @@ func TestEnvelopesAndBeatsComeBack(t *testing.T) {
 		}
 
 		full := n[3] % 3
-		beat, heart := wire.Beat{Start: n[0], Sequence: n[1], Fullness: wire.Fullness(full)}, beatMirror{n[0], n[1], full, []beatRowMirror{}, []restMirror{}}
+		beat := wire.Beat{Start: n[0], Sequence: n[1], Fullness: wire.Fullness(full), Stalled: n[4]%2 == 1}
+		if beat.Stalled {
+			full += 4
+		}
+		heart := beatMirror{n[0], n[1], full, []beatRowMirror{}, []restMirror{}}
 		answer := beatAnswerMirror{n[0], n[1], full, []beatAnswerRowMirror{}}
 		for range n[2] % 5 {
 			beat.Messages = append(beat.Messages, wire.BeatMessageOf(&sent))

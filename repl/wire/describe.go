@@ -182,6 +182,9 @@ func describeBeat(t Type, body []byte) ([]string, error) {
 	}
 	err := read(body, &b)
 	lines := []string{fmt.Sprintf("start %d sequence %d, %s", b.Start, b.Sequence, b.Fullness)}
+	if b.Stalled {
+		lines[0] += ", stands still"
+	}
 	for _, m := range b.Messages {
 		lines = append(lines, fmt.Sprintf("group %s incarnation %d from %d to %d term %d commit %d round %d",
 			m.Group, m.Incarnation, m.From, m.To, m.Term, m.Commit, m.Round))
