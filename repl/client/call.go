@@ -220,5 +220,5 @@ func (c *Client) deadlineOf(ctx context.Context) time.Duration {
 	if at, ok := ctx.Deadline(); ok {
 		wait = min(time.Until(at), RetryMax)
 	}
-	return c.now() + wait // read last: when the call's time is over, ctx's is too
+	return c.look() + wait // read last: when the call's time is over, ctx's is too
 }

@@ -15,7 +15,7 @@
 //	           are its events, park.go holds the calls that wait in it,
 //	           endpoints.go says when an endpoint is of no use and the next is
 //	           asked
-//	session.go what makes retries safe
+//	session.go what makes retries safe; clock.go how old one is
 //	call.go    one request, from place to place
 //	conn.go    one connection; pending.go holds the calls that wait on it,
 //	           health.go says when it is given up, pressure.go when its node
@@ -99,7 +99,8 @@ const (
 // goroutines.
 type Client struct {
 	options Options
-	began   time.Time
+	source  clockSource
+	clock   Clock
 	lanes   [Lanes]*lane
 	kick    chan struct{} // from event to keeper: the next wake may be earlier; never closed
 	stop    chan struct{} // closed by Close
@@ -117,7 +118,9 @@ type Client struct {
 }
 
 // Open returns a client. It connects when the first call needs it.
-func Open(o Options) (*Client, error) {
+func Open(o Options) (*Client, error) { return open(o, systemClock()) }
+
+func open(o Options, source clockSource) (*Client, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
@@ -127,7 +130,7 @@ func Open(o Options) (*Client, error) {
 	}
 	c := &Client{
 		options: o,
-		began:   time.Now(),
+		source:  source,
 		kick:    make(chan struct{}, 1),
 		stop:    make(chan struct{}),
 		open:    make(map[*bond]bool),
@@ -206,12 +209,17 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// now is the client's time, which the core's events carry.
-func (c *Client) now() time.Duration { return time.Since(c.began) }
+// now is the client's time. Whoever is about to send something again looks
+// first, with [Client.look]: this does not see a jump since the last look.
+func (c *Client) now() time.Duration { return c.clock.At(c.source.mono()) }
+
+// look is now, after a look whether the host was suspended. The core's events
+// carry it.
+func (c *Client) look() time.Duration { return c.clock.Look(c.source.both()) }
 
 // event hands one event to the core and carries out what it says.
 func (c *Client) event(f func(now time.Duration)) {
-	now := c.now()
+	now := c.look()
 	c.mu.Lock()
 	f(now)
 	if c.closed {
@@ -254,10 +262,10 @@ func (c *Client) keeper() {
 		case <-c.kick:
 		case <-timer.C:
 		}
-		now := c.now()
+		now := c.look()
 		if now-looked >= lookEvery {
 			looked = now
-			c.look(now)
+			c.lookAfter(now)
 		}
 		c.event(func(now time.Duration) { c.core.Tick(now) })
 		c.mu.Lock()
@@ -281,9 +289,9 @@ func (c *Client) nextWake(looked time.Duration) time.Duration {
 	return wake
 }
 
-// look sees to the health of all connections, and to the calls whose time is
-// over on one.
-func (c *Client) look(now time.Duration) {
+// lookAfter sees to the health of all connections, and to the calls whose time
+// is over on one.
+func (c *Client) lookAfter(now time.Duration) {
 	for _, b := range *c.bonds.Load() {
 		if b == nil {
 			continue

@@ -61,7 +61,13 @@ func (c *Client) perform(a *Action) {
 		x := a.Call.Owner.(*call)
 		result := sentDown
 		if l := c.linkTo(a.Peer, x.Slot); l != nil {
-			now := c.now()
+			// A write may have been sent before. If the host stood still since
+			// that was decided, it is too old to be sent again.
+			now := c.look()
+			if now >= x.Deadline {
+				c.event(func(now time.Duration) { c.core.Expire(now, &x.Call, false) })
+				return
+			}
 			if l.bond.pressure.holds(&x.Call, now) {
 				c.hand(x, func(now time.Duration) { c.core.Crowded(now, &x.Call) })
 				return

@@ -147,7 +147,7 @@ func (p *Pipe) write(y *piped, cmd *shardmap.Command) {
 }
 
 func (p *Pipe) start(x *call) {
-	now := p.client.now()
+	now := p.client.look()
 	x.Deadline = now + RetryMax
 	if p.deadline > 0 {
 		x.Deadline = min(x.Deadline, p.deadline)
