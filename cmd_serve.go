@@ -26,8 +26,9 @@ order, with the same command on each but for its own address:
     muster serve --listen 10.0.0.1:4166 --secret-file secret \
         --expect 3 --join 10.0.0.1:4166,10.0.0.2:4166,10.0.0.3:4166
 
-Started again on the same directory it is the same node, and --expect and --join
-are ignored. It runs until it is interrupted; its log goes to standard error.`,
+Started again on the same directory it is the same node: --expect is ignored, and
+the addresses of --join are where it looks for the other members too, should they
+have moved. It runs until it is interrupted; its log goes to standard error.`,
 		Flags:  flags,
 		Action: t.serve,
 	})
@@ -78,6 +79,9 @@ func configOf(c *cli.Context) (node.Config, error) {
 	}
 	if err == nil {
 		err = config.Check()
+	}
+	if err == nil {
+		err = config.CheckFounding()
 	}
 	if missing := (*fs.PathError)(nil); errors.As(err, &missing) {
 		// The command line is right, the world is not, as for a secret file.

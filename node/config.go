@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"muster/logstore"
+	"muster/logstore/vfs"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -40,16 +42,18 @@ const (
 // Config is what an operator decides about one node. [Load] makes one from
 // the options, the environment and a file; [Settings] has a row for each field.
 type Config struct {
-	Name      string   // of this node; empty: see NodeName
-	Listen    string   // HOST:PORT; port 0 is one that is free
-	Advertise string   // HOST:PORT by which others reach this node; empty: what it listens on
-	Data      string   // the data directory
-	Cluster   string   // the cluster's name
-	Groups    int      // data groups of a new cluster
-	ValueMax  int      // largest value that a new cluster takes, in bytes
-	Join      []string // the hosts that found a cluster together, this one among them
-	Expect    int      // how many they are; 0: found one alone
-	Labels    []Label  // in the order in which they were given
+	Name      string // of this node; empty: see NodeName
+	Listen    string // HOST:PORT; port 0 is one that is free
+	Advertise string // HOST:PORT by which others reach this node; empty: what it listens on
+	Data      string // the data directory
+	Cluster   string // the cluster's name
+	Groups    int    // data groups of a new cluster
+	ValueMax  int    // largest value that a new cluster takes, in bytes
+	// Join are the hosts that found a cluster together, this one among them;
+	// to a node that is in a cluster, where else its members may be.
+	Join   []string
+	Expect int     // how many they are; 0: found one alone
+	Labels []Label // in the order in which they were given
 	// SnapshotRate is how fast snapshots are written, and sent to each node,
 	// in bytes per second; 0: as fast as can be.
 	SnapshotRate int
@@ -78,7 +82,7 @@ func Default() Config {
 // Check says what is wrong with c, in one line that names the setting and what
 // would be right. It looks at nothing but c.
 func (c *Config) Check() error {
-	for _, check := range []func() error{c.checkNames, c.checkSizes, c.checkListen, c.checkFounding} {
+	for _, check := range []func() error{c.checkNames, c.checkSizes, c.checkListen, c.checkJoin} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -179,19 +183,14 @@ func (c *Config) checkListen() error {
 	return nil
 }
 
-func (c *Config) checkFounding() error {
+// checkJoin looks at each address of Join by itself: to a node that is in a
+// cluster they are places where its members may be, whichever and how many.
+func (c *Config) checkJoin() error {
 	if c.Expect < 0 || c.Expect > expectMax {
 		return fmt.Errorf("--expect %d: want 1 to %d hosts", c.Expect, expectMax)
 	}
-	if len(c.Join) == 0 {
-		if c.Expect > 1 {
-			return fmt.Errorf("--expect %d: give the addresses of all %d hosts, this one's included, with --join", c.Expect, c.Expect)
-		}
-		return nil
-	}
-	if c.Expect == 0 {
-		return fmt.Errorf("--join: %s without --expect: give --expect %d on each of them to found a cluster; this version can't join one that runs",
-			countOf(len(c.Join), "address", "addresses"), len(c.Join))
+	if len(c.Join) > expectMax {
+		return fmt.Errorf("--join: %d addresses, want %d at most", len(c.Join), expectMax)
 	}
 	seen := map[string]bool{}
 	for _, a := range c.Join {
@@ -202,17 +201,43 @@ func (c *Config) checkFounding() error {
 		if port == 0 {
 			return fmt.Errorf("--join: %s has port 0; want the port that the host listens on", a)
 		}
-		if n := normalAddr(a); seen[n] {
+		n := normalAddr(a)
+		if seen[n] {
 			return fmt.Errorf("--join: %s is given twice", a)
-		} else {
-			seen[n] = true
 		}
+		seen[n] = true
+	}
+	return nil
+}
+
+// CheckFounding says what is wrong with c for a node that is to found a cluster.
+// It looks at nothing but c if the data directory belongs to a cluster already:
+// then nothing is founded.
+func (c *Config) CheckFounding() error {
+	id, ok, err := logstore.ReadIdentity(vfs.OS{}, c.Data)
+	if err != nil || ok && !undecided(&id) {
+		return nil // what is wrong with a directory is said when it is opened
+	}
+	return c.checkFounding()
+}
+
+func (c *Config) checkFounding() error {
+	if len(c.Join) == 0 {
+		if c.Expect > 1 {
+			return fmt.Errorf("--expect %d: give the addresses of all %d hosts, this one's included, with --join", c.Expect, c.Expect)
+		}
+		return nil
+	}
+	if c.Expect == 0 {
+		return fmt.Errorf("--join: %s without --expect: give --expect %d on each of them to found a cluster; this version can't join one that runs",
+			countOf(len(c.Join), "address", "addresses"), len(c.Join))
 	}
 	if len(c.Join) != c.Expect {
 		return fmt.Errorf("--expect %d: --join has %s; want exactly %d, this host's own included",
 			c.Expect, countOf(len(c.Join), "address", "addresses"), c.Expect)
 	}
-	if own := c.AdvertiseOn(c.Listen); !seen[normalAddr(own)] {
+	own := c.AdvertiseOn(c.Listen)
+	if !slices.ContainsFunc(c.Join, func(a string) bool { return normalAddr(a) == normalAddr(own) }) {
 		return fmt.Errorf("--join: this host's own address %s is not among %s", own, strings.Join(c.Join, ","))
 	}
 	return nil

@@ -108,7 +108,11 @@ func TestCheck(t *testing.T) {
 			c := Default()
 			tt.change(&c)
 			got := ""
-			if err := c.Check(); err != nil {
+			err := c.Check()
+			if err == nil {
+				err = c.checkFounding()
+			}
+			if err != nil {
 				got = err.Error()
 			}
 			if got != tt.want {

@@ -99,6 +99,9 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	if err := c.Check(); err != nil {
 		return err
 	}
+	if err := c.CheckFounding(); err != nil {
+		return err
+	}
 	secret, err := c.Secret()
 	if err != nil {
 		return err
@@ -187,11 +190,7 @@ func (n *Node) identify() error {
 			return err
 		}
 	} else if len(n.cfg.Join) > 0 {
-		log := n.log.Info
-		if len(n.cfg.Join) != len(id.Members) {
-			log = n.log.Warn // another cluster than the one that is asked for
-		}
-		log("--join and --expect are ignored: the data directory belongs to a cluster", "cluster", id.Cluster, "cluster_id", fmt.Sprintf("%016x", id.ClusterID), "founded_by", len(id.Members), "asked_for", len(n.cfg.Join))
+		n.log.Info("--join founds nothing: the data directory belongs to a cluster, whose members are looked for at these addresses too", "cluster", id.Cluster, "cluster_id", fmt.Sprintf("%016x", id.ClusterID), "join", joinAddrs(n.cfg.Join))
 	}
 	if id.Stage == logstore.StageFounding {
 		// It has no log yet, and tells the others from now on which life of it

@@ -57,7 +57,7 @@ var Settings = []Setting{
 		func(c *Config, v []string) (err error) { c.Groups, err = number(v[0]); return }},
 	{"value-max", Number, "1048576", "a new cluster takes values of up to `BYTES`, at most 16777216; one that exists keeps its own limit",
 		func(c *Config, v []string) (err error) { c.ValueMax, err = number(v[0]); return }},
-	{"join", List, "", "the addresses `H:P,…` of the hosts that found a cluster together, this one's among them; ignored by a node that is in one",
+	{"join", List, "", "the addresses `H:P,…` of the hosts that found a cluster together, this one's among them; a node that is in one looks for its members there too",
 		func(c *Config, v []string) error { c.Join = v; return nil }},
 	{"expect", Number, "", "how many hosts, `N`, found the cluster, exactly as many as --join has; ignored by a node that is in one",
 		func(c *Config, v []string) (err error) { c.Expect, err = number(v[0]); return }},
