@@ -76,7 +76,9 @@ const scrubPause = 200 * time.Millisecond
 // scrub reads again what has not been read for long, slowly, over and over: what
 // has rotted is found while other copies are whole. Without it, rot in what is
 // seldom read would gather until two disks have it. It also looks again at what
-// the disk refuses to return, even where scrubbing is off.
+// the disk refuses to return, even where scrubbing is off. When all has been
+// read it rests for a moment: there may be little of it, and a node that has
+// nothing to do should not wake for more.
 func (n *Node) scrub() {
 	defer n.ended.Done()
 	step := max(1, int64(n.cfg.Scrub)*int64(scrubPause)/int64(time.Second))
@@ -99,9 +101,14 @@ func (n *Node) scrub() {
 		}
 		if n.cfg.Scrub > 0 {
 			// What it can't read is no end of it: the rest may rot meanwhile.
-			if _, err := n.store.Scrub(step); err != nil && err.Error() != said {
+			done, err := n.store.Scrub(step)
+			if err != nil && err.Error() != said {
 				said = err.Error()
 				n.log.Error("scrub goes on behind what can't be read", "err", err)
+			}
+			if next := map[bool]time.Duration{true: lookAgainPause, false: scrubPause}[done]; next != pause {
+				pause = next
+				ticker.Reset(pause)
 			}
 		}
 		if len(n.store.Damaged()) > 0 {

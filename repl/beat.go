@@ -72,7 +72,7 @@ func (h *Host) sendBeats() {
 		b := h.beats[n]
 		b.out.Stalled, b.answers.Stalled = stalled, stalled
 		b.out.Rests = h.vouchFor(n, &b.vouch, b.out.Rests[:0])
-		due := h.ticks >= b.lastSent+uint64(h.cfg.HeartbeatTicks)
+		due := h.ticks >= b.lastSent+h.beatTicks()
 		if len(b.out.Messages) > 0 || len(b.out.Rests) > 0 || due {
 			b.sequence++
 			b.lastSent = h.ticks

@@ -233,6 +233,7 @@ func (g *group) step(from raft.NodeID, m raft.Message) {
 // would make worse.
 func (g *group) stop(err error) {
 	g.stopped = err
+	g.setQuiet(true) // it gets no ticks any more
 	g.endStreams(true)
 	g.host.cfg.Log.Error("group stops", "group", g.replica.Group, "replica", g.replica.ID, "applied", g.applied, "err", err)
 	g.abandon()

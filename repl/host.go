@@ -124,6 +124,7 @@ type Host struct {
 	refused    refusals
 	full       fullness
 	fetching   fetching
+	awake      int                    // groups that are not quiet
 	beats      map[raft.NodeID]*beats // Invariant: of nodes, and of no other
 	touched    []Replier
 	gathering  *Batch

@@ -22,6 +22,9 @@ const idleDelay = 20 * time.Millisecond
 // roomPause lies between two tries to get room on a full disk.
 const roomPause = 500 * time.Millisecond
 
+// roomIdlePause takes its place while nothing is written and there is room.
+const roomIdlePause = 4 * roomPause
+
 // Loop is the goroutine around a [Host]: it queues events, turns the host, and
 // has its batches written. All methods may be called from any goroutine.
 type Loop struct {
@@ -224,17 +227,18 @@ func (l *Loop) run() {
 	defer close(l.batches)
 	defer close(l.works)
 	defer close(l.over)
-	ticker := time.NewTicker(l.tick)
-	defer ticker.Stop()
+	pulse := newPulse(l.tick, l.host.IdleTicks())
+	defer pulse.ticker.Stop()
 	var now events
 	l.turn()
 	for {
 		select {
 		case <-l.stop:
 			return
-		case <-ticker.C:
-			l.host.Tick()
+		case <-pulse.ticker.C:
+			l.ticks(pulse.fired())
 		case <-l.wake:
+			l.ticks(pulse.due())
 			// Who else is ready goes first: other connections, whose requests
 			// then come in this turn, in its batch and its messages.
 			runtime.Gosched()
@@ -244,6 +248,13 @@ func (l *Loop) run() {
 			l.handIn(&now)
 		}
 		l.turn()
+		pulse.follow(l.host.Idle())
+	}
+}
+
+func (l *Loop) ticks(n int) {
+	for range n {
+		l.host.Tick()
 	}
 }
 
@@ -314,11 +325,16 @@ func (l *Loop) writeLog() {
 	defer idle.Stop()
 	room := time.NewTicker(roomPause)
 	defer room.Stop()
+	written, seldom := false, false
 	for {
 		select {
 		case b, ok := <-l.batches:
 			if !ok {
 				return
+			}
+			if written = true; seldom {
+				seldom = false
+				room.Reset(roomPause)
 			}
 			l.syncs.begin(time.Now())
 			err := l.append(b, room.C)
@@ -338,6 +354,12 @@ func (l *Loop) writeLog() {
 				}
 				return
 			}
+			space := l.host.cfg.Store.Space()
+			if !written && !seldom && !space.Full && !space.Short {
+				seldom = true
+				room.Reset(roomIdlePause)
+			}
+			written = false
 		case <-idle.C:
 			if err := l.host.cfg.Store.Idle(); err != nil {
 				l.failed <- fmt.Errorf("write the log's durable offset: %w", err)

@@ -38,7 +38,9 @@ const (
 	// may take. What is written to a host that has gone is taken by
 	// the system, which sends it again after ever longer pauses, up to two
 	// minutes: once the host is back, a new connection is there long before.
+	// A ping waits up to peerPingSlack more for something to go with.
 	peerPingPause = time.Second
+	peerPingSlack = 500 * time.Millisecond
 	peerPongMax   = 4 * time.Second
 	// peerDialTimeout bounds one attempt to connect.
 	peerDialTimeout = 2 * time.Second
@@ -318,6 +320,7 @@ func (o *peer) serve(ctx context.Context, conn net.Conn, addr string) error {
 	}()
 	ping := time.NewTicker(peerPingPause)
 	defer ping.Stop()
+	pingAt := time.Now().Add(peerPingPause)
 	var out []byte
 	for ctx.Err() == nil {
 		select {
@@ -326,11 +329,16 @@ func (o *peer) serve(ctx context.Context, conn net.Conn, addr string) error {
 		case err := <-closed:
 			return err
 		case <-ping.C:
+		case <-o.wake:
+		}
+		// A ping goes with what else is to be sent, as heartbeats, so that it
+		// wakes nobody once more.
+		if now := time.Now(); !now.Before(pingAt) {
+			pingAt = now.Add(peerPingPause)
+			ping.Reset(peerPingPause + peerPingSlack)
 			if err := o.sendPing(conn, &pinged); err != nil {
 				return o.reason(err, closed)
 			}
-			continue
-		case <-o.wake:
 		}
 		var err error
 		if out, err = o.writeQueued(conn, out); err != nil {

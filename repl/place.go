@@ -117,6 +117,7 @@ func (h *Host) remove(g *group) {
 		h.endMend(m) // an answer that is still to come must not be written
 	}
 	delete(h.groups, g.replica.Group)
+	g.setQuiet(true)
 	if i := slices.Index(h.order, g); i >= 0 {
 		h.order = slices.Delete(h.order, i, i+1)
 	}
@@ -217,6 +218,7 @@ func (h *Host) open(r logstore.Replica) error {
 
 func (h *Host) add(g *group) {
 	h.groups[g.replica.Group] = g
+	h.awake++
 	at, _ := slices.BinarySearchFunc(h.order, g.replica.Group, func(o *group, id raft.GroupID) int {
 		return int(o.replica.Group) - int(id)
 	})

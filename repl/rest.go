@@ -37,18 +37,18 @@ const vouchesPerTimeout = 4
 // rest.
 type vouching struct {
 	next int    // of the host's groups
-	at   uint64 // the tick of the next part
+	last uint64 // the tick of the last part
 }
 
 // vouchFor adds the part of the groups that is due to be named to a node.
 func (h *Host) vouchFor(n raft.NodeID, v *vouching, rests []wire.Rest) []wire.Rest {
-	if h.ticks < v.at {
+	passed := int(h.ticks - v.last)
+	if uint64(passed) < h.beatTicks() {
 		return rests
 	}
-	v.at = h.ticks + uint64(h.cfg.HeartbeatTicks)
-	all := len(h.order)
-	parts := max(h.cfg.ElectionTicks/(vouchesPerTimeout*h.cfg.HeartbeatTicks), 1)
-	for range (all + parts - 1) / parts {
+	v.last = h.ticks
+	all, round := len(h.order), max(h.cfg.ElectionTicks/vouchesPerTimeout, 1)
+	for range min((all*passed+round-1)/round, all) {
 		if v.next >= all {
 			v.next = 0
 		}
@@ -79,11 +79,11 @@ func (h *Host) vouched(from raft.NodeID, r *wire.Rest) {
 
 // noteRest notes whether the group rests after this turn's work.
 func (g *group) noteRest() {
-	quiet := g.core.Quiet()
+	quiet := g.stopped != nil || g.core.Quiet()
 	if quiet && !g.quiet {
 		g.vouchedAt = g.host.ticks
 	}
-	g.quiet = quiet
+	g.setQuiet(quiet)
 }
 
 // restTick ends a rest on the word of a leader that nobody gives any more.

@@ -1,0 +1,48 @@
+package repl
+
+// A host whose groups all rest has nothing to do but to say that it is there. A
+// process that does that ten times a second, and looks at its clock twenty times,
+// never lets its processor sleep; so an idle host is ticked more seldom, some
+// ticks at a time, and its heartbeats are as far apart as a silence of an
+// election timeout allows.
+const (
+	// idleBeatsPerTimeout is how often an idle host sends heartbeats in an
+	// election timeout. The other side notices its silence as soon as ever; but
+	// fewer may be late.
+	idleBeatsPerTimeout = 4
+	// idleBeatSlack: a host that is awake anyhow, for a heartbeat of another
+	// one, sends its own so many ticks early. So the nodes of an idle cluster
+	// come to speak at one time, and each wakes once for all.
+	idleBeatSlack = 2
+)
+
+// IdleTicks is how many ticks an idle host may be given at once.
+func (h *Host) IdleTicks() int { return max(h.cfg.ElectionTicks/idleBeatsPerTimeout, 1) }
+
+// Idle says whether the host has no need of ticks for [Host.IdleTicks]: all of
+// its groups rest, and nothing is under way. To be asked after a turn.
+func (h *Host) Idle() bool {
+	return h.awake == 0 && len(h.mending) == 0 && !h.underWay && !h.working && h.fetching.underWay == 0
+}
+
+// beatTicks is how many ticks lie between two heartbeats to a node.
+func (h *Host) beatTicks() uint64 {
+	ticks := h.cfg.HeartbeatTicks
+	if h.Idle() {
+		ticks = max(ticks, h.IdleTicks()-idleBeatSlack)
+	}
+	return uint64(ticks)
+}
+
+// setQuiet notes whether a group needs ticks.
+func (g *group) setQuiet(quiet bool) {
+	if quiet == g.quiet {
+		return
+	}
+	g.quiet = quiet
+	if quiet {
+		g.host.awake--
+	} else {
+		g.host.awake++
+	}
+}

@@ -1,0 +1,61 @@
+package repl
+
+import "time"
+
+// pulse says when a host gets its ticks: one at a time while it has something to
+// do, else some together. What else wakes the loop brings those that are due.
+type pulse struct {
+	tick   time.Duration
+	most   int // ticks at once
+	ticker *time.Ticker
+	slow   bool
+	last   time.Time // while slow: until when the host has had its ticks
+}
+
+func newPulse(tick time.Duration, most int) *pulse {
+	return &pulse{tick: tick, most: most, ticker: time.NewTicker(tick)}
+}
+
+// fired returns how many ticks are due when the ticker says so.
+func (p *pulse) fired() int {
+	if !p.slow {
+		return 1
+	}
+	return max(p.due(), 1)
+}
+
+// due returns how many ticks are due when the loop wakes for something else. After
+// a time in which the process did not run there are no more than usual: it is as
+// if the clock had stood still, for the others' word of that time is still to be
+// read.
+func (p *pulse) due() int {
+	if !p.slow {
+		return 0
+	}
+	now := time.Now()
+	n := int(now.Sub(p.last) / p.tick)
+	if n == 0 {
+		return 0
+	}
+	if n > p.most {
+		n, p.last = p.most, now
+	} else {
+		p.last = p.last.Add(time.Duration(n) * p.tick)
+	}
+	p.ticker.Reset(time.Duration(p.most) * p.tick)
+	return n
+}
+
+// follow goes slow when the host is idle, and back when it is not.
+func (p *pulse) follow(idle bool) {
+	if idle == p.slow {
+		return
+	}
+	p.slow = idle
+	period := p.tick
+	if idle {
+		p.last = time.Now()
+		period *= time.Duration(p.most)
+	}
+	p.ticker.Reset(period)
+}
