@@ -111,7 +111,7 @@ func (s *story) fault(t testing.TB, rule vfs.Rule) bool {
 // which is done again at the next start.
 func passes(op string) bool {
 	what, name, _ := strings.Cut(op, " ")
-	return what == "free" || what == "close" && (path.Base(name) == identityName || path.Base(name) == stoppedName) || (what == "remove" || what == "close") && path.Dir(name) == path.Join("d", SnapshotDir)
+	return what == "free" || what == "close" && (path.Base(name) == identityName || path.Base(name) == stoppedName || path.Base(name) == witnessName) || (what == "remove" || what == "close") && path.Dir(name) == path.Join("d", SnapshotDir)
 }
 
 // asks says whether an operation changes nothing.
@@ -151,7 +151,8 @@ func (s *story) stopped(t testing.TB, r *lifeRun, where string) {
 // syncPlaces are all that is ever synced. A new one is to be added here.
 var syncPlaces = []string{
 	"segment, filled", "segment, its header", "batch", "batch, on opening", "directory log",
-	"snapshot, a piece", "directory snap", "identity", "headroom", "data directory",
+	"snapshot, a piece", "directory snap", "identity", "witness", "how the log stands at a stop",
+	"headroom", "data directory",
 }
 
 // syncPlace says what is synced, by the operation after it in a story.
@@ -173,6 +174,10 @@ func syncPlace(s *story, op, next string) string {
 			return "batch, on opening"
 		}
 		return "batch"
+	case base == stoppedTemp:
+		return "how the log stands at a stop"
+	case base == witnessTemp:
+		return "witness"
 	case base == identityTemp:
 		return "identity"
 	case base == headroomName:

@@ -58,7 +58,13 @@ type Identity struct {
 	// Doubt is why this life may be an older one than the node's newest, in one
 	// line of at most [DoubtBytesMax]; empty: nothing is known that says so.
 	// It outlives the life.
-	Doubt   string
+	Doubt string
+	// Witness is the one at home, zero if there was none yet, and NextWitness the
+	// one that is to take its place, or has just taken it.
+	Witness, NextWitness Witness
+	// Missed are those that were expected when the doubt arose: if one of them is
+	// back, the doubt is lifted. None if it did not come from the witness.
+	Missed  []Witness
 	Members []IdentityMember
 }
 
@@ -80,7 +86,10 @@ type IdentityMember struct {
 //	life 6 4bf92f3577b34da6 3071	number, mark, last batch; oldest first
 //	life 7 a3ce929d0e0e4736 4711
 //	stopped 4805			the last batch at a clean stop; only after one
+//	witness 6d61726b31000000 131 1700000000123456789	mark, inode, birth; if there was one
+//	next-witness 6d61726b32000000 132 1700000000223456789	the one that takes its place
 //	doubt "..."			only if there is one
+//	missed 6d61726b30000000 130 1700000000023456789	a witness that was expected; at most two
 //	member 1122334455667788 "127.0.0.1:4166"
 //	checksum 89abcdef
 const (
@@ -91,6 +100,8 @@ const (
 	identityChecksum = "checksum "
 	// identityBytesMax bounds the file: the largest cluster's members fit.
 	identityBytesMax = 1 << 20
+	// missedMax: a witness and its successor.
+	missedMax = 2
 	// DoubtBytesMax bounds the text of a doubt.
 	DoubtBytesMax = 1 << 10
 )
@@ -111,8 +122,17 @@ func (id Identity) append(b []byte) []byte {
 	if id.Stopped > 0 {
 		b = fmt.Appendf(b, "stopped %d\n", id.Stopped)
 	}
+	if id.Witness.Mark != 0 {
+		b = fmt.Appendf(b, "witness %s\n", id.Witness)
+	}
+	if id.NextWitness.Mark != 0 {
+		b = fmt.Appendf(b, "next-witness %s\n", id.NextWitness)
+	}
 	if id.Doubt != "" {
 		b = fmt.Appendf(b, "doubt %s\n", strconv.Quote(id.Doubt))
+	}
+	for _, w := range id.Missed {
+		b = fmt.Appendf(b, "missed %s\n", w)
 	}
 	for _, m := range id.Members {
 		b = fmt.Appendf(b, "member %s %s\n", m.Node, strconv.Quote(m.Addr))
@@ -230,6 +250,16 @@ func (id *Identity) set(key, value string) (err error) {
 	case "stopped":
 		n, err = strconv.ParseUint(value, 10, 64)
 		id.Stopped = Batch(n)
+	case "witness":
+		id.Witness, err = parseWitness(value)
+	case "next-witness":
+		id.NextWitness, err = parseWitness(value)
+	case "missed":
+		var w Witness
+		w, err = parseWitness(value)
+		if id.Missed = append(id.Missed, w); len(id.Missed) > missedMax {
+			err = fmt.Errorf("there are more than %d", missedMax)
+		}
 	case "doubt":
 		if id.Doubt, err = strconv.Unquote(value); err == nil && len(id.Doubt) > DoubtBytesMax {
 			err = fmt.Errorf("it has more than %d bytes", DoubtBytesMax)
@@ -247,6 +277,11 @@ func (id *Identity) set(key, value string) (err error) {
 		return errors.New("no such field")
 	}
 	return err
+}
+
+func parseWitness(value string) (w Witness, err error) {
+	_, err = fmt.Sscanf(value, "%x %d %d", &w.Mark, &w.Inode, &w.Birth)
+	return w, err
 }
 
 // WriteIdentity replaces the identity file of a data directory. After a crash

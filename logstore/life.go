@@ -37,9 +37,14 @@ type home struct {
 
 	synced atomic.Uint64 // number of the last batch that is known to be durable
 
+	live atomic.Bool // a life has begun
+
 	mu    sync.Mutex // held over operations on the identity's file; of Store's, only mu is taken under it
 	begun bool       // guarded by mu
 	id    Identity   // guarded by mu; as it is on disk
+
+	present Witness // guarded by mu; the witness that is on disk, zero if none can be read
+	turns   uint64  // guarded by mu; witnesses of this life
 }
 
 // ErrLife: a life can't begin or go on so.
@@ -75,8 +80,9 @@ func (id Identity) Begin(atLeast, mark uint64, last Batch) (Identity, error) {
 // BeginLife begins a life of the node whose log s is. Each start calls it once,
 // after [Open] and before anything is promised, and nothing of the identity that
 // was read at the start is relied on before it has returned. It syncs the end of
-// the log, then writes the identity with a new link, whose number is at least
-// atLeast, and returns it. Where the newest life has the mark already, because
+// the log, compares the witness with what the identity knows of it, which may set
+// or lift [Identity.Doubt], then writes the identity with a new link, whose number
+// is at least atLeast, and returns it. Where the newest life has the mark already, because
 // it began while the node had no log yet, that goes on.
 //
 // From then on the identity belongs to s: it is changed by [ChangeIdentity] and
@@ -96,6 +102,7 @@ func BeginLife(s *Store, id Identity, atLeast, mark uint64) (Identity, error) {
 		return id, fmt.Errorf("begin a life: %w", err)
 	}
 	h.begun = true
+	h.live.Store(true)
 	return next, nil
 }
 
@@ -105,15 +112,27 @@ func (h *home) begin(id Identity, atLeast, mark uint64) (Identity, error) {
 	if err := h.settle(); err != nil {
 		return id, s.stop(err)
 	}
+	// What was named by a process that was killed may not be durable yet, and the
+	// identity is about to rely on it.
+	if err := s.fs.SyncDir(h.dir()); err != nil {
+		return id, s.stop(err)
+	}
 	next := id
 	next.Stopped = 0
+	if err := h.judge(&next); err != nil {
+		return id, err
+	}
 	if id.Life().Mark != mark {
 		var err error
 		if next, err = next.Begin(atLeast, mark, s.SyncedBatch()); err != nil {
 			return id, err
 		}
 	}
-	return next, h.write(next)
+	if next.Doubt != "" {
+		s.log.Warn("this life may be older than the node's newest", "why", next.Doubt, "remedy", DoubtRemedy)
+	}
+	err := h.turn(next)
+	return h.id, err
 }
 
 // settle writes what recovery has found out and no batch says yet: that
@@ -183,6 +202,9 @@ func ChangeIdentity(s *Store, change func(*Identity)) (Identity, error) {
 	}
 	next := h.id
 	change(&next)
+	if next.Doubt != h.id.Doubt {
+		next.Missed = nil // another doubt is not lifted by the witness
+	}
 	err = h.write(next)
 	return h.id, err
 }

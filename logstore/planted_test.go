@@ -5,6 +5,8 @@ package logstore
 import (
 	"fmt"
 	"testing"
+
+	"muster/logstore/vfs"
 )
 
 // The stories must find what they are for: a bug that is planted among the
@@ -29,6 +31,42 @@ func TestPlantedBugs(t *testing.T) {
 			t.Errorf("%s: no story finds it", bug)
 		}
 		t.Logf("%s: %s", bug, found)
+	}
+}
+
+// What is told at a start, and by no story, must be told by its own test.
+func TestPlantedBugsAtStart(t *testing.T) {
+	defer SetBug("")
+	for bug, find := range map[string]func(testing.TB){
+		"older life accepted": func(t testing.TB) {
+			n := newLifeNode(t).start()
+			from := n.disk.Copy()
+			n.write(one, 50)
+			must(t, n.store.Close())
+			n.disk.PutBack("d", from, vfs.InPlace)
+			n.start()
+			n.doubts("not the one|is a copy")
+		},
+		"zeroed tail accepted": func(t testing.TB) {
+			n := newLifeNode(t).start()
+			n.write(one, 50)
+			was := n.held(one)
+			must(t, n.store.Close())
+			n.zeroPages(1, n.store.active.end, 2)
+			n.start()
+			n.lacks(one, was)
+		},
+	} {
+		for _, planted := range []bool{false, true} {
+			if SetBug(""); planted {
+				SetBug(bug)
+			}
+			f := &finder{TB: t}
+			f.run(func() { find(f) })
+			if (f.what != "") != planted {
+				t.Errorf("%s, planted %t: found %q", bug, planted, f.what)
+			}
+		}
 	}
 }
 

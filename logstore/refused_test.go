@@ -16,7 +16,7 @@ import (
 )
 
 // questions are the operations that ask the disk something and change nothing.
-var questions = []string{"open", "read", "size", "list"}
+var questions = []string{"open", "read", "size", "list", "stat"}
 
 // Every question of every story to the disk is refused: once, which nobody
 // notices, for it is asked again; or from then on for good, after which the

@@ -13,6 +13,7 @@ import (
 func freshIdentity() Identity {
 	id := testIdentity
 	id.Chain, id.Stopped, id.Doubt = nil, 0, ""
+	id.Witness, id.NextWitness, id.Missed = Witness{}, Witness{}, nil
 	return id
 }
 
@@ -57,10 +58,14 @@ func (r *lifeRun) open() error {
 	next, err := id.Begin(0, r.salt, s.SyncedBatch())
 	must(r.t, err)
 	r.changing = append(r.changing[:len(r.changing):len(r.changing)], next)
-	if next, err = BeginLife(s, id, 0, r.salt); err == nil {
-		r.identity, r.changing = &next, nil
+	if next, err = BeginLife(s, id, 0, r.salt); err != nil {
+		return err
 	}
-	return err
+	r.identity, r.changing = &next, nil
+	if next.Doubt != "" {
+		return fmt.Errorf("a doubt on an honest disk: %s", next.Doubt)
+	}
+	return nil
 }
 
 func (r *lifeRun) close() error {

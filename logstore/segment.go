@@ -383,7 +383,7 @@ func (s *Store) christen(file vfs.File, size int64) error {
 	s.mu.Lock()
 	s.segments = append(s.segments, seg)
 	s.mu.Unlock()
-	return nil
+	return s.home.renew()
 }
 
 func christen(disk vfs.FS, dir string, file vfs.File, size int64, number, salt uint64) (*segment, error) {
@@ -429,7 +429,11 @@ func reopenSegment(disk vfs.FS, dir string, number uint64) (*segment, error) {
 // salt draws the salt of a segment from the seed that the owner gave (Steele,
 // Lea, Flood: Fast splittable pseudorandom number generators, 2014).
 func (s *Store) salt(number uint64) uint64 {
-	z := s.chance + number*0x9e3779b97f4a7c15
+	return mixed(s.chance + number*0x9e3779b97f4a7c15)
+}
+
+// mixed returns a number that looks like chance.
+func mixed(z uint64) uint64 {
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
 	z = (z ^ z>>27) * 0x94d049bb133111eb
 	return z ^ z>>31

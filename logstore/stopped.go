@@ -164,7 +164,7 @@ func (h *home) stop() error {
 	}
 	next := h.id
 	next.Stopped = Batch(s.batch)
-	if err := h.write(next); err != nil && !errors.Is(err, ErrFull) {
+	if err := h.turn(next); err != nil && !errors.Is(err, ErrFull) {
 		return err
 	}
 	return nil

@@ -203,7 +203,11 @@ var stories = []story{
 		must(r.t, r.close())
 		r.mem.Limit(r.mem.Used())
 	}, act: func(r *lifeRun) error {
-		next, err := r.identity.Begin(0, 1, 0)
+		id, err := r.readIdentity()
+		if err != nil {
+			return err
+		}
+		next, err := id.Begin(0, 1, 0)
 		must(r.t, err)
 		return r.identify(next)
 	}},

@@ -193,6 +193,11 @@ func (w *diskWatch) Lock(name string) (io.Closer, error) {
 	return w.FS.Lock(name)
 }
 
+func (w *diskWatch) FileID(name string) (vfs.FileID, error) {
+	defer w.end(w.begin("question for the file", name))
+	return w.FS.FileID(name)
+}
+
 func (w *diskWatch) Free(dir string) (int64, error) {
 	defer w.end(w.begin("question for the room", dir))
 	return w.FS.Free(dir)

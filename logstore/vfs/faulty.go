@@ -17,7 +17,7 @@ const Always = -1
 type Rule struct {
 	Fault Fault
 	// Op is the operation: open, create, rename, remove, list, mkdir, syncdir,
-	// lock, free, or one of a file: read, write, sync, truncate, size, close.
+	// lock, stat, free, or one of a file: read, write, sync, truncate, size, close.
 	// Empty stands for all that the fault can befall.
 	Op string
 	// Name is a pattern of [path.Match] for the file's path, or for the last
@@ -222,7 +222,7 @@ func (f Fault) befalls(op string) bool {
 	case Full:
 		return slices.Contains([]string{"create", "rename", "mkdir", "lock", "write", "sync", "syncdir", "truncate"}, op)
 	case Missing:
-		return op == "open" || op == "rename" || op == "remove"
+		return op == "open" || op == "rename" || op == "remove" || op == "stat"
 	}
 	return false
 }
@@ -332,6 +332,14 @@ func (f *Faulty) Lock(name string) (io.Closer, error) {
 		return nil, err
 	}
 	return f.under.Lock(name)
+}
+
+// FileID implements [FS].
+func (f *Faulty) FileID(name string) (FileID, error) {
+	if _, err := f.begin("stat", name); err != nil {
+		return FileID{}, err
+	}
+	return f.under.FileID(name)
 }
 
 // Free implements [FS]. While Full befalls every write, there is nothing.

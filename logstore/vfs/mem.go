@@ -30,8 +30,9 @@ type Mem struct {
 	// directory, in order.
 	pending []nameChange
 	locks   map[string]bool
-	life    int // counts the crashes; a file or lock of an earlier life is dead
-	ops     int // changing operations, those that failed too
+	life    int   // counts the crashes; a file or lock of an earlier life is dead
+	born    int64 // files that were made, by which they are told apart
+	ops     int   // changing operations, those that failed too
 	stopAt  int
 	off     bool
 	limit   int64 // of all files together, in bytes; 0: none
@@ -46,6 +47,9 @@ type nameChange struct {
 	from, to string // from "" for a new file, to "" for a removed one
 	data     *memData
 }
+
+// memInodes is how many files are made until an inode comes again.
+const memInodes = 64
 
 // NewMem returns an empty disk.
 func NewMem() *Mem {
@@ -150,7 +154,8 @@ func (m *Mem) Create(name string) (File, error) {
 	if m.names[name] == nil && m.free() == 0 {
 		return nil, fmt.Errorf("create %s: %w", name, ErrFull)
 	}
-	d := &memData{}
+	m.born++
+	d := &memData{id: FileID{Inode: uint64(m.born%memInodes + 1), Birth: m.born}}
 	m.change(nameChange{dir: path.Dir(name), to: name, data: d})
 	return &memFile{m: m, d: d, name: name, life: m.life}, nil
 }
@@ -269,6 +274,20 @@ func (m *Mem) SyncDir(dir string) error {
 	}
 	m.pending = rest
 	return nil
+}
+
+// FileID implements [FS]. Inodes are used again, as on a real disk.
+func (m *Mem) FileID(name string) (FileID, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.off {
+		return FileID{}, fmt.Errorf("stat %s: %w", name, ErrPower)
+	}
+	d := m.names[path.Clean(name)]
+	if d == nil {
+		return FileID{}, notExist("stat", name)
+	}
+	return d.id, nil
 }
 
 // Lock implements [FS].

@@ -2,7 +2,9 @@ package vfs
 
 import (
 	"maps"
+	"path"
 	"slices"
+	"strings"
 )
 
 // SectorSize is the smallest piece of a file that a disk writes whole, in
@@ -129,18 +131,63 @@ func (d *memData) keepSome(e extent, piece int64, random *splitMix) {
 	}
 }
 
+// PutBack lets the files of a directory, and of those in it, be what they are on
+// another disk: what becomes of a directory that is put back from a copy.
+//
+// With InPlace the files are written over (cp -a): each that has its name here
+// keeps inode and birth, and those that the copy lacks stay. Else the directory is
+// replaced (rm -r, cp -a), and each file is a new one.
+func (m *Mem) PutBack(dir string, from *Mem, how PutBackMode) {
+	from = from.Copy()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	within := func(name string) bool { return strings.HasPrefix(name, path.Clean(dir)+"/") }
+	if how == Replace {
+		for name := range m.names {
+			if within(name) {
+				delete(m.names, name)
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(from.names)) {
+		if !within(name) {
+			continue
+		}
+		d := m.names[name]
+		if d == nil {
+			m.born++
+			d = &memData{id: FileID{Inode: uint64(m.born%memInodes + 1), Birth: m.born}}
+		}
+		d.now = from.names[name].now
+		d.kept, d.before = slices.Clone(d.now), nil
+		d.forget()
+		m.names[name] = d
+	}
+	m.kept, m.pending = maps.Clone(m.names), nil
+	clear(m.locks)
+	m.life++
+}
+
+// PutBackMode is how a copy is put back.
+type PutBackMode uint8
+
+const (
+	Replace PutBackMode = iota
+	InPlace
+)
+
 // Copy returns a disk that holds the same, durable and not, without what is open
 // or locked, and with the power on: to try several crashes from one place.
 func (m *Mem) Copy() *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c := NewMem()
-	c.dirs, c.limit = maps.Clone(m.dirs), m.limit
+	c.dirs, c.limit, c.born = maps.Clone(m.dirs), m.limit, m.born
 	copies := map[*memData]*memData{}
 	file := func(d *memData) *memData {
 		if d != nil && copies[d] == nil {
 			copies[d] = &memData{
-				now: slices.Clone(d.now), kept: slices.Clone(d.kept), before: slices.Clone(d.before),
+				id: d.id, now: slices.Clone(d.now), kept: slices.Clone(d.kept), before: slices.Clone(d.before),
 				dirty: slices.Clone(d.dirty), bytes: slices.Clone(d.bytes),
 			}
 		}

@@ -8,6 +8,7 @@ import (
 
 // memData is what a file holds, under whichever name.
 type memData struct {
+	id     FileID
 	now    []byte // as the processes see it
 	kept   []byte // as a power loss would leave it, if nothing else came through
 	before []byte // each sector as it was before it was last written over; may be shorter than now

@@ -158,6 +158,22 @@ func (OS) Lock(name string) (io.Closer, error) {
 	return f, nil
 }
 
+// FileID implements [FS].
+func (OS) FileID(name string) (FileID, error) { return fileID(name) }
+
+// fileIDOfStat tells a file by what every system of this kind says.
+func fileIDOfStat(name string) (FileID, error) {
+	info, err := os.Lstat(name)
+	if err != nil {
+		return FileID{}, err
+	}
+	id := FileID{}
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		id.Inode = s.Ino
+	}
+	return id, nil
+}
+
 // Free implements [FS].
 func (OS) Free(dir string) (int64, error) {
 	free, err := freeBytes(dir)

@@ -47,5 +47,8 @@ func (OSReadOnly) SyncDir(dir string) error { return readOnly("sync", dir) }
 // Lock implements [FS].
 func (OSReadOnly) Lock(name string) (io.Closer, error) { return nil, readOnly("lock", name) }
 
+// FileID implements [FS].
+func (d OSReadOnly) FileID(name string) (FileID, error) { return d.disk.FileID(name) }
+
 // Free implements [FS].
 func (d OSReadOnly) Free(dir string) (int64, error) { return d.disk.Free(dir) }

@@ -48,9 +48,20 @@ type FS interface {
 	// Lock takes a lock that ends with the process or with Close, and makes
 	// the file that stands for it. It does not wait.
 	Lock(name string) (io.Closer, error)
+	// FileID returns which file has a name.
+	FileID(name string) (FileID, error)
 	// Free returns how many bytes can still be written on the disk that holds
 	// a directory, by this user. Others may take them at any time.
 	Free(dir string) (int64, error)
+}
+
+// FileID tells a file from every copy of it, and from one that had its name
+// before: another one has another inode at the same time, and another birth at
+// another. It stays when the file is renamed or written to, and when its directory
+// is moved within the file system.
+type FileID struct {
+	Inode uint64
+	Birth int64 // when it was made, ns since 1970; 0 where the system does not say, and then a later file may have the same inode
 }
 
 // File is one open file. ReadAt may run beside every other call; the others

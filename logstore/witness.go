@@ -1,0 +1,248 @@
+package logstore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"path"
+	"strings"
+
+	"muster/logstore/vfs"
+	"muster/raft"
+)
+
+// A directory that was put back from a copy verifies, and is from an earlier
+// moment. The witness tells: a small file that is made anew at each start, at
+// each clean stop and with each new segment, of which the identity notes before
+// which file it is going to be (mark, inode, birth). A copy of the directory has
+// another file; and one that is written over the directory's own files, which
+// keep their inodes, has an identity that knows an older one.
+//
+// The identity notes two: the witness that is there, and the one that is to take
+// its place. A crash leaves either. What can't be told is a copy that is written
+// over the files within the life of one witness, and what happens below the file
+// system.
+//
+//	muster witness 1
+//	node 1122334455667788
+//	mark 0123456789abcdef
+//	checksum 89abcdef
+const (
+	witnessName     = "witness"
+	witnessTemp     = "witness.tmp"
+	witnessFormat   = 1
+	witnessBytesMax = 1 << 10
+)
+
+// Witness is what the identity notes of the witness at home.
+type Witness struct {
+	Mark  uint64 // random, and in the file; 0: none
+	Inode uint64
+	Birth int64 // ns since 1970; 0 where the system does not say
+}
+
+func (w Witness) String() string { return fmt.Sprintf("%016x %d %d", w.Mark, w.Inode, w.Birth) }
+
+// file returns which file it is.
+func (w Witness) file() vfs.FileID { return vfs.FileID{Inode: w.Inode, Birth: w.Birth} }
+
+// DoubtRemedy is what an operator can do about a doubt. None of it destroys
+// anything.
+const DoubtRemedy = "put back the directory with which the node ran last; where only its file witness was lost, move that back (mv: a copy is another file); " +
+	"if neither is left, start all other nodes: this one comes back when each of them has answered; do not empty the directory"
+
+func appendWitness(b []byte, node raft.NodeID, mark uint64) []byte {
+	b = fmt.Appendf(b, "muster witness %d\nnode %s\nmark %016x\n", witnessFormat, node, mark)
+	return fmt.Appendf(b, "%s%08x\n", identityChecksum, crc32.Checksum(b, castagnoli))
+}
+
+// seen is what is found of a witness.
+type seen struct {
+	Witness      // without mark if it can't be read
+	there   bool // there is a file
+}
+
+// readWitness looks at the witness of a directory. Its errors are the disk's.
+func readWitness(disk vfs.FS, dir string, node raft.NodeID) (seen, error) {
+	name := path.Join(dir, witnessName)
+	id, err := insist(func() (vfs.FileID, error) { return disk.FileID(name) })
+	if errors.Is(err, fs.ErrNotExist) {
+		return seen{}, nil
+	}
+	if err != nil {
+		return seen{}, fmt.Errorf("look at the witness: %w", err)
+	}
+	w := seen{Witness{Inode: id.Inode, Birth: id.Birth}, true}
+	f, err := openFile(disk, name)
+	if err != nil {
+		return seen{}, fmt.Errorf("read the witness: %w", err)
+	}
+	defer f.Close()
+	b := make([]byte, witnessBytesMax)
+	n, err := readAt(f, b, 0)
+	if err != nil && err != io.EOF {
+		return seen{}, fmt.Errorf("read the witness: %w", err)
+	}
+	var mark uint64
+	if _, value, ok := strings.Cut(string(b[:n]), "\nmark "); ok {
+		fmt.Sscanf(value, "%x", &mark) // compared below, whatever it read
+	}
+	if bytes.Equal(b[:n], appendWitness(nil, node, mark)) {
+		w.Mark = mark
+	}
+	return w, nil
+}
+
+// isOne says whether it is one of those that were noted. Of a file that can't be
+// read, inode and birth are enough where the system says both: it rotted, and no
+// copy has them.
+func (w *seen) isOne(noted ...Witness) bool {
+	for _, n := range noted {
+		if w.there && n.Mark != 0 && n.file() == w.file() && (n.Mark == w.Mark || w.Mark == 0 && w.Birth != 0) {
+			return true
+		}
+	}
+	return false
+}
+
+// CheckWitness returns why a directory may be from an earlier moment, as far as
+// its witness tells; empty if it does not. It changes nothing. Its errors are the
+// disk's.
+func CheckWitness(disk vfs.FS, dir string, id *Identity) (string, error) {
+	w, err := readWitness(disk, dir, id.Node)
+	if err != nil {
+		return "", err
+	}
+	return w.doubt(path.Join(dir, witnessName), id), nil
+}
+
+func (w *seen) doubt(name string, id *Identity) string {
+	const why = "the directory may be from an earlier moment"
+	switch {
+	case w.isOne(id.Witness, id.NextWitness), bug("older life accepted"):
+		return ""
+	case !w.there && id.Witness.Mark == 0:
+		return "" // there never was one
+	case !w.there:
+		return fmt.Sprintf("%s is missing: %s", name, why)
+	case id.Witness.Mark == 0 && id.NextWitness.Mark == 0:
+		return fmt.Sprintf("%s is there, and the identity knows of none: the identity may be from an earlier moment", name)
+	case w.Mark == 0:
+		return fmt.Sprintf("%s can't be read, and is not the file that the identity knows: %s", name, why)
+	case w.Mark == id.Witness.Mark, w.Mark == id.NextWitness.Mark:
+		return fmt.Sprintf("%s is a copy of the one that the identity knows: the directory was copied, and may be from an earlier moment", name)
+	}
+	return fmt.Sprintf("%s is not the one that the identity knows, of life %d: one of the two is from an earlier moment", name, id.Life().Number)
+}
+
+// judge compares the witness with what the identity knows of it, and sets or
+// lifts the doubt that comes from it.
+func (h *home) judge(next *Identity) error {
+	w, err := readWitness(h.store.fs, h.dir(), next.Node)
+	if err != nil {
+		return err
+	}
+	h.present = Witness{}
+	if w.Mark != 0 {
+		h.present = w.Witness
+	}
+	if next.Doubt != "" && w.isOne(next.Missed...) {
+		h.store.log.Info("the witness is back: this is the newest life", "was", next.Doubt)
+		next.Doubt, next.Missed = "", nil
+		return nil
+	}
+	why := w.doubt(path.Join(h.dir(), witnessName), next)
+	if why == "" || next.Doubt != "" {
+		return nil // the first doubt stays: what it missed is what lifts it
+	}
+	next.Doubt, next.Missed = why, nil
+	for _, n := range [...]Witness{next.Witness, next.NextWitness} {
+		if n.Mark != 0 {
+			next.Missed = append(next.Missed, n)
+		}
+	}
+	return nil
+}
+
+// turn replaces the identity, and along with it the witness: first the file is
+// made under another name, then the identity notes which it is, then it gets its
+// name. Where there is no room for it, or the disk refuses to say which file it is,
+// the witness stays. It is called with mu
+// held.
+func (h *home) turn(next Identity) error {
+	disk := h.store.fs
+	h.turns++
+	mark := max(1, mixed(mixed(next.Life().Mark)+h.turns))
+	made, err := h.makeWitness(next.Node, mark)
+	if errors.Is(err, ErrFull) {
+		if err = cutHeadroom(disk, h.dir(), forIdentity); err == nil {
+			made, err = h.makeWitness(next.Node, mark)
+		}
+	}
+	if errors.Is(err, ErrFull) || errors.Is(err, ErrRefused) {
+		return h.write(next)
+	}
+	if err != nil {
+		h.store.breakDown(err)
+		return fmt.Errorf("make the witness: %w", err)
+	}
+	next.Witness, next.NextWitness = h.present, made
+	if err := h.write(next); err != nil {
+		return err
+	}
+	if err := h.name(); err != nil {
+		h.store.breakDown(err)
+		return fmt.Errorf("make the witness: %w", err)
+	}
+	h.present = made
+	return nil
+}
+
+// makeWitness makes the file that is to become the witness.
+func (h *home) makeWitness(node raft.NodeID, mark uint64) (Witness, error) {
+	disk, temp := h.store.fs, path.Join(h.dir(), witnessTemp)
+	f, err := disk.Create(temp)
+	if err != nil {
+		return Witness{}, err
+	}
+	if _, err = f.WriteAt(appendWitness(nil, node, mark), 0); err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return Witness{}, err
+	}
+	id, err := insist(func() (vfs.FileID, error) { return disk.FileID(temp) })
+	return Witness{mark, id.Inode, id.Birth}, err
+}
+
+// name gives the file that was made its name.
+func (h *home) name() error {
+	err := h.store.fs.Rename(path.Join(h.dir(), witnessTemp), path.Join(h.dir(), witnessName))
+	if err == nil {
+		err = h.store.fs.SyncDir(h.dir())
+	}
+	if errors.Is(err, ErrFull) {
+		err = errors.New(err.Error()) // what is on disk is not known any more: this is final
+	}
+	return err
+}
+
+// renew makes the witness anew, if a life has begun. A new segment is the time for
+// it: a copy is seldom older than a few of them.
+func (h *home) renew() error {
+	if !h.live.Load() {
+		return nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.turn(h.id); err != nil && !errors.Is(err, ErrFull) {
+		return err
+	}
+	return nil
+}
