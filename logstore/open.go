@@ -79,7 +79,11 @@ func (s *Store) open() error {
 	if err != nil {
 		return err
 	}
-	if numbers = known.orNumbers(numbers); len(numbers) == 0 {
+	numbers = known.orNumbers(numbers)
+	if len(numbers) == 0 && known.refused != nil {
+		return known.refused // it tells of what is gone
+	}
+	if len(numbers) == 0 {
 		if err := s.startFilling(min(firstSegmentBytes, s.size)); err != nil {
 			return err
 		}

@@ -209,11 +209,13 @@ func (r *recovery) refusedAfter(p position) (stretch, bool) {
 // seems torn, or all that would tell what is lost. Whoever went on there would
 // vote again where it has voted, or write over what it acknowledged.
 func (r *recovery) doubts() error {
-	if r.hole != nil && r.hole.refused {
+	switch {
+	case r.hole != nil && r.hole.refused:
 		return r.doubtOf(r.hole.damage)
-	}
-	if r.hole != nil {
-		return nil
+	case r.hole != nil && r.known.refused != nil:
+		return fmt.Errorf("%w: it tells what is missing at the end of the log, so the node does not start without; nothing is lost by that: see to the disk and its cable, then start it again", r.known.refused)
+	case r.hole != nil || r.known.stop != nil:
+		return nil // it is known what follows: after a clean stop nothing does
 	}
 	// A batch begins where the one before it ends, or on the page after; or in
 	// the segment that the one before it names.

@@ -242,13 +242,13 @@ func (r *recovery) finish() {
 		r.newest = max(r.newest, end)
 		r.open("%s", r.known.reason)
 	}
-	if r.doubt = r.doubts(); r.doubt != nil {
-		return // nothing of this may be written down
-	}
 	if r.hole != nil && r.known.stop != nil {
 		r.directory, r.rows = r.known.stop.directory()
 		r.applyDirectory()
 		r.cut = r.hole == nil
+	}
+	if r.doubt = r.doubts(); r.doubt != nil {
+		return // nothing of this may be written down
 	}
 	if r.hole != nil {
 		s.unknownIs = r.hole.damage

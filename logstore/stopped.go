@@ -53,6 +53,9 @@ type lastKnown struct {
 	batch  Batch // at least so far the log was synced; 0: nothing is known
 	stop   *stopped
 	reason string // how that is known
+	// refused: the disk refuses the file. Without it nothing may be written
+	// down as lost that it may tell of.
+	refused error
 }
 
 // knownEnd reads how far the log was. A log without an identity is one of which
@@ -77,6 +80,9 @@ func knownEnd(disk vfs.FS, dir string) (lastKnown, error) {
 	stop, err := readStopped(disk, dir)
 	if err == nil && stop != nil && stop.batch == id.Stopped && stop.mark == id.Life().Mark {
 		k.stop = stop
+	}
+	if errors.Is(err, ErrRefused) {
+		k.refused, err = fmt.Errorf("read %s: %w", path.Join(dir, stoppedName), err), nil
 	}
 	return k, err
 }
