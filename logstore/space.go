@@ -75,6 +75,11 @@ type Space struct {
 	// votes, memberships, no-ops, and commands that free room. It is at most
 	// Kept, which is what it should be.
 	Reserve, Kept int64
+	// Batch is how much the entries of one batch may have, with what is prepared
+	// and kept back, if none of them is larger than Entry: less than the two
+	// above together, since what does not fit into the rest of a segment goes
+	// into the next. Entry is how much a single entry may have, and all with it.
+	Batch, Entry int64
 	// Free is the room that the file system had when it was last asked.
 	Free int64
 }
@@ -96,6 +101,7 @@ func (s *Store) measure() {
 	n := Space{Short: s.lack, Kept: s.reserveSize(), Free: s.freeBytes}
 	n.Reserve = min(total, n.Kept)
 	n.Prepared = total - n.Reserve
+	n.Batch, n.Entry = s.batches()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	bound := min(s.active.size, s.size) / fullPart
@@ -111,6 +117,21 @@ func (s *Store) measure() {
 		}
 	}
 	s.space = n
+}
+
+// batches returns [Space.Batch] and [Space.Entry]: what admit would take, by the
+// rule of fits, without what it adds for frames.
+func (s *Store) batches() (batch, entry int64) {
+	largest, sum, most := int64(0), int64(0), s.batchMax(0)
+	for _, room := range s.rooms() {
+		largest = max(largest, room)
+		sum += max(0, room-most)
+	}
+	part := s.size / batchPart
+	unframed := func(need int64) int64 {
+		return max(0, (need-batchRoom)*part/(part+batchRoom)-3*recordHeaderSize-stateSize)
+	}
+	return unframed(max(largest, sum)), unframed(largest)
 }
 
 // rooms are the bytes that can be written in each segment from the active one

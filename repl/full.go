@@ -283,7 +283,22 @@ func (h *Host) mayOffer(bytes int64) bool {
 	if !f.space.Full {
 		least = f.space.Kept / 2
 	}
-	return h.headway()-bytes-appendRoom >= least
+	return h.headway()-bytes-appendRoom >= least && h.holds(bytes)
+}
+
+// holds says whether the log takes so many bytes as it is cut into segments, after
+// all that was accepted: a batch that finds no place would wait for room, and all
+// groups with it. What is larger than usual needs a place of its own.
+func (h *Host) holds(bytes int64) bool {
+	f := &h.full
+	room := f.space.Batch
+	if bytes > f.space.Entry {
+		room = f.space.Entry
+	}
+	if !f.space.Short {
+		room = max(room, f.space.Free/2) // a segment is made to measure
+	}
+	return f.accepted+f.underWay+bytes+appendRoom <= room
 }
 
 // takes says whether a follower takes an append, or drops it as if it had been
@@ -305,7 +320,7 @@ func (g *group) takes(m *raft.Message) bool {
 	case f.own != wire.FullNot && !g.short():
 		return false // the others do without it
 	}
-	if g.host.headway()-bytes < least {
+	if g.host.headway()-bytes < least || !promises && !g.host.holds(bytes-appendRoom) {
 		if f.accepted+f.underWay == 0 && !promises {
 			f.wanted, f.wantedAt = max(f.wanted, bytes), g.host.ticks
 			g.host.look()

@@ -365,3 +365,30 @@ func TestShortForOneEntry(t *testing.T) {
 		c.settle()
 	}
 }
+
+// A log that is short of room has some left in each of two segments, and not
+// enough in either for one large entry, though there is in both together. Such an
+// entry is refused before it is in the log of anybody. One would doubt it: it was
+// taken by the sum, and then the log of each node waited for room with it, and
+// with it all groups.
+func TestLargerThanAnySegment(t *testing.T) {
+	c := newFullClusterOf(t, 41, 16<<20)
+	for _, n := range c.nodes {
+		n.disk.Limit(n.disk.Used())
+	}
+	for range 50 { // until all know how much room there is
+		c.step()
+	}
+	space := c.nodes[0].store.Space()
+	t.Logf("%+v", space)
+	const large = 1200 << 10
+	if space.Prepared+space.Reserve < large+large/2 || space.Prepared > large {
+		t.Fatalf("the room is another: %+v", space)
+	}
+	if said := c.ask(0, 0, large); said == wire.TypeWriteAnswer.String() {
+		t.Errorf("%d bytes were written, there is %+v", large, space)
+	}
+	for g := range raft.GroupID(testGroups) {
+		c.write(g, 0, 100)
+	}
+}
