@@ -166,4 +166,26 @@ func TestEmptiedHostWaits(t *testing.T) {
 		return nil
 	})
 	c.run("kv", "set", "k", "w").done(t)
+	// To start it again would not help: the others must not say so, but what
+	// does, and it must.
+	c.until("the others say that its directory is gone", func(context.Context) error {
+		row, r := c.statusOf(0)
+		d, dr := c.examine()
+		for _, p := range row.Problems {
+			if strings.Contains(p.What, "node n3 ("+c.nodes[2].addr+") is gone") && strings.Contains(p.Remedy, "put the data directory back as it was when the node last stopped") &&
+				d.says(severityError, "node n3 ("+c.nodes[2].addr+") is gone: another one answers there") && !strings.Contains(r.stdout+dr.stdout, "start it again") {
+				return nil
+			}
+		}
+		return fmt.Errorf("status says %+v; doctor %s", row.Problems, dr.stdout)
+	})
+	c.stop(2)
+	c.nodes[2].data = strings.TrimSuffix(c.nodes[2].data, "-new")
+	for i, a := range c.nodes[2].args {
+		if a == "--data" {
+			c.nodes[2].args[i+1] = c.nodes[2].data
+		}
+	}
+	c.start(2)
+	c.healthy()
 }

@@ -128,7 +128,7 @@ func (s *session) askAll(ctx context.Context, p *patient) {
 			defer cancel()
 			a, err := s.client.Doctor(one, n.Addr)
 			if err == nil && a.Node != n.ID {
-				err = fmt.Errorf("node %s answers there", a.Node)
+				err = fmt.Errorf("node %s %w", a.Node, errOtherNode)
 			}
 			mu.Lock()
 			defer mu.Unlock()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -104,10 +105,25 @@ func (e *examination) silentNodes() {
 				"node %s (%s) can't be asked from here, but %s can reach it: %s", n.Name, n.Addr, strings.Join(by, ", "), oneLine(err))
 			continue
 		}
-		e.find(severityError, "start it again, with the same command as before; if it runs, see whether it stands still, and whether anybody can reach "+n.Addr,
+		if replaced(err) {
+			e.find(severityError, "stop what runs there, put the data directory back as it was when the node last stopped, and start it; an empty one can't take its place in this version",
+				"node %s (%s) is gone: another one answers there, so its data directory was emptied or replaced: %s", n.Name, n.Addr, oneLine(err))
+			continue
+		}
+		e.find(severityError, "if muster does not run there, start it with the same command as before; if it runs, see whether it stands still, and whether anybody can reach "+n.Addr,
 			"node %s (%s) can't be asked: %s", n.Name, n.Addr, oneLine(err))
 	}
 }
+
+// replaced reports whether what answers at a member's address is not that
+// member: it says so, is of another cluster, or of none.
+func replaced(err error) bool {
+	var refusal *wire.Error
+	errors.As(err, &refusal)
+	return errors.Is(err, errOtherNode) || refusal != nil && (refusal.Code == wire.CodeWrongCluster || refusal.Code == wire.CodeNotReady && refusal.RetryAfterMs == 0)
+}
+
+var errOtherNode = errors.New("answers there")
 
 // links looks at every directed pair whose both ends answer.
 func (e *examination) links() {

@@ -253,6 +253,21 @@ func TestDoctorOneWay(t *testing.T) {
 		}
 		return nil
 	})
+	// n1 hears nobody, and knows all the same that they live: they answer it.
+	c.until("n1 calls nobody dead", func(context.Context) error {
+		row, r := c.statusOf(0)
+		cut := 0
+		for _, p := range row.Problems {
+			if strings.Contains(p.What, "answers this node, but nothing that it sends by itself arrives here") && strings.Contains(p.Remedy, "see what keeps connections from it to "+addr) {
+				cut++
+			}
+		}
+		dead := slices.ContainsFunc(row.Nodes, func(n nodeRow) bool { return n.Status != "alive" })
+		if cut != 2 || dead || strings.Contains(r.stdout, "start it again") {
+			return fmt.Errorf("status %d, %s%s", r.status, r.stdout, r.stderr)
+		}
+		return nil
+	})
 }
 
 // Each thing that can be wrong must be found when it is there, with the right

@@ -56,7 +56,8 @@ type view struct {
 	heard   map[raft.NodeID]time.Duration // how long ago
 	awaited map[raft.NodeID]bool          // it is too soon to tell
 	full    map[raft.NodeID]wire.Fullness
-	stalled map[raft.NodeID]bool // of others
+	links   map[raft.NodeID]repl.Link // to those of which nothing is heard
+	stalled map[raft.NodeID]bool      // of others
 }
 
 // view returns false where the loop does not answer within callTimeout: it is
@@ -83,6 +84,7 @@ func (n *Node) view(loop *repl.Loop, table *shardmap.Table) (view, bool) {
 	defer patience.Stop()
 	select {
 	case <-done:
+		v.ways(n.self().Node, table, n.transport.Link)
 		return *v, true
 	case <-loop.Over():
 	case <-patience.C:
@@ -96,7 +98,11 @@ func (v *view) status(self, id raft.NodeID) wire.NodeStatus {
 	if id == self || v.awaited[id] {
 		return wire.NodeAlive
 	}
-	if ago, ok := v.heard[id]; ok && ago <= aliveWithin {
+	ago, ever := v.heard[id]
+	if ever && ago <= aliveWithin {
+		return wire.NodeAlive
+	}
+	if l, ok := v.links[id]; ok && answersOnly(&l, ago, ever) {
 		return wire.NodeAlive
 	}
 	return wire.NodeDead
@@ -223,7 +229,7 @@ func (n *Node) statusOf(table *shardmap.Table, v *view) wire.StatusAnswer {
 			a.Groups = append(a.Groups, statusGroup(g, slots))
 		}
 	}
-	a.Problems = append(problems(&a, known), fullDisks(a.Nodes, v.full)...)
+	a.Problems = append(problems(&a, known, v.links, n.addr), fullDisks(a.Nodes, v.full)...)
 	a.Problems = append(n.stalledDisks(a.Nodes, v.stalled), a.Problems...)
 	a.Healthy = len(a.Problems) == 0
 	return a

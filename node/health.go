@@ -15,7 +15,9 @@ const groupsNamedMax = 8
 
 // problems lists what an operator should see to, worst first. Groups that have
 // the same problem share a line: a cluster of 9,999 groups has one screen too.
-func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView) []wire.Problem {
+// links are the ways to the nodes of which nothing is heard, and self is where
+// this node is reached.
+func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView, links map[raft.NodeID]repl.Link, self string) []wire.Problem {
 	var list []wire.Problem
 	dead, name := make(map[raft.NodeID]bool), make(map[raft.NodeID]string)
 	for _, node := range a.Nodes {
@@ -50,16 +52,15 @@ func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView) []wi
 		}
 	}
 	if len(minority) > 0 {
-		list = append(list, wire.Problem{What: named(minority, "has", "have") + " no majority of voters alive", Remedy: "start the dead nodes again, each with the same command as before"})
+		list = append(list, wire.Problem{What: named(minority, "has", "have") + " no majority of voters alive", Remedy: "see to the nodes that are named below; it goes on by itself once enough of them are back"})
 	}
 	if len(leaderless) > 0 {
-		list = append(list, wire.Problem{What: named(leaderless, "has", "have") + " no leader", Remedy: "wait for the election, 2 seconds; then look at the nodes' logs"})
+		list = append(list, wire.Problem{What: named(leaderless, "has", "have") + " no leader", Remedy: "wait for the election, 2 seconds; then muster doctor asks every node, and says what is wrong"})
 	}
 	for _, node := range a.Nodes {
-		if dead[node.ID] {
-			list = append(list, wire.Problem{What: fmt.Sprintf("node %s (%s) is dead, last heard of %s", node.Name, node.Addr, ago(node.LastHeardMs)), Remedy: "start it again, with the same command as before"})
-		}
-		if groups := lost[node.ID]; len(groups) > 0 {
+		if l, ok := links[node.ID]; ok {
+			list = append(list, silent(&node, &l, self))
+		} else if groups := lost[node.ID]; len(groups) > 0 {
 			list = append(list, wire.Problem{What: fmt.Sprintf("node %s (%s) speaks, but does not answer as voter of %s", node.Name, node.Addr, named(groups, "", "")),
 				Remedy: "ask that node itself, with muster status --endpoints " + node.Addr + "; see whether this one can reach it"})
 		}

@@ -14,6 +14,7 @@ type Link struct {
 	RTTAgo    time.Duration // how long ago that was
 	Waiting   time.Duration // for how long the ping under way has waited; 0: none is
 	Why       string        // why there is no connection; empty if there is, or none was tried
+	Err       error         // the same, for who asks of which kind it is; nil where Why is empty
 }
 
 // Link returns what is known of the way to a node.
@@ -30,7 +31,7 @@ func (p *Peers) Link(id raft.NodeID) Link {
 		l.RTTAgo = time.Since(o.answeredAt)
 	}
 	if l.Connected {
-		l.Why = ""
+		l.Why, l.Err = "", nil
 		if !o.pingedAt.IsZero() {
 			l.Waiting = time.Since(o.pingedAt)
 		}
@@ -72,7 +73,7 @@ func (o *peer) unlinked(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.pingedAt = time.Time{}
-	o.link.Why = ""
+	o.link.Why, o.link.Err = "", err
 	if err != nil {
 		o.link.Why = err.Error()
 	}

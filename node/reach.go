@@ -1,0 +1,71 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// A node that is not heard of may be dead, or out of reach, or have been
+// replaced: what helps with the one does not with the other. This node dials all
+// others, and so knows more than that it hears nothing.
+
+// answeredWithin is how long ago the last ping to a node must have been answered
+// for it to be alive though nothing is heard of it: the pause between two pings,
+// and the time of one.
+const answeredWithin = 2 * time.Second
+
+// answersOnly reports whether a node answers what this one sends, and its own
+// messages have not arrived for longer than an election takes: the way back is
+// cut. Whose process stands still answers no ping that was sent since.
+func answersOnly(l *repl.Link, heard time.Duration, ever bool) bool {
+	answers := l.Connected && l.RTT > 0 && l.RTTAgo <= answeredWithin && l.Waiting <= answeredWithin
+	return answers && (!ever || heard > l.RTTAgo+aliveWithin)
+}
+
+// ways takes note of how this node reaches each other one that it does not hear.
+func (v *view) ways(self raft.NodeID, table *shardmap.Table, link func(raft.NodeID) repl.Link) {
+	links := make(map[raft.NodeID]repl.Link)
+	for i := range table.Nodes {
+		if id := table.Nodes[i].ID; v.status(self, id) == wire.NodeDead {
+			links[id] = link(id)
+		}
+	}
+	v.links = links
+}
+
+// silent says what is wrong with a node of which nothing is heard, and what is
+// to be done. self is where this node is reached.
+func silent(node *wire.StatusNode, l *repl.Link, self string) wire.Problem {
+	who := fmt.Sprintf("node %s (%s)", node.Name, node.Addr)
+	heard := "last heard of " + ago(node.LastHeardMs)
+	var elsewhere *wire.ElsewhereError
+	var refusal *wire.Error
+	switch {
+	case node.Status == wire.NodeAlive:
+		return wire.Problem{What: fmt.Sprintf("%s answers this node, but nothing that it sends by itself arrives here, %s", who, heard),
+			Remedy: "see what keeps connections from it to " + self + ": a firewall, a route, a wrong --advertise of this node; muster doctor shows who reaches whom"}
+	case errors.As(l.Err, &elsewhere) && elsewhere.Challenge.Node != node.ID, errors.Is(l.Err, &wire.Error{Code: wire.CodeWrongCluster}):
+		return wire.Problem{What: fmt.Sprintf("%s is gone, %s: another node answers at its address, so its data directory was emptied or replaced", who, heard),
+			Remedy: "stop what runs there, put the data directory back as it was when the node last stopped, and start it; an empty one can't take its place in this version, and the others go on as long as each group has a majority without it"}
+	case errors.As(l.Err, &refusal) && refusal.Retry() == wire.RetryNever:
+		return wire.Problem{What: fmt.Sprintf("%s does not speak with this node, %s: %s", who, heard, refusal), Remedy: "see to what it says: " + refusal.Next}
+	case errors.Is(l.Err, syscall.ECONNREFUSED):
+		return wire.Problem{What: fmt.Sprintf("%s is dead, %s: nothing listens at its address", who, heard), Remedy: "start it again, with the same command as before"}
+	case l.Connected:
+		return wire.Problem{What: fmt.Sprintf("%s is dead, %s: its system keeps the connection, and the process does not answer", who, heard),
+			Remedy: "see whether that process or its disk stands still; if it does not go on, stop it, and start it again with the same command as before"}
+	}
+	why := ""
+	if l.Err != nil {
+		why = ": " + l.Err.Error()
+	}
+	return wire.Problem{What: fmt.Sprintf("%s is dead, %s%s", who, heard, why),
+		Remedy: "see whether that host runs, and whether this one can reach it; if muster does not run there, start it again with the same command as before; muster doctor shows who reaches whom"}
+}

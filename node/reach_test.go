@@ -1,0 +1,60 @@
+package node
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// That nothing is heard of a node has many reasons, and "start it again" helps
+// with one of them. What this node knows of its own way there tells them apart.
+func TestSilentNodes(t *testing.T) {
+	refusedDial := fmt.Errorf("dial: %w", &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)})
+	for _, tt := range []struct {
+		name         string
+		link         repl.Link
+		heard        time.Duration // ago; 0: never
+		status       wire.NodeStatus
+		what, remedy string
+	}{
+		{"nothing listens", repl.Link{Err: refusedDial}, 5 * time.Second, wire.NodeDead, "is dead, last heard of 5s ago: nothing listens at its address", "start it again, with the same command as before"},
+		{"no answer to a dial", repl.Link{Err: os.ErrDeadlineExceeded}, 5 * time.Second, wire.NodeDead, "i/o timeout", "see whether that host runs"},
+		{"not dialled yet", repl.Link{}, 0, wire.NodeDead, "is dead, last heard of never", "see whether that host runs"},
+		{"stands still", repl.Link{Connected: true, RTT: 1, RTTAgo: 5 * time.Second, Waiting: 4 * time.Second}, 5 * time.Second, wire.NodeDead, "the process does not answer", "see whether that process or its disk stands still"},
+		{"stands still since a moment", repl.Link{Connected: true, RTT: 1, RTTAgo: 1500 * time.Millisecond, Waiting: 500 * time.Millisecond}, 1400 * time.Millisecond, wire.NodeDead, "the process does not answer", ""},
+		{"was emptied", repl.Link{Err: &wire.ElsewhereError{Refusal: wire.UnknownNode(9, "it answers there", "x"), Challenge: wire.Challenge{Node: 9}}}, 5 * time.Second, wire.NodeDead, "its data directory was emptied or replaced", "put the data directory back"},
+		{"was emptied and founded alone", repl.Link{Err: wire.WrongCluster("node", "its id is another", "check")}, 5 * time.Second, wire.NodeDead, "its data directory was emptied or replaced", "put the data directory back"},
+		{"does not want us", repl.Link{Err: wire.Unauthorized("node", "its secret is another", "give both the same")}, 5 * time.Second, wire.NodeDead, "does not speak with this node", "give both the same"},
+		{"is cut one way", repl.Link{Connected: true, RTT: 1, RTTAgo: 300 * time.Millisecond}, 5 * time.Second, wire.NodeAlive, "nothing that it sends by itself arrives here, last heard of 5s ago", "see what keeps connections from it to 10.0.0.1:4166"},
+		{"is cut one way from the start", repl.Link{Connected: true, RTT: 1, RTTAgo: 300 * time.Millisecond}, 0, wire.NodeAlive, "arrives here, last heard of never", "a firewall"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			v := view{heard: map[raft.NodeID]time.Duration{}}
+			if tt.heard > 0 {
+				v.heard[2] = tt.heard
+			}
+			v.ways(1, &shardmap.Table{Nodes: []shardmap.TableNode{{ID: 1}, {ID: 2}}}, func(raft.NodeID) repl.Link { return tt.link })
+			node := wire.StatusNode{ID: 2, Name: "n2", Addr: "10.0.0.2:4166", Status: v.status(1, 2), LastHeardMs: uint64(v.heard[2].Milliseconds())}
+			if node.Status != tt.status {
+				t.Errorf("it is called %s, want %s", node.Status, tt.status)
+			}
+			a := &wire.StatusAnswer{Nodes: []wire.StatusNode{{ID: 1, Name: "n1", Status: wire.NodeAlive}, node}}
+			list := problems(a, nil, v.links, "10.0.0.1:4166")
+			if len(list) != 1 || !strings.Contains(list[0].What, tt.what) || !strings.Contains(list[0].Remedy, tt.remedy) || !strings.HasPrefix(list[0].What, "node n2 (10.0.0.2:4166) ") {
+				t.Errorf("got %+v, want %q and %q", list, tt.what, tt.remedy)
+			}
+			if strings.HasPrefix(list[0].Remedy, "start it again") != (tt.name == "nothing listens") {
+				t.Errorf("remedy %q", list[0].Remedy)
+			}
+		})
+	}
+}
