@@ -26,6 +26,7 @@ type cluster struct {
 	secret string   // path of the secret file; empty: none
 	extra  []string // options of every node
 	env    []string // variables of every node, beside those of this process
+	hosts  string   // a file in the place of /etc/hosts for nodes and commands; empty: the system's
 	plain  bool     // a failed test has said it all in figures, and prints no logs
 	nodes  []*process
 }
@@ -92,7 +93,7 @@ func (c *cluster) start(i int) {
 		c.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := command(p.args...)
+	cmd := c.command(p.args...)
 	cmd.Env = append(cmd.Env, c.env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	// A test that is killed takes its nodes along.
@@ -104,6 +105,17 @@ func (c *cluster) start(i int) {
 	exited := make(chan struct{})
 	go func() { cmd.Wait(); close(exited) }()
 	p.cmd, p.exited = cmd, exited
+}
+
+// command makes a command that sees the cluster's names.
+func (c *cluster) command(args ...string) *exec.Cmd {
+	cmd := command(args...)
+	if c.hosts == "" {
+		return cmd
+	}
+	inside := exec.Command("unshare", append([]string{"-m", "sh", "-c", `mount --bind "$0" /etc/hosts && exec "$@"`, c.hosts, cmd.Path}, args...)...)
+	inside.Env = cmd.Env
+	return inside
 }
 
 // kill ends a node with SIGKILL, as a loss of power of its host would.
@@ -147,7 +159,7 @@ func (c *cluster) run(args ...string) result {
 
 func (c *cluster) runIn(in string, args ...string) result {
 	c.t.Helper()
-	cmd := command(args...)
+	cmd := c.command(args...)
 	cmd.Env = append(cmd.Env, "MUSTER_ENDPOINTS="+c.endpoints())
 	if c.secret != "" {
 		cmd.Env = append(cmd.Env, "MUSTER_SECRET_FILE="+c.secret)

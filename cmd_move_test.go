@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -161,4 +164,69 @@ func TestNodesExchangeAddresses(t *testing.T) {
 	}
 	c.healthy()
 	c.everywhere([][]byte{[]byte("before")})
+}
+
+// Nodes that are given names keep them: what a name stands for is looked up each
+// time that it is dialled. So hosts whose names come to stand for other
+// addresses, one by one or all at once, find each other with the same commands
+// as before. It takes root, to have names of its own.
+func TestNamesThatStandForOtherAddresses(t *testing.T) {
+	c := newCluster(t, 3, "--groups", "2", "--insecure")
+	c.hosts = filepath.Join(c.dir, "hosts")
+	name := func(last ...int) { // of the address that each name stands for
+		t.Helper()
+		lines := "127.0.0.1 localhost\n"
+		for i := range c.nodes {
+			lines += fmt.Sprintf("127.0.%d.%d db%d.test\n", i+1, last[i], i+1)
+		}
+		if err := os.WriteFile(c.hosts, []byte(lines), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	name(1, 1, 1)
+	if out, err := c.command("version").CombinedOutput(); err != nil {
+		t.Skipf("NAMES ARE NOT TESTED: %v, %s (it takes root and util-linux)", err, out)
+	}
+	var all []string
+	for i, p := range c.nodes {
+		_, port, err := net.SplitHostPort(p.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.addr = fmt.Sprintf("db%d.test:%s", i+1, port)
+		all = append(all, p.addr)
+	}
+	for i, p := range c.nodes {
+		p.args = []string{"serve", "--name", fmt.Sprintf("n%d", i+1), "--listen", p.addr, "--data", p.data, "--groups", "2", "--insecure",
+			"--expect", "3", "--join", strings.Join(all, ",")}
+		c.start(i)
+	}
+	healthy := func(when string) {
+		t.Helper()
+		c.until("healthy, "+when, func(context.Context) error {
+			for _, p := range c.nodes {
+				if r := c.run("status", "--endpoints", p.addr, "--timeout", "5s"); r.status != 0 {
+					return fmt.Errorf("status %d: %s%s", r.status, r.stdout, r.stderr)
+				}
+			}
+			return nil
+		})
+	}
+	healthy("after the founding")
+	c.run("kv", "set", "before", "v").done(t)
+	name(1, 2, 1)
+	c.stop(1)
+	c.start(1)
+	healthy("with one name that stands for another address")
+	for i := range c.nodes {
+		c.stop(i)
+	}
+	name(3, 3, 3)
+	for i := range c.nodes {
+		c.start(i)
+	}
+	healthy("with all names standing for others")
+	if got := strings.TrimSpace(c.run("kv", "get", "before").done(t)); got != "v" {
+		t.Errorf("got %q", got)
+	}
 }

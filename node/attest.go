@@ -287,6 +287,9 @@ func (c *connection) addresses(body []byte) error {
 	return nil
 }
 
+// bugUnattested is a planted bug: whatever comes in a member's name is counted.
+const bugUnattested = "peer not asked whether it dialled"
+
 // counts says whether a frame of type t is taken only as the word of the member
 // in whose name it comes.
 func counts(t wire.Type) bool { return t.Raft() || mends(t) || t == wire.TypeAddresses }

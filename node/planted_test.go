@@ -17,3 +17,14 @@ func TestPlantedBugs(t *testing.T) {
 	}
 	t.Errorf("%s: no founding finds it", bugSecondFounding)
 }
+
+// The test of liars must find a node that counts what comes in a member's name.
+func TestPlantedUnattested(t *testing.T) {
+	defer setBug("")
+	setBug(bugUnattested)
+	wrong := liarRun(t)
+	if wrong == "" {
+		t.Errorf("%s: not found", bugUnattested)
+	}
+	t.Logf("%s: %s", bugUnattested, wrong)
+}

@@ -154,7 +154,7 @@ func TestFloodOfClaims(t *testing.T) {
 
 // world is hosts at addresses, without network: a dial reaches whoever is there.
 type world struct {
-	t     *testing.T
+	wrong string
 	rnd   *rand.Rand
 	hosts []*worldHost
 	at    map[string]int // who listens where: an index of hosts; -1: a liar
@@ -212,7 +212,7 @@ func (w *world) dial(h, to *worldHost) {
 	}
 	other := w.hosts[i]
 	if other == h {
-		w.t.Errorf("a host dials its own address %s", addr)
+		w.wrong = "a host dials its own address " + addr
 	}
 	if other != to {
 		h.addresses.Elsewhere(addr, other.id, other.addr)
@@ -249,86 +249,98 @@ func (h *worldHost) meets(o *worldHost) bool { return h.addresses.nodes[o.id].at
 // has on disk is old, and in different ways.
 func TestHostsThatMoveMeet(t *testing.T) {
 	for seed := range uint64(1000) {
-		w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 7)), at: make(map[string]int)}
-		n := 2 + w.rnd.IntN(4)
-		for i := range n {
-			w.hosts = append(w.hosts, &worldHost{id: raft.NodeID(i + 1), addr: w.newAddr()})
-		}
-		table := make(map[raft.NodeID]string)
-		for _, h := range w.hosts {
-			table[h.id] = h.addr
-		}
-		for _, h := range w.hosts {
-			h.table = table
-			w.boot(h, nil)
-		}
-		liar := w.newAddr()
-		w.at[liar] = -1
-		seeds := func() (all []string) {
-			for _, h := range w.hosts {
-				all = append(all, h.addr)
-			}
-			w.rnd.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-			return append(all, liar)
-		}
-		step := func() {
-			h, o := w.hosts[w.rnd.IntN(n)], w.hosts[w.rnd.IntN(n)]
-			if h == o || h.addresses == nil || o.addresses == nil && h.meets(o) {
-				return
-			}
-			if w.rnd.IntN(4) == 0 {
-				h.addresses.Claim(o.id, liar)
-			}
-			if !h.meets(o) {
-				w.dial(h, o)
-			}
-			if addr := h.addresses.nodes[o.id].at; addr != "" && (o.addresses == nil || addr != o.addr) {
-				t.Fatalf("seed %d: host %d is taken to be at %s, and is at %s", seed, o.id, addr, o.addr)
-			}
-		}
-		for range 5 {
-			var moved []*worldHost
-			for _, h := range w.hosts {
-				if w.rnd.IntN(2) == 0 {
-					w.down(h)
-					moved = append(moved, h)
-				}
-			}
-			switch w.rnd.IntN(3) {
-			case 0: // back where they were
-			case 1:
-				for _, h := range moved {
-					h.addr = w.newAddr()
-				}
-			case 2: // at each other's
-				for i := range moved {
-					j := w.rnd.IntN(len(moved))
-					moved[i].addr, moved[j].addr = moved[j].addr, moved[i].addr
-				}
-			}
-			for range w.rnd.IntN(50) {
-				step()
-			}
-			for _, h := range moved {
-				w.boot(h, seeds())
-			}
-			for range w.rnd.IntN(50) {
-				step()
-			}
-		}
-		for range 4000 {
-			step()
-		}
-		for _, h := range w.hosts {
-			for _, o := range w.hosts {
-				if h != o && !h.meets(o) {
-					t.Fatalf("seed %d: host %d at %s does not find %d at %s; it knows %+v", seed, h.id, h.addr, o.id, o.addr, *h.addresses.nodes[o.id])
-				}
-			}
-		}
-		// A liar has its turn while a host is looked for, and never all of them.
-		if w.lured > 3000 {
-			t.Errorf("seed %d: liars were dialled %d times", seed, w.lured)
+		if wrong := worldRun(seed); wrong != "" {
+			t.Fatalf("seed %d: %s", seed, wrong)
 		}
 	}
+}
+
+// worldRun is one small world. It tells what went wrong in it.
+func worldRun(seed uint64) string {
+	w := &world{rnd: rand.New(rand.NewPCG(seed, 7)), at: make(map[string]int)}
+	n := 2 + w.rnd.IntN(4)
+	for i := range n {
+		w.hosts = append(w.hosts, &worldHost{id: raft.NodeID(i + 1), addr: w.newAddr()})
+	}
+	table := make(map[raft.NodeID]string)
+	for _, h := range w.hosts {
+		table[h.id] = h.addr
+	}
+	for _, h := range w.hosts {
+		h.table = table
+		w.boot(h, nil)
+	}
+	liar := w.newAddr()
+	w.at[liar] = -1
+	seeds := func() (all []string) {
+		for _, h := range w.hosts {
+			all = append(all, h.addr)
+		}
+		w.rnd.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		return append(all, liar)
+	}
+	wrong := ""
+	step := func() {
+		h, o := w.hosts[w.rnd.IntN(n)], w.hosts[w.rnd.IntN(n)]
+		if h == o || h.addresses == nil || o.addresses == nil && h.meets(o) {
+			return
+		}
+		if w.rnd.IntN(4) == 0 {
+			h.addresses.Claim(o.id, liar)
+		}
+		if !h.meets(o) {
+			w.dial(h, o)
+		}
+		if addr := h.addresses.nodes[o.id].at; addr != "" && (o.addresses == nil || addr != o.addr) {
+			wrong = fmt.Sprintf("host %d is taken to be at %s, and is at %s", o.id, addr, o.addr)
+		}
+	}
+	for range 5 {
+		var moved []*worldHost
+		for _, h := range w.hosts {
+			if w.rnd.IntN(2) == 0 {
+				w.down(h)
+				moved = append(moved, h)
+			}
+		}
+		switch w.rnd.IntN(3) {
+		case 0: // back where they were
+		case 1:
+			for _, h := range moved {
+				h.addr = w.newAddr()
+			}
+		case 2: // at each other's
+			for i := range moved {
+				j := w.rnd.IntN(len(moved))
+				moved[i].addr, moved[j].addr = moved[j].addr, moved[i].addr
+			}
+		}
+		for range w.rnd.IntN(50) {
+			step()
+		}
+		for _, h := range moved {
+			w.boot(h, seeds())
+		}
+		for range w.rnd.IntN(50) {
+			step()
+		}
+	}
+	for range 4000 {
+		step()
+	}
+	if w.wrong != "" || wrong != "" {
+		return w.wrong + wrong
+	}
+	for _, h := range w.hosts {
+		for _, o := range w.hosts {
+			if h != o && !h.meets(o) {
+				return fmt.Sprintf("host %d at %s does not find %d at %s; it knows %+v", h.id, h.addr, o.id, o.addr, *h.addresses.nodes[o.id])
+			}
+		}
+	}
+	// A liar has its turn while a host is looked for, and never all of them.
+	if w.lured > 3000 {
+		return fmt.Sprintf("liars were dialled %d times", w.lured)
+	}
+	return ""
 }
