@@ -205,11 +205,13 @@ func (c *connection) reserve(r *repl.Reply, size int) bool {
 	return true
 }
 
-// deaf says whether more answers wait than the other side may leave unread.
+// deaf says whether more answers wait than the other side may leave unread: of
+// this connection or, beyond each one's share, of all.
 func (c *connection) deaf() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.out.size > c.node.limits.inflightBytes
+	l := &c.node.limits
+	return c.out.size > l.inflightBytes || c.out.size > l.inflightBytesShare && c.node.held.Load() > l.inflightBytesAll
 }
 
 // end lets the writer send what is queued, and nothing after it.

@@ -33,6 +33,10 @@ func (c *connection) doctor(r repl.Reply) {
 
 // laterOrBusy has a lister do what may wait for the disk.
 func (c *connection) laterOrBusy(r repl.Reply, f func()) {
+	if c.deaf() {
+		c.refuse(r, crowded())
+		return
+	}
 	if c.readLater(r, func() {}, f) {
 		c.Flush()
 	}

@@ -53,11 +53,7 @@ func (n *notices) refused(err error) {
 	if !ok {
 		return
 	}
-	text := err.Error()
-	if len(text) > noticeSize {
-		text = text[:noticeSize] + "…"
-	}
-	attrs := []any{"kind", kind, "err", text}
+	attrs := []any{"kind", kind, "err", noticeText(err)}
 	if silent > 0 {
 		attrs = append(attrs, "not_logged", silent)
 	}
@@ -74,10 +70,19 @@ func (n *notices) take(kind string, now time.Time) (silent uint64, ok bool) {
 		if n.kinds == nil {
 			n.kinds = make(map[string]*notice)
 		}
-		k = &notice{room: noticeBurst, filled: now}
+		k = new(notice)
 		n.kinds[kind] = k
 	}
-	if lines := int(min(now.Sub(k.filled)/n.pause, noticeBurst)); lines > 0 {
+	return k.take(n.pause, now)
+}
+
+// take counts one. It reports whether that is to be logged, and how many before
+// it were not.
+func (k *notice) take(pause time.Duration, now time.Time) (silent uint64, ok bool) {
+	if k.count == 0 {
+		k.room, k.filled = noticeBurst, now
+	}
+	if lines := int(min(now.Sub(k.filled)/pause, noticeBurst)); lines > 0 {
 		k.room, k.filled = min(k.room+lines, noticeBurst), now
 	}
 	k.count++
@@ -88,6 +93,15 @@ func (n *notices) take(kind string, now time.Time) (silent uint64, ok bool) {
 	k.room--
 	silent, k.silent = k.silent, 0
 	return silent, true
+}
+
+// noticeText is what a line says of an error that others have a part in.
+func noticeText(err error) string {
+	text := err.Error()
+	if len(text) > noticeSize {
+		text = text[:noticeSize] + "…"
+	}
+	return text
 }
 
 // rows returns how many there were of each kind.

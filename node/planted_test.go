@@ -4,18 +4,28 @@ package node
 
 import "testing"
 
-// The random foundings must find what they are for: a host that gives its word
-// again after it has decided, so that those who were wiped found beside it.
+// The tests must find what they are for: a host that gives its word again after
+// it has decided, so that those who were wiped found beside it; a node that
+// takes from a client what only a member may say.
 func TestPlantedBugs(t *testing.T) {
 	defer setBug("")
 	setBug(bugSecondFounding)
-	for seed := range uint64(2000) {
-		if wrong := foundingRun(seed); wrong != "" {
-			t.Logf("%s: seed %d: %s", bugSecondFounding, seed, wrong)
-			return
-		}
+	wrong := ""
+	for seed := uint64(0); seed < 2000 && wrong == ""; seed++ {
+		wrong = foundingRun(seed)
 	}
-	t.Errorf("%s: no founding finds it", bugSecondFounding)
+	if wrong == "" {
+		t.Errorf("%s: no founding finds it", bugSecondFounding)
+	}
+	t.Logf("%s: %s", bugSecondFounding, wrong)
+
+	setBug("")
+	r := serving(t, defaultLimits())
+	setBug(bugClientAnnounces)
+	if wrong = clientSendsEveryType(r); wrong == "" {
+		t.Errorf("%s: not found", bugClientAnnounces)
+	}
+	t.Logf("%s: %s", bugClientAnnounces, wrong)
 }
 
 // The test of liars must find a node that counts what comes in a member's name.

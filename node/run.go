@@ -284,7 +284,7 @@ func (n *Node) becomeMember(ctx context.Context) error {
 // poll asks one host again and again, until the founding is over.
 func (n *Node) poll(ctx context.Context, host string, verdicts chan<- error) {
 	defer n.ended.Done()
-	said := ""
+	said, lines := "", notice{} // the host decides what is wrong, and how often that changes
 	for {
 		n.mu.Lock()
 		f := n.found
@@ -306,7 +306,9 @@ func (n *Node) poll(ctx context.Context, host string, verdicts chan<- error) {
 			}
 			if err.Error() != said {
 				said = err.Error()
-				n.log.Info("founding waits", "host", host, "err", err)
+				if _, ok := lines.take(n.limits.noticePause, time.Now()); ok {
+					n.log.Info("founding waits", "host", host, "err", noticeText(err))
+				}
 			}
 			n.mu.Lock()
 			if tooLate(err) {

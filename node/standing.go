@@ -57,8 +57,15 @@ var senders = [...]standing{
 	wire.TypeStatus: standingClient, wire.TypeCounters: standingClient, wire.TypeDoctor: standingClient, wire.TypeLogRange: standingClient,
 }
 
+// bugClientAnnounces is planted to show that its test finds it: an announcement
+// is taken from whoever is connected, for whichever node it names.
+const bugClientAnnounces = "announcement by a client"
+
 // sendersOf returns whose frames of type t this node takes.
 func sendersOf(t wire.Type) standing {
+	if t == wire.TypeAnnounce && bug(bugClientAnnounces) {
+		return standingClient | standingMember
+	}
 	if int(t) >= len(senders) {
 		return standingNobody
 	}
