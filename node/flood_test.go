@@ -195,14 +195,8 @@ func TestAllConnectionsTogether(t *testing.T) {
 		})
 	}
 	until(t, "the limit of all is reached", func() error {
-		for _, s := range greedy {
-			c := r.otherEnd(s)
-			c.mu.Lock()
-			waits := c.over(c.inflight)
-			c.mu.Unlock()
-			if !waits {
-				return fmt.Errorf("one is still read from; %d bytes are held", r.node.held.Load())
-			}
+		if held := r.node.held.Load(); held < l.inflightBytesAll-shardmap.ValueMaxDefault {
+			return fmt.Errorf("%d bytes are held", held)
 		}
 		return nil
 	})
@@ -219,8 +213,15 @@ func TestAllConnectionsTogether(t *testing.T) {
 	if held, bound := r.node.held.Load(), l.inflightBytesAll+int64(9*2*l.inflightBytesShare); held > bound {
 		t.Errorf("%d bytes are held, the bound is %d", held, bound)
 	}
-	_, err := s.get("{large}")
-	refused(t, "a large get", err, wire.CodeBusy, "try again")
+	// The system takes some of it to send; then there is no room for more.
+	until(t, "a large get is refused", func() error {
+		if got, err := s.get("{large}"); err == nil {
+			return fmt.Errorf("got %d bytes", len(got[0]))
+		} else {
+			refused(t, "a large get", err, wire.CodeBusy, "try again")
+		}
+		return nil
+	})
 	for _, s := range greedy {
 		s.Close()
 	}

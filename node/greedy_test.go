@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -53,6 +54,9 @@ func TestGreedyCostsWhatMayWait(t *testing.T) {
 	until(t, "no more is read from any of them", func() error {
 		for _, g := range greedy {
 			c := r.otherEnd(g)
+			if c == nil {
+				return errors.New("one is not counted in yet")
+			}
 			c.mu.Lock()
 			waits := c.over(c.inflight)
 			c.mu.Unlock()
