@@ -46,7 +46,7 @@ func (g *Group) askVoters(out *[]Message, m Message) {
 // no voter here answers too: the candidate may know of a later membership, and
 // counts by that.
 func (g *Group) stepPreVote(m *Message) {
-	newer := m.Log.NewerOrEqual(g.log.last) || bug("pre-vote without log check")
+	newer := g.complete(m.Log) || bug("pre-vote without log check")
 	if m.Term > g.term && !g.heardLeader(m.From) && newer && !g.precedes(m) {
 		g.hint.yield(3)
 		g.answer(m, Message{Type: MsgPreVoteAnswer, Term: m.Term})
@@ -69,7 +69,7 @@ func (g *Group) precedes(m *Message) bool {
 // has (the paper, section 5.4.1).
 func (g *Group) stepVote(m *Message) {
 	free := g.vote == m.From || g.vote == 0 && g.lead == 0
-	if !free || !m.Log.NewerOrEqual(g.log.last) {
+	if !free || !g.complete(m.Log) {
 		g.answerAfterSync(m, Message{Type: MsgVoteAnswer, Reject: true})
 		return
 	}

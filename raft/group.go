@@ -19,6 +19,9 @@ type Group struct {
 	vote  ReplicaID
 	role  Role
 	lead  ReplicaID // Invariant: nobody else leads in term
+	// floor: a log that is older neither votes nor stands for election, see
+	// [Group.Resume].
+	floor LogID
 
 	ticks         uint64 // since New, while awake
 	silence       int    // ticks since a leader, or an elected candidate's wish, was heard
@@ -175,9 +178,10 @@ func (g *Group) Tick() {
 }
 
 // electable says whether this replica may stand for election: it is a voter,
-// and its disk could keep its own vote.
+// its disk could keep its own vote, and its log is all that it may have
+// acknowledged.
 func (g *Group) electable() bool {
-	return (g.members.mayVote(g.config.Self) || bug("removed node still votes")) && !g.stalled()
+	return !g.Short() && (g.members.mayVote(g.config.Self) || bug("removed node still votes")) && !g.stalled()
 }
 
 // Campaign starts an election now, by asking whether it would be won. A leader

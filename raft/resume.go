@@ -1,0 +1,88 @@
+package raft
+
+// A replica that was started anew can't know whether its disk is what it last
+// was: a directory that was copied earlier and put back looks the same from
+// inside, and has forgotten votes, terms and entries that others count on. So
+// its owner asks the other voters before it hands in the first message, and
+// says here what came of it. What the owner may conclude, and when, is its
+// affair (repl/lives.go); this file is what follows for the core.
+
+// Resume tells a replica that was started anew, or whose owner has come to doubt
+// its log, what the other voters say: the highest of their terms, and the newest
+// of their last ids. It is called before any message of this start is stepped in.
+//
+// The replica takes the term and has no vote in it: in its forgotten life it may
+// have given that away. (A candidate syncs its term before it asks, so a vote in
+// a higher term than all others name was given to nobody.) In a later term it
+// votes as if its log ended at floor, or where it does if that is later, and stands
+// for election only once it does: a leader elected otherwise could lack what this
+// replica acknowledged and forgot. What it acknowledges meanwhile is true, for it
+// says what is here, in a term that no other voter is above.
+func (g *Group) Resume(term uint64, floor LogID) {
+	if g.stopped != nil {
+		return
+	}
+	// A term that is out of reach was made up: no voter can have come to it.
+	if term >= g.term && term < TermLimit && g.reach.check(term, g.term) == nil {
+		// A vote that is on this disk was given once and for all. Where none is, it is
+		// kept from everybody: this replica's own name stands for that.
+		if g.becomeFollower(term, 0); term > 0 && g.vote == 0 {
+			g.vote = g.config.Self
+		}
+	}
+	g.floor = floor
+}
+
+// complete reports whether a log that ends at last has all that this replica may
+// have acknowledged (the paper, section 5.4.1): what is here, and up to the floor.
+func (g *Group) complete(last LogID) bool {
+	return last.NewerOrEqual(g.log.last) && (last.NewerOrEqual(g.floor) || bug("vote below the floor"))
+}
+
+// ForgoFloor lets the replica vote by what its log holds alone: who named the floor
+// has fallen silent, and counts as one that never answered.
+func (g *Group) ForgoFloor() { g.floor = LogID{} }
+
+// Short reports whether the log is older than the floor that [Group.Resume] set, so
+// that this replica does not stand for election. The last id need not be on disk
+// for that: a wish for votes leaves after the sync of all that is before it.
+func (g *Group) Short() bool {
+	return !g.log.last.NewerOrEqual(g.floor) && !bug("vote below the floor")
+}
+
+// Resign has a leader or candidate follow nobody, in the same term. Its owner
+// calls it when it stops handing in messages.
+func (g *Group) Resign() {
+	if g.stopped == nil && g.role != RoleFollower {
+		g.becomeFollower(g.term, 0)
+	}
+}
+
+// Reborn takes back what is counted of a replica, because its node was started
+// anew: what an earlier life acknowledged may not be on the disk of this one. A
+// leader looks for the end of its log from scratch, and a candidate asks it again
+// in its next election.
+func (g *Group) Reborn(id ReplicaID) {
+	if g.stopped != nil {
+		return
+	}
+	for i := range g.votes {
+		if g.votes[i].from == id {
+			g.votes = append(g.votes[:i], g.votes[i+1:]...)
+			break
+		}
+	}
+	p := g.progressOf(id)
+	if g.role != RoleLeader || p == nil {
+		return
+	}
+	if g.transfer.to == id {
+		g.transfer = transfer{}
+	}
+	*p = progress{replica: id, next: g.log.last.Index + 1, heard: p.heard, moved: g.ticks}
+	p.probe(g.log.last.Index)
+	g.wake()
+	g.sendDue = true
+	// An empty log of the same end is found out by an empty append.
+	p.check = true
+}
