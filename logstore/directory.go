@@ -30,7 +30,7 @@ import (
 // A row is a sequence of varints (encoding/binary, unsigned):
 //
 //	flags: 1 base, 2 state, 4 removal, 8 what it promised is lost, 16 note
-//	node, life: number and mark, last batch      a note, which is nothing else
+//	node, life and trusted life: number and mark, last batch      a note, which is nothing else
 //	group, incarnation, replica id      a removal ends here
 //	commit, last index of the log
 //	state: term, vote
@@ -414,6 +414,7 @@ func (d *directoryReader) row() (r row, err error) {
 	if r.flags == rowNote {
 		r.note.Node = raft.NodeID(d.number(&err))
 		r.note.Life = Life{d.number(&err), d.number(&err)}
+		r.note.Trusted = Life{d.number(&err), d.number(&err)}
 		r.note.Batch = Batch(d.number(&err))
 		return r, err
 	}

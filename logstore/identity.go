@@ -58,7 +58,7 @@ type Identity struct {
 	// Doubt is why this life may be an older one than the node's newest, in one
 	// line of at most [DoubtBytesMax]; empty: nothing is known that says so.
 	// It outlives the life.
-	Doubt string
+	Doubt Doubt
 	// Witness is the one at home, zero if there was none yet, and NextWitness the
 	// one that is to take its place, or has just taken it.
 	Witness, NextWitness Witness
@@ -88,7 +88,7 @@ type IdentityMember struct {
 //	stopped 4805			the last batch at a clean stop; only after one
 //	witness 6d61726b31000000 131 1700000000123456789	mark, inode, birth; if there was one
 //	next-witness 6d61726b32000000 132 1700000000223456789	the one that takes its place
-//	doubt "..."			only if there is one
+//	doubt "..."			only if there is one; "older" in place of "doubt" if it is proven
 //	missed 6d61726b30000000 130 1700000000023456789	a witness that was expected; at most two
 //	member 1122334455667788 "127.0.0.1:4166"
 //	checksum 89abcdef
@@ -128,8 +128,8 @@ func (id Identity) append(b []byte) []byte {
 	if id.NextWitness.Mark != 0 {
 		b = fmt.Appendf(b, "next-witness %s\n", id.NextWitness)
 	}
-	if id.Doubt != "" {
-		b = fmt.Appendf(b, "doubt %s\n", strconv.Quote(id.Doubt))
+	if !id.Doubt.None() {
+		b = fmt.Appendf(b, "%s %s\n", id.Doubt.kind(), strconv.Quote(id.Doubt.Why))
 	}
 	for _, w := range id.Missed {
 		b = fmt.Appendf(b, "missed %s\n", w)
@@ -260,8 +260,9 @@ func (id *Identity) set(key, value string) (err error) {
 		if id.Missed = append(id.Missed, w); len(id.Missed) > missedMax {
 			err = fmt.Errorf("there are more than %d", missedMax)
 		}
-	case "doubt":
-		if id.Doubt, err = strconv.Unquote(value); err == nil && len(id.Doubt) > DoubtBytesMax {
+	case doubtSuspected, doubtProven:
+		id.Doubt.Proven = key == doubtProven
+		if id.Doubt.Why, err = strconv.Unquote(value); err == nil && len(id.Doubt.Why) > DoubtBytesMax {
 			err = fmt.Errorf("it has more than %d bytes", DoubtBytesMax)
 		}
 	case "member":

@@ -27,6 +27,32 @@ type Link struct {
 	Last Batch // the last in the log when the life began, or took its number: synced by then
 }
 
+// Doubt says why the directory may be of an earlier moment than what its node has
+// promised since. It is durable and never final: a node in doubt hears all others
+// before it promises anything, and then has nothing left to forget.
+type Doubt struct {
+	Why string // one line of at most [DoubtBytesMax] bytes; empty: no doubt
+	// Proven: another node remembers more than is here. Otherwise it looks so from
+	// here, as it does where a whole cluster was copied to new disks.
+	Proven bool
+}
+
+// The lines of the identity that have a doubt.
+const (
+	doubtSuspected = "doubt"
+	doubtProven    = "older"
+)
+
+// None reports whether there is no doubt.
+func (d Doubt) None() bool { return d.Why == "" }
+
+func (d Doubt) kind() string {
+	if d.Proven {
+		return doubtProven
+	}
+	return doubtSuspected
+}
+
 // LivesMax bounds the chain: a peer that slept through more starts of this node
 // than that finds the life that it knew no more, which is a doubt.
 const LivesMax = 64
@@ -128,8 +154,8 @@ func (h *home) begin(id Identity, atLeast, mark uint64) (Identity, error) {
 			return id, err
 		}
 	}
-	if next.Doubt != "" {
-		s.log.Warn("this life may be older than the node's newest", "why", next.Doubt, "remedy", DoubtRemedy)
+	if !next.Doubt.None() {
+		s.log.Warn("this life may be older than the node's newest", "why", next.Doubt.Why, "remedy", DoubtRemedy)
 	}
 	err := h.turn(next)
 	return h.id, err

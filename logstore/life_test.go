@@ -140,8 +140,8 @@ func (n *lifeNode) path(segment uint64) string { return "d/log/" + segmentName(s
 func TestNotes(t *testing.T) {
 	n := newLifeNode(t).start()
 	n.write(one, 50)
-	notes := []Note{{2, Life{7, 8}, 9}, {3, Life{1, 2}, 4}}
-	must(t, n.store.Append([]Write{{Note: &Note{2, Life{6, 6}, 6}}}))
+	notes := []Note{{2, Life{7, 8}, Life{6, 5}, 9}, {3, Life{1, 2}, Life{1, 2}, 4}}
+	must(t, n.store.Append([]Write{{Note: &Note{2, Life{6, 6}, Life{}, 6}}}))
 	must(t, n.store.Append([]Write{{Note: &notes[1]}, {Note: &notes[0]}}))
 	check := func(when string) {
 		t.Helper()

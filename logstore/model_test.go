@@ -205,7 +205,7 @@ func (r *lifeRun) writes() []Write {
 		ws = append(ws, r.write(id, r.done[id]))
 	}
 	if r.steps++; r.steps%4 == 0 {
-		n := Note{Node: raft.NodeID(r.steps%3 + 2), Life: Life{r.steps, r.steps + 1}, Batch: Batch(r.steps)}
+		n := Note{Node: raft.NodeID(r.steps%3 + 2), Life: Life{r.steps, r.steps + 1}, Trusted: Life{r.steps / 2, r.steps + 7}, Batch: Batch(r.steps)}
 		if r.steps%7 == 0 {
 			n = Note{Node: n.Node} // forget it
 		}

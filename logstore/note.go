@@ -17,29 +17,35 @@ import (
 // makes the log forget the node (damage may bring it back, which harms nobody). It travels with a batch and costs no sync of its
 // own. When its segment is freed it is written again, like a term.
 type Note struct {
-	Node  raft.NodeID
-	Life  Life
-	Batch Batch
+	Node raft.NodeID
+	Life Life // the newest: messages of no other count
+	// Trusted is the newest life that followed the one before without a gap, or
+	// has caught up since: a later one is compared with it.
+	Trusted Life
+	Batch   Batch // the last of that life's log that is known
 }
 
 func (n Note) put(b []byte) {
 	binary.LittleEndian.PutUint64(b, uint64(n.Node))
 	binary.LittleEndian.PutUint64(b[8:], n.Life.Number)
 	binary.LittleEndian.PutUint64(b[16:], n.Life.Mark)
-	binary.LittleEndian.PutUint64(b[24:], uint64(n.Batch))
+	binary.LittleEndian.PutUint64(b[24:], n.Trusted.Number)
+	binary.LittleEndian.PutUint64(b[32:], n.Trusted.Mark)
+	binary.LittleEndian.PutUint64(b[40:], uint64(n.Batch))
 }
 
 func readNote(b []byte) Note {
 	return Note{
-		Node:  raft.NodeID(binary.LittleEndian.Uint64(b)),
-		Life:  Life{binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint64(b[16:])},
-		Batch: Batch(binary.LittleEndian.Uint64(b[24:])),
+		Node:    raft.NodeID(binary.LittleEndian.Uint64(b)),
+		Life:    Life{binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint64(b[16:])},
+		Trusted: Life{binary.LittleEndian.Uint64(b[24:]), binary.LittleEndian.Uint64(b[32:])},
+		Batch:   Batch(binary.LittleEndian.Uint64(b[40:])),
 	}
 }
 
 // putNoteRow adds the row of a directory that tells of a note.
 func putNoteRow(b []byte, n *Note) []byte {
-	for _, v := range [...]uint64{rowNote, uint64(n.Node), n.Life.Number, n.Life.Mark, uint64(n.Batch)} {
+	for _, v := range [...]uint64{rowNote, uint64(n.Node), n.Life.Number, n.Life.Mark, n.Trusted.Number, n.Trusted.Mark, uint64(n.Batch)} {
 		b = binary.AppendUvarint(b, v)
 	}
 	return b

@@ -98,7 +98,9 @@ const (
 	//	 0  u64  node
 	//	 8  u64  life: number, or 0: nothing is known any more
 	//	16  u64  life: mark
-	//	24  u64  the last batch that is known of it
+	//	24  u64  trusted life: number
+	//	32  u64  trusted life: mark
+	//	40  u64  the last batch of the trusted life's log that is known
 	kindNote recordKind = 8
 )
 
@@ -131,7 +133,7 @@ const (
 	stateSize   = 16
 	baseSize    = 32 // without the membership
 	lostSize    = 16
-	noteSize    = 32
+	noteSize    = 48
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -12,7 +12,7 @@ import (
 // freshIdentity is that of a node that has no log yet.
 func freshIdentity() Identity {
 	id := testIdentity
-	id.Chain, id.Stopped, id.Doubt = nil, 0, ""
+	id.Chain, id.Stopped, id.Doubt = nil, 0, Doubt{}
 	id.Witness, id.NextWitness, id.Missed = Witness{}, Witness{}, nil
 	return id
 }
@@ -62,8 +62,8 @@ func (r *lifeRun) open() error {
 		return err
 	}
 	r.identity, r.changing = &next, nil
-	if next.Doubt != "" {
-		return fmt.Errorf("a doubt on an honest disk: %s", next.Doubt)
+	if !next.Doubt.None() {
+		return fmt.Errorf("a doubt on an honest disk: %s", next.Doubt.Why)
 	}
 	return nil
 }

@@ -143,8 +143,8 @@ func TestEndMissingAfterCleanStop(t *testing.T) {
 					for r, h := range was {
 						lost += len(n.lacks(r, h))
 					}
-					if d := n.store.Damaged(); len(d) == 0 && lost > 0 || n.id.Doubt != "" {
-						t.Fatalf("%v, doubt %q", d, n.id.Doubt)
+					if d := n.store.Damaged(); len(d) == 0 && lost > 0 || !n.id.Doubt.None() {
+						t.Fatalf("%v, doubt %q", d, n.id.Doubt.Why)
 					}
 					if got := fmt.Sprint(n.store.Notes()); got != notes {
 						t.Fatalf("notes %s, want %s", got, notes)

@@ -37,7 +37,7 @@ var stories = []story{
 	{name: "open-new", before: settle, act: (*lifeRun).open},
 	{name: "note", before: func(r *lifeRun) {
 		begin(r)
-		must(r.t, r.append(Write{Note: &Note{Node: 2, Life: Life{3, 4}, Batch: 5}}))
+		must(r.t, r.append(Write{Note: &Note{Node: 2, Life: Life{3, 4}, Trusted: Life{2, 9}, Batch: 5}}))
 	}, act: func(r *lifeRun) error {
 		return r.append(Write{Note: &Note{Node: 2, Life: Life{7, 8}, Batch: 9}}, r.more(one, 1, 50), Write{Note: &Note{Node: 3, Life: Life{1, 1}}})
 	}},

@@ -149,16 +149,16 @@ func (h *home) judge(next *Identity) error {
 	if w.Mark != 0 {
 		h.present = w.Witness
 	}
-	if next.Doubt != "" && w.isOne(next.Missed...) {
-		h.store.log.Info("the witness is back: this is the newest life", "was", next.Doubt)
-		next.Doubt, next.Missed = "", nil
+	if !next.Doubt.None() && w.isOne(next.Missed...) {
+		h.store.log.Info("the witness is back: this is the newest life", "was", next.Doubt.Why)
+		next.Doubt, next.Missed = Doubt{}, nil
 		return nil
 	}
 	why := w.doubt(path.Join(h.dir(), witnessName), next)
-	if why == "" || next.Doubt != "" {
+	if why == "" || !next.Doubt.None() {
 		return nil // the first doubt stays: what it missed is what lifts it
 	}
-	next.Doubt, next.Missed = why, nil
+	next.Doubt, next.Missed = Doubt{Why: why}, nil
 	for _, n := range [...]Witness{next.Witness, next.NextWitness} {
 		if n.Mark != 0 {
 			next.Missed = append(next.Missed, n)

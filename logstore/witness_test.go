@@ -100,17 +100,17 @@ func (n *lifeNode) putBack(from *vfs.Mem, name string) {
 func (n *lifeNode) doubts(want string) {
 	n.t.Helper()
 	if want == "" {
-		if n.id.Doubt != "" {
-			n.t.Errorf("it doubts: %s", n.id.Doubt)
+		if !n.id.Doubt.None() {
+			n.t.Errorf("it doubts: %s", n.id.Doubt.Why)
 		}
 		return
 	}
 	for _, text := range strings.Split(want, "|") {
-		if strings.Contains(n.id.Doubt, text) && strings.Contains(n.id.Doubt, "earlier moment") && !strings.Contains(n.id.Doubt, "\n") {
+		if strings.Contains(n.id.Doubt.Why, text) && strings.Contains(n.id.Doubt.Why, "earlier moment") && !strings.Contains(n.id.Doubt.Why, "\n") {
 			return
 		}
 	}
-	n.t.Errorf("the doubt is %q, want one that has %q", n.id.Doubt, want)
+	n.t.Errorf("the doubt is %q, want one that has %q", n.id.Doubt.Why, want)
 }
 
 // Where only the witness was lost, to move it back lifts the doubt, also if the node
@@ -154,14 +154,14 @@ func TestWitnessIsBack(t *testing.T) {
 func TestDoubtOfTheOwner(t *testing.T) {
 	n := newLifeNode(t).start()
 	for _, want := range []string{"a peer knows a later batch: it is of an earlier moment", ""} {
-		if _, err := ChangeIdentity(n.store, func(id *Identity) { id.Doubt = want }); err != nil {
+		if _, err := ChangeIdentity(n.store, func(id *Identity) { id.Doubt = Doubt{Why: want, Proven: want != ""} }); err != nil {
 			t.Fatal(err)
 		}
 		must(t, n.store.Close())
 		n.start()
 		n.doubts(want)
 	}
-	if _, err := ChangeIdentity(n.store, func(id *Identity) { id.Doubt = strings.Repeat("x", DoubtBytesMax+1) }); err == nil {
+	if _, err := ChangeIdentity(n.store, func(id *Identity) { id.Doubt.Why = strings.Repeat("x", DoubtBytesMax+1) }); err == nil {
 		t.Error("a doubt without a bound")
 	}
 }
@@ -261,7 +261,7 @@ func TestOlderLifeOnRealDisk(t *testing.T) {
 		t.Helper()
 		s, id := start(dir)
 		must(t, s.Close())
-		return id.Doubt
+		return id.Doubt.Why
 	}
 	copyTo := func(from, to string) {
 		t.Helper()
