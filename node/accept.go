@@ -2,8 +2,8 @@ package node
 
 import (
 	"errors"
-	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"muster/logstore"
@@ -150,8 +150,12 @@ func (n *Node) fed(peer raft.NodeID) {
 		delete(n.feeds, peer)
 	}
 	n.mu.Unlock()
-	if loop := n.running(); loop != nil && last {
+	switch loop := n.running(); {
+	case loop == nil:
+	case last:
 		loop.PeerLost(peer)
+	default:
+		loop.ConnectionEnded(peer)
 	}
 }
 
@@ -168,8 +172,7 @@ func (n *Node) acceptConfig() wire.AcceptConfig {
 	return c
 }
 
-// admit has the last word on a hello. A peer must be a member, and no older
-// self of one: a disk image that was restored has forgotten promises.
+// admit has the last word on a hello. A peer must be a member.
 func (n *Node) admit(h *wire.Hello) error {
 	switch h.Role {
 	case wire.RoleFounding:
@@ -181,15 +184,9 @@ func (n *Node) admit(h *wire.Hello) error {
 	if h.Node == id.Node {
 		return wire.UnknownNode(h.Node, "it has this node's own id", "give each node a data directory of its own; do not copy one")
 	}
-	known := false
-	for _, m := range id.Members {
-		known = known || m.Node == h.Node
-	}
-	highest := uint64(0)
-	if t := n.table.Load(); t != nil {
-		if row, ok := t.Node(h.Node); ok {
-			known, highest = true, row.Start
-		}
+	known := slices.ContainsFunc(id.Members, func(m logstore.IdentityMember) bool { return m.Node == h.Node })
+	if t := n.table.Load(); t != nil && !known {
+		_, known = t.Node(h.Node)
 	}
 	if id.Stage == logstore.StageFounding {
 		// It can't be told from a stranger yet, and what it says as a peer
@@ -201,12 +198,9 @@ func (n *Node) admit(h *wire.Hello) error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	highest = max(highest, n.starts[h.Node])
-	if h.Start < highest {
-		return wire.UnknownNode(h.Node, fmt.Sprintf("it says that it was started %d times, it was started %d times before", h.Start, highest),
-			"its data directory is an old copy: empty it, so that it comes back as a new node")
-	}
-	n.starts[h.Node] = h.Start
+	// Which start of it this is proves nothing, and is not compared here: what its
+	// messages count for is settled between the hosts, with a note on disk
+	// (repl/lives.go).
 	n.met[h.Node] = met{start: h.Start, addr: h.Advertise}
 	// It may have moved, and can only tell the cluster so through a leader
 	// that finds it: it is looked for where it says that it is, unless it

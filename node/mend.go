@@ -16,10 +16,10 @@ import (
 	"muster/shardmap"
 )
 
-// mends says whether a frame of a peer has to do with a damaged log: the peer's
-// or this node's.
+// mends says whether a frame of a peer has to do with a log that was damaged, or
+// that may be of an earlier moment: the peer's or this node's.
 func mends(t wire.Type) bool {
-	return t == wire.TypeRepair || t == wire.TypeRepairAnswer || t == wire.TypeSnapshotRequest
+	return t == wire.TypeLifeQuestion || t == wire.TypeLifeAnswer || t == wire.TypeRepair || t == wire.TypeRepairAnswer || t == wire.TypeSnapshotRequest
 }
 
 // mendFrame hands on such a frame. Nothing answers it by its request number.
@@ -47,6 +47,18 @@ func (c *connection) mendFrame(t wire.Type, body []byte) error {
 			return fmt.Errorf("body of %s: %w", t, err)
 		}
 		loop.ReceiveRepairAnswer(c.peer, a)
+	case wire.TypeLifeQuestion:
+		q := new(wire.LifeQuestion)
+		if err := q.Read(body); err != nil {
+			return fmt.Errorf("body of %s: %w", t, err)
+		}
+		loop.ReceiveLifeQuestion(c.peer, q)
+	case wire.TypeLifeAnswer:
+		a := new(wire.LifeAnswer)
+		if err := a.Read(body); err != nil {
+			return fmt.Errorf("body of %s: %w", t, err)
+		}
+		loop.ReceiveLifeAnswer(c.peer, a)
 	case wire.TypeSnapshotRequest:
 		q := new(wire.SnapshotRequest)
 		if err := q.Read(body); err != nil {
@@ -62,6 +74,16 @@ func (c *connection) mendFrame(t wire.Type, body []byte) error {
 func (n *Node) damageFound() {
 	if loop := n.running(); loop != nil {
 		loop.DamageFound()
+	}
+}
+
+// reached does what a new connection to a node is good for: the node is asked which
+// connections in its name are its own, and the host hears of it. Any goroutine may
+// call it.
+func (n *Node) reached(id raft.NodeID) {
+	n.attesting.ask(id)
+	if loop := n.running(); loop != nil {
+		loop.PeerReached(id)
 	}
 }
 

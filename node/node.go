@@ -102,7 +102,6 @@ type Node struct {
 	conns    map[net.Conn]*connection // guarded by mu; nil during the hello
 	seats    seats                    // guarded by mu: who of each kind is connected
 	met      map[raft.NodeID]met      // guarded by mu: what peers said of themselves in their last hello
-	starts   map[raft.NodeID]uint64   // guarded by mu: the highest start counter seen of each node
 	feeds    map[raft.NodeID]int      // guarded by mu: connections over which each node's cores speak to ours
 
 	// Owned by run, which sets transport under mu.

@@ -121,7 +121,6 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 		reads:     make(chan func(), readQueueMax),
 		tables:    make(chan struct{}, 1),
 		conns:     make(map[net.Conn]*connection),
-		starts:    make(map[raft.NodeID]uint64),
 		feeds:     make(map[raft.NodeID]int),
 		met:       make(map[raft.NodeID]met),
 	}
@@ -424,7 +423,7 @@ func (n *Node) serve() error {
 	}
 	id = n.self()
 	transport := repl.NewPeers(repl.PeersConfig{
-		Own: n.addr, Seeds: n.cfg.Join, Up: n.attesting.ask, Attested: n.attesting.answered,
+		Own: n.addr, Seeds: n.cfg.Join, Up: n.reached, Attested: n.attesting.answered,
 		Dial: n.dialPeer, DialBulk: n.dialBulk, BulkRate: int64(n.cfg.SnapshotRate), Sent: n.sent, Store: store, DamageFound: n.damageFound, FetchBytes: raft.AppendBytesMaxDefault, Counters: &n.counters, Log: n.log,
 	})
 	n.mu.Lock()
@@ -432,7 +431,7 @@ func (n *Node) serve() error {
 	n.mu.Unlock()
 	n.attesting.peers.Store(transport)
 	host, err := repl.NewHost(repl.HostConfig{
-		Self: id.Node, Start: id.Life().Number, Store: store, Transport: n.transport,
+		Self: id.Node, Store: store, Transport: n.transport,
 		Machine: n.machine, Addr: n.addrOf, Stalled: n.fs.hangs.Load,
 		Chance:        randomNumber(),
 		Each:          besides,

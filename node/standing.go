@@ -51,6 +51,7 @@ var senders = [...]standing{
 	wire.TypeAnnounce: standingMember,
 	wire.TypeRepair:   standingMember, wire.TypeRepairAnswer: standingMember, wire.TypeSnapshotRequest: standingMember,
 	wire.TypeAttest: standingMember, wire.TypeAddresses: standingMember,
+	wire.TypeLifeQuestion: standingMember, wire.TypeLifeAnswer: standingMember,
 	wire.TypeChunk: standingSender,
 
 	wire.TypeWrite: standingClient, wire.TypeGet: standingClient, wire.TypeList: standingClient, wire.TypeTopology: standingClient,

@@ -29,13 +29,13 @@ func TestForgedTermsOverConnections(t *testing.T) {
 		m := raft.Message{Type: raft.MsgVote, From: on(&g, self.Node), To: on(&g, r.node.self().Node), Term: raft.TermLimit - 1}
 		m.Log = raft.LogID{Term: m.Term, Index: raft.IndexLimit - 1}
 		for _, m.Type = range []raft.MessageType{raft.MsgVote, raft.MsgTransferVote, raft.MsgTimeoutNow} {
-			body := wire.AppendEnvelope(nil, &wire.Envelope{Group: g.ID, Incarnation: g.Incarnation, Message: m})
+			body := wire.AppendEnvelope(nil, &wire.Envelope{Group: g.ID, Incarnation: g.Incarnation, Mark: self.Life().Mark, Message: m})
 			if _, err := s.Write(frame(wire.TypeOf(m.Type), 0, 0, body)); err != nil {
 				t.Fatal(err)
 			}
 			sent++
 		}
-		beat := wire.Beat{Start: self.Life().Number, Sequence: 1 << 62, Messages: []wire.BeatMessage{
+		beat := wire.Beat{Mark: self.Life().Mark, Sequence: 1 << 62, Messages: []wire.BeatMessage{
 			{Group: g.ID, Incarnation: g.Incarnation, From: m.From, To: m.To, Term: m.Term}}}
 		if _, err := s.Write(frame(wire.TypeBeat, 0, 0, wire.AppendBeat(nil, &beat))); err != nil {
 			t.Fatal(err)

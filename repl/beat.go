@@ -28,6 +28,7 @@ func (h *Host) SetNodes(nodes []raft.NodeID) {
 			b = new(beats)
 		}
 		h.beats[n] = b
+		h.lives.know(n)
 		if h.contacts[n] == nil {
 			h.contacts[n] = &contact{heardTick: h.ticks}
 		}
@@ -41,7 +42,7 @@ func (h *Host) send(g *group, m raft.Message) {
 		return
 	}
 	e := &h.envelope
-	*e = wire.Envelope{Group: g.replica.Group, Incarnation: g.replica.Incarnation, Message: m}
+	*e = wire.Envelope{Group: g.replica.Group, Incarnation: g.replica.Incarnation, Mark: h.lives.life().Mark, Batch: h.lives.batch, Message: m}
 	switch m.Type {
 	case raft.MsgHeartbeat:
 		if b := h.beats[node]; b != nil {
@@ -76,12 +77,12 @@ func (h *Host) sendBeats() {
 		if len(b.out.Messages) > 0 || len(b.out.Rests) > 0 || due {
 			b.sequence++
 			b.lastSent = h.ticks
-			b.out.Start, b.out.Sequence, b.out.Fullness = h.cfg.Start, b.sequence, h.full.own
+			b.out.Mark, b.out.Batch, b.out.Sequence, b.out.Fullness = h.lives.life().Mark, h.lives.batch, b.sequence, h.full.own
 			h.cfg.Transport.SendBeat(n, &b.out, false)
 			b.out.Messages = b.out.Messages[:0]
 		}
 		if len(b.answers.Messages) > 0 {
-			b.answers.Start, b.answers.Sequence, b.answers.Fullness = h.cfg.Start, b.sequence, h.full.own
+			b.answers.Mark, b.answers.Batch, b.answers.Sequence, b.answers.Fullness = h.lives.life().Mark, h.lives.batch, b.sequence, h.full.own
 			h.cfg.Transport.SendBeat(n, &b.answers, true)
 			b.answers.Messages = b.answers.Messages[:0]
 		}

@@ -42,10 +42,6 @@ type cluster struct {
 	// has applied something of it has them.
 	placed bool
 
-	// lives, if set, says that each node has an identity, and each start of it a
-	// life.
-	lives bool
-
 	// policy is when states are written down; zero fields are the product's.
 	policy   SnapshotPolicy
 	wrote    uint64
@@ -64,7 +60,6 @@ type testNode struct {
 	c       *cluster
 	id      raft.NodeID
 	disk    *vfs.Mem
-	starts  uint64
 	faulty  *vfs.Faulty // before disk, if there is one
 	store   *logstore.Store
 	host    *Host
@@ -194,6 +189,18 @@ func (n *testNode) AnswerRepair(to raft.NodeID, a *wire.RepairAnswer, r logstore
 	copied := *a
 	copied.Entries = ReadIntact(n.store, r, wanted, wire.RepairBytesMax)
 	n.c.net = append(n.c.net, packet{from: n.id, to: to, body: &copied})
+}
+
+// SendLife implements Transport.
+func (n *testNode) SendLife(to raft.NodeID, t wire.Type, b wire.Body) {
+	var copied wire.Body = new(wire.LifeQuestion)
+	if t == wire.TypeLifeAnswer {
+		copied = new(wire.LifeAnswer)
+	}
+	if err := copied.Read(b.Append(nil)); err != nil {
+		n.c.t.Fatalf("%s: %v", t, err)
+	}
+	n.c.net = append(n.c.net, packet{from: n.id, to: to, body: copied})
 }
 
 // SendSnapshotRequest implements Transport.
@@ -331,11 +338,9 @@ func (n *testNode) start() {
 		n.c.t.Fatalf("node %d: open log: %v", n.id, err)
 	}
 	n.store = store
-	if n.c.lives {
-		n.begin()
-	}
+	beginLife(n.c.t, disk, store, n.id, n.c.rnd.Uint64()|1)
 	n.host, err = NewHost(HostConfig{
-		Self: n.id, Start: 1, Store: store, Transport: n,
+		Self: n.id, Store: store, Transport: n,
 		Machine:       n.machine,
 		Snapshots:     n.c.policy,
 		Addr:          func(raft.NodeID) string { return "" },
@@ -367,18 +372,19 @@ func (n *testNode) start() {
 	}
 }
 
-// begin begins a life of the node, as each start does.
-func (n *testNode) begin() {
-	n.starts++
-	id, ok, err := logstore.ReadIdentity(n.disk, "data")
-	if !ok {
-		id = logstore.Identity{Stage: logstore.StageMember, Cluster: "c", ClusterID: 1, Node: n.id}
+// beginLife does for a host that is to be made what a node does: it begins another
+// life of the directory "data".
+func beginLife(t testing.TB, disk vfs.FS, store *logstore.Store, id raft.NodeID, mark uint64) {
+	t.Helper()
+	was, found, err := logstore.ReadIdentity(disk, "data")
+	if err == nil && !found {
+		was = logstore.Identity{Stage: logstore.StageMember, Cluster: "test", ClusterID: 1, Node: id}
 	}
 	if err == nil {
-		_, err = logstore.BeginLife(n.store, id, 0, n.starts)
+		_, err = logstore.BeginLife(store, was, 0, mark)
 	}
 	if err != nil {
-		n.c.t.Fatalf("node %d: begin a life: %v", n.id, err)
+		t.Fatalf("node %d: begin a life: %v", id, err)
 	}
 }
 
@@ -435,6 +441,17 @@ func (n *testNode) stop() {
 	if err := n.store.Close(); err != nil {
 		n.c.t.Fatalf("node %d: close: %v", n.id, err)
 	}
+	n.host, n.store, n.senders = nil, nil, nil
+}
+
+// kill ends the node between two batches, without a word: what it wrote is there, and
+// nothing that a clean stop leaves.
+func (n *testNode) kill() {
+	for n.batch != nil || n.work != nil {
+		n.sync()
+		n.doWork()
+	}
+	n.disk.Crash(vfs.KeepUnsynced, 0)
 	n.host, n.store, n.senders = nil, nil, nil
 }
 
@@ -509,6 +526,10 @@ func (c *cluster) deliver(p packet) {
 		to.host.ReceiveRepairAnswer(p.from, b)
 	case *wire.SnapshotRequest:
 		to.host.ReceiveSnapshotRequest(p.from, b)
+	case *wire.LifeQuestion:
+		to.host.ReceiveLifeQuestion(p.from, b)
+	case *wire.LifeAnswer:
+		to.host.ReceiveLifeAnswer(p.from, b)
 	case *wire.Chunk:
 		a := to.inbox.Receive(p.from, b)
 		c.net = append(c.net, packet{from: p.to, to: p.from, body: &a})
@@ -534,6 +555,18 @@ func (c *cluster) deliver(p packet) {
 		to.host.Receive(p.from, &e)
 	}
 	to.turn()
+}
+
+// told lets a message arrive that a node sent in the life that is noted of it, or, if
+// none is, in one that is noted now.
+func (n *testNode) told(from raft.NodeID, e *wire.Envelope) {
+	others := n.host.lives.others
+	if o := others[from]; o == nil || !o.noted {
+		life := logstore.Life{Number: 1, Mark: uint64(from)}
+		others[from] = &other{node: from, noted: true, note: logstore.Note{Node: from, Life: life, Trusted: life}}
+	}
+	e.Mark = others[from].note.Life.Mark
+	n.host.Receive(from, e)
 }
 
 // leader returns a node that leads a group, or nil.

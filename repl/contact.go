@@ -14,9 +14,8 @@ import (
 type contact struct {
 	heardAt   time.Duration // on the host's clock
 	heardTick uint64
-	heard     bool   // ever
-	silent    bool   // not heard of for an election timeout
-	start     uint64 // the highest start that its heartbeats said
+	heard     bool // ever
+	silent    bool // not heard of for an election timeout
 	fullness  wire.Fullness
 	stalled   bool // its disk stands still, as it says
 }
@@ -56,6 +55,7 @@ func (h *Host) missNodes() {
 // PeerLost hands in that the connection from a node has closed. It is a hint
 // and no proof: its groups are asked whether they would elect another leader.
 func (h *Host) PeerLost(n raft.NodeID) {
+	h.lives.ended(n)
 	for _, g := range h.order {
 		if leader, _ := g.node(g.lead); leader == n && g.lead != 0 && g.stopped == nil {
 			g.core.LeaderLost()
@@ -66,6 +66,13 @@ func (h *Host) PeerLost(n raft.NodeID) {
 		}
 	}
 }
+
+// PeerReached hands in that there is a connection to a node: what is sent arrives.
+func (h *Host) PeerReached(n raft.NodeID) { h.lives.reached(n) }
+
+// ConnectionEnded hands in that one of the connections from a node has closed, be
+// there others or not.
+func (h *Host) ConnectionEnded(n raft.NodeID) { h.lives.ended(n) }
 
 // transfereeLost ends a transfer of leadership to a node that is gone.
 func (g *group) transfereeLost(n raft.NodeID) {
@@ -80,6 +87,7 @@ func (g *group) transfereeLost(n raft.NodeID) {
 // PeerBack hands in that there is a connection from a node again.
 func (h *Host) PeerBack(n raft.NodeID) {
 	h.hear(n)
+	h.lives.reached(n)
 	for _, m := range h.mending {
 		m.hurry()
 	}

@@ -146,7 +146,7 @@ func TestFetchesAreReadOneByOne(t *testing.T) {
 				t.Fatalf("%d appends are read when %d are written", n, appends)
 			}
 			if appends == 1 {
-				p.SendBeat(7, &wire.Beat{Start: 1, Sequence: 1}, false)
+				p.SendBeat(7, &wire.Beat{Mark: 1, Sequence: 1}, false)
 				p.Flush()
 			}
 		}

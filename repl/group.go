@@ -41,6 +41,9 @@ type group struct {
 	appliedMembers raft.Membership
 	snap           snapshots
 	stopped        error
+	hold           *hold         // what it waits for before it runs; nil: nothing
+	floor          raft.LogID    // what its log must reach before it votes; see hold.go
+	givers         []raft.NodeID // who told of the floor
 
 	queue      []Proposal
 	queueBytes int
@@ -177,7 +180,9 @@ func (g *group) prefer(id raft.ReplicaID) {
 	g.applyPreference()
 	if id == g.replica.ID && g.lead == 0 {
 		g.eager = eagerTicks
-		g.core.Campaign()
+		if g.hold == nil {
+			g.core.Campaign()
+		}
 	}
 	g.touch()
 }
@@ -195,8 +200,11 @@ func (g *group) livesOn(n raft.NodeID) bool {
 }
 
 func (g *group) tick() {
-	if g.stopped != nil {
+	if g.stopped != nil || g.hold != nil {
 		return
+	}
+	if len(g.givers) > 0 {
+		g.forgo()
 	}
 	g.core.Tick()
 	if g.eager > 0 {
@@ -234,6 +242,7 @@ func (g *group) step(from raft.NodeID, m raft.Message) {
 func (g *group) stop(err error) {
 	g.stopped = err
 	g.setQuiet(true) // it gets no ticks any more
+	g.endHold()
 	g.endStreams(true)
 	g.host.cfg.Log.Error("group stops", "group", g.replica.Group, "replica", g.replica.ID, "applied", g.applied, "err", err)
 	g.abandon()

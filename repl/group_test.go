@@ -107,7 +107,7 @@ func TestGroupStops(t *testing.T) {
 	status := g.core.Status()
 	e := wire.Envelope{Group: 1, Incarnation: 1, Message: raft.Message{Type: raft.MsgAppend, From: other, To: g.replica.ID, Term: status.Term, Log: status.Last}}
 	node, _ := g.node(other)
-	n.host.Receive(node, &e) // a second leader in one term
+	n.told(node, &e) // a second leader in one term
 	n.turn()
 	if g.stopped == nil {
 		t.Fatal("the group goes on")

@@ -36,8 +36,7 @@ const (
 // HostConfig is what a host is made from.
 type HostConfig struct {
 	Self      raft.NodeID
-	Start     uint64 // the node's start counter, in every heartbeat
-	Store     *logstore.Store
+	Store     *logstore.Store // of a node whose life has begun
 	Transport Transport
 	// Stalled, if not nil, says whether this node's disk stands still. It is
 	// asked in each turn.
@@ -66,9 +65,10 @@ type Batch struct {
 	Number uint64
 	Writes []logstore.Write
 
-	readies []pendingReady
-	bases   []based // that it makes durable
-	mends   []*mend // that have a write in it
+	readies    []pendingReady
+	bases      []based  // that it makes durable
+	mends      []*mend  // that have a write in it
+	introduced []*other // whose new lives it notes
 }
 
 // pendingReady is a Ready that waits for its sync.
@@ -121,6 +121,8 @@ type Host struct {
 	mending    []*mend                           // by group id
 	mends      MendCounts
 	questions  *rand.Rand // numbers them
+	lives      lives
+	start      uint64 // the number of the life in which this process began
 	refused    refusals
 	full       fullness
 	fetching   fetching
@@ -162,6 +164,10 @@ func NewHost(cfg HostConfig) (*Host, error) {
 		gathering: new(Batch),
 		spare:     new(Batch),
 	}
+	if err := h.lives.init(h); err != nil {
+		return nil, err
+	}
+	h.start = h.lives.life().Number
 	for _, r := range cfg.Store.Tombstones() {
 		h.graves[r.Group] = r
 	}
@@ -177,7 +183,9 @@ func NewHost(cfg HostConfig) (*Host, error) {
 
 // Receive hands in a message from another node.
 func (h *Host) Receive(from raft.NodeID, e *wire.Envelope) {
-	h.hear(from)
+	if !h.admits(from, e.Group, e.Message.Type, e.Mark, e.Batch) {
+		return
+	}
 	if g := h.addressee(from, e); g != nil && (e.Message.Type != raft.MsgAppend || g.takes(&e.Message)) {
 		if e.Message.Type == raft.MsgAppendAnswer {
 			h.fetched(from, e.Group)
@@ -188,14 +196,15 @@ func (h *Host) Receive(from raft.NodeID, e *wire.Envelope) {
 
 // ReceiveBeat hands in the heartbeats of another node, or the answers to ours.
 func (h *Host) ReceiveBeat(from raft.NodeID, b *wire.Beat, answer bool) {
-	h.hear(from)
-	h.hearStart(from, b.Start)
-	h.learn(from, b.Fullness)
-	h.learnStall(from, b.Stalled)
 	t := raft.MsgHeartbeat
 	if answer {
 		t = raft.MsgHeartbeatAnswer
 	}
+	if !h.admits(from, 0, t, b.Mark, b.Batch) {
+		return
+	}
+	h.learn(from, b.Fullness)
+	h.learnStall(from, b.Stalled)
 	for i := range b.Messages {
 		e := b.Messages[i].Envelope(t)
 		if g := h.addressee(from, &e); g != nil {
@@ -205,6 +214,17 @@ func (h *Host) ReceiveBeat(from raft.NodeID, b *wire.Beat, answer bool) {
 	for i := range b.Rests {
 		h.vouched(from, &b.Rests[i])
 	}
+}
+
+// admits reports whether messages of a node's life are taken, and notes that the
+// node was heard of.
+func (h *Host) admits(from raft.NodeID, g raft.GroupID, t raft.MessageType, mark, batch uint64) bool {
+	if !h.lives.takes(from, mark, batch) {
+		h.refuseMessage(refusedLife, from, g, t, nil)
+		return false
+	}
+	h.hear(from)
+	return true
 }
 
 // addressee finds the group that a message is for, and refuses what is for a
@@ -225,6 +245,8 @@ func (h *Host) addressee(from raft.NodeID, e *wire.Envelope) *group {
 		why = refusedNotUs
 	case g.stopped != nil:
 		why = refusedStopped
+	case g.hold != nil:
+		why = refusedHeld
 	default:
 		// Of whom this replica has not heard yet, the core decides: its log
 		// may lag behind the membership.
@@ -284,6 +306,7 @@ func (h *Host) Tick() {
 	h.leave()
 	h.fetchTick()
 	h.tickedAt = h.now
+	h.lives.tick()
 	for _, g := range h.order {
 		g.expireWaits() // of one that rests too: it may rest for ever
 		switch {
@@ -300,8 +323,12 @@ func (h *Host) Tick() {
 // Synced hands back a batch that is on disk.
 func (h *Host) Synced(b *Batch) {
 	h.underWay, h.full.underWay = false, 0
+	h.lives.batch = uint64(h.cfg.Store.SyncedBatch())
 	h.look()
 	b.report()
+	h.lives.synced(b.introduced)
+	clear(b.introduced)
+	b.introduced = b.introduced[:0]
 	for _, o := range b.bases {
 		h.sweep(o.replica, o.id)
 		h.based(o.replica)
@@ -347,6 +374,7 @@ func (h *Host) Turn(now time.Duration) *Batch {
 	if len(h.gathering.Writes) == 0 {
 		h.full.accepted = 0
 	}
+	h.lives.turn()
 	h.sendBeats()
 	h.cfg.Transport.Flush()
 	for i, r := range h.touched {
@@ -354,7 +382,11 @@ func (h *Host) Turn(now time.Duration) *Batch {
 		h.touched[i] = nil
 	}
 	h.touched = h.touched[:0]
-	if h.underWay || len(h.gathering.Writes) == 0 {
+	if h.underWay {
+		return nil
+	}
+	h.lives.write(h.gathering)
+	if len(h.gathering.Writes) == 0 {
 		return nil
 	}
 	b := h.gathering
@@ -395,6 +427,11 @@ type GroupView struct {
 	Commit  raft.LogID
 	// Stopped says why the group does nothing here any more, or is empty.
 	Stopped string
+	// Held: the replica waits for what other voters know of its group, see
+	// [Host.Doubt].
+	Held bool
+	// Short: it lacks entries that one of them told of.
+	Short bool
 	// Mending is what is damaged and done about it, or nil. Without a core,
 	// Status has no more than term, membership, last and commit.
 	Mending *Mending
@@ -414,6 +451,7 @@ func (h *Host) View() []GroupView {
 		if g.stopped != nil {
 			v.Stopped = g.stopped.Error()
 		}
+		v.Held, v.Short = g.hold != nil, g.core.Short()
 		views = append(views, v)
 	}
 	return h.viewMending(views)

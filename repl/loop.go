@@ -156,6 +156,16 @@ func (l *Loop) ReceiveSnapshotRequest(from raft.NodeID, q *wire.SnapshotRequest)
 	l.Post(func(h *Host) { h.ReceiveSnapshotRequest(from, q) })
 }
 
+// ReceiveLifeQuestion queues the question of a node that was started anew.
+func (l *Loop) ReceiveLifeQuestion(from raft.NodeID, q *wire.LifeQuestion) {
+	l.Post(func(h *Host) { h.ReceiveLifeQuestion(from, q) })
+}
+
+// ReceiveLifeAnswer queues the answer to this node's own.
+func (l *Loop) ReceiveLifeAnswer(from raft.NodeID, a *wire.LifeAnswer) {
+	l.Post(func(h *Host) { h.ReceiveLifeAnswer(from, a) })
+}
+
 // DamageFound queues that a read of the log met damage.
 func (l *Loop) DamageFound() { l.Post((*Host).DamageFound) }
 
@@ -169,6 +179,12 @@ func (l *Loop) PeerLost(n raft.NodeID) { l.Post(func(h *Host) { h.PeerLost(n) })
 
 // PeerBack queues that there is a connection from a node again.
 func (l *Loop) PeerBack(n raft.NodeID) { l.Post(func(h *Host) { h.PeerBack(n) }) }
+
+// PeerReached queues that there is a connection to a node.
+func (l *Loop) PeerReached(n raft.NodeID) { l.Post(func(h *Host) { h.PeerReached(n) }) }
+
+// ConnectionEnded queues that one of the connections from a node has closed.
+func (l *Loop) ConnectionEnded(n raft.NodeID) { l.Post(func(h *Host) { h.ConnectionEnded(n) }) }
 
 // HandOver has the groups that this node leads led by others, as far as there
 // are others, and returns when none is left, or after max.

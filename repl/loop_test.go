@@ -17,10 +17,12 @@ import (
 // is closed meanwhile may be in the midst of f.
 func TestAskWhileClosing(t *testing.T) {
 	for range 200 {
-		store, err := logstore.Open(logstore.Options{FS: vfs.NewMem(), Dir: "data", Log: slog.New(slog.DiscardHandler)})
+		disk := vfs.NewMem()
+		store, err := logstore.Open(logstore.Options{FS: disk, Dir: "data", Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}
+		beginLife(t, disk, store, 1, 1)
 		h, err := NewHost(HostConfig{Self: 1, Store: store, Transport: nowhere{}, ElectionTicks: 20, HeartbeatTicks: 2, Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
@@ -60,9 +62,10 @@ func TestScrubOfRottenSnapshot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	beginLife(t, disk, store, 1, 1)
 	n := &testNode{c: &cluster{}, history: map[raft.GroupID][]uint64{}}
 	h, err := NewHost(HostConfig{
-		Self: 1, Start: 1, Store: store, Transport: nowhere{}, Addr: func(raft.NodeID) string { return "" }, Log: quiet,
+		Self: 1, Store: store, Transport: nowhere{}, Addr: func(raft.NodeID) string { return "" }, Log: quiet,
 		Machine:       func(r logstore.Replica) StateMachine { return &register{node: n, group: r.Group} },
 		ElectionTicks: raft.ElectionTicksDefault, HeartbeatTicks: raft.HeartbeatTicksDefault, QuietTicks: 20,
 	})
@@ -138,6 +141,7 @@ func (nowhere) SendBeat(raft.NodeID, *wire.Beat, bool)         {}
 func (nowhere) SendRepair(raft.NodeID, *wire.Repair)           {}
 func (nowhere) AnswerRepair(raft.NodeID, *wire.RepairAnswer, logstore.Replica, []wire.RepairSpan) {
 }
+func (nowhere) SendLife(raft.NodeID, wire.Type, wire.Body)             {}
 func (nowhere) SendSnapshotRequest(raft.NodeID, *wire.SnapshotRequest) {}
 func (nowhere) SendSnapshot(raft.NodeID, *SnapshotStream)              {}
 func (nowhere) Flush()                                                 {}

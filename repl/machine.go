@@ -139,6 +139,9 @@ type Transport interface {
 	// read: what [ReadIntact] finds of wanted in the log of r. Nothing of a is
 	// kept, wanted is.
 	AnswerRepair(to raft.NodeID, a *wire.RepairAnswer, r logstore.Replica, wanted []wire.RepairSpan)
+	// SendLife queues a [wire.LifeQuestion] or a [wire.LifeAnswer]. Nothing of b is
+	// kept.
+	SendLife(to raft.NodeID, t wire.Type, b wire.Body)
 	// SendSnapshotRequest queues a request. Nothing of q is kept.
 	SendSnapshotRequest(to raft.NodeID, q *wire.SnapshotRequest)
 	// SendSnapshot begins to send a snapshot, apart from all else. The end is

@@ -317,7 +317,7 @@ func (m *mend) ask(n raft.NodeID) {
 	a.number, a.again, a.probed = m.host.questionNumber(), false, m.probes(a.commit)
 	m.host.mends.Asked++
 	m.host.cfg.Transport.SendRepair(n, &wire.Repair{
-		Start: m.host.cfg.Start, Number: a.number, Group: m.replica.Group, Incarnation: m.replica.Incarnation, Wanted: wanted,
+		Start: m.host.start, Number: a.number, Group: m.replica.Group, Incarnation: m.replica.Incarnation, Wanted: wanted,
 	})
 }
 

@@ -14,7 +14,7 @@ import (
 func (h *Host) ReceiveRepairAnswer(from raft.NodeID, a *wire.RepairAnswer) {
 	h.hear(from)
 	m := h.mendOf(a.Group)
-	if m == nil || m.replica.Incarnation != a.Incarnation || a.Start != h.cfg.Start {
+	if m == nil || m.replica.Incarnation != a.Incarnation || a.Start != h.start {
 		return // of an earlier life, or of what is mended by now
 	}
 	k := m.askedOf(from)

@@ -36,7 +36,7 @@ func TestLostPromises(t *testing.T) {
 	c := written(t, 31, 40)
 	c.wrote = 10_000
 	n := c.nodes[0]
-	n.stop()
+	n.kill()
 	n.loseSegments()
 	restart := func() {
 		n.start()
@@ -77,7 +77,7 @@ func TestLostPromises(t *testing.T) {
 		}
 	}
 	before := n.host.refused.counts[refusedDamaged]
-	n.host.Receive(2, &wire.Envelope{Group: 1, Incarnation: 1, Message: raft.Message{Type: raft.MsgVote, From: 2, To: 1, Term: 99, Log: raft.LogID{Term: 98, Index: 999}}})
+	n.told(2, &wire.Envelope{Group: 1, Incarnation: 1, Message: raft.Message{Type: raft.MsgVote, From: 2, To: 1, Term: 99, Log: raft.LogID{Term: 98, Index: 999}}})
 	n.turn()
 	if n.host.refused.counts[refusedDamaged] != before+1 {
 		t.Error("it takes a request for its vote")

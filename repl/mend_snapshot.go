@@ -35,7 +35,7 @@ func (m *mend) askForSnapshot() {
 	m.snapshotAt = m.host.ticks + mendSnapshotPause
 	m.host.mends.Snapshots++
 	m.host.cfg.Transport.SendSnapshotRequest(best.node, &wire.SnapshotRequest{
-		Start: m.host.cfg.Start, Number: m.host.questionNumber(), Group: m.replica.Group, Incarnation: m.replica.Incarnation,
+		Start: m.host.start, Number: m.host.questionNumber(), Group: m.replica.Group, Incarnation: m.replica.Incarnation,
 		Replica: m.replica.ID, Index: m.covered(best.snapshot),
 	})
 }

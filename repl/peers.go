@@ -233,6 +233,13 @@ func (p *Peers) AnswerRepair(to raft.NodeID, a *wire.RepairAnswer, r logstore.Re
 	}
 }
 
+// SendLife implements [Transport].
+func (p *Peers) SendLife(to raft.NodeID, t wire.Type, b wire.Body) {
+	if o := p.peer(to); o != nil {
+		o.sendBody(t, b)
+	}
+}
+
 // SendSnapshotRequest implements [Transport].
 func (p *Peers) SendSnapshotRequest(to raft.NodeID, q *wire.SnapshotRequest) {
 	if o := p.peer(to); o != nil {

@@ -53,6 +53,9 @@ func (h *Host) place() {
 		}
 		g.base = &logstore.Base{Membership: p.Membership}
 		h.add(g)
+		if !h.lives.first() {
+			h.hold(g) // an earlier life may have had it, and promised
+		}
 		h.noteCommit()
 		h.cfg.Log.Info("replica made", "group", p.Replica.Group, "replica", p.Replica.ID, "incarnation", p.Replica.Incarnation)
 		g.prefer(p.Preferred)
@@ -116,6 +119,7 @@ func (h *Host) remove(g *group) {
 	if m := h.mendOf(g.replica.Group); m != nil && m.group == g {
 		h.endMend(m) // an answer that is still to come must not be written
 	}
+	g.endHold()
 	delete(h.groups, g.replica.Group)
 	g.setQuiet(true)
 	if i := slices.Index(h.order, g); i >= 0 {
@@ -198,6 +202,7 @@ func (h *Host) opened(g *group) {
 		h.sweep(g.replica, g.snap.base) // a crash left it
 	}
 	h.add(g)
+	h.hold(g)
 	g.touch()
 }
 

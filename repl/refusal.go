@@ -20,6 +20,8 @@ const (
 	refusedFar                      // its term is too far above ours to be true, see raft.TermReach
 	refusedStopped                  // the group has stopped here
 	refusedDamaged                  // the replica is damaged, and to the group as if it were down
+	refusedLife                     // of a life of its node that is not noted here
+	refusedHeld                     // the replica waits for what other voters know
 	refusalEnd
 )
 
@@ -27,6 +29,12 @@ var refusalNames = [refusalEnd]string{
 	refusedNotHere: "group not here", refusedOlder: "older incarnation", refusedNewer: "newer incarnation",
 	refusedNotUs: "another replica id", refusedElsewhere: "sender of another node", refusedNotMember: "sender not a member",
 	refusedBad: "bad message", refusedFar: "term too far ahead", refusedStopped: "group stopped", refusedDamaged: "replica damaged",
+	refusedLife: "unknown life of the sender", refusedHeld: "replica waits for other voters",
+}
+
+// passing reports whether the reason is bound to pass by itself.
+func (r refusal) passing() bool {
+	return r == refusedNotHere || r == refusedLife || r == refusedHeld
 }
 
 func (r refusal) String() string { return refusalNames[r] }
@@ -34,9 +42,10 @@ func (r refusal) String() string { return refusalNames[r] }
 const (
 	// refusalsLoggedMax bounds the refusals that are remembered as logged.
 	refusalsLoggedMax = 1024
-	// notHereTicks is how long a group may be spoken of that is not here, 5 s:
-	// when it is made, some nodes learn of it before others.
-	notHereTicks = 100
+	// passingTicks is how long what is bound to pass may last before it is logged,
+	// 5 s: when a group is made, some nodes learn of it before others, and a node
+	// that starts is introduced while messages of its former life are under way.
+	passingTicks = 100
 )
 
 // refusals counts what was refused, and has each kind logged once for each
@@ -68,7 +77,7 @@ func (r *refusals) note(why refusal, from raft.NodeID, group raft.GroupID, tick 
 	case !known:
 		s.first = tick
 	}
-	s.logged = why != refusedNotHere || tick-s.first >= notHereTicks
+	s.logged = !why.passing() || tick-s.first >= passingTicks
 	if r.seen == nil {
 		r.seen = make(map[refusalKey]seenRefusal)
 	}

@@ -75,7 +75,7 @@ func TestMessagesRefused(t *testing.T) {
 			before := g.core.Status()
 			for range 3 {
 				e := c.e
-				n.host.Receive(c.from, &e)
+				n.told(c.from, &e)
 			}
 			if got := n.host.refused.counts[c.why]; got != 3 {
 				t.Errorf("counted %d times as %q, want 3; all: %v", got, c.why, n.host.Refusals())
@@ -92,10 +92,10 @@ func TestMessagesRefused(t *testing.T) {
 			if n := strings.Count(log.String(), "message refused"); n != want {
 				t.Errorf("logged %d times, want %d:\n%s", n, want, &log)
 			}
-			n.host.ticks += notHereTicks
+			n.host.ticks += passingTicks
 			for range 2 {
 				e := c.e
-				n.host.Receive(c.from, &e)
+				n.told(c.from, &e)
 			}
 			if n := strings.Count(log.String(), "message refused"); n != 1 || strings.Contains(log.String(), "err=<nil>") {
 				t.Errorf("logged %d times, want once:\n%s", n, &log)
@@ -110,9 +110,9 @@ func TestForgedTermsAreCounted(t *testing.T) {
 	c := written(t, 80, 4)
 	for _, n := range c.nodes {
 		before := n.replica().core.Status().Term
-		n.host.Receive(n.id%3+1, &wire.Envelope{Group: 1, Incarnation: 1, Message: raft.Message{
+		n.told(n.id%3+1, &wire.Envelope{Group: 1, Incarnation: 1, Message: raft.Message{
 			Type: raft.MsgVote, From: raft.ReplicaID(n.id%3 + 1), To: raft.ReplicaID(n.id), Term: raft.TermLimit - 1}})
-		n.host.ReceiveBeat(n.id%3+1, &wire.Beat{Start: 1, Messages: []wire.BeatMessage{
+		n.host.ReceiveBeat(n.id%3+1, &wire.Beat{Mark: n.host.lives.others[n.id%3+1].note.Life.Mark, Messages: []wire.BeatMessage{
 			{Group: 1, Incarnation: 1, From: raft.ReplicaID(n.id%3 + 1), To: raft.ReplicaID(n.id), Term: raft.TermLimit - 1}}}, true)
 		n.turn()
 		if got := n.host.Refusals(); !slices.Contains(got, Refused{Why: "term too far ahead", Count: 2}) {

@@ -1,8 +1,6 @@
 package repl
 
 import (
-	"slices"
-
 	"muster/raft"
 	"muster/repl/wire"
 )
@@ -20,8 +18,8 @@ import (
 //     leader. The follower takes its leader for lost, as if the connection to it
 //     had closed. That is a hint: the others are asked, and a leader that lives
 //     is woken by the question.
-//   - A node that was started anew leads nothing: its heartbeats say a higher
-//     start than before. Its followers needn't wait until its word runs out.
+//   - A node that was started anew leads nothing. It introduces itself (lives.go),
+//     and its followers needn't wait until its word runs out.
 //
 // A node that names a group wrongly, or names it under another term, keeps
 // nobody at rest for whom the replica, its incarnation and its term are not
@@ -100,19 +98,4 @@ func (g *group) restTick() {
 		g.core.LeaderLost()
 	}
 	g.touch()
-}
-
-// hearStart notes which start of a node its heartbeats are of. A lower one than
-// the highest is of a frame that was late, or somebody lied: nobody is locked
-// out for that.
-func (h *Host) hearStart(n raft.NodeID, start uint64) {
-	c := h.contacts[n]
-	if c == nil || start <= c.start {
-		return
-	}
-	anew := c.start != 0
-	c.start = start
-	if anew && !bug("resting group without leader") && slices.Contains(h.nodes, n) {
-		h.PeerLost(n)
-	}
 }

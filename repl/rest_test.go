@@ -131,23 +131,28 @@ func TestOnlyTheLeaderKeepsAtRest(t *testing.T) {
 	}
 }
 
-// A heartbeat with a higher start says that the node's process is another one,
-// which leads nothing: its followers ask at once, and do not wait until its word
-// runs out. A lower start is of a frame that was late, and the same one is none.
-func TestHigherStartEndsRest(t *testing.T) {
+// A node that introduces itself in another life leads nothing: its followers ask at
+// once, and do not wait until its word runs out. A life of a lower number is of a
+// frame that was late, and the same one is none.
+func TestNewLifeEndsRest(t *testing.T) {
 	c := written(t, 79, 10)
 	c.until("all groups rest", c.resting)
 	lead := c.leadsNow(1)
 	n := c.nodes[lead.id%3]
 	for _, test := range []struct {
-		start uint64
-		wakes bool
+		number uint64
+		wakes  bool
 	}{{1, false}, {3, true}, {2, false}, {3, false}} {
 		c.until("all groups rest", c.resting)
-		n.host.ReceiveBeat(lead.id, &wire.Beat{Start: test.start, Sequence: 1}, false)
+		life := wire.LifeLink{Number: test.number, Mark: test.number << 8}
+		if test.number == 1 {
+			life.Mark = n.host.lives.others[lead.id].note.Life.Mark
+		}
+		n.host.ConnectionEnded(lead.id)
+		n.host.ReceiveLifeQuestion(lead.id, &wire.LifeQuestion{Number: 1, Lives: []wire.LifeLink{life}})
 		n.turn()
 		if woke := !n.replica().quiet; woke != test.wakes {
-			t.Errorf("start %d: it wakes: %v, want %v", test.start, woke, test.wakes)
+			t.Errorf("life %d: it wakes: %v, want %v", test.number, woke, test.wakes)
 		}
 	}
 }

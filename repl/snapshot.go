@@ -98,7 +98,7 @@ func (g *group) stream(to raft.Member, term uint64, s logstore.Snapshot) {
 	g.endStream(to.Replica)
 	g.host.streams++
 	o := &SnapshotStream{
-		Number: g.host.cfg.Start<<32 | g.host.streams, Snapshot: s, To: to.Replica, Term: term,
+		Number: g.host.start<<32 | g.host.streams, Snapshot: s, To: to.Replica, Term: term,
 		group: g, node: to.Node,
 	}
 	if g.snap.streams == nil {

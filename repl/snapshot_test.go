@@ -520,9 +520,10 @@ func TestRestoreBesides(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	beginLife(t, n.disk, store, n.id, 2)
 	var order []int
 	h, err := NewHost(HostConfig{
-		Self: n.id, Start: 2, Store: store, Transport: nowhere{},
+		Self: n.id, Store: store, Transport: nowhere{},
 		Machine: func(r logstore.Replica) StateMachine {
 			return &register{node: &testNode{c: c, history: map[raft.GroupID][]uint64{}}, group: r.Group}
 		},

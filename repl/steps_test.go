@@ -59,7 +59,7 @@ func TestRemovedWhileMended(t *testing.T) {
 func TestRetiredBeforeItWasMade(t *testing.T) {
 	c := written(t, 32, 5)
 	n := c.nodes[0]
-	n.stop()
+	n.kill()
 	names, err := n.disk.List("data/log")
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +113,8 @@ func TestCrashBetweenInstallAndItsWrite(t *testing.T) {
 	c.write(1, 30)
 	c.until("it has a snapshot, and entries after that", func() bool {
 		g := late.host.groups[1]
-		if g == nil || g.snap.base.Index == 0 || g.applied.Index <= g.snap.base.Index || late.batch != nil || len(late.host.litter) > 0 || late.host.working {
+		onDisk, _ := late.store.Outline(logstore.Replica{Group: 1, Incarnation: 1, ID: raft.ReplicaID(late.id)})
+		if g == nil || g.snap.base.Index == 0 || onDisk.State.Commit <= g.snap.base.Index || late.batch != nil || len(late.host.litter) > 0 || late.host.working {
 			c.wrote++
 			if lead := c.leader(1); lead != nil && len(c.net) < 200 {
 				c.propose(lead, 1, c.wrote)

@@ -45,7 +45,6 @@ func TestZerosAtTheEnd(t *testing.T) {
 		for _, pages := range []int{1, 2, 3, 8, 0} {
 			t.Run(fmt.Sprintf("%d pages of %d nodes", pages, hurt), func(t *testing.T) {
 				c := newCluster(t, uint64(pages), 0)
-				c.lives = true
 				c.start(3)
 				c.fillGroups(9)
 				for _, n := range c.nodes {

@@ -123,7 +123,8 @@ func TestTableMachine(t *testing.T) {
 	}{
 		{Announce{Node: 98, Start: 2, Addr: "new:1", Version: "v2", Name: "x", Labels: []Label{{"b", "1"}, {"a", "1"}}}, true, ""},
 		{Announce{Node: 98, Start: 2, Addr: "new:1", Version: "v2", Name: "x", Labels: []Label{{"a", "1"}, {"b", "1"}}}, false, ""},
-		{Announce{Node: 98, Start: 1, Addr: "new:1", Version: "v2", Name: "x"}, false, "old image"},
+		{Announce{Node: 98, Start: 1 << 62, Addr: "new:1", Version: "v2", Name: "x", Labels: []Label{{"a", "1"}, {"b", "1"}}}, true, ""},
+		{Announce{Node: 98, Start: 2, Addr: "new:1", Version: "v2", Name: "x", Labels: []Label{{"a", "1"}, {"b", "1"}}}, true, ""},
 		{Announce{Node: 5, Start: 9, Addr: "new:1"}, false, "not a member"},
 		{Announce{Node: 98, Start: 3, Addr: ""}, false, "no address"},
 		{Announce{Node: 98, Start: 3, Addr: strings.Repeat("a", 256)}, false, "255"},
@@ -133,7 +134,7 @@ func TestTableMachine(t *testing.T) {
 			t.Errorf("announce %+v: got %+v", c.a, r)
 		}
 	}
-	if n, ok := m.Table().Node(98); !ok || n.Addr != "new:1" || n.Start != 2 || m.Table().Epoch != 10 || n.Labels[0].Key != "a" {
+	if n, ok := m.Table().Node(98); !ok || n.Addr != "new:1" || n.Start != 2 || m.Table().Epoch != 13 || n.Labels[0].Key != "a" {
 		t.Errorf("node 98: %+v %v, epoch %d", n, ok, m.Table().Epoch)
 	}
 	if !reflect.DeepEqual(*first, before) {

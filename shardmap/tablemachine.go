@@ -112,10 +112,10 @@ func (t *Table) announce(id raft.LogID, a *Announce) (*Table, error) {
 	if !ok {
 		return t, fmt.Errorf("node %s is not a member", a.Node)
 	}
+	// The start is what the node counts, for people to read. It may go back: one that
+	// somebody made up must not keep the node out. Which life of a node is taken is
+	// settled before this log (repl/lives.go).
 	was := t.Nodes[i]
-	if a.Start < was.Start {
-		return t, fmt.Errorf("node %s says that it was started %d times, it has been here with %d: its disk is an old image", a.Node, a.Start, was.Start)
-	}
 	now := was
 	now.Start, now.Addr, now.Version, now.Name, now.Labels = a.Start, a.Addr, a.Version, a.Name, sortedLabels(a.Labels)
 	if err := now.validate(); err != nil {

@@ -27,6 +27,7 @@ type follower struct {
 	group raft.GroupID
 	make  func() repl.StateMachine
 	now   time.Duration
+	mark  uint64 // of the present life
 }
 
 func newFollower(t *testing.T, g raft.GroupID, machine func() repl.StateMachine) *follower {
@@ -53,15 +54,34 @@ func openStore(t *testing.T, disk vfs.FS) *logstore.Store {
 	return s
 }
 
+// beginLife begins another life of the directory "data", as a node does, and returns
+// its mark.
+func beginLife(t testing.TB, disk vfs.FS, store *logstore.Store, id raft.NodeID) uint64 {
+	t.Helper()
+	was, found, err := logstore.ReadIdentity(disk, "data")
+	if err == nil && !found {
+		was = logstore.Identity{Stage: logstore.StageMember, Cluster: "test", ClusterID: 1, Node: id}
+	}
+	mark := was.Life().Mark + uint64(id)
+	if err == nil {
+		_, err = logstore.BeginLife(store, was, 0, mark)
+	}
+	if err != nil {
+		t.Fatalf("begin a life: %v", err)
+	}
+	return mark
+}
+
 // start opens what is on the disk.
 func (f *follower) start() {
 	f.t.Helper()
 	f.store = openStore(f.t, f.disk)
 	quiet := slog.New(slog.DiscardHandler)
 	makes := func(logstore.Replica) repl.StateMachine { return f.make() }
+	f.mark = beginLife(f.t, f.disk, f.store, 1)
 	var err error
 	f.host, err = repl.NewHost(repl.HostConfig{
-		Self: 1, Start: 1, Store: f.store, Transport: nowhere{}, Machine: makes, Addr: func(raft.NodeID) string { return "" },
+		Self: 1, Store: f.store, Transport: nowhere{}, Machine: makes, Addr: func(raft.NodeID) string { return "" },
 		ElectionTicks: raft.ElectionTicksDefault, HeartbeatTicks: raft.HeartbeatTicksDefault, Log: quiet,
 	})
 	if err != nil {
@@ -72,6 +92,14 @@ func (f *follower) start() {
 		f.turn()
 		return true
 	}})
+	// The other two introduce themselves, and know of nothing that this one forgot.
+	f.turn()
+	for _, id := range [...]raft.NodeID{2, 3} {
+		f.host.ReceiveLifeQuestion(id, &wire.LifeQuestion{Number: 1, Lives: []wire.LifeLink{{Number: 1, Mark: uint64(id)}}})
+		f.turn()
+		f.host.ReceiveLifeAnswer(id, &wire.LifeAnswer{Number: 1, About: f.mark, Mark: uint64(id)})
+	}
+	f.turn()
 }
 
 // again loses the power and starts.
@@ -110,7 +138,7 @@ func (f *follower) append(entries ...raft.Entry) {
 	if prev.Index > 0 {
 		prev.Term = 1
 	}
-	f.host.Receive(2, &wire.Envelope{Group: f.group, Incarnation: 1, Message: raft.Message{
+	f.host.Receive(2, &wire.Envelope{Group: f.group, Incarnation: 1, Mark: 2, Message: raft.Message{
 		Type: raft.MsgAppend, From: 2, To: 1, Term: 1, Log: prev, Commit: last.Index, Entries: entries,
 	}})
 	f.turn()
@@ -330,6 +358,7 @@ func (nowhere) SendBeat(raft.NodeID, *wire.Beat, bool)         {}
 func (nowhere) SendRepair(raft.NodeID, *wire.Repair)           {}
 func (nowhere) AnswerRepair(raft.NodeID, *wire.RepairAnswer, logstore.Replica, []wire.RepairSpan) {
 }
+func (nowhere) SendLife(raft.NodeID, wire.Type, wire.Body)             {}
 func (nowhere) SendSnapshotRequest(raft.NodeID, *wire.SnapshotRequest) {}
 func (nowhere) SendSnapshot(raft.NodeID, *repl.SnapshotStream)         {}
 func (nowhere) Flush()                                                 {}

@@ -50,13 +50,15 @@ func newWhole(t testing.TB) *whole {
 	for i := range 3 {
 		n := &wholeNode{whole: x, id: raft.NodeID(i + 1), decoder: wire.NewDecoder(wire.FrameMax)}
 		var err error
+		disk := vfs.NewMem()
 		// Segments that a benchmark fills and uses again.
-		n.store, err = logstore.Open(logstore.Options{FS: vfs.NewMem(), Dir: "data", SegmentBytes: 4 << 20, Log: quiet})
+		n.store, err = logstore.Open(logstore.Options{FS: disk, Dir: "data", SegmentBytes: 4 << 20, Log: quiet})
 		if err != nil {
 			t.Fatal(err)
 		}
+		beginLife(t, disk, n.store, n.id)
 		n.host, err = repl.NewHost(repl.HostConfig{
-			Self: n.id, Start: 1, Store: n.store, Transport: n,
+			Self: n.id, Store: n.store, Transport: n,
 			Machine: func(r logstore.Replica) repl.StateMachine { return machine.NewMap(r.Group, slotsOf(r.Group)) },
 			Addr:    func(raft.NodeID) string { return "" }, Chance: uint64(i),
 			ElectionTicks: raft.ElectionTicksDefault, HeartbeatTicks: raft.HeartbeatTicksDefault,
@@ -175,6 +177,16 @@ func (n *wholeNode) receive(from *wholeNode) bool {
 			if err = wire.ReadBeatAnswer(body, &b); err == nil {
 				n.host.ReceiveBeat(from.id, &b, true)
 			}
+		case wire.TypeLifeQuestion:
+			q := new(wire.LifeQuestion)
+			if err = q.Read(body); err == nil {
+				n.host.ReceiveLifeQuestion(from.id, q)
+			}
+		case wire.TypeLifeAnswer:
+			a := new(wire.LifeAnswer)
+			if err = a.Read(body); err == nil {
+				n.host.ReceiveLifeAnswer(from.id, a)
+			}
 		default:
 			if h.Type == wire.TypeAppend {
 				body = append([]byte(nil), body...) // its entries go into the log as they are
@@ -291,7 +303,7 @@ func (n *wholeNode) Fetch(to raft.NodeID, e *wire.Envelope, current func() bool)
 		n.whole.t.Fatal(err)
 	}
 	if m.Entries, m.Fetch = entries, 0; current() {
-		n.Send(to, &wire.Envelope{Group: e.Group, Incarnation: e.Incarnation, Message: m})
+		n.Send(to, &wire.Envelope{Group: e.Group, Incarnation: e.Incarnation, Mark: e.Mark, Batch: e.Batch, Message: m})
 	}
 }
 
@@ -302,6 +314,8 @@ func (n *wholeNode) SendBeat(to raft.NodeID, b *wire.Beat, answer bool) {
 		n.queue(to, wire.TypeBeat, func(out []byte) []byte { return wire.AppendBeat(out, b) })
 	}
 }
+
+func (n *wholeNode) SendLife(to raft.NodeID, t wire.Type, b wire.Body) { n.queue(to, t, b.Append) }
 
 // Nothing is damaged here, and nobody is so far behind.
 func (n *wholeNode) SendRepair(raft.NodeID, *wire.Repair) { n.whole.t.Error("a repair") }

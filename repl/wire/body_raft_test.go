@@ -29,12 +29,12 @@ func TestEnvelopesAndBeatsComeBack(t *testing.T) {
 			m.Entries = append(m.Entries, e)
 			raw = append(raw, e.Raw...)
 		}
-		sent := wire.Envelope{Group: g, Incarnation: inc, Message: m}
+		sent := wire.Envelope{Group: g, Incarnation: inc, Mark: n[8], Batch: n[2], Message: m}
 		b := wire.AppendEnvelope(nil, &sent)
 		if raw == nil {
 			raw = []byte{}
 		}
-		mirror := envelopeMirror{uint64(g), n[1], n[2], n[3], n[4], n[5], n[6], n[7], m.Reject, n[9], n[10], n[11], uint64(len(m.Entries)), raw}
+		mirror := envelopeMirror{uint64(g), n[1], n[2], n[3], n[4], n[5], n[6], n[7], m.Reject, n[9], n[10], n[11], n[8], n[2], uint64(len(m.Entries)), raw}
 		if theirs := library(t, &mirror); !bytes.Equal(b, theirs) {
 			t.Fatalf("got  % x\nwant % x", b, theirs)
 		}
@@ -44,12 +44,12 @@ func TestEnvelopesAndBeatsComeBack(t *testing.T) {
 		}
 
 		full := n[3] % 3
-		beat := wire.Beat{Start: n[0], Sequence: n[1], Fullness: wire.Fullness(full), Stalled: n[4]%2 == 1}
+		beat := wire.Beat{Mark: n[0], Batch: n[5], Sequence: n[1], Fullness: wire.Fullness(full), Stalled: n[4]%2 == 1}
 		if beat.Stalled {
 			full += 4
 		}
-		heart := beatMirror{n[0], n[1], full, []beatRowMirror{}, []restMirror{}}
-		answer := beatAnswerMirror{n[0], n[1], full, []beatAnswerRowMirror{}}
+		heart := beatMirror{n[0], n[5], n[1], full, []beatRowMirror{}, []restMirror{}}
+		answer := beatAnswerMirror{n[0], n[5], n[1], full, []beatAnswerRowMirror{}}
 		for range n[2] % 5 {
 			beat.Messages = append(beat.Messages, wire.BeatMessageOf(&sent))
 			heart.Rows = append(heart.Rows, beatRowMirror{uint64(g), n[1], n[2], n[3], n[4], n[7], n[11]})

@@ -108,6 +108,14 @@ func TestBodiesAreTheLibrarysBytes(t *testing.T) {
 	same[wire.Attest](t, nil)
 	same[wire.AttestAnswer](t, nil)
 	same[wire.Addresses](t, nil)
+	same(t, func(q *wire.LifeQuestion) {
+		q.Standing %= 3
+		q.Lives = append(q.Lives, wire.LifeLink{})[:min(len(q.Lives)+1, wire.LivesMax)]
+		for i := range q.Lives {
+			q.Lives[i].Number, q.Lives[i].Mark = uint64(i+1)<<(q.Number%50), q.Lives[i].Mark|1
+		}
+	})
+	same(t, func(a *wire.LifeAnswer) { a.Verdict %= 6 })
 	same(t, func(a *wire.ChunkAnswer) { a.State = wire.ChunkTaken })
 	same[wire.TopologyAnswer](t, nil)
 	same[wire.StatusAnswer](t, nil)
@@ -157,20 +165,20 @@ type (
 	envelopeMirror struct {
 		Group, Incarnation, From, To, Term, LogTerm, LogIndex, Commit uint64
 		Reject                                                        bool
-		ConflictTerm, ConflictIndex, Round, Count                     uint64
+		ConflictTerm, ConflictIndex, Round, Mark, Batch, Count        uint64
 		Entries                                                       []byte
 	}
 	beatRowMirror struct{ Group, Incarnation, From, To, Term, Commit, Round uint64 }
 	beatMirror    struct {
-		Start, Sequence, Fullness uint64
-		Rows                      []beatRowMirror
-		Rests                     []restMirror
+		Mark, Batch, Sequence, Fullness uint64
+		Rows                            []beatRowMirror
+		Rests                           []restMirror
 	}
 	restMirror          struct{ Group, Incarnation, Leader, Term uint64 }
 	beatAnswerRowMirror struct{ Group, Incarnation, From, To, Term, Round uint64 }
 	beatAnswerMirror    struct {
-		Start, Sequence, Fullness uint64
-		Rows                      []beatAnswerRowMirror
+		Mark, Batch, Sequence, Fullness uint64
+		Rows                            []beatAnswerRowMirror
 	}
 )
 

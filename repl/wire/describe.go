@@ -67,6 +67,8 @@ var described = map[Type]func() walked{
 	TypeAttest:          func() walked { return new(Attest) },
 	TypeAttestAnswer:    func() walked { return new(AttestAnswer) },
 	TypeAddresses:       func() walked { return new(Addresses) },
+	TypeLifeQuestion:    func() walked { return new(LifeQuestion) },
+	TypeLifeAnswer:      func() walked { return new(LifeAnswer) },
 	TypeChunkAnswer:     func() walked { return new(ChunkAnswer) },
 	TypeTopology:        func() walked { return new(Empty) },
 	TypeTopologyAnswer:  func() walked { return new(TopologyAnswer) },
@@ -135,6 +137,7 @@ func describeEnvelope(t Type, body []byte) ([]string, error) {
 		fmt.Sprintf("from %d to %d term %d", m.From, m.To, m.Term),
 		fmt.Sprintf("log %s commit %d", m.Log, m.Commit),
 		fmt.Sprintf("reject %t conflict %s round %d", m.Reject, m.Conflict, m.Round),
+		fmt.Sprintf("mark %016x batch %d", e.Mark, e.Batch),
 	}
 	for _, entry := range m.Entries {
 		lines = append(lines, describeEntry(entry))
@@ -181,7 +184,7 @@ func describeBeat(t Type, body []byte) ([]string, error) {
 		read = ReadBeatAnswer
 	}
 	err := read(body, &b)
-	lines := []string{fmt.Sprintf("start %d sequence %d, %s", b.Start, b.Sequence, b.Fullness)}
+	lines := []string{fmt.Sprintf("mark %016x batch %d sequence %d, %s", b.Mark, b.Batch, b.Sequence, b.Fullness)}
 	if b.Stalled {
 		lines[0] += ", stands still"
 	}

@@ -47,11 +47,11 @@ var exampleCommand = shardmap.Command{Kind: shardmap.CommandSet, Slot: shardmap.
 
 func envelope(m raft.Message) body {
 	return func(b []byte) []byte {
-		return wire.AppendEnvelope(b, &wire.Envelope{Group: 3, Incarnation: 2, Message: m})
+		return wire.AppendEnvelope(b, &wire.Envelope{Group: 3, Incarnation: 2, Mark: 0xa3ce929d0e0e4736, Batch: 4711, Message: m})
 	}
 }
 
-var exampleBeat = wire.Beat{Start: 4, Sequence: 1077, Fullness: wire.FullNear, Messages: []wire.BeatMessage{
+var exampleBeat = wire.Beat{Mark: 0xa3ce929d0e0e4736, Batch: 4711, Sequence: 1077, Fullness: wire.FullNear, Messages: []wire.BeatMessage{
 	{Group: 0, Incarnation: 1, From: 1, To: 2, Term: 7, Commit: 12, Round: 1077},
 	{Group: 3, Incarnation: 2, From: 1, To: 2, Term: 9, Commit: 10432, Round: 1077},
 }, Rests: []wire.Rest{{Group: 4, Incarnation: 2, Leader: 3, Term: 5}}}
@@ -117,6 +117,11 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeAttestAnswer:    &wire.AttestAnswer{Nonce: counting(0x80), Addr: "10.0.0.1:4166"},
 	wire.TypeAddresses:       &wire.Addresses{Nodes: []wire.NodeAddr{{Node: n1, Addr: "10.0.0.1:4166"}, {Node: n3, Addr: "db3.example:4166"}}},
 	wire.TypeSnapshotRequest: &wire.SnapshotRequest{Start: 5, Number: 13, Group: 3, Incarnation: 2, Replica: 1, Index: 10447},
+
+	wire.TypeLifeQuestion: &wire.LifeQuestion{Number: 1, Knows: 0x4bf92f3577b34da6, Batch: 4712,
+		Lives: []wire.LifeLink{{Number: 6, Mark: 0x1020304050607080, Last: 3071}, {Number: 7, Mark: 0xa3ce929d0e0e4736, Last: 4711}}},
+	wire.TypeLifeAnswer: &wire.LifeAnswer{Number: 1, About: 0xa3ce929d0e0e4736, Mark: 0x4bf92f3577b34da6, Noted: wire.LifeLink{Number: 6, Mark: 0x1020304050607080, Last: 4702},
+		Logs: []wire.LifeLog{{Group: 3, Incarnation: 2, Replica: 2, Term: 10, Last: raft.LogID{Term: 10, Index: 10433}, Judged: true}}},
 
 	wire.TypeChunk: &wire.Chunk{Number: 3, Group: 3, Incarnation: 2, From: 2, To: 1, Term: 10, Base: raft.LogID{Term: 10, Index: 10447}, Size: 524288, Offset: 262144,
 		Data: []byte("mustslot")},

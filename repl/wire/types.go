@@ -89,6 +89,8 @@ const (
 	TypeChunk           Type = 0x36 // node → node, bulk      Chunk: a piece of a snapshot
 	TypeChunkAnswer     Type = 0x37 // answers Chunk          ChunkAnswer
 	TypeSnapshotRequest Type = 0x38 // node → node            SnapshotRequest: your log has it no more, so give me a snapshot
+	TypeLifeQuestion    Type = 0x39 // node → node            LifeQuestion: I was started anew; what do you know of me and my groups?
+	TypeLifeAnswer      Type = 0x3a // answers LifeQuestion   LifeAnswer, over the other connection of the two
 
 	TypeAttest       Type = 0x3c // node → node            Attest: is this connection, which came in your name, your own?
 	TypeAttestAnswer Type = 0x3d // answers Attest          AttestAnswer
@@ -133,6 +135,7 @@ var typeNames = [typeEnd]string{
 	TypeAnnounce: "Announce", TypeAnnounceAnswer: "AnnounceAnswer",
 	TypeRepair: "Repair", TypeRepairAnswer: "RepairAnswer", TypeSnapshotRequest: "SnapshotRequest",
 	TypeAttest: "Attest", TypeAttestAnswer: "AttestAnswer", TypeAddresses: "Addresses",
+	TypeLifeQuestion: "LifeQuestion", TypeLifeAnswer: "LifeAnswer",
 	TypeChunk: "Chunk", TypeChunkAnswer: "ChunkAnswer",
 	TypeWrite: "Write", TypeWriteAnswer: "WriteAnswer", TypeGet: "Get", TypeGetAnswer: "GetAnswer",
 	TypeList: "List", TypeListAnswer: "ListAnswer", TypeTopology: "Topology", TypeTopologyAnswer: "TopologyAnswer",

@@ -1,0 +1,177 @@
+package repl
+
+import (
+	"fmt"
+
+	"muster/raft"
+	"muster/raft/quorum"
+	"muster/repl/wire"
+)
+
+// hold is the state of a replica that waits for what other voters know of its
+// group; see lives.go.
+type hold struct {
+	question uint64 // answers to this one or a later one count
+	since    uint64 // tick
+	logged   bool
+}
+
+// hold has a replica wait for the other voters. Nothing is stepped into its core,
+// and it has no ticks, until [lives.release].
+func (h *Host) hold(g *group) {
+	if g.stopped != nil || g.gone || bug("older life accepted") {
+		return
+	}
+	if g.alone() {
+		if d := h.lives.doubt; !d.None() {
+			h.cfg.Log.Error("group runs on what may be an older disk: nobody else has a copy", "group", g.replica.Group, "why", d.Why)
+		}
+		return
+	}
+	if g.hold == nil {
+		h.lives.held++
+	}
+	g.hold = &hold{question: h.lives.question + 1, since: h.ticks}
+	h.lives.anew = true
+	g.core.Resign()
+	g.touch()
+}
+
+// alone reports whether no other node has a vote in the group, as far as this
+// replica knows: then there is nobody to ask.
+func (g *group) alone() bool {
+	for _, list := range [...][]raft.Member{g.members.Voters, g.members.Outgoing} {
+		for i := range list {
+			if list[i].Node != g.host.cfg.Self {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// endHold ends the wait of a replica that stops or goes.
+func (g *group) endHold() {
+	if g.hold != nil {
+		g.hold = nil
+		g.host.lives.held--
+	}
+}
+
+// release lets go of a held replica that need not wait any more.
+func (l *lives) release(g *group) {
+	h, m := l.host, &g.members
+	term, floor := uint64(0), raft.LogID{}
+	givers := g.givers[:0]
+	waiting := raft.NodeID(0)
+	voters, proven := 0, 0
+	for _, list := range [...][]raft.Member{m.Voters, m.Outgoing} {
+		for i := range list {
+			node := list[i].Node
+			if node == h.cfg.Self {
+				continue
+			}
+			row, state := l.hears(g, node)
+			switch {
+			case state == lifeAnswered:
+				term = max(term, row.Term)
+				if row.Last.NewerOrEqual(floor) && row.Last != floor {
+					floor, givers = row.Last, append(givers[:0], node)
+				}
+			case !l.doubt.None() || state == lifeRefused || h.ticks-g.hold.since < h.lifeWait():
+				waiting = node
+			}
+		}
+	}
+	g.givers = givers
+	if waiting != 0 {
+		if !g.hold.logged && !l.doubt.None() {
+			g.hold.logged = true
+			h.cfg.Log.Warn("group waits: this node may have forgotten promises", "group", g.replica.Group, "for", waiting)
+		}
+		return
+	}
+	for i := range m.Voters {
+		voters++
+		if o := l.others[m.Voters[i].Node]; m.Voters[i].Node == h.cfg.Self && l.doubt.Proven || o != nil && o.proven {
+			proven++
+		}
+	}
+	g.endHold()
+	if l.doubt.Proven && proven >= quorum.Majority(voters) {
+		g.stop(fmt.Errorf("%d of its %d voters run on disks that are older than what they promised, so acknowledged writes may be lost: %s",
+			proven, voters, l.doubt.Why))
+		return
+	}
+	g.floor = floor
+	g.core.Resume(term, floor)
+	g.applyPreference()
+	if g.eager > 0 {
+		g.core.Campaign()
+	}
+	g.touch()
+}
+
+type lifeState uint8
+
+const (
+	lifeSilent lifeState = iota
+	lifeRefused
+	lifeAnswered
+)
+
+// hears returns what a voter's node said of a group.
+func (l *lives) hears(g *group, node raft.NodeID) (wire.LifeLog, lifeState) {
+	o := l.others[node]
+	switch {
+	case o == nil:
+		return wire.LifeLog{}, lifeSilent
+	case o.refused > 0 && l.host.ticks-o.refused < l.host.lifeWait():
+		return wire.LifeLog{}, lifeRefused
+	case o.answered < g.hold.question:
+		return wire.LifeLog{}, lifeSilent
+	}
+	row, ok := o.logs[g.replica.Group]
+	switch {
+	case !ok || row.Incarnation != g.replica.Incarnation:
+		return wire.LifeLog{}, lifeAnswered // it has no part in this one
+	case row.Lost:
+		return row, lifeSilent
+	case l.doubt.Proven && !row.Judged:
+		o.answered = 0 // it does not know yet whether it is older itself
+		return row, lifeSilent
+	}
+	return row, lifeAnswered
+}
+
+// releaseAll looks at each held replica.
+func (l *lives) releaseAll() {
+	for _, g := range l.host.order {
+		if g.hold != nil {
+			l.release(g)
+		}
+	}
+}
+
+// forgo lets a replica vote that still lacks what a voter told of, if that voter
+// has fallen silent since: it counts as one that never answered. A life in doubt
+// waits.
+func (g *group) forgo() {
+	h := g.host
+	if !g.core.Short() {
+		g.givers = nil
+		return
+	}
+	if !h.lives.doubt.None() {
+		return
+	}
+	for _, n := range g.givers {
+		c := h.contacts[n]
+		if c == nil || h.ticks-c.heardTick < h.lifeWait() {
+			return
+		}
+	}
+	h.cfg.Log.Warn("group votes without entries that a silent node told of", "group", g.replica.Group, "floor", g.floor, "nodes", g.givers)
+	g.givers = nil
+	g.core.ForgoFloor()
+}

@@ -1,0 +1,530 @@
+package repl
+
+import (
+	"fmt"
+
+	"muster/logstore"
+	"muster/raft"
+	"muster/repl/wire"
+)
+
+// An older life is not taken for the newest. A life is one start of a node. What
+// a node promises it keeps on its disk; but a disk can be of an earlier moment: a
+// directory that was copied and put back, a machine that was cloned. All of its
+// bytes verify, and it has forgotten votes and entries that others count on.
+//
+// So a node that starts introduces itself to each other node with its chain of
+// lives, and asks what that knows:
+//
+//  1. The asked one notes the new life, on disk, before it takes a message of it,
+//     and takes back what it counts of the one before ([raft.Group.Reborn]). From
+//     then on a message of any other life is dropped. The numbers of lives are
+//     ballots: a life whose number is not above the noted one takes a higher
+//     number and asks everyone anew. While the noted life is connected, no other is
+//     noted.
+//  2. It compares the chain with what it noted before: a noted life that is not in
+//     the chain, or a noted batch that the log did not reach when the life after it
+//     began, proves an older disk. Then the asker is in doubt, durably.
+//  3. Until the other voters of a group have answered, the asker's replica is held:
+//     it takes no message and has no ticks, so it neither votes nor acknowledges. A
+//     voter that is silent is waited for two election timeouts; without limit by a
+//     life in doubt. One that goes on to say that another life is connected is not
+//     silent.
+//  4. Then the replica takes the highest term and the newest last id as its floor
+//     ([raft.Group.Resume]), and runs.
+//  5. A doubt ends once all replicas have run up to their floors. Then the others
+//     are told, and note this life as one to compare with.
+//
+// What a life promised is known to others by batches: each message carries the
+// last batch of its sender's log that is synced, and who hears of it notes it with
+// its own next batch.
+
+// Limits of lives.
+const (
+	// lifeWaitTimeouts is for how many election timeouts a silent voter is waited
+	// for by a life that is not in doubt.
+	lifeWaitTimeouts = 2
+	// lifeJumpMax bounds how far the number of a life may be above the one that is
+	// noted: a node that is started each second needs twelve days for it, and who
+	// claims more wants to lock the node out.
+	lifeJumpMax = 1 << 20
+	// batchJumpMax bounds how far a node's log may have come since it was last heard
+	// of: at a million batches a second that is twelve days.
+	batchJumpMax = 1 << 40
+	// strangersMax bounds the nodes that introduce themselves before the table
+	// names them.
+	strangersMax = 64
+)
+
+// lifeWait is for how many ticks a silent voter is waited for by a life that is not in
+// doubt.
+func (h *Host) lifeWait() uint64 { return lifeWaitTimeouts * uint64(h.cfg.ElectionTicks) }
+
+// lives is what a host knows of lives: of its own node's, and of the others'. What
+// it learns of its own it keeps in the identity, which belongs to the store since
+// the life began.
+type lives struct {
+	// Set once.
+	host *Host
+
+	chain    []logstore.Link // Invariant: not empty; the last is the present one
+	doubt    logstore.Doubt
+	settled  bool   // a doubt has ended in this life: it has heard all that it may have forgotten
+	batch    uint64 // the last of the log that is synced
+	question uint64 // the number of the newest question
+	anew     bool   // the next turn begins another one
+	others   map[raft.NodeID]*other
+	dirty    []*other // whose notes go with the next batch
+	forced   bool     // that batch is wanted even if nothing else is
+	held     int      // how many groups are held
+	failed   string   // why the identity could not be changed, as it was logged
+}
+
+// other is what is known of another node's lives.
+type other struct {
+	node  raft.NodeID
+	note  logstore.Note
+	noted bool // note.Life is on disk, so its messages are taken
+	dirty bool // the note is newer than what is on disk
+	// linked: the noted life was heard of at heard, and no connection of the node
+	// has ended since.
+	linked bool
+	heard  uint64 // tick
+
+	owed    *wire.LifeQuestion // to be answered once the note is on disk
+	verdict wire.Verdict       // about it
+	before  wire.LifeLink      // what was noted then
+
+	askAt    uint64 // the tick before which it is not asked again
+	answered uint64 // the newest question that it answered
+	refused  uint64 // the tick when it last said that it did not note this life; 0: it did, or said nothing
+	judged   bool   // it noted it, and said whether it is an older one
+	proven   bool   // it knows that its own disk is older
+	logs     map[raft.GroupID]wire.LifeLog
+}
+
+func (l *lives) init(h *Host) error {
+	id, ok := logstore.IdentityOf(h.cfg.Store)
+	if !ok {
+		return fmt.Errorf("new host: %w: none has begun", logstore.ErrLife)
+	}
+	*l = lives{host: h, chain: id.Chain, doubt: id.Doubt, anew: true, others: make(map[raft.NodeID]*other)}
+	l.batch = uint64(h.cfg.Store.SyncedBatch())
+	for _, n := range h.cfg.Store.Notes() {
+		l.others[n.Node] = &other{node: n.Node, note: n, noted: true}
+	}
+	return nil
+}
+
+// life is the present one.
+func (l *lives) life() logstore.Life { return l.chain[len(l.chain)-1].Life }
+
+// first reports whether the node was never started before: it has promised nothing
+// that it could have forgotten.
+func (l *lives) first() bool { return len(l.chain) == 1 && l.doubt.None() }
+
+// know makes sure that a node of the table is asked.
+func (l *lives) know(n raft.NodeID) {
+	if l.others[n] == nil {
+		l.others[n] = &other{node: n}
+	}
+}
+
+// takes reports whether a message of a node's life is taken, and notes how far that
+// node's log has come.
+func (l *lives) takes(from raft.NodeID, mark, batch uint64) bool {
+	o := l.others[from]
+	if o == nil {
+		return false
+	}
+	if !o.noted || mark != o.note.Life.Mark {
+		o.answered = 0 // whoever it is may not know that it must introduce itself
+		return false
+	}
+	o.linked, o.heard = true, l.host.ticks
+	known := uint64(o.note.Batch)
+	if batch > known && batch-known <= batchJumpMax && o.note.Trusted.Mark == mark {
+		o.note.Batch = logstore.Batch(batch)
+		l.soil(o)
+	}
+	return true
+}
+
+// soil has a note written with the next batch.
+func (l *lives) soil(o *other) {
+	if !o.dirty {
+		o.dirty = true
+		l.dirty = append(l.dirty, o)
+	}
+}
+
+// write puts the notes that are due into a batch that is about to leave.
+func (l *lives) write(b *Batch) {
+	if len(l.dirty) == 0 || len(b.Writes) == 0 && !l.forced {
+		return
+	}
+	for i, o := range l.dirty {
+		note := o.note
+		b.Writes = append(b.Writes, logstore.Write{Note: &note})
+		if !o.noted {
+			b.introduced = append(b.introduced, o)
+		}
+		o.dirty = false
+		l.dirty[i] = nil
+	}
+	l.dirty, l.forced = l.dirty[:0], false
+}
+
+// synced is told that a batch with the notes of new lives is on disk.
+func (l *lives) synced(introduced []*other) {
+	for _, o := range introduced {
+		if o.noted || o.dirty {
+			continue // yet another life came meanwhile
+		}
+		o.noted = true
+		if q := o.owed; q != nil {
+			o.owed = nil
+			l.answer(o, q)
+		}
+		if o.answered < l.question {
+			l.ask(o)
+		}
+	}
+}
+
+// tick asks those who have not answered, and lets go of what need not wait.
+func (l *lives) tick() {
+	for _, n := range l.host.nodes {
+		if o := l.others[n]; o.answered < l.question && l.host.ticks >= o.askAt {
+			l.ask(o)
+		}
+		if o := l.others[n]; o.linked && l.host.ticks-o.heard >= uint64(l.host.cfg.ElectionTicks) {
+			o.linked = false
+		}
+	}
+	if l.held > 0 {
+		l.releaseAll()
+	}
+	if !l.doubt.None() {
+		l.settle()
+	}
+}
+
+// ask asks one node.
+func (l *lives) ask(o *other) {
+	h := l.host
+	o.askAt = h.ticks + uint64(h.cfg.HeartbeatTicks)
+	q := wire.LifeQuestion{Number: l.question, Knows: o.note.Life.Mark, Batch: l.batch}
+	if !o.noted {
+		q.Knows = 0
+	}
+	switch {
+	case !l.doubt.None():
+		q.Standing = wire.StandingDoubtful
+	case l.settled:
+		q.Standing = wire.StandingSettled
+	}
+	for _, k := range l.chain[max(0, len(l.chain)-wire.LivesMax):] {
+		q.Lives = append(q.Lives, wire.LifeLink{Number: k.Number, Mark: k.Mark, Last: uint64(k.Last)})
+	}
+	h.cfg.Transport.SendLife(o.node, wire.TypeLifeQuestion, &q)
+}
+
+// turn begins a question that all are to answer, if something began here after they
+// answered the last one.
+func (l *lives) turn() {
+	if !l.anew {
+		return
+	}
+	l.anew = false
+	l.question++
+	for _, n := range l.host.nodes {
+		l.ask(l.others[n])
+	}
+}
+
+// reached asks a node that there is a connection with again, without waiting for
+// the next tick.
+func (l *lives) reached(n raft.NodeID) {
+	if o := l.others[n]; o != nil && o.answered < l.question {
+		l.ask(o)
+	}
+}
+
+// ended notes that a connection of a node has ended: the process on it may have,
+// too. If it has not, its next word says so.
+func (l *lives) ended(n raft.NodeID) {
+	if o := l.others[n]; o != nil {
+		o.linked = false
+	}
+}
+
+// ReceiveLifeQuestion hands in another node's question. It is answered through
+// [Transport.SendLife], once what it says is on disk.
+func (h *Host) ReceiveLifeQuestion(from raft.NodeID, q *wire.LifeQuestion) {
+	l := &h.lives
+	o := l.others[from]
+	if o == nil {
+		if len(l.others) >= len(h.nodes)+strangersMax {
+			return
+		}
+		o = &other{node: from}
+		l.others[from] = o
+	}
+	h.hear(from)
+	if q.Knows != l.life().Mark {
+		o.answered = 0 // it does not know this life, and would drop what we say
+	}
+	life := logstore.Life{Number: q.Life().Number, Mark: q.Life().Mark}
+	v, before := l.judge(o, q), o.noteLink()
+	if !v.Noted() {
+		h.refused.note(refusedLife, from, 0, h.ticks)
+		o.owed, o.verdict, o.before = nil, v, before
+		l.answer(o, q)
+		return
+	}
+	if life != o.note.Life {
+		h.cfg.Log.Info("node lives anew", "peer", from, "number", life.Number, "before", o.note.Life.Number, "verdict", v, "standing", q.Standing)
+		o.note.Node, o.note.Life, o.noted = from, life, false
+		o.linked, o.answered = false, 0
+		h.reborn(from)
+		if before.Mark != 0 && !bug("resting group without leader") {
+			h.PeerLost(from) // it leads nothing: who rests on its word needn't wait until that runs out
+		}
+		l.soil(o)
+		l.forced = true
+	}
+	if o.note.Trusted != life && (q.Standing == wire.StandingSettled || q.Standing == wire.StandingFresh && !v.Older()) {
+		o.note.Trusted, o.note.Batch = life, logstore.Batch(q.Batch)
+		l.soil(o)
+		l.forced = true
+	}
+	o.verdict, o.before = v, before
+	if o.noted {
+		l.answer(o, q)
+	} else {
+		o.owed = q
+	}
+}
+
+func (o *other) noteLink() wire.LifeLink {
+	return wire.LifeLink{Number: o.note.Life.Number, Mark: o.note.Life.Mark, Last: uint64(o.note.Batch)}
+}
+
+// judge compares a node's chain with what is noted of it.
+func (l *lives) judge(o *other, q *wire.LifeQuestion) wire.Verdict {
+	life := q.Life()
+	if life.Mark != o.note.Life.Mark && o.note.Life.Mark != 0 {
+		switch {
+		case bug("older life accepted"):
+			return wire.VerdictTaken
+		case o.linked:
+			return wire.VerdictConnected
+		case life.Number <= o.note.Life.Number:
+			return wire.VerdictNumber
+		case life.Number-o.note.Life.Number > lifeJumpMax:
+			return wire.VerdictJump
+		}
+	}
+	if known := uint64(o.note.Batch); q.Batch > known && q.Batch-known > batchJumpMax || life.Number > lifeJumpMax && o.note.Life.Mark == 0 {
+		return wire.VerdictJump
+	}
+	if o.note.Trusted.Mark == 0 || q.Standing == wire.StandingSettled || bug("older life accepted") {
+		return wire.VerdictTaken
+	}
+	for i := range q.Lives {
+		if q.Lives[i].Mark != o.note.Trusted.Mark {
+			continue
+		}
+		// What the life after it found is all that was left of it.
+		if i+1 < len(q.Lives) && q.Lives[i+1].Last < uint64(o.note.Batch) {
+			return wire.VerdictBehind
+		}
+		return wire.VerdictTaken
+	}
+	return wire.VerdictUnknownLife
+}
+
+// reborn has the cores take back what they count of a node's earlier life.
+func (h *Host) reborn(n raft.NodeID) {
+	for _, g := range h.order {
+		if g.stopped != nil || g.gone {
+			continue
+		}
+		for _, list := range [...][]raft.Member{g.members.Voters, g.members.Outgoing, g.members.Learners} {
+			for i := range list {
+				if list[i].Node == n {
+					g.core.Reborn(list[i].Replica)
+					g.touch()
+				}
+			}
+		}
+	}
+}
+
+// answer tells a node what is known of its life, and what the replicas here hold of
+// the groups that it has a part in.
+func (l *lives) answer(o *other, q *wire.LifeQuestion) {
+	h := l.host
+	a := wire.LifeAnswer{Number: q.Number, About: q.Life().Mark, Mark: l.life().Mark, Verdict: o.verdict, Noted: o.before, Proven: l.doubt.Proven}
+	for _, g := range h.order {
+		if !g.livesOn(o.node) {
+			continue
+		}
+		s := g.core.Status()
+		a.Logs = append(a.Logs, wire.LifeLog{
+			Group: g.replica.Group, Incarnation: g.replica.Incarnation, Replica: g.replica.ID, Term: s.Term, Last: s.Last,
+			Judged: l.judged(&s.Membership),
+		})
+	}
+	for _, m := range h.mending {
+		if m.group != nil {
+			continue // it runs, and was told of above
+		}
+		row := wire.LifeLog{Group: m.replica.Group, Incarnation: m.replica.Incarnation, Replica: m.replica.ID, Lost: true}
+		if out, ok := h.cfg.Store.Outline(m.replica); ok && !m.damage.Promises {
+			row.Term, row.Last, row.Lost = out.State.Term, out.Last, false
+		}
+		a.Logs = append(a.Logs, row)
+	}
+	h.cfg.Transport.SendLife(o.node, wire.TypeLifeAnswer, &a)
+}
+
+// judged reports whether all other voters have said what they make of this life.
+func (l *lives) judged(m *raft.Membership) bool {
+	for _, list := range [...][]raft.Member{m.Voters, m.Outgoing} {
+		for i := range list {
+			if n := list[i].Node; n != l.host.cfg.Self && (l.others[n] == nil || !l.others[n].judged) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// ReceiveLifeAnswer hands in the answer of another node to this one's question.
+func (h *Host) ReceiveLifeAnswer(from raft.NodeID, a *wire.LifeAnswer) {
+	l := &h.lives
+	o := l.others[from]
+	if o == nil || a.About != l.life().Mark || a.Number == 0 || a.Number > l.question {
+		return
+	}
+	h.hear(from)
+	if !o.noted || a.Mark != o.note.Life.Mark {
+		// It introduces itself, for it was told that it is not known; then it is
+		// asked again.
+		return
+	}
+	o.refused = 0
+	if !a.Verdict.Noted() {
+		o.refused = max(h.ticks, 1)
+	}
+	switch a.Verdict {
+	case wire.VerdictNumber:
+		l.takeNumber(a.Noted.Number + 1)
+		return
+	case wire.VerdictConnected, wire.VerdictJump:
+		if h.refused.note(refusedLife, from, 0, h.ticks) {
+			h.cfg.Log.Error("this life of the node is not taken: another one is connected, or its number is too high", "peer", from, "verdict", a.Verdict, "number", l.life().Number, "known", a.Noted.Number)
+		}
+		return
+	case wire.VerdictUnknownLife, wire.VerdictBehind:
+		if !l.settled {
+			l.inDoubt(logstore.Doubt{Proven: true, Why: l.told(from, a)})
+		}
+	}
+	o.answered, o.proven, o.judged = max(o.answered, a.Number), a.Proven, true
+	o.logs = make(map[raft.GroupID]wire.LifeLog, len(a.Logs))
+	for _, row := range a.Logs {
+		o.logs[row.Group] = row
+	}
+	if l.held > 0 {
+		l.releaseAll()
+	}
+}
+
+// told says what a peer's word comes to.
+func (l *lives) told(from raft.NodeID, a *wire.LifeAnswer) string {
+	if a.Verdict == wire.VerdictUnknownLife {
+		return fmt.Sprintf("node %s knows start %d of this node (mark %016x), of which nothing is here", from, a.Noted.Number, a.Noted.Mark)
+	}
+	return fmt.Sprintf("node %s heard of batch %d of this node's log, which ended before it when the node started", from, a.Noted.Last)
+}
+
+// inDoubt has the life doubted from now on: all replicas wait for all voters.
+func (l *lives) inDoubt(d logstore.Doubt) {
+	if !l.doubt.None() && (l.doubt.Proven || !d.Proven) {
+		return
+	}
+	if !l.change("doubt not kept", func(id *logstore.Identity) { id.Doubt, id.Missed = d, nil }) {
+		return // the next answer says it again
+	}
+	l.doubt = d
+	h := l.host
+	h.cfg.Log.Error("the data directory may be older than what this node promised", "why", d.Why)
+	for _, g := range h.order {
+		h.hold(g)
+	}
+	l.anew = true
+}
+
+// settle ends the doubt once there is nothing left that could be forgotten.
+func (l *lives) settle() {
+	h := l.host
+	if l.held > 0 || len(h.mending) > 0 {
+		return
+	}
+	for _, g := range h.order {
+		if g.stopped != nil || g.floor == (raft.LogID{}) {
+			continue
+		}
+		s := g.core.Status()
+		term, _ := g.core.TermAt(s.Durable)
+		if g.unsynced > 0 || !(raft.LogID{Term: term, Index: s.Durable}).NewerOrEqual(g.floor) {
+			return
+		}
+	}
+	if !l.change("end of doubt not kept", func(id *logstore.Identity) { id.Doubt, id.Missed = logstore.Doubt{}, nil }) {
+		return
+	}
+	h.cfg.Log.Info("this node has caught up with what it may have forgotten", "why", l.doubt.Why)
+	l.doubt, l.settled, l.anew = logstore.Doubt{}, true, true
+}
+
+// takeNumber has this life take a higher number, since another one was noted.
+func (l *lives) takeNumber(atLeast uint64) {
+	h := l.host
+	if atLeast <= l.life().Number || atLeast-l.life().Number > lifeJumpMax {
+		return
+	}
+	id, err := logstore.TakeNumber(h.cfg.Store, atLeast)
+	if err != nil {
+		l.fault("number not taken", err)
+		return
+	}
+	l.chain = id.Chain
+	h.cfg.Log.Warn("another life of this node was noted: this one takes a higher number", "number", l.life().Number)
+	for _, g := range h.order {
+		h.hold(g)
+	}
+	l.anew = true
+}
+
+// change changes the identity, on disk first, and reports whether that is done. It
+// waits for the disk, a few times in a life at most.
+func (l *lives) change(failed string, f func(*logstore.Identity)) bool {
+	_, err := logstore.ChangeIdentity(l.host.cfg.Store, f)
+	if err != nil {
+		l.fault(failed, err)
+	}
+	return err == nil
+}
+
+// fault logs why the identity could not be changed, once. If it was not for want
+// of room the log has ended, and the next append says so.
+func (l *lives) fault(what string, err error) {
+	if why := err.Error(); why != l.failed {
+		l.failed = why
+		l.host.cfg.Log.Error(what, "err", err)
+	}
+}
