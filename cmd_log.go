@@ -64,4 +64,4 @@ func groupOf(c *cli.Context) (raft.GroupID, bool, error) {
 }
 
 // localDisk is where data directories are. These commands change nothing.
-var localDisk = vfs.OSReadOnly{}
+var localDisk vfs.FS = vfs.OSReadOnly{}

@@ -73,7 +73,8 @@ type verifyDamage struct {
 	Lost   string `json:"lost"`
 	Remedy string `json:"remedy"`
 
-	begin int64 // of its batch
+	begin   int64 // of its batch
+	refused bool  // by the disk: it may be well
 }
 
 // What can be done about damage.
@@ -84,6 +85,7 @@ const (
 	remedyPromises = "keep the directory as it is: this replica never votes again, and the group goes on with the others"
 	remedyAlone    = "nobody else has a replica of that group, and the node does not start without it: put the file back from a copy made since the node last stopped"
 	remedyAll      = "the node does not start: put the log back from a copy made since the node last stopped; if there is none, keep the directory under another name, and start with an empty one: the host comes back as a new node"
+	remedyRefused  = "see to the disk and its cable, and verify again: nothing is known to be wrong with what stands there"
 	remedyNone     = "none is needed, the node lacks nothing; but look at its disk"
 
 	lostNothing = "nothing that is needed"
@@ -119,7 +121,7 @@ func (t *tool) logVerify(c *cli.Context) error {
 func verifyDir(dir string) (*verifyRow, error) {
 	v := &verifyRow{Dir: dir, Replicas: []verifyReplica{}, Damages: []verifyDamage{}}
 	if _, _, err := logstore.ReadIdentity(localDisk, dir); err != nil {
-		v.damage(&logstore.Damage{File: identityFile(dir), Record: "identity", Reason: err.Error()}, "who the node is", remedyIdentity)
+		v.damage(&logstore.Damage{File: identityFile(dir), Record: "identity", Reason: err.Error(), Refused: errors.Is(err, logstore.ErrRefused)}, "who the node is", remedyIdentity)
 	}
 	err := logstore.Walk(localDisk, dir, v.count)
 	if errors.Is(err, logstore.ErrNoLog) && len(v.Damages) > 0 {
@@ -144,12 +146,15 @@ func verifyDir(dir string) (*verifyRow, error) {
 		} else {
 			v.OK = false
 		}
+		if d := &v.Damages[i]; d.refused {
+			d.Remedy = remedyRefused
+		}
 	}
 	return v, nil
 }
 
 func (v *verifyRow) damage(d *logstore.Damage, lost, remedy string) {
-	v.Damages = append(v.Damages, verifyDamage{File: d.File, Offset: d.Offset, Record: d.Record, Reason: d.Reason, Lost: lost, Remedy: remedy})
+	v.Damages = append(v.Damages, verifyDamage{File: d.File, Offset: d.Offset, Record: d.Record, Reason: d.Reason, Lost: lost, Remedy: remedy, refused: d.Refused})
 }
 
 // count takes one thing of the log.
@@ -234,7 +239,10 @@ func (v *verifyRow) snapshots(dir string) error {
 	for _, file := range files {
 		var d *logstore.Damage
 		err := logstore.VerifySnapshot(localDisk, file)
-		if errors.As(err, &d) {
+		if errors.Is(err, logstore.ErrRefused) && !errors.As(err, &d) {
+			d = &logstore.Damage{File: file, Record: "snapshot", Reason: err.Error(), Refused: true}
+		}
+		if d != nil || errors.As(err, &d) {
 			v.damage(d, "", remedySnapshot)
 			continue
 		}

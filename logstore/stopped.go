@@ -87,6 +87,16 @@ func knownEnd(disk vfs.FS, dir string) (lastKnown, error) {
 	return k, err
 }
 
+// knownEndIfRead is [knownEnd] for those who only look: an identity that the disk
+// refuses tells them nothing, and the rest can be seen.
+func knownEndIfRead(disk vfs.FS, dir string) (lastKnown, error) {
+	k, err := knownEnd(disk, dir)
+	if errors.Is(err, ErrRefused) {
+		return lastKnown{}, nil
+	}
+	return k, err
+}
+
 // orNumbers returns the numbers of the segments that there are. If there are none,
 // and it is known what the log held, it is that of the first that was needed.
 func (k *lastKnown) orNumbers(numbers []uint64) []uint64 {

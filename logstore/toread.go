@@ -19,7 +19,7 @@ import (
 func OpenToRead(disk vfs.FS, dir string) (*Store, error) {
 	s := newStore(Options{FS: disk, Dir: dir, SegmentBytes: SegmentBytesDefault})
 	s.breakDown(errors.New("opened to read"))
-	known, err := knownEnd(disk, dir)
+	known, err := knownEndIfRead(disk, dir)
 	if err != nil {
 		return nil, fmt.Errorf("read the log in %s: %w", s.dir, err)
 	}

@@ -24,7 +24,7 @@ type Report struct {
 func Verify(disk vfs.FS, dir string) (Report, error) {
 	s := newStore(Options{FS: disk, Dir: dir, SegmentBytes: SegmentBytesDefault})
 	defer s.closeFiles()
-	known, err := knownEnd(disk, dir)
+	known, err := knownEndIfRead(disk, dir)
 	if err != nil {
 		return Report{}, fmt.Errorf("verify the log in %s: %w", s.dir, err)
 	}

@@ -58,7 +58,7 @@ type Walked struct {
 // Errors are [ErrNoLog], those of the disk, and those of visit.
 func Walk(disk vfs.FS, dir string, visit func(*Walked) error) error {
 	w := &walker{r: recovery{s: newStore(Options{FS: disk, Dir: dir})}, visit: visit}
-	known, err := knownEnd(disk, dir)
+	known, err := knownEndIfRead(disk, dir)
 	if err != nil {
 		return fmt.Errorf("walk the log in %s: %w", dir, err)
 	}

@@ -73,6 +73,8 @@ type peer struct {
 	id    raft.NodeID
 	wake  chan struct{} // one token: something is queued, or the address changed
 
+	unread string // why entries were not read, when the log said so last; owned by the goroutine that writes to the connection
+
 	// Guarded by Peers.mu.
 	snapshots []*SnapshotStream // wait to be sent
 	sending   bool              // a goroutine sends them
@@ -391,7 +393,10 @@ func takeFirst[T any](list *[]T) (first T, ok bool) {
 func (o *peer) appendFetched(out []byte, f *fetch) []byte {
 	e := &f.envelope
 	if err := o.fill(e); err != nil {
-		o.owner.cfg.Log.Warn("entries not read for a follower", "group", e.Group, "peer", o.id, "err", err)
+		if why := errors.Unwrap(err).Error(); why != o.unread { // one line per change: the follower asks again with each heartbeat
+			o.unread = why
+			o.owner.cfg.Log.Warn("entries not read for a follower", "group", e.Group, "peer", o.id, "err", err)
+		}
 		if found := o.owner.cfg.DamageFound; found != nil && errors.Is(err, logstore.ErrDamaged) {
 			found()
 		}
