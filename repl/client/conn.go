@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -128,7 +129,15 @@ func (l *link) connect() (net.Conn, *wire.Greeting, error) {
 		return nil, nil, errStopped
 	}
 	l.client.linkAccepted(l)
+	// An address that a node gave is the one under which another node says
+	// that it is reached. If what answers there is reached elsewhere, somebody
+	// passes on what this client says; one that the user gave may be any name.
+	said := l.addr
+	if slices.Contains(o.Endpoints, l.addr) {
+		said = ""
+	}
 	g, err := wire.ClientHello(conn, wire.DialConfig{
+		ToAddr:  said,
 		Purpose: wire.PurposeClient, Role: wire.RoleClient,
 		Cluster: o.Cluster, Secret: o.Secret,
 		Level: shardmap.Level, Window: uint32(o.WindowMax),

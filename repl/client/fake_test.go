@@ -176,7 +176,7 @@ func (n *fakeNode) serve(conn net.Conn) {
 	secret := n.cluster.secret
 	n.cluster.mu.Unlock()
 	g, err := wire.ServerHello(conn, wire.AcceptConfig{
-		Cluster: "fake", ClusterID: 99, Node: n.id, Level: 1, ValueMax: 1 << 20,
+		Cluster: "fake", ClusterID: 99, Node: n.id, Advertise: n.addr, Level: 1, ValueMax: 1 << 20,
 		WindowMax: shardmap.SessionWindowMax, Secret: secret})
 	if err != nil {
 		return
