@@ -224,9 +224,13 @@ func (e *examination) damaged() {
 			switch {
 			case remedy != "": // the node knows what came of its questions
 			case d.Promises:
-				remedy = "keep its data directory as it is: the replica takes no part in its group any more, the others go on without it"
+				remedy = "keep its data directory as it is: its replicas take no part in their groups any more, which go on only while a majority of their voters is whole without them"
 			default:
 				remedy = "leave it running, and look at its disk: it sees to it by itself"
+			}
+			if ofAny(&d) {
+				e.find(severityError, remedy, "the log of %s is damaged: %s", n.Name, placed(d))
+				continue
 			}
 			e.find(severityError, remedy, "group %d is damaged on %s: %s", d.Group, n.Name, placed(d))
 		}
@@ -262,17 +266,23 @@ func (e *examination) groups() {
 	for _, n := range e.nodes {
 		if a := e.answers[n.ID]; a != nil {
 			for i := range a.Groups {
-				if w := wards[a.Groups[i].ID]; w != nil {
-					w.take(n.ID, &a.Groups[i])
+				w := wards[a.Groups[i].ID]
+				if w == nil { // the endpoint does not know it, as where its group 0 is damaged
+					w = &ward{working: map[raft.NodeID]bool{}, leaders: map[uint64][]raft.NodeID{}}
+					wards[a.Groups[i].ID] = w
 				}
+				w.take(n.ID, &a.Groups[i])
 			}
 		}
 	}
-	var minority, hurt, leaderless []raft.GroupID
+	var minority, broken, hurt, leaderless []raft.GroupID
 	for _, id := range slices.Sorted(maps.Keys(wards)) {
 		w := wards[id]
-		live, silent := 0, 0
+		live, silent, broke := 0, 0, 0
 		for _, v := range w.voters {
+			if e.brokePromise(v, id) {
+				broke++
+			}
 			if w.working[v] {
 				live++
 			}
@@ -282,6 +292,8 @@ func (e *examination) groups() {
 		}
 		switch {
 		case len(w.voters) == 0: // the endpoint does not know them
+		case len(w.voters)-broke <= len(w.voters)/2:
+			broken = append(broken, id)
 		case live <= len(w.voters)/2 && silent == 0:
 			hurt = append(hurt, id)
 		case live <= len(w.voters)/2:
@@ -296,6 +308,10 @@ func (e *examination) groups() {
 	if len(minority) > 0 {
 		e.find(severityError, "start the nodes again that do not answer; what is damaged is named below", "no live majority of voters in %s", namedGroups(minority))
 	}
+	if len(broken) > 0 {
+		e.find(severityError, "keep all data directories, and every copy of them that was made since the nodes last stopped: this version can't bring back a group of which a majority has lost that; groups of other voters go on",
+			"a majority of voters has lost what it promised in %s, which can't go on", namedGroups(broken))
+	}
 	if len(hurt) > 0 {
 		e.find(severityError, "all its nodes answer, so none is to be started: see to its replicas that are named below; it goes on by itself once a majority of them is whole",
 			"no live majority of voters in %s", namedGroups(hurt))
@@ -303,6 +319,19 @@ func (e *examination) groups() {
 	if len(leaderless) > 0 {
 		e.find(severityError, "wait for the election, 2 seconds; then see who does not reach whom", "no leader in %s", namedGroups(leaderless))
 	}
+}
+
+// ofAny reports whether it is not known which replica was damaged: it may be any
+// of the node's.
+func ofAny(d *wire.DoctorDamaged) bool { return d.Group == 0 && d.Replica == 0 }
+
+// brokePromise reports whether a node says that its replica of a group, or any
+// of its replicas, has lost what it promised.
+func (e *examination) brokePromise(node raft.NodeID, group raft.GroupID) bool {
+	a := e.answers[node]
+	return a != nil && slices.ContainsFunc(a.Damaged, func(d wire.DoctorDamaged) bool {
+		return d.Promises && (d.Group == group || ofAny(&d))
+	})
 }
 
 // take notes what a replica says.

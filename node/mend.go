@@ -263,7 +263,7 @@ func remedy(m *repl.Mending, name map[raft.NodeID]string) string {
 	}
 	switch {
 	case m.Damage.Promises:
-		return "the group goes on without this replica, which never votes again; keep the data directory, and look at the disk"
+		return "this replica never votes again, for nobody else knows what it promised; the group goes on only while a majority of its voters is whole without it: muster doctor says so if it can't; keep the data directory, and look at the disk"
 	case m.Reopens:
 		return "look at the disk and its cable: it is opened by itself as soon as the disk returns what it refuses"
 	case m.Broken != "":
