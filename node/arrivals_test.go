@@ -88,7 +88,7 @@ func TestUnfinishedFramesOfPeers(t *testing.T) {
 	l.arrivingBytes = 1 << 20
 	nodes := founders(t, 2, l)
 	r, other := nodes[0], nodes[1].node.self()
-	peer, err := dial(t, r.addr, r.peerHello(other.Node, other.Life().Number))
+	peer, err := dialAs(nodes[1], r, r.peerHello(other.Node, other.Life().Number))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestUnfinishedChunk(t *testing.T) {
 	r, other := nodes[0], nodes[1].node.self()
 	hello := r.peerHello(other.Node, other.Life().Number)
 	hello.Purpose = wire.PurposeBulk
-	s, err := dial(t, r.addr, hello)
+	s, err := dialAs(nodes[1], r, hello)
 	if err != nil {
 		t.Fatal(err)
 	}
