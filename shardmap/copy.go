@@ -12,8 +12,7 @@ type SlotCopy struct {
 	last     uint64
 	view     view
 	count    int
-	sessions []session
-	outcomes int
+	sessions sessionView
 
 	recordSum, sessionSum uint64
 
@@ -30,14 +29,12 @@ func (m *Map) Copy(s Slot) *SlotCopy {
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.sessions.shared = true
 	return &SlotCopy{
 		slot:       s,
 		last:       st.last,
 		view:       st.records.copyView(),
 		count:      st.records.count,
-		sessions:   st.sessions.list,
-		outcomes:   st.sessions.outcomes,
+		sessions:   st.sessions.copyView(),
 		recordSum:  st.records.sum,
 		sessionSum: st.sessions.sum,
 		of:         st,
@@ -55,9 +52,7 @@ func (c *SlotCopy) Release() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.records.releaseView()
-	if st.records.copies == 0 {
-		st.sessions.shared = false
-	}
+	st.sessions.releaseView()
 }
 
 // Slot returns which slot this is.

@@ -32,7 +32,7 @@
 // one, leaf.go keeps their order, store.go changes all three
 // (docs/decisions/0002-state-layout.md says why). copy.go and snapshot.go give a
 // slot away, mapsnapshot.go all slots, bulk.go builds slots from what was given
-// away; session.go keeps outcomes, moment.go
-// holds all slots still for a reader, list.go merges them. table.go,
-// tablemachine.go and plan.go are group 0.
+// away; session.go keeps outcomes, in what
+// sessiontable.go makes of them, moment.go holds all slots still for a reader,
+// list.go merges them. table.go, tablemachine.go and plan.go are group 0.
 package shardmap

@@ -16,6 +16,7 @@ type Map struct {
 	pages [Slots / pageSlots]*[pageSlots]*slotState
 
 	moments moments
+	quota   sessionQuota // of the goroutine that applies
 
 	mu      sync.Mutex // guards what follows; taken alone
 	applied raft.LogID // Invariant: all effects up to it are in slots, none beyond it before Apply is called for them
@@ -28,7 +29,7 @@ const pageSlots = 64
 // NewMap returns a Map that owns slots, all empty. An empty slot takes some 400
 // bytes.
 func NewMap(slots []Slot) *Map {
-	m := &Map{}
+	m := &Map{quota: newSessionQuota()}
 	for _, s := range slots {
 		m.own(s, &slotState{records: newStore()})
 	}
@@ -72,8 +73,12 @@ func (m *Map) Apply(id raft.LogID, t raft.GroupTime, c *Command) (Result, error)
 	if st != nil {
 		st.mu.Lock()
 		m.keep(st)
-		r = st.apply(id, now, c)
+		m.quota.met = false
+		r = st.apply(id, now, c, &m.quota)
 		st.mu.Unlock()
+		if m.quota.met {
+			m.sweepSessions(id, now)
+		}
 	}
 	m.advance(id, now)
 	return r, nil

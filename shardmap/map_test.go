@@ -311,7 +311,7 @@ func TestCheckFindsFlips(t *testing.T) {
 		}
 		rec[i] ^= 0x10
 	}
-	m.slot(slot).sessions.list[0].floor++
+	m.slot(slot).sessions.blocks[0].list[0].floor++
 	if err := check(); !errors.Is(err, ErrInvariant) {
 		t.Errorf("session changed: %v", err)
 	}

@@ -94,7 +94,7 @@ func (m *Map) Load(r io.Reader, at raft.LogID, t raft.GroupTime) error {
 	if err := d.slots(loaded); err != nil {
 		return d.fail(err)
 	}
-	m.pages = loaded.pages
+	m.pages, m.quota.sessions, m.quota.outcomes = loaded.pages, loaded.quota.sessions, loaded.quota.outcomes
 	m.advance(at, t)
 	return nil
 }
@@ -135,6 +135,8 @@ func (d *snapshotReader) slots(m *Map) error {
 			return fmt.Errorf("slot %d, due is %d", s.slot, want)
 		}
 		m.own(want, s.state)
+		m.quota.sessions += s.state.sessions.count
+		m.quota.outcomes += s.state.sessions.outcomes
 	}
 	return d.end()
 }

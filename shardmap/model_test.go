@@ -51,8 +51,17 @@ func (m *model) apply(id raft.LogID, now raft.GroupTime, c *Command) Result {
 	}
 	s := table[c.Session]
 	if s == nil {
-		for other, o := range table {
+		// Those that were used longest ago go first: a few, and who was last
+		// used at the very time of the last of them.
+		var due []raft.GroupTime
+		for _, o := range table {
 			if now > o.used+SessionKeep {
+				due = append(due, o.used)
+			}
+		}
+		slices.Sort(due)
+		for other, o := range table {
+			if n := min(len(due), forgetMax); n > 0 && o.used <= due[n-1] {
 				kept -= len(o.outcomes)
 				delete(table, other)
 			}

@@ -17,11 +17,14 @@ const (
 	StatusStale           Status = 3 // its outcome was forgotten because its session no longer waited; nothing changed
 	StatusTooManySessions Status = 4 // the slot has no room to remember its outcome; nothing changed; later it may
 	StatusNotOwned        Status = 5 // the slot is not this group's; nothing changed
+	// StatusGroupTooManySessions is the same as StatusTooManySessions, for want of
+	// room in the group.
+	StatusGroupTooManySessions Status = 6
 )
 
 func (s Status) String() string {
 	names := [...]string{StatusApplied: "applied", StatusConflict: "conflict", StatusStale: "stale",
-		StatusTooManySessions: "too many sessions", StatusNotOwned: "not owned"}
+		StatusTooManySessions: "too many sessions", StatusNotOwned: "not owned", StatusGroupTooManySessions: "too many sessions in the group"}
 	if s == 0 || int(s) >= len(names) {
 		return fmt.Sprintf("status %d", uint8(s))
 	}

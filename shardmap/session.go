@@ -23,6 +23,13 @@ const (
 	// SlotOutcomesMax bounds the outcomes that one slot remembers: one of
 	// each session, and one whole window; 6 MB.
 	SlotOutcomesMax = SlotSessionsMax + SessionWindowMax
+	// GroupSessionsMax bounds the sessions that all slots of a group remember
+	// together; a client that writes to all slots has one in each. It is 2,000
+	// such clients in a group of an eighth of the slots, or 1,700 runs of a
+	// command a second, for SessionKeep: some 120 MB on each replica.
+	GroupSessionsMax = 1 << 20
+	// GroupOutcomesMax bounds the outcomes likewise: 120 MB.
+	GroupOutcomesMax = 2 * GroupSessionsMax
 )
 
 // outcome is what became of one sequence of a session.
@@ -55,21 +62,11 @@ type session struct {
 	// and is cleared away when it is as much as the rest.
 	outcomes []outcome
 	head     int
+	order    uint32 // its node in the order of use
+	epoch    uint64 // of the table, when the array of outcomes was made
 }
 
 func (s *session) kept() []outcome { return s.outcomes[s.head:] }
-
-// sessions is all that one slot remembers, sorted by session id.
-type sessions struct {
-	list     []session
-	outcomes int    // Invariant: the sum of len(kept())
-	sum      uint64 // Invariant: the sum of the sums of all sessions and outcomes
-	shared   bool   // with a copy
-	// oldest is not later than the last use of any session, so that a new one
-	// need not look at all others. It decides nothing: a look that finds no
-	// session due changes nothing.
-	oldest raft.GroupTime
-}
 
 // The digest of a session is the xxhash64 of its kind (2), id, last use and
 // floor; that of an outcome of its kind (3), session and fields; u64
@@ -96,25 +93,6 @@ func (o *outcome) hash(session uint64) uint64 {
 	return xxhash.Sum64(b[:])
 }
 
-// find returns the place of a session, or where it would be. It is on the way
-// of every command; a search that calls back for each comparison took twice as
-// long.
-func (t *sessions) find(id uint64) (int, bool) {
-	lo, hi := 0, len(t.list)
-	for lo < hi {
-		mid := int(uint(lo+hi) / 2)
-		switch at := t.list[mid].id; {
-		case at == id:
-			return mid, true
-		case at < id:
-			lo = mid + 1
-		default:
-			hi = mid
-		}
-	}
-	return lo, false
-}
-
 // find returns the place of a sequence in kept, or where it would be: commonly
 // it is newer than all.
 func (s *session) find(sequence uint64) (int, bool) {
@@ -139,22 +117,26 @@ func (s *session) find(sequence uint64) (int, bool) {
 // being carried out; it then does not count as a use of anything new.
 //
 // The session is good until the next begin.
-func (t *sessions) begin(c *Command, now raft.GroupTime) (s *session, r Result, done bool) {
-	t.own()
-	i, ok := t.find(c.Session)
+func (t *sessions) begin(c *Command, now raft.GroupTime, q *sessionQuota) (s *session, r Result, done bool) {
+	block, at, ok := t.find(c.Session)
 	if !ok {
-		if !t.roomForSession(now) || t.outcomes >= SlotOutcomesMax {
+		q.met = true
+		t.forgetDue(now, q)
+		switch {
+		case t.count >= SlotSessionsMax || t.outcomes >= SlotOutcomesMax:
 			return nil, Result{Status: StatusTooManySessions}, true
+		case q.full():
+			return nil, Result{Status: StatusGroupTooManySessions}, true
 		}
-		i, _ = t.find(c.Session) // others may have gone
-		t.list = slices.Insert(t.list, i, session{id: c.Session, used: now, floor: c.Floor})
-		t.oldest = min(t.oldest, now)
-		s = &t.list[i]
+		block, at, _ = t.find(c.Session) // others may have gone
+		s = t.insert(block, at, session{id: c.Session, used: now, floor: c.Floor, epoch: t.epoch})
+		q.sessions++
 	} else {
-		s = &t.list[i]
+		s = &t.ownBlock(block).list[at]
 		t.sum -= s.sum
 		s.used, s.floor = max(s.used, now), max(s.floor, c.Floor)
-		t.prune(s)
+		t.order.touch(s.order, s.used)
+		q.outcomes -= t.prune(s)
 	}
 	s.sum = s.hash()
 	t.sum += s.sum
@@ -164,14 +146,17 @@ func (t *sessions) begin(c *Command, now raft.GroupTime) (s *session, r Result, 
 	if at, ok := s.find(c.Sequence); ok && !bug("retry applied twice") {
 		return s, s.kept()[at].result(), true
 	}
-	if t.outcomes >= SlotOutcomesMax {
+	switch {
+	case t.outcomes >= SlotOutcomesMax:
 		return s, Result{Status: StatusTooManySessions}, true
+	case q.outcomes >= q.outcomesMax:
+		return s, Result{Status: StatusGroupTooManySessions}, true
 	}
 	return s, Result{}, false
 }
 
 // finish keeps the outcome of a command for which begin was not done.
-func (t *sessions) finish(s *session, sequence uint64, r Result) {
+func (t *sessions) finish(s *session, sequence uint64, r Result, q *sessionQuota) {
 	o := outcome{sequence: sequence, id: r.ID, version: r.Version, deleted: r.Deleted, status: r.Status}
 	if r.Status == StatusConflict {
 		o.version = r.Current
@@ -179,71 +164,42 @@ func (t *sessions) finish(s *session, sequence uint64, r Result) {
 	o.sum = o.hash(s.id)
 	at, _ := s.find(sequence)
 	if len(s.outcomes) == cap(s.outcomes) && s.head > 0 {
-		s.settle()
+		t.settle(s)
 	}
 	if at == len(s.kept()) {
-		s.outcomes = append(s.outcomes, o)
+		s.outcomes = append(s.outcomes, o) // behind the end of what any copy sees
 	} else {
+		if s.epoch < t.shared {
+			t.settle(s)
+		}
 		s.outcomes = slices.Insert(s.outcomes, s.head+at, o)
 	}
 	t.outcomes++
+	q.outcomes++
 	t.sum += o.sum
 }
 
-// prune forgets what the owner of the session no longer waits for.
-func (t *sessions) prune(s *session) {
+// prune forgets what the owner of the session no longer waits for, and returns
+// how many outcomes that were.
+func (t *sessions) prune(s *session) (n int) {
 	for s.head < len(s.outcomes) && s.outcomes[s.head].sequence < s.floor {
 		t.sum -= s.outcomes[s.head].sum
 		t.outcomes--
 		s.head++
+		n++
 	}
-	if s.head*2 >= len(s.outcomes) {
-		s.settle()
+	if s.head > 0 && s.head*2 >= len(s.outcomes) {
+		t.settle(s)
 	}
+	return n
 }
 
-// settle moves what is kept to the front.
-func (s *session) settle() {
-	n := copy(s.outcomes, s.kept())
-	s.outcomes, s.head = s.outcomes[:n], 0
-}
-
-// roomForSession forgets the sessions that were not used for SessionKeep and
-// says whether there is room for one more. A session that is younger is never
-// sacrificed: its owner may be sending a command for the second time. It looks
-// at the sessions when one is new in the slot and another may be due.
-func (t *sessions) roomForSession(now raft.GroupTime) bool {
-	if now < t.oldest || now-t.oldest <= SessionKeep {
-		return len(t.list) < SlotSessionsMax
-	}
-	t.oldest = now
-	t.list = slices.DeleteFunc(t.list, func(s session) bool {
-		if now < s.used || now-s.used <= SessionKeep {
-			t.oldest = min(t.oldest, s.used)
-			return false
-		}
-		t.sum -= s.sum
-		kept := s.kept()
-		for i := range kept {
-			t.sum -= kept[i].sum
-		}
-		t.outcomes -= len(kept)
-		return true
-	})
-	return len(t.list) < SlotSessionsMax
-}
-
-// own makes the table the writer's own. The first command with a session after
-// a copy pays for all that the slot remembers: 11 MB at the limits, commonly a
-// few hundred bytes.
-func (t *sessions) own() {
-	if !t.shared {
+// settle moves what is kept to the front, of an array that no copy sees.
+func (t *sessions) settle(s *session) {
+	if s.epoch < t.shared {
+		s.outcomes, s.head, s.epoch = slices.Clone(s.kept()), 0, t.epoch
 		return
 	}
-	t.list = slices.Clone(t.list)
-	for i := range t.list {
-		s := &t.list[i]
-		s.outcomes, s.head = slices.Clone(s.kept()), 0
-	}
-	t.shared = false
+	n := copy(s.outcomes, s.kept())
+	s.outcomes, s.head = s.outcomes[:n], 0
 }

@@ -114,8 +114,8 @@ func TestSessionsAreBounded(t *testing.T) {
 		}
 	}
 	table := &s.m.slot(s.slot).sessions
-	if _, ok := table.find(2); ok || len(table.list) != SlotSessionsMax {
-		t.Errorf("session 2 is known: %v; %d sessions", ok, len(table.list))
+	if _, _, ok := table.find(2); ok || table.count != SlotSessionsMax {
+		t.Errorf("session 2 is known: %v; %d sessions", ok, table.count)
 	}
 }
 
@@ -144,7 +144,7 @@ func TestOutcomesAreBounded(t *testing.T) {
 			t.Fatalf("sliding, %d: %+v", i, r)
 		}
 	}
-	if got := cap(s.m.slot(s.slot).sessions.list[0].outcomes); got > 4*SlotOutcomesMax {
+	if got := cap(s.m.slot(s.slot).sessions.blocks[0].list[0].outcomes); got > 4*SlotOutcomesMax {
 		t.Errorf("room for %d outcomes is held", got)
 	}
 }

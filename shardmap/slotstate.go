@@ -22,11 +22,11 @@ type slotState struct {
 }
 
 // apply carries out c, of the entry id, at group time now.
-func (s *slotState) apply(id raft.LogID, now raft.GroupTime, c *Command) Result {
+func (s *slotState) apply(id raft.LogID, now raft.GroupTime, c *Command, q *sessionQuota) Result {
 	if c.Session == 0 {
 		return s.change(id, c)
 	}
-	session, r, done := s.sessions.begin(c, now)
+	session, r, done := s.sessions.begin(c, now, q)
 	if done {
 		if r.ID == (raft.LogID{}) {
 			r.ID = id
@@ -34,7 +34,7 @@ func (s *slotState) apply(id raft.LogID, now raft.GroupTime, c *Command) Result 
 		return r
 	}
 	r = s.change(id, c)
-	s.sessions.finish(session, c.Sequence, r)
+	s.sessions.finish(session, c.Sequence, r, q)
 	return r
 }
 
@@ -101,13 +101,13 @@ func (c *SlotCopy) check() error {
 		return fmt.Errorf("%w: slot %d: its records sum up to %016x, kept was %016x", ErrInvariant, c.slot, sum, c.recordSum)
 	}
 	sum = 0
-	for i := range c.sessions {
-		s := &c.sessions[i]
+	_ = c.sessions.each(func(s *session) error {
 		sum += s.hash()
 		for j := range s.kept() {
 			sum += s.kept()[j].hash(s.id)
 		}
-	}
+		return nil
+	})
 	if sum != c.sessionSum {
 		return fmt.Errorf("%w: slot %d: its sessions sum up to %016x, kept was %016x", ErrInvariant, c.slot, sum, c.sessionSum)
 	}

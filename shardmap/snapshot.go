@@ -74,7 +74,7 @@ func (c *SlotCopy) WriteTo(w io.Writer) (int64, error) {
 func (c *SlotCopy) write(s *streamWriter) error {
 	if bug("snapshot without session table") {
 		bare := *c
-		bare.sessions, c = nil, &bare
+		bare.sessions, c = sessionView{}, &bare
 	}
 	if err := s.room(snapshotHeader); err != nil {
 		return err
@@ -82,7 +82,7 @@ func (c *SlotCopy) write(s *streamWriter) error {
 	s.b = append(s.b, snapshotMagic...)
 	s.b = binary.LittleEndian.AppendUint16(s.b, snapshotFormat)
 	s.b = binary.LittleEndian.AppendUint16(s.b, uint16(c.slot))
-	s.b = binary.LittleEndian.AppendUint32(s.b, uint32(len(c.sessions)))
+	s.b = binary.LittleEndian.AppendUint32(s.b, uint32(c.sessions.count))
 	s.b = binary.LittleEndian.AppendUint64(s.b, uint64(c.count))
 	s.b = binary.LittleEndian.AppendUint64(s.b, c.last)
 	s.b = binary.LittleEndian.AppendUint64(s.b, c.Digest())
@@ -105,8 +105,7 @@ func (c *SlotCopy) write(s *streamWriter) error {
 	if sum != c.recordSum {
 		return fmt.Errorf("%w: slot %d: its records sum up to %016x, kept was %016x", ErrInvariant, c.slot, sum, c.recordSum)
 	}
-	for i := range c.sessions {
-		k := &c.sessions[i]
+	return c.sessions.each(func(k *session) error {
 		if err := s.room(snapshotSession); err != nil {
 			return err
 		}
@@ -125,8 +124,8 @@ func (c *SlotCopy) write(s *streamWriter) error {
 			s.b = binary.LittleEndian.AppendUint32(s.b, o.deleted)
 			s.b = binary.LittleEndian.AppendUint32(s.b, uint32(o.status))
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // SlotSnapshot is a slot that was read from a snapshot and belongs to no map
@@ -175,6 +174,11 @@ func (m *Map) Install(s *SlotSnapshot) error {
 		s.state.records.shared = s.state.records.epoch
 		s.state.records.topShared, s.state.records.bufsShared = true, true
 	}
+	if n := st.sessions.copies; n > 0 {
+		s.state.sessions.takeCopies(n)
+	}
+	m.quota.sessions += s.state.sessions.count - st.sessions.count
+	m.quota.outcomes += s.state.sessions.outcomes - st.sessions.outcomes
 	st.records, st.sessions, st.last = s.state.records, s.state.sessions, s.state.last
 	s.state = nil
 	return nil
@@ -218,21 +222,24 @@ func (d *snapshotReader) slot() (*SlotSnapshot, error) {
 	if err := d.records(&st.records, records, st.last); err != nil {
 		return nil, err
 	}
+	before := uint64(0)
 	for range sessions {
-		if err := d.session(&st.sessions); err != nil {
+		if before, err = d.session(&st.sessions, before); err != nil {
 			return nil, err
 		}
 	}
+	st.sessions.arrange()
 	if got := digest(st.records.sum, st.sessions.sum, st.last); got != want {
 		return nil, fmt.Errorf("slot %d: what was read has digest %016x, the snapshot says %016x", d.slotOf, got, want)
 	}
 	return &SlotSnapshot{d.slotOf, st}, nil
 }
 
-func (d *snapshotReader) session(t *sessions) error {
+// session reads one that comes after that of the id before, and returns its id.
+func (d *snapshotReader) session(t *sessions, before uint64) (uint64, error) {
 	b, err := d.take(snapshotSession)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	s := session{
 		id:    binary.LittleEndian.Uint64(b[0:]),
@@ -240,15 +247,15 @@ func (d *snapshotReader) session(t *sessions) error {
 		floor: binary.LittleEndian.Uint64(b[16:]),
 	}
 	n := int(binary.LittleEndian.Uint32(b[24:]))
-	if last := len(t.list); s.id == 0 || last > 0 && t.list[last-1].id >= s.id {
-		return fmt.Errorf("session %d is out of order", s.id)
+	if s.id == 0 || s.id <= before {
+		return 0, fmt.Errorf("session %d is out of order", s.id)
 	}
 	if t.outcomes+n > SlotOutcomesMax {
-		return fmt.Errorf("%d outcomes and more, the limit is %d", t.outcomes+n, SlotOutcomesMax)
+		return 0, fmt.Errorf("%d outcomes and more, the limit is %d", t.outcomes+n, SlotOutcomesMax)
 	}
 	for range n {
 		if b, err = d.take(snapshotOutcome); err != nil {
-			return err
+			return 0, err
 		}
 		o := outcome{
 			sequence: binary.LittleEndian.Uint64(b[0:]),
@@ -258,10 +265,10 @@ func (d *snapshotReader) session(t *sessions) error {
 			status:   Status(b[36]),
 		}
 		if st := binary.LittleEndian.Uint32(b[36:]); st != uint32(StatusApplied) && st != uint32(StatusConflict) {
-			return fmt.Errorf("session %d, sequence %d: status %d: %w", s.id, o.sequence, st, ErrLevel)
+			return 0, fmt.Errorf("session %d, sequence %d: status %d: %w", s.id, o.sequence, st, ErrLevel)
 		}
 		if k := len(s.outcomes); o.sequence < s.floor || k > 0 && s.outcomes[k-1].sequence >= o.sequence {
-			return fmt.Errorf("session %d: sequence %d is out of order", s.id, o.sequence)
+			return 0, fmt.Errorf("session %d: sequence %d is out of order", s.id, o.sequence)
 		}
 		o.sum = o.hash(s.id)
 		s.outcomes = append(s.outcomes, o)
@@ -270,6 +277,6 @@ func (d *snapshotReader) session(t *sessions) error {
 	s.sum = s.hash()
 	t.sum += s.sum
 	t.outcomes += n
-	t.list = append(t.list, s)
-	return nil
+	t.append(s)
+	return s.id, nil
 }

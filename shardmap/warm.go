@@ -19,6 +19,7 @@ func (m *Map) Warm(commands []Command) (sum uint64) {
 		tags    [WarmMax]uint32
 		entries [WarmMax]uint64
 		found   [WarmMax]*session
+		blocks  [WarmMax]*sessionBlock // the first of each slot, mostly the only one
 	)
 	n := min(len(commands), WarmMax)
 	for i := range commands[:n] {
@@ -31,30 +32,39 @@ func (m *Map) Warm(commands []Command) (sum uint64) {
 			continue
 		}
 		tags[i] = tagOf(hashKey(c.Key(0)))
-		sum += uint64(len(st.records.bufs)+st.records.tail+st.records.lookup.count+len(st.sessions.list)) + st.last
+		sum += uint64(len(st.records.bufs)+st.records.tail+st.records.lookup.count+len(st.sessions.blocks)) + st.last
 	}
 	for i, st := range slots[:n] {
 		if st == nil {
 			continue
 		}
 		entries[i] = st.records.entry(tags[i])
-		if at, ok := st.sessions.find(commands[i].Session); ok {
-			found[i] = &st.sessions.list[at]
+		if len(st.sessions.blocks) > 0 {
+			blocks[i] = st.sessions.blocks[0]
 		}
 	}
 	for i, st := range slots[:n] {
 		if e := entries[i]; e != 0 {
 			sum += uint64(len(st.records.bufs[refOf(e).chunk()]))
 		}
-		if s := found[i]; s != nil {
-			sum += uint64(len(s.outcomes)) + s.floor
+		if b := blocks[i]; b != nil {
+			sum += uint64(len(b.list)) + uint64(st.sessions.order.nodes[0].prev)
 		}
 	}
 	for i, st := range slots[:n] {
 		if e := entries[i]; e != 0 {
 			sum += st.records.touch(refOf(e))
 		}
-		if s := found[i]; s != nil && s.head < len(s.outcomes) {
+		if blocks[i] == nil {
+			continue
+		}
+		if block, at, ok := st.sessions.find(commands[i].Session); ok {
+			found[i] = &st.sessions.blocks[block].list[at]
+			sum += found[i].floor
+		}
+	}
+	for _, s := range found[:n] {
+		if s != nil && s.head < len(s.outcomes) {
 			sum += s.outcomes[s.head].sequence + s.outcomes[len(s.outcomes)-1].sequence
 		}
 	}

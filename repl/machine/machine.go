@@ -158,6 +158,10 @@ func appendResult(out []byte, g raft.GroupID, c *shardmap.Command, r shardmap.Re
 		return wire.TypeError, wire.StaleSession(fmt.Sprintf("session %016x", c.Session),
 			fmt.Sprintf("sequence %d was answered before, or is too old to tell", c.Sequence)).Append(out)
 	}
+	if r.Status == shardmap.StatusGroupTooManySessions {
+		return wire.TypeError, wire.Busy(fmt.Sprintf("group %d", g),
+			fmt.Sprintf("it remembers as many sessions or outcomes as it can, %d and %d", shardmap.GroupSessionsMax, shardmap.GroupOutcomesMax), busyRetry).Append(out)
+	}
 	return wire.TypeError, wire.Busy(fmt.Sprintf("slot %d", c.Slot),
 		fmt.Sprintf("the slot remembers as many sessions or outcomes as it can (%s)", r.Status), busyRetry).Append(out)
 }

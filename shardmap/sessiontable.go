@@ -1,0 +1,365 @@
+package shardmap
+
+import (
+	"slices"
+
+	"muster/raft"
+)
+
+// The sessions of a slot lie in blocks, by id, and besides in the order of their
+// last use. One sorted slice, tried first, cost 93 µs for each new session among
+// 65,536, a look at all of them when one was due to be forgotten, and a copy of
+// them all at the first write after each snapshot. Whatever a slot remembers, a
+// command now touches one block, and copies no more than that and the list of
+// blocks.
+
+// sessionBlockMax is the number of sessions in a block, commonly half to all of
+// it: 11 KB, of which a new session moves half.
+const sessionBlockMax = 128
+
+// sessionBlock is a run of sessions, by id.
+type sessionBlock struct {
+	epoch uint64 // of the table, when it was made; older than a copy: shared with it
+	list  []session
+}
+
+// sessionView is all that it takes to walk through the sessions of a slot.
+type sessionView struct {
+	blocks []*sessionBlock // none is empty
+	count  int             // Invariant: of the sessions in blocks
+}
+
+// each calls f for all sessions, by id, until it returns an error.
+func (v *sessionView) each(f func(s *session) error) error {
+	for _, b := range v.blocks {
+		for i := range b.list {
+			if err := f(&b.list[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// sessions is all that one slot remembers.
+type sessions struct {
+	sessionView
+	firsts   []uint64 // of each block: no id in it is lower, all in those before are
+	outcomes int      // Invariant: the sum of len(kept()) of all
+	sum      uint64   // Invariant: the sum of the sums of all sessions and outcomes
+	order    useOrder
+
+	epoch     uint64 // counts copies
+	shared    uint64 // what is of an earlier epoch may be seen by a copy; 0: nothing is
+	copies    int    // that are out
+	topShared bool   // blocks
+}
+
+// copyView returns the sessions as they are now, in O(1).
+func (t *sessions) copyView() sessionView {
+	t.epoch++
+	t.shared = t.epoch
+	t.copies++
+	t.topShared = true
+	return t.sessionView
+}
+
+// releaseView takes note that the owner of a copy is done with it.
+func (t *sessions) releaseView() {
+	if t.copies--; t.copies == 0 {
+		t.shared, t.topShared = 0, false
+	}
+}
+
+// takeCopies makes the copies of what was here before count as copies of t.
+func (t *sessions) takeCopies(copies int) {
+	t.copies = copies
+	t.epoch++
+	t.shared, t.topShared = t.epoch, true
+}
+
+// find returns the block and the place of a session, or where it would be. It is
+// on the way of every command; a search that calls back for each comparison took
+// twice as long.
+func (t *sessions) find(id uint64) (block, at int, ok bool) {
+	if len(t.blocks) == 0 {
+		return 0, 0, false
+	}
+	lo, hi := 0, len(t.firsts) // firsts[lo] <= id < firsts[hi], or lo is the first
+	for hi-lo > 1 {
+		if mid := int(uint(lo+hi) / 2); t.firsts[mid] <= id {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	block = lo
+	list := t.blocks[block].list
+	lo, hi = 0, len(list)
+	for lo < hi {
+		mid := int(uint(lo+hi) / 2)
+		switch x := list[mid].id; {
+		case x == id:
+			return block, mid, true
+		case x < id:
+			lo = mid + 1
+		default:
+			hi = mid
+		}
+	}
+	return block, lo, false
+}
+
+// ownBlock returns a block for writing.
+func (t *sessions) ownBlock(i int) *sessionBlock {
+	b := t.blocks[i]
+	if b.epoch >= t.shared {
+		return b
+	}
+	own := &sessionBlock{epoch: t.epoch, list: slices.Clone(b.list)}
+	t.ownTop()
+	t.blocks[i] = own
+	return own
+}
+
+// ownTop makes the list of blocks the writer's own: 8 KB at the limit.
+func (t *sessions) ownTop() {
+	if t.topShared {
+		t.blocks = slices.Clone(t.blocks)
+		t.topShared = false
+	}
+}
+
+// insert puts a session where find says that it would be.
+func (t *sessions) insert(block, at int, s session) *session {
+	s.order = t.order.push(s.id, s.used)
+	t.count++
+	if len(t.blocks) == 0 {
+		t.insertBlock(0, 0)
+	}
+	b := t.ownBlock(block)
+	if len(b.list) == sessionBlockMax {
+		const half = sessionBlockMax / 2
+		right := t.insertBlock(block+1, b.list[half].id)
+		right.list = append(right.list, b.list[half:]...)
+		clear(b.list[half:])
+		b.list = b.list[:half]
+		if at > half {
+			b, at = right, at-half
+		}
+	}
+	b.list = slices.Insert(b.list, at, s)
+	return &b.list[at]
+}
+
+// insertBlock adds an empty block as number i, of ids from first on.
+func (t *sessions) insertBlock(i int, first uint64) *sessionBlock {
+	t.ownTop()
+	b := &sessionBlock{epoch: t.epoch}
+	t.blocks = slices.Insert(t.blocks, i, b)
+	t.firsts = slices.Insert(t.firsts, i, first)
+	return b
+}
+
+// append adds a session whose id is above all others, of a snapshot.
+func (t *sessions) append(s session) {
+	last := len(t.blocks) - 1
+	if last < 0 || len(t.blocks[last].list) >= sessionBlockMax*3/4 {
+		last++
+		t.insertBlock(last, s.id)
+	}
+	t.blocks[last].list = append(t.blocks[last].list, s)
+	t.count++
+}
+
+// arrange puts sessions that came with a snapshot in the order of their use.
+func (t *sessions) arrange() {
+	all := make([]*session, 0, t.count)
+	for _, b := range t.blocks {
+		for i := range b.list {
+			all = append(all, &b.list[i])
+		}
+	}
+	slices.SortStableFunc(all, func(a, b *session) int {
+		switch {
+		case a.used < b.used:
+			return -1
+		case a.used > b.used:
+			return 1
+		}
+		return 0
+	})
+	for _, s := range all {
+		s.order = t.order.push(s.id, s.used)
+	}
+}
+
+// forget drops a session.
+func (t *sessions) forget(block, at int, q *sessionQuota) {
+	b := t.ownBlock(block)
+	s := &b.list[at]
+	t.order.remove(s.order)
+	t.sum -= s.sum
+	kept := s.kept()
+	for i := range kept {
+		t.sum -= kept[i].sum
+	}
+	t.outcomes -= len(kept)
+	t.count--
+	q.sessions--
+	q.outcomes -= len(kept)
+	b.list = slices.Delete(b.list, at, at+1)
+	// A block that is a quarter full is joined with the next or the one before
+	// if both fit well into one: few blocks are found fast.
+	const joinMax = sessionBlockMax * 3 / 4
+	switch n := len(b.list); {
+	case n == 0:
+		t.removeBlock(block)
+	case n > sessionBlockMax/4:
+	case block+1 < len(t.blocks) && n+len(t.blocks[block+1].list) <= joinMax:
+		b.list = append(b.list, t.blocks[block+1].list...)
+		t.removeBlock(block + 1)
+	case block > 0 && n+len(t.blocks[block-1].list) <= joinMax:
+		left := t.ownBlock(block - 1)
+		left.list = append(left.list, b.list...)
+		t.removeBlock(block)
+	}
+}
+
+func (t *sessions) removeBlock(i int) {
+	t.ownTop()
+	t.blocks = slices.Delete(t.blocks, i, i+1)
+	t.firsts = slices.Delete(t.firsts, i, i+1)
+}
+
+// forgetMax is how many sessions are forgotten at once. A new session makes room
+// for itself and for some more, so that what is due goes soon.
+const forgetMax = 4
+
+// forgetDue forgets sessions that were not used for SessionKeep, those that were
+// used longest ago first: forgetMax, and besides those that were last used at the
+// very same time, which no replica can tell an order of. A session that is
+// younger is never sacrificed: its owner may be sending a command for the second
+// time.
+func (t *sessions) forgetDue(now raft.GroupTime, q *sessionQuota) {
+	last := raft.GroupTime(0)
+	for n := 0; ; n++ {
+		oldest, ok := t.order.oldest()
+		if !ok || now < oldest.used || now-oldest.used <= SessionKeep || n >= forgetMax && oldest.used != last {
+			return
+		}
+		last = oldest.used
+		block, at, _ := t.find(oldest.id)
+		t.forget(block, at, q)
+	}
+}
+
+// sessionQuota is what all slots of a map remember together, and may. It belongs
+// to the goroutine that applies.
+type sessionQuota struct {
+	sessions, outcomes       int // Invariant: the sums over all slots
+	sessionsMax, outcomesMax int
+	// met says that the last command came with a session that was new in its
+	// slot.
+	met bool
+}
+
+func newSessionQuota() sessionQuota {
+	return sessionQuota{sessionsMax: GroupSessionsMax, outcomesMax: GroupOutcomesMax}
+}
+
+// full reports whether the group has no room for one more session, or outcome.
+func (q *sessionQuota) full() bool {
+	return q.sessions >= q.sessionsMax || q.outcomes >= q.outcomesMax
+}
+
+// quotaSweep is how many slots are looked through for sessions that are due with
+// each new session, once the group is half full: slots to which nobody writes any
+// more would else keep theirs for ever. It takes 512 new sessions to see all.
+const quotaSweep = 8
+
+// sweepSessions looks through some slots for sessions that are due, which ones
+// the entry says. It must not depend on anything but the state and the entry.
+func (m *Map) sweepSessions(id raft.LogID, now raft.GroupTime) {
+	q := &m.quota
+	if q.sessions <= q.sessionsMax/2 && q.outcomes <= q.outcomesMax/2 {
+		return
+	}
+	for k := range uint64(quotaSweep) {
+		if st := m.slot(Slot((id.Index*quotaSweep + k) % Slots)); st != nil {
+			st.mu.Lock()
+			st.sessions.forgetDue(now, q)
+			st.mu.Unlock()
+		}
+	}
+}
+
+// useOrder has the sessions of a slot in the order of their last use. Only the
+// writer sees it.
+type useOrder struct {
+	// nodes are a ring. The first stands for its beginning and end: after it
+	// comes the session that was used longest ago.
+	nodes []useNode
+	free  uint32 // a node that is not in the ring, linked by next; 0: none
+}
+
+type useNode struct {
+	id         uint64
+	used       raft.GroupTime
+	prev, next uint32
+}
+
+// push adds a session that was used last of all, and returns its node.
+func (o *useOrder) push(id uint64, used raft.GroupTime) uint32 {
+	if len(o.nodes) == 0 {
+		o.nodes = make([]useNode, 1, 2)
+	}
+	n := o.free
+	if n != 0 {
+		o.free = o.nodes[n].next
+	} else {
+		n = uint32(len(o.nodes))
+		o.nodes = append(o.nodes, useNode{})
+	}
+	o.nodes[n].id = id
+	o.link(n, used)
+	return n
+}
+
+// touch says that a session was used now.
+func (o *useOrder) touch(n uint32, used raft.GroupTime) {
+	if o.nodes[0].prev == n {
+		o.nodes[n].used = used // it was the last already
+		return
+	}
+	o.unlink(n)
+	o.link(n, used)
+}
+
+func (o *useOrder) remove(n uint32) {
+	o.unlink(n)
+	o.nodes[n].next = o.free
+	o.free = n
+}
+
+// oldest returns the session that was used longest ago.
+func (o *useOrder) oldest() (*useNode, bool) {
+	if len(o.nodes) == 0 || o.nodes[0].next == 0 {
+		return nil, false
+	}
+	return &o.nodes[o.nodes[0].next], true
+}
+
+func (o *useOrder) link(n uint32, used raft.GroupTime) {
+	last := o.nodes[0].prev
+	x := &o.nodes[n]
+	x.used, x.prev, x.next = used, last, 0
+	o.nodes[last].next = n
+	o.nodes[0].prev = n
+}
+
+func (o *useOrder) unlink(n uint32) {
+	x := &o.nodes[n]
+	o.nodes[x.prev].next = x.next
+	o.nodes[x.next].prev = x.prev
+}

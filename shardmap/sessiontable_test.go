@@ -1,0 +1,316 @@
+package shardmap
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"testing"
+
+	"muster/raft"
+)
+
+// checkSessions says what is wrong with a table, if anything is.
+func checkSessions(t *sessions) error {
+	count, outcomes, sum, before := 0, 0, uint64(0), uint64(0)
+	uses := map[uint64]raft.GroupTime{}
+	if len(t.firsts) != len(t.blocks) {
+		return fmt.Errorf("%d blocks, %d first ids", len(t.blocks), len(t.firsts))
+	}
+	for i, b := range t.blocks {
+		if len(b.list) == 0 || len(b.list) > sessionBlockMax {
+			return fmt.Errorf("block %d has %d sessions", i, len(b.list))
+		}
+		if first := b.list[0].id; i > 0 && t.firsts[i] > first || t.firsts[i] <= before && i > 0 {
+			return fmt.Errorf("block %d begins at %d, its sessions at %d, those before end at %d", i, t.firsts[i], first, before)
+		}
+		for j := range b.list {
+			s := &b.list[j]
+			if s.id <= before {
+				return fmt.Errorf("session %d after %d", s.id, before)
+			}
+			if n := t.order.nodes[s.order]; n.id != s.id || n.used != s.used {
+				return fmt.Errorf("session %d, used at %d, has the node of %d, used at %d", s.id, s.used, n.id, n.used)
+			}
+			before = s.id
+			uses[s.id] = s.used
+			count++
+			outcomes += len(s.kept())
+			sum += s.hash()
+			for _, o := range s.kept() {
+				sum += o.hash(s.id)
+			}
+		}
+	}
+	if count != t.count || outcomes != t.outcomes || sum != t.sum {
+		return fmt.Errorf("%d sessions, %d outcomes, sum %x; kept are %d, %d, %x", count, outcomes, sum, t.count, t.outcomes, t.sum)
+	}
+	last := raft.GroupTime(0)
+	for at := uint32(0); len(t.order.nodes) > 0; {
+		if at = t.order.nodes[at].next; at == 0 {
+			break
+		}
+		x := t.order.nodes[at]
+		if used, ok := uses[x.id]; !ok || used != x.used || used < last {
+			return fmt.Errorf("in the order of use session %d, used at %d, comes after %d", x.id, x.used, last)
+		}
+		last = x.used
+		delete(uses, x.id)
+	}
+	if len(uses) > 0 {
+		return fmt.Errorf("%d sessions are missing in the order of use", len(uses))
+	}
+	return nil
+}
+
+// Sessions come, are used, and are forgotten, in any order, under copies that
+// must go on to show what they showed, and a replica that begins with a snapshot
+// must remember and forget the same from there on. One would doubt the last: the
+// order of use is not in a snapshot, and many are used at one time.
+func TestSessionTable(t *testing.T) {
+	for seed := range uint64(12) {
+		r := rand.New(rand.NewPCG(seed, 23))
+		s := newSessionSlot()
+		table := &s.m.slot(s.slot).sessions
+		var twin *Map
+		now := raft.GroupTime(0)
+		type frozen struct {
+			copy *SlotCopy
+			want []byte
+		}
+		var copies []frozen
+		ids := 1 + r.Uint64N(2000)
+		for step := range 6000 {
+			if r.IntN(4) == 0 { // else at the same time
+				now += raft.GroupTime(r.Int64N(int64(SessionKeep) / 200))
+			}
+			s.index++
+			id := raft.LogID{Term: 1, Index: s.index}
+			c := Command{
+				Kind: CommandSet, Session: 1 + r.Uint64N(ids)*0x9e3779b97f4a7c15, Sequence: r.Uint64N(8), Floor: r.Uint64N(6),
+				Slot: s.slot, Items: items("{s}k", "v"),
+			}
+			got, err := s.m.Apply(id, now, &c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if twin != nil {
+				if same, err := twin.Apply(id, now, &c); err != nil || same != got || twin.Digest(s.slot) != s.m.Digest(s.slot) {
+					t.Fatalf("seed %d, step %d: %+v here, %+v on a replica that began with a snapshot (%v)", seed, step, got, same, err)
+				}
+			}
+			switch r.IntN(200) {
+			case 0:
+				f := frozen{copy: s.m.Copy(s.slot)}
+				var b bytes.Buffer
+				if _, err := f.copy.WriteTo(&b); err != nil {
+					t.Fatal(err)
+				}
+				f.want = b.Bytes()
+				copies = append(copies, f)
+			case 1:
+				if len(copies) == 0 {
+					break
+				}
+				i := r.IntN(len(copies))
+				f := copies[i]
+				copies = append(copies[:i], copies[i+1:]...)
+				var b bytes.Buffer
+				if _, err := f.copy.WriteTo(&b); err != nil || !bytes.Equal(b.Bytes(), f.want) {
+					t.Fatalf("seed %d, step %d: a copy has changed: %v", seed, step, err)
+				}
+				f.copy.Release()
+			case 2:
+				var b bytes.Buffer
+				all := s.m.CopyAll()
+				if _, err := all.WriteTo(&b); err != nil {
+					t.Fatal(err)
+				}
+				all.Release()
+				twin = NewMap(nil)
+				if err := twin.Load(&b, id, now); err != nil {
+					t.Fatal(err)
+				}
+				if got, want := twin.quota, s.m.quota; got.sessions != want.sessions || got.outcomes != want.outcomes {
+					t.Fatalf("seed %d, step %d: loaded are %+v, written were %+v", seed, step, got, want)
+				}
+			case 3:
+				if err := checkSessions(table); err != nil {
+					t.Fatalf("seed %d, step %d: %v", seed, step, err)
+				}
+				if q := s.m.quota; q.sessions != table.count || q.outcomes != table.outcomes {
+					t.Fatalf("seed %d, step %d: %+v of all slots, the only one has %d and %d", seed, step, q, table.count, table.outcomes)
+				}
+			}
+		}
+	}
+}
+
+// At the limit of a slot a command may touch some dozens of sessions, not all:
+// a client that uses up a slot must not slow down all groups of the node. What
+// is counted is work, not time: what blocks hold, what a write forgets, and the
+// memory that the first write after a snapshot takes.
+func TestFullSlotIsNotSlow(t *testing.T) {
+	s := newSessionSlot()
+	st := s.m.slot(s.slot)
+	table := &st.sessions
+	r := rand.New(rand.NewPCG(1, 23))
+	now := raft.GroupTime(1)
+	var some uint64
+	for range SlotSessionsMax {
+		now += 10
+		some = r.Uint64() | 1
+		if res := s.set(t, now, some, 1, 1); res.Status != StatusApplied {
+			t.Fatalf("%+v", res)
+		}
+	}
+	if n := len(table.blocks); n > 2*SlotSessionsMax/sessionBlockMax {
+		t.Errorf("%d sessions lie in %d blocks", table.count, n)
+	}
+	// All are due, and new ones come: each takes the place of a few.
+	now += SessionKeep + 10*SlotSessionsMax
+	for range SlotSessionsMax / 8 {
+		now++
+		before := table.count
+		if res := s.set(t, now, r.Uint64()|1, 1, 1); res.Status != StatusApplied {
+			t.Fatalf("%+v", res)
+		}
+		if gone := before + 1 - table.count; gone > forgetMax {
+			t.Fatalf("one write forgets %d sessions, want %d at most", gone, forgetMax)
+		}
+	}
+	if err := checkSessions(table); err != nil {
+		t.Error(err)
+	}
+	// The first write after a copy was taken copies a block and the list of them.
+	last := table.blocks[len(table.blocks)/2].list[0].id
+	for range 3 {
+		copied := s.m.Copy(s.slot)
+		var was, is runtime.MemStats
+		runtime.ReadMemStats(&was)
+		s.set(t, now, last, 1, 1)
+		runtime.ReadMemStats(&is)
+		if n := is.TotalAlloc - was.TotalAlloc; n > 128<<10 {
+			t.Errorf("a write under a copy takes %d bytes", n)
+		}
+		copied.Release()
+	}
+}
+
+// What all slots of a group remember is bounded, too, with an error of its own;
+// and sessions of slots to which nobody writes any more must not keep others out
+// for ever. All of it alike on a replica that began with a snapshot.
+func TestGroupSessionsAreBounded(t *testing.T) {
+	m := NewMap(allSlots())
+	m.quota.sessionsMax, m.quota.outcomesMax = 400, 500
+	index, now := uint64(0), raft.GroupTime(1)
+	write := func(on *Map, slot Slot, session, sequence uint64) Result {
+		return apply(t, on, index, now, &Command{Kind: CommandSet, Session: session, Sequence: sequence, Floor: 1, Slot: slot, Items: items("k", "v")})
+	}
+	set := func(slot Slot, session, sequence uint64) Result {
+		index++
+		return write(m, slot, session, sequence)
+	}
+	key := []byte("k")
+	slot := SlotOf(key)
+	// Slots that nobody writes to any more: filled by hand, as a key would.
+	fill := func(n int) {
+		for i := range n {
+			index++
+			now++
+			k := fmt.Appendf(nil, "fill-%d", i)
+			apply(t, m, index, now, &Command{Kind: CommandSet, Session: uint64(i) + 1000, Sequence: 1, Floor: 1, Slot: SlotOf(k), Items: [][]byte{k, nil}})
+		}
+	}
+	fill(400)
+	if res := set(slot, 1, 1); res.Status != StatusGroupTooManySessions {
+		t.Fatalf("a session too many in the group: %+v", res)
+	}
+	k := []byte("fill-7")
+	again := Command{Kind: CommandSet, Session: 1007, Sequence: 1, Floor: 1, Slot: SlotOf(k), Items: [][]byte{k, nil}}
+	index++
+	if res := apply(t, m, index, now, &again); res.Status != StatusApplied || res.ID.Index != 8 {
+		t.Errorf("what is known is answered: %+v", res)
+	}
+	for q := uint64(2); q <= 101; q++ {
+		again.Sequence = q
+		index++
+		if res := apply(t, m, index, now, &again); res.Status != StatusApplied {
+			t.Fatalf("outcome %d: %+v", q, res)
+		}
+	}
+	again.Sequence++
+	index++
+	if res := apply(t, m, index, now, &again); res.Status != StatusGroupTooManySessions {
+		t.Errorf("an outcome too many in the group: %+v", res)
+	}
+	var b bytes.Buffer
+	all := m.CopyAll()
+	if _, err := all.WriteTo(&b); err != nil {
+		t.Fatal(err)
+	}
+	all.Release()
+	twin := NewMap(nil)
+	if err := twin.Load(&b, m.Applied(), now); err != nil {
+		t.Fatal(err)
+	}
+	twin.quota.sessionsMax, twin.quota.outcomesMax = m.quota.sessionsMax, m.quota.outcomesMax
+	now += SessionKeep + 1000
+	tries := 0
+	for ; tries <= Slots/quotaSweep; tries++ {
+		res := set(slot, 2, 1)
+		if same := write(twin, slot, 2, 1); same != res {
+			t.Fatalf("try %d: %+v, on a replica that began with a snapshot %+v", tries, res, same)
+		}
+		for s := range Slot(Slots) {
+			if m.Digest(s) != twin.Digest(s) {
+				t.Fatalf("try %d: slot %d has another digest on a replica that began with a snapshot", tries, s)
+			}
+		}
+		if res.Status == StatusApplied {
+			break
+		}
+	}
+	if tries > Slots/quotaSweep {
+		t.Errorf("after %d tries there is no room, though all sessions are due: %+v", tries, m.quota)
+	}
+	n := 0
+	m.each(func(st *slotState) { n += st.sessions.count })
+	if m.quota.sessions != n || n > 400 {
+		t.Errorf("%d sessions are counted, %d are there", m.quota.sessions, n)
+	}
+}
+
+// BenchmarkFullSlot is a write with a new session in a slot that remembers as
+// many as it may, each of which takes the place of one that is due; and a write
+// with a known one, there and under a copy.
+func BenchmarkFullSlot(b *testing.B) {
+	for _, kind := range []string{"new", "known", "known-after-copy"} {
+		b.Run(kind, func(b *testing.B) {
+			s := newSessionSlot()
+			r := rand.New(rand.NewPCG(1, 23))
+			now, step := raft.GroupTime(1), SessionKeep/SlotSessionsMax+1
+			ids := make([]uint64, SlotSessionsMax)
+			for i := range ids {
+				ids[i] = r.Uint64() | 1
+				now += step
+				s.set(b, now, ids[i], 1, 1)
+			}
+			n := 0
+			for b.Loop() {
+				n++
+				now += step
+				switch kind {
+				case "new":
+					s.set(b, now, r.Uint64()|1, 1, 1)
+				case "known":
+					s.set(b, now, ids[n%len(ids)], uint64(n), uint64(n))
+				default:
+					c := s.m.Copy(s.slot)
+					s.set(b, now, ids[n%len(ids)], uint64(n), uint64(n))
+					c.Release()
+				}
+			}
+		})
+	}
+}
