@@ -219,6 +219,9 @@ func (e *examination) damaged() {
 		if a == nil {
 			continue
 		}
+		if a.Doubt != "" {
+			e.find(severityError, a.DoubtRemedy, "%s may have forgotten what it promised: %s", n.Name, a.Doubt)
+		}
 		for _, d := range a.Damaged {
 			remedy := d.Remedy
 			switch {

@@ -58,6 +58,7 @@ type view struct {
 	full    map[raft.NodeID]wire.Fullness
 	links   map[raft.NodeID]repl.Link // to those of which nothing is heard
 	stalled map[raft.NodeID]bool      // of others
+	doubt   logstore.Doubt
 }
 
 // view returns false where the loop does not answer within callTimeout: it is
@@ -67,7 +68,7 @@ func (n *Node) view(loop *repl.Loop, table *shardmap.Table) (view, bool) {
 	done := make(chan struct{})
 	loop.Post(func(h *repl.Host) {
 		defer close(done)
-		v.groups, v.full = h.View(), h.Fullness()
+		v.groups, v.full, v.doubt = h.View(), h.Fullness(), h.Doubt()
 		for i := range table.Nodes {
 			if ago, known := h.Heard(table.Nodes[i].ID, loop.Now()); known {
 				v.heard[table.Nodes[i].ID] = ago
@@ -231,6 +232,7 @@ func (n *Node) statusOf(table *shardmap.Table, v *view) wire.StatusAnswer {
 	}
 	a.Problems = append(problems(&a, known, v.links, n.addr), fullDisks(a.Nodes, v.full)...)
 	a.Problems = append(n.stalledDisks(a.Nodes, v.stalled), a.Problems...)
+	a.Problems = append(n.doubts(&a, v), a.Problems...)
 	a.Healthy = len(a.Problems) == 0
 	return a
 }

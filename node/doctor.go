@@ -49,6 +49,9 @@ func (n *Node) doctorOf(loop *repl.Loop, table *shardmap.Table, v *view) wire.Do
 		UptimeMs: uint64(time.Since(n.started).Milliseconds()),
 		Syncs:    n.doctorSyncs(loop.Syncs()), Disk: n.doctorDisk(),
 	}
+	if a.Doubt = v.doubt.Why; !v.doubt.None() {
+		a.DoubtRemedy = logstore.DoubtRemedy
+	}
 	for i := range table.Nodes {
 		if to := table.Nodes[i].ID; to != id.Node {
 			a.Links = append(a.Links, n.doctorLink(to, v))

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"muster/logstore"
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/wire"
@@ -44,7 +45,11 @@ func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView, link
 		switch v := known[g.ID]; {
 		case v != nil && v.Down():
 		case v != nil && v.Stopped != "":
-			list = append(list, wire.Problem{What: fmt.Sprintf("group %d has stopped on this node: %s", g.ID, v.Stopped), Remedy: "keep the data directory and report it"})
+			p := wire.Problem{What: fmt.Sprintf("group %d has stopped on this node: %s", g.ID, v.Stopped), Remedy: "keep the data directory and report it"}
+			if v.Older {
+				p.Remedy = "keep all data directories; stop the nodes that were given older ones, put back the directories with which they ran last, and start them"
+			}
+			list = append(list, p)
 		case live <= voters/2:
 			minority = append(minority, g.ID)
 		case v != nil && g.Leader == 0:
@@ -66,6 +71,38 @@ func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView, link
 		}
 	}
 	return append(list, sameNames(a.Nodes)...)
+}
+
+// doubts says that this node's disk may be of an earlier moment than what it
+// promised, which groups wait for that, and for whom.
+func (n *Node) doubts(a *wire.StatusAnswer, v *view) []wire.Problem {
+	if v.doubt.None() {
+		return nil
+	}
+	var groups []raft.GroupID
+	awaited := make(map[raft.NodeID]bool)
+	for i := range v.groups {
+		if g := &v.groups[i]; g.Held {
+			groups = append(groups, g.Replica.Group)
+			for _, node := range g.Awaits {
+				awaited[node] = true
+			}
+		}
+	}
+	p := wire.Problem{What: "this node may have forgotten what it promised: " + v.doubt.Why, Remedy: logstore.DoubtRemedy}
+	if len(groups) == 0 {
+		p.What += "; it has heard the others, and catches up"
+		p.Remedy = "wait; it serves meanwhile"
+		return []wire.Problem{p}
+	}
+	var who []string
+	for _, node := range a.Nodes {
+		if awaited[node.ID] {
+			who = append(who, fmt.Sprintf("%s (%s)", node.Name, node.Addr))
+		}
+	}
+	p.What += fmt.Sprintf("; here %s for %s", named(groups, "waits", "wait"), strings.Join(who, " and "))
+	return []wire.Problem{p}
 }
 
 // stallRemedy is what is to be done about a disk that stands still.

@@ -1,7 +1,9 @@
 package repl
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 
 	"muster/raft"
 	"muster/raft/quorum"
@@ -58,6 +60,25 @@ func (g *group) endHold() {
 	}
 }
 
+// errMajorityOlder: what a majority acknowledged may be on no disk any more, so that
+// whatever the group decided now could contradict it.
+var errMajorityOlder = errors.New("a majority runs on disks that are older than what they promised, so acknowledged writes may be lost")
+
+// awaits returns the nodes whose answers a held replica waits for.
+func (l *lives) awaits(g *group) []raft.NodeID {
+	var nodes []raft.NodeID
+	for _, list := range [...][]raft.Member{g.members.Voters, g.members.Outgoing} {
+		for i := range list {
+			if n := list[i].Node; n != l.host.cfg.Self && !slices.Contains(nodes, n) {
+				if _, state := l.hears(g, n); state != lifeAnswered {
+					nodes = append(nodes, n)
+				}
+			}
+		}
+	}
+	return nodes
+}
+
 // release lets go of a held replica that need not wait any more.
 func (l *lives) release(g *group) {
 	h, m := l.host, &g.members
@@ -99,8 +120,7 @@ func (l *lives) release(g *group) {
 	}
 	g.endHold()
 	if l.doubt.Proven && proven >= quorum.Majority(voters) {
-		g.stop(fmt.Errorf("%d of its %d voters run on disks that are older than what they promised, so acknowledged writes may be lost: %s",
-			proven, voters, l.doubt.Why))
+		g.stop(fmt.Errorf("%w: %d of its %d voters: %s", errMajorityOlder, proven, voters, l.doubt.Why))
 		return
 	}
 	g.floor = floor

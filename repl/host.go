@@ -1,6 +1,7 @@
 package repl
 
 import (
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -425,11 +426,15 @@ type GroupView struct {
 	Status  raft.Status
 	Applied raft.LogID
 	Commit  raft.LogID
-	// Stopped says why the group does nothing here any more, or is empty.
+	// Stopped says why the group does nothing here any more, or is empty. Older:
+	// because a majority of its voters run on disks that are older than what they
+	// promised.
 	Stopped string
-	// Held: the replica waits for what other voters know of its group, see
-	// [Host.Doubt].
-	Held bool
+	Older   bool
+	// Held: the replica was started anew, and waits for what the voters on these
+	// nodes know of its group; see [Host.Doubt].
+	Held   bool
+	Awaits []raft.NodeID
 	// Short: it lacks entries that one of them told of.
 	Short bool
 	// Mending is what is damaged and done about it, or nil. Without a core,
@@ -449,9 +454,11 @@ func (h *Host) View() []GroupView {
 		v.Commit.Index = v.Status.Commit
 		v.Commit.Term, _ = g.core.TermAt(v.Commit.Index)
 		if g.stopped != nil {
-			v.Stopped = g.stopped.Error()
+			v.Stopped, v.Older = g.stopped.Error(), errors.Is(g.stopped, errMajorityOlder)
 		}
-		v.Held, v.Short = g.hold != nil, g.core.Short()
+		if v.Short = g.core.Short(); g.hold != nil {
+			v.Held, v.Awaits = true, h.lives.awaits(g)
+		}
 		views = append(views, v)
 	}
 	return h.viewMending(views)

@@ -451,6 +451,11 @@ func (l *lives) told(from raft.NodeID, a *wire.LifeAnswer) string {
 	return fmt.Sprintf("node %s heard of batch %d of this node's log, which ended before it when the node started", from, a.Noted.Last)
 }
 
+// Doubt returns why this node's disk may be of an earlier moment than what it
+// promised. While there is a doubt its replicas are held until all other voters of
+// their groups have answered, and the doubt stays until they have caught up.
+func (h *Host) Doubt() logstore.Doubt { return h.lives.doubt }
+
 // inDoubt has the life doubted from now on: all replicas wait for all voters.
 func (l *lives) inDoubt(d logstore.Doubt) {
 	if !l.doubt.None() && (l.doubt.Proven || !d.Proven) {

@@ -16,6 +16,9 @@ type DoctorAnswer struct {
 	Disk     DoctorDisk
 	Groups   []DoctorGroup   // one for each replica here
 	Damaged  []DoctorDamaged // replicas whose log or state is damaged
+	// Doubt is why the node's disk may be of an earlier moment than what it
+	// promised, DoubtRemedy what can be done about it; or both are empty.
+	Doubt, DoubtRemedy string
 }
 
 // DoctorLink is the way from the answering node to another, and what is heard
@@ -94,7 +97,7 @@ type DoctorDamaged struct {
 }
 
 func (m *DoctorAnswer) fields(f *fields) {
-	f.atLeast(11, func() {
+	f.atLeast(13, func() {
 		number(f, "node", &m.Node)
 		f.text("name", &m.Name)
 		f.text("addr", &m.Addr)
@@ -125,6 +128,8 @@ func (m *DoctorAnswer) fields(f *fields) {
 		})
 		list(f, "groups", &m.Groups, 17, doctorGroup)
 		list(f, "damaged", &m.Damaged, 13, doctorDamaged)
+		f.text("doubt", &m.Doubt)
+		f.text("doubt_remedy", &m.DoubtRemedy)
 	})
 }
 
