@@ -18,6 +18,41 @@ import (
 // docs/operating.md, and what a busy machine adds.
 const stopWithin = 12*time.Second + 20*time.Second
 
+// A second SIGTERM does not wait for the first one's bound: the process ends at
+// once, whatever does not return, and not as if all were well.
+func TestHungDiskToldTwice(t *testing.T) {
+	c := startCluster(t, 1)
+	c.hang(0, "io_submit:retval=1")
+	p := c.nodes[0]
+	c.until("a write hangs", func(ctx context.Context) error {
+		cl := c.client()
+		defer cl.Close()
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		if _, err := cl.Set(ctx, []byte("k"), []byte("v"), client.WriteOptions{}); err == nil {
+			return errors.New("it does not")
+		}
+		return nil
+	})
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	c.until("it knows that it is to stop", func(context.Context) error {
+		if log, err := os.ReadFile(p.log); err != nil || !strings.Contains(string(log), "node stops") {
+			return fmt.Errorf("%v: %s", err, log)
+		}
+		return nil
+	})
+	told := time.Now()
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	<-p.exited
+	log, err := os.ReadFile(p.log)
+	if err != nil || strings.Contains(string(log), "nothing that was confirmed is lost") {
+		t.Errorf("it ended by the first bound, %v after the second SIGTERM: %v", time.Since(told), err)
+	}
+	if p.cmd.ProcessState.ExitCode() == 0 {
+		t.Error("it ended as if all were well")
+	}
+}
+
 // hang has all of a process's calls to the disk hang from now on, until release
 // is called. It skips the test where that can't be done.
 func (c *cluster) hang(i int, inject string) (release func()) {

@@ -20,11 +20,27 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// A second signal is not held back: it ends what does not end by itself.
-	context.AfterFunc(ctx, stop)
-	ctx = hangup(ctx)
+	ctx := hangup(told(context.Background()))
 	os.Exit(int(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)))
+}
+
+// told ends with the first signal that asks the process to end. The second one
+// does what it does to a process that takes no notice: it ends what does not end
+// by itself. None gets lost, however soon it comes.
+func told(ctx context.Context) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	asked := make(chan os.Signal, 2)
+	signal.Notify(asked, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-asked
+		cancel()
+		second := <-asked
+		signal.Reset(os.Interrupt, syscall.SIGTERM)
+		if self, err := os.FindProcess(os.Getpid()); err != nil || self.Signal(second) != nil {
+			os.Exit(int(exitRefused))
+		}
+	}()
+	return ctx
 }
 
 // hangup ends with the terminal, unless nohup was asked to prevent that. Of a
