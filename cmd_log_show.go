@@ -28,7 +28,7 @@ With --group, --from, --to or --kind only such records, and damage.
 With -o json one object per line: {"kind":…,"segment":N,"offset":N,"batch":N,"bytes":N,
 "group":N,"incarnation":N,"replica":"…","commit":N,…}; the rest depends on the kind:
 "term" and "vote"; "term", "first" and "last"; "base", "end" and "members"; "record" and
-"reason" of damage; "note":{"node":"…","life":N,"mark":"…","batch":N}. --entries adds "entries":[{"log_id":"g1/2.17","kind":…,"time_ns":N,
+"reason" of damage; "lives", "stopped", "witness" and "doubt" of the identity; "note":{"node":"…","life":N,"mark":"…","batch":N}. --entries adds "entries":[{"log_id":"g1/2.17","kind":…,"time_ns":N,
 "bytes":N,"checksum":"…","command":…,"slot":N,"keys":[…],"key_count":N}].`,
 		Flags: []cli.Flag{
 			&cli.Uint64Flag{Name: "group", DefaultText: "all", Usage: "only records of group `N`"},
@@ -77,6 +77,24 @@ type logRow struct {
 	Node      string        `json:"node,omitempty"`
 	Start     uint64        `json:"start,omitempty"`
 	Nodes     []identityRow `json:"nodes,omitempty"`
+	Lives     []lifeRow     `json:"lives,omitempty"`
+	Stopped   uint64        `json:"stopped,omitempty"`
+	Witness   *witnessRow   `json:"witness,omitempty"`
+	Doubt     string        `json:"doubt,omitempty"`
+}
+
+// lifeRow is one start of the node.
+type lifeRow struct {
+	Life uint64 `json:"life"`
+	Mark string `json:"mark"`
+	Last uint64 `json:"last"` // batch in the log when it began
+}
+
+// witnessRow is the witness that the identity knows.
+type witnessRow struct {
+	Mark    string `json:"mark"`
+	Inode   uint64 `json:"inode"`
+	BirthNs int64  `json:"birth_ns,omitempty"`
 }
 
 // noteRow is what the log knows of another node's life.
@@ -249,10 +267,36 @@ func (f *logFilter) headRows(dir string) ([]logRow, error) {
 func identityRowOf(dir string, id *logstore.Identity) logRow {
 	r := logRow{Kind: "identity", File: identityFile(dir), Stage: id.Stage.String(), Cluster: id.Cluster,
 		ClusterID: fmt.Sprintf("%016x", id.ClusterID), Node: id.Node.String(), Start: id.Life().Number}
+	for _, l := range id.Chain {
+		r.Lives = append(r.Lives, lifeRow{l.Number, fmt.Sprintf("%016x", l.Mark), uint64(l.Last)})
+	}
+	r.Stopped, r.Doubt = uint64(id.Stopped), id.Doubt.Why
+	if w := id.NextWitness; w.Mark != 0 {
+		r.Witness = &witnessRow{fmt.Sprintf("%016x", w.Mark), w.Inode, w.Birth}
+	}
 	for _, m := range id.Members {
 		r.Nodes = append(r.Nodes, identityRow{m.Node.String(), m.Addr})
 	}
 	return r
+}
+
+// livesText says what the identity knows of the node's lives.
+func livesText(r *logRow) string {
+	text := ""
+	if n := len(r.Lives); n > 0 {
+		newest := r.Lives[n-1]
+		text = fmt.Sprintf("; %d lives, the newest with mark %s began after batch %d", n, newest.Mark, newest.Last)
+	}
+	if r.Stopped > 0 {
+		text += fmt.Sprintf("; stopped after batch %d", r.Stopped)
+	}
+	if w := r.Witness; w != nil {
+		text += fmt.Sprintf("; its witness is inode %d", w.Inode)
+	}
+	if r.Doubt != "" {
+		text += "; in doubt: " + printable([]byte(r.Doubt))
+	}
+	return text
 }
 
 func snapshotRowOf(sn *logstore.Snapshot) logRow {
@@ -314,8 +358,8 @@ func (t *tool) showLine(r *logRow) error {
 		for _, n := range r.Nodes {
 			nodes = append(nodes, n.ID+" at "+n.Addr)
 		}
-		return t.line("identity: node %s of cluster %s (%s), a %s, start %d; knew %s",
-			r.Node, printable([]byte(r.Cluster)), r.ClusterID, r.Stage, r.Start, orDash(strings.Join(nodes, ", ")))
+		return t.line("identity: node %s of cluster %s (%s), a %s, start %d; knew %s%s",
+			r.Node, printable([]byte(r.Cluster)), r.ClusterID, r.Stage, r.Start, orDash(strings.Join(nodes, ", ")), livesText(r))
 	case r.Kind == "snapshot":
 		return t.line("snapshot: group %d incarnation %d replica %s at %s, %d bytes in %s; %s",
 			*r.Group, r.Incarnation, r.Replica, r.Base, r.Bytes, r.File, membersText(r.Members))

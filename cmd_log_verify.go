@@ -26,9 +26,13 @@ more, or is there a second time, ends with 0 and "ok":true: the node lacks
 nothing, but look at its disk. What a last batch lost that was never finished is
 no damage: nobody was told that it is kept.
 
+A directory of an earlier moment may be whole. What the node itself can tell of that
+is said as a doubt, with status 1 too: a copy of a directory always has one, until
+it is back in its place.
+
 With -o json: {"ok":false,"dir":…,"segments":N,"bytes":N,"batches":N,"records":N,"entries":N,
 "snapshots":N,
-"snapshot_bytes":N,"torn":false,"replicas":[{"group":N,"incarnation":N,"replica":"…","base":"g1/2.17","last":"g1/2.99",
+"snapshot_bytes":N,"torn":false,"doubt":…,"replicas":[{"group":N,"incarnation":N,"replica":"…","base":"g1/2.17","last":"g1/2.99",
 "commit":N,"lost":[{"first":N,"last":N}]}],"damages":[{"file":…,"offset":N,"record":…,"reason":…,
 "lost":…,"remedy":…}]}`,
 		Action: t.logVerify,
@@ -37,7 +41,7 @@ With -o json: {"ok":false,"dir":…,"segments":N,"bytes":N,"batches":N,"records"
 
 // verifyRow is what came of checking a data directory.
 type verifyRow struct {
-	OK       bool   `json:"ok"` // Invariant: all that the damages cost is not needed
+	OK       bool   `json:"ok"` // Invariant: all that the damages cost is not needed, and there is no doubt
 	Dir      string `json:"dir"`
 	Segments int    `json:"segments"`
 	Bytes    int64  `json:"bytes"` // of the segments
@@ -49,6 +53,7 @@ type verifyRow struct {
 	SnapshotBytes int64 `json:"snapshot_bytes"`
 
 	Torn     bool            `json:"torn"`
+	Doubt    string          `json:"doubt,omitempty"` // why it may be of an earlier moment
 	Replicas []verifyReplica `json:"replicas"`
 	Damages  []verifyDamage  `json:"damages"`
 
@@ -120,10 +125,12 @@ func (t *tool) logVerify(c *cli.Context) error {
 
 func verifyDir(dir string) (*verifyRow, error) {
 	v := &verifyRow{Dir: dir, Replicas: []verifyReplica{}, Damages: []verifyDamage{}}
-	if _, _, err := logstore.ReadIdentity(localDisk, dir); err != nil {
+	doubt, err := doubtOf(dir)
+	if err != nil {
 		v.damage(&logstore.Damage{File: identityFile(dir), Record: "identity", Reason: err.Error(), Refused: errors.Is(err, logstore.ErrRefused)}, "who the node is", remedyIdentity)
 	}
-	err := logstore.Walk(localDisk, dir, v.count)
+	v.Doubt = doubt
+	err = logstore.Walk(localDisk, dir, v.count)
 	if errors.Is(err, logstore.ErrNoLog) && len(v.Damages) > 0 {
 		return v, nil
 	}
@@ -139,7 +146,7 @@ func verifyDir(dir string) (*verifyRow, error) {
 	if err := v.replicas(dir); err != nil {
 		return nil, err
 	}
-	v.OK = true
+	v.OK = v.Doubt == ""
 	for i := range v.Damages {
 		if d := &v.Damages[i]; d.Lost == "" {
 			d.Lost, d.Remedy = lostNothing, remedyNone
@@ -151,6 +158,27 @@ func verifyDir(dir string) (*verifyRow, error) {
 		}
 	}
 	return v, nil
+}
+
+// doubtOf returns why a directory may be of an earlier moment than the newest of
+// its node, as far as it can be told there.
+func doubtOf(dir string) (string, error) {
+	// Of a node that runs, the witness may be made anew between two looks.
+	const looks = 3
+	why := ""
+	for range looks {
+		id, ok, err := logstore.ReadIdentity(localDisk, dir)
+		if err != nil || !ok {
+			return "", err
+		}
+		if !id.Doubt.None() {
+			return id.Doubt.Why, nil
+		}
+		if why, err = logstore.CheckWitness(localDisk, dir, &id); err != nil || why == "" {
+			return "", err
+		}
+	}
+	return why, nil
 }
 
 func (v *verifyRow) damage(d *logstore.Damage, lost, remedy string) {
@@ -351,6 +379,11 @@ func lostText(d *logstore.Damaged) string {
 	return whose + ": " + strings.Join(parts, ", ")
 }
 
+// damaged says whether something is lost that is needed.
+func (v *verifyRow) damaged() bool {
+	return slices.ContainsFunc(v.Damages, func(d verifyDamage) bool { return d.Lost != lostNothing })
+}
+
 func (t *tool) printVerify(v *verifyRow) error {
 	t.line("%s: %d segments of %d bytes, %d batches, %d records, %d entries; %d snapshots of %d bytes",
 		v.Dir, v.Segments, v.Bytes, v.Batches, v.Records, v.Entries, v.Snapshots, v.SnapshotBytes)
@@ -377,8 +410,13 @@ func (t *tool) printVerify(v *verifyRow) error {
 		t.line("remedy: %s", d.Remedy)
 		t.line("")
 	}
+	if v.Doubt != "" {
+		fmt.Fprintf(t.out, " doubt: %s\nremedy: %s\n\n", v.Doubt, logstore.DoubtRemedy)
+	}
 	verdict := "no damage"
 	switch {
+	case v.Doubt != "" && !v.damaged():
+		verdict = "no damage, but PERHAPS OLDER than the newest of its node"
 	case !v.OK:
 		verdict = "DAMAGED"
 	case len(v.Damages) > 0:

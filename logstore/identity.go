@@ -288,6 +288,19 @@ func parseWitness(value string) (w Witness, err error) {
 // WriteIdentity replaces the identity file of a data directory. After a crash
 // there is the old one or the new one; once it returned nil, the new one.
 func WriteIdentity(disk vfs.FS, dir string, id Identity) error {
+	err := replaceIdentity(disk, dir, id)
+	if errors.Is(err, ErrFull) {
+		// What was kept back for this has the room.
+		if cutErr := cutHeadroom(disk, dir, forIdentity); cutErr != nil {
+			return fmt.Errorf("write the identity of the node: %w", cutErr)
+		}
+		err = replaceIdentity(disk, dir, id)
+	}
+	return err
+}
+
+// replaceIdentity is WriteIdentity with the room that there is.
+func replaceIdentity(disk vfs.FS, dir string, id Identity) error {
 	if id.Format == 0 {
 		id.Format = IdentityFormat
 	}
@@ -297,12 +310,6 @@ func WriteIdentity(disk vfs.FS, dir string, id Identity) error {
 		return fmt.Errorf("write the identity of the node: %w: %w", ErrIdentity, err)
 	}
 	err := replaceFile(disk, dir, identityTemp, identityName, b)
-	if errors.Is(err, ErrFull) {
-		// What was kept back for this has the room.
-		if err = cutHeadroom(disk, dir, forIdentity); err == nil {
-			err = replaceFile(disk, dir, identityTemp, identityName, b)
-		}
-	}
 	if errors.Is(err, ErrFull) {
 		return fmt.Errorf("write the identity of the node: %w: make room for %d bytes in %s and start again; nothing is lost", err, len(b), dir)
 	}

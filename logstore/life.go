@@ -65,7 +65,7 @@ type home struct {
 
 	live atomic.Bool // a life has begun
 
-	mu    sync.Mutex // held over operations on the identity's file; of Store's, only mu is taken under it
+	mu    sync.Mutex // held over operations on the identity's file; of Store's, mu and headroom.mu are taken under it
 	begun bool       // guarded by mu
 	id    Identity   // guarded by mu; as it is on disk
 
@@ -184,13 +184,33 @@ func (h *home) settle() error {
 
 // write replaces the identity. It is called with mu held.
 func (h *home) write(next Identity) error {
-	err := WriteIdentity(h.store.fs, h.dir(), next)
+	err := h.inRoom(func() error { return replaceIdentity(h.store.fs, h.dir(), next) })
 	if err == nil {
 		h.id = next
 	} else if !errors.Is(err, ErrFull) {
 		h.store.breakDown(err)
 	}
 	return err
+}
+
+// inRoom does what the identity needs room for: if there is none it gets that of
+// the headroom.
+func (h *home) inRoom(do func() error) error {
+	err := do()
+	if !errors.Is(err, ErrFull) {
+		return err
+	}
+	room := &h.store.headroom
+	room.mu.Lock()
+	cutErr := cutHeadroom(h.store.fs, h.dir(), forIdentity)
+	if cutErr == nil {
+		room.size = forIdentity(room.size)
+	}
+	room.mu.Unlock()
+	if cutErr != nil {
+		return cutErr
+	}
+	return do()
 }
 
 // dir is the data directory.

@@ -173,15 +173,13 @@ func (h *home) judge(next *Identity) error {
 // the witness stays. It is called with mu
 // held.
 func (h *home) turn(next Identity) error {
-	disk := h.store.fs
 	h.turns++
 	mark := max(1, mixed(mixed(next.Life().Mark)+h.turns))
-	made, err := h.makeWitness(next.Node, mark)
-	if errors.Is(err, ErrFull) {
-		if err = cutHeadroom(disk, h.dir(), forIdentity); err == nil {
-			made, err = h.makeWitness(next.Node, mark)
-		}
-	}
+	var made Witness
+	err := h.inRoom(func() (err error) {
+		made, err = h.makeWitness(next.Node, mark)
+		return err
+	})
 	if errors.Is(err, ErrFull) || errors.Is(err, ErrRefused) {
 		return h.write(next)
 	}
@@ -234,9 +232,10 @@ func (h *home) name() error {
 }
 
 // renew makes the witness anew, if a life has begun. A new segment is the time for
-// it: a copy is seldom older than a few of them.
+// it: a copy is seldom older than a few of them. A disk that has no room has none
+// for this.
 func (h *home) renew() error {
-	if !h.live.Load() {
+	if !h.live.Load() || h.store.lack || h.store.askFree(2*identityRoom) != nil {
 		return nil
 	}
 	h.mu.Lock()

@@ -204,10 +204,14 @@ func (n *node) open() error {
 		return err
 	}
 	n.store = store
+	before := id.Doubt
 	if id, err = logstore.BeginLife(store, id, 0, n.c.chance.next()|1); err != nil {
 		return err
 	}
 	n.start, n.mark = id.Life().Number, id.Life().Mark
+	if !id.Doubt.None() && before.None() {
+		n.c.fail("n%d: its disk is no older one, and its witness tells another: %s", n.index, id.Doubt.Why)
+	}
 	if !n.opened() {
 		return errHurt
 	}
