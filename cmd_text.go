@@ -75,14 +75,23 @@ func plain(s string) string {
 }
 
 func isPlain(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
+	// Nearly all text is this, and a long list has a lot of it.
+	ascii := true
+	for i := 0; i < len(s) && ascii; i++ {
+		ascii = s[i] >= ' ' && s[i] < 0x7f
+	}
+	return ascii || utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
 // plainJSON is one line of JSON without the characters that a terminal may act
 // on and that JSON allows in strings: the control characters from U+007F to
 // U+009F, and those that change the direction of text.
 func plainJSON(line []byte) []byte {
-	if !bytes.ContainsFunc(line, func(r rune) bool { return r >= 0x7f && !unicode.IsPrint(r) }) {
+	ascii := true // as in isPlain
+	for i := 0; i < len(line) && ascii; i++ {
+		ascii = line[i] < 0x7f
+	}
+	if ascii || !bytes.ContainsFunc(line, func(r rune) bool { return r >= 0x7f && !unicode.IsPrint(r) }) {
 		return line
 	}
 	b := make([]byte, 0, len(line)+len(line)/8)
