@@ -38,6 +38,10 @@ const (
 	// keptBytesMax bounds the frames of one connection that are kept
 	// meanwhile. What is over is dropped: raft sends it again.
 	keptBytesMax = 1 << 20
+	// claimsMax bounds the connections in one member's name that are not settled
+	// yet. One more ends the oldest: the member's own are settled within a round
+	// trip, those of others in the name of one that is away wait for ever.
+	claimsMax = 16
 	// keptOverhead is what a frame counts beside its bytes.
 	keptOverhead = 128
 )
@@ -97,6 +101,7 @@ type claimant struct {
 	// Set once.
 	node    raft.NodeID
 	nonce   wire.Nonce
+	number  uint64              // those of later connections are higher
 	settled chan struct{}       // closed by claimants, once own is set
 	refuse  func(e *wire.Error) // called if the connection is not the member's own
 	own     bool                // read behind settled
@@ -165,15 +170,34 @@ func (c *claimant) keep(h wire.Header, body []byte) (late bool) {
 type claimants struct {
 	mu   sync.Mutex
 	open map[wire.Nonce]*claimant // guarded by mu
+	last uint64                   // guarded by mu: the number of the newest
 }
 
-func (c *claimants) add(one *claimant) {
+// add notes a claim. If it is one too many in the member's name, it returns the
+// oldest of them, which is to be refused.
+func (c *claimants) add(one *claimant) (refused *claimant) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.open == nil {
 		c.open = make(map[wire.Nonce]*claimant)
 	}
+	same, oldest := 0, (*claimant)(nil)
+	for _, o := range c.open {
+		if o.node != one.node {
+			continue
+		}
+		if same++; oldest == nil || o.number < oldest.number {
+			oldest = o
+		}
+	}
+	if same >= claimsMax {
+		refused = oldest
+		delete(c.open, refused.nonce)
+	}
+	c.last++
+	one.number = c.last
 	c.open[one.nonce] = one
+	return refused
 }
 
 func (c *claimants) remove(one *claimant) {
@@ -228,7 +252,9 @@ type attesting struct {
 // is one. refuse is called if it is not the member's own.
 func (v *attesting) claim(g *wire.Greeting, wake func(), refuse func(e *wire.Error)) *claimant {
 	one := &claimant{wake: wake, node: g.Hello.Node, nonce: g.Challenge.Nonce, settled: make(chan struct{}), refuse: refuse}
-	v.claims.add(one)
+	if refused := v.claims.add(one); refused != nil {
+		refused.refuse(wire.Busy("connections in the name of node "+refused.node.String(), fmt.Sprintf("%d wait for that node's word, the limit is %d", claimsMax+1, claimsMax), time.Second))
+	}
 	if p := v.peers.Load(); p != nil {
 		p.AskAttest(one.node, one.nonce)
 	}

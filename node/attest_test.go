@@ -204,6 +204,37 @@ func TestClaims(t *testing.T) {
 	}
 }
 
+// Whoever opens connections in the name of a member that is away holds some of
+// them at most, and none of them keeps the member out once it is back.
+func TestClaimsAreBounded(t *testing.T) {
+	var v attesting
+	refusals := make(map[byte]int)
+	var all []*claimant
+	for i := range byte(3 * claimsMax) {
+		g := &wire.Greeting{Hello: wire.Hello{Node: 7 + raft.NodeID(i%2)}, Challenge: wire.Challenge{Nonce: wire.Nonce{i}}}
+		all = append(all, v.claim(g, func() {}, func(e *wire.Error) {
+			if e.Code != wire.CodeBusy {
+				t.Errorf("refused with %v", e)
+			}
+			refusals[i]++
+		}))
+	}
+	if a, b := len(v.claims.of(7)), len(v.claims.of(8)); a != claimsMax || b != claimsMax {
+		t.Errorf("%d and %d claims are open, want %d each", a, b, claimsMax)
+	}
+	for i := range byte(3 * claimsMax) {
+		if want := i < claimsMax; (refusals[i] == 1) != want {
+			t.Errorf("claim %d was refused %d times, want it refused: %t", i, refusals[i], want)
+		}
+	}
+	for _, one := range all {
+		v.claims.remove(one)
+	}
+	if len(v.claims.open) != 0 {
+		t.Errorf("%d claims are left", len(v.claims.open))
+	}
+}
+
 // What is kept of a connection whose member can't be asked is bounded, in bytes
 // and in time.
 func TestKeptFramesAreBounded(t *testing.T) {
