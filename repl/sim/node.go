@@ -75,6 +75,7 @@ type node struct {
 	replyPause time.Duration             // for which what the next turn decides is held back, and the process with it
 	rotDue     Fault                     // what befalls its files once its log rests; 0: nothing
 	hurt       bool                      // its files were hit, and it is not known to be whole again
+	scarred    bool                      // its files were hit once, and what was lost given back
 	proved     bool                      // a start has read all of the log since then
 	scrubs     int                       // that found nothing since then
 	image      *vfs.Mem                  // its disk before that, until a process makes use of it

@@ -112,7 +112,7 @@ func (x *chaos) zeroTail(n *node) {
 func (x *chaos) hurts(n *node, f Fault, name string, at int64) {
 	c := x.c
 	c.result.Fired[f]++
-	n.hurt, n.proved, n.scrubs = true, false, 0
+	n.hurt, n.proved, n.scrubs, n.scarred = true, false, 0, true
 	c.note(n.index, "%s in %s at %d", f, name, at)
 	e := c.queue.get(evScrub)
 	e.node = int32(n.index)
