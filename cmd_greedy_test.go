@@ -22,6 +22,9 @@ const (
 	// greedyTimes is by how much p99 of a good client may be over what it was:
 	// all of them share the processors of one host.
 	greedyTimes = 10
+	// greedyMax is what p99 may be in any case: other processes on this host
+	// may have begun meanwhile. It was seconds.
+	greedyMax = 250 * time.Millisecond
 )
 
 // greedy asks for a value over and over and reads nothing, over one connection
@@ -96,7 +99,7 @@ func TestGreedyClients(t *testing.T) {
 	p99 := func(all []time.Duration) time.Duration { return all[len(all)*99/100] }
 	t.Logf("p50 %v, p99 %v of %d rounds before; p50 %v, p99 %v, most %v of %d meanwhile; %.0f MB resident", before[len(before)/2], p99(before), len(before),
 		during[len(during)/2], p99(during), during[len(during)-1], len(during), memory)
-	if most := greedyTimes * p99(before); p99(during) > most {
+	if most := max(greedyTimes*p99(before), greedyMax); p99(during) > most {
 		t.Errorf("p99 was %v, and is %v; want %v at most", p99(before), p99(during), most)
 	}
 	c.sameLeaders(leaders)
