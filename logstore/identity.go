@@ -55,6 +55,9 @@ type Identity struct {
 	// Stopped is the last batch at the last clean stop, 0 since the next start:
 	// what is missing before it was there.
 	Stopped Batch
+	// Settled is the number of the newest life in which a doubt ended, 0: none did.
+	// It had heard the others, so that nothing of a life before it is missing.
+	Settled uint64
 	// Doubt is why this life may be an older one than the node's newest, in one
 	// line of at most [DoubtBytesMax]; empty: nothing is known that says so.
 	// It outlives the life.
@@ -88,6 +91,7 @@ type IdentityMember struct {
 //	stopped 4805			the last batch at a clean stop; only after one
 //	witness 6d61726b31000000 131 1700000000123456789	mark, inode, birth; if there was one
 //	next-witness 6d61726b32000000 132 1700000000223456789	the one that takes its place
+//	settled 6			the newest life in which a doubt ended; only if one did
 //	doubt "..."			only if there is one; "older" in place of "doubt" if it is proven
 //	missed 6d61726b30000000 130 1700000000023456789	a witness that was expected; at most two
 //	member 1122334455667788 "127.0.0.1:4166"
@@ -127,6 +131,9 @@ func (id Identity) append(b []byte) []byte {
 	}
 	if id.NextWitness.Mark != 0 {
 		b = fmt.Appendf(b, "next-witness %s\n", id.NextWitness)
+	}
+	if id.Settled > 0 {
+		b = fmt.Appendf(b, "settled %d\n", id.Settled)
 	}
 	if !id.Doubt.None() {
 		b = fmt.Appendf(b, "%s %s\n", id.Doubt.kind(), strconv.Quote(id.Doubt.Why))
@@ -260,6 +267,8 @@ func (id *Identity) set(key, value string) (err error) {
 		if id.Missed = append(id.Missed, w); len(id.Missed) > missedMax {
 			err = fmt.Errorf("there are more than %d", missedMax)
 		}
+	case "settled":
+		id.Settled, err = strconv.ParseUint(value, 10, 64)
 	case doubtSuspected, doubtProven:
 		id.Doubt.Proven = key == doubtProven
 		if id.Doubt.Why, err = strconv.Unquote(value); err == nil && len(id.Doubt.Why) > DoubtBytesMax {

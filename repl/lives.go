@@ -69,7 +69,7 @@ type lives struct {
 
 	chain    []logstore.Link // Invariant: not empty; the last is the present one
 	doubt    logstore.Doubt
-	settled  bool   // a doubt has ended in this life: it has heard all that it may have forgotten
+	settled  uint64 // the number of the newest life in which a doubt ended: it had heard all that it may have forgotten
 	batch    uint64 // the last of the log that is synced
 	question uint64 // the number of the newest question
 	anew     bool   // the next turn begins another one
@@ -108,7 +108,7 @@ func (l *lives) init(h *Host) error {
 	if !ok {
 		return fmt.Errorf("new host: %w: none has begun", logstore.ErrLife)
 	}
-	*l = lives{host: h, chain: id.Chain, doubt: id.Doubt, anew: true, others: make(map[raft.NodeID]*other)}
+	*l = lives{host: h, chain: id.Chain, doubt: id.Doubt, settled: id.Settled, anew: true, others: make(map[raft.NodeID]*other)}
 	l.batch = uint64(h.cfg.Store.SyncedBatch())
 	for _, n := range h.cfg.Store.Notes() {
 		l.others[n.Node] = &other{node: n.Node, note: n, noted: true}
@@ -214,14 +214,14 @@ func (l *lives) tick() {
 func (l *lives) ask(o *other) {
 	h := l.host
 	o.askAt = h.ticks + uint64(h.cfg.HeartbeatTicks)
-	q := wire.LifeQuestion{Number: l.question, Knows: o.note.Life.Mark, Batch: l.batch}
+	q := wire.LifeQuestion{Number: l.question, Knows: o.note.Life.Mark, Batch: l.batch, Settled: l.settled}
 	if !o.noted {
 		q.Knows = 0
 	}
 	switch {
 	case !l.doubt.None():
 		q.Standing = wire.StandingDoubtful
-	case l.settled:
+	case l.settled == l.life().Number:
 		q.Standing = wire.StandingSettled
 	}
 	for _, k := range l.chain[max(0, len(l.chain)-wire.LivesMax):] {
@@ -332,6 +332,12 @@ func (l *lives) judge(o *other, q *wire.LifeQuestion) wire.Verdict {
 	if o.note.Trusted.Mark == 0 || q.Standing == wire.StandingSettled || bug("older life accepted") {
 		return wire.VerdictTaken
 	}
+	if q.Settled > o.note.Trusted.Number {
+		// What is missing of the life that is noted here was made good since, by a
+		// life that heard all others. That this node does not know of it says that
+		// it was away, or is older itself.
+		return wire.VerdictTaken
+	}
 	for i := range q.Lives {
 		if q.Lives[i].Mark != o.note.Trusted.Mark {
 			continue
@@ -429,7 +435,7 @@ func (h *Host) ReceiveLifeAnswer(from raft.NodeID, a *wire.LifeAnswer) {
 		}
 		return
 	case wire.VerdictUnknownLife, wire.VerdictBehind:
-		if !l.settled {
+		if l.settled != l.life().Number {
 			l.inDoubt(logstore.Doubt{Proven: true, Why: l.told(from, a)})
 		}
 	}
@@ -489,11 +495,12 @@ func (l *lives) settle() {
 			return
 		}
 	}
-	if !l.change("end of doubt not kept", func(id *logstore.Identity) { id.Doubt, id.Missed = logstore.Doubt{}, nil }) {
+	number := l.life().Number
+	if !l.change("end of doubt not kept", func(id *logstore.Identity) { id.Doubt, id.Missed, id.Settled = logstore.Doubt{}, nil, number }) {
 		return
 	}
 	h.cfg.Log.Info("this node has caught up with what it may have forgotten", "why", l.doubt.Why)
-	l.doubt, l.settled, l.anew = logstore.Doubt{}, true, true
+	l.doubt, l.settled, l.anew = logstore.Doubt{}, number, true
 }
 
 // takeNumber has this life take a higher number, since another one was noted.

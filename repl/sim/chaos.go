@@ -246,6 +246,8 @@ func (x *chaos) begin(f Fault) bool {
 			}
 		}
 		return false
+	case OlderLife:
+		return x.putBack()
 	case TickDrift:
 		n := c.nodes[rnd.below(len(c.nodes))]
 		n.setRate(1e6 + int64(rnd.below(100_001)) - 50_000)

@@ -308,7 +308,7 @@ func (c *cluster) drawQuorum() []int {
 	for try := 0; ; try++ {
 		var q []int
 		for _, n := range c.nodes {
-			if !n.dead && !n.hurt && (try > 50 || c.chance.below(10) < 7) {
+			if !n.dead && !n.hurt && !n.doubtful && (try > 50 || c.chance.below(10) < 7) {
 				q = append(q, n.index)
 			}
 		}

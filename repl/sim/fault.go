@@ -59,6 +59,10 @@ const (
 	Missing
 	ZeroTail // the last pages of a log that was closed, or all of its last segment
 
+	// OlderLife is a data directory that is put back from a copy of an earlier moment;
+	// see older.go.
+	OlderLife
+
 	// Snapshots, while runs make them.
 	SnapshotCut   // the connection ends in the midst of one
 	SnapshotTwice // a chunk comes a second time, late
@@ -95,7 +99,7 @@ var faultNames = [faults]string{
 	PowerDrop: "power-drop", PowerKeep: "power-keep", PowerTear: "power-tear", PowerTorn: "power-torn",
 	DiskSlow: "disk-slow", DiskStuck: "disk-stuck", SyncFails: "sync-fails", WriteFails: "write-fails", WriteShort: "write-short", ReadFails: "read-fails",
 	DiskFull: "disk-full", RecoveryFails: "recovery-fails", BitFlip: "bit-flip", ZeroSector: "zero-sector", ZeroPage: "zero-page",
-	StaleSector: "stale-sector", Misdirected: "misdirected", Truncated: "truncated", Missing: "missing", ZeroTail: "zero-tail",
+	StaleSector: "stale-sector", Misdirected: "misdirected", Truncated: "truncated", Missing: "missing", ZeroTail: "zero-tail", OlderLife: "older-life",
 	SnapshotCut: "snapshot-cut", SnapshotTwice: "snapshot-twice", SnapshotLate: "snapshot-late", SnapshotBad: "snapshot-bad",
 	TickDrift: "tick-drift", TickJump: "tick-jump", TickStall: "tick-stall",
 	ClientReset: "client-reset", ClientLate: "client-late", ClientCut: "client-cut",

@@ -36,7 +36,10 @@ type node struct {
 	up        bool
 	life      uint32 // counts the processes: what is due for an earlier one is dropped
 	start     uint64
-	mark      uint64 // of the present life, or the last
+	mark      uint64      // of the present life, or the last
+	older     *olderImage // of its directory, to be put back
+	forgets   bool        // its next start finds an older directory
+	doubtful  bool        // it may have to hear all others before it does anything
 	store     *logstore.Store
 	host      *repl.Host
 	table     *shardmap.Table
@@ -197,7 +200,7 @@ func (n *node) open() error {
 	if err != nil {
 		return err
 	}
-	if !ok || id.Node != n.id || id.Life().Number < n.start {
+	if !ok || id.Node != n.id || id.Life().Number < n.start && !n.forgets {
 		n.c.fail("I5: n%d finds identity %+v (there: %v), it was started %d times", n.index, id, ok, n.start)
 	}
 	store, err := n.openStore()
@@ -210,13 +213,17 @@ func (n *node) open() error {
 		return err
 	}
 	n.start, n.mark = id.Life().Number, id.Life().Mark
-	if !id.Doubt.None() && before.None() {
+	if !id.Doubt.None() && before.None() && !n.forgets {
 		n.c.fail("n%d: its disk is no older one, and its witness tells another: %s", n.index, id.Doubt.Why)
 	}
 	if !n.opened() {
 		return errHurt
 	}
-	if err := n.checkRestored(); err != nil {
+	check := n.checkRestored
+	if n.forgets {
+		check = n.forget
+	}
+	if err := check(); err != nil {
 		return err
 	}
 	n.table, n.announced = nil, false
@@ -310,6 +317,7 @@ func (n *node) turn() {
 		n.pause(d)
 	}
 	n.mended()
+	n.recalls()
 	b := n.host.Turn(n.clock())
 	n.work()
 	if b == nil {

@@ -70,6 +70,7 @@ var plantedBugs = []struct {
 	{"forged term accepted", func(b string) { raft.SetBug(b); repl.SetBug(b) }, ""}, // answers of a log's mending are the host's
 	{"reads of a resting group kept", repl.SetBug, ""},
 	{"lost request taken for refused", client.SetBug, ""},
+	{"older life accepted", repl.SetBug, ""},
 }
 
 // hunt runs seeds until one fails, or the time is over.

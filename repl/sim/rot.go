@@ -28,7 +28,7 @@ func (x *chaos) frail() *node {
 	c := x.c
 	n := c.nodes[c.chance.below(len(c.nodes))]
 	for _, o := range c.nodes {
-		if o.hurt {
+		if o.hurt || o.doubtful {
 			return nil
 		}
 	}
@@ -123,7 +123,7 @@ func (x *chaos) hurts(n *node, f Fault, name string, at int64) {
 // gone.
 func (x *chaos) frailNow(n *node) bool {
 	for _, o := range x.c.nodes {
-		if o.hurt {
+		if o.hurt || o.doubtful {
 			return true
 		}
 	}

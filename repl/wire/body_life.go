@@ -76,12 +76,13 @@ func (l *LifeLink) fields(f *fields) {
 
 // LifeQuestion asks what another node knows of the sender's lives and groups:
 //
-//	[number, standing, knows, batch, [[number, mark, last] …]]
+//	[number, standing, knows, batch, settled, [[number, mark, last] …]]
 type LifeQuestion struct {
 	Number   uint64 // of the question since the sender's start; the answer repeats it
 	Standing Standing
 	Knows    uint64 // the mark that the sender has noted of the addressee; 0: none
 	Batch    uint64 // the last of the sender's log that is synced
+	Settled  uint64 // the number of the sender's newest life in which a doubt ended; 0: none did
 	// Lives are the sender's, oldest first; the last of them is the present one.
 	Lives []LifeLink
 }
@@ -90,11 +91,12 @@ type LifeQuestion struct {
 func (m *LifeQuestion) Life() LifeLink { return m.Lives[len(m.Lives)-1] }
 
 func (m *LifeQuestion) fields(f *fields) {
-	f.exactly(5, func() {
+	f.exactly(6, func() {
 		number(f, "number", &m.Number)
 		number(f, "standing", &m.Standing)
 		number(f, "knows", &m.Knows)
 		number(f, "batch", &m.Batch)
+		number(f, "settled", &m.Settled)
 		list(f, "lives", &m.Lives, 4, func(f *fields, l *LifeLink) { l.fields(f) })
 	})
 }
