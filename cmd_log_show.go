@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 
@@ -22,7 +23,7 @@ because it is being written. Damage is shown in its place, and what follows it
 too; "log verify" says what it means. Also what was truncated or removed since
 is shown, as long as it is there: a log says what happened, in order.
 
-Prints who the node is, its snapshots, and a line for each record of the log.
+Prints who the node is, its witness, how it last stopped, its snapshots, and a line for each record of the log.
 With --group, --from, --to or --kind only such records, and damage.
 
 With -o json one object per line: {"kind":…,"segment":N,"offset":N,"batch":N,"bytes":N,
@@ -40,6 +41,13 @@ With -o json one object per line: {"kind":…,"segment":N,"offset":N,"batch":N,"
 		Action: t.logShow,
 	})
 }
+
+// The files beside the log, as they are called.
+const (
+	kindIdentity = "identity"
+	kindWitness  = "witness"
+	kindStopped  = "stopped"
+)
 
 // logRow is one thing on a disk.
 type logRow struct {
@@ -79,6 +87,8 @@ type logRow struct {
 	Nodes     []identityRow `json:"nodes,omitempty"`
 	Lives     []lifeRow     `json:"lives,omitempty"`
 	Stopped   uint64        `json:"stopped,omitempty"`
+	Mark      string        `json:"mark,omitempty"` // of the life that stopped
+	Rows      int           `json:"rows,omitempty"`
 	Witness   *witnessRow   `json:"witness,omitempty"`
 	Doubt     string        `json:"doubt,omitempty"`
 }
@@ -160,7 +170,7 @@ func logFilterOf(c *cli.Context) (f logFilter, err error) {
 	}
 	f.ranged = c.IsSet("from") || c.IsSet("to")
 	f.kind, f.entries = c.String("kind"), c.Bool("entries")
-	if kinds := append(logstore.WalkedKinds(), "identity", "snapshot"); c.IsSet("kind") && !slices.Contains(kinds, f.kind) {
+	if kinds := append(logstore.WalkedKinds(), kindIdentity, kindWitness, kindStopped, "snapshot"); c.IsSet("kind") && !slices.Contains(kinds, f.kind) {
 		return f, usagef("%s: --kind %q; want one of %s", c.Command.HelpName, f.kind, strings.Join(kinds, ", "))
 	}
 	return f, nil
@@ -235,13 +245,31 @@ func (t *tool) logShow(c *cli.Context) error {
 // headRows are the files beside the log.
 func (f *logFilter) headRows(dir string) ([]logRow, error) {
 	var rows []logRow
-	if f.all() || f.kind == "identity" {
-		id, ok, err := logstore.ReadIdentity(localDisk, dir)
-		switch {
-		case err != nil:
-			rows = append(rows, logRow{Kind: logstore.WalkedDamage, File: identityFile(dir), Record: "identity", Reason: err.Error()})
-		case ok:
-			rows = append(rows, identityRowOf(dir, &id))
+	id, ok, err := logstore.ReadIdentity(localDisk, dir)
+	switch {
+	case !f.all() && f.kind != kindIdentity:
+	case err != nil:
+		rows = append(rows, logRow{Kind: logstore.WalkedDamage, File: identityFile(dir), Record: kindIdentity, Reason: err.Error()})
+	case ok:
+		rows = append(rows, identityRowOf(dir, &id))
+	}
+	if f.all() || f.kind == kindWitness {
+		w, there, err := logstore.StatWitness(localDisk, dir, id.Node)
+		if err != nil {
+			return nil, err
+		}
+		if there {
+			rows = append(rows, logRow{Kind: kindWitness, File: path.Join(dir, kindWitness), Witness: witnessRowOf(w)})
+		}
+	}
+	if f.all() || f.kind == kindStopped {
+		stop, there, err := logstore.StatStop(localDisk, dir)
+		if err != nil {
+			return nil, err
+		}
+		if there {
+			rows = append(rows, logRow{Kind: kindStopped, File: path.Join(dir, kindStopped), Stopped: uint64(stop.Batch),
+				Mark: fmt.Sprintf("%016x", stop.Mark), Segment: stop.Tail, Rows: stop.Rows, Bytes: stop.Bytes})
 		}
 	}
 	if f.ranged || f.kind != "" && f.kind != "snapshot" {
@@ -264,6 +292,10 @@ func (f *logFilter) headRows(dir string) ([]logRow, error) {
 	return rows, nil
 }
 
+func witnessRowOf(w logstore.Witness) *witnessRow {
+	return &witnessRow{fmt.Sprintf("%016x", w.Mark), w.Inode, w.Birth}
+}
+
 func identityRowOf(dir string, id *logstore.Identity) logRow {
 	r := logRow{Kind: "identity", File: identityFile(dir), Stage: id.Stage.String(), Cluster: id.Cluster,
 		ClusterID: fmt.Sprintf("%016x", id.ClusterID), Node: id.Node.String(), Start: id.Life().Number}
@@ -272,7 +304,7 @@ func identityRowOf(dir string, id *logstore.Identity) logRow {
 	}
 	r.Stopped, r.Doubt = uint64(id.Stopped), id.Doubt.Why
 	if w := id.NextWitness; w.Mark != 0 {
-		r.Witness = &witnessRow{fmt.Sprintf("%016x", w.Mark), w.Inode, w.Birth}
+		r.Witness = witnessRowOf(w)
 	}
 	for _, m := range id.Members {
 		r.Nodes = append(r.Nodes, identityRow{m.Node.String(), m.Addr})
@@ -353,13 +385,17 @@ func (t *tool) showLine(r *logRow) error {
 	switch {
 	case r.Reason != "":
 		what = fmt.Sprintf("%s: %s: %s", r.File, r.Record, r.Reason)
-	case r.Kind == "identity":
+	case r.Kind == kindIdentity:
 		var nodes []string
 		for _, n := range r.Nodes {
 			nodes = append(nodes, n.ID+" at "+n.Addr)
 		}
 		return t.line("identity: node %s of cluster %s (%s), a %s, start %d; knew %s%s",
 			r.Node, printable([]byte(r.Cluster)), r.ClusterID, r.Stage, r.Start, orDash(strings.Join(nodes, ", ")), livesText(r))
+	case r.Kind == kindWitness:
+		return t.line("witness: mark %s, inode %d", r.Witness.Mark, r.Witness.Inode)
+	case r.Kind == kindStopped:
+		return t.line("stopped: life with mark %s after batch %d; the log began in segment %d; %d rows", r.Mark, r.Stopped, r.Segment, r.Rows)
 	case r.Kind == "snapshot":
 		return t.line("snapshot: group %d incarnation %d replica %s at %s, %d bytes in %s; %s",
 			*r.Group, r.Incarnation, r.Replica, r.Base, r.Bytes, r.File, membersText(r.Members))

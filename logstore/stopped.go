@@ -139,6 +139,25 @@ func readStopped(disk vfs.FS, dir string) (*stopped, error) {
 	}, nil
 }
 
+// Stop is what a directory's file about the last clean stop says.
+type Stop struct {
+	Batch Batch  // the last
+	Mark  uint64 // of the life that ended
+	Tail  uint64 // the first segment that was needed
+	Rows  int    // of replicas, removals and notes
+	Bytes int64  // of the file
+}
+
+// StatStop returns what the file says, and false if there is none that is whole. It
+// changes nothing.
+func StatStop(disk vfs.FS, dir string) (Stop, bool, error) {
+	s, err := readStopped(disk, dir)
+	if s == nil || err != nil {
+		return Stop{}, false, err
+	}
+	return Stop{s.batch, s.mark, s.tail, int(s.count), int64(stoppedHeader + len(s.rows))}, true, nil
+}
+
 func stoppedSum(b []byte) uint32 {
 	return crc32.Update(crc32.Checksum(b[:12], castagnoli), castagnoli, b[16:])
 }

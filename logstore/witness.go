@@ -96,6 +96,13 @@ func readWitness(disk vfs.FS, dir string, node raft.NodeID) (seen, error) {
 	return w, nil
 }
 
+// StatWitness returns what a directory's witness is, without mark where it can't be
+// read as that of the node; false if there is none. It changes nothing.
+func StatWitness(disk vfs.FS, dir string, node raft.NodeID) (Witness, bool, error) {
+	w, err := readWitness(disk, dir, node)
+	return w.Witness, w.there, err
+}
+
 // isOne says whether it is one of those that were noted. Of a file that can't be
 // read, inode and birth are enough where the system says both: it rotted, and no
 // copy has them.
