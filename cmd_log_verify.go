@@ -411,7 +411,9 @@ func (t *tool) printVerify(v *verifyRow) error {
 		t.line("")
 	}
 	if v.Doubt != "" {
-		fmt.Fprintf(t.out, " doubt: %s\nremedy: %s\n\n", v.Doubt, logstore.DoubtRemedy)
+		t.line(" doubt: %s", v.Doubt)
+		t.line("remedy: %s", logstore.DoubtRemedy)
+		t.line("")
 	}
 	verdict := "no damage"
 	switch {

@@ -153,51 +153,61 @@ func (w *diskWatch) stalled() (diskStall, bool) {
 	return s, s.waited >= w.after
 }
 
+// Open implements [vfs.FS].
 func (w *diskWatch) Open(name string) (vfs.File, error) {
 	defer w.end(w.begin("open", name))
 	return w.file(name)(w.FS.Open(name))
 }
 
+// Create implements [vfs.FS].
 func (w *diskWatch) Create(name string) (vfs.File, error) {
 	defer w.end(w.begin("create", name))
 	return w.file(name)(w.FS.Create(name))
 }
 
+// Rename implements [vfs.FS].
 func (w *diskWatch) Rename(from, to string) error {
 	defer w.end(w.begin("rename", to))
 	return w.FS.Rename(from, to)
 }
 
+// Remove implements [vfs.FS].
 func (w *diskWatch) Remove(name string) error {
 	defer w.end(w.begin("remove", name))
 	return w.FS.Remove(name)
 }
 
+// List implements [vfs.FS].
 func (w *diskWatch) List(dir string) ([]string, error) {
 	defer w.end(w.begin("listing", dir))
 	return w.FS.List(dir)
 }
 
+// MkdirAll implements [vfs.FS].
 func (w *diskWatch) MkdirAll(dir string) error {
 	defer w.end(w.begin("making", dir))
 	return w.FS.MkdirAll(dir)
 }
 
+// SyncDir implements [vfs.FS].
 func (w *diskWatch) SyncDir(dir string) error {
 	defer w.end(w.begin("sync", dir))
 	return w.FS.SyncDir(dir)
 }
 
+// Lock implements [vfs.FS].
 func (w *diskWatch) Lock(name string) (io.Closer, error) {
 	defer w.end(w.begin("lock", name))
 	return w.FS.Lock(name)
 }
 
+// FileID implements [vfs.FS].
 func (w *diskWatch) FileID(name string) (vfs.FileID, error) {
 	defer w.end(w.begin("question for the file", name))
 	return w.FS.FileID(name)
 }
 
+// Free implements [vfs.FS].
 func (w *diskWatch) Free(dir string) (int64, error) {
 	defer w.end(w.begin("question for the room", dir))
 	return w.FS.Free(dir)
@@ -260,9 +270,11 @@ type watchedSyncFile struct {
 	direct vfs.SyncWriter
 }
 
+// WriteSync implements [vfs.SyncWriter].
 func (f *watchedSyncFile) WriteSync(p []byte, off int64) error {
 	defer f.w.end(f.w.begin("write and sync", f.name))
 	return f.direct.WriteSync(p, off)
 }
 
+// Unit implements [vfs.SyncWriter].
 func (f *watchedSyncFile) Unit() int64 { return f.direct.Unit() }
