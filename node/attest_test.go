@@ -56,9 +56,10 @@ func (r *runningNode) termOf(g raft.GroupID) (term uint64) {
 }
 
 // forgedVote asks r in another member's name for a vote in the next term, as a
-// leader that hands over has its successor do: nothing but the sender's identity
+// leader that hands over has its successor do, with the mark of the member's life:
+// nothing but the sender's identity
 // stands against it.
-func forgedVote(r *runningNode, from raft.NodeID) []byte {
+func forgedVote(r *runningNode, from raft.NodeID, mark uint64) []byte {
 	r.t.Helper()
 	term := r.termOf(0)
 	m := raft.Message{Type: raft.MsgTransferVote, Term: term + 1, Log: raft.LogID{Term: term, Index: 1 << 30}}
@@ -77,7 +78,7 @@ func forgedVote(r *runningNode, from raft.NodeID) []byte {
 	}) {
 		r.t.Fatal("the node has ended")
 	}
-	e := wire.Envelope{Group: 0, Incarnation: 1, Message: m}
+	e := wire.Envelope{Group: 0, Incarnation: 1, Mark: mark, Message: m}
 	return frame(wire.TypeTransferVote, 0, 0, wire.AppendEnvelope(nil, &e))
 }
 
@@ -105,7 +106,7 @@ func liarRun(t *testing.T) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Write(forgedVote(r, other.Node)); err != nil {
+		if _, err := s.Write(forgedVote(r, other.Node, other.Life().Mark)); err != nil {
 			t.Fatal(err)
 		}
 		refused(t, "a connection in a member's name", s.lastWords(), wire.CodeUnauthorized, other.Node.String(), "not its own")
@@ -140,7 +141,7 @@ func TestAbsentMembersAreNotCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := r.termOf(0)
-	if _, err := s.Write(forgedVote(r, other.Node)); err != nil {
+	if _, err := s.Write(forgedVote(r, other.Node, other.Life().Mark)); err != nil {
 		t.Fatal(err)
 	}
 	a := wire.Announce{Node: other.Node, Start: other.Life().Number + 1, Addr: "127.0.0.1:1", Version: Version, Name: "liar"}
@@ -150,7 +151,7 @@ func TestAbsentMembersAreNotCounted(t *testing.T) {
 	if term := r.termOf(0); term != before {
 		t.Errorf("a vote in its name took group 0 from term %d to %d", before, term)
 	}
-	if _, err := s.Write(forgedVote(r, other.Node)); err != nil {
+	if _, err := s.Write(forgedVote(r, other.Node, other.Life().Mark)); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := s.ask(wire.TypePing, 0, new(wire.Empty).Append(nil)); err != nil {
