@@ -486,7 +486,10 @@ func (l *lives) settle() {
 		return
 	}
 	for _, g := range h.order {
-		if g.stopped != nil || g.floor == (raft.LogID{}) {
+		if g.stopped != nil {
+			return // it has not caught up, and others must hear that this disk is older
+		}
+		if g.floor == (raft.LogID{}) {
 			continue
 		}
 		s := g.core.Status()
