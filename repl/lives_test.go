@@ -1,0 +1,224 @@
+package repl
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"muster/logstore/vfs"
+	"muster/raft"
+	"muster/repl/wire"
+)
+
+// restore gives a node the disk of an earlier moment, image and all: its witness
+// tells nothing, only the others can.
+func (n *testNode) restore(image *vfs.Mem) {
+	if n.host != nil {
+		n.kill()
+	}
+	n.disk = image
+}
+
+// aged writes to all groups, and returns the disks of the nodes as they were in the
+// midst of it.
+func (c *cluster) aged() []*vfs.Mem {
+	c.wrote = 1000
+	var images []*vfs.Mem
+	for g := range raft.GroupID(testGroups) {
+		c.write(g, 10)
+	}
+	for _, n := range c.nodes {
+		images = append(images, n.disk.Copy())
+	}
+	for g := range raft.GroupID(testGroups) {
+		c.write(g, 30)
+	}
+	c.until("all nodes have applied the same", c.settled)
+	return images
+}
+
+// A clone of a machine's disk is put in its place: nothing on it tells. The others
+// remember how far its log was, so it is held until it has heard them, is in a
+// durable doubt until it has caught up, and nothing is missing.
+func TestCloneOfADisk(t *testing.T) {
+	c := written(t, 61, 3)
+	images := c.aged()
+	n := c.nodes[0]
+	n.restore(images[0])
+	for _, o := range c.nodes[1:] { // its connections closed
+		o.host.PeerLost(n.id)
+		o.turn()
+	}
+	n.start()
+	if !n.host.Doubt().None() {
+		t.Fatalf("it doubts before it was told: %+v", n.host.Doubt())
+	}
+	c.until("it is told that it is older", func() bool { return n.host.Doubt().Proven })
+	if why := n.host.Doubt().Why; !strings.Contains(why, "heard of batch") {
+		t.Errorf("it says %q", why)
+	}
+	n.kill() // in the midst of that
+	n.start()
+	if !n.host.Doubt().Proven {
+		t.Error("after a restart the doubt is forgotten")
+	}
+	c.until("it has caught up", func() bool { return n.host.Doubt().None() && c.settled() })
+	n.kill()
+	n.start()
+	c.until("it has caught up again", c.settled)
+	if !n.host.Doubt().None() {
+		t.Errorf("what was made good is held against it: %+v", n.host.Doubt())
+	}
+	c.check()
+}
+
+// Two of three are given older disks. What they acknowledged together, and the third
+// did not hear of, is on no disk any more: the groups stop, and say why, though all
+// three run. With one of the newest disks back they go on.
+func TestMajorityOfOlderDisks(t *testing.T) {
+	c := written(t, 62, 3)
+	images := c.aged()
+	for _, n := range c.nodes[:2] {
+		n.restore(images[n.id-1])
+	}
+	for _, n := range c.nodes[:2] {
+		n.start()
+	}
+	older := func(n *testNode) bool {
+		for _, v := range n.host.View() {
+			if !v.Older || !strings.Contains(v.Stopped, "may be lost") {
+				return false
+			}
+		}
+		return true
+	}
+	c.until("their groups stop", func() bool { return older(c.nodes[0]) && older(c.nodes[1]) })
+	for range 5000 {
+		c.step()
+	}
+	for g := range raft.GroupID(testGroups) {
+		if n := c.leader(g); n != nil && n.id != 3 {
+			t.Errorf("node %d leads group %d", n.id, g)
+		}
+	}
+}
+
+// What a life is taken for, at the limits of its number, mark and batches.
+func TestVerdicts(t *testing.T) {
+	c := newCluster(t, 63, 3)
+	n := c.nodes[0]
+	const mark = 77
+	chain := func(last ...wire.LifeLink) []wire.LifeLink {
+		return append([]wire.LifeLink{{Number: 4, Mark: 4}, {Number: 5, Mark: mark, Last: 50}}, last...)
+	}
+	// Another node's life 5 is noted, and batch 100 of it.
+	reset := func() *other {
+		delete(n.host.lives.others, 9)
+		n.host.ReceiveLifeQuestion(9, &wire.LifeQuestion{Number: 1, Batch: 60, Lives: chain()})
+		o := n.host.lives.others[9]
+		o.noted, o.dirty = true, false
+		n.host.lives.takes(9, mark, 100)
+		o.linked = false
+		return o
+	}
+	for _, test := range []struct {
+		name   string
+		q      wire.LifeQuestion
+		linked bool
+		want   wire.Verdict
+	}{
+		{"the same life", wire.LifeQuestion{Lives: chain()}, true, wire.VerdictTaken},
+		{"the next", wire.LifeQuestion{Lives: chain(wire.LifeLink{Number: 6, Mark: 8, Last: 100})}, false, wire.VerdictTaken},
+		{"the next, at once", wire.LifeQuestion{Lives: chain(wire.LifeLink{Number: 6, Mark: 8, Last: 100})}, true, wire.VerdictConnected},
+		{"one whose log was short", wire.LifeQuestion{Lives: chain(wire.LifeLink{Number: 6, Mark: 8, Last: 99})}, false, wire.VerdictBehind},
+		{"one behind that", wire.LifeQuestion{Lives: chain(wire.LifeLink{Number: 6, Mark: 8, Last: 99}, wire.LifeLink{Number: 7, Mark: 9, Last: 200})}, false, wire.VerdictBehind},
+		{"one that made it good", wire.LifeQuestion{Settled: 6, Lives: chain(wire.LifeLink{Number: 6, Mark: 8, Last: 99}, wire.LifeLink{Number: 7, Mark: 9, Last: 200})}, false, wire.VerdictTaken},
+		{"one that made an earlier one good", wire.LifeQuestion{Settled: 5, Lives: chain(wire.LifeLink{Number: 6, Mark: 8, Last: 99})}, false, wire.VerdictBehind},
+		{"one without it", wire.LifeQuestion{Lives: []wire.LifeLink{{Number: 4, Mark: 4}, {Number: 6, Mark: 8, Last: 200}}}, false, wire.VerdictUnknownLife},
+		{"another of its number", wire.LifeQuestion{Lives: []wire.LifeLink{{Number: 4, Mark: 4}, {Number: 5, Mark: 8, Last: 200}}}, false, wire.VerdictNumber},
+		{"a lower number", wire.LifeQuestion{Lives: []wire.LifeLink{{Number: 4, Mark: 4}}}, false, wire.VerdictNumber},
+		{"the highest number that is noted", wire.LifeQuestion{Lives: chain(wire.LifeLink{Number: 5 + lifeJumpMax, Mark: 8, Last: 100})}, false, wire.VerdictTaken},
+		{"a number that jumps", wire.LifeQuestion{Lives: chain(wire.LifeLink{Number: 6 + lifeJumpMax, Mark: 8, Last: 100})}, false, wire.VerdictJump},
+		{"a batch that jumps", wire.LifeQuestion{Batch: 200 + batchJumpMax, Lives: chain(wire.LifeLink{Number: 6, Mark: 8, Last: 100})}, false, wire.VerdictJump},
+	} {
+		o := reset()
+		before := o.note
+		o.linked = test.linked
+		got := n.host.lives.judge(o, &test.q)
+		if got != test.want {
+			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
+		}
+		test.q.Number = 1
+		n.host.ReceiveLifeQuestion(9, &test.q)
+		if !test.want.Noted() && n.host.lives.others[9].note != before {
+			t.Errorf("%s: it was not taken, and changed %+v to %+v", test.name, before, n.host.lives.others[9].note)
+		}
+	}
+}
+
+// A message counts only in the life that is noted, from the moment when that is on
+// disk: one of another life is dropped, and leads to a question, for its sender may
+// not know that it must introduce itself.
+func TestMessagesOfOtherLives(t *testing.T) {
+	c := written(t, 64, 3)
+	n := c.nodes[0]
+	o := n.host.lives.others[2]
+	for _, mark := range []uint64{0, o.note.Life.Mark + 1} {
+		before := n.host.refused.counts[refusedLife]
+		n.host.Receive(2, &wire.Envelope{Group: 1, Incarnation: 1, Mark: mark, Message: raft.Message{Type: raft.MsgHeartbeat, From: 2, To: 1, Term: 9}})
+		if n.host.refused.counts[refusedLife] != before+1 || o.answered != 0 {
+			t.Errorf("mark %x: refused %d times, question %d is answered", mark, n.host.refused.counts[refusedLife]-before, o.answered)
+		}
+		o.answered = 1
+	}
+	life := wire.LifeLink{Number: o.note.Life.Number + 1, Mark: 99, Last: n.host.lives.batch}
+	n.host.ConnectionEnded(2)
+	n.host.ReceiveLifeQuestion(2, &wire.LifeQuestion{Number: 1, Lives: []wire.LifeLink{life}})
+	if n.host.lives.takes(2, 99, 0) {
+		t.Error("a message of a life counts before it is noted on disk")
+	}
+	n.turn()
+	for n.batch != nil {
+		n.sync()
+	}
+	if !n.host.lives.takes(2, 99, 0) {
+		t.Error("a message of a life that is noted does not count")
+	}
+}
+
+// A voter tells of entries and falls silent: for a life that is in no doubt it is
+// then one that never answered, else the group would wait for it for ever.
+func TestFloorOfASilentVoter(t *testing.T) {
+	c := written(t, 65, 3)
+	n := c.nodes[0]
+	g := n.host.groups[1]
+	g.core.Resign()
+	g.floor = raft.LogID{Term: 9, Index: 99}
+	g.givers = []raft.NodeID{2}
+	g.core.Resume(g.core.Status().Term, g.floor)
+	for range int(n.host.lifeWait()) - 1 {
+		n.host.Tick()
+	}
+	if !g.core.Short() {
+		t.Fatal("it does not wait for who told of the floor")
+	}
+	for range 2 {
+		n.host.Tick()
+	}
+	if g.core.Short() {
+		t.Error("it waits for ever")
+	}
+}
+
+// The error is told from others by package node, for another remedy.
+func TestOlderMajorityIsTold(t *testing.T) {
+	c := newCluster(t, 66, 3)
+	n := c.nodes[0]
+	c.until("a group", func() bool { return n.host.groups[1] != nil })
+	n.host.groups[1].stop(errors.New("something else"))
+	for _, v := range n.host.View() {
+		if v.Older {
+			t.Errorf("group %d: %s", v.Replica.Group, v.Stopped)
+		}
+	}
+}
