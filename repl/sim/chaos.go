@@ -20,12 +20,13 @@ type chaos struct {
 	stopped bool
 	often   [SnapshotBad - SnapshotCut + 1]bool // of the faults of snapshots, which the run knows
 
-	cuts     [clientCount + 1][nodesMax + 1]time.Duration // until when a client does not reach a node
-	late     [clientCount + 1]time.Duration               // until when a client's frames are late
-	stale    time.Duration                                // until when tables are late
-	stall    [nodesMax + 1]time.Duration                  // until when a node has no ticks
-	spans    []shardmap.OwnedRange
-	spansFor uint64
+	cuts        [clientCount + 1][nodesMax + 1]time.Duration // until when a client does not reach a node
+	late        [clientCount + 1]time.Duration               // until when a client's frames are late
+	stale       time.Duration                                // until when tables are late
+	stall       [nodesMax + 1]time.Duration                  // until when a node has no ticks
+	longSleepAt time.Duration                                // when a client is to sleep for longer than sessions are kept; 0: never, or it was
+	spans       []shardmap.OwnedRange
+	spansFor    uint64
 }
 
 func (x *chaos) init(c *cluster) {
@@ -58,6 +59,10 @@ func (x *chaos) init(c *cluster) {
 	x.pace = c.chance.skewed(time.Second, 12*time.Second)
 	x.bold = []float64{0, 0.05, 0.3}[c.chance.below(3)]
 	c.note(0, "faults: %v, power: %v, every %s, bold %v", x.enabled, x.powers, x.pace, x.bold)
+	if slices.Contains(x.enabled, ClientSleep) && c.options.Length >= LengthDefault && c.chance.below(longSleepEvery) == 0 {
+		x.longSleepAt = c.now + c.chance.between(10*time.Second, 2*time.Minute)
+		c.options.Length += longSleep + time.Minute
+	}
 	if len(x.enabled) > 0 {
 		x.plan()
 	}
@@ -66,6 +71,7 @@ func (x *chaos) init(c *cluster) {
 
 func (x *chaos) stop() {
 	x.stopped = true
+	x.c.awaken()
 	x.cuts = [clientCount + 1][nodesMax + 1]time.Duration{}
 	x.late = [clientCount + 1]time.Duration{}
 	x.stall = [nodesMax + 1]time.Duration{}
@@ -278,7 +284,7 @@ func (x *chaos) begin(f Fault) bool {
 		return true
 	case ClientReset:
 		cl := c.clients[rnd.below(clientCount)]
-		if len(cl.conns) == 0 {
+		if len(cl.conns) == 0 || cl.host.until > 0 {
 			return false
 		}
 		k := cl.conns[rnd.below(len(cl.conns))]
@@ -297,6 +303,11 @@ func (x *chaos) begin(f Fault) bool {
 		x.cuts[cl][n] = c.now + rnd.skewed(500*time.Millisecond, 30*time.Second)
 		c.note(-cl, "%s from n%d until %s", f, n, x.cuts[cl][n])
 		return true
+	case ClientSleep: // counted when it falls asleep
+		if cl := c.clients[rnd.below(clientCount)]; cl.host.until == 0 {
+			cl.host.due = rnd.skewed(time.Second, time.Minute)
+		}
+		return false
 	case ClientStale:
 		x.stale = c.now + rnd.skewed(time.Second, 30*time.Second)
 		return true

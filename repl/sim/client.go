@@ -26,6 +26,9 @@ const (
 	keysPerTag   = 3
 	// listEvery is how many operations there are for each page of a listing.
 	listEvery = 12
+	// sessionOps is how many operations a client begins with one session, at
+	// least and about.
+	sessionOps = 40
 	// localEvery is how many gets there are for each of a node's own copy.
 	localEvery = 8
 	// keyOpsMax is after how many operations a key is left for another, so
@@ -54,6 +57,7 @@ type simClient struct {
 	asked *conn   // whom the table was asked of
 	table *wire.TopologyAnswer
 
+	host     sleeper
 	session  uint64
 	next     uint64
 	open     []*op // by sequence, reads with that of the write before
@@ -153,11 +157,13 @@ func (cl *simClient) begin() {
 		}
 	}
 	cl.settle()
+	cl.maySleep()
 	cl.beginIn()
 }
 
 func (cl *simClient) beginOne() {
 	c := cl.c
+	cl.renew()
 	o := &op{client: cl, began: c.now, number: c.history.begin()}
 	o.key = c.history.key(c)
 	slot := shardmap.SlotOf(o.key)
@@ -192,12 +198,13 @@ func (cl *simClient) beginOne() {
 	if !o.local {
 		o.floor = c.truth[o.group].acknowledged
 	}
-	o.call.Deadline = c.now + c.chance.skewed(500*time.Millisecond, 30*time.Second)
+	within := c.chance.skewed(500*time.Millisecond, 30*time.Second)
+	o.call.Deadline = cl.now() + within
 	cl.open = append(cl.open, o)
 	e := c.queue.get(evDeadline)
 	e.op = o
-	c.queue.push(o.call.Deadline, e)
-	cl.core.Submit(c.now, &o.call)
+	c.after(within, e)
+	cl.core.Submit(cl.now(), &o.call)
 }
 
 // valueSize draws how much a write writes: mostly little; much where a disk is
@@ -233,8 +240,9 @@ func (cl *simClient) settle() {
 			cl.act(&actions[i])
 		}
 	}
-	if at, ok := cl.core.Wake(); ok && (cl.wakeAt < 0 || at < cl.wakeAt) {
-		cl.wakeAt = max(at, cl.c.now)
+	at, ok := cl.core.Wake()
+	if at = cl.c.now + max(0, at-cl.now()); ok && (cl.wakeAt < 0 || at < cl.wakeAt) {
+		cl.wakeAt = at
 		cl.wakes++
 		e := cl.c.queue.get(evWake)
 		e.client, e.number = cl, cl.wakes
@@ -247,7 +255,7 @@ func (cl *simClient) wake(number uint64) {
 		return
 	}
 	cl.wakeAt = -1
-	cl.core.Tick(cl.c.now)
+	cl.core.Tick(cl.now())
 	cl.settle()
 }
 
@@ -259,7 +267,7 @@ func (cl *simClient) act(a *client.Action) {
 			k.send(o)
 			return
 		}
-		cl.core.Unsent(cl.c.now, a.Call, a.Peer)
+		cl.core.Unsent(cl.now(), a.Call, a.Peer)
 	case client.ActFinish:
 		a.Call.Owner.(*op).finish(a.Err)
 	case client.ActDial:
@@ -317,13 +325,13 @@ func (k *conn) dialled() {
 	switch {
 	case !c.reaches(cl, k.node) || k.node.up && k.node.paused:
 		k.end(errTimeout)
-		cl.core.Disconnected(c.now, k.peer, errTimeout)
+		cl.core.Disconnected(cl.now(), k.peer, errTimeout)
 	case !k.node.up:
 		k.end(errRefused)
-		cl.core.Disconnected(c.now, k.peer, errRefused)
+		cl.core.Disconnected(cl.now(), k.peer, errRefused)
 	default:
 		k.up, k.life, k.heard = true, k.node.life, c.now
-		cl.core.Connected(c.now, k.peer, k.node.id, clusterID)
+		cl.core.Connected(cl.now(), k.peer, k.node.id, clusterID)
 	}
 	cl.settle()
 }
@@ -345,7 +353,7 @@ func (k *conn) send(o *op) {
 	}
 	e := c.queue.get(evRequest)
 	e.node, e.life, e.conn, e.number, e.wtype = int32(k.node.index), k.life, k, o.request, o.frame()
-	e.within = max(time.Millisecond, o.call.Deadline-c.now)
+	e.within = max(time.Millisecond, o.call.Deadline-k.client.now())
 	e.body = append(e.body[:0], o.body...)
 	c.after(c.net.latency()+c.chaos.requestDelay(k.client.id), e)
 }
@@ -421,7 +429,7 @@ func (k *conn) answered(e *event) {
 		if err := refusal.Read(e.body); err != nil {
 			c.fail("an error that answers %s: %v", o, err)
 		}
-		cl.core.Refused(c.now, &o.call, k.peer, refusal)
+		cl.core.Refused(cl.now(), &o.call, k.peer, refusal)
 	} else {
 		o.answered(e.wtype, e.body)
 	}
@@ -441,17 +449,17 @@ func (k *conn) lost(err error) {
 	if k.ended || !k.up {
 		return
 	}
-	cl, c := k.client, k.client.c
+	cl := k.client
 	k.end(err)
 	open := k.open
 	k.open = nil
-	cl.core.Disconnected(c.now, k.peer, err)
+	cl.core.Disconnected(cl.now(), k.peer, err)
 	if cl.asked == k {
 		cl.asked = nil
 	}
 	for _, o := range open {
 		o.conn = nil
-		cl.core.Lost(c.now, &o.call, k.peer, err)
+		cl.core.Lost(cl.now(), &o.call, k.peer, err)
 	}
 	cl.settle()
 }
@@ -472,7 +480,7 @@ func (cl *simClient) nodeEnded(n *node) {
 func (cl *simClient) ask(p client.Peer) {
 	k := cl.connOf(p)
 	if k == nil || !k.up {
-		cl.core.TableFailed(cl.c.now, p, errTable)
+		cl.core.TableFailed(cl.now(), p, errTable)
 		return
 	}
 	cl.asked = k
@@ -495,9 +503,9 @@ func (cl *simClient) tableCame(k *conn) {
 	}
 	cl.asked = nil
 	if cl.table == nil {
-		cl.core.TableFailed(cl.c.now, k.peer, errTable)
+		cl.core.TableFailed(cl.now(), k.peer, errTable)
 	} else {
-		cl.core.Table(cl.c.now, k.peer, cl.table)
+		cl.core.Table(cl.now(), k.peer, cl.table)
 	}
 	cl.settle()
 }
@@ -539,9 +547,15 @@ func (o *op) expire(uint64) {
 		return
 	}
 	cl := o.client
+	if left := o.call.Deadline - cl.now(); left > 0 {
+		e := cl.c.queue.get(evDeadline)
+		e.op = o
+		cl.c.after(left, e)
+		return
+	}
 	cl.c.result.Fired[ClientTimeout]++
 	o.conn.take(o.request)
-	cl.core.Expire(cl.c.now, &o.call, true)
+	cl.core.Expire(cl.now(), &o.call, true)
 	cl.settle()
 }
 

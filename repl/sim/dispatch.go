@@ -13,6 +13,10 @@ import (
 
 // happen lets one event take place. It reports whether the event is done with.
 func (c *cluster) happen(e *event) bool {
+	if cl := e.ofClient(); cl != nil && cl.asleep() {
+		c.queue.push(cl.host.until, e)
+		return false
+	}
 	switch e.kind {
 	case evMessage, evBeat, evSynced, evIdle, evTick, evResume, evAnnounce, evRequest, evTask, evStream, evFrame, evPeer, evStop:
 		n := c.nodes[e.node-1]

@@ -80,6 +80,7 @@ const (
 	ClientCut     // a client does not reach a node
 	ClientTimeout // nobody waits for the answer any more
 	ClientStale   // the table that a client gets is an old one
+	ClientSleep   // its host is suspended, in some runs for longer than sessions are kept
 
 	// What others say, and what becomes of one replica though its node lives;
 	// see lie.go.
@@ -103,7 +104,7 @@ var faultNames = [faults]string{
 	SnapshotCut: "snapshot-cut", SnapshotTwice: "snapshot-twice", SnapshotLate: "snapshot-late", SnapshotBad: "snapshot-bad",
 	TickDrift: "tick-drift", TickJump: "tick-jump", TickStall: "tick-stall",
 	ClientReset: "client-reset", ClientLate: "client-late", ClientCut: "client-cut",
-	ClientTimeout: "client-timeout", ClientStale: "client-stale",
+	ClientTimeout: "client-timeout", ClientStale: "client-stale", ClientSleep: "client-sleep",
 	Lies: "lies", LeaderStops: "leader-stops",
 	Members: "members",
 }

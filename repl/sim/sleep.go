@@ -1,0 +1,115 @@
+package sim
+
+import (
+	"time"
+
+	"muster/repl/client"
+	"muster/shardmap"
+)
+
+const (
+	// serverSilence is after how long a server closes a client's connection that
+	// says nothing; as in node/limits.go.
+	serverSilence = 60 * time.Second
+	// longSleep is longer than sessions are kept. A run with such a sleep in it
+	// is longer by as much, so only some have one.
+	longSleep      = time.Duration(shardmap.SessionKeep) + 10*time.Second
+	longSleepEvery = 4
+)
+
+// sleeper is the host of a client: it can be suspended. Then its monotonic clock
+// stands still, and its wall clock does not.
+type sleeper struct {
+	clock client.Clock
+	due   time.Duration // for so long, as soon as it has requests under way; 0: not
+	began time.Duration
+	until time.Duration // 0: it is awake
+	slept time.Duration // all in all
+}
+
+// now is the client's time: the core is told no other.
+func (cl *simClient) now() time.Duration {
+	return cl.host.clock.Look(cl.c.now, cl.c.now-cl.host.slept)
+}
+
+// client returns whom an event happens to; nil if that is no client.
+func (e *event) ofClient() *simClient {
+	switch e.kind {
+	case evAnswer, evDialled, evReset, evListen:
+		return e.conn.client
+	case evTable, evWake, evBegin:
+		return e.client
+	case evDeadline:
+		return e.op.client
+	}
+	return nil
+}
+
+// asleep reports whether the client's host is suspended. The first event after
+// its sleep wakes it.
+func (cl *simClient) asleep() bool {
+	if cl.host.until == 0 {
+		return false
+	}
+	if cl.c.now < cl.host.until {
+		return true
+	}
+	d := cl.c.now - cl.host.began
+	cl.host.slept += d
+	cl.host.until = 0
+	cl.c.note(-cl.id, "goes on after %s", d)
+	if d >= serverSilence {
+		for _, k := range append([]*conn(nil), cl.conns...) {
+			if k != nil {
+				k.lost(errReset)
+			}
+		}
+	}
+	return false
+}
+
+// maySleep suspends the host, if that is due and there is something under way
+// that it will not hear of.
+func (cl *simClient) maySleep() {
+	x := &cl.c.chaos
+	if x.longSleepAt > 0 && cl.c.now >= x.longSleepAt && !x.stopped {
+		x.longSleepAt = 0
+		cl.host.due = longSleep + cl.c.chance.between(0, 30*time.Second)
+	}
+	if cl.host.due == 0 || x.stopped {
+		return
+	}
+	for _, k := range cl.conns {
+		if k == nil || !k.up || len(k.open) == 0 {
+			continue
+		}
+		cl.c.note(-cl.id, "%s for %s", ClientSleep, cl.host.due)
+		cl.c.result.Fired[ClientSleep]++
+		cl.host.began, cl.host.until, cl.host.due = cl.c.now, cl.c.now+cl.host.due, 0
+		return
+	}
+}
+
+// awaken ends all sleeps.
+func (c *cluster) awaken() {
+	for _, cl := range c.clients {
+		if cl.host.due = 0; cl.host.until > 0 {
+			cl.host.until = c.now
+			cl.asleep()
+		}
+	}
+}
+
+// renew gives a client another session now and then, as if it were another
+// process: a slot forgets old sessions when it meets new ones.
+func (cl *simClient) renew() {
+	if cl.c.chance.below(sessionOps) != 0 {
+		return
+	}
+	for _, o := range cl.open {
+		if !o.reads() {
+			return
+		}
+	}
+	cl.session, cl.next = cl.c.chance.next()|1, 1
+}
