@@ -28,7 +28,7 @@ const (
 	listEvery = 12
 	// sessionOps is how many operations a client begins with one session, at
 	// least and about.
-	sessionOps = 40
+	sessionOps = 12
 	// localEvery is how many gets there are for each of a node's own copy.
 	localEvery = 8
 	// keyOpsMax is after how many operations a key is left for another, so

@@ -11,9 +11,10 @@ const (
 	// serverSilence is after how long a server closes a client's connection that
 	// says nothing; as in node/limits.go.
 	serverSilence = 60 * time.Second
-	// longSleep is longer than sessions are kept. A run with such a sleep in it
+	// longSleep is longer than sessions are kept, by as much as slots take to meet
+	// new sessions and to forget it. A run with such a sleep in it
 	// is longer by as much, so only some have one.
-	longSleep      = time.Duration(shardmap.SessionKeep) + 10*time.Second
+	longSleep      = time.Duration(shardmap.SessionKeep) + time.Minute
 	longSleepEvery = 4
 )
 
