@@ -12,7 +12,7 @@ import (
 // freshIdentity is that of a node that has no log yet.
 func freshIdentity() Identity {
 	id := testIdentity
-	id.Chain, id.Stopped, id.Doubt = nil, 0, Doubt{}
+	id.Chain, id.Stopped, id.Settled, id.Doubt = nil, 0, 0, Doubt{}
 	id.Witness, id.NextWitness, id.Missed = Witness{}, Witness{}, nil
 	return id
 }
