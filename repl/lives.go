@@ -206,6 +206,9 @@ func (l *lives) tick() {
 		l.releaseAll()
 	}
 	if !l.doubt.None() {
+		if l.host.ticks%uint64(l.host.cfg.ElectionTicks) == 0 {
+			l.keepDoubt()
+		}
 		l.settle()
 	}
 }
@@ -314,15 +317,17 @@ func (o *other) noteLink() wire.LifeLink {
 // judge compares a node's chain with what is noted of it.
 func (l *lives) judge(o *other, q *wire.LifeQuestion) wire.Verdict {
 	life := q.Life()
-	if life.Mark != o.note.Life.Mark && o.note.Life.Mark != 0 {
+	// Of one and the same life, too: a question that was overtaken must not bring
+	// back the number that the life gave up.
+	if known := o.note.Life; known.Mark != 0 && (life.Mark != known.Mark || life.Number != known.Number) {
 		switch {
 		case bug("older life accepted"):
 			return wire.VerdictTaken
-		case o.linked:
+		case o.linked && life.Mark != known.Mark:
 			return wire.VerdictConnected
-		case life.Number <= o.note.Life.Number:
+		case life.Number <= known.Number:
 			return wire.VerdictNumber
-		case life.Number-o.note.Life.Number > lifeJumpMax:
+		case life.Number-known.Number > lifeJumpMax:
 			return wire.VerdictJump
 		}
 	}
@@ -421,6 +426,11 @@ func (h *Host) ReceiveLifeAnswer(from raft.NodeID, a *wire.LifeAnswer) {
 		// asked again.
 		return
 	}
+	if a.Number < o.answered {
+		// A later question was asked because this answer might not tell of all that
+		// was promised: it must not take the place of the later one's.
+		return
+	}
 	o.refused = 0
 	if !a.Verdict.Noted() {
 		o.refused = max(h.ticks, 1)
@@ -467,16 +477,23 @@ func (l *lives) inDoubt(d logstore.Doubt) {
 	if !l.doubt.None() && (l.doubt.Proven || !d.Proven) {
 		return
 	}
-	if !l.change("doubt not kept", func(id *logstore.Identity) { id.Doubt, id.Missed = d, nil }) {
-		return // the next answer says it again
-	}
 	l.doubt = d
+	l.keepDoubt()
 	h := l.host
 	h.cfg.Log.Error("the data directory may be older than what this node promised", "why", d.Why)
 	for _, g := range h.order {
 		h.hold(g)
 	}
 	l.anew = true
+}
+
+// keepDoubt writes the doubt down, if it is not yet: a disk may have had no room
+// for it. The replicas wait all the same, so that nothing is promised meanwhile, and
+// whoever told of the doubt may have stopped before this node starts again.
+func (l *lives) keepDoubt() {
+	if id, _ := logstore.IdentityOf(l.host.cfg.Store); id.Doubt != l.doubt {
+		l.change("doubt not kept", func(id *logstore.Identity) { id.Doubt, id.Missed = l.doubt, nil })
+	}
 }
 
 // settle ends the doubt once there is nothing left that could be forgotten.
@@ -509,7 +526,12 @@ func (l *lives) settle() {
 // takeNumber has this life take a higher number, since another one was noted.
 func (l *lives) takeNumber(atLeast uint64) {
 	h := l.host
-	if atLeast <= l.life().Number || atLeast-l.life().Number > lifeJumpMax {
+	own := l.life().Number
+	switch {
+	case atLeast <= own:
+		return
+	case atLeast-own > lifeJumpMax:
+		l.fault("number not taken", fmt.Errorf("%w: another node has noted %d for a life of this one, which is number %d: at most %d more are believed", logstore.ErrLife, atLeast-1, own, lifeJumpMax))
 		return
 	}
 	id, err := logstore.TakeNumber(h.cfg.Store, atLeast)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"muster/logstore"
 	"muster/logstore/vfs"
 	"muster/raft"
 	"muster/repl/wire"
@@ -139,6 +140,9 @@ func TestVerdicts(t *testing.T) {
 		{"a lower number", wire.LifeQuestion{Lives: []wire.LifeLink{{Number: 4, Mark: 4}}}, false, wire.VerdictNumber},
 		{"the highest number that is noted", wire.LifeQuestion{Lives: chain(wire.LifeLink{Number: 5 + lifeJumpMax, Mark: 8, Last: 100})}, false, wire.VerdictTaken},
 		{"a number that jumps", wire.LifeQuestion{Lives: chain(wire.LifeLink{Number: 6 + lifeJumpMax, Mark: 8, Last: 100})}, false, wire.VerdictJump},
+		{"the same life, overtaken", wire.LifeQuestion{Lives: []wire.LifeLink{{Number: 4, Mark: mark}}}, true, wire.VerdictNumber},
+		{"the same life under a higher number", wire.LifeQuestion{Lives: []wire.LifeLink{{Number: 6, Mark: mark}}}, true, wire.VerdictTaken},
+		{"the same life, and its number jumps", wire.LifeQuestion{Lives: []wire.LifeLink{{Number: 6 + lifeJumpMax, Mark: mark}}}, true, wire.VerdictJump},
 		{"a batch that jumps", wire.LifeQuestion{Batch: 200 + batchJumpMax, Lives: chain(wire.LifeLink{Number: 6, Mark: 8, Last: 100})}, false, wire.VerdictJump},
 	} {
 		o := reset()
@@ -184,6 +188,60 @@ func TestMessagesOfOtherLives(t *testing.T) {
 	if !n.host.lives.takes(2, 99, 0) {
 		t.Error("a message of a life that is noted does not count")
 	}
+}
+
+// A life that took a higher number asks anew, for what it was told before may be
+// less than what was promised since. An answer to the earlier question that comes
+// late must not take the place of the later one's.
+func TestLateAnswerAboutALife(t *testing.T) {
+	c := written(t, 67, 3)
+	n := c.nodes[0]
+	l, o := &n.host.lives, n.host.lives.others[2]
+	l.question, o.answered = 2, 0
+	answer := func(number, last uint64) *wire.LifeAnswer {
+		return &wire.LifeAnswer{Number: number, About: l.life().Mark, Mark: o.note.Life.Mark, Verdict: wire.VerdictTaken,
+			Logs: []wire.LifeLog{{Group: 1, Incarnation: 1, Term: 9, Last: raft.LogID{Term: 9, Index: last}}}}
+	}
+	for _, a := range []*wire.LifeAnswer{answer(1, 10), answer(2, 20), answer(1, 10)} {
+		n.host.ReceiveLifeAnswer(2, a)
+	}
+	if got := o.logs[1].Last.Index; got != 20 || o.answered != 2 {
+		t.Errorf("after both answers, and the first again: the log ends at %d, question %d is answered; want 20 and 2", got, o.answered)
+	}
+}
+
+// A disk without room can't keep the doubt. The replicas wait all the same, and it
+// is kept once there is room: whoever told of it may be gone at the next start.
+func TestDoubtOnAFullDisk(t *testing.T) {
+	c := written(t, 68, 3)
+	images := c.aged()
+	n := c.nodes[0]
+	n.restore(images[0])
+	for _, o := range c.nodes[1:] {
+		o.host.PeerLost(n.id)
+		o.turn()
+	}
+	n.start()
+	n.disk.Fail(func(op string) error {
+		if strings.Contains(op, "identity") {
+			return vfs.ErrFull
+		}
+		return nil
+	})
+	kept := func() bool {
+		id, _ := logstore.IdentityOf(n.store)
+		return id.Doubt.Proven
+	}
+	c.until("it is told that it is older", func() bool { return n.host.Doubt().Proven })
+	if kept() {
+		t.Fatal("the disk has no room, and kept the doubt")
+	}
+	c.nodes[2].kill() // while it is awaited the doubt lasts
+	n.disk.Fail(nil)
+	c.until("the doubt is kept", kept)
+	c.nodes[2].start()
+	c.until("it has caught up", func() bool { return n.host.Doubt().None() && c.settled() })
+	c.check()
 }
 
 // A voter tells of entries and falls silent: for a life that is in no doubt it is
