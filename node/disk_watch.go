@@ -33,7 +33,7 @@ type diskWatch struct {
 
 	hangs atomic.Bool // stall is set
 
-	mu    sync.Mutex // guards all below; held over no operation
+	mu    sync.Mutex // guards all below; held over no operation and no line of the log, which may go to the same disk
 	ops   []diskOp   // those without a time are free
 	timer *time.Timer
 	armed bool
@@ -97,18 +97,27 @@ func (w *diskWatch) begin(what, name string) int {
 // disk is back.
 func (w *diskWatch) end(place int) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.ops[place] = diskOp{}
-	if w.stall.since.IsZero() {
-		return
-	}
 	now := time.Now()
-	if oldest := w.oldest(); !oldest.since.IsZero() && now.Sub(oldest.since) >= w.after {
-		return
+	was, back := w.recovered(now)
+	w.mu.Unlock()
+	if back {
+		w.log.Info("disk is back", "operation", was.what, "file", was.name, "waited", now.Sub(was.since).Round(time.Millisecond))
 	}
-	w.log.Info("disk is back", "operation", w.stall.what, "file", w.stall.name, "waited", now.Sub(w.stall.since).Round(time.Millisecond))
-	w.stall = diskOp{}
+}
+
+// recovered reports whether the disk has stood still until now, and returns the
+// operation that the log was told of. It is called with mu held.
+func (w *diskWatch) recovered(now time.Time) (was diskOp, back bool) {
+	if w.stall.since.IsZero() {
+		return diskOp{}, false
+	}
+	if oldest := w.oldest(); !oldest.since.IsZero() && now.Sub(oldest.since) >= w.after {
+		return diskOp{}, false
+	}
+	was, w.stall = w.stall, diskOp{}
 	w.hangs.Store(false)
+	return was, true
 }
 
 // oldest returns the operation that has waited longest. It is called with mu
@@ -124,20 +133,28 @@ func (w *diskWatch) oldest() (oldest diskOp) {
 
 // look is what the timer does.
 func (w *diskWatch) look() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	oldest := w.oldest()
-	if w.ended || oldest.since.IsZero() {
-		w.armed = false
-		return
-	}
-	waited := time.Since(oldest.since)
-	if waited >= w.after && w.stall.since.IsZero() {
-		w.stall = oldest
-		w.hangs.Store(true)
+	if oldest, waited, stalls := w.noteStall(); stalls {
 		w.log.Warn("disk stalls", "operation", oldest.what, "file", oldest.name, "waited", waited.Round(time.Millisecond))
 	}
+}
+
+// noteStall reports whether the disk has begun to stand still, and for which
+// operation. It sets the timer again if something is under way.
+func (w *diskWatch) noteStall() (oldest diskOp, waited time.Duration, stalls bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	oldest = w.oldest()
+	if w.ended || oldest.since.IsZero() {
+		w.armed = false
+		return oldest, 0, false
+	}
+	waited = time.Since(oldest.since)
+	if stalls = waited >= w.after && w.stall.since.IsZero(); stalls {
+		w.stall = oldest
+		w.hangs.Store(true)
+	}
 	w.timer.Reset(max(w.after-waited, w.after/2))
+	return oldest, waited, stalls
 }
 
 // stalled returns the operation that has waited longest, if it has for too long.
@@ -203,13 +220,13 @@ func (w *diskWatch) Lock(name string) (io.Closer, error) {
 
 // FileID implements [vfs.FS].
 func (w *diskWatch) FileID(name string) (vfs.FileID, error) {
-	defer w.end(w.begin("question for the file", name))
+	defer w.end(w.begin("stat", name))
 	return w.FS.FileID(name)
 }
 
 // Free implements [vfs.FS].
 func (w *diskWatch) Free(dir string) (int64, error) {
-	defer w.end(w.begin("question for the room", dir))
+	defer w.end(w.begin("check of the room left", dir))
 	return w.FS.Free(dir)
 }
 

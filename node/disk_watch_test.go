@@ -203,6 +203,44 @@ func logs(t *testing.T, log *logLines, what string, times int) {
 	})
 }
 
+// stuckLog is a log on the disk that hangs: a line is under way until it is
+// released.
+type stuckLog struct{ begun, released chan struct{} }
+
+func (l *stuckLog) Write(p []byte) (int, error) {
+	l.begun <- struct{}{}
+	<-l.released
+	return len(p), nil
+}
+
+// The log of a node may go to a file on the disk that hangs. The status must
+// still have its answer, other operations must still begin and end, and the node
+// must still end within its bound: none of them may wait for a line.
+func TestStallsWhileTheLogHangs(t *testing.T) {
+	log := &stuckLog{make(chan struct{}), make(chan struct{})}
+	w := newDiskWatch(vfs.NewMem(), slog.New(slog.NewTextHandler(log, nil)), 20*time.Millisecond)
+	place := w.begin("sync", "f")
+	<-log.begun
+	done := make(chan bool)
+	go func() {
+		w.end(w.begin("read", "g"))
+		_, stalled := w.stalled()
+		w.stop()
+		done <- stalled
+	}()
+	select {
+	case stalled := <-done:
+		if !stalled {
+			t.Error("the disk stands still, and is not said to")
+		}
+	case <-time.After(readyMax):
+		t.Error("the status waits for a line of the log")
+	}
+	close(log.released)
+	go func() { <-log.begun }() // of the line that it is back
+	w.end(place)
+}
+
 // A node at rest is not woken by the watch of its disk, and one that works is
 // not told of a disk that is merely busy.
 func TestDiskWatchRests(t *testing.T) {
