@@ -327,7 +327,7 @@ func (c *connection) unsettled(h wire.Header, body []byte) (bool, error) {
 	switch own, settled := c.claim.state(); {
 	case !settled:
 		if c.claim.keep(h, body) {
-			c.node.log.Warn("peer not counted: it speaks to this node, and does not answer where it is dialled", "peer", c.peer, "from", c.conn.RemoteAddr())
+			c.node.notices.notCounted(c.peer, c.conn.RemoteAddr())
 		}
 		return true, nil
 	case !own:

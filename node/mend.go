@@ -128,7 +128,11 @@ func (n *Node) scrub() {
 				said = err.Error()
 				n.log.Error("scrub goes on behind what can't be read", "err", err)
 			}
-			if next := map[bool]time.Duration{true: lookAgainPause, false: scrubPause}[done]; next != pause {
+			next := scrubPause
+			if done {
+				next = lookAgainPause
+			}
+			if next != pause {
 				pause = next
 				ticker.Reset(pause)
 			}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"muster/raft"
 	"muster/repl/wire"
 )
 
@@ -31,7 +33,7 @@ type notices struct {
 	pause time.Duration // between two lines of a kind, after a burst
 
 	mu    sync.Mutex
-	kinds map[string]*notice // guarded by mu: by kind, which are few and not for others to choose
+	kinds map[string]*notice // guarded by mu: by the row that counts the kind; they are few, and not for others to choose
 }
 
 // notice is what was said of one kind.
@@ -42,22 +44,33 @@ type notice struct {
 	filled time.Time // when room was last added to
 }
 
-// refused tells the operator that somebody was turned away, with how many of
-// the same kind were before it without a line.
+// refused tells the operator that somebody was turned away.
 func (n *notices) refused(err error) {
 	if errors.Is(err, net.ErrClosed) {
 		return // this node closed it
 	}
 	kind := refusalKind(err)
+	n.say(slog.LevelInfo, "connections refused: "+kind, "connection refused", "kind", kind, "err", noticeText(err))
+}
+
+// notCounted tells the operator that what a connection says in a member's name
+// is dropped: that member has not answered where it is dialled. Whoever knows
+// the secret can have it happen as often as they connect.
+func (n *notices) notCounted(member raft.NodeID, from net.Addr) {
+	n.say(slog.LevelWarn, "connections not counted", "peer not counted: it speaks to this node, and does not answer where it is dialled", "peer", member, "from", from)
+}
+
+// say counts one of a kind, and logs it with how many of the same kind were
+// before it without a line.
+func (n *notices) say(level slog.Level, kind, message string, attrs ...any) {
 	silent, ok := n.take(kind, time.Now())
 	if !ok {
 		return
 	}
-	attrs := []any{"kind", kind, "err", noticeText(err)}
 	if silent > 0 {
 		attrs = append(attrs, "not_logged", silent)
 	}
-	n.log.Info("connection refused", attrs...)
+	n.log.Log(context.Background(), level, message, attrs...)
 }
 
 // take counts one of a kind. It reports whether that is to be logged, and how
@@ -109,7 +122,7 @@ func (n *notices) rows() (rows []wire.CounterRow) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, kind := range slices.Sorted(maps.Keys(n.kinds)) {
-		rows = append(rows, wire.CounterRow{Name: "connections refused: " + kind, In: n.kinds[kind].count})
+		rows = append(rows, wire.CounterRow{Name: kind, In: n.kinds[kind].count})
 	}
 	return rows
 }
