@@ -352,7 +352,7 @@ type row struct {
 	note    Note // of rowNote, which has nothing else
 }
 
-// bare says whether the row has no runs.
+// bare reports whether the row has no runs.
 func (r *row) bare() bool { return r.flags == rowRemoval || r.flags == rowNote }
 
 // directoryReader reads a directory's body. It takes no memory but for a base.

@@ -114,7 +114,7 @@ func passes(op string) bool {
 	return what == "free" || what == "close" && (path.Base(name) == identityName || path.Base(name) == stoppedName || path.Base(name) == witnessName) || (what == "remove" || what == "close") && path.Dir(name) == path.Join("d", SnapshotDir)
 }
 
-// asks says whether an operation changes nothing.
+// asks reports whether an operation changes nothing.
 func asks(op string) bool {
 	what, _, _ := strings.Cut(op, " ")
 	return slices.Contains(questions, what)

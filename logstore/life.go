@@ -108,8 +108,8 @@ func (id Identity) Begin(atLeast, mark uint64, last Batch) (Identity, error) {
 // was read at the start is relied on before it has returned. It syncs the end of
 // the log, compares the witness with what the identity knows of it, which may set
 // or lift [Identity.Doubt], then writes the identity with a new link, whose number
-// is at least atLeast, and returns it. Where the newest life has the mark already, because
-// it began while the node had no log yet, that goes on.
+// is at least atLeast, and returns it. Where the newest life has the mark already,
+// because it began while the node had no log yet, that life continues.
 //
 // From then on the identity belongs to s: it is changed by [ChangeIdentity] and
 // [TakeNumber] alone.

@@ -14,8 +14,9 @@ import (
 // more of it than it does itself.
 //
 // A later note of the same node replaces the one before; one with the zero Life
-// makes the log forget the node (damage may bring it back, which harms nobody). It travels with a batch and costs no sync of its
-// own. When its segment is freed it is written again, like a term.
+// makes the log forget the node (damage may bring it back, which harms nobody). It
+// travels with a batch and costs no sync of its own. When its segment is freed it
+// is written again, like a term.
 type Note struct {
 	Node raft.NodeID
 	Life Life // the newest: messages of no other count

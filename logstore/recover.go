@@ -123,9 +123,9 @@ func (s *Store) load(numbers []uint64, known lastKnown) (*recovery, error) {
 }
 
 // findTail returns the first segment that is needed, and the number of the batch
-// that says so, or 0. The newest whole batch
-// says it; what is before may be gone, or half on its way to be used again. A
-// torn batch has no say: it is dropped, and then the one before it counts.
+// that says so, or 0. The newest whole batch says it; what is before may be gone,
+// or half on its way to be used again. A torn batch has no say: it is dropped, and
+// then the one before it counts.
 func (s *Store) findTail(numbers []uint64) (tail, batch uint64, err error) {
 	var b []byte
 	for _, n := range slices.Backward(numbers) {

@@ -56,7 +56,7 @@ const (
 // that, and nothing is known of what stands there.
 var ErrRefused = errors.New("the disk refuses to return it")
 
-// mayPass says whether it may help to ask again: not where the answer is one.
+// mayPass reports whether it may help to ask again: not where the answer is one.
 func mayPass(err error) bool {
 	for _, answer := range [...]error{io.EOF, fs.ErrNotExist, fs.ErrClosed, vfs.ErrLocked, vfs.ErrFull, vfs.ErrPower} {
 		if errors.Is(err, answer) {

@@ -34,7 +34,7 @@ func (l *located) refusal(id Replica, err error) Damage {
 	return *d
 }
 
-// refuse takes note that the disk refused a record once more, and says whether
+// refuse takes note that the disk refused a record once more, and reports whether
 // it counts as damage by now.
 func (s *Store) refuse(f finding) bool {
 	f.damage.Refused = !bug("refused read taken for loss")
@@ -67,7 +67,7 @@ func (s *Store) returned(at place) {
 }
 
 // LookAgain asks the disk once more for one of the things that it refused, in
-// turns, and says whether there was any. It may run beside Append and Read, but
+// turns, and reports whether there was any. It may run beside Append and Read, but
 // not beside Scrub or itself. The owner calls it at its own pace, some time
 // apart: what is refused refusedLooks times counts as damage then, and no longer
 // once the disk returns it.
@@ -221,7 +221,7 @@ func (s *Store) unmoved(w piece, err error) {
 	s.refuse(finding{replica: p.id, kind: kindEntries, run: l.run, at: l.at, damage: l.refusal(p.id, err)})
 }
 
-// awaited says whether a piece is of entries that the disk refuses. It is not
+// awaited reports whether a piece is of entries that the disk refuses. It is not
 // asked again here: that can take it seconds, and Append would wait.
 func (s *Store) awaited(w piece) bool {
 	if w.kind != kindMoved {

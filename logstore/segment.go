@@ -146,7 +146,7 @@ func openSegment(disk vfs.FS, dir string, number uint64) (*segment, error) {
 	return s, nil
 }
 
-// refused says whether the disk refuses all of the segment.
+// refused reports whether the disk refuses all of the segment.
 func (s *segment) refused() bool { return s.file == nil && s.spoilt != nil && s.spoilt.Refused }
 
 func (s *segment) spoil(record, format string, args ...any) {

@@ -258,8 +258,8 @@ func compareReplicas(a, b Replica) int {
 	return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Incarnation, b.Incarnation), cmp.Compare(a.ID, b.ID))
 }
 
-// Close writes what Idle writes, notes in the identity how far the log is, and gives back the files and the lock. After
-// an error of Append it writes nothing.
+// Close writes what Idle writes, notes in the identity how far the log is, and
+// gives back the files and the lock. After an error of Append it writes nothing.
 func (s *Store) Close() error {
 	var err error
 	if s.ended() == nil {

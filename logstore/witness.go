@@ -103,7 +103,7 @@ func StatWitness(disk vfs.FS, dir string, node raft.NodeID) (Witness, bool, erro
 	return w.Witness, w.there, err
 }
 
-// isOne says whether it is one of those that were noted. Of a file that can't be
+// isOne reports whether it is one of those that were noted. Of a file that can't be
 // read, inode and birth are enough where the system says both: it rotted, and no
 // copy has them.
 func (w *seen) isOne(noted ...Witness) bool {
@@ -177,8 +177,7 @@ func (h *home) judge(next *Identity) error {
 // turn replaces the identity, and along with it the witness: first the file is
 // made under another name, then the identity notes which it is, then it gets its
 // name. Where there is no room for it, or the disk refuses to say which file it is,
-// the witness stays. It is called with mu
-// held.
+// the witness stays. It is called with mu held.
 func (h *home) turn(next Identity) error {
 	h.turns++
 	mark := max(1, mixed(mixed(next.Life().Mark)+h.turns))

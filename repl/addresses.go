@@ -177,7 +177,7 @@ func (a *Addresses) nextSeed(id raft.NodeID) string {
 	return ""
 }
 
-// others says whether there is a connection to another node at addr.
+// others reports whether there is a connection to another node at addr.
 func (a *Addresses) others(id raft.NodeID, addr string) bool {
 	for other, w := range a.nodes {
 		if other != id && w.at == addr {
@@ -267,7 +267,7 @@ func (a *Addresses) Met() []wire.NodeAddr {
 	return met
 }
 
-// trusts says whether an address is one that is dialled before all claims.
+// trusts reports whether an address is one that is dialled before all claims.
 func (w *whereabouts) trusts(addr string) bool { return addr == w.found || addr == w.table }
 
 // hasten has an address dialled before its turn, but never before those that are

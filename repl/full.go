@@ -117,7 +117,7 @@ func (h *Host) learnStall(n raft.NodeID, stalled bool) {
 	}
 }
 
-// Stalled says whether another node's disk stands still, as it said last.
+// Stalled reports whether another node's disk stands still, as it said last.
 func (h *Host) Stalled(n raft.NodeID) bool {
 	c := h.contacts[n]
 	return c != nil && c.stalled && !c.silent
@@ -286,7 +286,7 @@ func (h *Host) mayOffer(bytes int64) bool {
 	return h.headway()-bytes-appendRoom >= least && h.holds(bytes)
 }
 
-// holds says whether the log takes so many bytes as it is cut into segments, after
+// holds reports whether the log takes so many bytes as it is cut into segments, after
 // all that was accepted: a batch that finds no place would wait for room, and all
 // groups with it. What is larger than usual needs a place of its own.
 func (h *Host) holds(bytes int64) bool {

@@ -139,7 +139,7 @@ func (g *group) node(id raft.ReplicaID) (raft.NodeID, bool) {
 	return 0, false
 }
 
-// elsewhere says whether a replica is known to live on another node than one.
+// elsewhere reports whether a replica is known to live on another node than one.
 func (g *group) elsewhere(id raft.ReplicaID, n raft.NodeID) bool {
 	node, ok := g.memberNode(id)
 	return ok && node != n

@@ -39,7 +39,7 @@ type HostConfig struct {
 	Self      raft.NodeID
 	Store     *logstore.Store // of a node whose life has begun
 	Transport Transport
-	// Stalled, if not nil, says whether this node's disk stands still. It is
+	// Stalled, if not nil, reports whether this node's disk stands still. It is
 	// asked in each turn.
 	Stalled func() bool
 	// Machine makes the empty state machine of a replica.

@@ -19,7 +19,7 @@ const (
 // IdleTicks is how many ticks an idle host may be given at once.
 func (h *Host) IdleTicks() int { return max(h.cfg.ElectionTicks/idleBeatsPerTimeout, 1) }
 
-// Idle says whether the host has no need of ticks for [Host.IdleTicks]: all of
+// Idle reports whether the host has no need of ticks for [Host.IdleTicks]: all of
 // its groups rest, and nothing is under way. To be asked after a turn.
 func (h *Host) Idle() bool {
 	return h.awake == 0 && len(h.mending) == 0 && !h.underWay && !h.working && h.fetching.underWay == 0

@@ -257,7 +257,7 @@ func (m *mend) takeReturned() {
 	}
 }
 
-// returned says whether nothing is lost of a replica without a core any more, by
+// returned reports whether nothing is lost of a replica without a core any more, by
 // no doing of ours: the disk returns what it refused.
 func (m *mend) returned() bool {
 	if m.group != nil || m.waits || m.broken != nil || m.look() {
@@ -426,7 +426,7 @@ func (h *Host) notOpened(r logstore.Replica, err error) {
 	h.cfg.Log.Error("replica not opened", "group", r.Group, "replica", r.ID, "err", err)
 }
 
-// diskRefuses says whether an error is not about what is on the disk, but the disk's
+// diskRefuses reports whether an error is not about what is on the disk, but the disk's
 // no, which may pass.
 func diskRefuses(err error) bool {
 	return errors.Is(err, logstore.ErrRefused) || errors.As(err, new(*fs.PathError))

@@ -8,7 +8,7 @@ import (
 	"muster/raft"
 )
 
-// resting says whether all replicas of all groups rest.
+// resting reports whether all replicas of all groups rest.
 func (c *cluster) resting() bool {
 	for _, n := range c.nodes {
 		if n.host == nil || len(n.host.order) < testGroups {

@@ -27,7 +27,7 @@ func (f *diskFailure) what() string {
 	return f.fired
 }
 
-// final says whether the log takes it for the end: it does of any error but one
+// final reports whether the log takes it for the end: it does of any error but one
 // of a read, which is not among these.
 func (f *diskFailure) final() bool { return f.what() != "" }
 

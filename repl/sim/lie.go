@@ -152,7 +152,7 @@ func (c *cluster) restingLeader(t *truth) *node {
 	return nil
 }
 
-// sparesReplica says whether a group has a majority without a node, in each
+// sparesReplica reports whether a group has a majority without a node, in each
 // membership that may be in force or come to be, of replicas that run.
 func (c *cluster) sparesReplica(t *truth, without *node) bool {
 	for _, m := range t.possible() {

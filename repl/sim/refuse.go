@@ -49,11 +49,11 @@ func (x *chaos) drawRefusal(n *node) (vfs.Rule, bool) {
 	return vfs.Rule{Fault: vfs.Unreadable, Name: name, Offset: at, Times: vfs.Always}, true
 }
 
-// refuses says whether the node's disk refuses something, or the node may not
+// refuses reports whether the node's disk refuses something, or the node may not
 // have got over it yet.
 func (n *node) refuses() bool { return n.refusal != nil }
 
-// refusedBy says whether an error comes of what the disk refuses.
+// refusedBy reports whether an error comes of what the disk refuses.
 func (n *node) refusedBy(err error) bool {
 	return n.refuses() && (errors.Is(err, vfs.ErrFault) || errors.Is(err, logstore.ErrRefused))
 }
