@@ -18,6 +18,7 @@ type chaos struct {
 	pace    time.Duration // between two strikes, on average
 	bold    float64       // how likely a strike may take a group's majority
 	stopped bool
+	older   *olderImage                         // is to be put back; nil: none
 	often   [SnapshotBad - SnapshotCut + 1]bool // of the faults of snapshots, which the run knows
 
 	cuts        [clientCount + 1][nodesMax + 1]time.Duration // until when a client does not reach a node

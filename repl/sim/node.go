@@ -36,10 +36,9 @@ type node struct {
 	up        bool
 	life      uint32 // counts the processes: what is due for an earlier one is dropped
 	start     uint64
-	mark      uint64      // of the present life, or the last
-	older     *olderImage // of its directory, to be put back
-	forgets   bool        // its next start finds an older directory
-	doubtful  bool        // it may have to hear all others before it does anything
+	mark      uint64 // of the present life, or the last
+	forgets   bool   // its next start finds an older directory
+	doubtful  bool   // it may have to hear all others before it does anything
 	store     *logstore.Store
 	host      *repl.Host
 	table     *shardmap.Table

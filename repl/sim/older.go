@@ -2,6 +2,7 @@ package sim
 
 import (
 	"slices"
+	"time"
 
 	"muster/logstore"
 	"muster/logstore/vfs"
@@ -13,27 +14,40 @@ import (
 // node may have to wait for all others, so that meanwhile it is none of those whom
 // the groups can go on with.
 
-// olderImage is a copy of a node's disk.
+// olderImage is a copy of a node's directory.
 type olderImage struct {
+	node     *node
 	disk     *vfs.Mem
 	start    uint64 // of the process that ran then
 	replicas []logstore.Replica
+	away     *node // was stopped then, or nil
 }
 
-// putBack takes a copy of a node's directory or, the next time, puts one back. It
+// putBack takes a copy of a node's directory or, the next time, puts it back. It
 // reports whether it did the latter.
+//
+// Often another node is down from the one to the other, and these two start alone:
+// they may be a majority, and neither has what was written meanwhile.
 func (x *chaos) putBack() bool {
-	n := x.frail()
-	if n == nil || n.closing || n.stopBy > 0 || slices.ContainsFunc(x.c.nodes, func(o *node) bool { return o.dead }) {
-		return false
-	}
-	image := n.older
+	c := x.c
+	image := x.older
 	if image == nil {
-		n.older = &olderImage{n.disk.Copy(), n.start, n.store.Replicas()}
-		x.c.note(n.index, "its directory is copied")
+		if n := x.frail(); n != nil && !n.leaving() {
+			x.older = &olderImage{node: n, disk: n.disk.Copy(), start: n.start, replicas: n.store.Replicas()}
+			c.note(n.index, "its directory is copied")
+			if o := c.nodes[c.chance.below(len(c.nodes))]; o != n && x.mayRot(o) && !o.leaving() {
+				x.older.away = o
+				o.crash(PowerKeep)
+				o.restartIn(awayMax)
+			}
+		}
 		return false
 	}
-	n.older = nil
+	n := image.node
+	if !x.mayRot(n) || n.leaving() || slices.ContainsFunc(c.nodes, func(o *node) bool { return o.dead }) {
+		return false
+	}
+	x.older = nil
 	if !slices.Equal(image.replicas, n.store.Replicas()) {
 		return false // a replica that was removed since would come back; that is another fault
 	}
@@ -41,11 +55,26 @@ func (x *chaos) putBack() bool {
 	// is damage as well; logstore has tests of that.
 	n.crash(PowerKeep)
 	n.disk.PutBack(dataDir, image.disk, vfs.Replace)
-	n.forgets = true
-	n.doubtful = true
-	x.c.note(n.index, "the copy of start %d of its directory is put back", image.start)
+	n.forgets, n.doubtful = true, true
+	c.note(n.index, "the copy of start %d of its directory is put back", image.start)
+	if away := image.away; away != nil && !away.up {
+		for _, o := range c.nodes {
+			if o != n && o != away && o.up {
+				o.crash(PowerKeep)
+				o.restartIn(c.chance.skewed(3*time.Second, 15*time.Second))
+			}
+		}
+		n.restartIn(c.chance.between(0, 100*time.Millisecond))
+		away.restartIn(c.chance.between(0, 100*time.Millisecond))
+	}
 	return true
 }
+
+// awayMax bounds how long a node is down for that.
+const awayMax = time.Minute
+
+// leaving says whether a process is about to end by itself.
+func (n *node) leaving() bool { return n.closing || n.stopBy > 0 }
 
 // forget takes for synced what an older directory has, in place of what was.
 func (n *node) forget() error {

@@ -25,20 +25,23 @@ const scrubEvery = 2 * time.Second
 // frail draws a node whose disk may rot: the others can do without it, for all
 // time if need be, and no other one is hit that is not whole again.
 func (x *chaos) frail() *node {
-	c := x.c
-	n := c.nodes[c.chance.below(len(c.nodes))]
-	for _, o := range c.nodes {
+	if n := x.c.nodes[x.c.chance.below(len(x.c.nodes))]; x.mayRot(n) {
+		return n
+	}
+	return nil
+}
+
+// mayRot says whether the disk of a node may rot.
+func (x *chaos) mayRot(n *node) bool {
+	for _, o := range x.c.nodes {
 		if o.hurt || o.doubtful {
-			return nil
+			return false
 		}
 	}
 	if n.refuses() {
-		return nil // it could not be told from that
+		return false // it could not be told from that
 	}
-	if !n.up || n.paused || n.dead || !c.majoritiesToCome(func(o *node) bool { return o != n && !o.dead }) {
-		return nil
-	}
-	return n
+	return n.up && !n.paused && !n.dead && x.c.majoritiesToCome(func(o *node) bool { return o != n && !o.dead })
 }
 
 // rot lets some of what is on a disk be another thing than was written, of a
