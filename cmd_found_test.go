@@ -90,7 +90,7 @@ func TestFoundingWithOtherSettings(t *testing.T) {
 	for i := range 2 {
 		c.statusSays(i, c.nodes[2].addr+" (founds with --groups 16, this host with 8: give the same on each", "--value-max 2097152, this host with 1048576")
 	}
-	c.statusSays(2, c.nodes[0].addr+" (founds with --groups 8, this host with 16: give the same on each")
+	c.statusSays(2, c.nodes[0].addr+" (founds with --groups 8, this host with 16: give the same on each", c.nodes[1].addr+" (founds with --groups 8")
 	for i := range c.nodes {
 		log, err := os.ReadFile(c.nodes[i].log)
 		differ := 1 // from n3
