@@ -379,7 +379,7 @@ func lostText(d *logstore.Damaged) string {
 	return whose + ": " + strings.Join(parts, ", ")
 }
 
-// damaged says whether something is lost that is needed.
+// damaged reports whether something is lost that is needed.
 func (v *verifyRow) damaged() bool {
 	return slices.ContainsFunc(v.Damages, func(d verifyDamage) bool { return d.Lost != lostNothing })
 }

@@ -14,8 +14,8 @@ import (
 // arrivals bounds the memory of frames that have not arrived whole, over all
 // connections of a kind. A frame may have 17 MB, and a connection may send all
 // of one but its end: 120 of them took 2 GB. Beyond the limit the frame that has
-// been under way for longest ends, with its connection: whoever means it has
-// sent it within a moment, and is never the oldest for long.
+// been under way for longest ends, with its connection: an honest sender is done
+// within a moment, and is never the oldest for long.
 type arrivals struct {
 	max   int64 // bytes, of all buffers larger than share
 	share int   // bytes that each connection always has

@@ -36,13 +36,13 @@ const (
 	// attestRetry is when a member that was not asked yet may try again.
 	attestRetry = 20 * time.Millisecond
 	// keptBytesMax bounds the frames of one connection that are kept
-	// meanwhile. What is over is dropped: raft sends it again.
+	// meanwhile. The rest is dropped: raft sends it again.
 	keptBytesMax = 1 << 20
 	// claimsMax bounds the connections in one member's name that are not settled
 	// yet. One more ends the oldest: the member's own are settled within a round
-	// trip, those of others in the name of one that is away wait for ever.
+	// trip, while those that others open in the name of an absent one never are.
 	claimsMax = 16
-	// keptOverhead is what a frame counts beside its bytes.
+	// keptOverhead is what a frame counts besides its bytes.
 	keptOverhead = 128
 )
 
@@ -121,7 +121,7 @@ type keptFrame struct {
 	body   []byte
 }
 
-// state says whether the claim is settled, and how.
+// state reports whether the claim is settled, and how.
 func (c *claimant) state() (own, settled bool) {
 	select {
 	case <-c.settled:
@@ -316,7 +316,7 @@ func (c *connection) addresses(body []byte) error {
 // bugUnattested is a planted bug: whatever comes in a member's name is counted.
 const bugUnattested = "peer not asked whether it dialled"
 
-// counts says whether a frame of type t is taken only as the word of the member
+// counts reports whether a frame of type t is taken only as the word of the member
 // in whose name it comes.
 func counts(t wire.Type) bool { return t.Raft() || mends(t) || t == wire.TypeAddresses }
 

@@ -56,9 +56,8 @@ func (r *runningNode) termOf(g raft.GroupID) (term uint64) {
 }
 
 // forgedVote asks r in another member's name for a vote in the next term, as a
-// leader that hands over has its successor do, with the mark of the member's life:
-// nothing but the sender's identity
-// stands against it.
+// leader that hands over has its successor do, with the mark of the member's
+// life: nothing but the sender's identity stands against it.
 func forgedVote(r *runningNode, from raft.NodeID, mark uint64) []byte {
 	r.t.Helper()
 	term := r.termOf(0)
@@ -124,7 +123,7 @@ func liarRun(t *testing.T) string {
 }
 
 // While a member is away nobody can be asked about it, and no message in its
-// name is counted: a vote that were kept until it is back would be one of its
+// name is counted: a vote that was kept until it is back would count as its
 // own then. An announcement in its name is not taken either.
 func TestAbsentMembersAreNotCounted(t *testing.T) {
 	nodes := founders(t, 3, defaultLimits())

@@ -142,7 +142,7 @@ func (c *connection) answerFrame(r repl.Reply, t wire.Type, frame []byte) (first
 	return c.queued(r, t, len(frame))
 }
 
-// gaveUp says whether nobody waits for the answer to r any more. c.mu is held.
+// gaveUp reports whether nobody waits for the answer to r any more. c.mu is held.
 func (c *connection) gaveUp(r repl.Reply) bool {
 	if c.closed {
 		c.hold(-r.Size)
@@ -205,7 +205,7 @@ func (c *connection) reserve(r *repl.Reply, size int) bool {
 	return true
 }
 
-// deaf says whether more answers wait than the other side may leave unread: of
+// deaf reports whether more answers wait than the other side may leave unread: of
 // this connection or, beyond each one's share, of all.
 func (c *connection) deaf() bool {
 	c.mu.Lock()

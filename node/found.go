@@ -92,7 +92,7 @@ func (f *founding) question(start uint64) wire.Founding {
 // belongs to a cluster founds again.
 const bugSecondFounding = "false second founding"
 
-// undecided says whether a host with this identity may take part in a founding.
+// undecided reports whether a host with this identity may take part in a founding.
 // What one has decided is on its disk, and stays: were it to give its word a
 // second time, hosts whose directories were wiped could found another cluster
 // in the place of the one that it belongs to.

@@ -38,7 +38,7 @@ func (h *foundingHost) restart() {
 	}
 }
 
-// belongs says whether the host is a member of a cluster.
+// belongs reports whether the host is a member of a cluster.
 func (h *foundingHost) belongs() bool { return h.identity.Stage != logstore.StageFounding }
 
 // ask has h hear what other says, and acts on the verdict. It reports whether h

@@ -20,8 +20,8 @@ type limits struct {
 	bulkSilence time.Duration
 	// strangers bounds the connections that have not said hello yet, and
 	// those whose refusal waits to be read. One more ends the oldest of
-	// them: who means it says hello within a round trip and is never the
-	// oldest for long, who is silent is.
+	// them: an honest one says hello within a round trip and is never the
+	// oldest for long, a silent one is.
 	strangers int
 	// founders bounds, in the same way, those of hosts that look for others
 	// to found a cluster with. Each of them has one, for one question.

@@ -16,7 +16,7 @@ import (
 	"muster/shardmap"
 )
 
-// mends says whether a frame of a peer has to do with a log that was damaged, or
+// mends reports whether a frame of a peer has to do with a log that was damaged, or
 // that may be of an earlier moment: the peer's or this node's.
 func mends(t wire.Type) bool {
 	return t == wire.TypeLifeQuestion || t == wire.TypeLifeAnswer || t == wire.TypeRepair || t == wire.TypeRepairAnswer || t == wire.TypeSnapshotRequest
@@ -122,11 +122,11 @@ func (n *Node) scrub() {
 			n.store.LookAgain()
 		}
 		if n.cfg.Scrub > 0 {
-			// What it can't read is no end of it: the rest may rot meanwhile.
+			// It continues past what it can't read: the rest may rot meanwhile.
 			done, err := n.store.Scrub(step)
 			if err != nil && err.Error() != said {
 				said = err.Error()
-				n.log.Error("scrub goes on behind what can't be read", "err", err)
+				n.log.Error("scrub continues past what can't be read", "err", err)
 			}
 			next := scrubPause
 			if done {

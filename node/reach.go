@@ -14,7 +14,7 @@ import (
 
 // A node that is not heard of may be dead, or out of reach, or have been
 // replaced: what helps with the one does not with the other. This node dials all
-// others, and so knows more than that it hears nothing.
+// others, so it knows more than that it hears nothing.
 
 // answeredWithin is how long ago the last ping to a node must have been answered
 // for it to be alive though nothing is heard of it: the pause between two pings,
@@ -23,7 +23,7 @@ const answeredWithin = 2 * time.Second
 
 // answersOnly reports whether a node answers what this one sends, and its own
 // messages have not arrived for longer than an election takes: the way back is
-// cut. Whose process stands still answers no ping that was sent since.
+// cut. A node whose process stands still answers no ping sent since then.
 func answersOnly(l *repl.Link, heard time.Duration, ever bool) bool {
 	answers := l.Connected && l.RTT > 0 && l.RTTAgo <= answeredWithin && l.Waiting <= answeredWithin
 	return answers && (!ever || heard > l.RTTAgo+aliveWithin)
@@ -55,7 +55,7 @@ func silent(node *wire.StatusNode, l *repl.Link, self string) wire.Problem {
 		return wire.Problem{What: fmt.Sprintf("%s is gone, %s: another node answers at its address, so its data directory was emptied or replaced", who, heard),
 			Remedy: "stop what runs there, put the data directory back as it was when the node last stopped, and start it; an empty one can't take its place in this version, and the others go on as long as each group has a majority without it"}
 	case errors.As(l.Err, &refusal) && refusal.Retry() == wire.RetryNever:
-		return wire.Problem{What: fmt.Sprintf("%s does not speak with this node, %s: %s", who, heard, refusal), Remedy: "see to what it says: " + refusal.Next}
+		return wire.Problem{What: fmt.Sprintf("%s does not speak with this node, %s: %s", who, heard, refusal), Remedy: "do what it says: " + refusal.Next}
 	case errors.Is(l.Err, syscall.ECONNREFUSED):
 		return wire.Problem{What: fmt.Sprintf("%s is dead, %s: nothing listens at its address", who, heard), Remedy: "start it again, with the same command as before"}
 	case l.Connected:

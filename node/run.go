@@ -458,8 +458,8 @@ func (n *Node) serve() error {
 }
 
 // beginLog begins this node's life in the log, and puts the beginning of group 0
-// into a new one, before anything is promised. From then on an empty log is a lost one: the node would vote again
-// where it has voted, so it does not start.
+// into a new one, before anything is promised. From then on an empty log is a
+// lost one: the node would vote again where it has voted, so it does not start.
 func (n *Node) beginLog(r logstore.Replica, m raft.Membership) error {
 	id := n.self()
 	begun := slices.Contains(n.store.Replicas(), r)

@@ -19,8 +19,8 @@ type seats struct {
 }
 
 // crowd is connections of which one too many ends the oldest. That is for those
-// who have proven little and need a round trip only: who means it is never the
-// oldest for long, who stays is.
+// who have proven little and need only a round trip: an honest one is never the
+// oldest for long, one that lingers is.
 type crowd struct{ conns []net.Conn } // oldest first
 
 // add takes a connection in.
@@ -39,8 +39,8 @@ func (c *crowd) remove(conn net.Conn) {
 	}
 }
 
-// take moves a stranger of the node to the seat of its kind, unless all are taken. The
-// caller calls leave when it ends.
+// take moves a stranger of the node to the seat of its kind, unless all are taken.
+// The caller calls leave when it ends.
 func (s *seats) take(node string, l *limits, conn net.Conn, who standing) (leave func(), err *wire.Error) {
 	if who == standingFounder {
 		s.strangers.remove(conn)

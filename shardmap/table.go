@@ -56,7 +56,7 @@ type TableNode struct {
 	Role    NodeRole
 	Labels  []Label // by key
 	Version string  // of its binary
-	Start   uint64  // how often it was started; a lower one is an old disk image
+	Start   uint64  // how often it was started, by its own word; it proves nothing
 }
 
 // TableReplica is one member that a group is meant to have.

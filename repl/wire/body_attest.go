@@ -18,7 +18,7 @@ func (v *Attest) fields(f *fields) {
 	f.exactly(1, func() { f.nonce("nonce", &v.Nonce) })
 }
 
-// AttestAnswer answers a [Attest]:
+// AttestAnswer answers an [Attest]:
 //
 //	[nonce, addr]
 type AttestAnswer struct {
