@@ -2,10 +2,10 @@ package repl
 
 import (
 	"errors"
-	"muster/repl/wire"
 	"testing"
 
 	"muster/raft"
+	"muster/repl/wire"
 )
 
 // resting reports whether all replicas of all groups rest.

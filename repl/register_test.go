@@ -1,0 +1,71 @@
+package repl
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"slices"
+
+	"muster/raft"
+	"muster/repl/wire"
+)
+
+// register is a state machine that remembers what it was told, in order.
+type register struct {
+	node    *testNode
+	group   raft.GroupID
+	history []uint64
+}
+
+func (r *register) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, error) {
+	v := binary.LittleEndian.Uint64(e.Payload())
+	r.history = append(r.history, v)
+	r.node.history[r.group] = r.history
+	if r.node.c.placed && r.group == 0 && r.node.host != nil {
+		r.node.place(1, testGroups)
+	}
+	return wire.TypeWriteAnswer, binary.LittleEndian.AppendUint64(out, v), nil
+}
+
+func (r *register) Skip(raft.Entry) error { return nil }
+
+func (r *register) Copy() StateCopy {
+	return &registerCopy{slices.Clone(r.history)}
+}
+
+func (r *register) Restore(from io.Reader, _ raft.LogID, _ raft.GroupTime) error {
+	b, err := io.ReadAll(from)
+	if err != nil {
+		return err
+	}
+	if len(b)%8 != 0 {
+		return errors.New("not the state of a register")
+	}
+	history := make([]uint64, 0, len(b)/8)
+	for ; len(b) > 0; b = b[8:] {
+		history = append(history, binary.LittleEndian.Uint64(b))
+	}
+	r.history = history
+	return nil
+}
+
+func (r *register) Restored() {
+	r.node.history[r.group] = r.history
+	if r.node.host != nil {
+		r.node.c.installs++
+	}
+}
+
+// registerCopy is what a register remembered at one entry.
+type registerCopy struct{ history []uint64 }
+
+func (c *registerCopy) WriteTo(w io.Writer) (int64, error) {
+	var b []byte
+	for _, v := range c.history {
+		b = binary.LittleEndian.AppendUint64(b, v)
+	}
+	n, err := w.Write(b)
+	return int64(n), err
+}
+
+func (c *registerCopy) Release() {}
