@@ -211,14 +211,23 @@ func (c *Config) checkJoin() error {
 }
 
 // CheckFounding says what is wrong with c for a node that is to found a cluster.
-// It looks at nothing but c if the data directory belongs to a cluster already:
-// then nothing is founded.
-func (c *Config) CheckFounding() error {
-	id, ok, err := logstore.ReadIdentity(vfs.OS{}, c.Data)
+// It says nothing if the data directory belongs to a cluster already: then
+// nothing is founded.
+func (c *Config) CheckFounding() error { return c.checkFoundingOn(vfs.OS{}) }
+
+// checkFoundingOn is CheckFounding with the disk that has the data directory. It
+// looks there only where something is wrong: a disk that hangs would hold up the
+// start before anybody watches for that.
+func (c *Config) checkFoundingOn(disk vfs.FS) error {
+	wrong := c.checkFounding()
+	if wrong == nil {
+		return nil
+	}
+	id, ok, err := logstore.ReadIdentity(disk, c.Data)
 	if err != nil || ok && !undecided(&id) {
 		return nil // what is wrong with a directory is said when it is opened
 	}
-	return c.checkFounding()
+	return wrong
 }
 
 func (c *Config) checkFounding() error {

@@ -6,6 +6,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"muster/logstore"
+	"muster/logstore/vfs"
 )
 
 func none(string) (string, bool) { return "", false }
@@ -285,5 +288,33 @@ func TestAdvertiseKeepsNames(t *testing.T) {
 		if got := conf.AdvertiseOn(conf.listenAs(c.bound)); got != c.want {
 			t.Errorf("--listen %s --advertise %q, bound to %s: got %s, want %s", c.listen, c.advertise, c.bound, got, c.want)
 		}
+	}
+}
+
+// A start with the right settings asks the disk nothing before the disk is
+// watched: one that hangs would hold the process without a word, and SIGTERM
+// would have no bound. Where the settings are wrong the directory decides
+// whether they matter.
+func TestFoundingIsCheckedWithoutTheDisk(t *testing.T) {
+	disk := vfs.NewFaulty(vfs.NewMem())
+	asked := disk.Add(vfs.Rule{Fault: vfs.Error, Name: "identity", Times: vfs.Always})
+	c := Default()
+	if err := c.checkFoundingOn(disk); err != nil || asked.Fired() != 0 {
+		t.Errorf("right settings: %v, and the disk was asked %d times", err, asked.Fired())
+	}
+	disk.Clear()
+	c.Join = []string{"127.0.0.1:4166"}
+	if err := c.checkFoundingOn(disk); err == nil {
+		t.Error("--join without --expect is taken where there is no directory")
+	}
+	if err := disk.MkdirAll(c.Data); err != nil {
+		t.Fatal(err)
+	}
+	id := logstore.Identity{Stage: logstore.StageMember, Node: 7, Cluster: "muster", ClusterID: 1, Members: []logstore.IdentityMember{{Node: 7, Addr: c.Listen}}}
+	if err := logstore.WriteIdentity(disk, c.Data, id); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.checkFoundingOn(disk); err != nil {
+		t.Errorf("a member is refused its --join: %v", err)
 	}
 }

@@ -99,7 +99,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	if err := c.Check(); err != nil {
 		return err
 	}
-	if err := c.CheckFounding(); err != nil {
+	if err := c.checkFoundingOn(w); err != nil {
 		return err
 	}
 	secret, err := c.Secret()
