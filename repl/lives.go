@@ -24,7 +24,9 @@ import (
 //     noted.
 //  2. It compares the chain with what it noted before: a noted life that is not in
 //     the chain, or a noted batch that the log did not reach when the life after it
-//     began, proves an older disk. Then the asker is in doubt, durably.
+//     began, proves an older disk. Then the asker is in doubt, durably. (A noted
+//     life that is older than all that the chain keeps proves nothing, and leads
+//     to a doubt too.)
 //  3. Until the other voters of a group have answered, the asker's replica is held:
 //     it takes no message and has no ticks, so it neither votes nor acknowledges. A
 //     voter that is silent is waited for two election timeouts; without limit by a
@@ -279,7 +281,8 @@ func (h *Host) ReceiveLifeQuestion(from raft.NodeID, q *wire.LifeQuestion) {
 		o.answered = 0 // it does not know this life, and would drop what we say
 	}
 	life := logstore.Life{Number: q.Life().Number, Mark: q.Life().Mark}
-	v, before := l.judge(o, q), o.noteLink()
+	v := l.judge(o, q)
+	before := o.noteLink(v)
 	if !v.Noted() {
 		h.refused.note(refusedLife, from, 0, h.ticks)
 		o.owed, o.verdict, o.before = nil, v, before
@@ -310,7 +313,11 @@ func (h *Host) ReceiveLifeQuestion(from raft.NodeID, q *wire.LifeQuestion) {
 	}
 }
 
-func (o *other) noteLink() wire.LifeLink {
+// noteLink is what a verdict was passed by.
+func (o *other) noteLink(v wire.Verdict) wire.LifeLink {
+	if v.Older() {
+		return wire.LifeLink{Number: o.note.Trusted.Number, Mark: o.note.Trusted.Mark, Last: uint64(o.note.Batch)}
+	}
 	return wire.LifeLink{Number: o.note.Life.Number, Mark: o.note.Life.Mark, Last: uint64(o.note.Batch)}
 }
 
@@ -446,7 +453,10 @@ func (h *Host) ReceiveLifeAnswer(from raft.NodeID, a *wire.LifeAnswer) {
 		return
 	case wire.VerdictUnknownLife, wire.VerdictBehind:
 		if l.settled != l.life().Number {
-			l.inDoubt(logstore.Doubt{Proven: true, Why: l.told(from, a)})
+			// A life that is older than all that are kept here may have been one of
+			// this directory. An older disk that was started so often is no proof either.
+			cut := a.Verdict == wire.VerdictUnknownLife && a.Noted.Number < l.chain[0].Number
+			l.inDoubt(logstore.Doubt{Proven: !cut, Why: l.told(from, a)})
 		}
 	}
 	o.answered, o.proven, o.judged = max(o.answered, a.Number), a.Proven, true

@@ -104,6 +104,30 @@ func TestMajorityOfOlderDisks(t *testing.T) {
 	}
 }
 
+// One of three is away while the others are started more often than a chain keeps
+// lives. When it is back it knows of each a life that the chain has no more. That
+// proves nothing: the groups must go on, where they stopped for good.
+func TestMoreStartsThanAreKept(t *testing.T) {
+	c := written(t, 69, 3)
+	c.wrote = 1000
+	c.nodes[2].kill()
+	for _, n := range c.nodes[:2] {
+		for range logstore.LivesMax + 6 {
+			n.kill()
+			n.start()
+		}
+	}
+	c.nodes[2].start()
+	c.until("they serve, without a doubt", func() bool {
+		return c.nodes[0].host.Doubt().None() && c.nodes[1].host.Doubt().None() && c.settled()
+	})
+	for g := range raft.GroupID(testGroups) {
+		c.write(g, 10)
+	}
+	c.until("all nodes have applied the same", c.settled)
+	c.check()
+}
+
 // What a life is taken for, at the limits of its number, mark and batches.
 func TestVerdicts(t *testing.T) {
 	c := newCluster(t, 63, 3)

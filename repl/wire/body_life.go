@@ -56,7 +56,8 @@ func (v Verdict) String() string {
 	return names[v]
 }
 
-// Older reports whether the verdict proves that the life began on an older disk.
+// Older reports whether the life did not follow the one that was noted before:
+// it began on an older disk, or after more starts than a chain keeps.
 func (v Verdict) Older() bool { return v == VerdictUnknownLife || v == VerdictBehind }
 
 // Noted reports whether messages of the life are taken.
@@ -136,7 +137,8 @@ type LifeAnswer struct {
 	Mark    uint64 // of the sender's present life
 	Verdict Verdict
 	// Noted is the life that the sender had noted of the asker before, or has
-	// noted instead of it; Last is the newest batch that it heard of in that life.
+	// noted instead of it; Last is the newest batch that it heard of in that life. If
+	// the verdict is [Verdict.Older], Noted is what the chain was compared with.
 	Noted LifeLink
 	// Proven: the sender knows that its own disk is older than its promises.
 	Proven bool
