@@ -39,9 +39,10 @@ func (g *Group) complete(last LogID) bool {
 	return last.NewerOrEqual(g.log.last) && (last.NewerOrEqual(g.floor) || bug("vote below the floor"))
 }
 
-// ForgoFloor lets the replica vote by what its log holds alone: who named the floor
-// has fallen silent, and counts as one that never answered.
-func (g *Group) ForgoFloor() { g.floor = LogID{} }
+// ForgoFloor lowers the floor to the newest last id of those who are still heard:
+// whoever named a newer one has fallen silent, and counts as one that never answered.
+// With the zero LogID the replica votes by what its log holds alone.
+func (g *Group) ForgoFloor(left LogID) { g.floor = left }
 
 // Short reports whether the log is older than the floor that [Group.Resume] set, so
 // that this replica does not stand for election. The last id need not be on disk

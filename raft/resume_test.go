@@ -53,7 +53,7 @@ func TestFloor(t *testing.T) {
 			t.Fatalf("below the floor it is %s, short: %t", g.role, g.Short())
 		}
 		if forgo {
-			g.ForgoFloor()
+			g.ForgoFloor(LogID{})
 		} else {
 			step(t, g, Message{Type: MsgAppend, From: 1, To: 2, Term: 3, Log: last, Entries: []Entry{entry(3, floor.Index)}})
 			g.Resign() // a follower of replica 1 goes on following

@@ -41,9 +41,9 @@ type group struct {
 	appliedMembers raft.Membership
 	snap           snapshots
 	stopped        error
-	hold           *hold         // what it waits for before it runs; nil: nothing
-	floor          raft.LogID    // what its log must reach before it votes; see hold.go
-	givers         []raft.NodeID // who told of the floor
+	hold           *hold      // what it waits for before it runs; nil: nothing
+	floor          raft.LogID // what its log must reach before it votes; see hold.go
+	told           []told     // of which the floor is the newest
 
 	queue      []Proposal
 	queueBytes int
@@ -203,7 +203,7 @@ func (g *group) tick() {
 	if g.stopped != nil || g.hold != nil {
 		return
 	}
-	if len(g.givers) > 0 {
+	if len(g.told) > 0 {
 		g.forgo()
 	}
 	g.core.Tick()

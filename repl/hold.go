@@ -18,6 +18,23 @@ type hold struct {
 	logged   bool
 }
 
+// told is where a voter's log ended, as its node said.
+type told struct {
+	node raft.NodeID
+	last raft.LogID
+}
+
+// newest returns the newest of the last ids; zero if there are none.
+func newest(all []told) raft.LogID {
+	var floor raft.LogID
+	for i := range all {
+		if all[i].last.NewerOrEqual(floor) {
+			floor = all[i].last
+		}
+	}
+	return floor
+}
+
 // hold has a replica wait for the other voters. Nothing is stepped into its core,
 // and it has no ticks, until [lives.release].
 func (h *Host) hold(g *group) {
@@ -82,8 +99,8 @@ func (l *lives) awaits(g *group) []raft.NodeID {
 // release lets go of a held replica that need not wait any more.
 func (l *lives) release(g *group) {
 	h, m := l.host, &g.members
-	term, floor := uint64(0), raft.LogID{}
-	givers := g.givers[:0]
+	term := uint64(0)
+	g.told = g.told[:0]
 	waiting := raft.NodeID(0)
 	voters, proven := 0, 0
 	for _, list := range [...][]raft.Member{m.Voters, m.Outgoing} {
@@ -96,15 +113,12 @@ func (l *lives) release(g *group) {
 			switch {
 			case state == lifeAnswered:
 				term = max(term, row.Term)
-				if row.Last.NewerOrEqual(floor) && row.Last != floor {
-					floor, givers = row.Last, append(givers[:0], node)
-				}
+				g.told = append(g.told, told{node, row.Last})
 			case !l.doubt.None() || state == lifeRefused || h.ticks-g.hold.since < h.lifeWait():
 				waiting = node
 			}
 		}
 	}
-	g.givers = givers
 	if waiting != 0 {
 		if !g.hold.logged && !l.doubt.None() {
 			g.hold.logged = true
@@ -123,8 +137,8 @@ func (l *lives) release(g *group) {
 		g.stop(fmt.Errorf("%w: %d of its %d voters: %s", errMajorityOlder, proven, voters, l.doubt.Why))
 		return
 	}
-	g.floor = floor
-	g.core.Resume(term, floor)
+	g.floor = newest(g.told)
+	g.core.Resume(term, g.floor)
 	g.applyPreference()
 	if g.eager > 0 {
 		g.core.Campaign()
@@ -174,24 +188,26 @@ func (l *lives) releaseAll() {
 }
 
 // forgo lets a replica vote that still lacks what a voter told of, if that voter
-// has fallen silent since: it counts as one that never answered. A life in doubt
-// waits.
+// has fallen silent since: it counts as one that never answered. What the others
+// told of stays. A life in doubt waits.
 func (g *group) forgo() {
 	h := g.host
 	if !g.core.Short() {
-		g.givers = nil
+		g.told = nil
 		return
 	}
 	if !h.lives.doubt.None() {
 		return
 	}
-	for _, n := range g.givers {
-		c := h.contacts[n]
-		if c == nil || h.ticks-c.heardTick < h.lifeWait() {
-			return
-		}
+	g.told = slices.DeleteFunc(g.told, func(o told) bool {
+		c := h.contacts[o.node]
+		return c != nil && h.ticks-c.heardTick >= h.lifeWait()
+	})
+	left := newest(g.told)
+	if left == g.floor {
+		return
 	}
-	h.cfg.Log.Warn("group votes without entries that a silent node told of", "group", g.replica.Group, "floor", g.floor, "nodes", g.givers)
-	g.givers = nil
-	g.core.ForgoFloor()
+	h.cfg.Log.Warn("group votes without entries that a silent node told of", "group", g.replica.Group, "floor", g.floor, "left", left)
+	g.floor = left
+	g.core.ForgoFloor(left)
 }

@@ -269,26 +269,40 @@ func TestDoubtOnAFullDisk(t *testing.T) {
 }
 
 // A voter tells of entries and falls silent: for a life that is in no doubt it is
-// then one that never answered, else the group would wait for it for ever.
+// then one that never answered, else the group would wait for it for ever. One would
+// doubt that what the others told of still holds, who are there.
 func TestFloorOfASilentVoter(t *testing.T) {
-	c := written(t, 65, 3)
-	n := c.nodes[0]
-	g := n.host.groups[1]
-	g.core.Resign()
-	g.floor = raft.LogID{Term: 9, Index: 99}
-	g.givers = []raft.NodeID{2}
-	g.core.Resume(g.core.Status().Term, g.floor)
-	for range int(n.host.lifeWait()) - 1 {
-		n.host.Tick()
-	}
-	if !g.core.Short() {
-		t.Fatal("it does not wait for who told of the floor")
-	}
-	for range 2 {
-		n.host.Tick()
-	}
-	if g.core.Short() {
-		t.Error("it waits for ever")
+	old, late := raft.LogID{Term: 9, Index: 90}, raft.LogID{Term: 9, Index: 99}
+	for _, test := range []struct {
+		name string
+		told []told
+		want raft.LogID // when node 2 is silent and node 3 is not
+	}{
+		{"nobody else told", []told{{2, late}}, raft.LogID{}},
+		{"the other told of less", []told{{2, late}, {3, old}}, old},
+		{"of the same", []told{{2, late}, {3, late}}, late},
+		{"of more", []told{{2, old}, {3, late}}, late},
+	} {
+		c := written(t, 65, 3)
+		n := c.nodes[0]
+		g := n.host.groups[1]
+		g.core.Resign()
+		g.told, g.floor = test.told, newest(test.told)
+		g.core.Resume(g.core.Status().Term, g.floor)
+		pass := func(ticks int) {
+			for range ticks {
+				n.host.hear(3)
+				n.host.Tick()
+			}
+		}
+		pass(int(n.host.lifeWait()) - 1)
+		if g.floor != newest(test.told) || !g.core.Short() {
+			t.Fatalf("%s: it does not wait for who told of the floor", test.name)
+		}
+		pass(2)
+		if none := test.want == (raft.LogID{}); g.floor != test.want || g.core.Short() == none {
+			t.Errorf("%s: the floor is %s, want %s; short: %t", test.name, g.floor, test.want, g.core.Short())
+		}
 	}
 }
 
