@@ -242,7 +242,7 @@ func (x *chaos) begin(f Fault) bool {
 		return false
 	case DiskFull:
 		if n := x.victim(); n != nil {
-			n.fill(rnd.skewed(2*time.Second, time.Minute))
+			n.fill(rnd.skewed(10*time.Second, 2*time.Minute))
 		}
 		return false
 	case BitFlip, ZeroSector, ZeroPage, StaleSector, Misdirected, Truncated, Missing, ZeroTail:

@@ -155,6 +155,12 @@ func (n *node) measure() {
 	if err := repl.CheckHost(n.host); err != nil {
 		n.c.fail("I6: n%d: %v", n.index, err)
 	}
+	// The fault strikes where it is felt: the log says that it has no room, so that the
+	// host refuses commands before any batch is refused.
+	if n.fullUntil > 0 && !n.felt && n.store.Space().Full {
+		n.felt = true
+		n.c.result.Fired[DiskFull]++
+	}
 	used := n.disk.Used()
 	n.c.result.Disk = max(n.c.result.Disk, used)
 	if n.c.policy.BytesMin > 0 && used > diskMax {
@@ -171,8 +177,9 @@ func (n *node) fill(d time.Duration) {
 	if n.fullUntil == 0 {
 		n.c.full++
 	}
-	n.fullUntil = n.c.now + d
-	n.disk.Limit(n.disk.Used() + int64(n.c.chance.below(64<<10)))
+	n.fullUntil, n.felt = n.c.now+d, false
+	room := [...]int{1, 4 << 10, 64 << 10}[n.c.chance.below(3)]
+	n.disk.Limit(n.disk.Used() + int64(n.c.chance.below(room)))
 	n.c.note(n.index, "%s for %s", DiskFull, d)
 	e := n.c.queue.get(evRoom)
 	e.node = int32(n.index)
@@ -194,8 +201,9 @@ func (n *node) noRoom(err error) {
 	if n.full && n.fullUntil == 0 {
 		n.c.fail("n%d: the disk has room, and the log refuses a batch: %v", n.index, err)
 	}
-	if !n.full {
-		n.full = true
+	n.full = true
+	if !n.felt {
+		n.felt = true
 		n.c.result.Fired[DiskFull]++
 	}
 	if n.closing {

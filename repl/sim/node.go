@@ -70,6 +70,7 @@ type node struct {
 	measureAt  time.Duration
 	roomAt     time.Duration // when its log looks for room again
 	full       bool          // the log refused a batch for want of room
+	felt       bool          // and the fault that filled the disk is counted
 	failing    diskFailure
 	refusal    *refusal                  // what the disk does not return for a while; nil: nothing
 	bootFault  Fault                     // what the next start meets: CrashRecovery, RecoveryFails, or 0
