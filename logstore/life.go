@@ -24,7 +24,7 @@ type Batch uint64
 // Link is one life in the chain of a directory.
 type Link struct {
 	Life
-	Last Batch // the last in the log when the life began, or took its number: synced by then
+	Last Batch // the last in the log when the life began: all that it had of the lives before
 }
 
 // Doubt says why the directory may be of an earlier moment than what its node has
@@ -218,13 +218,14 @@ func (h *home) dir() string { return path.Dir(h.store.dir) }
 
 // TakeNumber has the life go on under a higher number, at least atLeast, which
 // is on disk when it returns: peers were told of a life with a number that is no
-// less than this one's. The mark stays, and the chain does not grow by it. Any
-// goroutine may call it.
+// less than this one's. The mark stays, and so does the last batch of its link: a
+// later one would hide from them what the life lacked when it began. The chain does
+// not grow by it. Any goroutine may call it.
 func TakeNumber(s *Store, atLeast uint64) (Identity, error) {
 	return ChangeIdentity(s, func(id *Identity) {
 		chain := append([]Link(nil), id.Chain...)
 		newest := &chain[len(chain)-1]
-		newest.Number, newest.Last = max(newest.Number+1, atLeast), s.SyncedBatch()
+		newest.Number = max(newest.Number+1, atLeast)
 		id.Chain = chain
 	})
 }

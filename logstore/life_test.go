@@ -61,8 +61,9 @@ func (n *lifeNode) write(r Replica, size int) {
 }
 
 // Each start is a link of the chain, which says how far the log was. Numbers only
-// grow, whatever the others ask for; marks tell two lives of one number apart; and
-// the chain has a bound.
+// grow, whatever the others ask for, and a life that takes a higher one lacks all that
+// it lacked before; marks tell two lives of one number apart; and the chain has a
+// bound.
 func TestChain(t *testing.T) {
 	n := newLifeNode(t).start()
 	n.write(one, 50)
@@ -81,8 +82,8 @@ func TestChain(t *testing.T) {
 	for _, tt := range []struct{ atLeast, want uint64 }{{0, 3}, {3, 4}, {100, 100}, {5, 101}} {
 		id, err := TakeNumber(n.store, tt.atLeast)
 		must(t, err)
-		if got := id.Life(); got != (Life{tt.want, 2}) || len(id.Chain) != 2 || id.Chain[1].Last != n.store.SyncedBatch() {
-			t.Errorf("number of at least %d: chain %v", tt.atLeast, id.Chain)
+		if got := id.Life(); got != (Life{tt.want, 2}) || len(id.Chain) != 2 || id.Chain[1].Last != at {
+			t.Errorf("number of at least %d: chain %v, its last link begins after batch %d", tt.atLeast, id.Chain, at)
 		}
 	}
 	if _, err := BeginLife(n.store, n.id, 0, 9); !errors.Is(err, ErrLife) {
