@@ -223,11 +223,13 @@ func (f *founding) hear(host string, a wire.FoundingAnswer) (verdict, error) {
 	for _, s := range a.Seen {
 		theirs[s.Addr] = s.Node
 	}
-	if len(theirs) != len(f.hosts) || !slices.ContainsFunc(a.Seen, func(s wire.FoundingHost) bool { return s.Addr == f.addr }) {
-		list := make([]string, 0, len(theirs))
-		for _, s := range a.Seen {
-			list = append(list, s.Addr)
-		}
+	list := make([]string, 0, len(a.Seen))
+	for _, s := range a.Seen {
+		list = append(list, s.Addr)
+	}
+	// One address that differs is enough: neither side could ever hear the same
+	// of all, and both would wait without a word of why.
+	if !sameSet(list, f.hosts) {
 		return foundWait, fmt.Errorf("--join: %s founds a cluster of %s, this host one of %s; give the same list on each",
 			host, strings.Join(list, ","), strings.Join(f.hosts, ","))
 	}

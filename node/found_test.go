@@ -183,7 +183,7 @@ func TestFoundingEndsInOneCluster(t *testing.T) {
 // A host that was told another list, or the same host twice, can't found a
 // cluster with us. It is told so, rather than left to wait.
 func TestFoundingRefuses(t *testing.T) {
-	hosts := []string{"10.0.0.1:4166", "10.0.0.2:4166"}
+	hosts := []string{"10.0.0.1:4166", "10.0.0.2:4166", "10.0.0.5:4166"}
 	for _, c := range []struct {
 		what   string
 		answer wire.FoundingAnswer
@@ -191,6 +191,7 @@ func TestFoundingRefuses(t *testing.T) {
 	}{
 		{"another list", newFounding("c", 7, "10.0.0.2:4166", []string{"10.0.0.2:4166", "10.0.0.3:4166"}).answer(), "give the same list"},
 		{"more hosts", newFounding("c", 7, "10.0.0.2:4166", append([]string{"10.0.0.3:4166"}, hosts...)).answer(), "give the same list"},
+		{"another third host", newFounding("c", 7, "10.0.0.2:4166", []string{"10.0.0.1:4166", "10.0.0.2:4166", "10.0.0.4:4166"}).answer(), "give the same list"},
 		{"our own id", newFounding("c", 5, "10.0.0.2:4166", hosts).answer(), "are one host"},
 	} {
 		f := newFounding("c", 5, hosts[0], hosts)
