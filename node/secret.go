@@ -73,6 +73,9 @@ func ReadSecret(path string) ([]byte, error) {
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, fmt.Errorf("secret file: %w; give it to the user that runs muster: chown %d %s", err, os.Geteuid(), shellWord(path))
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("secret file: %w; name the cluster's own, or make one for a new cluster: muster secret --file %s", err, shellWord(path))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("secret file: %w", err)
 	}

@@ -94,6 +94,22 @@ func TestSecretFileOfOthers(t *testing.T) {
 	}
 }
 
+// A newcomer who names a file that is not there yet is told how to make it, and
+// the command names that file, whatever its path looks like.
+func TestSecretFileMissing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a 'secret'")
+	_, err := ReadSecret(path)
+	if want := "muster secret --file " + shellWord(path); err == nil || !strings.HasSuffix(err.Error(), want) {
+		t.Fatalf("got %v, want it to end with %s", err, want)
+	}
+	if err := WriteNewSecret(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadSecret(path); err != nil {
+		t.Errorf("after the remedy: %v", err)
+	}
+}
+
 // What is no regular file is no place for a secret, and must neither be waited
 // for nor read without end.
 func TestSecretFileNotRegular(t *testing.T) {
