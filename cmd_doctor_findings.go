@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"muster/logstore"
 	"muster/raft"
 	"muster/repl/wire"
 )
@@ -151,7 +152,7 @@ func (e *examination) links() {
 					"%s to %s and back takes %v, longer than the %v between two heartbeats", from.Name, to.Name, rtt, rttMax)
 			}
 			if a := e.answers[to.ID]; there.Start > a.Start {
-				e.find(severityError, "stop it, and do not start it from an older copy of its disk: empty its data directory, so that it comes back as a new node",
+				e.find(severityError, "stop it; then "+logstore.DoubtRemedy,
 					"%s runs with start counter %d, and %s has seen %d of it: its data directory is an older copy", to.Name, a.Start, from.Name, there.Start)
 			}
 		}

@@ -84,12 +84,12 @@ type verifyDamage struct {
 
 // What can be done about damage.
 const (
-	remedyIdentity = "put back a copy of the file that was made since the node last started; if there is none, keep the directory under another name, and start with an empty one: the host comes back as a new node"
+	remedyIdentity = "put back a copy of the file that was made since the node last started; if there is none, " + logstore.EmptyRemedy
 	remedySnapshot = "start the node: another replica sends one; muster status says if none of them can"
 	remedyLog      = "keep the directory as it is and start the node: what it lost it asks of the other replicas, and muster status says what none of them has"
 	remedyPromises = "before the node is started, put the file back from a copy made since it last stopped: then nothing is lost; without such a copy keep the directory as it is: once it is started this replica never votes again, and the group goes on only while a majority of its voters is whole without it"
 	remedyAlone    = "nobody else has a replica of that group, and the node does not start without it: put the file back from a copy made since the node last stopped"
-	remedyAll      = "the node does not start: put the log back from a copy made since the node last stopped; if there is none, keep the directory under another name, and start with an empty one: the host comes back as a new node"
+	remedyAll      = "the node does not start: put the log back from a copy made since the node last stopped; if there is none, " + logstore.EmptyRemedy
 	remedyRefused  = "see to the disk and its cable, and verify again: nothing is known to be wrong with what stands there"
 	remedyNone     = "none is needed, the node lacks nothing; but look at its disk"
 

@@ -9,9 +9,10 @@ import (
 
 // A node whose log or identity was taken away has forgotten what it promised.
 // It must not come back as if it had promised nothing. Nor must the remedy cost
-// what is left: the directory may hold the last copy of something.
+// what is left: the directory may hold the last copy of something; nor let the
+// host found a second cluster under the address of a member of the first.
 func TestLostFilesAreNoticed(t *testing.T) {
-	const keep = "keep the directory under another name"
+	const keep = "keep the directory under another name, and start with an empty one and the --expect and --join of the founding"
 	for _, c := range []struct {
 		lost, want, remedy string
 		killed             bool

@@ -177,8 +177,7 @@ func ReadIdentity(disk vfs.FS, dir string) (Identity, bool, error) {
 		return Identity{}, false, fmt.Errorf("%s: %w: export the keys with the muster that wrote it, and import them into a new cluster", name, err)
 	}
 	if err != nil {
-		return Identity{}, false, fmt.Errorf("%s: %w: %w: put back a copy of the file that was made since the node last started; if there is none, "+
-			"keep the directory under another name, and start with an empty one: the host comes back as a new node", name, ErrIdentity, err)
+		return Identity{}, false, fmt.Errorf("%s: %w: %w: put back a copy of the file that was made since the node last started; if there is none, %s", name, ErrIdentity, err, EmptyRemedy)
 	}
 	return id, true, nil
 }

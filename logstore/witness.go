@@ -54,6 +54,13 @@ func (w Witness) file() vfs.FileID { return vfs.FileID{Inode: w.Inode, Birth: w.
 const DoubtRemedy = "put back the directory with which the node ran last; where only its file witness was lost, move that back (mv: a copy is another file); " +
 	"if neither is left, start all other nodes: this one comes back when each of them has answered; do not empty the directory"
 
+// EmptyRemedy is what is left for a host whose log or identity nobody has a copy
+// of. It names the options because a host that finds an empty directory and
+// gets none founds a cluster of its own, under the address of a member of this
+// one: clients would be told that their keys are not there.
+const EmptyRemedy = "keep the directory under another name, and start with an empty one and the --expect and --join of the founding: the host waits as a standby, " +
+	"which takes no part; without these options it would found a cluster of its own"
+
 func appendWitness(b []byte, node raft.NodeID, mark uint64) []byte {
 	b = fmt.Appendf(b, "muster witness %d\nnode %s\nmark %016x\n", witnessFormat, node, mark)
 	return fmt.Appendf(b, "%s%08x\n", identityChecksum, crc32.Checksum(b, castagnoli))

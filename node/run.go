@@ -173,7 +173,7 @@ func (n *Node) identify() error {
 		}
 		if len(files) > 0 {
 			return wire.Damaged("data directory "+n.cfg.Data, "it has a log and no identity file",
-				"put the file back as it was when the node last ran; if there is no copy, keep the directory under another name, and start with an empty one: the host comes back as a new node")
+				"put the file back as it was when the node last ran; if there is no copy, "+logstore.EmptyRemedy)
 		}
 		id = logstore.Identity{Stage: logstore.StageFounding, Cluster: n.cfg.Cluster, Node: raft.NodeID(randomNumber())}
 		for _, a := range n.cfg.Join {
@@ -465,7 +465,7 @@ func (n *Node) beginLog(r logstore.Replica, m raft.Membership) error {
 	begun := slices.Contains(n.store.Replicas(), r)
 	if !begun && id.Stage == logstore.StageMember {
 		return wire.Damaged("data directory "+n.cfg.Data, "the log of group 0 is gone, and with it what this node promised",
-			"put the log back as it was when the node last stopped; if there is no copy, keep the directory under another name, and start with an empty one: the host comes back as a new node")
+			"put the log back as it was when the node last stopped; if there is no copy, "+logstore.EmptyRemedy)
 	}
 	id, err := logstore.BeginLife(n.store, id, 0, n.mark)
 	if err != nil {
