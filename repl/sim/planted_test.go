@@ -71,6 +71,7 @@ var plantedBugs = []struct {
 	{"reads of a resting group kept", repl.SetBug, ""},
 	{"lost request taken for refused", client.SetBug, ""},
 	{"older life accepted", repl.SetBug, ""},
+	{"vote below the floor", raft.SetBug, ""},
 	{"clock of a suspended host", client.SetBug, ""},
 }
 
