@@ -402,6 +402,13 @@ func (l *lives) answer(o *other, q *wire.LifeQuestion) {
 		row := wire.LifeLog{Group: m.replica.Group, Incarnation: m.replica.Incarnation, Replica: m.replica.ID, Lost: true}
 		if out, ok := h.cfg.Store.Outline(m.replica); ok && !m.damage.Promises {
 			row.Term, row.Last, row.Lost = out.State.Term, out.Last, false
+			// An asker in doubt may have acknowledged what is lost here. Any other
+			// knows its own log, and would wait for entries that nobody may have.
+			if lost := m.damage.Lost; q.Standing != wire.StandingDoubtful && len(lost) > 0 {
+				row.Last.Index = lost[0].First - 1
+				row.Last.Term, ok = out.TermAt(row.Last.Index)
+				row.Lost = !ok
+			}
 		}
 		a.Logs = append(a.Logs, row)
 	}

@@ -306,6 +306,36 @@ func TestFloorOfASilentVoter(t *testing.T) {
 	}
 }
 
+// A replica lost an entry that it alone had, and the node with it runs. The two others
+// are whole, and must not wait for that entry: nobody can give it to them.
+func TestFloorOfADamagedReplica(t *testing.T) {
+	for seed := range uint64(6) {
+		c := written(t, 700+seed, 5)
+		c.wrote = 10_000
+		lead := c.leader(1)
+		for _, n := range c.nodes {
+			if n != lead {
+				c.cut[[2]raft.NodeID{lead.id, n.id}], c.cut[[2]raft.NodeID{n.id, lead.id}] = true, true
+			}
+		}
+		before := lead.replica().core.Status().Last.Index
+		c.propose(lead, 1, 999)
+		c.until("the entry is on its disk alone", func() bool { return lead.replica().core.Status().Durable > before })
+		for _, n := range c.nodes {
+			n.stop() // the end of its log is known
+		}
+		lead.rot(1, before+1)
+		clear(c.cut)
+		for _, n := range c.nodes {
+			n.start()
+		}
+		lead.isHurt(1)
+		c.until("the two others go on", func() bool { n := c.leader(1); return n != nil && n != lead })
+		c.write(1, 3)
+		c.whole()
+	}
+}
+
 // The error is told from others by package node, for another remedy.
 func TestOlderMajorityIsTold(t *testing.T) {
 	c := newCluster(t, 66, 3)
