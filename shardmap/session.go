@@ -135,7 +135,7 @@ func (t *sessions) begin(c *Command, now raft.GroupTime, q *sessionQuota) (s *se
 		s = &t.ownBlock(block).list[at]
 		t.sum -= s.sum
 		s.used, s.floor = max(s.used, now), max(s.floor, c.Floor)
-		t.order.touch(s.order, s.used)
+		t.touch(s)
 		q.outcomes -= t.prune(s)
 	}
 	s.sum = s.hash()

@@ -17,6 +17,12 @@ import (
 // it: 11 KB, of which a new session moves half.
 const sessionBlockMax = 128
 
+// sessionsOrdered is the number of sessions above which their order of use is kept.
+// Of fewer all are looked at when one may be due; to keep the order of the sixteen
+// that a slot commonly has, tried first, cost each command four lines of memory, a
+// tenth of the nodes' time for a set. It is given up again at half as many.
+const sessionsOrdered = 64
+
 // sessionBlock is a run of sessions, by id.
 type sessionBlock struct {
 	epoch uint64 // of the table, when it was made; older than a copy: shared with it
@@ -47,7 +53,11 @@ type sessions struct {
 	firsts   []uint64 // of each block: no id in it is lower, all in those before are
 	outcomes int      // Invariant: the sum of len(kept()) of all
 	sum      uint64   // Invariant: the sum of the sums of all sessions and outcomes
-	order    useOrder
+	// ordered: there are so many that their order of use is kept; else oldest is no
+	// later than the last use of any.
+	ordered bool
+	oldest  raft.GroupTime
+	order   useOrder
 
 	epoch     uint64 // counts copies
 	shared    uint64 // what is of an earlier epoch may be seen by a copy; 0: nothing is
@@ -132,7 +142,14 @@ func (t *sessions) ownTop() {
 
 // insert puts a session where find says that it would be.
 func (t *sessions) insert(block, at int, s session) *session {
-	s.order = t.order.push(s.id, s.used)
+	switch {
+	case t.ordered:
+		s.order = t.order.push(s.id, s.used)
+	case t.count == 0:
+		t.oldest = s.used
+	default:
+		t.oldest = min(t.oldest, s.used)
+	}
 	t.count++
 	if len(t.blocks) == 0 {
 		t.insertBlock(0, 0)
@@ -149,7 +166,17 @@ func (t *sessions) insert(block, at int, s session) *session {
 		}
 	}
 	b.list = slices.Insert(b.list, at, s)
-	return &b.list[at]
+	if !t.ordered && t.count > sessionsOrdered {
+		t.arrange()
+	}
+	return &b.list[at] // arrange owns all blocks, this one among them
+}
+
+// touch says that a session was used last of all.
+func (t *sessions) touch(s *session) {
+	if t.ordered {
+		t.order.touch(s.order, s.used)
+	}
 }
 
 // insertBlock adds an empty block as number i, of ids from first on.
@@ -172,10 +199,15 @@ func (t *sessions) append(s session) {
 	t.count++
 }
 
-// arrange puts sessions that came with a snapshot in the order of their use.
+// arrange begins to keep the order of use, if there are enough sessions for that.
 func (t *sessions) arrange() {
+	if t.count <= sessionsOrdered {
+		return // oldest is 0, or right
+	}
+	t.ordered = true
 	all := make([]*session, 0, t.count)
-	for _, b := range t.blocks {
+	for i := range t.blocks {
+		b := t.ownBlock(i)
 		for i := range b.list {
 			all = append(all, &b.list[i])
 		}
@@ -198,7 +230,9 @@ func (t *sessions) arrange() {
 func (t *sessions) forget(block, at int, q *sessionQuota) {
 	b := t.ownBlock(block)
 	s := &b.list[at]
-	t.order.remove(s.order)
+	if t.ordered {
+		t.order.remove(s.order)
+	}
 	t.sum -= s.sum
 	kept := s.kept()
 	for i := range kept {
@@ -209,6 +243,9 @@ func (t *sessions) forget(block, at int, q *sessionQuota) {
 	q.sessions--
 	q.outcomes -= len(kept)
 	b.list = slices.Delete(b.list, at, at+1)
+	if t.ordered && t.count <= sessionsOrdered/2 {
+		t.ordered, t.order, t.oldest = false, useOrder{}, 0
+	}
 	// A block that is a quarter full is joined with the next or the one before
 	// if both fit well into one: few blocks are found fast.
 	const joinMax = sessionBlockMax * 3 / 4
@@ -244,14 +281,41 @@ const forgetMax = 4
 func (t *sessions) forgetDue(now raft.GroupTime, q *sessionQuota) {
 	last := raft.GroupTime(0)
 	for n := 0; ; n++ {
-		oldest, ok := t.order.oldest()
-		if !ok || now < oldest.used || now-oldest.used <= SessionKeep || n >= forgetMax && oldest.used != last {
+		block, at, used, ok := t.leastUsed(now)
+		if !ok || !due(used, now) || n >= forgetMax && used != last {
 			return
 		}
-		last = oldest.used
-		block, at, _ := t.find(oldest.id)
+		last = used
 		t.forget(block, at, q)
 	}
+}
+
+// due reports whether a session that was last used then is forgotten now.
+func due(used, now raft.GroupTime) bool { return now > used && now-used > SessionKeep }
+
+// leastUsed returns the session that was used longest ago; false if there is none, or
+// none can be due.
+func (t *sessions) leastUsed(now raft.GroupTime) (block, at int, used raft.GroupTime, ok bool) {
+	if t.ordered {
+		oldest, ok := t.order.oldest()
+		if !ok {
+			return 0, 0, 0, false
+		}
+		block, at, _ = t.find(oldest.id)
+		return block, at, oldest.used, true
+	}
+	if !due(t.oldest, now) {
+		return 0, 0, 0, false
+	}
+	for i, b := range t.blocks {
+		for j := range b.list {
+			if x := b.list[j].used; !ok || x < used {
+				block, at, used, ok = i, j, x, true
+			}
+		}
+	}
+	t.oldest = used
+	return block, at, used, ok
 }
 
 // sessionQuota is what all slots of a map remember together, and may. It belongs

@@ -29,7 +29,11 @@ func checkSessions(t *sessions) error {
 			if s.id <= before {
 				return fmt.Errorf("session %d after %d", s.id, before)
 			}
-			if n := t.order.nodes[s.order]; n.id != s.id || n.used != s.used {
+			if !t.ordered {
+				if s.used < t.oldest {
+					return fmt.Errorf("session %d was used at %d, before the oldest at %d", s.id, s.used, t.oldest)
+				}
+			} else if n := t.order.nodes[s.order]; n.id != s.id || n.used != s.used {
 				return fmt.Errorf("session %d, used at %d, has the node of %d, used at %d", s.id, s.used, n.id, n.used)
 			}
 			before = s.id
@@ -44,6 +48,12 @@ func checkSessions(t *sessions) error {
 	}
 	if count != t.count || outcomes != t.outcomes || sum != t.sum {
 		return fmt.Errorf("%d sessions, %d outcomes, sum %x; kept are %d, %d, %x", count, outcomes, sum, t.count, t.outcomes, t.sum)
+	}
+	if !t.ordered {
+		if count > sessionsOrdered {
+			return fmt.Errorf("%d sessions without an order of use", count)
+		}
+		return nil
 	}
 	last := raft.GroupTime(0)
 	for at := uint32(0); len(t.order.nodes) > 0; {

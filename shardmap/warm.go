@@ -48,7 +48,7 @@ func (m *Map) Warm(commands []Command) (sum uint64) {
 			sum += uint64(len(st.records.bufs[refOf(e).chunk()]))
 		}
 		if b := blocks[i]; b != nil {
-			sum += uint64(len(b.list)) + uint64(st.sessions.order.nodes[0].prev)
+			sum += uint64(len(b.list))
 		}
 	}
 	for i, st := range slots[:n] {
