@@ -54,7 +54,7 @@ var plantedBugs = []struct {
 	{"two changes in flight", raft.SetBug, ""},
 	{"late append truncates", raft.SetBug, ""},
 	{"late sync report", raft.SetBug, tooRare},
-	{"serve after CheckQuorum", raft.SetBug, ""},
+	{"serve after CheckQuorum", raft.SetBug, tooRare},
 	{"match from a rejected append", raft.SetBug, ""},
 	{"commit of an earlier term", raft.SetBug, tooRare},
 	{"configuration at commit", raft.SetBug, ""},

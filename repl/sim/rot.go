@@ -233,6 +233,9 @@ func (n *node) opened() bool {
 		n.c.result.Unmendable++
 		if n.image != nil && n.c.chance.below(8) != 0 {
 			n.disk, n.image = n.image, nil
+			if n.fullUntil == 0 {
+				n.disk.Limit(0) // it may be of a time when it was full
+			}
 			n.fs = vfs.NewFaulty(n.disk)
 			n.hurt = false
 			n.start-- // the process that found it said nothing
