@@ -37,7 +37,7 @@ func (c *cluster) statusSays(i int, wants ...string) string {
 	}
 }
 
-// A node that waits for others knows whom it waits for. Who asks how things are
+// A node that waits for others knows whom it waits for. A client that asks how things are
 // must be told so at once, and not that there was no answer in time.
 func TestStatusWhileFounding(t *testing.T) {
 	t.Parallel()

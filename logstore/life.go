@@ -18,7 +18,7 @@ type Life struct {
 func (l Life) String() string { return fmt.Sprintf("%d (mark %016x)", l.Number, l.Mark) }
 
 // Batch orders the batches of one log: a later one is larger, over segments and
-// lives, also where batches between were lost. 0 is before the first.
+// lives, even where batches between them were lost. 0 is before the first.
 type Batch uint64
 
 // Link is one life in the chain of a directory.

@@ -118,7 +118,7 @@ func TestLifeGoesOnAfterFounding(t *testing.T) {
 	must(t, n.store.Close())
 }
 
-// Batches never count back, also where the end of the log is damaged: what peers
+// Batches never count back, even where the end of the log is damaged: what peers
 // noted of this node stays below what it says from then on.
 func TestBatchesOnlyGrow(t *testing.T) {
 	n := newLifeNode(t).start()
