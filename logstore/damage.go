@@ -229,8 +229,12 @@ func (s *Store) damageOf(id Replica) (Damaged, bool) {
 		d.Promises = d.Promises || p.lostAt.size > 0
 		d.Where = *p.where
 	}
-	for i := range p.runs {
-		n := &p.runs[i]
+	runs := p.runs
+	if p.lost == 0 && len(s.found) == 0 && !s.refusals.some.Load() {
+		runs = nil // nothing is known to be lost: the scrub asks at each step, mu is held, and there may be many
+	}
+	for i := range runs {
+		n := &runs[i]
 		lost := p.lost > 0 && n.lost
 		for k := 0; k < len(s.found) && !lost; k++ {
 			if f := &s.found[k]; f.replica == id && f.kind == kindEntries && f.at == n.at {

@@ -61,7 +61,7 @@ type session struct {
 	// outcomes[head:] are kept, by sequence. What lies before was forgotten
 	// and is cleared away when it is as much as the rest.
 	outcomes []outcome
-	head     int
+	head     uint32
 	order    uint32 // its node in the order of use
 	epoch    uint64 // of the table, when the array of outcomes was made
 }
@@ -172,7 +172,7 @@ func (t *sessions) finish(s *session, sequence uint64, r Result, q *sessionQuota
 		if s.epoch < t.shared {
 			t.settle(s)
 		}
-		s.outcomes = slices.Insert(s.outcomes, s.head+at, o)
+		s.outcomes = slices.Insert(s.outcomes, int(s.head)+at, o)
 	}
 	t.outcomes++
 	q.outcomes++
@@ -182,13 +182,13 @@ func (t *sessions) finish(s *session, sequence uint64, r Result, q *sessionQuota
 // prune forgets what the owner of the session no longer waits for, and returns
 // how many outcomes that were.
 func (t *sessions) prune(s *session) (n int) {
-	for s.head < len(s.outcomes) && s.outcomes[s.head].sequence < s.floor {
+	for int(s.head) < len(s.outcomes) && s.outcomes[s.head].sequence < s.floor {
 		t.sum -= s.outcomes[s.head].sum
 		t.outcomes--
 		s.head++
 		n++
 	}
-	if s.head > 0 && s.head*2 >= len(s.outcomes) {
+	if s.head > 0 && int(s.head)*2 >= len(s.outcomes) {
 		t.settle(s)
 	}
 	return n

@@ -18,10 +18,12 @@ import (
 const sessionBlockMax = 128
 
 // sessionsOrdered is the number of sessions above which their order of use is kept.
-// Of fewer all are looked at when one may be due; to keep the order of the sixteen
-// that a slot commonly has, tried first, cost each command four lines of memory, a
-// tenth of the nodes' time for a set. It is given up again at half as many.
-const sessionsOrdered = 64
+// Of fewer all are looked at when one may be due, 20 KB at most. To keep the order
+// costs each command four lines of memory, a tenth of the nodes' time for a set, and
+// each session 24 bytes; with a limit of 64, tried first, ninety runs of a command
+// that writes to all slots within SessionKeep paid for it. It is given up again at
+// half as many.
+const sessionsOrdered = 256
 
 // sessionBlock is a run of sessions, by id.
 type sessionBlock struct {
@@ -31,15 +33,18 @@ type sessionBlock struct {
 
 // sessionView is all that it takes to walk through the sessions of a slot.
 type sessionView struct {
-	blocks []*sessionBlock // none is empty
-	count  int             // Invariant: of the sessions in blocks
+	// blocks lie beside each other: a slot commonly has one, and a pointer to it
+	// would be one more wait for memory in each command. None is empty.
+	blocks []sessionBlock
+	count  int // Invariant: of the sessions in blocks
 }
 
 // each calls f for all sessions, by id, until it returns an error.
 func (v *sessionView) each(f func(s *session) error) error {
-	for _, b := range v.blocks {
-		for i := range b.list {
-			if err := f(&b.list[i]); err != nil {
+	for k := range v.blocks {
+		list := v.blocks[k].list
+		for i := range list {
+			if err := f(&list[i]); err != nil {
 				return err
 			}
 		}
@@ -95,17 +100,11 @@ func (t *sessions) find(id uint64) (block, at int, ok bool) {
 	if len(t.blocks) == 0 {
 		return 0, 0, false
 	}
-	lo, hi := 0, len(t.firsts) // firsts[lo] <= id < firsts[hi], or lo is the first
-	for hi-lo > 1 {
-		if mid := int(uint(lo+hi) / 2); t.firsts[mid] <= id {
-			lo = mid
-		} else {
-			hi = mid
-		}
+	if len(t.blocks) > 1 {
+		block = t.blockOf(id)
 	}
-	block = lo
 	list := t.blocks[block].list
-	lo, hi = 0, len(list)
+	lo, hi := 0, len(list)
 	for lo < hi {
 		mid := int(uint(lo+hi) / 2)
 		switch x := list[mid].id; {
@@ -120,19 +119,34 @@ func (t *sessions) find(id uint64) (block, at int, ok bool) {
 	return block, lo, false
 }
 
-// ownBlock returns a block for writing.
-func (t *sessions) ownBlock(i int) *sessionBlock {
-	b := t.blocks[i]
-	if b.epoch >= t.shared {
-		return b
+// blockOf returns the block in which a session is, or would be.
+func (t *sessions) blockOf(id uint64) int {
+	lo, hi := 0, len(t.firsts) // firsts[lo] <= id < firsts[hi], or lo is the first
+	for hi-lo > 1 {
+		if mid := int(uint(lo+hi) / 2); t.firsts[mid] <= id {
+			lo = mid
+		} else {
+			hi = mid
+		}
 	}
-	own := &sessionBlock{epoch: t.epoch, list: slices.Clone(b.list)}
-	t.ownTop()
-	t.blocks[i] = own
-	return own
+	return lo
 }
 
-// ownTop makes the list of blocks the writer's own: 8 KB at the limit.
+// ownBlock returns a block for writing, good until the list of blocks changes.
+//
+// A block that is the writer's own lies in a list that is: it became so, after the
+// last copy, by being written into the list.
+func (t *sessions) ownBlock(i int) *sessionBlock {
+	if b := &t.blocks[i]; b.epoch >= t.shared {
+		return b
+	}
+	t.ownTop()
+	b := &t.blocks[i]
+	b.epoch, b.list = t.epoch, slices.Clone(b.list)
+	return b
+}
+
+// ownTop makes the list of blocks the writer's own: 32 KB at the limit.
 func (t *sessions) ownTop() {
 	if t.topShared {
 		t.blocks = slices.Clone(t.blocks)
@@ -158,6 +172,7 @@ func (t *sessions) insert(block, at int, s session) *session {
 	if len(b.list) == sessionBlockMax {
 		const half = sessionBlockMax / 2
 		right := t.insertBlock(block+1, b.list[half].id)
+		b = &t.blocks[block] // the list may have moved
 		right.list = append(right.list, b.list[half:]...)
 		clear(b.list[half:])
 		b.list = b.list[:half]
@@ -182,10 +197,9 @@ func (t *sessions) touch(s *session) {
 // insertBlock adds an empty block as number i, of ids from first on.
 func (t *sessions) insertBlock(i int, first uint64) *sessionBlock {
 	t.ownTop()
-	b := &sessionBlock{epoch: t.epoch}
-	t.blocks = slices.Insert(t.blocks, i, b)
+	t.blocks = slices.Insert(t.blocks, i, sessionBlock{epoch: t.epoch})
 	t.firsts = slices.Insert(t.firsts, i, first)
-	return b
+	return &t.blocks[i]
 }
 
 // append adds a session whose id is above all others, of a snapshot.
@@ -307,9 +321,10 @@ func (t *sessions) leastUsed(now raft.GroupTime) (block, at int, used raft.Group
 	if !due(t.oldest, now) {
 		return 0, 0, 0, false
 	}
-	for i, b := range t.blocks {
-		for j := range b.list {
-			if x := b.list[j].used; !ok || x < used {
+	for i := range t.blocks {
+		list := t.blocks[i].list
+		for j := range list {
+			if x := list[j].used; !ok || x < used {
 				block, at, used, ok = i, j, x, true
 			}
 		}

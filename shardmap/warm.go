@@ -19,7 +19,7 @@ func (m *Map) Warm(commands []Command) (sum uint64) {
 		tags    [WarmMax]uint32
 		entries [WarmMax]uint64
 		found   [WarmMax]*session
-		blocks  [WarmMax]*sessionBlock // the first of each slot, mostly the only one
+		blocks  [WarmMax]*sessionBlock // the first of each slot, commonly the only one
 	)
 	n := min(len(commands), WarmMax)
 	for i := range commands[:n] {
@@ -40,7 +40,7 @@ func (m *Map) Warm(commands []Command) (sum uint64) {
 		}
 		entries[i] = st.records.entry(tags[i])
 		if len(st.sessions.blocks) > 0 {
-			blocks[i] = st.sessions.blocks[0]
+			blocks[i] = &st.sessions.blocks[0]
 		}
 	}
 	for i, st := range slots[:n] {
@@ -64,7 +64,7 @@ func (m *Map) Warm(commands []Command) (sum uint64) {
 		}
 	}
 	for _, s := range found[:n] {
-		if s != nil && s.head < len(s.outcomes) {
+		if s != nil && int(s.head) < len(s.outcomes) {
 			sum += s.outcomes[s.head].sequence + s.outcomes[len(s.outcomes)-1].sequence
 		}
 	}
