@@ -29,8 +29,8 @@ func (r NodeRole) String() string {
 type ReplicaRole uint8
 
 const (
-	ReplicaVoter   ReplicaRole = 1
-	ReplicaLearner ReplicaRole = 2
+	ReplicaVoter   ReplicaRole = 1 // counts in majorities
+	ReplicaLearner ReplicaRole = 2 // has the entries, and counts in none
 )
 
 func (r ReplicaRole) String() string {

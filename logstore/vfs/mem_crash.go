@@ -172,8 +172,8 @@ func (m *Mem) PutBack(dir string, from *Mem, how PutBackMode) {
 type PutBackMode uint8
 
 const (
-	Replace PutBackMode = iota
-	InPlace
+	Replace PutBackMode = iota // the directory goes, and each file is a new one: rm -r, cp -a
+	InPlace                    // files that are there are written over: cp -a
 )
 
 // Copy returns a disk that holds the same, durable and not, without what is open

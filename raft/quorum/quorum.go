@@ -12,8 +12,8 @@ type Verdict uint8
 
 const (
 	Open Verdict = iota // neither yet
-	Won
-	Lost
+	Won                 // a majority is for it
+	Lost                // no majority can be for it any more
 )
 
 func (v Verdict) String() string { return [...]string{"open", "won", "lost"}[v] }

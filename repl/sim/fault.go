@@ -50,14 +50,14 @@ const (
 
 	// What rots on disks, in the log or in a snapshot, of one node at a time:
 	// the others can mend it, so progress is due. See rot.go.
-	BitFlip
-	ZeroSector
-	ZeroPage
+	BitFlip     // one bit is another one
+	ZeroSector  // a sector of zeros
+	ZeroPage    // a page of them
 	StaleSector // as it was before it was last written
 	Misdirected // a sector that was written elsewhere, over what was there
-	Truncated
-	Missing
-	ZeroTail // the last pages of a log that was closed, or all of its last segment
+	Truncated   // a file ends early
+	Missing     // a file is not there
+	ZeroTail    // the last pages of a log that was closed, or all of its last segment
 
 	// OlderLife is a data directory that is put back from a copy of an earlier moment;
 	// see older.go.

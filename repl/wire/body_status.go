@@ -66,8 +66,8 @@ type StatusReplica struct {
 type ReplicaRole uint8
 
 const (
-	ReplicaVoter   ReplicaRole = 1
-	ReplicaLearner ReplicaRole = 2
+	ReplicaVoter   ReplicaRole = 1 // counts in majorities
+	ReplicaLearner ReplicaRole = 2 // has the entries, and counts in none
 )
 
 func (r ReplicaRole) String() string {
@@ -85,9 +85,9 @@ type ReplicaState uint8
 
 const (
 	ReplicaUnknown    ReplicaState = 0 // the answering node does not lead the group
-	ReplicaLeads      ReplicaState = 1
+	ReplicaLeads      ReplicaState = 1 // it is the leader
 	ReplicaProbed     ReplicaState = 2 // where the logs meet is not known yet
-	ReplicaReplicates ReplicaState = 3
+	ReplicaReplicates ReplicaState = 3 // entries are sent as they come
 	ReplicaSnapshot   ReplicaState = 4 // needs what the leader's log no longer has
 	ReplicaLost       ReplicaState = 5 // not heard of lately
 	ReplicaDamaged    ReplicaState = 6 // of the answering node itself: its log lost something, and it takes no part

@@ -13,7 +13,7 @@ import (
 type Op string
 
 const (
-	OpSet   Op = "set"
+	OpSet   Op = "set"   // of random keys
 	OpGet   Op = "get"   // of keys that are set before
 	OpMixed Op = "mixed" // gets and sets; Plan.ReadPercent are gets
 	OpList  Op = "list"  // up to Plan.Rows keys and values, from a random key on
