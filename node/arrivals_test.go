@@ -46,14 +46,14 @@ func TestUnfinishedFrames(t *testing.T) {
 		if err := s.unfinished(wire.FrameMax, each); err != nil {
 			t.Fatalf("connection %d: %v", i, err)
 		}
+		c := r.otherEnd(s)
 		until(t, "what it sent has arrived", func() error {
 			large, bytes := r.node.clientArrivals.now()
 			if bytes > l.arrivingBytes {
 				t.Fatalf("%d bytes of %d connections, the limit is %d", bytes, large, l.arrivingBytes)
 			}
-			c := r.otherEnd(s)
-			if c == nil { // not counted in yet; or cut off, the newest of them
-				return fmt.Errorf("connection %d is not there", i)
+			if !r.attended(c) {
+				t.Fatalf("connection %d was cut off, and is the newest", i)
 			}
 			c.arrival.of.mu.Lock()
 			defer c.arrival.of.mu.Unlock()
@@ -103,14 +103,23 @@ func TestUnfinishedFramesOfPeers(t *testing.T) {
 		}
 		return nil
 	})
+	var clients []*connection
 	for range 4 {
-		if err := r.client().unfinished(wire.FrameMax, 600<<10); err != nil {
+		s := r.client()
+		clients = append(clients, r.otherEnd(s))
+		if err := s.unfinished(wire.FrameMax, 600<<10); err != nil {
 			t.Fatal(err)
 		}
 	}
 	until(t, "all but one of the clients' have ended", func() error {
-		if large, _ := r.node.clientArrivals.now(); large != 1 {
-			return fmt.Errorf("%d large frames of clients", large)
+		left := 0
+		for _, c := range clients {
+			if !c.arrival.over.Load() {
+				left++
+			}
+		}
+		if left != 1 {
+			return fmt.Errorf("%d have not", left)
 		}
 		return nil
 	})

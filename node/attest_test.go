@@ -55,13 +55,17 @@ func (r *runningNode) termOf(g raft.GroupID) (term uint64) {
 	return term
 }
 
-// forgedVote asks r in another member's name for a vote in the next term, as a
+// forgedTerms is by how much a forged vote raises the term: a replica follows it so
+// far, and elections that are none of a liar's don't, however slow the machine is.
+const forgedTerms = 1 << 20
+
+// forgedVote asks r in another member's name for a vote in a later term, as a
 // leader that hands over has its successor do, with the mark of the member's
 // life: nothing but the sender's identity stands against it.
 func forgedVote(r *runningNode, from raft.NodeID, mark uint64) []byte {
 	r.t.Helper()
 	term := r.termOf(0)
-	m := raft.Message{Type: raft.MsgTransferVote, Term: term + 1, Log: raft.LogID{Term: term, Index: 1 << 30}}
+	m := raft.Message{Type: raft.MsgTransferVote, Term: term + forgedTerms, Log: raft.LogID{Term: term, Index: 1 << 30}}
 	if !r.node.running().Ask(func(h *repl.Host) {
 		for _, v := range h.View() {
 			if v.Replica.Group != 0 {
@@ -110,15 +114,18 @@ func liarRun(t *testing.T) string {
 		}
 		refused(t, "a connection in a member's name", s.lastWords(), wire.CodeUnauthorized, other.Node.String(), "not its own")
 	}
-	if term := r.termOf(0); term != before {
+	if term := r.termOf(0); term >= before+forgedTerms {
 		return fmt.Sprintf("a vote in a member's name took group 0 from term %d to %d", before, term)
 	}
 	if n := d.dials.Load(); n != 0 {
 		return fmt.Sprintf("the address in a hello was dialled %d times, and the member answers where it was", n)
 	}
-	if got := r.node.transport.Addr(other.Node); got != nodes[1].addr || !r.node.transport.Connected(other.Node) {
-		return fmt.Sprintf("the member is at %q to its peer (connected: %t), want %s", got, r.node.transport.Connected(other.Node), nodes[1].addr)
-	}
+	until(t, "the member is where it was to its peer", func() error {
+		if got := r.node.transport.Addr(other.Node); got != nodes[1].addr || !r.node.transport.Connected(other.Node) {
+			return fmt.Errorf("it is at %q (connected: %t), want %s", got, r.node.transport.Connected(other.Node), nodes[1].addr)
+		}
+		return nil
+	})
 	return ""
 }
 
@@ -147,7 +154,7 @@ func TestAbsentMembersAreNotCounted(t *testing.T) {
 	_, _, err = s.ask(wire.TypeAnnounce, 0, a.Append(nil))
 	refused(t, "an announcement in its name", err, wire.CodeNotReady, other.Node.String(), "--advertise")
 	// The announcement was behind the vote, so that has been looked at.
-	if term := r.termOf(0); term != before {
+	if term := r.termOf(0); term >= before+forgedTerms {
 		t.Errorf("a vote in its name took group 0 from term %d to %d", before, term)
 	}
 	if _, err := s.Write(forgedVote(r, other.Node, other.Life().Mark)); err != nil {
@@ -156,7 +163,7 @@ func TestAbsentMembersAreNotCounted(t *testing.T) {
 	if _, _, err := s.ask(wire.TypePing, 0, new(wire.Empty).Append(nil)); err != nil {
 		t.Errorf("a ping behind what is not counted: %v", err)
 	}
-	if term := r.termOf(0); term != before {
+	if term := r.termOf(0); term >= before+forgedTerms {
 		t.Errorf("a later vote in its name took group 0 from term %d to %d", before, term)
 	}
 	// Once it is back it is asked, and says that the connection is none of its own.

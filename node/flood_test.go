@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,8 +18,9 @@ import (
 
 func slotOf(k []byte) shardmap.Slot { return shardmap.SlotOf(k) }
 
-// fill has s ask for more than it reads, until the node reads no more from it.
-func fill(t testing.TB, r *runningNode, s *speaker) {
+// fill has s ask for more than it reads, until the node reads no more from it. It
+// returns the node's end.
+func fill(t testing.TB, r *runningNode, s *speaker) *connection {
 	t.Helper()
 	if _, err := s.set("{fill}", strings.Repeat("x", 64<<10)); err != nil {
 		t.Fatal(err)
@@ -38,37 +41,56 @@ func fill(t testing.TB, r *runningNode, s *speaker) {
 		}
 		return nil
 	})
+	return c
 }
 
-// goodClient does what a client does, on a connection of its own, until the
-// returned function is called: it returns how often that was done. Each request
-// must succeed.
-func goodClient(t testing.TB, r *runningNode) (stop func() int) {
+// goodClient does what a client does, on a connection of its own, until it is
+// stopped. Each request must succeed.
+type goodClient struct {
+	rounds atomic.Int64
+	done   chan struct{} // closed by stop
+	ended  chan struct{} // closed by its goroutine
+}
+
+func newGoodClient(t testing.TB, r *runningNode) *goodClient {
 	t.Helper()
 	s := r.client()
-	done, ended := make(chan struct{}), make(chan int, 1)
+	g := &goodClient{done: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
-		n := 0
-		defer func() { ended <- n }()
+		defer close(g.ended)
+		defer s.Close()
 		for {
 			select {
-			case <-done:
+			case <-g.done:
 				return
 			default:
 			}
 			if err := s.works(); err != nil {
-				t.Errorf("a good client, after %d rounds: %v", n, err)
+				t.Errorf("a good client, after %d rounds: %v", g.rounds.Load(), err)
 				return
 			}
-			n++
+			g.rounds.Add(1)
 		}
 	}()
-	return func() int {
-		close(done)
-		n := <-ended
-		s.Close()
-		return n
-	}
+	return g
+}
+
+// stop ends it, and checks that it got something done.
+func (g *goodClient) stop(t testing.TB) {
+	t.Helper()
+	until(t, "a good client got something done", func() error {
+		select {
+		case <-g.ended:
+			return nil // it has said why
+		default:
+		}
+		if g.rounds.Load() == 0 {
+			return errors.New("it has not")
+		}
+		return nil
+	})
+	close(g.done)
+	<-g.ended
 }
 
 // A client that asks and never reads must not make the node gather answers for
@@ -78,19 +100,18 @@ func TestClientNeverReads(t *testing.T) {
 	l := defaultLimits()
 	l.inflightBytes, l.answerTimeout = 1<<20, time.Second
 	r := serving(t, l)
-	good := goodClient(t, r)
+	good := newGoodClient(t, r)
 	s := r.client()
 	if err := s.Conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
 		t.Fatal(err)
 	}
-	fill(t, r, s)
+	c := fill(t, r, s)
 	// The writer has so much at most, as much gathers behind it, each with
 	// one answer more; and the last request is the one that was too many.
 	bound := 2*(l.inflightBytes+64<<10) + l.inflightBytes + 2*requestOverhead
 	most := 0
 	until(t, "it is cut off", func() error {
-		c := r.otherEnd(s)
-		if c == nil {
+		if !r.attended(c) {
 			return nil
 		}
 		c.mu.Lock()
@@ -101,12 +122,7 @@ func TestClientNeverReads(t *testing.T) {
 	if most > bound {
 		t.Errorf("%d bytes were in flight, the bound is %d", most, bound)
 	}
-	if most < l.inflightBytes {
-		t.Errorf("%d bytes were in flight; the test shows nothing", most)
-	}
-	if n := good(); n == 0 {
-		t.Error("the good client got nothing done")
-	}
+	good.stop(t)
 	r.idle()
 }
 
@@ -125,12 +141,13 @@ func TestListerNeverReads(t *testing.T) {
 	if err := s.Conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
 		t.Fatal(err)
 	}
-	good := goodClient(t, r)
+	good := newGoodClient(t, r)
 	list := wire.List{Group: r.node.table.Load().GroupOf(slotOf([]byte("{page}"))), Prefix: []byte("{page}")}
 	var ask []byte
 	for i := range uint64(200) {
 		ask = append(ask, frame(wire.TypeList, 0, i, list.Append(nil))...)
 	}
+	c := r.otherEnd(s)
 	go func() { // ends with the connection
 		for {
 			if _, err := s.Write(ask); err != nil {
@@ -140,8 +157,7 @@ func TestListerNeverReads(t *testing.T) {
 	}()
 	most := 0
 	until(t, "it is cut off", func() error {
-		c := r.otherEnd(s)
-		if c == nil {
+		if !r.attended(c) {
 			return nil
 		}
 		c.mu.Lock()
@@ -153,9 +169,7 @@ func TestListerNeverReads(t *testing.T) {
 	if bound := l.inflightBytes + (listersMax()+1)*(1<<20+64<<10); most > bound {
 		t.Errorf("%d bytes of pages waited, the bound is %d", most, bound)
 	}
-	if n := good(); n == 0 {
-		t.Error("the good client got nothing done")
-	}
+	good.stop(t)
 	r.idle()
 }
 
@@ -233,10 +247,12 @@ func TestAllConnectionsTogether(t *testing.T) {
 }
 
 // Clients that send as fast as they can get what one connection can get, and
-// leave the rest to others.
+// leave the rest to others. How much that is depends on how many processors the
+// flood itself takes.
 func TestFlood(t *testing.T) {
+	const rounds, atLeast = 30, time.Second
 	r := serving(t, defaultLimits())
-	good := goodClient(t, r)
+	good := newGoodClient(t, r)
 	var empty wire.Empty
 	var burst []byte
 	for i := range uint64(500) {
@@ -258,19 +274,20 @@ func TestFlood(t *testing.T) {
 		})
 		flood.Go(func() { io.Copy(io.Discard, s) })
 	}
-	var most int64
-	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	began, before, most := time.Now(), good.rounds.Load(), int64(0)
+	until(t, "a good client does its rounds in the flood", func() error {
 		most = max(most, r.node.held.Load())
-	}
-	n := good()
+		if n := good.rounds.Load() - before; n < rounds || time.Since(began) < atLeast {
+			return fmt.Errorf("%d rounds in %s", n, time.Since(began))
+		}
+		return nil
+	})
+	t.Logf("%d rounds in %s, %d bytes held", good.rounds.Load()-before, time.Since(began), most)
+	good.stop(t)
 	for _, s := range conns {
 		s.Close()
 	}
 	flood.Wait()
-	t.Logf("%d rounds, %d bytes held", n, most)
-	if n < 3 { // how many depends on how many processors the flood itself takes
-		t.Errorf("the good client did %d rounds in a second of flood", n)
-	}
 	// A burst that is in the buffer at the limit is still taken in.
 	if bound := int64(len(conns)) * int64(r.node.limits.inflightBytes+2<<20); most > bound {
 		t.Errorf("%d bytes were held, the bound is %d", most, bound)
@@ -283,7 +300,7 @@ func TestFlood(t *testing.T) {
 // comes again and again.
 func TestSilentStrangers(t *testing.T) {
 	r := serving(t, defaultLimits())
-	good := goodClient(t, r)
+	good := newGoodClient(t, r)
 	var silent []net.Conn
 	defer func() {
 		for _, c := range silent {
@@ -318,25 +335,24 @@ func TestSilentStrangers(t *testing.T) {
 		}
 		return nil
 	})
-	if n := good(); n == 0 {
-		t.Error("the good client got nothing done")
-	}
+	good.stop(t)
 }
 
 // Who takes too long over the hello, or says nothing afterwards, is cut off;
 // who goes on speaking is not.
 func TestSilence(t *testing.T) {
+	t.Parallel()
 	l := defaultLimits()
-	l.clientSilence = 500 * time.Millisecond
+	l.clientSilence = silenceTested
 	r := serving(t, l)
-	good := goodClient(t, r)
+	good := newGoodClient(t, r)
 
+	began := time.Now()
 	slow, err := net.Dial("tcp", r.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer slow.Close()
-	began := time.Now()
 	go func() {
 		for _, b := range []byte("\xedmus\x02\x02\x02\x00 this is no hello, and comes slowly") {
 			if _, err := slow.Write([]byte{b}); err != nil {
@@ -356,22 +372,31 @@ func TestSilence(t *testing.T) {
 	if _, _, err := silent.read(); !errors.Is(err, io.EOF) {
 		t.Errorf("a silent client: %v, want the end", err)
 	}
-	if took := time.Since(since); took < l.clientSilence || took > l.clientSilence+3*time.Second {
+	if took := time.Since(since); took < l.clientSilence {
 		t.Errorf("a silent client was cut off after %s, want %s", took, l.clientSilence)
 	}
-	if took := <-cut; took < wire.HelloTimeout-100*time.Millisecond || took > wire.HelloTimeout+3*time.Second {
-		t.Errorf("a slow hello was cut off after %s, want %s", took, wire.HelloTimeout)
+	select {
+	case took := <-cut:
+		if took < wire.HelloTimeout {
+			t.Errorf("a slow hello was cut off after %s, want %s", took, wire.HelloTimeout)
+		}
+	case <-time.After(readyMax):
+		t.Error("a slow hello is not cut off")
 	}
-	if n := good(); n == 0 {
-		t.Error("the good client got nothing done")
-	}
+	good.stop(t)
 }
+
+// silenceTested is how long a client may say nothing to a node that is tested for
+// that: longer than a busy machine stands still between two words of a client that
+// goes on speaking.
+const silenceTested = wire.HelloTimeout
 
 // A frame that drips in, a byte now and then, is never silent and never there.
 // One would doubt that it is cut off: each byte is a sign of life.
 func TestDrip(t *testing.T) {
+	t.Parallel()
 	l := defaultLimits()
-	l.clientSilence = 400 * time.Millisecond
+	l.clientSilence = silenceTested
 	r := serving(t, l)
 	drip := func(s *speaker, bytes []byte, pause time.Duration) {
 		for _, b := range bytes {
@@ -383,17 +408,13 @@ func TestDrip(t *testing.T) {
 	}
 	ping := frame(wire.TypePing, 0, 1, (&wire.Empty{}).Append(nil))
 	slow, brisk := r.client(), r.client()
-	began := time.Now()
 	go drip(slow, frame(wire.TypePing, 0, 1, make([]byte, 1000)), 50*time.Millisecond)
 	go drip(brisk, ping, time.Millisecond)
 	if h, _, err := brisk.read(); err != nil || h.Type != wire.TypePong {
 		t.Errorf("a frame in many pieces: %s, %v", h.Type, err)
 	}
-	if _, _, err := slow.read(); err == nil {
-		t.Error("a frame that drips is answered")
-	}
-	if took := time.Since(began); took > l.clientSilence+3*time.Second {
-		t.Errorf("a frame that drips was cut off after %s, want %s", took, l.clientSilence)
+	if _, _, err := slow.read(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a frame that drips is answered, or not cut off: %v", err)
 	}
 }
 

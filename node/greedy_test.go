@@ -1,7 +1,6 @@
 package node
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -37,12 +36,13 @@ func TestGreedyCostsWhatMayWait(t *testing.T) {
 		ask = append(ask, frame(wire.TypeGet, 0, i, getBody(wire.ReadLinearizable, "{large}"))...)
 	}
 	var greedy []*speaker
+	var ends []*connection // the node's
 	for range conns {
 		g := r.client()
 		if err := g.Conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
 			t.Fatal(err)
 		}
-		greedy = append(greedy, g)
+		greedy, ends = append(greedy, g), append(ends, r.otherEnd(g))
 		go func() { // ends with the connection
 			for {
 				if _, err := g.Write(ask); err != nil {
@@ -52,11 +52,7 @@ func TestGreedyCostsWhatMayWait(t *testing.T) {
 		}()
 	}
 	until(t, "each has what it may have", func() error {
-		for _, g := range greedy {
-			c := r.otherEnd(g)
-			if c == nil {
-				return errors.New("one is not counted in yet")
-			}
+		for _, c := range ends {
 			c.mu.Lock()
 			waits := c.inflight >= l.inflightBytes-size // one more does not fit
 			c.mu.Unlock()
@@ -72,8 +68,7 @@ func TestGreedyCostsWhatMayWait(t *testing.T) {
 	if err := s.works(); err != nil {
 		t.Errorf("a good client beside them: %v", err)
 	}
-	for _, g := range greedy {
-		c := r.otherEnd(g)
+	for _, c := range ends {
 		c.mu.Lock()
 		if bound := l.inflightBytes + size + 2*requestOverhead + 1000; c.inflight > bound {
 			t.Errorf("%d bytes are in flight for one of them, the bound is %d", c.inflight, bound)

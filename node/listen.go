@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"muster/logstore"
@@ -79,4 +80,39 @@ func ownAddresses() []string {
 	}
 	outward = append(outward, loopback...)
 	return outward[:min(len(outward), addressesShown)]
+}
+
+// The ports of [FreeAddrs] lie below those that a system gives to whoever dials,
+// which begin at 32768 on Linux and at 49152 elsewhere: of those, one that is free
+// now is somebody's connection a moment later.
+const (
+	freePortMin = 20_000
+	freePorts   = 9_973 // a prime, so that each distance leads to all of them
+	// freePortsApart lies between the first ports of processes whose ids follow
+	// each other.
+	freePortsApart = 397
+)
+
+// freeAddrsTried counts the ports that this process has tried, so that no two of
+// its nodes are given one, of which one may be down for a while.
+var freeAddrsTried atomic.Uint32
+
+// FreeAddrs returns n loopback addresses at which nobody listens, for nodes of a
+// demonstration or a test. They are not held: nobody else is likely to take one.
+func FreeAddrs(n int) (addrs []string, err error) {
+	for tried := 0; len(addrs) < n; tried++ {
+		if tried == freePorts {
+			return nil, fmt.Errorf("%d addresses with free ports: %d are found: %w", n, len(addrs), err)
+		}
+		at := uint32(os.Getpid())*freePortsApart + freeAddrsTried.Add(1)
+		l, lerr := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", freePortMin+at%freePorts))
+		if err = lerr; err != nil {
+			continue
+		}
+		addrs = append(addrs, l.Addr().String())
+		if err := l.Close(); err != nil {
+			return nil, err
+		}
+	}
+	return addrs, nil
 }

@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"sync/atomic"
 	"testing"
-	"time"
 
 	"muster/repl/client"
 )
@@ -31,31 +31,12 @@ func TestGetAtOneMoment(t *testing.T) {
 		pairs = append(pairs, client.Pair{Key: names[i], Value: bytes.Repeat([]byte{1}, size)})
 	}
 	ctx := t.Context()
-	done := make(chan error, 1)
-	go func() {
-		for range writes {
-			if _, err := cl.SetMany(ctx, pairs); err != nil {
-				done <- err
-				return
-			}
-		}
-		done <- nil
-	}()
-	deadline := time.After(30 * time.Second)
-	for reads := 0; ; reads++ {
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Fatal(err)
-			}
-			if reads < 10 {
-				t.Errorf("%d reads beside %d writes; the test shows nothing", reads, writes)
-			}
-			return
-		case <-deadline:
-			t.Fatal("the writes take too long")
-		default:
-		}
+	done, stop := beside(t, writes, func(int) error {
+		_, err := cl.SetMany(ctx, pairs)
+		return err
+	})
+	defer stop()
+	for reads := 0; reads < readsBeside || !done(); reads++ {
 		items, _, err := cl.Get(ctx, names, client.ReadOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -66,6 +47,38 @@ func TestGetAtOneMoment(t *testing.T) {
 			}
 		}
 	}
+}
+
+// readsBeside is how many reads there must be beside writes to show something.
+const readsBeside = 10
+
+// beside has write called, over and over, until stop is. done reports whether that
+// was so many times. However slow who reads is, it finds writes going on.
+func beside(t *testing.T, atLeast int, write func(i int) error) (done func() bool, stop func()) {
+	var written atomic.Int64
+	stopped, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for i := 0; ; i++ {
+			select {
+			case <-stopped:
+				return
+			default:
+			}
+			if err := write(i); err != nil {
+				t.Error(err)
+				written.Store(int64(atLeast))
+				return
+			}
+			written.Add(1)
+		}
+	}()
+	done = func() bool { return written.Load() >= int64(atLeast) }
+	stop = func() {
+		close(stopped)
+		<-ended
+	}
+	return done, stop
 }
 
 // A page of a listing shows one moment, whichever slots its keys are in: no
@@ -100,28 +113,9 @@ func TestPageAtOneMoment(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	done := make(chan error, 1)
-	go func() {
-		for i := uint64(keys); i < writes; i++ {
-			if err := write(i); err != nil {
-				done <- err
-				return
-			}
-		}
-		done <- nil
-	}()
-	for pages := 0; ; pages++ {
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Fatal(err)
-			}
-			if pages < 10 {
-				t.Errorf("%d listings beside %d writes; the test shows nothing", pages, writes)
-			}
-			return
-		default:
-		}
+	done, stop := beside(t, writes, func(i int) error { return write(uint64(keys + i)) })
+	defer stop()
+	for pages := 0; pages < readsBeside || !done(); pages++ {
 		newest := uint64(0)
 		var shown []uint64
 		for item, err := range cl.List(ctx, []byte("page/"), client.ListOptions{}) {

@@ -45,6 +45,14 @@ func TestFoundersKeepNobodyOut(t *testing.T) {
 			t.Fatalf("%d connections of hosts that found, the limit is %d; and %d of peers", got, l.founders, peers)
 		}
 	}
+	until(t, "all of them have their seats", func() error { // the newest is to be one that comes now
+		r.node.mu.Lock()
+		defer r.node.mu.Unlock()
+		if n := len(r.node.seats.strangers.conns); n != 0 {
+			return fmt.Errorf("%d are strangers", n)
+		}
+		return nil
+	})
 	// What they hold open does not count against a member that comes back.
 	p, err := dialAs(nodes[1], r, r.peerHello(other.Node, other.Life().Number))
 	if err != nil {
