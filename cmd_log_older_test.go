@@ -70,7 +70,7 @@ func TestLogOfAnEarlierMoment(t *testing.T) {
 	}
 	doubted(" is a copy")
 	shown := muster(t, "log", "show", copied).done(t)
-	for _, want := range []string{"3 lives, the newest with mark 000000000000000b", "; stopped after batch", "; its witness is inode", "; in doubt: ", "\nwitness: mark ", "\nstopped: life with mark 000000000000000b after batch ", "node 0000000000000008 in life 3"} {
+	for _, want := range []string{"3 lives, the newest with mark 000000000000000b", "; stopped after batch", "; its witness is inode", "; in doubt: ", "\nwitness: mark ", "; the log had batch ", "\nstopped: life with mark 000000000000000b after batch ", "node 0000000000000008 in life 3"} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("show does not say %q:\n%s", want, shown)
 		}

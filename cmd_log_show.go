@@ -90,6 +90,8 @@ type logRow struct {
 	Mark      string        `json:"mark,omitempty"` // of the life that stopped
 	Rows      int           `json:"rows,omitempty"`
 	Witness   *witnessRow   `json:"witness,omitempty"`
+	Reached   uint64        `json:"reached,omitempty"` // the batch up to which the witness says that the log was synced
+	Files     []fileRow     `json:"files,omitempty"`   // which the identity knows that the log is written to
 	Doubt     string        `json:"doubt,omitempty"`
 }
 
@@ -103,6 +105,13 @@ type lifeRow struct {
 // witnessRow is the witness that the identity knows.
 type witnessRow struct {
 	Mark    string `json:"mark"`
+	Inode   uint64 `json:"inode"`
+	BirthNs int64  `json:"birth_ns,omitempty"`
+}
+
+// fileRow is which file a segment was when the identity noted it.
+type fileRow struct {
+	Segment uint64 `json:"segment"`
 	Inode   uint64 `json:"inode"`
 	BirthNs int64  `json:"birth_ns,omitempty"`
 }
@@ -254,12 +263,13 @@ func (f *logFilter) headRows(dir string) ([]logRow, error) {
 		rows = append(rows, identityRowOf(dir, &id))
 	}
 	if f.all() || f.kind == kindWitness {
-		w, there, err := logstore.StatWitness(localDisk, dir, id.Node)
+		w, reached, there, err := logstore.StatWitness(localDisk, dir, id.Node)
 		if err != nil {
 			return nil, err
 		}
 		if there {
-			rows = append(rows, logRow{Kind: kindWitness, File: path.Join(dir, kindWitness), Witness: witnessRowOf(w)})
+			rows = append(rows, logRow{Kind: kindWitness, File: path.Join(dir, kindWitness), Witness: witnessRowOf(w),
+				Reached: uint64(reached.Batch)})
 		}
 	}
 	if f.all() || f.kind == kindStopped {
@@ -306,6 +316,9 @@ func identityRowOf(dir string, id *logstore.Identity) logRow {
 	if w := id.NextWitness; w.Mark != 0 {
 		r.Witness = witnessRowOf(w)
 	}
+	for _, f := range id.Segments {
+		r.Files = append(r.Files, fileRow{f.Number, f.Inode, f.Birth})
+	}
 	for _, m := range id.Members {
 		r.Nodes = append(r.Nodes, identityRow{m.Node.String(), m.Addr})
 	}
@@ -324,6 +337,9 @@ func livesText(r *logRow) string {
 	}
 	if w := r.Witness; w != nil {
 		text += fmt.Sprintf("; its witness is inode %d", w.Inode)
+	}
+	for _, f := range r.Files {
+		text += fmt.Sprintf("; segment %d is inode %d", f.Segment, f.Inode)
 	}
 	if r.Doubt != "" {
 		text += "; in doubt: " + printable([]byte(r.Doubt))
@@ -393,7 +409,7 @@ func (t *tool) showLine(r *logRow) error {
 		return t.line("identity: node %s of cluster %s (%s), a %s, start %d; knew %s%s",
 			r.Node, printable([]byte(r.Cluster)), r.ClusterID, r.Stage, r.Start, orDash(strings.Join(nodes, ", ")), livesText(r))
 	case r.Kind == kindWitness:
-		return t.line("witness: mark %s, inode %d", r.Witness.Mark, r.Witness.Inode)
+		return t.line("witness: mark %s, inode %d; the log had batch %d", r.Witness.Mark, r.Witness.Inode, r.Reached)
 	case r.Kind == kindStopped:
 		return t.line("stopped: life with mark %s after batch %d; the log began in segment %d; %d rows", r.Mark, r.Stopped, r.Segment, r.Rows)
 	case r.Kind == "snapshot":

@@ -65,8 +65,8 @@ func (s *Store) append(ws []Write) error {
 }
 
 // Idle is called when nothing was appended for a while. It writes the durable
-// offset, and the commits that had no record to travel with, and goes on with
-// the preparation of the next segment. If there is nothing to do it costs
+// offset, and the commits that had no record to travel with, notes in the witness
+// how far the log is, and goes on with the preparation of the next segment. If there is nothing to do it costs
 // nothing.
 func (s *Store) Idle() error {
 	if err := s.ended(); err != nil {
@@ -74,6 +74,9 @@ func (s *Store) Idle() error {
 	}
 	s.adopt()
 	err := s.settle()
+	if err == nil {
+		err = s.home.reach(s.home.promised)
+	}
 	if err == nil {
 		err = s.prepare(idleFillBytes)
 	}

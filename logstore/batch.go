@@ -76,6 +76,11 @@ func (s *Store) flush(promises, fresh bool) error {
 	}
 	s.promised = promises
 	s.effect(offset, int64(len(s.buf)))
+	if promises {
+		if err := s.home.promise(Batch(s.batch)); err != nil {
+			return err
+		}
+	}
 	if cap(s.buf) > bufferKeepBytes {
 		s.buf = nil
 	}

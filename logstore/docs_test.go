@@ -35,7 +35,8 @@ func TestStorageDocument(t *testing.T) {
 	if !strings.Contains(string(page), "```\n"+text+"```\n") {
 		t.Errorf("docs/storage.md does not hold the identity that is written:\n%s", text)
 	}
-	text = string(appendWitness(nil, testIdentityOfDocument.Node, testIdentityOfDocument.NextWitness.Mark))
+	text = string(Reached{4805, testIdentityOfDocument.Life().Mark}.append(
+		appendWitness(nil, testIdentityOfDocument.Node, testIdentityOfDocument.NextWitness.Mark)))
 	if !strings.Contains(string(page), "```\n"+text+"```\n") {
 		t.Errorf("docs/storage.md does not hold the witness that is written:\n%s", text)
 	}
@@ -45,7 +46,8 @@ var testIdentityOfDocument = Identity{
 	Format: 2, Stage: StageMember, Cluster: "shop", ClusterID: 0xc0ffee00c0ffee, Node: 0x1122334455667788,
 	Chain:   []Link{{Life{6, 0x4bf92f3577b34da6}, 3071}, {Life{7, 0xa3ce929d0e0e4736}, 4711}},
 	Witness: Witness{0x1f83d9abfb41bd6b, 131, 1700000000123456789}, NextWitness: Witness{0x5be0cd19137e2179, 132, 1700000000223456789},
-	Members: []IdentityMember{{0x1122334455667788, "127.0.0.1:4166"}},
+	Segments: []SegmentFile{{12, 140, 1700000000123456000}, {13, 141, 1700000000223456000}},
+	Members:  []IdentityMember{{0x1122334455667788, "127.0.0.1:4166"}},
 }
 
 // dump writes bytes as hexadecimal, 16 to a line; "*" stands for lines of

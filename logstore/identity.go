@@ -65,6 +65,9 @@ type Identity struct {
 	// Witness is the one at home, zero if there was none yet, and NextWitness the
 	// one that is to take its place, or has just taken it.
 	Witness, NextWitness Witness
+	// Segments are the files that the log was written to when the witness was made,
+	// at most two, none after a clean stop.
+	Segments []SegmentFile
 	// Missed are those that were expected when the doubt arose: if one of them is
 	// back, the doubt is lifted. None if it did not come from the witness.
 	Missed  []Witness
@@ -91,6 +94,7 @@ type IdentityMember struct {
 //	stopped 4805			the last batch at a clean stop; only after one
 //	witness 6d61726b31000000 131 1700000000123456789	mark, inode, birth; if there was one
 //	next-witness 6d61726b32000000 132 1700000000223456789	the one that takes its place
+//	segment 12 140 1700000000213456789	number, inode, birth: written to since the last start; at most two
 //	settled 6			the newest life in which a doubt ended; only if one did
 //	doubt "..."			only if there is one; "older" in place of "doubt" if it is proven
 //	missed 6d61726b30000000 130 1700000000023456789	a witness that was expected; at most two
@@ -131,6 +135,9 @@ func (id Identity) append(b []byte) []byte {
 	}
 	if id.NextWitness.Mark != 0 {
 		b = fmt.Appendf(b, "next-witness %s\n", id.NextWitness)
+	}
+	for _, f := range id.Segments {
+		b = fmt.Appendf(b, "segment %s\n", f)
 	}
 	if id.Settled > 0 {
 		b = fmt.Appendf(b, "settled %d\n", id.Settled)
@@ -260,6 +267,12 @@ func (id *Identity) set(key, value string) (err error) {
 		id.Witness, err = parseWitness(value)
 	case "next-witness":
 		id.NextWitness, err = parseWitness(value)
+	case "segment":
+		var f SegmentFile
+		f, err = parseSegmentFile(value)
+		if id.Segments = append(id.Segments, f); len(id.Segments) > notedSegmentsMax {
+			err = fmt.Errorf("there are more than %d", notedSegmentsMax)
+		}
 	case "missed":
 		var w Witness
 		w, err = parseWitness(value)

@@ -6,6 +6,8 @@ import (
 	"path"
 	"sync"
 	"sync/atomic"
+
+	"muster/logstore/vfs"
 )
 
 // Life names one start of a node. Peers count only what the newest life of a
@@ -69,8 +71,16 @@ type home struct {
 	begun bool       // guarded by mu
 	id    Identity   // guarded by mu; as it is on disk
 
-	present Witness // guarded by mu; the witness that is on disk, zero if none can be read
-	turns   uint64  // guarded by mu; witnesses of this life
+	present Witness  // guarded by mu; the witness that is on disk, zero if none can be read
+	turns   uint64   // guarded by mu; witnesses of this life
+	file    vfs.File // guarded by mu; the witness of this life, nil if there is none
+	lineAt  int64    // guarded by mu; where the witness says how far the log was
+	reached Reached  // guarded by mu; what it says there
+	line    []byte   // guarded by mu; scratch
+
+	found    Batch // set by Open: the last in the log
+	promised Batch // owned by the goroutine of Append: the last that says more than where the one before it ends; 0: none in this life
+	due      Batch // owned by the goroutine of Append: with it the witness says how far the log is, if that has not rested before
 }
 
 // ErrLife: a life can't begin or go on so.
@@ -106,8 +116,8 @@ func (id Identity) Begin(atLeast, mark uint64, last Batch) (Identity, error) {
 // BeginLife begins a life of the node whose log s is. Each start calls it once,
 // after [Open] and before anything is promised, and nothing of the identity that
 // was read at the start is relied on before it has returned. It syncs the end of
-// the log, compares the witness with what the identity knows of it, which may set
-// or lift [Identity.Doubt], then writes the identity with a new link, whose number
+// the log, compares witness and log with what the identity knows of them, which may
+// set or lift [Identity.Doubt], then writes the identity with a new link, whose number
 // is at least atLeast, and returns it. Where the newest life has the mark already,
 // because it began while the node had no log yet, that life continues.
 //
@@ -144,10 +154,10 @@ func (h *home) begin(id Identity, atLeast, mark uint64) (Identity, error) {
 		return id, s.stop(err)
 	}
 	next := id
-	next.Stopped = 0
 	if err := h.judge(&next); err != nil {
 		return id, err
 	}
+	next.Stopped = 0
 	if id.Life().Mark != mark {
 		var err error
 		if next, err = next.Begin(atLeast, mark, s.SyncedBatch()); err != nil {
@@ -156,6 +166,9 @@ func (h *home) begin(id Identity, atLeast, mark uint64) (Identity, error) {
 	}
 	if !next.Doubt.None() {
 		s.log.Warn("this life may be older than the node's newest", "why", next.Doubt.Why, "remedy", DoubtRemedy)
+	}
+	if err := h.noteFiles(&next); err != nil {
+		return id, s.stop(err)
 	}
 	err := h.turn(next)
 	return h.id, err

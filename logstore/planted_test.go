@@ -47,6 +47,17 @@ func TestPlantedBugsAtStart(t *testing.T) {
 			n.start()
 			n.doubts("not the one|is a copy")
 		},
+		"older log accepted": func(t testing.TB) {
+			n := newLifeNode(t).start()
+			n.write(one, 50)
+			from := n.disk.Copy()
+			n.write(one, 50)
+			must(t, n.store.Idle())
+			n.kill()
+			n.disk.PutBack("d/log", from, vfs.InPlace)
+			n.start()
+			n.doubts("ends with batch")
+		},
 		"zeroed tail accepted": func(t testing.TB) {
 			n := newLifeNode(t).start()
 			n.write(one, 50)

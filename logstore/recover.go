@@ -81,6 +81,7 @@ func (s *Store) recover(numbers []uint64, known lastKnown) error {
 		return err
 	}
 	s.home.synced.Store(r.number)
+	s.home.found = Batch(r.number)
 	for _, seg := range s.segments {
 		if err := seg.mendHeader(); err != nil {
 			return err

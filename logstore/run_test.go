@@ -13,7 +13,7 @@ import (
 func freshIdentity() Identity {
 	id := testIdentity
 	id.Chain, id.Stopped, id.Settled, id.Doubt = nil, 0, 0, Doubt{}
-	id.Witness, id.NextWitness, id.Missed = Witness{}, Witness{}, nil
+	id.Witness, id.NextWitness, id.Missed, id.Segments = Witness{}, Witness{}, nil, nil
 	return id
 }
 

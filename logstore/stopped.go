@@ -198,7 +198,7 @@ func (h *home) stop() error {
 		}
 	}
 	next := h.id
-	next.Stopped = Batch(s.batch)
+	next.Stopped, next.Segments = Batch(s.batch), nil
 	if err := h.turn(next); err != nil && !errors.Is(err, ErrFull) {
 		return err
 	}

@@ -285,6 +285,7 @@ func (s *Store) closeFiles() error {
 	if s.filling != nil {
 		errs = append(errs, s.filling.file.Close())
 	}
+	errs = append(errs, s.home.closeWitness())
 	if s.reserve != nil {
 		errs = append(errs, s.reserve.file.Close())
 	}

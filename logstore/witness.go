@@ -30,6 +30,7 @@ import (
 //	node 1122334455667788
 //	mark 0123456789abcdef
 //	checksum 89abcdef
+//	reached 00000000000000004711 a3ce929d0e0e4736 89abcdef	see older_log.go
 const (
 	witnessName     = "witness"
 	witnessTemp     = "witness.tmp"
@@ -51,8 +52,9 @@ func (w Witness) file() vfs.FileID { return vfs.FileID{Inode: w.Inode, Birth: w.
 
 // DoubtRemedy is what an operator can do about a doubt. None of it destroys
 // anything.
-const DoubtRemedy = "put back the directory with which the node ran last; where only its file witness was lost, move that back (mv: a copy is another file); " +
-	"if neither is left, start all other nodes: this one comes back when each of them has answered; do not empty the directory"
+const DoubtRemedy = "put back the directory with which the node ran last; where only its file witness was lost, move that back (mv: a copy is another file), " +
+	"and where only its log was replaced, move that back, before the node starts without it; " +
+	"if none of these is left, start all other nodes: this one comes back when each of them has answered; do not empty the directory"
 
 // EmptyRemedy is what is left for a host whose log or identity nobody has a copy
 // of. It names the options because a host that finds an empty directory and
@@ -68,8 +70,9 @@ func appendWitness(b []byte, node raft.NodeID, mark uint64) []byte {
 
 // seen is what is found of a witness.
 type seen struct {
-	Witness      // without mark if it can't be read
-	there   bool // there is a file
+	Witness         // without mark if it can't be read
+	there   bool    // there is a file
+	reached Reached // how far the log was, if it says so
 }
 
 // readWitness looks at the witness of a directory. Its errors are the disk's.
@@ -82,7 +85,7 @@ func readWitness(disk vfs.FS, dir string, node raft.NodeID) (seen, error) {
 	if err != nil {
 		return seen{}, fmt.Errorf("look at the witness: %w", err)
 	}
-	w := seen{Witness{Inode: id.Inode, Birth: id.Birth}, true}
+	w := seen{Witness: Witness{Inode: id.Inode, Birth: id.Birth}, there: true}
 	f, err := openFile(disk, name)
 	if err != nil {
 		return seen{}, fmt.Errorf("read the witness: %w", err)
@@ -97,17 +100,18 @@ func readWitness(disk vfs.FS, dir string, node raft.NodeID) (seen, error) {
 	if _, value, ok := strings.Cut(string(b[:n]), "\nmark "); ok {
 		fmt.Sscanf(value, "%x", &mark) // compared below, whatever it read
 	}
-	if bytes.Equal(b[:n], appendWitness(nil, node, mark)) {
-		w.Mark = mark
+	if text := appendWitness(nil, node, mark); bytes.HasPrefix(b[:n], text) {
+		w.Mark, w.reached = mark, parseReached(b[len(text):n])
 	}
 	return w, nil
 }
 
 // StatWitness returns what a directory's witness is, without mark where it can't be
-// read as that of the node; false if there is none. It changes nothing.
-func StatWitness(disk vfs.FS, dir string, node raft.NodeID) (Witness, bool, error) {
+// read as that of the node, and how far it says that the log was; false if there is
+// none. It changes nothing.
+func StatWitness(disk vfs.FS, dir string, node raft.NodeID) (Witness, Reached, bool, error) {
 	w, err := readWitness(disk, dir, node)
-	return w.Witness, w.there, err
+	return w.Witness, w.reached, w.there, err
 }
 
 // isOne reports whether it is one of those that were noted. Of a file that can't be
@@ -122,15 +126,31 @@ func (w *seen) isOne(noted ...Witness) bool {
 	return false
 }
 
-// CheckWitness returns why a directory may be from an earlier moment, as far as
-// its witness tells; empty if it does not. It changes nothing. Its errors are the
-// disk's.
+// CheckWitness returns why a directory, or the log in it, may be from an earlier
+// moment, as far as its witness and its identity tell; empty if they do not. It
+// changes nothing. Its errors are the disk's.
 func CheckWitness(disk vfs.FS, dir string, id *Identity) (string, error) {
 	w, err := readWitness(disk, dir, id.Node)
 	if err != nil {
 		return "", err
 	}
-	return w.doubt(path.Join(dir, witnessName), id), nil
+	if why := w.doubt(path.Join(dir, witnessName), id); why != "" {
+		return why, nil
+	}
+	s := newStore(Options{FS: disk, Dir: dir})
+	numbers, err := s.numbers()
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(numbers) == 0 {
+		return "", nil // it is damage that there is no log, if there was one
+	}
+	if err != nil {
+		return "", err
+	}
+	_, end, err := s.findTail(numbers)
+	if err != nil {
+		return "", err
+	}
+	d, err := olderLog(disk, dir, id, &w, Batch(end))
+	return d.Why, err
 }
 
 func (w *seen) doubt(name string, id *Identity) string {
@@ -152,8 +172,8 @@ func (w *seen) doubt(name string, id *Identity) string {
 	return fmt.Sprintf("%s is not the one that the identity knows, of life %d: one of the two is from an earlier moment", name, id.Life().Number)
 }
 
-// judge compares the witness with what the identity knows of it, and sets or
-// lifts the doubt that comes from it.
+// judge compares the witness and the log with what the identity knows of them, and
+// sets or lifts the doubt that comes from them.
 func (h *home) judge(next *Identity) error {
 	w, err := readWitness(h.store.fs, h.dir(), next.Node)
 	if err != nil {
@@ -166,17 +186,35 @@ func (h *home) judge(next *Identity) error {
 	if !next.Doubt.None() && w.isOne(next.Missed...) {
 		h.store.log.Info("the witness is back: this is the newest life", "was", next.Doubt.Why)
 		next.Doubt, next.Missed = Doubt{}, nil
+	} else if why := w.doubt(path.Join(h.dir(), witnessName), next); why != "" {
+		if !next.Doubt.None() {
+			return nil // the first doubt stays: what it missed is what lifts it
+		}
+		next.Doubt, next.Missed = Doubt{Why: why}, nil
+		for _, n := range [...]Witness{next.Witness, next.NextWitness} {
+			if n.Mark != 0 {
+				next.Missed = append(next.Missed, n)
+			}
+		}
 		return nil
 	}
-	why := w.doubt(path.Join(h.dir(), witnessName), next)
-	if why == "" || !next.Doubt.None() {
-		return nil // the first doubt stays: what it missed is what lifts it
+	return h.judgeLog(next, &w)
+}
+
+// judgeLog sets the doubt that comes from a log beside the newest identity and
+// witness. Where the log itself knows that what was promised is lost, there is
+// nothing left to doubt.
+func (h *home) judgeLog(next *Identity, w *seen) error {
+	if h.store.unknown.size > 0 {
+		return nil
 	}
-	next.Doubt, next.Missed = Doubt{Why: why}, nil
-	for _, n := range [...]Witness{next.Witness, next.NextWitness} {
-		if n.Mark != 0 {
-			next.Missed = append(next.Missed, n)
-		}
+	d, err := olderLog(h.store.fs, h.dir(), next, w, h.found)
+	if err != nil || d.None() {
+		return err
+	}
+	next.Missed = nil // a witness that comes back does not bring the log with it
+	if next.Doubt.None() || d.Proven && !next.Doubt.Proven {
+		next.Doubt = d
 	}
 	return nil
 }
@@ -188,9 +226,11 @@ func (h *home) judge(next *Identity) error {
 func (h *home) turn(next Identity) error {
 	h.turns++
 	mark := max(1, mixed(mixed(next.Life().Mark)+h.turns))
+	reached := Reached{h.promised, next.Life().Mark}
+	text := appendWitness(nil, next.Node, mark)
 	var made Witness
 	err := h.inRoom(func() (err error) {
-		made, err = h.makeWitness(next.Node, mark)
+		made, err = h.makeWitness(mark, reached.append(text))
 		return err
 	})
 	if errors.Is(err, ErrFull) || errors.Is(err, ErrRefused) {
@@ -208,18 +248,30 @@ func (h *home) turn(next Identity) error {
 		h.store.breakDown(err)
 		return fmt.Errorf("make the witness: %w", err)
 	}
-	h.present = made
+	if h.file != nil {
+		h.file.Close() // nothing that was written to it is relied on
+	}
+	h.present, h.file, h.lineAt, h.reached = made, nil, int64(len(text)), reached
+	file, err := openFile(h.store.fs, path.Join(h.dir(), witnessName))
+	if errors.Is(err, ErrRefused) {
+		return nil // it says no more than it does now
+	}
+	if err != nil {
+		h.store.breakDown(err)
+		return fmt.Errorf("open the witness: %w", err)
+	}
+	h.file = file
 	return nil
 }
 
 // makeWitness makes the file that is to become the witness.
-func (h *home) makeWitness(node raft.NodeID, mark uint64) (Witness, error) {
+func (h *home) makeWitness(mark uint64, text []byte) (Witness, error) {
 	disk, temp := h.store.fs, path.Join(h.dir(), witnessTemp)
 	f, err := disk.Create(temp)
 	if err != nil {
 		return Witness{}, err
 	}
-	if _, err = f.WriteAt(appendWitness(nil, node, mark), 0); err == nil {
+	if _, err = f.WriteAt(text, 0); err == nil {
 		err = f.Sync()
 	}
 	if closeErr := f.Close(); err == nil {
@@ -253,7 +305,11 @@ func (h *home) renew() error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if err := h.turn(h.id); err != nil && !errors.Is(err, ErrFull) {
+	next := h.id
+	if err := h.noteFiles(&next); err != nil {
+		return err
+	}
+	if err := h.turn(next); err != nil && !errors.Is(err, ErrFull) {
 		return err
 	}
 	return nil

@@ -8,8 +8,8 @@ import (
 	"muster/logstore/vfs"
 )
 
-// A data directory from an earlier moment is put back, as a copy that was made while
-// the node ran, days or one start ago. All of it verifies, and it has forgotten what
+// A data directory from an earlier moment is put back, or only the log in it, as a
+// copy that was made while the node ran, days or one start ago. All of it verifies, and it has forgotten what
 // the node promised since; nothing that others count on may be lost by that. The
 // node may have to wait for all others, so that meanwhile it is none of those whom
 // the groups can go on with.
@@ -54,9 +54,17 @@ func (x *chaos) putBack() bool {
 	// Written over the files it would be mixed with segments that the copy lacks, which
 	// is damage as well; logstore has tests of that.
 	n.crash(PowerKeep)
-	n.disk.PutBack(dataDir, image.disk, vfs.Replace)
 	n.forgets, n.doubtful = true, true
-	c.note(n.index, "the copy of start %d of its directory is put back", image.start)
+	if n.start == image.start && c.chance.below(2) == 0 {
+		// What the process that was killed has noted in identity and witness tells.
+		// The log of an earlier start is damage: each start notes how far it was.
+		n.disk.PutBack(dataDir+"/"+logstore.LogDir, image.disk, vfs.Replace)
+		n.disk.PutBack(dataDir+"/"+logstore.SnapshotDir, image.disk, vfs.Replace)
+		c.note(n.index, "the copy of its log is put back")
+	} else {
+		n.disk.PutBack(dataDir, image.disk, vfs.Replace)
+		c.note(n.index, "the copy of start %d of its directory is put back", image.start)
+	}
 	if away := image.away; away != nil && !away.up {
 		for _, o := range c.nodes {
 			if o != n && o != away && o.up {
