@@ -21,6 +21,11 @@ func (h *Host) SetNodes(nodes []raft.NodeID) {
 	h.nodes = slices.Clone(nodes)
 	slices.Sort(h.nodes)
 	was := h.beats
+	for n := range was {
+		if !slices.Contains(h.nodes, n) {
+			h.lives.forget(n)
+		}
+	}
 	h.beats = make(map[raft.NodeID]*beats, len(nodes))
 	for _, n := range h.nodes {
 		b := was[n]

@@ -2,6 +2,7 @@ package repl
 
 import (
 	"fmt"
+	"slices"
 
 	"muster/logstore"
 	"muster/raft"
@@ -53,8 +54,9 @@ const (
 	// batchJumpMax bounds how far a node's log may have come since it was last heard
 	// of: at a million batches a second that is twelve days.
 	batchJumpMax = 1 << 40
-	// strangersMax bounds the nodes that introduce themselves before the table
-	// names them.
+	// strangersMax bounds the nodes of which something is noted though the table does
+	// not name them: those that it does not name yet, and those that it has not named
+	// since this node started.
 	strangersMax = 64
 )
 
@@ -130,6 +132,24 @@ func (l *lives) know(n raft.NodeID) {
 	if l.others[n] == nil {
 		l.others[n] = &other{node: n}
 	}
+}
+
+// forget lets go of what is noted of a node that was taken out of the table, also
+// on disk. While a group here has the node as a member its note stays: what the node
+// forgets would matter.
+func (l *lives) forget(n raft.NodeID) {
+	o := l.others[n]
+	if o == nil || slices.ContainsFunc(l.host.order, func(g *group) bool { return g.livesOn(n) }) {
+		return
+	}
+	delete(l.others, n)
+	if o.note.Life.Mark == 0 {
+		return // nothing is on disk
+	}
+	// Nobody waits for the note, so the node is not told when it is there.
+	*o = other{node: n, note: logstore.Note{Node: n}, noted: true, dirty: o.dirty}
+	l.soil(o)
+	l.forced = true
 }
 
 // takes reports whether a message of a node's life is taken, and notes how far that

@@ -2,6 +2,7 @@ package repl
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -181,6 +182,37 @@ func TestVerdicts(t *testing.T) {
 		if !test.want.Noted() && n.host.lives.others[9].note != before {
 			t.Errorf("%s: it was not taken, and changed %+v to %+v", test.name, before, n.host.lives.others[9].note)
 		}
+	}
+}
+
+// What was noted of a node that is taken out of the table is forgotten, on disk too,
+// unless it has a vote in a group.
+func TestForgetRemovedNode(t *testing.T) {
+	c := newCluster(t, 71, 3)
+	n := c.nodes[0]
+	noted := func(node raft.NodeID) bool {
+		return slices.ContainsFunc(n.store.Notes(), func(note logstore.Note) bool { return note.Node == node })
+	}
+	n.host.SetNodes([]raft.NodeID{2, 3, 9})
+	n.host.ReceiveLifeQuestion(9, &wire.LifeQuestion{Number: 1, Batch: 60, Lives: []wire.LifeLink{{Number: 4, Mark: 4}}})
+	silent := func() bool { // nobody is there whom the answer could reach
+		c.net = slices.DeleteFunc(c.net, func(p packet) bool { return p.to == 9 })
+		return true
+	}
+	c.until("all three are noted", func() bool { return silent() && noted(2) && noted(3) && noted(9) })
+	n.host.SetNodes([]raft.NodeID{2})
+	c.until("the one without a vote is forgotten", func() bool { return silent() && !noted(9) })
+	n.host.SetNodes([]raft.NodeID{2, 3})
+	if !noted(3) || n.host.lives.others[3] == nil {
+		t.Error("a voter is forgotten")
+	}
+	if n.host.lives.others[9] != nil {
+		t.Error("the node is forgotten on disk only")
+	}
+	n.kill()
+	n.start()
+	if n.host.lives.others[9] != nil {
+		t.Error("it is back after a start")
 	}
 }
 
