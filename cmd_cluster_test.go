@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/node"
 	"muster/repl/client"
 	"muster/repl/wire"
 )
@@ -45,11 +46,14 @@ type process struct {
 // machine that other tests keep busy.
 const readyMax = 60 * time.Second
 
+// busyMax is what such a machine may add to the time that anything takes.
+const busyMax = 20 * time.Second
+
 // newCluster prepares n nodes and starts none.
 func newCluster(t testing.TB, n int, extra ...string) *cluster {
 	t.Helper()
 	c := &cluster{t: t, dir: t.TempDir(), extra: extra}
-	addrs, err := freeAddrs(n)
+	addrs, err := node.FreeAddrs(n)
 	if err != nil {
 		t.Fatal(err)
 	}

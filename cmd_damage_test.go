@@ -111,12 +111,13 @@ func TestDamageIsMended(t *testing.T) {
 		return err
 	})
 	c.healthy()
-	for _, key := range []string{"before3", "hit", "after7"} {
-		r := muster(t, "kv", "get", key, "--read", "local", "--endpoints", c.nodes[0].addr)
-		r.done(t)
-	}
-	if r := muster(t, "kv", "get", "hit", "--read", "local", "--endpoints", c.nodes[0].addr); strings.TrimSpace(r.stdout) != "the value" {
-		t.Errorf("got %q", r.stdout)
+	for key, want := range map[string]string{"before3": "v", "hit": "the value", "after7": "v"} {
+		c.until(key+" is there", func(context.Context) error { // a local read is of what was applied by now
+			if r := muster(t, "kv", "get", key, "--read", "local", "--endpoints", c.nodes[0].addr); strings.TrimSpace(r.stdout) != want {
+				return fmt.Errorf("status %d: got %q, %s", r.status, r.stdout, r.stderr)
+			}
+			return nil
+		})
 	}
 	c.stop(0)
 	if r := muster(t, "log", "verify", c.nodes[0].data); r.status != 0 {
@@ -166,26 +167,33 @@ func TestDamageOfAllCopies(t *testing.T) {
 			t.Errorf("status of n%d: ends with %d, healthy %t", i+1, r.status, row.Healthy)
 		}
 	}
-	if row, r := c.examine(); r.status != exitRefused || !slices.ContainsFunc(row.Findings, func(f findingRow) bool {
-		return strings.Contains(f.What, fmt.Sprintf("group %d is damaged on n1", g)) && strings.Contains(f.Remedy, "have no copy")
-	}) {
-		t.Errorf("doctor ends with %d and says %+v", r.status, row.Findings)
-	}
+	c.until("doctor finds it", func(context.Context) error {
+		row, r := c.examine()
+		if r.status != exitRefused || !slices.ContainsFunc(row.Findings, func(f findingRow) bool {
+			return strings.Contains(f.What, fmt.Sprintf("group %d is damaged on n1", g)) && strings.Contains(f.Remedy, "have no copy")
+		}) {
+			return fmt.Errorf("it ends with %d and says %+v", r.status, row.Findings)
+		}
+		return nil
+	})
 	c.run("kv", "set", other, "w").done(t)
 	if r := c.run("kv", "get", "hit", "--timeout", "3s"); r.status == 0 || strings.Contains(r.stdout, "the value") {
 		t.Errorf("a key of the damaged group is served: status %d, %q", r.status, r.stdout)
 	}
-	var groups []groupRow
-	if err := json.Unmarshal([]byte(c.run("group", "list", "-o", "json").stdout), &groups); err != nil {
-		t.Fatal(err)
-	}
-	for _, row := range groups {
-		for _, p := range row.Replicas {
-			if (p.State == "damaged") != (row.ID == int(g)) {
-				t.Errorf("group list: replica %s of group %d is %s", p.ID, row.ID, p.State)
+	c.until("group list names the damaged replicas, and no others", func(context.Context) error {
+		var groups []groupRow
+		if err := json.Unmarshal([]byte(c.run("group", "list", "-o", "json").stdout), &groups); err != nil {
+			return err
+		}
+		for _, row := range groups {
+			for _, p := range row.Replicas {
+				if (p.State == "damaged") != (row.ID == int(g)) {
+					return fmt.Errorf("replica %s of group %d is %s", p.ID, row.ID, p.State)
+				}
 			}
 		}
-	}
+		return nil
+	})
 	c.stop(2)
 	places[2].flip(t) // an old image of the disk is put back
 	c.start(2)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -52,7 +51,7 @@ func (t *tool) demo(c *cli.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	addrs, err := freeAddrs(demoNodes)
+	addrs, err := node.FreeAddrs(demoNodes)
 	if err != nil {
 		return err
 	}
@@ -107,21 +106,6 @@ func (t *tool) demo(c *cli.Context) error {
 		}
 	}
 	return err
-}
-
-// freeAddrs finds loopback addresses that are free. They are let go before the
-// nodes take them, which is well enough for a demonstration.
-func freeAddrs(n int) ([]string, error) {
-	var addrs []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		addrs = append(addrs, l.Addr().String())
-	}
-	return addrs, nil
 }
 
 // demoReady returns when the cluster takes writes, in every group.

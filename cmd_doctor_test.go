@@ -128,9 +128,13 @@ func TestDoctor(t *testing.T) {
 		return nil
 	})
 	c.kill(1)
-	if out := c.run("doctor", "--endpoints", c.nodes[0].addr, "--timeout", "1500ms"); out.status != exitRefused || !strings.Contains(out.stdout, "CUT") || !strings.Contains(out.stdout, "does not answer") {
-		t.Errorf("status %d\n%s", out.status, out.stdout)
-	}
+	c.until("seen in the table", func(context.Context) error {
+		out := c.run("doctor", "--endpoints", c.nodes[0].addr, "--timeout", "1500ms")
+		if out.status != exitRefused || !strings.Contains(out.stdout, "CUT") || !strings.Contains(out.stdout, "does not answer") {
+			return fmt.Errorf("status %d\n%s", out.status, out.stdout)
+		}
+		return nil
+	})
 	c.until("seen to have no majority", func(context.Context) error {
 		if row, r := c.examine(); r.status != exitRefused || !row.says(severityError, "no live majority of voters in groups 0, 1, 2") {
 			return fmt.Errorf("status %d, %s", r.status, r.stdout)

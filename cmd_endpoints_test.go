@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"muster/node"
 )
 
 // badEndpoint is an endpoint of no use, and what is said of it.
@@ -24,7 +26,7 @@ func badEndpoints(t *testing.T, secret string) []badEndpoint {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { silent.Close() })
-	closed, err := freeAddrs(1)
+	closed, err := node.FreeAddrs(1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -77,6 +77,9 @@ var (
 	sessionForm      = regexp.MustCompile(`"session":"[0-9a-f]{16}"`)
 	hexForm          = regexp.MustCompile(`:"([0-9a-f]{8}|[0-9a-f]{16})"`)
 
+	// A slow or nearly full disk is one of the machine that tests.
+	warningsForm = regexp.MustCompile(`\{"severity":"warning",[^}]*\},?`)
+
 	bucketsForm = regexp.MustCompile(`"buckets":\[({"to_us":[0-9.]+,"count":[0-9]+},?)*\]`)
 
 	numberForm = regexp.MustCompile(`:[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?([,}\]])`)
@@ -86,6 +89,7 @@ func form(s, addr string) string {
 	s = strings.ReplaceAll(s, `"`+addr+`"`, `"ADDR"`)
 	s = idForm.ReplaceAllString(s, `$1"ID"`)
 	s = logIDForm.ReplaceAllString(s, `"gN/N.N"`)
+	s = warningsForm.ReplaceAllString(s, "")
 	s = bucketsForm.ReplaceAllString(s, `"buckets":[…]`)
 	s = numberForm.ReplaceAllString(s, `:N$3`)
 	return strings.TrimSuffix(s, "\n")

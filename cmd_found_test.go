@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"muster/node"
 )
 
 // longTimeout is one that nobody may wait out: what is known is said at once.
@@ -93,12 +95,13 @@ func TestFoundingWithOtherSettings(t *testing.T) {
 	c.statusSays(2, c.nodes[0].addr+" (founds with --groups 8, this host with 16: give the same on each", c.nodes[1].addr+" (founds with --groups 8")
 	for i := range c.nodes {
 		log, err := os.ReadFile(c.nodes[i].log)
-		differ := 1 // from n3
-		if i == 2 {
-			differ = 2
-		}
-		if err != nil || strings.Count(string(log), "founds with --groups") != differ {
-			t.Errorf("n%d logged: %v\n%s", i+1, err, log)
+		for j := range c.nodes {
+			// Once, unless a busy machine keeps the two from speaking for a moment.
+			const most = 5
+			told := strings.Count(string(log), "host="+c.nodes[j].addr+` err="founds with --groups`)
+			if differ := i != j && (i == 2 || j == 2); (told > 0) != differ || told > most || err != nil {
+				t.Errorf("n%d logged %d times that n%d differs, want it to tell: %t; %v\n%s", i+1, told, j+1, differ, err, log)
+			}
 		}
 	}
 	c.stop(2)
@@ -112,7 +115,7 @@ func TestFoundingWithOtherSettings(t *testing.T) {
 func sameHosts(t *testing.T, n int) (addrs []string) {
 	t.Helper()
 	for range 100 {
-		first, err := freeAddrs(1)
+		first, err := node.FreeAddrs(1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,6 +137,10 @@ func sameHosts(t *testing.T, n int) (addrs []string) {
 	t.Skip("no port is free on all of some addresses of this host")
 	return nil
 }
+
+// ofTheMachine is what a node rightly warns of where the machine, which other tests
+// keep busy, or its disk stands still for a second or more.
+var ofTheMachine = []string{`msg="disk stalls"`, `msg="peer lost"`, `msg="peer not reached"`, `msg="not ready yet: `}
 
 // Hosts that are copies of one image have one host name. Their nodes must be told
 // apart all the same, by names that last; and what a cluster says while it is
@@ -176,9 +183,14 @@ func TestHostsWithOneName(t *testing.T) {
 			}
 			return err
 		})
-		for _, noise := range []string{"not announced yet", "bad-request", "level=WARN", "level=ERROR"} {
-			if strings.Contains(string(log), noise) {
-				t.Errorf("n%d logged %s:\n%s", i+1, noise, log)
+		for line := range strings.Lines(string(log)) {
+			if slices.ContainsFunc(ofTheMachine, func(what string) bool { return strings.Contains(line, what) }) {
+				continue
+			}
+			for _, noise := range []string{"not announced yet", "bad-request", "level=WARN", "level=ERROR"} {
+				if strings.Contains(line, noise) {
+					t.Errorf("n%d logged %s:\n%s", i+1, noise, log)
+				}
 			}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"muster/node"
 	"muster/repl/client"
 )
 
@@ -19,7 +20,7 @@ import (
 func TestNodeMoves(t *testing.T) {
 	c := startCluster(t, 3)
 	c.run("kv", "set", "before", "v").done(t)
-	free, err := freeAddrs(1)
+	free, err := node.FreeAddrs(1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +128,7 @@ func TestNodesMoveAtOnce(t *testing.T) {
 			for i := range c.nodes {
 				c.stop(i)
 			}
-			free, err := freeAddrs(3)
+			free, err := node.FreeAddrs(3)
 			if err != nil {
 				t.Fatal(err)
 			}

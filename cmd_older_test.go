@@ -111,14 +111,12 @@ func TestCopyPutBack(t *testing.T) {
 			if r := c.run("kv", "get", "new0", "--timeout", "8s"); r.status != exitNoResult {
 				t.Fatalf("a get ends with %d: %s%s", r.status, r.stdout, r.stderr)
 			}
-			found := false
-			row, _ := c.examine()
-			for _, f := range row.Findings {
-				found = found || strings.Contains(f.What, "may have forgotten what it promised") && f.Severity == severityError
-			}
-			if !found || row.OK {
-				t.Errorf("doctor finds %+v", row.Findings)
-			}
+			c.until("doctor finds it", func(context.Context) error {
+				if row, _ := c.examine(); row.OK || !row.says(severityError, "may have forgotten what it promised") {
+					return fmt.Errorf("it finds %+v", row.Findings)
+				}
+				return nil
+			})
 			remedy.do(c, newest)
 			c.healthy()
 			for _, keys := range []struct {

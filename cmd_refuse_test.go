@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/node"
 	"muster/repl/client"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -167,19 +168,19 @@ func TestForeignEndpoint(t *testing.T) {
 		{"a web server", listen(t, func(conn net.Conn) {
 			conn.Read(make([]byte, 4096))
 			conn.Write([]byte("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"))
-		}), "4s", exitRefused, "speaks something else"},
-		{"a banner", listen(t, func(conn net.Conn) { conn.Write([]byte("SSH-2.0-OpenSSH_9.9\r\n")) }), "4s", exitRefused, "speaks something else"},
+		}), "30s", exitRefused, "speaks something else"},
+		{"a banner", listen(t, func(conn net.Conn) { conn.Write([]byte("SSH-2.0-OpenSSH_9.9\r\n")) }), "30s", exitRefused, "speaks something else"},
 		{"a newer version", listen(t, func(conn net.Conn) {
 			conn.Read(make([]byte, 4096))
 			wire.WriteFrame(conn, wire.TypeError, 0, wire.WrongVersion("hello", 200, 201))
-		}), "4s", exitRefused, "wrong-version"},
+		}), "30s", exitRefused, "wrong-version"},
 		{"slow garbage", listen(t, func(conn net.Conn) {
 			for range 20 {
 				conn.Write([]byte("x"))
 				conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
 				io.Copy(io.Discard, conn)
 			}
-		}), "4s", exitRefused, "speaks something else"},
+		}), "30s", exitRefused, "speaks something else"},
 		// It accepts, so it may be a node that stands still or is on its way down.
 		{"silence", listen(t, func(net.Conn) {}), "1s", exitNoResult, "no answer within"},
 		{"a hang-up", listen(t, func(conn net.Conn) { conn.Close() }), "1s", exitNoResult, "hello with"},
@@ -248,7 +249,7 @@ func TestNotItsOwn(t *testing.T) {
 	c := startCluster(t, 1)
 	c.run("kv", "set", "k", "v").done(t)
 	p := c.nodes[0]
-	addrs, err := freeAddrs(1)
+	addrs, err := node.FreeAddrs(1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/node"
 	"muster/repl/client/bench"
 )
 
@@ -23,7 +24,7 @@ func besideRedis(t *testing.T, r bench.Result) (string, error) {
 			return "", fmt.Errorf("no %s here", program)
 		}
 	}
-	addrs, err := freeAddrs(1)
+	addrs, err := node.FreeAddrs(1)
 	if err != nil {
 		return "", err
 	}
