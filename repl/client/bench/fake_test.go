@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"math"
 	"net"
 	"sync"
 	"testing"
@@ -13,7 +14,7 @@ import (
 
 // fakeNode is a node on loopback that answers everything at once, but for writes
 // and gets while it stands still, after which it goes on where it was, and for
-// writes once it is mute.
+// those once it has answered as many as it does.
 type fakeNode struct {
 	t    testing.TB
 	addr string
@@ -21,7 +22,7 @@ type fakeNode struct {
 	mu     sync.Mutex
 	moving sync.Cond
 	still  bool
-	mute   bool
+	left   int // writes and gets that it still answers
 	closed bool
 }
 
@@ -30,7 +31,7 @@ func newFakeNode(t testing.TB) (*fakeNode, *client.Client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &fakeNode{t: t, addr: l.Addr().String()}
+	n := &fakeNode{t: t, addr: l.Addr().String(), left: math.MaxInt}
 	n.moving.L = &n.mu
 	var all sync.WaitGroup
 	all.Go(func() {
@@ -66,10 +67,10 @@ func (n *fakeNode) stand(still bool) {
 	n.moving.Broadcast()
 }
 
-// silence makes it mute.
-func (n *fakeNode) silence() {
+// muteAfter has it answer so many writes and gets more, and no others.
+func (n *fakeNode) muteAfter(answers int) {
 	n.mu.Lock()
-	n.mute = true
+	n.left = answers
 	n.mu.Unlock()
 }
 
@@ -98,7 +99,8 @@ func (n *fakeNode) serve(conn net.Conn) {
 				for n.still && !n.closed {
 					n.moving.Wait()
 				}
-				mute := n.mute
+				mute := n.left == 0
+				n.left = max(n.left-1, 0)
 				n.mu.Unlock()
 				if mute {
 					continue
