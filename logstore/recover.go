@@ -241,15 +241,35 @@ func (s *segment) read(b []byte) ([]byte, []stretch, error) {
 }
 
 // readPieces reads a segment of which the disk refuses something, piece by piece.
+// Where it refuses all for some chunks it may refuse all of the segment, and to
+// ask for each chunk could take an hour: the steps double from there until
+// something is returned. At most as much as was refused in that row is passed
+// over.
 func (s *segment) readPieces(b []byte) (refused []stretch, err error) {
-	pages := 0
-	for from := int64(0); from < s.size; from += refusedChunk {
-		to := min(from+refusedChunk, s.size)
+	note := func(from, to int64) {
+		clear(b[from:to])
+		if n := len(refused); n > 0 && refused[n-1].to == from {
+			refused[n-1].to = to
+		} else {
+			refused = append(refused, stretch{s.number, from, to})
+		}
+	}
+	pages, row := 0, 0 // pages refused; chunks in a row of which nothing was returned
+	for from, to := int64(0), int64(0); from < s.size; from = to {
+		to = min(from+refusedChunk, s.size)
 		if err := s.readPiece(b[from:to], from); err == nil {
+			row = 0
 			continue
 		} else if !errors.Is(err, ErrRefused) {
 			return nil, err
 		}
+		if row >= refusedRowMax {
+			to = min(from+refusedChunk<<(row-refusedRowMax), s.size)
+			note(from, to)
+			row++
+			continue
+		}
+		row++
 		for at := from; at < to; at += pageSize {
 			end := min(at+pageSize, to)
 			err := ErrRefused
@@ -257,17 +277,13 @@ func (s *segment) readPieces(b []byte) (refused []stretch, err error) {
 				err = s.readPiece(b[at:end], at)
 			}
 			if err == nil {
+				row = 0
 				continue
 			} else if !errors.Is(err, ErrRefused) {
 				return nil, err
 			}
 			pages++
-			clear(b[at:end])
-			if n := len(refused); n > 0 && refused[n-1].to == at {
-				refused[n-1].to = end
-			} else {
-				refused = append(refused, stretch{s.number, at, end})
-			}
+			note(at, end)
 		}
 	}
 	return refused, nil

@@ -47,6 +47,10 @@ const (
 	// one and refused: disks take seconds for each. What is asked for after
 	// that counts as refused too.
 	refusedPagesMax = 256
+	// refusedRowMax is how many chunks in a row are asked for page by page of
+	// which nothing is returned. After them it is looked farther and farther on
+	// for what the disk returns, and what lies between counts as refused.
+	refusedRowMax = 2
 	// returnedBytesMax bounds the entries that one look hands back.
 	returnedBytesMax = 1 << 20
 )

@@ -384,6 +384,76 @@ func TestRefusedIsNotFreed(t *testing.T) {
 	must(t, s.Close())
 }
 
+// refusing is a file of which some parts are refused. It counts the reads.
+type refusing struct {
+	vfs.File
+	parts []stretch
+	reads int
+}
+
+// ReadAt implements [vfs.File].
+func (f *refusing) ReadAt(p []byte, at int64) (int, error) {
+	f.reads++
+	for _, part := range f.parts {
+		if at < part.to && part.from < at+int64(len(p)) {
+			return 0, vfs.ErrFault
+		}
+	}
+	return f.File.ReadAt(p, at)
+}
+
+// A disk takes seconds for each read that it refuses. A start must not ask it for
+// each chunk of a segment that is refused from end to end; nor may it give up what
+// lies behind a place where much is refused.
+func TestReadsOfARefusedSegmentAreBounded(t *testing.T) {
+	const size, mib = SegmentBytesDefault, 1 << 20
+	disk := vfs.NewMem()
+	file, err := disk.Create("f")
+	must(t, err)
+	want := stream(size)
+	_, err = file.WriteAt(want, 0)
+	must(t, err)
+	const asked = 1 + refusedRowMax*(1+refusedChunk/pageSize) // all at once, then by chunks and pages
+	for _, test := range []struct {
+		name   string
+		parts  []stretch
+		reads  int   // at most
+		passed int64 // bytes that are not refused, and passed over, at most
+	}{
+		{"all", []stretch{{1, 0, size}}, readTries * (asked + 12), 0},
+		{"all but the end", []stretch{{1, 0, size - pageSize}}, readTries * (asked + 12), pageSize},
+		{"a page", []stretch{{1, 5 * mib, 5*mib + 1}}, size/refusedChunk + readTries*(2+refusedChunk/pageSize), pageSize},
+		{"a track", []stretch{{1, 3 * mib, 4 * mib}}, size/refusedChunk + readTries*(asked+6), mib},
+		{"two tracks", []stretch{{1, 3 * mib, 4 * mib}, {1, 9*mib + 10, 10*mib + 10}}, size/refusedChunk + 2*readTries*(asked+6), 2 * mib},
+		{"the second half", []stretch{{1, size / 2, size}}, size/refusedChunk + readTries*(asked+12), 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := &refusing{File: file, parts: test.parts}
+			seg := &segment{number: 1, name: "f", file: f, size: size}
+			got, refused, err := seg.read(nil)
+			must(t, err)
+			if f.reads > test.reads {
+				t.Errorf("%d reads, want %d at most", f.reads, test.reads)
+			}
+			bad, passed, at := int64(0), int64(0), int64(0)
+			for _, part := range test.parts {
+				bad += part.to - part.from
+			}
+			for _, r := range append(refused, stretch{1, size, size}) {
+				if !bytes.Equal(got[at:r.from], want[at:r.from]) {
+					t.Fatalf("from %d to %d it is not what was written", at, r.from)
+				}
+				passed += r.to - r.from
+				at = r.to
+			}
+			if passed -= bad; passed < 0 || passed > test.passed {
+				t.Errorf("%d bytes are passed over, want %d at most: %v", passed, test.passed, refused)
+			}
+		})
+	}
+	must(t, file.Close())
+}
+
 // Whoever reads a log or a snapshot offline sees what is refused as that, and the
 // rest.
 func TestRefusedOffline(t *testing.T) {
