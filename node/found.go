@@ -159,21 +159,21 @@ func (f *founding) answer() wire.FoundingAnswer {
 // silent notes that a host gave no answer.
 func (f *founding) silent(host string, err error) {
 	delete(f.left, host)
-	f.why[host] = err.Error()
+	f.why[host] = noticeText(err)
 }
 
 // leftOut notes that the host belongs to a cluster that was founded without
 // this one.
 func (f *founding) leftOut(host string, refusal *wire.Error) {
 	f.left[host] = refusal
-	f.why[host] = refusal.State
+	f.why[host] = shorten(refusal.State)
 }
 
 // notReady says what this host waits for, and what is to be done about it.
 func (f *founding) notReady(object string) *wire.Error {
 	for _, h := range f.hosts {
 		if e := f.left[h]; e != nil {
-			return wire.NotReady(object, "a standby: "+f.waits(), "of "+h+": "+e.Next, 0)
+			return wire.NotReady(object, "a standby: "+f.waits(), "of "+h+": "+shorten(e.Next), 0)
 		}
 	}
 	return wire.NotReady(object, "founding; waits for "+f.waits(), "start the other hosts with the same --expect and --join", 0)
@@ -215,7 +215,7 @@ func (f *founding) hear(host string, a wire.FoundingAnswer) (verdict, error) {
 				return foundAdopt, nil
 			}
 		}
-		f.leftOut(host, wire.UnknownNode(f.self, fmt.Sprintf("cluster %q was founded without it", a.Cluster), "use the cluster's own nodes"))
+		f.leftOut(host, wire.UnknownNode(f.self, fmt.Sprintf("cluster %q was founded without it", shorten(a.Cluster)), "use the cluster's own nodes"))
 		return foundStandby, nil
 	}
 	delete(f.left, host)

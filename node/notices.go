@@ -60,6 +60,12 @@ func (n *notices) notCounted(member raft.NodeID, from net.Addr) {
 	n.say(slog.LevelWarn, "connections not counted", "peer not counted: it speaks to this node, and does not answer where it is dialled", "peer", member, "from", from)
 }
 
+// waits tells the operator what a founding waits for at a host: what that is, and
+// how often it changes, is for that host to decide.
+func (n *notices) waits(level slog.Level, host, why string) {
+	n.say(level, "founding waits: "+host, "founding waits", "host", host, "err", shorten(why))
+}
+
 // say counts one of a kind, and logs it with how many of the same kind were
 // before it without a line.
 func (n *notices) say(level slog.Level, kind, message string, attrs ...any) {
@@ -109,8 +115,10 @@ func (k *notice) take(pause time.Duration, now time.Time) (silent uint64, ok boo
 }
 
 // noticeText is what a line says of an error that others have a part in.
-func noticeText(err error) string {
-	text := err.Error()
+func noticeText(err error) string { return shorten(err.Error()) }
+
+// shorten bounds a text that others have a part in by noticeSize.
+func shorten(text string) string {
 	if len(text) > noticeSize {
 		text = text[:noticeSize] + "…"
 	}

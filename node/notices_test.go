@@ -8,10 +8,13 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"muster/logstore/vfs"
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 // Strangers may do something wrong as often as they like, each time in another
@@ -73,6 +76,55 @@ func TestNoticesOfADay(t *testing.T) {
 	}
 	if silent, ok := n.take("another kind", begin.Add(24*time.Hour)); !ok || silent != 0 {
 		t.Errorf("another kind is kept silent (%d)", silent)
+	}
+}
+
+// A host that takes part in a founding decides what its operator is told, and may
+// say another thing each time that it is asked: it must not decide how large the
+// log gets either.
+func TestFoundingAndTheLog(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c := testConfig(t)
+	c.Listen = freeAddrs(t, 1)[0]
+	c.Join, c.Expect = []string{c.Listen, l.Addr().String()}, 2
+	var answers atomic.Int64
+	answer := func(conn net.Conn) {
+		defer conn.Close()
+		g, err := wire.ServerHello(conn, wire.AcceptConfig{Cluster: c.Cluster, Node: 4711, Advertise: l.Addr().String(), Level: shardmap.Level})
+		if err != nil {
+			return
+		}
+		if h, _, err := wire.ReadFrame(conn, g.Decoder); err == nil && h.Type == wire.TypeFounding {
+			other := newFounding(c.Cluster, 4711, l.Addr().String(), c.Join)
+			other.settings = wire.FoundingSettings{Groups: uint32(1000 + answers.Add(1)), ValueMax: 1}
+			a := other.answer()
+			_ = wire.WriteFrame(conn, wire.TypeFoundingAnswer, h.Request, &a)
+		}
+	}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go answer(conn)
+		}
+	}()
+	r, log, ready := startOn(t, vfs.NewMem(), c)
+	<-ready
+	until(t, "it was answered often", func() error {
+		if n := answers.Load(); n < 3*noticeBurst {
+			return fmt.Errorf("%d times, and it says\n%s", n, log)
+		}
+		return nil
+	})
+	r.stop()
+	if n := strings.Count(log.String(), "founds with --groups"); n == 0 || n > noticeBurst {
+		t.Errorf("%d lines, want 1 to %d, in\n%s", n, noticeBurst, log)
 	}
 }
 

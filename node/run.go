@@ -283,7 +283,13 @@ func (n *Node) becomeMember(ctx context.Context) error {
 // poll asks one host again and again, until the founding is over.
 func (n *Node) poll(ctx context.Context, host string, verdicts chan<- error) {
 	defer n.ended.Done()
-	said, lines := "", notice{} // the host decides what is wrong, and how often that changes
+	said := ""
+	say := func(level slog.Level, why string) {
+		if why != said {
+			said = why
+			n.notices.waits(level, host, why)
+		}
+	}
 	for {
 		n.mu.Lock()
 		f := n.found
@@ -303,12 +309,7 @@ func (n *Node) poll(ctx context.Context, host string, verdicts chan<- error) {
 				verdicts <- fmt.Errorf("found a cluster with %s: %w", host, final)
 				return
 			}
-			if err.Error() != said {
-				said = err.Error()
-				if _, ok := lines.take(n.limits.noticePause, time.Now()); ok {
-					n.log.Info("founding waits", "host", host, "err", noticeText(err))
-				}
-			}
+			say(slog.LevelInfo, err.Error())
 			n.mu.Lock()
 			if tooLate(err) {
 				var refusal *wire.Error
@@ -318,9 +319,11 @@ func (n *Node) poll(ctx context.Context, host string, verdicts chan<- error) {
 				f.silent(host, err)
 			}
 			n.mu.Unlock()
-		} else if done, err := n.heard(host, a); done || err != nil {
+		} else if done, why, err := n.heard(host, a); done || err != nil {
 			verdicts <- err
 			return
+		} else if why != "" {
+			say(slog.LevelWarn, why)
 		}
 		select {
 		case <-ctx.Done():
@@ -355,34 +358,32 @@ func refusal(err error) error {
 }
 
 // heard takes one host's answer, and does what follows from it. It reports
-// whether the founding is over.
-func (n *Node) heard(host string, a wire.FoundingAnswer) (done bool, err error) {
+// whether the founding is over, or, if it can't go on before an operator has seen
+// to it, why.
+func (n *Node) heard(host string, a wire.FoundingAnswer) (done bool, why string, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	f := n.found
 	if f == nil {
-		return true, nil
+		return true, "", nil
 	}
-	was := f.why[host]
 	v, err := f.hear(host, a)
 	if err != nil {
-		return false, err
+		return false, "", err
 	}
 	switch v {
 	case foundDecided:
-		return true, n.decideLocked(f.members(), 0)
+		return true, "", n.decideLocked(f.members(), 0)
 	case foundAdopt:
 		var members []logstore.IdentityMember
 		for _, m := range a.Members {
 			members = append(members, logstore.IdentityMember{Node: m.Node, Addr: m.Addr})
 		}
-		return true, n.decideLocked(members, a.ClusterID)
+		return true, "", n.decideLocked(members, a.ClusterID)
 	case foundStandby, foundDiffer:
-		if f.why[host] != was {
-			n.log.Warn("founding waits", "host", host, "err", f.why[host])
-		}
+		return false, f.why[host], nil
 	}
-	return false, nil
+	return false, "", nil
 }
 
 func (n *Node) decide(members []logstore.IdentityMember, id uint64) error {
