@@ -95,12 +95,14 @@ func (q *getQuery) answer(copies map[shardmap.Slot]*shardmap.SlotCopy, at raft.L
 		q.conn.refuse(r, crowded())
 		return
 	}
-	get := func(key, dst []byte) ([]byte, uint64, bool) {
+	// Nothing is put into the room that it is given: a long value is copied once,
+	// into the frame.
+	get := func(key, _ []byte) ([]byte, uint64, bool) {
 		c := copies[shardmap.SlotOf(key)]
 		if c == nil {
-			return dst, 0, false
+			return nil, 0, false
 		}
-		return c.Get(key, dst)
+		return c.Get(key)
 	}
 	var frame []byte
 	if !tooMuch {

@@ -68,16 +68,16 @@ func (c *SlotCopy) Digest() uint64 { return digest(c.recordSum, c.sessionSum, c.
 // record that is not what was written.
 func (c *SlotCopy) Check() error { return c.check() }
 
-// Get appends key's value to dst and returns it with the key's version. If the
-// key is not there, dst comes back as it was. It costs a search in the order of
-// the keys, some times what [Map.Get] costs.
-func (c *SlotCopy) Get(key, dst []byte) (value []byte, version uint64, ok bool) {
+// Get returns key's value and version. The value is the slot's own: it may be read
+// until Release, and not be written to. It costs a search in the order of the keys,
+// some times what [Map.Get] costs.
+func (c *SlotCopy) Get(key []byte) (value []byte, version uint64, ok bool) {
 	at := c.view.seek(key)
 	rec := at.record()
 	if rec == nil || !bytes.Equal(rec.key(), key) {
-		return dst, 0, false
+		return nil, 0, false
 	}
-	return append(dst, rec.value()...), rec.version(), true
+	return rec.value(), rec.version(), true
 }
 
 // ValueSize returns the bytes of key's value, or 0 if the key is not there.

@@ -256,7 +256,7 @@ func TestInstallUnderAListerAndRetries(t *testing.T) {
 	}
 	f.install(source, entries[5].ID)
 
-	if v, _, ok := held.Get([]byte("a"), nil); !ok || string(v) != "old" {
+	if v, _, ok := held.Get([]byte("a")); !ok || string(v) != "old" {
 		t.Errorf("the copy of before says %q", v)
 	}
 	if err := held.Check(); err != nil {
