@@ -19,7 +19,7 @@ import (
 )
 
 // founding answers a host that looks for others to found a cluster with.
-func (c *connection) founding(_ wire.Header, r repl.Reply, body []byte) {
+func (c *connection) founding(r repl.Reply, body []byte) {
 	var q wire.Founding
 	if err := q.Read(body); err != nil {
 		c.refuse(r, wire.BadBody(wire.TypeFounding, err))
@@ -70,13 +70,13 @@ func (n *Node) view(loop *repl.Loop, table *shardmap.Table) (view, bool) {
 		defer close(done)
 		v.groups, v.full, v.doubt = h.View(), h.Fullness(), h.Doubt()
 		for i := range table.Nodes {
-			if ago, known := h.Heard(table.Nodes[i].ID, loop.Now()); known {
+			if ago, known := h.Contacts().Heard(table.Nodes[i].ID, loop.Now()); known {
 				v.heard[table.Nodes[i].ID] = ago
 			}
-			if h.Stalled(table.Nodes[i].ID) {
+			if h.Contacts().Stalled(table.Nodes[i].ID) {
 				v.stalled[table.Nodes[i].ID] = true
 			}
-			if h.Awaited(table.Nodes[i].ID) {
+			if h.Contacts().Awaited(table.Nodes[i].ID) {
 				v.awaited[table.Nodes[i].ID] = true
 			}
 		}

@@ -55,7 +55,7 @@ func (o *peer) nextSnapshot() (*SnapshotStream, bool) {
 	return s, true
 }
 
-// sendSnapshots sends what is queued, one after another, over one connection
+// send sends what is queued, one after another, over one connection
 // unless that breaks.
 func (o *peer) sendSnapshots() {
 	p := o.owner

@@ -74,11 +74,11 @@ func TestSnapshotOverBrokenConnections(t *testing.T) {
 	g := from.host.groups[1]
 	g.machine.(*register).history = append(g.machine.(*register).history, make([]uint64, 1<<18)...) // 2 MB
 	c.write(1, 3)
-	c.until("no work is under way", func() bool { from.doWork(); return !from.host.working })
-	from.host.working = true
-	from.work = g.beginSnapshot()
+	c.until("no work is under way", func() bool { from.doWork(); return !from.host.chores.working })
+	from.host.chores.working = true
+	from.work = g.snap.begin()
 	from.doWork()
-	s, ok := g.newestSnapshot()
+	s, ok := g.snap.newest()
 	if !ok || s.Size < 2<<20 {
 		t.Fatalf("the snapshot has %d bytes", s.Size)
 	}

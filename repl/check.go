@@ -45,13 +45,13 @@ func CheckHost(h *Host) error {
 // only the first is looked at, see [group.expireWaits].
 func (g *group) checkWaits() error {
 	over := func(deadline time.Duration) bool { return deadline != 0 && deadline < g.host.tickedAt }
-	count := len(g.reads) + len(g.parked)
-	waits := slices.Clone(g.reads)
-	for _, b := range g.unconfirmed {
+	count := len(g.reads.waiting) + len(g.reads.parked)
+	waits := slices.Clone(g.reads.waiting)
+	for _, b := range g.reads.unconfirmed {
 		count += len(b.reads)
 		waits = append(waits, b.reads...)
 	}
-	for _, p := range g.parked {
+	for _, p := range g.reads.parked {
 		waits = append(waits, p.read)
 	}
 	for _, r := range waits {
@@ -59,11 +59,11 @@ func (g *group) checkWaits() error {
 			return fmt.Errorf("%s: a read waits whose deadline was %s, now it is %s", g.name(), r.Deadline, g.host.now)
 		}
 	}
-	if count != g.readCount {
-		return fmt.Errorf("%s: %d reads wait, %d are counted", g.name(), count, g.readCount)
+	if count != g.reads.count {
+		return fmt.Errorf("%s: %d reads wait, %d are counted", g.name(), count, g.reads.count)
 	}
-	if len(g.waiters) > 0 && over(g.waiters[0].deadline) {
-		return fmt.Errorf("%s: a command waits whose deadline was %s, now it is %s", g.name(), g.waiters[0].deadline, g.host.now)
+	if len(g.commands.waiters) > 0 && over(g.commands.waiters[0].deadline) {
+		return fmt.Errorf("%s: a command waits whose deadline was %s, now it is %s", g.name(), g.commands.waiters[0].deadline, g.host.now)
 	}
 	return nil
 }

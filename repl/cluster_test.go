@@ -186,7 +186,7 @@ func beginLife(t testing.TB, disk vfs.FS, store *logstore.Store, id raft.NodeID,
 	}
 }
 
-// place asks for the node's replicas of some groups.
+// make asks for the node's replicas of some groups.
 func (n *testNode) place(from, to raft.GroupID) {
 	m := raft.Membership{Next: 4}
 	for i := range 3 {
@@ -219,7 +219,7 @@ func (n *testNode) turn() {
 		}
 		n.work = w
 	}
-	if n.host.groups[0] != nil && slices.ContainsFunc(n.host.mending, func(m *mend) bool { return m.waits }) {
+	if n.host.groups[0] != nil && slices.ContainsFunc(n.host.mending.list, func(m *mend) bool { return m.waits }) {
 		n.place(1, testGroups) // as the table does, once it is read
 		n.turn()
 	}

@@ -20,27 +20,37 @@ type contact struct {
 	stalled   bool // its disk stands still, as it says
 }
 
+// Contacts is what a host knows of the other nodes. It belongs to the goroutine that
+// the host belongs to.
+type Contacts struct {
+	host *Host
+	of   map[raft.NodeID]*contact
+}
+
+// Contacts returns what the host knows of the other nodes.
+func (h *Host) Contacts() *Contacts { return &h.contacts }
+
 // hear notes that a node said something.
-func (h *Host) hear(n raft.NodeID) {
-	c := h.contacts[n]
+func (k *Contacts) hear(n raft.NodeID) {
+	c := k.of[n]
 	if c == nil {
 		return
 	}
-	c.heard, c.heardAt, c.heardTick, c.silent = true, h.now, h.ticks, false
+	c.heard, c.heardAt, c.heardTick, c.silent = true, k.host.now, k.host.ticks, false
 }
 
-// missNodes wakes the groups that rest on the word of a node that has fallen
+// miss wakes the groups that rest on the word of a node that has fallen
 // silent: those that it led, which need a leader, and those led here, which
 // have to know whether they still have a majority.
-func (h *Host) missNodes() {
-	for _, n := range h.nodes {
-		c := h.contacts[n]
-		if c.silent || h.ticks-c.heardTick < uint64(h.cfg.ElectionTicks) {
+func (k *Contacts) miss() {
+	for _, n := range k.host.beats.nodes {
+		c := k.of[n]
+		if c.silent || k.host.ticks-c.heardTick < uint64(k.host.cfg.ElectionTicks) {
 			continue
 		}
 		c.silent = true
-		for _, g := range h.order {
-			if !g.quiet || g.stopped != nil {
+		for _, g := range k.host.order {
+			if !g.resting.quiet || g.stopped != nil {
 				continue
 			}
 			leader, _ := g.node(g.lead)
@@ -86,9 +96,9 @@ func (g *group) transfereeLost(n raft.NodeID) {
 
 // PeerBack hands in that there is a connection from a node again.
 func (h *Host) PeerBack(n raft.NodeID) {
-	h.hear(n)
+	h.contacts.hear(n)
 	h.lives.reached(n)
-	for _, m := range h.mending {
+	for _, m := range h.mending.list {
 		m.hurry()
 	}
 	for _, g := range h.order {
@@ -121,14 +131,14 @@ func (h *Host) HandOver() (left int) {
 // Awaited says whether it is too soon to tell if a node is there: it was not
 // heard of since this host knows of it, and an election timeout has not passed
 // since.
-func (h *Host) Awaited(n raft.NodeID) bool {
-	c := h.contacts[n]
+func (k *Contacts) Awaited(n raft.NodeID) bool {
+	c := k.of[n]
 	return c != nil && !c.heard && !c.silent
 }
 
 // Heard returns how long ago a node was last heard of; false if never.
-func (h *Host) Heard(n raft.NodeID, now time.Duration) (time.Duration, bool) {
-	c := h.contacts[n]
+func (k *Contacts) Heard(n raft.NodeID, now time.Duration) (time.Duration, bool) {
+	c := k.of[n]
 	if c == nil || !c.heard {
 		return 0, false
 	}

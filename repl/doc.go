@@ -11,6 +11,13 @@
 // clock of its own. [Loop] is the goroutine around it. [Peers] carries messages
 // to other nodes over TCP.
 //
+// A host is its groups and what it knows besides, each part with its own fields:
+// [Contacts] of other nodes, heartbeats, fullness of disks, lives, replicas that
+// come and go (placing), that are mended (mending), appends read from the log
+// (fetching), and what is done beside it (chores). A group has its commands
+// (commandQueue), its reads (readQueue), its snapshots, and whether it rests
+// (resting).
+//
 // # Goroutines
 //
 //	name          how many         owner   ends when

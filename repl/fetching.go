@@ -33,6 +33,7 @@ const (
 
 // fetching is what the host knows of these appends.
 type fetching struct {
+	host     *Host
 	queues   []*fetchQueue // by node
 	underWay int           // to all nodes
 }
@@ -50,11 +51,11 @@ type flight struct {
 	since uint64 // tick
 }
 
-// fetch sends an append whose entries are to be read, or lets it wait. Of a
+// add sends an append whose entries are to be read, or lets it wait. Of a
 // group for which one is under way the core asks again: that one may be lost, or
 // slow, and a second one would be read for nothing.
-func (h *Host) fetch(to raft.NodeID, e *wire.Envelope) {
-	q := h.fetching.queue(to)
+func (f *fetching) add(to raft.NodeID, e *wire.Envelope) {
+	q := f.queue(to)
 	if i := slices.IndexFunc(q.waiting, func(w wire.Envelope) bool { return w.Group == e.Group }); i >= 0 {
 		q.waiting[i] = *e
 		return
@@ -63,29 +64,27 @@ func (h *Host) fetch(to raft.NodeID, e *wire.Envelope) {
 		return
 	}
 	q.waiting = append(q.waiting, *e)
-	h.sendFetches(q)
+	f.send(q)
 }
 
-// sendFetches sends of what waits for a node as much as may be under way.
-func (h *Host) sendFetches(q *fetchQueue) {
-	f := &h.fetching
+// send sends of what waits for a node as much as may be under way.
+func (f *fetching) send(q *fetchQueue) {
 	for len(q.waiting) > 0 && len(q.flights) < fetchesMax && f.underWay < fetchesAllMax {
 		e := q.waiting[0]
 		q.waiting = slices.Delete(q.waiting, 0, 1)
-		g := h.groups[e.Group]
+		g := f.host.groups[e.Group]
 		if g == nil || g.leading.Load() != e.Message.Term || !g.feeds(q.node, &e.Message) {
 			continue // it leads no more
 		}
-		q.flights = append(q.flights, flight{group: e.Group, since: h.ticks})
+		q.flights = append(q.flights, flight{group: e.Group, since: f.host.ticks})
 		f.underWay++
 		term := e.Message.Term
-		h.cfg.Transport.Fetch(q.node, &e, func() bool { return g.leading.Load() == term })
+		f.host.cfg.Transport.Fetch(q.node, &e, func() bool { return g.leading.Load() == term })
 	}
 }
 
-// fetched notes that a node answered an append of a group.
-func (h *Host) fetched(from raft.NodeID, id raft.GroupID) {
-	f := &h.fetching
+// answered notes that a node answered an append of a group.
+func (f *fetching) answered(from raft.NodeID, id raft.GroupID) {
 	if f.underWay == 0 {
 		return
 	}
@@ -93,31 +92,30 @@ func (h *Host) fetched(from raft.NodeID, id raft.GroupID) {
 	if i := slices.IndexFunc(q.flights, func(f flight) bool { return f.group == id }); i >= 0 {
 		q.flights = slices.Delete(q.flights, i, i+1)
 		f.underWay--
-		h.sendAllFetches(q)
+		f.sendAll(q)
 	}
 }
 
-// fetchTick gives up what was not answered for long.
-func (h *Host) fetchTick() {
-	f := &h.fetching
+// tick gives up what was not answered for long.
+func (f *fetching) tick() {
 	if f.underWay == 0 {
 		return
 	}
 	for _, q := range f.queues {
 		before := len(q.flights)
-		q.flights = slices.DeleteFunc(q.flights, func(o flight) bool { return h.ticks-o.since >= fetchPatience })
+		q.flights = slices.DeleteFunc(q.flights, func(o flight) bool { return f.host.ticks-o.since >= fetchPatience })
 		f.underWay -= before - len(q.flights)
 	}
-	h.sendAllFetches(nil)
+	f.sendAll(nil)
 }
 
-// sendAllFetches sends what may be sent, to one node first: it has made room.
-func (h *Host) sendAllFetches(first *fetchQueue) {
+// sendAll sends what may be sent, to one node first: it has made room.
+func (f *fetching) sendAll(first *fetchQueue) {
 	if first != nil {
-		h.sendFetches(first)
+		f.send(first)
 	}
-	for _, q := range h.fetching.queues {
-		h.sendFetches(q)
+	for _, q := range f.queues {
+		f.send(q)
 	}
 }
 

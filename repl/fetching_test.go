@@ -26,9 +26,9 @@ func (f *fetchCounter) Fetch(to raft.NodeID, e *wire.Envelope, _ func() bool) {
 }
 
 // A node that comes back after long, among a thousand groups, has each leader
-// read for it what it lacks. All at once that is a mebibyte for each group, on
+// add for it what it lacks. All at once that is a mebibyte for each group, on
 // the leader and then on it. Only a few are under way, to it and to all; each
-// answer lets another one go, each group gets its turn, and what is not answered
+// add lets another one go, each group gets its turn, and what is not answered
 // holds nobody up for long.
 func TestFetchesUnderWayAreBounded(t *testing.T) {
 	const groups = 1000
@@ -38,7 +38,7 @@ func TestFetchesUnderWayAreBounded(t *testing.T) {
 	count := &fetchCounter{Transport: h.cfg.Transport, asked: map[raft.NodeID][]raft.GroupID{}}
 	h.cfg.Transport = count
 	ask := func(to raft.NodeID, id raft.GroupID) {
-		h.fetch(to, &wire.Envelope{Group: id, Incarnation: 1, Message: raft.Message{Type: raft.MsgAppend, Term: 7, Fetch: 100}})
+		h.fetching.add(to, &wire.Envelope{Group: id, Incarnation: 1, Message: raft.Message{Type: raft.MsgAppend, Term: 7, Fetch: 100}})
 	}
 	for i := range groups {
 		g := &group{host: h, replica: like.replica}
@@ -70,7 +70,7 @@ func TestFetchesUnderWayAreBounded(t *testing.T) {
 		if under := sent(50) - answered; under > fetchesMax {
 			t.Fatalf("%d are under way to one node after %d answers", under, answered)
 		}
-		h.fetched(50, count.asked[50][answered])
+		h.fetching.answered(50, count.asked[50][answered])
 	}
 	served := slices.Clone(count.asked[50])
 	slices.Sort(served)
@@ -80,7 +80,7 @@ func TestFetchesUnderWayAreBounded(t *testing.T) {
 	before := sent(51)
 	for range fetchPatience {
 		h.ticks++
-		h.fetchTick()
+		h.fetching.tick()
 	}
 	if sent(51) <= before || h.fetching.underWay > fetchesAllMax {
 		t.Errorf("without answers %d more are sent in %d ticks, %d under way", sent(51)-before, fetchPatience, h.fetching.underWay)

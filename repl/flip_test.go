@@ -320,14 +320,14 @@ func (o *original) try(t *testing.T, h harm) outcome {
 			n.disk = images[i].disk(t)
 		}
 		n.restart()
-		if len(n.host.mending) > 0 {
+		if len(n.host.mending.list) > 0 {
 			result = repaired
 		}
 	}
 	for round := 0; round < 30; round++ {
 		waits := 0
 		for _, n := range c.nodes {
-			waits += len(n.host.mending)
+			waits += len(n.host.mending.list)
 		}
 		if waits == 0 {
 			break
@@ -340,7 +340,7 @@ func (o *original) try(t *testing.T, h harm) outcome {
 		}
 		result = stopped
 		if !h.all {
-			m := n.host.mending[0]
+			m := n.host.mending.list[0]
 			t.Errorf("%s: group %d is not mended: %s", h, m.replica.Group, m.view().What())
 		}
 	}

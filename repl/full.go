@@ -57,6 +57,7 @@ type Thrifty interface {
 
 // fullness is what the host knows of room on disks.
 type fullness struct {
+	host     *Host
 	space    logstore.Space // as of the last look
 	own      wire.Fullness
 	some     bool  // a disk is full, here or elsewhere
@@ -68,80 +69,78 @@ type fullness struct {
 }
 
 // look takes a new picture of the room on this node's disk.
-func (h *Host) look() {
-	f := &h.full
-	f.space = h.cfg.Store.Space()
+func (f *fullness) look() {
+	f.space = f.host.cfg.Store.Space()
 	own := wire.FullNot
 	if f.space.Full {
 		own = wire.FullNear
-		if h.room() < f.space.Kept/lastPart+2*appendRoom {
+		if f.room() < f.space.Kept/lastPart+2*appendRoom {
 			own = wire.FullAll
 		}
-	} else if h.lacksWanted() {
+	} else if f.lacksWanted() {
 		own = wire.FullNear
 	}
 	if own == f.own {
 		return
 	}
 	f.own = own
-	for _, b := range h.beats {
+	for _, b := range f.host.beats.of {
 		b.lastSent = 0 // the others need to know at once
 	}
-	h.fullnessChanged(h.cfg.Self, own)
+	f.changed(f.host.cfg.Self, own)
 }
 
 // lacksWanted says whether there still is no room for an append that was dropped.
-func (h *Host) lacksWanted() bool {
-	f := &h.full
-	if f.wanted > 0 && (h.ticks >= f.wantedAt+wantedTicks || h.headway()+f.accepted+f.underWay-f.wanted >= f.space.Kept/lastPart) {
+func (f *fullness) lacksWanted() bool {
+	if f.wanted > 0 && (f.host.ticks >= f.wantedAt+wantedTicks || f.headway()+f.accepted+f.underWay-f.wanted >= f.space.Kept/lastPart) {
 		f.wanted = 0
 	}
 	return f.wanted > 0
 }
 
 // learn takes in what another node says of its disk.
-func (h *Host) learn(n raft.NodeID, is wire.Fullness) {
-	if c := h.contacts[n]; c != nil && c.fullness != is {
+func (f *fullness) learn(n raft.NodeID, is wire.Fullness) {
+	if c := f.host.contacts.of[n]; c != nil && c.fullness != is {
 		c.fullness = is
-		h.fullnessChanged(n, is)
+		f.changed(n, is)
 	}
 }
 
 // learnStall takes in whether another node's disk stands still, as it says. That
 // changes nothing here: its cores see to it that others lead. Who asks this node
 // how the cluster is is told.
-func (h *Host) learnStall(n raft.NodeID, stalled bool) {
-	if c := h.contacts[n]; c != nil && c.stalled != stalled {
+func (k *Contacts) learnStall(n raft.NodeID, stalled bool) {
+	if c := k.of[n]; c != nil && c.stalled != stalled {
 		c.stalled = stalled
-		h.cfg.Log.Warn("disk of node", "of", n, "stalled", stalled)
+		k.host.cfg.Log.Warn("disk of node", "of", n, "stalled", stalled)
 	}
 }
 
 // Stalled reports whether another node's disk stands still, as it said last.
-func (h *Host) Stalled(n raft.NodeID) bool {
-	c := h.contacts[n]
+func (k *Contacts) Stalled(n raft.NodeID) bool {
+	c := k.of[n]
 	return c != nil && c.stalled && !c.silent
 }
 
-func (h *Host) fullnessChanged(n raft.NodeID, is wire.Fullness) {
-	h.cfg.Log.Warn("disk of node", "of", n, "is", is)
-	h.full.some = h.full.own != wire.FullNot
-	for _, c := range h.contacts {
-		h.full.some = h.full.some || c.fullness != wire.FullNot
+func (f *fullness) changed(n raft.NodeID, is wire.Fullness) {
+	f.host.cfg.Log.Warn("disk of node", "of", n, "is", is)
+	f.some = f.own != wire.FullNot
+	for _, c := range f.host.contacts.of {
+		f.some = f.some || c.fullness != wire.FullNot
 	}
-	for _, g := range h.order {
+	for _, g := range f.host.order {
 		g.handOverAt = 0
 		g.applyPreference()
 	}
 }
 
-// fullnessOf returns what is known of a node's disk. One that is silent says
+// of returns what is known of a node's disk. One that is silent says
 // nothing, and can be counted on for nothing.
-func (h *Host) fullnessOf(n raft.NodeID) (is wire.Fullness, alive bool) {
-	if n == h.cfg.Self {
-		return h.full.own, true
+func (f *fullness) of(n raft.NodeID) (is wire.Fullness, alive bool) {
+	if n == f.host.cfg.Self {
+		return f.own, true
 	}
-	c := h.contacts[n]
+	c := f.host.contacts.of[n]
 	if c == nil {
 		return wire.FullNot, false
 	}
@@ -155,7 +154,7 @@ func (h *Host) Fullness() map[raft.NodeID]wire.Fullness {
 	if h.full.own != wire.FullNot {
 		full[h.cfg.Self] = h.full.own
 	}
-	for n, c := range h.contacts {
+	for n, c := range h.contacts.of {
 		if c.fullness != wire.FullNot && !c.silent {
 			full[n] = c.fullness
 		}
@@ -164,22 +163,21 @@ func (h *Host) Fullness() map[raft.NodeID]wire.Fullness {
 }
 
 // room is what the log has left, reserve included, after all that was accepted.
-func (h *Host) room() int64 {
-	f := &h.full
+func (f *fullness) room() int64 {
 	return f.space.Prepared + f.space.Reserve - f.accepted - f.underWay
 }
 
 // headway is room, and what the disk has for more log: of that the half, since
 // it is taken in whole segments.
-func (h *Host) headway() int64 {
-	if h.full.space.Short {
-		return h.room()
+func (f *fullness) headway() int64 {
+	if f.space.Short {
+		return f.room()
 	}
-	return h.room() + h.full.space.Free/2
+	return f.room() + f.space.Free/2
 }
 
 // accept notes bytes that a core was given.
-func (h *Host) accept(bytes int64) { h.full.accepted += bytes }
+func (f *fullness) accept(bytes int64) { f.accepted += bytes }
 
 // quorumUpTo says whether a majority of the voters is alive, with disks at most
 // so full; also of the outgoing ones, in a joint membership.
@@ -187,7 +185,7 @@ func (g *group) quorumUpTo(limit wire.Fullness) bool {
 	for _, list := range [...][]raft.Member{g.members.Voters, g.members.Outgoing} {
 		able := 0
 		for i := range list {
-			if is, alive := g.host.fullnessOf(list[i].Node); alive && is <= limit {
+			if is, alive := g.host.full.of(list[i].Node); alive && is <= limit {
 				able++
 			}
 		}
@@ -204,93 +202,91 @@ func (g *group) short() bool {
 		return false
 	}
 	return slices.ContainsFunc(slices.Concat(g.members.Voters, g.members.Outgoing), func(m raft.Member) bool {
-		is, _ := g.host.fullnessOf(m.Node)
+		is, _ := g.host.full.of(m.Node)
 		return is != wire.FullNot
 	})
 }
 
 // admit says why a command may not go into the log now, or nil.
-func (g *group) admit(payload []byte) *wire.Error {
-	h := g.host
-	if !h.full.some || h.full.own == wire.FullNot && !g.short() {
+func (q *commandQueue) admit(payload []byte) *wire.Error {
+	h := q.group.host
+	if !h.full.some || h.full.own == wire.FullNot && !q.group.short() {
 		return nil
 	}
-	if g.core.Transferee() != 0 {
+	if q.group.core.Transferee() != 0 {
 		return nil // it waits, and the next leader is asked
 	}
-	m, ok := g.machine.(Thrifty)
-	if ok && m.Thrifty(payload) && g.quorumUpTo(wire.FullNear) &&
-		(h.full.own == wire.FullNot || h.room()-int64(len(payload))-entryRoom-appendRoom >= h.full.space.Kept/lastPart) {
+	m, ok := q.group.machine.(Thrifty)
+	if ok && m.Thrifty(payload) && q.group.quorumUpTo(wire.FullNear) &&
+		(h.full.own == wire.FullNot || h.full.room()-int64(len(payload))-entryRoom-appendRoom >= h.full.space.Kept/lastPart) {
 		return nil
 	}
-	return g.refusedFull()
+	return q.refusedFull()
 }
 
 // refusedFull says whose disks keep the group from writing.
-func (g *group) refusedFull() *wire.Error {
+func (q *commandQueue) refusedFull() *wire.Error {
 	full := []string{}
-	for _, m := range g.members.Voters {
-		is, _ := g.host.fullnessOf(m.Node)
-		if is != wire.FullNot || m.Node == g.host.cfg.Self && g.role == raft.RoleLeader && g.host.headway() < g.host.full.space.Kept {
-			name := g.host.cfg.Addr(m.Node)
+	for _, m := range q.group.members.Voters {
+		is, _ := q.group.host.full.of(m.Node)
+		if is != wire.FullNot || m.Node == q.group.host.cfg.Self && q.group.role == raft.RoleLeader && q.group.host.full.headway() < q.group.host.full.space.Kept {
+			name := q.group.host.cfg.Addr(m.Node)
 			if name == "" {
 				name = m.Node.String()
 			}
 			full = append(full, name)
 		}
 	}
-	found := fmt.Sprintf("the disk of %s is full, a majority of %d voters must have room", strings.Join(full, ", "), len(g.members.Voters))
-	return wire.Full(g.name(), found, fullRetry)
+	found := fmt.Sprintf("the disk of %s is full, a majority of %d voters must have room", strings.Join(full, ", "), len(q.group.members.Voters))
+	return wire.Full(q.group.name(), found, fullRetry)
 }
 
-// refuseQueue refuses what waits for room in the log and may not go there now.
-func (g *group) refuseQueue() {
-	if !g.host.full.some || len(g.queue) == 0 {
+// refuseFull refuses what waits for room in the log and may not go there now.
+func (q *commandQueue) refuseFull() {
+	if !q.group.host.full.some || len(q.queue) == 0 {
 		return
 	}
-	kept := g.queue[:0]
-	for _, p := range g.queue {
-		if err := g.admit(p.Entry.Raw[raft.EntryHeaderSize:]); err != nil {
-			g.queueBytes -= len(p.Entry.Raw)
-			g.host.refuse(p.Reply, err)
+	kept := q.queue[:0]
+	for _, p := range q.queue {
+		if err := q.admit(p.Entry.Raw[raft.EntryHeaderSize:]); err != nil {
+			q.bytes -= len(p.Entry.Raw)
+			q.group.host.answers.refuse(p.Reply, err)
 			continue
 		}
 		kept = append(kept, p)
 	}
-	clear(g.queue[len(kept):])
-	g.queue = kept
+	clear(q.queue[len(kept):])
+	q.queue = kept
 }
 
 // refuseLarge refuses the first command in the queue if what is prepared on the
 // disk can't take it, though nothing else is under way.
-func (g *group) refuseLarge() {
-	if f := &g.host.full; f.accepted+f.underWay > 0 {
+func (q *commandQueue) refuseLarge() {
+	if f := &q.group.host.full; f.accepted+f.underWay > 0 {
 		return // there may be more room after that
 	}
-	p := g.queue[0]
-	g.queue = slices.Delete(g.queue, 0, 1)
-	g.queueBytes -= len(p.Entry.Raw)
-	g.host.refuse(p.Reply, g.refusedFull())
-	g.touch()
+	p := q.queue[0]
+	q.queue = slices.Delete(q.queue, 0, 1)
+	q.bytes -= len(p.Entry.Raw)
+	q.group.host.answers.refuse(p.Reply, q.refusedFull())
+	q.group.touch()
 }
 
 // mayOffer says whether so many bytes may go to the core: on a disk that has no
 // room to prepare more, only as many as are prepared, and for what may use it,
 // in the reserve.
-func (h *Host) mayOffer(bytes int64) bool {
-	f := &h.full
+func (f *fullness) mayOffer(bytes int64) bool {
 	least := f.space.Kept / lastPart
 	if !f.space.Full {
 		least = f.space.Kept / 2
 	}
-	return h.headway()-bytes-appendRoom >= least && h.holds(bytes)
+	return f.headway()-bytes-appendRoom >= least && f.holds(bytes)
 }
 
 // holds reports whether the log takes so many bytes as it is cut into segments, after
 // all that was accepted: a batch that finds no place would wait for room, and all
 // groups with it. What is larger than usual needs a place of its own.
-func (h *Host) holds(bytes int64) bool {
-	f := &h.full
+func (f *fullness) holds(bytes int64) bool {
 	room := f.space.Batch
 	if bytes > f.space.Entry {
 		room = f.space.Entry
@@ -320,14 +316,14 @@ func (g *group) takes(m *raft.Message) bool {
 	case f.own != wire.FullNot && !g.short():
 		return false // the others do without it
 	}
-	if g.host.headway()-bytes < least || !promises && !g.host.holds(bytes-appendRoom) {
+	if g.host.full.headway()-bytes < least || !promises && !g.host.full.holds(bytes-appendRoom) {
 		if f.accepted+f.underWay == 0 && !promises {
 			f.wanted, f.wantedAt = max(f.wanted, bytes), g.host.ticks
-			g.host.look()
+			g.host.full.look()
 		}
 		return false
 	}
-	g.host.accept(bytes)
+	g.host.full.accept(bytes)
 	return true
 }
 
@@ -337,7 +333,7 @@ func (g *group) feeds(to raft.NodeID, m *raft.Message) bool {
 	if !g.host.full.some || m.Type != raft.MsgAppend || m.Fetch == 0 && len(m.Entries) == 0 {
 		return true
 	}
-	is, _ := g.host.fullnessOf(to)
+	is, _ := g.host.full.of(to)
 	switch is {
 	case wire.FullNot:
 		return true
@@ -351,17 +347,17 @@ func (g *group) feeds(to raft.NodeID, m *raft.Message) bool {
 
 // leave hands the groups that this node leads to voters whose disks have room,
 // while its own has none.
-func (h *Host) leave() {
-	if h.full.own == wire.FullNot {
+func (f *fullness) leave() {
+	if f.own == wire.FullNot {
 		return
 	}
-	for _, g := range h.order {
-		if g.role != raft.RoleLeader || g.stopped != nil || h.ticks < g.handOverAt || g.core.Transferee() != 0 {
+	for _, g := range f.host.order {
+		if g.role != raft.RoleLeader || g.stopped != nil || f.host.ticks < g.handOverAt || g.core.Transferee() != 0 {
 			continue
 		}
-		g.handOverAt = h.ticks + uint64(h.cfg.ElectionTicks)
+		g.handOverAt = f.host.ticks + uint64(f.host.cfg.ElectionTicks)
 		if to := g.heirWithRoom(); to != 0 && g.core.Transfer(to) == nil {
-			h.cfg.Log.Info("group is handed over: the disk is full", "group", g.replica.Group, "to", to)
+			f.host.cfg.Log.Info("group is handed over: the disk is full", "group", g.replica.Group, "to", to)
 			g.touch()
 		}
 	}
@@ -376,7 +372,7 @@ func (g *group) heirWithRoom() (best raft.ReplicaID) {
 		if !ok || !p.Active || !g.members.Votes(p.Replica) {
 			continue
 		}
-		if is, alive := g.host.fullnessOf(member.Node); alive && is == wire.FullNot && (best == 0 || p.Match > match) {
+		if is, alive := g.host.full.of(member.Node); alive && is == wire.FullNot && (best == 0 || p.Match > match) {
 			best, match = p.Replica, p.Match
 		}
 	}
@@ -388,7 +384,7 @@ func (g *group) heirWithRoom() (best raft.ReplicaID) {
 func (g *group) applyPreference() {
 	id := g.preferred
 	if node, ok := g.memberNode(id); ok {
-		if is, _ := g.host.fullnessOf(node); is != wire.FullNot {
+		if is, _ := g.host.full.of(node); is != wire.FullNot {
 			id = 0
 		}
 	}

@@ -96,7 +96,7 @@ func (c *fullCluster) fill(g raft.GroupID, n *testNode) {
 		if n.host.full.own != wire.FullNot || n.host.full.space.Short && c.nodes[1].host.groups[1].short() {
 			c.until("all know of it", func() bool {
 				for _, o := range c.nodes {
-					if is, _ := o.host.fullnessOf(n.id); is != n.host.full.own {
+					if is, _ := o.host.full.of(n.id); is != n.host.full.own {
 						return false
 					}
 				}
@@ -132,7 +132,7 @@ func (c *fullCluster) settle() {
 	c.until("nobody is full", func() bool {
 		for _, n := range c.nodes {
 			for _, o := range c.nodes {
-				if is, _ := n.host.fullnessOf(o.id); is != wire.FullNot {
+				if is, _ := n.host.full.of(o.id); is != wire.FullNot {
 					return false
 				}
 			}
@@ -167,7 +167,7 @@ func TestOneFollowerFull(t *testing.T) {
 		c.until("its groups are led by others", func() bool { n := c.leader(2); return n != nil && n != full })
 		for range 60 {
 			if seed%2 == 1 { // word of it is late, all the time
-				c.leader(1).host.contacts[full.id].fullness = wire.FullNot
+				c.leader(1).host.contacts.of[full.id].fullness = wire.FullNot
 			}
 			c.write(1, 0, 12000)
 		}
@@ -180,7 +180,7 @@ func TestOneFollowerFull(t *testing.T) {
 		}
 		c.until("its leader knows of it", func() bool {
 			n := c.leader(1)
-			return n != nil && n.host.contacts[full.id].fullness != wire.FullNot
+			return n != nil && n.host.contacts.of[full.id].fullness != wire.FullNot
 		})
 		entries := c.entriesTo[full.id]
 		for before := c.now; c.now < before+3*time.Second; {
@@ -350,7 +350,7 @@ func TestShortForOneEntry(t *testing.T) {
 		lead.turn()
 		c.until("the leader knows that it can't be taken there", func() bool {
 			for _, n := range tight {
-				if o := c.leader(1); o == nil || o.host.contacts[n.id] == nil || o.host.contacts[n.id].fullness == wire.FullNot {
+				if o := c.leader(1); o == nil || o.host.contacts.of[n.id] == nil || o.host.contacts.of[n.id].fullness == wire.FullNot {
 					return false
 				}
 			}

@@ -26,15 +26,12 @@ type group struct {
 	// where their messages came from: they are answered there.
 	callers []raft.Member
 
-	dirty bool
-	quiet bool // no ticks are needed, see raft.Group.Quiet
-	// vouchedAt is the tick when the leader's node last said that the group
-	// rests, or the rest began; see rest.go.
-	vouchedAt uint64
-	removed   bool           // it is no member any more
-	gone      bool           // and the host has forgotten it
-	base      *logstore.Base // goes to disk with the first write of a new replica
-	applied   raft.LogID
+	dirty   bool
+	resting resting
+	removed bool           // it is no member any more
+	gone    bool           // and the host has forgotten it
+	base    *logstore.Base // goes to disk with the first write of a new replica
+	applied raft.LogID
 	// appliedTime is the group time of the entry at applied, appliedMembers
 	// the membership in force there.
 	appliedTime    raft.GroupTime
@@ -45,16 +42,9 @@ type group struct {
 	floor          raft.LogID // what its log must reach before it votes; see hold.go
 	told           []told     // of which the floor is the newest
 
-	queue      []Proposal
-	queueBytes int
-	waiters    []waiter // by index; all proposed in this replica's own leadership
-	unsynced   int      // Readies handed out and not yet synced
-
-	reads       []Read // of this turn
-	readNumber  uint64
-	unconfirmed []readBatch // by number
-	parked      []parkedRead
-	readCount   int
+	commands commandQueue
+	reads    readQueue
+	unsynced int // Readies handed out and not yet synced
 
 	state      raft.HardState // as of the last Ready
 	kept       raft.HardState // as of the last Ready that was written
@@ -66,13 +56,18 @@ type group struct {
 	leading    atomic.Uint64  // the term in which this replica leads, or 0; read by transports
 	leadingAt  time.Duration  // on the host's clock
 	leadingGT  raft.GroupTime
-	entries    []raft.Entry // scratch for proposals
-	entryBytes int
+}
+
+// makeGroup returns a replica with an empty state, and without a core yet.
+func makeGroup(h *Host, r logstore.Replica) *group {
+	g := &group{host: h, replica: r, machine: h.cfg.Machine(r)}
+	g.commands.group, g.reads.group, g.snap.group, g.resting.group = g, g, g, g
+	return g
 }
 
 func newGroup(h *Host, r logstore.Replica, restored raft.Restored) (*group, error) {
-	g := &group{host: h, replica: r, machine: h.cfg.Machine(r)}
-	core, err := raft.New(h.coreConfig(r), restored)
+	g := makeGroup(h, r)
+	core, err := raft.New(h.cfg.core(r), restored)
 	if err != nil {
 		return nil, err
 	}
@@ -90,16 +85,17 @@ func (g *group) drive(core *raft.Group) {
 	g.state = raft.HardState{Term: now.Term, Vote: now.Vote, Commit: now.Commit}
 }
 
-func (h *Host) coreConfig(r logstore.Replica) raft.Config {
+// core returns what the core of a replica is made from.
+func (c *HostConfig) core(r logstore.Replica) raft.Config {
 	return raft.Config{
 		Self: r.ID,
 		Seed: raft.EntrySeed(r.Group, r.Incarnation),
 		// Two replicas must not draw the same time-outs, nor one in two
 		// groups: their elections would collide for ever.
-		Chance:         h.cfg.Chance ^ uint64(r.Group)<<32 ^ uint64(r.ID)*0x9e3779b97f4a7c15,
-		ElectionTicks:  h.cfg.ElectionTicks,
-		HeartbeatTicks: h.cfg.HeartbeatTicks,
-		QuietTicks:     h.cfg.QuietTicks,
+		Chance:         c.Chance ^ uint64(r.Group)<<32 ^ uint64(r.ID)*0x9e3779b97f4a7c15,
+		ElectionTicks:  c.ElectionTicks,
+		HeartbeatTicks: c.HeartbeatTicks,
+		QuietTicks:     c.QuietTicks,
 	}
 }
 
@@ -225,11 +221,11 @@ func (g *group) step(from raft.NodeID, m raft.Message) {
 			g.stop(err)
 			return
 		case errors.Is(err, raft.ErrNotMember):
-			g.host.refuseMessage(refusedNotMember, from, g.replica.Group, m.Type, err)
+			g.host.refused.message(refusedNotMember, from, g.replica.Group, m.Type, err)
 		case errors.Is(err, raft.ErrTerm):
-			g.host.refuseMessage(refusedFar, from, g.replica.Group, m.Type, err)
+			g.host.refused.message(refusedFar, from, g.replica.Group, m.Type, err)
 		default:
-			g.host.refuseMessage(refusedBad, from, g.replica.Group, m.Type, err)
+			g.host.refused.message(refusedBad, from, g.replica.Group, m.Type, err)
 		}
 	} else {
 		g.meet(m.From, from)
@@ -241,9 +237,9 @@ func (g *group) step(from raft.NodeID, m raft.Message) {
 // would make worse.
 func (g *group) stop(err error) {
 	g.stopped = err
-	g.setQuiet(true) // it gets no ticks any more
+	g.resting.set(true) // it gets no ticks any more
 	g.endHold()
-	g.endStreams(true)
+	g.snap.endStreams()
 	g.host.cfg.Log.Error("group stops", "group", g.replica.Group, "replica", g.replica.ID, "applied", g.applied, "err", err)
 	g.abandon()
 }
@@ -254,17 +250,17 @@ func (g *group) work() {
 		return
 	}
 	if !g.removed {
-		g.offerProposals()
-		g.offerReads()
+		g.commands.offer()
+		g.reads.offer()
 	}
 	for g.stopped == nil && !g.removed && g.core.HasReady() {
 		g.handle(g.core.Ready())
 	}
-	g.settleArrived()
-	g.noteRest()
+	g.snap.settleArrived()
+	g.resting.note()
 	if g.removed {
 		g.gone = true
-		g.host.remove(g)
+		g.host.placing.remove(g)
 	}
 }
 
@@ -276,11 +272,11 @@ func (g *group) handle(rd raft.Ready) {
 	}
 	base := g.base
 	if rd.Install != nil {
-		base = g.install(rd.Install)
+		base = g.snap.install(rd.Install)
 	}
 	g.followMembers(rd)
 	for i := range rd.Messages {
-		g.host.send(g, rd.Messages[i])
+		g.host.beats.send(g, rd.Messages[i])
 	}
 	g.gather(rd, base)
 	if err := g.applyAll(rd.Committed); err != nil {
@@ -289,12 +285,12 @@ func (g *group) handle(rd raft.Ready) {
 	}
 	if n := len(rd.Committed); n > 0 {
 		g.core.Applied(rd.Committed[n-1].ID.Index)
-		g.adoptLater()
+		g.snap.adoptLater()
 	}
-	g.sendSnapshots(rd.Snapshots)
-	g.confirm(rd.Reads)
-	g.lost(rd.ReadsLost)
-	g.runParked()
+	g.snap.send(rd.Snapshots)
+	g.reads.confirm(rd.Reads)
+	g.reads.lost(rd.ReadsLost)
+	g.reads.runParked()
 }
 
 // gather puts what the Ready wants written into the batch, after where the log
@@ -339,7 +335,7 @@ func (g *group) followMembers(rd raft.Ready) {
 		return
 	}
 	g.members = *rd.Membership
-	g.endStreams(false)
+	g.snap.endStrayStreams()
 }
 
 // removedBy says whether this replica is out once m is committed: it was allotted
@@ -364,7 +360,7 @@ func (g *group) synced(number uint64, afterSync []raft.Message) {
 
 func (g *group) sendAll(messages []raft.Message) {
 	for i := range messages {
-		g.host.send(g, messages[i])
+		g.host.beats.send(g, messages[i])
 	}
 }
 
@@ -413,19 +409,19 @@ func (g *group) apply(e raft.Entry) error {
 	if e.ID.Index != g.applied.Index+1 {
 		panic(fmt.Sprintf("group %d: entry %s follows %s in what is applied", g.replica.Group, e.ID, g.applied))
 	}
-	waits := len(g.waiters) > 0 && g.waiters[0].index == e.ID.Index
+	waits := len(g.commands.waiters) > 0 && g.commands.waiters[0].index == e.ID.Index
 	if e.Kind == raft.EntryNormal {
 		var out []byte // without an answer nothing of the host's is used: it may still be made
 		if waits {
-			out = g.host.scratch[:0]
+			out = g.host.answers.scratch[:0]
 		}
 		t, body, err := g.machine.Apply(e, waits, out)
 		if err != nil {
 			return err
 		}
 		if waits {
-			g.host.scratch = body[:0]
-			g.host.answer(g.waiters[0].reply, t, body)
+			g.host.answers.scratch = body[:0]
+			g.host.answers.add(g.commands.waiters[0].reply, t, body)
 		}
 	} else if err := g.machine.Skip(e); err != nil {
 		return err
@@ -439,10 +435,10 @@ func (g *group) apply(e raft.Entry) error {
 		g.appliedMembers = m
 	}
 	if waits {
-		g.waiters[0] = waiter{}
-		g.waiters = g.waiters[1:]
-		if len(g.waiters) == 0 {
-			g.waiters = nil
+		g.commands.waiters[0] = waiter{}
+		g.commands.waiters = g.commands.waiters[1:]
+		if len(g.commands.waiters) == 0 {
+			g.commands.waiters = nil
 		}
 	}
 	g.applied, g.appliedTime = e.ID, e.Time

@@ -70,8 +70,8 @@ func TestLateCommands(t *testing.T) {
 	if got := s.to(0); !strings.Contains(got, "unavailable") {
 		t.Errorf("a late command was answered with %q, want unavailable", got)
 	}
-	if len(g.queue) != 2 || s.to(1) != "" || s.to(2) != "" {
-		t.Errorf("%d commands wait; want the 2 that are not late, unanswered, and got %q and %q", len(g.queue), s.to(1), s.to(2))
+	if len(g.commands.queue) != 2 || s.to(1) != "" || s.to(2) != "" {
+		t.Errorf("%d commands wait; want the 2 that are not late, unanswered, and got %q and %q", len(g.commands.queue), s.to(1), s.to(2))
 	}
 	if now := g.core.Status().Last; now != last {
 		t.Errorf("the log ends at %v, want %v", now, last)
@@ -125,8 +125,8 @@ func TestGroupStops(t *testing.T) {
 			t.Errorf("request %d, afterwards, is answered %q, want damaged", request, got)
 		}
 	}
-	if g.readCount != 0 || len(g.waiters) != 0 || len(g.queue) != 0 || g.queueBytes != 0 {
-		t.Errorf("%d reads, %d waiters and %d commands of %d bytes are left", g.readCount, len(g.waiters), len(g.queue), g.queueBytes)
+	if g.reads.count != 0 || len(g.commands.waiters) != 0 || len(g.commands.queue) != 0 || g.commands.bytes != 0 {
+		t.Errorf("%d reads, %d waiters and %d commands of %d bytes are left", g.reads.count, len(g.commands.waiters), len(g.commands.queue), g.commands.bytes)
 	}
 	if o := c.leader(2); o != nil && o.host.groups[2].stopped != nil {
 		t.Error("another group has stopped too")
@@ -151,8 +151,8 @@ func TestReadsAhead(t *testing.T) {
 	for i := range uint64(readsMax + 10) {
 		n.host.Read(Read{Group: 1, Local: true, After: 1 << 40, Deadline: c.now + time.Second, Reply: Reply{To: &s, Request: 1000 + i}, Query: anything{}})
 	}
-	if g.readCount != parkedMax || len(g.parked) != parkedMax {
-		t.Errorf("%d reads wait, %d of them for an index, the limit is %d", g.readCount, len(g.parked), parkedMax)
+	if g.reads.count != parkedMax || len(g.reads.parked) != parkedMax {
+		t.Errorf("%d reads wait, %d of them for an index, the limit is %d", g.reads.count, len(g.reads.parked), parkedMax)
 	}
 	if got := s.to(1000 + parkedMax); got != "busy" {
 		t.Errorf("one too many is answered %q, want busy", got)
@@ -167,8 +167,8 @@ func TestReadsAhead(t *testing.T) {
 		n.host.Tick()
 	}
 	n.turn()
-	if g.readCount != 0 || len(g.parked) != 0 {
-		t.Errorf("%d reads wait after their time, %d of them for an index", g.readCount, len(g.parked))
+	if g.reads.count != 0 || len(g.reads.parked) != 0 {
+		t.Errorf("%d reads wait after their time, %d of them for an index", g.reads.count, len(g.reads.parked))
 	}
 	if got := s.to(1000); got != "unavailable" {
 		t.Errorf("a read whose time is over is answered %q, want unavailable", got)
@@ -185,8 +185,8 @@ func TestBeatsOfUnknownNodes(t *testing.T) {
 		c.step()
 	}
 	for _, n := range c.nodes {
-		if len(n.host.beats) != 0 {
-			t.Errorf("node %d keeps heartbeats for %d nodes", n.id, len(n.host.beats))
+		if len(n.host.beats.of) != 0 {
+			t.Errorf("node %d keeps heartbeats for %d nodes", n.id, len(n.host.beats.of))
 		}
 	}
 }

@@ -37,21 +37,21 @@ func newest(all []told) raft.LogID {
 
 // hold has a replica wait for the other voters. Nothing is stepped into its core,
 // and it has no ticks, until [lives.release].
-func (h *Host) hold(g *group) {
+func (l *lives) hold(g *group) {
 	if g.stopped != nil || g.gone || bug("older life accepted") {
 		return
 	}
 	if g.alone() {
-		if d := h.lives.doubt; !d.None() {
-			h.cfg.Log.Error("group runs on what may be an older disk: nobody else has a copy", "group", g.replica.Group, "why", d.Why)
+		if d := l.host.lives.doubt; !d.None() {
+			l.host.cfg.Log.Error("group runs on what may be an older disk: nobody else has a copy", "group", g.replica.Group, "why", d.Why)
 		}
 		return
 	}
 	if g.hold == nil {
-		h.lives.held++
+		l.host.lives.held++
 	}
-	g.hold = &hold{question: h.lives.question + 1, since: h.ticks}
-	h.lives.anew = true
+	g.hold = &hold{question: l.host.lives.question + 1, since: l.host.ticks}
+	l.host.lives.anew = true
 	g.core.Resign()
 	g.touch()
 }
@@ -114,7 +114,7 @@ func (l *lives) release(g *group) {
 			case state == lifeAnswered:
 				term = max(term, row.Term)
 				g.told = append(g.told, told{node, row.Last})
-			case !l.doubt.None() || state == lifeRefused || h.ticks-g.hold.since < h.lifeWait():
+			case !l.doubt.None() || state == lifeRefused || h.ticks-g.hold.since < h.lives.wait():
 				waiting = node
 			}
 		}
@@ -160,7 +160,7 @@ func (l *lives) hears(g *group, node raft.NodeID) (wire.LifeLog, lifeState) {
 	switch {
 	case o == nil:
 		return wire.LifeLog{}, lifeSilent
-	case o.refused > 0 && l.host.ticks-o.refused < l.host.lifeWait():
+	case o.refused > 0 && l.host.ticks-o.refused < l.host.lives.wait():
 		return wire.LifeLog{}, lifeRefused
 	case o.answered < g.hold.question:
 		return wire.LifeLog{}, lifeSilent
@@ -200,8 +200,8 @@ func (g *group) forgo() {
 		return
 	}
 	g.told = slices.DeleteFunc(g.told, func(o told) bool {
-		c := h.contacts[o.node]
-		return c != nil && h.ticks-c.heardTick >= h.lifeWait()
+		c := h.contacts.of[o.node]
+		return c != nil && h.ticks-c.heardTick >= h.lives.wait()
 	})
 	left := newest(g.told)
 	if left == g.floor {

@@ -3,7 +3,6 @@ package repl
 import (
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -112,37 +111,28 @@ type based struct {
 type Host struct {
 	cfg HostConfig
 
-	groups     map[raft.GroupID]*group
-	order      []*group // by group id: what is done for all is done in this order
-	dirty      []*group
-	placements []Placement
-	nodes      []raft.NodeID // the others, in order; who gets heartbeats
-	contacts   map[raft.NodeID]*contact
-	graves     map[raft.GroupID]logstore.Replica // the newest of each group that was removed here
-	mending    []*mend                           // by group id
-	mends      MendCounts
-	questions  *rand.Rand // numbers them
-	lives      lives
-	start      uint64 // the number of the life in which this process began
-	refused    refusals
-	full       fullness
-	fetching   fetching
-	awake      int                    // groups that are not quiet
-	beats      map[raft.NodeID]*beats // Invariant: of nodes, and of no other
-	touched    []Replier
-	gathering  *Batch
-	spare      *Batch
-	underWay   bool
-	working    bool    // work is with the owner
-	litter     []*Work // snapshots to be removed
-	lookAt     uint64  // the tick before which no group is looked for that is due
-	streams    uint64  // snapshots sent so far
-	batches    uint64
-	ticks      uint64
-	now        time.Duration
-	tickedAt   time.Duration // now, as of the last tick: nobody waits whose deadline was over then
-	scratch    []byte
-	envelope   wire.Envelope // scratch for send
+	groups    map[raft.GroupID]*group
+	order     []*group // by group id: what is done for all is done in this order
+	dirty     []*group
+	placing   placing
+	contacts  Contacts
+	mending   mending
+	lives     lives
+	start     uint64 // the number of the life in which this process began
+	refused   refusals
+	full      fullness
+	fetching  fetching
+	awake     int // groups that are not quiet
+	beats     heartbeats
+	chores    chores
+	answers   answers
+	gathering *Batch
+	spare     *Batch
+	underWay  bool
+	batches   uint64
+	ticks     uint64
+	now       time.Duration
+	tickedAt  time.Duration // now, as of the last tick: nobody waits whose deadline was over then
 }
 
 // NewHost returns a host with the replicas that the store holds.
@@ -158,38 +148,38 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	h := &Host{
 		cfg:       cfg,
 		groups:    make(map[raft.GroupID]*group),
-		contacts:  make(map[raft.NodeID]*contact),
-		graves:    make(map[raft.GroupID]logstore.Replica),
-		questions: questionNumbers(cfg.Chance),
-		beats:     make(map[raft.NodeID]*beats),
 		gathering: new(Batch),
 		spare:     new(Batch),
 	}
+	h.contacts = Contacts{host: h, of: make(map[raft.NodeID]*contact)}
+	h.placing = placing{host: h, graves: make(map[raft.GroupID]logstore.Replica)}
+	h.mending = mending{host: h, questions: questionNumbers(cfg.Chance)}
+	h.full.host, h.refused.host, h.fetching.host, h.beats.host, h.chores.host = h, h, h, h, h
 	if err := h.lives.init(h); err != nil {
 		return nil, err
 	}
 	h.start = h.lives.life().Number
 	for _, r := range cfg.Store.Tombstones() {
-		h.graves[r.Group] = r
+		h.placing.graves[r.Group] = r
 	}
-	for _, r := range h.hurt() {
-		h.beginMend(r, nil)
+	for _, r := range h.mending.hurt() {
+		h.mending.begin(r, nil)
 	}
-	if err := h.openAll(cfg.Store.Replicas()); err != nil {
+	if err := h.placing.openAll(cfg.Store.Replicas()); err != nil {
 		return nil, err
 	}
-	h.look()
+	h.full.look()
 	return h, nil
 }
 
 // Receive hands in a message from another node.
 func (h *Host) Receive(from raft.NodeID, e *wire.Envelope) {
-	if !h.admits(from, e.Group, e.Message.Type, e.Mark, e.Batch) {
+	if !h.lives.admits(from, e.Group, e.Message.Type, e.Mark, e.Batch) {
 		return
 	}
 	if g := h.addressee(from, e); g != nil && (e.Message.Type != raft.MsgAppend || g.takes(&e.Message)) {
 		if e.Message.Type == raft.MsgAppendAnswer {
-			h.fetched(from, e.Group)
+			h.fetching.answered(from, e.Group)
 		}
 		g.step(from, e.Message)
 	}
@@ -201,11 +191,11 @@ func (h *Host) ReceiveBeat(from raft.NodeID, b *wire.Beat, answer bool) {
 	if answer {
 		t = raft.MsgHeartbeatAnswer
 	}
-	if !h.admits(from, 0, t, b.Mark, b.Batch) {
+	if !h.lives.admits(from, 0, t, b.Mark, b.Batch) {
 		return
 	}
-	h.learn(from, b.Fullness)
-	h.learnStall(from, b.Stalled)
+	h.full.learn(from, b.Fullness)
+	h.contacts.learnStall(from, b.Stalled)
 	for i := range b.Messages {
 		e := b.Messages[i].Envelope(t)
 		if g := h.addressee(from, &e); g != nil {
@@ -213,18 +203,18 @@ func (h *Host) ReceiveBeat(from raft.NodeID, b *wire.Beat, answer bool) {
 		}
 	}
 	for i := range b.Rests {
-		h.vouched(from, &b.Rests[i])
+		h.beats.vouched(from, &b.Rests[i])
 	}
 }
 
 // admits reports whether messages of a node's life are taken, and notes that the
 // node was heard of.
-func (h *Host) admits(from raft.NodeID, g raft.GroupID, t raft.MessageType, mark, batch uint64) bool {
-	if !h.lives.takes(from, mark, batch) {
-		h.refuseMessage(refusedLife, from, g, t, nil)
+func (l *lives) admits(from raft.NodeID, g raft.GroupID, t raft.MessageType, mark, batch uint64) bool {
+	if !l.host.lives.takes(from, mark, batch) {
+		l.host.refused.message(refusedLife, from, g, t, nil)
 		return false
 	}
-	h.hear(from)
+	l.host.contacts.hear(from)
 	return true
 }
 
@@ -234,7 +224,7 @@ func (h *Host) addressee(from raft.NodeID, e *wire.Envelope) *group {
 	g := h.groups[e.Group]
 	var why refusal
 	switch {
-	case g == nil && h.mendOf(e.Group) != nil:
+	case g == nil && h.mending.of(e.Group) != nil:
 		why = refusedDamaged
 	case g == nil:
 		why = refusedNotHere
@@ -256,20 +246,20 @@ func (h *Host) addressee(from raft.NodeID, e *wire.Envelope) *group {
 		}
 		why = refusedElsewhere
 	}
-	h.refuseMessage(why, from, e.Group, e.Message.Type, nil)
+	h.refused.message(why, from, e.Group, e.Message.Type, nil)
 	return nil
 }
 
-// refuseMessage counts a message that was not taken, and logs its kind once.
-func (h *Host) refuseMessage(why refusal, from raft.NodeID, g raft.GroupID, t raft.MessageType, err error) {
-	if !h.refused.note(why, from, g, h.ticks) {
+// message counts a message that was not taken, and logs its kind once.
+func (r *refusals) message(why refusal, from raft.NodeID, g raft.GroupID, t raft.MessageType, err error) {
+	if !r.host.refused.note(why, from, g, r.host.ticks) {
 		return
 	}
 	about := []any{"group", g, "why", why, "from", from, "type", t}
 	if err != nil {
 		about = append(about, "err", err)
 	}
-	h.cfg.Log.Warn("message refused", about...)
+	r.host.cfg.Log.Warn("message refused", about...)
 }
 
 // late says whether who asked does not wait any more. What is done for them then
@@ -280,43 +270,43 @@ func (h *Host) late(deadline time.Duration) bool { return deadline != 0 && deadl
 func (h *Host) Propose(p Proposal) {
 	g := h.groups[p.Group]
 	if g == nil {
-		h.refuse(p.Reply, h.notHere(p.Group))
+		h.answers.refuse(p.Reply, h.mending.refusal(p.Group))
 		return
 	}
-	g.propose(p)
+	g.commands.add(p)
 }
 
 // Read hands in a query. It is answered in any case.
 func (h *Host) Read(r Read) {
 	g := h.groups[r.Group]
 	if g == nil {
-		h.refuse(r.Reply, h.notHere(r.Group))
+		h.answers.refuse(r.Reply, h.mending.refusal(r.Group))
 		return
 	}
-	g.read(r)
+	g.reads.add(r)
 }
 
 // Tick hands in that a tick has passed.
 func (h *Host) Tick() {
 	h.ticks++
-	h.missNodes()
-	for _, m := range slices.Clone(h.mending) {
+	h.contacts.miss()
+	for _, m := range slices.Clone(h.mending.list) {
 		m.tick()
 	}
-	h.look()
-	h.leave()
-	h.fetchTick()
+	h.full.look()
+	h.full.leave()
+	h.fetching.tick()
 	h.tickedAt = h.now
 	h.lives.tick()
 	for _, g := range h.order {
 		g.expireWaits() // of one that rests too: it may rest for ever
 		switch {
-		case !g.quiet:
+		case !g.resting.quiet:
 			g.tick()
-		case len(g.queue) > 0:
+		case len(g.commands.queue) > 0:
 			g.touch()
 		default:
-			g.restTick()
+			g.resting.tick()
 		}
 	}
 }
@@ -325,14 +315,14 @@ func (h *Host) Tick() {
 func (h *Host) Synced(b *Batch) {
 	h.underWay, h.full.underWay = false, 0
 	h.lives.batch = uint64(h.cfg.Store.SyncedBatch())
-	h.look()
+	h.full.look()
 	b.report()
 	h.lives.synced(b.introduced)
 	clear(b.introduced)
 	b.introduced = b.introduced[:0]
 	for _, o := range b.bases {
-		h.sweep(o.replica, o.id)
-		h.based(o.replica)
+		h.chores.sweep(o.replica, o.id)
+		h.mending.based(o.replica)
 	}
 	b.bases = b.bases[:0]
 	clear(b.Writes)
@@ -363,26 +353,22 @@ func (b *Batch) report() {
 // monotonic clock of the owner's. It returns the batch to append, or nil.
 func (h *Host) Turn(now time.Duration) *Batch {
 	h.now = now
-	for len(h.dirty) > 0 || len(h.placements) > 0 {
+	for len(h.dirty) > 0 || len(h.placing.asked) > 0 {
 		for i := 0; i < len(h.dirty); i++ {
 			g := h.dirty[i]
 			g.dirty = false
 			g.work()
 		}
 		h.dirty = h.dirty[:0]
-		h.place()
+		h.placing.make()
 	}
 	if len(h.gathering.Writes) == 0 {
 		h.full.accepted = 0
 	}
 	h.lives.turn()
-	h.sendBeats()
+	h.beats.flush()
 	h.cfg.Transport.Flush()
-	for i, r := range h.touched {
-		r.Flush()
-		h.touched[i] = nil
-	}
-	h.touched = h.touched[:0]
+	h.answers.flush()
 	if h.underWay {
 		return nil
 	}
@@ -400,21 +386,8 @@ func (h *Host) Turn(now time.Duration) *Batch {
 	return b
 }
 
-// answer queues an answer and remembers whom to flush.
-func (h *Host) answer(r Reply, t wire.Type, body []byte) {
-	if r.To != nil && r.To.Answer(r, t, body) {
-		h.touched = append(h.touched, r.To)
-	}
-}
-
-// refuse answers with an error.
-func (h *Host) refuse(r Reply, err *wire.Error) {
-	h.scratch = err.Append(h.scratch[:0])
-	h.answer(r, wire.TypeError, h.scratch)
-}
-
-func (h *Host) notHere(g raft.GroupID) *wire.Error {
-	if m := h.mendOf(g); m != nil {
+func (l *mending) refusal(g raft.GroupID) *wire.Error {
+	if m := l.host.mending.of(g); m != nil {
 		return m.refusal()
 	}
 	return wire.NotLeader(g, 0, "")
@@ -461,7 +434,7 @@ func (h *Host) View() []GroupView {
 		}
 		views = append(views, v)
 	}
-	return h.viewMending(views)
+	return h.mending.view(views)
 }
 
 // Machine returns the state machine of a group, or nil.

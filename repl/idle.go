@@ -22,27 +22,27 @@ func (h *Host) IdleTicks() int { return max(h.cfg.ElectionTicks/idleBeatsPerTime
 // Idle reports whether the host has no need of ticks for [Host.IdleTicks]: all of
 // its groups rest, and nothing is under way. To be asked after a turn.
 func (h *Host) Idle() bool {
-	return h.awake == 0 && len(h.mending) == 0 && !h.underWay && !h.working && h.fetching.underWay == 0
+	return h.awake == 0 && len(h.mending.list) == 0 && !h.underWay && !h.chores.working && h.fetching.underWay == 0
 }
 
-// beatTicks is how many ticks lie between two heartbeats to a node.
-func (h *Host) beatTicks() uint64 {
-	ticks := h.cfg.HeartbeatTicks
-	if h.Idle() {
-		ticks = max(ticks, h.IdleTicks()-idleBeatSlack)
+// ticks is how many ticks lie between two heartbeats to a node.
+func (a *heartbeats) ticks() uint64 {
+	ticks := a.host.cfg.HeartbeatTicks
+	if a.host.Idle() {
+		ticks = max(ticks, a.host.IdleTicks()-idleBeatSlack)
 	}
 	return uint64(ticks)
 }
 
-// setQuiet notes whether a group needs ticks.
-func (g *group) setQuiet(quiet bool) {
-	if quiet == g.quiet {
+// set notes whether a group needs ticks.
+func (r *resting) set(quiet bool) {
+	if quiet == r.quiet {
 		return
 	}
-	g.quiet = quiet
+	r.quiet = quiet
 	if quiet {
-		g.host.awake--
+		r.group.host.awake--
 	} else {
-		g.host.awake++
+		r.group.host.awake++
 	}
 }

@@ -60,9 +60,9 @@ const (
 	strangersMax = 64
 )
 
-// lifeWait is for how many ticks a silent voter is waited for by a life that is not in
+// wait is for how many ticks a silent voter is waited for by a life that is not in
 // doubt.
-func (h *Host) lifeWait() uint64 { return lifeWaitTimeouts * uint64(h.cfg.ElectionTicks) }
+func (l *lives) wait() uint64 { return lifeWaitTimeouts * uint64(l.host.cfg.ElectionTicks) }
 
 // lives is what a host knows of lives: of its own node's, and of the others'. What
 // it learns of its own it keeps in the identity, which belongs to the store since
@@ -216,7 +216,7 @@ func (l *lives) synced(introduced []*other) {
 
 // tick asks those who have not answered, and lets go of what need not wait.
 func (l *lives) tick() {
-	for _, n := range l.host.nodes {
+	for _, n := range l.host.beats.nodes {
 		if o := l.others[n]; o.answered < l.question && l.host.ticks >= o.askAt {
 			l.ask(o)
 		}
@@ -263,7 +263,7 @@ func (l *lives) turn() {
 	}
 	l.anew = false
 	l.question++
-	for _, n := range l.host.nodes {
+	for _, n := range l.host.beats.nodes {
 		l.ask(l.others[n])
 	}
 }
@@ -290,13 +290,13 @@ func (h *Host) ReceiveLifeQuestion(from raft.NodeID, q *wire.LifeQuestion) {
 	l := &h.lives
 	o := l.others[from]
 	if o == nil {
-		if len(l.others) >= len(h.nodes)+strangersMax {
+		if len(l.others) >= len(h.beats.nodes)+strangersMax {
 			return
 		}
 		o = &other{node: from}
 		l.others[from] = o
 	}
-	h.hear(from)
+	h.contacts.hear(from)
 	if q.Knows != l.life().Mark {
 		o.answered = 0 // it does not know this life, and would drop what we say
 	}
@@ -313,7 +313,7 @@ func (h *Host) ReceiveLifeQuestion(from raft.NodeID, q *wire.LifeQuestion) {
 		h.cfg.Log.Info("node lives anew", "peer", from, "number", life.Number, "before", o.note.Life.Number, "verdict", v, "standing", q.Standing)
 		o.note.Node, o.note.Life, o.noted = from, life, false
 		o.linked, o.answered = false, 0
-		h.reborn(from)
+		h.lives.reborn(from)
 		if before.Mark != 0 && !bug("resting group without leader") {
 			h.PeerLost(from) // it leads nothing: who rests on its word needn't wait until that runs out
 		}
@@ -384,8 +384,8 @@ func (l *lives) judge(o *other, q *wire.LifeQuestion) wire.Verdict {
 }
 
 // reborn has the cores take back what they count of a node's earlier life.
-func (h *Host) reborn(n raft.NodeID) {
-	for _, g := range h.order {
+func (l *lives) reborn(n raft.NodeID) {
+	for _, g := range l.host.order {
 		if g.stopped != nil || g.gone {
 			continue
 		}
@@ -400,7 +400,7 @@ func (h *Host) reborn(n raft.NodeID) {
 	}
 }
 
-// answer tells a node what is known of its life, and what the replicas here hold of
+// add tells a node what is known of its life, and what the replicas here hold of
 // the groups that it has a part in.
 func (l *lives) answer(o *other, q *wire.LifeQuestion) {
 	h := l.host
@@ -415,7 +415,7 @@ func (l *lives) answer(o *other, q *wire.LifeQuestion) {
 			Judged: l.judged(&s.Membership),
 		})
 	}
-	for _, m := range h.mending {
+	for _, m := range h.mending.list {
 		if m.group != nil {
 			continue // it runs, and was told of above
 		}
@@ -454,7 +454,7 @@ func (h *Host) ReceiveLifeAnswer(from raft.NodeID, a *wire.LifeAnswer) {
 	if o == nil || a.About != l.life().Mark || a.Number == 0 || a.Number > l.question {
 		return
 	}
-	h.hear(from)
+	h.contacts.hear(from)
 	if !o.noted || a.Mark != o.note.Life.Mark {
 		// It introduces itself, for it was told that it is not known; then it is
 		// asked again.
@@ -519,7 +519,7 @@ func (l *lives) inDoubt(d logstore.Doubt) {
 	h := l.host
 	h.cfg.Log.Error("the data directory may be older than what this node promised", "why", d.Why)
 	for _, g := range h.order {
-		h.hold(g)
+		h.lives.hold(g)
 	}
 	l.anew = true
 }
@@ -536,7 +536,7 @@ func (l *lives) keepDoubt() {
 // settle ends the doubt once there is nothing left that could be forgotten.
 func (l *lives) settle() {
 	h := l.host
-	if l.held > 0 || len(h.mending) > 0 {
+	if l.held > 0 || len(h.mending.list) > 0 {
 		return
 	}
 	for _, g := range h.order {
@@ -579,7 +579,7 @@ func (l *lives) takeNumber(atLeast uint64) {
 	l.chain = id.Chain
 	h.cfg.Log.Warn("another life of this node was noted: this one takes a higher number", "number", l.life().Number)
 	for _, g := range h.order {
-		h.hold(g)
+		h.lives.hold(g)
 	}
 	l.anew = true
 }

@@ -323,11 +323,11 @@ func TestFloorOfASilentVoter(t *testing.T) {
 		g.core.Resume(g.core.Status().Term, g.floor)
 		pass := func(ticks int) {
 			for range ticks {
-				n.host.hear(3)
+				n.host.contacts.hear(3)
 				n.host.Tick()
 			}
 		}
-		pass(int(n.host.lifeWait()) - 1)
+		pass(int(n.host.lives.wait()) - 1)
 		if g.floor != newest(test.told) || !g.core.Short() {
 			t.Fatalf("%s: it does not wait for who told of the floor", test.name)
 		}

@@ -100,7 +100,7 @@ func TestScrubOfRottenSnapshot(t *testing.T) {
 	l.Post(func(h *Host) { h.AskSnapshot(1) })
 	atRest := func(h *Host) bool {
 		g := h.groups[1]
-		return g.snap.base.Index > 0 && g.snap.base == g.applied && !h.working && !h.underWay && len(h.litter) == 0 && len(h.mending) == 0
+		return g.snap.base.Index > 0 && g.snap.base == g.applied && !h.chores.working && !h.underWay && len(h.chores.litter) == 0 && len(h.mending.list) == 0
 	}
 	until("all is in a snapshot", atRest)
 	sn := store.Snapshots(r)[0]

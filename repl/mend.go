@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"slices"
 
 	"muster/logstore"
@@ -90,6 +91,14 @@ const (
 	mendSnapshotPause = 40
 )
 
+// mending is all damaged replicas of a host, and what is done about them.
+type mending struct {
+	host      *Host
+	list      []*mend // by group id
+	counts    MendCounts
+	questions *rand.Rand // numbers them
+}
+
 // mend is what the host does about one damaged replica. Most have no core:
 // there is no group of theirs in the host.
 type mend struct {
@@ -133,11 +142,11 @@ type asked struct {
 	snapshot uint64
 }
 
-// beginMend notes that a replica's log is damaged, and begins to mend it.
-func (h *Host) beginMend(r logstore.Replica, g *group) *mend {
-	m := &mend{host: h, replica: r, group: g, pause: mendPauseMin, due: h.ticks, changed: h.ticks}
-	at, _ := slices.BinarySearchFunc(h.mending, r.Group, func(o *mend, id raft.GroupID) int { return cmp.Compare(o.replica.Group, id) })
-	h.mending = slices.Insert(h.mending, at, m)
+// begin notes that a replica's log is damaged, and begins to mend it.
+func (l *mending) begin(r logstore.Replica, g *group) *mend {
+	m := &mend{host: l.host, replica: r, group: g, pause: mendPauseMin, due: l.host.ticks, changed: l.host.ticks}
+	at, _ := slices.BinarySearchFunc(l.list, r.Group, func(o *mend, id raft.GroupID) int { return cmp.Compare(o.replica.Group, id) })
+	l.list = slices.Insert(l.list, at, m)
 	m.look()
 	if g == nil {
 		m.readMembers()
@@ -145,13 +154,13 @@ func (h *Host) beginMend(r logstore.Replica, g *group) *mend {
 	return m
 }
 
-func (h *Host) endMend(m *mend) {
-	h.mending = slices.DeleteFunc(h.mending, func(o *mend) bool { return o == m })
+func (l *mending) end(m *mend) {
+	l.list = slices.DeleteFunc(l.list, func(o *mend) bool { return o == m })
 }
 
-// mendOf returns what is done about the replica of a group, or nil.
-func (h *Host) mendOf(id raft.GroupID) *mend {
-	for _, m := range h.mending {
+// of returns what is done about the replica of a group, or nil.
+func (l *mending) of(id raft.GroupID) *mend {
+	for _, m := range l.list {
 		if m.replica.Group == id {
 			return m
 		}
@@ -232,7 +241,7 @@ func (m *mend) tick() {
 	m.askForSnapshot()
 	nodes := m.others()
 	if m.rounds%mendAllEvery == mendAllEvery-1 || len(nodes) == 0 {
-		nodes = m.host.nodes
+		nodes = m.host.beats.nodes
 	}
 	for _, n := range nodes {
 		m.ask(n)
@@ -252,7 +261,7 @@ func (m *mend) takeReturned() {
 		return
 	}
 	if back := m.host.cfg.Store.Returned(m.replica); len(back) > 0 {
-		m.host.mends.Mended += uint64(len(back))
+		m.host.mending.counts.Mended += uint64(len(back))
 		m.write(logstore.Write{Mended: back})
 	}
 }
@@ -314,8 +323,8 @@ func (m *mend) ask(n raft.NodeID) {
 	if len(wanted) == 0 && !m.damage.State {
 		return
 	}
-	a.number, a.again, a.probed = m.host.questionNumber(), false, m.probes(a.commit)
-	m.host.mends.Asked++
+	a.number, a.again, a.probed = m.host.mending.questionNumber(), false, m.probes(a.commit)
+	m.host.mending.counts.Asked++
 	m.host.cfg.Transport.SendRepair(n, &wire.Repair{
 		Start: m.host.start, Number: a.number, Group: m.replica.Group, Incarnation: m.replica.Incarnation, Wanted: wanted,
 	})
@@ -369,7 +378,7 @@ func (m *mend) write(w logstore.Write) {
 // synced is told that the write is on disk.
 func (m *mend) synced() {
 	m.writing = false
-	if !slices.Contains(m.host.mending, m) {
+	if !slices.Contains(m.host.mending.list, m) {
 		return // it was given up meanwhile
 	}
 	m.rounds, m.pause, m.due, m.changed = 0, mendPauseMin, m.host.ticks+mendPauseMin, m.host.ticks
@@ -394,36 +403,36 @@ func (m *mend) synced() {
 // tells the node of each table.
 func (m *mend) healed() {
 	h := m.host
-	h.endMend(m)
-	h.mends.Healed++
+	h.mending.end(m)
+	h.mending.counts.Healed++
 	h.cfg.Log.Info("replica mended", "group", m.replica.Group, "replica", m.replica.ID, "last", m.outline.Last, "commit", m.commit)
 	if m.group != nil {
 		return
 	}
-	h.revive(m.replica)
+	h.mending.revive(m.replica)
 }
 
 // revive opens a replica whose log is whole, at the start or after it was
 // mended. What else is wrong with it becomes its state, not the host's.
-func (h *Host) revive(r logstore.Replica) {
-	if h.waitsForTable(r) {
-		h.beginMend(r, nil).waits = true
+func (l *mending) revive(r logstore.Replica) {
+	if l.waitsForTable(r) {
+		l.begin(r, nil).waits = true
 		return
 	}
-	if err := h.open(r); err != nil {
-		h.notOpened(r, err)
+	if err := l.host.placing.open(r); err != nil {
+		l.notOpened(r, err)
 	}
 }
 
 // notOpened notes why a replica has no core.
-func (h *Host) notOpened(r logstore.Replica, err error) {
-	m := h.beginMend(r, nil)
-	if _, hurt := h.cfg.Store.DamageOf(r); !hurt {
+func (l *mending) notOpened(r logstore.Replica, err error) {
+	m := l.begin(r, nil)
+	if _, hurt := l.host.cfg.Store.DamageOf(r); !hurt {
 		m.broken = fmt.Errorf("open replica %d of group %d: %w", r.ID, r.Group, err)
 		m.reopen = diskRefuses(err)
 		m.due += m.pause
 	}
-	h.cfg.Log.Error("replica not opened", "group", r.Group, "replica", r.ID, "err", err)
+	l.host.cfg.Log.Error("replica not opened", "group", r.Group, "replica", r.ID, "err", err)
 }
 
 // diskRefuses reports whether an error is not about what is on the disk, but the disk's
@@ -438,9 +447,9 @@ func diskRefuses(err error) bool {
 // again, with nothing wrong with it. The pauses grow as those between questions.
 func (m *mend) openAgain() {
 	h := m.host
-	h.endMend(m)
-	h.revive(m.replica)
-	if o := h.mendOf(m.replica.Group); o != nil && o.reopen {
+	h.mending.end(m)
+	h.mending.revive(m.replica)
+	if o := h.mending.of(m.replica.Group); o != nil && o.reopen {
 		o.pause = min(2*m.pause, mendPauseMax)
 		o.due = h.ticks + o.pause
 	}
@@ -449,11 +458,11 @@ func (m *mend) openAgain() {
 // waitsForTable says whether a replica can't be opened yet, because group 0 is
 // being mended: a log from the group's beginning is applied to the slots that
 // the table gives it. A snapshot has its own.
-func (h *Host) waitsForTable(r logstore.Replica) bool {
-	if r.Group == 0 || h.groups[0] != nil || h.mendOf(0) == nil {
+func (l *mending) waitsForTable(r logstore.Replica) bool {
+	if r.Group == 0 || l.host.groups[0] != nil || l.of(0) == nil {
 		return false
 	}
-	o, ok := h.cfg.Store.Outline(r)
+	o, ok := l.host.cfg.Store.Outline(r)
 	return ok && o.Base.ID.Index == 0
 }
 
@@ -464,7 +473,7 @@ func (m *mend) placed(p Placement) {
 	}
 	m.know(p.Membership)
 	if m.waits && m.host.groups[0] != nil {
-		m.host.endMend(m)
-		m.host.revive(m.replica)
+		m.host.mending.end(m)
+		m.host.mending.revive(m.replica)
 	}
 }

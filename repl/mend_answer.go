@@ -12,8 +12,8 @@ import (
 
 // ReceiveRepairAnswer hands in the answer to a question of this host.
 func (h *Host) ReceiveRepairAnswer(from raft.NodeID, a *wire.RepairAnswer) {
-	h.hear(from)
-	m := h.mendOf(a.Group)
+	h.contacts.hear(from)
+	m := h.mending.of(a.Group)
 	if m == nil || m.replica.Incarnation != a.Incarnation || a.Start != h.start {
 		return // of an earlier life, or of what is mended by now
 	}
@@ -23,7 +23,7 @@ func (h *Host) ReceiveRepairAnswer(from raft.NodeID, a *wire.RepairAnswer) {
 	}
 	k.number = 0
 	if why, err := m.implausible(a); err != nil {
-		h.refuseRepair(why, from, a.Group, err)
+		h.refused.repair(why, from, a.Group, err)
 		return
 	}
 	k.commit, k.snapshot = a.Commit, a.Snapshot
@@ -51,7 +51,7 @@ func questionNumbers(chance uint64) *rand.Rand {
 }
 
 // questionNumber returns a number that nobody guesses; it is not 0.
-func (h *Host) questionNumber() uint64 { return h.questions.Uint64() | 1 }
+func (l *mending) questionNumber() uint64 { return l.questions.Uint64() | 1 }
 
 // termMax is the last term that is believed of others: the replica has no core
 // that would ask, and takes the term of entries for its own.
@@ -107,7 +107,7 @@ func (m *mend) use(from raft.NodeID, a *wire.RepairAnswer) bool {
 		}
 	}
 	if len(back) > 0 {
-		m.host.mends.Mended += uint64(len(back))
+		m.host.mending.counts.Mended += uint64(len(back))
 		m.write(logstore.Write{Mended: back, Commit: m.commit})
 		return true
 	}
@@ -178,7 +178,7 @@ func (m *mend) replace(committed []raft.Entry) {
 	if s := m.outline.State; s.Term < last.Term {
 		w.State, w.HasState = raft.HardState{Term: last.Term, Commit: last.Index}, true
 	}
-	m.host.mends.Replaced += uint64(len(committed))
+	m.host.mending.counts.Replaced += uint64(len(committed))
 	m.host.cfg.Log.Info("damaged log gives way to what is committed", "group", m.replica.Group, "replica", m.replica.ID,
 		"from", committed[0].ID, "to", last, "instead", m.outline.Last)
 	m.write(w)

@@ -8,13 +8,13 @@ import (
 )
 
 // hurt returns the replicas that are damaged, as the store knows it.
-func (h *Host) hurt() []logstore.Replica {
-	list := h.cfg.Store.Replicas()
+func (l *mending) hurt() []logstore.Replica {
+	list := l.host.cfg.Store.Replicas()
 	list = slices.DeleteFunc(list, func(r logstore.Replica) bool {
-		_, hurt := h.cfg.Store.DamageOf(r)
+		_, hurt := l.host.cfg.Store.DamageOf(r)
 		return !hurt
 	})
-	for _, d := range h.cfg.Store.Damaged() { // some lost even where their log begins
+	for _, d := range l.host.cfg.Store.Damaged() { // some lost even where their log begins
 		if d.Replica != (logstore.Replica{}) && !slices.Contains(list, d.Replica) {
 			list = append(list, d.Replica)
 		}
@@ -31,7 +31,7 @@ func (h *Host) hurt() []logstore.Replica {
 // down; and if nobody has them, a snapshot takes their place.
 func (h *Host) DamageFound() {
 	for _, d := range h.cfg.Store.Damaged() {
-		m, g := h.mendOf(d.Replica.Group), h.groups[d.Replica.Group]
+		m, g := h.mending.of(d.Replica.Group), h.groups[d.Replica.Group]
 		switch {
 		case m != nil && m.replica == d.Replica:
 			if !m.writing {
@@ -39,9 +39,9 @@ func (h *Host) DamageFound() {
 				m.recall()
 			}
 		case m == nil && g != nil && g.replica == d.Replica && g.stopped == nil:
-			h.mends.Found++
+			h.mending.counts.Found++
 			h.cfg.Log.Warn("log damaged", "group", d.Replica.Group, "replica", d.Replica.ID, "file", d.Where.File, "offset", d.Where.Offset, "record", d.Where.Record, "reason", d.Where.Reason)
-			h.beginMend(d.Replica, g).recall()
+			h.mending.begin(d.Replica, g).recall()
 			if d.State || len(d.Lost) > 0 && d.Lost[0].First <= g.applied.Index {
 				h.AskSnapshot(d.Replica.Group) // the state is here: nothing before it is needed
 			}
@@ -51,8 +51,8 @@ func (h *Host) DamageFound() {
 
 // based tells that a replica's log begins anew: what was lost may be needed no
 // more.
-func (h *Host) based(r logstore.Replica) {
-	if m := h.mendOf(r.Group); m != nil && m.replica == r && m.group != nil && !m.writing && !m.look() {
+func (l *mending) based(r logstore.Replica) {
+	if m := l.of(r.Group); m != nil && m.replica == r && m.group != nil && !m.writing && !m.look() {
 		m.healed()
 	}
 }
@@ -76,7 +76,7 @@ func (m *mend) recall() {
 		}
 	}
 	if len(back) > 0 {
-		m.host.mends.Mended += uint64(len(back))
+		m.host.mending.counts.Mended += uint64(len(back))
 		m.write(logstore.Write{Mended: back})
 	}
 }
@@ -94,7 +94,7 @@ func (m *mend) runTick() bool {
 		return false
 	}
 	if g.gone || g.stopped != nil {
-		m.host.endMend(m)
+		m.host.mending.end(m)
 		return true
 	}
 	if !m.look() {

@@ -10,9 +10,9 @@ import (
 // It is answered through [Transport.AnswerRepair], if a replica of the group is
 // here, whatever its own state.
 func (h *Host) ReceiveRepair(from raft.NodeID, q *wire.Repair) {
-	h.hear(from)
+	h.contacts.hear(from)
 	a := wire.RepairAnswer{Start: q.Start, Number: q.Number, Group: q.Group, Incarnation: q.Incarnation}
-	r, ok := h.vouch(&a)
+	r, ok := h.mending.vouch(&a)
 	if !ok {
 		return
 	}
@@ -23,7 +23,7 @@ func (h *Host) ReceiveRepair(from raft.NodeID, q *wire.Repair) {
 			wanted = append(wanted, w)
 		}
 	}
-	h.mends.Answered++
+	h.mending.counts.Answered++
 	h.cfg.Transport.AnswerRepair(from, &a, r, wanted)
 }
 
@@ -35,8 +35,8 @@ func (h *Host) ReceiveRepair(from raft.NodeID, q *wire.Repair) {
 // truncated entries that are still on disk, and know of commits of those that
 // take their place. So no more is said than what is both committed and, in the
 // core's view, synced: that stands, and does not change any more.
-func (h *Host) vouch(a *wire.RepairAnswer) (logstore.Replica, bool) {
-	g, m := h.groups[a.Group], h.mendOf(a.Group)
+func (l *mending) vouch(a *wire.RepairAnswer) (logstore.Replica, bool) {
+	g, m := l.host.groups[a.Group], l.of(a.Group)
 	var r logstore.Replica
 	switch {
 	case g != nil:
@@ -47,7 +47,7 @@ func (h *Host) vouch(a *wire.RepairAnswer) (logstore.Replica, bool) {
 	if r.Incarnation != a.Incarnation || r.ID == 0 {
 		return r, false
 	}
-	o, ok := h.cfg.Store.Outline(r)
+	o, ok := l.host.cfg.Store.Outline(r)
 	if !ok {
 		return r, g == nil // nothing is known but the entries that verify
 	}

@@ -33,9 +33,9 @@ func (m *mend) askForSnapshot() {
 	}
 	best.gives = true
 	m.snapshotAt = m.host.ticks + mendSnapshotPause
-	m.host.mends.Snapshots++
+	m.host.mending.counts.Snapshots++
 	m.host.cfg.Transport.SendSnapshotRequest(best.node, &wire.SnapshotRequest{
-		Start: m.host.start, Number: m.host.questionNumber(), Group: m.replica.Group, Incarnation: m.replica.Incarnation,
+		Start: m.host.start, Number: m.host.mending.questionNumber(), Group: m.replica.Group, Incarnation: m.replica.Incarnation,
 		Replica: m.replica.ID, Index: m.covered(best.snapshot),
 	})
 }
@@ -55,10 +55,10 @@ func (m *mend) covered(snapshot uint64) uint64 {
 	return index
 }
 
-// SnapshotArrived hands in that the store has a new snapshot of a replica that
+// arrived hands in that the store has a new snapshot of a replica that
 // has no core, since its log is damaged. The log is to begin behind it.
-func (h *Host) SnapshotArrived(s logstore.Snapshot) {
-	m := h.mendOf(s.Replica.Group)
+func (l *mending) arrived(s logstore.Snapshot) {
+	m := l.host.mending.of(s.Replica.Group)
 	if m == nil || m.replica != s.Replica || m.group != nil || m.writing || !m.mendable() {
 		return // it is found at the next start, or removed
 	}
@@ -69,7 +69,7 @@ func (h *Host) SnapshotArrived(s logstore.Snapshot) {
 			w.State, w.HasState = raft.HardState{Term: base.ID.Term, Commit: base.ID.Index}, true
 		}
 		m.write(w)
-		h.gathering.bases = append(h.gathering.bases, based{m.replica, base.ID}) // the damaged one goes
+		l.host.gathering.bases = append(l.host.gathering.bases, based{m.replica, base.ID}) // the damaged one goes
 		return
 	}
 	if !m.look() {
@@ -80,9 +80,9 @@ func (h *Host) SnapshotArrived(s logstore.Snapshot) {
 // ReceiveSnapshotRequest hands in another node's wish for a snapshot, which it
 // has because its log lost entries that the log here has compacted.
 func (h *Host) ReceiveSnapshotRequest(from raft.NodeID, q *wire.SnapshotRequest) {
-	h.hear(from)
+	h.contacts.hear(from)
 	if g := h.groups[q.Group]; g != nil && g.replica.Incarnation == q.Incarnation {
-		g.giveSnapshot(raft.Member{Replica: q.Replica, Node: from}, q.Index)
+		g.snap.give(raft.Member{Replica: q.Replica, Node: from}, q.Index)
 	}
 }
 

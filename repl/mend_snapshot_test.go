@@ -54,8 +54,8 @@ func TestMendBehindCompaction(t *testing.T) {
 				n.isHurt(1)
 				c.whole()
 				line, _ := n.store.Outline(n.replica().replica)
-				if n.host.mends.Snapshots == 0 || line.Base.ID.Index < base {
-					t.Errorf("its log begins after %d, want %d at least; %d snapshots were asked for", line.Base.ID.Index, base, n.host.mends.Snapshots)
+				if n.host.mending.counts.Snapshots == 0 || line.Base.ID.Index < base {
+					t.Errorf("its log begins after %d, want %d at least; %d snapshots were asked for", line.Base.ID.Index, base, n.host.mending.counts.Snapshots)
 				}
 				c.again(n)
 			})

@@ -55,12 +55,12 @@ func (c *cluster) fillGroups(entries int) {
 // asked says whether a command waits, or is in the log, on a node.
 func (n *testNode) asked(g raft.GroupID, v uint64) bool {
 	o := n.host.groups[g]
-	return slices.ContainsFunc(o.waiters, func(w waiter) bool { return w.reply.Request == v }) ||
-		slices.ContainsFunc(o.queue, func(p Proposal) bool { return p.Reply.Request == v }) ||
+	return slices.ContainsFunc(o.commands.waiters, func(w waiter) bool { return w.reply.Request == v }) ||
+		slices.ContainsFunc(o.commands.queue, func(p Proposal) bool { return p.Reply.Request == v }) ||
 		slices.Contains(n.history[g], v)
 }
 
-// place is where an entry stands on a disk.
+// make is where an entry stands on a disk.
 type place struct {
 	file   string
 	offset int64
@@ -142,7 +142,7 @@ func (c *cluster) whole() {
 	c.until("all replicas are mended and have the same", func() bool {
 		whole := true
 		for _, n := range c.nodes {
-			for _, m := range n.host.mending {
+			for _, m := range n.host.mending.list {
 				whole = false
 				if c.helped && m.view().Barren {
 					c.t.Fatalf("node %d says that there is no copy for group %d, and there is", n.id, m.replica.Group)
@@ -172,8 +172,8 @@ func (c *cluster) whole() {
 func (c *cluster) again(n *testNode) {
 	n.stop()
 	n.start()
-	if len(n.host.mending) > 0 {
-		c.t.Fatalf("node %d: mended, and started again, it is damaged: %s", n.id, n.host.mending[0].view().What())
+	if len(n.host.mending.list) > 0 {
+		c.t.Fatalf("node %d: mended, and started again, it is damaged: %s", n.id, n.host.mending.list[0].view().What())
 	}
 }
 
@@ -478,8 +478,8 @@ func TestMendWhileLeading(t *testing.T) {
 			}
 			away.start()
 			c.whole()
-			if n.host.mends.Healed != 1 || n.host.mends.Mended == 0 {
-				t.Errorf("nothing was mended: %+v", n.host.mends)
+			if n.host.mending.counts.Healed != 1 || n.host.mending.counts.Mended == 0 {
+				t.Errorf("nothing was mended: %+v", n.host.mending.counts)
 			}
 			if got := n.replica().state.Term; got != term || c.leader(1) != n {
 				t.Errorf("it led in term %d; now it is term %d", term, got)
@@ -501,7 +501,7 @@ func TestCrashWhileMending(t *testing.T) {
 		n.start()
 		n.disk.StopAt(at)
 		for range 50_000 {
-			if n.host == nil || len(n.host.mending) == 0 {
+			if n.host == nil || len(n.host.mending.list) == 0 {
 				break
 			}
 			c.step()
@@ -566,7 +566,7 @@ func TestLateRepairAnswers(t *testing.T) {
 		n.host.Tick()
 		n.turn()
 	}
-	m := n.host.mendOf(1)
+	m := n.host.mending.of(1)
 	if m.askedOf(2) == nil || m.askedOf(2).number == 0 {
 		t.Fatal("nothing was asked")
 	}
@@ -589,7 +589,7 @@ func TestImplausibleRepairAnswers(t *testing.T) {
 	n.rot(1, 3)
 	n.start()
 	n.isHurt(1)
-	m := n.host.mendOf(1)
+	m := n.host.mending.of(1)
 	far := raft.LogID{Term: 2 * raft.TermReach, Index: 3}
 	numbers := map[uint64]bool{}
 	for _, test := range []struct {

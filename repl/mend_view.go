@@ -23,7 +23,7 @@ type MendCounts struct {
 }
 
 // Mends returns the counts.
-func (h *Host) Mends() MendCounts { return h.mends }
+func (h *Host) Mends() MendCounts { return h.mending.counts }
 
 // Mending is what is damaged of a replica, and what is done about it.
 type Mending struct {
@@ -79,10 +79,10 @@ func (m *Mending) What() string {
 	return fmt.Sprintf("lost %s: %s is damaged at offset %d: %s: %s", strings.Join(lost, ", "), w.File, w.Offset, w.Record, w.Reason)
 }
 
-// viewMending adds what is damaged to the views of the groups, which are in
+// view adds what is damaged to the views of the groups, which are in
 // order.
-func (h *Host) viewMending(views []GroupView) []GroupView {
-	for _, m := range h.mending {
+func (l *mending) view(views []GroupView) []GroupView {
+	for _, m := range l.list {
 		at, runs := slices.BinarySearchFunc(views, m.replica.Group, func(v GroupView, id raft.GroupID) int { return cmp.Compare(v.Replica.Group, id) })
 		if !runs {
 			v := GroupView{Replica: m.replica}

@@ -53,7 +53,7 @@ const (
 	saidMax = 16
 )
 
-// fetch is an append whose entries are still to be read from the log.
+// add is an append whose entries are still to be read from the log.
 type fetch struct {
 	envelope wire.Envelope
 	current  func() bool
@@ -111,7 +111,7 @@ func (o *peer) send(e *wire.Envelope) {
 	o.queued = true
 }
 
-// fetch queues an append for the goroutine that writes, which may wait for the
+// add queues an append for the goroutine that writes, which may wait for the
 // disk. Of one group only the newest is kept: where the queue is slow its core
 // asks again.
 func (o *peer) fetch(e *wire.Envelope, current func() bool) {
@@ -278,7 +278,7 @@ func (o *peer) lost() {
 	o.owner.addresses.Lost(o.id)
 }
 
-// rest waits, but no longer than until there may be another address. It waits
+// word waits, but no longer than until there may be another address. It waits
 // for peerRetryMin at least: whoever can say a hello in the node's name could
 // else have it dialled as fast as hellos come.
 func (o *peer) rest(ctx context.Context, pause time.Duration) {

@@ -9,6 +9,17 @@ import (
 	"muster/repl/wire"
 )
 
+// commandQueue is the commands of one replica, from their coming to their answer:
+// queued until the core takes them, then waiting to be applied.
+type commandQueue struct {
+	group      *group
+	queue      []Proposal
+	bytes      int          // Invariant: of queue
+	waiters    []waiter     // by index; all proposed in this replica's own leadership
+	entries    []raft.Entry // scratch, for what is handed to the core
+	entryBytes int
+}
+
 // waiter is somebody who waits for the entry at index to be applied.
 type waiter struct {
 	index    uint64
@@ -16,99 +27,99 @@ type waiter struct {
 	reply    Reply
 }
 
-// propose queues a command for the next work.
-func (g *group) propose(p Proposal) {
-	if g.stopped != nil {
-		g.host.refuse(p.Reply, g.damaged())
+// add queues a command for the next work.
+func (q *commandQueue) add(p Proposal) {
+	if q.group.stopped != nil {
+		q.group.host.answers.refuse(p.Reply, q.group.damaged())
 		return
 	}
-	if g.role != raft.RoleLeader {
-		g.host.refuse(p.Reply, g.notLeader())
+	if q.group.role != raft.RoleLeader {
+		q.group.host.answers.refuse(p.Reply, q.group.notLeader())
 		return
 	}
-	if g.host.late(p.Deadline) {
-		g.host.refuse(p.Reply, wire.Unavailable(g.name(), "the command waited for its turn until its time was over"))
+	if q.group.host.late(p.Deadline) {
+		q.group.host.answers.refuse(p.Reply, wire.Unavailable(q.group.name(), "the command waited for its turn until its time was over"))
 		return
 	}
-	if err := g.admit(p.Entry.Raw[raft.EntryHeaderSize:]); err != nil {
-		g.host.refuse(p.Reply, err)
+	if err := q.admit(p.Entry.Raw[raft.EntryHeaderSize:]); err != nil {
+		q.group.host.answers.refuse(p.Reply, err)
 		return
 	}
 	size := len(p.Entry.Raw)
-	if g.queueBytes+size > queueBytesMax {
-		g.host.refuse(p.Reply, wire.Busy(g.name(),
-			fmt.Sprintf("%d bytes of commands wait, the limit is %d", g.queueBytes, queueBytesMax), busyRetry))
+	if q.bytes+size > queueBytesMax {
+		q.group.host.answers.refuse(p.Reply, wire.Busy(q.group.name(),
+			fmt.Sprintf("%d bytes of commands wait, the limit is %d", q.bytes, queueBytesMax), busyRetry))
 		return
 	}
-	g.queue = append(g.queue, p)
-	g.queueBytes += size
-	g.touch()
+	q.queue = append(q.queue, p)
+	q.bytes += size
+	q.group.touch()
 }
 
-// offerProposals hands queued commands to the core, as many as it takes.
-func (g *group) offerProposals() {
-	g.refuseQueue()
+// offer hands queued commands to the core, as many as it takes.
+func (q *commandQueue) offer() {
+	q.refuseFull()
 	done := 0
-	for done < len(g.queue) {
-		g.entries, g.entryBytes = g.entries[:0], 0
+	for done < len(q.queue) {
+		q.entries, q.entryBytes = q.entries[:0], 0
 		first, bytes := done, int64(0)
-		for done < len(g.queue) && g.entryBytes < proposeBytesMax {
-			p := &g.queue[done]
+		for done < len(q.queue) && q.entryBytes < proposeBytesMax {
+			p := &q.queue[done]
 			n := int64(len(p.Entry.Raw)) + entryRoom
-			if !g.host.mayOffer(bytes + n) {
+			if !q.group.host.full.mayOffer(bytes + n) {
 				break
 			}
 			bytes += n
-			g.entries = append(g.entries, p.Entry)
-			g.entryBytes += len(p.Entry.Raw)
+			q.entries = append(q.entries, p.Entry)
+			q.entryBytes += len(p.Entry.Raw)
 			done++
 		}
 		if done == first {
-			g.refuseLarge()
+			q.refuseLarge()
 			break
 		}
-		id, err := g.core.Propose(g.groupTime(), g.entries)
+		id, err := q.group.core.Propose(q.group.groupTime(), q.entries)
 		if errors.Is(err, raft.ErrBusy) || errors.Is(err, raft.ErrTransferring) {
 			done = first
 			break
 		}
 		if err == nil {
-			g.host.accept(bytes)
+			q.group.host.full.accept(bytes)
 		}
-		for i := range g.queue[first:done] {
-			p := &g.queue[first+i]
+		for i := range q.queue[first:done] {
+			p := &q.queue[first+i]
 			if err != nil {
-				g.host.refuse(p.Reply, g.notLeader())
+				q.group.host.answers.refuse(p.Reply, q.group.notLeader())
 				continue
 			}
 			if p.Reply.To != nil {
-				g.waiters = append(g.waiters, waiter{index: id.Index + uint64(i), deadline: p.Deadline, reply: p.Reply})
+				q.waiters = append(q.waiters, waiter{index: id.Index + uint64(i), deadline: p.Deadline, reply: p.Reply})
 			}
 		}
-		g.queueBytes -= g.entryBytes
+		q.bytes -= q.entryBytes
 	}
-	clear(g.entries)
-	n := copy(g.queue, g.queue[done:])
-	clear(g.queue[n:])
-	g.queue = g.queue[:n]
-	g.expireQueue()
+	clear(q.entries)
+	n := copy(q.queue, q.queue[done:])
+	clear(q.queue[n:])
+	q.queue = q.queue[:n]
+	q.expire()
 }
 
-// expireQueue refuses commands whose callers have stopped to wait. They were
+// expire refuses commands whose callers have stopped to wait. They were
 // never proposed, so that is the whole truth.
-func (g *group) expireQueue() {
-	kept := g.queue[:0]
-	for _, p := range g.queue {
-		if g.host.late(p.Deadline) {
-			g.queueBytes -= len(p.Entry.Raw)
-			g.host.refuse(p.Reply, wire.Unavailable(g.name(),
+func (q *commandQueue) expire() {
+	kept := q.queue[:0]
+	for _, p := range q.queue {
+		if q.group.host.late(p.Deadline) {
+			q.bytes -= len(p.Entry.Raw)
+			q.group.host.answers.refuse(p.Reply, wire.Unavailable(q.group.name(),
 				"the command waited for room in the log until its time was over"))
 			continue
 		}
 		kept = append(kept, p)
 	}
-	clear(g.queue[len(kept):])
-	g.queue = kept
+	clear(q.queue[len(kept):])
+	q.queue = kept
 }
 
 // groupTime is the time that a new entry gets: the time at which this leader
@@ -121,24 +132,24 @@ func (g *group) groupTime() raft.GroupTime {
 // promise. What is in the log may yet be committed by another leader; what is
 // only queued is refused outright.
 func (g *group) abandon() {
-	for _, w := range g.waiters {
-		g.host.refuse(w.reply, wire.MaybeApplied(g.name(), "its leader changed while the command was under way"))
+	for _, w := range g.commands.waiters {
+		g.host.answers.refuse(w.reply, wire.MaybeApplied(g.name(), "its leader changed while the command was under way"))
 	}
-	g.waiters = nil
-	for _, p := range g.queue {
-		g.host.refuse(p.Reply, g.notLeader())
+	g.commands.waiters = nil
+	for _, p := range g.commands.queue {
+		g.host.answers.refuse(p.Reply, g.notLeader())
 	}
-	g.queue, g.queueBytes = nil, 0
-	g.loseReads(g.reads)
-	g.reads = nil
-	for _, b := range g.unconfirmed {
-		g.loseReads(b.reads)
+	g.commands.queue, g.commands.bytes = nil, 0
+	g.reads.lose(g.reads.waiting)
+	g.reads.waiting = nil
+	for _, b := range g.reads.unconfirmed {
+		g.reads.lose(b.reads)
 	}
-	g.unconfirmed = nil
+	g.reads.unconfirmed = nil
 	if g.stopped != nil || g.removed {
-		for _, p := range g.parked {
-			g.loseReads([]Read{p.read})
+		for _, p := range g.reads.parked {
+			g.reads.lose([]Read{p.read})
 		}
-		g.parked = nil
+		g.reads.parked = nil
 	}
 }

@@ -8,6 +8,16 @@ import (
 	"muster/repl/wire"
 )
 
+// readQueue is the reads of one replica, from their coming to their answer.
+type readQueue struct {
+	group       *group
+	waiting     []Read      // of this turn
+	number      uint64      // of the last batch that the core was asked about
+	unconfirmed []readBatch // by number
+	parked      []parkedRead
+	count       int // Invariant: of all these
+}
+
 // readBatch is the reads that one confirmation answers.
 type readBatch struct {
 	number uint64
@@ -20,68 +30,68 @@ type parkedRead struct {
 	read  Read
 }
 
-// read queues a query for the next work, or parks it where it needs no leader.
-func (g *group) read(r Read) {
+// add queues a query for the next work, or parks it where it needs no leader.
+func (q *readQueue) add(r Read) {
 	switch {
-	case g.stopped != nil:
-		g.host.refuse(r.Reply, g.damaged())
-	case g.readCount >= readsMax:
-		g.host.refuse(r.Reply, wire.Busy(g.name(),
-			fmt.Sprintf("%d reads wait, the limit is %d", g.readCount, readsMax), busyRetry))
-	case r.Local && r.After > g.applied.Index && len(g.parked) >= parkedMax:
-		g.host.refuse(r.Reply, wire.Busy(g.name(),
-			fmt.Sprintf("%d reads wait for an index, the limit is %d", len(g.parked), parkedMax), busyRetry))
+	case q.group.stopped != nil:
+		q.group.host.answers.refuse(r.Reply, q.group.damaged())
+	case q.count >= readsMax:
+		q.group.host.answers.refuse(r.Reply, wire.Busy(q.group.name(),
+			fmt.Sprintf("%d reads wait, the limit is %d", q.count, readsMax), busyRetry))
+	case r.Local && r.After > q.group.applied.Index && len(q.parked) >= parkedMax:
+		q.group.host.answers.refuse(r.Reply, wire.Busy(q.group.name(),
+			fmt.Sprintf("%d reads wait for an index, the limit is %d", len(q.parked), parkedMax), busyRetry))
 	case r.Local:
-		g.readCount++
-		g.park(r.After, r)
-	case g.role != raft.RoleLeader && (!r.AnyReplica || g.lead == 0):
-		g.host.refuse(r.Reply, g.notLeader())
+		q.count++
+		q.park(r.After, r)
+	case q.group.role != raft.RoleLeader && (!r.AnyReplica || q.group.lead == 0):
+		q.group.host.answers.refuse(r.Reply, q.group.notLeader())
 	default:
-		g.readCount++
-		g.reads = append(g.reads, r)
-		g.touch()
+		q.count++
+		q.waiting = append(q.waiting, r)
+		q.group.touch()
 	}
 }
 
-// offerReads asks the core for one confirmation for all reads of this turn.
-func (g *group) offerReads() {
-	if len(g.reads) == 0 {
+// offer asks the core for one confirmation for all reads of this turn.
+func (q *readQueue) offer() {
+	if len(q.waiting) == 0 {
 		return
 	}
-	g.readNumber++
-	reads := g.reads
-	g.reads = nil
+	q.number++
+	reads := q.waiting
+	q.waiting = nil
 	if bug("read without confirmation") {
 		for _, r := range reads {
-			g.park(g.state.Commit, r)
+			q.park(q.group.state.Commit, r)
 		}
 		return
 	}
-	if err := g.core.ReadIndex(g.readNumber); err != nil {
-		g.loseReads(reads)
+	if err := q.group.core.ReadIndex(q.number); err != nil {
+		q.lose(reads)
 		return
 	}
-	g.unconfirmed = append(g.unconfirmed, readBatch{number: g.readNumber, reads: reads})
+	q.unconfirmed = append(q.unconfirmed, readBatch{number: q.number, reads: reads})
 }
 
 // confirm takes the core's word that reads may be served from an index on.
-func (g *group) confirm(confirmed []raft.Read) {
-	machine, expects := g.machine.(Expecter)
+func (q *readQueue) confirm(confirmed []raft.Read) {
+	machine, expects := q.group.machine.(Expecter)
 	for _, c := range confirmed {
-		for len(g.unconfirmed) > 0 && g.unconfirmed[0].number <= c.Number {
-			reads := g.unconfirmed[0].reads
+		for len(q.unconfirmed) > 0 && q.unconfirmed[0].number <= c.Number {
+			reads := q.unconfirmed[0].reads
 			for i, r := range reads {
-				if expects && i%machine.ExpectMax() == 0 && c.Index <= g.applied.Index {
+				if expects && i%machine.ExpectMax() == 0 && c.Index <= q.group.applied.Index {
 					machine.ExpectReads(reads[i:min(len(reads), i+machine.ExpectMax())])
 				}
 				if r.After > c.Index {
-					g.refuseAhead(r, c.Index)
+					q.refuseAhead(r, c.Index)
 					continue
 				}
-				g.park(c.Index, r)
+				q.park(c.Index, r)
 			}
-			g.unconfirmed[0] = readBatch{}
-			g.unconfirmed = g.unconfirmed[1:]
+			q.unconfirmed[0] = readBatch{}
+			q.unconfirmed = q.unconfirmed[1:]
 		}
 	}
 }
@@ -89,61 +99,61 @@ func (g *group) confirm(confirmed []raft.Read) {
 // refuseAhead refuses a read that asks for more than there is. What was told to
 // anybody as done was committed before, and is at or below a confirmed index;
 // so nobody was told that log id, and to wait for it could be for ever.
-func (g *group) refuseAhead(r Read, confirmed uint64) {
-	g.readCount--
-	g.host.refuse(r.Reply, wire.BadRequest(g.name(),
+func (q *readQueue) refuseAhead(r Read, confirmed uint64) {
+	q.count--
+	q.group.host.answers.refuse(r.Reply, wire.BadRequest(q.group.name(),
 		fmt.Sprintf("the read is to be after index %d, the log has got to %d", r.After, confirmed), "ask with a log id that an answer gave"))
 }
 
 // lost answers reads whose confirmation will not come.
-func (g *group) lost(numbers []uint64) {
+func (q *readQueue) lost(numbers []uint64) {
 	for _, n := range numbers {
-		for i := range g.unconfirmed {
-			if g.unconfirmed[i].number == n {
-				g.loseReads(g.unconfirmed[i].reads)
-				g.unconfirmed = append(g.unconfirmed[:i], g.unconfirmed[i+1:]...)
+		for i := range q.unconfirmed {
+			if q.unconfirmed[i].number == n {
+				q.lose(q.unconfirmed[i].reads)
+				q.unconfirmed = append(q.unconfirmed[:i], q.unconfirmed[i+1:]...)
 				break
 			}
 		}
 	}
 }
 
-func (g *group) loseReads(reads []Read) {
+func (q *readQueue) lose(reads []Read) {
 	for _, r := range reads {
-		g.readCount--
-		g.host.refuse(r.Reply, g.notLeader())
+		q.count--
+		q.group.host.answers.refuse(r.Reply, q.group.notLeader())
 	}
 }
 
 // park runs a read at once if index is applied, else keeps it until it is.
-func (g *group) park(index uint64, r Read) {
-	if g.applied.Index >= index {
-		g.run(r)
+func (q *readQueue) park(index uint64, r Read) {
+	if q.group.applied.Index >= index {
+		q.run(r)
 		return
 	}
-	g.parked = append(g.parked, parkedRead{index: index, read: r})
+	q.parked = append(q.parked, parkedRead{index: index, read: r})
 }
 
-func (g *group) runParked() {
-	if len(g.parked) == 0 {
+func (q *readQueue) runParked() {
+	if len(q.parked) == 0 {
 		return
 	}
-	kept := g.parked[:0]
-	for _, p := range g.parked {
-		if g.applied.Index >= p.index {
-			g.run(p.read)
+	kept := q.parked[:0]
+	for _, p := range q.parked {
+		if q.group.applied.Index >= p.index {
+			q.run(p.read)
 			continue
 		}
 		kept = append(kept, p)
 	}
-	clear(g.parked[len(kept):])
-	g.parked = kept
+	clear(q.parked[len(kept):])
+	q.parked = kept
 }
 
-func (g *group) run(r Read) {
-	g.readCount--
-	if r.Query.Run(g.machine, g.applied, r.Reply) {
-		g.host.touched = append(g.host.touched, r.Reply.To)
+func (q *readQueue) run(r Read) {
+	q.count--
+	if r.Query.Run(q.group.machine, q.group.applied, r.Reply) {
+		q.group.host.answers.touched = append(q.group.host.answers.touched, r.Reply.To)
 	}
 }
 
@@ -153,51 +163,51 @@ func (g *group) run(r Read) {
 // what they hold (memory, and the room of their connections) is given back by
 // nothing else. Commands that are only queued see to it themselves.
 func (g *group) expireWaits() {
-	if g.readCount > 0 && !(g.quiet && bug("reads of a resting group kept")) {
-		g.expireReads()
+	if g.reads.count > 0 && !(g.resting.quiet && bug("reads of a resting group kept")) {
+		g.reads.expire()
 	}
 	// Commands are answered in order, so the first waits longest. The others
 	// are looked at when its time is over: in a group that goes on never.
-	if len(g.waiters) > 0 && g.host.late(g.waiters[0].deadline) {
-		g.expireWaiters()
+	if len(g.commands.waiters) > 0 && g.host.late(g.commands.waiters[0].deadline) {
+		g.commands.expireWaiters()
 	}
 }
 
-// expireReads refuses reads that wait for a confirmation or for an index.
-func (g *group) expireReads() {
-	at := raft.FormatLogID(g.replica.Group, g.applied)
-	for i := range g.unconfirmed {
-		b := &g.unconfirmed[i]
+// expire refuses reads that wait for a confirmation or for an index.
+func (q *readQueue) expire() {
+	at := raft.FormatLogID(q.group.replica.Group, q.group.applied)
+	for i := range q.unconfirmed {
+		b := &q.unconfirmed[i]
 		b.reads = slices.DeleteFunc(b.reads, func(r Read) bool {
-			return g.expired(&r, func() string { return "the read was not confirmed in time; applied up to " + at })
+			return q.expired(&r, func() string { return "the read was not confirmed in time; applied up to " + at })
 		})
 	}
-	g.parked = slices.DeleteFunc(g.parked, func(p parkedRead) bool {
-		return g.expired(&p.read, func() string {
+	q.parked = slices.DeleteFunc(q.parked, func(p parkedRead) bool {
+		return q.expired(&p.read, func() string {
 			return fmt.Sprintf("index %d was not applied in time; applied up to %s", p.index, at)
 		})
 	})
 }
 
 // expired refuses a read if its time is over. why is asked for only then.
-func (g *group) expired(r *Read, why func() string) bool {
-	if !g.host.late(r.Deadline) {
+func (q *readQueue) expired(r *Read, why func() string) bool {
+	if !q.group.host.late(r.Deadline) {
 		return false
 	}
-	g.readCount--
-	g.host.refuse(r.Reply, wire.Unavailable(g.name(), why()))
+	q.count--
+	q.group.host.answers.refuse(r.Reply, wire.Unavailable(q.group.name(), why()))
 	return true
 }
 
 // expireWaiters answers commands that are in the log and were not applied in
 // time: on a disk that hangs, or without a majority, until a leader steps down.
 // They may be applied yet.
-func (g *group) expireWaiters() {
-	g.waiters = slices.DeleteFunc(g.waiters, func(w waiter) bool {
-		if !g.host.late(w.deadline) {
+func (q *commandQueue) expireWaiters() {
+	q.waiters = slices.DeleteFunc(q.waiters, func(w waiter) bool {
+		if !q.group.host.late(w.deadline) {
 			return false
 		}
-		g.host.refuse(w.reply, wire.MaybeApplied(g.name(), "the command is in the log and was not applied in time"))
+		q.group.host.answers.refuse(w.reply, wire.MaybeApplied(q.group.name(), "the command is in the log and was not applied in time"))
 		return true
 	})
 }

@@ -51,6 +51,7 @@ const (
 // refusals counts what was refused, and has each kind logged once for each
 // node and group: a node that is wrong is wrong many times a second.
 type refusals struct {
+	host   *Host
 	counts [refusalEnd]uint64
 	seen   map[refusalKey]seenRefusal
 }
@@ -103,11 +104,11 @@ func (h *Host) Refusals() []Refused {
 	return rows
 }
 
-// refuseRepair counts an answer about what a log lost that was not taken, and
+// repair counts an answer about what a log lost that was not taken, and
 // logs its kind once.
-func (h *Host) refuseRepair(why refusal, from raft.NodeID, g raft.GroupID, err error) {
-	if h.refused.note(why, from, g, h.ticks) {
-		h.cfg.Log.Warn("message refused", "group", g, "why", why, "from", from, "type", wire.TypeRepairAnswer, "err", err)
+func (r *refusals) repair(why refusal, from raft.NodeID, g raft.GroupID, err error) {
+	if r.host.refused.note(why, from, g, r.host.ticks) {
+		r.host.cfg.Log.Warn("message refused", "group", g, "why", why, "from", from, "type", wire.TypeRepairAnswer, "err", err)
 	}
 }
 

@@ -13,7 +13,7 @@ func (c *cluster) opens(n *testNode) {
 	c.t.Helper()
 	c.until("the replica is opened", func() bool {
 		n.store.LookAgain()
-		return n.host.groups[1] != nil && len(n.host.mending) == 0
+		return n.host.groups[1] != nil && len(n.host.mending.list) == 0
 	})
 }
 
@@ -73,8 +73,8 @@ func TestRefusedSnapshotAtStart(t *testing.T) {
 			}
 			n.faulty.Clear()
 			c.opens(n)
-			if n.host.mends.Healed+n.host.mends.Snapshots > 1 {
-				t.Errorf("others have helped: %+v", n.host.mends)
+			if n.host.mending.counts.Healed+n.host.mending.counts.Snapshots > 1 {
+				t.Errorf("others have helped: %+v", n.host.mending.counts)
 			}
 			c.whole()
 			c.again(n)

@@ -26,6 +26,15 @@ import (
 // those that the follower rests on. A node can lie about a group that it really
 // led; then the group lacks a leader until somebody asks something of it.
 
+// resting is whether a group rests, and on whose word.
+type resting struct {
+	group *group
+	quiet bool // no ticks are needed, see [raft.Group.Quiet]
+	// vouchedAt is the tick when the leader's node last said that the group
+	// rests, or the rest began.
+	vouchedAt uint64
+}
+
 // vouchesPerTimeout is how often a group that rests is named in an election
 // timeout: as many heartbeats may be lost, less one, before it wakes for
 // nothing. Naming costs some ten bytes for each group and time.
@@ -39,63 +48,63 @@ type vouching struct {
 }
 
 // vouchFor adds the part of the groups that is due to be named to a node.
-func (h *Host) vouchFor(n raft.NodeID, v *vouching, rests []wire.Rest) []wire.Rest {
-	passed := int(h.ticks - v.last)
-	if uint64(passed) < h.beatTicks() {
+func (a *heartbeats) vouchFor(n raft.NodeID, v *vouching, rests []wire.Rest) []wire.Rest {
+	passed := int(a.host.ticks - v.last)
+	if uint64(passed) < a.ticks() {
 		return rests
 	}
-	v.last = h.ticks
-	all, round := len(h.order), max(h.cfg.ElectionTicks/vouchesPerTimeout, 1)
+	v.last = a.host.ticks
+	all, round := len(a.host.order), max(a.host.cfg.ElectionTicks/vouchesPerTimeout, 1)
 	for range min((all*passed+round-1)/round, all) {
 		if v.next >= all {
 			v.next = 0
 		}
-		g := h.order[v.next]
+		g := a.host.order[v.next]
 		v.next++
-		if g.quiet && g.stopped == nil && g.role == raft.RoleLeader && g.livesOn(n) {
-			rests = append(rests, g.rest())
+		if g.resting.quiet && g.stopped == nil && g.role == raft.RoleLeader && g.livesOn(n) {
+			rests = append(rests, g.resting.word())
 		}
 	}
 	return rests
 }
 
-// rest is what this node says of the group, which it leads.
-func (g *group) rest() wire.Rest {
-	return wire.Rest{Group: g.replica.Group, Incarnation: g.replica.Incarnation, Leader: g.replica.ID, Term: g.state.Term}
+// word is what this node says of the group, which it leads.
+func (r *resting) word() wire.Rest {
+	return wire.Rest{Group: r.group.replica.Group, Incarnation: r.group.replica.Incarnation, Leader: r.group.replica.ID, Term: r.group.state.Term}
 }
 
 // vouched takes a node's word that a group that it leads rests.
-func (h *Host) vouched(from raft.NodeID, r *wire.Rest) {
-	g := h.groups[r.Group]
+func (a *heartbeats) vouched(from raft.NodeID, r *wire.Rest) {
+	g := a.host.groups[r.Group]
 	if g == nil || g.replica.Incarnation != r.Incarnation || g.lead != r.Leader || g.state.Term != r.Term {
 		return
 	}
 	if node, ok := g.node(r.Leader); ok && node == from {
-		g.vouchedAt = h.ticks
+		g.resting.vouchedAt = a.host.ticks
 	}
 }
 
-// noteRest notes whether the group rests after this turn's work.
-func (g *group) noteRest() {
-	quiet := g.stopped != nil || g.core.Quiet()
-	if quiet && !g.quiet {
-		g.vouchedAt = g.host.ticks
+// note notes whether the group rests after this turn's work.
+func (r *resting) note() {
+	quiet := r.group.stopped != nil || r.group.core.Quiet()
+	if quiet && !r.quiet {
+		r.vouchedAt = r.group.host.ticks
 	}
-	g.setQuiet(quiet)
+	r.set(quiet)
 }
 
-// restTick ends a rest on the word of a leader that nobody gives any more.
-func (g *group) restTick() {
-	h := g.host
-	if g.stopped != nil || g.role == raft.RoleLeader || h.ticks-g.vouchedAt < uint64(h.cfg.ElectionTicks) ||
+// tick ends a rest on the word of a leader that nobody gives any more.
+func (r *resting) tick() {
+	h := r.group.host
+	if r.group.stopped != nil || r.group.role == raft.RoleLeader || h.ticks-r.vouchedAt < uint64(h.cfg.ElectionTicks) ||
 		bug("resting group without leader") {
 		return
 	}
-	node, _ := g.node(g.lead)
-	if c := h.contacts[node]; c != nil && c.silent {
-		g.core.Wake() // it may be heard of again at any moment
+	node, _ := r.group.node(r.group.lead)
+	if c := h.contacts.of[node]; c != nil && c.silent {
+		r.group.core.Wake() // it may be heard of again at any moment
 	} else {
-		g.core.LeaderLost()
+		r.group.core.LeaderLost()
 	}
-	g.touch()
+	r.group.touch()
 }

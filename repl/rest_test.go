@@ -15,7 +15,7 @@ func (c *cluster) resting() bool {
 			return false
 		}
 		for _, g := range n.host.order {
-			if !g.quiet {
+			if !g.resting.quiet {
 				return false
 			}
 		}
@@ -100,9 +100,9 @@ func TestOnlyTheLeaderKeepsAtRest(t *testing.T) {
 			continue
 		}
 		g := n.replica()
-		at := g.vouchedAt
+		at := g.resting.vouchedAt
 		n.host.ticks += 2
-		right := lead.replica().rest()
+		right := lead.replica().resting.word()
 		for what, word := range map[string]struct {
 			from  raft.NodeID
 			wrong func(*raft.ReplicaID, *uint64, *raft.Incarnation)
@@ -119,13 +119,13 @@ func TestOnlyTheLeaderKeepsAtRest(t *testing.T) {
 			} else if word.from == lead.id {
 				word.from = word.from%3 + 1
 			}
-			n.host.vouched(word.from, &said)
-			if g.vouchedAt != at {
+			n.host.beats.vouched(word.from, &said)
+			if g.resting.vouchedAt != at {
 				t.Errorf("node %d rests on the word of %s", n.id, what)
 			}
 		}
-		n.host.vouched(lead.id, &right)
-		if g.vouchedAt != n.host.ticks {
+		n.host.beats.vouched(lead.id, &right)
+		if g.resting.vouchedAt != n.host.ticks {
 			t.Errorf("node %d does not take its leader's word", n.id)
 		}
 	}
@@ -151,7 +151,7 @@ func TestNewLifeEndsRest(t *testing.T) {
 		n.host.ConnectionEnded(lead.id)
 		n.host.ReceiveLifeQuestion(lead.id, &wire.LifeQuestion{Number: 1, Lives: []wire.LifeLink{life}})
 		n.turn()
-		if woke := !n.replica().quiet; woke != test.wakes {
+		if woke := !n.replica().resting.quiet; woke != test.wakes {
 			t.Errorf("life %d: it wakes: %v, want %v", test.number, woke, test.wakes)
 		}
 	}

@@ -19,10 +19,10 @@ const loadBuffer = 256 << 10
 //
 // Several goroutines may do this beside each other: nothing of the host changes.
 func restoreGroup(h *Host, r logstore.Replica, restored raft.Restored) (*group, error) {
-	g := &group{host: h, replica: r, machine: h.cfg.Machine(r), applied: restored.Base}
-	g.appliedMembers = restored.Membership
+	g := makeGroup(h, r)
+	g.applied, g.appliedMembers = restored.Base, restored.Membership
 	g.snap.base = restored.Base
-	if err := g.restoreState(&restored); err != nil {
+	if err := g.snap.restore(&restored); err != nil {
 		return nil, err
 	}
 	next := g.applied.Index + 1
@@ -49,7 +49,7 @@ func restoreGroup(h *Host, r logstore.Replica, restored raft.Restored) (*group, 
 		next += uint64(len(entries))
 	}
 	restored.Applied = g.applied.Index
-	core, err := raft.New(h.coreConfig(r), restored)
+	core, err := raft.New(h.cfg.core(r), restored)
 	if err != nil {
 		return nil, err
 	}
@@ -57,17 +57,17 @@ func restoreGroup(h *Host, r logstore.Replica, restored raft.Restored) (*group, 
 	return g, nil
 }
 
-// restoreState lets the state begin at the newest snapshot that the log can go
+// restore lets the state begin at the newest snapshot that the log can go
 // on from.
-func (g *group) restoreState(restored *raft.Restored) error {
+func (k *snapshots) restore(restored *raft.Restored) error {
 	var damage error
-	all := g.host.cfg.Store.Snapshots(g.replica)
+	all := k.group.host.cfg.Store.Snapshots(k.group.replica)
 	for i := len(all) - 1; i >= 0; i-- {
 		s := all[i]
 		if !holds(restored, s.Base.ID) {
 			continue
 		}
-		err := loadSnapshot(g.host.cfg.Store, s, g.machine)
+		err := loadSnapshot(k.group.host.cfg.Store, s, k.group.machine)
 		if errors.Is(err, logstore.ErrDamaged) || errors.Is(err, logstore.ErrRefused) {
 			damage = errors.Join(damage, err)
 			continue // an older one will do, if the log has what follows it
@@ -75,13 +75,13 @@ func (g *group) restoreState(restored *raft.Restored) error {
 		if err != nil {
 			return err
 		}
-		g.machine.Restored()
-		g.stand(s.Base, s.Size)
-		g.snap.base = restored.Base
+		k.group.machine.Restored()
+		k.stand(s.Base, s.Size)
+		k.base = restored.Base
 		if s.Base.ID.Index > restored.Base.Index {
 			// The crash came before the log was told. What a snapshot covers
 			// is committed.
-			g.snap.later = &s
+			k.later = &s
 			restored.State.Commit = max(restored.State.Commit, s.Base.ID.Index)
 		}
 		return nil

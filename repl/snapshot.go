@@ -9,8 +9,10 @@ import (
 	"muster/repl/wire"
 )
 
-// snapshots is what a group knows of its snapshots.
+// snapshots is what a group knows of its snapshots, and does with them.
 type snapshots struct {
+	group *group
+
 	base  raft.LogID // where the log begins
 	bytes int64      // of the entries applied since base
 	size  int64      // of the snapshot at base
@@ -66,26 +68,26 @@ type ReceivedSnapshot struct {
 	Machine  StateMachine
 }
 
-// sendSnapshots has snapshots sent to followers that need what the log no
+// send has snapshots sent to followers that need what the log no
 // longer holds.
-func (g *group) sendSnapshots(wanted []raft.SnapshotWanted) {
+func (k *snapshots) send(wanted []raft.SnapshotWanted) {
 	for _, w := range wanted {
-		node, ok := g.node(w.To)
-		s, have := g.newestSnapshot()
+		node, ok := k.group.node(w.To)
+		s, have := k.newest()
 		if !ok || !have {
 			// There is one, unless it turned out to be damaged.
-			g.snap.asked = g.snap.asked || !have
-			g.core.SnapshotDone(w.To, raft.LogID{}, false)
+			k.asked = k.asked || !have
+			k.group.core.SnapshotDone(w.To, raft.LogID{}, false)
 			continue
 		}
-		g.stream(raft.Member{Replica: w.To, Node: node}, g.state.Term, s)
+		k.stream(raft.Member{Replica: w.To, Node: node}, k.group.state.Term, s)
 	}
 }
 
-func (g *group) newestSnapshot() (logstore.Snapshot, bool) {
-	all := g.host.cfg.Store.Snapshots(g.replica)
+func (k *snapshots) newest() (logstore.Snapshot, bool) {
+	all := k.group.host.cfg.Store.Snapshots(k.group.replica)
 	for i := len(all) - 1; i >= 0; i-- {
-		if id := all[i].Base.ID; id.Index <= g.applied.Index && id.Index >= g.snap.base.Index {
+		if id := all[i].Base.ID; id.Index <= k.group.applied.Index && id.Index >= k.base.Index {
 			return all[i], true
 		}
 	}
@@ -94,34 +96,40 @@ func (g *group) newestSnapshot() (logstore.Snapshot, bool) {
 
 // stream begins to send a snapshot. One to the same replica ends: who asked for
 // it is told by the end of this one.
-func (g *group) stream(to raft.Member, term uint64, s logstore.Snapshot) {
-	g.endStream(to.Replica)
-	g.host.streams++
+func (k *snapshots) stream(to raft.Member, term uint64, s logstore.Snapshot) {
+	k.endStream(to.Replica)
+	k.group.host.chores.streams++
 	o := &SnapshotStream{
-		Number: g.host.start<<32 | g.host.streams, Snapshot: s, To: to.Replica, Term: term,
-		group: g, node: to.Node,
+		Number: k.group.host.start<<32 | k.group.host.chores.streams, Snapshot: s, To: to.Replica, Term: term,
+		group: k.group, node: to.Node,
 	}
-	if g.snap.streams == nil {
-		g.snap.streams = make(map[raft.ReplicaID]*SnapshotStream)
+	if k.streams == nil {
+		k.streams = make(map[raft.ReplicaID]*SnapshotStream)
 	}
-	g.snap.streams[to.Replica] = o
-	g.host.cfg.Log.Info("snapshot leaves", "group", g.replica.Group, "to", to.Node, "base", s.Base.ID, "bytes", s.Size)
-	g.host.cfg.Transport.SendSnapshot(to.Node, o)
+	k.streams[to.Replica] = o
+	k.group.host.cfg.Log.Info("snapshot leaves", "group", k.group.replica.Group, "to", to.Node, "base", s.Base.ID, "bytes", s.Size)
+	k.group.host.cfg.Transport.SendSnapshot(to.Node, o)
 }
 
-func (g *group) endStream(to raft.ReplicaID) {
-	if o := g.snap.streams[to]; o != nil {
+func (k *snapshots) endStream(to raft.ReplicaID) {
+	if o := k.streams[to]; o != nil {
 		o.useless.Store(true)
-		delete(g.snap.streams, to)
+		delete(k.streams, to)
 	}
 }
 
-// endStreams ends those that nobody needs any more: all, or those to replicas
-// that are no members.
-func (g *group) endStreams(all bool) {
-	for to := range g.snap.streams {
-		if _, ok := g.memberNode(to); all || !ok {
-			g.endStream(to)
+// endStreams ends all that are under way.
+func (k *snapshots) endStreams() {
+	for to := range k.streams {
+		k.endStream(to)
+	}
+}
+
+// endStrayStreams ends those to replicas that are not members: nobody needs them.
+func (k *snapshots) endStrayStreams() {
+	for to := range k.streams {
+		if _, ok := k.group.memberNode(to); !ok {
+			k.endStream(to)
 		}
 	}
 }
@@ -147,83 +155,83 @@ func (h *Host) SnapshotSent(o *SnapshotStream, err error) {
 	g.touch()
 }
 
-// giveSnapshot has a snapshot sent that covers all up to index at least, to a
+// give has a snapshot sent that covers all up to index at least, to a
 // replica that asked for it. If there is none, one is made first. It says
 // whether that can be.
-func (g *group) giveSnapshot(to raft.Member, index uint64) bool {
-	if g.stopped != nil || g.gone || g.applied.Index < index {
+func (k *snapshots) give(to raft.Member, index uint64) bool {
+	if k.group.stopped != nil || k.group.gone || k.group.applied.Index < index {
 		return false
 	}
-	if o := g.snap.streams[to.Replica]; o != nil && o.Current() && o.Snapshot.Base.ID.Index >= index {
+	if o := k.streams[to.Replica]; o != nil && o.Current() && o.Snapshot.Base.ID.Index >= index {
 		return true
 	}
-	if s, ok := g.newestSnapshot(); ok && s.Base.ID.Index >= index {
-		g.stream(to, 0, s)
+	if s, ok := k.newest(); ok && s.Base.ID.Index >= index {
+		k.stream(to, 0, s)
 		return true
 	}
-	for i := range g.snap.wants {
-		if w := &g.snap.wants[i]; w.to == to {
+	for i := range k.wants {
+		if w := &k.wants[i]; w.to == to {
 			w.index = max(w.index, index)
 			return true
 		}
 	}
-	if len(g.snap.wants) >= wantsMax {
+	if len(k.wants) >= wantsMax {
 		return false
 	}
-	g.snap.wants = append(g.snap.wants, want{to: to, index: index})
-	g.snap.asked = true
-	g.host.lookAt = 0
+	k.wants = append(k.wants, want{to: to, index: index})
+	k.asked = true
+	k.group.host.chores.lookAt = 0
 	return true
 }
 
 // serveWants sends what was asked for, now that there is a newer snapshot.
-func (g *group) serveWants() {
-	wants := g.snap.wants
-	g.snap.wants = nil
+func (k *snapshots) serveWants() {
+	wants := k.wants
+	k.wants = nil
 	for _, w := range wants {
-		g.giveSnapshot(w.to, w.index)
+		k.give(w.to, w.index)
 	}
 }
 
 // adopt begins the log after a snapshot of this replica, once all up to there is
 // applied. One that is older than the log's beginning is removed.
-func (g *group) adopt(s logstore.Snapshot) {
+func (k *snapshots) adopt(s logstore.Snapshot) {
 	base := s.Base
 	switch {
-	case g.gone:
-		g.host.sweep(s.Replica, allSnapshots)
+	case k.group.gone:
+		k.group.host.chores.sweep(s.Replica, allSnapshots)
 		return
-	case base.ID.Index <= g.snap.base.Index:
+	case base.ID.Index <= k.base.Index:
 		// On disk the log may still begin further back: one that was installed
 		// counts there once its write is synced, and then sweeps for itself.
-		if begins, _, _, ok := g.host.cfg.Store.Bounds(g.replica); ok {
-			g.host.sweep(g.replica, begins)
+		if begins, _, _, ok := k.group.host.cfg.Store.Bounds(k.group.replica); ok {
+			k.group.host.chores.sweep(k.group.replica, begins)
 		}
-		g.host.based(g.replica)
+		k.group.host.mending.based(k.group.replica)
 		return
-	case g.stopped != nil:
+	case k.group.stopped != nil:
 		return
-	case base.ID.Index > g.applied.Index:
-		g.snap.later = &s
-		return
-	}
-	if term, _ := g.core.TermAt(base.ID.Index); term != base.ID.Term {
-		g.stop(fmt.Errorf("a snapshot covers all up to %s, here that entry is of term %d", raft.FormatLogID(g.replica.Group, base.ID), term))
+	case base.ID.Index > k.group.applied.Index:
+		k.later = &s
 		return
 	}
-	g.core.Compact(base.ID, base.Membership)
-	g.snap.base, g.snap.size = base.ID, s.Size
-	g.snap.bytes -= g.snap.adopting
-	b := g.host.gathering
-	b.Writes = append(b.Writes, logstore.Write{Replica: g.replica, Base: &base, Commit: g.state.Commit})
-	b.bases = append(b.bases, based{g.replica, base.ID})
+	if term, _ := k.group.core.TermAt(base.ID.Index); term != base.ID.Term {
+		k.group.stop(fmt.Errorf("a snapshot covers all up to %s, here that entry is of term %d", raft.FormatLogID(k.group.replica.Group, base.ID), term))
+		return
+	}
+	k.group.core.Compact(base.ID, base.Membership)
+	k.base, k.size = base.ID, s.Size
+	k.bytes -= k.adopting
+	b := k.group.host.gathering
+	b.Writes = append(b.Writes, logstore.Write{Replica: k.group.replica, Base: &base, Commit: k.group.state.Commit})
+	b.bases = append(b.bases, based{k.group.replica, base.ID})
 }
 
 // adoptLater adopts a snapshot whose last entry has been applied meanwhile.
-func (g *group) adoptLater() {
-	if s := g.snap.later; s != nil && s.Base.ID.Index <= g.applied.Index {
-		g.snap.later = nil
-		g.adopt(*s)
+func (k *snapshots) adoptLater() {
+	if s := k.later; s != nil && s.Base.ID.Index <= k.group.applied.Index {
+		k.later = nil
+		k.adopt(*s)
 	}
 }
 
@@ -231,13 +239,13 @@ func (g *group) adoptLater() {
 // here: have is true if all of it is here already; else why, if not empty, says
 // why it is not taken.
 func (h *Host) WantsSnapshot(from raft.NodeID, c *wire.Chunk) (have bool, why string) {
-	h.hear(from)
+	h.contacts.hear(from)
 	g := h.groups[c.Group]
 	switch {
 	case max(c.Base.Index, c.Size) >= raft.IndexLimit || c.Term >= raft.TermLimit || c.Term > 0 && c.Base.Term > c.Term:
 		return false, fmt.Sprintf("no snapshot of %s has %d bytes, in term %d", c.Base, c.Size, c.Term)
-	case g == nil && h.mendOf(c.Group) != nil:
-		return false, h.mendOf(c.Group).refusesState(from, c)
+	case g == nil && h.mending.of(c.Group) != nil:
+		return false, h.mending.of(c.Group).refusesState(from, c)
 	case g == nil:
 		return false, "the group is not here"
 	case g.replica != logstore.Replica{Group: c.Group, Incarnation: c.Incarnation, ID: c.To}:
@@ -265,11 +273,11 @@ func (h *Host) WantsSnapshot(from raft.NodeID, c *wire.Chunk) (have bool, why st
 func (h *Host) TakeSnapshot(r *ReceivedSnapshot) (why string) {
 	g := h.groups[r.Snapshot.Replica.Group]
 	switch {
-	case g == nil && h.mendOf(r.Snapshot.Replica.Group) != nil:
-		h.SnapshotArrived(r.Snapshot)
+	case g == nil && h.mending.of(r.Snapshot.Replica.Group) != nil:
+		h.mending.arrived(r.Snapshot)
 		return ""
 	case g == nil || g.replica != r.Snapshot.Replica:
-		h.sweep(r.Snapshot.Replica, allSnapshots)
+		h.chores.sweep(r.Snapshot.Replica, allSnapshots)
 		return "the group is not here any more"
 	case g.stopped != nil:
 		return "the group has stopped here: " + g.stopped.Error()
@@ -285,40 +293,40 @@ func (h *Host) TakeSnapshot(r *ReceivedSnapshot) (why string) {
 
 // install puts the state that a snapshot brought in the place of the one that
 // was here.
-func (g *group) install(i *raft.Install) *logstore.Base {
-	for _, r := range g.snap.arrived {
+func (k *snapshots) install(i *raft.Install) *logstore.Base {
+	for _, r := range k.arrived {
 		if r.Snapshot.Base.ID != i.Base {
 			continue
 		}
 		base := r.Snapshot.Base
-		g.host.cfg.Log.Info("snapshot installed", "group", g.replica.Group, "from", r.Node, "base", base.ID, "applied", g.applied)
-		g.machine = r.Machine
-		g.stand(base, r.Snapshot.Size)
-		g.snap.later = nil
-		g.base = nil // of a new replica: this one takes its place
-		g.host.gathering.bases = append(g.host.gathering.bases, based{g.replica, base.ID})
-		g.machine.Restored()
+		k.group.host.cfg.Log.Info("snapshot installed", "group", k.group.replica.Group, "from", r.Node, "base", base.ID, "applied", k.group.applied)
+		k.group.machine = r.Machine
+		k.stand(base, r.Snapshot.Size)
+		k.later = nil
+		k.group.base = nil // of a new replica: this one takes its place
+		k.group.host.gathering.bases = append(k.group.host.gathering.bases, based{k.group.replica, base.ID})
+		k.group.machine.Restored()
 		return &base
 	}
-	panic(fmt.Sprintf("group %d: the core installs %s, which did not arrive", g.replica.Group, i.Base))
+	panic(fmt.Sprintf("group %d: the core installs %s, which did not arrive", k.group.replica.Group, i.Base))
 }
 
 // stand says that the state is that of a snapshot.
-func (g *group) stand(base logstore.Base, size int64) {
-	g.applied, g.appliedTime, g.appliedMembers = base.ID, base.Time, base.Membership
-	g.removed = g.removedBy(&base.Membership)
-	g.snap.base, g.snap.size, g.snap.bytes = base.ID, size, 0
-	g.snap.movedAt = g.host.ticks
+func (k *snapshots) stand(base logstore.Base, size int64) {
+	k.group.applied, k.group.appliedTime, k.group.appliedMembers = base.ID, base.Time, base.Membership
+	k.group.removed = k.group.removedBy(&base.Membership)
+	k.base, k.size, k.bytes = base.ID, size, 0
+	k.movedAt = k.group.host.ticks
 }
 
 // settleArrived deals with snapshots that the core had no need to install: its
 // log holds what they cover.
-func (g *group) settleArrived() {
-	arrived := g.snap.arrived
-	g.snap.arrived = nil
+func (k *snapshots) settleArrived() {
+	arrived := k.arrived
+	k.arrived = nil
 	for _, r := range arrived {
-		if r.Snapshot.Base.ID != g.snap.base {
-			g.adopt(r.Snapshot)
+		if r.Snapshot.Base.ID != k.base {
+			k.adopt(r.Snapshot)
 		}
 	}
 }

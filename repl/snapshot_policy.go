@@ -84,22 +84,22 @@ func (p SnapshotPolicy) withDefaults() SnapshotPolicy {
 }
 
 // dueBytes is how many bytes of entries make a group due.
-func (g *group) dueBytes() int64 {
-	limit := max(g.host.cfg.Snapshots.BytesMin, g.snap.size)
-	return limit + limit/staggerParts*int64(g.replica.ID%staggerOver)
+func (k *snapshots) dueBytes() int64 {
+	limit := max(k.group.host.cfg.Snapshots.BytesMin, k.size)
+	return limit + limit/staggerParts*int64(k.group.replica.ID%staggerOver)
 }
 
-// maySnapshot says whether a snapshot of the group can be made, and makes
+// may says whether a snapshot of the group can be made, and makes
 // sense.
-func (g *group) maySnapshot() bool {
+func (k *snapshots) may() bool {
 	switch {
-	case g.stopped != nil || g.removed || g.gone:
+	case k.group.stopped != nil || k.group.removed || k.group.gone:
 		return false
-	case g.appliedMembers.Blank():
+	case k.group.appliedMembers.Blank():
 		return false // a log that does not know its members yet can't say them
-	case g.applied.Index <= g.snap.base.Index && !g.lacksState():
+	case k.group.applied.Index <= k.base.Index && !k.lacksState():
 		return false
-	case g.host.ticks < g.snap.retryAt:
+	case k.group.host.ticks < k.retryAt:
 		return false
 	}
 	return true
@@ -107,43 +107,43 @@ func (g *group) maySnapshot() bool {
 
 // lacksState says whether there is no snapshot where the log begins: the disk
 // has damaged it. Only who was told asks: it looks at the store.
-func (g *group) lacksState() bool {
-	if !g.snap.asked || g.snap.base.Index == 0 {
+func (k *snapshots) lacksState() bool {
+	if !k.asked || k.base.Index == 0 {
 		return false
 	}
-	_, have := g.newestSnapshot()
+	_, have := k.newest()
 	return !have
 }
 
 // held says whether a follower is to find what follows its snapshot.
-func (g *group) held() bool {
-	return (len(g.snap.streams) > 0 || g.host.ticks < g.snap.heldUntil) && g.snap.bytes < holdTimes*g.dueBytes()
+func (k *snapshots) held() bool {
+	return (len(k.streams) > 0 || k.group.host.ticks < k.heldUntil) && k.bytes < holdTimes*k.dueBytes()
 }
 
-// dueSnapshot returns the group whose state is to be written next, or nil:
+// due returns the group whose state is to be written next, or nil:
 // one that was asked for; else the one that is over its limit by most; else one
 // that rests; else, if the log is too large or its disk has no room for more, the
 // one with most of it.
-func (h *Host) dueSnapshot() *group {
-	p := &h.cfg.Snapshots
+func (c *chores) due() *group {
+	p := &c.host.cfg.Snapshots
 	var over, rests, most, frees *group
 	overBy, total, sizes := 1.0, int64(0), int64(0)
-	for _, g := range h.order {
+	for _, g := range c.host.order {
 		total += g.snap.bytes
 		sizes += g.snap.size
-		if !g.maySnapshot() {
+		if !g.snap.may() {
 			continue
 		}
 		if g.snap.asked {
 			return g
 		}
-		if g.held() {
+		if g.snap.held() {
 			continue
 		}
-		if by := float64(g.snap.bytes) / float64(g.dueBytes()); by >= overBy {
+		if by := float64(g.snap.bytes) / float64(g.snap.dueBytes()); by >= overBy {
 			over, overBy = g, by
 		}
-		if g.snap.bytes >= p.RestBytes && h.ticks >= g.snap.movedAt+uint64(p.RestTicks) {
+		if g.snap.bytes >= p.RestBytes && c.host.ticks >= g.snap.movedAt+uint64(p.RestTicks) {
 			rests = g
 		}
 		if g.snap.bytes >= p.OverBytesMin && (most == nil || g.snap.bytes > most.snap.bytes) {
@@ -160,7 +160,7 @@ func (h *Host) dueSnapshot() *group {
 		return rests
 	case total > max(p.LogBytesMax, sizes):
 		return most
-	case h.full.space.Short:
+	case c.host.full.space.Short:
 		return frees
 	}
 	return nil
@@ -171,6 +171,6 @@ func (h *Host) dueSnapshot() *group {
 func (h *Host) AskSnapshot(id raft.GroupID) {
 	if g := h.groups[id]; g != nil {
 		g.snap.asked = true
-		h.lookAt = 0
+		h.chores.lookAt = 0
 	}
 }

@@ -214,8 +214,8 @@ func TestFollowerTakesSnapshot(t *testing.T) {
 		{"its own state is being written down", func(c *cluster, late *testNode) {
 			g := late.host.groups[1]
 			if late.work == nil && g.applied.Index > g.snap.base.Index {
-				late.host.working = true
-				late.work = g.beginSnapshot()
+				late.host.chores.working = true
+				late.work = g.snap.begin()
 			}
 			work := late.work
 			late.work = nil
@@ -274,7 +274,7 @@ func TestSnapshotsNotTaken(t *testing.T) {
 	late.start()
 	sender := c.leader(1)
 	other := 3 - sender.id // of the nodes that were there
-	s, ok := sender.host.groups[1].newestSnapshot()
+	s, ok := sender.host.groups[1].snap.newest()
 	if !ok {
 		t.Fatal("there is no snapshot")
 	}
@@ -418,10 +418,10 @@ func TestSnapshotOfBrokenState(t *testing.T) {
 	c.until("all have the same", c.settled)
 	n := c.nodes[0]
 	c.write(1, 3)
-	c.until("no work is under way", func() bool { n.doWork(); return !n.host.working })
+	c.until("no work is under way", func() bool { n.doWork(); return !n.host.chores.working })
 	g := n.host.groups[1]
-	n.host.working = true
-	n.work = g.beginSnapshot()
+	n.host.chores.working = true
+	n.work = g.snap.begin()
 	n.work.state = &brokenCopy{}
 	n.doWork()
 	if g.stopped == nil || !strings.Contains(g.stopped.Error(), "digest differs") {
@@ -440,9 +440,9 @@ func TestRottenSnapshotIsWrittenAgain(t *testing.T) {
 	n := c.nodes[0]
 	g := n.host.groups[1]
 	c.until("all is in a snapshot", func() bool {
-		return c.settled() && g.snap.base == g.applied && !n.host.working && len(n.host.litter) == 0 && n.batch == nil
+		return c.settled() && g.snap.base == g.applied && !n.host.chores.working && len(n.host.chores.litter) == 0 && n.batch == nil
 	})
-	s, ok := g.newestSnapshot()
+	s, ok := g.snap.newest()
 	if !ok {
 		t.Fatal("there is no snapshot")
 	}
@@ -464,10 +464,10 @@ func TestRottenSnapshotIsWrittenAgain(t *testing.T) {
 		t.Fatalf("it is not written again at once: %+v", n.work)
 	}
 	c.until("it is there again", func() bool {
-		again, ok := g.newestSnapshot()
+		again, ok := g.snap.newest()
 		return ok && again.Base.ID.Index >= s.Base.ID.Index
 	})
-	c.until("nothing is damaged", func() bool { return len(n.store.Damaged()) == 0 && len(n.host.mending) == 0 })
+	c.until("nothing is damaged", func() bool { return len(n.store.Damaged()) == 0 && len(n.host.mending.list) == 0 })
 	n.crash()
 	n.start()
 	c.until("all nodes have applied the same", c.settled)

@@ -48,7 +48,7 @@ func TestRemovedWhileMended(t *testing.T) {
 	for range 3 {
 		n.sync()
 	}
-	if len(n.host.mending) > 0 {
+	if len(n.host.mending.list) > 0 {
 		t.Errorf("a replica that was removed is being mended")
 	}
 }
@@ -82,7 +82,7 @@ func TestRetiredBeforeItWasMade(t *testing.T) {
 	other := logstore.Replica{Group: 9, Incarnation: 1, ID: 1}
 	n.host.Place([]Placement{{Replica: other}})
 	n.turn()
-	if n.host.mendOf(9) == nil {
+	if n.host.mending.of(9) == nil {
 		t.Fatal("the replica was made, though it may have been there")
 	}
 	if !n.host.Retire(other) {
@@ -94,12 +94,12 @@ func TestRetiredBeforeItWasMade(t *testing.T) {
 	}
 	n.host.Place([]Placement{{Replica: other}})
 	n.turn()
-	if n.host.mendOf(9) != nil {
+	if n.host.mending.of(9) != nil {
 		t.Error("a replica that was retired is made again")
 	}
 	n.stop()
 	n.start()
-	if !n.host.buried(other) {
+	if !n.host.placing.buried(other) {
 		t.Error("after a restart it is not known that the replica was retired")
 	}
 }
@@ -114,7 +114,7 @@ func TestCrashBetweenInstallAndItsWrite(t *testing.T) {
 	c.until("it has a snapshot, and entries after that", func() bool {
 		g := late.host.groups[1]
 		onDisk, _ := late.store.Outline(logstore.Replica{Group: 1, Incarnation: 1, ID: raft.ReplicaID(late.id)})
-		if g == nil || g.snap.base.Index == 0 || onDisk.State.Commit <= g.snap.base.Index || late.batch != nil || len(late.host.litter) > 0 || late.host.working {
+		if g == nil || g.snap.base.Index == 0 || onDisk.State.Commit <= g.snap.base.Index || late.batch != nil || len(late.host.chores.litter) > 0 || late.host.chores.working {
 			c.wrote++
 			if lead := c.leader(1); lead != nil && len(c.net) < 200 {
 				c.propose(lead, 1, c.wrote)

@@ -145,7 +145,7 @@ func (n *testNode) mustBeWhole(g raft.GroupID) {
 	if n.host == nil {
 		return
 	}
-	if m := n.host.mendOf(g); m != nil && m.group == nil {
+	if m := n.host.mending.of(g); m != nil && m.group == nil {
 		n.c.t.Fatalf("node %d: the damaged replica of group %d speaks", n.id, g)
 	}
 }

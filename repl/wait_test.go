@@ -25,7 +25,7 @@ func TestReadsOfARestingGroupExpire(t *testing.T) {
 	c.until("group 1 is led", func() bool { return c.leader(1) != nil })
 	c.until("all replicas of group 1 rest", func() bool {
 		for _, n := range c.nodes {
-			if !n.host.groups[1].quiet {
+			if !n.host.groups[1].resting.quiet {
 				return false
 			}
 		}
@@ -38,14 +38,14 @@ func TestReadsOfARestingGroupExpire(t *testing.T) {
 		n.host.Read(Read{Group: 1, Local: true, After: 1 << 40, Deadline: deadline, Reply: Reply{To: &s, Request: 1}, Query: anything{}})
 		n.host.Read(Read{Group: 1, Local: true, After: 1 << 40, Reply: Reply{To: &s, Request: 2}, Query: anything{}})
 		n.alone(2)
-		if got := s.to(1); got != "" || len(g.parked) != 2 {
-			t.Fatalf("node %d: %d reads wait, the first is answered %q before its time is over", n.id, len(g.parked), got)
+		if got := s.to(1); got != "" || len(g.reads.parked) != 2 {
+			t.Fatalf("node %d: %d reads wait, the first is answered %q before its time is over", n.id, len(g.reads.parked), got)
 		}
 		n.alone(4)
-		if got := s.to(1); got != "unavailable" || s.to(2) != "" || len(g.parked) != 1 || g.readCount != 1 {
-			t.Errorf("node %d: %d reads wait, %d are counted; the one that is late is answered %q, want unavailable", n.id, len(g.parked), g.readCount, got)
+		if got := s.to(1); got != "unavailable" || s.to(2) != "" || len(g.reads.parked) != 1 || g.reads.count != 1 {
+			t.Errorf("node %d: %d reads wait, %d are counted; the one that is late is answered %q, want unavailable", n.id, len(g.reads.parked), g.reads.count, got)
 		}
-		if !g.quiet {
+		if !g.resting.quiet {
 			t.Errorf("node %d: the read woke the group", n.id)
 		}
 		if err := CheckHost(n.host); err != nil {
@@ -70,8 +70,8 @@ func TestCommandsOnADiskThatHangs(t *testing.T) {
 		n.host.Propose(p)
 	}
 	n.turn() // the batch is under way, and does not come back
-	if len(g.waiters) != 3 {
-		t.Fatalf("%d commands wait, want 3", len(g.waiters))
+	if len(g.commands.waiters) != 3 {
+		t.Fatalf("%d commands wait, want 3", len(g.commands.waiters))
 	}
 	n.alone(6)
 	if s.to(0) != "maybe-applied" || s.to(1) != "maybe-applied" || s.to(2) != "" {
@@ -90,7 +90,7 @@ func TestCommandsOnADiskThatHangs(t *testing.T) {
 			t.Errorf("request %d is answered %q", request, got)
 		}
 	}
-	if got := s.to(2); got == "" || len(g.waiters) != 0 {
-		t.Errorf("the last command is answered %q, %d wait", got, len(g.waiters))
+	if got := s.to(2); got == "" || len(g.commands.waiters) != 0 {
+		t.Errorf("the last command is answered %q, %d wait", got, len(g.commands.waiters))
 	}
 }

@@ -82,48 +82,57 @@ func (p *pacedWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
+// chores is what a host wants done beside it.
+type chores struct {
+	host    *Host
+	working bool    // work is with the owner
+	litter  []*Work // snapshots to be removed
+	lookAt  uint64  // the tick before which no group is looked for that is due
+	streams uint64  // snapshots sent so far
+}
+
 // Work returns the next work, or nil: there is one at a time.
 func (h *Host) Work() *Work {
-	if h.working {
+	if h.chores.working {
 		return nil
 	}
-	if n := len(h.litter); n > 0 {
-		w := h.litter[0]
-		h.litter = append(h.litter[:0], h.litter[1:]...)
-		h.working = true
+	if n := len(h.chores.litter); n > 0 {
+		w := h.chores.litter[0]
+		h.chores.litter = append(h.chores.litter[:0], h.chores.litter[1:]...)
+		h.chores.working = true
 		return w
 	}
-	if h.ticks < h.lookAt {
+	if h.ticks < h.chores.lookAt {
 		return nil
 	}
-	h.lookAt = h.ticks + lookTicks
-	g := h.dueSnapshot()
+	h.chores.lookAt = h.ticks + lookTicks
+	g := h.chores.due()
 	if g == nil {
 		return nil
 	}
-	h.working = true
-	return g.beginSnapshot()
+	h.chores.working = true
+	return g.snap.begin()
 }
 
-// beginSnapshot takes a copy of the state, which costs little; writing it is
+// begin takes a copy of the state, which costs little; writing it is
 // the work.
-func (g *group) beginSnapshot() *Work {
-	g.snap.asked = false
+func (k *snapshots) begin() *Work {
+	k.asked = false
 	w := &Work{
-		Replica: g.replica,
-		Base:    logstore.Base{ID: g.applied, Time: g.appliedTime, Membership: g.appliedMembers},
-		group:   g,
-		state:   g.machine.Copy(),
-		bytes:   g.snap.bytes,
-		forced:  g.snap.bytes >= forcedTimes*g.dueBytes(),
+		Replica: k.group.replica,
+		Base:    logstore.Base{ID: k.group.applied, Time: k.group.appliedTime, Membership: k.group.appliedMembers},
+		group:   k.group,
+		state:   k.group.machine.Copy(),
+		bytes:   k.bytes,
+		forced:  k.bytes >= forcedTimes*k.dueBytes(),
 	}
-	g.host.cfg.Log.Debug("snapshot begins", "group", g.replica.Group, "base", w.Base.ID, "entry_bytes", w.bytes)
+	k.group.host.cfg.Log.Debug("snapshot begins", "group", k.group.replica.Group, "base", w.Base.ID, "entry_bytes", w.bytes)
 	return w
 }
 
 // Worked hands back work that was run.
 func (h *Host) Worked(w *Work) {
-	h.working = false
+	h.chores.working = false
 	g := w.group
 	if !w.Writes() {
 		if w.err != nil {
@@ -132,36 +141,36 @@ func (h *Host) Worked(w *Work) {
 		return
 	}
 	if w.err != nil {
-		g.snapshotFailed(w)
+		g.snap.notWritten(w)
 		return
 	}
 	h.cfg.Log.Info("snapshot written", "group", w.Replica.Group, "base", w.Base.ID, "bytes", w.made.Size, "entry_bytes", w.bytes)
 	g.snap.failed = ""
 	g.snap.adopting = w.bytes
-	g.adopt(w.made)
+	g.snap.adopt(w.made)
 	g.snap.adopting = 0
-	g.serveWants()
+	g.snap.serveWants()
 	g.touch()
 }
 
-// snapshotFailed goes on without the snapshot: nothing has changed, and it is
+// notWritten goes on without the snapshot: nothing has changed, and it is
 // tried later. A state that can't be told is another matter: what is in memory
 // is not what was put there.
-func (g *group) snapshotFailed(w *Work) {
-	g.snap.retryAt = g.host.ticks + uint64(g.host.cfg.Snapshots.RetryTicks)
-	if w.broken != nil && g.stopped == nil && !g.gone {
-		g.stop(fmt.Errorf("write a snapshot at %s: %w", raft.FormatLogID(g.replica.Group, w.Base.ID), w.broken))
+func (k *snapshots) notWritten(w *Work) {
+	k.retryAt = k.group.host.ticks + uint64(k.group.host.cfg.Snapshots.RetryTicks)
+	if w.broken != nil && k.group.stopped == nil && !k.group.gone {
+		k.group.stop(fmt.Errorf("write a snapshot at %s: %w", raft.FormatLogID(k.group.replica.Group, w.Base.ID), w.broken))
 		return
 	}
-	if why := w.err.Error(); why != g.snap.failed { // one line per change, not per attempt
-		g.snap.failed = why
-		g.host.cfg.Log.Warn("snapshot not written", "group", g.replica.Group, "base", w.Base.ID, "err", w.err)
+	if why := w.err.Error(); why != k.failed { // one line per change, not per attempt
+		k.failed = why
+		k.group.host.cfg.Log.Warn("snapshot not written", "group", k.group.replica.Group, "base", w.Base.ID, "err", w.err)
 	}
 }
 
 // sweep has snapshots of a replica removed, those of bases before an id.
-func (h *Host) sweep(r logstore.Replica, before raft.LogID) {
-	for _, w := range h.litter {
+func (c *chores) sweep(r logstore.Replica, before raft.LogID) {
+	for _, w := range c.litter {
 		if w.Replica == r {
 			if w.before.Index < before.Index {
 				w.before = before
@@ -169,7 +178,7 @@ func (h *Host) sweep(r logstore.Replica, before raft.LogID) {
 			return
 		}
 	}
-	h.litter = append(h.litter, &Work{Replica: r, before: before})
+	c.litter = append(c.litter, &Work{Replica: r, before: before})
 }
 
 // allSnapshots is before none.

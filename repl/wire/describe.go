@@ -49,23 +49,69 @@ func Describe(b []byte) ([]string, error) {
 	return lines, nil
 }
 
-// shown is a body that was read by hand, and tells what it read in lines. It does
-// not say its fields as those of fields.go do.
-type shown interface{ lines() []string }
+// described makes an empty body for each type that says its fields.
+var described = map[Type]func() walked{
+	TypeHello:           func() walked { return new(Hello) },
+	TypeChallenge:       func() walked { return new(Challenge) },
+	TypeProof:           func() walked { return new(Proof) },
+	TypeWelcome:         func() walked { return new(Welcome) },
+	TypeError:           func() walked { return new(Error) },
+	TypePing:            func() walked { return new(Empty) },
+	TypePong:            func() walked { return new(Empty) },
+	TypeFounding:        func() walked { return new(Founding) },
+	TypeFoundingAnswer:  func() walked { return new(FoundingAnswer) },
+	TypeAnnounce:        func() walked { return new(Announce) },
+	TypeAnnounceAnswer:  func() walked { return new(AnnounceAnswer) },
+	TypeRepair:          func() walked { return new(Repair) },
+	TypeSnapshotRequest: func() walked { return new(SnapshotRequest) },
+	TypeAttest:          func() walked { return new(Attest) },
+	TypeAttestAnswer:    func() walked { return new(AttestAnswer) },
+	TypeAddresses:       func() walked { return new(Addresses) },
+	TypeLifeQuestion:    func() walked { return new(LifeQuestion) },
+	TypeLifeAnswer:      func() walked { return new(LifeAnswer) },
+	TypeChunkAnswer:     func() walked { return new(ChunkAnswer) },
+	TypeTopology:        func() walked { return new(Empty) },
+	TypeTopologyAnswer:  func() walked { return new(TopologyAnswer) },
+	TypeStatus:          func() walked { return new(Empty) },
+	TypeStatusAnswer:    func() walked { return new(StatusAnswer) },
+	TypeCounters:        func() walked { return new(Empty) },
+	TypeCountersAnswer:  func() walked { return new(CountersAnswer) },
+	TypeLogRange:        func() walked { return new(LogRange) },
+	TypeLogRangeAnswer:  func() walked { return new(LogRangeAnswer) },
+	TypeDoctor:          func() walked { return new(Empty) },
+	TypeDoctorAnswer:    func() walked { return new(DoctorAnswer) },
+}
 
 func describeBody(t Type, body []byte) ([]string, error) {
-	unread := []string{fmt.Sprintf("body % x", short(body))}
-	if !t.Known() {
-		return unread, nil
+	if empty, ok := described[t]; ok {
+		return showFields(body, empty())
 	}
-	c := rows[t].body(t)
-	if w, ok := c.(walked); ok {
-		return showFields(body, w)
+	if t.envelope() {
+		return describeEnvelope(t, body)
 	}
-	if err := c.Read(body); err != nil {
-		return unread, err
+	switch t {
+	case TypeBeat, TypeBeatAnswer:
+		return describeBeat(t, body)
+	case TypeRepairAnswer:
+		return describeRepairAnswer(body)
+	case TypeChunk:
+		return describeChunk(body)
+	case TypeWrite:
+		return describeWrite(body)
+	case TypeWriteAnswer:
+		var a WriteAnswer
+		err := a.Read(body)
+		return []string{"at " + raft.FormatLogID(a.Group, a.ID), fmt.Sprintf("version %d", a.Version), fmt.Sprintf("deleted %d", a.Deleted)}, err
+	case TypeGet:
+		return describeGet(body)
+	case TypeGetAnswer:
+		return describeGetAnswer(body)
+	case TypeList:
+		return describeList(body)
+	case TypeListAnswer:
+		return describeListAnswer(body)
 	}
-	return c.(shown).lines(), nil
+	return []string{fmt.Sprintf("body % x", short(body))}, nil
 }
 
 func short(b []byte) []byte { return b[:min(len(b), describeShown)] }
@@ -78,22 +124,13 @@ func quoted(b []byte) string {
 	return strconv.Quote(string(b))
 }
 
-// envelopeBody is an [Envelope] in a frame of a type.
-type envelopeBody struct {
-	Envelope
-	t Type
-}
-
-func envelopeOf(t Type) content { return &envelopeBody{t: t} }
-
-func (e *envelopeBody) Read(body []byte) (err error) {
-	e.Envelope, err = ReadEnvelope(e.t, body, func(g raft.GroupID, i raft.Incarnation) (raft.Seed, bool) {
+func describeEnvelope(t Type, body []byte) ([]string, error) {
+	e, err := ReadEnvelope(t, body, func(g raft.GroupID, i raft.Incarnation) (raft.Seed, bool) {
 		return raft.EntrySeed(g, i), true
 	})
-	return err
-}
-
-func (e *envelopeBody) lines() []string {
+	if err != nil {
+		return nil, err
+	}
 	m := &e.Message
 	lines := []string{
 		fmt.Sprintf("group %s incarnation %d", e.Group, e.Incarnation),
@@ -105,45 +142,48 @@ func (e *envelopeBody) lines() []string {
 	for _, entry := range m.Entries {
 		lines = append(lines, describeEntry(entry))
 	}
-	return lines
+	return lines, nil
 }
 
 func describeEntry(e raft.Entry) string {
 	return fmt.Sprintf("entry %s %s time %d payload %d bytes % x", e.ID, e.Kind, e.Time, len(e.Payload()), short(e.Payload()))
 }
 
-func (m *RepairAnswer) lines() []string {
-	lines := []string{
-		fmt.Sprintf("start %d number %d", m.Start, m.Number),
-		fmt.Sprintf("group %s incarnation %d", m.Group, m.Incarnation),
-		fmt.Sprintf("base %s last %s commit %d snapshot %d", m.Base, m.Last, m.Commit, m.Snapshot),
+func describeRepairAnswer(body []byte) ([]string, error) {
+	var a RepairAnswer
+	if err := a.Read(body); err != nil {
+		return nil, err
 	}
-	for _, e := range m.Entries {
+	lines := []string{
+		fmt.Sprintf("start %d number %d", a.Start, a.Number),
+		fmt.Sprintf("group %s incarnation %d", a.Group, a.Incarnation),
+		fmt.Sprintf("base %s last %s commit %d snapshot %d", a.Base, a.Last, a.Commit, a.Snapshot),
+	}
+	for _, e := range a.Entries {
 		lines = append(lines, describeEntry(e))
 	}
-	return lines
+	return lines, nil
 }
 
-func (c *Chunk) lines() []string {
+func describeChunk(body []byte) ([]string, error) {
+	var c Chunk
+	err := c.Read(body)
 	return []string{
 		fmt.Sprintf("number %d", c.Number),
 		fmt.Sprintf("group %s incarnation %d", c.Group, c.Incarnation),
 		fmt.Sprintf("from %d to %d term %d", c.From, c.To, c.Term),
 		fmt.Sprintf("base %s size %d", c.Base, c.Size),
 		fmt.Sprintf("offset %d data %d bytes % x", c.Offset, len(c.Data), short(c.Data)),
-	}
+	}, err
 }
 
-// beatBody and beatAnswerBody are a [Beat] in a frame of either type.
-type (
-	beatBody       struct{ Beat }
-	beatAnswerBody struct{ Beat }
-)
-
-func (b *beatBody) Read(body []byte) error       { return ReadBeat(body, &b.Beat) }
-func (b *beatAnswerBody) Read(body []byte) error { return ReadBeatAnswer(body, &b.Beat) }
-
-func (b *Beat) lines() []string {
+func describeBeat(t Type, body []byte) ([]string, error) {
+	var b Beat
+	read := ReadBeat
+	if t == TypeBeatAnswer {
+		read = ReadBeatAnswer
+	}
+	err := read(body, &b)
 	lines := []string{fmt.Sprintf("mark %016x batch %d sequence %d, %s", b.Mark, b.Batch, b.Sequence, b.Fullness)}
 	if b.Stalled {
 		lines[0] += ", stands still"
@@ -155,22 +195,18 @@ func (b *Beat) lines() []string {
 	for _, r := range b.Rests {
 		lines = append(lines, fmt.Sprintf("group %s incarnation %d rests, led by %d in term %d", r.Group, r.Incarnation, r.Leader, r.Term))
 	}
-	return lines
+	return lines, err
 }
 
-// writeBody is the command of a Write.
-type writeBody struct{ command shardmap.Command }
-
-func (w *writeBody) Read(body []byte) error {
+func describeWrite(body []byte) ([]string, error) {
 	bytes, err := CheckWrite(body)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return shardmap.ReadCommand(bytes, &w.command)
-}
-
-func (w *writeBody) lines() []string {
-	c := &w.command
+	var c shardmap.Command
+	if err := shardmap.ReadCommand(bytes, &c); err != nil {
+		return []string{fmt.Sprintf("command % x", short(bytes))}, err
+	}
 	lines := []string{
 		fmt.Sprintf("%s slot %d", c.Kind, c.Slot),
 		fmt.Sprintf("session %d sequence %d floor %d", c.Session, c.Sequence, c.Floor),
@@ -179,28 +215,30 @@ func (w *writeBody) lines() []string {
 	for _, item := range c.Items {
 		lines = append(lines, "item "+quoted(item))
 	}
-	return lines
+	return lines, nil
 }
 
-func (a *WriteAnswer) lines() []string {
-	return []string{"at " + raft.FormatLogID(a.Group, a.ID), fmt.Sprintf("version %d", a.Version), fmt.Sprintf("deleted %d", a.Deleted)}
-}
-
-func (g *Get) lines() []string {
+func describeGet(body []byte) ([]string, error) {
+	var g Get
+	err := g.Read(body)
 	lines := []string{fmt.Sprintf("mode %d after %s", g.Mode, raft.FormatLogID(g.AfterGroup, g.After))}
 	for _, key := range g.Keys {
 		lines = append(lines, "key "+quoted(key))
 	}
-	return lines
+	return lines, err
 }
 
-func (a *GetAnswer) lines() []string {
+func describeGetAnswer(body []byte) ([]string, error) {
+	var a GetAnswer
+	if err := a.Read(body); err != nil {
+		return nil, err
+	}
 	lines := []string{"at " + raft.FormatLogID(a.Group, a.At)}
-	for rows := *a; ; {
-		version, value, found, ok := rows.Next()
+	for {
+		version, value, found, ok := a.Next()
 		switch {
 		case !ok:
-			return lines
+			return lines, nil
 		case found:
 			lines = append(lines, fmt.Sprintf("version %d value %s", version, quoted(value)))
 		default:
@@ -209,20 +247,26 @@ func (a *GetAnswer) lines() []string {
 	}
 }
 
-func (l *List) lines() []string {
+func describeList(body []byte) ([]string, error) {
+	var l List
+	err := l.Read(body)
 	return []string{
 		fmt.Sprintf("mode %d group %s epoch %d after %s", l.Mode, l.Group, l.Epoch, l.AfterID),
 		fmt.Sprintf("prefix %s after %s", quoted(l.Prefix), quoted(l.After)),
 		fmt.Sprintf("limit %d max_bytes %d keys_only %t", l.Limit, l.MaxBytes, l.KeysOnly),
-	}
+	}, err
 }
 
-func (a *ListAnswer) lines() []string {
+func describeListAnswer(body []byte) ([]string, error) {
+	var a ListAnswer
+	if err := a.Read(body); err != nil {
+		return nil, err
+	}
 	lines := []string{fmt.Sprintf("at %s more %t", raft.FormatLogID(a.Group, a.At), a.More)}
-	for rows := *a; ; {
-		key, version, value, ok := rows.Next()
+	for {
+		key, version, value, ok := a.Next()
 		if !ok {
-			return lines
+			return lines, nil
 		}
 		line := fmt.Sprintf("key %s version %d", quoted(key), version)
 		if value != nil {
