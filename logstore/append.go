@@ -36,9 +36,15 @@ func (s *Store) Append(ws []Write) error {
 	return nil
 }
 
+// stop ends the log. Where room was lacking for what had been admitted, which must
+// not be, it says so with ErrStopped: with ErrFull alone the owner would take the
+// batch for one that may be asked again.
 func (s *Store) stop(err error) error {
 	s.breakDown(err)
-	s.ended()
+	ended := s.ended()
+	if errors.Is(err, ErrFull) {
+		return ended
+	}
 	return err
 }
 
@@ -290,8 +296,8 @@ func (s *Store) putBaseRecord(p *replica, base *Base, end uint64) error {
 	return nil
 }
 
-// putEntries packs entries into records: one for each term, and not much more
-// than runBytesMax in each.
+// putEntries packs entries into records: one for each term, and at most runMax
+// bytes in each that has several.
 func (s *Store) putEntries(p *replica, committed uint64, entries []raft.Entry) error {
 	a := &p.ahead
 	first := entries[0].ID.Index
@@ -307,7 +313,7 @@ func (s *Store) putEntries(p *replica, committed uint64, entries []raft.Entry) e
 		size, n := recordHeaderSize, 0
 		for ; i+n < len(entries) && entries[i+n].ID.Term == entries[i].ID.Term; n++ {
 			more := len(entries[i+n].Raw)
-			if n > 0 && size+more > runBytesMax {
+			if n > 0 && size+more > runMax(s.size) {
 				break
 			}
 			size += more

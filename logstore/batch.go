@@ -20,6 +20,12 @@ const (
 	directoryRoom = 1 << 10
 )
 
+// runMax bounds a record of several entries, where a segment has so many bytes. It
+// is no larger than a batch is otherwise: one that has to stand in one piece, and is
+// larger, finds no place in segments for whose number [Store.fits] counts on batches
+// of the usual size.
+func runMax(segment int64) int { return int(min(runBytesMax, segment/batchPart)) }
+
 // extend makes b longer by n bytes, whose content is open.
 func extend(b []byte, n int) []byte {
 	if len(b)+n <= cap(b) {

@@ -307,7 +307,7 @@ func (s *Store) putMended(p *replica, entries []raft.Entry) error {
 		if !lost {
 			_, lost = s.refusals.hits(p.id, p.runs[k].at, 1)
 		}
-		if i > from && (e.ID.Index != entries[i-1].ID.Index+1 || e.ID.Term != entries[i-1].ID.Term || size+len(e.Raw) > runBytesMax) || !lost {
+		if i > from && (e.ID.Index != entries[i-1].ID.Index+1 || e.ID.Term != entries[i-1].ID.Term || size+len(e.Raw) > runMax(s.size)) || !lost {
 			if err := end(i); err != nil {
 				return err
 			}

@@ -304,7 +304,7 @@ func TestRefusedIsMended(t *testing.T) {
 	for _, start := range []bool{false, true} {
 		disk := vfs.NewFaulty(vfs.NewMem())
 		s := mustOpen(t, disk, Options{})
-		want := span(one, 1, 1, 9, 3000)
+		want := span(one, 1, 1, 9, 2500)
 		must(t, s.Append([]Write{founding(one), {Replica: one, Entries: want[:3]}}))
 		must(t, s.Append([]Write{{Replica: one, Entries: want[3:6]}}))
 		at := s.replicas[one].runs[1].at

@@ -139,7 +139,7 @@ func (s *Store) batches() (batch, entry int64) {
 func (s *Store) rooms() []int64 {
 	rooms := s.roomScratch[:0]
 	for _, seg := range s.segments {
-		if seg.number >= s.active.number {
+		if seg.number >= s.active.number && seg.file != nil {
 			rooms = append(rooms, max(0, seg.room()-seg.end))
 		}
 	}
@@ -167,14 +167,15 @@ func (s *Store) admit(ws []Write) error {
 	need, largest := int64(0), int64(0)
 	for i := range ws {
 		w := &ws[i]
-		need += 2*recordHeaderSize + stateSize
+		need += 2 * (recordHeaderSize + stateSize) // term and vote, and a commit after the entries
 		if w.Note != nil {
 			need += noteSize
 		}
-		if w.Base != nil || len(w.Mended) > 0 {
-			if s.replicas[w.Replica] != nil && len(s.moving.work)+len(s.repair) > 0 {
-				need += batchRoom // what was moved of it goes first
-			}
+		if w.Remove {
+			need += recordHeaderSize
+		}
+		if (w.Base != nil || len(w.Mended) > 0) && s.replicas[w.Replica] != nil {
+			need += batchRoom // what this batch has of it already goes first
 		}
 		if w.Base != nil {
 			need += recordHeaderSize + baseSize + int64(len(w.Base.Membership.Append(nil)))
@@ -468,15 +469,19 @@ func (s *Store) makeLacking() error {
 // cost of what was admitted, nor of the reserve's last half. What is too large
 // for a segment in use gets one made for it first.
 func (s *Store) roomToMove(moved, bytes int) (bool, error) {
-	large := int64(bytes)+batchRoom+2*segmentHeader+sectorSize > s.size
+	const frame = 2*segmentHeader + sectorSize
+	largest := int64(bytes) + batchRoom
+	large := frame+largest > s.size
 	if !s.lack && !large {
 		return true, nil
 	}
-	need := s.admitted + int64(moved+bytes) + s.reserveSize()/2
-	if large && !s.lack && !s.fits(need, int64(bytes)+batchRoom) {
-		if err := s.prepareAll(roundUp(2*segmentHeader+sectorSize+batchRoom+int64(bytes), pageSize)); err != nil {
+	need := max(s.admitted+int64(moved+bytes)+s.reserveSize()/2, largest)
+	if large && !s.lack && !s.fits(need, largest) {
+		// For all that is needed: in one made for the record alone that would not
+		// fit the next time either, and each batch would make one more.
+		if err := s.prepareAll(roundUp(frame+need, pageSize)); err != nil {
 			return false, err
 		}
 	}
-	return s.fits(need, int64(bytes)+batchRoom), nil
+	return s.fits(need, largest), nil
 }

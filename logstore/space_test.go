@@ -3,6 +3,7 @@ package logstore
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -141,6 +142,143 @@ func TestFullDisk(t *testing.T) {
 	f.check()
 	f.reopen(disk)
 	f.check()
+}
+
+// addAll appends entries in one batch. None is kept if that failed.
+func (f *filler) addAll(n uint64, size int) error {
+	entries := span(f.id, 1, f.last+1, f.last+n, size)
+	err := f.s.Append([]Write{{Replica: f.id, Entries: entries, Commit: f.last}})
+	if err == nil {
+		f.last += n
+		f.kept = append(f.kept, entries...)
+	}
+	return err
+}
+
+// waits checks that a batch that was refused is one that may be asked again.
+func (f *filler) waits(err error) {
+	f.t.Helper()
+	if !errors.Is(err, ErrFull) || errors.Is(err, ErrStopped) || f.s.stopped != nil {
+		f.t.Fatalf("the log does not wait for room: got %v, stopped by %v: %+v", err, f.s.stopped, f.s.Space())
+	}
+}
+
+// A batch for which a full disk has no place is refused whole, and has one when
+// there is room, however it is cut into entries. One would doubt it: room is looked
+// for by the usual size of a batch, and a record of many small entries has to
+// stand in one piece.
+func TestManySmallEntriesOnFullDisk(t *testing.T) {
+	const size, step = 100, 40
+	written, refused := 0, 0
+	for segments := range int64(8) {
+		for n := uint64(step); n <= 40*step; n += step { // 5 to 220 KB
+			disk := vfs.NewMem()
+			f := newFiller(t, mustOpen(t, disk, Options{}))
+			must(t, f.s.Idle())
+			disk.Limit(disk.Used() + segments*SegmentBytesMin)
+			if err := f.addAll(n, size); err == nil {
+				written++
+			} else {
+				f.waits(err)
+				refused++
+				disk.Limit(0)
+				must(t, f.s.MakeRoom())
+				must(t, f.addAll(n, size))
+			}
+			f.check()
+			must(t, f.s.Close())
+		}
+	}
+	t.Logf("%d batches were written on a disk with little room, %d waited for more", written, refused)
+	if written < 20 || refused < 20 {
+		t.Error("the test shows too little")
+	}
+}
+
+// Whatever a log is given while its disk fills up and empties, and whatever it has
+// to move meanwhile, it never stops for want of room. One would doubt it: room is
+// looked for before a batch, and what is moved comes before the batch.
+func TestRoomIsNotLost(t *testing.T) {
+	refused, full := 0, 0
+	for seed := range uint64(60) {
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		disk := vfs.NewMem()
+		s := mustOpen(t, disk, Options{})
+		var fillers []*filler
+		for i := range 3 {
+			f := &filler{t: t, s: s, id: testReplica(1 + i)}
+			must(t, s.Append([]Write{founding(f.id)}))
+			fillers = append(fillers, f)
+		}
+		for range 200 {
+			f := fillers[rnd.IntN(len(fillers))]
+			var err error
+			switch rnd.IntN(8) {
+			case 0, 1:
+				err = f.addAll(1+rnd.Uint64N(4), rnd.IntN(20<<10))
+			case 2, 3:
+				err = f.addAll(1+rnd.Uint64N(600), rnd.IntN(200))
+			case 4:
+				if rnd.IntN(3) > 0 && f.last > f.base+1 { // one of them hardly ever: what it needs is moved
+					f.base += 1 + rnd.Uint64N(f.last-f.base-1)
+					err = s.Append([]Write{{Replica: f.id, Commit: f.last - 1}, {Replica: f.id, Base: &Base{ID: raft.LogID{Term: 1, Index: f.base}, Membership: voters(f.id.ID)}}})
+				}
+			case 5:
+				must(t, s.Idle())
+			case 6:
+				must(t, s.MakeRoom())
+			case 7:
+				disk.Limit(0)
+				if rnd.IntN(3) > 0 {
+					disk.Limit(disk.Used() + rnd.Int64N([...]int64{1, 4 << 10, SegmentBytesMin, 4 * SegmentBytesMin}[rnd.IntN(4)]))
+					full++
+				}
+			}
+			if err != nil {
+				f.waits(err)
+				refused++
+			}
+		}
+		disk.Limit(0)
+		must(t, s.MakeRoom())
+		for _, f := range fillers {
+			must(t, f.addAll(100, 100))
+			f.check()
+		}
+		must(t, s.Close())
+	}
+	t.Logf("the disk was full %d times, %d batches waited for room", full, refused)
+	if full < 100 || refused < 100 {
+		t.Error("the test shows too little")
+	}
+}
+
+// An entry that is larger than a segment and has to be moved gets one segment made
+// for it. One would doubt it: what is looked for room for is more than the entry,
+// and a segment in which there is none would be made anew with each batch.
+func TestLargeEntryIsMoved(t *testing.T) {
+	const large, most = 100_000, 12 * SegmentBytesMin
+	disk := vfs.NewMem()
+	f := newFiller(t, mustOpen(t, disk, Options{}))
+	must(t, f.add(large))
+	other := &filler{t: t, s: f.s, id: testReplica(2)}
+	must(t, f.s.Append([]Write{founding(other.id)}))
+	for range 40 {
+		for range 10 {
+			must(t, other.add(3000))
+		}
+		other.base = other.last - 1
+		must(t, f.s.Compact(other.id, Base{ID: raft.LogID{Term: 1, Index: other.base}, Membership: voters(other.id.ID)}))
+		must(t, f.s.Idle())
+		if used := disk.Used() - f.s.headroom.size; used > most {
+			t.Fatalf("the log takes %d bytes, want at most %d, of which %d are needed:\n%s", used, most, f.s.Stats().NeededBytes, disk)
+		}
+	}
+	if moved := f.s.Stats().Moved; moved < large {
+		t.Errorf("%d bytes were moved, the entry has %d", moved, large)
+	}
+	f.check()
+	other.check()
 }
 
 // A full log that is compacted goes on in its own segments: the disk need not

@@ -52,7 +52,7 @@ var stories = []story{
 		})
 	}},
 	{name: "append-two-batches", before: begin, act: func(r *lifeRun) error {
-		return r.append(r.more(one, 3, 3000), r.more(two, 3, 3000))
+		return r.append(r.more(one, 3, 2300), r.more(two, 3, 2300))
 	}},
 	{name: "append-many-batches", before: begin, act: func(r *lifeRun) error {
 		// Of each kind, a record for which the batch has no room.

@@ -359,11 +359,14 @@ func (n *node) synced(number uint64) {
 		return
 	}
 	if errors.Is(err, logstore.ErrFull) {
-		if errors.Is(err, logstore.ErrStopped) && n.hurt {
+		switch {
+		case !errors.Is(err, logstore.ErrStopped):
+			n.noRoom(err)
+		case n.hurt:
 			n.stoppedBy(err) // the segment in use was cut off, see tidy
-			return
+		default:
+			n.c.fail("n%d: the log stops for want of room, which it is to wait for: %v", n.index, err)
 		}
-		n.noRoom(err)
 		return
 	}
 	if n.refusedBy(err) {
