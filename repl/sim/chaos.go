@@ -136,6 +136,8 @@ func (x *chaos) begin(f Fault) bool {
 		c.note(0, "%s %v for %s", f, links, d)
 		c.net.breakLinks(links, d)
 		return true
+	case Strand:
+		return x.strand()
 	case Flap:
 		e := c.queue.get(evFlap)
 		a, b := x.pair()
@@ -380,14 +382,7 @@ func (x *chaos) drawLinks(f Fault) (links []link) {
 	n := len(c.nodes)
 	switch f {
 	case Split:
-		part := c.chance.part(n)
-		for a := range n {
-			for b := range n {
-				if part>>a&1 != part>>b&1 {
-					links = append(links, link{a + 1, b + 1})
-				}
-			}
-		}
+		links = linksBetween(c.chance.part(n), n)
 	case Directed:
 		three := c.voters(raft.GroupID(c.chance.below(len(c.truth))))
 		which := 1 + c.chance.below(63)
@@ -421,6 +416,54 @@ func (x *chaos) drawLinks(f Fault) (links []link) {
 		}
 	}
 	return links
+}
+
+// linksBetween returns the links between the nodes that part has as bits and the
+// rest of n.
+func linksBetween(part uint64, n int) (links []link) {
+	for a := range n {
+		for b := range n {
+			if part>>a&1 != part>>b&1 {
+				links = append(links, link{a + 1, b + 1})
+			}
+		}
+	}
+	return links
+}
+
+// Clients give up a node that is silent after silenceMax, and have asked others by
+// twice that time: a leader that is stranded for as long is not the only one.
+const (
+	strandMin = 2 * silenceMax
+	strandMax = 40 * time.Second
+)
+
+// strand cuts a leader off, alone or with one other node, as a switch that fails
+// does: with the clients on its side, who go on asking it while the others find
+// the leader that is elected without it. A cut between nodes alone hides that:
+// there every client hears both sides. It reports whether there was a leader.
+func (x *chaos) strand() bool {
+	c := x.c
+	lead := c.leaderOf(raft.GroupID(c.chance.below(len(c.truth))))
+	if lead == nil {
+		return false
+	}
+	part := uint64(1) << (lead.index - 1)
+	if len(c.nodes) > 3 && c.chance.below(2) == 0 {
+		part |= 1 << c.chance.below(len(c.nodes))
+	}
+	clients := c.chance.part(clientCount)
+	d := c.chance.skewed(strandMin, strandMax)
+	c.note(lead.index, "%s with nodes %b, clients %b for %s", Strand, part, clients, d)
+	c.net.breakLinks(linksBetween(part, len(c.nodes)), d)
+	for i := range clientCount {
+		for j := range c.nodes {
+			if clients>>i&1 != part>>j&1 {
+				x.cuts[i+1][j+1] = max(x.cuts[i+1][j+1], c.now+d)
+			}
+		}
+	}
+	return true
 }
 
 // flap lets a link go down for a moment, and plans the next time.
