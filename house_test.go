@@ -244,10 +244,8 @@ var exceptions = []exception{
 	{"methods of raft.Group", 114, "Raft's rules read and change the same few fields; what can stand alone without hiding the protocol is to leave"},
 	{"methods of repl/sim.node", 100, "plays host, disk and clients of one node; requests are to be the product's own code, and the rest falls apart by fault"},
 	{"fields of repl/sim.node", 55, "as above"},
-	{"methods of repl/client.Core", 68, "routing, retries, endpoints and pressure are to be its parts"},
 	{"methods of main.tool", 66, "every command of every noun is a method; nouns are to be functions over what they share"},
 	{"methods of node.Node", 61, "status, doctor, founding and addresses are asked of the node; each is to have its own part"},
-	{"methods of repl/client.Client", 55, "the calls of all nouns stand on one type"},
 	{"methods of node.connection", 47, "reads, answers, and who may ask what, on one type"},
 }
 

@@ -81,7 +81,7 @@ func (c *Client) question(ctx context.Context, kind wire.Type, endpoint string, 
 	return nil
 }
 
-func (c *Client) peerAt(addr string) (Peer, error) {
+func (c *courier) peerAt(addr string) (Peer, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := c.core.PeerAt(addr)
@@ -128,7 +128,7 @@ func (c *Client) Locate(ctx context.Context, key []byte) (Location, error) {
 }
 
 // awaitTable returns once the client has a table of at least epoch.
-func (c *Client) awaitTable(ctx context.Context, epoch uint64, deadline time.Duration) error {
+func (c *courier) awaitTable(ctx context.Context, epoch uint64, deadline time.Duration) error {
 	x := newCall(wire.TypeTopology)
 	defer x.release()
 	x.Target, x.Epoch, x.Deadline = ToTable, epoch, deadline

@@ -96,10 +96,10 @@ func (c *call) end(err error) {
 
 // start sends c on its way. The usual way does not touch the core. It waits
 // while the connection's buffer is full, and for nothing else.
-func (c *Client) start(x *call, done <-chan struct{}) { c.startAt(c.now(), x, done) }
+func (c *courier) start(x *call, done <-chan struct{}) { c.startAt(c.now(), x, done) }
 
 // startAt is start for who has looked at the clock already.
-func (c *Client) startAt(now time.Duration, x *call, done <-chan struct{}) {
+func (c *courier) startAt(now time.Duration, x *call, done <-chan struct{}) {
 	if l := c.linkFor(x); l != nil {
 		if l.bond.pressure.holds(&x.Call, now) {
 			c.hand(x, func(now time.Duration) { c.core.Crowded(now, &x.Call) })
@@ -118,7 +118,7 @@ func (c *Client) startAt(now time.Duration, x *call, done <-chan struct{}) {
 }
 
 // hand hands x to the core with an event, unless it was cancelled meanwhile.
-func (c *Client) hand(x *call, f func(now time.Duration)) {
+func (c *courier) hand(x *call, f func(now time.Duration)) {
 	c.event(func(now time.Duration) {
 		if x.cancelled.Load() {
 			c.core.Expire(now, &x.Call, false)
@@ -129,7 +129,7 @@ func (c *Client) hand(x *call, f func(now time.Duration)) {
 }
 
 // expire ends x, which was taken off its connection without an answer.
-func (c *Client) expire(x *call) {
+func (c *courier) expire(x *call) {
 	if x.direct {
 		x.end(errSilent)
 		return
@@ -139,7 +139,7 @@ func (c *Client) expire(x *call) {
 
 // linkFor returns the connection that a call to a slot or to one peer uses while
 // nothing is wrong; nil if that is for the core to say.
-func (c *Client) linkFor(x *call) *link {
+func (c *courier) linkFor(x *call) *link {
 	if x.Target == ToPeer {
 		return c.linkTo(x.Peer, x.Slot)
 	}
@@ -153,7 +153,7 @@ func (c *Client) linkFor(x *call) *link {
 // linkTo returns a connection to p: the first that is not busy, for few that
 // carry much cost both sides less than many that carry little. Where all are
 // busy the slots are spread over them.
-func (c *Client) linkTo(p Peer, slot shardmap.Slot) *link {
+func (c *courier) linkTo(p Peer, slot shardmap.Slot) *link {
 	bonds := *c.bonds.Load()
 	if p < 0 || int(p) >= len(bonds) || bonds[p] == nil {
 		return nil
@@ -168,7 +168,7 @@ func (c *Client) linkTo(p Peer, slot shardmap.Slot) *link {
 }
 
 // do runs c to its end, or to ctx's.
-func (c *Client) do(ctx context.Context, x *call) error {
+func (c *courier) do(ctx context.Context, x *call) error {
 	done := ctx.Done()
 	c.start(x, done)
 	if done == nil {
@@ -205,7 +205,7 @@ func withCause(ctx context.Context, err error) error {
 // cancel ends x wherever it is. If it is on its way from one place to the next,
 // whoever carries it sees the mark: the mark is set before the places are
 // searched, and a carrier notes the new place before it looks for the mark.
-func (c *Client) cancel(x *call) {
+func (c *courier) cancel(x *call) {
 	x.cancelled.Store(true)
 	if l := x.at.Load(); l != nil && l.take(x) {
 		c.expire(x)
@@ -215,7 +215,7 @@ func (c *Client) cancel(x *call) {
 }
 
 // deadlineOf returns when a call that begins now must have ended.
-func (c *Client) deadlineOf(ctx context.Context) time.Duration {
+func (c *courier) deadlineOf(ctx context.Context) time.Duration {
 	wait := RetryMax
 	if at, ok := ctx.Deadline(); ok {
 		wait = min(time.Until(at), RetryMax)

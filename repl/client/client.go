@@ -20,8 +20,10 @@
 //	conn.go    one connection; pending.go holds the calls that wait on it,
 //	           health.go says when it is given up, pressure.go when its node
 //	           has enough to do
-//	client.go  starts and ends it all; perform.go carries out what the core says;
-//	           address.go reads the addresses that it is given
+//	courier.go has the core and its connections: it carries calls to nodes and
+//	           answers back; perform.go carries out what the core says
+//	client.go  starts and ends it all; address.go reads the addresses that it is
+//	           given
 //	write.go   read.go list.go bulk.go pipe.go admin.go    what a user calls;
 //	           fan.go has the calls that become several requests, errors.go how
 //	           they fail
@@ -41,18 +43,18 @@
 //
 // # Locks
 //
-// Client.mu guards the core. A link's and a lane's mutex are taken under no
+// courier.mu guards the core. A link's and a lane's mutex are taken under no
 // other lock and hold none.
 package client
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
-	"sync/atomic"
+	"net"
 	"time"
 
 	"muster/shardmap"
@@ -75,6 +77,9 @@ type Options struct {
 	// DialTimeout bounds how long a node may take to accept a connection
 	// and say hello; 2 s where it is not given.
 	DialTimeout time.Duration
+	// Dial connects to the node at addr, host:port, and gives up when ctx ends,
+	// at [Options.DialTimeout]. Where it is not given, that is a TCP connection.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
 	// Patience is how long a call waits while no endpoint has ever accepted
 	// a connection; [PatienceDefault] where it is not given.
 	Patience time.Duration
@@ -98,23 +103,8 @@ const (
 // Client uses one cluster. Its methods may be called by any number of
 // goroutines.
 type Client struct {
-	options Options
-	source  clockSource
-	clock   Clock
-	lanes   [Lanes]*lane
-	kick    chan struct{} // from event to keeper: the next wake may be earlier; never closed
-	stop    chan struct{} // closed by Close
-	running sync.WaitGroup
-
-	// What the usual way of a call reads.
-	routes atomic.Pointer[Routes]
-	bonds  atomic.Pointer[[]*bond] // by Peer; nil where not connected
-
-	mu     sync.Mutex
-	core   *Core
-	open   map[*bond]bool // being dialled, or up
-	wake   time.Duration  // when the keeper will wake by itself
-	closed bool
+	*courier
+	lanes [Lanes]*lane
 }
 
 // Open returns a client. It connects when the first call needs it.
@@ -128,28 +118,24 @@ func open(o Options, source clockSource) (*Client, error) {
 	if _, err := rand.Read(seed[:]); err != nil {
 		return nil, fmt.Errorf("open client: random session ids: %w", err)
 	}
-	c := &Client{
-		options: o,
-		source:  source,
-		kick:    make(chan struct{}, 1),
-		stop:    make(chan struct{}),
-		open:    make(map[*bond]bool),
-	}
+	c := new(Client)
 	for i := range c.lanes {
 		id := binary.LittleEndian.Uint64(seed[8*i:]) | 1 // never 0
 		c.lanes[i] = newLane(id, uint64(o.WindowMax))
 	}
-	c.core = NewCore(Config{
-		Endpoints: o.Endpoints,
-		Chance:    binary.LittleEndian.Uint64(seed[8*Lanes:]),
-		Patience:  o.Patience,
-		Crowded:   c.crowded,
-	})
-	c.routes.Store(c.core.Routes())
-	c.bonds.Store(new([]*bond))
-	c.running.Add(1)
-	go c.keeper()
+	c.courier = newCourier(o, source, binary.LittleEndian.Uint64(seed[8*Lanes:]), c.welcomed)
 	return c, nil
+}
+
+// welcomed takes note of how many writes of a session may be open, as a node has
+// said.
+func (c *Client) welcomed(windowMax uint32) {
+	if windowMax == 0 {
+		return
+	}
+	for _, lane := range c.lanes {
+		lane.lower(uint64(windowMax))
+	}
 }
 
 func (o *Options) check() error {
@@ -173,6 +159,11 @@ func (o *Options) check() error {
 	if o.DialTimeout <= 0 {
 		o.DialTimeout = dialTimeoutDefault
 	}
+	if o.Dial == nil {
+		o.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", addr)
+		}
+	}
 	if o.WindowMax == 0 {
 		o.WindowMax = WindowDefault
 	}
@@ -189,132 +180,6 @@ func (o *Options) check() error {
 // Close ends all calls with [ErrClosed], or with maybe-applied, and returns when
 // the client's goroutines have ended.
 func (c *Client) Close() error {
-	c.mu.Lock()
-	if c.closed {
-		c.mu.Unlock()
-		return nil
-	}
-	c.closed = true
-	var links []*link
-	for b := range c.open {
-		links = append(links, b.links...)
-	}
-	c.mu.Unlock()
-	close(c.stop)
-	for _, l := range links {
-		l.fail(ErrClosed)
-	}
-	c.event(func(time.Duration) { c.core.FinishAll(ErrClosed) })
-	c.running.Wait()
+	c.close()
 	return nil
-}
-
-// now is the client's time. Whoever is about to send something again looks
-// first, with [Client.look]: this does not see a jump since the last look.
-func (c *Client) now() time.Duration { return c.clock.At(c.source.mono()) }
-
-// look is now, after a look whether the host was suspended. The core's events
-// carry it.
-func (c *Client) look() time.Duration { return c.clock.Look(c.source.both()) }
-
-// event hands one event to the core and carries out what it says.
-func (c *Client) event(f func(now time.Duration)) {
-	now := c.look()
-	c.mu.Lock()
-	f(now)
-	if c.closed {
-		c.core.FinishAll(ErrClosed)
-	}
-	todo := c.core.Take()
-	for i := range todo {
-		c.prepare(&todo[i])
-	}
-	if r := c.core.Routes(); r != c.routes.Load() {
-		c.routes.Store(r)
-	}
-	wake := c.nextWake(now)
-	kick := wake < c.wake
-	if kick {
-		c.wake = wake
-	}
-	c.mu.Unlock()
-	if kick {
-		select {
-		case c.kick <- struct{}{}:
-		default:
-		}
-	}
-	for i := range todo {
-		c.perform(&todo[i])
-	}
-}
-
-// keeper is the client's own goroutine.
-func (c *Client) keeper() {
-	defer c.running.Done()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	looked := time.Duration(0)
-	for {
-		select {
-		case <-c.stop:
-			return
-		case <-c.kick:
-		case <-timer.C:
-		}
-		now := c.look()
-		if now-looked >= lookEvery {
-			looked = now
-			c.lookAfter(now)
-		}
-		c.event(func(now time.Duration) { c.core.Tick(now) })
-		c.mu.Lock()
-		wake := c.nextWake(looked)
-		c.wake = wake
-		c.mu.Unlock()
-		timer.Reset(max(wake-c.now(), 0))
-	}
-}
-
-// nextWake returns when the keeper has something to do, if nothing happens
-// before. Held: c.mu.
-func (c *Client) nextWake(looked time.Duration) time.Duration {
-	wake, ok := c.core.Wake()
-	if !ok {
-		wake = 1 << 62 // until somebody kicks
-	}
-	if len(c.open) > 0 {
-		wake = min(wake, looked+lookEvery)
-	}
-	return wake
-}
-
-// lookAfter sees to the health of all connections, and to the calls whose time
-// is over on one.
-func (c *Client) lookAfter(now time.Duration) {
-	for _, b := range *c.bonds.Load() {
-		if b == nil {
-			continue
-		}
-		for _, l := range b.links {
-			if l.open.Load() > 0 {
-				b.used.Store(int64(now))
-			}
-		}
-		for _, l := range b.links {
-			for _, x := range l.look(now) {
-				if x.Deadline <= now {
-					c.expire(x)
-					continue
-				}
-				c.event(func(now time.Duration) {
-					if x.cancelled.Load() {
-						c.core.Expire(now, &x.Call, true)
-						return
-					}
-					c.core.Unanswered(now, &x.Call, b.peer)
-				})
-			}
-		}
-	}
 }

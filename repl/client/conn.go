@@ -41,13 +41,13 @@ const (
 //	read   started by write after the hello; completes every answer in its
 //	       buffer before it reads again. Ends when the link fails.
 type link struct {
-	client *Client
-	bond   *bond
-	addr   string
-	ctx    context.Context // ends with the link
-	end    context.CancelFunc
-	wake   chan struct{} // from senders to write: there is something; never closed
-	space  chan struct{} // a token when a full buffer was taken; passed on by who takes it
+	courier *courier
+	bond    *bond
+	addr    string
+	ctx     context.Context // ends with the link
+	end     context.CancelFunc
+	wake    chan struct{} // from senders to write: there is something; never closed
+	space   chan struct{} // a token when a full buffer was taken; passed on by who takes it
 
 	// heard is when bytes last arrived, asked when the oldest ping without
 	// an answer was sent (0: none), in the client's time.
@@ -86,13 +86,13 @@ var errStopped = errors.New("closed")
 
 // write is the link's first goroutine.
 func (l *link) write() {
-	defer l.client.running.Done()
+	defer l.courier.running.Done()
 	conn, g, err := l.connect()
 	if err != nil {
 		l.fail(err)
 		return
 	}
-	now := int64(l.client.now())
+	now := int64(l.courier.now())
 	l.heard.Store(now)
 	l.bond.used.Store(now)
 	l.mu.Lock()
@@ -104,19 +104,18 @@ func (l *link) write() {
 		conn.Close()
 		return
 	}
-	l.client.running.Add(1)
+	l.courier.running.Add(1)
 	go l.read(conn, g.Decoder)
-	l.client.linkUp(l, g)
+	l.courier.linkUp(l, g)
 	l.writeBatches(conn)
 }
 
 // connect dials and says hello.
 func (l *link) connect() (net.Conn, *wire.Greeting, error) {
-	o := &l.client.options
+	o := &l.courier.options
 	ctx, cancel := context.WithTimeout(l.ctx, o.DialTimeout)
 	defer cancel()
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", l.addr)
+	conn, err := o.Dial(ctx, l.addr)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -128,7 +127,7 @@ func (l *link) connect() (net.Conn, *wire.Greeting, error) {
 		conn.Close()
 		return nil, nil, errStopped
 	}
-	l.client.linkAccepted(l)
+	l.courier.linkAccepted(l)
 	// An address that a node gave is the one under which another node says
 	// that it is reached. If what answers there is reached elsewhere, somebody
 	// passes on what this client says; one that the user gave may be any name.
@@ -207,7 +206,7 @@ func (l *link) send(c *call, now time.Duration) sent {
 		l.mu.Unlock()
 		return sentCancelled
 	}
-	if c.Target == ToAny && len(l.client.options.Endpoints) > 1 {
+	if c.Target == ToAny && len(l.courier.options.Endpoints) > 1 {
 		c.patient = now + silenceMax<<min(c.turn, unansweredDoublings)
 	}
 	id := l.pending.add(c)
@@ -293,7 +292,7 @@ type answer struct {
 
 // read is the link's second goroutine.
 func (l *link) read(conn net.Conn, d *wire.Decoder) {
-	defer l.client.running.Done()
+	defer l.courier.running.Done()
 	var batch []answer
 	for {
 		// The hello left nothing in d: we asked for nothing before.
@@ -301,7 +300,7 @@ func (l *link) read(conn net.Conn, d *wire.Decoder) {
 			l.fail(fmt.Errorf("connection to %s ended: %w", l.addr, err))
 			return
 		}
-		now := l.client.now()
+		now := l.courier.now()
 		l.heard.Store(int64(now))
 		l.asked.Store(0)
 		batch = batch[:0]
@@ -323,7 +322,7 @@ func (l *link) read(conn net.Conn, d *wire.Decoder) {
 		l.match(batch, now)
 		for i := range batch {
 			if c := batch[i].call; c != nil {
-				l.client.answered(c, l.bond.peer, batch[i].head.Type, batch[i].body)
+				l.courier.answered(c, l.bond.peer, batch[i].head.Type, batch[i].body)
 			}
 			batch[i] = answer{}
 		}
@@ -404,5 +403,5 @@ func (l *link) fail(err error) {
 	if conn != nil {
 		conn.Close()
 	}
-	l.client.linkDown(l, calls, err)
+	l.courier.linkDown(l, calls, err)
 }

@@ -29,31 +29,13 @@ import (
 type Core struct {
 	config Config
 
-	peers  []*peer
-	byID   map[raft.NodeID]Peer
-	groups map[raft.GroupID]*group
+	todo   actions
+	chance chance
+	peers  peers // whom it can reach
+	table  table // who leads what
+	parked park  // the calls that wait
 
-	known     bool // Invariant: set once a table was seen, never cleared
-	epoch     uint64
-	cluster   uint64
-	slots     [shardmap.Slots]raft.GroupID
-	valueMax  int
-	connected bool // some peer was up once, in this client's life
-
-	wanted     bool // a newer table than ours is wanted
-	asked      Peer // whom the question after it is with; NoPeer if none is
-	askAfter   time.Duration
-	askFails   int
-	askTurn    int
-	dialAfter  time.Duration // no further peer is dialled just to have one before
-	tableCause error         // why the last question after the table gave none
-
-	parked  park
 	tickets uint64
-	chance  uint64
-
-	routes *Routes // nil when it has to be made again
-	out    []Action
 }
 
 // Config is what a core is made of.
@@ -158,32 +140,6 @@ type Call struct {
 	cause  error // why the last attempt gave no result
 }
 
-// ActionKind says what the owner is to do.
-type ActionKind uint8
-
-const (
-	// ActSend sends the call's bytes, the same each time, to Peer.
-	ActSend ActionKind = iota + 1
-	// ActFinish ends the call with Err; nil for a call to the table.
-	ActFinish
-	// ActDial connects to Peer at Addr; Connected or Disconnected follows,
-	// Accepted may come before.
-	ActDial
-	// ActHangUp closes the connection to Peer; Disconnected does not follow.
-	ActHangUp
-	// ActAsk asks Peer for the table; Table or TableFailed follows.
-	ActAsk
-)
-
-// Action is one thing to do.
-type Action struct {
-	Kind ActionKind
-	Peer Peer
-	Call *Call
-	Addr string
-	Err  error
-}
-
 // Routes says where a write goes while nothing is wrong. It is never changed
 // once it is given out.
 type Routes struct {
@@ -193,52 +149,21 @@ type Routes struct {
 	Peer     [shardmap.Slots]Peer // NoPeer where no leader is known
 }
 
-// group is what the core knows of a group.
-type group struct {
-	leader Peer // Invariant: never an alias of another peer
-	nodes  []Peer
-}
-
 // NewCore returns a core that knows only its endpoints.
 func NewCore(c Config) *Core {
 	if c.Patience <= 0 {
 		c.Patience = PatienceDefault
 	}
-	k := &Core{
-		config: c,
-		byID:   make(map[raft.NodeID]Peer),
-		groups: make(map[raft.GroupID]*group),
-		asked:  NoPeer,
-		chance: c.Chance,
-	}
-	for _, addr := range c.Endpoints {
-		k.addPeer(addr)
-	}
+	k := &Core{config: c, chance: chance{state: c.Chance}, table: table{asked: NoPeer}}
+	k.peers = newPeers(c.Endpoints, &k.todo, &k.chance)
 	return k
 }
 
 // Take returns the actions since it was last called.
-func (k *Core) Take() []Action {
-	out := k.out
-	k.out = nil
-	return out
-}
+func (k *Core) Take() []Action { return k.todo.take() }
 
 // Routes returns the routes as they are now.
-func (k *Core) Routes() *Routes {
-	if k.routes != nil {
-		return k.routes
-	}
-	r := &Routes{Epoch: k.epoch, ValueMax: k.valueMax, Group: k.slots}
-	for s := range r.Peer {
-		r.Peer[s] = NoPeer
-		if g := k.groups[r.Group[s]]; g != nil {
-			r.Peer[s] = g.leader
-		}
-	}
-	k.routes = r
-	return r
-}
+func (k *Core) Routes() *Routes { return k.table.routes() }
 
 // Submit hands in a new call, or one whose last fate is settled.
 func (k *Core) Submit(now time.Duration, c *Call) {
@@ -258,8 +183,8 @@ func (k *Core) adopt(now time.Duration, c *Call) {
 // Wake returns when Tick is due; false if nothing waits for a time.
 func (k *Core) Wake() (time.Duration, bool) {
 	at, ok := k.parked.first()
-	if k.wanted && k.asked == NoPeer && k.parked.len() > 0 && (!ok || k.askAfter < at) {
-		at, ok = k.askAfter, true
+	if t := &k.table; t.wanted && t.asked == NoPeer && k.parked.len() > 0 && (!ok || t.askAfter < at) {
+		at, ok = t.askAfter, true
 	}
 	return at, ok
 }
@@ -269,8 +194,8 @@ func (k *Core) Tick(now time.Duration) {
 	for _, c := range k.parked.due(now) {
 		k.route(now, c)
 	}
-	if k.wanted && k.parked.len() > 0 {
-		k.ask(now)
+	if k.table.wanted && k.parked.len() > 0 {
+		k.table.ask(now, &k.peers)
 	}
 }
 
@@ -296,39 +221,6 @@ func (k *Core) Expire(now time.Duration, c *Call, sent bool) {
 // FinishAll ends every call that waits in the core.
 func (k *Core) FinishAll(err error) {
 	for _, c := range k.parked.all() {
-		k.finish(c, err)
+		k.todo.finish(c, err)
 	}
-}
-
-func (k *Core) send(p Peer, c *Call) {
-	k.out = append(k.out, Action{Kind: ActSend, Peer: p, Call: c})
-}
-
-func (k *Core) finish(c *Call, err error) {
-	if c.Maybe && err != nil && !settles(err) {
-		err = maybeApplied(c, err)
-	}
-	k.out = append(k.out, Action{Kind: ActFinish, Call: c, Err: err})
-}
-
-// random returns a number below n from the core's chance (splitmix64).
-func (k *Core) random(n time.Duration) time.Duration {
-	k.chance += 0x9e3779b97f4a7c15
-	z := k.chance
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return time.Duration((z ^ z>>31) % uint64(n))
-}
-
-// pause returns how long c waits before it is tried again: twice as long each
-// time, and between half and all of that, so that calls that were refused
-// together do not come back together.
-func (k *Core) pause(c *Call) time.Duration {
-	d := PauseMin << min(c.pauses, 8)
-	if d > PauseMax {
-		d = PauseMax
-	}
-	c.pauses++
-	c.hops = 0
-	return d/2 + k.random(d/2+1)
 }

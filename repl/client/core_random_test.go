@@ -109,7 +109,7 @@ func (w *world) finishDial(i int, fine bool) {
 		return
 	}
 	w.up[p] = true
-	addr := w.core.peers[p].addrs[0]
+	addr := w.core.peers.all[p].addrs[0]
 	w.core.Connected(w.now, p, raft.NodeID(slices.Index(worldAddrs, addr)+1), 9)
 }
 
@@ -203,7 +203,7 @@ func TestCoreLosesNoCall(t *testing.T) {
 					w.refuse(rapid.SampledFrom(s).Draw(t, "refused"))
 				}
 			case 7:
-				if p := Peer(rapid.IntRange(0, len(w.core.peers)-1).Draw(t, "lost")); w.up[p] {
+				if p := Peer(rapid.IntRange(0, len(w.core.peers.all)-1).Draw(t, "lost")); w.up[p] {
 					var err error
 					if rapid.Bool().Draw(t, "reset") {
 						err = errors.New("reset")

@@ -130,7 +130,7 @@ func (s *script) event(f []string) {
 		slot := s.number(arg["slot"])
 		to := "nobody"
 		if p := r.Peer[slot]; p != NoPeer {
-			to = s.core.peers[p].addrs[0]
+			to = s.core.peers.all[p].addrs[0]
 		}
 		fmt.Fprintf(&s.out, "  epoch %d group %s: %s\n", r.Epoch, r.Group[slot], to)
 	case "tick":
@@ -233,7 +233,7 @@ func (s *script) actions() {
 	for _, a := range s.core.Take() {
 		switch a.Kind {
 		case ActSend:
-			fmt.Fprintf(&s.out, "  send %v to %s\n", a.Call.Owner, s.core.peers[a.Peer].addrs[0])
+			fmt.Fprintf(&s.out, "  send %v to %s\n", a.Call.Owner, s.core.peers.all[a.Peer].addrs[0])
 		case ActFinish:
 			text := "done"
 			if a.Err != nil {
@@ -243,9 +243,9 @@ func (s *script) actions() {
 		case ActDial:
 			fmt.Fprintf(&s.out, "  dial %s\n", a.Addr)
 		case ActHangUp:
-			fmt.Fprintf(&s.out, "  hang up on %s\n", s.core.peers[a.Peer].addrs[0])
+			fmt.Fprintf(&s.out, "  hang up on %s\n", s.core.peers.all[a.Peer].addrs[0])
 		case ActAsk:
-			fmt.Fprintf(&s.out, "  ask %s\n", s.core.peers[a.Peer].addrs[0])
+			fmt.Fprintf(&s.out, "  ask %s\n", s.core.peers.all[a.Peer].addrs[0])
 		}
 	}
 	if at, ok := s.core.parked.first(); ok {

@@ -20,32 +20,32 @@ import (
 func (k *Core) hopeless(now time.Duration, c *Call) bool {
 	c.waited = c.waited || now >= c.begun+k.config.Patience
 	if c.Target == ToPeer {
-		x := k.peers[k.resolve(c.Peer)]
-		if x.state == peerDown && (x.refused && k.current(now, x, c) || !x.refused && c.waited) {
-			k.finish(c, k.unreachable(x, c))
+		x := k.peers.all[k.peers.resolve(c.Peer)]
+		if x.state == peerDown && (x.refused && current(now, x, c) || !x.refused && c.waited) {
+			k.todo.finish(c, x.unreachable(c))
 			return true
 		}
 		return false
 	}
-	if k.known {
+	if k.table.known {
 		return false // the nodes in the table can be asked too
 	}
-	for i := range k.endpoints() {
-		if !k.settled(now, k.endpoint(i), c) {
+	for i := range k.peers.endpointCount() {
+		if !settled(now, k.peers.endpoint(i), c) {
 			return false
 		}
 	}
-	k.finish(c, k.noEndpoint(c))
+	k.todo.finish(c, k.peers.noEndpoint(c))
 	return true
 }
 
 // settled reports whether an endpoint has had its say, and is of no use to c.
-func (k *Core) settled(now time.Duration, x *peer, c *Call) bool {
+func settled(now time.Duration, x *peer, c *Call) bool {
 	switch {
 	case x.state == peerUp:
 		return x.saidAt >= c.begun && lasts(x.said, c)
 	case x.refused:
-		return k.current(now, x, c)
+		return current(now, x, c)
 	case x.accepted, x.met:
 		// It may be a node that was stopped for a while: that is for c's time
 		// to say.
@@ -56,15 +56,14 @@ func (k *Core) settled(now time.Duration, x *peer, c *Call) bool {
 
 // current reports whether the refusal of x counts for c. A client that lives on
 // asks again in the end: its operator may have seen to it.
-func (k *Core) current(now time.Duration, x *peer, c *Call) bool {
+func current(now time.Duration, x *peer, c *Call) bool {
 	return x.saidAt >= c.begun || x.resting(now)
 }
 
-// endpoints returns how many there are. The first peers are the endpoints, in
-// their order.
-func (k *Core) endpoints() int { return min(len(k.config.Endpoints), len(k.peers)) }
+// endpointCount returns how many endpoints there are among all peers.
+func (k *peers) endpointCount() int { return min(len(k.endpoints), len(k.all)) }
 
-func (k *Core) endpoint(i int) *peer { return k.peers[k.resolve(Peer(i))] }
+func (k *peers) endpoint(i int) *peer { return k.all[k.resolve(Peer(i))] }
 
 // lasts reports whether what a node said to c, or to a question after the table
 // for it, will be the same if it is asked again: it refuses us, or it belongs
@@ -78,25 +77,6 @@ func lasts(said error, c *Call) bool {
 	}
 	question := c.Target >= ToPeer && c.Target != ToTable && !c.Write
 	return e.Retry() == wire.RetryNever || e.Code == wire.CodeNotReady && e.RetryAfterMs == 0 && question
-}
-
-// hopeful reports whether a peer is connected that may yet be of use.
-func (k *Core) hopeful() bool {
-	for _, x := range k.peers {
-		if x.state == peerUp && x.same == NoPeer && x.said == nil {
-			return true
-		}
-	}
-	return false
-}
-
-// dialOther dials one more peer if none that is connected is of use. It need not
-// wait for those.
-func (k *Core) dialOther(now time.Duration) {
-	if !k.hopeful() {
-		k.dialAfter = min(k.dialAfter, now)
-		k.dialOne(now)
-	}
 }
 
 // aboutRequest reports whether a refusal is of the request, so that no other node
@@ -113,10 +93,10 @@ func aboutRequest(e *wire.Error) bool {
 // others are asked, also those that are not connected yet.
 func (k *Core) refusedByOne(now time.Duration, c *Call, from Peer, e *wire.Error) {
 	if aboutRequest(e) {
-		k.finish(c, e)
+		k.todo.finish(c, e)
 		return
 	}
-	k.peers[from].said, k.peers[from].saidAt = e, now
+	k.peers.all[from].said, k.peers.all[from].saidAt = e, now
 	k.askOthers(now, c)
 }
 
@@ -124,7 +104,7 @@ func (k *Core) refusedByOne(now time.Duration, c *Call, from Peer, e *wire.Error
 // its connection lives. Another node may be quicker.
 func (k *Core) Unanswered(now time.Duration, c *Call, from Peer) {
 	k.adopt(now, c)
-	x := k.peers[k.resolve(from)]
+	x := k.peers.all[k.peers.resolve(from)]
 	x.said, x.saidAt = errUnanswered, now
 	c.turn++
 	c.cause = errUnanswered
@@ -138,9 +118,9 @@ func (k *Core) askOthers(now time.Duration, c *Call) {
 	if k.hopeless(now, c) {
 		return
 	}
-	k.dialOther(now)
-	wait := k.pause(c)
-	if e := refusalOf(c.cause); e != nil && !k.hopeful() {
+	k.peers.dialOther(now)
+	wait := k.chance.pause(c)
+	if e := refusalOf(c.cause); e != nil && !k.peers.hopeful() {
 		wait = max(wait, min(time.Duration(e.RetryAfterMs)*time.Millisecond, RedialMax))
 	}
 	k.park(c, onTable, now+wait) // or until another peer is up
@@ -148,16 +128,16 @@ func (k *Core) askOthers(now time.Duration, c *Call) {
 
 // noEndpoint says what was found at each endpoint, of which none was of use
 // to c.
-func (k *Core) noEndpoint(c *Call) error {
-	if k.endpoints() == 1 {
-		return k.unreachable(k.endpoint(0), c)
+func (k *peers) noEndpoint(c *Call) error {
+	if k.endpointCount() == 1 {
+		return k.endpoint(0).unreachable(c)
 	}
 	var causes []error
 	var worst *wire.Error
 	answered := false
-	for i := range k.endpoints() {
+	for i := range k.endpointCount() {
 		x := k.endpoint(i)
-		cause := k.found(x)
+		cause := x.found()
 		causes = append(causes, cause)
 		answered = answered || x.accepted || x.refused || x.met
 		// What will be the same next time says more than what may not.
@@ -166,7 +146,7 @@ func (k *Core) noEndpoint(c *Call) error {
 		}
 	}
 	if !answered {
-		return &ErrNoEndpoint{Endpoints: k.config.Endpoints, Causes: causes}
+		return &ErrNoEndpoint{Endpoints: k.endpoints, Causes: causes}
 	}
 	e := &wire.Error{Code: wire.CodeUnavailable, Object: "endpoints", Text: "none of them can be used", Next: "see to one of them, or name others with --endpoints"}
 	if c.Write {
@@ -184,14 +164,14 @@ func (k *Core) noEndpoint(c *Call) error {
 		case cause != nil:
 			text = shortly(cause)
 		}
-		all = append(all, k.config.Endpoints[i]+": "+text)
+		all = append(all, k.endpoints[i]+": "+text)
 	}
 	e.State = strings.Join(all, "; ")
 	return e
 }
 
 // found is what x turned out to be; nil if it was not tried.
-func (k *Core) found(x *peer) error {
+func (x *peer) found() error {
 	switch {
 	case x.state == peerUp && x.said != nil:
 		return x.said
@@ -203,4 +183,25 @@ func (k *Core) found(x *peer) error {
 		return errNoHello
 	}
 	return nil
+}
+
+// unreachable says why x was of no use to c.
+func (x *peer) unreachable(c *Call) error {
+	if x.refused {
+		return x.cause
+	}
+	if x.state == peerUp && x.said != nil {
+		return x.said
+	}
+	if x.accepted {
+		cause := x.cause
+		if cause == nil {
+			cause = errNoHello
+		}
+		if c.Write {
+			return unavailable("node at "+x.addr(), cause)
+		}
+		return noAnswer("node at "+x.addr(), cause)
+	}
+	return &ErrNoEndpoint{Endpoints: x.addrs[:1:1], Causes: []error{x.cause}}
 }

@@ -58,51 +58,31 @@ func (e *ErrNoEndpoint) Unwrap() (causes []error) {
 	return causes
 }
 
-func (k *Core) unreachable(x *peer, c *Call) error {
-	if x.refused {
-		return x.cause
-	}
-	if x.state == peerUp && x.said != nil {
-		return x.said
-	}
-	if x.accepted {
-		cause := x.cause
-		if cause == nil {
-			cause = errNoHello
-		}
-		if c.Write {
-			return unavailable("node at "+x.addr(), cause)
-		}
-		return noAnswer("node at "+x.addr(), cause)
-	}
-	return &ErrNoEndpoint{Endpoints: x.addrs[:1:1], Causes: []error{x.cause}}
-}
-
 var errNoHello = errors.New("it accepted the connection, but gave no answer within the time there was")
 
 // expire ends a call that had no result in time.
 func (k *Core) expire(c *Call) {
 	switch {
 	case c.Maybe:
-		k.finish(c, maybeApplied(c, c.cause))
-	case c.Target == ToPeer && k.peers[k.resolve(c.Peer)].state != peerUp:
-		k.finish(c, k.unreachable(k.peers[k.resolve(c.Peer)], c))
-	case !k.connected, !k.known && len(k.config.Endpoints) > 1:
-		k.finish(c, k.noEndpoint(c))
+		k.todo.finish(c, maybeApplied(c, c.cause))
+	case c.Target == ToPeer && k.peers.all[k.peers.resolve(c.Peer)].state != peerUp:
+		k.todo.finish(c, k.peers.all[k.peers.resolve(c.Peer)].unreachable(c))
+	case !k.peers.connected, !k.table.known && len(k.config.Endpoints) > 1:
+		k.todo.finish(c, k.peers.noEndpoint(c))
 	case isCode(c.cause, wire.CodeFull):
-		k.finish(c, c.cause) // it says all there is to say: whose disk, and what to do
+		k.todo.finish(c, c.cause) // it says all there is to say: whose disk, and what to do
 	default:
 		cause := c.cause
-		if cause == nil && !k.known {
-			cause = k.tableCause
+		if cause == nil && !k.table.known {
+			cause = k.table.cause
 		}
 		switch {
 		case c.Write:
-			k.finish(c, unavailable(k.object(c), cause))
+			k.todo.finish(c, unavailable(k.object(c), cause))
 		case c.Target <= ToGroup:
-			k.finish(c, noRead(k.object(c), cause))
+			k.todo.finish(c, noRead(k.object(c), cause))
 		default:
-			k.finish(c, noAnswer(k.object(c), cause))
+			k.todo.finish(c, noAnswer(k.object(c), cause))
 		}
 	}
 }
@@ -111,12 +91,12 @@ func (k *Core) expire(c *Call) {
 func (k *Core) object(c *Call) string {
 	switch c.Target {
 	case ToSlot, ToGroup:
-		if !k.known {
+		if !k.table.known {
 			return "slot table"
 		}
-		return "group " + k.groupOf(c).String()
+		return "group " + k.table.groupOf(c).String()
 	case ToPeer:
-		return "node at " + k.peers[k.resolve(c.Peer)].addr()
+		return "node at " + k.peers.all[k.peers.resolve(c.Peer)].addr()
 	}
 	return "cluster"
 }

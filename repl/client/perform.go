@@ -19,7 +19,7 @@ const askTimeout = 2 * time.Second
 
 // prepare does the part of an action that must be seen by the next event. Held:
 // c.mu.
-func (c *Client) prepare(a *Action) {
+func (c *courier) prepare(a *Action) {
 	switch a.Kind {
 	case ActDial:
 		if c.closed {
@@ -30,7 +30,7 @@ func (c *Client) prepare(a *Action) {
 		for range b.missing {
 			ctx, end := context.WithCancel(context.Background())
 			l := &link{
-				client: c, bond: b, addr: a.Addr, ctx: ctx, end: end,
+				courier: c, bond: b, addr: a.Addr, ctx: ctx, end: end,
 				wake: make(chan struct{}, 1), space: make(chan struct{}, 1),
 			}
 			b.links = append(b.links, l)
@@ -55,7 +55,7 @@ func (c *Client) prepare(a *Action) {
 }
 
 // perform does the rest of an action.
-func (c *Client) perform(a *Action) {
+func (c *courier) perform(a *Action) {
 	switch a.Kind {
 	case ActSend:
 		x := a.Call.Owner.(*call)
@@ -88,7 +88,7 @@ func (c *Client) perform(a *Action) {
 }
 
 // ask asks p for the table.
-func (c *Client) ask(p Peer) {
+func (c *courier) ask(p Peer) {
 	x := newCall(wire.TypeTopology)
 	x.direct = true
 	x.Deadline = c.now() + askTimeout
@@ -114,7 +114,7 @@ func (c *Client) ask(p Peer) {
 }
 
 // answered ends x with what came for it, or hands the refusal to the core.
-func (c *Client) answered(x *call, from Peer, kind wire.Type, body []byte) {
+func (c *courier) answered(x *call, from Peer, kind wire.Type, body []byte) {
 	switch {
 	case kind == wire.TypeError:
 		c.refused(x, from, body)
@@ -132,7 +132,7 @@ func (c *Client) answered(x *call, from Peer, kind wire.Type, body []byte) {
 	}
 }
 
-func (c *Client) refused(x *call, from Peer, body []byte) {
+func (c *courier) refused(x *call, from Peer, body []byte) {
 	e := new(wire.Error)
 	if err := e.Read(body); err != nil {
 		x.end(fmt.Errorf("error that answers %s: %w", x.kind, err))
@@ -152,7 +152,7 @@ func (c *Client) refused(x *call, from Peer, body []byte) {
 }
 
 // linkAccepted notes that l is connected, and says hello now.
-func (c *Client) linkAccepted(l *link) {
+func (c *courier) linkAccepted(l *link) {
 	c.event(func(time.Duration) {
 		if b := l.bond; !b.failed {
 			c.core.Accepted(b.peer)
@@ -161,12 +161,8 @@ func (c *Client) linkAccepted(l *link) {
 }
 
 // linkUp notes that l said hello. A bond is up when all its links are.
-func (c *Client) linkUp(l *link, g *wire.Greeting) {
-	if n := g.Welcome.WindowMax; n > 0 {
-		for _, lane := range c.lanes {
-			lane.lower(uint64(n))
-		}
-	}
+func (c *courier) linkUp(l *link, g *wire.Greeting) {
+	c.welcomed(g.Welcome.WindowMax)
 	c.event(func(now time.Duration) {
 		b := l.bond
 		b.missing--
@@ -180,7 +176,7 @@ func (c *Client) linkUp(l *link, g *wire.Greeting) {
 }
 
 // linkDown notes that l ended, and with it its bond. A nil err: it was idle.
-func (c *Client) linkDown(l *link, lost []*call, err error) {
+func (c *courier) linkDown(l *link, lost []*call, err error) {
 	b := l.bond
 	var direct []*call // told apart now: the others are others' from the event on
 	c.event(func(now time.Duration) {
@@ -216,7 +212,7 @@ func (b *bond) fail(err error) {
 }
 
 // drop forgets b. Held: c.mu.
-func (c *Client) drop(b *bond) {
+func (c *courier) drop(b *bond) {
 	b.failed = true
 	delete(c.open, b)
 	if bonds := *c.bonds.Load(); int(b.peer) < len(bonds) && bonds[b.peer] == b {
@@ -225,7 +221,7 @@ func (c *Client) drop(b *bond) {
 }
 
 // publish makes b what calls to p use. Held: c.mu.
-func (c *Client) publish(p Peer, b *bond) {
+func (c *courier) publish(p Peer, b *bond) {
 	bonds := slices.Clone(*c.bonds.Load())
 	for len(bonds) <= int(p) {
 		bonds = append(bonds, nil)

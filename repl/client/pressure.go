@@ -71,7 +71,7 @@ func (p *pressure) holds(x *Call, now time.Duration) bool {
 }
 
 // crowded says whether a call to p had better wait.
-func (c *Client) crowded(now time.Duration, p Peer, x *Call) bool {
+func (c *courier) crowded(now time.Duration, p Peer, x *Call) bool {
 	bonds := *c.bonds.Load()
 	return int(p) < len(bonds) && bonds[p] != nil && bonds[p].pressure.holds(x, now)
 }

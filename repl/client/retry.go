@@ -12,7 +12,7 @@ import (
 // unless e says otherwise.
 func (k *Core) Refused(now time.Duration, c *Call, from Peer, e *wire.Error) {
 	k.adopt(now, c)
-	from = k.resolve(from)
+	from = k.peers.resolve(from)
 	c.turn++
 	c.cause = e
 	switch c.Target {
@@ -36,7 +36,7 @@ func (k *Core) Refused(now time.Duration, c *Call, from Peer, e *wire.Error) {
 	case wire.CodeUnavailable, wire.CodeNotReady:
 		// It said "later, here"; but where it has lost the others, one of
 		// them may lead by now, and knows.
-		k.unlead(c, from)
+		k.table.unlead(c, from)
 		k.again(now, c)
 		return
 	}
@@ -44,12 +44,12 @@ func (k *Core) Refused(now time.Duration, c *Call, from Peer, e *wire.Error) {
 	case wire.RetrySameNode:
 		k.againAfter(now, c, e)
 	case wire.RetryOtherNode:
-		k.unlead(c, from)
+		k.table.unlead(c, from)
 		k.again(now, c)
 	case wire.RetryRefresh:
 		k.moved(now, c, e)
 	default:
-		k.finish(c, e)
+		k.todo.finish(c, e)
 	}
 }
 
@@ -61,43 +61,43 @@ func (k *Core) refusedByOnly(now time.Duration, c *Call, e *wire.Error) {
 		return
 	}
 	if e.Code == wire.CodeUnavailable && !c.Write {
-		k.finish(c, noRead(e.Object, e))
+		k.todo.finish(c, noRead(e.Object, e))
 		return
 	}
-	k.finish(c, e)
+	k.todo.finish(c, e)
 }
 
 // notLeader follows the hint, if there is a new one.
 func (k *Core) notLeader(now time.Duration, c *Call, from Peer, e *wire.Error) {
-	k.unlead(c, from)
+	k.table.unlead(c, from)
 	hint := NoPeer
 	if e.LeaderNode != 0 || e.LeaderAddr != "" {
-		hint = k.peerOf(e.LeaderNode, e.LeaderAddr)
+		hint = k.peers.named(e.LeaderNode, e.LeaderAddr)
 	}
 	if hint == NoPeer || hint == from || c.hops >= HopsMax || c.Target > ToGroup {
 		k.again(now, c)
 		return
 	}
 	c.hops++
-	k.lead(now, k.groupOf(c), hint)
+	k.lead(now, k.table.groupOf(c), hint)
 	k.route(now, c)
 }
 
 // moved gets a newer table first. A call that was planned by the old one ends:
 // its caller plans again.
 func (k *Core) moved(now time.Duration, c *Call, e *wire.Error) {
-	if e.Epoch > k.epoch {
-		k.wantTable(now)
+	if e.Epoch > k.table.epoch {
+		k.table.want(now, &k.peers)
 	}
 	if c.Target == ToGroup {
-		k.finish(c, e)
+		k.todo.finish(c, e)
 		return
 	}
 	on := onTable
-	if e.Epoch <= k.epoch {
+	if e.Epoch <= k.table.epoch {
 		on = onTime // the node is behind us; it will catch up
 	}
-	k.park(c, on, now+k.pause(c))
+	k.park(c, on, now+k.chance.pause(c))
 }
 
 // again tries another replica after a pause, or at once where the leader
@@ -105,19 +105,19 @@ func (k *Core) moved(now time.Duration, c *Call, e *wire.Error) {
 func (k *Core) again(now time.Duration, c *Call) {
 	on := onGroup
 	if c.pauses%4 == 3 {
-		k.wantTable(now) // perhaps the group has other replicas by now
+		k.table.want(now, &k.peers) // perhaps the group has other replicas by now
 	}
 	if c.hops >= HopsMax {
 		on = onTime // the hints went in a circle; a further one wakes nobody
 	}
-	k.park(c, on, now+k.pause(c))
+	k.park(c, on, now+k.chance.pause(c))
 }
 
 // againAfter tries the same node again when it said, or later.
 func (k *Core) againAfter(now time.Duration, c *Call, e *wire.Error) {
-	wait := k.pause(c)
+	wait := k.chance.pause(c)
 	if after := time.Duration(e.RetryAfterMs) * time.Millisecond; after > wait {
-		wait = min(after, RedialMax) + k.random(PauseMin)
+		wait = min(after, RedialMax) + k.chance.below(PauseMin)
 	}
 	k.park(c, onTime, now+wait)
 }
@@ -145,7 +145,7 @@ func (k *Core) Lost(now time.Duration, c *Call, from Peer, cause error) {
 // any more.
 func (k *Core) Unsent(now time.Duration, c *Call, from Peer) {
 	k.adopt(now, c)
-	if k.peers[k.resolve(from)].state == peerUp {
+	if k.peers.all[k.peers.resolve(from)].state == peerUp {
 		// The connection is ending, and Disconnected not yet here; or there
 		// is one already, and the call came in between.
 		k.park(c, onTime, now+PauseMin/8)
@@ -161,106 +161,57 @@ func (k *Core) Crowded(now time.Duration, c *Call) {
 	k.adopt(now, c)
 	c.cause = errCrowded
 	c.pauses = min(max(c.pauses, crowdedPauses), crowdedPausesMax)
-	k.park(c, onTime, min(now+k.pause(c), max(now, c.Deadline)))
+	k.park(c, onTime, min(now+k.chance.pause(c), max(now, c.Deadline)))
 }
 
 // lead notes that p leads the group, and sends there what waits for a leader, or
 // for a connection to one that led before.
 func (k *Core) lead(now time.Duration, id raft.GroupID, p Peer) {
-	g := k.groups[id]
-	if g == nil || g.leader == p {
+	if !k.table.lead(id, p) {
 		return
 	}
-	g.leader = p
-	k.routes = nil
 	for _, c := range k.parked.matching(func(c *Call) bool {
 		waits := c.on == onGroup || c.on == onPeer && c.onPeer != p
-		return waits && c.Target <= ToGroup && k.groupOf(c) == id
+		return waits && c.Target <= ToGroup && k.table.groupOf(c) == id
 	}) {
 		k.route(now, c)
-	}
-}
-
-// unlead notes that p does not lead the group that c is for, if it is for one.
-func (k *Core) unlead(c *Call, p Peer) {
-	if c.Target > ToGroup {
-		return
-	}
-	if g := k.groups[k.groupOf(c)]; g != nil && g.leader == p {
-		g.leader = NoPeer
-		k.routes = nil
 	}
 }
 
 // Table hands in what peer from knows of the cluster.
 func (k *Core) Table(now time.Duration, from Peer, t *wire.TopologyAnswer) {
-	if k.asked != from {
+	if k.table.asked != from {
 		return
 	}
-	if k.cluster != 0 && t.ClusterID != 0 && t.ClusterID != k.cluster {
+	if k.peers.cluster != 0 && t.ClusterID != 0 && t.ClusterID != k.peers.cluster {
 		k.TableFailed(now, from, errForeignTable)
 		return
 	}
-	if k.known && t.Epoch < k.epoch {
+	if k.table.known && t.Epoch < k.table.epoch {
 		k.TableFailed(now, from, errOldTable)
 		return
 	}
-	k.asked, k.wanted, k.askFails, k.tableCause = NoPeer, false, 0, nil
-	k.askAfter = now + TablePauseMin
-	k.known, k.epoch, k.routes = true, t.Epoch, nil
-	k.peers[from].said = nil
-	if k.cluster == 0 && t.ClusterID != 0 {
-		k.cluster = t.ClusterID
-		for p, x := range k.peers {
-			if x.state == peerUp && k.isForeign(x) {
+	k.peers.all[from].said = nil
+	// Which cluster is meant is known only now. Endpoints of another one are
+	// rejected once the table is in place, so that what waits for them is routed
+	// by it.
+	first := k.peers.cluster == 0 && t.ClusterID != 0
+	if first {
+		k.peers.cluster = t.ClusterID
+	}
+	k.table.install(now, t, &k.peers)
+	if first {
+		for p, x := range k.peers.all {
+			if x.state == peerUp && k.peers.foreign(x) {
 				k.rejectForeign(now, Peer(p))
 			}
 		}
 	}
-	if t.ValueMax > 0 {
-		k.valueMax = int(t.ValueMax)
-	}
-	for _, n := range t.Nodes {
-		k.peerOf(n.ID, n.Addr)
-	}
-	groups := make(map[raft.GroupID]*group, len(t.Groups))
-	for _, x := range t.Groups {
-		g := &group{leader: NoPeer}
-		if old := k.groups[x.ID]; old != nil {
-			g.leader = old.leader
-		}
-		for _, id := range x.Nodes {
-			if p, ok := k.byID[id]; ok {
-				g.nodes = append(g.nodes, k.resolve(p))
-			}
-		}
-		// A leader that we know from its answers or from a hint is newer
-		// than what a node has heard.
-		if p, ok := k.byID[x.Leader]; ok && x.Leader != 0 && (g.leader == NoPeer || k.peers[g.leader].state == peerDown) {
-			g.leader = k.resolve(p)
-		}
-		groups[x.ID] = g
-	}
-	k.groups = groups
-	clear(k.slots[:])
-	for _, r := range t.Slots {
-		for s := int(r.From); s <= int(r.To) && s < len(k.slots); s++ {
-			k.slots[s] = r.Group
-		}
-	}
 	for _, c := range k.parked.matching(func(c *Call) bool {
-		return c.on == onTable || c.on == onGroup && k.leaderOf(c) != NoPeer
+		return c.on == onTable || c.on == onGroup && k.table.leaderOf(c) != NoPeer
 	}) {
 		k.route(now, c)
 	}
-}
-
-// leaderOf returns the leader of c's group as far as is known.
-func (k *Core) leaderOf(c *Call) Peer {
-	if g := k.groups[k.groupOf(c)]; g != nil {
-		return g.leader
-	}
-	return NoPeer
 }
 
 var errOldTable = errors.New("the table is older than ours")

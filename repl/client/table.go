@@ -1,0 +1,162 @@
+package client
+
+import (
+	"time"
+
+	"muster/raft"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// table is who owns which slot and who leads which group, as far as a client
+// knows, and the question after a newer one.
+type table struct {
+	known    bool // Invariant: set once a table was seen, never cleared
+	epoch    uint64
+	slots    [shardmap.Slots]raft.GroupID
+	valueMax int
+	groups   map[raft.GroupID]*group
+	made     *Routes // nil when they have to be made again
+
+	wanted   bool // a newer table than ours is wanted
+	asked    Peer // whom the question after it is with; NoPeer if none is
+	askAfter time.Duration
+	fails    int
+	turn     int
+	cause    error // why the last question gave none
+}
+
+// group is what is known of a group.
+type group struct {
+	leader Peer // Invariant: never an alias of another peer
+	nodes  []Peer
+}
+
+// routes returns the routes as they are now.
+func (t *table) routes() *Routes {
+	if t.made != nil {
+		return t.made
+	}
+	r := &Routes{Epoch: t.epoch, ValueMax: t.valueMax, Group: t.slots}
+	for s := range r.Peer {
+		r.Peer[s] = NoPeer
+		if g := t.groups[r.Group[s]]; g != nil {
+			r.Peer[s] = g.leader
+		}
+	}
+	t.made = r
+	return r
+}
+
+// groupOf returns the group that c is for; 0 if nobody owns its slot.
+func (t *table) groupOf(c *Call) raft.GroupID {
+	if c.Target == ToGroup {
+		return c.Group
+	}
+	return t.slots[c.Slot]
+}
+
+// leaderOf returns the leader of c's group as far as is known.
+func (t *table) leaderOf(c *Call) Peer {
+	if g := t.groups[t.groupOf(c)]; g != nil {
+		return g.leader
+	}
+	return NoPeer
+}
+
+// lead notes that p leads the group, and reports whether that is news.
+func (t *table) lead(id raft.GroupID, p Peer) bool {
+	g := t.groups[id]
+	if g == nil || g.leader == p {
+		return false
+	}
+	g.leader, t.made = p, nil
+	return true
+}
+
+// unlead notes that p does not lead the group that c is for, if it is for one.
+func (t *table) unlead(c *Call, p Peer) {
+	if c.Target > ToGroup {
+		return
+	}
+	if g := t.groups[t.groupOf(c)]; g != nil && g.leader == p {
+		g.leader, t.made = NoPeer, nil
+	}
+}
+
+// replace puts another peer, or NoPeer, in the place of p wherever it leads.
+func (t *table) replace(p, by Peer) {
+	for _, g := range t.groups {
+		if g.leader == p {
+			g.leader, t.made = by, nil
+		}
+	}
+}
+
+// want notes that a newer table is wanted, and asks for it.
+func (t *table) want(now time.Duration, of *peers) {
+	t.wanted = true
+	t.ask(now, of)
+}
+
+// ask asks one peer for the table, one at a time. Where no peer is up, one is
+// dialled.
+func (t *table) ask(now time.Duration, of *peers) {
+	if t.asked != NoPeer || now < t.askAfter {
+		return
+	}
+	p := of.anyUp(t.turn)
+	if p == NoPeer {
+		t.askAfter = of.dialOne(now)
+		return
+	}
+	t.asked = p
+	t.turn++
+	of.todo.add(Action{Kind: ActAsk, Peer: p})
+}
+
+// failed notes that the question gave no table.
+func (t *table) failed(now time.Duration, err error) {
+	t.asked, t.cause = NoPeer, err
+	t.askAfter = now + min(PauseMin<<min(t.fails, 8), PauseMax)
+	t.fails++
+}
+
+// install takes what a peer knows in the place of what was known. The nodes in it
+// are peers from now on.
+func (t *table) install(now time.Duration, a *wire.TopologyAnswer, of *peers) {
+	t.asked, t.wanted, t.fails, t.cause = NoPeer, false, 0, nil
+	t.askAfter = now + TablePauseMin
+	t.known, t.epoch, t.made = true, a.Epoch, nil
+	if a.ValueMax > 0 {
+		t.valueMax = int(a.ValueMax)
+	}
+	for _, n := range a.Nodes {
+		of.named(n.ID, n.Addr)
+	}
+	groups := make(map[raft.GroupID]*group, len(a.Groups))
+	for _, x := range a.Groups {
+		g := &group{leader: NoPeer}
+		if old := t.groups[x.ID]; old != nil {
+			g.leader = old.leader
+		}
+		for _, id := range x.Nodes {
+			if p, ok := of.byID[id]; ok {
+				g.nodes = append(g.nodes, of.resolve(p))
+			}
+		}
+		// A leader that we know from its answers or from a hint is newer
+		// than what a node has heard.
+		if p, ok := of.byID[x.Leader]; ok && x.Leader != 0 && (g.leader == NoPeer || of.all[g.leader].state == peerDown) {
+			g.leader = of.resolve(p)
+		}
+		groups[x.ID] = g
+	}
+	t.groups = groups
+	clear(t.slots[:])
+	for _, r := range a.Slots {
+		for s := int(r.From); s <= int(r.To) && s < len(t.slots); s++ {
+			t.slots[s] = r.Group
+		}
+	}
+}
