@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"go/ast"
 	"go/format"
 	"go/parser"
@@ -143,7 +144,7 @@ func TestExportedIsDocumented(t *testing.T) {
 	})
 }
 
-// smallMethod says whether d is a method of an interface that everybody knows,
+// smallMethod reports whether d is a method of an interface that everybody knows,
 // or one of a kind that its type explains.
 func smallMethod(d *ast.FuncDecl) bool {
 	if d.Recv == nil {
@@ -196,6 +197,109 @@ func TestLinksLeadSomewhere(t *testing.T) {
 			}
 		}
 	})
+}
+
+// One word means one thing. The glossary says which, in order, and where in the
+// code to find it; a name that was changed or removed fails here, so that the
+// page follows the code.
+func TestDocGlossary(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("docs", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := glossary(string(page))
+	if err != nil {
+		t.Fatal("docs/README.md: ", err)
+	}
+	packages := map[string]map[string]bool{}
+	for i, r := range rows {
+		if i > 0 && r.term <= rows[i-1].term {
+			t.Errorf("glossary: %q stands behind %q", r.term, rows[i-1].term)
+		}
+		if packages[r.pkg] == nil {
+			packages[r.pkg] = declared(t, r.pkg)
+		}
+		if !packages[r.pkg][r.name] {
+			t.Errorf("glossary: %q is %s of package %s, which declares no such name", r.term, r.name, r.pkg)
+		}
+	}
+}
+
+// glossaryRow is a term with the name that the code has for it: that of a
+// declaration, or of a field or method behind its type's, as in Identity.Chain.
+type glossaryRow struct{ term, pkg, name string }
+
+var glossaryLine = regexp.MustCompile("(?m)^\\| ([a-z ]+) \\| [^|\n]+ \\| `([a-z/]+)\\.([A-Za-z.]+)` \\|$")
+
+// glossary reads the table of page. Each of its lines must be a row.
+func glossary(page string) (rows []glossaryRow, err error) {
+	const head = "| term | meaning | in the code |\n|---|---|---|\n"
+	_, table, ok := strings.Cut(page, head)
+	if !ok {
+		return nil, fmt.Errorf("no table begins with %q", head)
+	}
+	table, _, _ = strings.Cut(table, "\n\n")
+	for line := range strings.Lines(table) {
+		m := glossaryLine.FindStringSubmatch(strings.TrimSuffix(line, "\n"))
+		if m == nil {
+			return nil, fmt.Errorf("want | term | meaning | `package.Name` |, got %s", line)
+		}
+		rows = append(rows, glossaryRow{m[1], m[2], m[3]})
+	}
+	return rows, nil
+}
+
+// declared returns what the package in dir declares outside its tests: types,
+// functions, constants and variables, and fields and methods behind their type.
+func declared(t *testing.T, dir string) map[string]bool {
+	t.Helper()
+	names := map[string]bool{}
+	files, err := filepath.Glob(filepath.Join(filepath.FromSlash(dir), "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range files {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range f.Decls {
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				if d.Recv == nil {
+					names[d.Name.Name] = true
+				} else {
+					names[receiver(d.Recv.List[0].Type)+"."+d.Name.Name] = true
+				}
+			case *ast.GenDecl:
+				for _, s := range d.Specs {
+					declaredBy(s, names)
+				}
+			}
+		}
+	}
+	return names
+}
+
+func declaredBy(s ast.Spec, names map[string]bool) {
+	switch s := s.(type) {
+	case *ast.ValueSpec:
+		for _, n := range s.Names {
+			names[n.Name] = true
+		}
+	case *ast.TypeSpec:
+		names[s.Name.Name] = true
+		if body, ok := s.Type.(*ast.StructType); ok {
+			for _, f := range body.Fields.List {
+				for _, n := range f.Names {
+					names[s.Name.Name+"."+n.Name] = true
+				}
+			}
+		}
+	}
 }
 
 // The newcomer's two commands stand in the README, and what runs the tests
