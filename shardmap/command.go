@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"muster/pack"
+	"muster/shardmap/pack"
 )
 
 // Limits of a command. They are checked where a command is admitted, by

@@ -11,7 +11,7 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 	"pgregory.net/rapid"
 
-	"muster/pack"
+	"muster/shardmap/pack"
 )
 
 func items(s ...string) [][]byte {

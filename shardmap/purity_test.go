@@ -15,9 +15,9 @@ import (
 func TestImportsArePure(t *testing.T) {
 	allowed := []string{
 		"bytes", "cmp", "encoding/binary", "errors", "fmt", "io", "math", "slices", "strconv", "strings", "sync", "sync/atomic",
-		"github.com/cespare/xxhash/v2", "muster/pack", "muster/raft",
+		"github.com/cespare/xxhash/v2", "muster/shardmap/pack", "muster/raft",
 	}
-	for _, dir := range []string{".", "../pack"} {
+	for _, dir := range []string{".", "pack"} {
 		packages, err := parser.ParseDir(token.NewFileSet(), dir, nil, 0)
 		if err != nil {
 			t.Fatal(err)

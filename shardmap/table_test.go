@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"muster/pack"
 	"muster/raft"
+	"muster/shardmap/pack"
 )
 
 func testFound(nodes, groups int) *Found {

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 
-	"muster/pack"
 	"muster/raft"
+	"muster/shardmap/pack"
 )
 
 // TableCommandKind says what a command to the meta group does. Numbers are for

@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"io"
 
-	"muster/pack"
 	"muster/raft"
+	"muster/shardmap/pack"
 )
 
 // The table is kept as a stream of bytes, equal for equal tables, numbers

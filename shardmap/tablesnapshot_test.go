@@ -8,8 +8,8 @@ import (
 	"reflect"
 	"testing"
 
-	"muster/pack"
 	"muster/raft"
+	"muster/shardmap/pack"
 )
 
 func tableBytes(t testing.TB, m *TableMachine) []byte {

@@ -3,8 +3,8 @@ package wire
 import (
 	"fmt"
 
-	"muster/pack"
 	"muster/raft"
+	"muster/shardmap/pack"
 )
 
 // ChunkBytesMax is how many bytes of a snapshot travel in one frame: a block of

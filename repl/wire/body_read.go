@@ -3,9 +3,9 @@ package wire
 import (
 	"fmt"
 
-	"muster/pack"
 	"muster/raft"
 	"muster/shardmap"
+	"muster/shardmap/pack"
 )
 
 // ReadMode says how fresh an answer must be.

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 
-	"muster/pack"
 	"muster/raft"
+	"muster/shardmap/pack"
 )
 
 const (

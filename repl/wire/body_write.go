@@ -5,9 +5,9 @@ import (
 	"errors"
 	"hash/crc32"
 
-	"muster/pack"
 	"muster/raft"
 	"muster/shardmap"
+	"muster/shardmap/pack"
 )
 
 // A Write carries one command and the checksum that its client made over it:

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strconv"
 
-	"muster/pack"
+	"muster/shardmap/pack"
 )
 
 // fields walks the fields of a body in their order: it appends them, or reads

@@ -6,7 +6,7 @@ import (
 	"hash/crc32"
 	"io"
 
-	"muster/pack"
+	"muster/shardmap/pack"
 )
 
 // A frame is a header of 24 bytes, little-endian, and a body, which is one

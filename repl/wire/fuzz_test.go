@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"muster/pack"
 	"muster/repl/wire"
+	"muster/shardmap/pack"
 )
 
 // fuzzSeeds begins with what is good and what is known to be bad.

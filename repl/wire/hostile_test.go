@@ -7,10 +7,10 @@ import (
 	"runtime"
 	"testing"
 
-	"muster/pack"
 	"muster/raft"
 	"muster/repl/wire"
 	"muster/shardmap"
+	"muster/shardmap/pack"
 )
 
 // allocated runs f and returns how many bytes it made the program allocate. The

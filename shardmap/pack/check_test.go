@@ -10,7 +10,7 @@ import (
 
 	"github.com/vmihailenco/msgpack/v5"
 
-	"muster/pack"
+	"muster/shardmap/pack"
 )
 
 func nested(n int, open string) []byte { return append(bytes.Repeat([]byte(open), n), 0xc0) }

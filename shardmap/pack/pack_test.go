@@ -14,7 +14,7 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 	"pgregory.net/rapid"
 
-	"muster/pack"
+	"muster/shardmap/pack"
 )
 
 // Anybody with a msgpack library must be able to talk to a muster, and a body
