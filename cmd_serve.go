@@ -59,7 +59,7 @@ func (t *tool) serve(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	tuneCollector()
+	node.TuneCollector()
 	return node.Run(c.Context, config, slog.New(slog.NewTextHandler(t.err, nil)), func(string) {})
 }
 

@@ -1,4 +1,4 @@
-package main
+package node
 
 import (
 	"os"
@@ -63,13 +63,13 @@ func TestCollectorFollowsTheHeap(t *testing.T) {
 	}
 	t.Run("set by the user", func(t *testing.T) {
 		t.Setenv("GOGC", "100")
-		tuneCollector()
+		defer tuneCollector()()
 		if got := percent(); got != 100 {
 			t.Errorf("got %d, want 100", got)
 		}
 	})
 	live := make([]byte, 240<<20)
-	tuneCollector()
+	defer tuneCollector()()
 	for end := time.Now().Add(20 * time.Second); percent() != heapRoomPart; runtime.GC() {
 		if time.Now().After(end) {
 			t.Fatalf("with 240 MB alive it is %d, want %d", percent(), heapRoomPart)

@@ -1,10 +1,11 @@
-package main
+package node
 
 import (
 	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync/atomic"
 )
 
 // The collector lets the heap grow by as much again as lives in it before it
@@ -34,21 +35,30 @@ const (
 	limitPercent = 2       // by which it may be off
 )
 
-// tuneCollector keeps the collector's settings in line with the heap, from now
-// on, unless the user has set it. It works in the finalizers that the runtime
-// runs after each collection.
-func tuneCollector() {
+// TuneCollector keeps the settings of the process's garbage collector in line with
+// its heap, from now on, unless GOGC or GOMEMLIMIT say that the user has set them.
+// It is for a process that has one node in it and little else: serve.
+func TuneCollector() { tuneCollector() }
+
+// tuneCollector does so until stop is called, which tests want. It works in the
+// finalizers that the runtime runs after each collection.
+func tuneCollector() (stop func()) {
+	t := &collectorTuner{percent: 100}
+	stop = func() { t.stopped.Store(true) }
 	for _, name := range []string{"GOGC", "GOMEMLIMIT"} {
 		if os.Getenv(name) != "" {
-			return
+			return stop
 		}
 	}
-	t := &collectorTuner{percent: 100}
 	t.adjust()
 	t.again()
+	return stop
 }
 
 type collectorTuner struct {
+	stopped atomic.Bool
+
+	// Of the goroutine that runs finalizers, after the first call.
 	percent int   // as set last
 	limit   int64 // as set last, bytes
 	samples [len(collectorSamples)]metrics.Sample
@@ -65,6 +75,9 @@ var collectorSamples = [...]string{
 // again has adjust called after the next collection.
 func (t *collectorTuner) again() {
 	runtime.SetFinalizer(new([16]byte), func(*[16]byte) {
+		if t.stopped.Load() {
+			return
+		}
 		t.adjust()
 		t.again()
 	})
