@@ -110,9 +110,12 @@ func heapRoom(live uint64) uint64 {
 	return max(live*heapRoomPart/100, heapRoomMin-min(live/16, heapRoomMin))
 }
 
-// heapGrowth is [heapRoom] in percent, which is how the runtime takes it.
+// heapGrowth is [heapRoom] in percent, which is how the runtime takes it. It is
+// rounded: cut off, 8 % of most heaps would be 7, of some 8, and each collection
+// might change the setting.
 func heapGrowth(live uint64) int {
-	return int(100 * heapRoom(live) / max(live, heapRoomMin/4))
+	of := max(live, heapRoomMin/4)
+	return int((100*heapRoom(live) + of/2) / of)
 }
 
 // memoryLimit is what the runtime is told to keep to, when live bytes of the
