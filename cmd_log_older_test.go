@@ -9,7 +9,6 @@ import (
 
 	"muster/logstore"
 	"muster/logstore/vfs"
-	"muster/raft"
 )
 
 // beginOn starts a node on a data directory as far as its log, and stops it cleanly
@@ -108,7 +107,7 @@ func TestLogVerifyZerosAtTheEnd(t *testing.T) {
 	t.Parallel()
 	dir := madeLog{entries: ids(1, 1, 5), commit: 5}.write(t)
 	beginOn(t, dir)
-	at := placeOf(t, dir, 1, raft.LogID{Term: 1, Index: 5})
+	at := recordOf(t, dir, 5)
 	f, err := os.OpenFile(at.file, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)

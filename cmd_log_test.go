@@ -2,9 +2,7 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -92,6 +90,63 @@ func ids(term, first, last uint64) (all []raft.LogID) {
 	return all
 }
 
+// place is a byte of a file.
+type place struct {
+	file   string
+	offset int64
+	begin  int64 // of the record that it is in, where it is in one
+}
+
+// recordOf is the last byte of the record of an entry of group 1, as log show
+// tells where that is. A made log has a record for each entry.
+func recordOf(t *testing.T, dir string, index uint64) place {
+	t.Helper()
+	at := fmt.Sprint(index)
+	for line := range strings.Lines(muster(t, "log", "show", dir, "-o", "json", "--group", "1", "--from", at, "--to", at).done(t)) {
+		var row logRow
+		if err := json.Unmarshal([]byte(line), &row); err != nil {
+			t.Fatal(err)
+		}
+		if row.First == index && row.Last == index { // and no damage
+			return place{filepath.Join(dir, "log", fmt.Sprintf("%016d.log", row.Segment)), *row.Offset + row.Bytes - 1, *row.Offset}
+		}
+	}
+	t.Fatalf("entry %d is not in %s, or not alone in its record", index, dir)
+	return place{}
+}
+
+// flip turns over a bit, or turns it back.
+func (p place) flip(t *testing.T) {
+	t.Helper()
+	b, err := os.ReadFile(p.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[p.offset] ^= 1
+	if err := os.WriteFile(p.file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// filesOf are the names and sizes of the files of a directory.
+func filesOf(t *testing.T, dir string) (all []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			all = append(all, fmt.Sprint(path, " ", info.Size()))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
 // Two logs are held against each other when something is believed to be wrong
 // with one. What is called a divergence must be one, what is none must not, and
 // the last common id must be right: who repairs by hand goes by it.
@@ -151,7 +206,6 @@ func idsOf(entries []diffEntry) string {
 // Whatever cannot be compared is refused with the reason.
 func TestLogDiffRefuses(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 1, "--groups", "1")
 	one := madeLog{entries: ids(1, 1, 3), commit: 3}.write(t)
 	empty := t.TempDir()
 	file := filepath.Join(empty, "file")
@@ -171,61 +225,14 @@ func TestLogDiffRefuses(t *testing.T) {
 		{"no such directory", []string{one, "./nowhere"}, exitNotFound, "./nowhere: there is no such directory"},
 		{"no directory", []string{file, one}, exitRefused, "not a directory"},
 		{"no log", []string{one, empty}, exitNotFound, "there is no log in it"},
-		{"no such node", []string{"n1", "n7"}, exitNotFound, `"n7": no such node, and no such directory; the cluster has n1`},
 		{"nothing listens", []string{one, addrs[0], "--timeout", "1s"}, exitNoEndpoint, addrs[0]},
-		{"no such group at a node", []string{"n1", "n1", "--group", "7"}, exitNotFound, "replica of group 7: not found (node n1 has none); muster group list"},
 		{"no such group in a directory", []string{one, one, "--group", "7"}, exitNotFound, "has no replica of it"},
-		{"another cluster", []string{one, "n1"}, exitRefused, "their logs have nothing in common"},
 		{"another cluster's directory", []string{one, madeLog{cluster: 5, entries: ids(1, 1, 3)}.write(t)}, exitRefused, "their logs have nothing in common"},
 		{"another incarnation", []string{one, madeLog{incarnation: 2, entries: ids(1, 1, 3)}.write(t)}, exitRefused, "incarnation 2"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c.run(append([]string{"log", "diff", "-o", "json"}, tt.args...)...).refused(t, tt.status, tt.want)
+			muster(t, append([]string{"log", "diff", "-o", "json"}, tt.args...)...).refused(t, tt.status, tt.want)
 		})
-	}
-}
-
-// Nodes that run are compared while they work, with each other and with what
-// stands on their disks.
-func TestLogDiffOfRunningNodes(t *testing.T) {
-	t.Parallel()
-	c := startCluster(t, 3, "--groups", "2")
-	for i := range 20 {
-		c.run("kv", "set", fmt.Sprintf("key%d", i), "v").done(t)
-	}
-	for _, pair := range [][2]string{{"n1", "n2"}, {c.nodes[1].addr, "n3"}, {c.nodes[0].data, "n2"}, {c.nodes[0].data, c.nodes[0].addr}, {c.nodes[1].data, c.nodes[2].data}} {
-		c.until(fmt.Sprintf("%v have much in common", pair), func(context.Context) error { // one may be behind for a moment
-			r := c.run("log", "diff", pair[0], pair[1], "-o", "json")
-			if r.status != exitDone || r.stderr != "" {
-				t.Fatalf("%v: status %d, %s", pair, r.status, r.stderr)
-			}
-			groups := 0
-			for line := range strings.Lines(r.stdout) {
-				var row diffRow
-				if err := json.Unmarshal([]byte(line), &row); err != nil {
-					t.Fatal(err)
-				}
-				g, common, err := raft.ParseLogID(row.Common)
-				if err != nil || int(g) != row.Group || row.Diverged {
-					t.Fatalf("%v: got %s", pair, line)
-				}
-				if g > 0 && common.Index < 5 {
-					return errors.New(line)
-				}
-				groups++
-			}
-			if groups != 3 {
-				t.Fatalf("%v: %d groups, want 3", pair, groups)
-			}
-			return nil
-		})
-	}
-	// A node that was away has less, and has not diverged.
-	c.kill(2)
-	c.run("kv", "set", "key1", "w", "key2", "w", "key3", "w").done(t)
-	r := c.run("log", "diff", "n1", c.nodes[2].data)
-	if out := r.done(t); !strings.Contains(out, "no divergence") || strings.Contains(out, "DIVERGED") {
-		t.Errorf("got %s", out)
 	}
 }
 
@@ -235,7 +242,7 @@ func TestLogDiffOfRunningNodes(t *testing.T) {
 func TestLogVerify(t *testing.T) {
 	t.Parallel()
 	dir := madeLog{entries: append(ids(1, 1, 5), ids(2, 6, 10)...), commit: 8, snapshot: 6}.write(t)
-	before := snapshotOf(t, dir)
+	before := filesOf(t, dir)
 	var whole verifyRow
 	if err := json.Unmarshal([]byte(muster(t, "log", "verify", dir, "-o", "json").done(t)), &whole); err != nil {
 		t.Fatal(err)
@@ -247,36 +254,15 @@ func TestLogVerify(t *testing.T) {
 	if out := muster(t, "log", "verify", dir).done(t); !strings.HasSuffix(out, "no damage\n") {
 		t.Errorf("got %s", out)
 	}
-	var rows []logRow
-	for line := range strings.Lines(muster(t, "log", "show", dir, "-o", "json", "--from", "8", "--to", "8").done(t)) {
-		var row logRow
-		if err := json.Unmarshal([]byte(line), &row); err != nil {
-			t.Fatal(err)
-		}
-		rows = append(rows, row)
-	}
-	if len(rows) != 1 || rows[0].First != 8 {
-		t.Fatalf("got %+v, want the record of entry 8", rows)
-	}
-	segment := filepath.Join(dir, "log", fmt.Sprintf("%016d.log", rows[0].Segment))
-	flip := func(name string, at int64) {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b[at] ^= 1
-		if err := os.WriteFile(name, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	at := *rows[0].Offset + rows[0].Bytes - 1
-	flip(segment, at)
+	record := recordOf(t, dir, 8)
+	segment := record.file
+	record.flip(t)
 	r := muster(t, "log", "verify", dir, "-o", "json")
 	var bad verifyRow
 	if err := json.Unmarshal([]byte(r.stdout), &bad); err != nil || r.status != exitRefused || r.stderr != "" {
 		t.Fatalf("%v, status %d, standard error %q", err, r.status, r.stderr)
 	}
-	if d := bad.Damages; bad.OK || len(d) != 1 || d[0].File != segment || d[0].Offset != *rows[0].Offset || d[0].Reason == "" ||
+	if d := bad.Damages; bad.OK || len(d) != 1 || d[0].File != segment || d[0].Offset != record.begin || d[0].Reason == "" ||
 		!strings.Contains(d[0].Lost, "entries 8 to 8") || !strings.Contains(d[0].Remedy, "put the file back") {
 		t.Errorf("got %+v", bad.Damages)
 	}
@@ -290,21 +276,21 @@ func TestLogVerify(t *testing.T) {
 			t.Errorf("show does not say %q\n%s", want, shown)
 		}
 	}
-	flip(segment, at)
-	identity := filepath.Join(dir, "identity")
-	flip(identity, 20)
+	record.flip(t)
+	identity := place{file: filepath.Join(dir, "identity"), offset: 20}
+	identity.flip(t)
 	out := muster(t, "log", "verify", dir)
-	if out.status != exitRefused || !strings.Contains(out.stdout, identity) {
+	if out.status != exitRefused || !strings.Contains(out.stdout, identity.file) {
 		t.Errorf("status %d\n%s", out.status, out.stdout)
 	}
-	flip(identity, 20)
+	identity.flip(t)
 	var snapshot logRow
 	if err := json.Unmarshal([]byte(muster(t, "log", "show", dir, "-o", "json", "--kind", "snapshot").done(t)), &snapshot); err != nil ||
 		snapshot.Base != "g1/2.6" || snapshot.Replica != "1" || snapshot.Bytes != whole.SnapshotBytes || len(snapshot.Members) != 1 {
 		t.Errorf("%v, got %+v", err, snapshot)
 	}
 	// Of what is behind the snapshot nothing is needed any more.
-	old := placeOf(t, dir, 1, raft.LogID{Term: 1, Index: 4})
+	old := recordOf(t, dir, 4)
 	old.flip(t)
 	if out := muster(t, "log", "verify", dir); out.status != exitDone || !strings.Contains(out.stdout, "lost: nothing that is needed\nremedy: none is needed") || !strings.HasSuffix(out.stdout, "costs nothing\n") {
 		t.Errorf("status %d\n%s", out.status, out.stdout)
@@ -322,22 +308,23 @@ func TestLogVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, at := range []int64{0, snapshot.Bytes / 2, snapshot.Bytes - 1} {
-		flip(snapshot.File, at)
+		hit := place{file: snapshot.File, offset: at}
+		hit.flip(t)
 		out := muster(t, "log", "verify", dir)
 		if out.status != exitRefused || strings.Count(out.stdout, "damage: ") != 1 || !strings.Contains(out.stdout, "damage: "+snapshot.File) {
 			t.Errorf("byte %d of the snapshot: status %d\n%s", at, out.status, out.stdout)
 		}
-		flip(snapshot.File, at)
+		hit.flip(t)
 	}
 	if out := muster(t, "log", "verify", dir); out.status != exitDone {
 		t.Errorf("status %d\n%s", out.status, out.stdout)
 	}
-	if !bytes.Equal(sizesOf(before), sizesOf(snapshotOf(t, dir))) {
+	if !slices.Equal(before, filesOf(t, dir)) {
 		t.Error("files have come or gone")
 	}
 	muster(t, "log", "verify", t.TempDir()).refused(t, exitNotFound, "there is no log in it")
 	muster(t, "log", "verify", filepath.Join(dir, "nowhere")).refused(t, exitNotFound, "no such directory")
-	muster(t, "log", "verify", identity).refused(t, exitRefused, "not a directory")
+	muster(t, "log", "verify", identity.file).refused(t, exitRefused, "not a directory")
 }
 
 // One place on disk holds what many replicas had: verify has to name all of them,
@@ -384,7 +371,7 @@ func TestDamagedDirectory(t *testing.T) {
 		}
 		return nil
 	})
-	at := entryPlace{filepath.Join(dir, "log", "0000000000000001.log"), batch}
+	at := place{file: filepath.Join(dir, "log", "0000000000000001.log"), offset: batch}
 	if err != nil || batch == 0 {
 		t.Fatalf("the batch is not found: %v", err)
 	}
@@ -418,7 +405,7 @@ func TestDamagedDirectory(t *testing.T) {
 
 	// Entries in the middle, and near the end.
 	for _, index := range []uint64{20, 58} {
-		placeOf(t, dir, 1, made.entries[index-1]).flip(t)
+		recordOf(t, dir, index).flip(t)
 	}
 	want := []spanRow{{20, 20}, {58, 58}}
 	for _, swapped := range []bool{false, true} {
@@ -443,65 +430,4 @@ func TestDamagedDirectory(t *testing.T) {
 			t.Errorf("swapped %t: got %s", swapped, table)
 		}
 	}
-}
-
-// sizesOf leaves the times out of what snapshotOf says.
-func sizesOf(snapshot []byte) []byte {
-	var all, kept []string
-	if json.Unmarshal(snapshot, &all) != nil {
-		return nil
-	}
-	for i := 0; i+2 < len(all); i += 3 {
-		kept = append(kept, all[i], all[i+2])
-	}
-	return []byte(strings.Join(kept, "\n"))
-}
-
-// What log show prints with -o json is a contract, and every kind of thing on
-// a disk has a line. It reads beside the node that writes.
-func TestLogShowForms(t *testing.T) {
-	t.Parallel()
-	c := startCluster(t, 1, "--groups", "1")
-	c.run("kv", "set", "{t}a", "1", "{t}b", "2").done(t)
-	c.run("kv", "set", "\xff", "1").done(t)
-	wants := []string{
-		`{"kind":"identity","file":"DIR/identity","stage":"member","cluster":"muster","cluster_id":"ID","node":"HEX","start":N,"nodes":[{"id":"ID","addr":"ADDR"}],"lives":[{"life":N,"mark":"HEX","last":N}],"witness":{"mark":"HEX","inode":N,"birth_ns":N}}`,
-		`{"kind":"witness","file":"DIR/witness","witness":{"mark":"HEX","inode":N,"birth_ns":N}}`,
-		`{"kind":"segment","file":"DIR/log/0000000000000001.log","segment":N,"offset":N,"bytes":N}`,
-		`{"kind":"state","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"vote":"N"}`,
-		`{"kind":"base","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"base":"gN/N.N","members":[{"id":"ID","node":"HEX","role":"voter"}]}`,
-		`{"kind":"entries","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"first":N,"last":N,"entries":[{"log_id":"gN/N.N","kind":"no-op","time_ns":N,"bytes":N,"checksum":"HEX"}]}`,
-		`{"kind":"entries","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"first":N,"last":N,"entries":[{"log_id":"gN/N.N","kind":"normal","time_ns":N,"bytes":N,"checksum":"HEX","command":"set","slot":N,"keys":[{"key":"{t}a"},{"key":"{t}b"}],"key_count":N,"session":"SESSION","sequence":N}]}`,
-		`{"kind":"entries","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"first":N,"last":N,"entries":[{"log_id":"gN/N.N","kind":"normal","time_ns":N,"bytes":N,"checksum":"HEX","command":"set","slot":N,"keys":[{"key_base64":"/w=="}],"key_count":N,"session":"SESSION","sequence":N}]}`,
-	}
-	out := ""
-	c.until("shown in full", func(context.Context) error { // the last line is written when the log has rested
-		forms := map[string]bool{}
-		out = c.run("log", "show", c.nodes[0].data, "-o", "json", "--entries").done(t)
-		for line := range strings.Lines(out) {
-			line = strings.ReplaceAll(line, c.nodes[0].data, "DIR")
-			line = sessionForm.ReplaceAllString(line, `"session":"SESSION"`)
-			line = hexForm.ReplaceAllString(stringNumberForm.ReplaceAllString(form(line, c.nodes[0].addr), `:"N"`), `:"HEX"`)
-			forms[line] = true
-		}
-		for _, want := range wants {
-			if !forms[want] {
-				return fmt.Errorf("no line %s in\n%s", want, out)
-			}
-		}
-		// What is written for the log alone is of no replica.
-		const rest = `,"segment":N,"offset":N,"batch":N,"bytes":N}`
-		if !forms[`{"kind":"batch"`+rest] && !forms[`{"kind":"directory"`+rest] {
-			return fmt.Errorf("no line of the log itself in\n%s", out)
-		}
-		return nil
-	})
-	if strings.Contains(out, "not understood") {
-		t.Errorf("got %s", out)
-	}
-	if out := c.run("log", "show", c.nodes[0].data, "--kind", "state", "--group", "1").done(t); strings.Count(out, "\n") < 2 || strings.Contains(out, "entries") || strings.Contains(out, "g0") {
-		t.Errorf("got %s", out)
-	}
-	muster(t, "log", "show", c.nodes[0].data, "--kind", "nonsense").refused(t, exitUsage, "want one of segment, batch, damage")
-	muster(t, "log", "show", filepath.Join(c.dir, "nowhere")).refused(t, exitNotFound, "no such directory")
 }

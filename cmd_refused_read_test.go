@@ -13,10 +13,8 @@ import (
 // of the rest, and nothing of it is called lost for good: no remedy speaks of an
 // empty directory. Once the disk returns it, all is well.
 func TestVerifyWhatIsRefused(t *testing.T) {
-	c := startCluster(t, 1)
-	c.run("kv", "set", "k", strings.Repeat("v", 100)).done(t)
-	c.stop(0)
-	data := c.nodes[0].data
+	data := madeLog{entries: ids(1, 1, 60), commit: 60}.write(t)
+	beginOn(t, data) // its end tells how far the log was
 	disk := vfs.NewFaulty(vfs.OSReadOnly{})
 	defer func(was vfs.FS) { localDisk = was }(localDisk)
 	localDisk = disk

@@ -26,7 +26,7 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// curve is what is read of the form that cmd_curves_test.go writes.
+// curve is what is read of the form that node/trial/curves_test.go writes.
 type curve struct {
 	Name    string   `json:"curve"`
 	X       string   `json:"x"`
@@ -56,7 +56,7 @@ type run struct {
 func main() {
 	files, err := filepath.Glob("../*.json")
 	if err == nil && len(files) == 0 {
-		err = fmt.Errorf("no ../*.json: go test -v -run TestCurves -curves docs/curves -timeout 60m . in the project's folder makes them")
+		err = fmt.Errorf("no ../*.json: go test -v ./node/trial -run TestCurves -curves ../../docs/curves -timeout 60m in the project's folder makes them")
 	}
 	for _, file := range files {
 		if err == nil {

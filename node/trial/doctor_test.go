@@ -1,0 +1,236 @@
+package trial
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"muster/repl/wire"
+)
+
+// examine runs doctor at n1, which has little patience, and reads what it
+// prints; nothing, if it had no result in time.
+func (c *cluster) examine() (doctorRow, result) {
+	c.t.Helper()
+	r := c.run("doctor", "-o", "json", "--endpoints", c.nodes[0].addr, "--timeout", "1500ms")
+	var row doctorRow
+	if err := json.Unmarshal([]byte(r.stdout), &row); err != nil && r.stdout != "" {
+		c.t.Fatalf("doctor: status %d, %v: %s%s", r.status, err, r.stdout, r.stderr)
+	}
+	return row, r
+}
+
+// says tells whether a finding of the severity has all of these words.
+func (d *doctorRow) says(severity string, words ...string) bool {
+	return slices.ContainsFunc(d.Findings, func(f findingRow) bool {
+		for _, w := range words {
+			if !strings.Contains(f.What, w) {
+				return false
+			}
+		}
+		return f.Severity == severity && f.Remedy != ""
+	})
+}
+
+// The doctor is called when something is wrong that status does not explain. It
+// must find nothing in a cluster that is well, and name the node that stands
+// still and the groups that can't go on in one that is not.
+func TestDoctor(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3, "--groups", "2")
+	c.run("kv", "set", "k", "v").done(t)
+	c.until("well, and every way measured", func(context.Context) error {
+		row, r := c.examine()
+		// A warning of a slow disk is one of the machine that tests.
+		if r.status != exitDone || !row.OK || row.says(severityError, "") || len(row.Links) != 6 || len(row.Nodes) != 3 {
+			return fmt.Errorf("status %d, %s%s", r.status, r.stdout, r.stderr)
+		}
+		for _, l := range row.Links {
+			if !l.Reached || !l.Heard || l.RTTus == 0 || l.Why != "" {
+				return fmt.Errorf("link %+v", l)
+			}
+		}
+		for _, n := range row.Nodes {
+			if !n.Answered || n.Syncs == 0 || n.SyncP99 < n.SyncP50 || n.FreeBytes == 0 || n.LogBytes < n.NeededBytes || n.Start != 1 {
+				return fmt.Errorf("node %+v", n)
+			}
+		}
+		return nil
+	})
+	table := c.run("doctor").done(t)
+	for _, want := range []string{`FROM \ TO`, "µs", "SYNC P50"} {
+		if !strings.Contains(table, want) {
+			t.Errorf("%q is not in\n%s", want, table)
+		}
+	}
+
+	still := c.nodes[2]
+	still.cmd.Process.Signal(syscall.SIGSTOP)
+	c.until("seen to stand still", func(context.Context) error {
+		row, r := c.examine()
+		cut := 0
+		for _, l := range row.Links {
+			if l.To == "n3" && !l.Reached {
+				cut++
+			}
+		}
+		if r.status != exitRefused || row.OK || !row.says(severityError, "node n3 ("+still.addr+") can't be asked") || row.says(severityError, "no live majority") || cut != 2 {
+			return fmt.Errorf("status %d, %s", r.status, r.stdout)
+		}
+		return nil
+	})
+	c.kill(1)
+	c.until("seen in the table", func(context.Context) error {
+		out := c.run("doctor", "--endpoints", c.nodes[0].addr, "--timeout", "1500ms")
+		if out.status != exitRefused || !strings.Contains(out.stdout, "CUT") || !strings.Contains(out.stdout, "does not answer") {
+			return fmt.Errorf("status %d\n%s", out.status, out.stdout)
+		}
+		return nil
+	})
+	c.until("seen to have no majority", func(context.Context) error {
+		if row, r := c.examine(); r.status != exitRefused || !row.says(severityError, "no live majority of voters in groups 0, 1, 2") {
+			return fmt.Errorf("status %d, %s", r.status, r.stdout)
+		}
+		return nil
+	})
+	still.cmd.Process.Signal(syscall.SIGCONT)
+	c.start(1)
+	c.until("well again", func(context.Context) error {
+		if row, r := c.examine(); !row.OK {
+			return errors.New(r.stdout)
+		}
+		return nil
+	})
+	c.kill(0)
+	c.kill(1)
+	c.kill(2)
+	c.run("doctor").refused(t, exitNoEndpoint, "no endpoint accepted a connection")
+}
+
+// gate stands before a node. Closed, it lets no peer in; clients pass, so that
+// the node can still be asked.
+type gate struct {
+	listener net.Listener
+	to       string
+	closed   atomic.Bool
+
+	mu    sync.Mutex
+	peers []net.Conn // guarded by mu
+}
+
+func newGate(t *testing.T, to string) *gate {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &gate{listener: l, to: to}
+	t.Cleanup(func() { l.Close(); g.shut() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go g.pass(conn)
+		}
+	}()
+	return g
+}
+
+func (g *gate) pass(conn net.Conn) {
+	defer conn.Close()
+	preamble := make([]byte, wire.PreambleSize)
+	if _, err := io.ReadFull(conn, preamble); err != nil {
+		return
+	}
+	if wire.Purpose(preamble[6]) != wire.PurposeClient {
+		g.mu.Lock()
+		g.peers = append(g.peers, conn)
+		g.mu.Unlock()
+		if g.closed.Load() {
+			return
+		}
+	}
+	there, err := net.Dial("tcp", g.to)
+	if err != nil {
+		return
+	}
+	defer there.Close()
+	if _, err := there.Write(preamble); err != nil {
+		return
+	}
+	go func() {
+		io.Copy(there, conn)
+		there.Close()
+	}()
+	io.Copy(conn, there)
+}
+
+// shut ends the connections of peers, and lets none in any more.
+func (g *gate) shut() {
+	g.closed.Store(true)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, conn := range g.peers {
+		conn.Close()
+	}
+}
+
+// A node that reaches all others, and that nobody reaches, looks alive to
+// everyone: it speaks. Only who asks both ends sees that the one way is cut.
+func TestDoctorOneWay(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, "--groups", "1")
+	g := newGate(t, c.nodes[0].addr)
+	addr := g.listener.Addr().String()
+	for i, p := range c.nodes {
+		for j := range p.args {
+			if p.args[j] != p.addr || i != 0 { // not what n1 listens on
+				p.args[j] = strings.ReplaceAll(p.args[j], c.nodes[0].addr, addr)
+			}
+		}
+	}
+	c.nodes[0].args = append(c.nodes[0].args, "--advertise", addr)
+	for i := range c.nodes {
+		c.start(i)
+	}
+	c.healthy()
+	g.shut()
+	c.until("seen to be cut one way", func(context.Context) error {
+		row, r := c.examine()
+		for _, from := range []string{"n2", "n3"} {
+			if !row.says(severityError, from+" does not reach n1 (", "though n1 reaches "+from+": it is cut one way") {
+				return fmt.Errorf("status %d, %s", r.status, r.stdout)
+			}
+		}
+		if row.says(severityError, "n1 does not reach") || row.says(severityError, "n2 does not reach n3") || r.status != exitRefused {
+			return fmt.Errorf("status %d, %s", r.status, r.stdout)
+		}
+		return nil
+	})
+	// n1 hears nobody, and knows all the same that they live: they answer it.
+	c.until("n1 calls nobody dead", func(context.Context) error {
+		row, r := c.statusOf(0)
+		cut := 0
+		for _, p := range row.Problems {
+			if strings.Contains(p.What, "answers this node, but nothing that it sends by itself arrives here") && strings.Contains(p.Remedy, "see what keeps connections from it to "+addr) {
+				cut++
+			}
+		}
+		dead := slices.ContainsFunc(row.Nodes, func(n nodeRow) bool { return n.Status != "alive" })
+		if cut != 2 || dead || strings.Contains(r.stdout, "start it again") {
+			return fmt.Errorf("status %d, %s%s", r.status, r.stdout, r.stderr)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,206 @@
+package trial
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// What a command prints with -o json is a contract: programs read it. Numbers
+// that differ from run to run stand as N, ids as ID, addresses as ADDR.
+func TestJSONForms(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1, "--label", "rack=4", "--groups", "2")
+	for _, tt := range []struct {
+		line   string
+		status int
+		want   string
+	}{
+		{"kv set {t}a 1", 0, `{"log_ids":["gN/N.N"],"versions":{"{t}a":N}}`},
+		{"kv set {t}a 2 {t}b 3", 0, `{"log_ids":["gN/N.N"],"versions":{"{t}a":N,"{t}b":N}}`},
+		{"kv set \xff 1", 0, `{"log_ids":["gN/N.N"],"versions":{},"versions_base64":{"/w==":N}}`},
+		{"kv get {t}a", 0, `{"items":[{"key":"{t}a","value":"2","version":N,"slot":N,"group":N,"at":"gN/N.N"}],"missing":[]}`},
+		{"kv get {t}a x", 4, `{"items":[{"key":"{t}a","value":"2","version":N,"slot":N,"group":N,"at":"gN/N.N"}],"missing":["x"]}`},
+		{"kv get x \xfe", 4, `{"items":[],"missing":["x"],"missing_base64":["/g=="]}`},
+		{"kv get \xff", 0, `{"items":[{"key_base64":"/w==","value":"1","version":N,"slot":N,"group":N,"at":"gN/N.N"}],"missing":[]}`},
+		{"kv get {t}a --read local", 0, `{"items":[{"key":"{t}a","value":"2","version":N,"slot":N,"group":N,"at":"gN/N.N"}],"missing":[]}`},
+		{"kv list {t}", 0, `{"key":"{t}a","value":"2","version":N}` + "\n" + `{"key":"{t}b","value":"3","version":N}`},
+		{"kv list --limit 1", 0, `{"key":"{t}a","value":"2","version":N}`},
+		{"kv list --keys", 0, `{"key":"{t}a","version":N}` + "\n" + `{"key":"{t}b","version":N}` + "\n" + `{"key_base64":"/w==","version":N}`},
+		{"kv list absent", 0, ``},
+		{"kv export {t}b", 0, `{"key":"{t}b","value":"3","version":N}`},
+		{"kv del {t}b {t}x", 0, `{"log_ids":["gN/N.N"],"versions":{"{t}b":N,"{t}x":N},"deleted":N}`},
+		{"kv locate {t}a", 0, `{"key":"{t}a","slot":N,"group":N,"leader":"n1"}`},
+		{"node list", 0, `[{"id":"ID","name":"n1","addr":"ADDR","role":"server","status":"alive","version":"0.1.0","labels":{"rack":"4"}}]`},
+		{"group list", 0, `[` + groupForm + `,` + groupForm + `,` + groupForm + `]`},
+		{"slot list", 0, `[{"from":N,"to":N,"group":N,"state":"stable"},{"from":N,"to":N,"group":N,"state":"stable"}]`},
+		{"status", 0, `{"cluster":"muster","cluster_id":"ID","nodes":[{"id":"ID","name":"n1","addr":"ADDR","role":"server","status":"alive","version":"0.1.0","labels":{"rack":"4"}}],` +
+			`"groups":[` + groupForm + `,` + groupForm + `,` + groupForm + `],"healthy":true,"problems":[]}`},
+		{"doctor", 0, `{"ok":true,"findings":[],"nodes":[{"id":"ID","name":"n1","addr":"ADDR","answered":true,"version":"0.1.0","start":N,"uptime_s":N,` +
+			`"sync_p50_us":N,"sync_p99_us":N,"sync_max_us":N,"syncs":N,"free_bytes":N,"log_bytes":N,"needed_bytes":N,"snapshot_bytes":N,"full":false}],"links":[]}`},
+		{"bench --duration 50ms --warm-up 0s --in-flight 2 --op set", 0, `{"op":"set",` + benchForm + `"buckets":[…]}`},
+		{"bench --duration 50ms --warm-up 0s --in-flight 2 --op mixed --keys 10 --rate 200 --pipelined", 0, `{"op":"mixed",` + strings.Replace(benchForm, "false", "true", 1) +
+			`"read":"linearizable","read_percent":N,"sets":{"done":N,"p50_us":N,"p99_us":N,"p999_us":N},"gets":{"done":N,"p50_us":N,"p99_us":N,"p999_us":N},` +
+			`"open":{"rate":N,"due":N,"late":N,"missed":N},"buckets":[…]}`},
+	} {
+		r := c.run(append(strings.Split(tt.line, " "), "-o", "json")...)
+		if got := form(r.stdout, c.nodes[0].addr); got != tt.want || r.status != tt.status || r.stderr != "" {
+			t.Errorf("%s: status %d, standard error %q\ngot  %s\nwant %s", tt.line, r.status, r.stderr, got, tt.want)
+		}
+	}
+	var counted statusRow
+	c.json(&counted, "status", "--counters")
+	if len(counted.Counters) == 0 || counted.Counters[0].In+counted.Counters[0].Out == 0 {
+		t.Errorf("counters are %v", counted.Counters)
+	}
+	if d := counted.Disk; d == nil || d.EntryBytes == 0 || d.LogBytes < d.EntryBytes || d.FilledBytes == 0 {
+		t.Errorf("disk is %+v", d)
+	}
+}
+
+const benchForm = `"in_flight":N,"connections":N,"ops_per_s":N,"p50_us":N,"p99_us":N,"p999_us":N,"server_cpu_us_per_op":N,"client_cpu_us_per_op":N,"errors":N,` +
+	`"done":N,"seconds":N,"mean_us":N,"p90_us":N,"max_us":N,"pipelined":false,"keys":N,"key_bytes":N,"value_bytes":N,"distribution":"uniform","seed":N,`
+
+const groupForm = `{"id":N,"leader":"n1","term":N,"commit":"gN/N.N","slots":N,"replicas":[{"id":"ID","node":"n1","role":"voter","match":N,"state":"leader"}]}`
+
+var (
+	idForm    = regexp.MustCompile(`("(?:cluster_)?id":)"[0-9a-f]+"`)
+	logIDForm = regexp.MustCompile(`"g[0-9]+/[0-9]+\.[0-9]+"`)
+	// Of logs: a replica's id, a node's or a checksum.
+	stringNumberForm = regexp.MustCompile(`:"[0-9]{1,3}"`)
+	sessionForm      = regexp.MustCompile(`"session":"[0-9a-f]{16}"`)
+	hexForm          = regexp.MustCompile(`:"([0-9a-f]{8}|[0-9a-f]{16})"`)
+
+	// A slow or nearly full disk is one of the machine that tests.
+	warningsForm = regexp.MustCompile(`\{"severity":"warning",[^}]*\},?`)
+
+	bucketsForm = regexp.MustCompile(`"buckets":\[({"to_us":[0-9.]+,"count":[0-9]+},?)*\]`)
+
+	numberForm = regexp.MustCompile(`:[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?([,}\]])`)
+)
+
+func form(s, addr string) string {
+	s = strings.ReplaceAll(s, `"`+addr+`"`, `"ADDR"`)
+	s = idForm.ReplaceAllString(s, `$1"ID"`)
+	s = logIDForm.ReplaceAllString(s, `"gN/N.N"`)
+	s = warningsForm.ReplaceAllString(s, "")
+	s = bucketsForm.ReplaceAllString(s, `"buckets":[…]`)
+	s = numberForm.ReplaceAllString(s, `:N$3`)
+	return strings.TrimSuffix(s, "\n")
+}
+
+// For people there are tables, and for scripts the bare value of one key.
+func TestTables(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1)
+	for _, tt := range []struct {
+		line   string
+		status int
+		stdout string // a part of it; "=" before it: all of it
+		stderr string
+	}{
+		{"kv set a 1", 0, "KEY  VERSION  LOG ID\na    ", ""},
+		{"kv get a", 0, "=1\n", ""},
+		{"kv get a b", 4, "KEY  VERSION  AT      VALUE\na    ", "muster: not found: \"b\"\n"},
+		{"kv get b", 4, "=", "muster: not found: \"b\"\n"},
+		{"kv list", 0, "KEY  VERSION  VALUE\na    ", ""},
+		{"kv list --keys", 0, "KEY  VERSION\na    ", ""},
+		{"kv list b", 0, "=", ""},
+		{"kv locate a", 0, "KEY  SLOT  GROUP  LEADER\na    ", ""},
+		{"node list", 0, "n1    " + c.nodes[0].addr + "  server  alive", ""},
+		{"group list", 0, "GROUP  LEADER  TERM  COMMIT  SLOTS  REPLICA  NODE  ROLE   MATCH  STATE\n0      n1  ", ""},
+		{"slot list", 0, "FROM  TO    GROUP  STATE\n0     511   1      stable\n", ""},
+		{"status", 0, " is healthy, says n1\n", ""},
+		{"status --counters", 0, "FRAMES ", ""},
+		{"status --counters", 0, "entries of all groups  ", ""},
+		{"kv del a", 0, "KEY  VERSION  LOG ID\na    ", ""},
+		{"kv del a", 0, "KEY  VERSION  LOG ID\na    ", ""},
+	} {
+		r := c.run(strings.Fields(tt.line)...)
+		whole, all := strings.CutPrefix(tt.stdout, "=")
+		ok := all && r.stdout == whole || !all && strings.Contains(r.stdout, tt.stdout)
+		if !ok || r.status != tt.status || r.stderr != tt.stderr {
+			t.Errorf("%s: status %d, standard error %q, want %d, %q\ngot  %q\nwant %q", tt.line, r.status, r.stderr, tt.status, tt.stderr, r.stdout, tt.stdout)
+		}
+	}
+}
+
+// What export prints, import must make again: order, bytes that are no text,
+// values of every size, and keys that were written twice.
+func TestExportImport(t *testing.T) {
+	t.Parallel()
+	from, to := startCluster(t, 1), startCluster(t, 1, "--groups", "3")
+	var in bytes.Buffer
+	for i := range 2000 {
+		key := fmt.Sprintf("key/%04d", i*7%2000)
+		value := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{byte(i), 0xff}, i%50))
+		fmt.Fprintf(&in, `{"key":%q,"value_base64":%q}`+"\n", key, value)
+		if i%10 == 0 { // this one wins: it stands later
+			fmt.Fprintf(&in, `{"key":%q,"value":"again"}`+"\n", key)
+		}
+	}
+	fmt.Fprintf(&in, `{"key":"large","value":%q}`, strings.Repeat("l", 1<<20))
+	if got := from.runIn(in.String(), "kv", "import", "-", "-o", "json").done(t); got != `{"written":2201,"failed":0}`+"\n" {
+		t.Errorf("import printed %s", got)
+	}
+	path := filepath.Join(t.TempDir(), "export")
+	exported := from.run("kv", "export").done(t)
+	if err := os.WriteFile(path, []byte(exported), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	to.run("kv", "import", path).done(t)
+	withoutVersions := func(s string) string { return regexp.MustCompile(`,"version":[0-9]+`).ReplaceAllString(s, "") }
+	if got := to.run("kv", "export").done(t); withoutVersions(got) != withoutVersions(exported) {
+		t.Error("what was imported is not what was exported")
+	}
+	if got := to.run("kv", "export", "--read", "local").done(t); withoutVersions(got) != withoutVersions(exported) {
+		t.Error("the local copy is not what was exported")
+	}
+	count, last := 0, ""
+	for line := range strings.Lines(exported) {
+		var row lineRow
+		if err := json.Unmarshal([]byte(line), &row); err != nil {
+			t.Fatal(err)
+		}
+		if row.Key == nil || *row.Key <= last {
+			t.Fatalf("%.80s comes after %q", line, last)
+		}
+		last = *row.Key
+		count++
+	}
+	if count != 2001 {
+		t.Errorf("%d lines were exported, want 2001", count)
+	}
+	if got := from.run("kv", "get", "key/0070").done(t); got != "again\n" {
+		t.Errorf("the later line of a key did not win: %q", got)
+	}
+}
+
+// The newcomer's first minute: a node takes a write within two seconds of its
+// start, and stops when it is told to.
+func TestServeAtOnce(t *testing.T) {
+	// The best of a few: what the other tests take of the machine is not
+	// what a node takes.
+	best := time.Hour
+	for range 4 {
+		c := newCluster(t, 1)
+		began := time.Now()
+		c.start(0)
+		c.run("kv", "set", "k", "v").done(t)
+		best = min(best, time.Since(began))
+		c.stop(0)
+		if best <= 2*time.Second {
+			break
+		}
+	}
+	if best > 2*time.Second {
+		t.Errorf("the first write took %v from the start of the node", best)
+	}
+}

@@ -1,0 +1,312 @@
+package trial
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"muster/node"
+	"muster/repl/client"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// secretCluster starts one node that wants a secret.
+func secretCluster(t *testing.T) *cluster {
+	t.Helper()
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("correct horse battery staple\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := newCluster(t, 1, "--secret-file", secret, "--cluster", "prod")
+	c.secret = secret
+	c.start(0)
+	c.healthy()
+	return c
+}
+
+// Every mistake of a user must get one line that names it and what would be
+// right, end with its status, and change nothing: neither a key nor a version,
+// whichever node or client notices first.
+func TestBadInput(t *testing.T) {
+	t.Parallel()
+	c := secretCluster(t)
+	// The largest value there may be; no shell passes a megabyte in one argument.
+	c.runIn(`{"key":"k","value":"v"}`+"\n"+`{"key":"full","value":"`+strings.Repeat("f", shardmap.ValueMaxDefault)+`"}`, "kv", "import", "-").done(t)
+	before := c.run("kv", "export").done(t)
+	unchanged := func(t *testing.T) {
+		t.Helper()
+		if after := c.run("kv", "export").done(t); after != before {
+			t.Errorf("the cluster has changed: %.300q", after)
+		}
+	}
+
+	other := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(other, []byte("incorrect horse battery\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("k", shardmap.KeyMax+1)
+	over := strings.Repeat("v", shardmap.ValueMaxDefault+1)
+	lines := func(l ...string) string { return strings.Join(l, "\n") + "\n" }
+	for _, tt := range []struct {
+		name   string
+		args   []string
+		in     string
+		status int
+		wants  []string
+	}{
+		{"wrong cluster name", []string{"kv", "set", "k", "x", "--cluster", "test"}, "", exitRefused, []string{"wrong-cluster", `"prod"`, `"test"`}},
+		{"wrong secret", []string{"kv", "set", "k", "x", "--secret-file", other}, "", exitNotPermitted, []string{"unauthorized", "secret"}},
+		{"empty key", []string{"kv", "set", "", "x"}, "", exitRefused, []string{"key", "0 bytes", "1 to 4096"}},
+		{"get of an empty key", []string{"kv", "get", ""}, "", exitRefused, []string{"key", "0 bytes", "1 to 4096"}},
+		{"delete of an empty key", []string{"kv", "del", ""}, "", exitRefused, []string{"delete: ", "key", "0 bytes", "1 to 4096"}},
+		{"locate of an empty key", []string{"kv", "locate", ""}, "", exitRefused, []string{"key", "0 bytes", "1 to 4096"}},
+		{"long key among others", []string{"kv", "set", "ok1", "1", long, "x", "ok2", "2"}, "", exitRefused, []string{"set: too-large", `k"… (4097 bytes)`, "4096"}},
+		{"delete of a long key among others", []string{"kv", "del", "k", long}, "", exitRefused, []string{"delete: too-large", `k"… (4097 bytes)`, "4096"}},
+		{"locate of a long key", []string{"kv", "locate", long}, "", exitRefused, []string{"locate: too-large: key", "4097", "4096"}},
+		{"list of a long prefix", []string{"kv", "list", long}, "", exitRefused, []string{"list: too-large: prefix", "4097", "4096"}},
+		{"after a write of another group", []string{"kv", "get", "k", "--after", "g9999/1.1"}, "", exitRefused, []string{"get: bad-request", "after g9999/1.1", `key "k" is of group g`}},
+		{"a value of bench", []string{"bench", "--value-size", "1048577"}, "", exitRefused, []string{"too-large", "1048577", "1048576"}},
+		{"conflict on a key that is no text", []string{"kv", "set", "\xff\xfe", "v", "--if-version", "9"}, "", exitConflict, []string{`set "\xff\xfe": conflict: key "\xff\xfe": `}},
+		{"long key", []string{"kv", "set", long, "x"}, "", exitRefused, []string{"4097", "4096"}},
+		{"get of a long key", []string{"kv", "get", long}, "", exitRefused, []string{"4097", "4096"}},
+		{"delete of a long key", []string{"kv", "del", long}, "", exitRefused, []string{"4097", "4096"}},
+		{"conflict", []string{"kv", "set", "k", "x", "--if-absent"}, "", exitConflict, []string{"conflict", `"k"`}},
+		{"conflict of versions", []string{"kv", "set", "k", "x", "--if-version", "999999"}, "", exitConflict, []string{"conflict", `"k"`}},
+		{"not found", []string{"kv", "get", "absent"}, "", exitNotFound, []string{`not found: "absent"`}},
+		{"unknown option", []string{"kv", "set", "k", "x", "--iff-absent"}, "", exitUsage, []string{"unknown option --iff-absent"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := c.runIn(tt.in, tt.args...)
+			for _, want := range tt.wants {
+				r.refused(t, tt.status, want)
+			}
+			unchanged(t)
+		})
+	}
+
+	counts := func(written, failed string) string { return `{"written":` + written + `,"failed":` + failed + "}\n" }
+	for _, tt := range []struct {
+		name, in string
+		status   int
+		stdout   string
+		wants    []string
+	}{
+		{"import of what is not JSON", lines(`k=x`), exitRefused, counts("0", "0"), []string{"standard input: line 1: not JSON"}},
+		{"import of half a line", lines("", "", `{"key":"k","value":"x"`), exitRefused, counts("0", "0"), []string{"standard input: line 3: not JSON"}},
+		{"import without a key", lines(`{"value":"x"}`), exitRefused, counts("0", "0"), []string{`line 1: no "key"`}},
+		{"import without a value", lines(`{"key":"k"}`), exitRefused, counts("0", "0"), []string{`line 1: no "value"`}},
+		{"import of what is not text", lines("{\"key\":\"k\",\"value\":\"\xff\"}"), exitRefused, counts("0", "0"), []string{"line 1: not valid UTF-8"}},
+		{"import of a value over the limit", lines(`{"key":"big","value":"` + over + `"}`), exitPartly, counts("0", "1"), []string{`standard input: line 1: value of 1048577 bytes`, `"big"`, "1048576"}},
+		{"import over the limit under a key that is no text", lines(`{"key_base64":"/v8A","value":"` + over + `"}`), exitPartly, counts("0", "1"), []string{`set "\xfe\xff\x00": too-large: value`}},
+		{"import of an empty key", lines(`{"key":"","value":"x"}`), exitPartly, counts("0", "1"), []string{"line 1: ", "0 bytes"}},
+		{"import of a long key", lines(`{"key":"` + long + `","value":"x"}`), exitPartly, counts("0", "1"), []string{"line 1: ", "4097", "4096"}},
+		{"import of nothing", "", exitDone, counts("0", "0"), nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := c.runIn(tt.in, "kv", "import", "-", "-o", "json")
+			if r.status != tt.status || r.stdout != tt.stdout {
+				t.Errorf("status %d, standard output %q; want %d, %q", r.status, r.stdout, tt.status, tt.stdout)
+			}
+			if want := min(len(tt.wants), 1); strings.Count(r.stderr, "\n") != want {
+				t.Errorf("want %d lines on standard error, got %q", want, r.stderr)
+			}
+			for _, want := range tt.wants {
+				if !strings.Contains(r.stderr, want) {
+					t.Errorf("standard error is %.300q, want it to say %q", r.stderr, want)
+				}
+			}
+			unchanged(t)
+		})
+	}
+
+	t.Run("no secret", func(t *testing.T) {
+		without := *c
+		without.secret = ""
+		r := without.run("kv", "set", "k", "x")
+		r.refused(t, exitNotPermitted, "unauthorized")
+		r.refused(t, exitNotPermitted, "secret")
+		unchanged(t)
+	})
+	t.Run("value over the limit", func(t *testing.T) {
+		_, err := c.client().Set(t.Context(), []byte("k"), []byte(over), client.WriteOptions{})
+		var refused *wire.Error
+		if !errors.As(err, &refused) || refused.Code != wire.CodeTooLarge || !strings.Contains(err.Error(), "1048577") || !strings.Contains(err.Error(), "1048576") {
+			t.Errorf("got %v", err)
+		}
+		unchanged(t)
+	})
+	t.Run("import goes on and says how many", func(t *testing.T) {
+		r := c.runIn(lines(`{"key":"k","value":"v"}`, `{"key":"big","value":"`+over+`"}`, `{"key":"k","value":"v"}`, "nonsense"),
+			"kv", "import", "-", "-o", "json")
+		if r.status != exitRefused || r.stdout != counts("2", "1") {
+			t.Errorf("status %d, standard output %q", r.status, r.stdout)
+		}
+		if !strings.Contains(r.stderr, "line 4: not JSON") || !strings.Contains(r.stderr, "line 2: value of") {
+			t.Errorf("standard error is %.300q", r.stderr)
+		}
+	})
+}
+
+// What listens at an endpoint may be no muster, or none that speaks as we do.
+// That must not be taken for a cluster that is slow.
+func TestForeignEndpoint(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		addr    string
+		timeout string
+		status  int
+		want    string
+	}{
+		{"a web server", listen(t, func(conn net.Conn) {
+			conn.Read(make([]byte, 4096))
+			conn.Write([]byte("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"))
+		}), "30s", exitRefused, "speaks something else"},
+		{"a banner", listen(t, func(conn net.Conn) { conn.Write([]byte("SSH-2.0-OpenSSH_9.9\r\n")) }), "30s", exitRefused, "speaks something else"},
+		{"a newer version", listen(t, func(conn net.Conn) {
+			conn.Read(make([]byte, 4096))
+			wire.WriteFrame(conn, wire.TypeError, 0, wire.WrongVersion("hello", 200, 201))
+		}), "30s", exitRefused, "wrong-version"},
+		{"slow garbage", listen(t, func(conn net.Conn) {
+			for range 20 {
+				conn.Write([]byte("x"))
+				conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+				io.Copy(io.Discard, conn)
+			}
+		}), "30s", exitRefused, "speaks something else"},
+		// It accepts, so it may be a node that stands still or is on its way down.
+		{"silence", listen(t, func(net.Conn) {}), "1s", exitNoResult, "no answer within"},
+		{"a hang-up", listen(t, func(conn net.Conn) { conn.Close() }), "1s", exitNoResult, "hello with"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			for _, line := range []string{"kv set k v", "kv get k", "status", "kv list", "bench"} {
+				args := append(strings.Fields(line), "--endpoints", tt.addr, "--timeout", tt.timeout)
+				muster(t, args...).refused(t, tt.status, tt.want)
+			}
+		})
+	}
+}
+
+// listen serves each connection with f and then keeps it open until the test
+// has ended.
+func listen(t *testing.T, f func(net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { conn.Close() })
+			go f(conn)
+		}
+	}()
+	return l.Addr().String()
+}
+
+// A client of another protocol version must be told which are spoken, in a
+// frame that it can read.
+func TestWrongVersion(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1)
+	conn, err := net.Dial("tcp", c.nodes[0].addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	hello := wire.AppendFrame([]byte{0xed, 'm', 'u', 's', 200, 201, byte(wire.PurposeClient), 0}, wire.TypeHello, 0,
+		&wire.Hello{VersionMin: 200, VersionMax: 201, Role: wire.RoleClient})
+	if _, err := conn.Write(hello); err != nil {
+		t.Fatal(err)
+	}
+	h, body, err := wire.ReadFrame(conn, wire.NewDecoder(wire.HelloBytesMax))
+	if err != nil || h.Type != wire.TypeError {
+		t.Fatalf("got %v %v", h, err)
+	}
+	var e wire.Error
+	if err := e.Read(body); err != nil || e.Code != wire.CodeWrongVersion {
+		t.Errorf("got %v, %v", &e, err)
+	}
+}
+
+// A node must not take a directory or an address that is not its own, and must
+// leave it as it was.
+func TestNotItsOwn(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1)
+	c.run("kv", "set", "k", "v").done(t)
+	p := c.nodes[0]
+	addrs, err := node.FreeAddrs(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve := func(args ...string) result { return muster(t, append([]string{"serve"}, args...)...) }
+
+	lastLine := func(r result, status int, wants ...string) {
+		t.Helper()
+		log := strings.Split(strings.TrimSpace(r.stderr), "\n")
+		last := log[len(log)-1]
+		if r.status != status || r.stdout != "" || !strings.HasPrefix(last, "muster: ") {
+			t.Errorf("status %d, want %d; %s", r.status, status, r.stderr)
+		}
+		for _, want := range wants {
+			if !strings.Contains(last, want) {
+				t.Errorf("the last line is %q, want it to say %q", last, want)
+			}
+		}
+	}
+	lastLine(serve("--listen", addrs[0], "--data", p.data), exitRefused, p.data, "in use")
+	lastLine(serve("--listen", p.addr, "--data", filepath.Join(c.dir, "new")), exitRefused, p.addr, "in use")
+	c.run("kv", "get", "k").done(t)
+
+	c.stop(0)
+	identity := snapshotOf(t, p.data)
+	lastLine(serve("--listen", addrs[0], "--data", p.data, "--cluster", "other"), exitRefused, p.data, `"muster"`, `"other"`)
+	if now := snapshotOf(t, p.data); !bytes.Equal(now, identity) {
+		t.Errorf("the directory was %s, is %s", identity, now)
+	}
+	c.start(0)
+	c.healthy()
+	if got := c.run("kv", "get", "k").done(t); got != "v\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// snapshotOf describes the files of a directory: names, sizes, times.
+func snapshotOf(t *testing.T, dir string) []byte {
+	t.Helper()
+	var all []string
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			all = append(all, path, info.ModTime().String(), fmt.Sprint(info.Size()))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}

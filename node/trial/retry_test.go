@@ -1,0 +1,193 @@
+package trial
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"muster/repl/client"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// tripleWriter sends each of its writes three times, on purpose, under one
+// session and sequence, and again whenever it does not know what became of
+// them. It speaks the protocol itself: the library would not do such a thing.
+type tripleWriter struct {
+	addrs   []string
+	session uint64
+	key     []byte
+	at      int // which of addrs it talks to
+	conn    net.Conn
+	greeted *wire.Greeting
+	request uint64
+}
+
+// attempt sends body three times to one node, and returns the answers that
+// came. An error means that nobody knows.
+func (w *tripleWriter) attempt(ctx context.Context, body []byte) ([]wire.WriteAnswer, error) {
+	if w.conn == nil {
+		d := net.Dialer{Timeout: time.Second}
+		conn, err := d.DialContext(ctx, "tcp", w.addrs[w.at])
+		if err != nil {
+			return nil, err
+		}
+		g, err := wire.ClientHello(conn, wire.DialConfig{Purpose: wire.PurposeClient, Role: wire.RoleClient, Window: 8})
+		if err != nil {
+			conn.Close()
+			return nil, err
+		}
+		w.conn, w.greeted = conn, g
+	}
+	if err := w.conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return nil, err
+	}
+	var out []byte
+	for range 3 {
+		w.request++
+		b, start := wire.BeginFrame(out, wire.TypeWrite, 0, 5000, w.request)
+		out = wire.EndFrame(append(b, body...), start)
+	}
+	if _, err := w.conn.Write(out); err != nil {
+		return nil, err
+	}
+	var answers []wire.WriteAnswer
+	var refused error
+	for range 3 {
+		h, got, err := wire.ReadFrame(w.conn, w.greeted.Decoder)
+		if err != nil {
+			return answers, err
+		}
+		if h.Type == wire.TypeError {
+			e := new(wire.Error)
+			if err := e.Read(got); err != nil {
+				return answers, err
+			}
+			refused = e
+			continue
+		}
+		var a wire.WriteAnswer
+		if err := a.Read(got); err != nil {
+			return answers, err
+		}
+		answers = append(answers, a)
+	}
+	return answers, refused
+}
+
+func (w *tripleWriter) elsewhere() {
+	if w.conn != nil {
+		w.conn.Close()
+		w.conn = nil
+	}
+	w.at = (w.at + 1) % len(w.addrs)
+}
+
+// write returns the version that a command got, once all copies that were
+// answered agree on it.
+func (w *tripleWriter) write(ctx context.Context, c *shardmap.Command) (uint64, error) {
+	body := wire.AppendWrite(nil, c)
+	var version uint64
+	for {
+		answers, err := w.attempt(ctx, body)
+		for _, a := range answers {
+			if version == 0 {
+				version = a.Version
+			}
+			if a.Version != version {
+				return 0, fmt.Errorf("key %s, sequence %d: one copy got version %d, another %d", w.key, c.Sequence, version, a.Version)
+			}
+		}
+		if err == nil {
+			return version, nil
+		}
+		if e, ok := err.(*wire.Error); ok && e.Retry() == wire.RetryNever && e.Code != wire.CodeMaybeApplied {
+			return 0, fmt.Errorf("key %s, sequence %d: %w", w.key, c.Sequence, err)
+		}
+		if ctx.Err() != nil {
+			return 0, fmt.Errorf("key %s, sequence %d: %w; last: %w", w.key, c.Sequence, ctx.Err(), err)
+		}
+		w.elsewhere()
+	}
+}
+
+// A hundred clients send each write three times, and the node that leads most
+// groups is killed between. Each write must take effect once: all copies get
+// one version, and no condition fails because a copy of the same write came
+// first. One would doubt it: copies reach old and new leaders, some before and
+// some after the crash.
+func TestEachWriteOnce(t *testing.T) {
+	const clients, writes = 100, 20
+	c := startCluster(t, 3)
+	var addrs []string
+	for _, p := range c.nodes {
+		addrs = append(addrs, p.addr)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*readyMax)
+	defer cancel()
+	victim := c.leads(0)
+	var done atomic.Int64
+	half := make(chan struct{})
+	last := make([]uint64, clients)
+	var wg sync.WaitGroup
+	for i := range clients {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			w := &tripleWriter{addrs: addrs, session: rand.Uint64() | 1, key: fmt.Appendf(nil, "once/%d", i), at: i % len(addrs)}
+			defer func() {
+				if w.conn != nil {
+					w.conn.Close()
+				}
+			}()
+			for n := range uint64(writes) {
+				cmd := &shardmap.Command{Kind: shardmap.CommandSet, Session: w.session, Sequence: n + 1, Floor: n + 1,
+					Slot: shardmap.SlotOf(w.key), Items: [][]byte{w.key, fmt.Append(nil, n)}}
+				if i%2 == 1 { // half of them ask for the version that they know
+					cmd.Condition, cmd.Version = shardmap.ConditionVersion, last[i]
+					if n == 0 {
+						cmd.Condition = shardmap.ConditionAbsent
+					}
+				}
+				v, err := w.write(ctx, cmd)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if v <= last[i] {
+					t.Errorf("key %s: version %d after %d", w.key, v, last[i])
+				}
+				last[i] = v
+				if done.Add(1) == clients*writes/2 {
+					close(half)
+				}
+			}
+		}()
+	}
+	select {
+	case <-half:
+		c.kill(victim)
+	case <-ctx.Done():
+		t.Fatalf("only %d writes were done in %v", done.Load(), 2*readyMax)
+	}
+	wg.Wait()
+	if t.Failed() {
+		return
+	}
+	cl := c.client()
+	for i := range clients {
+		key := fmt.Appendf(nil, "once/%d", i)
+		items, _, err := cl.Get(ctx, [][]byte{key}, client.ReadOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(items) != 1 || items[0].Version != last[i] || string(items[0].Value) != fmt.Sprint(writes-1) {
+			t.Errorf("key %s: got %v, want version %d of write %d", key, items, last[i], writes-1)
+		}
+	}
+}
