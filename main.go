@@ -1,27 +1,21 @@
 // Muster is the one binary of a cluster: a node, or the tool that asks nodes.
 //
-// main.go decides nothing: [tool.commands] is the table of commands, in the order
-// in which help shows them, and each noun has a file cmd_NOUN.go. How command
-// lines are read is in cmd_args.go, what they end with in cmd_exit.go.
+// main.go decides nothing. It is the process around [cmd.Main], which has the
+// commands: its arguments and streams, the signals that end it, its status.
 package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
 	"os"
 	"os/signal"
-	"strings"
-	"sync"
 	"syscall"
 
-	"github.com/urfave/cli/v2"
+	"muster/node/cmd"
 )
 
 func main() {
 	ctx := hangup(told(context.Background()))
-	os.Exit(int(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)))
+	os.Exit(cmd.Main(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
 // told ends with the first signal that asks the process to end. The second one
@@ -37,7 +31,7 @@ func told(ctx context.Context) context.Context {
 		second := <-asked
 		signal.Reset(os.Interrupt, syscall.SIGTERM)
 		if self, err := os.FindProcess(os.Getpid()); err != nil || self.Signal(second) != nil {
-			os.Exit(int(exitRefused))
+			os.Exit(1)
 		}
 	}()
 	return ctx
@@ -57,77 +51,4 @@ func hangup(ctx context.Context) context.Context {
 		cancel()
 	}()
 	return ctx
-}
-
-// tool is what every command works with. Data goes to out, which is flushed at
-// the end, and all else to err.
-type tool struct {
-	in       io.Reader
-	out      *output
-	terminal bool // out is one
-
-	mu  sync.Mutex // guards err; a command's goroutines share it
-	err io.Writer
-}
-
-// warnf writes one line to standard error, whatever is in args. It begins with
-// "muster", as the errors of command lines already do.
-func (t *tool) warnf(format string, args ...any) {
-	line := fmt.Sprintf(format, args...)
-	if !strings.HasPrefix(line, "muster") {
-		line = "muster: " + line
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	fmt.Fprintln(t.err, plain(line))
-}
-
-func (t *tool) commands() []*cli.Command {
-	return []*cli.Command{
-		t.serveCommand(),
-		t.demoCommand(),
-		t.statusCommand(),
-		t.kvCommand(),
-		t.nodeCommand(),
-		t.groupCommand(),
-		t.slotCommand(),
-		t.benchCommand(),
-		t.doctorCommand(),
-		t.logCommand(),
-		t.wireCommand(),
-		t.secretCommand(),
-		t.versionCommand(),
-		t.completionCommand(),
-	}
-}
-
-// run is main without the process around it.
-func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) exitStatus {
-	t := &tool{in: in, out: newOutput(out), terminal: isTerminal(out), err: errs}
-	err := t.run(ctx, args)
-	if ferr := t.out.Flush(); ferr != nil && err == nil {
-		err = fmt.Errorf("write output: %w", ferr)
-	}
-	if err != nil && !errors.Is(err, errNothingToSay) {
-		t.warnf("%s", oneLine(err))
-	}
-	return statusOf(err)
-}
-
-func (t *tool) run(ctx context.Context, args []string) error {
-	commands := t.commands()
-	words, err := arrange(commands, args)
-	if err != nil {
-		return err
-	}
-	app := &cli.App{
-		Name: "muster", Usage: "a sharded, replicated key-value store and cluster manager in one binary",
-		// arrange has taken these to the command: here they are for help to list.
-		Flags:    append(commonFlags(), &cli.BoolFlag{Name: "version", Usage: "print what this binary is"}),
-		Commands: commands, Writer: t.out, ErrWriter: t.err,
-		HideVersion: true, HideHelpCommand: true,
-		ExitErrHandler: func(*cli.Context, error) {}, // run has the one place for it
-		OnUsageError:   badOption,
-	}
-	return app.RunContext(ctx, append([]string{"muster"}, words...))
 }

@@ -1,0 +1,196 @@
+package cmd
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// urfave/cli v2 stops looking for options at the first argument and takes all
+// that follows for arguments, without a word: in "kv get k -o json" it would
+// read two keys more. So a command line goes through arrange first.
+
+// arrange turns a command line into one that cli reads as it was meant: the
+// command's words, its options as --name=value, then "--", then its arguments.
+//
+//   - An option may stand among the arguments; one that all commands share may
+//     also stand before the command and between its words. After "--" all are
+//     arguments; "-" is one too.
+//   - Long options have two dashes and one letter has one: --output, -o.
+//     Their value follows "=", or is the next word, whatever that looks like.
+//   - What is no option of the command is an error, and so is a word that is
+//     no command.
+//   - "help X Y" and "X help Y" are "X Y --help", and "--version" is "version".
+//
+// The error is a [usageError].
+func arrange(commands []*cli.Command, args []string) ([]string, error) {
+	a := arranger{commands: commands}
+	for len(args) > 0 && a.leaf == nil {
+		word := args[0]
+		args = args[1:]
+		switch {
+		case word == "--":
+			return nil, usagef("%s: -- before the command; want it after", a.name())
+		case isOption(word):
+			n, err := a.takeEarly(word, args)
+			if err != nil {
+				return nil, err
+			}
+			args = args[n:]
+		case word == "help":
+			a.early = append(a.early, "--help")
+		default:
+			if err := a.descend(word); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return a.finish(args)
+}
+
+type arranger struct {
+	commands []*cli.Command // what the next word may name
+	path     []string
+	leaf     *cli.Command
+	early    []string // options before the leaf was known, with their values
+	options  []string // as --name=value
+	args     []string
+}
+
+func (a *arranger) name() string { return strings.Join(append([]string{"muster"}, a.path...), " ") }
+
+func (a *arranger) descend(word string) error {
+	i := slices.IndexFunc(a.commands, func(c *cli.Command) bool { return c.Name == word })
+	if i < 0 {
+		return usagef("%s: unknown command %q; want one of %s", a.name(), word, namesOf(a.commands))
+	}
+	c := a.commands[i]
+	a.path = append(a.path, word)
+	if a.commands = c.Subcommands; len(c.Subcommands) == 0 {
+		a.leaf = c
+	}
+	return nil
+}
+
+func (a *arranger) finish(args []string) ([]string, error) {
+	if a.leaf == nil {
+		return a.finishBranch()
+	}
+	for _, words := range [][]string{a.early, args} {
+		if err := a.sort(words); err != nil {
+			return nil, err
+		}
+	}
+	if slices.Contains(a.options, "--help") {
+		// With arguments, cli would look for help on one of that name.
+		return append(a.path, "--help"), nil
+	}
+	return slices.Concat(a.path, a.options, []string{"--"}, a.args), nil
+}
+
+// takeEarly takes an option that stands before the command is known, and says
+// how many of the words after it are its value.
+func (a *arranger) takeEarly(word string, rest []string) (int, error) {
+	a.early = append(a.early, word)
+	switch f := findFlag(commonFlags(), word); {
+	case word == "--help", word == "-h", word == "--version" && len(a.path) == 0:
+		return 0, nil
+	case f == nil:
+		return 0, usagef("%s: unknown option %s; an option of one command stands after that command's name", a.name(), optionName(word))
+	case !takesValue(f) || strings.Contains(word, "="):
+		return 0, nil
+	case len(rest) == 0:
+		return 0, usagef("%s: option %s wants a value", a.name(), word)
+	}
+	a.early = append(a.early, rest[0])
+	return 1, nil
+}
+
+// finishBranch ends a command line that names no command, or a noun without a
+// verb: only help and version may be asked of these.
+func (a *arranger) finishBranch() ([]string, error) {
+	switch {
+	case slices.Contains(a.early, "--help") || slices.Contains(a.early, "-h"):
+		return append(a.path, "--help"), nil
+	case slices.Contains(a.early, "--version"):
+		return []string{"version"}, nil
+	}
+	what := "command"
+	if len(a.path) > 0 {
+		what = "verb"
+	}
+	return nil, usagef("%s: a %s is missing; want one of %s, or --help", a.name(), what, namesOf(a.commands))
+}
+
+// sort puts words into options and args.
+func (a *arranger) sort(words []string) error {
+	for i := 0; i < len(words); i++ {
+		word := words[i]
+		if word == "--" {
+			a.args = append(a.args, words[i+1:]...)
+			return nil
+		}
+		if !isOption(word) {
+			a.args = append(a.args, word)
+			continue
+		}
+		f := findFlag(a.leaf.Flags, word)
+		if word == "--help" || word == "-h" {
+			f = cli.HelpFlag
+		}
+		if f == nil {
+			return usagef("%s: unknown option %s; see %s --help, and put -- before an argument that begins with a dash",
+				a.name(), optionName(word), a.name())
+		}
+		_, value, given := strings.Cut(word, "=")
+		option := "--" + f.Names()[0]
+		switch {
+		case given:
+			option += "=" + value
+		case takesValue(f) && i+1 == len(words):
+			return usagef("%s: option %s wants a value", a.name(), word)
+		case takesValue(f):
+			i++
+			option += "=" + words[i]
+		}
+		a.options = append(a.options, option)
+	}
+	return nil
+}
+
+func isOption(word string) bool { return len(word) > 1 && word[0] == '-' && word != "--" }
+
+func optionName(word string) string {
+	name, _, _ := strings.Cut(word, "=")
+	return name
+}
+
+// findFlag returns the flag that word, as --name, -n or --name=value, names.
+func findFlag(flags []cli.Flag, word string) cli.Flag {
+	word = optionName(word)
+	name := strings.TrimLeft(word, "-")
+	dashes := len(word) - len(name)
+	if name == "" || dashes != min(len(name), 2) {
+		return nil
+	}
+	for _, f := range flags {
+		if slices.Contains(f.Names(), name) {
+			return f
+		}
+	}
+	return nil
+}
+
+func takesValue(f cli.Flag) bool {
+	d, ok := f.(cli.DocGenerationFlag)
+	return ok && d.TakesValue()
+}
+
+func namesOf(commands []*cli.Command) string {
+	var names []string
+	for _, c := range commands {
+		names = append(names, c.Name)
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,174 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"muster/node"
+	"muster/repl/client"
+	"muster/repl/wire"
+)
+
+const (
+	demoNodes = 3
+	// demoReadyMax is how long the cluster may take to found itself and take a
+	// write: some elections, on a busy machine.
+	demoReadyMax = 30 * time.Second
+)
+
+func (t *tool) demoCommand() *cli.Command {
+	return ownVerb(cli.Command{
+		Name: "demo", Usage: "run three nodes in this terminal, with scratch data",
+		Description: `Founds a cluster of three nodes on free ports of this host and says what to try.
+It runs until it is interrupted, or nobody reads what it prints; then its data is
+removed.`,
+		Action: t.demo,
+	})
+}
+
+func (t *tool) demo(c *cli.Context) error {
+	if err := wantArgs(c, 0, 0); err != nil {
+		return err
+	}
+	// Who reads what it says may go: the signal would end the process at the
+	// next word, with its data left behind.
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	defer signal.Stop(pipe)
+	dir, err := os.MkdirTemp("", "muster-demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	addrs, err := node.FreeAddrs(demoNodes)
+	if err != nil {
+		return err
+	}
+	// The nodes end when the user, or one of them, ends the demonstration;
+	// that they then lose each other is no news.
+	ctx, over := context.WithCancel(c.Context)
+	defer over()
+	var level slog.LevelVar
+	level.Set(slog.LevelError) // while they look for each other, that one is not ready is no news
+	nodes, stop := context.WithCancel(context.Background())
+	defer stop()
+	ended := make(chan error, demoNodes) // from each node's goroutine, once
+	log := slog.New(slog.NewTextHandler(t.err, &slog.HandlerOptions{Level: &level}))
+	for i, addr := range addrs {
+		config := node.Default()
+		config.Name, config.Listen, config.Cluster = fmt.Sprintf("n%d", i+1), addr, "demo"
+		config.Data = filepath.Join(dir, config.Name)
+		config.Join, config.Expect = addrs, demoNodes
+		go func() {
+			err := node.Run(nodes, config, log, func(string) {})
+			if err == nil && nodes.Err() == nil {
+				err = errors.New("stopped by itself")
+			}
+			if err != nil {
+				err = fmt.Errorf("node %s: %w", config.Name, err)
+			}
+			ended <- err
+			over()
+		}()
+	}
+	err = t.demoReady(ctx, addrs)
+	if err == nil {
+		level.Set(slog.LevelWarn)
+		err = t.demoHints(addrs, dir)
+	}
+	if err == nil {
+		select {
+		case <-ctx.Done():
+		case <-pipe: // a node has logged to a standard error that is closed
+		}
+		t.line("")
+		t.line("stopping")
+		t.out.Flush() // whoever has gone does not miss it
+	} else if c.Context.Err() != nil {
+		err = nil // the user did not wait for it
+	}
+	level.Set(slog.LevelError)
+	stop()
+	for range addrs {
+		if e := <-ended; e != nil {
+			err = e
+		}
+	}
+	return err
+}
+
+// demoReady returns when the cluster takes writes, in every group.
+func (t *tool) demoReady(ctx context.Context, addrs []string) error {
+	t.line("founding a cluster of three nodes on %s", strings.Join(addrs, ", "))
+	if err := t.flush(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, demoReadyMax)
+	defer cancel()
+	cl, err := client.Open(client.Options{Endpoints: addrs, Patience: demoReadyMax})
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	for {
+		status, err := cl.Status(ctx, addrs[0])
+		if err == nil && status.Healthy && announced(status) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			if err == nil {
+				err = errors.New("the cluster is not healthy")
+			}
+			return fmt.Errorf("found the cluster: %w", errors.Join(context.Cause(ctx), err))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// announced says whether all nodes have told what they are called, which they do
+// once there is a table to put it in.
+func announced(a *wire.StatusAnswer) bool {
+	return !slices.ContainsFunc(a.Nodes, func(n wire.StatusNode) bool { return n.Version == "" })
+}
+
+// demoHints ends with an error where nobody reads them: a demonstration to nobody
+// is over.
+func (t *tool) demoHints(addrs []string, dir string) error {
+	self := os.Args[0]
+	if strings.Contains(self, "go-build") {
+		self = "go run ."
+	}
+	try := func(rest string) { t.line("    %s --endpoints %s %s", self, addrs[0], rest) }
+	t.line("three nodes serve; their data is in %s until you stop them with Ctrl-C", dir)
+	t.line("")
+	t.line("in another terminal, try:")
+	try("kv set greeting hello color blue")
+	try("kv get greeting -o json")
+	try("kv list")
+	try("status")
+	try("group list")
+	try("bench")
+	t.line("")
+	t.line("any of the nodes will do:")
+	t.line("    export MUSTER_ENDPOINTS=%s", strings.Join(addrs, ","))
+	return t.flush()
+}
+
+func (t *tool) flush() error {
+	if err := t.out.Flush(); err != nil {
+		return fmt.Errorf("write output: %w", err)
+	}
+	return nil
+}

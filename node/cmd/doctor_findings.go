@@ -1,0 +1,378 @@
+package cmd
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"muster/logstore"
+	"muster/raft"
+	"muster/repl/wire"
+)
+
+// What is still well. Beyond it there is a finding.
+const (
+	// silenceMax is an election timeout: who is not heard for longer is
+	// replaced as a leader.
+	silenceMax = time.Second
+	// pingMax is as long for a ping, and the pause between two of them.
+	pingMax = 2 * time.Second
+	// freshUptime is how long a node may take to connect to all others.
+	freshUptime = 5 * time.Second
+	// rttMax is the pause between two heartbeats: answers that take longer
+	// eat into the election timeout.
+	rttMax = 100 * time.Millisecond
+	// syncP99Max is a disk that delays every heartbeat's worth of writes, and
+	// syncStuck one on which a leader hands over.
+	syncP99Max = 100 * time.Millisecond
+	syncStuck  = 500 * time.Millisecond
+	// freeMin is room for some segments and a small snapshot.
+	freeMin = 256 << 20
+	// groupsNamedMax is how many groups one finding names.
+	groupsNamedMax = 8
+)
+
+const (
+	severityError   = "error"
+	severityWarning = "warning"
+)
+
+func reaches(l *wire.DoctorLink) bool {
+	return l.Connected && l.PingMs <= uint64(pingMax.Milliseconds())
+}
+
+func hears(l *wire.DoctorLink) bool {
+	return l.Heard && l.HeardMs <= uint64(silenceMax.Milliseconds())
+}
+
+func whyNot(l *wire.DoctorLink) string {
+	switch {
+	case reaches(l):
+		return ""
+	case l.Connected:
+		return fmt.Sprintf("a ping has waited for %v", time.Duration(l.PingMs)*time.Millisecond)
+	}
+	return l.Why
+}
+
+// diagnose says what is wrong with a cluster, worst first.
+func (p *patient) diagnose() *doctorRow {
+	e := &examination{patient: p}
+	e.groups()
+	e.damaged()
+	e.silentNodes()
+	e.links()
+	e.disks()
+	e.versions()
+	slices.SortStableFunc(e.found, func(a, b findingRow) int { return cmp.Compare(a.Severity, b.Severity) })
+	ok := !slices.ContainsFunc(e.found, func(f findingRow) bool { return f.Severity == severityError })
+	found := e.found
+	if found == nil {
+		found = []findingRow{}
+	}
+	return &doctorRow{OK: ok, Findings: found, Nodes: p.nodeRows(), Links: p.links()}
+}
+
+// examination gathers findings.
+type examination struct {
+	*patient
+	found []findingRow
+}
+
+func (e *examination) find(severity, remedy, format string, args ...any) {
+	e.found = append(e.found, findingRow{severity, fmt.Sprintf(format, args...), remedy})
+}
+
+// silentNodes are those that can't be asked. If others reach one, it is this
+// host that does not.
+func (e *examination) silentNodes() {
+	for _, n := range e.nodes {
+		err := e.silent[n.ID]
+		if err == nil {
+			continue
+		}
+		var by []string
+		for _, o := range e.nodes {
+			if l, ok := e.link(o.ID, n.ID); ok && reaches(&l) && hears(&l) {
+				by = append(by, o.Name)
+			}
+		}
+		if len(by) > 0 {
+			e.find(severityWarning, "see whether this host can reach "+n.Addr,
+				"node %s (%s) can't be asked from here, but %s can reach it: %s", n.Name, n.Addr, strings.Join(by, ", "), oneLine(err))
+			continue
+		}
+		if replaced(err) {
+			e.find(severityError, "stop what runs there, put the data directory back as it was when the node last stopped, and start it; an empty one can't take its place in this version",
+				"node %s (%s) is gone: another one answers there, so its data directory was emptied or replaced: %s", n.Name, n.Addr, oneLine(err))
+			continue
+		}
+		e.find(severityError, "if muster does not run there, start it with the same command as before; if it runs, see whether it stands still, and whether anybody can reach "+n.Addr,
+			"node %s (%s) can't be asked: %s", n.Name, n.Addr, oneLine(err))
+	}
+}
+
+// replaced reports whether what answers at a member's address is not that
+// member: it says so, is of another cluster, or of none.
+func replaced(err error) bool {
+	var refusal *wire.Error
+	errors.As(err, &refusal)
+	return errors.Is(err, errOtherNode) || refusal != nil && (refusal.Code == wire.CodeWrongCluster || refusal.Code == wire.CodeNotReady && refusal.RetryAfterMs == 0)
+}
+
+var errOtherNode = errors.New("answers there")
+
+// links looks at every directed pair whose both ends answer.
+func (e *examination) links() {
+	for _, from := range e.nodes {
+		for _, to := range e.nodes {
+			there, known := e.link(from.ID, to.ID)
+			back, answered := e.link(to.ID, from.ID)
+			if !known || !answered || e.fresh(from.ID) || e.fresh(to.ID) {
+				continue
+			}
+			rtt := time.Duration(there.RTTMicros) * time.Microsecond
+			switch {
+			case !reaches(&there):
+				and := ""
+				if reaches(&back) {
+					and = fmt.Sprintf(", though %s reaches %s: it is cut one way", to.Name, from.Name)
+				}
+				e.find(severityError, fmt.Sprintf("see what keeps packets from %s to %s: a firewall, a route, a wrong --advertise", from.Name, to.Addr),
+					"%s does not reach %s (%s)%s", from.Name, to.Name, cmp.Or(whyNot(&there), "no connection"), and)
+			case !hears(&back):
+				e.find(severityError, fmt.Sprintf("see whether %s stands still, and what keeps packets from it to %s", from.Name, to.Addr),
+					"%s has not heard %s %s, though there is a connection", to.Name, from.Name, lastHeard(&back))
+			case rtt > rttMax:
+				e.find(severityWarning, "see what is slow between the two; leaders are elected when an answer takes about a second",
+					"%s to %s and back takes %v, longer than the %v between two heartbeats", from.Name, to.Name, rtt, rttMax)
+			}
+			if a := e.answers[to.ID]; there.Start > a.Start {
+				e.find(severityError, "stop it; then "+logstore.DoubtRemedy,
+					"%s runs with start counter %d, and %s has seen %d of it: its data directory is an older copy", to.Name, a.Start, from.Name, there.Start)
+			}
+		}
+	}
+}
+
+func lastHeard(l *wire.DoctorLink) string {
+	if !l.Heard {
+		return "ever"
+	}
+	return fmt.Sprintf("for %v", time.Duration(l.HeardMs)*time.Millisecond)
+}
+
+// fresh says whether a node has only just been started.
+func (e *examination) fresh(id raft.NodeID) bool {
+	a := e.answers[id]
+	return a != nil && a.UptimeMs < uint64(freshUptime.Milliseconds())
+}
+
+func (e *examination) disks() {
+	for _, n := range e.nodes {
+		a := e.answers[n.ID]
+		if a == nil {
+			continue
+		}
+		under, p99 := time.Duration(a.Syncs.UnderWayMs)*time.Millisecond, time.Duration(a.Syncs.P99)*time.Microsecond
+		where := fmt.Sprintf("%s on %s", a.Disk.Dir, n.Name)
+		switch {
+		case a.Disk.Full:
+			e.find(severityError, "make room on that disk; the node takes writes again by itself", "the disk of %s is full: %s free", where, byteSize(a.Disk.Free))
+		case a.Disk.Free > 0 && a.Disk.Free < freeMin:
+			e.find(severityWarning, "make room on that disk before it is full", "the disk of %s has %s free", where, byteSize(a.Disk.Free))
+		}
+		switch {
+		case under > syncStuck:
+			e.find(severityError, "see whether that disk still works; if not, stop the node", "a write to the disk of %s has waited for %v", where, under)
+		case p99 > syncP99Max:
+			e.find(severityWarning, "see what else uses that disk, or move the data directory to a faster one",
+				"one write of a hundred to the disk of %s takes %v or longer", where, p99.Round(time.Millisecond))
+		}
+	}
+}
+
+func (e *examination) versions() {
+	by := make(map[string][]string)
+	for _, n := range e.nodes {
+		if a := e.answers[n.ID]; a != nil {
+			by[a.Version] = append(by[a.Version], n.Name)
+		}
+	}
+	if len(by) < 2 {
+		return
+	}
+	var all []string
+	for _, v := range slices.Sorted(maps.Keys(by)) {
+		all = append(all, fmt.Sprintf("%s on %s", v, strings.Join(by[v], ", ")))
+	}
+	e.find(severityWarning, "install the same release of muster on all", "nodes run different versions: %s", strings.Join(all, "; "))
+}
+
+// damaged lists replicas that lost something.
+func (e *examination) damaged() {
+	for _, n := range e.nodes {
+		a := e.answers[n.ID]
+		if a == nil {
+			continue
+		}
+		if a.Doubt != "" {
+			e.find(severityError, a.DoubtRemedy, "%s may have forgotten what it promised: %s", n.Name, a.Doubt)
+		}
+		for _, d := range a.Damaged {
+			remedy := d.Remedy
+			switch {
+			case remedy != "": // the node knows what came of its questions
+			case d.Promises:
+				remedy = "keep its data directory as it is: its replicas take no part in their groups any more, which go on only while a majority of their voters is whole without them"
+			default:
+				remedy = "leave it running, and look at its disk: it sees to it by itself"
+			}
+			if ofAny(&d) {
+				e.find(severityError, remedy, "the log of %s is damaged: %s", n.Name, placed(d))
+				continue
+			}
+			e.find(severityError, remedy, "group %d is damaged on %s: %s", d.Group, n.Name, placed(d))
+		}
+		for _, g := range a.Groups {
+			if g.Stopped != "" {
+				e.find(severityError, "keep the data directory and report it", "group %d has stopped on %s: %s", g.ID, n.Name, g.Stopped)
+			}
+		}
+	}
+}
+
+// ward is one group, from what all its replicas say.
+type ward struct {
+	voters  []raft.NodeID // by the newest log that was asked
+	newest  raft.LogID
+	term    uint64
+	working map[raft.NodeID]bool
+	leaders map[uint64][]raft.NodeID // by term
+}
+
+// groups looks for a majority and a leader of each.
+func (e *examination) groups() {
+	wards := make(map[raft.GroupID]*ward)
+	for _, g := range e.status.Groups {
+		w := &ward{working: map[raft.NodeID]bool{}, leaders: map[uint64][]raft.NodeID{}}
+		for _, r := range g.Replicas {
+			if r.Role == wire.ReplicaVoter {
+				w.voters = append(w.voters, r.Node)
+			}
+		}
+		wards[g.ID] = w
+	}
+	for _, n := range e.nodes {
+		if a := e.answers[n.ID]; a != nil {
+			for i := range a.Groups {
+				w := wards[a.Groups[i].ID]
+				if w == nil { // the endpoint does not know it, as where its group 0 is damaged
+					w = &ward{working: map[raft.NodeID]bool{}, leaders: map[uint64][]raft.NodeID{}}
+					wards[a.Groups[i].ID] = w
+				}
+				w.take(n.ID, &a.Groups[i])
+			}
+		}
+	}
+	var minority, broken, hurt, leaderless []raft.GroupID
+	for _, id := range slices.Sorted(maps.Keys(wards)) {
+		w := wards[id]
+		live, silent, broke := 0, 0, 0
+		for _, v := range w.voters {
+			if e.brokePromise(v, id) {
+				broke++
+			}
+			if w.working[v] {
+				live++
+			}
+			if e.answers[v] == nil {
+				silent++
+			}
+		}
+		switch {
+		case len(w.voters) == 0: // the endpoint does not know them
+		case len(w.voters)-broke <= len(w.voters)/2:
+			broken = append(broken, id)
+		case live <= len(w.voters)/2 && silent == 0:
+			hurt = append(hurt, id)
+		case live <= len(w.voters)/2:
+			minority = append(minority, id)
+		case len(w.leaders[w.term]) == 0:
+			leaderless = append(leaderless, id)
+		case len(w.leaders[w.term]) > 1:
+			e.find(severityError, "stop the cluster, keep all data directories and report it", "group %d has two leaders in term %d: %s and %s",
+				id, w.term, e.name(w.leaders[w.term][0]), e.name(w.leaders[w.term][1]))
+		}
+	}
+	if len(minority) > 0 {
+		e.find(severityError, "start the nodes again that do not answer; what is damaged is named below", "no live majority of voters in %s", namedGroups(minority))
+	}
+	if len(broken) > 0 {
+		e.find(severityError, "keep all data directories, and every copy of them that was made since the nodes last stopped: this version can't bring back a group of which a majority has lost that; groups of other voters go on",
+			"a majority of voters has lost what it promised in %s, which can't go on", namedGroups(broken))
+	}
+	if len(hurt) > 0 {
+		e.find(severityError, "all its nodes answer, so none is to be started: see to its replicas that are named below; it goes on by itself once a majority of them is whole",
+			"no live majority of voters in %s", namedGroups(hurt))
+	}
+	if len(leaderless) > 0 {
+		e.find(severityError, "wait for the election, 2 seconds; then see who does not reach whom", "no leader in %s", namedGroups(leaderless))
+	}
+}
+
+// ofAny reports whether it is not known which replica was damaged: it may be any
+// of the node's.
+func ofAny(d *wire.DoctorDamaged) bool { return d.Group == 0 && d.Replica == 0 }
+
+// brokePromise reports whether a node says that its replica of a group, or any
+// of its replicas, has lost what it promised.
+func (e *examination) brokePromise(node raft.NodeID, group raft.GroupID) bool {
+	a := e.answers[node]
+	return a != nil && slices.ContainsFunc(a.Damaged, func(d wire.DoctorDamaged) bool {
+		return d.Promises && (d.Group == group || ofAny(&d))
+	})
+}
+
+// take notes what a replica says.
+func (w *ward) take(node raft.NodeID, g *wire.DoctorGroup) {
+	w.working[node] = g.Role != 0 && g.Stopped == ""
+	if len(g.Voters) > 0 && g.Last.NewerOrEqual(w.newest) {
+		w.newest, w.voters = g.Last, nil
+		for _, v := range g.Voters {
+			w.voters = append(w.voters, v.Node)
+		}
+	}
+	if g.Role == raft.RoleLeader {
+		w.leaders[g.Term] = append(w.leaders[g.Term], node)
+		w.term = max(w.term, g.Term)
+	}
+}
+
+func namedGroups(groups []raft.GroupID) string {
+	var all []string
+	for _, g := range groups[:min(len(groups), groupsNamedMax)] {
+		all = append(all, fmt.Sprint(uint16(g)))
+	}
+	text := "group "
+	if len(groups) > 1 {
+		text = "groups "
+	}
+	text += strings.Join(all, ", ")
+	if more := len(groups) - len(all); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+// placed says what is damaged, and where, unless it says so already.
+func placed(d wire.DoctorDamaged) string {
+	if strings.Contains(d.What, d.File) {
+		return d.What
+	}
+	return fmt.Sprintf("%s (%s at offset %d: %s: %s)", d.What, d.File, d.Offset, d.Record, d.Reason)
+}

@@ -1,0 +1,169 @@
+package cmd
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"muster/raft"
+	"muster/repl/wire"
+)
+
+// A remedy must be of use. What is damaged without a copy does not come back by
+// waiting, nor a group whose nodes all run by starting them: the node knows what
+// came of its questions, and the doctor says what it says.
+func TestDoctorRemedies(t *testing.T) {
+	damaged := func(d wire.DoctorDamaged) func(*patient) {
+		d.Group, d.What, d.File = 3, "lost entries 5 to 7", "log/1.log"
+		return func(p *patient) { p.answers[2].Damaged = []wire.DoctorDamaged{d} }
+	}
+	for _, tt := range []struct {
+		name       string
+		harm       func(p *patient)
+		what, want string // of the remedy
+	}{
+		{"no copy", damaged(wire.DoctorDamaged{Remedy: "not mended: n1 and n3 have answered, and have no copy"}), "damaged on n2", "have no copy"},
+		{"promises", damaged(wire.DoctorDamaged{Promises: true}), "damaged on n2", "keep its data directory"},
+		{"not said", damaged(wire.DoctorDamaged{}), "damaged on n2", "by itself"},
+		{"a majority damaged", func(p *patient) { p.answers[1].Groups, p.answers[3].Groups = nil, nil }, "no live majority", "none is to be started"},
+		{"a majority silent", func(p *patient) {
+			for _, id := range []raft.NodeID{1, 3} {
+				delete(p.answers, id)
+				p.silent[id] = os.ErrDeadlineExceeded
+			}
+		}, "no live majority", "start the nodes again"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := well()
+			tt.harm(p)
+			row := p.diagnose()
+			if !slices.ContainsFunc(row.Findings, func(f findingRow) bool {
+				return strings.Contains(f.What, tt.what) && strings.Contains(f.Remedy, tt.want)
+			}) {
+				t.Errorf("got %+v, want %q with remedy %q", row.Findings, tt.what, tt.want)
+			}
+		})
+	}
+}
+
+// says tells whether a finding of the severity has all of these words.
+func (d *doctorRow) says(severity string, words ...string) bool {
+	return slices.ContainsFunc(d.Findings, func(f findingRow) bool {
+		for _, w := range words {
+			if !strings.Contains(f.What, w) {
+				return false
+			}
+		}
+		return f.Severity == severity && f.Remedy != ""
+	})
+}
+
+// Each thing that can be wrong must be found when it is there, with the right
+// severity, and each is drawn here alone: a patient that is well but for that.
+func TestDoctorFindings(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		harm     func(p *patient)
+		severity string // empty: nothing is found
+		want     string
+	}{
+		{"well", func(*patient) {}, "", ""},
+		{"no answer", func(p *patient) {
+			delete(p.answers, 2)
+			p.silent[2] = os.ErrDeadlineExceeded
+			for _, id := range []raft.NodeID{1, 3} {
+				p.answers[id].Links[linkTo(p, id, 2)].HeardMs = 5000
+			}
+		}, severityError, "node n2 (10.0.0.2:4166) can't be asked"},
+		{"no answer to this host alone", func(p *patient) { delete(p.answers, 2); p.silent[2] = os.ErrDeadlineExceeded }, severityWarning, "but n1, n3 can reach it"},
+		{"cut both ways", func(p *patient) {
+			p.answers[1].Links[0] = wire.DoctorLink{To: 2, Why: "no route"}
+			p.answers[2].Links[0] = wire.DoctorLink{To: 1, Why: "no route"}
+		}, severityError, "n1 does not reach n2 (no route)"},
+		{"cut one way", func(p *patient) { p.answers[1].Links[0].Connected = false }, severityError, "though n2 reaches n1: it is cut one way"},
+		{"a ping that waits", func(p *patient) { p.answers[3].Links[1].PingMs = 3000 }, severityError, "n3 does not reach n2 (a ping has waited for 3s)"},
+		{"unheard", func(p *patient) { p.answers[3].Links[1].HeardMs = 4000 }, severityError, "n3 has not heard n2 for 4s"},
+		{"just started", func(p *patient) { p.answers[3].Links[1].Connected = false; p.answers[3].UptimeMs = 300 }, "", ""},
+		{"slow", func(p *patient) { p.answers[1].Links[0].RTTMicros = 150_000 }, severityWarning, "n1 to n2 and back takes 150ms"},
+		{"an older self", func(p *patient) { p.answers[1].Links[0].Start = 9 }, severityError, "n2 runs with start counter 4, and n1 has seen 9"},
+		{"full", func(p *patient) { p.answers[1].Disk.Full = true }, severityError, "the disk of /data on n1 is full"},
+		{"nearly full", func(p *patient) { p.answers[1].Disk.Free = 1 << 20 }, severityWarning, "the disk of /data on n1 has 1 MiB free"},
+		{"stuck", func(p *patient) { p.answers[1].Syncs.UnderWayMs = 700 }, severityError, "has waited for 700ms"},
+		{"slow disk", func(p *patient) { p.answers[1].Syncs.P99 = 250_000 }, severityWarning, "takes 250ms or longer"},
+		{"versions", func(p *patient) { p.answers[3].Version = "0.2.0" }, severityWarning, "0.1.0 on n1, n2; 0.2.0 on n3"},
+		{"no leader", func(p *patient) { p.answers[1].Groups[0].Role = raft.RoleFollower }, severityError, "no leader in group 3"},
+		{"two leaders", func(p *patient) { p.answers[2].Groups[0].Role = raft.RoleLeader }, severityError, "group 3 has two leaders in term 7: n1 and n2"},
+		{"a leader that was", func(p *patient) {
+			p.answers[2].Groups[0].Role = raft.RoleLeader
+			p.answers[2].Groups[0].Term = 6
+		}, "", ""},
+		{"stopped", func(p *patient) { p.answers[2].Groups[0].Stopped = "broken" }, severityError, "group 3 has stopped on n2: broken"},
+		{"damaged", func(p *patient) {
+			p.answers[2].Damaged = []wire.DoctorDamaged{{Group: 3, What: "lost entries 5 to 7", File: "log/1.log", Offset: 512, Record: "batch 2", Reason: "bad"}}
+		}, severityError, "group 3 is damaged on n2: lost entries 5 to 7 (log/1.log at offset 512: batch 2: bad)"},
+		{"damaged, the place is told", func(p *patient) {
+			p.answers[2].Damaged = []wire.DoctorDamaged{{Group: 3, What: "log/1.log is damaged at offset 512: batch 2: bad", File: "log/1.log", Offset: 512, Record: "batch 2", Reason: "bad"}}
+		}, severityError, "group 3 is damaged on n2: log/1.log is damaged at offset 512: batch 2: bad"},
+		{"no majority", func(p *patient) { p.answers[1].Groups, p.answers[3].Groups = nil, nil }, severityError, "no live majority of voters in group 3"},
+		{"no majority, and silence", func(p *patient) {
+			for _, id := range []raft.NodeID{1, 3} {
+				delete(p.answers, id)
+				p.silent[id] = os.ErrDeadlineExceeded
+			}
+		}, severityError, "no live majority of voters in group 3"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := well()
+			tt.harm(p)
+			row := p.diagnose()
+			if row.OK != (tt.severity != severityError) || (tt.severity == "") != (len(row.Findings) == 0) {
+				t.Errorf("got %+v", row.Findings)
+			}
+			if tt.severity != "" && !row.says(tt.severity, tt.want) {
+				t.Errorf("got %+v, want %s %q", row.Findings, tt.severity, tt.want)
+			}
+			for _, f := range row.Findings {
+				// What a finding rests on is what others say: no reason to destroy anything.
+				if strings.Contains(f.Remedy, "empty its") {
+					t.Errorf("the remedy of %q would cost what is left: %s", f.What, f.Remedy)
+				}
+			}
+		})
+	}
+}
+
+func linkTo(p *patient, from, to raft.NodeID) int {
+	return slices.IndexFunc(p.answers[from].Links, func(l wire.DoctorLink) bool { return l.To == to })
+}
+
+// well is a cluster of three nodes with one group, of which n1 leads.
+func well() *patient {
+	status := &wire.StatusAnswer{}
+	g := wire.StatusGroup{ID: 3}
+	var voters []wire.DoctorVoter
+	for id := raft.NodeID(1); id <= 3; id++ {
+		status.Nodes = append(status.Nodes, wire.StatusNode{ID: id, Name: fmt.Sprintf("n%d", id), Addr: fmt.Sprintf("10.0.0.%d:4166", id)})
+		g.Replicas = append(g.Replicas, wire.StatusReplica{ID: raft.ReplicaID(id), Node: id, Role: wire.ReplicaVoter})
+		voters = append(voters, wire.DoctorVoter{Replica: raft.ReplicaID(id), Node: id})
+	}
+	status.Groups = []wire.StatusGroup{g}
+	p := newPatient(status)
+	for id := raft.NodeID(1); id <= 3; id++ {
+		a := &wire.DoctorAnswer{Node: id, Version: "0.1.0", Start: 4, UptimeMs: 60_000,
+			Syncs: wire.DoctorSyncs{Count: 10, P50: 200, P99: 900, Max: 1000}, Disk: wire.DoctorDisk{Dir: "/data", Free: 10 << 30}}
+		role := raft.RoleFollower
+		if id == 1 {
+			role = raft.RoleLeader
+		}
+		a.Groups = []wire.DoctorGroup{{ID: 3, Incarnation: 2, Replica: raft.ReplicaID(id), Role: role, Leader: 1, Term: 7, Last: raft.LogID{Term: 7, Index: 9}, Voters: voters}}
+		for to := raft.NodeID(1); to <= 3; to++ {
+			if to != id {
+				a.Links = append(a.Links, wire.DoctorLink{To: to, Connected: true, RTTMicros: 100, Heard: true, HeardMs: 50, Start: 4})
+			}
+		}
+		p.answers[id] = a
+	}
+	return p
+}

@@ -1,0 +1,269 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"muster/raft"
+	"muster/repl/client"
+)
+
+func (t *tool) kvCommand() *cli.Command {
+	return noun(cli.Command{Name: "kv", Usage: "set, get, list and move keys with their values"},
+		t.kvSetCommand(), t.kvGetCommand(), t.kvDelCommand(), t.kvListCommand(),
+		t.kvLocateCommand(), t.kvImportCommand(), t.kvExportCommand())
+}
+
+func (t *tool) kvSetCommand() *cli.Command {
+	return verb(cli.Command{
+		Name: "set", Usage: "write keys", ArgsUsage: "K V [K V …]",
+		Description: `Writes each key K with its value V. Keys of one slot are written together, in
+one entry; keys of different slots are not. A write is durable when it is
+answered, and is applied once however often it had to be sent.
+
+--if-absent and --if-version write one key only if it is not there, or has not
+been written since; else the command ends with status 5.
+
+With -o json: {"log_ids":["g1/2.17"],"versions":{"K":17}}`,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "if-absent", Usage: "only if the key is not there"},
+			&cli.Uint64Flag{Name: "if-version", DefaultText: "any", Usage: "only if the key's version is `N`"},
+		},
+		Action: t.kvSet,
+	})
+}
+
+func (t *tool) kvSet(c *cli.Context) error {
+	pairs, err := pairsOf(c)
+	if err != nil {
+		return err
+	}
+	o := client.WriteOptions{IfAbsent: c.Bool("if-absent"), IfVersion: c.Uint64("if-version"), HasVersion: c.IsSet("if-version")}
+	switch {
+	case o.IfAbsent && o.HasVersion:
+		return usagef("muster kv set: --if-absent and --if-version contradict each other; give one")
+	case o.HasVersion && o.IfVersion == 0:
+		return usagef("muster kv set: --if-version 0: versions begin at 1; for a key that is not there use --if-absent")
+	case (o.IfAbsent || o.HasVersion) && len(pairs) > 1:
+		return usagef("muster kv set: a condition takes one key and value, there are %d", len(pairs))
+	}
+	s, err := t.open(c, 1)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return s.with(c.Context, func(ctx context.Context) error {
+		if len(pairs) == 1 {
+			w, err := s.client.Set(ctx, pairs[0].Key, pairs[0].Value, o)
+			if err != nil {
+				return err
+			}
+			return s.printWritten([]writtenKey{{pairs[0].Key, w}}, -1, false)
+		}
+		return s.setMany(ctx, pairs)
+	})
+}
+
+func pairsOf(c *cli.Context) ([]client.Pair, error) {
+	args := c.Args().Slice()
+	if len(args) == 0 || len(args)%2 != 0 {
+		if len(args) > 0 {
+			return nil, usagef("muster kv set: key %s has no value; want muster kv set K V [K V …]", shown([]byte(args[len(args)-1])))
+		}
+		return nil, wantArgs(c, 2, -1)
+	}
+	var pairs []client.Pair
+	for i := 0; i < len(args); i += 2 {
+		if slices.ContainsFunc(pairs, func(p client.Pair) bool { return string(p.Key) == args[i] }) {
+			return nil, usagef("muster kv set: key %s is given twice", shown([]byte(args[i])))
+		}
+		pairs = append(pairs, client.Pair{Key: []byte(args[i]), Value: []byte(args[i+1])})
+	}
+	return pairs, nil
+}
+
+// setMany writes several keys, each slot's together. It says what was written
+// also where not all was.
+func (s *session) setMany(ctx context.Context, pairs []client.Pair) error {
+	written, err := s.client.SetMany(ctx, pairs)
+	failed, err := s.partly(err, len(pairs))
+	if err != nil {
+		return err
+	}
+	var done []writtenKey
+	for i, p := range pairs {
+		if !failed[i] {
+			done = append(done, writtenKey{p.Key, written[i]})
+		}
+	}
+	return s.printWritten(done, -1, len(failed) > 0)
+}
+
+// partly tells each key of n that was not dealt with on standard error, and
+// returns which they were. If none was dealt with, that is the command's error.
+func (s *session) partly(err error, n int) (failed map[int]bool, rest error) {
+	var partly *client.PartlyError
+	if !errors.As(err, &partly) || len(partly.Items) == n {
+		return nil, err
+	}
+	failed = map[int]bool{}
+	for _, i := range partly.Items {
+		failed[i.Index] = true
+		s.warnf("key %s: %s", shown(i.Key), oneLine(i.Err))
+	}
+	return failed, nil
+}
+
+// writtenRow is what every command that writes keys prints.
+type writtenRow struct {
+	LogIDs         []string          `json:"log_ids"`
+	Versions       map[string]uint64 `json:"versions"`
+	VersionsBase64 map[string]uint64 `json:"versions_base64,omitempty"` // of keys that are not valid UTF-8
+	Deleted        *int              `json:"deleted,omitempty"`
+}
+
+// writtenKey is what became of one key.
+type writtenKey struct {
+	key []byte
+	client.Written
+}
+
+// printWritten prints what became of keys; deleted < 0 is left out. If not all
+// of them came through, it ends with status 8.
+func (s *session) printWritten(written []writtenKey, deleted int, partly bool) error {
+	var err error
+	if s.json {
+		err = s.printWrittenJSON(written, deleted)
+	} else {
+		t := newTable(s.out, "KEY", "VERSION", "LOG ID")
+		for _, w := range written {
+			t.row(cell(w.key), number(w.Version), logID(w.Written))
+		}
+		err = t.Flush()
+	}
+	if err == nil && partly {
+		return errQuiet(exitPartly)
+	}
+	return err
+}
+
+func (s *session) printWrittenJSON(written []writtenKey, deleted int) error {
+	row := writtenRow{LogIDs: []string{}, Versions: map[string]uint64{}}
+	if deleted >= 0 {
+		row.Deleted = &deleted
+	}
+	for _, w := range written {
+		if id := logID(w.Written); !slices.Contains(row.LogIDs, id) {
+			row.LogIDs = append(row.LogIDs, id)
+		}
+		text, encoded := textOrBase64(w.key)
+		if text != nil {
+			row.Versions[*text] = w.Version
+			continue
+		}
+		if row.VersionsBase64 == nil {
+			row.VersionsBase64 = map[string]uint64{}
+		}
+		row.VersionsBase64[*encoded] = w.Version
+	}
+	return s.printJSON(row)
+}
+
+func logID(w client.Written) string { return raft.FormatLogID(w.Group, w.ID) }
+
+func (t *tool) kvDelCommand() *cli.Command {
+	return verb(cli.Command{
+		Name: "del", Usage: "delete keys", ArgsUsage: "K…",
+		Description: `Deletes each key K. A key that is not there is deleted already: that is no error.
+
+With -o json: {"log_ids":["g1/2.18"],"versions":{"K":18},"deleted":N}, where N
+is how many were there.`,
+		Action: t.kvDel,
+	})
+}
+
+func (t *tool) kvDel(c *cli.Context) error {
+	keys, err := keysOf(c)
+	if err != nil {
+		return err
+	}
+	s, err := t.open(c, 1)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return s.with(c.Context, func(ctx context.Context) error {
+		deleted, err := s.client.Delete(ctx, keys...)
+		failed, err := s.partly(err, len(keys))
+		if err != nil {
+			return err
+		}
+		var done []writtenKey
+		count := 0
+		for _, d := range deleted {
+			count += d.Count
+			for _, k := range d.Keys {
+				done = append(done, writtenKey{k, d.Written})
+			}
+		}
+		return s.printWritten(done, count, len(failed) > 0)
+	})
+}
+
+// keysOf reads the arguments as keys, each once.
+func keysOf(c *cli.Context) ([][]byte, error) {
+	if err := wantArgs(c, 1, -1); err != nil {
+		return nil, err
+	}
+	var keys [][]byte
+	for _, a := range c.Args().Slice() {
+		if !slices.ContainsFunc(keys, func(k []byte) bool { return string(k) == a }) {
+			keys = append(keys, []byte(a))
+		}
+	}
+	return keys, nil
+}
+
+func (t *tool) kvLocateCommand() *cli.Command {
+	return verb(cli.Command{
+		Name: "locate", Usage: "say where a key belongs, whether it is there or not", ArgsUsage: "K",
+		Description: `With -o json: {"key":"K","slot":1234,"group":1,"leader":NAME}`,
+		Action:      t.kvLocate,
+	})
+}
+
+type placeRow struct {
+	itemText
+	Slot   int    `json:"slot"`
+	Group  int    `json:"group"`
+	Leader string `json:"leader"` // empty: none is known
+}
+
+func (t *tool) kvLocate(c *cli.Context) error {
+	if err := wantArgs(c, 1, 1); err != nil {
+		return err
+	}
+	key := []byte(c.Args().First())
+	s, err := t.open(c, 1)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	var l client.Location
+	if err := s.with(c.Context, func(ctx context.Context) (err error) {
+		l, err = s.client.Locate(ctx, key)
+		return err
+	}); err != nil {
+		return err
+	}
+	row := placeRow{keyText(key), int(l.Slot), int(l.Group), l.Name}
+	if s.json {
+		return s.printJSON(row)
+	}
+	table := newTable(s.out, "KEY", "SLOT", "GROUP", "LEADER")
+	table.row(cell(key), number(row.Slot), number(row.Group), orDash(row.Leader))
+	return table.Flush()
+}

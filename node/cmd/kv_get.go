@@ -1,0 +1,209 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"muster/raft"
+	"muster/repl/client"
+)
+
+func (t *tool) kvGetCommand() *cli.Command {
+	return verb(cli.Command{
+		Name: "get", Usage: "read keys", ArgsUsage: "K…",
+		Description: `Prints the value of one key as it is and a newline behind it, and of several keys
+a table; with -o json, and by kv export, a value stands exactly. On a terminal what
+would steer it is shown as an escape, unless --raw says not to. Ends with status 4
+if a key is not there.
+
+A read sees every write that was answered before it began. --read local asks the
+first endpoint's own copy instead, which may be behind; "at" then says how far it is.
+--after waits for a write of the same group, named by the log id it was answered with.
+
+With -o json: {"items":[{"key":"K","value":"V","version":17,"slot":1234,"group":1,"at":"g1/2.17"}],"missing":["X"]}`,
+		Flags:  []cli.Flag{readFlag(), afterFlag(), &cli.BoolFlag{Name: "raw", Usage: "print the value as it is, to a terminal too"}},
+		Action: t.kvGet,
+	})
+}
+
+func readFlag() cli.Flag {
+	return &cli.StringFlag{Name: "read", Value: "linearizable", Usage: "`HOW` to read: linearizable or local"}
+}
+
+func afterFlag() cli.Flag {
+	return &cli.StringFlag{Name: "after", Usage: "wait until what is read is at least at `LOGID`, as in g3/7.10432"}
+}
+
+func readsLocal(c *cli.Context) (bool, error) {
+	switch r := c.String("read"); r {
+	case "local":
+		return true, nil
+	case "linearizable":
+		return false, nil
+	default:
+		return false, usagef("%s: --read %q; want linearizable or local", c.Command.HelpName, r)
+	}
+}
+
+type gotRow struct {
+	itemText
+	Version uint64 `json:"version"`
+	Slot    int    `json:"slot"`
+	Group   int    `json:"group"`
+	At      string `json:"at"`
+}
+
+type gotRows struct {
+	Items         []gotRow `json:"items"`
+	Missing       []string `json:"missing"`
+	MissingBase64 []string `json:"missing_base64,omitempty"` // keys that are not valid UTF-8
+}
+
+func (t *tool) kvGet(c *cli.Context) error {
+	keys, err := keysOf(c)
+	if err != nil {
+		return err
+	}
+	local, err := readsLocal(c)
+	if err != nil {
+		return err
+	}
+	o := client.ReadOptions{Local: local}
+	if c.IsSet("after") {
+		if o.AfterGroup, o.After, err = raft.ParseLogID(c.String("after")); err != nil {
+			return usagef("muster kv get: --after: %v", err)
+		}
+	}
+	s, err := t.open(c, 1)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return s.with(c.Context, func(ctx context.Context) error {
+		items, missing, err := s.client.Get(ctx, keys, o)
+		if err != nil {
+			return s.firstOnly(local, s.behind(c.Context, keys, o, err))
+		}
+		if s.json {
+			err = s.printGotJSON(items, missing)
+		} else {
+			err = s.printGot(formOf(c, len(keys), s.terminal), items)
+		}
+		if err != nil || len(missing) == 0 {
+			return err
+		}
+		if s.json {
+			return errQuiet(exitNotFound)
+		}
+		return withStatus(exitNotFound, "not found: %s", joinPrintable(missing))
+	})
+}
+
+// firstOnly says of a local read that could not be made, where other endpoints
+// are given, why these were not asked.
+func (s *session) firstOnly(local bool, err error) error {
+	if local && len(s.endpoints) > 1 && (statusOf(err) == exitNoEndpoint || statusOf(err) == exitNoResult) {
+		return fmt.Errorf("--read local asks the first endpoint only, %s: %w", s.endpoints[0], err)
+	}
+	return err
+}
+
+// behindMax bounds the question where a replica stands, after the timeout.
+const behindMax = time.Second
+
+// behind says of a read that was to wait for a log id, and has waited too long,
+// where the replica stands: no node need be missing for it.
+func (s *session) behind(ctx context.Context, keys [][]byte, o client.ReadOptions, err error) error {
+	if o.After == (raft.LogID{}) || statusOf(err) != exitNoResult {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, behindMax)
+	defer cancel()
+	endpoint := ""
+	if o.Local {
+		endpoint = s.endpoints[0]
+	}
+	a, serr := s.client.Status(ctx, endpoint)
+	if serr != nil {
+		return err
+	}
+	for _, g := range a.Groups {
+		if g.ID == o.AfterGroup && g.Commit.Index < o.After.Index {
+			return withStatus(exitNoResult, "get %s: not at %s within %v: group %s stands at %s, says node %s; wait for that write, or leave --after out",
+				shown(keys[0]), raft.FormatLogID(g.ID, o.After), s.timeout, g.ID, raft.FormatLogID(g.ID, g.Commit), nodeNames(a.Nodes)(a.Self))
+		}
+	}
+	return err
+}
+
+func (s *session) printGotJSON(items []client.Item, missing [][]byte) error {
+	rows := gotRows{Items: []gotRow{}, Missing: []string{}}
+	for _, i := range items {
+		rows.Items = append(rows.Items, gotRow{pairText(i.Key, i.Value), i.Version, int(i.Slot), int(i.Group), raft.FormatLogID(i.Group, i.At)})
+	}
+	for _, k := range missing {
+		if text, encoded := textOrBase64(k); text != nil {
+			rows.Missing = append(rows.Missing, *text)
+		} else {
+			rows.MissingBase64 = append(rows.MissingBase64, *encoded)
+		}
+	}
+	return s.printJSON(rows)
+}
+
+// gotForm is how values are printed for people.
+type gotForm int
+
+const (
+	gotTable gotForm = iota // several would run together
+	gotRaw                  // as it is, with a newline behind it, so that a script can take it
+	gotPlain                // its lines, without what would steer the terminal
+)
+
+func formOf(c *cli.Context, keys int, terminal bool) gotForm {
+	switch {
+	case keys > 1:
+		return gotTable
+	case terminal && !c.Bool("raw"):
+		return gotPlain
+	}
+	return gotRaw
+}
+
+func (s *session) printGot(form gotForm, items []client.Item) error {
+	switch form {
+	case gotRaw:
+		for _, i := range items {
+			s.out.Write(i.Value)
+			s.out.WriteByte('\n')
+		}
+		return nil
+	case gotPlain:
+		for _, i := range items {
+			for line := range strings.SplitSeq(string(i.Value), "\n") {
+				s.line("%s", line)
+			}
+		}
+		return nil
+	}
+	if len(items) == 0 {
+		return nil
+	}
+	t := newTable(s.out, "KEY", "VERSION", "AT", "VALUE")
+	for _, i := range items {
+		t.row(cell(i.Key), number(i.Version), raft.FormatLogID(i.Group, i.At), cell(i.Value))
+	}
+	return t.Flush()
+}
+
+func joinPrintable(keys [][]byte) string {
+	var all []string
+	for _, k := range keys {
+		all = append(all, shown(k))
+	}
+	return strings.Join(all, ", ")
+}

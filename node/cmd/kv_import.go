@@ -1,0 +1,230 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"muster/repl/client"
+	"muster/repl/wire"
+)
+
+const (
+	// importBytesMax bounds the keys and values under way, in bytes. One item
+	// may be larger; it then goes alone.
+	importBytesMax = 32 << 20
+	// importTimeoutDefault lets one write outlive the loss of a leader on a
+	// cluster that is busy with the other writes of the import.
+	importTimeoutDefault = time.Minute
+)
+
+func (t *tool) kvImportCommand() *cli.Command {
+	return verb(cli.Command{
+		Name: "import", Usage: "write the lines that kv export printed", ArgsUsage: "FILE|-",
+		Description: `FILE has one JSON object per line, as kv export prints them; "-" is standard input:
+
+    {"key":"a/b","value":"text"}
+    {"key_base64":"/wA=","value_base64":"//79"}
+
+Other fields are passed over. Lines with the same key are written in their
+order, all others side by side; the file is never held as a whole.
+
+What the cluster refuses for itself, as a value over its limit, is told on
+standard error with its line, key and size, and the import goes on: it then
+ends with status 8. A line that can't be read ends it with status 1, and a
+write without a result in time with status 6; the error then says from which line
+on none was tried. Of those before, what is not counted as written may yet have
+been; importing them again does no harm.
+
+Prints: {"written":N,"failed":N}; nothing where the import could not begin.`,
+		Flags: []cli.Flag{&cli.DurationFlag{Name: "timeout", Value: importTimeoutDefault,
+			Usage: "how long `D` one write may take, retries included, up to 5m [$MUSTER_TIMEOUT]"}},
+		Action: t.kvImport,
+	})
+}
+
+func (t *tool) kvImport(c *cli.Context) error {
+	if err := wantArgs(c, 1, 1); err != nil {
+		return err
+	}
+	in := t.in
+	name := c.Args().First()
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		// Opening a directory is no error, reading it is.
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			return fmt.Errorf("%s: is a directory; want a file with the lines of kv export", name)
+		}
+		in = f
+	} else {
+		name = "standard input"
+	}
+	s, err := t.open(c, 1)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+
+	m := newImporter(s, name)
+	err = m.run(c.Context, in)
+	if statusOf(err) == exitNoEndpoint && m.written == 0 {
+		return err
+	}
+	if perr := s.printCounts(m.written, m.failed); perr != nil && err == nil {
+		return perr
+	}
+	if err == nil && m.failed > 0 {
+		return errQuiet(exitPartly)
+	}
+	return err
+}
+
+func (s *session) printCounts(written, failed int) error {
+	if s.json {
+		return s.printJSON(struct {
+			Written int `json:"written"`
+			Failed  int `json:"failed"`
+		}{written, failed})
+	}
+	t := newTable(s.out, "WRITTEN", "FAILED")
+	t.row(number(written), number(failed))
+	return t.Flush()
+}
+
+// importer writes the items of one import: the command's goroutine reads lines
+// and hands them to a Bulk, which has as many under way as there is room for. A
+// line whose key is under way waits until all that is has ended; exports have
+// each key once, so this costs only those who need it. (With 64 goroutines that
+// set one key after the other, small lines took eight times as long.)
+type importer struct {
+	*session
+	name string // of the input
+	bulk *client.Bulk
+
+	mu              sync.Mutex // guards what follows
+	lines           map[uint64]importLine
+	keys            map[string]struct{} // of lines
+	written, failed int
+	fatal           error  // the first that is more than one item's
+	untried         uint64 // the first line that was read and not tried; 0: none
+}
+
+// importLine is a line whose write is under way.
+type importLine struct {
+	key        string
+	valueBytes int
+}
+
+func newImporter(s *session, name string) *importer {
+	return &importer{session: s, name: name, lines: map[uint64]importLine{}, keys: map[string]struct{}{}}
+}
+
+func (m *importer) run(ctx context.Context, in io.Reader) error {
+	m.bulk = m.client.Bulk(ctx, importBytesMax, m.end)
+	m.bulk.Within(m.timeout)
+	err := m.read(in)
+	m.bulk.Wait()
+	if m.fatal != nil && m.untried > 0 {
+		return fmt.Errorf("%w; the lines from %d on were not tried", m.fatal, m.untried)
+	}
+	if m.fatal != nil {
+		return m.fatal
+	}
+	return err
+}
+
+// read hands out one item per line until the input ends, a line can't be read,
+// or a write meets an error that is not one item's.
+func (m *importer) read(in io.Reader) error {
+	lines := newLineReader(in, lineMax)
+	for {
+		line, err := lines.next()
+		var long *errLineLong
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.As(err, &long):
+			m.refuse(fmt.Sprintf("%s: line %d: %v", m.name, lines.number, long))
+			continue
+		case err != nil:
+			if where := (*fs.PathError)(nil); errors.As(err, &where) {
+				err = where.Err // the name stands before it
+			}
+			return fmt.Errorf("%s: line %d: %w", m.name, lines.number, err)
+		}
+		key, value, err := parseLine(line)
+		if err != nil {
+			return fmt.Errorf("%s: line %d: %w", m.name, lines.number, err)
+		}
+		if !m.begin(uint64(lines.number), key, value) {
+			m.untried = uint64(lines.number)
+			return nil // run has the error
+		}
+		m.bulk.Set(key, value, uint64(lines.number))
+	}
+}
+
+// begin notes a line, once no other with its key is under way; it says false
+// when the import has ended.
+func (m *importer) begin(line uint64, key, value []byte) bool {
+	m.mu.Lock()
+	_, busy := m.keys[string(key)]
+	m.mu.Unlock()
+	if busy {
+		m.bulk.Wait()
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fatal != nil {
+		return false
+	}
+	x := importLine{string(key), len(value)}
+	m.lines[line] = x
+	m.keys[x.key] = struct{}{}
+	return true
+}
+
+// end is told what became of a line. It is called by the Bulk.
+func (m *importer) end(line uint64, _ client.Written, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	x := m.lines[line]
+	delete(m.lines, line)
+	delete(m.keys, x.key)
+	switch {
+	case err == nil:
+		m.written++
+	case isItemsOwn(err):
+		m.failed++
+		m.warnf("%s: line %d: value of %d bytes: set %s: %s", m.name, line, x.valueBytes, shown([]byte(x.key)), oneLine(err))
+	default:
+		m.failed++
+		if m.fatal == nil {
+			m.fatal = fmt.Errorf("%s: line %d: set %s: %w", m.name, line, shown([]byte(x.key)), err)
+		}
+	}
+}
+
+func (m *importer) refuse(text string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.failed++
+	m.warnf("%s", text)
+}
+
+// isItemsOwn says whether err is about one item, so that the next may do well.
+func isItemsOwn(err error) bool {
+	var e *wire.Error
+	return errors.As(err, &e) && (e.Code == wire.CodeTooLarge || e.Code == wire.CodeBadRequest || e.Code == wire.CodeConflict)
+}

@@ -1,0 +1,138 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"muster/repl/client"
+)
+
+func (t *tool) kvListCommand() *cli.Command {
+	return verb(cli.Command{
+		Name: "list", Usage: "list keys in order", ArgsUsage: "[PREFIX]",
+		Description: `Lists the keys that begin with PREFIX, or all, in order. Each page of a group is
+as of one moment, the whole is not.
+
+With -o json one object per line: {"key":…,"value":…,"version":…}`,
+		Flags: []cli.Flag{
+			&cli.IntFlag{Name: "limit", Usage: "at most `N` keys; 0: all"},
+			&cli.BoolFlag{Name: "keys", Usage: "without the values"},
+		},
+		Action: t.kvList,
+	})
+}
+
+func (t *tool) kvExportCommand() *cli.Command {
+	return verb(cli.Command{
+		Name: "export", Usage: "print keys with their values, one JSON object per line", ArgsUsage: "[PREFIX]",
+		Description: `Prints the keys that begin with PREFIX, or all, in order, as kv import reads them:
+
+    {"key":"a/b","value":"text","version":17}
+    {"key_base64":"/wA=","value_base64":"//79","version":18}
+
+The form in base64 is for what is not valid UTF-8. --read local prints the first
+endpoint's own copy, which may be behind.`,
+		Flags:  []cli.Flag{readFlag()},
+		Action: t.kvExport,
+	})
+}
+
+type lineRow struct {
+	itemText
+	Version uint64 `json:"version"`
+}
+
+func (t *tool) kvList(c *cli.Context) error {
+	return t.list(c, client.ListOptions{KeysOnly: c.Bool("keys"), Limit: c.Int("limit")}, false)
+}
+
+func (t *tool) kvExport(c *cli.Context) error {
+	local, err := readsLocal(c)
+	if err != nil {
+		return err
+	}
+	return t.list(c, client.ListOptions{Local: local}, true)
+}
+
+// tableRows is how many rows of a long list are aligned with each other before
+// they are printed: the list is never held as a whole.
+const tableRows = 500
+
+func (t *tool) list(c *cli.Context, o client.ListOptions, export bool) error {
+	if err := wantArgs(c, 0, 1); err != nil {
+		return err
+	}
+	if o.Limit < 0 {
+		return usagef("muster kv list: --limit %d; want 0 for all, or more", o.Limit)
+	}
+	s, err := t.open(c, 1)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	asJSON := s.json || export
+	head := []string{"KEY", "VERSION"}
+	if !o.KeysOnly {
+		head = append(head, "VALUE")
+	}
+	var rows *table
+	count := 0
+	err = s.eachItem(c.Context, []byte(c.Args().First()), o, func(i client.ListItem) error {
+		count++
+		if asJSON {
+			row := lineRow{keyText(i.Key), i.Version}
+			if !o.KeysOnly {
+				row.itemText = pairText(i.Key, i.Value)
+			}
+			return s.printJSON(row)
+		}
+		if rows == nil {
+			rows = newTable(s.out, head...)
+		}
+		cells := []string{cell(i.Key), number(i.Version)}
+		if !o.KeysOnly {
+			cells = append(cells, cell(i.Value))
+		}
+		rows.row(cells...)
+		if count%tableRows == 0 {
+			return rows.Flush()
+		}
+		return nil
+	})
+	if rows != nil {
+		if ferr := rows.Flush(); err == nil {
+			err = ferr
+		}
+	}
+	return err
+}
+
+// eachItem calls f with each key under prefix, in order. The timeout is how long
+// it may take until the next one.
+func (s *session) eachItem(ctx context.Context, prefix []byte, o client.ListOptions, f func(client.ListItem) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	late := time.AfterFunc(s.timeout, func() { cancel(context.DeadlineExceeded) })
+	defer late.Stop()
+	count := 0
+	for item, err := range s.client.List(ctx, prefix, o) {
+		if err != nil {
+			// Where no endpoint could be used, that is what the error says.
+			if cause := context.Cause(ctx); cause == context.DeadlineExceeded && statusOf(err) == exitNoResult {
+				err = withStatus(exitNoResult, "list: no answer within %v, after %d keys: %w", s.timeout, count, err)
+			}
+			return s.firstOnly(o.Local, err)
+		}
+		// How long the reader of our output takes is its own affair.
+		late.Stop()
+		if err := f(item); err != nil {
+			return fmt.Errorf("write output: %w", err)
+		}
+		late.Reset(s.timeout)
+		count++
+	}
+	return nil
+}

@@ -1,0 +1,124 @@
+package cmd
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"muster/logstore"
+	"muster/raft"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// entryKeysMax is how many keys of one command are named.
+const entryKeysMax = 8
+
+// entryRow is one entry of a group's log.
+type entryRow struct {
+	LogID    string `json:"log_id"`
+	Kind     string `json:"kind"`
+	TimeNs   uint64 `json:"time_ns"`
+	Bytes    int    `json:"bytes"` // of the payload
+	Checksum string `json:"checksum"`
+
+	Command  string      `json:"command,omitempty"` // what its command does
+	Slot     *int        `json:"slot,omitempty"`
+	Keys     []itemText  `json:"keys,omitempty"` // some of them
+	KeyCount int         `json:"key_count,omitempty"`
+	Session  string      `json:"session,omitempty"`
+	Sequence uint64      `json:"sequence,omitempty"`
+	Members  []memberRow `json:"members,omitempty"`
+}
+
+// entryRows are the entries of a record that are wanted.
+func (f *logFilter) entryRows(w *logstore.Walked) []entryRow {
+	var rows []entryRow
+	for i := range w.Entries {
+		if e := &w.Entries[i]; e.ID.Index >= f.from && e.ID.Index <= f.to {
+			rows = append(rows, entryRowOf(w.Replica.Group, e))
+		}
+	}
+	return rows
+}
+
+// entryRowOf says what an entry does. What can't be understood is of a newer
+// version, or of none: its checksum fits, so the row stands without it.
+func entryRowOf(g raft.GroupID, e *raft.Entry) entryRow {
+	r := entryRow{
+		LogID: raft.FormatLogID(g, e.ID), Kind: e.Kind.String(), TimeNs: uint64(e.Time),
+		Bytes: len(e.Payload()), Checksum: fmt.Sprintf("%08x", e.Checksum()),
+	}
+	var err error
+	switch {
+	case e.Kind == raft.EntryMembership:
+		var m raft.Membership
+		if m, err = raft.ReadMembership(e.Payload()); err == nil {
+			r.Command, r.Members = "membership", memberRows(&m)
+		}
+	case e.Kind != raft.EntryNormal:
+	case g == 0:
+		r.Command, err = shardmap.DescribeTable(e.Payload())
+	default:
+		err = r.command(e.Payload())
+	}
+	if err != nil {
+		r.Command = "not understood: " + err.Error()
+	}
+	return r
+}
+
+// command notes what a command to a data group does.
+func (r *entryRow) command(payload []byte) error {
+	b, err := wire.CheckWrite(payload)
+	if err != nil {
+		return err
+	}
+	var c shardmap.Command
+	if err := shardmap.ReadCommand(b, &c); err != nil {
+		return err
+	}
+	slot := int(c.Home())
+	r.Command, r.Slot, r.KeyCount = c.Kind.String(), &slot, c.Keys()
+	if c.Condition != shardmap.ConditionNone {
+		r.Command += " if " + c.Condition.String()
+		if c.Condition == shardmap.ConditionVersion {
+			r.Command += fmt.Sprint(" ", c.Version)
+		}
+	}
+	if c.Session != 0 {
+		r.Session, r.Sequence = fmt.Sprintf("%016x", c.Session), c.Sequence
+	}
+	for i := range min(c.Keys(), entryKeysMax) {
+		r.Keys = append(r.Keys, keyText(c.Key(i)))
+	}
+	return nil
+}
+
+// text is the row in one line.
+func (r *entryRow) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s %s time %d, %d bytes", r.LogID, r.Checksum, r.Kind, r.TimeNs, r.Bytes)
+	if r.Command != "" {
+		fmt.Fprintf(&b, ": %s", r.Command)
+	}
+	if r.Slot != nil {
+		fmt.Fprintf(&b, " slot %d", *r.Slot)
+	}
+	for _, k := range r.Keys {
+		if k.Key != nil {
+			b.WriteString(" " + shown([]byte(*k.Key)))
+		} else {
+			b.WriteString(" base64 " + *k.KeyBase64)
+		}
+	}
+	if more := r.KeyCount - len(r.Keys); more > 0 {
+		fmt.Fprintf(&b, " and %d more", more)
+	}
+	if r.Members != nil {
+		b.WriteString(" " + membersText(r.Members))
+	}
+	return b.String()
+}
+
+func identityFile(dir string) string { return path.Join(dir, "identity") }

@@ -1,0 +1,97 @@
+package cmd
+
+import (
+	"context"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"muster/raft"
+	"muster/repl/wire"
+)
+
+func (t *tool) nodeCommand() *cli.Command {
+	return noun(cli.Command{Name: "node", Usage: "look at the nodes of the cluster"},
+		verb(cli.Command{
+			Name: "list", Usage: "list the nodes, as the endpoint knows them",
+			Description: `With -o json: [{"id":…,"name":…,"addr":…,"role":"server"|"client","status":"alive"|"dead"|"standby","version":…,"labels":{…}}]`,
+			Action:      t.nodeList,
+		}))
+}
+
+type nodeRow struct {
+	ID      string            `json:"id"`
+	Name    string            `json:"name"`
+	Addr    string            `json:"addr"`
+	Role    string            `json:"role"`
+	Status  string            `json:"status"`
+	Version string            `json:"version"`
+	Labels  map[string]string `json:"labels"`
+}
+
+func nodeRows(nodes []wire.StatusNode) []nodeRow {
+	rows := make([]nodeRow, 0, len(nodes))
+	for _, n := range nodes {
+		r := nodeRow{n.ID.String(), n.Name, n.Addr, n.Role.String(), n.Status.String(), n.Version, map[string]string{}}
+		for _, l := range n.Labels {
+			r.Labels[l.Key] = l.Value
+		}
+		rows = append(rows, r)
+	}
+	return rows
+}
+
+// nodeNames tells each node's name by its id.
+func nodeNames(nodes []wire.StatusNode) func(raft.NodeID) string {
+	names := map[raft.NodeID]string{}
+	for _, n := range nodes {
+		names[n.ID] = n.Name
+	}
+	return func(id raft.NodeID) string {
+		if name, ok := names[id]; ok || id == 0 {
+			return name
+		}
+		return id.String()
+	}
+}
+
+func (t *tool) nodeList(c *cli.Context) error {
+	s, err := t.openBare(c)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	status, err := s.status(c.Context)
+	if err != nil {
+		return err
+	}
+	if s.json {
+		return s.printJSON(nodeRows(status.Nodes))
+	}
+	return s.nodeTable(status)
+}
+
+func (s *session) nodeTable(status *wire.StatusAnswer) error {
+	t := newTable(s.out, "ID", "NAME", "ADDR", "ROLE", "STATUS", "VERSION", "LABELS")
+	for i, r := range nodeRows(status.Nodes) {
+		var labels []string
+		for _, l := range status.Nodes[i].Labels {
+			labels = append(labels, l.Key+"="+l.Value)
+		}
+		t.row(r.ID, r.Name, r.Addr, r.Role, r.Status, orDash(r.Version), orDash(strings.Join(labels, ",")))
+	}
+	return t.Flush()
+}
+
+// status asks the endpoint, or where there are several the first that answers.
+func (s *session) status(ctx context.Context) (a *wire.StatusAnswer, err error) {
+	endpoint := ""
+	if len(s.endpoints) == 1 {
+		endpoint = s.endpoints[0] // and no other, though the client may learn of some
+	}
+	err = s.with(ctx, func(ctx context.Context) error {
+		a, err = s.client.Status(ctx, endpoint)
+		return err
+	})
+	return a, err
+}

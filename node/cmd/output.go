@@ -1,0 +1,111 @@
+package cmd
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// printJSON writes v as one line.
+func (t *tool) printJSON(v any) error {
+	line, err := marshalLine(v)
+	if err != nil {
+		return err
+	}
+	_, err = t.out.Write(line)
+	return err
+}
+
+// marshalLine is v in JSON and a newline, with <, > and & as they are, and
+// without what a terminal may act on.
+func marshalLine(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return plainJSON(b.Bytes()), err
+}
+
+// itemText is a key or a value in JSON: as itself where it is valid UTF-8,
+// else in base64 under another name.
+type itemText struct {
+	Key         *string `json:"key,omitempty"`
+	KeyBase64   *string `json:"key_base64,omitempty"`
+	Value       *string `json:"value,omitempty"`
+	ValueBase64 *string `json:"value_base64,omitempty"`
+}
+
+func keyText(key []byte) (i itemText) {
+	i.Key, i.KeyBase64 = textOrBase64(key)
+	return i
+}
+
+func pairText(key, value []byte) itemText {
+	i := keyText(key)
+	i.Value, i.ValueBase64 = textOrBase64(value)
+	return i
+}
+
+func textOrBase64(b []byte) (text, encoded *string) {
+	if utf8.Valid(b) {
+		s := string(b)
+		return &s, nil
+	}
+	s := base64.StdEncoding.EncodeToString(b)
+	return nil, &s
+}
+
+// cellMax bounds one cell of a table, in characters: who wants all of a large
+// value asks for JSON.
+const cellMax = 60
+
+// cell is b as one cell: quoted where it has something in it that a terminal
+// would act on, or that would break the columns, and cut where it is long.
+func cell(b []byte) string {
+	shown := firstRunes(b, cellMax)
+	s := string(shown)
+	if !utf8.ValidString(s) || s == "" || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		s = strconv.Quote(s)
+	}
+	if len(shown) < len(b) {
+		s += "…"
+	}
+	return s
+}
+
+func firstRunes(b []byte, n int) []byte {
+	i := 0
+	for ; n > 0 && i < len(b); n-- {
+		_, size := utf8.DecodeRune(b[i:])
+		i += size
+	}
+	return b[:i]
+}
+
+// printable is b for the middle of a line of text.
+func printable(b []byte) string { return strconv.Quote(string(b)) }
+
+// shown is printable, cut where it is long.
+func shown(b []byte) string {
+	some := firstRunes(b, cellMax)
+	s := printable(some)
+	if len(some) < len(b) {
+		s += fmt.Sprintf("… (%d bytes)", len(b))
+	}
+	return s
+}
+
+func number[T ~int | ~int64 | ~uint64 | ~uint16 | ~uint32](n T) string { return fmt.Sprint(n) }
+
+// orDash is what a table shows for nothing.
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

@@ -1,0 +1,110 @@
+package cmd
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"muster/node"
+)
+
+func (t *tool) serveCommand() *cli.Command {
+	flags := settingFlags()
+	flags = append(flags, &cli.StringFlag{Name: "config", EnvVars: []string{"MUSTER_CONFIG"},
+		Usage: "a `FILE` of TOML with these settings, '_' for '-' in their names; options and variables go before it"})
+	return ownVerb(cli.Command{
+		Name: "serve", Usage: "run a node on this host",
+		Description: `Alone it founds a cluster of one node. Three hosts found one together, in any
+order, with the same command on each but for its own address:
+
+    muster serve --listen 10.0.0.1:4166 --secret-file secret \
+        --expect 3 --join 10.0.0.1:4166,10.0.0.2:4166,10.0.0.3:4166
+
+Started again on the same directory it is the same node: --expect is ignored, and
+the addresses of --join are where it looks for the other members too, should they
+have moved. It runs until it is interrupted; its log goes to standard error.`,
+		Flags:  flags,
+		Action: t.serve,
+	})
+}
+
+// settingFlags makes an option of each row of [node.Settings].
+func settingFlags() []cli.Flag {
+	var flags []cli.Flag
+	for _, s := range node.Settings {
+		usage := s.Help + " [$" + s.Env() + "]"
+		switch s.Kind {
+		case node.Switch:
+			flags = append(flags, &cli.BoolFlag{Name: s.Flag, Usage: usage})
+		case node.List, node.Pairs:
+			flags = append(flags, &cli.StringSliceFlag{Name: s.Flag, Usage: usage})
+		default:
+			flags = append(flags, &cli.StringFlag{Name: s.Flag, Usage: usage, DefaultText: s.Default})
+		}
+	}
+	return flags
+}
+
+func (t *tool) serve(c *cli.Context) error {
+	if err := wantArgs(c, 0, 0); err != nil {
+		return err
+	}
+	config, err := configOf(c)
+	if err != nil {
+		return err
+	}
+	node.TuneCollector()
+	return node.Run(c.Context, config, slog.New(slog.NewTextHandler(t.err, nil)), func(string) {})
+}
+
+// configOf gathers the settings of serve and checks them.
+func configOf(c *cli.Context) (node.Config, error) {
+	if err := checkSecretFile(c); err != nil {
+		return node.Config{}, err
+	}
+	config, err := node.Load(node.Sources{
+		Flag: func(name string) (string, bool) { return settingText(c, name), c.IsSet(name) },
+		Env:  os.LookupEnv,
+		File: c.String("config"),
+	})
+	if err == nil && config.Expect == 0 && len(config.Join) > 0 && c.IsSet("expect") {
+		// To Check this is the same as none given.
+		err = fmt.Errorf("--expect %s: want as many hosts as --join has, %d", c.String("expect"), len(config.Join))
+	}
+	if err == nil {
+		err = config.Check()
+	}
+	if err == nil {
+		err = config.CheckFounding()
+	}
+	if missing := (*fs.PathError)(nil); errors.As(err, &missing) {
+		// The command line is right, the world is not, as for a secret file.
+		return node.Config{}, fmt.Errorf("muster serve: %w", err)
+	}
+	if err != nil {
+		return node.Config{}, usagef("muster serve: %w", err)
+	}
+	// What is wrong with the file is better said before anything is touched.
+	_, err = config.Secret()
+	return config, err
+}
+
+func settingText(c *cli.Context, name string) string {
+	i := slices.IndexFunc(node.Settings, func(s node.Setting) bool { return s.Flag == name })
+	switch node.Settings[i].Kind {
+	case node.List, node.Pairs:
+		return strings.Join(c.StringSlice(name), ",")
+	case node.Switch:
+		if c.Bool(name) {
+			return "true"
+		}
+		return "false"
+	}
+	return c.String(name)
+}

@@ -1,0 +1,164 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"muster/repl/wire"
+)
+
+func (t *tool) statusCommand() *cli.Command {
+	return verb(cli.Command{
+		Name: "status", Usage: "show the cluster at a glance, from the endpoint's own knowledge",
+		Description: `Ends with status 1 when the cluster is not healthy, and says what to do.
+
+With -o json: {"cluster":…,"cluster_id":…,"nodes":[…],"groups":[…],"healthy":true,
+"problems":[{"what":…,"remedy":…}]}, where nodes and groups are as "node list" and
+"group list" print them; --counters adds
+"counters":[{"name":…,"in":N,"out":N,"bytes_in":N,"bytes_out":N}] and, of what the
+endpoint has written to its disk since its start, "disk":{"entry_bytes":N,
+"log_bytes":N,"moved_bytes":N,"filled_bytes":N,"snapshot_bytes":N}: entries of all
+groups, the log with them, of that what was moved, new segments, snapshots.`,
+		Flags:  []cli.Flag{&cli.BoolFlag{Name: "counters", Usage: "also the frames that the endpoint has sent and received, by type, and what it has written to its disk"}},
+		Action: t.status,
+	})
+}
+
+type problemRow struct {
+	What   string `json:"what"`
+	Remedy string `json:"remedy"`
+}
+
+type counterRow struct {
+	Name     string `json:"name"`
+	In       uint64 `json:"in"`
+	Out      uint64 `json:"out"`
+	BytesIn  uint64 `json:"bytes_in"`
+	BytesOut uint64 `json:"bytes_out"`
+}
+
+type diskRow struct {
+	EntryBytes    uint64 `json:"entry_bytes"`
+	LogBytes      uint64 `json:"log_bytes"`
+	MovedBytes    uint64 `json:"moved_bytes"`
+	FilledBytes   uint64 `json:"filled_bytes"`
+	SnapshotBytes uint64 `json:"snapshot_bytes"`
+}
+
+type statusRow struct {
+	Cluster   string       `json:"cluster"`
+	ClusterID string       `json:"cluster_id"`
+	Nodes     []nodeRow    `json:"nodes"`
+	Groups    []groupRow   `json:"groups"`
+	Healthy   bool         `json:"healthy"`
+	Problems  []problemRow `json:"problems"`
+	Counters  []counterRow `json:"counters,omitempty"`
+	Disk      *diskRow     `json:"disk,omitempty"`
+}
+
+func (t *tool) status(c *cli.Context) error {
+	s, err := t.openBare(c)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	a, err := s.status(c.Context)
+	if err != nil {
+		return err
+	}
+	row := statusRowOf(a)
+	if c.Bool("counters") {
+		if row.Counters, err = s.counters(c.Context, a); err != nil {
+			return err
+		}
+		row.Disk = &diskRow{a.Log.EntryBytes, a.Log.Bytes, a.Log.MovedBytes, a.Log.FilledBytes, a.Log.SnapshotBytes}
+	}
+	if s.json {
+		err = s.printJSON(row)
+	} else {
+		err = s.printStatus(a, row)
+	}
+	if err == nil && !row.Healthy {
+		return errQuiet(exitRefused)
+	}
+	return err
+}
+
+func statusRowOf(a *wire.StatusAnswer) statusRow {
+	row := statusRow{
+		Cluster: a.Cluster, ClusterID: fmt.Sprintf("%016x", a.ClusterID),
+		Nodes: nodeRows(a.Nodes), Groups: groupRows(a.Groups, nodeNames(a.Nodes)),
+		Healthy: a.Healthy, Problems: []problemRow{},
+	}
+	for _, p := range a.Problems {
+		row.Problems = append(row.Problems, problemRow{p.What, p.Remedy})
+	}
+	return row
+}
+
+// counters asks the node that gave the answer a.
+func (s *session) counters(ctx context.Context, a *wire.StatusAnswer) ([]counterRow, error) {
+	rows := []counterRow{}
+	i := slices.IndexFunc(a.Nodes, func(n wire.StatusNode) bool { return n.ID == a.Self })
+	if i < 0 {
+		return rows, fmt.Errorf("counters: node %s does not list itself", a.Self)
+	}
+	err := s.with(ctx, func(ctx context.Context) error {
+		answer, err := s.client.Counters(ctx, a.Nodes[i].Addr)
+		if err != nil {
+			return err
+		}
+		for _, r := range answer.Rows {
+			rows = append(rows, counterRow{r.Name, r.In, r.Out, r.BytesIn, r.BytesOut})
+		}
+		return nil
+	})
+	return rows, err
+}
+
+func (s *session) printStatus(a *wire.StatusAnswer, row statusRow) error {
+	health := "healthy"
+	if !row.Healthy {
+		health = "NOT HEALTHY"
+	}
+	s.line("cluster %s (%s) is %s, says %s", row.Cluster, row.ClusterID, health, nodeNames(a.Nodes)(a.Self))
+	s.line("")
+	for _, p := range row.Problems {
+		s.line("problem: %s", p.What)
+		s.line(" remedy: %s", p.Remedy)
+		s.line("")
+	}
+	if err := s.nodeTable(a); err != nil {
+		return err
+	}
+	s.line("")
+	if err := s.groupTable(row.Groups); err != nil {
+		return err
+	}
+	if row.Counters == nil {
+		return nil
+	}
+	s.line("")
+	t := newTable(s.out, "FRAMES", "IN", "OUT", "BYTES IN", "BYTES OUT")
+	for _, r := range row.Counters {
+		t.row(r.Name, number(r.In), number(r.Out), number(r.BytesIn), number(r.BytesOut))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	s.line("")
+	t = newTable(s.out, "DISK", "BYTES")
+	for _, r := range [...]struct {
+		what  string
+		bytes uint64
+	}{
+		{"entries of all groups", row.Disk.EntryBytes}, {"log, with them", row.Disk.LogBytes}, {"of that moved", row.Disk.MovedBytes},
+		{"new segments", row.Disk.FilledBytes}, {"snapshots", row.Disk.SnapshotBytes},
+	} {
+		t.row(r.what, number(r.bytes))
+	}
+	return t.Flush()
+}

@@ -1,0 +1,184 @@
+package cmd
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/width"
+)
+
+// What a terminal gets. Names, labels, versions, addresses and errors come from
+// nodes, and a node may be anybody's: a name with an escape sequence in it would
+// move the cursor and rewrite what stands above it, one with a newline would
+// add a row of its own to a table. So everything that people read goes through
+// [plain], and nothing reaches standard output but by the methods of [output]. A
+// test of the house looks for other ways.
+
+// output is standard output. What is written to it by its Writer's own methods
+// reaches the reader as it is: JSON, which [marshalLine] has made harmless, and
+// the value that kv get was asked for.
+type output struct{ *bufio.Writer }
+
+// outputBytes is how much gathers before it is written: some pages, so that a
+// long list costs few calls.
+const outputBytes = 64 << 10
+
+func newOutput(w io.Writer) *output { return &output{bufio.NewWriterSize(w, outputBytes)} }
+
+func (o *output) line(format string, args ...any) error {
+	_, err := o.WriteString(plain(fmt.Sprintf(format, args...)) + "\n")
+	return err
+}
+
+// line prints one line for people, and an empty one where format is empty.
+// Whatever is in args, it stays one line.
+func (t *tool) line(format string, args ...any) error { return t.out.line(format, args...) }
+
+// isTerminal reports whether a person, or nobody, reads what is written to w.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// plain is s as a terminal may show it: what is not a visible character or a
+// blank is written as Go writes it, as \x1b or \u009b.
+func plain(s string) string {
+	if isPlain(s) {
+		return s
+	}
+	var b strings.Builder
+	for len(s) > 0 {
+		r, size := utf8.DecodeRuneInString(s)
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[0])
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			q := strconv.QuoteRune(r)
+			b.WriteString(q[1 : len(q)-1])
+		}
+		s = s[size:]
+	}
+	return b.String()
+}
+
+func isPlain(s string) bool {
+	// Nearly all text is this, and a long list has a lot of it.
+	ascii := true
+	for i := 0; i < len(s) && ascii; i++ {
+		ascii = s[i] >= ' ' && s[i] < 0x7f
+	}
+	return ascii || utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+// plainJSON is one line of JSON without the characters that a terminal may act
+// on and that JSON allows in strings: the control characters from U+007F to
+// U+009F, and those that change the direction of text.
+func plainJSON(line []byte) []byte {
+	ascii := true // as in isPlain
+	for i := 0; i < len(line) && ascii; i++ {
+		ascii = line[i] < 0x7f
+	}
+	if ascii || !bytes.ContainsFunc(line, func(r rune) bool { return r >= 0x7f && !unicode.IsPrint(r) }) {
+		return line
+	}
+	b := make([]byte, 0, len(line)+len(line)/8)
+	for _, r := range string(line) { // it is valid UTF-8: json has seen to that
+		switch {
+		case r < 0x7f || unicode.IsPrint(r):
+			b = utf8.AppendRune(b, r)
+		case r > 0xffff: // two halves, as JSON wants it
+			r -= 0x10000
+			b = fmt.Appendf(b, `\u%04x\u%04x`, 0xd800+r>>10, 0xdc00+r&0x3ff)
+		default:
+			b = fmt.Appendf(b, `\u%04x`, r)
+		}
+	}
+	return b
+}
+
+// columnsOf is how many columns of a terminal s takes, which is plain: two for a
+// wide character, none for one that is drawn over the one before it.
+func columnsOf(s string) int {
+	n := 0
+	for _, r := range s {
+		switch {
+		case r < utf8.RuneSelf:
+			n++
+		case unicode.In(r, unicode.Mn, unicode.Me):
+		case isWide(r):
+			n += 2
+		default:
+			n++
+		}
+	}
+	return n
+}
+
+func isWide(r rune) bool {
+	k := width.LookupRune(r).Kind()
+	return k == width.EastAsianWide || k == width.EastAsianFullwidth
+}
+
+// columnGap is how many blanks lie between two columns of a table.
+const columnGap = 2
+
+// table aligns what is put into it in columns. It keeps its rows until Flush.
+type table struct {
+	out  *output
+	rows [][]string
+}
+
+func newTable(out *output, head ...string) *table {
+	t := &table{out: out}
+	t.row(head...)
+	return t
+}
+
+func (t *table) row(cells ...string) {
+	row := make([]string, len(cells))
+	for i, c := range cells {
+		row[i] = plain(c)
+	}
+	t.rows = append(t.rows, row)
+}
+
+// Flush prints the rows that there are. Further ones are aligned anew.
+func (t *table) Flush() error {
+	var widths []int
+	for _, row := range t.rows {
+		// The last cell of a row needs no room behind it, and may be long.
+		for i := range max(len(row)-1, 0) {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], columnsOf(row[i]))
+		}
+	}
+	for _, row := range t.rows {
+		var b strings.Builder
+		for i, c := range row {
+			b.WriteString(c)
+			if i < len(row)-1 {
+				b.WriteString(strings.Repeat(" ", widths[i]-columnsOf(c)+columnGap))
+			}
+		}
+		if _, err := t.out.WriteString(strings.TrimRight(b.String(), " ") + "\n"); err != nil {
+			return err
+		}
+	}
+	t.rows = nil
+	return nil
+}

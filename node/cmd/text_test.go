@@ -1,0 +1,209 @@
+package cmd
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"muster/raft"
+	"muster/repl/client"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// evil has what a terminal acts on: escapes in seven and in eight bits, a bell,
+// line ends, a change of direction; and what breaks the columns of a table.
+const evil = "\x1b[2J\x1b]0;title\x07\u009b31m\r\nproblem: none\tof\u202e it\u2028"
+
+// evilNode speaks the protocol, and says evil wherever there is text.
+func evilNode(t *testing.T) (addr string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	addr = l.Addr().String()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				g, err := wire.ServerHello(conn, wire.AcceptConfig{Cluster: "muster", ClusterID: 1, Node: 1, Level: 1, ValueMax: 1 << 20, WindowMax: shardmap.SessionWindowMax})
+				for err == nil {
+					var h wire.Header
+					if h, _, err = wire.ReadFrame(conn, g.Decoder); err == nil {
+						kind, body := evilAnswer(addr, h.Type)
+						err = wire.WriteFrame(conn, kind, h.Request, body)
+					}
+				}
+			}()
+		}
+	}()
+	return addr
+}
+
+func evilAnswer(addr string, t wire.Type) (wire.Type, wire.Body) {
+	replicas := []wire.StatusReplica{{ID: 1, Node: 1, Role: wire.ReplicaVoter}, {ID: 2, Node: 2, Role: 99, State: 99}}
+	switch t {
+	case wire.TypePing:
+		return wire.TypePong, &wire.Empty{}
+	case wire.TypeStatus:
+		return wire.TypeStatusAnswer, &wire.StatusAnswer{
+			Cluster: evil, ClusterID: 1, Self: 1, Problems: []wire.Problem{{What: evil, Remedy: evil}},
+			Nodes: []wire.StatusNode{
+				{ID: 1, Name: evil, Addr: addr, Role: 1, Status: wire.NodeAlive, Version: evil, Labels: []wire.Label{{Key: evil, Value: evil}}},
+				{ID: 2, Name: evil + "2", Addr: evil, Role: 99, Status: 99, Version: evil},
+			},
+			Groups: []wire.StatusGroup{{ID: 1, Leader: 1, Replicas: replicas}},
+		}
+	case wire.TypeTopology:
+		return wire.TypeTopologyAnswer, &wire.TopologyAnswer{
+			ClusterID: 1, Epoch: 1, ValueMax: 1 << 20, Nodes: []wire.TopologyNode{{ID: 1, Name: evil, Addr: addr}},
+			Groups: []wire.TopologyGroup{{ID: 1, Leader: 1, Nodes: []raft.NodeID{1}}}, Slots: []wire.SlotRange{{From: 0, To: shardmap.Slots - 1, Group: 1}},
+		}
+	case wire.TypeCounters:
+		return wire.TypeCountersAnswer, &wire.CountersAnswer{Rows: []wire.CounterRow{{Name: evil, In: 1}}}
+	case wire.TypeDoctor:
+		return wire.TypeDoctorAnswer, &wire.DoctorAnswer{
+			Node: 1, Name: evil, Addr: evil, Version: evil, UptimeMs: 1 << 20, Links: []wire.DoctorLink{{To: 2, Why: evil}},
+			Disk: wire.DoctorDisk{Dir: evil, Full: true}, Groups: []wire.DoctorGroup{{ID: 1, Replica: 1, Stopped: evil}},
+			Damaged: []wire.DoctorDamaged{{Group: 1, Replica: 1, What: evil, File: evil + "f", Record: evil, Reason: evil, Remedy: evil}},
+		}
+	case wire.TypeList:
+		a := &wire.ListAnswer{Group: 1, At: raft.LogID{Term: 1, Index: 1}, Count: 1}
+		a.Rows = wire.AppendListRow(nil, []byte(evil), 1, []byte(evil))
+		return wire.TypeListAnswer, a
+	}
+	return wire.TypeError, &wire.Error{Code: wire.CodeBadRequest, Object: evil, Text: evil, State: evil, Next: evil, LeaderAddr: evil}
+}
+
+// Whoever answers on an address can choose names, labels, versions and errors,
+// and a person looks at them in a terminal. No command may print there what
+// would steer it, or let a text end the line that it stands in; in JSON nothing
+// may be lost by that.
+func TestForeignText(t *testing.T) {
+	addr := evilNode(t)
+	for _, line := range []string{
+		"status", "status --counters", "node list", "group list", "slot list", "doctor", "kv list", "kv export", "kv locate " + "k",
+		"kv get k", "kv set k v", "kv set a 1 b 2", "kv del k", "kv get k --after g1/1.1", "log diff no " + evil, "log diff " + addr + " " + addr,
+		"bench --op set --duration 10ms --warm-up 0s", "kv get " + evil, "kv set " + evil, "no\x1b[2Jcommand", "kv get --\u009bno", "status --endpoints a\x1bb",
+	} {
+		args := strings.Split(line, " ")
+		if strings.Contains(line, evil) {
+			args = append(strings.Fields(strings.TrimSuffix(line, evil)), evil)
+		}
+		if !strings.Contains(line, "--endpoints") {
+			args = append(args, "--endpoints", addr, "--timeout", "2s")
+		}
+		for _, form := range []string{"table", "json"} {
+			r := muster(t, append(args, "-o", form)...)
+			for stream, text := range map[string]string{"standard output": r.stdout, "standard error": r.stderr} {
+				if bad := steers(text); bad != "" {
+					t.Errorf("%q -o %s: %s has %s:\n%q", line, form, stream, bad, text)
+				}
+			}
+			if strings.Count(r.stderr, "\n") > 2 {
+				t.Errorf("%q: standard error has many lines: %q", line, r.stderr)
+			}
+			if form == "table" && strings.Contains("\n"+r.stdout+r.stderr, "\nproblem: none") {
+				t.Errorf("%q: a text has made a line of its own:\n%s", line, r.stdout)
+			}
+			for l := range strings.Lines(r.stdout) {
+				if form == "json" && !json.Valid([]byte(l)) {
+					t.Errorf("%q: not JSON: %q", line, l)
+				}
+			}
+		}
+	}
+	var status statusRow
+	if err := json.Unmarshal([]byte(muster(t, "status", "--endpoints", addr, "-o", "json").stdout), &status); err != nil || status.Cluster != evil || status.Nodes[0].Labels[evil] != evil {
+		t.Errorf("JSON has lost something: %v, %+v", err, status)
+	}
+}
+
+// steers names the first character of text that a terminal may act on, but for
+// the ends of lines.
+func steers(text string) string {
+	for i, r := range text {
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(text[i:], "\ufffd"):
+			return "a byte that is no text"
+		case r != '\n' && !unicode.IsPrint(r):
+			return fmt.Sprintf("%U", r)
+		}
+	}
+	return ""
+}
+
+func TestPlain(t *testing.T) {
+	for _, tt := range []struct{ in, want string }{
+		{"", ""}, {"n1 at 10.0.0.1:4166", "n1 at 10.0.0.1:4166"}, {"größe 東京", "größe 東京"},
+		{"a\x1b[2J", `a\x1b[2J`}, {"a\u009b31m", `a\u009b31m`}, {"a\nb\tc\r", `a\nb\tc\r`}, {"\x7f\x00", `\x7f\x00`},
+		{"a\xff\xc3", `a\xff\xc3`}, {"a\u202eb\u2028", `a\u202eb\u2028`}, {"\U000e0001", `\U000e0001`}, {"'\"\\", `'"\`},
+	} {
+		if got := plain(tt.in); got != tt.want || steers(got) != "" {
+			t.Errorf("%q: got %s, want %s", tt.in, got, tt.want)
+		}
+		line, err := marshalLine(tt.in)
+		var back string
+		if err == nil {
+			err = json.Unmarshal(line, &back)
+		}
+		if steers(string(line)) != "" || err != nil || back != strings.ToValidUTF8(tt.in, "\ufffd") && utf8.ValidString(tt.in) {
+			t.Errorf("%q in JSON: %q, %v, which is %q", tt.in, line, err, back)
+		}
+	}
+}
+
+// A value goes to a program as it is, and to a terminal without what would steer
+// it; --raw is for who wants it all the same.
+func TestGetForms(t *testing.T) {
+	for _, tt := range []struct {
+		form gotForm
+		want string
+	}{{gotRaw, "a\x1b[2J\nb\n"}, {gotPlain, `a\x1b[2J` + "\nb\n"}} {
+		var b bytes.Buffer
+		s := &session{tool: &tool{out: newOutput(&b)}}
+		if err := s.printGot(tt.form, []client.Item{{Key: []byte("k"), Value: []byte("a\x1b[2J\nb")}}); err != nil {
+			t.Fatal(err)
+		}
+		s.out.Flush()
+		if b.String() != tt.want {
+			t.Errorf("got %q, want %q", &b, tt.want)
+		}
+	}
+}
+
+// The columns of a table must stand below each other in a terminal, which gives
+// a wide character two places and one that is drawn over another none.
+func TestTableColumns(t *testing.T) {
+	var b bytes.Buffer
+	out := newOutput(&b)
+	table := newTable(out, "KEY", "VERSION", "VALUE")
+	table.row("東京", "1", "x")
+	table.row("ascii", "12", "wide ｆ")
+	table.row("e\u0301te\u0301", "123")
+	table.row("한국어키", "4", "")
+	table.row("short")
+	if err := table.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	out.Flush()
+	want := "KEY       VERSION  VALUE\n" +
+		"東京      1        x\n" +
+		"ascii     12       wide ｆ\n" +
+		"e\u0301te\u0301       123\n" +
+		"한국어키  4\n" +
+		"short\n"
+	if b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", &b, want)
+	}
+}

@@ -1,0 +1,395 @@
+package cmd
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"muster/repl/wire"
+)
+
+// A mistake in a command line must end with status 2, one line that says what
+// would be right, and no connection: nothing listens at the endpoint, so that
+// a command that goes on ends with another status.
+func TestUsage(t *testing.T) {
+	for _, tt := range []struct{ line, want string }{
+		{"", "muster: a command is missing; want one of serve, demo, status,"},
+		{"nope", `muster: unknown command "nope"; want one of serve, demo,`},
+		{"kv", "muster kv: a verb is missing; want one of set, get, del,"},
+		{"kv get", "muster kv get: an argument is missing; want muster kv get K…"},
+		{"kv get k -x", "muster kv get: unknown option -x; see muster kv get --help"},
+		{"kv get k -o xml", `muster kv get: --output "xml"; want table or json`},
+		{"kv get k --read stale", `muster kv get: --read "stale"; want linearizable or local`},
+		{"kv get k --after 17", `muster kv get: --after: log id "17": want gGROUP/TERM.INDEX, as in g3/7.10432`},
+		{"kv get k --timeout soon", `muster kv get: invalid value "soon" for option --timeout; want a number with its unit, as 500ms, 10s or 1m30s`},
+		{"kv get k --timeout 0s", "muster kv get: --timeout 0s; want more than 0 and at most 5m0s"},
+		{"kv get k --timeout 6m", "muster kv get: --timeout 6m0s; want more than 0 and at most 5m0s"},
+		{"kv get k --endpoints no:where:", `muster kv get: --endpoints: "no:where:" is not an address; want HOST:PORT`},
+		{"kv get k --endpoints 127.0.0.1:99999", `muster kv get: --endpoints: "127.0.0.1:99999" has port "99999"; want a number, 1 to 65535`},
+		{"kv get k --endpoints 127.0.0.1:1,foo:bar", `muster kv get: --endpoints: "foo:bar" has port "bar"; want a number, 1 to 65535`},
+		{"kv get k --endpoints 127.0.0.1:0", `muster kv get: --endpoints: "127.0.0.1:0" has port "0"; want a number, 1 to 65535`},
+		{"kv get k --secret-file=", "muster kv get: --secret-file: empty; want a FILE, or leave the option out"},
+		{"kv get k --after=", `muster kv get: --after: log id "": want gGROUP/TERM.INDEX, as in g3/7.10432`},
+		{"kv get k --endpoints ,", "muster kv get: --endpoints: empty; want HOST:PORT,…"},
+		{"kv set k", `muster kv set: key "k" has no value; want muster kv set K V [K V …]`},
+		{"kv set a 1 b", `muster kv set: key "b" has no value; want muster kv set K V [K V …]`},
+		{"kv set", "muster kv set: an argument is missing; want muster kv set K V [K V …]"},
+		{"kv set a 1 a 2", `muster kv set: key "a" is given twice`},
+		{"kv set a 1 b 2 --if-absent", "muster kv set: a condition takes one key and value, there are 2"},
+		{"kv set a 1 b 2 --if-version 3", "muster kv set: a condition takes one key and value, there are 2"},
+		{"kv set a 1 --if-absent --if-version 3", "muster kv set: --if-absent and --if-version contradict each other; give one"},
+		{"kv set a 1 --if-version 0", "muster kv set: --if-version 0: versions begin at 1; for a key that is not there use --if-absent"},
+		{"kv set a 1 --if-version -1", `muster kv set: invalid value "-1" for option --if-version; want a whole number, 0 or more`},
+		{"kv set a -1", "muster kv set: unknown option -1; see muster kv set --help, and put -- before an argument that begins with a dash"},
+		{"kv del", "muster kv del: an argument is missing; want muster kv del K…"},
+		{"kv list a b", `muster kv list: argument "b" is one too many; want muster kv list [PREFIX]`},
+		{"kv list --limit -1", "muster kv list: --limit -1; want 0 for all, or more"},
+		{"kv locate", "muster kv locate: an argument is missing; want muster kv locate K"},
+		{"kv import", "muster kv import: an argument is missing; want muster kv import FILE|-"},
+		{"kv export --read never", `muster kv export: --read "never"; want linearizable or local`},
+		{"status now", `muster status: argument "now" is one too many; want muster status`},
+		{"node list x", `muster node list: argument "x" is one too many; want muster node list`},
+		{"group list x", `muster group list: argument "x" is one too many; want muster group list`},
+		{"slot list x", `muster slot list: argument "x" is one too many; want muster slot list`},
+		{"bench --op incr", `muster bench: --op "incr"; want set, get, mixed or list, or several such with commas between`},
+		{"bench --op list --pipelined", "muster bench: --op list with --pipelined; want one of them, for a list is several requests"},
+		{"bench --reads 101", "muster bench: --reads 101; want 0 to 100"},
+		{"bench --read never", `muster bench: --read "never"; want linearizable or local`},
+		{"bench --rows 0", "muster bench: --rows 0; want 1 to "},
+		{"bench --rate -1", "muster bench: --rate -1; want 0.01 to 10000000 a second, or 0"},
+		{"bench --rate NaN", "muster bench: --rate NaN; want 0.01 to 10000000 a second, or 0"},
+		{"bench --rate 1e-300", "muster bench: --rate 1e-300; want 0.01 to 10000000 a second, or 0"},
+		{"bench --rate many", `muster bench: invalid value "many" for option --rate; want a number`},
+		{"bench --seed -1", `muster bench: invalid value "-1" for option --seed; want a whole number, 0 or more`},
+		{"bench --distribution normal", `muster bench: --distribution "normal"; want uniform, zipf or zipf:EXPONENT with more than 0 and at most 10`},
+		{"bench --distribution zipf:0", `muster bench: --distribution "zipf:0"; want uniform, zipf`},
+		{"bench --distribution zipf:11", `muster bench: --distribution "zipf:11"; want uniform, zipf`},
+		{"bench --distribution zipf:NaN", `muster bench: --distribution "zipf:NaN"; want uniform, zipf`},
+		{"bench --distribution uniform:1", `muster bench: --distribution "uniform:1"; want uniform, zipf`},
+		{"bench --rounds 0", "muster bench: --rounds 0; want 1 to 1000"},
+		{"bench --rounds 4 --versus=--pipelined", "muster bench: --rounds 4; want 5 to 1000"},
+		{"bench --versus=", "muster bench: --versus: empty; want OPTIONS of this command, as in --versus '--connections 16'"},
+		{"bench --versus 16", `muster bench: --versus: argument "16" is no option; want OPTIONS of this command`},
+		{"bench --versus --nothing", "muster bench: unknown option --nothing; see muster bench --help"},
+		{"bench --versus --rounds=7", "muster bench: --versus: option --rounds is not for one side; want it outside"},
+		{"bench --versus --output=json", "muster bench: --versus: option --output is not for one side; want it outside"},
+		{"bench --versus --rate=x", `muster bench: invalid value "x" for option --rate; want a number`},
+		{"bench --versus --connections=65", "muster bench: --connections 65; want 1 to 64"},
+		{"bench --versus --in-flight=1,2", "muster bench: --versus: 4 runs against 2; want as many, of --op, --connections and --in-flight"},
+		{"bench --in-flight 0", "muster bench: --in-flight 0; want 1 to 65536"},
+		{"bench --in-flight 1,x", "muster bench: --in-flight x; want 1 to 65536"},
+		{"bench --warm-up -1s", "muster bench: --warm-up -1s; want 0 to 24h"},
+		{"bench --connections 65", "muster bench: --connections 65; want 1 to 64"},
+		{"bench --connections 1,", "muster bench: --connections ; want 1 to 64, or several such with commas between"},
+		{"bench --key-size 9 --keys 1001", "muster bench: --key-size 9; want 10 to 4096"},
+		{"bench --value-size 16777217", "muster bench: --value-size 16777217; want 0 to 16777216"},
+		{"bench --duration 0s", "muster bench: --duration 0s; want more than 0 and at most 24h"},
+		{"log", "muster log: a verb is missing; want one of show, diff, verify"},
+		{"log show a b", `muster log show: argument "b" is one too many; want muster log show [DIR]`},
+		{"log show a --group 10000", "muster log show: --group 10000; want 0 to 9999"},
+		{"log show a --group -1", `muster log show: invalid value "-1" for option --group; want a whole number, 0 or more`},
+		{"log show a --from 5 --to 4", "muster log show: --from 5 --to 4; want no more in --from than in --to"},
+		{"log verify", "muster log verify: an argument is missing; want muster log verify DIR"},
+		{"log diff a", "muster log diff: an argument is missing; want muster log diff NODE NODE"},
+		{"log diff a b --limit 0", "muster log diff: --limit 0; want 1 or more"},
+		{"completion tcsh", `muster completion: unknown shell "tcsh"; want bash, zsh or fish`},
+		{"completion", "muster completion: an argument is missing; want muster completion bash|zsh|fish"},
+		{"wire decode", "muster wire decode: an argument is missing; want muster wire decode FILE|-"},
+		{"version x", `muster version: argument "x" is one too many; want muster version`},
+		{"demo x", `muster demo: argument "x" is one too many; want muster demo`},
+		// Options that these commands would take and do nothing with.
+		{"demo -o json", "muster demo: unknown option -o; see muster demo --help"},
+		{"-o json demo", "muster demo: unknown option -o; see muster demo --help"},
+		{"demo --endpoints 127.0.0.1:1", "muster demo: unknown option --endpoints; see muster demo --help"},
+		{"completion bash -o json", "muster completion: unknown option -o; see muster completion --help"},
+		{"serve --timeout 1s", "muster serve: unknown option --timeout; see muster serve --help"},
+		{"serve -o json", "muster serve: unknown option -o; see muster serve --help"},
+	} {
+		t.Run(tt.line, func(t *testing.T) {
+			muster(t, strings.Fields(tt.line)...).refused(t, exitUsage, tt.want)
+		})
+	}
+}
+
+// What a variable says must be refused by its name, since the user may not know
+// that it is set; an empty one is none.
+func TestVariables(t *testing.T) {
+	for _, tt := range []struct {
+		variable string
+		status   exitStatus
+		want     string
+	}{
+		{"MUSTER_TIMEOUT=zz", exitUsage, `muster kv get: MUSTER_TIMEOUT: "zz" is no duration; want a number with its unit, as 500ms, 10s or 1m30s`},
+		{"MUSTER_TIMEOUT=6m", exitUsage, "want more than 0 and at most 5m0s"},
+		{"MUSTER_ENDPOINTS=no:where:", exitUsage, `"no:where:" is not an address; want HOST:PORT`},
+		{"MUSTER_ENDPOINTS=127.0.0.1:1", exitNoEndpoint, "127.0.0.1:1 ("},
+		{"MUSTER_SECRET_FILE=absent", exitRefused, "secret file: open absent: no such file or directory"},
+		{"MUSTER_SECRET_FILE=", exitNoEndpoint, "no endpoint accepted a connection"},
+		{"MUSTER_CLUSTER=", exitNoEndpoint, "no endpoint accepted a connection"},
+	} {
+		t.Run(tt.variable, func(t *testing.T) {
+			args := []string{"kv", "get", "k"}
+			if tt.status == exitNoEndpoint {
+				args = append(args, "--timeout", "1s")
+			}
+			name, value, _ := strings.Cut(tt.variable, "=")
+			t.Setenv(name, value)
+			muster(t, args...).refused(t, tt.status, tt.want)
+		})
+	}
+}
+
+// serve must refuse wrong settings before it touches the disk or a port,
+// wherever they come from.
+func TestServeUsage(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		args []string
+		env  string
+		file string // of the configuration
+		want string
+	}{
+		{name: "expect 3 with two addresses", args: []string{"--expect", "3", "--join", "127.0.0.1:4166,127.0.0.1:4167"},
+			want: "muster serve: --expect 3: --join has 2 addresses; want exactly 3, this host's own included"},
+		{name: "expect nobody", args: []string{"--expect", "0", "--join", "127.0.0.1:4166"},
+			want: "muster serve: --expect 0: want as many hosts as --join has, 1"},
+		{name: "own address not among them", args: []string{"--expect", "2", "--join", "127.0.0.1:4168", "--join", "127.0.0.1:4167"},
+			want: "muster serve: --join: this host's own address 127.0.0.1:4166 is not among 127.0.0.1:4168,127.0.0.1:4167"},
+		{name: "not loopback", args: []string{"--listen", "0.0.0.0:4166", "--advertise", "127.0.0.1:4166"},
+			want: "muster serve: --listen 0.0.0.0:4166: others can reach this address: give --secret-file FILE, or --insecure to let anyone in"},
+		{name: "secret and insecure", args: []string{"--secret-file", "s", "--insecure"},
+			want: "muster serve: --insecure: means without a secret, but --secret-file is given"},
+		{name: "no cluster name", args: []string{"--cluster", ""}, want: "muster serve: --cluster: empty; want 1 to 63 letters"},
+		{name: "groups", args: []string{"--groups", "10000"}, want: "muster serve: --groups 10000: want 1 to 4096"},
+		{name: "not a number", args: []string{"--groups", "x"}, want: `muster serve: --groups: "x" is not a whole number`},
+		{name: "variable", env: "MUSTER_GROUPS=0x", want: `muster serve: MUSTER_GROUPS: "0x" is not a whole number`},
+		{name: "switch in a variable", env: "MUSTER_INSECURE=perhaps", want: `muster serve: MUSTER_INSECURE: "perhaps" is neither true nor false`},
+		{name: "unknown key of the file", file: "group = 3\n", want: `: unknown key "group"; known are name, listen,`},
+		{name: "file that is not TOML", file: "groups 3\n", want: ": line 1: "},
+		{name: "empty secret file", args: []string{"--secret-file", ""}, want: "muster serve: --secret-file: empty; want a FILE, or leave the option out"},
+		{name: "unknown option", args: []string{"--group", "3"}, want: "muster serve: unknown option --group; see muster serve --help"},
+		{name: "argument", args: []string{"now"}, want: `muster serve: argument "now" is one too many; want muster serve`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			data := filepath.Join(t.TempDir(), "data")
+			args := append([]string{"serve", "--data", data}, tt.args...)
+			if tt.file != "" {
+				path := filepath.Join(t.TempDir(), "muster.toml")
+				if err := os.WriteFile(path, []byte(tt.file), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				args = append(args, "--config", path)
+			}
+			if name, value, ok := strings.Cut(tt.env, "="); ok {
+				t.Setenv(name, value)
+			}
+			muster(t, args...).refused(t, exitUsage, tt.want)
+			if _, err := os.Stat(data); err == nil {
+				t.Error("the data directory was made")
+			}
+		})
+	}
+}
+
+// What keeps a command from its work before there is a cluster must be told
+// from a usage error and from each other.
+func TestNoCluster(t *testing.T) {
+	short := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(short, []byte("guess me\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		line   string
+		status exitStatus
+		want   string
+	}{
+		{"kv get k --endpoints 127.0.0.1:1 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1"},
+		{"kv set k v --endpoints 127.0.0.1:1,127.0.0.1:2 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1 (connection refused), 127.0.0.1:2 (connection refused); start a node there"},
+		{"bench --endpoints 127.0.0.1:1 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1"},
+		{"kv list --endpoints 127.0.0.1:1 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1"},
+		{"kv export --endpoints 127.0.0.1:1 --timeout 2s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1"},
+		{"kv export --read local --endpoints 127.0.0.1:1,127.0.0.1:2 --timeout 1s", exitNoEndpoint, "--read local asks the first endpoint only, 127.0.0.1:1: "},
+		{"kv get k --read local --endpoints 127.0.0.1:1,127.0.0.1:2 --timeout 1s", exitNoEndpoint, "--read local asks the first endpoint only, 127.0.0.1:1: "},
+		{"status --endpoints 127.0.0.1:1 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1"},
+		{"kv get k --secret-file absent", exitRefused, "muster: secret file: open absent: no such file or directory"},
+		{"kv get k --secret-file " + short, exitRefused, "its first line has 8 bytes; want 16 to 4096"},
+		{"serve --secret-file absent", exitRefused, "muster: secret file: open absent: no such file or directory"},
+		{"serve --config absent.toml", exitRefused, "muster serve: config file: stat absent.toml: no such file or directory"},
+		{"kv import .", exitRefused, "muster: .: is a directory; want a file with the lines of kv export"},
+		{"kv import absent", exitRefused, "muster: open absent: no such file or directory"},
+		{"wire decode absent", exitRefused, "muster: open absent: no such file or directory"},
+	} {
+		t.Run(tt.line, func(t *testing.T) {
+			muster(t, strings.Fields(tt.line)...).refused(t, tt.status, tt.want)
+		})
+	}
+}
+
+// With -o json standard output must be JSON; without, it is for people.
+func TestVersion(t *testing.T) {
+	var v versionRow
+	if err := json.Unmarshal([]byte(muster(t, "version", "-o", "json").done(t)), &v); err != nil || v.Version == "" || v.ProtocolMax == 0 {
+		t.Errorf("got %+v, %v", v, err)
+	}
+	for _, args := range [][]string{{"version"}, {"--version"}} {
+		if out := muster(t, args...).done(t); !strings.HasPrefix(out, "muster "+v.Version+", protocol ") {
+			t.Errorf("%v: got %q", args, out)
+		}
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for _, tt := range []struct{ line, want string }{
+		{"--help", "completion  print a script"},
+		{"help", "completion  print a script"},
+		{"kv --help", "muster kv - set, get, list"},
+		{"help kv", "muster kv - set, get, list"},
+		{"kv set --help", "muster kv set [command options] K V [K V …]"},
+		{"help kv set", "muster kv set [command options] K V [K V …]"},
+		{"kv help set", "muster kv set [command options] K V [K V …]"},
+		{"--help", "--version "},
+		{"--help", "--timeout D"},
+		{"kv get --help", "a newline behind it"},
+		{"kv set k v -h", "muster kv set [command options] K V [K V …]"},
+		{"serve --help", "--secret-file FILE"},
+		{"serve --help", "[$MUSTER_SECRET_FILE]"},
+	} {
+		if out := muster(t, strings.Fields(tt.line)...).done(t); !strings.Contains(out, tt.want) {
+			t.Errorf("%s: no %q in\n%s", tt.line, tt.want, out)
+		}
+	}
+}
+
+// A completion script must be one that its shell reads, and must know what may
+// stand at a place of the command line.
+func TestCompletion(t *testing.T) {
+	t.Run("bash", func(t *testing.T) {
+		script := muster(t, "completion", "bash").done(t)
+		if _, err := exec.LookPath("bash"); err != nil {
+			t.Skip("no bash here")
+		}
+		for _, tt := range []struct{ line, want string }{
+			{"muster st", "status"},
+			{"muster kv l", "list locate"},
+			{"muster -o json kv l", "list locate"},
+			{"muster kv set --if-", "--if-absent --if-version"},
+			{"muster kv set a b --if-", "--if-absent --if-version"},
+			{"muster kv get k --out", "--output"},
+			{"muster serve --sec", "--secret-file"},
+			{"muster completion z", "zsh"},
+			{"muster --ver", "--version"},
+			{"muster hel", "help"},
+			{"muster help kv l", "list locate"},
+			{"muster kv get k -o ''", "table json"},
+			{"muster kv get k --output = j", "json"},
+			{"muster kv get k --output = ''", "table json"},
+			{"muster -o t", "table"},
+			{"muster kv get --read l", "linearizable local"},
+			{"muster bench --op s", "set"},
+			{"muster bench --distribution z", "zipf"},
+			{"muster kv get k --endpoints a", ""}, // there is an args.go
+			{"muster kv get a", ""},
+			{"muster kv import arg", "args.go args_test.go"},
+			{"muster kv get k --secret-file arg", "args.go args_test.go"},
+		} {
+			words := strings.Fields(tt.line)
+			c := exec.Command("bash", "-c", script+fmt.Sprintf(`
+COMP_WORDS=(%s); COMP_CWORD=%d; _muster; echo "${COMPREPLY[*]}"`, tt.line, len(words)-1))
+			out, err := c.CombinedOutput()
+			if got := strings.TrimSpace(string(out)); err != nil || got != tt.want {
+				t.Errorf("%s: got %q %v, want %q", tt.line, got, err, tt.want)
+			}
+		}
+	})
+	for _, shell := range []string{"zsh", "fish"} {
+		t.Run(shell, func(t *testing.T) {
+			script := muster(t, "completion", shell).done(t)
+			for _, want := range []string{"import", "if-version", "secret-file"} {
+				if !strings.Contains(script, want) {
+					t.Errorf("no %s in the script", want)
+				}
+			}
+			if _, err := exec.LookPath(shell); err != nil {
+				t.Skipf("no %s here to read the script", shell)
+			}
+			path := filepath.Join(t.TempDir(), "script")
+			if err := os.WriteFile(path, []byte(script), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.Command(shell, "-n", path).CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// wire decode must read frames as bytes and as hexadecimal, and say of bytes
+// that are none what is wrong with them.
+func TestWireDecode(t *testing.T) {
+	frame := wire.AppendFrame(nil, wire.TypePing, 7, &wire.Empty{})
+	raw := string(frame)
+	digits := hex.EncodeToString(frame)
+	spaced := strings.ToUpper(digits[:8]) + "\n" + digits[8:24] + " \t" + digits[24:] + "\n"
+	first := muster(t, "wire", "decode", "--help").done(t)
+	if !strings.Contains(first, "FILE|-") {
+		t.Errorf("help is %q", first)
+	}
+	want := musterIn(t, raw, "wire", "decode", "-").done(t)
+	if !strings.Contains(want, "Ping") {
+		t.Fatalf("got %q", want)
+	}
+	for _, in := range []string{digits, spaced, "# as 0102 in a note\n" + spaced + "  # the end"} {
+		if got := musterIn(t, in, "wire", "decode", "-").done(t); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "dump")
+	if err := os.WriteFile(path, frame, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := muster(t, "wire", "decode", path).done(t); got != want {
+		t.Errorf("file: got %q, want %q", got, want)
+	}
+	for line := range strings.Lines(musterIn(t, raw, "wire", "decode", "-", "-o", "json").done(t)) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("not JSON: %q", line)
+		}
+	}
+
+	flipped := bytes.Clone(frame)
+	flipped[len(flipped)-1] ^= 1
+	for _, tt := range []struct{ name, in string }{
+		{"empty", ""}, {"cut", raw[:len(raw)-1]}, {"one bit", string(flipped)}, {"text", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"},
+		{"claims 4 GiB", "\xff\xff\xff\xff" + strings.Repeat("\x00", 20)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := musterIn(t, tt.in, "wire", "decode", "-")
+			if r.status != exitRefused || strings.Count(r.stderr, "\n") != 1 || !strings.HasPrefix(r.stderr, "muster: standard input: ") {
+				t.Errorf("status %d, standard error %q", r.status, r.stderr)
+			}
+		})
+	}
+}
+
+// A full disk must not pass for success: what a command prints goes through a
+// buffer, whose last bytes are written when all else is done.
+func TestOutputThatCannotBeWritten(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("no /dev/full here")
+	}
+	defer full.Close()
+	var stderr bytes.Buffer
+	if status := Main(t.Context(), []string{"version"}, nil, full, &stderr); status != int(exitRefused) {
+		t.Errorf("status %d, want %d", status, exitRefused)
+	}
+	if !strings.HasPrefix(stderr.String(), "muster: write output: ") || strings.Count(stderr.String(), "\n") != 1 {
+		t.Errorf("standard error is %q", &stderr)
+	}
+}

@@ -1,0 +1,103 @@
+package cmd
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"muster/repl/wire"
+)
+
+func (t *tool) wireCommand() *cli.Command {
+	return noun(cli.Command{Name: "wire", Usage: "look at the message protocol"},
+		localVerb(cli.Command{
+			Name: "decode", Usage: "print what frames say", ArgsUsage: "FILE|-",
+			Description: `FILE, or standard input where it is "-", holds the bytes of one direction of a
+connection, as they are or in hexadecimal with any space between; with or
+without the preamble; of hexadecimal, lines that begin with # are passed over.
+Prints one line for each frame and one for each of its fields. docs/protocol.md
+says what they mean.
+
+With -o json one object per line: {"line":…}`,
+			Action: t.wireDecode,
+		}))
+}
+
+// dumpMax bounds what wire decode reads, in bytes: some frames of the largest
+// kind in hexadecimal.
+const dumpMax = 256 << 20
+
+func (t *tool) wireDecode(c *cli.Context) error {
+	if err := wantArgs(c, 1, 1); err != nil {
+		return err
+	}
+	asJSON, err := wantsJSON(c)
+	if err != nil {
+		return err
+	}
+	in, name := t.in, "standard input"
+	if c.Args().First() != "-" {
+		name = c.Args().First()
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		in = f
+	}
+	dump, err := io.ReadAll(io.LimitReader(in, dumpMax+1))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", name, err)
+	}
+	if len(dump) > dumpMax {
+		return fmt.Errorf("%s: more than %d bytes; cut it between frames", name, dumpMax)
+	}
+	if len(dump) == 0 {
+		return fmt.Errorf("%s: empty; want frames, as they are or in hexadecimal", name)
+	}
+	lines, err := wire.Describe(unhex(dump))
+	for _, line := range lines {
+		if asJSON {
+			if err := t.printJSON(struct {
+				Line string `json:"line"`
+			}{line}); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := t.line("%s", line); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// unhex turns hexadecimal text with space in it into bytes; what is not such
+// text is bytes already. The two can't be confused: a frame's header has zeros.
+func unhex(dump []byte) []byte {
+	digits := make([]byte, 0, len(dump))
+	for line := range bytes.Lines(dump) {
+		if bytes.HasPrefix(bytes.TrimLeft(line, " \t"), []byte("#")) {
+			continue
+		}
+		for _, b := range line {
+			switch b {
+			case ' ', '\t', '\r', '\n':
+			default:
+				digits = append(digits, b)
+			}
+		}
+	}
+	raw := make([]byte, len(digits)/2)
+	if n, err := hex.Decode(raw, digits); err != nil || n == 0 {
+		return dump
+	}
+	return raw
+}
