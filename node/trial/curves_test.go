@@ -40,7 +40,7 @@ const (
 )
 
 // curve is a cost over one quantity; the form of the files that TestCurves
-// writes, and docs/curves/draw reads.
+// writes, and TestCurvesAreShown draws.
 type curve struct {
 	Name   string        `json:"curve"`
 	X      string        `json:"x"` // what the points differ in
@@ -290,11 +290,7 @@ func (c *curve) judge(t *testing.T) {
 		} {
 			of := func(p curvePoint) (rounds []float64) {
 				for _, r := range p.Rounds {
-					f := cost.from(r)
-					if c.PerByte {
-						f /= float64(curveKeyBytes + p.ValueBytes)
-					}
-					rounds = append(rounds, f)
+					rounds = append(rounds, c.cost(p, cost.from(r)))
 				}
 				return rounds
 			}
@@ -310,6 +306,15 @@ func (c *curve) judge(t *testing.T) {
 			}
 		}
 	}
+}
+
+// cost is what is judged and drawn of the microseconds of an operation: these, or
+// the nanoseconds of a byte.
+func (c *curve) cost(p curvePoint, micros float64) float64 {
+	if c.PerByte {
+		return micros * 1000 / float64(curveKeyBytes+p.ValueBytes)
+	}
+	return micros
 }
 
 // ratioOfRounds is the median of what a is of b, round by round.
