@@ -160,7 +160,7 @@ func smallMethod(d *ast.FuncDecl) bool {
 // What people read reaches the terminal by one way, which takes out what would
 // steer it (node/cmd/text.go). Standard output has no other that takes a format.
 func TestOneWayToTheTerminal(t *testing.T) {
-	const commands, warnf = "node/cmd", "node/cmd/cmd.go"
+	const commands, warnf = "node/cmd", "node/cmd/console.go"
 	other := regexp.MustCompile(`fmt\.Fprint(f|ln)?\((os\.Std|\w+\.(out|err)\b)|fmt\.Print`)
 	allowed := map[string]int{warnf: 1}
 	found := map[string]int{}
@@ -171,7 +171,7 @@ func TestOneWayToTheTerminal(t *testing.T) {
 		}
 		for _, m := range other.FindAll(b, -1) {
 			if found[path]++; found[path] > allowed[path] {
-				t.Errorf("%s: %s; want tool.line, a table, printJSON or warnf", path, m)
+				t.Errorf("%s: %s; want console.line, a table, printJSON or warnf", path, m)
 			}
 		}
 	})
@@ -421,7 +421,6 @@ var exceptions = []exception{
 	{"methods of raft.Group", 114, "Raft's rules read and change the same few fields; what can stand alone without hiding the protocol is to leave"},
 	{"methods of repl/sim.node", 100, "plays host, disk and clients of one node; requests are to be the product's own code, and the rest falls apart by fault"},
 	{"fields of repl/sim.node", 55, "as above"},
-	{"methods of node/cmd.tool", 66, "every command of every noun is a method; nouns are to be functions over what they share"},
 	{"methods of node.Node", 61, "status, doctor, founding and addresses are asked of the node; each is to have its own part"},
 	{"methods of node.connection", 47, "reads, answers, and who may ask what, on one type"},
 }

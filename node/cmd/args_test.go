@@ -12,7 +12,7 @@ import (
 // means nothing must be refused: the library would take options behind the
 // first argument for arguments, without a word.
 func TestArrange(t *testing.T) {
-	commands := (&tool{}).commands()
+	commands := commands(&console{})
 	const endOfOptions = " --"
 	for _, tt := range []struct {
 		line string // words with single spaces; '' is the empty word
@@ -178,7 +178,7 @@ func TestEveryCommand(t *testing.T) {
 			}
 		}
 	}
-	walk("muster", (&tool{}).commands())
+	walk("muster", commands(&console{}))
 }
 
 // Help must say what an option that is not given comes to: no option of a number
@@ -196,5 +196,5 @@ func TestHelpDefaults(t *testing.T) {
 			}
 		}
 	}
-	look("muster", (&tool{}).commands())
+	look("muster", commands(&console{}))
 }

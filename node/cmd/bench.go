@@ -25,7 +25,7 @@ const (
 	zipfUsual = 0.99
 )
 
-func (t *tool) benchCommand() *cli.Command {
+func benchCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "bench", Usage: "measure a cluster",
 		Description: `Sets, gets or lists random ones of some keys under "bench/", which stay there,
@@ -71,7 +71,7 @@ and one {"compared":"b/a",…} for each comparison.`,
 			&cli.StringFlag{Name: "versus", Usage: "compare with the same under these `OPTIONS`"},
 			&cli.IntFlag{Name: "rounds", Value: 1, Usage: "`N` times that all runs are made; of a comparison 5 at least, and if it is not given"},
 		},
-		Action: t.bench,
+		Action: con.action(runBench),
 	})
 }
 
@@ -171,11 +171,11 @@ func exponentOf(s string) (float64, error) {
 	return e, nil
 }
 
-func (t *tool) bench(c *cli.Context) error {
+func runBench(con *console, c *cli.Context) error {
 	if err := wantArgs(c, 0, 0); err != nil {
 		return err
 	}
-	m, err := t.newMatch(c)
+	m, err := newMatch(con, c)
 	if err != nil {
 		return err
 	}
@@ -185,7 +185,7 @@ func (t *tool) bench(c *cli.Context) error {
 			return err
 		}
 	}
-	p := benchPrinter{session: m.sides[0].session, match: m}
+	p := benchPrinter{errand: m.sides[0].errand, match: m}
 	err = m.run(c.Context, p.run)
 	if err == nil {
 		err = p.compare()
@@ -199,9 +199,9 @@ func (t *tool) bench(c *cli.Context) error {
 
 // benchSide is what runs with one set of options.
 type benchSide struct {
-	*session // the first run's
-	options  *cli.Context
-	sessions map[int]*session // all of them, by the connections that they have to each node
+	*errand // the first run's
+	options *cli.Context
+	errands map[int]*errand // all of them, by the connections that they have to each node
 
 	name    string // a or b; empty if there is one side
 	plans   []bench.Plan
@@ -209,32 +209,32 @@ type benchSide struct {
 	results [][]bench.Result
 }
 
-func (t *tool) newBenchSide(c *cli.Context) (*benchSide, error) {
+func newBenchSide(con *console, c *cli.Context) (*benchSide, error) {
 	plans, err := benchPlans(c)
 	if err != nil {
 		return nil, err
 	}
-	s := &benchSide{options: c, sessions: map[int]*session{}, plans: plans, results: make([][]bench.Result, len(plans))}
-	if s.session, err = s.connected(t, plans[0].Connections); err != nil {
+	s := &benchSide{options: c, errands: map[int]*errand{}, plans: plans, results: make([][]bench.Result, len(plans))}
+	if s.errand, err = s.connected(con, plans[0].Connections); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// connected returns the session with so many connections to each node.
-func (s *benchSide) connected(t *tool, connections int) (*session, error) {
-	if s.sessions[connections] == nil {
-		one, err := t.open(s.options, connections)
+// connected returns the errand with so many connections to each node.
+func (s *benchSide) connected(con *console, connections int) (*errand, error) {
+	if s.errands[connections] == nil {
+		one, err := con.open(s.options, connections)
 		if err != nil {
 			return nil, err
 		}
-		s.sessions[connections] = one
+		s.errands[connections] = one
 	}
-	return s.sessions[connections], nil
+	return s.errands[connections], nil
 }
 
 func (s *benchSide) close() {
-	for _, one := range s.sessions {
+	for _, one := range s.errands {
 		one.close()
 	}
 }
@@ -254,7 +254,7 @@ func (s *benchSide) first(ctx context.Context) error {
 // run makes run i once. The keys are set before the first run that reads them.
 func (s *benchSide) run(ctx context.Context, i, round int) (bench.Result, error) {
 	p := s.plans[i]
-	one, err := s.connected(s.tool, p.Connections)
+	one, err := s.connected(s.console, p.Connections)
 	if err != nil {
 		return bench.Result{}, err
 	}

@@ -24,7 +24,7 @@ type benchMatch struct {
 }
 
 // newMatch reads all options before it opens anything.
-func (t *tool) newMatch(c *cli.Context) (*benchMatch, error) {
+func newMatch(con *console, c *cli.Context) (*benchMatch, error) {
 	m := &benchMatch{rounds: c.Int("rounds"), seed: c.Uint64("seed")}
 	both := []*cli.Context{c}
 	least := 1
@@ -43,7 +43,7 @@ func (t *tool) newMatch(c *cli.Context) (*benchMatch, error) {
 		return nil, usagef("muster bench: --rounds %d; want %d to %d", m.rounds, least, bench.RoundsMax)
 	}
 	for i, c := range both {
-		s, err := t.newBenchSide(c)
+		s, err := newBenchSide(con, c)
 		if err != nil {
 			m.close()
 			return nil, err
@@ -105,7 +105,7 @@ func versus(c *cli.Context) (*cli.Context, error) {
 	other := cli.NewContext(c.App, set, nil)
 	other.Command, other.Context = c.Command, c.Context
 	if err := set.Parse(a.options); err != nil {
-		return nil, badOption(c, err, false)
+		return nil, optionError(c, err)
 	}
 	return other, nil
 }
@@ -137,7 +137,7 @@ func (m *benchMatch) run(ctx context.Context, show func(bench.Result) error) err
 
 // benchPrinter prints results as they come.
 type benchPrinter struct {
-	*session
+	*errand
 	match *benchMatch
 	rows  *table
 }
@@ -194,8 +194,8 @@ func (p *benchPrinter) compare() error {
 		if err := p.flush(); err != nil {
 			return err
 		}
-		p.tool.line("")
-		p.tool.line("b to a, medians of %d rounds, with an interval of 95 %%:", m.rounds)
+		p.console.line("")
+		p.console.line("b to a, medians of %d rounds, with an interval of 95 %%:", m.rounds)
 		p.rows = newTable(p.out, "RUN", "FIGURE", "A", "B", "RATIO", "FROM", "TO")
 	}
 	for i := range a.plans {

@@ -4,10 +4,12 @@
 // nothing about keys, nodes or logs: a command reads its options, asks the
 // packages below, mostly through repl/client, and prints what they say.
 //
-// [tool.commands] is the table of commands, in the order in which help shows them.
-// Each noun has a file of its name, its help above its options. How command lines
-// are read is in args.go, what several nouns need in options.go, output.go and
-// text.go, what they end with in exit.go.
+// [commands] is the table of commands. Each noun has a file of its name, its help
+// above its options, and is made of functions over two things: the [console], which
+// is standard input, output and error, and where nodes are asked the [errand], which
+// is one command's work with a cluster. How command lines are read is in args.go,
+// what options several nouns have in options.go, what reaches the terminal in
+// output.go and text.go, what a command ends with in exit.go.
 package cmd
 
 import (
@@ -15,8 +17,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
-	"sync"
 
 	"github.com/urfave/cli/v2"
 )
@@ -29,62 +29,40 @@ import (
 // It sees the variables that begin with MUSTER_, and changes nothing of the
 // process but what serve does to the garbage collector.
 func Main(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
-	t := &tool{in: in, out: newOutput(out), terminal: isTerminal(out), err: errs}
-	err := t.run(ctx, args)
-	if ferr := t.out.Flush(); ferr != nil && err == nil {
+	con := &console{in: in, out: newOutput(out), terminal: isTerminal(out), err: errs}
+	err := runLine(ctx, con, args)
+	if ferr := con.out.Flush(); ferr != nil && err == nil {
 		err = fmt.Errorf("write output: %w", ferr)
 	}
 	if err != nil && !errors.Is(err, errNothingToSay) {
-		t.warnf("%s", oneLine(err))
+		con.warnf("%s", oneLine(err))
 	}
 	return int(statusOf(err))
 }
 
-// tool is what every command works with. Data goes to out, which is flushed at
-// the end, and all else to err.
-type tool struct {
-	in       io.Reader
-	out      *output
-	terminal bool // out is one
-
-	mu  sync.Mutex // guards err; a command's goroutines share it
-	err io.Writer
-}
-
-// warnf writes one line to standard error, whatever is in args. It begins with
-// "muster", as the errors of command lines already do.
-func (t *tool) warnf(format string, args ...any) {
-	line := fmt.Sprintf(format, args...)
-	if !strings.HasPrefix(line, "muster") {
-		line = "muster: " + line
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	fmt.Fprintln(t.err, plain(line))
-}
-
-func (t *tool) commands() []*cli.Command {
+// commands is the table of commands, in the order in which help shows them.
+func commands(con *console) []*cli.Command {
 	return []*cli.Command{
-		t.serveCommand(),
-		t.demoCommand(),
-		t.statusCommand(),
-		t.kvCommand(),
-		t.nodeCommand(),
-		t.groupCommand(),
-		t.slotCommand(),
-		t.benchCommand(),
-		t.doctorCommand(),
-		t.logCommand(),
-		t.wireCommand(),
-		t.secretCommand(),
-		t.versionCommand(),
-		t.completionCommand(),
+		serveCommand(con),
+		demoCommand(con),
+		statusCommand(con),
+		kvCommand(con),
+		nodeCommand(con),
+		groupCommand(con),
+		slotCommand(con),
+		benchCommand(con),
+		doctorCommand(con),
+		logCommand(con),
+		wireCommand(con),
+		secretCommand(con),
+		versionCommand(con),
+		completionCommand(con),
 	}
 }
 
-func (t *tool) run(ctx context.Context, args []string) error {
-	commands := t.commands()
-	words, err := arrange(commands, args)
+func runLine(ctx context.Context, con *console, args []string) error {
+	all := commands(con)
+	words, err := arrange(all, args)
 	if err != nil {
 		return err
 	}
@@ -92,9 +70,9 @@ func (t *tool) run(ctx context.Context, args []string) error {
 		Name: "muster", Usage: "a sharded, replicated key-value store and cluster manager in one binary",
 		// arrange has taken these to the command: here they are for help to list.
 		Flags:    append(commonFlags(), &cli.BoolFlag{Name: "version", Usage: "print what this binary is"}),
-		Commands: commands, Writer: t.out, ErrWriter: t.err,
+		Commands: all, Writer: con.out, ErrWriter: con.err,
 		HideVersion: true, HideHelpCommand: true,
-		ExitErrHandler: func(*cli.Context, error) {}, // run has the one place for it
+		ExitErrHandler: func(*cli.Context, error) {}, // Main has the one place for it
 		OnUsageError:   badOption,
 	}
 	return app.RunContext(ctx, append([]string{"muster"}, words...))

@@ -9,7 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-func (t *tool) completionCommand() *cli.Command {
+func completionCommand(con *console) *cli.Command {
 	return ownVerb(cli.Command{
 		Name: "completion", Usage: "print a script that completes muster's words in a shell", ArgsUsage: "bash|zsh|fish",
 		Description: `For one shell, now, and for every one to come:
@@ -19,23 +19,23 @@ func (t *tool) completionCommand() *cli.Command {
     muster completion fish | source     in ~/.config/fish/config.fish
 
 The script holds the words of this version and asks nobody.`,
-		Action: t.completion,
+		Action: con.action(runCompletion),
 	})
 }
 
-func (t *tool) completion(c *cli.Context) error {
+func runCompletion(con *console, c *cli.Context) error {
 	if err := wantArgs(c, 1, 1); err != nil {
 		return err
 	}
-	commands := t.commands()
+	commands := commands(con)
 	lines, values := completionLines(commands), valueLines(commands)
 	switch shell := c.Args().First(); shell {
 	case "bash":
-		writeBash(t.out, lines, values)
+		writeBash(con.out, lines, values)
 	case "zsh":
-		writeZsh(t.out, lines, values)
+		writeZsh(con.out, lines, values)
 	case "fish":
-		writeFish(t.out, lines, values)
+		writeFish(con.out, lines, values)
 	default:
 		return usagef("muster completion: unknown shell %q; want bash, zsh or fish", shell)
 	}

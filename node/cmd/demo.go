@@ -27,17 +27,17 @@ const (
 	demoReadyMax = 30 * time.Second
 )
 
-func (t *tool) demoCommand() *cli.Command {
+func demoCommand(con *console) *cli.Command {
 	return ownVerb(cli.Command{
 		Name: "demo", Usage: "run three nodes in this terminal, with scratch data",
 		Description: `Founds a cluster of three nodes on free ports of this host and says what to try.
 It runs until it is interrupted, or nobody reads what it prints; then its data is
 removed.`,
-		Action: t.demo,
+		Action: con.action(runDemo),
 	})
 }
 
-func (t *tool) demo(c *cli.Context) error {
+func runDemo(con *console, c *cli.Context) error {
 	if err := wantArgs(c, 0, 0); err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func (t *tool) demo(c *cli.Context) error {
 	nodes, stop := context.WithCancel(context.Background())
 	defer stop()
 	ended := make(chan error, demoNodes) // from each node's goroutine, once
-	log := slog.New(slog.NewTextHandler(t.err, &slog.HandlerOptions{Level: &level}))
+	log := slog.New(slog.NewTextHandler(con.err, &slog.HandlerOptions{Level: &level}))
 	for i, addr := range addrs {
 		config := node.Default()
 		config.Name, config.Listen, config.Cluster = fmt.Sprintf("n%d", i+1), addr, "demo"
@@ -82,19 +82,19 @@ func (t *tool) demo(c *cli.Context) error {
 			over()
 		}()
 	}
-	err = t.demoReady(ctx, addrs)
+	err = demoReady(ctx, con, addrs)
 	if err == nil {
 		level.Set(slog.LevelWarn)
-		err = t.demoHints(addrs, dir)
+		err = demoHints(con, addrs, dir)
 	}
 	if err == nil {
 		select {
 		case <-ctx.Done():
 		case <-pipe: // a node has logged to a standard error that is closed
 		}
-		t.line("")
-		t.line("stopping")
-		t.out.Flush() // whoever has gone does not miss it
+		con.line("")
+		con.line("stopping")
+		con.out.Flush() // whoever has gone does not miss it
 	} else if c.Context.Err() != nil {
 		err = nil // the user did not wait for it
 	}
@@ -109,9 +109,9 @@ func (t *tool) demo(c *cli.Context) error {
 }
 
 // demoReady returns when the cluster takes writes, in every group.
-func (t *tool) demoReady(ctx context.Context, addrs []string) error {
-	t.line("founding a cluster of three nodes on %s", strings.Join(addrs, ", "))
-	if err := t.flush(); err != nil {
+func demoReady(ctx context.Context, con *console, addrs []string) error {
+	con.line("founding a cluster of three nodes on %s", strings.Join(addrs, ", "))
+	if err := con.flush(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, demoReadyMax)
@@ -145,30 +145,23 @@ func announced(a *wire.StatusAnswer) bool {
 
 // demoHints ends with an error where nobody reads them: a demonstration to nobody
 // is over.
-func (t *tool) demoHints(addrs []string, dir string) error {
+func demoHints(con *console, addrs []string, dir string) error {
 	self := os.Args[0]
 	if strings.Contains(self, "go-build") {
 		self = "go run ."
 	}
-	try := func(rest string) { t.line("    %s --endpoints %s %s", self, addrs[0], rest) }
-	t.line("three nodes serve; their data is in %s until you stop them with Ctrl-C", dir)
-	t.line("")
-	t.line("in another terminal, try:")
+	try := func(rest string) { con.line("    %s --endpoints %s %s", self, addrs[0], rest) }
+	con.line("three nodes serve; their data is in %s until you stop them with Ctrl-C", dir)
+	con.line("")
+	con.line("in another terminal, try:")
 	try("kv set greeting hello color blue")
 	try("kv get greeting -o json")
 	try("kv list")
 	try("status")
 	try("group list")
 	try("bench")
-	t.line("")
-	t.line("any of the nodes will do:")
-	t.line("    export MUSTER_ENDPOINTS=%s", strings.Join(addrs, ","))
-	return t.flush()
-}
-
-func (t *tool) flush() error {
-	if err := t.out.Flush(); err != nil {
-		return fmt.Errorf("write output: %w", err)
-	}
-	return nil
+	con.line("")
+	con.line("any of the nodes will do:")
+	con.line("    export MUSTER_ENDPOINTS=%s", strings.Join(addrs, ","))
+	return con.flush()
 }

@@ -24,7 +24,7 @@ const (
 	doctorAtOnce = 32
 )
 
-func (t *tool) doctorCommand() *cli.Command {
+func doctorCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "doctor", Usage: "ask every node what it measures, and say what should be seen to",
 		Description: `Shows who reaches whom, with the round-trip time of each direction, how long the
@@ -39,7 +39,7 @@ With -o json: {"ok":true,"findings":[{"severity":"error"|"warning","what":…,"r
 "sync_p50_us":N,"sync_p99_us":N,"sync_max_us":N,"syncs":N,"free_bytes":N,"log_bytes":N,
 "needed_bytes":N,"snapshot_bytes":N,"full":false}],"links":[{"from":NAME,"to":NAME,"reached":true,
 "rtt_us":N,"heard":true,"heard_ms":N,"why":…}]}; a link's "heard" is what "to" says: it hears "from".`,
-		Action: t.doctor,
+		Action: con.action(runDoctor),
 	})
 }
 
@@ -87,8 +87,8 @@ type linkRow struct {
 	known bool // From has answered
 }
 
-func (t *tool) doctor(c *cli.Context) error {
-	s, err := t.openBare(c)
+func runDoctor(con *console, c *cli.Context) error {
+	s, err := con.openBare(c)
 	if err != nil {
 		return err
 	}
@@ -98,12 +98,12 @@ func (t *tool) doctor(c *cli.Context) error {
 		return err
 	}
 	p := newPatient(status)
-	s.askAll(c.Context, p)
+	askAll(c.Context, s, p)
 	row := p.diagnose()
 	if s.json {
 		err = s.printJSON(row)
 	} else {
-		err = s.printDoctor(p, row)
+		err = printDoctor(s, p, row)
 	}
 	if err == nil && !row.OK {
 		return errQuiet(exitRefused)
@@ -112,7 +112,7 @@ func (t *tool) doctor(c *cli.Context) error {
 }
 
 // askAll asks every node at the same time, or some at a time if they are many.
-func (s *session) askAll(ctx context.Context, p *patient) {
+func askAll(ctx context.Context, s *errand, p *patient) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	var mu sync.Mutex // guards p
@@ -204,9 +204,9 @@ func (p *patient) nodeRows() []doctorNodeRow {
 	return rows
 }
 
-func (s *session) printDoctor(p *patient, row *doctorRow) error {
+func printDoctor(s *errand, p *patient, row *doctorRow) error {
 	if len(p.nodes) > 1 {
-		if err := s.printMatrix(p, row.Links); err != nil {
+		if err := printMatrix(s, p, row.Links); err != nil {
 			return err
 		}
 	}
@@ -236,7 +236,7 @@ func (s *session) printDoctor(p *patient, row *doctorRow) error {
 }
 
 // printMatrix prints who reaches whom, a line for each node that dials.
-func (s *session) printMatrix(p *patient, links []linkRow) error {
+func printMatrix(s *errand, p *patient, links []linkRow) error {
 	head := []string{`FROM \ TO`}
 	for _, n := range p.nodes {
 		head = append(head, n.Name)

@@ -11,7 +11,7 @@ import (
 	"muster/repl/wire"
 )
 
-func (t *tool) groupCommand() *cli.Command {
+func groupCommand(con *console) *cli.Command {
 	return noun(cli.Command{Name: "group", Usage: "look at the groups, which own the slots"},
 		verb(cli.Command{
 			Name: "list", Usage: "list the groups with their replicas, as their leaders know them",
@@ -20,7 +20,7 @@ the meta group: it holds the table of nodes, groups and slots.
 
 With -o json: [{"id":1,"leader":NAME,"term":…,"commit":"g1/2.17","slots":1024,
 "replicas":[{"id":…,"node":NAME,"role":"voter"|"learner","match":INDEX,"state":…}]}]`,
-			Action: t.groupList,
+			Action: con.action(groupList),
 		}))
 }
 
@@ -55,8 +55,8 @@ func groupRows(groups []wire.StatusGroup, name func(raft.NodeID) string) []group
 	return rows
 }
 
-func (t *tool) groupList(c *cli.Context) error {
-	s, err := t.openBare(c)
+func groupList(con *console, c *cli.Context) error {
+	s, err := con.openBare(c)
 	if err != nil {
 		return err
 	}
@@ -65,15 +65,15 @@ func (t *tool) groupList(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	groups := mergeGroups(s.statusOfAll(c.Context, status))
+	groups := mergeGroups(statusOfAll(c.Context, s, status))
 	name := nodeNames(status.Nodes)
 	if s.json {
 		return s.printJSON(groupRows(groups, name))
 	}
-	return s.groupTable(groupRows(groups, name))
+	return groupTable(s, groupRows(groups, name))
 }
 
-func (s *session) groupTable(rows []groupRow) error {
+func groupTable(s *errand, rows []groupRow) error {
 	t := newTable(s.out, "GROUP", "LEADER", "TERM", "COMMIT", "SLOTS", "REPLICA", "NODE", "ROLE", "MATCH", "STATE")
 	for _, g := range rows {
 		head := []string{number(g.ID), orDash(g.Leader), number(g.Term), g.Commit, number(g.Slots)}
@@ -96,7 +96,7 @@ func (s *session) groupTable(rows []groupRow) error {
 
 // statusOfAll adds to what one node answered the answers of all others that it
 // knows and that answer in time.
-func (s *session) statusOfAll(ctx context.Context, first *wire.StatusAnswer) []*wire.StatusAnswer {
+func statusOfAll(ctx context.Context, s *errand, first *wire.StatusAnswer) []*wire.StatusAnswer {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	answers := make([]*wire.StatusAnswer, len(first.Nodes))

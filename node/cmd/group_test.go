@@ -16,8 +16,8 @@ func TestUnknownReplica(t *testing.T) {
 		{ID: 2, Node: 8, Match: 0, State: wire.ReplicaProbed},
 	}}
 	var b bytes.Buffer
-	s := &session{tool: &tool{out: newOutput(&b)}}
-	if err := s.groupTable(groupRows([]wire.StatusGroup{g}, func(raft.NodeID) string { return "n" })); err != nil {
+	s := &errand{console: &console{out: newOutput(&b)}}
+	if err := groupTable(s, groupRows([]wire.StatusGroup{g}, func(raft.NodeID) string { return "n" })); err != nil {
 		t.Fatal(err)
 	}
 	s.out.Flush()

@@ -11,13 +11,13 @@ import (
 	"muster/repl/client"
 )
 
-func (t *tool) kvCommand() *cli.Command {
+func kvCommand(con *console) *cli.Command {
 	return noun(cli.Command{Name: "kv", Usage: "set, get, list and move keys with their values"},
-		t.kvSetCommand(), t.kvGetCommand(), t.kvDelCommand(), t.kvListCommand(),
-		t.kvLocateCommand(), t.kvImportCommand(), t.kvExportCommand())
+		kvSetCommand(con), kvGetCommand(con), kvDelCommand(con), kvListCommand(con),
+		kvLocateCommand(con), kvImportCommand(con), kvExportCommand(con))
 }
 
-func (t *tool) kvSetCommand() *cli.Command {
+func kvSetCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "set", Usage: "write keys", ArgsUsage: "K V [K V …]",
 		Description: `Writes each key K with its value V. Keys of one slot are written together, in
@@ -32,11 +32,11 @@ With -o json: {"log_ids":["g1/2.17"],"versions":{"K":17}}`,
 			&cli.BoolFlag{Name: "if-absent", Usage: "only if the key is not there"},
 			&cli.Uint64Flag{Name: "if-version", DefaultText: "any", Usage: "only if the key's version is `N`"},
 		},
-		Action: t.kvSet,
+		Action: con.action(kvSet),
 	})
 }
 
-func (t *tool) kvSet(c *cli.Context) error {
+func kvSet(con *console, c *cli.Context) error {
 	pairs, err := pairsOf(c)
 	if err != nil {
 		return err
@@ -50,7 +50,7 @@ func (t *tool) kvSet(c *cli.Context) error {
 	case (o.IfAbsent || o.HasVersion) && len(pairs) > 1:
 		return usagef("muster kv set: a condition takes one key and value, there are %d", len(pairs))
 	}
-	s, err := t.open(c, 1)
+	s, err := con.open(c, 1)
 	if err != nil {
 		return err
 	}
@@ -61,9 +61,9 @@ func (t *tool) kvSet(c *cli.Context) error {
 			if err != nil {
 				return err
 			}
-			return s.printWritten([]writtenKey{{pairs[0].Key, w}}, -1, false)
+			return printWritten(s, &outcome{written: []writtenKey{{pairs[0].Key, w}}})
 		}
-		return s.setMany(ctx, pairs)
+		return setMany(ctx, s, pairs)
 	})
 }
 
@@ -87,24 +87,24 @@ func pairsOf(c *cli.Context) ([]client.Pair, error) {
 
 // setMany writes several keys, each slot's together. It says what was written
 // also where not all was.
-func (s *session) setMany(ctx context.Context, pairs []client.Pair) error {
+func setMany(ctx context.Context, s *errand, pairs []client.Pair) error {
 	written, err := s.client.SetMany(ctx, pairs)
-	failed, err := s.partly(err, len(pairs))
+	failed, err := partly(s, err, len(pairs))
 	if err != nil {
 		return err
 	}
-	var done []writtenKey
+	o := outcome{failed: len(failed)}
 	for i, p := range pairs {
 		if !failed[i] {
-			done = append(done, writtenKey{p.Key, written[i]})
+			o.written = append(o.written, writtenKey{p.Key, written[i]})
 		}
 	}
-	return s.printWritten(done, -1, len(failed) > 0)
+	return printWritten(s, &o)
 }
 
 // partly tells each key of n that was not dealt with on standard error, and
 // returns which they were. If none was dealt with, that is the command's error.
-func (s *session) partly(err error, n int) (failed map[int]bool, rest error) {
+func partly(s *errand, err error, n int) (failed map[int]bool, rest error) {
 	var partly *client.PartlyError
 	if !errors.As(err, &partly) || len(partly.Items) == n {
 		return nil, err
@@ -131,31 +131,35 @@ type writtenKey struct {
 	client.Written
 }
 
-// printWritten prints what became of keys; deleted < 0 is left out. If not all
-// of them came through, it ends with status 8.
-func (s *session) printWritten(written []writtenKey, deleted int, partly bool) error {
+// outcome is what became of all keys that a command was given.
+type outcome struct {
+	written []writtenKey
+	failed  int  // how many are not among them, each told of already
+	deleted *int // how many there were to delete; nil: the command deletes none
+}
+
+// printWritten prints what became of keys. If some of them did not come through,
+// the command ends with status 8.
+func printWritten(s *errand, o *outcome) error {
 	var err error
 	if s.json {
-		err = s.printWrittenJSON(written, deleted)
+		err = s.printJSON(writtenRowOf(o))
 	} else {
 		t := newTable(s.out, "KEY", "VERSION", "LOG ID")
-		for _, w := range written {
+		for _, w := range o.written {
 			t.row(cell(w.key), number(w.Version), logID(w.Written))
 		}
 		err = t.Flush()
 	}
-	if err == nil && partly {
+	if err == nil && o.failed > 0 {
 		return errQuiet(exitPartly)
 	}
 	return err
 }
 
-func (s *session) printWrittenJSON(written []writtenKey, deleted int) error {
-	row := writtenRow{LogIDs: []string{}, Versions: map[string]uint64{}}
-	if deleted >= 0 {
-		row.Deleted = &deleted
-	}
-	for _, w := range written {
+func writtenRowOf(o *outcome) *writtenRow {
+	row := &writtenRow{LogIDs: []string{}, Versions: map[string]uint64{}, Deleted: o.deleted}
+	for _, w := range o.written {
 		if id := logID(w.Written); !slices.Contains(row.LogIDs, id) {
 			row.LogIDs = append(row.LogIDs, id)
 		}
@@ -169,47 +173,46 @@ func (s *session) printWrittenJSON(written []writtenKey, deleted int) error {
 		}
 		row.VersionsBase64[*encoded] = w.Version
 	}
-	return s.printJSON(row)
+	return row
 }
 
 func logID(w client.Written) string { return raft.FormatLogID(w.Group, w.ID) }
 
-func (t *tool) kvDelCommand() *cli.Command {
+func kvDelCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "del", Usage: "delete keys", ArgsUsage: "K…",
 		Description: `Deletes each key K. A key that is not there is deleted already: that is no error.
 
 With -o json: {"log_ids":["g1/2.18"],"versions":{"K":18},"deleted":N}, where N
 is how many were there.`,
-		Action: t.kvDel,
+		Action: con.action(kvDel),
 	})
 }
 
-func (t *tool) kvDel(c *cli.Context) error {
+func kvDel(con *console, c *cli.Context) error {
 	keys, err := keysOf(c)
 	if err != nil {
 		return err
 	}
-	s, err := t.open(c, 1)
+	s, err := con.open(c, 1)
 	if err != nil {
 		return err
 	}
 	defer s.close()
 	return s.with(c.Context, func(ctx context.Context) error {
 		deleted, err := s.client.Delete(ctx, keys...)
-		failed, err := s.partly(err, len(keys))
+		failed, err := partly(s, err, len(keys))
 		if err != nil {
 			return err
 		}
-		var done []writtenKey
-		count := 0
+		o := outcome{deleted: new(int), failed: len(failed)}
 		for _, d := range deleted {
-			count += d.Count
+			*o.deleted += d.Count
 			for _, k := range d.Keys {
-				done = append(done, writtenKey{k, d.Written})
+				o.written = append(o.written, writtenKey{k, d.Written})
 			}
 		}
-		return s.printWritten(done, count, len(failed) > 0)
+		return printWritten(s, &o)
 	})
 }
 
@@ -227,11 +230,11 @@ func keysOf(c *cli.Context) ([][]byte, error) {
 	return keys, nil
 }
 
-func (t *tool) kvLocateCommand() *cli.Command {
+func kvLocateCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "locate", Usage: "say where a key belongs, whether it is there or not", ArgsUsage: "K",
 		Description: `With -o json: {"key":"K","slot":1234,"group":1,"leader":NAME}`,
-		Action:      t.kvLocate,
+		Action:      con.action(kvLocate),
 	})
 }
 
@@ -242,12 +245,12 @@ type placeRow struct {
 	Leader string `json:"leader"` // empty: none is known
 }
 
-func (t *tool) kvLocate(c *cli.Context) error {
+func kvLocate(con *console, c *cli.Context) error {
 	if err := wantArgs(c, 1, 1); err != nil {
 		return err
 	}
 	key := []byte(c.Args().First())
-	s, err := t.open(c, 1)
+	s, err := con.open(c, 1)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 	"muster/repl/client"
 )
 
-func (t *tool) kvGetCommand() *cli.Command {
+func kvGetCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "get", Usage: "read keys", ArgsUsage: "K…",
 		Description: `Prints the value of one key as it is and a newline behind it, and of several keys
@@ -26,7 +26,7 @@ first endpoint's own copy instead, which may be behind; "at" then says how far i
 
 With -o json: {"items":[{"key":"K","value":"V","version":17,"slot":1234,"group":1,"at":"g1/2.17"}],"missing":["X"]}`,
 		Flags:  []cli.Flag{readFlag(), afterFlag(), &cli.BoolFlag{Name: "raw", Usage: "print the value as it is, to a terminal too"}},
-		Action: t.kvGet,
+		Action: con.action(kvGet),
 	})
 }
 
@@ -63,7 +63,7 @@ type gotRows struct {
 	MissingBase64 []string `json:"missing_base64,omitempty"` // keys that are not valid UTF-8
 }
 
-func (t *tool) kvGet(c *cli.Context) error {
+func kvGet(con *console, c *cli.Context) error {
 	keys, err := keysOf(c)
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func (t *tool) kvGet(c *cli.Context) error {
 			return usagef("muster kv get: --after: %v", err)
 		}
 	}
-	s, err := t.open(c, 1)
+	s, err := con.open(c, 1)
 	if err != nil {
 		return err
 	}
@@ -86,12 +86,12 @@ func (t *tool) kvGet(c *cli.Context) error {
 	return s.with(c.Context, func(ctx context.Context) error {
 		items, missing, err := s.client.Get(ctx, keys, o)
 		if err != nil {
-			return s.firstOnly(local, s.behind(c.Context, keys, o, err))
+			return firstOnly(s, local, behind(c.Context, s, keys, o, err))
 		}
 		if s.json {
-			err = s.printGotJSON(items, missing)
+			err = printGotJSON(s, items, missing)
 		} else {
-			err = s.printGot(formOf(c, len(keys), s.terminal), items)
+			err = printGot(s, formOf(c, len(keys), s.terminal), items)
 		}
 		if err != nil || len(missing) == 0 {
 			return err
@@ -105,7 +105,7 @@ func (t *tool) kvGet(c *cli.Context) error {
 
 // firstOnly says of a local read that could not be made, where other endpoints
 // are given, why these were not asked.
-func (s *session) firstOnly(local bool, err error) error {
+func firstOnly(s *errand, local bool, err error) error {
 	if local && len(s.endpoints) > 1 && (statusOf(err) == exitNoEndpoint || statusOf(err) == exitNoResult) {
 		return fmt.Errorf("--read local asks the first endpoint only, %s: %w", s.endpoints[0], err)
 	}
@@ -117,7 +117,7 @@ const behindMax = time.Second
 
 // behind says of a read that was to wait for a log id, and has waited too long,
 // where the replica stands: no node need be missing for it.
-func (s *session) behind(ctx context.Context, keys [][]byte, o client.ReadOptions, err error) error {
+func behind(ctx context.Context, s *errand, keys [][]byte, o client.ReadOptions, err error) error {
 	if o.After == (raft.LogID{}) || statusOf(err) != exitNoResult {
 		return err
 	}
@@ -140,7 +140,7 @@ func (s *session) behind(ctx context.Context, keys [][]byte, o client.ReadOption
 	return err
 }
 
-func (s *session) printGotJSON(items []client.Item, missing [][]byte) error {
+func printGotJSON(s *errand, items []client.Item, missing [][]byte) error {
 	rows := gotRows{Items: []gotRow{}, Missing: []string{}}
 	for _, i := range items {
 		rows.Items = append(rows.Items, gotRow{pairText(i.Key, i.Value), i.Version, int(i.Slot), int(i.Group), raft.FormatLogID(i.Group, i.At)})
@@ -174,7 +174,7 @@ func formOf(c *cli.Context, keys int, terminal bool) gotForm {
 	return gotRaw
 }
 
-func (s *session) printGot(form gotForm, items []client.Item) error {
+func printGot(s *errand, form gotForm, items []client.Item) error {
 	switch form {
 	case gotRaw:
 		for _, i := range items {

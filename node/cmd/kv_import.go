@@ -25,7 +25,7 @@ const (
 	importTimeoutDefault = time.Minute
 )
 
-func (t *tool) kvImportCommand() *cli.Command {
+func kvImportCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "import", Usage: "write the lines that kv export printed", ArgsUsage: "FILE|-",
 		Description: `FILE has one JSON object per line, as kv export prints them; "-" is standard input:
@@ -46,31 +46,26 @@ been; importing them again does no harm.
 Prints: {"written":N,"failed":N}; nothing where the import could not begin.`,
 		Flags: []cli.Flag{&cli.DurationFlag{Name: "timeout", Value: importTimeoutDefault,
 			Usage: "how long `D` one write may take, retries included, up to 5m [$MUSTER_TIMEOUT]"}},
-		Action: t.kvImport,
+		Action: con.action(kvImport),
 	})
 }
 
-func (t *tool) kvImport(c *cli.Context) error {
+func kvImport(con *console, c *cli.Context) error {
 	if err := wantArgs(c, 1, 1); err != nil {
 		return err
 	}
-	in := t.in
-	name := c.Args().First()
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
+	in, name, err := con.input(c.Args().First())
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	if f, ok := in.(*os.File); ok {
 		// Opening a directory is no error, reading it is.
 		if info, err := f.Stat(); err == nil && info.IsDir() {
 			return fmt.Errorf("%s: is a directory; want a file with the lines of kv export", name)
 		}
-		in = f
-	} else {
-		name = "standard input"
 	}
-	s, err := t.open(c, 1)
+	s, err := con.open(c, 1)
 	if err != nil {
 		return err
 	}
@@ -81,7 +76,7 @@ func (t *tool) kvImport(c *cli.Context) error {
 	if statusOf(err) == exitNoEndpoint && m.written == 0 {
 		return err
 	}
-	if perr := s.printCounts(m.written, m.failed); perr != nil && err == nil {
+	if perr := printCounts(s, m.written, m.failed); perr != nil && err == nil {
 		return perr
 	}
 	if err == nil && m.failed > 0 {
@@ -90,7 +85,7 @@ func (t *tool) kvImport(c *cli.Context) error {
 	return err
 }
 
-func (s *session) printCounts(written, failed int) error {
+func printCounts(s *errand, written, failed int) error {
 	if s.json {
 		return s.printJSON(struct {
 			Written int `json:"written"`
@@ -108,7 +103,7 @@ func (s *session) printCounts(written, failed int) error {
 // each key once, so this costs only those who need it. (With 64 goroutines that
 // set one key after the other, small lines took eight times as long.)
 type importer struct {
-	*session
+	*errand
 	name string // of the input
 	bulk *client.Bulk
 
@@ -126,8 +121,8 @@ type importLine struct {
 	valueBytes int
 }
 
-func newImporter(s *session, name string) *importer {
-	return &importer{session: s, name: name, lines: map[uint64]importLine{}, keys: map[string]struct{}{}}
+func newImporter(s *errand, name string) *importer {
+	return &importer{errand: s, name: name, lines: map[uint64]importLine{}, keys: map[string]struct{}{}}
 }
 
 func (m *importer) run(ctx context.Context, in io.Reader) error {

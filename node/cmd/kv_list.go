@@ -10,7 +10,7 @@ import (
 	"muster/repl/client"
 )
 
-func (t *tool) kvListCommand() *cli.Command {
+func kvListCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "list", Usage: "list keys in order", ArgsUsage: "[PREFIX]",
 		Description: `Lists the keys that begin with PREFIX, or all, in order. Each page of a group is
@@ -21,11 +21,11 @@ With -o json one object per line: {"key":…,"value":…,"version":…}`,
 			&cli.IntFlag{Name: "limit", Usage: "at most `N` keys; 0: all"},
 			&cli.BoolFlag{Name: "keys", Usage: "without the values"},
 		},
-		Action: t.kvList,
+		Action: con.action(kvList),
 	})
 }
 
-func (t *tool) kvExportCommand() *cli.Command {
+func kvExportCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "export", Usage: "print keys with their values, one JSON object per line", ArgsUsage: "[PREFIX]",
 		Description: `Prints the keys that begin with PREFIX, or all, in order, as kv import reads them:
@@ -36,7 +36,7 @@ func (t *tool) kvExportCommand() *cli.Command {
 The form in base64 is for what is not valid UTF-8. --read local prints the first
 endpoint's own copy, which may be behind.`,
 		Flags:  []cli.Flag{readFlag()},
-		Action: t.kvExport,
+		Action: con.action(kvExport),
 	})
 }
 
@@ -45,42 +45,50 @@ type lineRow struct {
 	Version uint64 `json:"version"`
 }
 
-func (t *tool) kvList(c *cli.Context) error {
-	return t.list(c, client.ListOptions{KeysOnly: c.Bool("keys"), Limit: c.Int("limit")}, false)
+func kvList(con *console, c *cli.Context) error {
+	return listItems(con, c, client.ListOptions{KeysOnly: c.Bool("keys"), Limit: c.Int("limit")}, listAsAsked)
 }
 
-func (t *tool) kvExport(c *cli.Context) error {
+func kvExport(con *console, c *cli.Context) error {
 	local, err := readsLocal(c)
 	if err != nil {
 		return err
 	}
-	return t.list(c, client.ListOptions{Local: local}, true)
+	return listItems(con, c, client.ListOptions{Local: local}, listAsLines)
 }
+
+// listForm is how a list is printed.
+type listForm int
+
+const (
+	listAsAsked listForm = iota // by -o
+	listAsLines                 // a JSON object per line, as kv import reads them
+)
 
 // tableRows is how many rows of a long list are aligned with each other before
 // they are printed: the list is never held as a whole.
 const tableRows = 500
 
-func (t *tool) list(c *cli.Context, o client.ListOptions, export bool) error {
+func listItems(con *console, c *cli.Context, o client.ListOptions, form listForm) error {
 	if err := wantArgs(c, 0, 1); err != nil {
 		return err
 	}
 	if o.Limit < 0 {
 		return usagef("muster kv list: --limit %d; want 0 for all, or more", o.Limit)
 	}
-	s, err := t.open(c, 1)
+	s, err := con.open(c, 1)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	asJSON := s.json || export
+	asJSON := s.json || form == listAsLines
 	head := []string{"KEY", "VERSION"}
 	if !o.KeysOnly {
 		head = append(head, "VALUE")
 	}
 	var rows *table
 	count := 0
-	err = s.eachItem(c.Context, []byte(c.Args().First()), o, func(i client.ListItem) error {
+	err = eachItem(c.Context, s, []byte(c.Args().First()), o, func(i client.ListItem) error {
 		count++
 		if asJSON {
 			row := lineRow{keyText(i.Key), i.Version}
@@ -112,7 +120,7 @@ func (t *tool) list(c *cli.Context, o client.ListOptions, export bool) error {
 
 // eachItem calls f with each key under prefix, in order. The timeout is how long
 // it may take until the next one.
-func (s *session) eachItem(ctx context.Context, prefix []byte, o client.ListOptions, f func(client.ListItem) error) error {
+func eachItem(ctx context.Context, s *errand, prefix []byte, o client.ListOptions, f func(client.ListItem) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	late := time.AfterFunc(s.timeout, func() { cancel(context.DeadlineExceeded) })
@@ -124,7 +132,7 @@ func (s *session) eachItem(ctx context.Context, prefix []byte, o client.ListOpti
 			if cause := context.Cause(ctx); cause == context.DeadlineExceeded && statusOf(err) == exitNoResult {
 				err = withStatus(exitNoResult, "list: no answer within %v, after %d keys: %w", s.timeout, count, err)
 			}
-			return s.firstOnly(o.Local, err)
+			return firstOnly(s, o.Local, err)
 		}
 		// How long the reader of our output takes is its own affair.
 		late.Stop()

@@ -15,9 +15,9 @@ import (
 	"muster/raft"
 )
 
-func (t *tool) logCommand() *cli.Command {
+func logCommand(con *console) *cli.Command {
 	return noun(cli.Command{Name: "log", Usage: "look at the logs of nodes, on their disks or while they run"},
-		t.logShowCommand(), t.logDiffCommand(), t.logVerifyCommand())
+		logShowCommand(con), logDiffCommand(con), logVerifyCommand(con))
 }
 
 // dataDefault is the data directory that serve would use here without options.

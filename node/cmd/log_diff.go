@@ -15,7 +15,7 @@ import (
 // tails, not a log.
 const diffEntriesDefault = 100
 
-func (t *tool) logDiffCommand() *cli.Command {
+func logDiffCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "diff", Usage: "compare the logs of two nodes", ArgsUsage: "NODE NODE",
 		Description: `Each NODE is a data directory, the address H:P of a running node, or the name or
@@ -35,7 +35,7 @@ say that there are more than --limit, "left_lost" and "right_lost" what can't be
 			&cli.Uint64Flag{Name: "group", DefaultText: "all", Usage: "only group `N`, which both must have"},
 			&cli.IntFlag{Name: "limit", Value: diffEntriesDefault, Usage: "`N` entries of each side to show at most"},
 		},
-		Action: t.logDiff,
+		Action: con.action(logDiff),
 	})
 }
 
@@ -67,7 +67,7 @@ type diffEntry struct {
 	index uint64
 }
 
-func (t *tool) logDiff(c *cli.Context) error {
+func logDiff(con *console, c *cli.Context) error {
 	if err := wantArgs(c, 2, 2); err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (t *tool) logDiff(c *cli.Context) error {
 	if limit < 1 {
 		return usagef("%s: --limit %d; want 1 or more", c.Command.HelpName, limit)
 	}
-	left, right, err := t.openSides(c)
+	left, right, err := openSides(con, c)
 	if err != nil {
 		return err
 	}
@@ -91,12 +91,12 @@ func (t *tool) logDiff(c *cli.Context) error {
 	defer right.close()
 	groups := []raft.GroupID{group}
 	if !one {
-		if groups, err = t.sharedGroups(c.Context, left, right); err != nil {
+		if groups, err = sharedGroups(c.Context, con, left, right); err != nil {
 			return err
 		}
 	}
 	if !asJSON {
-		t.line("left is %s, right is %s", left.name(), right.name())
+		con.line("left is %s, right is %s", left.name(), right.name())
 	}
 	diverged := false
 	for _, g := range groups {
@@ -106,9 +106,9 @@ func (t *tool) logDiff(c *cli.Context) error {
 		}
 		diverged = diverged || row.Diverged
 		if asJSON {
-			err = t.printJSON(row)
+			err = con.printJSON(row)
 		} else {
-			err = t.printDiff(row)
+			err = printDiff(con, row)
 		}
 		if err != nil {
 			return err
@@ -122,7 +122,7 @@ func (t *tool) logDiff(c *cli.Context) error {
 
 // sharedGroups are those that both sides have. Those of one alone are named:
 // where nodes are placed apart there is nothing to compare.
-func (t *tool) sharedGroups(ctx context.Context, left, right logSide) ([]raft.GroupID, error) {
+func sharedGroups(ctx context.Context, con *console, left, right logSide) ([]raft.GroupID, error) {
 	l, err := left.groups(ctx)
 	if err != nil {
 		return nil, err
@@ -136,12 +136,12 @@ func (t *tool) sharedGroups(ctx context.Context, left, right logSide) ([]raft.Gr
 		if slices.Contains(r, g) {
 			both = append(both, g)
 		} else {
-			t.warnf("group %d: only %s has a replica of it", g, left.name())
+			con.warnf("group %d: only %s has a replica of it", g, left.name())
 		}
 	}
 	for _, g := range r {
 		if !slices.Contains(l, g) {
-			t.warnf("group %d: only %s has a replica of it", g, right.name())
+			con.warnf("group %d: only %s has a replica of it", g, right.name())
 		}
 	}
 	if len(both) == 0 {
@@ -279,7 +279,7 @@ func (d *differ) keep(c *cursor, e *wire.LogEntry, list *[]diffEntry, more *bool
 	*list = append(*list, c.row(e))
 }
 
-func (t *tool) printDiff(d *diffRow) error {
+func printDiff(con *console, d *diffRow) error {
 	verdict := "the same after that"
 	switch {
 	case d.Diverged:
@@ -287,20 +287,20 @@ func (t *tool) printDiff(d *diffRow) error {
 	case len(d.Left)+len(d.Right) > 0:
 		verdict = "no divergence"
 	}
-	t.line("")
-	t.line("group %d: common up to %s; %s", d.Group, d.Common, verdict)
+	con.line("")
+	con.line("group %d: common up to %s; %s", d.Group, d.Common, verdict)
 	for _, s := range []struct {
 		name string
 		lost []spanRow
 	}{{"left", d.LeftLost}, {"right", d.RightLost}} {
 		for _, l := range s.lost {
-			t.line("%s can't read entries %d to %d; muster log verify says more", s.name, l.First, l.Last)
+			con.line("%s can't read entries %d to %d; muster log verify says more", s.name, l.First, l.Last)
 		}
 	}
 	if len(d.Left)+len(d.Right) == 0 {
 		return nil
 	}
-	table := newTable(t.out, "LEFT", "CHECKSUM", "KIND", "", "RIGHT", "CHECKSUM", "KIND", "")
+	table := newTable(con.out, "LEFT", "CHECKSUM", "KIND", "", "RIGHT", "CHECKSUM", "KIND", "")
 	for l, r := d.Left, d.Right; len(l)+len(r) > 0; {
 		cells := make([]string, 8)
 		least := ^uint64(0)
@@ -317,7 +317,7 @@ func (t *tool) printDiff(d *diffRow) error {
 		return err
 	}
 	if d.LeftMore || d.RightMore {
-		t.line("and more; --limit shows them")
+		con.line("and more; --limit shows them")
 	}
 	return nil
 }

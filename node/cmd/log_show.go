@@ -14,7 +14,7 @@ import (
 	"muster/raft"
 )
 
-func (t *tool) logShowCommand() *cli.Command {
+func logShowCommand(con *console) *cli.Command {
 	return localVerb(cli.Command{
 		Name: "show", Usage: "print what stands in a data directory", ArgsUsage: "[DIR]",
 		Description: `DIR is a node's data directory; if not given, the one that serve would use. It
@@ -38,7 +38,7 @@ With -o json one object per line: {"kind":…,"segment":N,"offset":N,"batch":N,"
 			&cli.StringFlag{Name: "kind", Usage: "only records of one `KIND`, as they are printed: state, base, entries, …"},
 			&cli.BoolFlag{Name: "entries", Usage: "also each entry of a record, and what its command does"},
 		},
-		Action: t.logShow,
+		Action: con.action(logShow),
 	})
 }
 
@@ -204,7 +204,7 @@ func (f *logFilter) wants(w *logstore.Walked) bool {
 	return !f.ranged || w.Last > 0 && w.First <= f.to && w.Last >= f.from
 }
 
-func (t *tool) logShow(c *cli.Context) error {
+func logShow(con *console, c *cli.Context) error {
 	if err := wantArgs(c, 0, 1); err != nil {
 		return err
 	}
@@ -223,9 +223,9 @@ func (t *tool) logShow(c *cli.Context) error {
 	if err := checkDataDir(dir); err != nil {
 		return err
 	}
-	show := t.showLine
+	show := func(r *logRow) error { return showLine(con, r) }
 	if asJSON {
-		show = func(r *logRow) error { return t.printJSON(r) }
+		show = func(r *logRow) error { return con.printJSON(r) }
 	}
 	rows, err := f.headRows(dir)
 	if err != nil {
@@ -237,7 +237,7 @@ func (t *tool) logShow(c *cli.Context) error {
 		}
 	}
 	if !asJSON {
-		t.showHead()
+		showHead(con)
 	}
 	err = logstore.Walk(localDisk, dir, func(w *logstore.Walked) error {
 		if !f.wants(w) {
@@ -390,13 +390,13 @@ func (f *logFilter) row(w *logstore.Walked) *logRow {
 
 const showForm = "%-8s %-10s %-8s %-9s %-14s %-6s %-4s %-8s %-9s %s"
 
-func (t *tool) showHead() {
-	t.line(showForm, "SEGMENT", "OFFSET", "BATCH", "BYTES", "KIND", "GROUP", "INC", "REPLICA", "COMMIT", "WHAT")
+func showHead(con *console) {
+	con.line(showForm, "SEGMENT", "OFFSET", "BATCH", "BYTES", "KIND", "GROUP", "INC", "REPLICA", "COMMIT", "WHAT")
 }
 
 // showLine prints a row for people. Its columns have fixed widths: nothing is
 // kept, however long the log is.
-func (t *tool) showLine(r *logRow) error {
+func showLine(con *console, r *logRow) error {
 	what := ""
 	switch {
 	case r.Reason != "":
@@ -406,14 +406,14 @@ func (t *tool) showLine(r *logRow) error {
 		for _, n := range r.Nodes {
 			nodes = append(nodes, n.ID+" at "+n.Addr)
 		}
-		return t.line("identity: node %s of cluster %s (%s), a %s, start %d; knew %s%s",
+		return con.line("identity: node %s of cluster %s (%s), a %s, start %d; knew %s%s",
 			r.Node, printable([]byte(r.Cluster)), r.ClusterID, r.Stage, r.Start, orDash(strings.Join(nodes, ", ")), livesText(r))
 	case r.Kind == kindWitness:
-		return t.line("witness: mark %s, inode %d; the log had batch %d", r.Witness.Mark, r.Witness.Inode, r.Reached)
+		return con.line("witness: mark %s, inode %d; the log had batch %d", r.Witness.Mark, r.Witness.Inode, r.Reached)
 	case r.Kind == kindStopped:
-		return t.line("stopped: life with mark %s after batch %d; the log began in segment %d; %d rows", r.Mark, r.Stopped, r.Segment, r.Rows)
+		return con.line("stopped: life with mark %s after batch %d; the log began in segment %d; %d rows", r.Mark, r.Stopped, r.Segment, r.Rows)
 	case r.Kind == "snapshot":
-		return t.line("snapshot: group %d incarnation %d replica %s at %s, %d bytes in %s; %s",
+		return con.line("snapshot: group %d incarnation %d replica %s at %s, %d bytes in %s; %s",
 			*r.Group, r.Incarnation, r.Replica, r.Base, r.Bytes, r.File, membersText(r.Members))
 	case r.Kind == logstore.WalkedSegment:
 		what = r.File
@@ -437,11 +437,11 @@ func (t *tool) showLine(r *logRow) error {
 		offset = fmt.Sprint(*r.Offset)
 	}
 	line := fmt.Sprintf(showForm, blankZero(r.Segment), offset, blankZero(r.Batch), blankZero(uint64(r.Bytes)), r.Kind, group, inc, r.Replica, commit, what)
-	if err := t.line("%s", strings.TrimRight(line, " ")); err != nil {
+	if err := con.line("%s", strings.TrimRight(line, " ")); err != nil {
 		return err
 	}
 	for i := range r.Entries {
-		if err := t.line("    %s", r.Entries[i].text()); err != nil {
+		if err := con.line("    %s", r.Entries[i].text()); err != nil {
 			return err
 		}
 	}

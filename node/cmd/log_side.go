@@ -27,11 +27,11 @@ type logSide interface {
 }
 
 // openSides opens what the two arguments name.
-func (t *tool) openSides(c *cli.Context) (left, right logSide, err error) {
-	if left, err = t.openSide(c, c.Args().Get(0)); err != nil {
+func openSides(con *console, c *cli.Context) (left, right logSide, err error) {
+	if left, err = openSide(con, c, c.Args().Get(0)); err != nil {
 		return nil, nil, err
 	}
-	if right, err = t.openSide(c, c.Args().Get(1)); err != nil {
+	if right, err = openSide(con, c, c.Args().Get(1)); err != nil {
 		left.close()
 		return nil, nil, err
 	}
@@ -46,25 +46,25 @@ func (t *tool) openSides(c *cli.Context) (left, right logSide, err error) {
 
 // openSide opens a data directory, a node at an address, or one that the
 // endpoints know by that name or id.
-func (t *tool) openSide(c *cli.Context, what string) (logSide, error) {
+func openSide(con *console, c *cli.Context, what string) (logSide, error) {
 	if info, err := os.Stat(what); err == nil && info.IsDir() {
 		return openDirSide(what)
 	}
 	if strings.ContainsAny(what, "/\\") {
 		return nil, checkDataDir(what)
 	}
-	s, err := t.open(c, 1)
+	s, err := con.open(c, 1)
 	if err != nil {
 		return nil, err
 	}
 	addr := what
 	if _, _, err := net.SplitHostPort(what); err != nil {
-		if addr, err = s.addrOf(c.Context, what); err != nil {
+		if addr, err = addrOf(c.Context, s, what); err != nil {
 			s.close()
 			return nil, err
 		}
 	}
-	n := &nodeSide{session: s, addr: addr, shown: what}
+	n := &nodeSide{errand: s, addr: addr, shown: what}
 	if err := n.meet(c.Context); err != nil {
 		s.close()
 		return nil, err
@@ -73,7 +73,7 @@ func (t *tool) openSide(c *cli.Context, what string) (logSide, error) {
 }
 
 // addrOf finds a node by its name or its id.
-func (s *session) addrOf(ctx context.Context, what string) (string, error) {
+func addrOf(ctx context.Context, s *errand, what string) (string, error) {
 	a, err := s.status(ctx)
 	if err != nil {
 		return "", err
@@ -96,7 +96,7 @@ func (s *session) addrOf(ctx context.Context, what string) (string, error) {
 
 // nodeSide is a running node.
 type nodeSide struct {
-	*session
+	*errand
 	addr, shown string
 	clusterID   uint64
 }

@@ -13,7 +13,7 @@ import (
 	"muster/raft"
 )
 
-func (t *tool) logVerifyCommand() *cli.Command {
+func logVerifyCommand(con *console) *cli.Command {
 	return localVerb(cli.Command{
 		Name: "verify", Usage: "check all that stands in a data directory", ArgsUsage: "DIR",
 		Description: `Reads every byte that a node would need of its data directory DIR, and changes
@@ -35,7 +35,7 @@ With -o json: {"ok":false,"dir":…,"segments":N,"bytes":N,"batches":N,"records"
 "snapshot_bytes":N,"torn":false,"doubt":…,"replicas":[{"group":N,"incarnation":N,"replica":"…","base":"g1/2.17","last":"g1/2.99",
 "commit":N,"lost":[{"first":N,"last":N}]}],"damages":[{"file":…,"offset":N,"record":…,"reason":…,
 "lost":…,"remedy":…}]}`,
-		Action: t.logVerify,
+		Action: con.action(logVerify),
 	})
 }
 
@@ -96,7 +96,7 @@ const (
 	lostNothing = "nothing that is needed"
 )
 
-func (t *tool) logVerify(c *cli.Context) error {
+func logVerify(con *console, c *cli.Context) error {
 	if err := wantArgs(c, 1, 1); err != nil {
 		return err
 	}
@@ -113,9 +113,9 @@ func (t *tool) logVerify(c *cli.Context) error {
 		return err
 	}
 	if asJSON {
-		err = t.printJSON(row)
+		err = con.printJSON(row)
 	} else {
-		err = t.printVerify(row)
+		err = printVerify(con, row)
 	}
 	if err == nil && !row.OK {
 		return errQuiet(exitRefused)
@@ -384,11 +384,11 @@ func (v *verifyRow) damaged() bool {
 	return slices.ContainsFunc(v.Damages, func(d verifyDamage) bool { return d.Lost != lostNothing })
 }
 
-func (t *tool) printVerify(v *verifyRow) error {
-	t.line("%s: %d segments of %d bytes, %d batches, %d records, %d entries; %d snapshots of %d bytes",
+func printVerify(con *console, v *verifyRow) error {
+	con.line("%s: %d segments of %d bytes, %d batches, %d records, %d entries; %d snapshots of %d bytes",
 		v.Dir, v.Segments, v.Bytes, v.Batches, v.Records, v.Entries, v.Snapshots, v.SnapshotBytes)
-	t.line("")
-	table := newTable(t.out, "GROUP", "INCARNATION", "REPLICA", "BASE", "LAST", "COMMIT", "LOST")
+	con.line("")
+	table := newTable(con.out, "GROUP", "INCARNATION", "REPLICA", "BASE", "LAST", "COMMIT", "LOST")
 	for _, r := range v.Replicas {
 		lost := ""
 		for _, s := range r.Lost {
@@ -399,21 +399,21 @@ func (t *tool) printVerify(v *verifyRow) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	t.line("")
+	con.line("")
 	if v.Torn {
-		t.line("the last batch was not finished, or is being written: nobody was told that it is kept")
-		t.line("")
+		con.line("the last batch was not finished, or is being written: nobody was told that it is kept")
+		con.line("")
 	}
 	for _, d := range v.Damages {
-		t.line("damage: %s at offset %d: %s: %s", d.File, d.Offset, d.Record, d.Reason)
-		t.line("  lost: %s", d.Lost)
-		t.line("remedy: %s", d.Remedy)
-		t.line("")
+		con.line("damage: %s at offset %d: %s: %s", d.File, d.Offset, d.Record, d.Reason)
+		con.line("  lost: %s", d.Lost)
+		con.line("remedy: %s", d.Remedy)
+		con.line("")
 	}
 	if v.Doubt != "" {
-		t.line(" doubt: %s", v.Doubt)
-		t.line("remedy: %s", logstore.DoubtRemedy)
-		t.line("")
+		con.line(" doubt: %s", v.Doubt)
+		con.line("remedy: %s", logstore.DoubtRemedy)
+		con.line("")
 	}
 	verdict := "no damage"
 	switch {
@@ -424,5 +424,5 @@ func (t *tool) printVerify(v *verifyRow) error {
 	case len(v.Damages) > 0:
 		verdict = "damaged where it costs nothing"
 	}
-	return t.line("%s", verdict)
+	return con.line("%s", verdict)
 }

@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"context"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -10,12 +9,12 @@ import (
 	"muster/repl/wire"
 )
 
-func (t *tool) nodeCommand() *cli.Command {
+func nodeCommand(con *console) *cli.Command {
 	return noun(cli.Command{Name: "node", Usage: "look at the nodes of the cluster"},
 		verb(cli.Command{
 			Name: "list", Usage: "list the nodes, as the endpoint knows them",
 			Description: `With -o json: [{"id":…,"name":…,"addr":…,"role":"server"|"client","status":"alive"|"dead"|"standby","version":…,"labels":{…}}]`,
-			Action:      t.nodeList,
+			Action:      con.action(nodeList),
 		}))
 }
 
@@ -55,8 +54,8 @@ func nodeNames(nodes []wire.StatusNode) func(raft.NodeID) string {
 	}
 }
 
-func (t *tool) nodeList(c *cli.Context) error {
-	s, err := t.openBare(c)
+func nodeList(con *console, c *cli.Context) error {
+	s, err := con.openBare(c)
 	if err != nil {
 		return err
 	}
@@ -68,10 +67,10 @@ func (t *tool) nodeList(c *cli.Context) error {
 	if s.json {
 		return s.printJSON(nodeRows(status.Nodes))
 	}
-	return s.nodeTable(status)
+	return nodeTable(s, status)
 }
 
-func (s *session) nodeTable(status *wire.StatusAnswer) error {
+func nodeTable(s *errand, status *wire.StatusAnswer) error {
 	t := newTable(s.out, "ID", "NAME", "ADDR", "ROLE", "STATUS", "VERSION", "LABELS")
 	for i, r := range nodeRows(status.Nodes) {
 		var labels []string
@@ -81,17 +80,4 @@ func (s *session) nodeTable(status *wire.StatusAnswer) error {
 		t.row(r.ID, r.Name, r.Addr, r.Role, r.Status, orDash(r.Version), orDash(strings.Join(labels, ",")))
 	}
 	return t.Flush()
-}
-
-// status asks the endpoint, or where there are several the first that answers.
-func (s *session) status(ctx context.Context) (a *wire.StatusAnswer, err error) {
-	endpoint := ""
-	if len(s.endpoints) == 1 {
-		endpoint = s.endpoints[0] // and no other, though the client may learn of some
-	}
-	err = s.with(ctx, func(ctx context.Context) error {
-		a, err = s.client.Status(ctx, endpoint)
-		return err
-	})
-	return a, err
 }

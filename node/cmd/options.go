@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"context"
 	"os"
 	"regexp"
 	"slices"
@@ -103,8 +102,11 @@ func noun(c cli.Command, verbs ...*cli.Command) *cli.Command {
 // badValue matches cli's complaint about an option's value.
 var badValue = regexp.MustCompile(`^invalid (?:boolean )?value (".*") for (?:flag )?-([a-z-]+): `)
 
-// badOption words that complaint as we do.
-func badOption(c *cli.Context, err error, _ bool) error {
+// badOption is what cli calls with that complaint.
+func badOption(c *cli.Context, err error, _ bool) error { return optionError(c, err) }
+
+// optionError words it as we do.
+func optionError(c *cli.Context, err error) error {
 	name := "muster"
 	if c.Command != nil && c.Command.HelpName != "" {
 		name = c.Command.HelpName
@@ -209,57 +211,4 @@ func checkSecretFile(c *cli.Context) error {
 		return usagef("%s: --secret-file: empty; want a FILE, or leave the option out", c.Command.HelpName)
 	}
 	return nil
-}
-
-// session is one command's work with a cluster.
-type session struct {
-	*tool
-	client    *client.Client
-	endpoints []string
-	json      bool
-	timeout   time.Duration
-}
-
-// open reads the common options and makes a client, which dials when it is
-// first asked something. The caller closes the session.
-func (t *tool) open(c *cli.Context, connections int) (*session, error) {
-	s := &session{tool: t}
-	var err error
-	if s.json, err = wantsJSON(c); err != nil {
-		return nil, err
-	}
-	if s.timeout, err = timeoutOf(c); err != nil {
-		return nil, err
-	}
-	if s.endpoints, err = endpointsOf(c); err != nil {
-		return nil, err
-	}
-	secret, err := secretOf(c)
-	if err != nil {
-		return nil, err
-	}
-	s.client, err = client.Open(client.Options{
-		Endpoints: s.endpoints, Cluster: optionText(c, "cluster"), Secret: secret, ConnectionsPerNode: connections,
-	})
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
-// openBare is open for a command without arguments.
-func (t *tool) openBare(c *cli.Context) (*session, error) {
-	if err := wantArgs(c, 0, 0); err != nil {
-		return nil, err
-	}
-	return t.open(c, 1)
-}
-
-func (s *session) close() { s.client.Close() }
-
-// with runs f within the timeout.
-func (s *session) with(ctx context.Context, f func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	return f(ctx)
 }

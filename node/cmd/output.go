@@ -11,16 +11,6 @@ import (
 	"unicode/utf8"
 )
 
-// printJSON writes v as one line.
-func (t *tool) printJSON(v any) error {
-	line, err := marshalLine(v)
-	if err != nil {
-		return err
-	}
-	_, err = t.out.Write(line)
-	return err
-}
-
 // marshalLine is v in JSON and a newline, with <, > and & as they are, and
 // without what a terminal may act on.
 func marshalLine(v any) ([]byte, error) {

@@ -6,7 +6,7 @@ import (
 	"muster/node"
 )
 
-func (t *tool) secretCommand() *cli.Command {
+func secretCommand(con *console) *cli.Command {
 	return localVerb(cli.Command{
 		Name: "secret", Usage: "print a good secret for a new cluster",
 		Description: "Prints 32 random bytes in hexadecimal: what --secret-file wants in the first line of\n" +
@@ -18,7 +18,7 @@ func (t *tool) secretCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "file", Usage: "write it into the new `FILE`, and print nothing"},
 		},
-		Action: t.secret,
+		Action: con.action(runSecret),
 	})
 }
 
@@ -27,7 +27,7 @@ type secretRow struct {
 	File   string `json:"file,omitempty"`
 }
 
-func (t *tool) secret(c *cli.Context) error {
+func runSecret(con *console, c *cli.Context) error {
 	if err := wantArgs(c, 0, 0); err != nil {
 		return err
 	}
@@ -43,11 +43,11 @@ func (t *tool) secret(c *cli.Context) error {
 		if err := node.WriteNewSecret(path); err != nil || !asJSON {
 			return err
 		}
-		return t.printJSON(secretRow{File: path})
+		return con.printJSON(secretRow{File: path})
 	}
 	row := secretRow{Secret: node.NewSecret()}
 	if asJSON {
-		return t.printJSON(row)
+		return con.printJSON(row)
 	}
-	return t.line("%s", row.Secret)
+	return con.line("%s", row.Secret)
 }

@@ -14,7 +14,7 @@ import (
 	"muster/node"
 )
 
-func (t *tool) serveCommand() *cli.Command {
+func serveCommand(con *console) *cli.Command {
 	flags := settingFlags()
 	flags = append(flags, &cli.StringFlag{Name: "config", EnvVars: []string{"MUSTER_CONFIG"},
 		Usage: "a `FILE` of TOML with these settings, '_' for '-' in their names; options and variables go before it"})
@@ -30,7 +30,7 @@ Started again on the same directory it is the same node: --expect is ignored, an
 the addresses of --join are where it looks for the other members too, should they
 have moved. It runs until it is interrupted; its log goes to standard error.`,
 		Flags:  flags,
-		Action: t.serve,
+		Action: con.action(runServe),
 	})
 }
 
@@ -51,7 +51,7 @@ func settingFlags() []cli.Flag {
 	return flags
 }
 
-func (t *tool) serve(c *cli.Context) error {
+func runServe(con *console, c *cli.Context) error {
 	if err := wantArgs(c, 0, 0); err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (t *tool) serve(c *cli.Context) error {
 		return err
 	}
 	node.TuneCollector()
-	return node.Run(c.Context, config, slog.New(slog.NewTextHandler(t.err, nil)), func(string) {})
+	return node.Run(c.Context, config, slog.New(slog.NewTextHandler(con.err, nil)), func(string) {})
 }
 
 // configOf gathers the settings of serve and checks them.

@@ -8,12 +8,12 @@ import (
 	"muster/repl/wire"
 )
 
-func (t *tool) slotCommand() *cli.Command {
+func slotCommand(con *console) *cli.Command {
 	return noun(cli.Command{Name: "slot", Usage: "look at the slots, which hold the keys"},
 		verb(cli.Command{
 			Name: "list", Usage: "list which group owns which slots",
 			Description: `With -o json: [{"from":0,"to":1023,"group":1,"state":"stable"}]`,
-			Action:      t.slotList,
+			Action:      con.action(slotList),
 		}))
 }
 
@@ -24,13 +24,13 @@ type slotRow struct {
 	State string `json:"state"`
 }
 
-func (t *tool) slotList(c *cli.Context) error {
-	s, err := t.openBare(c)
+func slotList(con *console, c *cli.Context) error {
+	s, err := con.openBare(c)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	topology, err := s.topology(c.Context)
+	topology, err := topologyOf(c.Context, s)
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func (t *tool) slotList(c *cli.Context) error {
 }
 
 // topology asks any endpoint who owns what.
-func (s *session) topology(ctx context.Context) (a *wire.TopologyAnswer, err error) {
+func topologyOf(ctx context.Context, s *errand) (a *wire.TopologyAnswer, err error) {
 	err = s.with(ctx, func(ctx context.Context) error {
 		a, err = s.client.Topology(ctx)
 		return err

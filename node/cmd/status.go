@@ -10,7 +10,7 @@ import (
 	"muster/repl/wire"
 )
 
-func (t *tool) statusCommand() *cli.Command {
+func statusCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "status", Usage: "show the cluster at a glance, from the endpoint's own knowledge",
 		Description: `Ends with status 1 when the cluster is not healthy, and says what to do.
@@ -23,7 +23,7 @@ endpoint has written to its disk since its start, "disk":{"entry_bytes":N,
 "log_bytes":N,"moved_bytes":N,"filled_bytes":N,"snapshot_bytes":N}: entries of all
 groups, the log with them, of that what was moved, new segments, snapshots.`,
 		Flags:  []cli.Flag{&cli.BoolFlag{Name: "counters", Usage: "also the frames that the endpoint has sent and received, by type, and what it has written to its disk"}},
-		Action: t.status,
+		Action: con.action(runStatus),
 	})
 }
 
@@ -59,8 +59,8 @@ type statusRow struct {
 	Disk      *diskRow     `json:"disk,omitempty"`
 }
 
-func (t *tool) status(c *cli.Context) error {
-	s, err := t.openBare(c)
+func runStatus(con *console, c *cli.Context) error {
+	s, err := con.openBare(c)
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (t *tool) status(c *cli.Context) error {
 	}
 	row := statusRowOf(a)
 	if c.Bool("counters") {
-		if row.Counters, err = s.counters(c.Context, a); err != nil {
+		if row.Counters, err = countersOf(c.Context, s, a); err != nil {
 			return err
 		}
 		row.Disk = &diskRow{a.Log.EntryBytes, a.Log.Bytes, a.Log.MovedBytes, a.Log.FilledBytes, a.Log.SnapshotBytes}
@@ -79,7 +79,7 @@ func (t *tool) status(c *cli.Context) error {
 	if s.json {
 		err = s.printJSON(row)
 	} else {
-		err = s.printStatus(a, row)
+		err = printStatus(s, a, row)
 	}
 	if err == nil && !row.Healthy {
 		return errQuiet(exitRefused)
@@ -100,7 +100,7 @@ func statusRowOf(a *wire.StatusAnswer) statusRow {
 }
 
 // counters asks the node that gave the answer a.
-func (s *session) counters(ctx context.Context, a *wire.StatusAnswer) ([]counterRow, error) {
+func countersOf(ctx context.Context, s *errand, a *wire.StatusAnswer) ([]counterRow, error) {
 	rows := []counterRow{}
 	i := slices.IndexFunc(a.Nodes, func(n wire.StatusNode) bool { return n.ID == a.Self })
 	if i < 0 {
@@ -119,7 +119,7 @@ func (s *session) counters(ctx context.Context, a *wire.StatusAnswer) ([]counter
 	return rows, err
 }
 
-func (s *session) printStatus(a *wire.StatusAnswer, row statusRow) error {
+func printStatus(s *errand, a *wire.StatusAnswer, row statusRow) error {
 	health := "healthy"
 	if !row.Healthy {
 		health = "NOT HEALTHY"
@@ -131,11 +131,11 @@ func (s *session) printStatus(a *wire.StatusAnswer, row statusRow) error {
 		s.line(" remedy: %s", p.Remedy)
 		s.line("")
 	}
-	if err := s.nodeTable(a); err != nil {
+	if err := nodeTable(s, a); err != nil {
 		return err
 	}
 	s.line("")
-	if err := s.groupTable(row.Groups); err != nil {
+	if err := groupTable(s, row.Groups); err != nil {
 		return err
 	}
 	if row.Counters == nil {

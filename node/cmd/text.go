@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"unicode"
@@ -35,20 +34,6 @@ func newOutput(w io.Writer) *output { return &output{bufio.NewWriterSize(w, outp
 func (o *output) line(format string, args ...any) error {
 	_, err := o.WriteString(plain(fmt.Sprintf(format, args...)) + "\n")
 	return err
-}
-
-// line prints one line for people, and an empty one where format is empty.
-// Whatever is in args, it stays one line.
-func (t *tool) line(format string, args ...any) error { return t.out.line(format, args...) }
-
-// isTerminal reports whether a person, or nobody, reads what is written to w.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // plain is s as a terminal may show it: what is not a visible character or a

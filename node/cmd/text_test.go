@@ -171,8 +171,8 @@ func TestGetForms(t *testing.T) {
 		want string
 	}{{gotRaw, "a\x1b[2J\nb\n"}, {gotPlain, `a\x1b[2J` + "\nb\n"}} {
 		var b bytes.Buffer
-		s := &session{tool: &tool{out: newOutput(&b)}}
-		if err := s.printGot(tt.form, []client.Item{{Key: []byte("k"), Value: []byte("a\x1b[2J\nb")}}); err != nil {
+		s := &errand{console: &console{out: newOutput(&b)}}
+		if err := printGot(s, tt.form, []client.Item{{Key: []byte("k"), Value: []byte("a\x1b[2J\nb")}}); err != nil {
 			t.Fatal(err)
 		}
 		s.out.Flush()

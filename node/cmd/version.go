@@ -10,13 +10,13 @@ import (
 	"muster/shardmap"
 )
 
-func (t *tool) versionCommand() *cli.Command {
+func versionCommand(con *console) *cli.Command {
 	return localVerb(cli.Command{
 		Name: "version", Usage: "print what this binary is",
 		Description: "Prints the version, the versions of the message protocol that it speaks, and the\n" +
 			"level: what the members of a cluster must understand to be in it.\n\n" +
 			`With -o json: {"version":…,"protocol_min":N,"protocol_max":N,"level":N,"go":…,"os":…,"arch":…}`,
-		Action: t.version,
+		Action: con.action(runVersion),
 	})
 }
 
@@ -30,7 +30,7 @@ type versionRow struct {
 	Arch        string `json:"arch"`
 }
 
-func (t *tool) version(c *cli.Context) error {
+func runVersion(con *console, c *cli.Context) error {
 	if err := wantArgs(c, 0, 0); err != nil {
 		return err
 	}
@@ -40,8 +40,8 @@ func (t *tool) version(c *cli.Context) error {
 	}
 	v := versionRow{node.Version, int(wire.VersionMin), int(wire.VersionMax), int(shardmap.Level), runtime.Version(), runtime.GOOS, runtime.GOARCH}
 	if asJSON {
-		return t.printJSON(v)
+		return con.printJSON(v)
 	}
-	return t.line("muster %s, protocol %d to %d, level %d, %s %s/%s",
+	return con.line("muster %s, protocol %d to %d, level %d, %s %s/%s",
 		v.Version, v.ProtocolMin, v.ProtocolMax, v.Level, v.Go, v.OS, v.Arch)
 }

@@ -5,14 +5,13 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/urfave/cli/v2"
 
 	"muster/repl/wire"
 )
 
-func (t *tool) wireCommand() *cli.Command {
+func wireCommand(con *console) *cli.Command {
 	return noun(cli.Command{Name: "wire", Usage: "look at the message protocol"},
 		localVerb(cli.Command{
 			Name: "decode", Usage: "print what frames say", ArgsUsage: "FILE|-",
@@ -23,7 +22,7 @@ Prints one line for each frame and one for each of its fields. docs/protocol.md
 says what they mean.
 
 With -o json one object per line: {"line":…}`,
-			Action: t.wireDecode,
+			Action: con.action(wireDecode),
 		}))
 }
 
@@ -31,7 +30,7 @@ With -o json one object per line: {"line":…}`,
 // kind in hexadecimal.
 const dumpMax = 256 << 20
 
-func (t *tool) wireDecode(c *cli.Context) error {
+func wireDecode(con *console, c *cli.Context) error {
 	if err := wantArgs(c, 1, 1); err != nil {
 		return err
 	}
@@ -39,16 +38,11 @@ func (t *tool) wireDecode(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	in, name := t.in, "standard input"
-	if c.Args().First() != "-" {
-		name = c.Args().First()
-		f, err := os.Open(name)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		in = f
+	in, name, err := con.input(c.Args().First())
+	if err != nil {
+		return err
 	}
+	defer in.Close()
 	dump, err := io.ReadAll(io.LimitReader(in, dumpMax+1))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", name, err)
@@ -62,14 +56,14 @@ func (t *tool) wireDecode(c *cli.Context) error {
 	lines, err := wire.Describe(unhex(dump))
 	for _, line := range lines {
 		if asJSON {
-			if err := t.printJSON(struct {
+			if err := con.printJSON(struct {
 				Line string `json:"line"`
 			}{line}); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := t.line("%s", line); err != nil {
+		if err := con.line("%s", line); err != nil {
 			return err
 		}
 	}

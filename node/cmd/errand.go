@@ -1,0 +1,78 @@
+package cmd
+
+import (
+	"context"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"muster/repl/client"
+	"muster/repl/wire"
+)
+
+// errand is one command's work with a cluster: a client, and the options that all
+// such commands have.
+type errand struct {
+	*console
+	client    *client.Client
+	endpoints []string
+	json      bool
+	timeout   time.Duration
+}
+
+// open reads the common options and makes a client, which dials when it is
+// first asked something. The caller closes the errand.
+func (con *console) open(c *cli.Context, connections int) (*errand, error) {
+	s := &errand{console: con}
+	var err error
+	if s.json, err = wantsJSON(c); err != nil {
+		return nil, err
+	}
+	if s.timeout, err = timeoutOf(c); err != nil {
+		return nil, err
+	}
+	if s.endpoints, err = endpointsOf(c); err != nil {
+		return nil, err
+	}
+	secret, err := secretOf(c)
+	if err != nil {
+		return nil, err
+	}
+	s.client, err = client.Open(client.Options{
+		Endpoints: s.endpoints, Cluster: optionText(c, "cluster"), Secret: secret, ConnectionsPerNode: connections,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// openBare is open for a command without arguments.
+func (con *console) openBare(c *cli.Context) (*errand, error) {
+	if err := wantArgs(c, 0, 0); err != nil {
+		return nil, err
+	}
+	return con.open(c, 1)
+}
+
+func (s *errand) close() { s.client.Close() }
+
+// with runs f within the timeout.
+func (s *errand) with(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	return f(ctx)
+}
+
+// status asks the endpoint, or where there are several the first that answers.
+func (s *errand) status(ctx context.Context) (a *wire.StatusAnswer, err error) {
+	endpoint := ""
+	if len(s.endpoints) == 1 {
+		endpoint = s.endpoints[0] // and no other, though the client may learn of some
+	}
+	err = s.with(ctx, func(ctx context.Context) error {
+		a, err = s.client.Status(ctx, endpoint)
+		return err
+	})
+	return a, err
+}
