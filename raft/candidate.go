@@ -8,12 +8,12 @@ import "muster/raft/quorum"
 func (g *Group) preCampaign() {
 	g.role, g.lead = RolePreCandidate, 0
 	g.loseReads()
-	g.resetTimeout()
-	g.votes = append(g.votes[:0], vote{g.config.Self, true})
+	g.timer.reset()
+	g.votes = append(g.votes[:0], vote{from: g.config.Self, granted: true})
 	if g.term+1 >= TermLimit {
 		return
 	}
-	g.askVoters(&g.out.messages, Message{Type: MsgPreVote, Term: g.term + 1})
+	g.askVoters(Message{Type: MsgPreVote, Term: g.term + 1})
 	g.tally()
 }
 
@@ -26,18 +26,22 @@ func (g *Group) campaign(wish MessageType) {
 	g.role, g.lead = RoleCandidate, 0
 	g.loseReads()
 	g.hint.yield(g.config.ElectionTicks / 2)
-	g.resetTimeout()
+	g.timer.reset()
 	g.votes = g.votes[:0]
-	g.askVoters(&g.out.afterSync, Message{Type: wish, Term: g.term})
+	g.askVoters(Message{Type: wish})
 }
 
-func (g *Group) askVoters(out *[]Message, m Message) {
-	m.From, m.Log = g.config.Self, g.log.last
+// askVoters sends a wish to all voters.
+func (g *Group) askVoters(wish Message) {
+	wish.Log = g.log.last
 	members := g.members.now()
 	for _, id := range members.Replicas() {
-		if id != m.From && members.Votes(id) {
-			m.To = id
-			*out = append(*out, m)
+		switch {
+		case id == g.config.Self || !members.Votes(id):
+		case wish.Type == MsgPreVote:
+			g.send(id, wish) // nothing is promised by it
+		default:
+			g.promise(id, wish)
 		}
 	}
 }
@@ -49,11 +53,11 @@ func (g *Group) stepPreVote(m *Message) {
 	newer := g.complete(m.Log) || bug("pre-vote without log check")
 	if m.Term > g.term && !g.heardLeader(m.From) && newer && !g.precedes(m) {
 		g.hint.yield(3)
-		g.answer(m, Message{Type: MsgPreVoteAnswer, Term: m.Term})
+		g.send(m.From, Message{Type: MsgPreVoteAnswer, Term: m.Term})
 		return
 	}
 	if g.term > 0 { // a no carries it, and there is no term 0
-		g.answer(m, Message{Type: MsgPreVoteAnswer, Reject: true})
+		g.send(m.From, Message{Type: MsgPreVoteAnswer, Reject: true})
 	}
 }
 
@@ -62,7 +66,7 @@ func (g *Group) stepPreVote(m *Message) {
 // told yes, and split the votes. It holds for a tick or two only, for the other
 // may be the only one that can reach a majority.
 func (g *Group) precedes(m *Message) bool {
-	return g.role == RolePreCandidate && g.silence < 2 && m.Log == g.log.last && g.config.Self > m.From
+	return g.role == RolePreCandidate && g.timer.silence < 2 && m.Log == g.log.last && g.config.Self > m.From
 }
 
 // stepVote votes, once in a term, and for nobody whose log lacks what this one
@@ -70,7 +74,7 @@ func (g *Group) precedes(m *Message) bool {
 func (g *Group) stepVote(m *Message) {
 	free := g.vote == m.From || g.vote == 0 && g.lead == 0
 	if !free || !g.complete(m.Log) {
-		g.answerAfterSync(m, Message{Type: MsgVoteAnswer, Reject: true})
+		g.promise(m.From, Message{Type: MsgVoteAnswer, Reject: true})
 		return
 	}
 	if g.role == RolePreCandidate {
@@ -78,8 +82,8 @@ func (g *Group) stepVote(m *Message) {
 	}
 	g.vote = m.From
 	g.hint.yield(g.config.ElectionTicks / 2)
-	g.resetTimeout()
-	g.answerAfterSync(m, Message{Type: MsgVoteAnswer})
+	g.timer.reset()
+	g.promise(m.From, Message{Type: MsgVoteAnswer})
 }
 
 // stepVoteAnswer takes an answer that is for the election under way. A yes to
@@ -95,18 +99,14 @@ func (g *Group) stepVoteAnswer(m *Message) {
 		g.LeaderBack() // it speaks
 		return
 	}
-	g.record(m.From, !m.Reject)
+	g.record(vote{from: m.From, granted: !m.Reject})
 }
 
-// record notes the first answer of each voter.
-func (g *Group) record(from ReplicaID, granted bool) {
-	for _, v := range g.votes {
-		if v.from == from {
-			return
-		}
+// record notes a vote, and what comes of it.
+func (g *Group) record(v vote) {
+	if g.votes.add(v) {
+		g.tally()
 	}
-	g.votes = append(g.votes, vote{from, granted})
-	g.tally()
 }
 
 func (g *Group) tally() {
@@ -115,7 +115,7 @@ func (g *Group) tally() {
 	if bug("joint quorum") {
 		outgoing = nil
 	}
-	switch quorum.ElectionJoint(g.count(m.Voters), g.count(outgoing)) {
+	switch quorum.ElectionJoint(g.votes.count(m.Voters), g.votes.count(outgoing)) {
 	case quorum.Won:
 		if g.role == RolePreCandidate {
 			g.campaign(MsgVote)
@@ -127,12 +127,42 @@ func (g *Group) tally() {
 	}
 }
 
-func (g *Group) count(voters []Member) quorum.Verdict {
+// votes are the answers to a candidate or pre-candidate, in order of arrival.
+type votes []vote
+
+type vote struct {
+	from    ReplicaID
+	granted bool
+}
+
+// add takes the first answer of each replica; it reports whether this is one.
+func (v *votes) add(answer vote) bool {
+	for _, known := range *v {
+		if known.from == answer.from {
+			return false
+		}
+	}
+	*v = append(*v, answer)
+	return true
+}
+
+// forget takes back what a replica has answered.
+func (v *votes) forget(id ReplicaID) {
+	for i := range *v {
+		if (*v)[i].from == id {
+			*v = append((*v)[:i], (*v)[i+1:]...)
+			return
+		}
+	}
+}
+
+// count tells how the election stands among voters.
+func (v votes) count(voters []Member) quorum.Verdict {
 	yes, no := 0, 0
-	for _, v := range g.votes {
+	for _, answer := range v {
 		switch {
-		case find(voters, v.from) < 0 && !bug("removed node still votes"):
-		case v.granted:
+		case find(voters, answer.from) < 0 && !bug("removed node still votes"):
+		case answer.granted:
 			yes++
 		default:
 			no++

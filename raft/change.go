@@ -126,20 +126,7 @@ func (g *Group) proposeMembership(m Membership) {
 // followMembership makes progress that of the members in force. Those who are
 // new are sent the entry next first.
 func (g *Group) followMembership(next uint64) {
-	old := g.progress
-	g.progress = nil
-	for _, id := range g.members.now().Replicas() {
-		if id == g.config.Self {
-			continue
-		}
-		if i := slices.IndexFunc(old, func(p progress) bool { return p.replica == id }); i >= 0 {
-			g.progress = append(g.progress, old[i])
-			continue
-		}
-		g.progress = append(g.progress, progress{
-			replica: id, state: ProgressProbe, next: next, heard: g.ticks, moved: g.ticks,
-		})
-	}
+	g.followers.become(g.members.now(), next, g.ticks)
 	if g.transfer.to != 0 && find(g.members.now().Voters, g.transfer.to) < 0 {
 		g.transfer = transfer{}
 	}
@@ -180,7 +167,7 @@ func (g *Group) promote() {
 	}
 	next := Membership{Voters: slices.Clone(m.Voters), Outgoing: m.Voters, Next: m.Next}
 	for _, l := range m.Learners {
-		p := g.progressOf(l.Replica)
+		p := g.followers.of(l.Replica)
 		if l.Goal == GoalVoter && g.active(p) && p.state == ProgressReplicate &&
 			p.next > g.log.last.Index && p.inflightBytes <= g.config.AppendBytesMax && p.match >= g.log.base.Index {
 			next.Voters = append(next.Voters, l)
@@ -199,14 +186,14 @@ func (g *Group) promote() {
 
 // active says whether a replica was heard of within an election timeout.
 func (g *Group) active(p *progress) bool {
-	return p != nil && g.ticks-p.heard < uint64(g.config.ElectionTicks)
+	return p.active(g.ticks, g.config.ElectionTicks)
 }
 
 // alive says whether a majority of voters is active.
 func (g *Group) alive(voters []Member) bool {
 	n := 0
 	for _, v := range voters {
-		if v.Replica == g.config.Self || g.active(g.progressOf(v.Replica)) {
+		if v.Replica == g.config.Self || g.active(g.followers.of(v.Replica)) {
 			n++
 		}
 	}

@@ -15,7 +15,7 @@ func TestAdministrationRefuses(t *testing.T) {
 	transfer := func(to ReplicaID) func(*Group) error { return func(g *Group) error { return g.Transfer(to) } }
 	silent := func(g *Group) {
 		g.ticks += ElectionTicksDefault
-		g.progressOf(2).heard = g.ticks
+		g.followers.of(2).heard = g.ticks
 	}
 	for _, c := range []struct {
 		name   string

@@ -11,20 +11,20 @@ func (g *Group) becomeFollower(term uint64, lead ReplicaID) {
 	}
 	g.role, g.lead = RoleFollower, lead
 	g.votes = nil
-	g.progress = nil
+	g.followers.list = nil
 	g.sendDue = false
 	g.transfer = transfer{}
 	g.resting = false
 	g.out.snapshots = nil
 	g.loseReads()
-	g.resetTimeout()
+	g.timer.reset()
 }
 
 // heardLeader says whether this replica leads or has heard of a leader so
 // lately that it helps nobody to unseat it (the dissertation, section 4.2.3).
 // If it is that leader who asks for votes, it leads no more.
 func (g *Group) heardLeader(asks ReplicaID) bool {
-	return g.role == RoleLeader || g.lead != 0 && g.lead != asks && g.silence < g.config.ElectionTicks
+	return g.role == RoleLeader || g.lead != 0 && g.lead != asks && g.timer.silence < g.config.ElectionTicks
 }
 
 // obey accepts from as the leader of the present term.
@@ -40,7 +40,7 @@ func (g *Group) obey(from ReplicaID) error {
 		g.becomeFollower(g.term, from)
 	}
 	g.lead = from
-	g.silence = 0
+	g.timer.silence = 0
 	return nil
 }
 
@@ -55,7 +55,7 @@ func (g *Group) stepHeartbeat(m *Message) error {
 			ErrEntriesLost, m.From, m.Commit, g.log.last))
 	}
 	g.commitTo(m.Commit)
-	g.answer(m, Message{Type: MsgHeartbeatAnswer, Round: m.Round})
+	g.send(m.From, Message{Type: MsgHeartbeatAnswer, Round: m.Round})
 	return nil
 }
 
@@ -98,7 +98,7 @@ func (g *Group) stepAppend(m *Message) error {
 		entries = entries[1:]
 	}
 	if len(entries) > 0 {
-		if g.crowded() {
+		if l.crowded(2 * g.config.UncommittedBytesMax) {
 			return nil // as if lost on the way: the leader sends it again
 		}
 		if first := entries[0].ID; first.Index <= l.last.Index {
@@ -112,7 +112,7 @@ func (g *Group) stepAppend(m *Message) error {
 	}
 	g.commitTo(min(m.Commit, matched))
 	term, _ = l.termAt(matched)
-	g.answerAfterSync(m, Message{Type: MsgAppendAnswer, Log: LogID{Term: term, Index: matched}})
+	g.promise(m.From, Message{Type: MsgAppendAnswer, Log: LogID{Term: term, Index: matched}})
 	return nil
 }
 
@@ -127,21 +127,13 @@ func (g *Group) refuseAppend(m *Message, term uint64, here bool) error {
 		}
 		a.Conflict = g.log.conflict(m.Log.Index)
 	}
-	g.answerAfterSync(m, a)
+	g.promise(m.From, a)
 	return nil
 }
 
 func (g *Group) stopTruncation(from ReplicaID, theirs, mine LogID) error {
 	return g.stop(fmt.Errorf("%w: replica %d, leader in term %d, has %s, committed here is %s (commit %d)",
 		ErrCommittedTruncation, from, g.term, theirs, mine, g.log.commit))
-}
-
-// crowded says whether the log in memory waits for the state machine and is
-// large. It is never true of entries that wait for the leader's word, which
-// the leader bounds: to refuse those could stop the group.
-func (g *Group) crowded() bool {
-	l := &g.log
-	return l.applied < min(l.commit, l.durable) && l.waiting >= 2*g.config.UncommittedBytesMax
 }
 
 // append adds entries; a membership among them is in force from here on.
@@ -163,11 +155,8 @@ func (g *Group) append(entries []Entry) {
 func (g *Group) truncate(index uint64) {
 	g.log.truncate(index)
 	g.members.truncate(index)
-	for i := range g.unsynced {
-		if bug("late sync report") {
-			break
-		}
-		g.unsynced[i].last = min(g.unsynced[i].last, index-1)
+	if !bug("late sync report") {
+		g.syncs.truncate(index)
 	}
 }
 

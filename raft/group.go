@@ -8,9 +8,7 @@ import (
 // Group is one replica's part in one group. It is not safe for concurrent
 // use; what it hands out is.
 type Group struct {
-	config Config
-	chance chance
-
+	config  Config
 	log     log
 	members members
 
@@ -23,35 +21,24 @@ type Group struct {
 	// [Group.Resume].
 	floor LogID
 
-	ticks         uint64 // since New, while awake
-	silence       int    // ticks since a leader, or an elected candidate's wish, was heard
-	timeout       int    // silent ticks after which this replica stands for election
-	hint          hint
-	resting       bool
-	idle          int    // a leader's: ticks since it had something to do
-	sinceBeat     int    // a leader's: ticks since its last heartbeats
-	votes         []vote // a candidate's and pre-candidate's, in order of arrival
-	progress      []progress
-	sendDue       bool // a leader's: appends may be due
-	reads         reads
-	questions     questions
-	transfer      transfer
-	preferred     ReplicaID
-	preferAt      uint64 // the tick before which no preference is carried out
-	scratch       []uint64
-	stopped       error
-	out           output
-	handedState   HardState // as of the last Ready
-	handedLead    ReplicaID
-	handedRole    Role
-	handedMembers uint64 // members.changes as of the last Ready
-	number        uint64 // of the last Ready
-	unsynced      []unsynced
-}
-
-type vote struct {
-	from    ReplicaID
-	granted bool
+	ticks     uint64 // since New, while awake
+	timer     timer
+	hint      hint
+	resting   bool
+	idle      int       // a leader's: ticks since it had something to do
+	sinceBeat int       // a leader's: ticks since its last heartbeats
+	votes     votes     // a candidate's and pre-candidate's
+	followers followers // a leader's
+	sendDue   bool      // a leader's: appends may be due
+	reads     reads
+	questions questions
+	transfer  transfer
+	preferred ReplicaID
+	preferAt  uint64 // the tick before which no preference is carried out
+	stopped   error
+	out       output
+	handed    handed
+	syncs     syncs
 }
 
 // New returns a Group that goes on where r ends. It keeps the slices of r.
@@ -63,12 +50,13 @@ func New(c Config, r Restored) (*Group, error) {
 		return nil, fmt.Errorf("new group: %w", err)
 	}
 	g := &Group{
-		config: c,
-		chance: chance(c.Chance),
-		term:   r.State.Term,
-		reach:  reach{left: TermReach},
-		vote:   r.State.Vote,
-		role:   RoleFollower,
+		config:    c,
+		timer:     timer{election: c.ElectionTicks, chance: chance(c.Chance)},
+		term:      r.State.Term,
+		reach:     reach{left: TermReach},
+		vote:      r.State.Vote,
+		role:      RoleFollower,
+		followers: followers{self: c.Self},
 	}
 	commit := max(r.State.Commit, r.Base.Index)
 	g.log = log{
@@ -90,13 +78,11 @@ func New(c Config, r Restored) (*Group, error) {
 		g.members.push(e.ID.Index, m)
 	}
 	g.members.commit(commit)
-	g.handedState = g.hardState()
-	g.handedState.Commit = r.State.Commit
-	g.handedRole = g.role
-	g.handedMembers = g.members.changes
+	g.handed = g.hand()
+	g.handed.state.Commit = r.State.Commit
 	fresh := chance(^c.Chance)
 	g.questions.number = fresh.next() >> 1
-	g.resetTimeout()
+	g.timer.reset()
 	return g, nil
 }
 
@@ -162,10 +148,10 @@ func (g *Group) Tick() {
 		g.leaderTick()
 		return
 	}
-	g.silence++
-	g.questionTick()
+	g.timer.silence++
+	g.questions.tick(g.config.HeartbeatTicks)
 	g.hintTick()
-	if g.silence < g.timeout {
+	if !g.timer.expired() {
 		return
 	}
 	g.lead = 0
@@ -220,11 +206,11 @@ func (g *Group) Status() Status {
 		Quiet:         g.resting,
 		Stalled:       g.stalled(),
 		PendingReads:  g.reads.pending() + len(g.questions.list),
-		UnsyncedTicks: g.unsyncedTicks(),
+		UnsyncedTicks: g.syncs.ticks(g.ticks),
 		Stopped:       g.stopped,
 	}
-	for i := range g.progress {
-		p := &g.progress[i]
+	for i := range g.followers.list {
+		p := &g.followers.list[i]
 		s.Progress = append(s.Progress, Progress{
 			Replica: p.replica, Match: p.match, Next: p.next, State: p.state,
 			Active: g.active(p),
@@ -242,28 +228,9 @@ func (g *Group) hardState() HardState {
 func (g *Group) stop(reason error) error {
 	g.stopped = fmt.Errorf("%w: %w", ErrStopped, reason)
 	g.role, g.lead = RoleFollower, 0
-	g.progress = nil
+	g.followers.list = nil
 	g.out = output{}
 	g.reads, g.questions = reads{}, questions{}
 	g.transfer, g.hint, g.resting = transfer{}, hint{}, false
 	return g.stopped
-}
-
-// chance is a splitmix64 generator: the same numbers in every version of Go,
-// which the standard library does not promise.
-type chance uint64
-
-func (c *chance) below(n int) int { return int(c.next() % uint64(n)) }
-
-func (c *chance) next() uint64 {
-	*c += 0x9e3779b97f4a7c15
-	z := uint64(*c)
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return z ^ z>>31
-}
-
-func (g *Group) resetTimeout() {
-	g.silence = 0
-	g.timeout = g.config.ElectionTicks + g.chance.below(g.config.ElectionTicks)
 }

@@ -82,7 +82,7 @@ func (g *Group) hintTick() {
 		return
 	}
 	// The others may have lost the leader a little later.
-	h.next = 1 + g.chance.below(2)
+	h.next = 1 + g.timer.chance.below(2)
 	if g.role != RoleCandidate && g.electable() {
 		g.preCampaign()
 	}

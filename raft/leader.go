@@ -12,7 +12,7 @@ func (g *Group) becomeLeader() {
 	g.hint, g.transfer = hint{}, transfer{}
 	g.preferAt = g.ticks + uint64(g.config.ElectionTicks)
 	g.loseReads()
-	g.progress = nil
+	g.followers.list = nil
 	g.followMembership(g.log.last.Index + 1)
 	first := LogID{Term: g.term, Index: g.log.last.Index + 1}
 	g.append([]Entry{SealedEntry(g.config.Seed, first, g.log.time, EntryNoOp, nil)})
@@ -85,7 +85,7 @@ func (g *Group) leaderTick() {
 }
 
 func (g *Group) quorumLost() bool {
-	heard := g.quorumOf(g.ticks, func(p *progress) uint64 { return p.heard })
+	heard := g.followers.quorum(g.members.now(), g.ticks, func(p *progress) uint64 { return p.heard })
 	return g.ticks-heard >= uint64(g.config.ElectionTicks)
 }
 
@@ -93,12 +93,9 @@ func (g *Group) quorumLost() bool {
 // the follower has acknowledged, for it has no log id to check it by.
 func (g *Group) beat() {
 	g.sinceBeat = 0
-	for i := range g.progress {
-		p := &g.progress[i]
-		g.out.messages = append(g.out.messages, Message{
-			Type: MsgHeartbeat, From: g.config.Self, To: p.replica, Term: g.term,
-			Commit: min(p.match, g.log.commit), Round: g.reads.round,
-		})
+	for i := range g.followers.list {
+		p := &g.followers.list[i]
+		g.send(p.replica, Message{Type: MsgHeartbeat, Commit: min(p.match, g.log.commit), Round: g.reads.round})
 	}
 }
 
@@ -106,7 +103,7 @@ func (g *Group) stepHeartbeatAnswer(m *Message) {
 	if g.role != RoleLeader {
 		return
 	}
-	p := g.progressOf(m.From)
+	p := g.followers.of(m.From)
 	if p == nil {
 		return
 	}
@@ -128,7 +125,7 @@ func (g *Group) stepAppendAnswer(m *Message) error {
 	if g.role != RoleLeader {
 		return nil
 	}
-	p := g.progressOf(m.From)
+	p := g.followers.of(m.From)
 	if p == nil {
 		return nil
 	}
@@ -144,7 +141,7 @@ func (g *Group) stepAppendAnswer(m *Message) error {
 			return nil
 		}
 		if !p.stale(m.Log.Index) {
-			p.probe(g.common(m))
+			p.probe(g.log.common(m))
 			p.moved = g.ticks
 			g.sendDue = true
 		}
@@ -165,41 +162,11 @@ func (g *Group) stepAppendAnswer(m *Message) error {
 	return nil
 }
 
-// common returns the last index up to which the logs may agree, from a
-// rejected append. Each answer settles all entries of one term of the
-// follower's log, so that a divergence costs a round trip per term at most
-// (the paper, end of section 5.3).
-func (g *Group) common(m *Message) uint64 {
-	l, there := &g.log, m.Conflict
-	if m.Commit < m.Log.Index {
-		// Its log ends before, at there.
-		if term, ok := l.termAt(there.Index); there.Index < l.base.Index || ok && term == there.Term {
-			return there.Index
-		}
-		return g.below(there.Index, there.Term)
-	}
-	// It holds there.Term from there.Index to Log.Index. If some of that is of
-	// the same term here, the last such entry is in both logs.
-	at := l.before(m.Log.Index-1, there.Term)
-	if term, _ := l.termAt(at); term == there.Term && at >= there.Index {
-		return at
-	}
-	return g.below(there.Index, there.Term-1)
-}
-
-// below returns the last index before limit with a term up to term.
-func (g *Group) below(limit, term uint64) uint64 {
-	if limit <= g.log.base.Index {
-		return max(limit, 1) - 1
-	}
-	return g.log.before(limit-1, term)
-}
-
 // advanceCommit commits what a quorum has synced. Only an entry of the present
 // term is committed by counting: one of an earlier term may be on a majority
 // and still be replaced (the paper, section 5.4.2, figure 8).
 func (g *Group) advanceCommit() {
-	index := g.quorumOf(g.log.durable, func(p *progress) uint64 { return p.match })
+	index := g.followers.quorum(g.members.now(), g.log.durable, func(p *progress) uint64 { return p.match })
 	if index <= g.log.commit {
 		return
 	}
@@ -218,8 +185,8 @@ func (g *Group) feedAll() {
 		return
 	}
 	g.sendDue = false
-	for i := range g.progress {
-		g.feed(&g.progress[i])
+	for i := range g.followers.list {
+		g.feed(&g.followers.list[i])
 	}
 }
 

@@ -92,6 +92,36 @@ func (l *log) before(limit, term uint64) uint64 {
 	return l.base.Index
 }
 
+// common returns the last index up to which the logs may agree, from a
+// rejected append. Each answer settles all entries of one term of the
+// follower's log, so that a divergence costs a round trip per term at most
+// (the paper, end of section 5.3).
+func (l *log) common(m *Message) uint64 {
+	there := m.Conflict
+	if m.Commit < m.Log.Index {
+		// Its log ends before, at there.
+		if term, ok := l.termAt(there.Index); there.Index < l.base.Index || ok && term == there.Term {
+			return there.Index
+		}
+		return l.below(there.Index, there.Term)
+	}
+	// It holds there.Term from there.Index to Log.Index. If some of that is of
+	// the same term here, the last such entry is in both logs.
+	at := l.before(m.Log.Index-1, there.Term)
+	if term, _ := l.termAt(at); term == there.Term && at >= there.Index {
+		return at
+	}
+	return l.below(there.Index, there.Term-1)
+}
+
+// below returns the last index before limit with a term up to term.
+func (l *log) below(limit, term uint64) uint64 {
+	if limit <= l.base.Index {
+		return max(limit, 1) - 1
+	}
+	return l.before(limit-1, term)
+}
+
 // append adds entries, which follow last.
 func (l *log) append(entries []Entry) {
 	if len(entries) == 0 {
@@ -164,6 +194,13 @@ func (l *log) apply(index uint64) {
 		l.waiting -= len(e.Raw)
 	}
 	l.applied = index
+}
+
+// crowded reports whether the log in memory waits for the state machine and is
+// larger than bytesMax. It is never true of entries that wait for the leader's
+// word, which the leader bounds: to refuse those could stop the group.
+func (l *log) crowded(bytesMax int) bool {
+	return l.applied < min(l.commit, l.durable) && l.waiting >= bytesMax
 }
 
 // trim forgets entries that are applied and durable, oldest first, until the

@@ -164,7 +164,7 @@ func TestPaperFigure2Timeout(t *testing.T) {
 			asked++
 		}
 	}
-	if st := g.Status(); st.Role != RoleCandidate || st.Term != 4 || st.Vote != 2 || g.silence != 0 || asked != 2 {
+	if st := g.Status(); st.Role != RoleCandidate || st.Term != 4 || st.Vote != 2 || g.timer.silence != 0 || asked != 2 {
 		t.Errorf("%s in term %d, vote %d, asks %d", st.Role, st.Term, st.Vote, asked)
 	}
 }
@@ -241,7 +241,7 @@ func TestPaper52(t *testing.T) {
 	seen := [2 * ElectionTicksDefault]bool{}
 	for chance := range uint64(400) {
 		g := newGroup(t, Config{Self: 1, Chance: chance}, Restored{Membership: Membership{Voters: voters(1, 2, 3), Next: 4}})
-		seen[g.timeout] = true
+		seen[g.timer.limit] = true
 	}
 	for n, ok := range seen {
 		if ok != (n >= ElectionTicksDefault) {

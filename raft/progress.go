@@ -1,11 +1,5 @@
 package raft
 
-import (
-	"slices"
-
-	"muster/raft/quorum"
-)
-
 // progress is how a leader feeds one other replica.
 type progress struct {
 	replica ReplicaID
@@ -95,33 +89,8 @@ func (p *progress) full(c *Config) bool {
 	return len(p.inflight) >= c.InflightMessagesMax || p.inflightBytes >= c.InflightBytesMax
 }
 
-func (g *Group) progressOf(id ReplicaID) *progress {
-	i, ok := slices.BinarySearchFunc(g.progress, id, func(p progress, id ReplicaID) int {
-		return compare(p.replica, id)
-	})
-	if !ok {
-		return nil
-	}
-	return &g.progress[i]
-}
-
-// quorumOf returns the largest value that a quorum of the voters has reached.
-// value is asked for each voter but this replica, whose own value is self.
-func (g *Group) quorumOf(self uint64, value func(*progress) uint64) uint64 {
-	m := g.members.now()
-	g.scratch = g.scratch[:0]
-	for _, list := range [...][]Member{m.Voters, m.Outgoing} {
-		for i := range list {
-			v := self
-			if id := list[i].Replica; id != g.config.Self {
-				v = value(g.progressOf(id))
-			}
-			g.scratch = append(g.scratch, v)
-		}
-	}
-	n := len(m.Voters)
-	if bug("joint quorum") {
-		return quorum.Reached(g.scratch[:n])
-	}
-	return quorum.ReachedJoint(g.scratch[:n], g.scratch[n:])
+// active reports whether a member, if there is one, was heard of in the last
+// ticks before now.
+func (p *progress) active(now uint64, ticks int) bool {
+	return p != nil && now-p.heard < uint64(ticks)
 }

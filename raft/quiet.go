@@ -24,7 +24,7 @@ func (g *Group) wake() {
 	if g.role == RoleLeader {
 		g.beat()
 	} else {
-		g.resetTimeout()
+		g.timer.reset()
 	}
 }
 
@@ -48,12 +48,12 @@ func (g *Group) wakeFor(m *Message) {
 func (g *Group) rest() bool {
 	c, l := &g.config, &g.log
 	if c.QuietTicks == 0 || g.idle < c.QuietTicks || g.reads.pending() > 0 ||
-		g.transfer.to != 0 || g.changing() || g.prefersOther() || len(g.unsynced) > 0 ||
+		g.transfer.to != 0 || g.changing() || g.prefersOther() || len(g.syncs.list) > 0 ||
 		l.applied < l.last.Index || l.durable < l.last.Index {
 		return false
 	}
-	for i := range g.progress {
-		if p := &g.progress[i]; p.match < l.last.Index || !g.active(p) {
+	for i := range g.followers.list {
+		if p := &g.followers.list[i]; p.match < l.last.Index || !g.active(p) {
 			return false
 		}
 	}
@@ -62,10 +62,8 @@ func (g *Group) rest() bool {
 			return false
 		}
 	}
-	for i := range g.progress {
-		g.out.messages = append(g.out.messages, Message{
-			Type: MsgQuiet, From: g.config.Self, To: g.progress[i].replica, Term: g.term, Log: l.last,
-		})
+	for i := range g.followers.list {
+		g.send(g.followers.list[i].replica, Message{Type: MsgQuiet, Log: l.last})
 	}
 	g.resting = true
 	return true
@@ -76,9 +74,9 @@ func (g *Group) rest() bool {
 // has a leader, nor how much is committed. Its PreVote asks for an election that
 // it does not want and has no use for the answers, which nobody is bound by.
 func (g *Group) call() {
-	g.resetTimeout()
+	g.timer.reset()
 	if g.term+1 < TermLimit {
-		g.askVoters(&g.out.messages, Message{Type: MsgPreVote, Term: g.term + 1})
+		g.askVoters(Message{Type: MsgPreVote, Term: g.term + 1})
 	}
 }
 

@@ -56,8 +56,7 @@ func (g *Group) ReadIndex(n uint64) error {
 		g.reads.waiting = append(g.reads.waiting, asker{number: n})
 		return nil
 	}
-	g.questions.list = append(g.questions.list, question{n, g.questions.number + 1})
-	g.questions.due = true
+	g.questions.add(n)
 	return nil
 }
 
@@ -94,7 +93,7 @@ func (g *Group) roundConfirmed() bool {
 	if bug("serve after CheckQuorum") && g.quorumLost() {
 		return true
 	}
-	return g.quorumOf(g.reads.round, func(p *progress) uint64 { return p.round }) >= g.reads.round
+	return g.followers.quorum(g.members.now(), g.reads.round, func(p *progress) uint64 { return p.round }) >= g.reads.round
 }
 
 func (g *Group) answerReads() {
@@ -107,8 +106,8 @@ func (g *Group) answerReads() {
 func (g *Group) answerRead(a asker, m Message) {
 	switch {
 	case a.from != 0:
-		m.From, m.To, m.Term, m.Round = g.config.Self, a.from, g.term, a.number
-		g.out.messages = append(g.out.messages, m)
+		m.Round = a.number
+		g.send(a.from, m)
 	case m.Reject:
 		g.out.readsLost = append(g.out.readsLost, a.number)
 	default:
@@ -124,17 +123,27 @@ func (g *Group) loseReads() {
 		}
 	}
 	g.reads = reads{}
-	q := &g.questions
+	g.questions.lose(&g.out)
+}
+
+// lose gives up all questions.
+func (q *questions) lose(out *output) {
 	for _, r := range q.list {
-		g.out.readsLost = append(g.out.readsLost, r.read)
+		out.readsLost = append(out.readsLost, r.read)
 	}
 	q.list, q.due = nil, false
+}
+
+// add begins a read under the owner's number.
+func (q *questions) add(read uint64) {
+	q.list = append(q.list, question{read, q.number + 1})
+	q.due = true
 }
 
 // stepReadIndex takes a follower's question.
 func (g *Group) stepReadIndex(m *Message) {
 	if g.role != RoleLeader || g.reads.pending() >= g.config.PendingReadsMax {
-		g.answer(m, Message{Type: MsgReadIndexAnswer, Round: m.Round, Reject: true})
+		g.send(m.From, Message{Type: MsgReadIndexAnswer, Round: m.Round, Reject: true})
 		return
 	}
 	g.idle = 0
@@ -146,19 +155,22 @@ func (g *Group) stepReadIndex(m *Message) {
 // twice, answers none that came after; and to whom was asked, for nobody else
 // can know.
 func (g *Group) stepReadIndexAnswer(m *Message) {
-	q := &g.questions
-	if m.Round > q.number || m.From != g.lead {
-		return
+	if m.Round <= g.questions.number && m.From == g.lead {
+		g.questions.answer(m, &g.out)
 	}
+}
+
+// answer takes an answer of the leader that was asked.
+func (q *questions) answer(m *Message, out *output) {
 	kept := q.list[:0]
 	for _, r := range q.list {
 		switch {
 		case r.number > m.Round:
 			kept = append(kept, r)
 		case m.Reject:
-			g.out.readsLost = append(g.out.readsLost, r.read)
+			out.readsLost = append(out.readsLost, r.read)
 		default:
-			g.out.reads = append(g.out.reads, Read{Number: r.read, Index: m.Log.Index})
+			out.reads = append(out.reads, Read{Number: r.read, Index: m.Log.Index})
 		}
 	}
 	q.list = kept
@@ -173,18 +185,15 @@ func (g *Group) ask() {
 	q.due = false
 	q.number++
 	q.ticks = 0
-	g.out.messages = append(g.out.messages, Message{
-		Type: MsgReadIndex, From: g.config.Self, To: g.lead, Term: g.term, Round: q.number,
-	})
+	g.send(g.lead, Message{Type: MsgReadIndex, Round: q.number})
 }
 
-// questionTick asks again: the question or its answer may be lost.
-func (g *Group) questionTick() {
-	q := &g.questions
+// tick asks again after some ticks of patience: the question or its answer may be lost.
+func (q *questions) tick(patience int) {
 	if len(q.list) == 0 {
 		return
 	}
-	if q.ticks++; q.ticks >= g.config.HeartbeatTicks {
+	if q.ticks++; q.ticks >= patience {
 		q.due = true
 	}
 }

@@ -66,6 +66,15 @@ type Ready struct {
 	Role Role
 }
 
+// handed is what the owner was told by the last Ready, so that the next one tells
+// what is new.
+type handed struct {
+	state   HardState
+	lead    ReplicaID
+	role    Role
+	members uint64 // [members.changes]
+}
+
 // output gathers what the next Ready hands out.
 type output struct {
 	install   *Install
@@ -76,18 +85,7 @@ type output struct {
 	readsLost []uint64
 }
 
-// unsynced is what has to be known of a Ready until it is synced.
-type unsynced struct {
-	number uint64
-	// last is the last entry that it, or one before it, wrote and that still
-	// stands: truncating the log lowers it.
-	last uint64
-	term uint64
-	vote ReplicaID
-	tick uint64 // when it was taken
-}
-
-// HasReady says whether [Group.Ready] has anything to tell.
+// HasReady reports whether [Group.Ready] has anything to tell.
 func (g *Group) HasReady() bool {
 	if g.stopped != nil {
 		return false
@@ -97,8 +95,12 @@ func (g *Group) HasReady() bool {
 		g.out.install != nil || len(g.out.snapshots) > 0 || len(g.out.reads) > 0 || len(g.out.readsLost) > 0 ||
 		g.log.written < g.log.last.Index ||
 		g.log.handed < min(g.log.commit, g.log.durable) ||
-		g.handedState != g.hardState() || g.handedMembers != g.members.changes ||
-		g.handedLead != g.lead || g.handedRole != g.role
+		g.handed != g.hand()
+}
+
+// hand returns what the owner is to know now.
+func (g *Group) hand() handed {
+	return handed{state: g.hardState(), lead: g.lead, role: g.role, members: g.members.changes}
 }
 
 // gather makes what waited for a Ready, so that it goes out together.
@@ -118,12 +120,14 @@ func (g *Group) Ready() Ready {
 		return Ready{}
 	}
 	g.gather()
-	g.number++
-	l, state := &g.log, g.hardState()
+	l, before := &g.log, g.handed
+	g.handed = g.hand()
+	state := g.handed.state
+	g.syncs.add(unsynced{last: l.last.Index, term: state.Term, vote: state.Vote, tick: g.ticks})
 	rd := Ready{
-		Number:       g.number,
+		Number:       g.syncs.number,
 		State:        state,
-		StateChanged: state != g.handedState,
+		StateChanged: state != before.state,
 		Entries:      l.slice(l.written+1, l.last.Index),
 		Install:      g.out.install,
 		Messages:     g.out.messages,
@@ -134,22 +138,17 @@ func (g *Group) Ready() Ready {
 		Lead:         g.lead,
 		Role:         g.role,
 	}
-	rd.MustSync = rd.Install != nil || len(rd.Entries) > 0 || state.Term != g.handedState.Term || state.Vote != g.handedState.Vote
+	rd.MustSync = rd.Install != nil || len(rd.Entries) > 0 || state.Term != before.state.Term || state.Vote != before.state.Vote
 	if end := min(l.commit, l.durable); l.handed < end {
 		rd.Committed = l.slice(l.handed+1, end)
 		l.handed = end
 	}
-	if g.handedMembers != g.members.changes {
+	if before.members != g.handed.members {
 		now := *g.members.now()
 		rd.Membership = &now
-		g.handedMembers = g.members.changes
 	}
 	l.written = l.last.Index
 	g.out = output{}
-	g.handedState, g.handedLead, g.handedRole = state, g.lead, g.role
-	g.unsynced = append(g.unsynced, unsynced{
-		number: g.number, last: l.last.Index, term: state.Term, vote: state.Vote, tick: g.ticks,
-	})
 	return rd
 }
 
@@ -158,26 +157,16 @@ func (g *Group) Synced(n uint64) {
 	if g.stopped != nil {
 		return
 	}
-	if n > g.number {
-		panic(fmt.Sprintf("raft: Ready %d is reported as synced, the last one handed out is %d", n, g.number))
-	}
-	k := 0
-	for k < len(g.unsynced) && g.unsynced[k].number <= n {
-		k++
-	}
-	if k == 0 {
+	u, ok := g.syncs.done(n)
+	if !ok {
 		return
 	}
-	u := g.unsynced[k-1]
-	g.unsynced = append(g.unsynced[:0], g.unsynced[k:]...)
-	// The last of them stands for all: its last entry and its vote are the
-	// newest.
 	g.log.durable = max(g.log.durable, u.last)
 	switch {
 	case g.role == RoleLeader:
 		g.advanceCommit()
 	case g.role == RoleCandidate && u.term == g.term && u.vote == g.config.Self:
-		g.record(g.config.Self, true)
+		g.record(vote{from: g.config.Self, granted: true})
 	}
 	g.trim()
 }
@@ -196,14 +185,7 @@ func (g *Group) Applied(index uint64) {
 }
 
 // trim forgets what memory need not hold: most of what no follower lacks that
-// is fed from memory, and of the rest what is too much. A follower whose log is
-// not known to agree may lack anything, and will read it from disk.
+// is fed from memory, and of the rest what is too much.
 func (g *Group) trim() {
-	known := g.log.last.Index
-	for i := range g.progress {
-		if p := &g.progress[i]; p.state == ProgressReplicate {
-			known = min(known, p.match)
-		}
-	}
-	g.log.trim(known, g.config.TailBytesMax)
+	g.log.trim(g.followers.known(g.log.last.Index), g.config.TailBytesMax)
 }

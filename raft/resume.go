@@ -67,13 +67,8 @@ func (g *Group) Reborn(id ReplicaID) {
 	if g.stopped != nil {
 		return
 	}
-	for i := range g.votes {
-		if g.votes[i].from == id {
-			g.votes = append(g.votes[:i], g.votes[i+1:]...)
-			break
-		}
-	}
-	p := g.progressOf(id)
+	g.votes.forget(id)
+	p := g.followers.of(id)
 	if g.role != RoleLeader || p == nil {
 		return
 	}

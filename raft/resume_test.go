@@ -90,7 +90,7 @@ func TestReborn(t *testing.T) {
 		t.Errorf("it asks replica %d where its log ends", m.To)
 	}
 	c := candidate(t)
-	c.record(1, true)
+	c.record(vote{from: 1, granted: true})
 	c.votes = append(c.votes[:0], vote{c.config.Self, true}, vote{1, true})
 	c.Reborn(1)
 	if len(c.votes) != 1 || c.votes[0].from != c.config.Self {

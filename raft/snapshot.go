@@ -37,7 +37,7 @@ func (g *Group) SnapshotDone(to ReplicaID, base LogID, ok bool) {
 	if g.stopped != nil || g.role != RoleLeader {
 		return
 	}
-	p := g.progressOf(to)
+	p := g.followers.of(to)
 	if p == nil || !p.asked {
 		return
 	}
@@ -71,7 +71,7 @@ func (g *Group) stepSnapshot(m *Message) error {
 	// an older state over a newer one would undo what was applied.
 	if s.Base.Index <= l.commit && !(bug("snapshot over newer state") && s.Base.Index > l.base.Index) {
 		term, _ := l.termAt(l.commit)
-		g.answerAfterSync(m, Message{Type: MsgAppendAnswer, Log: LogID{Term: term, Index: l.commit}})
+		g.promise(m.From, Message{Type: MsgAppendAnswer, Log: LogID{Term: term, Index: l.commit}})
 		return nil
 	}
 	// A log that holds the snapshot's last entry holds all before it, and is
@@ -81,7 +81,7 @@ func (g *Group) stepSnapshot(m *Message) error {
 	} else {
 		g.install(s)
 	}
-	g.answerAfterSync(m, Message{Type: MsgAppendAnswer, Log: s.Base})
+	g.promise(m.From, Message{Type: MsgAppendAnswer, Log: s.Base})
 	return nil
 }
 
@@ -91,8 +91,6 @@ func (g *Group) stepSnapshot(m *Message) error {
 func (g *Group) install(s *Install) {
 	g.log.reset(s.Base, s.Time)
 	g.members.reset(s.Base.Index, s.Membership)
-	for i := range g.unsynced {
-		g.unsynced[i].last = 0
-	}
+	g.syncs.truncate(1)
 	g.out.install = s
 }

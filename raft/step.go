@@ -1,9 +1,6 @@
 package raft
 
-import (
-	"fmt"
-	"hash/crc32"
-)
+import "fmt"
 
 // Step hands in a message that arrived. What a replica in order can't have
 // sent is refused before anything changes, and so is a term that is too far
@@ -12,7 +9,7 @@ func (g *Group) Step(m Message) error {
 	if g.stopped != nil {
 		return g.stopped
 	}
-	if err := g.checkMessage(&m); err != nil {
+	if err := g.check(&m); err != nil {
 		return fmt.Errorf("step %s from replica %d: %w", m.Type, m.From, err)
 	}
 	if g.resting {
@@ -33,7 +30,7 @@ func (g *Group) step(m *Message) error {
 		case m.Type == MsgVote && g.heardLeader(m.From):
 			// Stickiness: the wish of one that lost touch does not unseat a
 			// leader that a majority hears.
-			g.answerAfterSync(m, Message{Type: MsgVoteAnswer, Reject: true})
+			g.promise(m.From, Message{Type: MsgVoteAnswer, Reject: true})
 			return nil
 		default:
 			g.becomeFollower(m.Term, 0)
@@ -78,15 +75,15 @@ func (g *Group) stepOld(m *Message) error {
 	case MsgAppend:
 		// It names nothing: who led then may lead again, and would take what
 		// is said about an append of that term for one of this.
-		g.answerAfterSync(m, Message{Type: MsgAppendAnswer, Reject: true})
+		g.promise(m.From, Message{Type: MsgAppendAnswer, Reject: true})
 	case MsgHeartbeat:
-		g.answer(m, Message{Type: MsgHeartbeatAnswer, Round: m.Round})
+		g.send(m.From, Message{Type: MsgHeartbeatAnswer, Round: m.Round})
 	case MsgPreVote:
-		g.answer(m, Message{Type: MsgPreVoteAnswer, Reject: true})
+		g.send(m.From, Message{Type: MsgPreVoteAnswer, Reject: true})
 	case MsgVote, MsgTransferVote:
-		g.answerAfterSync(m, Message{Type: MsgVoteAnswer, Reject: true})
+		g.promise(m.From, Message{Type: MsgVoteAnswer, Reject: true})
 	case MsgReadIndex:
-		g.answer(m, Message{Type: MsgReadIndexAnswer, Round: m.Round, Reject: true})
+		g.send(m.From, Message{Type: MsgReadIndexAnswer, Round: m.Round, Reject: true})
 	case MsgAppendAnswer:
 		if bug("stale answer accepted") {
 			return g.stepAppendAnswer(m)
@@ -99,118 +96,17 @@ func (g *Group) stepOld(m *Message) error {
 	return nil
 }
 
-// checkMessage refuses what can't be. It changes nothing.
-func (g *Group) checkMessage(m *Message) error {
-	bad := func(format string, a ...any) error {
-		return fmt.Errorf("%w: %w", ErrMessage, fmt.Errorf(format, a...))
+// send has m leave at once, in the present term if it names none.
+func (g *Group) send(to ReplicaID, m Message) {
+	m.From, m.To = g.config.Self, to
+	if m.Term == 0 {
+		m.Term = g.term
 	}
-	switch {
-	case m.To != g.config.Self:
-		return bad("it is for replica %d, this is %d", m.To, g.config.Self)
-	case m.From == 0 || m.From == g.config.Self:
-		return bad("it claims to be from replica %d, this is %d", m.From, g.config.Self)
-	case m.Type < MsgPreVote || m.Type > MsgQuiet || m.Type == 13:
-		return bad("its type is not known")
-	case m.Term == 0 || m.Term >= TermLimit:
-		return bad("term %d is not between 1 and %d", m.Term, TermLimit-1)
-	case m.Log.Index >= IndexLimit || m.Conflict.Index >= IndexLimit || m.Commit >= IndexLimit:
-		return bad("of %s, %s and commit %d an index is not below %d", m.Log, m.Conflict, m.Commit, IndexLimit)
-	case m.Log.Term > m.Term && m.Type != MsgReadIndexAnswer || m.Conflict.Term > m.Term:
-		return bad("in term %d it names %s and %s", m.Term, m.Log, m.Conflict)
-	case m.Install != nil && m.Install.Time >= TimeLimit:
-		return bad("the snapshot's time %d is not below %d", m.Install.Time, TimeLimit)
-	case m.Fetch != 0:
-		return bad("its entries were not filled in")
-	case len(m.Entries) > 0 && m.Type != MsgAppend:
-		return bad("it has entries")
-	case (m.Install != nil) != (m.Type == MsgSnapshot):
-		return bad("a snapshot comes with what to install, and nothing else does")
-	case m.Install != nil && (m.Log.Index == 0 || m.Install.Base != m.Log || m.Install.Membership.Blank()):
-		return bad("the snapshot covers %s with %d voters, it claims %s", m.Install.Base, len(m.Install.Membership.Voters), m.Log)
-	}
-	if m.Install != nil {
-		if err := m.Install.Membership.Check(); err != nil {
-			return fmt.Errorf("%w: the snapshot's membership: %w", ErrMessage, err)
-		}
-	}
-	if !g.members.mayBe(m.From) {
-		return fmt.Errorf("%w: replica %d", ErrNotMember, m.From)
-	}
-	switch m.Type {
-	case MsgPreVoteAnswer, MsgVoteAnswer, MsgAppendAnswer, MsgHeartbeatAnswer:
-		if _, ok := g.members.now().Member(m.From); !ok {
-			return fmt.Errorf("%w: replica %d", ErrNotMember, m.From)
-		}
-	}
-	if err := g.reach.check(m.Term, g.term); err != nil {
-		return err
-	}
-	return g.checkEntries(m)
+	g.out.messages = append(g.out.messages, m)
 }
 
-func (g *Group) checkEntries(m *Message) error {
-	before, time := m.Log, GroupTime(0)
-	var members *Membership // in force before the next entry, where that is known
-	if term, ok := g.log.termAt(m.Log.Index); ok && term == m.Log.Term {
-		members = g.members.at(m.Log.Index)
-	}
-	for i := range m.Entries {
-		e := &m.Entries[i]
-		var what string
-		switch {
-		case e.ID.Index != before.Index+1:
-			what = "it leaves a gap or is out of order"
-		case e.ID.Term < before.Term || e.ID.Term > m.Term:
-			what = "its term is out of order"
-		case e.Time < time:
-			what = "its time goes back"
-		case e.Time >= TimeLimit:
-			what = "its time can't be"
-		case len(e.Raw) < EntryHeaderSize || len(e.Raw) > EntryHeaderSize+PayloadSizeMax:
-			what = "its length can't be"
-		case !e.sealed(g.config.Seed):
-			what = "its header or checksum does not fit"
-		}
-		if what != "" {
-			return fmt.Errorf("%w: entry %s after %s in term %d: %s", ErrMessage, e.ID, before, m.Term, what)
-		}
-		if e.Kind == EntryMembership {
-			next, err := ReadMembership(e.Payload())
-			if err == nil && next.Blank() {
-				err = fmt.Errorf("%w: it has no members", ErrMembership)
-			}
-			if err == nil && members != nil && !members.Blank() && !bug("two changes in flight") {
-				err = members.follows(&next)
-			}
-			if err != nil {
-				return fmt.Errorf("%w: entry %s: %w", ErrMessage, e.ID, err)
-			}
-			members = &next
-		}
-		before, time = e.ID, e.Time
-	}
-	return nil
-}
-
-// sealed says whether e's header and checksum are those of e.
-func (e *Entry) sealed(seed Seed) bool {
-	var h [EntryHeaderSize]byte
-	e.header(&h)
-	return [EntryHeaderSize - 4]byte(e.Raw[4:EntryHeaderSize]) == [EntryHeaderSize - 4]byte(h[4:]) &&
-		crc32.Update(uint32(seed), castagnoli, e.Raw[4:]) == e.Checksum()
-}
-
-// answer sends a at once to whom m is from, answerAfterSync when all that is
-// promised up to now is kept.
-func (g *Group) answer(m *Message, a Message) {
-	a.From, a.To = g.config.Self, m.From
-	if a.Term == 0 {
-		a.Term = g.term
-	}
-	g.out.messages = append(g.out.messages, a)
-}
-
-func (g *Group) answerAfterSync(m *Message, a Message) {
-	a.From, a.To, a.Term = g.config.Self, m.From, g.term
-	g.out.afterSync = append(g.out.afterSync, a)
+// promise has m leave, in the present term, when all that it counts on is synced.
+func (g *Group) promise(to ReplicaID, m Message) {
+	m.From, m.To, m.Term = g.config.Self, to, g.term
+	g.out.afterSync = append(g.out.afterSync, m)
 }

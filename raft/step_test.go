@@ -162,7 +162,7 @@ func TestVotes(t *testing.T) {
 		{"voted for another", func(g *Group) { g.vote = 3 }, Message{Type: MsgVote, Term: 3, Log: LogID{3, 3}}, true, 3},
 		{"voted for it", func(g *Group) { g.vote = 1 }, Message{Type: MsgVote, Term: 3, Log: LogID{3, 3}}, false, 3},
 		{"a leader is heard", func(g *Group) { g.lead = 3 }, Message{Type: MsgVote, Term: 9, Log: LogID{3, 3}}, true, 3},
-		{"a leader was heard", func(g *Group) { g.lead, g.silence = 3, ElectionTicksDefault }, Message{Type: MsgVote, Term: 9, Log: LogID{3, 3}}, false, 9},
+		{"a leader was heard", func(g *Group) { g.lead, g.timer.silence = 3, ElectionTicksDefault }, Message{Type: MsgVote, Term: 9, Log: LogID{3, 3}}, false, 9},
 		{"pre, as new", nil, Message{Type: MsgPreVote, Term: 4, Log: LogID{3, 3}}, false, 3},
 		{"pre, shorter", nil, Message{Type: MsgPreVote, Term: 4, Log: LogID{3, 2}}, true, 3},
 		{"pre, for a term that has begun", nil, Message{Type: MsgPreVote, Term: 3, Log: LogID{3, 3}}, true, 3},

@@ -40,7 +40,7 @@ func (g *Group) Transfer(to ReplicaID) error {
 	if find(g.members.now().Voters, to) < 0 {
 		return fmt.Errorf("%w: replica %d is no voter", ErrTarget, to)
 	}
-	if !g.active(g.progressOf(to)) {
+	if !g.active(g.followers.of(to)) {
 		return fmt.Errorf("%w: replica %d was not heard of within an election timeout", ErrTarget, to)
 	}
 	g.wake()
@@ -71,7 +71,7 @@ func (g *Group) beginTransfer(to ReplicaID, limit int) {
 func (g *Group) heir() (best ReplicaID) {
 	var match uint64
 	for _, id := range g.turns(g.config.Self) {
-		if p := g.progressOf(id); g.active(p) && (best == 0 || p.match > match) {
+		if p := g.followers.of(id); g.active(p) && (best == 0 || p.match > match) {
 			best, match = id, p.match
 		}
 	}
@@ -87,7 +87,7 @@ func (g *Group) heir() (best ReplicaID) {
 // this leader is put aside, for it wishes so itself.
 func (g *Group) handOver() {
 	t := &g.transfer
-	if t.to == 0 || t.sent || g.progressOf(t.to).match < g.log.last.Index {
+	if t.to == 0 || t.sent || g.followers.of(t.to).match < g.log.last.Index {
 		return
 	}
 	if g.log.applied < g.log.last.Index && t.ticks < g.config.ElectionTicks/2 && !g.stalled() {
@@ -98,9 +98,7 @@ func (g *Group) handOver() {
 }
 
 func (g *Group) sendTimeoutNow(to ReplicaID) {
-	g.out.messages = append(g.out.messages, Message{
-		Type: MsgTimeoutNow, From: g.config.Self, To: to, Term: g.term, Log: g.log.last,
-	})
+	g.send(to, Message{Type: MsgTimeoutNow, Log: g.log.last})
 }
 
 // transferTick gives up a transfer that takes too long: this leader leads on.
@@ -152,7 +150,7 @@ func (g *Group) preferTick() {
 	if !g.prefersOther() || g.ticks < g.preferAt || g.transfer.to != 0 || g.changing() || g.stalled() {
 		return
 	}
-	p := g.progressOf(g.preferred)
+	p := g.followers.of(g.preferred)
 	caughtUp := p.state == ProgressReplicate && p.match >= g.log.commit && p.next > g.log.last.Index
 	stalls := p.match < g.log.last.Index && g.ticks-p.moved >= 2*uint64(g.config.HeartbeatTicks)
 	if g.active(p) && caughtUp && !stalls {
@@ -162,18 +160,10 @@ func (g *Group) preferTick() {
 	}
 }
 
-// unsyncedTicks returns how long the oldest Ready waits for its sync.
-func (g *Group) unsyncedTicks() int {
-	if len(g.unsynced) == 0 {
-		return 0
-	}
-	return int(g.ticks - g.unsynced[0].tick)
-}
-
 // stalled says whether this replica's disk has not answered for so long that
 // another one should lead. Its own promises are late; those of a majority
 // without it are not, so nothing is wrong yet but the time that it takes.
-func (g *Group) stalled() bool { return g.unsyncedTicks() >= max(g.config.ElectionTicks/2, 1) }
+func (g *Group) stalled() bool { return g.syncs.ticks(g.ticks) >= max(g.config.ElectionTicks/2, 1) }
 
 // stallTick hands over when this leader's disk stalls, or, if nobody takes it,
 // steps down after an election timeout; it says whether it did. A sole voter
@@ -183,7 +173,7 @@ func (g *Group) stallTick() bool {
 	if !g.stalled() || len(m.Voters) == 1 && len(m.Outgoing) == 0 {
 		return false
 	}
-	if g.unsyncedTicks() >= g.config.ElectionTicks {
+	if g.syncs.ticks(g.ticks) >= g.config.ElectionTicks {
 		g.becomeFollower(g.term, 0)
 		return true
 	}
