@@ -418,7 +418,6 @@ type exception struct {
 var exceptions = []exception{
 	{"methods of logstore.Store", 180, "snapshots, room on the disk, the index and the writer are to be parts with fields of their own"},
 	{"fields of logstore.Store", 53, "as above: each part takes its fields along"},
-	{"methods of raft.Group", 106, "Raft's rules read and change the same few fields; what can stand alone without hiding the protocol is to leave"},
 	{"methods of repl/sim.node", 100, "plays host, disk and clients of one node; requests are to be the product's own code, and the rest falls apart by fault"},
 	{"fields of repl/sim.node", 55, "as above"},
 	{"methods of node.Node", 61, "status, doctor, founding and addresses are asked of the node; each is to have its own part"},

@@ -5,7 +5,7 @@ import "testing"
 // BenchmarkLeader is the whole way of 1000 commands through a leader of three:
 // propose, one Ready, the sync, one answer, the commit.
 func BenchmarkLeader(b *testing.B) {
-	g := leader(b, Config{}, 3)
+	g := elected(b, Config{}, 3)
 	entries := proposal(1000, 150)
 	b.SetBytes(1000 * 190)
 	b.ReportAllocs()
@@ -14,7 +14,7 @@ func BenchmarkLeader(b *testing.B) {
 			b.Fatal(err)
 		}
 		rd := g.Ready()
-		last := g.log.last.Index
+		last := g.replica.log.last.Index
 		ack(b, g, 2, last)
 		ack(b, g, 3, last)
 		g.Synced(rd.Number)
@@ -66,14 +66,14 @@ func BenchmarkFollower(b *testing.B) {
 // more, for the growth of the log in memory.
 func TestAllocations(t *testing.T) {
 	for _, n := range []int{1, 100, 1000} {
-		g := leader(t, Config{}, 3)
+		g := elected(t, Config{}, 3)
 		entries := proposal(n, 100)
 		got := testing.AllocsPerRun(50, func() {
 			if _, err := g.Propose(0, entries); err != nil {
 				t.Fatal(err)
 			}
 			rd := g.Ready()
-			last := g.log.last.Index
+			last := g.replica.log.last.Index
 			ack(t, g, 2, last)
 			g.Synced(rd.Number)
 			g.Ready()

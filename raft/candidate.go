@@ -5,43 +5,43 @@ import "muster/raft/quorum"
 // preCampaign asks the voters whether they would elect this replica, its term
 // unchanged, so that one that can't win disturbs nobody (the dissertation,
 // section 9.6). Nothing is promised by asking or by the answers.
-func (g *Group) preCampaign() {
-	g.role, g.lead = RolePreCandidate, 0
-	g.loseReads()
-	g.timer.reset()
-	g.votes = append(g.votes[:0], vote{from: g.config.Self, granted: true})
-	if g.term+1 >= TermLimit {
+func (r *replica) preCampaign() {
+	r.role, r.lead = RolePreCandidate, 0
+	r.questions.lose(&r.out)
+	r.timer.reset()
+	r.votes = r.votes[:0]
+	if r.term+1 >= TermLimit {
 		return
 	}
-	g.askVoters(Message{Type: MsgPreVote, Term: g.term + 1})
-	g.tally()
+	r.askVoters(Message{Type: MsgPreVote, Term: r.term + 1})
+	r.record(vote{from: r.config.Self, granted: true})
 }
 
 // campaign stands for election in a new term. Its own vote counts once it is
 // synced, as do those of others, which it is not even asked for before. The
 // wish is a Vote, or a TransferVote if it is the leader's own.
-func (g *Group) campaign(wish MessageType) {
-	g.term++
-	g.vote = g.config.Self
-	g.role, g.lead = RoleCandidate, 0
-	g.loseReads()
-	g.hint.yield(g.config.ElectionTicks / 2)
-	g.timer.reset()
-	g.votes = g.votes[:0]
-	g.askVoters(Message{Type: wish})
+func (r *replica) campaign(wish MessageType) {
+	r.term++
+	r.vote = r.config.Self
+	r.role, r.lead = RoleCandidate, 0
+	r.questions.lose(&r.out)
+	r.hint.yield(r.config.ElectionTicks / 2)
+	r.timer.reset()
+	r.votes = r.votes[:0]
+	r.askVoters(Message{Type: wish})
 }
 
 // askVoters sends a wish to all voters.
-func (g *Group) askVoters(wish Message) {
-	wish.Log = g.log.last
-	members := g.members.now()
+func (r *replica) askVoters(wish Message) {
+	wish.Log = r.log.last
+	members := r.members.now()
 	for _, id := range members.Replicas() {
 		switch {
-		case id == g.config.Self || !members.Votes(id):
+		case id == r.config.Self || !members.Votes(id):
 		case wish.Type == MsgPreVote:
-			g.send(id, wish) // nothing is promised by it
+			r.send(id, wish) // nothing is promised by it
 		default:
-			g.promise(id, wish)
+			r.promise(id, wish)
 		}
 	}
 }
@@ -49,15 +49,15 @@ func (g *Group) askVoters(wish Message) {
 // stepPreVote answers whether this replica would vote for m.From. One that is
 // no voter here answers too: the candidate may know of a later membership, and
 // counts by that.
-func (g *Group) stepPreVote(m *Message) {
-	newer := g.complete(m.Log) || bug("pre-vote without log check")
-	if m.Term > g.term && !g.heardLeader(m.From) && newer && !g.precedes(m) {
-		g.hint.yield(3)
-		g.send(m.From, Message{Type: MsgPreVoteAnswer, Term: m.Term})
+func (r *replica) stepPreVote(m *Message) {
+	newer := r.complete(m.Log) || bug("pre-vote without log check")
+	if m.Term > r.term && !r.heardLeader(m.From) && newer && !r.precedes(m) {
+		r.hint.yield(3)
+		r.send(m.From, Message{Type: MsgPreVoteAnswer, Term: m.Term})
 		return
 	}
-	if g.term > 0 { // a no carries it, and there is no term 0
-		g.send(m.From, Message{Type: MsgPreVoteAnswer, Reject: true})
+	if r.term > 0 { // a no carries it, and there is no term 0
+		r.send(m.From, Message{Type: MsgPreVoteAnswer, Reject: true})
 	}
 }
 
@@ -65,65 +65,62 @@ func (g *Group) stepPreVote(m *Message) {
 // get them rather than m.From: two that ask at the same time would both be
 // told yes, and split the votes. It holds for a tick or two only, for the other
 // may be the only one that can reach a majority.
-func (g *Group) precedes(m *Message) bool {
-	return g.role == RolePreCandidate && g.timer.silence < 2 && m.Log == g.log.last && g.config.Self > m.From
+func (r *replica) precedes(m *Message) bool {
+	return r.role == RolePreCandidate && r.timer.silence < 2 && m.Log == r.log.last && r.config.Self > m.From
 }
 
 // stepVote votes, once in a term, and for nobody whose log lacks what this one
 // has (the paper, section 5.4.1).
-func (g *Group) stepVote(m *Message) {
-	free := g.vote == m.From || g.vote == 0 && g.lead == 0
-	if !free || !g.complete(m.Log) {
-		g.promise(m.From, Message{Type: MsgVoteAnswer, Reject: true})
+func (r *replica) stepVote(m *Message) {
+	free := r.vote == m.From || r.vote == 0 && r.lead == 0
+	if !free || !r.complete(m.Log) {
+		r.promise(m.From, Message{Type: MsgVoteAnswer, Reject: true})
 		return
 	}
-	if g.role == RolePreCandidate {
-		g.becomeFollower(g.term, 0)
+	if r.role == RolePreCandidate {
+		r.becomeFollower(r.term, 0)
 	}
-	g.vote = m.From
-	g.hint.yield(g.config.ElectionTicks / 2)
-	g.timer.reset()
-	g.promise(m.From, Message{Type: MsgVoteAnswer})
+	r.vote = m.From
+	r.hint.yield(r.config.ElectionTicks / 2)
+	r.timer.reset()
+	r.promise(m.From, Message{Type: MsgVoteAnswer})
 }
 
 // stepVoteAnswer takes an answer that is for the election under way. A yes to
 // a pre-vote carries the term that was asked for, a no that of who says it.
-func (g *Group) stepVoteAnswer(m *Message) {
+func (r *replica) stepVoteAnswer(m *Message) {
 	switch {
-	case g.role == RolePreCandidate && m.Type == MsgPreVoteAnswer && (m.Reject || m.Term == g.term+1):
-	case g.role == RoleCandidate && m.Type == MsgVoteAnswer && m.Term == g.term:
+	case r.role == RolePreCandidate && m.Type == MsgPreVoteAnswer && (m.Reject || m.Term == r.term+1):
+	case r.role == RoleCandidate && m.Type == MsgVoteAnswer && m.Term == r.term:
 	default:
 		return
 	}
-	if m.Reject && m.From == g.hint.lead && m.Term == g.hint.term && g.hint.left > 0 {
-		g.LeaderBack() // it speaks
+	if m.Reject && m.From == r.hint.lead && m.Term == r.hint.term && r.hint.left > 0 {
+		r.leaderBack() // it speaks
 		return
 	}
-	g.record(vote{from: m.From, granted: !m.Reject})
+	r.record(vote{from: m.From, granted: !m.Reject})
 }
 
 // record notes a vote, and what comes of it.
-func (g *Group) record(v vote) {
-	if g.votes.add(v) {
-		g.tally()
+func (r *replica) record(v vote) {
+	if !r.votes.add(v) {
+		return
 	}
-}
-
-func (g *Group) tally() {
-	m := g.members.now()
+	m := r.members.now()
 	outgoing := m.Outgoing
 	if bug("joint quorum") {
 		outgoing = nil
 	}
-	switch quorum.ElectionJoint(g.votes.count(m.Voters), g.votes.count(outgoing)) {
+	switch quorum.ElectionJoint(r.votes.count(m.Voters), r.votes.count(outgoing)) {
 	case quorum.Won:
-		if g.role == RolePreCandidate {
-			g.campaign(MsgVote)
+		if r.role == RolePreCandidate {
+			r.campaign(MsgVote)
 		} else {
-			g.becomeLeader()
+			r.becomeLeader()
 		}
 	case quorum.Lost:
-		g.becomeFollower(g.term, 0)
+		r.becomeFollower(r.term, 0)
 	}
 }
 

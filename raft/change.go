@@ -33,28 +33,31 @@ type Change struct {
 // two majorities without a common replica can decide. Whoever leads in a joint
 // configuration proposes to leave it.
 func (g *Group) Change(c Change) (Membership, error) {
-	if g.stopped != nil {
-		return Membership{}, g.stopped
-	}
-	if g.role != RoleLeader {
-		return Membership{}, ErrNotLeader
-	}
-	if g.transfer.to != 0 {
-		return Membership{}, fmt.Errorf("%w: to replica %d", ErrTransferring, g.transfer.to)
-	}
-	if g.changing() && !bug("two changes in flight") {
-		return Membership{}, fmt.Errorf("%w: the last change is of entry %d, committed is %d, in term %d", ErrChanging,
-			g.members.history[len(g.members.history)-1].index, g.log.commit, g.term)
-	}
-	m, err := c.apply(g.members.now())
+	l, err := g.leader()
 	if err != nil {
 		return Membership{}, err
 	}
-	if !g.alive(m.Voters) {
+	return l.change(c)
+}
+
+func (l *leader) change(c Change) (Membership, error) {
+	r := l.replica
+	if l.transfer.to != 0 {
+		return Membership{}, fmt.Errorf("%w: to replica %d", ErrTransferring, l.transfer.to)
+	}
+	if l.changing() && !bug("two changes in flight") {
+		return Membership{}, fmt.Errorf("%w: the last change is of entry %d, committed is %d, in term %d", ErrChanging,
+			r.members.history[len(r.members.history)-1].index, r.log.commit, r.term)
+	}
+	m, err := c.apply(r.members.now())
+	if err != nil {
+		return Membership{}, err
+	}
+	if !l.alive(m.Voters) {
 		return Membership{}, fmt.Errorf("%w: of the %d voters that stay, too few were heard of within an election timeout", ErrNoMajority, len(m.Voters))
 	}
-	g.wake()
-	g.proposeMembership(m)
+	r.wake()
+	l.proposeMembership(m)
 	return m, nil
 }
 
@@ -103,56 +106,60 @@ func (c Change) apply(old *Membership) (Membership, error) {
 	return m, nil
 }
 
-// changing says whether no change may begin: one is not committed or left yet,
+// changing reports whether no change may begin: one is not committed or left yet,
 // or, for want of a commit in its own term, this leader can't know. Without
 // the last two leaders may each add to a membership that the other does not
 // know of, and the majorities of the two need not meet (the fault of
 // single-server changes that was found in 2015; it holds for joint ones alike).
-func (g *Group) changing() bool {
-	term, _ := g.log.termAt(g.log.commit)
-	return len(g.members.history) > 1 || len(g.members.now().Outgoing) > 0 || term != g.term
+func (l *leader) changing() bool {
+	r := l.replica
+	term, _ := r.log.termAt(r.log.commit)
+	return len(r.members.history) > 1 || len(r.members.now().Outgoing) > 0 || term != r.term
 }
 
 // proposeMembership appends m. From here on it counts: the leader feeds whom m
 // names, and asks the majorities of m.
-func (g *Group) proposeMembership(m Membership) {
-	id := LogID{Term: g.term, Index: g.log.last.Index + 1}
-	g.append([]Entry{SealedEntry(g.config.Seed, id, g.log.time, EntryMembership, m.Append(nil))})
-	g.idle = 0
-	g.sendDue = true
-	g.followMembership(id.Index)
+func (l *leader) proposeMembership(m Membership) {
+	r := l.replica
+	id := LogID{Term: r.term, Index: r.log.last.Index + 1}
+	r.append([]Entry{SealedEntry(r.config.Seed, id, r.log.time, EntryMembership, m.Append(nil))})
+	l.idle = 0
+	l.sendDue = true
+	l.followMembership(id.Index)
 }
 
 // followMembership makes progress that of the members in force. Those who are
 // new are sent the entry next first.
-func (g *Group) followMembership(next uint64) {
-	g.followers.become(g.members.now(), next, g.ticks)
-	if g.transfer.to != 0 && find(g.members.now().Voters, g.transfer.to) < 0 {
-		g.transfer = transfer{}
+func (l *leader) followMembership(next uint64) {
+	r := l.replica
+	l.followers.become(r.members.now(), next, r.ticks)
+	if l.transfer.to != 0 && find(r.members.now().Voters, l.transfer.to) < 0 {
+		l.transfer = transfer{}
 	}
 }
 
 // settleMembership does what the commit of a membership calls for.
-func (g *Group) settleMembership() {
-	if len(g.members.history) > 1 {
+func (l *leader) settleMembership() {
+	r := l.replica
+	if len(r.members.history) > 1 {
 		return
 	}
-	m := g.members.now()
+	m := r.members.now()
 	if len(m.Outgoing) > 0 {
-		if term, _ := g.log.termAt(g.log.commit); term == g.term {
+		if term, _ := r.log.termAt(r.log.commit); term == r.term {
 			left := *m
 			left.Outgoing = nil
-			g.proposeMembership(left)
+			l.proposeMembership(left)
 		}
 		return
 	}
 	// A leader that is no voter has led, without counting itself, until those
 	// who stay can do without it (the paper, section 6). Now they can.
-	if !m.Votes(g.config.Self) {
-		if heir := g.heir(); heir != 0 {
-			g.sendTimeoutNow(heir)
+	if !m.Votes(r.config.Self) {
+		if heir := l.heir(); heir != 0 {
+			r.send(heir, Message{Type: MsgTimeoutNow, Log: r.log.last})
 		}
-		g.becomeFollower(g.term, 0)
+		r.becomeFollower(r.term, 0)
 	}
 }
 
@@ -160,40 +167,42 @@ func (g *Group) settleMembership() {
 // was sent to them, and what they have not acknowledged yet fits into one
 // append. It runs with the heartbeats, so that those who were added together
 // are mostly promoted together.
-func (g *Group) promote() {
-	m := g.members.now()
-	if len(m.Learners) == 0 || g.transfer.to != 0 || g.changing() {
+func (l *leader) promote() {
+	r := l.replica
+	m := r.members.now()
+	if len(m.Learners) == 0 || l.transfer.to != 0 || l.changing() {
 		return
 	}
 	next := Membership{Voters: slices.Clone(m.Voters), Outgoing: m.Voters, Next: m.Next}
-	for _, l := range m.Learners {
-		p := g.followers.of(l.Replica)
-		if l.Goal == GoalVoter && g.active(p) && p.state == ProgressReplicate &&
-			p.next > g.log.last.Index && p.inflightBytes <= g.config.AppendBytesMax && p.match >= g.log.base.Index {
-			next.Voters = append(next.Voters, l)
+	for _, learner := range m.Learners {
+		p := l.followers.of(learner.Replica)
+		if learner.Goal == GoalVoter && l.active(p) && p.state == ProgressReplicate &&
+			p.next > r.log.last.Index && p.inflightBytes <= r.config.AppendBytesMax && p.match >= r.log.base.Index {
+			next.Voters = append(next.Voters, learner)
 		} else {
-			next.Learners = append(next.Learners, l)
+			next.Learners = append(next.Learners, learner)
 		}
 	}
 	if len(next.Voters) == len(m.Voters) || len(next.Voters) > MembersMax {
 		return
 	}
 	slices.SortFunc(next.Voters, func(a, b Member) int { return compare(a.Replica, b.Replica) })
-	if g.alive(next.Voters) {
-		g.proposeMembership(next)
+	if l.alive(next.Voters) {
+		l.proposeMembership(next)
 	}
 }
 
-// active says whether a replica was heard of within an election timeout.
-func (g *Group) active(p *progress) bool {
-	return p.active(g.ticks, g.config.ElectionTicks)
+// active reports whether a replica was heard of within an election timeout.
+func (l *leader) active(p *progress) bool {
+	r := l.replica
+	return p.active(r.ticks, r.config.ElectionTicks)
 }
 
-// alive says whether a majority of voters is active.
-func (g *Group) alive(voters []Member) bool {
+// alive reports whether a majority of voters is active.
+func (l *leader) alive(voters []Member) bool {
 	n := 0
 	for _, v := range voters {
-		if v.Replica == g.config.Self || g.active(g.followers.of(v.Replica)) {
+		if v.Replica == l.replica.config.Self || l.active(l.followers.of(v.Replica)) {
 			n++
 		}
 	}

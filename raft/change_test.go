@@ -14,8 +14,8 @@ func TestAdministrationRefuses(t *testing.T) {
 	}
 	transfer := func(to ReplicaID) func(*Group) error { return func(g *Group) error { return g.Transfer(to) } }
 	silent := func(g *Group) {
-		g.ticks += ElectionTicksDefault
-		g.followers.of(2).heard = g.ticks
+		g.replica.ticks += ElectionTicksDefault
+		g.replica.leading.followers.of(2).heard = g.replica.ticks
 	}
 	for _, c := range []struct {
 		name   string
@@ -34,10 +34,10 @@ func TestAdministrationRefuses(t *testing.T) {
 		{"the live one of two removed", silent, change(Change{Remove: []ReplicaID{2}}), ErrNoMajority},
 		{"a transfer to a stranger", nil, transfer(9), ErrTarget},
 		{"a transfer to one not heard of", silent, transfer(3), ErrTarget},
-		{"a change by a follower", func(g *Group) { g.becomeFollower(5, 0) }, change(Change{Remove: []ReplicaID{2}}), ErrNotLeader},
-		{"a transfer by a follower", func(g *Group) { g.becomeFollower(5, 0) }, transfer(2), ErrNotLeader},
+		{"a change by a follower", func(g *Group) { g.replica.becomeFollower(5, 0) }, change(Change{Remove: []ReplicaID{2}}), ErrNotLeader},
+		{"a transfer by a follower", func(g *Group) { g.replica.becomeFollower(5, 0) }, transfer(2), ErrNotLeader},
 	} {
-		g := leader(t, Config{}, 3)
+		g := elected(t, Config{}, 3)
 		if c.before != nil {
 			c.before(g)
 		}
@@ -49,7 +49,7 @@ func TestAdministrationRefuses(t *testing.T) {
 			t.Errorf("%s: it was refused and changed\n%+v to\n%+v", c.name, before, after)
 		}
 	}
-	g := leader(t, Config{}, 3)
+	g := elected(t, Config{}, 3)
 	if err := g.Transfer(2); err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestTransferIsGivenUp(t *testing.T) {
 		return err
 	}
 	t.Run("transferee lost", func(t *testing.T) {
-		g := leader(t, Config{}, 3)
+		g := elected(t, Config{}, 3)
 		if err := g.Transfer(2); err != nil {
 			t.Fatal(err)
 		}
@@ -103,15 +103,15 @@ func TestTransferIsGivenUp(t *testing.T) {
 		}
 	})
 	t.Run("a wish", func(t *testing.T) {
-		g := leader(t, Config{}, 3)
-		g.beginTransfer(2, ElectionTicksDefault/4)
+		g := elected(t, Config{}, 3)
+		g.replica.leading.beginTransfer(2, ElectionTicksDefault/4)
 		for range ElectionTicksDefault/4 - 1 {
-			g.transferTick()
+			g.replica.leading.transferTick()
 		}
 		if err := propose(g); !errors.Is(err, ErrTransferring) {
 			t.Errorf("before its limit: %v, want %v", err, ErrTransferring)
 		}
-		g.transferTick()
+		g.replica.leading.transferTick()
 		if err := propose(g); err != nil {
 			t.Errorf("at its limit: %v", err)
 		}

@@ -5,17 +5,17 @@ import (
 	"hash/crc32"
 )
 
-// check refuses what can't be. It changes nothing.
-func (g *Group) check(m *Message) error {
+// check refuses what no replica in order sends to replica self.
+func (m *Message) check(self ReplicaID) error {
 	bad := func(format string, a ...any) error {
 		return fmt.Errorf("%w: %w", ErrMessage, fmt.Errorf(format, a...))
 	}
 	switch {
-	case m.To != g.config.Self:
-		return bad("it is for replica %d, this is %d", m.To, g.config.Self)
-	case m.From == 0 || m.From == g.config.Self:
-		return bad("it claims to be from replica %d, this is %d", m.From, g.config.Self)
-	case m.Type < MsgPreVote || m.Type > MsgQuiet || m.Type == 13:
+	case m.To != self:
+		return bad("it is for replica %d, this is %d", m.To, self)
+	case m.From == 0 || m.From == self:
+		return bad("it claims to be from replica %d, this is %d", m.From, self)
+	case !m.Type.known():
 		return bad("its type is not known")
 	case m.Term == 0 || m.Term >= TermLimit:
 		return bad("term %d is not between 1 and %d", m.Term, TermLimit-1)
@@ -39,27 +39,39 @@ func (g *Group) check(m *Message) error {
 			return fmt.Errorf("%w: the snapshot's membership: %w", ErrMessage, err)
 		}
 	}
-	if !g.members.mayBe(m.From) {
+	return nil
+}
+
+// check refuses what can't be, here and now. It changes nothing but the reach.
+func (r *replica) check(m *Message) error {
+	if err := m.check(r.config.Self); err != nil {
+		return err
+	}
+	if !r.members.mayBe(m.From) {
 		return fmt.Errorf("%w: replica %d", ErrNotMember, m.From)
 	}
 	switch m.Type {
 	case MsgPreVoteAnswer, MsgVoteAnswer, MsgAppendAnswer, MsgHeartbeatAnswer:
-		if _, ok := g.members.now().Member(m.From); !ok {
+		if _, ok := r.members.now().Member(m.From); !ok {
 			return fmt.Errorf("%w: replica %d", ErrNotMember, m.From)
 		}
 	}
-	if err := g.reach.check(m.Term, g.term); err != nil {
+	if err := r.reach.check(m.Term, r.term); err != nil {
 		return err
 	}
-	return g.checkEntries(m)
+	// Whether a membership may follow can be told only where the log here holds what
+	// the entries follow.
+	var before *Membership
+	if term, ok := r.log.termAt(m.Log.Index); ok && term == m.Log.Term {
+		before = r.members.at(m.Log.Index)
+	}
+	return m.checkEntries(r.config.Seed, before)
 }
 
-func (g *Group) checkEntries(m *Message) error {
+// checkEntries refuses entries that no leader in order has sent. members is in force
+// before the first of them; nil: that is not known.
+func (m *Message) checkEntries(seed Seed, members *Membership) error {
 	before, time := m.Log, GroupTime(0)
-	var members *Membership // in force before the next entry, where that is known
-	if term, ok := g.log.termAt(m.Log.Index); ok && term == m.Log.Term {
-		members = g.members.at(m.Log.Index)
-	}
 	for i := range m.Entries {
 		e := &m.Entries[i]
 		var what string
@@ -74,7 +86,7 @@ func (g *Group) checkEntries(m *Message) error {
 			what = "its time can't be"
 		case len(e.Raw) < EntryHeaderSize || len(e.Raw) > EntryHeaderSize+PayloadSizeMax:
 			what = "its length can't be"
-		case !e.sealed(g.config.Seed):
+		case !e.sealed(seed):
 			what = "its header or checksum does not fit"
 		}
 		if what != "" {

@@ -20,11 +20,11 @@ func diverged(t testing.TB, n, terms int) (lead, other *Group) {
 	}
 	lead, other = make(1, 3), make(2, 2)
 	lead.Campaign()
-	step(t, lead, Message{Type: MsgPreVoteAnswer, From: 3, To: 1, Term: lead.term + 1})
+	step(t, lead, Message{Type: MsgPreVoteAnswer, From: 3, To: 1, Term: lead.replica.term + 1})
 	lead.Synced(lead.Ready().Number)
-	step(t, lead, Message{Type: MsgVoteAnswer, From: 3, To: 1, Term: lead.term})
-	if lead.role != RoleLeader {
-		t.Fatalf("it is %s", lead.role)
+	step(t, lead, Message{Type: MsgVoteAnswer, From: 3, To: 1, Term: lead.replica.term})
+	if lead.replica.role != RoleLeader {
+		t.Fatalf("it is %s", lead.replica.role)
 	}
 	return lead, other
 }
@@ -32,7 +32,7 @@ func diverged(t testing.TB, n, terms int) (lead, other *Group) {
 // mend lets the two talk until other's log is lead's, and returns how many
 // appends were refused before one was taken.
 func mend(t testing.TB, lead, other *Group) (refused int) {
-	for turn := 0; other.log.last != lead.log.last; turn++ {
+	for turn := 0; other.replica.log.last != lead.replica.log.last; turn++ {
 		if turn > 1000 {
 			t.Fatal("it never ends")
 		}

@@ -18,43 +18,50 @@ type hint struct {
 // replica asks for votes after a few ticks, and again, until there is a
 // leader, LeaderBack is called, or an election timeout has passed.
 func (g *Group) LeaderLost() {
-	if g.stopped != nil {
+	r := &g.replica
+	if r.stopped != nil {
 		return
 	}
-	g.wake()
-	if g.role == RoleLeader || g.lead == 0 {
+	r.wake()
+	if r.leading != nil || r.lead == 0 {
 		return
 	}
-	g.hint = hint{left: g.config.ElectionTicks, lead: g.lead, term: g.term}
+	r.hint = hint{left: r.config.ElectionTicks, lead: r.lead, term: r.term}
 	// All followers lose the leader at nearly the same time, and would split
 	// the votes if they asked at once. So each waits for its turn, long
 	// enough for the one before to win if it is there: at 50 ms a tick the
 	// first asks within 50 ms, the second after 100 to 150.
-	turns := g.turns(g.lead)
-	g.hint.next = 1 + 2*max(slices.Index(turns, g.config.Self), 0)
-	g.lead = 0
-	g.loseReads()
+	turns := r.turns(r.lead)
+	r.hint.next = 1 + 2*max(slices.Index(turns, r.config.Self), 0)
+	r.lead = 0
+	r.questions.lose(&r.out)
 }
 
 // LeaderBack takes the hint back: there is a connection to the leader's node
 // again.
 func (g *Group) LeaderBack() {
-	h := g.hint
-	if g.stopped != nil || h.left == 0 {
+	if g.replica.stopped == nil {
+		g.replica.leaderBack()
+	}
+}
+
+func (r *replica) leaderBack() {
+	h := r.hint
+	if h.left == 0 {
 		return
 	}
-	g.hint = hint{}
-	if g.term == h.term && g.lead == 0 && (g.role == RoleFollower || g.role == RolePreCandidate) {
-		g.becomeFollower(g.term, h.lead)
+	r.hint = hint{}
+	if r.term == h.term && r.lead == 0 && (r.role == RoleFollower || r.role == RolePreCandidate) {
+		r.becomeFollower(r.term, h.lead)
 	}
 }
 
 // turns returns the voters but one in the order in which they should lead: the
 // preferred one first, then around from one that differs from group to group
 // and term to term, so that a lost node's groups spread over those that stay.
-func (g *Group) turns(without ReplicaID) []ReplicaID {
+func (r *replica) turns(without ReplicaID) []ReplicaID {
 	var ids []ReplicaID
-	for _, v := range g.members.now().Voters {
+	for _, v := range r.members.now().Voters {
 		if v.Replica != without {
 			ids = append(ids, v.Replica)
 		}
@@ -62,17 +69,17 @@ func (g *Group) turns(without ReplicaID) []ReplicaID {
 	if len(ids) < 2 {
 		return ids
 	}
-	k := (uint64(g.config.Seed) + g.term) % uint64(len(ids))
+	k := (uint64(r.config.Seed) + r.term) % uint64(len(ids))
 	ids = slices.Concat(ids[k:], ids[:k])
-	if i := slices.Index(ids, g.preferred); i > 0 {
-		ids = slices.Insert(slices.Delete(ids, i, i+1), 0, g.preferred)
+	if i := slices.Index(ids, r.preferred); i > 0 {
+		ids = slices.Insert(slices.Delete(ids, i, i+1), 0, r.preferred)
 	}
 	return ids
 }
 
 // hintTick asks for votes if it is this replica's turn.
-func (g *Group) hintTick() {
-	h := &g.hint
+func (r *replica) hintTick() {
+	h := &r.hint
 	if h.left == 0 {
 		return
 	}
@@ -82,16 +89,16 @@ func (g *Group) hintTick() {
 		return
 	}
 	// The others may have lost the leader a little later.
-	h.next = 1 + g.timer.chance.below(2)
-	if g.role != RoleCandidate && g.electable() {
-		g.preCampaign()
+	h.next = 1 + r.timer.chance.below(2)
+	if r.role != RoleCandidate && r.electable() {
+		r.preCampaign()
 	}
 }
 
 // yield lets an election that is under way come to its end.
 func (h *hint) yield(ticks int) { h.next = max(h.next, ticks) }
 
-// late says whether a word of the leader that is taken for lost was still on
+// late reports whether a word of the leader that is taken for lost was still on
 // its way when the hint came. One that comes after a tick shows that it lives.
 func (h *hint) late(from ReplicaID, term uint64) bool {
 	return h.left > 0 && h.age == 0 && h.lead == from && h.term == term

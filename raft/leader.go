@@ -2,21 +2,58 @@ package raft
 
 import "fmt"
 
+// leader is what a replica has besides while it leads: the paper's state on
+// leaders (figure 2), new with each term.
+type leader struct {
+	replica   *replica
+	followers followers
+	sendDue   bool // appends may be due
+	idle      int  // ticks since it had something to do
+	sinceBeat int  // ticks since its last heartbeats
+	reads     reads
+	transfer  transfer
+	preferAt  uint64 // the tick before which no preference is carried out
+}
+
 // becomeLeader begins to lead. The first entry is a no-op: its commit commits
 // what earlier leaders left (the paper, section 5.4.2).
-func (g *Group) becomeLeader() {
-	g.role, g.lead = RoleLeader, g.config.Self
-	g.votes = nil
-	g.sinceBeat = 0
-	g.idle = 0
-	g.hint, g.transfer = hint{}, transfer{}
-	g.preferAt = g.ticks + uint64(g.config.ElectionTicks)
-	g.loseReads()
-	g.followers.list = nil
-	g.followMembership(g.log.last.Index + 1)
-	first := LogID{Term: g.term, Index: g.log.last.Index + 1}
-	g.append([]Entry{SealedEntry(g.config.Seed, first, g.log.time, EntryNoOp, nil)})
-	g.sendDue = true
+func (r *replica) becomeLeader() {
+	r.role, r.lead = RoleLeader, r.config.Self
+	r.votes = nil
+	r.hint = hint{}
+	r.questions.lose(&r.out)
+	l := &leader{
+		replica:   r,
+		followers: followers{self: r.config.Self},
+		preferAt:  r.ticks + uint64(r.config.ElectionTicks),
+	}
+	r.leading = l
+	l.followMembership(r.log.last.Index + 1)
+	first := LogID{Term: r.term, Index: r.log.last.Index + 1}
+	r.append([]Entry{SealedEntry(r.config.Seed, first, r.log.time, EntryNoOp, nil)})
+	l.sendDue = true
+}
+
+// end gives up what a leader has, with its reads.
+func (l *leader) end() {
+	r := l.replica
+	l.loseReads()
+	r.out.snapshots = nil
+	r.leading = nil
+	// Whoever called what made it step down still holds it.
+	*l = leader{replica: l.replica}
+}
+
+// leader returns what the replica has as a leader, or why it has nothing.
+func (g *Group) leader() (*leader, error) {
+	r := &g.replica
+	switch {
+	case r.stopped != nil:
+		return nil, r.stopped
+	case r.leading == nil:
+		return nil, ErrNotLeader
+	}
+	return r.leading, nil
 }
 
 // Propose appends entries to the leader's log, all of them or none, in one
@@ -25,14 +62,17 @@ func (g *Group) becomeLeader() {
 // last entry's if that is later) and its checksum in place, after which Raw is
 // the Group's. The slice itself stays the caller's.
 func (g *Group) Propose(now GroupTime, entries []Entry) (first LogID, err error) {
-	if g.stopped != nil {
-		return LogID{}, g.stopped
+	l, err := g.leader()
+	if err != nil {
+		return LogID{}, err
 	}
-	if g.role != RoleLeader {
-		return LogID{}, ErrNotLeader
-	}
-	if g.transfer.to != 0 {
-		return LogID{}, fmt.Errorf("%w: to replica %d", ErrTransferring, g.transfer.to)
+	return l.propose(now, entries)
+}
+
+func (l *leader) propose(now GroupTime, entries []Entry) (first LogID, err error) {
+	r := l.replica
+	if l.transfer.to != 0 {
+		return LogID{}, fmt.Errorf("%w: to replica %d", ErrTransferring, l.transfer.to)
 	}
 	bytes := 0
 	for i := range entries {
@@ -46,118 +86,123 @@ func (g *Group) Propose(now GroupTime, entries []Entry) (first LogID, err error)
 		return LogID{}, fmt.Errorf("%w: no entries", ErrProposal)
 	}
 	// A batch that is over the limit by itself is taken when nothing waits.
-	if g.log.waiting > 0 && g.log.waiting+bytes > g.config.UncommittedBytesMax {
+	if r.log.waiting > 0 && r.log.waiting+bytes > r.config.UncommittedBytesMax {
 		return LogID{}, fmt.Errorf("%w: %d bytes wait to be committed and applied, %d more are over the limit of %d",
-			ErrBusy, g.log.waiting, bytes, g.config.UncommittedBytesMax)
+			ErrBusy, r.log.waiting, bytes, r.config.UncommittedBytesMax)
 	}
-	g.wake()
-	now = min(max(now, g.log.time), TimeLimit-1)
-	first = LogID{Term: g.term, Index: g.log.last.Index + 1}
+	r.wake()
+	now = min(max(now, r.log.time), TimeLimit-1)
+	first = LogID{Term: r.term, Index: r.log.last.Index + 1}
 	for i := range entries {
 		e := &entries[i]
-		e.ID = LogID{Term: g.term, Index: first.Index + uint64(i)}
+		e.ID = LogID{Term: r.term, Index: first.Index + uint64(i)}
 		e.Time = now
-		e.seal(g.config.Seed)
+		e.seal(r.config.Seed)
 	}
-	g.log.append(entries)
-	g.sendDue = true
+	r.log.append(entries)
+	l.sendDue = true
 	return first, nil
 }
 
-func (g *Group) leaderTick() {
+func (l *leader) tick() {
+	r := l.replica
 	// CheckQuorum: who is not heard by a majority can commit nothing and
 	// confirm no read, and keeps others from electing one who can.
-	if g.quorumLost() && !bug("serve after CheckQuorum") {
-		g.becomeFollower(g.term, 0)
+	if l.quorumLost() && !bug("serve after CheckQuorum") {
+		r.becomeFollower(r.term, 0)
 		return
 	}
-	if g.stallTick() {
+	if l.stallTick() {
 		return
 	}
-	g.transferTick()
-	g.idle++
-	if g.sinceBeat++; g.sinceBeat < g.config.HeartbeatTicks || g.rest() {
+	l.transferTick()
+	l.idle++
+	if l.sinceBeat++; l.sinceBeat < r.config.HeartbeatTicks || l.rest() {
 		return
 	}
-	g.promote()
-	g.preferTick()
-	g.beat()
+	l.promote()
+	l.preferTick()
+	l.beat()
 }
 
-func (g *Group) quorumLost() bool {
-	heard := g.followers.quorum(g.members.now(), g.ticks, func(p *progress) uint64 { return p.heard })
-	return g.ticks-heard >= uint64(g.config.ElectionTicks)
+// quorum returns the largest value that a quorum of the voters in force has
+// reached; this replica's own is own.
+func (l *leader) quorum(own uint64, value func(*progress) uint64) uint64 {
+	return l.followers.quorum(l.replica.members.now(), own, value)
+}
+
+func (l *leader) quorumLost() bool {
+	r := l.replica
+	heard := l.quorum(r.ticks, func(p *progress) uint64 { return p.heard })
+	return r.ticks-heard >= uint64(r.config.ElectionTicks)
 }
 
 // beat sends heartbeats to all. The commit in them goes no further than what
 // the follower has acknowledged, for it has no log id to check it by.
-func (g *Group) beat() {
-	g.sinceBeat = 0
-	for i := range g.followers.list {
-		p := &g.followers.list[i]
-		g.send(p.replica, Message{Type: MsgHeartbeat, Commit: min(p.match, g.log.commit), Round: g.reads.round})
+func (l *leader) beat() {
+	r := l.replica
+	l.sinceBeat = 0
+	for i := range l.followers.list {
+		p := &l.followers.list[i]
+		r.send(p.replica, Message{Type: MsgHeartbeat, Commit: min(p.match, r.log.commit), Round: l.reads.round})
 	}
 }
 
-func (g *Group) stepHeartbeatAnswer(m *Message) {
-	if g.role != RoleLeader {
-		return
-	}
-	p := g.followers.of(m.From)
+func (l *leader) stepHeartbeatAnswer(m *Message) {
+	r := l.replica
+	p := l.followers.of(m.From)
 	if p == nil {
 		return
 	}
-	p.heard = g.ticks
-	if m.Round > p.round && m.Round <= g.reads.round {
+	p.heard = r.ticks
+	if m.Round > p.round && m.Round <= l.reads.round {
 		p.round = m.Round
 	}
 	// It is there, has not all, and has acknowledged nothing for a while: what
 	// was sent may be lost. Ask again, or find out by an empty append.
-	if p.match < g.log.last.Index && g.ticks-p.moved >= uint64(g.config.HeartbeatTicks) {
-		p.moved = g.ticks
+	if p.match < r.log.last.Index && r.ticks-p.moved >= uint64(r.config.HeartbeatTicks) {
+		p.moved = r.ticks
 		p.waiting = false
 		p.check = true
-		g.sendDue = true
+		l.sendDue = true
 	}
 }
 
-func (g *Group) stepAppendAnswer(m *Message) error {
-	if g.role != RoleLeader {
-		return nil
-	}
-	p := g.followers.of(m.From)
+func (l *leader) stepAppendAnswer(m *Message) error {
+	r := l.replica
+	p := l.followers.of(m.From)
 	if p == nil {
 		return nil
 	}
 	if m.Reject {
-		if m.Log.Index > g.log.last.Index || m.Conflict.Index > min(m.Log.Index, m.Commit) {
+		if m.Log.Index > r.log.last.Index || m.Conflict.Index > min(m.Log.Index, m.Commit) {
 			return fmt.Errorf("%w: it refuses %s for %s, its last index is %d, the log here ends at %s",
-				ErrMessage, m.Log, m.Conflict, m.Commit, g.log.last)
+				ErrMessage, m.Log, m.Conflict, m.Commit, r.log.last)
 		}
-		p.heard = g.ticks
+		p.heard = r.ticks
 		if bug("match from a rejected append") {
 			p.accepted(m.Log.Index)
-			g.advanceCommit()
+			l.advanceCommit()
 			return nil
 		}
 		if !p.stale(m.Log.Index) {
-			p.probe(g.log.common(m))
-			p.moved = g.ticks
-			g.sendDue = true
+			p.probe(r.log.common(m))
+			p.moved = r.ticks
+			l.sendDue = true
 		}
 		return nil
 	}
-	term, ok := g.log.termAt(m.Log.Index)
-	if m.Log.Index > g.log.last.Index || ok && term != m.Log.Term {
-		return fmt.Errorf("%w: it acknowledges %s, which is not in the log here, which ends at %s", ErrMessage, m.Log, g.log.last)
+	term, ok := r.log.termAt(m.Log.Index)
+	if m.Log.Index > r.log.last.Index || ok && term != m.Log.Term {
+		return fmt.Errorf("%w: it acknowledges %s, which is not in the log here, which ends at %s", ErrMessage, m.Log, r.log.last)
 	}
-	p.heard, p.moved = g.ticks, g.ticks
+	p.heard, p.moved = r.ticks, r.ticks
 	before := p.match
 	p.accepted(m.Log.Index)
-	g.sendDue = true
+	l.sendDue = true
 	if p.match > before {
-		g.advanceCommit()
-		g.handOver()
+		l.advanceCommit()
+		l.handOver()
 	}
 	return nil
 }
@@ -165,80 +210,83 @@ func (g *Group) stepAppendAnswer(m *Message) error {
 // advanceCommit commits what a quorum has synced. Only an entry of the present
 // term is committed by counting: one of an earlier term may be on a majority
 // and still be replaced (the paper, section 5.4.2, figure 8).
-func (g *Group) advanceCommit() {
-	index := g.followers.quorum(g.members.now(), g.log.durable, func(p *progress) uint64 { return p.match })
-	if index <= g.log.commit {
+func (l *leader) advanceCommit() {
+	r := l.replica
+	index := l.quorum(r.log.durable, func(p *progress) uint64 { return p.match })
+	if index <= r.log.commit {
 		return
 	}
-	if term, _ := g.log.termAt(index); term != g.term && !bug("commit of an earlier term") {
+	if term, _ := r.log.termAt(index); term != r.term && !bug("commit of an earlier term") {
 		return
 	}
-	g.commitTo(index)
-	g.settleMembership()
+	r.commitTo(index)
+	l.settleMembership()
 }
 
 // feedAll sends each replica what it lacks, as far as its window allows. It
 // runs when a Ready is looked for, so that what was proposed since the last
 // one travels in one message.
-func (g *Group) feedAll() {
-	if !g.sendDue {
+func (l *leader) feedAll() {
+	if !l.sendDue {
 		return
 	}
-	g.sendDue = false
-	for i := range g.followers.list {
-		g.feed(&g.followers.list[i])
+	l.sendDue = false
+	for i := range l.followers.list {
+		l.feed(&l.followers.list[i])
 	}
 }
 
-func (g *Group) feed(p *progress) {
-	if p.next <= g.log.base.Index {
-		g.wantSnapshot(p)
+func (l *leader) feed(p *progress) {
+	r := l.replica
+	if p.next <= r.log.base.Index {
+		l.wantSnapshot(p)
 		return
 	}
 	sent := false
-	for !p.waiting && p.state != ProgressSnapshot && p.next <= g.log.last.Index {
-		if p.state == ProgressReplicate && p.full(&g.config) {
+	for !p.waiting && p.state != ProgressSnapshot && p.next <= r.log.last.Index {
+		if p.state == ProgressReplicate && p.full(&r.config) {
 			break
 		}
-		m := g.appendMessage(p)
+		m := l.appendMessage(p)
 		switch {
-		case p.next < g.log.first:
+		case p.next < r.log.first:
 			// The owner reads what memory no longer holds; how much it sends
 			// is known by the answer.
-			m.Fetch = g.log.first - 1
-			p.waiting, p.moved = true, g.ticks
+			m.Fetch = r.log.first - 1
+			p.waiting, p.moved = true, r.ticks
 		case p.state == ProgressProbe:
-			m.Entries, _ = g.log.cut(p.next, g.config.AppendBytesMax)
-			p.waiting, p.moved = true, g.ticks
+			m.Entries, _ = r.log.cut(p.next, r.config.AppendBytesMax)
+			p.waiting, p.moved = true, r.ticks
 		default:
-			entries, bytes := g.log.cut(p.next, g.config.AppendBytesMax)
+			entries, bytes := r.log.cut(p.next, r.config.AppendBytesMax)
 			if len(p.inflight) == 0 {
-				p.moved = g.ticks
+				p.moved = r.ticks
 			}
 			m.Entries = entries
 			p.next += uint64(len(entries))
 			p.fly(p.next-1, bytes)
 		}
-		g.out.messages = append(g.out.messages, m)
+		r.out.messages = append(r.out.messages, m)
 		sent = true
 	}
 	// A replica that is being probed may be asked about the last entry, too: it
 	// was given a snapshot that ends there, and lost it with its power.
 	if p.check && !sent && p.state != ProgressSnapshot {
-		g.out.messages = append(g.out.messages, g.appendMessage(p))
+		r.out.messages = append(r.out.messages, l.appendMessage(p))
 	}
 	p.check = false
 }
 
 // appendMessage returns an append without entries that names the entry before
 // p.next.
-func (g *Group) appendMessage(p *progress) Message {
-	term, ok := g.log.termAt(p.next - 1)
+func (l *leader) appendMessage(p *progress) Message {
+	r := l.replica
+	term, ok := r.log.termAt(p.next - 1)
 	if !ok {
-		panic(fmt.Sprintf("raft: append to replica %d after %d, which is not in the log %s to %s", p.replica, p.next-1, g.log.base, g.log.last))
+		panic(fmt.Sprintf("raft: append to replica %d after %d, which is not in the log %s to %s", p.replica, p.next-1, r.log.base, r.log.last))
 	}
 	return Message{
-		Type: MsgAppend, From: g.config.Self, To: p.replica, Term: g.term,
-		Log: LogID{Term: term, Index: p.next - 1}, Commit: g.log.commit,
+		Type: MsgAppend, From: r.config.Self, To: p.replica, Term: r.term,
+		Log: LogID{Term: term, Index: p.next - 1}, Commit: r.log.commit,
 	}
 }

@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// leader returns replica 1 of n, which has just won an election in term 1, its
+// elected returns replica 1 of n, which has just won an election in term 1, its
 // no-op synced and, if there are others, acknowledged by them.
-func leader(t testing.TB, c Config, n int) *Group {
+func elected(t testing.TB, c Config, n int) *Group {
 	c.Self = 1
 	var ids []ReplicaID
 	for i := range n {
@@ -36,7 +36,7 @@ func leader(t testing.TB, c Config, n int) *Group {
 func ack(t testing.TB, g *Group, from ReplicaID, index uint64) {
 	t.Helper()
 	term, _ := g.TermAt(index)
-	step(t, g, Message{Type: MsgAppendAnswer, From: from, To: 1, Term: g.term, Log: LogID{term, index}})
+	step(t, g, Message{Type: MsgAppendAnswer, From: from, To: 1, Term: g.replica.term, Log: LogID{term, index}})
 }
 
 func proposal(n, size int) []Entry {
@@ -49,7 +49,7 @@ func proposal(n, size int) []Entry {
 
 // A proposal is taken whole or not at all; what is refused leaves no trace.
 func TestPropose(t *testing.T) {
-	g := leader(t, Config{UncommittedBytesMax: 1000}, 3)
+	g := elected(t, Config{UncommittedBytesMax: 1000}, 3)
 	for _, c := range []struct {
 		name    string
 		entries []Entry
@@ -63,16 +63,16 @@ func TestPropose(t *testing.T) {
 		{"good", proposal(2, 10), nil},
 		{"over the limit behind another", proposal(10, 60), ErrBusy},
 	} {
-		before := g.log.last
+		before := g.replica.log.last
 		first, err := g.Propose(7, c.entries)
 		if !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", c.name, err, c.want)
 		}
-		if err != nil && (g.log.last != before || first != LogID{}) {
-			t.Errorf("%s: refused, and the log ends at %s", c.name, g.log.last)
+		if err != nil && (g.replica.log.last != before || first != LogID{}) {
+			t.Errorf("%s: refused, and the log ends at %s", c.name, g.replica.log.last)
 		}
 	}
-	tail := g.log.slice(2, 3)
+	tail := g.replica.log.slice(2, 3)
 	for i, e := range tail {
 		if e.ID != (LogID{1, uint64(i) + 2}) || e.Time != 7 || !e.sealed(0) {
 			t.Errorf("entry %d is %s at %d", i, e.ID, e.Time)
@@ -94,7 +94,7 @@ func TestPropose(t *testing.T) {
 // One large value must get through: a batch over the limit is taken when
 // nothing else waits.
 func TestProposeLargeWhenIdle(t *testing.T) {
-	g := leader(t, Config{UncommittedBytesMax: 100}, 1)
+	g := elected(t, Config{UncommittedBytesMax: 100}, 1)
 	if _, err := g.Propose(0, proposal(1, 1000)); err != nil {
 		t.Error(err)
 	}
@@ -125,7 +125,7 @@ func TestCommitOnlyOwnTerm(t *testing.T) {
 
 // The leader's own copy counts when it is synced, as everyone's.
 func TestLeaderCountsOnlyItsSync(t *testing.T) {
-	g := leader(t, Config{}, 3)
+	g := elected(t, Config{}, 3)
 	if _, err := g.Propose(0, proposal(1, 1)); err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func TestWindow(t *testing.T) {
 		{"all in one", Config{AppendBytesMax: 100 * size}, 1},
 		{"entries longer than an append", Config{AppendBytesMax: 1, InflightMessagesMax: 4}, 4},
 	} {
-		g := leader(t, c.config, 3)
+		g := elected(t, c.config, 3)
 		if _, err := g.Propose(0, proposal(20, 10)); err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +182,7 @@ func TestWindow(t *testing.T) {
 
 // What memory no longer holds is asked of the owner, one message at a time.
 func TestFetch(t *testing.T) {
-	g := leader(t, Config{TailBytesMax: 1, InflightMessagesMax: 2, AppendBytesMax: 1}, 3)
+	g := elected(t, Config{TailBytesMax: 1, InflightMessagesMax: 2, AppendBytesMax: 1}, 3)
 	if _, err := g.Propose(0, proposal(9, 10)); err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +212,7 @@ func TestFetch(t *testing.T) {
 // A heartbeat's commit goes no further than what its receiver acknowledged: it
 // names no log id that the receiver could check.
 func TestHeartbeatCommit(t *testing.T) {
-	g := leader(t, Config{HeartbeatTicks: 1}, 3)
+	g := elected(t, Config{HeartbeatTicks: 1}, 3)
 	if _, err := g.Propose(0, proposal(4, 1)); err != nil {
 		t.Fatal(err)
 	}
@@ -297,13 +297,13 @@ func TestTailIsBounded(t *testing.T) {
 		{"one is behind", 3, 50, 50 * 140, 50 * 140},
 		{"one is far behind", 3, 1000, 10000, 10000},
 	} {
-		g := leader(t, Config{TailBytesMax: 10000}, c.replicas)
+		g := elected(t, Config{TailBytesMax: 10000}, c.replicas)
 		for range 2000 {
 			if _, err := g.Propose(0, proposal(3, 100)); err != nil {
 				t.Fatal(err)
 			}
 			g.Synced(g.Ready().Number)
-			last := g.log.last.Index
+			last := g.replica.log.last.Index
 			if c.replicas > 1 {
 				ack(t, g, 2, last)
 				ack(t, g, 3, max(last-min(last, uint64(c.behind)), 1))
@@ -311,12 +311,12 @@ func TestTailIsBounded(t *testing.T) {
 			rd := g.Ready()
 			g.Applied(rd.Committed[len(rd.Committed)-1].ID.Index)
 		}
-		if g.log.bytes > c.bytes || g.log.dead > c.dead || cap(g.log.tail) > 1000 || g.log.waiting != 0 {
+		if g.replica.log.bytes > c.bytes || g.replica.log.dead > c.dead || cap(g.replica.log.tail) > 1000 || g.replica.log.waiting != 0 {
 			t.Errorf("%s: %d bytes, %d dead, room for %d entries, %d bytes waiting; want at most %d, %d, 1000, 0",
-				c.name, g.log.bytes, g.log.dead, cap(g.log.tail), g.log.waiting, c.bytes, c.dead)
+				c.name, g.replica.log.bytes, g.replica.log.dead, cap(g.replica.log.tail), g.replica.log.waiting, c.bytes, c.dead)
 		}
-		if c.behind == 50 && g.log.last.Index-g.log.first+1 < 50 {
-			t.Errorf("%s: %d entries are kept, it lacks %d", c.name, g.log.last.Index-g.log.first+1, c.behind)
+		if c.behind == 50 && g.replica.log.last.Index-g.replica.log.first+1 < 50 {
+			t.Errorf("%s: %d entries are kept, it lacks %d", c.name, g.replica.log.last.Index-g.replica.log.first+1, c.behind)
 		}
 	}
 }

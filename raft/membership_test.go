@@ -98,7 +98,7 @@ func TestMembershipInForceAtAppend(t *testing.T) {
 	// Committed, it does not come back, and the old one is forgotten.
 	e = SealedEntry(0, LogID{2, 3}, 3, EntryMembership, change.Append(nil))
 	step(t, g, Message{Type: MsgAppend, From: 3, To: 2, Term: 2, Log: LogID{2, 2}, Commit: 3, Entries: []Entry{e}})
-	if n := len(g.members.history); n != 1 {
+	if n := len(g.replica.members.history); n != 1 {
 		t.Errorf("%d memberships are kept after the commit, want 1", n)
 	}
 }

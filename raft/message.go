@@ -32,14 +32,18 @@ const (
 	MsgQuiet        MessageType = 15 // leader to follower: Log: my last id, and all is committed. Rest, if you hold exactly that
 )
 
+var messageNames = [...]string{1: "PreVote", "PreVoteAnswer", "Vote", "VoteAnswer",
+	"Append", "AppendAnswer", "Heartbeat", "HeartbeatAnswer",
+	"ReadIndex", "ReadIndexAnswer", "TimeoutNow", "Snapshot", 14: "TransferVote", "Quiet"}
+
+// known reports whether this version knows messages of type t.
+func (t MessageType) known() bool { return int(t) < len(messageNames) && messageNames[t] != "" }
+
 func (t MessageType) String() string {
-	names := [...]string{1: "PreVote", "PreVoteAnswer", "Vote", "VoteAnswer",
-		"Append", "AppendAnswer", "Heartbeat", "HeartbeatAnswer",
-		"ReadIndex", "ReadIndexAnswer", "TimeoutNow", "Snapshot", 14: "TransferVote", "Quiet"}
-	if int(t) >= len(names) || names[t] == "" {
+	if !t.known() {
 		return fmt.Sprintf("message %d", uint8(t))
 	}
-	return names[t]
+	return messageNames[t]
 }
 
 // Message travels between two replicas of one group. What is not named for its

@@ -13,7 +13,7 @@ import (
 // say hands a message to g and returns all that it answers, synced.
 func say(t testing.TB, g *Group, m Message) []Message {
 	t.Helper()
-	m.To = g.config.Self
+	m.To = g.replica.config.Self
 	step(t, g, m)
 	rd := g.Ready()
 	g.Synced(rd.Number)
@@ -63,7 +63,7 @@ func TestPaperFigure2RequestVote(t *testing.T) {
 		{"2: an older log", 0, Message{Term: 3, Log: LogID{3, 2}}, false},
 	} {
 		g := follower(t)
-		g.vote = c.vote
+		g.replica.vote = c.vote
 		c.m.Type, c.m.From = MsgVote, 1
 		if a := one(t, say(t, g, c.m), MsgVoteAnswer); a.Reject == c.grant || a.Term != 3 {
 			t.Errorf("%s: %+v", c.name, a)
@@ -130,7 +130,7 @@ func TestPaperFigure2LaterTerm(t *testing.T) {
 		{Type: MsgAppend}, {Type: MsgAppendAnswer}, {Type: MsgHeartbeat}, {Type: MsgHeartbeatAnswer}, {Type: MsgVoteAnswer, Reject: true},
 		{Type: MsgTransferVote}, {Type: MsgTimeoutNow}, {Type: MsgReadIndex}, {Type: MsgReadIndexAnswer}, {Type: MsgQuiet},
 	} {
-		g := leader(t, Config{}, 3)
+		g := elected(t, Config{}, 3)
 		m.From, m.Term = 2, 7
 		say(t, g, m)
 		if st := g.Status(); st.Term < 7 || st.Role == RoleLeader {
@@ -164,7 +164,7 @@ func TestPaperFigure2Timeout(t *testing.T) {
 			asked++
 		}
 	}
-	if st := g.Status(); st.Role != RoleCandidate || st.Term != 4 || st.Vote != 2 || g.timer.silence != 0 || asked != 2 {
+	if st := g.Status(); st.Role != RoleCandidate || st.Term != 4 || st.Vote != 2 || g.replica.timer.silence != 0 || asked != 2 {
 		t.Errorf("%s in term %d, vote %d, asks %d", st.Role, st.Term, st.Vote, asked)
 	}
 }
@@ -241,7 +241,7 @@ func TestPaper52(t *testing.T) {
 	seen := [2 * ElectionTicksDefault]bool{}
 	for chance := range uint64(400) {
 		g := newGroup(t, Config{Self: 1, Chance: chance}, Restored{Membership: Membership{Voters: voters(1, 2, 3), Next: 4}})
-		seen[g.timer.limit] = true
+		seen[g.replica.timer.limit] = true
 	}
 	for n, ok := range seen {
 		if ok != (n >= ElectionTicksDefault) {
@@ -259,7 +259,7 @@ func TestPaper52(t *testing.T) {
 // Section 5.3: "a leader never overwrites or deletes entries in its log"
 // (append-only), and what claims otherwise is a second leader of its term.
 func TestPaper53(t *testing.T) {
-	g := leader(t, Config{}, 3)
+	g := elected(t, Config{}, 3)
 	err := g.Step(Message{Type: MsgAppend, From: 2, To: 1, Term: 1, Entries: []Entry{entry(1, 1)}})
 	if !errors.Is(err, ErrTwoLeaders) || g.Status().Last != (LogID{1, 1}) {
 		t.Errorf("got %v, last %s", err, g.Status().Last)
@@ -283,7 +283,7 @@ func TestPaper55(t *testing.T) {
 // steps down once it has committed" a C-new without it; and servers "disregard
 // RequestVote RPCs when they believe a current leader exists".
 func TestPaper6(t *testing.T) {
-	g := leader(t, Config{}, 3)
+	g := elected(t, Config{}, 3)
 	m, err := g.Change(Change{Add: []NewMember{{Node: 9, Goal: GoalVoter}}, Remove: []ReplicaID{1}})
 	if err != nil || m.Votes(4) || len(m.Outgoing) != 3 {
 		t.Fatalf("%+v, %v", m, err)
@@ -313,7 +313,7 @@ func TestPaper6(t *testing.T) {
 
 	f := follower(t)
 	say(t, f, Message{Type: MsgHeartbeat, From: 1, Term: 3})
-	if a := one(t, say(t, f, Message{Type: MsgVote, From: 3, Term: 9, Log: LogID{8, 8}}), MsgVoteAnswer); !a.Reject || f.term != 3 {
+	if a := one(t, say(t, f, Message{Type: MsgVote, From: 3, Term: 9, Log: LogID{8, 8}}), MsgVoteAnswer); !a.Reject || f.replica.term != 3 {
 		t.Errorf("it hears its leader and answers %+v", a)
 	}
 }
@@ -354,7 +354,7 @@ func TestPaper7(t *testing.T) {
 // a read-only request", by heartbeats to a majority that were sent after it
 // came.
 func TestPaper8(t *testing.T) {
-	g := leader(t, Config{}, 3)
+	g := elected(t, Config{}, 3)
 	if err := g.ReadIndex(5); err != nil {
 		t.Fatal(err)
 	}

@@ -9,63 +9,64 @@ package raft
 // replaced by elections as usual, but a quiet follower counts no ticks and will
 // not notice: the owner must, whatever became of the leader. That its node lives
 // proves nothing.
-func (g *Group) Quiet() bool { return g.resting }
+func (g *Group) Quiet() bool { return g.replica.resting }
 
 // Wake ends the rest of a group. A leader sends heartbeats, a follower waits
 // for them as long as it would for any.
-func (g *Group) Wake() { g.wake() }
+func (g *Group) Wake() { g.replica.wake() }
 
-func (g *Group) wake() {
-	g.idle = 0
-	if !g.resting {
+func (r *replica) wake() {
+	l := r.leading
+	if l != nil {
+		l.idle = 0
+	}
+	if !r.resting {
 		return
 	}
-	g.resting = false
-	if g.role == RoleLeader {
-		g.beat()
+	r.resting = false
+	if l != nil {
+		l.beat()
 	} else {
-		g.timer.reset()
+		r.timer.reset()
 	}
 }
 
-// wakeFor ends the rest for a message, unless it is an answer that was under
-// way when the rest began, or says to rest.
-func (g *Group) wakeFor(m *Message) {
+// wakes reports whether m ends a rest: it does, unless it is an answer that was
+// under way when the rest began, or says to rest.
+func (m *Message) wakes() bool {
 	switch m.Type {
 	case MsgHeartbeatAnswer, MsgQuiet:
-		return
+		return false
 	case MsgAppendAnswer:
-		if !m.Reject {
-			return
-		}
+		return m.Reject
 	}
-	g.wake()
+	return true
 }
 
-// rest lets the group rest if nothing is left to do, and says whether it did.
+// rest lets the group rest if nothing is left to do, and reports whether it did.
 // A replica that misses the word of it, or was started anew, hears no heartbeats,
 // asks for votes, and so wakes the leader.
-func (g *Group) rest() bool {
-	c, l := &g.config, &g.log
-	if c.QuietTicks == 0 || g.idle < c.QuietTicks || g.reads.pending() > 0 ||
-		g.transfer.to != 0 || g.changing() || g.prefersOther() || len(g.syncs.list) > 0 ||
-		l.applied < l.last.Index || l.durable < l.last.Index {
+func (l *leader) rest() bool {
+	r := l.replica
+	if r.config.QuietTicks == 0 || l.idle < r.config.QuietTicks || l.reads.pending() > 0 ||
+		l.transfer.to != 0 || l.changing() || l.prefersOther() || len(r.syncs.list) > 0 ||
+		r.log.applied < r.log.last.Index || r.log.durable < r.log.last.Index {
 		return false
 	}
-	for i := range g.followers.list {
-		if p := &g.followers.list[i]; p.match < l.last.Index || !g.active(p) {
+	for i := range l.followers.list {
+		if p := &l.followers.list[i]; p.match < r.log.last.Index || !l.active(p) {
 			return false
 		}
 	}
-	for _, learner := range g.members.now().Learners {
+	for _, learner := range r.members.now().Learners {
 		if learner.Goal == GoalVoter {
 			return false
 		}
 	}
-	for i := range g.followers.list {
-		g.send(g.followers.list[i].replica, Message{Type: MsgQuiet, Log: l.last})
+	for i := range l.followers.list {
+		r.send(l.followers.list[i].replica, Message{Type: MsgQuiet, Log: r.log.last})
 	}
-	g.resting = true
+	r.resting = true
 	return true
 }
 
@@ -73,22 +74,22 @@ func (g *Group) rest() bool {
 // stand for election: a learner that was started anew would never learn that it
 // has a leader, nor how much is committed. Its PreVote asks for an election that
 // it does not want and has no use for the answers, which nobody is bound by.
-func (g *Group) call() {
-	g.timer.reset()
-	if g.term+1 < TermLimit {
-		g.askVoters(Message{Type: MsgPreVote, Term: g.term + 1})
+func (r *replica) call() {
+	r.timer.reset()
+	if r.term+1 < TermLimit {
+		r.askVoters(Message{Type: MsgPreVote, Term: r.term + 1})
 	}
 }
 
 // stepQuiet rests if this log is the leader's: then all of it is committed,
 // for an entry's id stands for all that is before it.
-func (g *Group) stepQuiet(m *Message) error {
-	if err := g.obey(m.From); err != nil {
+func (r *replica) stepQuiet(m *Message) error {
+	if err := r.obey(m.From); err != nil {
 		return err
 	}
-	if g.log.last == m.Log {
-		g.commitTo(m.Log.Index)
-		g.resting = g.lead == m.From && len(g.questions.list) == 0
+	if r.log.last == m.Log {
+		r.commitTo(m.Log.Index)
+		r.resting = r.lead == m.From && len(r.questions.list) == 0
 	}
 	return nil
 }

@@ -38,8 +38,8 @@ func TestForgedTermIsDropped(t *testing.T) {
 				}
 				g.Campaign()
 				step(t, g, Message{Type: MsgPreVoteAnswer, From: 3, To: 2, Term: 4})
-				if g.term != 4 || g.role != RoleCandidate {
-					t.Errorf("after it, a candidate is %s in term %d", g.role, g.term)
+				if g.replica.term != 4 || g.replica.role != RoleCandidate {
+					t.Errorf("after it, a candidate is %s in term %d", g.replica.role, g.replica.term)
 				}
 			})
 		}
@@ -52,8 +52,8 @@ func TestTermJumpsInReach(t *testing.T) {
 	for _, ahead := range []uint64{1, 2, 1_000_000, 1 << 30, TermReach + 1} {
 		g := follower(t)
 		step(t, g, Message{Type: MsgHeartbeat, From: 1, To: 2, Term: 3 + ahead})
-		if g.term != 3+ahead || g.lead != 1 {
-			t.Errorf("%d ahead: term %d, leader %d", ahead, g.term, g.lead)
+		if g.replica.term != 3+ahead || g.replica.lead != 1 {
+			t.Errorf("%d ahead: term %d, leader %d", ahead, g.replica.term, g.replica.lead)
 		}
 	}
 }
@@ -70,7 +70,7 @@ func TestReachComesBack(t *testing.T) {
 	ticks := uint64(0)
 	for ; g.Step(far) != nil; ticks++ {
 		if ticks > 20 {
-			t.Fatalf("it does not come after them: %+v", g.reach)
+			t.Fatalf("it does not come after them: %+v", g.replica.reach)
 		}
 		g.Tick()
 	}
@@ -79,17 +79,17 @@ func TestReachComesBack(t *testing.T) {
 	}
 	idle := follower(t)
 	for range 100 {
-		idle.reach.tick()
+		idle.replica.reach.tick()
 	}
-	if idle.reach.left != TermReach {
-		t.Errorf("without a need the reach grew to %d", idle.reach.left)
+	if idle.replica.reach.left != TermReach {
+		t.Errorf("without a need the reach grew to %d", idle.replica.reach.left)
 	}
 	far.Term = 3 + 1 + TermReach + 5*TermReachTick // farther than at a start
 	for ticks = 0; idle.Step(far) != nil; ticks++ {
 		if ticks > 20 {
-			t.Fatalf("it never believes it: %+v", idle.reach)
+			t.Fatalf("it never believes it: %+v", idle.replica.reach)
 		}
-		idle.reach.tick()
+		idle.replica.reach.tick()
 	}
 	if ticks != 5 {
 		t.Errorf("it took %d ticks to come into reach, want 5", ticks)
@@ -144,13 +144,13 @@ func TestOnlyTheLeaderIsObeyed(t *testing.T) {
 	}
 	g.Ready()
 	step(t, g, Message{Type: MsgTimeoutNow, From: 3, To: 2, Term: 3, Log: LogID{3, 3}})
-	step(t, g, Message{Type: MsgReadIndexAnswer, From: 3, To: 2, Term: 3, Round: g.questions.number, Log: LogID{Index: 1}})
-	if g.role != RoleFollower || g.term != 3 || len(g.out.reads) > 0 {
-		t.Errorf("another than its leader makes it %s in term %d with reads %v", g.role, g.term, g.out.reads)
+	step(t, g, Message{Type: MsgReadIndexAnswer, From: 3, To: 2, Term: 3, Round: g.replica.questions.number, Log: LogID{Index: 1}})
+	if g.replica.role != RoleFollower || g.replica.term != 3 || len(g.replica.out.reads) > 0 {
+		t.Errorf("another than its leader makes it %s in term %d with reads %v", g.replica.role, g.replica.term, g.replica.out.reads)
 	}
-	step(t, g, Message{Type: MsgReadIndexAnswer, From: 1, To: 2, Term: 3, Round: g.questions.number, Log: LogID{Index: 2}})
+	step(t, g, Message{Type: MsgReadIndexAnswer, From: 1, To: 2, Term: 3, Round: g.replica.questions.number, Log: LogID{Index: 2}})
 	step(t, g, Message{Type: MsgTimeoutNow, From: 1, To: 2, Term: 3, Log: LogID{3, 3}})
-	if g.role != RoleCandidate || len(g.out.reads) != 1 {
-		t.Errorf("its leader's word leaves it %s with reads %v", g.role, g.out.reads)
+	if g.replica.role != RoleCandidate || len(g.replica.out.reads) != 1 {
+		t.Errorf("its leader's word leaves it %s with reads %v", g.replica.role, g.replica.out.reads)
 	}
 }

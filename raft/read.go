@@ -23,6 +23,16 @@ type asker struct {
 
 func (r *reads) pending() int { return len(r.asked) + len(r.waiting) }
 
+// add has a read wait for the next round.
+func (r *reads) add(a asker) { r.waiting = append(r.waiting, a) }
+
+// begin begins the next round, for all that wait, with what is committed now.
+func (r *reads) begin(commit uint64) {
+	r.round++
+	r.asked, r.waiting = r.waiting, r.asked[:0]
+	r.index = commit
+}
+
 // questions are a follower's reads, for which it asks the leader.
 type questions struct {
 	number uint64 // of the last question; never one of an earlier start of this replica
@@ -41,89 +51,104 @@ type question struct{ read, number uint64 }
 // own term yet does not know the commit, and lets the read wait for it. A
 // follower asks its leader; it takes no read when it knows of none.
 func (g *Group) ReadIndex(n uint64) error {
-	if g.stopped != nil {
-		return g.stopped
+	r := &g.replica
+	if r.stopped != nil {
+		return r.stopped
 	}
-	pending := g.reads.pending() + len(g.questions.list)
+	pending := r.pendingReads()
 	switch {
-	case g.lead == 0:
+	case r.lead == 0:
 		return ErrNotLeader
-	case pending >= g.config.PendingReadsMax:
+	case pending >= r.config.PendingReadsMax:
 		return fmt.Errorf("%w: %d reads wait for a confirmation, which is the limit", ErrBusy, pending)
 	}
-	g.wake()
-	if g.role == RoleLeader {
-		g.reads.waiting = append(g.reads.waiting, asker{number: n})
-		return nil
+	r.wake()
+	if r.leading != nil {
+		r.leading.reads.add(asker{number: n})
+	} else {
+		r.questions.add(n)
 	}
-	g.questions.add(n)
 	return nil
+}
+
+// pendingReads counts those that wait here: a leader's, or a follower's.
+func (r *replica) pendingReads() int {
+	if r.leading != nil {
+		return r.leading.reads.pending()
+	}
+	return len(r.questions.list)
 }
 
 // advanceReads answers the reads whose round is confirmed, and begins the next
 // round if any wait for it. It runs when a Ready is looked for, so that all
 // reads that came since the last one share a round.
-func (g *Group) advanceReads() {
-	r := &g.reads
-	if len(r.asked) > 0 {
-		if !g.roundConfirmed() {
+func (l *leader) advanceReads() {
+	r, reads := l.replica, &l.reads
+	if len(reads.asked) > 0 {
+		if !l.roundConfirmed() {
 			return
 		}
-		g.answerReads()
+		l.answerReads()
 	}
-	if len(r.waiting) == 0 {
+	if len(reads.waiting) == 0 {
 		return
 	}
 	// A leader holds all that is committed, but does not know which of it is
 	// until an entry of its own term is (the paper, section 8).
-	if term, _ := g.log.termAt(g.log.commit); term != g.term && !bug("read before own commit") {
+	if term, _ := r.log.termAt(r.log.commit); term != r.term && !bug("read before own commit") {
 		return
 	}
-	r.round++
-	r.asked, r.waiting = r.waiting, r.asked[:0]
-	r.index = g.log.commit
-	if g.roundConfirmed() { // a group of one asks nobody
-		g.answerReads()
+	reads.begin(r.log.commit)
+	if l.roundConfirmed() { // a group of one asks nobody
+		l.answerReads()
 		return
 	}
-	g.beat()
+	l.beat()
 }
 
-func (g *Group) roundConfirmed() bool {
-	if bug("serve after CheckQuorum") && g.quorumLost() {
+func (l *leader) roundConfirmed() bool {
+	if bug("serve after CheckQuorum") && l.quorumLost() {
 		return true
 	}
-	return g.followers.quorum(g.members.now(), g.reads.round, func(p *progress) uint64 { return p.round }) >= g.reads.round
+	return l.quorum(l.reads.round, func(p *progress) uint64 { return p.round }) >= l.reads.round
 }
 
-func (g *Group) answerReads() {
-	for _, a := range g.reads.asked {
-		g.answerRead(a, Message{Type: MsgReadIndexAnswer, Log: LogID{Index: g.reads.index}})
+func (l *leader) answerReads() {
+	r := l.replica
+	for _, a := range l.reads.asked {
+		if a.from != 0 {
+			r.send(a.from, Message{Type: MsgReadIndexAnswer, Round: a.number, Log: LogID{Index: l.reads.index}})
+		} else {
+			r.out.reads = append(r.out.reads, Read{Number: a.number, Index: l.reads.index})
+		}
 	}
-	g.reads.asked = g.reads.asked[:0]
-}
-
-func (g *Group) answerRead(a asker, m Message) {
-	switch {
-	case a.from != 0:
-		m.Round = a.number
-		g.send(a.from, m)
-	case m.Reject:
-		g.out.readsLost = append(g.out.readsLost, a.number)
-	default:
-		g.out.reads = append(g.out.reads, Read{Number: a.number, Index: m.Log.Index})
-	}
+	l.reads.asked = l.reads.asked[:0]
 }
 
 // loseReads gives up what waits. What was confirmed stays so.
-func (g *Group) loseReads() {
-	for _, list := range [...][]asker{g.reads.asked, g.reads.waiting} {
+func (l *leader) loseReads() {
+	r := l.replica
+	for _, list := range [...][]asker{l.reads.asked, l.reads.waiting} {
 		for _, a := range list {
-			g.answerRead(a, Message{Type: MsgReadIndexAnswer, Reject: true})
+			if a.from != 0 {
+				r.send(a.from, Message{Type: MsgReadIndexAnswer, Round: a.number, Reject: true})
+			} else {
+				r.out.readsLost = append(r.out.readsLost, a.number)
+			}
 		}
 	}
-	g.reads = reads{}
-	g.questions.lose(&g.out)
+	l.reads = reads{}
+}
+
+// stepReadIndex takes a follower's question.
+func (l *leader) stepReadIndex(m *Message) {
+	r := l.replica
+	if l.reads.pending() >= r.config.PendingReadsMax {
+		r.send(m.From, Message{Type: MsgReadIndexAnswer, Round: m.Round, Reject: true})
+		return
+	}
+	l.idle = 0
+	l.reads.add(asker{number: m.Round, from: m.From})
 }
 
 // lose gives up all questions.
@@ -140,28 +165,21 @@ func (q *questions) add(read uint64) {
 	q.due = true
 }
 
-// stepReadIndex takes a follower's question.
-func (g *Group) stepReadIndex(m *Message) {
-	if g.role != RoleLeader || g.reads.pending() >= g.config.PendingReadsMax {
-		g.send(m.From, Message{Type: MsgReadIndexAnswer, Round: m.Round, Reject: true})
+// ask returns the number of a question for all reads that came since the last one.
+func (q *questions) ask() uint64 {
+	q.due = false
+	q.number++
+	q.ticks = 0
+	return q.number
+}
+
+// answer answers the reads that began before that question was sent. The answer
+// is bound to its number, so one that is late, or given twice, answers none that
+// came after.
+func (q *questions) answer(m *Message, out *output) {
+	if m.Round > q.number {
 		return
 	}
-	g.idle = 0
-	g.reads.waiting = append(g.reads.waiting, asker{number: m.Round, from: m.From})
-}
-
-// stepReadIndexAnswer answers the reads that began before that question was
-// sent. The answer is bound to its number, so one that is late, or given
-// twice, answers none that came after; and to whom was asked, for nobody else
-// can know.
-func (g *Group) stepReadIndexAnswer(m *Message) {
-	if m.Round <= g.questions.number && m.From == g.lead {
-		g.questions.answer(m, &g.out)
-	}
-}
-
-// answer takes an answer of the leader that was asked.
-func (q *questions) answer(m *Message, out *output) {
 	kept := q.list[:0]
 	for _, r := range q.list {
 		switch {
@@ -174,18 +192,6 @@ func (q *questions) answer(m *Message, out *output) {
 		}
 	}
 	q.list = kept
-}
-
-// ask sends one question for all reads that came since the last one.
-func (g *Group) ask() {
-	q := &g.questions
-	if !q.due {
-		return
-	}
-	q.due = false
-	q.number++
-	q.ticks = 0
-	g.send(g.lead, Message{Type: MsgReadIndex, Round: q.number})
 }
 
 // tick asks again after some ticks of patience: the question or its answer may be lost.

@@ -87,56 +87,61 @@ type output struct {
 
 // HasReady reports whether [Group.Ready] has anything to tell.
 func (g *Group) HasReady() bool {
-	if g.stopped != nil {
+	r := &g.replica
+	if r.stopped != nil {
 		return false
 	}
 	g.gather()
-	return len(g.out.messages) > 0 || len(g.out.afterSync) > 0 ||
-		g.out.install != nil || len(g.out.snapshots) > 0 || len(g.out.reads) > 0 || len(g.out.readsLost) > 0 ||
-		g.log.written < g.log.last.Index ||
-		g.log.handed < min(g.log.commit, g.log.durable) ||
+	return len(r.out.messages) > 0 || len(r.out.afterSync) > 0 ||
+		r.out.install != nil || len(r.out.snapshots) > 0 || len(r.out.reads) > 0 || len(r.out.readsLost) > 0 ||
+		r.log.written < r.log.last.Index ||
+		r.log.handed < min(r.log.commit, r.log.durable) ||
 		g.handed != g.hand()
 }
 
 // hand returns what the owner is to know now.
 func (g *Group) hand() handed {
-	return handed{state: g.hardState(), lead: g.lead, role: g.role, members: g.members.changes}
+	r := &g.replica
+	state := HardState{Term: r.term, Vote: r.vote, Commit: r.log.commit}
+	return handed{state: state, lead: r.lead, role: r.role, members: r.members.changes}
 }
 
 // gather makes what waited for a Ready, so that it goes out together.
 func (g *Group) gather() {
-	if g.role == RoleLeader {
-		g.advanceReads()
-		g.feedAll()
-	} else {
-		g.ask()
+	r := &g.replica
+	if r.leading != nil {
+		r.leading.advanceReads()
+		r.leading.feedAll()
+	} else if r.questions.due {
+		r.send(r.lead, Message{Type: MsgReadIndex, Round: r.questions.ask()})
 	}
 }
 
 // Ready returns what is to be done, once. A Group that has stopped has nothing
 // to do and returns the zero Ready.
 func (g *Group) Ready() Ready {
-	if g.stopped != nil {
+	r := &g.replica
+	if r.stopped != nil {
 		return Ready{}
 	}
 	g.gather()
-	l, before := &g.log, g.handed
+	l, before := &r.log, g.handed
 	g.handed = g.hand()
 	state := g.handed.state
-	g.syncs.add(unsynced{last: l.last.Index, term: state.Term, vote: state.Vote, tick: g.ticks})
+	r.syncs.add(unsynced{last: l.last.Index, term: state.Term, vote: state.Vote, tick: r.ticks})
 	rd := Ready{
-		Number:       g.syncs.number,
+		Number:       r.syncs.number,
 		State:        state,
 		StateChanged: state != before.state,
 		Entries:      l.slice(l.written+1, l.last.Index),
-		Install:      g.out.install,
-		Messages:     g.out.messages,
-		AfterSync:    g.out.afterSync,
-		Reads:        g.out.reads,
-		ReadsLost:    g.out.readsLost,
-		Snapshots:    g.out.snapshots,
-		Lead:         g.lead,
-		Role:         g.role,
+		Install:      r.out.install,
+		Messages:     r.out.messages,
+		AfterSync:    r.out.afterSync,
+		Reads:        r.out.reads,
+		ReadsLost:    r.out.readsLost,
+		Snapshots:    r.out.snapshots,
+		Lead:         r.lead,
+		Role:         r.role,
 	}
 	rd.MustSync = rd.Install != nil || len(rd.Entries) > 0 || state.Term != before.state.Term || state.Vote != before.state.Vote
 	if end := min(l.commit, l.durable); l.handed < end {
@@ -144,48 +149,57 @@ func (g *Group) Ready() Ready {
 		l.handed = end
 	}
 	if before.members != g.handed.members {
-		now := *g.members.now()
+		now := *r.members.now()
 		rd.Membership = &now
 	}
 	l.written = l.last.Index
-	g.out = output{}
+	r.out = output{}
 	return rd
 }
 
 // Synced reports that all Readies up to number n are on disk.
 func (g *Group) Synced(n uint64) {
-	if g.stopped != nil {
+	r := &g.replica
+	if r.stopped != nil {
 		return
 	}
-	u, ok := g.syncs.done(n)
+	u, ok := r.syncs.done(n)
 	if !ok {
 		return
 	}
-	g.log.durable = max(g.log.durable, u.last)
+	r.log.durable = max(r.log.durable, u.last)
 	switch {
-	case g.role == RoleLeader:
-		g.advanceCommit()
-	case g.role == RoleCandidate && u.term == g.term && u.vote == g.config.Self:
-		g.record(vote{from: g.config.Self, granted: true})
+	case r.leading != nil:
+		r.leading.advanceCommit()
+	case r.role == RoleCandidate && u.term == r.term && u.vote == r.config.Self:
+		r.record(vote{from: r.config.Self, granted: true})
 	}
 	g.trim()
 }
 
 // Applied reports that the state machine has all up to index.
 func (g *Group) Applied(index uint64) {
-	if g.stopped != nil || index <= g.log.applied {
+	r := &g.replica
+	if r.stopped != nil || index <= r.log.applied {
 		return
 	}
-	if index > g.log.handed {
-		panic(fmt.Sprintf("raft: %d is reported as applied, the last one handed out is %d", index, g.log.handed))
+	if index > r.log.handed {
+		panic(fmt.Sprintf("raft: %d is reported as applied, the last one handed out is %d", index, r.log.handed))
 	}
-	g.log.apply(index)
+	r.log.apply(index)
 	g.trim()
-	g.handOver()
+	if r.leading != nil {
+		r.leading.handOver()
+	}
 }
 
 // trim forgets what memory need not hold: most of what no follower lacks that
 // is fed from memory, and of the rest what is too much.
 func (g *Group) trim() {
-	g.log.trim(g.followers.known(g.log.last.Index), g.config.TailBytesMax)
+	r := &g.replica
+	known := r.log.last.Index
+	if r.leading != nil {
+		known = r.leading.followers.known(known)
+	}
+	r.log.trim(known, r.config.TailBytesMax)
 }

@@ -19,43 +19,42 @@ package raft
 // replica acknowledged and forgot. What it acknowledges meanwhile is true, for it
 // says what is here, in a term that no other voter is above.
 func (g *Group) Resume(term uint64, floor LogID) {
-	if g.stopped != nil {
+	r := &g.replica
+	if r.stopped != nil {
 		return
 	}
 	// A term that is out of reach was made up: no voter can have come to it.
-	if term >= g.term && term < TermLimit && g.reach.check(term, g.term) == nil {
+	if term >= r.term && term < TermLimit && r.reach.check(term, r.term) == nil {
 		// A vote that is on this disk was given once and for all. Where none is, it is
 		// kept from everybody: this replica's own name stands for that.
-		if g.becomeFollower(term, 0); term > 0 && g.vote == 0 {
-			g.vote = g.config.Self
+		if r.becomeFollower(term, 0); term > 0 && r.vote == 0 {
+			r.vote = r.config.Self
 		}
 	}
-	g.floor = floor
+	r.floor = floor
 }
 
 // complete reports whether a log that ends at last has all that this replica may
 // have acknowledged (the paper, section 5.4.1): what is here, and up to the floor.
-func (g *Group) complete(last LogID) bool {
-	return last.NewerOrEqual(g.log.last) && (last.NewerOrEqual(g.floor) || bug("vote below the floor"))
+func (r *replica) complete(last LogID) bool {
+	return last.NewerOrEqual(r.log.last) && (last.NewerOrEqual(r.floor) || bug("vote below the floor"))
 }
 
 // ForgoFloor lowers the floor to the newest last id of those who are still heard:
 // whoever named a newer one has fallen silent, and counts as one that never answered.
 // With the zero LogID the replica votes by what its log holds alone.
-func (g *Group) ForgoFloor(left LogID) { g.floor = left }
+func (g *Group) ForgoFloor(left LogID) { g.replica.floor = left }
 
 // Short reports whether the log is older than the floor that [Group.Resume] set, so
 // that this replica does not stand for election. The last id need not be on disk
 // for that: a wish for votes leaves after the sync of all that is before it.
-func (g *Group) Short() bool {
-	return !g.log.last.NewerOrEqual(g.floor) && !bug("vote below the floor")
-}
+func (g *Group) Short() bool { return !g.replica.complete(g.replica.log.last) }
 
 // Resign has a leader or candidate follow nobody, in the same term. Its owner
 // calls it when it stops handing in messages.
 func (g *Group) Resign() {
-	if g.stopped == nil && g.role != RoleFollower {
-		g.becomeFollower(g.term, 0)
+	if r := &g.replica; r.stopped == nil && r.role != RoleFollower {
+		r.becomeFollower(r.term, 0)
 	}
 }
 
@@ -64,21 +63,28 @@ func (g *Group) Resign() {
 // leader looks for the end of its log from scratch, and a candidate asks it again
 // in its next election.
 func (g *Group) Reborn(id ReplicaID) {
-	if g.stopped != nil {
+	r := &g.replica
+	if r.stopped != nil {
 		return
 	}
-	g.votes.forget(id)
-	p := g.followers.of(id)
-	if g.role != RoleLeader || p == nil {
+	r.votes.forget(id)
+	if r.leading != nil {
+		r.leading.reborn(id)
+	}
+}
+
+func (l *leader) reborn(id ReplicaID) {
+	r, p := l.replica, l.followers.of(id)
+	if p == nil {
 		return
 	}
-	if g.transfer.to == id {
-		g.transfer = transfer{}
+	if l.transfer.to == id {
+		l.transfer = transfer{}
 	}
-	*p = progress{replica: id, next: g.log.last.Index + 1, heard: p.heard, moved: g.ticks}
-	p.probe(g.log.last.Index)
-	g.wake()
-	g.sendDue = true
+	*p = progress{replica: id, next: r.log.last.Index + 1, heard: p.heard, moved: r.ticks}
+	p.probe(r.log.last.Index)
+	r.wake()
+	l.sendDue = true
 	// An empty log of the same end is found out by an empty append.
 	p.check = true
 }

@@ -7,7 +7,7 @@ import "testing"
 // acknowledged. Nor may it stand still for that: the leader that has it all needs
 // its vote.
 func TestResume(t *testing.T) {
-	here := follower(t).log.last // replica 2 of three, in term 3
+	here := follower(t).replica.log.last // replica 2 of three, in term 3
 	newer := LogID{Term: here.Term, Index: here.Index + 5}
 	for _, test := range []struct {
 		name  string
@@ -42,15 +42,15 @@ func TestResume(t *testing.T) {
 func TestFloor(t *testing.T) {
 	for _, forgo := range []bool{false, true} {
 		g := follower(t)
-		last := g.log.last
+		last := g.replica.log.last
 		floor := LogID{Term: 3, Index: last.Index + 1}
 		g.Resume(3, floor)
 		g.Campaign()
-		for range 3 * g.config.ElectionTicks {
+		for range 3 * g.replica.config.ElectionTicks {
 			g.Tick()
 		}
-		if g.role != RoleFollower || !g.Short() {
-			t.Fatalf("below the floor it is %s, short: %t", g.role, g.Short())
+		if g.replica.role != RoleFollower || !g.Short() {
+			t.Fatalf("below the floor it is %s, short: %t", g.replica.role, g.Short())
 		}
 		if forgo {
 			g.ForgoFloor(LogID{})
@@ -62,8 +62,8 @@ func TestFloor(t *testing.T) {
 			t.Fatal("it is still short")
 		}
 		g.Campaign()
-		if g.role != RolePreCandidate {
-			t.Errorf("with the floor reached (or forgone: %t) it is %s", forgo, g.role)
+		if g.replica.role != RolePreCandidate {
+			t.Errorf("with the floor reached (or forgone: %t) it is %s", forgo, g.replica.role)
 		}
 	}
 }
@@ -71,29 +71,29 @@ func TestFloor(t *testing.T) {
 // What an earlier life of a replica acknowledged is not on the disk of this one
 // perhaps: it counts no more, for commits, reads and votes.
 func TestReborn(t *testing.T) {
-	g := leader(t, Config{}, 3)
+	g := elected(t, Config{}, 3)
 	if _, err := g.Propose(1, proposal(1, 10)); err != nil {
 		t.Fatal(err)
 	}
 	g.Ready()
-	before := g.log.commit
+	before := g.replica.log.commit
 	g.Reborn(2)
 	for _, p := range g.Status().Progress {
 		if p.Replica == 2 && p.Match != 0 {
 			t.Errorf("after its new life %d counts", p.Match)
 		}
 	}
-	if g.log.commit != before {
-		t.Errorf("commit goes from %d to %d", before, g.log.commit)
+	if g.replica.log.commit != before {
+		t.Errorf("commit goes from %d to %d", before, g.replica.log.commit)
 	}
 	if m := one(t, g.Ready().Messages, MsgAppend); m.To != 2 {
 		t.Errorf("it asks replica %d where its log ends", m.To)
 	}
 	c := candidate(t)
-	c.record(vote{from: 1, granted: true})
-	c.votes = append(c.votes[:0], vote{c.config.Self, true}, vote{1, true})
+	c.replica.record(vote{from: 1, granted: true})
+	c.replica.votes = append(c.replica.votes[:0], vote{c.replica.config.Self, true}, vote{1, true})
 	c.Reborn(1)
-	if len(c.votes) != 1 || c.votes[0].from != c.config.Self {
-		t.Errorf("votes that count: %v", c.votes)
+	if len(c.replica.votes) != 1 || c.replica.votes[0].from != c.replica.config.Self {
+		t.Errorf("votes that count: %v", c.replica.votes)
 	}
 }

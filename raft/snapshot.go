@@ -18,79 +18,84 @@ type Install struct {
 // applied. Each replica compacts for itself: what is applied is committed, and
 // what is committed is the same everywhere (the paper, section 7).
 func (g *Group) Compact(base LogID, m Membership) {
-	if g.stopped != nil || base.Index <= g.log.base.Index {
+	r := &g.replica
+	if r.stopped != nil || base.Index <= r.log.base.Index {
 		return
 	}
-	if term, _ := g.log.termAt(base.Index); base.Index > g.log.applied || term != base.Term {
-		panic(fmt.Sprintf("raft: compact up to %s, applied is %d, of term %d there", base, g.log.applied, term))
+	if term, _ := r.log.termAt(base.Index); base.Index > r.log.applied || term != base.Term {
+		panic(fmt.Sprintf("raft: compact up to %s, applied is %d, of term %d there", base, r.log.applied, term))
 	}
-	if c := &g.members.history[0]; c.index <= base.Index && string(c.membership.Append(nil)) != string(m.Append(nil)) {
+	if c := &r.members.history[0]; c.index <= base.Index && string(c.membership.Append(nil)) != string(m.Append(nil)) {
 		panic(fmt.Sprintf("raft: compact up to %s with membership %+v, in force there is %+v", base, m, c.membership))
 	}
-	g.log.compact(base)
+	r.log.compact(base)
 }
 
 // SnapshotDone ends what [Ready.Snapshots] asked for: the snapshot that covers
 // all up to base has arrived, or, if not ok, has not, and will be asked for
 // again in a while.
 func (g *Group) SnapshotDone(to ReplicaID, base LogID, ok bool) {
-	if g.stopped != nil || g.role != RoleLeader {
-		return
+	if l := g.replica.leading; l != nil {
+		l.snapshotDone(to, base, ok)
 	}
-	p := g.followers.of(to)
+}
+
+func (l *leader) snapshotDone(to ReplicaID, base LogID, ok bool) {
+	r, p := l.replica, l.followers.of(to)
 	if p == nil || !p.asked {
 		return
 	}
 	p.asked = false
-	p.askAt = g.ticks + uint64(g.config.HeartbeatTicks)
+	p.askAt = r.ticks + uint64(r.config.HeartbeatTicks)
 	if !ok {
-		p.askAt = g.ticks + uint64(g.config.ElectionTicks)
-	} else if p.state == ProgressSnapshot && base.Index <= g.log.last.Index {
+		p.askAt = r.ticks + uint64(r.config.ElectionTicks)
+	} else if p.state == ProgressSnapshot && base.Index <= r.log.last.Index {
 		p.probe(base.Index)
 	}
-	g.sendDue = true
+	l.sendDue = true
 }
 
 // wantSnapshot asks for a snapshot for a replica that is there and needs what
 // is before the log's beginning.
-func (g *Group) wantSnapshot(p *progress) {
+func (l *leader) wantSnapshot(p *progress) {
+	r := l.replica
 	p.state = ProgressSnapshot
-	if !p.asked && g.ticks >= p.askAt && g.active(p) {
+	if !p.asked && r.ticks >= p.askAt && l.active(p) {
 		p.asked = true
-		g.out.snapshots = append(g.out.snapshots, SnapshotWanted{To: p.replica})
+		r.out.snapshots = append(r.out.snapshots, SnapshotWanted{To: p.replica})
 	}
 }
 
 // stepSnapshot takes a snapshot in place of the log (the paper, section 7).
-func (g *Group) stepSnapshot(m *Message) error {
-	if err := g.obey(m.From); err != nil {
+func (r *replica) stepSnapshot(m *Message) error {
+	if err := r.obey(m.From); err != nil {
 		return err
 	}
-	s, l := m.Install, &g.log
+	s, l := m.Install, &r.log
 	// What is committed here is the same as what the snapshot covers. To take
 	// an older state over a newer one would undo what was applied.
 	if s.Base.Index <= l.commit && !(bug("snapshot over newer state") && s.Base.Index > l.base.Index) {
 		term, _ := l.termAt(l.commit)
-		g.promise(m.From, Message{Type: MsgAppendAnswer, Log: LogID{Term: term, Index: l.commit}})
+		r.promise(m.From, Message{Type: MsgAppendAnswer, Log: LogID{Term: term, Index: l.commit}})
 		return nil
 	}
 	// A log that holds the snapshot's last entry holds all before it, and is
 	// kept with what follows: those entries may be acknowledged.
 	if term, ok := l.termAt(s.Base.Index); ok && term == s.Base.Term && s.Base.Index > l.commit {
-		g.commitTo(s.Base.Index)
+		r.commitTo(s.Base.Index)
 	} else {
-		g.install(s)
+		r.install(s)
 	}
-	g.promise(m.From, Message{Type: MsgAppendAnswer, Log: s.Base})
+	r.promise(m.From, Message{Type: MsgAppendAnswer, Log: s.Base})
 	return nil
 }
 
 // install begins the log anew after s. What was handed out to be written is
 // gone with the old one, and its sync counts no longer; the snapshot's own
 // counts when the Ready is synced that carries it.
-func (g *Group) install(s *Install) {
-	g.log.reset(s.Base, s.Time)
-	g.members.reset(s.Base.Index, s.Membership)
-	g.syncs.truncate(1)
-	g.out.install = s
+func (r *replica) install(s *Install) {
+	r.log.reset(s.Base, s.Time)
+	r.members.reset(s.Base.Index, s.Membership)
+	r.syncs.truncate(1)
+	r.out.install = s
 }

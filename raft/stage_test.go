@@ -19,10 +19,10 @@ type stages struct {
 }
 
 func newStages(t testing.TB) *stages {
-	s := &stages{t: t, leader: leader(t, Config{}, 3), entries: proposal(stageEntries, 150)}
+	s := &stages{t: t, leader: elected(t, Config{}, 3), entries: proposal(stageEntries, 150)}
 	s.follower = newGroup(t, Config{Self: 2}, Restored{Membership: Membership{Voters: voters(1, 2, 3), Next: 4}})
-	last := s.leader.log.last
-	empty := SealedEntry(s.leader.config.Seed, last, 1, EntryNoOp, nil)
+	last := s.leader.replica.log.last
+	empty := SealedEntry(s.leader.replica.config.Seed, last, 1, EntryNoOp, nil)
 	step(t, s.follower, Message{Type: MsgAppend, From: 1, To: 2, Term: last.Term, Entries: []Entry{empty}})
 	s.follower.Synced(s.follower.Ready().Number)
 	for _, id := range []ReplicaID{2, 3} {
@@ -63,7 +63,7 @@ func (s *stages) turn() {
 		step(s.t, s.leader, m)
 	}
 	s.leader.Synced(rd.Number)
-	last := s.leader.log.last.Index
+	last := s.leader.replica.log.last.Index
 	ack(s.t, s.leader, 3, last) // else its window would be full
 	if rd = s.leader.Ready(); len(rd.Committed) != stageEntries {
 		s.t.Fatalf("%d of %d commands are committed", len(rd.Committed), stageEntries)

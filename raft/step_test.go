@@ -30,7 +30,7 @@ func entry(term, index uint64) Entry {
 // restored returns what would be found on disk had all been synced, with
 // nothing applied.
 func restored(g *Group) Restored {
-	r := Restored{State: g.hardState(), Membership: g.members.history[0].membership, Terms: g.log.terms, Last: g.log.last, Applied: g.log.first - 1, Tail: g.log.tail}
+	r := Restored{State: g.hand().state, Membership: g.replica.members.history[0].membership, Terms: g.replica.log.terms, Last: g.replica.log.last, Applied: g.replica.log.first - 1, Tail: g.replica.log.tail}
 	for _, e := range r.Tail {
 		if e.Kind == EntryMembership {
 			r.Changes = append(r.Changes, e)
@@ -159,14 +159,14 @@ func TestVotes(t *testing.T) {
 		{"shorter", nil, Message{Type: MsgVote, Term: 4, Log: LogID{3, 2}}, true, 4},
 		{"longer, of an earlier term", nil, Message{Type: MsgVote, Term: 4, Log: LogID{2, 9}}, true, 4},
 		{"of a term that is over", nil, Message{Type: MsgVote, Term: 2, Log: LogID{2, 9}}, true, 3},
-		{"voted for another", func(g *Group) { g.vote = 3 }, Message{Type: MsgVote, Term: 3, Log: LogID{3, 3}}, true, 3},
-		{"voted for it", func(g *Group) { g.vote = 1 }, Message{Type: MsgVote, Term: 3, Log: LogID{3, 3}}, false, 3},
-		{"a leader is heard", func(g *Group) { g.lead = 3 }, Message{Type: MsgVote, Term: 9, Log: LogID{3, 3}}, true, 3},
-		{"a leader was heard", func(g *Group) { g.lead, g.timer.silence = 3, ElectionTicksDefault }, Message{Type: MsgVote, Term: 9, Log: LogID{3, 3}}, false, 9},
+		{"voted for another", func(g *Group) { g.replica.vote = 3 }, Message{Type: MsgVote, Term: 3, Log: LogID{3, 3}}, true, 3},
+		{"voted for it", func(g *Group) { g.replica.vote = 1 }, Message{Type: MsgVote, Term: 3, Log: LogID{3, 3}}, false, 3},
+		{"a leader is heard", func(g *Group) { g.replica.lead = 3 }, Message{Type: MsgVote, Term: 9, Log: LogID{3, 3}}, true, 3},
+		{"a leader was heard", func(g *Group) { g.replica.lead, g.replica.timer.silence = 3, ElectionTicksDefault }, Message{Type: MsgVote, Term: 9, Log: LogID{3, 3}}, false, 9},
 		{"pre, as new", nil, Message{Type: MsgPreVote, Term: 4, Log: LogID{3, 3}}, false, 3},
 		{"pre, shorter", nil, Message{Type: MsgPreVote, Term: 4, Log: LogID{3, 2}}, true, 3},
 		{"pre, for a term that has begun", nil, Message{Type: MsgPreVote, Term: 3, Log: LogID{3, 3}}, true, 3},
-		{"pre, a leader is heard", func(g *Group) { g.lead = 3 }, Message{Type: MsgPreVote, Term: 4, Log: LogID{3, 3}}, true, 3},
+		{"pre, a leader is heard", func(g *Group) { g.replica.lead = 3 }, Message{Type: MsgPreVote, Term: 4, Log: LogID{3, 3}}, true, 3},
 	} {
 		g := follower(t)
 		if c.before != nil {

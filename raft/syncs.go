@@ -4,8 +4,9 @@ import "fmt"
 
 // syncs are the Readies that were handed out and are not synced yet.
 type syncs struct {
-	number uint64 // of the last Ready
-	list   []unsynced
+	patience int    // ticks after which the disk counts as stalled
+	number   uint64 // of the last Ready
+	list     []unsynced
 }
 
 // unsynced is what has to be known of a Ready until it is synced.
@@ -60,3 +61,8 @@ func (s *syncs) ticks(now uint64) int {
 	}
 	return int(now - s.list[0].tick)
 }
+
+// stalled reports whether this replica's disk has not answered for so long that
+// another one should lead. Its own promises are late; those of a majority
+// without it are not, so nothing is wrong yet but the time that it takes.
+func (s *syncs) stalled(now uint64) bool { return s.ticks(now) >= s.patience }

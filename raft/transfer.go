@@ -20,58 +20,67 @@ type transfer struct {
 // that has the most of the log. Until it leads, or an election timeout has
 // passed, this leader takes no proposals ([ErrTransferring]).
 func (g *Group) Transfer(to ReplicaID) error {
-	if g.stopped != nil {
-		return g.stopped
+	l, err := g.leader()
+	if err != nil {
+		return err
 	}
-	if g.role != RoleLeader {
-		return ErrNotLeader
-	}
-	if to == g.config.Self || to != 0 && to == g.transfer.to {
+	return l.handTo(to)
+}
+
+func (l *leader) handTo(to ReplicaID) error {
+	r := l.replica
+	if to == r.config.Self || to != 0 && to == l.transfer.to {
 		return nil
 	}
-	if g.transfer.to != 0 {
-		return fmt.Errorf("%w: to replica %d", ErrTransferring, g.transfer.to)
+	if l.transfer.to != 0 {
+		return fmt.Errorf("%w: to replica %d", ErrTransferring, l.transfer.to)
 	}
 	if to == 0 {
-		if to = g.heir(); to == 0 {
+		if to = l.heir(); to == 0 {
 			return fmt.Errorf("%w: no other voter was heard of within an election timeout", ErrTarget)
 		}
 	}
-	if find(g.members.now().Voters, to) < 0 {
+	if find(r.members.now().Voters, to) < 0 {
 		return fmt.Errorf("%w: replica %d is no voter", ErrTarget, to)
 	}
-	if !g.active(g.followers.of(to)) {
+	if !l.active(l.followers.of(to)) {
 		return fmt.Errorf("%w: replica %d was not heard of within an election timeout", ErrTarget, to)
 	}
-	g.wake()
-	g.beginTransfer(to, g.config.ElectionTicks)
+	r.wake()
+	l.beginTransfer(to, r.config.ElectionTicks)
 	return nil
 }
 
 // Transferee returns to whom leadership is on its way, or 0.
-func (g *Group) Transferee() ReplicaID { return g.transfer.to }
+func (g *Group) Transferee() ReplicaID {
+	if l := g.replica.leading; l != nil {
+		return l.transfer.to
+	}
+	return 0
+}
 
 // TransfereeLost tells that the node of a replica is gone: if leadership was on
 // its way there, this leader leads on, and takes proposals again.
 func (g *Group) TransfereeLost(id ReplicaID) {
-	if g.stopped == nil && id != 0 && g.transfer.to == id {
-		g.transfer = transfer{}
+	if l := g.replica.leading; l != nil && id != 0 && l.transfer.to == id {
+		l.transfer = transfer{}
 	}
 }
 
-func (g *Group) beginTransfer(to ReplicaID, limit int) {
-	g.transfer = transfer{to: to, limit: limit}
-	g.sendDue = true
-	g.handOver()
+func (l *leader) beginTransfer(to ReplicaID, limit int) {
+	l.transfer = transfer{to: to, limit: limit}
+	l.sendDue = true
+	l.handOver()
 }
 
 // heir returns the active voter that has the most of the log, or 0. Among
 // equals the order of turns decides, so that the leaders of many groups do not
 // all go to one node.
-func (g *Group) heir() (best ReplicaID) {
+func (l *leader) heir() (best ReplicaID) {
+	r := l.replica
 	var match uint64
-	for _, id := range g.turns(g.config.Self) {
-		if p := g.followers.of(id); g.active(p) && (best == 0 || p.match > match) {
+	for _, id := range r.turns(r.config.Self) {
+		if p := l.followers.of(id); l.active(p) && (best == 0 || p.match > match) {
 			best, match = id, p.match
 		}
 	}
@@ -85,48 +94,45 @@ func (g *Group) heir() (best ReplicaID) {
 // Nothing depends on the transferee's obedience, nor on there being one: what
 // follows is an election like any other. Only the loyalty of the voters to
 // this leader is put aside, for it wishes so itself.
-func (g *Group) handOver() {
-	t := &g.transfer
-	if t.to == 0 || t.sent || g.followers.of(t.to).match < g.log.last.Index {
+func (l *leader) handOver() {
+	r := l.replica
+	t := &l.transfer
+	if t.to == 0 || t.sent || l.followers.of(t.to).match < r.log.last.Index {
 		return
 	}
-	if g.log.applied < g.log.last.Index && t.ticks < g.config.ElectionTicks/2 && !g.stalled() {
+	if r.log.applied < r.log.last.Index && t.ticks < r.config.ElectionTicks/2 && !r.syncs.stalled(r.ticks) {
 		return
 	}
 	t.sent = true
-	g.sendTimeoutNow(t.to)
-}
-
-func (g *Group) sendTimeoutNow(to ReplicaID) {
-	g.send(to, Message{Type: MsgTimeoutNow, Log: g.log.last})
+	r.send(t.to, Message{Type: MsgTimeoutNow, Log: r.log.last})
 }
 
 // transferTick gives up a transfer that takes too long: this leader leads on.
 // That is safe even if TimeoutNow is still on its way.
-func (g *Group) transferTick() {
-	t := &g.transfer
+func (l *leader) transferTick() {
+	t := &l.transfer
 	if t.to == 0 {
 		return
 	}
 	if t.ticks++; t.ticks >= t.limit {
-		g.transfer = transfer{}
+		l.transfer = transfer{}
 		return
 	}
-	if t.ticks%g.config.HeartbeatTicks == 0 {
+	if t.ticks%l.replica.config.HeartbeatTicks == 0 {
 		t.sent = false // it may be lost; a second one is of a term that is over
 	}
-	g.handOver()
+	l.handOver()
 }
 
 // stepTimeoutNow stands for election without asking before, for the leader
 // wants it. One whose disk stalls could not vote for itself, and lets it be; so
 // does one that is told so by another than its leader.
-func (g *Group) stepTimeoutNow(m *Message) {
-	if g.lead != 0 && g.lead != m.From {
+func (r *replica) stepTimeoutNow(m *Message) {
+	if r.lead != 0 && r.lead != m.From {
 		return
 	}
-	if (g.role == RoleFollower || g.role == RolePreCandidate) && g.electable() && g.term+1 < TermLimit {
-		g.campaign(MsgTransferVote)
+	if (r.role == RoleFollower || r.role == RolePreCandidate) && r.electable() && r.term+1 < TermLimit {
+		r.campaign(MsgTransferVote)
 	}
 }
 
@@ -134,52 +140,51 @@ func (g *Group) stepTimeoutNow(m *Message) {
 // condition: any voter may be elected, and then transfers leadership to the
 // preferred one when that is active, has caught up and keeps up.
 func (g *Group) Prefer(id ReplicaID) {
-	if g.stopped != nil || g.preferred == id {
+	r := &g.replica
+	if r.stopped != nil || r.preferred == id {
 		return
 	}
-	g.preferred = id
-	g.wake()
+	r.preferred = id
+	r.wake()
 }
 
-// prefersOther says whether another replica should lead.
-func (g *Group) prefersOther() bool {
-	return g.preferred != 0 && g.preferred != g.config.Self && find(g.members.now().Voters, g.preferred) >= 0
+// prefersOther reports whether another replica should lead.
+func (l *leader) prefersOther() bool {
+	r := l.replica
+	return r.preferred != 0 && r.preferred != r.config.Self && find(r.members.now().Voters, r.preferred) >= 0
 }
 
-func (g *Group) preferTick() {
-	if !g.prefersOther() || g.ticks < g.preferAt || g.transfer.to != 0 || g.changing() || g.stalled() {
+func (l *leader) preferTick() {
+	r := l.replica
+	if !l.prefersOther() || r.ticks < l.preferAt || l.transfer.to != 0 || l.changing() || r.syncs.stalled(r.ticks) {
 		return
 	}
-	p := g.followers.of(g.preferred)
-	caughtUp := p.state == ProgressReplicate && p.match >= g.log.commit && p.next > g.log.last.Index
-	stalls := p.match < g.log.last.Index && g.ticks-p.moved >= 2*uint64(g.config.HeartbeatTicks)
-	if g.active(p) && caughtUp && !stalls {
-		g.preferAt = g.ticks + preferPause*uint64(g.config.ElectionTicks)
+	p := l.followers.of(r.preferred)
+	caughtUp := p.state == ProgressReplicate && p.match >= r.log.commit && p.next > r.log.last.Index
+	stalls := p.match < r.log.last.Index && r.ticks-p.moved >= 2*uint64(r.config.HeartbeatTicks)
+	if l.active(p) && caughtUp && !stalls {
+		l.preferAt = r.ticks + preferPause*uint64(r.config.ElectionTicks)
 		// It is only a wish: nobody shall wait for it for long.
-		g.beginTransfer(p.replica, max(g.config.ElectionTicks/4, g.config.HeartbeatTicks+1))
+		l.beginTransfer(p.replica, max(r.config.ElectionTicks/4, r.config.HeartbeatTicks+1))
 	}
 }
-
-// stalled says whether this replica's disk has not answered for so long that
-// another one should lead. Its own promises are late; those of a majority
-// without it are not, so nothing is wrong yet but the time that it takes.
-func (g *Group) stalled() bool { return g.syncs.ticks(g.ticks) >= max(g.config.ElectionTicks/2, 1) }
 
 // stallTick hands over when this leader's disk stalls, or, if nobody takes it,
-// steps down after an election timeout; it says whether it did. A sole voter
+// steps down after an election timeout; it reports whether it did. A sole voter
 // has nobody to leave to.
-func (g *Group) stallTick() bool {
-	m := g.members.now()
-	if !g.stalled() || len(m.Voters) == 1 && len(m.Outgoing) == 0 {
+func (l *leader) stallTick() bool {
+	r := l.replica
+	m := r.members.now()
+	if !r.syncs.stalled(r.ticks) || len(m.Voters) == 1 && len(m.Outgoing) == 0 {
 		return false
 	}
-	if g.syncs.ticks(g.ticks) >= g.config.ElectionTicks {
-		g.becomeFollower(g.term, 0)
+	if r.syncs.ticks(r.ticks) >= r.config.ElectionTicks {
+		r.becomeFollower(r.term, 0)
 		return true
 	}
-	if g.transfer.to == 0 {
-		if to := g.heir(); to != 0 {
-			g.beginTransfer(to, g.config.ElectionTicks)
+	if l.transfer.to == 0 {
+		if to := l.heir(); to != 0 {
+			l.beginTransfer(to, r.config.ElectionTicks)
 		}
 	}
 	return false

@@ -1,0 +1,86 @@
+package raft
+
+import "fmt"
+
+// replica is one member of a group, whatever its role: the paper's state on all
+// servers (figure 2), and what this implementation adds. What every role does
+// with a message stands in step.go, the conduct of voters in candidate.go, of
+// followers in follower.go; what a leader has and does besides is a [leader].
+type replica struct {
+	config Config
+
+	term  uint64
+	reach reach     // of term
+	vote  ReplicaID // in term; 0: nobody yet
+	// floor: a log that is older neither votes nor stands for election, see
+	// [Group.Resume].
+	floor LogID
+
+	log     log
+	members members
+
+	role    Role
+	lead    ReplicaID // Invariant: nobody else leads in term
+	leading *leader   // Invariant: nil unless role is RoleLeader
+	votes   votes     // a candidate's and pre-candidate's
+
+	ticks     uint64 // since New, while awake
+	timer     timer
+	resting   bool
+	hint      hint
+	questions questions
+	preferred ReplicaID // who should lead; 0: nobody
+	syncs     syncs
+	out       output
+	stopped   error
+}
+
+// awaitLeader counts a tick without a leader's word, and ends the patience of a
+// replica that could take its place.
+func (r *replica) awaitLeader() {
+	r.timer.silence++
+	r.questions.tick(r.config.HeartbeatTicks)
+	r.hintTick()
+	if !r.timer.expired() {
+		return
+	}
+	r.lead = 0
+	r.questions.lose(&r.out)
+	if r.electable() {
+		r.preCampaign()
+	} else if find(r.members.now().Learners, r.config.Self) >= 0 {
+		r.call()
+	}
+}
+
+// electable reports whether this replica may stand for election: it is a voter,
+// its disk could keep its own vote, and its log is all that it may have
+// acknowledged.
+func (r *replica) electable() bool {
+	return r.complete(r.log.last) && (r.members.mayVote(r.config.Self) || bug("removed node still votes")) && !r.syncs.stalled(r.ticks)
+}
+
+// send has m leave at once, in the present term if it names none.
+func (r *replica) send(to ReplicaID, m Message) {
+	m.From, m.To = r.config.Self, to
+	if m.Term == 0 {
+		m.Term = r.term
+	}
+	r.out.messages = append(r.out.messages, m)
+}
+
+// promise has m leave, in the present term, when all that it counts on is synced.
+func (r *replica) promise(to ReplicaID, m Message) {
+	m.From, m.To, m.Term = r.config.Self, to, r.term
+	r.out.afterSync = append(r.out.afterSync, m)
+}
+
+// stop ends this replica's part for good, because of what must never happen.
+// What it has not handed out yet is dropped: nothing more leaves it.
+func (r *replica) stop(reason error) error {
+	r.stopped = fmt.Errorf("%w: %w", ErrStopped, reason)
+	r.role, r.lead, r.leading = RoleFollower, 0, nil
+	r.questions, r.hint, r.resting = questions{}, hint{}, false
+	r.out = output{}
+	return r.stopped
+}
