@@ -21,6 +21,8 @@ func (r *replica) preCampaign() {
 // synced, as do those of others, which it is not even asked for before. The
 // wish is a Vote, or a TransferVote if it is the leader's own.
 func (r *replica) campaign(wish MessageType) {
+	// It votes for itself, and must not forget it: if it came back from a crash
+	// without this vote it could give another in the same term.
 	r.term++
 	r.vote = r.config.Self
 	r.role, r.lead = RoleCandidate, 0
@@ -61,7 +63,7 @@ func (r *replica) stepPreVote(m *Message) {
 	}
 }
 
-// precedes says whether this replica has just asked for votes itself and should
+// precedes reports whether this replica has just asked for votes itself and should
 // get them rather than m.From: two that ask at the same time would both be
 // told yes, and split the votes. It holds for a tick or two only, for the other
 // may be the only one that can reach a majority.
@@ -80,6 +82,7 @@ func (r *replica) stepVote(m *Message) {
 	if r.role == RolePreCandidate {
 		r.becomeFollower(r.term, 0)
 	}
+	// The answer is a promise: it leaves when the vote is synced, and not before.
 	r.vote = m.From
 	r.hint.yield(r.config.ElectionTicks / 2)
 	r.timer.reset()
@@ -87,7 +90,7 @@ func (r *replica) stepVote(m *Message) {
 }
 
 // stepVoteAnswer takes an answer that is for the election under way. A yes to
-// a pre-vote carries the term that was asked for, a no that of who says it.
+// a pre-vote carries the term that was asked for, a no the term of its sender.
 func (r *replica) stepVoteAnswer(m *Message) {
 	switch {
 	case r.role == RolePreCandidate && m.Type == MsgPreVoteAnswer && (m.Reject || m.Term == r.term+1):
@@ -112,6 +115,8 @@ func (r *replica) record(v vote) {
 	if bug("joint quorum") {
 		outgoing = nil
 	}
+	// In a joint configuration each half could elect a leader of its own, so both must
+	// elect the same one (the paper, section 6).
 	switch quorum.ElectionJoint(r.votes.count(m.Voters), r.votes.count(outgoing)) {
 	case quorum.Won:
 		if r.role == RolePreCandidate {

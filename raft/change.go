@@ -128,8 +128,8 @@ func (l *leader) proposeMembership(m Membership) {
 	l.followMembership(id.Index)
 }
 
-// followMembership makes progress that of the members in force. Those who are
-// new are sent the entry next first.
+// followMembership makes progress that of the members in force. New ones
+// are sent the entry next first.
 func (l *leader) followMembership(next uint64) {
 	r := l.replica
 	l.followers.become(r.members.now(), next, r.ticks)
@@ -146,6 +146,9 @@ func (l *leader) settleMembership() {
 	}
 	m := r.members.now()
 	if len(m.Outgoing) > 0 {
+		// Both majorities hold the joint configuration now, so none of the old one alone
+		// can decide any more (the paper, section 6). A leader of a later term waits for
+		// an entry of its own: until then it does not know that it is committed.
 		if term, _ := r.log.termAt(r.log.commit); term == r.term {
 			left := *m
 			left.Outgoing = nil
@@ -154,7 +157,7 @@ func (l *leader) settleMembership() {
 		return
 	}
 	// A leader that is no voter has led, without counting itself, until those
-	// who stay can do without it (the paper, section 6). Now they can.
+	// that stay can do without it (the paper, section 6). Now they can.
 	if !m.Votes(r.config.Self) {
 		if heir := l.heir(); heir != 0 {
 			r.send(heir, Message{Type: MsgTimeoutNow, Log: r.log.last})
@@ -165,8 +168,8 @@ func (l *leader) settleMembership() {
 
 // promote makes voters of all learners that shall be and have caught up: all
 // was sent to them, and what they have not acknowledged yet fits into one
-// append. It runs with the heartbeats, so that those who were added together
-// are mostly promoted together.
+// append. It runs with the heartbeats, so that replicas that were added
+// together are mostly promoted together.
 func (l *leader) promote() {
 	r := l.replica
 	m := r.members.now()
@@ -209,7 +212,7 @@ func (l *leader) alive(voters []Member) bool {
 	return n >= quorum.Majority(len(voters))
 }
 
-// follows says why next can't come after m in a log, if it can't. What it asks
+// follows returns why next can't come after m in a log, or nil. What it asks
 // for is that a majority of the one always meets a majority of the other.
 func (m *Membership) follows(next *Membership) error {
 	bad := func(format string, a ...any) error {

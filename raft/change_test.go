@@ -7,7 +7,7 @@ import (
 )
 
 // An operator's or an owner's mistake must be refused whole, by an error that
-// says whether another try can help, and must leave no trace.
+// reports whether another try can help, and must leave no trace.
 func TestAdministrationRefuses(t *testing.T) {
 	change := func(c Change) func(*Group) error {
 		return func(g *Group) error { _, err := g.Change(c); return err }

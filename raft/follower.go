@@ -6,12 +6,16 @@ import "fmt"
 // present one. What a replica had in its last role is lost with it.
 func (r *replica) becomeFollower(term uint64, lead ReplicaID) {
 	if term > r.term {
+		// A vote belongs to its term (the paper, figure 2): in a new one nothing is
+		// given away yet.
 		r.reach.jump(term - r.term)
 		r.term, r.vote = term, 0
 	}
 	r.role, r.lead = RoleFollower, lead
 	r.votes = nil
 	r.resting = false
+	// After the term: a leader's refusals are to leave in the new one, so that nobody
+	// takes them for its word as a leader.
 	if r.leading != nil {
 		r.leading.end()
 	}
@@ -21,19 +25,22 @@ func (r *replica) becomeFollower(term uint64, lead ReplicaID) {
 
 // heardLeader reports whether this replica leads or has heard of a leader so
 // lately that it helps nobody to unseat it (the dissertation, section 4.2.3).
-// If it is that leader who asks for votes, it leads no more.
+// A leader that asks for votes itself does not lead any more.
 func (r *replica) heardLeader(asks ReplicaID) bool {
 	return r.role == RoleLeader || r.lead != 0 && r.lead != asks && r.timer.silence < r.config.ElectionTicks
 }
 
 // obey accepts from as the leader of the present term.
 func (r *replica) obey(from ReplicaID) error {
+	// A term has one leader (the paper, section 5.2). Two were elected only if somebody
+	// voted twice, and then neither log can be trusted to hold what is committed.
 	if r.role == RoleLeader || r.lead != 0 && r.lead != from {
 		return r.stop(fmt.Errorf("%w: replicas %d and %d in term %d", ErrTwoLeaders, r.lead, from, r.term))
 	}
 	if r.hint.late(from, r.term) {
 		return nil
 	}
+	// Whoever stood for election in this term has lost it: another one leads.
 	r.hint = hint{}
 	if r.role != RoleFollower {
 		r.becomeFollower(r.term, from)
@@ -49,6 +56,8 @@ func (r *replica) stepHeartbeat(m *Message) error {
 	if err := r.obey(m.From); err != nil {
 		return err
 	}
+	// The leader counts on what this replica has acknowledged. If that is gone, the
+	// majority that committed it may be gone with it.
 	if m.Commit > r.log.last.Index {
 		return r.stop(fmt.Errorf("%w: replica %d knows %d to be here, the log ends at %s",
 			ErrEntriesLost, m.From, m.Commit, r.log.last))
@@ -88,6 +97,9 @@ func (r *replica) stepAppend(m *Message) error {
 		if term, _ := l.termAt(e.ID.Index); term != e.ID.Term {
 			break
 		}
+		// One id stands for one entry (log matching, the paper, section 5.3), so all
+		// that is to be done with it is done. That its bytes are the same is checked
+		// where they are in memory.
 		if e.ID.Index >= l.first {
 			if mine := l.tail[e.ID.Index-l.first]; mine.Checksum() != e.Checksum() {
 				return r.stop(fmt.Errorf("%w: %s has checksum %08x here and %08x at replica %d",
@@ -101,6 +113,9 @@ func (r *replica) stepAppend(m *Message) error {
 			return nil // as if lost on the way: the leader sends it again
 		}
 		if first := entries[0].ID; first.Index <= l.last.Index {
+			// The leader holds all that is committed (leader completeness, section
+			// 5.4.3), so it can differ only after that. Otherwise something is broken
+			// for which no log is worth overwriting.
 			if first.Index <= l.commit {
 				term, _ := l.termAt(first.Index)
 				return r.stopTruncation(m.From, first, LogID{Term: term, Index: first.Index})
@@ -109,6 +124,8 @@ func (r *replica) stepAppend(m *Message) error {
 		}
 		r.append(entries)
 	}
+	// Up to where this append has shown that the logs agree, and no farther: what
+	// follows here may be an earlier leader's (figure 2, AppendEntries, step 5).
 	r.commitTo(min(m.Commit, matched))
 	term, _ = l.termAt(matched)
 	r.promise(m.From, Message{Type: MsgAppendAnswer, Log: LogID{Term: term, Index: matched}})

@@ -25,8 +25,8 @@ func (f *followers) of(id ReplicaID) *progress {
 	return &f.list[i]
 }
 
-// become makes the list that of the members of m. Those who are new are sent the
-// entry next first, and count as heard of at tick now.
+// become makes the list that of the members of m. New ones are sent the entry
+// next first, and count as heard of at tick now.
 func (f *followers) become(m *Membership, next, now uint64) {
 	old := f.list
 	f.list = nil

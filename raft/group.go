@@ -76,7 +76,7 @@ func (g *Group) Tick() {
 }
 
 // Campaign starts an election now, by asking whether it would be won. A leader
-// goes on leading, and who has no vote waits.
+// leads on, and a replica without a vote waits.
 func (g *Group) Campaign() {
 	if r := &g.replica; r.stopped == nil && r.leading == nil && r.electable() {
 		r.wake()

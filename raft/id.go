@@ -40,7 +40,7 @@ type LogID struct {
 
 func (id LogID) String() string { return fmt.Sprintf("%d.%d", id.Term, id.Index) }
 
-// NewerOrEqual says whether a log that ends with id is at least as up to date
+// NewerOrEqual reports whether a log that ends with id is at least as up to date
 // as one that ends with other (Raft, section 5.4.1).
 func (id LogID) NewerOrEqual(other LogID) bool {
 	if id.Term != other.Term {

@@ -28,6 +28,8 @@ func (r *replica) becomeLeader() {
 		preferAt:  r.ticks + uint64(r.config.ElectionTicks),
 	}
 	r.leading = l
+	// Nothing is known yet of what the others hold, so each is probed from the end of
+	// this log on (figure 2: nextIndex, matchIndex).
 	l.followMembership(r.log.last.Index + 1)
 	first := LogID{Term: r.term, Index: r.log.last.Index + 1}
 	r.append([]Entry{SealedEntry(r.config.Seed, first, r.log.time, EntryNoOp, nil)})
@@ -91,6 +93,8 @@ func (l *leader) propose(now GroupTime, entries []Entry) (first LogID, err error
 			ErrBusy, r.log.waiting, bytes, r.config.UncommittedBytesMax)
 	}
 	r.wake()
+	// Group time never goes back along a log: a leader whose clock is behind the last
+	// entry's repeats that.
 	now = min(max(now, r.log.time), TimeLimit-1)
 	first = LogID{Term: r.term, Index: r.log.last.Index + 1}
 	for i := range entries {
@@ -106,8 +110,8 @@ func (l *leader) propose(now GroupTime, entries []Entry) (first LogID, err error
 
 func (l *leader) tick() {
 	r := l.replica
-	// CheckQuorum: who is not heard by a majority can commit nothing and
-	// confirm no read, and keeps others from electing one who can.
+	// CheckQuorum: a leader that no majority answers can commit nothing and confirm
+	// no read, and keeps the others from electing one that can.
 	if l.quorumLost() && !bug("serve after CheckQuorum") {
 		r.becomeFollower(r.term, 0)
 		return
@@ -155,6 +159,8 @@ func (l *leader) stepHeartbeatAnswer(m *Message) {
 		return
 	}
 	p.heard = r.ticks
+	// A round that has not begun can't have been answered: to count it would confirm
+	// a read that is still to come.
 	if m.Round > p.round && m.Round <= l.reads.round {
 		p.round = m.Round
 	}
@@ -192,6 +198,8 @@ func (l *leader) stepAppendAnswer(m *Message) error {
 		}
 		return nil
 	}
+	// It acknowledges an id, not an index: another entry at the same place would be
+	// counted for this one.
 	term, ok := r.log.termAt(m.Log.Index)
 	if m.Log.Index > r.log.last.Index || ok && term != m.Log.Term {
 		return fmt.Errorf("%w: it acknowledges %s, which is not in the log here, which ends at %s", ErrMessage, m.Log, r.log.last)
@@ -201,7 +209,7 @@ func (l *leader) stepAppendAnswer(m *Message) error {
 	p.accepted(m.Log.Index)
 	l.sendDue = true
 	if p.match > before {
-		l.advanceCommit()
+		l.advanceCommit() // may end this leadership, and l is empty then
 		l.handOver()
 	}
 	return nil

@@ -40,7 +40,7 @@ type log struct {
 
 const (
 	// tailPart is which part of [Config.TailBytesMax] a log keeps of entries
-	// that no follower lacks: an eighth, 128 KiB. They are for who leads next,
+	// that no follower lacks: an eighth, 128 KiB. They are for the next leader,
 	// whose followers may lack the last of them. As much as for a follower
 	// that lags, tried first, was 15 MB with eight busy groups, and as much
 	// for the garbage collector to look at.
@@ -204,7 +204,7 @@ func (l *log) crowded(bytesMax int) bool {
 }
 
 // trim forgets entries that are applied and durable, oldest first, until the
-// rest fits into bytesMax, or into a [tailPart] of it as far as nobody who is
+// rest fits into bytesMax, or into a [tailPart] of it as far as no follower that is
 // fed lacks them, up to known.
 func (l *log) trim(known uint64, bytesMax int) {
 	end := min(l.applied, l.durable)

@@ -44,7 +44,7 @@ func (m *members) push(index uint64, membership Membership) {
 	m.changes++
 }
 
-// truncate forgets what entries from index on brought; it says whether there
+// truncate forgets what entries from index on brought; it reports whether there
 // was any.
 func (m *members) truncate(index uint64) bool {
 	n := len(m.history)
@@ -66,7 +66,7 @@ func (m *members) commit(index uint64) {
 	}
 }
 
-// mayVote says whether id is a voter, or was one before entries that are not
+// mayVote reports whether id is a voter, or was one before entries that are not
 // known to be committed. The latter still stands for election, without counting
 // itself: its log may be the only one with the entry that removes it, and then
 // nobody else can win (the dissertation, section 4.2.2).
@@ -79,7 +79,7 @@ func (m *members) mayVote(id ReplicaID) bool {
 	return false
 }
 
-// mayBe says whether a replica of that id may be a member as far as this log
+// mayBe reports whether a replica of that id may be a member as far as this log
 // can tell. One that is not in force here may have been added by entries that
 // are still on their way, or may have been removed by one that is not
 // committed. What is sure is only that an id once allotted does not come back

@@ -132,7 +132,7 @@ func ReadMembership(b []byte) (Membership, error) {
 	return m, m.Check()
 }
 
-// Blank says whether m is the zero Membership: that of a replica just made, whose
+// Blank reports whether m is the zero Membership: that of a replica just made, whose
 // log will tell. It is no membership to count by, and no entry has it.
 func (m Membership) Blank() bool {
 	return len(m.Voters) == 0 && len(m.Outgoing) == 0 && len(m.Learners) == 0 && m.Next == 0
@@ -174,7 +174,7 @@ func (m Membership) Check() error {
 	return m.checkNodes()
 }
 
-// checkNodes says whether a node is named for two replicas, or a replica with
+// checkNodes reports whether a node is named for two replicas, or a replica with
 // two nodes.
 func (m Membership) checkNodes() error {
 	all := slices.Concat(m.Voters, m.Outgoing, m.Learners)
@@ -203,7 +203,7 @@ func (m Membership) Member(id ReplicaID) (Member, bool) {
 	return Member{}, false
 }
 
-// Votes says whether id is a voter, incoming or outgoing.
+// Votes reports whether id is a voter, incoming or outgoing.
 func (m Membership) Votes(id ReplicaID) bool {
 	return find(m.Voters, id) >= 0 || find(m.Outgoing, id) >= 0
 }

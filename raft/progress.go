@@ -75,7 +75,7 @@ func (p *progress) probe(prev uint64) {
 	p.waiting, p.check = false, false
 }
 
-// stale says whether a rejected append, which named prev, is no longer what
+// stale reports whether a rejected append, which named prev, is no longer what
 // the leader is waiting for: it was sent twice, or was overtaken.
 func (p *progress) stale(prev uint64) bool {
 	if prev <= p.match {
@@ -84,7 +84,7 @@ func (p *progress) stale(prev uint64) bool {
 	return p.state != ProgressReplicate && prev != p.next-1
 }
 
-// full says whether nothing more may be sent ahead.
+// full reports whether nothing more may be sent ahead.
 func (p *progress) full(c *Config) bool {
 	return len(p.inflight) >= c.InflightMessagesMax || p.inflightBytes >= c.InflightBytesMax
 }

@@ -1,6 +1,6 @@
 package raft
 
-// Quiet says whether the group rests: [Group.Tick] is not needed until a call
+// Quiet reports whether the group rests: [Group.Tick] is not needed until a call
 // of Wake, of Step, or of anything that asks for something.
 //
 // A group that rests exchanges nothing. Its leader has seen to it that all
@@ -48,6 +48,8 @@ func (m *Message) wakes() bool {
 // asks for votes, and so wakes the leader.
 func (l *leader) rest() bool {
 	r := l.replica
+	// A follower that rests counts no ticks, so nobody may need one: all must hold the
+	// whole log, know of its commit, and wait for nothing of this leader's.
 	if r.config.QuietTicks == 0 || l.idle < r.config.QuietTicks || l.reads.pending() > 0 ||
 		l.transfer.to != 0 || l.changing() || l.prefersOther() || len(r.syncs.list) > 0 ||
 		r.log.applied < r.log.last.Index || r.log.durable < r.log.last.Index {
@@ -58,6 +60,7 @@ func (l *leader) rest() bool {
 			return false
 		}
 	}
+	// A learner that is to vote is promoted with a heartbeat.
 	for _, learner := range r.members.now().Learners {
 		if learner.Goal == GoalVoter {
 			return false

@@ -4,7 +4,7 @@ import "fmt"
 
 // Terms that jump
 //
-// A term is raised by whoever says a higher one, and never lowered: who claims
+// A term is raised by any message of a higher one, and never lowered: one that claims
 // the last term that there is would leave a group without elections for ever,
 // on every disk that believed it. No replica in order comes to such a term: with
 // PreVote one that is alone stays in its own, so each term was wanted by a

@@ -3,7 +3,7 @@ package raft
 import "fmt"
 
 // reads are those that wait for a leader's confirmation (the dissertation,
-// section 6.4). A round is one exchange of heartbeats: who answers round n
+// section 6.4). A round is one exchange of heartbeats: a replica that answers round n
 // followed this leader after the round began, so none of the reads that wait
 // for it can have missed what a later leader committed before they came. One
 // round is under way at a time and serves all reads that came before it.
@@ -14,7 +14,7 @@ type reads struct {
 	waiting []asker // of the reads that wait for the next round
 }
 
-// asker is who gets the answer to a read: the owner, or a follower, under a
+// asker gets the answer to a read: the owner, or a follower, under a
 // number of its own.
 type asker struct {
 	number uint64
@@ -98,6 +98,8 @@ func (l *leader) advanceReads() {
 	if term, _ := r.log.termAt(r.log.commit); term != r.term && !bug("read before own commit") {
 		return
 	}
+	// The commit of now covers whatever was answered before any of these reads came:
+	// none of them came after it (the dissertation, section 6.4, step 2).
 	reads.begin(r.log.commit)
 	if l.roundConfirmed() { // a group of one asks nobody
 		l.answerReads()

@@ -124,7 +124,7 @@ func (g *Group) Ready() Ready {
 	if r.stopped != nil {
 		return Ready{}
 	}
-	g.gather()
+	g.gather() // may append messages, so before anything is taken out
 	l, before := &r.log, g.handed
 	g.handed = g.hand()
 	state := g.handed.state
@@ -144,6 +144,8 @@ func (g *Group) Ready() Ready {
 		Role:         r.role,
 	}
 	rd.MustSync = rd.Install != nil || len(rd.Entries) > 0 || state.Term != before.state.Term || state.Vote != before.state.Vote
+	// What is committed and not durable here is on other disks. To apply it would let
+	// a crash take the state back behind what it has told.
 	if end := min(l.commit, l.durable); l.handed < end {
 		rd.Committed = l.slice(l.handed+1, end)
 		l.handed = end
@@ -167,6 +169,8 @@ func (g *Group) Synced(n uint64) {
 	if !ok {
 		return
 	}
+	// Only now does a leader count itself for its entries, and a candidate for its own
+	// vote: the disk is the voter.
 	r.log.durable = max(r.log.durable, u.last)
 	switch {
 	case r.leading != nil:

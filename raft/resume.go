@@ -40,7 +40,7 @@ func (r *replica) complete(last LogID) bool {
 	return last.NewerOrEqual(r.log.last) && (last.NewerOrEqual(r.floor) || bug("vote below the floor"))
 }
 
-// ForgoFloor lowers the floor to the newest last id of those who are still heard:
+// ForgoFloor lowers the floor to the newest last id of those that are still heard:
 // whoever named a newer one has fallen silent, and counts as one that never answered.
 // With the zero LogID the replica votes by what its log holds alone.
 func (g *Group) ForgoFloor(left LogID) { g.replica.floor = left }

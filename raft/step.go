@@ -90,7 +90,7 @@ func (r *replica) stepForLeader(m *Message) error {
 func (r *replica) stepOld(m *Message) error {
 	switch m.Type {
 	case MsgAppend:
-		// It names nothing: who led then may lead again, and would take what
+		// It names nothing: the leader of then may lead again, and would take what
 		// is said about an append of that term for one of this.
 		r.promise(m.From, Message{Type: MsgAppendAnswer, Reject: true})
 	case MsgHeartbeat:
@@ -107,7 +107,7 @@ func (r *replica) stepOld(m *Message) error {
 		}
 	case MsgPreVoteAnswer:
 		if m.Reject {
-			r.stepVoteAnswer(m) // a no carries the term of who says it
+			r.stepVoteAnswer(m) // a no carries the term of its sender
 		}
 	}
 	return nil

@@ -88,7 +88,7 @@ func (l *leader) heir() (best ReplicaID) {
 }
 
 // handOver tells the transferee to stand for election once it has the whole
-// log. To be kind to those who wait for an answer here, all that was proposed
+// log. To be kind to those that wait for an answer here, all that was proposed
 // is first committed and applied, unless that takes long or this disk stalls.
 //
 // Nothing depends on the transferee's obedience, nor on there being one: what

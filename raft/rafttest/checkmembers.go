@@ -69,7 +69,7 @@ func meet(a, b raft.Membership) bool {
 	return true
 }
 
-// decides says whether those that in names are a quorum of m.
+// decides reports whether those that in names are a quorum of m.
 func decides(m raft.Membership, in func(raft.ReplicaID) bool) bool {
 	for _, list := range [...][]raft.Member{m.Voters, m.Outgoing} {
 		yes := 0

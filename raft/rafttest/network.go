@@ -144,7 +144,7 @@ func (n *Network) Block(from, to raft.ReplicaID, blocked bool) {
 	n.blocked[[2]raft.ReplicaID{from, to}] = blocked
 }
 
-// Blocked says whether the way from one replica to another is cut.
+// Blocked reports whether the way from one replica to another is cut.
 func (n *Network) Blocked(from, to raft.ReplicaID) bool {
 	return n.blocked[[2]raft.ReplicaID{from, to}]
 }

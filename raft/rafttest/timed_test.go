@@ -89,7 +89,7 @@ func (c *timed) serve(r *Replica) {
 	c.Flying = nil
 }
 
-// until runs until it holds, and says whether it did within limit.
+// until runs until it holds, and reports whether it did within limit.
 func (c *timed) until(limit time.Duration, holds func() bool) bool {
 	for end := c.now + limit; !holds(); {
 		if c.queue[0].at > end {
