@@ -42,8 +42,8 @@ func (g *Group) Change(c Change) (Membership, error) {
 
 func (l *leader) change(c Change) (Membership, error) {
 	r := l.replica
-	if l.transfer.to != 0 {
-		return Membership{}, fmt.Errorf("%w: to replica %d", ErrTransferring, l.transfer.to)
+	if err := l.handsOver(); err != nil {
+		return Membership{}, err
 	}
 	if l.changing() && !bug("two changes in flight") {
 		return Membership{}, fmt.Errorf("%w: the last change is of entry %d, committed is %d, in term %d", ErrChanging,

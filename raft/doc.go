@@ -7,11 +7,17 @@
 // an entry is kept.
 //
 // Begin with [Group] and its duties below, or with the scripts in testdata, which
-// tell the protocol message by message. The roles stand in follower.go,
-// candidate.go and leader.go, the log in log.go, what the leader knows of each
-// other replica in progress.go, reads in read.go, changes of the membership in
-// change.go, snapshots in snapshot.go, leaders that hand over in transfer.go, what
-// a closed connection tells in hint.go, groups at rest in quiet.go. "The paper" is Ongaro and
+// tell the protocol message by message. A Group is the owner's side of a replica:
+// calls in, Readies out (group.go, ready.go). The replica itself is the paper's state
+// on all servers and what it does in every role: step.go, follower.go, candidate.go.
+// A leader is what it has and does besides while it leads: leader.go, with reads in
+// read.go, changes of the membership in change.go, and handing over in transfer.go.
+// What they are made of stands alone: the log (log.go), what a leader knows of the
+// others (followers.go, progress.go), the memberships that may be in force
+// (members.go), Readies that wait for their sync (syncs.go), what ends patience
+// (timer.go, hint.go), how far a term may jump (reach.go). Groups at rest are in
+// quiet.go, replicas that must not lead in fence.go, those started anew in resume.go,
+// snapshots in snapshot.go. "The paper" is Ongaro and
 // Ousterhout, "In Search of an Understandable Consensus Algorithm (Extended
 // Version)", 2014; "the dissertation" is Ongaro, "Consensus: Bridging Theory
 // and Practice", 2014. Their sections are named where an argument leans on one.

@@ -111,6 +111,7 @@ func (g *Group) Status() Status {
 		Joint:         len(r.members.now().Outgoing) > 0,
 		Transferee:    g.Transferee(),
 		Quiet:         r.resting,
+		Fenced:        r.fenced,
 		Stalled:       r.syncs.stalled(r.ticks),
 		PendingReads:  r.pendingReads(),
 		UnsyncedTicks: r.syncs.ticks(r.ticks),
@@ -121,7 +122,7 @@ func (g *Group) Status() Status {
 			p := &l.followers.list[i]
 			s.Progress = append(s.Progress, Progress{
 				Replica: p.replica, Match: p.match, Next: p.next, State: p.state,
-				Active: l.active(p),
+				Active: l.active(p), Fenced: p.fenced,
 			})
 		}
 	}

@@ -13,6 +13,7 @@ type leader struct {
 	reads     reads
 	transfer  transfer
 	preferAt  uint64 // the tick before which no preference is carried out
+	leaving   int    // ticks since this replica is fenced
 }
 
 // becomeLeader begins to lead. The first entry is a no-op: its commit commits
@@ -73,8 +74,8 @@ func (g *Group) Propose(now GroupTime, entries []Entry) (first LogID, err error)
 
 func (l *leader) propose(now GroupTime, entries []Entry) (first LogID, err error) {
 	r := l.replica
-	if l.transfer.to != 0 {
-		return LogID{}, fmt.Errorf("%w: to replica %d", ErrTransferring, l.transfer.to)
+	if err := l.handsOver(); err != nil {
+		return LogID{}, err
 	}
 	bytes := 0
 	for i := range entries {
@@ -116,7 +117,7 @@ func (l *leader) tick() {
 		r.becomeFollower(r.term, 0)
 		return
 	}
-	if l.stallTick() {
+	if l.leaveTick() {
 		return
 	}
 	l.transferTick()
@@ -163,6 +164,10 @@ func (l *leader) stepHeartbeatAnswer(m *Message) {
 	// a read that is still to come.
 	if m.Round > p.round && m.Round <= l.reads.round {
 		p.round = m.Round
+	}
+	p.fenced = m.Reject
+	if p.fenced && l.transfer.to == p.replica {
+		l.transfer = transfer{} // it would let TimeoutNow be
 	}
 	// It is there, has not all, and has acknowledged nothing for a while: what
 	// was sent may be lost. Ask again, or find out by an empty append.

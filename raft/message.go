@@ -18,7 +18,7 @@ const (
 	MsgAppend          MessageType = 5 // Log: the id before Entries. Commit
 	MsgAppendAnswer    MessageType = 6 // Log.Index: all up to there is the leader's and is durable; or Reject: see Message. Sent after the sync
 	MsgHeartbeat       MessageType = 7 // Commit: min(commit, what the follower is known to hold). Round
-	MsgHeartbeatAnswer MessageType = 8 // Round, as it was sent
+	MsgHeartbeatAnswer MessageType = 8 // Round, as it was sent. Reject: I follow, and do not lead, see [Group.Fence]
 )
 
 // Followers that read, and leaders that leave or rest.

@@ -22,6 +22,8 @@ type progress struct {
 	asked bool   // the owner was asked for a snapshot for it and has not answered yet
 	askAt uint64 // the tick before which it is not asked again
 
+	fenced bool // it does not lead, as of its last answer to a heartbeat
+
 	round uint64 // the newest heartbeat round that it answered
 	heard uint64 // tick of the last word from it
 	moved uint64 // tick when it last answered an append, or was sent a check

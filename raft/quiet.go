@@ -51,7 +51,7 @@ func (l *leader) rest() bool {
 	// A follower that rests counts no ticks, so nobody may need one: all must hold the
 	// whole log, know of its commit, and wait for nothing of this leader's.
 	if r.config.QuietTicks == 0 || l.idle < r.config.QuietTicks || l.reads.pending() > 0 ||
-		l.transfer.to != 0 || l.changing() || l.prefersOther() || len(r.syncs.list) > 0 ||
+		l.transfer.to != 0 || l.changing() || l.prefersOther() || r.fenced || len(r.syncs.list) > 0 ||
 		r.log.applied < r.log.last.Index || r.log.durable < r.log.last.Index {
 		return false
 	}
@@ -73,8 +73,8 @@ func (l *leader) rest() bool {
 	return true
 }
 
-// call wakes a leader that rests, for a replica that hears of none and can't
-// stand for election: a learner that was started anew would never learn that it
+// call wakes a leader that rests, for a replica that hears of none and does not
+// stand for election: a learner or a fenced voter that was started anew would never learn that it
 // has a leader, nor how much is committed. Its PreVote asks for an election that
 // it does not want and has no use for the answers, which nobody is bound by.
 func (r *replica) call() {

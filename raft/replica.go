@@ -27,6 +27,7 @@ type replica struct {
 	ticks     uint64 // since New, while awake
 	timer     timer
 	resting   bool
+	fenced    bool // it does not lead, see [Group.Fence]
 	hint      hint
 	questions questions
 	preferred ReplicaID // who should lead; 0: nobody
@@ -48,16 +49,16 @@ func (r *replica) awaitLeader() {
 	r.questions.lose(&r.out)
 	if r.electable() {
 		r.preCampaign()
-	} else if find(r.members.now().Learners, r.config.Self) >= 0 {
+	} else if r.fenced || find(r.members.now().Learners, r.config.Self) >= 0 {
 		r.call()
 	}
 }
 
-// electable reports whether this replica may stand for election: it is a voter,
-// its disk could keep its own vote, and its log is all that it may have
+// electable reports whether this replica may stand for election: it is a voter and
+// not fenced, its disk could keep its own vote, and its log is all that it may have
 // acknowledged.
 func (r *replica) electable() bool {
-	return r.complete(r.log.last) && (r.members.mayVote(r.config.Self) || bug("removed node still votes")) && !r.syncs.stalled(r.ticks)
+	return (!r.fenced || bug("fenced replica leads")) && r.complete(r.log.last) && (r.members.mayVote(r.config.Self) || bug("removed node still votes")) && !r.syncs.stalled(r.ticks)
 }
 
 // send has m leave at once, in the present term if it names none.

@@ -69,6 +69,7 @@ type Progress struct {
 	Next    uint64 // the next entry to send
 	State   ProgressState
 	Active  bool // heard of within an election timeout
+	Fenced  bool // it said that it does not lead, with its last answer to a heartbeat
 }
 
 // Status is a picture of a Group as it is now.
@@ -94,6 +95,8 @@ type Status struct {
 	Transferee ReplicaID
 	// Quiet: nothing happens in the group, and no ticks are needed.
 	Quiet bool
+	// Fenced: this replica does not lead, see [Group.Fence].
+	Fenced bool
 	// Stalled: this replica's disk has not synced for half an election timeout.
 	Stalled bool
 

@@ -43,6 +43,9 @@ func (l *leader) handTo(to ReplicaID) error {
 	if find(r.members.now().Voters, to) < 0 {
 		return fmt.Errorf("%w: replica %d is no voter", ErrTarget, to)
 	}
+	if p := l.followers.of(to); p != nil && p.fenced {
+		return fmt.Errorf("%w: replica %d is fenced", ErrTarget, to)
+	}
 	if !l.active(l.followers.of(to)) {
 		return fmt.Errorf("%w: replica %d was not heard of within an election timeout", ErrTarget, to)
 	}
@@ -73,14 +76,14 @@ func (l *leader) beginTransfer(to ReplicaID, limit int) {
 	l.handOver()
 }
 
-// heir returns the active voter that has the most of the log, or 0. Among
+// heir returns the active voter that may lead and has the most of the log, or 0. Among
 // equals the order of turns decides, so that the leaders of many groups do not
 // all go to one node.
 func (l *leader) heir() (best ReplicaID) {
 	r := l.replica
 	var match uint64
 	for _, id := range r.turns(r.config.Self) {
-		if p := l.followers.of(id); l.active(p) && (best == 0 || p.match > match) {
+		if p := l.followers.of(id); l.active(p) && !p.fenced && (best == 0 || p.match > match) {
 			best, match = id, p.match
 		}
 	}
@@ -148,15 +151,16 @@ func (g *Group) Prefer(id ReplicaID) {
 	r.wake()
 }
 
-// prefersOther reports whether another replica should lead.
+// prefersOther reports whether another replica should lead, and may.
 func (l *leader) prefersOther() bool {
 	r := l.replica
-	return r.preferred != 0 && r.preferred != r.config.Self && find(r.members.now().Voters, r.preferred) >= 0
+	return r.preferred != 0 && r.preferred != r.config.Self && find(r.members.now().Voters, r.preferred) >= 0 &&
+		!l.followers.of(r.preferred).fenced
 }
 
 func (l *leader) preferTick() {
 	r := l.replica
-	if !l.prefersOther() || r.ticks < l.preferAt || l.transfer.to != 0 || l.changing() || r.syncs.stalled(r.ticks) {
+	if !l.prefersOther() || r.ticks < l.preferAt || l.transfer.to != 0 || l.changing() || r.fenced || r.syncs.stalled(r.ticks) {
 		return
 	}
 	p := l.followers.of(r.preferred)
@@ -169,16 +173,27 @@ func (l *leader) preferTick() {
 	}
 }
 
-// stallTick hands over when this leader's disk stalls, or, if nobody takes it,
-// steps down after an election timeout; it reports whether it did. A sole voter
-// has nobody to leave to.
-func (l *leader) stallTick() bool {
+// leaveTick hands over when this leader should not lead, because its disk stalls or
+// it is fenced. If nobody takes over it steps down after an election timeout; it
+// reports whether it did. A sole voter whose disk stalls has nobody to leave to, and
+// nothing is wrong with what it says.
+func (l *leader) leaveTick() bool {
 	r := l.replica
 	m := r.members.now()
-	if !r.syncs.stalled(r.ticks) || len(m.Voters) == 1 && len(m.Outgoing) == 0 {
+	waits := 0
+	if r.syncs.stalled(r.ticks) && (len(m.Voters) > 1 || len(m.Outgoing) > 0) {
+		waits = r.syncs.ticks(r.ticks)
+	}
+	if r.fenced {
+		l.leaving++
+		waits = max(waits, l.leaving)
+	} else {
+		l.leaving = 0
+	}
+	if waits == 0 {
 		return false
 	}
-	if r.syncs.ticks(r.ticks) >= r.config.ElectionTicks {
+	if waits >= r.config.ElectionTicks {
 		r.becomeFollower(r.term, 0)
 		return true
 	}
@@ -188,4 +203,15 @@ func (l *leader) stallTick() bool {
 		}
 	}
 	return false
+}
+
+// handsOver returns why this leader takes nothing new, or nil.
+func (l *leader) handsOver() error {
+	switch {
+	case l.transfer.to != 0:
+		return fmt.Errorf("%w: to replica %d", ErrTransferring, l.transfer.to)
+	case l.replica.fenced:
+		return fmt.Errorf("%w: this replica is not to lead", ErrTransferring)
+	}
+	return nil
 }

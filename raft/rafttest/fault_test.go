@@ -39,7 +39,9 @@ func (n *run) administer() {
 	if r.Group == nil {
 		return
 	}
-	switch n.r.IntN(6) {
+	switch n.r.IntN(7) {
+	case 6:
+		n.fence(r)
 	case 0:
 		if r.Group.Transfer(raft.ReplicaID(n.r.IntN(len(n.Replicas)+1))) == nil {
 			n.count["transfer"]++
@@ -56,6 +58,26 @@ func (n *run) administer() {
 	default:
 		n.compact(n.any())
 	}
+}
+
+// fence fences a replica and lets another one go, or lets it go itself.
+func (n *run) fence(r *Replica) {
+	if r.Fenced {
+		n.count["unfence"]++
+		n.Unfence(r)
+		return
+	}
+	for _, o := range n.Replicas {
+		if o.Fenced && n.r.IntN(2) == 0 {
+			n.count["unfence"]++
+			n.Unfence(o)
+		}
+	}
+	n.count["fence"]++
+	if r.Group.Status().Role == raft.RoleLeader {
+		n.count["fenced leader"]++
+	}
+	n.Fence(r)
 }
 
 func (n *run) change(r *Replica) {
@@ -222,6 +244,7 @@ func (n *run) settle() {
 			n.Start(r)
 		}
 		r.Hold = false
+		n.Unfence(r)
 		r.Group.Prefer(0)
 	}
 	n.pass(30 * n.Config.ElectionTicks)

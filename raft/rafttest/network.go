@@ -48,6 +48,11 @@ type Replica struct {
 	Disk  Disk
 	// Machine is the state machine in memory.
 	Machine Snapshot
+	// Fenced: it must not lead. The fence is its owner's and outlives its process.
+	Fenced bool
+	// outgoing is how many ticks it has led since it was fenced, if it led then; -1: it
+	// did not, or leads no more.
+	outgoing int
 	// Hold keeps Readies from being synced until Sync is called.
 	Hold  bool
 	Taken []raft.Ready // not synced yet, in order
@@ -115,11 +120,36 @@ func (n *Network) Start(r *Replica) {
 		panic(err)
 	}
 	r.Group = g
+	if r.outgoing = -1; r.Fenced {
+		g.Fence()
+	}
 	r.term, r.lead, r.role = r.Disk.State.Term, 0, raft.RoleFollower
 	r.members = words(g.Status().Membership)
 	r.Machine = r.Disk.Machine
 	r.Taken = nil
 	n.Check.Started(r)
+}
+
+// Fence keeps r from leading, from now on and after each start.
+func (n *Network) Fence(r *Replica) {
+	if r.Fenced {
+		return
+	}
+	r.Fenced, r.outgoing = true, -1
+	if r.Group != nil {
+		if r.Group.Status().Role == raft.RoleLeader {
+			r.outgoing = 0
+		}
+		r.Group.Fence()
+	}
+}
+
+// Unfence lets r lead again.
+func (n *Network) Unfence(r *Replica) {
+	r.Fenced, r.outgoing = false, -1
+	if r.Group != nil {
+		r.Group.Unfence()
+	}
 }
 
 // Crash ends a replica. Of the Readies that were taken and not synced the
@@ -160,6 +190,11 @@ func (n *Network) Take(r *Replica) {
 	if st.Term != r.term || rd.Lead != r.lead || rd.Role != r.role {
 		r.term, r.lead, r.role = st.Term, rd.Lead, rd.Role
 		n.say("%d: %s in term %d, leader %d", r.ID, rd.Role, st.Term, rd.Lead)
+	}
+	if rd.Role != raft.RoleLeader {
+		r.outgoing = -1
+	} else if r.Fenced && r.outgoing < 0 {
+		n.Check.broken("replica %d is fenced and begins to lead in term %d", r.ID, st.Term)
 	}
 	if rd.Install != nil {
 		r.Machine = n.snapshots[rd.Install.Base]

@@ -28,6 +28,7 @@ func TestPlantedBugs(t *testing.T) {
 		"removed node still votes",
 		"snapshot over newer state",
 		"forged term accepted",
+		"fenced replica leads",
 	} {
 		t.Run(bug, func(t *testing.T) {
 			raft.SetBug(bug)

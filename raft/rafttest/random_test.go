@@ -40,7 +40,7 @@ func TestRandom(t *testing.T) {
 	t.Logf("%v", total)
 	for _, what := range []string{"crash", "part synced", "drop", "twice", "reorder", "phase", "split", "block", "slow disk", "truncated", "read", "read lost",
 		"refused busy", "fetch", "new leader", "rejected append", "proposal", "transfer", "transfer vote", "prefer", "change", "refused change", "joint", "promotion",
-		"leader removes itself", "follower read", "compact", "snapshot", "install", "hint", "hint taken back", "quiet", "wake", "stall", "lie", "term out of reach"} {
+		"leader removes itself", "fence", "fenced leader", "unfence", "follower read", "compact", "snapshot", "install", "hint", "hint taken back", "quiet", "wake", "stall", "lie", "term out of reach"} {
 		if total[what] == 0 {
 			t.Errorf("%q never happened", what)
 		}
@@ -173,6 +173,11 @@ func (n *run) act() {
 func (n *run) tick(r *Replica) {
 	r.Group.Tick()
 	st := r.Group.Status()
+	if r.outgoing >= 0 && st.Role == raft.RoleLeader {
+		if r.outgoing++; r.outgoing >= n.Config.ElectionTicks {
+			n.Check.broken("replica %d is fenced and leads on for %d ticks", r.ID, r.outgoing)
+		}
+	}
 	if st.Stalled {
 		n.count["stall"]++
 	}

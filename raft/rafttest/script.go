@@ -37,6 +37,7 @@ var seed = raft.EntrySeed(1, 1)
 //	compact R INDEX          R has a snapshot up to INDEX and drops the log before
 //	lost R... | back R...    the connection to their leader is closed, is there again
 //	wake R                   R is woken
+//	fence R | unfence R      R is not to lead, or may again
 //	log                      each log on disk
 //	status R                 what R says of itself
 type Script struct {
@@ -203,6 +204,10 @@ func (s *Script) do(words []string) error {
 		}
 	case "wake":
 		r.Group.Wake()
+	case "fence":
+		s.n.Fence(r)
+	case "unfence":
+		s.n.Unfence(r)
 	case "log":
 		for _, r := range s.n.Replicas {
 			fmt.Fprintf(&s.out, "%d: ", r.ID)
@@ -221,6 +226,9 @@ func (s *Script) do(words []string) error {
 		if st.Quiet {
 			s.out.WriteString("  quiet\n")
 		}
+		if st.Fenced {
+			s.out.WriteString("  fenced\n")
+		}
 		if st.Stalled {
 			fmt.Fprintf(&s.out, "  its disk has not synced for %d ticks\n", st.UnsyncedTicks)
 		}
@@ -231,7 +239,11 @@ func (s *Script) do(words []string) error {
 			fmt.Fprintf(&s.out, "  %v\n", st.Stopped)
 		}
 		for _, p := range st.Progress {
-			fmt.Fprintf(&s.out, "  %d: %s match %d next %d active %v\n", p.Replica, p.State, p.Match, p.Next, p.Active)
+			fmt.Fprintf(&s.out, "  %d: %s match %d next %d active %v", p.Replica, p.State, p.Match, p.Next, p.Active)
+			if p.Fenced {
+				s.out.WriteString(" fenced")
+			}
+			s.out.WriteString("\n")
 		}
 	default:
 		return fmt.Errorf("no command %q", name)

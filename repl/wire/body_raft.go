@@ -126,7 +126,7 @@ func readEntries(seed raft.Seed, raw []byte, count uint64) ([]raft.Entry, error)
 // to them:
 //
 //	Beat        [mark, batch, sequence, fullness, [[group, incarnation, from, to, term, commit, round] …], [[group, incarnation, from, term] …]]
-//	BeatAnswer  [mark, batch, sequence, fullness, [[group, incarnation, from, to, term, round] …]]
+//	BeatAnswer  [mark, batch, sequence, fullness, [[group, incarnation, from, to, term, round, reject] …]]
 //
 // Without a row it still says that the node is alive. To fullness beatStalled is
 // added while the disk stands still.
@@ -182,32 +182,32 @@ type BeatMessage struct {
 	Term        uint64
 	Commit      uint64 // of a heartbeat; 0 in an answer
 	Round       uint64
+	Reject      bool // of an answer: the replica follows and does not lead, see [raft.Group.Fence]
 }
 
 // BeatMessageOf keeps of e what a heartbeat or its answer consists of.
 func BeatMessageOf(e *Envelope) BeatMessage {
 	return BeatMessage{Group: e.Group, Incarnation: e.Incarnation, From: e.Message.From, To: e.Message.To,
-		Term: e.Message.Term, Commit: e.Message.Commit, Round: e.Message.Round}
+		Term: e.Message.Term, Commit: e.Message.Commit, Round: e.Message.Round, Reject: e.Message.Reject}
 }
 
 // Envelope returns m as the message that raft takes: t is [raft.MsgHeartbeat]
 // or [raft.MsgHeartbeatAnswer].
 func (m *BeatMessage) Envelope(t raft.MessageType) Envelope {
 	return Envelope{Group: m.Group, Incarnation: m.Incarnation, Message: raft.Message{
-		Type: t, From: m.From, To: m.To, Term: m.Term, Commit: m.Commit, Round: m.Round}}
+		Type: t, From: m.From, To: m.To, Term: m.Term, Commit: m.Commit, Round: m.Round, Reject: m.Reject}}
 }
 
 const (
-	beatParts        = 6
-	beatAnswerParts  = 5
-	beatFields       = 7
-	beatAnswerFields = 6
-	restFields       = 4
+	beatParts       = 6
+	beatAnswerParts = 5
+	beatFields      = 7 // of a row, in both
+	restFields      = 4
 )
 
 // AppendBeat appends the body of a Beat.
 func AppendBeat(b []byte, beat *Beat) []byte {
-	b = appendBeat(b, beat, beatParts, beatFields)
+	b = appendBeat(b, beat, beatParts)
 	b = pack.AppendArray(b, len(beat.Rests))
 	for i := range beat.Rests {
 		r := &beat.Rests[i]
@@ -222,10 +222,12 @@ func AppendBeat(b []byte, beat *Beat) []byte {
 
 // AppendBeatAnswer appends the body of the answer to a Beat.
 func AppendBeatAnswer(b []byte, beat *Beat) []byte {
-	return appendBeat(b, beat, beatAnswerParts, beatAnswerFields)
+	return appendBeat(b, beat, beatAnswerParts)
 }
 
-func appendBeat(b []byte, beat *Beat, parts, fields int) []byte {
+// appendBeat appends what a Beat and its answer have in common: all but the last part
+// of the first.
+func appendBeat(b []byte, beat *Beat, parts int) []byte {
 	b = pack.AppendArray(b, parts)
 	b = pack.AppendUint(b, beat.Mark)
 	b = pack.AppendUint(b, beat.Batch)
@@ -238,16 +240,19 @@ func appendBeat(b []byte, beat *Beat, parts, fields int) []byte {
 	b = pack.AppendArray(b, len(beat.Messages))
 	for i := range beat.Messages {
 		m := &beat.Messages[i]
-		b = pack.AppendArray(b, fields)
+		b = pack.AppendArray(b, beatFields)
 		b = pack.AppendUint(b, uint64(m.Group))
 		b = pack.AppendUint(b, uint64(m.Incarnation))
 		b = pack.AppendUint(b, uint64(m.From))
 		b = pack.AppendUint(b, uint64(m.To))
 		b = pack.AppendUint(b, m.Term)
-		if fields == beatFields {
+		if parts == beatParts {
 			b = pack.AppendUint(b, m.Commit)
+			b = pack.AppendUint(b, m.Round)
+		} else {
+			b = pack.AppendUint(b, m.Round)
+			b = pack.AppendBool(b, m.Reject)
 		}
-		b = pack.AppendUint(b, m.Round)
 	}
 	return b
 }
@@ -256,7 +261,7 @@ func appendBeat(b []byte, beat *Beat, parts, fields int) []byte {
 func ReadBeat(body []byte, beat *Beat) error {
 	r := pack.NewReader(body)
 	r.ArrayLen(beatParts)
-	if err := readBeat(&r, beat, beatFields); err != nil {
+	if err := readBeat(&r, beat, beatParts); err != nil {
 		return err
 	}
 	if err := readRests(&r, beat); err != nil {
@@ -271,13 +276,13 @@ func ReadBeatAnswer(body []byte, beat *Beat) error {
 	r := pack.NewReader(body)
 	r.ArrayLen(beatAnswerParts)
 	beat.Rests = beat.Rests[:0]
-	if err := readBeat(&r, beat, beatAnswerFields); err != nil {
+	if err := readBeat(&r, beat, beatAnswerParts); err != nil {
 		return err
 	}
 	return r.Done()
 }
 
-func readBeat(r *pack.Reader, beat *Beat, fields int) error {
+func readBeat(r *pack.Reader, beat *Beat, parts int) error {
 	beat.Mark, beat.Batch, beat.Sequence = r.Uint(), r.Uint(), r.Uint()
 	disk := r.UintMax(beatStalled + uint64(FullAll))
 	if beat.Stalled = disk >= beatStalled; beat.Stalled {
@@ -289,14 +294,14 @@ func readBeat(r *pack.Reader, beat *Beat, fields int) error {
 	beat.Fullness = Fullness(disk)
 	n := r.Array()
 	beat.Messages = beat.Messages[:0]
-	if room := len(r.Rest()); n > room/(1+fields) {
+	if room := len(r.Rest()); n > room/(1+beatFields) {
 		return fmt.Errorf("%d heartbeats in %d bytes", n, room)
 	}
 	if cap(beat.Messages) < n {
 		beat.Messages = make([]BeatMessage, 0, n)
 	}
 	for range n {
-		r.ArrayLen(fields)
+		r.ArrayLen(beatFields)
 		m := BeatMessage{
 			Group:       raft.GroupID(r.UintMax(uint64(raft.GroupMax))),
 			Incarnation: raft.Incarnation(r.Uint()),
@@ -304,10 +309,11 @@ func readBeat(r *pack.Reader, beat *Beat, fields int) error {
 			To:          raft.ReplicaID(r.Uint()),
 			Term:        r.Uint(),
 		}
-		if fields == beatFields {
-			m.Commit = r.Uint()
+		if parts == beatParts {
+			m.Commit, m.Round = r.Uint(), r.Uint()
+		} else {
+			m.Round, m.Reject = r.Uint(), r.Bool()
 		}
-		m.Round = r.Uint()
 		if r.Err() != nil {
 			break
 		}

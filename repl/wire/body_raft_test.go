@@ -48,12 +48,16 @@ func TestEnvelopesAndBeatsComeBack(t *testing.T) {
 		if beat.Stalled {
 			full += 4
 		}
+		answers := beat
 		heart := beatMirror{n[0], n[5], n[1], full, []beatRowMirror{}, []restMirror{}}
 		answer := beatAnswerMirror{n[0], n[5], n[1], full, []beatAnswerRowMirror{}}
 		for range n[2] % 5 {
-			beat.Messages = append(beat.Messages, wire.BeatMessageOf(&sent))
+			row := wire.BeatMessageOf(&sent)
+			answers.Messages = append(answers.Messages, row)
+			row.Reject = false
+			beat.Messages = append(beat.Messages, row)
 			heart.Rows = append(heart.Rows, beatRowMirror{uint64(g), n[1], n[2], n[3], n[4], n[7], n[11]})
-			answer.Rows = append(answer.Rows, beatAnswerRowMirror{uint64(g), n[1], n[2], n[3], n[4], n[11]})
+			answer.Rows = append(answer.Rows, beatAnswerRowMirror{uint64(g), n[1], n[2], n[3], n[4], n[11], m.Reject})
 		}
 		for range n[4] % 4 {
 			beat.Rests = append(beat.Rests, wire.Rest{Group: g, Incarnation: inc, Leader: m.From, Term: m.Term})
@@ -62,8 +66,18 @@ func TestEnvelopesAndBeatsComeBack(t *testing.T) {
 		if mine, theirs := wire.AppendBeat(nil, &beat), library(t, &heart); !bytes.Equal(mine, theirs) {
 			t.Fatalf("got  % x\nwant % x", mine, theirs)
 		}
-		if mine, theirs := wire.AppendBeatAnswer(nil, &beat), library(t, &answer); !bytes.Equal(mine, theirs) {
+		if mine, theirs := wire.AppendBeatAnswer(nil, &answers), library(t, &answer); !bytes.Equal(mine, theirs) {
 			t.Fatalf("got  % x\nwant % x", mine, theirs)
+		}
+		var answerBack wire.Beat
+		if err := wire.ReadBeatAnswer(wire.AppendBeatAnswer(nil, &answers), &answerBack); err != nil || len(answerBack.Messages) != len(answers.Messages) {
+			t.Fatalf("got %+v, %v, want %+v", answerBack, err, answers)
+		}
+		for i := range answerBack.Messages {
+			e := answerBack.Messages[i].Envelope(raft.MsgHeartbeatAnswer)
+			if e.Message.Reject != m.Reject || e.Message.Round != m.Round || e.Message.Commit != 0 {
+				t.Fatalf("row %d: got %+v", i, e)
+			}
 		}
 		var beatBack wire.Beat
 		if err := wire.ReadBeat(wire.AppendBeat(nil, &beat), &beatBack); err != nil || fmt.Sprint(beatBack) != fmt.Sprint(beat) {

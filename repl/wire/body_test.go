@@ -175,8 +175,11 @@ type (
 		Rests                           []restMirror
 	}
 	restMirror          struct{ Group, Incarnation, Leader, Term uint64 }
-	beatAnswerRowMirror struct{ Group, Incarnation, From, To, Term, Round uint64 }
-	beatAnswerMirror    struct {
+	beatAnswerRowMirror struct {
+		Group, Incarnation, From, To, Term, Round uint64
+		Reject                                    bool
+	}
+	beatAnswerMirror struct {
 		Mark, Batch, Sequence, Fullness uint64
 		Rows                            []beatAnswerRowMirror
 	}

@@ -189,8 +189,12 @@ func describeBeat(t Type, body []byte) ([]string, error) {
 		lines[0] += ", stands still"
 	}
 	for _, m := range b.Messages {
-		lines = append(lines, fmt.Sprintf("group %s incarnation %d from %d to %d term %d commit %d round %d",
-			m.Group, m.Incarnation, m.From, m.To, m.Term, m.Commit, m.Round))
+		row := fmt.Sprintf("group %s incarnation %d from %d to %d term %d commit %d round %d",
+			m.Group, m.Incarnation, m.From, m.To, m.Term, m.Commit, m.Round)
+		if t == TypeBeatAnswer {
+			row += fmt.Sprintf(" reject %t", m.Reject)
+		}
+		lines = append(lines, row)
 	}
 	for _, r := range b.Rests {
 		lines = append(lines, fmt.Sprintf("group %s incarnation %d rests, led by %d in term %d", r.Group, r.Incarnation, r.Leader, r.Term))

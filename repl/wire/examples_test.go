@@ -56,6 +56,12 @@ var exampleBeat = wire.Beat{Mark: 0xa3ce929d0e0e4736, Batch: 4711, Sequence: 107
 	{Group: 3, Incarnation: 2, From: 1, To: 2, Term: 9, Commit: 10432, Round: 1077},
 }, Rests: []wire.Rest{{Group: 4, Incarnation: 2, Leader: 3, Term: 5}}}
 
+// exampleBeatAnswer answers it; replica 1 of group 3 is fenced.
+var exampleBeatAnswer = wire.Beat{Mark: 0xa3ce929d0e0e4736, Batch: 4711, Sequence: 1077, Fullness: wire.FullNear, Messages: []wire.BeatMessage{
+	{Group: 0, Incarnation: 1, From: 1, To: 2, Term: 7, Round: 1077},
+	{Group: 3, Incarnation: 2, From: 1, To: 2, Term: 9, Round: 1077, Reject: true},
+}}
+
 // helloExamples are apart, because the proofs are made over them.
 func helloExamples() map[wire.Type]wire.Body {
 	return map[wire.Type]wire.Body{
@@ -93,7 +99,7 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeAppendAnswer: envelope(raft.Message{Type: raft.MsgAppendAnswer, From: 1, To: 2, Term: 10,
 		Log: raft.LogID{Term: 9, Index: 10432}, Reject: true, Conflict: raft.LogID{Term: 8, Index: 10401}}),
 	wire.TypeBeat:       body(func(b []byte) []byte { return wire.AppendBeat(b, &exampleBeat) }),
-	wire.TypeBeatAnswer: body(func(b []byte) []byte { return wire.AppendBeatAnswer(b, &exampleBeat) }),
+	wire.TypeBeatAnswer: body(func(b []byte) []byte { return wire.AppendBeatAnswer(b, &exampleBeatAnswer) }),
 
 	wire.TypeReadIndex:       envelope(raft.Message{Type: raft.MsgReadIndex, From: 1, To: 2, Term: 10, Round: 77}),
 	wire.TypeReadIndexAnswer: envelope(raft.Message{Type: raft.MsgReadIndexAnswer, From: 2, To: 1, Term: 10, Round: 77, Log: raft.LogID{Index: 10433}}),
