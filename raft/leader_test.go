@@ -269,7 +269,7 @@ func TestSnapshotLostAgain(t *testing.T) {
 	if rd := g.Ready(); len(rd.Snapshots) != 1 {
 		t.Fatalf("it asks for %d snapshots, want 1", len(rd.Snapshots))
 	}
-	g.SnapshotDone(2, LogID{2, 6}, true)
+	g.SnapshotArrived(2, LogID{2, 6})
 	g.Ready()
 	for range 3 {
 		g.Tick()

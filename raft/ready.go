@@ -53,7 +53,8 @@ type Ready struct {
 	ReadsLost []uint64 // numbers of reads whose leader stepped down; ask again elsewhere
 
 	// Snapshots are wanted by followers that need what is before the log's
-	// beginning. Each is answered by one [Group.SnapshotDone].
+	// beginning. Each is answered by one [Group.SnapshotArrived]
+	// or [Group.SnapshotLost].
 	Snapshots []SnapshotWanted
 
 	// Membership, if not nil, is in force from here on: another one than as of

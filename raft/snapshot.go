@@ -31,28 +31,38 @@ func (g *Group) Compact(base LogID, m Membership) {
 	r.log.compact(base)
 }
 
-// SnapshotDone ends what [Ready.Snapshots] asked for: the snapshot that covers
-// all up to base has arrived, or, if not ok, has not, and will be asked for
-// again in a while.
-func (g *Group) SnapshotDone(to ReplicaID, base LogID, ok bool) {
-	if l := g.replica.leading; l != nil {
-		l.snapshotDone(to, base, ok)
+// SnapshotArrived ends what [Ready.Snapshots] asked for: the snapshot that covers
+// all up to base is there.
+func (g *Group) SnapshotArrived(to ReplicaID, base LogID) {
+	l := g.replica.leading
+	if l == nil {
+		return
+	}
+	p := l.snapshotDone(to, l.replica.config.HeartbeatTicks)
+	if p != nil && p.state == ProgressSnapshot && base.Index <= l.replica.log.last.Index {
+		p.probe(base.Index)
 	}
 }
 
-func (l *leader) snapshotDone(to ReplicaID, base LogID, ok bool) {
-	r, p := l.replica, l.followers.of(to)
+// SnapshotLost ends what [Ready.Snapshots] asked for: there is none, or it did not
+// arrive. It is asked for again after an election timeout.
+func (g *Group) SnapshotLost(to ReplicaID) {
+	if l := g.replica.leading; l != nil {
+		l.snapshotDone(to, l.replica.config.ElectionTicks)
+	}
+}
+
+// snapshotDone notes that the owner has answered for a replica, and does not ask
+// again for some ticks. It returns nil if nothing was asked.
+func (l *leader) snapshotDone(to ReplicaID, pause int) *progress {
+	p := l.followers.of(to)
 	if p == nil || !p.asked {
-		return
+		return nil
 	}
 	p.asked = false
-	p.askAt = r.ticks + uint64(r.config.HeartbeatTicks)
-	if !ok {
-		p.askAt = r.ticks + uint64(r.config.ElectionTicks)
-	} else if p.state == ProgressSnapshot && base.Index <= r.log.last.Index {
-		p.probe(base.Index)
-	}
+	p.askAt = l.replica.ticks + uint64(pause)
 	l.sendDue = true
+	return p
 }
 
 // wantSnapshot asks for a snapshot for a replica that is there and needs what

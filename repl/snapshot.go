@@ -77,7 +77,7 @@ func (k *snapshots) send(wanted []raft.SnapshotWanted) {
 		if !ok || !have {
 			// There is one, unless it turned out to be damaged.
 			k.asked = k.asked || !have
-			k.group.core.SnapshotDone(w.To, raft.LogID{}, false)
+			k.group.core.SnapshotLost(w.To)
 			continue
 		}
 		k.stream(raft.Member{Replica: w.To, Node: node}, k.group.state.Term, s)
@@ -151,7 +151,11 @@ func (h *Host) SnapshotSent(o *SnapshotStream, err error) {
 	if g.gone || g.stopped != nil || o.Term == 0 || !g.core.LeadsIn(o.Term) {
 		return
 	}
-	g.core.SnapshotDone(o.To, base, err == nil)
+	if err == nil {
+		g.core.SnapshotArrived(o.To, base)
+	} else {
+		g.core.SnapshotLost(o.To)
+	}
 	g.touch()
 }
 

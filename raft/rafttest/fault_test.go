@@ -167,9 +167,12 @@ func (n *run) phase() {
 func (n *run) split() {
 	n.count["split"]++
 	side := n.r.Uint64()
+	n.Heal()
 	for a := range n.Replicas {
 		for b := range n.Replicas {
-			n.Block(raft.ReplicaID(a+1), raft.ReplicaID(b+1), side>>a&1 != side>>b&1)
+			if side>>a&1 != side>>b&1 {
+				n.Block(raft.ReplicaID(a+1), raft.ReplicaID(b+1))
+			}
 		}
 	}
 }
@@ -184,7 +187,7 @@ func (n *run) fault(r *Replica) {
 		n.split()
 	case 2: // one way of one link
 		n.count["block"]++
-		n.Block(n.any().ID, r.ID, true)
+		n.Block(n.any().ID, r.ID)
 	case 3:
 		n.Heal()
 	case 4:

@@ -169,10 +169,8 @@ func (n *Network) write(r *Replica, rd raft.Ready) {
 	r.Disk.Write(rd, s)
 }
 
-// Block cuts the way from one replica to another; or opens it.
-func (n *Network) Block(from, to raft.ReplicaID, blocked bool) {
-	n.blocked[[2]raft.ReplicaID{from, to}] = blocked
-}
+// Block cuts the way from one replica to another.
+func (n *Network) Block(from, to raft.ReplicaID) { n.blocked[[2]raft.ReplicaID{from, to}] = true }
 
 // Blocked reports whether the way from one replica to another is cut.
 func (n *Network) Blocked(from, to raft.ReplicaID) bool {
@@ -295,7 +293,7 @@ func (n *Network) Deliver(i int) {
 
 // Drop loses the i-th message in flight.
 func (n *Network) Drop(i int) {
-	n.done(n.Flying[i], false)
+	n.lost(n.Flying[i])
 	n.Flying = append(n.Flying[:i:i], n.Flying[i+1:]...)
 }
 
@@ -310,7 +308,7 @@ func (n *Network) DropAll() {
 func (n *Network) Hand(m raft.Message) {
 	if int(m.To) > len(n.Replicas) || n.Blocked(m.From, m.To) || n.Replicas[m.To-1].Group == nil {
 		n.say("%s (lost)", &told{m})
-		n.done(m, false)
+		n.lost(m)
 		return
 	}
 	n.say("%s", &told{m})
@@ -318,17 +316,24 @@ func (n *Network) Hand(m raft.Message) {
 		n.say("%d: %v", m.To, err)
 		n.Check.Refused(m, err)
 	}
-	n.done(m, true)
+	if g := n.sender(m); g != nil {
+		g.SnapshotArrived(m.To, m.Log)
+	}
 }
 
-// done tells the sender of a snapshot what became of it.
-func (n *Network) done(m raft.Message, ok bool) {
+// lost tells the sender of a snapshot that it did not arrive.
+func (n *Network) lost(m raft.Message) {
+	if g := n.sender(m); g != nil {
+		g.SnapshotLost(m.To)
+	}
+}
+
+// sender returns who waits for what becomes of a snapshot, or nil.
+func (n *Network) sender(m raft.Message) *raft.Group {
 	if m.Type != raft.MsgSnapshot || int(m.From) > len(n.Replicas) {
-		return
+		return nil
 	}
-	if r := n.Replicas[m.From-1]; r.Group != nil {
-		r.Group.SnapshotDone(m.To, m.Log, ok)
-	}
+	return n.Replicas[m.From-1].Group
 }
 
 // Run goes on, in the order in which things happen, until nothing is left to

@@ -144,12 +144,12 @@ func (s *Script) do(words []string) error {
 		s.n.Run()
 	case "cut":
 		for _, o := range s.n.Replicas {
-			s.n.Block(r.ID, o.ID, true)
-			s.n.Block(o.ID, r.ID, true)
+			s.n.Block(r.ID, o.ID)
+			s.n.Block(o.ID, r.ID)
 		}
 	case "block":
 		for i := range args[1:] {
-			s.n.Block(r.ID, raft.ReplicaID(number(i+1)), true)
+			s.n.Block(r.ID, raft.ReplicaID(number(i+1)))
 		}
 	case "heal":
 		s.n.Heal()
