@@ -421,7 +421,7 @@ var exceptions = []exception{
 	{"methods of repl/sim.node", 100, "plays host, disk and clients of one node; requests are to be the product's own code, and the rest falls apart by fault"},
 	{"fields of repl/sim.node", 55, "as above"},
 	{"methods of node.Node", 61, "status, doctor, founding and addresses are asked of the node; each is to have its own part"},
-	{"methods of node.connection", 47, "reads, answers, and who may ask what, on one type"},
+	{"methods of node.connection", 45, "reads, answers, and who may ask what, on one type"},
 }
 
 func TestHouseSizes(t *testing.T) {

@@ -75,8 +75,8 @@ func (n *Node) attend(conn net.Conn) {
 		n.notices.refused(err)
 		return
 	}
-	who := standingOf(g)
-	bulk := who == standingSender
+	who := g.Sender()
+	bulk := who == wire.SenderBulk
 	var c *connection
 	n.mu.Lock()
 	left, full := n.seats.take(n.name, &n.limits, conn, who)
@@ -86,7 +86,7 @@ func (n *Node) attend(conn net.Conn) {
 	if full == nil && !bulk {
 		c = newConnection(n, conn, g)
 		n.conns[conn] = c // close ends it, from now on
-		if c.standing == standingMember {
+		if c.standing == wire.SenderMember {
 			c.claim = n.attesting.claim(g, c.wakeReader, func(e *wire.Error) {
 				c.refuse(repl.Reply{To: c}, e)
 				c.end()

@@ -19,7 +19,7 @@ import (
 )
 
 // founding answers a host that looks for others to found a cluster with.
-func (c *connection) founding(r repl.Reply, body []byte) {
+func (c *connection) founding(_ wire.Header, r repl.Reply, body []byte) {
 	var q wire.Founding
 	if err := q.Read(body); err != nil {
 		c.refuse(r, wire.BadBody(wire.TypeFounding, err))

@@ -288,7 +288,7 @@ func (v *attesting) dialling(conn net.Conn, c *wire.DialConfig) net.Conn {
 
 // attest answers whether a connection that came to another node in this one's
 // name is this one's.
-func (c *connection) attest(r repl.Reply, body []byte) {
+func (c *connection) attest(_ wire.Header, r repl.Reply, body []byte) {
 	var q wire.Attest
 	if err := q.Read(body); err != nil {
 		c.refuse(r, wire.BadBody(wire.TypeAttest, err))
@@ -298,27 +298,8 @@ func (c *connection) attest(r repl.Reply, body []byte) {
 	c.answerNow(r, wire.TypeAttestAnswer, a.Append(nil))
 }
 
-// addresses takes where another member has found others.
-func (c *connection) addresses(body []byte) error {
-	var a wire.Addresses
-	if err := a.Read(body); err != nil {
-		return err
-	}
-	if err := a.Check(); err != nil {
-		return err
-	}
-	if p := c.node.attesting.peers.Load(); p != nil {
-		p.Told(a.Nodes)
-	}
-	return nil
-}
-
 // bugUnattested is a planted bug: whatever comes in a member's name is counted.
 const bugUnattested = "peer not asked whether it dialled"
-
-// counts reports whether a frame of type t is taken only as the word of the member
-// in whose name it comes.
-func counts(t wire.Type) bool { return t.Raft() || mends(t) || t == wire.TypeAddresses }
 
 // unsettled keeps a frame of which it is not known yet whose word it is, or drops
 // it. It reports false if the frame is to be handled; then all that was kept has

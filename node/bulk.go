@@ -62,8 +62,7 @@ func (n *Node) ask(f func(*repl.Host)) bool {
 // takeChunks serves a bulk connection: it takes the chunks of snapshots, one
 // after another, and answers each. It waits for the disk, and in the end for
 // the state to be built; nothing but this connection waits for it.
-func (n *Node) takeChunks(conn net.Conn, g *wire.Greeting, one *claimant) error {
-	peer := g.Hello.Node
+func (n *Node) takeChunks(conn net.Conn, g *wire.Greeting, own *claimant) error {
 	g.Decoder.SetLimit(wire.ChunkFrameMax)
 	var out []byte
 	answer := func(t wire.Type, request uint64, body wire.Body) error {
@@ -83,16 +82,16 @@ func (n *Node) takeChunks(conn net.Conn, g *wire.Greeting, one *claimant) error 
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		var c wire.Chunk
+		var a wire.ChunkAnswer
 		if err == nil {
 			n.counters.In(h.Type, len(body))
 			switch {
-			case sendersOf(h.Type)&standingSender == 0:
+			case sendersOf(h.Type)&wire.SenderBulk == 0:
 				err = errors.New("a connection of purpose 3 carries chunks")
 			case h.Flags != 0:
 				err = fmt.Errorf("flags %#x, want 0", h.Flags)
 			default:
-				err = c.Read(body)
+				a, err = handlerOf(h.Type).chunk(n, g.Hello.Node, own, body)
 			}
 		}
 		if err != nil {
@@ -104,15 +103,28 @@ func (n *Node) takeChunks(conn net.Conn, g *wire.Greeting, one *claimant) error 
 			}
 			return err
 		}
-		a := wire.ChunkAnswer{Number: c.Number, State: wire.ChunkRefused, Why: "the node does not serve yet"}
-		if inbox := n.inbox.Load(); inbox != nil {
-			a.Why = "the sender has not answered yet where it is dialled"
-			if one.counted(n.ctx) {
-				a = inbox.Receive(peer, &c)
-			}
-		}
 		if err := answer(wire.TypeChunkAnswer, h.Request, &a); err != nil {
 			return err
 		}
 	}
+}
+
+// takeChunk takes one chunk, once the member in whose name it comes has said that
+// the connection is its own.
+func takeChunk(n *Node, from raft.NodeID, own *claimant, body []byte) (wire.ChunkAnswer, error) {
+	var c wire.Chunk
+	if err := c.Read(body); err != nil {
+		return wire.ChunkAnswer{}, err
+	}
+	a := wire.ChunkAnswer{Number: c.Number, State: wire.ChunkRefused}
+	inbox := n.inbox.Load()
+	switch {
+	case inbox == nil:
+		a.Why = "the node does not serve yet"
+	case !own.counted(n.ctx):
+		a.Why = "the sender has not answered yet where it is dialled"
+	default:
+		a = inbox.Receive(from, &c)
+	}
+	return a, nil
 }

@@ -26,7 +26,7 @@ type connection struct {
 	peer   raft.NodeID // the node at the other end; 0 for a client
 	silent time.Duration
 	// standing is what the other side has proven to be: what it may send.
-	standing standing
+	standing wire.Sender
 	claim    *claimant     // of a member that the connection is its; nil for others
 	wake     chan struct{} // one token: out has something, or the connection ends. From many, to write.
 	idle     chan struct{} // closed by the writer when it has ended
@@ -62,11 +62,11 @@ type connection struct {
 // newConnection takes over a connection whose hello is done, with the decoder
 // that may hold what came behind it.
 func newConnection(n *Node, conn net.Conn, g *wire.Greeting) *connection {
-	c := &connection{node: n, conn: conn, decoder: g.Decoder, silent: n.limits.clientSilence, standing: standingOf(g), wake: make(chan struct{}, 1), idle: make(chan struct{})}
+	c := &connection{node: n, conn: conn, decoder: g.Decoder, silent: n.limits.clientSilence, standing: g.Sender(), wake: make(chan struct{}, 1), idle: make(chan struct{})}
 	switch c.standing {
-	case standingMember:
+	case wire.SenderMember:
 		c.peer, c.silent = g.Hello.Node, n.limits.peerSilence
-	case standingFounder:
+	case wire.SenderFounder:
 		c.silent = n.limits.founderSilence
 	}
 	c.room.L = &c.mu
@@ -77,7 +77,7 @@ func newConnection(n *Node, conn net.Conn, g *wire.Greeting) *connection {
 		c.room.Broadcast() // the reader may wait for room
 		c.mu.Unlock()
 	}}
-	if c.standing == standingMember {
+	if c.standing == wire.SenderMember {
 		c.arrival.of = &n.peerArrivals
 	}
 	c.getSize.Store(answerUnknown)

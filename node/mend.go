@@ -2,7 +2,6 @@ package node
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,59 +14,6 @@ import (
 	"muster/repl/wire"
 	"muster/shardmap"
 )
-
-// mends reports whether a frame of a peer has to do with a log that was damaged, or
-// that may be of an earlier moment: the peer's or this node's.
-func mends(t wire.Type) bool {
-	return t == wire.TypeLifeQuestion || t == wire.TypeLifeAnswer || t == wire.TypeRepair || t == wire.TypeRepairAnswer || t == wire.TypeSnapshotRequest
-}
-
-// mendFrame hands on such a frame. Nothing answers it by its request number.
-func (c *connection) mendFrame(t wire.Type, body []byte) error {
-	loop := c.node.running()
-	if loop == nil {
-		return nil // it is asked again
-	}
-	switch t {
-	case wire.TypeRepair:
-		q := new(wire.Repair)
-		if err := q.Read(body); err != nil {
-			return fmt.Errorf("body of %s: %w", t, err)
-		}
-		loop.ReceiveRepair(c.peer, q)
-	case wire.TypeRepairAnswer:
-		a := new(wire.RepairAnswer)
-		err := a.Read(append([]byte(nil), body...)) // its entries go into the log as they are
-		if errors.Is(err, raft.ErrEntry) {
-			peer := c.peer
-			loop.Post(func(host *repl.Host) { host.RefuseEntries(peer, t, err) })
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("body of %s: %w", t, err)
-		}
-		loop.ReceiveRepairAnswer(c.peer, a)
-	case wire.TypeLifeQuestion:
-		q := new(wire.LifeQuestion)
-		if err := q.Read(body); err != nil {
-			return fmt.Errorf("body of %s: %w", t, err)
-		}
-		loop.ReceiveLifeQuestion(c.peer, q)
-	case wire.TypeLifeAnswer:
-		a := new(wire.LifeAnswer)
-		if err := a.Read(body); err != nil {
-			return fmt.Errorf("body of %s: %w", t, err)
-		}
-		loop.ReceiveLifeAnswer(c.peer, a)
-	case wire.TypeSnapshotRequest:
-		q := new(wire.SnapshotRequest)
-		if err := q.Read(body); err != nil {
-			return fmt.Errorf("body of %s: %w", t, err)
-		}
-		loop.ReceiveSnapshotRequest(c.peer, q)
-	}
-	return nil
-}
 
 // damageFound tells the host that a read of the log met damage. Any goroutine
 // may call it.

@@ -218,7 +218,7 @@ func (n *Node) call(ctx context.Context, to raft.NodeID, addr string, role wire.
 		}
 		return e
 	}
-	if h.Type != t+1 {
+	if h.Type.Question() != t {
 		return fmt.Errorf("%s answers %s with %s", addr, t, h.Type)
 	}
 	return answer.Read(got)

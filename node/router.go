@@ -16,117 +16,38 @@ const busyRetry = 20 * time.Millisecond
 
 // dispatch handles one frame. An error ends the connection.
 func (c *connection) dispatch(h wire.Header, body []byte) error {
+	// First of all, and by what the connection proved when it was admitted: no
+	// field of a frame is looked at before its sender may send it at all.
 	if sendersOf(h.Type)&c.standing == 0 {
 		c.refuse(c.accept(h), mayNotSend(c.standing, h.Type))
 		return nil
 	}
-	if c.claim != nil && counts(h.Type) && !bug(bugUnattested) {
-		if done, err := c.unsettled(h, body); done || err != nil {
-			return err
-		}
-	}
-	if h.Type.Raft() {
-		if h.Flags != 0 {
-			return fmt.Errorf("flags %#x, want 0", h.Flags)
-		}
-		return c.peerFrame(h, body)
-	}
-	if h.Flags == 0 && mends(h.Type) {
-		return c.mendFrame(h.Type, body)
-	}
-	if h.Flags == 0 && h.Type == wire.TypeAddresses {
-		return c.addresses(body)
+	to := handlerOf(h.Type)
+	if to.word != nil {
+		return c.dispatchWord(to, h, body)
 	}
 	r := c.accept(h)
 	if h.Flags != 0 {
 		c.refuse(r, wire.BadRequest(h.Type.String(), fmt.Sprintf("flags %#x, want 0: no request is passed on in this version", h.Flags), "send it to the group's leader, with flags 0"))
 		return nil
 	}
-	if asksOnly(h.Type) {
-		if err := new(wire.Empty).Read(body); err != nil {
-			c.refuse(r, wire.BadBody(h.Type, err))
-			return nil
-		}
-	}
-	switch h.Type {
-	case wire.TypePing:
-		c.answerNow(r, wire.TypePong, body)
-	case wire.TypeFounding:
-		c.founding(r, body)
-	case wire.TypeWrite:
-		c.proposeWrite(h, r, body)
-	case wire.TypeGet:
-		c.get(h, r, body)
-	case wire.TypeList:
-		c.list(h, r, body)
-	case wire.TypeAnnounce:
-		c.announce(h, r, body)
-	case wire.TypeAttest:
-		c.attest(r, body)
-	case wire.TypeTopology:
-		c.topology(r)
-	case wire.TypeStatus:
-		c.status(r)
-	case wire.TypeCounters:
-		c.counters(r)
-	case wire.TypeDoctor:
-		c.doctor(r)
-	case wire.TypeLogRange:
-		c.logRange(h, r, body)
-	default: // the table of senders has a type that nobody serves
-		c.refuse(r, mayNotSend(c.standing, h.Type))
-	}
+	to.request(c, h, r, body)
 	return nil
 }
 
-// asksOnly says whether the type of a frame is all that it says.
-func asksOnly(t wire.Type) bool {
-	switch t {
-	case wire.TypePing, wire.TypeTopology, wire.TypeStatus, wire.TypeCounters, wire.TypeDoctor:
-		return true
-	}
-	return false
-}
-
-// peerFrame hands on what a peer's cores say to ours.
-func (c *connection) peerFrame(h wire.Header, body []byte) error {
-	loop := c.node.running()
-	if loop == nil {
-		return nil // raft sends it again
-	}
-	if !c.feeds {
-		c.feeds = true
-		c.node.feeding(c.peer)
-	}
-	switch h.Type {
-	case wire.TypeBeat:
-		var b wire.Beat
-		if err := wire.ReadBeat(body, &b); err != nil {
+// dispatchWord handles a frame that counts only as the word of the member in
+// whose name it comes. It is not answered under its number, so flags that this
+// version does not know end the connection.
+func (c *connection) dispatchWord(to *handler, h wire.Header, body []byte) error {
+	if c.claim != nil && !bug(bugUnattested) {
+		if done, err := c.unsettled(h, body); done || err != nil {
 			return err
 		}
-		loop.ReceiveBeat(c.peer, b, false)
-	case wire.TypeBeatAnswer:
-		var b wire.Beat
-		if err := wire.ReadBeatAnswer(body, &b); err != nil {
-			return err
-		}
-		loop.ReceiveBeat(c.peer, b, true)
-	default:
-		if h.Type == wire.TypeAppend {
-			body = append([]byte(nil), body...) // its entries go into the log as they are
-		}
-		e, err := wire.ReadEnvelope(h.Type, body, c.node.seed)
-		if errors.Is(err, raft.ErrEntry) {
-			peer := c.peer
-			loop.Post(func(host *repl.Host) { host.RefuseEntries(peer, h.Type, err) })
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		c.envelopes = append(c.envelopes, e)
 	}
-	return nil
+	if h.Flags != 0 {
+		return fmt.Errorf("flags %#x, want 0", h.Flags)
+	}
+	return to.word(c, h, body)
 }
 
 // ready returns the loop and the table, or refuses: before its founding a node

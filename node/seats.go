@@ -41,17 +41,17 @@ func (c *crowd) remove(conn net.Conn) {
 
 // take moves a stranger of the node to the seat of its kind, unless all are taken.
 // The caller calls leave when it ends.
-func (s *seats) take(node string, l *limits, conn net.Conn, who standing) (leave func(), err *wire.Error) {
-	if who == standingFounder {
+func (s *seats) take(node string, l *limits, conn net.Conn, who wire.Sender) (leave func(), err *wire.Error) {
+	if who == wire.SenderFounder {
 		s.strangers.remove(conn)
 		s.founders.add(conn, l.founders)
 		return func() { s.founders.remove(conn) }, nil
 	}
 	count, limit, what := &s.clients, l.clients, "connections of clients"
 	switch who {
-	case standingMember:
+	case wire.SenderMember:
 		count, limit, what = &s.peers, l.peers, "connections of peers"
-	case standingSender:
+	case wire.SenderBulk:
 		count, limit, what = &s.bulks, l.bulks, "connections for snapshots"
 	}
 	if *count >= limit {

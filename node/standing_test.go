@@ -10,6 +10,7 @@ import (
 	"muster/repl"
 	"muster/repl/client"
 	"muster/repl/wire"
+	"muster/shardmap/pack"
 )
 
 // Who may send what follows from what a connection has proven. Each type must
@@ -17,28 +18,93 @@ import (
 // a row too many would be for strangers.
 func TestSendersOfEachType(t *testing.T) {
 	for i := range wire.Type(1 << 9) {
-		s, name := sendersOf(i), i.String()
+		s, name := i.Senders(), i.String()
 		switch {
 		case !i.Known():
-			if s != standingNobody {
+			if s != wire.SenderNobody {
 				t.Errorf("%s is not known, and taken from %s", name, s)
 			}
 		case i == wire.TypePing:
 		case i.Raft():
-			if s != standingMember {
+			if s != wire.SenderMember {
 				t.Errorf("%s is taken from %s", name, s)
 			}
 		case i < wire.TypePing || i == wire.TypePong || strings.HasSuffix(name, "Answer") && i != wire.TypeRepairAnswer && i != wire.TypeLifeAnswer:
-			if s != standingNobody {
+			if s != wire.SenderNobody {
 				t.Errorf("%s answers, and is taken from %s", name, s)
 			}
 		case i < wire.TypeWrite:
-			if s&standingClient != 0 || s == standingNobody {
+			if s&wire.SenderClient != 0 || s == wire.SenderNobody {
 				t.Errorf("%s is for nodes, and taken from %q", name, s)
 			}
-		case s != standingClient:
+		case s != wire.SenderClient:
 			t.Errorf("%s is for clients, and taken from %q", name, s)
 		}
+	}
+}
+
+// Each type that somebody may send has one handler, of the way that its sender's
+// connection is served, and no other type has any: one without would be answered
+// by a panic, and one too many would be reached by whoever was let through by
+// mistake.
+func TestHandlerOfEachType(t *testing.T) {
+	for i := range wire.Type(1 << 9) {
+		h, s := handlerOf(i), i.Senders()
+		ways := 0
+		for _, has := range []bool{h.request != nil, h.word != nil, h.chunk != nil} {
+			if has {
+				ways++
+			}
+		}
+		want := 1
+		if s == wire.SenderNobody {
+			want = 0
+		}
+		if ways != want {
+			t.Errorf("%s, which %s may send, has %d handlers, want %d", i, s, ways, want)
+		}
+		if h.word != nil && s != wire.SenderMember {
+			t.Errorf("%s is taken as a member's word, and from %s", i, s)
+		}
+		if (h.chunk != nil) != (s == wire.SenderBulk) {
+			t.Errorf("%s is for a connection for snapshots: %t; %s may send it", i, h.chunk != nil, s)
+		}
+		answered := false
+		for a := range wire.Type(1 << 9) {
+			answered = answered || i != 0 && a.Question() == i && a.Senders() == wire.SenderNobody
+		}
+		if (h.word == nil && ways == 1) != answered {
+			t.Errorf("%s is answered under its number: %t, and a type answers it there: %t", i, h.word == nil, answered)
+		}
+		// What is said in a member's name must not count before the member has
+		// said that the connection is its own. Of its requests, Attest changes
+		// nothing, and Announce waits for that by itself.
+		if s == wire.SenderMember && h.request != nil && i != wire.TypeAttest && i != wire.TypeAnnounce {
+			t.Errorf("%s is answered before it is known whose word it is", i)
+		}
+	}
+}
+
+// A request that has a field more than this version knows asks for something else:
+// it is refused, whatever the type. One would doubt it of those whose type is all
+// that they say, for nobody has a reason to look at their bodies.
+func TestFieldTooMany(t *testing.T) {
+	r := serving(t, defaultLimits())
+	s := r.client()
+	for i := range wire.Type(1 << 8) {
+		if i.Senders()&wire.SenderClient == 0 {
+			continue
+		}
+		var b []byte
+		b = pack.AppendArray(b, 15)
+		for range 15 {
+			b = pack.AppendNil(b)
+		}
+		_, _, err := s.ask(i, 0, b)
+		refused(t, i.String(), err, wire.CodeBadRequest)
+	}
+	if err := s.works(); err != nil {
+		t.Errorf("afterwards: %v", err)
 	}
 }
 
@@ -70,7 +136,7 @@ func clientSendsEveryType(r *runningNode) string {
 	s := r.client()
 	defer s.Close()
 	for i := range wire.Type(1 << 8) {
-		if sendersOf(i) == standingClient || i == wire.TypePing {
+		if sendersOf(i) == wire.SenderClient || i == wire.TypePing {
 			continue
 		}
 		for _, body := range [][]byte{announce(0), announce(self.Node), vote, {0x90}} {

@@ -118,7 +118,7 @@ func (c *courier) answered(x *call, from Peer, kind wire.Type, body []byte) {
 	switch {
 	case kind == wire.TypeError:
 		c.refused(x, from, body)
-	case kind != x.kind+1:
+	case kind.Question() != x.kind:
 		x.end(fmt.Errorf("node answered %s with %s", x.kind, kind))
 	case kind == wire.TypeWriteAnswer:
 		if err := x.written.Read(body); err != nil {

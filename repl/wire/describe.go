@@ -49,69 +49,23 @@ func Describe(b []byte) ([]string, error) {
 	return lines, nil
 }
 
-// described makes an empty body for each type that says its fields.
-var described = map[Type]func() walked{
-	TypeHello:           func() walked { return new(Hello) },
-	TypeChallenge:       func() walked { return new(Challenge) },
-	TypeProof:           func() walked { return new(Proof) },
-	TypeWelcome:         func() walked { return new(Welcome) },
-	TypeError:           func() walked { return new(Error) },
-	TypePing:            func() walked { return new(Empty) },
-	TypePong:            func() walked { return new(Empty) },
-	TypeFounding:        func() walked { return new(Founding) },
-	TypeFoundingAnswer:  func() walked { return new(FoundingAnswer) },
-	TypeAnnounce:        func() walked { return new(Announce) },
-	TypeAnnounceAnswer:  func() walked { return new(AnnounceAnswer) },
-	TypeRepair:          func() walked { return new(Repair) },
-	TypeSnapshotRequest: func() walked { return new(SnapshotRequest) },
-	TypeAttest:          func() walked { return new(Attest) },
-	TypeAttestAnswer:    func() walked { return new(AttestAnswer) },
-	TypeAddresses:       func() walked { return new(Addresses) },
-	TypeLifeQuestion:    func() walked { return new(LifeQuestion) },
-	TypeLifeAnswer:      func() walked { return new(LifeAnswer) },
-	TypeChunkAnswer:     func() walked { return new(ChunkAnswer) },
-	TypeTopology:        func() walked { return new(Empty) },
-	TypeTopologyAnswer:  func() walked { return new(TopologyAnswer) },
-	TypeStatus:          func() walked { return new(Empty) },
-	TypeStatusAnswer:    func() walked { return new(StatusAnswer) },
-	TypeCounters:        func() walked { return new(Empty) },
-	TypeCountersAnswer:  func() walked { return new(CountersAnswer) },
-	TypeLogRange:        func() walked { return new(LogRange) },
-	TypeLogRangeAnswer:  func() walked { return new(LogRangeAnswer) },
-	TypeDoctor:          func() walked { return new(Empty) },
-	TypeDoctorAnswer:    func() walked { return new(DoctorAnswer) },
-}
+// shown is a body that was read by hand, and tells what it read in lines. It does
+// not say its fields as those of fields.go do.
+type shown interface{ lines() []string }
 
 func describeBody(t Type, body []byte) ([]string, error) {
-	if empty, ok := described[t]; ok {
-		return showFields(body, empty())
+	unread := []string{fmt.Sprintf("body % x", short(body))}
+	if !t.Known() {
+		return unread, nil
 	}
-	if t.envelope() {
-		return describeEnvelope(t, body)
+	c := rows[t].body(t)
+	if w, ok := c.(walked); ok {
+		return showFields(body, w)
 	}
-	switch t {
-	case TypeBeat, TypeBeatAnswer:
-		return describeBeat(t, body)
-	case TypeRepairAnswer:
-		return describeRepairAnswer(body)
-	case TypeChunk:
-		return describeChunk(body)
-	case TypeWrite:
-		return describeWrite(body)
-	case TypeWriteAnswer:
-		var a WriteAnswer
-		err := a.Read(body)
-		return []string{"at " + raft.FormatLogID(a.Group, a.ID), fmt.Sprintf("version %d", a.Version), fmt.Sprintf("deleted %d", a.Deleted)}, err
-	case TypeGet:
-		return describeGet(body)
-	case TypeGetAnswer:
-		return describeGetAnswer(body)
-	case TypeList:
-		return describeList(body)
-	case TypeListAnswer:
-		return describeListAnswer(body)
+	if err := c.Read(body); err != nil {
+		return unread, err
 	}
-	return []string{fmt.Sprintf("body % x", short(body))}, nil
+	return c.(shown).lines(), nil
 }
 
 func short(b []byte) []byte { return b[:min(len(b), describeShown)] }
@@ -124,13 +78,22 @@ func quoted(b []byte) string {
 	return strconv.Quote(string(b))
 }
 
-func describeEnvelope(t Type, body []byte) ([]string, error) {
-	e, err := ReadEnvelope(t, body, func(g raft.GroupID, i raft.Incarnation) (raft.Seed, bool) {
+// envelopeBody is an [Envelope] in a frame of a type.
+type envelopeBody struct {
+	Envelope
+	t Type
+}
+
+func envelopeOf(t Type) content { return &envelopeBody{t: t} }
+
+func (e *envelopeBody) Read(body []byte) (err error) {
+	e.Envelope, err = ReadEnvelope(e.t, body, func(g raft.GroupID, i raft.Incarnation) (raft.Seed, bool) {
 		return raft.EntrySeed(g, i), true
 	})
-	if err != nil {
-		return nil, err
-	}
+	return err
+}
+
+func (e *envelopeBody) lines() []string {
 	m := &e.Message
 	lines := []string{
 		fmt.Sprintf("group %s incarnation %d", e.Group, e.Incarnation),
@@ -142,48 +105,49 @@ func describeEnvelope(t Type, body []byte) ([]string, error) {
 	for _, entry := range m.Entries {
 		lines = append(lines, describeEntry(entry))
 	}
-	return lines, nil
+	return lines
 }
 
 func describeEntry(e raft.Entry) string {
 	return fmt.Sprintf("entry %s %s time %d payload %d bytes % x", e.ID, e.Kind, e.Time, len(e.Payload()), short(e.Payload()))
 }
 
-func describeRepairAnswer(body []byte) ([]string, error) {
-	var a RepairAnswer
-	if err := a.Read(body); err != nil {
-		return nil, err
-	}
+func (m *RepairAnswer) lines() []string {
 	lines := []string{
-		fmt.Sprintf("start %d number %d", a.Start, a.Number),
-		fmt.Sprintf("group %s incarnation %d", a.Group, a.Incarnation),
-		fmt.Sprintf("base %s last %s commit %d snapshot %d", a.Base, a.Last, a.Commit, a.Snapshot),
+		fmt.Sprintf("start %d number %d", m.Start, m.Number),
+		fmt.Sprintf("group %s incarnation %d", m.Group, m.Incarnation),
+		fmt.Sprintf("base %s last %s commit %d snapshot %d", m.Base, m.Last, m.Commit, m.Snapshot),
 	}
-	for _, e := range a.Entries {
+	for _, e := range m.Entries {
 		lines = append(lines, describeEntry(e))
 	}
-	return lines, nil
+	return lines
 }
 
-func describeChunk(body []byte) ([]string, error) {
-	var c Chunk
-	err := c.Read(body)
+func (c *Chunk) lines() []string {
 	return []string{
 		fmt.Sprintf("number %d", c.Number),
 		fmt.Sprintf("group %s incarnation %d", c.Group, c.Incarnation),
 		fmt.Sprintf("from %d to %d term %d", c.From, c.To, c.Term),
 		fmt.Sprintf("base %s size %d", c.Base, c.Size),
 		fmt.Sprintf("offset %d data %d bytes % x", c.Offset, len(c.Data), short(c.Data)),
-	}, err
+	}
 }
 
-func describeBeat(t Type, body []byte) ([]string, error) {
-	var b Beat
-	read := ReadBeat
-	if t == TypeBeatAnswer {
-		read = ReadBeatAnswer
-	}
-	err := read(body, &b)
+// beatBody and beatAnswerBody are a [Beat] in a frame of either type.
+type (
+	beatBody       struct{ Beat }
+	beatAnswerBody struct{ Beat }
+)
+
+func (b *beatBody) Read(body []byte) error       { return ReadBeat(body, &b.Beat) }
+func (b *beatAnswerBody) Read(body []byte) error { return ReadBeatAnswer(body, &b.Beat) }
+
+func (b *beatBody) lines() []string       { return b.linesOf(TypeBeat) }
+func (b *beatAnswerBody) lines() []string { return b.linesOf(TypeBeatAnswer) }
+
+// linesOf says what stands in a body of type t.
+func (b *Beat) linesOf(t Type) []string {
 	lines := []string{fmt.Sprintf("mark %016x batch %d sequence %d, %s", b.Mark, b.Batch, b.Sequence, b.Fullness)}
 	if b.Stalled {
 		lines[0] += ", stands still"
@@ -199,18 +163,22 @@ func describeBeat(t Type, body []byte) ([]string, error) {
 	for _, r := range b.Rests {
 		lines = append(lines, fmt.Sprintf("group %s incarnation %d rests, led by %d in term %d", r.Group, r.Incarnation, r.Leader, r.Term))
 	}
-	return lines, err
+	return lines
 }
 
-func describeWrite(body []byte) ([]string, error) {
+// writeBody is the command of a Write.
+type writeBody struct{ command shardmap.Command }
+
+func (w *writeBody) Read(body []byte) error {
 	bytes, err := CheckWrite(body)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var c shardmap.Command
-	if err := shardmap.ReadCommand(bytes, &c); err != nil {
-		return []string{fmt.Sprintf("command % x", short(bytes))}, err
-	}
+	return shardmap.ReadCommand(bytes, &w.command)
+}
+
+func (w *writeBody) lines() []string {
+	c := &w.command
 	lines := []string{
 		fmt.Sprintf("%s slot %d", c.Kind, c.Slot),
 		fmt.Sprintf("session %d sequence %d floor %d", c.Session, c.Sequence, c.Floor),
@@ -219,30 +187,28 @@ func describeWrite(body []byte) ([]string, error) {
 	for _, item := range c.Items {
 		lines = append(lines, "item "+quoted(item))
 	}
-	return lines, nil
+	return lines
 }
 
-func describeGet(body []byte) ([]string, error) {
-	var g Get
-	err := g.Read(body)
+func (a *WriteAnswer) lines() []string {
+	return []string{"at " + raft.FormatLogID(a.Group, a.ID), fmt.Sprintf("version %d", a.Version), fmt.Sprintf("deleted %d", a.Deleted)}
+}
+
+func (g *Get) lines() []string {
 	lines := []string{fmt.Sprintf("mode %d after %s", g.Mode, raft.FormatLogID(g.AfterGroup, g.After))}
 	for _, key := range g.Keys {
 		lines = append(lines, "key "+quoted(key))
 	}
-	return lines, err
+	return lines
 }
 
-func describeGetAnswer(body []byte) ([]string, error) {
-	var a GetAnswer
-	if err := a.Read(body); err != nil {
-		return nil, err
-	}
+func (a *GetAnswer) lines() []string {
 	lines := []string{"at " + raft.FormatLogID(a.Group, a.At)}
-	for {
-		version, value, found, ok := a.Next()
+	for rows := *a; ; {
+		version, value, found, ok := rows.Next()
 		switch {
 		case !ok:
-			return lines, nil
+			return lines
 		case found:
 			lines = append(lines, fmt.Sprintf("version %d value %s", version, quoted(value)))
 		default:
@@ -251,26 +217,20 @@ func describeGetAnswer(body []byte) ([]string, error) {
 	}
 }
 
-func describeList(body []byte) ([]string, error) {
-	var l List
-	err := l.Read(body)
+func (l *List) lines() []string {
 	return []string{
 		fmt.Sprintf("mode %d group %s epoch %d after %s", l.Mode, l.Group, l.Epoch, l.AfterID),
 		fmt.Sprintf("prefix %s after %s", quoted(l.Prefix), quoted(l.After)),
 		fmt.Sprintf("limit %d max_bytes %d keys_only %t", l.Limit, l.MaxBytes, l.KeysOnly),
-	}, err
+	}
 }
 
-func describeListAnswer(body []byte) ([]string, error) {
-	var a ListAnswer
-	if err := a.Read(body); err != nil {
-		return nil, err
-	}
+func (a *ListAnswer) lines() []string {
 	lines := []string{fmt.Sprintf("at %s more %t", raft.FormatLogID(a.Group, a.At), a.More)}
-	for {
-		key, version, value, ok := a.Next()
+	for rows := *a; ; {
+		key, version, value, ok := rows.Next()
 		if !ok {
-			return lines, nil
+			return lines
 		}
 		line := fmt.Sprintf("key %s version %d", quoted(key), version)
 		if value != nil {

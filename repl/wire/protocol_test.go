@@ -118,6 +118,46 @@ func TestProtocolPage(t *testing.T) {
 	}
 }
 
+var typesTable = regexp.MustCompile(`(?s)(\| number \| type \| [^\n]*\n\|[-|]+\|\n)(.*?)\n\n`)
+
+// The page says of each type from whom to whom it goes, and who may send it, in a
+// table of all and at the head of its section. Somebody who writes a client has
+// nothing else to know it from, and the code has it in one row.
+func TestProtocolPageWays(t *testing.T) {
+	page, err := os.ReadFile(protocolPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, typ := range wire.Types() {
+		from := typ.Senders().String()
+		if typ.Senders() == wire.SenderNobody {
+			from = "" // in the hello, or by whoever asked
+		}
+		want = append(want, fmt.Sprintf("| 0x%02x | %s | %s | %s |", uint16(typ), typ, typ.Way(), from))
+		section := fmt.Sprintf("### 0x%02x %s\n\n", uint16(typ), typ)
+		_, after, _ := strings.Cut(string(page), section)
+		way := strings.ReplaceAll(typ.Way(), " → ", " to ")
+		if got := after[:min(len(way), len(after))]; !strings.EqualFold(got, way) {
+			t.Errorf("the section of %s begins %q, want %q", typ, got, way)
+		}
+	}
+	m := typesTable.FindSubmatchIndex(page)
+	if m == nil {
+		t.Fatal("the page has no table of all types")
+	}
+	table := strings.Join(want, "\n")
+	if got := string(page[m[4]:m[5]]); got != table && !*update {
+		t.Errorf("the table of types: got\n%s\nwant\n%s\n(go test ./repl/wire -update writes it)", got, table)
+	}
+	if *update {
+		fresh := string(page[:m[4]]) + table + string(page[m[5]:])
+		if err := os.WriteFile(protocolPage, []byte(fresh), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // The page lists the codes; a client decides by them.
 func TestProtocolPageCodes(t *testing.T) {
 	page, err := os.ReadFile(protocolPage)

@@ -21,12 +21,13 @@
 //
 // # Where to look
 //
-// The const block below is the protocol. Bodies that are frequent are written
-// by hand (body_raft.go, body_write.go, body_read.go); the others say their
-// fields once (fields.go). frame.go and decoder.go have the frame, hello.go and
-// hello_check.go the hello, code.go, error.go and refuse.go what is refused and
-// how. docs/protocol.md tells the same to people who write a client, with the
-// bytes of an example of each, which are checked by a test of this package.
+// The rows below are the protocol. Bodies that are frequent are written by hand
+// (body_raft.go, body_write.go, body_read.go); the others say their fields once
+// (fields.go). frame.go and decoder.go have the frame, hello.go and
+// hello_check.go the hello, sender.go what it proves, code.go, error.go and
+// refuse.go what is refused and how. docs/protocol.md tells the same to people
+// who write a client, with the bytes of an example of each, which are checked by
+// a test of this package.
 package wire
 
 import (
@@ -42,125 +43,201 @@ const (
 )
 
 // Type says what a frame asks or answers. Numbers are for ever: a type that is
-// no longer used keeps its line.
+// no longer used keeps its line. What else there is to say of each stands in
+// [rows].
 type Type uint16
 
-// The hello, between the side that dialled and the one that accepted.
+// The types, by who speaks to whom: anybody, raft, between nodes, clients,
+// administration.
 const (
-	TypeHello     Type = 0x01 // dialler → acceptor  Hello: who I am
-	TypeChallenge Type = 0x02 // acceptor → dialler  Challenge: who I am, prove yourself
-	TypeProof     Type = 0x03 // dialler → acceptor  Proof: that I have the secret
-	TypeWelcome   Type = 0x04 // acceptor → dialler  Welcome: that I have it too, my limits
-	TypeError     Type = 0x05 // answers any request  Error
-	TypePing      Type = 0x06 // either → other       Empty: are you there?
-	TypePong      Type = 0x07 // answers Ping         Empty
+	TypeHello     Type = 0x01
+	TypeChallenge Type = 0x02
+	TypeProof     Type = 0x03
+	TypeWelcome   Type = 0x04
+	TypeError     Type = 0x05
+	TypePing      Type = 0x06
+	TypePong      Type = 0x07
+
+	// Those of raft are 0x10 + [raft.MessageType]. 0x1d is kept.
+	TypePreVote         Type = 0x11
+	TypePreVoteAnswer   Type = 0x12
+	TypeVote            Type = 0x13
+	TypeVoteAnswer      Type = 0x14
+	TypeAppend          Type = 0x15
+	TypeAppendAnswer    Type = 0x16
+	TypeBeat            Type = 0x17
+	TypeBeatAnswer      Type = 0x18
+	TypeReadIndex       Type = 0x19
+	TypeReadIndexAnswer Type = 0x1a
+	TypeTimeoutNow      Type = 0x1b
+	TypeSnapshot        Type = 0x1c // kept, and sent by nobody: the snapshot comes over a bulk connection
+	TypeTransferVote    Type = 0x1e
+	TypeQuiet           Type = 0x1f
+
+	TypeFounding        Type = 0x30
+	TypeFoundingAnswer  Type = 0x31
+	TypeAnnounce        Type = 0x32
+	TypeAnnounceAnswer  Type = 0x33
+	TypeRepair          Type = 0x34
+	TypeRepairAnswer    Type = 0x35
+	TypeChunk           Type = 0x36
+	TypeChunkAnswer     Type = 0x37
+	TypeSnapshotRequest Type = 0x38
+	TypeLifeQuestion    Type = 0x39
+	TypeLifeAnswer      Type = 0x3a
+	TypeAttest          Type = 0x3c
+	TypeAttestAnswer    Type = 0x3d
+	TypeAddresses       Type = 0x3e
+
+	TypeWrite          Type = 0x40
+	TypeWriteAnswer    Type = 0x41
+	TypeGet            Type = 0x42
+	TypeGetAnswer      Type = 0x43
+	TypeList           Type = 0x44
+	TypeListAnswer     Type = 0x45
+	TypeTopology       Type = 0x46
+	TypeTopologyAnswer Type = 0x47
+
+	TypeStatus         Type = 0x60
+	TypeStatusAnswer   Type = 0x61
+	TypeCounters       Type = 0x62
+	TypeCountersAnswer Type = 0x63
+	TypeLogRange       Type = 0x64
+	TypeLogRangeAnswer Type = 0x65
+	TypeDoctor         Type = 0x66
+	TypeDoctorAnswer   Type = 0x67
 )
 
-// Raft, between replicas of one group on two nodes: 0x10 + [raft.MessageType].
-// Nothing answers by request number here; raft knows what belongs together.
-// 0x1d is kept.
-const (
-	TypePreVote       Type = 0x11 // candidate → voter   Envelope
-	TypePreVoteAnswer Type = 0x12 // voter → candidate   Envelope
-	TypeVote          Type = 0x13 // candidate → voter   Envelope
-	TypeVoteAnswer    Type = 0x14 // voter → candidate   Envelope
-	TypeAppend        Type = 0x15 // leader → follower   Envelope
-	TypeAppendAnswer  Type = 0x16 // follower → leader   Envelope
-	TypeBeat          Type = 0x17 // node → node         Beat: the heartbeats of all groups that the one leads
-	TypeBeatAnswer    Type = 0x18 // node → node         BeatAnswer
-
-	TypeReadIndex       Type = 0x19 // follower → leader    Envelope
-	TypeReadIndexAnswer Type = 0x1a // leader → follower    Envelope
-	TypeTimeoutNow      Type = 0x1b // leader → successor   Envelope
-	TypeSnapshot        Type = 0x1c // leader → follower    kept: the snapshot comes over a bulk connection
-	TypeTransferVote    Type = 0x1e // successor → voter    Envelope
-	TypeQuiet           Type = 0x1f // leader → follower    Envelope
-)
-
-// Replication, between nodes.
-const (
-	TypeFounding       Type = 0x30 // host → host          Founding: let us found a cluster
-	TypeFoundingAnswer Type = 0x31 // answers Founding       FoundingAnswer
-	TypeAnnounce       Type = 0x32 // node → meta leader     Announce: I am back, under this address
-	TypeAnnounceAnswer Type = 0x33 // answers Announce       AnnounceAnswer
-
-	TypeRepair          Type = 0x34 // node → node            Repair: what of this does your log hold? Mine lost it
-	TypeRepairAnswer    Type = 0x35 // answers Repair         RepairAnswer, over the other connection of the two
-	TypeChunk           Type = 0x36 // node → node, bulk      Chunk: a piece of a snapshot
-	TypeChunkAnswer     Type = 0x37 // answers Chunk          ChunkAnswer
-	TypeSnapshotRequest Type = 0x38 // node → node            SnapshotRequest: your log has it no more, so give me a snapshot
-	TypeLifeQuestion    Type = 0x39 // node → node            LifeQuestion: I was started anew; what do you know of me and my groups?
-	TypeLifeAnswer      Type = 0x3a // answers LifeQuestion   LifeAnswer, over the other connection of the two
-
-	TypeAttest       Type = 0x3c // node → node            Attest: is this connection, which came in your name, your own?
-	TypeAttestAnswer Type = 0x3d // answers Attest          AttestAnswer
-	TypeAddresses    Type = 0x3e // node → node            Addresses: where I have found others
-)
-
-// API, between a client and a node.
-const (
-	TypeWrite          Type = 0x40 // client → leader       Write: one command
-	TypeWriteAnswer    Type = 0x41 // answers Write          WriteAnswer
-	TypeGet            Type = 0x42 // client → node          Get: values of keys of one group
-	TypeGetAnswer      Type = 0x43 // answers Get            GetAnswer
-	TypeList           Type = 0x44 // client → node          List: one page of one group
-	TypeListAnswer     Type = 0x45 // answers List           ListAnswer
-	TypeTopology       Type = 0x46 // client → node          Empty: who owns which slot?
-	TypeTopologyAnswer Type = 0x47 // answers Topology       TopologyAnswer
-)
-
-// Administration, between the command line and a node.
-const (
-	TypeStatus         Type = 0x60 // client → node          Empty: how is the cluster?
-	TypeStatusAnswer   Type = 0x61 // answers Status         StatusAnswer
-	TypeCounters       Type = 0x62 // client → node          Empty: how many frames of which type?
-	TypeCountersAnswer Type = 0x63 // answers Counters       CountersAnswer
-	TypeLogRange       Type = 0x64 // client → node          LogRange: which entries do you hold?
-	TypeLogRangeAnswer Type = 0x65 // answers LogRange       LogRangeAnswer
-	TypeDoctor         Type = 0x66 // client → node          Empty: what do you measure?
-	TypeDoctorAnswer   Type = 0x67 // answers Doctor         DoctorAnswer
-)
-
-// typeEnd is above every type.
-const typeEnd = 0x68
-
-var typeNames = [typeEnd]string{
-	TypeHello: "Hello", TypeChallenge: "Challenge", TypeProof: "Proof", TypeWelcome: "Welcome",
-	TypeError: "Error", TypePing: "Ping", TypePong: "Pong",
-	TypePreVote: "PreVote", TypePreVoteAnswer: "PreVoteAnswer", TypeVote: "Vote", TypeVoteAnswer: "VoteAnswer",
-	TypeAppend: "Append", TypeAppendAnswer: "AppendAnswer", TypeBeat: "Beat", TypeBeatAnswer: "BeatAnswer",
-	TypeReadIndex: "ReadIndex", TypeReadIndexAnswer: "ReadIndexAnswer", TypeTimeoutNow: "TimeoutNow",
-	TypeTransferVote: "TransferVote", TypeQuiet: "Quiet",
-	TypeFounding: "Founding", TypeFoundingAnswer: "FoundingAnswer",
-	TypeAnnounce: "Announce", TypeAnnounceAnswer: "AnnounceAnswer",
-	TypeRepair: "Repair", TypeRepairAnswer: "RepairAnswer", TypeSnapshotRequest: "SnapshotRequest",
-	TypeAttest: "Attest", TypeAttestAnswer: "AttestAnswer", TypeAddresses: "Addresses",
-	TypeLifeQuestion: "LifeQuestion", TypeLifeAnswer: "LifeAnswer",
-	TypeChunk: "Chunk", TypeChunkAnswer: "ChunkAnswer",
-	TypeWrite: "Write", TypeWriteAnswer: "WriteAnswer", TypeGet: "Get", TypeGetAnswer: "GetAnswer",
-	TypeList: "List", TypeListAnswer: "ListAnswer", TypeTopology: "Topology", TypeTopologyAnswer: "TopologyAnswer",
-	TypeStatus: "Status", TypeStatusAnswer: "StatusAnswer",
-	TypeCounters: "Counters", TypeCountersAnswer: "CountersAnswer",
-	TypeLogRange: "LogRange", TypeLogRangeAnswer: "LogRangeAnswer",
-	TypeDoctor: "Doctor", TypeDoctorAnswer: "DoctorAnswer",
+// row is what is said of one type.
+type row struct {
+	name string
+	// way is from whom to whom it goes. It is empty where answers says that.
+	way string
+	// answers is the type of the question; 0 where there is none, or any.
+	answers Type
+	// from is whose frames of the type a node takes once the hello is over. An
+	// answer that comes back over its question's connection is taken there, by
+	// whoever asked, and from nobody else.
+	from Sender
+	// body makes an empty body: [bodyOf] one that says its fields, [shownOf]
+	// one that is frequent, and is read by hand.
+	body func(Type) content
 }
 
-// Raft says whether a frame of this type is for the cores of package raft.
+// rows is the protocol. A type is added by its constant, a row here, its body,
+// and a handler in the node's table (node/handlers.go); tests say what is missing.
+var rows = [...]row{
+	// The hello, between the side that dialled and the one that accepted. It is
+	// over before anybody has a standing.
+	TypeHello:     {"Hello", "dialler → acceptor", 0, SenderNobody, bodyOf[Hello]},         // who I am
+	TypeChallenge: {"Challenge", "acceptor → dialler", 0, SenderNobody, bodyOf[Challenge]}, // who I am, prove yourself
+	TypeProof:     {"Proof", "dialler → acceptor", 0, SenderNobody, bodyOf[Proof]},         // that I have the secret
+	TypeWelcome:   {"Welcome", "acceptor → dialler", 0, SenderNobody, bodyOf[Welcome]},     // that I have it too, my limits
+
+	// Any time.
+	TypeError: {"Error", "answers any request", 0, SenderNobody, bodyOf[Error]},
+	TypePing:  {"Ping", "either way", 0, SenderClient | SenderFounder | SenderMember, bodyOf[Empty]}, // are you there?
+	TypePong:  {"Pong", "", TypePing, SenderNobody, bodyOf[Empty]},
+
+	// Raft, between replicas of one group on two nodes. Nothing answers by request
+	// number here; raft knows what belongs together.
+	TypePreVote:         {"PreVote", "candidate → voter", 0, SenderMember, envelopeOf},
+	TypePreVoteAnswer:   {"PreVoteAnswer", "voter → candidate", 0, SenderMember, envelopeOf},
+	TypeVote:            {"Vote", "candidate → voter", 0, SenderMember, envelopeOf},
+	TypeVoteAnswer:      {"VoteAnswer", "voter → candidate", 0, SenderMember, envelopeOf},
+	TypeAppend:          {"Append", "leader → follower", 0, SenderMember, envelopeOf},
+	TypeAppendAnswer:    {"AppendAnswer", "follower → leader", 0, SenderMember, envelopeOf},
+	TypeBeat:            {"Beat", "node → node", 0, SenderMember, shownOf[beatBody]},         // the heartbeats of all groups that the one leads
+	TypeBeatAnswer:      {"BeatAnswer", "", TypeBeat, SenderMember, shownOf[beatAnswerBody]}, // over the other connection of the two
+	TypeReadIndex:       {"ReadIndex", "follower → leader", 0, SenderMember, envelopeOf},     // from where on may I read?
+	TypeReadIndexAnswer: {"ReadIndexAnswer", "leader → follower", 0, SenderMember, envelopeOf},
+	TypeTimeoutNow:      {"TimeoutNow", "leader → successor", 0, SenderMember, envelopeOf},  // stand for election at once
+	TypeTransferVote:    {"TransferVote", "successor → voter", 0, SenderMember, envelopeOf}, // a Vote by the leader's own wish
+	TypeQuiet:           {"Quiet", "leader → follower", 0, SenderMember, envelopeOf},        // rest until something happens
+
+	// Replication, between nodes.
+	TypeFounding:        {"Founding", "host → host", 0, SenderFounder, bodyOf[Founding]}, // let us found a cluster
+	TypeFoundingAnswer:  {"FoundingAnswer", "", TypeFounding, SenderNobody, bodyOf[FoundingAnswer]},
+	TypeAnnounce:        {"Announce", "node → the meta group's leader", 0, SenderMember, bodyOf[Announce]}, // I am back, under this address
+	TypeAnnounceAnswer:  {"AnnounceAnswer", "", TypeAnnounce, SenderNobody, bodyOf[AnnounceAnswer]},
+	TypeRepair:          {"Repair", "node → node", 0, SenderMember, bodyOf[Repair]},            // what of this does your log hold? Mine lost it
+	TypeRepairAnswer:    {"RepairAnswer", "", TypeRepair, SenderMember, shownOf[RepairAnswer]}, // over the other connection of the two
+	TypeChunk:           {"Chunk", "node → node", 0, SenderBulk, shownOf[Chunk]},               // a piece of a snapshot
+	TypeChunkAnswer:     {"ChunkAnswer", "", TypeChunk, SenderNobody, bodyOf[ChunkAnswer]},
+	TypeSnapshotRequest: {"SnapshotRequest", "node → node", 0, SenderMember, bodyOf[SnapshotRequest]}, // your log begins after it, so give me a snapshot
+	TypeLifeQuestion:    {"LifeQuestion", "node → node", 0, SenderMember, bodyOf[LifeQuestion]},       // I was started anew; what do you know of me and my groups?
+	TypeLifeAnswer:      {"LifeAnswer", "", TypeLifeQuestion, SenderMember, bodyOf[LifeAnswer]},       // over the other connection of the two
+	TypeAttest:          {"Attest", "node → node", 0, SenderMember, bodyOf[Attest]},                   // is this connection, which came in your name, your own?
+	TypeAttestAnswer:    {"AttestAnswer", "", TypeAttest, SenderNobody, bodyOf[AttestAnswer]},
+	TypeAddresses:       {"Addresses", "node → node", 0, SenderMember, bodyOf[Addresses]}, // where I have found others
+
+	// API, between a client and a node.
+	TypeWrite:          {"Write", "client → leader", 0, SenderClient, shownOf[writeBody]}, // one command
+	TypeWriteAnswer:    {"WriteAnswer", "", TypeWrite, SenderNobody, shownOf[WriteAnswer]},
+	TypeGet:            {"Get", "client → node", 0, SenderClient, shownOf[Get]}, // values of keys of one group
+	TypeGetAnswer:      {"GetAnswer", "", TypeGet, SenderNobody, shownOf[GetAnswer]},
+	TypeList:           {"List", "client → node", 0, SenderClient, shownOf[List]}, // one page of one group
+	TypeListAnswer:     {"ListAnswer", "", TypeList, SenderNobody, shownOf[ListAnswer]},
+	TypeTopology:       {"Topology", "client → node", 0, SenderClient, bodyOf[Empty]}, // who owns which slot?
+	TypeTopologyAnswer: {"TopologyAnswer", "", TypeTopology, SenderNobody, bodyOf[TopologyAnswer]},
+
+	// Administration, between the command line and a node.
+	TypeStatus:         {"Status", "client → node", 0, SenderClient, bodyOf[Empty]}, // how is the cluster?
+	TypeStatusAnswer:   {"StatusAnswer", "", TypeStatus, SenderNobody, bodyOf[StatusAnswer]},
+	TypeCounters:       {"Counters", "client → node", 0, SenderClient, bodyOf[Empty]}, // how many frames of which type?
+	TypeCountersAnswer: {"CountersAnswer", "", TypeCounters, SenderNobody, bodyOf[CountersAnswer]},
+	TypeLogRange:       {"LogRange", "client → node", 0, SenderClient, bodyOf[LogRange]}, // which entries do you hold?
+	TypeLogRangeAnswer: {"LogRangeAnswer", "", TypeLogRange, SenderNobody, bodyOf[LogRangeAnswer]},
+	TypeDoctor:         {"Doctor", "client → node", 0, SenderClient, bodyOf[Empty]}, // what do you measure?
+	TypeDoctorAnswer:   {"DoctorAnswer", "", TypeDoctor, SenderNobody, bodyOf[DoctorAnswer]},
+}
+
+// typeEnd is above every type.
+const typeEnd = Type(len(rows))
+
+// Known reports whether this version has the type.
+func (t Type) Known() bool { return t < typeEnd && rows[t].name != "" }
+
+func (t Type) String() string {
+	if t.Known() {
+		return rows[t].name
+	}
+	return fmt.Sprintf("type 0x%02x", uint16(t))
+}
+
+// Raft reports whether a frame of this type is for the cores of package raft.
 func (t Type) Raft() bool { return t >= TypePreVote && t <= TypeQuiet }
 
-// envelope says whether the body is an [Envelope].
+// envelope reports whether the body is an [Envelope].
 func (t Type) envelope() bool {
 	return t.Raft() && t.Known() && t != TypeBeat && t != TypeBeatAnswer
 }
 
-// Known says whether this version has the type.
-func (t Type) Known() bool { return t < typeEnd && typeNames[t] != "" }
-
-func (t Type) String() string {
-	if t.Known() {
-		return typeNames[t]
+// Way is from whom to whom a frame of this type goes, or what it answers.
+func (t Type) Way() string {
+	switch {
+	case !t.Known():
+		return ""
+	case rows[t].way != "":
+		return rows[t].way
 	}
-	return fmt.Sprintf("type 0x%02x", uint16(t))
+	return "answers " + rows[t].answers.String()
+}
+
+// Question returns the type that t answers; 0 where there is none, or any.
+func (t Type) Question() Type {
+	if !t.Known() {
+		return 0
+	}
+	return rows[t].answers
+}
+
+// Senders returns whose frames of this type a node takes once the hello is over.
+func (t Type) Senders() Sender {
+	if !t.Known() {
+		return SenderNobody
+	}
+	return rows[t].from
 }
 
 // TypeOf returns the type of the frame that carries one message of raft. The
@@ -193,4 +270,26 @@ type Body interface {
 	// Read reads bytes that went through the check of the frame, into
 	// itself. Unless the type says that it aliases them, it keeps none.
 	Read(body []byte) error
+}
+
+// content is a body that can be read and told in lines: one that says its fields
+// ([walked]), or one that was read by hand ([shown]).
+type content interface{ Read(body []byte) error }
+
+// bodyOf makes a body that says its fields.
+func bodyOf[T any, P interface {
+	*T
+	walked
+	content
+}](Type) content {
+	return P(new(T))
+}
+
+// shownOf makes a body that is read by hand.
+func shownOf[T any, P interface {
+	*T
+	shown
+	content
+}](Type) content {
+	return P(new(T))
 }

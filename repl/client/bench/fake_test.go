@@ -107,7 +107,7 @@ func (n *fakeNode) serve(conn net.Conn) {
 				}
 			}
 			var start int
-			out, start = wire.BeginFrame(out, h.Type+1, 0, 0, h.Request)
+			out, start = wire.BeginFrame(out, answerTo(h.Type), 0, 0, h.Request)
 			out = wire.EndFrame(n.answer(out, h.Type), start)
 		}
 		if _, err := conn.Write(out); err != nil {
@@ -118,6 +118,15 @@ func (n *fakeNode) serve(conn net.Conn) {
 			return
 		}
 	}
+}
+
+// answerTo is the type that answers t.
+func answerTo(t wire.Type) wire.Type {
+	a := t
+	for a.Question() != t {
+		a++
+	}
+	return a
 }
 
 func (n *fakeNode) answer(out []byte, t wire.Type) []byte {

@@ -1,0 +1,86 @@
+package node
+
+import (
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/wire"
+)
+
+// handler is what this node does with a frame of one type. It has one of these
+// ways; which of them follows from what the frame is.
+type handler struct {
+	// request answers a question under its number, now or later. The body is
+	// valid until it returns.
+	request func(c *connection, h wire.Header, r repl.Reply, body []byte)
+	// word takes what a member says, which nothing answers under its number. It
+	// counts only once the member has said that the connection is its own: until
+	// then it is kept ([connection.unsettled]). An error ends the connection.
+	word func(c *connection, h wire.Header, body []byte) error
+	// chunk takes what comes over a connection for snapshots. It may wait for
+	// the disk: nothing else comes over that connection.
+	chunk func(n *Node, from raft.NodeID, own *claimant, body []byte) (wire.ChunkAnswer, error)
+}
+
+// handlers has a row for each type that [wire.Type.Senders] lets somebody send,
+// and none for any other.
+var handlers = [...]handler{
+	wire.TypePing: {request: asking(answerPing)},
+
+	wire.TypePreVote:         {word: hearEnvelope},
+	wire.TypePreVoteAnswer:   {word: hearEnvelope},
+	wire.TypeVote:            {word: hearEnvelope},
+	wire.TypeVoteAnswer:      {word: hearEnvelope},
+	wire.TypeAppend:          {word: hearAppend},
+	wire.TypeAppendAnswer:    {word: hearEnvelope},
+	wire.TypeBeat:            {word: hearBeat},
+	wire.TypeBeatAnswer:      {word: hearBeatAnswer},
+	wire.TypeReadIndex:       {word: hearEnvelope},
+	wire.TypeReadIndexAnswer: {word: hearEnvelope},
+	wire.TypeTimeoutNow:      {word: hearEnvelope},
+	wire.TypeTransferVote:    {word: hearEnvelope},
+	wire.TypeQuiet:           {word: hearEnvelope},
+
+	wire.TypeFounding:        {request: (*connection).founding},
+	wire.TypeAnnounce:        {request: (*connection).announce},
+	wire.TypeRepair:          {word: toLoop((*repl.Loop).ReceiveRepair)},
+	wire.TypeRepairAnswer:    {word: hearRepairAnswer},
+	wire.TypeChunk:           {chunk: takeChunk},
+	wire.TypeSnapshotRequest: {word: toLoop((*repl.Loop).ReceiveSnapshotRequest)},
+	wire.TypeLifeQuestion:    {word: toLoop((*repl.Loop).ReceiveLifeQuestion)},
+	wire.TypeLifeAnswer:      {word: toLoop((*repl.Loop).ReceiveLifeAnswer)},
+	wire.TypeAttest:          {request: (*connection).attest},
+	wire.TypeAddresses:       {word: hearAddresses},
+
+	wire.TypeWrite:    {request: (*connection).proposeWrite},
+	wire.TypeGet:      {request: (*connection).get},
+	wire.TypeList:     {request: (*connection).list},
+	wire.TypeTopology: {request: asking((*connection).topology)},
+
+	wire.TypeStatus:   {request: asking((*connection).status)},
+	wire.TypeCounters: {request: asking((*connection).counters)},
+	wire.TypeLogRange: {request: (*connection).logRange},
+	wire.TypeDoctor:   {request: asking((*connection).doctor)},
+}
+
+// handlerOf returns the row of type t; one without a way if nobody may send it.
+func handlerOf(t wire.Type) *handler {
+	if int(t) >= len(handlers) {
+		return &handlers[0]
+	}
+	return &handlers[t]
+}
+
+func answerPing(c *connection, r repl.Reply) {
+	c.answerNow(r, wire.TypePong, new(wire.Empty).Append(nil))
+}
+
+// asking handles a question whose type is all that it says.
+func asking(answer func(c *connection, r repl.Reply)) func(*connection, wire.Header, repl.Reply, []byte) {
+	return func(c *connection, h wire.Header, r repl.Reply, body []byte) {
+		if err := new(wire.Empty).Read(body); err != nil {
+			c.refuse(r, wire.BadBody(h.Type, err))
+			return
+		}
+		answer(c, r)
+	}
+}

@@ -1,0 +1,23 @@
+package wire
+
+// ReadBody reads a body as it is read in a frame of type t.
+func ReadBody(t Type, body []byte) error { return rows[t].body(t).Read(body) }
+
+// FieldsBody returns an empty body of type t if it is one that says its fields.
+func FieldsBody(t Type) (Body, bool) {
+	w, ok := rows[t].body(t).(walked)
+	if !ok {
+		return nil, false
+	}
+	return w.(Body), true
+}
+
+// Types are all that this version has.
+func Types() (all []Type) {
+	for t := range typeEnd {
+		if t.Known() {
+			all = append(all, t)
+		}
+	}
+	return all
+}

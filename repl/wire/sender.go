@@ -1,0 +1,49 @@
+package wire
+
+import "strings"
+
+// Sender is what the other side of a connection has proven to be. It is
+// decided once, when the connection is admitted, and by nothing that a frame
+// says later. A set of them is their sum.
+type Sender uint8
+
+const (
+	SenderClient  Sender = 1 << iota // a program that uses the cluster: it knows the secret, if there is one
+	SenderFounder                    // a host that looks for others to found a cluster: the same, and no member
+	SenderMember                     // a node on the peer list
+	SenderBulk                       // a node on the peer list, over a connection for snapshots
+
+	SenderNobody Sender = 0 // of a type that is taken from nobody
+)
+
+// Sender returns what the dialler of an admitted connection is. The node's list of
+// peers has the last word on who is admitted, so a member here is one of them.
+func (g *Greeting) Sender() Sender {
+	switch {
+	case g.Purpose == PurposeBulk:
+		return SenderBulk
+	case g.Purpose == PurposePeer && g.Hello.Role == RolePeer:
+		return SenderMember
+	case g.Purpose == PurposePeer && g.Hello.Role == RoleFounding:
+		return SenderFounder
+	}
+	return SenderClient
+}
+
+func (s Sender) String() string {
+	var parts []string
+	for _, p := range []struct {
+		s    Sender
+		name string
+	}{
+		{SenderClient, "a client"}, {SenderFounder, "a host that founds"}, {SenderMember, "a member"}, {SenderBulk, "a member's connection for snapshots"},
+	} {
+		if s&p.s != 0 {
+			parts = append(parts, p.name)
+		}
+	}
+	if len(parts) == 0 {
+		return "nobody"
+	}
+	return strings.Join(parts, " or ")
+}
