@@ -290,7 +290,7 @@ func TestRunEnds(t *testing.T) {
 	until(t, "its reader waits", func() error {
 		waiting.mu.Lock()
 		defer waiting.mu.Unlock()
-		if !waiting.over(waiting.inflight) {
+		if !waiting.node.limits.over(waiting.inflight, waiting.node.held.Load()) {
 			return fmt.Errorf("%d bytes are in flight", waiting.inflight)
 		}
 		return nil

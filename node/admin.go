@@ -14,6 +14,7 @@ import (
 	"muster/logstore"
 	"muster/raft"
 	"muster/repl"
+	"muster/repl/machine"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -344,7 +345,7 @@ func (n *Node) announceOnce(ctx context.Context) error {
 		return n.proposeTable(ctx, func() ([]byte, error) { return shardmap.AppendFound(nil, n.founder(id)) })
 	case lead == id.Node:
 		a := n.announcement(id)
-		return n.proposeTable(ctx, func() ([]byte, error) { return announceCommand(&a) })
+		return n.proposeTable(ctx, func() ([]byte, error) { return machine.AnnounceCommand(&a) })
 	}
 	a := n.announcement(id)
 	var answer wire.AnnounceAnswer
@@ -371,14 +372,6 @@ func (n *Node) announcement(id logstore.Identity) wire.Announce {
 		a.Labels = append(a.Labels, wire.Label{Key: l.Key, Value: l.Value})
 	}
 	return a
-}
-
-func announceCommand(a *wire.Announce) ([]byte, error) {
-	c := shardmap.Announce{Node: a.Node, Start: a.Start, Addr: a.Addr, Version: a.Version, Name: a.Name}
-	for _, l := range a.Labels {
-		c.Labels = append(c.Labels, shardmap.FoundLabel{Key: l.Key, Value: l.Value})
-	}
-	return shardmap.AppendAnnounce(nil, &c)
 }
 
 // proposeTable puts a command into the meta group's log from this node itself,

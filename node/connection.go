@@ -12,8 +12,8 @@ import (
 
 	"muster/raft"
 	"muster/repl"
+	"muster/repl/machine"
 	"muster/repl/wire"
-	"muster/shardmap"
 )
 
 // connection is one accepted connection after its hello. Its reader takes all
@@ -31,22 +31,17 @@ type connection struct {
 	wake     chan struct{} // one token: out has something, or the connection ends. From many, to write.
 	idle     chan struct{} // closed by the writer when it has ended
 
-	// getSize and pageSize are what the answer to the next get and the next
-	// listing is expected to take, in bytes: what the last one took if that
-	// was long, else 0, and answerUnknown before there was one. Whoever
-	// asked for much asks for much again. Set by who answers.
-	getSize, pageSize atomic.Int64
 	// long counts the reads that wait for a lister, or are with one.
 	long atomic.Int32
+
+	// requests makes of its frames what the replicas do, and of what they say its
+	// answers. The reader hands in; who answers is any goroutine.
+	requests machine.Requests
 
 	// Owned by the reader.
 	feeds     bool // a peer's cores speak to ours over it
 	decoder   *wire.Decoder
-	arrival   arrival          // of what is in decoder
-	command   shardmap.Command // scratch
-	arena     []byte
-	proposals []repl.Proposal
-	reads     []repl.Read
+	arrival   arrival // of what is in decoder
 	envelopes []wire.Envelope
 	full      bool          // the last request was one too many for now
 	now       time.Duration // on the loop's clock, for all that one read brought; 0: not looked at yet
@@ -80,8 +75,7 @@ func newConnection(n *Node, conn net.Conn, g *wire.Greeting) *connection {
 	if c.standing == wire.SenderMember {
 		c.arrival.of = &n.peerArrivals
 	}
-	c.getSize.Store(answerUnknown)
-	c.pageSize.Store(answerUnknown)
+	c.requests.Init(c, machine.RequestLimits{Wait: n.limits.wait, Inline: machine.InlineMax, Page: n.limits.inflightBytesShare})
 	return c
 }
 
@@ -91,18 +85,11 @@ func (c *connection) hold(bytes int) {
 	c.node.held.Add(int64(bytes))
 }
 
-// over says whether so many bytes in flight are more than one connection may
-// have just now.
-func (c *connection) over(inflight int) bool {
-	l := &c.node.limits
-	return inflight > l.inflightBytes || inflight > l.inflightBytesShare && c.node.held.Load() > l.inflightBytesAll
-}
-
 // Answer implements [repl.Replier].
 func (c *connection) Answer(r repl.Reply, t wire.Type, body []byte) (first bool) {
 	if len(body) >= pieceFull {
 		b, start := wire.BeginFrame(make([]byte, 0, wire.HeaderSize+len(body)), t, 0, 0, r.Request)
-		return c.answerFrame(r, t, wire.EndFrame(append(b, body...), start))
+		return c.AnswerFrame(r, t, wire.EndFrame(append(b, body...), start))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -113,16 +100,15 @@ func (c *connection) Answer(r repl.Reply, t wire.Type, body []byte) (first bool)
 	return c.queued(r, t, c.out.end(wire.EndFrame(append(b, body...), start)))
 }
 
-// answerWith is [connection.Answer] for a body that is made in place. If make
-// reports false, nothing was said, and the request still waits.
-func (c *connection) answerWith(r repl.Reply, t wire.Type, make func(b []byte) ([]byte, bool)) (first, made bool) {
+// AnswerWith implements [machine.Asker].
+func (c *connection) AnswerWith(r repl.Reply, t wire.Type, m machine.Maker) (first, made bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.gaveUp(r) {
 		return false, true
 	}
 	b, start := wire.BeginFrame(c.out.begin(), t, 0, 0, r.Request)
-	b, made = make(b)
+	b, made = m.Make(b)
 	if !made {
 		c.out.end(b[:start])
 		return false, false
@@ -130,9 +116,8 @@ func (c *connection) answerWith(r repl.Reply, t wire.Type, make func(b []byte) (
 	return c.queued(r, t, c.out.end(wire.EndFrame(b, start))), true
 }
 
-// answerFrame is [connection.Answer] for a whole frame of type t, which the
-// connection owns from now on.
-func (c *connection) answerFrame(r repl.Reply, t wire.Type, frame []byte) (first bool) {
+// AnswerFrame implements [machine.Asker].
+func (c *connection) AnswerFrame(r repl.Reply, t wire.Type, frame []byte) (first bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.gaveUp(r) {
@@ -182,11 +167,10 @@ func (c *connection) refuse(r repl.Reply, err *wire.Error) {
 	c.answerNow(r, wire.TypeError, err.Append(nil))
 }
 
-// reserve counts so many bytes in for the answer to r, before it is made, in
-// place of what r has counted so far. It reports false, and leaves r as it is,
-// where that is more than may wait: for this connection, unless it is all that
-// it has in flight, or, beyond each one's share, for all of them.
-func (c *connection) reserve(r *repl.Reply, size int) bool {
+// Reserve implements [machine.Asker]. There is no room where the answer is more
+// than may wait: for this connection, unless it is all that it has in flight,
+// or, beyond each one's share, for all of them.
+func (c *connection) Reserve(r *repl.Reply, size int) bool {
 	more := size - r.Size
 	if more <= 0 {
 		return true
@@ -205,13 +189,12 @@ func (c *connection) reserve(r *repl.Reply, size int) bool {
 	return true
 }
 
-// deaf reports whether more answers wait than the other side may leave unread: of
-// this connection or, beyond each one's share, of all.
-func (c *connection) deaf() bool {
+// Deaf implements [machine.Asker]: whether more answers wait than the other side
+// may leave unread, of this connection or, beyond each one's share, of all.
+func (c *connection) Deaf() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	l := &c.node.limits
-	return c.out.size > l.inflightBytes || c.out.size > l.inflightBytesShare && c.node.held.Load() > l.inflightBytesAll
+	return c.node.limits.over(c.out.size, c.node.held.Load())
 }
 
 // end lets the writer send what is queued, and nothing after it.
@@ -393,7 +376,7 @@ func frameRefusal(h wire.Header, err error) *wire.Error {
 func (c *connection) admit() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.over(c.inflight) && !c.closed && !c.arrival.over.Load() {
+	for c.node.limits.over(c.inflight, c.node.held.Load()) && !c.closed && !c.arrival.over.Load() {
 		c.room.Wait()
 	}
 	c.full = false
@@ -402,23 +385,17 @@ func (c *connection) admit() bool {
 
 // accept counts a request in, and says how to answer it.
 func (c *connection) accept(h wire.Header) repl.Reply {
-	size, expected := h.Length+requestOverhead, 0
-	switch h.Type {
-	case wire.TypeGet:
-		expected = int(c.getSize.Load())
-	case wire.TypeList:
-		expected = int(c.pageSize.Load())
-	}
+	size, expected := h.Length+requestOverhead, c.requests.Expected(h.Type)
 	c.mu.Lock()
 	// What its answer will take is counted in as far as it can be told: a
 	// connection that asks for much, and reads nothing, is not read from any
 	// more before the answers are made. Where all have too much, it is for
-	// [connection.reserve] to refuse.
+	// [connection.Reserve] to refuse.
 	if expected > 0 && c.node.held.Load()+int64(expected) <= c.node.limits.inflightBytesAll {
 		size += expected
 	}
 	c.hold(size)
-	c.full = c.over(c.inflight)
+	c.full = c.node.limits.over(c.inflight, c.node.held.Load())
 	c.mu.Unlock()
 	return repl.Reply{To: c, Request: h.Request, Size: size}
 }
@@ -426,49 +403,26 @@ func (c *connection) accept(h wire.Header) repl.Reply {
 // handOn gives everything that was read to the loop, in one go for each kind.
 func (c *connection) handOn() {
 	if loop := c.node.running(); loop != nil {
-		if len(c.proposals) > 0 {
-			loop.Propose(c.proposals)
+		if p := c.requests.Proposals(); len(p) > 0 {
+			loop.Propose(p)
 		}
-		if len(c.reads) > 0 {
-			loop.Read(c.reads)
+		if r := c.requests.Reads(); len(r) > 0 {
+			loop.Read(r)
 		}
 		if len(c.envelopes) > 0 {
 			loop.Receive(c.peer, c.envelopes)
 		}
 	}
-	clear(c.proposals)
-	clear(c.reads)
+	c.requests.Clear()
 	clear(c.envelopes)
-	c.proposals, c.reads, c.envelopes = c.proposals[:0], c.reads[:0], c.envelopes[:0]
+	c.envelopes = c.envelopes[:0]
 	c.now = 0
 }
 
-// entry copies a command's body behind the room for an entry's header: the one
-// copy that it goes through on its way to the log.
-func (c *connection) entry(body []byte) raft.Entry {
-	size := raft.EntryHeaderSize + len(body)
-	if size > arenaSize/4 {
-		return raft.NewEntry(raft.EntryNormal, body)
-	}
-	if cap(c.arena)-len(c.arena) < size {
-		c.arena = make([]byte, 0, arenaSize)
-	}
-	from := len(c.arena)
-	c.arena = c.arena[:from+size]
-	raw := c.arena[from : from+size : from+size]
-	copy(raw[raft.EntryHeaderSize:], body)
-	return raft.Entry{Kind: raft.EntryNormal, Raw: raw}
-}
-
-// deadline is when a request is no longer kept, on the loop's clock: when its
-// sender stops waiting, as far as it says so.
-func (c *connection) deadline(h wire.Header, loop *repl.Loop) time.Duration {
+// clock is the time on the loop's clock, the same for all that one read brought.
+func (c *connection) clock(loop *repl.Loop) time.Duration {
 	if c.now == 0 {
 		c.now = loop.Now()
 	}
-	wait := c.node.limits.wait
-	if h.Deadline != 0 {
-		wait = min(wait, time.Duration(h.Deadline)*time.Millisecond)
-	}
-	return c.now + wait
+	return c.now
 }

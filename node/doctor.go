@@ -7,6 +7,7 @@ import (
 	"muster/logstore"
 	"muster/raft"
 	"muster/repl"
+	"muster/repl/machine"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -33,12 +34,12 @@ func (c *connection) doctor(r repl.Reply) {
 
 // laterOrBusy has a lister do what may wait for the disk.
 func (c *connection) laterOrBusy(r repl.Reply, f func()) {
-	if c.deaf() {
-		c.refuse(r, crowded())
+	if c.Deaf() {
+		c.refuse(r, machine.Crowded())
 		return
 	}
-	if c.readLater(r, func() {}, f) {
-		c.Flush()
+	if found := c.Later(f); found != "" {
+		c.refuse(r, machine.TooManyReads(found))
 	}
 }
 

@@ -36,7 +36,7 @@ func fill(t testing.TB, r *runningNode, s *speaker) *connection {
 	until(t, "the node stops reading", func() error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if !c.over(c.inflight) {
+		if !c.node.limits.over(c.inflight, c.node.held.Load()) {
 			return fmt.Errorf("%d bytes are in flight", c.inflight)
 		}
 		return nil

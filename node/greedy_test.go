@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/repl/machine"
 	"muster/repl/wire"
 )
 
@@ -81,7 +82,7 @@ func TestGreedyCostsWhatMayWait(t *testing.T) {
 		t.Errorf("%d answers for %d connections, want %d at most", got, conns, most)
 	}
 	// Before its first answer a connection may have asked for some.
-	if got, most := sent("Error")-refusals, uint64(conns*2*l.inflightBytes/answerUnknown); got > most {
+	if got, most := sent("Error")-refusals, uint64(conns*2*l.inflightBytes/machine.AnswerUnknown); got > most {
 		t.Errorf("%d refusals for %d connections, want %d at most", got, conns, most)
 	}
 	for _, g := range greedy {

@@ -51,9 +51,9 @@ var handlers = [...]handler{
 	wire.TypeAttest:          {request: (*connection).attest},
 	wire.TypeAddresses:       {word: hearAddresses},
 
-	wire.TypeWrite:    {request: (*connection).proposeWrite},
-	wire.TypeGet:      {request: (*connection).get},
-	wire.TypeList:     {request: (*connection).list},
+	wire.TypeWrite:    {request: (*connection).take},
+	wire.TypeGet:      {request: (*connection).take},
+	wire.TypeList:     {request: (*connection).take},
 	wire.TypeTopology: {request: asking((*connection).topology)},
 
 	wire.TypeStatus:   {request: asking((*connection).status)},

@@ -84,6 +84,12 @@ func defaultLimits() limits {
 	return l
 }
 
+// over reports whether so many bytes are more than one connection may have in
+// flight, while all have held.
+func (l *limits) over(bytes int, held int64) bool {
+	return bytes > l.inflightBytes || bytes > l.inflightBytesShare && held > l.inflightBytesAll
+}
+
 // descriptorsKept is what this node needs for itself: its log, its connections
 // to peers, its standard streams.
 const descriptorsKept = 256
@@ -117,16 +123,4 @@ const (
 	// lingerBytesMax bounds what is thrown away while the last words are
 	// read: the rest of a frame that was refused from its header.
 	lingerBytesMax = 64 << 20
-	// arenaSize is how much is allocated at once for the entries of small
-	// commands. One entry that stays in the memory of a group that is
-	// seldom written to keeps all of it alive.
-	arenaSize = 4 << 10
-	// getInlineMax is the largest answer to a get that the goroutine of the
-	// replicas makes itself, in bytes. It serves all groups and their
-	// heartbeats; a lister makes larger ones.
-	getInlineMax = 256 << 10
-	// answerUnknown is what an answer is expected to take before a connection
-	// has had one, in bytes: so many of them are asked for at once, until it
-	// shows what they are, as one connection may have in flight.
-	answerUnknown = 64 << 10
 )

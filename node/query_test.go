@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"muster/repl/client"
+	"muster/repl/machine"
 )
 
 // Keys of one slot that are set together are read together: no get shows a
@@ -21,7 +22,7 @@ func TestGetAtOneMoment(t *testing.T) {
 	}
 	defer cl.Close()
 	const keys, writes, size = 40, 60, 20 << 10
-	if keys*size < getInlineMax {
+	if keys*size < machine.InlineMax {
 		t.Fatalf("%d bytes are answered at once; the test shows nothing", keys*size)
 	}
 	var pairs []client.Pair

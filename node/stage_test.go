@@ -26,14 +26,13 @@ func routeStage(t testing.TB) func() {
 				t.Fatal(err)
 			}
 		}
-		if len(c.proposals) != stageRequests {
-			t.Fatalf("%d of %d sets became proposals", len(c.proposals), stageRequests)
+		if n := len(c.requests.Proposals()); n != stageRequests {
+			t.Fatalf("%d of %d sets became proposals", n, stageRequests)
 		}
 		c.mu.Lock()
 		c.hold(-c.inflight)
 		c.mu.Unlock()
-		clear(c.proposals)
-		c.proposals = c.proposals[:0]
+		c.requests.Clear()
 	}
 }
 

@@ -27,8 +27,6 @@ const (
 	// proposeBytesMax is how much is handed to the core at once, so that
 	// one that refuses for want of room refuses a part and not all.
 	proposeBytesMax = 1 << 20
-	// busyRetry is after which time who was told "busy" should come back.
-	busyRetry = 20 * time.Millisecond
 	// replayBytesMax is how much of the log is read at once at the start.
 	replayBytesMax = 4 << 20
 )

@@ -48,7 +48,7 @@ func (q *commandQueue) add(p Proposal) {
 	size := len(p.Entry.Raw)
 	if q.bytes+size > queueBytesMax {
 		q.group.host.answers.refuse(p.Reply, wire.Busy(q.group.name(),
-			fmt.Sprintf("%d bytes of commands wait, the limit is %d", q.bytes, queueBytesMax), busyRetry))
+			fmt.Sprintf("%d bytes of commands wait, the limit is %d", q.bytes, queueBytesMax), wire.BusyRetry))
 		return
 	}
 	q.queue = append(q.queue, p)

@@ -37,10 +37,10 @@ func (q *readQueue) add(r Read) {
 		q.group.host.answers.refuse(r.Reply, q.group.damaged())
 	case q.count >= readsMax:
 		q.group.host.answers.refuse(r.Reply, wire.Busy(q.group.name(),
-			fmt.Sprintf("%d reads wait, the limit is %d", q.count, readsMax), busyRetry))
+			fmt.Sprintf("%d reads wait, the limit is %d", q.count, readsMax), wire.BusyRetry))
 	case r.Local && r.After > q.group.applied.Index && len(q.parked) >= parkedMax:
 		q.group.host.answers.refuse(r.Reply, wire.Busy(q.group.name(),
-			fmt.Sprintf("%d reads wait for an index, the limit is %d", len(q.parked), parkedMax), busyRetry))
+			fmt.Sprintf("%d reads wait for an index, the limit is %d", len(q.parked), parkedMax), wire.BusyRetry))
 	case r.Local:
 		q.count++
 		q.park(r.After, r)

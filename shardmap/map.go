@@ -184,6 +184,16 @@ func (m *Map) each(f func(st *slotState)) {
 	}
 }
 
+// CopiesOut returns how many copies of slots, and moments, are out: as long as
+// there are any, what is changed is copied first. It visits each slot.
+func (m *Map) CopiesOut() int {
+	m.moments.mu.Lock()
+	n := len(m.moments.open)
+	m.moments.mu.Unlock()
+	m.each(func(st *slotState) { n += st.records.copies })
+	return n
+}
+
 // Digest returns the digest of a slot: equal states have equal digests. It is 0
 // for a slot that is not this group's.
 func (m *Map) Digest(s Slot) uint64 {

@@ -205,7 +205,7 @@ func TestStageOf(t *testing.T) {
 		{"hash/crc32.update muster/logstore.sealRecord muster/logstore.(*Store).Append muster/repl.(*Loop).writeLog", stageAppend},
 		{"runtime.memmove muster/repl/wire.AppendEnvelope muster/repl.(*Host).send muster/repl.(*group).handle" + loop, stageSend},
 		{"runtime.memmove muster/repl/wire.AppendEnvelope muster/repl.(*Host).send muster/repl.(*group).synced" + loop, stageAck},
-		{"muster/shardmap.ReadCommand muster/node.(*connection).proposeWrite muster/node.(*connection).dispatch muster/node.(*connection).read", stageRoute},
+		{"muster/shardmap.ReadCommand muster/repl/machine.(*Requests).write muster/node.(*connection).dispatch muster/node.(*connection).read", stageRoute},
 		{"muster/shardmap.ReadCommand muster/repl/machine.readCommand muster/repl/machine.(*Map).Expect muster/repl.(*group).applyAll" + loop, stageCommand},
 		{"muster/shardmap.(*slotState).apply muster/repl.(*group).applyAll" + loop, stageMap},
 		{"github.com/cespare/xxhash/v2.Sum64.abi0 muster/shardmap.(*sessions).finish muster/repl.(*group).applyAll" + loop, stageSessions},

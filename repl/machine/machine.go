@@ -1,23 +1,21 @@
 // Package machine lets the log of a group drive its state.
 //
-// It knows how a command stands in an entry, and how a result is told on the
-// wire; what a command does is shardmap's affair, who asked is its owner's. It
-// has one machine for the groups that hold keys, one for the meta group.
+// It knows how a command stands in an entry, how a client asks for one or for
+// what is there, and how a result is told on the wire; what a command does is
+// shardmap's affair, connections are its owner's. It has one machine for the
+// groups that hold keys, one for the meta group, and one core for the requests
+// of a client ([Requests]).
 package machine
 
 import (
 	"fmt"
 	"io"
-	"time"
 
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
-
-// busyRetry is after which time a client that was told "busy" should come back.
-const busyRetry = 20 * time.Millisecond
 
 // expectItemsMax bounds the items of a command that is read ahead: the slices
 // that hold them are kept, many in each of many groups.
@@ -104,15 +102,12 @@ func (m *Map) Expect(entries []raft.Entry) {
 	m.warmth += m.State.Warm(m.commands[:m.end])
 }
 
-// Keyed is a query that knows which key it looks up first.
-type Keyed interface{ FirstKey() []byte }
-
 // ExpectReads implements [repl.Expecter].
 func (m *Map) ExpectReads(reads []repl.Read) {
 	keys := m.keys[:0]
 	for i := range reads[:min(len(reads), shardmap.WarmMax)] {
-		if q, ok := reads[i].Query.(Keyed); ok {
-			keys = append(keys, q.FirstKey())
+		if q, ok := reads[i].Query.(*getQuery); ok {
+			keys = append(keys, q.firstKey())
 		}
 	}
 	m.warmth += m.State.WarmKeys(keys)
@@ -160,10 +155,10 @@ func appendResult(out []byte, g raft.GroupID, c *shardmap.Command, r shardmap.Re
 	}
 	if r.Status == shardmap.StatusGroupTooManySessions {
 		return wire.TypeError, wire.Busy(fmt.Sprintf("group %d", g),
-			fmt.Sprintf("it remembers as many sessions or outcomes as it can, %d and %d", shardmap.GroupSessionsMax, shardmap.GroupOutcomesMax), busyRetry).Append(out)
+			fmt.Sprintf("it remembers as many sessions or outcomes as it can, %d and %d", shardmap.GroupSessionsMax, shardmap.GroupOutcomesMax), wire.BusyRetry).Append(out)
 	}
 	return wire.TypeError, wire.Busy(fmt.Sprintf("slot %d", c.Slot),
-		fmt.Sprintf("the slot remembers as many sessions or outcomes as it can (%s)", r.Status), busyRetry).Append(out)
+		fmt.Sprintf("the slot remembers as many sessions or outcomes as it can (%s)", r.Status), wire.BusyRetry).Append(out)
 }
 
 func conflict(c *shardmap.Command, r shardmap.Result) *wire.Error {

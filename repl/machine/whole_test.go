@@ -23,14 +23,17 @@ type whole struct {
 	now   time.Duration
 	nodes []*wholeNode
 	w     *writes
+	table *shardmap.Table
 	// leads are the nodes that lead each group.
 	leads    [stageGroups + 1]*wholeNode
 	answered int
 	log      time.Duration // the processor time spent in appends
 }
 
-// wholeNode is one node. It implements [repl.Transport] and [repl.Replier].
+// wholeNode is one node, and what asks it for sets. It implements [repl.Transport]
+// and, as far as sets need it, [machine.Asker].
 type wholeNode struct {
+	machine.Asker
 	whole *whole
 	id    raft.NodeID
 	store *logstore.Store
@@ -38,6 +41,7 @@ type wholeNode struct {
 	batch *repl.Batch
 	work  *repl.Work
 
+	requests machine.Requests
 	to       [4][]byte // frames on their way, by who gets them
 	answers  []byte    // frames for the client
 	decoder  *wire.Decoder
@@ -45,10 +49,14 @@ type wholeNode struct {
 }
 
 func newWhole(t testing.TB) *whole {
-	x := &whole{t: t, w: newWrites()}
+	x := &whole{t: t, w: newWrites(), table: &shardmap.Table{Level: shardmap.Level, ValueMax: shardmap.ValueMaxDefault}}
+	for s := range shardmap.Slot(shardmap.Slots) {
+		x.table.Slots[s] = groupOf(s)
+	}
 	quiet := slog.New(slog.DiscardHandler)
 	for i := range 3 {
 		n := &wholeNode{whole: x, id: raft.NodeID(i + 1), decoder: wire.NewDecoder(wire.FrameMax)}
+		n.requests.Init(n, machine.RequestLimits{Wait: time.Second, Inline: machine.InlineMax})
 		var err error
 		disk := vfs.NewMem()
 		// Segments that a benchmark fills and uses again.
@@ -248,23 +256,14 @@ func (x *whole) write(sets int) {
 		frames[lead.id], start = wire.BeginFrame(frames[lead.id], wire.TypeWrite, 0, 1000, uint64(i+1))
 		frames[lead.id] = wire.EndFrame(append(frames[lead.id], body...), start)
 	}
-	var c shardmap.Command
 	for _, n := range x.nodes {
 		n.frames(frames[n.id], func(h wire.Header, body []byte) {
-			command, err := wire.CheckWrite(body)
-			if err == nil {
-				err = shardmap.ReadCommand(command, &c)
-			}
-			if err == nil {
-				err = c.Validate(shardmap.ValueMaxDefault)
-			}
-			if err != nil {
-				x.t.Fatal(err)
-			}
-			n.host.Propose(repl.Proposal{
-				Group: groupOf(c.Home()), Entry: raft.NewEntry(raft.EntryNormal, body), Deadline: x.now + time.Second, Reply: repl.Reply{To: n, Request: h.Request},
-			})
+			n.requests.Take(h, body, repl.Reply{To: n, Request: h.Request}, x.table, x.now)
 		})
+		for _, p := range n.requests.Proposals() {
+			n.host.Propose(p)
+		}
+		n.requests.Clear()
 	}
 	x.run()
 	before := x.answered

@@ -260,7 +260,7 @@ func (x *chaos) begin(f Fault) bool {
 	case TickDrift:
 		n := c.nodes[rnd.below(len(c.nodes))]
 		n.setRate(1e6 + int64(rnd.below(100_001)) - 50_000)
-		c.note(n.index, "%s to %d", f, n.rate)
+		c.note(n.index, "%s to %d", f, n.ticks.rate)
 		return true
 	case TickJump:
 		which := 1 << rnd.below(len(c.nodes))
@@ -273,7 +273,7 @@ func (x *chaos) begin(f Fault) bool {
 			if which>>i&1 == 0 || !n.up || n.paused {
 				continue
 			}
-			n.clockBase += time.Duration(ticks) * tick
+			n.ticks.base += time.Duration(ticks) * tick
 			for range ticks {
 				n.host.Tick()
 			}

@@ -201,16 +201,17 @@ func (t *truth) spoke(o *op, g raft.GroupID, id raft.LogID, strictly bool) {
 	t.acknowledged = max(t.acknowledged, id.Index)
 }
 
-// checkRead holds an answer to a read against the model at its index.
-func (t *truth) checkRead(o *op, g raft.GroupID, at raft.LogID, version uint64, value []byte, found bool) {
+// checkRead holds what is said of a key that was read against the model at the
+// answer's index.
+func (t *truth) checkRead(o *op, key []byte, g raft.GroupID, at raft.LogID, version uint64, value []byte, found bool) {
 	if o.local && at.Index == 0 && o.floor == 0 && !found {
 		return // by a copy that has nothing yet
 	}
 	t.spoke(o, g, at, false)
-	want, ok := t.model.at(o.key, at.Index)
+	want, ok := t.model.at(key, at.Index)
 	if found != (ok && want.there) || found && (version != want.version || valueNumber(value) != want.number) {
-		t.c.fail("I9: %s is answered with version %d of write %d (there: %v) as of %s; it should be version %d of write %d (there: %v)",
-			o, version, valueNumber(value), found, at, want.version, want.number, ok && want.there)
+		t.c.fail("I9: %s is answered for %q with version %d of write %d (there: %v) as of %s; it should be version %d of write %d (there: %v)",
+			o, key, version, valueNumber(value), found, at, want.version, want.number, ok && want.there)
 	}
 }
 

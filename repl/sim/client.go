@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"muster/raft"
-	"muster/repl"
 	"muster/repl/client"
+	"muster/repl/machine"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -60,6 +60,7 @@ type simClient struct {
 	host     sleeper
 	session  uint64
 	next     uint64
+	listings int   // under way
 	open     []*op // by sequence, reads with that of the write before
 	wakeAt   time.Duration
 	wakes    uint64
@@ -75,8 +76,11 @@ type op struct {
 	get     bool
 	local   bool       // a get of the asked node's own copy, as of floor at least
 	list    *wire.List // of a page; nil else
+	listing *listing   // that the page is of, or that wants a table; nil else
+	page    *client.PageAsk
 	command shardmap.Command
 	key     []byte
+	more    [][]byte // that a get asks for besides key
 	body    []byte
 	floor   uint64 // of what was acknowledged in its group before it began
 	group   raft.GroupID
@@ -90,6 +94,9 @@ func (o *op) String() string {
 	if o.get {
 		return fmt.Sprintf("get %q", o.key)
 	}
+	if o.listing != nil && o.page == nil {
+		return fmt.Sprintf("%s: its plan", o.listing)
+	}
 	if q := o.list; q != nil {
 		return fmt.Sprintf("page of group %d after %q, prefix %q, limit %d", q.Group, q.After, q.Prefix, q.Limit)
 	}
@@ -97,7 +104,7 @@ func (o *op) String() string {
 }
 
 // reads reports whether the operation changes nothing.
-func (o *op) reads() bool { return o.get || o.list != nil }
+func (o *op) reads() bool { return o.get || o.list != nil || o.listing != nil }
 
 // frame returns the type of the frame that asks for it.
 func (o *op) frame() wire.Type {
@@ -122,6 +129,8 @@ type conn struct {
 	asked  time.Duration // when a ping left; 0: none is under way
 	looks  bool          // an evListen is due
 	open   []*op
+
+	requests machine.Requests // at the node's end
 }
 
 func newClient(c *cluster, id int) *simClient {
@@ -164,18 +173,23 @@ func (cl *simClient) begin() {
 func (cl *simClient) beginOne() {
 	c := cl.c
 	cl.renew()
-	o := &op{client: cl, began: c.now, number: c.history.begin()}
+	o := &op{client: cl, number: c.history.begin()}
 	o.key = c.history.key(c)
 	slot := shardmap.SlotOf(o.key)
 	o.group = c.groupOfSlot(slot)
 	o.call = client.Call{Owner: o, Slot: slot}
 	if c.chance.below(listEvery) == 0 {
+		if c.chance.below(3) == 0 {
+			cl.beginListing()
+			return
+		}
 		o.beginPage(c)
 	} else if o.get = c.chance.below(5) < 2; o.get {
 		q := wire.Get{Keys: [][]byte{o.key}}
 		if o.local = c.chance.below(localEvery) == 0; o.local {
 			o.beginLocal(c, &q)
 		}
+		o.beginMore(c, &q)
 		o.body = q.Append(nil)
 	} else {
 		o.call.Write = true
@@ -195,6 +209,13 @@ func (cl *simClient) beginOne() {
 		}
 		o.body = wire.AppendWrite(nil, &o.command)
 	}
+	cl.submit(o)
+}
+
+// submit hands an operation to the core.
+func (cl *simClient) submit(o *op) {
+	c := cl.c
+	o.began = c.now
 	if !o.local {
 		o.floor = c.truth[o.group].acknowledged
 	}
@@ -300,6 +321,7 @@ func (cl *simClient) dial(p client.Peer, addr string) {
 		cl.c.fail("c%d dials %q", cl.id, addr)
 	}
 	k := &conn{client: cl, peer: p, node: cl.c.nodes[index-1]}
+	k.requests.Init(k, machine.RequestLimits{Wait: requestWait, Inline: inlineMax, Page: wire.ListBytesMax})
 	for len(cl.conns) <= int(p) {
 		cl.conns = append(cl.conns, nil)
 	}
@@ -383,23 +405,6 @@ func (k *conn) listen() {
 	}
 	k.look()
 }
-
-// Answer implements [repl.Replier] for the node's end of the connection.
-func (k *conn) Answer(r repl.Reply, t wire.Type, body []byte) bool {
-	c := k.client.c
-	if k.ended || !c.reaches(k.client, k.node) {
-		return false
-	}
-	e := c.queue.get(evAnswer)
-	e.conn, e.client, e.number, e.wtype = k, k.client, r.Request, t
-	e.from = int32(k.node.index)
-	e.body = append(e.body[:0], body...)
-	c.queue.push(max(c.now, k.node.outAt)+c.net.latency(), e)
-	return false
-}
-
-// Flush implements [repl.Replier].
-func (k *conn) Flush() {}
 
 // take removes an operation from the connection; nil if it is not there.
 func (k *conn) take(request uint64) *op {
@@ -513,11 +518,14 @@ func (cl *simClient) tableCame(k *conn) {
 // topology is what package node answers to a question after the table; nil if
 // it does not answer.
 func (n *node) topology() *wire.TopologyAnswer {
-	if !n.up || n.paused || n.table == nil || !n.table.Founded() {
+	if !n.up || n.paused {
 		return nil
 	}
-	t := n.table
-	a := &wire.TopologyAnswer{ClusterID: t.ClusterID, Epoch: t.Epoch + n.c.changes(), ValueMax: uint32(t.ValueMax)}
+	t := n.tableShown()
+	if t == nil {
+		return nil
+	}
+	a := &wire.TopologyAnswer{ClusterID: t.ClusterID, Epoch: t.Epoch, ValueMax: uint32(t.ValueMax)}
 	for _, line := range t.Nodes {
 		a.Nodes = append(a.Nodes, wire.TopologyNode{ID: line.ID, Name: line.Name, Addr: line.Addr, Role: wire.NodeServer, Status: wire.NodeAlive})
 	}
@@ -534,7 +542,7 @@ func (n *node) topology() *wire.TopologyAnswer {
 		}
 		a.Groups = append(a.Groups, line)
 	}
-	for _, o := range n.c.ranges(t) {
+	for _, o := range n.c.ranges(n.table) {
 		a.Slots = append(a.Slots, wire.SlotRange{From: o.From, To: o.To, Group: o.Group})
 	}
 	return a
@@ -571,10 +579,14 @@ func (o *op) answered(t wire.Type, body []byte) {
 			c.fail("%s is answered with a %s: %v", o, t, err)
 		}
 		version, value, found, _ := a.Next()
-		c.truth[o.group].checkRead(o, a.Group, a.At, version, value, found)
+		c.truth[o.group].checkRead(o, o.key, a.Group, a.At, version, value, found)
 		var number uint64
 		if found {
 			number = valueNumber(value)
+		}
+		for _, k := range o.more {
+			version, value, found, _ := a.Next()
+			c.truth[o.group].checkRead(o, k, a.Group, a.At, version, value, found)
 		}
 		if !o.local {
 			c.history.read(o, version, number, found)
@@ -596,6 +608,11 @@ func (o *op) answered(t wire.Type, body []byte) {
 func (o *op) finish(err error) {
 	c := o.client.c
 	var e *wire.Error
+	if o.listing != nil {
+		o.over()
+		o.listing.ended(o, err)
+		return
+	}
 	switch {
 	case err == nil:
 		c.fail("%s ends with neither an answer nor an error", o)
@@ -611,7 +628,7 @@ func (o *op) finish(err error) {
 			c.truth[o.group].never(o)
 		}
 	default:
-		if !o.reads() {
+		if !o.reads() || errors.As(err, &e) && e.Code == wire.CodeBadRequest {
 			c.fail("%s ends with %v", o, err)
 		}
 		c.history.refused(o)
@@ -625,7 +642,9 @@ func (o *op) over() {
 	}
 	o.done = true
 	cl := o.client
-	cl.c.result.Ops++
+	if o.listing == nil || o.page != nil { // else it asked for a table
+		cl.c.result.Ops++
+	}
 	cl.open = slices.DeleteFunc(cl.open, func(x *op) bool { return x == o })
 }
 

@@ -60,6 +60,7 @@ type Result struct {
 	Mended     int   // replicas that were damaged at a start and mended from others
 	Unmendable int   // starts with damage that only another replica id mends
 	Pages      int   // of listings that were answered
+	Listings   int   // over all groups, that came to their end
 	Streamed   int   // snapshots that other nodes took
 	Disk       int64 // what the files of one node took at most, in bytes
 	Unchecked  int   // histories that were too entangled to check in time

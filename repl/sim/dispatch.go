@@ -6,7 +6,6 @@ import (
 
 	"muster/raft"
 	"muster/repl"
-	"muster/repl/machine"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -67,6 +66,9 @@ func (c *cluster) happen(e *event) bool {
 		e.op.expire(e.number)
 	case evBegin:
 		e.client.begin()
+	case evListing:
+		e.listing.resume()
+		e.client.settle()
 	case evFault:
 		c.chaos.strike(e.number)
 	case evMember:
@@ -104,7 +106,7 @@ func (n *node) handle(e *event) bool {
 	case evAnnounce:
 		n.announce()
 	case evRequest:
-		n.request(e)
+		e.conn.request(e)
 	case evTask:
 		n.resumeTask(e.number)
 		return true
@@ -124,7 +126,7 @@ func (n *node) handle(e *event) bool {
 
 // ticked is one tick, and plans the next.
 func (n *node) ticked() {
-	next := time.Duration(int64(tick) * 1e6 / n.rate)
+	next := time.Duration(int64(tick) * 1e6 / n.ticks.rate)
 	n.tickIn(n.c.chaos.tickDelay(n, next))
 	if n.batch == nil && n.c.now >= n.roomAt {
 		n.roomAt = n.c.now + roomPause
@@ -168,74 +170,6 @@ func (n *node) announce() {
 			lead.turn()
 		}
 	}
-}
-
-// request is what package node's router does with a client's frame.
-func (n *node) request(e *event) {
-	r := repl.Reply{To: e.conn, Request: e.number}
-	if n.table == nil || !n.table.Founded() {
-		n.refuse(r, wire.NotReady("node "+addrOf(n.id), "the table is not here", "wait", 100*time.Millisecond))
-		return
-	}
-	switch e.wtype {
-	case wire.TypeList:
-		n.pageOf(e.body, r, e.within)
-		return
-	case wire.TypeGet:
-		q := &getQuery{node: n}
-		if err := q.request.Read(append([]byte(nil), e.body...)); err != nil {
-			n.c.fail("a get is refused: %v", err)
-		}
-		n.host.Read(repl.Read{
-			Group: n.table.GroupOf(shardmap.SlotOf(q.request.Keys[0])), Reply: r, Query: q, Deadline: n.clock() + e.within,
-			Local: q.request.Mode == wire.ReadLocal, After: q.request.After.Index,
-		})
-		return
-	}
-	body, err := wire.CheckWrite(e.body)
-	if err == nil {
-		var cmd shardmap.Command
-		if err = shardmap.ReadCommand(body, &cmd); err == nil {
-			if err = cmd.Validate(n.table.ValueMax); err == nil {
-				n.host.Propose(repl.Proposal{
-					Group: n.table.GroupOf(cmd.Home()), Entry: raft.NewEntry(raft.EntryNormal, e.body),
-					Deadline: n.clock() + e.within, Reply: r,
-				})
-				return
-			}
-		}
-	}
-	n.c.fail("a write is refused: %v", err)
-}
-
-func (n *node) refuse(r repl.Reply, err *wire.Error) {
-	r.To.Answer(r, wire.TypeError, err.Append(nil))
-}
-
-// getQuery is what package node asks a machine for a get.
-type getQuery struct {
-	node    *node
-	request wire.Get
-}
-
-// Run implements [repl.Query].
-func (q *getQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) bool {
-	m, ok := state.(*watched).inner.(*machine.Map)
-	if !ok {
-		q.node.c.fail("a get is asked of group 0")
-	}
-	b := wire.AppendGetAnswer(q.node.c.scratch[:0], m.Group, at, len(q.request.Keys))
-	for _, k := range q.request.Keys {
-		value, version, ok := m.State.Get(k, m.Value[:0])
-		m.Value = value[:0]
-		if ok {
-			b = wire.AppendFound(b, version, value)
-		} else {
-			b = wire.AppendMissing(b)
-		}
-	}
-	q.node.c.scratch = b[:0]
-	return r.To.Answer(r, wire.TypeGetAnswer, b)
 }
 
 // probe is a write put straight to a group's leader, to see that it can.

@@ -1,7 +1,7 @@
 // Package sim runs whole clusters from one seed.
 //
-// Raft, the log store on a disk in memory, the shard maps, the hosts and the
-// clients' cores are the real ones. What physics owns is made up here: the
+// Raft, the log store on a disk in memory, the shard maps, the hosts, what a node
+// makes of its clients' requests and the clients' cores are the real ones. What physics owns is made up here: the
 // network, the time that a disk takes, clocks, power, and chance. Nothing in it
 // runs beside anything else, and it never sleeps: a queue holds what is due, and the clock jumps
 // from one event to the next. It checks; it does not repair, and it knows
@@ -18,7 +18,8 @@
 // # Start reading
 //
 // cluster.go has the life of a run, node.go that of a process, fault.go the
-// table of faults, chaos.go when they strike, disk.go and rot.go what they do to
+// table of faults, client.go and asker.go the two ends of a connection, listing.go
+// what a client lists, chaos.go when they strike, disk.go and rot.go what they do to
 // disks, snapshot.go how states are written down and sent, task.go what a node
 // does beside its host, member.go how memberships change, config.go what must
 // hold of them.

@@ -29,6 +29,7 @@ const (
 	evWake                          // client
 	evDeadline                      // op
 	evBegin                         // client: begin some operations
+	evListing                       // client, listing: it goes on after a pause
 	evFault                         // the next fault strikes
 	evHeal                          // number: a fault of the network ends
 	evFlap                          // number: a link changes
@@ -46,7 +47,7 @@ const (
 
 var eventNames = [...]string{evMessage: "message", evBeat: "beat", evSynced: "synced", evIdle: "idle", evTick: "tick",
 	evResume: "resume", evStart: "start", evAnnounce: "announce", evRequest: "request", evAnswer: "answer", evDialled: "dialled",
-	evReset: "reset", evListen: "listen", evTable: "table", evWake: "wake", evDeadline: "deadline", evBegin: "begin",
+	evReset: "reset", evListen: "listen", evTable: "table", evWake: "wake", evDeadline: "deadline", evBegin: "begin", evListing: "listing",
 	evFault: "fault", evHeal: "heal", evFlap: "flap", evCrash: "crash", evFrame: "frame", evTask: "task", evStream: "stream", evScrub: "scrub", evRoom: "room", evLook: "look", evPeer: "peer", evStop: "stop", evMember: "member"}
 
 // event is one thing that is due. Events are used again: who handles one keeps
@@ -67,6 +68,7 @@ type event struct {
 	conn     *conn
 	client   *simClient
 	op       *op
+	listing  *listing
 	body     []byte
 }
 

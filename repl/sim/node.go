@@ -42,6 +42,7 @@ type node struct {
 	store     *logstore.Store
 	host      *repl.Host
 	table     *shardmap.Table
+	shown     shownTable
 	newest    map[logstore.Replica]raft.LogID // that was applied
 	taker     *repl.Inbox                     // of snapshots
 	tasks     []*task
@@ -59,8 +60,7 @@ type node struct {
 	startAt   time.Duration // when it is to be started again; 0: not planned
 
 	// Of its clock: clock() is the process's, and goes by rate millionths.
-	clockBase, clockAt time.Duration
-	rate               int64
+	ticks hostClock
 
 	// Of its disk.
 	latency    time.Duration
@@ -90,12 +90,12 @@ type node struct {
 
 func newNode(c *cluster, index int) *node {
 	n := &node{
-		c: c, index: index, id: raft.NodeID(index), disk: vfs.NewMem(), rate: 1e6,
+		c: c, index: index, id: raft.NodeID(index), disk: vfs.NewMem(), ticks: hostClock{rate: 1e6},
 		latency: c.chance.skewed(50*time.Microsecond, 4*time.Millisecond),
 		shadows: map[logstore.Replica]*shadow{}, wounded: map[logstore.Replica]bool{},
 	}
 	n.fs = vfs.NewFaulty(n.disk)
-	n.clockBase = c.chance.between(0, time.Hour)
+	n.ticks.base = c.chance.between(0, time.Hour)
 	id := logstore.Identity{Stage: logstore.StageMember, Cluster: clusterName, ClusterID: clusterID, Node: n.id}
 	if err := n.disk.MkdirAll(dataDir); err != nil {
 		c.fail("n%d: %v", index, err)
@@ -289,14 +289,20 @@ func (n *node) follow(t *shardmap.Table) {
 	n.host.Place(place)
 }
 
+// hostClock is a monotonic clock that need not go as the world's does.
+type hostClock struct {
+	base, at time.Duration // it was base when the world's was at
+	rate     int64         // millionths
+}
+
 // clock is the process's monotonic clock.
 func (n *node) clock() time.Duration {
-	return n.clockBase + (n.c.now-n.clockAt)*time.Duration(n.rate)/1e6
+	t := &n.ticks
+	return t.base + (n.c.now-t.at)*time.Duration(t.rate)/1e6
 }
 
 func (n *node) setRate(rate int64) {
-	n.clockBase, n.clockAt = n.clock(), n.c.now
-	n.rate = rate
+	n.ticks = hostClock{base: n.clock(), at: n.c.now, rate: rate}
 }
 
 func (n *node) event(kind eventKind) *event {

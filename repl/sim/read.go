@@ -3,14 +3,24 @@ package sim
 import (
 	"bytes"
 	"strings"
-	"time"
 
 	"muster/raft"
-	"muster/repl"
 	"muster/repl/client"
-	"muster/repl/machine"
 	"muster/repl/wire"
+	"muster/shardmap"
 )
+
+// beginMore adds to the keys that a get asks for others of the same group: what
+// they are must be of one moment too.
+func (o *op) beginMore(c *cluster, q *wire.Get) {
+	for range c.chance.below(4) {
+		k := c.history.names[c.chance.below(len(c.history.names))].key
+		if k != nil && c.groupOfSlot(shardmap.SlotOf(k)) == o.group {
+			o.more = append(o.more, k)
+		}
+	}
+	q.Keys = append(q.Keys, o.more...)
+}
 
 // beginPage makes o a page of a listing: of one slot's keys, or of all that a
 // group has.
@@ -43,36 +53,6 @@ func (o *op) beginLocal(c *cluster, q *wire.Get) {
 	o.call.Target, o.call.Peer = client.ToPeer, client.Peer(c.chance.below(2)) // one of the endpoints
 }
 
-// listQuery is what package node asks a machine for a page: the page stands at
-// one moment from the beginning, and is read some time later.
-type listQuery struct {
-	node    *node
-	request wire.List
-}
-
-// Run implements [repl.Query].
-func (q *listQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) bool {
-	m, ok := state.(*watched).inner.(*machine.Map)
-	if !ok {
-		q.node.c.fail("a page is asked of group 0")
-	}
-	page := m.Page(&q.request, at)
-	c := q.node.c
-	q.node.spawn(func(t *task) {
-		// Commonly other reads come before it, for a moment; a node that is
-		// short of processors takes longer.
-		d := c.chance.skewed(10*time.Microsecond, 20*time.Millisecond)
-		if c.chance.below(8) == 0 {
-			d = c.chance.skewed(time.Millisecond, 2*time.Second)
-		}
-		if !t.wait(d) {
-			return
-		}
-		r.To.Answer(r, wire.TypeListAnswer, page.Read().Append(nil))
-	})
-	return false
-}
-
 // listed takes a page.
 func (o *op) listed(t wire.Type, body []byte) {
 	c := o.client.c
@@ -82,6 +62,9 @@ func (o *op) listed(t wire.Type, body []byte) {
 	}
 	c.truth[o.group].checkPage(o, &a)
 	c.result.Pages++
+	if o.listing != nil {
+		o.listing.page(o, body)
+	}
 }
 
 // checkPage holds a page against the model as of the log id that it names: each
@@ -120,13 +103,4 @@ func (t *truth) checkPage(o *op, a *wire.ListAnswer) {
 			}
 		}
 	}
-}
-
-// pageOf reads what a request for a page says.
-func (n *node) pageOf(body []byte, r repl.Reply, within time.Duration) {
-	q := &listQuery{node: n}
-	if err := q.request.Read(append([]byte(nil), body...)); err != nil {
-		n.c.fail("a page is refused: %v", err)
-	}
-	n.host.Read(repl.Read{Group: q.request.Group, Reply: r, Query: q, Deadline: n.clock() + within})
 }

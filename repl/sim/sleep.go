@@ -38,7 +38,7 @@ func (e *event) ofClient() *simClient {
 	switch e.kind {
 	case evAnswer, evDialled, evReset, evListen:
 		return e.conn.client
-	case evTable, evWake, evBegin:
+	case evTable, evWake, evBegin, evListing:
 		return e.client
 	case evDeadline:
 		return e.op.client

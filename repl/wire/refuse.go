@@ -59,6 +59,10 @@ func Moved(s shardmap.Slot, owner raft.GroupID, epoch uint64) *Error {
 		State: fmt.Sprintf("group %s by epoch %d", owner, epoch), Next: "fetch the topology, then ask that group's leader"}
 }
 
+// BusyRetry is after which time a client that was told "busy" should come back:
+// the queues that are meant turn over faster.
+const BusyRetry = 20 * time.Millisecond
+
 // Busy refuses because a queue, whose state is found, is full.
 func Busy(object, found string, retryAfter time.Duration) *Error {
 	return &Error{Code: CodeBusy, Object: object, Text: "has too much to do", State: found,

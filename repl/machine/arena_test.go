@@ -1,4 +1,4 @@
-package node
+package machine
 
 import (
 	"runtime"
@@ -32,15 +32,15 @@ func TestColdGroupPinsLittle(t *testing.T) {
 		return m.HeapAlloc
 	}
 	before := alive() // of the tests that ran before
-	c := &connection{}
+	q := &Requests{}
 	body := make([]byte, 60)
 	for range 5000 { // one write to the cold group, then 700 to hot ones, whose entries are trimmed at once
-		if _, err := g.Propose(0, []raft.Entry{c.entry(body)}); err != nil {
+		if _, err := g.Propose(0, []raft.Entry{q.entry(body)}); err != nil {
 			t.Fatal(err)
 		}
 		turn()
 		for range 700 {
-			c.entry(body)
+			q.entry(body)
 		}
 	}
 	if after := alive(); after > before+32<<20 {

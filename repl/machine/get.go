@@ -1,0 +1,202 @@
+package machine
+
+import (
+	"fmt"
+	"time"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// get makes a get a read of the group that owns its keys.
+func (q *Requests) get(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table, now time.Duration) {
+	g := &getQuery{of: q}
+	body = append([]byte(nil), body...) // the keys are looked up after this frame is gone
+	if err := g.request.Read(body); err != nil {
+		q.refuse(r, wire.BadBody(h.Type, err))
+		return
+	}
+	group, bad := groupOf(table, g.request.Keys)
+	if bad != nil {
+		q.refuse(r, bad)
+		return
+	}
+	g.group = group
+	q.reads = append(q.reads, repl.Read{
+		Group: group, Local: g.request.Mode == wire.ReadLocal, AnyReplica: g.request.Mode == wire.ReadFollower,
+		After: after(group, g.request.AfterGroup, g.request.After), Deadline: q.deadline(h, now), Reply: r, Query: g,
+	})
+}
+
+// groupOf finds the one group that all keys live in.
+func groupOf(table *shardmap.Table, keys [][]byte) (raft.GroupID, *wire.Error) {
+	group := raft.GroupID(0)
+	for i, k := range keys {
+		g := table.GroupOf(shardmap.SlotOf(k))
+		if i > 0 && g != group {
+			return 0, wire.BadRequest("keys of a get", fmt.Sprintf("key %d is of group %d, the first of group %d", i, g, group), "ask each group for its own keys")
+		}
+		group = g
+	}
+	return group, nil
+}
+
+// after is the index that must be applied for a log id to be seen, if it is
+// one of this group.
+func after(g, of raft.GroupID, id raft.LogID) uint64 {
+	if g != of {
+		return 0
+	}
+	return id.Index
+}
+
+// getQuery reads values of some keys of one group.
+type getQuery struct {
+	of      *Requests
+	group   raft.GroupID
+	request wire.Get
+
+	// Within Run, for Make.
+	state *Map
+	at    raft.LogID
+}
+
+// firstKey is the key that is looked up first.
+func (g *getQuery) firstKey() []byte {
+	if len(g.request.Keys) == 0 {
+		return nil
+	}
+	return g.request.Keys[0]
+}
+
+// Run implements [repl.Query]. A get is short, mostly: it is answered by the
+// goroutine that asks, between two entries. What turns out to be long is made
+// beside it.
+func (g *getQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (first bool) {
+	q := g.of
+	m, ok := state.(*Map)
+	if !ok {
+		return q.deny(r, metaHasNoKeys())
+	}
+	if q.asker.Deaf() {
+		return q.deny(r, Crowded())
+	}
+	// A client that asked for much asks for much again: then it is not tried
+	// here, where all that is begun in vain holds up every group.
+	if expected := q.getSize.Load(); expected <= int64(q.limits.Inline) || expected == AnswerUnknown {
+		g.state, g.at = m, at
+		first, made := q.asker.AnswerWith(r, wire.TypeGetAnswer, g)
+		g.state = nil
+		switch {
+		case !made:
+			q.getSize.Store(int64(q.limits.Inline) + 1) // at least
+		case expected != 0:
+			q.getSize.Store(0)
+			return first
+		default:
+			return first
+		}
+	}
+	// It is read beside the writes that go on, so it reads copies: all that an
+	// answer says is of the log id that it names.
+	copies := make(map[shardmap.Slot]*shardmap.SlotCopy)
+	for _, k := range g.request.Keys {
+		if s := shardmap.SlotOf(k); copies[s] == nil {
+			if c := m.State.Copy(s); c != nil {
+				copies[s] = c
+			}
+		}
+	}
+	release := func() {
+		for _, c := range copies {
+			c.Release()
+		}
+	}
+	return q.later(r, release, func() {
+		defer release()
+		g.answer(copies, at, r)
+	})
+}
+
+// Make implements [Maker], within Run.
+func (g *getQuery) Make(b []byte) (body []byte, made bool) {
+	m := g.state
+	body, m.Value, made = g.values(b, m.State.Get, g.at, m.Value, g.of.limits.Inline)
+	return body, made
+}
+
+// answer makes a long answer from copies. How much room it takes is looked up
+// first, and counted in: where there is none it is not made.
+func (g *getQuery) answer(copies map[shardmap.Slot]*shardmap.SlotCopy, at raft.LogID, r repl.Reply) {
+	q := g.of
+	size := wire.HeaderSize + getAnswerHead
+	for _, key := range g.request.Keys {
+		size += getRowHead
+		if c := copies[shardmap.SlotOf(key)]; c != nil {
+			size += c.ValueSize(key)
+		}
+	}
+	long := 0
+	if size > q.limits.Inline {
+		long = size
+	}
+	q.getSize.Store(int64(long))
+	tooMuch := size > wire.FrameMax
+	if !tooMuch && !q.asker.Reserve(&r, size) {
+		q.refuse(r, Crowded())
+		return
+	}
+	// Nothing is put into the room that it is given: a long value is copied once,
+	// into the frame.
+	get := func(key, _ []byte) ([]byte, uint64, bool) {
+		c := copies[shardmap.SlotOf(key)]
+		if c == nil {
+			return nil, 0, false
+		}
+		return c.Get(key)
+	}
+	var frame []byte
+	if !tooMuch {
+		b, start := wire.BeginFrame(make([]byte, 0, size), wire.TypeGetAnswer, 0, 0, r.Request)
+		b, _, ok := g.values(b, get, at, nil, wire.FrameMax)
+		tooMuch, frame = !ok, wire.EndFrame(b, start)
+	}
+	if tooMuch {
+		q.refuse(r, wire.TooLarge(fmt.Sprintf("answer to a get of %d keys", len(g.request.Keys)), fmt.Sprintf("more than %d bytes", wire.FrameMax), "ask for fewer keys at once"))
+		return
+	}
+	q.asker.AnswerFrame(r, wire.TypeGetAnswer, frame)
+	q.asker.Flush()
+}
+
+// What an answer to a get has beside its values, in bytes, at most: before its
+// rows, and in each of them.
+const (
+	getAnswerHead = 64
+	getRowHead    = 24
+)
+
+// values appends the body of the answer, unless it is longer than limit. value
+// is room for one of them.
+func (g *getQuery) values(b []byte, get func(key, dst []byte) ([]byte, uint64, bool), at raft.LogID, value []byte, limit int) (body, scratch []byte, ok bool) {
+	start := len(b)
+	b = wire.AppendGetAnswer(b, g.group, at, len(g.request.Keys))
+	for _, k := range g.request.Keys {
+		v, version, found := get(k, value[:0])
+		value = v[:0]
+		if len(b)-start+len(v) > limit {
+			return b, value, false
+		}
+		if found {
+			b = wire.AppendFound(b, version, v)
+		} else {
+			b = wire.AppendMissing(b)
+		}
+		if len(b)-start > limit {
+			return b, value, false
+		}
+	}
+	return b, value, true
+}

@@ -1,0 +1,129 @@
+package machine
+
+import (
+	"fmt"
+	"time"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// list makes a listing a read of the group that it names.
+func (q *Requests) list(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table, now time.Duration) {
+	l := &listQuery{of: q}
+	body = append([]byte(nil), body...) // the page is read after this frame is gone
+	if err := l.request.Read(body); err != nil {
+		q.refuse(r, wire.BadBody(h.Type, err))
+		return
+	}
+	group := l.request.Group
+	if e := l.request.Epoch; e != 0 && e != table.Epoch {
+		q.refuse(r, tableChanged(group, e, table.Epoch))
+		return
+	}
+	if group == 0 {
+		q.refuse(r, metaHasNoKeys())
+		return
+	}
+	if _, ok := table.Group(group); !ok {
+		q.refuse(r, wire.NotFound(fmt.Sprintf("group %d", group), fmt.Sprintf("the table of epoch %d has no such group", table.Epoch), "fetch the topology, then ask one of its groups"))
+		return
+	}
+	q.reads = append(q.reads, repl.Read{
+		Group: group, Local: l.request.Mode == wire.ReadLocal, AnyReplica: l.request.Mode == wire.ReadFollower,
+		After: l.request.AfterID.Index, Deadline: q.deadline(h, now), Reply: r, Query: l,
+	})
+}
+
+// tableChanged refuses a listing whose sender chose its groups by another slot
+// table than this node's: pages of the one and of the other together could
+// leave out slots, or have them twice.
+func tableChanged(g raft.GroupID, theirs, ours uint64) *wire.Error {
+	return &wire.Error{Code: wire.CodeMoved, Object: fmt.Sprintf("listing of group %d", g), Text: "the slot table is another one", Epoch: ours,
+		State: fmt.Sprintf("it was chosen by epoch %d, this node has epoch %d", theirs, ours), Next: "fetch the topology, then begin again after the last key"}
+}
+
+// listQuery reads one page of the keys of one group, in order.
+type listQuery struct {
+	of      *Requests
+	request wire.List
+}
+
+// Run implements [repl.Query]. A page can be long: it is read beside the writes
+// that go on. What it shows is settled here, between two entries.
+func (l *listQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (first bool) {
+	q := l.of
+	m, ok := state.(*Map)
+	if !ok {
+		return q.deny(r, metaHasNoKeys())
+	}
+	if q.asker.Deaf() {
+		return q.deny(r, Crowded())
+	}
+	p := m.page(&l.request, at)
+	return q.later(r, p.drop, func() { l.answer(p, r) })
+}
+
+// answer reads the page and answers.
+func (l *listQuery) answer(p *page, r repl.Reply) {
+	q := l.of
+	// How long it is shows when it has been read. Until then it counts what
+	// each client may always have: only a few are read at once.
+	if !q.asker.Reserve(&r, min(int(l.request.MaxBytes), q.limits.Page)) {
+		p.drop()
+		q.refuse(r, Crowded())
+		return
+	}
+	a := p.read()
+	size := wire.HeaderSize + pageHead + len(a.Rows)
+	long := 0
+	if size > InlineMax {
+		long = size
+	}
+	q.pageSize.Store(int64(long))
+	if !q.asker.Reserve(&r, size) { // rows have heads, and one row may be larger than a page
+		q.refuse(r, Crowded())
+		return
+	}
+	q.asker.AnswerFrame(r, wire.TypeListAnswer, wire.AppendFrame(make([]byte, 0, size), wire.TypeListAnswer, r.Request, a))
+	q.asker.Flush()
+}
+
+// pageHead is what an answer to a listing has before its rows, in bytes, at
+// most.
+const pageHead = 64
+
+// page is one page of a listing that is still to be read. It shows the keys as
+// they were at one entry, whenever it is read and whatever is applied meanwhile.
+type page struct {
+	request *wire.List
+	at      raft.LogID
+	moment  *shardmap.Moment
+}
+
+// page begins a page that stands at the last applied entry, at. It is called
+// between two entries, by the goroutine that applies, and costs it O(1). read
+// or drop is due.
+func (m *Map) page(q *wire.List, at raft.LogID) *page {
+	return &page{request: q, at: at, moment: m.State.Moment(q.Prefix)}
+}
+
+// read reads the page, once, in any goroutine.
+func (p *page) read() *wire.ListAnswer {
+	defer p.drop()
+	q := p.request
+	a := &wire.ListAnswer{Group: q.Group, At: p.at}
+	a.More = p.moment.List(q.Prefix, q.After, int(q.Limit), int(q.MaxBytes), q.KeysOnly, func(key []byte, version uint64, value []byte) {
+		if value == nil && !q.KeysOnly {
+			value = []byte{}
+		}
+		a.Rows = wire.AppendListRow(a.Rows, key, version, value)
+		a.Count++
+	})
+	return a
+}
+
+// drop gives up a page that will not be read.
+func (p *page) drop() { p.moment.End() }

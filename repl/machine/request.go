@@ -1,0 +1,279 @@
+package machine
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// Requests makes proposals and reads of what one client asks for, and answers
+// it. It is the core of a connection: frames go in, proposals and reads come
+// out, and answers go to the [Asker]. It starts no goroutine, and knows neither
+// a socket nor a clock.
+//
+// # Duties of the owner
+//
+//  1. Hand in each frame whose type it [Takes], once there is a table:
+//     [Requests.Take].
+//  2. Then give what came of it to the host or its loop, first
+//     [Requests.Proposals], then [Requests.Reads], and call [Requests.Clear].
+//     Several frames may come before that.
+//  3. Answer for the client as [Asker] says.
+//
+// One goroutine at a time hands in frames. The queries are run by the goroutine
+// that applies, and what is long by whoever [Asker.Later] finds.
+type Requests struct {
+	// Set once.
+	asker  Asker
+	limits RequestLimits
+
+	// getSize and pageSize are what the answer to the next get and the next
+	// listing is expected to take, in bytes: what the last one took if that was
+	// long, else 0, and AnswerUnknown before there was one. A client that asked
+	// for much asks for much again. Set by whoever answers.
+	getSize, pageSize atomic.Int64
+
+	// Owned by the goroutine that hands in frames.
+	command   shardmap.Command // scratch
+	arena     []byte
+	proposals []repl.Proposal
+	reads     []repl.Read
+}
+
+// RequestLimits bound what a client may ask for.
+type RequestLimits struct {
+	// Wait bounds how long a request is kept whose sender gave no deadline, or
+	// a later one.
+	Wait time.Duration
+	// Inline is the largest answer to a get, in bytes, that the goroutine that
+	// applies makes itself: [InlineMax], save in tests.
+	Inline int
+	// Page is how many bytes a page counts before it is read, when nobody
+	// knows yet how long it will be.
+	Page int
+}
+
+const (
+	// InlineMax is the largest answer to a get that the goroutine that applies
+	// makes itself, in bytes. It serves all groups and their heartbeats; what is
+	// larger is made beside it.
+	InlineMax = 256 << 10
+	// AnswerUnknown is what an answer is expected to take before a client has
+	// had one, in bytes: until it shows what they are, a client may ask for as
+	// many at once as fit into its limit at this size.
+	AnswerUnknown = 64 << 10
+	// arenaSize is how much is allocated at once for the entries of small
+	// commands. One entry that stays in the memory of a group that is seldom
+	// written to keeps all of it alive.
+	arenaSize = 4 << 10
+)
+
+// Asker is the client that a [Requests] works for: its connection, at the
+// node's end. All methods may be called by any goroutine, and none blocks.
+type Asker interface {
+	repl.Replier
+	// AnswerWith is Answer for a body that m makes in place. If m reports
+	// false, nothing was said (made is false) and the request still waits.
+	AnswerWith(r repl.Reply, t wire.Type, m Maker) (first, made bool)
+	// AnswerFrame is Answer for a whole frame of type t. The asker owns the
+	// frame from then on.
+	AnswerFrame(r repl.Reply, t wire.Type, frame []byte) (first bool)
+	// Reserve counts size bytes for the answer to r before it is made, in place
+	// of what r counts so far. If there is no room it reports false and leaves
+	// r as it is.
+	Reserve(r *repl.Reply, size int) bool
+	// Deaf reports whether more answers wait than the client may leave unread.
+	Deaf() bool
+	// Later has read called once, soon, beside the goroutine that applies. If
+	// too many such calls wait already it calls nothing and says what it found;
+	// else it returns "".
+	Later(read func()) (found string)
+}
+
+// Maker makes the body of an answer behind b. It reports false if it can't:
+// what it has appended by then is dropped.
+type Maker interface {
+	Make(b []byte) (body []byte, made bool)
+}
+
+// Init readies q, which must not be copied from then on.
+func (q *Requests) Init(a Asker, l RequestLimits) {
+	q.asker, q.limits = a, l
+	q.getSize.Store(AnswerUnknown)
+	q.pageSize.Store(AnswerUnknown)
+}
+
+// Takes reports whether frames of type t are for [Requests.Take].
+func Takes(t wire.Type) bool {
+	return t == wire.TypeWrite || t == wire.TypeGet || t == wire.TypeList
+}
+
+// Expected returns how many bytes the answer to the next request of type t is
+// expected to take, as far as that can be told.
+func (q *Requests) Expected(t wire.Type) int {
+	switch t {
+	case wire.TypeGet:
+		return int(q.getSize.Load())
+	case wire.TypeList:
+		return int(q.pageSize.Load())
+	}
+	return 0
+}
+
+// Take takes a request of a client. r says how to answer it; table is the slot
+// table as this node has it, founded; now is the time on the host's clock. What
+// is wrong with the request is answered at once. Nothing of body is kept.
+func (q *Requests) Take(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table, now time.Duration) {
+	switch h.Type {
+	case wire.TypeWrite:
+		q.write(h, body, r, table, now)
+	case wire.TypeGet:
+		q.get(h, body, r, table, now)
+	case wire.TypeList:
+		q.list(h, body, r, table, now)
+	}
+}
+
+// Announce takes what a member says of itself, which its owner has checked: it
+// becomes a command for the meta group.
+func (q *Requests) Announce(h wire.Header, a *wire.Announce, r repl.Reply, now time.Duration) {
+	command, err := AnnounceCommand(a)
+	if err != nil {
+		q.refuse(r, wire.BadBody(h.Type, err))
+		return
+	}
+	q.proposals = append(q.proposals, repl.Proposal{
+		Group: 0, Entry: raft.NewEntry(raft.EntryNormal, command), Deadline: q.deadline(h, now), Reply: r,
+	})
+}
+
+// AnnounceCommand makes the command for the meta group of what a member says of
+// itself.
+func AnnounceCommand(a *wire.Announce) ([]byte, error) {
+	c := shardmap.Announce{Node: a.Node, Start: a.Start, Addr: a.Addr, Version: a.Version, Name: a.Name}
+	for _, l := range a.Labels {
+		c.Labels = append(c.Labels, shardmap.FoundLabel{Key: l.Key, Value: l.Value})
+	}
+	return shardmap.AppendAnnounce(nil, &c)
+}
+
+// Proposals returns what the frames since the last [Requests.Clear] want
+// proposed. It is good until then.
+func (q *Requests) Proposals() []repl.Proposal { return q.proposals }
+
+// Reads returns what the frames since the last [Requests.Clear] want read. It is
+// good until then.
+func (q *Requests) Reads() []repl.Read { return q.reads }
+
+// Clear forgets proposals and reads: they were handed on.
+func (q *Requests) Clear() {
+	clear(q.proposals)
+	clear(q.reads)
+	q.proposals, q.reads = q.proposals[:0], q.reads[:0]
+}
+
+// write checks a write and makes it a proposal for the group that owns its slot.
+func (q *Requests) write(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table, now time.Duration) {
+	bytes, err := wire.CheckWrite(body)
+	if err != nil {
+		q.refuse(r, wire.BadBody(h.Type, err))
+		return
+	}
+	c := &q.command
+	if err := shardmap.ReadCommand(bytes, c); err != nil {
+		q.refuse(r, commandError(err))
+		return
+	}
+	if err := c.Validate(table.ValueMax); err != nil {
+		q.refuse(r, commandError(err))
+		return
+	}
+	group := table.GroupOf(c.Home())
+	if group == 0 {
+		q.refuse(r, wire.Unavailable(fmt.Sprintf("slot %d", c.Home()), "no group owns it"))
+		return
+	}
+	q.proposals = append(q.proposals, repl.Proposal{
+		Group: group, Entry: q.entry(body), Deadline: q.deadline(h, now), Reply: r,
+	})
+}
+
+// entry copies a command's body behind the room for an entry's header: the one
+// copy that it goes through on its way to the log.
+func (q *Requests) entry(body []byte) raft.Entry {
+	size := raft.EntryHeaderSize + len(body)
+	if size > arenaSize/4 {
+		return raft.NewEntry(raft.EntryNormal, body)
+	}
+	if cap(q.arena)-len(q.arena) < size {
+		q.arena = make([]byte, 0, arenaSize)
+	}
+	from := len(q.arena)
+	q.arena = q.arena[:from+size]
+	raw := q.arena[from : from+size : from+size]
+	copy(raw[raft.EntryHeaderSize:], body)
+	return raft.Entry{Kind: raft.EntryNormal, Raw: raw}
+}
+
+// deadline is when a request is no longer kept, on the host's clock: when its
+// sender stops waiting, as far as it says so.
+func (q *Requests) deadline(h wire.Header, now time.Duration) time.Duration {
+	wait := q.limits.Wait
+	if h.Deadline != 0 {
+		wait = min(wait, time.Duration(h.Deadline)*time.Millisecond)
+	}
+	return now + wait
+}
+
+// refuse answers a request from outside a turn of the host.
+func (q *Requests) refuse(r repl.Reply, err *wire.Error) {
+	q.deny(r, err)
+	q.asker.Flush()
+}
+
+// deny refuses a request within a turn of the host, which flushes at its end.
+func (q *Requests) deny(r repl.Reply, err *wire.Error) (first bool) {
+	return q.asker.Answer(r, wire.TypeError, err.Append(nil))
+}
+
+// later has read called beside the goroutine that applies. If that is refused,
+// drop gives up what read would have used.
+func (q *Requests) later(r repl.Reply, drop, read func()) (first bool) {
+	found := q.asker.Later(read)
+	if found == "" {
+		return false
+	}
+	drop()
+	return q.deny(r, TooManyReads(found))
+}
+
+// TooManyReads refuses what would have to wait behind too many long reads.
+func TooManyReads(found string) *wire.Error { return wire.Busy("reads", found, wire.BusyRetry) }
+
+// Crowded refuses a client that does not read its answers.
+func Crowded() *wire.Error {
+	return wire.Busy("connection", "more answers wait than this client reads", wire.BusyRetry)
+}
+
+// commandError makes the typed refusal of a command that shardmap refused.
+func commandError(err error) *wire.Error {
+	code := wire.CodeBadRequest
+	next := "change the request"
+	switch {
+	case errors.Is(err, shardmap.ErrTooLarge):
+		code, next = wire.CodeTooLarge, "split it, or raise the limit when the cluster is founded (--value-max)"
+	case errors.Is(err, shardmap.ErrLevel):
+		code, next = wire.CodeLevel, "upgrade all nodes first"
+	}
+	return &wire.Error{Code: code, Object: "write", Text: "refused before the log", State: err.Error(), Next: next}
+}
+
+func metaHasNoKeys() *wire.Error {
+	return wire.BadRequest("group 0", "the meta group has no keys", "ask one of groups 1 to 9999")
+}

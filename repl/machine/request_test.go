@@ -1,0 +1,220 @@
+package machine_test
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/machine"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// asker is a client whose answers are kept.
+type asker struct {
+	types   []wire.Type
+	bodies  [][]byte
+	later   []func()
+	full    string // what Later finds
+	room    int    // that Reserve has
+	deaf    bool
+	flushes int
+}
+
+func (a *asker) Answer(_ repl.Reply, t wire.Type, body []byte) bool {
+	a.types, a.bodies = append(a.types, t), append(a.bodies, bytes.Clone(body))
+	return true
+}
+
+func (a *asker) AnswerWith(r repl.Reply, t wire.Type, m machine.Maker) (first, made bool) {
+	b, made := m.Make(nil)
+	if made {
+		a.Answer(r, t, b)
+	}
+	return made, made
+}
+
+func (a *asker) AnswerFrame(r repl.Reply, t wire.Type, frame []byte) bool {
+	return a.Answer(r, t, frame[wire.HeaderSize:])
+}
+
+func (a *asker) Reserve(r *repl.Reply, size int) bool {
+	if size > a.room {
+		return false
+	}
+	r.Size = size
+	return true
+}
+
+func (a *asker) Deaf() bool { return a.deaf }
+func (a *asker) Flush()     { a.flushes++ }
+
+func (a *asker) Later(read func()) string {
+	if a.full == "" {
+		a.later = append(a.later, read)
+	}
+	return a.full
+}
+
+// answer takes the last answer; a refusal is an error.
+func (a *asker) answer(t *testing.T) (wire.Type, []byte, *wire.Error) {
+	t.Helper()
+	if len(a.types) != 1 {
+		t.Fatalf("%d answers, want one", len(a.types))
+	}
+	typ, body := a.types[0], a.bodies[0]
+	a.types, a.bodies = nil, nil
+	if typ != wire.TypeError {
+		return typ, body, nil
+	}
+	e := new(wire.Error)
+	if err := e.Read(body); err != nil {
+		t.Fatal(err)
+	}
+	return typ, nil, e
+}
+
+// requests is a [machine.Requests] whose group owns all slots.
+type requests struct {
+	machine.Requests
+	asker asker
+	table *shardmap.Table
+	state *machine.Map
+	index uint64
+}
+
+func newRequests(t *testing.T) *requests {
+	q := &requests{table: &shardmap.Table{ClusterID: 1, Level: shardmap.Level, Epoch: 5, ValueMax: 1000}}
+	q.table.Groups = []shardmap.TableGroup{{ID: 1}}
+	var slots []shardmap.Slot
+	for s := range shardmap.Slot(shardmap.Slots) {
+		q.table.Slots[s] = 1
+		slots = append(slots, s)
+	}
+	q.asker.room = 1 << 30
+	q.state = machine.NewMap(1, slots)
+	q.Init(&q.asker, machine.RequestLimits{Wait: time.Minute, Inline: 250, Page: 1000})
+	for i := range 9 {
+		q.set(t, fmt.Sprintf("k%d", i), strings.Repeat("v", 40*i))
+	}
+	return q
+}
+
+// set applies a set, as if it had been proposed.
+func (q *requests) set(t *testing.T, key, value string) {
+	t.Helper()
+	q.take(wire.TypeWrite, wire.AppendWrite(nil, &shardmap.Command{Kind: shardmap.CommandSet, Slot: shardmap.SlotByServer, Items: [][]byte{[]byte(key), []byte(value)}}))
+	for _, p := range q.Proposals() {
+		q.index++
+		e := p.Entry
+		e.ID = raft.LogID{Term: 1, Index: q.index}
+		if _, _, err := q.state.Apply(e, false, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	q.Clear()
+}
+
+func (q *requests) take(t wire.Type, body []byte) {
+	q.Take(wire.Header{Type: t, Length: len(body), Deadline: 1000, Request: 7}, body, repl.Reply{To: &q.asker, Request: 7, Size: len(body)}, q.table, time.Second)
+}
+
+// run runs what is to be read, as the host does between two entries.
+func (q *requests) run() (first bool) {
+	for _, r := range q.Reads() {
+		first = r.Query.Run(q.state, raft.LogID{Term: 1, Index: q.index}, r.Reply) || first
+	}
+	q.Clear()
+	return first
+}
+
+func keysOf(s ...string) [][]byte {
+	var keys [][]byte
+	for _, k := range s {
+		keys = append(keys, []byte(k))
+	}
+	return keys
+}
+
+// An answer is refused where there is no room for it, or nobody to make it, and
+// then costs nothing: no copy stays out, no page is left open.
+func TestRefusedReadsHoldNothing(t *testing.T) {
+	get := (&wire.Get{Keys: keysOf("k8", "k7", "k6")}).Append(nil)
+	list := (&wire.List{Group: 1}).Append(nil)
+	for _, c := range []struct {
+		what   string
+		t      wire.Type
+		body   []byte
+		change func(a *asker)
+		later  bool // the refusal comes from beside
+	}{
+		{"a get of a deaf client", wire.TypeGet, get, func(a *asker) { a.deaf = true }, false},
+		{"a listing of a deaf client", wire.TypeList, list, func(a *asker) { a.deaf = true }, false},
+		{"a long get behind many", wire.TypeGet, get, func(a *asker) { a.full = "many wait" }, false},
+		{"a listing behind many", wire.TypeList, list, func(a *asker) { a.full = "many wait" }, false},
+		{"a long get without room", wire.TypeGet, get, func(a *asker) { a.room = 500 }, true},
+		{"a listing without room to begin", wire.TypeList, list, func(a *asker) { a.room = 10 }, true},
+		{"a listing without room in the end", wire.TypeList, list, func(a *asker) { a.room = 1200 }, true},
+	} {
+		q := newRequests(t)
+		c.change(&q.asker)
+		q.take(c.t, c.body)
+		if first := q.run(); first == c.later {
+			t.Errorf("%s: a flush is due: %v", c.what, first)
+		}
+		for _, read := range q.asker.later {
+			read()
+		}
+		if _, _, e := q.asker.answer(t); e == nil || e.Code != wire.CodeBusy || c.later != (q.asker.flushes > 0) {
+			t.Errorf("%s: %v, %d flushes", c.what, e, q.asker.flushes)
+		}
+		if n := q.state.State.CopiesOut(); n != 0 {
+			t.Errorf("%s: %d copies are still out", c.what, n)
+		}
+	}
+}
+
+// A get that has been long is not tried between two entries, and is again once it
+// was short. Either way the answer is the same.
+func TestLongGetsAreReadBeside(t *testing.T) {
+	q := newRequests(t)
+	ask := func(beside int, keys ...string) {
+		t.Helper()
+		q.take(wire.TypeGet, (&wire.Get{Keys: keysOf(keys...)}).Append(nil))
+		q.run()
+		if len(q.asker.later) != beside {
+			t.Errorf("get of %v: %d read beside, want %d", keys, len(q.asker.later), beside)
+		}
+		q.set(t, keys[0], "changed meanwhile")
+		for _, read := range q.asker.later {
+			read()
+		}
+		q.asker.later = nil
+		typ, body, e := q.asker.answer(t)
+		var a wire.GetAnswer
+		if e != nil || typ != wire.TypeGetAnswer || a.Read(body) != nil || a.Count != len(keys) || a.At.Index != q.index-1 {
+			t.Fatalf("get of %v: %s, %v, %d rows at %s", keys, typ, e, a.Count, a.At)
+		}
+		if _, v, found, _ := a.Next(); !found || string(v) == "changed meanwhile" {
+			t.Errorf("get of %v shows %q, which was written after it ran", keys, v)
+		}
+		q.set(t, keys[0], strings.Repeat("w", 90))
+	}
+	if got := q.Expected(wire.TypeGet); got != machine.AnswerUnknown {
+		t.Errorf("the first answer is expected to take %d", got)
+	}
+	ask(0, "k1")             // short; that it would not be is not known
+	ask(1, "k8", "k7", "k6") // tried, and found to be long
+	if got := q.Expected(wire.TypeGet); got < 200 {
+		t.Errorf("after a long one %d bytes are expected", got)
+	}
+	ask(1, "k2") // not tried
+	if got := q.Expected(wire.TypeGet); got != 0 {
+		t.Errorf("after a short one %d bytes are expected", got)
+	}
+	ask(0, "k3")
+}

@@ -1,0 +1,138 @@
+package sim
+
+import (
+	"time"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/machine"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// What a node's end of a connection does here beside [machine.Requests], which is
+// what is tested, package node does with sockets, memory and goroutines.
+
+const (
+	// inlineMax is the largest answer to a get that is made between two entries, in
+	// bytes: small, so that many are made beside them.
+	inlineMax = 600
+	// requestWait is how long a request is kept whose sender waits longer.
+	requestWait = 60 * time.Second
+	// crowdedEvery, deafEvery and fullEvery are how many answers there are for
+	// each that the node makes no room for, is told not to make, or can't have made
+	// beside it.
+	crowdedEvery, deafEvery, fullEvery = 40, 200, 40
+)
+
+// request is the arrival of a client's frame at the node.
+func (k *conn) request(e *event) {
+	n, r := k.node, repl.Reply{To: k, Request: e.number}
+	table := n.tableShown()
+	if table == nil {
+		k.Answer(r, wire.TypeError, wire.NotReady("node "+addrOf(n.id), "the table is not here", "wait", 100*time.Millisecond).Append(nil))
+		return
+	}
+	h := wire.Header{Length: len(e.body), Type: e.wtype, Deadline: uint32(max(1, e.within.Milliseconds())), Request: e.number}
+	k.requests.Take(h, e.body, r, table, n.clock())
+	for _, p := range k.requests.Proposals() {
+		n.host.Propose(p)
+	}
+	for _, read := range k.requests.Reads() {
+		read.Query = watchedQuery{read.Query}
+		n.host.Read(read)
+	}
+	k.requests.Clear()
+}
+
+// shownTable is a table as a node shows it to clients.
+type shownTable struct {
+	table, of *shardmap.Table
+}
+
+// tableShown returns the table as a node knows it, founded, with the epoch that
+// it shows to clients; nil if there is none yet.
+func (n *node) tableShown() *shardmap.Table {
+	if n.table == nil || !n.table.Founded() {
+		return nil
+	}
+	x := &n.shown
+	if epoch := n.table.Epoch + n.c.changes(); x.table == nil || x.table.Epoch != epoch || x.of != n.table {
+		t := *n.table
+		t.Epoch = epoch
+		*x = shownTable{&t, n.table}
+	}
+	return x.table
+}
+
+// watchedQuery asks the machine that is watched.
+type watchedQuery struct{ inner repl.Query }
+
+// Run implements [repl.Query].
+func (q watchedQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) bool {
+	return q.inner.Run(state.(*watched).inner, at, r)
+}
+
+// Answer implements [repl.Replier] for the node's end of the connection.
+func (k *conn) Answer(r repl.Reply, t wire.Type, body []byte) bool {
+	c := k.client.c
+	if k.ended || !c.reaches(k.client, k.node) {
+		return false
+	}
+	e := c.queue.get(evAnswer)
+	e.conn, e.client, e.number, e.wtype = k, k.client, r.Request, t
+	e.from = int32(k.node.index)
+	e.body = append(e.body[:0], body...)
+	c.queue.push(max(c.now, k.node.outAt)+c.net.latency(), e)
+	return false
+}
+
+// Flush implements [repl.Replier].
+func (k *conn) Flush() {}
+
+// AnswerWith implements [machine.Asker].
+func (k *conn) AnswerWith(r repl.Reply, t wire.Type, m machine.Maker) (first, made bool) {
+	c := k.client.c
+	b, made := m.Make(c.scratch[:0])
+	c.scratch = b[:0]
+	if made {
+		k.Answer(r, t, b)
+	}
+	return false, made
+}
+
+// AnswerFrame implements [machine.Asker].
+func (k *conn) AnswerFrame(r repl.Reply, t wire.Type, frame []byte) bool {
+	return k.Answer(r, t, frame[wire.HeaderSize:])
+}
+
+// Reserve implements [machine.Asker].
+func (k *conn) Reserve(r *repl.Reply, size int) bool {
+	if k.client.c.chance.below(crowdedEvery) == 0 {
+		return false
+	}
+	r.Size = size
+	return true
+}
+
+// Deaf implements [machine.Asker].
+func (k *conn) Deaf() bool { return k.client.c.chance.below(deafEvery) == 0 }
+
+// Later implements [machine.Asker]. Commonly other reads come before this one, for
+// a moment; a node that is short of processors takes longer.
+func (k *conn) Later(read func()) (found string) {
+	c := k.client.c
+	if c.chance.below(fullEvery) == 0 {
+		return "many wait"
+	}
+	k.node.spawn(func(t *task) {
+		d := c.chance.skewed(10*time.Microsecond, 20*time.Millisecond)
+		if c.chance.below(8) == 0 {
+			d = c.chance.skewed(time.Millisecond, 2*time.Second)
+		}
+		if t.wait(d) {
+			read()
+		}
+	})
+	return ""
+}

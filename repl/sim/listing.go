@@ -1,0 +1,213 @@
+package sim
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"time"
+
+	"muster/repl/client"
+	"muster/shardmap"
+)
+
+const (
+	// listingsMax bounds the listings that one client has under way.
+	listingsMax = 2
+	// listRowsMax bounds the rows of their pages: so few that a listing has several
+	// of each group.
+	listRowsMax = 5
+	// listPause is as replanPause in client/list.go.
+	listPause = 50 * time.Millisecond
+)
+
+// listing is a listing over all groups, as `muster kv list` makes it: the real
+// merge of pages, of which each is an operation.
+type listing struct {
+	client  *simClient
+	core    *client.Listing
+	prefix  string
+	options client.ListOptions
+	floors  []uint64 // by group: what was acknowledged before it began
+	done    bool
+	held    bool // it waits for a table, or for its pause to end
+	shown   map[string]bool
+	last    string
+	items   int
+}
+
+func (l *listing) String() string {
+	return fmt.Sprintf("listing of %q after %q, limit %d", l.prefix, l.options.After, l.options.Limit)
+}
+
+// beginListing begins a listing: of all keys, of those of one slot, or of those
+// that begin alike in many slots.
+func (cl *simClient) beginListing() {
+	c := cl.c
+	if cl.listings >= listingsMax {
+		return
+	}
+	cl.listings++
+	l := &listing{client: cl, shown: map[string]bool{}}
+	switch tag := c.tags[c.chance.below(len(c.tags))]; c.chance.below(4) {
+	case 0:
+		l.prefix = "{" + tag + "}"
+	case 1:
+		l.prefix = "{" + tag[:2]
+	}
+	if c.chance.below(4) == 0 {
+		l.options.After = c.history.key(c)
+	}
+	if c.chance.below(4) == 0 {
+		l.options.Limit = 1 + c.chance.below(8)
+	}
+	l.options.KeysOnly = c.chance.below(4) == 0
+	for _, t := range c.truth {
+		l.floors = append(l.floors, t.acknowledged)
+	}
+	l.core = client.NewListing([]byte(l.prefix), l.options)
+	l.core.Rows = uint32(1 + c.chance.below(listRowsMax))
+	l.goOn()
+}
+
+// goOn takes what there is, until the listing waits for something.
+func (l *listing) goOn() {
+	cl, c := l.client, l.client.c
+	for {
+		item, step, err := l.core.Next()
+		if err != nil {
+			c.note(-cl.id, "%s ends after %d: %v", l, l.items, err)
+			l.end()
+			return
+		}
+		l.ask()
+		switch step {
+		case client.ListHas:
+			if l.take(item); l.options.Limit > 0 && l.items == l.options.Limit {
+				l.over()
+				return
+			}
+		case client.ListEnd:
+			l.over()
+			return
+		case client.ListPlan:
+			o := &op{client: cl, number: c.history.begin(), listing: l}
+			o.call = client.Call{Owner: o, Target: client.ToTable, Epoch: l.core.Epoch()}
+			l.held = true
+			cl.submit(o)
+			return
+		case client.ListPause:
+			l.held = true
+			e := c.queue.get(evListing)
+			e.client, e.listing = cl, l
+			c.after(listPause, e)
+			return
+		default:
+			return
+		}
+	}
+}
+
+// ask begins an operation for each page that is wanted.
+func (l *listing) ask() {
+	cl := l.client
+	for _, a := range l.core.Take() {
+		q := &a.Query
+		o := &op{client: cl, number: cl.c.history.begin(), listing: l, page: a, list: q, group: q.Group, body: q.Append(nil)}
+		o.call = client.Call{Owner: o, Target: client.ToGroup, Group: q.Group}
+		cl.submit(o)
+	}
+}
+
+// page takes the answer to an operation that asked for a page.
+func (l *listing) page(o *op, body []byte) {
+	l.core.Page(o.page, bytes.Clone(body))
+	l.came()
+}
+
+// came goes on after a page, unless it is one of a plan that is over.
+func (l *listing) came() {
+	if !l.held && !l.done {
+		l.goOn()
+	}
+}
+
+// ended takes the end of an operation without an answer: with the table that was
+// wanted, or without a page.
+func (l *listing) ended(o *op, err error) {
+	switch {
+	case o.page != nil:
+		l.core.Failed(o.page, err)
+		l.came()
+	case err != nil:
+		l.end()
+	default:
+		l.core.Plan(l.client.core.Routes())
+		l.ask()
+		l.resume()
+	}
+}
+
+// resume goes on with a table, or after a pause.
+func (l *listing) resume() {
+	l.held = false
+	l.goOn()
+}
+
+// end is the end of it, whatever came of it.
+func (l *listing) end() {
+	l.done = true
+	l.client.listings--
+}
+
+// take checks an item: it comes after the one before, begins as it should, and is
+// what the key was at the log id that it names, which is no older than the
+// listing.
+func (l *listing) take(i client.ListItem) {
+	c, k := l.client.c, string(i.Key)
+	if k <= l.last && l.items > 0 || k <= string(l.options.After) || !strings.HasPrefix(k, l.prefix) {
+		c.fail("I9: %s shows %q after %q", l, k, l.last)
+	}
+	l.last = k
+	l.items++
+	l.shown[k] = true
+	t := c.truth[i.Group]
+	if want := c.groupOfSlot(shardmap.SlotOf(i.Key)); want != i.Group || i.At.Index < l.floors[i.Group] {
+		c.fail("I9: %s shows %q of group %d at %s; it is of group %d, and began after %d", l, k, i.Group, i.At, want, l.floors[i.Group])
+	}
+	want, ok := t.model.at(i.Key, i.At.Index)
+	if !ok || !want.there || want.version != i.Version || !l.options.KeysOnly && valueNumber(i.Value) != want.number {
+		c.fail("I9: %s shows %q at version %d as of %s; it should be version %d (there: %v)", l, k, i.Version, i.At, want.version, ok && want.there)
+	}
+}
+
+// over checks what the listing lacks: nothing that was there all the time, up to
+// its last item if it was to end there.
+func (l *listing) over() {
+	c := l.client.c
+	l.end()
+	c.result.Listings++
+	cut := l.options.Limit > 0 && l.items == l.options.Limit
+	for g, t := range c.truth {
+		for k := range t.model.keys {
+			if !strings.HasPrefix(k, l.prefix) || k <= string(l.options.After) || cut && k > l.last || l.shown[k] {
+				continue
+			}
+			if t.model.stayed([]byte(k), l.floors[g]) {
+				c.fail("I9: %s lacks %q, which was there since before it began, at %d of group %d", l, k, l.floors[g], g)
+			}
+		}
+	}
+}
+
+// stayed reports whether a key was there at an index and ever since.
+func (m *model) stayed(key []byte, index uint64) bool {
+	if was, ok := m.at(key, index); !ok || !was.there {
+		return false
+	}
+	for _, v := range m.keys[string(key)] {
+		if v.index > index && !v.there {
+			return false
+		}
+	}
+	return true
+}
