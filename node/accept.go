@@ -167,7 +167,7 @@ func (n *Node) acceptConfig() wire.AcceptConfig {
 		Secret: n.secret, Admit: n.admit,
 	}
 	if t := n.table.Load(); t != nil && t.Founded() {
-		c.ValueMax = uint32(t.ValueMax)
+		c.ValueMax, c.ClusterLevel = uint32(t.ValueMax), t.Level
 	}
 	return c
 }

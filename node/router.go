@@ -83,7 +83,8 @@ func (c *connection) announce(h wire.Header, r repl.Reply, body []byte) {
 		c.refuse(r, wire.BadRequest("announcement of node "+a.Node.String(), err.Error(), "start that node with a name, labels and an address that are right"))
 		return
 	}
-	if t := c.node.table.Load(); t == nil || !t.Founded() {
+	table := c.node.table.Load()
+	if table == nil || !table.Founded() {
 		c.refuse(r, c.node.notReady()) // before the log: there is no table yet to put it in
 		return
 	}
@@ -91,5 +92,5 @@ func (c *connection) announce(h wire.Header, r repl.Reply, body []byte) {
 		c.refuse(r, c.uncounted())
 		return
 	}
-	c.requests.Announce(h, &a, r, c.clock(loop))
+	c.requests.Announce(h, &a, r, table, c.clock(loop))
 }

@@ -27,23 +27,19 @@ const (
 	SessionWindowMax = 65536
 )
 
-// Level is the newest level of commands that this code understands.
-const Level = 1
-
-// CommandKind says what a command does. Numbers are for ever.
+// CommandKind says what a command does. Numbers are for ever; commands.go has a
+// row for each.
 type CommandKind uint8
 
 const (
-	CommandSet CommandKind = 1 // items: key, value, key, value, …; since level 1
-	CommandDel CommandKind = 2 // items: key, key, …; since level 1
+	CommandSet   CommandKind = 1 // gives keys values
+	CommandDel   CommandKind = 2 // removes keys
+	CommandCheck CommandKind = 3 // changes nothing; it takes effect if its condition holds
 )
 
 func (k CommandKind) String() string {
-	switch k {
-	case CommandSet:
-		return "set"
-	case CommandDel:
-		return "del"
+	if r := k.Row(); r != nil {
+		return r.Name
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
@@ -131,8 +127,8 @@ func ReadCommand(b []byte, c *Command) error {
 		return fmt.Errorf("%w: %d fields, want %d", ErrCommand, fields, commandFields)
 	}
 	kind := r.Uint()
-	if r.Err() == nil && (kind < uint64(CommandSet) || kind > uint64(CommandDel)) {
-		return fmt.Errorf("command of kind %d: %w; level %d ends at %d", kind, ErrLevel, Level, CommandDel)
+	if r.Err() == nil && (kind == 0 || kind >= uint64(len(commandRows))) {
+		return fmt.Errorf("command of kind %d: %w; level %d ends at %d", kind, ErrLevel, Level, len(commandRows)-1)
 	}
 	if fields > commandFields {
 		return fmt.Errorf("command of %d fields: %w; level %d has %d", fields, ErrLevel, Level, commandFields)
@@ -170,8 +166,8 @@ func ReadCommand(b []byte, c *Command) error {
 	if err := r.Done(); err != nil {
 		return fmt.Errorf("%w: %w", ErrCommand, err)
 	}
-	if c.Kind == CommandSet && n%2 != 0 {
-		return fmt.Errorf("%w: set has %d items, the last key has no value", ErrCommand, n)
+	if c.shape() == ShapePairs && n%2 != 0 {
+		return fmt.Errorf("%w: %s has %d items, the last key has no value", ErrCommand, c.Kind, n)
 	}
 	if n == 0 {
 		return fmt.Errorf("%w: %s has no key", ErrCommand, c.Kind)
@@ -179,9 +175,17 @@ func ReadCommand(b []byte, c *Command) error {
 	return nil
 }
 
+// shape returns how the items of c lie; 0 for a kind that is not known.
+func (c *Command) shape() Shape {
+	if int(c.Kind) >= len(commandRows) {
+		return 0
+	}
+	return commandRows[c.Kind].Shape
+}
+
 // Keys returns the number of keys that c names.
 func (c *Command) Keys() int {
-	if c.Kind == CommandSet {
+	if c.shape() == ShapePairs {
 		return len(c.Items) / 2
 	}
 	return len(c.Items)
@@ -189,10 +193,18 @@ func (c *Command) Keys() int {
 
 // Key returns the i-th key that c names.
 func (c *Command) Key(i int) []byte {
-	if c.Kind == CommandSet {
+	if c.shape() == ShapePairs {
 		return c.Items[2*i]
 	}
 	return c.Items[i]
+}
+
+// Value returns what the i-th key is to be set to; nil where c sets none.
+func (c *Command) Value(i int) []byte {
+	if c.shape() == ShapePairs {
+		return c.Items[2*i+1]
+	}
+	return nil
 }
 
 // Home returns the slot that c is for: the one that it names, or that of its

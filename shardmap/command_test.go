@@ -56,7 +56,7 @@ func TestCommandBytes(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		c := Command{
-			Kind:      rapid.SampledFrom([]CommandKind{CommandSet, CommandDel}).Draw(t, "kind"),
+			Kind:      rapid.SampledFrom([]CommandKind{CommandSet, CommandDel, CommandCheck}).Draw(t, "kind"),
 			Session:   rapid.Uint64().Draw(t, "session"),
 			Sequence:  rapid.Uint64().Draw(t, "sequence"),
 			Floor:     rapid.Uint64().Draw(t, "floor"),
@@ -110,8 +110,8 @@ func TestReadCommandRefuses(t *testing.T) {
 		{"seven fields", good(func(f []any) []any { return f[:7] }), ErrCommand},
 		{"nine fields", good(func(f []any) []any { return append(f, 1) }), ErrLevel},
 		{"kind 0", set(0, 0), ErrLevel},
-		{"kind 3", set(0, 3), ErrLevel},
-		{"kind 3 of nine fields", good(func(f []any) []any { f[0] = 3; return append(f, 1) }), ErrLevel},
+		{"kind 4", set(0, 4), ErrLevel},
+		{"kind 4 of nine fields", good(func(f []any) []any { f[0] = 4; return append(f, 1) }), ErrLevel},
 		{"negative session", set(1, -1), ErrCommand},
 		{"text for a number", set(3, "x"), ErrCommand},
 		{"slot 4096", set(4, 4096), ErrCommand},
@@ -161,7 +161,9 @@ func TestValidate(t *testing.T) {
 		{"end of window", with(set("k", "v"), func(c *Command) { c.Session, c.Floor, c.Sequence = 1, 5, 5+SessionWindowMax-1 }), nil, ""},
 
 		{"no key", del(), ErrRequest, "items"},
-		{"kind", Command{Kind: 3, Items: items("k")}, ErrRequest, "kind 3"},
+		{"kind", Command{Kind: 4, Items: items("k")}, ErrRequest, "kind 4"},
+		{"check", Command{Kind: CommandCheck, Slot: SlotByServer, Items: items("k")}, nil, ""},
+		{"check of two", Command{Kind: CommandCheck, Slot: SlotByServer, Items: items("{t}a", "{t}b")}, ErrRequest, "check 2 keys"},
 		{"odd", set("k"), ErrRequest, "items value"},
 		{"empty key", set("", "v"), ErrRequest, "key 1 4096"},
 		{"key too long", set(long+"k", "v"), ErrTooLarge, "key 4097 4096"},
@@ -181,7 +183,7 @@ func TestValidate(t *testing.T) {
 		{"below floor", with(set("k", "v"), func(c *Command) { c.Session, c.Sequence, c.Floor = 1, 4, 5 }), ErrRequest, "sequence 4 5"},
 		{"beyond window", with(set("k", "v"), func(c *Command) { c.Session, c.Floor, c.Sequence = 1, 5, 5+SessionWindowMax }), ErrRequest, "sequence window 65540"},
 	} {
-		err := c.c.Validate(100)
+		err := c.c.Validate(Limits{ValueMax: 100, Level: Level})
 		if !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", c.name, err, c.want)
 			continue
@@ -222,7 +224,7 @@ func FuzzReadCommand(f *testing.F) {
 		if err := ReadCommand(again, &back); err != nil || !reflect.DeepEqual(back, c) {
 			t.Fatalf("%+v came back as %+v, %v", c, back, err)
 		}
-		if c.Validate(ValueMaxDefault) == nil {
+		if c.Validate(Limits{ValueMax: ValueMaxDefault, Level: Level}) == nil {
 			m := NewMap([]Slot{c.Home()})
 			apply(t, m, 1, 1, &c)
 		}
@@ -241,7 +243,7 @@ func FuzzReadTableCommand(f *testing.F) {
 	f.Add([]byte{0x92, 1, 0x96, 0xa1, 'c', 1, 1, 1, 1, 0xdd, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var err error
-		used := allocated(func() { _, err = readTableCommand(b) })
+		used := allocated(func() { _, _, err = readTableCommand(b) })
 		if limit := 16*len(b) + 4<<10; used > limit {
 			t.Fatalf("%d bytes of memory for %d, the limit is %d", used, len(b), limit)
 		}

@@ -15,23 +15,25 @@ const (
 
 // DescribeTable says in one line what a command to the meta group does.
 func DescribeTable(payload []byte) (string, error) {
-	c, err := readTableCommand(payload)
+	row, c, err := readTableCommand(payload)
 	if err != nil {
 		return "", err
 	}
-	switch c := c.(type) {
-	case *Found:
-		var nodes []string
-		for _, n := range c.Nodes[:min(len(c.Nodes), describedMax)] {
-			nodes = append(nodes, n.ID.String()+" at "+describeText(n.Addr))
-		}
-		return fmt.Sprintf("found cluster %s id %016x level %d groups %d nodes %d: %s",
-			describeText(c.Cluster), c.ClusterID, c.Level, c.Groups, len(c.Nodes), strings.Join(nodes, ", ")), nil
-	case *Announce:
-		return fmt.Sprintf("announce node %s name %s at %s version %s start %d",
-			c.Node, describeText(c.Name), describeText(c.Addr), describeText(c.Version), c.Start), nil
+	return row.Name + " " + c.describe(), nil
+}
+
+func (f *Found) describe() string {
+	var nodes []string
+	for _, n := range f.Nodes[:min(len(f.Nodes), describedMax)] {
+		nodes = append(nodes, n.ID.String()+" at "+describeText(n.Addr))
 	}
-	return fmt.Sprintf("%T", c), nil
+	return fmt.Sprintf("cluster %s id %016x level %d groups %d nodes %d: %s",
+		describeText(f.Cluster), f.ClusterID, f.Level, f.Groups, len(f.Nodes), strings.Join(nodes, ", "))
+}
+
+func (a *Announce) describe() string {
+	return fmt.Sprintf("node %s name %s at %s version %s start %d",
+		a.Node, describeText(a.Name), describeText(a.Addr), describeText(a.Version), a.Start)
 }
 
 // describeText is a text of somebody else's within a line.

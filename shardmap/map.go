@@ -17,6 +17,7 @@ type Map struct {
 
 	moments moments
 	quota   sessionQuota // of the goroutine that applies
+	level   uint32       // that it understands; set once
 
 	mu      sync.Mutex // guards what follows; taken alone
 	applied raft.LogID // Invariant: all effects up to it are in slots, none beyond it before Apply is called for them
@@ -29,12 +30,17 @@ const pageSlots = 64
 // NewMap returns a Map that owns slots, all empty. An empty slot takes some 400
 // bytes.
 func NewMap(slots []Slot) *Map {
-	m := &Map{quota: newSessionQuota()}
+	m := &Map{quota: newSessionQuota(), level: Level}
 	for _, s := range slots {
 		m.own(s, &slotState{records: newStore()})
 	}
 	return m
 }
+
+// Understand makes m one of a build that understands no more than level. It is
+// for tests of clusters with members of several builds, and is called before the
+// first entry.
+func (m *Map) Understand(level uint32) { m.level = level }
 
 // own gives m a slot, while nobody else uses m.
 func (m *Map) own(s Slot, st *slotState) {
@@ -61,7 +67,7 @@ func (m *Map) slot(s Slot) *slotState {
 // hoped for is no error; after an error nothing was changed and the group must
 // stop.
 func (m *Map) Apply(id raft.LogID, t raft.GroupTime, c *Command) (Result, error) {
-	if err := c.understood(); err != nil {
+	if err := c.understood(m.level); err != nil {
 		return Result{}, fmt.Errorf("apply %s: %w", id, err)
 	}
 	now, err := m.follows(id, t)
@@ -111,15 +117,20 @@ func (m *Map) advance(id raft.LogID, t raft.GroupTime) {
 	m.mu.Unlock()
 }
 
-// understood says whether this level can carry out c.
-func (c *Command) understood() error {
-	if c.Kind < CommandSet || c.Kind > CommandDel {
+// understood says why a build that understands no more than level can't carry out
+// c.
+func (c *Command) understood(level uint32) error {
+	row := c.Kind.Row()
+	if row == nil {
 		return fmt.Errorf("command of kind %d: %w", c.Kind, ErrLevel)
+	}
+	if err := row.understood(level); err != nil {
+		return err
 	}
 	if c.Condition > ConditionVersion {
 		return fmt.Errorf("command with condition %d: %w", c.Condition, ErrLevel)
 	}
-	if c.Keys() == 0 || c.Condition != ConditionNone && c.Keys() != 1 || c.Kind == CommandSet && len(c.Items)%2 != 0 {
+	if c.Keys() == 0 || c.Condition != ConditionNone && c.Keys() != 1 || row.Shape == ShapePairs && len(c.Items)%2 != 0 {
 		return fmt.Errorf("%w: %s with %d items and condition %s", ErrInvariant, c.Kind, len(c.Items), c.Condition)
 	}
 	return nil

@@ -34,7 +34,7 @@ func TestApplyRefuses(t *testing.T) {
 		c    *Command
 		want error
 	}{
-		{"newer kind", raft.LogID{Term: 1, Index: 6}, with(func(c *Command) { c.Kind = 3 }), ErrLevel},
+		{"newer kind", raft.LogID{Term: 1, Index: 6}, with(func(c *Command) { c.Kind = 4 }), ErrLevel},
 		{"newer condition", raft.LogID{Term: 1, Index: 6}, with(func(c *Command) { c.Condition = 3 }), ErrLevel},
 		{"no items", raft.LogID{Term: 1, Index: 6}, with(func(c *Command) { c.Items = nil }), ErrInvariant},
 		{"odd items", raft.LogID{Term: 1, Index: 6}, with(func(c *Command) { c.Items = items("a", "b", "c") }), ErrInvariant},
@@ -254,7 +254,7 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 		if err := ReadCommand(buf, &back); err != nil {
 			t.Fatal(err)
 		}
-		if err := back.Validate(ValueMaxDefault); err != nil {
+		if err := back.Validate(Limits{ValueMax: ValueMaxDefault, Level: Level}); err != nil {
 			t.Fatal(err)
 		}
 	}

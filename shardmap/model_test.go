@@ -96,6 +96,9 @@ func (m *model) change(slot Slot, id raft.LogID, c *Command) Result {
 		c.Condition == ConditionVersion && current != c.Version:
 		return Result{Status: StatusConflict, ID: id, Current: current}
 	}
+	if c.Kind == CommandCheck {
+		return Result{Status: StatusApplied, ID: id}
+	}
 	v := max(id.Index, m.last[slot]+1)
 	m.last[slot] = v
 	r := Result{Status: StatusApplied, ID: id, Version: v}
@@ -217,6 +220,7 @@ func TestMapIsLikeModel(t *testing.T) {
 			"fill":    h.fill,
 			"del":     h.del,
 			"empty":   h.empty,
+			"test":    h.test,
 			"retry":   h.retry,
 			"copy":    h.copy,
 			"release": h.release,
@@ -284,7 +288,7 @@ func (h *harness) send(t *rapid.T, c Command) {
 	if c.Slot != SlotByServer {
 		c.Slot = SlotOf(c.Key(0))
 	}
-	if err := c.Validate(ValueMaxDefault); err != nil {
+	if err := c.Validate(Limits{ValueMax: ValueMaxDefault, Level: Level}); err != nil {
 		t.Fatalf("%v", err)
 	}
 	got, err := h.m.Apply(id, h.now, &c)
@@ -350,6 +354,17 @@ func (h *harness) del(t *rapid.T) {
 	c := Command{Kind: CommandDel, Items: [][]byte{[]byte(genKey(t))}}
 	if v := h.model.keys[string(c.Items[0])].version; v > 0 && rapid.Bool().Draw(t, "conditional") {
 		c.Condition, c.Version = ConditionVersion, v
+	}
+	h.name(t, &c)
+	h.send(t, c)
+}
+
+// test sends a command that only looks whether a condition holds.
+func (h *harness) test(t *rapid.T) {
+	c := Command{Kind: CommandCheck, Items: [][]byte{[]byte(genKey(t))}}
+	c.Condition = rapid.SampledFrom([]Condition{ConditionNone, ConditionAbsent, ConditionVersion}).Draw(t, "condition")
+	if c.Condition == ConditionVersion {
+		c.Version = max(1, h.model.keys[string(c.Items[0])].version)
 	}
 	h.name(t, &c)
 	h.send(t, c)

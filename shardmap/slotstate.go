@@ -51,21 +51,30 @@ func (s *slotState) change(id raft.LogID, c *Command) Result {
 			return Result{Status: StatusConflict, ID: id, Current: current}
 		}
 	}
+	change := commandRows[c.Kind].change
+	if change == nil {
+		return Result{Status: StatusApplied, ID: id}
+	}
 	s.last = max(id.Index, s.last+1)
-	r := Result{Status: StatusApplied, ID: id, Version: s.last}
-	switch c.Kind {
-	case CommandSet:
-		for i := 0; i+1 < len(c.Items); i += 2 {
-			s.records.put(c.Items[i], c.Items[i+1], hashKey(c.Items[i]), s.last)
-		}
-	case CommandDel:
-		for _, key := range c.Items {
-			if s.records.del(key, hashKey(key)) {
-				r.Deleted++
-			}
+	return Result{Status: StatusApplied, ID: id, Version: s.last, Deleted: change(s, c, s.last)}
+}
+
+// set is [CommandSet].
+func (s *slotState) set(c *Command, version uint64) (deleted uint32) {
+	for i := 0; i+1 < len(c.Items); i += 2 {
+		s.records.put(c.Items[i], c.Items[i+1], hashKey(c.Items[i]), version)
+	}
+	return 0
+}
+
+// del is [CommandDel].
+func (s *slotState) del(c *Command, _ uint64) (deleted uint32) {
+	for _, key := range c.Items {
+		if s.records.del(key, hashKey(key)) {
+			deleted++
 		}
 	}
-	return r
+	return deleted
 }
 
 // digest sums up the slot: its records, its sessions with their outcomes, and

@@ -9,12 +9,12 @@ import (
 )
 
 // TableCommandKind says what a command to the meta group does. Numbers are for
-// ever.
+// ever; commands.go has a row for each.
 type TableCommandKind uint8
 
 const (
-	TableFound    TableCommandKind = 1 // makes the cluster; body: Found; since level 1
-	TableAnnounce TableCommandKind = 2 // a member says what it is; body: Announce; since level 1
+	TableFound    TableCommandKind = 1 // makes the cluster; body: Found
+	TableAnnounce TableCommandKind = 2 // a member says what it is; body: Announce
 )
 
 // Limits of the table. They are checked when a command is applied: one that is
@@ -170,7 +170,8 @@ func (r *tableReader) labels() []Label {
 	})
 }
 
-func (r *tableReader) found() (f Found, err error) {
+func (r *tableReader) found() (tableCommand, error) {
+	f := new(Found)
 	r.fields("found", 6)
 	f.Cluster, f.ClusterID = r.String(), r.Uint()
 	f.Level = uint32(r.UintMax(1<<32 - 1))
@@ -191,7 +192,8 @@ func (r *tableReader) node() (n TableNode) {
 	return n
 }
 
-func (r *tableReader) announce() (a Announce, err error) {
+func (r *tableReader) announce() (tableCommand, error) {
+	a := new(Announce)
 	r.fields("announce", 6)
 	a.Node, a.Start = raft.NodeID(r.Uint()), r.Uint()
 	a.Addr, a.Version, a.Name = r.String(), r.String(), r.String()
@@ -199,26 +201,49 @@ func (r *tableReader) announce() (a Announce, err error) {
 	return a, r.err()
 }
 
-// readTableCommand returns a *Found or an *Announce.
-func readTableCommand(payload []byte) (any, error) {
+// tableCommand is a command to the meta group that was read.
+type tableCommand interface {
+	// admit says why no replica of a build that understands no more than level
+	// may carry it out; nil: it may.
+	admit(level uint32) error
+	// apply returns the table as it is with the command of the entry id, or why
+	// the command is refused. It leaves t as it is.
+	apply(t *Table, id raft.LogID) (*Table, error)
+	// describe says in one line what it does.
+	describe() string
+}
+
+func readTableCommand(payload []byte) (*CommandRow, tableCommand, error) {
 	if err := pack.Check(payload, TableElementsMax); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrCommand, err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrCommand, err)
 	}
 	r := tableReader{Reader: pack.NewReader(payload)}
+	row, err := r.row()
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := row.read(&r)
+	return row, c, err
+}
+
+// row reads what stands before the body.
+func (r *tableReader) row() (*CommandRow, error) {
 	r.fields("command to the meta group", 2)
 	kind := r.Uint()
 	if r.Err() != nil {
 		return nil, r.err()
 	}
-	switch TableCommandKind(kind) {
-	case TableFound:
-		f, err := r.found()
-		return &f, err
-	case TableAnnounce:
-		a, err := r.announce()
-		return &a, err
+	if kind == 0 || kind >= uint64(len(tableRows)) {
+		return nil, fmt.Errorf("command to the meta group of kind %d: %w; level %d ends at %d", kind, ErrLevel, Level, len(tableRows)-1)
 	}
-	return nil, fmt.Errorf("command to the meta group of kind %d: %w; level %d ends at %d", kind, ErrLevel, Level, TableAnnounce)
+	return &tableRows[kind], nil
+}
+
+// TableRow returns the row of a command to the meta group, whose body it does not
+// look at.
+func TableRow(payload []byte) (*CommandRow, error) {
+	r := tableReader{Reader: pack.NewReader(payload)}
+	return r.row()
 }
 
 // validate says why the line of a node cannot stand in the table.

@@ -12,16 +12,21 @@ import (
 // TableMachine builds the meta group's [Table] from its log. One goroutine
 // applies; any may ask for the table.
 type TableMachine struct {
+	level   uint32                // that it understands; set once
 	applied raft.LogID            // owned by the goroutine that applies
 	table   atomic.Pointer[Table] // never nil
 }
 
 // NewTableMachine returns the state before any entry.
 func NewTableMachine() *TableMachine {
-	m := &TableMachine{}
+	m := &TableMachine{level: Level}
 	m.table.Store(&Table{})
 	return m
 }
+
+// Understand makes m one of a build that understands no more than level. It is
+// for tests, as [Map.Understand].
+func (m *TableMachine) Understand(level uint32) { m.level = level }
 
 // Table returns the table as of now. It never changes.
 func (m *TableMachine) Table() *Table { return m.table.Load() }
@@ -41,20 +46,17 @@ func (m *TableMachine) Apply(id raft.LogID, payload []byte) (TableResult, error)
 	if id.Index <= m.applied.Index || id.Term < m.applied.Term {
 		return TableResult{}, fmt.Errorf("%w: apply %s after %s", ErrInvariant, id, m.applied)
 	}
-	c, err := readTableCommand(payload)
+	row, c, err := readTableCommand(payload)
+	if err == nil {
+		err = row.understood(m.level)
+	}
+	if err == nil {
+		err = c.admit(m.level)
+	}
 	if err != nil {
 		return TableResult{}, fmt.Errorf("apply %s: %w", id, err)
 	}
-	t, refused := m.table.Load(), error(nil)
-	switch c := c.(type) {
-	case *Found:
-		if c.Level > Level {
-			return TableResult{}, fmt.Errorf("apply %s: cluster of level %d: %w; known is %d", id, c.Level, ErrLevel, Level)
-		}
-		t, refused = t.found(id, c)
-	case *Announce:
-		t, refused = t.announce(id, c)
-	}
+	t, refused := c.apply(m.table.Load(), id)
 	m.applied = id
 	if refused != nil {
 		return TableResult{Refused: refused.Error()}, nil
@@ -62,8 +64,15 @@ func (m *TableMachine) Apply(id raft.LogID, payload []byte) (TableResult, error)
 	return TableResult{Changed: m.table.Swap(t) != t}, nil
 }
 
-// found returns the table of a cluster made by f.
-func (t *Table) found(id raft.LogID, f *Found) (*Table, error) {
+func (f *Found) admit(level uint32) error {
+	if f.Level > level {
+		return fmt.Errorf("cluster of level %d: %w; known is %d", f.Level, ErrLevel, level)
+	}
+	return nil
+}
+
+// apply returns the table of a cluster made by f.
+func (f *Found) apply(t *Table, id raft.LogID) (*Table, error) {
 	switch {
 	case t.Founded() && t.ClusterID == f.ClusterID:
 		return t, nil
@@ -106,8 +115,10 @@ func (t *Table) found(id raft.LogID, f *Found) (*Table, error) {
 	return made, nil
 }
 
-// announce returns the table with a node's line as a says.
-func (t *Table) announce(id raft.LogID, a *Announce) (*Table, error) {
+func (a *Announce) admit(uint32) error { return nil }
+
+// apply returns the table with a node's line as a says.
+func (a *Announce) apply(t *Table, id raft.LogID) (*Table, error) {
 	i, ok := t.node(a.Node)
 	if !ok {
 		return t, fmt.Errorf("node %s is not a member", a.Node)

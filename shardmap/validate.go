@@ -26,26 +26,33 @@ func show(key []byte) string {
 	return fmt.Sprintf("%q", key)
 }
 
-// Validate says why c must not be admitted in a cluster whose values have at
-// most valueMax bytes, naming the field and the limit. A command that it
-// accepts can be applied.
-func (c *Command) Validate(valueMax int) error {
-	if c.Kind != CommandSet && c.Kind != CommandDel {
-		return fmt.Errorf("%w: field kind: %d is unknown; want %d (set) or %d (del)", ErrRequest, c.Kind, CommandSet, CommandDel)
+// Validate says why c must not be admitted in a cluster with these limits, naming
+// the field and the limit. A command that it accepts can be applied by all members.
+func (c *Command) Validate(l Limits) error {
+	row := c.Kind.Row()
+	if row == nil {
+		return fmt.Errorf("%w: field kind: %d is unknown; want 1 to %d", ErrRequest, c.Kind, len(commandRows)-1)
 	}
-	if c.Kind == CommandSet && len(c.Items)%2 != 0 {
+	if err := row.Admit(l.Level); err != nil {
+		return err
+	}
+	if row.Shape == ShapePairs && len(c.Items)%2 != 0 {
 		return fmt.Errorf("%w: field items: key %s has no value", ErrRequest, show(c.Items[len(c.Items)-1]))
 	}
-	if n := c.Keys(); n == 0 || len(c.Items) > ItemsMax {
+	n := c.Keys()
+	if n == 0 || len(c.Items) > ItemsMax {
 		return fmt.Errorf("%w: field items: %d items; want 1 to %d", ErrRequest, len(c.Items), ItemsMax)
+	}
+	if row.KeysMax > 0 && n > row.KeysMax {
+		return fmt.Errorf("%w: field items: %s with %d keys; want %d at most", ErrRequest, c.Kind, n, row.KeysMax)
 	}
 	if err := c.validateSession(); err != nil {
 		return err
 	}
-	if err := c.validateCondition(); err != nil {
+	if err := c.validateCondition(row); err != nil {
 		return err
 	}
-	return c.validateItems(valueMax)
+	return c.validateItems(l.ValueMax)
 }
 
 func (c *Command) validateSession() error {
@@ -60,7 +67,7 @@ func (c *Command) validateSession() error {
 	return nil
 }
 
-func (c *Command) validateCondition() error {
+func (c *Command) validateCondition(row *CommandRow) error {
 	switch {
 	case c.Condition > ConditionVersion:
 		return fmt.Errorf("%w: field condition: %d is unknown; the last is %d", ErrRequest, c.Condition, ConditionVersion)
@@ -70,8 +77,8 @@ func (c *Command) validateCondition() error {
 		return fmt.Errorf("%w: field version: 0 is no key's version; for a key that is not there use the condition absent", ErrRequest)
 	case c.Condition != ConditionVersion && c.Version != 0:
 		return fmt.Errorf("%w: field version: %d with condition %s; want 0", ErrRequest, c.Version, c.Condition)
-	case c.Condition == ConditionAbsent && c.Kind == CommandDel:
-		return fmt.Errorf("%w: field condition: absent with del; want none or version", ErrRequest)
+	case !row.takes(c.Condition):
+		return fmt.Errorf("%w: field condition: %s with %s; want %s", ErrRequest, c.Condition, c.Kind, row.TakenConditions())
 	}
 	return nil
 }
@@ -99,8 +106,8 @@ func (c *Command) validateItems(valueMax int) error {
 			return fmt.Errorf("%w: field items: keys of two slots, %s in %d, %s in %d; want one slot (keys with the same {tag} share one)",
 				ErrRequest, show(c.Key(0)), home, show(key), slot)
 		}
-		if c.Kind == CommandSet && len(c.Items[2*i+1]) > valueMax {
-			return fmt.Errorf("%w: field value: %d bytes for key %s; the limit is %d", ErrTooLarge, len(c.Items[2*i+1]), show(key), valueMax)
+		if n := len(c.Value(i)); n > valueMax {
+			return fmt.Errorf("%w: field value: %d bytes for key %s; the limit is %d", ErrTooLarge, n, show(key), valueMax)
 		}
 	}
 	return c.validateDistinct()

@@ -214,8 +214,8 @@ func tooLarge(cmd *shardmap.Command, valueMax int, err error) error {
 		if len(key) > shardmap.KeyMax {
 			return keyTooLarge(key)
 		}
-		if cmd.Kind == shardmap.CommandSet && len(cmd.Items[2*i+1]) > valueMax {
-			return valueTooLarge("value of "+show(key), len(cmd.Items[2*i+1]), valueMax)
+		if n := len(cmd.Value(i)); n > valueMax {
+			return valueTooLarge("value of "+show(key), n, valueMax)
 		}
 	}
 	return badRequest(cmd.Kind.String(), err)

@@ -311,7 +311,7 @@ func (n *fakeNode) write(h wire.Header, body []byte) (wire.Type, []byte) {
 	if err := shardmap.ReadCommand(b, &cmd); err != nil {
 		return wire.TypeError, wire.BadBody(wire.TypeWrite, err).Append(nil)
 	}
-	if err := cmd.Validate(c.valueMax); err != nil {
+	if err := cmd.Validate(shardmap.Limits{ValueMax: c.valueMax, Level: shardmap.Level}); err != nil {
 		return wire.TypeError, wire.TooLarge("value", err.Error(), "less").Append(nil)
 	}
 	if h.Deadline == 0 || cmd.Session == 0 || cmd.Sequence == 0 || cmd.Floor == 0 {

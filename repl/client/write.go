@@ -92,7 +92,8 @@ func (c *Client) admit(cmd *shardmap.Command) error {
 			return nil
 		}
 	}
-	err := cmd.Validate(max)
+	// What the cluster's level admits it says itself: it may rise at any time.
+	err := cmd.Validate(shardmap.Limits{ValueMax: max, Level: shardmap.Level})
 	switch {
 	case err == nil:
 	case errors.Is(err, shardmap.ErrTooLarge):

@@ -114,7 +114,7 @@ func (m *Map) ExpectReads(reads []repl.Read) {
 	clear(keys) // they are their queries'
 }
 
-// Thrifty implements [repl.Thrifty]: to delete frees room, once the log is
+// Thrifty implements [repl.Thrifty]: some commands free room, once the log is
 // compacted.
 func (m *Map) Thrifty(payload []byte) bool {
 	command, err := wire.CheckWrite(payload)
@@ -122,7 +122,7 @@ func (m *Map) Thrifty(payload []byte) bool {
 		return false
 	}
 	var c shardmap.Command
-	return shardmap.ReadCommand(command, &c) == nil && c.Kind == shardmap.CommandDel
+	return shardmap.ReadCommand(command, &c) == nil && c.Kind.Row().Frees
 }
 
 // Skip implements [repl.StateMachine].
@@ -209,7 +209,10 @@ func (m *Meta) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, 
 
 // Thrifty implements [repl.Thrifty]: what the meta group decides is small, and
 // what gets a cluster out of trouble goes through it.
-func (m *Meta) Thrifty([]byte) bool { return true }
+func (m *Meta) Thrifty(payload []byte) bool {
+	row, err := shardmap.TableRow(payload)
+	return err == nil && row.Frees
+}
 
 // Skip implements [repl.StateMachine].
 func (m *Meta) Skip(raft.Entry) error { return nil }

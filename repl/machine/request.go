@@ -142,7 +142,11 @@ func (q *Requests) Take(h wire.Header, body []byte, r repl.Reply, table *shardma
 
 // Announce takes what a member says of itself, which its owner has checked: it
 // becomes a command for the meta group.
-func (q *Requests) Announce(h wire.Header, a *wire.Announce, r repl.Reply, now time.Duration) {
+func (q *Requests) Announce(h wire.Header, a *wire.Announce, r repl.Reply, table *shardmap.Table, now time.Duration) {
+	if err := shardmap.TableAnnounce.Row().Admit(table.Level); err != nil {
+		q.refuse(r, commandError(err))
+		return
+	}
 	command, err := AnnounceCommand(a)
 	if err != nil {
 		q.refuse(r, wire.BadBody(h.Type, err))
@@ -190,7 +194,7 @@ func (q *Requests) write(h wire.Header, body []byte, r repl.Reply, table *shardm
 		q.refuse(r, commandError(err))
 		return
 	}
-	if err := c.Validate(table.ValueMax); err != nil {
+	if err := c.Validate(table.Limits()); err != nil {
 		q.refuse(r, commandError(err))
 		return
 	}
@@ -263,6 +267,10 @@ func Crowded() *wire.Error {
 
 // commandError makes the typed refusal of a command that shardmap refused.
 func commandError(err error) *wire.Error {
+	var above *shardmap.LevelError
+	if errors.As(err, &above) {
+		return wire.OverLevel("command "+above.What, above.Needs, above.Level)
+	}
 	code := wire.CodeBadRequest
 	next := "change the request"
 	switch {

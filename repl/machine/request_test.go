@@ -218,3 +218,21 @@ func TestLongGetsAreReadBeside(t *testing.T) {
 	}
 	ask(0, "k3")
 }
+
+// A member of an older build could not apply what is above the cluster's level: it
+// is refused before the log, with what is to be done.
+func TestCommandAboveTheLevelIsNotProposed(t *testing.T) {
+	check := wire.AppendWrite(nil, &shardmap.Command{Kind: shardmap.CommandCheck, Slot: shardmap.SlotByServer, Items: keysOf("k1")})
+	q := newRequests(t)
+	q.take(wire.TypeWrite, check)
+	if len(q.Proposals()) != 1 || len(q.asker.types) != 0 {
+		t.Errorf("in a cluster of level %d: %d proposals, %d answers", q.table.Level, len(q.Proposals()), len(q.asker.types))
+	}
+	q.Clear()
+	q.table.Level = 1
+	q.take(wire.TypeWrite, check)
+	_, _, e := q.asker.answer(t)
+	if len(q.Proposals()) != 0 || e == nil || e.Code != wire.CodeLevel || !strings.Contains(e.Error(), "check") || !strings.Contains(e.Error(), "level 2") || !strings.Contains(e.Next, "upgrade") {
+		t.Errorf("in a cluster of level 1: %d proposals, %v", len(q.Proposals()), e)
+	}
+}

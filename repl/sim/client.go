@@ -26,6 +26,9 @@ const (
 	keysPerTag   = 3
 	// listEvery is how many operations there are for each page of a listing.
 	listEvery = 12
+	// checkEvery is how many sets there are for each check in their place: a
+	// command of the newest level.
+	checkEvery = 12
 	// sessionOps is how many operations a client begins with one session, at
 	// least and about.
 	sessionOps = 12
@@ -206,6 +209,9 @@ func (cl *simClient) beginOne() {
 			o.command.Condition = shardmap.ConditionAbsent
 		case 2, 3:
 			o.command.Condition, o.command.Version = shardmap.ConditionVersion, max(1, c.truth[o.group].versionOf(o.key))
+		}
+		if o.command.Kind == shardmap.CommandSet && c.chance.below(checkEvery) == 0 {
+			o.command.Kind, o.command.Items = shardmap.CommandCheck, o.command.Items[:1]
 		}
 		o.body = wire.AppendWrite(nil, &o.command)
 	}
@@ -608,6 +614,7 @@ func (o *op) answered(t wire.Type, body []byte) {
 func (o *op) finish(err error) {
 	c := o.client.c
 	var e *wire.Error
+	var none *client.ErrNoEndpoint
 	if o.listing != nil {
 		o.over()
 		o.listing.ended(o, err)
@@ -621,7 +628,7 @@ func (o *op) finish(err error) {
 		c.result.Answered++
 	case errors.As(err, &e) && e.Code == wire.CodeMaybeApplied, o.call.Maybe:
 		c.history.unknown(o)
-	case errors.As(err, &e) && (e.Code == wire.CodeUnavailable || e.Code == wire.CodeNotLeader || e.Code == wire.CodeNotReady || e.Code == wire.CodeBusy || e.Code == wire.CodeMoved || e.Code == wire.CodeFull):
+	case errors.As(err, &none), errors.As(err, &e) && (e.Code == wire.CodeUnavailable || e.Code == wire.CodeNotLeader || e.Code == wire.CodeNotReady || e.Code == wire.CodeBusy || e.Code == wire.CodeMoved || e.Code == wire.CodeFull || e.Code == wire.CodeLevel && c.builds.mixed()):
 		// A definite no: I9, nobody may ever see it.
 		c.history.refused(o)
 		if !o.reads() {

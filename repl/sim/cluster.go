@@ -38,6 +38,9 @@ const (
 	// foundWithin bounds how long the founding takes, of which nothing here
 	// is a test.
 	foundWithin = 30 * time.Second
+	// mixedEvery is how many clusters there are for each with members of the
+	// build before this one.
+	mixedEvery = 3
 	// restWithin is how long a group is waited for that rests.
 	restWithin = 5 * time.Second
 	// settleWithin bounds how long all replicas take to become equal once
@@ -100,6 +103,7 @@ type cluster struct {
 	history history
 	slots   [][]shardmap.Slot // by group: those that keys of the run are in
 	tags    []string
+	builds  builds
 	scratch []byte
 	full    int    // how many disks are
 	tasks   uint64 // begun so far
@@ -212,11 +216,16 @@ func (c *cluster) found() {
 	c.result.Nodes = n
 	c.net.init(c, n)
 	c.drawPolicy()
+	c.builds.cluster = shardmap.Level
+	if c.chance.below(mixedEvery) == 0 {
+		c.builds.cluster--
+	}
 	for g := range c.options.Groups + 1 {
 		c.truth = append(c.truth, newTruth(c, raft.GroupID(g)))
 	}
 	c.drawTags()
 	for i := range n {
+		c.builds.draw(&c.chance)
 		c.nodes = append(c.nodes, newNode(c, i+1))
 	}
 	for _, n := range c.nodes {
@@ -238,6 +247,25 @@ func (c *cluster) found() {
 	}
 	c.run(time.Second)
 	c.note(0, "founded: %d nodes, %d groups", n, c.options.Groups)
+}
+
+// builds are the levels of commands that the members of a cluster understand.
+type builds struct {
+	cluster uint32   // what all do
+	nodes   []uint32 // by node
+}
+
+// mixed reports whether the cluster has members of the build before this one.
+func (b *builds) mixed() bool { return b.cluster < shardmap.Level }
+
+// draw draws the build of one node more: in a mixed cluster some understand no
+// more than all do.
+func (b *builds) draw(chance *chance) {
+	level := uint32(shardmap.Level)
+	if b.mixed() && chance.below(2) == 0 {
+		level = b.cluster
+	}
+	b.nodes = append(b.nodes, level)
 }
 
 // work lets the cluster work under faults.

@@ -149,7 +149,7 @@ func (n *node) announce() {
 	var command []byte
 	switch {
 	case n.table == nil || !n.table.Founded():
-		f := shardmap.Found{Cluster: clusterName, ClusterID: clusterID, Level: shardmap.Level, ValueMax: valueMax, Groups: n.c.options.Groups}
+		f := shardmap.Found{Cluster: clusterName, ClusterID: clusterID, Level: n.c.builds.cluster, ValueMax: valueMax, Groups: n.c.options.Groups}
 		for i := range n.c.result.Nodes {
 			id := raft.NodeID(i + 1)
 			f.Nodes = append(f.Nodes, shardmap.FoundNode{ID: id, Name: addrOf(id), Addr: addrOf(id), Role: shardmap.NodeServer})

@@ -30,6 +30,7 @@ type keyName struct {
 type histInput struct {
 	get       bool
 	del       bool
+	check     bool
 	condition shardmap.Condition
 	want      uint64
 	number    uint64
@@ -82,7 +83,7 @@ func (h *history) add(o *op, out histOutput) {
 	}
 	h.of[k] = append(h.of[k], porcupine.Operation{
 		ClientId: o.client.id,
-		Input:    histInput{get: o.get, del: o.command.Kind == shardmap.CommandDel, condition: o.command.Condition, want: o.command.Version, number: o.number},
+		Input:    histInput{get: o.get, del: o.command.Kind == shardmap.CommandDel, check: o.command.Kind == shardmap.CommandCheck, condition: o.command.Condition, want: o.command.Version, number: o.number},
 		Output:   out, Call: int64(o.began), Return: end,
 	})
 }
@@ -121,6 +122,9 @@ var histModel = porcupine.Model{
 		}
 		if out.conflict || !holds {
 			return (out.conflict || out.unknown) && !holds, s
+		}
+		if in.check {
+			return true, s
 		}
 		if in.del {
 			return out.unknown || (out.deleted == 1) == s.there, histState{}

@@ -78,6 +78,9 @@ func (m *model) change(id raft.LogID, x *shardmap.Command) outcome {
 		return r
 	}
 	r.status = shardmap.StatusApplied
+	if x.Kind == shardmap.CommandCheck {
+		return r
+	}
 	r.version = max(id.Index, m.last[x.Slot]+1)
 	m.last[x.Slot] = r.version
 	key := string(x.Key(0))

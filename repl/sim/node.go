@@ -253,9 +253,12 @@ func (c *cluster) markOf(n raft.NodeID) uint64 { return c.nodes[n-1].mark }
 func (n *node) machine(r logstore.Replica) repl.StateMachine {
 	w := &watched{node: n, replica: r, truth: n.c.truth[r.Group]}
 	if r.Group == 0 {
-		w.inner = machine.NewMeta(n.tableChanged)
+		meta := machine.NewMeta(n.tableChanged)
+		meta.Table.Understand(n.c.builds.nodes[n.index-1])
+		w.inner = meta
 	} else {
 		w.state = machine.NewMap(r.Group, n.c.slots[r.Group])
+		w.state.State.Understand(n.c.builds.nodes[n.index-1])
 		w.inner = w.state
 	}
 	return w

@@ -64,6 +64,7 @@ var plantedBugs = []struct {
 	{"snapshot without session table", shardmap.SetBug, ""},
 	{"retry applied twice", shardmap.SetBug, ""},
 	{"listing of two moments", shardmap.SetBug, ""},
+	{"command above the level proposed", shardmap.SetBug, ""},
 	{"read without confirmation", repl.SetBug, ""},
 	{"rolled-back membership kept", repl.SetBug, ""},
 	{"resting group without leader", repl.SetBug, ""},

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -57,11 +58,14 @@ type AcceptConfig struct {
 	Node      raft.NodeID
 	Start     uint64
 	Advertise string // address under which the acceptor is to be dialled
-	Level     uint32
-	ValueMax  uint32
-	WindowMax uint32
-	Secret    []byte
-	Rand      io.Reader
+	Level     uint32 // that the acceptor's build understands
+	// ClusterLevel is the level that the cluster is at; 0: the acceptor does
+	// not know it yet, and says its own.
+	ClusterLevel uint32
+	ValueMax     uint32
+	WindowMax    uint32
+	Secret       []byte
+	Rand         io.Reader
 	// Admit, if set, has the last word on who has proven to know the
 	// secret. An [Error] travels as it is; another error as unavailable.
 	Admit func(h *Hello) error
@@ -290,7 +294,7 @@ func (c *AcceptConfig) acceptProof(conn net.Conn, g *Greeting, said transcript) 
 			return nil, refuse(conn, e)
 		}
 	}
-	g.Welcome = Welcome{ValueMax: c.ValueMax, FrameMax: FrameMax, WindowMax: c.WindowMax, Level: c.Level}
+	g.Welcome = Welcome{ValueMax: c.ValueMax, FrameMax: FrameMax, WindowMax: c.WindowMax, Level: cmp.Or(c.ClusterLevel, c.Level)}
 	g.Welcome.prove(c.Secret, said)
 	if err := WriteFrame(conn, TypeWelcome, 0, &g.Welcome); err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 var update = flag.Bool("update", false, "write the examples into docs/protocol.md anew")
@@ -166,6 +167,22 @@ func TestProtocolPageCodes(t *testing.T) {
 	}
 	for c := wire.Code(1); c.Known(); c++ {
 		row := fmt.Sprintf("| %d | %s | %s | %d |", c, c, c.Retry(), c.ExitStatus())
+		if !strings.Contains(string(page), row) {
+			t.Errorf("no row %q on the page", row)
+		}
+	}
+}
+
+// The page lists the commands as the code has them: a client chooses by it what
+// it may send to a cluster of which level.
+func TestProtocolPageCommands(t *testing.T) {
+	page, err := os.ReadFile(protocolPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := map[bool]string{false: "no", true: "yes"}
+	for _, c := range shardmap.Commands() {
+		row := fmt.Sprintf("| %d | %s | %s | %s | %d | %s |", c.Kind, c.Name, c.Items(), c.TakenConditions(), c.Level, full[c.Frees])
 		if !strings.Contains(string(page), row) {
 			t.Errorf("no row %q on the page", row)
 		}

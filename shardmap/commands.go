@@ -1,0 +1,173 @@
+package shardmap
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Level is the newest level of commands that this code understands. It rises by
+// one whenever a row or a field is added that an older build would not
+// understand.
+const Level = 2
+
+// Shape says how the items of a command lie. It decides which of them are keys.
+type Shape uint8
+
+const (
+	ShapeKeys  Shape = iota + 1 // key, key, …
+	ShapePairs                  // key, value, key, value, …
+	ShapeBody                   // of the meta group's commands: a body of its own
+)
+
+// CommandRow is what there is to know of one kind of command. Who admits,
+// proposes, applies, shows or documents commands reads it here.
+type CommandRow struct {
+	// Kind is the number of the command, among those of data groups or among
+	// those of the meta group. Numbers are for ever.
+	Kind uint8
+	Name string
+	// Level is that of the cluster from which on it is admitted: before, some
+	// member could not apply it.
+	Level uint32
+	Shape Shape
+	// Frees says that it is taken also where disks are full: it frees room, or
+	// the cluster can't do without it.
+	Frees bool
+	// Conditions are those that it may have, besides none.
+	Conditions []Condition
+	// KeysMax bounds its keys where that is less than what fits in [ItemsMax];
+	// 0: it does not.
+	KeysMax int
+
+	// change carries out a command of a data group whose condition holds: what it
+	// writes gets the version. It returns how many keys it deleted. nil: the
+	// command changes nothing.
+	change func(s *slotState, c *Command, version uint64) (deleted uint32)
+	// read reads the body of a command of the meta group.
+	read func(*tableReader) (tableCommand, error)
+}
+
+// commandRows are the commands of data groups, by kind. The first is none.
+var commandRows = [...]CommandRow{
+	CommandSet:   {Name: "set", Level: 1, Shape: ShapePairs, Conditions: []Condition{ConditionAbsent, ConditionVersion}, change: (*slotState).set},
+	CommandDel:   {Name: "del", Level: 1, Shape: ShapeKeys, Frees: true, Conditions: []Condition{ConditionVersion}, change: (*slotState).del},
+	CommandCheck: {Name: "check", Level: 2, Shape: ShapeKeys, Conditions: []Condition{ConditionAbsent, ConditionVersion}, KeysMax: 1},
+}
+
+// tableRows are the commands of the meta group, by kind.
+var tableRows = [...]CommandRow{
+	TableFound:    {Name: "found", Level: 1, Shape: ShapeBody, Frees: true, read: (*tableReader).found},
+	TableAnnounce: {Name: "announce", Level: 1, Shape: ShapeBody, Frees: true, read: (*tableReader).announce},
+}
+
+// Row returns the row of k; nil if this level has none.
+func (k CommandKind) Row() *CommandRow {
+	if k == 0 || int(k) >= len(commandRows) {
+		return nil
+	}
+	return &commandRows[k]
+}
+
+// Row returns the row of k; nil if this level has none.
+func (k TableCommandKind) Row() *CommandRow {
+	if k == 0 || int(k) >= len(tableRows) {
+		return nil
+	}
+	return &tableRows[k]
+}
+
+// Commands returns the rows of the commands of data groups, by kind, for those
+// who document them.
+func Commands() []CommandRow { return numbered(commandRows[1:]) }
+
+// TableCommands returns the rows of the commands of the meta group, by kind.
+func TableCommands() []CommandRow { return numbered(tableRows[1:]) }
+
+func numbered(rows []CommandRow) []CommandRow {
+	out := make([]CommandRow, len(rows))
+	for i, r := range rows {
+		r.Kind = uint8(i + 1)
+		out[i] = r
+	}
+	return out
+}
+
+// Admit says why a command of this row must not reach the log of a cluster at
+// level: some member would not understand it, and stop.
+func (r *CommandRow) Admit(level uint32) error {
+	if r.Level > level && !bug("command above the level proposed") {
+		return &LevelError{What: r.Name, Needs: r.Level, Level: level}
+	}
+	return nil
+}
+
+// understood says why a replica of a build that understands no more than level
+// can't apply a command of this row.
+func (r *CommandRow) understood(level uint32) error {
+	if r.Level > level {
+		return &LevelError{What: r.Name, Needs: r.Level, Level: level}
+	}
+	return nil
+}
+
+// takes reports whether a command of this row may have condition c.
+func (r *CommandRow) takes(c Condition) bool {
+	if c == ConditionNone {
+		return true
+	}
+	for _, has := range r.Conditions {
+		if has == c {
+			return true
+		}
+	}
+	return false
+}
+
+// TakenConditions names the conditions that a command of this row may have.
+func (r *CommandRow) TakenConditions() string {
+	names := []string{ConditionNone.String()}
+	for _, c := range r.Conditions {
+		names = append(names, c.String())
+	}
+	last := len(names) - 1
+	if last == 0 {
+		return names[0]
+	}
+	return strings.Join(names[:last], ", ") + " or " + names[last]
+}
+
+// Items says what the items of a command of this row are.
+func (r *CommandRow) Items() string {
+	switch {
+	case r.Shape == ShapePairs:
+		return "key, value, key, value, …"
+	case r.Shape == ShapeKeys && r.KeysMax == 1:
+		return "key"
+	case r.Shape == ShapeKeys:
+		return "key, key, …"
+	}
+	return "a body of its own"
+}
+
+// LevelError tells of a command above a level: that of the cluster at admission,
+// that of this build on apply. It wraps [ErrLevel].
+type LevelError struct {
+	What         string // the command's name
+	Needs, Level uint32
+}
+
+func (e *LevelError) Error() string {
+	return fmt.Sprintf("command %s: %v; it needs level %d, here is level %d", e.What, ErrLevel, e.Needs, e.Level)
+}
+
+// Unwrap returns [ErrLevel].
+func (e *LevelError) Unwrap() error { return ErrLevel }
+
+// Limits are what a cluster holds its commands to, at admission.
+type Limits struct {
+	ValueMax int    // bytes of a value
+	Level    uint32 // that all its members understand
+}
+
+// Limits returns what commands are held to.
+func (t *Table) Limits() Limits { return Limits{ValueMax: t.ValueMax, Level: t.Level} }
