@@ -35,9 +35,9 @@ type benchLayout struct {
 }
 
 var benchLayouts = []benchLayout{
-	{"lookup+leaves", func() layout { return &leavesLayout{newStore()} }},
+	{"lookup+leaves", func() layout { return &leavesLayout{newStore(KindKey)} }},
 	{"hash", func() layout { return &hashLayout{} }},
-	{"prefixes", func() layout { return &prefixLayout{newStore(), nil} }},
+	{"prefixes", func() layout { return &prefixLayout{newStore(KindKey), nil} }},
 	{"gomap", func() layout { return gomapLayout{} }},
 	{"pointers", func() layout { return &pointerLayout{} }},
 }
@@ -243,7 +243,7 @@ func (l *hashLayout) put(key, value []byte, hash, version uint64) {
 	i, found := l.find(key, hash)
 	size := recordSize(len(key), len(value))
 	if found && l.rec(l.table[i]).size() == size {
-		l.rec(l.table[i]).write(key, value, version)
+		l.rec(l.table[i]).write(KindKey, key, value, version)
 		return
 	}
 	if !found {
@@ -257,7 +257,7 @@ func (l *hashLayout) put(key, value []byte, hash, version uint64) {
 		l.slab = grown
 	}
 	l.slab = l.slab[:at+size]
-	record(l.slab[at:]).write(key, value, version)
+	record(l.slab[at:]).write(KindKey, key, value, version)
 	l.table[i] = hash>>32<<32 | uint64(at+1)
 }
 
@@ -376,15 +376,15 @@ func (l *prefixLayout) put(key, value []byte, hash, version uint64) {
 	if found {
 		old := l.s.at(r.refs[pos])
 		if old.size() == size {
-			old.write(key, value, version)
+			old.write(KindKey, key, value, version)
 			return
 		}
 		r.refs[pos] = l.s.alloc(size)
-		l.s.at(r.refs[pos]).write(key, value, version)
+		l.s.at(r.refs[pos]).write(KindKey, key, value, version)
 		return
 	}
 	to := l.s.alloc(size)
-	l.s.at(to).write(key, value, version)
+	l.s.at(to).write(KindKey, key, value, version)
 	if r == nil {
 		r = &prefixRun{}
 		l.runs = append(l.runs, r)
@@ -454,7 +454,7 @@ type gomapValue struct {
 
 func (l gomapLayout) put(key, value []byte, hash, version uint64) {
 	var b [256 + 64]byte
-	l[string(key)] = gomapValue{version, record(b[:]).write(key, value, version), append([]byte(nil), value...)}
+	l[string(key)] = gomapValue{version, record(b[:]).write(KindKey, key, value, version), append([]byte(nil), value...)}
 }
 func (l gomapLayout) get(key []byte, hash uint64, dst []byte) []byte {
 	return append(dst, l[string(key)].value...)
@@ -505,7 +505,7 @@ func (l *pointerLayout) before(key []byte, path *[8]*pointerNode) *pointerNode {
 func (l *pointerLayout) put(key, value []byte, hash, version uint64) {
 	var path [8]*pointerNode
 	var b [256 + 64]byte
-	h := record(b[:]).write(key, value, version)
+	h := record(b[:]).write(KindKey, key, value, version)
 	if n := l.before(key, &path); n != nil {
 		n.value, n.version, n.hash = append([]byte(nil), value...), version, h
 		return
@@ -604,7 +604,7 @@ func BenchmarkApply(b *testing.B) {
 	})
 	b.Run("copy", func(b *testing.B) {
 		for b.Loop() {
-			m.Copy(Slot(b.N % Slots)).Release()
+			copyOf(m, Slot(b.N%Slots)).Release()
 		}
 	})
 	b.Run("list-page-of-100", func(b *testing.B) {
@@ -615,7 +615,7 @@ func BenchmarkApply(b *testing.B) {
 	b.Run("overwrite-under-copy", func(b *testing.B) {
 		copies := make([]*SlotCopy, Slots)
 		for s := range copies {
-			copies[s] = m.Copy(Slot(s))
+			copies[s] = copyOf(m, Slot(s))
 		}
 		r := rand.New(rand.NewPCG(1, 2))
 		c.Session, c.Sequence, c.Floor = 0, 0, 0

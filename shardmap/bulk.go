@@ -2,6 +2,7 @@ package shardmap
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 
@@ -23,36 +24,63 @@ import (
 // largest size that the allocator has in stock.
 const bulkChunk = 32 << 10
 
-// records reads count records into an empty store. last is the slot's last
-// version.
-func (d *snapshotReader) records(s *store, count, last uint64) error {
-	d.entries = d.entries[:0]
-	var before []byte // the key before; it lies in a chunk
-	for count > 0 {
-		// A window with a whole chunk in it, if there is so much.
-		n, size, err := d.measure(d.window(bulkChunk), count, last)
+// records reads count records into an empty slot, those of one kind after those of
+// another.
+func (d *snapshotReader) records(st *slotState, count uint64) error {
+	for before := RecordKind(0); count > 0; {
+		head, err := d.need(snapshotRecord)
 		if err != nil {
 			return err
 		}
-		if n == 0 { // one record, that is larger than what is there
-			if n, size, err = d.measureLarge(last); err != nil {
-				return err
-			}
+		kind := RecordKind(head[14])
+		if kind <= before {
+			return fmt.Errorf("records of kind %d after those of kind %d", kind, before)
 		}
-		if before, err = d.fill(s, n, size, before); err != nil {
+		if newest := cmp.Or(d.newest, kindNewest); kind > newest {
+			return fmt.Errorf("record of kind %d: %w; known are 1 to %d", kind, ErrLevel, newest)
+		}
+		n, err := d.kind(st.of(kind), count, st.last)
+		if err != nil {
 			return err
 		}
-		count -= uint64(n)
+		before, count = kind, count-n
 	}
-	s.count = len(d.entries)
-	s.lookup.fill(d.entries)
 	return nil
 }
 
-// measure says how many whole records at the beginning of b go into a chunk,
-// and how large that becomes.
-func (d *snapshotReader) measure(b []byte, count, last uint64) (n, size int, err error) {
-	for at := 0; uint64(n) < count && at+snapshotRecord <= len(b); n++ {
+// kind reads the records of one kind into an empty store, count at most, and
+// returns how many there were. last is the slot's last version.
+func (d *snapshotReader) kind(s *store, count, last uint64) (total uint64, err error) {
+	d.entries = d.entries[:0]
+	var before []byte // the key before; it lies in a chunk
+	for total < count {
+		// A window with a whole chunk in it, if there is so much.
+		n, size, err := d.measure(d.window(bulkChunk), s.kind, count-total, last)
+		if err != nil {
+			return 0, err
+		}
+		if n == 0 { // one record, that is larger than what is there; or none of the kind
+			if n, size, err = d.measureLarge(s.kind, last); err != nil {
+				return 0, err
+			}
+			if n == 0 {
+				break
+			}
+		}
+		if before, err = d.fill(s, n, size, before); err != nil {
+			return 0, err
+		}
+		total += uint64(n)
+	}
+	s.count = len(d.entries)
+	s.lookup.fill(d.entries)
+	return total, nil
+}
+
+// measure says how many whole records of a kind at the beginning of b go into a
+// chunk, and how large that becomes.
+func (d *snapshotReader) measure(b []byte, kind RecordKind, count, last uint64) (n, size int, err error) {
+	for at := 0; uint64(n) < count && at+snapshotRecord <= len(b) && RecordKind(b[at+14]) == kind; n++ {
 		keyLen, valueLen, err := checkRecord(b[at:], last)
 		if err != nil {
 			return 0, 0, err
@@ -66,11 +94,15 @@ func (d *snapshotReader) measure(b []byte, count, last uint64) (n, size int, err
 	return n, size, nil
 }
 
-// measureLarge waits for a record that is longer than the window.
-func (d *snapshotReader) measureLarge(last uint64) (n, size int, err error) {
+// measureLarge waits for a record that is longer than the window; none if the next
+// one is of another kind.
+func (d *snapshotReader) measureLarge(kind RecordKind, last uint64) (n, size int, err error) {
 	b, err := d.need(snapshotRecord)
 	if err != nil {
 		return 0, 0, err
+	}
+	if RecordKind(b[14]) != kind {
+		return 0, 0, nil
 	}
 	keyLen, valueLen, err := checkRecord(b, last)
 	if err == nil {
@@ -85,7 +117,7 @@ func checkRecord(head []byte, last uint64) (keyLen, valueLen int, err error) {
 	value := binary.LittleEndian.Uint32(head[8:])
 	keyLen = int(binary.LittleEndian.Uint16(head[12:]))
 	switch kind, zero := head[14], head[15]; {
-	case kind != recordKindKey || zero != 0:
+	case zero != 0:
 		return 0, 0, fmt.Errorf("record of kind %d, %d: %w", kind, zero, ErrLevel)
 	case keyLen == 0 || keyLen > KeyMax || value > ValueMaxLimit:
 		return 0, 0, fmt.Errorf("key of %d bytes, value of %d; the limits are 1 to %d, and %d", keyLen, value, KeyMax, ValueMaxLimit)

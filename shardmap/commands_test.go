@@ -76,7 +76,7 @@ func TestAboveTheLevel(t *testing.T) {
 func TestCheckCommand(t *testing.T) {
 	m := NewMap(allSlots())
 	set := apply(t, m, 5, 0, &Command{Kind: CommandSet, Slot: SlotByServer, Items: items("k", "v")})
-	digest := m.Digest(SlotOf([]byte("k")))
+	digest := digestOf(m, SlotOf([]byte("k")))
 	for i, c := range []struct {
 		condition Condition
 		version   uint64
@@ -92,7 +92,7 @@ func TestCheckCommand(t *testing.T) {
 		if got != c.want {
 			t.Errorf("check if %s %d: got %+v, want %+v", c.condition, c.version, got, c.want)
 		}
-		if m.Digest(SlotOf([]byte("k"))) != digest {
+		if digestOf(m, SlotOf([]byte("k"))) != digest {
 			t.Errorf("check if %s %d changed something", c.condition, c.version)
 		}
 	}

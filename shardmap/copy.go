@@ -10,8 +10,8 @@ import (
 type SlotCopy struct {
 	slot     Slot
 	last     uint64
-	view     view
-	count    int
+	kinds    []kindView  // the first is of keys
+	first    [1]kindView // room for it: mostly there are no others
 	sessions sessionView
 
 	recordSum, sessionSum uint64
@@ -19,26 +19,45 @@ type SlotCopy struct {
 	of *slotState // nil once released
 }
 
-// Copy returns a slot as it is now, or nil if the slot is not this group's. Call
-// it between two entries, from the goroutine that applies, where the copies of
-// several slots must be of one log id.
-func (m *Map) Copy(s Slot) *SlotCopy {
+// kindView is the records of one kind.
+type kindView struct {
+	view  view
+	count int
+	kind  RecordKind
+	of    *store
+}
+
+// Copy returns a slot as it is now; owned is false, and there is no copy, if the
+// slot is not this group's. Call it between two entries, from the goroutine that
+// applies, where the copies of several slots must be of one log id.
+func (m *Map) Copy(s Slot) (c *SlotCopy, owned bool) {
 	st := m.slot(s)
 	if st == nil {
-		return nil
+		return nil, false
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return &SlotCopy{
+	c = &SlotCopy{
 		slot:       s,
 		last:       st.last,
-		view:       st.records.copyView(),
-		count:      st.records.count,
 		sessions:   st.sessions.copyView(),
-		recordSum:  st.records.sum,
+		recordSum:  st.recordSum(),
 		sessionSum: st.sessions.sum,
 		of:         st,
 	}
+	c.kinds = c.first[:0]
+	st.stores(func(o *store) {
+		c.kinds = append(c.kinds, kindView{view: o.copyView(), count: o.count, kind: o.kind, of: o})
+	})
+	return c, true
+}
+
+// keys returns the records of keys; none once c is released.
+func (c *SlotCopy) keys() *view {
+	if len(c.kinds) == 0 {
+		return &view{}
+	}
+	return &c.kinds[0].view
 }
 
 // Release gives the copy up; it is empty from then on, and nothing that it
@@ -48,21 +67,28 @@ func (c *SlotCopy) Release() {
 	if st == nil {
 		return
 	}
-	*c = SlotCopy{slot: c.slot}
 	st.mu.Lock()
-	defer st.mu.Unlock()
-	st.records.releaseView()
+	for i := range c.kinds {
+		c.kinds[i].of.releaseView()
+	}
 	st.sessions.releaseView()
+	st.mu.Unlock()
+	*c = SlotCopy{slot: c.slot}
 }
 
 // Slot returns which slot this is.
 func (c *SlotCopy) Slot() Slot { return c.slot }
 
 // Len returns the number of keys.
-func (c *SlotCopy) Len() int { return c.count }
+func (c *SlotCopy) Len() int {
+	if len(c.kinds) == 0 {
+		return 0
+	}
+	return c.kinds[0].count
+}
 
 // Digest returns the slot's digest.
-func (c *SlotCopy) Digest() uint64 { return digest(c.recordSum, c.sessionSum, c.last) }
+func (c *SlotCopy) Digest() uint64 { return slotDigest(c.recordSum, c.sessionSum, c.last) }
 
 // Check recomputes the digest from the bytes in memory. Its error names the
 // record that is not what was written.
@@ -71,18 +97,18 @@ func (c *SlotCopy) Check() error { return c.check() }
 // Get returns key's value and version. The value is the slot's own: it may be read
 // until Release, and not be written to. It costs a search in the order of the keys,
 // some times what [Map.Get] costs.
-func (c *SlotCopy) Get(key []byte) (value []byte, version uint64, ok bool) {
-	at := c.view.seek(key)
+func (c *SlotCopy) Get(key []byte) (value []byte, version uint64, is Presence) {
+	at := c.keys().seek(key)
 	rec := at.record()
 	if rec == nil || !bytes.Equal(rec.key(), key) {
-		return nil, 0, false
+		return nil, 0, Absent
 	}
-	return rec.value(), rec.version(), true
+	return rec.value(), rec.version(), Present
 }
 
 // ValueSize returns the bytes of key's value, or 0 if the key is not there.
 func (c *SlotCopy) ValueSize(key []byte) int {
-	at := c.view.seek(key)
+	at := c.keys().seek(key)
 	rec := at.record()
 	if rec == nil || !bytes.Equal(rec.key(), key) {
 		return 0
@@ -93,7 +119,7 @@ func (c *SlotCopy) ValueSize(key []byte) int {
 // Walk calls f for each key from the first that is not below from, in order,
 // until f returns false. Key and value alias the copy.
 func (c *SlotCopy) Walk(from []byte, f func(key, value []byte, version uint64) bool) {
-	for at := c.view.seek(from); ; at.next() {
+	for at := c.keys().seek(from); ; at.next() {
 		rec := at.record()
 		if rec == nil || !f(rec.key(), rec.value(), rec.version()) {
 			return

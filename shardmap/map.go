@@ -32,7 +32,7 @@ const pageSlots = 64
 func NewMap(slots []Slot) *Map {
 	m := &Map{quota: newSessionQuota(), level: Level}
 	for _, s := range slots {
-		m.own(s, &slotState{records: newStore()})
+		m.own(s, newSlotState())
 	}
 	return m
 }
@@ -151,21 +151,42 @@ func (m *Map) Time() raft.GroupTime {
 	return m.time
 }
 
-// Get appends key's value to dst and returns it with the key's version. If the
-// key is not there, dst comes back as it was.
-func (m *Map) Get(key, dst []byte) (value []byte, version uint64, ok bool) {
+// Presence says what a read found of a key. Its zero value is none of them.
+type Presence uint8
+
+const (
+	NotOwned Presence = iota + 1 // the slot is not this group's: whether there is such a key, its owner knows
+	Absent                       // there is no such key
+	Present                      // there is
+)
+
+func (p Presence) String() string {
+	switch p {
+	case NotOwned:
+		return "not owned"
+	case Absent:
+		return "absent"
+	case Present:
+		return "present"
+	}
+	return fmt.Sprintf("presence %d", uint8(p))
+}
+
+// Get appends key's value to dst and returns it with the key's version, if the
+// key is there; else dst comes back as it was.
+func (m *Map) Get(key, dst []byte) (value []byte, version uint64, is Presence) {
 	s, hash := locate(key)
 	st := m.slot(s)
 	if st == nil {
-		return dst, 0, false
+		return dst, 0, NotOwned
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	rec := st.records.get(key, hash)
 	if rec == nil {
-		return dst, 0, false
+		return dst, 0, Absent
 	}
-	return append(dst, rec.value()...), rec.version(), true
+	return append(dst, rec.value()...), rec.version(), Present
 }
 
 // Owns says whether the slot is this group's.
@@ -178,10 +199,13 @@ func (m *Map) Len() int {
 	return n
 }
 
-// Bytes returns the number of bytes in keys and values. It visits each slot.
+// Bytes returns the number of bytes in the names and values of records, of all
+// kinds. It visits each slot.
 func (m *Map) Bytes() int64 {
 	n := int64(0)
-	m.each(func(st *slotState) { n += st.records.bytes })
+	m.each(func(st *slotState) {
+		st.stores(func(s *store) { n += s.bytes })
+	})
 	return n
 }
 
@@ -201,18 +225,20 @@ func (m *Map) CopiesOut() int {
 	m.moments.mu.Lock()
 	n := len(m.moments.open)
 	m.moments.mu.Unlock()
-	m.each(func(st *slotState) { n += st.records.copies })
+	m.each(func(st *slotState) {
+		st.stores(func(s *store) { n += s.copies })
+	})
 	return n
 }
 
-// Digest returns the digest of a slot: equal states have equal digests. It is 0
-// for a slot that is not this group's.
-func (m *Map) Digest(s Slot) uint64 {
+// Digest returns the digest of a slot: equal states have equal digests. owned is
+// false if the slot is not this group's.
+func (m *Map) Digest(s Slot) (digest uint64, owned bool) {
 	st := m.slot(s)
 	if st == nil {
-		return 0
+		return 0, false
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return digest(st.records.sum, st.sessions.sum, st.last)
+	return slotDigest(st.recordSum(), st.sessions.sum, st.last), true
 }

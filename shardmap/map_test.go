@@ -27,7 +27,7 @@ func TestApplyRefuses(t *testing.T) {
 	with := func(f func(c *Command)) *Command { c := good; f(&c); return &c }
 	m := NewMap(allSlots())
 	apply(t, m, 5, 7, &good)
-	digest := m.Digest(SlotOf([]byte("k")))
+	digest := digestOf(m, SlotOf([]byte("k")))
 	for _, c := range []struct {
 		name string
 		id   raft.LogID
@@ -45,7 +45,7 @@ func TestApplyRefuses(t *testing.T) {
 		if r, err := m.Apply(c.id, 7, c.c); !errors.Is(err, c.want) || r != (Result{}) {
 			t.Errorf("%s: got %+v, %v; want %v", c.name, r, err, c.want)
 		}
-		if m.Applied().Index != 5 || m.Digest(SlotOf([]byte("k"))) != digest {
+		if m.Applied().Index != 5 || digestOf(m, SlotOf([]byte("k"))) != digest {
 			t.Errorf("%s: something changed", c.name)
 		}
 	}
@@ -66,7 +66,9 @@ func TestNotOwned(t *testing.T) {
 	if r := apply(t, m, 1, 0, &c); r.Status != StatusNotOwned || m.Applied().Index != 1 || m.Len() != 0 {
 		t.Errorf("got %+v, applied %s, %d keys", r, m.Applied(), m.Len())
 	}
-	if _, _, ok := m.Get([]byte("k"), nil); ok || m.Owns(slot) || !m.Owns(slot^1) || m.Copy(slot) != nil || m.Digest(slot) != 0 {
+	_, copied := m.Copy(slot)
+	_, summed := m.Digest(slot)
+	if _, _, is := m.Get([]byte("k"), nil); is != NotOwned || m.Owns(slot) || !m.Owns(slot^1) || copied || summed {
 		t.Error("the slot is there")
 	}
 	if listNow(m, nil, nil, 0, 0, false, func([]byte, uint64, []byte) {}) {
@@ -142,7 +144,7 @@ func TestReadBesideApply(t *testing.T) {
 	var reads [3]int
 	for kind, read := range []func(r *rand.Rand){
 		func(r *rand.Rand) {
-			if value, version, ok := m.Get(key(r.IntN(keys)), nil); ok {
+			if value, version, is := m.Get(key(r.IntN(keys)), nil); is == Present {
 				whole(value, version)
 			}
 		},
@@ -162,12 +164,12 @@ func TestReadBesideApply(t *testing.T) {
 			})
 		},
 		func(r *rand.Rand) {
-			c := m.Copy(SlotOf(key(r.IntN(keys))))
+			c := copyOf(m, SlotOf(key(r.IntN(keys))))
 			defer c.Release()
 			if err := c.Check(); err != nil {
 				t.Error(err)
 			}
-			m.Digest(c.Slot())
+			digestOf(m, c.Slot())
 			m.Len()
 			m.Applied()
 		},
@@ -188,7 +190,7 @@ func TestReadBesideApply(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 9))
 	for index := uint64(1); index <= 20000; index++ {
 		if len(moments) == 0 {
-			moments <- m.Moment([]byte("{"))
+			moments <- momentOf(m, []byte("{"))
 		}
 		k := key(r.IntN(keys))
 		c := Command{Kind: CommandDel, Slot: SlotOf(k), Session: 1 + index%3, Sequence: index, Floor: index - min(index, 5), Items: [][]byte{k}}
@@ -244,8 +246,8 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 	var dst, buf []byte
 	var back Command
 	get := func() {
-		var ok bool
-		if dst, _, ok = m.Get(names[n], dst[:0]); !ok {
+		var is Presence
+		if dst, _, is = m.Get(names[n], dst[:0]); is != Present {
 			t.Fatal("not there")
 		}
 	}
@@ -293,7 +295,7 @@ func TestCheckFindsFlips(t *testing.T) {
 	slot := SlotOf([]byte("k"))
 	apply(t, m, 1, 0, &Command{Kind: CommandSet, Slot: slot, Session: 3, Items: items("k", "value")})
 	check := func() error {
-		c := m.Copy(slot)
+		c := copyOf(m, slot)
 		defer c.Release()
 		return c.Check()
 	}
@@ -334,7 +336,7 @@ func TestCopyGet(t *testing.T) {
 			set(i, "old")
 		}
 	}
-	c := m.Copy(SlotOf([]byte(key(0))))
+	c := copyOf(m, SlotOf([]byte(key(0))))
 	defer c.Release()
 	for i := range keys {
 		switch i % 4 {
@@ -349,17 +351,17 @@ func TestCopyGet(t *testing.T) {
 	}
 	version := uint64(0)
 	for i := range keys {
-		v, got, ok := c.Get([]byte(key(i)))
+		v, got, is := c.Get([]byte(key(i)))
 		want := ""
 		if i%3 != 2 {
 			want, version = "old", version+1
 		}
-		if string(v) != want || ok != (i%3 != 2) || ok && got != version {
-			t.Fatalf("key %s: got %q, version %d, %v; want %q, version %d", key(i), v, got, ok, want, version)
+		if string(v) != want || (is == Present) != (i%3 != 2) || is == Present && got != version {
+			t.Fatalf("key %s: got %q, version %d, %s; want %q, version %d", key(i), v, got, is, want, version)
 		}
 	}
 	for _, k := range []string{"", "{t}", "{t}0000", "{t}999", "{t}001x"} {
-		if v, _, ok := c.Get([]byte(k)); ok || v != nil {
+		if v, _, is := c.Get([]byte(k)); is != Absent || v != nil {
 			t.Errorf("key %q: got %q", k, v)
 		}
 	}

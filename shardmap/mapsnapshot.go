@@ -36,7 +36,7 @@ type MapCopy struct {
 func (m *Map) CopyAll() *MapCopy {
 	c := &MapCopy{}
 	for s := range Slot(Slots) {
-		if copied := m.Copy(s); copied != nil {
+		if copied, owned := m.Copy(s); owned {
 			c.slots = append(c.slots, copied)
 		}
 	}

@@ -394,9 +394,9 @@ func (h *harness) retry(t *rapid.T) {
 
 func (h *harness) copy(t *rapid.T) {
 	slot := SlotOf([]byte(rapid.SampledFrom(testTags).Draw(t, "tag")))
-	h.copies = append(h.copies, h.m.Copy(slot))
+	h.copies = append(h.copies, copyOf(h.m, slot))
 	h.were = append(h.were, h.model.list(func(k string) bool { return SlotOf([]byte(k)) == slot }))
-	h.digests = append(h.digests, h.m.Digest(slot))
+	h.digests = append(h.digests, digestOf(h.m, slot))
 }
 
 func (h *harness) release(t *rapid.T) {
@@ -413,8 +413,8 @@ func (h *harness) release(t *rapid.T) {
 	}
 	other := NewMap(allSlots())
 	snapshotInto(t, c, other)
-	if other.Digest(c.Slot()) != h.digests[i] {
-		t.Fatalf("slot %d through a snapshot: digest %x, want %x", c.Slot(), other.Digest(c.Slot()), h.digests[i])
+	if digestOf(other, c.Slot()) != h.digests[i] {
+		t.Fatalf("slot %d through a snapshot: digest %x, want %x", c.Slot(), digestOf(other, c.Slot()), h.digests[i])
 	}
 	c.Release()
 	h.copies, h.were, h.digests = slices.Delete(h.copies, i, i+1), slices.Delete(h.were, i, i+1), slices.Delete(h.digests, i, i+1)
@@ -434,8 +434,8 @@ func (h *harness) restart(t *rapid.T) {
 		t.Fatalf("load: %v", err)
 	}
 	for _, s := range allSlots() {
-		if loaded.Digest(s) != h.m.Digest(s) {
-			t.Fatalf("slot %d has digest %x, want %x", s, loaded.Digest(s), h.m.Digest(s))
+		if digestOf(loaded, s) != digestOf(h.m, s) {
+			t.Fatalf("slot %d has digest %x, want %x", s, digestOf(loaded, s), digestOf(h.m, s))
 		}
 	}
 	if loaded.Applied() != h.m.Applied() || loaded.Time() != h.m.Time() {
@@ -455,10 +455,10 @@ func (h *harness) releaseAll() {
 
 func (h *harness) get(t *rapid.T) {
 	key := genKey(t)
-	value, version, ok := h.m.Get([]byte(key), []byte("before"))
+	value, version, is := h.m.Get([]byte(key), []byte("before"))
 	want, there := h.model.keys[key]
-	if ok != there || version != want.version || string(value) != "before"+want.value {
-		t.Fatalf("get %q: got %q@%d %v, want %q@%d %v", key, value, version, ok, want.value, want.version, there)
+	if (is == Present) != there || is == NotOwned || version != want.version || string(value) != "before"+want.value {
+		t.Fatalf("get %q: got %q@%d %s, want %q@%d %v", key, value, version, is, want.value, want.version, there)
 	}
 }
 

@@ -30,7 +30,7 @@ type Moment struct {
 	over bool // guarded by moments.mu
 }
 
-// keptSlot is the records of a slot as they were at all moments from some number
+// keptSlot is the keys of a slot as they were at all moments from some number
 // up to upto.
 type keptSlot struct {
 	st   *slotState
@@ -54,15 +54,21 @@ type moments struct {
 // Moment returns the map as it is now, for a reader of keys with a prefix. It
 // is called between two entries, by the goroutine that applies. [Moment.End] is
 // due, from any goroutine.
-func (m *Map) Moment(prefix []byte) *Moment {
-	t := &Moment{m: m}
-	if s, ok := slotOfPrefix(prefix); ok {
-		if st := m.slot(s); st != nil {
-			st.mu.Lock()
-			t.one = &keptSlot{st: st, view: st.records.copyView()}
-			st.mu.Unlock()
+//
+// owned is false, and there is no moment, if all keys with the prefix are of one
+// slot and that is not this group's. Of other prefixes a group shows the keys of
+// its own slots: who asks all groups must know that they mean one slot table.
+func (m *Map) Moment(prefix []byte) (t *Moment, owned bool) {
+	t = &Moment{m: m}
+	if s, ok := SlotOfPrefix(prefix); ok {
+		st := m.slot(s)
+		if st == nil {
+			return nil, false
 		}
-		return t
+		st.mu.Lock()
+		t.one = &keptSlot{st: st, view: st.records.copyView()}
+		st.mu.Unlock()
+		return t, true
 	}
 	x := &m.moments
 	x.mu.Lock()
@@ -71,7 +77,7 @@ func (m *Map) Moment(prefix []byte) *Moment {
 	t.number = x.last
 	x.open = append(x.open, t)
 	x.newest.Store(t.number)
-	return t
+	return t, true
 }
 
 // End gives the moment up; nothing that it handed out may be looked at any
@@ -140,7 +146,7 @@ func (m *Map) keep(st *slotState) {
 	x.kept = append(x.kept, k)
 }
 
-// slot returns the records of a slot at this moment, if want finds one there
+// slot returns the keys of a slot at this moment, if want finds one there
 // that is to be read. The caller releases those that are its own.
 func (t *Moment) slot(s Slot, want func(v *view) (cursor, record)) (found listed) {
 	st := t.m.slot(s)

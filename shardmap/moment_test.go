@@ -13,9 +13,21 @@ import (
 
 // listNow reads one page as of now, for tests that apply and list in turns.
 func listNow(m *Map, prefix, after []byte, limit, maxBytes int, keysOnly bool, f func(key []byte, version uint64, value []byte)) (more bool) {
-	moment := m.Moment(prefix)
+	moment, owned := m.Moment(prefix)
+	if !owned {
+		return false
+	}
 	defer moment.End()
 	return moment.List(prefix, after, limit, maxBytes, keysOnly, f)
+}
+
+// momentOf returns the map as it is now; its slots are all that the prefix needs.
+func momentOf(m *Map, prefix []byte) *Moment {
+	moment, owned := m.Moment(prefix)
+	if !owned {
+		panic("not owned")
+	}
+	return moment
 }
 
 // frozen is a moment, and what a listing of it must show.
@@ -54,7 +66,7 @@ func TestMomentIsOneMoment(t *testing.T) {
 		key := func(i int) string { return fmt.Sprintf("{%d}%d", i%tags, i) }
 		freeze := func() *frozen {
 			f := &frozen{prefix: []string{"", "{", "{1", "{3}"}[r.IntN(4)]}
-			f.moment = m.Moment([]byte(f.prefix))
+			f.moment = momentOf(m, []byte(f.prefix))
 			for k, l := range now {
 				if bytes.HasPrefix([]byte(k), []byte(f.prefix)) {
 					f.want = append(f.want, l)
@@ -149,7 +161,7 @@ func TestMomentBesideApply(t *testing.T) {
 	for index := uint64(1); index <= 40000; index++ {
 		k := key(index)
 		apply(t, m, index, raft.GroupTime(index), &Command{Kind: CommandSet, Slot: SlotOf(k), Items: [][]byte{k, nil}})
-		a := at{m.Moment(nil), index}
+		a := at{momentOf(m, nil), index}
 		select {
 		case work <- a:
 			taken++
@@ -174,14 +186,14 @@ func TestMomentIsCheapToTake(t *testing.T) {
 		k := fmt.Appendf(nil, "key-%d", i)
 		apply(t, m, uint64(i+1), 0, &Command{Kind: CommandSet, Slot: SlotOf(k), Items: [][]byte{k, []byte("v")}})
 	}
-	if n := testing.AllocsPerRun(100, func() { m.Moment(nil).End() }); n > 2 {
+	if n := testing.AllocsPerRun(100, func() { momentOf(m, nil).End() }); n > 2 {
 		t.Errorf("a moment takes %v allocations", n)
 	}
 	copies := func() (n int) {
 		m.each(func(st *slotState) { n += st.records.copies })
 		return n
 	}
-	moment := m.Moment(nil)
+	moment := momentOf(m, nil)
 	if n := copies(); n != 0 {
 		t.Errorf("%d slots are copied before anything is read or written", n)
 	}
@@ -198,8 +210,8 @@ func TestMomentIsCheapToTake(t *testing.T) {
 		t.Errorf("%d slots are copied for two that changed", n)
 	}
 	// A second moment of the same state shares the copy that a write makes.
-	second := m.Moment(nil)
-	third := m.Moment(nil)
+	second := momentOf(m, nil)
+	third := momentOf(m, nil)
 	write("key-1")
 	if n := copies(); n != 3 {
 		t.Errorf("%d slots are copied, want one more for two moments", n)

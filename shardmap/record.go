@@ -13,7 +13,7 @@ import (
 //	 8  u64  version
 //	16  u32  length of the value
 //	20  u16  length of the key
-//	22  u8   kind: 1 key; keys that expire, leases, services and points come with later levels
+//	22  u8   kind
 //	23  u8   zero
 //	24       key, value, and up to 7 bytes of any content
 //
@@ -25,7 +25,17 @@ import (
 // without the hash and the filling.
 const recordHeader = 24
 
-const recordKindKey = 1
+// RecordKind says what a record is. It is part of the record's identity: records of
+// two kinds with one name are two records, wherever a slot is kept, copied, summed
+// up or sent, and a listing of keys shows no other kind. Numbers are for ever.
+type RecordKind uint8
+
+const (
+	KindKey RecordKind = 1 // a key that does not expire
+	// Leases and registrations of services come with later levels.
+
+	kindNewest = KindKey // that this code understands
+)
 
 // recordSize returns the bytes that a record takes in a slab.
 func recordSize(key, value int) int { return (recordHeader + key + value + 7) &^ 7 }
@@ -33,11 +43,12 @@ func recordSize(key, value int) int { return (recordHeader + key + value + 7) &^
 // record is the bytes of a record, and whatever follows them in its chunk.
 type record []byte
 
-func (r record) hash() uint64    { return binary.LittleEndian.Uint64(r) }
-func (r record) version() uint64 { return binary.LittleEndian.Uint64(r[8:]) }
-func (r record) valueLen() int   { return int(binary.LittleEndian.Uint32(r[16:])) }
-func (r record) keyLen() int     { return int(binary.LittleEndian.Uint16(r[20:])) }
-func (r record) size() int       { return recordSize(r.keyLen(), r.valueLen()) }
+func (r record) hash() uint64     { return binary.LittleEndian.Uint64(r) }
+func (r record) version() uint64  { return binary.LittleEndian.Uint64(r[8:]) }
+func (r record) valueLen() int    { return int(binary.LittleEndian.Uint32(r[16:])) }
+func (r record) kind() RecordKind { return RecordKind(r[22]) }
+func (r record) keyLen() int      { return int(binary.LittleEndian.Uint16(r[20:])) }
+func (r record) size() int        { return recordSize(r.keyLen(), r.valueLen()) }
 
 func (r record) key() []byte {
 	end := recordHeader + r.keyLen()
@@ -56,9 +67,9 @@ func (r record) content() []byte { return r[8 : recordHeader+r.keyLen()+r.valueL
 func (r record) computeHash() uint64 { return xxhash.Sum64(r.content()) }
 
 // write fills r and returns its hash.
-func (r record) write(key, value []byte, version uint64) uint64 {
+func (r record) write(kind RecordKind, key, value []byte, version uint64) uint64 {
 	binary.LittleEndian.PutUint64(r[8:], version)
-	binary.LittleEndian.PutUint64(r[16:], uint64(len(value))|uint64(len(key))<<32|recordKindKey<<48)
+	binary.LittleEndian.PutUint64(r[16:], uint64(len(value))|uint64(len(key))<<32|uint64(kind)<<48)
 	copy(r[recordHeader:], key)
 	copy(r[recordHeader+len(key):], value)
 	h := r.computeHash()

@@ -105,13 +105,13 @@ func TestSessionTable(t *testing.T) {
 				t.Fatal(err)
 			}
 			if twin != nil {
-				if same, err := twin.Apply(id, now, &c); err != nil || same != got || twin.Digest(s.slot) != s.m.Digest(s.slot) {
+				if same, err := twin.Apply(id, now, &c); err != nil || same != got || digestOf(twin, s.slot) != digestOf(s.m, s.slot) {
 					t.Fatalf("seed %d, step %d: %+v here, %+v on a replica that began with a snapshot (%v)", seed, step, got, same, err)
 				}
 			}
 			switch r.IntN(200) {
 			case 0:
-				f := frozen{copy: s.m.Copy(s.slot)}
+				f := frozen{copy: copyOf(s.m, s.slot)}
 				var b bytes.Buffer
 				if _, err := f.copy.WriteTo(&b); err != nil {
 					t.Fatal(err)
@@ -195,7 +195,7 @@ func TestFullSlotIsNotSlow(t *testing.T) {
 	// The first write after a copy was taken copies a block and the list of them.
 	last := table.blocks[len(table.blocks)/2].list[0].id
 	for range 3 {
-		copied := s.m.Copy(s.slot)
+		copied := copyOf(s.m, s.slot)
 		var was, is runtime.MemStats
 		runtime.ReadMemStats(&was)
 		s.set(t, now, last, 1, 1)
@@ -273,7 +273,7 @@ func TestGroupSessionsAreBounded(t *testing.T) {
 			t.Fatalf("try %d: %+v, on a replica that began with a snapshot %+v", tries, res, same)
 		}
 		for s := range Slot(Slots) {
-			if m.Digest(s) != twin.Digest(s) {
+			if digestOf(m, s) != digestOf(twin, s) {
 				t.Fatalf("try %d: slot %d has another digest on a replica that began with a snapshot", tries, s)
 			}
 		}
@@ -316,7 +316,7 @@ func BenchmarkFullSlot(b *testing.B) {
 				case "known":
 					s.set(b, now, ids[n%len(ids)], uint64(n), uint64(n))
 				default:
-					c := s.m.Copy(s.slot)
+					c := copyOf(s.m, s.slot)
 					s.set(b, now, ids[n%len(ids)], uint64(n), uint64(n))
 					c.Release()
 				}

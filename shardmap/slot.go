@@ -45,9 +45,9 @@ func locate(key []byte) (Slot, uint64) {
 	return Slot(h % Slots), h
 }
 
-// slotOfPrefix returns the one slot that all keys with this prefix are in, if
+// SlotOfPrefix returns the one slot that all keys with this prefix are in, if
 // the prefix holds a whole tag.
-func slotOfPrefix(prefix []byte) (Slot, bool) {
+func SlotOfPrefix(prefix []byte) (Slot, bool) {
 	if t := tag(prefix); len(t) < len(prefix) {
 		return SlotOf(prefix), true
 	}

@@ -1,8 +1,10 @@
 package shardmap
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/cespare/xxhash/v2"
@@ -13,12 +15,42 @@ import (
 // slotState is all that the cluster knows of one slot.
 type slotState struct {
 	mu       sync.Mutex // guards everything below; of other locks only that of moments is taken under it
-	records  store
+	records  store      // of [KindKey]
+	others   []*store   // of other kinds, by kind; those only that there was a record of
 	sessions sessions
 	last     uint64 // the last version given; it never goes back
 
 	kept     []*keptSlot // by upto: the records as they were at moments that are open
 	keptUpto uint64      // the number of the newest moment that the records were kept for
+}
+
+func newSlotState() *slotState { return &slotState{records: newStore(KindKey)} }
+
+// of returns the records of a kind, for writing.
+func (s *slotState) of(k RecordKind) *store {
+	if k == KindKey {
+		return &s.records
+	}
+	i, ok := slices.BinarySearchFunc(s.others, k, func(o *store, k RecordKind) int { return cmp.Compare(o.kind, k) })
+	if !ok {
+		made := newStore(k)
+		s.others = slices.Insert(s.others, i, &made)
+	}
+	return s.others[i]
+}
+
+// stores calls f for the records of each kind that there are any of, by kind.
+func (s *slotState) stores(f func(s *store)) {
+	f(&s.records)
+	for _, o := range s.others {
+		f(o)
+	}
+}
+
+// recordSum is the sum of the hashes of all records.
+func (s *slotState) recordSum() (sum uint64) {
+	s.stores(func(o *store) { sum += o.sum })
+	return sum
 }
 
 // apply carries out c, of the entry id, at group time now.
@@ -77,11 +109,11 @@ func (s *slotState) del(c *Command, _ uint64) (deleted uint32) {
 	return deleted
 }
 
-// digest sums up the slot: its records, its sessions with their outcomes, and
+// slotDigest sums up a slot: its records, its sessions with their outcomes, and
 // its last version.
-func digest(records, sessions, last uint64) uint64 {
+func slotDigest(records, sessions, last uint64) uint64 {
 	var b [16]byte
-	binary.LittleEndian.PutUint64(b[0:], 4) // the kind: 1 are records, 2 sessions, 3 outcomes
+	binary.LittleEndian.PutUint64(b[0:], 4) // what is hashed: 1 are records, 2 sessions, 3 outcomes
 	binary.LittleEndian.PutUint64(b[8:], last)
 	return records + sessions + xxhash.Sum64(b[:])
 }
@@ -90,21 +122,24 @@ func digest(records, sessions, last uint64) uint64 {
 // about them.
 func (c *SlotCopy) check() error {
 	var sum uint64
-	n := 0
-	for at := c.view.seek(nil); ; at.next() {
-		rec := at.record()
-		if rec == nil {
-			break
+	for i := range c.kinds {
+		k := &c.kinds[i]
+		n := 0
+		for at := k.view.seek(nil); ; at.next() {
+			rec := at.record()
+			if rec == nil {
+				break
+			}
+			h := rec.computeHash()
+			if h != rec.hash() || rec.kind() != k.kind {
+				return rec.rotten(c.slot, h)
+			}
+			sum += h
+			n++
 		}
-		h := rec.computeHash()
-		if h != rec.hash() {
-			return rec.rotten(c.slot, h)
+		if n != k.count {
+			return fmt.Errorf("%w: slot %d: %d records of kind %d are in the index, %d were counted", ErrInvariant, c.slot, n, k.kind, k.count)
 		}
-		sum += h
-		n++
-	}
-	if n != c.count {
-		return fmt.Errorf("%w: slot %d: %d records are in the index, %d were counted", ErrInvariant, c.slot, n, c.count)
 	}
 	if sum != c.recordSum {
 		return fmt.Errorf("%w: slot %d: its records sum up to %016x, kept was %016x", ErrInvariant, c.slot, sum, c.recordSum)

@@ -21,7 +21,7 @@ import (
 //	16  u64  number of records
 //	24  u64  last version
 //	32  u64  digest
-//	40       records, by key, each:
+//	40       records, by kind, those of a kind by key, each:
 //	           0  u64  version
 //	           8  u32  length of the value
 //	          12  u16  length of the key
@@ -83,24 +83,30 @@ func (c *SlotCopy) write(s *streamWriter) error {
 	s.b = binary.LittleEndian.AppendUint16(s.b, snapshotFormat)
 	s.b = binary.LittleEndian.AppendUint16(s.b, uint16(c.slot))
 	s.b = binary.LittleEndian.AppendUint32(s.b, uint32(c.sessions.count))
-	s.b = binary.LittleEndian.AppendUint64(s.b, uint64(c.count))
+	records := 0
+	for i := range c.kinds {
+		records += c.kinds[i].count
+	}
+	s.b = binary.LittleEndian.AppendUint64(s.b, uint64(records))
 	s.b = binary.LittleEndian.AppendUint64(s.b, c.last)
 	s.b = binary.LittleEndian.AppendUint64(s.b, c.Digest())
 	sum := uint64(0)
-	for at := c.view.seek(nil); ; at.next() {
-		rec := at.record()
-		if rec == nil {
-			break
+	for i := range c.kinds {
+		for at := c.kinds[i].view.seek(nil); ; at.next() {
+			rec := at.record()
+			if rec == nil {
+				break
+			}
+			content := rec.content()
+			if h := xxhash.Sum64(content); h != rec.hash() || rec.kind() != c.kinds[i].kind {
+				return rec.rotten(c.slot, h)
+			}
+			sum += rec.hash()
+			if err := s.room(len(content)); err != nil {
+				return err
+			}
+			s.b = append(s.b, content...)
 		}
-		content := rec.content()
-		if h := xxhash.Sum64(content); h != rec.hash() {
-			return rec.rotten(c.slot, h)
-		}
-		sum += rec.hash()
-		if err := s.room(len(content)); err != nil {
-			return err
-		}
-		s.b = append(s.b, content...)
 	}
 	if sum != c.recordSum {
 		return fmt.Errorf("%w: slot %d: its records sum up to %016x, kept was %016x", ErrInvariant, c.slot, sum, c.recordSum)
@@ -166,6 +172,8 @@ func (m *Map) Install(s *SlotSnapshot) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	m.keep(st)
+	// Copies of other kinds are released to the store that they are of, which
+	// nobody changes any more. That of keys stays, with what is new in it.
 	if st.records.copies > 0 {
 		// Copies that are out are released to this slot later; they go on
 		// seeing what they saw, and count as copies of what is here now.
@@ -179,7 +187,7 @@ func (m *Map) Install(s *SlotSnapshot) error {
 	}
 	m.quota.sessions += s.state.sessions.count - st.sessions.count
 	m.quota.outcomes += s.state.sessions.outcomes - st.sessions.outcomes
-	st.records, st.sessions, st.last = s.state.records, s.state.sessions, s.state.last
+	st.records, st.others, st.sessions, st.last = s.state.records, s.state.others, s.state.sessions, s.state.last
 	s.state = nil
 	return nil
 }
@@ -187,7 +195,8 @@ func (m *Map) Install(s *SlotSnapshot) error {
 type snapshotReader struct {
 	streamReader
 	slotOf  Slot
-	entries []uint64 // scratch of bulk
+	newest  RecordKind // that is understood; 0: kindNewest
+	entries []uint64   // scratch of bulk
 }
 
 // fail makes an error of what went wrong here.
@@ -214,12 +223,13 @@ func (d *snapshotReader) slot() (*SlotSnapshot, error) {
 		return nil, fmt.Errorf("slot %d, the last is %d", d.slotOf, Slots-1)
 	}
 	sessions, records := binary.LittleEndian.Uint32(head[12:]), binary.LittleEndian.Uint64(head[16:])
-	st := &slotState{records: newStore(), last: binary.LittleEndian.Uint64(head[24:])}
+	st := newSlotState()
+	st.last = binary.LittleEndian.Uint64(head[24:])
 	want := binary.LittleEndian.Uint64(head[32:])
 	if sessions > SlotSessionsMax {
 		return nil, fmt.Errorf("%d sessions, the limit is %d", sessions, SlotSessionsMax)
 	}
-	if err := d.records(&st.records, records, st.last); err != nil {
+	if err := d.records(st, records); err != nil {
 		return nil, err
 	}
 	before := uint64(0)
@@ -229,7 +239,7 @@ func (d *snapshotReader) slot() (*SlotSnapshot, error) {
 		}
 	}
 	st.sessions.arrange()
-	if got := digest(st.records.sum, st.sessions.sum, st.last); got != want {
+	if got := slotDigest(st.recordSum(), st.sessions.sum, st.last); got != want {
 		return nil, fmt.Errorf("slot %d: what was read has digest %016x, the snapshot says %016x", d.slotOf, got, want)
 	}
 	return &SlotSnapshot{d.slotOf, st}, nil

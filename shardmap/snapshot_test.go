@@ -30,7 +30,7 @@ func snapshotInto(t *rapid.T, c *SlotCopy, m *Map) {
 	if err := checkStore(&m.slot(c.Slot()).records); err != nil {
 		t.Fatalf("installed: %v", err)
 	}
-	back := m.Copy(c.Slot())
+	back := copyOf(m, c.Slot())
 	defer back.Release()
 	if err := back.Check(); err != nil {
 		t.Fatalf("installed: %v", err)
@@ -50,7 +50,7 @@ func testSnapshot(t testing.TB) ([]byte, Slot) {
 		}
 		apply(t, m, uint64(i+1), raft.GroupTime(i), &c)
 	}
-	c := m.Copy(SlotOf([]byte("{a}")))
+	c := copyOf(m, SlotOf([]byte("{a}")))
 	defer c.Release()
 	var b bytes.Buffer
 	if _, err := c.WriteTo(&b); err != nil {
@@ -68,7 +68,7 @@ func TestSnapshotDoesNotShowHistory(t *testing.T) {
 		apply(t, m, index, 0, &Command{Kind: CommandSet, Slot: slot, Items: [][]byte{fmt.Appendf(nil, "{a}%d", i), make([]byte, size)}})
 	}
 	snapshot := func(m *Map) string {
-		c := m.Copy(slot)
+		c := copyOf(m, slot)
 		defer c.Release()
 		var b bytes.Buffer
 		if _, err := c.WriteTo(&b); err != nil {
@@ -80,13 +80,13 @@ func TestSnapshotDoesNotShowHistory(t *testing.T) {
 	for i := range 500 {
 		set(detour, uint64(i+1), 499-i, i*13%700)
 	}
-	kept := detour.Copy(slot)
+	kept := copyOf(detour, slot)
 	defer kept.Release()
 	for i := range 500 {
 		set(straight, uint64(1000+i), i, i%300)
 		set(detour, uint64(1000+i), i, i%300)
 	}
-	if snapshot(straight) != snapshot(detour) || straight.Digest(slot) != detour.Digest(slot) {
+	if snapshot(straight) != snapshot(detour) || digestOf(straight, slot) != digestOf(detour, slot) {
 		t.Error("equal states have different snapshots or digests")
 	}
 }
@@ -118,7 +118,7 @@ func TestInstallUnderCopy(t *testing.T) {
 	b, slot := testSnapshot(t)
 	m := NewMap([]Slot{slot})
 	apply(t, m, 1, 0, &Command{Kind: CommandSet, Slot: slot, Items: [][]byte{[]byte("{a}old"), []byte("x")}})
-	old := m.Copy(slot)
+	old := copyOf(m, slot)
 	s, err := ReadSnapshot(bytes.NewReader(b))
 	if err != nil {
 		t.Fatal(err)
@@ -130,7 +130,7 @@ func TestInstallUnderCopy(t *testing.T) {
 	if err := m.Install(s); !errors.Is(err, ErrInvariant) {
 		t.Errorf("installed twice: %v", err)
 	}
-	now := m.Copy(slot)
+	now := copyOf(m, slot)
 	apply(t, m, 101, 0, &Command{Kind: CommandSet, Slot: slot, Items: [][]byte{[]byte("{a}1"), []byte("new")}})
 	if old.Len() != 1 || old.Check() != nil || now.Check() != nil {
 		t.Errorf("old copy has %d keys: %v; new: %v", old.Len(), old.Check(), now.Check())

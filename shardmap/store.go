@@ -7,7 +7,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// store is one slot's records, for their one writer. Its owner locks.
+// store is one slot's records of one kind, for their one writer. Its owner locks.
 //
 // What was made before the newest copy that is still out, by epoch, is shared:
 // it is replaced, never changed.
@@ -15,6 +15,7 @@ type store struct {
 	view
 	slab
 	lookup lookup
+	kind   RecordKind // of all of them; set once
 	count  int
 	bytes  int64  // in keys and values
 	sum    uint64 // Invariant: the sum of the records' hashes
@@ -26,7 +27,7 @@ type store struct {
 	bufsShared bool
 }
 
-func newStore() store { return store{slab: slab{tail: -1}} }
+func newStore(k RecordKind) store { return store{kind: k, slab: slab{tail: -1}} }
 
 func hashKey(key []byte) uint64 { return xxhash.Sum64(key) }
 
@@ -78,7 +79,7 @@ func (s *store) put(key, value []byte, hash, version uint64) {
 	i, found := s.find(key, hash)
 	if !found {
 		r := s.alloc(size)
-		s.sum += s.at(r).write(key, value, version)
+		s.sum += s.at(r).write(s.kind, key, value, version)
 		s.count++
 		s.bytes += int64(len(key) + len(value))
 		s.lookup.add(tagOf(hash), r)
@@ -92,11 +93,11 @@ func (s *store) put(key, value []byte, hash, version uint64) {
 	s.bytes += int64(len(value) - old.valueLen())
 	oldSize := old.size()
 	if oldSize == size && (s.shared == 0 || s.chunks[r.chunk()].epoch >= s.shared) {
-		s.sum += old.write(key, value, version)
+		s.sum += old.write(s.kind, key, value, version)
 		return
 	}
 	moved := s.alloc(size)
-	s.sum += s.at(moved).write(key, value, version)
+	s.sum += s.at(moved).write(s.kind, key, value, version)
 	s.move(i, key, moved)
 	s.kill(r, oldSize)
 	s.tidy()

@@ -33,14 +33,14 @@ func TestWarmOnlyLooks(t *testing.T) {
 		keys = append(keys, key)
 	}
 	look := func() {
-		before := m.Digest(owned)
+		before := digestOf(m, owned)
 		if n := testing.AllocsPerRun(10, func() { m.Warm(commands); m.WarmKeys(keys) }); n != 0 {
 			t.Errorf("got %v allocations, want none", n)
 		}
-		if after := m.Digest(owned); after != before {
+		if after := digestOf(m, owned); after != before {
 			t.Errorf("the digest went from %016x to %016x", before, after)
 		}
-		if err := m.Copy(owned).Check(); err != nil {
+		if err := copyOf(m, owned).Check(); err != nil {
 			t.Error(err)
 		}
 	}

@@ -121,12 +121,8 @@ func (l *Listing) Plan(r *Routes) {
 // groupsOf returns the groups that can hold keys with the prefix: one, if the
 // prefix holds a whole tag.
 func groupsOf(r *Routes, prefix []byte) []raft.GroupID {
-	if from := bytes.IndexByte(prefix, '{'); from >= 0 {
-		if to := bytes.IndexByte(prefix[from+1:], '}'); to > 0 {
-			if g := r.Group[shardmap.SlotOf(prefix)]; g != 0 {
-				return []raft.GroupID{g}
-			}
-		}
+	if slot, ok := shardmap.SlotOfPrefix(prefix); ok && r.Group[slot] != 0 {
+		return []raft.GroupID{r.Group[slot]}
 	}
 	var seen [raft.GroupMax + 1]bool
 	var groups []raft.GroupID

@@ -61,6 +61,9 @@ type getQuery struct {
 	// Within Run, for Make.
 	state *Map
 	at    raft.LogID
+	// foreign is a slot among those of the keys that is not the group's.
+	foreign    shardmap.Slot
+	hasForeign bool
 }
 
 // firstKey is the key that is looked up first.
@@ -90,6 +93,8 @@ func (g *getQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (fi
 		first, made := q.asker.AnswerWith(r, wire.TypeGetAnswer, g)
 		g.state = nil
 		switch {
+		case g.hasForeign:
+			return q.deny(r, wire.NotOwned(g.foreign, g.group))
 		case !made:
 			q.getSize.Store(int64(q.limits.Inline) + 1) // at least
 		case expected != 0:
@@ -102,17 +107,22 @@ func (g *getQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (fi
 	// It is read beside the writes that go on, so it reads copies: all that an
 	// answer says is of the log id that it names.
 	copies := make(map[shardmap.Slot]*shardmap.SlotCopy)
-	for _, k := range g.request.Keys {
-		if s := shardmap.SlotOf(k); copies[s] == nil {
-			if c := m.State.Copy(s); c != nil {
-				copies[s] = c
-			}
-		}
-	}
 	release := func() {
 		for _, c := range copies {
 			c.Release()
 		}
+	}
+	for _, k := range g.request.Keys {
+		s := shardmap.SlotOf(k)
+		if copies[s] != nil {
+			continue
+		}
+		c, owned := m.State.Copy(s)
+		if !owned {
+			release()
+			return q.deny(r, wire.NotOwned(s, g.group))
+		}
+		copies[s] = c
 	}
 	return q.later(r, release, func() {
 		defer release()
@@ -133,10 +143,7 @@ func (g *getQuery) answer(copies map[shardmap.Slot]*shardmap.SlotCopy, at raft.L
 	q := g.of
 	size := wire.HeaderSize + getAnswerHead
 	for _, key := range g.request.Keys {
-		size += getRowHead
-		if c := copies[shardmap.SlotOf(key)]; c != nil {
-			size += c.ValueSize(key)
-		}
+		size += getRowHead + copies[shardmap.SlotOf(key)].ValueSize(key)
 	}
 	long := 0
 	if size > q.limits.Inline {
@@ -150,12 +157,8 @@ func (g *getQuery) answer(copies map[shardmap.Slot]*shardmap.SlotCopy, at raft.L
 	}
 	// Nothing is put into the room that it is given: a long value is copied once,
 	// into the frame.
-	get := func(key, _ []byte) ([]byte, uint64, bool) {
-		c := copies[shardmap.SlotOf(key)]
-		if c == nil {
-			return nil, 0, false
-		}
-		return c.Get(key)
+	get := func(key, _ []byte) ([]byte, uint64, shardmap.Presence) {
+		return copies[shardmap.SlotOf(key)].Get(key)
 	}
 	var frame []byte
 	if !tooMuch {
@@ -178,21 +181,25 @@ const (
 	getRowHead    = 24
 )
 
-// values appends the body of the answer, unless it is longer than limit. value
-// is room for one of them.
-func (g *getQuery) values(b []byte, get func(key, dst []byte) ([]byte, uint64, bool), at raft.LogID, value []byte, limit int) (body, scratch []byte, ok bool) {
+// values appends the body of the answer, unless it is longer than limit, or a slot
+// is not the group's, which it notes. value is room for one of them.
+func (g *getQuery) values(b []byte, get func(key, dst []byte) ([]byte, uint64, shardmap.Presence), at raft.LogID, value []byte, limit int) (body, scratch []byte, ok bool) {
 	start := len(b)
 	b = wire.AppendGetAnswer(b, g.group, at, len(g.request.Keys))
 	for _, k := range g.request.Keys {
-		v, version, found := get(k, value[:0])
+		v, version, is := get(k, value[:0])
 		value = v[:0]
 		if len(b)-start+len(v) > limit {
 			return b, value, false
 		}
-		if found {
+		switch is {
+		case shardmap.Present:
 			b = wire.AppendFound(b, version, v)
-		} else {
+		case shardmap.Absent:
 			b = wire.AppendMissing(b)
+		default:
+			g.foreign, g.hasForeign = shardmap.SlotOf(k), true
+			return b, value, false
 		}
 		if len(b)-start > limit {
 			return b, value, false

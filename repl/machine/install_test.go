@@ -217,7 +217,7 @@ func (f *follower) take() *machine.Map {
 
 func listed(m *machine.Map) string {
 	var all []string
-	moment := m.State.Moment(nil)
+	moment, _ := m.State.Moment(nil)
 	defer moment.End()
 	moment.List(nil, nil, 100, 1<<20, false, func(key []byte, version uint64, value []byte) {
 		all = append(all, fmt.Sprintf("%s=%s@%d", key, value, version))
@@ -246,7 +246,7 @@ func TestInstallUnderAListerAndRetries(t *testing.T) {
 	}
 	f.append(entries[:3]...)
 	old := f.take()
-	held := old.State.Copy(shardmap.SlotOf([]byte("a")))
+	held, _ := old.State.Copy(shardmap.SlotOf([]byte("a")))
 
 	source := machine.NewMap(1, slots)
 	for _, e := range entries {
@@ -256,7 +256,7 @@ func TestInstallUnderAListerAndRetries(t *testing.T) {
 	}
 	f.install(source, entries[5].ID)
 
-	if v, _, ok := held.Get([]byte("a")); !ok || string(v) != "old" {
+	if v, _, is := held.Get([]byte("a")); is != shardmap.Present || string(v) != "old" {
 		t.Errorf("the copy of before says %q", v)
 	}
 	if err := held.Check(); err != nil {

@@ -62,7 +62,11 @@ func (l *listQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (f
 	if q.asker.Deaf() {
 		return q.deny(r, Crowded())
 	}
-	p := m.page(&l.request, at)
+	p, owned := m.page(&l.request, at)
+	if !owned {
+		slot, _ := shardmap.SlotOfPrefix(l.request.Prefix)
+		return q.deny(r, wire.NotOwned(slot, l.request.Group))
+	}
 	return q.later(r, p.drop, func() { l.answer(p, r) })
 }
 
@@ -105,9 +109,10 @@ type page struct {
 
 // page begins a page that stands at the last applied entry, at. It is called
 // between two entries, by the goroutine that applies, and costs it O(1). read
-// or drop is due.
-func (m *Map) page(q *wire.List, at raft.LogID) *page {
-	return &page{request: q, at: at, moment: m.State.Moment(q.Prefix)}
+// or drop is due. owned is as with [shardmap.Map.Moment].
+func (m *Map) page(q *wire.List, at raft.LogID) (p *page, owned bool) {
+	moment, owned := m.State.Moment(q.Prefix)
+	return &page{request: q, at: at, moment: moment}, owned
 }
 
 // read reads the page, once, in any goroutine.

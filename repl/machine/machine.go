@@ -148,7 +148,7 @@ func appendResult(out []byte, g raft.GroupID, c *shardmap.Command, r shardmap.Re
 	case shardmap.StatusConflict:
 		return wire.TypeError, conflict(c, r).Append(out)
 	case shardmap.StatusNotOwned:
-		return wire.TypeError, wire.Moved(c.Home(), 0, 0).Append(out)
+		return wire.TypeError, wire.NotOwned(c.Home(), g).Append(out)
 	case shardmap.StatusStale:
 		return wire.TypeError, wire.StaleSession(fmt.Sprintf("session %016x", c.Session),
 			fmt.Sprintf("sequence %d was answered before, or is too old to tell", c.Sequence)).Append(out)

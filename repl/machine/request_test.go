@@ -78,22 +78,25 @@ func (a *asker) answer(t *testing.T) (wire.Type, []byte, *wire.Error) {
 	return typ, nil, e
 }
 
-// requests is a [machine.Requests] whose group owns all slots.
+// requests is a [machine.Requests] whose group owns all slots but one.
 type requests struct {
 	machine.Requests
-	asker asker
-	table *shardmap.Table
-	state *machine.Map
-	index uint64
+	asker   asker
+	table   *shardmap.Table
+	state   *machine.Map
+	index   uint64
+	foreign shardmap.Slot // that one
 }
 
 func newRequests(t *testing.T) *requests {
-	q := &requests{table: &shardmap.Table{ClusterID: 1, Level: shardmap.Level, Epoch: 5, ValueMax: 1000}}
+	q := &requests{foreign: shardmap.SlotOf([]byte("foreign")), table: &shardmap.Table{ClusterID: 1, Level: shardmap.Level, Epoch: 5, ValueMax: 1000}}
 	q.table.Groups = []shardmap.TableGroup{{ID: 1}}
 	var slots []shardmap.Slot
 	for s := range shardmap.Slot(shardmap.Slots) {
 		q.table.Slots[s] = 1
-		slots = append(slots, s)
+		if s != q.foreign {
+			slots = append(slots, s)
+		}
 	}
 	q.asker.room = 1 << 30
 	q.state = machine.NewMap(1, slots)
@@ -138,6 +141,48 @@ func keysOf(s ...string) [][]byte {
 		keys = append(keys, []byte(k))
 	}
 	return keys
+}
+
+// What a group does not own is not absent: to say so would lose a key that its
+// owner has. Whoever asks is sent there, for a short get, a long one, and a listing
+// of one slot.
+func TestForeignSlotIsNotAbsent(t *testing.T) {
+	q := newRequests(t)
+	long := keysOf("k8", "k7", "k6", "foreign")
+	for _, c := range []struct {
+		what string
+		t    wire.Type
+		body wire.Body
+	}{
+		{"a get", wire.TypeGet, &wire.Get{Keys: keysOf("k1", "foreign")}},
+		{"a long get", wire.TypeGet, &wire.Get{Keys: long}},
+		{"a listing", wire.TypeList, &wire.List{Group: 1, Prefix: []byte("{foreign}")}},
+	} {
+		q.take(c.t, c.body.Append(nil))
+		q.run()
+		if _, _, e := q.asker.answer(t); e == nil || e.Code != wire.CodeMoved || !strings.Contains(e.Object, fmt.Sprint(q.foreign)) {
+			t.Errorf("%s of a slot that is not the group's: %v", c.what, e)
+		}
+		if len(q.asker.later) > 0 {
+			t.Errorf("%s of a slot that is not the group's is read beside", c.what)
+		}
+	}
+	q.take(wire.TypeGet, (&wire.Get{Keys: keysOf("k1", "absent")}).Append(nil))
+	q.run()
+	for _, read := range q.asker.later { // the one before was long
+		read()
+	}
+	typ, body, e := q.asker.answer(t)
+	var a wire.GetAnswer
+	if e != nil || typ != wire.TypeGetAnswer || a.Read(body) != nil {
+		t.Fatalf("a get: %s, %v", typ, e)
+	}
+	if _, _, found, _ := a.Next(); !found {
+		t.Error("a key that is there is missing")
+	}
+	if _, _, found, _ := a.Next(); found {
+		t.Error("a key that is absent is found")
+	}
 }
 
 // An answer is refused where there is no room for it, or nobody to make it, and

@@ -260,7 +260,7 @@ func (w *watched) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byt
 		return t, out, err
 	}
 	i := e.ID.Index - 1
-	digest := w.state.State.Digest(line.outcome.slot)
+	digest, _ := w.state.State.Digest(line.outcome.slot)
 	if was := w.truth.digests[i]; was == 0 {
 		w.truth.digests[i] = digest
 	} else if was != digest {
@@ -304,7 +304,8 @@ func (t *truth) restored(w *watched, at raft.LogID) {
 		if k == 0 {
 			continue
 		}
-		if got, want := w.state.State.Digest(slot), t.digests[changes[k-1]-1]; got != want {
+		got, owned := w.state.State.Digest(slot)
+		if want := t.digests[changes[k-1]-1]; got != want || !owned {
 			t.c.fail("I10: the state of group %d at %s that n%d takes has digest %016x for slot %d; after %d it was %016x",
 				t.group, at, w.node.index, got, slot, changes[k-1], want)
 		}
@@ -338,7 +339,10 @@ func (c *cluster) compare() {
 			}
 			m := n.host.Machine(raft.GroupID(g)).(*watched).state
 			for i, slot := range c.slots[g] {
-				copied := m.State.Copy(slot)
+				copied, owned := m.State.Copy(slot)
+				if !owned {
+					c.fail("I8: n%d: slot %d is not group %d's", n.index, slot, g)
+				}
 				if err := copied.Check(); err != nil {
 					c.fail("I10: n%d: group %d: %v", n.index, g, err)
 				}
@@ -371,7 +375,8 @@ func (m *model) compare(c *cluster, n *node, state *machine.Map) {
 	there := 0
 	for _, k := range keys {
 		want := m.keys[k][len(m.keys[k])-1]
-		value, version, ok := state.State.Get([]byte(k), nil)
+		value, version, is := state.State.Get([]byte(k), nil)
+		ok := is == shardmap.Present
 		if ok != want.there || ok && (version != want.version || valueNumber(value) != want.number) {
 			c.fail("I8: n%d has version %d of write %d of key %q (there: %v), it should be version %d of write %d (there: %v)",
 				n.index, version, valueNumber(value), k, ok, want.version, want.number, want.there)

@@ -63,6 +63,13 @@ func Moved(s shardmap.Slot, owner raft.GroupID, epoch uint64) *Error {
 // the queues that are meant turn over faster.
 const BusyRetry = 20 * time.Millisecond
 
+// NotOwned says that the slot is not the group's, as far as its log goes; whose it
+// is a newer table says.
+func NotOwned(s shardmap.Slot, g raft.GroupID) *Error {
+	return &Error{Code: CodeMoved, Object: fmt.Sprintf("slot %d", s), Text: "another group owns it",
+		State: fmt.Sprintf("group %s does not", g), Next: "fetch the topology, then ask the leader of the group that does"}
+}
+
 // Busy refuses because a queue, whose state is found, is full.
 func Busy(object, found string, retryAfter time.Duration) *Error {
 	return &Error{Code: CodeBusy, Object: object, Text: "has too much to do", State: found,
