@@ -135,7 +135,7 @@ func (c *connection) topology(r repl.Reply) {
 		return
 	}
 	self := c.node.self().Node
-	a := wire.TopologyAnswer{ClusterID: table.ClusterID, Epoch: table.Epoch, ValueMax: uint32(table.ValueMax)}
+	a := wire.TopologyAnswer{ClusterID: table.ClusterID, Epoch: table.Epoch, Index: table.Index, ValueMax: uint32(table.ValueMax)}
 	for _, t := range table.Nodes {
 		a.Nodes = append(a.Nodes, wire.TopologyNode{ID: t.ID, Name: t.Name, Addr: t.Addr, Role: wire.NodeRole(t.Role), Status: v.status(self, t.ID)})
 	}

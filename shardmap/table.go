@@ -78,14 +78,18 @@ type TableGroup struct {
 // out by [TableMachine.Table] nobody changes it.
 type Table struct {
 	Cluster   string
-	ClusterID uint64       // 0: not founded yet
-	Level     uint32       // all members understand it
-	Epoch     uint64       // the index of the entry that changed it last
-	ValueMax  int          // bytes
-	Nodes     []TableNode  // by id
-	Meta      TableGroup   // the meta group, which owns no slots
-	Groups    []TableGroup // the others, by id
-	Slots     [Slots]raft.GroupID
+	ClusterID uint64 // 0: not founded yet
+	Level     uint32 // all members understand it
+	Index     uint64 // of the entry that changed it last
+	// Epoch is the index of the entry that last gave a slot another owner. What
+	// else changes (an address, a name) leaves it: listings and clients hold on to
+	// what they know of slots.
+	Epoch    uint64
+	ValueMax int          // bytes
+	Nodes    []TableNode  // by id
+	Meta     TableGroup   // the meta group, which owns no slots
+	Groups   []TableGroup // the others, by id
+	Slots    [Slots]raft.GroupID
 }
 
 // Founded says whether the table describes a cluster.

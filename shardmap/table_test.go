@@ -102,7 +102,7 @@ func TestTableMachine(t *testing.T) {
 	if r := applyTable(t, m, 5, b, err); r.Changed || r.Refused == "" {
 		t.Fatalf("other founding: %+v", r)
 	}
-	if !slices.IsSortedFunc(first.Nodes, func(a, b TableNode) int { return int(a.ID) - int(b.ID) }) || first.Epoch != 3 || len(first.Groups) != 8 {
+	if !slices.IsSortedFunc(first.Nodes, func(a, b TableNode) int { return int(a.ID) - int(b.ID) }) || first.Index != 3 || first.Epoch != 3 || len(first.Groups) != 8 {
 		t.Fatalf("table %+v", first)
 	}
 	if g, ok := first.Group(8); !ok || g.Incarnation != 3 || first.GroupOf(Slots-1) != 8 || len(first.SlotsOf(8)) != Slots/8 {
@@ -134,8 +134,8 @@ func TestTableMachine(t *testing.T) {
 			t.Errorf("announce %+v: got %+v", c.a, r)
 		}
 	}
-	if n, ok := m.Table().Node(98); !ok || n.Addr != "new:1" || n.Start != 2 || m.Table().Epoch != 13 || n.Labels[0].Key != "a" {
-		t.Errorf("node 98: %+v %v, epoch %d", n, ok, m.Table().Epoch)
+	if n, ok := m.Table().Node(98); !ok || n.Addr != "new:1" || n.Start != 2 || m.Table().Index != 13 || m.Table().Epoch != 3 || n.Labels[0].Key != "a" {
+		t.Errorf("node 98: %+v %v, index %d, epoch %d", n, ok, m.Table().Index, m.Table().Epoch)
 	}
 	if !reflect.DeepEqual(*first, before) {
 		t.Error("a table that was handed out has changed")

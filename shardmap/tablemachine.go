@@ -87,7 +87,7 @@ func (f *Found) apply(t *Table, id raft.LogID) (*Table, error) {
 	case len(f.Nodes) == 0 || len(f.Nodes) > TableNodesMax:
 		return t, fmt.Errorf("%d nodes, want 1 to %d", len(f.Nodes), TableNodesMax)
 	}
-	made := &Table{Cluster: f.Cluster, ClusterID: f.ClusterID, Level: f.Level, Epoch: id.Index, ValueMax: f.ValueMax,
+	made := &Table{Cluster: f.Cluster, ClusterID: f.ClusterID, Level: f.Level, Index: id.Index, Epoch: id.Index, ValueMax: f.ValueMax,
 		Nodes: slices.Clone(f.Nodes)}
 	slices.SortFunc(made.Nodes, func(a, b TableNode) int { return cmp.Compare(a.ID, b.ID) })
 	var servers []raft.NodeID
@@ -138,7 +138,7 @@ func (a *Announce) apply(t *Table, id raft.LogID) (*Table, error) {
 	made := *t
 	made.Nodes = slices.Clone(t.Nodes)
 	made.Nodes[i] = now
-	made.Epoch = id.Index
+	made.Index = id.Index
 	return &made, nil
 }
 

@@ -15,14 +15,14 @@ import (
 // little-endian:
 //
 //	 0  8    "mustmeta"
-//	 8  u16  format, 1
+//	 8  u16  format, 2
 //	10  u16  zero
 //	12  u32  length of what follows, in bytes
 //	16       the table, in msgpack
 //
 // The table is an array, as are its parts; texts are strings:
 //
-//	table:   [cluster, cluster id, level, epoch, value max, [node, …], meta group, [group, …], [run, …]]
+//	table:   [cluster, cluster id, level, index, epoch, value max, [node, …], meta group, [group, …], [run, …]]
 //	node:    [id, name, addr, role, [label, …], version, start], as in a founding
 //	label:   [key, value]
 //	group:   [id, incarnation, preferred node, [replica, …]]
@@ -33,10 +33,15 @@ import (
 // stands, which is said by what holds the stream. So are checksums. Bytes that
 // are not those which would be written for the table that they tell of are
 // refused, so nothing can be in them that is not understood.
+//
+// Format 1 is read too. It has no index, and its epoch is what the index is now;
+// with it slots had one owner since the founding, whose index each group has as
+// its incarnation.
 const (
-	tableMagic  = "mustmeta"
-	tableFormat = 1
-	tableHeader = 16
+	tableMagic    = "mustmeta"
+	tableFormat   = 2
+	tableNoEpochs = 1 // a format whose epoch is the index
+	tableHeader   = 16
 	// tableBytesMax is above what [TableNodesMax] nodes with all their
 	// labels, and all groups, can take.
 	tableBytesMax = 64 << 20
@@ -56,7 +61,7 @@ func (c *TableCopy) Release() {}
 
 // WriteTo writes the table to w.
 func (c *TableCopy) WriteTo(w io.Writer) (int64, error) {
-	n, err := w.Write(c.table.appendSnapshot(nil))
+	n, err := w.Write(c.table.appendSnapshot(nil, tableFormat))
 	if err != nil {
 		err = fmt.Errorf("write the table: %w", err)
 	}
@@ -79,17 +84,20 @@ func (m *TableMachine) Load(r io.Reader, at raft.LogID) error {
 	return nil
 }
 
-func (t *Table) appendSnapshot(b []byte) []byte {
+func (t *Table) appendSnapshot(b []byte, format uint16) []byte {
 	b = append(b, tableMagic...)
-	b = binary.LittleEndian.AppendUint16(b, tableFormat)
+	b = binary.LittleEndian.AppendUint16(b, format)
 	b = binary.LittleEndian.AppendUint16(b, 0)
 	b = binary.LittleEndian.AppendUint32(b, 0)
 	from := len(b)
-	b = pack.AppendArray(b, 9)
+	b = pack.AppendArray(b, tableFields(format))
 	b = pack.AppendString(b, t.Cluster)
 	b = pack.AppendUint(b, t.ClusterID)
 	b = pack.AppendUint(b, uint64(t.Level))
-	b = pack.AppendUint(b, t.Epoch)
+	b = pack.AppendUint(b, t.Index)
+	if format != tableNoEpochs {
+		b = pack.AppendUint(b, t.Epoch)
+	}
 	b = pack.AppendUint(b, uint64(t.ValueMax))
 	b = pack.AppendArray(b, len(t.Nodes))
 	for i := range t.Nodes {
@@ -109,6 +117,14 @@ func (t *Table) appendSnapshot(b []byte) []byte {
 	}
 	binary.LittleEndian.PutUint32(b[from-4:], uint32(len(b)-from))
 	return b
+}
+
+// tableFields is how many fields a table has.
+func tableFields(format uint16) int {
+	if format == tableNoEpochs {
+		return 9
+	}
+	return 10
 }
 
 func appendTableGroup(b []byte, g *TableGroup) []byte {
@@ -133,11 +149,14 @@ func readTable(d *streamReader) (*Table, error) {
 		return nil, err
 	}
 	n := binary.LittleEndian.Uint32(head[12:])
-	switch f := binary.LittleEndian.Uint16(head[8:]); {
+	format := binary.LittleEndian.Uint16(head[8:])
+	switch {
 	case string(head[:8]) != tableMagic:
 		return nil, fmt.Errorf("begins with %q, want %q", head[:8], tableMagic)
-	case f != tableFormat:
-		return nil, fmt.Errorf("table of format %d: %w; known is %d", f, ErrLevel, tableFormat)
+	case format > tableFormat:
+		return nil, fmt.Errorf("table of format %d: %w; known is %d", format, ErrLevel, tableFormat)
+	case format < tableNoEpochs:
+		return nil, fmt.Errorf("table of format %d; known are %d to %d", format, tableNoEpochs, tableFormat)
 	case n > tableBytesMax:
 		return nil, fmt.Errorf("%d bytes, the limit is %d", n, tableBytesMax)
 	}
@@ -149,29 +168,35 @@ func readTable(d *streamReader) (*Table, error) {
 		return nil, err
 	}
 	r := tableReader{Reader: pack.NewReader(b[tableHeader:])}
-	t := r.table()
+	t := r.table(format)
 	if err := r.err(); err != nil {
 		return nil, err
 	}
 	if err := t.check(); err != nil {
 		return nil, err
 	}
-	if !bytes.Equal(t.appendSnapshot(make([]byte, 0, len(b))), b) {
+	if !bytes.Equal(t.appendSnapshot(make([]byte, 0, len(b)), format), b) {
 		return nil, errors.New("these are not the bytes of the table that they tell of")
 	}
 	return t, d.end()
 }
 
-func (r *tableReader) table() *Table {
+func (r *tableReader) table(format uint16) *Table {
 	t := &Table{}
-	r.fields("table", 9)
+	r.fields("table", tableFields(format))
 	t.Cluster, t.ClusterID = r.String(), r.Uint()
 	t.Level = uint32(r.UintMax(1<<32 - 1))
-	t.Epoch = r.Uint()
+	t.Index = r.Uint()
+	if format != tableNoEpochs {
+		t.Epoch = r.Uint()
+	}
 	t.ValueMax = int(r.UintMax(ValueMaxLimit))
 	t.Nodes = list(r, nodeBytesMin, r.node)
 	t.Meta = r.group()
 	t.Groups = list(r, 5, r.group)
+	if format == tableNoEpochs && len(t.Groups) > 0 {
+		t.Epoch = uint64(t.Groups[0].Incarnation)
+	}
 	slot := 0
 	list(r, 3, func() (none struct{}) {
 		r.fields("run", 2)
@@ -214,6 +239,8 @@ func (t *Table) check() error {
 		return fmt.Errorf("%d nodes, the limit is %d", len(t.Nodes), TableNodesMax)
 	case len(t.Cluster) > TableTextMax:
 		return fmt.Errorf("the name of the cluster has %d bytes, the limit is %d", len(t.Cluster), TableTextMax)
+	case t.Epoch > t.Index:
+		return fmt.Errorf("epoch %d, the table changed last at %d", t.Epoch, t.Index)
 	case t.Meta.ID != 0:
 		return fmt.Errorf("%s in the place of the meta group", t.Meta.ID)
 	}

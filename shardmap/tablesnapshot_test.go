@@ -70,11 +70,25 @@ func TestTableThroughSnapshot(t *testing.T) {
 	}
 }
 
+// A table that an older build wrote is the same table, save that its slots' epoch
+// was no number of its own: it is what it was at the founding, as on a replica that
+// read all of the log.
+func TestTableOfFormat1(t *testing.T) {
+	m := testTable(t)
+	back := NewTableMachine()
+	if err := back.Load(bytes.NewReader(m.Table().appendSnapshot(nil, tableNoEpochs)), raft.LogID{Term: 1, Index: 5}); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(back.Table(), m.Table()) || back.Table().Epoch != 3 || back.Table().Index != 5 {
+		t.Errorf("got %+v, want %+v", back.Table(), m.Table())
+	}
+}
+
 // Every field of the table must be in the bytes. This fails when a field is added
 // and the codec is not told.
 func TestTableSnapshotKnowsAllFields(t *testing.T) {
 	for typ, want := range map[reflect.Type]int{
-		reflect.TypeFor[Table](): 9, reflect.TypeFor[TableNode](): 7, reflect.TypeFor[Label](): 2,
+		reflect.TypeFor[Table](): 10, reflect.TypeFor[TableNode](): 7, reflect.TypeFor[Label](): 2,
 		reflect.TypeFor[TableGroup](): 4, reflect.TypeFor[TableReplica](): 3,
 	} {
 		if got := typ.NumField(); got != want {
@@ -115,7 +129,7 @@ func TestTableLoadRefuses(t *testing.T) {
 		table := *m.Table()
 		table.Nodes, table.Groups = clone(table.Nodes), clone(table.Groups)
 		f(&table)
-		return table.appendSnapshot(nil)
+		return table.appendSnapshot(nil, tableFormat)
 	}
 	for _, c := range []struct {
 		what string
@@ -125,6 +139,8 @@ func TestTableLoadRefuses(t *testing.T) {
 		{"more at the end", append(bytes.Clone(good), 0), ErrSnapshot},
 		{"a newer format", func() []byte { b := bytes.Clone(good); b[8]++; return b }(), ErrLevel},
 		{"a newer level", change(func(t *Table) { t.Level = Level + 1 }), ErrLevel},
+		{"an epoch beyond the index", change(func(t *Table) { t.Epoch = t.Index + 1 }), ErrSnapshot},
+		{"an older format than was ever written", func() []byte { b := bytes.Clone(good); b[8] = 0; return b }(), ErrSnapshot},
 		{"a node twice", change(func(t *Table) { t.Nodes[1] = t.Nodes[0] }), ErrSnapshot},
 		{"a node without id", change(func(t *Table) { t.Nodes[0].ID = 0 }), ErrSnapshot},
 		{"a group twice", change(func(t *Table) { t.Groups[1] = t.Groups[0] }), ErrSnapshot},
@@ -133,8 +149,8 @@ func TestTableLoadRefuses(t *testing.T) {
 		{"a role that is not known", change(func(t *Table) { t.Groups[0].Replicas = []TableReplica{{1, 1, 9}} }), ErrLevel},
 		{"replicas out of order", change(func(t *Table) { t.Groups[0].Replicas = []TableReplica{{2, 1, 1}, {1, 2, 1}} }), ErrSnapshot},
 		{"a field more", func() []byte {
-			body := pack.AppendArray(nil, 10)
-			for range 10 {
+			body := pack.AppendArray(nil, 11)
+			for range 11 {
 				body = pack.AppendUint(body, 0)
 			}
 			b := binary.LittleEndian.AppendUint32(bytes.Clone(good[:12]), uint32(len(body)))
@@ -158,10 +174,11 @@ func FuzzLoadTable(f *testing.F) {
 	good := tableBytes(f, testTable(f))
 	f.Add(good)
 	f.Add(good[:40])
+	f.Add(testTable(f).Table().appendSnapshot(nil, tableNoEpochs))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		used := allocated(func() {
 			m := NewTableMachine()
-			if err := m.Load(bytes.NewReader(b), raft.LogID{Term: 1, Index: 1}); err == nil && !bytes.Equal(tableBytes(t, m), b) {
+			if err := m.Load(bytes.NewReader(b), raft.LogID{Term: 1, Index: 1}); err == nil && !bytes.Equal(m.Table().appendSnapshot(nil, binary.LittleEndian.Uint16(b[8:])), b) {
 				t.Fatal("taken for what it does not say")
 			}
 		})

@@ -66,7 +66,7 @@ func evilAnswer(addr string, t wire.Type) (wire.Type, wire.Body) {
 		}
 	case wire.TypeTopology:
 		return wire.TypeTopologyAnswer, &wire.TopologyAnswer{
-			ClusterID: 1, Epoch: 1, ValueMax: 1 << 20, Nodes: []wire.TopologyNode{{ID: 1, Name: evil, Addr: addr}},
+			ClusterID: 1, Epoch: 1, Index: 1, ValueMax: 1 << 20, Nodes: []wire.TopologyNode{{ID: 1, Name: evil, Addr: addr}},
 			Groups: []wire.TopologyGroup{{ID: 1, Leader: 1, Nodes: []raft.NodeID{1}}}, Slots: []wire.SlotRange{{From: 0, To: shardmap.Slots - 1, Group: 1}},
 		}
 	case wire.TypeCounters:

@@ -174,6 +174,10 @@ func (s *script) newCall(arg map[string]string) *Call {
 // slots=0-99:1,100-4095:2.
 func (s *script) table(arg map[string]string) *wire.TopologyAnswer {
 	t := &wire.TopologyAnswer{Epoch: uint64(s.number(arg["epoch"])), ClusterID: uint64(s.number(arg["cluster"])), ValueMax: 1000}
+	t.Index = t.Epoch
+	if at, ok := arg["index"]; ok {
+		t.Index = uint64(s.number(at))
+	}
 	for _, n := range strings.Split(arg["nodes"], ",") {
 		id, addr, _ := strings.Cut(n, "@")
 		t.Nodes = append(t.Nodes, wire.TopologyNode{ID: raft.NodeID(s.number(id)), Addr: addr})

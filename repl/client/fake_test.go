@@ -265,7 +265,7 @@ func (n *fakeNode) answer(h wire.Header, body []byte) (wire.Type, []byte) {
 }
 
 func (c *fakeCluster) topology() *wire.TopologyAnswer {
-	t := &wire.TopologyAnswer{ClusterID: 99, Epoch: c.epoch, ValueMax: uint32(c.valueMax)}
+	t := &wire.TopologyAnswer{ClusterID: 99, Epoch: c.epoch, Index: c.epoch, ValueMax: uint32(c.valueMax)}
 	var ids []raft.NodeID
 	for _, n := range c.nodes {
 		t.Nodes = append(t.Nodes, wire.TopologyNode{ID: n.id, Name: fmt.Sprint("n", n.id), Addr: n.addr})

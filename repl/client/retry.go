@@ -187,7 +187,7 @@ func (k *Core) Table(now time.Duration, from Peer, t *wire.TopologyAnswer) {
 		k.TableFailed(now, from, errForeignTable)
 		return
 	}
-	if k.table.known && t.Epoch < k.table.epoch {
+	if k.table.known && t.Index < k.table.index {
 		k.TableFailed(now, from, errOldTable)
 		return
 	}

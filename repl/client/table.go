@@ -11,8 +11,9 @@ import (
 // table is who owns which slot and who leads which group, as far as a client
 // knows, and the question after a newer one.
 type table struct {
-	known    bool // Invariant: set once a table was seen, never cleared
-	epoch    uint64
+	known    bool   // Invariant: set once a table was seen, never cleared
+	index    uint64 // of the table: which entry changed it last
+	epoch    uint64 // of its slots
 	slots    [shardmap.Slots]raft.GroupID
 	valueMax int
 	groups   map[raft.GroupID]*group
@@ -127,7 +128,7 @@ func (t *table) failed(now time.Duration, err error) {
 func (t *table) install(now time.Duration, a *wire.TopologyAnswer, of *peers) {
 	t.asked, t.wanted, t.fails, t.cause = NoPeer, false, 0, nil
 	t.askAfter = now + TablePauseMin
-	t.known, t.epoch, t.made = true, a.Epoch, nil
+	t.known, t.index, t.epoch, t.made = true, a.Index, a.Epoch, nil
 	if a.ValueMax > 0 {
 		t.valueMax = int(a.ValueMax)
 	}

@@ -203,7 +203,7 @@ func (m *Meta) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, 
 	if r.Refused != "" {
 		return wire.TypeError, wire.BadRequest("announcement", r.Refused, "see `muster node list` for what the cluster knows").Append(out), nil
 	}
-	a := wire.AnnounceAnswer{Epoch: m.Table.Table().Epoch}
+	a := wire.AnnounceAnswer{Index: m.Table.Table().Index}
 	return wire.TypeAnnounceAnswer, a.Append(out), nil
 }
 

@@ -23,6 +23,10 @@ const (
 	// each that the node makes no room for, is told not to make, or can't have made
 	// beside it.
 	crowdedEvery, deafEvery, fullEvery = 40, 200, 40
+	// epochEvery is how many requests there are for each change of the slots'
+	// owners, of slots that have no keys; epochKnown how many a node has until it
+	// knows of one.
+	epochEvery, epochKnown = 300, 6
 )
 
 // request is the arrival of a client's frame at the node.
@@ -47,20 +51,29 @@ func (k *conn) request(e *event) {
 
 // shownTable is a table as a node shows it to clients.
 type shownTable struct {
-	table, of *shardmap.Table
+	table  *shardmap.Table
+	epochs uint64 // changes of slots' owners that the node knows of
 }
 
-// tableShown returns the table as a node knows it, founded, with the epoch that
-// it shows to clients; nil if there is none yet.
+// tableShown returns the table as a node knows it, founded, as it shows it to
+// clients; nil if there is none yet. That memberships change stands in no table
+// here, and slots don't move: both are made up.
 func (n *node) tableShown() *shardmap.Table {
+	c, x := n.c, &n.shown
 	if n.table == nil || !n.table.Founded() {
 		return nil
 	}
-	x := &n.shown
-	if epoch := n.table.Epoch + n.c.changes(); x.table == nil || x.table.Epoch != epoch || x.of != n.table {
+	if c.chance.below(epochEvery) == 0 {
+		c.epochs++
+	}
+	if x.epochs < c.epochs && c.chance.below(epochKnown) == 0 {
+		x.epochs = c.epochs
+	}
+	index, epoch := n.table.Index+c.changes()+x.epochs, n.table.Epoch+x.epochs
+	if x.table == nil || x.table.Index != index || x.table.Epoch != epoch {
 		t := *n.table
-		t.Epoch = epoch
-		*x = shownTable{&t, n.table}
+		t.Index, t.Epoch = index, epoch
+		x.table = &t
 	}
 	return x.table
 }

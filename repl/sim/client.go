@@ -531,7 +531,7 @@ func (n *node) topology() *wire.TopologyAnswer {
 	if t == nil {
 		return nil
 	}
-	a := &wire.TopologyAnswer{ClusterID: t.ClusterID, Epoch: t.Epoch, ValueMax: uint32(t.ValueMax)}
+	a := &wire.TopologyAnswer{ClusterID: t.ClusterID, Index: t.Index, Epoch: t.Epoch, ValueMax: uint32(t.ValueMax)}
 	for _, line := range t.Nodes {
 		a.Nodes = append(a.Nodes, wire.TopologyNode{ID: line.ID, Name: line.Name, Addr: line.Addr, Role: wire.NodeServer, Status: wire.NodeAlive})
 	}

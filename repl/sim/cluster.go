@@ -104,6 +104,7 @@ type cluster struct {
 	slots   [][]shardmap.Slot // by group: those that keys of the run are in
 	tags    []string
 	builds  builds
+	epochs  uint64 // changes of slots' owners
 	scratch []byte
 	full    int    // how many disks are
 	tasks   uint64 // begun so far
@@ -398,7 +399,7 @@ func (c *cluster) changes() (n uint64) {
 // newestTable returns the table as the node has it that knows most.
 func (c *cluster) newestTable() (table *shardmap.Table) {
 	for _, n := range c.nodes {
-		if n.table != nil && (table == nil || n.table.Epoch > table.Epoch) {
+		if n.table != nil && (table == nil || n.table.Index > table.Index) {
 			table = n.table
 		}
 	}

@@ -115,11 +115,11 @@ func (m *Announce) fields(f *fields) {
 
 // AnnounceAnswer answers an Announce.
 type AnnounceAnswer struct {
-	Epoch uint64 // of the table that holds what was announced
+	Index uint64 // of the table that holds what was announced
 }
 
 func (m *AnnounceAnswer) fields(f *fields) {
-	f.atLeast(1, func() { number(f, "epoch", &m.Epoch) })
+	f.atLeast(1, func() { number(f, "index", &m.Index) })
 }
 
 // Label is a mark that an operator put on a node.

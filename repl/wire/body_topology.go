@@ -49,11 +49,12 @@ func (s NodeStatus) String() string {
 // TopologyAnswer is what a client needs to find the leader for a key.
 type TopologyAnswer struct {
 	ClusterID uint64
-	Epoch     uint64 // of the slot table
+	Epoch     uint64 // of the slots: it changes when one of them gets another owner
 	Nodes     []TopologyNode
 	Groups    []TopologyGroup
 	Slots     []SlotRange
 	ValueMax  uint32 // bytes
+	Index     uint64 // of the table: it changes with each change of anything above
 }
 
 // TopologyNode is a node as clients see it.
@@ -79,7 +80,7 @@ type SlotRange struct {
 }
 
 func (m *TopologyAnswer) fields(f *fields) {
-	f.atLeast(6, func() {
+	f.atLeast(7, func() {
 		number(f, "cluster_id", &m.ClusterID)
 		number(f, "epoch", &m.Epoch)
 		list(f, "nodes", &m.Nodes, 6, func(f *fields, n *TopologyNode) {
@@ -106,6 +107,7 @@ func (m *TopologyAnswer) fields(f *fields) {
 			})
 		})
 		number(f, "value_max", &m.ValueMax)
+		number(f, "index", &m.Index)
 	})
 }
 

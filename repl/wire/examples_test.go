@@ -114,7 +114,7 @@ var examples = map[wire.Type]wire.Body{
 		Members: []wire.FoundingHost{{Addr: "10.0.0.1:4166", Node: n1}, {Addr: "10.0.0.2:4166", Node: n2}, {Addr: "10.0.0.3:4166", Node: n3}}, Settings: wire.FoundingSettings{Groups: 8, ValueMax: 1 << 20}},
 	wire.TypeAnnounce: &wire.Announce{Node: n1, Start: 5, Addr: "10.0.0.9:4166", Version: "0.1.0", Name: "n1",
 		Labels: []wire.Label{{Key: "dc", Value: "east"}}},
-	wire.TypeAnnounceAnswer: &wire.AnnounceAnswer{Epoch: 18},
+	wire.TypeAnnounceAnswer: &wire.AnnounceAnswer{Index: 18},
 
 	wire.TypeRepair: &wire.Repair{Start: 5, Number: 12, Group: 3, Incarnation: 2, Wanted: []wire.RepairSpan{{First: 10433, Last: 10433}, {First: 10440, Last: 10447}}},
 	wire.TypeRepairAnswer: &wire.RepairAnswer{Start: 5, Number: 12, Group: 3, Incarnation: 2, Base: raft.LogID{Term: 8, Index: 9000}, Last: raft.LogID{Term: 10, Index: 10434},
@@ -144,7 +144,7 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeListAnswer: &wire.ListAnswer{Group: 3, At: raft.LogID{Term: 7, Index: 10433}, More: true, Count: 2,
 		Rows: wire.AppendListRow(wire.AppendListRow(nil, []byte("cart/18"), 44, []byte("2 pears")), []byte("cart/2"), 60, []byte{})},
 	wire.TypeTopology: &wire.Empty{},
-	wire.TypeTopologyAnswer: &wire.TopologyAnswer{ClusterID: 0xc1c2c3c4c5c6c7c8, Epoch: 17,
+	wire.TypeTopologyAnswer: &wire.TopologyAnswer{ClusterID: 0xc1c2c3c4c5c6c7c8, Epoch: 17, Index: 18,
 		Nodes: []wire.TopologyNode{
 			{ID: n1, Name: "n1", Addr: "10.0.0.1:4166", Role: wire.NodeServer, Status: wire.NodeAlive},
 			{ID: n2, Name: "n2", Addr: "10.0.0.2:4166", Role: wire.NodeServer, Status: wire.NodeDead}},

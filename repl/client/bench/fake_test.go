@@ -134,7 +134,7 @@ func (n *fakeNode) answer(out []byte, t wire.Type) []byte {
 	switch t {
 	case wire.TypeTopology:
 		return (&wire.TopologyAnswer{
-			ClusterID: 99, Epoch: 1, ValueMax: 1 << 20,
+			ClusterID: 99, Epoch: 1, Index: 1, ValueMax: 1 << 20,
 			Nodes:  []wire.TopologyNode{{ID: 1, Name: "n1", Addr: n.addr}},
 			Groups: []wire.TopologyGroup{{ID: 1, Nodes: []raft.NodeID{1}, Leader: 1}},
 			Slots:  []wire.SlotRange{{From: 0, To: shardmap.Slots - 1, Group: 1}},
