@@ -86,8 +86,8 @@ func TestLogShowForms(t *testing.T) {
 	c.run("kv", "set", "{t}a", "1", "{t}b", "2").done(t)
 	c.run("kv", "set", "\xff", "1").done(t)
 	wants := []string{
-		`{"kind":"identity","file":"DIR/identity","stage":"member","cluster":"muster","cluster_id":"ID","node":"HEX","start":N,"nodes":[{"id":"ID","addr":"ADDR"}],"lives":[{"life":N,"mark":"HEX","last":N}],"witness":{"mark":"HEX","inode":N,"birth_ns":N}}`,
-		`{"kind":"witness","file":"DIR/witness","witness":{"mark":"HEX","inode":N,"birth_ns":N}}`,
+		`{"kind":"identity","file":"DIR/identity","stage":"member","cluster":"muster","cluster_id":"ID","node":"HEX","start":N,"nodes":[{"id":"ID","addr":"ADDR"}],"lives":[{"life":N,"mark":"HEX","last":N}],"witness":{"mark":"HEX","inode":N,"birth_ns":N},"files":[{"segment":N,"inode":N,"birth_ns":N},{"segment":N,"inode":N,"birth_ns":N}]}`,
+		`{"kind":"witness","file":"DIR/witness","witness":{"mark":"HEX","inode":N,"birth_ns":N},"reached":N}`,
 		`{"kind":"segment","file":"DIR/log/0000000000000001.log","segment":N,"offset":N,"bytes":N}`,
 		`{"kind":"state","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"vote":"N"}`,
 		`{"kind":"base","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"base":"gN/N.N","members":[{"id":"ID","node":"HEX","role":"voter"}]}`,
