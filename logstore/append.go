@@ -19,7 +19,7 @@ import (
 // [ErrStopped]. A disk that did not sync is not asked again, because it may
 // have dropped what it could not write and would say that all is well.
 func (s *Store) Append(ws []Write) error {
-	if err := s.ended(); err != nil {
+	if err := s.halt.err(); err != nil {
 		return err
 	}
 	if err := s.admit(ws); errors.Is(err, ErrFull) {
@@ -40,10 +40,9 @@ func (s *Store) Append(ws []Write) error {
 // not be, it says so with ErrStopped: with ErrFull alone the owner would take the
 // batch for one that may be asked again.
 func (s *Store) stop(err error) error {
-	s.breakDown(err)
-	ended := s.ended()
+	s.halt.because(err)
 	if errors.Is(err, ErrFull) {
-		return ended
+		return s.halt.err()
 	}
 	return err
 }
@@ -75,7 +74,7 @@ func (s *Store) append(ws []Write) error {
 // how far the log is, and goes on with the preparation of the next segment. If there is nothing to do it costs
 // nothing.
 func (s *Store) Idle() error {
-	if err := s.ended(); err != nil {
+	if err := s.halt.err(); err != nil {
 		return err
 	}
 	s.adopt()
@@ -355,7 +354,7 @@ func (s *Store) putRun(p *replica, entries []raft.Entry, size int) error {
 		r.changes = r.changes || got.Kind == raft.EntryMembership
 		at += copy(b[at:], e.Raw)
 	}
-	s.count(func(c *Stats) { c.Entries += uint64(size - recordHeaderSize) })
+	s.figures.count(func(c *Stats) { c.Entries += uint64(size - recordHeaderSize) })
 	a.last = entries[len(entries)-1].ID
 	s.end(r.count)
 	return nil

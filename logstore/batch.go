@@ -203,10 +203,12 @@ func (s *Store) effect(offset, bytes int64) {
 		s.take(r, place{s.active.number, uint32(offset + int64(r.at)), uint32(r.size)})
 		r.replica, r.base = nil, nil
 	}
-	s.stats.Batches++
-	s.stats.Records += uint64(len(s.records))
-	s.stats.Bytes += uint64(bytes)
-	s.stats.NeededBytes = s.needed
+	s.figures.count(func(n *Stats) {
+		n.Batches++
+		n.Records += uint64(len(s.records))
+		n.Bytes += uint64(bytes)
+		n.NeededBytes = s.needed
+	})
 	s.records = s.records[:0]
 }
 

@@ -254,9 +254,7 @@ func ChangeIdentity(s *Store, change func(*Identity)) (Identity, error) {
 	if !h.begun {
 		return h.id, fmt.Errorf("change the identity: %w: none has begun", ErrLife)
 	}
-	s.mu.Lock()
-	err := s.broken
-	s.mu.Unlock()
+	err := s.halt.err()
 	if err != nil {
 		return h.id, err
 	}

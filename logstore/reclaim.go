@@ -73,7 +73,7 @@ type piece struct {
 // needed any more. It is an Append of its own; a Write with Base does the same
 // along with others.
 func (s *Store) Compact(id Replica, base Base) error {
-	if err := s.ended(); err != nil {
+	if err := s.halt.err(); err != nil {
 		return err
 	}
 	p := s.replicas[id]
@@ -148,7 +148,7 @@ func (s *Store) moveSome(work *[]piece, left *int) error {
 		}
 		*work = (*work)[1:]
 		*left -= n
-		s.count(func(c *Stats) { c.Moved += uint64(n) })
+		s.figures.count(func(c *Stats) { c.Moved += uint64(n) })
 	}
 	if len(*work) == 0 {
 		*work = nil
@@ -347,7 +347,7 @@ func (s *Store) discard(seg *segment) error {
 	if err := s.fs.Remove(seg.name); err != nil {
 		return fmt.Errorf("free segment %d: %w", seg.number, err)
 	}
-	s.count(func(c *Stats) { c.Removed++ })
+	s.figures.count(func(c *Stats) { c.Removed++ })
 	return nil
 }
 

@@ -65,7 +65,7 @@ func (s *Store) recover(numbers []uint64, known lastKnown) error {
 	if err := r.goOn(); err != nil {
 		return err
 	}
-	s.stats.NeededBytes = s.needed
+	s.figures.count(func(n *Stats) { n.NeededBytes = s.needed })
 	for _, p := range s.replicas {
 		a := &p.ahead
 		a.last, a.state, a.kept = p.last(), p.state, p.state.Commit

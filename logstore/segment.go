@@ -307,7 +307,7 @@ func (s *Store) fill(bytes int64) error {
 		return nil
 	}
 	s.filling = nil
-	s.count(func(n *Stats) { n.Filled++ })
+	s.figures.count(func(n *Stats) { n.Filled++ })
 	return s.christen(f.file, f.size)
 }
 
@@ -325,7 +325,7 @@ func (s *Store) fillFile(f *filling, bytes int64) error {
 			return err
 		}
 		f.done += n
-		s.count(func(c *Stats) { c.FilledBytes += uint64(n) })
+		s.figures.count(func(c *Stats) { c.FilledBytes += uint64(n) })
 	}
 	if f.done >= f.size {
 		s.zeros = nil
@@ -350,7 +350,7 @@ func (s *Store) reuse() (bool, error) {
 	if err := s.christen(file, old.size); err != nil {
 		return false, err
 	}
-	s.count(func(n *Stats) { n.Recycled++ })
+	s.figures.count(func(n *Stats) { n.Recycled++ })
 	return true, nil
 }
 

@@ -166,24 +166,3 @@ func (s *Store) sweepSnapshots() error {
 	}
 	return errors.Join(errs...)
 }
-
-// breakDown makes an error of the disk final that was met beside Append.
-func (s *Store) breakDown(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.broken == nil {
-		s.broken = fmt.Errorf("%w: %w", ErrStopped, err)
-	}
-}
-
-// ended returns why nothing more is written. It belongs to the goroutine of
-// Append.
-func (s *Store) ended() error {
-	if s.stopped != nil {
-		return s.stopped
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.stopped = s.broken
-	return s.stopped
-}

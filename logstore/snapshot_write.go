@@ -32,9 +32,10 @@ type snapshotFile struct {
 // beginSnapshot makes the file.
 func (s *Store) beginSnapshot(id Replica) (*snapshotFile, error) {
 	s.sweepSnapshots()
+	err := s.halt.err()
 	s.mu.Lock()
 	s.snapshotTemp++
-	n, err := s.snapshotTemp, s.broken
+	n := s.snapshotTemp
 	if p := s.replicas[id]; err == nil && (p == nil || p.base == nil) {
 		err = ErrUnknown
 	}
@@ -78,7 +79,7 @@ func (f *snapshotFile) flush(n int) error {
 			return f.s.snapshotFailed(err)
 		}
 		f.at += int64(len(piece))
-		f.s.count(func(c *Stats) { c.SnapshotBytes += uint64(len(piece)) })
+		f.s.figures.count(func(c *Stats) { c.SnapshotBytes += uint64(len(piece)) })
 	}
 	f.buf = f.buf[:copy(f.buf, f.buf[n:])]
 	return nil
@@ -136,7 +137,7 @@ func (s *Store) snapshotFailed(err error) error {
 	if errors.Is(err, vfs.ErrFull) {
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
-	s.breakDown(err)
+	s.halt.because(err)
 	return err
 }
 
@@ -150,7 +151,7 @@ func (s *Store) showSnapshot(sn Snapshot) error {
 		return ErrUnknown
 	}
 	s.addSnapshot(kept{Snapshot: sn})
-	s.stats.Snapshots++
+	s.figures.count(func(n *Stats) { n.Snapshots++ })
 	return nil
 }
 

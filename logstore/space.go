@@ -415,8 +415,8 @@ func (s *Store) beginSpace() error {
 // it from time to time, from the goroutine of Append: it costs nothing if
 // nothing is lacking, and a question to the file system if there is no room yet.
 func (s *Store) MakeRoom() error {
-	if s.stopped != nil {
-		return s.stopped
+	if err := s.halt.err(); err != nil {
+		return err
 	}
 	if err := s.makeSpace(); err != nil {
 		return s.stop(err)

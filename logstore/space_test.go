@@ -158,8 +158,8 @@ func (f *filler) addAll(n uint64, size int) error {
 // waits checks that a batch that was refused is one that may be asked again.
 func (f *filler) waits(err error) {
 	f.t.Helper()
-	if !errors.Is(err, ErrFull) || errors.Is(err, ErrStopped) || f.s.stopped != nil {
-		f.t.Fatalf("the log does not wait for room: got %v, stopped by %v: %+v", err, f.s.stopped, f.s.Space())
+	if !errors.Is(err, ErrFull) || errors.Is(err, ErrStopped) || f.s.halt.err() != nil {
+		f.t.Fatalf("the log does not wait for room: got %v, stopped by %v: %+v", err, f.s.halt.err(), f.s.Space())
 	}
 }
 
@@ -330,7 +330,7 @@ func TestEveryOperationMeetsFullDisk(t *testing.T) {
 		if err != nil {
 			stopped++
 			segment := strings.Contains(hit, "d/log/0")
-			if f.s.stopped == nil || !(segment && (strings.HasPrefix(hit, "write") || strings.HasPrefix(hit, "sync ")) || strings.HasPrefix(hit, "syncdir") || strings.HasPrefix(hit, "remove")) {
+			if f.s.halt.err() == nil || !(segment && (strings.HasPrefix(hit, "write") || strings.HasPrefix(hit, "sync ")) || strings.HasPrefix(hit, "syncdir") || strings.HasPrefix(hit, "remove")) {
 				t.Fatalf("%d %s: the log does not go on: %v", n, hit, err)
 			}
 		} else {
@@ -366,7 +366,7 @@ func (f *filler) script() error {
 		if i == 60 {
 			size = 100_000 // a segment to measure
 		}
-		if err := f.add(size); errors.Is(err, ErrFull) && f.s.stopped == nil {
+		if err := f.add(size); errors.Is(err, ErrFull) && f.s.halt.err() == nil {
 			if err := f.s.MakeRoom(); err != nil {
 				return err
 			}

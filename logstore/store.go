@@ -129,8 +129,10 @@ type Store struct {
 	lock    io.Closer // nil if it is the caller's
 	log     *slog.Logger
 
+	halt    halt
+	figures figures
+
 	// Owned by the goroutine of Append.
-	stopped   error
 	active    *segment
 	batch     uint64   // number of the last batch
 	synced    position // where it ends: all before is durable
@@ -170,7 +172,6 @@ type Store struct {
 	mu        sync.Mutex           // taken last, never held over a disk operation
 	segments  []*segment           // guarded by mu; in order, without gaps in their numbers; from the first that is needed to the last that is prepared
 	replicas  map[Replica]*replica // guarded by mu; only the goroutine of Append changes it
-	stats     Stats                // guarded by mu
 	space     Space                // guarded by mu; Space's picture
 	found     []finding            // guarded by mu; what Read and Scrub found damaged since the last Append
 	unknown   place                // guarded by mu, changed by the goroutine of Append; where it can't be known what is lost
@@ -180,37 +181,13 @@ type Store struct {
 	snapshots    map[Replica][]kept // by base, those that may be of use
 	doomed       []string           // files of snapshots that are to be removed
 	snapshotTemp uint64             // number of the last temporary file
-	broken       error              // final, and met beside Append
-}
-
-// Stats are figures of a Store since it was opened, save those that say what
-// is there now.
-type Stats struct {
-	Batches uint64 // writes, each with its sync
-	Records uint64
-	Bytes   uint64 // in batches
-	Moved   uint64 // bytes of records that were copied forward, within Bytes
-	Entries uint64 // bytes of entries as they were given to Append, within Bytes
-
-	Snapshots     uint64 // that were written or received whole
-	SnapshotBytes uint64 // of their files, and of those that were given up
-	FilledBytes   uint64 // of zeros, in segments that were made new
-
-	Filled   uint64 // segments that were made new
-	Recycled uint64 // segments that were used again
-	Removed  uint64 // files that were removed
-
-	Segments     int   // now, with the prepared ones
-	SegmentBytes int64 // now, the sum of their sizes
-	NeededBytes  int64 // as of the last batch: bytes of records that are still needed
-	Replicas     int   // now
 }
 
 // Stats returns the figures.
 func (s *Store) Stats() Stats {
+	n := s.figures.get()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := s.stats
 	n.Segments = len(s.segments)
 	for _, seg := range s.segments {
 		n.SegmentBytes += seg.size
@@ -222,12 +199,6 @@ func (s *Store) Stats() Stats {
 		}
 	}
 	return n
-}
-
-func (s *Store) count(f func(*Stats)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f(&s.stats)
 }
 
 // Tombstones returns the newest replica of each group that was removed. It
@@ -262,11 +233,11 @@ func compareReplicas(a, b Replica) int {
 // gives back the files and the lock. After an error of Append it writes nothing.
 func (s *Store) Close() error {
 	var err error
-	if s.ended() == nil {
+	if s.halt.err() == nil {
 		if err = s.settle(); err == nil {
 			err = s.home.stop()
 		}
-		s.breakDown(errors.New("closed"))
+		s.halt.because(errors.New("closed"))
 		err = errors.Join(err, s.sweepSnapshots())
 	}
 	return errors.Join(err, s.closeFiles())

@@ -18,7 +18,7 @@ import (
 // It returns what [Open] does, and [ErrNoLog] where there is none.
 func OpenToRead(disk vfs.FS, dir string) (*Store, error) {
 	s := newStore(Options{FS: disk, Dir: dir, SegmentBytes: SegmentBytesDefault})
-	s.breakDown(errors.New("opened to read"))
+	s.halt.because(errors.New("opened to read"))
 	known, err := knownEndIfRead(disk, dir)
 	if err != nil {
 		return nil, fmt.Errorf("read the log in %s: %w", s.dir, err)

@@ -1,0 +1,30 @@
+package logstore
+
+import (
+	"fmt"
+	"sync/atomic"
+)
+
+// halt is the end of a Store: the first error that the disk met while something
+// was written, or that the Store was closed. It is final. A disk that did not
+// keep what it was given is not asked again: it may have dropped it, and would
+// say that all is well. Any goroutine may use it.
+type halt struct{ first atomic.Pointer[error] }
+
+// because makes err final, unless something else is already.
+func (h *halt) because(err error) {
+	err = fmt.Errorf("%w: %w", ErrStopped, err)
+	h.first.CompareAndSwap(nil, &err)
+}
+
+// err returns why nothing more is written, which wraps [ErrStopped], or nil.
+func (h *halt) err() error {
+	if first := h.first.Load(); first != nil {
+		return *first
+	}
+	return nil
+}
+
+func (s *Store) breakDown(err error) { s.halt.because(err) }
+
+func (s *Store) ended() error { return s.halt.err() }
