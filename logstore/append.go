@@ -120,7 +120,7 @@ func (s *Store) settle() error {
 	if err != nil {
 		return err
 	}
-	if len(s.records) == 0 && !s.promised && !s.reclaimable() {
+	if len(s.records) == 0 && !s.promised && !s.index.reclaimable() {
 		return nil
 	}
 	return s.flush(moved, true)
@@ -142,17 +142,17 @@ func (s *Store) put(w *Write) error {
 		if w.Replica != (Replica{}) {
 			return fmt.Errorf("%w: a note is of no replica", ErrWrite)
 		}
-		return s.peers.put(s, w.Note)
+		return s.index.peers.put(s, w.Note)
 	}
-	p := s.replicas[w.Replica]
+	p := s.index.replicas[w.Replica]
 	if p == nil {
 		if w.Base == nil && !w.Remove {
 			return fmt.Errorf("%w: the first write of a replica has a base", ErrWrite)
 		}
-		if g := s.graves[w.Replica.Group]; g.covers(w.Replica) {
+		if g := s.index.graves[w.Replica.Group]; g.covers(w.Replica) {
 			return fmt.Errorf("%w: it was removed (newest removal: replica %d)", ErrWrite, g.replica.ID)
 		}
-		p = s.add(w.Replica)
+		p = s.index.add(w.Replica)
 	}
 	if p.ahead.gone {
 		return fmt.Errorf("%w: it was removed", ErrWrite)
@@ -194,15 +194,6 @@ func (s *Store) put(w *Write) error {
 		p.ahead.gone = true
 	}
 	return nil
-}
-
-// add makes room for a replica. It shows only once its base is on disk.
-func (s *Store) add(id Replica) *replica {
-	p := &replica{id: id, seed: raft.EntrySeed(id.Group, id.Incarnation)}
-	s.mu.Lock()
-	s.replicas[id] = p
-	s.mu.Unlock()
-	return p
 }
 
 // putPromises takes over term, vote and commit. What a replica promised never

@@ -55,13 +55,13 @@ func (s *Store) flush(promises, fresh bool) error {
 	n, count := len(s.buf), len(s.records)
 	var offset int64
 	for ; ; s.buf, s.records = s.buf[:n], s.records[:count] {
-		if s.active.closed() {
+		if s.index.active.closed() {
 			if err := s.roll(int64(n)); err != nil {
 				return err
 			}
 			continue
 		}
-		offset = s.active.end
+		offset = s.index.active.end
 		if fresh && offset > segmentHeader {
 			offset = roundUp(offset, pageSize)
 		}
@@ -77,7 +77,7 @@ func (s *Store) flush(promises, fresh bool) error {
 		promises = promises || k != kindState && k != kindDirectory
 	}
 	before := s.named
-	if err := s.write(s.buf, s.records, offset, s.tail(), 0); err != nil {
+	if err := s.write(s.buf, s.records, offset, s.index.tail(), 0); err != nil {
 		return err
 	}
 	s.promised = promises
@@ -98,14 +98,14 @@ func (s *Store) flush(promises, fresh bool) error {
 // if the segment has no room for even a short one.
 func (s *Store) directBest(offset, n int64) bool {
 	records := len(s.records)
-	room := s.active.room() - offset - n
-	lists := [...]int64{s.active.size / directoryPart, directoryRoom}
+	room := s.index.active.room() - offset - n
+	lists := [...]int64{s.index.active.size / directoryPart, directoryRoom}
 	for i, most := range lists {
 		if i == 0 && s.scarce() {
 			continue
 		}
 		s.buf, s.records = s.buf[:n], s.records[:records]
-		if s.active.end == segmentHeader {
+		if s.index.active.end == segmentHeader {
 			most = min(most, room) // there is no segment with more
 		}
 		s.direct(most)
@@ -136,7 +136,7 @@ func (s *Store) direct(most int64) {
 
 // write writes a batch into the active segment and syncs it.
 func (s *Store) write(b []byte, records []record, offset int64, tail, next uint64) error {
-	seg := s.active
+	seg := s.index.active
 	length := len(b) - batchHeaderSize
 	sums := uint32(0)
 	for i := range records {
@@ -192,22 +192,22 @@ func (s *Store) write(b []byte, records []record, offset int64, tail, next uint6
 
 // effect lets a batch that is durable show.
 func (s *Store) effect(offset, bytes int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
 	for i := range s.records {
 		r := &s.records[i]
 		if r.kind == kindDirectory {
 			continue
 		}
 		r.replica.ahead.queued--
-		s.take(r, place{s.active.number, uint32(offset + int64(r.at)), uint32(r.size)})
+		s.index.take(r, place{s.index.active.number, uint32(offset + int64(r.at)), uint32(r.size)})
 		r.replica, r.base = nil, nil
 	}
 	s.figures.count(func(n *Stats) {
 		n.Batches++
 		n.Records += uint64(len(s.records))
 		n.Bytes += uint64(bytes)
-		n.NeededBytes = s.needed
+		n.NeededBytes = s.index.needed
 	})
 	s.records = s.records[:0]
 }
@@ -217,7 +217,7 @@ func (s *Store) effect(offset, bytes int64) {
 // if the next one is lost, it is known that it held something.
 func (s *Store) roll(bytes int64) error {
 	need := roundUp(2*segmentHeader+bytes+directoryRoom+2*sectorSize, pageSize)
-	if s.next() == nil && s.filling == nil && (len(s.free) == 0 || need > s.size) {
+	if s.index.next() == nil && s.filling == nil && (len(s.free) == 0 || need > s.size) {
 		// An entry that is larger than a segment gets one to measure.
 		if err := s.lacking(s.startFilling(max(s.nextSize(), need))); err != nil {
 			return err
@@ -226,26 +226,18 @@ func (s *Store) roll(bytes int64) error {
 	if err := s.prepare(1 << 62); err != nil {
 		return err
 	}
-	if s.next() == nil {
+	if s.index.next() == nil {
 		if err := s.useReserve(); err != nil {
 			return err
 		}
 	}
-	if !s.active.closed() {
+	if !s.index.active.closed() {
 		if err := s.writeClosing(); err != nil {
 			return err
 		}
 	}
-	s.goTo(s.next())
+	s.index.goTo(s.index.next())
 	return nil
-}
-
-// goTo makes a segment the active one.
-func (s *Store) goTo(seg *segment) {
-	s.active = seg
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.shown = seg.number
 }
 
 // writeClosing writes the batch that closes the active segment: its header, and
@@ -255,10 +247,10 @@ func (s *Store) writeClosing() error {
 	b, rows := s.putDirectory(b, sectorSize-batchHeaderSize)
 	s.closing = b
 	records := [1]record{{kind: kindDirectory, at: batchHeaderSize, size: len(b) - batchHeaderSize, count: uint32(rows)}}
-	if err := s.write(b, records[:], s.active.end, s.tail(), s.active.number+1); err != nil {
+	if err := s.write(b, records[:], s.index.active.end, s.index.tail(), s.index.active.number+1); err != nil {
 		return err
 	}
-	s.active.close()
+	s.index.active.close()
 	return nil
 }
 
@@ -268,17 +260,17 @@ func (s *Store) writeClosing() error {
 func (s *Store) keepPace() error {
 	// The reserve comes first: its half of the way is behind when the next
 	// segment's begins to matter.
-	if r := s.reserve; r == nil || float64(r.done) < 2*float64(s.reserveSize())*float64(s.active.end)/float64(s.active.size) {
+	if r := s.reserve; r == nil || float64(r.done) < 2*float64(s.reserveSize())*float64(s.index.active.end)/float64(s.index.active.size) {
 		if err := s.fillReserve(fillPieceBytes); err != nil {
 			return err
 		}
 	}
-	if s.next() != nil {
+	if s.index.next() != nil {
 		return nil
 	}
 	bytes := int64(fillPieceBytes)
 	if f := s.filling; f != nil {
-		due := int64(float64(f.size) * float64(s.active.end) / float64(s.active.size))
+		due := int64(float64(f.size) * float64(s.index.active.end) / float64(s.index.active.size))
 		if bytes = due - f.done; bytes <= 0 {
 			return nil
 		}

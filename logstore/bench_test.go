@@ -19,7 +19,7 @@ func TestAppendAllocations(t *testing.T) {
 	must(t, s.Append([]Write{founding(a)}))
 	const rounds, each = 50, 64
 	entries := span(a, 1, 1, each*(rounds+3), 128)
-	p := s.replicas[a]
+	p := s.index.replicas[a]
 	p.runs = make([]run, 0, 2*rounds)
 	at := 0
 	ws := make([]Write, 1)
@@ -135,17 +135,17 @@ func BenchmarkMoveSmallRuns(b *testing.B) {
 			s := mustOpen(b, vfs.NewMem(), Options{SegmentBytes: SegmentBytesDefault})
 			a := testReplica(1)
 			must(b, s.Append([]Write{founding(a)}))
-			p := s.replicas[a]
+			p := s.index.replicas[a]
 			at := p.stateAt
 			if at.size == 0 {
 				at = p.baseAt
 			}
 			for i := range runs {
-				s.hold(at)
+				s.index.hold(at)
 				p.runs = append(p.runs, run{first: uint64(i + 1), term: 1, at: at, count: 1})
 			}
 			for i := 0; b.Loop(); i++ {
-				s.take(&record{replica: p, kind: kindMoved, first: uint64(i%runs + 1), term: 1, count: 1}, at)
+				s.index.take(&record{replica: p, kind: kindMoved, first: uint64(i%runs + 1), term: 1, count: 1}, at)
 			}
 		})
 	}

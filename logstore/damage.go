@@ -97,8 +97,8 @@ type finding struct {
 
 // find notes what was found, once.
 func (s *Store) find(f finding) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
 	for i := range s.found {
 		if s.found[i].at == f.at && s.found[i].kind == f.kind {
 			return
@@ -111,16 +111,16 @@ func (s *Store) find(f finding) {
 // adopt takes over what was found beside Append. Entries are lost from now on,
 // which the next batch says; what is in memory, it writes again.
 func (s *Store) adopt() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
 	for i := range s.found {
 		f := &s.found[i]
-		p := s.replicas[f.replica]
+		p := s.index.replicas[f.replica]
 		switch f.kind {
 		case kindRemove:
 			p = &replica{id: f.replica}
 		case kindNote:
-			p = &s.peers.nobody
+			p = &s.index.peers.nobody
 		}
 		if p == nil {
 			continue
@@ -131,7 +131,7 @@ func (s *Store) adopt() {
 			if k == len(p.runs) || p.runs[k].at != f.at || p.runs[k].lost {
 				continue
 			}
-			s.hurt(p, f.damage)
+			p.hurt(f.damage)
 			p.runs[k].lost, p.runs[k].changes = true, true
 			p.lost++
 			w.kind, w.first = kindMoved, p.runs[k].first
@@ -141,64 +141,16 @@ func (s *Store) adopt() {
 	s.found = nil
 }
 
-// hurt notes the first place of what a replica lost.
-func (s *Store) hurt(p *replica, d Damage) {
-	if p.where == nil || p.lost == 0 && p.lostAt.size == 0 {
-		p.where = &d
-	}
-}
-
-// lose lets a record take effect that says what is lost.
-func (s *Store) lose(r *record, at place) {
-	d := Damage{File: s.segment(at.segment).name, Offset: int64(at.offset), Record: "loss", Reason: "it was lost before this was written"}
-	p := r.replica
-	switch {
-	case p.id == (Replica{}):
-		if s.unknown.size == 0 {
-			s.unknownIs = d
-		}
-		s.occupy(&s.unknown, at)
-	case r.count == 0:
-		s.hurt(p, d)
-		s.occupy(&p.lostAt, at)
-	case p.holds(r):
-		// What was damaged when this was written can be read again: somebody
-		// put it back. Entries prove themselves.
-	default:
-		before := p.where
-		still := p.lost > 0
-		s.cut(p, r.first, r.last())
-		s.hold(at)
-		s.insertRun(p, run{first: r.first, term: r.term, at: at, count: r.count, changes: true, lost: true})
-		if p.where = before; !still && p.lostAt.size == 0 {
-			p.where = &d
-		}
-	}
-}
-
-// holds says whether the index has all entries that a record says are lost, as
-// ones that can be read.
-func (p *replica) holds(r *record) bool {
-	for next := r.first; next <= r.last(); {
-		i := p.find(next)
-		if i == len(p.runs) || p.runs[i].first > next || p.runs[i].term != r.term || p.runs[i].lost {
-			return false
-		}
-		next = p.runs[i].last() + 1
-	}
-	return true
-}
-
 // Damaged returns the replicas that lost something, in order; none, if all is
 // well. Any goroutine may call it.
 func (s *Store) Damaged() []Damaged {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
 	var all []Damaged
-	if s.unknown.size > 0 {
-		all = append(all, Damaged{Promises: true, Where: s.unknownIs})
+	if s.index.unknown.size > 0 {
+		all = append(all, Damaged{Promises: true, Where: s.index.unknownIs})
 	}
-	for _, id := range slices.SortedFunc(maps.Keys(s.replicas), compareReplicas) {
+	for _, id := range slices.SortedFunc(maps.Keys(s.index.replicas), compareReplicas) {
 		if d, ok := s.damageOf(id); ok {
 			all = append(all, d)
 		}
@@ -210,18 +162,18 @@ func (s *Store) Damaged() []Damaged {
 // something, that is any replica, also one that the log does not name: it may
 // have been there. Any goroutine may call it.
 func (s *Store) DamageOf(id Replica) (Damaged, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
 	return s.damageOf(id)
 }
 
 // damageOf is called with mu held.
 func (s *Store) damageOf(id Replica) (Damaged, bool) {
 	d := Damaged{Replica: id}
-	if s.unknown.size > 0 {
-		d.Promises, d.Where = true, s.unknownIs
+	if s.index.unknown.size > 0 {
+		d.Promises, d.Where = true, s.index.unknownIs
 	}
-	p := s.replicas[id]
+	p := s.index.replicas[id]
 	if p == nil {
 		return d, d.Promises
 	}

@@ -132,13 +132,13 @@ func TestReadNoticesRot(t *testing.T) {
 	for i := range 3 {
 		must(t, s.Append([]Write{{Replica: a, Entries: entries[10*i : 10*i+10]}}))
 	}
-	at := int64(s.replicas[a].runs[1].at.offset)
-	fs.Corrupt(s.active.name, at+300, 4)
+	at := int64(s.index.replicas[a].runs[1].at.offset)
+	fs.Corrupt(s.index.active.name, at+300, 4)
 	var d *Damage
 	if got, err := s.Read(a, 5, 15, math.MaxInt); !errors.As(err, &d) || got != nil {
 		t.Fatalf("got %d entries, %v; want damage", len(got), err)
 	}
-	if want := fmt.Sprintf("%s is damaged at offset %d: entries 11 to 20 of term 1 of %s: its checksum does not fit", s.active.name, at, a); d.Error() != want {
+	if want := fmt.Sprintf("%s is damaged at offset %d: entries 11 to 20 of term 1 of %s: its checksum does not fit", s.index.active.name, at, a); d.Error() != want {
 		t.Errorf("got %q, want %q", d, want)
 	}
 	for _, beside := range []int{0, 20} {
@@ -156,14 +156,14 @@ func TestRotAtTheTail(t *testing.T) {
 	s := mustOpen(t, fs, Options{})
 	a, b := testReplica(1), testReplica(2)
 	must(t, s.Append([]Write{founding(a), founding(b), {Replica: b, Entries: span(b, 1, 1, 1, 50)}}))
-	fs.Corrupt(s.active.name, int64(s.replicas[b].runs[0].at.offset)+50, 1)
-	for i := uint64(1); s.active.number < 5; i++ {
+	fs.Corrupt(s.index.active.name, int64(s.index.replicas[b].runs[0].at.offset)+50, 1)
+	for i := uint64(1); s.index.active.number < 5; i++ {
 		e := span(a, 1, i, i, 3000)
 		must(t, s.Append([]Write{{Replica: a, Commit: i, Entries: e}}))
 		must(t, s.Compact(a, Base{ID: e[0].ID, Membership: voters(11)}))
 	}
 	for range 2 {
-		if first := s.segments[0].number; first == 1 {
+		if first := s.index.segments[0].number; first == 1 {
 			t.Error("the log still begins with segment 1")
 		}
 		d, _ := s.DamageOf(b)
@@ -199,15 +199,15 @@ func TestLeftoverOfTornBatch(t *testing.T) {
 			}
 			must(t, s.put(&Write{Replica: a, Entries: e[i : i+1]}))
 		}
-		at := s.active.end
+		at := s.index.active.end
 		must(t, s.flush(true, false))
 		b := make([]byte, 2048)
-		if _, err := s.active.file.ReadAt(b, at); err != nil {
+		if _, err := s.index.active.file.ReadAt(b, at); err != nil {
 			t.Fatal(err)
 		}
 		return b
 	}
-	at := s.active.end
+	at := s.index.active.end
 	first := batch(s, 'x')
 	fs.Crash(vfs.KeepUnsynced, 0)
 	// The same place again, with other bytes.

@@ -20,7 +20,7 @@ func describe(h recordHeader) string {
 // understood was written by a newer version, or wrongly.
 func (r *recovery) record(h recordHeader, body []byte) (record, error) {
 	rec := record{kind: h.kind, size: h.size, commit: h.commit}
-	p := r.s.replicas[h.replica]
+	p := r.s.index.replicas[h.replica]
 	if p == nil {
 		p = &replica{id: h.replica, seed: raft.EntrySeed(h.replica.Group, h.replica.Incarnation)}
 	}

@@ -134,7 +134,7 @@ func directoryFrom(b []byte, records []record) position {
 func (s *Store) putDirectory(b []byte, most int) ([]byte, int) {
 	at := len(b)
 	b = extend(b, recordHeaderSize+directorySize)
-	if s.active.end == segmentHeader && s.directory.since < s.active.number {
+	if s.index.active.end == segmentHeader && s.directory.since < s.index.active.number {
 		if with, rows, whole := s.putSegments(b, at, at+most); whole {
 			return with, rows
 		}
@@ -144,7 +144,7 @@ func (s *Store) putDirectory(b []byte, most int) ([]byte, int) {
 		from = s.directory.batches[0].durable
 	}
 	with, rows, whole := s.putRecent(b, at, at+most)
-	if !whole || s.unknown.size > 0 {
+	if !whole || s.index.unknown.size > 0 {
 		// It must not be taken for one that tells of all.
 		from = nowhere
 	}
@@ -161,64 +161,17 @@ func endDirectory(b []byte, at int, from position, rows int) []byte {
 // putSegments adds the rows of all that stands in the segments of which no
 // directory tells yet. It looks at every run of every replica, once per segment.
 func (s *Store) putSegments(b []byte, at, most int) ([]byte, int, bool) {
-	with, rows := s.putTold(b, most, func(p place) bool { return p.size > 0 && p.segment >= s.directory.since && p.segment < s.active.number })
+	with, rows := s.index.putTold(b, most, func(p place) bool {
+		return p.size > 0 && p.segment >= s.directory.since && p.segment < s.index.active.number
+	})
 	if len(with) > most {
 		return b, 0, false
 	}
 	from := s.directory.sinceAt
-	if s.unknown.size > 0 {
+	if s.index.unknown.size > 0 {
 		from = nowhere
 	}
 	return endDirectory(with, at, from, rows), rows, true
-}
-
-// putTold adds the rows of all that stands in certain places, and returns their
-// number. It stops once b has more than most bytes.
-func (s *Store) putTold(b []byte, most int, within func(place) bool) ([]byte, int) {
-	rows := 0
-	for _, g := range slices.Sorted(maps.Keys(s.graves)) {
-		if within(s.graves[g].at) {
-			b = putReplica(b, rowRemoval, s.graves[g].replica)
-			rows++
-		}
-	}
-	for i := range s.peers.all {
-		if n := &s.peers.all[i]; within(n.at) {
-			b = putNoteRow(b, &n.Note)
-			rows++
-		}
-	}
-	for _, id := range slices.SortedFunc(maps.Keys(s.replicas), compareReplicas) {
-		p := s.replicas[id]
-		row := len(b)
-		var flags uint64
-		if p.base != nil && within(p.baseAt) {
-			flags |= rowBase
-		}
-		if within(p.stateAt) {
-			flags |= rowState
-		}
-		if within(p.lostAt) {
-			flags |= rowLost
-		}
-		b = putRow(b, flags, p)
-		runs := len(b)
-		var w runWriter
-		for _, n := range p.runs {
-			if within(n.at) {
-				b = w.put(b, n)
-			}
-		}
-		b = w.end(b)
-		if flags == 0 && len(b) == runs+1 {
-			b = b[:row]
-			continue
-		}
-		if rows++; len(b) > most {
-			break
-		}
-	}
-	return b, rows
 }
 
 // putRecent adds the rows of the batches that are remembered.
@@ -239,8 +192,8 @@ func (s *Store) putRecent(b []byte, at, most int) ([]byte, int, bool) {
 		p.row.last = int32(i)
 	}
 	rows := 0
-	for i := range s.peers.all {
-		n := &s.peers.all[i]
+	for i := range s.index.peers.all {
+		n := &s.index.peers.all[i]
 		if len(d.batches) > 0 && !d.batches[0].durable.after(position{n.at.segment, int64(n.at.offset)}) {
 			b = putNoteRow(b, &n.Note)
 			rows++
@@ -257,7 +210,7 @@ func (s *Store) putRecent(b []byte, at, most int) ([]byte, int, bool) {
 }
 
 func (s *Store) putRecentRow(b []byte, p *replica) []byte {
-	if s.replicas[p.id] != p {
+	if s.index.replicas[p.id] != p {
 		return putReplica(b, rowRemoval, p.id)
 	}
 	d := &s.directory
@@ -456,4 +409,53 @@ func (d *directoryReader) run() (n run, err error) {
 		return run{}, errDirectory
 	}
 	return n, nil
+}
+
+// putTold adds the rows of all that stands in certain places, and returns their
+// number. It stops once b has more than most bytes.
+func (x *index) putTold(b []byte, most int, within func(place) bool) ([]byte, int) {
+	rows := 0
+	for _, g := range slices.Sorted(maps.Keys(x.graves)) {
+		if within(x.graves[g].at) {
+			b = putReplica(b, rowRemoval, x.graves[g].replica)
+			rows++
+		}
+	}
+	for i := range x.peers.all {
+		if n := &x.peers.all[i]; within(n.at) {
+			b = putNoteRow(b, &n.Note)
+			rows++
+		}
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(x.replicas), compareReplicas) {
+		p := x.replicas[id]
+		row := len(b)
+		var flags uint64
+		if p.base != nil && within(p.baseAt) {
+			flags |= rowBase
+		}
+		if within(p.stateAt) {
+			flags |= rowState
+		}
+		if within(p.lostAt) {
+			flags |= rowLost
+		}
+		b = putRow(b, flags, p)
+		runs := len(b)
+		var w runWriter
+		for _, n := range p.runs {
+			if within(n.at) {
+				b = w.put(b, n)
+			}
+		}
+		b = w.end(b)
+		if flags == 0 && len(b) == runs+1 {
+			b = b[:row]
+			continue
+		}
+		if rows++; len(b) > most {
+			break
+		}
+	}
+	return b, rows
 }

@@ -48,17 +48,17 @@ func TestDirectoryChangesNothing(t *testing.T) {
 			must(t, r.step())
 		}
 		s := r.store
-		before := fmt.Sprint(s.needed, s.graves)
+		before := fmt.Sprint(s.index.needed, s.index.graves)
 		b, rows := s.putDirectory(nil, 1<<20)
 		if rows == 0 {
 			t.Fatal("the directory has no rows: the test shows nothing")
 		}
-		rec := &recovery{s: s, hole: &hole{from: s.synced, at: place{s.active.number, 0, recordHeaderSize}}, directory: b[recordHeaderSize:], rows: uint32(rows)}
+		rec := &recovery{s: s, hole: &hole{from: s.synced, at: place{s.index.active.number, 0, recordHeaderSize}}, directory: b[recordHeaderSize:], rows: uint32(rows)}
 		rec.applyDirectory()
 		if rec.hole != nil {
 			t.Error("the directory does not cover the batch before it")
 		}
-		if after := fmt.Sprint(s.needed, s.graves); after != before || len(s.repair) > 0 || len(lossesOf(s)) > 0 {
+		if after := fmt.Sprint(s.index.needed, s.index.graves); after != before || len(s.repair) > 0 || len(lossesOf(s)) > 0 {
 			t.Errorf("seed %d: %s became %s, %v is lost", seed, before, after, lossesOf(s))
 		}
 		if err := r.check(); err != nil {
@@ -84,7 +84,7 @@ func TestScrubFindsRot(t *testing.T) {
 	s := mustOpen(t, fs, Options{})
 	a, b := testReplica(1), testReplica(2)
 	must(t, s.Append([]Write{founding(a), founding(b), {Replica: b, Entries: span(b, 1, 1, 3, 50)}}))
-	for i := uint64(1); s.active.number < 3; i++ {
+	for i := uint64(1); s.index.active.number < 3; i++ {
 		must(t, s.Append([]Write{{Replica: a, Entries: span(a, 1, i, i, 3000)}}))
 	}
 	scrub := func() {
@@ -103,15 +103,15 @@ func TestScrubFindsRot(t *testing.T) {
 	if scrub(); len(s.found) > 0 {
 		t.Fatalf("found %v in a whole log", s.found)
 	}
-	fs.Corrupt(s.segments[0].name, int64(s.replicas[b].runs[0].at.offset)+50, 1)
-	fs.Corrupt(s.segments[0].name, int64(s.replicas[a].stateAt.offset)+10, 1)
-	old := s.replicas[a].stateAt
+	fs.Corrupt(s.index.segments[0].name, int64(s.index.replicas[b].runs[0].at.offset)+50, 1)
+	fs.Corrupt(s.index.segments[0].name, int64(s.index.replicas[a].stateAt.offset)+10, 1)
+	old := s.index.replicas[a].stateAt
 	scrub()
 	if d, _ := s.DamageOf(b); len(d.Lost) != 1 || d.Lost[0] != (Span{1, 3, 1}) {
 		t.Errorf("got %+v, want entries 1 to 3 lost", d)
 	}
 	must(t, s.Append([]Write{{Replica: b, Mended: span(b, 1, 1, 3, 50)}}))
-	if s.replicas[a].stateAt == old {
+	if s.index.replicas[a].stateAt == old {
 		t.Error("the state was not written again")
 	}
 	if d := lossesOf(s); len(d) > 0 {

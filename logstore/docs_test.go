@@ -23,9 +23,9 @@ func TestStorageDocument(t *testing.T) {
 		Entries: []raft.Entry{sealed(r, raft.LogID{Term: 1, Index: 1}, raft.EntryNormal, []byte("hello"))},
 	}}))
 	must(t, s.Idle())
-	b, _, err := s.active.read(nil)
+	b, _, err := s.index.active.read(nil)
 	must(t, err)
-	got := dump(b[:s.active.end])
+	got := dump(b[:s.index.active.end])
 	page, err := os.ReadFile("../docs/storage.md")
 	must(t, err)
 	if !strings.Contains(string(page), "```\n"+got+"```\n") {

@@ -29,7 +29,7 @@ func smallLog(t *testing.T, seed uint64, segments uint64) *rotten {
 	t.Helper()
 	l := &rotten{disk: vfs.NewMem(), written: map[string]string{}}
 	r := newRun(seed, mustOpen(t, l.disk, Options{Chance: seed}))
-	for step := 0; r.store.active.number < segments || step < 40; step++ {
+	for step := 0; r.store.index.active.number < segments || step < 40; step++ {
 		if step%9 == 8 {
 			must(t, r.store.Idle())
 			continue
@@ -50,7 +50,7 @@ func smallLog(t *testing.T, seed uint64, segments uint64) *rotten {
 	must(t, r.store.Idle())
 	must(t, r.store.Idle())
 	l.want = r.done
-	for _, seg := range r.store.segments {
+	for _, seg := range r.store.index.segments {
 		l.files = append(l.files, seg.name)
 	}
 	must(t, r.store.closeFiles())
@@ -102,7 +102,7 @@ func (l *rotten) judge(disk *vfs.Mem, again bool) (verdict, error) {
 		return v, fmt.Errorf("%d replicas, want %d", got, want)
 	}
 	for _, id := range l.removed {
-		if g := s.graves[id.Group]; !g.covers(id) {
+		if g := s.index.graves[id.Group]; !g.covers(id) {
 			return v, fmt.Errorf("the removal of %s is gone", id)
 		}
 	}

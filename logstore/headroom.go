@@ -50,12 +50,12 @@ func (s *Store) keepHeadroom() error {
 // largest snapshot holds, and what the log may have added to it since.
 func (s *Store) headroomSize() int64 {
 	largest := int64(0)
-	for id := range s.replicas {
+	for id := range s.index.replicas {
 		if all := s.Snapshots(id); len(all) > 0 {
 			largest = max(largest, all[len(all)-1].Size)
 		}
 	}
-	want := largest + min(s.needed, max(largest, logSinceMin))
+	want := largest + min(s.index.needed, max(largest, logSinceMin))
 	return headroomMin + roundUp(want, headroomStep)
 }
 

@@ -44,7 +44,7 @@ func (n *lifeNode) kill() {
 // fill writes entries until the log is in a segment.
 func (n *lifeNode) fill(r Replica, segment uint64) {
 	n.t.Helper()
-	for n.store.active.number < segment {
+	for n.store.index.active.number < segment {
 		n.write(r, 3000)
 	}
 }
@@ -168,7 +168,7 @@ func TestNotes(t *testing.T) {
 	for range 4 {
 		n.write(one, 3000)
 	}
-	if first := n.store.segments[0].number; first == 1 {
+	if first := n.store.index.segments[0].number; first == 1 {
 		t.Fatal("no segment was freed")
 	}
 	check("moved")

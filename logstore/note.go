@@ -60,7 +60,7 @@ type noted struct {
 
 // peerNotes has the notes of a log.
 type peerNotes struct {
-	all    []noted // guarded by Store.mu, changed by the goroutine of Append; by node. A cluster has a handful
+	all    []noted // guarded by index.mu, changed by the goroutine of Append; by node. A cluster has a handful
 	nobody replica // stands in the records, which are of no replica; owned by the goroutine of Append
 }
 
@@ -90,31 +90,19 @@ func (n *peerNotes) put(s *Store, note *Note) error {
 }
 
 // take lets a note take effect that is on disk.
-func (n *peerNotes) take(s *Store, note Note, at place) {
+func (n *peerNotes) take(x *index, note Note, at place) {
 	i, have := n.find(note.Node)
 	switch {
 	case note.Life == Life{}:
 		if have {
-			s.release(n.all[i].at)
+			x.release(n.all[i].at)
 			n.all = slices.Delete(n.all, i, i+1)
 		}
 	case have:
 		n.all[i].Note = note
-		s.occupy(&n.all[i].at, at)
+		x.occupy(&n.all[i].at, at)
 	default:
 		n.all = slices.Insert(n.all, i, noted{Note: note, at: at})
-		s.hold(at)
+		x.hold(at)
 	}
-}
-
-// Notes returns the newest note of each node, in order, as they are on disk. Any
-// goroutine may call it.
-func (s *Store) Notes() []Note {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	all := make([]Note, 0, len(s.peers.all))
-	for _, n := range s.peers.all {
-		all = append(all, n.Note)
-	}
-	return all
 }

@@ -59,9 +59,11 @@ func newStore(o Options) *Store {
 		freeMin:   cmp.Or(o.FreeSegments, FreeSegmentsDefault),
 		chance:    o.Chance,
 		log:       o.Log,
-		graves:    map[raft.GroupID]grave{},
-		replicas:  map[Replica]*replica{},
 		snapshots: map[Replica][]kept{},
+	}
+	s.index = index{
+		dir: s.dir, dropped: s.forgetSnapshots,
+		replicas: map[Replica]*replica{}, graves: map[raft.GroupID]grave{},
 	}
 	s.home.store = s
 	if s.log == nil {
@@ -90,9 +92,9 @@ func (s *Store) open() error {
 		if err := s.fill(s.size); err != nil {
 			return err
 		}
-		s.goTo(s.segments[0])
-		s.synced = position{s.active.number, s.active.end}
-		s.directory.since, s.directory.sinceAt = s.active.number, s.synced
+		s.index.goTo(s.index.segments[0])
+		s.synced = position{s.index.active.number, s.index.active.end}
+		s.directory.since, s.directory.sinceAt = s.index.active.number, s.synced
 		return s.beginSpace()
 	}
 	if err := s.recover(numbers, known); err != nil {

@@ -16,12 +16,11 @@ type Outline struct {
 // Range is the indexes First to Last.
 type Range struct{ First, Last uint64 }
 
-// Outline returns the outline of a replica, and false if the log holds no such
-// replica, or not even where its log begins. Any goroutine may ask.
-func (s *Store) Outline(id Replica) (Outline, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p := s.replicas[id]
+// outline returns what [Store.Outline] does.
+func (x *index) outline(id Replica) (Outline, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	p := x.replicas[id]
 	if p == nil || p.base == nil {
 		return Outline{}, false
 	}

@@ -19,12 +19,12 @@ func TestFileIsPutBack(t *testing.T) {
 				a := testReplica(1)
 				must(t, s.Append([]Write{founding(a)}))
 				last := uint64(0)
-				for s.active.number < 4 {
+				for s.index.active.number < 4 {
 					last++
 					must(t, s.Append([]Write{{Replica: a, Commit: last, Entries: span(a, 1, last, last, 3000)}}))
 				}
 				must(t, s.Close())
-				name := s.segmentPath(segment)
+				name := s.index.segmentPath(segment)
 				file, err := fs.Open(name)
 				must(t, err)
 				size, err := file.Size()

@@ -31,7 +31,7 @@ func (s *Store) Read(id Replica, lo, hi uint64, maxBytes int) ([]raft.Entry, err
 	var runs [locateMax]located
 	bytes := 0
 	for next := lo; next <= hi; {
-		n, seed, err := s.locate(id, next, hi, runs[:])
+		n, seed, err := s.index.locate(id, next, hi, runs[:])
 		if err != nil {
 			return nil, err
 		}
@@ -41,7 +41,7 @@ func (s *Store) Read(id Replica, lo, hi uint64, maxBytes int) ([]raft.Entry, err
 			}
 			got, err := runs[i].read(id, seed)
 			if err != nil {
-				if s.moved(id, &runs[i]) {
+				if s.index.moved(id, &runs[i]) {
 					break // look it up again
 				}
 				if err = s.unread(id, &runs[i], err); errors.Is(err, ErrRefused) && len(entries) > 0 {
@@ -68,51 +68,6 @@ func (s *Store) Read(id Replica, lo, hi uint64, maxBytes int) ([]raft.Entry, err
 		return nil, fmt.Errorf("read entries %d to %d of %s: %w", lo, hi, id, ErrRange)
 	}
 	return entries, nil
-}
-
-// locate finds the runs that hold the entries from lo on.
-func (s *Store) locate(id Replica, lo, hi uint64, runs []located) (int, raft.Seed, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	refuse := func(err error) (int, raft.Seed, error) {
-		return 0, 0, fmt.Errorf("read entries %d to %d of %s: %w", lo, hi, id, err)
-	}
-	p := s.replicas[id]
-	switch {
-	case p == nil || p.base == nil:
-		return refuse(ErrUnknown)
-	case lo <= p.base.ID.Index:
-		return refuse(ErrCompacted)
-	case hi > p.last().Index:
-		return refuse(ErrRange)
-	}
-	n := 0
-	for i := p.find(lo); i < len(p.runs) && p.runs[i].first <= hi && n < len(runs); i++ {
-		runs[n] = located{p.runs[i], s.segment(p.runs[i].at.segment)}
-		n++
-	}
-	if n == 0 || runs[0].first > lo {
-		// Only where what was lost is not known.
-		d := Damage{File: s.dir, Record: "log of " + id.String(), Reason: "it has a gap"}
-		if p.where != nil {
-			d = *p.where
-		}
-		return refuse(&d)
-	}
-	return n, p.seed, nil
-}
-
-// moved says whether a run is not any more where it was: it was moved, or
-// truncated, and its file may be another segment by now.
-func (s *Store) moved(id Replica, l *located) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p := s.replicas[id]
-	if p == nil {
-		return true
-	}
-	i := p.find(l.first)
-	return i >= len(p.runs) || p.runs[i].at != l.at
 }
 
 // gone is the error about a run that is lost.
@@ -195,10 +150,10 @@ func readEntries(b []byte, count uint32, seed raft.Seed) ([]raft.Entry, error) {
 // Read. Of a replica that is damaged it returns the [Damage] and beside it what
 // can be read: all but memberships that are lost.
 func (s *Store) Restore(id Replica) (raft.Restored, error) {
-	s.mu.Lock()
-	p := s.replicas[id]
+	s.index.mu.Lock()
+	p := s.index.replicas[id]
 	if p == nil || p.base == nil {
-		s.mu.Unlock()
+		s.index.mu.Unlock()
 		return raft.Restored{}, fmt.Errorf("restore %s: %w", id, ErrUnknown)
 	}
 	r := raft.Restored{
@@ -211,7 +166,7 @@ func (s *Store) Restore(id Replica) (raft.Restored, error) {
 	runs := slices.Clone(p.runs)
 	damaged, _ := s.damageOf(id)
 	hurt := damaged.Promises || len(damaged.Lost) > 0
-	s.mu.Unlock()
+	s.index.mu.Unlock()
 
 	for i, n := range runs {
 		if i == 0 || runs[i-1].term != n.term {
@@ -245,4 +200,49 @@ func (s *Store) Restore(id Replica) (raft.Restored, error) {
 		return r, fmt.Errorf("restore: %w", damaged.Err())
 	}
 	return r, nil
+}
+
+// locate finds the runs that hold the entries from lo on.
+func (x *index) locate(id Replica, lo, hi uint64, runs []located) (int, raft.Seed, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	refuse := func(err error) (int, raft.Seed, error) {
+		return 0, 0, fmt.Errorf("read entries %d to %d of %s: %w", lo, hi, id, err)
+	}
+	p := x.replicas[id]
+	switch {
+	case p == nil || p.base == nil:
+		return refuse(ErrUnknown)
+	case lo <= p.base.ID.Index:
+		return refuse(ErrCompacted)
+	case hi > p.last().Index:
+		return refuse(ErrRange)
+	}
+	n := 0
+	for i := p.find(lo); i < len(p.runs) && p.runs[i].first <= hi && n < len(runs); i++ {
+		runs[n] = located{p.runs[i], x.segment(p.runs[i].at.segment)}
+		n++
+	}
+	if n == 0 || runs[0].first > lo {
+		// Only where what was lost is not known.
+		d := Damage{File: x.dir, Record: "log of " + id.String(), Reason: "it has a gap"}
+		if p.where != nil {
+			d = *p.where
+		}
+		return refuse(&d)
+	}
+	return n, p.seed, nil
+}
+
+// moved says whether a run is not any more where it was: it was moved, or
+// truncated, and its file may be another segment by now.
+func (x *index) moved(id Replica, l *located) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	p := x.replicas[id]
+	if p == nil {
+		return true
+	}
+	i := p.find(l.first)
+	return i >= len(p.runs) || p.runs[i].at != l.at
 }

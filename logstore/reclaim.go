@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
-	"slices"
 
 	"muster/raft"
 )
@@ -76,7 +74,7 @@ func (s *Store) Compact(id Replica, base Base) error {
 	if err := s.halt.err(); err != nil {
 		return err
 	}
-	p := s.replicas[id]
+	p := s.index.replicas[id]
 	if p == nil {
 		return fmt.Errorf("compact %s up to %s: %w", id, base.ID, ErrUnknown)
 	}
@@ -85,19 +83,6 @@ func (s *Store) Compact(id Replica, base Base) error {
 	}
 	return s.Append([]Write{{Replica: id, Base: &base}})
 }
-
-// tail is the first segment that is needed, or the active one.
-func (s *Store) tail() uint64 {
-	for _, seg := range s.segments {
-		if seg.live > 0 || seg == s.active {
-			return seg.number
-		}
-	}
-	return s.active.number
-}
-
-// reclaimable says whether the next batch could free a segment.
-func (s *Store) reclaimable() bool { return s.tail() > s.segments[0].number }
 
 // moveForward adds some of what is still needed at the tail to the batch, if
 // the segment there is worth it; and before, what is to be written again because
@@ -109,11 +94,11 @@ func (s *Store) moveForward() (bool, error) {
 		return false, fmt.Errorf("write again what is damaged: %w", err)
 	}
 	m := &s.moving
-	if tail := s.tail(); m.segment != tail {
-		if !s.worthMoving(s.segment(tail)) {
+	if tail := s.index.tail(); m.segment != tail {
+		if !s.worthMoving(s.index.segment(tail)) {
 			return len(s.records) > before, nil
 		}
-		*m = moving{segment: tail, work: s.neededIn(tail)}
+		*m = moving{segment: tail, work: s.index.neededIn(tail)}
 	}
 	s.moveWaiting()
 	if err := s.moveSome(&m.work, &left); err != nil {
@@ -161,13 +146,13 @@ func (s *Store) moveSome(work *[]piece, left *int) error {
 func (s *Store) moveDamaged(w piece, d *Damage) (int, error) {
 	p := w.replica
 	s.log.Error("damage found", "err", d)
-	s.mu.Lock()
+	s.index.mu.Lock()
 	n := &p.runs[p.find(w.first)]
-	s.hurt(p, *d)
+	p.hurt(*d)
 	n.lost, n.changes = true, true
 	p.lost++
 	lost := *n
-	s.mu.Unlock()
+	s.index.mu.Unlock()
 	return s.putLost(p, lost.first, lost.term, lost.count)
 }
 
@@ -191,57 +176,19 @@ func (s *Store) putLost(p *replica, first, term uint64, count uint32) (int, erro
 // waste in the log outweighs what is needed by far: then each byte moved buys
 // two that are freed.
 func (s *Store) worthMoving(seg *segment) bool {
-	if seg == s.active {
+	if seg == s.index.active {
 		return false
 	}
 	if seg.file == nil || seg.live <= seg.size/cheapPart || s.lack && seg.live <= seg.size/2 {
 		return true // on a full disk what it buys is worth more
 	}
 	total := int64(0)
-	for _, other := range s.segments {
-		if other.number < s.active.number {
+	for _, other := range s.index.segments {
+		if other.number < s.index.active.number {
 			total += other.size
 		}
 	}
-	return total-s.needed > max(wasteTimes*s.needed, slackSegments*s.size)
-}
-
-// neededIn lists the records in a segment that are needed, in a fixed order.
-// It looks at every run of every replica, once per segment: some milliseconds
-// for a million runs; with a hundred million it would need an index of its own.
-func (s *Store) neededIn(segment uint64) []piece {
-	var work []piece
-	if s.unknown.segment == segment {
-		work = append(work, piece{kind: kindLost, replica: &replica{}, at: s.unknown})
-	}
-	for _, g := range slices.Sorted(maps.Keys(s.graves)) {
-		if grave := s.graves[g]; grave.at.segment == segment {
-			work = append(work, piece{kind: kindRemove, replica: &replica{id: grave.replica}, at: grave.at})
-		}
-	}
-	for i := range s.peers.all {
-		if n := &s.peers.all[i]; n.at.segment == segment {
-			work = append(work, piece{kind: kindNote, replica: &s.peers.nobody, first: uint64(n.Node), at: n.at})
-		}
-	}
-	for _, id := range slices.SortedFunc(maps.Keys(s.replicas), compareReplicas) {
-		p := s.replicas[id]
-		if p.baseAt.segment == segment {
-			work = append(work, piece{kind: kindBase, replica: p, at: p.baseAt})
-		}
-		if p.stateAt.segment == segment {
-			work = append(work, piece{kind: kindState, replica: p, at: p.stateAt})
-		}
-		if p.lostAt.segment == segment {
-			work = append(work, piece{kind: kindLost, replica: p, at: p.lostAt})
-		}
-		for _, n := range p.runs {
-			if n.at.segment == segment {
-				work = append(work, piece{kind: kindMoved, replica: p, first: n.first, at: n.at})
-			}
-		}
-	}
-	return work
+	return total-s.index.needed > max(wasteTimes*s.index.needed, slackSegments*s.size)
 }
 
 // move puts one piece into the batch, if it is still needed, and returns its
@@ -250,7 +197,7 @@ func (s *Store) move(w piece) (int, error) {
 	p := w.replica
 	switch w.kind {
 	case kindRemove:
-		if s.graves[p.id.Group].at != w.at {
+		if s.index.graves[p.id.Group].at != w.at {
 			return 0, nil
 		}
 		if _, err := s.begin(p, kindRemove, recordHeaderSize); err != nil {
@@ -269,16 +216,16 @@ func (s *Store) move(w piece) (int, error) {
 		}
 		return int(w.at.size), s.putState(p)
 	case kindLost:
-		if p.lostAt != w.at && s.unknown != w.at {
+		if p.lostAt != w.at && s.index.unknown != w.at {
 			return 0, nil
 		}
 		return s.putLost(p, 0, 0, 0)
 	case kindNote:
-		n := s.peers.of(raft.NodeID(w.first))
+		n := s.index.peers.of(raft.NodeID(w.first))
 		if n == nil || n.at != w.at {
 			return 0, nil
 		}
-		return int(w.at.size), s.peers.put(s, &n.Note)
+		return int(w.at.size), s.index.peers.put(s, &n.Note)
 	}
 	i := p.find(w.first)
 	if i == len(p.runs) || p.runs[i].at != w.at {
@@ -287,7 +234,7 @@ func (s *Store) move(w piece) (int, error) {
 	if n := p.runs[i]; n.lost {
 		return s.putLost(p, n.first, n.term, n.count)
 	}
-	l := located{p.runs[i], s.segment(w.at.segment)}
+	l := located{p.runs[i], s.index.segment(w.at.segment)}
 	entries, err := l.read(p.id, p.seed)
 	if err != nil {
 		return 0, err
@@ -320,11 +267,11 @@ func (s *Store) putMoved(p *replica, entries []raft.Entry) (int, error) {
 // is believed: what that wants must be there. A few at a time: the rest waits for
 // the batches to come.
 func (s *Store) reclaim(tail uint64) error {
-	for n := 0; n < freePerBatchMax && s.segments[0].number < tail; n++ {
-		s.mu.Lock()
-		seg := s.segments[0]
-		s.segments = s.segments[1:]
-		s.mu.Unlock()
+	for n := 0; n < freePerBatchMax && s.index.segments[0].number < tail; n++ {
+		s.index.mu.Lock()
+		seg := s.index.segments[0]
+		s.index.segments = s.index.segments[1:]
+		s.index.mu.Unlock()
 		if err := s.discard(seg); err != nil {
 			return err
 		}
@@ -337,7 +284,7 @@ func (s *Store) discard(seg *segment) error {
 	if seg.file == nil {
 		return s.removeLost(seg)
 	}
-	if seg.spoilt == nil && (seg.size == s.size || s.lack) && len(s.free) < max(s.freeMin, len(s.segments)/freePart) {
+	if seg.spoilt == nil && (seg.size == s.size || s.lack) && len(s.free) < max(s.freeMin, len(s.index.segments)/freePart) {
 		s.free = append(s.free, seg)
 		return nil
 	}

@@ -65,15 +65,15 @@ func (s *Store) recover(numbers []uint64, known lastKnown) error {
 	if err := r.goOn(); err != nil {
 		return err
 	}
-	s.figures.count(func(n *Stats) { n.NeededBytes = s.needed })
-	for _, p := range s.replicas {
+	s.figures.count(func(n *Stats) { n.NeededBytes = s.index.needed })
+	for _, p := range s.index.replicas {
 		a := &p.ahead
 		a.last, a.state, a.kept = p.last(), p.state, p.state.Commit
 		if p.base != nil {
 			a.has, a.base = true, p.base.ID
 		}
 	}
-	s.log.Info("log opened", "dir", s.dir, "segments", len(s.segments), "batches", r.number, "replicas", len(s.replicas))
+	s.log.Info("log opened", "dir", s.dir, "segments", len(s.index.segments), "batches", r.number, "replicas", len(s.index.replicas))
 	for i := range r.damages {
 		s.log.Error("log is damaged", "err", &r.damages[i])
 	}
@@ -82,12 +82,12 @@ func (s *Store) recover(numbers []uint64, known lastKnown) error {
 	}
 	s.home.synced.Store(r.number)
 	s.home.found = Batch(r.number)
-	for _, seg := range s.segments {
+	for _, seg := range s.index.segments {
 		if err := seg.mendHeader(); err != nil {
 			return err
 		}
 	}
-	tail := s.segments[0].number
+	tail := s.index.segments[0].number
 	if done, err := s.takeBack(numbers, tail); !done || err != nil {
 		return err
 	}
@@ -106,10 +106,10 @@ func (s *Store) load(numbers []uint64, known lastKnown) (*recovery, error) {
 	if err := s.openSegments(numbers, tail); err != nil {
 		return nil, err
 	}
-	begin := position{s.segments[0].number, segmentHeader}
+	begin := position{s.index.segments[0].number, segmentHeader}
 	s.directory.since, s.directory.sinceAt = begin.segment, begin
 	r := &recovery{s: s, end: begin, known: known, why: "there is no batch"}
-	for _, seg := range s.segments {
+	for _, seg := range s.index.segments {
 		if seg.spoilt != nil {
 			r.damages = append(r.damages, *seg.spoilt)
 		}
@@ -193,7 +193,7 @@ func (s *Store) openSegments(numbers []uint64, tail uint64) error {
 		if err != nil {
 			return err
 		}
-		s.segments = append(s.segments, seg)
+		s.index.segments = append(s.index.segments, seg)
 	}
 	return nil
 }
@@ -388,15 +388,15 @@ func (r *recovery) follows(seg *segment, at int64, h batchHeader) bool {
 
 // due names the batch that is due, and is not there.
 func (r *recovery) due() Damage {
-	d := Damage{File: r.s.segment(r.end.segment).name, Offset: r.end.offset, Record: fmt.Sprintf("batch %d", r.number+1), Reason: r.why}
+	d := Damage{File: r.s.index.segment(r.end.segment).name, Offset: r.end.offset, Record: fmt.Sprintf("batch %d", r.number+1), Reason: r.why}
 	n := r.next
 	if n == 0 {
 		n = r.end.segment
 	}
-	if seg := r.s.segment(n); seg != nil && n != r.end.segment {
+	if seg := r.s.index.segment(n); seg != nil && n != r.end.segment {
 		d.File, d.Offset = seg.name, segmentHeader
 	}
-	if seg := r.s.segment(n); seg != nil && seg.spoilt != nil && seg.mend < 0 {
+	if seg := r.s.index.segment(n); seg != nil && seg.spoilt != nil && seg.mend < 0 {
 		reason := d.Reason
 		d = *seg.spoilt
 		if seg.file != nil {
@@ -451,12 +451,12 @@ func (r *recovery) apply(seg *segment, at int64) {
 			continue
 		}
 		// Two records of a batch may be the first of their replica.
-		if known := r.s.replicas[rec.replica.id]; known != nil {
+		if known := r.s.index.replicas[rec.replica.id]; known != nil {
 			rec.replica = known
 		} else if rec.kind != kindRemove && rec.replica.id != (Replica{}) {
-			r.s.replicas[rec.replica.id] = rec.replica
+			r.s.index.replicas[rec.replica.id] = rec.replica
 		}
-		r.s.take(rec, place{seg.number, uint32(at + int64(rec.at)), uint32(rec.size)})
+		r.s.index.take(rec, place{seg.number, uint32(at + int64(rec.at)), uint32(rec.size)})
 	}
 }
 
@@ -469,7 +469,7 @@ func (r *recovery) secure() error {
 	if r.number == 0 {
 		return nil
 	}
-	seg := r.s.segment(r.from.segment)
+	seg := r.s.index.segment(r.from.segment)
 	if _, err := seg.file.WriteAt(r.last, r.from.offset); err != nil {
 		return fmt.Errorf("write batch %d again to %s: %w", r.number, seg.name, err)
 	}

@@ -188,7 +188,7 @@ func (r *refusals) opened(all []stretch) {
 
 // refusal is what is said of a stretch that the disk refused at the start.
 func (r *recovery) refusal(t stretch) Damage {
-	seg := r.s.segment(t.segment)
+	seg := r.s.index.segment(t.segment)
 	d := Damage{File: seg.name, Offset: t.from, Refused: true, Record: fmt.Sprintf("%d bytes", min(t.to, seg.size)-t.from), Reason: ErrRefused.Error()}
 	if seg.refused() {
 		d = *seg.spoilt

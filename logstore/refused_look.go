@@ -94,12 +94,12 @@ func (s *Store) LookAgain() bool {
 }
 
 func (s *Store) lookAtRecord(f finding) {
-	needed := s.neededWithin(f.at.segment, int64(f.at.offset), int64(f.at.offset)+1)
+	needed := s.index.neededWithin(f.at.segment, int64(f.at.offset), int64(f.at.offset)+1)
 	if !slices.ContainsFunc(needed, func(o finding) bool { return o.at == f.at && o.kind == f.kind && o.replica == f.replica }) {
 		s.refusals.forget(f.at) // it was moved, mended, or is needed no more
 		return
 	}
-	seg := s.segmentNow(f.at.segment)
+	seg := s.index.segmentNow(f.at.segment)
 	if seg == nil || seg.file == nil {
 		return
 	}
@@ -108,18 +108,11 @@ func (s *Store) lookAtRecord(f finding) {
 		s.returned(f.at)
 	case errors.Is(err, ErrRefused):
 		s.refuse(f)
-	case s.segmentNow(f.at.segment) != seg: // it was freed meanwhile
+	case s.index.segmentNow(f.at.segment) != seg: // it was freed meanwhile
 	default:
 		s.find(f)
 		s.refusals.forget(f.at)
 	}
-}
-
-// segmentNow returns a segment, or nil if it is needed no more.
-func (s *Store) segmentNow(number uint64) *segment {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.segment(number)
 }
 
 // checkRecord reads a record that is needed, and fills in what is wrong with it.
@@ -139,12 +132,12 @@ func (s *Store) checkRecord(seg *segment, f *finding) error {
 // back of it waits for its owner, who gives it back to the log: see
 // [Store.Returned].
 func (s *Store) lookAtStretch(t stretch) {
-	s.mu.Lock()
-	seg, waits := s.segment(t.segment), false
-	for _, p := range s.replicas {
+	s.index.mu.Lock()
+	seg, waits := s.index.segment(t.segment), false
+	for _, p := range s.index.replicas {
 		waits = waits || slices.ContainsFunc(p.runs, func(n run) bool { return n.refused })
 	}
-	s.mu.Unlock()
+	s.index.mu.Unlock()
 	if !waits || seg == nil {
 		s.refusals.over(t)
 		return
@@ -164,9 +157,9 @@ func (s *Store) lookAtStretch(t stretch) {
 	if err != nil {
 		return
 	}
-	s.mu.Lock()
-	ws := s.findLost(seg, b[:seg.limit()])
-	s.mu.Unlock()
+	s.index.mu.Lock()
+	ws := s.index.findLost(seg, b[:seg.limit()])
+	s.index.mu.Unlock()
 	if len(refused) == 0 {
 		s.log.Info("disk returns what it refused", "file", seg.name, "offset", t.from)
 		s.refusals.over(t)
@@ -217,7 +210,7 @@ func (s *Store) Returned(id Replica) []raft.Entry {
 // unmoved takes note that a piece can't be moved now.
 func (s *Store) unmoved(w piece, err error) {
 	p := w.replica
-	l := located{p.runs[p.find(w.first)], s.segment(w.at.segment)}
+	l := located{p.runs[p.find(w.first)], s.index.segment(w.at.segment)}
 	s.refuse(finding{replica: p.id, kind: kindEntries, run: l.run, at: l.at, damage: l.refusal(p.id, err)})
 }
 

@@ -307,7 +307,7 @@ func TestRefusedIsMended(t *testing.T) {
 		want := span(one, 1, 1, 9, 2500)
 		must(t, s.Append([]Write{founding(one), {Replica: one, Entries: want[:3]}}))
 		must(t, s.Append([]Write{{Replica: one, Entries: want[3:6]}}))
-		at := s.replicas[one].runs[1].at
+		at := s.index.replicas[one].runs[1].at
 		must(t, s.Append([]Write{{Replica: one, Entries: want[6:]}}))
 		must(t, s.Append([]Write{{Replica: one, Commit: 9}, founding(two)}))
 		disk.Add(vfs.Rule{Fault: vfs.Unreadable, Name: "*.log", Offset: int64(at.offset) + 5000, Times: vfs.Always})
@@ -354,28 +354,28 @@ func TestRefusedIsNotFreed(t *testing.T) {
 		must(t, s.Append([]Write{{Replica: one, Commit: index + 1, Entries: span(one, 1, index+1, index+1, 3000)}}))
 		index++
 	}
-	for s.active.number < 4 {
+	for s.index.active.number < 4 {
 		grow()
 	}
 	armed := disk.Add(vfs.Rule{Fault: vfs.Error, Op: "read", Name: "*0001.log", Times: vfs.Always})
 	must(t, s.Compact(one, Base{ID: raft.LogID{Term: 1, Index: index}, Membership: voters(one.ID)}))
-	for s.active.number < 9 {
+	for s.index.active.number < 9 {
 		grow()
 	}
 	if n := armed.Fired(); n == 0 || n > 2*readTries {
 		t.Errorf("the disk was asked %d times while the log was written to", n)
 	}
-	if s.segments[0].number != 1 {
-		t.Fatalf("the log begins at segment %d: what was refused is gone", s.segments[0].number)
+	if s.index.segments[0].number != 1 {
+		t.Fatalf("the log begins at segment %d: what was refused is gone", s.index.segments[0].number)
 	}
 	disk.Clear()
 	for s.LookAgain() {
 	}
-	for s.active.number < 12 {
+	for s.index.active.number < 12 {
 		grow()
 		must(t, s.Compact(one, Base{ID: raft.LogID{Term: 1, Index: index}, Membership: voters(one.ID)}))
 	}
-	if s.segments[0].number == 1 {
+	if s.index.segments[0].number == 1 {
 		t.Error("it was returned, and its segment is not freed")
 	}
 	got, err := s.Read(two, 1, 3, math.MaxInt)

@@ -63,7 +63,7 @@ func (r *recovery) open(format string, args ...any) {
 		return
 	}
 	segment := r.end.segment
-	if r.next > 0 && r.s.segment(r.next) != nil {
+	if r.next > 0 && r.s.index.segment(r.next) != nil {
 		segment = r.next
 	}
 	r.hole = &hole{from: r.end, at: place{segment, uint32(d.Offset), recordHeaderSize}, refused: refused, damage: d}
@@ -109,19 +109,19 @@ func (r *recovery) applyDirectory() {
 
 // bury removes a replica, and those of its group that are older.
 func (r *recovery) bury(id Replica) {
-	g := r.s.graves[id.Group]
+	g := r.s.index.graves[id.Group]
 	if !g.covers(id) {
-		p := r.s.replicas[id]
+		p := r.s.index.replicas[id]
 		if p == nil {
 			p = &replica{id: id}
 		}
-		r.s.take(&record{kind: kindRemove, replica: p}, r.hole.at)
+		r.s.index.take(&record{kind: kindRemove, replica: p}, r.hole.at)
 		r.again(kindRemove, p)
-		g = r.s.graves[id.Group]
+		g = r.s.index.graves[id.Group]
 	}
-	for _, have := range slices.SortedFunc(maps.Keys(r.s.replicas), compareReplicas) {
+	for _, have := range slices.SortedFunc(maps.Keys(r.s.index.replicas), compareReplicas) {
 		if have.Group == id.Group && g.covers(have) {
-			r.s.drop(r.s.replicas[have])
+			r.s.index.drop(r.s.index.replicas[have])
 		}
 	}
 }
@@ -133,36 +133,36 @@ func (r *recovery) again(kind recordKind, p *replica) {
 
 // applyNote takes over a note that can't be read where it stood.
 func (r *recovery) applyNote(n Note) {
-	if have := r.s.peers.of(n.Node); have != nil && have.Note == n {
+	if have := r.s.index.peers.of(n.Node); have != nil && have.Note == n {
 		return
 	}
-	nobody := &r.s.peers.nobody
-	r.s.take(&record{kind: kindNote, replica: nobody, note: n}, r.hole.at)
+	nobody := &r.s.index.peers.nobody
+	r.s.index.take(&record{kind: kindNote, replica: nobody, note: n}, r.hole.at)
 	r.s.repair = append(r.s.repair, piece{kind: kindNote, replica: nobody, first: uint64(n.Node), at: r.hole.at})
 }
 
 func (r *recovery) applyRow(row *row) *replica {
 	s := r.s
-	p := s.replicas[row.replica]
+	p := s.index.replicas[row.replica]
 	if p == nil {
 		p = &replica{id: row.replica, seed: raft.EntrySeed(row.replica.Group, row.replica.Incarnation)}
-		s.replicas[p.id] = p
+		s.index.replicas[p.id] = p
 	}
 	if row.base != nil && (p.base == nil || p.base.ID != row.base.ID || p.baseAt.size == 0) {
-		s.take(&record{kind: kindBase, replica: p, base: row.base, end: row.last}, r.hole.at)
+		s.index.take(&record{kind: kindBase, replica: p, base: row.base, end: row.last}, r.hole.at)
 		r.again(kindBase, p)
 	}
 	if row.flags&rowState != 0 && (p.state.Term != row.state.Term || p.state.Vote != row.state.Vote || p.stateAt.size == 0) {
-		s.take(&record{kind: kindState, replica: p, state: row.state}, r.hole.at)
+		s.index.take(&record{kind: kindState, replica: p, state: row.state}, r.hole.at)
 		r.again(kindState, p)
 	}
 	if row.flags&rowLost != 0 && p.lostAt.size == 0 {
-		s.hurt(p, r.hole.damage)
-		s.occupy(&p.lostAt, r.hole.at)
+		p.hurt(r.hole.damage)
+		s.index.occupy(&p.lostAt, r.hole.at)
 		r.again(kindLost, p)
 	}
 	p.state.Commit = max(p.state.Commit, row.state.Commit)
-	s.cut(p, row.last+1, ^uint64(0))
+	s.index.cut(p, row.last+1, lastIndex)
 	return p
 }
 
@@ -206,11 +206,11 @@ func (r *recovery) fill(p *replica, gap run) {
 			break
 		}
 		if part.lost {
-			r.s.hurt(p, r.hole.damage)
+			p.hurt(r.hole.damage)
 		}
-		r.s.cut(p, part.first, part.last())
-		r.s.hold(part.at)
-		r.s.insertRun(p, part)
+		r.s.index.cut(p, part.first, part.last())
+		r.s.index.hold(part.at)
+		r.s.index.insertRun(p, part)
 		next = part.last() + 1
 	}
 }
@@ -222,20 +222,20 @@ func (r *recovery) finish() {
 	if r.next > 0 {
 		now = r.next
 	}
-	seg := s.segment(now)
+	seg := s.index.segment(now)
 	switch {
 	case bug("truncate at the first bad checksum"):
 	case r.newest > r.number+1:
 		r.open("batch %d was begun after it", r.newest)
 	case seg == nil:
-		s.segments = append(s.segments, &segment{number: now, name: s.segmentPath(now), mend: -1})
-		seg = s.segment(now)
+		s.index.segments = append(s.index.segments, &segment{number: now, name: s.index.segmentPath(now), mend: -1})
+		seg = s.index.segment(now)
 		seg.spoil("segment", "the file is missing")
 		r.damages = append(r.damages, *seg.spoilt)
 		r.open("the log went on there")
 	case seg.file == nil, seg.spoilt != nil && seg.mend < 0:
 		r.open("it can't be known what it held")
-	case r.number == 0 && s.segments[0].number > 1:
+	case r.number == 0 && s.index.segments[0].number > 1:
 		r.open("the log began before")
 	}
 	if end := uint64(r.known.batch); end > r.number && !bug("zeroed tail accepted") {
@@ -251,12 +251,12 @@ func (r *recovery) finish() {
 		return // nothing of this may be written down
 	}
 	if r.hole != nil {
-		s.unknownIs = r.hole.damage
-		s.occupy(&s.unknown, r.hole.at)
-		s.repair = append(s.repair, piece{kind: kindLost, replica: &replica{}, at: s.unknown})
+		s.index.unknownIs = r.hole.damage
+		s.index.occupy(&s.index.unknown, r.hole.at)
+		s.repair = append(s.repair, piece{kind: kindLost, replica: &replica{}, at: s.index.unknown})
 	}
-	for _, id := range slices.SortedFunc(maps.Keys(s.replicas), compareReplicas) {
-		r.check(s.replicas[id])
+	for _, id := range slices.SortedFunc(maps.Keys(s.index.replicas), compareReplicas) {
+		r.check(s.index.replicas[id])
 	}
 }
 
@@ -287,14 +287,14 @@ func (r *recovery) check(p *replica) {
 	}
 	s := r.s
 	d := Damage{File: s.dir, Record: "log of " + p.id.String(), Reason: why}
-	at := place{s.segments[0].number, segmentHeader, recordHeaderSize}
-	if s.unknown.size > 0 {
-		d, at = s.unknownIs, s.unknown
+	at := place{s.index.segments[0].number, segmentHeader, recordHeaderSize}
+	if s.index.unknown.size > 0 {
+		d, at = s.index.unknownIs, s.index.unknown
 	} else {
 		r.damages = append(r.damages, d)
 	}
-	s.hurt(p, d)
-	s.occupy(&p.lostAt, at)
+	p.hurt(d)
+	s.index.occupy(&p.lostAt, at)
 	s.repair = append(s.repair, piece{kind: kindLost, replica: p, at: at})
 }
 
@@ -308,28 +308,28 @@ func (r *recovery) goOn() error {
 	s.synced, s.batch, s.promised = r.end, r.number, r.number > 0
 	if r.hole == nil && !r.cut {
 		// What is prepared and can't be read was never used.
-		for i, seg := range s.segments {
+		for i, seg := range s.index.segments {
 			if seg.number > now && seg.spoilt != nil && seg.mend < 0 {
-				for _, drop := range s.segments[i:] {
+				for _, drop := range s.index.segments[i:] {
 					if err := s.forget(drop); err != nil {
 						return err
 					}
 				}
-				s.segments = s.segments[:i]
+				s.index.segments = s.index.segments[:i]
 				break
 			}
 		}
-		s.goTo(s.segment(now))
+		s.index.goTo(s.index.segment(now))
 		if now == r.end.segment {
-			s.active.end = r.end.offset
+			s.index.active.end = r.end.offset
 		}
 		return nil
 	}
 	// The end is lost. The log goes on in a new segment, and leaves out the
 	// number of a batch, so that the hole is seen again.
 	s.batch = max(r.newest, r.number+1)
-	s.goTo(s.segments[len(s.segments)-1])
-	s.active.close()
+	s.index.goTo(s.index.segments[len(s.index.segments)-1])
+	s.index.active.close()
 	return nil
 }
 

@@ -156,7 +156,7 @@ func (r *lifeRun) more(id Replica, count uint64, size int) Write {
 // fill goes on until the rest of a segment is too small for the entry that
 // rolls.
 func (r *lifeRun) fill(segment uint64) {
-	for r.store.active.number < segment || r.store.active.size-r.store.active.end >= rolling {
+	for r.store.index.active.number < segment || r.store.index.active.size-r.store.index.active.end >= rolling {
 		must(r.t, r.append(r.more(one, 1, 3000)))
 	}
 }

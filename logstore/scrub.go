@@ -3,8 +3,6 @@ package logstore
 import (
 	"errors"
 	"io"
-	"maps"
-	"slices"
 )
 
 // scrubGapBytes is how much is searched at once for the next batch.
@@ -98,14 +96,14 @@ func (s *Store) scrubGap(seg *segment) (int64, bool) {
 // written to, nor one that is lost.
 func (s *Store) scrubSegment() *segment {
 	c := &s.walk
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
 	for {
-		if c.segment < s.segments[0].number {
-			c.segment, c.offset = s.segments[0].number, segmentHeader
+		if c.segment < s.index.segments[0].number {
+			c.segment, c.offset = s.index.segments[0].number, segmentHeader
 		}
-		seg := s.segment(c.segment)
-		if seg == nil || c.segment >= s.shown {
+		seg := s.index.segment(c.segment)
+		if seg == nil || c.segment >= s.index.shown {
 			return nil
 		}
 		if seg.file != nil && c.offset < seg.limit() {
@@ -140,51 +138,15 @@ func (s *Store) unreadable(seg *segment, n int64) (int64, bool) {
 // suspect looks at all that is needed and begins in a range that is not whole, or
 // that the disk refused.
 func (s *Store) suspect(seg *segment, from, to int64) {
-	for _, f := range s.neededWithin(seg.number, from, to) {
+	for _, f := range s.index.neededWithin(seg.number, from, to) {
 		switch err := s.checkRecord(seg, &f); {
 		case err == nil:
 			s.returned(f.at)
-		case s.segmentNow(seg.number) != seg: // it was freed meanwhile
+		case s.index.segmentNow(seg.number) != seg: // it was freed meanwhile
 		case errors.Is(err, ErrRefused):
 			s.refuse(f)
 		default:
 			s.find(f)
 		}
 	}
-}
-
-// neededWithin lists the records that are needed and begin in a range of a
-// segment.
-func (s *Store) neededWithin(segment uint64, from, to int64) []finding {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	within := func(p place) bool {
-		return p.size > 0 && p.segment == segment && int64(p.offset) >= from && int64(p.offset) < to
-	}
-	var all []finding
-	for _, g := range slices.Sorted(maps.Keys(s.graves)) {
-		if grave := s.graves[g]; within(grave.at) {
-			all = append(all, finding{replica: grave.replica, kind: kindRemove, at: grave.at})
-		}
-	}
-	for i := range s.peers.all {
-		if n := &s.peers.all[i]; within(n.at) {
-			all = append(all, finding{kind: kindNote, node: n.Node, at: n.at})
-		}
-	}
-	for _, id := range slices.SortedFunc(maps.Keys(s.replicas), compareReplicas) {
-		p := s.replicas[id]
-		if within(p.baseAt) {
-			all = append(all, finding{replica: id, kind: kindBase, at: p.baseAt})
-		}
-		if within(p.stateAt) {
-			all = append(all, finding{replica: id, kind: kindState, at: p.stateAt})
-		}
-		for _, n := range p.runs {
-			if within(n.at) && !n.lost {
-				all = append(all, finding{replica: id, kind: kindEntries, run: n, at: n.at})
-			}
-		}
-	}
-	return all
 }

@@ -90,8 +90,6 @@ func segmentSeed(salt, number uint64) uint32 {
 
 func segmentName(number uint64) string { return fmt.Sprintf("%016d%s", number, segmentSuffix) }
 
-func (s *Store) segmentPath(number uint64) string { return path.Join(s.dir, segmentName(number)) }
-
 // parseSegmentName returns the number in a segment's name.
 func parseSegmentName(name string) (uint64, bool) {
 	digits, ok := strings.CutSuffix(name, segmentSuffix)
@@ -259,7 +257,7 @@ type filling struct {
 // prepare brings the next segment, if there is none, some bytes nearer to its
 // use.
 func (s *Store) prepare(bytes int64) error {
-	if s.next() != nil {
+	if s.index.next() != nil {
 		return nil
 	}
 	if s.filling == nil {
@@ -274,14 +272,6 @@ func (s *Store) prepare(bytes int64) error {
 		}
 	}
 	return s.lacking(s.fill(bytes))
-}
-
-// next returns the segment after the active one, if one is prepared.
-func (s *Store) next() *segment {
-	if last := s.segments[len(s.segments)-1]; last != s.active {
-		return s.segments[s.active.number-s.segments[0].number+1]
-	}
-	return nil
 }
 
 func (s *Store) startFilling(size int64) error {
@@ -373,16 +363,16 @@ func (s *Store) rename(old *segment) (vfs.File, error) {
 // rightly.
 func (s *Store) christen(file vfs.File, size int64) error {
 	number := uint64(1)
-	if n := len(s.segments); n > 0 {
-		number = s.segments[n-1].number + 1
+	if n := len(s.index.segments); n > 0 {
+		number = s.index.segments[n-1].number + 1
 	}
 	seg, err := christen(s.fs, s.dir, file, size, number, s.salt(number))
 	if err != nil {
 		return fmt.Errorf("prepare segment %d: %w", number, err)
 	}
-	s.mu.Lock()
-	s.segments = append(s.segments, seg)
-	s.mu.Unlock()
+	s.index.mu.Lock()
+	s.index.segments = append(s.index.segments, seg)
+	s.index.mu.Unlock()
 	return s.home.renew()
 }
 

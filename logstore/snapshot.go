@@ -47,8 +47,8 @@ type kept struct {
 // the Store was opened, the blocks are when they are read. Any goroutine may
 // ask.
 func (s *Store) Snapshots(id Replica) []Snapshot {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
 	var usable []Snapshot
 	for _, k := range s.snapshots[id] {
 		if k.damage == nil {
@@ -79,14 +79,14 @@ func (s *Store) snapshotDamaged(sn Snapshot, d *Damage) {
 		s.snapshotRefused(sn, d)
 		return
 	}
-	s.mu.Lock()
+	s.index.mu.Lock()
 	known := false
 	for i := range s.snapshots[sn.Replica] {
 		if k := &s.snapshots[sn.Replica][i]; k.File == sn.File && (k.damage == nil || k.damage.Refused) {
 			k.damage, k.refused, known = d, nil, true
 		}
 	}
-	s.mu.Unlock()
+	s.index.mu.Unlock()
 	if known {
 		s.log.Error("snapshot damaged", "replica", sn.Replica, "file", d.File, "offset", d.Offset, "record", d.Record, "reason", d.Reason)
 	}
@@ -122,7 +122,7 @@ func (s *Store) stateLost(p *replica) (Damage, bool) {
 // RemoveSnapshots removes a replica's snapshots of bases before an index, whole
 // or damaged, beside Append if need be.
 func (s *Store) RemoveSnapshots(id Replica, before raft.LogID) error {
-	s.mu.Lock()
+	s.index.mu.Lock()
 	s.snapshots[id] = slices.DeleteFunc(s.snapshots[id], func(k kept) bool {
 		if k.Base.ID.Index >= before.Index {
 			return false
@@ -133,7 +133,7 @@ func (s *Store) RemoveSnapshots(id Replica, before raft.LogID) error {
 	if len(s.snapshots[id]) == 0 {
 		delete(s.snapshots, id)
 	}
-	s.mu.Unlock()
+	s.index.mu.Unlock()
 	if err := s.sweepSnapshots(); err != nil {
 		return fmt.Errorf("remove snapshots of %s before %s: %w", id, before, err)
 	}
@@ -154,10 +154,10 @@ func (s *Store) forgetSnapshots(id Replica) {
 // removed, or comes back after a crash, is only in the way: the next Open tries
 // again.
 func (s *Store) sweepSnapshots() error {
-	s.mu.Lock()
+	s.index.mu.Lock()
 	doomed := s.doomed
 	s.doomed = nil
-	s.mu.Unlock()
+	s.index.mu.Unlock()
 	var errs []error
 	for _, name := range doomed {
 		if err := s.fs.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -91,9 +91,9 @@ func (s *Store) useOf(f snapshotEntry) use {
 	if f.temporary {
 		return useNone
 	}
-	p := s.replicas[f.replica]
+	p := s.index.replicas[f.replica]
 	if p == nil || p.base == nil {
-		if s.graves[f.replica.Group].covers(f.replica) {
+		if s.index.graves[f.replica.Group].covers(f.replica) {
 			return useNone
 		}
 		return useUnknown

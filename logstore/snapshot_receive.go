@@ -107,9 +107,9 @@ func (r *SnapshotReceiver) Commit() (Snapshot, error) {
 
 // fitsBase says whether a snapshot is of use to a replica.
 func (s *Store) fitsBase(id Replica, b Base) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p := s.replicas[id]
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
+	p := s.index.replicas[id]
 	switch {
 	case p == nil || p.base == nil:
 		return ErrUnknown

@@ -10,7 +10,7 @@ import (
 // see refused.go. It is one place at a time; what else is refused shows once that
 // was returned.
 func (s *Store) snapshotRefused(sn Snapshot, d *Damage) {
-	s.mu.Lock()
+	s.index.mu.Lock()
 	looks := 0
 	for i := range s.snapshots[sn.Replica] {
 		k := &s.snapshots[sn.Replica][i]
@@ -28,7 +28,7 @@ func (s *Store) snapshotRefused(sn Snapshot, d *Damage) {
 			k.damage = d
 		}
 	}
-	s.mu.Unlock()
+	s.index.mu.Unlock()
 	switch looks {
 	case 1:
 		s.log.Warn("disk refuses a read", "file", d.File, "offset", d.Offset, "record", d.Record, "reason", d.Reason)
@@ -39,8 +39,8 @@ func (s *Store) snapshotRefused(sn Snapshot, d *Damage) {
 
 // refusedSnapshots returns those of which the disk refuses something, in order.
 func (s *Store) refusedSnapshots() []kept {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
 	var all []kept
 	for _, list := range s.snapshots {
 		for _, k := range list {
@@ -74,7 +74,7 @@ func (s *Store) lookAtSnapshot(k *kept) {
 
 // snapshotReturned lets a snapshot be used again that the disk had refused.
 func (s *Store) snapshotReturned(was *kept, r *SnapshotReader) {
-	s.mu.Lock()
+	s.index.mu.Lock()
 	known := false
 	for i := range s.snapshots[was.Replica] {
 		k := &s.snapshots[was.Replica][i]
@@ -84,7 +84,7 @@ func (s *Store) snapshotReturned(was *kept, r *SnapshotReader) {
 			k.refused, k.looks, k.damage = nil, 0, nil
 		}
 	}
-	s.mu.Unlock()
+	s.index.mu.Unlock()
 	if known {
 		s.log.Info("disk returns what it refused", "file", was.File, "offset", was.refused.Offset)
 	}

@@ -54,8 +54,8 @@ func (s *Store) ScrubSnapshots(maxBytes int64) (done bool, err error) {
 
 // nextToScrub returns the snapshot that is under way, or else the one after it.
 func (s *Store) nextToScrub() (Snapshot, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
 	var next *Snapshot
 	for _, list := range s.snapshots {
 		for i := range list {
@@ -73,8 +73,8 @@ func (s *Store) nextToScrub() (Snapshot, bool) {
 
 // hasSnapshot says whether a snapshot is still known, be it damaged.
 func (s *Store) hasSnapshot(sn Snapshot) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
 	return slices.ContainsFunc(s.snapshots[sn.Replica], func(k kept) bool { return k.File == sn.File })
 }
 

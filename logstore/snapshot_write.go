@@ -33,13 +33,13 @@ type snapshotFile struct {
 func (s *Store) beginSnapshot(id Replica) (*snapshotFile, error) {
 	s.sweepSnapshots()
 	err := s.halt.err()
-	s.mu.Lock()
+	s.index.mu.Lock()
 	s.snapshotTemp++
 	n := s.snapshotTemp
-	if p := s.replicas[id]; err == nil && (p == nil || p.base == nil) {
+	if p := s.index.replicas[id]; err == nil && (p == nil || p.base == nil) {
 		err = ErrUnknown
 	}
-	s.mu.Unlock()
+	s.index.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
@@ -144,9 +144,9 @@ func (s *Store) snapshotFailed(err error) error {
 // showSnapshot lets a snapshot that is durable be found. If its replica was
 // removed meanwhile, it goes too.
 func (s *Store) showSnapshot(sn Snapshot) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if p := s.replicas[sn.Replica]; p == nil || p.base == nil {
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
+	if p := s.index.replicas[sn.Replica]; p == nil || p.base == nil {
 		s.doomed = append(s.doomed, sn.File)
 		return ErrUnknown
 	}
@@ -196,9 +196,9 @@ func (s *Store) CreateSnapshot(id Replica, b Base) (*SnapshotWriter, error) {
 
 // fitsLog says whether a replica can have a state of its own at an id.
 func (s *Store) fitsLog(id Replica, at raft.LogID) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p := s.replicas[id]
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
+	p := s.index.replicas[id]
 	switch {
 	case p == nil || p.base == nil:
 		return ErrUnknown

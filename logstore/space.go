@@ -87,8 +87,8 @@ type Space struct {
 // Space returns how much room there is. It may be called from any goroutine,
 // and asks no disk.
 func (s *Store) Space() Space {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
 	return s.space
 }
 
@@ -102,9 +102,9 @@ func (s *Store) measure() {
 	n.Reserve = min(total, n.Kept)
 	n.Prepared = total - n.Reserve
 	n.Batch, n.Entry = s.batches()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	bound := min(s.active.size, s.size) / fullPart
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
+	bound := min(s.index.active.size, s.size) / fullPart
 	if s.space.Full || s.space.Kept == 0 {
 		bound *= 2 // it ends later than it begins; at a start it is not known whether it was
 	}
@@ -138,8 +138,8 @@ func (s *Store) batches() (batch, entry int64) {
 // on, and in the reserve.
 func (s *Store) rooms() []int64 {
 	rooms := s.roomScratch[:0]
-	for _, seg := range s.segments {
-		if seg.number >= s.active.number && seg.file != nil {
+	for _, seg := range s.index.segments {
+		if seg.number >= s.index.active.number && seg.file != nil {
 			rooms = append(rooms, max(0, seg.room()-seg.end))
 		}
 	}
@@ -154,7 +154,7 @@ func (s *Store) rooms() []int64 {
 // at least the first segment's size. A quarter of 16 MiB is for a thousand
 // elections and deletes, each in a batch of its own; a small node's is small.
 func (s *Store) reserveSize() int64 {
-	return max(min(firstSegmentBytes, s.size), roundUp(min(s.active.size, s.size)/4, pageSize))
+	return max(min(firstSegmentBytes, s.size), roundUp(min(s.index.active.size, s.size)/4, pageSize))
 }
 
 // batchRoom is what a batch may take besides its records: its directory too.
@@ -174,7 +174,7 @@ func (s *Store) admit(ws []Write) error {
 		if w.Remove {
 			need += recordHeaderSize
 		}
-		if (w.Base != nil || len(w.Mended) > 0) && s.replicas[w.Replica] != nil {
+		if (w.Base != nil || len(w.Mended) > 0) && s.index.replicas[w.Replica] != nil {
 			need += batchRoom // what this batch has of it already goes first
 		}
 		if w.Base != nil {
@@ -282,8 +282,8 @@ func (s *Store) askFree(bytes int64) error {
 // size; or less, where the disk has no room for so much.
 func (s *Store) nextSize() int64 {
 	size := s.size
-	if s.active.file != nil {
-		size = min(2*s.active.size, s.size)
+	if s.index.active.file != nil {
+		size = min(2*s.index.active.size, s.size)
 	}
 	if err := s.askFree(0); err == nil {
 		for s.freeBytes < size && size/2 >= min(firstSegmentBytes, s.size) {
@@ -402,7 +402,7 @@ func (s *Store) beginSpace() error {
 	if err := s.fillReserve(reserveAtOnce); err != nil {
 		return err
 	}
-	if s.next() == nil && len(s.free) == 0 && !s.lack {
+	if s.index.next() == nil && len(s.free) == 0 && !s.lack {
 		if err := s.lacking(s.askFree(s.nextSize())); err != nil {
 			return err
 		}
@@ -444,7 +444,7 @@ func (s *Store) makeSpace() error {
 }
 
 func (s *Store) makeLacking() error {
-	if s.next() == nil {
+	if s.index.next() == nil {
 		if s.askFree(s.nextSize()) != nil && len(s.free) == 0 {
 			return nil
 		}

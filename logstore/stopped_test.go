@@ -40,7 +40,7 @@ var hurtEnds = []hurtEnd{
 
 func (n *lifeNode) remove(name string) {
 	n.t.Helper()
-	if _, err := n.disk.Damage(name, 0, vfs.Missing); err != nil && !strings.HasSuffix(name, n.path(n.store.active.number+1)) {
+	if _, err := n.disk.Damage(name, 0, vfs.Missing); err != nil && !strings.HasSuffix(name, n.path(n.store.index.active.number+1)) {
 		n.t.Fatal(err)
 	}
 }
@@ -134,7 +134,7 @@ func TestEndMissingAfterCleanStop(t *testing.T) {
 				was := map[Replica]held{one: n.held(one), two: n.held(two)}
 				notes := fmt.Sprint(n.store.Notes())
 				must(t, n.store.Close())
-				active, batches := n.store.active, n.store.SyncedBatch()
+				active, batches := n.store.index.active, n.store.SyncedBatch()
 				hurt.do(n, active.number, active.end)
 				n.disk.Crash(vfs.DropUnsynced, 0)
 				lost := 0
@@ -185,7 +185,7 @@ func TestMissingEndIsNamed(t *testing.T) {
 		n.write(one, 3000)
 	}
 	must(t, n.store.Close())
-	end := n.store.active.end
+	end := n.store.index.active.end
 	n.zeroPages(1, end, 3)
 	want := "d/log/0000000000000001.log is damaged at offset"
 	r, err := Verify(n.disk, "d")
@@ -216,11 +216,11 @@ func TestEndMissingAfterKill(t *testing.T) {
 		}
 		n.kill()
 		n.start()
-		began := n.store.active.end
+		began := n.store.index.active.end
 		for range 5 {
 			n.write(one, 3000)
 		}
-		end := n.store.active.end
+		end := n.store.index.active.end
 		n.kill()
 		n.zeroPages(1, end, zeroed)
 		n.start()

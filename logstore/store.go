@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"slices"
-	"sync"
 
 	"muster/logstore/vfs"
 	"muster/raft"
@@ -131,9 +129,9 @@ type Store struct {
 
 	halt    halt
 	figures figures
+	index   // embedded as long as the parts are being taken apart
 
 	// Owned by the goroutine of Append.
-	active    *segment
 	batch     uint64   // number of the last batch
 	synced    position // where it ends: all before is durable
 	named     uint64   // the first segment that is needed, as it says
@@ -148,9 +146,7 @@ type Store struct {
 	filling   *filling   // the segment that is being prepared
 	free      []*segment // reclaimed, to be used again
 	moving    moving
-	needed    int64 // sum of segment.live
 	zeros     []byte
-	graves    map[raft.GroupID]grave
 	reserve   *filling // log/reserve; nil if there is none
 	lack      bool     // the disk had no room for what was to be prepared, when last asked
 	// freeBytes is what the file system had when last asked.
@@ -160,7 +156,6 @@ type Store struct {
 
 	headroom headroom
 	home     home
-	peers    peerNotes
 
 	pieces, blocks spare // of snapshots on their way, from any goroutine
 
@@ -169,15 +164,9 @@ type Store struct {
 	scrub snapshotScrub // owned by the goroutine of ScrubSnapshots
 	walk  logScrub      // owned by the goroutine of Scrub
 
-	mu        sync.Mutex           // taken last, never held over a disk operation
-	segments  []*segment           // guarded by mu; in order, without gaps in their numbers; from the first that is needed to the last that is prepared
-	replicas  map[Replica]*replica // guarded by mu; only the goroutine of Append changes it
-	space     Space                // guarded by mu; Space's picture
-	found     []finding            // guarded by mu; what Read and Scrub found damaged since the last Append
-	unknown   place                // guarded by mu, changed by the goroutine of Append; where it can't be known what is lost
-	shown     uint64               // guarded by mu; the number of the active segment, for Scrub
-	unknownIs Damage               // guarded by mu
-	// What is kept beside the log, also guarded by mu.
+	space Space     // guarded by index.mu; Space's picture
+	found []finding // guarded by index.mu; what Read and Scrub found damaged since the last Append
+	// What is kept beside the log, also guarded by index.mu.
 	snapshots    map[Replica][]kept // by base, those that may be of use
 	doomed       []string           // files of snapshots that are to be removed
 	snapshotTemp uint64             // number of the last temporary file
@@ -186,14 +175,14 @@ type Store struct {
 // Stats returns the figures.
 func (s *Store) Stats() Stats {
 	n := s.figures.get()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n.Segments = len(s.segments)
-	for _, seg := range s.segments {
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
+	n.Segments = len(s.index.segments)
+	for _, seg := range s.index.segments {
 		n.SegmentBytes += seg.size
 	}
 	n.Replicas = 0
-	for _, p := range s.replicas {
+	for _, p := range s.index.replicas {
 		if p.base != nil {
 			n.Replicas++
 		}
@@ -201,29 +190,28 @@ func (s *Store) Stats() Stats {
 	return n
 }
 
+// Replicas returns the replicas that are on disk and not removed, in order. Any
+// goroutine may ask.
+func (s *Store) Replicas() []Replica { return s.index.ids() }
+
 // Tombstones returns the newest replica of each group that was removed. It
 // belongs to the goroutine of Append, or is called before the first one.
-func (s *Store) Tombstones() []Replica {
-	var all []Replica
-	for _, g := range slices.Sorted(maps.Keys(s.graves)) {
-		all = append(all, s.graves[g].replica)
-	}
-	return all
+func (s *Store) Tombstones() []Replica { return s.index.removed() }
+
+// Outline returns the outline of a replica, and false if the log holds no such
+// replica, or not even where its log begins. Any goroutine may ask.
+func (s *Store) Outline(id Replica) (Outline, bool) { return s.index.outline(id) }
+
+// Bounds returns where a replica's log begins and ends, and up to where it is
+// known to be committed; false if the log holds no such replica. Any goroutine
+// may ask.
+func (s *Store) Bounds(id Replica) (base, last raft.LogID, commit uint64, ok bool) {
+	return s.index.bounds(id)
 }
 
-// Replicas returns the replicas that are on disk and not removed, in order.
-func (s *Store) Replicas() []Replica {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var ids []Replica
-	for id, p := range s.replicas {
-		if p.base != nil {
-			ids = append(ids, id)
-		}
-	}
-	slices.SortFunc(ids, compareReplicas)
-	return ids
-}
+// Notes returns the newest note of each node, in order, as they are on disk. Any
+// goroutine may ask.
+func (s *Store) Notes() []Note { return s.index.notes() }
 
 func compareReplicas(a, b Replica) int {
 	return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Incarnation, b.Incarnation), cmp.Compare(a.ID, b.ID))
@@ -244,9 +232,9 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) closeFiles() error {
-	s.mu.Lock()
-	open := slices.Concat(s.segments, s.free)
-	s.mu.Unlock()
+	s.index.mu.Lock()
+	open := slices.Concat(s.index.segments, s.free)
+	s.index.mu.Unlock()
 	var errs []error
 	for _, seg := range open {
 		if seg.file != nil {

@@ -20,7 +20,7 @@ func TestRotInTheBatchThatFreed(t *testing.T) {
 			must(t, s.Append([]Write{founding(a), founding(b)}))
 			next := map[Replica]uint64{}
 			fill := func(r Replica, until uint64) {
-				for s.active.number < until {
+				for s.index.active.number < until {
 					next[r]++
 					i := next[r]
 					must(t, s.Append([]Write{{Replica: r, Commit: i, Entries: span(r, 1, i, i, 3000)}}))
@@ -39,7 +39,7 @@ func TestRotInTheBatchThatFreed(t *testing.T) {
 			fill(a, 8)
 			free(a)
 			rest()
-			first := s.segments[0].number
+			first := s.index.segments[0].number
 			if n := len(s.free); n < FreeSegmentsDefault {
 				t.Fatalf("only %d files wait to be used again: the others would not be removed", n)
 			}
@@ -49,10 +49,10 @@ func TestRotInTheBatchThatFreed(t *testing.T) {
 			} else {
 				must(t, s.Close())
 			}
-			if tail := s.tail(); tail < first+2 {
+			if tail := s.index.tail(); tail < first+2 {
 				t.Fatalf("the log needs the segments from %d on, before it were those from %d", tail, first)
 			}
-			name, at := s.active.name, s.synced.offset-1
+			name, at := s.index.active.name, s.synced.offset-1
 			fs.Crash(vfs.KeepUnsynced, 0)
 			if changed, err := fs.Damage(name, at, vfs.ZeroPage); err != nil || !changed {
 				t.Fatalf("damage: %t, %v", changed, err)

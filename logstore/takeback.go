@@ -19,7 +19,7 @@ import (
 // the log knows that it had the one of that id in that place.
 func (s *Store) takeBack(numbers []uint64, tail uint64) (bool, error) {
 	for _, n := range numbers {
-		if n >= tail || !s.lacksEntries() {
+		if n >= tail || !s.index.lacksEntries() {
 			return true, nil
 		}
 		seg, err := openSegment(s.fs, s.dir, n)
@@ -43,7 +43,7 @@ func (s *Store) takeBack(numbers []uint64, tail uint64) (bool, error) {
 			s.log.Warn("disk refuses a read", "file", seg.name, "offset", refused[0].from)
 			return false, nil
 		}
-		ws := s.findLost(seg, b[:seg.limit()])
+		ws := s.index.findLost(seg, b[:seg.limit()])
 		if len(ws) == 0 {
 			continue
 		}
@@ -63,8 +63,8 @@ func (s *Store) takeBack(numbers []uint64, tail uint64) (bool, error) {
 	return true, nil
 }
 
-func (s *Store) lacksEntries() bool {
-	for _, p := range s.replicas {
+func (x *index) lacksEntries() bool {
+	for _, p := range x.replicas {
 		if p.lost > 0 {
 			return true
 		}
@@ -74,7 +74,7 @@ func (s *Store) lacksEntries() bool {
 
 // findLost returns a segment's entries that are lost, as writes that give them
 // back.
-func (s *Store) findLost(seg *segment, b []byte) []Write {
+func (x *index) findLost(seg *segment, b []byte) []Write {
 	found := map[Replica][]raft.Entry{}
 	for at := int64(segmentHeader); at < int64(len(b)); at += sectorSize {
 		h, ok := readBatchHeader(b[at:], seg.at(at))
@@ -87,7 +87,7 @@ func (s *Store) findLost(seg *segment, b []byte) []Write {
 				break
 			}
 			pos += head.size
-			p := s.replicas[head.replica]
+			p := x.replicas[head.replica]
 			if p == nil || p.lost == 0 || head.kind != kindEntries && head.kind != kindMoved {
 				continue
 			}

@@ -61,18 +61,6 @@ func (s *Store) findSnapshots() error {
 	return nil
 }
 
-// Bounds says where a replica's log begins and ends, and up to where it is
-// known to be committed. It says false if the log holds no such replica.
-func (s *Store) Bounds(id Replica) (base, last raft.LogID, commit uint64, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p := s.replicas[id]
-	if p == nil || p.base == nil {
-		return raft.LogID{}, raft.LogID{}, 0, false
-	}
-	return p.base.ID, p.last(), p.state.Commit, true
-}
-
 // SnapshotOf reads from the name of a snapshot's file whose it is, and at which
 // base.
 func SnapshotOf(file string) (id Replica, base raft.LogID, ok bool) {

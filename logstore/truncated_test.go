@@ -15,7 +15,7 @@ func TestTruncatedUnderRead(t *testing.T) {
 	r := testReplica(1)
 	s := mustOpen(t, disk, Options{})
 	must(t, s.Append([]Write{founding(r), {Replica: r, Entries: span(r, 1, 1, 4, 100)}}))
-	if _, err := disk.Damage(s.active.name, segmentHeader, vfs.Truncated); err != nil {
+	if _, err := disk.Damage(s.index.active.name, segmentHeader, vfs.Truncated); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Read(r, 1, 4, 1<<20); !errors.Is(err, ErrDamaged) {
@@ -32,11 +32,11 @@ func TestMissingNewest(t *testing.T) {
 	r := testReplica(1)
 	s := mustOpen(t, disk, Options{})
 	must(t, s.Append([]Write{founding(r), {Replica: r, Entries: span(r, 1, 1, 4, 100)}}))
-	for i := uint64(5); len(s.segments) < 2 || s.active.number < 3; i++ {
+	for i := uint64(5); len(s.index.segments) < 2 || s.index.active.number < 3; i++ {
 		must(t, s.Append([]Write{{Replica: r, Entries: span(r, 1, i, i, 1000)}}))
 		must(t, s.Idle())
 	}
-	newest := s.active.number
+	newest := s.index.active.number
 	must(t, s.Close())
 	for n := newest; n <= newest+1; n++ {
 		if _, err := disk.Damage("d/log/"+segmentName(n), 0, vfs.Missing); err != nil && n == newest {

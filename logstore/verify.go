@@ -42,7 +42,7 @@ func Verify(disk vfs.FS, dir string) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("verify the log in %s: %w", s.dir, err)
 	}
-	s.figures.count(func(n *Stats) { n.Batches, n.NeededBytes = r.number, s.needed })
+	s.figures.count(func(n *Stats) { n.Batches, n.NeededBytes = r.number, s.index.needed })
 	report := Report{Stats: s.Stats(), Damages: r.damages, Torn: r.torn}
 	for _, d := range s.Damaged() {
 		if d.Promises || len(d.Lost) > 0 {

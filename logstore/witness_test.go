@@ -30,7 +30,7 @@ func TestOlderLife(t *testing.T) {
 			n.write(one, 50)
 			n.kill()
 		}},
-		{"a segment ago", func(n *lifeNode) { n.fill(one, n.store.active.number+2); n.kill() }},
+		{"a segment ago", func(n *lifeNode) { n.fill(one, n.store.index.active.number+2); n.kill() }},
 		{"within the life of a witness", func(n *lifeNode) { n.write(one, 50); n.kill() }},
 	}
 	for _, tt := range []struct {
