@@ -84,37 +84,14 @@ func (d *Damaged) Err() error {
 	return fmt.Errorf("%s: %s: %w", d.Replica, what, &d.Where)
 }
 
-// finding is damage that Read or Scrub met. The goroutine of Append takes it
-// over into the index.
-type finding struct {
-	replica Replica
-	kind    recordKind  // kindEntries, or of what is written again from memory
-	run     run         // of kindEntries
-	node    raft.NodeID // of kindNote
-	at      place
-	damage  Damage
-}
-
-// find notes what was found, once.
-func (s *Store) find(f finding) {
-	s.index.mu.Lock()
-	defer s.index.mu.Unlock()
-	for i := range s.found {
-		if s.found[i].at == f.at && s.found[i].kind == f.kind {
-			return
-		}
-	}
-	s.found = append(s.found, f)
-	s.log.Error("damage found", "err", &f.damage)
-}
-
 // adopt takes over what was found beside Append. Entries are lost from now on,
 // which the next batch says; what is in memory, it writes again.
 func (s *Store) adopt() {
 	s.index.mu.Lock()
 	defer s.index.mu.Unlock()
-	for i := range s.found {
-		f := &s.found[i]
+	found := s.faults.adopt()
+	for i := range found {
+		f := &found[i]
 		p := s.index.replicas[f.replica]
 		switch f.kind {
 		case kindRemove:
@@ -138,7 +115,6 @@ func (s *Store) adopt() {
 		}
 		s.repair = append(s.repair, w)
 	}
-	s.found = nil
 }
 
 // Damaged returns the replicas that lost something, in order; none, if all is
@@ -158,6 +134,20 @@ func (s *Store) Damaged() []Damaged {
 	return all
 }
 
+// damageOf is called with index.mu held.
+func (s *Store) damageOf(id Replica) (Damaged, bool) {
+	d, lost := s.faults.lossOf(id)
+	p := s.index.replicas[id]
+	if p == nil {
+		return d, lost
+	}
+	where, gone := s.stateLost(p)
+	if d.State = gone; gone && !lost {
+		d.Where = where
+	}
+	return d, lost || gone
+}
+
 // DamageOf returns what one replica lost. Where it can't be known who lost
 // something, that is any replica, also one that the log does not name: it may
 // have been there. Any goroutine may call it.
@@ -165,57 +155,6 @@ func (s *Store) DamageOf(id Replica) (Damaged, bool) {
 	s.index.mu.Lock()
 	defer s.index.mu.Unlock()
 	return s.damageOf(id)
-}
-
-// damageOf is called with mu held.
-func (s *Store) damageOf(id Replica) (Damaged, bool) {
-	d := Damaged{Replica: id}
-	if s.index.unknown.size > 0 {
-		d.Promises, d.Where = true, s.index.unknownIs
-	}
-	p := s.index.replicas[id]
-	if p == nil {
-		return d, d.Promises
-	}
-	if p.lost > 0 || p.lostAt.size > 0 {
-		d.Promises = d.Promises || p.lostAt.size > 0
-		d.Where = *p.where
-	}
-	runs := p.runs
-	if p.lost == 0 && len(s.found) == 0 && !s.refusals.some.Load() {
-		runs = nil // nothing is known to be lost: the scrub asks at each step, mu is held, and there may be many
-	}
-	for i := range runs {
-		n := &runs[i]
-		lost := p.lost > 0 && n.lost
-		for k := 0; k < len(s.found) && !lost; k++ {
-			if f := &s.found[k]; f.replica == id && f.kind == kindEntries && f.at == n.at {
-				if lost = true; len(d.Lost) == 0 && !d.Promises {
-					d.Where = f.damage
-				}
-			}
-		}
-		if !lost {
-			var where Damage
-			if where, lost = s.refusals.hits(id, n.at, refusedLooks); lost && len(d.Lost) == 0 && !d.Promises {
-				d.Where = where
-			}
-		}
-		if !lost {
-			continue
-		}
-		if k := len(d.Lost) - 1; k >= 0 && d.Lost[k].Last+1 == n.first && d.Lost[k].Term == n.term {
-			d.Lost[k].Last = n.last()
-		} else {
-			d.Lost = append(d.Lost, Span{First: n.first, Last: n.last(), Term: n.term})
-		}
-	}
-	if where, lost := s.stateLost(p); lost {
-		if d.State = true; !d.Promises && len(d.Lost) == 0 {
-			d.Where = where
-		}
-	}
-	return d, d.Promises || d.State || len(d.Lost) > 0
 }
 
 // putMended gives back entries that are lost.
@@ -257,7 +196,7 @@ func (s *Store) putMended(p *replica, entries []raft.Entry) error {
 		}
 		lost := p.runs[k].lost // end may write what is queued, after which k is another run
 		if !lost {
-			_, lost = s.refusals.hits(p.id, p.runs[k].at, 1)
+			_, lost = s.faults.hits(p.id, p.runs[k].at, 1)
 		}
 		if i > from && (e.ID.Index != entries[i-1].ID.Index+1 || e.ID.Term != entries[i-1].ID.Term || size+len(e.Raw) > runMax(s.size)) || !lost {
 			if err := end(i); err != nil {

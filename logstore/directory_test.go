@@ -100,8 +100,8 @@ func TestScrubFindsRot(t *testing.T) {
 			}
 		}
 	}
-	if scrub(); len(s.found) > 0 {
-		t.Fatalf("found %v in a whole log", s.found)
+	if scrub(); len(s.faults.found) > 0 {
+		t.Fatalf("found %v in a whole log", s.faults.found)
 	}
 	fs.Corrupt(s.index.segments[0].name, int64(s.index.replicas[b].runs[0].at.offset)+50, 1)
 	fs.Corrupt(s.index.segments[0].name, int64(s.index.replicas[a].stateAt.offset)+10, 1)

@@ -61,14 +61,15 @@ func newStore(o Options) *Store {
 		log:       o.Log,
 		snapshots: map[Replica][]kept{},
 	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
 	s.index = index{
 		dir: s.dir, dropped: s.forgetSnapshots,
 		replicas: map[Replica]*replica{}, graves: map[raft.GroupID]grave{},
 	}
+	s.faults = faults{disk: s.fs, dir: s.dir, log: s.log, index: &s.index}
 	s.home.store = s
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
 	return s
 }
 

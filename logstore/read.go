@@ -44,13 +44,13 @@ func (s *Store) Read(id Replica, lo, hi uint64, maxBytes int) ([]raft.Entry, err
 				if s.index.moved(id, &runs[i]) {
 					break // look it up again
 				}
-				if err = s.unread(id, &runs[i], err); errors.Is(err, ErrRefused) && len(entries) > 0 {
+				if err = s.faults.unread(id, &runs[i], err); errors.Is(err, ErrRefused) && len(entries) > 0 {
 					return entries, nil // who wants more asks again
 				}
 				return nil, err
 			}
-			if s.refusals.some.Load() {
-				s.returned(runs[i].at)
+			if s.faults.some.Load() {
+				s.faults.isBack(runs[i].at)
 			}
 			for _, e := range got {
 				if e.ID.Index < next || e.ID.Index > hi {
@@ -164,7 +164,7 @@ func (s *Store) Restore(id Replica) (raft.Restored, error) {
 		Time:       p.base.Time,
 	}
 	runs := slices.Clone(p.runs)
-	damaged, _ := s.damageOf(id)
+	damaged, _ := s.faults.lossOf(id)
 	hurt := damaged.Promises || len(damaged.Lost) > 0
 	s.index.mu.Unlock()
 

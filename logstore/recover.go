@@ -61,7 +61,7 @@ func (s *Store) recover(numbers []uint64, known lastKnown) error {
 	if r.doubt != nil {
 		return r.doubt
 	}
-	s.refusals.opened(r.refused)
+	s.faults.opened(r.refused)
 	if err := r.goOn(); err != nil {
 		return err
 	}

@@ -5,12 +5,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
-	"sync"
-	"sync/atomic"
 
 	"muster/logstore/vfs"
-	"muster/raft"
 )
 
 // A read that the disk refuses proves nothing. The bytes may be there: a cable
@@ -109,81 +105,6 @@ func readAt(file vfs.File, b []byte, at int64) (int, error) {
 			return 0, refusedError(err)
 		}
 	}
-}
-
-// stretch is a part of a segment that the disk refused.
-type stretch struct {
-	segment  uint64
-	from, to int64
-}
-
-// refusal is a record that the disk refused to return.
-type refusal struct {
-	finding
-	looks int
-}
-
-// refusals is what the disk refuses, of what is needed. It is taken after
-// Store.mu, if both are.
-type refusals struct {
-	some atomic.Bool // there is something: whoever reads with success has to look
-
-	mu        sync.Mutex
-	records   []refusal                // guarded by mu; found while the log is in use
-	stretches []stretch                // guarded by mu; found when it was opened
-	returned  map[Replica][]raft.Entry // guarded by mu; what came back of the stretches, for the owner
-	turn      int                      // guarded by mu; of LookAgain
-}
-
-// note takes note that a record was refused once more, and says how often that
-// was.
-func (r *refusals) note(f finding) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.some.Store(true)
-	for i := range r.records {
-		if o := &r.records[i]; o.at == f.at && o.kind == f.kind {
-			o.looks++
-			return o.looks
-		}
-	}
-	f.damage.Refused = true
-	r.records = append(r.records, refusal{f, 1})
-	return 1
-}
-
-// forget drops a record: the disk has returned it, or nothing needs it there.
-func (r *refusals) forget(at place) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	n := len(r.records)
-	r.records = slices.DeleteFunc(r.records, func(o refusal) bool { return o.at == at })
-	r.some.Store(len(r.records)+len(r.stretches) > 0)
-	return len(r.records) < n
-}
-
-// hits returns the damage that entries at a place count as, if they do: they
-// were refused often enough.
-func (r *refusals) hits(id Replica, at place, looks int) (Damage, bool) {
-	if !r.some.Load() {
-		return Damage{}, false
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for i := range r.records {
-		if o := &r.records[i]; o.replica == id && o.at == at && o.kind == kindEntries && o.looks >= looks {
-			return o.damage, true
-		}
-	}
-	return Damage{}, false
-}
-
-// opened takes over what the disk refused while the log was opened.
-func (r *refusals) opened(all []stretch) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.stretches = all
-	r.some.Store(len(all) > 0)
 }
 
 // refusal is what is said of a stretch that the disk refused at the start.

@@ -139,14 +139,14 @@ func (s *Store) unreadable(seg *segment, n int64) (int64, bool) {
 // that the disk refused.
 func (s *Store) suspect(seg *segment, from, to int64) {
 	for _, f := range s.index.neededWithin(seg.number, from, to) {
-		switch err := s.checkRecord(seg, &f); {
+		switch err := checkRecord(seg, &f); {
 		case err == nil:
-			s.returned(f.at)
+			s.faults.isBack(f.at)
 		case s.index.segmentNow(seg.number) != seg: // it was freed meanwhile
 		case errors.Is(err, ErrRefused):
-			s.refuse(f)
+			s.faults.refuse(f)
 		default:
-			s.find(f)
+			s.faults.find(f)
 		}
 	}
 }

@@ -130,6 +130,7 @@ type Store struct {
 	halt    halt
 	figures figures
 	index   // embedded as long as the parts are being taken apart
+	faults  faults
 
 	// Owned by the goroutine of Append.
 	batch     uint64   // number of the last batch
@@ -158,8 +159,6 @@ type Store struct {
 	home     home
 
 	pieces, blocks spare // of snapshots on their way, from any goroutine
-
-	refusals refusals // what the disk does not return, see refused.go
 
 	scrub snapshotScrub // owned by the goroutine of ScrubSnapshots
 	walk  logScrub      // owned by the goroutine of Scrub
