@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path"
 	"sync"
 
@@ -16,6 +17,11 @@ import (
 // it is cut, and it is made again when there is some. A snapshot leaves the
 // identity its part: no node shall be kept from starting.
 type headroom struct {
+	disk  vfs.FS
+	dir   string // the data directory
+	log   *slog.Logger
+	gauge *gauge
+
 	mu   sync.Mutex // no other is taken under it
 	size int64      // guarded by mu; of the file, 0 if there is none
 	lent int        // guarded by mu; how many write in its place
@@ -25,20 +31,18 @@ type headroom struct {
 // suffices for the headroom, whose bytes nobody reads.
 type allocator interface{ Allocate(size int64) error }
 
-// keepHeadroom makes the headroom as large as what it is for, or as near to it
-// as there is room. It belongs to the goroutine of Append.
-func (s *Store) keepHeadroom() error {
-	want := s.headroomSize()
-	h := &s.headroom
+// keep makes the headroom so large, or as near to that as there is room. It belongs
+// to the goroutine of Append.
+func (h *headroom) keep(want int64) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	// A little more than it needs is not worth the work.
 	if h.lent > 0 || h.size >= want && h.size <= 2*want+headroomStep {
 		return nil
 	}
-	err := s.makeHeadroom(want)
+	err := h.resize(want)
 	if errors.Is(err, ErrFull) && h.size < headroomMin {
-		err = s.makeHeadroom(headroomMin)
+		err = h.resize(headroomMin)
 	}
 	if err != nil && !errors.Is(err, ErrFull) {
 		return fmt.Errorf("keep headroom: %w", err)
@@ -46,37 +50,24 @@ func (s *Store) keepHeadroom() error {
 	return nil
 }
 
-// headroomSize is as much as a snapshot may need, and the identity: what the
-// largest snapshot holds, and what the log may have added to it since.
-func (s *Store) headroomSize() int64 {
-	largest := int64(0)
-	for id := range s.index.replicas {
-		if all := s.Snapshots(id); len(all) > 0 {
-			largest = max(largest, all[len(all)-1].Size)
-		}
-	}
-	want := largest + min(s.index.needed, max(largest, logSinceMin))
-	return headroomMin + roundUp(want, headroomStep)
-}
-
-// makeHeadroom gives the file a size. If there is no room it stays as it was.
-func (s *Store) makeHeadroom(size int64) error {
-	h := &s.headroom
-	if err := s.askFree(size - h.size); err != nil {
+// resize gives the file a size. If there is no room it stays as it was. It is called
+// with mu held.
+func (h *headroom) resize(size int64) error {
+	if err := h.gauge.ask(size - h.size); err != nil {
 		return err
 	}
 	var file vfs.File
 	var err error
 	if h.size == 0 {
-		file, err = s.fs.Create(s.headroomFile())
+		file, err = h.disk.Create(h.file())
 	} else {
-		file, err = openFile(s.fs, s.headroomFile())
+		file, err = openFile(h.disk, h.file())
 	}
 	if err != nil {
 		return err
 	}
 	// It is synced so that no power cut gives its room to others.
-	if err = s.fillHeadroom(file, h.size, size); err == nil {
+	if err = h.fill(file, h.size, size); err == nil {
 		err = file.Sync()
 	}
 	if err == nil {
@@ -88,12 +79,12 @@ func (s *Store) makeHeadroom(size int64) error {
 		err = closeErr
 	}
 	if err == nil {
-		err = s.fs.SyncDir(path.Dir(s.dir))
+		err = h.disk.SyncDir(h.dir)
 	}
 	return err
 }
 
-func (s *Store) fillHeadroom(file vfs.File, has, size int64) error {
+func (h *headroom) fill(file vfs.File, has, size int64) error {
 	if size <= has {
 		return file.Truncate(size)
 	}
@@ -111,23 +102,23 @@ func (s *Store) fillHeadroom(file vfs.File, has, size int64) error {
 	return nil
 }
 
-// findHeadroom takes over the headroom that an earlier process left.
-func (s *Store) findHeadroom() error {
-	file, err := openFile(s.fs, s.headroomFile())
+// find takes over the headroom that an earlier process left.
+func (h *headroom) find() error {
+	file, err := openFile(h.disk, h.file())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	s.headroom.size, err = sizeOf(file)
+	h.size, err = sizeOf(file)
 	if closeErr := file.Close(); err == nil {
 		err = closeErr
 	}
 	return err
 }
 
-func (s *Store) headroomFile() string { return path.Join(path.Dir(s.dir), headroomName) }
+func (h *headroom) file() string { return path.Join(h.dir, headroomName) }
 
 // cutHeadroom gives back the room of the headroom in a data directory, but so
 // many bytes.
@@ -158,15 +149,13 @@ func forIdentity(size int64) int64 { return max(0, size-identityRoom) }
 // forSnapshot is what is left after a snapshot got its room.
 func forSnapshot(size int64) int64 { return min(size, headroomMin) }
 
-// inRoom does what needs room, beside Append: if there is none, it gives up the
-// headroom and does it once more. Whoever calls it calls endRoom once he needs
-// no more.
-func (s *Store) inRoom(lent *bool, do func() error) error {
+// lend does what needs room, beside Append: if there is none, it gives up the
+// headroom and does it once more. The caller calls giveBack once it needs no more.
+func (h *headroom) lend(lent *bool, do func() error) error {
 	err := do()
 	if !errors.Is(err, ErrFull) {
 		return err
 	}
-	h := &s.headroom
 	h.mu.Lock()
 	had := h.size > headroomMin
 	if !*lent {
@@ -174,8 +163,8 @@ func (s *Store) inRoom(lent *bool, do func() error) error {
 		h.lent++
 	}
 	if had {
-		s.log.Warn("disk full: headroom is given up", "bytes", h.size)
-		if cutErr := cutHeadroom(s.fs, path.Dir(s.dir), forSnapshot); cutErr != nil {
+		h.log.Warn("disk full: headroom is given up", "bytes", h.size)
+		if cutErr := cutHeadroom(h.disk, h.dir, forSnapshot); cutErr != nil {
 			h.mu.Unlock()
 			return cutErr // not a want of room, after which the log may go on
 		}
@@ -188,13 +177,13 @@ func (s *Store) inRoom(lent *bool, do func() error) error {
 	return do()
 }
 
-// endRoom ends what inRoom began: the headroom may be made again.
-func (s *Store) endRoom(lent *bool) {
+// giveBack ends what lend began: the headroom may be made again.
+func (h *headroom) giveBack(lent *bool) {
 	if !*lent {
 		return
 	}
 	*lent = false
-	s.headroom.mu.Lock()
-	defer s.headroom.mu.Unlock()
-	s.headroom.lent--
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lent--
 }

@@ -69,6 +69,8 @@ func newStore(o Options) *Store {
 		replicas: map[Replica]*replica{}, graves: map[raft.GroupID]grave{},
 	}
 	s.faults = faults{disk: s.fs, dir: s.dir, log: s.log, index: &s.index}
+	s.gauge = gauge{disk: s.fs, dir: s.dir}
+	s.headroom = headroom{disk: s.fs, dir: o.Dir, log: s.log, gauge: &s.gauge}
 	s.home.store = s
 	return s
 }

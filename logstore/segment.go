@@ -275,7 +275,7 @@ func (s *Store) prepare(bytes int64) error {
 }
 
 func (s *Store) startFilling(size int64) error {
-	if err := s.askFree(size); err != nil {
+	if err := s.gauge.ask(size); err != nil {
 		return fmt.Errorf("prepare a segment: %w", err)
 	}
 	file, err := s.fs.Create(path.Join(s.dir, preparedName))

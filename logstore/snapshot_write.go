@@ -26,7 +26,7 @@ type snapshotFile struct {
 	buf  []byte // to be written at at
 	at   int64  // a multiple of a page
 	over bool   // after Commit or Abort
-	lent bool   // the headroom, see inRoom
+	lent bool   // the headroom, see headroom.lend
 }
 
 // beginSnapshot makes the file.
@@ -44,12 +44,12 @@ func (s *Store) beginSnapshot(id Replica) (*snapshotFile, error) {
 		return nil, err
 	}
 	f := &snapshotFile{s: s, id: id, buf: s.pieces.take(), name: path.Join(s.snapDir, fmt.Sprintf("%d%s", n, snapshotTempSuffix))}
-	err = s.inRoom(&f.lent, func() (err error) {
+	err = s.headroom.lend(&f.lent, func() (err error) {
 		f.file, err = s.fs.Create(f.name)
 		return err
 	})
 	if err != nil {
-		s.endRoom(&f.lent)
+		s.headroom.giveBack(&f.lent)
 		return nil, s.snapshotFailed(err)
 	}
 	return f, nil
@@ -68,7 +68,7 @@ func (f *snapshotFile) add(b []byte) error {
 func (f *snapshotFile) flush(n int) error {
 	for from := 0; from < n; from += snapshotPieceBytes {
 		piece := f.buf[from:min(n, from+snapshotPieceBytes)]
-		err := f.s.inRoom(&f.lent, func() error {
+		err := f.s.headroom.lend(&f.lent, func() error {
 			_, err := f.file.WriteAt(piece, f.at)
 			return err
 		})
@@ -100,7 +100,7 @@ func (f *snapshotFile) commit(base Base) (Snapshot, error) {
 		return Snapshot{}, f.s.snapshotFailed(err)
 	}
 	f.giveUp()
-	f.s.endRoom(&f.lent)
+	f.s.headroom.giveBack(&f.lent)
 	if !bug("no directory sync") {
 		if err := f.s.fs.SyncDir(f.s.snapDir); err != nil {
 			return Snapshot{}, f.s.snapshotFailed(err)
@@ -114,7 +114,7 @@ func (f *snapshotFile) abort() error {
 		return nil
 	}
 	f.giveUp()
-	f.s.endRoom(&f.lent)
+	f.s.headroom.giveBack(&f.lent)
 	if f.file != nil {
 		f.file.Close() // nothing in it is wanted
 	}

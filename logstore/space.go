@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"path"
 
 	"muster/logstore/vfs"
@@ -98,7 +97,7 @@ func (s *Store) measure() {
 	for _, room := range s.rooms() {
 		total += room
 	}
-	n := Space{Short: s.lack, Kept: s.reserveSize(), Free: s.freeBytes}
+	n := Space{Short: s.lack, Kept: s.reserveSize(), Free: s.gauge.free}
 	n.Reserve = min(total, n.Kept)
 	n.Prepared = total - n.Reserve
 	n.Batch, n.Entry = s.batches()
@@ -264,20 +263,6 @@ func (s *Store) lacking(err error) error {
 	return nil
 }
 
-// askFree asks the file system for its room, and whether it is enough.
-func (s *Store) askFree(bytes int64) error {
-	free, err := s.fs.Free(s.dir)
-	if err != nil {
-		s.freeBytes = math.MaxInt64
-		return nil // to try will tell
-	}
-	s.freeBytes = free
-	if free < bytes {
-		return fmt.Errorf("%d bytes are free, %d are wanted: %w", free, bytes, ErrFull)
-	}
-	return nil
-}
-
 // nextSize is that of the next segment: twice the one in use, up to the standard
 // size; or less, where the disk has no room for so much.
 func (s *Store) nextSize() int64 {
@@ -285,8 +270,8 @@ func (s *Store) nextSize() int64 {
 	if s.index.active.file != nil {
 		size = min(2*s.index.active.size, s.size)
 	}
-	if err := s.askFree(0); err == nil {
-		for s.freeBytes < size && size/2 >= min(firstSegmentBytes, s.size) {
+	if err := s.gauge.ask(0); err == nil {
+		for s.gauge.free < size && size/2 >= min(firstSegmentBytes, s.size) {
 			size /= 2
 		}
 	}
@@ -326,7 +311,7 @@ func (s *Store) fillReserve(bytes int64) error {
 	}
 	err := func() error {
 		if s.reserve == nil {
-			if err := s.askFree(want); err != nil {
+			if err := s.gauge.ask(want); err != nil {
 				return err
 			}
 			file, err := s.fs.Create(path.Join(s.dir, reserveName))
@@ -390,7 +375,7 @@ func (s *Store) findReserve() error {
 // looks whether there is room for more.
 func (s *Store) beginSpace() error {
 	// First the headroom, of which a start may have taken.
-	if err := s.findHeadroom(); err != nil {
+	if err := s.headroom.find(); err != nil {
 		return err
 	}
 	if err := s.keepHeadroom(); err != nil {
@@ -403,7 +388,7 @@ func (s *Store) beginSpace() error {
 		return err
 	}
 	if s.index.next() == nil && len(s.free) == 0 && !s.lack {
-		if err := s.lacking(s.askFree(s.nextSize())); err != nil {
+		if err := s.lacking(s.gauge.ask(s.nextSize())); err != nil {
 			return err
 		}
 	}
@@ -426,7 +411,7 @@ func (s *Store) MakeRoom() error {
 
 func (s *Store) makeSpace() error {
 	defer s.measure()
-	_ = s.askFree(0) // for Space
+	_ = s.gauge.ask(0) // for Space
 	if s.lack {
 		// While nothing is taken there are no batches with which what is
 		// needed at the tail could move.
@@ -445,7 +430,7 @@ func (s *Store) makeSpace() error {
 
 func (s *Store) makeLacking() error {
 	if s.index.next() == nil {
-		if s.askFree(s.nextSize()) != nil && len(s.free) == 0 {
+		if s.gauge.ask(s.nextSize()) != nil && len(s.free) == 0 {
 			return nil
 		}
 		s.lack = false
@@ -457,7 +442,7 @@ func (s *Store) makeLacking() error {
 	if s.reserve != nil {
 		missing -= s.reserve.done
 	}
-	if s.askFree(missing) != nil {
+	if s.gauge.ask(missing) != nil {
 		return nil
 	}
 	s.lack = false
@@ -484,4 +469,20 @@ func (s *Store) roomToMove(moved, bytes int) (bool, error) {
 		}
 	}
 	return s.fits(need, largest), nil
+}
+
+// keepHeadroom keeps the headroom as large as what it is for.
+func (s *Store) keepHeadroom() error { return s.headroom.keep(s.headroomSize()) }
+
+// headroomSize is as much as a snapshot may need, and the identity: what the
+// largest snapshot holds, and what the log may have added to it since.
+func (s *Store) headroomSize() int64 {
+	largest := int64(0)
+	for id := range s.index.replicas {
+		if all := s.Snapshots(id); len(all) > 0 {
+			largest = max(largest, all[len(all)-1].Size)
+		}
+	}
+	want := largest + min(s.index.needed, max(largest, logSinceMin))
+	return headroomMin + roundUp(want, headroomStep)
 }

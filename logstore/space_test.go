@@ -446,7 +446,7 @@ func TestHeadroomIsLent(t *testing.T) {
 		t.Fatalf("headroom of %d bytes", had)
 	}
 	write := func() error {
-		err := s.inRoom(&lent, func() error { _, err := file.WriteAt(make([]byte, 4096), at); return err })
+		err := s.headroom.lend(&lent, func() error { _, err := file.WriteAt(make([]byte, 4096), at); return err })
 		at += 4096
 		return err
 	}
@@ -461,7 +461,7 @@ func TestHeadroomIsLent(t *testing.T) {
 	if s.headroom.size != headroomMin {
 		t.Errorf("while it is lent the headroom is of %d bytes, want what is the identity's, %d", s.headroom.size, headroomMin)
 	}
-	s.endRoom(&lent)
+	s.headroom.giveBack(&lent)
 	must(t, s.MakeRoom())
 	if s.headroom.size < had {
 		t.Errorf("the headroom is not made again: %s", fmt.Sprint(disk))

@@ -132,31 +132,31 @@ type Store struct {
 	index   // embedded as long as the parts are being taken apart
 	faults  faults
 
+	gauge    gauge
+	headroom headroom
+
 	// Owned by the goroutine of Append.
-	batch     uint64   // number of the last batch
-	synced    position // where it ends: all before is durable
-	named     uint64   // the first segment that is needed, as it says
-	tookBack  bool     // Open found what was lost, see takeBack
-	promised  bool     // the last batch holds more than commits, and its end is not on disk
-	buf       []byte
-	records   []record // those in buf
-	closing   []byte   // the batch that closes a segment
-	directory directory
-	repair    []piece    // to be written again: they are lost on disk, or must be remembered as lost
-	late      []*replica // whose commit is newer than on disk, in the order of its coming
-	filling   *filling   // the segment that is being prepared
-	free      []*segment // reclaimed, to be used again
-	moving    moving
-	zeros     []byte
-	reserve   *filling // log/reserve; nil if there is none
-	lack      bool     // the disk had no room for what was to be prepared, when last asked
-	// freeBytes is what the file system had when last asked.
-	freeBytes   int64
-	admitted    int64 // bytes that the present Append takes at most
+	batch       uint64   // number of the last batch
+	synced      position // where it ends: all before is durable
+	named       uint64   // the first segment that is needed, as it says
+	tookBack    bool     // Open found what was lost, see takeBack
+	promised    bool     // the last batch holds more than commits, and its end is not on disk
+	buf         []byte
+	records     []record // those in buf
+	closing     []byte   // the batch that closes a segment
+	directory   directory
+	repair      []piece    // to be written again: they are lost on disk, or must be remembered as lost
+	late        []*replica // whose commit is newer than on disk, in the order of its coming
+	filling     *filling   // the segment that is being prepared
+	free        []*segment // reclaimed, to be used again
+	moving      moving
+	zeros       []byte
+	reserve     *filling // log/reserve; nil if there is none
+	lack        bool     // the disk had no room for what was to be prepared, when last asked
+	admitted    int64    // bytes that the present Append takes at most
 	roomScratch []int64
 
-	headroom headroom
-	home     home
+	home home
 
 	pieces, blocks spare // of snapshots on their way, from any goroutine
 
