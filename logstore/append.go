@@ -92,7 +92,7 @@ func (s *Store) Idle() error {
 		err = s.keepHeadroom()
 	}
 	if err == nil {
-		err = s.sweepSnapshots()
+		err = s.snapshots.sweep()
 	}
 	if err != nil {
 		return s.stop(err)

@@ -141,7 +141,7 @@ func (s *Store) damageOf(id Replica) (Damaged, bool) {
 	if p == nil {
 		return d, lost
 	}
-	where, gone := s.stateLost(p)
+	where, gone := s.snapshots.stateLost(p)
 	if d.State = gone; gone && !lost {
 		d.Where = where
 	}

@@ -15,7 +15,7 @@ type gauge struct {
 	free int64  // bytes that there were when it was last asked
 }
 
-// askFree asks the file system for its room, and whether it is enough.
+// ask asks the file system for its room, and whether it is enough.
 func (g *gauge) ask(bytes int64) error {
 	free, err := g.disk.Free(g.dir)
 	if err != nil {

@@ -161,3 +161,11 @@ func (x *index) notes() []Note {
 	}
 	return all
 }
+
+// has reports whether the log holds a replica.
+func (x *index) has(id Replica) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	p := x.replicas[id]
+	return p != nil && p.base != nil
+}

@@ -43,34 +43,37 @@ func Open(o Options) (*Store, error) {
 		s.closeFiles()
 		return nil, fmt.Errorf("open the log in %s: %w", s.dir, err)
 	}
-	if err := s.openSnapshots(); err != nil {
+	if err := s.snapshots.open(); err != nil {
 		s.closeFiles()
-		return nil, fmt.Errorf("open the snapshots in %s: %w", s.snapDir, err)
+		return nil, fmt.Errorf("open the snapshots in %s: %w", s.snapshots.dir, err)
 	}
 	return s, nil
 }
 
 func newStore(o Options) *Store {
 	s := &Store{
-		fs:        o.FS,
-		dir:       path.Join(o.Dir, LogDir),
-		snapDir:   path.Join(o.Dir, SnapshotDir),
-		size:      roundUp(o.SegmentBytes, pageSize),
-		freeMin:   cmp.Or(o.FreeSegments, FreeSegmentsDefault),
-		chance:    o.Chance,
-		log:       o.Log,
-		snapshots: map[Replica][]kept{},
+		fs:      o.FS,
+		dir:     path.Join(o.Dir, LogDir),
+		size:    roundUp(o.SegmentBytes, pageSize),
+		freeMin: cmp.Or(o.FreeSegments, FreeSegmentsDefault),
+		chance:  o.Chance,
+		log:     o.Log,
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.index = index{
-		dir: s.dir, dropped: s.forgetSnapshots,
+		dir: s.dir, dropped: s.snapshots.forget,
 		replicas: map[Replica]*replica{}, graves: map[raft.GroupID]grave{},
 	}
 	s.faults = faults{disk: s.fs, dir: s.dir, log: s.log, index: &s.index}
 	s.gauge = gauge{disk: s.fs, dir: s.dir}
 	s.headroom = headroom{disk: s.fs, dir: o.Dir, log: s.log, gauge: &s.gauge}
+	s.snapshots = snapshots{
+		disk: s.fs, dir: path.Join(o.Dir, SnapshotDir), log: s.log,
+		index: &s.index, faults: &s.faults, headroom: &s.headroom, halt: &s.halt, figures: &s.figures,
+		of: map[Replica][]kept{},
+	}
 	s.home.store = s
 	return s
 }

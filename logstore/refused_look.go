@@ -51,7 +51,7 @@ func (s *Store) moveWaiting() {
 // once the disk returns it.
 func (s *Store) LookAgain() bool {
 	turn, records, stretches := s.faults.next()
-	snapshots := s.refusedSnapshots()
+	snapshots := s.snapshots.allRefused()
 	all := len(records) + len(stretches) + len(snapshots)
 	if all == 0 {
 		return false
@@ -62,7 +62,7 @@ func (s *Store) LookAgain() bool {
 	case i < len(records)+len(stretches):
 		s.faults.lookAtStretch(stretches[i-len(records)])
 	default:
-		s.lookAtSnapshot(&snapshots[i-len(records)-len(stretches)])
+		s.snapshots.lookAt(&snapshots[i-len(records)-len(stretches)])
 	}
 	return true
 }

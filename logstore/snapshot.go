@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path"
 	"slices"
+	"sync"
 
+	"muster/logstore/vfs"
 	"muster/raft"
 )
 
@@ -33,6 +36,73 @@ type Snapshot struct {
 	File    string // with its directory
 }
 
+// snapshots has the files of the snapshots: those that may be of use, those that
+// are being written or received, and those that are to go. The state of a replica
+// is in one of them and in the entries of the log after it; the index says which
+// of them fit the log.
+type snapshots struct {
+	disk     vfs.FS
+	dir      string
+	log      *slog.Logger
+	index    *index
+	faults   *faults
+	headroom *headroom
+	halt     *halt
+	figures  *figures
+
+	pieces, blocks spare         // of those that are being written, from any goroutine
+	scrub          snapshotScrub // owned by the goroutine of ScrubSnapshots
+
+	mu     sync.Mutex         // taken after index.mu, never held over a disk operation
+	of     map[Replica][]kept // guarded by mu; by base, those that may be of use
+	doomed []string           // guarded by mu; files that are to be removed
+	temp   uint64             // guarded by mu; number of the last temporary file
+}
+
+// Snapshots returns the snapshots of a replica that can be used as far as is
+// known, oldest first. It looks at no file: header and length were checked when
+// the Store was opened, the blocks are when they are read. Any goroutine may
+// ask.
+func (s *Store) Snapshots(id Replica) []Snapshot {
+	return s.snapshots.usable(id)
+}
+
+// RemoveSnapshots removes a replica's snapshots of bases before an index, whole
+// or damaged, beside Append if need be.
+func (s *Store) RemoveSnapshots(id Replica, before raft.LogID) error {
+	return s.snapshots.remove(id, before)
+}
+
+// OpenSnapshot opens a snapshot for reading, beside Append if need be. A file
+// that is removed meanwhile is read to its end.
+func (s *Store) OpenSnapshot(sn Snapshot) (*SnapshotReader, error) {
+	return s.snapshots.read(sn)
+}
+
+// ReceiveSnapshot begins to take the file of a snapshot that another replica of
+// the group has made. It may be called beside Append. Two for one replica may be
+// under way.
+func (s *Store) ReceiveSnapshot(id Replica) (*SnapshotReceiver, error) {
+	return s.snapshots.receive(id)
+}
+
+// CreateSnapshot begins a snapshot of a replica's state at b, an entry of its
+// log or the base of it. It may be called beside Append, and the writer used
+// there; nothing shows before its Commit. Two of one replica may be under way.
+func (s *Store) CreateSnapshot(id Replica, b Base) (*SnapshotWriter, error) {
+	return s.snapshots.create(id, b)
+}
+
+// ScrubSnapshots goes on with a slow walk over the blocks of all snapshots. It
+// reads some maxBytes, one block at least, and says true once it has seen the
+// last one; the next call begins anew. Damage that it finds it remembers, so
+// that the snapshot is no longer among [Store.Snapshots], returns, and goes on
+// behind that snapshot with the next call. What the disk refuses it leaves to
+// [Store.LookAgain]. It may run beside Append, from one goroutine at a time.
+func (s *Store) ScrubSnapshots(maxBytes int64) (done bool, err error) {
+	return s.snapshots.scrubSome(maxBytes)
+}
+
 // kept is a snapshot that has a file.
 type kept struct {
 	Snapshot
@@ -42,51 +112,35 @@ type kept struct {
 	looks   int
 }
 
-// Snapshots returns the snapshots of a replica that can be used as far as is
-// known, oldest first. It looks at no file: header and length were checked when
-// the Store was opened, the blocks are when they are read. Any goroutine may
-// ask.
-func (s *Store) Snapshots(id Replica) []Snapshot {
-	s.index.mu.Lock()
-	defer s.index.mu.Unlock()
-	var usable []Snapshot
-	for _, k := range s.snapshots[id] {
-		if k.damage == nil {
-			usable = append(usable, k.Snapshot)
-		}
-	}
-	return usable
-}
-
-// addSnapshot is called with mu held. One of the same base was the same file.
-func (s *Store) addSnapshot(k kept) {
-	list := s.snapshots[k.Replica]
+// add is called with mu held. One of the same base was the same file.
+func (s *snapshots) add(k kept) {
+	list := s.of[k.Replica]
 	i, found := slices.BinarySearchFunc(list, k.Base.ID, func(k kept, id raft.LogID) int { return compareLogIDs(k.Base.ID, id) })
 	if found {
 		list[i] = k
 		return
 	}
-	s.snapshots[k.Replica] = slices.Insert(list, i, k)
+	s.of[k.Replica] = slices.Insert(list, i, k)
 }
 
 func compareLogIDs(a, b raft.LogID) int {
 	return cmp.Or(cmp.Compare(a.Index, b.Index), cmp.Compare(a.Term, b.Term))
 }
 
-// snapshotDamaged takes note of damage in a snapshot, unless it is one no more.
-func (s *Store) snapshotDamaged(sn Snapshot, d *Damage) {
+// damaged takes note of damage in a snapshot, unless it is one no more.
+func (s *snapshots) damaged(sn Snapshot, d *Damage) {
 	if d.Refused && !bug("refused read taken for loss") {
-		s.snapshotRefused(sn, d)
+		s.refused(sn, d)
 		return
 	}
-	s.index.mu.Lock()
+	s.mu.Lock()
 	known := false
-	for i := range s.snapshots[sn.Replica] {
-		if k := &s.snapshots[sn.Replica][i]; k.File == sn.File && (k.damage == nil || k.damage.Refused) {
+	for i := range s.of[sn.Replica] {
+		if k := &s.of[sn.Replica][i]; k.File == sn.File && (k.damage == nil || k.damage.Refused) {
 			k.damage, k.refused, known = d, nil, true
 		}
 	}
-	s.index.mu.Unlock()
+	s.mu.Unlock()
 	if known {
 		s.log.Error("snapshot damaged", "replica", sn.Replica, "file", d.File, "offset", d.Offset, "record", d.Record, "reason", d.Reason)
 	}
@@ -96,17 +150,19 @@ func (s *Store) snapshotDamaged(sn Snapshot, d *Damage) {
 // directory: entries that are not in the log any more were compacted behind a
 // snapshot that can't be used. One that came from another node and goes beyond the
 // log does not count before the log begins there: the next Open removes it. It is
-// called with mu held.
-func (s *Store) stateLost(p *replica) (Damage, bool) {
+// called with index.mu held.
+func (s *snapshots) stateLost(p *replica) (Damage, bool) {
 	if p.base == nil || p.base.ID.Index == 0 {
 		return Damage{}, false
 	}
 	d := Damage{
-		File:   path.Join(s.snapDir, snapshotName(p.id, p.base.ID)),
+		File:   path.Join(s.dir, snapshotName(p.id, p.base.ID)),
 		Record: "snapshot",
 		Reason: fmt.Sprintf("there is none of %s at %s or after", p.id, p.base.ID),
 	}
-	for _, k := range s.snapshots[p.id] {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.of[p.id] {
 		term, holds := p.term(k.Base.ID.Index)
 		switch {
 		case k.Base.ID.Index < p.base.ID.Index || !holds || term != k.Base.ID.Term:
@@ -119,50 +175,63 @@ func (s *Store) stateLost(p *replica) (Damage, bool) {
 	return d, true
 }
 
-// RemoveSnapshots removes a replica's snapshots of bases before an index, whole
-// or damaged, beside Append if need be.
-func (s *Store) RemoveSnapshots(id Replica, before raft.LogID) error {
-	s.index.mu.Lock()
-	s.snapshots[id] = slices.DeleteFunc(s.snapshots[id], func(k kept) bool {
+// forget dooms those of a replica that was removed. It is called with index.mu
+// held. The files go with the next sweep: that takes long, and Append waits here.
+func (s *snapshots) forget(id Replica) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.of[id] {
+		s.doomed = append(s.doomed, k.File)
+	}
+	delete(s.of, id)
+}
+
+// sweep removes the files that nobody wants any more. One that can't be
+// removed, or comes back after a crash, is only in the way: the next Open tries
+// again.
+func (s *snapshots) sweep() error {
+	s.mu.Lock()
+	doomed := s.doomed
+	s.doomed = nil
+	s.mu.Unlock()
+	var errs []error
+	for _, name := range doomed {
+		if err := s.disk.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// usable does what [Store.Snapshots] says.
+func (s *snapshots) usable(id Replica) []Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var usable []Snapshot
+	for _, k := range s.of[id] {
+		if k.damage == nil {
+			usable = append(usable, k.Snapshot)
+		}
+	}
+	return usable
+}
+
+// remove does what [Store.RemoveSnapshots] says.
+func (s *snapshots) remove(id Replica, before raft.LogID) error {
+	s.mu.Lock()
+	s.of[id] = slices.DeleteFunc(s.of[id], func(k kept) bool {
 		if k.Base.ID.Index >= before.Index {
 			return false
 		}
 		s.doomed = append(s.doomed, k.File)
 		return true
 	})
-	if len(s.snapshots[id]) == 0 {
-		delete(s.snapshots, id)
+	if len(s.of[id]) == 0 {
+		delete(s.of, id)
 	}
-	s.index.mu.Unlock()
-	if err := s.sweepSnapshots(); err != nil {
+	s.mu.Unlock()
+	if err := s.sweep(); err != nil {
 		return fmt.Errorf("remove snapshots of %s before %s: %w", id, before, err)
 	}
 	return nil
-}
-
-// forgetSnapshots dooms those of a replica that was removed. It is called with
-// mu held. The files go with the next sweep: that takes long, and who holds mu
-// here is in a hurry.
-func (s *Store) forgetSnapshots(id Replica) {
-	for _, k := range s.snapshots[id] {
-		s.doomed = append(s.doomed, k.File)
-	}
-	delete(s.snapshots, id)
-}
-
-// sweepSnapshots removes the files that nobody wants any more. One that can't be
-// removed, or comes back after a crash, is only in the way: the next Open tries
-// again.
-func (s *Store) sweepSnapshots() error {
-	s.index.mu.Lock()
-	doomed := s.doomed
-	s.doomed = nil
-	s.index.mu.Unlock()
-	var errs []error
-	for _, name := range doomed {
-		if err := s.fs.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
 }

@@ -10,33 +10,33 @@ import (
 	"muster/raft"
 )
 
-// openSnapshots makes the directory if it is missing, finds what is in it, and
+// open makes the directory if it is missing, finds what is in it, and
 // clears away what is of no use: files that were never finished, snapshots from
 // before the log's beginning, snapshots of replicas that were removed, and
 // those that were made or taken for a base which the log then did not get.
 //
 // Damage keeps nothing from being opened. The blocks are not looked at: they are
 // when the state is loaded.
-func (s *Store) openSnapshots() error {
-	if err := s.fs.MkdirAll(s.snapDir); err != nil {
+func (s *snapshots) open() error {
+	if err := s.disk.MkdirAll(s.dir); err != nil {
 		return err
 	}
-	files, err := s.listSnapshots()
+	files, err := s.list()
 	if err != nil {
 		return err
 	}
 	found := false
 	for _, f := range files {
-		name := path.Join(s.snapDir, f.name)
+		name := path.Join(s.dir, f.name)
 		switch s.useOf(f) {
 		case useNone:
-			if err := s.fs.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := s.disk.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		case useUnknown:
 			s.log.Warn("snapshot of no use, kept", "file", name)
 		case useState:
-			if err := s.takeSnapshot(f, name); err != nil {
+			if err := s.take(f, name); err != nil {
 				return err
 			}
 			found = true
@@ -47,7 +47,7 @@ func (s *Store) openSnapshots() error {
 	}
 	// What was renamed by a process that was killed may not be durable yet,
 	// and the log may be cut off behind it from now on.
-	return s.fs.SyncDir(s.snapDir)
+	return s.disk.SyncDir(s.dir)
 }
 
 // snapshotEntry is a name in the directory of the snapshots.
@@ -58,8 +58,8 @@ type snapshotEntry struct {
 	base      raft.LogID
 }
 
-func (s *Store) listSnapshots() ([]snapshotEntry, error) {
-	names, err := listNames(s.fs, s.snapDir)
+func (s *snapshots) list() ([]snapshotEntry, error) {
+	names, err := listNames(s.disk, s.dir)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (s *Store) listSnapshots() ([]snapshotEntry, error) {
 		if !f.temporary {
 			var ok bool
 			if f.replica, f.base, ok = parseSnapshotName(name); !ok {
-				s.log.Warn("unknown file among the snapshots", "file", path.Join(s.snapDir, name))
+				s.log.Warn("unknown file among the snapshots", "file", path.Join(s.dir, name))
 				continue
 			}
 		}
@@ -87,7 +87,7 @@ const (
 )
 
 // useOf says what a file is good for, by what the log says.
-func (s *Store) useOf(f snapshotEntry) use {
+func (s *snapshots) useOf(f snapshotEntry) use {
 	if f.temporary {
 		return useNone
 	}
@@ -99,7 +99,7 @@ func (s *Store) useOf(f snapshotEntry) use {
 		return useUnknown
 	}
 	term, holds := p.term(f.base.Index)
-	d, _ := s.DamageOf(f.replica)
+	d, _ := s.faults.lossNow(f.replica)
 	switch {
 	case f.base.Index < p.base.ID.Index:
 		return useNone
@@ -111,11 +111,11 @@ func (s *Store) useOf(f snapshotEntry) use {
 	return useNone
 }
 
-// takeSnapshot remembers a file after a look at its header and its trailer. One
+// take remembers a file after a look at its header and its trailer. One
 // that the disk refuses stays, and counts as damaged until it is returned.
-func (s *Store) takeSnapshot(f snapshotEntry, name string) error {
+func (s *snapshots) take(f snapshotEntry, name string) error {
 	k := kept{Snapshot: Snapshot{Replica: f.replica, Base: Base{ID: f.base}, File: name}}
-	r, err := openSnapshot(s.fs, name, f.replica, func(d *Damage) { k.damage = d })
+	r, err := openSnapshot(s.disk, name, f.replica, func(d *Damage) { k.damage = d })
 	if err == nil {
 		k.Base, k.Size = r.header.base, r.size
 		if k.Base.ID != f.base {
@@ -133,14 +133,16 @@ func (s *Store) takeSnapshot(f snapshotEntry, name string) error {
 		}
 		s.log.Error("snapshot damaged", "replica", f.replica, "file", d.File, "offset", d.Offset, "record", d.Record, "reason", d.Reason)
 	}
-	s.addSnapshot(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.add(k)
 	return nil
 }
 
-// verifySnapshots reads all snapshots that have a use, changes nothing, and
+// verify reads all snapshots that have a use, changes nothing, and
 // tells of each [Damage].
-func (s *Store) verifySnapshots(tell func(Damage)) error {
-	files, err := s.listSnapshots()
+func (s *snapshots) verify(tell func(Damage)) error {
+	files, err := s.list()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -152,11 +154,32 @@ func (s *Store) verifySnapshots(tell func(Damage)) error {
 			continue
 		}
 		var d *Damage
-		if err := VerifySnapshot(s.fs, path.Join(s.snapDir, f.name)); errors.As(err, &d) {
+		if err := VerifySnapshot(s.disk, path.Join(s.dir, f.name)); errors.As(err, &d) {
 			tell(*d)
 		} else if errors.Is(err, ErrRefused) {
-			tell(Damage{File: path.Join(s.snapDir, f.name), Record: "snapshot", Reason: err.Error(), Refused: true})
+			tell(Damage{File: path.Join(s.dir, f.name), Record: "snapshot", Reason: err.Error(), Refused: true})
 		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// find remembers the snapshots that a replica's state may be loaded
+// from, and clears nothing away.
+func (s *snapshots) find() error {
+	files, err := s.list()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if s.useOf(f) != useState {
+			continue
+		}
+		if err := s.take(f, path.Join(s.dir, f.name)); err != nil {
 			return err
 		}
 	}

@@ -33,20 +33,6 @@ type SnapshotReader struct {
 	sums uint32 // over those that Read has taken
 }
 
-// OpenSnapshot opens a snapshot for reading, beside Append if need be. A file
-// that is removed meanwhile is read to its end.
-func (s *Store) OpenSnapshot(sn Snapshot) (*SnapshotReader, error) {
-	r, err := openSnapshot(s.fs, sn.File, sn.Replica, func(d *Damage) { s.snapshotDamaged(sn, d) })
-	if err == nil && r.header.base.ID != sn.Base.ID {
-		r.Close()
-		err = r.damage(0, "header", fmt.Errorf("it is at %s", r.header.base.ID))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open the snapshot of %s at %s: %w", sn.Replica, sn.Base.ID, err)
-	}
-	return r, nil
-}
-
 // openSnapshot opens a file and checks its header and its trailer.
 func openSnapshot(disk vfs.FS, name string, of Replica, found func(*Damage)) (*SnapshotReader, error) {
 	r := &SnapshotReader{found: found, name: name, number: -1}
@@ -235,3 +221,16 @@ func (r *SnapshotReader) Size() int64 { return r.size }
 
 // Close gives the file back.
 func (r *SnapshotReader) Close() error { return r.file.Close() }
+
+// read does what [Store.OpenSnapshot] says.
+func (s *snapshots) read(sn Snapshot) (*SnapshotReader, error) {
+	r, err := openSnapshot(s.disk, sn.File, sn.Replica, func(d *Damage) { s.damaged(sn, d) })
+	if err == nil && r.header.base.ID != sn.Base.ID {
+		r.Close()
+		err = r.damage(0, "header", fmt.Errorf("it is at %s", r.header.base.ID))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the snapshot of %s at %s: %w", sn.Replica, sn.Base.ID, err)
+	}
+	return r, nil
+}

@@ -22,17 +22,6 @@ type SnapshotReceiver struct {
 	err   error
 }
 
-// ReceiveSnapshot begins to take the file of a snapshot that another replica of
-// the group has made. It may be called beside Append. Two for one replica may be
-// under way.
-func (s *Store) ReceiveSnapshot(id Replica) (*SnapshotReceiver, error) {
-	f, err := s.beginSnapshot(id)
-	if err != nil {
-		return nil, fmt.Errorf("receive a snapshot for %s: %w", id, err)
-	}
-	return &SnapshotReceiver{file: f, check: snapshotCheck{file: f.name, of: id}}, nil
-}
-
 // Chunk takes the bytes of the file from an offset on. What was taken before is
 // skipped; a chunk that leaves a gap or is too large is refused with [ErrChunk],
 // and does no harm. A [Damage] or [ErrNewerFormat] says that the bytes are not
@@ -106,7 +95,7 @@ func (r *SnapshotReceiver) Commit() (Snapshot, error) {
 }
 
 // fitsBase says whether a snapshot is of use to a replica.
-func (s *Store) fitsBase(id Replica, b Base) error {
+func (s *snapshots) fitsBase(id Replica, b Base) error {
 	s.index.mu.Lock()
 	defer s.index.mu.Unlock()
 	p := s.index.replicas[id]
@@ -121,3 +110,12 @@ func (s *Store) fitsBase(id Replica, b Base) error {
 
 // Abort removes what was taken. After Commit it does nothing.
 func (r *SnapshotReceiver) Abort() error { return r.file.abort() }
+
+// receive does what [Store.ReceiveSnapshot] says.
+func (s *snapshots) receive(id Replica) (*SnapshotReceiver, error) {
+	f, err := s.begin(id)
+	if err != nil {
+		return nil, fmt.Errorf("receive a snapshot for %s: %w", id, err)
+	}
+	return &SnapshotReceiver{file: f, check: snapshotCheck{file: f.name, of: id}}, nil
+}

@@ -5,15 +5,15 @@ import (
 	"slices"
 )
 
-// snapshotRefused takes note that the disk refused a part of a snapshot once
+// refused takes note that the disk refused a part of a snapshot once
 // more. After refusedLooks times it counts as damaged, until the disk returns it:
 // see refused.go. It is one place at a time; what else is refused shows once that
 // was returned.
-func (s *Store) snapshotRefused(sn Snapshot, d *Damage) {
-	s.index.mu.Lock()
+func (s *snapshots) refused(sn Snapshot, d *Damage) {
+	s.mu.Lock()
 	looks := 0
-	for i := range s.snapshots[sn.Replica] {
-		k := &s.snapshots[sn.Replica][i]
+	for i := range s.of[sn.Replica] {
+		k := &s.of[sn.Replica][i]
 		if k.File != sn.File || k.damage != nil && !k.damage.Refused {
 			continue
 		}
@@ -28,7 +28,7 @@ func (s *Store) snapshotRefused(sn Snapshot, d *Damage) {
 			k.damage = d
 		}
 	}
-	s.index.mu.Unlock()
+	s.mu.Unlock()
 	switch looks {
 	case 1:
 		s.log.Warn("disk refuses a read", "file", d.File, "offset", d.Offset, "record", d.Record, "reason", d.Reason)
@@ -37,12 +37,12 @@ func (s *Store) snapshotRefused(sn Snapshot, d *Damage) {
 	}
 }
 
-// refusedSnapshots returns those of which the disk refuses something, in order.
-func (s *Store) refusedSnapshots() []kept {
-	s.index.mu.Lock()
-	defer s.index.mu.Unlock()
+// allRefused returns those of which the disk refuses something, in order.
+func (s *snapshots) allRefused() []kept {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var all []kept
-	for _, list := range s.snapshots {
+	for _, list := range s.of {
 		for _, k := range list {
 			if k.refused != nil {
 				all = append(all, k)
@@ -53,9 +53,9 @@ func (s *Store) refusedSnapshots() []kept {
 	return all
 }
 
-// lookAtSnapshot asks again for the part of a snapshot that the disk refused.
-func (s *Store) lookAtSnapshot(k *kept) {
-	r, err := openSnapshot(s.fs, k.File, k.Replica, func(d *Damage) { s.snapshotDamaged(k.Snapshot, d) })
+// lookAt asks again for the part of a snapshot that the disk refused.
+func (s *snapshots) lookAt(k *kept) {
+	r, err := openSnapshot(s.disk, k.File, k.Replica, func(d *Damage) { s.damaged(k.Snapshot, d) })
 	if err != nil {
 		return // it was told of, or is of a newer format
 	}
@@ -69,22 +69,22 @@ func (s *Store) lookAtSnapshot(k *kept) {
 			return
 		}
 	}
-	s.snapshotReturned(k, r)
+	s.isBack(k, r)
 }
 
-// snapshotReturned lets a snapshot be used again that the disk had refused.
-func (s *Store) snapshotReturned(was *kept, r *SnapshotReader) {
-	s.index.mu.Lock()
+// isBack lets a snapshot be used again that the disk had refused.
+func (s *snapshots) isBack(was *kept, r *SnapshotReader) {
+	s.mu.Lock()
 	known := false
-	for i := range s.snapshots[was.Replica] {
-		k := &s.snapshots[was.Replica][i]
+	for i := range s.of[was.Replica] {
+		k := &s.of[was.Replica][i]
 		if k.File == was.File && k.refused != nil {
 			known = true
 			k.Base, k.Size = r.header.base, r.size
 			k.refused, k.looks, k.damage = nil, 0, nil
 		}
 	}
-	s.index.mu.Unlock()
+	s.mu.Unlock()
 	if known {
 		s.log.Info("disk returns what it refused", "file", was.File, "offset", was.refused.Offset)
 	}

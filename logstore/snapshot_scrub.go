@@ -22,42 +22,12 @@ type snapshotScrub struct {
 	block   int64
 }
 
-// ScrubSnapshots goes on with a slow walk over the blocks of all snapshots. It
-// reads some maxBytes, one block at least, and says true once it has seen the
-// last one; the next call begins anew. Damage that it finds it remembers, so
-// that the snapshot is no longer among [Store.Snapshots], returns, and goes on
-// behind that snapshot with the next call. What the disk refuses it leaves to
-// [Store.LookAgain]. It may run beside Append, from one goroutine at a time.
-func (s *Store) ScrubSnapshots(maxBytes int64) (done bool, err error) {
-	for maxBytes > 0 {
-		sn, ok := s.nextToScrub()
-		if !ok {
-			s.scrub = snapshotScrub{}
-			return true, nil
-		}
-		c := &s.scrub
-		if !c.begun || c.replica != sn.Replica || c.base != sn.Base.ID {
-			*c = snapshotScrub{begun: true, replica: sn.Replica, base: sn.Base.ID}
-		}
-		n, err := s.scrubSnapshot(sn, maxBytes)
-		maxBytes -= n
-		if err != nil {
-			c.block = -1
-			if !s.hasSnapshot(sn) || errors.Is(err, ErrRefused) {
-				continue // it was removed since it was looked up, or is looked at again
-			}
-			return false, fmt.Errorf("scrub the snapshot of %s at %s: %w", sn.Replica, sn.Base.ID, err)
-		}
-	}
-	return false, nil
-}
-
 // nextToScrub returns the snapshot that is under way, or else the one after it.
-func (s *Store) nextToScrub() (Snapshot, bool) {
-	s.index.mu.Lock()
-	defer s.index.mu.Unlock()
+func (s *snapshots) nextToScrub() (Snapshot, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var next *Snapshot
-	for _, list := range s.snapshots {
+	for _, list := range s.of {
 		for i := range list {
 			sn := &list[i].Snapshot
 			if list[i].damage == nil && s.scrub.before(sn) && (next == nil || compareSnapshots(sn, next) < 0) {
@@ -71,11 +41,11 @@ func (s *Store) nextToScrub() (Snapshot, bool) {
 	return *next, true
 }
 
-// hasSnapshot says whether a snapshot is still known, be it damaged.
-func (s *Store) hasSnapshot(sn Snapshot) bool {
-	s.index.mu.Lock()
-	defer s.index.mu.Unlock()
-	return slices.ContainsFunc(s.snapshots[sn.Replica], func(k kept) bool { return k.File == sn.File })
+// has says whether a snapshot is still known, be it damaged.
+func (s *snapshots) has(sn Snapshot) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.of[sn.Replica], func(k kept) bool { return k.File == sn.File })
 }
 
 // before says whether something of a snapshot is still to be read.
@@ -91,10 +61,10 @@ func compareSnapshots(a, b *Snapshot) int {
 	return cmp.Or(compareReplicas(a.Replica, b.Replica), compareLogIDs(a.Base.ID, b.Base.ID))
 }
 
-// scrubSnapshot reads some blocks, and returns how many bytes it read. It makes
+// scrubOne reads some blocks, and returns how many bytes it read. It makes
 // the block -1 when it has read the last one.
-func (s *Store) scrubSnapshot(sn Snapshot, maxBytes int64) (int64, error) {
-	r, err := s.OpenSnapshot(sn)
+func (s *snapshots) scrubOne(sn Snapshot, maxBytes int64) (int64, error) {
+	r, err := s.read(sn)
 	if err != nil {
 		return blockBytes, err
 	}
@@ -152,4 +122,29 @@ func SnapshotFiles(disk vfs.FS, dir string) ([]string, error) {
 		names[i] = path.Join(dir, names[i])
 	}
 	return names, nil
+}
+
+// scrubSome does what [Store.ScrubSnapshots] says.
+func (s *snapshots) scrubSome(maxBytes int64) (done bool, err error) {
+	for maxBytes > 0 {
+		sn, ok := s.nextToScrub()
+		if !ok {
+			s.scrub = snapshotScrub{}
+			return true, nil
+		}
+		c := &s.scrub
+		if !c.begun || c.replica != sn.Replica || c.base != sn.Base.ID {
+			*c = snapshotScrub{begun: true, replica: sn.Replica, base: sn.Base.ID}
+		}
+		n, err := s.scrubOne(sn, maxBytes)
+		maxBytes -= n
+		if err != nil {
+			c.block = -1
+			if !s.has(sn) || errors.Is(err, ErrRefused) {
+				continue // it was removed since it was looked up, or is looked at again
+			}
+			return false, fmt.Errorf("scrub the snapshot of %s at %s: %w", sn.Replica, sn.Base.ID, err)
+		}
+	}
+	return false, nil
 }

@@ -19,7 +19,7 @@ const snapshotPieceBytes = 1 << 20
 // snapshotFile is a file of a snapshot on its way: under a temporary name,
 // written from front to back and synced piece by piece.
 type snapshotFile struct {
-	s    *Store
+	s    *snapshots
 	id   Replica
 	name string // the temporary one
 	file vfs.File
@@ -29,28 +29,28 @@ type snapshotFile struct {
 	lent bool   // the headroom, see headroom.lend
 }
 
-// beginSnapshot makes the file.
-func (s *Store) beginSnapshot(id Replica) (*snapshotFile, error) {
-	s.sweepSnapshots()
+// begin makes the file.
+func (s *snapshots) begin(id Replica) (*snapshotFile, error) {
+	s.sweep()
 	err := s.halt.err()
-	s.index.mu.Lock()
-	s.snapshotTemp++
-	n := s.snapshotTemp
-	if p := s.index.replicas[id]; err == nil && (p == nil || p.base == nil) {
+	s.mu.Lock()
+	s.temp++
+	n := s.temp
+	s.mu.Unlock()
+	if err == nil && !s.index.has(id) {
 		err = ErrUnknown
 	}
-	s.index.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
-	f := &snapshotFile{s: s, id: id, buf: s.pieces.take(), name: path.Join(s.snapDir, fmt.Sprintf("%d%s", n, snapshotTempSuffix))}
+	f := &snapshotFile{s: s, id: id, buf: s.pieces.take(), name: path.Join(s.dir, fmt.Sprintf("%d%s", n, snapshotTempSuffix))}
 	err = s.headroom.lend(&f.lent, func() (err error) {
-		f.file, err = s.fs.Create(f.name)
+		f.file, err = s.disk.Create(f.name)
 		return err
 	})
 	if err != nil {
 		s.headroom.giveBack(&f.lent)
-		return nil, s.snapshotFailed(err)
+		return nil, s.failed(err)
 	}
 	return f, nil
 }
@@ -73,10 +73,10 @@ func (f *snapshotFile) flush(n int) error {
 			return err
 		})
 		if err != nil {
-			return f.s.snapshotFailed(err)
+			return f.s.failed(err)
 		}
 		if err := f.file.Sync(); err != nil {
-			return f.s.snapshotFailed(err)
+			return f.s.failed(err)
 		}
 		f.at += int64(len(piece))
 		f.s.figures.count(func(c *Stats) { c.SnapshotBytes += uint64(len(piece)) })
@@ -87,26 +87,26 @@ func (f *snapshotFile) flush(n int) error {
 
 // commit writes the rest, and gives the file its name.
 func (f *snapshotFile) commit(base Base) (Snapshot, error) {
-	sn := Snapshot{Replica: f.id, Base: base, Size: f.at + int64(len(f.buf)), File: path.Join(f.s.snapDir, snapshotName(f.id, base.ID))}
+	sn := Snapshot{Replica: f.id, Base: base, Size: f.at + int64(len(f.buf)), File: path.Join(f.s.dir, snapshotName(f.id, base.ID))}
 	if err := f.flush(len(f.buf)); err != nil {
 		return Snapshot{}, err
 	}
 	err := f.file.Close()
 	f.file = nil
 	if err == nil {
-		err = f.s.fs.Rename(f.name, sn.File)
+		err = f.s.disk.Rename(f.name, sn.File)
 	}
 	if err != nil {
-		return Snapshot{}, f.s.snapshotFailed(err)
+		return Snapshot{}, f.s.failed(err)
 	}
 	f.giveUp()
 	f.s.headroom.giveBack(&f.lent)
 	if !bug("no directory sync") {
-		if err := f.s.fs.SyncDir(f.s.snapDir); err != nil {
-			return Snapshot{}, f.s.snapshotFailed(err)
+		if err := f.s.disk.SyncDir(f.s.dir); err != nil {
+			return Snapshot{}, f.s.failed(err)
 		}
 	}
-	return sn, f.s.showSnapshot(sn)
+	return sn, f.s.show(sn)
 }
 
 func (f *snapshotFile) abort() error {
@@ -118,7 +118,7 @@ func (f *snapshotFile) abort() error {
 	if f.file != nil {
 		f.file.Close() // nothing in it is wanted
 	}
-	if err := f.s.fs.Remove(f.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := f.s.disk.Remove(f.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("give up a snapshot of %s: %w", f.id, err)
 	}
 	return nil
@@ -130,10 +130,10 @@ func (f *snapshotFile) giveUp() {
 	f.over, f.buf = true, nil
 }
 
-// snapshotFailed takes note that the disk refused something. For want of room
+// failed takes note that the disk refused something. For want of room
 // the file is given up and nothing else is lost. Any other error is final: a
 // disk that can't write a snapshot can't be trusted with the log.
-func (s *Store) snapshotFailed(err error) error {
+func (s *snapshots) failed(err error) error {
 	if errors.Is(err, vfs.ErrFull) {
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
@@ -141,16 +141,19 @@ func (s *Store) snapshotFailed(err error) error {
 	return err
 }
 
-// showSnapshot lets a snapshot that is durable be found. If its replica was
+// show lets a snapshot that is durable be found. If its replica was
 // removed meanwhile, it goes too.
-func (s *Store) showSnapshot(sn Snapshot) error {
+func (s *snapshots) show(sn Snapshot) error {
+	// Under the index's lock, so that no removal of the replica falls in between.
 	s.index.mu.Lock()
 	defer s.index.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if p := s.index.replicas[sn.Replica]; p == nil || p.base == nil {
 		s.doomed = append(s.doomed, sn.File)
 		return ErrUnknown
 	}
-	s.addSnapshot(kept{Snapshot: sn})
+	s.add(kept{Snapshot: sn})
 	s.figures.count(func(n *Stats) { n.Snapshots++ })
 	return nil
 }
@@ -170,32 +173,8 @@ type SnapshotWriter struct {
 	err     error
 }
 
-// CreateSnapshot begins a snapshot of a replica's state at b, an entry of its
-// log or the base of it. It may be called beside Append, and the writer used
-// there; nothing shows before its Commit. Two of one replica may be under way.
-func (s *Store) CreateSnapshot(id Replica, b Base) (*SnapshotWriter, error) {
-	w := &SnapshotWriter{header: snapshotHeader{group: id.Group, incarnation: id.Incarnation, base: b}}
-	err := s.fitsLog(id, b.ID)
-	if err == nil && b.Membership.Blank() {
-		err = fmt.Errorf("%w: it has no membership", ErrWrite)
-	}
-	if err == nil {
-		err = b.Membership.Check()
-	}
-	if err == nil {
-		w.file, err = s.beginSnapshot(id)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("make a snapshot of %s at %s: %w", id, b.ID, err)
-	}
-	w.seed = w.header.seed()
-	w.file.buf = w.header.append(w.file.buf)
-	w.block = s.blocks.take()
-	return w, nil
-}
-
 // fitsLog says whether a replica can have a state of its own at an id.
-func (s *Store) fitsLog(id Replica, at raft.LogID) error {
+func (s *snapshots) fitsLog(id Replica, at raft.LogID) error {
 	s.index.mu.Lock()
 	defer s.index.mu.Unlock()
 	p := s.index.replicas[id]
@@ -283,4 +262,26 @@ func (w *SnapshotWriter) Abort() error {
 func (w *SnapshotWriter) endBuffer() {
 	w.file.s.blocks.put(w.block)
 	w.block = nil
+}
+
+// create does what [Store.CreateSnapshot] says.
+func (s *snapshots) create(id Replica, b Base) (*SnapshotWriter, error) {
+	w := &SnapshotWriter{header: snapshotHeader{group: id.Group, incarnation: id.Incarnation, base: b}}
+	err := s.fitsLog(id, b.ID)
+	if err == nil && b.Membership.Blank() {
+		err = fmt.Errorf("%w: it has no membership", ErrWrite)
+	}
+	if err == nil {
+		err = b.Membership.Check()
+	}
+	if err == nil {
+		w.file, err = s.begin(id)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make a snapshot of %s at %s: %w", id, b.ID, err)
+	}
+	w.seed = w.header.seed()
+	w.file.buf = w.header.append(w.file.buf)
+	w.block = s.blocks.take()
+	return w, nil
 }

@@ -123,7 +123,6 @@ type Store struct {
 	size    int64  // of a standard segment
 	freeMin int    // files that may wait to be used again
 	chance  uint64
-	snapDir string    // of the snapshots
 	lock    io.Closer // nil if it is the caller's
 	log     *slog.Logger
 
@@ -131,6 +130,8 @@ type Store struct {
 	figures figures
 	index   // embedded as long as the parts are being taken apart
 	faults  faults
+
+	snapshots snapshots
 
 	gauge    gauge
 	headroom headroom
@@ -158,17 +159,10 @@ type Store struct {
 
 	home home
 
-	pieces, blocks spare // of snapshots on their way, from any goroutine
-
-	scrub snapshotScrub // owned by the goroutine of ScrubSnapshots
-	walk  logScrub      // owned by the goroutine of Scrub
+	walk logScrub // owned by the goroutine of Scrub
 
 	space Space     // guarded by index.mu; Space's picture
 	found []finding // guarded by index.mu; what Read and Scrub found damaged since the last Append
-	// What is kept beside the log, also guarded by index.mu.
-	snapshots    map[Replica][]kept // by base, those that may be of use
-	doomed       []string           // files of snapshots that are to be removed
-	snapshotTemp uint64             // number of the last temporary file
 }
 
 // Stats returns the figures.
@@ -225,7 +219,7 @@ func (s *Store) Close() error {
 			err = s.home.stop()
 		}
 		s.halt.because(errors.New("closed"))
-		err = errors.Join(err, s.sweepSnapshots())
+		err = errors.Join(err, s.snapshots.sweep())
 	}
 	return errors.Join(err, s.closeFiles())
 }

@@ -30,7 +30,7 @@ func OpenToRead(disk vfs.FS, dir string) (*Store, error) {
 		err = ErrNoLog
 	case err == nil:
 		if _, err = s.load(numbers, known); err == nil {
-			err = s.findSnapshots()
+			err = s.snapshots.find()
 		}
 	}
 	if err != nil {
@@ -38,27 +38,6 @@ func OpenToRead(disk vfs.FS, dir string) (*Store, error) {
 		return nil, fmt.Errorf("read the log in %s: %w", s.dir, err)
 	}
 	return s, nil
-}
-
-// findSnapshots remembers the snapshots that a replica's state may be loaded
-// from, and clears nothing away.
-func (s *Store) findSnapshots() error {
-	files, err := s.listSnapshots()
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, f := range files {
-		if s.useOf(f) != useState {
-			continue
-		}
-		if err := s.takeSnapshot(f, path.Join(s.snapDir, f.name)); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // SnapshotOf reads from the name of a snapshot's file whose it is, and at which

@@ -37,7 +37,7 @@ func Verify(disk vfs.FS, dir string) (Report, error) {
 	}
 	r, err := s.load(numbers, known)
 	if err == nil {
-		err = s.verifySnapshots(func(d Damage) { r.damages = append(r.damages, d) })
+		err = s.snapshots.verify(func(d Damage) { r.damages = append(r.damages, d) })
 	}
 	if err != nil {
 		return Report{}, fmt.Errorf("verify the log in %s: %w", s.dir, err)
