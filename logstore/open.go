@@ -74,6 +74,8 @@ func newStore(o Options) *Store {
 		index: &s.index, faults: &s.faults, headroom: &s.headroom, halt: &s.halt, figures: &s.figures,
 		of: map[Replica][]kept{},
 	}
+	s.reader = reader{index: &s.index, faults: &s.faults}
+	s.walk = logScrub{index: &s.index, faults: &s.faults}
 	s.home.store = s
 	return s
 }

@@ -4,10 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 
 	"muster/raft"
 )
+
+// reader reads what the index says where it stands. It has no state: any number of
+// goroutines may use it, beside Append.
+type reader struct {
+	index  *index
+	faults *faults
+}
 
 // located is a run with the file that it stands in.
 type located struct {
@@ -27,11 +35,16 @@ const locateMax = 64
 // [ErrRefused], or the disk's. What a Damage hit is lost from then on, see
 // [Store.Damaged]; what was refused may be asked for again.
 func (s *Store) Read(id Replica, lo, hi uint64, maxBytes int) ([]raft.Entry, error) {
+	return s.reader.read(id, lo, hi, maxBytes)
+}
+
+// read does what [Store.Read] says.
+func (rd *reader) read(id Replica, lo, hi uint64, maxBytes int) ([]raft.Entry, error) {
 	var entries []raft.Entry
 	var runs [locateMax]located
 	bytes := 0
 	for next := lo; next <= hi; {
-		n, seed, err := s.index.locate(id, next, hi, runs[:])
+		n, seed, err := rd.index.locate(id, next, hi, runs[:])
 		if err != nil {
 			return nil, err
 		}
@@ -41,16 +54,16 @@ func (s *Store) Read(id Replica, lo, hi uint64, maxBytes int) ([]raft.Entry, err
 			}
 			got, err := runs[i].read(id, seed)
 			if err != nil {
-				if s.index.moved(id, &runs[i]) {
+				if rd.index.moved(id, &runs[i]) {
 					break // look it up again
 				}
-				if err = s.faults.unread(id, &runs[i], err); errors.Is(err, ErrRefused) && len(entries) > 0 {
+				if err = rd.faults.unread(id, &runs[i], err); errors.Is(err, ErrRefused) && len(entries) > 0 {
 					return entries, nil // who wants more asks again
 				}
 				return nil, err
 			}
-			if s.faults.some.Load() {
-				s.faults.isBack(runs[i].at)
+			if rd.faults.some.Load() {
+				rd.faults.isBack(runs[i].at)
 			}
 			for _, e := range got {
 				if e.ID.Index < next || e.ID.Index > hi {
@@ -68,6 +81,51 @@ func (s *Store) Read(id Replica, lo, hi uint64, maxBytes int) ([]raft.Entry, err
 		return nil, fmt.Errorf("read entries %d to %d of %s: %w", lo, hi, id, ErrRange)
 	}
 	return entries, nil
+}
+
+// locate finds the runs that hold the entries from lo on.
+func (x *index) locate(id Replica, lo, hi uint64, runs []located) (int, raft.Seed, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	refuse := func(err error) (int, raft.Seed, error) {
+		return 0, 0, fmt.Errorf("read entries %d to %d of %s: %w", lo, hi, id, err)
+	}
+	p := x.replicas[id]
+	switch {
+	case p == nil || p.base == nil:
+		return refuse(ErrUnknown)
+	case lo <= p.base.ID.Index:
+		return refuse(ErrCompacted)
+	case hi > p.last().Index:
+		return refuse(ErrRange)
+	}
+	n := 0
+	for i := p.find(lo); i < len(p.runs) && p.runs[i].first <= hi && n < len(runs); i++ {
+		runs[n] = located{p.runs[i], x.segment(p.runs[i].at.segment)}
+		n++
+	}
+	if n == 0 || runs[0].first > lo {
+		// Only where what was lost is not known.
+		d := Damage{File: x.dir, Record: "log of " + id.String(), Reason: "it has a gap"}
+		if p.where != nil {
+			d = *p.where
+		}
+		return refuse(&d)
+	}
+	return n, p.seed, nil
+}
+
+// moved says whether a run is not any more where it was: it was moved, or
+// truncated, and its file may be another segment by now.
+func (x *index) moved(id Replica, l *located) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	p := x.replicas[id]
+	if p == nil {
+		return true
+	}
+	i := p.find(l.first)
+	return i >= len(p.runs) || p.runs[i].at != l.at
 }
 
 // gone is the error about a run that is lost.
@@ -150,10 +208,15 @@ func readEntries(b []byte, count uint32, seed raft.Seed) ([]raft.Entry, error) {
 // Read. Of a replica that is damaged it returns the [Damage] and beside it what
 // can be read: all but memberships that are lost.
 func (s *Store) Restore(id Replica) (raft.Restored, error) {
-	s.index.mu.Lock()
-	p := s.index.replicas[id]
+	return s.reader.restore(id)
+}
+
+// restore does what [Store.Restore] says.
+func (rd *reader) restore(id Replica) (raft.Restored, error) {
+	rd.index.mu.Lock()
+	p := rd.index.replicas[id]
 	if p == nil || p.base == nil {
-		s.index.mu.Unlock()
+		rd.index.mu.Unlock()
 		return raft.Restored{}, fmt.Errorf("restore %s: %w", id, ErrUnknown)
 	}
 	r := raft.Restored{
@@ -164,9 +227,9 @@ func (s *Store) Restore(id Replica) (raft.Restored, error) {
 		Time:       p.base.Time,
 	}
 	runs := slices.Clone(p.runs)
-	damaged, _ := s.faults.lossOf(id)
+	damaged, _ := rd.faults.lossOf(id)
 	hurt := damaged.Promises || len(damaged.Lost) > 0
-	s.index.mu.Unlock()
+	rd.index.mu.Unlock()
 
 	for i, n := range runs {
 		if i == 0 || runs[i-1].term != n.term {
@@ -175,9 +238,9 @@ func (s *Store) Restore(id Replica) (raft.Restored, error) {
 		if !n.changes && i < len(runs)-1 {
 			continue
 		}
-		entries, err := s.Read(id, n.first, n.last(), int(^uint(0)>>1))
+		entries, err := rd.read(id, n.first, n.last(), math.MaxInt)
 		if errors.Is(err, ErrDamaged) {
-			if d, ok := s.DamageOf(id); ok && !hurt {
+			if d, ok := rd.faults.lossNow(id); ok && !hurt {
 				damaged, hurt = d, true
 			}
 			continue
@@ -200,49 +263,4 @@ func (s *Store) Restore(id Replica) (raft.Restored, error) {
 		return r, fmt.Errorf("restore: %w", damaged.Err())
 	}
 	return r, nil
-}
-
-// locate finds the runs that hold the entries from lo on.
-func (x *index) locate(id Replica, lo, hi uint64, runs []located) (int, raft.Seed, error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	refuse := func(err error) (int, raft.Seed, error) {
-		return 0, 0, fmt.Errorf("read entries %d to %d of %s: %w", lo, hi, id, err)
-	}
-	p := x.replicas[id]
-	switch {
-	case p == nil || p.base == nil:
-		return refuse(ErrUnknown)
-	case lo <= p.base.ID.Index:
-		return refuse(ErrCompacted)
-	case hi > p.last().Index:
-		return refuse(ErrRange)
-	}
-	n := 0
-	for i := p.find(lo); i < len(p.runs) && p.runs[i].first <= hi && n < len(runs); i++ {
-		runs[n] = located{p.runs[i], x.segment(p.runs[i].at.segment)}
-		n++
-	}
-	if n == 0 || runs[0].first > lo {
-		// Only where what was lost is not known.
-		d := Damage{File: x.dir, Record: "log of " + id.String(), Reason: "it has a gap"}
-		if p.where != nil {
-			d = *p.where
-		}
-		return refuse(&d)
-	}
-	return n, p.seed, nil
-}
-
-// moved says whether a run is not any more where it was: it was moved, or
-// truncated, and its file may be another segment by now.
-func (x *index) moved(id Replica, l *located) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	p := x.replicas[id]
-	if p == nil {
-		return true
-	}
-	i := p.find(l.first)
-	return i >= len(p.runs) || p.runs[i].at != l.at
 }

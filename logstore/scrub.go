@@ -8,12 +8,15 @@ import (
 // scrubGapBytes is how much is searched at once for the next batch.
 const scrubGapBytes = 64 << 10
 
-// logScrub is where the walk of Scrub is.
+// logScrub is the slow walk of Scrub over the log, and where it is.
 type logScrub struct {
-	segment   uint64
-	offset    int64 // the next batch that is due there
-	snapshots bool  // the log is done
-	buf       []byte
+	index  *index
+	faults *faults
+
+	segment uint64
+	offset  int64 // the next batch that is due there
+	done    bool  // the log is, and the snapshots are left
+	buf     []byte
 }
 
 // Scrub goes on with a slow walk over what has not been read for long: the
@@ -28,57 +31,55 @@ type logScrub struct {
 // not ask the disk for again, so a byte that rots below that shows later.
 func (s *Store) Scrub(maxBytes int64) (done bool, err error) {
 	c := &s.walk
-	for !c.snapshots && maxBytes > 0 {
-		n, more := s.scrubBatch()
+	for !c.done && maxBytes > 0 {
+		n, more := c.batch()
 		maxBytes -= n
-		c.snapshots = !more
+		c.done = !more
 	}
-	if !c.snapshots {
+	if !c.done {
 		return false, nil
 	}
-	done, err = s.ScrubSnapshots(max(maxBytes, 1))
+	done, err = s.snapshots.scrubSome(max(maxBytes, 1))
 	if errors.Is(err, ErrDamaged) {
 		err = nil
 	}
 	if done {
-		*c = logScrub{buf: c.buf}
+		c.segment, c.offset, c.done = 0, 0, false
 	}
 	return done, err
 }
 
-// scrubBatch reads the next batch. It says false when there is none.
-func (s *Store) scrubBatch() (int64, bool) {
-	c := &s.walk
-	seg := s.scrubSegment()
+// batch reads the next batch. It says false when there is none.
+func (c *logScrub) batch() (int64, bool) {
+	seg := c.under()
 	if seg == nil {
 		return 0, false
 	}
-	b, err := s.scrubRead(seg, c.offset, sectorSize)
+	b, err := c.read(seg, c.offset, sectorSize)
 	if err != nil {
-		return s.unreadable(seg, sectorSize)
+		return c.unreadable(seg, sectorSize)
 	}
 	h, _ := readBatchHeader(b, seg.at(c.offset))
 	if h.number == 0 || c.offset+batchSize(h.length) > seg.limit() {
-		return s.scrubGap(seg)
+		return c.gap(seg)
 	}
 	size := batchSize(h.length)
-	if b, err = s.scrubRead(seg, c.offset, size); err != nil {
-		return s.unreadable(seg, size)
+	if b, err = c.read(seg, c.offset, size); err != nil {
+		return c.unreadable(seg, size)
 	}
 	if !whole(seg, b, c.offset, h) {
-		s.suspect(seg, c.offset, c.offset+size)
+		c.suspect(seg, c.offset, c.offset+size)
 	}
 	c.offset += size
 	return size, true
 }
 
-// scrubGap goes on to the next batch. Before it are the gap before a fresh one,
+// gap goes on to the next batch. Before it are the gap before a fresh one,
 // the rest of the segment, or what a header that is damaged began.
-func (s *Store) scrubGap(seg *segment) (int64, bool) {
-	c := &s.walk
-	b, err := s.scrubRead(seg, c.offset, min(scrubGapBytes, seg.limit()-c.offset))
+func (c *logScrub) gap(seg *segment) (int64, bool) {
+	b, err := c.read(seg, c.offset, min(scrubGapBytes, seg.limit()-c.offset))
 	if err != nil {
-		return s.unreadable(seg, sectorSize)
+		return c.unreadable(seg, sectorSize)
 	}
 	at := int64(0)
 	for ; at < int64(len(b)); at += sectorSize {
@@ -87,23 +88,22 @@ func (s *Store) scrubGap(seg *segment) (int64, bool) {
 		}
 	}
 	at = max(at, sectorSize)
-	s.suspect(seg, c.offset, c.offset+at)
+	c.suspect(seg, c.offset, c.offset+at)
 	c.offset += at
 	return int64(len(b)), true
 }
 
-// scrubSegment returns the segment that the walk is in: not the one that is
+// under returns the segment that the walk is in: not the one that is
 // written to, nor one that is lost.
-func (s *Store) scrubSegment() *segment {
-	c := &s.walk
-	s.index.mu.Lock()
-	defer s.index.mu.Unlock()
+func (c *logScrub) under() *segment {
+	c.index.mu.Lock()
+	defer c.index.mu.Unlock()
 	for {
-		if c.segment < s.index.segments[0].number {
-			c.segment, c.offset = s.index.segments[0].number, segmentHeader
+		if c.segment < c.index.segments[0].number {
+			c.segment, c.offset = c.index.segments[0].number, segmentHeader
 		}
-		seg := s.index.segment(c.segment)
-		if seg == nil || c.segment >= s.index.shown {
+		seg := c.index.segment(c.segment)
+		if seg == nil || c.segment >= c.index.shown {
 			return nil
 		}
 		if seg.file != nil && c.offset < seg.limit() {
@@ -113,8 +113,7 @@ func (s *Store) scrubSegment() *segment {
 	}
 }
 
-func (s *Store) scrubRead(seg *segment, at, n int64) ([]byte, error) {
-	c := &s.walk
+func (c *logScrub) read(seg *segment, at, n int64) ([]byte, error) {
 	if int64(cap(c.buf)) < n {
 		c.buf = make([]byte, n)
 	}
@@ -129,24 +128,24 @@ func (s *Store) scrubRead(seg *segment, at, n int64) ([]byte, error) {
 
 // unreadable goes on behind what the disk could not read. It may be that the
 // segment was freed meanwhile.
-func (s *Store) unreadable(seg *segment, n int64) (int64, bool) {
-	s.suspect(seg, s.walk.offset, s.walk.offset+n)
-	s.walk.offset += n
+func (c *logScrub) unreadable(seg *segment, n int64) (int64, bool) {
+	c.suspect(seg, c.offset, c.offset+n)
+	c.offset += n
 	return n, true
 }
 
 // suspect looks at all that is needed and begins in a range that is not whole, or
 // that the disk refused.
-func (s *Store) suspect(seg *segment, from, to int64) {
-	for _, f := range s.index.neededWithin(seg.number, from, to) {
+func (c *logScrub) suspect(seg *segment, from, to int64) {
+	for _, f := range c.index.neededWithin(seg.number, from, to) {
 		switch err := checkRecord(seg, &f); {
 		case err == nil:
-			s.faults.isBack(f.at)
-		case s.index.segmentNow(seg.number) != seg: // it was freed meanwhile
+			c.faults.isBack(f.at)
+		case c.index.segmentNow(seg.number) != seg: // it was freed meanwhile
 		case errors.Is(err, ErrRefused):
-			s.faults.refuse(f)
+			c.faults.refuse(f)
 		default:
-			s.faults.find(f)
+			c.faults.find(f)
 		}
 	}
 }

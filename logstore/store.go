@@ -132,6 +132,8 @@ type Store struct {
 	faults  faults
 
 	snapshots snapshots
+	reader    reader
+	walk      logScrub // owned by the goroutine of Scrub
 
 	gauge    gauge
 	headroom headroom
@@ -159,10 +161,7 @@ type Store struct {
 
 	home home
 
-	walk logScrub // owned by the goroutine of Scrub
-
-	space Space     // guarded by index.mu; Space's picture
-	found []finding // guarded by index.mu; what Read and Scrub found damaged since the last Append
+	space Space // guarded by index.mu; Space's picture
 }
 
 // Stats returns the figures.
