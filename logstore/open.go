@@ -39,7 +39,7 @@ func Open(o Options) (*Store, error) {
 		}
 		s.lock = lock
 	}
-	if err := s.open(); err != nil {
+	if err := (&recovery{s: s}).open(); err != nil {
 		s.closeFiles()
 		return nil, fmt.Errorf("open the log in %s: %w", s.dir, err)
 	}
@@ -80,18 +80,19 @@ func newStore(o Options) *Store {
 	return s
 }
 
-func (s *Store) open() error {
-	known, err := knownEnd(s.fs, s.home.dir())
+// open does what [Open] says, but for the snapshots.
+func (r *recovery) open() (err error) {
+	s := r.s
+	if r.known, err = knownEnd(s.fs, s.home.dir()); err != nil {
+		return err
+	}
+	numbers, err := r.list()
 	if err != nil {
 		return err
 	}
-	numbers, err := s.list()
-	if err != nil {
-		return err
-	}
-	numbers = known.orNumbers(numbers)
-	if len(numbers) == 0 && known.refused != nil {
-		return known.refused // it tells of what is gone
+	numbers = r.known.orNumbers(numbers)
+	if len(numbers) == 0 && r.known.refused != nil {
+		return r.known.refused // it tells of what is gone
 	}
 	if len(numbers) == 0 {
 		if err := s.startFilling(min(firstSegmentBytes, s.size)); err != nil {
@@ -105,7 +106,7 @@ func (s *Store) open() error {
 		s.directory.since, s.directory.sinceAt = s.index.active.number, s.synced
 		return s.beginSpace()
 	}
-	if err := s.recover(numbers, known); err != nil {
+	if err := r.recover(numbers); err != nil {
 		return err
 	}
 	// What was renamed by a process that was killed may not be durable yet.
@@ -117,7 +118,8 @@ func (s *Store) open() error {
 
 // list makes the directory if it is missing, clears away a segment whose
 // preparation was cut short, and returns the numbers of the segments, sorted.
-func (s *Store) list() ([]uint64, error) {
+func (r *recovery) list() ([]uint64, error) {
+	s := r.s
 	if err := s.fs.MkdirAll(s.dir); err != nil {
 		return nil, err
 	}

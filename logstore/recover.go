@@ -26,7 +26,8 @@ import (
 // errTruncated is of the bug that drops what follows a bad batch.
 var errTruncated = errors.New("truncated")
 
-// recovery is the reading of the log on Open.
+// recovery is a start: it reads the log, tells torn from damaged, and builds the
+// parts of a Store from what it found. Nothing of it outlives Open.
 type recovery struct {
 	s         *Store
 	records   []record
@@ -53,9 +54,11 @@ type recovery struct {
 	buf  []byte // a segment
 }
 
-func (s *Store) recover(numbers []uint64, known lastKnown) error {
-	r, err := s.load(numbers, known)
-	if err != nil {
+// recover reads the log, and makes what it found durable, so that the Store may go
+// on from there.
+func (r *recovery) recover(numbers []uint64) error {
+	s := r.s
+	if err := r.load(numbers); err != nil {
 		return err
 	}
 	if r.doubt != nil {
@@ -88,27 +91,28 @@ func (s *Store) recover(numbers []uint64, known lastKnown) error {
 		}
 	}
 	tail := s.index.segments[0].number
-	if done, err := s.takeBack(numbers, tail); !done || err != nil {
+	if done, err := r.takeBack(numbers, tail); !done || err != nil {
 		return err
 	}
-	return s.discardBefore(tail, numbers)
+	return r.discardBefore(tail, numbers)
 }
 
 // load reads the log, checks all of it, and changes nothing on disk.
-func (s *Store) load(numbers []uint64, known lastKnown) (*recovery, error) {
+func (r *recovery) load(numbers []uint64) error {
+	s := r.s
 	tail, newest, err := s.findTail(numbers)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if known.stop != nil && newest < uint64(known.batch) {
-		tail = known.stop.tail // what the newest batch that is left wants may have been freed since
+	if stop := r.known.stop; stop != nil && newest < uint64(r.known.batch) {
+		tail = stop.tail // what the newest batch that is left wants may have been freed since
 	}
-	if err := s.openSegments(numbers, tail); err != nil {
-		return nil, err
+	if err := r.openSegments(numbers, tail); err != nil {
+		return err
 	}
 	begin := position{s.index.segments[0].number, segmentHeader}
 	s.directory.since, s.directory.sinceAt = begin.segment, begin
-	r := &recovery{s: s, end: begin, known: known, why: "there is no batch"}
+	r.end, r.why = begin, "there is no batch"
 	for _, seg := range s.index.segments {
 		if seg.spoilt != nil {
 			r.damages = append(r.damages, *seg.spoilt)
@@ -116,11 +120,11 @@ func (s *Store) load(numbers []uint64, known lastKnown) (*recovery, error) {
 		if err := r.segment(seg); errors.Is(err, errTruncated) {
 			break
 		} else if err != nil {
-			return nil, err
+			return err
 		}
 	}
 	r.finish()
-	return r, nil
+	return nil
 }
 
 // findTail returns the first segment that is needed, and the number of the batch
@@ -183,7 +187,8 @@ func whole(seg *segment, b []byte, at int64, h batchHeader) bool {
 
 // openSegments opens the segments from the tail on. One that is missing or
 // can't be read has its place among them.
-func (s *Store) openSegments(numbers []uint64, tail uint64) error {
+func (r *recovery) openSegments(numbers []uint64, tail uint64) error {
+	s := r.s
 	last := max(tail, numbers[len(numbers)-1])
 	if last-numbers[0] > segmentsMax {
 		return fmt.Errorf("%w: segments %d to %d can't be of one log", ErrDamaged, numbers[0], last)
@@ -200,7 +205,8 @@ func (s *Store) openSegments(numbers []uint64, tail uint64) error {
 
 // discardBefore frees the segments before the tail. That the log does not want
 // them must be durable by now. One that can't be read may go as well.
-func (s *Store) discardBefore(tail uint64, numbers []uint64) error {
+func (r *recovery) discardBefore(tail uint64, numbers []uint64) error {
+	s := r.s
 	for _, n := range numbers {
 		if n >= tail {
 			break
@@ -341,7 +347,7 @@ func (r *recovery) segment(seg *segment) error {
 			if bug("truncate at the first bad checksum") {
 				return errTruncated
 			}
-			r.open("batch %d follows at offset %d of %s", h.number, at, seg.name)
+			r.openHole("batch %d follows at offset %d of %s", h.number, at, seg.name)
 		} else if r.hole == nil {
 			r.salvage = r.salvage[:0] // it was never finished
 		}

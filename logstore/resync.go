@@ -47,8 +47,8 @@ func (r *recovery) rescue(seg *segment, b []byte, at int64) {
 	}
 }
 
-// open notes that the batch that is due is damaged.
-func (r *recovery) open(format string, args ...any) {
+// openHole notes that the batch that is due is damaged.
+func (r *recovery) openHole(format string, args ...any) {
 	d := r.due()
 	d.Reason += ", but " + fmt.Sprintf(format, args...)
 	t, refused := r.refusedAfter(r.end)
@@ -226,21 +226,21 @@ func (r *recovery) finish() {
 	switch {
 	case bug("truncate at the first bad checksum"):
 	case r.newest > r.number+1:
-		r.open("batch %d was begun after it", r.newest)
+		r.openHole("batch %d was begun after it", r.newest)
 	case seg == nil:
 		s.index.segments = append(s.index.segments, &segment{number: now, name: s.index.segmentPath(now), mend: -1})
 		seg = s.index.segment(now)
 		seg.spoil("segment", "the file is missing")
 		r.damages = append(r.damages, *seg.spoilt)
-		r.open("the log went on there")
+		r.openHole("the log went on there")
 	case seg.file == nil, seg.spoilt != nil && seg.mend < 0:
-		r.open("it can't be known what it held")
+		r.openHole("it can't be known what it held")
 	case r.number == 0 && s.index.segments[0].number > 1:
-		r.open("the log began before")
+		r.openHole("the log began before")
 	}
 	if end := uint64(r.known.batch); end > r.number && !bug("zeroed tail accepted") {
 		r.newest = max(r.newest, end)
-		r.open("%s", r.known.reason)
+		r.openHole("%s", r.known.reason)
 	}
 	if r.hole != nil && r.known.stop != nil {
 		r.directory, r.rows = r.known.stop.directory()
@@ -311,7 +311,7 @@ func (r *recovery) goOn() error {
 		for i, seg := range s.index.segments {
 			if seg.number > now && seg.spoilt != nil && seg.mend < 0 {
 				for _, drop := range s.index.segments[i:] {
-					if err := s.forget(drop); err != nil {
+					if err := r.forget(drop); err != nil {
 						return err
 					}
 				}
@@ -334,11 +334,11 @@ func (r *recovery) goOn() error {
 }
 
 // forget removes a segment that was never used.
-func (s *Store) forget(seg *segment) error {
+func (r *recovery) forget(seg *segment) error {
 	if seg.file != nil {
 		if err := seg.file.Close(); err != nil {
 			return err
 		}
 	}
-	return s.removeLost(seg)
+	return r.s.removeLost(seg)
 }

@@ -126,10 +126,11 @@ type Store struct {
 	lock    io.Closer // nil if it is the caller's
 	log     *slog.Logger
 
-	halt    halt
-	figures figures
-	index   // embedded as long as the parts are being taken apart
-	faults  faults
+	halt     halt
+	figures  figures
+	tookBack bool // Open found what was lost, see takeBack
+	index         // embedded as long as the parts are being taken apart
+	faults   faults
 
 	snapshots snapshots
 	reader    reader
@@ -142,7 +143,6 @@ type Store struct {
 	batch       uint64   // number of the last batch
 	synced      position // where it ends: all before is durable
 	named       uint64   // the first segment that is needed, as it says
-	tookBack    bool     // Open found what was lost, see takeBack
 	promised    bool     // the last batch holds more than commits, and its end is not on disk
 	buf         []byte
 	records     []record // those in buf

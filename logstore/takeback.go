@@ -12,12 +12,13 @@ import (
 // takeBack looks for what is lost in segments that the log does not want any
 // more, before they are freed. A person may have put one back, from a copy of
 // it, when it was known as lost already and the log had gone on without it. It
-// says false if they must stay: there is no room to write what was found, or the
+// reports false if they must stay: there is no room to write what was found, or the
 // disk refuses one of them.
 //
 // It is safe to take an entry from there: its checksum covers group and id, and
 // the log knows that it had the one of that id in that place.
-func (s *Store) takeBack(numbers []uint64, tail uint64) (bool, error) {
+func (r *recovery) takeBack(numbers []uint64, tail uint64) (bool, error) {
+	s := r.s
 	for _, n := range numbers {
 		if n >= tail || !s.index.lacksEntries() {
 			return true, nil

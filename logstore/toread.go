@@ -29,7 +29,7 @@ func OpenToRead(disk vfs.FS, dir string) (*Store, error) {
 	case errors.Is(err, fs.ErrNotExist), err == nil && len(numbers) == 0:
 		err = ErrNoLog
 	case err == nil:
-		if _, err = s.load(numbers, known); err == nil {
+		if err = (&recovery{s: s, known: known}).load(numbers); err == nil {
 			err = s.snapshots.find()
 		}
 	}

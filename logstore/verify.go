@@ -35,8 +35,8 @@ func Verify(disk vfs.FS, dir string) (Report, error) {
 	if numbers = known.orNumbers(numbers); len(numbers) == 0 {
 		return Report{}, nil
 	}
-	r, err := s.load(numbers, known)
-	if err == nil {
+	r := &recovery{s: s, known: known}
+	if err = r.load(numbers); err == nil {
 		err = s.snapshots.verify(func(d Damage) { r.damages = append(r.damages, d) })
 	}
 	if err != nil {
