@@ -28,5 +28,3 @@ func (g *gauge) ask(bytes int64) error {
 	}
 	return nil
 }
-
-func (s *Store) askFree(bytes int64) error { return s.gauge.ask(bytes) }

@@ -24,7 +24,3 @@ func (h *halt) err() error {
 	}
 	return nil
 }
-
-func (s *Store) breakDown(err error) { s.halt.because(err) }
-
-func (s *Store) ended() error { return s.halt.err() }

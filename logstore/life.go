@@ -124,7 +124,7 @@ func (id Identity) Begin(atLeast, mark uint64, last Batch) (Identity, error) {
 // From then on the identity belongs to s: it is changed by [ChangeIdentity] and
 // [TakeNumber] alone.
 func BeginLife(s *Store, id Identity, atLeast, mark uint64) (Identity, error) {
-	if err := s.ended(); err != nil {
+	if err := s.halt.err(); err != nil {
 		return id, err
 	}
 	h := &s.home
@@ -201,7 +201,7 @@ func (h *home) write(next Identity) error {
 	if err == nil {
 		h.id = next
 	} else if !errors.Is(err, ErrFull) {
-		h.store.breakDown(err)
+		h.store.halt.because(err)
 	}
 	return err
 }

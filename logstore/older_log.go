@@ -81,8 +81,8 @@ func parseReached(b []byte) (r Reached) {
 func (h *home) noteFiles(next *Identity) error {
 	s := h.store
 	var files []SegmentFile
-	for _, seg := range s.segments {
-		if seg.number < s.active.number || seg.file == nil || len(files) == notedSegmentsMax {
+	for _, seg := range s.index.segments {
+		if seg.number < s.index.active.number || seg.file == nil || len(files) == notedSegmentsMax {
 			continue
 		}
 		id, err := insist(func() (vfs.FileID, error) { return s.fs.FileID(seg.name) })

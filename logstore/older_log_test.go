@@ -32,8 +32,8 @@ func TestOlderLog(t *testing.T) {
 				n.write(one, 50)
 			}
 		}, behind},
-		{"before the next segment", func(n *lifeNode) { n.fill(one, n.store.active.number+1); must(n.t, n.store.Idle()) }, behind},
-		{"three segments ago", func(n *lifeNode) { n.fill(one, n.store.active.number+3) }, behind},
+		{"before the next segment", func(n *lifeNode) { n.fill(one, n.store.index.active.number+1); must(n.t, n.store.Idle()) }, behind},
+		{"three segments ago", func(n *lifeNode) { n.fill(one, n.store.index.active.number+3) }, behind},
 	}
 	for _, tt := range []struct {
 		name string
@@ -147,7 +147,7 @@ func TestSegmentsComeAndGo(t *testing.T) {
 		n.start()
 		n.doubts("")
 	}
-	if first := n.store.segments[0].number; first < 10 {
+	if first := n.store.index.segments[0].number; first < 10 {
 		t.Fatalf("the log begins with segment %d: none was freed", first)
 	}
 }

@@ -63,7 +63,7 @@ func TestPlantedBugsAtStart(t *testing.T) {
 			n.write(one, 50)
 			was := n.held(one)
 			must(t, n.store.Close())
-			n.zeroPages(1, n.store.active.end, 2)
+			n.zeroPages(1, n.store.index.active.end, 2)
 			n.start()
 			n.lacks(one, was)
 		},

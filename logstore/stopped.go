@@ -170,12 +170,12 @@ func (s *stopped) directory() ([]byte, uint32) {
 
 // putStopped returns the bytes of the file for the log as it stands.
 func (s *Store) putStopped(mark uint64) []byte {
-	b, rows := s.putTold(make([]byte, stoppedHeader), stoppedBytesMax, func(p place) bool { return p.size > 0 })
+	b, rows := s.index.putTold(make([]byte, stoppedHeader), stoppedBytesMax, func(p place) bool { return p.size > 0 })
 	copy(b, stoppedMagic)
 	binary.LittleEndian.PutUint32(b[8:], stoppedFormat)
 	binary.LittleEndian.PutUint64(b[16:], s.batch)
 	binary.LittleEndian.PutUint64(b[24:], mark)
-	binary.LittleEndian.PutUint64(b[32:], s.tail())
+	binary.LittleEndian.PutUint64(b[32:], s.index.tail())
 	binary.LittleEndian.PutUint64(b[40:], uint64(rows))
 	binary.LittleEndian.PutUint32(b[12:], stoppedSum(b))
 	return b
@@ -189,7 +189,7 @@ func (h *home) stop() error {
 	if !h.begun || s.home.synced.Load() != s.batch {
 		return nil
 	}
-	if s.unknown.size == 0 {
+	if s.index.unknown.size == 0 {
 		// Where it can't be known what was lost before, nobody can say how all
 		// of the log stood.
 		err := replaceFile(s.fs, h.dir(), stoppedTemp, stoppedName, s.putStopped(h.id.Life().Mark))

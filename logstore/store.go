@@ -129,7 +129,7 @@ type Store struct {
 	halt     halt
 	figures  figures
 	tookBack bool // Open found what was lost, see takeBack
-	index         // embedded as long as the parts are being taken apart
+	index    index
 	faults   faults
 
 	snapshots snapshots

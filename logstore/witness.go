@@ -205,7 +205,7 @@ func (h *home) judge(next *Identity) error {
 // witness. Where the log itself knows that what was promised is lost, there is
 // nothing left to doubt.
 func (h *home) judgeLog(next *Identity, w *seen) error {
-	if h.store.unknown.size > 0 {
+	if h.store.index.unknown.size > 0 {
 		return nil
 	}
 	d, err := olderLog(h.store.fs, h.dir(), next, w, h.found)
@@ -237,7 +237,7 @@ func (h *home) turn(next Identity) error {
 		return h.write(next)
 	}
 	if err != nil {
-		h.store.breakDown(err)
+		h.store.halt.because(err)
 		return fmt.Errorf("make the witness: %w", err)
 	}
 	next.Witness, next.NextWitness = h.present, made
@@ -245,7 +245,7 @@ func (h *home) turn(next Identity) error {
 		return err
 	}
 	if err := h.name(); err != nil {
-		h.store.breakDown(err)
+		h.store.halt.because(err)
 		return fmt.Errorf("make the witness: %w", err)
 	}
 	if h.file != nil {
@@ -257,7 +257,7 @@ func (h *home) turn(next Identity) error {
 		return nil // it says no more than it does now
 	}
 	if err != nil {
-		h.store.breakDown(err)
+		h.store.halt.because(err)
 		return fmt.Errorf("open the witness: %w", err)
 	}
 	h.file = file
@@ -300,7 +300,7 @@ func (h *home) name() error {
 // it: a copy is seldom older than a few of them. A disk that has no room has none
 // for this.
 func (h *home) renew() error {
-	if !h.live.Load() || h.store.lack || h.store.askFree(2*identityRoom) != nil {
+	if !h.live.Load() || h.store.lack || h.store.gauge.ask(2*identityRoom) != nil {
 		return nil
 	}
 	h.mu.Lock()
