@@ -22,8 +22,8 @@ func (s *Store) Append(ws []Write) error {
 	if err := s.halt.err(); err != nil {
 		return err
 	}
-	if err := s.admit(ws); errors.Is(err, ErrFull) {
-		s.measure()
+	if err := s.room.admit(s.needs(ws)); errors.Is(err, ErrFull) {
+		s.room.measure()
 		return err
 	} else if err != nil {
 		return s.stop(err)
@@ -32,7 +32,7 @@ func (s *Store) Append(ws []Write) error {
 	if err := s.append(ws); err != nil {
 		return s.stop(err)
 	}
-	s.measure()
+	s.room.measure()
 	return nil
 }
 
@@ -66,7 +66,7 @@ func (s *Store) append(ws []Write) error {
 	if err := s.flush(true, false); err != nil {
 		return err
 	}
-	return s.keepPace()
+	return s.room.keepPace()
 }
 
 // Idle is called when nothing was appended for a while. It writes the durable
@@ -83,10 +83,10 @@ func (s *Store) Idle() error {
 		err = s.home.reach(s.home.promised)
 	}
 	if err == nil {
-		err = s.prepare(idleFillBytes)
+		err = s.room.prepare(idleFillBytes)
 	}
 	if err == nil {
-		err = s.fillReserve(idleFillBytes)
+		err = s.room.fillReserve(idleFillBytes)
 	}
 	if err == nil {
 		err = s.keepHeadroom()
@@ -97,14 +97,13 @@ func (s *Store) Idle() error {
 	if err != nil {
 		return s.stop(err)
 	}
-	s.measure()
+	s.room.measure()
 	return nil
 }
 
 // settle writes what Idle and Close write.
 func (s *Store) settle() error {
-	s.admitted = s.reserveSize() / settlePart
-	if s.lack && !s.fits(s.admitted, 0) {
+	if !s.room.admitRest() {
 		return nil // the promises of the next batch need the room more
 	}
 	for _, p := range s.late {

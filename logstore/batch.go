@@ -91,7 +91,7 @@ func (s *Store) flush(promises, fresh bool) error {
 		s.buf = nil
 	}
 	s.buf = s.buf[:0]
-	return s.reclaim(before)
+	return s.room.reclaim(before)
 }
 
 // directBest ends a batch of n bytes at offset with a directory. It says false
@@ -101,7 +101,7 @@ func (s *Store) directBest(offset, n int64) bool {
 	room := s.index.active.room() - offset - n
 	lists := [...]int64{s.index.active.size / directoryPart, directoryRoom}
 	for i, most := range lists {
-		if i == 0 && s.scarce() {
+		if i == 0 && s.room.scarce() {
 			continue
 		}
 		s.buf, s.records = s.buf[:n], s.records[:records]
@@ -114,16 +114,6 @@ func (s *Store) directBest(offset, n int64) bool {
 		}
 	}
 	return false
-}
-
-// scarce says whether there is little room beside what was admitted: what a
-// directory takes more than it was given must not be missing there.
-func (s *Store) scarce() bool {
-	total := int64(0)
-	for _, room := range s.rooms() {
-		total += room
-	}
-	return s.lack || total-s.admitted < s.size
 }
 
 // direct ends the batch with its directory.
@@ -217,19 +207,8 @@ func (s *Store) effect(offset, bytes int64) {
 // if the next one is lost, it is known that it held something.
 func (s *Store) roll(bytes int64) error {
 	need := roundUp(2*segmentHeader+bytes+directoryRoom+2*sectorSize, pageSize)
-	if s.index.next() == nil && s.filling == nil && (len(s.free) == 0 || need > s.size) {
-		// An entry that is larger than a segment gets one to measure.
-		if err := s.lacking(s.startFilling(max(s.nextSize(), need))); err != nil {
-			return err
-		}
-	}
-	if err := s.prepare(1 << 62); err != nil {
+	if err := s.room.provide(need); err != nil {
 		return err
-	}
-	if s.index.next() == nil {
-		if err := s.useReserve(); err != nil {
-			return err
-		}
 	}
 	if !s.index.active.closed() {
 		if err := s.writeClosing(); err != nil {
@@ -252,28 +231,4 @@ func (s *Store) writeClosing() error {
 	}
 	s.index.active.close()
 	return nil
-}
-
-// keepPace prepares the next segment as fast as this one fills, so that no
-// Append has to wait for all of it. Each piece costs a sync, and only as long
-// as the log grows: later there are segments to use again.
-func (s *Store) keepPace() error {
-	// The reserve comes first: its half of the way is behind when the next
-	// segment's begins to matter.
-	if r := s.reserve; r == nil || float64(r.done) < 2*float64(s.reserveSize())*float64(s.index.active.end)/float64(s.index.active.size) {
-		if err := s.fillReserve(fillPieceBytes); err != nil {
-			return err
-		}
-	}
-	if s.index.next() != nil {
-		return nil
-	}
-	bytes := int64(fillPieceBytes)
-	if f := s.filling; f != nil {
-		due := int64(float64(f.size) * float64(s.index.active.end) / float64(s.index.active.size))
-		if bytes = due - f.done; bytes <= 0 {
-			return nil
-		}
-	}
-	return s.prepare(bytes)
 }

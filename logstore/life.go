@@ -180,7 +180,7 @@ func (h *home) begin(id Identity, atLeast, mark uint64) (Identity, error) {
 func (h *home) settle() error {
 	s := h.store
 	s.adopt()
-	s.admitted = s.reserveSize() / settlePart
+	s.room.admitRest() // whatever room there is: no life begins before this is written
 	for before := -1; len(s.repair) > 0 && len(s.repair) != before || s.batch > h.synced.Load(); {
 		before = len(s.repair)
 		if _, err := s.moveForward(); err != nil {

@@ -52,12 +52,10 @@ func Open(o Options) (*Store, error) {
 
 func newStore(o Options) *Store {
 	s := &Store{
-		fs:      o.FS,
-		dir:     path.Join(o.Dir, LogDir),
-		size:    roundUp(o.SegmentBytes, pageSize),
-		freeMin: cmp.Or(o.FreeSegments, FreeSegmentsDefault),
-		chance:  o.Chance,
-		log:     o.Log,
+		fs:   o.FS,
+		dir:  path.Join(o.Dir, LogDir),
+		size: roundUp(o.SegmentBytes, pageSize),
+		log:  o.Log,
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -76,6 +74,10 @@ func newStore(o Options) *Store {
 	}
 	s.reader = reader{index: &s.index, faults: &s.faults}
 	s.walk = logScrub{index: &s.index, faults: &s.faults}
+	s.room = room{
+		disk: s.fs, dir: s.dir, size: s.size, freeMin: cmp.Or(o.FreeSegments, FreeSegmentsDefault), chance: o.Chance, log: s.log,
+		index: &s.index, gauge: &s.gauge, figures: &s.figures, home: &s.home,
+	}
 	s.home.store = s
 	return s
 }
@@ -95,10 +97,10 @@ func (r *recovery) open() (err error) {
 		return r.known.refused // it tells of what is gone
 	}
 	if len(numbers) == 0 {
-		if err := s.startFilling(min(firstSegmentBytes, s.size)); err != nil {
+		if err := s.room.startFilling(min(firstSegmentBytes, s.size)); err != nil {
 			return err
 		}
-		if err := s.fill(s.size); err != nil {
+		if err := s.room.fill(s.size); err != nil {
 			return err
 		}
 		s.index.goTo(s.index.segments[0])

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"muster/raft"
 )
@@ -109,7 +108,7 @@ func (s *Store) moveForward() (bool, error) {
 
 func (s *Store) moveSome(work *[]piece, left *int) error {
 	for *left > 0 && len(*work) > 0 {
-		if room, err := s.roomToMove(moveBytesMax-*left, int((*work)[0].at.size)); !room || err != nil {
+		if room, err := s.room.roomToMove(moveBytesMax-*left, int((*work)[0].at.size)); !room || err != nil {
 			return err
 		}
 		if s.awaited((*work)[0]) {
@@ -179,7 +178,7 @@ func (s *Store) worthMoving(seg *segment) bool {
 	if seg == s.index.active {
 		return false
 	}
-	if seg.file == nil || seg.live <= seg.size/cheapPart || s.lack && seg.live <= seg.size/2 {
+	if seg.file == nil || seg.live <= seg.size/cheapPart || s.room.lack && seg.live <= seg.size/2 {
 		return true // on a full disk what it buys is worth more
 	}
 	total := int64(0)
@@ -260,48 +259,4 @@ func (s *Store) putMoved(p *replica, entries []raft.Entry) (int, error) {
 	}
 	s.end(r.count)
 	return size, nil
-}
-
-// reclaim frees segments before the tail that the last batch but one has named,
-// and so the last. If the last one rots, while none follows, the one before it
-// is believed: what that wants must be there. A few at a time: the rest waits for
-// the batches to come.
-func (s *Store) reclaim(tail uint64) error {
-	for n := 0; n < freePerBatchMax && s.index.segments[0].number < tail; n++ {
-		s.index.mu.Lock()
-		seg := s.index.segments[0]
-		s.index.segments = s.index.segments[1:]
-		s.index.mu.Unlock()
-		if err := s.discard(seg); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// discard keeps a file for later use, or removes it.
-func (s *Store) discard(seg *segment) error {
-	if seg.file == nil {
-		return s.removeLost(seg)
-	}
-	if seg.spoilt == nil && (seg.size == s.size || s.lack) && len(s.free) < max(s.freeMin, len(s.index.segments)/freePart) {
-		s.free = append(s.free, seg)
-		return nil
-	}
-	if err := seg.file.Close(); err != nil {
-		return fmt.Errorf("free segment %d: %w", seg.number, err)
-	}
-	if err := s.fs.Remove(seg.name); err != nil {
-		return fmt.Errorf("free segment %d: %w", seg.number, err)
-	}
-	s.figures.count(func(c *Stats) { c.Removed++ })
-	return nil
-}
-
-// removeLost removes a file that can't be read, if it is there.
-func (s *Store) removeLost(seg *segment) error {
-	if err := s.fs.Remove(seg.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("free segment %d: %w", seg.number, err)
-	}
-	return nil
 }

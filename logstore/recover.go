@@ -216,7 +216,7 @@ func (r *recovery) discardBefore(tail uint64, numbers []uint64) error {
 			continue // it is in nobody's way, and the next start tries again
 		}
 		if err == nil {
-			err = s.discard(seg)
+			err = s.room.discard(seg)
 		}
 		if err != nil {
 			return err

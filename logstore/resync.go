@@ -340,5 +340,5 @@ func (r *recovery) forget(seg *segment) error {
 			return err
 		}
 	}
-	return r.s.removeLost(seg)
+	return r.s.room.removeLost(seg)
 }

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path"
+	"sync"
 
 	"muster/logstore/vfs"
 	"muster/raft"
@@ -83,50 +85,161 @@ type Space struct {
 	Free int64
 }
 
+// batchRoom is what a batch may take besides its records: its directory too.
+const batchRoom = batchHeaderSize + 2*pageSize + directoryRoom
+
+// beginSpace is the end of Open: it sees to what was kept back before, and
+// looks whether there is room for more.
+func (s *Store) beginSpace() error {
+	// First the headroom, of which a start may have taken.
+	if err := s.headroom.find(); err != nil {
+		return err
+	}
+	if err := s.keepHeadroom(); err != nil {
+		return err
+	}
+	return s.room.open()
+}
+
+// MakeRoom tries again to prepare what the disk had no room for. Its owner calls
+// it from time to time, from the goroutine of Append: it costs nothing if
+// nothing is lacking, and a question to the file system if there is no room yet.
+func (s *Store) MakeRoom() error {
+	if err := s.halt.err(); err != nil {
+		return err
+	}
+	if err := s.makeSpace(); err != nil {
+		return s.stop(err)
+	}
+	return nil
+}
+
+func (s *Store) makeSpace() error {
+	defer s.room.measure()
+	_ = s.gauge.ask(0) // for Space
+	if s.room.lack {
+		// While nothing is taken there are no batches with which what is
+		// needed at the tail could move.
+		for before, n := uint64(0), 0; before != s.batch && n < reclaimMax; n++ {
+			before = s.batch
+			if err := s.settle(); err != nil {
+				return err
+			}
+		}
+		if err := s.room.makeLacking(); err != nil {
+			return err
+		}
+	}
+	return s.keepHeadroom()
+}
+
+// keepHeadroom keeps the headroom as large as what it is for.
+func (s *Store) keepHeadroom() error { return s.headroom.keep(s.headroomSize()) }
+
+// headroomSize is as much as a snapshot may need, and the identity: what the
+// largest snapshot holds, and what the log may have added to it since.
+func (s *Store) headroomSize() int64 {
+	largest := int64(0)
+	for id := range s.index.replicas {
+		if all := s.Snapshots(id); len(all) > 0 {
+			largest = max(largest, all[len(all)-1].Size)
+		}
+	}
+	want := largest + min(s.index.needed, max(largest, logSinceMin))
+	return headroomMin + roundUp(want, headroomStep)
+}
+
+// room is what there is to write into: segments that are prepared, files that are
+// to be used again, and the reserve. It makes the segments and takes them back. All
+// but the picture for [Store.Space] belongs to the goroutine of Append.
+type room struct {
+	disk    vfs.FS
+	dir     string // of the segments
+	size    int64  // of a standard segment
+	freeMin int    // files that may wait to be used again
+	chance  uint64 // seeds the salts
+	log     *slog.Logger
+	index   *index
+	gauge   *gauge
+	figures *figures
+	home    *home
+
+	filling  *filling   // the segment that is being prepared
+	free     []*segment // reclaimed, to be used again
+	reserve  *filling   // log/reserve; nil if there is none
+	lack     bool       // the disk had no room for what was to be prepared, when last asked
+	admitted int64      // bytes that the present Append takes at most
+	zeros    []byte
+	scratch  []int64
+
+	mu      sync.Mutex // no other is taken under it
+	picture Space      // guarded by mu
+}
+
+// open takes over the reserve, and asks whether there is room to prepare more.
+func (m *room) open() error {
+	if err := m.findReserve(); err != nil {
+		return err
+	}
+	if err := m.fillReserve(reserveAtOnce); err != nil {
+		return err
+	}
+	if m.index.next() == nil && len(m.free) == 0 && !m.lack {
+		if err := m.lacking(m.gauge.ask(m.nextSize())); err != nil {
+			return err
+		}
+	}
+	m.measure()
+	return nil
+}
+
 // Space returns how much room there is. It may be called from any goroutine,
 // and asks no disk.
-func (s *Store) Space() Space {
-	s.index.mu.Lock()
-	defer s.index.mu.Unlock()
-	return s.space
+func (s *Store) Space() Space { return s.room.get() }
+
+// get does what [Store.Space] says.
+func (m *room) get() Space {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.picture
 }
 
 // measure takes the picture that Space shows.
-func (s *Store) measure() {
+func (m *room) measure() {
 	total := int64(0)
-	for _, room := range s.rooms() {
+	for _, room := range m.rooms() {
 		total += room
 	}
-	n := Space{Short: s.lack, Kept: s.reserveSize(), Free: s.gauge.free}
+	n := Space{Short: m.lack, Kept: m.reserveSize(), Free: m.gauge.free}
 	n.Reserve = min(total, n.Kept)
 	n.Prepared = total - n.Reserve
-	n.Batch, n.Entry = s.batches()
-	s.index.mu.Lock()
-	defer s.index.mu.Unlock()
-	bound := min(s.index.active.size, s.size) / fullPart
-	if s.space.Full || s.space.Kept == 0 {
+	n.Batch, n.Entry = m.batches()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	bound := min(m.index.active.size, m.size) / fullPart
+	if m.picture.Full || m.picture.Kept == 0 {
 		bound *= 2 // it ends later than it begins; at a start it is not known whether it was
 	}
-	n.Full = s.lack && n.Prepared < bound
-	if n.Full != s.space.Full {
+	n.Full = m.lack && n.Prepared < bound
+	if n.Full != m.picture.Full {
 		if n.Full {
-			s.log.Warn("disk full: the log takes only what frees room", "dir", s.dir, "free", n.Free, "prepared", n.Prepared, "reserve", n.Reserve)
+			m.log.Warn("disk full: the log takes only what frees room", "dir", m.dir, "free", n.Free, "prepared", n.Prepared, "reserve", n.Reserve)
 		} else {
-			s.log.Info("disk has room again", "dir", s.dir, "free", n.Free, "prepared", n.Prepared, "reserve", n.Reserve)
+			m.log.Info("disk has room again", "dir", m.dir, "free", n.Free, "prepared", n.Prepared, "reserve", n.Reserve)
 		}
 	}
-	s.space = n
+	m.picture = n
 }
 
 // batches returns [Space.Batch] and [Space.Entry]: what admit would take, by the
 // rule of fits, without what it adds for frames.
-func (s *Store) batches() (batch, entry int64) {
-	largest, sum, most := int64(0), int64(0), s.batchMax(0)
-	for _, room := range s.rooms() {
+func (m *room) batches() (batch, entry int64) {
+	largest, sum, most := int64(0), int64(0), m.batchMax(0)
+	for _, room := range m.rooms() {
 		largest = max(largest, room)
 		sum += max(0, room-most)
 	}
-	part := s.size / batchPart
+	part := m.size / batchPart
 	unframed := func(need int64) int64 {
 		return max(0, (need-batchRoom)*part/(part+batchRoom)-3*recordHeaderSize-stateSize)
 	}
@@ -135,35 +248,23 @@ func (s *Store) batches() (batch, entry int64) {
 
 // rooms are the bytes that can be written in each segment from the active one
 // on, and in the reserve.
-func (s *Store) rooms() []int64 {
-	rooms := s.roomScratch[:0]
-	for _, seg := range s.index.segments {
-		if seg.number >= s.index.active.number && seg.file != nil {
+func (m *room) rooms() []int64 {
+	rooms := m.scratch[:0]
+	for _, seg := range m.index.segments {
+		if seg.number >= m.index.active.number && seg.file != nil {
 			rooms = append(rooms, max(0, seg.room()-seg.end))
 		}
 	}
-	if s.reserve != nil && s.reserve.done >= SegmentBytesMin {
-		rooms = append(rooms, s.reserve.done-2*segmentHeader-sectorSize)
+	if m.reserve != nil && m.reserve.done >= SegmentBytesMin {
+		rooms = append(rooms, m.reserve.done-2*segmentHeader-sectorSize)
 	}
-	s.roomScratch = rooms
+	m.scratch = rooms
 	return rooms
 }
 
-// reserveSize is what the reserve should have: a quarter of the segment in use,
-// at least the first segment's size. A quarter of 16 MiB is for a thousand
-// elections and deletes, each in a batch of its own; a small node's is small.
-func (s *Store) reserveSize() int64 {
-	return max(min(firstSegmentBytes, s.size), roundUp(min(s.index.active.size, s.size)/4, pageSize))
-}
-
-// batchRoom is what a batch may take besides its records: its directory too.
-const batchRoom = batchHeaderSize + 2*pageSize + directoryRoom
-
-// admit says whether all of ws can be written, and prepares more if it can't.
-// After it nothing of the write fails for want of room, so a batch is refused
-// whole, and before it has changed anything.
-func (s *Store) admit(ws []Write) error {
-	need, largest := int64(0), int64(0)
+// needs returns what ws take up in the log at most, and the largest batch that
+// there is among them if that is more than usual.
+func (s *Store) needs(ws []Write) (need, largest int64) {
 	for i := range ws {
 		w := &ws[i]
 		need += 2 * (recordHeaderSize + stateSize) // term and vote, and a commit after the entries
@@ -188,34 +289,49 @@ func (s *Store) admit(ws []Write) error {
 		}
 	}
 	need += (need/(s.size/batchPart) + 1) * batchRoom
-	for !s.fits(need, largest) {
-		if s.lack && len(s.free) == 0 {
+	return need, largest
+}
+
+// admit sees to it that so much can be written, in batches of at most largest if
+// that is more than usual, and prepares more if it can't. After it nothing of the
+// write fails for want of room, so a write is refused whole, and before it has
+// changed anything.
+func (m *room) admit(need, largest int64) error {
+	for !m.fits(need, largest) {
+		if m.lack && len(m.free) == 0 {
 			return fmt.Errorf("%d bytes for the log: %w", need, ErrFull)
 		}
 		const frame = 2*segmentHeader + sectorSize
 		size, whole := int64(0), roundUp(frame+need, pageSize)
-		switch room := s.nextSize() - frame; {
-		case frame+largest > s.size:
+		switch room := m.nextSize() - frame; {
+		case frame+largest > m.size:
 			size = whole
-		case room < need && room <= s.batchMax(largest):
+		case room < need && room <= m.batchMax(largest):
 			// A young log's segments are small, and ones that a batch
 			// doesn't fit into add nothing, however many there are.
-			size = min(whole, s.size)
+			size = min(whole, m.size)
 		}
-		if err := s.prepareAll(size); err != nil {
+		if err := m.prepareAll(size); err != nil {
 			return err
 		}
 	}
-	s.admitted = need
+	m.admitted = need
 	return nil
 }
 
-// fits says whether there is room for batches of so many bytes together, and of
+// admitRest admits what is written while nothing is appended, and reports whether
+// there is room for it beside what the next Append may need more.
+func (m *room) admitRest() bool {
+	m.admitted = m.reserveSize() / settlePart
+	return !m.lack || m.fits(m.admitted, 0)
+}
+
+// fits reports whether there is room for batches of so many bytes together, and of
 // at most largest each if that is more than usual. A batch that does not fit
 // into the rest of a segment goes into the next, and so do all after it.
-func (s *Store) fits(need, largest int64) bool {
-	batch, sum := s.batchMax(largest), int64(0)
-	for _, room := range s.rooms() {
+func (m *room) fits(need, largest int64) bool {
+	batch, sum := m.batchMax(largest), int64(0)
+	for _, room := range m.rooms() {
 		if room >= need {
 			return true
 		}
@@ -225,39 +341,49 @@ func (s *Store) fits(need, largest int64) bool {
 }
 
 // batchMax is what a batch takes at most, of entries that take at most largest.
-func (s *Store) batchMax(largest int64) int64 { return max(s.size/batchPart+batchRoom, largest) }
+func (m *room) batchMax(largest int64) int64 { return max(m.size/batchPart+batchRoom, largest) }
+
+// scarce reports whether there is little room beside what was admitted: what a
+// directory takes more than it was given must not be missing there.
+func (m *room) scarce() bool {
+	total := int64(0)
+	for _, room := range m.rooms() {
+		total += room
+	}
+	return m.lack || total-m.admitted < m.size
+}
 
 // prepareAll makes one more segment, of at least so many bytes.
-func (s *Store) prepareAll(bytes int64) error {
-	if s.filling == nil {
-		if bytes <= s.size {
-			if used, err := s.reuse(); used || err != nil {
-				return s.lacking(err)
+func (m *room) prepareAll(bytes int64) error {
+	if m.filling == nil {
+		if bytes <= m.size {
+			if used, err := m.reuse(); used || err != nil {
+				return m.lacking(err)
 			}
 		}
-		size := max(s.nextSize(), bytes)
-		if err := s.lacking(s.startFilling(size)); err != nil || s.filling == nil {
+		size := max(m.nextSize(), bytes)
+		if err := m.lacking(m.startFilling(size)); err != nil || m.filling == nil {
 			return err
 		}
 	}
-	return s.lacking(s.fill(1 << 62))
+	return m.lacking(m.fill(untilFull))
 }
 
 // lacking takes note of an error for want of room in preparing: it is no error
 // any more. What was begun is given up, so that what it took is free for what
 // needs less.
-func (s *Store) lacking(err error) error {
+func (m *room) lacking(err error) error {
 	if !errors.Is(err, ErrFull) {
 		return err
 	}
-	s.lack = true
-	if f := s.filling; f != nil {
-		s.filling = nil
+	m.lack = true
+	if f := m.filling; f != nil {
+		m.filling = nil
 		if err := f.file.Close(); err != nil {
 			return fmt.Errorf("give up a segment: %w", err)
 		}
 	}
-	if err := s.fs.Remove(path.Join(s.dir, preparedName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := m.disk.Remove(path.Join(m.dir, preparedName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("give up a segment: %w", err)
 	}
 	return nil
@@ -265,224 +391,52 @@ func (s *Store) lacking(err error) error {
 
 // nextSize is that of the next segment: twice the one in use, up to the standard
 // size; or less, where the disk has no room for so much.
-func (s *Store) nextSize() int64 {
-	size := s.size
-	if s.index.active.file != nil {
-		size = min(2*s.index.active.size, s.size)
+func (m *room) nextSize() int64 {
+	size := m.size
+	if m.index.active.file != nil {
+		size = min(2*m.index.active.size, m.size)
 	}
-	if err := s.gauge.ask(0); err == nil {
-		for s.gauge.free < size && size/2 >= min(firstSegmentBytes, s.size) {
+	if err := m.gauge.ask(0); err == nil {
+		for m.gauge.free < size && size/2 >= min(firstSegmentBytes, m.size) {
 			size /= 2
 		}
 	}
 	return roundUp(size, pageSize)
 }
 
-// useReserve makes the reserve the next segment.
-func (s *Store) useReserve() error {
-	r := s.reserve
-	if r == nil || r.done < SegmentBytesMin {
-		return fmt.Errorf("prepare a segment: %w", ErrFull)
-	}
-	s.reserve = nil
-	if err := r.file.Close(); err != nil {
-		return fmt.Errorf("use the reserve: %w", err)
-	}
-	prepared := path.Join(s.dir, preparedName)
-	if err := s.fs.Rename(path.Join(s.dir, reserveName), prepared); err != nil {
-		return fmt.Errorf("use the reserve: %w", err)
-	}
-	if err := s.fs.SyncDir(s.dir); err != nil {
-		return fmt.Errorf("use the reserve: %w", err)
-	}
-	file, err := openFile(s.fs, prepared)
-	if err != nil {
-		return fmt.Errorf("use the reserve: %w", err)
-	}
-	s.log.Warn("log goes on in its reserve", "bytes", r.done)
-	return s.christen(file, r.done)
-}
-
-// fillReserve brings the reserve some bytes nearer to what it should be.
-func (s *Store) fillReserve(bytes int64) error {
-	want := s.reserveSize()
-	if s.lack || s.reserve != nil && s.reserve.done >= want {
-		return nil
-	}
-	err := func() error {
-		if s.reserve == nil {
-			if err := s.gauge.ask(want); err != nil {
-				return err
-			}
-			file, err := s.fs.Create(path.Join(s.dir, reserveName))
-			if err != nil {
-				return err
-			}
-			s.reserve = &filling{file: file}
-			if err := s.fs.SyncDir(s.dir); err != nil {
-				return err
-			}
-		}
-		s.reserve.size = want
-		return s.fillFile(s.reserve, bytes)
-	}()
-	if errors.Is(err, ErrFull) {
-		s.lack = true
-		err = s.cutReserve()
-	}
-	if err != nil {
-		return fmt.Errorf("fill the reserve: %w", err)
-	}
-	return nil
-}
-
-// cutReserve takes off the reserve what could not be written or synced.
-func (s *Store) cutReserve() error {
-	r := s.reserve
-	if r == nil {
-		return nil
-	}
-	if r.done > 0 {
-		r.size = r.done
-		return r.file.Truncate(r.done)
-	}
-	s.reserve = nil
-	if err := r.file.Close(); err != nil {
-		return err
-	}
-	return s.fs.Remove(path.Join(s.dir, reserveName))
-}
-
-// findReserve takes over the reserve that an earlier process left.
-func (s *Store) findReserve() error {
-	file, err := openFile(s.fs, path.Join(s.dir, reserveName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	size, err := sizeOf(file)
-	if err != nil {
-		file.Close()
-		return err
-	}
-	s.reserve = &filling{file: file, size: size, done: size &^ (pageSize - 1)}
-	return nil
-}
-
-// beginSpace is the end of Open: it sees to what was kept back before, and
-// looks whether there is room for more.
-func (s *Store) beginSpace() error {
-	// First the headroom, of which a start may have taken.
-	if err := s.headroom.find(); err != nil {
-		return err
-	}
-	if err := s.keepHeadroom(); err != nil {
-		return err
-	}
-	if err := s.findReserve(); err != nil {
-		return err
-	}
-	if err := s.fillReserve(reserveAtOnce); err != nil {
-		return err
-	}
-	if s.index.next() == nil && len(s.free) == 0 && !s.lack {
-		if err := s.lacking(s.gauge.ask(s.nextSize())); err != nil {
-			return err
-		}
-	}
-	s.measure()
-	return nil
-}
-
-// MakeRoom tries again to prepare what the disk had no room for. Its owner calls
-// it from time to time, from the goroutine of Append: it costs nothing if
-// nothing is lacking, and a question to the file system if there is no room yet.
-func (s *Store) MakeRoom() error {
-	if err := s.halt.err(); err != nil {
-		return err
-	}
-	if err := s.makeSpace(); err != nil {
-		return s.stop(err)
-	}
-	return nil
-}
-
-func (s *Store) makeSpace() error {
-	defer s.measure()
-	_ = s.gauge.ask(0) // for Space
-	if s.lack {
-		// While nothing is taken there are no batches with which what is
-		// needed at the tail could move.
-		for before, n := uint64(0), 0; before != s.batch && n < reclaimMax; n++ {
-			before = s.batch
-			if err := s.settle(); err != nil {
-				return err
-			}
-		}
-		if err := s.makeLacking(); err != nil {
-			return err
-		}
-	}
-	return s.keepHeadroom()
-}
-
-func (s *Store) makeLacking() error {
-	if s.index.next() == nil {
-		if s.gauge.ask(s.nextSize()) != nil && len(s.free) == 0 {
-			return nil
-		}
-		s.lack = false
-		if err := s.prepareAll(0); err != nil || s.lack {
-			return err
-		}
-	}
-	missing := s.reserveSize()
-	if s.reserve != nil {
-		missing -= s.reserve.done
-	}
-	if s.gauge.ask(missing) != nil {
-		return nil
-	}
-	s.lack = false
-	return s.fillReserve(1 << 62)
-}
-
-// roomToMove says whether some bytes of what is needed at the tail may be
-// written again now, after others were moved. It frees the segment there; but on a full disk not at the
-// cost of what was admitted, nor of the reserve's last half. What is too large
-// for a segment in use gets one made for it first.
-func (s *Store) roomToMove(moved, bytes int) (bool, error) {
+// roomToMove reports whether some bytes of what is needed at the tail may be
+// written again now, after others were moved. That frees the segment there; but on
+// a full disk not at the cost of what was admitted, nor of the reserve's last half.
+// What is too large for a segment in use gets one made for it first.
+func (m *room) roomToMove(moved, bytes int) (bool, error) {
 	const frame = 2*segmentHeader + sectorSize
 	largest := int64(bytes) + batchRoom
-	large := frame+largest > s.size
-	if !s.lack && !large {
+	large := frame+largest > m.size
+	if !m.lack && !large {
 		return true, nil
 	}
-	need := max(s.admitted+int64(moved+bytes)+s.reserveSize()/2, largest)
-	if large && !s.lack && !s.fits(need, largest) {
+	need := max(m.admitted+int64(moved+bytes)+m.reserveSize()/2, largest)
+	if large && !m.lack && !m.fits(need, largest) {
 		// For all that is needed: in one made for the record alone that would not
 		// fit the next time either, and each batch would make one more.
-		if err := s.prepareAll(roundUp(frame+need, pageSize)); err != nil {
+		if err := m.prepareAll(roundUp(frame+need, pageSize)); err != nil {
 			return false, err
 		}
 	}
-	return s.fits(need, largest), nil
+	return m.fits(need, largest), nil
 }
 
-// keepHeadroom keeps the headroom as large as what it is for.
-func (s *Store) keepHeadroom() error { return s.headroom.keep(s.headroomSize()) }
-
-// headroomSize is as much as a snapshot may need, and the identity: what the
-// largest snapshot holds, and what the log may have added to it since.
-func (s *Store) headroomSize() int64 {
-	largest := int64(0)
-	for id := range s.index.replicas {
-		if all := s.Snapshots(id); len(all) > 0 {
-			largest = max(largest, all[len(all)-1].Size)
+// close gives back the files.
+func (m *room) close() error {
+	var errs []error
+	for _, seg := range m.free {
+		errs = append(errs, seg.file.Close())
+	}
+	for _, f := range []*filling{m.filling, m.reserve} {
+		if f != nil {
+			errs = append(errs, f.file.Close())
 		}
 	}
-	want := largest + min(s.index.needed, max(largest, logSinceMin))
-	return headroomMin + roundUp(want, headroomStep)
+	m.free, m.filling, m.reserve = nil, nil, nil
+	return errors.Join(errs...)
 }

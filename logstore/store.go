@@ -118,13 +118,11 @@ var (
 
 // Store is the log of one node.
 type Store struct {
-	fs      vfs.FS
-	dir     string // of the segments
-	size    int64  // of a standard segment
-	freeMin int    // files that may wait to be used again
-	chance  uint64
-	lock    io.Closer // nil if it is the caller's
-	log     *slog.Logger
+	fs   vfs.FS
+	dir  string    // of the segments
+	size int64     // of a standard segment
+	lock io.Closer // nil if it is the caller's
+	log  *slog.Logger
 
 	halt     halt
 	figures  figures
@@ -138,30 +136,22 @@ type Store struct {
 
 	gauge    gauge
 	headroom headroom
+	room     room
 
 	// Owned by the goroutine of Append.
-	batch       uint64   // number of the last batch
-	synced      position // where it ends: all before is durable
-	named       uint64   // the first segment that is needed, as it says
-	promised    bool     // the last batch holds more than commits, and its end is not on disk
-	buf         []byte
-	records     []record // those in buf
-	closing     []byte   // the batch that closes a segment
-	directory   directory
-	repair      []piece    // to be written again: they are lost on disk, or must be remembered as lost
-	late        []*replica // whose commit is newer than on disk, in the order of its coming
-	filling     *filling   // the segment that is being prepared
-	free        []*segment // reclaimed, to be used again
-	moving      moving
-	zeros       []byte
-	reserve     *filling // log/reserve; nil if there is none
-	lack        bool     // the disk had no room for what was to be prepared, when last asked
-	admitted    int64    // bytes that the present Append takes at most
-	roomScratch []int64
+	batch     uint64   // number of the last batch
+	synced    position // where it ends: all before is durable
+	named     uint64   // the first segment that is needed, as it says
+	promised  bool     // the last batch holds more than commits, and its end is not on disk
+	buf       []byte
+	records   []record // those in buf
+	closing   []byte   // the batch that closes a segment
+	directory directory
+	repair    []piece    // to be written again: they are lost on disk, or must be remembered as lost
+	late      []*replica // whose commit is newer than on disk, in the order of its coming
+	moving    moving
 
 	home home
-
-	space Space // guarded by index.mu; Space's picture
 }
 
 // Stats returns the figures.
@@ -225,7 +215,7 @@ func (s *Store) Close() error {
 
 func (s *Store) closeFiles() error {
 	s.index.mu.Lock()
-	open := slices.Concat(s.index.segments, s.free)
+	open := slices.Clone(s.index.segments)
 	s.index.mu.Unlock()
 	var errs []error
 	for _, seg := range open {
@@ -233,14 +223,7 @@ func (s *Store) closeFiles() error {
 			errs = append(errs, seg.file.Close())
 		}
 	}
-	if s.filling != nil {
-		errs = append(errs, s.filling.file.Close())
-	}
-	errs = append(errs, s.home.closeWitness())
-	if s.reserve != nil {
-		errs = append(errs, s.reserve.file.Close())
-	}
-	s.free, s.filling, s.reserve = nil, nil, nil
+	errs = append(errs, s.room.close(), s.home.closeWitness())
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close())
 	}

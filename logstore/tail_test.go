@@ -40,7 +40,7 @@ func TestRotInTheBatchThatFreed(t *testing.T) {
 			free(a)
 			rest()
 			first := s.index.segments[0].number
-			if n := len(s.free); n < FreeSegmentsDefault {
+			if n := len(s.room.free); n < FreeSegmentsDefault {
 				t.Fatalf("only %d files wait to be used again: the others would not be removed", n)
 			}
 			free(b)

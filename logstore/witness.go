@@ -300,7 +300,7 @@ func (h *home) name() error {
 // it: a copy is seldom older than a few of them. A disk that has no room has none
 // for this.
 func (h *home) renew() error {
-	if !h.live.Load() || h.store.lack || h.store.gauge.ask(2*identityRoom) != nil {
+	if !h.live.Load() || h.store.room.lack || h.store.gauge.ask(2*identityRoom) != nil {
 		return nil
 	}
 	h.mu.Lock()
