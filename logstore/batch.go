@@ -2,6 +2,7 @@ package logstore
 
 import (
 	"fmt"
+	"log/slog"
 	"unsafe"
 
 	"muster/logstore/vfs"
@@ -26,6 +27,28 @@ const (
 // of the usual size.
 func runMax(segment int64) int { return int(min(runBytesMax, segment/batchPart)) }
 
+// writer makes batches of records, writes and syncs them, and then lets them take
+// effect. It belongs to the goroutine of Append.
+type writer struct {
+	size    int64 // of a standard segment
+	log     *slog.Logger
+	index   *index
+	faults  *faults
+	room    *room
+	figures *figures
+	home    *home
+
+	batch     uint64     // number of the last batch
+	synced    position   // where it ends: all before is durable
+	named     uint64     // the first segment that is needed, as it says
+	promised  bool       // the last batch holds more than commits, and its end is not on disk
+	buf       []byte     // the batch that is being made
+	records   []record   // those in buf
+	closing   []byte     // the batch that closes a segment
+	directory directory  // what is still to be told of
+	late      []*replica // whose commit is newer than on disk, in the order of its coming
+}
+
 // extend makes b longer by n bytes, whose content is open.
 func extend(b []byte, n int) []byte {
 	if len(b)+n <= cap(b) {
@@ -44,72 +67,94 @@ func aligned(n int) []byte {
 	return b[from : from+uintptr(n) : from+uintptr(n)]
 }
 
-// flush writes the batch and syncs it, then lets it take effect. A batch that
-// promises nothing needs no durable offset after it. A fresh one begins on a
-// page that holds no other: one page that is damaged does not take both what
-// was promised and the proof that it was durable.
-func (s *Store) flush(promises, fresh bool) error {
-	if len(s.buf) == 0 {
-		s.buf = extend(s.buf, batchHeaderSize)
+// content says what is lost with a batch.
+type content uint8
+
+const (
+	// commitsOnly: nothing that was promised. No durable offset needs to follow.
+	commitsOnly content = iota
+	// promises: something that counts from now on.
+	promises
+)
+
+// placing says where a batch begins.
+type placing uint8
+
+const (
+	// behind: in the sector after the batch before.
+	behind placing = iota
+	// freshPage: on a page that holds no other. So one page that is damaged does not
+	// take both what was promised and the proof that it was durable.
+	freshPage
+)
+
+// flush writes the batch and syncs it, then lets it take effect. A batch of more than
+// commits promises something, whatever its caller says of it.
+func (wr *writer) flush(holds content, begins placing) error {
+	if len(wr.buf) == 0 {
+		wr.buf = extend(wr.buf, batchHeaderSize)
 	}
-	n, count := len(s.buf), len(s.records)
+	n, count := len(wr.buf), len(wr.records)
 	var offset int64
-	for ; ; s.buf, s.records = s.buf[:n], s.records[:count] {
-		if s.index.active.closed() {
-			if err := s.roll(int64(n)); err != nil {
+	for ; ; wr.buf, wr.records = wr.buf[:n], wr.records[:count] {
+		if wr.index.active.closed() {
+			if err := wr.roll(int64(n)); err != nil {
 				return err
 			}
 			continue
 		}
-		offset = s.index.active.end
-		if fresh && offset > segmentHeader {
+		offset = wr.index.active.end
+		if begins == freshPage && offset > segmentHeader {
 			offset = roundUp(offset, pageSize)
 		}
-		if s.directBest(offset, int64(n)) {
+		if wr.directBest(offset, int64(n)) {
 			break
 		}
-		if err := s.roll(int64(n)); err != nil {
+		if err := wr.roll(int64(n)); err != nil {
 			return err
 		}
 	}
-	for i := range s.records {
-		k := s.records[i].kind
-		promises = promises || k != kindState && k != kindDirectory
+	for i := range wr.records {
+		if k := wr.records[i].kind; k != kindState && k != kindDirectory {
+			holds = promises
+		}
 	}
-	before := s.named
-	if err := s.write(s.buf, s.records, offset, s.index.tail(), 0); err != nil {
+	// What the batch before this one named as the tail may be freed after this
+	// one's sync, and no more: should this one rot, that one is believed.
+	before := wr.named
+	if err := wr.write(wr.buf, wr.records, offset, wr.index.tail(), 0); err != nil {
 		return err
 	}
-	s.promised = promises
-	s.effect(offset, int64(len(s.buf)))
-	if promises {
-		if err := s.home.promise(Batch(s.batch)); err != nil {
+	wr.promised = holds == promises
+	wr.effect(offset, int64(len(wr.buf)))
+	if wr.promised {
+		if err := wr.home.promise(Batch(wr.batch)); err != nil {
 			return err
 		}
 	}
-	if cap(s.buf) > bufferKeepBytes {
-		s.buf = nil
+	if cap(wr.buf) > bufferKeepBytes {
+		wr.buf = nil
 	}
-	s.buf = s.buf[:0]
-	return s.room.reclaim(before)
+	wr.buf = wr.buf[:0]
+	return wr.room.reclaim(before)
 }
 
 // directBest ends a batch of n bytes at offset with a directory. It says false
 // if the segment has no room for even a short one.
-func (s *Store) directBest(offset, n int64) bool {
-	records := len(s.records)
-	room := s.index.active.room() - offset - n
-	lists := [...]int64{s.index.active.size / directoryPart, directoryRoom}
+func (wr *writer) directBest(offset, n int64) bool {
+	records := len(wr.records)
+	room := wr.index.active.room() - offset - n
+	lists := [...]int64{wr.index.active.size / directoryPart, directoryRoom}
 	for i, most := range lists {
-		if i == 0 && s.room.scarce() {
+		if i == 0 && wr.room.scarce() {
 			continue
 		}
-		s.buf, s.records = s.buf[:n], s.records[:records]
-		if s.index.active.end == segmentHeader {
+		wr.buf, wr.records = wr.buf[:n], wr.records[:records]
+		if wr.index.active.end == segmentHeader {
 			most = min(most, room) // there is no segment with more
 		}
-		s.direct(most)
-		if int64(len(s.buf))-n <= room {
+		wr.direct(most)
+		if int64(len(wr.buf))-n <= room {
 			return true
 		}
 	}
@@ -117,16 +162,16 @@ func (s *Store) directBest(offset, n int64) bool {
 }
 
 // direct ends the batch with its directory.
-func (s *Store) direct(most int64) {
-	at := len(s.buf)
+func (wr *writer) direct(most int64) {
+	at := len(wr.buf)
 	var rows int
-	s.buf, rows = s.putDirectory(s.buf, int(most))
-	s.records = append(s.records, record{kind: kindDirectory, at: at, size: len(s.buf) - at, count: uint32(rows)})
+	wr.buf, rows = wr.putDirectory(wr.buf, int(most))
+	wr.records = append(wr.records, record{kind: kindDirectory, at: at, size: len(wr.buf) - at, count: uint32(rows)})
 }
 
 // write writes a batch into the active segment and syncs it.
-func (s *Store) write(b []byte, records []record, offset int64, tail, next uint64) error {
-	seg := s.index.active
+func (wr *writer) write(b []byte, records []record, offset int64, tail, next uint64) error {
+	seg := wr.index.active
 	length := len(b) - batchHeaderSize
 	sums := uint32(0)
 	for i := range records {
@@ -136,7 +181,7 @@ func (s *Store) write(b []byte, records []record, offset int64, tail, next uint6
 	}
 	batchHeader{
 		length: length, count: len(records), sums: sums,
-		number: s.batch + 1, durable: s.synced, tail: tail, next: next,
+		number: wr.batch + 1, durable: wr.synced, tail: tail, next: next,
 	}.put(b, seg.at(offset))
 	// The write goes on to the end of its page, unless it goes to the disk by
 	// the sector: a page that is written in part, in a file that was not read
@@ -150,15 +195,15 @@ func (s *Store) write(b []byte, records []record, offset int64, tail, next uint6
 	b = extend(b, int(min(roundUp(offset+int64(n), unit), seg.limit())-offset)-n)
 	clear(b[n:])
 	if next == 0 {
-		s.buf = b[:n]
+		wr.buf = b[:n]
 	}
 	var err error
 	if ok {
 		if err = direct.WriteSync(b, offset); err != nil {
-			return fmt.Errorf("write batch %d to %s and sync it: %w", s.batch+1, seg.name, err)
+			return fmt.Errorf("write batch %d to %s and sync it: %w", wr.batch+1, seg.name, err)
 		}
 	} else if _, err = seg.file.WriteAt(b, offset); err != nil {
-		return fmt.Errorf("write batch %d to %s: %w", s.batch+1, seg.name, err)
+		return fmt.Errorf("write batch %d to %s: %w", wr.batch+1, seg.name, err)
 	} else {
 		err = seg.file.Sync()
 	}
@@ -166,69 +211,69 @@ func (s *Store) write(b []byte, records []record, offset int64, tail, next uint6
 		err = seg.file.Sync()
 	}
 	if err != nil {
-		return fmt.Errorf("sync batch %d in %s: %w", s.batch+1, seg.name, err)
+		return fmt.Errorf("sync batch %d in %s: %w", wr.batch+1, seg.name, err)
 	}
-	s.batch++
-	s.home.synced.Store(s.batch)
-	s.named = tail
+	wr.batch++
+	wr.home.synced.Store(wr.batch)
+	wr.named = tail
 	start := position{seg.number, offset}
 	end := position{seg.number, offset + batchSize(length)}
-	s.directory.tells(start, s.synced, directoryFrom(b, records))
-	s.directory.remember(start, end, s.synced, records)
+	wr.directory.tells(start, wr.synced, directoryFrom(b, records))
+	wr.directory.remember(start, end, wr.synced, records)
 	seg.end = end.offset
-	s.synced = end
+	wr.synced = end
 	return nil
 }
 
 // effect lets a batch that is durable show.
-func (s *Store) effect(offset, bytes int64) {
-	s.index.mu.Lock()
-	defer s.index.mu.Unlock()
-	for i := range s.records {
-		r := &s.records[i]
+func (wr *writer) effect(offset, bytes int64) {
+	wr.index.mu.Lock()
+	defer wr.index.mu.Unlock()
+	for i := range wr.records {
+		r := &wr.records[i]
 		if r.kind == kindDirectory {
 			continue
 		}
 		r.replica.ahead.queued--
-		s.index.take(r, place{s.index.active.number, uint32(offset + int64(r.at)), uint32(r.size)})
+		wr.index.take(r, place{wr.index.active.number, uint32(offset + int64(r.at)), uint32(r.size)})
 		r.replica, r.base = nil, nil
 	}
-	s.figures.count(func(n *Stats) {
+	wr.figures.count(func(n *Stats) {
 		n.Batches++
-		n.Records += uint64(len(s.records))
+		n.Records += uint64(len(wr.records))
 		n.Bytes += uint64(bytes)
-		n.NeededBytes = s.index.needed
+		n.NeededBytes = wr.index.needed
 	})
-	s.records = s.records[:0]
+	wr.records = wr.records[:0]
 }
 
 // roll goes on in the next segment, which is to have room for a batch of some
 // bytes and its directory. The one that is left ends with a batch that says so:
 // if the next one is lost, it is known that it held something.
-func (s *Store) roll(bytes int64) error {
+func (wr *writer) roll(bytes int64) error {
 	need := roundUp(2*segmentHeader+bytes+directoryRoom+2*sectorSize, pageSize)
-	if err := s.room.provide(need); err != nil {
+	if err := wr.room.provide(need); err != nil {
 		return err
 	}
-	if !s.index.active.closed() {
-		if err := s.writeClosing(); err != nil {
+	if !wr.index.active.closed() {
+		if err := wr.writeClosing(); err != nil {
 			return err
 		}
 	}
-	s.index.goTo(s.index.next())
+	wr.index.goTo(wr.index.next())
 	return nil
 }
 
 // writeClosing writes the batch that closes the active segment: its header, and
 // what of a directory fits into the sector.
-func (s *Store) writeClosing() error {
-	b := extend(s.closing[:0], batchHeaderSize)
-	b, rows := s.putDirectory(b, sectorSize-batchHeaderSize)
-	s.closing = b
+func (wr *writer) writeClosing() error {
+	b := extend(wr.closing[:0], batchHeaderSize)
+	b, rows := wr.putDirectory(b, sectorSize-batchHeaderSize)
+	wr.closing = b
 	records := [1]record{{kind: kindDirectory, at: batchHeaderSize, size: len(b) - batchHeaderSize, count: uint32(rows)}}
-	if err := s.write(b, records[:], s.index.active.end, s.index.tail(), s.index.active.number+1); err != nil {
+	if err := wr.write(b, records[:], wr.index.active.end, wr.index.tail(), wr.index.active.number+1); err != nil {
 		return err
 	}
-	s.index.active.close()
+	wr.index.active.close()
 	return nil
 }

@@ -104,13 +104,13 @@ func BenchmarkEncode(b *testing.B) {
 	entries := span(a, 1, 1, 64, 128)
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := s.put(&Write{Replica: a, Entries: entries}); err != nil {
+		if err := s.writer.put(&Write{Replica: a, Entries: entries}); err != nil {
 			b.Fatal(err)
 		}
-		for i := range s.records {
-			sealRecord(s.buf[s.records[i].at:], uint32(i))
+		for i := range s.writer.records {
+			sealRecord(s.writer.buf[s.writer.records[i].at:], uint32(i))
 		}
-		s.buf, s.records = s.buf[:0], s.records[:0]
+		s.writer.buf, s.writer.records = s.writer.buf[:0], s.writer.records[:0]
 	}
 }
 

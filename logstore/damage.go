@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-
-	"muster/raft"
 )
 
 // Damage is what is wrong with the log, and where. It wraps [ErrDamaged].
@@ -155,59 +153,4 @@ func (s *Store) DamageOf(id Replica) (Damaged, bool) {
 	s.index.mu.Lock()
 	defer s.index.mu.Unlock()
 	return s.damageOf(id)
-}
-
-// putMended gives back entries that are lost.
-func (s *Store) putMended(p *replica, entries []raft.Entry) error {
-	if p.ahead.queued > 0 {
-		// What is lost is looked up below, so it must be on disk.
-		if err := s.flush(true, false); err != nil {
-			return err
-		}
-	}
-	from, size := 0, recordHeaderSize
-	end := func(to int) error {
-		if from == to {
-			return nil
-		}
-		_, err := s.putMoved(p, entries[from:to])
-		from, size = to, recordHeaderSize
-		return err
-	}
-	for i := range entries {
-		e := &entries[i]
-		got, err := raft.ReadEntry(p.seed, e.Raw)
-		switch {
-		case err != nil:
-			return fmt.Errorf("%w: mended entry %s: %w", ErrWrite, e.ID, err)
-		case got.ID != e.ID || len(got.Raw) != len(e.Raw):
-			return fmt.Errorf("%w: mended entry %s holds %s", ErrWrite, e.ID, got.ID)
-		}
-		if p.base != nil && e.ID.Index <= p.base.ID.Index {
-			if err := end(i); err != nil {
-				return err
-			}
-			from = i + 1
-			continue
-		}
-		k := p.find(e.ID.Index)
-		if k == len(p.runs) || p.runs[k].first > e.ID.Index || p.runs[k].term != e.ID.Term {
-			return fmt.Errorf("%w: mended entry %s was not in the log", ErrWrite, e.ID)
-		}
-		lost := p.runs[k].lost // end may write what is queued, after which k is another run
-		if !lost {
-			_, lost = s.faults.hits(p.id, p.runs[k].at, 1)
-		}
-		if i > from && (e.ID.Index != entries[i-1].ID.Index+1 || e.ID.Term != entries[i-1].ID.Term || size+len(e.Raw) > runMax(s.size)) || !lost {
-			if err := end(i); err != nil {
-				return err
-			}
-			if !lost {
-				from = i + 1
-				continue
-			}
-		}
-		size += len(e.Raw)
-	}
-	return end(len(entries))
 }

@@ -197,10 +197,10 @@ func TestLeftoverOfTornBatch(t *testing.T) {
 			if i == 1 {
 				e[i] = sealed(a, e[i].ID, raft.EntryNormal, append([]byte{fill}, e[i].Payload()[1:]...))
 			}
-			must(t, s.put(&Write{Replica: a, Entries: e[i : i+1]}))
+			must(t, s.writer.put(&Write{Replica: a, Entries: e[i : i+1]}))
 		}
 		at := s.index.active.end
-		must(t, s.flush(true, false))
+		must(t, s.writer.flush(promises, behind))
 		b := make([]byte, 2048)
 		if _, err := s.index.active.file.ReadAt(b, at); err != nil {
 			t.Fatal(err)

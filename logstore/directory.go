@@ -131,20 +131,20 @@ func directoryFrom(b []byte, records []record) position {
 
 // putDirectory adds a directory to b, of at most some bytes, and returns its
 // number of rows. The batch begins at offset of the active segment.
-func (s *Store) putDirectory(b []byte, most int) ([]byte, int) {
+func (wr *writer) putDirectory(b []byte, most int) ([]byte, int) {
 	at := len(b)
 	b = extend(b, recordHeaderSize+directorySize)
-	if s.index.active.end == segmentHeader && s.directory.since < s.index.active.number {
-		if with, rows, whole := s.putSegments(b, at, at+most); whole {
+	if wr.index.active.end == segmentHeader && wr.directory.since < wr.index.active.number {
+		if with, rows, whole := wr.putSegments(b, at, at+most); whole {
 			return with, rows
 		}
 	}
-	from := s.synced
-	if len(s.directory.batches) > 0 {
-		from = s.directory.batches[0].durable
+	from := wr.synced
+	if len(wr.directory.batches) > 0 {
+		from = wr.directory.batches[0].durable
 	}
-	with, rows, whole := s.putRecent(b, at, at+most)
-	if !whole || s.index.unknown.size > 0 {
+	with, rows, whole := wr.putRecent(b, at, at+most)
+	if !whole || wr.index.unknown.size > 0 {
 		// It must not be taken for one that tells of all.
 		from = nowhere
 	}
@@ -160,23 +160,23 @@ func endDirectory(b []byte, at int, from position, rows int) []byte {
 
 // putSegments adds the rows of all that stands in the segments of which no
 // directory tells yet. It looks at every run of every replica, once per segment.
-func (s *Store) putSegments(b []byte, at, most int) ([]byte, int, bool) {
-	with, rows := s.index.putTold(b, most, func(p place) bool {
-		return p.size > 0 && p.segment >= s.directory.since && p.segment < s.index.active.number
+func (wr *writer) putSegments(b []byte, at, most int) ([]byte, int, bool) {
+	with, rows := wr.index.putTold(b, most, func(p place) bool {
+		return p.size > 0 && p.segment >= wr.directory.since && p.segment < wr.index.active.number
 	})
 	if len(with) > most {
 		return b, 0, false
 	}
-	from := s.directory.sinceAt
-	if s.index.unknown.size > 0 {
+	from := wr.directory.sinceAt
+	if wr.index.unknown.size > 0 {
 		from = nowhere
 	}
 	return endDirectory(with, at, from, rows), rows, true
 }
 
 // putRecent adds the rows of the batches that are remembered.
-func (s *Store) putRecent(b []byte, at, most int) ([]byte, int, bool) {
-	d := &s.directory
+func (wr *writer) putRecent(b []byte, at, most int) ([]byte, int, bool) {
+	d := &wr.directory
 	d.round++
 	d.rows = d.rows[:0]
 	for i := range d.items {
@@ -192,15 +192,15 @@ func (s *Store) putRecent(b []byte, at, most int) ([]byte, int, bool) {
 		p.row.last = int32(i)
 	}
 	rows := 0
-	for i := range s.index.peers.all {
-		n := &s.index.peers.all[i]
+	for i := range wr.index.peers.all {
+		n := &wr.index.peers.all[i]
 		if len(d.batches) > 0 && !d.batches[0].durable.after(position{n.at.segment, int64(n.at.offset)}) {
 			b = putNoteRow(b, &n.Note)
 			rows++
 		}
 	}
 	for _, p := range d.rows {
-		b = s.putRecentRow(b, p)
+		b = wr.putRecentRow(b, p)
 		if rows++; len(b) > most {
 			return b[:at+recordHeaderSize+directorySize], 0, false
 		}
@@ -209,11 +209,11 @@ func (s *Store) putRecent(b []byte, at, most int) ([]byte, int, bool) {
 	return b, rows, true
 }
 
-func (s *Store) putRecentRow(b []byte, p *replica) []byte {
-	if s.index.replicas[p.id] != p {
+func (wr *writer) putRecentRow(b []byte, p *replica) []byte {
+	if wr.index.replicas[p.id] != p {
 		return putReplica(b, rowRemoval, p.id)
 	}
-	d := &s.directory
+	d := &wr.directory
 	var flags uint64
 	for i := p.row.first; i >= 0; i = d.items[i].next {
 		switch d.items[i].kind {

@@ -25,11 +25,11 @@ func BenchmarkDirectory(b *testing.B) {
 				}
 				must(b, s.Append(ws))
 			}
-			batch := s.synced.offset - int64(s.directory.batches[len(s.directory.batches)-1].durable.offset)
+			batch := s.writer.synced.offset - int64(s.writer.directory.batches[len(s.writer.directory.batches)-1].durable.offset)
 			var buf []byte
 			b.ReportAllocs()
 			for b.Loop() {
-				buf, _ = s.putDirectory(buf[:0], 1<<20)
+				buf, _ = s.writer.putDirectory(buf[:0], 1<<20)
 			}
 			b.ReportMetric(float64(len(buf)), "B/directory")
 			b.ReportMetric(float64(batch), "B/batch")
@@ -49,11 +49,11 @@ func TestDirectoryChangesNothing(t *testing.T) {
 		}
 		s := r.store
 		before := fmt.Sprint(s.index.needed, s.index.graves)
-		b, rows := s.putDirectory(nil, 1<<20)
+		b, rows := s.writer.putDirectory(nil, 1<<20)
 		if rows == 0 {
 			t.Fatal("the directory has no rows: the test shows nothing")
 		}
-		rec := &recovery{s: s, hole: &hole{from: s.synced, at: place{s.index.active.number, 0, recordHeaderSize}}, directory: b[recordHeaderSize:], rows: uint32(rows)}
+		rec := &recovery{s: s, hole: &hole{from: s.writer.synced, at: place{s.index.active.number, 0, recordHeaderSize}}, directory: b[recordHeaderSize:], rows: uint32(rows)}
 		rec.applyDirectory()
 		if rec.hole != nil {
 			t.Error("the directory does not cover the batch before it")

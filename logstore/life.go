@@ -181,14 +181,14 @@ func (h *home) settle() error {
 	s := h.store
 	s.adopt()
 	s.room.admitRest() // whatever room there is: no life begins before this is written
-	for before := -1; len(s.repair) > 0 && len(s.repair) != before || s.batch > h.synced.Load(); {
+	for before := -1; len(s.repair) > 0 && len(s.repair) != before || s.writer.batch > h.synced.Load(); {
 		before = len(s.repair)
 		if _, err := s.moveForward(); err != nil {
 			return err
 		}
 		// Where the end of the log is missing, this is the first batch after it,
 		// though there be nothing to say: it proves that it is missing.
-		if err := s.flush(true, true); err != nil {
+		if err := s.writer.flush(promises, freshPage); err != nil {
 			return err
 		}
 	}

@@ -77,18 +77,6 @@ func (n *peerNotes) of(node raft.NodeID) *noted {
 	return nil
 }
 
-// put adds a note to the batch.
-func (n *peerNotes) put(s *Store, note *Note) error {
-	b, err := s.begin(&n.nobody, kindNote, recordHeaderSize+noteSize)
-	if err != nil {
-		return err
-	}
-	s.records[len(s.records)-1].note = *note
-	note.put(b[recordHeaderSize:])
-	s.end(0)
-	return nil
-}
-
 // take lets a note take effect that is on disk.
 func (n *peerNotes) take(x *index, note Note, at place) {
 	i, have := n.find(note.Node)

@@ -157,7 +157,7 @@ func TestSegmentsComeAndGo(t *testing.T) {
 func TestRottenRest(t *testing.T) {
 	n := newLifeNode(t).start()
 	n.write(one, 50)
-	at := n.store.synced
+	at := n.store.writer.synced
 	must(t, n.store.Idle())
 	must(t, n.store.Idle())
 	n.kill()

@@ -78,6 +78,7 @@ func newStore(o Options) *Store {
 		disk: s.fs, dir: s.dir, size: s.size, freeMin: cmp.Or(o.FreeSegments, FreeSegmentsDefault), chance: o.Chance, log: s.log,
 		index: &s.index, gauge: &s.gauge, figures: &s.figures, home: &s.home,
 	}
+	s.writer = writer{size: s.size, log: s.log, index: &s.index, faults: &s.faults, room: &s.room, figures: &s.figures, home: &s.home}
 	s.home.store = s
 	return s
 }
@@ -104,8 +105,8 @@ func (r *recovery) open() (err error) {
 			return err
 		}
 		s.index.goTo(s.index.segments[0])
-		s.synced = position{s.index.active.number, s.index.active.end}
-		s.directory.since, s.directory.sinceAt = s.index.active.number, s.synced
+		s.writer.synced = position{s.index.active.number, s.index.active.end}
+		s.writer.directory.since, s.writer.directory.sinceAt = s.index.active.number, s.writer.synced
 		return s.beginSpace()
 	}
 	if err := r.recover(numbers); err != nil {

@@ -1,7 +1,6 @@
 package logstore
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -78,7 +77,7 @@ func (s *Store) Compact(id Replica, base Base) error {
 		return fmt.Errorf("compact %s up to %s: %w", id, base.ID, ErrUnknown)
 	}
 	if term, ok := p.term(base.ID.Index); !ok || term != base.ID.Term || base.ID.Index > p.ahead.state.Commit {
-		return fmt.Errorf("compact %s up to %s: %w: committed up to %d", id, base.ID, ErrRange, s.commit(p))
+		return fmt.Errorf("compact %s up to %s: %w: committed up to %d", id, base.ID, ErrRange, s.writer.commit(p))
 	}
 	return s.Append([]Write{{Replica: id, Base: &base}})
 }
@@ -87,7 +86,7 @@ func (s *Store) Compact(id Replica, base Base) error {
 // the segment there is worth it; and before, what is to be written again because
 // its place is damaged. It says whether it did.
 func (s *Store) moveForward() (bool, error) {
-	before := len(s.records)
+	before := len(s.writer.records)
 	left := moveBytesMax
 	if err := s.moveSome(&s.repair, &left); err != nil {
 		return false, fmt.Errorf("write again what is damaged: %w", err)
@@ -95,7 +94,7 @@ func (s *Store) moveForward() (bool, error) {
 	m := &s.moving
 	if tail := s.index.tail(); m.segment != tail {
 		if !s.worthMoving(s.index.segment(tail)) {
-			return len(s.records) > before, nil
+			return len(s.writer.records) > before, nil
 		}
 		*m = moving{segment: tail, work: s.index.neededIn(tail)}
 	}
@@ -103,7 +102,7 @@ func (s *Store) moveForward() (bool, error) {
 	if err := s.moveSome(&m.work, &left); err != nil {
 		return false, fmt.Errorf("move what is needed out of segment %d: %w", m.segment, err)
 	}
-	return len(s.records) > before, nil
+	return len(s.writer.records) > before, nil
 }
 
 func (s *Store) moveSome(work *[]piece, left *int) error {
@@ -152,22 +151,7 @@ func (s *Store) moveDamaged(w piece, d *Damage) (int, error) {
 	p.lost++
 	lost := *n
 	s.index.mu.Unlock()
-	return s.putLost(p, lost.first, lost.term, lost.count)
-}
-
-// putLost says that entries are lost, or without a count what the replica
-// promised.
-func (s *Store) putLost(p *replica, first, term uint64, count uint32) (int, error) {
-	b, err := s.begin(p, kindLost, recordHeaderSize+lostSize)
-	if err != nil {
-		return 0, err
-	}
-	r := &s.records[len(s.records)-1]
-	r.first, r.term, r.count = first, term, count
-	binary.LittleEndian.PutUint64(b[recordHeaderSize:], first)
-	binary.LittleEndian.PutUint64(b[recordHeaderSize+8:], term)
-	s.end(count)
-	return r.size, nil
+	return s.writer.putLost(p, lost.first, lost.term, lost.count)
 }
 
 // worthMoving says whether the segment at the tail is to be emptied. Where
@@ -199,64 +183,44 @@ func (s *Store) move(w piece) (int, error) {
 		if s.index.graves[p.id.Group].at != w.at {
 			return 0, nil
 		}
-		if _, err := s.begin(p, kindRemove, recordHeaderSize); err != nil {
+		if _, err := s.writer.begin(p, kindRemove, recordHeaderSize); err != nil {
 			return 0, err
 		}
-		s.end(0)
+		s.writer.end(0)
 		return recordHeaderSize, nil
 	case kindBase:
 		if p.baseAt != w.at {
 			return 0, nil
 		}
-		return int(w.at.size), s.putBaseRecord(p, p.base, p.last().Index)
+		return int(w.at.size), s.writer.putBaseRecord(p, p.base, p.last().Index)
 	case kindState:
 		if p.stateAt != w.at {
 			return 0, nil
 		}
-		return int(w.at.size), s.putState(p)
+		return int(w.at.size), s.writer.putState(p)
 	case kindLost:
 		if p.lostAt != w.at && s.index.unknown != w.at {
 			return 0, nil
 		}
-		return s.putLost(p, 0, 0, 0)
+		return s.writer.putLost(p, 0, 0, 0)
 	case kindNote:
 		n := s.index.peers.of(raft.NodeID(w.first))
 		if n == nil || n.at != w.at {
 			return 0, nil
 		}
-		return int(w.at.size), s.index.peers.put(s, &n.Note)
+		return int(w.at.size), s.writer.putNote(&n.Note)
 	}
 	i := p.find(w.first)
 	if i == len(p.runs) || p.runs[i].at != w.at {
 		return 0, nil
 	}
 	if n := p.runs[i]; n.lost {
-		return s.putLost(p, n.first, n.term, n.count)
+		return s.writer.putLost(p, n.first, n.term, n.count)
 	}
 	l := located{p.runs[i], s.index.segment(w.at.segment)}
 	entries, err := l.read(p.id, p.seed)
 	if err != nil {
 		return 0, err
 	}
-	return s.putMoved(p, entries)
-}
-
-func (s *Store) putMoved(p *replica, entries []raft.Entry) (int, error) {
-	size := recordHeaderSize
-	for i := range entries {
-		size += len(entries[i].Raw)
-	}
-	b, err := s.begin(p, kindMoved, size)
-	if err != nil {
-		return 0, err
-	}
-	r := &s.records[len(s.records)-1]
-	r.first, r.term, r.count = entries[0].ID.Index, entries[0].ID.Term, uint32(len(entries))
-	at := recordHeaderSize
-	for i := range entries {
-		r.changes = r.changes || entries[i].Kind == raft.EntryMembership
-		at += copy(b[at:], entries[i].Raw)
-	}
-	s.end(r.count)
-	return size, nil
+	return s.writer.putMoved(p, entries)
 }

@@ -111,7 +111,7 @@ func (r *recovery) load(numbers []uint64) error {
 		return err
 	}
 	begin := position{s.index.segments[0].number, segmentHeader}
-	s.directory.since, s.directory.sinceAt = begin.segment, begin
+	s.writer.directory.since, s.writer.directory.sinceAt = begin.segment, begin
 	r.end, r.why = begin, "there is no batch"
 	for _, seg := range s.index.segments {
 		if seg.spoilt != nil {
@@ -361,7 +361,7 @@ func (r *recovery) segment(seg *segment) error {
 // advance goes on behind a whole batch.
 func (r *recovery) advance(seg *segment, b []byte, at int64, h batchHeader) {
 	start, end := position{seg.number, at}, position{seg.number, at + batchSize(h.length)}
-	d := &r.s.directory
+	d := &r.s.writer.directory
 	d.tells(start, h.durable, directoryFrom(b, r.records))
 	d.remember(start, end, h.durable, r.records)
 	r.number, r.tail, r.next = h.number, h.tail, h.next

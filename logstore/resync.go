@@ -305,7 +305,7 @@ func (r *recovery) goOn() error {
 	if r.next > 0 {
 		now = r.next
 	}
-	s.synced, s.batch, s.promised = r.end, r.number, r.number > 0
+	s.writer.synced, s.writer.batch, s.writer.promised = r.end, r.number, r.number > 0
 	if r.hole == nil && !r.cut {
 		// What is prepared and can't be read was never used.
 		for i, seg := range s.index.segments {
@@ -327,7 +327,7 @@ func (r *recovery) goOn() error {
 	}
 	// The end is lost. The log goes on in a new segment, and leaves out the
 	// number of a batch, so that the hole is seen again.
-	s.batch = max(r.newest, r.number+1)
+	s.writer.batch = max(r.newest, r.number+1)
 	s.index.goTo(s.index.segments[len(s.index.segments)-1])
 	s.index.active.close()
 	return nil

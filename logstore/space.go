@@ -120,8 +120,8 @@ func (s *Store) makeSpace() error {
 	if s.room.lack {
 		// While nothing is taken there are no batches with which what is
 		// needed at the tail could move.
-		for before, n := uint64(0), 0; before != s.batch && n < reclaimMax; n++ {
-			before = s.batch
+		for before, n := uint64(0), 0; before != s.writer.batch && n < reclaimMax; n++ {
+			before = s.writer.batch
 			if err := s.settle(); err != nil {
 				return err
 			}

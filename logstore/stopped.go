@@ -169,13 +169,13 @@ func (s *stopped) directory() ([]byte, uint32) {
 }
 
 // putStopped returns the bytes of the file for the log as it stands.
-func (s *Store) putStopped(mark uint64) []byte {
-	b, rows := s.index.putTold(make([]byte, stoppedHeader), stoppedBytesMax, func(p place) bool { return p.size > 0 })
+func (wr *writer) putStopped(mark uint64) []byte {
+	b, rows := wr.index.putTold(make([]byte, stoppedHeader), stoppedBytesMax, func(p place) bool { return p.size > 0 })
 	copy(b, stoppedMagic)
 	binary.LittleEndian.PutUint32(b[8:], stoppedFormat)
-	binary.LittleEndian.PutUint64(b[16:], s.batch)
+	binary.LittleEndian.PutUint64(b[16:], wr.batch)
 	binary.LittleEndian.PutUint64(b[24:], mark)
-	binary.LittleEndian.PutUint64(b[32:], s.index.tail())
+	binary.LittleEndian.PutUint64(b[32:], wr.index.tail())
 	binary.LittleEndian.PutUint64(b[40:], uint64(rows))
 	binary.LittleEndian.PutUint32(b[12:], stoppedSum(b))
 	return b
@@ -186,19 +186,19 @@ func (h *home) stop() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := h.store
-	if !h.begun || s.home.synced.Load() != s.batch {
+	if !h.begun || s.home.synced.Load() != s.writer.batch {
 		return nil
 	}
 	if s.index.unknown.size == 0 {
 		// Where it can't be known what was lost before, nobody can say how all
 		// of the log stood.
-		err := replaceFile(s.fs, h.dir(), stoppedTemp, stoppedName, s.putStopped(h.id.Life().Mark))
+		err := replaceFile(s.fs, h.dir(), stoppedTemp, stoppedName, s.writer.putStopped(h.id.Life().Mark))
 		if err != nil && !errors.Is(err, ErrFull) {
 			return fmt.Errorf("note how the log stands: %w", err)
 		}
 	}
 	next := h.id
-	next.Stopped, next.Segments = Batch(s.batch), nil
+	next.Stopped, next.Segments = Batch(s.writer.batch), nil
 	if err := h.turn(next); err != nil && !errors.Is(err, ErrFull) {
 		return err
 	}

@@ -137,19 +137,11 @@ type Store struct {
 	gauge    gauge
 	headroom headroom
 	room     room
+	writer   writer
 
 	// Owned by the goroutine of Append.
-	batch     uint64   // number of the last batch
-	synced    position // where it ends: all before is durable
-	named     uint64   // the first segment that is needed, as it says
-	promised  bool     // the last batch holds more than commits, and its end is not on disk
-	buf       []byte
-	records   []record // those in buf
-	closing   []byte   // the batch that closes a segment
-	directory directory
-	repair    []piece    // to be written again: they are lost on disk, or must be remembered as lost
-	late      []*replica // whose commit is newer than on disk, in the order of its coming
-	moving    moving
+	repair []piece // to be written again: they are lost on disk, or must be remembered as lost
+	moving moving
 
 	home home
 }

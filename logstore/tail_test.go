@@ -52,7 +52,7 @@ func TestRotInTheBatchThatFreed(t *testing.T) {
 			if tail := s.index.tail(); tail < first+2 {
 				t.Fatalf("the log needs the segments from %d on, before it were those from %d", tail, first)
 			}
-			name, at := s.index.active.name, s.synced.offset-1
+			name, at := s.index.active.name, s.writer.synced.offset-1
 			fs.Crash(vfs.KeepUnsynced, 0)
 			if changed, err := fs.Damage(name, at, vfs.ZeroPage); err != nil || !changed {
 				t.Fatalf("damage: %t, %v", changed, err)
