@@ -82,39 +82,6 @@ func (d *Damaged) Err() error {
 	return fmt.Errorf("%s: %s: %w", d.Replica, what, &d.Where)
 }
 
-// adopt takes over what was found beside Append. Entries are lost from now on,
-// which the next batch says; what is in memory, it writes again.
-func (s *Store) adopt() {
-	s.index.mu.Lock()
-	defer s.index.mu.Unlock()
-	found := s.faults.adopt()
-	for i := range found {
-		f := &found[i]
-		p := s.index.replicas[f.replica]
-		switch f.kind {
-		case kindRemove:
-			p = &replica{id: f.replica}
-		case kindNote:
-			p = &s.index.peers.nobody
-		}
-		if p == nil {
-			continue
-		}
-		w := piece{kind: f.kind, replica: p, first: uint64(f.node), at: f.at}
-		if f.kind == kindEntries {
-			k := p.find(f.run.first)
-			if k == len(p.runs) || p.runs[k].at != f.at || p.runs[k].lost {
-				continue
-			}
-			p.hurt(f.damage)
-			p.runs[k].lost, p.runs[k].changes = true, true
-			p.lost++
-			w.kind, w.first = kindMoved, p.runs[k].first
-		}
-		s.repair = append(s.repair, w)
-	}
-}
-
 // Damaged returns the replicas that lost something, in order; none, if all is
 // well. Any goroutine may call it.
 func (s *Store) Damaged() []Damaged {

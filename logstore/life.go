@@ -179,11 +179,11 @@ func (h *home) begin(id Identity, atLeast, mark uint64) (Identity, error) {
 // how far the log was.
 func (h *home) settle() error {
 	s := h.store
-	s.adopt()
+	s.mover.adopt()
 	s.room.admitRest() // whatever room there is: no life begins before this is written
-	for before := -1; len(s.repair) > 0 && len(s.repair) != before || s.writer.batch > h.synced.Load(); {
-		before = len(s.repair)
-		if _, err := s.moveForward(); err != nil {
+	for before := -1; len(s.mover.repair) > 0 && len(s.mover.repair) != before || s.writer.batch > h.synced.Load(); {
+		before = len(s.mover.repair)
+		if _, err := s.mover.forward(); err != nil {
 			return err
 		}
 		// Where the end of the log is missing, this is the first batch after it,

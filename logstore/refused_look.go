@@ -8,42 +8,6 @@ import (
 	"muster/raft"
 )
 
-// unmoved takes note that a piece can't be moved now.
-func (s *Store) unmoved(w piece, err error) {
-	p := w.replica
-	l := located{p.runs[p.find(w.first)], s.index.segment(w.at.segment)}
-	s.faults.refuse(finding{replica: p.id, kind: kindEntries, run: l.run, at: l.at, damage: l.refusal(p.id, err)})
-}
-
-// awaited reports whether a piece is of entries that the disk refuses. It is not
-// asked again here: that can take it seconds, and Append would wait.
-func (s *Store) awaited(w piece) bool {
-	if w.kind != kindMoved {
-		return false
-	}
-	p := w.replica
-	i := p.find(w.first)
-	if i == len(p.runs) || p.runs[i].at != w.at {
-		return false
-	}
-	_, refused := s.faults.hits(p.id, w.at, 1)
-	return refused || p.runs[i].refused
-}
-
-// moveWaiting has those pieces moved for which nothing is to be waited for now.
-func (s *Store) moveWaiting() {
-	m := &s.moving
-	kept := m.waiting[:0]
-	for _, w := range m.waiting {
-		if s.awaited(w) {
-			kept = append(kept, w)
-		} else {
-			m.work = append(m.work, w)
-		}
-	}
-	m.waiting = kept
-}
-
 // LookAgain asks the disk once more for one of the things that it refused, in
 // turns, and reports whether there was any. It may run beside Append and Read, but
 // not beside Scrub or itself. The owner calls it at its own pace, some time

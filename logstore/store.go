@@ -138,10 +138,9 @@ type Store struct {
 	headroom headroom
 	room     room
 	writer   writer
+	mover    mover
 
 	// Owned by the goroutine of Append.
-	repair []piece // to be written again: they are lost on disk, or must be remembered as lost
-	moving moving
 
 	home home
 }
