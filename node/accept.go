@@ -163,7 +163,7 @@ func (n *Node) acceptConfig() wire.AcceptConfig {
 	id := n.self()
 	c := wire.AcceptConfig{
 		Cluster: n.cfg.Cluster, ClusterID: id.ClusterID, Node: id.Node, Start: id.Life().Number, Advertise: n.addr,
-		Level: shardmap.Level, ValueMax: uint32(n.cfg.ValueMax), WindowMax: shardmap.SessionWindowMax,
+		Level: n.limits.level, ValueMax: uint32(n.cfg.ValueMax), WindowMax: shardmap.SessionWindowMax,
 		Secret: n.secret, Admit: n.admit,
 	}
 	if t := n.table.Load(); t != nil && t.Founded() {

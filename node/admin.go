@@ -356,7 +356,7 @@ func (n *Node) announceOnce(ctx context.Context) error {
 // with the announcements.
 func (n *Node) founder(id logstore.Identity) *shardmap.Found {
 	f := &shardmap.Found{
-		Cluster: id.Cluster, ClusterID: id.ClusterID, Level: shardmap.Level,
+		Cluster: id.Cluster, ClusterID: id.ClusterID, Level: n.limits.level,
 		ValueMax: n.cfg.ValueMax, Groups: n.cfg.Groups,
 	}
 	for _, m := range id.Members {

@@ -3,12 +3,17 @@ package node
 import (
 	"syscall"
 	"time"
+
+	"muster/shardmap"
 )
 
 // limits is what others may cost this node. They are fields so that a test can
 // reach them without spending what they are; the product runs with
 // [defaultLimits].
 type limits struct {
+	// level is the newest level of commands that this build understands. It is
+	// lower only in tests of clusters with members of several builds.
+	level uint32
 	// clients bounds the connections of clients, peers those of peers: a
 	// flood of the one can't take the place of the other.
 	clients, peers int
@@ -68,6 +73,7 @@ type limits struct {
 
 func defaultLimits() limits {
 	l := limits{
+		level:   shardmap.Level,
 		clients: 10_000, peers: 1_000, bulks: 256, strangers: 1_000, founders: 2 * expectMax,
 		bulkSilence: 30 * time.Second, founderSilence: callTimeout,
 		clientSilence: 60 * time.Second, peerSilence: 10 * time.Second,

@@ -159,7 +159,7 @@ func (n *Node) dial(ctx context.Context, to raft.NodeID, addr string, purpose wi
 	c := wire.DialConfig{
 		To: to, ToAddr: addr,
 		Purpose: purpose, Role: role, Cluster: n.cfg.Cluster, ClusterID: id.ClusterID,
-		Node: id.Node, Start: id.Life().Number, Advertise: n.addr, Level: shardmap.Level, Secret: n.secret,
+		Node: id.Node, Start: id.Life().Number, Advertise: n.addr, Level: n.limits.level, Secret: n.secret,
 	}
 	if role == wire.RolePeer {
 		conn = n.attesting.dialling(conn, &c)

@@ -136,6 +136,7 @@ type speaker struct {
 	t       testing.TB
 	decoder *wire.Decoder
 	request uint64
+	level   uint32 // of the cluster, as the node said
 }
 
 // dial says hello to a node as c says.
@@ -150,7 +151,7 @@ func dial(t testing.TB, addr string, c wire.DialConfig) (*speaker, error) {
 		return nil, err
 	}
 	t.Cleanup(func() { conn.Close() })
-	return &speaker{Conn: conn, t: t, decoder: g.Decoder}, nil
+	return &speaker{Conn: conn, t: t, decoder: g.Decoder, level: g.Welcome.Level}, nil
 }
 
 func (r *runningNode) client() *speaker {

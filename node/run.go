@@ -492,13 +492,17 @@ func (n *Node) beginLog(r logstore.Replica, m raft.Membership) error {
 // machine makes the state machine of a replica.
 func (n *Node) machine(r logstore.Replica) repl.StateMachine {
 	if r.Group == 0 {
-		return machine.NewMeta(n.tableChanged)
+		m := machine.NewMeta(n.tableChanged)
+		m.Table.Understand(n.limits.level)
+		return m
 	}
 	var slots []shardmap.Slot
 	if t := n.table.Load(); t != nil {
 		slots = t.SlotsOf(r.Group)
 	}
-	return machine.NewMap(r.Group, slots)
+	m := machine.NewMap(r.Group, slots)
+	m.State.Understand(n.limits.level)
+	return m
 }
 
 // tableChanged is called by the goroutine that applies, with each new table.
