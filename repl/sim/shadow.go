@@ -233,7 +233,9 @@ func (n *node) checkReplica(r logstore.Replica, restored *raft.Restored) {
 	if restored.State.Commit < commit {
 		n.c.fail("I5: n%d: %s had commit %d on disk, found is %d", n.index, r, commit, restored.State.Commit)
 	}
-	s.state.Commit = max(s.state.Commit, restored.State.Commit)
+	// Of a write that was cut short, term and vote may be there, and the commit, whose
+	// record is the last of it, not.
+	s.state.Commit = restored.State.Commit
 	n.shadows[r] = s
 }
 
