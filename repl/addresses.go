@@ -229,10 +229,18 @@ func (a *Addresses) answered(addr string, id raft.NodeID) {
 	}
 }
 
-// Lost notes that the connection to a node has ended.
+// Lost notes that the connection to a node has ended. Another node may be at the
+// seeds where it answered, if it has moved.
 func (a *Addresses) Lost(id raft.NodeID) {
-	if w := a.nodes[id]; w != nil {
-		w.at, w.round = "", nil
+	w := a.nodes[id]
+	if w == nil {
+		return
+	}
+	w.at, w.round = "", nil
+	for i := range a.seeds {
+		if a.seeds[i].node == id {
+			a.seeds[i].node = 0
+		}
 	}
 }
 

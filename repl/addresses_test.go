@@ -108,6 +108,20 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
+// A seed where a node answered that has moved since is tried for others again. One
+// would doubt it: while that node is met, elsewhere, the seed seems to be its own.
+func TestSeedOfANodeThatMoved(t *testing.T) {
+	a := NewAddresses("self:1", []string{"s:1"})
+	a.Know(7, "t:1")
+	a.Know(8, "t:8")
+	a.Found(8, "s:1")
+	a.Lost(8)
+	a.Found(8, "n:8")
+	if got, want := nextDials(a, 7, 2), []string{"t:1", "s:1"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // Whoever says hellos in a node's name, however many, with whatever addresses,
 // can neither have it looked for there while it answers, nor keep it from being
 // looked for where it was, nor have more kept than the bounds.
