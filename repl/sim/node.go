@@ -214,7 +214,10 @@ func (n *node) open() error {
 	}
 	n.start, n.mark = id.Life().Number, id.Life().Mark
 	if !id.Doubt.None() && before.None() && !n.forgets {
-		n.c.fail("n%d: its disk is no older one, and its witness tells another: %s", n.index, id.Doubt.Why)
+		if !n.hurt {
+			n.c.fail("n%d: its disk is no older one, and its witness tells another: %s", n.index, id.Doubt.Why)
+		}
+		n.doubtful = true // the last batch has rotted, which looks like a log that ends before it
 	}
 	if !n.opened() {
 		return errHurt
