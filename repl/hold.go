@@ -81,19 +81,39 @@ func (g *group) endHold() {
 // whatever the group decided now could contradict it.
 var errMajorityOlder = errors.New("a majority runs on disks that are older than what they promised, so acknowledged writes may be lost")
 
-// awaits returns the nodes whose answers a held replica waits for.
-func (l *lives) awaits(g *group) []raft.NodeID {
-	var nodes []raft.NodeID
+// asked returns the nodes whose answers count for a held replica: those of the other
+// voters. A life in doubt may have forgotten who votes. It finds out where a voter
+// that it knows has no part in the group any more, or a node that it does not know
+// for a member has one: then it needs the answers of all nodes, since a majority of
+// those that it remembers may be none.
+func (l *lives) asked(g *group) []raft.NodeID {
+	var voters []raft.NodeID
 	for _, list := range [...][]raft.Member{g.members.Voters, g.members.Outgoing} {
 		for i := range list {
-			if n := list[i].Node; n != l.host.cfg.Self && !slices.Contains(nodes, n) {
-				if _, state := l.hears(g, n); state != lifeAnswered {
-					nodes = append(nodes, n)
-				}
+			if n := list[i].Node; n != l.host.cfg.Self && !slices.Contains(voters, n) {
+				voters = append(voters, n)
 			}
 		}
 	}
-	return nodes
+	if l.doubt.None() {
+		return voters
+	}
+	all := l.host.beats.nodes
+	for _, n := range all {
+		row, state := l.hears(g, n)
+		if votes, part := slices.Contains(voters, n), row.Replica != 0; state == lifeAnswered && (votes && !part || part && !g.livesOn(n)) {
+			return all
+		}
+	}
+	return voters
+}
+
+// awaits returns the nodes whose answers a held replica waits for.
+func (l *lives) awaits(g *group) []raft.NodeID {
+	return slices.DeleteFunc(slices.Clone(l.asked(g)), func(n raft.NodeID) bool {
+		_, state := l.hears(g, n)
+		return state == lifeAnswered
+	})
 }
 
 // release lets go of a held replica that need not wait any more.
@@ -103,20 +123,14 @@ func (l *lives) release(g *group) {
 	g.told = g.told[:0]
 	waiting := raft.NodeID(0)
 	voters, proven := 0, 0
-	for _, list := range [...][]raft.Member{m.Voters, m.Outgoing} {
-		for i := range list {
-			node := list[i].Node
-			if node == h.cfg.Self {
-				continue
-			}
-			row, state := l.hears(g, node)
-			switch {
-			case state == lifeAnswered:
-				term = max(term, row.Term)
-				g.told = append(g.told, told{node, row.Last})
-			case !l.doubt.None() || state == lifeRefused || h.ticks-g.hold.since < h.lives.wait():
-				waiting = node
-			}
+	for _, node := range l.asked(g) {
+		row, state := l.hears(g, node)
+		switch {
+		case state == lifeAnswered:
+			term = max(term, row.Term)
+			g.told = append(g.told, told{node, row.Last})
+		case !l.doubt.None() || state == lifeRefused || h.ticks-g.hold.since < h.lives.wait():
+			waiting = node
 		}
 	}
 	if waiting != 0 {

@@ -380,3 +380,38 @@ func TestOlderMajorityIsTold(t *testing.T) {
 		}
 	}
 }
+
+// A group has other members than those that an older directory remembers: one of its
+// voters was replaced. A majority of those that it knows may be none, so it hears
+// everybody before it votes, and takes for its floor what any of them tells of.
+func TestDoubtWhereMembersChanged(t *testing.T) {
+	c := written(t, 69, 5)
+	n := c.leader(1)
+	l, g := &n.host.lives, n.host.groups[1]
+	l.doubt = logstore.Doubt{Why: "a test"}
+	l.hold(g)
+	voters := l.asked(g)
+	news := voters[len(voters)-1] // of a node that has a part, and is no member as far as the log here says
+	g.members.Voters = slices.DeleteFunc(slices.Clone(g.members.Voters), func(m raft.Member) bool { return m.Node == news })
+	say := func(from raft.NodeID, index uint64) {
+		o := l.others[from]
+		o.answered, o.logs = g.hold.question, map[raft.GroupID]wire.LifeLog{}
+		if index > 0 {
+			o.logs[1] = wire.LifeLog{Group: 1, Incarnation: g.replica.Incarnation, Replica: 99, Term: 9, Last: raft.LogID{Term: 9, Index: index}}
+		}
+	}
+	for i, v := range l.asked(g) {
+		say(v, 90*uint64(min(i, 1))) // the first was removed: it has no part
+	}
+	l.release(g)
+	if g.hold == nil {
+		t.Fatal("it votes by the members that it remembers, though one of them has no part any more")
+	}
+	if waits := l.awaits(g); !slices.Equal(waits, []raft.NodeID{news}) {
+		t.Fatalf("it waits for %v, want node %d", waits, news)
+	}
+	say(news, 99)
+	if l.release(g); g.hold != nil || g.floor.Index != 99 {
+		t.Errorf("when all have answered it is held: %t, with floor %s, want 9.99", g.hold != nil, g.floor)
+	}
+}
