@@ -26,6 +26,7 @@ type chaos struct {
 	stale       time.Duration                                // until when tables are late
 	stall       [nodesMax + 1]time.Duration                  // until when a node has no ticks
 	longSleepAt time.Duration                                // when a client is to sleep for longer than sessions are kept; 0: never, or it was
+	moves       int                                          // new addresses that were given so far
 	spans       []shardmap.OwnedRange
 	spansFor    uint64
 }
@@ -155,6 +156,8 @@ func (x *chaos) begin(f Fault) bool {
 		c.net.lose(from, to, c.net.latency())
 		c.net.dial(from, to)
 		return true
+	case Move:
+		return x.move()
 	case Terminate:
 		n := x.victim()
 		if n == nil || n.stopBy > 0 {
@@ -215,9 +218,9 @@ func (x *chaos) begin(f Fault) bool {
 		d := rnd.skewed(time.Second, 30*time.Second)
 		c.note(n.index, "%s for %s", f, d)
 		if f == DiskSlow {
-			n.slowUntil = c.now + d
+			n.slow.until = c.now + d
 		} else {
-			n.stuckUntil = c.now + d
+			n.slow.stuck = c.now + d
 		}
 		return true
 	case ReadFails:

@@ -321,18 +321,27 @@ func (c *cluster) reaches(cl *simClient, n *node) bool {
 	return !c.chaos.clientCut(cl.id, n.index) && !c.net.isolated(n.index)
 }
 
-func (cl *simClient) dial(p client.Peer, addr string) {
+// resolve returns the node that a client reaches at an address. It knows nodes by
+// names that follow them: what a client does about addresses is tested beside it.
+func (cl *simClient) resolve(addr string) *node {
+	if n := nodeAt(cl.c.nodes, addr); n != nil {
+		return n
+	}
 	var index int
 	if _, err := fmt.Sscanf(addr, "n%d", &index); err != nil {
 		cl.c.fail("c%d dials %q", cl.id, addr)
 	}
-	k := &conn{client: cl, peer: p, node: cl.c.nodes[index-1]}
+	return cl.c.nodes[index-1]
+}
+
+func (cl *simClient) dial(p client.Peer, addr string) {
+	k := &conn{client: cl, peer: p, node: cl.resolve(addr)}
 	k.requests.Init(k, machine.RequestLimits{Wait: requestWait, Inline: inlineMax, Page: wire.ListBytesMax})
 	for len(cl.conns) <= int(p) {
 		cl.conns = append(cl.conns, nil)
 	}
 	if old := cl.conns[p]; old != nil && !old.ended {
-		cl.c.fail("c%d dials n%d twice", cl.id, index)
+		cl.c.fail("c%d dials %s twice", cl.id, addr)
 	}
 	cl.conns[p] = k
 	d := 2 * cl.c.net.latency()

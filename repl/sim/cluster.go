@@ -292,6 +292,9 @@ func (c *cluster) healQuorum() {
 			c.net.isolate(n.index)
 		}
 	}
+	// What follows is about elections: those that moved find each other before.
+	healed := slices.DeleteFunc(slices.Clone(c.nodes), func(n *node) bool { return !slices.Contains(quorum, n.index) })
+	c.until("the nodes of the quorum find each other", findWithin, func() bool { return haveMet(healed) })
 	// A replica that was started lately may have to wait first for voters that were
 	// taken away just now: it can't know that they are not slow to answer.
 	wait := time.Duration(0)
@@ -444,6 +447,7 @@ func (c *cluster) healAll() {
 	for _, cl := range c.clients {
 		cl.stop()
 	}
+	c.until("all nodes find each other", findWithin, func() bool { return haveMet(c.nodes) })
 	c.until("all replicas have applied the same", settleWithin, c.settled)
 	c.compare()
 	c.until("all replicas have a snapshot of the same", settleWithin, c.snapshotted)
@@ -530,7 +534,8 @@ func (c *cluster) settled() bool {
 func (c *cluster) picture() string {
 	s := ""
 	for _, n := range c.nodes {
-		s += fmt.Sprintf("n%d: up %v, paused %v, dead %v, batch %v, isolated %v\n", n.index, n.up, n.paused, n.dead, n.batch != nil, c.net.isolated(n.index))
+		s += fmt.Sprintf("n%d: up %v, paused %v, dead %v, batch %v, isolated %v, at %s, has found %v\n",
+			n.index, n.up, n.paused, n.dead, n.batch != nil, c.net.isolated(n.index), n.where.addr, n.where.found[1:len(c.nodes)+1])
 		if n.host == nil {
 			continue
 		}

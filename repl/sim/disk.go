@@ -19,6 +19,11 @@ type diskFailure struct {
 	rule  *vfs.Armed // in place of op: what the disk does is more than to refuse
 }
 
+// slowness is until when a disk is slow, and until when no batch ends.
+type slowness struct {
+	until, stuck time.Duration
+}
+
 // what returns which operation failed, or "".
 func (f *diskFailure) what() string {
 	if f.fired == "" && f.rule != nil && f.rule.Fired() > 0 {

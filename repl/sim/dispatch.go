@@ -17,7 +17,7 @@ func (c *cluster) happen(e *event) bool {
 		return false
 	}
 	switch e.kind {
-	case evMessage, evBeat, evSynced, evIdle, evTick, evResume, evAnnounce, evRequest, evTask, evStream, evFrame, evPeer, evStop:
+	case evMessage, evBeat, evSynced, evIdle, evTick, evResume, evAnnounce, evRequest, evTask, evStream, evFrame, evDial, evPeer, evStop:
 		n := c.nodes[e.node-1]
 		if e.kind == evResume {
 			if n.up && e.life == n.life && n.paused {
@@ -114,6 +114,8 @@ func (n *node) handle(e *event) bool {
 		n.lookAtStream(e.number)
 	case evFrame:
 		n.frame(e)
+	case evDial:
+		n.where.dial(e)
 	case evPeer:
 		n.peer(e)
 	case evStop:
@@ -160,11 +162,11 @@ func (n *node) announce() {
 			n.announced = true
 			return
 		}
-		command, _ = shardmap.AppendAnnounce(nil, &shardmap.Announce{Node: n.id, Start: n.start, Addr: addrOf(n.id), Name: addrOf(n.id), Version: "sim"})
+		command, _ = shardmap.AppendAnnounce(nil, &shardmap.Announce{Node: n.id, Start: n.start, Addr: n.where.addr, Name: addrOf(n.id), Version: "sim"})
 	}
 	// In a process it goes over a connection to the leader. Here it is put
 	// to whoever leads, if that can be reached.
-	if lead := n.c.leaderOf(0); lead != nil && n.c.net.works(n.index, lead.index) {
+	if lead := n.c.leaderOf(0); lead != nil && n.where.reaches(lead.index) {
 		lead.host.Propose(repl.Proposal{Group: 0, Entry: raft.NewEntry(raft.EntryNormal, command)})
 		if lead != n {
 			lead.turn()

@@ -40,6 +40,7 @@ const (
 	evScrub                         // node: all that is on its disk is read
 	evRoom                          // node: its disk has room again
 	evLook                          // node: it looks again at what its disk refuses
+	evDial                          // node, life, from, number: it dials another
 	evPeer                          // node, life, from, number: what it hears of a connection from another
 	evStop                          // node, life: it was told to stop, and hands over
 	evMember                        // answer: replicas are made and retired; else a membership changes
@@ -48,7 +49,7 @@ const (
 var eventNames = [...]string{evMessage: "message", evBeat: "beat", evSynced: "synced", evIdle: "idle", evTick: "tick",
 	evResume: "resume", evStart: "start", evAnnounce: "announce", evRequest: "request", evAnswer: "answer", evDialled: "dialled",
 	evReset: "reset", evListen: "listen", evTable: "table", evWake: "wake", evDeadline: "deadline", evBegin: "begin", evListing: "listing",
-	evFault: "fault", evHeal: "heal", evFlap: "flap", evCrash: "crash", evFrame: "frame", evTask: "task", evStream: "stream", evScrub: "scrub", evRoom: "room", evLook: "look", evPeer: "peer", evStop: "stop", evMember: "member"}
+	evFault: "fault", evHeal: "heal", evFlap: "flap", evCrash: "crash", evFrame: "frame", evTask: "task", evStream: "stream", evScrub: "scrub", evRoom: "room", evLook: "look", evDial: "dial", evPeer: "peer", evStop: "stop", evMember: "member"}
 
 // event is one thing that is due. Events are used again: who handles one keeps
 // nothing of it but what it takes out.

@@ -24,6 +24,7 @@ const (
 	Flap     // a link comes and goes
 	Strand   // a leader is cut off with some of the clients, while the others find another leader
 	PeerLost // a connection ends though both its ends live; there is soon another
+	Move     // one node, some or all come back at other addresses, new ones or each other's; see move.go
 
 	// Processes.
 	Crash         // one node
@@ -96,7 +97,7 @@ const (
 
 var faultNames = [faults]string{
 	Loss: "loss", Duplicate: "duplicate", Reorder: "reorder", Corrupt: "corrupt",
-	Split: "split", Directed: "directed", Partial: "partial", Chain: "chain", Flap: "flap", Strand: "strand", PeerLost: "peer-lost",
+	Split: "split", Directed: "directed", Partial: "partial", Chain: "chain", Flap: "flap", Strand: "strand", PeerLost: "peer-lost", Move: "move",
 	Crash: "crash", CrashMany: "crash-many", CrashRecovery: "crash-recovery", Pause: "pause", Terminate: "terminate", PauseReply: "pause-reply",
 	PowerDrop: "power-drop", PowerKeep: "power-keep", PowerTear: "power-tear", PowerTorn: "power-torn",
 	DiskSlow: "disk-slow", DiskStuck: "disk-stuck", SyncFails: "sync-fails", WriteFails: "write-fails", WriteShort: "write-short", ReadFails: "read-fails",

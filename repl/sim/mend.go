@@ -63,6 +63,10 @@ func (n *node) frame(e *event) {
 		q := new(wire.SnapshotRequest)
 		read(q, e.body)
 		n.host.ReceiveSnapshotRequest(from, q)
+	case wire.TypeAddresses:
+		a := new(wire.Addresses)
+		read(a, e.body)
+		n.where.told(a.Nodes)
 	case wire.TypeChunk:
 		n.takeChunk(e.from, append([]byte(nil), e.body...))
 	case wire.TypeChunkAnswer:

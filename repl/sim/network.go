@@ -67,6 +67,15 @@ func (w *network) heal() {
 	clear(w.breaks)
 	// What is late already holds up nothing that is sent from now on.
 	w.last, w.bulk = [nodesMax + 1][nodesMax + 1]time.Duration{}, [nodesMax + 1][nodesMax + 1]time.Duration{}
+	// Those that could not say hello across a cut do it now; who has found the other
+	// as well needs no word.
+	for _, from := range w.c.nodes {
+		for _, to := range w.c.nodes {
+			if from.where.found[to.index] && !to.where.found[from.index] {
+				w.dial(from.index, to.index)
+			}
+		}
+	}
 }
 
 // breakLinks cuts links until the fault that it numbers is healed.
@@ -103,7 +112,7 @@ func (w *network) latency() time.Duration {
 func (w *network) send(from *node, to raft.NodeID, e *event) {
 	c := w.c
 	e.node, e.from = int32(to), int32(from.index)
-	if !w.works(from.index, int(to)) || c.nodes[to-1].dead {
+	if !from.where.reaches(int(to)) || c.nodes[to-1].dead {
 		c.queue.put(e)
 		return
 	}

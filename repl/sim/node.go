@@ -59,13 +59,14 @@ type node struct {
 	halted    bool          // one of its replicas has stopped, until the process is started anew
 	startAt   time.Duration // when it is to be started again; 0: not planned
 
+	where whereabouts
+
 	// Of its clock: clock() is the process's, and goes by rate millionths.
 	ticks hostClock
 
 	// Of its disk.
 	latency    time.Duration
-	slowUntil  time.Duration
-	stuckUntil time.Duration
+	slow       slowness
 	fullUntil  time.Duration // what its files may grow to is limited
 	measureAt  time.Duration
 	roomAt     time.Duration // when its log looks for room again
@@ -94,6 +95,7 @@ func newNode(c *cluster, index int) *node {
 		latency: c.chance.skewed(50*time.Microsecond, 4*time.Millisecond),
 		shadows: map[logstore.Replica]*shadow{}, wounded: map[logstore.Replica]bool{},
 	}
+	n.where = whereabouts{n: n, addr: addrOf(n.id)}
 	n.fs = vfs.NewFaulty(n.disk)
 	n.ticks.base = c.chance.between(0, time.Hour)
 	id := logstore.Identity{Stage: logstore.StageMember, Cluster: clusterName, ClusterID: clusterID, Node: n.id}
@@ -244,6 +246,7 @@ func (n *node) open() error {
 		return err
 	}
 	n.taker = n.newInbox()
+	n.where.begin()
 	n.host.Place([]repl.Placement{n.c.metaPlacement(n.id)})
 	n.follow(n.table)
 	n.c.after(n.c.chance.between(0, 200*time.Millisecond), n.event(evAnnounce))
@@ -286,6 +289,7 @@ func (n *node) follow(t *shardmap.Table) {
 	if t == nil {
 		return
 	}
+	n.where.follow(t)
 	var place []repl.Placement
 	for i := range t.Groups {
 		if p, ok := machine.Placement(&t.Groups[i], n.id); ok && !n.c.truth[t.Groups[i].ID].removed(p.Replica.ID) {
@@ -340,10 +344,10 @@ func (n *node) turn() {
 	}
 	n.batch = b
 	d := n.latency + n.c.chance.between(0, n.latency)
-	if n.c.now < n.slowUntil {
+	if n.c.now < n.slow.until {
 		d += n.c.chance.skewed(20*time.Millisecond, time.Second)
 	}
-	n.syncIn(max(n.c.now, n.stuckUntil, n.outAt) - n.c.now + d)
+	n.syncIn(max(n.c.now, n.slow.stuck, n.outAt) - n.c.now + d)
 }
 
 func (n *node) syncIn(d time.Duration) {
@@ -514,7 +518,7 @@ func (n *node) heal() {
 	n.disarm()
 	n.failing = diskFailure{}
 	n.returnAll()
-	n.slowUntil, n.stuckUntil = 0, 0
+	n.slow = slowness{}
 	n.makeRoom()
 	n.bootFault, n.replyPause, n.crashOn, n.rotDue = 0, 0, 0, 0
 	n.setRate(1e6)

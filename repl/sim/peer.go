@@ -77,7 +77,8 @@ func (n *node) peer(e *event) {
 	case 0:
 		n.host.PeerLost(n.c.nodes[from-1].id)
 	case 1:
-		if w.works(from, n.index) && n.c.nodes[from-1].up {
+		if o := n.c.nodes[from-1]; o.up && o.where.reaches(n.index) {
+			n.where.claim(o) // its hello has its address
 			n.host.PeerBack(n.c.nodes[from-1].id)
 			n.host.PeerReached(n.c.nodes[from-1].id)
 		}

@@ -247,7 +247,7 @@ func (n *node) push(s *stream) {
 // it, but for what is late.
 func (n *node) sendBulk(to raft.NodeID, t wire.Type, b wire.Body, late time.Duration) {
 	w := &n.c.net
-	if !w.works(n.index, int(to)) || n.c.nodes[to-1].dead {
+	if !n.where.reaches(int(to)) || n.c.nodes[to-1].dead {
 		return
 	}
 	v := n.c.queue.get(evFrame)

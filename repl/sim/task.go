@@ -34,7 +34,7 @@ func (n *node) spawn(do func(*task)) {
 func (n *node) resumeIn(t *task, d time.Duration) {
 	e := n.event(evTask)
 	e.number = t.number
-	n.c.after(max(0, n.stuckUntil-n.c.now)+d, e)
+	n.c.after(max(0, n.slow.stuck-n.c.now)+d, e)
 }
 
 // resumeTask takes the next step of a task.
@@ -75,7 +75,7 @@ func (n *node) stopTasks() {
 func (n *node) stepTime() time.Duration {
 	d := n.latency + n.c.chance.between(0, n.latency)
 	switch {
-	case n.c.now < n.slowUntil:
+	case n.c.now < n.slow.until:
 		d += n.c.chance.skewed(20*time.Millisecond, time.Second)
 	case n.c.chance.below(8) == 0:
 		d += n.c.chance.skewed(time.Millisecond, 5*time.Second)
