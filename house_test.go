@@ -418,7 +418,6 @@ type exception struct {
 var exceptions = []exception{
 	{"methods of repl/sim.node", 98, "plays host and disk of one node, and falls apart by fault"},
 	{"fields of repl/sim.node", 54, "as above"},
-	{"methods of node.Node", 61, "status, doctor, founding and addresses are asked of the node; each is to have its own part"},
 }
 
 func TestHouseSizes(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"sync"
 	"time"
 
 	"muster/logstore"
@@ -17,11 +18,60 @@ import (
 // when the process has no descriptor left.
 const acceptRetry = 50 * time.Millisecond
 
+// door is who is connected to this node: it takes connections, has them say who
+// they are, and gives each a seat of its kind.
+type door struct {
+	// Set once.
+	node     *Node // that they are connected to
+	listener net.Listener
+
+	mu    sync.Mutex
+	conns map[net.Conn]*connection // guarded by mu; nil during the hello
+	seats seats                    // guarded by mu: who of each kind is connected
+	met   map[raft.NodeID]met      // guarded by mu: what peers said of themselves in their last hello
+	feeds map[raft.NodeID]int      // guarded by mu: connections over which each node's cores speak to ours
+}
+
+// met is what a peer said of itself when it dialled.
+type met struct {
+	start uint64
+	addr  string
+}
+
+func newDoor(n *Node, listener net.Listener) *door {
+	return &door{
+		node: n, listener: listener,
+		conns: make(map[net.Conn]*connection), feeds: make(map[raft.NodeID]int), met: make(map[raft.NodeID]met),
+	}
+}
+
+// said is what a peer said of itself when it dialled last.
+func (d *door) said(id raft.NodeID) met {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.met[id]
+}
+
+// close lets nobody in any more, and ends all connections. The node's context has
+// ended.
+func (d *door) close() {
+	d.listener.Close()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for conn, c := range d.conns {
+		conn.Close()
+		if c != nil {
+			c.end() // its reader may wait for answers that will not come
+		}
+	}
+}
+
 // accept takes connections until the listener closes.
-func (n *Node) accept() {
+func (d *door) accept() {
+	n := d.node
 	defer n.ended.Done()
 	for {
-		conn, err := n.listener.Accept()
+		conn, err := d.listener.Accept()
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) {
 				return
@@ -34,43 +84,47 @@ func (n *Node) accept() {
 			}
 			continue
 		}
-		if !n.admitStranger(conn) {
+		if !d.admitStranger(conn) {
 			conn.Close()
 			continue
 		}
 		n.ended.Add(1)
-		go n.attend(conn)
+		go d.attend(conn)
 	}
 }
 
 // admitStranger counts a connection in, unless the node is closing. If too many
 // have not said who they are yet, the oldest of them goes.
-func (n *Node) admitStranger(conn net.Conn) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+func (d *door) admitStranger(conn net.Conn) bool {
+	n := d.node
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	// Looked at under mu: close cancels first and then ends, under mu, all that
+	// were let in.
 	select {
 	case <-n.ctx.Done():
 		return false
 	default:
 	}
-	n.seats.strangers.add(conn, n.limits.strangers)
-	n.conns[conn] = nil
+	d.seats.strangers.add(conn, n.limits.strangers)
+	d.conns[conn] = nil
 	return true
 }
 
 // attend says hello, then reads from the connection until it ends.
-func (n *Node) attend(conn net.Conn) {
+func (d *door) attend(conn net.Conn) {
+	n := d.node
 	defer n.ended.Done()
 	leave := func() {}
 	defer func() {
 		conn.Close() // before another one may have its seat
-		n.mu.Lock()
-		n.seats.strangers.remove(conn)
+		d.mu.Lock()
+		d.seats.strangers.remove(conn)
 		leave()
-		delete(n.conns, conn)
-		n.mu.Unlock()
+		delete(d.conns, conn)
+		d.mu.Unlock()
 	}()
-	g, err := wire.ServerHello(conn, n.acceptConfig())
+	g, err := wire.ServerHello(conn, d.hello())
 	if err != nil {
 		n.notices.refused(err)
 		return
@@ -78,14 +132,14 @@ func (n *Node) attend(conn net.Conn) {
 	who := g.Sender()
 	bulk := who == wire.SenderBulk
 	var c *connection
-	n.mu.Lock()
-	left, full := n.seats.take(n.name, &n.limits, conn, who)
+	d.mu.Lock()
+	left, full := d.seats.take(n.name, &n.limits, conn, who)
 	if full == nil {
 		leave = left
 	}
 	if full == nil && !bulk {
 		c = newConnection(n, conn, g)
-		n.conns[conn] = c // close ends it, from now on
+		d.conns[conn] = c // close ends it, from now on
 		if c.standing == wire.SenderMember {
 			c.claim = n.attesting.claim(g, c.wakeReader, func(e *wire.Error) {
 				c.refuse(repl.Reply{To: c}, e)
@@ -94,7 +148,7 @@ func (n *Node) attend(conn net.Conn) {
 			defer n.attesting.claims.remove(c.claim)
 		}
 	}
-	n.mu.Unlock()
+	d.mu.Unlock()
 	if full != nil {
 		n.notices.refused(full)
 		// It stays among the strangers meanwhile: those who never read
@@ -126,15 +180,16 @@ func (n *Node) attend(conn net.Conn) {
 	c.end()
 	<-c.idle
 	if c.feeds {
-		n.fed(c.peer)
+		d.fed(c.peer)
 	}
 }
 
 // feeding notes that a peer's cores speak to ours over one connection more.
-func (n *Node) feeding(peer raft.NodeID) {
-	n.mu.Lock()
-	n.feeds[peer]++
-	n.mu.Unlock()
+func (d *door) feeding(peer raft.NodeID) {
+	n := d.node
+	d.mu.Lock()
+	d.feeds[peer]++
+	d.mu.Unlock()
 	if loop := n.running(); loop != nil {
 		loop.PeerBack(peer)
 	}
@@ -142,14 +197,15 @@ func (n *Node) feeding(peer raft.NodeID) {
 
 // fed notes that such a connection has ended. The last one to end is a hint
 // that the peer has: one of a process that was killed closes at once.
-func (n *Node) fed(peer raft.NodeID) {
-	n.mu.Lock()
-	n.feeds[peer]--
-	last := n.feeds[peer] == 0
+func (d *door) fed(peer raft.NodeID) {
+	n := d.node
+	d.mu.Lock()
+	d.feeds[peer]--
+	last := d.feeds[peer] == 0
 	if last {
-		delete(n.feeds, peer)
+		delete(d.feeds, peer)
 	}
-	n.mu.Unlock()
+	d.mu.Unlock()
 	switch loop := n.running(); {
 	case loop == nil:
 	case last:
@@ -159,12 +215,14 @@ func (n *Node) fed(peer raft.NodeID) {
 	}
 }
 
-func (n *Node) acceptConfig() wire.AcceptConfig {
+// hello is what this node says of itself to whoever dials.
+func (d *door) hello() wire.AcceptConfig {
+	n := d.node
 	id := n.self()
 	c := wire.AcceptConfig{
 		Cluster: n.cfg.Cluster, ClusterID: id.ClusterID, Node: id.Node, Start: id.Life().Number, Advertise: n.addr,
 		Level: n.limits.level, ValueMax: uint32(n.cfg.ValueMax), WindowMax: shardmap.SessionWindowMax,
-		Secret: n.secret, Admit: n.admit,
+		Secret: n.secret, Admit: d.admit,
 	}
 	if t := n.table.Load(); t != nil && t.Founded() {
 		c.ValueMax, c.ClusterLevel = uint32(t.ValueMax), t.Level
@@ -173,10 +231,11 @@ func (n *Node) acceptConfig() wire.AcceptConfig {
 }
 
 // admit has the last word on a hello. A peer must be a member.
-func (n *Node) admit(h *wire.Hello) error {
+func (d *door) admit(h *wire.Hello) error {
+	n := d.node
 	switch h.Role {
 	case wire.RoleFounding:
-		return n.admitFounder(h)
+		return n.origin.admit(h)
 	case wire.RoleClient:
 		return nil
 	}
@@ -196,17 +255,18 @@ func (n *Node) admit(h *wire.Hello) error {
 	if !known {
 		return wire.UnknownNode(h.Node, "it is not on the peer list", "empty its data directory; joining a running cluster is not in this version")
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	// Which start of it this is proves nothing, and is not compared here: what its
 	// messages count for is settled between the hosts, with a note on disk
 	// (repl/lives.go).
-	n.met[h.Node] = met{start: h.Start, addr: h.Advertise}
+	d.mu.Lock()
+	d.met[h.Node] = met{start: h.Start, addr: h.Advertise}
+	d.mu.Unlock()
 	// It may have moved, and can only tell the cluster so through a leader
 	// that finds it: it is looked for where it says that it is, unless it
-	// answers where it was.
-	if n.transport != nil {
-		n.transport.Claim(h.Node, h.Advertise)
+	// answers where it was. Before there is anybody to look, it is enough that
+	// it is in met, where [Node.follow] finds it.
+	if p := n.attesting.peers.Load(); p != nil {
+		p.Claim(h.Node, h.Advertise)
 	}
 	return nil
 }

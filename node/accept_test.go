@@ -240,10 +240,11 @@ func TestBeforeTheFounding(t *testing.T) {
 // The last moments of a standby: a request may come when the founding that it
 // would speak of is over.
 func TestStandbyEnds(t *testing.T) {
-	n := &Node{name: "n1", fs: new(diskWatch), found: newFounding("c", 5, "10.0.0.1:4166", []string{"10.0.0.1:4166", "10.0.0.2:4166"})}
-	n.found.leftOut("10.0.0.2:4166", wire.UnknownNode(5, "founded without it", "use that one"))
+	n := &Node{name: "n1", fs: new(diskWatch)}
+	n.origin.found = newFounding("c", 5, "10.0.0.1:4166", []string{"10.0.0.1:4166", "10.0.0.2:4166"})
+	n.origin.found.leftOut("10.0.0.2:4166", wire.UnknownNode(5, "founded without it", "use that one"))
 	refused(t, "a standby", n.notReady(), wire.CodeNotReady, "standby")
-	n.found = nil
+	n.origin.found = nil
 	refused(t, "a standby that closes", n.notReady(), wire.CodeNotReady)
 }
 
@@ -313,10 +314,10 @@ func TestRunEnds(t *testing.T) {
 		conn.Close()
 		t.Error("the port: somebody listens")
 	}
-	r.node.mu.Lock()
-	defer r.node.mu.Unlock()
-	if len(r.node.conns) != 0 || len(r.node.seats.strangers.conns) != 0 || r.node.seats.clients != 0 || r.node.seats.peers != 0 {
-		t.Errorf("the node still counts %d connections, %d strangers, %d clients, %d peers", len(r.node.conns), len(r.node.seats.strangers.conns), r.node.seats.clients, r.node.seats.peers)
+	r.node.door.mu.Lock()
+	defer r.node.door.mu.Unlock()
+	if len(r.node.door.conns) != 0 || len(r.node.door.seats.strangers.conns) != 0 || r.node.door.seats.clients != 0 || r.node.door.seats.peers != 0 {
+		t.Errorf("the node still counts %d connections, %d strangers, %d clients, %d peers", len(r.node.door.conns), len(r.node.door.seats.strangers.conns), r.node.door.seats.clients, r.node.door.seats.peers)
 	}
 }
 
@@ -357,9 +358,9 @@ func TestConnectionLimits(t *testing.T) {
 	nodes := founders(t, 2, l)
 	r, other := nodes[0], nodes[1].node.self()
 	count := func() (int, int) {
-		r.node.mu.Lock()
-		defer r.node.mu.Unlock()
-		return r.node.seats.clients, r.node.seats.peers
+		r.node.door.mu.Lock()
+		defer r.node.door.mu.Unlock()
+		return r.node.door.seats.clients, r.node.door.seats.peers
 	}
 	until(t, "the other node is connected", func() error {
 		if clients, peers := count(); clients != 0 || peers != 1 {
@@ -461,15 +462,15 @@ func TestComesBack(t *testing.T) {
 func (r *runningNode) otherEnd(s *speaker) (c *connection) {
 	r.t.Helper()
 	until(r.t, "the connection is counted in", func() error {
-		r.node.mu.Lock()
-		defer r.node.mu.Unlock()
-		for conn, one := range r.node.conns {
+		r.node.door.mu.Lock()
+		defer r.node.door.mu.Unlock()
+		for conn, one := range r.node.door.conns {
 			if one != nil && conn.RemoteAddr().String() == s.LocalAddr().String() {
 				c = one
 				return nil
 			}
 		}
-		return fmt.Errorf("%d others are", len(r.node.conns))
+		return fmt.Errorf("%d others are", len(r.node.door.conns))
 	})
 	return c
 }
@@ -477,7 +478,7 @@ func (r *runningNode) otherEnd(s *speaker) (c *connection) {
 // attended reports whether the node has not ended a connection, seen from its
 // end.
 func (r *runningNode) attended(c *connection) bool {
-	r.node.mu.Lock()
-	defer r.node.mu.Unlock()
-	return r.node.conns[c.conn] == c
+	r.node.door.mu.Lock()
+	defer r.node.door.mu.Unlock()
+	return r.node.door.conns[c.conn] == c
 }

@@ -2,8 +2,6 @@ package node
 
 import (
 	"cmp"
-	"context"
-	"errors"
 	"os"
 	"slices"
 	"strconv"
@@ -14,7 +12,6 @@ import (
 	"muster/logstore"
 	"muster/raft"
 	"muster/repl"
-	"muster/repl/machine"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -26,12 +23,9 @@ func (c *connection) founding(_ wire.Header, r repl.Reply, body []byte) {
 		c.refuse(r, wire.BadBody(wire.TypeFounding, err))
 		return
 	}
-	n := c.node
-	n.mu.Lock()
-	a, ok := foundingAnswer(&n.identity, n.found)
-	n.mu.Unlock()
+	a, ok := c.node.origin.answer()
 	if !ok {
-		c.refuse(r, n.notReady())
+		c.refuse(r, c.node.notReady())
 		return
 	}
 	c.answerNow(r, wire.TypeFoundingAnswer, a.Append(nil))
@@ -51,6 +45,20 @@ func (c *connection) counters(r repl.Reply) {
 	c.answerNow(r, wire.TypeCountersAnswer, a.Append(nil))
 }
 
+// report is what this node tells of itself and of the cluster, from what it knows.
+// It asks nobody.
+type report struct {
+	// Set once.
+	name, addr string
+	data       string // the data directory
+	started    time.Time
+	fs         *diskWatch
+	store      *logstore.Store
+	transport  *repl.Peers
+	self       func() logstore.Identity
+	said       func(raft.NodeID) met
+}
+
 // view is what the host knows, taken between two of its turns.
 type view struct {
 	groups  []repl.GroupView
@@ -64,7 +72,7 @@ type view struct {
 
 // view returns false where the loop does not answer within callTimeout: it is
 // over, or stands in a read of a replica that was just mended.
-func (n *Node) view(loop *repl.Loop, table *shardmap.Table) (view, bool) {
+func (p *report) view(loop *repl.Loop, table *shardmap.Table) (view, bool) {
 	v := &view{heard: make(map[raft.NodeID]time.Duration), awaited: make(map[raft.NodeID]bool), stalled: make(map[raft.NodeID]bool)}
 	done := make(chan struct{})
 	loop.Post(func(h *repl.Host) {
@@ -86,7 +94,7 @@ func (n *Node) view(loop *repl.Loop, table *shardmap.Table) (view, bool) {
 	defer patience.Stop()
 	select {
 	case <-done:
-		v.ways(n.self().Node, table, n.transport.Link)
+		v.ways(p.self().Node, table, p.transport.Link)
 		return *v, true
 	case <-loop.Over():
 	case <-patience.C:
@@ -129,12 +137,19 @@ func (c *connection) topology(r repl.Reply) {
 	if loop == nil {
 		return
 	}
-	v, ok := c.node.view(loop, table)
+	v, ok := c.node.report.view(loop, table)
 	if !ok {
 		c.refuse(r, c.node.notReady())
 		return
 	}
-	self := c.node.self().Node
+	a := c.node.report.topology(table, &v)
+	c.answerNow(r, wire.TypeTopologyAnswer, a.Append(nil))
+}
+
+// topology is who owns which slot, and who leads which group, as far as this node
+// knows.
+func (p *report) topology(table *shardmap.Table, v *view) wire.TopologyAnswer {
+	self := p.self().Node
 	a := wire.TopologyAnswer{ClusterID: table.ClusterID, Epoch: table.Epoch, Index: table.Index, ValueMax: uint32(table.ValueMax)}
 	for _, t := range table.Nodes {
 		a.Nodes = append(a.Nodes, wire.TopologyNode{ID: t.ID, Name: t.Name, Addr: t.Addr, Role: wire.NodeRole(t.Role), Status: v.status(self, t.ID)})
@@ -153,7 +168,7 @@ func (c *connection) topology(r repl.Reply) {
 	for _, o := range table.Ranges() {
 		a.Slots = append(a.Slots, wire.SlotRange{From: o.From, To: o.To, Group: o.Group})
 	}
-	c.answerNow(r, wire.TypeTopologyAnswer, a.Append(nil))
+	return a
 }
 
 // status answers how the cluster is, from what this node knows.
@@ -162,23 +177,23 @@ func (c *connection) status(r repl.Reply) {
 	if loop == nil {
 		return
 	}
-	v, ok := c.node.view(loop, table)
+	v, ok := c.node.report.view(loop, table)
 	if !ok {
 		c.refuse(r, c.node.notReady())
 		return
 	}
-	if e := c.node.tooSoon(table, &v); e != nil {
+	if e := c.node.report.tooSoon(table, &v); e != nil {
 		c.refuse(r, e)
 		return
 	}
-	a := c.node.statusOf(table, &v)
+	a := c.node.report.statusOf(table, &v)
 	c.answerNow(r, wire.TypeStatusAnswer, a.Append(nil))
 }
 
 // tooSoon refuses to tell how the cluster is, until this node has heard of all
 // others, or could have. A node that has just started would call them dead, or
 // alive, without knowing either.
-func (n *Node) tooSoon(table *shardmap.Table, v *view) *wire.Error {
+func (p *report) tooSoon(table *shardmap.Table, v *view) *wire.Error {
 	var names []string
 	for i := range table.Nodes {
 		if t := &table.Nodes[i]; v.awaited[t.ID] {
@@ -188,14 +203,14 @@ func (n *Node) tooSoon(table *shardmap.Table, v *view) *wire.Error {
 	if len(names) == 0 {
 		return nil
 	}
-	return wire.NotReady("node "+n.name, "has not heard of "+strings.Join(names, ", ")+" yet, and may within a second", "ask again in a second", startedRetry)
+	return wire.NotReady("node "+p.name, "has not heard of "+strings.Join(names, ", ")+" yet, and may within a second", "ask again in a second", startedRetry)
 }
 
-func (n *Node) statusOf(table *shardmap.Table, v *view) wire.StatusAnswer {
-	id := n.self()
+func (p *report) statusOf(table *shardmap.Table, v *view) wire.StatusAnswer {
+	id := p.self()
 	a := wire.StatusAnswer{
 		Cluster: table.Cluster, ClusterID: table.ClusterID, Self: id.Node, Epoch: table.Epoch,
-		CPUMicros: cpuMicros(), RSS: residentBytes(), Log: n.logStats(),
+		CPUMicros: cpuMicros(), RSS: residentBytes(), Log: p.logStats(),
 	}
 	for _, t := range table.Nodes {
 		s := wire.StatusNode{ID: t.ID, Name: t.Name, Addr: t.Addr, Role: wire.NodeRole(t.Role), Status: v.status(id.Node, t.ID),
@@ -231,9 +246,9 @@ func (n *Node) statusOf(table *shardmap.Table, v *view) wire.StatusAnswer {
 			a.Groups = append(a.Groups, statusGroup(g, slots))
 		}
 	}
-	a.Problems = append(problems(&a, known, v.links, n.addr), fullDisks(a.Nodes, v.full)...)
-	a.Problems = append(n.stalledDisks(a.Nodes, v.stalled), a.Problems...)
-	a.Problems = append(n.doubts(&a, v), a.Problems...)
+	a.Problems = append(problems(&a, known, v.links, p.addr), fullDisks(a.Nodes, v.full)...)
+	a.Problems = append(p.stalledDisks(a.Nodes, v.stalled), a.Problems...)
+	a.Problems = append(doubts(&a, v), a.Problems...)
 	a.Healthy = len(a.Problems) == 0
 	return a
 }
@@ -292,8 +307,8 @@ func elsewhere(t shardmap.TableGroup, slots uint32) wire.StatusGroup {
 	return row
 }
 
-func (n *Node) logStats() wire.LogStats {
-	s := n.store.Stats()
+func (p *report) logStats() wire.LogStats {
+	s := p.store.Stats()
 	return wire.LogStats{Bytes: s.Bytes, Batches: s.Batches, Syncs: s.Batches, Segments: uint64(s.Segments), Recycled: s.Recycled,
 		EntryBytes: s.Entries, MovedBytes: s.Moved, FilledBytes: s.FilledBytes, Snapshots: s.Snapshots, SnapshotBytes: s.SnapshotBytes}
 }
@@ -323,101 +338,4 @@ func residentBytes() uint64 {
 		return 0
 	}
 	return pages * uint64(os.Getpagesize())
-}
-
-func (n *Node) announceOnce(ctx context.Context) error {
-	loop, id := n.running(), n.self()
-	var lead raft.NodeID
-	if !loop.Ask(func(h *repl.Host) {
-		for _, g := range h.View() {
-			if g.Replica.Group == 0 {
-				lead = leader(&g)
-			}
-		}
-	}) {
-		return errStopped
-	}
-	t := n.table.Load()
-	switch {
-	case lead == 0:
-		return errors.New("group 0 has no leader")
-	case lead == id.Node && (t == nil || !t.Founded()):
-		return n.proposeTable(ctx, func() ([]byte, error) { return shardmap.AppendFound(nil, n.founder(id)) })
-	case lead == id.Node:
-		a := n.announcement(id)
-		return n.proposeTable(ctx, func() ([]byte, error) { return machine.AnnounceCommand(&a) })
-	}
-	a := n.announcement(id)
-	var answer wire.AnnounceAnswer
-	return n.call(ctx, lead, n.addrOf(lead), wire.RolePeer, wire.TypeAnnounce, &a, &answer)
-}
-
-// founder is the command that makes the table of a new cluster. Names come
-// with the announcements.
-func (n *Node) founder(id logstore.Identity) *shardmap.Found {
-	f := &shardmap.Found{
-		Cluster: id.Cluster, ClusterID: id.ClusterID, Level: n.limits.level,
-		ValueMax: n.cfg.ValueMax, Groups: n.cfg.Groups,
-	}
-	for _, m := range id.Members {
-		node := shardmap.FoundNode{ID: m.Node, Addr: m.Addr, Name: m.Addr, Role: shardmap.NodeServer}
-		f.Nodes = append(f.Nodes, node)
-	}
-	return f
-}
-
-func (n *Node) announcement(id logstore.Identity) wire.Announce {
-	a := wire.Announce{Node: id.Node, Start: id.Life().Number, Addr: n.addr, Version: Version, Name: n.nameIn(n.table.Load())}
-	for _, l := range n.cfg.Labels {
-		a.Labels = append(a.Labels, wire.Label{Key: l.Key, Value: l.Value})
-	}
-	return a
-}
-
-// proposeTable puts a command into the meta group's log from this node itself,
-// and waits for what becomes of it.
-func (n *Node) proposeTable(ctx context.Context, command func() ([]byte, error)) error {
-	b, err := command()
-	if err != nil {
-		return err
-	}
-	w := newWaiter()
-	loop := n.running()
-	loop.Propose([]repl.Proposal{{Group: 0, Entry: raft.NewEntry(raft.EntryNormal, b), Deadline: loop.Now() + callTimeout, Reply: repl.Reply{To: w}}})
-	return w.wait(ctx)
-}
-
-// waiter is the replier of a request that this node asks itself.
-type waiter struct{ done chan error }
-
-func newWaiter() *waiter { return &waiter{done: make(chan error, 1)} }
-
-// Answer implements [repl.Replier].
-func (w *waiter) Answer(_ repl.Reply, t wire.Type, body []byte) bool {
-	var err error
-	if t == wire.TypeError {
-		e := new(wire.Error)
-		if err = e.Read(body); err == nil {
-			err = e
-		}
-	}
-	select {
-	case w.done <- err:
-	default: // answered twice; the first one counts
-	}
-	return false
-}
-
-// Flush implements [repl.Replier].
-func (w *waiter) Flush() {}
-
-func (w *waiter) wait(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	select {
-	case err := <-w.done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -39,11 +38,6 @@ func besides(n int, f func(i int)) {
 	}
 	close(next)
 	ended.Wait()
-}
-
-// dialBulk connects to a node, to send it snapshots.
-func (n *Node) dialBulk(ctx context.Context, id raft.NodeID, addr string) (net.Conn, error) {
-	return n.dialNode(ctx, id, addr, wire.PurposeBulk)
 }
 
 // sent tells the host the end of a snapshot's way to another node.

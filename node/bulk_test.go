@@ -24,9 +24,9 @@ func TestBulkConnections(t *testing.T) {
 	hello.Purpose = wire.PurposeBulk
 	const feeds = 1
 	until(t, "the peer's cores speak to ours", func() error {
-		r.node.mu.Lock()
-		defer r.node.mu.Unlock()
-		if got := r.node.feeds[other.Node]; got != feeds {
+		r.node.door.mu.Lock()
+		defer r.node.door.mu.Unlock()
+		if got := r.node.door.feeds[other.Node]; got != feeds {
 			return fmt.Errorf("over %d connections", got)
 		}
 		return nil
@@ -85,9 +85,9 @@ func TestBulkConnections(t *testing.T) {
 	second.Close()
 	until(t, "all are counted out", func() error { return counted(r.node, 0) })
 	until(t, "as many connections feed from the peer as before", func() error {
-		r.node.mu.Lock()
-		defer r.node.mu.Unlock()
-		if got := r.node.feeds[other.Node]; got != feeds {
+		r.node.door.mu.Lock()
+		defer r.node.door.mu.Unlock()
+		if got := r.node.door.feeds[other.Node]; got != feeds {
 			return fmt.Errorf("%d do, were %d", got, feeds)
 		}
 		return nil
@@ -95,10 +95,10 @@ func TestBulkConnections(t *testing.T) {
 }
 
 func counted(n *Node, want int) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.seats.bulks != want {
-		return fmt.Errorf("%d connections for snapshots, want %d", n.seats.bulks, want)
+	n.door.mu.Lock()
+	defer n.door.mu.Unlock()
+	if n.door.seats.bulks != want {
+		return fmt.Errorf("%d connections for snapshots, want %d", n.door.seats.bulks, want)
 	}
 	return nil
 }

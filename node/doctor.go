@@ -19,7 +19,7 @@ func (c *connection) doctor(r repl.Reply) {
 	if loop == nil {
 		return
 	}
-	v, ok := c.node.view(loop, table)
+	v, ok := c.node.report.view(loop, table)
 	if !ok {
 		c.refuse(r, c.node.notReady())
 		return
@@ -27,7 +27,7 @@ func (c *connection) doctor(r repl.Reply) {
 	// The disk is asked, and one that stands still must not hold up the
 	// connection: what is behind it in the queue may be about that.
 	c.laterOrBusy(r, func() {
-		a := c.node.doctorOf(loop, table, &v)
+		a := c.node.report.doctorOf(loop, table, &v)
 		c.answerNow(r, wire.TypeDoctorAnswer, a.Append(nil))
 	})
 }
@@ -43,19 +43,19 @@ func (c *connection) laterOrBusy(r repl.Reply, f func()) {
 	}
 }
 
-func (n *Node) doctorOf(loop *repl.Loop, table *shardmap.Table, v *view) wire.DoctorAnswer {
-	id := n.self()
+func (p *report) doctorOf(loop *repl.Loop, table *shardmap.Table, v *view) wire.DoctorAnswer {
+	id := p.self()
 	a := wire.DoctorAnswer{
-		Node: id.Node, Name: n.name, Addr: n.addr, Version: Version, Start: id.Life().Number,
-		UptimeMs: uint64(time.Since(n.started).Milliseconds()),
-		Syncs:    n.doctorSyncs(loop.Syncs()), Disk: n.doctorDisk(),
+		Node: id.Node, Name: p.name, Addr: p.addr, Version: Version, Start: id.Life().Number,
+		UptimeMs: uint64(time.Since(p.started).Milliseconds()),
+		Syncs:    p.doctorSyncs(loop.Syncs()), Disk: p.doctorDisk(),
 	}
 	if a.Doubt = v.doubt.Why; !v.doubt.None() {
 		a.DoubtRemedy = logstore.DoubtRemedy
 	}
 	for i := range table.Nodes {
 		if to := table.Nodes[i].ID; to != id.Node {
-			a.Links = append(a.Links, n.doctorLink(to, v))
+			a.Links = append(a.Links, p.doctorLink(to, v))
 		}
 	}
 	told, name := make(map[logstore.Replica]bool), make(map[raft.NodeID]string)
@@ -73,7 +73,7 @@ func (n *Node) doctorOf(loop *repl.Loop, table *shardmap.Table, v *view) wire.Do
 			told[g.Replica] = true
 		}
 	}
-	for _, d := range n.store.Damaged() {
+	for _, d := range p.store.Damaged() {
 		if !told[d.Replica] {
 			a.Damaged = append(a.Damaged, doctorDamaged(&d))
 		}
@@ -81,20 +81,17 @@ func (n *Node) doctorOf(loop *repl.Loop, table *shardmap.Table, v *view) wire.Do
 	return a
 }
 
-func (n *Node) doctorLink(to raft.NodeID, v *view) wire.DoctorLink {
-	l := n.transport.Link(to)
+func (p *report) doctorLink(to raft.NodeID, v *view) wire.DoctorLink {
+	l := p.transport.Link(to)
 	ago, heard := v.heard[to]
-	n.mu.Lock()
-	start := n.met[to].start
-	n.mu.Unlock()
 	return wire.DoctorLink{
 		To: to, Connected: l.Connected, RTTMicros: uint64(l.RTT.Microseconds()), RTTAgeMs: uint64(l.RTTAgo.Milliseconds()),
-		PingMs: uint64(l.Waiting.Milliseconds()), Heard: heard, HeardMs: uint64(ago.Milliseconds()), Start: start, Why: l.Why,
+		PingMs: uint64(l.Waiting.Milliseconds()), Heard: heard, HeardMs: uint64(ago.Milliseconds()), Start: p.said(to).start, Why: l.Why,
 	}
 }
 
-func (n *Node) doctorSyncs(s repl.SyncTimes) wire.DoctorSyncs {
-	if stall, ok := n.fs.stalled(); ok {
+func (p *report) doctorSyncs(s repl.SyncTimes) wire.DoctorSyncs {
+	if stall, ok := p.fs.stalled(); ok {
 		s.UnderWay = max(s.UnderWay, stall.waited) // whatever it is that waits
 	}
 	return wire.DoctorSyncs{
@@ -104,21 +101,21 @@ func (n *Node) doctorSyncs(s repl.SyncTimes) wire.DoctorSyncs {
 	}
 }
 
-func (n *Node) doctorDisk() wire.DoctorDisk {
-	dir, err := filepath.Abs(n.cfg.Data)
+func (p *report) doctorDisk() wire.DoctorDisk {
+	dir, err := filepath.Abs(p.data)
 	if err != nil {
-		dir = n.cfg.Data // what it was told
+		dir = p.data // what it was told
 	}
-	s, space := n.store.Stats(), n.store.Space()
+	s, space := p.store.Stats(), p.store.Space()
 	snapshots := int64(0)
-	for _, r := range n.store.Replicas() {
-		for _, sn := range n.store.Snapshots(r) {
+	for _, r := range p.store.Replicas() {
+		for _, sn := range p.store.Snapshots(r) {
 			snapshots += sn.Size
 		}
 	}
 	return wire.DoctorDisk{
 		Prepared: uint64(space.Prepared), Reserve: uint64(space.Reserve), Full: space.Full,
-		Dir: dir, Free: n.freeBytes(), Log: uint64(s.SegmentBytes), Needed: uint64(s.NeededBytes), Segments: uint64(s.Segments),
+		Dir: dir, Free: p.freeBytes(), Log: uint64(s.SegmentBytes), Needed: uint64(s.NeededBytes), Segments: uint64(s.Segments),
 		Snapshots: uint64(snapshots),
 	}
 }
@@ -144,11 +141,11 @@ func doctorGroup(g *repl.GroupView) wire.DoctorGroup {
 
 // freeBytes is how much can still be written on the disk of the data directory,
 // or 0 where the system does not say.
-func (n *Node) freeBytes() uint64 {
-	if _, stalled := n.fs.stalled(); stalled {
-		return uint64(n.store.Space().Free) // who asks a disk that stands still waits with it
+func (p *report) freeBytes() uint64 {
+	if _, stalled := p.fs.stalled(); stalled {
+		return uint64(p.store.Space().Free) // who asks a disk that stands still waits with it
 	}
-	free, err := n.fs.Free(n.cfg.Data)
+	free, err := p.fs.Free(p.data)
 	if err != nil {
 		return 0
 	}

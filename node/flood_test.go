@@ -320,18 +320,18 @@ func TestSilentStrangers(t *testing.T) {
 			}
 			s.Close()
 		}
-		r.node.mu.Lock()
-		n := len(r.node.seats.strangers.conns)
-		r.node.mu.Unlock()
+		r.node.door.mu.Lock()
+		n := len(r.node.door.seats.strangers.conns)
+		r.node.door.mu.Unlock()
 		if n > r.node.limits.strangers {
 			t.Fatalf("%d strangers, the limit is %d", n, r.node.limits.strangers)
 		}
 	}
 	until(t, "the silent ones are cut off", func() error {
-		r.node.mu.Lock()
-		defer r.node.mu.Unlock()
-		if len(r.node.conns) > 1 {
-			return fmt.Errorf("%d connections", len(r.node.conns))
+		r.node.door.mu.Lock()
+		defer r.node.door.mu.Unlock()
+		if len(r.node.door.conns) > 1 {
+			return fmt.Errorf("%d connections", len(r.node.door.conns))
 		}
 		return nil
 	})

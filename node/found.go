@@ -320,10 +320,3 @@ func sameSet(a, b []string) bool {
 	slices.Sort(b)
 	return slices.Equal(a, b)
 }
-
-// admitFounder has the last word on a host that founds.
-func (n *Node) admitFounder(h *wire.Hello) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return mayAsk(&n.identity, h.Node, h.Advertise)
-}

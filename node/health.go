@@ -76,7 +76,7 @@ func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView, link
 
 // doubts says that this node's disk may be of an earlier moment than what it
 // promised, which groups wait for that, and for whom.
-func (n *Node) doubts(a *wire.StatusAnswer, v *view) []wire.Problem {
+func doubts(a *wire.StatusAnswer, v *view) []wire.Problem {
 	if v.doubt.None() {
 		return nil
 	}
@@ -111,10 +111,10 @@ const stallRemedy = "see whether that disk still works: its cable, its controlle
 
 // stalledDisks names the nodes whose disks stand still: this one, with what it
 // waits for, and others that say so.
-func (n *Node) stalledDisks(nodes []wire.StatusNode, others map[raft.NodeID]bool) []wire.Problem {
+func (p *report) stalledDisks(nodes []wire.StatusNode, others map[raft.NodeID]bool) []wire.Problem {
 	var list []wire.Problem
-	own, stalled := n.fs.stalled()
-	self := n.self().Node
+	own, stalled := p.fs.stalled()
+	self := p.self().Node
 	for _, node := range nodes {
 		what := fmt.Sprintf("the disk of node %s (%s) stands still", node.Name, node.Addr)
 		switch {

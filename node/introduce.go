@@ -1,11 +1,17 @@
 package node
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
+	"muster/logstore"
 	"muster/raft"
 	"muster/repl"
+	"muster/repl/machine"
+	"muster/repl/wire"
 	"muster/shardmap"
 )
 
@@ -24,22 +30,45 @@ const (
 	nameMark = 4
 )
 
-// announceSelf founds the table, if this node leads group 0 and there is none,
+// announcer sees to it that the table says what this node is, and makes the table
+// where there is none.
+type announcer struct {
+	// Set once.
+	cfg        *Config
+	name, addr string // of this node; the name is the one that it would like to have
+	level      uint32 // that this node speaks
+	log        *slog.Logger
+	self       func() logstore.Identity
+	table      func() *shardmap.Table // nil before the meta group's log was read
+	loop       func() *repl.Loop      // once there is one: the announcer runs only then
+	// ask has the leader of group 0 put an announcement into the log.
+	ask    func(ctx context.Context, leader raft.NodeID, a *wire.Announce) error
+	tables chan struct{} // one token: there is a new table. From changed, to run; never closed
+}
+
+// changed says that there is a new table.
+func (s *announcer) changed() {
+	select {
+	case s.tables <- struct{}{}:
+	default: // run has not looked since the last one
+	}
+}
+
+// run founds the table, if this node leads group 0 and there is none,
 // and tells the meta group what this node is, until the table says so. Then it
 // says that the node is ready, and announces it anew only if it must have
 // another name.
-func (n *Node) announceSelf() {
-	defer n.ended.Done()
-	if !n.announce() || !n.awaitReady() {
+func (s *announcer) run(ctx context.Context) {
+	if !s.announce(ctx) || !s.awaitReady(ctx) {
 		return
 	}
 	for {
 		select {
-		case <-n.ctx.Done():
+		case <-ctx.Done():
 			return
-		case <-n.tables:
+		case <-s.tables:
 		}
-		if t := n.table.Load(); n.nameIn(t) != nameOf(t, n.self().Node) && !n.announce() {
+		if t := s.table(); s.nameIn(t) != nameOf(t, s.self().Node) && !s.announce(ctx) {
 			return
 		}
 	}
@@ -47,60 +76,87 @@ func (n *Node) announceSelf() {
 
 // announce reports whether the table has this node as it is; false: the node
 // ends.
-func (n *Node) announce() bool {
+func (s *announcer) announce(ctx context.Context) bool {
 	began, said, pause := time.Now(), "", announcePauseMin
-	for !n.announced() {
-		err := n.announceOnce(n.ctx)
+	for !s.announced() {
+		err := s.once(ctx)
 		if err != nil && err.Error() != said && time.Since(began) > announceQuiet {
 			said = err.Error()
-			n.log.Info("not announced yet", "err", err)
+			s.log.Info("not announced yet", "err", err)
 		}
-		if n.announced() {
+		if s.announced() {
 			break
 		}
 		select {
-		case <-n.ctx.Done():
+		case <-ctx.Done():
 			return false
-		case <-n.tables: // perhaps with this node in it
+		case <-s.tables: // perhaps with this node in it
 		case <-time.After(pause):
 			pause = min(2*pause, announcePauseMax)
 		}
 	}
-	n.log.Info("node announced", "name", nameOf(n.table.Load(), n.self().Node), "addr", n.addr)
+	s.log.Info("node announced", "name", nameOf(s.table(), s.self().Node), "addr", s.addr)
 	return true
 }
 
+// once tries to have the table say what this node is.
+func (s *announcer) once(ctx context.Context) error {
+	loop, id := s.loop(), s.self()
+	var lead raft.NodeID
+	if !loop.Ask(func(h *repl.Host) {
+		for _, g := range h.View() {
+			if g.Replica.Group == 0 {
+				lead = leader(&g)
+			}
+		}
+	}) {
+		return errStopped
+	}
+	t := s.table()
+	switch {
+	case lead == 0:
+		return errors.New("group 0 has no leader")
+	case lead == id.Node && (t == nil || !t.Founded()):
+		return s.propose(ctx, func() ([]byte, error) { return shardmap.AppendFound(nil, s.founder(id)) })
+	case lead == id.Node:
+		a := s.announcement(id)
+		return s.propose(ctx, func() ([]byte, error) { return machine.AnnounceCommand(&a) })
+	}
+	a := s.announcement(id)
+	return s.ask(ctx, lead, &a)
+}
+
 // announced reports whether the table has this node as it is.
-func (n *Node) announced() bool {
-	t := n.table.Load()
+func (s *announcer) announced() bool {
+	t := s.table()
 	if t == nil {
 		return false
 	}
-	id := n.self()
+	id := s.self()
 	row, ok := t.Node(id.Node)
-	return ok && row.Start == id.Life().Number && row.Addr == n.addr && row.Name == n.nameIn(t) && row.Version == Version
+	return ok && row.Start == id.Life().Number && row.Addr == s.addr && row.Name == s.nameIn(t) && row.Version == Version
 }
 
 // awaitReady says once that this node serves: each group that it has a replica
 // of has a leader. False: the node ends first.
-func (n *Node) awaitReady() bool {
+func (s *announcer) awaitReady(ctx context.Context) bool {
 	began, pause, told := time.Now(), announcePauseMin, false
 	for {
-		waits, ok := n.leaderless()
+		waits, ok := s.leaderless()
 		if !ok {
 			return false
 		}
-		t := n.table.Load()
+		t := s.table()
 		if len(waits) == 0 {
-			n.log.Info("node ready", "cluster", t.Cluster, "cluster_id", fmt.Sprintf("%016x", t.ClusterID), "addr", n.addr, "nodes", len(t.Nodes), "groups", len(t.Groups))
+			s.log.Info("node ready", "cluster", t.Cluster, "cluster_id", fmt.Sprintf("%016x", t.ClusterID), "addr", s.addr, "nodes", len(t.Nodes), "groups", len(t.Groups))
 			return true
 		}
 		if !told && time.Since(began) > readyQuiet {
 			told = true
-			n.log.Warn("not ready yet: "+named(waits, "has", "have")+" no leader", "remedy", "see with muster status which nodes are missing")
+			s.log.Warn("not ready yet: "+named(waits, "has", "have")+" no leader", "remedy", "see with muster status which nodes are missing")
 		}
 		select {
-		case <-n.ctx.Done():
+		case <-ctx.Done():
 			return false
 		case <-time.After(pause):
 			pause = min(2*pause, announcePauseMax)
@@ -111,16 +167,16 @@ func (n *Node) awaitReady() bool {
 // leaderless lists the groups that this node has a replica of, by the table, and
 // that it knows no leader of. A replica that is damaged or has stopped waits for
 // none. Not ok: the node ends.
-func (n *Node) leaderless() (waits []raft.GroupID, ok bool) {
+func (s *announcer) leaderless() (waits []raft.GroupID, ok bool) {
 	led := make(map[raft.GroupID]bool)
-	if !n.running().Ask(func(h *repl.Host) {
+	if !s.loop().Ask(func(h *repl.Host) {
 		for _, v := range h.View() {
 			led[v.Replica.Group] = v.Down() || v.Stopped != "" || leader(&v) != 0
 		}
 	}) {
 		return nil, false
 	}
-	self, t := n.self().Node, n.table.Load()
+	self, t := s.self().Node, s.table()
 	for i := range t.Groups {
 		g := &t.Groups[i]
 		for _, r := range g.Replicas {
@@ -136,20 +192,20 @@ func (n *Node) leaderless() (waits []raft.GroupID, ok bool) {
 // as copies of one image have: a node that was given no name of its own then
 // puts a piece of its id behind it, and keeps that for as long as the table has
 // it, so that a name does not change with who is started first.
-func (n *Node) nameIn(t *shardmap.Table) string {
-	if n.cfg.Name != "" || t == nil {
-		return n.name
+func (s *announcer) nameIn(t *shardmap.Table) string {
+	if s.cfg.Name != "" || t == nil {
+		return s.name
 	}
-	self := n.self().Node
+	self := s.self().Node
 	mark := "-" + self.String()[:nameMark]
-	distinct := n.name[:min(len(n.name), nameMax-len(mark))] + mark
+	distinct := s.name[:min(len(s.name), nameMax-len(mark))] + mark
 	for i := range t.Nodes {
 		switch row := &t.Nodes[i]; {
-		case row.ID == self && row.Name == distinct, row.ID != self && row.Name == n.name:
+		case row.ID == self && row.Name == distinct, row.ID != self && row.Name == s.name:
 			return distinct
 		}
 	}
-	return n.name
+	return s.name
 }
 
 // nameOf is what t calls a node, or "".
@@ -158,4 +214,75 @@ func nameOf(t *shardmap.Table, id raft.NodeID) string {
 		return row.Name
 	}
 	return ""
+}
+
+// founder is the command that makes the table of a new cluster. Names come
+// with the announcements.
+func (s *announcer) founder(id logstore.Identity) *shardmap.Found {
+	f := &shardmap.Found{
+		Cluster: id.Cluster, ClusterID: id.ClusterID, Level: s.level,
+		ValueMax: s.cfg.ValueMax, Groups: s.cfg.Groups,
+	}
+	for _, m := range id.Members {
+		node := shardmap.FoundNode{ID: m.Node, Addr: m.Addr, Name: m.Addr, Role: shardmap.NodeServer}
+		f.Nodes = append(f.Nodes, node)
+	}
+	return f
+}
+
+// announcement is what this node says of itself.
+func (s *announcer) announcement(id logstore.Identity) wire.Announce {
+	a := wire.Announce{Node: id.Node, Start: id.Life().Number, Addr: s.addr, Version: Version, Name: s.nameIn(s.table())}
+	for _, l := range s.cfg.Labels {
+		a.Labels = append(a.Labels, wire.Label{Key: l.Key, Value: l.Value})
+	}
+	return a
+}
+
+// propose puts a command into the meta group's log from this node itself,
+// and waits for what becomes of it.
+func (s *announcer) propose(ctx context.Context, command func() ([]byte, error)) error {
+	b, err := command()
+	if err != nil {
+		return err
+	}
+	w := newWaiter()
+	loop := s.loop()
+	loop.Propose([]repl.Proposal{{Group: 0, Entry: raft.NewEntry(raft.EntryNormal, b), Deadline: loop.Now() + callTimeout, Reply: repl.Reply{To: w}}})
+	return w.wait(ctx)
+}
+
+// waiter is the replier of a request that this node asks itself.
+type waiter struct{ done chan error }
+
+func newWaiter() *waiter { return &waiter{done: make(chan error, 1)} }
+
+// Answer implements [repl.Replier].
+func (w *waiter) Answer(_ repl.Reply, t wire.Type, body []byte) bool {
+	var err error
+	if t == wire.TypeError {
+		e := new(wire.Error)
+		if err = e.Read(body); err == nil {
+			err = e
+		}
+	}
+	select {
+	case w.done <- err:
+	default: // answered twice; the first one counts
+	}
+	return false
+}
+
+// Flush implements [repl.Replier].
+func (w *waiter) Flush() {}
+
+func (w *waiter) wait(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	select {
+	case err := <-w.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

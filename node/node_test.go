@@ -82,7 +82,7 @@ func (r *runningNode) serves() {
 		})
 	}
 	until(r.t, "the node is announced", func() error {
-		if !r.node.announced() {
+		if !r.node.announcer.announced() {
 			return errors.New("not yet")
 		}
 		return nil

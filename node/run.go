@@ -2,14 +2,10 @@ package node
 
 import (
 	"context"
-	crand "crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
-	"path"
 	"slices"
 	"time"
 
@@ -28,10 +24,8 @@ import (
 // with four, as with eight, 2.0.
 const freeSegments = 4
 
-// Time-outs of a node's own requests to other hosts.
+// Times of a node's beginning and end.
 const (
-	dialTimeout = 2 * time.Second
-	callTimeout = 3 * time.Second
 	// handOverMax is how long a node that stops waits for others to lead its
 	// groups: an election that one of them loses, and another.
 	handOverMax = 2 * time.Second
@@ -113,37 +107,42 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	defer lock.Close()
 	bound := listener.Addr().String()
 	n := &Node{
-		cfg: c, secret: secret, fs: w, lock: lock, listener: listener,
+		cfg: c, secret: secret, fs: w, lock: lock,
 		mark: randomNumber(), addr: c.AdvertiseOn(c.listenAs(bound)), name: c.NodeName(bound), started: time.Now(),
-		log:       log,
-		limits:    l,
-		attesting: attesting{own: c.AdvertiseOn(c.listenAs(bound))},
-		reads:     make(chan func(), readQueueMax),
-		tables:    make(chan struct{}, 1),
-		conns:     make(map[net.Conn]*connection),
-		feeds:     make(map[raft.NodeID]int),
-		met:       make(map[raft.NodeID]met),
+		log:    log,
+		limits: l,
+		reads:  make(chan func(), readQueueMax),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background()) // not of ctx: close says when
+	n.attesting.own = n.addr
+	n.door = newDoor(n, listener)
+	n.caller = &caller{cluster: c.Cluster, addr: n.addr, secret: secret, level: l.level, self: n.self, attesting: &n.attesting}
+	n.origin = origin{cfg: &n.cfg, fs: w, log: log, mark: n.mark, addr: n.addr, notices: &n.notices, ended: &n.ended, ask: n.askFounder}
 	defer n.close()
 	defer close(ending)
-	if err := n.identify(); err != nil {
+	if err := n.origin.identify(); err != nil {
 		return err
 	}
 	n.log = log.With("node", n.name)
+	n.origin.log = n.log
+	n.announcer = announcer{
+		cfg: &n.cfg, name: n.name, addr: n.addr, level: l.level, log: n.log, tables: make(chan struct{}, 1),
+		self: n.self, table: n.table.Load, loop: n.running, ask: n.askLeader,
+	}
 	n.notices.log, n.notices.pause = n.log, l.noticePause
 	for _, a := range []*arrivals{&n.clientArrivals, &n.peerArrivals} {
 		a.max, a.share = l.arrivingBytes, l.inflightBytesShare
 	}
-	n.log.Info("node starts", "id", n.identity.Node, "start", n.identity.Life().Number, "listen", bound, "advertise", n.addr, "data", c.Data)
+	id := n.self()
+	n.log.Info("node starts", "id", id.Node, "start", id.Life().Number, "listen", bound, "advertise", n.addr, "data", c.Data)
 	n.ended.Add(1)
-	go n.accept()
+	go n.door.accept()
 	for range listersMax() {
 		n.ended.Add(1)
 		go n.lister()
 	}
 	ready(n, bound)
-	if err := n.becomeMember(ctx); err != nil || ctx.Err() != nil {
+	if err := n.origin.becomeMember(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
 	if err := n.serve(); err != nil {
@@ -160,252 +159,16 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	}
 }
 
-// identify reads who this node is, or makes it up.
-func (n *Node) identify() error {
-	id, ok, err := logstore.ReadIdentity(n.fs, n.cfg.Data)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		files, err := n.fs.List(path.Join(n.cfg.Data, logstore.LogDir))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("look whether there is a log: %w", err) // a node that only seems new would vote again
-		}
-		if len(files) > 0 {
-			return wire.Damaged("data directory "+n.cfg.Data, "it has a log and no identity file",
-				"put the file back as it was when the node last ran; if there is no copy, "+logstore.EmptyRemedy)
-		}
-		id = logstore.Identity{Stage: logstore.StageFounding, Cluster: n.cfg.Cluster, Node: raft.NodeID(randomNumber())}
-		for _, a := range n.cfg.Join {
-			id.Members = append(id.Members, logstore.IdentityMember{Addr: normalAddr(a)})
-		}
-	}
-	if id.Cluster != n.cfg.Cluster {
-		return wire.WrongCluster(fmt.Sprintf("data directory %s", n.cfg.Data), fmt.Sprintf("it is of cluster %q, --cluster says %q", id.Cluster, n.cfg.Cluster),
-			fmt.Sprintf("give --cluster %s, or another --data", id.Cluster))
-	}
-	if id.Stage == logstore.StageFounding {
-		if err := n.sameFounding(id); err != nil {
-			return err
-		}
-	} else if len(n.cfg.Join) > 0 {
-		n.log.Info("--join founds nothing: the data directory belongs to a cluster, whose members are looked for at these addresses too", "cluster", id.Cluster, "cluster_id", fmt.Sprintf("%016x", id.ClusterID), "join", joinAddrs(n.cfg.Join))
-	}
-	if id.Stage == logstore.StageFounding {
-		// It has no log yet, and tells the others from now on which life of it
-		// they hear. That of a member begins once its log is open.
-		if id, err = id.Begin(0, n.mark, 0); err == nil {
-			err = logstore.WriteIdentity(n.fs, n.cfg.Data, id)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	n.mu.Lock()
-	n.identity = id
-	if undecided(&id) && len(n.cfg.Join) > 0 {
-		// Before the first connection is taken: who asks is told whom this
-		// host waits for.
-		n.found = newFounding(n.cfg.Cluster, id.Node, n.cfg.AdvertiseOn(n.cfg.Listen), n.cfg.Join)
-		n.found.settings = wire.FoundingSettings{Groups: uint32(n.cfg.Groups), ValueMax: uint32(n.cfg.ValueMax)}
-	}
-	n.mu.Unlock()
-	return nil
+// askFounder asks a host that is named in --join, whoever it is: only those who
+// found a cluster can't know that yet.
+func (n *Node) askFounder(ctx context.Context, host string, q *wire.Founding, a *wire.FoundingAnswer) error {
+	return n.caller.call(ctx, 0, host, wire.RoleFounding, wire.TypeFounding, q, a)
 }
 
-// sameFounding refuses to go on with a founding of other hosts than the one
-// that the directory was in: its id has been told to those, and they may have
-// decided to count it in.
-func (n *Node) sameFounding(id logstore.Identity) error {
-	var was, is []string
-	for _, m := range id.Members {
-		was = append(was, m.Addr)
-	}
-	for _, a := range n.cfg.Join {
-		is = append(is, normalAddr(a))
-	}
-	if sameSet(was, is) {
-		return nil
-	}
-	what := "alone"
-	if len(was) > 0 {
-		what = fmt.Sprintf("with --expect %d --join %s", len(was), joinAddrs(was))
-	}
-	return wire.BadRequest("data directory "+n.cfg.Data, "it began to found a cluster "+what,
-		"start it so again, or remove the directory first if no other host has ever run with these options")
-}
-
-// randomNumber is never zero, and nobody can guess it.
-func randomNumber() uint64 {
-	var b [8]byte
-	for {
-		crand.Read(b[:]) // never fails (crypto/rand)
-		if n := binary.LittleEndian.Uint64(b[:]); n != 0 {
-			return n
-		}
-	}
-}
-
-// becomeMember founds the cluster, unless the identity already names one.
-func (n *Node) becomeMember(ctx context.Context) error {
-	id := n.self()
-	if !undecided(&id) {
-		return nil
-	}
-	if len(n.cfg.Join) == 0 {
-		return n.decide([]logstore.IdentityMember{{Node: id.Node, Addr: n.addr}}, 0)
-	}
-	f := n.found // set by identify; only this goroutine and those that it starts change it
-	if len(f.hosts) == 1 {
-		return n.decide(f.members(), 0)
-	}
-	n.log.Info("founding", "cluster", n.cfg.Cluster, "hosts", joinAddrs(f.hosts))
-	ctx, cancel := context.WithCancel(ctx)
-	verdicts := make(chan error, len(f.hosts)) // from poll; each sends one at most
-	for _, h := range f.hosts {
-		if h != f.addr {
-			n.ended.Add(1)
-			go n.poll(ctx, h, verdicts)
-		}
-	}
-	defer cancel()
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-verdicts:
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// poll asks one host again and again, until the founding is over.
-func (n *Node) poll(ctx context.Context, host string, verdicts chan<- error) {
-	defer n.ended.Done()
-	said := ""
-	say := func(level slog.Level, why string) {
-		if why != said {
-			said = why
-			n.notices.waits(level, host, why)
-		}
-	}
-	for {
-		n.mu.Lock()
-		f := n.found
-		if f == nil {
-			n.mu.Unlock()
-			return
-		}
-		q := f.question(n.identity.Life().Number)
-		n.mu.Unlock()
-		var a wire.FoundingAnswer
-		err := n.call(ctx, 0, host, wire.RoleFounding, wire.TypeFounding, &q, &a)
-		if ctx.Err() != nil {
-			return
-		}
-		if err != nil {
-			if final := refusal(err); final != nil {
-				verdicts <- fmt.Errorf("found a cluster with %s: %w", host, final)
-				return
-			}
-			say(slog.LevelInfo, err.Error())
-			n.mu.Lock()
-			if tooLate(err) {
-				var refusal *wire.Error
-				errors.As(err, &refusal)
-				f.leftOut(host, refusal)
-			} else {
-				f.silent(host, err)
-			}
-			n.mu.Unlock()
-		} else if done, why, err := n.heard(host, a); done || err != nil {
-			verdicts <- err
-			return
-		} else if why != "" {
-			say(slog.LevelWarn, why)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(foundingPause):
-		}
-	}
-}
-
-// tooLate reports whether a host refused a founding because it belongs to a
-// cluster without this host, which then waits: that other host may be emptied.
-func tooLate(err error) bool {
-	var elsewhere *wire.ElsewhereError // this node's own refusal of another
-	return errors.Is(err, &wire.Error{Code: wire.CodeUnknownNode}) && !errors.As(err, &elsewhere)
-}
-
-// refusal returns err if asking again can't help: the host is there, but is
-// none of ours.
-func refusal(err error) error {
-	var elsewhere *wire.ElsewhereError
-	if errors.As(err, &elsewhere) {
-		return nil // the right one may be started there
-	}
-	var e *wire.Error
-	if errors.As(err, &e) && e.Retry() == wire.RetryNever && !tooLate(err) {
-		return e
-	}
-	if errors.Is(err, wire.ErrForeign) {
-		return err
-	}
-	return nil
-}
-
-// heard takes one host's answer, and does what follows from it. It reports
-// whether the founding is over, or, if it can't go on before an operator has seen
-// to it, why.
-func (n *Node) heard(host string, a wire.FoundingAnswer) (done bool, why string, err error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	f := n.found
-	if f == nil {
-		return true, "", nil
-	}
-	v, err := f.hear(host, a)
-	if err != nil {
-		return false, "", err
-	}
-	switch v {
-	case foundDecided:
-		return true, "", n.decideLocked(f.members(), 0)
-	case foundAdopt:
-		var members []logstore.IdentityMember
-		for _, m := range a.Members {
-			members = append(members, logstore.IdentityMember{Node: m.Node, Addr: m.Addr})
-		}
-		return true, "", n.decideLocked(members, a.ClusterID)
-	case foundStandby, foundDiffer:
-		return false, f.why[host], nil
-	}
-	return false, "", nil
-}
-
-func (n *Node) decide(members []logstore.IdentityMember, id uint64) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.decideLocked(members, id)
-}
-
-// decideLocked makes this node a member of the cluster of these founders, on
-// disk first. id is the cluster's, if another host has said it.
-func (n *Node) decideLocked(members []logstore.IdentityMember, id uint64) error {
-	next, err := decided(n.identity, members, id)
-	if err != nil {
-		return err
-	}
-	if err := logstore.WriteIdentity(n.fs, n.cfg.Data, next); err != nil {
-		return err
-	}
-	n.identity = next
-	n.found = nil
-	n.log.Info("cluster founded", "cluster", next.Cluster, "cluster_id", fmt.Sprintf("%016x", next.ClusterID), "members", len(members))
-	return nil
+// askLeader has the leader of group 0 put an announcement of this node into the
+// log.
+func (n *Node) askLeader(ctx context.Context, leader raft.NodeID, a *wire.Announce) error {
+	return n.caller.call(ctx, leader, n.addrOf(leader), wire.RolePeer, wire.TypeAnnounce, a, new(wire.AnnounceAnswer))
 }
 
 // serve opens the log and the replicas in it, and begins to take requests.
@@ -423,13 +186,16 @@ func (n *Node) serve() error {
 		return err
 	}
 	id = n.self()
+	dialFor := func(p wire.Purpose) func(context.Context, raft.NodeID, string) (net.Conn, error) {
+		return func(ctx context.Context, id raft.NodeID, addr string) (net.Conn, error) {
+			return n.caller.member(ctx, id, addr, p)
+		}
+	}
 	transport := repl.NewPeers(repl.PeersConfig{
 		Own: n.addr, Seeds: n.cfg.Join, Up: n.reached, Attested: n.attesting.answered,
-		Dial: n.dialPeer, DialBulk: n.dialBulk, BulkRate: int64(n.cfg.SnapshotRate), Sent: n.sent, Store: store, DamageFound: n.damageFound, FetchBytes: raft.AppendBytesMaxDefault, Counters: &n.counters, Log: n.log,
+		Dial: dialFor(wire.PurposePeer), DialBulk: dialFor(wire.PurposeBulk), BulkRate: int64(n.cfg.SnapshotRate), Sent: n.sent, Store: store, DamageFound: n.damageFound, FetchBytes: raft.AppendBytesMaxDefault, Counters: &n.counters, Log: n.log,
 	})
-	n.mu.Lock()
 	n.transport = transport
-	n.mu.Unlock()
 	n.attesting.peers.Store(transport)
 	host, err := repl.NewHost(repl.HostConfig{
 		Self: id.Node, Store: store, Transport: n.transport,
@@ -448,11 +214,18 @@ func (n *Node) serve() error {
 	n.host = host
 	host.Place([]repl.Placement{meta})
 	n.follow(n.table.Load())
+	n.report = &report{
+		name: n.name, addr: n.addr, data: n.cfg.Data, started: n.started,
+		fs: n.fs, store: store, transport: transport, self: n.self, said: n.door.said,
+	}
 	loop := repl.StartLoop(host, tick, int64(n.cfg.SnapshotRate))
 	n.serving.Store(loop)
 	n.inbox.Store(repl.NewInbox(repl.InboxConfig{Store: store, Machine: n.machine, Host: n.ask, Log: n.log}))
 	n.ended.Add(1)
-	go n.announceSelf()
+	go func() {
+		defer n.ended.Done()
+		n.announcer.run(n.ctx)
+	}()
 	n.ended.Add(1)
 	go n.scrub()
 	return nil
@@ -483,9 +256,7 @@ func (n *Node) beginLog(r logstore.Replica, m raft.Membership) error {
 			return err
 		}
 	}
-	n.mu.Lock()
-	n.identity = id
-	n.mu.Unlock()
+	n.origin.set(id)
 	return nil
 }
 
@@ -509,10 +280,7 @@ func (n *Node) machine(r logstore.Replica) repl.StateMachine {
 func (n *Node) tableChanged(t *shardmap.Table) {
 	n.table.Store(t)
 	n.follow(t)
-	select {
-	case n.tables <- struct{}{}:
-	default: // announceSelf has not looked since the last one
-	}
+	n.announcer.changed()
 }
 
 // follow brings this node in line with the table: who the peers are, and which
@@ -535,10 +303,7 @@ func (n *Node) follow(t *shardmap.Table) {
 	var nodes []raft.NodeID
 	for node, addr := range addrs {
 		n.transport.SetNode(node, addr)
-		n.mu.Lock()
-		said := n.met[node].addr // it may have dialled before anybody here could dial it
-		n.mu.Unlock()
-		n.transport.Claim(node, said)
+		n.transport.Claim(node, n.door.said(node).addr) // it may have dialled before anybody here could dial it
 		nodes = append(nodes, node)
 	}
 	n.host.SetNodes(nodes)
@@ -579,16 +344,8 @@ func (n *Node) addrOf(id raft.NodeID) string {
 // depends on the other.
 func (n *Node) close() {
 	n.cancel()
-	n.listener.Close()
-	n.mu.Lock()
-	n.found = nil
-	for conn, c := range n.conns {
-		conn.Close()
-		if c != nil {
-			c.end() // its reader may wait for answers that will not come
-		}
-	}
-	n.mu.Unlock()
+	n.origin.giveUp()
+	n.door.close()
 	if loop := n.running(); loop != nil {
 		loop.Close()
 	}

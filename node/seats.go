@@ -10,7 +10,7 @@ import (
 )
 
 // seats is who is connected to this node, counted by what they have proven to
-// be: a flood of one kind can't take the place of another. Node.mu guards it.
+// be: a flood of one kind can't take the place of another. door.mu guards it.
 // Each connection that has a descriptor has a seat: it is among the strangers
 // until it is admitted, and again while a refusal waits to be read.
 type seats struct {

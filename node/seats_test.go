@@ -19,9 +19,9 @@ func (r *runningNode) founderHello(id raft.NodeID) wire.DialConfig {
 
 // connected returns how many connections the node has.
 func (r *runningNode) connected() int {
-	r.node.mu.Lock()
-	defer r.node.mu.Unlock()
-	return len(r.node.conns)
+	r.node.door.mu.Lock()
+	defer r.node.door.mu.Unlock()
+	return len(r.node.door.conns)
 }
 
 // Hosts that say they found a cluster have proven no more than a client. Once
@@ -38,17 +38,17 @@ func TestFoundersKeepNobodyOut(t *testing.T) {
 		if _, err := dial(t, r.addr, r.founderHello(other.Node)); err != nil {
 			t.Fatalf("connection %d: %v", i, err)
 		}
-		r.node.mu.Lock()
-		got, peers := len(r.node.seats.founders.conns), r.node.seats.peers
-		r.node.mu.Unlock()
+		r.node.door.mu.Lock()
+		got, peers := len(r.node.door.seats.founders.conns), r.node.door.seats.peers
+		r.node.door.mu.Unlock()
 		if got > l.founders || peers > 2 {
 			t.Fatalf("%d connections of hosts that found, the limit is %d; and %d of peers", got, l.founders, peers)
 		}
 	}
 	until(t, "all of them have their seats", func() error { // the newest is to be one that comes now
-		r.node.mu.Lock()
-		defer r.node.mu.Unlock()
-		if n := len(r.node.seats.strangers.conns); n != 0 {
+		r.node.door.mu.Lock()
+		defer r.node.door.mu.Unlock()
+		if n := len(r.node.door.seats.strangers.conns); n != 0 {
 			return fmt.Errorf("%d are strangers", n)
 		}
 		return nil
@@ -77,9 +77,9 @@ func TestFoundersKeepNobodyOut(t *testing.T) {
 	// They are not kept for longer than a question takes.
 	p.Close()
 	until(t, "all of them end", func() error {
-		r.node.mu.Lock()
-		defer r.node.mu.Unlock()
-		if n := len(r.node.seats.founders.conns); n != 0 {
+		r.node.door.mu.Lock()
+		defer r.node.door.mu.Unlock()
+		if n := len(r.node.door.seats.founders.conns); n != 0 {
 			return fmt.Errorf("%d are left", n)
 		}
 		return nil

@@ -185,7 +185,7 @@ func TestAnnouncementsRefused(t *testing.T) {
 	for i, n := range nodes { // what they say of themselves changes the table too
 		until(t, "all are announced", func() error {
 			row, _ := r.node.table.Load().Node(n.node.self().Node)
-			if !n.node.announced() || row.Version != Version {
+			if !n.node.announcer.announced() || row.Version != Version {
 				return fmt.Errorf("node %d is not: %+v", i, row)
 			}
 			return nil

@@ -38,7 +38,7 @@ func coreLoop(c *connection) *repl.Loop {
 	loop := c.node.running()
 	if loop != nil && !c.feeds {
 		c.feeds = true
-		c.node.feeding(c.peer)
+		c.node.door.feeding(c.peer)
 	}
 	return loop
 }

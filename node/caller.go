@@ -1,0 +1,102 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"muster/logstore"
+	"muster/raft"
+	"muster/repl/wire"
+)
+
+// Time-outs of a node's own requests to other hosts.
+const (
+	dialTimeout = 2 * time.Second
+	callTimeout = 3 * time.Second
+)
+
+// caller is how this node reaches others: it dials them, says who this node is,
+// and asks them one thing.
+type caller struct {
+	// Set once.
+	cluster   string // name
+	addr      string // by which others reach this node
+	secret    []byte // nil if there is none
+	level     uint32 // that this node speaks
+	self      func() logstore.Identity
+	attesting *attesting
+}
+
+// member connects to a member, for a purpose.
+func (l *caller) member(ctx context.Context, id raft.NodeID, addr string, purpose wire.Purpose) (net.Conn, error) {
+	conn, _, err := l.dial(ctx, id, addr, purpose, wire.RolePeer)
+	return conn, err
+}
+
+// dial connects to another host and says hello, if it is reached under addr by
+// its own word. to is the node that is meant; 0: whichever is there, which only
+// those who found a cluster can't know yet.
+func (l *caller) dial(ctx context.Context, to raft.NodeID, addr string, purpose wire.Purpose, role wire.Role) (net.Conn, *wire.Greeting, error) {
+	id := l.self()
+	d := net.Dialer{Timeout: dialTimeout}
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer closeWith(ctx, conn)()
+	c := wire.DialConfig{
+		To: to, ToAddr: addr,
+		Purpose: purpose, Role: role, Cluster: l.cluster, ClusterID: id.ClusterID,
+		Node: id.Node, Start: id.Life().Number, Advertise: l.addr, Level: l.level, Secret: l.secret,
+	}
+	if role == wire.RolePeer {
+		conn = l.attesting.dialling(conn, &c)
+	}
+	g, err := wire.ClientHello(conn, c)
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	return conn, g, nil
+}
+
+// closeWith closes a connection when ctx ends, so that a host that says nothing
+// does not hold up the end of this node. The function that it returns calls
+// that off.
+func closeWith(ctx context.Context, conn net.Conn) (off func() bool) {
+	return context.AfterFunc(ctx, func() { conn.Close() })
+}
+
+// call asks another host, node to if that is known, one thing over a connection
+// of its own.
+func (l *caller) call(ctx context.Context, to raft.NodeID, addr string, role wire.Role, t wire.Type, body, answer wire.Body) error {
+	conn, g, err := l.dial(ctx, to, addr, wire.PurposePeer, role)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	defer closeWith(ctx, conn)()
+	if err := conn.SetDeadline(time.Now().Add(callTimeout)); err != nil {
+		return err
+	}
+	if err := wire.WriteFrame(conn, t, 1, body); err != nil {
+		return err
+	}
+	h, got, err := wire.ReadFrame(conn, g.Decoder)
+	if err != nil {
+		return err
+	}
+	if h.Type == wire.TypeError {
+		e := new(wire.Error)
+		if err := e.Read(got); err != nil {
+			return err
+		}
+		return e
+	}
+	if h.Type.Question() != t {
+		return fmt.Errorf("%s answers %s with %s", addr, t, h.Type)
+	}
+	return answer.Read(got)
+}

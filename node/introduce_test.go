@@ -1,0 +1,40 @@
+package node
+
+import (
+	"strings"
+	"testing"
+
+	"muster/logstore"
+	"muster/raft"
+	"muster/shardmap"
+)
+
+// Copies of one image have one host name, and commands name nodes. So the second of
+// them takes another name, always the same one; but a name that an operator gave is
+// the operator's affair.
+func TestNameInTable(t *testing.T) {
+	const self, other = raft.NodeID(0xabcd000000000001), raft.NodeID(0x1234000000000002)
+	own, long := Config{}, strings.Repeat("h", nameMax)
+	row := func(id raft.NodeID, name string) shardmap.TableNode { return shardmap.TableNode{ID: id, Name: name} }
+	for _, c := range []struct {
+		what, name, want string
+		cfg              Config
+		nodes            []shardmap.TableNode
+	}{
+		{"nobody else", "host", "host", own, []shardmap.TableNode{row(self, "10.0.0.1:4166")}},
+		{"another of another name", "host", "host", own, []shardmap.TableNode{row(self, "host"), row(other, "host2")}},
+		{"another of this name", "host", "host-abcd", own, []shardmap.TableNode{row(self, "10.0.0.1:4166"), row(other, "host")}},
+		{"it has its mark, and the other is gone", "host", "host-abcd", own, []shardmap.TableNode{row(self, "host-abcd")}},
+		{"a name as long as may be", long, long[:nameMax-5] + "-abcd", own, []shardmap.TableNode{row(other, long)}},
+		{"a name that was given", "host", "host", Config{Name: "host"}, []shardmap.TableNode{row(other, "host")}},
+	} {
+		s := announcer{cfg: &c.cfg, name: c.name, self: func() logstore.Identity { return logstore.Identity{Node: self} }}
+		if got := s.nameIn(&shardmap.Table{Nodes: c.nodes}); got != c.want {
+			t.Errorf("%s: got %q, want %q", c.what, got, c.want)
+		}
+	}
+	s := announcer{cfg: &own, name: "host"}
+	if got := s.nameIn(nil); got != "host" {
+		t.Errorf("before there is a table: got %q", got)
+	}
+}

@@ -1,0 +1,332 @@
+package node
+
+import (
+	"context"
+	crand "crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path"
+	"sync"
+	"time"
+
+	"muster/logstore"
+	"muster/logstore/vfs"
+	"muster/raft"
+	"muster/repl/wire"
+)
+
+// origin is who this node is: what its identity file says, and, while that names
+// no cluster, the founding that the node takes part in.
+type origin struct {
+	// Set once.
+	cfg     *Config
+	fs      vfs.FS
+	log     *slog.Logger
+	mark    uint64   // of this life
+	addr    string   // by which others reach this node
+	notices *notices // about what the hosts say
+	ended   *sync.WaitGroup
+	// ask asks a host that is named in --join, whoever it is.
+	ask func(ctx context.Context, host string, q *wire.Founding, a *wire.FoundingAnswer) error
+
+	mu       sync.Mutex
+	identity logstore.Identity // guarded by mu: as it is on disk
+	found    *founding         // guarded by mu; nil once this node is a member, and once it ends
+}
+
+// self returns this node's identity as it is on disk.
+func (o *origin) self() logstore.Identity {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.identity
+}
+
+// set takes an identity that is on disk.
+func (o *origin) set(id logstore.Identity) {
+	o.mu.Lock()
+	o.identity = id
+	o.mu.Unlock()
+}
+
+// giveUp ends a founding that is under way, because the node ends.
+func (o *origin) giveUp() {
+	o.mu.Lock()
+	o.found = nil
+	o.mu.Unlock()
+}
+
+// waits says whom the founding waits for; nil if none is under way.
+func (o *origin) waits(node string) *wire.Error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.found == nil {
+		return nil
+	}
+	return o.found.notReady(node)
+}
+
+// answer is what this node answers to a host that founds. It is not ok while the
+// node has neither a cluster nor a founding.
+func (o *origin) answer() (a wire.FoundingAnswer, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return foundingAnswer(&o.identity, o.found)
+}
+
+// admit has the last word on a host that founds.
+func (o *origin) admit(h *wire.Hello) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return mayAsk(&o.identity, h.Node, h.Advertise)
+}
+
+// identify reads who this node is, or makes it up.
+func (o *origin) identify() error {
+	id, ok, err := logstore.ReadIdentity(o.fs, o.cfg.Data)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		files, err := o.fs.List(path.Join(o.cfg.Data, logstore.LogDir))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("look whether there is a log: %w", err) // a node that only seems new would vote again
+		}
+		if len(files) > 0 {
+			return wire.Damaged("data directory "+o.cfg.Data, "it has a log and no identity file",
+				"put the file back as it was when the node last ran; if there is no copy, "+logstore.EmptyRemedy)
+		}
+		id = logstore.Identity{Stage: logstore.StageFounding, Cluster: o.cfg.Cluster, Node: raft.NodeID(randomNumber())}
+		for _, a := range o.cfg.Join {
+			id.Members = append(id.Members, logstore.IdentityMember{Addr: normalAddr(a)})
+		}
+	}
+	if id.Cluster != o.cfg.Cluster {
+		return wire.WrongCluster(fmt.Sprintf("data directory %s", o.cfg.Data), fmt.Sprintf("it is of cluster %q, --cluster says %q", id.Cluster, o.cfg.Cluster),
+			fmt.Sprintf("give --cluster %s, or another --data", id.Cluster))
+	}
+	if id.Stage == logstore.StageFounding {
+		if err := o.sameFounding(id); err != nil {
+			return err
+		}
+	} else if len(o.cfg.Join) > 0 {
+		o.log.Info("--join founds nothing: the data directory belongs to a cluster, whose members are looked for at these addresses too", "cluster", id.Cluster, "cluster_id", fmt.Sprintf("%016x", id.ClusterID), "join", joinAddrs(o.cfg.Join))
+	}
+	if id.Stage == logstore.StageFounding {
+		// It has no log yet, and tells the others from now on which life of it
+		// they hear. That of a member begins once its log is open.
+		if id, err = id.Begin(0, o.mark, 0); err == nil {
+			err = logstore.WriteIdentity(o.fs, o.cfg.Data, id)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	o.mu.Lock()
+	o.identity = id
+	if undecided(&id) && len(o.cfg.Join) > 0 {
+		// Before the first connection is taken: who asks is told whom this
+		// host waits for.
+		o.found = newFounding(o.cfg.Cluster, id.Node, o.cfg.AdvertiseOn(o.cfg.Listen), o.cfg.Join)
+		o.found.settings = wire.FoundingSettings{Groups: uint32(o.cfg.Groups), ValueMax: uint32(o.cfg.ValueMax)}
+	}
+	o.mu.Unlock()
+	return nil
+}
+
+// sameFounding refuses to go on with a founding of other hosts than the one
+// that the directory was in: its id has been told to those, and they may have
+// decided to count it in.
+func (o *origin) sameFounding(id logstore.Identity) error {
+	var was, is []string
+	for _, m := range id.Members {
+		was = append(was, m.Addr)
+	}
+	for _, a := range o.cfg.Join {
+		is = append(is, normalAddr(a))
+	}
+	if sameSet(was, is) {
+		return nil
+	}
+	what := "alone"
+	if len(was) > 0 {
+		what = fmt.Sprintf("with --expect %d --join %s", len(was), joinAddrs(was))
+	}
+	return wire.BadRequest("data directory "+o.cfg.Data, "it began to found a cluster "+what,
+		"start it so again, or remove the directory first if no other host has ever run with these options")
+}
+
+// becomeMember founds the cluster, unless the identity already names one.
+func (o *origin) becomeMember(ctx context.Context) error {
+	id := o.self()
+	if !undecided(&id) {
+		return nil
+	}
+	if len(o.cfg.Join) == 0 {
+		return o.decide([]logstore.IdentityMember{{Node: id.Node, Addr: o.addr}}, 0)
+	}
+	f := o.found // set by identify; only this goroutine and those that it starts change it
+	if len(f.hosts) == 1 {
+		return o.decide(f.members(), 0)
+	}
+	o.log.Info("founding", "cluster", o.cfg.Cluster, "hosts", joinAddrs(f.hosts))
+	ctx, cancel := context.WithCancel(ctx)
+	verdicts := make(chan error, len(f.hosts)) // from poll; each sends one at most
+	for _, h := range f.hosts {
+		if h != f.addr {
+			o.ended.Add(1)
+			go o.poll(ctx, h, verdicts)
+		}
+	}
+	defer cancel()
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-verdicts:
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// poll asks one host again and again, until the founding is over.
+func (o *origin) poll(ctx context.Context, host string, verdicts chan<- error) {
+	defer o.ended.Done()
+	said := ""
+	say := func(level slog.Level, why string) {
+		if why != said {
+			said = why
+			o.notices.waits(level, host, why)
+		}
+	}
+	for {
+		o.mu.Lock()
+		f := o.found
+		if f == nil {
+			o.mu.Unlock()
+			return
+		}
+		q := f.question(o.identity.Life().Number)
+		o.mu.Unlock()
+		var a wire.FoundingAnswer
+		err := o.ask(ctx, host, &q, &a)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			if final := refusal(err); final != nil {
+				verdicts <- fmt.Errorf("found a cluster with %s: %w", host, final)
+				return
+			}
+			say(slog.LevelInfo, err.Error())
+			o.mu.Lock()
+			if tooLate(err) {
+				var refusal *wire.Error
+				errors.As(err, &refusal)
+				f.leftOut(host, refusal)
+			} else {
+				f.silent(host, err)
+			}
+			o.mu.Unlock()
+		} else if done, why, err := o.heard(host, a); done || err != nil {
+			verdicts <- err
+			return
+		} else if why != "" {
+			say(slog.LevelWarn, why)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(foundingPause):
+		}
+	}
+}
+
+// tooLate reports whether a host refused a founding because it belongs to a
+// cluster without this host, which then waits: that other host may be emptied.
+func tooLate(err error) bool {
+	var elsewhere *wire.ElsewhereError // this node's own refusal of another
+	return errors.Is(err, &wire.Error{Code: wire.CodeUnknownNode}) && !errors.As(err, &elsewhere)
+}
+
+// refusal returns err if asking again can't help: the host is there, but is
+// none of ours.
+func refusal(err error) error {
+	var elsewhere *wire.ElsewhereError
+	if errors.As(err, &elsewhere) {
+		return nil // the right one may be started there
+	}
+	var e *wire.Error
+	if errors.As(err, &e) && e.Retry() == wire.RetryNever && !tooLate(err) {
+		return e
+	}
+	if errors.Is(err, wire.ErrForeign) {
+		return err
+	}
+	return nil
+}
+
+// heard takes one host's answer, and does what follows from it. It reports
+// whether the founding is over, or, if it can't go on before an operator has seen
+// to it, why.
+func (o *origin) heard(host string, a wire.FoundingAnswer) (done bool, why string, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	f := o.found
+	if f == nil {
+		return true, "", nil
+	}
+	v, err := f.hear(host, a)
+	if err != nil {
+		return false, "", err
+	}
+	switch v {
+	case foundDecided:
+		return true, "", o.decideLocked(f.members(), 0)
+	case foundAdopt:
+		var members []logstore.IdentityMember
+		for _, m := range a.Members {
+			members = append(members, logstore.IdentityMember{Node: m.Node, Addr: m.Addr})
+		}
+		return true, "", o.decideLocked(members, a.ClusterID)
+	case foundStandby, foundDiffer:
+		return false, f.why[host], nil
+	}
+	return false, "", nil
+}
+
+func (o *origin) decide(members []logstore.IdentityMember, id uint64) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.decideLocked(members, id)
+}
+
+// decideLocked makes this node a member of the cluster of these founders, on
+// disk first. id is the cluster's, if another host has said it.
+func (o *origin) decideLocked(members []logstore.IdentityMember, id uint64) error {
+	next, err := decided(o.identity, members, id)
+	if err != nil {
+		return err
+	}
+	if err := logstore.WriteIdentity(o.fs, o.cfg.Data, next); err != nil {
+		return err
+	}
+	o.identity = next
+	o.found = nil
+	o.log.Info("cluster founded", "cluster", next.Cluster, "cluster_id", fmt.Sprintf("%016x", next.ClusterID), "members", len(members))
+	return nil
+}
+
+// randomNumber is never zero, and nobody can guess it.
+func randomNumber() uint64 {
+	var b [8]byte
+	for {
+		crand.Read(b[:]) // never fails (crypto/rand)
+		if n := binary.LittleEndian.Uint64(b[:]); n != 0 {
+			return n
+		}
+	}
+}
