@@ -124,7 +124,7 @@ func (d *door) attend(conn net.Conn) {
 		delete(d.conns, conn)
 		d.mu.Unlock()
 	}()
-	g, err := wire.ServerHello(conn, d.hello())
+	g, err := d.greet(conn)
 	if err != nil {
 		n.notices.refused(err)
 		return
@@ -213,6 +213,19 @@ func (d *door) fed(peer raft.NodeID) {
 	default:
 		loop.ConnectionEnded(peer)
 	}
+}
+
+// greet tells by its first bytes what a connection speaks, and has it say who it
+// is. This is the one place that does: every door of this port begins here.
+func (d *door) greet(conn net.Conn) (*wire.Greeting, error) {
+	o, err := wire.ReadOpening(conn)
+	switch {
+	case err != nil:
+		return nil, err
+	case o.Ours():
+		return o.ServerHello(conn, d.hello())
+	}
+	return nil, o.Foreign(conn.RemoteAddr())
 }
 
 // hello is what this node says of itself to whoever dials.

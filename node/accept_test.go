@@ -2,8 +2,10 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"muster/logstore/vfs"
 	"muster/raft"
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 // freeAddrs returns addresses at which nobody listens.
@@ -481,4 +484,56 @@ func (r *runningNode) attended(c *connection) bool {
 	r.node.door.mu.Lock()
 	defer r.node.door.mu.Unlock()
 	return r.node.door.conns[c.conn] == c
+}
+
+// slowly is a connection that says each byte by itself.
+type slowly struct{ net.Conn }
+
+func (s slowly) Write(b []byte) (n int, err error) {
+	for ; n < len(b) && err == nil; n++ {
+		_, err = s.Conn.Write(b[n : n+1])
+	}
+	return n, err
+}
+
+// Other protocols will share the port, and the first byte decides which it is.
+// So whoever speaks one that this build does not have must be turned away by that
+// byte, and not be waited for; and whoever speaks ours is let in however few bytes
+// come at a time.
+func TestFirstByteDecides(t *testing.T) {
+	r := serving(t, defaultLimits())
+	foreign := []string{"\x16\x03\x01\x02\x00\x01\x00\x01", "GET / HTTP/1.1\r\n", "*1\r\n$4\r\nPING\r\n", "P", "\x00"}
+	for _, first := range foreign {
+		conn, err := net.Dial("tcp", r.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.Write([]byte(first)); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.SetReadDeadline(time.Now().Add(wire.HelloTimeout * 3 / 4)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := conn.Read(make([]byte, 1)); n != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("what begins with %q is waited for: read %d bytes, %v", first, n, err)
+		}
+	}
+	counted := uint64(0)
+	for _, row := range r.node.notices.rows() {
+		if row.Name == "connections refused: foreign" {
+			counted = row.In
+		}
+	}
+	if counted != uint64(len(foreign)) {
+		t.Errorf("%d foreign connections were counted, want %d", counted, len(foreign))
+	}
+	conn, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := wire.ClientHello(slowly{conn}, wire.DialConfig{Purpose: wire.PurposeClient, Role: wire.RoleClient, Level: shardmap.Level}); err != nil {
+		t.Errorf("a hello that comes a byte at a time: %v", err)
+	}
 }

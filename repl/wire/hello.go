@@ -219,15 +219,55 @@ func noFrame(d *Decoder, err error) error {
 	return fmt.Errorf("%w: it begins with %q (%w)", ErrForeign, began[:min(len(began), shownMax)], err)
 }
 
-// ServerHello runs the acceptor's side of the hello over conn, which it does
-// not close. Whoever speaks this protocol and is refused gets an [Error] frame
-// that says why.
-func ServerHello(conn net.Conn, c AcceptConfig) (*Greeting, error) {
+// Opening is how a connection began that was accepted: what tells which protocol
+// it speaks. Others share the port with this one.
+type Opening struct {
+	bytes [PreambleSize]byte
+	read  int       // of bytes
+	until time.Time // the hello must be over
+}
+
+// ReadOpening reads the first bytes of conn, one at least, within
+// [HelloTimeout]; what follows has the rest of that time.
+func ReadOpening(conn net.Conn) (*Opening, error) {
+	o := &Opening{until: time.Now().Add(HelloTimeout)}
 	addr := conn.RemoteAddr().String()
-	if err := conn.SetDeadline(time.Now().Add(HelloTimeout)); err != nil {
+	if err := conn.SetDeadline(o.until); err != nil {
 		return nil, fmt.Errorf("hello from %s: %w", addr, err)
 	}
-	g, err := c.accept(conn)
+	n, err := io.ReadAtLeast(conn, o.bytes[:], 1)
+	if err != nil {
+		return nil, fmt.Errorf("hello from %s: it said nothing: %w", addr, err)
+	}
+	o.read = n
+	return o, nil
+}
+
+// Ours reports whether this protocol begins so. TLS, HTTP and RESP begin with a
+// byte below 0x80.
+func (o *Opening) Ours() bool { return o.bytes[0] == preambleMagic[0] }
+
+// Foreign is the error of a connection from addr that speaks something else.
+func (o *Opening) Foreign(addr net.Addr) error {
+	return fmt.Errorf("hello from %s: %w: it begins with %q", addr, ErrForeign, o.bytes[:o.read])
+}
+
+// ServerHello reads the first bytes of conn, and goes on with
+// [Opening.ServerHello].
+func ServerHello(conn net.Conn, c AcceptConfig) (*Greeting, error) {
+	o, err := ReadOpening(conn)
+	if err != nil {
+		return nil, err
+	}
+	return o.ServerHello(conn, c)
+}
+
+// ServerHello runs the acceptor's side of the hello over conn, which began with o
+// and which it does not close. Whoever speaks this protocol and is refused gets an
+// [Error] frame that says why.
+func (o *Opening) ServerHello(conn net.Conn, c AcceptConfig) (*Greeting, error) {
+	addr := conn.RemoteAddr().String()
+	g, err := c.accept(conn, o)
 	if err != nil {
 		return nil, fmt.Errorf("hello from %s: %w", addr, err)
 	}
@@ -237,13 +277,10 @@ func ServerHello(conn net.Conn, c AcceptConfig) (*Greeting, error) {
 	return g, nil
 }
 
-func (c *AcceptConfig) accept(conn net.Conn) (*Greeting, error) {
-	var p [PreambleSize]byte
-	if n, err := io.ReadFull(conn, p[:]); err != nil {
-		if n > 0 {
-			return nil, fmt.Errorf("%w: it begins with %q (%w)", ErrForeign, p[:n], err)
-		}
-		return nil, fmt.Errorf("it said nothing: %w", err)
+func (c *AcceptConfig) accept(conn net.Conn, o *Opening) (*Greeting, error) {
+	p := o.bytes
+	if n, err := io.ReadFull(conn, p[o.read:]); err != nil {
+		return nil, fmt.Errorf("%w: it begins with %q (%w)", ErrForeign, p[:o.read+n], err)
 	}
 	if [4]byte(p[:4]) != preambleMagic {
 		return nil, fmt.Errorf("%w: it begins with %q", ErrForeign, p[:])
