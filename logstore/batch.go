@@ -3,6 +3,7 @@ package logstore
 import (
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"unsafe"
 
 	"muster/logstore/vfs"
@@ -37,6 +38,8 @@ type writer struct {
 	room    *room
 	figures *figures
 	home    *home
+
+	durable atomic.Uint64 // number of the last batch that is known to be durable, for any goroutine
 
 	batch     uint64     // number of the last batch
 	synced    position   // where it ends: all before is durable
@@ -214,7 +217,7 @@ func (wr *writer) write(b []byte, records []record, offset int64, tail, next uin
 		return fmt.Errorf("sync batch %d in %s: %w", wr.batch+1, seg.name, err)
 	}
 	wr.batch++
-	wr.home.synced.Store(wr.batch)
+	wr.durable.Store(wr.batch)
 	wr.named = tail
 	start := position{seg.number, offset}
 	end := position{seg.number, offset + batchSize(length)}

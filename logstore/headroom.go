@@ -143,11 +143,11 @@ func cutHeadroom(disk vfs.FS, dir string, left func(size int64) int64) error {
 	return nil
 }
 
-// forIdentity is what is left after an identity got its room.
-func forIdentity(size int64) int64 { return max(0, size-identityRoom) }
+// leftByIdentity is what is left after an identity got its room.
+func leftByIdentity(size int64) int64 { return max(0, size-identityRoom) }
 
-// forSnapshot is what is left after a snapshot got its room.
-func forSnapshot(size int64) int64 { return min(size, headroomMin) }
+// leftBySnapshot is what is left after a snapshot got its room.
+func leftBySnapshot(size int64) int64 { return min(size, headroomMin) }
 
 // lend does what needs room, beside Append: if there is none, it gives up the
 // headroom and does it once more. The caller calls giveBack once it needs no more.
@@ -164,7 +164,7 @@ func (h *headroom) lend(lent *bool, do func() error) error {
 	}
 	if had {
 		h.log.Warn("disk full: headroom is given up", "bytes", h.size)
-		if cutErr := cutHeadroom(h.disk, h.dir, forSnapshot); cutErr != nil {
+		if cutErr := cutHeadroom(h.disk, h.dir, leftBySnapshot); cutErr != nil {
 			h.mu.Unlock()
 			return cutErr // not a want of room, after which the log may go on
 		}
@@ -186,4 +186,23 @@ func (h *headroom) giveBack(lent *bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.lent--
+}
+
+// forIdentity does what the identity needs room for: if there is none, it gives up
+// the identity's part of the headroom, and does it once more. Any goroutine may call it.
+func (h *headroom) forIdentity(do func() error) error {
+	err := do()
+	if !errors.Is(err, ErrFull) {
+		return err
+	}
+	h.mu.Lock()
+	cutErr := cutHeadroom(h.disk, h.dir, leftByIdentity)
+	if cutErr == nil {
+		h.size = leftByIdentity(h.size)
+	}
+	h.mu.Unlock()
+	if cutErr != nil {
+		return cutErr
+	}
+	return do()
 }

@@ -312,7 +312,7 @@ func WriteIdentity(disk vfs.FS, dir string, id Identity) error {
 	err := replaceIdentity(disk, dir, id)
 	if errors.Is(err, ErrFull) {
 		// What was kept back for this has the room.
-		if cutErr := cutHeadroom(disk, dir, forIdentity); cutErr != nil {
+		if cutErr := cutHeadroom(disk, dir, leftByIdentity); cutErr != nil {
 			return fmt.Errorf("write the identity of the node: %w", cutErr)
 		}
 		err = replaceIdentity(disk, dir, id)

@@ -3,7 +3,7 @@ package logstore
 import (
 	"errors"
 	"fmt"
-	"path"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 
@@ -59,15 +59,22 @@ func (d Doubt) kind() string {
 // than that finds the life that it knew no more, which is a doubt.
 const LivesMax = 64
 
-// home is what the Store keeps of the node's identity while a life lasts.
+// home keeps the node's identity while a life lasts, and with it what tells that the
+// directory is the newest: the witness and the file of the last stop.
 type home struct {
-	store *Store
-
-	synced atomic.Uint64 // number of the last batch that is known to be durable
+	disk     vfs.FS
+	dir      string // the data directory
+	log      *slog.Logger
+	halt     *halt
+	index    *index
+	gauge    *gauge
+	headroom *headroom
+	room     *room
+	writer   *writer
 
 	live atomic.Bool // a life has begun
 
-	mu    sync.Mutex // held over operations on the identity's file; of Store's, mu and headroom.mu are taken under it
+	mu    sync.Mutex // held over operations on the identity's file; index.mu and headroom.mu are taken under it
 	begun bool       // guarded by mu
 	id    Identity   // guarded by mu; as it is on disk
 
@@ -133,7 +140,7 @@ func BeginLife(s *Store, id Identity, atLeast, mark uint64) (Identity, error) {
 	if h.begun {
 		return h.id, fmt.Errorf("%w: one has begun", ErrLife)
 	}
-	next, err := h.begin(id, atLeast, mark)
+	next, err := s.beginLife(id, atLeast, mark)
 	if err != nil {
 		return id, fmt.Errorf("begin a life: %w", err)
 	}
@@ -142,15 +149,15 @@ func BeginLife(s *Store, id Identity, atLeast, mark uint64) (Identity, error) {
 	return next, nil
 }
 
-// begin is called with mu held.
-func (h *home) begin(id Identity, atLeast, mark uint64) (Identity, error) {
-	s := h.store
-	if err := h.settle(); err != nil {
+// beginLife is called with home.mu held.
+func (s *Store) beginLife(id Identity, atLeast, mark uint64) (Identity, error) {
+	h := &s.home
+	if err := s.settleRecovery(); err != nil {
 		return id, s.stop(err)
 	}
 	// What was named by a process that was killed may not be durable yet, and the
 	// identity is about to rely on it.
-	if err := s.fs.SyncDir(h.dir()); err != nil {
+	if err := h.disk.SyncDir(h.dir); err != nil {
 		return id, s.stop(err)
 	}
 	next := id
@@ -174,14 +181,13 @@ func (h *home) begin(id Identity, atLeast, mark uint64) (Identity, error) {
 	return h.id, err
 }
 
-// settle writes what recovery has found out and no batch says yet: that
+// settleRecovery writes what recovery has found out and no batch says yet: that
 // something is lost must be known from the log itself before the identity says
 // how far the log was.
-func (h *home) settle() error {
-	s := h.store
+func (s *Store) settleRecovery() error {
 	s.mover.adopt()
 	s.room.admitRest() // whatever room there is: no life begins before this is written
-	for before := -1; len(s.mover.repair) > 0 && len(s.mover.repair) != before || s.writer.batch > h.synced.Load(); {
+	for before := -1; len(s.mover.repair) > 0 && len(s.mover.repair) != before || s.writer.batch > s.writer.durable.Load(); {
 		before = len(s.mover.repair)
 		if _, err := s.mover.forward(); err != nil {
 			return err
@@ -197,37 +203,14 @@ func (h *home) settle() error {
 
 // write replaces the identity. It is called with mu held.
 func (h *home) write(next Identity) error {
-	err := h.inRoom(func() error { return replaceIdentity(h.store.fs, h.dir(), next) })
+	err := h.headroom.forIdentity(func() error { return replaceIdentity(h.disk, h.dir, next) })
 	if err == nil {
 		h.id = next
 	} else if !errors.Is(err, ErrFull) {
-		h.store.halt.because(err)
+		h.halt.because(err)
 	}
 	return err
 }
-
-// inRoom does what the identity needs room for: if there is none it gets that of
-// the headroom.
-func (h *home) inRoom(do func() error) error {
-	err := do()
-	if !errors.Is(err, ErrFull) {
-		return err
-	}
-	room := &h.store.headroom
-	room.mu.Lock()
-	cutErr := cutHeadroom(h.store.fs, h.dir(), forIdentity)
-	if cutErr == nil {
-		room.size = forIdentity(room.size)
-	}
-	room.mu.Unlock()
-	if cutErr != nil {
-		return cutErr
-	}
-	return do()
-}
-
-// dir is the data directory.
-func (h *home) dir() string { return path.Dir(h.store.dir) }
 
 // TakeNumber has the life go on under a higher number, at least atLeast, which
 // is on disk when it returns: peers were told of a life with a number that is no
@@ -277,4 +260,4 @@ func IdentityOf(s *Store) (Identity, bool) {
 
 // SyncedBatch returns the last batch that is known to be durable. It takes no
 // lock. Any goroutine may call it.
-func (s *Store) SyncedBatch() Batch { return Batch(s.home.synced.Load()) }
+func (s *Store) SyncedBatch() Batch { return Batch(s.writer.durable.Load()) }

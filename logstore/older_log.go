@@ -79,13 +79,12 @@ func parseReached(b []byte) (r Reached) {
 // the goroutine of Append. A file of which the disk refuses to say which it is has
 // no note.
 func (h *home) noteFiles(next *Identity) error {
-	s := h.store
 	var files []SegmentFile
-	for _, seg := range s.index.segments {
-		if seg.number < s.index.active.number || seg.file == nil || len(files) == notedSegmentsMax {
+	for _, seg := range h.index.segments {
+		if seg.number < h.index.active.number || seg.file == nil || len(files) == notedSegmentsMax {
 			continue
 		}
-		id, err := insist(func() (vfs.FileID, error) { return s.fs.FileID(seg.name) })
+		id, err := insist(func() (vfs.FileID, error) { return h.disk.FileID(seg.name) })
 		if errors.Is(err, ErrRefused) {
 			continue
 		}

@@ -66,7 +66,7 @@ func newStore(o Options) *Store {
 	}
 	s.faults = faults{disk: s.fs, dir: s.dir, log: s.log, index: &s.index}
 	s.gauge = gauge{disk: s.fs, dir: s.dir}
-	s.headroom = headroom{disk: s.fs, dir: o.Dir, log: s.log, gauge: &s.gauge}
+	s.headroom = headroom{disk: s.fs, dir: path.Dir(s.dir), log: s.log, gauge: &s.gauge}
 	s.snapshots = snapshots{
 		disk: s.fs, dir: path.Join(o.Dir, SnapshotDir), log: s.log,
 		index: &s.index, faults: &s.faults, headroom: &s.headroom, halt: &s.halt, figures: &s.figures,
@@ -80,14 +80,17 @@ func newStore(o Options) *Store {
 	}
 	s.writer = writer{size: s.size, log: s.log, index: &s.index, faults: &s.faults, room: &s.room, figures: &s.figures, home: &s.home}
 	s.mover = mover{log: s.log, index: &s.index, faults: &s.faults, room: &s.room, writer: &s.writer, figures: &s.figures}
-	s.home.store = s
+	s.home = home{
+		disk: s.fs, dir: path.Dir(s.dir), log: s.log, halt: &s.halt, index: &s.index,
+		gauge: &s.gauge, headroom: &s.headroom, room: &s.room, writer: &s.writer,
+	}
 	return s
 }
 
 // open does what [Open] says, but for the snapshots.
 func (r *recovery) open() (err error) {
 	s := r.s
-	if r.known, err = knownEnd(s.fs, s.home.dir()); err != nil {
+	if r.known, err = knownEnd(s.fs, s.home.dir); err != nil {
 		return err
 	}
 	numbers, err := r.list()

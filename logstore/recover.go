@@ -83,7 +83,7 @@ func (r *recovery) recover(numbers []uint64) error {
 	if err := r.secure(); err != nil {
 		return err
 	}
-	s.home.synced.Store(r.number)
+	s.writer.durable.Store(r.number)
 	s.home.found = Batch(r.number)
 	for _, seg := range s.index.segments {
 		if err := seg.mendHeader(); err != nil {

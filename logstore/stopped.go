@@ -185,20 +185,19 @@ func (wr *writer) putStopped(mark uint64) []byte {
 func (h *home) stop() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := h.store
-	if !h.begun || s.home.synced.Load() != s.writer.batch {
+	if !h.begun || h.writer.durable.Load() != h.writer.batch {
 		return nil
 	}
-	if s.index.unknown.size == 0 {
+	if h.index.unknown.size == 0 {
 		// Where it can't be known what was lost before, nobody can say how all
 		// of the log stood.
-		err := replaceFile(s.fs, h.dir(), stoppedTemp, stoppedName, s.writer.putStopped(h.id.Life().Mark))
+		err := replaceFile(h.disk, h.dir, stoppedTemp, stoppedName, h.writer.putStopped(h.id.Life().Mark))
 		if err != nil && !errors.Is(err, ErrFull) {
 			return fmt.Errorf("note how the log stands: %w", err)
 		}
 	}
 	next := h.id
-	next.Stopped, next.Segments = Batch(s.writer.batch), nil
+	next.Stopped, next.Segments = Batch(h.writer.batch), nil
 	if err := h.turn(next); err != nil && !errors.Is(err, ErrFull) {
 		return err
 	}

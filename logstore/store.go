@@ -139,10 +139,7 @@ type Store struct {
 	room     room
 	writer   writer
 	mover    mover
-
-	// Owned by the goroutine of Append.
-
-	home home
+	home     home
 }
 
 // Stats returns the figures.

@@ -175,7 +175,7 @@ func (w *seen) doubt(name string, id *Identity) string {
 // judge compares the witness and the log with what the identity knows of them, and
 // sets or lifts the doubt that comes from them.
 func (h *home) judge(next *Identity) error {
-	w, err := readWitness(h.store.fs, h.dir(), next.Node)
+	w, err := readWitness(h.disk, h.dir, next.Node)
 	if err != nil {
 		return err
 	}
@@ -184,9 +184,9 @@ func (h *home) judge(next *Identity) error {
 		h.present = w.Witness
 	}
 	if !next.Doubt.None() && w.isOne(next.Missed...) {
-		h.store.log.Info("the witness is back: this is the newest life", "was", next.Doubt.Why)
+		h.log.Info("the witness is back: this is the newest life", "was", next.Doubt.Why)
 		next.Doubt, next.Missed = Doubt{}, nil
-	} else if why := w.doubt(path.Join(h.dir(), witnessName), next); why != "" {
+	} else if why := w.doubt(path.Join(h.dir, witnessName), next); why != "" {
 		if !next.Doubt.None() {
 			return nil // the first doubt stays: what it missed is what lifts it
 		}
@@ -205,10 +205,10 @@ func (h *home) judge(next *Identity) error {
 // witness. Where the log itself knows that what was promised is lost, there is
 // nothing left to doubt.
 func (h *home) judgeLog(next *Identity, w *seen) error {
-	if h.store.index.unknown.size > 0 {
+	if h.index.unknown.size > 0 {
 		return nil
 	}
-	d, err := olderLog(h.store.fs, h.dir(), next, w, h.found)
+	d, err := olderLog(h.disk, h.dir, next, w, h.found)
 	if err != nil || d.None() {
 		return err
 	}
@@ -229,7 +229,7 @@ func (h *home) turn(next Identity) error {
 	reached := Reached{h.promised, next.Life().Mark}
 	text := appendWitness(nil, next.Node, mark)
 	var made Witness
-	err := h.inRoom(func() (err error) {
+	err := h.headroom.forIdentity(func() (err error) {
 		made, err = h.makeWitness(mark, reached.append(text))
 		return err
 	})
@@ -237,7 +237,7 @@ func (h *home) turn(next Identity) error {
 		return h.write(next)
 	}
 	if err != nil {
-		h.store.halt.because(err)
+		h.halt.because(err)
 		return fmt.Errorf("make the witness: %w", err)
 	}
 	next.Witness, next.NextWitness = h.present, made
@@ -245,19 +245,19 @@ func (h *home) turn(next Identity) error {
 		return err
 	}
 	if err := h.name(); err != nil {
-		h.store.halt.because(err)
+		h.halt.because(err)
 		return fmt.Errorf("make the witness: %w", err)
 	}
 	if h.file != nil {
 		h.file.Close() // nothing that was written to it is relied on
 	}
 	h.present, h.file, h.lineAt, h.reached = made, nil, int64(len(text)), reached
-	file, err := openFile(h.store.fs, path.Join(h.dir(), witnessName))
+	file, err := openFile(h.disk, path.Join(h.dir, witnessName))
 	if errors.Is(err, ErrRefused) {
 		return nil // it says no more than it does now
 	}
 	if err != nil {
-		h.store.halt.because(err)
+		h.halt.because(err)
 		return fmt.Errorf("open the witness: %w", err)
 	}
 	h.file = file
@@ -266,7 +266,7 @@ func (h *home) turn(next Identity) error {
 
 // makeWitness makes the file that is to become the witness.
 func (h *home) makeWitness(mark uint64, text []byte) (Witness, error) {
-	disk, temp := h.store.fs, path.Join(h.dir(), witnessTemp)
+	disk, temp := h.disk, path.Join(h.dir, witnessTemp)
 	f, err := disk.Create(temp)
 	if err != nil {
 		return Witness{}, err
@@ -286,9 +286,9 @@ func (h *home) makeWitness(mark uint64, text []byte) (Witness, error) {
 
 // name gives the file that was made its name.
 func (h *home) name() error {
-	err := h.store.fs.Rename(path.Join(h.dir(), witnessTemp), path.Join(h.dir(), witnessName))
+	err := h.disk.Rename(path.Join(h.dir, witnessTemp), path.Join(h.dir, witnessName))
 	if err == nil {
-		err = h.store.fs.SyncDir(h.dir())
+		err = h.disk.SyncDir(h.dir)
 	}
 	if errors.Is(err, ErrFull) {
 		err = errors.New(err.Error()) // what is on disk is not known any more: this is final
@@ -300,7 +300,7 @@ func (h *home) name() error {
 // it: a copy is seldom older than a few of them. A disk that has no room has none
 // for this.
 func (h *home) renew() error {
-	if !h.live.Load() || h.store.room.lack || h.store.gauge.ask(2*identityRoom) != nil {
+	if !h.live.Load() || h.room.lack || h.gauge.ask(2*identityRoom) != nil {
 		return nil
 	}
 	h.mu.Lock()
