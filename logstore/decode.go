@@ -16,11 +16,11 @@ func describe(h recordHeader) string {
 	return fmt.Sprintf("%s of %s", h.kind, h.replica)
 }
 
-// record understands what a record says. Its checksum fits: what can't be
+// decode understands what a record says. Its checksum fits: what can't be
 // understood was written by a newer version, or wrongly.
-func (r *recovery) record(h recordHeader, body []byte) (record, error) {
+func (x *index) decode(h recordHeader, body []byte) (record, error) {
 	rec := record{kind: h.kind, size: h.size, commit: h.commit}
-	p := r.s.index.replicas[h.replica]
+	p := x.replicas[h.replica]
 	if p == nil {
 		p = &replica{id: h.replica, seed: raft.EntrySeed(h.replica.Group, h.replica.Incarnation)}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"log/slog"
 	"path"
 	"slices"
 
@@ -160,7 +161,7 @@ func olderLog(disk vfs.FS, dir string, id *Identity, w *seen, end Batch) (Doubt,
 			// The first was in use. If it is gone and none follows, those that are
 			// here are of the time before it; else it was freed since, or the log
 			// itself knows that it is missing, as it does of the second.
-			numbers, err := newStore(Options{FS: disk, Dir: dir}).numbers()
+			numbers, err := segmentNumbers(disk, path.Join(dir, LogDir), slog.New(slog.DiscardHandler))
 			if err != nil {
 				return Doubt{}, err
 			}

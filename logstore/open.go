@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 
+	"muster/logstore/vfs"
 	"muster/raft"
 )
 
@@ -133,11 +134,12 @@ func (r *recovery) list() ([]uint64, error) {
 	if err := s.fs.Remove(path.Join(s.dir, preparedName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	return s.numbers()
+	return segmentNumbers(s.fs, s.dir, s.log)
 }
 
-func (s *Store) numbers() ([]uint64, error) {
-	names, err := listNames(s.fs, s.dir)
+// segmentNumbers returns the numbers of the segments in a directory, sorted.
+func segmentNumbers(disk vfs.FS, dir string, log *slog.Logger) ([]uint64, error) {
+	names, err := listNames(disk, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +148,7 @@ func (s *Store) numbers() ([]uint64, error) {
 		if n, ok := parseSegmentName(name); ok {
 			numbers = append(numbers, n)
 		} else if name != reserveName {
-			s.log.Warn("unknown file in the log", "file", path.Join(s.dir, name))
+			log.Warn("unknown file in the log", "file", path.Join(dir, name))
 		}
 	}
 	slices.Sort(numbers)

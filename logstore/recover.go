@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"muster/logstore/vfs"
 )
 
 // Torn or rotten? One batch at most is under way at a time, and the next
@@ -100,7 +102,7 @@ func (r *recovery) recover(numbers []uint64) error {
 // load reads the log, checks all of it, and changes nothing on disk.
 func (r *recovery) load(numbers []uint64) error {
 	s := r.s
-	tail, newest, err := s.findTail(numbers)
+	tail, newest, err := findTail(s.fs, s.dir, numbers)
 	if err != nil {
 		return err
 	}
@@ -131,10 +133,10 @@ func (r *recovery) load(numbers []uint64) error {
 // that says so, or 0. The newest whole batch says it; what is before may be gone,
 // or half on its way to be used again. A torn batch has no say: it is dropped, and
 // then the one before it counts.
-func (s *Store) findTail(numbers []uint64) (tail, batch uint64, err error) {
+func findTail(disk vfs.FS, dir string, numbers []uint64) (tail, batch uint64, err error) {
 	var b []byte
 	for _, n := range slices.Backward(numbers) {
-		seg, err := openSegment(s.fs, s.dir, n)
+		seg, err := openSegment(disk, dir, n)
 		if err != nil {
 			return 0, 0, err
 		}
@@ -424,7 +426,7 @@ func (r *recovery) batch(seg *segment, b []byte, at int64, h batchHeader) (strin
 		if err != nil {
 			return fmt.Sprintf("its record at offset %d (%s): %v", at+int64(pos), describe(head), err), nil
 		}
-		rec, err := r.record(head, body)
+		rec, err := r.s.index.decode(head, body)
 		if errors.Is(err, ErrDamaged) {
 			return fmt.Sprintf("its record at offset %d (%s): %v", at+int64(pos), describe(head), err), nil
 		}

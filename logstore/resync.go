@@ -33,7 +33,7 @@ func (r *recovery) rescue(seg *segment, b []byte, at int64) {
 	for pos := batchHeaderSize; pos < len(b); {
 		head, body, err := readRecord(b[pos:], seg.at(at+int64(pos)))
 		if err == nil && (head.kind == kindEntries || head.kind == kindMoved) {
-			if rec, err := r.record(head, body); err == nil {
+			if rec, err := r.s.index.decode(head, body); err == nil {
 				r.salvage = append(r.salvage, salvaged{head.replica, run{
 					first: rec.first, term: rec.term, count: rec.count, changes: rec.changes,
 					at: place{seg.number, uint32(at + int64(pos)), uint32(head.size)},

@@ -23,7 +23,7 @@ func OpenToRead(disk vfs.FS, dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the log in %s: %w", s.dir, err)
 	}
-	numbers, err := s.numbers()
+	numbers, err := segmentNumbers(s.fs, s.dir, s.log)
 	numbers = known.orNumbers(numbers)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && len(numbers) == 0:

@@ -28,7 +28,7 @@ func Verify(disk vfs.FS, dir string) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("verify the log in %s: %w", s.dir, err)
 	}
-	numbers, err := s.numbers()
+	numbers, err := segmentNumbers(s.fs, s.dir, s.log)
 	if err != nil {
 		return Report{}, fmt.Errorf("verify the log in %s: %w", s.dir, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path"
 	"slices"
 
@@ -57,7 +58,7 @@ type Walked struct {
 //
 // Errors are [ErrNoLog], those of the disk, and those of visit.
 func Walk(disk vfs.FS, dir string, visit func(*Walked) error) error {
-	w := &walker{r: recovery{s: newStore(Options{FS: disk, Dir: dir})}, visit: visit}
+	w := &walker{disk: disk, dir: path.Join(dir, LogDir), visit: visit}
 	known, err := knownEndIfRead(disk, dir)
 	if err != nil {
 		return fmt.Errorf("walk the log in %s: %w", dir, err)
@@ -109,7 +110,9 @@ func (w *walker) finish(known *lastKnown) error {
 
 // walker is a walk under way.
 type walker struct {
-	r     recovery // for its reading of records
+	disk  vfs.FS
+	dir   string // of the segments
+	known index  // empty: it is for reading records
 	visit func(*Walked) error
 	tail  uint64
 	buf   []byte
@@ -121,10 +124,10 @@ type walker struct {
 	bad []Walked
 }
 
-func (w *walker) name(number uint64) string { return path.Join(w.r.s.dir, segmentName(number)) }
+func (w *walker) name(number uint64) string { return path.Join(w.dir, segmentName(number)) }
 
 func (w *walker) numbers() ([]uint64, error) {
-	numbers, err := w.r.s.numbers()
+	numbers, err := segmentNumbers(w.disk, w.dir, slog.New(slog.DiscardHandler))
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(numbers) == 0 {
 		return nil, ErrNoLog
 	}
@@ -177,7 +180,7 @@ func (w *walker) findTail(numbers []uint64) (uint64, error) {
 
 // open reads all of a segment.
 func (w *walker) open(number uint64) (*segment, []byte, []stretch, error) {
-	seg, err := openSegment(w.r.s.fs, w.r.s.dir, number)
+	seg, err := openSegment(w.disk, w.dir, number)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -324,7 +327,7 @@ func (w *walker) batch(seg *segment, b []byte, at int64, h batchHeader) error {
 // record visits a record whose checksum fits.
 func (w *walker) record(v *Walked, head recordHeader, body []byte) error {
 	v.Kind, v.Replica, v.Commit = head.kind.String(), head.replica, head.commit
-	rec, err := w.r.record(head, body)
+	rec, err := w.known.decode(head, body)
 	switch {
 	case errors.Is(err, ErrNewerFormat):
 		return w.visit(v) // what it says is not known here; that it is there is

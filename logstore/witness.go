@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"log/slog"
 	"path"
 	"strings"
 
@@ -137,15 +138,14 @@ func CheckWitness(disk vfs.FS, dir string, id *Identity) (string, error) {
 	if why := w.doubt(path.Join(dir, witnessName), id); why != "" {
 		return why, nil
 	}
-	s := newStore(Options{FS: disk, Dir: dir})
-	numbers, err := s.numbers()
+	numbers, err := segmentNumbers(disk, path.Join(dir, LogDir), slog.New(slog.DiscardHandler))
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(numbers) == 0 {
 		return "", nil // it is damage that there is no log, if there was one
 	}
 	if err != nil {
 		return "", err
 	}
-	_, end, err := s.findTail(numbers)
+	_, end, err := findTail(disk, path.Join(dir, LogDir), numbers)
 	if err != nil {
 		return "", err
 	}
