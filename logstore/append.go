@@ -25,7 +25,7 @@ func (s *Store) Append(ws []Write) error {
 	} else if err != nil {
 		return s.stop(err)
 	}
-	s.mover.adopt()
+	s.reclaimer.adopt()
 	if err := s.append(ws); err != nil {
 		return s.stop(err)
 	}
@@ -48,7 +48,7 @@ func (s *Store) append(ws []Write) error {
 	if writes(ws) {
 		// What is moved comes first in the batch: it is how the log stands
 		// before ws.
-		if _, err := s.mover.forward(); err != nil {
+		if _, err := s.reclaimer.forward(); err != nil {
 			return err
 		}
 	}
@@ -74,7 +74,7 @@ func (s *Store) Idle() error {
 	if err := s.halt.err(); err != nil {
 		return err
 	}
-	s.mover.adopt()
+	s.reclaimer.adopt()
 	err := s.settle()
 	if err == nil {
 		err = s.home.reach(s.home.promised)
@@ -106,7 +106,7 @@ func (s *Store) settle() error {
 	if err := s.writer.putLate(); err != nil {
 		return err
 	}
-	moved, err := s.mover.forward()
+	moved, err := s.reclaimer.forward()
 	if err != nil {
 		return err
 	}

@@ -142,8 +142,8 @@ func (wr *writer) flush(holds content, begins placing) error {
 	return wr.room.reclaim(before)
 }
 
-// directBest ends a batch of n bytes at offset with a directory. It says false
-// if the segment has no room for even a short one.
+// directBest ends a batch of n bytes at offset with a directory. It reports false if
+// the segment has no room for even a short one.
 func (wr *writer) directBest(offset, n int64) bool {
 	records := len(wr.records)
 	room := wr.index.active.room() - offset - n

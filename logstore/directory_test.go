@@ -58,7 +58,7 @@ func TestDirectoryChangesNothing(t *testing.T) {
 		if rec.hole != nil {
 			t.Error("the directory does not cover the batch before it")
 		}
-		if after := fmt.Sprint(s.index.needed, s.index.graves); after != before || len(s.mover.repair) > 0 || len(lossesOf(s)) > 0 {
+		if after := fmt.Sprint(s.index.needed, s.index.graves); after != before || len(s.reclaimer.repair) > 0 || len(lossesOf(s)) > 0 {
 			t.Errorf("seed %d: %s became %s, %v is lost", seed, before, after, lossesOf(s))
 		}
 		if err := r.check(); err != nil {

@@ -10,8 +10,8 @@
 //  1. Call [BeginLife] after [Open], before anything is promised.
 //     Call [Store.Append], [Store.Idle], [Store.Compact] and [Store.Close]
 //     from one goroutine at a time. [Store.Read], [Store.Stats],
-//     [Store.Replicas] and all about snapshots may run beside it. [Store.Restore] is for the time
-//     before the replica's first Append.
+//     [Store.Replicas] and all about snapshots may run beside it.
+//     [Store.Restore] is for the time before the replica's first Append.
 //  2. Hand in a group's Readies in order, each once. What Append returned nil
 //     for is durable; only then may the messages leave that promise it.
 //  3. When Append returns an error, stop: nothing further is kept.
@@ -19,18 +19,39 @@
 //     all before is durable, so that damage there can't be taken for a write
 //     that was never finished.
 //
+// # Parts
+//
+// A [Store] is put together from parts; newStore shows which knows which. Each
+// answers one question, has fields of its own, and belongs to the goroutine of
+// Append unless it says otherwise.
+//
+//	index      index.go, take.go      what stands where: segments, runs of entries, terms, bases, notes
+//	writer     put.go, batch.go       makes records of what is handed in, and writes and syncs batches of them
+//	room       space.go, prepare.go,  makes segments, uses them again, and says how much may be written
+//	           reserve.go
+//	reclaimer  reclaim.go             moves what is still needed out of the oldest segment, and frees it
+//	headroom   headroom.go            keeps room on the disk for a snapshot and the identity
+//	faults     faults.go, refused.go  what is damaged, and what the disk refuses, as it was met beside Append
+//	reader     read.go                reads entries, from any goroutine
+//	logScrub   scrub.go               reads slowly what nobody has read for long
+//	snapshots  snapshot.go            the files of the states, from any goroutine
+//	home       life.go, witness.go,   the identity while a life lasts, and what tells that the directory is the newest
+//	           older_log.go, stopped.go
+//	halt       halt.go                why nothing more is written
+//	recovery   recover.go, resync.go  a start: reads the log, tells torn from damaged, and builds the parts
+//
+// Locks are taken in this order: home.mu, index.mu, then faults.mu, snapshots.mu,
+// headroom.mu or room.mu, and figures.mu last. Only home.mu and headroom.mu are held
+// over operations of the disk.
+//
 // # Where to look
 //
-// record.go draws what is in a segment, segment.go its header and how it comes
-// to be. append.go makes records of what is handed in, batch.go writes and
-// syncs them. recover.go reads the log back and tells torn from damaged,
-// resync.go goes on behind damage by what directory.go wrote, scrub.go looks for
-// it, damage.go says what is lost,
-// decode.go understands a record, reclaim.go frees old segments, index.go knows
-// where entries are, read.go reads them, identity.go keeps who the node is, life.go
-// how often and from where on it was started, note.go what it knows of the others.
-// walk.go visits all that stands in the files, for those who look.
-// snapshot_format.go draws what the log is cut off behind, snapshot.go keeps the
-// list, and snapshot_write.go, snapshot_receive.go and snapshot_read.go are its
-// ways in and out. docs/storage.md walks through dumps.
+// record.go draws what is in a segment, segment.go its header, directory.go what a
+// batch says of those before it. append.go is where a write begins. decode.go
+// understands a record, damage.go says what is lost, takeback.go finds it again where
+// somebody put it back. identity.go keeps who the node is, note.go what it knows of
+// the others. walk.go visits all that stands in the files, for those who look.
+// snapshot_format.go draws what the log is cut off behind; snapshot_write.go,
+// snapshot_receive.go and snapshot_read.go are its ways in and out. docs/storage.md
+// walks through dumps.
 package logstore

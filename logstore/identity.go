@@ -154,7 +154,7 @@ func (id Identity) append(b []byte) []byte {
 	return fmt.Appendf(b, "%s%08x\n", identityChecksum, crc32.Checksum(b, castagnoli))
 }
 
-// ReadIdentity reads the identity file of a data directory. It says false if
+// ReadIdentity reads the identity file of a data directory. It reports false if
 // there is none, which is how a node learns that it is new. What it says may
 // not be durable yet, if the process before ended in the midst of a change: who
 // relies on it writes it again first, as each start of a node does.

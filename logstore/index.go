@@ -1,6 +1,7 @@
 package logstore
 
 import (
+	"fmt"
 	"maps"
 	"path"
 	"slices"
@@ -105,7 +106,7 @@ func (x *index) tail() uint64 {
 	return x.active.number
 }
 
-// reclaimable says whether the next batch could free a segment.
+// reclaimable reports whether the next batch could free a segment.
 func (x *index) reclaimable() bool { return x.tail() > x.segments[0].number }
 
 // add makes room for a replica. It shows only once its base is on disk.
@@ -168,4 +169,37 @@ func (x *index) has(id Replica) bool {
 	defer x.mu.Unlock()
 	p := x.replicas[id]
 	return p != nil && p.base != nil
+}
+
+// fitsLog returns why a replica can't have a state of its own at an id, or nil.
+func (x *index) fitsLog(id Replica, at raft.LogID) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	p := x.replicas[id]
+	switch {
+	case p == nil || p.base == nil:
+		return ErrUnknown
+	case at.Index < p.base.ID.Index:
+		return fmt.Errorf("%w: the log begins after %s", ErrCompacted, p.base.ID)
+	case at.Index == 0 || at.Index > p.last().Index:
+		return fmt.Errorf("%w: its last entry is %s", ErrRange, p.last())
+	}
+	if term, ok := p.term(at.Index); ok && term != at.Term {
+		return fmt.Errorf("%w: entry %d is of term %d", ErrWrite, at.Index, term)
+	}
+	return nil
+}
+
+// fitsBase returns why a snapshot at b is of no use to a replica, or nil.
+func (x *index) fitsBase(id Replica, b Base) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	p := x.replicas[id]
+	switch {
+	case p == nil || p.base == nil:
+		return ErrUnknown
+	case b.ID.Index == 0 || b.ID.Index < p.base.ID.Index:
+		return fmt.Errorf("%w: it is at %s, the log begins after %s", ErrCompacted, b.ID, p.base.ID)
+	}
+	return nil
 }

@@ -185,11 +185,11 @@ func (s *Store) beginLife(id Identity, atLeast, mark uint64) (Identity, error) {
 // something is lost must be known from the log itself before the identity says
 // how far the log was.
 func (s *Store) settleRecovery() error {
-	s.mover.adopt()
+	s.reclaimer.adopt()
 	s.room.admitRest() // whatever room there is: no life begins before this is written
-	for before := -1; len(s.mover.repair) > 0 && len(s.mover.repair) != before || s.writer.batch > s.writer.durable.Load(); {
-		before = len(s.mover.repair)
-		if _, err := s.mover.forward(); err != nil {
+	for before := -1; len(s.reclaimer.repair) > 0 && len(s.reclaimer.repair) != before || s.writer.batch > s.writer.durable.Load(); {
+		before = len(s.reclaimer.repair)
+		if _, err := s.reclaimer.forward(); err != nil {
 			return err
 		}
 		// Where the end of the log is missing, this is the first batch after it,

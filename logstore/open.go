@@ -80,7 +80,7 @@ func newStore(o Options) *Store {
 		index: &s.index, gauge: &s.gauge, figures: &s.figures, home: &s.home,
 	}
 	s.writer = writer{size: s.size, log: s.log, index: &s.index, faults: &s.faults, room: &s.room, figures: &s.figures, home: &s.home}
-	s.mover = mover{log: s.log, index: &s.index, faults: &s.faults, room: &s.room, writer: &s.writer, figures: &s.figures}
+	s.reclaimer = reclaimer{log: s.log, index: &s.index, faults: &s.faults, room: &s.room, writer: &s.writer, figures: &s.figures}
 	s.home = home{
 		disk: s.fs, dir: path.Dir(s.dir), log: s.log, halt: &s.halt, index: &s.index,
 		gauge: &s.gauge, headroom: &s.headroom, room: &s.room, writer: &s.writer,

@@ -115,7 +115,7 @@ func (x *index) locate(id Replica, lo, hi uint64, runs []located) (int, raft.See
 	return n, p.seed, nil
 }
 
-// moved says whether a run is not any more where it was: it was moved, or
+// moved reports whether a run is not any more where it was: it was moved, or
 // truncated, and its file may be another segment by now.
 func (x *index) moved(id Replica, l *located) bool {
 	x.mu.Lock()

@@ -48,10 +48,10 @@ const (
 	slackSegments = 2
 )
 
-// mover frees the log at its tail: it has what is still needed there written again
+// reclaimer frees the log at its tail: it has what is still needed there written again
 // at the head, and so has what is damaged and known from memory. It belongs to the
 // goroutine of Append.
-type mover struct {
+type reclaimer struct {
 	log     *slog.Logger
 	index   *index
 	faults  *faults
@@ -101,46 +101,46 @@ func (s *Store) Compact(id Replica, base Base) error {
 // forward adds some of what is still needed at the tail to the batch, if the segment
 // there is worth it; and before, what is to be written again because its place is
 // damaged. It reports whether it added anything.
-func (v *mover) forward() (bool, error) {
-	before := len(v.writer.records)
+func (rc *reclaimer) forward() (bool, error) {
+	before := len(rc.writer.records)
 	left := moveBytesMax
-	if err := v.drain(&v.repair, &left); err != nil {
+	if err := rc.drain(&rc.repair, &left); err != nil {
 		return false, fmt.Errorf("write again what is damaged: %w", err)
 	}
-	m := &v.moving
-	if tail := v.index.tail(); m.segment != tail {
-		if !v.worthEmptying(v.index.segment(tail)) {
-			return len(v.writer.records) > before, nil
+	m := &rc.moving
+	if tail := rc.index.tail(); m.segment != tail {
+		if !rc.worthEmptying(rc.index.segment(tail)) {
+			return len(rc.writer.records) > before, nil
 		}
-		*m = moving{segment: tail, work: v.index.neededIn(tail)}
+		*m = moving{segment: tail, work: rc.index.neededIn(tail)}
 	}
-	v.retry()
-	if err := v.drain(&m.work, &left); err != nil {
+	rc.retry()
+	if err := rc.drain(&m.work, &left); err != nil {
 		return false, fmt.Errorf("move what is needed out of segment %d: %w", m.segment, err)
 	}
-	return len(v.writer.records) > before, nil
+	return len(rc.writer.records) > before, nil
 }
 
 // drain puts pieces of a list into the batch, as long as there is room for them and
 // left, in bytes, is above zero.
-func (v *mover) drain(work *[]piece, left *int) error {
+func (rc *reclaimer) drain(work *[]piece, left *int) error {
 	for *left > 0 && len(*work) > 0 {
-		if room, err := v.room.roomToMove(moveBytesMax-*left, int((*work)[0].at.size)); !room || err != nil {
+		if room, err := rc.room.roomToMove(moveBytesMax-*left, int((*work)[0].at.size)); !room || err != nil {
 			return err
 		}
-		if v.awaited((*work)[0]) {
-			v.moving.waiting = append(v.moving.waiting, (*work)[0])
+		if rc.awaited((*work)[0]) {
+			rc.moving.waiting = append(rc.moving.waiting, (*work)[0])
 			*work = (*work)[1:]
 			continue
 		}
-		n, err := v.move((*work)[0])
+		n, err := rc.move((*work)[0])
 		var d *Damage
 		if errors.As(err, &d) {
-			n, err = v.moveDamaged((*work)[0], d)
+			n, err = rc.moveDamaged((*work)[0], d)
 		}
 		if errors.Is(err, ErrRefused) {
-			v.unmoved((*work)[0], err)
-			v.moving.waiting = append(v.moving.waiting, (*work)[0])
+			rc.unmoved((*work)[0], err)
+			rc.moving.waiting = append(rc.moving.waiting, (*work)[0])
 			*work = (*work)[1:]
 			continue
 		}
@@ -149,7 +149,7 @@ func (v *mover) drain(work *[]piece, left *int) error {
 		}
 		*work = (*work)[1:]
 		*left -= n
-		v.figures.count(func(c *Stats) { c.Moved += uint64(n) })
+		rc.figures.count(func(c *Stats) { c.Moved += uint64(n) })
 	}
 	if len(*work) == 0 {
 		*work = nil
@@ -159,104 +159,104 @@ func (v *mover) drain(work *[]piece, left *int) error {
 
 // moveDamaged moves entries that can't be read: that they are lost is what stays of
 // them, and their segment can be freed like any other.
-func (v *mover) moveDamaged(w piece, d *Damage) (int, error) {
+func (rc *reclaimer) moveDamaged(w piece, d *Damage) (int, error) {
 	p := w.replica
-	v.log.Error("damage found", "err", d)
-	v.index.mu.Lock()
+	rc.log.Error("damage found", "err", d)
+	rc.index.mu.Lock()
 	n := &p.runs[p.find(w.first)]
 	p.hurt(*d)
 	n.lost, n.changes = true, true
 	p.lost++
 	lost := *n
-	v.index.mu.Unlock()
-	return v.writer.putLost(p, lost.first, lost.term, lost.count)
+	rc.index.mu.Unlock()
+	return rc.writer.putLost(p, lost.first, lost.term, lost.count)
 }
 
 // worthEmptying reports whether the segment at the tail is to be emptied. Where
 // little in it is needed, that is cheap. Where much is, it is done only if the waste
 // in the log outweighs what is needed by far: then each byte moved buys two that are
 // freed.
-func (v *mover) worthEmptying(seg *segment) bool {
-	if seg == v.index.active {
+func (rc *reclaimer) worthEmptying(seg *segment) bool {
+	if seg == rc.index.active {
 		return false
 	}
-	if seg.file == nil || seg.live <= seg.size/cheapPart || v.room.lack && seg.live <= seg.size/2 {
+	if seg.file == nil || seg.live <= seg.size/cheapPart || rc.room.lack && seg.live <= seg.size/2 {
 		return true // on a full disk what it buys is worth more
 	}
 	total := int64(0)
-	for _, other := range v.index.segments {
-		if other.number < v.index.active.number {
+	for _, other := range rc.index.segments {
+		if other.number < rc.index.active.number {
 			total += other.size
 		}
 	}
-	return total-v.index.needed > max(wasteTimes*v.index.needed, slackSegments*v.room.size)
+	return total-rc.index.needed > max(wasteTimes*rc.index.needed, slackSegments*rc.room.size)
 }
 
 // move puts one piece into the batch, if it is still needed, and returns its
 // size. The batch holds nothing yet that would change its replica's log.
-func (v *mover) move(w piece) (int, error) {
+func (rc *reclaimer) move(w piece) (int, error) {
 	p := w.replica
 	switch w.kind {
 	case kindRemove:
-		if v.index.graves[p.id.Group].at != w.at {
+		if rc.index.graves[p.id.Group].at != w.at {
 			return 0, nil
 		}
-		if _, err := v.writer.begin(p, kindRemove, recordHeaderSize); err != nil {
+		if _, err := rc.writer.begin(p, kindRemove, recordHeaderSize); err != nil {
 			return 0, err
 		}
-		v.writer.end(0)
+		rc.writer.end(0)
 		return recordHeaderSize, nil
 	case kindBase:
 		if p.baseAt != w.at {
 			return 0, nil
 		}
-		return int(w.at.size), v.writer.putBaseRecord(p, p.base, p.last().Index)
+		return int(w.at.size), rc.writer.putBaseRecord(p, p.base, p.last().Index)
 	case kindState:
 		if p.stateAt != w.at {
 			return 0, nil
 		}
-		return int(w.at.size), v.writer.putState(p)
+		return int(w.at.size), rc.writer.putState(p)
 	case kindLost:
-		if p.lostAt != w.at && v.index.unknown != w.at {
+		if p.lostAt != w.at && rc.index.unknown != w.at {
 			return 0, nil
 		}
-		return v.writer.putLost(p, 0, 0, 0)
+		return rc.writer.putLost(p, 0, 0, 0)
 	case kindNote:
-		n := v.index.peers.of(raft.NodeID(w.first))
+		n := rc.index.peers.of(raft.NodeID(w.first))
 		if n == nil || n.at != w.at {
 			return 0, nil
 		}
-		return int(w.at.size), v.writer.putNote(&n.Note)
+		return int(w.at.size), rc.writer.putNote(&n.Note)
 	}
 	i := p.find(w.first)
 	if i == len(p.runs) || p.runs[i].at != w.at {
 		return 0, nil
 	}
 	if n := p.runs[i]; n.lost {
-		return v.writer.putLost(p, n.first, n.term, n.count)
+		return rc.writer.putLost(p, n.first, n.term, n.count)
 	}
-	l := located{p.runs[i], v.index.segment(w.at.segment)}
+	l := located{p.runs[i], rc.index.segment(w.at.segment)}
 	entries, err := l.read(p.id, p.seed)
 	if err != nil {
 		return 0, err
 	}
-	return v.writer.putMoved(p, entries)
+	return rc.writer.putMoved(p, entries)
 }
 
 // adopt takes over what was found beside Append. Entries are lost from now on,
 // which the next batch says; what is in memory, it writes again.
-func (v *mover) adopt() {
-	v.index.mu.Lock()
-	defer v.index.mu.Unlock()
-	found := v.faults.adopt()
+func (rc *reclaimer) adopt() {
+	rc.index.mu.Lock()
+	defer rc.index.mu.Unlock()
+	found := rc.faults.adopt()
 	for i := range found {
 		f := &found[i]
-		p := v.index.replicas[f.replica]
+		p := rc.index.replicas[f.replica]
 		switch f.kind {
 		case kindRemove:
 			p = &replica{id: f.replica}
 		case kindNote:
-			p = &v.index.peers.nobody
+			p = &rc.index.peers.nobody
 		}
 		if p == nil {
 			continue
@@ -272,23 +272,23 @@ func (v *mover) adopt() {
 			p.lost++
 			w.kind, w.first = kindMoved, p.runs[k].first
 		}
-		v.again(w)
+		rc.again(w)
 	}
 }
 
 // again has a piece written again with the next batch.
-func (v *mover) again(w piece) { v.repair = append(v.repair, w) }
+func (rc *reclaimer) again(w piece) { rc.repair = append(rc.repair, w) }
 
 // unmoved takes note that a piece can't be moved now.
-func (v *mover) unmoved(w piece, err error) {
+func (rc *reclaimer) unmoved(w piece, err error) {
 	p := w.replica
-	l := located{p.runs[p.find(w.first)], v.index.segment(w.at.segment)}
-	v.faults.refuse(finding{replica: p.id, kind: kindEntries, run: l.run, at: l.at, damage: l.refusal(p.id, err)})
+	l := located{p.runs[p.find(w.first)], rc.index.segment(w.at.segment)}
+	rc.faults.refuse(finding{replica: p.id, kind: kindEntries, run: l.run, at: l.at, damage: l.refusal(p.id, err)})
 }
 
 // awaited reports whether a piece is of entries that the disk refuses. It is not
 // asked again here: that can take it seconds, and Append would wait.
-func (v *mover) awaited(w piece) bool {
+func (rc *reclaimer) awaited(w piece) bool {
 	if w.kind != kindMoved {
 		return false
 	}
@@ -297,16 +297,16 @@ func (v *mover) awaited(w piece) bool {
 	if i == len(p.runs) || p.runs[i].at != w.at {
 		return false
 	}
-	_, refused := v.faults.hits(p.id, w.at, 1)
+	_, refused := rc.faults.hits(p.id, w.at, 1)
 	return refused || p.runs[i].refused
 }
 
 // retry has those pieces moved for which nothing is to be waited for now.
-func (v *mover) retry() {
-	m := &v.moving
+func (rc *reclaimer) retry() {
+	m := &rc.moving
 	kept := m.waiting[:0]
 	for _, w := range m.waiting {
-		if v.awaited(w) {
+		if rc.awaited(w) {
 			kept = append(kept, w)
 		} else {
 			m.work = append(m.work, w)

@@ -271,7 +271,7 @@ type position struct {
 	offset  int64
 }
 
-// after says whether p is further on than q.
+// after reports whether p is further on than q.
 func (p position) after(q position) bool {
 	return p.segment > q.segment || p.segment == q.segment && p.offset > q.offset
 }
@@ -289,7 +289,7 @@ func (h batchHeader) put(b []byte, seed uint32) {
 	binary.LittleEndian.PutUint32(b, crc32.Update(seed, castagnoli, b[4:batchHeaderSize]))
 }
 
-// readBatchHeader says whether b begins with a batch header that belongs
+// readBatchHeader reports whether b begins with a batch header that belongs
 // there. One whose length goes past the end of b does not.
 func readBatchHeader(b []byte, seed uint32) (batchHeader, bool) {
 	if len(b) < batchHeaderSize {

@@ -171,7 +171,7 @@ func findTail(disk vfs.FS, dir string, numbers []uint64) (tail, batch uint64, er
 	return numbers[0], 0, nil
 }
 
-// whole says whether all records of a batch are those that were written with
+// whole reports whether all records of a batch are those that were written with
 // it.
 func whole(seg *segment, b []byte, at int64, h batchHeader) bool {
 	end := batchHeaderSize + h.length
@@ -385,7 +385,7 @@ func (r *recovery) spoilt(seg *segment, b []byte, at int64, h batchHeader, why s
 	r.rescue(seg, b[:batchHeaderSize+h.length], at)
 }
 
-// follows says whether a whole batch is the one that is due.
+// follows reports whether a whole batch is the one that is due.
 func (r *recovery) follows(seg *segment, at int64, h batchHeader) bool {
 	if r.number == 0 {
 		// At the tail: what was before is not needed.
@@ -414,7 +414,7 @@ func (r *recovery) due() Damage {
 	return d
 }
 
-// batch reads the records of a batch. It says why the batch is not whole; an
+// batch reads the records of a batch. It returns why the batch is not whole; an
 // error is for what is whole and yet can't be used.
 func (r *recovery) batch(seg *segment, b []byte, at int64, h batchHeader) (string, error) {
 	r.records, r.directory = r.records[:0], nil

@@ -129,7 +129,7 @@ func (r *recovery) refusedAfter(p position) (stretch, bool) {
 	return stretch{}, false
 }
 
-// doubts says why it can't be known where the log ends, if the disk is why: it
+// doubts returns why it can't be known where the log ends, if the disk is why: it
 // refuses the place where the next batch would begin, or a part of one that
 // seems torn, or all that would tell what is lost. Whoever went on there would
 // vote again where it has voted, or write over what it acknowledged.

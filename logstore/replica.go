@@ -47,7 +47,7 @@ type grave struct {
 	at      place
 }
 
-// covers says whether r was removed, or is older than one that was.
+// covers reports whether r was removed, or is older than one that was.
 func (g grave) covers(r Replica) bool {
 	if g.at.size == 0 {
 		return false
@@ -85,7 +85,7 @@ func (r *replica) term(index uint64) (uint64, bool) {
 	return 0, false
 }
 
-// holds says whether the index has all entries that a record says are lost, as
+// holds reports whether the index has all entries that a record says are lost, as
 // ones that can be read.
 func (p *replica) holds(r *record) bool {
 	for next := r.first; next <= r.last(); {

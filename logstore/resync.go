@@ -128,7 +128,7 @@ func (r *recovery) bury(id Replica) {
 
 // again has what was lost and is known written again with the next batch.
 func (r *recovery) again(kind recordKind, p *replica) {
-	r.s.mover.again(piece{kind: kind, replica: p, at: r.hole.at})
+	r.s.reclaimer.again(piece{kind: kind, replica: p, at: r.hole.at})
 }
 
 // applyNote takes over a note that can't be read where it stood.
@@ -138,7 +138,7 @@ func (r *recovery) applyNote(n Note) {
 	}
 	nobody := &r.s.index.peers.nobody
 	r.s.index.take(&record{kind: kindNote, replica: nobody, note: n}, r.hole.at)
-	r.s.mover.again(piece{kind: kindNote, replica: nobody, first: uint64(n.Node), at: r.hole.at})
+	r.s.reclaimer.again(piece{kind: kindNote, replica: nobody, first: uint64(n.Node), at: r.hole.at})
 }
 
 func (r *recovery) applyRow(row *row) *replica {
@@ -253,14 +253,14 @@ func (r *recovery) finish() {
 	if r.hole != nil {
 		s.index.unknownIs = r.hole.damage
 		s.index.occupy(&s.index.unknown, r.hole.at)
-		s.mover.again(piece{kind: kindLost, replica: &replica{}, at: s.index.unknown})
+		s.reclaimer.again(piece{kind: kindLost, replica: &replica{}, at: s.index.unknown})
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(s.index.replicas), compareReplicas) {
 		r.check(s.index.replicas[id])
 	}
 }
 
-// check says whether all is there that a replica was promised, or is known to
+// check reports whether all is there that a replica was promised, or is known to
 // be lost. All should be; what is wrong here was not seen when it was read.
 func (r *recovery) check(p *replica) {
 	why := ""
@@ -274,7 +274,7 @@ func (r *recovery) check(p *replica) {
 				why = fmt.Sprintf("entries %d to %d are in no segment", due, n.first-1)
 			}
 			if n.lost && !n.refused && n.at.size == recordHeaderSize { // it stands in no record yet
-				r.s.mover.again(piece{kind: kindMoved, replica: p, first: n.first, at: n.at})
+				r.s.reclaimer.again(piece{kind: kindMoved, replica: p, first: n.first, at: n.at})
 			}
 			due = n.last() + 1
 		}
@@ -295,7 +295,7 @@ func (r *recovery) check(p *replica) {
 	}
 	p.hurt(d)
 	s.index.occupy(&p.lostAt, at)
-	s.mover.again(piece{kind: kindLost, replica: p, at: at})
+	s.reclaimer.again(piece{kind: kindLost, replica: p, at: at})
 }
 
 // goOn decides where the log is written on.

@@ -49,7 +49,7 @@ func (s *Store) Scrub(maxBytes int64) (done bool, err error) {
 	return done, err
 }
 
-// batch reads the next batch. It says false when there is none.
+// batch reads the next batch. It reports false when there is none.
 func (c *logScrub) batch() (int64, bool) {
 	seg := c.under()
 	if seg == nil {

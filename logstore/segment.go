@@ -75,7 +75,7 @@ func (s *segment) room() int64 { return s.limit() - sectorSize }
 // close makes sure that nothing more is written here.
 func (s *segment) close() { s.end = s.limit() }
 
-// closed says whether nothing more may be written here.
+// closed reports whether nothing more may be written here.
 func (s *segment) closed() bool { return s.file == nil || s.end >= s.limit() }
 
 // at is the seed of a checksum at an offset.
@@ -204,7 +204,7 @@ func (s *segment) readHeaders() error {
 	return err
 }
 
-// readHeader takes over what a header says. It says why it can't.
+// readHeader takes over what a header says, or returns why it can't.
 func (s *segment) readHeader(at int64) (string, error) {
 	b := make([]byte, segmentHeader)
 	if _, err := readAt(s.file, b, at); err != nil && err != io.EOF {

@@ -94,7 +94,7 @@ func (s *Store) CreateSnapshot(id Replica, b Base) (*SnapshotWriter, error) {
 }
 
 // ScrubSnapshots goes on with a slow walk over the blocks of all snapshots. It
-// reads some maxBytes, one block at least, and says true once it has seen the
+// reads some maxBytes, one block at least, and reports true once it has seen the
 // last one; the next call begins anew. Damage that it finds it remembers, so
 // that the snapshot is no longer among [Store.Snapshots], returns, and goes on
 // behind that snapshot with the next call. What the disk refuses it leaves to
@@ -146,7 +146,7 @@ func (s *snapshots) damaged(sn Snapshot, d *Damage) {
 	}
 }
 
-// stateLost says whether the state of a replica at its base is nowhere in this
+// stateLost reports whether the state of a replica at its base is nowhere in this
 // directory: entries that are not in the log any more were compacted behind a
 // snapshot that can't be used. One that came from another node and goes beyond the
 // log does not count before the log begins there: the next Open removes it. It is

@@ -144,7 +144,7 @@ func (c *snapshotCheck) takeTrailer() error {
 	return nil
 }
 
-// finish says whether all of the file has come.
+// finish returns an error unless all of the file has come.
 func (c *snapshotCheck) finish() error {
 	if !c.whole {
 		if c.need == 0 {

@@ -139,7 +139,7 @@ func readSnapshotHeader(b []byte) (*snapshotHeader, error) {
 	return h, nil
 }
 
-// of says why the snapshot can't be one of r's group.
+// of returns why the snapshot can't be one of r's group, or nil.
 func (h *snapshotHeader) of(r Replica) error {
 	if h.group != r.Group || h.incarnation != r.Incarnation {
 		return fmt.Errorf("it is one of %s incarnation %d", h.group, uint64(h.incarnation))

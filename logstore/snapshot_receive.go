@@ -57,7 +57,7 @@ func (r *SnapshotReceiver) fail(err error) error {
 // Offset is where the next chunk is due.
 func (r *SnapshotReceiver) Offset() int64 { return r.check.offset }
 
-// Whole says whether the last byte has come.
+// Whole reports whether the last byte has come.
 func (r *SnapshotReceiver) Whole() bool { return r.check.whole && r.err == nil }
 
 // Base returns what the file says of its base, once that has come.
@@ -83,7 +83,7 @@ func (r *SnapshotReceiver) Commit() (Snapshot, error) {
 		return Snapshot{}, r.fail(r.err)
 	}
 	base := r.check.header.base
-	if err := r.file.s.fitsBase(r.file.id, base); err != nil {
+	if err := r.file.s.index.fitsBase(r.file.id, base); err != nil {
 		return Snapshot{}, r.fail(err)
 	}
 	sn, err := r.file.commit(base)
@@ -92,20 +92,6 @@ func (r *SnapshotReceiver) Commit() (Snapshot, error) {
 		return Snapshot{}, r.fail(err)
 	}
 	return sn, nil
-}
-
-// fitsBase says whether a snapshot is of use to a replica.
-func (s *snapshots) fitsBase(id Replica, b Base) error {
-	s.index.mu.Lock()
-	defer s.index.mu.Unlock()
-	p := s.index.replicas[id]
-	switch {
-	case p == nil || p.base == nil:
-		return ErrUnknown
-	case b.ID.Index == 0 || b.ID.Index < p.base.ID.Index:
-		return fmt.Errorf("%w: it is at %s, the log begins after %s", ErrCompacted, b.ID, p.base.ID)
-	}
-	return nil
 }
 
 // Abort removes what was taken. After Commit it does nothing.

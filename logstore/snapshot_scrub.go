@@ -41,14 +41,14 @@ func (s *snapshots) nextToScrub() (Snapshot, bool) {
 	return *next, true
 }
 
-// has says whether a snapshot is still known, be it damaged.
+// has reports whether a snapshot is still known, be it damaged.
 func (s *snapshots) has(sn Snapshot) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.ContainsFunc(s.of[sn.Replica], func(k kept) bool { return k.File == sn.File })
 }
 
-// before says whether something of a snapshot is still to be read.
+// before reports whether something of a snapshot is still to be read.
 func (c *snapshotScrub) before(sn *Snapshot) bool {
 	if !c.begun {
 		return true

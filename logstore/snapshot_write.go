@@ -7,7 +7,6 @@ import (
 	"path"
 
 	"muster/logstore/vfs"
-	"muster/raft"
 )
 
 // snapshotPieceBytes is how much of a snapshot is written and synced at once.
@@ -173,25 +172,6 @@ type SnapshotWriter struct {
 	err     error
 }
 
-// fitsLog says whether a replica can have a state of its own at an id.
-func (s *snapshots) fitsLog(id Replica, at raft.LogID) error {
-	s.index.mu.Lock()
-	defer s.index.mu.Unlock()
-	p := s.index.replicas[id]
-	switch {
-	case p == nil || p.base == nil:
-		return ErrUnknown
-	case at.Index < p.base.ID.Index:
-		return fmt.Errorf("%w: the log begins after %s", ErrCompacted, p.base.ID)
-	case at.Index == 0 || at.Index > p.last().Index:
-		return fmt.Errorf("%w: its last entry is %s", ErrRange, p.last())
-	}
-	if term, ok := p.term(at.Index); ok && term != at.Term {
-		return fmt.Errorf("%w: entry %d is of term %d", ErrWrite, at.Index, term)
-	}
-	return nil
-}
-
 // Write takes the next bytes of the state. With each 1 MiB it waits for the
 // disk.
 func (w *SnapshotWriter) Write(p []byte) (int, error) {
@@ -267,7 +247,7 @@ func (w *SnapshotWriter) endBuffer() {
 // create does what [Store.CreateSnapshot] says.
 func (s *snapshots) create(id Replica, b Base) (*SnapshotWriter, error) {
 	w := &SnapshotWriter{header: snapshotHeader{group: id.Group, incarnation: id.Incarnation, base: b}}
-	err := s.fitsLog(id, b.ID)
+	err := s.index.fitsLog(id, b.ID)
 	if err == nil && b.Membership.Blank() {
 		err = fmt.Errorf("%w: it has no membership", ErrWrite)
 	}

@@ -134,12 +134,12 @@ type Store struct {
 	reader    reader
 	walk      logScrub // owned by the goroutine of Scrub
 
-	gauge    gauge
-	headroom headroom
-	room     room
-	writer   writer
-	mover    mover
-	home     home
+	gauge     gauge
+	headroom  headroom
+	room      room
+	writer    writer
+	reclaimer reclaimer
+	home      home
 }
 
 // Stats returns the figures.
