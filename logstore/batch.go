@@ -128,6 +128,8 @@ func (wr *writer) flush(holds content, begins placing) error {
 	if err := wr.write(wr.buf, wr.records, offset, wr.index.tail(), 0); err != nil {
 		return err
 	}
+	// Durable by now: only from here on may readers see it, and the index count
+	// on where it stands.
 	wr.promised = holds == promises
 	wr.effect(offset, int64(len(wr.buf)))
 	if wr.promised {

@@ -33,7 +33,7 @@ func TestAppendAllocations(t *testing.T) {
 	step()
 	// The pieces of the next segment are prepared while this one fills; that
 	// it is there keeps them out of the count.
-	must(t, s.room.prepare(1<<62))
+	must(t, s.room.prepare(untilFull))
 	if n := testing.AllocsPerRun(rounds, step); n != 0 {
 		t.Errorf("%v allocations for an Append of %d entries, want 0", n, each)
 	}
@@ -46,7 +46,7 @@ func BenchmarkAppend(b *testing.B) {
 			defer s.Close()
 			a := testReplica(1)
 			must(b, s.Append([]Write{founding(a)}))
-			must(b, s.room.prepare(1<<62))
+			must(b, s.room.prepare(untilFull))
 			b.ReportAllocs()
 			b.SetBytes(int64(each * (128 + raft.EntryHeaderSize)))
 			index := uint64(0)

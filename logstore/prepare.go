@@ -136,6 +136,8 @@ func (m *room) christen(file vfs.File, size int64) error {
 	if err != nil {
 		return fmt.Errorf("prepare segment %d: %w", number, err)
 	}
+	// It shows once its name is durable, and not before: a batch in a file without
+	// a name would be gone after a crash.
 	m.index.mu.Lock()
 	m.index.segments = append(m.index.segments, seg)
 	m.index.mu.Unlock()

@@ -263,6 +263,8 @@ func (rc *reclaimer) adopt() {
 		}
 		w := piece{kind: f.kind, replica: p, first: uint64(f.node), at: f.at}
 		if f.kind == kindEntries {
+			// It was found some time ago: what was moved or truncated since is not
+			// there any more to be lost.
 			k := p.find(f.run.first)
 			if k == len(p.runs) || p.runs[k].at != f.at || p.runs[k].lost {
 				continue

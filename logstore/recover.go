@@ -66,6 +66,8 @@ func (r *recovery) recover(numbers []uint64) error {
 	if r.doubt != nil {
 		return r.doubt
 	}
+	// Up to here nothing of the log was changed: a start that must not go on leaves
+	// it as it found it.
 	s.faults.opened(r.refused)
 	if err := r.goOn(); err != nil {
 		return err

@@ -19,6 +19,8 @@ func (x *index) take(r *record, at place) {
 		x.occupy(&p.stateAt, at)
 		p.state.Term, p.state.Vote = r.state.Term, r.state.Vote
 	case kindBase:
+		// Both ends are cut: what is up to the base is in a snapshot, and what is
+		// after the end was dropped when this was written.
 		x.occupy(&p.baseAt, at)
 		p.base = r.base
 		x.cut(p, 0, r.base.ID.Index)
@@ -44,6 +46,8 @@ func (x *index) take(r *record, at place) {
 	case kindDirectory:
 		return
 	case kindRemove:
+		// At recovery an older removal may come last, moved: the newest stays, as
+		// it covers all before it.
 		x.drop(p)
 		g := x.graves[p.id.Group]
 		if !g.covers(p.id) || g.replica == p.id {
