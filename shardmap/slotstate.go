@@ -16,12 +16,16 @@ import (
 type slotState struct {
 	mu       sync.Mutex // guards everything below; of other locks only that of moments is taken under it
 	records  store      // of [KindKey]
-	others   []*store   // of other kinds, by kind; those only that there was a record of
 	sessions sessions
 	last     uint64 // the last version given; it never goes back
 
 	kept     []*keptSlot // by upto: the records as they were at moments that are open
 	keptUpto uint64      // the number of the newest moment that the records were kept for
+
+	// others are the records of other kinds, by kind; those only that there was a
+	// record of. They stand behind what each command touches, whose place in the
+	// lines of memory was measured.
+	others []*store
 }
 
 func newSlotState() *slotState { return &slotState{records: newStore(KindKey)} }

@@ -15,7 +15,6 @@ type store struct {
 	view
 	slab
 	lookup lookup
-	kind   RecordKind // of all of them; set once
 	count  int
 	bytes  int64  // in keys and values
 	sum    uint64 // Invariant: the sum of the records' hashes
@@ -25,6 +24,8 @@ type store struct {
 	copies     int    // that are out
 	topShared  bool   // leaves, seps
 	bufsShared bool
+
+	kind RecordKind // of all records; set once
 }
 
 func newStore(k RecordKind) store { return store{kind: k, slab: slab{tail: -1}} }
