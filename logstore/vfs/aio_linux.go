@@ -186,7 +186,7 @@ func (a *aio) run() (n int, begun bool, err error) {
 	return int(a.result), true, nil
 }
 
-// advance begins the write at its first call, and says whether it has ended. The
+// advance begins the write at its first call, and reports whether it has ended. The
 // poller calls it first after it has forgotten older events, so that the one
 // that the write's end makes is not among the forgotten; then after each event.
 //
@@ -215,7 +215,7 @@ func (a *aio) ended() bool {
 	return true
 }
 
-// aioSound says whether an asynchronous write to f that is to be durable when it
+// aioSound reports whether an asynchronous write to f that is to be durable when it
 // ends (O_DSYNC) can be trusted to be. Until Linux 3.13 it was not; that it is
 // depends on the file system still, so these are the two that logs lie on
 // mostly, from the first kernel on that has a long life with both of them.
@@ -236,7 +236,7 @@ func aioSound(f *os.File) bool {
 	return releaseFrom(string(release), 4, 18)
 }
 
-// releaseFrom says whether the release of a system is this one or a later one.
+// releaseFrom reports whether the release of a system is this one or a later one.
 func releaseFrom(release string, major, minor int) bool {
 	var a, b int
 	if n, _ := fmt.Sscanf(release, "%d.%d", &a, &b); n != 2 {

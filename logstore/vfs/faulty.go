@@ -202,14 +202,14 @@ func (f *Faulty) fire(a *Armed) {
 	}
 }
 
-// count counts a call that matches and says whether it is hit.
+// count counts a call that matches and reports whether it is hit.
 func (a *Armed) count() bool {
 	a.seen++
 	first := max(1, a.rule.At)
 	return a.seen >= first && (a.rule.Times == Always || a.seen < first+max(1, a.rule.Times))
 }
 
-// befalls says whether a fault hits an operation when it is called, rather
+// befalls reports whether a fault hits an operation when it is called, rather
 // than when bytes are read.
 func (f Fault) befalls(op string) bool {
 	switch f {

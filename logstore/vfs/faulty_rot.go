@@ -70,7 +70,7 @@ func (f *faultyFile) hit(p []byte, off int64) []rotten {
 	return all
 }
 
-// shows says whether rot at a place shows in p, which was read from off.
+// shows reports whether rot at a place shows in p, which was read from off.
 func (f *faultyFile) shows(fault Fault, at int64, p []byte, off int64) bool {
 	meets := func(from, n int64) bool { return from < off+int64(len(p)) && from+n > off }
 	sector := at / SectorSize * SectorSize

@@ -77,7 +77,7 @@ func (d *memData) stale(sector int64) []byte {
 	return b
 }
 
-// put changes bytes durably, as far as the file has them, and says whether any
+// put changes bytes durably, as far as the file has them, and reports whether any
 // is another than before.
 func (d *memData) put(b []byte, off int64) bool {
 	b = b[:min(int64(len(b)), int64(len(d.now))-off)]

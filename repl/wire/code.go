@@ -30,7 +30,7 @@ const (
 // codeEnd is above every code.
 const codeEnd = 19
 
-// Retry says whether the same request can do better later or elsewhere.
+// Retry reports whether the same request can do better later or elsewhere.
 type Retry uint8
 
 const (
@@ -70,7 +70,7 @@ var codes = [codeEnd]struct {
 	CodeFull:         {"full", RetrySameNode, 6},
 }
 
-// Known says whether this version has the code.
+// Known reports whether this version has the code.
 func (c Code) Known() bool { return c < codeEnd && codes[c].name != "" }
 
 func (c Code) String() string {
@@ -80,7 +80,7 @@ func (c Code) String() string {
 	return fmt.Sprintf("code %d", uint16(c))
 }
 
-// Retry says whether the same request can do better. For a code of a newer
+// Retry reports whether the same request can do better. For a code of a newer
 // version it is never: nobody knows.
 func (c Code) Retry() Retry {
 	if c.Known() {

@@ -73,7 +73,7 @@ func printable(s string) string {
 	}, s)
 }
 
-// Retry says whether the same request can do better, and where.
+// Retry reports whether the same request can do better, and where.
 func (e *Error) Retry() Retry { return e.Code.Retry() }
 
 // Is makes errors.Is(err, &Error{Code: c}) ask for the code alone.

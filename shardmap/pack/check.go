@@ -11,7 +11,7 @@ import (
 // that recurse.
 const DepthMax = 32
 
-// Check says whether b is exactly one msgpack value of at most maxElements
+// Check reports whether b is exactly one msgpack value of at most maxElements
 // elements (containers count too) that can be handed to anybody: every length
 // fits in the bytes left, nothing stands deeper than [DepthMax], nothing is an
 // extension. It allocates nothing for good bytes, does not recurse, and takes

@@ -220,7 +220,7 @@ func (r *Reader) Bytes() []byte {
 // String takes what [Reader.Bytes] takes and copies it.
 func (r *Reader) String() string { return string(r.Bytes()) }
 
-// Nil takes a nil, if one is next, and says whether it did.
+// Nil takes a nil, if one is next, and reports whether it did.
 func (r *Reader) Nil() bool {
 	if r.err != nil || r.pos == len(r.b) || r.b[r.pos] != codeNil {
 		return false
