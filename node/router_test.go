@@ -80,7 +80,7 @@ func TestRefusedRequests(t *testing.T) {
 		{"a listing of a group that is not", wire.TypeList, 0, list(func(l *wire.List) { l.Group = 9999 }), wire.CodeNotFound, []string{"group 9999"}},
 		{"a listing of too many rows", wire.TypeList, 0, list(func(l *wire.List) { l.Limit = wire.ListRowsMax + 1 }), wire.CodeBadRequest, nil},
 		{"an announcement by a client", wire.TypeAnnounce, 0, announce.Append(nil), wire.CodeUnauthorized, []string{"Announce", "a client sent it", "a member"}},
-		{"a founding by a client", wire.TypeFounding, 0, []byte{0x90}, wire.CodeUnauthorized, []string{"Founding", "a host that founds"}},
+		{"a founding by a client", wire.TypeFounding, 0, []byte{0x90}, wire.CodeUnauthorized, []string{"Founding", "a founding host"}},
 		{"a ping that says something", wire.TypePing, 0, []byte{0x05}, wire.CodeBadRequest, nil},
 		{"a type that nobody knows", wire.Type(0x3333), 0, empty.Append(nil), wire.CodeBadRequest, []string{"0x3333"}},
 		{"a hello after the hello", wire.TypeHello, 0, empty.Append(nil), wire.CodeBadRequest, []string{"Hello"}},

@@ -36,7 +36,7 @@ func (s Sender) String() string {
 		s    Sender
 		name string
 	}{
-		{SenderClient, "a client"}, {SenderFounder, "a host that founds"}, {SenderMember, "a member"}, {SenderBulk, "a member's connection for snapshots"},
+		{SenderClient, "a client"}, {SenderFounder, "a founding host"}, {SenderMember, "a member"}, {SenderBulk, "a member's connection for snapshots"},
 	} {
 		if s&p.s != 0 {
 			parts = append(parts, p.name)
