@@ -169,7 +169,7 @@ func (c *Config) checkListen() error {
 	}
 	if c.Advertise == "" {
 		if isUnspecified(host) {
-			return fmt.Errorf("--listen %s: is every address of this host: give the one that others shall use with --advertise HOST:PORT", c.Listen)
+			return fmt.Errorf("--listen %s: is every address of this host: give the one that others should use with --advertise HOST:PORT", c.Listen)
 		}
 		return nil
 	}
@@ -178,7 +178,7 @@ func (c *Config) checkListen() error {
 		return fmt.Errorf("--advertise: %w", err)
 	}
 	if isUnspecified(host) || port == 0 {
-		return fmt.Errorf("--advertise %s: nobody can reach that; want the HOST:PORT that others shall use", c.Advertise)
+		return fmt.Errorf("--advertise %s: nobody can reach that; want the HOST:PORT that others should use", c.Advertise)
 	}
 	return nil
 }

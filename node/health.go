@@ -58,7 +58,7 @@ func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView, link
 		}
 	}
 	if len(minority) > 0 {
-		list = append(list, wire.Problem{What: named(minority, "has", "have") + " no majority of voters alive", Remedy: "see to the nodes that are named below; it goes on by itself once enough of them are back"})
+		list = append(list, wire.Problem{What: named(minority, "has", "have") + " no majority of voters alive", Remedy: "bring back the nodes that are named below; it continues by itself once enough of them are back"})
 	}
 	if len(leaderless) > 0 {
 		list = append(list, wire.Problem{What: named(leaderless, "has", "have") + " no leader", Remedy: "wait for the election, 2 seconds; then muster doctor asks every node, and says what is wrong"})
@@ -68,7 +68,7 @@ func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView, link
 			list = append(list, silent(&node, &l, self))
 		} else if groups := lost[node.ID]; len(groups) > 0 {
 			list = append(list, wire.Problem{What: fmt.Sprintf("node %s (%s) speaks, but does not answer as voter of %s", node.Name, node.Addr, named(groups, "", "")),
-				Remedy: "ask that node itself, with muster status --endpoints " + node.Addr + "; see whether this one can reach it"})
+				Remedy: "ask that node itself, with muster status --endpoints " + node.Addr + "; check whether this one can reach it"})
 		}
 	}
 	return append(list, sameNames(a.Nodes)...)
@@ -107,7 +107,7 @@ func doubts(a *wire.StatusAnswer, v *view) []wire.Problem {
 }
 
 // stallRemedy is what is to be done about a disk that stands still.
-const stallRemedy = "see whether that disk still works: its cable, its controller, the machine that serves it; the node goes on by itself when it is back, and if it does not come back, stop the node: the others go on without it"
+const stallRemedy = "check whether that disk still works: its cable, its controller, the machine that serves it; the node continues by itself when the disk is back; if it does not come back, stop the node: the others continue without it"
 
 // stalledDisks names the nodes whose disks stand still: this one, with what it
 // waits for, and others that say so.
@@ -134,14 +134,14 @@ func fullDisks(nodes []wire.StatusNode, full map[raft.NodeID]wire.Fullness) []wi
 		what := ""
 		switch full[node.ID] {
 		case wire.FullNear:
-			what = "it takes only what its groups can't go on without"
+			what = "it accepts only what its groups can't continue without"
 		case wire.FullAll:
 			what = "its reserve is used up, and it takes no entries"
 		default:
 			continue
 		}
 		list = append(list, wire.Problem{What: fmt.Sprintf("the disk of node %s (%s) is full: %s", node.Name, node.Addr, what),
-			Remedy: "make room on that disk: delete files that are not muster's, or enlarge it; it goes on by itself"})
+			Remedy: "make room on that disk: delete files that are not muster's, or enlarge it; the node continues by itself"})
 	}
 	return list
 }

@@ -197,7 +197,7 @@ func damages(known map[raft.GroupID]*repl.GroupView, name map[raft.NodeID]string
 		}
 	}
 	if len(more) > 0 {
-		list = append(list, wire.Problem{What: named(more, "is", "are") + " damaged on this node too", Remedy: "see to the first ones; this node's log has all"})
+		list = append(list, wire.Problem{What: named(more, "is", "are") + " damaged on this node too", Remedy: "repair the first ones; this node's log lists all"})
 	}
 	if len(waits) > 0 {
 		list = append(list, wire.Problem{What: named(waits, "waits", "wait") + " on this node until group 0 is mended", Remedy: "see to group 0"})
@@ -213,15 +213,15 @@ func remedy(m *repl.Mending, name map[raft.NodeID]string) string {
 	}
 	switch {
 	case m.Damage.Promises:
-		return "this replica never votes again, for nobody else knows what it promised; the group goes on only while a majority of its voters is whole without it: muster doctor says so if it can't; keep the data directory, and look at the disk"
+		return "this replica never votes again, for nobody else knows what it promised; the group continues only while a majority of its voters is whole without it: muster doctor reports when it can't; keep the data directory, and check the disk"
 	case m.Reopens:
-		return "look at the disk and its cable: it is opened by itself as soon as the disk returns what it refuses"
+		return "check the disk and its cable: the replica opens by itself as soon as the disk returns what it refuses"
 	case m.Broken != "":
 		return "keep the data directory and report it"
 	case m.Barren && !m.Runs:
 		return fmt.Sprintf("not mended: %s have answered, and have no copy; keep all data directories; bring back a node that has one, or put the file back while its node is down, from a copy made since that node last stopped, never from an older one", strings.Join(others, " and "))
 	case m.Damage.Where.Refused:
-		return "look at the disk and its cable: nothing is known to be lost, it is well again once the disk returns it; meanwhile it is mended from other replicas, if they have it"
+		return "check the disk and its cable: nothing is known to be lost, and the problem ends once the disk returns it; meanwhile it is mended from other replicas, if they have it"
 	case m.Runs:
 		return "being mended while it serves; look at the disk"
 	}

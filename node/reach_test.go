@@ -27,9 +27,9 @@ func TestSilentNodes(t *testing.T) {
 		what, remedy string
 	}{
 		{"nothing listens", repl.Link{Err: refusedDial}, 5 * time.Second, wire.NodeDead, "is dead, last heard of 5s ago: nothing listens at its address", "start it again, with the same command as before"},
-		{"no answer to a dial", repl.Link{Err: os.ErrDeadlineExceeded}, 5 * time.Second, wire.NodeDead, "i/o timeout", "see whether that host runs"},
-		{"not dialled yet", repl.Link{}, 0, wire.NodeDead, "is dead, last heard of never", "see whether that host runs"},
-		{"stands still", repl.Link{Connected: true, RTT: 1, RTTAgo: 5 * time.Second, Waiting: 4 * time.Second}, 5 * time.Second, wire.NodeDead, "the process does not answer", "see whether that process or its disk stands still"},
+		{"no answer to a dial", repl.Link{Err: os.ErrDeadlineExceeded}, 5 * time.Second, wire.NodeDead, "i/o timeout", "check whether that host runs"},
+		{"not dialled yet", repl.Link{}, 0, wire.NodeDead, "is dead, last heard of never", "check whether that host runs"},
+		{"stands still", repl.Link{Connected: true, RTT: 1, RTTAgo: 5 * time.Second, Waiting: 4 * time.Second}, 5 * time.Second, wire.NodeDead, "the process does not answer", "check whether that process or its disk stands still"},
 		{"stands still since a moment", repl.Link{Connected: true, RTT: 1, RTTAgo: 1500 * time.Millisecond, Waiting: 500 * time.Millisecond}, 1400 * time.Millisecond, wire.NodeDead, "the process does not answer", ""},
 		{"was emptied", repl.Link{Err: &wire.ElsewhereError{Refusal: wire.UnknownNode(9, "it answers there", "x"), Challenge: wire.Challenge{Node: 9}}}, 5 * time.Second, wire.NodeDead, "its data directory was emptied or replaced", "put the data directory back"},
 		{"was emptied and founded alone", repl.Link{Err: wire.WrongCluster("node", "its id is another", "check")}, 5 * time.Second, wire.NodeDead, "its data directory was emptied or replaced", "put the data directory back"},

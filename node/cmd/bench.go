@@ -28,20 +28,19 @@ const (
 func benchCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "bench", Usage: "measure a cluster",
-		Description: `Sets, gets or lists random ones of some keys under "bench/", which stay there,
-and prints how many were done in a second, how long one took, and what each cost
-in processor time, at the nodes together and at this client. There is one run for
+		Description: `Sets, gets or lists random keys under "bench/", which stay there, and prints how
+many operations were done in a second, how long one took, and what each cost in
+processor time, at the nodes together and at this client. There is one run for
 each OP, C and N.
 
 Each of the N callers waits for its answer before it asks again; with --pipelined
-one caller has N requests under way and waits for none. With --rate it is not the
-answers that say when the next request starts, but the clock, and each is counted
-from when it was due. LATE are those that were started over a millisecond late,
-MISSED those that were not started before the end; these count with the time that
-they had waited by then.
+one caller has N requests under way and waits for none. With --rate the clock starts
+the next request, not an answer, and each is timed from when it was due. LATE
+counts requests that started over a millisecond late, MISSED those that had not
+started at the end; the time of each of these is as long as it had waited.
 
-With --versus the runs are repeated with OPTIONS beside the others, in turns, and
-compared: 'bench --versus "--endpoints H:P"' another cluster with this one, 'bench
+With --versus the runs are repeated with OPTIONS, alternating with the others, and
+compared: 'bench --versus "--endpoints H:P"' another cluster with this one, 'bench --versus "--endpoints H:P"' another cluster with this one, 'bench
 --versus "--connections 16"' one setting with another.
 
 The nodes of a demo share one process, whose time is then counted for each of
@@ -57,8 +56,8 @@ and one {"compared":"b/a",…} for each comparison.`,
 			readFlag(),
 			&cli.IntFlag{Name: "rows", Value: 100, Usage: "`N` keys and values of one list, at most"},
 			&cli.StringFlag{Name: "in-flight", Value: "64", Usage: "`N,…` requests under way at a time"},
-			&cli.BoolFlag{Name: "pipelined", Usage: "have them under way without waiting for each"},
-			&cli.Float64Flag{Name: "rate", Usage: "start `N` requests a second, whatever became of those before; 0: when there is an answer"},
+			&cli.BoolFlag{Name: "pipelined", Usage: "keep them under way without waiting for each"},
+			&cli.Float64Flag{Name: "rate", Usage: "start `N` requests a second, whatever became of earlier ones; 0: when an answer arrives"},
 			&cli.StringFlag{Name: "connections", Value: "1", Usage: "`C,…` connections to each node"},
 			&cli.IntFlag{Name: "keys", Value: 10000, Usage: "`N` different keys"},
 			&cli.IntFlag{Name: "key-size", Value: 16, Usage: "`BYTES` of a key"},
@@ -66,10 +65,10 @@ and one {"compared":"b/a",…} for each comparison.`,
 			&cli.StringFlag{Name: "distribution", Value: "uniform", Usage: "`HOW` keys are chosen: uniform, zipf or zipf:EXPONENT"},
 			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`SEED` of the choice of keys, and of the interval of a comparison"},
 			&cli.DurationFlag{Name: "duration", Value: 5 * time.Second, Usage: "how long `D` each run takes"},
-			&cli.DurationFlag{Name: "warm-up", Value: time.Second, Usage: "how long `D` each run is under way before it is measured"},
-			&cli.DurationFlag{Name: "every", Usage: "with -o json, say what was done in each `D` of a run too; 0: do not"},
+			&cli.DurationFlag{Name: "warm-up", Value: time.Second, Usage: "how long `D` each run goes unmeasured first"},
+			&cli.DurationFlag{Name: "every", Usage: "with -o json, also count what was done in each `D` of a run; 0: don't"},
 			&cli.StringFlag{Name: "versus", Usage: "compare with the same under these `OPTIONS`"},
-			&cli.IntFlag{Name: "rounds", Value: 1, Usage: "`N` times that all runs are made; of a comparison 5 at least, and if it is not given"},
+			&cli.IntFlag{Name: "rounds", Value: 1, Usage: "make all runs `N` times; a comparison makes at least 5 rounds, which is its default"},
 		},
 		Action: con.action(runBench),
 	})

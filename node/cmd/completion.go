@@ -18,7 +18,7 @@ func completionCommand(con *console) *cli.Command {
     source <(muster completion zsh)     in ~/.zshrc, after compinit
     muster completion fish | source     in ~/.config/fish/config.fish
 
-The script holds the words of this version and asks nobody.`,
+The script holds the words of this version and asks no cluster.`,
 		Action: con.action(runCompletion),
 	})
 }

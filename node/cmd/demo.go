@@ -30,7 +30,7 @@ const (
 func demoCommand(con *console) *cli.Command {
 	return ownVerb(cli.Command{
 		Name: "demo", Usage: "run three nodes in this terminal, with scratch data",
-		Description: `Founds a cluster of three nodes on free ports of this host and says what to try.
+		Description: `Founds a cluster of three nodes on free ports of this host, and suggests what to try.
 It runs until it is interrupted, or nobody reads what it prints; then its data is
 removed.`,
 		Action: con.action(runDemo),

@@ -26,11 +26,11 @@ const (
 
 func doctorCommand(con *console) *cli.Command {
 	return verb(cli.Command{
-		Name: "doctor", Usage: "ask every node what it measures, and say what should be seen to",
+		Name: "doctor", Usage: "ask every node what it measures, and report what needs attention",
 		Description: `Shows who reaches whom, with the round-trip time of each direction, how long the
 log's writes take on each disk and how full it is, and then what it finds wrong,
-each with its remedy. "muster status" tells what one node knows of the others;
-doctor asks all nodes, and so also finds a connection that is cut one way.
+each with its remedy. "muster status" shows what one node knows of the others;
+doctor asks all nodes, so it also finds a link that is cut in one direction.
 
 Ends with status 1 when there is a finding of severity error.
 

@@ -102,7 +102,7 @@ func (e *examination) silentNodes() {
 			}
 		}
 		if len(by) > 0 {
-			e.find(severityWarning, "see whether this host can reach "+n.Addr,
+			e.find(severityWarning, "check whether this host can reach "+n.Addr,
 				"node %s (%s) can't be asked from here, but %s can reach it: %s", n.Name, n.Addr, strings.Join(by, ", "), oneLine(err))
 			continue
 		}
@@ -111,7 +111,7 @@ func (e *examination) silentNodes() {
 				"node %s (%s) is gone: another one answers there, so its data directory was emptied or replaced: %s", n.Name, n.Addr, oneLine(err))
 			continue
 		}
-		e.find(severityError, "if muster does not run there, start it with the same command as before; if it runs, see whether it stands still, and whether anybody can reach "+n.Addr,
+		e.find(severityError, "if muster does not run there, start it with the same command as before; if it runs, check whether it stands still, and whether anybody can reach "+n.Addr,
 			"node %s (%s) can't be asked: %s", n.Name, n.Addr, oneLine(err))
 	}
 }
@@ -145,7 +145,7 @@ func (e *examination) links() {
 				e.find(severityError, fmt.Sprintf("see what keeps packets from %s to %s: a firewall, a route, a wrong --advertise", from.Name, to.Addr),
 					"%s does not reach %s (%s)%s", from.Name, to.Name, cmp.Or(whyNot(&there), "no connection"), and)
 			case !hears(&back):
-				e.find(severityError, fmt.Sprintf("see whether %s stands still, and what keeps packets from it to %s", from.Name, to.Addr),
+				e.find(severityError, fmt.Sprintf("check whether %s stands still, and what keeps packets from it to %s", from.Name, to.Addr),
 					"%s has not heard %s %s, though there is a connection", to.Name, from.Name, lastHeard(&back))
 			case rtt > rttMax:
 				e.find(severityWarning, "see what is slow between the two; leaders are elected when an answer takes about a second",
@@ -182,13 +182,13 @@ func (e *examination) disks() {
 		where := fmt.Sprintf("%s on %s", a.Disk.Dir, n.Name)
 		switch {
 		case a.Disk.Full:
-			e.find(severityError, "make room on that disk; the node takes writes again by itself", "the disk of %s is full: %s free", where, byteSize(a.Disk.Free))
+			e.find(severityError, "make room on that disk; the node accepts writes again by itself", "the disk of %s is full: %s free", where, byteSize(a.Disk.Free))
 		case a.Disk.Free > 0 && a.Disk.Free < freeMin:
 			e.find(severityWarning, "make room on that disk before it is full", "the disk of %s has %s free", where, byteSize(a.Disk.Free))
 		}
 		switch {
 		case under > syncStuck:
-			e.find(severityError, "see whether that disk still works; if not, stop the node", "a write to the disk of %s has waited for %v", where, under)
+			e.find(severityError, "check whether that disk still works; if not, stop the node", "a write to the disk of %s has waited for %v", where, under)
 		case p99 > syncP99Max:
 			e.find(severityWarning, "see what else uses that disk, or move the data directory to a faster one",
 				"one write of a hundred to the disk of %s takes %v or longer", where, p99.Round(time.Millisecond))
@@ -228,9 +228,9 @@ func (e *examination) damaged() {
 			switch {
 			case remedy != "": // the node knows what came of its questions
 			case d.Promises:
-				remedy = "keep its data directory as it is: its replicas take no part in their groups any more, which go on only while a majority of their voters is whole without them"
+				remedy = "keep its data directory as it is: its replicas no longer take part in their groups, which continue only while a majority of their voters is whole without them"
 			default:
-				remedy = "leave it running, and look at its disk: it sees to it by itself"
+				remedy = "leave it running, and check its disk: it recovers by itself"
 			}
 			if ofAny(&d) {
 				e.find(severityError, remedy, "the log of %s is damaged: %s", n.Name, placed(d))
@@ -313,11 +313,11 @@ func (e *examination) groups() {
 		e.find(severityError, "start the nodes again that do not answer; what is damaged is named below", "no live majority of voters in %s", namedGroups(minority))
 	}
 	if len(broken) > 0 {
-		e.find(severityError, "keep all data directories, and every copy of them that was made since the nodes last stopped: this version can't bring back a group of which a majority has lost that; groups of other voters go on",
-			"a majority of voters has lost what it promised in %s, which can't go on", namedGroups(broken))
+		e.find(severityError, "keep all data directories, and every copy of them that was made since the nodes last stopped: this version can't bring back a group of which a majority has lost that; groups with other voters continue",
+			"a majority of voters has lost what it promised in %s, which can't continue", namedGroups(broken))
 	}
 	if len(hurt) > 0 {
-		e.find(severityError, "all its nodes answer, so none is to be started: see to its replicas that are named below; it goes on by itself once a majority of them is whole",
+		e.find(severityError, "all its nodes answer, so there is none to start: repair its replicas that are named below; it continues by itself once a majority of them is whole",
 			"no live majority of voters in %s", namedGroups(hurt))
 	}
 	if len(leaderless) > 0 {

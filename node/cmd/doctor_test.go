@@ -27,7 +27,7 @@ func TestDoctorRemedies(t *testing.T) {
 		{"no copy", damaged(wire.DoctorDamaged{Remedy: "not mended: n1 and n3 have answered, and have no copy"}), "damaged on n2", "have no copy"},
 		{"promises", damaged(wire.DoctorDamaged{Promises: true}), "damaged on n2", "keep its data directory"},
 		{"not said", damaged(wire.DoctorDamaged{}), "damaged on n2", "by itself"},
-		{"a majority damaged", func(p *patient) { p.answers[1].Groups, p.answers[3].Groups = nil, nil }, "no live majority", "none is to be started"},
+		{"a majority damaged", func(p *patient) { p.answers[1].Groups, p.answers[3].Groups = nil, nil }, "no live majority", "there is none to start"},
 		{"a majority silent", func(p *patient) {
 			for _, id := range []raft.NodeID{1, 3} {
 				delete(p.answers, id)

@@ -15,7 +15,7 @@ func groupCommand(con *console) *cli.Command {
 	return noun(cli.Command{Name: "group", Usage: "look at the groups, which own the slots"},
 		verb(cli.Command{
 			Name: "list", Usage: "list the groups with their replicas, as their leaders know them",
-			Description: `Asks every node, since how far a replica is its leader knows best. Group 0 is
+			Description: `Asks every node, because only a leader knows how far each replica is. Group 0 is
 the meta group: it holds the table of nodes, groups and slots.
 
 With -o json: [{"id":1,"leader":NAME,"term":…,"commit":"g1/2.17","slots":1024,

@@ -21,15 +21,15 @@ func kvSetCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "set", Usage: "write keys", ArgsUsage: "K V [K V …]",
 		Description: `Writes each key K with its value V. Keys of one slot are written together, in
-one entry; keys of different slots are not. A write is durable when it is
-answered, and is applied once however often it had to be sent.
+one entry; keys of different slots are not. A write is durable once it is
+answered, and is applied once, however often it was sent.
 
 --if-absent and --if-version write one key only if it is not there, or has not
 been written since; else the command ends with status 5.
 
 With -o json: {"log_ids":["g1/2.17"],"versions":{"K":17}}`,
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "if-absent", Usage: "only if the key is not there"},
+			&cli.BoolFlag{Name: "if-absent", Usage: "only if the key does not exist"},
 			&cli.Uint64Flag{Name: "if-version", DefaultText: "any", Usage: "only if the key's version is `N`"},
 		},
 		Action: con.action(kvSet),
@@ -181,10 +181,10 @@ func logID(w client.Written) string { return raft.FormatLogID(w.Group, w.ID) }
 func kvDelCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "del", Usage: "delete keys", ArgsUsage: "K…",
-		Description: `Deletes each key K. A key that is not there is deleted already: that is no error.
+		Description: `Deletes each key K. A key that does not exist is no error.
 
 With -o json: {"log_ids":["g1/2.18"],"versions":{"K":18},"deleted":N}, where N
-is how many were there.`,
+is how many existed.`,
 		Action: con.action(kvDel),
 	})
 }
@@ -232,7 +232,7 @@ func keysOf(c *cli.Context) ([][]byte, error) {
 
 func kvLocateCommand(con *console) *cli.Command {
 	return verb(cli.Command{
-		Name: "locate", Usage: "say where a key belongs, whether it is there or not", ArgsUsage: "K",
+		Name: "locate", Usage: "show where a key belongs, whether or not it exists", ArgsUsage: "K",
 		Description: `With -o json: {"key":"K","slot":1234,"group":1,"leader":NAME}`,
 		Action:      con.action(kvLocate),
 	})

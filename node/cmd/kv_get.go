@@ -15,17 +15,17 @@ import (
 func kvGetCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "get", Usage: "read keys", ArgsUsage: "K…",
-		Description: `Prints the value of one key as it is and a newline behind it, and of several keys
-a table; with -o json, and by kv export, a value stands exactly. On a terminal what
+		Description: `Prints the value of one key unchanged and a newline after it, or a table of several
+keys; -o json and kv export print values exactly. On a terminal, anything that
 would steer it is shown as an escape, unless --raw says not to. Ends with status 4
-if a key is not there.
+if a key does not exist.
 
 A read sees every write that was answered before it began. --read local asks the
-first endpoint's own copy instead, which may be behind; "at" then says how far it is.
+first endpoint's own copy instead, which may lag; "at" says how far it is.
 --after waits for a write of the same group, named by the log id it was answered with.
 
 With -o json: {"items":[{"key":"K","value":"V","version":17,"slot":1234,"group":1,"at":"g1/2.17"}],"missing":["X"]}`,
-		Flags:  []cli.Flag{readFlag(), afterFlag(), &cli.BoolFlag{Name: "raw", Usage: "print the value as it is, to a terminal too"}},
+		Flags:  []cli.Flag{readFlag(), afterFlag(), &cli.BoolFlag{Name: "raw", Usage: "print the value unchanged, even to a terminal"}},
 		Action: con.action(kvGet),
 	})
 }
@@ -35,7 +35,7 @@ func readFlag() cli.Flag {
 }
 
 func afterFlag() cli.Flag {
-	return &cli.StringFlag{Name: "after", Usage: "wait until what is read is at least at `LOGID`, as in g3/7.10432"}
+	return &cli.StringFlag{Name: "after", Usage: "wait until the copy that is read has reached `LOGID`, as in g3/7.10432"}
 }
 
 func readsLocal(c *cli.Context) (bool, error) {

@@ -33,17 +33,18 @@ func kvImportCommand(con *console) *cli.Command {
     {"key":"a/b","value":"text"}
     {"key_base64":"/wA=","value_base64":"//79"}
 
-Other fields are passed over. Lines with the same key are written in their
-order, all others side by side; the file is never held as a whole.
+Other fields are ignored. Lines with the same key are written in their
+order, all others in parallel; the file is never held in memory as a whole.
 
-What the cluster refuses for itself, as a value over its limit, is told on
-standard error with its line, key and size, and the import goes on: it then
-ends with status 8. A line that can't be read ends it with status 1, and a
-write without a result in time with status 6; the error then says from which line
-on none was tried. Of those before, what is not counted as written may yet have
-been; importing them again does no harm.
+If the cluster refuses a line for its own sake, for example a value over the
+limit, the import reports it on standard error with its line, key and size,
+continues, and ends with status 8. It stops at a line that it can't read, with
+status 1, and at a write that has no result in time, with status 6; the error
+then names the first line that was not tried. A line before that which is not
+counted as written may have been written all the same; importing it again does
+no harm.
 
-Prints: {"written":N,"failed":N}; nothing where the import could not begin.`,
+Prints: {"written":N,"failed":N}; nothing if the import could not begin.`,
 		Flags: []cli.Flag{&cli.DurationFlag{Name: "timeout", Value: importTimeoutDefault,
 			Usage: "how long `D` one write may take, retries included, up to 5m [$MUSTER_TIMEOUT]"}},
 		Action: con.action(kvImport),

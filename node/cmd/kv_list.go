@@ -13,8 +13,8 @@ import (
 func kvListCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "list", Usage: "list keys in order", ArgsUsage: "[PREFIX]",
-		Description: `Lists the keys that begin with PREFIX, or all, in order. Each page of a group is
-as of one moment, the whole is not.
+		Description: `Lists the keys that begin with PREFIX, or all, in order. Each page of a group
+shows one moment; the whole listing does not.
 
 With -o json one object per line: {"key":…,"value":…,"version":…}`,
 		Flags: []cli.Flag{
@@ -33,8 +33,8 @@ func kvExportCommand(con *console) *cli.Command {
     {"key":"a/b","value":"text","version":17}
     {"key_base64":"/wA=","value_base64":"//79","version":18}
 
-The form in base64 is for what is not valid UTF-8. --read local prints the first
-endpoint's own copy, which may be behind.`,
+The base64 form is for keys and values that are not valid UTF-8. --read local prints
+the first endpoint's own copy, which may lag.`,
 		Flags:  []cli.Flag{readFlag()},
 		Action: con.action(kvExport),
 	})

@@ -21,11 +21,11 @@ func logDiffCommand(con *console) *cli.Command {
 		Description: `Each NODE is a data directory, the address H:P of a running node, or the name or
 the id of one that --endpoints know. Finds the last log id that both logs of a
 group have in common, and prints what each has after it. Entries are compared
-by log id and by the checksum that their leader gave them.
+by log id and by their leader's checksum.
 
-Logs diverge where both have committed another entry under one index, or where
-one log id stands for two entries: that must never be. Tails that are not
-committed yet are no divergence, nor is a log that is behind.
+Logs diverge if both have committed different entries at one index, or if one log
+id stands for two entries: that must never happen. Tails that are not committed
+yet are no divergence, and neither is a log that is behind.
 
 Ends with status 1 when logs diverge. With -o json one object per group:
 {"group":N,"common":"g1/2.17","left":[…],"right":[…],"diverged":false}, an entry being

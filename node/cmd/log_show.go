@@ -16,14 +16,14 @@ import (
 
 func logShowCommand(con *console) *cli.Command {
 	return localVerb(cli.Command{
-		Name: "show", Usage: "print what stands in a data directory", ArgsUsage: "[DIR]",
-		Description: `DIR is a node's data directory; if not given, the one that serve would use. It
+		Name: "show", Usage: "print the contents of a data directory", ArgsUsage: "[DIR]",
+		Description: `DIR is a node's data directory; by default the one that serve would use. It
 may be in use: nothing is locked or changed, and the end of the log may look torn
-because it is being written. Damage is shown in its place, and what follows it
-too; "log verify" says what it means. Also what was truncated or removed since
-is shown, as long as it is there: a log says what happened, in order.
+because it is being written. Damage is shown in its place, followed by what comes
+after it; "log verify" says what it means. Entries that have since been truncated
+or removed are shown as long as they are there: a log says what happened, in order.
 
-Prints who the node is, its witness, how it last stopped, its snapshots, and a line for each record of the log.
+Prints which node it is, its witness, how it last stopped, its snapshots, and a line for each record of the log.
 With --group, --from, --to or --kind only such records, and damage.
 
 With -o json one object per line: {"kind":…,"segment":N,"offset":N,"batch":N,"bytes":N,
@@ -36,7 +36,7 @@ With -o json one object per line: {"kind":…,"segment":N,"offset":N,"batch":N,"
 			&cli.Uint64Flag{Name: "from", DefaultText: "the first", Usage: "only entries from index `N` on"},
 			&cli.Uint64Flag{Name: "to", DefaultText: "the last", Usage: "only entries up to index `N`"},
 			&cli.StringFlag{Name: "kind", Usage: "only records of one `KIND`, as they are printed: state, base, entries, …"},
-			&cli.BoolFlag{Name: "entries", Usage: "also each entry of a record, and what its command does"},
+			&cli.BoolFlag{Name: "entries", Usage: "also show each entry of a record, and what its command does"},
 		},
 		Action: con.action(logShow),
 	})
@@ -427,7 +427,7 @@ func showLine(con *console, r *logRow) error {
 		what = fmt.Sprintf("term %d vote %s", r.Term, r.Vote)
 	}
 	if r.Freed {
-		what += " (not needed any more)"
+		what += " (no longer needed)"
 	}
 	group, commit, inc, offset := "", "", "", ""
 	if r.Group != nil {

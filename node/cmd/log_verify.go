@@ -15,20 +15,20 @@ import (
 
 func logVerifyCommand(con *console) *cli.Command {
 	return localVerb(cli.Command{
-		Name: "verify", Usage: "check all that stands in a data directory", ArgsUsage: "DIR",
-		Description: `Reads every byte that a node would need of its data directory DIR, and changes
-nothing. Stop the node first: of a log that is in use, the end may look torn, and
-a file that is used again meanwhile may look damaged.
+		Name: "verify", Usage: "check the contents of a data directory", ArgsUsage: "DIR",
+		Description: `Reads every byte of the data directory DIR that its node would need, and changes
+nothing. Stop the node first: the end of a log that is in use may look torn, and
+a file that is reused meanwhile may look damaged.
 
-Says of each damage where it is, what is lost, and what can be done. Ends with
-status 1 when something is lost that is needed. Damage of what is not needed any
-more, or is there a second time, ends with 0 and "ok":true: the node lacks
-nothing, but look at its disk. What a last batch lost that was never finished is
-no damage: nobody was told that it is kept.
+For each damage it reports where it is, what is lost, and what can be done. It ends
+with status 1 if something that the node needs is lost. Damage of what is no longer
+needed, or exists a second time, ends with 0 and "ok":true: the node lacks
+nothing, but check its disk. A last batch that was never finished is no damage:
+nobody was told that it was kept.
 
 A directory of an earlier moment may be whole. What the node itself can tell of that
-is said as a doubt, with status 1 too: a copy of a directory always has one, until
-it is back in its place.
+is reported as a doubt, also with status 1: a copy of a directory always has one,
+until it is back in its place.
 
 With -o json: {"ok":false,"dir":…,"segments":N,"bytes":N,"batches":N,"records":N,"entries":N,
 "snapshots":N,
@@ -86,11 +86,11 @@ type verifyDamage struct {
 const (
 	remedyIdentity = "put back a copy of the file that was made since the node last started; if there is none, " + logstore.EmptyRemedy
 	remedySnapshot = "start the node: another replica sends one; muster status says if none of them can"
-	remedyLog      = "keep the directory as it is and start the node: what it lost it asks of the other replicas, and muster status says what none of them has"
-	remedyPromises = "before the node is started, put the file back from a copy made since it last stopped: then nothing is lost; without such a copy keep the directory as it is: once it is started this replica never votes again, and the group goes on only while a majority of its voters is whole without it"
+	remedyLog      = "keep the directory as it is and start the node: it asks the other replicas for what it lost, and muster status reports what none of them has"
+	remedyPromises = "before the node is started, put the file back from a copy made since it last stopped: then nothing is lost; without such a copy keep the directory as it is: once the node is started this replica never votes again, and the group continues only while a majority of its voters is whole without it"
 	remedyAlone    = "nobody else has a replica of that group, and the node does not start without it: put the file back from a copy made since the node last stopped"
 	remedyAll      = "the node does not start: put the log back from a copy made since the node last stopped; if there is none, " + logstore.EmptyRemedy
-	remedyRefused  = "see to the disk and its cable, and verify again: nothing is known to be wrong with what stands there"
+	remedyRefused  = "check the disk and its cable, and verify again: nothing is known to be wrong with what stands there"
 	remedyNone     = "none is needed, the node lacks nothing; but look at its disk"
 
 	lostNothing = "nothing that is needed"
@@ -370,7 +370,7 @@ func lostText(d *logstore.Damaged) string {
 		parts = append(parts, "its state")
 	}
 	if d.Promises {
-		parts = append(parts, "what it promised, so that it can take no part any more")
+		parts = append(parts, "what it promised, so that it can no longer take part")
 	}
 	whose := d.Replica.String()
 	if d.Replica == (logstore.Replica{}) {
@@ -401,7 +401,7 @@ func printVerify(con *console, v *verifyRow) error {
 	}
 	con.line("")
 	if v.Torn {
-		con.line("the last batch was not finished, or is being written: nobody was told that it is kept")
+		con.line("the last batch was not finished, or is being written: nobody was told that it was kept")
 		con.line("")
 	}
 	for _, d := range v.Damages {

@@ -12,7 +12,7 @@ import (
 func nodeCommand(con *console) *cli.Command {
 	return noun(cli.Command{Name: "node", Usage: "look at the nodes of the cluster"},
 		verb(cli.Command{
-			Name: "list", Usage: "list the nodes, as the endpoint knows them",
+			Name: "list", Usage: "list the nodes that the endpoint knows",
 			Description: `With -o json: [{"id":…,"name":…,"addr":…,"role":"server"|"client","status":"alive"|"dead"|"standby","version":…,"labels":{…}}]`,
 			Action:      con.action(nodeList),
 		}))

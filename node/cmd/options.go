@@ -27,12 +27,12 @@ const (
 func commonFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "endpoints", Value: node.ListenDefault,
-			Usage: "addresses `H[:P],…` of nodes to ask, port 4166 if none is given; one that can be used is enough, the others are learnt from it [$MUSTER_ENDPOINTS]"},
-		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORM` of what is printed: table or json"},
+			Usage: "addresses `H[:P],…` of nodes to ask, port 4166 if none is given; one that can be used is enough, the command learns the others from it [$MUSTER_ENDPOINTS]"},
+		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORM` of the output: table or json"},
 		&cli.DurationFlag{Name: "timeout", Value: timeoutDefault,
 			Usage: "how long `D` one request may take, retries included, up to 5m [$MUSTER_TIMEOUT]"},
 		&cli.StringFlag{Name: "secret-file", Usage: "`FILE` whose first line is the cluster's secret [$MUSTER_SECRET_FILE]"},
-		&cli.StringFlag{Name: "cluster", Usage: "`NAME` that the cluster must have; if not given, any [$MUSTER_CLUSTER]"},
+		&cli.StringFlag{Name: "cluster", Usage: "`NAME` that the cluster must have; any, if not given [$MUSTER_CLUSTER]"},
 	}
 }
 

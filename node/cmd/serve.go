@@ -17,18 +17,18 @@ import (
 func serveCommand(con *console) *cli.Command {
 	flags := settingFlags()
 	flags = append(flags, &cli.StringFlag{Name: "config", EnvVars: []string{"MUSTER_CONFIG"},
-		Usage: "a `FILE` of TOML with these settings, '_' for '-' in their names; options and variables go before it"})
+		Usage: "a `FILE` of TOML with these settings, '_' for '-' in their names; options and variables override it"})
 	return ownVerb(cli.Command{
 		Name: "serve", Usage: "run a node on this host",
-		Description: `Alone it founds a cluster of one node. Three hosts found one together, in any
-order, with the same command on each but for its own address:
+		Description: `Without options it founds a cluster of one node. Three hosts found one together, in
+any order, with the same command on each except for its own address:
 
     muster serve --listen 10.0.0.1:4166 --secret-file secret \
         --expect 3 --join 10.0.0.1:4166,10.0.0.2:4166,10.0.0.3:4166
 
-Started again on the same directory it is the same node: --expect is ignored, and
-the addresses of --join are where it looks for the other members too, should they
-have moved. It runs until it is interrupted; its log goes to standard error.`,
+Started again on the same directory it is the same node: it ignores --expect, and
+also looks for the other members at the addresses of --join, in case they have
+moved. It runs until it is interrupted; its log goes to standard error.`,
 		Flags:  flags,
 		Action: con.action(runServe),
 	})

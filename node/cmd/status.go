@@ -12,7 +12,7 @@ import (
 
 func statusCommand(con *console) *cli.Command {
 	return verb(cli.Command{
-		Name: "status", Usage: "show the cluster at a glance, from the endpoint's own knowledge",
+		Name: "status", Usage: "show the cluster at a glance, as the endpoint sees it",
 		Description: `Ends with status 1 when the cluster is not healthy, and says what to do.
 
 With -o json: {"cluster":…,"cluster_id":…,"nodes":[…],"groups":[…],"healthy":true,
@@ -21,8 +21,8 @@ With -o json: {"cluster":…,"cluster_id":…,"nodes":[…],"groups":[…],"heal
 "counters":[{"name":…,"in":N,"out":N,"bytes_in":N,"bytes_out":N}] and, of what the
 endpoint has written to its disk since its start, "disk":{"entry_bytes":N,
 "log_bytes":N,"moved_bytes":N,"filled_bytes":N,"snapshot_bytes":N}: entries of all
-groups, the log with them, of that what was moved, new segments, snapshots.`,
-		Flags:  []cli.Flag{&cli.BoolFlag{Name: "counters", Usage: "also the frames that the endpoint has sent and received, by type, and what it has written to its disk"}},
+groups, the log that holds them, the part of it that was moved, new segments, snapshots.`,
+		Flags:  []cli.Flag{&cli.BoolFlag{Name: "counters", Usage: "also show the frames that the endpoint has sent and received, by type, and what it has written to its disk"}},
 		Action: con.action(runStatus),
 	})
 }

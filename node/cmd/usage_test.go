@@ -255,7 +255,7 @@ func TestHelp(t *testing.T) {
 		{"kv help set", "muster kv set [command options] K V [K V …]"},
 		{"--help", "--version "},
 		{"--help", "--timeout D"},
-		{"kv get --help", "a newline behind it"},
+		{"kv get --help", "a newline after it"},
 		{"kv set k v -h", "muster kv set [command options] K V [K V …]"},
 		{"serve --help", "--secret-file FILE"},
 		{"serve --help", "[$MUSTER_SECRET_FILE]"},

@@ -15,11 +15,11 @@ func wireCommand(con *console) *cli.Command {
 	return noun(cli.Command{Name: "wire", Usage: "look at the message protocol"},
 		localVerb(cli.Command{
 			Name: "decode", Usage: "print what frames say", ArgsUsage: "FILE|-",
-			Description: `FILE, or standard input where it is "-", holds the bytes of one direction of a
-connection, as they are or in hexadecimal with any space between; with or
-without the preamble; of hexadecimal, lines that begin with # are passed over.
+			Description: `FILE, or standard input if it is "-", holds the bytes of one direction of a
+connection, as they are or in hexadecimal with any space between, with or
+without the preamble; in hexadecimal, lines that begin with # are ignored.
 Prints one line for each frame and one for each of its fields. docs/protocol.md
-says what they mean.
+explains them.
 
 With -o json one object per line: {"line":…}`,
 			Action: con.action(wireDecode),

@@ -125,7 +125,7 @@ func TestHungDiskOfAProcess(t *testing.T) {
 					}
 					return nil
 				})
-				if i == 0 && !strings.Contains(r.stdout, c.nodes[0].data) || !strings.Contains(r.stdout, "remedy: see whether that disk still works") {
+				if i == 0 && !strings.Contains(r.stdout, c.nodes[0].data) || !strings.Contains(r.stdout, "remedy: check whether that disk still works") {
 					t.Errorf("n%d does not name the file and a remedy:\n%s", i+1, r.stdout)
 				}
 			}

@@ -49,7 +49,7 @@ func losePromises(t *testing.T, data string) (file string, held []byte) {
 
 // goesOn is what nobody may say where it is not so.
 func goesOn(text string) bool {
-	return strings.Contains(text, "goes on without") || strings.Contains(text, "go on without") || strings.Contains(text, "goes on with the others")
+	return strings.Contains(text, "continues without") || strings.Contains(text, "continue without") || strings.Contains(text, "continues with the others")
 }
 
 // Two of three nodes have lost what they promised: no group goes on, and no node
@@ -91,11 +91,11 @@ func TestPromisesLostOnMajority(t *testing.T) {
 			return fmt.Errorf("status says %+v, %s", row.Problems, r.stderr)
 		}
 		d, dr := c.examine()
-		if !d.says(severityError, "a majority of voters has lost what it promised in groups 0, 1, 2, which can't go on") {
+		if !d.says(severityError, "a majority of voters has lost what it promised in groups 0, 1, 2, which can't continue") {
 			return errors.New(dr.stdout)
 		}
 		for _, f := range d.Findings {
-			if goesOn(f.Remedy) || strings.Contains(f.Remedy, "goes on by itself") {
+			if goesOn(f.Remedy) || strings.Contains(f.Remedy, "continues by itself") {
 				t.Fatal(f)
 			}
 		}
