@@ -9,19 +9,19 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// A snapshot has the records of a slot in key order, and each with the very
-// bytes that a slab wants behind the hash. So a slot is not filled by one put
-// after another, which would search for each key a place that is known: chunks
+// A snapshot has the records of a slot in key order, each with the same
+// bytes that a slab has behind the hash. So a slot is not filled by one put
+// after another, which would search for positions that are known. Chunks
 // are made to measure, leaves are filled one after the other, and the lookup is
-// made once, when its size is known. A put costs some 1,800 ns in a slot of many
+// made once, when its size is known. A put costs some 1,800 ns in a large slot
 // (docs/decisions/0002-state-layout.md), this less than a tenth.
 //
-// The chunks are closed and have no dead byte, the next record opens a tail. They
-// are larger than those of a slot that has grown: emptying one still moves no
+// The chunks are closed and have no dead byte; the next record opens a tail. They
+// are larger than those of a slot that has grown, but emptying one still moves no
 // more than [chunkMax].
 
-// bulkChunk is how large a chunk becomes, unless one record is larger. It is the
-// largest size that the allocator has in stock.
+// bulkChunk is the size of a chunk, unless one record is larger. It is the
+// allocator's largest size class.
 const bulkChunk = 32 << 10
 
 // records reads count records into an empty slot, those of one kind after those of
@@ -54,12 +54,12 @@ func (d *snapshotReader) kind(s *store, count, last uint64) (total uint64, err e
 	d.entries = d.entries[:0]
 	var before []byte // the key before; it lies in a chunk
 	for total < count {
-		// A window with a whole chunk in it, if there is so much.
+		// A window that holds a whole chunk, if so much is left.
 		n, size, err := d.measure(d.window(bulkChunk), s.kind, count-total, last)
 		if err != nil {
 			return 0, err
 		}
-		if n == 0 { // one record, that is larger than what is there; or none of the kind
+		if n == 0 { // one record that is larger than the window; or none of the kind
 			if n, size, err = d.measureLarge(s.kind, last); err != nil {
 				return 0, err
 			}
@@ -77,8 +77,8 @@ func (d *snapshotReader) kind(s *store, count, last uint64) (total uint64, err e
 	return total, nil
 }
 
-// measure says how many whole records of a kind at the beginning of b go into a
-// chunk, and how large that becomes.
+// measure returns how many whole records of a kind at the beginning of b fit into a
+// chunk, and the size of that chunk.
 func (d *snapshotReader) measure(b []byte, kind RecordKind, count, last uint64) (n, size int, err error) {
 	for at := 0; uint64(n) < count && at+snapshotRecord <= len(b) && RecordKind(b[at+14]) == kind; n++ {
 		keyLen, valueLen, err := checkRecord(b[at:], last)
@@ -94,8 +94,8 @@ func (d *snapshotReader) measure(b []byte, kind RecordKind, count, last uint64) 
 	return n, size, nil
 }
 
-// measureLarge waits for a record that is longer than the window; none if the next
-// one is of another kind.
+// measureLarge reads on until a record that is longer than the window is there; it
+// returns none if the next record is of another kind.
 func (d *snapshotReader) measureLarge(kind RecordKind, last uint64) (n, size int, err error) {
 	b, err := d.need(snapshotRecord)
 	if err != nil {
@@ -111,7 +111,7 @@ func (d *snapshotReader) measureLarge(kind RecordKind, last uint64) (n, size int
 	return 1, recordSize(keyLen, valueLen), err
 }
 
-// checkRecord checks what stands before a record's key, and returns the lengths.
+// checkRecord checks the head of a record, and returns the lengths of key and value.
 func checkRecord(head []byte, last uint64) (keyLen, valueLen int, err error) {
 	version := binary.LittleEndian.Uint64(head[0:])
 	value := binary.LittleEndian.Uint32(head[8:])
@@ -127,8 +127,8 @@ func checkRecord(head []byte, last uint64) (keyLen, valueLen int, err error) {
 	return keyLen, int(value), nil
 }
 
-// fill makes a chunk of size bytes of the n records at the beginning of the
-// window, which were measured, and leads to them.
+// fill makes a chunk of size bytes from the n records at the beginning of the
+// window, which were measured, and adds them to leaves and entries.
 func (d *snapshotReader) fill(s *store, n, size int, before []byte) ([]byte, error) {
 	if len(s.chunks) == chunksMax {
 		return nil, fmt.Errorf("the records of slot %d are more than can be addressed", d.slotOf)
@@ -148,6 +148,9 @@ func (d *snapshotReader) fill(s *store, n, size int, before []byte) ([]byte, err
 		key := rec.key()
 		slot, hash := locate(key)
 		switch {
+		// A key in a slot that is not its own would never be found, and keys
+		// out of order would break every search. Both pass the digest of
+		// whoever wrote them, so they are checked here.
 		case slot != d.slotOf:
 			return nil, fmt.Errorf("key %s is in slot %d, not %d", show(key), slot, d.slotOf)
 		case before != nil && bytes.Compare(before, key) >= 0:
@@ -177,7 +180,7 @@ func (d *snapshotReader) fill(s *store, n, size int, before []byte) ([]byte, err
 	return before, nil
 }
 
-// fill makes the lookup that of these entries, whose keys all differ. It leaves
+// fill makes a lookup of these entries, whose keys all differ. It leaves
 // room for some more.
 func (l *lookup) fill(entries []uint64) {
 	if len(entries) == 0 {

@@ -19,28 +19,28 @@ const (
 	ShapeBody                   // of the meta group's commands: a body of its own
 )
 
-// CommandRow is what there is to know of one kind of command. Who admits,
+// CommandRow is what there is to know of one kind of command. The code that admits,
 // proposes, applies, shows or documents commands reads it here.
 type CommandRow struct {
 	// Kind is the number of the command, among those of data groups or among
 	// those of the meta group. Numbers are for ever.
 	Kind uint8
 	Name string
-	// Level is that of the cluster from which on it is admitted: before, some
-	// member could not apply it.
+	// Level is the cluster's level from which on the command is admitted: below it,
+	// some member could not apply it.
 	Level uint32
 	Shape Shape
-	// Frees says that it is taken also where disks are full: it frees room, or
-	// the cluster can't do without it.
+	// Frees: the command is admitted even when disks are full, because it frees room
+	// or because the cluster can't do without it.
 	Frees bool
 	// Conditions are those that it may have, besides none.
 	Conditions []Condition
-	// KeysMax bounds its keys where that is less than what fits in [ItemsMax];
-	// 0: it does not.
+	// KeysMax bounds its keys if that is less than what fits in [ItemsMax]; 0: no
+	// further bound.
 	KeysMax int
 
-	// change carries out a command of a data group whose condition holds: what it
-	// writes gets the version. It returns how many keys it deleted. nil: the
+	// change carries out a command of a data group whose condition holds, and gives
+	// version to what it writes. It returns how many keys it deleted. nil: the
 	// command changes nothing.
 	change func(s *slotState, c *Command, version uint64) (deleted uint32)
 	// read reads the body of a command of the meta group.
@@ -76,8 +76,8 @@ func (k TableCommandKind) Row() *CommandRow {
 	return &tableRows[k]
 }
 
-// Commands returns the rows of the commands of data groups, by kind, for those
-// who document them.
+// Commands returns the rows of the commands of data groups, by kind, for the
+// documents.
 func Commands() []CommandRow { return numbered(commandRows[1:]) }
 
 // TableCommands returns the rows of the commands of the meta group, by kind.
@@ -92,8 +92,8 @@ func numbered(rows []CommandRow) []CommandRow {
 	return out
 }
 
-// Admit says why a command of this row must not reach the log of a cluster at
-// level: some member would not understand it, and stop.
+// Admit returns an error if a command of this row must not reach the log of a cluster
+// at level: some member would not understand it, and would stop.
 func (r *CommandRow) Admit(level uint32) error {
 	if r.Level > level && !bug("command above the level proposed") {
 		return &LevelError{What: r.Name, Needs: r.Level, Level: level}
@@ -101,8 +101,8 @@ func (r *CommandRow) Admit(level uint32) error {
 	return nil
 }
 
-// understood says why a replica of a build that understands no more than level
-// can't apply a command of this row.
+// understood returns an error if a replica of a build that understands no more than
+// level can't apply a command of this row.
 func (r *CommandRow) understood(level uint32) error {
 	if r.Level > level {
 		return &LevelError{What: r.Name, Needs: r.Level, Level: level}
@@ -136,7 +136,7 @@ func (r *CommandRow) TakenConditions() string {
 	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
-// Items says what the items of a command of this row are.
+// Items describes the items of a command of this row.
 func (r *CommandRow) Items() string {
 	switch {
 	case r.Shape == ShapePairs:
@@ -149,8 +149,8 @@ func (r *CommandRow) Items() string {
 	return "a body of its own"
 }
 
-// LevelError tells of a command above a level: that of the cluster at admission,
-// that of this build on apply. It wraps [ErrLevel].
+// LevelError is the error for a command above a level: the cluster's at admission,
+// this build's on apply. It wraps [ErrLevel].
 type LevelError struct {
 	What         string // the command's name
 	Needs, Level uint32
@@ -169,5 +169,5 @@ type Limits struct {
 	Level    uint32 // that all its members understand
 }
 
-// Limits returns what commands are held to.
+// Limits returns the limits for commands in the table's cluster.
 func (t *Table) Limits() Limits { return Limits{ValueMax: t.ValueMax, Level: t.Level} }

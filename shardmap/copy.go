@@ -5,8 +5,8 @@ import (
 )
 
 // SlotCopy is a slot as it was at one moment. Taking it is O(1) and stops no
-// write; the writer then copies what it changes, for as long as the copy is
-// out. One goroutine at a time may use it.
+// write; until it is released, the writer copies what it changes. One
+// goroutine at a time may use it.
 type SlotCopy struct {
 	slot     Slot
 	last     uint64
@@ -28,8 +28,8 @@ type kindView struct {
 }
 
 // Copy returns a slot as it is now; owned is false, and there is no copy, if the
-// slot is not this group's. Call it between two entries, from the goroutine that
-// applies, where the copies of several slots must be of one log id.
+// slot is not this group's. Call it between two entries, on the goroutine that
+// applies, if the copies of several slots must be of one log id.
 func (m *Map) Copy(s Slot) (c *SlotCopy, owned bool) {
 	st := m.slot(s)
 	if st == nil {
@@ -60,8 +60,8 @@ func (c *SlotCopy) keys() *view {
 	return &c.kinds[0].view
 }
 
-// Release gives the copy up; it is empty from then on, and nothing that it
-// handed out may be looked at any more. A second Release does nothing.
+// Release gives the copy up. It is empty from then on, and nothing that it
+// handed out may be read. A second Release does nothing.
 func (c *SlotCopy) Release() {
 	st := c.of
 	if st == nil {
@@ -90,13 +90,13 @@ func (c *SlotCopy) Len() int {
 // Digest returns the slot's digest.
 func (c *SlotCopy) Digest() uint64 { return slotDigest(c.recordSum, c.sessionSum, c.last) }
 
-// Check recomputes the digest from the bytes in memory. Its error names the
-// record that is not what was written.
+// Check recomputes the digest from the bytes in memory. Its error names a
+// record that differs from what was written.
 func (c *SlotCopy) Check() error { return c.check() }
 
-// Get returns key's value and version. The value is the slot's own: it may be read
-// until Release, and not be written to. It costs a search in the order of the keys,
-// some times what [Map.Get] costs.
+// Get returns key's value and version. The value is the slot's own: the caller may
+// read it until Release, and not write to it. It costs a search in the order of the
+// keys, several times the cost of [Map.Get].
 func (c *SlotCopy) Get(key []byte) (value []byte, version uint64, is Presence) {
 	at := c.keys().seek(key)
 	rec := at.record()
@@ -116,7 +116,7 @@ func (c *SlotCopy) ValueSize(key []byte) int {
 	return rec.valueLen()
 }
 
-// Walk calls f for each key from the first that is not below from, in order,
+// Walk calls f for each key that is not below from, in order,
 // until f returns false. Key and value alias the copy.
 func (c *SlotCopy) Walk(from []byte, f func(key, value []byte, version uint64) bool) {
 	for at := c.keys().seek(from); ; at.next() {

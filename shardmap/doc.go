@@ -12,27 +12,26 @@
 //
 // # Duties of the owner
 //
-//  1. Check a command with [Command.Validate] before it enters the log. On
-//     apply no limit is looked at: what is in the log has been promised.
+//  1. Check a command with [Command.Validate] before it enters the log. Apply
+//     checks no limit: what is in the log has been promised.
 //  2. Hand in each committed entry once, in order: [Map.Apply] for a command,
-//     [Map.Skip] for an entry that is none. One goroutine does this.
+//     [Map.Skip] for any other entry. One goroutine does this.
 //  3. Stop the group if either returns an error, and never otherwise.
 //  4. Ask from any goroutine: [Map.Get], [Map.Digest] and the like take one
-//     slot's lock each, for as long as they look. What is to show several
-//     slots as of one entry is begun by the goroutine of duty 2, between two
+//     slot's lock each, for as long as they read. A reader that needs several
+//     slots as of one entry begins on the goroutine of duty 2, between two
 //     entries: [Map.Moment] for a listing, [Map.Copy] for some slots.
 //  5. Call [SlotCopy.Release] when done with a copy, [Moment.End] with a
-//     moment, and let go of all that it handed out.
+//     moment, and keep nothing that it handed out.
 //
 // # Where to look
 //
-// map.go has the way of a command and of a read, command.go the bytes of a
+// map.go has the path of a command and of a read, command.go the bytes of a
 // command, validate.go its limits, slotstate.go what it does to a slot. How a
 // slot lies in memory: record.go and slab.go hold the records, lookup.go finds
 // one, leaf.go keeps their order, store.go changes all three
-// (docs/decisions/0002-state-layout.md says why). copy.go and snapshot.go give a
-// slot away, mapsnapshot.go all slots, bulk.go builds slots from what was given
-// away; session.go keeps outcomes, in what
-// sessiontable.go makes of them, moment.go holds all slots still for a reader,
-// list.go merges them. table.go, tablemachine.go and plan.go are group 0.
+// (docs/decisions/0002-state-layout.md says why). copy.go and snapshot.go write a
+// slot out, mapsnapshot.go all slots, bulk.go builds slots from those bytes.
+// session.go keeps outcomes, sessiontable.go the sessions that they belong to.
+// moment.go holds all slots still for a reader, list.go merges them. table.go, tablemachine.go and plan.go are group 0.
 package shardmap

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// leafMax is the number of records that a leaf leads to: with it a leaf is 512
-// bytes, which is a size that the allocator has.
+// leafMax is the number of records that a leaf leads to. It makes a leaf 512
+// bytes, which is one of the allocator's sizes.
 const leafMax = 125
 
 // leaf leads to neighbouring records, in key order. It has no pointers.
@@ -28,8 +28,8 @@ func (l *leaf) remove(pos int) {
 	l.n--
 }
 
-// place returns where in the leaf r is, without looking at a record.
-func (l *leaf) place(r ref) int { return slices.Index(l.refs[:l.n], r) }
+// position returns where in the leaf r is. It reads no record.
+func (l *leaf) position(r ref) int { return slices.Index(l.refs[:l.n], r) }
 
 // takeFrom moves the records of other from pos on to the end of l.
 func (l *leaf) takeFrom(other *leaf, pos int) {
@@ -46,7 +46,7 @@ func separator(low, high []byte) []byte {
 	return high[:n+1]
 }
 
-// view is all that it takes to walk through one slot's records. Copies are
+// view is what a walk through one slot's records needs. Copies are
 // views; so is the writer's store, which has a [lookup] besides.
 //
 //	separators   ""      "cart/3"      "user/12"          (above it, none)
@@ -54,7 +54,7 @@ func separator(low, high []byte) []byte {
 //	records      in chunks, by ref
 //
 // A leaf holds the keys from its separator up to the next leaf's. Separators
-// are as short as can be and lie one after another, so that the search for a
+// are as short as possible and lie one after another, so that the search for a
 // leaf stays in a few cache lines whatever the keys look like.
 type view struct {
 	leaves []child
@@ -79,7 +79,7 @@ func (v *view) separator(i int) []byte {
 	return v.seps[v.leaves[i-1].end:v.leaves[i].end]
 }
 
-// leafOf returns the leaf that key belongs to; there is one at least.
+// leafOf returns the leaf that key belongs to. There must be at least one.
 func (v *view) leafOf(key []byte) int {
 	lo, hi := 0, len(v.leaves) // separator(lo) <= key < separator(hi)
 	for hi-lo > 1 {
@@ -93,7 +93,7 @@ func (v *view) leafOf(key []byte) int {
 	return lo
 }
 
-// lower returns the first place in the leaf whose key is not below key.
+// lower returns the first position in the leaf whose key is not below key.
 func (v *view) lower(l *leaf, key []byte) int {
 	lo, hi := 0, int(l.n)
 	for lo < hi {

@@ -6,21 +6,21 @@ import "bytes"
 const (
 	// ListMax bounds the keys of a page.
 	ListMax = 10000
-	// ListBytesMax bounds the bytes of keys and values of a page, except
-	// that one key is always in it.
+	// ListBytesMax bounds the bytes of keys and values of a page; one key is
+	// always in it, whatever its size.
 	ListBytesMax = 4 << 20
 )
 
 // List calls f for the keys with prefix that are above after, in order over all
-// slots, until limit keys or maxBytes bytes of keys and values have been
-// handed out (0, or what is above [ListMax] and [ListBytesMax], means these),
-// and reports whether there are more. f may keep nothing that it is given; value
-// is nil with keysOnly, and its bytes do not count. The prefix is the one that
-// the moment was taken for, or a longer one.
+// slots, until it has passed on limit keys or maxBytes bytes of keys and values
+// (0, or more than [ListMax] and [ListBytesMax], means these), and reports
+// whether there are more. f must keep nothing that it is given. With keysOnly,
+// value is nil and its bytes do not count. The prefix is the one for which the
+// moment was taken, or a longer one.
 //
-// All slots are seen as they were at the moment, and no write waits. A page
+// The page shows all slots as they were at the moment, and no write waits. It
 // costs one search in each of the map's slots, about half a microsecond; fine
-// at 4096. A prefix that holds a whole {tag} looks in one.
+// at 4096. A prefix with a whole {tag} searches one.
 func (t *Moment) List(prefix, after []byte, limit, maxBytes int, keysOnly bool, f func(key []byte, version uint64, value []byte)) (more bool) {
 	if limit <= 0 || limit > ListMax {
 		limit = ListMax
@@ -63,7 +63,7 @@ type lister struct {
 type listed struct {
 	record record // under the cursor, never nil
 	cursor cursor
-	own    *keptSlot // that this lister took; nil where the moment has one
+	own    *keptSlot // taken by this lister; nil where the moment has one
 }
 
 // first returns a cursor on the first record to list.
@@ -88,7 +88,7 @@ func (h *lister) wanted(rec record) record {
 	return rec
 }
 
-// visit takes in each slot in which there is something to list.
+// visit adds each slot in which there is something to list.
 func (h *lister) visit(t *Moment) {
 	first := h.first
 	for s := range Slot(Slots) {

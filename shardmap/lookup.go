@@ -1,18 +1,18 @@
 package shardmap
 
 // lookup finds a record by its key: a flat table with open addressing, one
-// cache line for most questions. It belongs to the writer and those who read
-// under the slot's lock; copies do without.
+// cache line for most questions. It belongs to the writer and to readers under
+// the slot's lock; copies do without it.
 //
-// An entry is tag << 32 | ref + 1, and 0 where there is none. The tag is 32
-// bits of the key's hash that its slot is not taken from; it says where the
-// entry would best be, home = tag * len / 2^32, so the table can have any
-// length and grows without looking at a key. An entry that finds its home taken
-// goes to the next free place, round the end.
+// An entry is tag << 32 | ref + 1; 0 is an empty one. The tag is 32
+// bits of the key's hash from which its slot does not follow. It gives the
+// entry's home = tag * len / 2^32, so the table can have any length and grows
+// without reading a key. An entry whose home is taken goes to the next free
+// position, round the end.
 //
 // Growing moves all entries, 10 ms for a slot of a million keys by estimate. It
-// is what limits the keys that one slot should have; a table that grows piece by
-// piece would be due at ten million.
+// limits the keys that one slot should have; at ten million, a table that grows
+// piece by piece would be due.
 type lookup struct {
 	entries []uint64
 	count   int
@@ -20,8 +20,8 @@ type lookup struct {
 
 const (
 	lookupMin = 8
-	// At 7/8 a search for what is not there sees some 32 entries, 4 cache
-	// lines that follow each other; after growing to 3/2 it is 4.
+	// At 7/8 a search for a missing key visits some 32 entries, 4 consecutive
+	// cache lines; after growing to 3/2 it visits 4.
 	lookupFull = 7.0 / 8
 )
 
@@ -33,9 +33,9 @@ func refOf(entry uint64) ref { return ref(uint32(entry) - 1) }
 
 func entryOf(tag uint32, r ref) uint64 { return uint64(tag)<<32 | uint64(r+1) }
 
-// place returns where the entry with this tag and ref is, if there is one. It
-// looks at no record.
-func (l *lookup) place(tag uint32, r ref) (int, bool) {
+// position returns where the entry with this tag and ref is, if there is one. It
+// reads no record.
+func (l *lookup) position(tag uint32, r ref) (int, bool) {
 	if l.count == 0 {
 		return 0, false
 	}
@@ -83,11 +83,13 @@ func (l *lookup) resize(n int) {
 	}
 }
 
-// remove empties place i and moves up what had to go beyond it.
+// remove empties position i and moves up the entries that it had displaced. A
+// mark in its place would be simpler, but searches would pass it for ever.
 func (l *lookup) remove(i int) {
 	n := len(l.entries)
 	for j := l.after(i); l.entries[j] != 0; j = l.after(j) {
-		// The entry at j may move to i if its home is not between them.
+		// The entry at j may move to i unless its home lies between them: a
+		// search begins at the home and would stop before it came back to i.
 		home := l.home(uint32(l.entries[j] >> 32))
 		if (j-home+n)%n >= (j-i+n)%n {
 			l.entries[i] = l.entries[j]

@@ -8,7 +8,7 @@ import (
 )
 
 // Map is one replica's copy of the slots that one group owns. One goroutine
-// applies; any may read beside it.
+// applies; any other may read meanwhile.
 type Map struct {
 	// pages hold the slots, in two steps: a group that owns a few of them
 	// must not pay for 4,096. Nil where another group owns the slot. Set
@@ -63,8 +63,8 @@ func (m *Map) slot(s Slot) *slotState {
 }
 
 // Apply carries out the command of the entry id, which was committed at group
-// time t. It copies what it keeps of c. A result that is not what the client
-// hoped for is no error; after an error nothing was changed and the group must
+// time t. It copies what it keeps of c. A result that the client did not hope
+// for is no error; after an error nothing has changed and the group must
 // stop.
 func (m *Map) Apply(id raft.LogID, t raft.GroupTime, c *Command) (Result, error) {
 	if err := c.understood(m.level); err != nil {
@@ -90,7 +90,7 @@ func (m *Map) Apply(id raft.LogID, t raft.GroupTime, c *Command) (Result, error)
 	return r, nil
 }
 
-// Skip takes note of an entry that is no command: a no-op or a membership.
+// Skip records an entry that is no command: a no-op or a membership.
 func (m *Map) Skip(id raft.LogID, t raft.GroupTime) error {
 	now, err := m.follows(id, t)
 	if err != nil {
@@ -100,14 +100,18 @@ func (m *Map) Skip(id raft.LogID, t raft.GroupTime) error {
 	return nil
 }
 
-// follows says whether an entry comes after what was applied, and at which
-// time it is applied.
+// follows reports whether an entry comes after what was applied, and returns the
+// group time at which it is applied.
 //
-// It belongs to the goroutine that applies, which alone changes what it reads.
+// Only the goroutine that applies may call it. It takes no lock, because that
+// goroutine alone writes what it reads.
 func (m *Map) follows(id raft.LogID, t raft.GroupTime) (raft.GroupTime, error) {
 	if id.Index <= m.applied.Index || id.Term < m.applied.Term {
 		return 0, fmt.Errorf("%w: apply %s after %s", ErrInvariant, id, m.applied)
 	}
+	// raft promises that group time never goes back along a log. The order of
+	// use of sessions relies on it, so not even a leader that broke the promise
+	// may turn group time back.
 	return max(t, m.time), nil
 }
 
@@ -117,8 +121,10 @@ func (m *Map) advance(id raft.LogID, t raft.GroupTime) {
 	m.mu.Unlock()
 }
 
-// understood says why a build that understands no more than level can't carry out
-// c.
+// understood returns an error if a build that understands no more than level can't
+// carry out c. Admission has refused such commands before the log; here it catches
+// an entry that newer members admitted. To guess at its meaning would make replicas
+// differ, so the group stops.
 func (c *Command) understood(level uint32) error {
 	row := c.Kind.Row()
 	if row == nil {
@@ -136,7 +142,7 @@ func (c *Command) understood(level uint32) error {
 	return nil
 }
 
-// Applied returns the id of the last entry applied or skipped. What is read
+// Applied returns the id of the last entry applied or skipped. Whatever is read
 // after this call stands at that entry or later.
 func (m *Map) Applied() raft.LogID {
 	m.mu.Lock()
@@ -189,7 +195,7 @@ func (m *Map) Get(key, dst []byte) (value []byte, version uint64, is Presence) {
 	return append(dst, rec.value()...), rec.version(), Present
 }
 
-// Owns says whether the slot is this group's.
+// Owns reports whether the slot is this group's.
 func (m *Map) Owns(s Slot) bool { return m.slot(s) != nil }
 
 // Len returns the number of keys. It visits each slot.

@@ -17,8 +17,8 @@ import (
 //	12       their numbers, u16 each, ascending
 //	         the snapshot of each (snapshot.go), in that order
 //
-// Where the state stands (log id, group time) is said by what holds the stream;
-// so are checksums. Each slot's digest covers what is in it.
+// The holder of the stream knows where the state stands (log id, group time), and
+// has checksums. Each slot's digest covers its contents.
 const (
 	mapMagic  = "mustkeys"
 	mapFormat = 1
@@ -31,8 +31,8 @@ type MapCopy struct {
 	written bool
 }
 
-// CopyAll returns all slots as they are now. It is called between two entries,
-// by the goroutine that applies, and costs some 0.2 µs for each slot.
+// CopyAll returns all slots as they are now. The goroutine that applies calls it,
+// between two entries. It costs some 0.2 µs for each slot.
 func (m *Map) CopyAll() *MapCopy {
 	c := &MapCopy{}
 	for s := range Slot(Slots) {
@@ -52,8 +52,8 @@ func (c *MapCopy) Release() {
 }
 
 // WriteTo writes the state to w, once. Each slot is released as soon as it is
-// written, so that writes to it need no longer copy anything. After an error
-// Release is still due.
+// written, so that writes to it copy nothing from then on. After an error the
+// caller must still call Release.
 func (c *MapCopy) WriteTo(w io.Writer) (int64, error) {
 	if c.written {
 		return 0, fmt.Errorf("%w: write a copy that was written or released before", ErrInvariant)
@@ -82,11 +82,11 @@ func (c *MapCopy) WriteTo(w io.Writer) (int64, error) {
 	return s.total, nil
 }
 
-// Load makes m the state that a [MapCopy] wrote, which must be all of r: m owns
-// the slots that are in it, and stands at the entry at, at group time t. It
-// believes nothing, as [ReadSnapshot]. After an error m is as it was.
+// Load makes m the state that a [MapCopy] wrote, which must be all of r. m owns
+// the slots in it, and stands at the entry at, at group time t. Load trusts
+// nothing, like [ReadSnapshot]. After an error m is unchanged.
 //
-// m must be one that nobody else uses yet. What it held before stays in memory
+// Nobody else may use m yet. What it held before stays in memory
 // until Load is done.
 func (m *Map) Load(r io.Reader, at raft.LogID, t raft.GroupTime) error {
 	d := snapshotReader{streamReader: streamReader{r: r}}

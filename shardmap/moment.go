@@ -7,10 +7,10 @@ import (
 )
 
 // Moment is a map as it was between two entries, for one reader that goes
-// through it while entries go on being applied. To take one costs the
-// goroutine that applies O(1), however many slots there are: nothing is copied
-// until the reader comes to a slot, or an entry is about to change it, whichever
-// is first.
+// through it while further entries are applied. Taking one costs the
+// goroutine that applies O(1), however many slots there are. A slot is copied
+// only when the reader comes to it, or when an entry is about to change it,
+// whichever is first.
 //
 //	apply         7 │ 8: a   9: b   10: a           entries, and the slots they change
 //	moment          └ taken here: all slots as of 7
@@ -22,10 +22,10 @@ import (
 // one for each page of a listing every group of the node would wait for it.
 type Moment struct {
 	m      *Map
-	number uint64 // Invariant: what is kept under this number or a larger one, and under none smaller, was there at this moment
+	number uint64 // Invariant: a slot's first kept records with this number or a larger one are those of this moment
 
-	// one is the copy of the only slot that can have what the reader wants; nil
-	// where it can be any.
+	// one is the copy of the only slot that can hold keys with the reader's prefix;
+	// nil if any slot can.
 	one  *keptSlot
 	over bool // guarded by moments.mu
 }
@@ -38,11 +38,11 @@ type keptSlot struct {
 	view view
 }
 
-// moments are those of a map that are not over yet.
+// moments are the open moments of a map.
 type moments struct {
 	// newest is the number of the newest one while any is open, else 0. Before
-	// an entry changes a slot it compares this with slotState.kept, and that is
-	// all that a write costs while nobody lists. Set under mu.
+	// an entry changes a slot it compares this with slotState.kept; while nobody
+	// lists, a write pays for that alone. Set under mu.
 	newest atomic.Uint64
 
 	mu   sync.Mutex  // may be taken under a slot's; no other is taken under it
@@ -51,9 +51,9 @@ type moments struct {
 	kept []*keptSlot // by upto: what open moments may need
 }
 
-// Moment returns the map as it is now, for a reader of keys with a prefix. It
-// is called between two entries, by the goroutine that applies. [Moment.End] is
-// due, from any goroutine.
+// Moment returns the map as it is now, for a reader of keys with a prefix. The
+// goroutine that applies calls it, between two entries. The reader must call
+// [Moment.End], on any goroutine.
 //
 // owned is false, and there is no moment, if all keys with the prefix are of one
 // slot and that is not this group's. Of other prefixes a group shows the keys of
@@ -80,8 +80,8 @@ func (m *Map) Moment(prefix []byte) (t *Moment, owned bool) {
 	return t, true
 }
 
-// End gives the moment up; nothing that it handed out may be looked at any
-// more. A second End does nothing.
+// End gives the moment up; nothing that it handed out may be read after it. A
+// second End does nothing.
 func (t *Moment) End() {
 	if t.number == 0 {
 		if t.one != nil {
@@ -94,6 +94,9 @@ func (t *Moment) End() {
 	x.mu.Lock()
 	t.over = true
 	n := 0
+	// A moment that ended before an older one stays in the list until that one
+	// ends: kept records serve every open moment up to their number, so only the
+	// oldest open one decides what may go.
 	for n < len(x.open) && x.open[n].over {
 		n++
 	}
@@ -111,12 +114,12 @@ func (t *Moment) End() {
 	done := slices.Clone(x.kept[:free])
 	x.kept = slices.Delete(x.kept, 0, free)
 	x.mu.Unlock()
-	for _, k := range done { // without mu, for a slot's is taken before it
+	for _, k := range done { // without mu: a slot's lock is taken before it
 		k.release()
 	}
 }
 
-// release lets the slot's writer change in place again what the copy saw.
+// release lets the slot's writer change in place what the copy saw.
 func (k *keptSlot) release() {
 	k.st.mu.Lock()
 	defer k.st.mu.Unlock()
@@ -126,7 +129,7 @@ func (k *keptSlot) release() {
 	k.st.records.releaseView()
 }
 
-// keep has a slot that is about to change kept for the moments that are open.
+// keep keeps the records of a slot that is about to change, for the open moments.
 // st.mu is held.
 func (m *Map) keep(st *slotState) {
 	newest := m.moments.newest.Load()
@@ -139,15 +142,15 @@ func (m *Map) keep(st *slotState) {
 	if len(x.open) == 0 {
 		return // the last ended just now
 	}
-	// The slot has not changed since the moment that it was last kept for, so
-	// one copy is right for all that were taken after that one.
+	// The slot has not changed since the moment for which it was last kept, so
+	// one copy serves all moments after that one.
 	k := &keptSlot{st: st, upto: x.last, view: st.records.copyView()}
 	st.kept, st.keptUpto = append(st.kept, k), k.upto
 	x.kept = append(x.kept, k)
 }
 
-// slot returns the keys of a slot at this moment, if want finds one there
-// that is to be read. The caller releases those that are its own.
+// slot returns the keys of a slot at this moment, if want finds one that is to be
+// read. The caller releases a copy of its own.
 func (t *Moment) slot(s Slot, want func(v *view) (cursor, record)) (found listed) {
 	st := t.m.slot(s)
 	if st == nil {
@@ -156,7 +159,9 @@ func (t *Moment) slot(s Slot, want func(v *view) (cursor, record)) (found listed
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	for _, k := range st.kept {
-		if k.upto >= t.number { // the first of them: nothing changed between the moment and it
+		// The first that was kept at this moment or later: the slot did not
+		// change between the two, or it would have been kept before.
+		if k.upto >= t.number {
 			c, rec := want(&k.view)
 			return listed{record: rec, cursor: c}
 		}

@@ -2,13 +2,13 @@ package shardmap
 
 import "muster/raft"
 
-// GroupVoters is how many voters a group is meant to have, where there are so
-// many nodes: it goes on with one of them lost.
+// GroupVoters is how many voters a group should have, if there are so many nodes:
+// with three it survives the loss of one.
 const GroupVoters = 3
 
 // Plan lays out a new cluster's data groups over its servers, which are in
 // ascending order: replicas, leaders and slots each as even as they can be, so
-// that no two nodes differ by more than one. It decides by nothing but its
+// that no two nodes differ by more than one. It depends on nothing but its
 // arguments.
 func Plan(servers []raft.NodeID, groups int) ([]TableGroup, [Slots]raft.GroupID) {
 	voters := min(GroupVoters, len(servers))
@@ -18,7 +18,7 @@ func Plan(servers []raft.NodeID, groups int) ([]TableGroup, [Slots]raft.GroupID)
 		plan[g].ID = raft.GroupID(g + 1)
 		least := -1
 		for r := range voters {
-			// Dealt out like cards, so that each node gets its turn.
+			// Replicas are dealt like cards, so that each node gets its turn.
 			n := (g*voters + r) % len(servers)
 			plan[g].Replicas = append(plan[g].Replicas, TableReplica{raft.ReplicaID(r + 1), servers[n], ReplicaVoter})
 			if least < 0 || leads[n] < leads[least] {

@@ -17,10 +17,10 @@ import (
 //	23  u8   zero
 //	24       key, value, and up to 7 bytes of any content
 //
-// A key that never expires, which most do not, does not pay for the time at
-// which it would: in a million keys that is 8 MB.
+// Most keys never expire, and store no time at which they would: in a million
+// keys that saves 8 MB.
 //
-// The hash says whether memory still holds what was written, and a slot's
+// The hash shows whether memory still holds what was written, and a slot's
 // digest is the sum of its records' hashes. A snapshot carries the same bytes
 // without the hash and the filling.
 const recordHeader = 24
@@ -40,7 +40,7 @@ const (
 // recordSize returns the bytes that a record takes in a slab.
 func recordSize(key, value int) int { return (recordHeader + key + value + 7) &^ 7 }
 
-// record is the bytes of a record, and whatever follows them in its chunk.
+// record is the bytes of a record and of whatever follows it in its chunk.
 type record []byte
 
 func (r record) hash() uint64     { return binary.LittleEndian.Uint64(r) }
@@ -61,7 +61,7 @@ func (r record) value() []byte {
 	return r[from:to:to]
 }
 
-// content is what the hash covers.
+// content returns the bytes that the hash covers.
 func (r record) content() []byte { return r[8 : recordHeader+r.keyLen()+r.valueLen()] }
 
 func (r record) computeHash() uint64 { return xxhash.Sum64(r.content()) }

@@ -9,26 +9,26 @@ import (
 	"muster/raft"
 )
 
-// Limits of what a slot remembers of sessions. They are part of what a command
-// means: all replicas forget and refuse alike, at the same entry.
+// Limits of what a slot remembers of sessions. They are part of the meaning of a
+// command: all replicas forget and refuse alike, at the same entry.
 const (
 	// SessionKeep is the group time for which a session is remembered after
-	// its last use. Clients stop sending a command again after half of it.
+	// its last use. Clients stop retrying a command after half of it.
 	SessionKeep = raft.GroupTime(600e9)
 	// SlotSessionsMax bounds the sessions that one slot remembers. A client
-	// process has one session for it, and each run of a command is a process:
-	// it is a hundred runs a second on one slot, for SessionKeep. 4,096, tried
-	// first, were used up by seven.
+	// process has one session in it, and each run of a command is a process:
+	// that allows a hundred runs a second on one slot, for SessionKeep. With
+	// 4,096, tried first, seven runs a second filled it.
 	SlotSessionsMax = 65536
-	// SlotOutcomesMax bounds the outcomes that one slot remembers: one of
+	// SlotOutcomesMax bounds the outcomes that one slot remembers: one for
 	// each session, and one whole window; 6 MB.
 	SlotOutcomesMax = SlotSessionsMax + SessionWindowMax
 	// GroupSessionsMax bounds the sessions that all slots of a group remember
-	// together; a client that writes to all slots has one in each. It is 2,000
-	// such clients in a group of an eighth of the slots, or 1,700 runs of a
+	// together; a client that writes to all slots has one in each. It allows 2,000
+	// such clients in a group with an eighth of the slots, or 1,700 runs of a
 	// command a second, for SessionKeep: some 120 MB on each replica.
 	GroupSessionsMax = 1 << 20
-	// GroupOutcomesMax bounds the outcomes likewise: 120 MB.
+	// GroupOutcomesMax bounds the outcomes in the same way: 120 MB.
 	GroupOutcomesMax = 2 * GroupSessionsMax
 )
 
@@ -58,8 +58,8 @@ type session struct {
 	used  raft.GroupTime // of the last command
 	floor uint64         // the highest seen; nothing below it is kept
 	sum   uint64         // Invariant: the session's hash
-	// outcomes[head:] are kept, by sequence. What lies before was forgotten
-	// and is cleared away when it is as much as the rest.
+	// outcomes[head:] are kept, by sequence. Those before are forgotten, and are
+	// cleared away once they are as many as the rest.
 	outcomes []outcome
 	head     uint32
 	order    uint32 // its node in the order of use
@@ -70,8 +70,8 @@ func (s *session) kept() []outcome { return s.outcomes[s.head:] }
 
 // The digest of a session is the xxhash64 of its kind (2), id, last use and
 // floor; that of an outcome of its kind (3), session and fields; u64
-// little-endian each. Both are kept beside what they are of: to hash it again
-// when it changes or goes would be half of what a session costs a command.
+// little-endian each. Both are stored with the session or outcome: to hash it
+// again when it changes or goes would be half of a session's cost per command.
 func (s *session) hash() uint64 {
 	var b [32]byte
 	binary.LittleEndian.PutUint64(b[0:], 2)
@@ -93,8 +93,8 @@ func (o *outcome) hash(session uint64) uint64 {
 	return xxhash.Sum64(b[:])
 }
 
-// find returns the place of a sequence in kept, or where it would be: commonly
-// it is newer than all.
+// find returns the position of a sequence in kept, or where it would be. Most
+// sequences are newer than all that are kept.
 func (s *session) find(sequence uint64) (int, bool) {
 	kept := s.kept()
 	lo, hi := 0, len(kept)
@@ -112,9 +112,9 @@ func (s *session) find(sequence uint64) (int, bool) {
 	return lo, kept[lo].sequence == sequence
 }
 
-// begin takes note that a command of a session has come. It returns the
-// session and, where done is set, the result that the command has without
-// being carried out; it then does not count as a use of anything new.
+// begin records that a command of a session has arrived. It returns the
+// session. If done is set, it also returns the result that the command has without
+// being carried out; the command then counts as no use of anything new.
 //
 // The session is good until the next begin.
 func (t *sessions) begin(c *Command, now raft.GroupTime, q *sessionQuota) (s *session, r Result, done bool) {
@@ -128,7 +128,7 @@ func (t *sessions) begin(c *Command, now raft.GroupTime, q *sessionQuota) (s *se
 		case q.full():
 			return nil, Result{Status: StatusGroupTooManySessions}, true
 		}
-		block, at, _ = t.find(c.Session) // others may have gone
+		block, at, _ = t.find(c.Session) // forgetDue may have removed others
 		s = t.insert(block, at, session{id: c.Session, used: now, floor: c.Floor, epoch: t.epoch})
 		q.sessions++
 	} else {
@@ -140,6 +140,9 @@ func (t *sessions) begin(c *Command, now raft.GroupTime, q *sessionQuota) (s *se
 	}
 	s.sum = s.hash()
 	t.sum += s.sum
+	// Below the floor the outcome is forgotten: the client has said that it
+	// waits for none. Carrying the command out again could apply it twice, so
+	// a late copy of it gets no answer but this.
 	if c.Sequence < s.floor && !bug("retry applied twice") {
 		return s, Result{Status: StatusStale}, true
 	}
@@ -155,7 +158,9 @@ func (t *sessions) begin(c *Command, now raft.GroupTime, q *sessionQuota) (s *se
 	return s, Result{}, false
 }
 
-// finish keeps the outcome of a command for which begin was not done.
+// finish keeps the outcome of a command for which begin returned done false.
+// begin has made sure that there is room: a command whose outcome could not be
+// kept must not be carried out.
 func (t *sessions) finish(s *session, sequence uint64, r Result, q *sessionQuota) {
 	o := outcome{sequence: sequence, id: r.ID, version: r.Version, deleted: r.Deleted, status: r.Status}
 	if r.Status == StatusConflict {
@@ -179,8 +184,8 @@ func (t *sessions) finish(s *session, sequence uint64, r Result, q *sessionQuota
 	t.sum += o.sum
 }
 
-// prune forgets what the owner of the session no longer waits for, and returns
-// how many outcomes that were.
+// prune forgets outcomes for which the session's client no longer waits, and
+// returns how many.
 func (t *sessions) prune(s *session) (n int) {
 	for int(s.head) < len(s.outcomes) && s.outcomes[s.head].sequence < s.floor {
 		t.sum -= s.outcomes[s.head].sum
@@ -194,7 +199,7 @@ func (t *sessions) prune(s *session) (n int) {
 	return n
 }
 
-// settle moves what is kept to the front, of an array that no copy sees.
+// settle moves the kept outcomes to the front of an array that no copy sees.
 func (t *sessions) settle(s *session) {
 	if s.epoch < t.shared {
 		s.outcomes, s.head, s.epoch = slices.Clone(s.kept()), 0, t.epoch

@@ -6,22 +6,22 @@ import (
 	"muster/raft"
 )
 
-// The sessions of a slot lie in blocks, by id, and besides in the order of their
-// last use. One sorted slice, tried first, cost 93 µs for each new session among
+// The sessions of a slot lie in blocks, by id, and are also linked in the order of
+// their last use. One sorted slice, tried first, cost 93 µs for each new session among
 // 65,536, a look at all of them when one was due to be forgotten, and a copy of
-// them all at the first write after each snapshot. Whatever a slot remembers, a
+// them all at the first write after each snapshot. However much a slot remembers, a
 // command now touches one block, and copies no more than that and the list of
 // blocks.
 
-// sessionBlockMax is the number of sessions in a block, commonly half to all of
-// it: 11 KB, of which a new session moves half.
+// sessionBlockMax is the most sessions in a block; most blocks hold half to all of
+// that: 11 KB, of which a new session moves half.
 const sessionBlockMax = 128
 
 // sessionsOrdered is the number of sessions above which their order of use is kept.
-// Of fewer all are looked at when one may be due, 20 KB at most. To keep the order
+// Below it, all are looked at when one may be due, at most 20 KB. Keeping the order
 // costs each command four lines of memory, a tenth of the nodes' time for a set, and
-// each session 24 bytes; with a limit of 64, tried first, ninety runs of a command
-// that writes to all slots within SessionKeep paid for it. It is given up again at
+// each session 24 bytes. With a limit of 64, tried first, ninety runs within SessionKeep
+// of a command that writes to all slots paid for it. The order is dropped again at
 // half as many.
 const sessionsOrdered = 256
 
@@ -31,9 +31,9 @@ type sessionBlock struct {
 	list  []session
 }
 
-// sessionView is all that it takes to walk through the sessions of a slot.
+// sessionView is what a walk through the sessions of a slot needs.
 type sessionView struct {
-	// blocks lie beside each other: a slot commonly has one, and a pointer to it
+	// blocks lie side by side: most slots have one, and a pointer to it
 	// would be one more wait for memory in each command. None is empty.
 	blocks []sessionBlock
 	count  int // Invariant: of the sessions in blocks
@@ -52,10 +52,10 @@ func (v *sessionView) each(f func(s *session) error) error {
 	return nil
 }
 
-// sessions is all that one slot remembers.
+// sessions is everything that one slot remembers of sessions.
 type sessions struct {
 	sessionView
-	firsts   []uint64 // of each block: no id in it is lower, all in those before are
+	firsts   []uint64 // of each block: no id in it is lower, all in earlier blocks are
 	outcomes int      // Invariant: the sum of len(kept()) of all
 	sum      uint64   // Invariant: the sum of the sums of all sessions and outcomes
 	// ordered: there are so many that their order of use is kept; else oldest is no
@@ -65,8 +65,8 @@ type sessions struct {
 	order   useOrder
 
 	epoch     uint64 // counts copies
-	shared    uint64 // what is of an earlier epoch may be seen by a copy; 0: nothing is
-	copies    int    // that are out
+	shared    uint64 // a copy may see what is of an earlier epoch; 0: no copy sees anything
+	copies    int    // not released yet
 	topShared bool   // blocks
 }
 
@@ -79,7 +79,7 @@ func (t *sessions) copyView() sessionView {
 	return t.sessionView
 }
 
-// releaseView takes note that the owner of a copy is done with it.
+// releaseView records that the owner of a copy is done with it.
 func (t *sessions) releaseView() {
 	if t.copies--; t.copies == 0 {
 		t.shared, t.topShared = 0, false
@@ -93,8 +93,8 @@ func (t *sessions) takeCopies(copies int) {
 	t.shared, t.topShared = t.epoch, true
 }
 
-// find returns the block and the place of a session, or where it would be. It is
-// on the way of every command; a search that calls back for each comparison took
+// find returns the block and position of a session, or where it would be. It is
+// on the path of every command; a search with a function for each comparison took
 // twice as long.
 func (t *sessions) find(id uint64) (block, at int, ok bool) {
 	if len(t.blocks) == 0 {
@@ -154,7 +154,7 @@ func (t *sessions) ownTop() {
 	}
 }
 
-// insert puts a session where find says that it would be.
+// insert puts a session where find has found its position.
 func (t *sessions) insert(block, at int, s session) *session {
 	switch {
 	case t.ordered:
@@ -187,7 +187,7 @@ func (t *sessions) insert(block, at int, s session) *session {
 	return &b.list[at] // arrange owns all blocks, this one among them
 }
 
-// touch says that a session was used last of all.
+// touch makes a session the most recently used.
 func (t *sessions) touch(s *session) {
 	if t.ordered {
 		t.order.touch(s.order, s.used)
@@ -284,14 +284,14 @@ func (t *sessions) removeBlock(i int) {
 }
 
 // forgetMax is how many sessions are forgotten at once. A new session makes room
-// for itself and for some more, so that what is due goes soon.
+// for itself and for some more, so that due sessions go soon.
 const forgetMax = 4
 
-// forgetDue forgets sessions that were not used for SessionKeep, those that were
-// used longest ago first: forgetMax, and besides those that were last used at the
-// very same time, which no replica can tell an order of. A session that is
-// younger is never sacrificed: its owner may be sending a command for the second
-// time.
+// forgetDue forgets sessions that were not used for SessionKeep, least recently
+// used first: forgetMax of them, and any others that were last used at the very
+// same time, because replicas can't agree on an order among those. It
+// never forgets a younger session to make room: its client may be retrying a
+// command.
 func (t *sessions) forgetDue(now raft.GroupTime, q *sessionQuota) {
 	last := raft.GroupTime(0)
 	for n := 0; ; n++ {
@@ -307,7 +307,7 @@ func (t *sessions) forgetDue(now raft.GroupTime, q *sessionQuota) {
 // due reports whether a session that was last used then is forgotten now.
 func due(used, now raft.GroupTime) bool { return now > used && now-used > SessionKeep }
 
-// leastUsed returns the session that was used longest ago; false if there is none, or
+// leastUsed returns the least recently used session; false if there is none, or
 // none can be due.
 func (t *sessions) leastUsed(now raft.GroupTime) (block, at int, used raft.GroupTime, ok bool) {
 	if t.ordered {
@@ -333,13 +333,12 @@ func (t *sessions) leastUsed(now raft.GroupTime) (block, at int, used raft.Group
 	return block, at, used, ok
 }
 
-// sessionQuota is what all slots of a map remember together, and may. It belongs
-// to the goroutine that applies.
+// sessionQuota counts what all slots of a map remember together, against its
+// limits. It belongs to the goroutine that applies.
 type sessionQuota struct {
 	sessions, outcomes       int // Invariant: the sums over all slots
 	sessionsMax, outcomesMax int
-	// met says that the last command came with a session that was new in its
-	// slot.
+	// met: the last command came with a session that was new in its slot.
 	met bool
 }
 
@@ -352,13 +351,14 @@ func (q *sessionQuota) full() bool {
 	return q.sessions >= q.sessionsMax || q.outcomes >= q.outcomesMax
 }
 
-// quotaSweep is how many slots are looked through for sessions that are due with
-// each new session, once the group is half full: slots to which nobody writes any
-// more would else keep theirs for ever. It takes 512 new sessions to see all.
+// quotaSweep is how many slots are searched for due sessions with each new session,
+// once the group is half full. Otherwise slots to which nobody writes would keep
+// theirs for ever. It takes 512 new sessions to visit all slots.
 const quotaSweep = 8
 
-// sweepSessions looks through some slots for sessions that are due, which ones
-// the entry says. It must not depend on anything but the state and the entry.
+// sweepSessions forgets due sessions in some slots. The entry's index picks the
+// slots: a count of this replica's own would start again with each process, and
+// replicas would forget at different entries.
 func (m *Map) sweepSessions(id raft.LogID, now raft.GroupTime) {
 	q := &m.quota
 	if q.sessions <= q.sessionsMax/2 && q.outcomes <= q.outcomesMax/2 {
@@ -373,7 +373,7 @@ func (m *Map) sweepSessions(id raft.LogID, now raft.GroupTime) {
 	}
 }
 
-// useOrder has the sessions of a slot in the order of their last use. Only the
+// useOrder keeps the sessions of a slot in the order of their last use. Only the
 // writer sees it.
 type useOrder struct {
 	// nodes are a ring. The first stands for its beginning and end: after it
@@ -388,7 +388,7 @@ type useNode struct {
 	prev, next uint32
 }
 
-// push adds a session that was used last of all, and returns its node.
+// push adds a session as the most recently used, and returns its node.
 func (o *useOrder) push(id uint64, used raft.GroupTime) uint32 {
 	if len(o.nodes) == 0 {
 		o.nodes = make([]useNode, 1, 2)
@@ -405,7 +405,7 @@ func (o *useOrder) push(id uint64, used raft.GroupTime) uint32 {
 	return n
 }
 
-// touch says that a session was used now.
+// touch makes a session the most recently used.
 func (o *useOrder) touch(n uint32, used raft.GroupTime) {
 	if o.nodes[0].prev == n {
 		o.nodes[n].used = used // it was the last already
@@ -421,7 +421,7 @@ func (o *useOrder) remove(n uint32) {
 	o.free = n
 }
 
-// oldest returns the session that was used longest ago.
+// oldest returns the least recently used session.
 func (o *useOrder) oldest() (*useNode, bool) {
 	if len(o.nodes) == 0 || o.nodes[0].next == 0 {
 		return nil, false

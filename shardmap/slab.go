@@ -6,42 +6,42 @@ import (
 )
 
 // Records lie in chunks: byte slices without pointers, so the garbage collector
-// has nothing to scan. A record is found by a ref, the chunk's number and the
-// place in it. New records go to the end of one chunk, the tail; what no
-// longer fits closes it. A record that would take more than an eighth of a new
-// chunk has a chunk of its own, of its size.
+// has nothing to scan. A ref leads to a record: the chunk's number and the
+// offset in it. New records go to the end of one chunk, the tail; the first that
+// does not fit closes it. A record of more than an eighth of a new
+// chunk gets a chunk of its own size.
 //
-// # What is wasted, at most
+// # The most that is wasted
 //
 // A closed chunk has dead bytes: records that were overwritten or deleted, and
 // the end that the next record did not fit in. When these are more than a
-// quarter of all closed chunks, the chunk with the largest part dead is
-// emptied: what lives in it moves to the tail. A tail is a sixteenth of its
-// slot when it is opened; when it has become more than a quarter, because the
+// quarter of all closed chunks, the chunk with the largest dead part is
+// emptied: its live records move to the tail. A tail is a sixteenth of its
+// slot when it is opened. Once it is more than a quarter, because the
 // slot has shrunk, it is closed. So the chunks of a slot are at most 16/9 of its
-// living records, and commonly 1.1 of them, or [chunkMin] more. Emptying always
-// gains: what is moved is below 3/4 of the chunk, and fills new chunks to 7/8.
+// live records, and commonly 1.1 of them, or [chunkMin] more. Emptying always
+// gains: the moved part is below 3/4 of the chunk, and fills new chunks to 7/8.
 //
 // # Copies
 //
-// A copy sees the chunks as they were. Bytes of a chunk that was opened before
-// the copy are never changed while it may be looked at; appending to the tail
-// is harmless, because no ref that the copy holds leads there.
+// A copy sees the chunks as they were. The writer never changes bytes of a chunk
+// that was opened before the copy, while the copy may be read. Appending to the
+// tail is harmless, because no ref of the copy leads there.
 const (
 	chunkMin = 2 << 10  // the first chunk of a slot; 4096 of them are 8 MiB
-	chunkMax = 64 << 10 // what a ref's place can address, and what one emptying moves at most
+	chunkMax = 64 << 10 // what a ref's offset can address, and the most that one emptying moves
 
-	refPlaceBits = 13                       // places are multiples of 8 bytes, below chunkMax
-	chunksMax    = 1<<(32-refPlaceBits) - 1 // so that the last ref is free, see lookup
+	refOffsetBits = 13                        // offsets are multiples of 8 bytes, below chunkMax
+	chunksMax     = 1<<(32-refOffsetBits) - 1 // so that the last ref is free, see lookup
 )
 
 // ref is where a record lies: chunk number << 13 | offset / 8.
 type ref uint32
 
-func (r ref) chunk() int  { return int(r >> refPlaceBits) }
-func (r ref) offset() int { return int(r&(1<<refPlaceBits-1)) * 8 }
+func (r ref) chunk() int  { return int(r >> refOffsetBits) }
+func (r ref) offset() int { return int(r&(1<<refOffsetBits-1)) * 8 }
 
-func makeRef(chunk, offset int) ref { return ref(chunk<<refPlaceBits | offset/8) }
+func makeRef(chunk, offset int) ref { return ref(chunk<<refOffsetBits | offset/8) }
 
 // chunk is what only the writer knows of a chunk.
 type chunk struct {
@@ -50,7 +50,7 @@ type chunk struct {
 	epoch uint64 // of the store, when it was opened
 }
 
-// slab is the records of one slot, as their writer sees them; the bytes
+// slab is the records of one slot as their writer sees them; the bytes
 // themselves are in the store's view.
 type slab struct {
 	chunks []chunk  // same numbers as view.bufs
@@ -79,7 +79,7 @@ func (s *store) alloc(size int) ref {
 
 // openChunk adds a chunk of at least size bytes of which used are taken.
 func (s *store) openChunk(size, used int) int {
-	buf := slices.Grow([]byte(nil), size) // rounds up to what the allocator gives anyway
+	buf := slices.Grow([]byte(nil), size) // rounds up to the allocator's size
 	if size <= chunkMax {
 		buf = buf[:min(cap(buf)&^7, chunkMax)]
 	} else {
@@ -137,9 +137,9 @@ func (s *store) ownBufs() {
 	}
 }
 
-// tidy keeps the bound on dead bytes; it is called after each change. Chunks
-// that it fills have an eighth dead at most and need no second visit, so the
-// visits are no more than the chunks there are.
+// tidy keeps the bound on dead bytes; each change calls it. Chunks
+// that it fills are at most an eighth dead and need no second visit, so there are
+// no more visits than chunks.
 func (s *store) tidy() {
 	for range len(s.chunks) + 2 {
 		// Emptying makes the slot smaller, and the tail a larger part of it.
@@ -155,7 +155,7 @@ func (s *store) tidy() {
 	}
 }
 
-// kill gives up the record at r, to which the index no longer leads.
+// kill counts the record at r as dead; the index no longer leads to it.
 func (s *store) kill(r ref, size int) {
 	i := r.chunk()
 	s.chunks[i].dead += uint32(size)
@@ -175,8 +175,8 @@ func (s *store) closed() int64 {
 	return s.size - int64(len(s.bufs[s.tail]))
 }
 
-// emptyWorst moves what lives in the chunk with the largest dead part to the
-// tail. It looks at every chunk of the slot, once for a quarter of a chunk that
+// emptyWorst moves the live records of the chunk with the largest dead part to the
+// tail. It looks at every chunk of the slot, once for each quarter of a chunk that
 // has died: some 20 in a small slot, 16,000 in one of 1 GiB.
 func (s *store) emptyWorst() {
 	worst, part := -1, 0.0
@@ -191,12 +191,15 @@ func (s *store) emptyWorst() {
 	if worst < 0 {
 		return
 	}
+	// The chunk is walked from its start, and not by the index, so that all of
+	// it is visited. A record lives if the lookup leads to this very ref: an
+	// overwritten one has the same key, but another ref.
 	buf, used := s.bufs[worst], int(s.chunks[worst].used)
 	for at := 0; at < used; {
 		rec, r := record(buf[at:]), makeRef(worst, at)
 		size := rec.size()
 		at += size
-		i, lives := s.lookup.place(tagOf(hashKey(rec.key())), r)
+		i, lives := s.lookup.position(tagOf(hashKey(rec.key())), r)
 		if !lives {
 			continue
 		}

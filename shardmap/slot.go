@@ -14,13 +14,13 @@ const Slots = 4096
 // Slot is one of the [Slots] parts of the key space.
 type Slot uint16
 
-// SlotByServer stands in a request in the place of a slot that the client
-// cannot compute; whoever takes the request computes it with [SlotOf].
+// SlotByServer stands in a request for a slot that the client
+// cannot compute; the node that accepts the request computes it with [SlotOf].
 const SlotByServer Slot = 65535
 
 // SlotOf returns the slot of a key: xxhash64 of the key's tag, modulo [Slots].
 // The tag is what stands between the first { and the next } if that is not
-// empty, else the whole key; keys of one tag can be changed together.
+// empty, else the whole key; keys with one tag can change together.
 func SlotOf(key []byte) Slot { return Slot(xxhash.Sum64(tag(key)) % Slots) }
 
 // tag returns the part of key that decides its slot.

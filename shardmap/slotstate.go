@@ -19,7 +19,7 @@ type slotState struct {
 	sessions sessions
 	last     uint64 // the last version given; it never goes back
 
-	kept     []*keptSlot // by upto: the records as they were at moments that are open
+	kept     []*keptSlot // by upto: the records as they were at open moments
 	keptUpto uint64      // the number of the newest moment that the records were kept for
 
 	// others are the records of other kinds, by kind; those only that there was a
@@ -74,7 +74,7 @@ func (s *slotState) apply(id raft.LogID, now raft.GroupTime, c *Command, q *sess
 	return r
 }
 
-// change does what c says, whoever sent it.
+// change carries out c, without regard to its session.
 func (s *slotState) change(id raft.LogID, c *Command) Result {
 	if c.Condition != ConditionNone {
 		key := c.Key(0)
@@ -91,6 +91,9 @@ func (s *slotState) change(id raft.LogID, c *Command) Result {
 	if change == nil {
 		return Result{Status: StatusApplied, ID: id}
 	}
+	// The index alone would do if a slot never moved. A slot that comes from a
+	// group with a longer log has versions above this group's indexes, and a
+	// version must never go back, nor be given twice.
 	s.last = max(id.Index, s.last+1)
 	return Result{Status: StatusApplied, ID: id, Version: s.last, Deleted: change(s, c, s.last)}
 }
@@ -122,8 +125,8 @@ func slotDigest(records, sessions, last uint64) uint64 {
 	return records + sessions + xxhash.Sum64(b[:])
 }
 
-// check walks all records and sessions and compares them with what is kept
-// about them.
+// check recomputes hashes and sums from all records and sessions, and compares
+// them with those that are kept.
 func (c *SlotCopy) check() error {
 	var sum uint64
 	for i := range c.kinds {
@@ -162,7 +165,7 @@ func (c *SlotCopy) check() error {
 	return nil
 }
 
-// rotten tells of a record whose bytes are not those that were written.
+// rotten is the error for a record whose bytes are not those that were written.
 func (r record) rotten(slot Slot, hash uint64) error {
 	return fmt.Errorf("%w: slot %d: record of key %s (version %d) has hash %016x, its bytes have %016x",
 		ErrInvariant, slot, show(r.key()), r.version(), r.hash(), hash)

@@ -11,7 +11,7 @@ import (
 	"muster/raft"
 )
 
-// A slot travels and is kept as a stream of bytes, equal for equal states,
+// A slot is sent and stored as a stream of bytes, equal for equal states,
 // little-endian:
 //
 //	 0  8    "mustslot"
@@ -41,9 +41,9 @@ import (
 //	                    32  u32  keys deleted
 //	                    36  u32  status
 //
-// The digest is over all of it but the first 16 bytes, so the stream needs no
-// checksum of its own to be told from another state; files and frames that
-// carry it have theirs, because the digest is known only at the end.
+// The digest covers everything but the first 16 bytes, so it tells this state from
+// any other. The stream has no checksum of its own: files and frames that
+// carry it have theirs, since the digest is known only at the end.
 const (
 	snapshotMagic   = "mustslot"
 	snapshotFormat  = 1
@@ -145,8 +145,8 @@ type SlotSnapshot struct {
 func (s *SlotSnapshot) Slot() Slot { return s.slot }
 
 // ReadSnapshot reads what [SlotCopy.WriteTo] wrote, which must be all of r. It
-// believes nothing: order, slot, limits and digest are checked, and memory is
-// taken as bytes arrive, not as they are announced.
+// trusts nothing: it checks order, slot, limits and digest, and takes memory as
+// bytes arrive, not as they are announced.
 func ReadSnapshot(r io.Reader) (*SlotSnapshot, error) {
 	d := snapshotReader{streamReader: streamReader{r: r}}
 	s, err := d.slot()
@@ -159,8 +159,8 @@ func ReadSnapshot(r io.Reader) (*SlotSnapshot, error) {
 	return s, nil
 }
 
-// Install makes m hold the snapshot's slot, in place of what it held; m must
-// own the slot. The snapshot is used up.
+// Install replaces m's slot by the snapshot's; m must own the slot. The snapshot
+// is used up.
 func (m *Map) Install(s *SlotSnapshot) error {
 	st := m.slot(s.slot)
 	if st == nil {
@@ -175,8 +175,8 @@ func (m *Map) Install(s *SlotSnapshot) error {
 	// Copies of other kinds are released to the store that they are of, which
 	// nobody changes any more. That of keys stays, with what is new in it.
 	if st.records.copies > 0 {
-		// Copies that are out are released to this slot later; they go on
-		// seeing what they saw, and count as copies of what is here now.
+		// Unreleased copies are released to this slot later. They keep what they
+		// saw, and count as copies of the new records.
 		s.state.records.copies = st.records.copies
 		s.state.records.epoch++
 		s.state.records.shared = s.state.records.epoch
@@ -199,7 +199,7 @@ type snapshotReader struct {
 	entries []uint64   // scratch of bulk
 }
 
-// fail makes an error of what went wrong here.
+// fail wraps err with the position in the stream.
 func (d *snapshotReader) fail(err error) error {
 	if errors.Is(err, ErrLevel) {
 		return err
@@ -245,7 +245,7 @@ func (d *snapshotReader) slot() (*SlotSnapshot, error) {
 	return &SlotSnapshot{d.slotOf, st}, nil
 }
 
-// session reads one that comes after that of the id before, and returns its id.
+// session reads a session, whose id must be above before, and returns its id.
 func (d *snapshotReader) session(t *sessions, before uint64) (uint64, error) {
 	b, err := d.take(snapshotSession)
 	if err != nil {

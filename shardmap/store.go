@@ -7,10 +7,10 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// store is one slot's records of one kind, for their one writer. Its owner locks.
+// store is one slot's records of one kind, for their one writer. The caller locks.
 //
-// What was made before the newest copy that is still out, by epoch, is shared:
-// it is replaced, never changed.
+// Whatever is older than the newest unreleased copy, by epoch, is shared: the
+// writer replaces it and never changes it.
 type store struct {
 	view
 	slab
@@ -20,8 +20,8 @@ type store struct {
 	sum    uint64 // Invariant: the sum of the records' hashes
 
 	epoch      uint64 // counts copies
-	shared     uint64 // what is of an earlier epoch may be seen by a copy; 0: nothing is
-	copies     int    // that are out
+	shared     uint64 // a copy may see what is of an earlier epoch; 0: no copy sees anything
+	copies     int    // not released yet
 	topShared  bool   // leaves, seps
 	bufsShared bool
 
@@ -41,15 +41,17 @@ func (s *store) copyView() view {
 	return s.view
 }
 
-// releaseView takes note that the owner of a copy is done with it. A copy that
-// is never released costs memory for what it holds, and its slot some copying.
+// releaseView records that the owner of a copy is done with it. A copy that
+// is never released costs the memory that it holds, and its slot some copying.
 func (s *store) releaseView() {
+	// Only the last release ends the sharing: epochs say how old a copy may
+	// be, not which copies are left.
 	if s.copies--; s.copies == 0 {
 		s.shared, s.topShared, s.bufsShared = 0, false, false
 	}
 }
 
-// find returns the place of key's entry in the lookup.
+// find returns the position of key's entry in the lookup.
 func (s *store) find(key []byte, hash uint64) (int, bool) {
 	if s.lookup.count == 0 {
 		return 0, false
@@ -92,6 +94,8 @@ func (s *store) put(key, value []byte, hash, version uint64) {
 	old := s.at(r)
 	s.sum -= old.hash()
 	s.bytes += int64(len(value) - old.valueLen())
+	// Writing in place is safe only where no copy sees the bytes: in a chunk
+	// that was opened after the newest copy.
 	oldSize := old.size()
 	if oldSize == size && (s.shared == 0 || s.chunks[r.chunk()].epoch >= s.shared) {
 		s.sum += old.write(s.kind, key, value, version)
@@ -104,15 +108,15 @@ func (s *store) put(key, value []byte, hash, version uint64) {
 	s.tidy()
 }
 
-// move leads key, whose entry is at place i of the lookup, to another record.
+// move leads key, whose entry is at position i of the lookup, to another record.
 func (s *store) move(i int, key []byte, to ref) {
 	entry := s.lookup.entries[i]
 	s.lookup.entries[i] = entryOf(uint32(entry>>32), to)
 	l := s.ownLeaf(s.leafOf(key))
-	l.refs[l.place(refOf(entry))] = to
+	l.refs[l.position(refOf(entry))] = to
 }
 
-// del removes key and says whether it was there.
+// del removes key and reports whether it was there.
 func (s *store) del(key []byte, hash uint64) bool {
 	i, found := s.find(key, hash)
 	if !found {
@@ -135,7 +139,7 @@ func (s *store) del(key []byte, hash uint64) bool {
 	return true
 }
 
-// clear forgets all chunks and leaves. What a copy sees stays with the copy.
+// clear forgets all chunks and leaves. Copies keep what they see.
 func (s *store) clear() {
 	s.view, s.slab, s.lookup = view{}, slab{tail: -1}, lookup{}
 	s.topShared, s.bufsShared = false, false
@@ -183,7 +187,7 @@ func (s *store) index(key []byte, r ref) {
 	const half = leafMax / 2
 	right := s.insertLeaf(leaf+1, separator(s.at(l.refs[half-1]).key(), s.at(l.refs[half]).key()))
 	right.takeFrom(l, half)
-	// A key that goes exactly between the halves is on the side that the
+	// A key that belongs exactly between the halves goes to the side that the
 	// separator says.
 	if s.leafOf(key) == leaf {
 		l.insert(pos, r)
@@ -192,17 +196,17 @@ func (s *store) index(key []byte, r ref) {
 	}
 }
 
-// unindex takes the key, whose record is r, out of the order. Leaves that are a
-// quarter full are joined with a neighbour if both fit well into one.
+// unindex removes the key, whose record is r, from the order. It joins a leaf
+// that is a quarter full with a neighbour if both fit well into one.
 func (s *store) unindex(key []byte, r ref) {
 	leaf := s.leafOf(key)
 	l := s.ownLeaf(leaf)
-	l.remove(l.place(r))
+	l.remove(l.position(r))
 	if l.n > leafMax/4 || len(s.leaves) == 1 {
 		return
 	}
 	const joinMax = leafMax * 3 / 4 // so that the next insert does not split again
-	// One that is empty is joined with any: it must not stay.
+	// An empty leaf is joined with any neighbour: a search must not end in one.
 	if leaf+1 < len(s.leaves) && (l.n == 0 || l.n+s.leaves[leaf+1].n <= joinMax) {
 		s.join(leaf)
 	} else if leaf > 0 && (l.n == 0 || s.leaves[leaf-1].n+l.n <= joinMax) {

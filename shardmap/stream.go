@@ -8,7 +8,7 @@ import (
 
 const (
 	streamWriteBytes = 64 << 10  // gathered for one Write
-	streamReadMin    = 512       // that a claim gets before anything has arrived
+	streamReadMin    = 512       // allocated for a claim before anything has arrived
 	streamReadBytes  = 256 << 10 // read at once, if so much arrives: a few chunks of records
 )
 
@@ -40,17 +40,17 @@ func (s *streamWriter) flush() error {
 	return err
 }
 
-// streamReader gives bytes out of a buffer that grows with what has arrived,
+// streamReader hands out bytes of a buffer that grows with what has arrived,
 // never with what is claimed.
 type streamReader struct {
 	r      io.Reader
 	buf    []byte
-	from   int   // of what was read and not taken
+	from   int   // of the bytes that were read and not taken
 	offset int64 // in the stream, of buf[from]
 	err    error // of r, once it had one
 }
 
-// window returns what was read and not taken, n bytes at least unless there
+// window returns the bytes that were read and not taken, at least n unless there
 // are no more. It is good until the next call.
 func (d *streamReader) window(n int) []byte {
 	for len(d.buf)-d.from < n && d.err == nil {
@@ -59,7 +59,7 @@ func (d *streamReader) window(n int) []byte {
 	return d.buf[d.from:]
 }
 
-// read reads some more behind what is there.
+// read reads some more behind the window.
 func (d *streamReader) read() {
 	if d.from > 0 {
 		d.buf = d.buf[:copy(d.buf, d.buf[d.from:])]
@@ -82,7 +82,7 @@ func (d *streamReader) read() {
 	d.err = io.ErrNoProgress
 }
 
-// need returns n bytes at least.
+// need returns at least n bytes.
 func (d *streamReader) need(n int) ([]byte, error) {
 	b := d.window(n)
 	if len(b) < n {
@@ -110,7 +110,7 @@ func (d *streamReader) skip(n int) {
 	d.offset += int64(n)
 }
 
-// end says whether the stream ends here, as it should.
+// end returns an error unless the stream ends here.
 func (d *streamReader) end() error {
 	if b := d.window(1); len(b) > 0 {
 		return errors.New("more follows after the end")

@@ -92,7 +92,7 @@ type Table struct {
 	Slots    [Slots]raft.GroupID
 }
 
-// Founded says whether the table describes a cluster.
+// Founded reports whether the table describes a cluster.
 func (t *Table) Founded() bool { return t.ClusterID != 0 }
 
 // GroupOf returns the group that owns a slot; 0 if none does.

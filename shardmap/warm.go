@@ -1,18 +1,18 @@
 package shardmap
 
-// WarmMax is how many commands [Map.Warm] takes at once: as many as keep what
-// they touch, some ten cache lines each, within a core's first cache.
+// WarmMax is how many commands [Map.Warm] takes at once. The lines that so many
+// touch, some ten for each, fit into a core's first cache.
 const WarmMax = 32
 
-// Warm brings into the processor's cache what applying commands will touch:
-// WarmMax of them at most. It changes nothing, and belongs to the goroutine
+// Warm brings into the processor's cache what applying commands will touch, for
+// at most WarmMax of them. It changes nothing, and belongs to the goroutine
 // that calls Apply.
 //
-// A command waits for memory four times in a row: for its slot, for the place
-// of its key, for its record's chunk, for the record. The waits of one command
-// depend on each other, those of many do not: looked at step by step, for all
-// commands at a time, they pass side by side. The sum it returns means nothing,
-// and keeps the compiler from leaving the looking out.
+// A command waits for memory four times in a row: for its slot, for its key's
+// entry in the lookup, for its record's chunk, for the record. The waits of one
+// command depend on each other, but not those of different commands: if each step
+// is taken for all commands before the next, the waits overlap. The sum has no
+// meaning; it keeps the compiler from removing the reads.
 func (m *Map) Warm(commands []Command) (sum uint64) {
 	var (
 		slots   [WarmMax]*slotState
@@ -72,8 +72,8 @@ func (m *Map) Warm(commands []Command) (sum uint64) {
 }
 
 // WarmKeys does for [Map.Get] what Warm does for Apply: it brings into the
-// processor's cache what to get keys will touch, WarmMax of them at most. It takes
-// no lock, so it too belongs to the goroutine that calls Apply.
+// processor's cache what getting keys will touch, for at most WarmMax of them. It
+// takes no lock, so it too belongs to the goroutine that calls Apply.
 func (m *Map) WarmKeys(keys [][]byte) (sum uint64) {
 	var (
 		slots   [WarmMax]*slotState
@@ -106,8 +106,7 @@ func (m *Map) WarmKeys(keys [][]byte) (sum uint64) {
 	return sum
 }
 
-// entry returns what the place of a key with a tag holds in the lookup, 0 if
-// nothing.
+// entry returns what the home of a tag holds in the lookup, 0 if nothing.
 func (s *store) entry(tag uint32) uint64 {
 	if s.lookup.count == 0 {
 		return 0
