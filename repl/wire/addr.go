@@ -8,8 +8,8 @@ import (
 )
 
 // NormalAddr writes HOST:PORT in the one form in which two of them compare.
-// What is none it returns as it is. A name stays a name: what it stands for is
-// looked up each time it is dialled.
+// It returns any other text unchanged. A name stays a name: it is resolved at each
+// dial.
 func NormalAddr(addr string) string {
 	host, p, err := net.SplitHostPort(addr)
 	if err != nil {

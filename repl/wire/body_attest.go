@@ -23,7 +23,7 @@ func (v *Attest) fields(f *fields) {
 //	[nonce, addr]
 type AttestAnswer struct {
 	Nonce Nonce
-	Addr  string // that was dialled for the connection; empty: it is none of this node's
+	Addr  string // that was dialled for the connection; empty: the connection is not this node's
 }
 
 func (v *AttestAnswer) fields(f *fields) {

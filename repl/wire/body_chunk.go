@@ -7,11 +7,10 @@ import (
 	"muster/shardmap/pack"
 )
 
-// ChunkBytesMax is how many bytes of a snapshot travel in one frame: a block of
-// its file.
+// ChunkBytesMax bounds the bytes of a snapshot in one frame: a block of its file.
 const ChunkBytesMax = 256 << 10
 
-// ChunkFrameMax is the largest body of a [Chunk], in bytes: nothing larger comes
+// ChunkFrameMax is the largest body of a [Chunk], in bytes: nothing larger arrives
 // over a bulk connection.
 const ChunkFrameMax = ChunkBytesMax + 256
 
@@ -26,8 +25,8 @@ type Chunk struct {
 	Group       raft.GroupID
 	Incarnation raft.Incarnation
 	From, To    raft.ReplicaID
-	// Term is that in which From leads; 0 where To has asked for the snapshot
-	// of its own accord, and From need not lead.
+	// Term is the term in which From leads; 0 if To has asked for the snapshot
+	// itself, and From need not lead.
 	Term   uint64
 	Base   raft.LogID // the last entry that the snapshot covers
 	Size   uint64     // of the whole file
@@ -107,7 +106,7 @@ func (s ChunkState) String() string {
 //	[number, offset, state, why]
 type ChunkAnswer struct {
 	Number uint64 // of the stream
-	Offset uint64 // where the next chunk is due: all before is kept
+	Offset uint64 // of the next chunk: everything before it is kept
 	State  ChunkState
 	Why    string // it is refused
 }

@@ -3,7 +3,7 @@ package wire
 import "muster/raft"
 
 // DoctorAnswer is what one node measures and knows of itself: nothing in it is
-// hearsay. Who asks all nodes has the whole picture.
+// hearsay. The answers of all nodes are the whole picture.
 type DoctorAnswer struct {
 	Node     raft.NodeID
 	Name     string
@@ -21,17 +21,17 @@ type DoctorAnswer struct {
 	Doubt, DoubtRemedy string
 }
 
-// DoctorLink is the way from the answering node to another, and what is heard
-// on the way back.
+// DoctorLink is the link from the answering node to another, and what it hears
+// from there.
 type DoctorLink struct {
 	To        raft.NodeID
-	Connected bool   // a connection to it stands
-	RTTMicros uint64 // of the last ping on that connection; 0 none was answered yet
+	Connected bool   // there is a connection to it
+	RTTMicros uint64 // of the last ping on that connection; 0: none was answered yet
 	RTTAgeMs  uint64 // how long ago that was
-	PingMs    uint64 // for how long the ping under way has waited; 0 none is
+	PingMs    uint64 // how long the ping under way has waited; 0: there is none
 	Heard     bool   // it ever spoke to this node
 	HeardMs   uint64 // how long ago it last did
-	Start     uint64 // the start counter that it named last; 0 none
+	Start     uint64 // the start counter that it last named; 0: none
 	Why       string // why there is no connection, or empty
 }
 
@@ -41,7 +41,7 @@ type DoctorSyncs struct {
 	Count                uint64 // within the time that the figures are of
 	WindowMs             uint64 // that time
 	P50, P99, Max        uint64 // µs. The percentiles are rounded up, by a fifth at most
-	UnderWayMs           uint64 // for how long the one under way has waited; 0 none is
+	UnderWayMs           uint64 // how long the one under way has waited; 0: there is none
 	MaxSinceStart, Total uint64 // µs and number, since the start
 }
 
@@ -50,11 +50,11 @@ type DoctorDisk struct {
 	Dir       string
 	Free      uint64
 	Log       uint64 // all segments
-	Needed    uint64 // of these, what is still needed
+	Needed    uint64 // the part of these that is still needed
 	Segments  uint64
 	Snapshots uint64 // all snapshot files
 	Prepared  uint64 // room that is prepared for the log's next writes
-	Reserve   uint64 // of that, what is kept back for what must not fail
+	Reserve   uint64 // the part of that which is kept back for writes that must not fail
 	Full      bool   // no room could be prepared
 }
 
@@ -71,7 +71,7 @@ type DoctorGroup struct {
 	Last        raft.LogID
 	Base        raft.LogID
 	Voters      []DoctorVoter // by its own log; of a joint configuration both sets
-	Stopped     string        // why it does nothing any more, or empty
+	Stopped     string        // why it stopped, or empty
 }
 
 // DoctorVoter is a voter of a group.

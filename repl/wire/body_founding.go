@@ -57,13 +57,13 @@ func (m *Founding) fields(f *fields) {
 	})
 }
 
-// Stage says how far a host is, to those who found a cluster with it. What its
-// own disk says is another list, with other numbers: logstore.Stage.
+// Stage tells the other founding hosts how far a host is. The stage on its own disk
+// is another list, with other numbers: logstore.Stage.
 type Stage uint8
 
 const (
 	StageEmpty    Stage = 1 // has a node id and waits for the others
-	StageFounding Stage = 2 // kept, and sent by nobody: who knows the cluster id answers as a member
+	StageFounding Stage = 2 // reserved, and sent by nobody: a host that knows the cluster id answers as a member
 	StageMember   Stage = 3 // is a member of a cluster
 )
 

@@ -71,7 +71,7 @@ func (c *Challenge) fields(f *fields) {
 
 // Proof answers a Challenge: the dialler proves first.
 type Proof struct {
-	Proof []byte // empty where none was asked for
+	Proof []byte // empty if none was asked for
 }
 
 func (p *Proof) fields(f *fields) {
@@ -80,7 +80,7 @@ func (p *Proof) fields(f *fields) {
 
 // Welcome answers a Proof and ends the hello.
 type Welcome struct {
-	Proof     []byte // the acceptor's own; empty where none was asked for
+	Proof     []byte // the acceptor's own; empty if none was asked for
 	ValueMax  uint32 // bytes of the largest value that the cluster takes
 	FrameMax  uint32 // bytes of the largest body that the acceptor reads
 	WindowMax uint32 // the acceptor keeps the outcomes of so many writes of one session
@@ -97,7 +97,7 @@ func (w *Welcome) fields(f *fields) {
 	})
 }
 
-// Empty is the body of what has nothing to say beyond its type.
+// Empty is the body of a frame that says nothing beyond its type.
 type Empty struct{}
 
 func (*Empty) fields(f *fields) { f.exactly(0, func() {}) }

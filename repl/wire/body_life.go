@@ -6,7 +6,7 @@ import (
 	"muster/raft"
 )
 
-// A node that was started anew asks each other node what that knows: of the
+// A node that has started asks each other node what it knows of the
 // node's earlier lives, and of the logs of the groups that they have in common
 // (repl/lives.go says what follows). Both bodies also introduce their sender.
 
@@ -14,11 +14,11 @@ import (
 // keeps.
 const LivesMax = 64
 
-// Standing says what a node holds of its own life.
+// Standing says what a node believes of its own life.
 type Standing uint8
 
 const (
-	// StandingFresh: compare the chain with what is noted of me.
+	// StandingFresh: compare my chain with your notes.
 	StandingFresh Standing = 0
 	// StandingDoubtful: my disk may be of an earlier moment than my promises.
 	StandingDoubtful Standing = 1

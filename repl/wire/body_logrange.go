@@ -14,7 +14,7 @@ const LogRangeEntriesMax = 4096
 // their payloads: enough to compare two logs.
 type LogRange struct {
 	Group    raft.GroupID
-	From, To uint64 // indexes, both included. What is not in the log is left out
+	From, To uint64 // indexes, both included. Indexes outside the log are left out
 }
 
 var errLogRange = errors.New("it ends before it begins")
@@ -27,10 +27,10 @@ func (m *LogRange) fields(f *fields) {
 	})
 }
 
-// LogRangeAnswer says what is there. Entries and Lost are in order and have
-// none before From.
+// LogRangeAnswer describes the entries. Entries and Lost are in order and have
+// nothing before From.
 type LogRangeAnswer struct {
-	Node        raft.NodeID // who answers
+	Node        raft.NodeID // that answers
 	Group       raft.GroupID
 	Incarnation raft.Incarnation
 	Replica     raft.ReplicaID
@@ -38,7 +38,7 @@ type LogRangeAnswer struct {
 	Last        raft.LogID // its last entry that is durable, or Base
 	Commit      uint64     // all up to here is committed, as far as this replica knows
 	Applied     uint64     // all up to here is in its state
-	Next        uint64     // the index to go on from, or 0: that was all
+	Next        uint64     // the index from which to continue, or 0: that was all
 	Entries     []LogEntry
 	Lost        []LogSpan // entries that the log held and that can't be read
 }

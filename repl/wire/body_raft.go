@@ -25,9 +25,9 @@ type Envelope struct {
 
 const envelopeFields = 16
 
-// ErrUnknownGroup is wrapped by [ReadEnvelope] where nobody has a seed for the
+// ErrUnknownGroup is wrapped by [ReadEnvelope] if nobody has a seed for the
 // group and incarnation: the message is for a group that is not here, or no
-// more, and is to be dropped.
+// longer is, and is to be dropped.
 var ErrUnknownGroup = errors.New("group is not here")
 
 // AppendEnvelope appends the body of e. Its type is [TypeOf] the message's; for
@@ -128,8 +128,8 @@ func readEntries(seed raft.Seed, raw []byte, count uint64) ([]raft.Entry, error)
 //	Beat        [mark, batch, sequence, fullness, [[group, incarnation, from, to, term, commit, round] …], [[group, incarnation, from, term] …]]
 //	BeatAnswer  [mark, batch, sequence, fullness, [[group, incarnation, from, to, term, round, reject] …]]
 //
-// Without a row it still says that the node is alive. To fullness beatStalled is
-// added while the disk stands still.
+// Even without rows it says that the node is alive. While the disk stands still,
+// beatStalled is added to the fullness.
 type Beat struct {
 	Mark     uint64   // of the present life of the sender's node
 	Batch    uint64   // the last of the sender's log that is synced
@@ -140,8 +140,8 @@ type Beat struct {
 	Rests    []Rest // never in an answer
 }
 
-// Rest says that a group rests that a replica of the sender leads: who rests on
-// its word may go on to do so.
+// Rest says that a group rests which a replica of the sender leads: followers that
+// rest on its word may continue to.
 type Rest struct {
 	Group       raft.GroupID
 	Incarnation raft.Incarnation
@@ -154,11 +154,11 @@ type Fullness uint8
 
 const (
 	FullNot  Fullness = 0 // anything
-	FullNear Fullness = 1 // what its groups can't go on without
+	FullNear Fullness = 1 // what its groups can't continue without
 	FullAll  Fullness = 2 // terms, votes, memberships and no-ops
 )
 
-// beatStalled is what is added to the fullness of a disk that stands still.
+// beatStalled is added to the fullness of a disk that stands still.
 const beatStalled = 4
 
 func (f Fullness) String() string {

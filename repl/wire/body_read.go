@@ -61,7 +61,8 @@ func (g *Get) Read(body []byte) error {
 	if err := r.Err(); err != nil {
 		return err
 	}
-	// A key has two bytes at least. Room is made only for what can be there.
+	// A key has at least two bytes, so a claimed count gets no more memory
+	// than the bytes that are there can need.
 	if room := len(r.Rest()); n < 1 || n > GetKeysMax || n > room/2 {
 		return fmt.Errorf("field keys: %d of them in %d bytes, want 1 to %d", n, room, GetKeysMax)
 	}
@@ -86,8 +87,8 @@ func readMode(r *pack.Reader) ReadMode { return ReadMode(r.UintMax(uint64(ReadFo
 // GetAnswer answers a Get with one row for each key, in the order asked for:
 // [group, term, index, [nil | [version, bin] …]].
 //
-// Who answers calls [AppendGetAnswer], then [AppendFound] or [AppendMissing]
-// for each key. Who asked calls Read, then Next for each key.
+// The answering side calls [AppendGetAnswer], then [AppendFound] or [AppendMissing]
+// for each key. The asking side calls Read, then Next for each key. Who asked calls Read, then Next for each key.
 type GetAnswer struct {
 	Group raft.GroupID
 	At    raft.LogID // the values are as of here
@@ -104,17 +105,17 @@ func AppendGetAnswer(b []byte, g raft.GroupID, at raft.LogID, count int) []byte 
 	return pack.AppendArray(b, count)
 }
 
-// AppendFound appends the row of a key that is there.
+// AppendFound appends the row of a key that exists.
 func AppendFound(b []byte, version uint64, value []byte) []byte {
 	b = pack.AppendArray(b, 2)
 	b = pack.AppendUint(b, version)
 	return pack.AppendBytes(b, value)
 }
 
-// AppendMissing appends the row of a key that is not there.
+// AppendMissing appends the row of a key that does not exist.
 func AppendMissing(b []byte) []byte { return pack.AppendNil(b) }
 
-// Read reads the body, which must stay as it is while Next is used. It has
+// Read reads the body, which must not change while Next is used. It has
 // walked all rows when it returns.
 func (a *GetAnswer) Read(body []byte) error {
 	r := pack.NewReader(body)
@@ -211,8 +212,8 @@ func (l *List) Read(body []byte) error {
 // [group, term, index, more, [[key, version, bin | nil] …]], nil where only the
 // keys were asked for.
 //
-// Who answers gathers Rows with [AppendListRow] and counts them. Who asked calls
-// Read, then Next for each row.
+// The answering side gathers Rows with [AppendListRow] and counts them. The asking
+// side calls Read, then Next for each row.
 type ListAnswer struct {
 	Group raft.GroupID
 	At    raft.LogID // the rows are as of here

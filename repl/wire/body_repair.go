@@ -10,10 +10,10 @@ import (
 
 const (
 	// RepairSpansMax bounds the spans of one [Repair]: damage comes in a few
-	// pieces, and what is over is asked for next time.
+	// pieces, and the next question asks for the rest.
 	RepairSpansMax = 64
-	// RepairBytesMax is how many bytes of entries are put into one
-	// [RepairAnswer], or one entry if that is larger: a few milliseconds of a
+	// RepairBytesMax bounds the bytes of entries in one
+	// [RepairAnswer], unless one entry is larger: a few milliseconds of a
 	// connection on which heartbeats wait.
 	RepairBytesMax = 1 << 20
 )
@@ -22,8 +22,8 @@ const (
 //
 //	[start, number, group, incarnation, [[first, last] …]]
 //
-// It is asked of every node that may have a replica of the group, whether it
-// leads or not, and whether its own log is whole or not.
+// It goes to every node that may have a replica of the group, whether or not that
+// leads, and whether or not its own log is whole.
 type Repair struct {
 	Start       uint64 // counter of the sender; the answer repeats it
 	Number      uint64 // of the question since then; the answer repeats it
@@ -71,8 +71,8 @@ func (m *Repair) Read(body []byte) error {
 	return nil
 }
 
-// RepairAnswer answers a [Repair] with what a replica's log holds of what is
-// wanted:
+// RepairAnswer answers a [Repair] with the wanted entries that a replica's log
+// holds:
 //
 //	[start, number, group, incarnation, [base term, base index], [last term, last index],
 //	 commit, snapshot, count, bin]
@@ -83,10 +83,10 @@ type RepairAnswer struct {
 	Group         raft.GroupID
 	Incarnation   raft.Incarnation
 	Base, Last    raft.LogID // of the log that they are from
-	// Commit: all up to here is committed, and the entries up to here are those
-	// that are. 0 from a replica that can't be sure of it.
+	// Commit: everything up to here is committed, and the entries up to here are the
+	// committed ones. 0 from a replica that can't be sure.
 	Commit uint64
-	// Snapshot: one that covers all up to here can be had with a
+	// Snapshot: one that covers everything up to here is available by a
 	// [SnapshotRequest]. 0: none.
 	Snapshot uint64
 	Entries  []raft.Entry

@@ -10,7 +10,7 @@ import (
 type StatusAnswer struct {
 	Cluster   string
 	ClusterID uint64
-	Self      raft.NodeID // who answers
+	Self      raft.NodeID // that answers
 	Epoch     uint64      // of its table
 	Healthy   bool        // Invariant: there are no Problems
 	Problems  []Problem
@@ -21,7 +21,7 @@ type StatusAnswer struct {
 	Log       LogStats
 }
 
-// Problem is something that an operator should see to.
+// Problem is something that needs an operator's attention.
 type Problem struct {
 	What   string
 	Remedy string // the next command, where there is one
@@ -37,7 +37,7 @@ type StatusNode struct {
 	Version     string
 	Labels      []Label
 	Start       uint64
-	LastHeardMs uint64 // ago; 0 for the node itself, and for one that was never heard of
+	LastHeardMs uint64 // ago; 0 for the node itself, and for one that was never heard
 }
 
 // StatusGroup is a group as the answering node knows it.
@@ -52,8 +52,8 @@ type StatusGroup struct {
 	Replicas    []StatusReplica
 }
 
-// StatusReplica is one member of a group. Match and State are known to the
-// leader alone, but for [ReplicaDamaged], which its own node knows.
+// StatusReplica is one member of a group. Only the leader knows Match and State,
+// except [ReplicaDamaged], which its own node knows.
 type StatusReplica struct {
 	ID    raft.ReplicaID
 	Node  raft.NodeID
@@ -86,7 +86,7 @@ type ReplicaState uint8
 const (
 	ReplicaUnknown    ReplicaState = 0 // the answering node does not lead the group
 	ReplicaLeads      ReplicaState = 1 // it is the leader
-	ReplicaProbed     ReplicaState = 2 // where the logs meet is not known yet
+	ReplicaProbed     ReplicaState = 2 // the leader does not know yet where the logs meet
 	ReplicaReplicates ReplicaState = 3 // entries are sent as they come
 	ReplicaSnapshot   ReplicaState = 4 // needs what the leader's log no longer has
 	ReplicaLost       ReplicaState = 5 // not heard of lately
@@ -109,8 +109,8 @@ type LogStats struct {
 	Segments uint64 // files now
 	Recycled uint64 // files used again
 
-	EntryBytes    uint64 // of Bytes, what the groups had to keep
-	MovedBytes    uint64 // of Bytes, what was written again to free a file
+	EntryBytes    uint64 // the part of Bytes that the groups had to keep
+	MovedBytes    uint64 // the part of Bytes that was written again to free a file
 	FilledBytes   uint64 // of zeros, in new files
 	Snapshots     uint64
 	SnapshotBytes uint64 // written in them

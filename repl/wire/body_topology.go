@@ -66,7 +66,7 @@ type TopologyNode struct {
 	Status NodeStatus
 }
 
-// TopologyGroup says where a group is.
+// TopologyGroup says which nodes have a group.
 type TopologyGroup struct {
 	ID     raft.GroupID
 	Leader raft.NodeID // as far as the answering node knows; 0 none

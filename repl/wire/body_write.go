@@ -15,7 +15,7 @@ import (
 //	[uint of 4 bytes: CRC32C of the command's bytes, command]
 //
 // The body goes byte for byte into the log, into the messages to the followers
-// and into apply; nobody between the client and the slot encodes it again.
+// and into apply; nothing between the client and the slot encodes it again.
 
 // commandOffset is where the command begins in the body of a Write.
 const commandOffset = 1 + pack.Fixed32Size
@@ -60,7 +60,7 @@ func CheckWrite(body []byte) (command []byte, err error) {
 }
 
 // WriteAnswer says where a command took effect: [group, term, index, version,
-// deleted]. A repeated one gets the same answer as the first.
+// deleted]. A repeated command gets the same answer as the first.
 type WriteAnswer struct {
 	Group   raft.GroupID
 	ID      raft.LogID

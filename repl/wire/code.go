@@ -7,22 +7,22 @@ import "fmt"
 type Code uint16
 
 const (
-	CodeBadRequest   Code = 1  // the request means nothing
+	CodeBadRequest   Code = 1  // the request has no meaning
 	CodeTooLarge     Code = 2  // something is over a limit
-	CodeNotFound     Code = 3  // what was named is not there
+	CodeNotFound     Code = 3  // the named object does not exist
 	CodeConflict     Code = 4  // the condition does not hold
 	CodeNotLeader    Code = 5  // another node leads the group
 	CodeMoved        Code = 6  // another group owns the slot
 	CodeBusy         Code = 7  // a queue is full
 	CodeUnavailable  Code = 8  // no majority, no leader, or no result in time; nothing was applied
 	CodeMaybeApplied Code = 9  // as unavailable, but it may have been, or may yet be, applied
-	CodeUnauthorized Code = 10 // not permitted, or the secret is another
+	CodeUnauthorized Code = 10 // not permitted, or the wrong secret
 	CodeWrongCluster Code = 11 // the other side belongs to another cluster
 	CodeWrongVersion Code = 12 // no common version of the protocol
-	CodeDamaged      Code = 13 // bytes on a disk or on the wire are not what was written
+	CodeDamaged      Code = 13 // bytes on a disk or on the wire differ from what was written
 	CodeStaleSession Code = 14 // the outcome of so old a write is no longer known
-	CodeUnknownNode  Code = 15 // the node is not on the peer list, or is an older self
-	CodeLevel        Code = 16 // the cluster's level does not have this yet
+	CodeUnknownNode  Code = 15 // the node is not on the peer list, or is an older life
+	CodeLevel        Code = 16 // above the cluster's level
 	CodeNotReady     Code = 17 // the cluster is not founded yet, or the node has just started
 	CodeFull         Code = 18 // the disks that the write needs have no room
 )
@@ -44,7 +44,7 @@ func (r Retry) String() string {
 	return [...]string{"never", "same node, later", "another node", "refresh the table"}[r]
 }
 
-// codes is what is said of each code, once.
+// codes has one row for each code.
 var codes = [codeEnd]struct {
 	name  string
 	retry Retry
@@ -81,7 +81,7 @@ func (c Code) String() string {
 }
 
 // Retry reports whether the same request can do better. For a code of a newer
-// version it is never: nobody knows.
+// version it returns RetryNever, because nobody knows.
 func (c Code) Retry() Retry {
 	if c.Known() {
 		return codes[c].retry

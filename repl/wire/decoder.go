@@ -7,21 +7,21 @@ import (
 
 // Sizes of a Decoder's buffer, in bytes.
 const (
-	// decoderFirst is what a connection costs that says nothing.
+	// decoderFirst is the cost of a silent connection.
 	decoderFirst = 2 << 10
-	// decoderUsual is what a busy connection reads into at once: some 300
+	// decoderUsual is the room into which a busy connection reads: some 300
 	// writes of small values.
 	decoderUsual = 64 << 10
-	// decoderKept is what stays for the next frame; a larger buffer is
-	// given back as soon as it is empty.
+	// decoderKept is kept for the next frame; a larger buffer is
+	// released as soon as it is empty.
 	decoderKept = 256 << 10
-	// decoderGrowth is how many times what has arrived a buffer may become,
-	// so that a frame that claims much, then stalls, costs little, and one
-	// that does arrive is copied seldom.
+	// decoderGrowth bounds a buffer, in multiples of what has arrived. So a frame
+	// that claims much and then stalls costs little, and one that does arrive is
+	// seldom copied.
 	decoderGrowth = 8
 )
 
-// Decoder takes frames out of a stream of bytes without copying them. It
+// Decoder finds the frames in a stream of bytes without copying them. It
 // belongs to one goroutine.
 //
 //  1. Call [Decoder.Fill], which reads once.
@@ -43,14 +43,14 @@ func NewDecoder(limit int) *Decoder { return &Decoder{limit: limit} }
 // SetLimit changes the limit for the frames not given out yet.
 func (d *Decoder) SetLimit(limit int) { d.limit = limit }
 
-// Watch has f called with the size of the buffer, in bytes, whenever that
-// changes, before memory is spent on it, and now.
+// Watch calls f with the size of the buffer, in bytes, now and whenever it is about
+// to change, before memory is spent.
 func (d *Decoder) Watch(f func(bytes int)) {
 	d.resized = f
 	f(len(d.buf))
 }
 
-// Drop gives up the buffer, and what is in it. Nothing can be read afterwards.
+// Drop releases the buffer with its contents. Nothing can be read afterwards.
 func (d *Decoder) Drop() {
 	d.buf, d.from, d.to, d.err = nil, 0, 0, io.ErrClosedPipe
 	d.resize(0)

@@ -11,10 +11,10 @@ import (
 // describeShown is how much of a key, value or payload is shown, in bytes.
 const describeShown = 64
 
-// Describe tells what the bytes of one direction of a connection say, which
+// Describe explains the bytes of one direction of a connection, which
 // may begin with a preamble: a line for each frame, then one for each of its
-// fields, indented. The error says where and why it could not go on; the lines
-// up to there stand.
+// fields, indented. The error says where and why it stopped; the lines
+// up to there are good.
 func Describe(b []byte) ([]string, error) {
 	var lines []string
 	at := 0

@@ -8,11 +8,11 @@ import (
 )
 
 // fields walks the fields of a body in their order: it appends them, or reads
-// them, or reads and shows them. A body that is not frequent says its fields
+// them, or reads and shows them. A rare body lists its fields
 // once, and can then do all three.
 //
-// The msgpack library would do the first two from the struct alone. It was
-// not taken because it can't be held to what a hostile body may cost: it reads
+// The msgpack library would do the first two from the struct alone. It is not
+// used because it can't be held to what a hostile body may cost: it reads
 // a nil as a whole struct, so that a list of 1,000 nils for nodes costs 213,136
 // bytes (v5.4.1), where 20,144 are allowed. The bytes are the library's own,
 // for structs as arrays; a test compares them.
@@ -24,7 +24,7 @@ type fields struct {
 	path    string      // of the field that is being shown
 }
 
-// walked is a body that says its fields.
+// walked is a body that lists its fields.
 type walked interface{ fields(f *fields) }
 
 func appendFields(b []byte, v walked) []byte {
@@ -46,8 +46,8 @@ func showFields(body []byte, v walked) ([]string, error) {
 	return lines, f.r.Done()
 }
 
-// exactly opens a record of n fields. It is for requests: one that has a field
-// more asks for something that this version does not know, and must not be
+// exactly opens a record of n fields. It is for requests: one with a further field
+// asks for something that this version does not know, and must not be
 // half understood.
 func (f *fields) exactly(n int, walk func()) {
 	if !f.reading {

@@ -33,14 +33,14 @@ const (
 	ElementsMax = 1 << 19
 )
 
-// Flags of a frame. Both are kept for requests that a node passes on, and are
+// Flags of a frame. Both are reserved for requests that a node passes on, and are
 // refused today.
 const (
 	FlagForward   uint16 = 1 << 0 // pass it on if you do not lead
 	FlagForwarded uint16 = 1 << 1 // it was passed on: never pass it on again
 )
 
-// Header is what stands before a frame's body, but for the checksum.
+// Header is everything before a frame's body except the checksum.
 type Header struct {
 	Length   int // of the body
 	Type     Type
@@ -51,8 +51,8 @@ type Header struct {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// BeginFrame appends the header of a frame whose body is to be appended next,
-// and returns where the frame starts. [EndFrame] puts in what depends on the
+// BeginFrame appends the header of a frame whose body is appended next,
+// and returns where the frame starts. [EndFrame] fills in what depends on the
 // body.
 func BeginFrame(b []byte, t Type, flags uint16, deadlineMs uint32, request uint64) ([]byte, int) {
 	start := len(b)
@@ -65,8 +65,8 @@ func BeginFrame(b []byte, t Type, flags uint16, deadlineMs uint32, request uint6
 }
 
 // EndFrame ends the frame that began at start: its body is all that follows
-// the header. Who appends what others determine the size of sees to it that
-// the body has no more than [FrameMax] bytes; the other side hangs up on more.
+// the header. If others determine the size of the body, the caller makes sure that
+// it has no more than [FrameMax] bytes; the other side hangs up on more.
 func EndFrame(b []byte, start int) []byte {
 	f := b[start:]
 	binary.LittleEndian.PutUint32(f[0:], uint32(len(f)-HeaderSize))
@@ -85,8 +85,8 @@ func AppendFrame(b []byte, t Type, request uint64, body Body) []byte {
 	return EndFrame(body.Append(b), start)
 }
 
-// WriteFrame writes a whole frame at once. Those who send often gather frames
-// in a slice of their own.
+// WriteFrame writes a whole frame at once. A caller that sends often gathers frames
+// in a slice of its own.
 func WriteFrame(w io.Writer, t Type, request uint64, body Body) error {
 	_, err := w.Write(AppendFrame(nil, t, request, body))
 	return err
@@ -106,7 +106,7 @@ func ReadFrame(r io.Reader, d *Decoder) (Header, []byte, error) {
 	}
 }
 
-// FrameError says why bytes are no frame. Nothing that follows them on the
+// FrameError says why bytes are no frame. Nothing after them on the
 // connection can be understood.
 type FrameError struct {
 	Problem string

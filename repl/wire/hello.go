@@ -15,8 +15,8 @@ import (
 
 // Limits of the hello.
 const (
-	// HelloTimeout is for the whole of it, on both sides: a connection that
-	// has not said who it is by then is worth nothing to anybody.
+	// HelloTimeout bounds the whole hello, on both sides: a connection that
+	// has not said by then who it is has no use.
 	HelloTimeout = 2 * time.Second
 	// HelloBytesMax bounds each body of the hello, in bytes, so that a
 	// stranger costs little.
@@ -27,13 +27,13 @@ const (
 
 var preambleMagic = [4]byte{0xed, 'm', 'u', 's'}
 
-// DialConfig is what the side that dials says of itself.
+// DialConfig is what the dialling side says of itself.
 type DialConfig struct {
-	// To is the node that the dialler means to reach; 0: whoever is there.
+	// To is the node that the dialler wants to reach; 0: any that answers.
 	To raft.NodeID
 	// ToAddr is the address that was dialled. If it is not empty, the other
-	// side must say that it is reached under this one: whoever passes the
-	// hello on to a node elsewhere is found out.
+	// side must say that this is its address: that reveals a listener which passes
+	// the hello on to a node elsewhere.
 	ToAddr    string
 	Purpose   Purpose
 	Role      Role
@@ -46,18 +46,18 @@ type DialConfig struct {
 	Window    uint32
 	Secret    []byte    // empty: none, then the other side must have none either
 	Rand      io.Reader // of nonces; nil: the system's
-	// Challenged, if set, is called once the other side is known to be the
-	// one that is meant, as far as it says, and before anything is proven.
+	// Challenged, if set, is called once the other side claims to be the wanted
+	// node, and before anything is proven.
 	Challenged func(c *Challenge)
 }
 
-// AcceptConfig is what the side that accepts says of itself.
+// AcceptConfig is what the accepting side says of itself.
 type AcceptConfig struct {
 	Cluster   string
 	ClusterID uint64 // 0: not founded yet
 	Node      raft.NodeID
 	Start     uint64
-	Advertise string // address under which the acceptor is to be dialled
+	Advertise string // address at which the acceptor wants to be dialled
 	Level     uint32 // that the acceptor's build understands
 	// ClusterLevel is the level that the cluster is at; 0: the acceptor does
 	// not know it yet, and says its own.
@@ -66,8 +66,8 @@ type AcceptConfig struct {
 	WindowMax    uint32
 	Secret       []byte
 	Rand         io.Reader
-	// Admit, if set, has the last word on who has proven to know the
-	// secret. An [Error] travels as it is; another error as unavailable.
+	// Admit, if set, has the last word on a dialler that has proven to know the
+	// secret. An [Error] is sent as it is; another error as unavailable.
 	Admit func(h *Hello) error
 }
 
@@ -79,16 +79,16 @@ type Greeting struct {
 	Hello     Hello     // of the dialler
 	Challenge Challenge // of the acceptor
 	Welcome   Welcome   // of the acceptor
-	// Decoder has the frame limit of what is to come. It may hold bytes
+	// Decoder has the frame limit for what follows. It may hold bytes
 	// that arrived behind the hello, so nothing else may read the
 	// connection from now on.
 	Decoder *Decoder
 }
 
-// ErrForeign is wrapped where the other side speaks something else.
+// ErrForeign is wrapped if the other side speaks something else.
 var ErrForeign = errors.New("speaks something else")
 
-// shownMax is how much an error shows of what came instead of a frame, in bytes.
+// shownMax is how much an error shows of what arrived instead of a frame, in bytes.
 const shownMax = 24
 
 func nonce(r io.Reader) (n Nonce, err error) {
@@ -118,7 +118,7 @@ func ClientHello(conn net.Conn, c DialConfig) (*Greeting, error) {
 	return g, nil
 }
 
-// explain makes one line of what went wrong with the hello at addr.
+// explain describes in one line what went wrong with the hello at addr.
 func explain(addr string, err error) error {
 	var refusal *Error
 	switch {
@@ -176,7 +176,7 @@ func (c *DialConfig) dial(conn net.Conn, addr string) (*Greeting, error) {
 	return g, nil
 }
 
-// expect reads the one frame that is due, or the other side's refusal.
+// expect reads the one frame that must follow, or the other side's refusal.
 func (c *DialConfig) expect(conn net.Conn, d *Decoder, t Type, into Body) ([]byte, error) {
 	h, body, err := ReadFrame(conn, d)
 	if err != nil {
@@ -198,7 +198,8 @@ func readDue(h Header, body []byte, t Type, into Body) error {
 		return BadRequest("hello", fmt.Sprintf("a frame of type %s instead of %s", h.Type, t), nextProtocol)
 	}
 	// The proofs cover the bodies. Type, length and checksum follow from
-	// those; what is left of the header has one value.
+	// those. The rest of the header must have one value, or a go-between could
+	// change it without breaking a proof.
 	if h.Flags != 0 || h.Deadline != 0 || h.Request != 0 {
 		return BadRequest("hello", fmt.Sprintf("%s has flags %#x, deadline %d and request number %d, want 0 for each", t, h.Flags, h.Deadline, h.Request), nextProtocol)
 	}
@@ -208,7 +209,7 @@ func readDue(h Header, body []byte, t Type, into Body) error {
 	return nil
 }
 
-// noFrame tells what came instead of a frame.
+// noFrame describes what arrived instead of a frame.
 func noFrame(d *Decoder, err error) error {
 	var bad *FrameError
 	began := d.buf[d.from:d.to]
@@ -219,16 +220,16 @@ func noFrame(d *Decoder, err error) error {
 	return fmt.Errorf("%w: it begins with %q (%w)", ErrForeign, began[:min(len(began), shownMax)], err)
 }
 
-// Opening is how a connection began that was accepted: what tells which protocol
-// it speaks. Others share the port with this one.
+// Opening is the beginning of an accepted connection, which tells the protocol that
+// it speaks: others share the port with this one.
 type Opening struct {
 	bytes [PreambleSize]byte
 	read  int       // of bytes
 	until time.Time // the hello must be over
 }
 
-// ReadOpening reads the first bytes of conn, one at least, within
-// [HelloTimeout]; what follows has the rest of that time.
+// ReadOpening reads the first bytes of conn, at least one, within
+// [HelloTimeout]; the hello has the rest of that time.
 func ReadOpening(conn net.Conn) (*Opening, error) {
 	o := &Opening{until: time.Now().Add(HelloTimeout)}
 	addr := conn.RemoteAddr().String()
@@ -340,8 +341,8 @@ func (c *AcceptConfig) acceptProof(conn net.Conn, g *Greeting, said transcript) 
 	return g, nil
 }
 
-// expect reads the one frame that is due; what it can't understand it refuses
-// with a frame.
+// expect reads the one frame that must follow; it refuses anything else with a
+// frame.
 func (c *AcceptConfig) expect(conn net.Conn, d *Decoder, t Type, into Body) ([]byte, error) {
 	h, body, err := ReadFrame(conn, d)
 	if err == nil {
@@ -364,8 +365,8 @@ func (c *AcceptConfig) expect(conn net.Conn, d *Decoder, t Type, into Body) ([]b
 }
 
 // refuse sends e and returns it. It then waits for the other side to hang up,
-// no longer than the hello may take and for no more bytes than it may have:
-// closing at once, with bytes unread, would make the system throw away what
+// no longer than the hello may take and for no more bytes than it may have.
+// Closing at once, with bytes unread, would make the system throw away what
 // was just sent.
 func refuse(conn net.Conn, e *Error) error {
 	if err := WriteFrame(conn, TypeError, 0, e); err != nil {

@@ -16,11 +16,11 @@ import (
 //	dialler   Proof        that I have the secret      or it hangs up
 //	acceptor  Welcome      that I have it too, limits  or Error, and it hangs up
 //
-// The dialler proves first, so that whoever dials around learns nothing to
-// guess a secret by; but it first looks whether the other side says that it is
-// the node that was dialled, at the address that was dialled. Whoever listens
-// where a node once was, and passes the hello on to another one, would else have
-// a connection to that one in the dialler's name. A proof is
+// The dialler proves first, so that a stranger who dials learns nothing by which to
+// guess a secret. But it first checks whether the other side claims to be
+// the node that was dialled, at the address that was dialled. Otherwise a listener
+// at a node's former address could pass the hello on to another node, and would
+// have a connection to that one in the dialler's name. A proof is
 //
 //	HMAC-SHA256(secret,
 //	    u8  1 the dialler's, 2 the acceptor's
@@ -38,7 +38,7 @@ import (
 // This file has the checks, as functions of bytes; hello.go runs them over a
 // connection.
 
-// side says whose proof it is, so that none can be sent back to its maker.
+// side says whose proof it is, so that nobody can send a proof back to its maker.
 type side uint8
 
 const (
@@ -46,11 +46,11 @@ const (
 	sideAcceptor side = 2
 )
 
-// transcript is what a proof covers, in the order in which it was said: the
+// transcript is what a proof covers, in the order in which it was sent: the
 // preamble, then bodies.
 type transcript [][]byte
 
-// makeProof returns nil where there is no secret.
+// makeProof returns nil if there is no secret.
 func makeProof(secret []byte, s side, said transcript) []byte {
 	if len(secret) == 0 {
 		return nil
@@ -86,7 +86,7 @@ func (w *Welcome) prove(secret []byte, said transcript) {
 }
 
 // withoutProof returns the body of a Welcome with zeros for its proof, or nil
-// if it has none where one must stand.
+// if it has none where it must be.
 func withoutProof(body []byte) []byte {
 	if len(body) < proofAt+ProofSize || body[0]&0xf0 != 0x90 || body[1] != 0xc4 || body[2] != ProofSize {
 		return nil
@@ -96,7 +96,7 @@ func withoutProof(body []byte) []byte {
 	return body
 }
 
-// Texts of what to do, each in one place.
+// What to do next, each text once.
 const (
 	nextSecret       = "give both sides the same --secret-file"
 	nextNoSecret     = "start it with --secret-file, or leave the secret out here"
@@ -170,7 +170,7 @@ func (c *AcceptConfig) checkHello(p Purpose, low, high uint8, h *Hello) (version
 	return version, checkCluster(object, "node "+c.Node.String(), theirs, c.Cluster, h.ClusterID, c.ClusterID)
 }
 
-// checkProof is the acceptor's look at a Proof.
+// checkProof is the acceptor's check of a Proof.
 func (c *AcceptConfig) checkProof(h *Hello, p *Proof, said transcript) *Error {
 	want := makeProof(c.Secret, sideDialler, said)
 	if hmac.Equal(want, p.Proof) {
@@ -186,9 +186,8 @@ func (c *AcceptConfig) checkProof(h *Hello, p *Proof, said transcript) *Error {
 	return Unauthorized(nodeObject(h.Node, h.Advertise), found, nextSecret)
 }
 
-// ElsewhereError refuses to prove anything to a node that is not the one that
-// was dialled, or says that it is reached under another address. Nothing of
-// what it says of itself is proven.
+// ElsewhereError refuses to prove anything to a node that is not the dialled one,
+// or that claims another address. Nothing that it says of itself is proven.
 type ElsewhereError struct {
 	Refusal   *Error
 	Challenge Challenge
@@ -198,7 +197,7 @@ func (e *ElsewhereError) Error() string { return e.Refusal.Error() }
 
 func (e *ElsewhereError) Unwrap() error { return e.Refusal }
 
-// checkChallenge is the dialler's look at a Challenge.
+// checkChallenge is the dialler's check of a Challenge.
 func (c *DialConfig) checkChallenge(addr string, m *Challenge) error {
 	if e := c.checkFriend(addr, m); e != nil {
 		return e
@@ -212,7 +211,7 @@ func (c *DialConfig) checkChallenge(addr string, m *Challenge) error {
 	return nil
 }
 
-// checkFriend looks whether whoever sent a Challenge can be of the cluster.
+// checkFriend returns an error if the sender of a Challenge can't be of the cluster.
 func (c *DialConfig) checkFriend(addr string, m *Challenge) *Error {
 	if e := m.checkTexts(addr); e != nil {
 		return e
@@ -237,7 +236,7 @@ func (c *DialConfig) checkFriend(addr string, m *Challenge) *Error {
 	return nil
 }
 
-// checkWelcome is the dialler's look at a Welcome.
+// checkWelcome is the dialler's check of a Welcome.
 func (c *DialConfig) checkWelcome(addr string, m *Challenge, w *Welcome, body []byte, said transcript) *Error {
 	var want []byte
 	if len(c.Secret) > 0 {

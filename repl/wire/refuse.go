@@ -8,10 +8,10 @@ import (
 	"muster/shardmap"
 )
 
-// One constructor for each code. They ask for the object, for the limit or
+// Each code has one constructor. It asks for the object, for the limit or
 // state found, and for what to do next, unless that follows from the code.
 
-// BadRequest refuses a request that means nothing; found tells which field is
+// BadRequest refuses a request without a meaning; found says which field is
 // wrong, how, and what it may be.
 func BadRequest(object, found, next string) *Error {
 	return &Error{Code: CodeBadRequest, Object: object, Text: "it means nothing", State: found, Next: next}
@@ -24,17 +24,17 @@ func BadBody(t Type, err error) *Error {
 
 const nextProtocol = "send what docs/protocol.md says"
 
-// TooLarge refuses what is over a limit; found tells both, with their unit.
+// TooLarge refuses something over a limit; found names both, with their unit.
 func TooLarge(object, found, next string) *Error {
 	return &Error{Code: CodeTooLarge, Object: object, Text: "over the limit", State: found, Next: next}
 }
 
-// NotFound says that what was named is not there.
+// NotFound says that the named object does not exist.
 func NotFound(object, looked, next string) *Error {
 	return &Error{Code: CodeNotFound, Object: object, Text: "not found", State: looked, Next: next}
 }
 
-// Conflict says that the condition of a write does not hold: found tells what
+// Conflict says that the condition of a write does not hold: found says what
 // is there instead.
 func Conflict(object, found string) *Error {
 	return &Error{Code: CodeConflict, Object: object, Text: "the condition does not hold", State: found,
@@ -89,24 +89,24 @@ func MaybeApplied(object, found string) *Error {
 		Next: "read it before you send it again"}
 }
 
-// Unauthorized refuses who may not do this or has another secret.
+// Unauthorized refuses a caller that may not do this or has another secret.
 func Unauthorized(object, found, next string) *Error {
 	return &Error{Code: CodeUnauthorized, Object: object, Text: "not permitted", State: found, Next: next}
 }
 
-// WrongCluster refuses who belongs to another cluster.
+// WrongCluster refuses a caller that belongs to another cluster.
 func WrongCluster(object, found, next string) *Error {
 	return &Error{Code: CodeWrongCluster, Object: object, Text: "belongs to another cluster", State: found, Next: next}
 }
 
-// WrongVersion refuses who speaks only from lowest to highest.
+// WrongVersion refuses a caller that speaks only versions lowest to highest.
 func WrongVersion(object string, lowest, highest uint8) *Error {
 	return &Error{Code: CodeWrongVersion, Object: object, Text: "no common version of the protocol",
 		State: fmt.Sprintf("it speaks %d to %d, this side %d to %d", lowest, highest, VersionMin, VersionMax),
 		Next:  "install the same release of muster on both"}
 }
 
-// Damaged says that bytes are not what was written; object names where.
+// Damaged says that bytes differ from what was written; object says where.
 func Damaged(object, found, next string) *Error {
 	return &Error{Code: CodeDamaged, Object: object, Text: "damaged", State: found, Next: next}
 }
@@ -117,13 +117,13 @@ func StaleSession(object, found string) *Error {
 		Next: "read the key to see whether it was applied, then begin a new session"}
 }
 
-// UnknownNode refuses a node that is not on the peer list, or is an older self
+// UnknownNode refuses a node that is not on the peer list, or is an older life
 // of one that is.
 func UnknownNode(n raft.NodeID, found, next string) *Error {
 	return &Error{Code: CodeUnknownNode, Object: "node " + n.String(), Text: "not a member", State: found, Next: next}
 }
 
-// OverLevel refuses what the cluster's level does not have yet.
+// OverLevel refuses something above the cluster's level.
 func OverLevel(object string, needs, level uint32) *Error {
 	return &Error{Code: CodeLevel, Object: object, Text: "above the cluster's level",
 		State: fmt.Sprintf("it needs level %d, the cluster is at %d", needs, level),
@@ -131,14 +131,14 @@ func OverLevel(object string, needs, level uint32) *Error {
 }
 
 // NotReady says that the cluster is not founded yet, or that the node has just
-// started; found tells who is missing. It will be otherwise by itself after
-// retryAfter; 0 is that nobody can tell, as while other hosts are missing.
+// started; found says who is missing. It passes by itself after
+// retryAfter; 0 if nobody can tell, for example while other hosts are missing.
 func NotReady(object, found, next string, retryAfter time.Duration) *Error {
 	return &Error{Code: CodeNotReady, Object: object, Text: "not ready", State: found, Next: next,
 		RetryAfterMs: uint32(retryAfter.Milliseconds())}
 }
 
-// Full refuses a write because disks have no room; found tells which.
+// Full refuses a write because disks have no room; found says which.
 func Full(object, found string, retryAfter time.Duration) *Error {
 	return &Error{Code: CodeFull, Object: object, Text: "no room on disk, nothing was applied", State: found,
 		RetryAfterMs: uint32(retryAfter.Milliseconds()),

@@ -3,17 +3,17 @@ package wire
 import "strings"
 
 // Sender is what the other side of a connection has proven to be. It is
-// decided once, when the connection is admitted, and by nothing that a frame
-// says later. A set of them is their sum.
+// decided once, when the connection is admitted; nothing that a frame says later
+// changes it. A set of them is their sum.
 type Sender uint8
 
 const (
 	SenderClient  Sender = 1 << iota // a program that uses the cluster: it knows the secret, if there is one
-	SenderFounder                    // a host that looks for others to found a cluster: the same, and no member
+	SenderFounder                    // a host that looks for others to found a cluster with: it knows the secret, and is no member
 	SenderMember                     // a node on the peer list
 	SenderBulk                       // a node on the peer list, over a connection for snapshots
 
-	SenderNobody Sender = 0 // of a type that is taken from nobody
+	SenderNobody Sender = 0 // of a type that nobody may send
 )
 
 // Sender returns what the dialler of an admitted connection is. The node's list of

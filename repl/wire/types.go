@@ -16,18 +16,18 @@
 //	7  u8   zero
 //
 // From then on both sides send frames (frame.go): first the four of the hello
-// (hello.go), then requests and their answers, in any order, told apart by the
+// (hello.go), then requests and their answers, in any order, matched by the
 // number that the requester gave them.
 //
 // # Where to look
 //
-// The rows below are the protocol. Bodies that are frequent are written by hand
-// (body_raft.go, body_write.go, body_read.go); the others say their fields once
+// The rows below are the protocol. Frequent bodies are written by hand
+// (body_raft.go, body_write.go, body_read.go); the others list their fields once
 // (fields.go). frame.go and decoder.go have the frame, hello.go and
 // hello_check.go the hello, sender.go what it proves, code.go, error.go and
-// refuse.go what is refused and how. docs/protocol.md tells the same to people
-// who write a client, with the bytes of an example of each, which are checked by
-// a test of this package.
+// refuse.go refusals and their texts. docs/protocol.md tells the same to authors
+// of clients, with the bytes of an example of each, which a test of this package
+// checks.
 package wire
 
 import (
@@ -43,8 +43,7 @@ const (
 )
 
 // Type says what a frame asks or answers. Numbers are for ever: a type that is
-// no longer used keeps its line. What else there is to say of each stands in
-// [rows].
+// no longer used keeps its line. [rows] has everything else about each.
 type Type uint16
 
 // The types, by who speaks to whom: anybody, raft, between nodes, clients,
@@ -58,7 +57,7 @@ const (
 	TypePing      Type = 0x06
 	TypePong      Type = 0x07
 
-	// Those of raft are 0x10 + [raft.MessageType]. 0x1d is kept.
+	// Those of raft are 0x10 + [raft.MessageType]. 0x1d is reserved.
 	TypePreVote         Type = 0x11
 	TypePreVoteAnswer   Type = 0x12
 	TypeVote            Type = 0x13
@@ -70,7 +69,7 @@ const (
 	TypeReadIndex       Type = 0x19
 	TypeReadIndexAnswer Type = 0x1a
 	TypeTimeoutNow      Type = 0x1b
-	TypeSnapshot        Type = 0x1c // kept, and sent by nobody: the snapshot comes over a bulk connection
+	TypeSnapshot        Type = 0x1c // reserved, and sent by nobody: snapshots arrive over a bulk connection
 	TypeTransferVote    Type = 0x1e
 	TypeQuiet           Type = 0x1f
 
