@@ -9,17 +9,17 @@ import (
 	"unsafe"
 )
 
-// direct is a second way to a file: what is written through it goes to the disk
-// at once, and returns when it is durable (O_DIRECT and O_DSYNC, open(2)).
+// direct is a second descriptor of a file: a write through it goes straight to the
+// disk, and returns when it is durable (O_DIRECT and O_DSYNC, open(2)).
 //
 // The system's memory holds whole pages. Written through it, a batch of a few
 // hundred bytes costs the disk the one or two pages that it touches, ten bytes
-// for one; and two calls, where one is enough. The ways may be mixed: the system
-// drops from its memory what is written past it.
+// for one, and two calls where one is enough. Both descriptors may be used: the
+// system drops from its memory what is written past it.
 type direct struct {
 	file    *os.File
 	fd      uintptr // file's
-	refused bool    // there is no such way to this file
+	refused bool    // the system does not allow this for the file
 	async   bool    // the system may carry a write out while no thread waits
 }
 
@@ -27,7 +27,7 @@ type direct struct {
 // most disks. One with larger sectors refuses, and then nothing was written.
 const directSector = SectorSize
 
-// open opens the way at its first use. The file is found by its descriptor, for
+// open opens the descriptor at its first use. It finds the file by the other one, for
 // its name may have changed.
 func (d *direct) open(f *os.File) bool {
 	if d.file == nil && !d.refused {
@@ -47,8 +47,8 @@ func (d *direct) unit(f *os.File) int64 {
 	return pageBytes
 }
 
-// write writes p past the system's memory, if that can be done; else it did
-// nothing and says so.
+// write writes p past the system's memory; if that is impossible, it writes nothing
+// and says so.
 func (d *direct) write(f *os.File, p []byte, off int64) (done bool, err error) {
 	if len(p) == 0 || (int64(len(p))|off|int64(uintptr(unsafe.Pointer(&p[0]))))%directSector != 0 || !d.open(f) {
 		return false, nil
@@ -66,9 +66,9 @@ func (d *direct) write(f *os.File, p []byte, off int64) (done bool, err error) {
 	return true, err
 }
 
-// writeAside has the system write p while the goroutine waits for it and no
-// thread does. It returns how much was written, which is nothing where the
-// system does not do that: the rest is for a call that waits.
+// writeAside lets the system write p while the goroutine waits for it but no
+// thread does. It returns how much was written, which is nothing if the
+// system can't do that: the rest is for a call that waits.
 func (d *direct) writeAside(p []byte, off int64) (int, error) {
 	if !d.async {
 		return 0, nil
@@ -90,10 +90,10 @@ func (d *direct) writeAside(p []byte, off int64) (int, error) {
 	return 0, &os.PathError{Op: "write", Path: d.file.Name(), Err: err}
 }
 
-// notOfDisk tells an asynchronous write's error that says nothing of the disk,
-// so that the same write by a call is no second try after a failure: the
-// system had no room for it or was interrupted, which passes, or does not do it
-// at all. What it does not know is the disk's, and final.
+// notOfDisk reports whether an asynchronous write's error says nothing about the
+// disk, so that the same write by a call is no second try after a failure: the
+// system had no room for it or was interrupted, which passes, or does not support it
+// at all. Any unknown error is the disk's, and final.
 func notOfDisk(err error, begun bool) (again, never bool) {
 	switch err {
 	case syscall.EAGAIN, syscall.EINTR:
@@ -104,7 +104,7 @@ func notOfDisk(err error, begun bool) (again, never bool) {
 	return false, false
 }
 
-// refuse gives the way up for good.
+// refuse gives the descriptor up for good.
 func (d *direct) refuse() {
 	d.refused = true
 	d.close() // nothing was written that a close could fail to write

@@ -2,8 +2,8 @@ package vfs
 
 import "errors"
 
-// ErrFault is wrapped by the errors that [Faulty] makes up, [Full] and
-// [Missing] apart.
+// ErrFault is wrapped by the errors that [Faulty] makes up, except those of [Full]
+// and [Missing].
 var ErrFault = errors.New("disk fault")
 
 // Fault is a way in which a disk goes wrong.
@@ -19,11 +19,11 @@ const (
 	ShortWrite
 	// LostWrite: nothing is written, and the operation says that it was.
 	LostWrite
-	// FailedSync: the operation says that it failed. What was not synced is
+	// FailedSync: the operation says that it failed. Unsynced bytes are
 	// dropped: the file is as it was at its last sync, and a later sync
 	// succeeds.
 	FailedSync
-	// Full: the operation is not done for want of space, which it says with
+	// Full: the operation is not done for want of space, and fails with
 	// [ErrFull].
 	Full
 	// Slow: the operation is done after a delay.
@@ -40,18 +40,18 @@ const (
 	// ZeroPage: 4096 bytes are zero.
 	ZeroPage
 	// StaleSector: 512 bytes are what they were before they were last
-	// written over.
+	// overwritten.
 	StaleSector
-	// Misdirected: what was to be written to 512 bytes is elsewhere in the
-	// file, over what was there; in its own place is what was there before.
+	// Misdirected: a write of 512 bytes went elsewhere in the file, over what
+	// was there; its own range is as it was before.
 	Misdirected
 	// Truncated: the file ends too early.
 	Truncated
 	// Missing: there is no such file.
 	Missing
 
-	// Unreadable: no read that reaches 512 bytes returns anything, and says so;
-	// all others do. What stands there is as it was.
+	// Unreadable: every read that reaches these 512 bytes fails, and says so;
+	// all others succeed. The bytes themselves are unchanged.
 	Unreadable
 
 	faults
@@ -69,8 +69,7 @@ func (f Fault) String() string {
 	return faultNames[f]
 }
 
-// Rot lists the faults that are found when bytes are read: what [Mem.Damage]
-// does.
+// Rot lists the faults that are found when bytes are read: those of [Mem.Damage].
 func Rot() []Fault {
 	return []Fault{BitFlip, ZeroSector, ZeroPage, StaleSector, Misdirected, Truncated, Missing}
 }

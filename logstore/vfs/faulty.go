@@ -13,23 +13,23 @@ import (
 // Always is [Rule.Times] of a fault that does not go away.
 const Always = -1
 
-// Rule says which calls a fault befalls.
+// Rule says which calls a fault hits.
 type Rule struct {
 	Fault Fault
 	// Op is the operation: open, create, rename, remove, list, mkdir, syncdir,
 	// lock, stat, free, or one of a file: read, write, sync, truncate, size, close.
-	// Empty stands for all that the fault can befall.
+	// Empty stands for all that the fault can hit.
 	Op string
 	// Name is a pattern of [path.Match] for the file's path, or for the last
 	// part of it. Empty stands for all. A rename has two names.
 	Name string
-	// At is which of the calls that match is the first to be hit, counted
+	// At is the first of the matching calls to be hit, counted
 	// from when the rule was added. Zero is as one: the first.
 	At int
 	// Times is how many are hit in a row: zero is as one, [Always] all.
 	Times int
-	// Offset is the place in the file that rot is in, or that is unreadable; a
-	// read that does not reach it does not match. Less than zero, of rot: the
+	// Offset is where in the file the rot is, or what can't be read; a
+	// read that does not reach it does not match. Less than zero, for rot: the
 	// middle of what is read.
 	// Truncated ends the file there.
 	Offset int64
@@ -59,7 +59,7 @@ func (a *Armed) Fired() int {
 // Held is closed when the first call is stuck.
 func (a *Armed) Held() <-chan struct{} { return a.held }
 
-// Release lets go of all calls that the rule holds or would come to hold.
+// Release ends all calls that the rule holds, and those that it would hold later.
 func (a *Armed) Release() {
 	a.f.mu.Lock()
 	defer a.f.mu.Unlock()
@@ -69,9 +69,9 @@ func (a *Armed) Release() {
 	}
 }
 
-// Faulty is a disk that goes wrong as it is told: it hands every call to
-// another FS, except for those that its rules hit. It may be used from several
-// goroutines, as far as that FS may.
+// Faulty is a disk that fails on command: it hands every call to
+// another FS, except for those that its rules hit. Several goroutines may use it,
+// as far as they may use that FS.
 type Faulty struct {
 	under FS
 
@@ -81,20 +81,20 @@ type Faulty struct {
 	fired [faults]int
 	trace func(op, name string)
 	sleep func(time.Duration)
-	files map[string]*past // what is known of the files that were written to
+	files map[string]*past // the past of the files that were written to
 }
 
 var _ FS = (*Faulty)(nil)
 
-// NewFaulty returns a disk without faults before another.
+// NewFaulty returns a disk without faults in front of another.
 func NewFaulty(under FS) *Faulty {
 	return &Faulty{under: under, sleep: time.Sleep, files: map[string]*past{}}
 }
 
-// Add has the disk follow a rule from now on. Of several that hit a call, the
-// first added is followed; all that match count it. One of FailedSync,
-// StaleSector or Misdirected has to be there before the writes that it is
-// about: only then is it kept what they write over.
+// Add makes the disk follow a rule from now on. If several hit a call, the
+// first added is followed; all that match count it. A rule of FailedSync,
+// StaleSector or Misdirected must be added before the writes that it is
+// about: only then does the disk keep what they overwrite.
 func (f *Faulty) Add(r Rule) *Armed {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -103,7 +103,7 @@ func (f *Faulty) Add(r Rule) *Armed {
 	return a
 }
 
-// Drop ends one rule, and lets go of what it holds.
+// Drop ends one rule, and the calls that it holds.
 func (f *Faulty) Drop(a *Armed) {
 	f.mu.Lock()
 	f.rules = slices.DeleteFunc(f.rules, func(o *Armed) bool { return o == a })
@@ -111,7 +111,7 @@ func (f *Faulty) Drop(a *Armed) {
 	a.Release()
 }
 
-// Clear ends all rules, and lets go of what they hold.
+// Clear ends all rules, and the calls that they hold.
 func (f *Faulty) Clear() {
 	f.mu.Lock()
 	rules := f.rules
@@ -122,7 +122,7 @@ func (f *Faulty) Clear() {
 	}
 }
 
-// Trace has t called with each operation and its file, before it is done; of a
+// Trace calls t with each operation and its file, before it is done; for a
 // rename, with the old name.
 func (f *Faulty) Trace(t func(op, name string)) {
 	f.mu.Lock()
@@ -130,14 +130,14 @@ func (f *Faulty) Trace(t func(op, name string)) {
 	f.trace = t
 }
 
-// Sleep has Slow wait with s, in place of [time.Sleep].
+// Sleep makes Slow wait with s instead of [time.Sleep].
 func (f *Faulty) Sleep(s func(time.Duration)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sleep = s
 }
 
-// Calls returns how many operations there were, those that were hit too.
+// Calls returns how many operations there were, including those that were hit.
 func (f *Faulty) Calls() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()

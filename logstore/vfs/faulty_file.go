@@ -13,13 +13,13 @@ type faultyFile struct {
 	past *past
 }
 
-// past is what is known of a file beyond what it holds now. It is guarded by
+// past is what a file held before. It is guarded by
 // the Faulty's mu.
 type past struct {
-	// undo has what was written over since the last sync, in order.
+	// undo has what was overwritten since the last sync, in order.
 	undo []piece
 	size int64 // at the last sync; with undo
-	// before has the sectors that were written over, as they were before the
+	// before has the overwritten sectors, as they were before the
 	// last time.
 	before map[int64][]byte
 }
@@ -30,7 +30,7 @@ type piece struct {
 	data []byte
 }
 
-// opened makes an opening of what the other FS has opened.
+// opened wraps a file that the other FS has opened.
 func (f *Faulty) opened(name string) func(File, error) (File, error) {
 	return func(file File, err error) (File, error) {
 		if err != nil {
@@ -69,7 +69,7 @@ func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {
 	return f.File.WriteAt(p, off)
 }
 
-// remember keeps what a write is about to write over, if there is a rule that
+// remember keeps what a write is about to overwrite, if there is a rule that
 // will ask for it.
 func (f *faultyFile) remember(off, n int64) error {
 	undo, before := false, false

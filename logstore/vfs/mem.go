@@ -14,13 +14,13 @@ import (
 // ErrPower is wrapped by every error of a [Mem] that has lost power.
 var ErrPower = errors.New("no power")
 
-// Mem is a disk in memory. It tells what is durable from what is not, and what
-// is not can be lost: [Mem.StopAt] takes the power away at an operation,
+// Mem is a disk in memory. It knows what is durable and can lose the rest:
+// [Mem.StopAt] takes the power away at an operation,
 // [Mem.Crash] gives it back and decides what became of the rest. The same
 // calls give the same disk.
 //
-// Directories are durable from the start: their making is not what its users
-// doubt.
+// Directories are durable from the start: no test of its users is about making
+// them.
 type Mem struct {
 	mu    sync.Mutex
 	dirs  map[string]bool
@@ -48,7 +48,7 @@ type nameChange struct {
 	data     *memData
 }
 
-// memInodes is how many files are made until an inode comes again.
+// memInodes is how many files are made before an inode is reused.
 const memInodes = 64
 
 // NewMem returns an empty disk.
@@ -61,7 +61,7 @@ func NewMem() *Mem {
 	}
 }
 
-// Trace has f called with one line for each operation that changes something,
+// Trace calls f with one line for each operation that changes something,
 // before it is done.
 func (m *Mem) Trace(f func(string)) {
 	m.mu.Lock()
@@ -69,9 +69,9 @@ func (m *Mem) Trace(f func(string)) {
 	m.trace = f
 }
 
-// Fail has f asked before each operation that changes something, with the line
-// that Trace would get; its error becomes that of the operation, which is then
-// not done. An operation that only reads is not asked about.
+// Fail asks f before each operation that changes something, with the line
+// that Trace would get. An error of f becomes that of the operation, which is then
+// not done. f is not asked about an operation that only reads.
 func (m *Mem) Fail(f func(op string) error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -87,7 +87,7 @@ func (m *Mem) Ops() int {
 
 // StopAt takes the power away at the n-th changing operation from now, the
 // first being 1: it is not done, and it and all later ones return [ErrPower].
-// Zero takes it never.
+// Zero never does.
 func (m *Mem) StopAt(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -160,8 +160,8 @@ func (m *Mem) Create(name string) (File, error) {
 	return &memFile{m: m, d: d, name: name, life: m.life}, nil
 }
 
-// Rename implements [FS]. Both names must be in one directory, which is all
-// that its users need.
+// Rename implements [FS]. Both names must be in one directory; its users need no
+// more.
 func (m *Mem) Rename(from, to string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -276,7 +276,7 @@ func (m *Mem) SyncDir(dir string) error {
 	return nil
 }
 
-// FileID implements [FS]. Inodes are used again, as on a real disk.
+// FileID implements [FS]. Inodes are reused, as on a real disk.
 func (m *Mem) FileID(name string) (FileID, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -8,27 +8,27 @@ import (
 )
 
 // SectorSize is the smallest piece of a file that a disk writes whole, in
-// bytes. A power loss leaves each sector as it was or as it was to become.
+// bytes. A power loss leaves each sector either as it was or as written.
 const SectorSize = 512
 
-// PageSize is the piece of memory in which the system holds what is not on disk
-// yet, in bytes.
+// PageSize is the piece of memory in which the system holds bytes that are not on
+// disk yet.
 const PageSize = 4096
 
-// CrashMode says what a crash leaves of what was not synced.
+// CrashMode says what a crash leaves of unsynced writes.
 type CrashMode uint8
 
 const (
 	// DropUnsynced leaves only what was synced: bytes by Sync, names by
 	// SyncDir.
 	DropUnsynced CrashMode = iota
-	// KeepUnsynced leaves everything as it is, as the end of a process does
-	// while the system stays up. What was not synced is still not: a later
-	// crash may take it.
+	// KeepUnsynced leaves everything as it is, like the end of a process
+	// while the system stays up. Unsynced writes stay unsynced: a later
+	// crash may lose them.
 	KeepUnsynced
-	// PickUnsynced leaves, of each file, some of the writes that were not
-	// synced, each whole, and of each directory the first few of the changes
-	// of names, as a file system with a journal does.
+	// PickUnsynced leaves some of the unsynced writes of each file, each whole,
+	// and the first few changes of names of each directory, like a file system
+	// with a journal.
 	PickUnsynced
 	// TearUnsynced is PickUnsynced with each write torn into sectors, of which
 	// any may be left.
@@ -49,7 +49,7 @@ func CrashModes() []CrashMode {
 }
 
 // Crash ends every opening and lock, decides what is left, and gives the power
-// back. Chance decides where the mode leaves a choice.
+// back. Chance decides if the mode leaves a choice.
 func (m *Mem) Crash(mode CrashMode, chance uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -131,12 +131,12 @@ func (d *memData) keepSome(e extent, piece int64, random *splitMix) {
 	}
 }
 
-// PutBack lets the files of a directory, and of those in it, be what they are on
-// another disk: what becomes of a directory that is put back from a copy.
+// PutBack replaces the files of a directory, and of those in it, by those of
+// another disk, like putting a directory back from a copy.
 //
-// With InPlace the files are written over (cp -a): each that has its name here
-// keeps inode and birth, and those that the copy lacks stay. Else the directory is
-// replaced (rm -r, cp -a), and each file is a new one.
+// With InPlace the files are overwritten (cp -a): a file whose name is here
+// keeps inode and birth time, and files that the copy lacks stay. With Replace the
+// directory is replaced (rm -r, cp -a), and each file is a new one.
 func (m *Mem) PutBack(dir string, from *Mem, how PutBackMode) {
 	from = from.Copy()
 	m.mu.Lock()
@@ -176,8 +176,8 @@ const (
 	InPlace                    // files that are there are written over: cp -a
 )
 
-// Copy returns a disk that holds the same, durable and not, without what is open
-// or locked, and with the power on: to try several crashes from one place.
+// Copy returns a disk with the same contents, durable and not, nothing open
+// or locked, and the power on: to try several crashes from one point.
 func (m *Mem) Copy() *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -206,7 +206,7 @@ func (m *Mem) Copy() *Mem {
 	return c
 }
 
-// Corrupt changes one byte of a file, durably, behind the back of whoever has
+// Corrupt changes one byte of a file, durably and unseen by anyone who has
 // it open: byte at off is xored with mask.
 func (m *Mem) Corrupt(name string, off int64, mask byte) {
 	m.mu.Lock()

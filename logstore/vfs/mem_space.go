@@ -9,9 +9,9 @@ import (
 // memPage is what a file's space is counted in, in bytes.
 const memPage = 4096
 
-// Limit lets all files together have so many bytes, each rounded up to pages
-// of 4 KiB. What is beyond fails with [ErrFull]; of a write, the pages that fit
-// are written. What is there already stays, and may be overwritten. Zero is no
+// Limit bounds the bytes of all files together, each rounded up to pages
+// of 4 KiB. A write beyond it fails with [ErrFull]; the pages that fit
+// are written. Existing pages stay, and may be overwritten. Zero is no
 // limit.
 func (m *Mem) Limit(bytes int64) {
 	m.mu.Lock()
@@ -19,7 +19,7 @@ func (m *Mem) Limit(bytes int64) {
 	m.limit = bytes
 }
 
-// Used returns what all files together take of a limit, in bytes.
+// Used returns how much of a limit all files together take, in bytes.
 func (m *Mem) Used() int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -3,7 +3,7 @@
 // It does not know what a file holds, it does not retry, and it starts no
 // goroutine. Two disks implement it: [OS], the real one, and [Mem], which
 // lives in memory, counts its operations, can be full, can rot, and can lose
-// power at any of them. [Faulty] stands before either and does to its calls
+// power at any of them. [Faulty] wraps either and does to its calls
 // what bad disks do.
 package vfs
 
@@ -17,8 +17,8 @@ import (
 var ErrLocked = errors.New("locked by another process")
 
 // ErrFull is wrapped by the error of an operation for which there was no
-// space, or more than the user's quota. What was there before is as it was,
-// save in the range of a write.
+// space, or that exceeded the user's quota. Nothing else has changed,
+// except in the range of a write.
 var ErrFull = errors.New("no space on the disk")
 
 // FS is a tree of directories and files. Names are paths with slashes. Every
@@ -27,15 +27,15 @@ var ErrFull = errors.New("no space on the disk")
 type FS interface {
 	// Open opens an existing file for reading and writing.
 	Open(name string) (File, error)
-	// Create makes an empty file, in place of one that has the name. The
+	// Create makes an empty file, replacing one of that name. The
 	// file's name is durable only after SyncDir of its directory, its bytes
 	// only after its Sync.
 	Create(name string) (File, error)
-	// Rename gives a file another name in one step, in place of a file that
-	// has that name. Which of the two names a crash leaves is not promised
+	// Rename gives a file another name in one step, replacing a file of
+	// that name. Which of the two names a crash leaves is not promised
 	// before SyncDir.
 	Rename(from, to string) error
-	// Remove removes a file. It may be back after a crash until SyncDir.
+	// Remove removes a file. Until SyncDir, a crash may bring it back.
 	Remove(name string) error
 	// List returns the names in a directory, without the directory's own, in
 	// order. An absent directory is an error.
@@ -45,8 +45,8 @@ type FS interface {
 	MkdirAll(dir string) error
 	// SyncDir makes the names in a directory durable as they are now.
 	SyncDir(dir string) error
-	// Lock takes a lock that ends with the process or with Close, and makes
-	// the file that stands for it. It does not wait.
+	// Lock takes a lock that ends with the process or with Close, and creates
+	// its file. It does not wait.
 	Lock(name string) (io.Closer, error)
 	// FileID returns which file has a name.
 	FileID(name string) (FileID, error)
@@ -55,17 +55,17 @@ type FS interface {
 	Free(dir string) (int64, error)
 }
 
-// FileID tells a file from every copy of it, and from one that had its name
-// before: another one has another inode at the same time, and another birth at
-// another. It stays when the file is renamed or written to, and when its directory
-// is moved within the file system.
+// FileID tells a file from every copy of it, and from an earlier file of the same
+// name: of two files that exist together the inodes differ, of others the birth
+// times. It stays the same when the file is renamed or written to, and when its
+// directory is moved within the file system.
 type FileID struct {
 	Inode uint64
-	Birth int64 // when it was made, ns since 1970; 0 where the system does not say, and then a later file may have the same inode
+	Birth int64 // when it was made, ns since 1970; 0 if the system does not say, and then a later file may have the same inode
 }
 
-// File is one open file. ReadAt may run beside every other call; the others
-// are for one goroutine at a time.
+// File is one open file. ReadAt may run concurrently with every other call; the
+// others are for one goroutine at a time.
 type File interface {
 	io.ReaderAt
 	// WriteAt writes all of p or returns an error, after which nothing is
@@ -80,15 +80,15 @@ type File interface {
 	Close() error
 }
 
-// SyncWriter is a [File] that writes and syncs in one step. It is for bytes that
-// were made durable before and are overwritten, as those of a prepared segment.
+// SyncWriter is a [File] that writes and syncs in one step. It is for overwriting
+// bytes that are durable, like those of a prepared segment.
 type SyncWriter interface {
-	// WriteSync is WriteAt, and Sync of what that wrote. Where the system lets
-	// it, the bytes go to the disk past the system's memory, no more of them
-	// than p has; else it is the two, one after the other.
+	// WriteSync is WriteAt, and Sync of what that wrote. If the system allows
+	// it, exactly the bytes of p go to the disk past the system's memory;
+	// otherwise it is the two calls, one after the other.
 	WriteSync(p []byte, off int64) error
-	// Unit is what the beginning and the length of a WriteSync are best a
-	// multiple of, as is the address of p: a sector where the bytes go to the
-	// disk as they are, else a page.
+	// Unit is the number of which offset and length of a WriteSync should be a
+	// multiple, and the address of p too: a sector if the bytes go straight to the
+	// disk, else a page.
 	Unit() int64
 }

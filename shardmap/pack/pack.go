@@ -1,9 +1,8 @@
 // Package pack is msgpack by hand, for bodies that are too frequent for a
 // library.
 //
-// It knows no message and no command: what the fields mean stands where they
-// are used. It has no maps, floats, times or extensions to offer: maps and
-// floats are skipped where they stand, extensions are refused. Reading never
+// It knows no message and no command: their packages give fields a meaning. It has no maps, floats, times or extensions to offer: maps and
+// floats are skipped, extensions are refused. Reading never
 // copies, except for [Reader.String].
 //
 // Writing is a row of appends to a byte slice. Reading is a [Reader] over one.
@@ -113,7 +112,7 @@ func AppendBool(b []byte, v bool) []byte {
 	return append(b, codeFalse)
 }
 
-// AppendNil appends the value that stands for none.
+// AppendNil appends nil.
 func AppendNil(b []byte) []byte { return append(b, codeNil) }
 
 // AppendBytes appends v as a bin. It must be shorter than 4 GiB.
@@ -152,7 +151,7 @@ func AppendString(b []byte, v string) []byte {
 const Fixed32Size = 5
 
 // AppendFixed32 appends v as a uint that always takes [Fixed32Size] bytes, so
-// that it can be put in when what follows is known: the number itself stands in
+// that it can be filled in once the rest is known: the number itself is in
 // the last four, big-endian.
 func AppendFixed32(b []byte, v uint32) []byte {
 	return binary.BigEndian.AppendUint32(append(b, codeUint32), v)

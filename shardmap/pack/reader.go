@@ -8,10 +8,10 @@ import (
 
 // Reader reads the values of a byte slice, one after the other. The first
 // mistake stays: from then on every method gives a zero value, and [Reader.Err]
-// says what was wrong, so that a row of reads needs one question at its end.
+// says what was wrong, so a row of reads needs one check at its end.
 // It never panics and never allocates, except for String and errors.
 //
-// A copy of a Reader goes on by itself from where it was made.
+// A copy of a Reader continues independently.
 type Reader struct {
 	b   []byte
 	pos int
@@ -54,8 +54,8 @@ func (r *Reader) fail(problem string) {
 	}
 }
 
-// next returns the bytes that are left, none after a mistake. What is frequent
-// is read from them at once: by way of head a number takes three times as long.
+// next returns the bytes that are left, none after a mistake. Frequent values
+// are read from them directly: by way of head a number takes three times as long.
 func (r *Reader) next() []byte {
 	if r.err != nil {
 		return nil
