@@ -4,7 +4,7 @@ import "muster/repl/wire"
 
 // answers is what a turn answers to the callers of its requests.
 type answers struct {
-	touched []Replier // get something in this turn
+	touched []Replier // get an answer in this turn
 	scratch []byte
 }
 

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// bulkAnswerTimeout is how long the other side may take for an answer to
-	// a chunk. After the last one it builds the state, some seconds for
+	// bulkAnswerTimeout is how long the other side may take to answer a
+	// chunk. After the last one it builds the state, which takes some seconds for
 	// gigabytes.
 	bulkAnswerTimeout = 60 * time.Second
 	// bulkQueueMax bounds the snapshots that wait to be sent to one node: one
@@ -104,7 +104,7 @@ func (o *peer) dialBulk() (net.Conn, error) {
 	return p.cfg.DialBulk(ctx, o.id, p.Addr(o.id))
 }
 
-// stream sends one snapshot. It says whether the connection is of no more use.
+// stream sends one snapshot. It reports whether the connection has become useless.
 func (o *peer) stream(conn net.Conn, d *wire.Decoder, sender *SnapshotSender, pace Pace) (broken bool, err error) {
 	p := o.owner
 	off := context.AfterFunc(p.ctx, func() { conn.Close() })

@@ -9,11 +9,11 @@ import (
 	"muster/raft"
 )
 
-// CheckHost says where what a host keeps of its cores is not what they have, or
-// who waits though nobody waits for it any more. It is for tests, between two
-// turns: whatever happened before, also in an earlier life, a host that goes by
-// another membership, term or leader than its core sends to those who are no
-// members, or not to those who are; and a request that is kept holds memory, and
+// CheckHost returns an error if the host's copy of a core's state differs from the
+// core's, or if a request is kept that nobody waits for. It is for tests, between two
+// turns, whatever happened before or in an earlier life. A host that goes by
+// another membership, term or leader than its core sends to replicas that are no
+// members, or not to those that are. A request that is kept holds memory, and
 // the room of its connection.
 func CheckHost(h *Host) error {
 	for _, g := range h.order {
@@ -41,8 +41,8 @@ func CheckHost(h *Host) error {
 	return nil
 }
 
-// checkWaits says who waits longer than wanted. Of commands that are in the log
-// only the first is looked at, see [group.expireWaits].
+// checkWaits returns an error if a request waits past its deadline. Of commands that
+// are in the log it checks only the first, see [group.expireWaits].
 func (g *group) checkWaits() error {
 	over := func(deadline time.Duration) bool { return deadline != 0 && deadline < g.host.tickedAt }
 	count := len(g.reads.waiting) + len(g.reads.parked)

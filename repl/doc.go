@@ -3,18 +3,18 @@
 // It owns the node's part of each Raft group: it feeds the pure cores of
 // package raft with what arrives, gathers what they want written into one
 // batch for the node's one log, sends their messages, applies what is
-// committed, then answers. It knows nothing of keys and slots: what a command
-// means is told by a [StateMachine]. It opens no listener; who accepted a
-// connection hands in what came over it.
+// committed, then answers. It knows nothing of keys and slots: a [StateMachine]
+// gives commands their meaning. It opens no listener: the owner of a connection
+// hands in what arrived over it.
 //
 // [Host] is the synchronous core: events in, actions out, no goroutine, no
 // clock of its own. [Loop] is the goroutine around it. [Peers] carries messages
 // to other nodes over TCP.
 //
-// A host is its groups and what it knows besides, each part with its own fields:
+// A host is its groups and some more parts, each with its own fields:
 // [Contacts] of other nodes, heartbeats, fullness of disks, lives, replicas that
 // come and go (placing), that are mended (mending), appends read from the log
-// (fetching), and what is done beside it (chores). A group has its commands
+// (fetching), and work beside the loop (chores). A group has its commands
 // (commandQueue), its reads (readQueue), its snapshots, and whether it rests
 // (resting).
 //
@@ -31,9 +31,9 @@
 // # Start reading
 //
 // host.go has the life of an event, proposal.go and group.go that of a command,
-// read.go that of a read, place.go how replicas come and go, mend.go what becomes
-// of one whose log is damaged, contact.go what is known of other nodes. A
-// snapshot is due in snapshot_policy.go, is written by work.go, leaves by
+// read.go that of a read, place.go how replicas come and go, mend.go how a damaged
+// replica is mended, contact.go what is known of other nodes. A
+// snapshot becomes due in snapshot_policy.go, is written by work.go, leaves by
 // sender.go, arrives in inbox.go, and takes effect in snapshot.go; restore.go is
 // the start.
 package repl

@@ -183,7 +183,7 @@ func (g *group) prefer(id raft.ReplicaID) {
 	g.touch()
 }
 
-// livesOn says whether a member of the group lives on a node.
+// livesOn reports whether a member of the group lives on a node.
 func (g *group) livesOn(n raft.NodeID) bool {
 	for _, list := range [...][]raft.Member{g.members.Voters, g.members.Outgoing, g.members.Learners} {
 		for i := range list {
@@ -338,7 +338,7 @@ func (g *group) followMembers(rd raft.Ready) {
 	g.snap.endStrayStreams()
 }
 
-// removedBy says whether this replica is out once m is committed: it was allotted
+// removedBy reports whether this replica is out once m is committed: it was allotted
 // before m, and m does not name it. A log that catches up has memberships of a
 // time before the replica, and ones that are in force and may be truncated;
 // neither removes it.

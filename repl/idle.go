@@ -1,26 +1,25 @@
 package repl
 
-// A host whose groups all rest has nothing to do but to say that it is there. A
+// A host whose groups all rest only has to say that it is there. A
 // process that does that ten times a second, and looks at its clock twenty times,
-// never lets its processor sleep; so an idle host is ticked more seldom, some
-// ticks at a time, and its heartbeats are as far apart as a silence of an
-// election timeout allows.
+// never lets its processor sleep. So an idle host gets its ticks less often, several
+// at a time, and its heartbeats are as far apart as an election timeout allows.
 const (
 	// idleBeatsPerTimeout is how often an idle host sends heartbeats in an
-	// election timeout. The other side notices its silence as soon as ever; but
-	// fewer may be late.
+	// election timeout. The other side notices its silence as soon as before, but
+	// fewer heartbeats may be late.
 	idleBeatsPerTimeout = 4
-	// idleBeatSlack: a host that is awake anyhow, for a heartbeat of another
-	// one, sends its own so many ticks early. So the nodes of an idle cluster
-	// come to speak at one time, and each wakes once for all.
+	// idleBeatSlack: a host that another one's heartbeat has woken sends its own
+	// this many ticks early. So the nodes of an idle cluster come to speak at the
+	// same time, and each wakes once for all.
 	idleBeatSlack = 2
 )
 
 // IdleTicks is how many ticks an idle host may be given at once.
 func (h *Host) IdleTicks() int { return max(h.cfg.ElectionTicks/idleBeatsPerTimeout, 1) }
 
-// Idle reports whether the host has no need of ticks for [Host.IdleTicks]: all of
-// its groups rest, and nothing is under way. To be asked after a turn.
+// Idle reports whether the host needs no ticks for [Host.IdleTicks]: all of
+// its groups rest, and nothing is under way. Call it after a turn.
 func (h *Host) Idle() bool {
 	return h.awake == 0 && len(h.mending.list) == 0 && !h.underWay && !h.chores.working && h.fetching.underWay == 0
 }

@@ -6,18 +6,18 @@ import (
 	"muster/raft"
 )
 
-// Link is what a node knows of its way to another: of the connection on which
+// Link is what a node knows of its link to another: of the connection on which
 // it sends, and whose pings the other side answers.
 type Link struct {
 	Connected bool
 	RTT       time.Duration // of the last ping that was answered, on this connection or one before; 0: none
 	RTTAgo    time.Duration // how long ago that was
-	Waiting   time.Duration // for how long the ping under way has waited; 0: none is
+	Waiting   time.Duration // how long the ping under way has waited; 0: there is none
 	Why       string        // why there is no connection; empty if there is, or none was tried
-	Err       error         // the same, for who asks of which kind it is; nil where Why is empty
+	Err       error         // the same, to tell its kind; nil if Why is empty
 }
 
-// Link returns what is known of the way to a node.
+// Link returns what is known of the link to a node.
 func (p *Peers) Link(id raft.NodeID) Link {
 	o := p.peer(id)
 	if o == nil {
@@ -56,8 +56,8 @@ func (o *peer) answered() {
 	o.pingedAt = time.Time{}
 }
 
-// unreached notes why a dial at addr did not reach the node. What is said where
-// it is only looked for does not hide what is wrong where it should be.
+// unreached notes why a dial at addr did not reach the node. A failure at an address
+// where the node is only looked for must not hide what is wrong at the node's own.
 func (o *peer) unreached(addr string, err error) {
 	known := o.owner.Addr(o.id)
 	o.mu.Lock()

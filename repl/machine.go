@@ -9,11 +9,11 @@ import (
 	"muster/repl/wire"
 )
 
-// StateMachine is what the log of a group drives. A machine is called from one
-// goroutine, the host's; what else reads it is the machine's own affair.
+// StateMachine is what the log of a group drives. One goroutine, the host's, calls
+// it; the machine itself arranges for other readers.
 type StateMachine interface {
 	// Apply lets e, the next committed entry of kind normal, take effect.
-	// If answer is set, somebody waits: Apply appends the body of the
+	// If answer is set, a caller waits: Apply appends the body of the
 	// answer to out and returns its type. e may be kept; out may not.
 	//
 	// An error means that this version can't tell what e means, or that an
@@ -22,39 +22,39 @@ type StateMachine interface {
 	// Skip takes note of e, the next committed entry of another kind.
 	Skip(e raft.Entry) error
 	// Copy returns the state as it is now, between two entries, without
-	// walking over it. Entries go on being applied while the copy is out.
+	// walking over it. Further entries are applied before it is released.
 	Copy() StateCopy
-	// Restore takes the state that a copy of another replica's machine, or
+	// Restore loads the state that a copy of another replica's machine, or
 	// of this one's in another life, wrote to r, all of which it reads. The
-	// state stands at the entry at, whose group time is t. The machine is one
-	// that nobody else has seen yet, and any goroutine may call this.
+	// state stands at the entry at, whose group time is t. Nobody else has
+	// seen the machine yet, and any goroutine may call this.
 	//
-	// After an error the machine is as it was before: bytes that are no
+	// After an error the machine is unchanged: the bytes are no
 	// state, or a state of a level that this version does not understand.
 	Restore(r io.Reader, at raft.LogID, t raft.GroupTime) error
 	// Restored is called after Restore by the goroutine that applies, once
-	// the machine is its group's and before it gets its next entry. What
-	// others are to be told of a new state they are told now, not before.
+	// the machine is its group's and before it gets its next entry. It tells
+	// others of the new state now, and not before.
 	Restored()
 }
 
 // Expecter is a [StateMachine] that works faster if it knows what is coming.
 type Expecter interface {
-	// Expect says which committed entries come next. They may be kept until
-	// they have come, and nothing must depend on it.
+	// Expect announces the next committed entries. They may be kept until
+	// they are applied, and nothing must depend on the call.
 	Expect(entries []raft.Entry)
-	// ExpectReads says which reads are run next. They may not be kept.
+	// ExpectReads announces the reads that run next. They may not be kept.
 	ExpectReads(reads []Read)
 	// ExpectMax is how many entries or reads it takes at once.
 	ExpectMax() int
 }
 
-// StateCopy is the state of a machine as it was at one entry. One goroutine at
-// a time uses it, any.
+// StateCopy is the state of a machine as it was at one entry. Any goroutine may use
+// it, one at a time.
 type StateCopy interface {
 	// WriteTo writes the state to w, once: equal states as equal bytes. It
-	// lets go of each part as soon as that is written. A copy whose bytes
-	// in memory are not what was written to them is an error.
+	// releases each part as soon as that is written. It fails if bytes
+	// in memory differ from what was written to them.
 	WriteTo(w io.Writer) (int64, error)
 	// Release gives the copy up. A second Release does nothing.
 	Release()
@@ -63,14 +63,14 @@ type StateCopy interface {
 // Replier takes the answers to requests, usually for one connection.
 type Replier interface {
 	// Answer queues the answer to a request. It does not block and keeps
-	// nothing of body. It reports whether a Flush is due: whether this is
+	// nothing of body. It reports whether the caller must call Flush: whether this is
 	// the first answer since the last one.
 	Answer(r Reply, t wire.Type, body []byte) (first bool)
 	// Flush sends what is queued, without blocking.
 	Flush()
 }
 
-// Reply says whom to answer, and which of its requests.
+// Reply names the connection to answer, and its request.
 type Reply struct {
 	To      Replier
 	Request uint64
@@ -86,7 +86,7 @@ type Proposal struct {
 	// [raft.EntryHeaderSize] free bytes. The host owns it from here on.
 	Entry raft.Entry
 	// Deadline, on the clock given to [Host.Turn], is when the caller stops
-	// to wait; 0 is never. A command that has not reached the log by then is
+	// waiting; 0 is never. A command that has not reached the log by then is
 	// refused, and will not be applied.
 	Deadline time.Duration
 	Reply    Reply
@@ -95,7 +95,7 @@ type Proposal struct {
 // Query is a question to a state machine.
 type Query interface {
 	// Run answers from machine, whose last applied entry is at. It must not
-	// block: what takes long is handed on. The query answers r itself, also
+	// block, and hands on long work. The query answers r itself, perhaps
 	// later; first is what [Replier.Answer] returned, if it was called.
 	Run(machine StateMachine, at raft.LogID, r Reply) (first bool)
 }
@@ -106,7 +106,7 @@ type Read struct {
 	// Local asks for this replica's state as it is; else the read is
 	// linearizable and only the leader takes it.
 	Local bool
-	// AnyReplica lets this replica take a linearizable read also if it does
+	// AnyReplica lets this replica take a linearizable read even if it does
 	// not lead: it asks the leader from which index on it may answer.
 	AnyReplica bool
 	// After, if not zero, is an index that must be applied before the query
@@ -121,12 +121,12 @@ type Read struct {
 // delay or repeat a message, and what it delivers is what was sent. Messages
 // to one node should arrive in order: Raft is safe without it, but slow.
 type Transport interface {
-	// Send queues one message. Nothing of e is kept, but the bytes of its
-	// entries, which do not change, may be.
+	// Send queues one message. It may keep the bytes of e's entries, which do not
+	// change, and nothing else of e.
 	Send(to raft.NodeID, e *wire.Envelope)
 	// Fetch queues an append whose entries are still to be read from the
 	// log: as far as its Fetch says, or less. After they are read, current
-	// says whether the message may still leave: who no longer leads may
+	// reports whether the message may still leave: a replica that no longer leads may
 	// have read what another leader wrote. Nothing of e is kept.
 	Fetch(to raft.NodeID, e *wire.Envelope, current func() bool)
 	// SendBeat queues the heartbeats of all groups to one node, or the
@@ -136,16 +136,16 @@ type Transport interface {
 	// Nothing of q is kept.
 	SendRepair(to raft.NodeID, q *wire.Repair)
 	// AnswerRepair queues the answer to one. Its entries are still to be
-	// read: what [ReadIntact] finds of wanted in the log of r. Nothing of a is
-	// kept, wanted is.
+	// read: those that [ReadIntact] finds of wanted in the log of r. It keeps
+	// wanted, and nothing of a.
 	AnswerRepair(to raft.NodeID, a *wire.RepairAnswer, r logstore.Replica, wanted []wire.RepairSpan)
 	// SendLife queues a [wire.LifeQuestion] or a [wire.LifeAnswer]. Nothing of b is
 	// kept.
 	SendLife(to raft.NodeID, t wire.Type, b wire.Body)
 	// SendSnapshotRequest queues a request. Nothing of q is kept.
 	SendSnapshotRequest(to raft.NodeID, q *wire.SnapshotRequest)
-	// SendSnapshot begins to send a snapshot, apart from all else. The end is
-	// told to [Host.SnapshotSent], once, not from within this call.
+	// SendSnapshot begins to send a snapshot, on a connection of its own. It calls
+	// [Host.SnapshotSent] at the end, once, not from within this call.
 	SendSnapshot(to raft.NodeID, s *SnapshotStream)
 	// Flush lets everything queued leave: one call for each turn.
 	Flush()

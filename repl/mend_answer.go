@@ -76,7 +76,7 @@ func (m *mend) implausible(a *wire.RepairAnswer) (refusal, error) {
 	return 0, nil
 }
 
-// probes says whether a node that has committed all up to an index may show
+// probes reports whether a node that has committed all up to an index may show
 // where its log and this one part: some of what is lost is above what both are
 // known to share. A core that runs finds that out by itself.
 func (m *mend) probes(commit uint64) bool {
@@ -84,7 +84,7 @@ func (m *mend) probes(commit uint64) bool {
 	return m.group == nil && n > 0 && m.damage.Lost[n-1].Last > m.commit && commit > m.commit
 }
 
-// use does what an answer allows, and says whether there was anything.
+// use does what an answer allows, and reports whether there was anything.
 func (m *mend) use(from raft.NodeID, a *wire.RepairAnswer) bool {
 	known := m.commit
 	var back []raft.Entry
@@ -140,7 +140,7 @@ func (m *mend) termAt(index uint64) (uint64, bool) {
 	return m.outline.TermAt(index)
 }
 
-// lost says whether an entry is among those that are lost.
+// lost reports whether an entry is among those that are lost.
 func (m *mend) lost(id raft.LogID) bool {
 	for _, l := range m.damage.Lost {
 		if l.First <= id.Index && id.Index <= l.Last {

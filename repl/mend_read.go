@@ -8,12 +8,12 @@ import (
 	"muster/repl/wire"
 )
 
-// intactTries bounds how often a read that meets damage, or is refused, is tried
-// around it: each time it is known to the log afterwards.
+// intactTries bounds how often a read that meets damage, or is refused, is repeated
+// around it: each time the log knows the damage afterwards.
 const intactTries = 16
 
-// ReadIntact returns those of the wanted entries of a replica that its log can
-// read, in order, as many as have not much more than maxBytes. It reads from the
+// ReadIntact returns the wanted entries of a replica that its log can
+// read, in order, up to about maxBytes. It reads from the
 // disk: a [Transport] calls it where nothing waits for it.
 func ReadIntact(s *logstore.Store, id logstore.Replica, wanted []wire.RepairSpan, maxBytes int) []raft.Entry {
 	var entries []raft.Entry
@@ -27,10 +27,10 @@ func ReadIntact(s *logstore.Store, id logstore.Replica, wanted []wire.RepairSpan
 			got, err := s.Read(id, from, to, maxBytes)
 			if (errors.Is(err, logstore.ErrDamaged) || errors.Is(err, logstore.ErrRefused)) && tries > 0 {
 				tries--
-				continue // what was found damaged, or refused too often, is passed over now
+				continue // nextIntact now skips what was found damaged, or refused too often
 			}
 			if err != nil {
-				break // compacted, or truncated, since it was asked for
+				break // compacted, or truncated, since the question
 			}
 			for i := range got {
 				maxBytes -= len(got[i].Raw)
@@ -42,8 +42,8 @@ func ReadIntact(s *logstore.Store, id logstore.Replica, wanted []wire.RepairSpan
 	return entries
 }
 
-// nextIntact returns the first indexes from next to last that are not known to
-// be lost.
+// nextIntact returns the first run of indexes from next to last that are not known
+// to be lost.
 func nextIntact(s *logstore.Store, id logstore.Replica, next, last uint64) (from, to uint64, ok bool) {
 	d, _ := s.DamageOf(id)
 	for _, l := range d.Lost {

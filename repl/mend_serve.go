@@ -7,7 +7,7 @@ import (
 )
 
 // ReceiveRepair hands in another node's question for entries that its log lost.
-// It is answered through [Transport.AnswerRepair], if a replica of the group is
+// The answer goes through [Transport.AnswerRepair], if a replica of the group is
 // here, whatever its own state.
 func (h *Host) ReceiveRepair(from raft.NodeID, q *wire.Repair) {
 	h.contacts.hear(from)
@@ -27,14 +27,14 @@ func (h *Host) ReceiveRepair(from raft.NodeID, q *wire.Repair) {
 	h.cfg.Transport.AnswerRepair(from, &a, r, wanted)
 }
 
-// vouch fills in what the replica here can say of its log, and returns which it
-// is; false if none of that group and incarnation is here.
+// vouch fills in what the replica here can say of its log, and returns the
+// replica; false if none of that group and incarnation is here.
 //
-// What it says to be committed must be what its log holds on disk, since the
-// entries are read from there, and later than this is said. A core may have
-// truncated entries that are still on disk, and know of commits of those that
-// take their place. So no more is said than what is both committed and, in the
-// core's view, synced: that stands, and does not change any more.
+// What it reports as committed must be on its disk, since the
+// entries are read from there, and later than the report. A core may have
+// truncated entries that are still on disk, and know that their replacements are
+// committed. So it reports only what is both committed and, in the
+// core's view, synced: that no longer changes.
 func (l *mending) vouch(a *wire.RepairAnswer) (logstore.Replica, bool) {
 	g, m := l.host.groups[a.Group], l.of(a.Group)
 	var r logstore.Replica
@@ -49,7 +49,7 @@ func (l *mending) vouch(a *wire.RepairAnswer) (logstore.Replica, bool) {
 	}
 	o, ok := l.host.cfg.Store.Outline(r)
 	if !ok {
-		return r, g == nil // nothing is known but the entries that verify
+		return r, g == nil // only the entries that verify are known
 	}
 	a.Base, a.Last = o.Base.ID, o.Last
 	switch {
@@ -58,8 +58,8 @@ func (l *mending) vouch(a *wire.RepairAnswer) (logstore.Replica, bool) {
 		a.Commit = min(s.Commit, s.Durable, o.Last.Index)
 		a.Snapshot = g.applied.Index
 	case g == nil && m.damage.Promises:
-		// It may not know of a truncation, so that what it takes for the
-		// committed entry may be one of an earlier term.
+		// A replica that lost its promises may have lost a truncation too, so what
+		// looks like the committed entry may be one of an earlier term.
 		a.Base, a.Last = raft.LogID{}, raft.LogID{Index: o.Last.Index}
 	case g == nil && m.broken == nil:
 		a.Commit = m.commit

@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// paceBurst is how much time may be caught up with at once: who was held up by
-// the disk does not make up for it with a rush.
+// paceBurst is how much time may be caught up with at once, so that a writer that
+// the disk held up does not make up for it with a rush.
 const paceBurst = 20 * time.Millisecond
 
 var errPaceEnds = errors.New("the node stops")
 
-// NewPace returns a pace of so many bytes per second, 0 or less for any. It ends
-// with an error when stop is closed. One goroutine uses it.
+// NewPace returns a pace of rate bytes per second; 0 or less is no limit. It returns
+// an error once stop is closed. One goroutine uses it.
 func NewPace(rate int64, stop <-chan struct{}) Pace {
 	var due time.Time
 	return func(bytes int) error {

@@ -9,7 +9,7 @@ import (
 	"muster/repl/wire"
 )
 
-// commandQueue is the commands of one replica, from their coming to their answer:
+// commandQueue is the commands of one replica, from their arrival to their answer:
 // queued until the core takes them, then waiting to be applied.
 type commandQueue struct {
 	group      *group
@@ -20,7 +20,7 @@ type commandQueue struct {
 	entryBytes int
 }
 
-// waiter is somebody who waits for the entry at index to be applied.
+// waiter is a caller that waits for the entry at index to be applied.
 type waiter struct {
 	index    uint64
 	deadline time.Duration // on the host's clock; 0: never
@@ -105,8 +105,8 @@ func (q *commandQueue) offer() {
 	q.expire()
 }
 
-// expire refuses commands whose callers have stopped to wait. They were
-// never proposed, so that is the whole truth.
+// expire refuses commands whose callers have stopped waiting. They were
+// never proposed, so it is true that nothing was applied.
 func (q *commandQueue) expire() {
 	kept := q.queue[:0]
 	for _, p := range q.queue {
@@ -122,14 +122,14 @@ func (q *commandQueue) expire() {
 	q.queue = kept
 }
 
-// groupTime is the time that a new entry gets: the time at which this leader
-// took over, and what its own clock measured since.
+// groupTime is the time for a new entry: the time at which this leader
+// took over, plus what its own clock has measured since.
 func (g *group) groupTime() raft.GroupTime {
 	return g.leadingGT + raft.GroupTime(g.host.now-g.leadingAt)
 }
 
-// abandon answers all who wait for something that this replica can no longer
-// promise. What is in the log may yet be committed by another leader; what is
+// abandon answers all callers that wait for something that this replica can no longer
+// promise. Another leader may yet commit what is in the log; what is
 // only queued is refused outright.
 func (g *group) abandon() {
 	for _, w := range g.commands.waiters {

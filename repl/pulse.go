@@ -3,13 +3,14 @@ package repl
 import "time"
 
 // pulse says when a host gets its ticks: one at a time while it has something to
-// do, else some together. What else wakes the loop brings those that are due.
+// do, else several together. If something else wakes the loop, the host gets the
+// ticks that are due.
 type pulse struct {
 	tick   time.Duration
 	most   int // ticks at once
 	ticker *time.Ticker
 	slow   bool
-	last   time.Time // while slow: until when the host has had its ticks
+	last   time.Time // while slow: the time up to which the host has had its ticks
 }
 
 func newPulse(tick time.Duration, most int) *pulse {
@@ -25,8 +26,8 @@ func (p *pulse) fired() int {
 }
 
 // due returns how many ticks are due when the loop wakes for something else. After
-// a time in which the process did not run there are no more than usual: it is as
-// if the clock had stood still, for the others' word of that time is still to be
+// a time in which the process did not run, there are no more than usual, as if the
+// clock had stood still: what the others sent in that time is still to be
 // read.
 func (p *pulse) due() int {
 	if !p.slow {
@@ -46,7 +47,7 @@ func (p *pulse) due() int {
 	return n
 }
 
-// follow goes slow when the host is idle, and back when it is not.
+// follow slows the ticker down when the host is idle, and speeds it up when not.
 func (p *pulse) follow(idle bool) {
 	if idle == p.slow {
 		return

@@ -67,7 +67,7 @@ type refusalKey struct {
 	group raft.GroupID
 }
 
-// note counts a refusal at a tick and says whether it is to be logged.
+// note counts a refusal at a tick and reports whether it is to be logged.
 func (r *refusals) note(why refusal, from raft.NodeID, group raft.GroupID, tick uint64) (log bool) {
 	r.counts[why]++
 	k := refusalKey{why, from, group}

@@ -8,23 +8,24 @@ import (
 // Groups that rest, and on whose word
 //
 // A group that rests has no heartbeats of its own, and its followers count no
-// ticks. That their leader's node is heard of says nothing about the leader: the
-// node goes on to send heartbeats where that one replica stopped, was found
-// damaged, was removed, or is a follower since its process started anew. So a
-// leader's node also names the groups that it leads and that rest, all of them
-// in turn, some with each heartbeat. A follower rests for as long as it is named:
+// ticks. Heartbeats of the leader's node say nothing about the leader: the
+// node continues to send them when that one replica has stopped, was found
+// damaged, was removed, or follows since its process restarted. So a
+// leader's node also names the groups that it leads at rest, all of them
+// in turn, some with each heartbeat. A follower rests for as long as its group is
+// named:
 //
-//   - What isn't said for an election timeout isn't so, whatever became of the
-//     leader. The follower takes its leader for lost, as if the connection to it
-//     had closed. That is a hint: the others are asked, and a leader that lives
-//     is woken by the question.
-//   - A node that was started anew leads nothing. It introduces itself (lives.go),
-//     and its followers needn't wait until its word runs out.
+//   - A group that is not named for an election timeout has no leader at rest,
+//     whatever became of it. The follower treats the leader as lost, as if the
+//     connection to it had closed. That is a hint: the others are asked, and the
+//     question wakes a leader that lives.
+//   - A node that has restarted leads nothing. It introduces itself (lives.go),
+//     and its followers need not wait until its word runs out.
 //
-// A node that names a group wrongly, or names it under another term, keeps
-// nobody at rest for whom the replica, its incarnation and its term are not
-// those that the follower rests on. A node can lie about a group that it really
-// led; then the group lacks a leader until somebody asks something of it.
+// A node that names a group wrongly, or under another term, keeps no follower at
+// rest: replica, incarnation and term must be those on which the follower rests.
+// A node can lie about a group that it really led; then the group lacks a leader
+// until somebody asks something of it.
 
 // resting is whether a group rests, and on whose word.
 type resting struct {
@@ -36,18 +37,17 @@ type resting struct {
 }
 
 // vouchesPerTimeout is how often a group that rests is named in an election
-// timeout: as many heartbeats may be lost, less one, before it wakes for
+// timeout: as many heartbeats, less one, may be lost before it wakes for
 // nothing. Naming costs some ten bytes for each group and time.
 const vouchesPerTimeout = 4
 
-// vouching is how far the turn has come in which a node is told which groups
-// rest.
+// vouching is the position in the turn by which a node learns which groups rest.
 type vouching struct {
 	next int    // of the host's groups
 	last uint64 // the tick of the last part
 }
 
-// vouchFor adds the part of the groups that is due to be named to a node.
+// vouchFor adds the groups that are next to be named to a node.
 func (a *heartbeats) vouchFor(n raft.NodeID, v *vouching, rests []wire.Rest) []wire.Rest {
 	passed := int(a.host.ticks - v.last)
 	if uint64(passed) < a.ticks() {
@@ -93,7 +93,7 @@ func (r *resting) note() {
 	r.set(quiet)
 }
 
-// tick ends a rest on the word of a leader that nobody gives any more.
+// tick ends a rest whose leader's word has run out.
 func (r *resting) tick() {
 	h := r.group.host
 	if r.group.stopped != nil || r.group.role == raft.RoleLeader || h.ticks-r.vouchedAt < uint64(h.cfg.ElectionTicks) ||

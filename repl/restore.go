@@ -12,12 +12,12 @@ import (
 // loadBuffer is how much of a snapshot is read at once, in bytes.
 const loadBuffer = 256 << 10
 
-// restoreGroup makes the group of a replica that the store holds: its state is
-// that of the newest snapshot that can be used, and the entries after it up to
-// the commit index that reached the disk are applied before anything else
-// happens. The rest is the core's, which finds out what became of it.
+// restoreGroup makes the group of a replica that the store holds. Its state is
+// that of the newest usable snapshot, to which it applies the entries up to
+// the commit index that reached the disk before anything else
+// happens. The core finds out what became of the entries after that.
 //
-// Several goroutines may do this beside each other: nothing of the host changes.
+// Several goroutines may do this in parallel: nothing of the host changes.
 func restoreGroup(h *Host, r logstore.Replica, restored raft.Restored) (*group, error) {
 	g := makeGroup(h, r)
 	g.applied, g.appliedMembers = restored.Base, restored.Membership
@@ -25,6 +25,9 @@ func restoreGroup(h *Host, r logstore.Replica, restored raft.Restored) (*group, 
 	if err := g.snap.restore(&restored); err != nil {
 		return nil, err
 	}
+	// A commit index on disk is a lower bound: an index was committed before it was
+	// written. So these entries may be applied without asking anyone. The later
+	// ones may still be truncated, and go to the core.
 	next := g.applied.Index + 1
 	commit := min(restored.State.Commit, restored.Last.Index)
 	for next <= commit {
@@ -79,8 +82,8 @@ func (k *snapshots) restore(restored *raft.Restored) error {
 		k.stand(s.Base, s.Size)
 		k.base = restored.Base
 		if s.Base.ID.Index > restored.Base.Index {
-			// The crash came before the log was told. What a snapshot covers
-			// is committed.
+			// The crash came before the log got its base record. Only committed
+			// entries are ever applied, so the snapshot covers nothing else.
 			k.later = &s
 			restored.State.Commit = max(restored.State.Commit, s.Base.ID.Index)
 		}
@@ -95,7 +98,7 @@ func (k *snapshots) restore(restored *raft.Restored) error {
 	return nil
 }
 
-// holds says whether the log has an entry, or begins right after it.
+// holds reports whether the log has an entry, or begins right after it.
 func holds(r *raft.Restored, id raft.LogID) bool {
 	if id == r.Base {
 		return true

@@ -122,6 +122,6 @@ func (s *SnapshotSender) end(err error) { s.ended, s.err = true, err }
 // Again begins anew where the other side says: chunks or answers were lost.
 func (s *SnapshotSender) Again() { s.asked, s.begun, s.inFlight = false, false, 0 }
 
-// Ended says whether the stream is over; without an error the other side has
+// Ended reports whether the stream is over; without an error the other side has
 // the state.
 func (s *SnapshotSender) Ended() (bool, error) { return s.ended, s.err }

@@ -53,7 +53,7 @@ type SnapshotStream struct {
 	node    raft.NodeID
 }
 
-// Current says whether the stream should go on. Any goroutine may ask.
+// Current reports whether the stream should go on. Any goroutine may ask.
 func (s *SnapshotStream) Current() bool {
 	return !s.useless.Load() && (s.Term == 0 || s.group.leading.Load() == s.Term)
 }
@@ -239,7 +239,7 @@ func (k *snapshots) adoptLater() {
 	}
 }
 
-// WantsSnapshot says whether a snapshot that another node offers is of use
+// WantsSnapshot reports whether a snapshot that another node offers is of use
 // here: have is true if all of it is here already; else why, if not empty, says
 // why it is not taken.
 func (h *Host) WantsSnapshot(from raft.NodeID, c *wire.Chunk) (have bool, why string) {

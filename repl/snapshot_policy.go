@@ -2,15 +2,15 @@ package repl
 
 import "muster/raft"
 
-// SnapshotPolicy says when a replica's state is written down, so that the log
-// before it can go. A zero field stands for its default.
+// SnapshotPolicy says when a replica's state is written to a snapshot, so that the
+// log before it can go. A zero field stands for its default.
 type SnapshotPolicy struct {
-	// BytesMin: a group is due when so many bytes of entries were applied
+	// BytesMin: a group is due once this many bytes of entries were applied
 	// since its last snapshot, or as many as that snapshot has, if that is
 	// more. So a snapshot costs no more than the entries that it spares.
 	BytesMin int64
-	// RestBytes and RestTicks: a group is due, too, when nothing was applied
-	// for so many ticks and a start would have to apply so many bytes.
+	// RestBytes and RestTicks: a group is also due once nothing was applied
+	// for RestTicks and a start would have to apply RestBytes.
 	RestBytes int64
 	RestTicks int
 	// LogBytesMax: while the entries of all groups together are more, and more
@@ -19,24 +19,24 @@ type SnapshotPolicy struct {
 	// BytesMin.
 	LogBytesMax, OverBytesMin int64
 	// RetryTicks is how long a group waits after a snapshot that could not be
-	// written, as for want of space.
+	// written, for example for want of space.
 	RetryTicks int
 	// HoldTicks is how long no other snapshot is made after one was sent to a
-	// follower, so that it finds what follows that one still in the log; unless
-	// the entries have become holdTimes as many as make a group due.
+	// follower, so that it finds the following entries in the log; unless
+	// the entries are holdTimes as many as make a group due.
 	HoldTicks int
 }
 
 const (
-	// snapshotBytesMin keeps the snapshots of small groups rare. To apply so
-	// much again takes a start less than a tenth of a second.
+	// snapshotBytesMin keeps the snapshots of small groups rare. A start applies
+	// that much in less than a tenth of a second.
 	snapshotBytesMin = 8 << 20
 	// snapshotRestBytes is worth a file of its own.
 	snapshotRestBytes = 1 << 20
-	// snapshotRestTicks is 3 s: who loads data in pieces is not at rest
-	// between two of them.
+	// snapshotRestTicks is 3 s: a client that loads data in pieces does not let the
+	// group rest between two of them.
 	snapshotRestTicks = 60
-	// snapshotLogBytesMax is what the tails of all groups may take of a disk.
+	// snapshotLogBytesMax is how much of a disk the tails of all groups may take.
 	snapshotLogBytesMax = 128 << 20
 	// snapshotOverBytesMin: it takes 4,096 groups of less to be over that.
 	snapshotOverBytesMin = 32 << 10
@@ -46,15 +46,15 @@ const (
 	snapshotHoldTicks = 200
 	// holdTimes bounds what a slow follower can pin.
 	holdTimes = 2
-	// forcedTimes: a group that is due by so much is written without a pace.
-	// The disk is slower than what is written to it, or the pace is.
+	// forcedTimes: a group that is due this many times over is written without a pace.
+	// Either the disk is slower than the writes, or the pace is.
 	forcedTimes = 4
 	// lookTicks lie between two looks at which group is due: each looks at
 	// all groups.
 	lookTicks = 4
 	// shortPart: on a disk that has no room to prepare more log, a group is
-	// due when it has so much of the log as this part of its last snapshot: to
-	// write that once more is worth what the log gets back.
+	// due when its part of the log is this part of its last snapshot: the log then
+	// gets back enough to be worth writing that snapshot once more.
 	shortPart = 4
 	// staggerParts and staggerOver: the replicas of a group are due at
 	// different sizes, each staggerParts-th of the limit apart, so that no
@@ -89,7 +89,7 @@ func (k *snapshots) dueBytes() int64 {
 	return limit + limit/staggerParts*int64(k.group.replica.ID%staggerOver)
 }
 
-// may says whether a snapshot of the group can be made, and makes
+// may reports whether a snapshot of the group can be made, and makes
 // sense.
 func (k *snapshots) may() bool {
 	switch {
@@ -105,7 +105,7 @@ func (k *snapshots) may() bool {
 	return true
 }
 
-// lacksState says whether there is no snapshot where the log begins: the disk
+// lacksState reports whether there is no snapshot where the log begins: the disk
 // has damaged it. Only who was told asks: it looks at the store.
 func (k *snapshots) lacksState() bool {
 	if !k.asked || k.base.Index == 0 {
@@ -115,13 +115,14 @@ func (k *snapshots) lacksState() bool {
 	return !have
 }
 
-// held says whether a follower is to find what follows its snapshot.
+// held reports whether the log must keep what follows a snapshot, for a follower
+// that has just received it.
 func (k *snapshots) held() bool {
 	return (len(k.streams) > 0 || k.group.host.ticks < k.heldUntil) && k.bytes < holdTimes*k.dueBytes()
 }
 
 // due returns the group whose state is to be written next, or nil:
-// one that was asked for; else the one that is over its limit by most; else one
+// one that was asked for; else the one that is most over its limit; else one
 // that rests; else, if the log is too large or its disk has no room for more, the
 // one with most of it.
 func (c *chores) due() *group {

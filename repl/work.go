@@ -29,7 +29,7 @@ type Work struct {
 	broken error // the state could not be told
 }
 
-// Writes says whether the work is to write a snapshot.
+// Writes reports whether the work is to write a snapshot.
 func (w *Work) Writes() bool { return w.state != nil }
 
 // Forced says that the log has grown so long that the snapshot should be written
