@@ -8,7 +8,7 @@ import (
 	"muster/repl/wire"
 )
 
-// readQueue is the reads of one replica, from their coming to their answer.
+// readQueue is the reads of one replica, from their arrival to their answer.
 type readQueue struct {
 	group       *group
 	waiting     []Read      // of this turn
@@ -30,7 +30,7 @@ type parkedRead struct {
 	read  Read
 }
 
-// add queues a query for the next work, or parks it where it needs no leader.
+// add queues a query for the next work, or parks it if it needs no leader.
 func (q *readQueue) add(r Read) {
 	switch {
 	case q.group.stopped != nil:
@@ -54,6 +54,10 @@ func (q *readQueue) add(r Read) {
 }
 
 // offer asks the core for one confirmation for all reads of this turn.
+//
+// Each turn's reads get a confirmation of their own. One that was asked for
+// earlier would not do: another leader may have acknowledged a write since, and a
+// read that began after that must see it.
 func (q *readQueue) offer() {
 	if len(q.waiting) == 0 {
 		return
@@ -78,6 +82,9 @@ func (q *readQueue) offer() {
 func (q *readQueue) confirm(confirmed []raft.Read) {
 	machine, expects := q.group.machine.(Expecter)
 	for _, c := range confirmed {
+		// A confirmation that was asked for later covers earlier reads too: who
+		// leads at the later moment has led all the while, and its index is no
+		// lower.
 		for len(q.unconfirmed) > 0 && q.unconfirmed[0].number <= c.Number {
 			reads := q.unconfirmed[0].reads
 			for i, r := range reads {
@@ -96,9 +103,9 @@ func (q *readQueue) confirm(confirmed []raft.Read) {
 	}
 }
 
-// refuseAhead refuses a read that asks for more than there is. What was told to
-// anybody as done was committed before, and is at or below a confirmed index;
-// so nobody was told that log id, and to wait for it could be for ever.
+// refuseAhead refuses a read that asks for more than there is. Everything that was
+// reported as done was committed before, and is at or below a confirmed index.
+// So nobody was given that log id, and the read might wait for it for ever.
 func (q *readQueue) refuseAhead(r Read, confirmed uint64) {
 	q.count--
 	q.group.host.answers.refuse(r.Reply, wire.BadRequest(q.group.name(),
@@ -127,6 +134,8 @@ func (q *readQueue) lose(reads []Read) {
 
 // park runs a read at once if index is applied, else keeps it until it is.
 func (q *readQueue) park(index uint64, r Read) {
+	// The state may be newer than the index: a linearizable read must see at
+	// least what was done before it began, and may see more.
 	if q.group.applied.Index >= index {
 		q.run(r)
 		return
@@ -157,17 +166,17 @@ func (q *readQueue) run(r Read) {
 	}
 }
 
-// expireWaits answers those whose callers have stopped to wait, whatever it is
-// that does not come: a confirmation, an index, an entry that is applied. It is
-// called with each tick, also while the group rests or its disk hangs, since
-// what they hold (memory, and the room of their connections) is given back by
-// nothing else. Commands that are only queued see to it themselves.
+// expireWaits answers requests whose callers have stopped waiting, whatever they
+// waited for: a confirmation, an index, an entry that is applied. It is
+// called with each tick, even while the group rests or its disk hangs, since
+// nothing else frees what they hold (memory, and the room of their connections).
+// Queued commands expire by themselves.
 func (g *group) expireWaits() {
 	if g.reads.count > 0 && !(g.resting.quiet && bug("reads of a resting group kept")) {
 		g.reads.expire()
 	}
 	// Commands are answered in order, so the first waits longest. The others
-	// are looked at when its time is over: in a group that goes on never.
+	// are checked once its time is over, which in a working group never happens.
 	if len(g.commands.waiters) > 0 && g.host.late(g.commands.waiters[0].deadline) {
 		g.commands.expireWaiters()
 	}
@@ -189,7 +198,7 @@ func (q *readQueue) expire() {
 	})
 }
 
-// expired refuses a read if its time is over. why is asked for only then.
+// expired refuses a read if its time is over. It calls why only then.
 func (q *readQueue) expired(r *Read, why func() string) bool {
 	if !q.group.host.late(r.Deadline) {
 		return false
@@ -201,7 +210,7 @@ func (q *readQueue) expired(r *Read, why func() string) bool {
 
 // expireWaiters answers commands that are in the log and were not applied in
 // time: on a disk that hangs, or without a majority, until a leader steps down.
-// They may be applied yet.
+// They may still be applied.
 func (q *commandQueue) expireWaiters() {
 	q.waiters = slices.DeleteFunc(q.waiters, func(w waiter) bool {
 		if !q.group.host.late(w.deadline) {
