@@ -152,7 +152,7 @@ func (p *report) topology(table *shardmap.Table, v *view) wire.TopologyAnswer {
 	self := p.self().Node
 	a := wire.TopologyAnswer{ClusterID: table.ClusterID, Epoch: table.Epoch, Index: table.Index, ValueMax: uint32(table.ValueMax)}
 	for _, t := range table.Nodes {
-		a.Nodes = append(a.Nodes, wire.TopologyNode{ID: t.ID, Name: t.Name, Addr: t.Addr, Role: wire.NodeRole(t.Role), Status: v.status(self, t.ID)})
+		a.Nodes = append(a.Nodes, wire.TopologyNode{ID: t.ID, Name: t.Name, Addr: t.Addr, Role: t.Role, Status: v.status(self, t.ID)})
 	}
 	leaders := make(map[raft.GroupID]raft.NodeID)
 	for i := range v.groups {
@@ -166,7 +166,7 @@ func (p *report) topology(table *shardmap.Table, v *view) wire.TopologyAnswer {
 		a.Groups = append(a.Groups, t)
 	}
 	for _, o := range table.Ranges() {
-		a.Slots = append(a.Slots, wire.SlotRange{From: o.From, To: o.To, Group: o.Group})
+		a.Slots = append(a.Slots, o)
 	}
 	return a
 }
@@ -213,11 +213,9 @@ func (p *report) statusOf(table *shardmap.Table, v *view) wire.StatusAnswer {
 		CPUMicros: cpuMicros(), RSS: residentBytes(), Log: p.logStats(),
 	}
 	for _, t := range table.Nodes {
-		s := wire.StatusNode{ID: t.ID, Name: t.Name, Addr: t.Addr, Role: wire.NodeRole(t.Role), Status: v.status(id.Node, t.ID),
+		s := wire.StatusNode{ID: t.ID, Name: t.Name, Addr: t.Addr, Role: t.Role, Status: v.status(id.Node, t.ID),
 			Version: t.Version, Start: t.Start, LastHeardMs: uint64(v.heard[t.ID].Milliseconds())}
-		for _, l := range t.Labels {
-			s.Labels = append(s.Labels, wire.Label{Key: l.Key, Value: l.Value})
-		}
+		s.Labels = t.Labels
 		a.Nodes = append(a.Nodes, s)
 	}
 	known := make(map[raft.GroupID]*repl.GroupView)
@@ -260,7 +258,7 @@ func statusGroup(g *repl.GroupView, slots uint32) wire.StatusGroup {
 		ID: g.Replica.Group, Incarnation: g.Replica.Incarnation, Leader: leader(g), Term: s.Term,
 		Commit: g.Commit, Applied: s.Applied, Slots: slots,
 	}
-	add := func(m raft.Member, role wire.ReplicaRole) {
+	add := func(m raft.Member, role shardmap.ReplicaRole) {
 		rep := wire.StatusReplica{ID: m.Replica, Node: m.Node, Role: role}
 		if m.Replica == g.Replica.ID {
 			rep.Match = s.Durable
@@ -277,10 +275,10 @@ func statusGroup(g *repl.GroupView, slots uint32) wire.StatusGroup {
 		row.Replicas = append(row.Replicas, rep)
 	}
 	for _, m := range s.Membership.Voters {
-		add(m, wire.ReplicaVoter)
+		add(m, shardmap.ReplicaVoter)
 	}
 	for _, m := range s.Membership.Learners {
-		add(m, wire.ReplicaLearner)
+		add(m, shardmap.ReplicaLearner)
 	}
 	slices.SortFunc(row.Replicas, func(a, b wire.StatusReplica) int { return cmp.Compare(a.ID, b.ID) })
 	return row
@@ -302,7 +300,7 @@ func replicaState(p raft.Progress) wire.ReplicaState {
 func elsewhere(t shardmap.TableGroup, slots uint32) wire.StatusGroup {
 	row := wire.StatusGroup{ID: t.ID, Incarnation: t.Incarnation, Slots: slots}
 	for _, r := range t.Replicas {
-		row.Replicas = append(row.Replicas, wire.StatusReplica{ID: r.Replica, Node: r.Node, Role: wire.ReplicaRole(r.Role)})
+		row.Replicas = append(row.Replicas, wire.StatusReplica{ID: r.Replica, Node: r.Node, Role: r.Role})
 	}
 	return row
 }

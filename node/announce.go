@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 // checkAnnouncement says why what a node says of itself must not go into the
@@ -31,10 +32,10 @@ func checkAnnouncement(a *wire.Announce) error {
 		return fmt.Errorf("field labels: %d, at most %d are kept", len(a.Labels), labelsMax)
 	}
 	for i, l := range a.Labels {
-		if err := checkLabel(Label(l)); err != nil {
+		if err := checkLabel(l); err != nil {
 			return fmt.Errorf("field labels: label %d: %w", i, err)
 		}
-		if slices.ContainsFunc(a.Labels[:i], func(o wire.Label) bool { return o.Key == l.Key }) {
+		if slices.ContainsFunc(a.Labels[:i], func(o shardmap.Label) bool { return o.Key == l.Key }) {
 			return fmt.Errorf("field labels: key %s is given twice", l.Key)
 		}
 	}
@@ -54,7 +55,7 @@ func checkReachable(addr string) error {
 }
 
 // checkLabel holds a label to what can be shown in one word.
-func checkLabel(l Label) error {
+func checkLabel(l shardmap.Label) error {
 	if err := checkName(l.Key); err != nil {
 		return fmt.Errorf("key: %w", err)
 	}

@@ -52,8 +52,8 @@ type Config struct {
 	// Join are the hosts that found a cluster together, this one among them;
 	// to a node that is in a cluster, where else its members may be.
 	Join   []string
-	Expect int     // how many they are; 0: found one alone
-	Labels []Label // in the order in which they were given
+	Expect int              // how many they are; 0: found one alone
+	Labels []shardmap.Label // in the order in which they were given
 	// SnapshotRate is how fast snapshots are written, and sent to each node,
 	// in bytes per second; 0: as fast as can be.
 	SnapshotRate int
@@ -61,9 +61,6 @@ type Config struct {
 	SecretFile   string // its first line is the cluster's shared secret
 	Insecure     bool   // no secret although others can reach the address
 }
-
-// Label is one mark of a node, as rack=4.
-type Label struct{ Key, Value string }
 
 // Default returns a Config in which every setting has its default.
 func Default() Config {
@@ -109,7 +106,7 @@ func (c *Config) checkNames() error {
 		if err := checkLabel(l); err != nil {
 			return fmt.Errorf("--label %s: %w", l.Key, err)
 		}
-		if slices.ContainsFunc(c.Labels[:i], func(o Label) bool { return o.Key == l.Key }) {
+		if slices.ContainsFunc(c.Labels[:i], func(o shardmap.Label) bool { return o.Key == l.Key }) {
 			return fmt.Errorf("--label %s: given twice", l.Key)
 		}
 	}

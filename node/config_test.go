@@ -9,6 +9,7 @@ import (
 
 	"muster/logstore"
 	"muster/logstore/vfs"
+	"muster/shardmap"
 )
 
 func none(string) (string, bool) { return "", false }
@@ -48,12 +49,12 @@ func TestCheck(t *testing.T) {
 		{"long name", func(c *Config) { c.Name = strings.Repeat("n", 64) },
 			"--name: 64 bytes long; want 1 to 63 letters, digits, '.', '_' or '-'"},
 		{"name like an option", func(c *Config) { c.Name = "-x" }, `--name: "-x" begins with '-', which would read as an option`},
-		{"label twice", func(c *Config) { c.Labels = []Label{{"a", "1"}, {"a", "2"}} }, "--label a: given twice"},
-		{"label without key", func(c *Config) { c.Labels = []Label{{"", "1"}} },
+		{"label twice", func(c *Config) { c.Labels = []shardmap.Label{{Key: "a", Value: "1"}, {Key: "a", Value: "2"}} }, "--label a: given twice"},
+		{"label without key", func(c *Config) { c.Labels = []shardmap.Label{{Value: "1"}} },
 			"--label =1: key: empty; want 1 to 63 letters, digits, '.', '_' or '-'"},
-		{"long label", func(c *Config) { c.Labels = []Label{{"a", strings.Repeat("v", 64)}} },
+		{"long label", func(c *Config) { c.Labels = []shardmap.Label{{Key: "a", Value: strings.Repeat("v", 64)}} },
 			"--label a: value of 64 bytes, at most 63 are kept"},
-		{"many labels", func(c *Config) { c.Labels = make([]Label, 33) }, "--label: 33 labels, at most 32 are kept"},
+		{"many labels", func(c *Config) { c.Labels = make([]shardmap.Label, 33) }, "--label: 33 labels, at most 32 are kept"},
 		{"no data directory", func(c *Config) { c.Data = "" },
 			"--data: empty; want the directory that this node keeps its data in"},
 		{"no group", func(c *Config) { c.Groups = 0 }, "--groups 0: want 1 to 4096"},

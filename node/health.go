@@ -9,6 +9,7 @@ import (
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 // groupsNamedMax is how many groups one line of status names.
@@ -31,7 +32,7 @@ func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView, link
 	for _, g := range a.Groups {
 		voters, live := 0, 0
 		for _, r := range g.Replicas {
-			if r.Role != wire.ReplicaVoter {
+			if r.Role != shardmap.ReplicaVoter {
 				continue
 			}
 			voters++

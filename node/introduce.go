@@ -233,9 +233,7 @@ func (s *announcer) founder(id logstore.Identity) *shardmap.Found {
 // announcement is what this node says of itself.
 func (s *announcer) announcement(id logstore.Identity) wire.Announce {
 	a := wire.Announce{Node: id.Node, Start: id.Life().Number, Addr: s.addr, Version: Version, Name: s.nameIn(s.table())}
-	for _, l := range s.cfg.Labels {
-		a.Labels = append(a.Labels, wire.Label{Key: l.Key, Value: l.Value})
-	}
+	a.Labels = s.cfg.Labels
 	return a
 }
 

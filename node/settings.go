@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
+
+	"muster/shardmap"
 )
 
 // SettingKind says how the text of a setting reads.
@@ -91,14 +93,14 @@ func truth(s string) (bool, error) {
 	return false, fmt.Errorf("%q is neither true nor false", s)
 }
 
-func labels(values []string) ([]Label, error) {
-	var all []Label
+func labels(values []string) ([]shardmap.Label, error) {
+	var all []shardmap.Label
 	for _, v := range values {
 		key, value, ok := strings.Cut(v, "=")
 		if !ok {
 			return nil, fmt.Errorf("%q is not a label; want K=V", v)
 		}
-		all = append(all, Label{key, value})
+		all = append(all, shardmap.Label{Key: key, Value: value})
 	}
 	return all, nil
 }

@@ -10,6 +10,7 @@ import (
 	"muster/repl"
 	"muster/repl/client"
 	"muster/repl/wire"
+	"muster/shardmap"
 	"muster/shardmap/pack"
 )
 
@@ -208,11 +209,11 @@ func TestAnnouncementsRefused(t *testing.T) {
 		{"addr", func(a *wire.Announce) { a.Addr = "10.0.0.1:0" }},
 		{"addr", func(a *wire.Announce) { a.Addr = strings.Repeat("h", wire.AddrMax) + ":1" }},
 		{"addr", func(a *wire.Announce) { a.Addr = "h\u009b:4166" }},
-		{"labels", func(a *wire.Announce) { a.Labels = make([]wire.Label, labelsMax+1) }},
-		{"labels", func(a *wire.Announce) { a.Labels = []wire.Label{{Key: "a b", Value: "1"}} }},
-		{"labels", func(a *wire.Announce) { a.Labels = []wire.Label{{Key: "a", Value: "1\r"}} }},
-		{"labels", func(a *wire.Announce) { a.Labels = []wire.Label{{Key: "a", Value: strings.Repeat("v", nameMax+1)}} }},
-		{"labels", func(a *wire.Announce) { a.Labels = []wire.Label{{Key: "a", Value: "1"}, {Key: "a", Value: "2"}} }},
+		{"labels", func(a *wire.Announce) { a.Labels = make([]shardmap.Label, labelsMax+1) }},
+		{"labels", func(a *wire.Announce) { a.Labels = []shardmap.Label{{Key: "a b", Value: "1"}} }},
+		{"labels", func(a *wire.Announce) { a.Labels = []shardmap.Label{{Key: "a", Value: "1\r"}} }},
+		{"labels", func(a *wire.Announce) { a.Labels = []shardmap.Label{{Key: "a", Value: strings.Repeat("v", nameMax+1)}} }},
+		{"labels", func(a *wire.Announce) { a.Labels = []shardmap.Label{{Key: "a", Value: "1"}, {Key: "a", Value: "2"}} }},
 	} {
 		a := wire.Announce{Node: other.Node, Start: other.Life().Number, Addr: nodes[1].addr, Version: Version, Name: "n2"}
 		c.change(&a)

@@ -1,6 +1,7 @@
 package shardmap
 
 import (
+	"fmt"
 	"slices"
 
 	"muster/raft"
@@ -21,7 +22,7 @@ func (r NodeRole) String() string {
 	case NodeClient:
 		return "client"
 	}
-	return "unknown"
+	return fmt.Sprintf("role %d", uint8(r))
 }
 
 // ReplicaRole says what a replica is meant to be in its group. What it is at
@@ -40,7 +41,7 @@ func (r ReplicaRole) String() string {
 	case ReplicaLearner:
 		return "learner"
 	}
-	return "unknown"
+	return fmt.Sprintf("role %d", uint8(r))
 }
 
 // Label is one KEY=VALUE that its operator gave a node.

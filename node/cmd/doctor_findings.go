@@ -12,6 +12,7 @@ import (
 	"muster/logstore"
 	"muster/raft"
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 // What is still well. Beyond it there is a finding.
@@ -261,7 +262,7 @@ func (e *examination) groups() {
 	for _, g := range e.status.Groups {
 		w := &ward{working: map[raft.NodeID]bool{}, leaders: map[uint64][]raft.NodeID{}}
 		for _, r := range g.Replicas {
-			if r.Role == wire.ReplicaVoter {
+			if r.Role == shardmap.ReplicaVoter {
 				w.voters = append(w.voters, r.Node)
 			}
 		}

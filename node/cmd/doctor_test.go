@@ -9,6 +9,7 @@ import (
 
 	"muster/raft"
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 // A remedy must be of use. What is damaged without a copy does not come back by
@@ -145,7 +146,7 @@ func well() *patient {
 	var voters []wire.DoctorVoter
 	for id := raft.NodeID(1); id <= 3; id++ {
 		status.Nodes = append(status.Nodes, wire.StatusNode{ID: id, Name: fmt.Sprintf("n%d", id), Addr: fmt.Sprintf("10.0.0.%d:4166", id)})
-		g.Replicas = append(g.Replicas, wire.StatusReplica{ID: raft.ReplicaID(id), Node: id, Role: wire.ReplicaVoter})
+		g.Replicas = append(g.Replicas, wire.StatusReplica{ID: raft.ReplicaID(id), Node: id, Role: shardmap.ReplicaVoter})
 		voters = append(voters, wire.DoctorVoter{Replica: raft.ReplicaID(id), Node: id})
 	}
 	status.Groups = []wire.StatusGroup{g}

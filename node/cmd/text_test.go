@@ -51,7 +51,7 @@ func evilNode(t *testing.T) (addr string) {
 }
 
 func evilAnswer(addr string, t wire.Type) (wire.Type, wire.Body) {
-	replicas := []wire.StatusReplica{{ID: 1, Node: 1, Role: wire.ReplicaVoter}, {ID: 2, Node: 2, Role: 99, State: 99}}
+	replicas := []wire.StatusReplica{{ID: 1, Node: 1, Role: shardmap.ReplicaVoter}, {ID: 2, Node: 2, Role: 99, State: 99}}
 	switch t {
 	case wire.TypePing:
 		return wire.TypePong, &wire.Empty{}
@@ -59,7 +59,7 @@ func evilAnswer(addr string, t wire.Type) (wire.Type, wire.Body) {
 		return wire.TypeStatusAnswer, &wire.StatusAnswer{
 			Cluster: evil, ClusterID: 1, Self: 1, Problems: []wire.Problem{{What: evil, Remedy: evil}},
 			Nodes: []wire.StatusNode{
-				{ID: 1, Name: evil, Addr: addr, Role: 1, Status: wire.NodeAlive, Version: evil, Labels: []wire.Label{{Key: evil, Value: evil}}},
+				{ID: 1, Name: evil, Addr: addr, Role: 1, Status: wire.NodeAlive, Version: evil, Labels: []shardmap.Label{{Key: evil, Value: evil}}},
 				{ID: 2, Name: evil + "2", Addr: evil, Role: 99, Status: 99, Version: evil},
 			},
 			Groups: []wire.StatusGroup{{ID: 1, Leader: 1, Replicas: replicas}},
@@ -67,7 +67,7 @@ func evilAnswer(addr string, t wire.Type) (wire.Type, wire.Body) {
 	case wire.TypeTopology:
 		return wire.TypeTopologyAnswer, &wire.TopologyAnswer{
 			ClusterID: 1, Epoch: 1, Index: 1, ValueMax: 1 << 20, Nodes: []wire.TopologyNode{{ID: 1, Name: evil, Addr: addr}},
-			Groups: []wire.TopologyGroup{{ID: 1, Leader: 1, Nodes: []raft.NodeID{1}}}, Slots: []wire.SlotRange{{From: 0, To: shardmap.Slots - 1, Group: 1}},
+			Groups: []wire.TopologyGroup{{ID: 1, Leader: 1, Nodes: []raft.NodeID{1}}}, Slots: []shardmap.OwnedRange{{SlotRange: shardmap.SlotRange{From: 0, To: shardmap.Slots - 1}, Group: 1}},
 		}
 	case wire.TypeCounters:
 		return wire.TypeCountersAnswer, &wire.CountersAnswer{Rows: []wire.CounterRow{{Name: evil, In: 1}}}

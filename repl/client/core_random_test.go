@@ -129,7 +129,7 @@ func (w *world) answerTable(fine bool) {
 		t.Groups = append(t.Groups, wire.TopologyGroup{ID: raft.GroupID(g + 1), Nodes: []raft.NodeID{1, 2, 3},
 			Leader: raft.NodeID(rapid.IntRange(0, 3).Draw(w.t, "leader"))})
 	}
-	t.Slots = []wire.SlotRange{{From: 0, To: 99, Group: 1}, {From: 100, To: shardmap.Slots - 1, Group: 2}}
+	t.Slots = []shardmap.OwnedRange{{SlotRange: shardmap.SlotRange{From: 0, To: 99}, Group: 1}, {SlotRange: shardmap.SlotRange{From: 100, To: shardmap.Slots - 1}, Group: 2}}
 	w.core.Table(w.now, p, t)
 }
 

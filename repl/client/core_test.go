@@ -194,8 +194,8 @@ func (s *script) table(arg map[string]string) *wire.TopologyAnswer {
 	for _, r := range strings.Split(arg["slots"], ",") {
 		span, g, _ := strings.Cut(r, ":")
 		from, to, _ := strings.Cut(span, "-")
-		t.Slots = append(t.Slots, wire.SlotRange{
-			From: shardmap.Slot(s.number(from)), To: shardmap.Slot(s.number(to)), Group: raft.GroupID(s.number(g))})
+		t.Slots = append(t.Slots, shardmap.OwnedRange{
+			SlotRange: shardmap.SlotRange{From: shardmap.Slot(s.number(from)), To: shardmap.Slot(s.number(to))}, Group: raft.GroupID(s.number(g))})
 	}
 	return t
 }

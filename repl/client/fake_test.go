@@ -281,7 +281,7 @@ func (c *fakeCluster) topology() *wire.TopologyAnswer {
 	from := 0
 	for s := 1; s <= shardmap.Slots; s++ {
 		if s == shardmap.Slots || c.groupOf(shardmap.Slot(s)) != c.groupOf(shardmap.Slot(from)) {
-			t.Slots = append(t.Slots, wire.SlotRange{From: shardmap.Slot(from), To: shardmap.Slot(s - 1),
+			t.Slots = append(t.Slots, shardmap.OwnedRange{SlotRange: shardmap.SlotRange{From: shardmap.Slot(from), To: shardmap.Slot(s - 1)},
 				Group: raft.GroupID(c.groupOf(shardmap.Slot(from)))})
 			from = s
 		}

@@ -16,7 +16,7 @@ func TestRoutesAreMadeAnew(t *testing.T) {
 		Epoch:  3,
 		Nodes:  []wire.TopologyNode{{ID: 1, Addr: "a:1"}, {ID: 2, Addr: "b:1"}},
 		Groups: []wire.TopologyGroup{{ID: 1, Leader: 1}, {ID: 2}},
-		Slots:  []wire.SlotRange{{From: 0, To: 99, Group: 1}, {From: 100, To: shardmap.Slots - 1, Group: 2}},
+		Slots:  []shardmap.OwnedRange{{SlotRange: shardmap.SlotRange{From: 0, To: 99}, Group: 1}, {SlotRange: shardmap.SlotRange{From: 100, To: shardmap.Slots - 1}, Group: 2}},
 	}, &k)
 	first := tab.routes()
 	if first.Peer[0] != 0 || first.Peer[100] != NoPeer || first.Group[100] != 2 || first.Epoch != 3 {

@@ -542,7 +542,7 @@ func (n *node) topology() *wire.TopologyAnswer {
 	}
 	a := &wire.TopologyAnswer{ClusterID: t.ClusterID, Index: t.Index, Epoch: t.Epoch, ValueMax: uint32(t.ValueMax)}
 	for _, line := range t.Nodes {
-		a.Nodes = append(a.Nodes, wire.TopologyNode{ID: line.ID, Name: line.Name, Addr: line.Addr, Role: wire.NodeServer, Status: wire.NodeAlive})
+		a.Nodes = append(a.Nodes, wire.TopologyNode{ID: line.ID, Name: line.Name, Addr: line.Addr, Role: shardmap.NodeServer, Status: wire.NodeAlive})
 	}
 	leaders := map[raft.GroupID]raft.NodeID{}
 	for _, v := range n.host.View() {
@@ -558,7 +558,7 @@ func (n *node) topology() *wire.TopologyAnswer {
 		a.Groups = append(a.Groups, line)
 	}
 	for _, o := range n.c.ranges(n.table) {
-		a.Slots = append(a.Slots, wire.SlotRange{From: o.From, To: o.To, Group: o.Group})
+		a.Slots = append(a.Slots, o)
 	}
 	return a
 }

@@ -1,6 +1,9 @@
 package wire
 
-import "muster/raft"
+import (
+	"muster/raft"
+	"muster/shardmap"
+)
 
 // FoundingHost is a host that takes part in founding a cluster.
 type FoundingHost struct {
@@ -99,7 +102,7 @@ type Announce struct {
 	Addr    string
 	Version string // of the binary
 	Name    string
-	Labels  []Label
+	Labels  []shardmap.Label
 }
 
 func (m *Announce) fields(f *fields) {
@@ -122,10 +125,8 @@ func (m *AnnounceAnswer) fields(f *fields) {
 	f.atLeast(1, func() { number(f, "index", &m.Index) })
 }
 
-// Label is a mark that an operator put on a node.
-type Label struct{ Key, Value string }
-
-func label(f *fields, l *Label) {
+// label is a mark that an operator put on a node.
+func label(f *fields, l *shardmap.Label) {
 	f.exactly(2, func() {
 		f.text("key", &l.Key)
 		f.text("value", &l.Value)

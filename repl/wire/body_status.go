@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"muster/raft"
+	"muster/shardmap"
 )
 
 // StatusAnswer is the cluster as one node knows it.
@@ -32,10 +33,10 @@ type StatusNode struct {
 	ID          raft.NodeID
 	Name        string
 	Addr        string
-	Role        NodeRole
+	Role        shardmap.NodeRole
 	Status      NodeStatus
 	Version     string
-	Labels      []Label
+	Labels      []shardmap.Label
 	Start       uint64
 	LastHeardMs uint64 // ago; 0 for the node itself, and for one that was never heard
 }
@@ -57,27 +58,9 @@ type StatusGroup struct {
 type StatusReplica struct {
 	ID    raft.ReplicaID
 	Node  raft.NodeID
-	Role  ReplicaRole
+	Role  shardmap.ReplicaRole
 	Match uint64 // durable there, as far as the leader knows
 	State ReplicaState
-}
-
-// ReplicaRole is what a replica is to its group.
-type ReplicaRole uint8
-
-const (
-	ReplicaVoter   ReplicaRole = 1 // counts in majorities
-	ReplicaLearner ReplicaRole = 2 // has the entries, and counts in none
-)
-
-func (r ReplicaRole) String() string {
-	switch r {
-	case ReplicaVoter:
-		return "voter"
-	case ReplicaLearner:
-		return "learner"
-	}
-	return fmt.Sprintf("role %d", uint8(r))
 }
 
 // ReplicaState is how the leader feeds a replica.

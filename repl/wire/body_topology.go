@@ -7,24 +7,6 @@ import (
 	"muster/shardmap"
 )
 
-// NodeRole is what a node does in the cluster.
-type NodeRole uint8
-
-const (
-	NodeServer NodeRole = 1 // may vote
-	NodeClient NodeRole = 2 // has the table and no vote
-)
-
-func (r NodeRole) String() string {
-	switch r {
-	case NodeServer:
-		return "server"
-	case NodeClient:
-		return "client"
-	}
-	return fmt.Sprintf("role %d", uint8(r))
-}
-
 // NodeStatus is how the answering node sees another.
 type NodeStatus uint8
 
@@ -52,7 +34,7 @@ type TopologyAnswer struct {
 	Epoch     uint64 // of the slots: it changes when one of them gets another owner
 	Nodes     []TopologyNode
 	Groups    []TopologyGroup
-	Slots     []SlotRange
+	Slots     []shardmap.OwnedRange
 	ValueMax  uint32 // bytes
 	Index     uint64 // of the table: it changes with each change of anything above
 }
@@ -62,7 +44,7 @@ type TopologyNode struct {
 	ID     raft.NodeID
 	Name   string
 	Addr   string
-	Role   NodeRole
+	Role   shardmap.NodeRole
 	Status NodeStatus
 }
 
@@ -71,12 +53,6 @@ type TopologyGroup struct {
 	ID     raft.GroupID
 	Leader raft.NodeID // as far as the answering node knows; 0 none
 	Nodes  []raft.NodeID
-}
-
-// SlotRange says who owns the slots From to To, both included.
-type SlotRange struct {
-	From, To shardmap.Slot
-	Group    raft.GroupID
 }
 
 func (m *TopologyAnswer) fields(f *fields) {
@@ -99,7 +75,7 @@ func (m *TopologyAnswer) fields(f *fields) {
 				list(f, "nodes", &g.Nodes, 1, func(f *fields, n *raft.NodeID) { number(f, "id", n) })
 			})
 		})
-		list(f, "slots", &m.Slots, 4, func(f *fields, s *SlotRange) {
+		list(f, "slots", &m.Slots, 4, func(f *fields, s *shardmap.OwnedRange) {
 			f.atLeast(3, func() {
 				number(f, "from", &s.From)
 				number(f, "to", &s.To)

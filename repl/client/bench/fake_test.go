@@ -137,7 +137,7 @@ func (n *fakeNode) answer(out []byte, t wire.Type) []byte {
 			ClusterID: 99, Epoch: 1, Index: 1, ValueMax: 1 << 20,
 			Nodes:  []wire.TopologyNode{{ID: 1, Name: "n1", Addr: n.addr}},
 			Groups: []wire.TopologyGroup{{ID: 1, Nodes: []raft.NodeID{1}, Leader: 1}},
-			Slots:  []wire.SlotRange{{From: 0, To: shardmap.Slots - 1, Group: 1}},
+			Slots:  []shardmap.OwnedRange{{SlotRange: shardmap.SlotRange{From: 0, To: shardmap.Slots - 1}, Group: 1}},
 		}).Append(out)
 	case wire.TypeStatus:
 		return (&wire.StatusAnswer{Cluster: "fake", Self: 1, Healthy: true, CPUMicros: 1}).Append(out)
