@@ -55,8 +55,10 @@ func TestNewerNodesProposeNothingNew(t *testing.T) {
 			key := fmt.Sprintf("key-%d", k)
 			until(t, "a write is taken", func() error { return ask(set, key) })
 			for _, r := range nodes {
-				until(t, "the node knows the table", func() error {
-					if table := r.node.table.Load(); table == nil || !table.Founded() {
+				// A node that starts reads the table from its own log before it
+				// serves, and answers neither with the one nor with the other alone.
+				until(t, "the node serves, and knows the table", func() error {
+					if table := r.node.table.Load(); r.node.running() == nil || table == nil || !table.Founded() {
 						return errors.New("it does not")
 					}
 					return nil
