@@ -40,6 +40,15 @@ func exampleProof(side byte, welcome []byte) []byte {
 	return mac.Sum(nil)
 }
 
+// exampleOf is the body of the example of a type.
+func exampleOf(t *testing.T, typ wire.Type) []byte {
+	t.Helper()
+	if examples[typ] == nil {
+		t.Fatalf("%s has no example: give it one in examples_test.go", typ)
+	}
+	return examples[typ].Append(nil)
+}
+
 // exampleFrame is the frame that the page shows for a type.
 func exampleFrame(t wire.Type) []byte {
 	request := uint64(7)
