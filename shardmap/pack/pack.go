@@ -1,9 +1,9 @@
 // Package pack is msgpack by hand, for bodies that are too frequent for a
 // library.
 //
-// It knows no message and no command: their packages give fields a meaning. It has no maps, floats, times or extensions to offer: maps and
-// floats are skipped, extensions are refused. Reading never
-// copies, except for [Reader.String].
+// It knows no message and no command: their packages give fields a meaning. It has
+// no maps, floats, times or extensions to offer: maps and floats are skipped,
+// extensions are refused. Reading never copies, except for [Reader.String].
 //
 // Writing is a row of appends to a byte slice. Reading is a [Reader] over one.
 // Bytes that came from somebody else go through [Check] first.
