@@ -25,7 +25,11 @@ type placing struct {
 	graves map[raft.GroupID]logstore.Replica // the newest of each group that was removed here
 }
 
-// Place asks for replicas. One that is here already is left alone.
+// Place asks for replicas, as the committed table has them. One that is here already
+// is left alone. One that is newer than what is here takes its place: ids and
+// incarnations only grow, and a node is given the next replica of a group when the one
+// before is removed, or its group was made anew. So the old one is retired first, even
+// if it never learns from its own log that it was removed.
 func (h *Host) Place(p []Placement) { h.placing.asked = append(h.placing.asked, p...) }
 
 // make makes the replicas that were asked for.
@@ -34,8 +38,15 @@ func (a *placing) make() {
 	a.asked = nil
 	for _, p := range todo {
 		if g := a.host.groups[p.Replica.Group]; g != nil {
-			if g.replica == p.Replica {
+			switch {
+			case g.replica == p.Replica:
 				g.prefer(p.Preferred)
+			case newer(p.Replica, g.replica):
+				// It goes with the next work of this turn, and its tombstone stands in
+				// the log before anything of the new one: the two must not be found
+				// beside each other.
+				a.host.Retire(g.replica)
+				a.asked = append(a.asked, p)
 			}
 			continue
 		}
@@ -43,8 +54,11 @@ func (a *placing) make() {
 			continue // its time is over; a new one has another replica id
 		}
 		if m := a.host.mending.of(p.Replica.Group); m != nil {
-			m.placed(p)
-			continue
+			if !newer(p.Replica, m.replica) {
+				m.placed(p)
+				continue
+			}
+			a.host.Retire(m.replica)
 		}
 		if d, hurt := a.host.cfg.Store.DamageOf(p.Replica); hurt {
 			// The log lost what can't be known: it may have been here, and
@@ -146,17 +160,18 @@ func (a *placing) bury(r logstore.Replica) {
 	a.graves[r.Group] = r
 }
 
-// buried says whether a replica was removed, or is older than one that was.
-// Ids and incarnations only grow.
+// buried reports whether a replica was removed, or is older than one that was.
 func (a *placing) buried(r logstore.Replica) bool {
 	g, ok := a.graves[r.Group]
-	switch {
-	case !ok:
-		return false
-	case r.Incarnation != g.Incarnation:
-		return r.Incarnation < g.Incarnation
+	return ok && !newer(r, g)
+}
+
+// newer reports whether one replica of a group was allotted after another.
+func newer(r, before logstore.Replica) bool {
+	if r.Incarnation != before.Incarnation {
+		return r.Incarnation > before.Incarnation
 	}
-	return r.ID <= g.ID
+	return r.ID > before.ID
 }
 
 // openAll brings back the replicas that the store holds, group 0 before the

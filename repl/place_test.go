@@ -94,3 +94,38 @@ func TestReplicaComesAndGoes(t *testing.T) {
 		t.Error("it is removed by what came before it, or not by what came after")
 	}
 }
+
+// A node learns of a removal from its own log, or from nobody: those that stay need not
+// feed it any more. If the table then gives it the next replica of the group, the old
+// one must go first. It stayed, and the new one was not made; with both, one node would
+// have two votes.
+func TestNewerReplicaTakesThePlace(t *testing.T) {
+	c := newCluster(t, 5, 3)
+	c.until("group 1 is led", func() bool { return c.leader(1) != nil })
+	n := c.nodes[0]
+	old := n.replica().replica
+	if old != (logstore.Replica{Group: 1, Incarnation: 1, ID: 1}) {
+		t.Fatalf("the replica here is %s", old)
+	}
+	for _, next := range []logstore.Replica{{Group: 1, Incarnation: 1, ID: 9}, {Group: 1, Incarnation: 2, ID: 1}} {
+		n.host.Place([]Placement{{Replica: next}, {Replica: old}})
+		n.turn()
+		if g := n.replica(); g == nil || g.replica != next {
+			t.Fatalf("%s is asked for, here is %+v", next, g)
+		}
+		n.host.Place([]Placement{{Replica: old}})
+		n.turn()
+		if g := n.replica(); g.replica != next || !n.host.placing.buried(old) {
+			t.Errorf("after %s the older %s comes back", next, old)
+		}
+		c.until("the batch is on disk", func() bool { n.sync(); return n.batch == nil })
+		n.kill()
+		n.start()
+		n.host.Place([]Placement{{Replica: next}}) // by the table; it had nothing to write yet
+		n.turn()
+		if g := n.replica(); g == nil || g.replica != next || !n.host.placing.buried(old) {
+			t.Errorf("after a restart %s is gone, or %s is back: %+v", next, old, g)
+		}
+		old = next
+	}
+}
