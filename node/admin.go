@@ -77,7 +77,7 @@ func (p *report) view(loop *repl.Loop, table *shardmap.Table) (view, bool) {
 	done := make(chan struct{})
 	loop.Post(func(h *repl.Host) {
 		defer close(done)
-		v.groups, v.full, v.doubt = h.View(), h.Fullness(), h.Doubt()
+		v.groups, v.full, v.doubt = h.View(), h.Contacts().Fullness(), h.Doubt()
 		for i := range table.Nodes {
 			if ago, known := h.Contacts().Heard(table.Nodes[i].ID, loop.Now()); known {
 				v.heard[table.Nodes[i].ID] = ago

@@ -23,6 +23,90 @@ type Change struct {
 	Remove []ReplicaID
 }
 
+// Changed is a change of the membership that a leader has appended: at which id it
+// stands, by which [Group.ChangeStage] tells how far it has come, and what is in force
+// from there on, with the ids of the new replicas.
+type Changed struct {
+	At         LogID
+	Membership Membership
+}
+
+// ChangeStage says how far a change of the membership has come, as far as one replica
+// knows.
+type ChangeStage uint8
+
+const (
+	// ChangePending: its entry is not known to be committed. Left when it is, or when
+	// another entry stands in its place.
+	ChangePending ChangeStage = 1
+	// ChangeJoint: it is committed, and voters that it takes away still decide. The
+	// leader leaves the joint configuration by itself.
+	ChangeJoint ChangeStage = 2
+	// ChangePromoting: a learner that is to vote has not caught up. The leader promotes
+	// it by itself, with a joint configuration of its own.
+	ChangePromoting ChangeStage = 3
+	// ChangeDone: the membership is what was asked for, or what later changes made of
+	// it, and nothing more happens to it by itself.
+	ChangeDone ChangeStage = 4
+	// ChangeLost: a later leader did not have its entry. It can be asked for again.
+	ChangeLost ChangeStage = 5
+	// ChangePast: the log here begins after it, so whether it was lost can't be told.
+	// The membership in force tells what became of it.
+	ChangePast ChangeStage = 6
+)
+
+func (s ChangeStage) String() string {
+	switch s {
+	case ChangePending:
+		return "pending"
+	case ChangeJoint:
+		return "joint"
+	case ChangePromoting:
+		return "promoting"
+	case ChangeDone:
+		return "done"
+	case ChangeLost:
+		return "lost"
+	case ChangePast:
+		return "past"
+	}
+	return fmt.Sprintf("stage %d", uint8(s))
+}
+
+// ChangeStage returns how far the change whose entry is at has come.
+func (g *Group) ChangeStage(at LogID) ChangeStage {
+	r := &g.replica
+	term, here := r.log.termAt(at.Index)
+	committed, _ := r.log.termAt(r.log.commit)
+	// Terms don't go back along a log. So what is committed before at in a later term, or
+	// after at in an earlier one, says that at is not in between.
+	switch {
+	case at.Index > r.log.commit && at.Term < committed:
+		return ChangeLost
+	case at.Index > r.log.commit:
+		return ChangePending
+	case here && at.Term != term, !here && at.Term > r.log.base.Term:
+		return ChangeLost
+	case !here:
+		return ChangePast
+	}
+	return r.members.committed().settles()
+}
+
+// settles returns how much of what happens by itself is left to a membership that is
+// committed.
+func (m *Membership) settles() ChangeStage {
+	if len(m.Outgoing) > 0 {
+		return ChangeJoint
+	}
+	for _, l := range m.Learners {
+		if l.Goal == GoalVoter {
+			return ChangePromoting
+		}
+	}
+	return ChangeDone
+}
+
 // Change appends a new membership to the leader's log and returns it, with the
 // ids of the new replicas. It is in force at once, here and wherever it
 // arrives, and may be lost, with the leader, until it is committed.
@@ -32,33 +116,32 @@ type Change struct {
 // wants a majority of the old voters and one of the new, so that at no time
 // two majorities without a common replica can decide. Whoever leads in a joint
 // configuration proposes to leave it.
-func (g *Group) Change(c Change) (Membership, error) {
+func (g *Group) Change(c Change) (Changed, error) {
 	l, err := g.leader()
 	if err != nil {
-		return Membership{}, err
+		return Changed{}, err
 	}
 	return l.change(c)
 }
 
-func (l *leader) change(c Change) (Membership, error) {
+func (l *leader) change(c Change) (Changed, error) {
 	r := l.replica
 	if err := l.handsOver(); err != nil {
-		return Membership{}, err
+		return Changed{}, err
 	}
 	if l.changing() && !bug("two changes in flight") {
-		return Membership{}, fmt.Errorf("%w: the last change is of entry %d, committed is %d, in term %d", ErrChanging,
+		return Changed{}, fmt.Errorf("%w: the last change is of entry %d, committed is %d, in term %d", ErrChanging,
 			r.members.history[len(r.members.history)-1].index, r.log.commit, r.term)
 	}
 	m, err := c.apply(r.members.now())
 	if err != nil {
-		return Membership{}, err
+		return Changed{}, err
 	}
 	if !l.alive(m.Voters) {
-		return Membership{}, fmt.Errorf("%w: of the %d voters that stay, too few were heard of within an election timeout", ErrNoMajority, len(m.Voters))
+		return Changed{}, fmt.Errorf("%w: of the %d voters that stay, too few were heard of within an election timeout", ErrNoMajority, len(m.Voters))
 	}
 	r.wake()
-	l.proposeMembership(m)
-	return m, nil
+	return Changed{At: l.proposeMembership(m), Membership: m}, nil
 }
 
 // apply returns the membership that c makes of m.
@@ -117,15 +200,16 @@ func (l *leader) changing() bool {
 	return len(r.members.history) > 1 || len(r.members.now().Outgoing) > 0 || term != r.term
 }
 
-// proposeMembership appends m. From here on it counts: the leader feeds whom m
+// proposeMembership appends m and returns the id of its entry. From here on it counts: the leader feeds whom m
 // names, and asks the majorities of m.
-func (l *leader) proposeMembership(m Membership) {
+func (l *leader) proposeMembership(m Membership) LogID {
 	r := l.replica
 	id := LogID{Term: r.term, Index: r.log.last.Index + 1}
 	r.append([]Entry{SealedEntry(r.config.Seed, id, r.log.time, EntryMembership, m.Append(nil))})
 	l.idle = 0
 	l.sendDue = true
 	l.followMembership(id.Index)
+	return id
 }
 
 // followMembership makes progress that of the members in force. New ones

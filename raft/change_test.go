@@ -117,3 +117,79 @@ func TestTransferIsGivenUp(t *testing.T) {
 		}
 	})
 }
+
+// Whoever asked for a change is told when it is done: at which id it stands, and how
+// far it has come. That a leader appended it proves nothing yet, nor that its entry is
+// committed, while old voters still decide or new ones have no log.
+func TestChangeStage(t *testing.T) {
+	g := elected(t, Config{}, 3)
+	stage := func(when string, at LogID, want ChangeStage) {
+		t.Helper()
+		if got := g.ChangeStage(at); got != want {
+			t.Errorf("%s: %s is %s, want %s", when, at, got, want)
+		}
+	}
+	settle := func() {
+		rd := g.Ready()
+		g.Synced(rd.Number)
+		last := g.Status().Last
+		for _, p := range g.Status().Progress {
+			ack(t, g, p.Replica, last.Index)
+		}
+		if rd := g.Ready(); len(rd.Committed) > 0 {
+			g.Synced(rd.Number)
+			g.Applied(rd.Committed[len(rd.Committed)-1].ID.Index)
+		}
+	}
+	joined, err := g.Change(Change{Add: []NewMember{{Node: 9, Goal: GoalVoter}}})
+	if err != nil || joined.At != (LogID{1, 2}) || joined.Membership.Next != 5 {
+		t.Fatalf("got %+v, %v", joined, err)
+	}
+	stage("appended", joined.At, ChangePending)
+	settle()
+	stage("committed", joined.At, ChangePromoting)
+	for range 2 * HeartbeatTicksDefault {
+		g.Tick() // promotes it
+	}
+	stage("being promoted", joined.At, ChangePromoting)
+	settle()
+	stage("its voters are joint", joined.At, ChangeJoint)
+	settle()
+	stage("it votes", joined.At, ChangeDone)
+	left, err := g.Change(Change{Remove: []ReplicaID{2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	settle()
+	stage("one is to go", left.At, ChangeJoint)
+	settle()
+	stage("one has gone", left.At, ChangeDone)
+	stage("what was to follow", LogID{1, 99}, ChangePending)
+
+	g.Compact(LogID{1, left.At.Index}, *g.replica.members.committed()) // its leave is the entry after it
+	stage("compacted", joined.At, ChangePast)
+	stage("of a later term than what is there", LogID{2, 2}, ChangeLost)
+}
+
+// A change that a later leader does not have is lost, and known to be as soon as
+// anything of a later term is committed, though nothing stands in its place yet.
+func TestChangeLost(t *testing.T) {
+	g := follower(t) // its log ends with 3.3, committed is 2.2
+	change := membershipEntry(Membership{Voters: voters(1, 2, 3), Learners: []Member{{4, 9, GoalVoter}}, Next: 5})
+	step(t, g, Message{Type: MsgAppend, From: 1, To: 2, Term: 4, Log: LogID{3, 3}, Entries: []Entry{change}})
+	for _, c := range []struct {
+		m    Message
+		want ChangeStage
+	}{
+		{Message{Type: MsgHeartbeat, From: 1, Term: 4, Commit: 2}, ChangePending},
+		{Message{Type: MsgAppend, From: 3, Term: 5, Log: LogID{2, 2}, Entries: []Entry{entry(5, 3)}}, ChangePending},
+		{Message{Type: MsgAppend, From: 3, Term: 5, Log: LogID{5, 3}, Commit: 3}, ChangeLost},
+		{Message{Type: MsgAppend, From: 3, Term: 5, Log: LogID{5, 3}, Entries: []Entry{entry(5, 4)}, Commit: 4}, ChangeLost},
+	} {
+		c.m.To = 2
+		step(t, g, c.m)
+		if got := g.ChangeStage(LogID{4, 4}); got != c.want {
+			t.Errorf("after %+v: %s, want %s", c.m, got, c.want)
+		}
+	}
+}

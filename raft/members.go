@@ -23,6 +23,9 @@ func (m *members) now() *Membership {
 	return &m.history[len(m.history)-1].membership
 }
 
+// committed returns the newest membership that is known to be committed.
+func (m *members) committed() *Membership { return &m.history[0].membership }
+
 // at returns the membership in force at index; nil if it is forgotten.
 func (m *members) at(index uint64) *Membership {
 	for i := len(m.history) - 1; i >= 0; i-- {

@@ -284,7 +284,8 @@ func TestPaper55(t *testing.T) {
 // RequestVote RPCs when they believe a current leader exists".
 func TestPaper6(t *testing.T) {
 	g := elected(t, Config{}, 3)
-	m, err := g.Change(Change{Add: []NewMember{{Node: 9, Goal: GoalVoter}}, Remove: []ReplicaID{1}})
+	changed, err := g.Change(Change{Add: []NewMember{{Node: 9, Goal: GoalVoter}}, Remove: []ReplicaID{1}})
+	m := changed.Membership
 	if err != nil || m.Votes(4) || len(m.Outgoing) != 3 {
 		t.Fatalf("%+v, %v", m, err)
 	}

@@ -149,12 +149,12 @@ func (f *fullness) of(n raft.NodeID) (is wire.Fullness, alive bool) {
 
 // Fullness returns the nodes whose disks are full, this one or others, and how
 // full.
-func (h *Host) Fullness() map[raft.NodeID]wire.Fullness {
+func (k *Contacts) Fullness() map[raft.NodeID]wire.Fullness {
 	full := make(map[raft.NodeID]wire.Fullness)
-	if h.full.own != wire.FullNot {
-		full[h.cfg.Self] = h.full.own
+	if k.host.full.own != wire.FullNot {
+		full[k.host.cfg.Self] = k.host.full.own
 	}
-	for n, c := range h.contacts.of {
+	for n, c := range k.of {
 		if c.fullness != wire.FullNot && !c.silent {
 			full[n] = c.fullness
 		}

@@ -111,7 +111,7 @@ func (c *fullCluster) fill(g raft.GroupID, n *testNode) {
 		}
 	}
 	for _, o := range c.nodes {
-		c.t.Logf("node %d: %+v %+v", o.id, o.store.Space(), o.host.Fullness())
+		c.t.Logf("node %d: %+v %+v", o.id, o.store.Space(), o.host.Contacts().Fullness())
 	}
 	c.t.Fatalf("the disk of node %d is never full, the last write was answered %q", n.id, last)
 }
@@ -125,7 +125,7 @@ func (c *fullCluster) settle() {
 	defer func() {
 		if c.t.Failed() {
 			for _, n := range c.nodes {
-				c.t.Logf("node %d: %+v %+v", n.id, n.store.Space(), n.host.Fullness())
+				c.t.Logf("node %d: %+v %+v", n.id, n.store.Space(), n.host.Contacts().Fullness())
 			}
 		}
 	}()

@@ -141,8 +141,7 @@ func TestMendMembership(t *testing.T) {
 			if o == nil {
 				return false
 			}
-			var err error
-			m, err = o.host.Change(1, ch)
+			_, err := o.host.Change(1, ch)
 			o.turn()
 			return err == nil
 		})

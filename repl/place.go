@@ -84,20 +84,40 @@ func (a *placing) make() {
 	}
 }
 
-// Change changes the membership of a group that is led here; see
-// [raft.Group.Change]. The nodes of new replicas make them, with the blank
-// membership, once the entry that adds them is applied.
-func (h *Host) Change(id raft.GroupID, c raft.Change) (raft.Membership, error) {
-	g := h.groups[id]
+// Change changes the membership of a group that is led here, and returns at which id
+// the change stands; see [raft.Group.Change]. [Host.ChangeStage] tells when it is done.
+// The nodes of new replicas make them, with the blank membership, once the entry that
+// adds them is applied.
+func (h *Host) Change(id raft.GroupID, c raft.Change) (raft.Changed, error) {
+	g, err := h.placing.member(id)
+	if err != nil {
+		return raft.Changed{}, err
+	}
+	changed, err := g.core.Change(c)
+	g.touch()
+	return changed, err
+}
+
+// ChangeStage returns how far a change of a group's membership has come, as far as the
+// replica here knows; any replica can be asked.
+func (h *Host) ChangeStage(id raft.GroupID, at raft.LogID) (raft.ChangeStage, error) {
+	g, err := h.placing.member(id)
+	if err != nil {
+		return 0, err
+	}
+	return g.core.ChangeStage(at), nil
+}
+
+// member returns a group whose replica here is a member and runs, or why there is none.
+func (a *placing) member(id raft.GroupID) (*group, error) {
+	g := a.host.groups[id]
 	switch {
 	case g == nil || g.removed:
-		return raft.Membership{}, fmt.Errorf("%w: group %d is not here", raft.ErrNotLeader, id)
+		return nil, fmt.Errorf("%w: group %d is not here", raft.ErrNotLeader, id)
 	case g.stopped != nil:
-		return raft.Membership{}, g.stopped
+		return nil, g.stopped
 	}
-	m, err := g.core.Change(c)
-	g.touch()
-	return m, err
+	return g, nil
 }
 
 // Retire removes a replica for good, in the next turn. It is for one that its

@@ -16,19 +16,19 @@ func (n *testNode) replica() *group { return n.host.groups[1] }
 // good, whether or not the replica hears of it.
 func TestReplicaComesAndGoes(t *testing.T) {
 	c := newCluster(t, 3, 3)
+	var changed raft.Changed
 	change := func(ch raft.Change) raft.Membership {
 		t.Helper()
-		var m raft.Membership
 		var err error
 		c.until("the change is taken", func() bool {
 			if lead := c.leader(1); lead != nil {
-				m, err = lead.host.Change(1, ch)
+				changed, err = lead.host.Change(1, ch)
 				lead.turn()
 				return err == nil
 			}
 			return false
 		})
-		return m
+		return changed.Membership
 	}
 	committed := func(what string, ok func(raft.Membership) bool) {
 		t.Helper()
@@ -80,6 +80,12 @@ func TestReplicaComesAndGoes(t *testing.T) {
 	gone.host.Place([]Placement{{Replica: fresh}})
 	gone.turn()
 	committed("the new replica votes", func(m raft.Membership) bool { return m.Votes(fresh.ID) && len(m.Outgoing) == 0 })
+	for _, n := range c.nodes {
+		c.until("the change is known to be done", func() bool {
+			stage, err := n.host.ChangeStage(1, changed.At)
+			return err == nil && stage == raft.ChangeDone
+		})
+	}
 	c.until("it has all", func() bool {
 		lead, g := c.leader(1), gone.replica()
 		return lead != nil && g != nil && g.applied == lead.replica().applied

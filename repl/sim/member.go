@@ -154,7 +154,8 @@ func (x *membership) change(g raft.GroupID) {
 	if len(ch.Add) == 0 && len(ch.Remove) == 0 || !x.leaves(&m, &ch) {
 		return
 	}
-	next, err := lead.host.Change(g, ch)
+	changed, err := lead.host.Change(g, ch)
+	next := changed.Membership
 	switch {
 	case err == nil:
 		c.note(lead.index, "changes group %d: adds %v, removes %v: %s", g, ch.Add, ch.Remove, describe(&next))
