@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"maps"
 	"net"
 	"slices"
 	"sync"
@@ -50,6 +51,13 @@ func (d *door) said(id raft.NodeID) met {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.met[id]
+}
+
+// retain forgets what all peers but these said.
+func (d *door) retain(nodes []raft.NodeID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	maps.DeleteFunc(d.met, func(id raft.NodeID, _ met) bool { return !slices.Contains(nodes, id) })
 }
 
 // close lets nobody in any more, and ends all connections. The node's context has
@@ -256,10 +264,7 @@ func (d *door) admit(h *wire.Hello) error {
 	if h.Node == id.Node {
 		return wire.UnknownNode(h.Node, "it has this node's own id", "give each node a data directory of its own; do not copy one")
 	}
-	known := slices.ContainsFunc(id.Members, func(m logstore.IdentityMember) bool { return m.Node == h.Node })
-	if t := n.table.Load(); t != nil && !known {
-		_, known = t.Node(h.Node)
-	}
+	known := slices.ContainsFunc(members(&id, n.table.Load()), func(m logstore.IdentityMember) bool { return m.Node == h.Node })
 	if id.Stage == logstore.StageFounding {
 		// It can't be told from a stranger yet, and what it says as a peer
 		// would be dropped. It comes back in a moment.

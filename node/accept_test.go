@@ -537,3 +537,22 @@ func TestFirstByteDecides(t *testing.T) {
 		t.Errorf("a hello that comes a byte at a time: %v", err)
 	}
 }
+
+// The founders stand in each identity for ever; the table says who is a member. One that
+// was removed was taken for a peer by all that had founded with it, and counted.
+func TestRemovedFounder(t *testing.T) {
+	n := new(Node)
+	n.door = newDoor(n, nil)
+	n.origin.set(logstore.Identity{Stage: logstore.StageMember, Node: 1,
+		Members: []logstore.IdentityMember{{Node: 1, Addr: "a:1"}, {Node: 2, Addr: "b:1"}}})
+	admits := func(id raft.NodeID) bool {
+		return n.door.admit(&wire.Hello{Role: wire.RolePeer, Node: id, Advertise: "x:1"}) == nil
+	}
+	if !admits(2) || admits(3) || n.addrOf(2) != "b:1" {
+		t.Errorf("before there is a table the founders are the members: 2 at %q", n.addrOf(2))
+	}
+	n.table.Store(&shardmap.Table{ClusterID: 7, Nodes: []shardmap.TableNode{{ID: 1, Addr: "a:1"}, {ID: 3, Addr: "c:1"}}})
+	if admits(2) || !admits(3) || n.addrOf(2) != "" || n.addrOf(3) != "c:1" {
+		t.Errorf("the table names 1 and 3; 2 is at %q, 3 at %q", n.addrOf(2), n.addrOf(3))
+	}
+}

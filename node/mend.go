@@ -111,12 +111,16 @@ func (n *Node) refuseDamage(views []repl.GroupView) error {
 // othersHave says whether other nodes have replicas of a group, by the table,
 // or by who founded the cluster: the log of the group itself could not say.
 func othersHave(g raft.GroupID, id logstore.Identity, table *shardmap.Table) bool {
-	if table == nil || g == 0 {
+	if table == nil || !table.Founded() {
 		return len(id.Members) > 1
+	}
+	elsewhere := func(r shardmap.TableReplica) bool { return r.Node != id.Node }
+	if g == 0 {
+		return slices.ContainsFunc(table.Meta.Replicas, elsewhere)
 	}
 	for i := range table.Groups {
 		if t := &table.Groups[i]; t.ID == g {
-			return slices.ContainsFunc(t.Replicas, func(r shardmap.TableReplica) bool { return r.Node != id.Node })
+			return slices.ContainsFunc(t.Replicas, elsewhere)
 		}
 	}
 	return len(table.Nodes) > 1

@@ -236,7 +236,10 @@ func (n *Node) serve() error {
 // lost one: the node would vote again where it has voted, so it does not start.
 func (n *Node) beginLog(r logstore.Replica, m raft.Membership) error {
 	id := n.self()
-	begun := slices.Contains(n.store.Replicas(), r)
+	// Another replica than the founding's stands there, or its tombstone, if it was
+	// removed since.
+	ofMeta := func(r logstore.Replica) bool { return r.Group == 0 }
+	begun := slices.ContainsFunc(n.store.Replicas(), ofMeta) || slices.ContainsFunc(n.store.Tombstones(), ofMeta)
 	if !begun && id.Stage == logstore.StageMember {
 		return wire.Damaged("data directory "+n.cfg.Data, "the log of group 0 is gone, and with it what this node promised",
 			"put the log back as it was when the node last stopped; if there is no copy, "+logstore.EmptyRemedy)
@@ -291,13 +294,8 @@ func (n *Node) follow(t *shardmap.Table) {
 	}
 	id := n.self()
 	addrs := make(map[raft.NodeID]string)
-	for _, m := range id.Members {
+	for _, m := range members(&id, t) {
 		addrs[m.Node] = m.Addr
-	}
-	if t != nil {
-		for _, node := range t.Nodes {
-			addrs[node.ID] = node.Addr
-		}
 	}
 	delete(addrs, id.Node)
 	var nodes []raft.NodeID
@@ -306,6 +304,10 @@ func (n *Node) follow(t *shardmap.Table) {
 		n.transport.Claim(node, n.door.said(node).addr) // it may have dialled before anybody here could dial it
 		nodes = append(nodes, node)
 	}
+	if t != nil && t.Founded() {
+		n.door.retain(nodes)
+	}
+	n.transport.Retain(nodes)
 	n.host.SetNodes(nodes)
 	if t == nil {
 		return
@@ -327,10 +329,9 @@ func (n *Node) addrOf(id raft.NodeID) string {
 			return addr
 		}
 	}
-	if t := n.table.Load(); t != nil {
-		if node, ok := t.Node(id); ok && node.Addr != "" {
-			return node.Addr
-		}
+	if t := n.table.Load(); t != nil && t.Founded() {
+		node, _ := t.Node(id)
+		return node.Addr
 	}
 	for _, m := range n.self().Members {
 		if m.Node == id {
@@ -338,6 +339,20 @@ func (n *Node) addrOf(id raft.NodeID) string {
 		}
 	}
 	return ""
+}
+
+// members returns who belongs to the cluster, by the table. The founders, who stand in
+// the identity for ever, are only asked before there is a table: some may have been
+// removed since, and others joined.
+func members(id *logstore.Identity, t *shardmap.Table) []logstore.IdentityMember {
+	if t == nil || !t.Founded() {
+		return id.Members
+	}
+	all := make([]logstore.IdentityMember, 0, len(t.Nodes))
+	for i := range t.Nodes {
+		all = append(all, logstore.IdentityMember{Node: t.Nodes[i].ID, Addr: t.Nodes[i].Addr})
+	}
+	return all
 }
 
 // close stops everything that Run started, in the order in which the one

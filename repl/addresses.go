@@ -88,6 +88,16 @@ func (a *Addresses) Know(id raft.NodeID, addr string) (changed bool) {
 	return true
 }
 
+// Forget forgets a node that is no member any more.
+func (a *Addresses) Forget(id raft.NodeID) {
+	delete(a.nodes, id)
+	for i := range a.seeds {
+		if a.seeds[i].node == id {
+			a.seeds[i].node = 0 // somebody else may answer there
+		}
+	}
+}
+
 // Claim takes an address that a hello in a node's name gave. It reports whether
 // the node should be dialled now.
 func (a *Addresses) Claim(id raft.NodeID, addr string) bool {

@@ -27,14 +27,11 @@ type beats struct {
 // SetNodes tells the host which other nodes there are. They get a heartbeat
 // also when no group has anything to say to them.
 func (h *Host) SetNodes(nodes []raft.NodeID) {
+	before := h.beats.nodes
 	h.beats.nodes = slices.Clone(nodes)
 	slices.Sort(h.beats.nodes)
+	h.contacts.depart(before, h.beats.nodes)
 	was := h.beats.of
-	for n := range was {
-		if !slices.Contains(h.beats.nodes, n) {
-			h.lives.forget(n)
-		}
-	}
 	h.beats.of = make(map[raft.NodeID]*beats, len(nodes))
 	for _, n := range h.beats.nodes {
 		b := was[n]

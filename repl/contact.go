@@ -1,6 +1,7 @@
 package repl
 
 import (
+	"slices"
 	"time"
 
 	"muster/raft"
@@ -23,8 +24,9 @@ type contact struct {
 // Contacts is what a host knows of the other nodes. It belongs to the goroutine that
 // the host belongs to.
 type Contacts struct {
-	host *Host
-	of   map[raft.NodeID]*contact
+	host     *Host
+	of       map[raft.NodeID]*contact
+	departed []raft.NodeID // have left the table, and are to be forgotten; in order
 }
 
 // Contacts returns what the host knows of the other nodes.
@@ -60,6 +62,29 @@ func (k *Contacts) miss() {
 			}
 		}
 	}
+}
+
+// depart notes which of the nodes before are not among those of now.
+func (k *Contacts) depart(before, now []raft.NodeID) {
+	all := append(k.departed, before...)
+	slices.Sort(all)
+	k.departed = slices.DeleteFunc(slices.Compact(all), func(n raft.NodeID) bool { return slices.Contains(now, n) })
+}
+
+// forget forgets the nodes that have departed, on disk too: an id is never used again,
+// so what a life of one promised matters to nobody. One that a log here still names is
+// kept until that has caught up, for what it says may count there.
+func (k *Contacts) forget() {
+	k.departed = slices.DeleteFunc(k.departed, func(n raft.NodeID) bool {
+		if slices.ContainsFunc(k.host.order, func(g *group) bool { return g.stopped == nil && g.livesOn(n) }) {
+			return false
+		}
+		k.host.full.learn(n, wire.FullNot) // nobody has to look out for its disk any more
+		delete(k.of, n)
+		k.host.lives.forget(n)
+		k.host.cfg.Log.Info("node forgotten", "peer", n)
+		return true
+	})
 }
 
 // PeerLost hands in that the connection from a node has closed. It is a hint

@@ -215,7 +215,7 @@ func (g *group) forgo() {
 	}
 	g.told = slices.DeleteFunc(g.told, func(o told) bool {
 		c := h.contacts.of[o.node]
-		return c != nil && h.ticks-c.heardTick >= h.lives.wait()
+		return c == nil || h.ticks-c.heardTick >= h.lives.wait()
 	})
 	left := newest(g.told)
 	if left == g.floor {

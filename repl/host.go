@@ -296,6 +296,9 @@ func (h *Host) Tick() {
 	h.fetching.tick()
 	h.tickedAt = h.now
 	h.lives.tick()
+	if len(h.contacts.departed) > 0 && h.ticks%uint64(h.cfg.ElectionTicks) == 0 {
+		h.contacts.forget()
+	}
 	for _, g := range h.order {
 		g.expireWaits() // of one that rests too: it may rest for ever
 		switch {

@@ -2,7 +2,6 @@ package repl
 
 import (
 	"fmt"
-	"slices"
 
 	"muster/logstore"
 	"muster/raft"
@@ -134,12 +133,10 @@ func (l *lives) know(n raft.NodeID) {
 	}
 }
 
-// forget lets go of what is noted of a node that was taken out of the table, also
-// on disk. While a group here has the node as a member its note stays: what the node
-// forgets would matter.
+// forget lets go of what is noted of a node that has left the table, also on disk.
 func (l *lives) forget(n raft.NodeID) {
 	o := l.others[n]
-	if o == nil || slices.ContainsFunc(l.host.order, func(g *group) bool { return g.livesOn(n) }) {
+	if o == nil {
 		return
 	}
 	delete(l.others, n)

@@ -69,9 +69,11 @@ type repair struct {
 // peer is the connection to one other node.
 type peer struct {
 	// Set once.
-	owner *Peers
-	id    raft.NodeID
-	wake  chan struct{} // one token: something is queued, or the address changed
+	owner  *Peers
+	id     raft.NodeID
+	wake   chan struct{}   // one token: something is queued, or the address changed
+	ctx    context.Context // ends when the node is forgotten, or all are
+	cancel context.CancelFunc
 
 	unread string // why entries were not read, when the log said so last; owned by the goroutine that writes to the connection
 
@@ -211,7 +213,8 @@ func (o *peer) rouse() {
 // run keeps the connection: dials, writes what is queued, dials again.
 func (o *peer) run() {
 	defer o.owner.ended.Done()
-	ctx, log := o.owner.ctx, o.owner.cfg.Log
+	defer o.cancel()
+	ctx, log := o.ctx, o.owner.cfg.Log
 	pause := peerRetryMin
 	said, reached := make(map[string]string), false // said: by address
 	for ctx.Err() == nil {

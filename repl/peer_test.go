@@ -3,6 +3,7 @@ package repl
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"sync/atomic"
@@ -101,4 +102,38 @@ func TestPeerSaysWhy(t *testing.T) {
 	if !errors.Is(err, &wire.Error{Code: wire.CodeUnknownNode}) {
 		t.Errorf("got %v, want unknown-node", err)
 	}
+}
+
+// A node that has left the cluster is not dialled any more, and what is to be sent to it
+// goes nowhere. Its connection, and the goroutines of it, stayed until the process ended.
+func TestPeerIsForgotten(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	dialled := make(chan net.Conn, 100)
+	p := NewPeers(PeersConfig{
+		Dial: func(_ context.Context, id raft.NodeID, _ string) (net.Conn, error) {
+			a, b := net.Pipe()
+			if id == 7 {
+				dialled <- b
+			}
+			return a, nil
+		},
+		Counters: new(wire.Counters), Log: slog.New(slog.DiscardHandler),
+	})
+	p.SetNode(7, "somewhere")
+	p.SetNode(8, "elsewhere")
+	other := <-dialled
+	p.Retain([]raft.NodeID{8})
+	if _, err := io.Copy(io.Discard, other); err != nil {
+		t.Fatal(err)
+	}
+	if p.Connected(7) || p.Addr(7) != "" || p.peer(7) != nil || p.peer(8) == nil {
+		t.Errorf("connected %t, address %q", p.Connected(7), p.Addr(7))
+	}
+	p.SendBeat(7, &wire.Beat{}, false)
+	p.Flush()
+	p.Close()
+	if len(dialled) > 0 {
+		t.Errorf("it is dialled %d times again", len(dialled))
+	}
+	goleak.VerifyNone(t, before)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 
 	"muster/logstore"
@@ -86,9 +87,28 @@ func (p *Peers) SetNode(id raft.NodeID, addr string) {
 		return
 	}
 	o := &peer{owner: p, id: id, wake: make(chan struct{}, 1)}
+	o.ctx, o.cancel = context.WithCancel(p.ctx)
 	p.peers[id] = o
 	p.ended.Add(1)
 	go o.run()
+}
+
+// Retain forgets all nodes but these: their connections are closed, and they are not
+// dialled any more. A snapshot that waits for one of them ends with an error.
+func (p *Peers) Retain(nodes []raft.NodeID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, o := range p.peers {
+		if slices.Contains(nodes, id) {
+			continue
+		}
+		delete(p.peers, id)
+		o.cancel()
+		o.disconnect()
+		p.places.Lock()
+		p.addresses.Forget(id)
+		p.places.Unlock()
+	}
 }
 
 // Claim takes an address that a hello in a node's name gave: the node is dialled

@@ -2,10 +2,12 @@ package repl
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"muster/logstore"
 	"muster/raft"
+	"muster/repl/wire"
 )
 
 // replica returns the replica of group 1 that a node holds, or nil.
@@ -133,5 +135,59 @@ func TestNewerReplicaTakesThePlace(t *testing.T) {
 			t.Errorf("after a restart %s is gone, or %s is back: %+v", next, old, g)
 		}
 		old = next
+	}
+}
+
+// A node that has left the table is forgotten: what was noted of its lives, whether it
+// was heard of, how full its disk was. While a log here still names it it is not, for
+// its word may count there. Notes of nodes stayed for ever.
+func TestNodeIsForgotten(t *testing.T) {
+	c := written(t, 6, 3)
+	gone, left := c.nodes[2], c.nodes[:2]
+	gone.kill()
+	knows := func(n *testNode) bool {
+		noted := slices.ContainsFunc(n.store.Notes(), func(o logstore.Note) bool { return o.Node == gone.id })
+		return noted || n.host.contacts.of[gone.id] != nil || n.host.lives.others[gone.id] != nil
+	}
+	remove := func(g raft.GroupID) {
+		c.until("its replica is removed", func() bool {
+			lead := c.leader(g)
+			if lead == nil {
+				return false
+			}
+			if _, err := lead.host.Change(g, raft.Change{Remove: []raft.ReplicaID{raft.ReplicaID(gone.id)}}); err != nil && errors.Is(err, raft.ErrChange) {
+				return true // it is no member
+			}
+			lead.turn()
+			return false
+		})
+	}
+	for g := raft.GroupID(1); g < testGroups; g++ {
+		remove(g)
+	}
+	for _, n := range left {
+		n.host.full.learn(gone.id, wire.FullNear)
+		n.host.SetNodes([]raft.NodeID{3 - n.id})
+	}
+	for range 2000 {
+		c.step()
+	}
+	for _, n := range left {
+		if !knows(n) {
+			t.Fatalf("node %d has forgotten a member of group 0", n.id)
+		}
+	}
+	remove(0)
+	for _, n := range left {
+		c.until("it is forgotten", func() bool { n.sync(); return !knows(n) })
+		if full := n.host.Contacts().Fullness(); len(full) > 0 {
+			t.Errorf("node %d looks out for the disks of %v", n.id, full)
+		}
+		n.kill()
+		n.start()
+		n.host.SetNodes([]raft.NodeID{3 - n.id})
+		if slices.ContainsFunc(n.store.Notes(), func(o logstore.Note) bool { return o.Node == gone.id }) {
+			t.Errorf("after a restart node %d has a note of it", n.id)
+		}
 	}
 }
