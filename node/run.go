@@ -182,7 +182,7 @@ func (n *Node) serve() error {
 	}
 	n.store = store
 	meta := metaPlacement(id.Node, id.Members)
-	if err := n.beginLog(meta.Replica, meta.Membership); err != nil {
+	if err := n.beginLog(meta.Replica, meta.Founders); err != nil {
 		return err
 	}
 	id = n.self()

@@ -64,6 +64,11 @@ func TestAdministrationRefuses(t *testing.T) {
 // A replica just made knows of nobody: it must wait, not elect itself, and take
 // its leader's word for who is a member.
 func TestBlankReplica(t *testing.T) {
+	founding := Restored{Membership: Membership{Voters: voters(1, 2, 3), Next: 4}}
+	if _, err := New(Config{Self: 4}, founding); err == nil {
+		t.Error("it was made later, and begins with a membership")
+	}
+	newGroup(t, Config{Self: 3}, founding)
 	g := newGroup(t, Config{Self: 4}, Restored{})
 	for range 5 * ElectionTicksDefault {
 		g.Tick()

@@ -19,7 +19,7 @@ func New(c Config, r Restored) (*Group, error) {
 	if err := c.fill(); err != nil {
 		return nil, fmt.Errorf("new group: %w", err)
 	}
-	if err := r.check(); err != nil {
+	if err := r.check(c.Self); err != nil {
 		return nil, fmt.Errorf("new group: %w", err)
 	}
 	commit := max(r.State.Commit, r.Base.Index)

@@ -26,13 +26,17 @@ type Restored struct {
 	Time    GroupTime // the largest in the log
 }
 
-// check says what in r can't be.
-func (r *Restored) check() error {
+// check returns what in r can't be, seen from the replica that it is of, or nil.
+func (r *Restored) check(self ReplicaID) error {
 	bad := func(format string, a ...any) error { return fmt.Errorf("restored: "+format, a...) }
 	if err := r.Membership.Check(); err != nil {
 		return bad("%w", err)
 	}
 	commit := max(r.State.Commit, r.Base.Index)
+	if _, founder := r.Membership.Member(self); r.Base.Index == 0 && !r.Membership.Blank() && !founder {
+		// With an empty log it would count by a membership that nothing has told it of.
+		return bad("replica %d is none of the founders, so it begins with the blank membership", self)
+	}
 	switch {
 	case r.State.Term >= TermLimit:
 		return bad("term %d is not below %d", r.State.Term, TermLimit)

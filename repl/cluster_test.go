@@ -193,7 +193,7 @@ func (n *testNode) place(from, to raft.GroupID) {
 		m.Voters = append(m.Voters, raft.Member{Replica: raft.ReplicaID(i + 1), Node: raft.NodeID(i + 1), Goal: raft.GoalVoter})
 	}
 	for g := from; g < to; g++ {
-		n.host.Place([]Placement{{Replica: logstore.Replica{Group: g, Incarnation: 1, ID: raft.ReplicaID(n.id)}, Membership: m, Preferred: raft.ReplicaID(g) + 1}})
+		n.host.Place([]Placement{{Replica: logstore.Replica{Group: g, Incarnation: 1, ID: raft.ReplicaID(n.id)}, Founders: m, Preferred: raft.ReplicaID(g) + 1}})
 	}
 }
 

@@ -91,7 +91,7 @@ func TestScrubOfRottenSnapshot(t *testing.T) {
 	}
 	r := logstore.Replica{Group: 1, Incarnation: 1, ID: 1}
 	members := raft.Membership{Voters: []raft.Member{{Replica: 1, Node: 1, Goal: raft.GoalVoter}}, Next: 2}
-	l.Post(func(h *Host) { h.Place([]Placement{{Replica: r, Membership: members, Preferred: 1}}) })
+	l.Post(func(h *Host) { h.Place([]Placement{{Replica: r, Founders: members, Preferred: 1}}) })
 	until("it leads", func(h *Host) bool { return h.groups[1] != nil && h.groups[1].role == raft.RoleLeader })
 	var s said
 	p := proposal(1, &s, 7)

@@ -201,10 +201,15 @@ func (m *mend) readMembers() {
 // still in force does not matter.
 func (m *mend) know(ms raft.Membership) {
 	for _, list := range [...][]raft.Member{ms.Voters, ms.Outgoing, ms.Learners} {
-		for _, member := range list {
-			if !slices.ContainsFunc(m.members, func(o raft.Member) bool { return o.Replica == member.Replica }) {
-				m.members = append(m.members, member)
-			}
+		m.meet(list)
+	}
+}
+
+// meet adds replicas to those that are asked.
+func (m *mend) meet(list []raft.Member) {
+	for _, member := range list {
+		if !slices.ContainsFunc(m.members, func(o raft.Member) bool { return o.Replica == member.Replica }) {
+			m.members = append(m.members, member)
 		}
 	}
 }
@@ -471,7 +476,8 @@ func (m *mend) placed(p Placement) {
 	if p.Replica != m.replica {
 		return
 	}
-	m.know(p.Membership)
+	m.know(p.Founders)
+	m.meet(p.Members)
 	if m.waits && m.host.groups[0] != nil {
 		m.host.mending.end(m)
 		m.host.mending.revive(m.replica)

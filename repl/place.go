@@ -10,12 +10,39 @@ import (
 
 // Placement asks for a replica on this node.
 type Placement struct {
-	Replica    logstore.Replica
-	Membership raft.Membership
+	Replica logstore.Replica
+	// Founders is the membership that the group was founded with, [Placement.Begins].
+	Founders raft.Membership
+	// Members are those of today, as far as is known. They are asked for what a damaged
+	// log lost.
+	Members []raft.Member
 	// Preferred is the replica that should lead, 0 for none. While the group
 	// has no leader it asks for votes at once, where the others wait for
 	// their time-out; another one that leads hands over to it.
 	Preferred raft.ReplicaID
+}
+
+// Begins returns the membership that the replica begins with: that of the founding, if
+// it is one of the founders. A replica that is made later begins with none, and its log
+// tells it of the members. Were it to count by those of today, while its log is empty,
+// replicas that were made for others could elect one of themselves and lose all that the
+// group has committed.
+func (p *Placement) Begins() raft.Membership {
+	if _, founder := p.Founders.Member(p.Replica.ID); founder {
+		return p.Founders
+	}
+	if bug("blank replica with a membership") {
+		m := raft.Membership{Next: p.Replica.ID + 1}
+		for _, o := range p.Members {
+			if m.Next = max(m.Next, o.Replica+1); o.Goal == raft.GoalVoter {
+				m.Voters = append(m.Voters, o)
+			} else {
+				m.Learners = append(m.Learners, o)
+			}
+		}
+		return m
+	}
+	return raft.Membership{}
 }
 
 // placing makes and removes the replicas of a host.
@@ -67,12 +94,13 @@ func (a *placing) make() {
 			a.host.cfg.Log.Error("replica not made", "group", p.Replica.Group, "replica", p.Replica.ID, "err", d.Err())
 			continue
 		}
-		g, err := newGroup(a.host, p.Replica, raft.Restored{Membership: p.Membership})
+		begins := p.Begins()
+		g, err := newGroup(a.host, p.Replica, raft.Restored{Membership: begins})
 		if err != nil {
 			a.host.cfg.Log.Error("replica not made", "group", p.Replica.Group, "replica", p.Replica.ID, "err", err)
 			continue
 		}
-		g.base = &logstore.Base{Membership: p.Membership}
+		g.base = &logstore.Base{Membership: begins}
 		a.add(g)
 		if !a.host.lives.first() {
 			a.host.lives.hold(g) // an earlier life may have had it, and promised

@@ -79,8 +79,15 @@ func TestReplicaComesAndGoes(t *testing.T) {
 	m := change(raft.Change{Add: []raft.NewMember{{Node: gone.id, Goal: raft.GoalVoter}}})
 	committed("it is added", func(m raft.Membership) bool { _, ok := m.Member(4); return ok })
 	fresh := logstore.Replica{Group: 1, Incarnation: 1, ID: m.Next - 1}
-	gone.host.Place([]Placement{{Replica: fresh}})
+	var founders raft.Membership
+	for id := raft.ReplicaID(1); id < 4; id++ {
+		founders.Voters, founders.Next = append(founders.Voters, raft.Member{Replica: id, Node: raft.NodeID(id), Goal: raft.GoalVoter}), id+1
+	}
+	gone.host.Place([]Placement{{Replica: fresh, Founders: founders, Members: m.Learners}})
 	gone.turn()
+	if g := gone.replica(); g == nil || !g.members.Blank() {
+		t.Fatalf("a replica that was made later begins with members: %+v", g)
+	}
 	committed("the new replica votes", func(m raft.Membership) bool { return m.Votes(fresh.ID) && len(m.Outgoing) == 0 })
 	for _, n := range c.nodes {
 		c.until("the change is known to be done", func() bool {

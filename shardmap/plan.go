@@ -1,6 +1,10 @@
 package shardmap
 
-import "muster/raft"
+import (
+	"slices"
+
+	"muster/raft"
+)
 
 // GroupVoters is how many voters a group should have, if there are so many nodes:
 // with three it survives the loss of one.
@@ -25,6 +29,7 @@ func Plan(servers []raft.NodeID, groups int) ([]TableGroup, [Slots]raft.GroupID)
 				least = n
 			}
 		}
+		plan[g].Founders = slices.Clone(plan[g].Replicas)
 		leads[least]++
 		plan[g].Preferred = servers[least]
 	}
@@ -50,5 +55,6 @@ func PlanMeta(nodes []TableNode) TableGroup {
 		}
 		g.Replicas = append(g.Replicas, r)
 	}
+	g.Founders = slices.Clone(g.Replicas)
 	return g
 }

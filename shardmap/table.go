@@ -71,8 +71,13 @@ type TableReplica struct {
 type TableGroup struct {
 	ID          raft.GroupID
 	Incarnation raft.Incarnation
-	Replicas    []TableReplica // by replica id
-	Preferred   raft.NodeID    // the leader that spreads leaders evenly
+	// Founders are the replicas that the group was founded with, by replica id. They
+	// stay what they were: only they begin with a membership, where a replica that is
+	// made later learns of it from the group's log.
+	Founders []TableReplica
+	// Replicas are those of today, by replica id.
+	Replicas  []TableReplica
+	Preferred raft.NodeID // the leader that spreads leaders evenly
 }
 
 // Table is what every node knows of the cluster. It is a value: once handed

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"muster/raft"
 	"muster/shardmap/pack"
@@ -25,8 +26,8 @@ import (
 //	table:   [cluster, cluster id, level, index, epoch, value max, [node, …], meta group, [group, …], [run, …]]
 //	node:    [id, name, addr, role, [label, …], version, start], as in a founding
 //	label:   [key, value]
-//	group:   [id, incarnation, preferred node, [replica, …]]
-//	replica: [replica id, node, role]
+//	group:   [id, incarnation, preferred node, [founder, …], [replica, …]]
+//	replica: [replica id, node, role], a founder too
 //	run:     [number of slots, group], the runs of all slots, in order
 //
 // That is all of it: what the table's log says is in the table, save where it
@@ -36,11 +37,11 @@ import (
 //
 // Format 1 is read too. It has no index, and its epoch is what the index is now;
 // with it slots had one owner since the founding, whose index each group has as
-// its incarnation.
+// its incarnation. Its groups have no founders: their replicas still are those.
 const (
 	tableMagic    = "mustmeta"
 	tableFormat   = 2
-	tableNoEpochs = 1 // a format whose epoch is the index
+	tableNoEpochs = 1 // a format whose epoch is the index, and whose groups name no founders
 	tableHeader   = 16
 	// tableBytesMax is above what [TableNodesMax] nodes with all their
 	// labels, and all groups, can take.
@@ -103,10 +104,10 @@ func (t *Table) appendSnapshot(b []byte, format uint16) []byte {
 	for i := range t.Nodes {
 		b = appendTableNode(b, &t.Nodes[i])
 	}
-	b = appendTableGroup(b, &t.Meta)
+	b = appendTableGroup(b, &t.Meta, format)
 	b = pack.AppendArray(b, len(t.Groups))
 	for i := range t.Groups {
-		b = appendTableGroup(b, &t.Groups[i])
+		b = appendTableGroup(b, &t.Groups[i], format)
 	}
 	runs := t.Ranges()
 	b = pack.AppendArray(b, len(runs))
@@ -127,17 +128,24 @@ func tableFields(format uint16) int {
 	return 10
 }
 
-func appendTableGroup(b []byte, g *TableGroup) []byte {
-	b = pack.AppendArray(b, 4)
+func appendTableGroup(b []byte, g *TableGroup, format uint16) []byte {
+	lists := [...][]TableReplica{g.Founders, g.Replicas}
+	first := 0
+	if format == tableNoEpochs {
+		first = 1
+	}
+	b = pack.AppendArray(b, groupFields+len(lists[first:]))
 	b = pack.AppendUint(b, uint64(g.ID))
 	b = pack.AppendUint(b, uint64(g.Incarnation))
 	b = pack.AppendUint(b, uint64(g.Preferred))
-	b = pack.AppendArray(b, len(g.Replicas))
-	for _, r := range g.Replicas {
-		b = pack.AppendArray(b, 3)
-		b = pack.AppendUint(b, uint64(r.Replica))
-		b = pack.AppendUint(b, uint64(r.Node))
-		b = pack.AppendUint(b, uint64(r.Role))
+	for _, list := range lists[first:] {
+		b = pack.AppendArray(b, len(list))
+		for _, r := range list {
+			b = pack.AppendArray(b, 3)
+			b = pack.AppendUint(b, uint64(r.Replica))
+			b = pack.AppendUint(b, uint64(r.Node))
+			b = pack.AppendUint(b, uint64(r.Role))
+		}
 	}
 	return b
 }
@@ -192,8 +200,9 @@ func (r *tableReader) table(format uint16) *Table {
 	}
 	t.ValueMax = int(r.UintMax(ValueMaxLimit))
 	t.Nodes = list(r, nodeBytesMin, r.node)
-	t.Meta = r.group()
-	t.Groups = list(r, 5, r.group)
+	group := func() TableGroup { return r.group(format) }
+	t.Meta = group()
+	t.Groups = list(r, 5, group)
 	if format == tableNoEpochs && len(t.Groups) > 0 {
 		t.Epoch = uint64(t.Groups[0].Incarnation)
 	}
@@ -217,17 +226,31 @@ func (r *tableReader) table(format uint16) *Table {
 	return t
 }
 
-func (r *tableReader) group() (g TableGroup) {
-	r.fields("group", 4)
+// groupFields is how many fields a group has before its lists of replicas.
+const groupFields = 3
+
+func (r *tableReader) group(format uint16) (g TableGroup) {
+	lists := 2
+	if format == tableNoEpochs {
+		lists = 1
+	}
+	r.fields("group", groupFields+lists)
 	g.ID, g.Incarnation = raft.GroupID(r.UintMax(1<<16-1)), raft.Incarnation(r.Uint())
 	g.Preferred = raft.NodeID(r.Uint())
-	g.Replicas = list(r, 4, func() (m TableReplica) {
-		r.fields("replica", 3)
-		m.Replica, m.Node = raft.ReplicaID(r.Uint()), raft.NodeID(r.Uint())
-		m.Role = ReplicaRole(r.UintMax(255))
-		return m
-	})
+	if format != tableNoEpochs {
+		g.Founders = list(r, 4, r.replica)
+	}
+	if g.Replicas = list(r, 4, r.replica); format == tableNoEpochs {
+		g.Founders = slices.Clone(g.Replicas)
+	}
 	return g
+}
+
+func (r *tableReader) replica() (m TableReplica) {
+	r.fields("replica", 3)
+	m.Replica, m.Node = raft.ReplicaID(r.Uint()), raft.NodeID(r.Uint())
+	m.Role = ReplicaRole(r.UintMax(255))
+	return m
 }
 
 // check says why t can't be the table of a cluster.
@@ -275,15 +298,20 @@ func (t *Table) check() error {
 }
 
 func (g *TableGroup) check() error {
-	if len(g.Replicas) > raft.MembersMax {
-		return fmt.Errorf("%s has %d replicas, the limit is %d", g.ID, len(g.Replicas), raft.MembersMax)
-	}
-	for i, r := range g.Replicas {
-		switch {
-		case r.Role != ReplicaVoter && r.Role != ReplicaLearner:
-			return fmt.Errorf("replica %d of %s has role %d: %w", r.Replica, g.ID, r.Role, ErrLevel)
-		case r.Replica == 0 || i > 0 && g.Replicas[i-1].Replica >= r.Replica:
-			return fmt.Errorf("replica %d of %s is out of order", r.Replica, g.ID)
+	for _, list := range [...]struct {
+		name     string
+		replicas []TableReplica
+	}{{"founder", g.Founders}, {"replica", g.Replicas}} {
+		if len(list.replicas) > raft.MembersMax {
+			return fmt.Errorf("%s has %d of %s, the limit is %d", g.ID, len(list.replicas), list.name, raft.MembersMax)
+		}
+		for i, r := range list.replicas {
+			switch {
+			case r.Role != ReplicaVoter && r.Role != ReplicaLearner:
+				return fmt.Errorf("%s %d of %s has role %d: %w", list.name, r.Replica, g.ID, r.Role, ErrLevel)
+			case r.Replica == 0 || i > 0 && list.replicas[i-1].Replica >= r.Replica:
+				return fmt.Errorf("%s %d of %s is out of order", list.name, r.Replica, g.ID)
+			}
 		}
 	}
 	return nil

@@ -33,7 +33,7 @@ type follower struct {
 func newFollower(t *testing.T, g raft.GroupID, machine func() repl.StateMachine) *follower {
 	f := &follower{t: t, disk: vfs.NewMem(), group: g, make: machine}
 	f.start()
-	f.host.Place([]repl.Placement{{Replica: f.replica(), Membership: members}})
+	f.host.Place([]repl.Placement{{Replica: f.replica(), Founders: members}})
 	f.turn()
 	return f
 }

@@ -91,7 +91,7 @@ func newWhole(t testing.TB) *whole {
 		n.host.SetNodes(others)
 		for g := raft.GroupID(1); g <= stageGroups; g++ {
 			n.host.Place([]repl.Placement{{
-				Replica: logstore.Replica{Group: g, Incarnation: 1, ID: raft.ReplicaID(n.id)}, Membership: ms, Preferred: raft.ReplicaID(g%3) + 1,
+				Replica: logstore.Replica{Group: g, Incarnation: 1, ID: raft.ReplicaID(n.id)}, Founders: ms, Preferred: raft.ReplicaID(g%3) + 1,
 			}})
 		}
 	}

@@ -20,7 +20,7 @@ func (t *truth) founding() *raft.Membership {
 	if t.founded == nil {
 		t.incarnation = 1
 		if t.group == 0 {
-			m := t.c.metaPlacement(0).Membership
+			m := t.c.metaPlacement(0).Founders
 			t.founded = &m
 			return t.founded
 		}
@@ -29,7 +29,7 @@ func (t *truth) founding() *raft.Membership {
 			t.c.fail("group %d is not in the table", t.group)
 		}
 		p, _ := machine.Placement(&line, 0)
-		t.founded, t.incarnation = &p.Membership, line.Incarnation
+		t.founded, t.incarnation = &p.Founders, line.Incarnation
 	}
 	return t.founded
 }

@@ -253,7 +253,10 @@ func (x *membership) placeOne(n *node, t *truth) bool {
 		}
 		if _, founder := t.founding().Member(o.Replica); o.Node == n.id && !founder {
 			x.c.note(n.index, "makes replica %d of group %d", o.Replica, t.group)
-			n.host.Place([]repl.Placement{{Replica: logstore.Replica{Group: t.group, Incarnation: t.incarnation, ID: o.Replica}}})
+			n.host.Place([]repl.Placement{{
+				Replica:  logstore.Replica{Group: t.group, Incarnation: t.incarnation, ID: o.Replica},
+				Founders: *t.founding(), Members: slices.Concat(m.Voters, m.Learners),
+			}})
 			return true
 		}
 	}

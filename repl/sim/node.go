@@ -110,7 +110,7 @@ func newNode(c *cluster, index int) *node {
 		c.fail("n%d: %v", index, err)
 	}
 	meta := c.metaPlacement(n.id)
-	first := []logstore.Write{{Replica: meta.Replica, Base: &logstore.Base{Membership: meta.Membership}}}
+	first := []logstore.Write{{Replica: meta.Replica, Base: &logstore.Base{Membership: meta.Founders}}}
 	if err := store.Append(first); err != nil {
 		c.fail("n%d: %v", index, err)
 	}

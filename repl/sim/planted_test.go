@@ -67,6 +67,7 @@ var plantedBugs = []struct {
 	{"command above the level proposed", shardmap.SetBug, ""},
 	{"read without confirmation", repl.SetBug, ""},
 	{"rolled-back membership kept", repl.SetBug, ""},
+	{"blank replica with a membership", repl.SetBug, ""},
 	{"resting group without leader", repl.SetBug, ""},
 	{"forged term accepted", func(b string) { raft.SetBug(b); repl.SetBug(b) }, ""}, // answers of a log's mending are the host's
 	{"reads of a resting group kept", repl.SetBug, ""},
