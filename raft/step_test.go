@@ -144,6 +144,28 @@ func TestStepRemovedMember(t *testing.T) {
 	step(t, g, Message{Type: MsgAppend, From: 5, To: 2, Term: 9, Entries: []Entry{entry(1, 1)}})
 }
 
+// Who was removed is known where the log begins, too: the entry that says so may be
+// compacted, here or at the leader whose snapshot was installed. The base's membership
+// tells it, for it names the next id to allot.
+func TestRemovedBeforeTheLogBegins(t *testing.T) {
+	m := Membership{Voters: voters(2, 3), Next: 5}
+	compacted := newGroup(t, Config{Self: 2}, Restored{State: HardState{Term: 3, Commit: 7}, Base: LogID{3, 7}, Last: LogID{3, 7}, Applied: 7, Membership: m})
+	m.Learners = []Member{{Replica: 6, Node: 600, Goal: GoalVoter}}
+	m.Next = 7
+	installed := newGroup(t, Config{Self: 6}, Restored{})
+	step(t, installed, Message{Type: MsgSnapshot, From: 3, To: 6, Term: 3, Log: LogID{3, 7}, Install: &Install{Base: LogID{3, 7}, Membership: m}})
+	for self, g := range map[ReplicaID]*Group{2: compacted, 6: installed} {
+		for _, removed := range []ReplicaID{1, 4} {
+			if err := g.Step(Message{Type: MsgVote, From: removed, To: self, Term: 9, Log: LogID{8, 8}}); !errors.Is(err, ErrNotMember) {
+				t.Errorf("replica %d hears replica %d, which was removed: %v", self, removed, err)
+			}
+		}
+		if err := g.Step(Message{Type: MsgHeartbeat, From: 7, To: self, Term: 9}); err != nil {
+			t.Errorf("replica %d does not hear one that may have been added since: %v", self, err)
+		}
+	}
+}
+
 // A vote is given once in a term, to nobody whose log lacks what this one has,
 // and not while a leader is heard. PreVote asks the same and changes nothing.
 func TestVotes(t *testing.T) {
