@@ -40,18 +40,18 @@ type aio struct {
 // aioBlock is the system's struct iocb (linux/aio_abi.h) of a little-endian
 // system of 64 bits.
 type aioBlock struct {
-	data     uint64
-	key      uint32 // the system writes here
-	rwFlags  uint32
-	opcode   uint16
-	priority int16
-	file     uint32
-	buf      uint64
-	length   uint64
-	offset   int64
-	_        uint64
-	flags    uint32
-	eventFD  uint32
+	_       uint64 // data, which comes back with the event
+	_       uint32 // key: the system writes here
+	_       uint32 // rw_flags
+	opcode  uint16
+	_       int16 // reqprio
+	file    uint32
+	buf     uint64
+	length  uint64
+	offset  int64
+	_       uint64
+	flags   uint32
+	eventFD uint32
 }
 
 // aioEvent is the system's struct io_event.

@@ -64,33 +64,30 @@ func hostileFrame(t wire.Type, body []byte) []byte {
 // hostileMax is how long a node may take to refuse something.
 const hostileMax = 10 * time.Second
 
-// refusedOrClosed checks that a node refuses what it was sent: with typed
-// errors, with the end of the connection, or both. Nothing else may be said. A
-// node that goes on after an error is left to.
+// refusedOrClosed checks that a node refuses what it was sent: with a typed error
+// or with the end of the connection. What it does after the error is left to it.
 func refusedOrClosed(conn net.Conn, d *wire.Decoder) error {
-	for {
-		if err := conn.SetReadDeadline(time.Now().Add(hostileMax)); err != nil {
-			return err
-		}
-		h, body, err := wire.ReadFrame(conn, d)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return fmt.Errorf("neither refused nor closed within %s", hostileMax)
-		}
-		if err != nil {
-			return nil // closed
-		}
-		e := new(wire.Error)
-		if h.Type != wire.TypeError {
-			return fmt.Errorf("answered by %s", h.Type)
-		}
-		if err := e.Read(body); err != nil {
-			return fmt.Errorf("refused by what is no error: %w", err)
-		}
-		if !e.Code.Known() || e.Text == "" {
-			return fmt.Errorf("refused by %v", e)
-		}
-		return nil
+	if err := conn.SetReadDeadline(time.Now().Add(hostileMax)); err != nil {
+		return err
 	}
+	h, body, err := wire.ReadFrame(conn, d)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("neither refused nor closed within %s", hostileMax)
+	}
+	if err != nil {
+		return nil // closed
+	}
+	e := new(wire.Error)
+	if h.Type != wire.TypeError {
+		return fmt.Errorf("answered by %s", h.Type)
+	}
+	if err := e.Read(body); err != nil {
+		return fmt.Errorf("refused by what is no error: %w", err)
+	}
+	if !e.Code.Known() || e.Text == "" {
+		return fmt.Errorf("refused by %v", e)
+	}
+	return nil
 }
 
 // memory returns what a process has resident, and the most that it ever had, in

@@ -39,7 +39,6 @@ type wholeNode struct {
 	store *logstore.Store
 	host  *repl.Host
 	batch *repl.Batch
-	work  *repl.Work
 
 	requests machine.Requests
 	to       [4][]byte // frames on their way, by who gets them

@@ -129,8 +129,7 @@ type conn struct {
 	up     bool   // as the client sees it
 	ended  bool
 	heard  time.Duration
-	asked  time.Duration // when a ping left; 0: none is under way
-	looks  bool          // an evListen is due
+	looks  bool // an evListen is due
 	open   []*op
 
 	requests machine.Requests // at the node's end

@@ -3,7 +3,6 @@ package sim
 import (
 	"time"
 
-	"muster/repl"
 	"muster/repl/wire"
 )
 
@@ -65,7 +64,6 @@ type event struct {
 
 	envelope wire.Envelope
 	beat     wire.Beat
-	batch    *repl.Batch
 	conn     *conn
 	client   *simClient
 	op       *op

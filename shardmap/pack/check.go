@@ -199,7 +199,7 @@ var heads = [...]struct {
 	kind  kind
 	width uint8
 }{
-	codeNil - codeNil:     {kindNil, 0},
+	0:                     {kindNil, 0}, // codeNil
 	codeFalse - codeNil:   {kindBool, 0},
 	codeTrue - codeNil:    {kindBool, 0},
 	codeBin8 - codeNil:    {kindBytes, 1},
