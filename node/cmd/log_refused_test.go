@@ -11,10 +11,17 @@ import (
 
 // A disk that refuses to return a part of a data directory does not end the check
 // of the rest, and nothing of it is called lost for good: no remedy speaks of an
-// empty directory. Once the disk returns it, all is well.
+// empty directory. It is not called needless either, where nothing tells how far the
+// log was. Once the disk returns it, all is well.
 func TestVerifyWhatIsRefused(t *testing.T) {
-	data := madeLog{entries: ids(1, 1, 60), commit: 60}.write(t)
-	beginOn(t, data) // its end tells how far the log was
+	killed := madeLog{entries: ids(1, 1, 60), commit: 60}.write(t)
+	stopped := madeLog{entries: ids(1, 1, 60), commit: 60}.write(t)
+	beginOn(t, stopped)
+	t.Run("of a node that was killed", func(t *testing.T) { verifyRefused(t, killed) })
+	t.Run("of one that stopped", func(t *testing.T) { verifyRefused(t, stopped) })
+}
+
+func verifyRefused(t *testing.T, data string) {
 	disk := vfs.NewFaulty(vfs.OSReadOnly{})
 	defer func(was vfs.FS) { localDisk = was }(localDisk)
 	localDisk = disk

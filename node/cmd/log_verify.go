@@ -94,6 +94,7 @@ const (
 	remedyNone     = "none is needed, the node lacks nothing; but look at its disk"
 
 	lostNothing = "nothing that is needed"
+	lostUnknown = "not known: whatever stands in the segment"
 )
 
 func logVerify(con *console, c *cli.Context) error {
@@ -148,12 +149,19 @@ func verifyDir(dir string) (*verifyRow, error) {
 	}
 	v.OK = v.Doubt == ""
 	for i := range v.Damages {
-		if d := &v.Damages[i]; d.Lost == "" {
+		d := &v.Damages[i]
+		if d.Lost == "" && d.refused && d.Record == logstore.WalkedSegment {
+			// After a kill nothing tells how far the log was: without its last
+			// segment it looks as whole as one that ended before, and no replica
+			// misses anything.
+			d.Lost = lostUnknown
+		}
+		if d.Lost == "" {
 			d.Lost, d.Remedy = lostNothing, remedyNone
 		} else {
 			v.OK = false
 		}
-		if d := &v.Damages[i]; d.refused {
+		if d.refused {
 			d.Remedy = remedyRefused
 		}
 	}
