@@ -128,16 +128,17 @@ func slowest(all []probe, spans []span) (worst []time.Duration) {
 	return worst
 }
 
-// within are the times of those that were under way in one of the spans, or in
-// none.
-func within(all []probe, spans []span, want bool) (took []time.Duration) {
+// apart are the times of those that were under way in one of the spans, and of the
+// others.
+func apart(all []probe, spans []span) (within, outside []time.Duration) {
 	for _, p := range all {
-		in := slices.ContainsFunc(spans, func(s span) bool { return s.meets(span{p.at, p.at.Add(p.took)}) })
-		if in == want {
-			took = append(took, p.took)
+		if slices.ContainsFunc(spans, func(s span) bool { return s.meets(span{p.at, p.at.Add(p.took)}) }) {
+			within = append(within, p.took)
+		} else {
+			outside = append(outside, p.took)
 		}
 	}
-	return took
+	return within, outside
 }
 
 func tail(took []time.Duration) string {
@@ -205,8 +206,9 @@ func TestPauses(t *testing.T) {
 		what string
 		all  []probe
 	}{{"gets", early}, {"sets", earlySets}} {
-		t.Logf("%s while a snapshot is written, %s", x.what, tail(within(x.all, snapshots, true)))
-		t.Logf("%s otherwise,                   %s", x.what, tail(within(x.all, snapshots, false)))
+		within, outside := apart(x.all, snapshots)
+		t.Logf("%s while a snapshot is written, %s", x.what, tail(within))
+		t.Logf("%s otherwise,                   %s", x.what, tail(outside))
 	}
 	c.restful()
 	t.Logf("their snapshots written after %v; resident %.0f MB", time.Since(began).Round(time.Second), c.resident())
@@ -261,8 +263,9 @@ func TestPauses(t *testing.T) {
 		what string
 		all  []probe
 	}{{"gets", gets}, {"sets", sets}} {
-		t.Logf("%s while a node collects, %s", x.what, tail(within(x.all, spans, true)))
-		t.Logf("%s otherwise,            %s", x.what, tail(within(x.all, spans, false)))
+		within, outside := apart(x.all, spans)
+		t.Logf("%s while a node collects, %s", x.what, tail(within))
+		t.Logf("%s otherwise,            %s", x.what, tail(outside))
 		in, out := slowest(x.all, spans), slowest(x.all, others)
 		for _, q := range []float64{0.5, 0.9} {
 			a, b := quantileOf(q, in), quantileOf(q, out)
