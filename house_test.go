@@ -375,6 +375,23 @@ func declaredBy(s ast.Spec, names map[string]bool) {
 	}
 }
 
+var goFile = regexp.MustCompile("`/?([\\w./*-]+\\.go)`")
+
+// A file of code that a document names is there: by its way from the top, or
+// somewhere by its name alone, where the sentence says of which package it is.
+func TestDocsNameFiles(t *testing.T) {
+	names := map[string]bool{}
+	walk(t, ".go", func(path string, _ []byte) { names[filepath.Base(path)] = true })
+	walk(t, ".md", func(path string, b []byte) {
+		for _, m := range goFile.FindAllSubmatch(b, -1) {
+			name := string(m[1])
+			if found, err := filepath.Glob(filepath.FromSlash(name)); !names[name] && (err != nil || len(found) == 0) {
+				t.Errorf("%s: there is no %s", path, name)
+			}
+		}
+	})
+}
+
 // The newcomer's two commands stand in the README, and what runs the tests
 // there is what runs them for every change.
 func TestReadmeAndCIAgree(t *testing.T) {
