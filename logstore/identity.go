@@ -184,7 +184,7 @@ func ReadIdentity(disk vfs.FS, dir string) (Identity, bool, error) {
 		return Identity{}, false, fmt.Errorf("%s: %w: export the keys with the muster that wrote it, and import them into a new cluster", name, err)
 	}
 	if err != nil {
-		return Identity{}, false, fmt.Errorf("%s: %w: %w: put back a copy of the file that was made since the node last started; if there is none, %s", name, ErrIdentity, err, EmptyRemedy)
+		return Identity{}, false, fmt.Errorf("%s: %w: %w: %s", name, ErrIdentity, err, IdentityRemedy)
 	}
 	return id, true, nil
 }

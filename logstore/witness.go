@@ -57,6 +57,9 @@ const DoubtRemedy = "put back the directory with which the node ran last; where 
 	"and where only its log was replaced, move that back, before the node starts without it; " +
 	"if none of these is left, start all other nodes: this one comes back when each of them has answered; do not empty the directory"
 
+// IdentityRemedy is what an operator can do about an identity file that is damaged.
+const IdentityRemedy = "put back a copy of the file that was made since the node last started; if there is none, " + EmptyRemedy
+
 // EmptyRemedy is what is left for a host whose log or identity nobody has a copy
 // of. It names the options because a host that finds an empty directory and
 // gets none founds a cluster of its own, under the address of a member of this

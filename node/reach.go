@@ -53,19 +53,19 @@ func silent(node *wire.StatusNode, l *repl.Link, self string) wire.Problem {
 			Remedy: "see what keeps connections from it to " + self + ": a firewall, a route, a wrong --advertise of this node; muster doctor shows who reaches whom"}
 	case errors.As(l.Err, &elsewhere) && elsewhere.Challenge.Node != node.ID, errors.Is(l.Err, &wire.Error{Code: wire.CodeWrongCluster}):
 		return wire.Problem{What: fmt.Sprintf("%s is gone, %s: another node answers at its address, so its data directory was emptied or replaced", who, heard),
-			Remedy: "stop what runs there, put the data directory back as it was when the node last stopped, and start it; an empty one can't replace it in this version, and the others continue as long as each group has a majority without it"}
+			Remedy: RemedyReplaced + ", and the others continue as long as each group has a majority without it"}
 	case errors.As(l.Err, &refusal) && refusal.Retry() == wire.RetryNever:
 		return wire.Problem{What: fmt.Sprintf("%s does not speak with this node, %s: %s", who, heard, refusal), Remedy: "do what it says: " + refusal.Next}
 	case errors.Is(l.Err, syscall.ECONNREFUSED):
-		return wire.Problem{What: fmt.Sprintf("%s is dead, %s: nothing listens at its address", who, heard), Remedy: "start it again, with the same command as before"}
+		return wire.Problem{What: fmt.Sprintf("%s is dead, %s: nothing listens at its address", who, heard), Remedy: RemedyStart}
 	case l.Connected:
 		return wire.Problem{What: fmt.Sprintf("%s is dead, %s: its system keeps the connection, and the process does not answer", who, heard),
-			Remedy: "check whether that process or its disk stands still; if it does not recover, stop it, and start it again with the same command as before"}
+			Remedy: "check whether that process or its disk stands still; if it does not recover, stop it, and " + RemedyStart}
 	}
 	why := ""
 	if l.Err != nil {
 		why = ": " + l.Err.Error()
 	}
 	return wire.Problem{What: fmt.Sprintf("%s is dead, %s%s", who, heard, why),
-		Remedy: "check whether that host runs, and whether this one can reach it; if muster does not run there, start it again with the same command as before; muster doctor shows who reaches whom"}
+		Remedy: "check whether that host runs, and whether this one can reach it; if muster does not run there, " + RemedyStart + "; muster doctor shows who reaches whom"}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"muster/logstore"
+	"muster/node"
 	"muster/raft"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -108,11 +109,11 @@ func (e *examination) silentNodes() {
 			continue
 		}
 		if replaced(err) {
-			e.find(severityError, "stop what runs there, put the data directory back as it was when the node last stopped, and start it; an empty one can't take its place in this version",
+			e.find(severityError, node.RemedyReplaced,
 				"node %s (%s) is gone: another one answers there, so its data directory was emptied or replaced: %s", n.Name, n.Addr, oneLine(err))
 			continue
 		}
-		e.find(severityError, "if muster does not run there, start it with the same command as before; if it runs, check whether it stands still, and whether anybody can reach "+n.Addr,
+		e.find(severityError, "if muster does not run there, "+node.RemedyStart+"; if it runs, check whether it stands still, and whether anybody can reach "+n.Addr,
 			"node %s (%s) can't be asked: %s", n.Name, n.Addr, oneLine(err))
 	}
 }
@@ -241,7 +242,7 @@ func (e *examination) damaged() {
 		}
 		for _, g := range a.Groups {
 			if g.Stopped != "" {
-				e.find(severityError, "keep the data directory and report it", "group %d has stopped on %s: %s", g.ID, n.Name, g.Stopped)
+				e.find(severityError, node.RemedyReport, "group %d has stopped on %s: %s", g.ID, n.Name, g.Stopped)
 			}
 		}
 	}

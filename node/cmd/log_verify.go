@@ -84,7 +84,6 @@ type verifyDamage struct {
 
 // What can be done about damage.
 const (
-	remedyIdentity = "put back a copy of the file that was made since the node last started; if there is none, " + logstore.EmptyRemedy
 	remedySnapshot = "start the node: another replica sends one; muster status says if none of them can"
 	remedyLog      = "keep the directory as it is and start the node: it asks the other replicas for what it lost, and muster status reports what none of them has"
 	remedyPromises = "before the node is started, put the file back from a copy made since it last stopped: then nothing is lost; without such a copy keep the directory as it is: once the node is started this replica never votes again, and the group continues only while a majority of its voters is whole without it"
@@ -128,7 +127,7 @@ func verifyDir(dir string) (*verifyRow, error) {
 	v := &verifyRow{Dir: dir, Replicas: []verifyReplica{}, Damages: []verifyDamage{}}
 	doubt, err := doubtOf(dir)
 	if err != nil {
-		v.damage(&logstore.Damage{File: identityFile(dir), Record: "identity", Reason: err.Error(), Refused: errors.Is(err, logstore.ErrRefused)}, "who the node is", remedyIdentity)
+		v.damage(&logstore.Damage{File: identityFile(dir), Record: "identity", Reason: err.Error(), Refused: errors.Is(err, logstore.ErrRefused)}, "who the node is", logstore.IdentityRemedy)
 	}
 	v.Doubt = doubt
 	err = logstore.Walk(localDisk, dir, v.count)
