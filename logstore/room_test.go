@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"testing"
+
+	"muster/logstore/vfs"
 )
 
 // What room admits can be written, however it comes apart into batches: a batch
@@ -11,6 +13,8 @@ import (
 // into the one before any more. One would doubt it: fits adds up what is left of
 // the segments, and no batch may be larger than what is left of any.
 func TestWhatFitsCanBeWritten(t *testing.T) {
+	file, err := vfs.NewMem().Create("a segment, whichever")
+	must(t, err)
 	said := 0
 	for seed := range uint64(5000) {
 		rng := rand.New(rand.NewPCG(seed, 3))
@@ -18,7 +22,7 @@ func TestWhatFitsCanBeWritten(t *testing.T) {
 		m := room{size: SegmentBytesMin, log: slog.New(slog.DiscardHandler), index: x, gauge: &gauge{}}
 		for n := range 1 + rng.Uint64N(4) {
 			size := int64(1+rng.IntN(4)) * SegmentBytesMin / 4
-			x.segments = append(x.segments, &segment{number: n + 1, size: size, end: segmentHeader + rng.Int64N(size-2*segmentHeader)})
+			x.segments = append(x.segments, &segment{number: n + 1, file: file, size: size, end: segmentHeader + rng.Int64N(size-2*segmentHeader)})
 		}
 		x.active = x.segments[rng.IntN(len(x.segments))]
 		if rng.IntN(2) == 0 {
@@ -30,10 +34,17 @@ func TestWhatFitsCanBeWritten(t *testing.T) {
 			continue
 		}
 		said++
-		for range 20 {
+		for try := range 20 {
 			left := append([]int64(nil), rooms...)
 			for todo := need; todo > 0; {
-				batch := min(todo, 1+rng.Int64N(m.batchMax(largest)))
+				most := m.batchMax(largest)
+				batch := 1 + rng.Int64N(most)
+				if try == 0 && len(left) > 0 { // the worst that can be: as much as possible is left of each segment
+					if batch = left[0] + 1; batch > most {
+						batch = min(left[0]-most+1, most)
+					}
+				}
+				batch = min(batch, todo)
 				for len(left) > 0 && left[0] < batch {
 					left = left[1:]
 				}
