@@ -2,6 +2,16 @@ package raft
 
 import "muster/raft/quorum"
 
+const (
+	// yieldTicks is for how long a replica that has promised a pre-vote does not ask for
+	// votes of its own, though it lost its leader: the answer and the wish for the vote
+	// itself travel, and their senders sync in between.
+	yieldTicks = 3
+	// precedeTicks is for how long a replica that has asked for votes says no to one of a
+	// lower id that asks as well.
+	precedeTicks = 2
+)
+
 // preCampaign asks the voters whether they would elect this replica, its term
 // unchanged, so that one that can't win disturbs nobody (the dissertation,
 // section 9.6). Nothing is promised by asking or by the answers.
@@ -54,7 +64,7 @@ func (r *replica) askVoters(wish Message) {
 func (r *replica) stepPreVote(m *Message) {
 	newer := r.complete(m.Log) || bug("pre-vote without log check")
 	if m.Term > r.term && !r.heardLeader(m.From) && newer && !r.precedes(m) {
-		r.hint.yield(3)
+		r.hint.yield(yieldTicks)
 		r.send(m.From, Message{Type: MsgPreVoteAnswer, Term: m.Term})
 		return
 	}
@@ -65,10 +75,10 @@ func (r *replica) stepPreVote(m *Message) {
 
 // precedes reports whether this replica has just asked for votes itself and should
 // get them rather than m.From: two that ask at the same time would both be
-// told yes, and split the votes. It holds for a tick or two only, for the other
+// told yes, and split the votes. It holds for [precedeTicks] only, for the other
 // may be the only one that can reach a majority.
 func (r *replica) precedes(m *Message) bool {
-	return r.role == RolePreCandidate && r.timer.silence < 2 && m.Log == r.log.last && r.config.Self > m.From
+	return r.role == RolePreCandidate && r.timer.silence < precedeTicks && m.Log == r.log.last && r.config.Self > m.From
 }
 
 // stepVote votes, once in a term, and for nobody whose log lacks what this one

@@ -44,8 +44,9 @@
 //     drop it if [Group.LeadsIn] its term no longer holds once it was read.
 //  7. Write Ready.Install, if there is one, before the entries of the same Ready:
 //     the snapshot takes the place of the state machine and of the log. Answer
-//     each of Ready.Snapshots by one [Group.SnapshotArrived] or [Group.SnapshotLost]. A snapshot that came
-//     whole is handed in as a Message with Install set.
+//     each of Ready.Snapshots by one [Group.SnapshotArrived] or
+//     [Group.SnapshotLost]. A snapshot that came whole is handed in as a Message
+//     with Install set.
 //  8. Make a replica only when an applied membership names it, and with the zero
 //     [Membership] in its [Restored] if it is not one of the founders: its log
 //     will tell. Nothing of a replica that was removed, or lost its disk, comes

@@ -2,6 +2,11 @@ package raft
 
 import "fmt"
 
+// crowdedTimes is how many times as much as a leader leaves uncommitted may wait for a
+// follower's state machine before it takes no more: what the leader has applied, this
+// one may still have to.
+const crowdedTimes = 2
+
 // becomeFollower follows lead, or nobody yet, in term, which is not before the
 // present one. What a replica had in its last role is lost with it.
 func (r *replica) becomeFollower(term uint64, lead ReplicaID) {
@@ -109,7 +114,7 @@ func (r *replica) stepAppend(m *Message) error {
 		entries = entries[1:]
 	}
 	if len(entries) > 0 {
-		if l.crowded(2 * r.config.UncommittedBytesMax) {
+		if l.crowded(crowdedTimes * r.config.UncommittedBytesMax) {
 			return nil // as if lost on the way: the leader sends it again
 		}
 		if first := entries[0].ID; first.Index <= l.last.Index {

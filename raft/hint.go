@@ -14,6 +14,9 @@ type hint struct {
 	term uint64
 }
 
+// turnTicks lies between two that ask for votes because their leader was lost.
+const turnTicks = 2
+
 // LeaderLost is a hint: the connection to the leader's node has closed. This
 // replica asks for votes after a few ticks, and again, until there is a
 // leader, LeaderBack is called, or an election timeout has passed.
@@ -32,7 +35,7 @@ func (g *Group) LeaderLost() {
 	// enough for the one before to win if it is there: at 50 ms a tick the
 	// first asks within 50 ms, the second after 100 to 150.
 	turns := r.turns(r.lead)
-	r.hint.next = 1 + 2*max(slices.Index(turns, r.config.Self), 0)
+	r.hint.next = 1 + turnTicks*max(slices.Index(turns, r.config.Self), 0)
 	r.lead = 0
 	r.questions.lose(&r.out)
 }
