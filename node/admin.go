@@ -165,9 +165,7 @@ func (p *report) topology(table *shardmap.Table, v *view) wire.TopologyAnswer {
 		}
 		a.Groups = append(a.Groups, t)
 	}
-	for _, o := range table.Ranges() {
-		a.Slots = append(a.Slots, o)
-	}
+	a.Slots = append(a.Slots, table.Ranges()...)
 	return a
 }
 

@@ -162,7 +162,7 @@ func (q *Requests) Announce(h wire.Header, a *wire.Announce, r repl.Reply, table
 func AnnounceCommand(a *wire.Announce) ([]byte, error) {
 	c := shardmap.Announce{Node: a.Node, Start: a.Start, Addr: a.Addr, Version: a.Version, Name: a.Name}
 	for _, l := range a.Labels {
-		c.Labels = append(c.Labels, shardmap.FoundLabel{Key: l.Key, Value: l.Value})
+		c.Labels = append(c.Labels, shardmap.FoundLabel(l))
 	}
 	return shardmap.AppendAnnounce(nil, &c)
 }

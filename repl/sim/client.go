@@ -556,9 +556,7 @@ func (n *node) topology() *wire.TopologyAnswer {
 		}
 		a.Groups = append(a.Groups, line)
 	}
-	for _, o := range n.c.ranges(n.table) {
-		a.Slots = append(a.Slots, o)
-	}
+	a.Slots = append(a.Slots, n.c.ranges(n.table)...)
 	return a
 }
 
