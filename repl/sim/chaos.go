@@ -25,7 +25,8 @@ type chaos struct {
 	late        [clientCount + 1]time.Duration               // until when a client's frames are late
 	stale       time.Duration                                // until when tables are late
 	stall       [nodesMax + 1]time.Duration                  // until when a node has no ticks
-	longSleepAt time.Duration                                // when a client is to sleep for longer than sessions are kept; 0: never, or it was
+	longSleepAt time.Duration                                // from when on clients are to sleep for longer than sessions are kept
+	longSleeps  int                                          // how many still are to
 	moves       int                                          // new addresses that were given so far
 	spans       []shardmap.OwnedRange
 	spansFor    uint64
@@ -41,6 +42,7 @@ func (x *chaos) init(c *cluster) {
 		if c.options.Only != nil {
 			known = slices.Contains(c.options.Only, f)
 		}
+		known = known || slices.Contains(c.options.With, f)
 		switch {
 		case f >= PowerDrop && f <= PowerTorn:
 			if known {
@@ -61,7 +63,9 @@ func (x *chaos) init(c *cluster) {
 	x.pace = c.chance.skewed(time.Second, 12*time.Second)
 	x.bold = []float64{0, 0.05, 0.3}[c.chance.below(3)]
 	c.note(0, "faults: %v, power: %v, every %s, bold %v", x.enabled, x.powers, x.pace, x.bold)
-	if slices.Contains(x.enabled, ClientSleep) && c.options.Length >= LengthDefault && c.chance.below(longSleepEvery) == 0 {
+	if slices.Contains(x.enabled, ClientSleep) && c.options.Length >= LengthDefault &&
+		(c.chance.below(longSleepEvery) == 0 || slices.Contains(c.options.With, ClientSleep)) {
+		x.longSleeps = longSleepers
 		x.longSleepAt = c.now + c.chance.between(10*time.Second, 2*time.Minute)
 		c.options.Length += longSleep + time.Minute
 	}

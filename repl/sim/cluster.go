@@ -21,6 +21,8 @@ type Options struct {
 	// Only, if not nil, leaves no other faults than these. A run without any
 	// is one of a healthy cluster.
 	Only []Fault
+	// With are faults that the run has whatever chance says of them.
+	With []Fault
 	Log  io.Writer // where each note goes as it is made; nil: nowhere
 }
 

@@ -103,8 +103,9 @@ func (n *node) disarm() {
 func (n *node) diskFailed(op string, err error) {
 	again := n.store.Append(nil)
 	switch {
-	case n.failing.fault == WriteShort && n.fullUntil > 0 && again == nil:
-		// What was to be written of it found no room, which is no failure.
+	case n.failing.fault == WriteShort && n.fullUntil > 0 && (again == nil || errors.Is(again, logstore.ErrFull) && !errors.Is(again, logstore.ErrStopped)):
+		// What was to be written of it found no room, which is no failure; nor is it
+		// one if there is none for what the log had put off.
 	case err == nil:
 		n.c.fail("I15: n%d goes on after the disk refused %q", n.index, op)
 	case !errors.Is(again, logstore.ErrStopped):

@@ -16,6 +16,9 @@ const (
 	// is longer by as much, so only some have one.
 	longSleep      = time.Duration(shardmap.SessionKeep) + time.Minute
 	longSleepEvery = 4
+	// longSleepers is how many clients have one in such a run. What they had under
+	// way is seldom both applied and unanswered; the others bring new sessions.
+	longSleepers = clientCount / 2
 )
 
 // sleeper is the host of a client: it can be suspended. Then its monotonic clock
@@ -26,6 +29,7 @@ type sleeper struct {
 	began time.Duration
 	until time.Duration // 0: it is awake
 	slept time.Duration // all in all
+	long  bool          // it had its long sleep
 }
 
 // now is the client's time: the core is told no other.
@@ -73,8 +77,9 @@ func (cl *simClient) asleep() bool {
 // that it will not hear of.
 func (cl *simClient) maySleep() {
 	x := &cl.c.chaos
-	if x.longSleepAt > 0 && cl.c.now >= x.longSleepAt && !x.stopped {
-		x.longSleepAt = 0
+	if x.longSleeps > 0 && cl.c.now >= x.longSleepAt && !cl.host.long && !x.stopped {
+		x.longSleeps--
+		cl.host.long = true
 		cl.host.due = longSleep + cl.c.chance.between(0, 30*time.Second)
 	}
 	if cl.host.due == 0 || x.stopped {
