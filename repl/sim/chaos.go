@@ -80,6 +80,11 @@ func (x *chaos) stop() {
 	x.c.awaken()
 	x.cuts = [clientCount + 1][nodesMax + 1]time.Duration{}
 	x.late = [clientCount + 1]time.Duration{}
+	for _, n := range x.c.nodes {
+		if x.stall[n.index] > x.c.now && n.up {
+			n.tickIn(tick) // not at the end of the stall, as it was planned
+		}
+	}
 	x.stall = [nodesMax + 1]time.Duration{}
 	x.stale = 0
 }

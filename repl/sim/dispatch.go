@@ -101,7 +101,9 @@ func (n *node) handle(e *event) bool {
 		n.idle(e.number)
 		return true
 	case evTick:
-		n.ticked()
+		if e.number == n.ticks.planned {
+			n.ticked()
+		}
 		return true
 	case evAnnounce:
 		n.announce()

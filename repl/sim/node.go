@@ -303,6 +303,7 @@ func (n *node) follow(t *shardmap.Table) {
 type hostClock struct {
 	base, at time.Duration // it was base when the world's was at
 	rate     int64         // millionths
+	planned  uint64        // the number of the tick that is planned
 }
 
 // clock is the process's monotonic clock.
@@ -312,7 +313,7 @@ func (n *node) clock() time.Duration {
 }
 
 func (n *node) setRate(rate int64) {
-	n.ticks = hostClock{base: n.clock(), at: n.c.now, rate: rate}
+	n.ticks.base, n.ticks.at, n.ticks.rate = n.clock(), n.c.now, rate
 }
 
 func (n *node) event(kind eventKind) *event {
@@ -321,7 +322,13 @@ func (n *node) event(kind eventKind) *event {
 	return e
 }
 
-func (n *node) tickIn(d time.Duration) { n.c.after(d, n.event(evTick)) }
+// tickIn plans the next tick, and takes back what was planned.
+func (n *node) tickIn(d time.Duration) {
+	n.ticks.planned++
+	e := n.event(evTick)
+	e.number = n.ticks.planned
+	n.c.after(d, e)
+}
 
 // turn lets the host do what follows from its events.
 func (n *node) turn() {
