@@ -88,15 +88,11 @@ type linkRow struct {
 }
 
 func runDoctor(con *console, c *cli.Context) error {
-	s, err := con.openBare(c)
+	s, status, err := con.openStatus(c)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	status, err := s.status(c.Context)
-	if err != nil {
-		return err
-	}
 	p := newPatient(status)
 	askAll(c.Context, s, p)
 	row := p.diagnose()

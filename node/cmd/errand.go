@@ -55,6 +55,20 @@ func (con *console) openBare(c *cli.Context) (*errand, error) {
 	return con.open(c, 1)
 }
 
+// openStatus is openBare for a command that begins with an endpoint's status.
+func (con *console) openStatus(c *cli.Context) (*errand, *wire.StatusAnswer, error) {
+	s, err := con.openBare(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	a, err := s.status(c.Context)
+	if err != nil {
+		s.close()
+		return nil, nil, err
+	}
+	return s, a, nil
+}
+
 func (s *errand) close() { s.client.Close() }
 
 // with runs f within the timeout.

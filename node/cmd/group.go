@@ -56,15 +56,11 @@ func groupRows(groups []wire.StatusGroup, name func(raft.NodeID) string) []group
 }
 
 func groupList(con *console, c *cli.Context) error {
-	s, err := con.openBare(c)
+	s, status, err := con.openStatus(c)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	status, err := s.status(c.Context)
-	if err != nil {
-		return err
-	}
 	groups := mergeGroups(statusOfAll(c.Context, s, status))
 	name := nodeNames(status.Nodes)
 	if s.json {

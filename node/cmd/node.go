@@ -55,15 +55,11 @@ func nodeNames(nodes []wire.StatusNode) func(raft.NodeID) string {
 }
 
 func nodeList(con *console, c *cli.Context) error {
-	s, err := con.openBare(c)
+	s, status, err := con.openStatus(c)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	status, err := s.status(c.Context)
-	if err != nil {
-		return err
-	}
 	if s.json {
 		return s.printJSON(nodeRows(status.Nodes))
 	}

@@ -60,15 +60,11 @@ type statusRow struct {
 }
 
 func runStatus(con *console, c *cli.Context) error {
-	s, err := con.openBare(c)
+	s, a, err := con.openStatus(c)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	a, err := s.status(c.Context)
-	if err != nil {
-		return err
-	}
 	row := statusRowOf(a)
 	if c.Bool("counters") {
 		if row.Counters, err = countersOf(c.Context, s, a); err != nil {
