@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"muster/raft"
@@ -139,20 +140,24 @@ func (s *snapshots) take(f snapshotEntry, name string) error {
 	return nil
 }
 
+// states returns the files that a replica's state may be loaded from; none if there
+// is no directory of them yet.
+func (s *snapshots) states() ([]snapshotEntry, error) {
+	files, err := s.list()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return slices.DeleteFunc(files, func(f snapshotEntry) bool { return s.useOf(f) != useState }), err
+}
+
 // verify reads all snapshots that have a use, changes nothing, and
 // tells of each [Damage].
 func (s *snapshots) verify(tell func(Damage)) error {
-	files, err := s.list()
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	files, err := s.states()
 	if err != nil {
 		return err
 	}
 	for _, f := range files {
-		if s.useOf(f) != useState {
-			continue
-		}
 		var d *Damage
 		if err := VerifySnapshot(s.disk, path.Join(s.dir, f.name)); errors.As(err, &d) {
 			tell(*d)
@@ -168,17 +173,11 @@ func (s *snapshots) verify(tell func(Damage)) error {
 // find remembers the snapshots that a replica's state may be loaded
 // from, and clears nothing away.
 func (s *snapshots) find() error {
-	files, err := s.list()
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	files, err := s.states()
 	if err != nil {
 		return err
 	}
 	for _, f := range files {
-		if s.useOf(f) != useState {
-			continue
-		}
 		if err := s.take(f, path.Join(s.dir, f.name)); err != nil {
 			return err
 		}
