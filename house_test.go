@@ -475,7 +475,7 @@ func (h *house) note(what string, number, limit int) {
 }
 
 // measure takes one file. What tests declare is counted apart from what they
-// test, also where they give it methods.
+// test, even methods that they give it.
 func (h *house) measure(t *testing.T, path string, b []byte) {
 	h.note("lines of "+path, strings.Count(string(b), "\n"), linesMax)
 	f, err := parser.ParseFile(token.NewFileSet(), path, b, parser.SkipObjectResolution)

@@ -38,7 +38,7 @@ func openSnapshot(disk vfs.FS, name string, of Replica, found func(*Damage)) (*S
 	r := &SnapshotReader{found: found, name: name, number: -1}
 	file, err := openFile(disk, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		// Who asks for it believes that it is there.
+		// The caller believes that it is there.
 		d := &Damage{File: name, Record: "snapshot", Reason: "the file is missing"}
 		found(d)
 		return nil, d

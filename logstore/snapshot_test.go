@@ -406,7 +406,7 @@ func TestSnapshotDiskErrors(t *testing.T) {
 	must(t, s.Close())
 }
 
-// Who asks for what can't be is told so, and nothing happens.
+// A caller that asks for what can't be is told so, and nothing happens.
 func TestSnapshotRefusals(t *testing.T) {
 	r := testReplica(1)
 	fs := vfs.NewMem()

@@ -102,7 +102,7 @@ func (p *report) view(loop *repl.Loop, table *shardmap.Table) (view, bool) {
 	return view{}, false
 }
 
-// status says whether a node was heard of lately. One of which it is too soon to
+// status reports whether a node was heard of lately. One of which it is too soon to
 // tell counts as alive.
 func (v *view) status(self, id raft.NodeID) wire.NodeStatus {
 	if id == self || v.awaited[id] {

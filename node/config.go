@@ -276,7 +276,7 @@ func (c *Config) listenAs(bound string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// IsSelf says whether addr, an address of Join, is this node's own.
+// IsSelf reports whether addr, an address of Join, is this node's own.
 func (c *Config) IsSelf(addr string) bool {
 	return normalAddr(addr) == normalAddr(c.AdvertiseOn(c.Listen))
 }

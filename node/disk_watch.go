@@ -66,7 +66,7 @@ func newDiskWatch(disk vfs.FS, log *slog.Logger, after time.Duration) *diskWatch
 	return w
 }
 
-// stop ends the timer. What is under way is watched no more.
+// stop ends the timer. What is under way is no longer watched.
 func (w *diskWatch) stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -108,7 +108,7 @@ func (n *Node) refuseDamage(views []repl.GroupView) error {
 	return nil
 }
 
-// othersHave says whether other nodes have replicas of a group, by the table,
+// othersHave reports whether other nodes have replicas of a group, by the table,
 // or by who founded the cluster: the log of the group itself could not say.
 func othersHave(g raft.GroupID, id logstore.Identity, table *shardmap.Table) bool {
 	if table == nil || !table.Founded() {

@@ -276,7 +276,7 @@ func (s *speaker) get(keys ...string) ([]string, error) {
 	}
 }
 
-// works says whether the node serves this connection: a write, then a read of it.
+// works reports whether the node serves this connection: a write, then a read of it.
 func (s *speaker) works() error {
 	value := fmt.Sprint(s.request)
 	key := "works-" + s.LocalAddr().String()

@@ -83,7 +83,7 @@ func TestFencedCandidate(t *testing.T) {
 }
 
 // A leader that is fenced takes nothing new, asks the voter that has the most to stand
-// for election, and follows after an election timeout, also where nobody takes over.
+// for election, and follows after an election timeout, even if nobody takes over.
 func TestFencedLeader(t *testing.T) {
 	for _, alone := range []bool{false, true} {
 		n := 3

@@ -428,7 +428,7 @@ func (c *cluster) check() {
 	}
 }
 
-// settled says whether all nodes are up and have applied the same.
+// settled reports whether all nodes are up and have applied the same.
 func (c *cluster) settled() bool {
 	for g := range raft.GroupID(testGroups) {
 		if c.leader(g) == nil {

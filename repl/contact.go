@@ -153,7 +153,7 @@ func (h *Host) HandOver() (left int) {
 	return left
 }
 
-// Awaited says whether it is too soon to tell if a node is there: it was not
+// Awaited reports whether it is too soon to tell if a node is there: it was not
 // heard of since this host knows of it, and an election timeout has not passed
 // since.
 func (k *Contacts) Awaited(n raft.NodeID) bool {

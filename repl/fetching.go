@@ -10,7 +10,7 @@ import (
 
 // Appends whose entries are read from the log
 //
-// A replica that was away needs entries that its leader holds in memory no more.
+// A replica that was away needs entries that its leader no longer holds in memory.
 // Its leader's core asks for one such append at a time, of up to a mebibyte; but a
 // node that was away has a replica of each of its groups, and the other nodes lead
 // a part of all groups each. Unbounded, a node that comes back among a thousand
@@ -74,7 +74,7 @@ func (f *fetching) send(q *fetchQueue) {
 		q.waiting = slices.Delete(q.waiting, 0, 1)
 		g := f.host.groups[e.Group]
 		if g == nil || g.leading.Load() != e.Message.Term || !g.feeds(q.node, &e.Message) {
-			continue // it leads no more
+			continue // it no longer leads
 		}
 		q.flights = append(q.flights, flight{group: e.Group, since: f.host.ticks})
 		f.underWay++

@@ -219,7 +219,7 @@ func (h harm) String() string {
 	return fmt.Sprintf("%s, %s at %d of %s", who, harmNames[h.kind], h.offset, h.file)
 }
 
-// do harms a file, and says whether it is another one now.
+// do harms a file, and reports whether it is another one now.
 func (h harm) do(b []byte, offset int) bool {
 	before := bytes.Clone(b)
 	switch h.kind {

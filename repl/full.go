@@ -90,7 +90,7 @@ func (f *fullness) look() {
 	f.changed(f.host.cfg.Self, own)
 }
 
-// lacksWanted says whether there still is no room for an append that was dropped.
+// lacksWanted reports whether there still is no room for an append that was dropped.
 func (f *fullness) lacksWanted() bool {
 	if f.wanted > 0 && (f.host.ticks >= f.wantedAt+wantedTicks || f.headway()+f.accepted+f.underWay-f.wanted >= f.space.Kept/lastPart) {
 		f.wanted = 0
@@ -107,8 +107,8 @@ func (f *fullness) learn(n raft.NodeID, is wire.Fullness) {
 }
 
 // learnStall takes in whether another node's disk stands still, as it says. That
-// changes nothing here: its cores see to it that others lead. Who asks this node
-// how the cluster is is told.
+// changes nothing here: its cores see to it that others lead. It is shown to
+// those who ask this node for the cluster's status.
 func (k *Contacts) learnStall(n raft.NodeID, stalled bool) {
 	if c := k.of[n]; c != nil && c.stalled != stalled {
 		c.stalled = stalled
@@ -179,7 +179,7 @@ func (f *fullness) headway() int64 {
 // accept notes bytes that a core was given.
 func (f *fullness) accept(bytes int64) { f.accepted += bytes }
 
-// quorumUpTo says whether a majority of the voters is alive, with disks at most
+// quorumUpTo reports whether a majority of the voters is alive, with disks at most
 // so full; also of the outgoing ones, in a joint membership.
 func (g *group) quorumUpTo(limit wire.Fullness) bool {
 	for _, list := range [...][]raft.Member{g.members.Voters, g.members.Outgoing} {
@@ -196,7 +196,7 @@ func (g *group) quorumUpTo(limit wire.Fullness) bool {
 	return true
 }
 
-// short says whether a disk that is full keeps the group from writing.
+// short reports whether a disk that is full keeps the group from writing.
 func (g *group) short() bool {
 	if !g.host.full.some || g.quorumUpTo(wire.FullNot) {
 		return false
@@ -272,7 +272,7 @@ func (q *commandQueue) refuseLarge() {
 	q.group.touch()
 }
 
-// mayOffer says whether so many bytes may go to the core: on a disk that has no
+// mayOffer reports whether so many bytes may go to the core: on a disk that has no
 // room to prepare more, only as many as are prepared, and for what may use it,
 // in the reserve.
 func (f *fullness) mayOffer(bytes int64) bool {
@@ -297,7 +297,7 @@ func (f *fullness) holds(bytes int64) bool {
 	return f.accepted+f.underWay+bytes+appendRoom <= room
 }
 
-// takes says whether a follower takes an append, or drops it as if it had been
+// takes reports whether a follower takes an append, or drops it as if it had been
 // lost on the way.
 func (g *group) takes(m *raft.Message) bool {
 	f := &g.host.full
@@ -327,7 +327,7 @@ func (g *group) takes(m *raft.Message) bool {
 	return true
 }
 
-// feeds says whether an append is worth sending: not to a disk that has no room
+// feeds reports whether an append is worth sending: not to a disk that has no room
 // for it. The core asks again with each heartbeat.
 func (g *group) feeds(to raft.NodeID, m *raft.Message) bool {
 	if !g.host.full.some || m.Type != raft.MsgAppend || m.Fetch == 0 && len(m.Entries) == 0 {

@@ -260,7 +260,7 @@ func (r *refusals) message(why refusal, from raft.NodeID, g raft.GroupID, t raft
 	r.host.cfg.Log.Warn("message refused", about...)
 }
 
-// late says whether who asked does not wait any more. What is done for them then
+// late reports whether who asked does not wait any more. What is done for them then
 // is taken from those who still do.
 func (h *Host) late(deadline time.Duration) bool { return deadline != 0 && deadline < h.now }
 

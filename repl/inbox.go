@@ -17,7 +17,7 @@ const (
 	inboxStreamsMax = 4
 	// inboxSilentTicks is after how many ticks without a chunk a stream makes
 	// room for another: 10 s. What came of it is kept until then, and can be
-	// gone on with.
+	// continued.
 	inboxSilentTicks = 200
 )
 
@@ -28,7 +28,7 @@ type InboxConfig struct {
 	// never. It is called by any goroutine.
 	Machine func(logstore.Replica) StateMachine
 	// Host has f called with the host, by the goroutine that owns it, and
-	// returns after that; false: the host is no more.
+	// returns after that; false: the host has stopped.
 	Host func(f func(*Host)) bool
 	Log  *slog.Logger
 }

@@ -168,7 +168,7 @@ func (l *mending) of(id raft.GroupID) *mend {
 	return nil
 }
 
-// look takes over what the log says of its damage, and says whether there still
+// look takes over what the log says of its damage, and reports whether there still
 // is any.
 func (m *mend) look() bool {
 	var hurt bool
@@ -231,7 +231,7 @@ func (m *mend) others() []raft.NodeID {
 	return nodes
 }
 
-// mendable says whether the other replicas can help.
+// mendable reports whether the other replicas can help.
 func (m *mend) mendable() bool { return !m.waits && m.broken == nil && !m.damage.Promises && m.known }
 
 // tick asks, where it is time.
@@ -302,13 +302,13 @@ func (m *mend) findAsked(n raft.NodeID) (int, bool) {
 	return slices.BinarySearchFunc(m.asked, n, func(a asked, id raft.NodeID) int { return cmp.Compare(a.node, id) })
 }
 
-// answered says whether a node answered that it has no entry of what is lost.
+// answered reports whether a node answered that it has no entry of what is lost.
 func (m *mend) answered(n raft.NodeID) bool {
 	a := m.askedOf(n)
 	return a != nil && a.answered
 }
 
-// barren says whether a node has nothing to help with, not even a snapshot. A
+// barren reports whether a node has nothing to help with, not even a snapshot. A
 // node that has just started may know less than it will in a moment: which of
 // its entries are committed, and so take the place of what is lost, it learns
 // from the next leader.
@@ -460,7 +460,7 @@ func (m *mend) openAgain() {
 	}
 }
 
-// waitsForTable says whether a replica can't be opened yet, because group 0 is
+// waitsForTable reports whether a replica can't be opened yet, because group 0 is
 // being mended: a log from the group's beginning is applied to the slots that
 // the table gives it. A snapshot has its own.
 func (l *mending) waitsForTable(r logstore.Replica) bool {

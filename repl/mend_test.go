@@ -52,7 +52,7 @@ func (c *cluster) fillGroups(entries int) {
 	c.until("all have all", c.settled)
 }
 
-// asked says whether a command waits, or is in the log, on a node.
+// asked reports whether a command waits, or is in the log, on a node.
 func (n *testNode) asked(g raft.GroupID, v uint64) bool {
 	o := n.host.groups[g]
 	return slices.ContainsFunc(o.commands.waiters, func(w waiter) bool { return w.reply.Request == v }) ||

@@ -182,7 +182,8 @@ func (o *peer) appendBody(b []byte, t wire.Type, body wire.Body) []byte {
 }
 
 // answerRepair queues an answer for the goroutine that writes, which may wait
-// for the disk. Who asks more than it can read waits in vain, and asks again.
+// for the disk. A peer that asks for more than it can read waits in vain, and asks
+// again.
 func (o *peer) answerRepair(r repair) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

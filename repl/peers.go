@@ -190,7 +190,7 @@ func (p *Peers) missed(addr string, err error) {
 	p.hurry(e.Challenge.Node, now)
 }
 
-// Connected says whether there is a connection to a node.
+// Connected reports whether there is a connection to a node.
 func (p *Peers) Connected(id raft.NodeID) bool {
 	o := p.peer(id)
 	if o == nil {

@@ -37,8 +37,8 @@ func (c *cluster) leadsNow(id raft.GroupID) *testNode {
 }
 
 // A group rests on the word of its leader's node. That the node goes on to send
-// heartbeats must not keep the followers at rest once the replica there leads
-// no more, whatever became of it: the node lives, so nothing else would wake
+// heartbeats must not keep the followers at rest once the replica there no
+// longer leads, whatever became of it: the node lives, so nothing else would wake
 // them, and the group would have no leader for ever.
 func TestRestEndsWithItsLeader(t *testing.T) {
 	const group = 1

@@ -7,7 +7,7 @@ import (
 )
 
 // A change of the membership that no other replica has is rolled back by the
-// next leader, also where the replica was started anew in between: then the host
+// next leader, even if the replica was started anew in between: then the host
 // never saw the entry that is truncated, and must go by what the core has all
 // the same. A host that
 // does not goes on sending to who is no member, or refuses who is one.

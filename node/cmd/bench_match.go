@@ -178,7 +178,7 @@ func (p *benchPrinter) run(r bench.Result) error {
 	return nil
 }
 
-// open says whether some run is an open loop.
+// open reports whether some run is an open loop.
 func (m *benchMatch) open() bool {
 	return slices.ContainsFunc(m.sides, func(s *benchSide) bool { return s.plans[0].Rate > 0 })
 }

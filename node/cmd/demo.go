@@ -137,7 +137,7 @@ func demoReady(ctx context.Context, con *console, addrs []string) error {
 	}
 }
 
-// announced says whether all nodes have told what they are called, which they do
+// announced reports whether all nodes have told what they are called, which they do
 // once there is a table to put it in.
 func announced(a *wire.StatusAnswer) bool {
 	return !slices.ContainsFunc(a.Nodes, func(n wire.StatusNode) bool { return n.Version == "" })

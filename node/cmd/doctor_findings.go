@@ -168,7 +168,7 @@ func lastHeard(l *wire.DoctorLink) string {
 	return fmt.Sprintf("for %v", time.Duration(l.HeardMs)*time.Millisecond)
 }
 
-// fresh says whether a node has only just been started.
+// fresh reports whether a node has only just been started.
 func (e *examination) fresh(id raft.NodeID) bool {
 	a := e.answers[id]
 	return a != nil && a.UptimeMs < uint64(freshUptime.Milliseconds())

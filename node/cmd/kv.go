@@ -85,8 +85,8 @@ func pairsOf(c *cli.Context) ([]client.Pair, error) {
 	return pairs, nil
 }
 
-// setMany writes several keys, each slot's together. It says what was written
-// also where not all was.
+// setMany writes several keys, each slot's together. It prints what was
+// written even if not all was.
 func setMany(ctx context.Context, s *errand, pairs []client.Pair) error {
 	written, err := s.client.SetMany(ctx, pairs)
 	failed, err := partly(s, err, len(pairs))

@@ -219,7 +219,7 @@ func (m *importer) refuse(text string) {
 	m.warnf("%s", text)
 }
 
-// isItemsOwn says whether err is about one item, so that the next may do well.
+// isItemsOwn reports whether err is about one item, so that the next may do well.
 func isItemsOwn(err error) bool {
 	var e *wire.Error
 	return errors.As(err, &e) && (e.Code == wire.CodeTooLarge || e.Code == wire.CodeBadRequest || e.Code == wire.CodeConflict)

@@ -54,12 +54,12 @@ func (c *cursor) entry(ctx context.Context) (*wire.LogEntry, bool, error) {
 	return &c.page.Entries[c.at], true, nil
 }
 
-// hasLost says whether an index that the cursor has passed can't be read.
+// hasLost reports whether an index that the cursor has passed can't be read.
 func (c *cursor) hasLost(index uint64) bool {
 	return slices.ContainsFunc(c.lost, func(s spanRow) bool { return s.First <= index && index <= s.Last })
 }
 
-// committed says whether the entry that the cursor is at can't change any more,
+// committed reports whether the entry that the cursor is at can't change any more,
 // as its side knew when it listed it.
 func (c *cursor) committed(e *wire.LogEntry) bool {
 	return e.Index <= max(c.page.Commit, c.page.Applied)

@@ -185,7 +185,7 @@ func logFilterOf(c *cli.Context) (f logFilter, err error) {
 	return f, nil
 }
 
-// all says whether nothing is left out.
+// all reports whether nothing is left out.
 func (f *logFilter) all() bool { return !f.one && !f.ranged && f.kind == "" }
 
 func (f *logFilter) wants(w *logstore.Walked) bool {

@@ -246,8 +246,8 @@ func reachedEnd(t *testing.T, data string) error {
 	return err
 }
 
-// The newest directories are put back after groups have gone on with copies of a
-// majority. What was acknowledged since is in the copies only, so the groups stop; and
+// Groups continue on older copies of a majority's directories; then the newest
+// directories are put back. What was acknowledged since is in the copies only, so the groups stop; and
 // the remedy that status names, followed to the letter, brings them back.
 func TestNewestPutBackAfterCopiesServed(t *testing.T) {
 	c := startCluster(t, 3, "--groups", "2")

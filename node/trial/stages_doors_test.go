@@ -153,7 +153,7 @@ var goDoors = []door{
 	{"runtime.goexit0", "", stageSchedule}, {"runtime.gogo", "", stageSchedule}, {"runtime.sigtramp*", "", stageSchedule},
 }
 
-// isDoor says whether a frame is the function of that name, or a closure or a
+// isDoor reports whether a frame is the function of that name, or a closure or a
 // variant of it.
 func isDoor(frame, name string) bool {
 	if start, any := strings.CutSuffix(name, "*"); any {

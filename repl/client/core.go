@@ -47,7 +47,7 @@ type Config struct {
 	// Patience is how long a call waits while no endpoint accepts a
 	// connection, and none ever has.
 	Patience time.Duration
-	// Crowded, if there is one, says whether c would be refused as crowded if
+	// Crowded, if there is one, reports whether c would be refused as crowded if
 	// it were sent to p now: it spares the way there and back. Called within
 	// events; the same events give the same actions if it gives the same.
 	Crowded func(now time.Duration, p Peer, c *Call) bool

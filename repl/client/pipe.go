@@ -85,7 +85,7 @@ func (c *Client) Pipe(ctx context.Context, inFlight int, done func(*Outcome)) *P
 // Open is how many requests are under way, or have ended and were not told of.
 func (p *Pipe) Open() int { return len(p.all) - len(p.free) }
 
-// Full says whether the next request would have to wait.
+// Full reports whether the next request would have to wait.
 func (p *Pipe) Full() bool { return p.Open() >= p.max }
 
 // Reserve waits until the next request does not have to, or the context ends.

@@ -59,7 +59,7 @@ type pressure struct {
 	rate    float64       // guarded by mu: of answers a second, before since; 0 while not known
 }
 
-// holds says whether x had better wait: as much is under way as may be, or the
+// holds reports whether x had better wait: as much is under way as may be, or the
 // answer would come too late for it.
 func (p *pressure) holds(x *Call, now time.Duration) bool {
 	limit := p.limit.Load()
@@ -70,7 +70,7 @@ func (p *pressure) holds(x *Call, now time.Duration) bool {
 	return under >= limit || under >= limitMin && x.Deadline-now < spare*time.Duration(p.takes.Load())
 }
 
-// crowded says whether a call to p had better wait.
+// crowded reports whether a call to p had better wait.
 func (c *courier) crowded(now time.Duration, p Peer, x *Call) bool {
 	bonds := *c.bonds.Load()
 	return int(p) < len(bonds) && bonds[p] != nil && bonds[p].pressure.holds(x, now)

@@ -288,7 +288,7 @@ func TestInstallUnderAListerAndRetries(t *testing.T) {
 }
 
 // Group 0's state is the table, and a node lives by what it is told of it: each
-// new one once, also where it comes with a snapshot, from another node or from
+// new one once, even if it comes with a snapshot, from another node or from
 // its own disk.
 func TestTableInSnapshot(t *testing.T) {
 	var told []*shardmap.Table

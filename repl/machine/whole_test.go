@@ -103,7 +103,7 @@ func newWhole(t testing.TB) *whole {
 	return x
 }
 
-// led notes who leads, and says whether every group has a leader.
+// led notes who leads, and reports whether every group has a leader.
 func (x *whole) led() bool {
 	clear(x.leads[:])
 	for _, n := range x.nodes {

@@ -112,7 +112,7 @@ func (x *chaos) strike(number uint64) {
 
 func (x *chaos) knows(f Fault) bool { return !x.stopped && x.often[f-SnapshotCut] }
 
-// strikes says whether a fault strikes a chunk of a snapshot.
+// strikes reports whether a fault strikes a chunk of a snapshot.
 func (x *chaos) strikes(f Fault) bool {
 	if !x.knows(f) || x.c.chance.below(16) != 0 {
 		return false

@@ -314,7 +314,7 @@ func (cl *simClient) connOf(p client.Peer) *conn {
 	return nil
 }
 
-// reaches says whether a client and a node hear each other, and the node would
+// reaches reports whether a client and a node hear each other, and the node would
 // answer.
 func (c *cluster) reaches(cl *simClient, n *node) bool {
 	return !c.chaos.clientCut(cl.id, n.index) && !c.net.isolated(n.index)

@@ -356,7 +356,7 @@ func (c *cluster) drawQuorum() []int {
 	}
 }
 
-// majorities says whether the nodes that in names hold a majority of the voters
+// majorities reports whether the nodes that in names hold a majority of the voters
 // of each group, whichever of its memberships turns out to be in force.
 func (c *cluster) majorities(in func(*node) bool) bool {
 	for g := range c.truth {
@@ -455,7 +455,7 @@ func (c *cluster) healAll() {
 	c.until("all replicas have a snapshot of the same", settleWithin, c.snapshotted)
 }
 
-// snapshotted says whether each replica has a snapshot of the last entry of its
+// snapshotted reports whether each replica has a snapshot of the last entry of its
 // group, and asks for those that are missing. Those of one base are equal, or
 // the run has failed already.
 func (c *cluster) snapshotted() bool {
@@ -480,7 +480,7 @@ func (c *cluster) snapshotted() bool {
 	return all
 }
 
-// settled says whether all live replicas have applied all that is committed,
+// settled reports whether all live replicas have applied all that is committed,
 // and no operation is open.
 func (c *cluster) settled() bool {
 	for _, cl := range c.clients {

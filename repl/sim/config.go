@@ -70,7 +70,7 @@ func (t *truth) isBase(n *node, id raft.LogID, at raft.GroupTime, m *raft.Member
 	}
 }
 
-// removed says whether it is settled that a replica is no member any more.
+// removed reports whether it is settled that a replica is no member any more.
 func (t *truth) removed(id raft.ReplicaID) bool {
 	if len(t.configs) == 0 {
 		return false
@@ -80,7 +80,7 @@ func (t *truth) removed(id raft.ReplicaID) bool {
 	return !ok && id < m.Next
 }
 
-// isQuorum says whether the replicas that in names decide: a majority of the
+// isQuorum reports whether the replicas that in names decide: a majority of the
 // voters, and in a joint configuration one of the outgoing.
 func isQuorum(m *raft.Membership, in func(raft.Member) bool) bool {
 	for _, list := range [...][]raft.Member{m.Voters, m.Outgoing} {
@@ -131,7 +131,7 @@ func (t *truth) wroteConfig(n *node, e *raft.Entry, before *config) {
 	}
 }
 
-// isCommitted says whether a membership is applied by some replica, or could be:
+// isCommitted reports whether a membership is applied by some replica, or could be:
 // a quorum of it has it on disk.
 func (t *truth) isCommitted(x *config) bool {
 	if x.id.Index <= uint64(len(t.entries)) {
@@ -195,7 +195,7 @@ func (t *truth) undecided(n *node, id raft.LogID, now *raft.Membership, in func(
 	t.c.fail("I6: n%d applies %s of group %d, which no quorum of %s has on disk: only %v have", n.index, id, t.group, describe(now), have)
 }
 
-// isAfter says whether b can be what comes next after a: it goes from there, or
+// isAfter reports whether b can be what comes next after a: it goes from there, or
 // it is what the joint configuration b becomes.
 func isAfter(b, a *raft.Membership) bool {
 	if len(b.Outgoing) > 0 {

@@ -36,7 +36,7 @@ func (f *diskFailure) what() string {
 // of a read, which is not among these.
 func (f *diskFailure) final() bool { return f.what() != "" }
 
-// refused says whether an error is one that the disk was told to give.
+// refused reports whether an error is one that the disk was told to give.
 func refused(err error) bool {
 	return errors.Is(err, errDisk) || errors.Is(err, vfs.ErrFault) || errors.Is(err, logstore.ErrRefused)
 }

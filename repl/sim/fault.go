@@ -113,7 +113,7 @@ var faultNames = [faults]string{
 
 func (f Fault) String() string { return faultNames[f] }
 
-// perMessage says whether a fault strikes single messages. These come by the
+// perMessage reports whether a fault strikes single messages. These come by the
 // thousand, so they do not count where faults per hour are asked for.
 func (f Fault) perMessage() bool {
 	return f <= Corrupt || f == ClientTimeout || f == Members || f >= SnapshotCut && f <= SnapshotBad

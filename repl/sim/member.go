@@ -174,7 +174,7 @@ func (x *membership) goal() raft.Goal {
 	return raft.GoalVoter
 }
 
-// leaves says whether those whose disks are whole are a majority of the voters
+// leaves reports whether those whose disks are whole are a majority of the voters
 // that a change leaves.
 func (x *membership) leaves(m *raft.Membership, ch *raft.Change) bool {
 	all, whole := 0, 0
@@ -202,7 +202,7 @@ func (x *membership) leaves(m *raft.Membership, ch *raft.Change) bool {
 	return whole == all || 2*whole > all
 }
 
-// spares says whether enough voters stay without those.
+// spares reports whether enough voters stay without those.
 func (x *membership) spares(m *raft.Membership, gone []raft.ReplicaID, id raft.ReplicaID) bool {
 	stay := 0
 	voter := false

@@ -50,7 +50,7 @@ func (w *network) init(c *cluster, nodes int) {
 	w.decoder = wire.NewDecoder(wire.FrameMax)
 }
 
-// works says whether what from sends reaches to.
+// works reports whether what from sends reaches to.
 func (w *network) works(from, to int) bool {
 	return w.cut[from][to] == 0 && !w.gone[from] && !w.gone[to]
 }
@@ -154,7 +154,7 @@ func (w *network) send(from *node, to raft.NodeID, e *event) {
 	c.queue.push(at, e)
 }
 
-// travels says whether package wire has a frame for the message. A type that
+// travels reports whether package wire has a frame for the message. A type that
 // raft has and wire does not know yet goes from node to node all the same.
 func (w *network) travels(e *event) bool {
 	return e.kind != evMessage || wire.TypeOf(e.envelope.Message.Type).Known()

@@ -546,7 +546,7 @@ func (n *node) heal() {
 	}
 }
 
-// leads says whether the process leads a group.
+// leads reports whether the process leads a group.
 func (n *node) leads(g raft.GroupID) bool {
 	if n.host == nil {
 		return false

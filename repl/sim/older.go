@@ -81,7 +81,7 @@ func (x *chaos) putBack() bool {
 // awayMax bounds how long a node is down for that.
 const awayMax = time.Minute
 
-// leaving says whether a process is about to end by itself.
+// leaving reports whether a process is about to end by itself.
 func (n *node) leaving() bool { return n.closing || n.stopBy > 0 }
 
 // forget takes for synced what an older directory has, in place of what was.

@@ -31,7 +31,7 @@ func (x *chaos) frail() *node {
 	return nil
 }
 
-// mayRot says whether the disk of a node may rot.
+// mayRot reports whether the disk of a node may rot.
 func (x *chaos) mayRot(n *node) bool {
 	for _, o := range x.c.nodes {
 		if o.hurt || o.doubtful {
@@ -122,7 +122,7 @@ func (x *chaos) hurts(n *node, f Fault, name string, at int64) {
 	c.after(scrubEvery, e)
 }
 
-// frailNow says whether meanwhile another node has been hit, or too many are
+// frailNow reports whether meanwhile another node has been hit, or too many are
 // gone.
 func (x *chaos) frailNow(n *node) bool {
 	for _, o := range x.c.nodes {

@@ -37,7 +37,7 @@ func (s *shadow) termAt(index uint64) (uint64, bool) {
 	return s.terms[index-s.base.Index-1], true
 }
 
-// holds says whether the replica has an entry, or had it before its log was
+// holds reports whether the replica has an entry, or had it before its log was
 // compacted.
 func (s *shadow) holds(t *truth, id raft.LogID) bool {
 	if id.Index < s.base.Index {
@@ -147,7 +147,7 @@ func (s *shadow) write(n *node, w *logstore.Write, entries int) {
 	}
 }
 
-// matches says whether a replica was found on disk as the shadow has it.
+// matches reports whether a replica was found on disk as the shadow has it.
 func (s *shadow) matches(r *raft.Restored) bool {
 	if s.removed || r.Last != s.last() || r.State.Term != s.state.Term || r.State.Vote != s.state.Vote || r.Base != s.base {
 		return false

@@ -88,7 +88,7 @@ func readMode(r *pack.Reader) ReadMode { return ReadMode(r.UintMax(uint64(ReadFo
 // [group, term, index, [nil | [version, bin] …]].
 //
 // The answering side calls [AppendGetAnswer], then [AppendFound] or [AppendMissing]
-// for each key. The asking side calls Read, then Next for each key. Who asked calls Read, then Next for each key.
+// for each key. The asking side calls Read, then Next for each key.
 type GetAnswer struct {
 	Group raft.GroupID
 	At    raft.LogID // the values are as of here

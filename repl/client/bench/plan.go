@@ -22,7 +22,7 @@ const (
 // Ops are all there are.
 var Ops = []Op{OpSet, OpGet, OpMixed, OpList}
 
-// Reads says whether the op wants keys that are there.
+// Reads reports whether the op wants keys that are there.
 func (o Op) Reads() bool { return o != OpSet }
 
 // Limits of a plan; beyond them the client measures itself.

@@ -100,7 +100,7 @@ func (s *schedule) take() (due time.Time, ok bool) {
 	return s.began.Add(s.plan.due(s.taken - 1)), true
 }
 
-// left says whether something is not taken. For a single taker.
+// left reports whether something is not taken. For a single taker.
 func (s *schedule) left() bool { return s.taken < s.total }
 
 // next is when the next is due. For a single taker.
