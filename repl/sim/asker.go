@@ -7,7 +7,6 @@ import (
 	"muster/repl"
 	"muster/repl/machine"
 	"muster/repl/wire"
-	"muster/shardmap"
 )
 
 // What a node's end of a connection does here beside [machine.Requests], which is
@@ -32,13 +31,13 @@ const (
 // request is the arrival of a client's frame at the node.
 func (k *conn) request(e *event) {
 	n, r := k.node, repl.Reply{To: k, Request: e.number}
-	table := n.tableShown()
+	table := n.known.show()
 	if table == nil {
 		k.Answer(r, wire.TypeError, wire.NotReady("node "+addrOf(n.id), "the table is not here", "wait", 100*time.Millisecond).Append(nil))
 		return
 	}
 	h := wire.Header{Length: len(e.body), Type: e.wtype, Deadline: uint32(max(1, e.within.Milliseconds())), Request: e.number}
-	k.requests.Take(h, e.body, r, table, n.clock())
+	k.requests.Take(h, e.body, r, table, n.ticks.now())
 	for _, p := range k.requests.Proposals() {
 		n.host.Propose(p)
 	}
@@ -47,35 +46,6 @@ func (k *conn) request(e *event) {
 		n.host.Read(read)
 	}
 	k.requests.Clear()
-}
-
-// shownTable is a table as a node shows it to clients.
-type shownTable struct {
-	table  *shardmap.Table
-	epochs uint64 // changes of slots' owners that the node knows of
-}
-
-// tableShown returns the table as a node knows it, founded, as it shows it to
-// clients; nil if there is none yet. That memberships change stands in no table
-// here, and slots don't move: both are made up.
-func (n *node) tableShown() *shardmap.Table {
-	c, x := n.c, &n.shown
-	if n.table == nil || !n.table.Founded() {
-		return nil
-	}
-	if c.chance.below(epochEvery) == 0 {
-		c.epochs++
-	}
-	if x.epochs < c.epochs && c.chance.below(epochKnown) == 0 {
-		x.epochs = c.epochs
-	}
-	index, epoch := n.table.Index+c.changes()+x.epochs, n.table.Epoch+x.epochs
-	if x.table == nil || x.table.Index != index || x.table.Epoch != epoch {
-		t := *n.table
-		t.Index, t.Epoch = index, epoch
-		x.table = &t
-	}
-	return x.table
 }
 
 // watchedQuery asks the machine that is watched.
@@ -138,7 +108,7 @@ func (k *conn) Later(read func()) (found string) {
 	if c.chance.below(fullEvery) == 0 {
 		return "many wait"
 	}
-	k.node.spawn(func(t *task) {
+	k.node.beside.spawn(func(t *task) {
 		d := c.chance.skewed(10*time.Microsecond, 20*time.Millisecond)
 		if c.chance.below(8) == 0 {
 			d = c.chance.skewed(time.Millisecond, 2*time.Second)

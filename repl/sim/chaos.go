@@ -82,7 +82,7 @@ func (x *chaos) stop() {
 	x.late = [clientCount + 1]time.Duration{}
 	for _, n := range x.c.nodes {
 		if x.stall[n.index] > x.c.now && n.up {
-			n.tickIn(tick) // not at the end of the stall, as it was planned
+			n.ticks.plan(tick) // not at the end of the stall, as it was planned
 		}
 	}
 	x.stall = [nodesMax + 1]time.Duration{}
@@ -169,10 +169,10 @@ func (x *chaos) begin(f Fault) bool {
 		return x.move()
 	case Terminate:
 		n := x.victim()
-		if n == nil || n.stopBy > 0 {
+		if n == nil || n.leave.by > 0 {
 			return false
 		}
-		n.terminate()
+		n.leave.begin()
 		return true
 	case Crash:
 		n := x.victim()
@@ -181,7 +181,7 @@ func (x *chaos) begin(f Fault) bool {
 		}
 		if rnd.below(2) == 0 {
 			// As soon as it has said something that it must not forget.
-			n.crashOn = []raft.MessageType{raft.MsgVote, raft.MsgVoteAnswer, raft.MsgAppend, raft.MsgAppendAnswer, raft.MsgVoteAnswer}[rnd.below(5)]
+			n.post.crashOn = []raft.MessageType{raft.MsgVote, raft.MsgVoteAnswer, raft.MsgAppend, raft.MsgAppendAnswer, raft.MsgVoteAnswer}[rnd.below(5)]
 			return false
 		}
 		n.crash(x.power())
@@ -227,21 +227,21 @@ func (x *chaos) begin(f Fault) bool {
 		d := rnd.skewed(time.Second, 30*time.Second)
 		c.note(n.index, "%s for %s", f, d)
 		if f == DiskSlow {
-			n.slow.until = c.now + d
+			n.files.slow.until = c.now + d
 		} else {
-			n.slow.stuck = c.now + d
+			n.files.slow.stuck = c.now + d
 		}
 		return true
 	case ReadFails:
 		n := x.victim()
-		if n == nil || n.hurt || n.refuses() {
+		if n == nil || n.decay.hurt || n.refusals.any() {
 			return false
 		}
 		rule, ok := x.drawRefusal(n)
 		if !ok {
 			return false
 		}
-		n.refuseReads(rule, rnd.skewed(time.Second, 30*time.Second))
+		n.refusals.begin(rule, rnd.skewed(time.Second, 30*time.Second))
 		if rnd.below(2) == 0 { // the next start meets it
 			n.crash(x.power())
 		}
@@ -251,19 +251,19 @@ func (x *chaos) begin(f Fault) bool {
 		if n == nil {
 			return false
 		}
-		n.disarm()
-		n.plan(f, rnd.below(20))
+		n.files.disarm()
+		n.files.plan(f, rnd.below(20))
 		return false
 	case DiskFull:
 		if n := x.victim(); n != nil {
-			n.fill(rnd.skewed(10*time.Second, 2*time.Minute))
+			n.files.fill(rnd.skewed(10*time.Second, 2*time.Minute))
 		}
 		return false
 	case BitFlip, ZeroSector, ZeroPage, StaleSector, Misdirected, Truncated, Missing, ZeroTail:
 		if n := x.frail(); n != nil {
-			n.rotDue = f
-			if f == ZeroTail && n.stopBy == 0 {
-				n.terminate()
+			n.decay.due = f
+			if f == ZeroTail && n.leave.by == 0 {
+				n.leave.begin()
 			}
 		}
 		return false
@@ -271,7 +271,7 @@ func (x *chaos) begin(f Fault) bool {
 		return x.putBack()
 	case TickDrift:
 		n := c.nodes[rnd.below(len(c.nodes))]
-		n.setRate(1e6 + int64(rnd.below(100_001)) - 50_000)
+		n.ticks.setRate(1e6 + int64(rnd.below(100_001)) - 50_000)
 		c.note(n.index, "%s to %d", f, n.ticks.rate)
 		return true
 	case TickJump:

@@ -112,8 +112,8 @@ func (t *truth) complete(n *node, r raft.ReplicaID, term uint64) {
 		if v.Status.Last.Index < uint64(last) {
 			t.c.fail("I3: replica %d (n%d) leads group %d in term %d, its log ends at %s, %d is committed", r, n.index, t.group, term, v.Status.Last, last)
 		}
-		if s := n.shadows[v.Replica]; s != nil {
-			if at, ok := s.termAt(uint64(last)); ok && at != t.entries[last-1].term && n.batch == nil {
+		if s := n.ledger.shadows[v.Replica]; s != nil {
+			if at, ok := s.termAt(uint64(last)); ok && at != t.entries[last-1].term && n.writer.batch == nil {
 				t.c.fail("I3: replica %d (n%d) leads group %d in term %d, and holds %d.%d, where %d.%d is committed", r, n.index, t.group, term, at, last, t.entries[last-1].term, last)
 			}
 		}
@@ -245,7 +245,7 @@ func (w *watched) next(e raft.Entry) {
 		w.truth.c.fail("I4: n%d applies %s of group %d after %s", w.node.index, e.ID, w.truth.group, w.at)
 	}
 	w.at = e.ID
-	w.node.newest[w.replica] = e.ID
+	w.node.ledger.newest[w.replica] = e.ID
 }
 
 // Apply implements [repl.StateMachine].
@@ -317,10 +317,10 @@ func (w *watched) Restored() {
 	// A replica that could not be opened, since a read of its log was refused,
 	// has no state: it begins anew at its snapshot the next time.
 	opening := w.node.host == nil || w.node.host.Machine(w.replica.Group) == nil
-	if now := w.node.newest[w.replica]; w.at.Index < now.Index && !opening {
+	if now := w.node.ledger.newest[w.replica]; w.at.Index < now.Index && !opening {
 		w.truth.c.fail("I5: n%d puts a state of group %d at %s in the place of one at %s", w.node.index, w.truth.group, w.at, now)
 	}
-	w.node.newest[w.replica] = w.at
+	w.node.ledger.newest[w.replica] = w.at
 	w.inner.Restored()
 }
 

@@ -503,7 +503,7 @@ func (cl *simClient) ask(p client.Peer) {
 		return
 	}
 	cl.asked = k
-	cl.table = k.node.topology()
+	cl.table = k.node.known.topology()
 	d := 2 * cl.c.net.latency()
 	if cl.table == nil || !cl.c.reaches(cl, k.node) {
 		cl.table = nil
@@ -527,37 +527,6 @@ func (cl *simClient) tableCame(k *conn) {
 		cl.core.Table(cl.now(), k.peer, cl.table)
 	}
 	cl.settle()
-}
-
-// topology is what package node answers to a question after the table; nil if
-// it does not answer.
-func (n *node) topology() *wire.TopologyAnswer {
-	if !n.up || n.paused {
-		return nil
-	}
-	t := n.tableShown()
-	if t == nil {
-		return nil
-	}
-	a := &wire.TopologyAnswer{ClusterID: t.ClusterID, Index: t.Index, Epoch: t.Epoch, ValueMax: uint32(t.ValueMax)}
-	for _, line := range t.Nodes {
-		a.Nodes = append(a.Nodes, wire.TopologyNode{ID: line.ID, Name: line.Name, Addr: line.Addr, Role: shardmap.NodeServer, Status: wire.NodeAlive})
-	}
-	leaders := map[raft.GroupID]raft.NodeID{}
-	for _, v := range n.host.View() {
-		if m, ok := v.Status.Membership.Member(v.Status.Leader); ok {
-			leaders[v.Replica.Group] = m.Node
-		}
-	}
-	for _, g := range t.Groups {
-		line := wire.TopologyGroup{ID: g.ID, Leader: leaders[g.ID]}
-		for _, m := range n.c.truth[g.ID].committed().Voters {
-			line.Nodes = append(line.Nodes, m.Node)
-		}
-		a.Groups = append(a.Groups, line)
-	}
-	a.Slots = append(a.Slots, n.c.ranges(n.table)...)
-	return a
 }
 
 // expire ends an operation whose time is over, if it is on a connection; if

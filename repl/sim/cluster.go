@@ -149,7 +149,7 @@ func Run(o Options) (r Result) {
 func (c *cluster) close() {
 	defer func() { _ = recover() }() // what they say now is of no interest
 	for _, n := range c.nodes {
-		n.stopTasks()
+		n.beside.stop()
 	}
 }
 
@@ -236,7 +236,7 @@ func (c *cluster) found() {
 	}
 	c.until("the cluster is founded", foundWithin, func() bool {
 		for _, n := range c.nodes {
-			if n.table == nil || !n.table.Founded() {
+			if n.known.table == nil || !n.known.table.Founded() {
 				return false
 			}
 		}
@@ -343,7 +343,7 @@ func (c *cluster) drawQuorum() []int {
 	for try := 0; ; try++ {
 		var q []int
 		for _, n := range c.nodes {
-			if !n.dead && !n.hurt && !n.doubtful && (try > 50 || c.chance.below(10) < 7) {
+			if !n.dead && !n.decay.hurt && !n.ledger.doubtful && (try > 50 || c.chance.below(10) < 7) {
 				q = append(q, n.index)
 			}
 		}
@@ -404,8 +404,8 @@ func (c *cluster) changes() (n uint64) {
 // newestTable returns the table as the node has it that knows most.
 func (c *cluster) newestTable() (table *shardmap.Table) {
 	for _, n := range c.nodes {
-		if n.table != nil && (table == nil || n.table.Index > table.Index) {
-			table = n.table
+		if n.known.table != nil && (table == nil || n.known.table.Index > table.Index) {
+			table = n.known.table
 		}
 	}
 	return table
@@ -492,7 +492,7 @@ func (c *cluster) settled() bool {
 		if n.dead {
 			continue
 		}
-		if !n.up || n.host == nil || n.batch != nil || n.hurt {
+		if !n.up || n.host == nil || n.writer.batch != nil || n.decay.hurt {
 			return false
 		}
 		for _, v := range n.host.View() {
@@ -537,7 +537,7 @@ func (c *cluster) picture() string {
 	s := ""
 	for _, n := range c.nodes {
 		s += fmt.Sprintf("n%d: up %v, paused %v, dead %v, batch %v, isolated %v, at %s, has found %v\n",
-			n.index, n.up, n.paused, n.dead, n.batch != nil, c.net.isolated(n.index), n.where.addr, n.where.found[1:len(c.nodes)+1])
+			n.index, n.up, n.paused, n.dead, n.writer.batch != nil, c.net.isolated(n.index), n.where.addr, n.where.found[1:len(c.nodes)+1])
 		if n.host == nil {
 			continue
 		}

@@ -143,7 +143,7 @@ func (t *truth) isCommitted(x *config) bool {
 // durable returns which replicas have an entry on disk.
 func (t *truth) durable(id raft.LogID) func(raft.Member) bool {
 	return func(o raft.Member) bool {
-		s := t.c.nodes[o.Node-1].shadows[logstore.Replica{Group: t.group, Incarnation: t.incarnation, ID: o.Replica}]
+		s := t.c.nodes[o.Node-1].ledger.shadows[logstore.Replica{Group: t.group, Incarnation: t.incarnation, ID: o.Replica}]
 		if s == nil || s.removed {
 			return false
 		}
@@ -217,7 +217,7 @@ func (t *truth) possible() []*raft.Membership {
 				}
 			}
 		}
-		for r, s := range n.shadows {
+		for r, s := range n.ledger.shadows {
 			if r.Group == t.group && !s.removed && len(s.changes) > 0 {
 				if x := s.changes[len(s.changes)-1]; x.id.Index > uint64(len(t.entries)) {
 					list = append(list, &x.members)

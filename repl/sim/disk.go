@@ -10,6 +10,19 @@ import (
 	"muster/repl"
 )
 
+// nodeDisk is what a node's files are on. It can be slow, full, or refuse to write.
+type nodeDisk struct {
+	n         *node
+	mem       *vfs.Mem
+	fs        *vfs.Faulty // before mem
+	latency   time.Duration
+	slow      slowness
+	fullUntil time.Duration // what its files may grow to is limited
+	felt      bool          // and the fault that filled the disk is counted
+	measureAt time.Duration
+	failing   diskFailure
+}
+
 // diskFailure is the error that the disk is about to give.
 type diskFailure struct {
 	op    string // the operation that fails begins so
@@ -45,36 +58,36 @@ var errDisk = errors.New("input/output error")
 
 // plan has the disk do something else than it is told, the after-th time from
 // now that it could.
-func (n *node) plan(f Fault, after int) {
-	n.failing = diskFailure{fault: f}
+func (d *nodeDisk) plan(f Fault, after int) {
+	d.failing = diskFailure{fault: f}
 	switch f {
 	case WriteShort:
-		n.failing.rule = n.fs.Add(vfs.Rule{Fault: vfs.ShortWrite, Op: "write", At: 1 + after})
+		d.failing.rule = d.fs.Add(vfs.Rule{Fault: vfs.ShortWrite, Op: "write", At: 1 + after})
 	case SyncFails:
-		n.failing.op, n.failing.after = "sync ", after
+		d.failing.op, d.failing.after = "sync ", after
 	default:
-		n.failing.op, n.failing.after = "write ", after
+		d.failing.op, d.failing.after = "write ", after
 	}
-	n.c.note(n.index, "%s after %d", f, after)
+	d.n.c.note(d.n.index, "%s after %d", f, after)
 }
 
 // failRecovery has the disk fail while the log is being opened.
-func (n *node) failRecovery() {
-	op := []string{"write ", "sync ", "rename ", "syncdir "}[n.c.chance.below(4)]
-	n.failing = diskFailure{fault: RecoveryFails, op: op, after: n.c.chance.below(3)}
-	n.arm()
+func (d *nodeDisk) failRecovery() {
+	op := []string{"write ", "sync ", "rename ", "syncdir "}[d.n.c.chance.below(4)]
+	d.failing = diskFailure{fault: RecoveryFails, op: op, after: d.n.c.chance.below(3)}
+	d.arm()
 }
 
 // arm has the disk fail where it was decided.
-func (n *node) arm() {
-	f := &n.failing
+func (d *nodeDisk) arm() {
+	f := &d.failing
 	if f.op == "" {
 		return
 	}
-	n.disk.Fail(func(op string) error {
+	d.mem.Fail(func(op string) error {
 		if f.fired != "" {
 			if f.fired == op && strings.HasPrefix(op, "sync ") {
-				n.c.fail("I15: n%d tries a failed sync again: %s", n.index, op)
+				d.n.c.fail("I15: n%d tries a failed sync again: %s", d.n.index, op)
 			}
 			return nil
 		}
@@ -90,62 +103,13 @@ func (n *node) arm() {
 	})
 }
 
-func (n *node) disarm() {
-	n.disk.Fail(nil)
-	n.disk.StopAt(0)
-	resume := n.suspend()
-	n.fs.Clear()
+func (d *nodeDisk) disarm() {
+	d.mem.Fail(nil)
+	d.mem.StopAt(0)
+	resume := d.n.refusals.suspend()
+	d.fs.Clear()
 	resume()
-	n.failing.op, n.failing.fired, n.failing.rule = "", "", nil
-}
-
-// diskFailed is what a node does whose log takes no more writes: it stops.
-func (n *node) diskFailed(op string, err error) {
-	again := n.store.Append(nil)
-	switch {
-	case n.failing.fault == WriteShort && n.fullUntil > 0 && (again == nil || errors.Is(again, logstore.ErrFull) && !errors.Is(again, logstore.ErrStopped)):
-		// What was to be written of it found no room, which is no failure; nor is it
-		// one if there is none for what the log had put off.
-	case err == nil:
-		n.c.fail("I15: n%d goes on after the disk refused %q", n.index, op)
-	case !errors.Is(again, logstore.ErrStopped):
-		n.c.fail("I15: n%d: the log takes a batch after %q failed: %v", n.index, op, again)
-	}
-	n.c.note(n.index, "stops: %v", err)
-	n.c.result.Fired[n.failing.fault]++
-	n.disarm()
-	if n.batch != nil {
-		n.pending = append(n.pending, n.batch.Writes...)
-	}
-	n.batch = nil
-	n.end(n.c.chaos.power())
-}
-
-// besideFailed is what a node does whose disk failed at something beside the log,
-// which is to take no more.
-func (n *node) besideFailed(op string) {
-	n.diskFailed(op, errDisk)
-}
-
-// stoppedReading is what a node does whose log could not read again what it was
-// about to write to: it stops.
-func (n *node) stoppedReading(err error) {
-	n.refusal.struck = true
-	n.stoppedBy(err)
-}
-
-// stoppedBy is what a node does whose log has stopped.
-func (n *node) stoppedBy(err error) {
-	if again := n.store.Append(nil); !errors.Is(again, logstore.ErrStopped) {
-		n.c.fail("I15: n%d: the log takes a batch after it stopped: %v", n.index, err)
-	}
-	n.c.note(n.index, "stops: %v", err)
-	n.disarm()
-	if n.batch != nil {
-		n.pending = append(n.pending, n.batch.Writes...)
-	}
-	n.batch = nil
-	n.end(n.c.chaos.power())
+	d.failing.op, d.failing.fired, d.failing.rule = "", "", nil
 }
 
 // diskMax bounds what all files of a node may take (I16), in bytes, where
@@ -153,69 +117,46 @@ func (n *node) stoppedBy(err error) {
 const diskMax = 4 << 20
 
 // measure notes how much of the disk is in use, and checks that there is a bound.
-func (n *node) measure() {
-	if n.c.now < n.measureAt {
+func (d *nodeDisk) measure() {
+	if d.n.c.now < d.measureAt {
 		return
 	}
-	n.measureAt = n.c.now + time.Second
-	if err := repl.CheckHost(n.host); err != nil {
-		n.c.fail("I6: n%d: %v", n.index, err)
+	d.measureAt = d.n.c.now + time.Second
+	if err := repl.CheckHost(d.n.host); err != nil {
+		d.n.c.fail("I6: n%d: %v", d.n.index, err)
 	}
 	// The fault strikes where it is felt: the log says that it has no room, so that the
 	// host refuses commands before any batch is refused.
-	if n.fullUntil > 0 && !n.felt && n.store.Space().Full {
-		n.felt = true
-		n.c.result.Fired[DiskFull]++
+	if d.fullUntil > 0 && !d.felt && d.n.store.Space().Full {
+		d.felt = true
+		d.n.c.result.Fired[DiskFull]++
 	}
-	used := n.disk.Used()
-	n.c.result.Disk = max(n.c.result.Disk, used)
-	if n.c.policy.BytesMin > 0 && used > diskMax {
-		n.c.fail("I16: the files of n%d take %d bytes, the bound is %d:\n%s\n%s", n.index, used, diskMax, n.disk, n.c.picture())
+	used := d.mem.Used()
+	d.n.c.result.Disk = max(d.n.c.result.Disk, used)
+	if d.n.c.policy.BytesMin > 0 && used > diskMax {
+		d.n.c.fail("I16: the files of n%d take %d bytes, the bound is %d:\n%s\n%s", d.n.index, used, diskMax, d.mem, d.n.c.picture())
 	}
 }
 
-// roomPause lies between two looks for room: by a log that had none, and by one
-// that has enough, whose last look may be of a time when the disk was full.
-const roomPause = 500 * time.Millisecond // as in repl/loop.go
-
 // fill lets the disk have little more than is on it.
-func (n *node) fill(d time.Duration) {
-	if n.fullUntil == 0 {
-		n.c.full++
+func (d *nodeDisk) fill(span time.Duration) {
+	if d.fullUntil == 0 {
+		d.n.c.full++
 	}
-	n.fullUntil, n.felt = n.c.now+d, false
-	room := [...]int{1, 4 << 10, 64 << 10}[n.c.chance.below(3)]
-	n.disk.Limit(n.disk.Used() + int64(n.c.chance.below(room)))
-	n.c.note(n.index, "%s for %s", DiskFull, d)
-	e := n.c.queue.get(evRoom)
-	e.node = int32(n.index)
-	n.c.after(d, e)
+	d.fullUntil, d.felt = d.n.c.now+span, false
+	room := [...]int{1, 4 << 10, 64 << 10}[d.n.c.chance.below(3)]
+	d.mem.Limit(d.mem.Used() + int64(d.n.c.chance.below(room)))
+	d.n.c.note(d.n.index, "%s for %s", DiskFull, span)
+	e := d.n.c.queue.get(evRoom)
+	e.node = int32(d.n.index)
+	d.n.c.after(span, e)
 }
 
 // makeRoom lets it have as much as it wants again.
-func (n *node) makeRoom() {
-	if n.fullUntil > 0 {
-		n.c.full--
+func (d *nodeDisk) makeRoom() {
+	if d.fullUntil > 0 {
+		d.n.c.full--
 	}
-	n.fullUntil = 0
-	n.disk.Limit(0)
-}
-
-// noRoom is what a node does whose log refused a batch for want of room: it is
-// as if the disk stalled.
-func (n *node) noRoom(err error) {
-	if n.full && n.fullUntil == 0 {
-		n.c.fail("n%d: the disk has room, and the log refuses a batch: %v", n.index, err)
-	}
-	n.full = true
-	if !n.felt {
-		n.felt = true
-		n.c.result.Fired[DiskFull]++
-	}
-	if n.closing {
-		n.pending = append(n.pending, n.batch.Writes...)
-		n.end(PowerKeep)
-		return
-	}
-	n.syncIn(roomPause)
+	d.fullUntil = 0
+	d.mem.Limit(0)
 }

@@ -20,11 +20,11 @@ func TestRoomIsSeenAtRest(t *testing.T) {
 	defer c.close()
 	c.found()
 	n := c.nodes[0]
-	n.fill(time.Hour)
+	n.files.fill(time.Hour)
 	c.until("the node sees that its disk is full", 2*roomPause, func() bool { return n.store.Space().Free < 1<<20 })
 	if n.store.Space().Short {
 		t.Fatalf("nothing is left prepared: %+v", n.store.Space())
 	}
-	n.makeRoom()
+	n.files.makeRoom()
 	c.until("the node sees that its disk has room", 2*roomPause, func() bool { return n.store.Space().Free > 1<<30 })
 }

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"time"
 
 	"muster/raft"
 	"muster/repl"
@@ -43,12 +42,12 @@ func (c *cluster) happen(e *event) bool {
 			n.boot()
 		}
 	case evScrub:
-		c.nodes[e.node-1].scrub()
+		c.nodes[e.node-1].decay.scrub()
 	case evLook:
-		c.nodes[e.node-1].look()
+		c.nodes[e.node-1].refusals.look()
 	case evRoom:
-		if n := c.nodes[e.node-1]; n.fullUntil > 0 && n.fullUntil <= c.now {
-			n.makeRoom()
+		if n := c.nodes[e.node-1]; n.files.fullUntil > 0 && n.files.fullUntil <= c.now {
+			n.files.makeRoom()
 		}
 	case evAnswer:
 		e.conn.answered(e)
@@ -86,7 +85,7 @@ func (c *cluster) happen(e *event) bool {
 
 // handle lets an event take place in a process that runs.
 func (n *node) handle(e *event) bool {
-	if !n.up || e.life != 0 && e.life != n.life || n.closing && e.kind != evSynced {
+	if !n.up || e.life != 0 && e.life != n.life || n.leave.closing && e.kind != evSynced {
 		return true
 	}
 	switch e.kind {
@@ -95,85 +94,37 @@ func (n *node) handle(e *event) bool {
 	case evBeat:
 		n.host.ReceiveBeat(raft.NodeID(e.from), &e.beat, e.answer)
 	case evSynced:
-		n.synced(e.number)
+		n.writer.synced(e.number)
 		return true
 	case evIdle:
-		n.idle(e.number)
+		n.writer.idle(e.number)
 		return true
 	case evTick:
 		if e.number == n.ticks.planned {
-			n.ticked()
+			n.ticks.ticked()
 		}
 		return true
 	case evAnnounce:
-		n.announce()
+		n.known.announce()
 	case evRequest:
 		e.conn.request(e)
 	case evTask:
-		n.resumeTask(e.number)
+		n.beside.resume(e.number)
 		return true
 	case evStream:
-		n.lookAtStream(e.number)
+		n.bulk.look(e.number)
 	case evFrame:
-		n.frame(e)
+		n.post.arrived(e)
 	case evDial:
 		n.where.dial(e)
 	case evPeer:
-		n.peer(e)
+		n.where.word(e)
 	case evStop:
-		n.stopping()
+		n.leave.look()
 		return true
 	}
 	n.turn()
 	return true
-}
-
-// ticked is one tick, and plans the next.
-func (n *node) ticked() {
-	next := time.Duration(int64(tick) * 1e6 / n.ticks.rate)
-	n.tickIn(n.c.chaos.tickDelay(n, next))
-	if n.batch == nil && n.c.now >= n.roomAt {
-		n.roomAt = n.c.now + roomPause
-		if n.tidy(n.store.MakeRoom); !n.up {
-			return
-		}
-	}
-	n.measure()
-	n.host.Tick()
-	n.turn()
-}
-
-// announce puts what this process is into the table, or makes the table.
-func (n *node) announce() {
-	if n.announced {
-		return
-	}
-	e := n.event(evAnnounce)
-	n.c.after(n.c.chance.between(200*time.Millisecond, 400*time.Millisecond), e)
-	var command []byte
-	switch {
-	case n.table == nil || !n.table.Founded():
-		f := shardmap.Found{Cluster: clusterName, ClusterID: clusterID, Level: n.c.builds.cluster, ValueMax: valueMax, Groups: n.c.options.Groups}
-		for i := range n.c.result.Nodes {
-			id := raft.NodeID(i + 1)
-			f.Nodes = append(f.Nodes, shardmap.FoundNode{ID: id, Name: addrOf(id), Addr: addrOf(id), Role: shardmap.NodeServer})
-		}
-		command, _ = shardmap.AppendFound(nil, &f)
-	default:
-		if line, ok := n.table.Node(n.id); ok && line.Start >= n.start {
-			n.announced = true
-			return
-		}
-		command, _ = shardmap.AppendAnnounce(nil, &shardmap.Announce{Node: n.id, Start: n.start, Addr: n.where.addr, Name: addrOf(n.id), Version: "sim"})
-	}
-	// In a process it goes over a connection to the leader. Here it is put
-	// to whoever leads, if that can be reached.
-	if lead := n.c.leaderOf(0); lead != nil && n.where.reaches(lead.index) {
-		lead.host.Propose(repl.Proposal{Group: 0, Entry: raft.NewEntry(raft.EntryNormal, command)})
-		if lead != n {
-			lead.turn()
-		}
-	}
 }
 
 // probe is a write put straight to a group's leader, to see that it can.
@@ -189,7 +140,7 @@ func (c *cluster) probe(g raft.GroupID) *probe {
 	var body []byte
 	if g == 0 {
 		// An announcement that says nothing new.
-		line, _ := lead.table.Node(lead.id)
+		line, _ := lead.known.table.Node(lead.id)
 		body, _ = shardmap.AppendAnnounce(nil, &shardmap.Announce{Node: lead.id, Start: line.Start, Addr: line.Addr, Name: line.Name, Version: line.Version})
 	} else {
 		tag := c.tags[0]

@@ -31,7 +31,7 @@ func (c *chance) most() uint64 {
 func (x *chaos) lie() bool {
 	c := x.c
 	n, liar := c.nodes[c.chance.below(len(c.nodes))], c.nodes[c.chance.below(len(c.nodes))]
-	if n == liar || !n.up || n.paused || n.dead || n.closing {
+	if n == liar || !n.up || n.paused || n.dead || n.leave.closing {
 		return false
 	}
 	before := n.host.View()
@@ -141,7 +141,7 @@ func (x *chaos) stopLeader() bool {
 // restingLeader returns the node that leads a group at rest, or nil.
 func (c *cluster) restingLeader(t *truth) *node {
 	n := c.leaderOf(t.group)
-	if n == nil || n.dead || n.closing || n.stopBy > 0 {
+	if n == nil || n.dead || n.leave.closing || n.leave.by > 0 {
 		return nil
 	}
 	for _, v := range n.host.View() {
@@ -159,7 +159,7 @@ func (c *cluster) sparesReplica(t *truth, without *node) bool {
 		for _, next := range toCome(m) {
 			if !isQuorum(&next, func(o raft.Member) bool {
 				n := c.nodes[o.Node-1]
-				return n != without && n.up && !n.paused && !n.dead && !n.halted && !n.hurt && !c.net.isolated(n.index)
+				return n != without && n.up && !n.paused && !n.dead && !n.halted && !n.decay.hurt && !c.net.isolated(n.index)
 			}) {
 				return false
 			}

@@ -180,7 +180,7 @@ func (x *membership) leaves(m *raft.Membership, ch *raft.Change) bool {
 	all, whole := 0, 0
 	count := func(n raft.NodeID) {
 		all++
-		if o := x.c.nodes[n-1]; !o.dead && !o.hurt {
+		if o := x.c.nodes[n-1]; !o.dead && !o.decay.hurt {
 			whole++
 		}
 	}
@@ -248,7 +248,7 @@ func (x *membership) placeOne(n *node, t *truth) bool {
 		return true
 	}
 	for _, o := range slices.Concat(m.Voters, m.Outgoing, m.Learners) {
-		if n.wounded[logstore.Replica{Group: t.group, Incarnation: t.incarnation, ID: o.Replica}] {
+		if n.decay.wounded[logstore.Replica{Group: t.group, Incarnation: t.incarnation, ID: o.Replica}] {
 			return false // it is here, and can't be opened yet
 		}
 		if _, founder := t.founding().Member(o.Replica); o.Node == n.id && !founder {

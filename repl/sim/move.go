@@ -44,7 +44,7 @@ func (w *whereabouts) begin() {
 			w.core.Know(o.id, addrOf(o.id))
 		}
 	}
-	w.follow(w.n.table)
+	w.follow(w.n.known.table)
 	for _, o := range w.n.c.nodes {
 		if o == w.n {
 			continue
@@ -125,11 +125,11 @@ func (w *whereabouts) meet(to *node) {
 	for _, m := range w.core.Met() {
 		if m.Node != to.id {
 			others = append(others, m)
-			w.n.sendBody(m.Node, wire.TypeAddresses, &wire.Addresses{Nodes: []wire.NodeAddr{{Node: to.id, Addr: to.where.addr}}})
+			w.n.post.sendBody(m.Node, wire.TypeAddresses, &wire.Addresses{Nodes: []wire.NodeAddr{{Node: to.id, Addr: to.where.addr}}})
 		}
 	}
 	if len(others) > 0 {
-		w.n.sendBody(to.id, wire.TypeAddresses, &wire.Addresses{Nodes: others})
+		w.n.post.sendBody(to.id, wire.TypeAddresses, &wire.Addresses{Nodes: others})
 	}
 }
 

@@ -32,10 +32,10 @@ func (x *chaos) putBack() bool {
 	c := x.c
 	image := x.older
 	if image == nil {
-		if n := x.frail(); n != nil && !n.leaving() {
-			x.older = &olderImage{node: n, disk: n.disk.Copy(), start: n.start, replicas: n.store.Replicas()}
+		if n := x.frail(); n != nil && !n.leave.begun() {
+			x.older = &olderImage{node: n, disk: n.files.mem.Copy(), start: n.start, replicas: n.store.Replicas()}
 			c.note(n.index, "its directory is copied")
-			if o := c.nodes[c.chance.below(len(c.nodes))]; o != n && x.mayRot(o) && !o.leaving() {
+			if o := c.nodes[c.chance.below(len(c.nodes))]; o != n && x.mayRot(o) && !o.leave.begun() {
 				x.older.away = o
 				o.crash(PowerKeep)
 				o.restartIn(awayMax)
@@ -44,7 +44,7 @@ func (x *chaos) putBack() bool {
 		return false
 	}
 	n := image.node
-	if !x.mayRot(n) || n.leaving() || slices.ContainsFunc(c.nodes, func(o *node) bool { return o.dead }) {
+	if !x.mayRot(n) || n.leave.begun() || slices.ContainsFunc(c.nodes, func(o *node) bool { return o.dead }) {
 		return false
 	}
 	x.older = nil
@@ -54,15 +54,15 @@ func (x *chaos) putBack() bool {
 	// Written over the files it would be mixed with segments that the copy lacks, which
 	// is damage as well; logstore has tests of that.
 	n.crash(PowerKeep)
-	n.forgets, n.doubtful = true, true
+	n.ledger.forgets, n.ledger.doubtful = true, true
 	if n.start == image.start && c.chance.below(2) == 0 {
 		// What the process that was killed has noted in identity and witness tells.
 		// The log of an earlier start is damage: each start notes how far it was.
-		n.disk.PutBack(dataDir+"/"+logstore.LogDir, image.disk, vfs.Replace)
-		n.disk.PutBack(dataDir+"/"+logstore.SnapshotDir, image.disk, vfs.Replace)
+		n.files.mem.PutBack(dataDir+"/"+logstore.LogDir, image.disk, vfs.Replace)
+		n.files.mem.PutBack(dataDir+"/"+logstore.SnapshotDir, image.disk, vfs.Replace)
 		c.note(n.index, "the copy of its log is put back")
 	} else {
-		n.disk.PutBack(dataDir, image.disk, vfs.Replace)
+		n.files.mem.PutBack(dataDir, image.disk, vfs.Replace)
 		c.note(n.index, "the copy of start %d of its directory is put back", image.start)
 	}
 	if away := image.away; away != nil && !away.up {
@@ -81,24 +81,24 @@ func (x *chaos) putBack() bool {
 // awayMax bounds how long a node is down for that.
 const awayMax = time.Minute
 
-// leaving reports whether a process is about to end by itself.
-func (n *node) leaving() bool { return n.closing || n.stopBy > 0 }
+// begun reports whether a process is about to end by itself.
+func (l *leave) begun() bool { return l.closing || l.by > 0 }
 
 // forget takes for synced what an older directory has, in place of what was.
-func (n *node) forget() error {
-	n.forgets = false
-	n.pending = nil
-	for r, s := range n.shadows {
+func (l *ledger) forget() error {
+	l.forgets = false
+	l.pending = nil
+	for r, s := range l.shadows {
 		if !s.removed {
-			n.shadows[r] = &shadow{replica: r}
+			l.shadows[r] = &shadow{replica: r}
 		}
 	}
-	for _, r := range n.store.Replicas() {
-		restored, err := n.store.Restore(r)
+	for _, r := range l.n.store.Replicas() {
+		restored, err := l.n.store.Restore(r)
 		if err != nil {
 			return err
 		}
-		t := n.c.truth[r.Group]
+		t := l.n.c.truth[r.Group]
 		s := &shadow{replica: r, there: true, base: restored.Base, state: restored.State}
 		s.state.Commit = max(s.state.Commit, s.base.Index)
 		for i, run := range restored.Terms {
@@ -113,15 +113,15 @@ func (n *node) forget() error {
 		for i := range restored.Changes {
 			s.changes = append(s.changes, t.configAt[restored.Changes[i].ID])
 		}
-		n.shadows[r] = s
+		l.shadows[r] = s
 	}
 	return nil
 }
 
 // recalls notes that a node has heard and caught up with all that it forgot.
-func (n *node) recalls() {
-	if n.doubtful && !n.forgets && n.host.Doubt().None() {
-		n.doubtful = false
-		n.c.note(n.index, "is in no doubt any more")
+func (l *ledger) recalls() {
+	if l.doubtful && !l.forgets && l.n.host.Doubt().None() {
+		l.doubtful = false
+		l.n.c.note(l.n.index, "is in no doubt any more")
 	}
 }

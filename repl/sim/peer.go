@@ -64,23 +64,23 @@ func (w *network) dial(from, to int) {
 	w.c.after(w.c.chance.skewed(redialMin, redialMax), e)
 }
 
-// peer is word of a connection from another node: it ended, it is silent
+// word is word of a connection from another node: it ended, it is silent
 // (number 2), or there is a new one.
-func (n *node) peer(e *event) {
-	from, w := int(e.from), &n.c.net
+func (w *whereabouts) word(e *event) {
+	from := int(e.from)
 	switch e.number {
 	case 2:
-		if w.works(from, n.index) {
+		if w.n.c.net.works(from, w.n.index) {
 			return
 		}
 		fallthrough
 	case 0:
-		n.host.PeerLost(n.c.nodes[from-1].id)
+		w.n.host.PeerLost(w.n.c.nodes[from-1].id)
 	case 1:
-		if o := n.c.nodes[from-1]; o.up && o.where.reaches(n.index) {
-			n.where.claim(o) // its hello has its address
-			n.host.PeerBack(n.c.nodes[from-1].id)
-			n.host.PeerReached(n.c.nodes[from-1].id)
+		if o := w.n.c.nodes[from-1]; o.up && o.where.reaches(w.n.index) {
+			w.claim(o) // its hello has its address
+			w.n.host.PeerBack(w.n.c.nodes[from-1].id)
+			w.n.host.PeerReached(w.n.c.nodes[from-1].id)
 		}
 	}
 }
@@ -98,63 +98,70 @@ func (w *network) silence(l link) {
 
 // parted tells the others that a process has ended: its system closes what it
 // had open. Without power nobody does.
-func (n *node) parted() {
-	for _, o := range n.c.nodes {
-		if o != n && n.c.net.works(n.index, o.index) {
-			n.c.net.lose(n.index, o.index, n.c.net.latency())
+func (w *whereabouts) parted() {
+	for _, o := range w.n.c.nodes {
+		if o != w.n && w.n.c.net.works(w.n.index, o.index) {
+			w.n.c.net.lose(w.n.index, o.index, w.n.c.net.latency())
 		}
 	}
 }
 
 // greet connects a process that starts with the others, in both directions.
-func (n *node) greet() {
-	for _, o := range n.c.nodes {
-		if o != n {
-			n.c.net.dial(n.index, o.index)
-			n.c.net.dial(o.index, n.index)
+func (w *whereabouts) greet() {
+	for _, o := range w.n.c.nodes {
+		if o != w.n {
+			w.n.c.net.dial(w.n.index, o.index)
+			w.n.c.net.dial(o.index, w.n.index)
 		}
 	}
 }
 
-// terminate tells the process to stop: it hands over what it leads, then writes
+// leave is the end of a process that is told to stop.
+type leave struct {
+	n       *node
+	by      time.Duration // until when it hands over; 0: it was not told
+	closing bool          // it does nothing more but end its last batch
+}
+
+// begin tells the process to stop: it hands over what it leads, then writes
 // what is under way, closes its log, and ends.
-func (n *node) terminate() {
-	n.c.note(n.index, "is told to stop")
-	n.stopBy = n.c.now + handOverMax
-	n.c.after(0, n.event(evStop))
+func (l *leave) begin() {
+	l.n.c.note(l.n.index, "is told to stop")
+	l.by = l.n.c.now + handOverMax
+	l.n.c.after(0, l.n.event(evStop))
 }
 
-// stopping is one look at whether the leadership has gone.
-func (n *node) stopping() {
-	if left := n.host.HandOver(); left > 0 && n.c.now < n.stopBy {
-		n.turn()
-		n.c.after(handOverPause, n.event(evStop))
+// look is one look at whether the leadership has gone.
+func (l *leave) look() {
+	if left := l.n.host.HandOver(); left > 0 && l.n.c.now < l.by {
+		l.n.turn()
+		l.n.c.after(handOverPause, l.n.event(evStop))
 		return
 	}
-	n.closing = true
-	if n.batch == nil {
-		n.close()
+	l.closing = true
+	if l.n.writer.batch == nil {
+		l.end()
 	}
 }
 
-// close ends a process that was told to, once its last batch is on disk.
-func (n *node) close() {
-	n.arm()
-	err := n.store.Close()
-	if f := n.failing.what(); f != "" {
-		n.diskFailed(f, err)
+// end ends a process that was told to, once its last batch is on disk.
+func (l *leave) end() {
+	l.n.files.arm()
+	err := l.n.store.Close()
+	if f := l.n.files.failing.what(); f != "" {
+		l.n.writer.failed(f, err)
 		return
 	}
-	if n.refusedBy(err) {
-		n.stoppedReading(err)
+	if l.n.refusals.caused(err) {
+		l.n.writer.stoppedReading(err)
 		return
 	}
 	if err != nil {
-		n.c.fail("n%d: the log does not close: %v", n.index, err)
+		l.n.c.fail("n%d: the log does not close: %v", l.n.index, err)
 	}
-	n.c.note(n.index, "stops, as it was told")
-	n.end(PowerKeep)
-	if n.rotDue == ZeroTail {
-		n.c.chaos.zeroTail(n)
+	l.n.c.note(l.n.index, "stops, as it was told")
+	l.n.end(PowerKeep)
+	if l.n.decay.due == ZeroTail {
+		l.n.c.chaos.zeroTail(l.n)
 	}
 }

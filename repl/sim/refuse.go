@@ -20,18 +20,24 @@ type refusal struct {
 	struck bool
 }
 
-// refuseReads has a node's disk refuse something for a while.
-func (n *node) refuseReads(rule vfs.Rule, d time.Duration) {
-	n.refusal = &refusal{rule: rule, until: n.c.now + d}
-	n.refusal.armed = n.fs.Add(rule)
-	n.c.note(n.index, "%s for %s: %s %q %d times, at call %d or offset %d", ReadFails, d, rule.Op, rule.Name, rule.Times, rule.At, rule.Offset)
-	n.lookIn(lookEvery)
+// refusals is what the disk of a node does not return for a while.
+type refusals struct {
+	n   *node
+	now *refusal // nil: nothing
 }
 
-func (n *node) lookIn(d time.Duration) {
-	e := n.c.queue.get(evLook)
-	e.node = int32(n.index)
-	n.c.after(d, e)
+// begin has a node's disk refuse something for a while.
+func (q *refusals) begin(rule vfs.Rule, d time.Duration) {
+	q.now = &refusal{rule: rule, until: q.n.c.now + d}
+	q.now.armed = q.n.files.fs.Add(rule)
+	q.n.c.note(q.n.index, "%s for %s: %s %q %d times, at call %d or offset %d", ReadFails, d, rule.Op, rule.Name, rule.Times, rule.At, rule.Offset)
+	q.lookIn(lookEvery)
+}
+
+func (q *refusals) lookIn(d time.Duration) {
+	e := q.n.c.queue.get(evLook)
+	e.node = int32(q.n.index)
+	q.n.c.after(d, e)
 }
 
 // drawRefusal draws what is refused.
@@ -49,34 +55,34 @@ func (x *chaos) drawRefusal(n *node) (vfs.Rule, bool) {
 	return vfs.Rule{Fault: vfs.Unreadable, Name: name, Offset: at, Times: vfs.Always}, true
 }
 
-// refuses reports whether the node's disk refuses something, or the node may not
+// any reports whether the node's disk refuses something, or the node may not
 // have got over it yet.
-func (n *node) refuses() bool { return n.refusal != nil }
+func (q *refusals) any() bool { return q.now != nil }
 
-// refusedBy reports whether an error comes of what the disk refuses.
-func (n *node) refusedBy(err error) bool {
-	return n.refuses() && (errors.Is(err, vfs.ErrFault) || errors.Is(err, logstore.ErrRefused))
+// caused reports whether an error comes of what the disk refuses.
+func (q *refusals) caused(err error) bool {
+	return q.any() && (errors.Is(err, vfs.ErrFault) || errors.Is(err, logstore.ErrRefused))
 }
 
 // suspend has the disk return everything, for a look of the run's own, until the
 // function that it returns is called.
-func (n *node) suspend() (resume func()) {
-	if !n.refuses() || n.refusal.armed == nil {
+func (q *refusals) suspend() (resume func()) {
+	if !q.any() || q.now.armed == nil {
 		return func() {}
 	}
-	n.stopRefusing()
+	q.stop()
 	return func() {
-		if n.refusal != nil && n.refusal.armed == nil {
-			n.refusal.armed = n.fs.Add(n.refusal.rule)
+		if q.now != nil && q.now.armed == nil {
+			q.now.armed = q.n.files.fs.Add(q.now.rule)
 		}
 	}
 }
 
-func (n *node) stopRefusing() {
-	r := n.refusal
+func (q *refusals) stop() {
+	r := q.now
 	if r.armed != nil {
 		r.struck = r.struck || r.armed.Fired() > 0
-		n.fs.Drop(r.armed)
+		q.n.files.fs.Drop(r.armed)
 		r.armed = nil
 	}
 }
@@ -84,69 +90,69 @@ func (n *node) stopRefusing() {
 // look is what a node does from time to time while its disk refuses something: it
 // reads all that is there, and looks again at what was refused. It is over when
 // the disk returns everything, and the node has found that out.
-func (n *node) look() {
-	r := n.refusal
+func (q *refusals) look() {
+	r := q.now
 	if r == nil {
 		return
 	}
-	if n.c.now >= r.until || n.c.chaos.stopped {
-		n.stopRefusing()
+	if q.n.c.now >= r.until || q.n.c.chaos.stopped {
+		q.stop()
 	}
-	if n.up && !n.paused && !n.closing && n.failing.op == "" && n.failing.rule == nil {
+	if q.n.up && !q.n.paused && !q.n.leave.closing && q.n.files.failing.op == "" && q.n.files.failing.rule == nil {
 		for done := false; !done; {
 			var err error
-			if done, err = n.store.Scrub(1 << 20); err != nil {
-				n.c.fail("n%d: scrub: %v", n.index, err)
+			if done, err = q.n.store.Scrub(1 << 20); err != nil {
+				q.n.c.fail("n%d: scrub: %v", q.n.index, err)
 			}
 		}
-		left := n.store.LookAgain()
-		if all := n.store.Damaged(); len(all) > 0 {
-			n.unhurt(all)
+		left := q.n.store.LookAgain()
+		if all := q.n.store.Damaged(); len(all) > 0 {
+			q.unhurt(all)
 			left = true
-			n.host.DamageFound()
-			n.turn()
+			q.n.host.DamageFound()
+			q.n.turn()
 		}
 		if r.armed == nil && !left {
-			n.overRefusal()
+			q.over()
 			return
 		}
-	} else if r.armed == nil && !n.up {
-		n.overRefusal() // the next process reads everything
+	} else if r.armed == nil && !q.n.up {
+		q.over() // the next process reads everything
 		return
 	}
-	n.lookIn(lookEvery)
+	q.lookIn(lookEvery)
 }
 
 // unhurt checks that what is refused is taken for nothing worse. What the log
 // lost once and was given back may be what is refused now: then the log finds the
 // older loss, which stands elsewhere, and no copy.
-func (n *node) unhurt(all []logstore.Damaged) {
+func (q *refusals) unhurt(all []logstore.Damaged) {
 	for i := range all {
 		d := &all[i]
-		older := n.scarred && (d.Where.Record == "loss" || d.Where.File != n.refusal.rule.Name)
-		if !n.hurt && (d.Promises || len(d.Lost) > 0 && !d.Where.Refused && !older) {
-			n.c.fail("I15: n%d: its disk refuses a read, its log says that it lost something: %v", n.index, d.Err())
+		older := q.n.decay.scarred && (d.Where.Record == "loss" || d.Where.File != q.now.rule.Name)
+		if !q.n.decay.hurt && (d.Promises || len(d.Lost) > 0 && !d.Where.Refused && !older) {
+			q.n.c.fail("I15: n%d: its disk refuses a read, its log says that it lost something: %v", q.n.index, d.Err())
 		}
 	}
 }
 
-func (n *node) overRefusal() {
-	if n.refusal.struck {
-		n.c.result.Fired[ReadFails]++
+func (q *refusals) over() {
+	if q.now.struck {
+		q.n.c.result.Fired[ReadFails]++
 	}
-	n.refusal = nil
-	n.c.note(n.index, "its disk has returned everything")
+	q.now = nil
+	q.n.c.note(q.n.index, "its disk has returned everything")
 }
 
-// returnAll has the disk return everything from now on, and the node find that
+// endAll has the disk return everything from now on, and the node find that
 // out at once: what follows is to be in time.
-func (n *node) returnAll() {
-	if !n.refuses() {
+func (q *refusals) endAll() {
+	if !q.any() {
 		return
 	}
-	n.stopRefusing()
-	n.refusal.until = n.c.now
-	if n.up {
-		n.crash(PowerKeep)
+	q.stop()
+	q.now.until = q.n.c.now
+	if q.n.up {
+		q.n.crash(PowerKeep)
 	}
 }

@@ -12,6 +12,19 @@ import (
 	"muster/raft"
 )
 
+// decay is what the disk of a node has lost of its files, and how far that has been
+// given back.
+type decay struct {
+	n       *node
+	due     Fault                     // what befalls its files once its log rests; 0: nothing
+	hurt    bool                      // its files were hit, and it is not known to be whole again
+	scarred bool                      // its files were hit once, and what was lost given back
+	proved  bool                      // a start has read all of the log since then
+	scrubs  int                       // that found nothing since then
+	image   *vfs.Mem                  // its disk before that, until a process makes use of it
+	wounded map[logstore.Replica]bool // replicas that were damaged at the start
+}
+
 // rots are what the faults of a disk that rots do to a file.
 var rots = map[Fault]vfs.Fault{
 	BitFlip: vfs.BitFlip, ZeroSector: vfs.ZeroSector, ZeroPage: vfs.ZeroPage, StaleSector: vfs.StaleSector,
@@ -34,11 +47,11 @@ func (x *chaos) frail() *node {
 // mayRot reports whether the disk of a node may rot.
 func (x *chaos) mayRot(n *node) bool {
 	for _, o := range x.c.nodes {
-		if o.hurt || o.doubtful {
+		if o.decay.hurt || o.ledger.doubtful {
 			return false
 		}
 	}
-	if n.refuses() {
+	if n.refusals.any() {
 		return false // it could not be told from that
 	}
 	return n.up && !n.paused && !n.dead && x.c.majoritiesToCome(func(o *node) bool { return o != n && !o.dead })
@@ -50,9 +63,9 @@ func (x *chaos) mayRot(n *node) bool {
 // while none stands behind it, for that can't be told from a torn write, which
 // docs/storage.md says.
 func (x *chaos) rot(n *node) {
-	c, f := x.c, n.rotDue
-	n.rotDue = 0
-	if x.stopped || n.refuses() || x.frailNow(n) {
+	c, f := x.c, n.decay.due
+	n.decay.due = 0
+	if x.stopped || n.refusals.any() || x.frailNow(n) {
 		return
 	}
 	name, at, ok := x.drawPlace(n, f)
@@ -62,10 +75,10 @@ func (x *chaos) rot(n *node) {
 	runs := c.chance.below(2) == 0 && f != Missing // who has a file open does not miss it
 	if !runs {
 		n.crash(PowerKeep)
-		n.image = n.disk.Copy()
+		n.decay.image = n.files.mem.Copy()
 	}
-	if !n.damage(name, at, rots[f]) {
-		n.image = nil
+	if !n.decay.damage(name, at, rots[f]) {
+		n.decay.image = nil
 		return
 	}
 	x.hurts(n, f, name, at)
@@ -73,10 +86,10 @@ func (x *chaos) rot(n *node) {
 
 // damage does to a file what a rotting disk does, and reports whether the file is
 // another than before.
-func (n *node) damage(name string, at int64, fault vfs.Fault) bool {
-	changed, err := n.disk.Damage(name, at, fault)
+func (d *decay) damage(name string, at int64, fault vfs.Fault) bool {
+	changed, err := d.n.files.mem.Damage(name, at, fault)
 	if err != nil {
-		n.c.fail("n%d: %v", n.index, err)
+		d.n.c.fail("n%d: %v", d.n.index, err)
 	}
 	return changed
 }
@@ -85,12 +98,12 @@ func (n *node) damage(name string, at int64, fault vfs.Fault) bool {
 // like room after a batch that was never finished. What was acknowledged is in it.
 func (x *chaos) zeroTail(n *node) {
 	c := x.c
-	n.rotDue = 0
+	n.decay.due = 0
 	if x.stopped || x.frailNow(n) {
 		return
 	}
 	file, end := "", int64(0)
-	err := logstore.Walk(n.disk, dataDir, func(w *logstore.Walked) error {
+	err := logstore.Walk(n.files.mem, dataDir, func(w *logstore.Walked) error {
 		if w.Kind != logstore.WalkedSegment && w.Damage == nil {
 			file, end = fmt.Sprintf("%s/%s/%016d.log", dataDir, logstore.LogDir, w.Segment), w.Offset+w.Bytes
 		}
@@ -104,9 +117,9 @@ func (x *chaos) zeroTail(n *node) {
 	if c.chance.below(8) == 0 {
 		from = 0 // its header too
 	}
-	n.image = n.disk.Copy()
+	n.decay.image = n.files.mem.Copy()
 	for page := from; page <= last; page++ {
-		n.damage(file, page*vfs.PageSize, vfs.ZeroPage)
+		n.decay.damage(file, page*vfs.PageSize, vfs.ZeroPage)
 	}
 	x.hurts(n, ZeroTail, file, from*vfs.PageSize)
 }
@@ -115,7 +128,7 @@ func (x *chaos) zeroTail(n *node) {
 func (x *chaos) hurts(n *node, f Fault, name string, at int64) {
 	c := x.c
 	c.result.Fired[f]++
-	n.hurt, n.proved, n.scrubs, n.scarred = true, false, 0, true
+	n.decay.hurt, n.decay.proved, n.decay.scrubs, n.decay.scarred = true, false, 0, true
 	c.note(n.index, "%s in %s at %d", f, name, at)
 	e := c.queue.get(evScrub)
 	e.node = int32(n.index)
@@ -126,7 +139,7 @@ func (x *chaos) hurts(n *node, f Fault, name string, at int64) {
 // gone.
 func (x *chaos) frailNow(n *node) bool {
 	for _, o := range x.c.nodes {
-		if o.hurt || o.doubtful {
+		if o.decay.hurt || o.ledger.doubtful {
 			return true
 		}
 	}
@@ -140,7 +153,7 @@ func (x *chaos) drawPlace(n *node, f Fault) (name string, at int64, ok bool) {
 	if c.chance.below(4) == 0 {
 		dir, suffix = dataDir+"/"+logstore.SnapshotDir, ""
 	}
-	names, err := n.disk.List(dir)
+	names, err := n.files.mem.List(dir)
 	if err != nil {
 		return "", 0, false
 	}
@@ -150,18 +163,18 @@ func (x *chaos) drawPlace(n *node, f Fault) (name string, at int64, ok bool) {
 		if suffix == ".log" {
 			least = 2 * vfs.SectorSize
 		}
-		return !strings.HasSuffix(s, suffix) || strings.HasSuffix(s, ".tmp") || len(n.disk.Bytes(dir+"/"+s)) < least
+		return !strings.HasSuffix(s, suffix) || strings.HasSuffix(s, ".tmp") || len(n.files.mem.Bytes(dir+"/"+s)) < least
 	})
 	if len(names) == 0 {
 		return "", 0, false
 	}
 	if suffix == "" {
 		name = dir + "/" + names[c.chance.below(len(names))]
-		return name, int64(c.chance.below(len(n.disk.Bytes(name)))), true
+		return name, int64(c.chance.below(len(n.files.mem.Bytes(name)))), true
 	}
 	var files [][]byte
 	for _, name := range names {
-		files = append(files, n.disk.Bytes(dir+"/"+name))
+		files = append(files, n.files.mem.Bytes(dir+"/"+name))
 	}
 	in, at := x.drawByte(files)
 	if f == Misdirected && (in > 0 || len(files) < 3) {
@@ -174,106 +187,106 @@ func (x *chaos) drawPlace(n *node, f Fault) (name string, at int64, ok bool) {
 
 // scrub reads all that is on a disk that was hit. The node is whole again when
 // nothing is damaged, twice.
-func (n *node) scrub() {
-	if !n.hurt || n.dead {
+func (d *decay) scrub() {
+	if !d.hurt || d.n.dead {
 		return
 	}
-	e := n.c.queue.get(evScrub)
-	e.node = int32(n.index)
-	n.c.after(scrubEvery, e)
-	if !n.up || n.paused || n.closing || n.failing.op != "" || n.failing.rule != nil {
+	e := d.n.c.queue.get(evScrub)
+	e.node = int32(d.n.index)
+	d.n.c.after(scrubEvery, e)
+	if !d.n.up || d.n.paused || d.n.leave.closing || d.n.files.failing.op != "" || d.n.files.failing.rule != nil {
 		return
 	}
 	for done := false; !done; {
 		var err error
-		if done, err = n.store.Scrub(1 << 20); err != nil {
-			n.c.fail("n%d: scrub: %v", n.index, err)
+		if done, err = d.n.store.Scrub(1 << 20); err != nil {
+			d.n.c.fail("n%d: scrub: %v", d.n.index, err)
 		}
 	}
-	if hurt := n.store.Damaged(); len(hurt) > 0 {
-		n.scrubs = 0
-		n.host.DamageFound()
-		n.turn()
+	if hurt := d.n.store.Damaged(); len(hurt) > 0 {
+		d.scrubs = 0
+		d.n.host.DamageFound()
+		d.n.turn()
 		return
 	}
-	switch n.scrubs++; {
-	case n.scrubs < 3:
-	case !n.proved:
+	switch d.scrubs++; {
+	case d.scrubs < 3:
+	case !d.proved:
 		// What is written to is not scrubbed. A start reads all of it.
-		n.crash(PowerKeep)
+		d.n.crash(PowerKeep)
 	default:
-		n.hurt = false
-		n.c.note(n.index, "is whole")
+		d.hurt = false
+		d.n.c.note(d.n.index, "is whole")
 	}
 }
 
 // opened looks at what a log says of its damage when it was opened. It says false
 // if the node can't go on with this disk: then it has got back that of before,
 // as from an image of it, or is out of the run.
-func (n *node) opened() bool {
-	n.proved = true
-	all := n.store.Damaged()
+func (d *decay) opened() bool {
+	d.proved = true
+	all := d.n.store.Damaged()
 	if len(all) == 0 {
-		n.image = nil
+		d.image = nil
 		return true
 	}
-	if n.refuses() {
-		n.unhurt(all)
-	} else if !n.hurt {
-		n.c.fail("n%d: its disk is whole, its log says: %v", n.index, all[0].Err())
+	if d.n.refusals.any() {
+		d.n.refusals.unhurt(all)
+	} else if !d.hurt {
+		d.n.c.fail("n%d: its disk is whole, its log says: %v", d.n.index, all[0].Err())
 	}
-	clear(n.wounded)
+	clear(d.wounded)
 	for i := range all {
-		d := &all[i]
-		n.c.note(n.index, "is damaged: %v", d.Err())
-		if !d.Promises {
-			n.wounded[d.Replica] = true
+		hit := &all[i]
+		d.n.c.note(d.n.index, "is damaged: %v", hit.Err())
+		if !hit.Promises {
+			d.wounded[hit.Replica] = true
 			continue
 		}
-		n.c.result.Unmendable++
-		if n.image != nil && n.c.chance.below(8) != 0 {
-			n.disk, n.image = n.image, nil
-			if n.fullUntil == 0 {
-				n.disk.Limit(0) // it may be of a time when it was full
+		d.n.c.result.Unmendable++
+		if d.image != nil && d.n.c.chance.below(8) != 0 {
+			d.n.files.mem, d.image = d.image, nil
+			if d.n.files.fullUntil == 0 {
+				d.n.files.mem.Limit(0) // it may be of a time when it was full
 			}
-			n.fs = vfs.NewFaulty(n.disk)
-			n.hurt = false
-			n.start-- // the process that found it said nothing
-			n.c.note(n.index, "gets the image of its disk back")
+			d.n.files.fs = vfs.NewFaulty(d.n.files.mem)
+			d.hurt = false
+			d.n.start-- // the process that found it said nothing
+			d.n.c.note(d.n.index, "gets the image of its disk back")
 		} else {
-			n.dead, n.hurt = true, false
-			n.c.note(n.index, "is out of the run")
+			d.n.dead, d.hurt = true, false
+			d.n.c.note(d.n.index, "is out of the run")
 		}
 		return false
 	}
-	n.image = nil
+	d.image = nil
 	return true
 }
 
 // mended holds replicas that are whole again against what was promised of them:
 // they must be what they were, or what a leader could have made of them.
-func (n *node) mended() {
-	if len(n.wounded) == 0 {
+func (d *decay) mended() {
+	if len(d.wounded) == 0 {
 		return
 	}
-	for _, r := range n.store.Replicas() {
-		if !n.wounded[r] {
+	for _, r := range d.n.store.Replicas() {
+		if !d.wounded[r] {
 			continue
 		}
-		if _, hurt := n.store.DamageOf(r); hurt {
+		if _, hurt := d.n.store.DamageOf(r); hurt {
 			continue
 		}
-		resume := n.suspend()
-		restored, err := n.store.Restore(r)
+		resume := d.n.refusals.suspend()
+		restored, err := d.n.store.Restore(r)
 		resume()
-		delete(n.wounded, r)
+		delete(d.wounded, r)
 		if err != nil {
-			n.c.fail("n%d: %s is mended, and can't be restored: %v", n.index, r, err)
+			d.n.c.fail("n%d: %s is mended, and can't be restored: %v", d.n.index, r, err)
 		}
-		n.c.note(n.index, "%s is mended", r)
-		n.c.result.Mended++
-		n.checkReplica(r, &restored)
-		n.pending = slices.DeleteFunc(n.pending, func(w logstore.Write) bool { return w.Replica == r })
+		d.n.c.note(d.n.index, "%s is mended", r)
+		d.n.c.result.Mended++
+		d.n.ledger.checkReplica(r, &restored)
+		d.n.ledger.pending = slices.DeleteFunc(d.n.ledger.pending, func(w logstore.Write) bool { return w.Replica == r })
 	}
 }
 

@@ -10,7 +10,7 @@ func TestPlaceOnDiskWithEmptySegment(t *testing.T) {
 	defer c.close()
 	c.found()
 	n, empty := c.nodes[0], dataDir+"/log/0000000000000009.log"
-	if f, err := n.disk.Create(empty); err != nil {
+	if f, err := n.files.mem.Create(empty); err != nil {
 		t.Fatal(err)
 	} else if err := f.Close(); err != nil {
 		t.Fatal(err)
@@ -20,8 +20,8 @@ func TestPlaceOnDiskWithEmptySegment(t *testing.T) {
 		name, at, ok := c.chaos.drawPlace(n, BitFlip)
 		switch {
 		case !ok: // there is no snapshot yet
-		case name == empty || at >= int64(len(n.disk.Bytes(name))):
-			t.Fatalf("%s is to be hit at %d, it has %d bytes", name, at, len(n.disk.Bytes(name)))
+		case name == empty || at >= int64(len(n.files.mem.Bytes(name))):
+			t.Fatalf("%s is to be hit at %d, it has %d bytes", name, at, len(n.files.mem.Bytes(name)))
 		default:
 			found++
 		}

@@ -8,8 +8,18 @@ import (
 	"muster/repl/wire"
 )
 
+// ledger is what must be found on the disk of a node. It outlives the processes.
+type ledger struct {
+	n        *node
+	shadows  map[logstore.Replica]*shadow
+	pending  []logstore.Write                // under way when it crashed: kept, or not
+	newest   map[logstore.Replica]raft.LogID // that was applied in this process
+	forgets  bool                            // the next start finds an older directory
+	doubtful bool                            // the node may have to hear all others before it does anything
+}
+
 // shadow is what a replica must find on its disk: what was synced, as the
-// batches told it. It outlives the node's processes.
+// batches told it.
 type shadow struct {
 	replica logstore.Replica
 	there   bool
@@ -47,20 +57,21 @@ func (s *shadow) holds(t *truth, id raft.LogID) bool {
 	return ok && term == id.Term
 }
 
-func (n *node) shadow(r logstore.Replica) *shadow {
-	s := n.shadows[r]
+// of returns the shadow of a replica.
+func (l *ledger) of(r logstore.Replica) *shadow {
+	s := l.shadows[r]
 	if s == nil {
 		s = &shadow{replica: r}
-		n.shadows[r] = s
+		l.shadows[r] = s
 	}
 	return s
 }
 
-// shadowAll notes that writes are durable.
-func (n *node) shadowAll(writes []logstore.Write) {
+// wrote notes that writes are durable.
+func (l *ledger) wrote(writes []logstore.Write) {
 	for i := range writes {
 		w := &writes[i]
-		n.shadow(w.Replica).write(n, w, len(w.Entries))
+		l.of(w.Replica).write(l.n, w, len(w.Entries))
 	}
 }
 
@@ -176,43 +187,43 @@ func (s *shadow) clone() *shadow {
 // checkRestored holds what the log found on disk against the shadows: all that
 // was synced is there (I5), and what was under way at the crash is there from
 // its beginning up to some point, or not at all.
-func (n *node) checkRestored() error {
-	for _, r := range n.store.Replicas() {
-		if n.wounded[r] {
+func (l *ledger) checkRestored() error {
+	for _, r := range l.n.store.Replicas() {
+		if l.n.decay.wounded[r] {
 			continue
 		}
-		resume := n.suspend()
-		restored, err := n.store.Restore(r)
+		resume := l.n.refusals.suspend()
+		restored, err := l.n.store.Restore(r)
 		resume()
 		if err != nil {
 			if refused(err) {
 				return err
 			}
-			n.c.fail("n%d: restore %s: %v", n.index, r, err)
+			l.n.c.fail("n%d: restore %s: %v", l.n.index, r, err)
 		}
-		n.checkReplica(r, &restored)
+		l.checkReplica(r, &restored)
 	}
-	here := n.store.Replicas()
-	for r, s := range n.shadows {
+	here := l.n.store.Replicas()
+	for r, s := range l.shadows {
 		switch {
-		case !s.there || slices.Contains(here, r) || n.wounded[r]:
-		case slices.ContainsFunc(n.pending, func(w logstore.Write) bool { return w.Remove && w.Replica == r }):
+		case !s.there || slices.Contains(here, r) || l.n.decay.wounded[r]:
+		case slices.ContainsFunc(l.pending, func(w logstore.Write) bool { return w.Remove && w.Replica == r }):
 			*s = shadow{replica: r, removed: true}
 		default:
-			n.c.fail("I5: n%d: the log has lost %s", n.index, r)
+			l.n.c.fail("I5: n%d: the log has lost %s", l.n.index, r)
 		}
 	}
 	// Of what is damaged it is looked at once it is whole.
-	n.pending = slices.DeleteFunc(n.pending, func(w logstore.Write) bool { return !n.wounded[w.Replica] })
+	l.pending = slices.DeleteFunc(l.pending, func(w logstore.Write) bool { return !l.n.decay.wounded[w.Replica] })
 	return nil
 }
 
-func (n *node) checkReplica(r logstore.Replica, restored *raft.Restored) {
-	s := n.shadow(r).clone()
+func (l *ledger) checkReplica(r logstore.Replica, restored *raft.Restored) {
+	s := l.of(r).clone()
 	found := s.there && s.matches(restored)
 	commit := s.state.Commit
-	for i := range n.pending {
-		w := &n.pending[i]
+	for i := range l.pending {
+		w := &l.pending[i]
 		if found || w.Replica != r {
 			continue
 		}
@@ -221,27 +232,27 @@ func (n *node) checkReplica(r logstore.Replica, restored *raft.Restored) {
 		before := s.clone()
 		for k := 0; k <= len(w.Entries) && !found; k++ {
 			s = before.clone()
-			s.write(n, w, k)
+			s.write(l.n, w, k)
 			found = s.matches(restored)
 		}
 	}
 	if !found {
-		was := n.shadow(r)
-		n.c.fail("I5: n%d: %s was synced up to %s in term %d with vote %d (after %s); found is a log up to %s, term %d, vote %d (after %s); %d writes were under way",
-			n.index, r, was.last(), was.state.Term, was.state.Vote, was.base, restored.Last, restored.State.Term, restored.State.Vote, restored.Base, len(n.pending))
+		was := l.of(r)
+		l.n.c.fail("I5: n%d: %s was synced up to %s in term %d with vote %d (after %s); found is a log up to %s, term %d, vote %d (after %s); %d writes were under way",
+			l.n.index, r, was.last(), was.state.Term, was.state.Vote, was.base, restored.Last, restored.State.Term, restored.State.Vote, restored.Base, len(l.pending))
 	}
 	if restored.State.Commit < commit {
-		n.c.fail("I5: n%d: %s had commit %d on disk, found is %d", n.index, r, commit, restored.State.Commit)
+		l.n.c.fail("I5: n%d: %s had commit %d on disk, found is %d", l.n.index, r, commit, restored.State.Commit)
 	}
 	// Of a write that was cut short, term and vote may be there, and the commit, whose
 	// record is the last of it, not.
 	s.state.Commit = restored.State.Commit
-	n.shadows[r] = s
+	l.shadows[r] = s
 }
 
 // promised checks I5 where it begins: what a replica says that it keeps is
 // synced by then.
-func (n *node) promised(e *wire.Envelope) {
+func (l *ledger) promised(e *wire.Envelope) {
 	m := &e.Message
 	var vote raft.ReplicaID
 	switch {
@@ -253,19 +264,19 @@ func (n *node) promised(e *wire.Envelope) {
 	default:
 		return
 	}
-	s := n.shadow(logstore.Replica{Group: e.Group, Incarnation: e.Incarnation, ID: m.From})
-	if n.wounded[s.replica] {
-		n.c.fail("I15: n%d sends a %s of group %d, whose log here is damaged", n.index, m.Type, e.Group)
+	s := l.of(logstore.Replica{Group: e.Group, Incarnation: e.Incarnation, ID: m.From})
+	if l.n.decay.wounded[s.replica] {
+		l.n.c.fail("I15: n%d sends a %s of group %d, whose log here is damaged", l.n.index, m.Type, e.Group)
 	}
 	if s.state.Term > m.Term {
 		return // it has promised other things since, on the same batch
 	}
 	if vote != 0 && (s.state.Term != m.Term || s.state.Vote != vote) {
-		n.c.fail("I5: n%d sends a %s of group %d in term %d for replica %d; synced is term %d, vote %d", n.index, m.Type, e.Group, m.Term, vote, s.state.Term, s.state.Vote)
+		l.n.c.fail("I5: n%d sends a %s of group %d in term %d for replica %d; synced is term %d, vote %d", l.n.index, m.Type, e.Group, m.Term, vote, s.state.Term, s.state.Vote)
 	}
 	if vote == 0 {
-		if s.state.Term != m.Term || !s.holds(n.c.truth[e.Group], m.Log) {
-			n.c.fail("I5: n%d acknowledges %s of group %d in term %d; synced is a log up to %s, in term %d", n.index, m.Log, e.Group, m.Term, s.last(), s.state.Term)
+		if s.state.Term != m.Term || !s.holds(l.n.c.truth[e.Group], m.Log) {
+			l.n.c.fail("I5: n%d acknowledges %s of group %d in term %d; synced is a log up to %s, in term %d", l.n.index, m.Log, e.Group, m.Term, s.last(), s.state.Term)
 		}
 	}
 }

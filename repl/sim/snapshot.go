@@ -29,7 +29,7 @@ func (c *cluster) drawPolicy() {
 
 // work does what the host wants done beside it.
 func (n *node) work() {
-	if n.closing {
+	if n.leave.closing {
 		return
 	}
 	w := n.host.Work()
@@ -40,17 +40,17 @@ func (n *node) work() {
 		n.c.note(n.index, "writes a snapshot of group %d at %s", w.Replica.Group, w.Base.ID)
 	}
 	host, store := n.host, n.store
-	n.spawn(func(t *task) {
-		if !t.wait(n.stepTime()) {
+	n.beside.spawn(func(t *task) {
+		if !t.wait(n.beside.stepTime()) {
 			return
 		}
 		w.Run(store, func(int) error {
-			if !t.wait(n.stepTime()) {
+			if !t.wait(n.beside.stepTime()) {
 				return errEnded
 			}
 			return nil
 		})
-		if n.host != host || n.closing || n.failing.final() {
+		if n.host != host || n.leave.closing || n.files.failing.final() {
 			return
 		}
 		n.host.Worked(w)
@@ -64,7 +64,7 @@ func (n *node) work() {
 // checkSnapshots holds the files of a replica against those that others have of
 // the same base: I10, they are the same, byte by byte.
 func (n *node) checkSnapshots(r logstore.Replica) {
-	if n.hurt {
+	if n.decay.hurt {
 		return // the file may be rotten, which is found when it is read
 	}
 	for _, s := range n.store.Snapshots(r) {
@@ -81,7 +81,7 @@ type snapshotFile struct {
 
 func (t *truth) snapshot(n *node, s logstore.Snapshot) {
 	t.isBase(n, s.Base.ID, s.Base.Time, &s.Base.Membership)
-	b := n.disk.Bytes(s.File)
+	b := n.files.mem.Bytes(s.File)
 	f := snapshotFile{crc32.ChecksumIEEE(b), len(b), n.index}
 	was, ok := t.snapshots[s.Base.ID]
 	if !ok {
@@ -95,48 +95,56 @@ func (t *truth) snapshot(n *node, s logstore.Snapshot) {
 	}
 }
 
+// courier brings snapshots to other nodes and takes in theirs, over connections of
+// their own.
+type courier struct {
+	n       *node
+	inbox   *repl.Inbox
+	streams []*stream
+}
+
 // newInbox makes what takes the snapshots of others.
-func (n *node) newInbox() *repl.Inbox {
-	host := n.host
+func (u *courier) newInbox() *repl.Inbox {
+	host := u.n.host
 	return repl.NewInbox(repl.InboxConfig{
-		Store: n.store, Machine: n.machine, Log: n.c.logger(n.index),
+		Store: u.n.store, Machine: u.n.machine, Log: u.n.c.logger(u.n.index),
 		// The host is another goroutine's: it comes to this later, and to
 		// other things before.
 		Host: func(f func(*repl.Host)) bool {
-			d := n.stepTime()
-			if n.c.chaos.knows(SnapshotLate) && n.c.chance.below(4) == 0 {
-				n.c.result.Fired[SnapshotLate]++
-				d = n.c.chance.skewed(100*time.Millisecond, 10*time.Second)
+			d := u.n.beside.stepTime()
+			if u.n.c.chaos.knows(SnapshotLate) && u.n.c.chance.below(4) == 0 {
+				u.n.c.result.Fired[SnapshotLate]++
+				d = u.n.c.chance.skewed(100*time.Millisecond, 10*time.Second)
 			}
-			if !n.running.wait(d) || n.host != host || n.closing {
+			if !u.n.beside.running.wait(d) || u.n.host != host || u.n.leave.closing {
 				return false
 			}
 			f(host)
-			n.turn()
+			u.n.turn()
 			return true
 		},
 	})
 }
 
 // takeChunk is the arrival of a chunk.
-func (n *node) takeChunk(from int32, body []byte) {
+func (u *courier) takeChunk(from int32, body []byte) {
 	c := new(wire.Chunk)
 	if err := c.Read(body); err != nil {
-		n.c.fail("n%d can't read a chunk of n%d: %v", n.index, from, err)
+		u.n.c.fail("n%d can't read a chunk of n%d: %v", u.n.index, from, err)
 	}
-	host, inbox := n.host, n.taker
-	n.spawn(func(t *task) {
+	host, inbox := u.n.host, u.inbox
+	u.n.beside.spawn(func(t *task) {
 		a := inbox.Receive(raft.NodeID(from), c)
-		if n.host != host || n.closing || n.failing.final() {
+		if u.n.host != host || u.n.leave.closing || u.n.files.failing.final() {
 			return
 		}
 		if a.State == wire.ChunkDone {
-			n.checkSnapshots(logstore.Replica{Group: c.Group, Incarnation: c.Incarnation, ID: c.To})
+			u.n.checkSnapshots(logstore.Replica{Group: c.Group, Incarnation: c.Incarnation, ID: c.To})
 		}
 		if len(c.Data) > 0 && a.State == wire.ChunkRefused {
-			n.c.note(n.index, "refuses a chunk of group %d at %s: %s", c.Group, c.Base, a.Why)
+			u.n.c.note(u.n.index, "refuses a chunk of group %d at %s: %s", c.Group, c.Base, a.Why)
 		}
-		n.sendBulk(raft.NodeID(from), wire.TypeChunkAnswer, &a, 0)
+		u.send(raft.NodeID(from), wire.TypeChunkAnswer, &a, 0)
 	})
 }
 
@@ -156,20 +164,14 @@ type stream struct {
 	tries  int
 }
 
-// SendSnapshot implements [repl.Transport].
-func (n *node) SendSnapshot(to raft.NodeID, o *repl.SnapshotStream) {
-	n.streams = append(n.streams, &stream{to: to, of: o})
-	n.lookAt(o.Number, n.stepTime())
-}
-
-func (n *node) lookAt(stream uint64, d time.Duration) {
-	e := n.event(evStream)
+func (u *courier) lookAt(stream uint64, d time.Duration) {
+	e := u.n.event(evStream)
 	e.number = stream
-	n.c.after(d, e)
+	u.n.c.after(d, e)
 }
 
-func (n *node) streamOf(number uint64) *stream {
-	for _, s := range n.streams {
+func (u *courier) streamOf(number uint64) *stream {
+	for _, s := range u.streams {
 		if s.of.Number == number {
 			return s
 		}
@@ -177,118 +179,118 @@ func (n *node) streamOf(number uint64) *stream {
 	return nil
 }
 
-// lookAtStream begins a stream whose turn it is, and does something about one
+// look begins a stream whose turn it is, and does something about one
 // that hears nothing.
-func (n *node) lookAtStream(number uint64) {
-	s := n.streamOf(number)
+func (u *courier) look(number uint64) {
+	s := u.streamOf(number)
 	switch {
 	case s == nil:
 	case s.sender == nil:
-		if slices.ContainsFunc(n.streams, func(o *stream) bool { return o.to == s.to && o.sender != nil }) {
-			n.lookAt(number, streamSilence)
+		if slices.ContainsFunc(u.streams, func(o *stream) bool { return o.to == s.to && o.sender != nil }) {
+			u.lookAt(number, streamSilence)
 			return
 		}
-		sender, err := repl.OpenSender(n.store, s.of)
+		sender, err := repl.OpenSender(u.n.store, s.of)
 		if err != nil {
-			n.endStream(s, err)
+			u.end(s, err)
 			return
 		}
-		sender.Limit(n.c.chunk)
-		s.sender, s.heard = sender, n.c.now
-		n.c.note(n.index, "sends a snapshot of group %d at %s to n%d", s.of.Snapshot.Replica.Group, s.of.Snapshot.Base.ID, s.to)
-		n.push(s)
-		n.lookAt(number, streamSilence)
-	case n.c.now-s.heard < streamSilence:
-		n.lookAt(number, streamSilence)
-	case s.tries < streamTries && n.c.chance.below(2) == 0:
+		sender.Limit(u.n.c.chunk)
+		s.sender, s.heard = sender, u.n.c.now
+		u.n.c.note(u.n.index, "sends a snapshot of group %d at %s to n%d", s.of.Snapshot.Replica.Group, s.of.Snapshot.Base.ID, s.to)
+		u.push(s)
+		u.lookAt(number, streamSilence)
+	case u.n.c.now-s.heard < streamSilence:
+		u.lookAt(number, streamSilence)
+	case s.tries < streamTries && u.n.c.chance.below(2) == 0:
 		s.tries++
 		s.sender.Again()
-		n.push(s)
-		n.lookAt(number, streamSilence)
+		u.push(s)
+		u.lookAt(number, streamSilence)
 	default:
-		n.endStream(s, errSilence)
+		u.end(s, errSilence)
 	}
 }
 
 // push sends all chunks that may leave now.
-func (n *node) push(s *stream) {
-	x := &n.c.chaos
+func (u *courier) push(s *stream) {
+	x := &u.n.c.chaos
 	for {
 		var c wire.Chunk
 		more, err := s.sender.Next(&c)
 		if over, why := s.sender.Ended(); over {
-			n.endStream(s, why)
+			u.end(s, why)
 			return
 		}
 		if err != nil {
-			n.endStream(s, err)
+			u.end(s, err)
 			return
 		}
 		if !more {
 			return
 		}
 		if x.strikes(SnapshotCut) {
-			n.endStream(s, errReset)
+			u.end(s, errReset)
 			return
 		}
 		if len(c.Data) > 0 && x.strikes(SnapshotBad) {
 			c.Data = slices.Clone(c.Data)
-			c.Data[n.c.chance.below(len(c.Data))] ^= 1 << n.c.chance.below(8)
+			c.Data[u.n.c.chance.below(len(c.Data))] ^= 1 << u.n.c.chance.below(8)
 		}
-		n.sendBulk(s.to, wire.TypeChunk, &c, 0)
+		u.send(s.to, wire.TypeChunk, &c, 0)
 		if x.strikes(SnapshotTwice) {
-			n.sendBulk(s.to, wire.TypeChunk, &c, n.c.chance.skewed(time.Millisecond, lateMax))
+			u.send(s.to, wire.TypeChunk, &c, u.n.c.chance.skewed(time.Millisecond, lateMax))
 		}
 	}
 }
 
-// sendBulk sends a frame over a bulk connection, on which the order is kept and
+// send sends a frame over a bulk connection, on which the order is kept and
 // nothing is lost while it lasts: what strikes single messages does not strike
 // it, but for what is late.
-func (n *node) sendBulk(to raft.NodeID, t wire.Type, b wire.Body, late time.Duration) {
-	w := &n.c.net
-	if !n.where.reaches(int(to)) || n.c.nodes[to-1].dead {
+func (u *courier) send(to raft.NodeID, t wire.Type, b wire.Body, late time.Duration) {
+	w := &u.n.c.net
+	if !u.n.where.reaches(int(to)) || u.n.c.nodes[to-1].dead {
 		return
 	}
-	v := n.c.queue.get(evFrame)
-	v.node, v.from, v.wtype = int32(to), int32(n.index), t
+	v := u.n.c.queue.get(evFrame)
+	v.node, v.from, v.wtype = int32(to), int32(u.n.index), t
 	v.body = b.Append(v.body[:0])
-	at := max(n.c.now, n.outAt) + w.latency() + late
+	at := max(u.n.c.now, u.n.outAt) + w.latency() + late
 	if late == 0 {
-		at = max(at, w.bulk[n.index][to])
-		w.bulk[n.index][to] = at
+		at = max(at, w.bulk[u.n.index][to])
+		w.bulk[u.n.index][to] = at
 	}
-	n.c.queue.push(at, v)
+	u.n.c.queue.push(at, v)
 }
 
 // chunkAnswered is the arrival of an answer to a chunk.
-func (n *node) chunkAnswered(from int32, body []byte) {
+func (u *courier) chunkAnswered(from int32, body []byte) {
 	var a wire.ChunkAnswer
 	if err := a.Read(body); err != nil {
-		n.c.fail("n%d can't read the answer of n%d to a chunk: %v", n.index, from, err)
+		u.n.c.fail("n%d can't read the answer of n%d to a chunk: %v", u.n.index, from, err)
 	}
-	s := n.streamOf(a.Number)
+	s := u.streamOf(a.Number)
 	if s == nil || s.sender == nil {
 		return
 	}
-	s.heard = n.c.now
+	s.heard = u.n.c.now
 	s.sender.Answered(&a)
-	n.push(s)
+	u.push(s)
 }
 
-func (n *node) endStream(s *stream, err error) {
-	n.streams = slices.DeleteFunc(n.streams, func(o *stream) bool { return o == s })
+func (u *courier) end(s *stream, err error) {
+	u.streams = slices.DeleteFunc(u.streams, func(o *stream) bool { return o == s })
 	if s.sender != nil {
 		err = errors.Join(err, s.sender.Close())
 		s.sender = nil
 	}
 	if err == nil {
-		n.c.result.Streamed++
+		u.n.c.result.Streamed++
 	}
-	n.host.SnapshotSent(s.of, err)
-	for _, o := range n.streams {
+	u.n.host.SnapshotSent(s.of, err)
+	for _, o := range u.streams {
 		if o.to == s.to && o.sender == nil {
-			n.lookAt(o.of.Number, 0)
+			u.lookAt(o.of.Number, 0)
 			break
 		}
 	}

@@ -7,6 +7,13 @@ import (
 	"time"
 )
 
+// taskList is what a node does beside its host.
+type taskList struct {
+	n       *node
+	tasks   []*task
+	running *task // that is resumed just now
+}
+
 // task is something that a node does beside its host, in steps between which
 // time passes: the host and its log go on meanwhile, and it may crash. It is a
 // coroutine and runs only while it is resumed, so that a run stays the same.
@@ -20,51 +27,51 @@ type task struct {
 var errEnded = errors.New("the process has ended")
 
 // spawn begins a task.
-func (n *node) spawn(do func(*task)) {
-	n.c.tasks++
-	t := &task{number: n.c.tasks}
+func (b *taskList) spawn(do func(*task)) {
+	b.n.c.tasks++
+	t := &task{number: b.n.c.tasks}
 	t.next, t.stop = iter.Pull(func(yield func(time.Duration) bool) {
 		t.wait = yield
 		do(t)
 	})
-	n.tasks = append(n.tasks, t)
-	n.resumeIn(t, 0)
+	b.tasks = append(b.tasks, t)
+	b.resumeIn(t, 0)
 }
 
-func (n *node) resumeIn(t *task, d time.Duration) {
-	e := n.event(evTask)
+func (b *taskList) resumeIn(t *task, d time.Duration) {
+	e := b.n.event(evTask)
 	e.number = t.number
-	n.c.after(max(0, n.slow.stuck-n.c.now)+d, e)
+	b.n.c.after(max(0, b.n.files.slow.stuck-b.n.c.now)+d, e)
 }
 
-// resumeTask takes the next step of a task.
-func (n *node) resumeTask(number uint64) {
-	i := slices.IndexFunc(n.tasks, func(t *task) bool { return t.number == number })
+// resume takes the next step of a task.
+func (b *taskList) resume(number uint64) {
+	i := slices.IndexFunc(b.tasks, func(t *task) bool { return t.number == number })
 	if i < 0 {
 		return
 	}
-	t := n.tasks[i]
-	n.arm()
-	n.running = t
+	t := b.tasks[i]
+	b.n.files.arm()
+	b.running = t
 	d, more := t.next()
-	n.running = nil
+	b.running = nil
 	if !more {
-		n.tasks = slices.DeleteFunc(n.tasks, func(o *task) bool { return o == t })
+		b.tasks = slices.DeleteFunc(b.tasks, func(o *task) bool { return o == t })
 	} else {
-		n.resumeIn(t, d)
+		b.resumeIn(t, d)
 	}
-	if f := n.failing.what(); f != "" {
-		n.besideFailed(f)
+	if f := b.n.files.failing.what(); f != "" {
+		b.n.writer.besideFailed(f)
 	}
 }
 
-// stopTasks ends all tasks where they are, with the power: they clear nothing
+// stop ends all tasks where they are, with the power: they clear nothing
 // away.
-func (n *node) stopTasks() {
-	tasks := n.tasks
-	n.tasks = nil
+func (b *taskList) stop() {
+	tasks := b.tasks
+	b.tasks = nil
 	if len(tasks) > 0 {
-		n.disk.StopAt(1)
+		b.n.files.mem.StopAt(1)
 	}
 	for _, t := range tasks {
 		t.stop()
@@ -72,13 +79,13 @@ func (n *node) stopTasks() {
 }
 
 // stepTime is how long one step of a task takes.
-func (n *node) stepTime() time.Duration {
-	d := n.latency + n.c.chance.between(0, n.latency)
+func (b *taskList) stepTime() time.Duration {
+	d := b.n.files.latency + b.n.c.chance.between(0, b.n.files.latency)
 	switch {
-	case n.c.now < n.slow.until:
-		d += n.c.chance.skewed(20*time.Millisecond, time.Second)
-	case n.c.chance.below(8) == 0:
-		d += n.c.chance.skewed(time.Millisecond, 5*time.Second)
+	case b.n.c.now < b.n.files.slow.until:
+		d += b.n.c.chance.skewed(20*time.Millisecond, time.Second)
+	case b.n.c.chance.below(8) == 0:
+		d += b.n.c.chance.skewed(time.Millisecond, 5*time.Second)
 	}
 	return d
 }

@@ -1,0 +1,44 @@
+package sim
+
+import "time"
+
+// hostClock is a monotonic clock that need not go as the world's does, and the ticks
+// that it gives.
+type hostClock struct {
+	n        *node
+	base, at time.Duration // it was base when the world's was at
+	rate     int64         // millionths
+	planned  uint64        // the number of the tick that is planned
+}
+
+// now is the process's monotonic clock.
+func (t *hostClock) now() time.Duration {
+	return t.base + (t.n.c.now-t.at)*time.Duration(t.rate)/1e6
+}
+
+func (t *hostClock) setRate(rate int64) {
+	t.base, t.at, t.rate = t.now(), t.n.c.now, rate
+}
+
+// plan plans the next tick, and takes back what was planned.
+func (t *hostClock) plan(d time.Duration) {
+	t.planned++
+	e := t.n.event(evTick)
+	e.number = t.planned
+	t.n.c.after(d, e)
+}
+
+// ticked is one tick, and plans the next.
+func (t *hostClock) ticked() {
+	next := time.Duration(int64(tick) * 1e6 / t.rate)
+	t.plan(t.n.c.chaos.tickDelay(t.n, next))
+	if t.n.writer.batch == nil && t.n.c.now >= t.n.writer.roomAt {
+		t.n.writer.roomAt = t.n.c.now + roomPause
+		if t.n.writer.tidy(t.n.store.MakeRoom); !t.n.up {
+			return
+		}
+	}
+	t.n.files.measure()
+	t.n.host.Tick()
+	t.n.turn()
+}

@@ -1,0 +1,142 @@
+package sim
+
+import (
+	"time"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/machine"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// known is what a node knows of the cluster by the table of group 0, and what it has
+// told that table of itself.
+type known struct {
+	n         *node
+	table     *shardmap.Table // nil: none yet
+	shown     shownTable
+	announced bool
+}
+
+func (k *known) changed(t *shardmap.Table) {
+	k.table = t
+	if k.n.host != nil {
+		k.follow(t)
+	}
+}
+
+// follow brings the host in line with the table.
+func (k *known) follow(t *shardmap.Table) {
+	var others []raft.NodeID
+	for i := range k.n.c.result.Nodes {
+		if id := raft.NodeID(i + 1); id != k.n.id {
+			others = append(others, id)
+		}
+	}
+	k.n.host.SetNodes(others)
+	if t == nil {
+		return
+	}
+	k.n.where.follow(t)
+	var place []repl.Placement
+	for i := range t.Groups {
+		if p, ok := machine.Placement(&t.Groups[i], k.n.id); ok && !k.n.c.truth[t.Groups[i].ID].removed(p.Replica.ID) {
+			place = append(place, p)
+		}
+	}
+	k.n.host.Place(place)
+}
+
+// announce puts what this process is into the table, or makes the table.
+func (k *known) announce() {
+	if k.announced {
+		return
+	}
+	e := k.n.event(evAnnounce)
+	k.n.c.after(k.n.c.chance.between(200*time.Millisecond, 400*time.Millisecond), e)
+	var command []byte
+	switch {
+	case k.table == nil || !k.table.Founded():
+		f := shardmap.Found{Cluster: clusterName, ClusterID: clusterID, Level: k.n.c.builds.cluster, ValueMax: valueMax, Groups: k.n.c.options.Groups}
+		for i := range k.n.c.result.Nodes {
+			id := raft.NodeID(i + 1)
+			f.Nodes = append(f.Nodes, shardmap.FoundNode{ID: id, Name: addrOf(id), Addr: addrOf(id), Role: shardmap.NodeServer})
+		}
+		command, _ = shardmap.AppendFound(nil, &f)
+	default:
+		if line, ok := k.table.Node(k.n.id); ok && line.Start >= k.n.start {
+			k.announced = true
+			return
+		}
+		command, _ = shardmap.AppendAnnounce(nil, &shardmap.Announce{Node: k.n.id, Start: k.n.start, Addr: k.n.where.addr, Name: addrOf(k.n.id), Version: "sim"})
+	}
+	// In a process it goes over a connection to the leader. Here it is put
+	// to whoever leads, if that can be reached.
+	if lead := k.n.c.leaderOf(0); lead != nil && k.n.where.reaches(lead.index) {
+		lead.host.Propose(repl.Proposal{Group: 0, Entry: raft.NewEntry(raft.EntryNormal, command)})
+		if lead != k.n {
+			lead.turn()
+		}
+	}
+}
+
+// shownTable is a table as a node shows it to clients.
+type shownTable struct {
+	table  *shardmap.Table
+	epochs uint64 // changes of slots' owners that the node knows of
+}
+
+// show returns the table as a node knows it, founded, as it shows it to
+// clients; nil if there is none yet. That memberships change stands in no table
+// here, and slots don't move: both are made up.
+func (k *known) show() *shardmap.Table {
+	c, x := k.n.c, &k.shown
+	if k.table == nil || !k.table.Founded() {
+		return nil
+	}
+	if c.chance.below(epochEvery) == 0 {
+		c.epochs++
+	}
+	if x.epochs < c.epochs && c.chance.below(epochKnown) == 0 {
+		x.epochs = c.epochs
+	}
+	index, epoch := k.table.Index+c.changes()+x.epochs, k.table.Epoch+x.epochs
+	if x.table == nil || x.table.Index != index || x.table.Epoch != epoch {
+		t := *k.table
+		t.Index, t.Epoch = index, epoch
+		x.table = &t
+	}
+	return x.table
+}
+
+// topology is what package node answers to a question after the table; nil if
+// it does not answer.
+func (k *known) topology() *wire.TopologyAnswer {
+	if !k.n.up || k.n.paused {
+		return nil
+	}
+	t := k.show()
+	if t == nil {
+		return nil
+	}
+	a := &wire.TopologyAnswer{ClusterID: t.ClusterID, Index: t.Index, Epoch: t.Epoch, ValueMax: uint32(t.ValueMax)}
+	for _, line := range t.Nodes {
+		a.Nodes = append(a.Nodes, wire.TopologyNode{ID: line.ID, Name: line.Name, Addr: line.Addr, Role: shardmap.NodeServer, Status: wire.NodeAlive})
+	}
+	leaders := map[raft.GroupID]raft.NodeID{}
+	for _, v := range k.n.host.View() {
+		if m, ok := v.Status.Membership.Member(v.Status.Leader); ok {
+			leaders[v.Replica.Group] = m.Node
+		}
+	}
+	for _, g := range t.Groups {
+		line := wire.TopologyGroup{ID: g.ID, Leader: leaders[g.ID]}
+		for _, m := range k.n.c.truth[g.ID].committed().Voters {
+			line.Nodes = append(line.Nodes, m.Node)
+		}
+		a.Groups = append(a.Groups, line)
+	}
+	a.Slots = append(a.Slots, k.n.c.ranges(k.table)...)
+	return a
+}
