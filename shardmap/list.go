@@ -11,22 +11,29 @@ const (
 	ListBytesMax = 4 << 20
 )
 
+// ListLimits bound one page of a listing.
+type ListLimits struct {
+	Rows     int // 0, or more than [ListMax], means that
+	Bytes    int // of keys and values; 0, or more than [ListBytesMax], means that
+	RowHead  int // bytes that each row counts beside its key and value
+	KeysOnly bool
+}
+
 // List calls f for the keys with prefix that are above after, in order over all
-// slots, until it has passed on limit keys or maxBytes bytes of keys and values
-// (0, or more than [ListMax] and [ListBytesMax], means these), and reports
-// whether there are more. f must keep nothing that it is given. With keysOnly,
-// value is nil and its bytes do not count. The prefix is the one for which the
-// moment was taken, or a longer one.
+// slots, until it has passed on as many as l says, and reports whether there are
+// more. f must keep nothing that it is given. With l.KeysOnly, value is nil and its
+// bytes do not count. The prefix is the one for which the moment was taken, or a
+// longer one.
 //
 // The page shows all slots as they were at the moment, and no write waits. It
 // costs one search in each of the map's slots, about half a microsecond; fine
 // at 4096. A prefix with a whole {tag} searches one.
-func (t *Moment) List(prefix, after []byte, limit, maxBytes int, keysOnly bool, f func(key []byte, version uint64, value []byte)) (more bool) {
-	if limit <= 0 || limit > ListMax {
-		limit = ListMax
+func (t *Moment) List(prefix, after []byte, l ListLimits, f func(key []byte, version uint64, value []byte)) (more bool) {
+	if l.Rows <= 0 || l.Rows > ListMax {
+		l.Rows = ListMax
 	}
-	if maxBytes <= 0 || maxBytes > ListBytesMax {
-		maxBytes = ListBytesMax
+	if l.Bytes <= 0 || l.Bytes > ListBytesMax {
+		l.Bytes = ListBytesMax
 	}
 	h := lister{prefix: prefix, after: after}
 	defer h.release()
@@ -38,16 +45,17 @@ func (t *Moment) List(prefix, after []byte, limit, maxBytes int, keysOnly bool, 
 		h.visit(t)
 	}
 	h.order()
-	for used := 0; len(h.heap) > 0; limit-- {
+	for used := 0; len(h.heap) > 0; l.Rows-- {
 		rec := h.heap[0].record
 		key, value := rec.key(), rec.value()
-		if keysOnly {
+		if l.KeysOnly {
 			value = nil
 		}
-		if limit == 0 || used > 0 && used+len(key)+len(value) > maxBytes {
+		size := l.RowHead + len(key) + len(value)
+		if l.Rows == 0 || used > 0 && used+size > l.Bytes {
 			return true
 		}
-		used += len(key) + len(value)
+		used += size
 		f(key, rec.version(), value)
 		h.next()
 	}

@@ -155,7 +155,7 @@ func TestReadBesideApply(t *testing.T) {
 				return
 			}
 			defer moment.End()
-			moment.List([]byte("{"), key(r.IntN(keys)), 50, 0, false, func(key []byte, version uint64, value []byte) {
+			moment.List([]byte("{"), key(r.IntN(keys)), ListLimits{Rows: 50}, func(key []byte, version uint64, value []byte) {
 				whole(value, version)
 				if bytes.Compare(before, key) >= 0 {
 					t.Errorf("%q after %q", key, before)

@@ -18,7 +18,7 @@ func listNow(m *Map, prefix, after []byte, limit, maxBytes int, keysOnly bool, f
 		return false
 	}
 	defer moment.End()
-	return moment.List(prefix, after, limit, maxBytes, keysOnly, f)
+	return moment.List(prefix, after, ListLimits{Rows: limit, Bytes: maxBytes, KeysOnly: keysOnly}, f)
 }
 
 // momentOf returns the map as it is now; its slots are all that the prefix needs.
@@ -41,7 +41,7 @@ type frozen struct {
 func (f *frozen) listed(limit int) (got []string) {
 	var after []byte
 	for more := true; more; {
-		more = f.moment.List([]byte(f.prefix), after, limit, 0, false, func(key []byte, version uint64, value []byte) {
+		more = f.moment.List([]byte(f.prefix), after, ListLimits{Rows: limit}, func(key []byte, version uint64, value []byte) {
 			got = append(got, line(string(key), string(value), version))
 			after = append(after[:0], key...)
 		})
@@ -144,7 +144,7 @@ func TestMomentBesideApply(t *testing.T) {
 		listers.Go(func() {
 			for a := range work {
 				n := uint64(0)
-				a.moment.List(nil, nil, 0, 0, true, func(_ []byte, version uint64, _ []byte) {
+				a.moment.List(nil, nil, ListLimits{KeysOnly: true}, func(_ []byte, version uint64, _ []byte) {
 					if version > a.index || version+keys <= a.index {
 						t.Errorf("a listing as of %d shows version %d", a.index, version)
 					}

@@ -219,7 +219,7 @@ func listed(m *machine.Map) string {
 	var all []string
 	moment, _ := m.State.Moment(nil)
 	defer moment.End()
-	moment.List(nil, nil, 100, 1<<20, false, func(key []byte, version uint64, value []byte) {
+	moment.List(nil, nil, shardmap.ListLimits{Rows: 100, Bytes: 1 << 20}, func(key []byte, version uint64, value []byte) {
 		all = append(all, fmt.Sprintf("%s=%s@%d", key, value, version))
 	})
 	return strings.Join(all, " ")

@@ -19,22 +19,29 @@ func (q *Requests) list(h wire.Header, body []byte, r repl.Reply, table *shardma
 		return
 	}
 	group := l.request.Group
-	if e := l.request.Epoch; e != 0 && e != table.Epoch {
-		q.refuse(r, tableChanged(group, e, table.Epoch))
-		return
-	}
-	if group == 0 {
-		q.refuse(r, metaHasNoKeys())
-		return
-	}
-	if _, ok := table.Group(group); !ok {
-		q.refuse(r, wire.NotFound(fmt.Sprintf("group %d", group), fmt.Sprintf("the table of epoch %d has no such group", table.Epoch), "fetch the topology, then ask one of its groups"))
+	if err := groupListed(group, l.request.Epoch, table); err != nil {
+		q.refuse(r, err)
 		return
 	}
 	q.reads = append(q.reads, repl.Read{
 		Group: group, Local: l.request.Mode == wire.ReadLocal, AnyReplica: l.request.Mode == wire.ReadFollower,
 		After: l.request.AfterID.Index, Deadline: q.deadline(h, now), Reply: r, Query: l,
 	})
+}
+
+// groupListed refuses to list a group that the table does not have, or that was
+// chosen by a table of another epoch; 0: by any.
+func groupListed(g raft.GroupID, epoch uint64, table *shardmap.Table) *wire.Error {
+	if epoch != 0 && epoch != table.Epoch {
+		return tableChanged(g, epoch, table.Epoch)
+	}
+	if g == 0 {
+		return metaHasNoKeys()
+	}
+	if _, ok := table.Group(g); !ok {
+		return wire.NotFound(fmt.Sprintf("group %d", g), fmt.Sprintf("the table of epoch %d has no such group", table.Epoch), "fetch the topology, then ask one of its groups")
+	}
+	return nil
 }
 
 // tableChanged refuses a listing whose sender chose its groups by another slot
@@ -105,6 +112,8 @@ type page struct {
 	request *wire.List
 	at      raft.LogID
 	moment  *shardmap.Moment
+	rowHead int    // bytes that a row counts beside its key and value
+	last    []byte // the last key, once it was read
 }
 
 // page begins a page that stands at the last applied entry, at. It is called
@@ -120,11 +129,12 @@ func (p *page) read() *wire.ListAnswer {
 	defer p.drop()
 	q := p.request
 	a := &wire.ListAnswer{Group: q.Group, At: p.at}
-	a.More = p.moment.List(q.Prefix, q.After, int(q.Limit), int(q.MaxBytes), q.KeysOnly, func(key []byte, version uint64, value []byte) {
+	a.More = p.moment.List(q.Prefix, q.After, shardmap.ListLimits{Rows: int(q.Limit), Bytes: int(q.MaxBytes), RowHead: p.rowHead, KeysOnly: q.KeysOnly}, func(key []byte, version uint64, value []byte) {
 		if value == nil && !q.KeysOnly {
 			value = []byte{}
 		}
 		a.Rows = wire.AppendListRow(a.Rows, key, version, value)
+		p.last = append(p.last[:0], key...)
 		a.Count++
 	})
 	return a
