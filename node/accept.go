@@ -186,6 +186,7 @@ func (d *door) attend(conn net.Conn) {
 		n.log.Debug("connection ends", "from", conn.RemoteAddr(), "err", err)
 	}
 	c.end()
+	c.requests.Streams.Close()
 	<-c.idle
 	if c.feeds {
 		d.fed(c.peer)

@@ -31,9 +31,12 @@ func (c *connection) founding(_ wire.Header, r repl.Reply, body []byte) {
 	c.answerNow(r, wire.TypeFoundingAnswer, a.Append(nil))
 }
 
-// counters answers how many frames of each type came and went.
-func (c *connection) counters(r repl.Reply) {
+// answerCounters says how many frames of each type came and went.
+func answerCounters(c *connection, r repl.Reply) {
 	a := wire.CountersAnswer{Rows: append(c.node.counters.Rows(), c.node.notices.rows()...)}
+	if n := c.node.strayStreams.Load(); n > 0 {
+		a.Rows = append(a.Rows, wire.CounterRow{Name: "stray words of streams", In: n})
+	}
 	if loop := c.node.running(); loop != nil {
 		loop.Ask(func(h *repl.Host) {
 			for _, r := range h.Refusals() {
@@ -131,8 +134,8 @@ func leader(g *repl.GroupView) raft.NodeID {
 	return 0
 }
 
-// topology answers who owns which slot.
-func (c *connection) topology(r repl.Reply) {
+// answerTopology says who owns which slot.
+func answerTopology(c *connection, r repl.Reply) {
 	loop, table := c.ready(r)
 	if loop == nil {
 		return
@@ -169,8 +172,8 @@ func (p *report) topology(table *shardmap.Table, v *view) wire.TopologyAnswer {
 	return a
 }
 
-// status answers how the cluster is, from what this node knows.
-func (c *connection) status(r repl.Reply) {
+// answerStatus says how the cluster is, from what this node knows.
+func answerStatus(c *connection, r repl.Reply) {
 	loop, table := c.readyToTell(r)
 	if loop == nil {
 		return

@@ -51,6 +51,8 @@ type connection struct {
 	out      outbox    // guarded by mu: answers that wait to be sent
 	inflight int       // guarded by mu: bytes of requests not yet answered, of answers being made, and of out
 	unsent   bool      // guarded by mu: out grew since the last Flush
+	sending  int       // guarded by mu: bytes that the writer has taken out of out, and not sent
+	spare    bool      // guarded by mu: the streams are told once there is room for them
 	closed   bool      // guarded by mu: nothing more is queued or read, what is queued is still sent
 }
 
@@ -197,6 +199,18 @@ func (c *connection) Deaf() bool {
 	return c.node.limits.over(c.out.size, c.node.held.Load())
 }
 
+// Spare implements [machine.Asker]: what streams add must not keep other answers
+// waiting for long.
+func (c *connection) Spare(size int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.out.size+c.sending+size <= streamsAhead {
+		return true
+	}
+	c.spare = true
+	return false
+}
+
 // end lets the writer send what is queued, and nothing after it.
 func (c *connection) end() {
 	c.mu.Lock()
@@ -213,6 +227,7 @@ func (c *connection) end() {
 // more to ask: it may have closed its half only. A side that hung up shows
 // when it is written to.
 func (c *connection) finish() {
+	c.requests.Streams.NoMore()
 	late := time.AfterFunc(c.node.limits.answerTimeout, c.end)
 	defer late.Stop()
 	c.mu.Lock()
@@ -249,6 +264,7 @@ func (c *connection) write() {
 	for range c.wake {
 		c.mu.Lock()
 		left = c.out.size
+		c.sending = left
 		batch = c.out.take(batch[:0], room)
 		closed := c.closed
 		c.mu.Unlock()
@@ -285,8 +301,16 @@ func (c *connection) send(out []byte) (left int, err error) {
 		out = out[len(piece):]
 		c.mu.Lock()
 		c.hold(-len(piece))
+		c.sending -= len(piece)
 		c.room.Broadcast()
+		tell := c.spare && c.out.size+c.sending <= streamsAhead/2
+		if tell {
+			c.spare = false
+		}
 		c.mu.Unlock()
+		if tell {
+			c.requests.Streams.Room()
+		}
 	}
 	return 0, nil
 }

@@ -12,9 +12,9 @@ import (
 	"muster/shardmap"
 )
 
-// doctor answers what this node measures: of its connections, its log, its disk
+// answerDoctor says what this node measures: of its connections, its log, its disk
 // and its replicas. It asks nobody.
-func (c *connection) doctor(r repl.Reply) {
+func answerDoctor(c *connection, r repl.Reply) {
 	loop, table := c.readyToTell(r)
 	if loop == nil {
 		return

@@ -16,6 +16,9 @@ type handler struct {
 	// counts only once the member has said that the connection is its own: until
 	// then it is kept ([connection.unsettled]). An error ends the connection.
 	word func(c *connection, h wire.Header, body []byte) error
+	// stream takes what a client says of a stream that it has open; nothing answers
+	// that but the stream. An error ends the connection.
+	stream func(c *connection, h wire.Header, body []byte) error
 	// chunk takes what comes over a connection for snapshots. It may wait for
 	// the disk: nothing else comes over that connection.
 	chunk func(n *Node, from raft.NodeID, own *claimant, body []byte) (wire.ChunkAnswer, error)
@@ -54,12 +57,16 @@ var handlers = [...]handler{
 	wire.TypeWrite:    {request: (*connection).take},
 	wire.TypeGet:      {request: (*connection).take},
 	wire.TypeList:     {request: (*connection).take},
-	wire.TypeTopology: {request: asking((*connection).topology)},
+	wire.TypeTopology: {request: asking(answerTopology)},
 
-	wire.TypeStatus:   {request: asking((*connection).status)},
-	wire.TypeCounters: {request: asking((*connection).counters)},
+	wire.TypeScan:         {request: (*connection).take},
+	wire.TypeStreamGrant:  {stream: hearGrant},
+	wire.TypeStreamCancel: {stream: hearCancel},
+
+	wire.TypeStatus:   {request: asking(answerStatus)},
+	wire.TypeCounters: {request: asking(answerCounters)},
 	wire.TypeLogRange: {request: (*connection).logRange},
-	wire.TypeDoctor:   {request: asking((*connection).doctor)},
+	wire.TypeDoctor:   {request: asking(answerDoctor)},
 }
 
 // handlerOf returns the row of type t; one without a way if nobody may send it.

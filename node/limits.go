@@ -4,6 +4,7 @@ import (
 	"syscall"
 	"time"
 
+	"muster/repl/wire"
 	"muster/shardmap"
 )
 
@@ -126,6 +127,11 @@ const (
 	framesInARow = 256
 	// answerPiece is how much is written at once, in bytes.
 	answerPiece = 1 << 20
+	// streamsAhead is how many bytes may wait to be sent on a connection when a
+	// stream adds to them, those of pages that are being read included: enough to
+	// keep a line busy while pages are read, and little for another answer to wait
+	// behind. Invariant: the largest piece fits, or it would wait for ever.
+	streamsAhead = max(1<<20, wire.StreamPieceMax)
 	// lingerBytesMax bounds what is thrown away while the last words are
 	// read: the rest of a frame that was refused from its header.
 	lingerBytesMax = 64 << 20

@@ -95,6 +95,9 @@ type Node struct {
 	serving atomic.Pointer[repl.Loop]      // nil until founded
 	inbox   atomic.Pointer[repl.Inbox]     // of snapshots; nil until founded
 	held    atomic.Int64                   // bytes in flight of all connections: the sum of their inflight
+	// strayStreams counts grants and cancellations for streams that a connection
+	// does not have.
+	strayStreams atomic.Uint64
 
 	clientArrivals, peerArrivals arrivals // what frames take that have not arrived whole
 

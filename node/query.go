@@ -3,6 +3,11 @@ package node
 import (
 	"fmt"
 	"runtime"
+	"time"
+
+	"muster/repl"
+	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 // Later implements [machine.Asker]: a lister calls read.
@@ -18,6 +23,44 @@ func (c *connection) Later(read func()) (found string) {
 		c.long.Add(-1)
 		return fmt.Sprintf("%d long ones wait, as many as this node keeps", readQueueMax)
 	}
+}
+
+// Ask implements [machine.Asker].
+func (c *connection) Ask(r repl.Read, within time.Duration) *wire.Error {
+	loop := c.node.running()
+	if loop == nil {
+		return c.node.notReady()
+	}
+	r.Deadline = loop.Now() + within
+	loop.Read([]repl.Read{r})
+	return nil
+}
+
+// Table implements [machine.Asker].
+func (c *connection) Table() *shardmap.Table { return c.node.table.Load() }
+
+// hearGrant takes more window for a stream. One for a stream that has ended, as it
+// may have while the grant was on its way, is counted and dropped.
+func hearGrant(c *connection, h wire.Header, body []byte) error {
+	var g wire.StreamGrant
+	if err := g.Read(body); err != nil {
+		return err
+	}
+	if !c.requests.Streams.Grant(h.Request, g.Limit) {
+		c.node.strayStreams.Add(1)
+	}
+	return nil
+}
+
+// hearCancel ends a stream.
+func hearCancel(c *connection, h wire.Header, body []byte) error {
+	if err := new(wire.Empty).Read(body); err != nil {
+		return err
+	}
+	if !c.requests.Streams.Cancel(h.Request) {
+		c.node.strayStreams.Add(1)
+	}
+	return nil
 }
 
 // lister reads pages and long gets until the node ends.

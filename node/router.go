@@ -17,8 +17,13 @@ func (c *connection) dispatch(h wire.Header, body []byte) error {
 		return nil
 	}
 	to := handlerOf(h.Type)
-	if to.word != nil {
+	switch {
+	case to.word != nil:
 		return c.dispatchWord(to, h, body)
+	case to.stream != nil && h.Flags != 0:
+		return unknownFlags(h)
+	case to.stream != nil:
+		return to.stream(c, h, body)
 	}
 	r := c.accept(h)
 	if h.Flags != 0 {
@@ -39,10 +44,13 @@ func (c *connection) dispatchWord(to *handler, h wire.Header, body []byte) error
 		}
 	}
 	if h.Flags != 0 {
-		return fmt.Errorf("flags %#x, want 0", h.Flags)
+		return unknownFlags(h)
 	}
 	return to.word(c, h, body)
 }
+
+// unknownFlags is why a connection ends at a frame that is not answered.
+func unknownFlags(h wire.Header) error { return fmt.Errorf("flags %#x, want 0", h.Flags) }
 
 // ready returns the loop and the table, or refuses: before its founding a node
 // has neither.
@@ -55,7 +63,7 @@ func (c *connection) ready(r repl.Reply) (*repl.Loop, *shardmap.Table) {
 	return loop, table
 }
 
-// take has the core of the connection take a write, a get or a listing.
+// take has the core of the connection take a write, a get, a listing or a scan.
 func (c *connection) take(h wire.Header, r repl.Reply, body []byte) {
 	if loop, table := c.ready(r); loop != nil {
 		c.requests.Take(h, body, r, table, c.clock(loop))

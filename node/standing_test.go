@@ -30,7 +30,7 @@ func TestSendersOfEachType(t *testing.T) {
 			if s != wire.SenderMember {
 				t.Errorf("%s is taken from %s", name, s)
 			}
-		case i < wire.TypePing || i == wire.TypePong || strings.HasSuffix(name, "Answer") && i != wire.TypeRepairAnswer && i != wire.TypeLifeAnswer:
+		case i < wire.TypePing || i == wire.TypePong || i == wire.TypeScanPiece || i == wire.TypeStreamEnd || strings.HasSuffix(name, "Answer") && i != wire.TypeRepairAnswer && i != wire.TypeLifeAnswer:
 			if s != wire.SenderNobody {
 				t.Errorf("%s answers, and is taken from %s", name, s)
 			}
@@ -52,7 +52,7 @@ func TestHandlerOfEachType(t *testing.T) {
 	for i := range wire.Type(1 << 9) {
 		h, s := handlerOf(i), i.Senders()
 		ways := 0
-		for _, has := range []bool{h.request != nil, h.word != nil, h.chunk != nil} {
+		for _, has := range []bool{h.request != nil, h.word != nil, h.stream != nil, h.chunk != nil} {
 			if has {
 				ways++
 			}
@@ -67,6 +67,9 @@ func TestHandlerOfEachType(t *testing.T) {
 		if h.word != nil && s != wire.SenderMember {
 			t.Errorf("%s is taken as a member's word, and from %s", i, s)
 		}
+		if h.stream != nil && s != wire.SenderClient {
+			t.Errorf("%s is said of a client's stream, and from %s", i, s)
+		}
 		if (h.chunk != nil) != (s == wire.SenderBulk) {
 			t.Errorf("%s is for a connection for snapshots: %t; %s may send it", i, h.chunk != nil, s)
 		}
@@ -74,8 +77,8 @@ func TestHandlerOfEachType(t *testing.T) {
 		for a := range wire.Type(1 << 9) {
 			answered = answered || i != 0 && a.Question() == i && a.Senders() == wire.SenderNobody
 		}
-		if (h.word == nil && ways == 1) != answered {
-			t.Errorf("%s is answered under its number: %t, and a type answers it there: %t", i, h.word == nil, answered)
+		if (h.word == nil && h.stream == nil && ways == 1) != answered {
+			t.Errorf("%s is answered under its number: %t, and a type answers it there: %t", i, h.word == nil && h.stream == nil, answered)
 		}
 		// What is said in a member's name must not count before the member has
 		// said that the connection is its own. Of its requests, Attest changes

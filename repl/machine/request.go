@@ -25,6 +25,7 @@ import (
 //     [Requests.Proposals], then [Requests.Reads], and call [Requests.Clear].
 //     Several frames may come before that.
 //  3. Answer for the client as [Asker] says.
+//  4. Take over the duties of [Streams].
 //
 // One goroutine at a time hands in frames. The queries are run by the goroutine
 // that applies, and what is long by whoever [Asker.Later] finds.
@@ -32,6 +33,9 @@ type Requests struct {
 	// Set once.
 	asker  Asker
 	limits RequestLimits
+
+	// Streams are those that the client has open.
+	Streams Streams
 
 	// getSize and pageSize are what the answer to the next get and the next
 	// listing is expected to take, in bytes: what the last one took if that was
@@ -94,6 +98,14 @@ type Asker interface {
 	// too many such calls wait already it calls nothing and says what it found;
 	// else it returns "".
 	Later(read func()) (found string)
+	// Spare reports whether so little waits to be sent to the client that streams
+	// may add size bytes. If it does not, [Streams.Room] is called once more may be.
+	Spare(size int) bool
+	// Ask hands a read to the host, for at most within from now. It says why if it
+	// can't.
+	Ask(r repl.Read, within time.Duration) *wire.Error
+	// Table is the slot table as the node has it now, founded.
+	Table() *shardmap.Table
 }
 
 // Maker makes the body of an answer behind b. It reports false if it can't:
@@ -105,13 +117,14 @@ type Maker interface {
 // Init readies q, which must not be copied from then on.
 func (q *Requests) Init(a Asker, l RequestLimits) {
 	q.asker, q.limits = a, l
+	q.Streams.asker, q.Streams.limits = a, l
 	q.getSize.Store(AnswerUnknown)
 	q.pageSize.Store(AnswerUnknown)
 }
 
 // Takes reports whether frames of type t are for [Requests.Take].
 func Takes(t wire.Type) bool {
-	return t == wire.TypeWrite || t == wire.TypeGet || t == wire.TypeList
+	return t == wire.TypeWrite || t == wire.TypeGet || t == wire.TypeList || t == wire.TypeScan
 }
 
 // Expected returns how many bytes the answer to the next request of type t is
@@ -137,6 +150,8 @@ func (q *Requests) Take(h wire.Header, body []byte, r repl.Reply, table *shardma
 		q.get(h, body, r, table, now)
 	case wire.TypeList:
 		q.list(h, body, r, table, now)
+	case wire.TypeScan:
+		q.Streams.take(h, body, r, table)
 	}
 }
 
@@ -228,11 +243,15 @@ func (q *Requests) entry(body []byte) raft.Entry {
 // deadline is when a request is no longer kept, on the host's clock: when its
 // sender stops waiting, as far as it says so.
 func (q *Requests) deadline(h wire.Header, now time.Duration) time.Duration {
-	wait := q.limits.Wait
-	if h.Deadline != 0 {
-		wait = min(wait, time.Duration(h.Deadline)*time.Millisecond)
+	return now + q.limits.within(h)
+}
+
+// within is how long a request is kept.
+func (l *RequestLimits) within(h wire.Header) time.Duration {
+	if h.Deadline == 0 {
+		return l.Wait
 	}
-	return now + wait
+	return min(l.Wait, time.Duration(h.Deadline)*time.Millisecond)
 }
 
 // refuse answers a request from outside a turn of the host.

@@ -60,6 +60,10 @@ func (a *asker) Later(read func()) string {
 	return a.full
 }
 
+func (a *asker) Spare(int) bool                           { return true }
+func (a *asker) Ask(repl.Read, time.Duration) *wire.Error { return nil }
+func (a *asker) Table() *shardmap.Table                   { return nil }
+
 // answer takes the last answer; a refusal is an error.
 func (a *asker) answer(t *testing.T) (wire.Type, []byte, *wire.Error) {
 	t.Helper()

@@ -7,6 +7,7 @@ import (
 	"muster/repl"
 	"muster/repl/machine"
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 // What a node's end of a connection does here beside [machine.Requests], which is
@@ -22,6 +23,9 @@ const (
 	// each that the node makes no room for, is told not to make, or can't have made
 	// beside it.
 	crowdedEvery, deafEvery, fullEvery = 40, 200, 40
+	// spareEvery is how many pages of streams there are for each that must wait for
+	// room on its connection, for up to spareWait.
+	spareEvery, spareWait = 20, 300 * time.Millisecond
 	// epochEvery is how many requests there are for each change of the slots'
 	// owners, of slots that have no keys; epochKnown how many a node has until it
 	// knows of one.
@@ -119,3 +123,31 @@ func (k *conn) Later(read func()) (found string) {
 	})
 	return ""
 }
+
+// Spare implements [machine.Asker].
+func (k *conn) Spare(int) bool {
+	c := k.client.c
+	if c.chance.below(spareEvery) != 0 {
+		return true
+	}
+	k.node.beside.spawn(func(t *task) {
+		if t.wait(c.chance.between(0, spareWait)) {
+			k.requests.Streams.Room()
+		}
+	})
+	return false
+}
+
+// Ask implements [machine.Asker].
+func (k *conn) Ask(r repl.Read, within time.Duration) *wire.Error {
+	n := k.node
+	r.Deadline = n.ticks.now() + within
+	r.Query = watchedQuery{r.Query}
+	e := n.event(evAsk)
+	e.read = r
+	n.c.after(0, e)
+	return nil
+}
+
+// Table implements [machine.Asker].
+func (k *conn) Table() *shardmap.Table { return k.node.known.show() }

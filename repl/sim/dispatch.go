@@ -16,7 +16,7 @@ func (c *cluster) happen(e *event) bool {
 		return false
 	}
 	switch e.kind {
-	case evMessage, evBeat, evSynced, evIdle, evTick, evResume, evAnnounce, evRequest, evTask, evStream, evFrame, evDial, evPeer, evStop:
+	case evMessage, evBeat, evSynced, evIdle, evTick, evResume, evAnnounce, evRequest, evTask, evStream, evFrame, evDial, evPeer, evStop, evAsk:
 		n := c.nodes[e.node-1]
 		if e.kind == evResume {
 			if n.up && e.life == n.life && n.paused {
@@ -108,6 +108,8 @@ func (n *node) handle(e *event) bool {
 		n.known.announce()
 	case evRequest:
 		e.conn.request(e)
+	case evAsk:
+		n.host.Read(e.read)
 	case evTask:
 		n.beside.resume(e.number)
 		return true

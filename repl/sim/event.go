@@ -3,6 +3,7 @@ package sim
 import (
 	"time"
 
+	"muster/repl"
 	"muster/repl/wire"
 )
 
@@ -43,12 +44,13 @@ const (
 	evPeer                          // node, life, from, number: what it hears of a connection from another
 	evStop                          // node, life: it was told to stop, and hands over
 	evMember                        // answer: replicas are made and retired; else a membership changes
+	evAsk                           // node, life, read: a stream asks its host for a page
 )
 
 var eventNames = [...]string{evMessage: "message", evBeat: "beat", evSynced: "synced", evIdle: "idle", evTick: "tick",
 	evResume: "resume", evStart: "start", evAnnounce: "announce", evRequest: "request", evAnswer: "answer", evDialled: "dialled",
 	evReset: "reset", evListen: "listen", evTable: "table", evWake: "wake", evDeadline: "deadline", evBegin: "begin", evListing: "listing",
-	evFault: "fault", evHeal: "heal", evFlap: "flap", evCrash: "crash", evFrame: "frame", evTask: "task", evStream: "stream", evScrub: "scrub", evRoom: "room", evLook: "look", evDial: "dial", evPeer: "peer", evStop: "stop", evMember: "member"}
+	evFault: "fault", evHeal: "heal", evFlap: "flap", evCrash: "crash", evFrame: "frame", evTask: "task", evStream: "stream", evScrub: "scrub", evRoom: "room", evLook: "look", evDial: "dial", evPeer: "peer", evStop: "stop", evMember: "member", evAsk: "ask"}
 
 // event is one thing that is due. Events are used again: who handles one keeps
 // nothing of it but what it takes out.
@@ -69,6 +71,7 @@ type event struct {
 	op       *op
 	listing  *listing
 	body     []byte
+	read     repl.Read
 }
 
 // queue is a heap of events by time, and for one time in the order in which

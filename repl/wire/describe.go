@@ -225,6 +225,14 @@ func (l *List) lines() []string {
 	}
 }
 
+func (s *Scan) lines() []string {
+	return []string{
+		fmt.Sprintf("mode %d group %s epoch %d after %s", s.Mode, s.Group, s.Epoch, s.AfterID),
+		fmt.Sprintf("prefix %s after %s", quoted(s.Prefix), quoted(s.After)),
+		fmt.Sprintf("limit %d piece_bytes %d window %d keys_only %t", s.Limit, s.PieceBytes, s.Window, s.KeysOnly),
+	}
+}
+
 func (a *ListAnswer) lines() []string {
 	lines := []string{fmt.Sprintf("at %s more %t", raft.FormatLogID(a.Group, a.At), a.More)}
 	for rows := *a; ; {

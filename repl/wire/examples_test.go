@@ -152,6 +152,13 @@ var examples = map[wire.Type]wire.Body{
 		Slots:    []shardmap.OwnedRange{{SlotRange: shardmap.SlotRange{From: 0, To: 4095}, Group: 1}},
 		ValueMax: 1 << 20},
 
+	wire.TypeScan: &wire.Scan{Group: 3, Epoch: 17, Prefix: []byte("cart/"), After: []byte("cart/17"), PieceBytes: 65536, Window: 262144},
+	wire.TypeScanPiece: &wire.ListAnswer{Group: 3, At: raft.LogID{Term: 7, Index: 10433}, More: true, Count: 2,
+		Rows: wire.AppendListRow(wire.AppendListRow(nil, []byte("cart/18"), 44, []byte("2 pears")), []byte("cart/2"), 60, []byte{})},
+	wire.TypeStreamGrant:  &wire.StreamGrant{Limit: 327680},
+	wire.TypeStreamCancel: &wire.Empty{},
+	wire.TypeStreamEnd:    &wire.StreamEnd{Reason: wire.EndNotLeader, Resume: []byte("cart/2"), Why: *wire.NotLeader(3, n2, "10.0.0.2:4166")},
+
 	wire.TypeStatus: &wire.Empty{},
 	wire.TypeStatusAnswer: &wire.StatusAnswer{Cluster: "prod", ClusterID: 0xc1c2c3c4c5c6c7c8, Self: n1, Epoch: 17,
 		Problems: []wire.Problem{{What: "node n2 is dead", Remedy: "start it again"}},

@@ -110,6 +110,26 @@ func (f *fields) text(name string, v *string) {
 	}
 }
 
+// bin is bytes of any length, a key or a part of one.
+func (f *fields) bin(name string, v *[]byte) {
+	if !f.reading {
+		f.b = pack.AppendBytes(f.b, *v)
+		return
+	}
+	*v = append([]byte(nil), f.r.Bytes()...)
+	if f.show != nil {
+		f.shown(name, quoted(*v))
+	}
+}
+
+// record is a body within a body.
+func (f *fields) record(name string, v walked) {
+	outer := f.path
+	f.path = outer + name + "."
+	v.fields(f)
+	f.path = outer
+}
+
 // proof is a bin that has one of two lengths: none, or that of a proof.
 func (f *fields) proof(name string, v *[]byte) {
 	if !f.reading {

@@ -33,11 +33,12 @@ const (
 	ElementsMax = 1 << 19
 )
 
-// Flags of a frame. Both are reserved for requests that a node passes on, and are
-// refused today.
+// Flags of a frame. The first two are reserved for requests that a node passes on,
+// and are refused today.
 const (
 	FlagForward   uint16 = 1 << 0 // pass it on if you do not lead
 	FlagForwarded uint16 = 1 << 1 // it was passed on: never pass it on again
+	FlagMore      uint16 = 1 << 2 // of an answer: more with this number follow; see body_stream.go
 )
 
 // Header is everything before a frame's body except the checksum.
@@ -77,6 +78,12 @@ func EndFrame(b []byte, start int) []byte {
 // frameChecksum is computed over a whole frame.
 func frameChecksum(f []byte) uint32 {
 	return crc32.Update(crc32.Checksum(f[0:4], castagnoli), castagnoli, f[8:])
+}
+
+// AppendPiece appends a whole frame that more follow, under the same number.
+func AppendPiece(b []byte, t Type, request uint64, body Body) []byte {
+	b, start := BeginFrame(b, t, FlagMore, 0, request)
+	return EndFrame(body.Append(b), start)
 }
 
 // AppendFrame appends a whole frame.

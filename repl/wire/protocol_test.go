@@ -55,12 +55,16 @@ func exampleFrame(t wire.Type) []byte {
 	if t < wire.TypeError || t.Raft() {
 		request = 0
 	}
-	b, start := wire.BeginFrame(nil, t, 0, deadlineOf(t), request)
+	flags := uint16(0)
+	if t == wire.TypeScanPiece {
+		flags = wire.FlagMore
+	}
+	b, start := wire.BeginFrame(nil, t, flags, deadlineOf(t), request)
 	return wire.EndFrame(examples[t].Append(b), start)
 }
 
 func deadlineOf(t wire.Type) uint32 {
-	if t == wire.TypeWrite || t == wire.TypeGet || t == wire.TypeList {
+	if t == wire.TypeWrite || t == wire.TypeGet || t == wire.TypeList || t == wire.TypeScan {
 		return 5000
 	}
 	return 0

@@ -22,7 +22,7 @@
 // # Where to look
 //
 // The rows below are the protocol. Frequent bodies are written by hand
-// (body_raft.go, body_write.go, body_read.go); the others list their fields once
+// (body_raft.go, body_write.go, body_read.go, body_stream.go); the others list their fields once
 // (fields.go). frame.go and decoder.go have the frame, hello.go and
 // hello_check.go the hello, sender.go what it proves, code.go, error.go and
 // refuse.go refusals and their texts. docs/protocol.md tells the same to authors
@@ -96,6 +96,11 @@ const (
 	TypeListAnswer     Type = 0x45
 	TypeTopology       Type = 0x46
 	TypeTopologyAnswer Type = 0x47
+	TypeScan           Type = 0x48
+	TypeScanPiece      Type = 0x49
+	TypeStreamGrant    Type = 0x4a
+	TypeStreamCancel   Type = 0x4b
+	TypeStreamEnd      Type = 0x4c
 
 	TypeStatus         Type = 0x60
 	TypeStatusAnswer   Type = 0x61
@@ -179,6 +184,13 @@ var rows = [...]row{
 	TypeListAnswer:     {"ListAnswer", "", TypeList, SenderNobody, shownOf[ListAnswer]},
 	TypeTopology:       {"Topology", "client → node", 0, SenderClient, bodyOf[Empty]}, // who owns which slot?
 	TypeTopologyAnswer: {"TopologyAnswer", "", TypeTopology, SenderNobody, bodyOf[TopologyAnswer]},
+
+	// Streams, of any kind, and a kind: see body_stream.go.
+	TypeScan:         {"Scan", "client → node", 0, SenderClient, shownOf[Scan]},              // opens a stream: keys of one group
+	TypeScanPiece:    {"ScanPiece", "", TypeScan, SenderNobody, shownOf[ListAnswer]},         // some of them; many answer one Scan
+	TypeStreamGrant:  {"StreamGrant", "client → node", 0, SenderClient, bodyOf[StreamGrant]}, // so much may you have sent
+	TypeStreamCancel: {"StreamCancel", "client → node", 0, SenderClient, bodyOf[Empty]},      // I want no more of it
+	TypeStreamEnd:    {"StreamEnd", "ends any stream", 0, SenderNobody, bodyOf[StreamEnd]},   // why, and where to go on
 
 	// Administration, between the command line and a node.
 	TypeStatus:         {"Status", "client → node", 0, SenderClient, bodyOf[Empty]}, // how is the cluster?

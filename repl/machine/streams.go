@@ -1,0 +1,400 @@
+package machine
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// Streams are the streams of one client: what each has sent, how much it may send,
+// and whose turn it is. It is a synchronous core, like [Requests], of which it is a
+// part. In come frames, pages that were read, and room on the connection; reads and
+// answers go to the [Asker].
+//
+// A stream holds no page, no copy of a slot and no goroutine while it waits, for its
+// window or for room: its next page is asked for when it can be sent, after the
+// last key that was. So each page stands at a moment of its own.
+//
+// # Duties of the owner
+//
+//  1. Hand in grants and cancellations: [Streams.Grant], [Streams.Cancel].
+//  2. Call [Streams.Room] once there is room that [Asker.Spare] did not find.
+//  3. Call [Streams.NoMore] when the client will send no more, and
+//     [Streams.Close] when nothing can be sent any more.
+//
+// Any goroutine may do so.
+type Streams struct {
+	// Set once.
+	asker  Asker
+	limits RequestLimits
+
+	mu      sync.Mutex         // taken before any lock of the asker
+	open    map[uint64]*stream // guarded by mu: by number
+	waiting []*stream          // guarded by mu: those that may send, in the order of their turns
+	pages   int                // guarded by mu: that are being read
+	bytes   int                // guarded by mu: what they may come to
+	last    bool               // guarded by mu: no grant will come any more
+}
+
+// streamPages bounds the pages that are read for the streams of one client at once,
+// so that what else it asks for finds room among the long reads of its connection.
+const streamPages = 8
+
+// stream is one of them. It takes the answers to its reads.
+type stream struct {
+	// Set once.
+	of     *Streams
+	within time.Duration // how long a page may take
+	scan   wire.Scan
+	base   int // what it counts on its connection while it waits, in bytes
+
+	// Guarded by of.mu.
+	reply  repl.Reply // Size is what it counts now
+	limit  uint64     // bytes that it may have sent
+	sent   uint64     // Invariant: sent <= limit, but for one row that is larger than a piece
+	rows   uint64     // that were sent
+	after  []byte     // the last of them
+	state  turn
+	joined bool // it is in of.waiting
+}
+
+// turn is what a stream does.
+type turn uint8
+
+const (
+	turnIdle    turn = iota // it waits for its window, or in of.waiting
+	turnReading             // a page of it is being read; ends with the page, or with a refusal
+	turnOver                // it has ended, and sends nothing more
+)
+
+// take opens a stream.
+func (x *Streams) take(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table) {
+	s := &stream{of: x, within: x.limits.within(h), base: r.Size, reply: r}
+	body = append([]byte(nil), body...) // its pages are read after this frame is gone
+	bad := s.scan.Read(body)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	defer x.asker.Flush()
+	if old := x.open[r.Request]; old != nil {
+		// Its client could not tell whose the answers are.
+		x.forget(old)
+		r.Size += old.reply.Size
+		x.deny(r, wire.BadRequest(fmt.Sprintf("stream %d", r.Request), "a stream of this number is open", "give it another number; that one has ended"))
+		return
+	}
+	if bad != nil {
+		x.deny(r, wire.BadBody(h.Type, bad))
+		return
+	}
+	if len(x.open) >= wire.StreamsMax {
+		x.deny(r, wire.Busy("connection", fmt.Sprintf("%d streams are open, the limit is %d", len(x.open), wire.StreamsMax), wire.BusyRetry))
+		return
+	}
+	if e := groupListed(s.scan.Group, s.scan.Epoch, table); e != nil {
+		x.deny(r, e)
+		return
+	}
+	if x.open == nil {
+		x.open = make(map[uint64]*stream)
+	}
+	x.open[r.Request] = s
+	s.limit, s.after = s.scan.Window, s.scan.After
+	x.ready(s)
+	x.turns()
+}
+
+// Grant raises the window of a stream to limit bytes in all. It reports false where
+// there is no such stream.
+func (x *Streams) Grant(number, limit uint64) (known bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	s := x.open[number]
+	switch {
+	case s == nil:
+		return false
+	case limit > s.sent && limit-s.sent > wire.StreamWindowMax:
+		x.fail(s, wire.BadRequest(fmt.Sprintf("window of stream %d", number),
+			fmt.Sprintf("%d bytes were sent and %d granted, want %d more at most", s.sent, limit, wire.StreamWindowMax), "grant less"))
+		x.asker.Flush()
+	default:
+		s.limit = max(s.limit, limit)
+		x.ready(s)
+	}
+	x.turns()
+	return true
+}
+
+// Cancel ends a stream as its client wants. It reports false where there is no such
+// stream.
+func (x *Streams) Cancel(number uint64) (known bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	s := x.open[number]
+	if s == nil {
+		return false
+	}
+	x.end(s, &wire.StreamEnd{Reason: wire.EndCancelled})
+	x.asker.Flush()
+	x.turns()
+	return true
+}
+
+// Room says that there is room on the connection.
+func (x *Streams) Room() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.turns()
+}
+
+// NoMore says that the client sends nothing more: a stream ends where its window
+// does.
+func (x *Streams) NoMore() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.last = true
+	for _, s := range x.all() {
+		x.ready(s)
+	}
+	x.asker.Flush()
+}
+
+// Close ends all streams: their connection has ended.
+func (x *Streams) Close() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, s := range x.all() {
+		x.end(s, &wire.StreamEnd{Reason: wire.EndCancelled})
+	}
+}
+
+// all returns the open streams, by number.
+func (x *Streams) all() []*stream {
+	all := make([]*stream, 0, len(x.open))
+	for _, s := range x.open {
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b *stream) int {
+		if a.reply.Request < b.reply.Request {
+			return -1
+		}
+		return 1
+	})
+	return all
+}
+
+// ready has s wait for its turn, if its window has room for a piece. x.mu is held,
+// as in all that follows.
+func (x *Streams) ready(s *stream) {
+	switch {
+	case s.state != turnIdle || s.joined:
+	case s.roomy():
+		s.joined = true
+		x.waiting = append(x.waiting, s)
+	case x.last:
+		x.end(s, &wire.StreamEnd{Reason: wire.EndCancelled})
+	}
+}
+
+// roomy reports whether the window has room for the largest piece.
+func (s *stream) roomy() bool {
+	return bug("window not honoured") || s.limit >= s.sent && s.limit-s.sent >= uint64(s.scan.PieceBytes)
+}
+
+// turns begins to read pages, as long as there is room for them: of each stream one
+// at a time, in turn.
+func (x *Streams) turns() {
+	for len(x.waiting) > 0 && x.pages < streamPages {
+		s := x.waiting[0]
+		if s.state == turnIdle && !x.asker.Spare(x.bytes+int(s.scan.PieceBytes)) {
+			return
+		}
+		x.waiting[0] = nil
+		x.waiting = x.waiting[1:]
+		s.joined = false
+		if s.state == turnIdle {
+			x.read(s)
+		}
+	}
+}
+
+// read asks for the next page of s.
+func (x *Streams) read(s *stream) {
+	// As with a listing page by page: all pages are of the slots that the client
+	// means.
+	err := groupListed(s.scan.Group, s.scan.Epoch, x.asker.Table())
+	if err == nil {
+		s.state = turnReading
+		x.pages++
+		x.bytes += int(s.scan.PieceBytes)
+		err = x.asker.Ask(repl.Read{
+			Group: s.scan.Group, Local: s.scan.Mode == wire.ReadLocal, AnyReplica: s.scan.Mode == wire.ReadFollower,
+			After: s.scan.AfterID.Index, Reply: repl.Reply{To: s, Request: s.reply.Request}, Query: s,
+		}, s.within)
+	}
+	if err != nil {
+		x.came(s)
+		x.fail(s, err)
+		x.asker.Flush()
+	}
+}
+
+// came notes that a page of s is there, or will not be.
+func (x *Streams) came(s *stream) {
+	if s.state == turnReading {
+		s.state = turnIdle
+		x.pages--
+		x.bytes -= int(s.scan.PieceBytes)
+	}
+}
+
+// fail ends s with an error.
+func (x *Streams) fail(s *stream, err *wire.Error) (first bool) {
+	return x.end(s, &wire.StreamEnd{Reason: wire.EndReasonOf(err.Code), Why: *err})
+}
+
+// end sends the last frame of s.
+func (x *Streams) end(s *stream, e *wire.StreamEnd) (first bool) {
+	if s.state == turnOver {
+		return false
+	}
+	e.Resume = s.after
+	x.forget(s)
+	return x.asker.Answer(s.reply, wire.TypeStreamEnd, e.Append(nil))
+}
+
+// forget ends s without a word.
+func (x *Streams) forget(s *stream) {
+	x.came(s)
+	s.state = turnOver
+	delete(x.open, s.reply.Request)
+}
+
+// deny refuses to open a stream.
+func (x *Streams) deny(r repl.Reply, err *wire.Error) {
+	x.asker.Answer(r, wire.TypeError, err.Append(nil))
+}
+
+// Answer implements [repl.Replier]: the host refuses a read.
+func (s *stream) Answer(_ repl.Reply, t wire.Type, body []byte) (first bool) {
+	e := new(wire.Error)
+	if err := e.Read(body); t != wire.TypeError || err != nil {
+		e = wire.Unavailable(fmt.Sprintf("stream %d", s.reply.Request), fmt.Sprintf("a read of it was answered with %s", t))
+	}
+	return s.refused(e)
+}
+
+// Flush implements [repl.Replier].
+func (s *stream) Flush() { s.of.asker.Flush() }
+
+// refused ends the stream for want of a page. Where it has ended already that page was
+// wanted no more.
+func (s *stream) refused(err *wire.Error) (first bool) {
+	x := s.of
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	first = x.fail(s, err)
+	x.turns()
+	return first
+}
+
+// wanted reports whether the page that is being read is, and where it begins.
+func (s *stream) wanted() (q *wire.List, wanted bool) {
+	x := s.of
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if s.state != turnReading {
+		return nil, false
+	}
+	q = &wire.List{
+		Group: s.scan.Group, Prefix: s.scan.Prefix, After: s.after, KeysOnly: s.scan.KeysOnly,
+		Limit: wire.ListRowsMax, MaxBytes: max(s.scan.PieceBytes-wire.ListHead, 1),
+	}
+	if s.scan.Limit > 0 {
+		q.Limit = uint32(min(s.scan.Limit-s.rows, wire.ListRowsMax))
+	}
+	return q, true
+}
+
+// Run implements [repl.Query]. As with a page of a listing, what it shows is settled
+// here, between two entries, and read beside those that follow.
+func (s *stream) Run(state repl.StateMachine, at raft.LogID, _ repl.Reply) (first bool) {
+	m, ok := state.(*Map)
+	if !ok {
+		return s.refused(metaHasNoKeys())
+	}
+	q, wanted := s.wanted()
+	if !wanted {
+		return false
+	}
+	p, owned := m.page(q, at)
+	if !owned {
+		slot, _ := shardmap.SlotOfPrefix(s.scan.Prefix)
+		return s.refused(wire.NotOwned(slot, s.scan.Group))
+	}
+	p.rowHead = wire.ListRowHead
+	if found := s.of.asker.Later(func() { s.send(p) }); found != "" {
+		p.drop()
+		return s.refused(TooManyReads(found))
+	}
+	return false
+}
+
+// send reads a page and sends it.
+func (s *stream) send(p *page) {
+	x := s.of
+	if !s.reserve(min(int(s.scan.PieceBytes), x.limits.Page)) {
+		p.drop()
+		return
+	}
+	a := p.read()
+	size := wire.HeaderSize + wire.ListHead + len(a.Rows)
+	if !s.reserve(size) { // one row may be larger than a piece
+		return
+	}
+	frame := wire.AppendPiece(make([]byte, 0, size), wire.TypeScanPiece, s.reply.Request, a)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if s.state != turnReading {
+		return
+	}
+	x.came(s)
+	x.asker.AnswerFrame(repl.Reply{To: x.asker, Request: s.reply.Request, Size: s.reply.Size - s.base}, wire.TypeScanPiece, frame)
+	s.reply.Size = s.base
+	s.sent += uint64(len(frame) - wire.HeaderSize)
+	s.rows += uint64(a.Count)
+	if a.Count > 0 {
+		s.after = p.last
+	}
+	if !a.More || s.scan.Limit > 0 && s.rows >= s.scan.Limit {
+		x.end(s, &wire.StreamEnd{Reason: wire.EndDone})
+	} else {
+		x.ready(s)
+	}
+	x.turns()
+	x.asker.Flush()
+}
+
+// reserve counts in what a piece takes, before it is made. Where there is no room
+// the stream ends; its client goes on from there. It reports false where the piece
+// is not wanted.
+func (s *stream) reserve(size int) bool {
+	x := s.of
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if s.state != turnReading {
+		return false
+	}
+	if !x.asker.Reserve(&s.reply, s.base+size) {
+		x.fail(s, Crowded())
+		x.turns()
+		x.asker.Flush()
+		return false
+	}
+	return true
+}

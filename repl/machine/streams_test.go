@@ -1,0 +1,389 @@
+package machine_test
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/machine"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// streams is a client with streams, and its node.
+type streams struct {
+	asker
+	t    *testing.T
+	q    *requests
+	asks []repl.Read // that the host has not run
+	rows map[uint64][]string
+	sent map[uint64]int // bytes of pieces
+	ends map[uint64]*wire.StreamEnd
+	errs map[uint64]*wire.Error
+	held int  // bytes that are counted
+	busy bool // nothing more may wait to be sent
+}
+
+func newStreams(t *testing.T) *streams {
+	x := &streams{t: t, q: newRequests(t), rows: map[uint64][]string{}, sent: map[uint64]int{}, ends: map[uint64]*wire.StreamEnd{}, errs: map[uint64]*wire.Error{}}
+	x.room = 1 << 30
+	x.q.Init(x, machine.RequestLimits{Wait: time.Minute, Inline: 250, Page: 1000})
+	return x
+}
+
+func (x *streams) Answer(r repl.Reply, typ wire.Type, body []byte) bool {
+	x.held -= r.Size
+	switch typ {
+	case wire.TypeError:
+		e := new(wire.Error)
+		if err := e.Read(body); err != nil {
+			x.t.Fatal(err)
+		}
+		x.errs[r.Request] = e
+	case wire.TypeStreamEnd:
+		e := new(wire.StreamEnd)
+		if err := e.Read(body); err != nil {
+			x.t.Fatal(err)
+		}
+		if x.ends[r.Request] != nil {
+			x.t.Errorf("stream %d ends twice", r.Request)
+		}
+		x.ends[r.Request] = e
+	default:
+		x.t.Fatalf("a stream is answered with %s", typ)
+	}
+	return true
+}
+
+func (x *streams) AnswerFrame(r repl.Reply, typ wire.Type, frame []byte) bool {
+	x.held -= r.Size
+	h, body, ok, err := decoded(frame)
+	if !ok || err != nil || h.Type != wire.TypeScanPiece || h.Flags != wire.FlagMore || h.Request != r.Request {
+		x.t.Fatalf("a piece is %+v, %v", h, err)
+	}
+	if x.ends[r.Request] != nil {
+		x.t.Errorf("stream %d has a piece behind its end", r.Request)
+	}
+	var a wire.ListAnswer
+	if err := a.Read(body); err != nil {
+		x.t.Fatal(err)
+	}
+	for {
+		key, _, _, ok := a.Next()
+		if !ok {
+			break
+		}
+		x.rows[r.Request] = append(x.rows[r.Request], string(key))
+	}
+	x.sent[r.Request] += len(body)
+	return true
+}
+
+func decoded(frame []byte) (wire.Header, []byte, bool, error) {
+	d := wire.NewDecoder(wire.FrameMax)
+	if err := d.Fill(bytes.NewReader(frame)); err != nil {
+		return wire.Header{}, nil, false, err
+	}
+	return d.Next()
+}
+
+func (x *streams) Reserve(r *repl.Reply, size int) bool {
+	if size > x.room {
+		return false
+	}
+	x.held += max(size-r.Size, 0)
+	r.Size = max(size, r.Size)
+	return true
+}
+
+func (x *streams) Spare(int) bool { return !x.busy }
+
+func (x *streams) Ask(r repl.Read, _ time.Duration) *wire.Error {
+	x.asks = append(x.asks, r)
+	return nil
+}
+
+func (x *streams) Table() *shardmap.Table { return x.q.table }
+
+// open opens a stream.
+func (x *streams) open(number uint64, s wire.Scan) {
+	x.t.Helper()
+	if s.Group == 0 {
+		s.Group = 1
+	}
+	if s.PieceBytes == 0 {
+		s.PieceBytes = wire.StreamPieceMin
+	}
+	body := s.Append(nil)
+	x.take(number, body)
+}
+
+func (x *streams) take(number uint64, body []byte) {
+	x.held += 100
+	x.q.Take(wire.Header{Type: wire.TypeScan, Length: len(body), Deadline: 1000, Request: number}, body, repl.Reply{To: x, Request: number, Size: 100}, x.q.table, time.Second)
+}
+
+// work has the host and the listers do what they can, in any order; it reports
+// whether there was anything.
+func (x *streams) work(random *rand.Rand) bool {
+	switch n, m := len(x.asks), len(x.later); {
+	case n > 0 && (m == 0 || random.IntN(2) == 0):
+		i := random.IntN(n)
+		r := x.asks[i]
+		x.asks = slices.Delete(x.asks, i, i+1)
+		r.Query.Run(x.q.state, raft.LogID{Term: 1, Index: x.q.index}, r.Reply)
+	case m > 0:
+		i := random.IntN(m)
+		read := x.later[i]
+		x.later = slices.Delete(x.later, i, i+1)
+		read()
+	default:
+		return false
+	}
+	return true
+}
+
+func (x *streams) settle() {
+	random := rand.New(rand.NewPCG(1, 1))
+	for x.work(random) {
+	}
+}
+
+// fill puts keys there, and returns all that are, in order.
+func (x *streams) fill(n int, size func(i int) int) (keys []string) {
+	x.q.Init(&x.q.asker, machine.RequestLimits{Wait: time.Minute, Inline: 250, Page: 1000})
+	for i := range n {
+		x.q.set(x.t, fmt.Sprintf("s/%03d", i), strings.Repeat("v", size(i)))
+		keys = append(keys, fmt.Sprintf("s/%03d", i))
+	}
+	x.q.Init(x, machine.RequestLimits{Wait: time.Minute, Inline: 250, Page: 1000})
+	return keys
+}
+
+// A stream sends every key once, in order, and never more than was granted, but for
+// one row that is larger than a piece, whatever comes between: grants in any order
+// and twice, room that is gone, entries that are applied. One would doubt it: grants
+// and pages cross each other, and a page is asked for before its size is known.
+func TestStreamHonoursItsWindow(t *testing.T) {
+	for seed := range uint64(100) {
+		random := rand.New(rand.NewPCG(seed, 7))
+		x := newStreams(t)
+		keys := x.fill(60, func(i int) int {
+			if i%17 == 3 {
+				return 900 // larger than a piece
+			}
+			return random.IntN(120)
+		})
+		piece := wire.StreamPieceMin + random.IntN(300)
+		limit := random.IntN(1000)
+		x.open(9, wire.Scan{Prefix: []byte("s/"), PieceBytes: uint32(piece), Window: uint64(limit)})
+		for steps := 0; x.ends[9] == nil; steps++ {
+			if steps > 5000 {
+				t.Fatalf("seed %d: it stands still at %d of %d bytes", seed, x.sent[9], limit)
+			}
+			was := x.sent[9]
+			switch random.IntN(6) {
+			case 0:
+				if grant := x.sent[9] + random.IntN(2*piece); grant > limit {
+					limit = grant
+					x.q.Streams.Grant(9, uint64(grant))
+				}
+				x.q.Streams.Grant(9, uint64(random.IntN(limit+1))) // an old one
+			case 1:
+				x.busy = !x.busy
+				if !x.busy {
+					x.q.Streams.Room()
+				}
+			default:
+				x.work(random)
+			}
+			if more := x.sent[9] - was; more > 0 && (was+piece > limit || more > piece && more < 900) {
+				t.Fatalf("seed %d: %d bytes were sent behind %d, of %d granted, in pieces of %d", seed, more, was, limit, piece)
+			}
+		}
+		if e := x.ends[9]; e.Reason != wire.EndDone || string(e.Resume) != keys[len(keys)-1] {
+			t.Errorf("seed %d: it ends with %s after %q", seed, e.Reason, e.Resume)
+		}
+		if !slices.Equal(x.rows[9], keys) {
+			t.Errorf("seed %d: it has %v", seed, x.rows[9])
+		}
+		if x.held != 0 {
+			t.Errorf("seed %d: %d bytes are still counted", seed, x.held)
+		}
+	}
+}
+
+// A stream whose window is full holds nothing: no page is asked for, and its
+// connection counts it as a request, however long it waits.
+func TestStalledStreamHoldsNothing(t *testing.T) {
+	x := newStreams(t)
+	x.fill(40, func(int) int { return 100 })
+	for i := range uint64(50) {
+		x.open(i, wire.Scan{Prefix: []byte("s/"), Window: wire.StreamPieceMin})
+	}
+	x.settle()
+	if len(x.ends) > 0 || x.held != 50*100 || len(x.asks)+len(x.later) > 0 {
+		t.Errorf("%d have ended, %d bytes are counted, %d reads under way", len(x.ends), x.held, len(x.asks)+len(x.later))
+	}
+	for i := range uint64(50) {
+		if x.sent[i] == 0 || x.sent[i] > wire.StreamPieceMin {
+			t.Fatalf("stream %d has sent %d bytes", i, x.sent[i])
+		}
+	}
+	x.q.Streams.Close()
+	if x.held != 0 {
+		t.Errorf("%d bytes are counted after the end", x.held)
+	}
+}
+
+// Streams take turns: one with a large window doesn't keep others from theirs.
+func TestStreamsTakeTurns(t *testing.T) {
+	x := newStreams(t)
+	x.fill(200, func(int) int { return 100 })
+	for i := range uint64(4) {
+		x.open(i, wire.Scan{Prefix: []byte("s/"), Window: wire.StreamWindowMax})
+	}
+	random := rand.New(rand.NewPCG(3, 3))
+	for x.work(random) {
+		least, most := math.MaxInt, 0
+		for i := range uint64(4) {
+			least, most = min(least, len(x.rows[i])), max(most, len(x.rows[i]))
+		}
+		if most-least > 40 {
+			t.Fatalf("one has %d rows, another %d", most, least)
+		}
+	}
+	if len(x.ends) != 4 {
+		t.Errorf("%d have ended", len(x.ends))
+	}
+}
+
+// What a client does wrong with a stream ends that stream, with a typed error, or is
+// told to be for none; nothing that it counted stays counted.
+func TestHostileStreams(t *testing.T) {
+	x := newStreams(t)
+	x.fill(40, func(int) int { return 100 })
+	end := func(number uint64, want wire.EndReason, code wire.Code) {
+		t.Helper()
+		e := x.ends[number]
+		if e == nil || e.Reason != want || e.Why.Code != code {
+			t.Errorf("stream %d ends with %+v, want %s, %s", number, e, want, code)
+		}
+	}
+	refused := func(number uint64, code wire.Code) {
+		t.Helper()
+		if e := x.errs[number]; e == nil || e.Code != code {
+			t.Errorf("request %d: got %v, want %s", number, e, code)
+		}
+	}
+	if x.q.Streams.Grant(1, 1<<20) || x.q.Streams.Cancel(1) {
+		t.Error("a stream that was never opened is known")
+	}
+	x.open(2, wire.Scan{Window: wire.StreamPieceMin})
+	x.q.Streams.Grant(2, 1<<63)
+	end(2, wire.EndRefused, wire.CodeBadRequest)
+	x.open(3, wire.Scan{Window: wire.StreamPieceMin})
+	x.settle()
+	x.q.Streams.Grant(3, math.MaxUint64)
+	end(3, wire.EndRefused, wire.CodeBadRequest)
+	x.open(4, wire.Scan{Window: wire.StreamWindowMax + 1})
+	refused(4, wire.CodeBadRequest)
+	x.open(5, wire.Scan{PieceBytes: wire.StreamPieceMin - 1})
+	refused(5, wire.CodeBadRequest)
+	x.open(6, wire.Scan{PieceBytes: wire.StreamPieceMax + 1})
+	refused(6, wire.CodeBadRequest)
+	x.open(7, wire.Scan{Group: 2})
+	refused(7, wire.CodeNotFound)
+	x.open(8, wire.Scan{Epoch: 4})
+	refused(8, wire.CodeMoved)
+	x.open(9, wire.Scan{Window: wire.StreamPieceMin})
+	if !x.q.Streams.Cancel(9) || x.q.Streams.Cancel(9) {
+		t.Error("a stream is not cancelled once")
+	}
+	end(9, wire.EndCancelled, 0)
+	x.settle() // its page is read in vain
+	if x.sent[9] != 0 {
+		t.Error("a cancelled stream sends")
+	}
+	x.open(10, wire.Scan{Window: wire.StreamPieceMin})
+	x.open(10, wire.Scan{Window: wire.StreamPieceMin})
+	refused(10, wire.CodeBadRequest)
+	if x.q.Streams.Cancel(10) {
+		t.Error("a stream whose number was used twice goes on")
+	}
+	x.open(11, wire.Scan{Window: wire.StreamPieceMin})
+	x.take(11, []byte{0x90}) // it is the number that is wrong, whatever the body
+	refused(11, wire.CodeBadRequest)
+	x.settle()
+	if x.held != 0 {
+		t.Errorf("%d bytes are still counted", x.held)
+	}
+	for i := range uint64(wire.StreamsMax) {
+		x.open(1000+i, wire.Scan{})
+	}
+	x.open(999, wire.Scan{})
+	refused(999, wire.CodeBusy)
+	if x.held != 100*wire.StreamsMax || len(x.asks) > 0 {
+		t.Errorf("%d bytes are counted for %d streams, %d reads are under way", x.held, wire.StreamsMax, len(x.asks))
+	}
+	x.q.Streams.NoMore() // none of them will ever have a window
+	if len(x.ends) < wire.StreamsMax || x.held != 0 {
+		t.Errorf("%d have ended, %d bytes are counted", len(x.ends), x.held)
+	}
+}
+
+// What keeps a node from going on ends the stream with a reason by which its client
+// knows where and when to go on, and after which key.
+func TestStreamEndsWithAReason(t *testing.T) {
+	for _, c := range []struct {
+		what string
+		do   func(x *streams)
+		want wire.EndReason
+		code wire.Code
+	}{
+		{"it no longer leads", func(x *streams) {
+			r := x.asks[0]
+			r.Reply.To.Answer(r.Reply, wire.TypeError, wire.NotLeader(1, 2, "n2").Append(nil))
+		}, wire.EndNotLeader, wire.CodeNotLeader},
+		{"slots move", func(x *streams) { x.q.table.Epoch++; x.work(rand.New(rand.NewPCG(1, 1))); x.settle() }, wire.EndMoved, wire.CodeMoved},
+		{"too many reads", func(x *streams) { x.full = "many"; x.settle() }, wire.EndUnavailable, wire.CodeBusy},
+		{"no room", func(x *streams) { x.room = 50; x.settle() }, wire.EndUnavailable, wire.CodeBusy},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			x := newStreams(t)
+			x.fill(40, func(int) int { return 100 })
+			x.open(5, wire.Scan{Epoch: 5, Prefix: []byte("s/"), Window: 1 << 20})
+			random := rand.New(rand.NewPCG(2, 2))
+			for len(x.rows[5]) < 4 || len(x.asks) == 0 {
+				x.work(random)
+			}
+			c.do(x)
+			last := x.rows[5][len(x.rows[5])-1]
+			if e := x.ends[5]; e == nil || e.Reason != c.want || e.Why.Code != c.code || string(e.Resume) != last {
+				t.Errorf("got %+v, want %s after %q", e, c.want, last)
+			}
+			x.settle()
+			if x.held != 0 {
+				t.Errorf("%d bytes are still counted", x.held)
+			}
+		})
+	}
+}
+
+// A stream that was asked for so many rows ends with them.
+func TestStreamOfSomeRows(t *testing.T) {
+	x := newStreams(t)
+	keys := x.fill(40, func(int) int { return 100 })
+	x.open(5, wire.Scan{Prefix: []byte("s/"), Limit: 7, Window: 1 << 20})
+	x.settle()
+	if !slices.Equal(x.rows[5], keys[:7]) || x.ends[5] == nil || x.ends[5].Reason != wire.EndDone {
+		t.Errorf("got %v, %+v", x.rows[5], x.ends[5])
+	}
+}

@@ -1,0 +1,183 @@
+package wire
+
+import (
+	"fmt"
+
+	"muster/raft"
+	"muster/shardmap"
+	"muster/shardmap/pack"
+)
+
+// A stream is an answer in many frames. All carry the number of the request that
+// opened it, and all but the last have [FlagMore]:
+//
+//	client → node  Scan         opens it, and grants a first window
+//	node → client  ScanPiece …  pieces, flagged: more follows
+//	client → node  StreamGrant  the window, again and again, as pieces are used
+//	client → node  StreamCancel if it wants no more of them
+//	node → client  StreamEnd    the last: why it ended, and where to go on
+//
+// A request that is refused before anything was sent is answered by an [Error], as
+// any other. Granting, cancelling and ending are the same for every kind of stream;
+// a kind brings its own request and pieces.
+//
+// The window counts the bytes of the bodies of pieces, from the first on: a grant
+// is a total, so that it says the same whenever it arrives, and twice. The next
+// piece leaves when the window has room for the largest that was asked for.
+const (
+	// StreamsMax bounds the streams of one connection. One that waits costs its
+	// connection about as much as a request.
+	StreamsMax = 1024
+	// StreamWindowMax bounds how many bytes a client may have granted, and not
+	// yet been sent: more than a fast line holds, and what the node need not wait
+	// for the client's word to send.
+	StreamWindowMax = 16 << 20
+	// StreamPieceMin and StreamPieceMax bound the size of a piece that a client may
+	// ask for, in bytes of its body. Smaller ones would cost more than they carry;
+	// other answers wait behind one that is being sent.
+	StreamPieceMin = 256
+	StreamPieceMax = ListBytesMax
+)
+
+// EndReason says why a stream ended. The list is closed and only ever grows at its
+// end: programs decide by it.
+type EndReason uint8
+
+const (
+	EndDone        EndReason = 1 // it was sent whole
+	EndCancelled   EndReason = 2 // the client wanted no more
+	EndMoved       EndReason = 3 // the slots have another owner: get the table, then go on from Resume
+	EndNotLeader   EndReason = 4 // another node leads the group: go on there, from Resume
+	EndUnavailable EndReason = 5 // the node can't go on now: try again, from Resume
+	EndRefused     EndReason = 6 // what was asked for can't be had, or the client broke a rule of streams
+)
+
+// endReasonEnd is above every reason.
+const endReasonEnd = EndRefused + 1
+
+func (r EndReason) String() string {
+	names := [endReasonEnd]string{"", "done", "cancelled", "moved", "not-leader", "unavailable", "refused"}
+	if r == 0 || r >= endReasonEnd {
+		return fmt.Sprintf("reason %d", uint8(r))
+	}
+	return names[r]
+}
+
+// EndReasonOf returns the reason of a stream that an error ends.
+func EndReasonOf(c Code) EndReason {
+	switch c.Retry() {
+	case RetrySameNode:
+		return EndUnavailable
+	case RetryOtherNode:
+		return EndNotLeader
+	case RetryRefresh:
+		return EndMoved
+	}
+	return EndRefused
+}
+
+// StreamEnd is the last frame of a stream: [reason, resume, error].
+type StreamEnd struct {
+	Reason EndReason
+	// Resume is where to go on. What it says is a matter of the kind of stream: of
+	// a Scan the last key that was sent, or its own After.
+	Resume []byte
+	// Why says more where neither side wanted the end; else its code is 0.
+	Why Error
+}
+
+func (e *StreamEnd) fields(f *fields) {
+	f.atLeast(3, func() {
+		number(f, "reason", &e.Reason)
+		f.bin("resume", &e.Resume)
+		f.record("why", &e.Why)
+	})
+}
+
+// Append appends the body.
+func (e *StreamEnd) Append(b []byte) []byte { return appendFields(b, e) }
+
+// Read reads the body.
+func (e *StreamEnd) Read(body []byte) error { return readFields(body, e) }
+
+// StreamGrant raises the window of the stream whose number it carries: [limit].
+type StreamGrant struct {
+	Limit uint64 // bytes of the bodies of all pieces, from the first on, that may have been sent
+}
+
+func (g *StreamGrant) fields(f *fields) {
+	f.exactly(1, func() { number(f, "limit", &g.Limit) })
+}
+
+// Append appends the body.
+func (g *StreamGrant) Append(b []byte) []byte { return appendFields(b, g) }
+
+// Read reads the body.
+func (g *StreamGrant) Read(body []byte) error { return readFields(body, g) }
+
+// Scan opens a stream of the keys that begin with Prefix and come after After, in
+// order, of all slots of one group:
+// [mode, group, epoch, prefix, after key, limit, piece bytes, window, keys only, after term, after index].
+type Scan struct {
+	Mode       ReadMode
+	Group      raft.GroupID
+	Epoch      uint64 // of the slot table by which the client chose the group; 0 any
+	Prefix     []byte
+	After      []byte
+	Limit      uint64 // rows of the whole stream; 0: all that there are
+	PieceBytes uint32 // largest body of a piece, StreamPieceMin to StreamPieceMax; one row always fits
+	Window     uint64 // the first grant, at most StreamWindowMax
+	KeysOnly   bool
+	AfterID    raft.LogID // the pieces are to be as new as this; zero: any
+}
+
+// Append appends the body.
+func (s *Scan) Append(b []byte) []byte {
+	b = pack.AppendArray(b, 11)
+	b = pack.AppendUint(b, uint64(s.Mode))
+	b = pack.AppendUint(b, uint64(s.Group))
+	b = pack.AppendUint(b, s.Epoch)
+	b = pack.AppendBytes(b, s.Prefix)
+	b = pack.AppendBytes(b, s.After)
+	b = pack.AppendUint(b, s.Limit)
+	b = pack.AppendUint(b, uint64(s.PieceBytes))
+	b = pack.AppendUint(b, s.Window)
+	b = pack.AppendBool(b, s.KeysOnly)
+	b = pack.AppendUint(b, s.AfterID.Term)
+	return pack.AppendUint(b, s.AfterID.Index)
+}
+
+// Read reads the body. Prefix and After alias it.
+func (s *Scan) Read(body []byte) error {
+	r := pack.NewReader(body)
+	r.ArrayLen(11)
+	s.Mode = readMode(&r)
+	s.Group = raft.GroupID(r.UintMax(uint64(raft.GroupMax)))
+	s.Epoch = r.Uint()
+	s.Prefix, s.After = r.Bytes(), r.Bytes()
+	s.Limit = r.Uint()
+	piece := r.UintMax(1<<32 - 1)
+	s.Window = r.Uint()
+	s.KeysOnly = r.Bool()
+	s.AfterID = raft.LogID{Term: r.Uint(), Index: r.Uint()}
+	if err := r.Done(); err != nil {
+		return err
+	}
+	switch {
+	case len(s.Prefix) > shardmap.KeyMax || len(s.After) > shardmap.KeyMax:
+		return fmt.Errorf("field prefix of %d bytes, after of %d, want %d at most", len(s.Prefix), len(s.After), shardmap.KeyMax)
+	case piece < StreamPieceMin || piece > StreamPieceMax:
+		return fmt.Errorf("field piece bytes: %d, want %d to %d", piece, StreamPieceMin, StreamPieceMax)
+	case s.Window > StreamWindowMax:
+		return fmt.Errorf("field window: %d bytes, want %d at most", s.Window, StreamWindowMax)
+	}
+	s.PieceBytes = uint32(piece)
+	return nil
+}
+
+// ListRowHead is what a row of a [ListAnswer] has beside its key and value, in
+// bytes, at most; ListHead what stands before its rows.
+const (
+	ListRowHead = 1 + 3 + 9 + 5
+	ListHead    = 64
+)
