@@ -152,9 +152,9 @@ func (d *snapshotReader) fill(s *store, n, size int, before []byte) ([]byte, err
 		// out of order would break every search. Both pass the digest of
 		// whoever wrote them, so they are checked here.
 		case slot != d.slotOf:
-			return nil, fmt.Errorf("key %s is in slot %d, not %d", show(key), slot, d.slotOf)
+			return nil, fmt.Errorf("key %s is in slot %d, not %d", ShowKey(key), slot, d.slotOf)
 		case before != nil && bytes.Compare(before, key) >= 0:
-			return nil, fmt.Errorf("key %s after %s", show(key), show(before))
+			return nil, fmt.Errorf("key %s after %s", ShowKey(key), ShowKey(before))
 		}
 		h := xxhash.Sum64(b[from:to])
 		binary.LittleEndian.PutUint64(rec, h)

@@ -168,5 +168,5 @@ func (c *SlotCopy) check() error {
 // rotten is the error for a record whose bytes are not those that were written.
 func (r record) rotten(slot Slot, hash uint64) error {
 	return fmt.Errorf("%w: slot %d: record of key %s (version %d) has hash %016x, its bytes have %016x",
-		ErrInvariant, slot, show(r.key()), r.version(), r.hash(), hash)
+		ErrInvariant, slot, ShowKey(r.key()), r.version(), r.hash(), hash)
 }

@@ -19,7 +19,9 @@ var (
 // keyShownMax is how much of a key an error shows, in bytes.
 const keyShownMax = 64
 
-func show(key []byte) string {
+// ShowKey returns a key as an error shows it: quoted, bytes that are no text as \xff, and
+// of a long one how long it is.
+func ShowKey(key []byte) string {
 	if len(key) > keyShownMax {
 		return fmt.Sprintf("%q… (%d bytes)", key[:keyShownMax], len(key))
 	}
@@ -37,7 +39,7 @@ func (c *Command) Validate(l Limits) error {
 		return err
 	}
 	if row.Shape == ShapePairs && len(c.Items)%2 != 0 {
-		return fmt.Errorf("%w: field items: key %s has no value", ErrRequest, show(c.Items[len(c.Items)-1]))
+		return fmt.Errorf("%w: field items: key %s has no value", ErrRequest, ShowKey(c.Items[len(c.Items)-1]))
 	}
 	n := c.Keys()
 	if n == 0 || len(c.Items) > ItemsMax {
@@ -94,20 +96,20 @@ func (c *Command) validateItems(valueMax int) error {
 		case len(key) == 0:
 			return fmt.Errorf("%w: field key: 0 bytes; want 1 to %d", ErrRequest, KeyMax)
 		case len(key) > KeyMax:
-			return fmt.Errorf("%w: field key: %s; the limit is %d", ErrTooLarge, show(key), KeyMax)
+			return fmt.Errorf("%w: field key: %s; the limit is %d", ErrTooLarge, ShowKey(key), KeyMax)
 		}
 		slot := SlotOf(key)
 		switch {
 		case i == 0 && named && slot != c.Slot:
-			return fmt.Errorf("%w: field slot: %d; key %s is in slot %d", ErrRequest, c.Slot, show(key), slot)
+			return fmt.Errorf("%w: field slot: %d; key %s is in slot %d", ErrRequest, c.Slot, ShowKey(key), slot)
 		case i == 0:
 			home = slot
 		case slot != home:
 			return fmt.Errorf("%w: field items: keys of two slots, %s in %d, %s in %d; want one slot (keys with the same {tag} share one)",
-				ErrRequest, show(c.Key(0)), home, show(key), slot)
+				ErrRequest, ShowKey(c.Key(0)), home, ShowKey(key), slot)
 		}
 		if n := len(c.Value(i)); n > valueMax {
-			return fmt.Errorf("%w: field value: %d bytes for key %s; the limit is %d", ErrTooLarge, n, show(key), valueMax)
+			return fmt.Errorf("%w: field value: %d bytes for key %s; the limit is %d", ErrTooLarge, n, ShowKey(key), valueMax)
 		}
 	}
 	return c.validateDistinct()
@@ -118,7 +120,7 @@ func (c *Command) validateItems(valueMax int) error {
 func (c *Command) validateDistinct() error {
 	n := c.Keys()
 	twice := func(key []byte) error {
-		return fmt.Errorf("%w: field items: key %s is named twice", ErrRequest, show(key))
+		return fmt.Errorf("%w: field items: key %s is named twice", ErrRequest, ShowKey(key))
 	}
 	if n <= 8 {
 		for i := range n {

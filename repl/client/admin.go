@@ -106,7 +106,7 @@ func (c *Client) Locate(ctx context.Context, key []byte) (Location, error) {
 	}
 	t, err := c.Topology(ctx)
 	if err != nil {
-		return Location{}, fmt.Errorf("locate %s: %w", show(key), err)
+		return Location{}, fmt.Errorf("locate %s: %w", shardmap.ShowKey(key), err)
 	}
 	at := Location{Slot: shardmap.SlotOf(key)}
 	for _, r := range t.Slots {

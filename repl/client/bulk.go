@@ -162,7 +162,7 @@ func (b *Bulk) await(ok func() bool) bool {
 }
 
 func (b *Bulk) stopped(key []byte) error {
-	return withCause(b.ctx, unavailable("key "+show(key), errors.New("not sent")))
+	return withCause(b.ctx, unavailable("key "+shardmap.ShowKey(key), errors.New("not sent")))
 }
 
 func (b *Bulk) report(tag uint64, w Written, err error) {

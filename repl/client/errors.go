@@ -204,7 +204,7 @@ func valueTooLarge(object string, size, max int) error {
 }
 
 func keyTooLarge(key []byte) error {
-	return overLimit("key "+show(key), len(key), shardmap.KeyMax, "bytes", "choose a shorter key")
+	return overLimit("key "+shardmap.ShowKey(key), len(key), shardmap.KeyMax, "bytes", "choose a shorter key")
 }
 
 // tooLarge says which key or value of cmd is over its limit.
@@ -215,7 +215,7 @@ func tooLarge(cmd *shardmap.Command, valueMax int, err error) error {
 			return keyTooLarge(key)
 		}
 		if n := len(cmd.Value(i)); n > valueMax {
-			return valueTooLarge("value of "+show(key), n, valueMax)
+			return valueTooLarge("value of "+shardmap.ShowKey(key), n, valueMax)
 		}
 	}
 	return badRequest(cmd.Kind.String(), err)

@@ -26,7 +26,7 @@ type ItemError struct {
 
 func (e *PartlyError) Error() string {
 	first := e.Items[0]
-	text := fmt.Sprintf("%s: %v", show(first.Key), first.Err)
+	text := fmt.Sprintf("%s: %v", shardmap.ShowKey(first.Key), first.Err)
 	if e.Total == 1 {
 		return text
 	}

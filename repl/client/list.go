@@ -38,7 +38,7 @@ const replanPause = 50 * time.Millisecond
 func (c *Client) List(ctx context.Context, prefix []byte, o ListOptions) iter.Seq2[ListItem, error] {
 	return func(yield func(ListItem, error) bool) {
 		if len(prefix) > shardmap.KeyMax {
-			yield(ListItem{}, fmt.Errorf("list: %w", overLimit("prefix "+show(prefix), len(prefix), shardmap.KeyMax, "bytes", "no key is as long; choose a shorter one")))
+			yield(ListItem{}, fmt.Errorf("list: %w", overLimit("prefix "+shardmap.ShowKey(prefix), len(prefix), shardmap.KeyMax, "bytes", "no key is as long; choose a shorter one")))
 			return
 		}
 		l := &lister{client: c, ctx: ctx, core: NewListing(prefix, o), coming: make(map[*PageAsk]*call)}
@@ -46,7 +46,7 @@ func (c *Client) List(ctx context.Context, prefix []byte, o ListOptions) iter.Se
 		for n := 0; o.Limit <= 0 || n < o.Limit; n++ {
 			item, ok, err := l.next()
 			if err != nil {
-				yield(ListItem{}, fmt.Errorf("list %s: %w", show(prefix), err))
+				yield(ListItem{}, fmt.Errorf("list %s: %w", shardmap.ShowKey(prefix), err))
 				return
 			}
 			if !ok || !yield(item, nil) {

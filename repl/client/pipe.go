@@ -178,7 +178,7 @@ func (p *Pipe) take(key []byte, tag uint64) *piped {
 }
 
 func (p *Pipe) notSent(key []byte) error {
-	return withCause(p.ctx, unavailable("key "+show(key), errors.New("not sent")))
+	return withCause(p.ctx, unavailable("key "+shardmap.ShowKey(key), errors.New("not sent")))
 }
 
 func (y *piped) begin(tag uint64) {

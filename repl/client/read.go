@@ -106,7 +106,7 @@ func (c *Client) GetOne(ctx context.Context, key, dst []byte, o ReadOptions) (va
 	}
 	x.release()
 	if err != nil {
-		return dst, 0, false, fmt.Errorf("get %s: %w", show(key), err)
+		return dst, 0, false, fmt.Errorf("get %s: %w", shardmap.ShowKey(key), err)
 	}
 	return dst, version, ok, nil
 }
@@ -165,7 +165,7 @@ func (c *Client) checkAfter(ctx context.Context, slots []shardmap.Slot, keys [][
 		}
 	}
 	return wire.BadRequest("after "+raft.FormatLogID(o.AfterGroup, o.After),
-		fmt.Sprintf("key %s is of group %s", show(keys[0]), r.Group[shardmap.SlotOf(keys[0])]),
+		fmt.Sprintf("key %s is of group %s", shardmap.ShowKey(keys[0]), r.Group[shardmap.SlotOf(keys[0])]),
 		"give a log id of the key's group, as its write was answered with")
 }
 

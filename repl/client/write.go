@@ -44,7 +44,7 @@ var errTwoConditions = errors.New("if-absent together with if-version; want one 
 // condition did not hold.
 func (c *Client) Set(ctx context.Context, key, value []byte, o WriteOptions) (Written, error) {
 	if o.IfAbsent && o.HasVersion {
-		return Written{}, badRequest(fmt.Sprintf("set %s", show(key)), errTwoConditions)
+		return Written{}, badRequest(fmt.Sprintf("set %s", shardmap.ShowKey(key)), errTwoConditions)
 	}
 	x := newCall(wire.TypeWrite)
 	x.items[0], x.items[1] = key, value
@@ -54,7 +54,7 @@ func (c *Client) Set(ctx context.Context, key, value []byte, o WriteOptions) (Wr
 	w := Written{Group: x.written.Group, ID: x.written.ID, Version: x.written.Version}
 	x.release()
 	if err != nil {
-		return Written{}, fmt.Errorf("set %s: %w", show(key), err)
+		return Written{}, fmt.Errorf("set %s: %w", shardmap.ShowKey(key), err)
 	}
 	return w, nil
 }
@@ -266,7 +266,7 @@ func (c *Client) DeleteIf(ctx context.Context, key []byte, version uint64) (Dele
 		Condition: shardmap.ConditionVersion, Version: version,
 	}
 	if err := c.write(ctx, x, &cmd); err != nil {
-		return Deleted{}, fmt.Errorf("delete %s: %w", show(key), err)
+		return Deleted{}, fmt.Errorf("delete %s: %w", shardmap.ShowKey(key), err)
 	}
 	w := x.written
 	return Deleted{
@@ -291,14 +291,4 @@ func bySlot(n int, key func(int) []byte) (slots []shardmap.Slot, members [][]int
 		members[j] = append(members[j], i)
 	}
 	return slots, members
-}
-
-// keyShownMax is how much of a key an error shows, in bytes.
-const keyShownMax = 64
-
-func show(key []byte) string {
-	if len(key) > keyShownMax {
-		return fmt.Sprintf("%q… (%d bytes)", key[:keyShownMax], len(key))
-	}
-	return fmt.Sprintf("%q", key) // bytes that are no text stand as \xff
 }
