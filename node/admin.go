@@ -123,15 +123,8 @@ func (v *view) status(self, id raft.NodeID) wire.NodeStatus {
 
 // leader returns the node that leads a group, as its replica here knows, or 0.
 func leader(g *repl.GroupView) raft.NodeID {
-	m := &g.Status.Membership
-	for _, list := range [...][]raft.Member{m.Voters, m.Outgoing, m.Learners} {
-		for _, member := range list {
-			if member.Replica == g.Status.Leader {
-				return member.Node
-			}
-		}
-	}
-	return 0
+	m, _ := g.Status.Membership.Member(g.Status.Leader)
+	return m.Node
 }
 
 // answerTopology says who owns which slot.

@@ -128,12 +128,10 @@ func doctorGroup(g *repl.GroupView) wire.DoctorGroup {
 		Stopped: g.Stopped,
 	}
 	seen := make(map[raft.ReplicaID]bool)
-	for _, list := range [...][]raft.Member{s.Membership.Voters, s.Membership.Outgoing} {
-		for _, m := range list {
-			if !seen[m.Replica] {
-				seen[m.Replica] = true
-				row.Voters = append(row.Voters, wire.DoctorVoter{Replica: m.Replica, Node: m.Node})
-			}
+	for m := range s.Membership.Voting() {
+		if !seen[m.Replica] {
+			seen[m.Replica] = true
+			row.Voters = append(row.Voters, wire.DoctorVoter{Replica: m.Replica, Node: m.Node})
 		}
 	}
 	return row

@@ -177,7 +177,7 @@ func (m Membership) Check() error {
 // checkNodes reports whether a node is named for two replicas, or a replica with
 // two nodes.
 func (m Membership) checkNodes() error {
-	all := slices.Concat(m.Voters, m.Outgoing, m.Learners)
+	all := slices.Collect(m.All())
 	slices.SortFunc(all, func(a, b Member) int { return cmp.Or(cmp.Compare(a.Node, b.Node), compare(a.Replica, b.Replica)) })
 	for i := 1; i < len(all); i++ {
 		if a, b := all[i-1], all[i]; a.Node == b.Node && a.Replica != b.Replica {
@@ -203,6 +203,28 @@ func (m Membership) Member(id ReplicaID) (Member, bool) {
 	return Member{}, false
 }
 
+// All yields the members: the voters, the outgoing ones, the learners. A replica that
+// is in two of the lists comes twice.
+func (m *Membership) All() func(yield func(Member) bool) {
+	return inTurn(m.Voters, m.Outgoing, m.Learners)
+}
+
+// Voting yields those that vote: the voters, then the outgoing ones. A replica that is
+// in both lists comes twice.
+func (m *Membership) Voting() func(yield func(Member) bool) { return inTurn(m.Voters, m.Outgoing, nil) }
+
+func inTurn(a, b, c []Member) func(yield func(Member) bool) {
+	return func(yield func(Member) bool) {
+		for _, list := range [...][]Member{a, b, c} {
+			for _, member := range list {
+				if !yield(member) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // Votes reports whether id is a voter, incoming or outgoing.
 func (m Membership) Votes(id ReplicaID) bool {
 	return find(m.Voters, id) >= 0 || find(m.Outgoing, id) >= 0
@@ -211,10 +233,8 @@ func (m Membership) Votes(id ReplicaID) bool {
 // Replicas returns all ids, each once, sorted.
 func (m Membership) Replicas() []ReplicaID {
 	ids := make([]ReplicaID, 0, len(m.Voters)+len(m.Outgoing)+len(m.Learners))
-	for _, list := range [...][]Member{m.Voters, m.Outgoing, m.Learners} {
-		for _, member := range list {
-			ids = append(ids, member.Replica)
-		}
+	for member := range m.All() {
+		ids = append(ids, member.Replica)
 	}
 	slices.Sort(ids)
 	return slices.Compact(ids)

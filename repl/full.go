@@ -201,10 +201,12 @@ func (g *group) short() bool {
 	if !g.host.full.some || g.quorumUpTo(wire.FullNot) {
 		return false
 	}
-	return slices.ContainsFunc(slices.Concat(g.members.Voters, g.members.Outgoing), func(m raft.Member) bool {
-		is, _ := g.host.full.of(m.Node)
-		return is != wire.FullNot
-	})
+	for m := range g.members.Voting() {
+		if is, _ := g.host.full.of(m.Node); is != wire.FullNot {
+			return true
+		}
+	}
+	return false
 }
 
 // admit says why a command may not go into the log now, or nil.

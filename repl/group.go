@@ -112,14 +112,8 @@ func (g *group) touch() {
 
 // memberNode returns the node that a member of the group lives on.
 func (g *group) memberNode(id raft.ReplicaID) (raft.NodeID, bool) {
-	for _, list := range [...][]raft.Member{g.members.Voters, g.members.Outgoing, g.members.Learners} {
-		for i := range list {
-			if list[i].Replica == id {
-				return list[i].Node, true
-			}
-		}
-	}
-	return 0, false
+	m, ok := g.members.Member(id)
+	return m.Node, ok
 }
 
 // node returns the node of a member, or of a caller.
@@ -185,11 +179,9 @@ func (g *group) prefer(id raft.ReplicaID) {
 
 // livesOn reports whether a member of the group lives on a node.
 func (g *group) livesOn(n raft.NodeID) bool {
-	for _, list := range [...][]raft.Member{g.members.Voters, g.members.Outgoing, g.members.Learners} {
-		for i := range list {
-			if list[i].Node == n {
-				return true
-			}
+	for m := range g.members.All() {
+		if m.Node == n {
+			return true
 		}
 	}
 	return false

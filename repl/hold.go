@@ -59,11 +59,9 @@ func (l *lives) hold(g *group) {
 // alone reports whether no other node has a vote in the group, as far as this
 // replica knows: then there is nobody to ask.
 func (g *group) alone() bool {
-	for _, list := range [...][]raft.Member{g.members.Voters, g.members.Outgoing} {
-		for i := range list {
-			if list[i].Node != g.host.cfg.Self {
-				return false
-			}
+	for m := range g.members.Voting() {
+		if m.Node != g.host.cfg.Self {
+			return false
 		}
 	}
 	return true
@@ -88,11 +86,9 @@ var errMajorityOlder = errors.New("a majority runs on disks that are older than 
 // those that it remembers may be none.
 func (l *lives) asked(g *group) []raft.NodeID {
 	var voters []raft.NodeID
-	for _, list := range [...][]raft.Member{g.members.Voters, g.members.Outgoing} {
-		for i := range list {
-			if n := list[i].Node; n != l.host.cfg.Self && !slices.Contains(voters, n) {
-				voters = append(voters, n)
-			}
+	for m := range g.members.Voting() {
+		if m.Node != l.host.cfg.Self && !slices.Contains(voters, m.Node) {
+			voters = append(voters, m.Node)
 		}
 	}
 	if l.doubt.None() {

@@ -386,12 +386,10 @@ func (l *lives) reborn(n raft.NodeID) {
 		if g.stopped != nil || g.gone {
 			continue
 		}
-		for _, list := range [...][]raft.Member{g.members.Voters, g.members.Outgoing, g.members.Learners} {
-			for i := range list {
-				if list[i].Node == n {
-					g.core.Reborn(list[i].Replica)
-					g.touch()
-				}
+		for m := range g.members.All() {
+			if m.Node == n {
+				g.core.Reborn(m.Replica)
+				g.touch()
 			}
 		}
 	}
@@ -434,11 +432,9 @@ func (l *lives) answer(o *other, q *wire.LifeQuestion) {
 
 // judged reports whether all other voters have said what they make of this life.
 func (l *lives) judged(m *raft.Membership) bool {
-	for _, list := range [...][]raft.Member{m.Voters, m.Outgoing} {
-		for i := range list {
-			if n := list[i].Node; n != l.host.cfg.Self && (l.others[n] == nil || !l.others[n].judged) {
-				return false
-			}
+	for o := range m.Voting() {
+		if n := o.Node; n != l.host.cfg.Self && (l.others[n] == nil || !l.others[n].judged) {
+			return false
 		}
 	}
 	return true

@@ -200,9 +200,7 @@ func (m *mend) readMembers() {
 // know adds the members of a membership to those who are asked. Whether it is
 // still in force does not matter.
 func (m *mend) know(ms raft.Membership) {
-	for _, list := range [...][]raft.Member{ms.Voters, ms.Outgoing, ms.Learners} {
-		m.meet(list)
-	}
+	m.meet(slices.Collect(ms.All()))
 }
 
 // meet adds replicas to those that are asked.
@@ -218,8 +216,7 @@ func (m *mend) meet(list []raft.Member) {
 func (m *mend) others() []raft.NodeID {
 	members := m.members
 	if m.group != nil {
-		ms := &m.group.members
-		members = slices.Concat(ms.Voters, ms.Outgoing, ms.Learners)
+		members = slices.Collect(m.group.members.All())
 	}
 	var nodes []raft.NodeID
 	for _, o := range members {

@@ -187,7 +187,7 @@ func (t *truth) decided(n *node, id raft.LogID) {
 
 func (t *truth) undecided(n *node, id raft.LogID, now *raft.Membership, in func(raft.Member) bool) {
 	var have []raft.ReplicaID
-	for _, o := range slices.Concat(now.Voters, now.Outgoing) {
+	for o := range now.Voting() {
 		if in(o) {
 			have = append(have, o.Replica)
 		}

@@ -103,7 +103,7 @@ func (x *membership) change(g raft.GroupID) {
 	}
 	var spare []raft.NodeID
 	for _, n := range c.nodes {
-		if !n.dead && !slices.ContainsFunc(slices.Concat(m.Voters, m.Outgoing, m.Learners), func(o raft.Member) bool { return o.Node == n.id }) {
+		if !n.dead && !slices.ContainsFunc(slices.Collect(m.All()), func(o raft.Member) bool { return o.Node == n.id }) {
 			spare = append(spare, n.id)
 		}
 	}
@@ -247,7 +247,7 @@ func (x *membership) placeOne(n *node, t *truth) bool {
 		n.host.Retire(here)
 		return true
 	}
-	for _, o := range slices.Concat(m.Voters, m.Outgoing, m.Learners) {
+	for o := range m.All() {
 		if n.decay.wounded[logstore.Replica{Group: t.group, Incarnation: t.incarnation, ID: o.Replica}] {
 			return false // it is here, and can't be opened yet
 		}
