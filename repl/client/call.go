@@ -110,7 +110,7 @@ func (c *courier) startAt(now time.Duration, x *call, done <-chan struct{}) {
 		case sentOut:
 			return
 		case sentCancelled:
-			c.event(func(now time.Duration) { c.core.Expire(now, &x.Call, false) })
+			c.event(func(now time.Duration) { c.core.ExpireUnsent(now, &x.Call) })
 			return
 		}
 	}
@@ -121,7 +121,7 @@ func (c *courier) startAt(now time.Duration, x *call, done <-chan struct{}) {
 func (c *courier) hand(x *call, f func(now time.Duration)) {
 	c.event(func(now time.Duration) {
 		if x.cancelled.Load() {
-			c.core.Expire(now, &x.Call, false)
+			c.core.ExpireUnsent(now, &x.Call)
 			return
 		}
 		f(now)
@@ -134,7 +134,7 @@ func (c *courier) expire(x *call) {
 		x.end(errSilent)
 		return
 	}
-	c.event(func(now time.Duration) { c.core.Expire(now, &x.Call, true) })
+	c.event(func(now time.Duration) { c.core.Expire(now, &x.Call) })
 }
 
 // linkFor returns the connection that a call to a slot or to one peer uses while

@@ -17,7 +17,7 @@ import (
 //
 //  1. Hand in what happened, one event at a time: [Core.Submit],
 //     [Core.Refused], [Core.Lost], [Core.Unanswered], [Core.Unsent], [Core.Crowded],
-//     [Core.Expire], [Core.Cancel] for a call; [Core.Accepted], [Core.Connected],
+//     [Core.Expire], [Core.ExpireUnsent], [Core.Cancel] for a call; [Core.Accepted], [Core.Connected],
 //     [Core.Disconnected] for a peer; [Core.Table], [Core.TableFailed] for a
 //     question after the table; [Core.Tick] once [Core.Wake] has come.
 //  2. After each event carry out [Core.Take], in order.
@@ -208,13 +208,17 @@ func (k *Core) Cancel(c *Call) bool {
 	return true
 }
 
-// Expire ends a call that was taken off its connection unanswered, or (not
-// sent) before it was put on one.
-func (k *Core) Expire(now time.Duration, c *Call, sent bool) {
-	k.adopt(now, c)
-	if sent && c.Write {
+// Expire ends a call that was taken off its connection unanswered.
+func (k *Core) Expire(now time.Duration, c *Call) {
+	if c.Write {
 		c.Maybe = true
 	}
+	k.ExpireUnsent(now, c)
+}
+
+// ExpireUnsent ends a call that was put on no connection, or was refused there.
+func (k *Core) ExpireUnsent(now time.Duration, c *Call) {
+	k.adopt(now, c)
 	k.expire(c)
 }
 

@@ -124,7 +124,11 @@ func (s *script) event(f []string) {
 	case "cancel":
 		fmt.Fprintf(&s.out, "  was here: %v\n", s.core.Cancel(call()))
 	case "expire":
-		s.core.Expire(s.now, call(), arg["sent"] == "yes")
+		if arg["sent"] == "yes" {
+			s.core.Expire(s.now, call())
+		} else {
+			s.core.ExpireUnsent(s.now, call())
+		}
 	case "route":
 		r := s.core.Routes()
 		slot := s.number(arg["slot"])

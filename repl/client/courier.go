@@ -174,7 +174,7 @@ func (c *courier) lookAfter(now time.Duration) {
 				}
 				c.event(func(now time.Duration) {
 					if x.cancelled.Load() {
-						c.core.Expire(now, &x.Call, true)
+						c.core.Expire(now, &x.Call)
 						return
 					}
 					c.core.Unanswered(now, &x.Call, b.peer)

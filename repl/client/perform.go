@@ -65,7 +65,7 @@ func (c *courier) perform(a *Action) {
 			// that was decided, it is too old to be sent again.
 			now := c.look()
 			if now >= x.Deadline {
-				c.event(func(now time.Duration) { c.core.Expire(now, &x.Call, false) })
+				c.event(func(now time.Duration) { c.core.ExpireUnsent(now, &x.Call) })
 				return
 			}
 			if l.bond.pressure.holds(&x.Call, now) {
@@ -78,7 +78,7 @@ func (c *courier) perform(a *Action) {
 		case sentDown:
 			c.hand(x, func(now time.Duration) { c.core.Unsent(now, &x.Call, a.Peer) })
 		case sentCancelled:
-			c.event(func(now time.Duration) { c.core.Expire(now, &x.Call, false) })
+			c.event(func(now time.Duration) { c.core.ExpireUnsent(now, &x.Call) })
 		}
 	case ActFinish:
 		a.Call.Owner.(*call).end(a.Err)
@@ -144,7 +144,11 @@ func (c *courier) refused(x *call, from Peer, body []byte) {
 	}
 	c.event(func(now time.Duration) {
 		if x.cancelled.Load() {
-			c.core.Expire(now, &x.Call, e.Code == wire.CodeMaybeApplied)
+			if e.Code == wire.CodeMaybeApplied {
+				c.core.Expire(now, &x.Call)
+			} else {
+				c.core.ExpireUnsent(now, &x.Call)
+			}
 			return
 		}
 		c.core.Refused(now, &x.Call, from, e)
@@ -192,7 +196,7 @@ func (c *courier) linkDown(l *link, lost []*call, err error) {
 			case x.direct:
 				direct = append(direct, x)
 			case x.cancelled.Load() || c.closed:
-				c.core.Expire(now, &x.Call, true)
+				c.core.Expire(now, &x.Call)
 			default:
 				c.core.Lost(now, &x.Call, b.peer, err)
 			}

@@ -187,7 +187,7 @@ func (t *truth) versionOf(key []byte) uint64 {
 
 // spoke notes what an answer spoke of. What is answered after it began must
 // not stand before what was answered then.
-func (t *truth) spoke(o *op, g raft.GroupID, id raft.LogID, strictly bool) {
+func (t *truth) spoke(o *op, g raft.GroupID, id raft.LogID) {
 	switch {
 	case g != t.group:
 		t.c.fail("%s is answered by group %d, its slot is group %d's", o, g, t.group)
@@ -195,7 +195,7 @@ func (t *truth) spoke(o *op, g raft.GroupID, id raft.LogID, strictly bool) {
 		t.c.fail("I8: %s is answered as of %s, the group has applied %d", o, id, len(t.entries))
 	case t.entries[id.Index-1].term != id.Term:
 		t.c.fail("I8: %s is answered as of %s, the group's entry there is of term %d", o, id, t.entries[id.Index-1].term)
-	case id.Index < o.floor || strictly && id.Index == o.floor:
+	case id.Index < o.floor:
 		t.c.fail("I7: %s began after an answer that stood at %d, and is answered as of %s", o, o.floor, id)
 	}
 	t.acknowledged = max(t.acknowledged, id.Index)
@@ -207,7 +207,7 @@ func (t *truth) checkRead(o *op, key []byte, g raft.GroupID, at raft.LogID, vers
 	if o.local && at.Index == 0 && o.floor == 0 && !found {
 		return // by a copy that has nothing yet
 	}
-	t.spoke(o, g, at, false)
+	t.spoke(o, g, at)
 	want, ok := t.model.at(key, at.Index)
 	if found != (ok && want.there) || found && (version != want.version || valueNumber(value) != want.number) {
 		t.c.fail("I9: %s is answered for %q with version %d of write %d (there: %v) as of %s; it should be version %d of write %d (there: %v)",
@@ -217,7 +217,10 @@ func (t *truth) checkRead(o *op, key []byte, g raft.GroupID, at raft.LogID, vers
 
 // checkWrite holds an acknowledgement against the entry that it names.
 func (t *truth) checkWrite(o *op, a *wire.WriteAnswer) {
-	t.spoke(o, a.Group, a.ID, true)
+	if a.ID.Index == o.floor {
+		t.c.fail("I7: %s began after an answer that stood at %d, and is acknowledged there", o, o.floor)
+	}
+	t.spoke(o, a.Group, a.ID)
 	key := outcomeKey{o.command.Session, o.command.Sequence}
 	line := &t.entries[a.ID.Index-1]
 	if line.key != key {

@@ -544,7 +544,7 @@ func (o *op) expire(uint64) {
 	}
 	cl.c.result.Fired[ClientTimeout]++
 	o.conn.take(o.request)
-	cl.core.Expire(cl.now(), &o.call, true)
+	cl.core.Expire(cl.now(), &o.call)
 	cl.settle()
 }
 

@@ -71,7 +71,7 @@ func (o *op) listed(t wire.Type, body []byte) {
 // key that was there, none else, each as it was. A page in which two keys are as
 // of different entries can't be that.
 func (t *truth) checkPage(o *op, a *wire.ListAnswer) {
-	t.spoke(o, a.Group, a.At, false)
+	t.spoke(o, a.Group, a.At)
 	q, last, rows := o.list, "", 0
 	for {
 		key, version, value, ok := a.Next()
