@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 )
 
 // The house keeps its own rules by test, so that one command is the whole
@@ -136,6 +138,43 @@ func TestExportedIsDocumented(t *testing.T) {
 					case *ast.ValueSpec: // the comment of a group is that of all in it
 						if s.Names[0].IsExported() && d.Doc == nil && s.Doc == nil && s.Comment == nil {
 							t.Errorf("%s: %s is exported without a comment", set.Position(s.Pos()), s.Names[0])
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
+// A comment that begins with a name begins with that of what it stands at: a
+// rename that forgets one leaves a reader with a word that means nothing, or
+// something else. Sentences, which begin with a capital, are free.
+func TestCommentsNameTheirSubject(t *testing.T) {
+	walk(t, ".go", func(path string, b []byte) {
+		set := token.NewFileSet()
+		f, err := parser.ParseFile(set, path, b, parser.ParseComments)
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			return
+		}
+		check := func(name string, doc *ast.CommentGroup) {
+			first, _, _ := strings.Cut(doc.Text(), " ")
+			if r, _ := utf8.DecodeRuneInString(first); unicode.IsLower(r) && strings.TrimRight(first, ",:") != name {
+				t.Errorf("%s: the comment of %s begins with %q", set.Position(doc.Pos()), name, first)
+			}
+		}
+		for _, d := range f.Decls {
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				if !strings.HasPrefix(d.Name.Name, "Test") { // a test's begins with what must hold
+					check(d.Name.Name, d.Doc)
+				}
+			case *ast.GenDecl:
+				for _, s := range d.Specs {
+					if s, ok := s.(*ast.TypeSpec); ok {
+						check(s.Name.Name, s.Doc)
+						if len(d.Specs) == 1 {
+							check(s.Name.Name, d.Doc)
 						}
 					}
 				}

@@ -8,7 +8,7 @@ import (
 	"muster/logstore/vfs"
 )
 
-// node is a data directory and what runs on it.
+// lifeNode is a data directory and what runs on it.
 type lifeNode struct {
 	t     testing.TB
 	disk  *vfs.Mem

@@ -23,7 +23,7 @@ func (s *speaker) unfinished(claims, sends int) error {
 	return err
 }
 
-// large returns how many connections have a large frame under way, and the
+// now returns how many connections have a large frame under way, and the
 // bytes that all of them take.
 func (a *arrivals) now() (large int, bytes int64) {
 	a.mu.Lock()

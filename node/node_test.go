@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // readyMax is how long a condition may take to come about on a busy machine.
 const readyMax = 20 * time.Second
 
-// running is a node that runs in this process.
+// runningNode is a node that runs in this process.
 type runningNode struct {
 	t      testing.TB
 	node   *Node

@@ -10,7 +10,7 @@ import (
 	"muster/repl/wire"
 )
 
-// next returns the next dials for a node, while none of them reaches anybody.
+// nextDials returns the next dials for a node, while none of them reaches anybody.
 func nextDials(a *Addresses, id raft.NodeID, n int) (addrs []string) {
 	for range n {
 		addrs = append(addrs, a.Next(id))

@@ -55,7 +55,7 @@ func (o *peer) nextSnapshot() (*SnapshotStream, bool) {
 	return s, true
 }
 
-// send sends what is queued, one after another, over one connection
+// sendSnapshots sends what is queued, one after another, over one connection
 // unless that breaks.
 func (o *peer) sendSnapshots() {
 	p := o.owner

@@ -186,7 +186,7 @@ func beginLife(t testing.TB, disk vfs.FS, store *logstore.Store, id raft.NodeID,
 	}
 }
 
-// make asks for the node's replicas of some groups.
+// place asks for the node's replicas of some groups.
 func (n *testNode) place(from, to raft.GroupID) {
 	m := raft.Membership{Next: 4}
 	for i := range 3 {

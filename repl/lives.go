@@ -395,7 +395,7 @@ func (l *lives) reborn(n raft.NodeID) {
 	}
 }
 
-// add tells a node what is known of its life, and what the replicas here hold of
+// answer tells a node what is known of its life, and what the replicas here hold of
 // the groups that it has a part in.
 func (l *lives) answer(o *other, q *wire.LifeQuestion) {
 	h := l.host

@@ -60,7 +60,7 @@ func (n *testNode) asked(g raft.GroupID, v uint64) bool {
 		slices.Contains(n.history[g], v)
 }
 
-// make is where an entry stands on a disk.
+// place is where an entry stands on a disk.
 type place struct {
 	file   string
 	offset int64

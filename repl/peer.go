@@ -53,7 +53,7 @@ const (
 	saidMax = 16
 )
 
-// add is an append whose entries are still to be read from the log.
+// fetch is an append whose entries are still to be read from the log.
 type fetch struct {
 	envelope wire.Envelope
 	current  func() bool
@@ -113,7 +113,7 @@ func (o *peer) send(e *wire.Envelope) {
 	o.queued = true
 }
 
-// add queues an append for the goroutine that writes, which may wait for the
+// fetch queues an append for the goroutine that writes, which may wait for the
 // disk. Of one group only the newest is kept: where the queue is slow its core
 // asks again.
 func (o *peer) fetch(e *wire.Envelope, current func() bool) {
@@ -282,7 +282,7 @@ func (o *peer) lost() {
 	o.owner.addresses.Lost(o.id)
 }
 
-// word waits, but no longer than until there may be another address. It waits
+// rest waits, but no longer than until there may be another address. It waits
 // for peerRetryMin at least: whoever can say a hello in the node's name could
 // else have it dialled as fast as hellos come.
 func (o *peer) rest(ctx context.Context, pause time.Duration) {

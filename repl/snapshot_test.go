@@ -45,7 +45,7 @@ func (c *cluster) write(g raft.GroupID, n int) {
 	})
 }
 
-// power takes power from a node; back starts it again.
+// back gives power to all nodes that have none, and starts them.
 func (c *cluster) back() {
 	for _, n := range c.nodes {
 		if n.host == nil {

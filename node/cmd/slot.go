@@ -48,7 +48,7 @@ func slotList(con *console, c *cli.Context) error {
 	return table.Flush()
 }
 
-// topology asks any endpoint who owns what.
+// topologyOf asks any endpoint who owns what.
 func topologyOf(ctx context.Context, s *errand) (a *wire.TopologyAnswer, err error) {
 	err = s.with(ctx, func(ctx context.Context) error {
 		a, err = s.client.Topology(ctx)

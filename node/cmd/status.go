@@ -95,7 +95,7 @@ func statusRowOf(a *wire.StatusAnswer) statusRow {
 	return row
 }
 
-// counters asks the node that gave the answer a.
+// countersOf asks the node that gave the answer a.
 func countersOf(ctx context.Context, s *errand, a *wire.StatusAnswer) ([]counterRow, error) {
 	rows := []counterRow{}
 	i := slices.IndexFunc(a.Nodes, func(n wire.StatusNode) bool { return n.ID == a.Self })

@@ -108,7 +108,7 @@ func (c *diskCluster) write(cl *client.Client, n int, max time.Duration) error {
 	return first
 }
 
-// problem returns an error unless a node's status names the nodes of some
+// full returns an error unless a node's status names the nodes of some
 // numbers, and no others, as full.
 func (c *diskCluster) full(ctx context.Context, cl *client.Client, of int, numbers ...int) error {
 	a, err := cl.Status(ctx, c.nodes[of].addr)

@@ -170,7 +170,7 @@ func (w *world) tick() {
 	w.core.Tick(w.now)
 }
 
-// first returns the i-th call that is on a connection, in a fixed order.
+// sent returns the i-th call that is on a connection, in a fixed order.
 func (w *world) sent() (out []*Call) {
 	for _, c := range w.calls {
 		if _, ok := w.on[c]; ok {

@@ -37,7 +37,7 @@ func (cl *simClient) now() time.Duration {
 	return cl.host.clock.Look(cl.c.now, cl.c.now-cl.host.slept)
 }
 
-// client returns whom an event happens to; nil if that is no client.
+// ofClient returns whom an event happens to; nil if that is no client.
 func (e *event) ofClient() *simClient {
 	switch e.kind {
 	case evAnswer, evDialled, evReset, evListen:
