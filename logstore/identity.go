@@ -84,7 +84,7 @@ type IdentityMember struct {
 // last line has the CRC32C of all lines before it; one blank stands between
 // two fields.
 //
-//	muster identity 2
+//	muster identity 3
 //	stage member
 //	cluster "shop"
 //	cluster-id 00c0ffee00c0ffee
@@ -102,7 +102,7 @@ type IdentityMember struct {
 //	checksum 89abcdef
 const (
 	// IdentityFormat is the newest format that is understood.
-	IdentityFormat   = 2
+	IdentityFormat   = 3
 	identityName     = "identity"
 	identityTemp     = "identity.tmp"
 	identityChecksum = "checksum "

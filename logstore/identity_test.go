@@ -10,7 +10,7 @@ import (
 )
 
 var testIdentity = Identity{
-	Format: 2, Stage: StageMember, Cluster: "shop \"north\"\n", ClusterID: 0xc0ffee00c0ffee, Node: 0x1122334455667788,
+	Format: IdentityFormat, Stage: StageMember, Cluster: "shop \"north\"\n", ClusterID: 0xc0ffee00c0ffee, Node: 0x1122334455667788,
 	Chain: []Link{{Life{6, 1}, 0}, {Life{7, 0x1020304050607080}, 4711}}, Stopped: 4805, Settled: 6,
 	Witness: Witness{1, 2, 3}, NextWitness: Witness{4, 5, 0}, Missed: []Witness{{6, 7, 8}, {9, 10, 11}}, Segments: []SegmentFile{{12, 13, 14}, {15, 16, 0}}, Doubt: Doubt{Why: "an \"older\" one\n", Proven: true},
 	Members: []IdentityMember{{0x1122334455667788, "127.0.0.1:4166"}, {5, "[::1]:4166"}},
@@ -24,7 +24,7 @@ func TestIdentity(t *testing.T) {
 		if _, found, err := ReadIdentity(fs, dir); found || err != nil {
 			t.Errorf("%s: empty directory: got %v, %v", name, found, err)
 		}
-		for _, want := range []Identity{testIdentity, {Format: 2, Stage: StageFounding, Node: 3}, {Format: 2, Stage: StageFounded, Node: 4}} {
+		for _, want := range []Identity{testIdentity, {Format: IdentityFormat, Stage: StageFounding, Node: 3}, {Format: IdentityFormat, Stage: StageFounded, Node: 4}} {
 			must(t, WriteIdentity(fs, dir, want))
 			got, found, err := ReadIdentity(fs, dir)
 			if err != nil || !found || fmt.Sprint(got) != fmt.Sprint(want) {
@@ -57,7 +57,7 @@ func TestIdentityDamage(t *testing.T) {
 		check(good[:i], fmt.Sprintf("first %d bytes", i))
 	}
 	check(append(good, '\n'), "a line more")
-	check(Identity{Format: 2, Stage: 9}.append(nil), "unknown stage")
+	check(Identity{Format: IdentityFormat, Stage: 9}.append(nil), "unknown stage")
 }
 
 // An older binary must not guess at what a newer one wrote.
@@ -65,7 +65,7 @@ func TestIdentityOfNewerFormat(t *testing.T) {
 	fs := vfs.NewMem()
 	must(t, fs.MkdirAll("d"))
 	newer := testIdentity
-	newer.Format = 3
+	newer.Format = IdentityFormat + 1
 	must(t, replaceFile(fs, "d", identityTemp, identityName, newer.append(nil)))
 	if _, _, err := ReadIdentity(fs, "d"); !errors.Is(err, ErrNewerFormat) {
 		t.Errorf("got %v, want ErrNewerFormat", err)

@@ -20,7 +20,7 @@ import (
 // sector is the header, little-endian, and the last sector is a copy of it:
 //
 //	 0  8 B  ed 'm' 'u' 's' 't' 'l' 'o' 'g'
-//	 8  u32  format, 2
+//	 8  u32  format, 3
 //	12  u32  CRC32C of all other bytes of the sector
 //	16  u64  number
 //	24  u64  size of the file, in bytes
@@ -38,7 +38,7 @@ import (
 // is used again goes the same way without the filling.
 const (
 	segmentMagic  = "\xedmustlog"
-	segmentFormat = 2
+	segmentFormat = 3
 	segmentHeader = sectorSize
 	segmentSuffix = ".log"
 	preparedName  = "next.tmp"

@@ -43,8 +43,8 @@ type connection struct {
 	decoder   *wire.Decoder
 	arrival   arrival // of what is in decoder
 	envelopes []wire.Envelope
-	full      bool          // the last request was one too many for now
-	now       time.Duration // on the loop's clock, for all that one read brought; 0: not looked at yet
+	full      bool        // the last request was one too many for now
+	now       machine.Now // on the loop's clock, for all that one read brought; 0: not looked at yet
 
 	mu       sync.Mutex
 	room     sync.Cond // of mu: inflight has shrunk, or closed is set
@@ -440,13 +440,18 @@ func (c *connection) handOn() {
 	c.requests.Clear()
 	clear(c.envelopes)
 	c.envelopes = c.envelopes[:0]
-	c.now = 0
+	c.now = machine.Now{}
 }
 
-// clock is the time on the loop's clock, the same for all that one read brought.
-func (c *connection) clock(loop *repl.Loop) time.Duration {
-	if c.now == 0 {
-		c.now = loop.Now()
+// clock is the time now, the same for all that one read brought.
+func (c *connection) clock(loop *repl.Loop) machine.Now {
+	if c.now.Host == 0 {
+		c.now = clock(loop)
 	}
 	return c.now
+}
+
+// clock is the time now, by the clocks of a node.
+func clock(loop *repl.Loop) machine.Now {
+	return machine.Now{Host: loop.Now(), Wall: uint64(max(0, time.Now().UnixMilli()))}
 }

@@ -354,7 +354,7 @@ func TestSilence(t *testing.T) {
 	}
 	defer slow.Close()
 	go func() {
-		for _, b := range []byte("\xedmus\x02\x02\x02\x00 this is no hello, and comes slowly") {
+		for _, b := range []byte("\xedmus\x03\x03\x02\x00 this is no hello, and comes slowly") {
 			if _, err := slow.Write([]byte{b}); err != nil {
 				return
 			}

@@ -246,7 +246,8 @@ func (s *announcer) propose(ctx context.Context, command func() ([]byte, error))
 	}
 	w := newWaiter()
 	loop := s.loop()
-	loop.Propose([]repl.Proposal{{Group: 0, Entry: raft.NewEntry(raft.EntryNormal, b), Deadline: loop.Now() + callTimeout, Reply: repl.Reply{To: w}}})
+	now := clock(loop)
+	loop.Propose([]repl.Proposal{{Group: 0, Entry: machine.NewEntry(wire.Origin{Time: now.Wall}, b), Deadline: now.Host + callTimeout, Reply: repl.Reply{To: w}}})
 	return w.wait(ctx)
 }
 

@@ -65,6 +65,10 @@ func (c Condition) String() string {
 	return fmt.Sprintf("condition %d", uint8(c))
 }
 
+// Principal is whoever may do something in the cluster: a user, or a node. 0 stands
+// for everybody, while there are no principals.
+type Principal uint64
+
 // Command is one change to the keys of one slot, all of it or nothing.
 //
 // It is a msgpack array of eight, integers in their shortest form:
@@ -86,6 +90,11 @@ type Command struct {
 	Condition Condition
 	Version   uint64 // with ConditionVersion
 	Items     [][]byte
+
+	// Principal sent the command. It is not among the bytes, which are the
+	// client's: the node that admits the command says it of the client, beside them.
+	// ReadCommand leaves 0.
+	Principal Principal
 }
 
 var (
@@ -133,7 +142,7 @@ func ReadCommand(b []byte, c *Command) error {
 	if fields > commandFields {
 		return fmt.Errorf("command of %d fields: %w; level %d has %d", fields, ErrLevel, Level, commandFields)
 	}
-	c.Kind = CommandKind(kind)
+	c.Kind, c.Principal = CommandKind(kind), 0
 	c.Session, c.Sequence, c.Floor = r.Uint(), r.Uint(), r.Uint()
 	slot, condition := r.Uint(), r.Uint()
 	c.Version = r.Uint()

@@ -225,7 +225,7 @@ func FuzzReadCommand(f *testing.F) {
 			t.Fatalf("%+v came back as %+v, %v", c, back, err)
 		}
 		if c.Validate(Limits{ValueMax: ValueMaxDefault, Level: Level}) == nil {
-			m := NewMap([]Slot{c.Home()})
+			m := NewMap(testGroup, []Slot{c.Home()})
 			apply(t, m, 1, 1, &c)
 		}
 	})

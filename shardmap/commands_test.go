@@ -50,7 +50,7 @@ func TestAboveTheLevel(t *testing.T) {
 			} else if want && (!errors.Is(err, ErrLevel) || above.Needs != row.Level || above.Level != level) {
 				t.Errorf("%s in a cluster of level %d: %+v", row.Name, level, above)
 			}
-			m := NewMap(allSlots())
+			m := NewMap(testGroup, allSlots())
 			m.Understand(level)
 			apply(t, m, 1, 0, &Command{Kind: CommandSet, Slot: SlotByServer, Items: items("other", "v")})
 			_, err = m.Apply(raft.LogID{Term: 1, Index: 2}, 0, &c)
@@ -74,7 +74,7 @@ func TestAboveTheLevel(t *testing.T) {
 
 // A check is a write that writes nothing: versions stay, its outcome is kept.
 func TestCheckCommand(t *testing.T) {
-	m := NewMap(allSlots())
+	m := NewMap(testGroup, allSlots())
 	set := apply(t, m, 5, 0, &Command{Kind: CommandSet, Slot: SlotByServer, Items: items("k", "v")})
 	digest := digestOf(m, SlotOf([]byte("k")))
 	for i, c := range []struct {
@@ -87,7 +87,7 @@ func TestCheckCommand(t *testing.T) {
 		{ConditionVersion, set.Version + 1, Result{Status: StatusConflict, Current: set.Version}},
 		{ConditionAbsent, 0, Result{Status: StatusConflict, Current: set.Version}},
 	} {
-		c.want.ID = raft.LogID{Term: 1, Index: uint64(6 + i)}
+		c.want.Group, c.want.ID = testGroup, raft.LogID{Term: 1, Index: uint64(6 + i)}
 		got := apply(t, m, c.want.ID.Index, 0, &Command{Kind: CommandCheck, Slot: SlotByServer, Condition: c.condition, Version: c.version, Items: items("k")})
 		if got != c.want {
 			t.Errorf("check if %s %d: got %+v, want %+v", c.condition, c.version, got, c.want)

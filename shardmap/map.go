@@ -17,6 +17,7 @@ type Map struct {
 
 	moments moments
 	quota   sessionQuota // of the goroutine that applies
+	group   raft.GroupID // whose log it applies; set once
 	level   uint32       // that it understands; set once
 
 	mu      sync.Mutex // guards what follows; taken alone
@@ -27,10 +28,10 @@ type Map struct {
 // pageSlots is how many slots are looked up together.
 const pageSlots = 64
 
-// NewMap returns a Map that owns slots, all empty. An empty slot takes some 400
-// bytes.
-func NewMap(slots []Slot) *Map {
-	m := &Map{quota: newSessionQuota(), level: Level}
+// NewMap returns the Map of a group that owns slots, all empty. An empty slot takes
+// some 400 bytes.
+func NewMap(g raft.GroupID, slots []Slot) *Map {
+	m := &Map{quota: newSessionQuota(), group: g, level: Level}
 	for _, s := range slots {
 		m.own(s, newSlotState())
 	}
@@ -75,12 +76,12 @@ func (m *Map) Apply(id raft.LogID, t raft.GroupTime, c *Command) (Result, error)
 		return Result{}, err
 	}
 	st := m.slot(c.Home())
-	r := Result{Status: StatusNotOwned, ID: id}
+	r := Result{Status: StatusNotOwned, Group: m.group, ID: id}
 	if st != nil {
 		st.mu.Lock()
 		m.keep(st)
 		m.quota.met = false
-		r = st.apply(id, now, c, &m.quota)
+		r = st.apply(m.group, id, now, c, &m.quota)
 		st.mu.Unlock()
 		if m.quota.met {
 			m.sweepSessions(id, now)

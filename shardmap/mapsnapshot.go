@@ -90,7 +90,7 @@ func (c *MapCopy) WriteTo(w io.Writer) (int64, error) {
 // until Load is done.
 func (m *Map) Load(r io.Reader, at raft.LogID, t raft.GroupTime) error {
 	d := snapshotReader{streamReader: streamReader{r: r}}
-	loaded := NewMap(nil)
+	loaded := NewMap(m.group, nil)
 	if err := d.slots(loaded); err != nil {
 		return d.fail(err)
 	}

@@ -16,7 +16,7 @@ import (
 // of its state.
 func testMap(t testing.TB) (*Map, []byte) {
 	a, b := SlotOf([]byte("{a}")), SlotOf([]byte("{b}"))
-	m := NewMap([]Slot{a, b, 77})
+	m := NewMap(testGroup, []Slot{a, b, 77})
 	for i := range 40 {
 		tag := "{a}"
 		if i%2 == 0 {
@@ -44,7 +44,7 @@ func mapBytes(t testing.TB, m *Map) []byte {
 // it can be written to.
 func TestLoadLargeAndSmall(t *testing.T) {
 	slot := SlotOf([]byte("{a}"))
-	m := NewMap([]Slot{slot})
+	m := NewMap(testGroup, []Slot{slot})
 	index := uint64(0)
 	for i := range 700 {
 		size := i % 40
@@ -63,7 +63,7 @@ func TestLoadLargeAndSmall(t *testing.T) {
 	for name, reader := range map[string]func(io.Reader) io.Reader{
 		"whole": func(r io.Reader) io.Reader { return r }, "halves": iotest.HalfReader, "with its end": iotest.DataErrReader,
 	} {
-		loaded := NewMap(nil)
+		loaded := NewMap(testGroup, nil)
 		if err := loaded.Load(reader(bytes.NewReader(want)), m.Applied(), 5); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -101,7 +101,7 @@ func TestLoadIsAllOrNothing(t *testing.T) {
 	for i := range good {
 		bad := bytes.Clone(good)
 		bad[i] ^= 1 << (i % 8)
-		if err := NewMap(nil).Load(bytes.NewReader(bad), raft.LogID{Term: 1, Index: 40}, 0); !errors.Is(err, ErrSnapshot) && !errors.Is(err, ErrLevel) {
+		if err := NewMap(testGroup, nil).Load(bytes.NewReader(bad), raft.LogID{Term: 1, Index: 40}, 0); !errors.Is(err, ErrSnapshot) && !errors.Is(err, ErrLevel) {
 			t.Fatalf("byte %d of %d flipped: %v", i, len(good), err)
 		}
 	}
@@ -172,7 +172,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add(huge)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		used := allocated(func() {
-			m := NewMap(nil)
+			m := NewMap(testGroup, nil)
 			err := m.Load(bytes.NewReader(b), raft.LogID{Term: 1, Index: 1}, 1)
 			if (err == nil) != (m.Applied().Index == 1) {
 				t.Fatalf("error %v, stands at %s", err, m.Applied())

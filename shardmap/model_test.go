@@ -17,7 +17,13 @@ import (
 type model struct {
 	keys     map[string]modelKey
 	last     map[Slot]uint64
-	sessions map[Slot]map[uint64]*modelSession
+	sessions map[Slot]map[modelSessionKey]*modelSession
+	group    raft.GroupID // that owns all slots now
+}
+
+type modelSessionKey struct {
+	principal Principal
+	session   uint64
 }
 
 type modelKey struct {
@@ -32,7 +38,7 @@ type modelSession struct {
 }
 
 func newModel() *model {
-	return &model{map[string]modelKey{}, map[Slot]uint64{}, map[Slot]map[uint64]*modelSession{}}
+	return &model{map[string]modelKey{}, map[Slot]uint64{}, map[Slot]map[modelSessionKey]*modelSession{}, testGroup}
 }
 
 func (m *model) apply(id raft.LogID, now raft.GroupTime, c *Command) Result {
@@ -42,14 +48,15 @@ func (m *model) apply(id raft.LogID, now raft.GroupTime, c *Command) Result {
 	}
 	table := m.sessions[slot]
 	if table == nil {
-		table = map[uint64]*modelSession{}
+		table = map[modelSessionKey]*modelSession{}
 		m.sessions[slot] = table
 	}
 	kept := 0
 	for _, s := range table {
 		kept += len(s.outcomes)
 	}
-	s := table[c.Session]
+	key := modelSessionKey{c.Principal, c.Session}
+	s := table[key]
 	if s == nil {
 		// Those that were used longest ago go first: a few, and who was last
 		// used at the very time of the last of them.
@@ -67,10 +74,10 @@ func (m *model) apply(id raft.LogID, now raft.GroupTime, c *Command) Result {
 			}
 		}
 		if len(table) >= SlotSessionsMax || kept >= SlotOutcomesMax {
-			return Result{Status: StatusTooManySessions, ID: id}
+			return Result{Status: StatusTooManySessions, Group: m.group, ID: id}
 		}
 		s = &modelSession{outcomes: map[uint64]Result{}}
-		table[c.Session] = s
+		table[key] = s
 	}
 	s.used, s.floor = now, max(s.floor, c.Floor)
 	for q := range s.outcomes {
@@ -79,7 +86,7 @@ func (m *model) apply(id raft.LogID, now raft.GroupTime, c *Command) Result {
 		}
 	}
 	if c.Sequence < s.floor {
-		return Result{Status: StatusStale, ID: id}
+		return Result{Status: StatusStale, Group: m.group, ID: id}
 	}
 	if r, ok := s.outcomes[c.Sequence]; ok {
 		return r
@@ -94,14 +101,14 @@ func (m *model) change(slot Slot, id raft.LogID, c *Command) Result {
 	switch {
 	case c.Condition == ConditionAbsent && current != 0,
 		c.Condition == ConditionVersion && current != c.Version:
-		return Result{Status: StatusConflict, ID: id, Current: current}
+		return Result{Status: StatusConflict, Group: m.group, ID: id, Current: current}
 	}
 	if c.Kind == CommandCheck {
-		return Result{Status: StatusApplied, ID: id}
+		return Result{Status: StatusApplied, Group: m.group, ID: id}
 	}
 	v := max(id.Index, m.last[slot]+1)
 	m.last[slot] = v
-	r := Result{Status: StatusApplied, ID: id, Version: v}
+	r := Result{Status: StatusApplied, Group: m.group, ID: id, Version: v}
 	for i := range c.Keys() {
 		key := string(c.Key(i))
 		if c.Kind == CommandSet {
@@ -241,11 +248,11 @@ type harness struct {
 	were    [][]string
 	digests []uint64
 	sent    []Command
-	next    map[uint64]uint64 // sequence per session
+	next    map[modelSessionKey]uint64 // sequence per session
 }
 
 func newHarness(t *rapid.T) *harness {
-	return &harness{m: NewMap(allSlots()), model: newModel(), next: map[uint64]uint64{}}
+	return &harness{m: NewMap(testGroup, allSlots()), model: newModel(), next: map[modelSessionKey]uint64{}}
 }
 
 func allSlots() []Slot {
@@ -306,8 +313,10 @@ func (h *harness) name(t *rapid.T, c *Command) {
 	if s == 0 {
 		return
 	}
-	h.next[s]++
-	c.Session, c.Sequence = s, h.next[s]
+	// Clients of two principals may draw the same session, and count alike.
+	key := modelSessionKey{Principal(rapid.IntRange(0, 1).Draw(t, "principal")), s}
+	h.next[key]++
+	c.Principal, c.Session, c.Sequence = key.principal, s, h.next[key]
 	c.Floor = c.Sequence - min(c.Sequence, uint64(rapid.IntRange(0, 5).Draw(t, "open")))
 	if len(h.sent) < 100 {
 		h.sent = append(h.sent, *c)
@@ -411,7 +420,7 @@ func (h *harness) release(t *rapid.T) {
 	if err := c.Check(); err != nil || c.Digest() != h.digests[i] {
 		t.Fatalf("copy of slot %d: %v; digest %x, want %x", c.Slot(), err, c.Digest(), h.digests[i])
 	}
-	other := NewMap(allSlots())
+	other := NewMap(testGroup, allSlots())
 	snapshotInto(t, c, other)
 	if digestOf(other, c.Slot()) != h.digests[i] {
 		t.Fatalf("slot %d through a snapshot: digest %x, want %x", c.Slot(), digestOf(other, c.Slot()), h.digests[i])
@@ -422,14 +431,16 @@ func (h *harness) release(t *rapid.T) {
 
 // restart goes on with what comes out of the bytes of the whole map. It must be
 // the same in all: keys and versions, what sessions remember, where it stands;
-// and copies of the map before must not mind.
+// and copies of the map before must not mind. It may go on as another group, as if
+// all slots had moved there: what the one before has answered stays that one's.
 func (h *harness) restart(t *rapid.T) {
 	c := h.m.CopyAll()
 	var b, again bytes.Buffer
 	if n, err := c.WriteTo(&b); err != nil || n != int64(b.Len()) {
 		t.Fatalf("write: %d of %d bytes, %v", n, b.Len(), err)
 	}
-	loaded := NewMap(nil)
+	h.model.group = raft.GroupID(rapid.IntRange(1, 3).Draw(t, "group"))
+	loaded := NewMap(h.model.group, nil)
 	if err := loaded.Load(bytes.NewReader(b.Bytes()), h.m.Applied(), h.m.Time()); err != nil {
 		t.Fatalf("load: %v", err)
 	}

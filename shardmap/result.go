@@ -33,11 +33,14 @@ func (s Status) String() string {
 
 // Result is the outcome of a command. A retry gets that of the first try.
 type Result struct {
-	Status  Status
-	ID      raft.LogID // of the entry that decided it
-	Version uint64     // of all keys of the command, where it was applied
-	Deleted uint32     // how many keys a del found
-	Current uint64     // in a conflict, the key's version; 0 if it was not there
+	Status Status
+	// Group and ID are those of the entry that decided it. For a retry that is the
+	// first one, in the log of the group that owned the slot then.
+	Group   raft.GroupID
+	ID      raft.LogID
+	Version uint64 // of all keys of the command, where it was applied
+	Deleted uint32 // how many keys a del found
+	Current uint64 // in a conflict, the key's version; 0 if it was not there
 }
 
 // ErrInvariant is wrapped by errors about a broken rule of this package's own:

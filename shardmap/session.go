@@ -39,11 +39,14 @@ type outcome struct {
 	version  uint64 // in a conflict, the current one
 	sum      uint64 // Invariant: the outcome's hash
 	deleted  uint32
-	status   Status
+	// group is the one whose log has the entry id. When the slot has moved, it is
+	// another than the one that answers a retry.
+	group  raft.GroupID
+	status Status
 }
 
 func (o *outcome) result() Result {
-	r := Result{Status: o.status, ID: o.id, Deleted: o.deleted}
+	r := Result{Status: o.status, Group: o.group, ID: o.id, Deleted: o.deleted}
 	if o.status == StatusConflict {
 		r.Current = o.version
 	} else {
@@ -52,9 +55,26 @@ func (o *outcome) result() Result {
 	return r
 }
 
+// sessionKey names a session. Clients choose the ids of their sessions, so an id
+// alone would let one principal read, or forget, the outcomes of another: the
+// sessions of two principals are two, whatever their ids.
+type sessionKey struct {
+	id        uint64
+	principal Principal
+}
+
+// below orders sessions by id, which is drawn at random, so that the principal is
+// hardly ever looked at.
+func (k sessionKey) below(o sessionKey) bool {
+	return k.id < o.id || k.id == o.id && k.principal < o.principal
+}
+
+// sessionKey names the session of c.
+func (c *Command) sessionKey() sessionKey { return sessionKey{c.Session, c.Principal} }
+
 // session is what one slot remembers of one session.
 type session struct {
-	id    uint64
+	sessionKey
 	used  raft.GroupTime // of the last command
 	floor uint64         // the highest seen; nothing below it is kept
 	sum   uint64         // Invariant: the session's hash
@@ -68,28 +88,30 @@ type session struct {
 
 func (s *session) kept() []outcome { return s.outcomes[s.head:] }
 
-// The digest of a session is the xxhash64 of its kind (2), id, last use and
-// floor; that of an outcome of its kind (3), session and fields; u64
+// The digest of a session is the xxhash64 of its kind (2), id, principal, last use
+// and floor; that of an outcome of its kind (3), session and fields; u64
 // little-endian each. Both are stored with the session or outcome: to hash it
 // again when it changes or goes would be half of a session's cost per command.
 func (s *session) hash() uint64 {
-	var b [32]byte
+	var b [40]byte
 	binary.LittleEndian.PutUint64(b[0:], 2)
 	binary.LittleEndian.PutUint64(b[8:], s.id)
-	binary.LittleEndian.PutUint64(b[16:], uint64(s.used))
-	binary.LittleEndian.PutUint64(b[24:], s.floor)
+	binary.LittleEndian.PutUint64(b[16:], uint64(s.principal))
+	binary.LittleEndian.PutUint64(b[24:], uint64(s.used))
+	binary.LittleEndian.PutUint64(b[32:], s.floor)
 	return xxhash.Sum64(b[:])
 }
 
-func (o *outcome) hash(session uint64) uint64 {
-	var b [56]byte
+func (o *outcome) hash(of sessionKey) uint64 {
+	var b [64]byte
 	binary.LittleEndian.PutUint64(b[0:], 3)
-	binary.LittleEndian.PutUint64(b[8:], session)
-	binary.LittleEndian.PutUint64(b[16:], o.sequence)
-	binary.LittleEndian.PutUint64(b[24:], o.id.Term)
-	binary.LittleEndian.PutUint64(b[32:], o.id.Index)
-	binary.LittleEndian.PutUint64(b[40:], o.version)
-	binary.LittleEndian.PutUint64(b[48:], uint64(o.deleted)|uint64(o.status)<<32)
+	binary.LittleEndian.PutUint64(b[8:], of.id)
+	binary.LittleEndian.PutUint64(b[16:], uint64(of.principal))
+	binary.LittleEndian.PutUint64(b[24:], o.sequence)
+	binary.LittleEndian.PutUint64(b[32:], o.id.Term)
+	binary.LittleEndian.PutUint64(b[40:], o.id.Index)
+	binary.LittleEndian.PutUint64(b[48:], o.version)
+	binary.LittleEndian.PutUint64(b[56:], uint64(o.deleted)|uint64(o.status)<<32|uint64(o.group)<<40)
 	return xxhash.Sum64(b[:])
 }
 
@@ -118,7 +140,8 @@ func (s *session) find(sequence uint64) (int, bool) {
 //
 // The session is good until the next begin.
 func (t *sessions) begin(c *Command, now raft.GroupTime, q *sessionQuota) (s *session, r Result, done bool) {
-	block, at, ok := t.find(c.Session)
+	key := c.sessionKey()
+	block, at, ok := t.find(key)
 	if !ok {
 		q.met = true
 		t.forgetDue(now, q)
@@ -128,8 +151,8 @@ func (t *sessions) begin(c *Command, now raft.GroupTime, q *sessionQuota) (s *se
 		case q.full():
 			return nil, Result{Status: StatusGroupTooManySessions}, true
 		}
-		block, at, _ = t.find(c.Session) // forgetDue may have removed others
-		s = t.insert(block, at, session{id: c.Session, used: now, floor: c.Floor, epoch: t.epoch})
+		block, at, _ = t.find(key) // forgetDue may have removed others
+		s = t.insert(block, at, session{sessionKey: key, used: now, floor: c.Floor, epoch: t.epoch})
 		q.sessions++
 	} else {
 		s = &t.ownBlock(block).list[at]
@@ -162,11 +185,11 @@ func (t *sessions) begin(c *Command, now raft.GroupTime, q *sessionQuota) (s *se
 // begin has made sure that there is room: a command whose outcome could not be
 // kept must not be carried out.
 func (t *sessions) finish(s *session, sequence uint64, r Result, q *sessionQuota) {
-	o := outcome{sequence: sequence, id: r.ID, version: r.Version, deleted: r.Deleted, status: r.Status}
+	o := outcome{sequence: sequence, group: r.Group, id: r.ID, version: r.Version, deleted: r.Deleted, status: r.Status}
 	if r.Status == StatusConflict {
 		o.version = r.Current
 	}
-	o.sum = o.hash(s.id)
+	o.sum = o.hash(s.sessionKey)
 	at, _ := s.find(sequence)
 	if len(s.outcomes) == cap(s.outcomes) && s.head > 0 {
 		t.settle(s)

@@ -1,6 +1,7 @@
 package shardmap
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
@@ -16,7 +17,7 @@ type sessionSlot struct {
 
 func newSessionSlot() *sessionSlot {
 	slot := SlotOf([]byte("{s}"))
-	return &sessionSlot{m: NewMap([]Slot{slot}), slot: slot}
+	return &sessionSlot{m: NewMap(testGroup, []Slot{slot}), slot: slot}
 }
 
 func (s *sessionSlot) set(t testing.TB, now raft.GroupTime, session, sequence, floor uint64) Result {
@@ -41,9 +42,9 @@ func TestRetryGetsFirstOutcome(t *testing.T) {
 	del := Command{Kind: CommandDel, Session: 1, Sequence: 2, Floor: 1, Items: items("{s}k", "{s}x")}
 	first := []Result{send(set), send(conflict), send(del)}
 	want := []Result{
-		{Status: StatusApplied, ID: raft.LogID{Term: 1, Index: 1}, Version: 1},
-		{Status: StatusConflict, ID: raft.LogID{Term: 1, Index: 2}, Current: 1},
-		{Status: StatusApplied, ID: raft.LogID{Term: 1, Index: 3}, Version: 3, Deleted: 1},
+		{Status: StatusApplied, Group: testGroup, ID: raft.LogID{Term: 1, Index: 1}, Version: 1},
+		{Status: StatusConflict, Group: testGroup, ID: raft.LogID{Term: 1, Index: 2}, Current: 1},
+		{Status: StatusApplied, Group: testGroup, ID: raft.LogID{Term: 1, Index: 3}, Version: 3, Deleted: 1},
 	}
 	second := []Result{send(set), send(conflict), send(del)}
 	for i := range want {
@@ -57,6 +58,76 @@ func TestRetryGetsFirstOutcome(t *testing.T) {
 	// The same sequence of no session is a new command each time.
 	if a, b := s.set(t, 0, 0, 0, 0), s.set(t, 0, 0, 0, 0); a.Version == b.Version {
 		t.Errorf("without a session: %+v, %+v", a, b)
+	}
+}
+
+// A slot that moves takes along what its sessions are to be told. Log ids count per
+// group: the answer to a retry that comes after the move names the group whose log
+// has the entry, not the one that answers. That one's entry of the same number is
+// another.
+func TestRetryAfterMoveNamesFirstGroup(t *testing.T) {
+	s := newSessionSlot()
+	first := s.set(t, 0, 7, 1, 1)
+	conflict := Command{Kind: CommandSet, Session: 7, Sequence: 2, Floor: 1, Slot: s.slot, Condition: ConditionAbsent, Items: items("{s}k", "w")}
+	refused := apply(t, s.m, 2, 0, &conflict)
+	if first.Group != testGroup || refused.Group != testGroup || refused.Status != StatusConflict {
+		t.Fatalf("the first answers: %+v, %+v", first, refused)
+	}
+	moved := newSessionSlot()
+	moved.m, moved.index = NewMap(testGroup+1, []Slot{s.slot}), 40
+	copied := copyOf(s.m, s.slot)
+	defer copied.Release()
+	var b bytes.Buffer
+	if _, err := copied.WriteTo(&b); err != nil {
+		t.Fatal(err)
+	}
+	snapshot, err := ReadSnapshot(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := moved.m.Install(snapshot); err != nil {
+		t.Fatal(err)
+	}
+	if got := moved.set(t, 0, 7, 1, 1); got != first {
+		t.Errorf("the write again: %+v, want %+v", got, first)
+	}
+	if got := apply(t, moved.m, 50, 0, &conflict); got != refused {
+		t.Errorf("the refused write again: %+v, want %+v", got, refused)
+	}
+	if got := apply(t, moved.m, 51, 0, &Command{Kind: CommandSet, Session: 7, Sequence: 3, Floor: 1, Slot: s.slot, Items: items("{s}k", "x")}); got.Group != testGroup+1 {
+		t.Errorf("a new write: %+v, want group %d", got, testGroup+1)
+	}
+	if got := apply(t, moved.m, 52, 0, &Command{Kind: CommandSet, Session: 7, Sequence: 1, Floor: 4, Slot: s.slot, Items: items("{s}k", "x")}); got.Status != StatusStale || got.Group != testGroup+1 || got.ID.Index != 52 {
+		t.Errorf("what is forgotten: %+v, want stale, from group %d", got, testGroup+1)
+	}
+}
+
+// Clients choose the numbers of their sessions. One that takes another
+// principal's number must neither hear what became of that one's writes, nor make
+// the cluster forget it by its floor, nor have its own writes taken for retries.
+func TestSessionsOfTwoPrincipals(t *testing.T) {
+	s := newSessionSlot()
+	send := func(p Principal, sequence, floor uint64, value string) Result {
+		s.index++
+		c := Command{Kind: CommandSet, Principal: p, Session: 7, Sequence: sequence, Floor: floor, Slot: s.slot, Items: items("{s}k", value)}
+		return apply(t, s.m, s.index, 0, &c)
+	}
+	first := send(1, 1, 1, "a")
+	if other := send(2, 1, 1, "b"); other.ID == first.ID || other.Status != StatusApplied {
+		t.Errorf("another principal's write: %+v, after %+v", other, first)
+	}
+	if value, _, _ := s.m.Get([]byte("{s}k"), nil); string(value) != "b" {
+		t.Errorf("the key is %q, want what the second wrote", value)
+	}
+	send(2, 9, 9, "c")
+	if again := send(1, 1, 1, "a"); again != first {
+		t.Errorf("a retry of the first: %+v, want %+v", again, first)
+	}
+	if n := s.m.slot(s.slot).sessions.count; n != 2 {
+		t.Errorf("%d sessions, want 2", n)
+	}
+	if err := checkSessions(&s.m.slot(s.slot).sessions); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -114,7 +185,7 @@ func TestSessionsAreBounded(t *testing.T) {
 		}
 	}
 	table := &s.m.slot(s.slot).sessions
-	if _, _, ok := table.find(2); ok || table.count != SlotSessionsMax {
+	if _, _, ok := table.find(sessionKey{id: 2}); ok || table.count != SlotSessionsMax {
 		t.Errorf("session 2 is known: %v; %d sessions", ok, table.count)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"muster/raft"
 )
 
-// The sessions of a slot lie in blocks, by id, and are also linked in the order of
+// The sessions of a slot lie in blocks, by id and principal, and are also linked in the order of
 // their last use. One sorted slice, tried first, cost 93 µs for each new session among
 // 65,536, a look at all of them when one was due to be forgotten, and a copy of
 // them all at the first write after each snapshot. However much a slot remembers, a
@@ -20,12 +20,12 @@ const sessionBlockMax = 128
 // sessionsOrdered is the number of sessions above which their order of use is kept.
 // Below it, all are looked at when one may be due, at most 20 KB. Keeping the order
 // costs each command four lines of memory, a tenth of the nodes' time for a set, and
-// each session 24 bytes. With a limit of 64, tried first, ninety runs within SessionKeep
+// each session 32 bytes. With a limit of 64, tried first, ninety runs within SessionKeep
 // of a command that writes to all slots paid for it. The order is dropped again at
 // half as many.
 const sessionsOrdered = 256
 
-// sessionBlock is a run of sessions, by id.
+// sessionBlock is a run of sessions, by id and principal.
 type sessionBlock struct {
 	epoch uint64 // of the table, when it was made; older than a copy: shared with it
 	list  []session
@@ -39,7 +39,7 @@ type sessionView struct {
 	count  int // Invariant: of the sessions in blocks
 }
 
-// each calls f for all sessions, by id, until it returns an error.
+// each calls f for all sessions, by id and principal, until it returns an error.
 func (v *sessionView) each(f func(s *session) error) error {
 	for k := range v.blocks {
 		list := v.blocks[k].list
@@ -55,9 +55,9 @@ func (v *sessionView) each(f func(s *session) error) error {
 // sessions is everything that one slot remembers of sessions.
 type sessions struct {
 	sessionView
-	firsts   []uint64 // of each block: no id in it is lower, all in earlier blocks are
-	outcomes int      // Invariant: the sum of len(kept()) of all
-	sum      uint64   // Invariant: the sum of the sums of all sessions and outcomes
+	firsts   []sessionKey // of each block: none in it is below, all in earlier blocks are
+	outcomes int          // Invariant: the sum of len(kept()) of all
+	sum      uint64       // Invariant: the sum of the sums of all sessions and outcomes
 	// ordered: there are so many that their order of use is kept; else oldest is no
 	// later than the last use of any.
 	ordered bool
@@ -96,21 +96,21 @@ func (t *sessions) takeCopies(copies int) {
 // find returns the block and position of a session, or where it would be. It is
 // on the path of every command; a search with a function for each comparison took
 // twice as long.
-func (t *sessions) find(id uint64) (block, at int, ok bool) {
+func (t *sessions) find(k sessionKey) (block, at int, ok bool) {
 	if len(t.blocks) == 0 {
 		return 0, 0, false
 	}
 	if len(t.blocks) > 1 {
-		block = t.blockOf(id)
+		block = t.blockOf(k)
 	}
 	list := t.blocks[block].list
 	lo, hi := 0, len(list)
 	for lo < hi {
 		mid := int(uint(lo+hi) / 2)
-		switch x := list[mid].id; {
-		case x == id:
+		switch x := &list[mid].sessionKey; {
+		case *x == k:
 			return block, mid, true
-		case x < id:
+		case x.below(k):
 			lo = mid + 1
 		default:
 			hi = mid
@@ -120,10 +120,10 @@ func (t *sessions) find(id uint64) (block, at int, ok bool) {
 }
 
 // blockOf returns the block in which a session is, or would be.
-func (t *sessions) blockOf(id uint64) int {
-	lo, hi := 0, len(t.firsts) // firsts[lo] <= id < firsts[hi], or lo is the first
+func (t *sessions) blockOf(k sessionKey) int {
+	lo, hi := 0, len(t.firsts) // k is not below firsts[lo], but below firsts[hi]; or lo is the first
 	for hi-lo > 1 {
-		if mid := int(uint(lo+hi) / 2); t.firsts[mid] <= id {
+		if mid := int(uint(lo+hi) / 2); !k.below(t.firsts[mid]) {
 			lo = mid
 		} else {
 			hi = mid
@@ -158,7 +158,7 @@ func (t *sessions) ownTop() {
 func (t *sessions) insert(block, at int, s session) *session {
 	switch {
 	case t.ordered:
-		s.order = t.order.push(s.id, s.used)
+		s.order = t.order.push(s.sessionKey, s.used)
 	case t.count == 0:
 		t.oldest = s.used
 	default:
@@ -166,12 +166,12 @@ func (t *sessions) insert(block, at int, s session) *session {
 	}
 	t.count++
 	if len(t.blocks) == 0 {
-		t.insertBlock(0, 0)
+		t.insertBlock(0, sessionKey{})
 	}
 	b := t.ownBlock(block)
 	if len(b.list) == sessionBlockMax {
 		const half = sessionBlockMax / 2
-		right := t.insertBlock(block+1, b.list[half].id)
+		right := t.insertBlock(block+1, b.list[half].sessionKey)
 		b = &t.blocks[block] // the list may have moved
 		right.list = append(right.list, b.list[half:]...)
 		clear(b.list[half:])
@@ -194,20 +194,20 @@ func (t *sessions) touch(s *session) {
 	}
 }
 
-// insertBlock adds an empty block as number i, of ids from first on.
-func (t *sessions) insertBlock(i int, first uint64) *sessionBlock {
+// insertBlock adds an empty block as number i, of sessions from first on.
+func (t *sessions) insertBlock(i int, first sessionKey) *sessionBlock {
 	t.ownTop()
 	t.blocks = slices.Insert(t.blocks, i, sessionBlock{epoch: t.epoch})
 	t.firsts = slices.Insert(t.firsts, i, first)
 	return &t.blocks[i]
 }
 
-// append adds a session whose id is above all others, of a snapshot.
+// append adds a session that all others are below, of a snapshot.
 func (t *sessions) append(s session) {
 	last := len(t.blocks) - 1
 	if last < 0 || len(t.blocks[last].list) >= sessionBlockMax*3/4 {
 		last++
-		t.insertBlock(last, s.id)
+		t.insertBlock(last, s.sessionKey)
 	}
 	t.blocks[last].list = append(t.blocks[last].list, s)
 	t.count++
@@ -236,7 +236,7 @@ func (t *sessions) arrange() {
 		return 0
 	})
 	for _, s := range all {
-		s.order = t.order.push(s.id, s.used)
+		s.order = t.order.push(s.sessionKey, s.used)
 	}
 }
 
@@ -315,7 +315,7 @@ func (t *sessions) leastUsed(now raft.GroupTime) (block, at int, used raft.Group
 		if !ok {
 			return 0, 0, 0, false
 		}
-		block, at, _ = t.find(oldest.id)
+		block, at, _ = t.find(oldest.of)
 		return block, at, oldest.used, true
 	}
 	if !due(t.oldest, now) {
@@ -383,13 +383,13 @@ type useOrder struct {
 }
 
 type useNode struct {
-	id         uint64
+	of         sessionKey
 	used       raft.GroupTime
 	prev, next uint32
 }
 
 // push adds a session as the most recently used, and returns its node.
-func (o *useOrder) push(id uint64, used raft.GroupTime) uint32 {
+func (o *useOrder) push(of sessionKey, used raft.GroupTime) uint32 {
 	if len(o.nodes) == 0 {
 		o.nodes = make([]useNode, 1, 2)
 	}
@@ -400,7 +400,7 @@ func (o *useOrder) push(id uint64, used raft.GroupTime) uint32 {
 		n = uint32(len(o.nodes))
 		o.nodes = append(o.nodes, useNode{})
 	}
-	o.nodes[n].id = id
+	o.nodes[n].of = of
 	o.link(n, used)
 	return n
 }

@@ -12,8 +12,8 @@ import (
 
 // checkSessions says what is wrong with a table, if anything is.
 func checkSessions(t *sessions) error {
-	count, outcomes, sum, before := 0, 0, uint64(0), uint64(0)
-	uses := map[uint64]raft.GroupTime{}
+	count, outcomes, sum, before := 0, 0, uint64(0), sessionKey{}
+	uses := map[sessionKey]raft.GroupTime{}
 	if len(t.firsts) != len(t.blocks) {
 		return fmt.Errorf("%d blocks, %d first ids", len(t.blocks), len(t.firsts))
 	}
@@ -21,28 +21,28 @@ func checkSessions(t *sessions) error {
 		if len(b.list) == 0 || len(b.list) > sessionBlockMax {
 			return fmt.Errorf("block %d has %d sessions", i, len(b.list))
 		}
-		if first := b.list[0].id; i > 0 && t.firsts[i] > first || t.firsts[i] <= before && i > 0 {
-			return fmt.Errorf("block %d begins at %d, its sessions at %d, those before end at %d", i, t.firsts[i], first, before)
+		if first := b.list[0].sessionKey; i > 0 && (first.below(t.firsts[i]) || !before.below(t.firsts[i])) {
+			return fmt.Errorf("block %d begins at %v, its sessions at %v, those before end at %v", i, t.firsts[i], first, before)
 		}
 		for j := range b.list {
 			s := &b.list[j]
-			if s.id <= before {
-				return fmt.Errorf("session %d after %d", s.id, before)
+			if !before.below(s.sessionKey) {
+				return fmt.Errorf("session %v after %v", s.sessionKey, before)
 			}
 			if !t.ordered {
 				if s.used < t.oldest {
 					return fmt.Errorf("session %d was used at %d, before the oldest at %d", s.id, s.used, t.oldest)
 				}
-			} else if n := t.order.nodes[s.order]; n.id != s.id || n.used != s.used {
-				return fmt.Errorf("session %d, used at %d, has the node of %d, used at %d", s.id, s.used, n.id, n.used)
+			} else if n := t.order.nodes[s.order]; n.of != s.sessionKey || n.used != s.used {
+				return fmt.Errorf("session %v, used at %d, has the node of %v, used at %d", s.sessionKey, s.used, n.of, n.used)
 			}
-			before = s.id
-			uses[s.id] = s.used
+			before = s.sessionKey
+			uses[s.sessionKey] = s.used
 			count++
 			outcomes += len(s.kept())
 			sum += s.hash()
 			for _, o := range s.kept() {
-				sum += o.hash(s.id)
+				sum += o.hash(s.sessionKey)
 			}
 		}
 	}
@@ -61,11 +61,11 @@ func checkSessions(t *sessions) error {
 			break
 		}
 		x := t.order.nodes[at]
-		if used, ok := uses[x.id]; !ok || used != x.used || used < last {
-			return fmt.Errorf("in the order of use session %d, used at %d, comes after %d", x.id, x.used, last)
+		if used, ok := uses[x.of]; !ok || used != x.used || used < last {
+			return fmt.Errorf("in the order of use session %v, used at %d, comes after %d", x.of, x.used, last)
 		}
 		last = x.used
-		delete(uses, x.id)
+		delete(uses, x.of)
 	}
 	if len(uses) > 0 {
 		return fmt.Errorf("%d sessions are missing in the order of use", len(uses))
@@ -97,7 +97,7 @@ func TestSessionTable(t *testing.T) {
 			s.index++
 			id := raft.LogID{Term: 1, Index: s.index}
 			c := Command{
-				Kind: CommandSet, Session: 1 + r.Uint64N(ids)*0x9e3779b97f4a7c15, Sequence: r.Uint64N(8), Floor: r.Uint64N(6),
+				Kind: CommandSet, Principal: Principal(r.IntN(2)), Session: 1 + r.Uint64N(ids)*0x9e3779b97f4a7c15, Sequence: r.Uint64N(8), Floor: r.Uint64N(6),
 				Slot: s.slot, Items: items("{s}k", "v"),
 			}
 			got, err := s.m.Apply(id, now, &c)
@@ -137,7 +137,7 @@ func TestSessionTable(t *testing.T) {
 					t.Fatal(err)
 				}
 				all.Release()
-				twin = NewMap(nil)
+				twin = NewMap(testGroup, nil)
 				if err := twin.Load(&b, id, now); err != nil {
 					t.Fatal(err)
 				}
@@ -211,7 +211,7 @@ func TestFullSlotIsNotSlow(t *testing.T) {
 // and sessions of slots to which nobody writes any more must not keep others out
 // for ever. All of it alike on a replica that began with a snapshot.
 func TestGroupSessionsAreBounded(t *testing.T) {
-	m := NewMap(allSlots())
+	m := NewMap(testGroup, allSlots())
 	m.quota.sessionsMax, m.quota.outcomesMax = 400, 500
 	index, now := uint64(0), raft.GroupTime(1)
 	write := func(on *Map, slot Slot, session, sequence uint64) Result {
@@ -260,7 +260,7 @@ func TestGroupSessionsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	all.Release()
-	twin := NewMap(nil)
+	twin := NewMap(testGroup, nil)
 	if err := twin.Load(&b, m.Applied(), now); err != nil {
 		t.Fatal(err)
 	}

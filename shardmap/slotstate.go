@@ -57,24 +57,28 @@ func (s *slotState) recordSum() (sum uint64) {
 	return sum
 }
 
-// apply carries out c, of the entry id, at group time now.
-func (s *slotState) apply(id raft.LogID, now raft.GroupTime, c *Command, q *sessionQuota) Result {
+// apply carries out c, of the entry id of group g, at group time now.
+func (s *slotState) apply(g raft.GroupID, id raft.LogID, now raft.GroupTime, c *Command, q *sessionQuota) Result {
 	if c.Session == 0 {
-		return s.change(id, c)
+		r := s.change(id, c)
+		r.Group = g
+		return r
 	}
 	session, r, done := s.sessions.begin(c, now, q)
 	if done {
-		if r.ID == (raft.LogID{}) {
-			r.ID = id
+		if r.ID == (raft.LogID{}) { // no outcome is kept: this entry decides
+			r.Group, r.ID = g, id
 		}
 		return r
 	}
 	r = s.change(id, c)
+	r.Group = g
 	s.sessions.finish(session, c.Sequence, r, q)
 	return r
 }
 
-// change carries out c, without regard to its session.
+// change carries out c, without regard to its session. The caller adds the group
+// to the result.
 func (s *slotState) change(id raft.LogID, c *Command) Result {
 	if c.Condition != ConditionNone {
 		key := c.Key(0)
@@ -155,7 +159,7 @@ func (c *SlotCopy) check() error {
 	_ = c.sessions.each(func(s *session) error {
 		sum += s.hash()
 		for j := range s.kept() {
-			sum += s.kept()[j].hash(s.id)
+			sum += s.kept()[j].hash(s.sessionKey)
 		}
 		return nil
 	})

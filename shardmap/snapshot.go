@@ -15,7 +15,7 @@ import (
 // little-endian:
 //
 //	 0  8    "mustslot"
-//	 8  u16  format, 1
+//	 8  u16  format, 2
 //	10  u16  slot
 //	12  u32  number of sessions
 //	16  u64  number of records
@@ -28,28 +28,31 @@ import (
 //	          14  u8   kind, as in record.go
 //	          15  u8   zero
 //	          16       key, value
-//	         sessions, by id, each:
+//	         sessions, by id and principal, each:
 //	           0  u64  id
-//	           8  u64  group time of the last use
-//	          16  u64  floor
-//	          24  u32  number of outcomes
-//	          28       outcomes, by sequence, each:
+//	           8  u64  principal
+//	          16  u64  group time of the last use
+//	          24  u64  floor
+//	          32  u32  number of outcomes
+//	          36       outcomes, by sequence, each:
 //	                     0  u64  sequence
 //	                     8  u64  term
 //	                    16  u64  index
 //	                    24  u64  version; in a conflict, the current one
 //	                    32  u32  keys deleted
-//	                    36  u32  status
+//	                    36  u8   status
+//	                    37  u8   zero
+//	                    38  u16  group in whose log term and index are
 //
 // The digest covers everything but the first 16 bytes, so it tells this state from
 // any other. The stream has no checksum of its own: files and frames that
 // carry it have theirs, since the digest is known only at the end.
 const (
 	snapshotMagic   = "mustslot"
-	snapshotFormat  = 1
+	snapshotFormat  = 2
 	snapshotHeader  = 40
 	snapshotRecord  = 16
-	snapshotSession = 28
+	snapshotSession = 36
 	snapshotOutcome = 40
 )
 
@@ -116,6 +119,7 @@ func (c *SlotCopy) write(s *streamWriter) error {
 			return err
 		}
 		s.b = binary.LittleEndian.AppendUint64(s.b, k.id)
+		s.b = binary.LittleEndian.AppendUint64(s.b, uint64(k.principal))
 		s.b = binary.LittleEndian.AppendUint64(s.b, uint64(k.used))
 		s.b = binary.LittleEndian.AppendUint64(s.b, k.floor)
 		s.b = binary.LittleEndian.AppendUint32(s.b, uint32(len(k.kept())))
@@ -128,7 +132,8 @@ func (c *SlotCopy) write(s *streamWriter) error {
 			s.b = binary.LittleEndian.AppendUint64(s.b, o.id.Index)
 			s.b = binary.LittleEndian.AppendUint64(s.b, o.version)
 			s.b = binary.LittleEndian.AppendUint32(s.b, o.deleted)
-			s.b = binary.LittleEndian.AppendUint32(s.b, uint32(o.status))
+			s.b = append(s.b, byte(o.status), 0)
+			s.b = binary.LittleEndian.AppendUint16(s.b, uint16(o.group))
 		}
 		return nil
 	})
@@ -232,7 +237,7 @@ func (d *snapshotReader) slot() (*SlotSnapshot, error) {
 	if err := d.records(st, records); err != nil {
 		return nil, err
 	}
-	before := uint64(0)
+	before := sessionKey{}
 	for range sessions {
 		if before, err = d.session(&st.sessions, before); err != nil {
 			return nil, err
@@ -245,27 +250,27 @@ func (d *snapshotReader) slot() (*SlotSnapshot, error) {
 	return &SlotSnapshot{d.slotOf, st}, nil
 }
 
-// session reads a session, whose id must be above before, and returns its id.
-func (d *snapshotReader) session(t *sessions, before uint64) (uint64, error) {
+// session reads a session, which before must be below, and returns its key.
+func (d *snapshotReader) session(t *sessions, before sessionKey) (none sessionKey, err error) {
 	b, err := d.take(snapshotSession)
 	if err != nil {
-		return 0, err
+		return none, err
 	}
 	s := session{
-		id:    binary.LittleEndian.Uint64(b[0:]),
-		used:  raft.GroupTime(binary.LittleEndian.Uint64(b[8:])),
-		floor: binary.LittleEndian.Uint64(b[16:]),
+		sessionKey: sessionKey{binary.LittleEndian.Uint64(b[0:]), Principal(binary.LittleEndian.Uint64(b[8:]))},
+		used:       raft.GroupTime(binary.LittleEndian.Uint64(b[16:])),
+		floor:      binary.LittleEndian.Uint64(b[24:]),
 	}
-	n := int(binary.LittleEndian.Uint32(b[24:]))
-	if s.id == 0 || s.id <= before {
-		return 0, fmt.Errorf("session %d is out of order", s.id)
+	n := int(binary.LittleEndian.Uint32(b[32:]))
+	if s.id == 0 || !before.below(s.sessionKey) {
+		return none, fmt.Errorf("session %d of principal %d is out of order", s.id, s.principal)
 	}
 	if t.outcomes+n > SlotOutcomesMax {
-		return 0, fmt.Errorf("%d outcomes and more, the limit is %d", t.outcomes+n, SlotOutcomesMax)
+		return none, fmt.Errorf("%d outcomes and more, the limit is %d", t.outcomes+n, SlotOutcomesMax)
 	}
 	for range n {
 		if b, err = d.take(snapshotOutcome); err != nil {
-			return 0, err
+			return none, err
 		}
 		o := outcome{
 			sequence: binary.LittleEndian.Uint64(b[0:]),
@@ -273,14 +278,18 @@ func (d *snapshotReader) session(t *sessions, before uint64) (uint64, error) {
 			version:  binary.LittleEndian.Uint64(b[24:]),
 			deleted:  binary.LittleEndian.Uint32(b[32:]),
 			status:   Status(b[36]),
+			group:    raft.GroupID(binary.LittleEndian.Uint16(b[38:])),
 		}
-		if st := binary.LittleEndian.Uint32(b[36:]); st != uint32(StatusApplied) && st != uint32(StatusConflict) {
-			return 0, fmt.Errorf("session %d, sequence %d: status %d: %w", s.id, o.sequence, st, ErrLevel)
+		if o.status != StatusApplied && o.status != StatusConflict || b[37] != 0 {
+			return none, fmt.Errorf("session %d, sequence %d: status %d, then %d: %w", s.id, o.sequence, o.status, b[37], ErrLevel)
+		}
+		if o.group == 0 || o.group > raft.GroupMax {
+			return none, fmt.Errorf("session %d, sequence %d: group %d, want 1 to %d", s.id, o.sequence, o.group, raft.GroupMax)
 		}
 		if k := len(s.outcomes); o.sequence < s.floor || k > 0 && s.outcomes[k-1].sequence >= o.sequence {
-			return 0, fmt.Errorf("session %d: sequence %d is out of order", s.id, o.sequence)
+			return none, fmt.Errorf("session %d: sequence %d is out of order", s.id, o.sequence)
 		}
-		o.sum = o.hash(s.id)
+		o.sum = o.hash(s.sessionKey)
 		s.outcomes = append(s.outcomes, o)
 		t.sum += o.sum
 	}
@@ -288,5 +297,5 @@ func (d *snapshotReader) session(t *sessions, before uint64) (uint64, error) {
 	t.sum += s.sum
 	t.outcomes += n
 	t.append(s)
-	return s.id, nil
+	return s.sessionKey, nil
 }

@@ -58,7 +58,7 @@ func (m *Map) Warm(commands []Command) (sum uint64) {
 		if blocks[i] == nil {
 			continue
 		}
-		if block, at, ok := st.sessions.find(commands[i].Session); ok {
+		if block, at, ok := st.sessions.find(commands[i].sessionKey()); ok {
 			found[i] = &st.sessions.blocks[block].list[at]
 			sum += found[i].floor
 		}

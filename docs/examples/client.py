@@ -47,8 +47,8 @@ def ask(addr, kind, body):
     for _ in range(5):
         host, port = addr.rsplit(":", 1)
         with socket.create_connection((host.strip("[]"), int(port)), 5) as s, s.makefile("rwb") as stream:
-            stream.write(b"\xedmus\x02\x02\x02\x00")
-            hello = pack([2, 2, "", 0, 0, 0, 2, "", 1, os.urandom(32), 1])
+            stream.write(b"\xedmus\x03\x03\x02\x00")
+            hello = pack([3, 3, "", 0, 0, 0, 2, "", 1, os.urandom(32), 1])
             for frame in (1, hello), (3, pack([b""])), (kind, body, 1):
                 got, answer = call(stream, *frame)
                 if got == 2 and answer[7]:

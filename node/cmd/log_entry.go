@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"time"
 
 	"muster/logstore"
 	"muster/raft"
+	"muster/repl/machine"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -22,13 +24,16 @@ type entryRow struct {
 	Bytes    int    `json:"bytes"` // of the payload
 	Checksum string `json:"checksum"`
 
-	Command  string      `json:"command,omitempty"` // what its command does
-	Slot     *int        `json:"slot,omitempty"`
-	Keys     []itemText  `json:"keys,omitempty"` // some of them
-	KeyCount int         `json:"key_count,omitempty"`
-	Session  string      `json:"session,omitempty"`
-	Sequence uint64      `json:"sequence,omitempty"`
-	Members  []memberRow `json:"members,omitempty"`
+	Admitted  string      `json:"admitted,omitempty"`  // when, by the clock of the node that admitted it
+	Principal uint64      `json:"principal,omitempty"` // who sent it
+	Rules     uint64      `json:"rules,omitempty"`     // the epoch of the rules that let it in
+	Command   string      `json:"command,omitempty"`   // what its command does
+	Slot      *int        `json:"slot,omitempty"`
+	Keys      []itemText  `json:"keys,omitempty"` // some of them
+	KeyCount  int         `json:"key_count,omitempty"`
+	Session   string      `json:"session,omitempty"`
+	Sequence  uint64      `json:"sequence,omitempty"`
+	Members   []memberRow `json:"members,omitempty"`
 }
 
 // entryRows are the entries of a record that are wanted.
@@ -58,7 +63,7 @@ func entryRowOf(g raft.GroupID, e *raft.Entry) entryRow {
 		}
 	case e.Kind != raft.EntryNormal:
 	case g == 0:
-		r.Command, err = shardmap.DescribeTable(e.Payload())
+		err = r.table(e.Payload())
 	default:
 		err = r.command(e.Payload())
 	}
@@ -68,16 +73,36 @@ func entryRowOf(g raft.GroupID, e *raft.Entry) entryRow {
 	return r
 }
 
-// command notes what a command to a data group does.
-func (r *entryRow) command(payload []byte) error {
-	b, err := wire.CheckWrite(payload)
+// origin notes where a command comes from.
+func (r *entryRow) origin(o wire.Origin) {
+	if o.Time != 0 {
+		r.Admitted = time.UnixMilli(int64(o.Time)).UTC().Format(admittedLayout)
+	}
+	r.Principal, r.Rules = uint64(o.Principal), o.Rules
+}
+
+// admittedLayout shows a time to the millisecond, as an origin has it.
+const admittedLayout = "2006-01-02T15:04:05.000Z"
+
+// table notes what a command to the meta group does.
+func (r *entryRow) table(payload []byte) error {
+	o, command, err := wire.ReadOrigin(payload)
 	if err != nil {
 		return err
 	}
+	r.origin(o)
+	r.Command, err = shardmap.DescribeTable(command)
+	return err
+}
+
+// command notes what a command to a data group does.
+func (r *entryRow) command(payload []byte) error {
 	var c shardmap.Command
-	if err := shardmap.ReadCommand(b, &c); err != nil {
+	o, err := machine.ReadCommand(payload, &c)
+	if err != nil {
 		return err
 	}
+	r.origin(o)
 	slot := int(c.Home())
 	r.Command, r.Slot, r.KeyCount = c.Kind.String(), &slot, c.Keys()
 	if c.Condition != shardmap.ConditionNone {
@@ -99,6 +124,12 @@ func (r *entryRow) command(payload []byte) error {
 func (r *entryRow) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s %s time %d, %d bytes", r.LogID, r.Checksum, r.Kind, r.TimeNs, r.Bytes)
+	if r.Admitted != "" {
+		fmt.Fprintf(&b, ", admitted %s", r.Admitted)
+	}
+	if r.Principal != 0 || r.Rules != 0 {
+		fmt.Fprintf(&b, " for principal %d by rules %d", r.Principal, r.Rules)
+	}
 	if r.Command != "" {
 		fmt.Fprintf(&b, ": %s", r.Command)
 	}

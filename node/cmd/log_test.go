@@ -18,6 +18,9 @@ import (
 	"muster/shardmap"
 )
 
+// madeAdmitted is when the commands of a madeLog were admitted, in ms since 1970.
+const madeAdmitted = 1_764_320_000_123
+
 // madeLog is a data directory made by hand, of a node that need not exist.
 type madeLog struct {
 	cluster     uint64
@@ -50,7 +53,7 @@ func (m madeLog) write(t *testing.T) string {
 		if id.Index == m.other {
 			command.Items[1] = []byte("w")
 		}
-		e := raft.SealedEntry(raft.EntrySeed(1, m.incarnation), id, raft.GroupTime(id.Index), raft.EntryNormal, wire.AppendWrite(nil, &command))
+		e := raft.SealedEntry(raft.EntrySeed(1, m.incarnation), id, raft.GroupTime(id.Index), raft.EntryNormal, wire.AppendWrite((&wire.Origin{Time: madeAdmitted}).Append(nil), &command))
 		if err := s.Append([]logstore.Write{{Replica: r, Entries: []raft.Entry{e}, Commit: min(m.commit, id.Index)}}); err != nil {
 			t.Fatal(err)
 		}

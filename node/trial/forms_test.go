@@ -75,6 +75,7 @@ var (
 	logIDForm = regexp.MustCompile(`"g[0-9]+/[0-9]+\.[0-9]+"`)
 	// Of logs: a replica's id, a node's or a checksum.
 	stringNumberForm = regexp.MustCompile(`:"[0-9]{1,3}"`)
+	timeForm         = regexp.MustCompile(`"admitted":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"`)
 	sessionForm      = regexp.MustCompile(`"session":"[0-9a-f]{16}"`)
 	hexForm          = regexp.MustCompile(`:"([0-9a-f]{8}|[0-9a-f]{16})"`)
 

@@ -160,7 +160,7 @@ func TestHostileInput(t *testing.T) {
 			return conn, wire.NewDecoder(wire.HelloBytesMax), err
 		}
 	}
-	preamble := []byte("\xedmus\x02\x02\x02\x00")
+	preamble := []byte("\xedmus\x03\x03\x02\x00")
 	goodHello := wire.AppendFrame(nil, wire.TypeHello, 0, &wire.Hello{VersionMin: wire.VersionMin, VersionMax: wire.VersionMax, Role: wire.RoleClient, Level: shardmap.Level})
 	ways := []way{
 		{"first bytes", raw(func(b []byte) []byte { return bytes.Clone(b) })},

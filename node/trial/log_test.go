@@ -92,8 +92,8 @@ func TestLogShowForms(t *testing.T) {
 		`{"kind":"state","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"vote":"N"}`,
 		`{"kind":"base","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"base":"gN/N.N","members":[{"id":"ID","node":"HEX","role":"voter"}]}`,
 		`{"kind":"entries","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"first":N,"last":N,"entries":[{"log_id":"gN/N.N","kind":"no-op","time_ns":N,"bytes":N,"checksum":"HEX"}]}`,
-		`{"kind":"entries","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"first":N,"last":N,"entries":[{"log_id":"gN/N.N","kind":"normal","time_ns":N,"bytes":N,"checksum":"HEX","command":"set","slot":N,"keys":[{"key":"{t}a"},{"key":"{t}b"}],"key_count":N,"session":"SESSION","sequence":N}]}`,
-		`{"kind":"entries","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"first":N,"last":N,"entries":[{"log_id":"gN/N.N","kind":"normal","time_ns":N,"bytes":N,"checksum":"HEX","command":"set","slot":N,"keys":[{"key_base64":"/w=="}],"key_count":N,"session":"SESSION","sequence":N}]}`,
+		`{"kind":"entries","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"first":N,"last":N,"entries":[{"log_id":"gN/N.N","kind":"normal","time_ns":N,"bytes":N,"checksum":"HEX","admitted":"TIME","command":"set","slot":N,"keys":[{"key":"{t}a"},{"key":"{t}b"}],"key_count":N,"session":"SESSION","sequence":N}]}`,
+		`{"kind":"entries","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"first":N,"last":N,"entries":[{"log_id":"gN/N.N","kind":"normal","time_ns":N,"bytes":N,"checksum":"HEX","admitted":"TIME","command":"set","slot":N,"keys":[{"key_base64":"/w=="}],"key_count":N,"session":"SESSION","sequence":N}]}`,
 	}
 	out := ""
 	c.until("shown in full", func(context.Context) error { // the last line is written when the log has rested
@@ -101,6 +101,7 @@ func TestLogShowForms(t *testing.T) {
 		out = c.run("log", "show", c.nodes[0].data, "-o", "json", "--entries").done(t)
 		for line := range strings.Lines(out) {
 			line = strings.ReplaceAll(line, c.nodes[0].data, "DIR")
+			line = timeForm.ReplaceAllString(line, `"admitted":"TIME"`)
 			line = sessionForm.ReplaceAllString(line, `"session":"SESSION"`)
 			line = hexForm.ReplaceAllString(stringNumberForm.ReplaceAllString(form(line, c.nodes[0].addr), `:"N"`), `:"HEX"`)
 			forms[line] = true

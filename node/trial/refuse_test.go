@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"net"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/logstore"
 	"muster/node"
 	"muster/repl/client"
 	"muster/repl/wire"
@@ -219,28 +221,94 @@ func listen(t *testing.T, f func(net.Conn)) string {
 	return l.Addr().String()
 }
 
-// A client of another protocol version must be told which are spoken, in a
-// frame that it can read.
+// Whoever speaks other versions of the protocol, older or newer, client or peer, must
+// be told which are spoken and what to do, in a frame that it can read.
 func TestWrongVersion(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1)
-	conn, err := net.Dial("tcp", c.nodes[0].addr)
+	for _, tt := range []struct {
+		purpose      wire.Purpose
+		role         wire.Role
+		lower, upper uint8
+	}{
+		{wire.PurposeClient, wire.RoleClient, 200, 201},
+		{wire.PurposeClient, wire.RoleClient, wire.VersionMin - 1, wire.VersionMin - 1},
+		{wire.PurposePeer, wire.RolePeer, wire.VersionMin - 1, wire.VersionMin - 1},
+	} {
+		conn, err := net.Dial("tcp", c.nodes[0].addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		hello := wire.AppendFrame([]byte{0xed, 'm', 'u', 's', tt.lower, tt.upper, byte(tt.purpose), 0}, wire.TypeHello, 0,
+			&wire.Hello{VersionMin: tt.lower, VersionMax: tt.upper, Role: tt.role, Node: 7})
+		if _, err := conn.Write(hello); err != nil {
+			t.Fatal(err)
+		}
+		h, body, err := wire.ReadFrame(conn, wire.NewDecoder(wire.HelloBytesMax))
+		if err != nil || h.Type != wire.TypeError {
+			t.Fatalf("versions %d to %d: got %v %v", tt.lower, tt.upper, h, err)
+		}
+		var e wire.Error
+		found := fmt.Sprintf("it speaks %d to %d, this side %d to %d", tt.lower, tt.upper, wire.VersionMin, wire.VersionMax)
+		if err := e.Read(body); err != nil || e.Code != wire.CodeWrongVersion || !strings.Contains(e.Error(), found) || !strings.Contains(e.Next, "same release") || strings.Contains(e.Error(), "\n") {
+			t.Errorf("got %v, %v, want %q in it", &e, err, found)
+		}
+	}
+}
+
+// A directory that another build wrote, in a format that is not read here, is refused
+// in one line that says which it is and what to do; and it is as it was: that build
+// must be able to go on with it.
+func TestOtherFormatIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1)
+	c.run("kv", "set", "k", "v").done(t)
+	c.stop(0)
+	p := c.nodes[0]
+	name := filepath.Join(p.data, "identity")
+	good, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	hello := wire.AppendFrame([]byte{0xed, 'm', 'u', 's', 200, 201, byte(wire.PurposeClient), 0}, wire.TypeHello, 0,
-		&wire.Hello{VersionMin: 200, VersionMax: 201, Role: wire.RoleClient})
-	if _, err := conn.Write(hello); err != nil {
+	const mark = "\nchecksum "
+	text := good[:bytes.LastIndex(good, []byte(mark))+1]
+	for _, tt := range []struct {
+		step  int
+		wants []string
+	}{
+		{-1, []string{"written by an older muster", "export the keys with the muster that wrote it"}},
+		{+1, []string{"written by a newer muster", "start the newer muster"}},
+	} {
+		format := logstore.IdentityFormat + tt.step
+		other := bytes.Replace(text, fmt.Appendf(nil, "muster identity %d\n", logstore.IdentityFormat), fmt.Appendf(nil, "muster identity %d\n", format), 1)
+		other = fmt.Appendf(other, "checksum %08x\n", crc32.Checksum(other, crc32.MakeTable(crc32.Castagnoli)))
+		if err := os.WriteFile(name, other, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		before := snapshotOf(t, p.data)
+		r := muster(t, p.args...)
+		lines := strings.Split(strings.TrimSpace(r.stderr), "\n")
+		last := lines[len(lines)-1]
+		if r.status != exitRefused || r.stdout != "" {
+			t.Errorf("format %d: status %d, want %d; %s", format, r.status, exitRefused, r.stderr)
+		}
+		for _, want := range append(tt.wants, name, fmt.Sprintf("format %d, this one reads format %d", format, logstore.IdentityFormat)) {
+			if !strings.Contains(last, want) {
+				t.Errorf("format %d: the last line is %q, want it to say %q", format, last, want)
+			}
+		}
+		if now := snapshotOf(t, p.data); !bytes.Equal(now, before) {
+			t.Errorf("format %d: the directory was %s, is %s", format, before, now)
+		}
+	}
+	if err := os.WriteFile(name, good, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	h, body, err := wire.ReadFrame(conn, wire.NewDecoder(wire.HelloBytesMax))
-	if err != nil || h.Type != wire.TypeError {
-		t.Fatalf("got %v %v", h, err)
-	}
-	var e wire.Error
-	if err := e.Read(body); err != nil || e.Code != wire.CodeWrongVersion {
-		t.Errorf("got %v, %v", &e, err)
+	c.start(0)
+	c.healthy()
+	if got := c.run("kv", "get", "k").done(t); got != "v\n" {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"muster/raft"
+	"muster/repl/wire"
 )
 
 // A group that is written to seldom keeps its newest 2 MiB of entries in memory.
@@ -35,12 +36,12 @@ func TestColdGroupPinsLittle(t *testing.T) {
 	q := &Requests{}
 	body := make([]byte, 60)
 	for range 5000 { // one write to the cold group, then 700 to hot ones, whose entries are trimmed at once
-		if _, err := g.Propose(0, []raft.Entry{q.entry(body)}); err != nil {
+		if _, err := g.Propose(0, []raft.Entry{q.entry(wire.Origin{Time: 1}, body)}); err != nil {
 			t.Fatal(err)
 		}
 		turn()
 		for range 700 {
-			q.entry(body)
+			q.entry(wire.Origin{Time: 1}, body)
 		}
 	}
 	if after := alive(); after > before+32<<20 {

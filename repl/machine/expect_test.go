@@ -83,7 +83,7 @@ func entry(chance *rand.Rand, index uint64) raft.Entry {
 	case 3:
 		kind = raft.EntryNoOp
 	}
-	payload := wire.AppendWrite(nil, &c)
+	payload := wire.AppendWrite((&wire.Origin{Time: index}).Append(nil), &c)
 	if broken {
 		payload[len(payload)-1] ^= 1
 	}

@@ -2,7 +2,6 @@ package machine
 
 import (
 	"fmt"
-	"time"
 
 	"muster/raft"
 	"muster/repl"
@@ -11,7 +10,7 @@ import (
 )
 
 // get makes a get a read of the group that owns its keys.
-func (q *Requests) get(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table, now time.Duration) {
+func (q *Requests) get(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table, now Now) {
 	g := &getQuery{of: q}
 	body = append([]byte(nil), body...) // the keys are looked up after this frame is gone
 	if err := g.request.Read(body); err != nil {

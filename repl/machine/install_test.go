@@ -190,7 +190,7 @@ func (f *follower) entry(index uint64, kind raft.EntryKind, payload []byte) raft
 
 // set is a write of the command line's kind, in a session.
 func set(session, sequence uint64, key, value string) []byte {
-	return wire.AppendWrite(nil, &shardmap.Command{
+	return wire.AppendWrite(new(wire.Origin).Append(nil), &shardmap.Command{
 		Kind: shardmap.CommandSet, Session: session, Sequence: sequence, Floor: 1,
 		Slot: shardmap.SlotOf([]byte(key)), Items: [][]byte{[]byte(key), []byte(value)},
 	})
@@ -299,12 +299,12 @@ func TestTableInSnapshot(t *testing.T) {
 	for i := range 3 {
 		found.Nodes = append(found.Nodes, shardmap.TableNode{ID: raft.NodeID(i + 1), Name: fmt.Sprintf("n%d", i+1), Addr: fmt.Sprintf("127.0.0.1:%d", 7001+i), Role: shardmap.NodeServer})
 	}
-	founding, err := shardmap.AppendFound(nil, found)
+	founding, err := shardmap.AppendFound(new(wire.Origin).Append(nil), found)
 	if err != nil {
 		t.Fatal(err)
 	}
 	announce := func(start uint64) []byte {
-		b, err := shardmap.AppendAnnounce(nil, &shardmap.Announce{Node: 2, Start: start, Addr: fmt.Sprintf("127.0.0.1:%d", 8000+start), Version: "v", Name: "n2"})
+		b, err := shardmap.AppendAnnounce(new(wire.Origin).Append(nil), &shardmap.Announce{Node: 2, Start: start, Addr: fmt.Sprintf("127.0.0.1:%d", 8000+start), Version: "v", Name: "n2"})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,7 +2,6 @@ package machine
 
 import (
 	"fmt"
-	"time"
 
 	"muster/raft"
 	"muster/repl"
@@ -11,7 +10,7 @@ import (
 )
 
 // list makes a listing a read of the group that it names.
-func (q *Requests) list(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table, now time.Duration) {
+func (q *Requests) list(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table, now Now) {
 	l := &listQuery{of: q}
 	body = append([]byte(nil), body...) // the page is read after this frame is gone
 	if err := l.request.Read(body); err != nil {

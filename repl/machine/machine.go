@@ -43,7 +43,7 @@ type Map struct {
 
 // NewMap returns the machine of a group that owns slots, without a key.
 func NewMap(g raft.GroupID, slots []shardmap.Slot) *Map {
-	return &Map{Group: g, State: shardmap.NewMap(slots)}
+	return &Map{Group: g, State: shardmap.NewMap(g, slots)}
 }
 
 // Apply implements [repl.StateMachine].
@@ -52,7 +52,7 @@ func (m *Map) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, e
 	if m.next < m.end && m.expected[m.next] == e.ID {
 		command = &m.commands[m.next]
 		m.next++
-	} else if err := readCommand(e, command); err != nil {
+	} else if _, err := ReadCommand(e.Payload(), command); err != nil {
 		return 0, out, err
 	}
 	r, err := m.State.Apply(e.ID, e.Time, command)
@@ -66,15 +66,29 @@ func (m *Map) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, e
 	return t, out, nil
 }
 
-func readCommand(e raft.Entry, c *shardmap.Command) error {
-	command, err := wire.CheckWrite(e.Payload())
+// NewEntry makes the entry of a command with its origin: the body of a Write, or a
+// command to the meta group. It copies the command.
+func NewEntry(o wire.Origin, command []byte) raft.Entry {
+	raw := make([]byte, raft.EntryHeaderSize, raft.EntryHeaderSize+wire.OriginSizeMax+len(command))
+	return raft.Entry{Kind: raft.EntryNormal, Raw: append(o.Append(raw), command...)}
+}
+
+// ReadCommand reads the payload of an entry of kind normal of a data group. The
+// items of the command alias it, as with [shardmap.ReadCommand].
+func ReadCommand(payload []byte, c *shardmap.Command) (wire.Origin, error) {
+	o, body, err := wire.ReadOrigin(payload)
 	if err != nil {
-		return fmt.Errorf("command: %w", err)
+		return o, fmt.Errorf("command: %w", err)
+	}
+	command, err := wire.CheckWrite(body)
+	if err != nil {
+		return o, fmt.Errorf("command: %w", err)
 	}
 	if err := shardmap.ReadCommand(command, c); err != nil {
-		return fmt.Errorf("command: %w", err)
+		return o, fmt.Errorf("command: %w", err)
 	}
-	return nil
+	c.Principal = o.Principal
+	return o, nil
 }
 
 // ExpectMax implements [repl.Expecter].
@@ -89,7 +103,7 @@ func (m *Map) Expect(entries []raft.Entry) {
 			continue
 		}
 		c := &m.commands[m.end]
-		if readCommand(e, c) != nil {
+		if _, err := ReadCommand(e.Payload(), c); err != nil {
 			break
 		}
 		if len(c.Items) > expectItemsMax {
@@ -117,12 +131,9 @@ func (m *Map) ExpectReads(reads []repl.Read) {
 // Thrifty implements [repl.Thrifty]: some commands free room, once the log is
 // compacted.
 func (m *Map) Thrifty(payload []byte) bool {
-	command, err := wire.CheckWrite(payload)
-	if err != nil {
-		return false
-	}
 	var c shardmap.Command
-	return shardmap.ReadCommand(command, &c) == nil && c.Kind.Row().Frees
+	_, err := ReadCommand(payload, &c)
+	return err == nil && c.Kind.Row().Frees
 }
 
 // Skip implements [repl.StateMachine].
@@ -139,11 +150,11 @@ func (m *Map) Restore(r io.Reader, at raft.LogID, t raft.GroupTime) error {
 // Restored implements [repl.StateMachine].
 func (m *Map) Restored() {}
 
-// appendResult tells what became of a command.
+// appendResult tells what became of a command that group g was asked for.
 func appendResult(out []byte, g raft.GroupID, c *shardmap.Command, r shardmap.Result) (wire.Type, []byte) {
 	switch r.Status {
 	case shardmap.StatusApplied:
-		a := wire.WriteAnswer{Group: g, ID: r.ID, Version: r.Version, Deleted: uint64(r.Deleted)}
+		a := wire.WriteAnswer{Group: r.Group, ID: r.ID, Version: r.Version, Deleted: uint64(r.Deleted)}
 		return wire.TypeWriteAnswer, a.Append(out)
 	case shardmap.StatusConflict:
 		return wire.TypeError, conflict(c, r).Append(out)
@@ -190,7 +201,11 @@ func NewMeta(changed func(*shardmap.Table)) *Meta {
 
 // Apply implements [repl.StateMachine].
 func (m *Meta) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, error) {
-	r, err := m.Table.Apply(e.ID, e.Payload())
+	_, command, err := wire.ReadOrigin(e.Payload())
+	if err != nil {
+		return 0, out, fmt.Errorf("command: %w", err)
+	}
+	r, err := m.Table.Apply(e.ID, command)
 	if err != nil {
 		return 0, out, err
 	}
@@ -210,7 +225,11 @@ func (m *Meta) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, 
 // Thrifty implements [repl.Thrifty]: what the meta group decides is small, and
 // what gets a cluster out of trouble goes through it.
 func (m *Meta) Thrifty(payload []byte) bool {
-	row, err := shardmap.TableRow(payload)
+	_, command, err := wire.ReadOrigin(payload)
+	if err != nil {
+		return false
+	}
+	row, err := shardmap.TableRow(command)
 	return err == nil && row.Frees
 }
 

@@ -139,10 +139,16 @@ func (q *Requests) Expected(t wire.Type) int {
 	return 0
 }
 
+// Now is the time at which a request arrived.
+type Now struct {
+	Host time.Duration // on the host's clock, by which requests expire
+	Wall uint64        // on the node's, in ms since 1970, for people to read; it decides nothing
+}
+
 // Take takes a request of a client. r says how to answer it; table is the slot
-// table as this node has it, founded; now is the time on the host's clock. What
-// is wrong with the request is answered at once. Nothing of body is kept.
-func (q *Requests) Take(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table, now time.Duration) {
+// table as this node has it, founded. What is wrong with the request is answered at
+// once. Nothing of body is kept.
+func (q *Requests) Take(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table, now Now) {
 	switch h.Type {
 	case wire.TypeWrite:
 		q.write(h, body, r, table, now)
@@ -157,7 +163,7 @@ func (q *Requests) Take(h wire.Header, body []byte, r repl.Reply, table *shardma
 
 // Announce takes what a member says of itself, which its owner has checked: it
 // becomes a command for the meta group.
-func (q *Requests) Announce(h wire.Header, a *wire.Announce, r repl.Reply, table *shardmap.Table, now time.Duration) {
+func (q *Requests) Announce(h wire.Header, a *wire.Announce, r repl.Reply, table *shardmap.Table, now Now) {
 	if err := shardmap.TableAnnounce.Row().Admit(table.Level); err != nil {
 		q.refuse(r, commandError(err))
 		return
@@ -168,7 +174,7 @@ func (q *Requests) Announce(h wire.Header, a *wire.Announce, r repl.Reply, table
 		return
 	}
 	q.proposals = append(q.proposals, repl.Proposal{
-		Group: 0, Entry: raft.NewEntry(raft.EntryNormal, command), Deadline: q.deadline(h, now), Reply: r,
+		Group: 0, Entry: NewEntry(originOf(now), command), Deadline: q.deadline(h, now), Reply: r,
 	})
 }
 
@@ -198,7 +204,7 @@ func (q *Requests) Clear() {
 }
 
 // write checks a write and makes it a proposal for the group that owns its slot.
-func (q *Requests) write(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table, now time.Duration) {
+func (q *Requests) write(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table, now Now) {
 	bytes, err := wire.CheckWrite(body)
 	if err != nil {
 		q.refuse(r, wire.BadBody(h.Type, err))
@@ -213,37 +219,43 @@ func (q *Requests) write(h wire.Header, body []byte, r repl.Reply, table *shardm
 		q.refuse(r, commandError(err))
 		return
 	}
+	if n := wire.OriginSizeMax + len(body); n > raft.PayloadSizeMax {
+		// The core would refuse it, and with it whatever is proposed at the same time.
+		q.refuse(r, commandError(fmt.Errorf("%w: a command of %d bytes; the limit is %d", shardmap.ErrTooLarge, len(body), raft.PayloadSizeMax-wire.OriginSizeMax)))
+		return
+	}
 	group := table.GroupOf(c.Home())
 	if group == 0 {
 		q.refuse(r, wire.Unavailable(fmt.Sprintf("slot %d", c.Home()), "no group owns it"))
 		return
 	}
 	q.proposals = append(q.proposals, repl.Proposal{
-		Group: group, Entry: q.entry(body), Deadline: q.deadline(h, now), Reply: r,
+		Group: group, Entry: q.entry(originOf(now), body), Deadline: q.deadline(h, now), Reply: r,
 	})
 }
 
-// entry copies a command's body behind the room for an entry's header: the one
-// copy that it goes through on its way to the log.
-func (q *Requests) entry(body []byte) raft.Entry {
-	size := raft.EntryHeaderSize + len(body)
+// originOf says where a command comes from that is admitted now.
+func originOf(now Now) wire.Origin { return wire.Origin{Time: now.Wall} }
+
+// entry copies a command's body behind its origin and the room for an entry's
+// header: the one copy that it goes through on its way to the log.
+func (q *Requests) entry(o wire.Origin, body []byte) raft.Entry {
+	size := raft.EntryHeaderSize + wire.OriginSizeMax + len(body)
 	if size > arenaSize/4 {
-		return raft.NewEntry(raft.EntryNormal, body)
+		return NewEntry(o, body)
 	}
 	if cap(q.arena)-len(q.arena) < size {
 		q.arena = make([]byte, 0, arenaSize)
 	}
 	from := len(q.arena)
-	q.arena = q.arena[:from+size]
-	raw := q.arena[from : from+size : from+size]
-	copy(raw[raft.EntryHeaderSize:], body)
-	return raft.Entry{Kind: raft.EntryNormal, Raw: raw}
+	q.arena = append(o.Append(q.arena[:from+raft.EntryHeaderSize]), body...)
+	return raft.Entry{Kind: raft.EntryNormal, Raw: q.arena[from:len(q.arena):len(q.arena)]}
 }
 
 // deadline is when a request is no longer kept, on the host's clock: when its
 // sender stops waiting, as far as it says so.
-func (q *Requests) deadline(h wire.Header, now time.Duration) time.Duration {
-	return now + q.limits.within(h)
+func (q *Requests) deadline(h wire.Header, now Now) time.Duration {
+	return now.Host + q.limits.within(h)
 }
 
 // within is how long a request is kept.

@@ -127,7 +127,7 @@ func (q *requests) set(t *testing.T, key, value string) {
 }
 
 func (q *requests) take(t wire.Type, body []byte) {
-	q.Take(wire.Header{Type: t, Length: len(body), Deadline: 1000, Request: 7}, body, repl.Reply{To: &q.asker, Request: 7, Size: len(body)}, q.table, time.Second)
+	q.Take(wire.Header{Type: t, Length: len(body), Deadline: 1000, Request: 7}, body, repl.Reply{To: &q.asker, Request: 7, Size: len(body)}, q.table, machine.Now{Host: time.Second, Wall: 1_764_000_000_000})
 }
 
 // run runs what is to be read, as the host does between two entries.
@@ -266,6 +266,55 @@ func TestLongGetsAreReadBeside(t *testing.T) {
 		t.Errorf("after a short one %d bytes are expected", got)
 	}
 	ask(0, "k3")
+}
+
+// Each entry says, before the bytes of its client, when it was admitted; the bytes are
+// the client's own. One would doubt it for a long command, which does not lie among
+// others, and for the shortest.
+func TestEntriesHaveAnOrigin(t *testing.T) {
+	q := newRequests(t)
+	q.table.ValueMax = 1 << 20
+	for _, size := range []int{0, 100, 800, 900, 1000, 1100, 100_000} {
+		body := wire.AppendWrite(nil, &shardmap.Command{Kind: shardmap.CommandSet, Slot: shardmap.SlotByServer, Items: [][]byte{[]byte("k"), make([]byte, size)}})
+		q.take(wire.TypeWrite, body)
+		q.take(wire.TypeWrite, body)
+		for i, p := range q.Proposals() {
+			o, command, err := wire.ReadOrigin(p.Entry.Payload())
+			if err != nil || o != (wire.Origin{Time: 1_764_000_000_000}) || !bytes.Equal(command, body) {
+				t.Errorf("value of %d bytes, entry %d: origin %+v, %v; %d bytes of a command, want %d", size, i, o, err, len(command), len(body))
+			}
+		}
+		q.Clear()
+	}
+	a := wire.Announce{Node: 1, Start: 2, Addr: "h:1"}
+	q.Announce(wire.Header{Type: wire.TypeAnnounce}, &a, repl.Reply{To: &q.asker}, q.table, machine.Now{Host: 1, Wall: 77})
+	if o, _, err := wire.ReadOrigin(q.Proposals()[0].Entry.Payload()); err != nil || o.Time != 77 {
+		t.Errorf("an announcement: %+v, %v", o, err)
+	}
+}
+
+// A frame may be longer than the longest entry. What fits in the one and not in the
+// other is refused before the log, by its size: the core would refuse it together
+// with whatever else is proposed at that moment, and again with each retry.
+func TestLongestCommand(t *testing.T) {
+	q := newRequests(t)
+	q.table.ValueMax = shardmap.ValueMaxLimit
+	most := raft.PayloadSizeMax - wire.OriginSizeMax
+	sized := func(n int) []byte {
+		c := shardmap.Command{Kind: shardmap.CommandSet, Slot: shardmap.SlotByServer, Items: [][]byte{[]byte("{k}1"), make([]byte, most/2), []byte("{k}2"), make([]byte, most/2-100)}}
+		c.Items[3] = make([]byte, len(c.Items[3])+n-len(wire.AppendWrite(nil, &c)))
+		return wire.AppendWrite(nil, &c)
+	}
+	q.take(wire.TypeWrite, sized(most))
+	if p := q.Proposals(); len(p) != 1 || len(p[0].Entry.Payload()) > raft.PayloadSizeMax {
+		t.Fatalf("the longest command: %d proposals", len(p))
+	}
+	q.Clear()
+	q.take(wire.TypeWrite, sized(most+1))
+	_, _, e := q.asker.answer(t)
+	if len(q.Proposals()) != 0 || e == nil || e.Code != wire.CodeTooLarge || !strings.Contains(e.Error(), fmt.Sprint(most)) {
+		t.Errorf("a byte more: %d proposals, %v", len(q.Proposals()), e)
+	}
 }
 
 // A member of an older build could not apply what is above the cluster's level: it

@@ -58,12 +58,12 @@ func applyStage(t testing.TB) (turn func(), took *time.Duration) {
 	entries := make([]raft.Entry, stageEntries)
 	index, out := uint64(0), []byte(nil)
 	took = new(time.Duration)
-	raw := make([][]byte, stageEntries)
+	raw, origin := make([][]byte, stageEntries), wire.Origin{Time: 1_764_000_000_000}
 	return func() {
 		for i := range entries {
 			_, body := w.next(m.State.Owns)
 			index++
-			raw[i] = append(append(raw[i][:0], make([]byte, raft.EntryHeaderSize)...), body...)
+			raw[i] = append(origin.Append(append(raw[i][:0], make([]byte, raft.EntryHeaderSize)...)), body...)
 			entries[i] = raft.Entry{ID: raft.LogID{Term: 1, Index: index}, Time: raft.GroupTime(index), Kind: raft.EntryNormal, Raw: raw[i]}
 		}
 		began := time.Now()

@@ -127,7 +127,7 @@ func (x *streams) open(number uint64, s wire.Scan) {
 
 func (x *streams) take(number uint64, body []byte) {
 	x.held += 100
-	x.q.Take(wire.Header{Type: wire.TypeScan, Length: len(body), Deadline: 1000, Request: number}, body, repl.Reply{To: x, Request: number, Size: 100}, x.q.table, time.Second)
+	x.q.Take(wire.Header{Type: wire.TypeScan, Length: len(body), Deadline: 1000, Request: number}, body, repl.Reply{To: x, Request: number, Size: 100}, x.q.table, machine.Now{Host: time.Second})
 }
 
 // work has the host and the listers do what they can, in any order; it reports

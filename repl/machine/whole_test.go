@@ -257,7 +257,7 @@ func (x *whole) write(sets int) {
 	}
 	for _, n := range x.nodes {
 		n.frames(frames[n.id], func(h wire.Header, body []byte) {
-			n.requests.Take(h, body, repl.Reply{To: n, Request: h.Request}, x.table, x.now)
+			n.requests.Take(h, body, repl.Reply{To: n, Request: h.Request}, x.table, machine.Now{Host: x.now})
 		})
 		for _, p := range n.requests.Proposals() {
 			n.host.Propose(p)

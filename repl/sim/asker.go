@@ -41,7 +41,7 @@ func (k *conn) request(e *event) {
 		return
 	}
 	h := wire.Header{Length: len(e.body), Type: e.wtype, Deadline: uint32(max(1, e.within.Milliseconds())), Request: e.number}
-	k.requests.Take(h, e.body, r, table, n.ticks.now())
+	k.requests.Take(h, e.body, r, table, machine.Now{Host: n.ticks.now(), Wall: n.ticks.wall()})
 	for _, p := range k.requests.Proposals() {
 		n.host.Propose(p)
 	}

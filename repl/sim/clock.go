@@ -2,6 +2,8 @@ package sim
 
 import "time"
 
+const wallApart = 50 * time.Hour
+
 // hostClock is a monotonic clock that need not go as the world's does, and the ticks
 // that it gives.
 type hostClock struct {
@@ -14,6 +16,13 @@ type hostClock struct {
 // now is the process's monotonic clock.
 func (t *hostClock) now() time.Duration {
 	return t.base + (t.n.c.now-t.at)*time.Duration(t.rate)/1e6
+}
+
+// wall is what the host shows people as the time, in ms since 1970. Hosts are days
+// apart: it must decide nothing.
+func (t *hostClock) wall() uint64 {
+	const founded = 1_700_000_000_000
+	return founded + uint64((t.n.c.now + time.Duration(t.n.index)*wallApart).Milliseconds())
 }
 
 func (t *hostClock) setRate(rate int64) {

@@ -5,6 +5,7 @@ import (
 
 	"muster/raft"
 	"muster/repl"
+	"muster/repl/machine"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -155,7 +156,7 @@ func (c *cluster) probe(g raft.GroupID) *probe {
 		body = wire.AppendWrite(nil, &shardmap.Command{Kind: shardmap.CommandSet, Slot: shardmap.SlotOf(key), Items: [][]byte{key, []byte("probeval")}})
 	}
 	p := new(probe)
-	lead.host.Propose(repl.Proposal{Group: g, Entry: raft.NewEntry(raft.EntryNormal, body), Reply: repl.Reply{To: p}})
+	lead.host.Propose(repl.Proposal{Group: g, Entry: machine.NewEntry(wire.Origin{Time: lead.ticks.wall()}, body), Reply: repl.Reply{To: p}})
 	lead.turn()
 	return p
 }

@@ -74,7 +74,7 @@ func (k *known) announce() {
 	// In a process it goes over a connection to the leader. Here it is put
 	// to whoever leads, if that can be reached.
 	if lead := k.n.c.leaderOf(0); lead != nil && k.n.where.reaches(lead.index) {
-		lead.host.Propose(repl.Proposal{Group: 0, Entry: raft.NewEntry(raft.EntryNormal, command)})
+		lead.host.Propose(repl.Proposal{Group: 0, Entry: machine.NewEntry(wire.Origin{Time: k.n.ticks.wall()}, command)})
 		if lead != k.n {
 			lead.turn()
 		}

@@ -43,7 +43,11 @@ func newModel() model {
 
 // apply says what an entry does.
 func (m *model) apply(t *truth, e raft.Entry) (outcome, outcomeKey) {
-	body, err := wire.CheckWrite(e.Payload())
+	_, write, err := wire.ReadOrigin(e.Payload())
+	if err != nil {
+		t.c.fail("I9: entry %s of group %d has no origin: %v", e.ID, t.group, err)
+	}
+	body, err := wire.CheckWrite(write)
 	if err != nil {
 		t.c.fail("I9: entry %s of group %d is no write: %v", e.ID, t.group, err)
 	}

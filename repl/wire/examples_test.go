@@ -65,9 +65,9 @@ var exampleBeatAnswer = wire.Beat{Mark: 0xa3ce929d0e0e4736, Batch: 4711, Sequenc
 // helloExamples are apart, because the proofs are made over them.
 func helloExamples() map[wire.Type]wire.Body {
 	return map[wire.Type]wire.Body{
-		wire.TypeHello: &wire.Hello{VersionMin: 2, VersionMax: 2, Cluster: "prod", Role: wire.RoleClient, Level: 1,
+		wire.TypeHello: &wire.Hello{VersionMin: 3, VersionMax: 3, Cluster: "prod", Role: wire.RoleClient, Level: 1,
 			Nonce: counting(0), Window: 1024},
-		wire.TypeChallenge: &wire.Challenge{Version: 2, Cluster: "prod", ClusterID: 0xc1c2c3c4c5c6c7c8, Node: n1, Start: 4,
+		wire.TypeChallenge: &wire.Challenge{Version: 3, Cluster: "prod", ClusterID: 0xc1c2c3c4c5c6c7c8, Node: n1, Start: 4,
 			Nonce: counting(0x80), Level: 1, NeedsProof: true, Advertise: "10.0.0.1:4166"},
 	}
 }
@@ -95,7 +95,7 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeVote:          envelope(raft.Message{Type: raft.MsgVote, From: 2, To: 1, Term: 10, Log: raft.LogID{Term: 9, Index: 10432}}),
 	wire.TypeVoteAnswer:    envelope(raft.Message{Type: raft.MsgVoteAnswer, From: 1, To: 2, Term: 10}),
 	wire.TypeAppend: envelope(raft.Message{Type: raft.MsgAppend, From: 2, To: 1, Term: 10, Log: raft.LogID{Term: 9, Index: 10432}, Commit: 10432,
-		Entries: []raft.Entry{entry(3, 2, raft.LogID{Term: 10, Index: 10433}, wire.AppendWrite(nil, &exampleCommand))}}),
+		Entries: []raft.Entry{entry(3, 2, raft.LogID{Term: 10, Index: 10433}, wire.AppendWrite((&wire.Origin{Time: 1_764_320_000_000}).Append(nil), &exampleCommand))}}),
 	wire.TypeAppendAnswer: envelope(raft.Message{Type: raft.MsgAppendAnswer, From: 1, To: 2, Term: 10,
 		Log: raft.LogID{Term: 9, Index: 10432}, Reject: true, Conflict: raft.LogID{Term: 8, Index: 10401}}),
 	wire.TypeBeat:       body(func(b []byte) []byte { return wire.AppendBeat(b, &exampleBeat) }),

@@ -92,7 +92,7 @@ func says(b []byte) *recorded {
 // FuzzHello says anything before the hello, to either side. Nobody who does not
 // have the secret gets in, and nobody costs more than the bound.
 func FuzzHello(f *testing.F) {
-	preamble := []byte("\xedmus\x02\x02\x02\x00")
+	preamble := []byte("\xedmus\x03\x03\x02\x00")
 	hello := append(preamble, exampleFrame(wire.TypeHello)...)
 	f.Add(hello)
 	f.Add(append(bytes.Clone(hello), exampleFrame(wire.TypeProof)...))

@@ -199,7 +199,7 @@ func checkRefusal(t *testing.T, who string, r helloResult, code wire.Code, want 
 // Two releases that have no version in common must find that out, not guess:
 // the frames of the hello stay readable for ever for that.
 func TestHelloVersions(t *testing.T) {
-	for _, c := range []struct{ low, high byte }{{3, 9}, {0, 1}, {1, 1}, {9, 3}, {3, 2}} {
+	for _, c := range []struct{ low, high byte }{{4, 9}, {0, 1}, {2, 2}, {9, 4}, {4, 3}} {
 		dc, ac := pair(t)
 		go func() {
 			_, _ = dc.Write([]byte{0xed, 'm', 'u', 's', c.low, c.high, 2, 0})
@@ -215,7 +215,7 @@ func TestHelloVersions(t *testing.T) {
 			t.Fatalf("%d to %d: got %s, %v, want an error frame", c.low, c.high, h.Type, err)
 		}
 		var e wire.Error
-		if err := e.Read(body); err != nil || e.Code != wire.CodeWrongVersion || !strings.Contains(e.Error(), "2 to 2") || e.Next == "" {
+		if err := e.Read(body); err != nil || e.Code != wire.CodeWrongVersion || !strings.Contains(e.Error(), "3 to 3") || e.Next == "" {
 			t.Errorf("%d to %d: got %v, %v", c.low, c.high, &e, err)
 		}
 		dc.Close()
@@ -306,7 +306,7 @@ func TestNothingIsLostBehindTheHello(t *testing.T) {
 	go func() {
 		d := wire.NewDecoder(wire.HelloBytesMax)
 		h := wire.Hello{VersionMin: wire.VersionMin, VersionMax: wire.VersionMax, Role: wire.RoleClient}
-		_, _ = dc.Write(append([]byte("\xedmus\x02\x02\x02\x00"), wire.AppendFrame(nil, wire.TypeHello, 0, &h)...))
+		_, _ = dc.Write(append([]byte("\xedmus\x03\x03\x02\x00"), wire.AppendFrame(nil, wire.TypeHello, 0, &h)...))
 		_, _, _ = wire.ReadFrame(dc, d)
 		big := body(func(b []byte) []byte { return append(append(b, 0xc5, 0x40, 0), make([]byte, 0x4000)...) })
 		out := wire.AppendFrame(nil, wire.TypeProof, 0, &wire.Proof{})

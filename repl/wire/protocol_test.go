@@ -29,7 +29,7 @@ const exampleSecret = "a secret"
 func exampleProof(side byte, welcome []byte) []byte {
 	mac := hmac.New(sha256.New, []byte(exampleSecret))
 	mac.Write([]byte{side})
-	parts := [][]byte{[]byte("\xedmus\x02\x02\x02\x00"), helloExamples()[wire.TypeHello].Append(nil), helloExamples()[wire.TypeChallenge].Append(nil)}
+	parts := [][]byte{[]byte("\xedmus\x03\x03\x02\x00"), helloExamples()[wire.TypeHello].Append(nil), helloExamples()[wire.TypeChallenge].Append(nil)}
 	if welcome != nil {
 		parts = append(parts, welcome)
 	}
@@ -208,10 +208,10 @@ func TestProtocolPagePreamble(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(page), "ed 6d 75 73 02 02 02 00") {
+	if !strings.Contains(string(page), "ed 6d 75 73 03 03 02 00") {
 		t.Error("the preamble of a client is not on the page")
 	}
-	if got := dialled(t, wire.DialConfig{Purpose: wire.PurposeClient, Role: wire.RoleClient})[:8]; spaced(got) != "ed 6d 75 73 02 02 02 00" {
+	if got := dialled(t, wire.DialConfig{Purpose: wire.PurposeClient, Role: wire.RoleClient})[:8]; spaced(got) != "ed 6d 75 73 03 03 02 00" {
 		t.Errorf("got % x", got)
 	}
 }

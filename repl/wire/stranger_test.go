@@ -63,7 +63,7 @@ func TestSomethingElse(t *testing.T) {
 	})
 	t.Run("dials", func(t *testing.T) {
 		hello := exampleFrame(wire.TypeHello)
-		preamble := "\xedmus\x02\x02\x02\x00"
+		preamble := "\xedmus\x03\x03\x02\x00"
 		for _, c := range []struct {
 			name   string
 			speak  string
@@ -78,8 +78,8 @@ func TestSomethingElse(t *testing.T) {
 			{"a hello that stalls", preamble + string(hello[:30]), []string{"timeout"}, 0},
 			{"a damaged hello", preamble + string(flipped(hello, 50)), []string{"bad frame"}, wire.CodeBadRequest},
 			{"no hello", preamble + string(exampleFrame(wire.TypePing)), []string{"Ping", "Hello"}, wire.CodeBadRequest},
-			{"a byte that must be zero", "\xedmus\x02\x02\x02\x01" + string(hello), []string{"byte 7"}, wire.CodeBadRequest},
-			{"other versions inside", "\xedmus\x02\x03\x02\x00" + string(hello), []string{"2 to 3", "2 to 2"}, wire.CodeBadRequest},
+			{"a byte that must be zero", "\xedmus\x03\x03\x02\x01" + string(hello), []string{"byte 7"}, wire.CodeBadRequest},
+			{"other versions inside", "\xedmus\x02\x03\x02\x00" + string(hello), []string{"2 to 3", "3 to 3"}, wire.CodeBadRequest},
 			{"one byte over the limit", preamble + string(oversize()), []string{"4097", "4096"}, wire.CodeTooLarge},
 			{"a frame of 4 GiB", preamble + "\xff\xff\xff\xff" + strings.Repeat("x", 40), []string{"4294967295", "4096"}, wire.CodeTooLarge},
 		} {

@@ -38,8 +38,8 @@ import (
 
 // Version of the protocol: of the frames, the hello and the bodies.
 const (
-	VersionMin = 2 // lowest that this binary speaks
-	VersionMax = 2 // highest
+	VersionMin = 3 // lowest that this binary speaks
+	VersionMax = 3 // highest
 )
 
 // Type says what a frame asks or answers. Numbers are for ever: a type that is

@@ -1,0 +1,86 @@
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"muster/shardmap"
+)
+
+// Origin is what the cluster itself says of a command: who sent it, by which rules
+// it was let in, and when. The node that admits the command puts it before the
+// command, in the payload of an entry of kind normal. The client's bytes, and its
+// checksum over them, stay as they are. Little-endian:
+//
+//	0  u8   form: 0 without, 1 with what follows the time
+//	1  u56  time, ms since 1970
+//	8  u64  principal                       form 1 only
+//	16 u64  epoch of the rules              form 1 only
+//	        the command: the body of a Write, or in the meta group one of the
+//	        commands of shardmap/tablecommand.go
+//
+// It is read once for each entry that is applied, on every replica, so it has fixed
+// places: as a msgpack array it took a third of the time that reading the command
+// takes. While there are no principals it is 8 bytes of each entry, in place of 24.
+type Origin struct {
+	Principal shardmap.Principal
+	Rules     uint64 // epoch of the rules that let the command in; 0: there are none yet
+	// Time is when the command was admitted, by the clock of the node that did, in
+	// ms since 1970. It is for people to read. No clock is compared with another
+	// one, so nothing may ever be decided by it.
+	Time uint64
+}
+
+// The forms of an origin.
+const (
+	originBare  = 0 // nobody in particular
+	originNamed = 1 // with a principal and the epoch of the rules
+)
+
+const (
+	originBareSize  = 8
+	originNamedSize = 24
+	originTimeMax   = 1<<56 - 1
+)
+
+// OriginSizeMax is the most bytes that an origin takes.
+const OriginSizeMax = originNamedSize
+
+// ErrOrigin is wrapped by errors about bytes that begin with no origin.
+var ErrOrigin = errors.New("no origin of a command")
+
+// Append appends the origin to b; the command must follow.
+func (o *Origin) Append(b []byte) []byte {
+	form := uint64(originBare)
+	if o.Principal != 0 || o.Rules != 0 {
+		form = originNamed
+	}
+	b = binary.LittleEndian.AppendUint64(b, form|min(o.Time, originTimeMax)<<8)
+	if form == originNamed {
+		b = binary.LittleEndian.AppendUint64(b, uint64(o.Principal))
+		b = binary.LittleEndian.AppendUint64(b, o.Rules)
+	}
+	return b
+}
+
+// ReadOrigin takes the payload of an entry of kind normal apart. The command aliases
+// payload, and is not looked at. An origin of a form that is not known here wraps
+// [shardmap.ErrLevel].
+func ReadOrigin(payload []byte) (o Origin, command []byte, err error) {
+	if len(payload) < originBareSize {
+		return o, nil, fmt.Errorf("%w: %d bytes", ErrOrigin, len(payload))
+	}
+	o.Time = binary.LittleEndian.Uint64(payload) >> 8
+	switch form := payload[0]; {
+	case form == originBare:
+		return o, payload[originBareSize:], nil
+	case form > originNamed:
+		return o, nil, fmt.Errorf("origin of form %d: %w; known are %d and %d", form, shardmap.ErrLevel, originBare, originNamed)
+	case len(payload) < originNamedSize:
+		return o, nil, fmt.Errorf("%w: %d bytes", ErrOrigin, len(payload))
+	}
+	o.Principal = shardmap.Principal(binary.LittleEndian.Uint64(payload[8:]))
+	o.Rules = binary.LittleEndian.Uint64(payload[16:])
+	return o, payload[originNamedSize:], nil
+}
