@@ -25,6 +25,8 @@ func (m *Message) check(self ReplicaID) error {
 		return bad("in term %d it names %s and %s", m.Term, m.Log, m.Conflict)
 	case m.Install != nil && m.Install.Time >= TimeLimit:
 		return bad("the snapshot's time %d is not below %d", m.Install.Time, TimeLimit)
+	case m.Time >= TimeLimit:
+		return bad("its time %d is not below %d", m.Time, TimeLimit)
 	case m.Fetch != 0:
 		return bad("its entries were not filled in")
 	case len(m.Entries) > 0 && m.Type != MsgAppend:

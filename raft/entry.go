@@ -24,6 +24,9 @@ const (
 	// EntryMembership carries a [Membership], in force from the moment it is
 	// appended.
 	EntryMembership EntryKind = 3
+	// EntryTime carries nothing but its time, which every entry carries: a leader
+	// proposes it where no other entry says how late it is. It has no payload.
+	EntryTime EntryKind = 4
 )
 
 func (k EntryKind) String() string {
@@ -34,6 +37,8 @@ func (k EntryKind) String() string {
 		return "no-op"
 	case EntryMembership:
 		return "membership"
+	case EntryTime:
+		return "time"
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
@@ -149,7 +154,7 @@ func ReadEntry(seed Seed, b []byte) (Entry, error) {
 	if crc32.Update(uint32(seed), castagnoli, raw[4:]) != e.Checksum() {
 		return Entry{}, fmt.Errorf("%w: checksum does not fit (claims to be %s)", ErrEntry, e.ID)
 	}
-	if binary.LittleEndian.Uint64(b[32:]) != uint64(e.Kind) || e.Kind < EntryNormal || e.Kind > EntryMembership {
+	if binary.LittleEndian.Uint64(b[32:]) != uint64(e.Kind) || e.Kind < EntryNormal || e.Kind > EntryTime {
 		return Entry{}, fmt.Errorf("%w: %s is of kind %#x, which this version does not know", ErrEntry, e.ID, binary.LittleEndian.Uint64(b[32:]))
 	}
 	return e, nil

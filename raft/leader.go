@@ -33,7 +33,7 @@ func (r *replica) becomeLeader() {
 	// this log on (figure 2: nextIndex, matchIndex).
 	l.followMembership(r.log.last.Index + 1)
 	first := LogID{Term: r.term, Index: r.log.last.Index + 1}
-	r.append([]Entry{SealedEntry(r.config.Seed, first, r.log.time, EntryNoOp, nil)})
+	r.append([]Entry{SealedEntry(r.config.Seed, first, r.heard.beginning(r.log.time), EntryNoOp, nil)})
 	l.sendDue = true
 }
 
@@ -61,9 +61,10 @@ func (g *Group) leader() (*leader, error) {
 
 // Propose appends entries to the leader's log, all of them or none, in one
 // term without a gap: first is the id of the first one. Each must be of kind
-// normal, with Raw of [NewEntry]'s form; it gets its ID, its Time (now, or the
-// last entry's if that is later) and its checksum in place, after which Raw is
-// the Group's. The slice itself stays the caller's.
+// normal, or of kind time without a payload, with Raw of [NewEntry]'s form; it
+// gets its ID, its Time (now, or the last entry's if that is later) and its
+// checksum in place, after which Raw is the Group's. The slice itself stays the
+// caller's.
 func (g *Group) Propose(now GroupTime, entries []Entry) (first LogID, err error) {
 	l, err := g.leader()
 	if err != nil {
@@ -80,7 +81,11 @@ func (l *leader) propose(now GroupTime, entries []Entry) (first LogID, err error
 	bytes := 0
 	for i := range entries {
 		n := len(entries[i].Raw)
-		if entries[i].Kind != EntryNormal || n < EntryHeaderSize || n > EntryHeaderSize+PayloadSizeMax {
+		most := EntryHeaderSize + PayloadSizeMax
+		if entries[i].Kind == EntryTime {
+			most = EntryHeaderSize
+		}
+		if entries[i].Kind != EntryNormal && entries[i].Kind != EntryTime || n < EntryHeaderSize || n > most {
 			return LogID{}, fmt.Errorf("%w: entry %d of %d is of %s and %d bytes long", ErrProposal, i+1, len(entries), entries[i].Kind, n)
 		}
 		bytes += n

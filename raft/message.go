@@ -17,7 +17,7 @@ const (
 const (
 	MsgAppend          MessageType = 5 // Log: the id before Entries. Commit
 	MsgAppendAnswer    MessageType = 6 // Log.Index: all up to there is the leader's and is durable; or Reject: see Message. Sent after the sync
-	MsgHeartbeat       MessageType = 7 // Commit: min(commit, what the follower is known to hold). Round
+	MsgHeartbeat       MessageType = 7 // Commit: min(commit, what the follower is known to hold). Round. Time
 	MsgHeartbeatAnswer MessageType = 8 // Round, as it was sent. Reject: I follow, and do not lead, see [Group.Fence]
 )
 
@@ -67,6 +67,9 @@ type Message struct {
 	// Round numbers the leader's confirmations of its leadership; an answer
 	// to round n confirms every read that waited when n was sent.
 	Round uint64
+	// Time, of a Heartbeat, is the group's, if its owner filled it in; see
+	// [Group.Heard].
+	Time GroupTime
 	// Entries follow Log without a gap. They are nil where Fetch is set.
 	Entries []Entry
 	// Fetch, if not zero, asks the owner to fill Entries from its log: those

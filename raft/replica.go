@@ -17,6 +17,7 @@ type replica struct {
 	floor LogID
 
 	log     log
+	heard   heardTime
 	members members
 
 	role    Role

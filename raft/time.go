@@ -1,0 +1,40 @@
+package raft
+
+// Group time over a change of leader
+//
+// The core has no clock. Its owner measures, while this replica leads, the time
+// since it began to lead, adds that to the time at which it began, and proposes
+// with the sum. So a new leader must begin at no less than the group's time was
+// under the last one, or all that waits for a time waits longer: at the largest
+// in its log, which is what the last entry told it, or at what the leader said
+// since, which costs no entry.
+//
+// What was heard is for that alone. No replica applies anything by it: replicas
+// hear at different moments, and an entry is applied at its own time on all of
+// them.
+
+// TimeReach is how far beyond the largest time in its log a replica believes what
+// it hears. While anything waits for a time, the owner of the leader proposes an
+// entry each minute. So a leader is never farther ahead of what it has committed,
+// unless it lies or has no room for entries; a lie does no more than that.
+const TimeReach GroupTime = 120e9
+
+// heardTime is the largest time that a leader told.
+type heardTime struct{ time GroupTime }
+
+// hear takes a leader's word; last is the largest time in the log.
+func (h *heardTime) hear(t, last GroupTime) {
+	if bug("group time lost at a leader change") {
+		return
+	}
+	h.time = max(h.time, min(t, last+TimeReach, TimeLimit-1))
+}
+
+// beginning returns the group time at which a new leader begins. Times never go
+// back along a log, so it is no less than the last one there, which may be later
+// than what was heard.
+func (h *heardTime) beginning(last GroupTime) GroupTime { return max(h.time, last) }
+
+// Heard tells what the leader of the present term said of the group's time other
+// than by a heartbeat of the group's own.
+func (g *Group) Heard(t GroupTime) { g.replica.heard.hear(t, g.replica.log.time) }
