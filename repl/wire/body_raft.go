@@ -125,7 +125,7 @@ func readEntries(seed raft.Seed, raw []byte, count uint64) ([]raft.Entry, error)
 // Beat carries the heartbeats of all groups between two nodes, and the answers
 // to them:
 //
-//	Beat        [mark, batch, sequence, fullness, [[group, incarnation, from, to, term, commit, round] …], [[group, incarnation, from, term] …]]
+//	Beat        [mark, batch, sequence, fullness, [[group, incarnation, from, to, term, commit, round, time] …], [[group, incarnation, from, term, time] …]]
 //	BeatAnswer  [mark, batch, sequence, fullness, [[group, incarnation, from, to, term, round, reject] …]]
 //
 // Even without rows it says that the node is alive. While the disk stands still,
@@ -147,6 +147,7 @@ type Rest struct {
 	Incarnation raft.Incarnation
 	Leader      raft.ReplicaID
 	Term        uint64
+	Time        raft.GroupTime // as in a [BeatMessage]
 }
 
 // Fullness says what the disk of a node still has room for.
@@ -182,27 +183,29 @@ type BeatMessage struct {
 	Term        uint64
 	Commit      uint64 // of a heartbeat; 0 in an answer
 	Round       uint64
-	Reject      bool // of an answer: the replica follows and does not lead, see [raft.Group.Fence]
+	Time        raft.GroupTime // of a heartbeat: the group's, or 0 while nothing waits for one; 0 in an answer
+	Reject      bool           // of an answer: the replica follows and does not lead, see [raft.Group.Fence]
 }
 
 // BeatMessageOf keeps of e what a heartbeat or its answer consists of.
 func BeatMessageOf(e *Envelope) BeatMessage {
 	return BeatMessage{Group: e.Group, Incarnation: e.Incarnation, From: e.Message.From, To: e.Message.To,
-		Term: e.Message.Term, Commit: e.Message.Commit, Round: e.Message.Round, Reject: e.Message.Reject}
+		Term: e.Message.Term, Commit: e.Message.Commit, Round: e.Message.Round, Time: e.Message.Time, Reject: e.Message.Reject}
 }
 
 // Envelope returns m as the message that raft takes: t is [raft.MsgHeartbeat]
 // or [raft.MsgHeartbeatAnswer].
 func (m *BeatMessage) Envelope(t raft.MessageType) Envelope {
 	return Envelope{Group: m.Group, Incarnation: m.Incarnation, Message: raft.Message{
-		Type: t, From: m.From, To: m.To, Term: m.Term, Commit: m.Commit, Round: m.Round, Reject: m.Reject}}
+		Type: t, From: m.From, To: m.To, Term: m.Term, Commit: m.Commit, Round: m.Round, Time: m.Time, Reject: m.Reject}}
 }
 
 const (
-	beatParts       = 6
-	beatAnswerParts = 5
-	beatFields      = 7 // of a row, in both
-	restFields      = 4
+	beatParts        = 6
+	beatAnswerParts  = 5
+	beatFields       = 8 // of a row
+	beatAnswerFields = 7
+	restFields       = 5
 )
 
 // AppendBeat appends the body of a Beat.
@@ -216,6 +219,7 @@ func AppendBeat(b []byte, beat *Beat) []byte {
 		b = pack.AppendUint(b, uint64(r.Incarnation))
 		b = pack.AppendUint(b, uint64(r.Leader))
 		b = pack.AppendUint(b, r.Term)
+		b = pack.AppendUint(b, uint64(r.Time))
 	}
 	return b
 }
@@ -238,9 +242,10 @@ func appendBeat(b []byte, beat *Beat, parts int) []byte {
 	}
 	b = pack.AppendUint(b, disk)
 	b = pack.AppendArray(b, len(beat.Messages))
+	row := beatRow(parts)
 	for i := range beat.Messages {
 		m := &beat.Messages[i]
-		b = pack.AppendArray(b, beatFields)
+		b = pack.AppendArray(b, row)
 		b = pack.AppendUint(b, uint64(m.Group))
 		b = pack.AppendUint(b, uint64(m.Incarnation))
 		b = pack.AppendUint(b, uint64(m.From))
@@ -249,12 +254,21 @@ func appendBeat(b []byte, beat *Beat, parts int) []byte {
 		if parts == beatParts {
 			b = pack.AppendUint(b, m.Commit)
 			b = pack.AppendUint(b, m.Round)
+			b = pack.AppendUint(b, uint64(m.Time))
 		} else {
 			b = pack.AppendUint(b, m.Round)
 			b = pack.AppendBool(b, m.Reject)
 		}
 	}
 	return b
+}
+
+// beatRow is how many fields a row has, of a Beat or of its answer.
+func beatRow(parts int) int {
+	if parts == beatParts {
+		return beatFields
+	}
+	return beatAnswerFields
 }
 
 // ReadBeat reads the body of a Beat. Its slices are used again.
@@ -294,14 +308,15 @@ func readBeat(r *pack.Reader, beat *Beat, parts int) error {
 	beat.Fullness = Fullness(disk)
 	n := r.Array()
 	beat.Messages = beat.Messages[:0]
-	if room := len(r.Rest()); n > room/(1+beatFields) {
+	row := beatRow(parts)
+	if room := len(r.Rest()); n > room/(1+row) {
 		return fmt.Errorf("%d heartbeats in %d bytes", n, room)
 	}
 	if cap(beat.Messages) < n {
 		beat.Messages = make([]BeatMessage, 0, n)
 	}
 	for range n {
-		r.ArrayLen(beatFields)
+		r.ArrayLen(row)
 		m := BeatMessage{
 			Group:       raft.GroupID(r.UintMax(uint64(raft.GroupMax))),
 			Incarnation: raft.Incarnation(r.Uint()),
@@ -310,7 +325,7 @@ func readBeat(r *pack.Reader, beat *Beat, parts int) error {
 			Term:        r.Uint(),
 		}
 		if parts == beatParts {
-			m.Commit, m.Round = r.Uint(), r.Uint()
+			m.Commit, m.Round, m.Time = r.Uint(), r.Uint(), raft.GroupTime(r.Uint())
 		} else {
 			m.Round, m.Reject = r.Uint(), r.Bool()
 		}
@@ -338,6 +353,7 @@ func readRests(r *pack.Reader, beat *Beat) error {
 			Incarnation: raft.Incarnation(r.Uint()),
 			Leader:      raft.ReplicaID(r.Uint()),
 			Term:        r.Uint(),
+			Time:        raft.GroupTime(r.Uint()),
 		}
 		if r.Err() != nil {
 			break

@@ -54,14 +54,14 @@ func TestEnvelopesAndBeatsComeBack(t *testing.T) {
 		for range n[2] % 5 {
 			row := wire.BeatMessageOf(&sent)
 			answers.Messages = append(answers.Messages, row)
-			row.Reject = false
+			row.Reject, row.Time = false, raft.GroupTime(n[6])
 			beat.Messages = append(beat.Messages, row)
-			heart.Rows = append(heart.Rows, beatRowMirror{uint64(g), n[1], n[2], n[3], n[4], n[7], n[11]})
+			heart.Rows = append(heart.Rows, beatRowMirror{uint64(g), n[1], n[2], n[3], n[4], n[7], n[11], n[6]})
 			answer.Rows = append(answer.Rows, beatAnswerRowMirror{uint64(g), n[1], n[2], n[3], n[4], n[11], m.Reject})
 		}
 		for range n[4] % 4 {
-			beat.Rests = append(beat.Rests, wire.Rest{Group: g, Incarnation: inc, Leader: m.From, Term: m.Term})
-			heart.Rests = append(heart.Rests, restMirror{uint64(g), n[1], n[2], n[4]})
+			beat.Rests = append(beat.Rests, wire.Rest{Group: g, Incarnation: inc, Leader: m.From, Term: m.Term, Time: raft.GroupTime(n[9])})
+			heart.Rests = append(heart.Rests, restMirror{uint64(g), n[1], n[2], n[4], n[9]})
 		}
 		if mine, theirs := wire.AppendBeat(nil, &beat), library(t, &heart); !bytes.Equal(mine, theirs) {
 			t.Fatalf("got  % x\nwant % x", mine, theirs)
@@ -85,7 +85,7 @@ func TestEnvelopesAndBeatsComeBack(t *testing.T) {
 		}
 		for i := range beatBack.Messages {
 			e := beatBack.Messages[i].Envelope(raft.MsgHeartbeat)
-			if e.Group != g || e.Incarnation != inc || e.Message.Term != m.Term || e.Message.Commit != m.Commit || e.Message.Type != raft.MsgHeartbeat {
+			if e.Group != g || e.Incarnation != inc || e.Message.Term != m.Term || e.Message.Commit != m.Commit || e.Message.Time != raft.GroupTime(n[6]) || e.Message.Type != raft.MsgHeartbeat {
 				t.Fatalf("row %d: got %+v", i, e)
 			}
 		}

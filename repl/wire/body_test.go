@@ -203,13 +203,13 @@ type (
 		ConflictTerm, ConflictIndex, Round, Mark, Batch, Count        uint64
 		Entries                                                       []byte
 	}
-	beatRowMirror struct{ Group, Incarnation, From, To, Term, Commit, Round uint64 }
+	beatRowMirror struct{ Group, Incarnation, From, To, Term, Commit, Round, Time uint64 }
 	beatMirror    struct {
 		Mark, Batch, Sequence, Fullness uint64
 		Rows                            []beatRowMirror
 		Rests                           []restMirror
 	}
-	restMirror          struct{ Group, Incarnation, Leader, Term uint64 }
+	restMirror          struct{ Group, Incarnation, Leader, Term, Time uint64 }
 	beatAnswerRowMirror struct {
 		Group, Incarnation, From, To, Term, Round uint64
 		Reject                                    bool

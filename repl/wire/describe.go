@@ -3,6 +3,7 @@ package wire
 import (
 	"fmt"
 	"strconv"
+	"time"
 
 	"muster/raft"
 	"muster/shardmap"
@@ -157,11 +158,17 @@ func (b *Beat) linesOf(t Type) []string {
 			m.Group, m.Incarnation, m.From, m.To, m.Term, m.Commit, m.Round)
 		if t == TypeBeatAnswer {
 			row += fmt.Sprintf(" reject %t", m.Reject)
+		} else if m.Time != 0 {
+			row += fmt.Sprintf(" time %s", time.Duration(m.Time))
 		}
 		lines = append(lines, row)
 	}
 	for _, r := range b.Rests {
-		lines = append(lines, fmt.Sprintf("group %s incarnation %d rests, led by %d in term %d", r.Group, r.Incarnation, r.Leader, r.Term))
+		row := fmt.Sprintf("group %s incarnation %d rests, led by %d in term %d", r.Group, r.Incarnation, r.Leader, r.Term)
+		if r.Time != 0 {
+			row += fmt.Sprintf(" time %s", time.Duration(r.Time))
+		}
+		lines = append(lines, row)
 	}
 	return lines
 }

@@ -53,8 +53,8 @@ func envelope(m raft.Message) body {
 
 var exampleBeat = wire.Beat{Mark: 0xa3ce929d0e0e4736, Batch: 4711, Sequence: 1077, Fullness: wire.FullNear, Messages: []wire.BeatMessage{
 	{Group: 0, Incarnation: 1, From: 1, To: 2, Term: 7, Commit: 12, Round: 1077},
-	{Group: 3, Incarnation: 2, From: 1, To: 2, Term: 9, Commit: 10432, Round: 1077},
-}, Rests: []wire.Rest{{Group: 4, Incarnation: 2, Leader: 3, Term: 5}}}
+	{Group: 3, Incarnation: 2, From: 1, To: 2, Term: 9, Commit: 10432, Round: 1077, Time: 3_600_000_000_000},
+}, Rests: []wire.Rest{{Group: 4, Incarnation: 2, Leader: 3, Term: 5, Time: 61_500_000_000}}}
 
 // exampleBeatAnswer answers it; replica 1 of group 3 is fenced.
 var exampleBeatAnswer = wire.Beat{Mark: 0xa3ce929d0e0e4736, Batch: 4711, Sequence: 1077, Fullness: wire.FullNear, Messages: []wire.BeatMessage{
