@@ -80,12 +80,8 @@ func (m *Map) Apply(id raft.LogID, t raft.GroupTime, c *Command) (Result, error)
 	if st != nil {
 		st.mu.Lock()
 		m.keep(st)
-		m.quota.met = false
 		r = st.apply(m.group, id, now, c, &m.quota)
 		st.mu.Unlock()
-		if m.quota.met {
-			m.sweepSessions(id, now)
-		}
 	}
 	m.advance(id, now)
 	return r, nil

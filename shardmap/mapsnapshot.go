@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 
 	"muster/raft"
 )
@@ -94,7 +95,8 @@ func (m *Map) Load(r io.Reader, at raft.LogID, t raft.GroupTime) error {
 	if err := d.slots(loaded); err != nil {
 		return d.fail(err)
 	}
-	m.pages, m.quota.sessions, m.quota.outcomes = loaded.pages, loaded.quota.sessions, loaded.quota.outcomes
+	loaded.quota.sessionsMax, loaded.quota.outcomesMax = m.quota.sessionsMax, m.quota.outcomesMax
+	m.pages, m.quota = loaded.pages, loaded.quota
 	m.advance(at, t)
 	return nil
 }
@@ -126,6 +128,7 @@ func (d *snapshotReader) slots(m *Map) error {
 			return fmt.Errorf("slot %d is out of order", owned[i])
 		}
 	}
+	m.quota.oldest = math.MaxUint64
 	for _, want := range owned {
 		s, err := d.slot()
 		if err != nil {
@@ -137,6 +140,7 @@ func (d *snapshotReader) slots(m *Map) error {
 		m.own(want, s.state)
 		m.quota.sessions += s.state.sessions.count
 		m.quota.outcomes += s.state.sessions.outcomes
+		m.quota.oldest = min(m.quota.oldest, s.state.sessions.noneBefore())
 	}
 	return d.end()
 }

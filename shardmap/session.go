@@ -143,8 +143,7 @@ func (t *sessions) begin(c *Command, now raft.GroupTime, q *sessionQuota) (s *se
 	key := c.sessionKey()
 	block, at, ok := t.find(key)
 	if !ok {
-		q.met = true
-		t.forgetDue(now, q)
+		t.forgetDue(now, forgetMax, q)
 		switch {
 		case t.count >= SlotSessionsMax || t.outcomes >= SlotOutcomesMax:
 			return nil, Result{Status: StatusTooManySessions}, true
@@ -153,7 +152,9 @@ func (t *sessions) begin(c *Command, now raft.GroupTime, q *sessionQuota) (s *se
 		}
 		block, at, _ = t.find(key) // forgetDue may have removed others
 		s = t.insert(block, at, session{sessionKey: key, used: now, floor: c.Floor, epoch: t.epoch})
-		q.sessions++
+		if q.sessions++; q.sessions == 1 {
+			q.oldest = now // later ones are used later
+		}
 	} else {
 		s = &t.ownBlock(block).list[at]
 		t.sum -= s.sum

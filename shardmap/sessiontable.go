@@ -210,13 +210,16 @@ func (t *sessions) append(s session) {
 		t.insertBlock(last, s.sessionKey)
 	}
 	t.blocks[last].list = append(t.blocks[last].list, s)
+	if t.count == 0 || s.used < t.oldest {
+		t.oldest = s.used
+	}
 	t.count++
 }
 
 // arrange begins to keep the order of use, if there are enough sessions for that.
 func (t *sessions) arrange() {
 	if t.count <= sessionsOrdered {
-		return // oldest is 0, or right
+		return // oldest is right
 	}
 	t.ordered = true
 	all := make([]*session, 0, t.count)
@@ -288,16 +291,16 @@ func (t *sessions) removeBlock(i int) {
 const forgetMax = 4
 
 // forgetDue forgets sessions that were not used for SessionKeep, least recently
-// used first: forgetMax of them, and any others that were last used at the very
-// same time, because replicas can't agree on an order among those. It
+// used first, and returns how many: most of them, and any others that were last used
+// at the very same time, because replicas can't agree on an order among those. It
 // never forgets a younger session to make room: its client may be retrying a
 // command.
-func (t *sessions) forgetDue(now raft.GroupTime, q *sessionQuota) {
+func (t *sessions) forgetDue(now raft.GroupTime, most int, q *sessionQuota) (n int) {
 	last := raft.GroupTime(0)
-	for n := 0; ; n++ {
+	for ; ; n++ {
 		block, at, used, ok := t.leastUsed(now)
-		if !ok || !due(used, now) || n >= forgetMax && used != last {
-			return
+		if !ok || !due(used, now) || n >= most && used != last {
+			return n
 		}
 		last = used
 		t.forget(block, at, q)
@@ -338,8 +341,8 @@ func (t *sessions) leastUsed(now raft.GroupTime) (block, at int, used raft.Group
 type sessionQuota struct {
 	sessions, outcomes       int // Invariant: the sums over all slots
 	sessionsMax, outcomesMax int
-	// met: the last command came with a session that was new in its slot.
-	met bool
+	// oldest is no later than the last use of any session; see expire.go.
+	oldest raft.GroupTime
 }
 
 func newSessionQuota() sessionQuota {
@@ -349,28 +352,6 @@ func newSessionQuota() sessionQuota {
 // full reports whether the group has no room for one more session, or outcome.
 func (q *sessionQuota) full() bool {
 	return q.sessions >= q.sessionsMax || q.outcomes >= q.outcomesMax
-}
-
-// quotaSweep is how many slots are searched for due sessions with each new session,
-// once the group is half full. Otherwise slots to which nobody writes would keep
-// theirs for ever. It takes 512 new sessions to visit all slots.
-const quotaSweep = 8
-
-// sweepSessions forgets due sessions in some slots. The entry's index picks the
-// slots: a count of this replica's own would start again with each process, and
-// replicas would forget at different entries.
-func (m *Map) sweepSessions(id raft.LogID, now raft.GroupTime) {
-	q := &m.quota
-	if q.sessions <= q.sessionsMax/2 && q.outcomes <= q.outcomesMax/2 {
-		return
-	}
-	for k := range uint64(quotaSweep) {
-		if st := m.slot(Slot((id.Index*quotaSweep + k) % Slots)); st != nil {
-			st.mu.Lock()
-			st.sessions.forgetDue(now, q)
-			st.mu.Unlock()
-		}
-	}
 }
 
 // useOrder keeps the sessions of a slot in the order of their last use. Only the

@@ -137,7 +137,15 @@ func (m *Map) Thrifty(payload []byte) bool {
 }
 
 // Skip implements [repl.StateMachine].
-func (m *Map) Skip(e raft.Entry) error { return m.State.Skip(e.ID, e.Time) }
+func (m *Map) Skip(e raft.Entry) error {
+	if e.Kind == raft.EntryTime {
+		return m.State.Expire(e.ID, e.Time)
+	}
+	return m.State.Skip(e.ID, e.Time)
+}
+
+// NextDue implements [repl.Expirer]: sessions are forgotten.
+func (m *Map) NextDue() (at raft.GroupTime, waits bool) { return m.State.NextDue() }
 
 // Copy implements [repl.StateMachine].
 func (m *Map) Copy() repl.StateCopy { return m.State.CopyAll() }

@@ -1,0 +1,128 @@
+package shardmap
+
+import (
+	"math"
+
+	"muster/raft"
+)
+
+// What ends at a group time ends at an entry of kind time, of all slots at once,
+// and not where a slot is next written to: nobody may ever write to it again.
+//
+// All replicas must forget the same at the same entry, though one has applied all
+// entries and another began with a snapshot yesterday. So what an entry forgets
+// follows from the state before it and the entry alone. When there was last
+// something to forget, and how far back it began, each replica keeps for itself:
+// such bounds only spare looks that would find nothing.
+
+const (
+	// sessionGather is for how long sessions that are due are gathered, so that a
+	// group whose clients come and go writes an entry each ten seconds for them, and
+	// not one for each.
+	sessionGather = raft.GroupTime(10e9)
+	// expireLookMax bounds the sessions of the slots that one entry looks at, and
+	// expireMax those that it forgets, in whole slots or a little more: two or three
+	// milliseconds. What is left is due at once, and the next entry's.
+	expireLookMax = 1 << 17
+	expireMax     = 1 << 12
+	// expireStride lies between the slots with which consecutive entries begin:
+	// eight of them begin all over the map, and each looks at an eighth of the
+	// most sessions that there can be.
+	expireStride = Slots/8 + 1
+)
+
+// NextDue reports whether the map remembers any sessions, and returns a group time
+// before which there is no need to forget one. The goroutine that applies calls
+// it.
+func (m *Map) NextDue() (at raft.GroupTime, waits bool) {
+	q := &m.quota
+	return q.oldest + SessionKeep + sessionGather, q.sessions > 0
+}
+
+// Expire records a time entry, and forgets sessions that were not used for
+// SessionKeep by then.
+func (m *Map) Expire(id raft.LogID, t raft.GroupTime) error {
+	now, err := m.follows(id, t)
+	if err != nil {
+		return err
+	}
+	m.forgetSessions(id, now)
+	m.advance(id, now)
+	return nil
+}
+
+// Sessions returns how many sessions all slots together remember. The goroutine
+// that applies calls it.
+func (m *Map) Sessions() int { return m.quota.sessions }
+
+// forgetSessions forgets due sessions in all slots, or begins to.
+func (m *Map) forgetSessions(id raft.LogID, now raft.GroupTime) {
+	q := &m.quota
+	if q.sessions == 0 || !due(q.oldest, now) {
+		return // nowhere is one due, whatever another replica's bound says
+	}
+	first := Slot(id.Index * expireStride % Slots)
+	oldest, looked, gone := raft.GroupTime(math.MaxUint64), 0, 0
+	for k := range Slot(Slots) {
+		st := m.slot((first + k) % Slots)
+		if st == nil || st.sessions.count == 0 {
+			continue
+		}
+		// Both bounds count what the state holds, not what was done: this replica may
+		// know of a slot that none of its sessions is due, and another may not.
+		if looked < expireLookMax && gone < expireMax {
+			looked += st.sessions.count
+			st.mu.Lock()
+			gone += st.sessions.expire(now, expireMax-gone, q)
+			st.mu.Unlock()
+		}
+		oldest = min(oldest, st.sessions.noneBefore())
+	}
+	q.oldest = oldest
+}
+
+// noneBefore returns a group time before which no session was used last.
+func (t *sessions) noneBefore() raft.GroupTime {
+	if t.count == 0 {
+		return math.MaxUint64
+	}
+	if t.ordered {
+		oldest, _ := t.order.oldest()
+		return oldest.used
+	}
+	return t.oldest
+}
+
+// expire forgets sessions that were not used for SessionKeep, and returns how many:
+// most or a few more, least recently used first; in a slot with few, all of them.
+func (t *sessions) expire(now raft.GroupTime, most int, q *sessionQuota) (n int) {
+	// A slot with so few may or may not keep their order of use, which depends on how
+	// many it had before: all are forgotten, so that replicas need not agree on one.
+	if t.count > sessionsOrdered {
+		return t.forgetDue(now, most, q)
+	}
+	if !due(t.noneBefore(), now) {
+		return 0
+	}
+	var keys [sessionsOrdered]sessionKey
+	oldest := raft.GroupTime(math.MaxUint64)
+	for i := range t.blocks {
+		list := t.blocks[i].list
+		for j := range list {
+			if used := list[j].used; due(used, now) {
+				keys[n] = list[j].sessionKey
+				n++
+			} else {
+				oldest = min(oldest, used)
+			}
+		}
+	}
+	for _, key := range keys[:n] {
+		block, at, _ := t.find(key)
+		t.forget(block, at, q)
+	}
+	if !t.ordered {
+		t.oldest = oldest
+	}
+	return n
+}
