@@ -57,6 +57,7 @@ func (a *heartbeats) send(g *group, m raft.Message) {
 	switch m.Type {
 	case raft.MsgHeartbeat:
 		if b := a.of[node]; b != nil {
+			e.Message.Time = g.clock.word()
 			b.out.Messages = append(b.out.Messages, wire.BeatMessageOf(e))
 		}
 	case raft.MsgHeartbeatAnswer:

@@ -41,6 +41,9 @@ type cluster struct {
 	// has applied something of it has them.
 	placed bool
 
+	// lasting, if set, says until when parts of a group's machine last.
+	lasting func(raft.GroupID) []raft.GroupTime
+
 	// policy is when states are written down; zero fields are the product's.
 	policy   SnapshotPolicy
 	wrote    uint64
@@ -121,7 +124,11 @@ func (n *testNode) machine(r logstore.Replica) StateMachine {
 	if n.c.placed && r.Group > 0 && len(n.history[0]) == 0 {
 		n.c.t.Fatalf("node %d: group %d is there, and what made it is not known to be committed", n.id, r.Group)
 	}
-	return &register{node: n, group: r.Group}
+	state := register{node: n, group: r.Group}
+	if n.c.lasting != nil {
+		return &lasting{register: state, ends: n.c.lasting(r.Group)}
+	}
+	return &state
 }
 
 func (n *testNode) start() {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"muster/logstore"
 	"muster/raft"
@@ -54,14 +53,13 @@ type group struct {
 	handOverAt uint64         // the tick before which no hand-over to a disk with room is tried again
 	eager      int            // ticks for which this replica asks for votes while nobody leads
 	leading    atomic.Uint64  // the term in which this replica leads, or 0; read by transports
-	leadingAt  time.Duration  // on the host's clock
-	leadingGT  raft.GroupTime
+	clock      clock
 }
 
 // makeGroup returns a replica with an empty state, and without a core yet.
 func makeGroup(h *Host, r logstore.Replica) *group {
 	g := &group{host: h, replica: r, machine: h.cfg.Machine(r)}
-	g.commands.group, g.reads.group, g.snap.group, g.resting.group = g, g, g, g
+	g.commands.group, g.reads.group, g.snap.group, g.resting.group, g.clock.group = g, g, g, g, g
 	return g
 }
 
@@ -277,6 +275,7 @@ func (g *group) handle(rd raft.Ready) {
 	}
 	if n := len(rd.Committed); n > 0 {
 		g.core.Applied(rd.Committed[n-1].ID.Index)
+		g.clock.ask()
 		g.snap.adoptLater()
 	}
 	g.snap.send(rd.Snapshots)
@@ -378,7 +377,7 @@ func (g *group) roleChanged(rd raft.Ready) {
 		g.abandon()
 	}
 	if was != raft.RoleLeader && g.role == raft.RoleLeader {
-		g.leadingAt, g.leadingGT = g.host.now, g.core.Status().Time
+		g.clock.begin()
 	}
 }
 
@@ -417,6 +416,9 @@ func (g *group) apply(e raft.Entry) error {
 		}
 	} else if err := g.machine.Skip(e); err != nil {
 		return err
+	}
+	if e.Kind == raft.EntryTime {
+		g.clock.asked = false
 	}
 	if e.Kind == raft.EntryMembership {
 		m, err := raft.ReadMembership(e.Payload())

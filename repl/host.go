@@ -310,6 +310,7 @@ func (h *Host) Tick() {
 			g.resting.tick()
 		}
 	}
+	h.beats.tellTime()
 }
 
 // Synced hands back a batch that is on disk.

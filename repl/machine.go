@@ -49,6 +49,17 @@ type Expecter interface {
 	ExpectMax() int
 }
 
+// Expirer is a [StateMachine] of which parts last until a group time. They end at
+// an entry of kind time, which the host proposes while the group leads here: when
+// something is due, and now and then before that.
+type Expirer interface {
+	// NextDue reports whether any part waits for a time, and returns a time
+	// before which none is due. It is called after each run of entries and must
+	// cost next to nothing, so it need not be the time at which one is due: if
+	// none is by then, the entry lets the machine look for a better one.
+	NextDue() (at raft.GroupTime, waits bool)
+}
+
 // StateCopy is the state of a machine as it was at one entry. Any goroutine may use
 // it, one at a time.
 type StateCopy interface {

@@ -78,13 +78,15 @@ func (q *commandQueue) offer() {
 			q.refuseLarge()
 			break
 		}
-		id, err := q.group.core.Propose(q.group.groupTime(), q.entries)
+		now := q.group.clock.now()
+		id, err := q.group.core.Propose(now, q.entries)
 		if errors.Is(err, raft.ErrBusy) || errors.Is(err, raft.ErrTransferring) {
 			done = first
 			break
 		}
 		if err == nil {
 			q.group.host.full.accept(bytes)
+			q.group.clock.told = now
 		}
 		for i := range q.queue[first:done] {
 			p := &q.queue[first+i]
@@ -120,12 +122,6 @@ func (q *commandQueue) expire() {
 	}
 	clear(q.queue[len(kept):])
 	q.queue = kept
-}
-
-// groupTime is the time for a new entry: the time at which this leader
-// took over, plus what its own clock has measured since.
-func (g *group) groupTime() raft.GroupTime {
-	return g.leadingGT + raft.GroupTime(g.host.now-g.leadingAt)
 }
 
 // abandon answers all callers that wait for something that this replica can no longer

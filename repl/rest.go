@@ -70,7 +70,7 @@ func (a *heartbeats) vouchFor(n raft.NodeID, v *vouching, rests []wire.Rest) []w
 
 // word is what this node says of the group, which it leads.
 func (r *resting) word() wire.Rest {
-	return wire.Rest{Group: r.group.replica.Group, Incarnation: r.group.replica.Incarnation, Leader: r.group.replica.ID, Term: r.group.state.Term}
+	return wire.Rest{Group: r.group.replica.Group, Incarnation: r.group.replica.Incarnation, Leader: r.group.replica.ID, Term: r.group.state.Term, Time: r.group.clock.word()}
 }
 
 // vouched takes a node's word that a group that it leads rests.
@@ -81,6 +81,7 @@ func (a *heartbeats) vouched(from raft.NodeID, r *wire.Rest) {
 	}
 	if node, ok := g.node(r.Leader); ok && node == from {
 		g.resting.vouchedAt = a.host.ticks
+		g.core.Heard(r.Time)
 	}
 }
 
