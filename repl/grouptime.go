@@ -62,9 +62,6 @@ func (c *clock) begin() {
 	if bug("group time jumps ahead") {
 		c.start += raft.GroupTime(c.group.host.now)
 	}
-	if bug("group time lost at a leader change") {
-		c.start = 0
-	}
 	c.told = c.start
 	c.machine, _ = c.group.machine.(Expirer)
 	c.ask()

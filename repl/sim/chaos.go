@@ -27,6 +27,8 @@ type chaos struct {
 	stall       [nodesMax + 1]time.Duration                  // until when a node has no ticks
 	longSleepAt time.Duration                                // from when on clients are to sleep for longer than sessions are kept
 	longSleeps  int                                          // how many still are to
+	lull        bool                                         // at the end nobody writes for a while
+	jumped      time.Duration                                // by so much clocks have jumped, at most
 	moves       int                                          // new addresses that were given so far
 	spans       []shardmap.OwnedRange
 	spansFor    uint64
@@ -49,6 +51,8 @@ func (x *chaos) init(c *cluster) {
 				x.powers = append(x.powers, f)
 			}
 		case f == ClientTimeout: // comes by itself
+		case f == Lull:
+			x.lull = known && (c.chance.below(lullEvery) == 0 || slices.Contains(c.options.With, f))
 		case f == Members:
 			members = known
 		case f >= SnapshotCut && f <= SnapshotBad:
@@ -271,7 +275,7 @@ func (x *chaos) begin(f Fault) bool {
 		return x.putBack()
 	case TickDrift:
 		n := c.nodes[rnd.below(len(c.nodes))]
-		n.ticks.setRate(1e6 + int64(rnd.below(100_001)) - 50_000)
+		n.ticks.setRate(1e6 + int64(rnd.below(2*driftMax+1)) - driftMax)
 		c.note(n.index, "%s to %d", f, n.ticks.rate)
 		return true
 	case TickJump:
@@ -281,6 +285,7 @@ func (x *chaos) begin(f Fault) bool {
 		}
 		ticks := 1 + rnd.below(60)
 		c.note(0, "%s by %d of %b", f, ticks, which)
+		x.jumped += time.Duration(ticks) * tick
 		for i, n := range c.nodes {
 			if which>>i&1 == 0 || !n.up || n.paused {
 				continue

@@ -26,8 +26,10 @@ type truth struct {
 	snapshots map[raft.LogID]snapshotFile
 	digests   []uint64                   // after each entry, of the slot that it changed
 	changed   map[shardmap.Slot][]uint64 // the indices of the entries that changed it
-	known     map[raft.LogID]uint32
-	model     model
+	// toldDigests are those of all slots after each time entry, by index.
+	toldDigests map[uint64][]uint64
+	known       map[raft.LogID]uint32
+	model       model
 
 	leaders    map[uint64]raft.ReplicaID // by term
 	lastTerm   uint64
@@ -58,7 +60,7 @@ type truthEntry struct {
 }
 
 func newTruth(c *cluster, g raft.GroupID) *truth {
-	return &truth{c: c, group: g, leaders: map[uint64]raft.ReplicaID{}, refused: map[outcomeKey]*op{}, known: map[raft.LogID]uint32{}, configAt: map[raft.LogID]*config{}, model: newModel(), snapshots: map[raft.LogID]snapshotFile{}, changed: map[shardmap.Slot][]uint64{}}
+	return &truth{c: c, group: g, leaders: map[uint64]raft.ReplicaID{}, refused: map[outcomeKey]*op{}, known: map[raft.LogID]uint32{}, configAt: map[raft.LogID]*config{}, model: newModel(), snapshots: map[raft.LogID]snapshotFile{}, changed: map[shardmap.Slot][]uint64{}, toldDigests: map[uint64][]uint64{}}
 }
 
 // leads is called with each message that only a leader sends.
@@ -139,6 +141,7 @@ func (t *truth) applied(n *node, e raft.Entry) *truthEntry {
 	case i > uint64(len(t.entries))+1:
 		t.c.fail("I4: n%d applies %s of group %d, nobody has applied %d", n.index, e.ID, t.group, len(t.entries)+1)
 	case i == uint64(len(t.entries))+1:
+		t.keepsTime(n, e)
 		line := truthEntry{term: e.ID.Term, time: e.Time, sum: e.Checksum(), kind: e.Kind}
 		if t.group != 0 && e.Kind == raft.EntryNormal {
 			line.outcome, line.key = t.model.apply(t, e)
@@ -276,7 +279,21 @@ func (w *watched) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byt
 func (w *watched) Skip(e raft.Entry) error {
 	w.next(e)
 	w.truth.applied(w.node, e)
-	return w.inner.Skip(e)
+	if err := w.inner.Skip(e); err != nil {
+		return err
+	}
+	if e.Kind == raft.EntryTime && w.state != nil {
+		w.truth.told(w, e)
+	}
+	return nil
+}
+
+// NextDue implements [repl.Expirer].
+func (w *watched) NextDue() (at raft.GroupTime, waits bool) {
+	if x, ok := w.inner.(repl.Expirer); ok {
+		return x.NextDue()
+	}
+	return 0, false
 }
 
 // Copy implements [repl.StateMachine].
@@ -301,14 +318,14 @@ func (t *truth) restored(w *watched, at raft.LogID) {
 	if w.state == nil {
 		return
 	}
-	for _, slot := range t.c.slots[t.group] {
+	for i, slot := range t.c.slots[t.group] {
 		changes := t.changed[slot]
 		k := sort.Search(len(changes), func(i int) bool { return changes[i] > at.Index })
 		if k == 0 {
 			continue
 		}
 		got, owned := w.state.State.Digest(slot)
-		if want := t.digests[changes[k-1]-1]; got != want || !owned {
+		if want := t.digestAt(changes[k-1], i); got != want || !owned {
 			t.c.fail("I10: the state of group %d at %s that n%d takes has digest %016x for slot %d; after %d it was %016x",
 				t.group, at, w.node.index, got, slot, changes[k-1], want)
 		}

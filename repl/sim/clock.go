@@ -4,6 +4,9 @@ import "time"
 
 const wallApart = 50 * time.Hour
 
+// driftMax is by how much a clock may be fast or slow, in millionths.
+const driftMax = 50_000
+
 // hostClock is a monotonic clock that need not go as the world's does, and the ticks
 // that it gives.
 type hostClock struct {
@@ -15,7 +18,7 @@ type hostClock struct {
 
 // now is the process's monotonic clock.
 func (t *hostClock) now() time.Duration {
-	return t.base + (t.n.c.now-t.at)*time.Duration(t.rate)/1e6
+	return t.base + max(t.n.c.now-t.at, 0)*time.Duration(t.rate)/1e6
 }
 
 // wall is what the host shows people as the time, in ms since 1970. Hosts are days
@@ -28,6 +31,9 @@ func (t *hostClock) wall() uint64 {
 func (t *hostClock) setRate(rate int64) {
 	t.base, t.at, t.rate = t.now(), t.n.c.now, rate
 }
+
+// stand has the clock stand still for a while.
+func (t *hostClock) stand(d time.Duration) { t.base, t.at = t.now(), t.n.c.now+d }
 
 // plan plans the next tick, and takes back what was planned.
 func (t *hostClock) plan(d time.Duration) {

@@ -55,6 +55,7 @@ type Result struct {
 	Seed       uint64
 	Nodes      int
 	Simulated  time.Duration
+	Lull       time.Duration // after that, without a write
 	Steps      uint64
 	Hash       uint64 // of all events: equal for equal runs
 	Fired      Fired
@@ -128,7 +129,7 @@ func Run(o Options) (r Result) {
 	defer func() {
 		r = c.result
 		c.close()
-		r.Steps, r.Hash, r.Simulated = c.trace.step, c.trace.hash, c.now
+		r.Steps, r.Hash, r.Simulated = c.trace.step, c.trace.hash, c.now-r.Lull
 		switch broken := recover().(type) {
 		case nil:
 		case *Failure:
@@ -141,6 +142,7 @@ func Run(o Options) (r Result) {
 	c.work()
 	c.healQuorum()
 	c.healAll()
+	(&lull{c: c}).run()
 	c.history.check(c)
 	return r
 }

@@ -75,6 +75,7 @@ const (
 	TickDrift // 5 % fast or slow
 	TickJump  // up to 60 ticks at once
 	TickStall // none for 0.1 to 10 s
+	Lull      // at the end nobody writes for longer than sessions are kept, while leaders change and clocks stand still; see lull.go
 
 	// Clients.
 	ClientReset   // a connection ends under its requests
@@ -104,7 +105,7 @@ var faultNames = [faults]string{
 	DiskFull: "disk-full", RecoveryFails: "recovery-fails", BitFlip: "bit-flip", ZeroSector: "zero-sector", ZeroPage: "zero-page",
 	StaleSector: "stale-sector", Misdirected: "misdirected", Truncated: "truncated", Missing: "missing", ZeroTail: "zero-tail", OlderLife: "older-life",
 	SnapshotCut: "snapshot-cut", SnapshotTwice: "snapshot-twice", SnapshotLate: "snapshot-late", SnapshotBad: "snapshot-bad",
-	TickDrift: "tick-drift", TickJump: "tick-jump", TickStall: "tick-stall",
+	TickDrift: "tick-drift", TickJump: "tick-jump", TickStall: "tick-stall", Lull: "lull",
 	ClientReset: "client-reset", ClientLate: "client-late", ClientCut: "client-cut",
 	ClientTimeout: "client-timeout", ClientStale: "client-stale", ClientSleep: "client-sleep",
 	Lies: "lies", LeaderStops: "leader-stops",

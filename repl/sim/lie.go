@@ -89,6 +89,7 @@ func (n *node) hearLie(from raft.NodeID, v *repl.GroupView) {
 		b.Messages = []wire.BeatMessage{
 			{Group: group, Incarnation: incarnation, From: sender, To: v.Replica.ID, Term: rnd.far(own), Round: rnd.next()},
 			{Group: group, Incarnation: incarnation, From: sender, To: v.Replica.ID, Term: max(own, 1), Commit: rnd.most()},
+			{Group: group, Incarnation: incarnation, From: sender, To: v.Replica.ID, Term: max(own, 1), Time: raft.TimeLimit + raft.GroupTime(rnd.next()>>2)},
 		}
 		b.Rests = []wire.Rest{{Group: group, Incarnation: incarnation, Leader: sender, Term: rnd.far(own)}}
 		n.host.ReceiveBeat(from, b, rnd.below(2) == 0)

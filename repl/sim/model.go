@@ -13,6 +13,7 @@ type model struct {
 	last     map[shardmap.Slot]uint64
 	outcomes map[outcomeKey]outcome
 	floors   map[floorKey]uint64
+	used     map[floorKey]raft.GroupTime // of the last command
 	command  shardmap.Command
 }
 
@@ -38,7 +39,7 @@ type outcome struct {
 }
 
 func newModel() model {
-	return model{keys: map[string][]keyVersion{}, last: map[shardmap.Slot]uint64{}, outcomes: map[outcomeKey]outcome{}, floors: map[floorKey]uint64{}}
+	return model{keys: map[string][]keyVersion{}, last: map[shardmap.Slot]uint64{}, outcomes: map[outcomeKey]outcome{}, floors: map[floorKey]uint64{}, used: map[floorKey]raft.GroupTime{}}
 }
 
 // apply says what an entry does.
@@ -61,6 +62,7 @@ func (m *model) apply(t *truth, e raft.Entry) (outcome, outcomeKey) {
 	}
 	floor := floorKey{x.Session, x.Slot}
 	m.floors[floor] = max(m.floors[floor], x.Floor)
+	m.used[floor] = e.Time
 	if x.Sequence < m.floors[floor] {
 		return outcome{slot: x.Slot, status: shardmap.StatusStale, id: e.ID}, key
 	}

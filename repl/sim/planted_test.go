@@ -75,13 +75,16 @@ var plantedBugs = []struct {
 	{"older life accepted", repl.SetBug, ""},
 	{"vote below the floor", raft.SetBug, ""},
 	{"clock of a suspended host", client.SetBug, ""},
+	{"group time jumps ahead", repl.SetBug, ""},
+	{"group time lost at a leader change", raft.SetBug, ""},
 }
 
 // needs has the faults without which a bug is never met, of bugs that are met seldom
 // with them: every run that looks for one has them. Each run still draws all others.
 var needs = map[string][]Fault{
-	"segment header unchecked":  {BitFlip},
-	"clock of a suspended host": {ClientSleep},
+	"segment header unchecked":           {BitFlip},
+	"clock of a suspended host":          {ClientSleep},
+	"group time lost at a leader change": {Lull},
 }
 
 // hunt runs seeds, with some faults in any case, from that of -from on, until one
