@@ -17,8 +17,8 @@ type handler struct {
 	// then it is kept ([connection.unsettled]). An error ends the connection.
 	word func(c *connection, h wire.Header, body []byte) error
 	// stream takes what a client says of a stream that it has open; nothing answers
-	// that but the stream. An error ends the connection.
-	stream func(c *connection, h wire.Header, body []byte) error
+	// that but the stream.
+	stream func(c *connection, h wire.Header, body []byte)
 	// chunk takes what comes over a connection for snapshots. It may wait for
 	// the disk: nothing else comes over that connection.
 	chunk func(n *Node, from raft.NodeID, own *claimant, body []byte) (wire.ChunkAnswer, error)

@@ -41,26 +41,31 @@ func (c *connection) Table() *shardmap.Table { return c.node.table.Load() }
 
 // hearGrant takes more window for a stream. One for a stream that has ended, as it
 // may have while the grant was on its way, is counted and dropped.
-func hearGrant(c *connection, h wire.Header, body []byte) error {
+func hearGrant(c *connection, h wire.Header, body []byte) {
 	var g wire.StreamGrant
 	if err := g.Read(body); err != nil {
-		return err
-	}
-	if !c.requests.Streams.Grant(h.Request, g.Limit) {
+		refuseStream(c, h, err)
+	} else if !c.requests.Streams.Grant(h.Request, g.Limit) {
 		c.node.strayStreams.Add(1)
 	}
-	return nil
 }
 
 // hearCancel ends a stream.
-func hearCancel(c *connection, h wire.Header, body []byte) error {
+func hearCancel(c *connection, h wire.Header, body []byte) {
 	if err := new(wire.Empty).Read(body); err != nil {
-		return err
-	}
-	if !c.requests.Streams.Cancel(h.Request) {
+		refuseStream(c, h, err)
+	} else if !c.requests.Streams.Cancel(h.Request) {
 		c.node.strayStreams.Add(1)
 	}
-	return nil
+}
+
+// refuseStream refuses bytes that say nothing of a stream, and ends it if there is
+// one.
+func refuseStream(c *connection, h wire.Header, err error) {
+	refusal := wire.BadBody(h.Type, err)
+	if !c.requests.Streams.Refuse(h.Request, refusal) {
+		c.refuse(repl.Reply{To: c, Request: h.Request}, refusal)
+	}
 }
 
 // lister reads pages and long gets until the node ends.

@@ -21,9 +21,11 @@ func (c *connection) dispatch(h wire.Header, body []byte) error {
 	case to.word != nil:
 		return c.dispatchWord(to, h, body)
 	case to.stream != nil && h.Flags != 0:
-		return unknownFlags(h)
+		refuseStream(c, h, unknownFlags(h))
+		return nil
 	case to.stream != nil:
-		return to.stream(c, h, body)
+		to.stream(c, h, body)
+		return nil
 	}
 	r := c.accept(h)
 	if h.Flags != 0 {
@@ -49,7 +51,7 @@ func (c *connection) dispatchWord(to *handler, h wire.Header, body []byte) error
 	return to.word(c, h, body)
 }
 
-// unknownFlags is why a connection ends at a frame that is not answered.
+// unknownFlags is what is wrong with a frame that has no flags.
 func unknownFlags(h wire.Header) error { return fmt.Errorf("flags %#x, want 0", h.Flags) }
 
 // ready returns the loop and the table, or refuses: before its founding a node

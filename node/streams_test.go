@@ -203,7 +203,7 @@ func TestStreamsOfADeafClient(t *testing.T) {
 }
 
 // What is wrong about streams is refused with a code, or dropped and counted, and
-// the connection goes on; bytes that are no grant end it.
+// the connection goes on.
 func TestHostileStreamFrames(t *testing.T) {
 	r := filled(t, 2<<20)
 	s, x := r.client(), newHeard()
@@ -249,13 +249,17 @@ func TestHostileStreamFrames(t *testing.T) {
 	if got := r.node.strayStreams.Load(); got != 4 {
 		t.Errorf("%d words were of no stream, want 4", got)
 	}
-	s.send(t, frame(wire.TypeStreamGrant, 0, 100, []byte{0x92, 1, 2}))
-	if h := x.hear(t, s); h.Type != wire.TypeError || h.Request != 100 || x.errs[100].Code != wire.CodeBadRequest {
-		t.Errorf("bytes that are no grant are answered with %s", h.Type)
+	s.send(t, frame(wire.TypeStreamGrant, 0, 100, []byte{0x92, 1, 2}), frame(wire.TypeStreamCancel, 4, 101, []byte{0x90}))
+	for _, number := range []uint64{100, 101} {
+		if until(number); x.ends[number] == nil || x.ends[number].Why.Code != wire.CodeBadRequest {
+			t.Errorf("stream %d, of which nonsense is said: %+v", number, x.ends[number])
+		}
 	}
-	if _, _, err := s.read(); err == nil {
-		t.Error("the connection goes on behind bytes that are no grant")
+	s.send(t, frame(wire.TypeStreamGrant, 0, 77, []byte{0x91, 0xa1, 'x'}))
+	if until(77); x.errs[77] == nil || x.errs[77].Code != wire.CodeBadRequest {
+		t.Errorf("nonsense of no stream: %+v", x.errs[77])
 	}
+	s.Close()
 	r.idle()
 }
 

@@ -23,7 +23,8 @@ import (
 //
 // # Duties of the owner
 //
-//  1. Hand in grants and cancellations: [Streams.Grant], [Streams.Cancel].
+//  1. Hand in grants and cancellations: [Streams.Grant], [Streams.Cancel]. What
+//     is neither, though it is to be: [Streams.Refuse].
 //  2. Call [Streams.Room] once there is room that [Asker.Spare] did not find.
 //  3. Call [Streams.NoMore] when the client will send no more, and
 //     [Streams.Close] when nothing can be sent any more.
@@ -140,6 +141,21 @@ func (x *Streams) Cancel(number uint64) (known bool) {
 		return false
 	}
 	x.end(s, &wire.StreamEnd{Reason: wire.EndCancelled})
+	x.asker.Flush()
+	x.turns()
+	return true
+}
+
+// Refuse ends a stream with an error: what its client said of it means nothing. It
+// reports false where there is no such stream.
+func (x *Streams) Refuse(number uint64, err *wire.Error) (known bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	s := x.open[number]
+	if s == nil {
+		return false
+	}
+	x.fail(s, err)
 	x.asker.Flush()
 	x.turns()
 	return true
