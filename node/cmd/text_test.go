@@ -39,7 +39,12 @@ func evilNode(t *testing.T) (addr string) {
 				g, err := wire.ServerHello(conn, wire.AcceptConfig{Cluster: "muster", ClusterID: 1, Node: 1, Level: 1, ValueMax: 1 << 20, WindowMax: shardmap.SessionWindowMax})
 				for err == nil {
 					var h wire.Header
-					if h, _, err = wire.ReadFrame(conn, g.Decoder); err == nil {
+					if h, _, err = wire.ReadFrame(conn, g.Decoder); err == nil && h.Type == wire.TypeScan {
+						a := &wire.ListAnswer{Group: 1, At: raft.LogID{Term: 1, Index: 1}, More: true, Count: 1}
+						a.Rows = wire.AppendListRow(nil, []byte(evil), 1, []byte(evil))
+						b := wire.AppendPiece(nil, wire.TypeScanPiece, h.Request, a)
+						_, err = conn.Write(wire.AppendFrame(b, wire.TypeStreamEnd, h.Request, evilEnd()))
+					} else if err == nil {
 						kind, body := evilAnswer(addr, h.Type)
 						err = wire.WriteFrame(conn, kind, h.Request, body)
 					}
@@ -77,12 +82,16 @@ func evilAnswer(addr string, t wire.Type) (wire.Type, wire.Body) {
 			Disk: wire.DoctorDisk{Dir: evil, Full: true}, Groups: []wire.DoctorGroup{{ID: 1, Replica: 1, Stopped: evil}},
 			Damaged: []wire.DoctorDamaged{{Group: 1, Replica: 1, What: evil, File: evil + "f", Record: evil, Reason: evil, Remedy: evil}},
 		}
-	case wire.TypeList:
-		a := &wire.ListAnswer{Group: 1, At: raft.LogID{Term: 1, Index: 1}, Count: 1}
-		a.Rows = wire.AppendListRow(nil, []byte(evil), 1, []byte(evil))
-		return wire.TypeListAnswer, a
 	}
-	return wire.TypeError, &wire.Error{Code: wire.CodeBadRequest, Object: evil, Text: evil, State: evil, Next: evil, LeaderAddr: evil}
+	return wire.TypeError, evilError()
+}
+
+func evilError() *wire.Error {
+	return &wire.Error{Code: wire.CodeBadRequest, Object: evil, Text: evil, State: evil, Next: evil, LeaderAddr: evil}
+}
+
+func evilEnd() *wire.StreamEnd {
+	return &wire.StreamEnd{Reason: wire.EndRefused, Resume: []byte(evil), Why: *evilError()}
 }
 
 // Whoever answers on an address can choose names, labels, versions and errors,

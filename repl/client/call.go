@@ -39,6 +39,9 @@ type call struct {
 	written wire.WriteAnswer
 	answer  []byte // body of any other answer
 
+	// stream is set if many answers may come, until the last.
+	stream *streamCall
+
 	// Of a write, for its caller.
 	session *session
 	lane    *lane

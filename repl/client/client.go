@@ -24,6 +24,9 @@
 //	           answers back; perform.go carries out what the core says
 //	client.go  starts and ends it all; address.go reads the addresses that it is
 //	           given
+//	stream.go  an answer in many pieces, and how it goes on where it was; another
+//	           state machine, which streamcall.go puts on connections.
+//	           listing.go merges those of all groups
 //	write.go   read.go list.go bulk.go pipe.go admin.go    what a user calls;
 //	           fan.go has the calls that become several requests, errors.go how
 //	           they fail
@@ -44,7 +47,8 @@
 // # Locks
 //
 // courier.mu guards the core. A link's and a lane's mutex are taken under no
-// other lock and hold none.
+// other lock and hold none, but for a stream's, which is taken under any and holds
+// none.
 package client
 
 import (

@@ -207,7 +207,7 @@ func TestLocalRead(t *testing.T) {
 	}
 	for _, n := range f.nodes[:2] {
 		n.do(func(h wire.Header, _ []byte) fakeOrder {
-			if h.Type == wire.TypeGet || h.Type == wire.TypeList {
+			if h.Type == wire.TypeGet || h.Type == wire.TypeScan {
 				t.Errorf("a local read went to another node: %s", h.Type)
 			}
 			return fakeOrder{}

@@ -211,6 +211,9 @@ func (l *link) send(c *call, now time.Duration) sent {
 	}
 	id := l.pending.add(c)
 	c.id.Store(id)
+	if c.stream != nil {
+		c.body, c.stream.attempt = c.stream.core.Begin(c.body[:0])
+	}
 	if l.pending.open == 1 {
 		// Silence counts from the first request that waits.
 		l.heard.Store(int64(now))
@@ -218,20 +221,27 @@ func (l *link) send(c *call, now time.Duration) sent {
 	}
 	l.open.Store(int32(l.pending.open))
 	l.bond.pressure.underWay.Add(1)
-	if l.probe == 0 {
+	if l.probe == 0 && c.stream == nil { // how long a stream takes says nothing of its node
 		l.probe, l.probed = id, now
 	}
 	var start int
 	l.out, start = wire.BeginFrame(l.out, c.kind, 0, deadlineMs(c.Deadline-now), id)
 	l.out = wire.EndFrame(append(l.out, c.body...), start)
-	l.waiting.Store(int64(len(l.out)))
-	wake := !l.awake
-	l.awake = true
+	wake := l.filled()
 	l.mu.Unlock()
 	if wake {
 		l.wake <- struct{}{}
 	}
 	return sentOut
+}
+
+// filled notes that there is more in out, and returns whether write has to be woken.
+// Held: l.mu.
+func (l *link) filled() (wake bool) {
+	l.waiting.Store(int64(len(l.out)))
+	wake = !l.awake
+	l.awake = true
+	return wake
 }
 
 // busy says that another connection to the same peer had better take the next
@@ -274,20 +284,25 @@ func (l *link) passSpace() {
 // take removes c if it waits here; false if it does not.
 func (l *link) take(c *call) bool {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if id := c.id.Load(); l.pending.get(id) == c {
-		l.pending.take(id)
+	id := c.id.Load()
+	there, wake := l.pending.get(id) == c, false
+	if there {
+		wake = l.forget(c, id)
 		l.open.Store(int32(l.pending.open))
-		return true
 	}
-	return false
+	l.mu.Unlock()
+	if wake {
+		l.wake <- struct{}{}
+	}
+	return there
 }
 
 // answer is one frame that was read, with the call that waits for it.
 type answer struct {
-	call *call
-	head wire.Header
-	body []byte
+	call    *call
+	attempt uint64 // of its stream
+	head    wire.Header
+	body    []byte
 }
 
 // read is the link's second goroutine.
@@ -321,8 +336,12 @@ func (l *link) read(conn net.Conn, d *wire.Decoder) {
 		}
 		l.match(batch, now)
 		for i := range batch {
-			if c := batch[i].call; c != nil {
-				l.courier.answered(c, l.bond.peer, batch[i].head.Type, batch[i].body)
+			switch a := &batch[i]; {
+			case a.call == nil:
+			case a.call.stream != nil:
+				l.courier.streamed(a.call, l.bond.peer, a.attempt, a.head, a.body)
+			default:
+				l.courier.answered(a.call, l.bond.peer, a.head.Type, a.body)
 			}
 			batch[i] = answer{}
 		}
@@ -340,7 +359,18 @@ func (l *link) match(batch []answer, now time.Duration) {
 			wake = l.put(wire.TypePong, h.Request) || wake
 		case wire.TypePong:
 		default:
-			batch[i].call = l.pending.take(h.Request)
+			c := l.pending.get(h.Request)
+			batch[i].call = c
+			if c != nil && c.stream != nil {
+				batch[i].attempt = c.stream.attempt
+			}
+			if h.Flags&wire.FlagMore != 0 {
+				if c != nil {
+					c.Deadline = never // the next piece may take as long as its window is closed
+				}
+				continue
+			}
+			l.pending.take(h.Request)
 			answered++
 			among = among || h.Request == l.probe
 		}
@@ -368,9 +398,7 @@ func (l *link) put(t wire.Type, request uint64) (wake bool) {
 		return false
 	}
 	l.out = wire.AppendFrame(l.out, t, request, &wire.Empty{})
-	wake = !l.awake
-	l.awake = true
-	return wake
+	return l.filled()
 }
 
 // complaint reads an error that is about the connection, not about a request.

@@ -17,7 +17,7 @@ import (
 //
 //  1. Hand in what happened, one event at a time: [Core.Submit],
 //     [Core.Refused], [Core.Lost], [Core.Unanswered], [Core.Unsent], [Core.Crowded],
-//     [Core.Expire], [Core.ExpireUnsent], [Core.Cancel] for a call; [Core.Accepted], [Core.Connected],
+//     [Core.Expire], [Core.ExpireUnsent], [Core.Cancel], [Call.Progressed] for a call; [Core.Accepted], [Core.Connected],
 //     [Core.Disconnected] for a peer; [Core.Table], [Core.TableFailed] for a
 //     question after the table; [Core.Tick] once [Core.Wake] has come.
 //  2. After each event carry out [Core.Take], in order.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -51,8 +50,11 @@ type fakeNode struct {
 	id      raft.NodeID
 	addr    string
 	// order, if set, says what happens to a request.
-	order   atomic.Pointer[func(h wire.Header, body []byte) fakeOrder]
-	quick   bool // answers every write at once, without looking at it
+	order atomic.Pointer[func(h wire.Header, body []byte) fakeOrder]
+	// piece, if set, says what happens instead of a piece of a stream, if anything.
+	piece   atomic.Pointer[func(number uint64) fakeOrder]
+	streams atomic.Int64 // that are open
+	quick   bool         // answers every write at once, without looking at it
 	accepts atomic.Int64
 	pongs   atomic.Int64
 
@@ -182,6 +184,8 @@ func (n *fakeNode) serve(conn net.Conn) {
 		return
 	}
 	d := g.Decoder
+	streams := fakeStreams{node: n, open: map[uint64]*fakeStream{}}
+	defer streams.close()
 	var out []byte
 	for {
 		for {
@@ -216,6 +220,14 @@ func (n *fakeNode) serve(conn net.Conn) {
 				return
 			}
 			if order.silent {
+				continue
+			}
+			if h.Type >= wire.TypeScan && h.Type <= wire.TypeStreamCancel && order.refuse == nil {
+				var hangUp bool
+				if out, hangUp = streams.take(h, body, out); hangUp {
+					_, _ = conn.Write(out)
+					return
+				}
 				continue
 			}
 			kind, answer := wire.TypeError, []byte(nil)
@@ -258,8 +270,6 @@ func (n *fakeNode) answer(h wire.Header, body []byte) (wire.Type, []byte) {
 		return n.write(h, body)
 	case wire.TypeGet:
 		return n.get(body)
-	case wire.TypeList:
-		return n.list(body)
 	}
 	return wire.TypeError, wire.BadRequest("frame", h.Type.String(), "none").Append(nil)
 }
@@ -373,45 +383,6 @@ func (n *fakeNode) get(body []byte) (wire.Type, []byte) {
 		}
 	}
 	return wire.TypeGetAnswer, out
-}
-
-func (n *fakeNode) list(body []byte) (wire.Type, []byte) {
-	c := n.cluster
-	var l wire.List
-	if err := l.Read(body); err != nil {
-		return wire.TypeError, wire.BadBody(wire.TypeList, err).Append(nil)
-	}
-	if l.Epoch != 0 && l.Epoch != c.epoch {
-		return wire.TypeError, wire.Moved(0, l.Group, c.epoch).Append(nil)
-	}
-	if e := n.leads(int(l.Group)); e != nil && l.Mode == wire.ReadLinearizable {
-		return wire.TypeError, e.Append(nil)
-	}
-	var keys []string
-	for k := range c.data {
-		if bytes.HasPrefix([]byte(k), l.Prefix) && k > string(l.After) && c.groupOf(shardmap.SlotOf([]byte(k))) == int(l.Group) {
-			keys = append(keys, k)
-		}
-	}
-	slices.Sort(keys)
-	a := wire.ListAnswer{Group: l.Group, At: raft.LogID{Term: 1, Index: c.index}}
-	size := 0
-	for _, k := range keys {
-		v := c.data[k].value
-		if a.Count > 0 && (a.Count == int(l.Limit) || size+len(k)+len(v) > int(l.MaxBytes)) {
-			a.More = true
-			break
-		}
-		size += len(k) + len(v)
-		if l.KeysOnly {
-			v = nil
-		} else if v == nil {
-			v = []byte{}
-		}
-		a.Rows = wire.AppendListRow(a.Rows, []byte(k), c.data[k].version, v)
-		a.Count++
-	}
-	return wire.TypeListAnswer, a.Append(nil)
 }
 
 // until waits for what must become true.

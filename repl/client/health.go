@@ -64,18 +64,19 @@ func (l *link) look(now time.Duration) (overdue []*call) {
 		l.mu.Unlock()
 		return nil
 	}
+	wake := false
 	for i := range l.pending.places {
 		x := &l.pending.places[i]
-		if x.call != nil && (x.call.Deadline <= now || x.call.patient != 0 && x.call.patient <= now) {
-			overdue = append(overdue, l.pending.take(uint64(x.uses)<<32|uint64(i)))
+		if c := x.call; c != nil && (c.Deadline <= now || c.patient != 0 && c.patient <= now) {
+			overdue = append(overdue, c)
+			wake = l.forget(c, uint64(x.uses)<<32|uint64(i)) || wake
 		}
 	}
 	l.open.Store(int32(l.pending.open))
 	verdict := judge(now, time.Duration(l.heard.Load()), time.Duration(l.asked.Load()), l.pending.open, time.Duration(l.bond.used.Load()))
-	wake := false
 	if verdict == healthPing {
 		l.asked.Store(int64(now))
-		wake = l.put(wire.TypePing, 0)
+		wake = l.put(wire.TypePing, 0) || wake
 	}
 	l.mu.Unlock()
 	if wake {

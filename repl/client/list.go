@@ -21,8 +21,8 @@ type ListOptions struct {
 	Local bool
 }
 
-// ListItem is one key of a listing. Key and Value share memory with their page:
-// copy what is kept for long.
+// ListItem is one key of a listing. Key and Value share memory with others that came
+// with them: copy what is kept for long.
 type ListItem struct {
 	Key, Value []byte // no value where only keys were asked for
 	Version    uint64
@@ -33,15 +33,20 @@ type ListItem struct {
 // replanPause is between two plans where a node's table is behind ours.
 const replanPause = 50 * time.Millisecond
 
-// List goes through the keys that begin with prefix, in order, over all groups.
-// An error ends it. Each page is read at one moment; the listing is not.
+// List goes through the keys that begin with prefix, in order, over all groups, for
+// as long as the caller takes: what is sent ahead is bounded, some 16 MiB, and a
+// caller that stops gives up the rest. An error ends it.
+//
+// Each group sends its keys in pieces, each of one moment; the listing is not of one.
+// It goes on where it was if leaders change or connections end. Where nothing comes
+// for [RetryMax], or until ctx ends, it ends with the reason.
 func (c *Client) List(ctx context.Context, prefix []byte, o ListOptions) iter.Seq2[ListItem, error] {
 	return func(yield func(ListItem, error) bool) {
 		if len(prefix) > shardmap.KeyMax {
 			yield(ListItem{}, fmt.Errorf("list: %w", overLimit("prefix "+shardmap.ShowKey(prefix), len(prefix), shardmap.KeyMax, "bytes", "no key is as long; choose a shorter one")))
 			return
 		}
-		l := &lister{client: c, ctx: ctx, core: NewListing(prefix, o), coming: make(map[*PageAsk]*call)}
+		l := &lister{client: c, ctx: ctx, core: NewListing(prefix, o), open: make(map[*Stream]*call), came: make(chan struct{}, 1)}
 		defer l.drop()
 		for n := 0; o.Limit <= 0 || n < o.Limit; n++ {
 			item, ok, err := l.next()
@@ -61,7 +66,8 @@ type lister struct {
 	client *Client
 	ctx    context.Context
 	core   *Listing
-	coming map[*PageAsk]*call
+	open   map[*Stream]*call
+	came   chan struct{} // a token: something came of a stream. From readers and whoever ends calls; never closed
 }
 
 func (l *lister) next() (ListItem, bool, error) {
@@ -70,7 +76,11 @@ func (l *lister) next() (ListItem, bool, error) {
 		if err != nil {
 			return ListItem{}, false, err
 		}
-		l.ask()
+		for _, s := range l.core.Used() {
+			if x := l.open[s]; x != nil {
+				x.grant()
+			}
+		}
 		switch step {
 		case ListHas:
 			return item, true, nil
@@ -91,52 +101,56 @@ func (l *lister) next() (ListItem, bool, error) {
 				return ListItem{}, false, err
 			}
 			l.core.Plan(l.client.routes.Load())
-			l.ask()
+			for _, s := range l.core.Take() {
+				l.start(s)
+			}
 		}
 	}
 }
 
-// ask sends for the pages that are wanted.
-func (l *lister) ask() {
-	for _, a := range l.core.Take() {
-		x := newCall(wire.TypeList)
-		x.Target, x.Group, x.Deadline = ToGroup, a.Query.Group, l.client.deadlineOf(l.ctx)
-		x.Slot = shardmap.Slot(a.Query.Group) // spreads over the connections
-		if a.Query.Mode == wire.ReadLocal {
-			x.Target, x.Peer = ToPeer, 0
-		}
-		x.body = a.Query.Append(x.body[:0])
-		l.coming[a] = x
-		l.client.start(x, l.ctx.Done())
+// start opens a stream.
+func (l *lister) start(s *Stream) {
+	q := s.Scan()
+	x := newStreamCall(wire.TypeScan, s, l.came)
+	x.Target, x.Group, x.Deadline = ToGroup, q.Group, l.client.deadlineOf(l.ctx)
+	x.Slot = shardmap.Slot(q.Group) // spreads over the connections
+	if q.Mode == wire.ReadLocal {
+		x.Target, x.Peer = ToPeer, 0
 	}
+	x.ended = func(x *call) {
+		s.Finish(withCause(l.ctx, x.err))
+		x.stream.tell()
+	}
+	l.open[s] = x
+	l.client.courier.start(x, l.ctx.Done())
 }
 
-// await waits for a page and hands it in.
-func (l *lister) await(a *PageAsk) {
-	x := l.coming[a]
-	delete(l.coming, a)
-	select {
-	case <-x.done:
-	case <-l.ctx.Done():
-		l.client.cancel(x)
-		<-x.done
-	}
-	err, body := x.err, x.answer
-	x.answer = nil // the page keeps it
-	x.release()
-	if err != nil {
-		l.core.Failed(a, withCause(l.ctx, err))
+// await waits until the stream has a piece or is over.
+func (l *lister) await(s *Stream) {
+	if !s.waits() {
 		return
 	}
-	l.core.Page(a, body)
+	late := time.NewTimer(RetryMax)
+	defer late.Stop()
+	done := l.ctx.Done()
+	for s.waits() {
+		select {
+		case <-l.came:
+			continue
+		case <-late.C:
+		case <-done:
+			done = nil
+		}
+		l.client.cancel(l.open[s]) // which ends it
+	}
 }
 
-// drop ends what is under way.
+// drop gives up the streams that are open.
 func (l *lister) drop() {
-	for _, x := range l.coming {
-		l.client.cancel(x)
-		<-x.done
-		x.release()
+	for s, x := range l.open {
+		if !s.settled() {
+			l.client.cancel(x)
+		}
 	}
-	clear(l.coming)
+	clear(l.open)
 }

@@ -16,12 +16,35 @@ import (
 
 // listed is a cluster that is listed: keys, and who has them.
 type listed struct {
+	t      *testing.T
 	random *rand.Rand
 	keys   []string // in order
 	routes *Routes
-	under  []*PageAsk // way
-	stale  []*PageAsk // that were given up
+	open   []*serving // streams that are under way
+	stale  []*serving // attempts that are over for the client
 	moves  int        // that are still to come
+	lost   int        // attempts that ended by themselves
+}
+
+// serving is one attempt of a stream, at a node.
+type serving struct {
+	stream      *Stream
+	attempt     uint64
+	scan        wire.Scan
+	after       string
+	sent, limit uint64
+	rows        uint64
+}
+
+// begin begins an attempt of a stream.
+func (x *listed) begin(s *Stream) *serving {
+	body, attempt := s.Begin(nil)
+	v := &serving{stream: s, attempt: attempt}
+	if err := v.scan.Read(body); err != nil {
+		x.t.Fatal(err)
+	}
+	v.after, v.limit = string(v.scan.After), v.scan.Window
+	return v
 }
 
 // move gives the slots to other groups.
@@ -33,60 +56,113 @@ func (x *listed) move() {
 	}
 }
 
-// answer answers one page, whichever.
-func (x *listed) answer(l *Listing) {
+// serve takes a step of some attempt.
+func (x *listed) serve() {
 	if n := len(x.stale); n > 0 && x.random.IntN(3) == 0 {
-		l.Failed(x.stale[n-1], errors.New("given up"))
-		x.stale = x.stale[:n-1]
+		v := x.stale[n-1]
+		if x.stale = x.stale[:n-1]; v.attempt > 0 {
+			v.stream.Piece(v.attempt, x.page(v).Append(nil)) // it was on its way
+		}
 		return
 	}
-	i := x.random.IntN(len(x.under))
-	a := x.under[i]
-	x.under = slices.Delete(x.under, i, i+1)
+	if len(x.open) == 0 {
+		return
+	}
+	i := x.random.IntN(len(x.open))
+	v := x.open[i]
 	if x.moves > 0 && x.random.IntN(20) == 0 {
 		x.moves--
 		x.move()
 	}
-	q := &a.Query
-	if q.Epoch != x.routes.Epoch {
+	switch {
+	case v.scan.Epoch != x.routes.Epoch:
 		epoch := x.routes.Epoch
 		if x.random.IntN(3) == 0 {
-			epoch = q.Epoch - 1 // a node that is behind
+			epoch = v.scan.Epoch - 1 // a node that is behind
 		}
-		l.Failed(a, &wire.Error{Code: wire.CodeMoved, Epoch: epoch})
-		return
+		v.stream.Finish(&wire.Error{Code: wire.CodeMoved, Epoch: epoch})
+		x.open = slices.Delete(x.open, i, i+1)
+	case x.random.IntN(4) == 0: // a leader, or a connection, is lost
+		if v.stream.Complete() {
+			v.stream.Finish(nil)
+			x.open = slices.Delete(x.open, i, i+1)
+			return
+		}
+		x.lost++
+		x.stale = append(x.stale, v)
+		x.open[i] = x.begin(v.stream)
+	case v.limit >= v.sent+uint64(v.scan.PieceBytes):
+		a := x.page(v)
+		body := a.Append(nil)
+		v.sent += uint64(len(body))
+		v.stream.Piece(v.attempt, body)
+		if !a.More || v.scan.Limit > 0 && v.rows >= v.scan.Limit {
+			v.stream.Finish(nil)
+			x.open = slices.Delete(x.open, i, i+1)
+		}
 	}
-	answer := wire.ListAnswer{Group: q.Group, At: raft.LogID{Term: 1, Index: 9}}
-	for _, k := range x.keys {
-		if x.routes.Group[shardmap.SlotOf([]byte(k))] != q.Group || !strings.HasPrefix(k, string(q.Prefix)) || k <= string(q.After) {
-			continue
-		}
-		if answer.Count == int(q.Limit) {
-			answer.More = true
-			break
-		}
-		answer.Rows = wire.AppendListRow(answer.Rows, []byte(k), 1, []byte("v"))
-		answer.Count++
-	}
-	l.Page(a, answer.Append(nil))
 }
 
-// A listing has each key once, in order, in whatever order its pages come, however
-// short they are, and while slots change their groups. One would doubt it: what
-// was read ahead by an old table is thrown away, and pages of it come all the same.
+// page makes the next piece of an attempt.
+func (x *listed) page(v *serving) *wire.ListAnswer {
+	q := &v.scan
+	a := &wire.ListAnswer{Group: q.Group, At: raft.LogID{Term: 1, Index: 9}}
+	for _, k := range x.keys {
+		if x.routes.Group[shardmap.SlotOf([]byte(k))] != q.Group || !strings.HasPrefix(k, string(q.Prefix)) || k <= v.after {
+			continue
+		}
+		if wire.ListHead+len(a.Rows)+len(k)+1+wire.ListRowHead > int(q.PieceBytes) || q.Limit > 0 && v.rows == q.Limit {
+			a.More = true
+			break
+		}
+		a.Rows = wire.AppendListRow(a.Rows, []byte(k), 1, []byte("v"))
+		a.Count++
+		v.rows++
+		v.after = k
+	}
+	return a
+}
+
+// grants takes the grants that are due.
+func (x *listed) grants(streams []*Stream) {
+	for _, s := range streams {
+		g, attempt, due := s.Grant()
+		for _, v := range x.open {
+			if due && v.stream == s && v.attempt == attempt {
+				if g.Limit < v.limit || g.Limit > v.sent+s.window {
+					x.t.Fatalf("%d bytes are granted, after %d, when %d were sent; the window is %d", g.Limit, v.limit, v.sent, s.window)
+				}
+				v.limit = g.Limit
+			}
+		}
+	}
+}
+
+// A listing has each key once, in order, in whatever order its pieces come, however
+// short they are, while slots change their groups, and while leaders and connections
+// are lost in the middle of streams. One would doubt it: what was read ahead is kept
+// over some of that and thrown away over the rest, and pieces of attempts that are
+// over come all the same.
 func TestListingMergesWhatComes(t *testing.T) {
+	lost := 0
 	for seed := range uint64(300) {
-		x := &listed{random: rand.New(rand.NewPCG(seed, 5)), routes: &Routes{Epoch: 7}, moves: 3}
+		x := &listed{t: t, random: rand.New(rand.NewPCG(seed, 5)), routes: &Routes{Epoch: 7}, moves: 3}
 		x.move()
 		for i := range x.random.IntN(200) {
 			x.keys = append(x.keys, fmt.Sprintf("%c/%03d", 'a'+i%3, i))
 		}
 		slices.Sort(x.keys)
 		prefix := []string{"", "a/", "b/0", "z"}[x.random.IntN(4)]
-		l := NewListing([]byte(prefix), ListOptions{})
-		l.Rows = uint32(1 + x.random.IntN(30))
+		want := slices.DeleteFunc(slices.Clone(x.keys), func(k string) bool { return !strings.HasPrefix(k, prefix) })
+		o := ListOptions{}
+		if len(want) > 0 && x.random.IntN(3) == 0 {
+			o.Limit = 1 + x.random.IntN(len(want))
+			want = want[:o.Limit]
+		}
+		l := NewListing([]byte(prefix), o)
+		l.PieceBytes = wire.StreamPieceMin + x.random.Uint32N(300)
 		var got []string
-		for steps := 0; ; steps++ {
+		for steps := 0; o.Limit == 0 || len(got) < o.Limit; steps++ {
 			if steps > 10000 {
 				t.Fatalf("seed %d: no end, after %d items", seed, len(got))
 			}
@@ -94,7 +170,7 @@ func TestListingMergesWhatComes(t *testing.T) {
 			if err != nil {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
-			x.under = append(x.under, l.Take()...)
+			x.grants(l.Used())
 			if step == ListHas {
 				got = append(got, string(bytes.Clone(item.Key)))
 			}
@@ -103,57 +179,121 @@ func TestListingMergesWhatComes(t *testing.T) {
 			}
 			switch step {
 			case ListPlan:
-				x.stale, x.under = append(x.stale, x.under...), nil
+				x.stale, x.open = append(x.stale, x.open...), nil
 				if x.random.IntN(4) == 0 {
 					l.Plan(x.routes) // twice: the first is over
-					x.stale = append(x.stale, l.Take()...)
+					for _, s := range l.Take() {
+						x.stale = append(x.stale, x.begin(s))
+					}
 				}
 				l.Plan(x.routes)
-				x.under = l.Take()
-			case ListPause:
-				x.stale, x.under = append(x.stale, x.under...), nil
-			case ListWait:
-				if !slices.Contains(x.under, l.Awaited()) {
-					t.Fatalf("seed %d: a page is awaited that was not asked for", seed)
+				for _, s := range l.Take() {
+					x.open = append(x.open, x.begin(s))
 				}
-				x.answer(l)
+			case ListPause:
+				x.stale, x.open = append(x.stale, x.open...), nil
+			case ListWait:
+				if !slices.ContainsFunc(x.open, func(v *serving) bool { return v.stream == l.Awaited() }) && l.Awaited().waits() {
+					t.Fatalf("seed %d: a stream is awaited that is not open", seed)
+				}
+				x.serve()
+			}
+			for range x.random.IntN(3) {
+				x.serve()
 			}
 		}
-		want := slices.DeleteFunc(slices.Clone(x.keys), func(k string) bool { return !strings.HasPrefix(k, prefix) })
 		if !slices.Equal(got, want) {
 			t.Fatalf("seed %d: got %v, want %v", seed, got, want)
+		}
+		lost += x.lost
+	}
+	if lost < 300 {
+		t.Errorf("%d attempts were lost, of too few to show anything", lost)
+	}
+}
+
+// Any error but that slots have moved ends a listing, after what came before it. So
+// does a piece that can't be: of another group, or with keys that came before.
+func TestListingEndsWithAnError(t *testing.T) {
+	broken := errors.New("broken")
+	for _, c := range []struct {
+		name  string
+		group raft.GroupID
+		key   string // of the second piece; "": the stream ends
+		want  error
+	}{
+		{"an error", 1, "", broken},
+		{"another group", 2, "d", nil},
+		{"an old key", 1, "b", errOutOfOrder},
+	} {
+		x := &listed{t: t, random: rand.New(rand.NewPCG(1, 1)), routes: &Routes{Epoch: 1}, keys: []string{"a", "b", "c"}}
+		for s := range x.routes.Group {
+			x.routes.Group[s] = 1
+		}
+		l := NewListing(nil, ListOptions{})
+		next := func(want ListStep) {
+			t.Helper()
+			if _, step, err := l.Next(); step != want || err != nil {
+				t.Fatalf("%s: step %d, %v; want %d", c.name, step, err, want)
+			}
+		}
+		next(ListPlan)
+		l.Plan(x.routes)
+		s := l.Take()[0]
+		v := x.begin(s)
+		next(ListWait)
+		a := x.page(v)
+		a.More = true
+		s.Piece(v.attempt, a.Append(nil))
+		if c.key == "" {
+			s.Finish(broken)
+		} else {
+			s.Piece(v.attempt, (&wire.ListAnswer{Group: c.group, Count: 1, Rows: wire.AppendListRow(nil, []byte(c.key), 1, nil)}).Append(nil))
+		}
+		for range 3 {
+			next(ListHas)
+		}
+		if _, _, err := l.Next(); err == nil || c.want != nil && !errors.Is(err, c.want) {
+			t.Errorf("%s: got %v", c.name, err)
 		}
 	}
 }
 
-// Any error but that slots have moved ends a listing, after what came before it.
-func TestListingEndsWithAnError(t *testing.T) {
-	x := &listed{random: rand.New(rand.NewPCG(1, 1)), routes: &Routes{Epoch: 1}, keys: []string{"a", "b", "c"}}
-	for s := range x.routes.Group {
-		x.routes.Group[s] = 1
-	}
-	l := NewListing(nil, ListOptions{})
-	l.Rows = 2
-	next := func(want ListStep) {
-		t.Helper()
-		if _, step, err := l.Next(); step != want || err != nil {
-			t.Fatalf("step %d, %v; want %d", step, err, want)
+// A stream holds no more than its window, whether it begins once or often, but for a
+// row that is larger than a piece.
+func TestStreamHoldsItsWindow(t *testing.T) {
+	const window, piece = 4096, 1024
+	s := newStream(wire.Scan{Group: 1, PieceBytes: piece}, window)
+	held, key := uint64(0), 0
+	for range 5 { // attempts, of which nothing is used
+		var q wire.Scan
+		body, attempt := s.Begin(nil)
+		if err := q.Read(body); err != nil {
+			t.Fatal(err)
+		}
+		for sent := uint64(0); sent+piece <= q.Window; {
+			key++
+			a := wire.ListAnswer{Group: 1, More: true, Count: 1, Rows: wire.AppendListRow(nil, fmt.Appendf(nil, "%04d", key), 1, make([]byte, 700))}
+			body := a.Append(nil)
+			s.Piece(attempt, body)
+			sent += uint64(len(body))
+			held += uint64(len(body))
+		}
+		if held > window {
+			t.Fatalf("it holds %d bytes, its window is %d", held, window)
+		}
+		if _, _, due := s.Grant(); due {
+			t.Fatal("it grants more, and nothing was used")
 		}
 	}
-	next(ListPlan)
-	l.Plan(x.routes)
-	x.under = l.Take()
-	next(ListWait)
-	x.answer(l)
-	next(ListHas)
-	next(ListHas)
-	asked := l.Take()
-	if len(asked) != 1 || string(asked[0].Query.After) != "b" {
-		t.Fatalf("asked for %d pages", len(asked))
+	for n := 1; n <= key; n++ {
+		a, there, _, err := s.next()
+		if k, _, _, _ := a.Next(); !there || err != nil || string(k) != fmt.Sprintf("%04d", n) {
+			t.Fatalf("got %q, %t, %v; want key %d", k, there, err, n)
+		}
 	}
-	broken := errors.New("broken")
-	l.Failed(asked[0], broken)
-	if _, _, err := l.Next(); !errors.Is(err, broken) {
-		t.Errorf("got %v", err)
+	s.next()
+	if g, _, due := s.Grant(); !due || g.Limit < window {
+		t.Errorf("all is used, and it grants %d", g.Limit)
 	}
 }

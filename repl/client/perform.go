@@ -142,17 +142,27 @@ func (c *courier) refused(x *call, from Peer, body []byte) {
 		x.end(e)
 		return
 	}
+	c.refusedBy(x, from, e)
+}
+
+// refusedBy hands the refusal of x by a node to the core.
+func (c *courier) refusedBy(x *call, from Peer, e *wire.Error) {
+	over := false
 	c.event(func(now time.Duration) {
-		if x.cancelled.Load() {
-			if e.Code == wire.CodeMaybeApplied {
-				c.core.Expire(now, &x.Call)
-			} else {
-				c.core.ExpireUnsent(now, &x.Call)
-			}
-			return
+		switch {
+		case x.cancelled.Load() && e.Code == wire.CodeMaybeApplied:
+			c.core.Expire(now, &x.Call)
+		case x.cancelled.Load():
+			c.core.ExpireUnsent(now, &x.Call)
+		case !c.goesOn(now, x):
+			over = true
+		default:
+			c.core.Refused(now, &x.Call, from, e)
 		}
-		c.core.Refused(now, &x.Call, from, e)
 	})
+	if over {
+		x.end(nil)
+	}
 }
 
 // linkAccepted notes that l is connected, and says hello now.
@@ -182,7 +192,7 @@ func (c *courier) linkUp(l *link, g *wire.Greeting) {
 // linkDown notes that l ended, and with it its bond. A nil err: it was idle.
 func (c *courier) linkDown(l *link, lost []*call, err error) {
 	b := l.bond
-	var direct []*call // told apart now: the others are others' from the event on
+	var direct, over []*call // told apart now: the others are others' from the event on
 	c.event(func(now time.Duration) {
 		if !b.failed {
 			c.drop(b)
@@ -197,6 +207,8 @@ func (c *courier) linkDown(l *link, lost []*call, err error) {
 				direct = append(direct, x)
 			case x.cancelled.Load() || c.closed:
 				c.core.Expire(now, &x.Call)
+			case !c.goesOn(now, x):
+				over = append(over, x)
 			default:
 				c.core.Lost(now, &x.Call, b.peer, err)
 			}
@@ -204,6 +216,9 @@ func (c *courier) linkDown(l *link, lost []*call, err error) {
 	})
 	for _, x := range direct {
 		x.end(errStopped)
+	}
+	for _, x := range over {
+		x.end(nil)
 	}
 	b.fail(err)
 }

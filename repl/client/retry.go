@@ -141,6 +141,13 @@ func (k *Core) Lost(now time.Duration, c *Call, from Peer, cause error) {
 	k.again(now, c)
 }
 
+// Progressed says that the attempt of a stream that is about to be handed in, by
+// Refused or Lost, brought something: what comes after it is a first attempt, with all
+// the time that there is.
+func (c *Call) Progressed(now time.Duration) {
+	c.pauses, c.hops, c.Deadline = 0, 0, now+RetryMax
+}
+
 // Unsent says that an ActSend could not be carried out: from is not connected
 // any more.
 func (k *Core) Unsent(now time.Duration, c *Call, from Peer) {

@@ -40,6 +40,9 @@ func (k *conn) request(e *event) {
 		k.Answer(r, wire.TypeError, wire.NotReady("node "+addrOf(n.id), "the table is not here", "wait", 100*time.Millisecond).Append(nil))
 		return
 	}
+	if k.hears(e) {
+		return
+	}
 	h := wire.Header{Length: len(e.body), Type: e.wtype, Deadline: uint32(max(1, e.within.Milliseconds())), Request: e.number}
 	k.requests.Take(h, e.body, r, table, machine.Now{Host: n.ticks.now(), Wall: n.ticks.wall()})
 	for _, p := range k.requests.Proposals() {
@@ -63,14 +66,24 @@ func (q watchedQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) 
 // Answer implements [repl.Replier] for the node's end of the connection.
 func (k *conn) Answer(r repl.Reply, t wire.Type, body []byte) bool {
 	c := k.client.c
-	if k.ended || !c.reaches(k.client, k.node) {
+	streamed := t == wire.TypeScanPiece || t == wire.TypeStreamEnd
+	if k.ended || !streamed && !c.reaches(k.client, k.node) {
 		return false
 	}
 	e := c.queue.get(evAnswer)
 	e.conn, e.client, e.number, e.wtype = k, k.client, r.Request, t
 	e.from = int32(k.node.index)
 	e.body = append(e.body[:0], body...)
-	c.queue.push(max(c.now, k.node.outAt)+c.net.latency(), e)
+	at := max(c.now, k.node.outAt) + c.net.latency()
+	switch t {
+	case wire.TypeScanPiece:
+		k.sends(r.Request, body)
+		k.through(&k.toClient, at, e)
+	case wire.TypeStreamEnd:
+		k.through(&k.toClient, at, e)
+	default:
+		c.queue.push(at, e)
+	}
 	return false
 }
 

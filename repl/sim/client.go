@@ -78,26 +78,31 @@ type op struct {
 	number  uint64 // of all operations of the run; the value that it writes
 	get     bool
 	local   bool       // a get of the asked node's own copy, as of floor at least
-	list    *wire.List // of a page; nil else
-	listing *listing   // that the page is of, or that wants a table; nil else
-	page    *client.PageAsk
-	command shardmap.Command
-	key     []byte
-	more    [][]byte // that a get asks for besides key
-	body    []byte
-	floor   uint64 // of what was acknowledged in its group before it began
-	group   raft.GroupID
-	began   time.Duration
-	conn    *conn
-	request uint64
-	done    bool
+	list    *wire.List // of a page, or of the next piece of a stream; nil else
+	listing *listing   // that the stream is of, or that wants a table; nil else
+	stream  *client.Stream
+	attempt uint64 // of the stream
+	stands  uint64 // index at which its last piece stood
+	within  time.Duration
+	// cancelled says that the stream is wanted no more.
+	cancelled bool
+	command   shardmap.Command
+	key       []byte
+	more      [][]byte // that a get asks for besides key
+	body      []byte
+	floor     uint64 // of what was acknowledged in its group before it began
+	group     raft.GroupID
+	began     time.Duration
+	conn      *conn
+	request   uint64
+	done      bool
 }
 
 func (o *op) String() string {
 	if o.get {
 		return fmt.Sprintf("get %q", o.key)
 	}
-	if o.listing != nil && o.page == nil {
+	if o.listing != nil && o.stream == nil {
 		return fmt.Sprintf("%s: its plan", o.listing)
 	}
 	if q := o.list; q != nil {
@@ -114,6 +119,8 @@ func (o *op) frame() wire.Type {
 	switch {
 	case o.get:
 		return wire.TypeGet
+	case o.stream != nil:
+		return wire.TypeScan
 	case o.list != nil:
 		return wire.TypeList
 	}
@@ -131,6 +138,10 @@ type conn struct {
 	heard  time.Duration
 	looks  bool // an evListen is due
 	open   []*op
+
+	cut              bool // a frame of a stream was lost: so are those behind it
+	toNode, toClient pipe
+	windows          map[uint64]*window // by the number of a stream, at the node's end
 
 	requests machine.Requests // at the node's end
 }
@@ -225,6 +236,7 @@ func (cl *simClient) submit(o *op) {
 		o.floor = c.truth[o.group].acknowledged
 	}
 	within := c.chance.skewed(500*time.Millisecond, 30*time.Second)
+	o.within = within
 	o.call.Deadline = cl.now() + within
 	cl.open = append(cl.open, o)
 	e := c.queue.get(evDeadline)
@@ -289,6 +301,10 @@ func (cl *simClient) act(a *client.Action) {
 	switch a.Kind {
 	case client.ActSend:
 		o := a.Call.Owner.(*op)
+		if o.cancelled {
+			cl.core.ExpireUnsent(cl.now(), &o.call)
+			return
+		}
 		if k := cl.connOf(a.Peer); k != nil && k.up {
 			k.send(o)
 			return
@@ -384,12 +400,18 @@ func (k *conn) send(o *op) {
 	if !k.looks {
 		k.look()
 	}
+	within := max(time.Millisecond, o.call.Deadline-k.client.now())
+	if o.stream != nil {
+		o.begin()
+		k.say(wire.TypeScan, o.request, within, o.body)
+		return
+	}
 	if !c.reaches(k.client, k.node) {
 		return // it is resent by the system, in vain
 	}
 	e := c.queue.get(evRequest)
 	e.node, e.life, e.conn, e.number, e.wtype = int32(k.node.index), k.life, k, o.request, o.frame()
-	e.within = max(time.Millisecond, o.call.Deadline-k.client.now())
+	e.within = within
 	e.body = append(e.body[:0], o.body...)
 	c.after(c.net.latency()+c.chaos.requestDelay(k.client.id), e)
 }
@@ -439,11 +461,20 @@ func (k *conn) answered(e *event) {
 	}
 	cl, c := k.client, k.client.c
 	k.heard = c.now
+	if e.wtype == wire.TypeScanPiece {
+		if i := slices.IndexFunc(k.open, func(o *op) bool { return o.request == e.number }); i >= 0 {
+			k.open[i].piece(e.body)
+			cl.settle()
+		}
+		return
+	}
 	o := k.take(e.number)
 	if o == nil {
 		return // it was given up before
 	}
-	if e.wtype == wire.TypeError {
+	if e.wtype == wire.TypeStreamEnd {
+		o.streamEnded(k.peer, e.body)
+	} else if e.wtype == wire.TypeError {
 		refusal := new(wire.Error)
 		if err := refusal.Read(e.body); err != nil {
 			c.fail("an error that answers %s: %v", o, err)
@@ -478,7 +509,11 @@ func (k *conn) lost(err error) {
 	}
 	for _, o := range open {
 		o.conn = nil
-		cl.core.Lost(cl.now(), &o.call, k.peer, err)
+	}
+	for _, o := range open {
+		if !o.done && o.goesOn() { // it may have been given up with another
+			cl.core.Lost(cl.now(), &o.call, k.peer, err)
+		}
 	}
 	cl.settle()
 }
@@ -543,7 +578,11 @@ func (o *op) expire(uint64) {
 		return
 	}
 	cl.c.result.Fired[ClientTimeout]++
-	o.conn.take(o.request)
+	k := o.conn
+	k.take(o.request)
+	if o.stream != nil {
+		k.say(wire.TypeStreamCancel, o.request, 0, new(wire.Empty).Append(nil))
+	}
 	cl.core.Expire(cl.now(), &o.call)
 	cl.settle()
 }
@@ -624,7 +663,7 @@ func (o *op) over() {
 	}
 	o.done = true
 	cl := o.client
-	if o.listing == nil || o.page != nil { // else it asked for a table
+	if o.listing == nil || o.stream != nil { // else it asked for a table
 		cl.c.result.Ops++
 	}
 	cl.open = slices.DeleteFunc(cl.open, func(x *op) bool { return x == o })

@@ -66,6 +66,7 @@ type Result struct {
 	Mended     int   // replicas that were damaged at a start and mended from others
 	Unmendable int   // starts with damage that only another replica id mends
 	Pages      int   // of listings that were answered
+	Resumed    int   // streams that went on at another attempt, having brought something
 	Listings   int   // over all groups, that came to their end
 	Streamed   int   // snapshots that other nodes took
 	Disk       int64 // what the files of one node took at most, in bytes

@@ -1,27 +1,31 @@
 package sim
 
 import (
-	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"muster/repl/client"
+	"muster/repl/wire"
 	"muster/shardmap"
 )
 
 const (
 	// listingsMax bounds the listings that one client has under way.
 	listingsMax = 2
-	// listRowsMax bounds the rows of their pages: so few that a listing has several
-	// of each group.
-	listRowsMax = 5
+	// listPiece and listPieceMore are the size of their pieces, in bytes: at least,
+	// and how much more at most. So few rows fit that a stream has several.
+	listPiece, listPieceMore = wire.StreamPieceMin, 150
+	// listSlowEvery is how many items there are for each at which a listing is left
+	// standing, for up to listSlowMax, so that windows are full.
+	listSlowEvery, listSlowMax = 30, 5 * time.Second
 	// listPause is as replanPause in client/list.go.
 	listPause = 50 * time.Millisecond
 )
 
 // listing is a listing over all groups, as `muster kv list` makes it: the real
-// merge of pages, of which each is an operation.
+// merge of streams, of which each is an operation.
 type listing struct {
 	client  *simClient
 	core    *client.Listing
@@ -29,7 +33,8 @@ type listing struct {
 	options client.ListOptions
 	floors  []uint64 // by group: what was acknowledged before it began
 	done    bool
-	held    bool // it waits for a table, or for its pause to end
+	held    bool  // it waits for a table, or for its pause to end
+	streams []*op // of its plan
 	shown   map[string]bool
 	last    string
 	items   int
@@ -65,7 +70,7 @@ func (cl *simClient) beginListing() {
 		l.floors = append(l.floors, t.acknowledged)
 	}
 	l.core = client.NewListing([]byte(l.prefix), l.options)
-	l.core.Rows = uint32(1 + c.chance.below(listRowsMax))
+	l.core.PieceBytes = uint32(listPiece + c.chance.below(listPieceMore))
 	l.goOn()
 }
 
@@ -79,27 +84,34 @@ func (l *listing) goOn() {
 			l.end()
 			return
 		}
-		l.ask()
+		for _, s := range l.core.Used() {
+			if i := slices.IndexFunc(l.streams, func(o *op) bool { return o.stream == s }); i >= 0 {
+				l.streams[i].grant()
+			}
+		}
 		switch step {
 		case client.ListHas:
 			if l.take(item); l.options.Limit > 0 && l.items == l.options.Limit {
 				l.over()
 				return
 			}
+			if c.chance.below(listSlowEvery) == 0 {
+				l.pause(c.chance.skewed(10*time.Millisecond, listSlowMax))
+				return
+			}
 		case client.ListEnd:
 			l.over()
 			return
 		case client.ListPlan:
+			l.drop()
 			o := &op{client: cl, number: c.history.begin(), listing: l}
 			o.call = client.Call{Owner: o, Target: client.ToTable, Epoch: l.core.Epoch()}
 			l.held = true
 			cl.submit(o)
 			return
 		case client.ListPause:
-			l.held = true
-			e := c.queue.get(evListing)
-			e.client, e.listing = cl, l
-			c.after(listPause, e)
+			l.drop()
+			l.pause(listPause)
 			return
 		default:
 			return
@@ -107,42 +119,54 @@ func (l *listing) goOn() {
 	}
 }
 
-// ask begins an operation for each page that is wanted.
-func (l *listing) ask() {
+// pause leaves it standing for a time.
+func (l *listing) pause(d time.Duration) {
+	l.held = true
+	e := l.client.c.queue.get(evListing)
+	e.client, e.listing = l.client, l
+	l.client.c.after(d, e)
+}
+
+// open begins an operation for each stream that is wanted.
+func (l *listing) open() {
 	cl := l.client
-	for _, a := range l.core.Take() {
-		q := &a.Query
-		o := &op{client: cl, number: cl.c.history.begin(), listing: l, page: a, list: q, group: q.Group, body: q.Append(nil)}
+	for _, s := range l.core.Take() {
+		q := s.Scan()
+		o := &op{client: cl, number: cl.c.history.begin(), listing: l, stream: s, group: q.Group}
+		o.list = &wire.List{Group: q.Group, Prefix: q.Prefix, KeysOnly: q.KeysOnly}
 		o.call = client.Call{Owner: o, Target: client.ToGroup, Group: q.Group}
+		l.streams = append(l.streams, o)
 		cl.submit(o)
 	}
 }
 
-// page takes the answer to an operation that asked for a page.
-func (l *listing) page(o *op, body []byte) {
-	l.core.Page(o.page, bytes.Clone(body))
-	l.came()
+// drop gives up the streams of a plan that is over.
+func (l *listing) drop() {
+	streams := l.streams
+	l.streams = nil
+	for _, o := range streams {
+		o.giveUp()
+	}
 }
 
-// came goes on after a page, unless it is one of a plan that is over.
+// came goes on after a piece, unless it is of a plan that is over.
 func (l *listing) came() {
 	if !l.held && !l.done {
 		l.goOn()
 	}
 }
 
-// ended takes the end of an operation without an answer: with the table that was
-// wanted, or without a page.
+// ended takes the end of an operation: with the table that was wanted, or of a stream.
 func (l *listing) ended(o *op, err error) {
 	switch {
-	case o.page != nil:
-		l.core.Failed(o.page, err)
+	case o.stream != nil:
+		o.stream.Finish(err)
 		l.came()
 	case err != nil:
 		l.end()
 	default:
 		l.core.Plan(l.client.core.Routes())
-		l.ask()
+		l.open()
 		l.resume()
 	}
 }
@@ -150,13 +174,14 @@ func (l *listing) ended(o *op, err error) {
 // resume goes on with a table, or after a pause.
 func (l *listing) resume() {
 	l.held = false
-	l.goOn()
+	l.came()
 }
 
 // end is the end of it, whatever came of it.
 func (l *listing) end() {
 	l.done = true
 	l.client.listings--
+	l.drop()
 }
 
 // take checks an item: it comes after the one before, begins as it should, and is

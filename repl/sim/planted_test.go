@@ -14,6 +14,7 @@ import (
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/client"
+	"muster/repl/machine"
 	"muster/shardmap"
 )
 
@@ -77,6 +78,9 @@ var plantedBugs = []struct {
 	{"clock of a suspended host", client.SetBug, ""},
 	{"group time jumps ahead", repl.SetBug, ""},
 	{"group time lost at a leader change", raft.SetBug, ""},
+	{"a stream resumed past a gap", client.SetBug, ""},
+	{"a piece delivered twice", client.SetBug, ""},
+	{"window not honoured", machine.SetBug, ""},
 }
 
 // needs has the faults without which a bug is never met, of bugs that are met seldom

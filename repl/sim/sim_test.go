@@ -40,6 +40,7 @@ type total struct {
 	snapshots int
 	pages     int
 	listings  int
+	resumed   int
 	streamed  int
 	mended    int
 	hopeless  int
@@ -65,6 +66,7 @@ func (t *total) add(r *Result) {
 	t.snapshots += r.Snapshots
 	t.pages += r.Pages
 	t.listings += r.Listings
+	t.resumed += r.Resumed
 	t.streamed += r.Streamed
 	t.mended += r.Mended
 	t.hopeless += r.Unmendable
@@ -81,8 +83,8 @@ func (t *total) String() string {
 		}
 		return w
 	}
-	return fmt.Sprintf("%d seeds, %.1f cluster-hours (%.1f of them with 5 nodes, 10,000 operations and 100 faults each); %d operations, %d answered, %d writes, %d pages, %d listings; %d states written down, %d taken by others, at most %d KiB on a disk; %d damaged replicas mended, %d starts with what can't be; %d histories not searched to the end; after healing a leader within %s, a write within %s at worst\nfaults: %s",
-		t.runs, t.simulated.Hours(), t.counted.Hours(), t.ops, t.answered, t.writes, t.pages, t.listings, t.snapshots, t.streamed, t.disk>>10, t.mended, t.hopeless, t.unchecked, worst(t.leader), worst(t.write), &t.fired)
+	return fmt.Sprintf("%d seeds, %.1f cluster-hours (%.1f of them with 5 nodes, 10,000 operations and 100 faults each); %d operations, %d answered, %d writes, %d pages, %d listings, %d streams resumed; %d states written down, %d taken by others, at most %d KiB on a disk; %d damaged replicas mended, %d starts with what can't be; %d histories not searched to the end; after healing a leader within %s, a write within %s at worst\nfaults: %s",
+		t.runs, t.simulated.Hours(), t.counted.Hours(), t.ops, t.answered, t.writes, t.pages, t.listings, t.resumed, t.snapshots, t.streamed, t.disk>>10, t.mended, t.hopeless, t.unchecked, worst(t.leader), worst(t.write), &t.fired)
 }
 
 // runSeeds runs seeds on all processors, each run on one.

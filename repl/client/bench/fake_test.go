@@ -106,6 +106,13 @@ func (n *fakeNode) serve(conn net.Conn) {
 					continue
 				}
 			}
+			if h.Type == wire.TypeScan {
+				a := wire.ListAnswer{Group: 1, At: raft.LogID{Term: 1, Index: 1}, Count: 2}
+				a.Rows = wire.AppendListRow(wire.AppendListRow(nil, []byte("bench/a"), 1, []byte{}), []byte("bench/b"), 1, []byte{})
+				out = wire.AppendPiece(out, wire.TypeScanPiece, h.Request, &a)
+				out = wire.AppendFrame(out, wire.TypeStreamEnd, h.Request, &wire.StreamEnd{Reason: wire.EndDone})
+				continue
+			}
 			var start int
 			out, start = wire.BeginFrame(out, answerTo(h.Type), 0, 0, h.Request)
 			out = wire.EndFrame(n.answer(out, h.Type), start)
@@ -145,10 +152,6 @@ func (n *fakeNode) answer(out []byte, t wire.Type) []byte {
 		return (&wire.WriteAnswer{Group: 1, ID: at, Version: 1}).Append(out)
 	case wire.TypeGet:
 		return wire.AppendMissing(wire.AppendGetAnswer(out, 1, at, 1))
-	case wire.TypeList:
-		a := wire.ListAnswer{Group: 1, At: at, Count: 2}
-		a.Rows = wire.AppendListRow(wire.AppendListRow(nil, []byte("bench/a"), 1, []byte{}), []byte("bench/b"), 1, []byte{})
-		return a.Append(out)
 	}
 	return (&wire.Empty{}).Append(out)
 }

@@ -1,0 +1,232 @@
+package client
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"sync"
+
+	"muster/repl/wire"
+)
+
+// Stream is the listing of one group: an answer in many pieces, which goes on at
+// whoever leads, whatever becomes of nodes and connections meanwhile. It is a
+// synchronous core, like [Core], which finds the node: it is told what arrived,
+// and says what to send.
+//
+// It begins anew after the last key that arrived. What arrived is kept until it is
+// used, and nothing else is, so nothing comes twice and nothing is left out.
+//
+// # Duties of the owner
+//
+//  1. Before each attempt call [Stream.Begin], and send what it returns. Hand in
+//     each piece of that attempt with [Stream.Piece], in order.
+//  2. Where an attempt ends by an error, and the stream is not [Stream.Complete],
+//     make the next one where and when [Core] says. Tell the core
+//     ([Call.Progressed]) if the attempt [Stream.Brought] something.
+//  3. When there will be no further attempt, call [Stream.Finish].
+//  4. After [Stream.Piece] and [Listing.Next] send the grant that [Stream.Grant]
+//     may return, over the connection of the attempt.
+//
+// Its methods may be called by any goroutine.
+type Stream struct {
+	// Set once.
+	scan   wire.Scan
+	window uint64 // bytes of pieces that it holds at most, but for a row that is larger
+
+	mu sync.Mutex // no other lock is taken under it
+
+	// Guarded by mu. Of this attempt:
+	attempt  uint64
+	received uint64 // bytes of its pieces
+	granted  uint64
+	brought  bool // it brought something
+
+	// Guarded by mu. Of all:
+	last    []byte   // the last key that arrived
+	rows    uint64   // that arrived
+	pieces  [][]byte // that arrived and were not taken
+	held    uint64   // bytes of pieces, and of the one that was taken last
+	taken   uint64   // bytes of that one
+	over    bool     // nothing more will arrive
+	failure error    // why, where it was to
+}
+
+// newStream returns a stream of what q asks for, whose pieces take so many bytes.
+func newStream(q wire.Scan, window uint64) *Stream {
+	return &Stream{scan: q, window: window, last: q.After}
+}
+
+// Scan returns what the stream asks for.
+func (s *Stream) Scan() wire.Scan { return s.scan }
+
+// Begin begins an attempt: it appends the body of the request that opens it. The
+// attempt's number tells its pieces from those of others.
+func (s *Stream) Begin(b []byte) (body []byte, attempt uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.attempt++
+	s.received, s.granted, s.brought = 0, s.room(), false
+	q := s.scan
+	q.After, q.Window = s.last, s.granted
+	if bug("a stream resumed past a gap") {
+		s.pieces, s.held = nil, s.taken
+	}
+	if q.Limit > 0 {
+		q.Limit -= min(s.rows, q.Limit-1) // one that has all is not begun anew
+	}
+	return q.Append(b), s.attempt
+}
+
+// room is how much more may arrive. s.mu is held.
+func (s *Stream) room() uint64 {
+	if s.held >= s.window {
+		return 0
+	}
+	return s.window - s.held
+}
+
+// Piece takes a piece of an attempt, which it copies. One of an attempt that is over
+// is ignored.
+func (s *Stream) Piece(attempt uint64, body []byte) {
+	var a wire.ListAnswer
+	bad := a.Read(body)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if attempt != s.attempt || s.over {
+		return
+	}
+	if bad == nil {
+		bad = s.follows(&a)
+	}
+	if bad != nil {
+		s.over, s.failure = true, fmt.Errorf("piece of group %s: %w", s.scan.Group, bad)
+		return
+	}
+	s.received += uint64(len(body))
+	s.brought = true
+	if a.Count > 0 {
+		s.rows += uint64(a.Count)
+		s.held += uint64(len(body))
+		s.pieces = append(s.pieces, bytes.Clone(body))
+		if last := lastKey(a); !bug("a piece delivered twice") {
+			s.last = bytes.Clone(last)
+		}
+	}
+	if !a.More || s.scan.Limit > 0 && s.rows >= s.scan.Limit {
+		s.over = true
+	}
+}
+
+var errOutOfOrder = errors.New("its keys are not behind those before")
+
+// follows checks that a piece is what comes behind all that arrived. s.mu is held.
+func (s *Stream) follows(a *wire.ListAnswer) error {
+	if a.Group != s.scan.Group {
+		return fmt.Errorf("it is of group %s", a.Group)
+	}
+	rows := *a
+	first, _, _, ok := rows.Next()
+	if ok && len(s.last) > 0 && bytes.Compare(first, s.last) <= 0 && !bug("a piece delivered twice") {
+		return errOutOfOrder
+	}
+	return nil
+}
+
+// Complete reports whether all that was asked for has arrived.
+func (s *Stream) Complete() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over
+}
+
+// settled reports whether there is nothing more that a node would send.
+func (s *Stream) settled() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over && s.failure == nil
+}
+
+// Brought reports whether this attempt has brought something.
+func (s *Stream) Brought() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.brought
+}
+
+// Finish says that nothing more will arrive; err says why, where more was to.
+func (s *Stream) Finish(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.over {
+		s.over, s.failure = true, err
+	}
+}
+
+// Grant returns the window to grant to the node of an attempt. It is due where
+// pieces were used since the last, so that another has room.
+func (s *Stream) Grant() (g wire.StreamGrant, attempt uint64, due bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	limit := s.received + s.room()
+	if s.over || s.attempt == 0 || limit < s.granted+uint64(s.scan.PieceBytes) {
+		return g, s.attempt, false
+	}
+	s.granted = limit
+	return wire.StreamGrant{Limit: limit}, s.attempt, true
+}
+
+// next takes the next piece, and gives up the one before. There is none where it is
+// yet to come (more), or where the stream is over.
+func (s *Stream) next() (a wire.ListAnswer, there, more bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held -= s.taken
+	s.taken = 0
+	if len(s.pieces) == 0 {
+		return a, false, !s.over, s.failure
+	}
+	body := s.pieces[0]
+	s.pieces[0] = nil
+	s.pieces = s.pieces[1:]
+	s.taken = uint64(len(body))
+	err = a.Read(body)
+	return a, err == nil, true, err
+}
+
+// waits reports whether the next piece is yet to come.
+func (s *Stream) waits() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.pieces) == 0 && !s.over
+}
+
+// lastKey returns the key of a piece's last row.
+func lastKey(a wire.ListAnswer) (last []byte) {
+	for {
+		key, _, _, ok := a.Next()
+		if !ok {
+			return last
+		}
+		last = key
+	}
+}
+
+// windowOf is how many bytes each of so many streams may hold, and the size of its
+// pieces. They share a budget, however many there are.
+func windowOf(streams int) (window uint64, piece uint32) {
+	window = uint64(max(listBytes/max(streams, 1), windowMin))
+	window = min(window, windowMax)
+	return window, uint32(min(window/4, pieceBytesMax))
+}
+
+const (
+	// listBytes bounds the pieces that one listing holds, in bytes, but for
+	// windowMin of each stream and rows that are larger than a piece.
+	listBytes = 16 << 20
+	windowMin = 32 << 10
+	windowMax = 2 << 20
+	// pieceBytesMax is the largest piece that is asked for: the larger, the fewer
+	// are read; but what else the connection carries waits behind one.
+	pieceBytesMax = 256 << 10
+)

@@ -1,0 +1,191 @@
+package sim
+
+import (
+	"time"
+
+	"muster/repl/client"
+	"muster/repl/wire"
+)
+
+// Frames of streams need what a connection gives, and other requests and answers
+// here do without: that they arrive in the order in which they were sent, or not at
+// all from some moment on.
+
+// pipe is the frames of streams in one direction of a connection.
+type pipe struct{ at time.Duration } // when the last one arrives
+
+// window is what a node may send of a stream, by what has arrived there.
+type window struct {
+	granted, sent uint64
+	piece         uint64
+}
+
+// through sends a frame of a stream, at a time or later.
+func (k *conn) through(p *pipe, at time.Duration, e *event) {
+	c := k.client.c
+	switch {
+	case k.ended || k.cut:
+		c.queue.put(e)
+		return
+	case !c.reaches(k.client, k.node):
+		// The system sends it again until a side gives up. Nothing behind it arrives
+		// either.
+		k.cut = true
+		c.queue.put(e)
+		r := c.queue.get(evReset)
+		r.conn = k
+		c.after(c.chance.between(0, silenceMax), r)
+		return
+	}
+	p.at = max(p.at, at)
+	c.queue.push(p.at, e)
+}
+
+// say sends a frame about a stream to the node.
+func (k *conn) say(t wire.Type, number uint64, within time.Duration, body []byte) {
+	c := k.client.c
+	e := c.queue.get(evRequest)
+	e.node, e.life, e.conn, e.number, e.wtype, e.within = int32(k.node.index), k.life, k, number, t, within
+	e.body = append(e.body[:0], body...)
+	k.through(&k.toNode, c.now+c.net.latency()+c.chaos.requestDelay(k.client.id), e)
+}
+
+// hears takes, at the node, what is said of streams. It reports whether that was all.
+func (k *conn) hears(e *event) bool {
+	switch e.wtype {
+	case wire.TypeScan:
+		var q wire.Scan
+		if err := q.Read(e.body); err != nil {
+			k.client.c.fail("a client sends a bad scan: %v", err)
+		}
+		if k.windows == nil {
+			k.windows = map[uint64]*window{}
+		}
+		k.windows[e.number] = &window{granted: q.Window, piece: uint64(q.PieceBytes)}
+		return false
+	case wire.TypeStreamGrant:
+		var g wire.StreamGrant
+		if err := g.Read(e.body); err != nil {
+			k.client.c.fail("a client sends a bad grant: %v", err)
+		}
+		if w := k.windows[e.number]; w != nil {
+			w.granted = max(w.granted, g.Limit)
+		}
+		k.requests.Streams.Grant(e.number, g.Limit)
+		return true
+	case wire.TypeStreamCancel:
+		k.requests.Streams.Cancel(e.number)
+		return true
+	}
+	return false
+}
+
+// sends holds a piece that a node sends to the window of its stream: it never has
+// more under way than its client can take, but for a row that is larger than a piece.
+func (k *conn) sends(number uint64, body []byte) {
+	w := k.windows[number]
+	var a wire.ListAnswer
+	if err := a.Read(body); err != nil || w == nil {
+		k.client.c.fail("a piece of stream %d that is none, or of none: %v", number, err)
+	}
+	size := uint64(len(body))
+	if w.sent += size; w.sent > w.granted && (a.Count > 1 || size <= w.piece) {
+		k.client.c.fail("I16: n%d sends %d bytes of stream %d, of %d that were granted", k.node.index, w.sent, number, w.granted)
+	}
+}
+
+// begin begins an attempt of a stream on a connection.
+func (o *op) begin() {
+	o.body, o.attempt = o.stream.Begin(o.body[:0])
+	var q wire.Scan
+	if err := q.Read(o.body); err != nil {
+		o.client.c.fail("%s: %v", o, err)
+	}
+	o.list.After = q.After
+}
+
+// grant sends the grant of a stream that is due.
+func (o *op) grant() {
+	g, attempt, due := o.stream.Grant()
+	if due && o.conn != nil && attempt == o.attempt {
+		o.conn.say(wire.TypeStreamGrant, o.request, 0, g.Append(nil))
+	}
+}
+
+// piece takes a piece.
+func (o *op) piece(body []byte) {
+	c := o.client.c
+	var a wire.ListAnswer
+	if err := a.Read(body); err != nil {
+		c.fail("%s is answered with a bad piece: %v", o, err)
+	}
+	o.floor = max(o.floor, o.stands)
+	o.stands = a.At.Index
+	page := a
+	c.truth[o.group].checkPage(o, &page)
+	c.result.Pages++
+	for {
+		key, _, _, ok := a.Next()
+		if !ok {
+			break
+		}
+		o.list.After = append([]byte(nil), key...)
+	}
+	o.stream.Piece(o.attempt, body)
+	o.listing.came()
+}
+
+// streamEnded takes the end of an attempt that a node sends.
+func (o *op) streamEnded(from client.Peer, body []byte) {
+	cl := o.client
+	var e wire.StreamEnd
+	if err := e.Read(body); err != nil || e.Reason != wire.EndDone && e.Why.Code == 0 {
+		cl.c.fail("%s ends with %+v: %v", o, e, err)
+	}
+	if e.Reason == wire.EndDone {
+		cl.c.result.Answered++
+		o.over()
+		o.listing.ended(o, nil)
+		return
+	}
+	if string(e.Resume) != string(o.list.After) {
+		cl.c.fail("%s ends after %q, and says that it ends after %q", o, o.list.After, e.Resume)
+	}
+	if o.goesOn() {
+		cl.core.Refused(cl.now(), &o.call, from, &e.Why)
+	}
+}
+
+// goesOn sees to a stream whose attempt failed, as in client/streamcall.go. Other
+// operations go on.
+func (o *op) goesOn() bool {
+	if o.stream == nil {
+		return true
+	}
+	if o.stream.Brought() {
+		o.call.Progressed(o.client.now())
+		o.call.Deadline = o.client.now() + o.within
+		o.client.c.result.Resumed++
+	}
+	if o.stream.Complete() {
+		o.over()
+		o.listing.ended(o, nil)
+		return false
+	}
+	return true
+}
+
+// giveUp ends a stream that is wanted no more, wherever it is.
+func (o *op) giveUp() {
+	if o.done {
+		return
+	}
+	o.cancelled = true // it may be on its way to a connection
+	if k := o.conn; k != nil {
+		k.take(o.request)
+		k.say(wire.TypeStreamCancel, o.request, 0, new(wire.Empty).Append(nil))
+		o.client.core.ExpireUnsent(o.client.now(), &o.call)
+		return
+	}
+	o.client.core.Cancel(&o.call)
+}
