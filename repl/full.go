@@ -309,6 +309,8 @@ func (g *group) takes(m *raft.Message) bool {
 	bytes, promises := int64(appendRoom), true
 	for i := range m.Entries {
 		bytes += int64(len(m.Entries[i].Raw)) + entryRoom
+		// A time entry may use the reserve here. Without it this replica could not
+		// take the next one either, and the group would never rest.
 		promises = promises && m.Entries[i].Kind != raft.EntryNormal
 	}
 	least := f.space.Kept / lastPart
