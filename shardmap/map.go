@@ -127,6 +127,9 @@ func (c *Command) understood(level uint32) error {
 	if row == nil {
 		return fmt.Errorf("command of kind %d: %w", c.Kind, ErrLevel)
 	}
+	if n := len(c.Items); row.Level <= level && c.Condition == ConditionNone && n > 0 && n%2 == 0 {
+		return nil // most are sets of one key; the rest is for the others
+	}
 	if err := row.understood(level); err != nil {
 		return err
 	}

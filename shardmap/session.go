@@ -156,7 +156,11 @@ func (t *sessions) begin(c *Command, now raft.GroupTime, q *sessionQuota) (s *se
 			q.oldest = now // later ones are used later
 		}
 	} else {
-		s = &t.ownBlock(block).list[at]
+		b := &t.blocks[block]
+		if b.epoch < t.shared { // [sessions.ownBlock], in place
+			b = t.cloneBlock(block)
+		}
+		s = &b.list[at]
 		t.sum -= s.sum
 		s.used, s.floor = max(s.used, now), max(s.floor, c.Floor)
 		t.touch(s)
@@ -217,7 +221,10 @@ func (t *sessions) prune(s *session) (n int) {
 		s.head++
 		n++
 	}
-	if s.head > 0 && int(s.head)*2 >= len(s.outcomes) {
+	switch left := len(s.outcomes) - int(s.head); {
+	case left == 0 && s.epoch >= t.shared: // as when a client has one command under way
+		s.outcomes, s.head = s.outcomes[:0], 0
+	case s.head > 0 && int(s.head) >= left:
 		t.settle(s)
 	}
 	return n

@@ -104,6 +104,9 @@ func (t *sessions) find(k sessionKey) (block, at int, ok bool) {
 		block = t.blockOf(k)
 	}
 	list := t.blocks[block].list
+	if len(list) == 1 && list[0].sessionKey == k { // one client writes to most slots
+		return block, 0, true
+	}
 	lo, hi := 0, len(list)
 	for lo < hi {
 		mid := int(uint(lo+hi) / 2)
@@ -140,6 +143,11 @@ func (t *sessions) ownBlock(i int) *sessionBlock {
 	if b := &t.blocks[i]; b.epoch >= t.shared {
 		return b
 	}
+	return t.cloneBlock(i)
+}
+
+// cloneBlock makes the writer's own what a copy may see.
+func (t *sessions) cloneBlock(i int) *sessionBlock {
 	t.ownTop()
 	b := &t.blocks[i]
 	b.epoch, b.list = t.epoch, slices.Clone(b.list)

@@ -104,8 +104,8 @@ func (s *slotState) change(id raft.LogID, c *Command) Result {
 
 // set is [CommandSet].
 func (s *slotState) set(c *Command, version uint64) (deleted uint32) {
-	for i := 0; i+1 < len(c.Items); i += 2 {
-		s.records.put(c.Items[i], c.Items[i+1], hashKey(c.Items[i]), version)
+	for items := c.Items; len(items) >= 2; items = items[2:] {
+		s.records.put(items[0], items[1], hashKey(items[0]), version)
 	}
 	return 0
 }

@@ -24,14 +24,14 @@ func (m *Map) Warm(commands []Command) (sum uint64) {
 	n := min(len(commands), WarmMax)
 	for i := range commands[:n] {
 		c := &commands[i]
-		if c.Keys() == 0 {
+		if len(c.Items) == 0 {
 			continue
 		}
 		st := m.slot(c.Home())
 		if slots[i] = st; st == nil {
 			continue
 		}
-		tags[i] = tagOf(hashKey(c.Key(0)))
+		tags[i] = tagOf(hashKey(c.Items[0]))
 		sum += uint64(len(st.records.bufs)+st.records.tail+st.records.lookup.count+len(st.sessions.blocks)) + st.last
 	}
 	for i, st := range slots[:n] {
