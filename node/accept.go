@@ -255,11 +255,16 @@ func (d *door) hello() wire.AcceptConfig {
 // admit has the last word on a hello. A peer must be a member.
 func (d *door) admit(h *wire.Hello) error {
 	n := d.node
-	switch h.Role {
-	case wire.RoleFounding:
-		return n.origin.admit(h)
-	case wire.RoleClient:
+	if h.Role == wire.RoleClient {
 		return nil
+	}
+	// Before the table is read nobody is refused for it: the cluster may be below
+	// this build's own level.
+	if t := n.table.Load(); t != nil && h.Level < t.Level {
+		return wire.Behind(h.Node, h.Advertise, h.Level, t.Level)
+	}
+	if h.Role == wire.RoleFounding {
+		return n.origin.admit(h)
 	}
 	id := n.self()
 	if h.Node == id.Node {

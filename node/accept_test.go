@@ -174,7 +174,7 @@ func TestBadPeerFrames(t *testing.T) {
 		})
 	}
 	cl.Close()
-	a := wire.Announce{Node: r.node.self().Node, Start: 9, Addr: "127.0.0.1:1", Version: "x", Name: "x"}
+	a := wire.Announce{Node: r.node.self().Node, Start: 9, Addr: "127.0.0.1:1", Version: "x", Name: "x", Level: shardmap.Level}
 	_, _, err := s.ask(wire.TypeAnnounce, 0, a.Append(nil))
 	refused(t, "an announcement for another node", err, wire.CodeUnauthorized, "speaks for", "announces itself")
 	for _, r := range nodes {

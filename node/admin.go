@@ -204,11 +204,11 @@ func (p *report) statusOf(table *shardmap.Table, v *view) wire.StatusAnswer {
 	id := p.self()
 	a := wire.StatusAnswer{
 		Cluster: table.Cluster, ClusterID: table.ClusterID, Self: id.Node, Epoch: table.Epoch,
-		CPUMicros: cpuMicros(), RSS: residentBytes(), Log: p.logStats(),
+		Level: table.Level, CPUMicros: cpuMicros(), RSS: residentBytes(), Log: p.logStats(),
 	}
 	for _, t := range table.Nodes {
 		s := wire.StatusNode{ID: t.ID, Name: t.Name, Addr: t.Addr, Role: t.Role, Status: v.status(id.Node, t.ID),
-			Version: t.Version, Start: t.Start, LastHeardMs: uint64(v.heard[t.ID].Milliseconds())}
+			Version: t.Version, Start: t.Start, LastHeardMs: uint64(v.heard[t.ID].Milliseconds()), Level: t.Level}
 		s.Labels = t.Labels
 		a.Nodes = append(a.Nodes, s)
 	}

@@ -11,6 +11,7 @@ import (
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 // decoy listens where no member is, and counts who comes.
@@ -150,7 +151,7 @@ func TestAbsentMembersAreNotCounted(t *testing.T) {
 	if _, err := s.Write(forgedVote(r, other.Node, other.Life().Mark)); err != nil {
 		t.Fatal(err)
 	}
-	a := wire.Announce{Node: other.Node, Start: other.Life().Number + 1, Addr: "127.0.0.1:1", Version: Version, Name: "liar"}
+	a := wire.Announce{Node: other.Node, Start: other.Life().Number + 1, Addr: "127.0.0.1:1", Version: Version, Name: "liar", Level: shardmap.Level}
 	_, _, err = s.ask(wire.TypeAnnounce, 0, a.Append(nil))
 	refused(t, "an announcement in its name", err, wire.CodeNotReady, other.Node.String(), "--advertise")
 	// The announcement was behind the vote, so that has been looked at.

@@ -9,6 +9,7 @@ import (
 	"muster/logstore"
 	"muster/raft"
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 // Time-outs of a node's own requests to other hosts.
@@ -24,8 +25,9 @@ type caller struct {
 	cluster   string // name
 	addr      string // by which others reach this node
 	secret    []byte // nil if there is none
-	level     uint32 // that this node speaks
+	level     uint32 // of commands: the newest that this build understands
 	self      func() logstore.Identity
+	table     func() *shardmap.Table // nil before the meta group's log was read
 	attesting *attesting
 }
 
@@ -53,6 +55,9 @@ func (l *caller) dial(ctx context.Context, to raft.NodeID, addr string, purpose 
 	}
 	if role == wire.RolePeer {
 		conn = l.attesting.dialling(conn, &c)
+		if t := l.table(); t != nil {
+			c.ClusterLevel = t.Level
+		}
 	}
 	g, err := wire.ClientHello(conn, c)
 	if err != nil {

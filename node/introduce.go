@@ -36,7 +36,7 @@ type announcer struct {
 	// Set once.
 	cfg        *Config
 	name, addr string // of this node; the name is the one that it would like to have
-	level      uint32 // that this node speaks
+	level      uint32 // of commands: the newest that this build understands
 	log        *slog.Logger
 	self       func() logstore.Identity
 	table      func() *shardmap.Table // nil before the meta group's log was read
@@ -134,7 +134,7 @@ func (s *announcer) announced() bool {
 	}
 	id := s.self()
 	row, ok := t.Node(id.Node)
-	return ok && row.Start == id.Life().Number && row.Addr == s.addr && row.Name == s.nameIn(t) && row.Version == Version
+	return ok && row.Start == id.Life().Number && row.Addr == s.addr && row.Name == s.nameIn(t) && row.Version == Version && row.Level == s.level
 }
 
 // awaitReady says once that this node serves: each group that it has a replica
@@ -224,7 +224,7 @@ func (s *announcer) founder(id logstore.Identity) *shardmap.Found {
 		ValueMax: s.cfg.ValueMax, Groups: s.cfg.Groups,
 	}
 	for _, m := range id.Members {
-		node := shardmap.FoundNode{ID: m.Node, Addr: m.Addr, Name: m.Addr, Role: shardmap.NodeServer}
+		node := shardmap.FoundNode{ID: m.Node, Addr: m.Addr, Name: m.Addr, Role: shardmap.NodeServer, Level: s.level}
 		f.Nodes = append(f.Nodes, node)
 	}
 	return f
@@ -232,7 +232,7 @@ func (s *announcer) founder(id logstore.Identity) *shardmap.Found {
 
 // announcement is what this node says of itself.
 func (s *announcer) announcement(id logstore.Identity) wire.Announce {
-	a := wire.Announce{Node: id.Node, Start: id.Life().Number, Addr: s.addr, Version: Version, Name: s.nameIn(s.table())}
+	a := wire.Announce{Node: id.Node, Start: id.Life().Number, Addr: s.addr, Version: Version, Name: s.nameIn(s.table()), Level: s.level}
 	a.Labels = s.cfg.Labels
 	return a
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -11,9 +12,10 @@ import (
 
 // Nodes are replaced one by one by those of a newer build. What it brings is refused
 // before the log, whichever node is asked: a replica of the older build would stop at
-// it. One would doubt it: the node that leads may be the newer one, which understands
-// the command well; what counts is what the cluster is at.
-func TestNewerNodesProposeNothingNew(t *testing.T) {
+// it. With the last node it is taken, and the older build has no place any more. One
+// would doubt it: the node that leads may be the newer one, which understands the
+// command well; what counts is what the cluster is at.
+func TestLevelOfReplacedNodes(t *testing.T) {
 	older := defaultLimits()
 	older.level = shardmap.Level - 1
 	const n = 3
@@ -75,4 +77,78 @@ func TestNewerNodesProposeNothingNew(t *testing.T) {
 			}
 		}
 	}
+
+	last := n - 1
+	nodes[last].stop()
+	nodes[last] = start(t, configs[last], defaultLimits())
+	for i, r := range nodes {
+		until(t, "the node knows the newer level", func() error {
+			if table := r.node.table.Load(); table == nil || table.Level != shardmap.Level {
+				return errors.New("it does not")
+			}
+			return nil
+		})
+		s := r.client()
+		if s.level != shardmap.Level {
+			t.Errorf("node %d says that the cluster is at level %d, want %d", i, s.level, shardmap.Level)
+		}
+		s.Close()
+	}
+	until(t, "a command of the newer level is taken", func() error { return ask(newest, "key-0") })
+
+	// Both sides of a connection refuse a member that is below the level.
+	member := nodes[last].node.self()
+	nodes[last].stop()
+	c := nodes[0].peerHello(member.Node, member.Life().Number+1)
+	c.Level = older.level
+	_, err := dial(t, nodes[0].addr, c)
+	below := []string{member.Node.String(), fmt.Sprintf("level %d, the cluster is at level %d", older.level, shardmap.Level), "start the newer muster there"}
+	refused(t, "the hello of a member below the level", err, wire.CodeLevel, below...)
+	c = nodes[0].peerHello(member.Node, member.Life().Number+1)
+	c.ClusterLevel = shardmap.Level + 1
+	_, err = dial(t, nodes[0].addr, c)
+	refused(t, "a hello with a member below the level", err, wire.CodeLevel, fmt.Sprintf("level %d, the cluster is at level %d", shardmap.Level, shardmap.Level+1))
+
+	// Nor does such a build start where the newer one ran, once the log there says that
+	// the level was committed: with the entry after it.
+	announced := func() {
+		t.Helper()
+		nodes[last] = start(t, configs[last], defaultLimits())
+		until(t, "the upgraded node is announced", func() error {
+			if !nodes[last].node.announcer.announced() {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+	}
+	announced()
+	nodes[last].stop()
+	err = start(t, configs[last], older).end()
+	refused(t, "the older build on the directory of the newer", err, wire.CodeLevel, configs[last].Data, fmt.Sprintf("cluster of level %d", shardmap.Level), "start the muster that ran here last")
+	announced()
+}
+
+// Who founds the cluster says at which level it begins, and can't ask the others. So
+// hosts of two builds don't found one: they say which is which, and end.
+func TestFoundingOfTwoLevels(t *testing.T) {
+	older := defaultLimits()
+	older.level = shardmap.Level - 1
+	addrs := freeAddrs(t, 2)
+	var nodes []*runningNode
+	for i, l := range []limits{defaultLimits(), older} {
+		c := testConfig(t)
+		c.Listen, c.Join, c.Expect = addrs[i], addrs, 2
+		nodes = append(nodes, start(t, c, l))
+	}
+	// Whichever asks first ends; the other one waits for another host there.
+	var err error
+	select {
+	case err = <-nodes[0].ended:
+		nodes[0].ended <- nil
+	case err = <-nodes[1].ended:
+		nodes[1].ended <- nil
+	case <-time.After(readyMax):
+		t.Fatal("neither ends")
+	}
+	refused(t, "the founding", err, wire.CodeLevel, fmt.Sprint("level ", older.level), fmt.Sprint("level ", shardmap.Level), "same release")
 }

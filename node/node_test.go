@@ -103,6 +103,19 @@ func (r *runningNode) stop() {
 	}
 }
 
+// end waits for the node to end by itself, and returns what it ends with.
+func (r *runningNode) end() error {
+	r.t.Helper()
+	select {
+	case err := <-r.ended:
+		r.ended <- nil // for stop
+		return err
+	case <-time.After(readyMax):
+		r.t.Fatalf("Run has not returned after %s", readyMax)
+		return nil
+	}
+}
+
 func until(t testing.TB, what string, ok func() error) {
 	t.Helper()
 	deadline := time.Now().Add(readyMax)

@@ -27,6 +27,7 @@ type origin struct {
 	log     *slog.Logger
 	mark    uint64   // of this life
 	addr    string   // by which others reach this node
+	level   uint32   // of commands: the newest that this build understands
 	notices *notices // about what the hosts say
 	ended   *sync.WaitGroup
 	// ask asks a host that is named in --join, whoever it is.
@@ -80,6 +81,10 @@ func (o *origin) answer() (a wire.FoundingAnswer, ok bool) {
 func (o *origin) admit(h *wire.Hello) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	// Who makes the table says that all founders understand its level.
+	if undecided(&o.identity) && h.Level != o.level {
+		return wire.Unlike(h.Node, h.Advertise, h.Level, o.level)
+	}
 	return mayAsk(&o.identity, h.Node, h.Advertise)
 }
 

@@ -45,7 +45,7 @@ func TestRefusedRequests(t *testing.T) {
 		}
 	}
 	after := wire.Get{Keys: [][]byte{[]byte(one)}, AfterGroup: table.GroupOf(shardmap.SlotOf([]byte(one))), After: raft.LogID{Term: 1, Index: 1 << 40}}
-	announce := wire.Announce{Node: r.node.self().Node, Start: 1, Addr: "127.0.0.1:1", Version: "x", Name: "x"}
+	announce := wire.Announce{Node: r.node.self().Node, Start: 1, Addr: "127.0.0.1:1", Version: "x", Name: "x", Level: shardmap.Level}
 	var empty wire.Empty
 	for _, c := range []struct {
 		what  string

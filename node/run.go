@@ -116,8 +116,8 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	n.ctx, n.cancel = context.WithCancel(context.Background()) // not of ctx: close says when
 	n.attesting.own = n.addr
 	n.door = newDoor(n, listener)
-	n.caller = &caller{cluster: c.Cluster, addr: n.addr, secret: secret, level: l.level, self: n.self, attesting: &n.attesting}
-	n.origin = origin{cfg: &n.cfg, fs: w, log: log, mark: n.mark, addr: n.addr, notices: &n.notices, ended: &n.ended, ask: n.askFounder}
+	n.caller = &caller{cluster: c.Cluster, addr: n.addr, secret: secret, level: l.level, self: n.self, table: n.table.Load, attesting: &n.attesting}
+	n.origin = origin{cfg: &n.cfg, fs: w, log: log, mark: n.mark, addr: n.addr, level: l.level, notices: &n.notices, ended: &n.ended, ask: n.askFounder}
 	defer n.close()
 	defer close(ending)
 	if err := n.origin.identify(); err != nil {
@@ -205,6 +205,9 @@ func (n *Node) serve() error {
 		ElectionTicks: electionTicks, HeartbeatTicks: heartbeatTicks, QuietTicks: quietTicks,
 		Log: n.log,
 	})
+	if errors.Is(err, shardmap.ErrLevel) {
+		return wire.Outgrown("data directory "+n.cfg.Data, err)
+	}
 	if err != nil {
 		return err
 	}

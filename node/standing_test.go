@@ -133,7 +133,7 @@ func clientSendsEveryType(r *runningNode) string {
 	self := r.node.self()
 	before, table := r.commitOf(0), r.node.table.Load()
 	announce := func(id raft.NodeID) []byte {
-		a := wire.Announce{Node: id, Start: 99, Addr: "127.0.0.1:1", Version: "x", Name: "x"}
+		a := wire.Announce{Node: id, Start: 99, Addr: "127.0.0.1:1", Version: "x", Name: "x", Level: shardmap.Level}
 		return a.Append(nil)
 	}
 	vote := wire.AppendEnvelope(nil, &wire.Envelope{Group: 0, Incarnation: 1, Message: raft.Message{Type: raft.MsgVote, From: 1, To: 1, Term: 99}})
@@ -170,7 +170,7 @@ func TestClientSendsEveryType(t *testing.T) {
 	}
 	s := r.client()
 	for _, id := range []raft.NodeID{0, r.node.self().Node} {
-		a := wire.Announce{Node: id, Start: 99, Addr: "127.0.0.1:1", Version: "x", Name: "x"}
+		a := wire.Announce{Node: id, Start: 99, Addr: "127.0.0.1:1", Version: "x", Name: "x", Level: shardmap.Level}
 		_, _, err := s.ask(wire.TypeAnnounce, 0, a.Append(nil))
 		refused(t, "an announcement by a client", err, wire.CodeUnauthorized, "a client sent it, and only a member may")
 	}
@@ -218,7 +218,7 @@ func TestAnnouncementsRefused(t *testing.T) {
 		{"labels", func(a *wire.Announce) { a.Labels = []shardmap.Label{{Key: "a", Value: strings.Repeat("v", nameMax+1)}} }},
 		{"labels", func(a *wire.Announce) { a.Labels = []shardmap.Label{{Key: "a", Value: "1"}, {Key: "a", Value: "2"}} }},
 	} {
-		a := wire.Announce{Node: other.Node, Start: other.Life().Number, Addr: nodes[1].addr, Version: Version, Name: "n2"}
+		a := wire.Announce{Node: other.Node, Start: other.Life().Number, Addr: nodes[1].addr, Version: Version, Name: "n2", Level: shardmap.Level}
 		c.change(&a)
 		_, _, err := s.ask(wire.TypeAnnounce, 0, a.Append(nil))
 		refused(t, c.field, err, wire.CodeBadRequest, "field "+c.field)

@@ -100,6 +100,9 @@ type Command struct {
 var (
 	// ErrLevel is wrapped by errors about bytes that a newer level wrote.
 	ErrLevel = errors.New("of a newer level")
+	// ErrOlder is wrapped by errors about bytes that an older build wrote, in a format
+	// that is not read any more.
+	ErrOlder = errors.New("of an older build")
 	// ErrCommand is wrapped by errors about bytes that are no command.
 	ErrCommand = errors.New("not a command")
 )

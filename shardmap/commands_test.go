@@ -61,7 +61,7 @@ func TestAboveTheLevel(t *testing.T) {
 			}
 		}
 	}
-	found, err := AppendFound(nil, &Found{Cluster: "c", ClusterID: 1, Level: Level, ValueMax: 10, Groups: 1, Nodes: []FoundNode{{ID: 1, Addr: "a:1", Role: NodeServer}}})
+	found, err := AppendFound(nil, &Found{Cluster: "c", ClusterID: 1, Level: Level, ValueMax: 10, Groups: 1, Nodes: []FoundNode{{ID: 1, Addr: "a:1", Role: NodeServer, Level: Level}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,8 +32,8 @@ func (f *Found) describe() string {
 }
 
 func (a *Announce) describe() string {
-	return fmt.Sprintf("node %s name %s at %s version %s start %d",
-		a.Node, describeText(a.Name), describeText(a.Addr), describeText(a.Version), a.Start)
+	return fmt.Sprintf("node %s name %s at %s version %s start %d level %d",
+		a.Node, describeText(a.Name), describeText(a.Addr), describeText(a.Version), a.Start, a.Level)
 }
 
 // describeText is a text of somebody else's within a line.

@@ -9,11 +9,11 @@ import (
 // in one line, whatever names somebody has chosen, and never a guess.
 func TestDescribeTable(t *testing.T) {
 	found, err := AppendFound(nil, &Found{Cluster: "shop\n", ClusterID: 0xc1, Level: 1, Groups: 8,
-		Nodes: []FoundNode{{ID: 7, Addr: "10.0.0.1:4166", Role: NodeServer}}})
+		Nodes: []FoundNode{{ID: 7, Addr: "10.0.0.1:4166", Role: NodeServer, Level: 1}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	announce, err := AppendAnnounce(nil, &Announce{Node: 7, Start: 3, Addr: "10.0.0.1:4166", Name: strings.Repeat("n", 200), Version: "0.1.0"})
+	announce, err := AppendAnnounce(nil, &Announce{Node: 7, Start: 3, Addr: "10.0.0.1:4166", Name: strings.Repeat("n", 200), Version: "0.1.0", Level: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,7 +22,7 @@ func TestDescribeTable(t *testing.T) {
 		want    string
 	}{
 		{found, `found cluster "shop\n" id 00000000000000c1 level 1 groups 8 nodes 1: 0000000000000007 at "10.0.0.1:4166"`},
-		{announce, `announce node 0000000000000007 name "` + strings.Repeat("n", describedBytes) + `"… at "10.0.0.1:4166" version "0.1.0" start 3`},
+		{announce, `announce node 0000000000000007 name "` + strings.Repeat("n", describedBytes) + `"… at "10.0.0.1:4166" version "0.1.0" start 3 level 2`},
 	} {
 		if got, err := DescribeTable(tt.payload); err != nil || got != tt.want {
 			t.Errorf("got %q, %v, want %q", got, err, tt.want)

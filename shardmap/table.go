@@ -58,6 +58,9 @@ type TableNode struct {
 	Labels  []Label // by key
 	Version string  // of its binary
 	Start   uint64  // how often it was started, by its own word; it proves nothing
+	// Level is the newest that its binary understands, by its own word. Invariant: no
+	// lower than the table's.
+	Level uint32
 }
 
 // TableReplica is one member that a group is meant to have.
@@ -85,8 +88,10 @@ type TableGroup struct {
 type Table struct {
 	Cluster   string
 	ClusterID uint64 // 0: not founded yet
-	Level     uint32 // all members understand it
-	Index     uint64 // of the entry that changed it last
+	// Level is that of the commands that the cluster takes: all members understand
+	// it. It never falls.
+	Level uint32
+	Index uint64 // of the entry that changed it last
 	// Epoch is the index of the entry that last gave a slot another owner. What
 	// else changes (an address, a name) leaves it: listings and clients hold on to
 	// what they know of slots.

@@ -16,7 +16,7 @@ func testFound(nodes, groups int) *Found {
 	f := &Found{Cluster: "c", ClusterID: 99, Level: Level, ValueMax: ValueMaxDefault, Groups: groups}
 	for i := range nodes {
 		f.Nodes = append(f.Nodes, TableNode{ID: raft.NodeID(100 - i), Name: fmt.Sprint("n", i), Addr: fmt.Sprint("h:", i+1), Role: NodeServer,
-			Labels: []Label{{"z", "1"}, {"a", "2"}}, Version: "v1", Start: 1})
+			Labels: []Label{{"z", "1"}, {"a", "2"}}, Version: "v1", Start: 1, Level: Level})
 	}
 	return f
 }
@@ -121,11 +121,12 @@ func TestTableMachine(t *testing.T) {
 		changed bool
 		refused string
 	}{
-		{Announce{Node: 98, Start: 2, Addr: "new:1", Version: "v2", Name: "x", Labels: []Label{{"b", "1"}, {"a", "1"}}}, true, ""},
-		{Announce{Node: 98, Start: 2, Addr: "new:1", Version: "v2", Name: "x", Labels: []Label{{"a", "1"}, {"b", "1"}}}, false, ""},
-		{Announce{Node: 98, Start: 1 << 62, Addr: "new:1", Version: "v2", Name: "x", Labels: []Label{{"a", "1"}, {"b", "1"}}}, true, ""},
-		{Announce{Node: 98, Start: 2, Addr: "new:1", Version: "v2", Name: "x", Labels: []Label{{"a", "1"}, {"b", "1"}}}, true, ""},
-		{Announce{Node: 5, Start: 9, Addr: "new:1"}, false, "not a member"},
+		{Announce{Node: 98, Start: 2, Addr: "new:1", Version: "v2", Name: "x", Labels: []Label{{"b", "1"}, {"a", "1"}}, Level: Level}, true, ""},
+		{Announce{Node: 98, Start: 2, Addr: "new:1", Version: "v2", Name: "x", Labels: []Label{{"a", "1"}, {"b", "1"}}, Level: Level}, false, ""},
+		{Announce{Node: 98, Start: 1 << 62, Addr: "new:1", Version: "v2", Name: "x", Labels: []Label{{"a", "1"}, {"b", "1"}}, Level: Level}, true, ""},
+		{Announce{Node: 98, Start: 2, Addr: "new:1", Version: "v2", Name: "x", Labels: []Label{{"a", "1"}, {"b", "1"}}, Level: Level}, true, ""},
+		{Announce{Node: 5, Start: 9, Addr: "new:1", Level: Level}, false, "not a member"},
+		{Announce{Node: 98, Start: 3, Addr: "new:1", Level: Level - 1}, false, fmt.Sprintf("understands level %d, the cluster is at level %d: start the newer muster", Level-1, Level)},
 		{Announce{Node: 98, Start: 3, Addr: ""}, false, "no address"},
 		{Announce{Node: 98, Start: 3, Addr: strings.Repeat("a", 256)}, false, "255"},
 	} {
@@ -160,6 +161,7 @@ func TestTableRefuses(t *testing.T) {
 		{"node twice", func(f *Found) { f.Nodes[1].ID = f.Nodes[0].ID }, "twice"},
 		{"role", func(f *Found) { f.Nodes[1].Role = 3 }, "role 3"},
 		{"node without id", func(f *Found) { f.Nodes[1].ID = 0 }, "zero"},
+		{"node of an older build", func(f *Found) { f.Nodes[1].Level-- }, fmt.Sprintf("understands level %d, the cluster is to be of level %d", Level-1, Level)},
 	} {
 		f := testFound(3, 4)
 		c.change(f)
@@ -170,9 +172,9 @@ func TestTableRefuses(t *testing.T) {
 		}
 	}
 	newer := testFound(1, 1)
-	newer.Level = Level + 1
+	newer.Level, newer.Nodes[0].Level = Level+1, Level+1
 	b, _ := AppendFound(nil, newer)
-	longer := append([]byte{0x92, 2, 0x97}, make([]byte, 7)...)
+	longer := append([]byte{0x92, 2, 0x98}, make([]byte, 8)...)
 	good, _ := AppendFound(nil, testFound(1, 1))
 	for name, c := range map[string]struct {
 		b    []byte
@@ -181,7 +183,7 @@ func TestTableRefuses(t *testing.T) {
 		"newer level":  {b, ErrLevel},
 		"kind 3":       {pack.AppendUint(pack.AppendUint(pack.AppendArray(nil, 2), 3), 0), ErrLevel},
 		"more fields":  {longer, ErrLevel},
-		"fewer fields": {append([]byte{0x92, 2, 0x95}, make([]byte, 5)...), ErrCommand},
+		"fewer fields": {append([]byte{0x92, 2, 0x96}, make([]byte, 6)...), ErrCommand},
 		"empty":        {nil, ErrCommand},
 		"cut":          {good[:len(good)-1], ErrCommand},
 		"more bytes":   {append(slices.Clone(good), 0), ErrCommand},
@@ -195,5 +197,61 @@ func TestTableRefuses(t *testing.T) {
 	applyTable(t, m, 5, good, nil)
 	if _, err := m.Apply(raft.LogID{Term: 1, Index: 5}, good); !errors.Is(err, ErrInvariant) {
 		t.Errorf("the same entry twice: %v", err)
+	}
+}
+
+// The level follows from what the members announce, on every replica alike: it rises
+// with the last one that is upgraded, and never falls. What one may doubt: a member
+// that announces itself again, one that skips a level, and one that goes back.
+func TestLevelRisesWithTheLastMember(t *testing.T) {
+	const newest = Level + 3
+	m := NewTableMachine()
+	m.Understand(newest)
+	found, err := AppendFound(nil, testFound(3, 4))
+	applyTable(t, m, 1, found, err)
+	for i, step := range []struct {
+		node      raft.NodeID
+		announces uint32
+		refused   bool
+		cluster   uint32
+	}{
+		{100, Level + 1, false, Level},
+		{100, Level + 1, false, Level},
+		{99, Level + 3, false, Level},
+		{98, Level, false, Level},
+		{98, Level + 2, false, Level + 1},
+		{100, Level, true, Level + 1},
+		{100, Level + 2, false, Level + 2},
+		{99, Level + 2, false, Level + 2}, // it goes back, to what the cluster is at
+		{99, Level + 1, true, Level + 2},
+		{100, Level + 3, false, Level + 2},
+		{98, Level + 3, false, Level + 2},
+		{99, Level + 3, false, Level + 3},
+	} {
+		said, err := AppendAnnounce(nil, &Announce{Node: step.node, Start: uint64(i + 2), Addr: "h:1", Level: step.announces})
+		r := applyTable(t, m, uint64(i+2), said, err)
+		if got := m.Table(); got.Level != step.cluster || (r.Refused != "") != step.refused || got.Epoch != 1 {
+			t.Errorf("step %d, %s announces %d: the cluster is at level %d, epoch %d, refused %q; want level %d", i, step.node, step.announces, got.Level, got.Epoch, r.Refused, step.cluster)
+		}
+		if err := m.Table().check(); err != nil {
+			t.Errorf("step %d: %v", i, err)
+		}
+	}
+}
+
+// A replica of a build below the level to which the others go can't follow them: it
+// stops before that entry, and says so; it must not guess at what comes then.
+func TestReplicaStopsBelowTheLevel(t *testing.T) {
+	m := NewTableMachine()
+	found, err := AppendFound(nil, testFound(1, 1))
+	applyTable(t, m, 1, found, err)
+	before := m.Table()
+	said, err := AppendAnnounce(nil, &Announce{Node: 100, Start: 2, Addr: "h:1", Level: Level + 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = m.Apply(raft.LogID{Term: 1, Index: 2}, said)
+	if !errors.Is(err, ErrLevel) || !strings.Contains(err.Error(), fmt.Sprintf("cluster of level %d", Level+1)) || m.Table() != before {
+		t.Errorf("got %v, table of level %d", err, m.Table().Level)
 	}
 }

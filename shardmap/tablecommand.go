@@ -34,7 +34,7 @@ const (
 // of two, kind and body; this body is
 //
 //	[cluster, cluster id, level, value max, groups, [node, …]]
-//	node:   [id, name, addr, role, [label, …], version, start]
+//	node:   [id, name, addr, role, [label, …], version, start, level]
 //	label:  [key, value]
 //
 // with texts as strings.
@@ -56,7 +56,7 @@ type (
 
 // Announce tells the cluster what a member is since its last start:
 //
-//	[node, start, addr, version, name, [label, …]]
+//	[node, start, addr, version, name, [label, …], level]
 type Announce struct {
 	Node    raft.NodeID
 	Start   uint64
@@ -64,6 +64,7 @@ type Announce struct {
 	Version string
 	Name    string
 	Labels  []Label
+	Level   uint32 // the newest that its binary understands
 }
 
 // AppendFound appends the bytes of a founding to b. At this level the error is
@@ -85,14 +86,15 @@ func AppendFound(b []byte, f *Found) ([]byte, error) {
 }
 
 func appendTableNode(b []byte, n *TableNode) []byte {
-	b = pack.AppendArray(b, 7)
+	b = pack.AppendArray(b, 8)
 	b = pack.AppendUint(b, uint64(n.ID))
 	b = pack.AppendString(b, n.Name)
 	b = pack.AppendString(b, n.Addr)
 	b = pack.AppendUint(b, uint64(n.Role))
 	b = appendLabels(b, n.Labels)
 	b = pack.AppendString(b, n.Version)
-	return pack.AppendUint(b, n.Start)
+	b = pack.AppendUint(b, n.Start)
+	return pack.AppendUint(b, uint64(n.Level))
 }
 
 // AppendAnnounce appends the bytes of an announcement to b. At this level the
@@ -100,13 +102,14 @@ func appendTableNode(b []byte, n *TableNode) []byte {
 func AppendAnnounce(b []byte, a *Announce) ([]byte, error) {
 	b = pack.AppendArray(b, 2)
 	b = pack.AppendUint(b, uint64(TableAnnounce))
-	b = pack.AppendArray(b, 6)
+	b = pack.AppendArray(b, 7)
 	b = pack.AppendUint(b, uint64(a.Node))
 	b = pack.AppendUint(b, a.Start)
 	b = pack.AppendString(b, a.Addr)
 	b = pack.AppendString(b, a.Version)
 	b = pack.AppendString(b, a.Name)
-	return appendLabels(b, a.Labels), nil
+	b = appendLabels(b, a.Labels)
+	return pack.AppendUint(b, uint64(a.Level)), nil
 }
 
 func appendLabels(b []byte, labels []Label) []byte {
@@ -180,32 +183,31 @@ func (r *tableReader) found() (tableCommand, error) {
 	return f, r.err()
 }
 
-// nodeBytesMin is what a node takes at least: eight heads, and an address of
+// nodeBytesMin is what a node takes at least: nine heads, and an address of
 // one byte.
-const nodeBytesMin = 9
+const nodeBytesMin = 10
 
 func (r *tableReader) node() (n TableNode) {
-	r.fields("node", 7)
+	r.fields("node", 8)
 	n.ID, n.Name, n.Addr = raft.NodeID(r.Uint()), r.String(), r.String()
 	n.Role, n.Labels = NodeRole(r.UintMax(255)), r.labels()
 	n.Version, n.Start = r.String(), r.Uint()
+	n.Level = uint32(r.UintMax(1<<32 - 1))
 	return n
 }
 
 func (r *tableReader) announce() (tableCommand, error) {
 	a := new(Announce)
-	r.fields("announce", 6)
+	r.fields("announce", 7)
 	a.Node, a.Start = raft.NodeID(r.Uint()), r.Uint()
 	a.Addr, a.Version, a.Name = r.String(), r.String(), r.String()
 	a.Labels = r.labels()
+	a.Level = uint32(r.UintMax(1<<32 - 1))
 	return a, r.err()
 }
 
 // tableCommand is a command to the meta group that was read.
 type tableCommand interface {
-	// admit says why no replica of a build that understands no more than level
-	// may carry it out; nil: it may.
-	admit(level uint32) error
 	// apply returns the table as it is with the command of the entry id, or why
 	// the command is refused. It leaves t as it is.
 	apply(t *Table, id raft.LogID) (*Table, error)

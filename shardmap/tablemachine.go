@@ -50,13 +50,14 @@ func (m *TableMachine) Apply(id raft.LogID, payload []byte) (TableResult, error)
 	if err == nil {
 		err = row.understood(m.level)
 	}
-	if err == nil {
-		err = c.admit(m.level)
-	}
 	if err != nil {
 		return TableResult{}, fmt.Errorf("apply %s: %w", id, err)
 	}
 	t, refused := c.apply(m.table.Load(), id)
+	// What the others do from here on, this build could not.
+	if err := t.understood(m.level); err != nil {
+		return TableResult{}, fmt.Errorf("apply %s: %w", id, err)
+	}
 	m.applied = id
 	if refused != nil {
 		return TableResult{Refused: refused.Error()}, nil
@@ -64,9 +65,11 @@ func (m *TableMachine) Apply(id raft.LogID, payload []byte) (TableResult, error)
 	return TableResult{Changed: m.table.Swap(t) != t}, nil
 }
 
-func (f *Found) admit(level uint32) error {
-	if f.Level > level {
-		return fmt.Errorf("cluster of level %d: %w; known is %d", f.Level, ErrLevel, level)
+// understood returns an error if a build that understands no more than level can't
+// be a member of the table's cluster.
+func (t *Table) understood(level uint32) error {
+	if t.Level > level {
+		return fmt.Errorf("cluster of level %d: %w; known is %d", t.Level, ErrLevel, level)
 	}
 	return nil
 }
@@ -99,6 +102,9 @@ func (f *Found) apply(t *Table, id raft.LogID) (*Table, error) {
 		if i > 0 && made.Nodes[i-1].ID == n.ID {
 			return t, fmt.Errorf("node %s is named twice", n.ID)
 		}
+		if n.Level < f.Level {
+			return t, fmt.Errorf("node %s understands level %d, the cluster is to be of level %d", n.ID, n.Level, f.Level)
+		}
 		if n.Role == NodeServer {
 			servers = append(servers, n.ID)
 		}
@@ -115,9 +121,8 @@ func (f *Found) apply(t *Table, id raft.LogID) (*Table, error) {
 	return made, nil
 }
 
-func (a *Announce) admit(uint32) error { return nil }
-
-// apply returns the table with a node's line as a says.
+// apply returns the table with a node's line as a says, and at the level that all
+// members have announced by now.
 func (a *Announce) apply(t *Table, id raft.LogID) (*Table, error) {
 	i, ok := t.node(a.Node)
 	if !ok {
@@ -128,18 +133,38 @@ func (a *Announce) apply(t *Table, id raft.LogID) (*Table, error) {
 	// settled before this log (repl/lives.go).
 	was := t.Nodes[i]
 	now := was
-	now.Start, now.Addr, now.Version, now.Name, now.Labels = a.Start, a.Addr, a.Version, a.Name, sortedLabels(a.Labels)
+	now.Start, now.Addr, now.Version, now.Name, now.Labels, now.Level = a.Start, a.Addr, a.Version, a.Name, sortedLabels(a.Labels), a.Level
 	if err := now.validate(); err != nil {
 		return t, err
 	}
-	if now.Start == was.Start && now.Addr == was.Addr && now.Version == was.Version && now.Name == was.Name && slices.Equal(now.Labels, was.Labels) {
+	if now.Level < t.Level {
+		return t, fmt.Errorf("node %s understands level %d, the cluster is at level %d: start the newer muster there", a.Node, a.Level, t.Level)
+	}
+	if now.Start == was.Start && now.Addr == was.Addr && now.Version == was.Version && now.Name == was.Name && now.Level == was.Level && slices.Equal(now.Labels, was.Labels) {
 		return t, nil
 	}
 	made := *t
 	made.Nodes = slices.Clone(t.Nodes)
 	made.Nodes[i] = now
 	made.Index = id.Index
+	made.Level = made.levelOfAll()
 	return &made, nil
+}
+
+// levelOfAll returns the highest level that all members have announced. Each says it
+// anew with each start, before it serves; one that has gone back to an older binary
+// is refused while the cluster is above that one's level, and stops at the entry
+// that raises the level above it.
+func (t *Table) levelOfAll() uint32 {
+	level := t.Nodes[0].Level
+	for i := range t.Nodes {
+		if bug("level of the newest member") {
+			level = max(level, t.Nodes[i].Level)
+		} else {
+			level = min(level, t.Nodes[i].Level)
+		}
+	}
+	return max(t.Level, level)
 }
 
 func sortedLabels(labels []Label) []Label {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"muster/raft"
 	"muster/shardmap/pack"
@@ -16,7 +15,7 @@ import (
 // little-endian:
 //
 //	 0  8    "mustmeta"
-//	 8  u16  format, 2
+//	 8  u16  format, 3
 //	10  u16  zero
 //	12  u32  length of what follows, in bytes
 //	16       the table, in msgpack
@@ -24,7 +23,7 @@ import (
 // The table is an array, as are its parts; texts are strings:
 //
 //	table:   [cluster, cluster id, level, index, epoch, value max, [node, …], meta group, [group, …], [run, …]]
-//	node:    [id, name, addr, role, [label, …], version, start], as in a founding
+//	node:    [id, name, addr, role, [label, …], version, start, level], as in a founding
 //	label:   [key, value]
 //	group:   [id, incarnation, preferred node, [founder, …], [replica, …]]
 //	replica: [replica id, node, role], a founder too
@@ -34,15 +33,10 @@ import (
 // stands, which is said by what holds the stream. So are checksums. Bytes that
 // are not those which would be written for the table that they tell of are
 // refused, so nothing can be in them that is not understood.
-//
-// Format 1 is read too. It has no index, and its epoch is what the index is now;
-// with it slots had one owner since the founding, whose index each group has as
-// its incarnation. Its groups have no founders: their replicas still are those.
 const (
-	tableMagic    = "mustmeta"
-	tableFormat   = 2
-	tableNoEpochs = 1 // a format whose epoch is the index, and whose groups name no founders
-	tableHeader   = 16
+	tableMagic  = "mustmeta"
+	tableFormat = 3
+	tableHeader = 16
 	// tableBytesMax is above what [TableNodesMax] nodes with all their
 	// labels, and all groups, can take.
 	tableBytesMax = 64 << 20
@@ -62,7 +56,7 @@ func (c *TableCopy) Release() {}
 
 // WriteTo writes the table to w.
 func (c *TableCopy) WriteTo(w io.Writer) (int64, error) {
-	n, err := w.Write(c.table.appendSnapshot(nil, tableFormat))
+	n, err := w.Write(c.table.appendSnapshot(nil))
 	if err != nil {
 		err = fmt.Errorf("write the table: %w", err)
 	}
@@ -73,7 +67,7 @@ func (c *TableCopy) WriteTo(w io.Writer) (int64, error) {
 // r, as it stood at the entry at. After an error it is as it was.
 func (m *TableMachine) Load(r io.Reader, at raft.LogID) error {
 	d := streamReader{r: r}
-	t, err := readTable(&d)
+	t, err := readTable(&d, m.level)
 	if errors.Is(err, ErrLevel) {
 		return fmt.Errorf("load the table: %w", err)
 	}
@@ -85,29 +79,27 @@ func (m *TableMachine) Load(r io.Reader, at raft.LogID) error {
 	return nil
 }
 
-func (t *Table) appendSnapshot(b []byte, format uint16) []byte {
+func (t *Table) appendSnapshot(b []byte) []byte {
 	b = append(b, tableMagic...)
-	b = binary.LittleEndian.AppendUint16(b, format)
+	b = binary.LittleEndian.AppendUint16(b, tableFormat)
 	b = binary.LittleEndian.AppendUint16(b, 0)
 	b = binary.LittleEndian.AppendUint32(b, 0)
 	from := len(b)
-	b = pack.AppendArray(b, tableFields(format))
+	b = pack.AppendArray(b, tableFields)
 	b = pack.AppendString(b, t.Cluster)
 	b = pack.AppendUint(b, t.ClusterID)
 	b = pack.AppendUint(b, uint64(t.Level))
 	b = pack.AppendUint(b, t.Index)
-	if format != tableNoEpochs {
-		b = pack.AppendUint(b, t.Epoch)
-	}
+	b = pack.AppendUint(b, t.Epoch)
 	b = pack.AppendUint(b, uint64(t.ValueMax))
 	b = pack.AppendArray(b, len(t.Nodes))
 	for i := range t.Nodes {
 		b = appendTableNode(b, &t.Nodes[i])
 	}
-	b = appendTableGroup(b, &t.Meta, format)
+	b = appendTableGroup(b, &t.Meta)
 	b = pack.AppendArray(b, len(t.Groups))
 	for i := range t.Groups {
-		b = appendTableGroup(b, &t.Groups[i], format)
+		b = appendTableGroup(b, &t.Groups[i])
 	}
 	runs := t.Ranges()
 	b = pack.AppendArray(b, len(runs))
@@ -120,25 +112,18 @@ func (t *Table) appendSnapshot(b []byte, format uint16) []byte {
 	return b
 }
 
-// tableFields is how many fields a table has.
-func tableFields(format uint16) int {
-	if format == tableNoEpochs {
-		return 9
-	}
-	return 10
-}
+// tableFields and groupFields are how many fields a table and a group have.
+const (
+	tableFields = 10
+	groupFields = 5
+)
 
-func appendTableGroup(b []byte, g *TableGroup, format uint16) []byte {
-	lists := [...][]TableReplica{g.Founders, g.Replicas}
-	first := 0
-	if format == tableNoEpochs {
-		first = 1
-	}
-	b = pack.AppendArray(b, groupFields+len(lists[first:]))
+func appendTableGroup(b []byte, g *TableGroup) []byte {
+	b = pack.AppendArray(b, groupFields)
 	b = pack.AppendUint(b, uint64(g.ID))
 	b = pack.AppendUint(b, uint64(g.Incarnation))
 	b = pack.AppendUint(b, uint64(g.Preferred))
-	for _, list := range lists[first:] {
+	for _, list := range [...][]TableReplica{g.Founders, g.Replicas} {
 		b = pack.AppendArray(b, len(list))
 		for _, r := range list {
 			b = pack.AppendArray(b, 3)
@@ -150,8 +135,9 @@ func appendTableGroup(b []byte, g *TableGroup, format uint16) []byte {
 	return b
 }
 
-// readTable reads a table, and checks it.
-func readTable(d *streamReader) (*Table, error) {
+// readTable reads a table, and checks it for a build that understands no more than
+// level.
+func readTable(d *streamReader, level uint32) (*Table, error) {
 	head, err := d.need(tableHeader)
 	if err != nil {
 		return nil, err
@@ -163,8 +149,8 @@ func readTable(d *streamReader) (*Table, error) {
 		return nil, fmt.Errorf("begins with %q, want %q", head[:8], tableMagic)
 	case format > tableFormat:
 		return nil, fmt.Errorf("table of format %d: %w; known is %d", format, ErrLevel, tableFormat)
-	case format < tableNoEpochs:
-		return nil, fmt.Errorf("table of format %d; known are %d to %d", format, tableNoEpochs, tableFormat)
+	case format < tableFormat:
+		return nil, fmt.Errorf("table of format %d: %w; known is %d", format, ErrOlder, tableFormat)
 	case n > tableBytesMax:
 		return nil, fmt.Errorf("%d bytes, the limit is %d", n, tableBytesMax)
 	}
@@ -176,36 +162,33 @@ func readTable(d *streamReader) (*Table, error) {
 		return nil, err
 	}
 	r := tableReader{Reader: pack.NewReader(b[tableHeader:])}
-	t := r.table(format)
+	t := r.table()
 	if err := r.err(); err != nil {
+		return nil, err
+	}
+	if err := t.understood(level); err != nil {
 		return nil, err
 	}
 	if err := t.check(); err != nil {
 		return nil, err
 	}
-	if !bytes.Equal(t.appendSnapshot(make([]byte, 0, len(b)), format), b) {
+	if !bytes.Equal(t.appendSnapshot(make([]byte, 0, len(b))), b) {
 		return nil, errors.New("these are not the bytes of the table that they tell of")
 	}
 	return t, d.end()
 }
 
-func (r *tableReader) table(format uint16) *Table {
+func (r *tableReader) table() *Table {
 	t := &Table{}
-	r.fields("table", tableFields(format))
+	r.fields("table", tableFields)
 	t.Cluster, t.ClusterID = r.String(), r.Uint()
 	t.Level = uint32(r.UintMax(1<<32 - 1))
 	t.Index = r.Uint()
-	if format != tableNoEpochs {
-		t.Epoch = r.Uint()
-	}
+	t.Epoch = r.Uint()
 	t.ValueMax = int(r.UintMax(ValueMaxLimit))
 	t.Nodes = list(r, nodeBytesMin, r.node)
-	group := func() TableGroup { return r.group(format) }
-	t.Meta = group()
-	t.Groups = list(r, 5, group)
-	if format == tableNoEpochs && len(t.Groups) > 0 {
-		t.Epoch = uint64(t.Groups[0].Incarnation)
-	}
+	t.Meta = r.group()
+	t.Groups = list(r, 5, r.group)
 	slot := 0
 	list(r, 3, func() (none struct{}) {
 		r.fields("run", 2)
@@ -226,23 +209,11 @@ func (r *tableReader) table(format uint16) *Table {
 	return t
 }
 
-// groupFields is how many fields a group has before its lists of replicas.
-const groupFields = 3
-
-func (r *tableReader) group(format uint16) (g TableGroup) {
-	lists := 2
-	if format == tableNoEpochs {
-		lists = 1
-	}
-	r.fields("group", groupFields+lists)
+func (r *tableReader) group() (g TableGroup) {
+	r.fields("group", groupFields)
 	g.ID, g.Incarnation = raft.GroupID(r.UintMax(1<<16-1)), raft.Incarnation(r.Uint())
 	g.Preferred = raft.NodeID(r.Uint())
-	if format != tableNoEpochs {
-		g.Founders = list(r, 4, r.replica)
-	}
-	if g.Replicas = list(r, 4, r.replica); format == tableNoEpochs {
-		g.Founders = slices.Clone(g.Replicas)
-	}
+	g.Founders, g.Replicas = list(r, 4, r.replica), list(r, 4, r.replica)
 	return g
 }
 
@@ -256,8 +227,6 @@ func (r *tableReader) replica() (m TableReplica) {
 // check says why t can't be the table of a cluster.
 func (t *Table) check() error {
 	switch {
-	case t.Level > Level:
-		return fmt.Errorf("cluster of level %d: %w; known is %d", t.Level, ErrLevel, Level)
 	case len(t.Nodes) > TableNodesMax:
 		return fmt.Errorf("%d nodes, the limit is %d", len(t.Nodes), TableNodesMax)
 	case len(t.Cluster) > TableTextMax:
@@ -273,6 +242,9 @@ func (t *Table) check() error {
 		}
 		if i > 0 && t.Nodes[i-1].ID >= t.Nodes[i].ID {
 			return fmt.Errorf("node %s is out of order", t.Nodes[i].ID)
+		}
+		if t.Nodes[i].Level < t.Level {
+			return fmt.Errorf("node %s understands level %d, the cluster is at level %d", t.Nodes[i].ID, t.Nodes[i].Level, t.Level)
 		}
 	}
 	if err := t.Meta.check(); err != nil {

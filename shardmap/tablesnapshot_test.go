@@ -34,7 +34,7 @@ func testTable(t testing.TB) *TableMachine {
 	if r, err := m.Apply(raft.LogID{Term: 1, Index: 3}, found); err != nil || !r.Changed {
 		t.Fatal(r, err)
 	}
-	said, err := AppendAnnounce(nil, &Announce{Node: 99, Start: 7, Addr: "elsewhere:1", Version: "v2", Name: "n", Labels: []Label{{"b", ""}, {"a", "1"}}})
+	said, err := AppendAnnounce(nil, &Announce{Node: 99, Start: 7, Addr: "elsewhere:1", Version: "v2", Name: "n", Labels: []Label{{"b", ""}, {"a", "1"}}, Level: Level})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestTableThroughSnapshot(t *testing.T) {
 		if !bytes.Equal(tableBytes(t, back), b) {
 			t.Errorf("%s: other bytes the second time", name)
 		}
-		said, _ := AppendAnnounce(nil, &Announce{Node: 98, Start: 9, Addr: "h:1", Name: "n"})
+		said, _ := AppendAnnounce(nil, &Announce{Node: 98, Start: 9, Addr: "h:1", Name: "n", Level: Level})
 		if _, err := back.Apply(raft.LogID{Term: 1, Index: 5}, said); !errors.Is(err, ErrInvariant) {
 			t.Errorf("%s: the entry at which it stands is applied again: %v", name, err)
 		}
@@ -70,25 +70,11 @@ func TestTableThroughSnapshot(t *testing.T) {
 	}
 }
 
-// A table that an older build wrote is the same table, save that its slots' epoch
-// was no number of its own: it is what it was at the founding, as on a replica that
-// read all of the log.
-func TestTableOfFormat1(t *testing.T) {
-	m := testTable(t)
-	back := NewTableMachine()
-	if err := back.Load(bytes.NewReader(m.Table().appendSnapshot(nil, tableNoEpochs)), raft.LogID{Term: 1, Index: 5}); err != nil {
-		t.Fatal(err)
-	}
-	if !reflect.DeepEqual(back.Table(), m.Table()) || back.Table().Epoch != 3 || back.Table().Index != 5 {
-		t.Errorf("got %+v, want %+v", back.Table(), m.Table())
-	}
-}
-
 // Every field of the table must be in the bytes. This fails when a field is added
 // and the codec is not told.
 func TestTableSnapshotKnowsAllFields(t *testing.T) {
 	for typ, want := range map[reflect.Type]int{
-		reflect.TypeFor[Table](): 10, reflect.TypeFor[TableNode](): 7, reflect.TypeFor[Label](): 2,
+		reflect.TypeFor[Table](): 10, reflect.TypeFor[TableNode](): 8, reflect.TypeFor[Label](): 2,
 		reflect.TypeFor[TableGroup](): 5, reflect.TypeFor[TableReplica](): 3,
 	} {
 		if got := typ.NumField(); got != want {
@@ -129,7 +115,7 @@ func TestTableLoadRefuses(t *testing.T) {
 		table := *m.Table()
 		table.Nodes, table.Groups = clone(table.Nodes), clone(table.Groups)
 		f(&table)
-		return table.appendSnapshot(nil, tableFormat)
+		return table.appendSnapshot(nil)
 	}
 	for _, c := range []struct {
 		what string
@@ -138,9 +124,15 @@ func TestTableLoadRefuses(t *testing.T) {
 	}{
 		{"more at the end", append(bytes.Clone(good), 0), ErrSnapshot},
 		{"a newer format", func() []byte { b := bytes.Clone(good); b[8]++; return b }(), ErrLevel},
-		{"a newer level", change(func(t *Table) { t.Level = Level + 1 }), ErrLevel},
+		{"a newer level", change(func(t *Table) {
+			t.Level = Level + 1
+			for i := range t.Nodes {
+				t.Nodes[i].Level = t.Level
+			}
+		}), ErrLevel},
+		{"a node below the level", change(func(t *Table) { t.Nodes[0].Level = t.Level - 1 }), ErrSnapshot},
 		{"an epoch beyond the index", change(func(t *Table) { t.Epoch = t.Index + 1 }), ErrSnapshot},
-		{"an older format than was ever written", func() []byte { b := bytes.Clone(good); b[8] = 0; return b }(), ErrSnapshot},
+		{"an older format", func() []byte { b := bytes.Clone(good); b[8]--; return b }(), ErrOlder},
 		{"a node twice", change(func(t *Table) { t.Nodes[1] = t.Nodes[0] }), ErrSnapshot},
 		{"a node without id", change(func(t *Table) { t.Nodes[0].ID = 0 }), ErrSnapshot},
 		{"a group twice", change(func(t *Table) { t.Groups[1] = t.Groups[0] }), ErrSnapshot},
@@ -174,11 +166,10 @@ func FuzzLoadTable(f *testing.F) {
 	good := tableBytes(f, testTable(f))
 	f.Add(good)
 	f.Add(good[:40])
-	f.Add(testTable(f).Table().appendSnapshot(nil, tableNoEpochs))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		used := allocated(func() {
 			m := NewTableMachine()
-			if err := m.Load(bytes.NewReader(b), raft.LogID{Term: 1, Index: 1}); err == nil && !bytes.Equal(m.Table().appendSnapshot(nil, binary.LittleEndian.Uint16(b[8:])), b) {
+			if err := m.Load(bytes.NewReader(b), raft.LogID{Term: 1, Index: 1}); err == nil && !bytes.Equal(tableBytes(t, m), b) {
 				t.Fatal("taken for what it does not say")
 			}
 		})

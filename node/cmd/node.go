@@ -13,7 +13,7 @@ func nodeCommand(con *console) *cli.Command {
 	return noun(cli.Command{Name: "node", Usage: "look at the nodes of the cluster"},
 		verb(cli.Command{
 			Name: "list", Usage: "list the nodes that the endpoint knows",
-			Description: `With -o json: [{"id":…,"name":…,"addr":…,"role":"server"|"client","status":"alive"|"dead"|"standby","version":…,"labels":{…}}]`,
+			Description: `With -o json: [{"id":…,"name":…,"addr":…,"role":"server"|"client","status":"alive"|"dead"|"standby","version":…,"level":N,"labels":{…}}]`,
 			Action:      con.action(nodeList),
 		}))
 }
@@ -25,13 +25,14 @@ type nodeRow struct {
 	Role    string            `json:"role"`
 	Status  string            `json:"status"`
 	Version string            `json:"version"`
+	Level   uint32            `json:"level"` // of commands: the newest that it understands
 	Labels  map[string]string `json:"labels"`
 }
 
 func nodeRows(nodes []wire.StatusNode) []nodeRow {
 	rows := make([]nodeRow, 0, len(nodes))
 	for _, n := range nodes {
-		r := nodeRow{n.ID.String(), n.Name, n.Addr, n.Role.String(), n.Status.String(), n.Version, map[string]string{}}
+		r := nodeRow{n.ID.String(), n.Name, n.Addr, n.Role.String(), n.Status.String(), n.Version, n.Level, map[string]string{}}
 		for _, l := range n.Labels {
 			r.Labels[l.Key] = l.Value
 		}
@@ -67,13 +68,13 @@ func nodeList(con *console, c *cli.Context) error {
 }
 
 func nodeTable(s *errand, status *wire.StatusAnswer) error {
-	t := newTable(s.out, "ID", "NAME", "ADDR", "ROLE", "STATUS", "VERSION", "LABELS")
+	t := newTable(s.out, "ID", "NAME", "ADDR", "ROLE", "STATUS", "VERSION", "LEVEL", "LABELS")
 	for i, r := range nodeRows(status.Nodes) {
 		var labels []string
 		for _, l := range status.Nodes[i].Labels {
 			labels = append(labels, l.Key+"="+l.Value)
 		}
-		t.row(r.ID, r.Name, r.Addr, r.Role, r.Status, orDash(r.Version), orDash(strings.Join(labels, ",")))
+		t.row(r.ID, r.Name, r.Addr, r.Role, r.Status, orDash(r.Version), number(uint64(r.Level)), orDash(strings.Join(labels, ",")))
 	}
 	return t.Flush()
 }

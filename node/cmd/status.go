@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -15,9 +16,10 @@ func statusCommand(con *console) *cli.Command {
 		Name: "status", Usage: "show the cluster at a glance, as the endpoint sees it",
 		Description: `Ends with status 1 when the cluster is not healthy, and says what to do.
 
-With -o json: {"cluster":…,"cluster_id":…,"nodes":[…],"groups":[…],"healthy":true,
-"problems":[{"what":…,"remedy":…}]}, where nodes and groups are as "node list" and
-"group list" print them; --counters adds
+With -o json: {"cluster":…,"cluster_id":…,"level":N,"nodes":[…],"groups":[…],
+"healthy":true,"problems":[{"what":…,"remedy":…}]}, where nodes and groups are as
+"node list" and "group list" print them, and level is that of the newest commands that
+the cluster takes: the lowest level of its nodes, once they are upgraded; --counters adds
 "counters":[{"name":…,"in":N,"out":N,"bytes_in":N,"bytes_out":N}] and, of what the
 endpoint has written to its disk since its start, "disk":{"entry_bytes":N,
 "log_bytes":N,"moved_bytes":N,"filled_bytes":N,"snapshot_bytes":N}: entries of all
@@ -51,6 +53,7 @@ type diskRow struct {
 type statusRow struct {
 	Cluster   string       `json:"cluster"`
 	ClusterID string       `json:"cluster_id"`
+	Level     uint32       `json:"level"`
 	Nodes     []nodeRow    `json:"nodes"`
 	Groups    []groupRow   `json:"groups"`
 	Healthy   bool         `json:"healthy"`
@@ -85,7 +88,7 @@ func runStatus(con *console, c *cli.Context) error {
 
 func statusRowOf(a *wire.StatusAnswer) statusRow {
 	row := statusRow{
-		Cluster: a.Cluster, ClusterID: fmt.Sprintf("%016x", a.ClusterID),
+		Cluster: a.Cluster, ClusterID: fmt.Sprintf("%016x", a.ClusterID), Level: a.Level,
 		Nodes: nodeRows(a.Nodes), Groups: groupRows(a.Groups, nodeNames(a.Nodes)),
 		Healthy: a.Healthy, Problems: []problemRow{},
 	}
@@ -115,12 +118,33 @@ func countersOf(ctx context.Context, s *errand, a *wire.StatusAnswer) ([]counter
 	return rows, err
 }
 
+// upgradeLine says which nodes hold back the level of the cluster, or "" if none does.
+func upgradeLine(cluster uint32, nodes []nodeRow) string {
+	newest := cluster
+	for _, n := range nodes {
+		newest = max(newest, n.Level)
+	}
+	var behind []string
+	for _, n := range nodes {
+		if n.Level < newest {
+			behind = append(behind, fmt.Sprintf("%s (level %d)", n.Name, n.Level))
+		}
+	}
+	if len(behind) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("an upgrade is under way: commands of level %d stay refused until these nodes run it too: %s", newest, strings.Join(behind, ", "))
+}
+
 func printStatus(s *errand, a *wire.StatusAnswer, row statusRow) error {
 	health := "healthy"
 	if !row.Healthy {
 		health = "NOT HEALTHY"
 	}
 	s.line("cluster %s (%s) is %s, says %s", row.Cluster, row.ClusterID, health, nodeNames(a.Nodes)(a.Self))
+	if line := upgradeLine(row.Level, row.Nodes); line != "" {
+		s.line("%s", line)
+	}
 	s.line("")
 	for _, p := range row.Problems {
 		s.line("problem: %s", p.What)

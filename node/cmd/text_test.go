@@ -64,8 +64,8 @@ func evilAnswer(addr string, t wire.Type) (wire.Type, wire.Body) {
 		return wire.TypeStatusAnswer, &wire.StatusAnswer{
 			Cluster: evil, ClusterID: 1, Self: 1, Problems: []wire.Problem{{What: evil, Remedy: evil}},
 			Nodes: []wire.StatusNode{
-				{ID: 1, Name: evil, Addr: addr, Role: 1, Status: wire.NodeAlive, Version: evil, Labels: []shardmap.Label{{Key: evil, Value: evil}}},
-				{ID: 2, Name: evil + "2", Addr: evil, Role: 99, Status: 99, Version: evil},
+				{ID: 1, Name: evil, Addr: addr, Role: 1, Status: wire.NodeAlive, Version: evil, Level: 1, Labels: []shardmap.Label{{Key: evil, Value: evil}}},
+				{ID: 2, Name: evil + "2", Addr: evil, Role: 99, Status: 99, Version: evil, Level: 2},
 			},
 			Groups: []wire.StatusGroup{{ID: 1, Leader: 1, Replicas: replicas}},
 		}

@@ -38,10 +38,10 @@ func TestJSONForms(t *testing.T) {
 		{"kv export {t}b", 0, `{"key":"{t}b","value":"3","version":N}`},
 		{"kv del {t}b {t}x", 0, `{"log_ids":["gN/N.N"],"versions":{"{t}b":N,"{t}x":N},"deleted":N}`},
 		{"kv locate {t}a", 0, `{"key":"{t}a","slot":N,"group":N,"leader":"n1"}`},
-		{"node list", 0, `[{"id":"ID","name":"n1","addr":"ADDR","role":"server","status":"alive","version":"0.1.0","labels":{"rack":"4"}}]`},
+		{"node list", 0, `[{"id":"ID","name":"n1","addr":"ADDR","role":"server","status":"alive","version":"0.1.0","level":N,"labels":{"rack":"4"}}]`},
 		{"group list", 0, `[` + groupForm + `,` + groupForm + `,` + groupForm + `]`},
 		{"slot list", 0, `[{"from":N,"to":N,"group":N,"state":"stable"},{"from":N,"to":N,"group":N,"state":"stable"}]`},
-		{"status", 0, `{"cluster":"muster","cluster_id":"ID","nodes":[{"id":"ID","name":"n1","addr":"ADDR","role":"server","status":"alive","version":"0.1.0","labels":{"rack":"4"}}],` +
+		{"status", 0, `{"cluster":"muster","cluster_id":"ID","level":N,"nodes":[{"id":"ID","name":"n1","addr":"ADDR","role":"server","status":"alive","version":"0.1.0","level":N,"labels":{"rack":"4"}}],` +
 			`"groups":[` + groupForm + `,` + groupForm + `,` + groupForm + `],"healthy":true,"problems":[]}`},
 		{"doctor", 0, `{"ok":true,"findings":[],"nodes":[{"id":"ID","name":"n1","addr":"ADDR","answered":true,"version":"0.1.0","start":N,"uptime_s":N,` +
 			`"sync_p50_us":N,"sync_p99_us":N,"sync_max_us":N,"syncs":N,"free_bytes":N,"log_bytes":N,"needed_bytes":N,"snapshot_bytes":N,"full":false}],"links":[]}`},

@@ -297,14 +297,14 @@ func TestTableInSnapshot(t *testing.T) {
 	})
 	found := &shardmap.Found{Level: 1, Cluster: "shop", ClusterID: 77, Groups: 4, ValueMax: 1 << 20}
 	for i := range 3 {
-		found.Nodes = append(found.Nodes, shardmap.TableNode{ID: raft.NodeID(i + 1), Name: fmt.Sprintf("n%d", i+1), Addr: fmt.Sprintf("127.0.0.1:%d", 7001+i), Role: shardmap.NodeServer})
+		found.Nodes = append(found.Nodes, shardmap.TableNode{ID: raft.NodeID(i + 1), Name: fmt.Sprintf("n%d", i+1), Addr: fmt.Sprintf("127.0.0.1:%d", 7001+i), Role: shardmap.NodeServer, Level: 1})
 	}
 	founding, err := shardmap.AppendFound(new(wire.Origin).Append(nil), found)
 	if err != nil {
 		t.Fatal(err)
 	}
 	announce := func(start uint64) []byte {
-		b, err := shardmap.AppendAnnounce(new(wire.Origin).Append(nil), &shardmap.Announce{Node: 2, Start: start, Addr: fmt.Sprintf("127.0.0.1:%d", 8000+start), Version: "v", Name: "n2"})
+		b, err := shardmap.AppendAnnounce(new(wire.Origin).Append(nil), &shardmap.Announce{Node: 2, Start: start, Addr: fmt.Sprintf("127.0.0.1:%d", 8000+start), Version: "v", Name: "n2", Level: 1})
 		if err != nil {
 			t.Fatal(err)
 		}

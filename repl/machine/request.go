@@ -181,7 +181,7 @@ func (q *Requests) Announce(h wire.Header, a *wire.Announce, r repl.Reply, table
 // AnnounceCommand makes the command for the meta group of what a member says of
 // itself.
 func AnnounceCommand(a *wire.Announce) ([]byte, error) {
-	c := shardmap.Announce{Node: a.Node, Start: a.Start, Addr: a.Addr, Version: a.Version, Name: a.Name}
+	c := shardmap.Announce{Node: a.Node, Start: a.Start, Addr: a.Addr, Version: a.Version, Name: a.Name, Level: a.Level}
 	for _, l := range a.Labels {
 		c.Labels = append(c.Labels, shardmap.FoundLabel(l))
 	}

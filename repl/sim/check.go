@@ -128,6 +128,7 @@ func (t *truth) wrote(n *node, e *raft.Entry, before uint64) {
 	sum := e.Checksum() ^ uint32(before*0x9e3779b1)
 	if was, ok := t.known[e.ID]; !ok {
 		t.known[e.ID] = sum
+		t.c.builds.wrote(n, t.group, e)
 	} else if was != sum {
 		t.c.fail("I2: n%d writes entry %s of group %d, which is another one (or follows another one, here of term %d) elsewhere", n.index, e.ID, t.group, before)
 	}

@@ -40,9 +40,6 @@ const (
 	// foundWithin bounds how long the founding takes, of which nothing here
 	// is a test.
 	foundWithin = 30 * time.Second
-	// mixedEvery is how many clusters there are for each with members of the
-	// build before this one.
-	mixedEvery = 3
 	// restWithin is how long a group is waited for that rests.
 	restWithin = 5 * time.Second
 	// settleWithin bounds how long all replicas take to become equal once
@@ -64,6 +61,7 @@ type Result struct {
 	Writes     int   // of these, writes that were acknowledged
 	Snapshots  int   // bases of which one was written
 	Mended     int   // replicas that were damaged at a start and mended from others
+	Upgraded   int   // members that were started anew with the newer build
 	Unmendable int   // starts with damage that only another replica id mends
 	Pages      int   // of listings that were answered
 	Resumed    int   // streams that went on at another attempt, having brought something
@@ -222,16 +220,13 @@ func (c *cluster) found() {
 	c.result.Nodes = n
 	c.net.init(c, n)
 	c.drawPolicy()
-	c.builds.cluster = shardmap.Level
-	if c.chance.below(mixedEvery) == 0 {
-		c.builds.cluster--
-	}
+	c.builds.init(c)
 	for g := range c.options.Groups + 1 {
 		c.truth = append(c.truth, newTruth(c, raft.GroupID(g)))
 	}
 	c.drawTags()
 	for i := range n {
-		c.builds.draw(&c.chance)
+		c.builds.draw()
 		c.nodes = append(c.nodes, newNode(c, i+1))
 	}
 	for _, n := range c.nodes {
@@ -253,25 +248,6 @@ func (c *cluster) found() {
 	}
 	c.run(time.Second)
 	c.note(0, "founded: %d nodes, %d groups", n, c.options.Groups)
-}
-
-// builds are the levels of commands that the members of a cluster understand.
-type builds struct {
-	cluster uint32   // what all do
-	nodes   []uint32 // by node
-}
-
-// mixed reports whether the cluster has members of the build before this one.
-func (b *builds) mixed() bool { return b.cluster < shardmap.Level }
-
-// draw draws the build of one node more: in a mixed cluster some understand no
-// more than all do.
-func (b *builds) draw(chance *chance) {
-	level := uint32(shardmap.Level)
-	if b.mixed() && chance.below(2) == 0 {
-		level = b.cluster
-	}
-	b.nodes = append(b.nodes, level)
 }
 
 // work lets the cluster work under faults.
@@ -453,6 +429,8 @@ func (c *cluster) healAll() {
 		cl.stop()
 	}
 	c.until("all nodes find each other", findWithin, func() bool { return haveMet(c.nodes) })
+	c.builds.upgradeAll()
+	c.until("the cluster is at the level that all members understand", settleWithin, c.builds.raised)
 	c.until("all replicas have applied the same", settleWithin, c.settled)
 	c.compare()
 	c.until("all replicas have a snapshot of the same", settleWithin, c.snapshotted)
@@ -539,8 +517,8 @@ func (c *cluster) settled() bool {
 func (c *cluster) picture() string {
 	s := ""
 	for _, n := range c.nodes {
-		s += fmt.Sprintf("n%d: up %v, paused %v, dead %v, batch %v, isolated %v, at %s, has found %v\n",
-			n.index, n.up, n.paused, n.dead, n.writer.batch != nil, c.net.isolated(n.index), n.where.addr, n.where.found[1:len(c.nodes)+1])
+		s += fmt.Sprintf("n%d: level %d, up %v, paused %v, dead %v, batch %v, isolated %v, at %s, has found %v\n",
+			n.index, c.builds.of(n), n.up, n.paused, n.dead, n.writer.batch != nil, c.net.isolated(n.index), n.where.addr, n.where.found[1:len(c.nodes)+1])
 		if n.host == nil {
 			continue
 		}

@@ -144,7 +144,7 @@ func (c *cluster) probe(g raft.GroupID) *probe {
 	if g == 0 {
 		// An announcement that says nothing new.
 		line, _ := lead.known.table.Node(lead.id)
-		body, _ = shardmap.AppendAnnounce(nil, &shardmap.Announce{Node: lead.id, Start: line.Start, Addr: line.Addr, Name: line.Name, Version: line.Version})
+		body, _ = shardmap.AppendAnnounce(nil, &shardmap.Announce{Node: lead.id, Start: line.Start, Addr: line.Addr, Name: line.Name, Version: line.Version, Level: line.Level})
 	} else {
 		tag := c.tags[0]
 		for _, t := range c.tags {

@@ -20,6 +20,7 @@ type known struct {
 }
 
 func (k *known) changed(t *shardmap.Table) {
+	k.n.c.builds.knows(k.n, t)
 	k.table = t
 	if k.n.host != nil {
 		k.follow(t)
@@ -55,25 +56,30 @@ func (k *known) announce() {
 	}
 	e := k.n.event(evAnnounce)
 	k.n.c.after(k.n.c.chance.between(200*time.Millisecond, 400*time.Millisecond), e)
+	table := k.table
+	if _, ok := k.n.replica(0); !ok {
+		// In a process each node has a copy of group 0 and sees itself in it.
+		table = k.n.c.newestTable()
+	}
 	var command []byte
 	switch {
-	case k.table == nil || !k.table.Founded():
-		f := shardmap.Found{Cluster: clusterName, ClusterID: clusterID, Level: k.n.c.builds.cluster, ValueMax: valueMax, Groups: k.n.c.options.Groups}
+	case table == nil || !table.Founded():
+		f := shardmap.Found{Cluster: clusterName, ClusterID: clusterID, Level: k.n.c.builds.founded, ValueMax: valueMax, Groups: k.n.c.options.Groups}
 		for i := range k.n.c.result.Nodes {
 			id := raft.NodeID(i + 1)
-			f.Nodes = append(f.Nodes, shardmap.FoundNode{ID: id, Name: addrOf(id), Addr: addrOf(id), Role: shardmap.NodeServer})
+			f.Nodes = append(f.Nodes, shardmap.FoundNode{ID: id, Name: addrOf(id), Addr: addrOf(id), Role: shardmap.NodeServer, Level: f.Level})
 		}
 		command, _ = shardmap.AppendFound(nil, &f)
 	default:
-		if line, ok := k.table.Node(k.n.id); ok && line.Start >= k.n.start {
+		if line, ok := table.Node(k.n.id); ok && line.Start >= k.n.start && line.Level == k.n.c.builds.of(k.n) {
 			k.announced = true
 			return
 		}
-		command, _ = shardmap.AppendAnnounce(nil, &shardmap.Announce{Node: k.n.id, Start: k.n.start, Addr: k.n.where.addr, Name: addrOf(k.n.id), Version: "sim"})
+		command, _ = shardmap.AppendAnnounce(nil, &shardmap.Announce{Node: k.n.id, Start: k.n.start, Addr: k.n.where.addr, Name: addrOf(k.n.id), Version: "sim", Level: k.n.c.builds.of(k.n)})
 	}
 	// In a process it goes over a connection to the leader. Here it is put
 	// to whoever leads, if that can be reached.
-	if lead := k.n.c.leaderOf(0); lead != nil && k.n.where.reaches(lead.index) {
+	if lead := k.n.c.leaderOf(0); lead != nil && (lead == k.n || k.n.where.reaches(lead.index)) {
 		lead.host.Propose(repl.Proposal{Group: 0, Entry: machine.NewEntry(wire.Origin{Time: k.n.ticks.wall()}, command)})
 		if lead != k.n {
 			lead.turn()

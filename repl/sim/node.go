@@ -122,6 +122,7 @@ func (n *node) boot() {
 	}
 	n.life++
 	n.c.note(n.index, "starts")
+	n.c.builds.starts(n)
 	// What the disk was about to refuse, or refused while the process died,
 	// was of its former life: to sync that file now is no second try.
 	n.files.disarm()
@@ -231,11 +232,11 @@ func (n *node) machine(r logstore.Replica) repl.StateMachine {
 	w := &watched{node: n, replica: r, truth: n.c.truth[r.Group]}
 	if r.Group == 0 {
 		meta := machine.NewMeta(n.known.changed)
-		meta.Table.Understand(n.c.builds.nodes[n.index-1])
+		meta.Table.Understand(n.c.builds.of(n))
 		w.inner = meta
 	} else {
 		w.state = machine.NewMap(r.Group, n.c.slots[r.Group])
-		w.state.State.Understand(n.c.builds.nodes[n.index-1])
+		w.state.State.Understand(n.c.builds.of(n))
 		w.inner = w.state
 	}
 	return w

@@ -66,6 +66,7 @@ var plantedBugs = []struct {
 	{"retry applied twice", shardmap.SetBug, ""},
 	{"listing of two moments", shardmap.SetBug, ""},
 	{"command above the level proposed", shardmap.SetBug, ""},
+	{"level of the newest member", shardmap.SetBug, ""},
 	{"read without confirmation", repl.SetBug, ""},
 	{"rolled-back membership kept", repl.SetBug, ""},
 	{"blank replica with a membership", repl.SetBug, ""},

@@ -43,6 +43,7 @@ type total struct {
 	resumed   int
 	streamed  int
 	mended    int
+	upgraded  int
 	hopeless  int
 	disk      int64
 	fired     Fired
@@ -69,6 +70,7 @@ func (t *total) add(r *Result) {
 	t.resumed += r.Resumed
 	t.streamed += r.Streamed
 	t.mended += r.Mended
+	t.upgraded += r.Upgraded
 	t.hopeless += r.Unmendable
 	t.disk = max(t.disk, r.Disk)
 	t.fired.Add(&r.Fired)
@@ -83,8 +85,8 @@ func (t *total) String() string {
 		}
 		return w
 	}
-	return fmt.Sprintf("%d seeds, %.1f cluster-hours (%.1f of them with 5 nodes, 10,000 operations and 100 faults each); %d operations, %d answered, %d writes, %d pages, %d listings, %d streams resumed; %d states written down, %d taken by others, at most %d KiB on a disk; %d damaged replicas mended, %d starts with what can't be; %d histories not searched to the end; after healing a leader within %s, a write within %s at worst\nfaults: %s",
-		t.runs, t.simulated.Hours(), t.counted.Hours(), t.ops, t.answered, t.writes, t.pages, t.listings, t.resumed, t.snapshots, t.streamed, t.disk>>10, t.mended, t.hopeless, t.unchecked, worst(t.leader), worst(t.write), &t.fired)
+	return fmt.Sprintf("%d seeds, %.1f cluster-hours (%.1f of them with 5 nodes, 10,000 operations and 100 faults each); %d operations, %d answered, %d writes, %d pages, %d listings, %d streams resumed; %d states written down, %d taken by others, at most %d KiB on a disk; %d damaged replicas mended, %d starts with what can't be; %d members upgraded; %d histories not searched to the end; after healing a leader within %s, a write within %s at worst\nfaults: %s",
+		t.runs, t.simulated.Hours(), t.counted.Hours(), t.ops, t.answered, t.writes, t.pages, t.listings, t.resumed, t.snapshots, t.streamed, t.disk>>10, t.mended, t.hopeless, t.upgraded, t.unchecked, worst(t.leader), worst(t.write), &t.fired)
 }
 
 // runSeeds runs seeds on all processors, each run on one.
@@ -154,6 +156,9 @@ func TestSeeds(t *testing.T) {
 	t.Logf("%s\n%.1f cluster-hours per CPU-minute", sum, sum.simulated.Hours()/took.Minutes())
 	if missing := sum.fired.Missing(); len(missing) > 0 && !t.Failed() && count >= 100 {
 		t.Errorf("faults that never struck: %v", missing)
+	}
+	if sum.upgraded == 0 && !t.Failed() && count >= 100 {
+		t.Error("no member was upgraded")
 	}
 }
 

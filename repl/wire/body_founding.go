@@ -103,16 +103,18 @@ type Announce struct {
 	Version string // of the binary
 	Name    string
 	Labels  []shardmap.Label
+	Level   uint32 // of commands: the newest that the binary understands
 }
 
 func (m *Announce) fields(f *fields) {
-	f.exactly(6, func() {
+	f.exactly(7, func() {
 		number(f, "node", &m.Node)
 		number(f, "start", &m.Start)
 		f.text("addr", &m.Addr)
 		f.text("version", &m.Version)
 		f.text("name", &m.Name)
 		list(f, "labels", &m.Labels, labelMin, label)
+		number(f, "level", &m.Level)
 	})
 }
 

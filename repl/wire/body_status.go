@@ -20,6 +20,7 @@ type StatusAnswer struct {
 	CPUMicros uint64        // that the process has used since its start
 	RSS       uint64        // bytes
 	Log       LogStats
+	Level     uint32 // of commands: the newest that the cluster takes; 0 before it is known
 }
 
 // Problem is something that needs an operator's attention.
@@ -39,6 +40,7 @@ type StatusNode struct {
 	Labels      []shardmap.Label
 	Start       uint64
 	LastHeardMs uint64 // ago; 0 for the node itself, and for one that was never heard
+	Level       uint32 // of commands: the newest that it has announced to understand
 }
 
 // StatusGroup is a group as the answering node knows it.
@@ -100,7 +102,7 @@ type LogStats struct {
 }
 
 func (m *StatusAnswer) fields(f *fields) {
-	f.atLeast(11, func() {
+	f.atLeast(12, func() {
 		f.text("cluster", &m.Cluster)
 		number(f, "cluster_id", &m.ClusterID)
 		number(f, "self", &m.Self)
@@ -112,7 +114,7 @@ func (m *StatusAnswer) fields(f *fields) {
 				f.text("remedy", &p.Remedy)
 			})
 		})
-		list(f, "nodes", &m.Nodes, 10, statusNode)
+		list(f, "nodes", &m.Nodes, 11, statusNode)
 		list(f, "groups", &m.Groups, 11, statusGroup)
 		number(f, "cpu_micros", &m.CPUMicros)
 		number(f, "rss", &m.RSS)
@@ -128,11 +130,12 @@ func (m *StatusAnswer) fields(f *fields) {
 			number(f, "log.snapshots", &m.Log.Snapshots)
 			number(f, "log.snapshot_bytes", &m.Log.SnapshotBytes)
 		})
+		number(f, "level", &m.Level)
 	})
 }
 
 func statusNode(f *fields, n *StatusNode) {
-	f.atLeast(9, func() {
+	f.atLeast(10, func() {
 		number(f, "id", &n.ID)
 		f.text("name", &n.Name)
 		f.text("addr", &n.Addr)
@@ -142,6 +145,7 @@ func statusNode(f *fields, n *StatusNode) {
 		list(f, "labels", &n.Labels, labelMin, label)
 		number(f, "start", &n.Start)
 		number(f, "last_heard_ms", &n.LastHeardMs)
+		number(f, "level", &n.Level)
 	})
 }
 

@@ -22,7 +22,7 @@ const (
 	CodeDamaged      Code = 13 // bytes on a disk or on the wire differ from what was written
 	CodeStaleSession Code = 14 // the outcome of so old a write is no longer known
 	CodeUnknownNode  Code = 15 // the node is not on the peer list, or is an older life
-	CodeLevel        Code = 16 // above the cluster's level
+	CodeLevel        Code = 16 // above the cluster's level, or a member below it
 	CodeNotReady     Code = 17 // the cluster is not founded yet, or the node has just started
 	CodeFull         Code = 18 // the disks that the write needs have no room
 )

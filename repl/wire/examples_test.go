@@ -113,7 +113,7 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeFoundingAnswer: &wire.FoundingAnswer{Stage: wire.StageMember, Node: n2, Cluster: "prod", ClusterID: 0xc1c2c3c4c5c6c7c8,
 		Members: []wire.FoundingHost{{Addr: "10.0.0.1:4166", Node: n1}, {Addr: "10.0.0.2:4166", Node: n2}, {Addr: "10.0.0.3:4166", Node: n3}}, Settings: wire.FoundingSettings{Groups: 8, ValueMax: 1 << 20}},
 	wire.TypeAnnounce: &wire.Announce{Node: n1, Start: 5, Addr: "10.0.0.9:4166", Version: "0.1.0", Name: "n1",
-		Labels: []shardmap.Label{{Key: "dc", Value: "east"}}},
+		Labels: []shardmap.Label{{Key: "dc", Value: "east"}}, Level: 2},
 	wire.TypeAnnounceAnswer: &wire.AnnounceAnswer{Index: 18},
 
 	wire.TypeRepair: &wire.Repair{Start: 5, Number: 12, Group: 3, Incarnation: 2, Wanted: []wire.RepairSpan{{First: 10433, Last: 10433}, {First: 10440, Last: 10447}}},
@@ -163,12 +163,12 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeStatusAnswer: &wire.StatusAnswer{Cluster: "prod", ClusterID: 0xc1c2c3c4c5c6c7c8, Self: n1, Epoch: 17,
 		Problems: []wire.Problem{{What: "node n2 is dead", Remedy: "start it again"}},
 		Nodes: []wire.StatusNode{{ID: n1, Name: "n1", Addr: "10.0.0.1:4166", Role: shardmap.NodeServer, Status: wire.NodeAlive,
-			Version: "0.1.0", Labels: []shardmap.Label{{Key: "dc", Value: "east"}}, Start: 5}},
+			Version: "0.1.0", Labels: []shardmap.Label{{Key: "dc", Value: "east"}}, Start: 5, Level: 2}},
 		Groups: []wire.StatusGroup{{ID: 1, Incarnation: 2, Leader: n1, Term: 7, Commit: raft.LogID{Term: 7, Index: 10432},
 			Applied: 10432, Slots: 4096, Replicas: []wire.StatusReplica{{ID: 1, Node: n1, Role: shardmap.ReplicaVoter, Match: 10432, State: wire.ReplicaLeads}}}},
 		CPUMicros: 81_000, RSS: 31 << 20,
 		Log: wire.LogStats{Bytes: 2 << 20, Batches: 900, Syncs: 900, Segments: 2, Recycled: 1,
-			EntryBytes: 1 << 20, FilledBytes: 2 << 20, Snapshots: 3, SnapshotBytes: 1 << 19}},
+			EntryBytes: 1 << 20, FilledBytes: 2 << 20, Snapshots: 3, SnapshotBytes: 1 << 19}, Level: 2},
 	wire.TypeCounters:       &wire.Empty{},
 	wire.TypeCountersAnswer: &wire.CountersAnswer{Rows: []wire.CounterRow{{Name: "Write", In: 900, BytesIn: 90_000}, {Name: "WriteAnswer", Out: 900, BytesOut: 31_000}}},
 

@@ -42,10 +42,13 @@ type DialConfig struct {
 	Node      raft.NodeID
 	Start     uint64
 	Advertise string
-	Level     uint32
-	Window    uint32
-	Secret    []byte    // empty: none, then the other side must have none either
-	Rand      io.Reader // of nonces; nil: the system's
+	Level     uint32 // that the dialler's build understands
+	// ClusterLevel is the level that the cluster is at, as far as the dialler knows; 0:
+	// it does not. A peer below it is refused.
+	ClusterLevel uint32
+	Window       uint32
+	Secret       []byte    // empty: none, then the other side must have none either
+	Rand         io.Reader // of nonces; nil: the system's
 	// Challenged, if set, is called once the other side claims to be the wanted
 	// node, and before anything is proven.
 	Challenged func(c *Challenge)

@@ -227,6 +227,9 @@ func (c *DialConfig) checkFriend(addr string, m *Challenge) *Error {
 	if e := checkCluster(object, "this side", m.Cluster, mine, m.ClusterID, c.ClusterID); e != nil {
 		return e
 	}
+	if c.Role != RoleClient && m.Level < c.ClusterLevel {
+		return Behind(m.Node, addr, m.Level, c.ClusterLevel)
+	}
 	switch {
 	case m.NeedsProof && len(c.Secret) == 0:
 		return Unauthorized(object, "it asks for a proof, there is no secret here", nextNeedsSecret)

@@ -130,6 +130,28 @@ func OverLevel(object string, needs, level uint32) *Error {
 		Next:  "upgrade all nodes first"}
 }
 
+// Behind refuses a member whose build understands no more than level, where the
+// cluster is at another.
+func Behind(n raft.NodeID, addr string, level, cluster uint32) *Error {
+	return &Error{Code: CodeLevel, Object: nodeObject(n, addr), Text: "below the cluster's level",
+		State: fmt.Sprintf("its muster understands level %d, the cluster is at level %d", level, cluster),
+		Next:  "start the newer muster there, as on the other nodes"}
+}
+
+// Outgrown refuses to start where a newer build ran before, and has left what this one
+// does not understand.
+func Outgrown(object string, found error) *Error {
+	return &Error{Code: CodeLevel, Object: object, Text: "of a newer muster", State: found.Error(),
+		Next: "start the muster that ran here last, or a newer one"}
+}
+
+// Unlike refuses a host that would found a cluster with others of another level.
+func Unlike(n raft.NodeID, addr string, theirs, mine uint32) *Error {
+	return &Error{Code: CodeLevel, Object: nodeObject(n, addr), Text: "founding hosts of two levels",
+		State: fmt.Sprintf("its muster understands level %d, this one level %d", theirs, mine),
+		Next:  "found the cluster with the same release of muster on all hosts; upgrade them afterwards"}
+}
+
 // NotReady says that the cluster is not founded yet, or that the node has just
 // started; found says who is missing. It passes by itself after
 // retryAfter; 0 if nobody can tell, for example while other hosts are missing.

@@ -1,0 +1,145 @@
+package sim
+
+import (
+	"slices"
+
+	"muster/raft"
+	"muster/repl/machine"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+const (
+	// mixedEvery is how many clusters there are for each with members of the build
+	// before this one.
+	mixedEvery = 3
+	// upgradeEvery is how many starts of a member of the older build there are for
+	// each with which it becomes one of the newer build.
+	upgradeEvery = 4
+)
+
+// builds are the levels of commands that the members of a cluster understand. In a
+// mixed cluster all begin with the level of the older build, which the cluster is
+// founded at. Some run the newer build from the first; each other one is given it at
+// some start. The members announce what they run, as in a process, and what the
+// cluster takes follows from that.
+type builds struct {
+	c       *cluster
+	founded uint32           // the level that the cluster was founded at
+	nodes   []uint32         // by node
+	command shardmap.Command // scratch
+}
+
+// init draws whether the cluster is mixed.
+func (b *builds) init(c *cluster) {
+	b.c, b.founded = c, shardmap.Level
+	if c.chance.below(mixedEvery) == 0 {
+		b.founded--
+	}
+}
+
+// mixed reports whether the cluster was founded by members of which some are of the
+// build before this one.
+func (b *builds) mixed() bool { return b.founded < shardmap.Level }
+
+// draw draws the build of one node more.
+func (b *builds) draw() {
+	level := uint32(shardmap.Level)
+	if b.mixed() && b.c.chance.below(2) == 0 {
+		level = b.founded
+	}
+	b.nodes = append(b.nodes, level)
+}
+
+// of returns the level that a node understands.
+func (b *builds) of(n *node) uint32 { return b.nodes[n.index-1] }
+
+// lowest is the highest level that all members understand.
+func (b *builds) lowest() uint32 { return slices.Min(b.nodes) }
+
+// starts may give a node that starts the newer build.
+func (b *builds) starts(n *node) {
+	if b.of(n) < shardmap.Level && n.life > 1 && b.c.chance.below(upgradeEvery) == 0 {
+		b.upgrade(n)
+	}
+}
+
+func (b *builds) upgrade(n *node) {
+	b.nodes[n.index-1] = shardmap.Level
+	b.c.result.Upgraded++
+	b.c.note(n.index, "is of the newer build")
+}
+
+// upgradeAll starts the newer build on the nodes that are left, one after the other.
+func (b *builds) upgradeAll() {
+	for _, n := range b.c.nodes {
+		if n.dead || b.of(n) == shardmap.Level {
+			continue
+		}
+		if n.up {
+			n.crash(PowerKeep)
+		}
+		b.upgrade(n)
+		n.restartIn(tick)
+		b.c.until("an upgraded node serves", settleWithin, func() bool { return n.up && b.c.groupWithoutLeader() < 0 })
+	}
+}
+
+// raised reports whether each node that has a copy of the table knows that the
+// cluster is at the level that all members understand. One whose disk is lost says
+// no more what it understands: what it has announced stands.
+func (b *builds) raised() bool {
+	want, newest := b.lowest(), b.c.newestTable()
+	for _, n := range b.c.nodes {
+		if line, ok := newest.Node(n.id); n.dead && ok {
+			want = min(want, line.Level)
+		}
+	}
+	for _, n := range b.c.nodes {
+		if n.dead {
+			continue
+		}
+		if !n.up || n.host == nil {
+			return false
+		}
+		if _, ok := n.replica(0); ok && (n.known.table == nil || n.known.table.Level != want) {
+			return false
+		}
+	}
+	return true
+}
+
+// knows checks the table of a node: no member may be below the cluster's level.
+func (b *builds) knows(n *node, t *shardmap.Table) {
+	if t.Level > b.lowest() {
+		b.c.fail("n%d knows the cluster at level %d, and some member understands level %d: %v", n.index, t.Level, b.lowest(), b.nodes)
+	}
+}
+
+// wrote checks an entry that is in a log for the first time: all members must
+// understand it.
+func (b *builds) wrote(n *node, g raft.GroupID, e *raft.Entry) {
+	if e.Kind != raft.EntryNormal {
+		return
+	}
+	row, err := b.row(g, e)
+	if err != nil {
+		b.c.fail("n%d writes entry %s of group %d: %v", n.index, e.ID, g, err)
+	}
+	if row.Level > b.lowest() {
+		b.c.fail("n%d writes entry %s of group %d, a %s of level %d, and some member understands level %d: %v", n.index, e.ID, g, row.Name, row.Level, b.lowest(), b.nodes)
+	}
+}
+
+// row returns the row of the command in an entry.
+func (b *builds) row(g raft.GroupID, e *raft.Entry) (*shardmap.CommandRow, error) {
+	if g != 0 {
+		_, err := machine.ReadCommand(e.Payload(), &b.command)
+		return b.command.Kind.Row(), err
+	}
+	_, command, err := wire.ReadOrigin(e.Payload())
+	if err != nil {
+		return nil, err
+	}
+	return shardmap.TableRow(command)
+}
