@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,13 +19,6 @@ import (
 
 // Limits of the connections to other nodes.
 const (
-	// peerQueueBytesMax bounds what waits for one node. What is over is
-	// dropped: Raft sends it again, and a node that is that far behind
-	// gains nothing from a longer queue.
-	peerQueueBytesMax = 64 << 20
-	// peerRepairsMax bounds the answers to one node that wait for the disk: a
-	// node asks once for each group, and again after a pause.
-	peerRepairsMax = 64
 	// peerBufferMax is how many bytes the buffers of a connection keep between
 	// two bursts.
 	peerBufferMax = 4 << 20
@@ -53,19 +45,6 @@ const (
 	saidMax = 16
 )
 
-// fetch is an append whose entries are still to be read from the log.
-type fetch struct {
-	envelope wire.Envelope
-	current  func() bool
-}
-
-// repair is an answer whose entries are still to be read from the log.
-type repair struct {
-	answer  wire.RepairAnswer
-	replica logstore.Replica
-	wanted  []wire.RepairSpan
-}
-
 // peer is the connection to one other node.
 type peer struct {
 	// Set once.
@@ -82,10 +61,7 @@ type peer struct {
 	sending   bool              // a goroutine sends them
 
 	mu        sync.Mutex
-	frames    []byte   // guarded by mu: what waits to be written
-	fetches   []fetch  // guarded by mu: appends whose entries are still to be read
-	repairs   []repair // guarded by mu: answers whose entries are still to be read
-	queued    bool     // guarded by mu: something was queued since the last flush
+	outbox    outbox   // guarded by mu: what waits to be written
 	connected bool     // guarded by mu
 	conn      net.Conn // guarded by mu
 
@@ -102,102 +78,33 @@ func (o *peer) disconnect() {
 	}
 }
 
-// send queues a message, unless there is no connection or the queue is full.
+// queue adds to what waits, unless there is no connection.
+func (o *peer) queue(add func(*outbox)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.connected {
+		add(&o.outbox)
+	}
+}
+
+// send queues a message. It is on the path of each entry, and needs no closure.
 func (o *peer) send(e *wire.Envelope) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.connected || len(o.frames) > peerQueueBytesMax {
-		return
+	if o.connected {
+		o.outbox.message(e)
 	}
-	o.frames = o.appendEnvelope(o.frames, e)
-	o.queued = true
 }
 
-// fetch queues an append for the goroutine that writes, which may wait for the
-// disk. Of one group only the newest is kept: where the queue is slow its core
-// asks again.
-func (o *peer) fetch(e *wire.Envelope, current func() bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if !o.connected {
-		return
-	}
-	o.queued = true
-	f := fetch{envelope: *e, current: current}
-	if i := slices.IndexFunc(o.fetches, func(f fetch) bool { return f.envelope.Group == e.Group }); i >= 0 {
-		o.fetches[i] = f
-		return
-	}
-	o.fetches = append(o.fetches, f)
-}
-
-func (o *peer) appendEnvelope(b []byte, e *wire.Envelope) []byte {
-	t := wire.TypeOf(e.Message.Type)
-	before := len(b)
-	b, start := wire.BeginFrame(b, t, 0, 0, 0)
-	b = wire.AppendEnvelope(b, e)
-	b = wire.EndFrame(b, start)
-	o.owner.cfg.Counters.Out(t, len(b)-before-wire.HeaderSize)
-	return b
-}
-
-func (o *peer) sendBeat(beat *wire.Beat, answer bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if !o.connected || len(o.frames) > peerQueueBytesMax {
-		return
-	}
-	t := wire.TypeBeat
-	if answer {
-		t = wire.TypeBeatAnswer
-	}
-	before := len(o.frames)
-	b, start := wire.BeginFrame(o.frames, t, 0, 0, 0)
-	if answer {
-		b = wire.AppendBeatAnswer(b, beat)
-	} else {
-		b = wire.AppendBeat(b, beat)
-	}
-	o.frames = wire.EndFrame(b, start)
-	o.owner.cfg.Counters.Out(t, len(o.frames)-before-wire.HeaderSize)
-	o.queued = true
-}
-
-// sendBody queues a frame, unless there is no connection or the queue is full.
+// sendBody queues a frame.
 func (o *peer) sendBody(t wire.Type, body wire.Body) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if !o.connected || len(o.frames) > peerQueueBytesMax {
-		return
-	}
-	o.frames = o.appendBody(o.frames, t, body)
-	o.queued = true
+	o.queue(func(b *outbox) { b.body(t, body) })
 }
 
-func (o *peer) appendBody(b []byte, t wire.Type, body wire.Body) []byte {
-	before := len(b)
-	b = wire.AppendFrame(b, t, 0, body)
-	o.owner.cfg.Counters.Out(t, len(b)-before-wire.HeaderSize)
-	return b
-}
-
-// answerRepair queues an answer for the goroutine that writes, which may wait
-// for the disk. A peer that asks for more than it can read waits in vain, and asks
-// again.
-func (o *peer) answerRepair(r repair) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if !o.connected || len(o.repairs) >= peerRepairsMax {
-		return
-	}
-	o.repairs = append(o.repairs, r)
-	o.queued = true
-}
-
+// flush ends a turn: what gathered in it leaves.
 func (o *peer) flush() {
 	o.mu.Lock()
-	queued := o.queued
-	o.queued = false
+	queued := o.outbox.endTurn()
 	o.mu.Unlock()
 	if queued {
 		o.rouse()
@@ -317,7 +224,7 @@ func (o *peer) serve(ctx context.Context, conn net.Conn, addr string) error {
 		conn.Close()
 		o.mu.Lock()
 		o.conn, o.connected = nil, false
-		o.frames, o.fetches, o.repairs = nil, nil, nil
+		o.outbox.drop()
 		o.mu.Unlock()
 		select {
 		case <-o.wake: // it was about frames that are gone
@@ -360,17 +267,17 @@ func (o *peer) serve(ctx context.Context, conn net.Conn, addr string) error {
 // more is left the token says so. out is used again.
 func (o *peer) writeQueued(conn net.Conn, out []byte) ([]byte, error) {
 	o.mu.Lock()
-	out, o.frames = o.frames, out[:0]
-	f, fetches := takeFirst(&o.fetches)
-	r, repairs := takeFirst(&o.repairs)
-	more := len(o.fetches) > 0 || len(o.repairs) > 0
+	out = o.outbox.take(out)
+	f, fetches := takeFirst(&o.outbox.fetches)
+	r, repairs := takeFirst(&o.outbox.repairs)
+	more := len(o.outbox.fetches) > 0 || len(o.outbox.repairs) > 0
 	o.mu.Unlock()
 	if fetches {
 		out = o.appendFetched(out, &f)
 	}
 	if repairs {
 		r.answer.Entries = ReadIntact(o.owner.cfg.Store, r.replica, r.wanted, wire.RepairBytesMax)
-		out = o.appendBody(out, wire.TypeRepairAnswer, &r.answer)
+		out = appendBody(out, o.owner.cfg.Counters, wire.TypeRepairAnswer, &r.answer)
 	}
 	if more {
 		o.rouse()
@@ -380,16 +287,6 @@ func (o *peer) writeQueued(conn net.Conn, out []byte) ([]byte, error) {
 		out = nil // a burst should not hold its memory for ever
 	}
 	return out, err
-}
-
-// takeFirst takes the first of a list; false if there is none.
-func takeFirst[T any](list *[]T) (first T, ok bool) {
-	if len(*list) == 0 {
-		return first, false
-	}
-	first = (*list)[0]
-	*list = slices.Delete(*list, 0, 1)
-	return first, true
 }
 
 // appendFetched adds an append with the entries that it is to carry, if they can
@@ -409,7 +306,7 @@ func (o *peer) appendFetched(out []byte, f *fetch) []byte {
 	if !f.current() {
 		return out
 	}
-	return o.appendEnvelope(out, e)
+	return appendEnvelope(out, o.owner.cfg.Counters, e)
 }
 
 // reason returns why the connection was closed, if that is known, instead of

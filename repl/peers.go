@@ -86,7 +86,7 @@ func (p *Peers) SetNode(id raft.NodeID, addr string) {
 		}
 		return
 	}
-	o := &peer{owner: p, id: id, wake: make(chan struct{}, 1)}
+	o := &peer{owner: p, id: id, wake: make(chan struct{}, 1), outbox: outbox{counters: p.cfg.Counters}}
 	o.ctx, o.cancel = context.WithCancel(p.ctx)
 	p.peers[id] = o
 	p.ended.Add(1)
@@ -228,14 +228,14 @@ func (p *Peers) Send(to raft.NodeID, e *wire.Envelope) {
 // Fetch implements [Transport].
 func (p *Peers) Fetch(to raft.NodeID, e *wire.Envelope, current func() bool) {
 	if o := p.peer(to); o != nil {
-		o.fetch(e, current)
+		o.queue(func(b *outbox) { b.fetch(e, current) })
 	}
 }
 
 // SendBeat implements [Transport].
 func (p *Peers) SendBeat(to raft.NodeID, b *wire.Beat, answer bool) {
 	if o := p.peer(to); o != nil {
-		o.sendBeat(b, answer)
+		o.queue(func(q *outbox) { q.beat(b, answer) })
 	}
 }
 
@@ -249,7 +249,7 @@ func (p *Peers) SendRepair(to raft.NodeID, q *wire.Repair) {
 // AnswerRepair implements [Transport].
 func (p *Peers) AnswerRepair(to raft.NodeID, a *wire.RepairAnswer, r logstore.Replica, wanted []wire.RepairSpan) {
 	if o := p.peer(to); o != nil {
-		o.answerRepair(repair{answer: *a, replica: r, wanted: wanted})
+		o.queue(func(b *outbox) { b.repair(repair{answer: *a, replica: r, wanted: wanted}) })
 	}
 }
 

@@ -72,6 +72,10 @@ const (
 	TypeSnapshot        Type = 0x1c // reserved, and sent by nobody: snapshots arrive over a bulk connection
 	TypeTransferVote    Type = 0x1e
 	TypeQuiet           Type = 0x1f
+	// TypeTurn is reserved, and sent by nobody: the messages of all groups that one
+	// turn has for a node, with what they have in common once. The sender's outbox
+	// (repl/outbox.go) is where it would be made.
+	TypeTurn Type = 0x20
 
 	TypeFounding        Type = 0x30
 	TypeFoundingAnswer  Type = 0x31
