@@ -2,7 +2,6 @@ package logstore
 
 import (
 	"errors"
-	"fmt"
 )
 
 // Append keeps all of ws: it returns after they are durable, in one write and
@@ -52,10 +51,8 @@ func (s *Store) append(ws []Write) error {
 			return err
 		}
 	}
-	for i := range ws {
-		if err := s.writer.put(&ws[i]); err != nil {
-			return fmt.Errorf("append to the log of %s: %w", ws[i].Replica, err)
-		}
+	if err := s.writer.putAll(ws); err != nil {
+		return err
 	}
 	if len(s.writer.records) == 0 {
 		return nil // commits alone wait for company

@@ -7,6 +7,18 @@ import (
 	"muster/raft"
 )
 
+// putAll adds the records of all that a turn of the owner writes, of whichever
+// replicas, in their order. They are one run of the batch: what is moved stands before
+// it, and the directory behind it.
+func (wr *writer) putAll(ws []Write) error {
+	for i := range ws {
+		if err := wr.put(&ws[i]); err != nil {
+			return fmt.Errorf("append to the log of %s: %w", ws[i].Replica, err)
+		}
+	}
+	return nil
+}
+
 // put checks one Write and adds its records to the batch.
 func (wr *writer) put(w *Write) error {
 	if w.Note != nil {

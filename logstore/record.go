@@ -102,6 +102,10 @@ const (
 	//	32  u64  trusted life: mark
 	//	40  u64  the last batch of the trusted life's log that is known
 	kindNote recordKind = 8
+	// kindRun is reserved, and written by nobody: the entries of several replicas in
+	// one record, with one header and one checksum. [writer.putAll] is where it would be
+	// made.
+	kindRun recordKind = 9
 )
 
 func (k recordKind) String() string {
@@ -122,6 +126,8 @@ func (k recordKind) String() string {
 		return "loss"
 	case kindNote:
 		return "note"
+	case kindRun:
+		return "entries of several replicas"
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
