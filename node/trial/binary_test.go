@@ -54,7 +54,10 @@ type result struct {
 const runMax = 2 * time.Minute
 
 // command prepares a run without any MUSTER_ variable of the person who tests.
-func command(args ...string) *exec.Cmd {
+func command(args ...string) *exec.Cmd { return commandOf(binary, args...) }
+
+// commandOf is command of another binary.
+func commandOf(binary string, args ...string) *exec.Cmd {
 	c := exec.Command(binary, args...)
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "MUSTER_") {

@@ -36,6 +36,7 @@ type cluster struct {
 type process struct {
 	addr, data string
 	args       []string
+	binary     string // that its next life runs
 	log        string // path of what all its lives printed
 	cmd        *exec.Cmd
 	started    time.Time     // this life
@@ -58,7 +59,7 @@ func newCluster(t testing.TB, n int, extra ...string) *cluster {
 		t.Fatal(err)
 	}
 	for i, addr := range addrs {
-		p := &process{addr: addr, data: filepath.Join(c.dir, fmt.Sprintf("n%d", i+1)), log: filepath.Join(c.dir, fmt.Sprintf("n%d.log", i+1))}
+		p := &process{binary: binary, addr: addr, data: filepath.Join(c.dir, fmt.Sprintf("n%d", i+1)), log: filepath.Join(c.dir, fmt.Sprintf("n%d.log", i+1))}
 		p.args = []string{"serve", "--name", fmt.Sprintf("n%d", i+1), "--listen", addr, "--data", p.data}
 		if n > 1 {
 			p.args = append(p.args, "--expect", fmt.Sprint(n), "--join", strings.Join(addrs, ","))
@@ -97,7 +98,7 @@ func (c *cluster) start(i int) {
 		c.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := c.command(p.args...)
+	cmd := c.commandOf(p.binary, p.args...)
 	cmd.Env = append(cmd.Env, c.env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	// A test that is killed takes its nodes along.
@@ -112,8 +113,11 @@ func (c *cluster) start(i int) {
 }
 
 // command makes a command that sees the cluster's names.
-func (c *cluster) command(args ...string) *exec.Cmd {
-	cmd := command(args...)
+func (c *cluster) command(args ...string) *exec.Cmd { return c.commandOf(binary, args...) }
+
+// commandOf is command of another binary.
+func (c *cluster) commandOf(binary string, args ...string) *exec.Cmd {
+	cmd := commandOf(binary, args...)
 	if c.hosts == "" {
 		return cmd
 	}

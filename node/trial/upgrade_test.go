@@ -1,0 +1,409 @@
+package trial
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"muster/repl/client"
+)
+
+// upgradeFrom is the commit whose binary is upgraded from: the last one that changed
+// what stands on the disk or on the wire in a way that later builds don't read. From
+// there on each build must follow it without a stop, and read what it wrote.
+const upgradeFrom = "cf925e58c24ef8a379f82c5d8cd400c4792ea036"
+
+// olderBinary builds the binary of upgradeFrom, once for all runs of the tests. Without
+// the repository or that commit the test is skipped.
+func olderBinary(t *testing.T) string {
+	t.Helper()
+	git := func(args ...string) (string, error) {
+		out, err := exec.Command("git", args...).CombinedOutput()
+		return strings.TrimSpace(string(out)), err
+	}
+	root, err := git("rev-parse", "--show-toplevel")
+	if err != nil {
+		t.Skipf("NOT TESTED: upgrades. There is no git repository here to build the older muster from: %s (%v)", root, err)
+	}
+	commit, err := git("rev-parse", "--verify", "--quiet", upgradeFrom+"^{commit}")
+	if err != nil {
+		t.Skipf("NOT TESTED: upgrades. The repository has no commit %s to build the older muster from; git fetch --unshallow brings it", upgradeFrom)
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = t.TempDir()
+	}
+	cache = filepath.Join(cache, "muster-trial")
+	built := filepath.Join(cache, "muster-"+commit)
+	if _, err := os.Stat(built); err == nil {
+		return built
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(cache, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	source := t.TempDir()
+	archive := exec.Command("git", "-C", root, "archive", commit)
+	extract := exec.Command("tar", "-x", "-C", source)
+	if extract.Stdin, err = archive.StdoutPipe(); err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	archive.Stderr, extract.Stderr = &said, &said
+	if err := archive.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(extract.Run(), archive.Wait()); err != nil {
+		t.Fatalf("extract commit %s: %v\n%s", commit, err, &said)
+	}
+	// Under another name first: a test that is killed leaves no half of a binary.
+	half := filepath.Join(cache, fmt.Sprintf("half-%s-%d", commit, os.Getpid()))
+	build := exec.Command("go", "build", "-trimpath", "-o", half, ".")
+	build.Dir = source
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build commit %s: %v\n%s", commit, err, out)
+	}
+	if err := os.Rename(half, built); err != nil {
+		t.Fatal(err)
+	}
+	return built
+}
+
+// levelOf asks a binary which level of commands it understands.
+func levelOf(t *testing.T, binary string) (level uint32) {
+	t.Helper()
+	out, err := commandOf(binary, "version", "-o", "json").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v struct {
+		Level uint32 `json:"level"`
+	}
+	if err := json.Unmarshal(out, &v); err != nil || v.Level == 0 {
+		t.Fatalf("%s says %q: %v", binary, out, err)
+	}
+	return v.Level
+}
+
+// upgradeLoad is clients of two builds that set and get a few keys, and set keys of
+// their own, until they are told to stop. All that they are told is kept.
+type upgradeLoad struct {
+	c     *cluster
+	began time.Time
+	ctx   context.Context
+	stop  context.CancelFunc
+	wg    sync.WaitGroup
+
+	mu      sync.Mutex
+	ops     map[string]int        // by the kind of client
+	history []porcupine.Operation // of the shared keys
+	newest  map[string]uint64     // of each shared key, the highest version that anybody was told
+	owned   map[string]string     // what the keys of one writer were set to
+}
+
+// upgradeKeys is how many keys are shared.
+const upgradeKeys = 5
+
+// teller is a client of some build. Version 0 and no value: there is no such key.
+type teller interface {
+	set(key, value string) (version uint64, err error)
+	get(key string) (value string, version uint64, err error)
+}
+
+// library is this build's Go client.
+type library struct{ cl *client.Client }
+
+// upgradeWait is how long one operation may take: elections, and a machine that is busy.
+const upgradeWait = 10*time.Second + busyMax
+
+func (l library) set(key, value string) (uint64, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), upgradeWait)
+	defer cancel()
+	w, err := l.cl.Set(ctx, []byte(key), []byte(value), client.WriteOptions{})
+	return w.Version, err
+}
+
+func (l library) get(key string) (string, uint64, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), upgradeWait)
+	defer cancel()
+	items, _, err := l.cl.Get(ctx, [][]byte{[]byte(key)}, client.ReadOptions{})
+	if err != nil || len(items) == 0 {
+		return "", 0, err
+	}
+	return string(items[0].Value), items[0].Version, nil
+}
+
+// commandLine is the client in a binary: each call is a process.
+type commandLine struct {
+	binary, endpoints string
+}
+
+func (c commandLine) run(into any, missing int, args ...string) error {
+	cmd := commandOf(c.binary, append(args, "-o", "json", "--endpoints", c.endpoints, "--timeout", upgradeWait.String())...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil && cmd.ProcessState.ExitCode() != missing {
+		return fmt.Errorf("%v: %w: %s", args, err, &stderr)
+	}
+	return json.Unmarshal(out, into)
+}
+
+func (c commandLine) set(key, value string) (uint64, error) {
+	var said struct {
+		Versions map[string]uint64 `json:"versions"`
+	}
+	err := c.run(&said, exitDone, "kv", "set", key, value)
+	return said.Versions[key], err
+}
+
+func (c commandLine) get(key string) (string, uint64, error) {
+	var said struct {
+		Items []struct {
+			Value   string `json:"value"`
+			Version uint64 `json:"version"`
+		} `json:"items"`
+	}
+	if err := c.run(&said, exitNotFound, "kv", "get", key); err != nil || len(said.Items) == 0 {
+		return "", 0, err
+	}
+	return said.Items[0].Value, said.Items[0].Version, nil
+}
+
+func newUpgradeLoad(c *cluster) *upgradeLoad {
+	l := &upgradeLoad{c: c, began: time.Now(), ops: map[string]int{}, newest: map[string]uint64{}, owned: map[string]string{}}
+	l.ctx, l.stop = context.WithCancel(context.Background())
+	return l
+}
+
+// run lets one client work until the load stops.
+func (l *upgradeLoad) run(kind string, number int, c teller) {
+	l.wg.Go(func() {
+		rnd := rand.New(rand.NewPCG(uint64(number), 7))
+		for n := 0; l.ctx.Err() == nil; n++ {
+			var err error
+			value := fmt.Sprintf("%s-%d-%d", kind, number, n)
+			switch rnd.IntN(4) {
+			case 0:
+				key := "upgrade/own/" + value
+				if _, err = c.set(key, value); err == nil {
+					l.mu.Lock()
+					l.owned[key] = value
+					l.mu.Unlock()
+				}
+			case 1, 2:
+				err = l.shared(registerOp{key: fmt.Sprintf("upgrade/%d", rnd.IntN(upgradeKeys)), set: true, value: value}, c)
+			default:
+				err = l.shared(registerOp{key: fmt.Sprintf("upgrade/%d", rnd.IntN(upgradeKeys))}, c)
+			}
+			if err != nil {
+				l.c.t.Errorf("%s client %d, operation %d: %v", kind, number, n, err)
+				return
+			}
+			l.mu.Lock()
+			l.ops[kind]++
+			l.mu.Unlock()
+		}
+	})
+}
+
+// shared does one operation on a key that all clients use.
+func (l *upgradeLoad) shared(op registerOp, c teller) (err error) {
+	l.mu.Lock()
+	floor := l.newest[op.key]
+	l.mu.Unlock()
+	var result registerResult
+	var version uint64
+	call := time.Since(l.began)
+	if op.set {
+		version, err = c.set(op.key, op.value)
+	} else {
+		result.value, version, err = c.get(op.key)
+	}
+	back := time.Since(l.began)
+	if err != nil {
+		return err
+	}
+	if version < floor || op.set && version == floor {
+		return fmt.Errorf("%+v: version %d after version %d", op, version, floor)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.newest[op.key] = max(l.newest[op.key], version)
+	l.history = append(l.history, porcupine.Operation{ClientId: len(l.history), Input: op, Output: result, Call: int64(call), Return: int64(back)})
+	return nil
+}
+
+// advances waits until each kind of client has done some more.
+func (l *upgradeLoad) advances(what string, more map[string]int) {
+	l.c.t.Helper()
+	l.mu.Lock()
+	want := map[string]int{}
+	for kind, n := range more {
+		want[kind] = l.ops[kind] + n
+	}
+	l.mu.Unlock()
+	l.c.until(what, func(context.Context) error {
+		if l.c.t.Failed() {
+			l.c.t.FailNow()
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for kind, n := range want {
+			if l.ops[kind] < n {
+				return fmt.Errorf("clients of the %s build have done %d operations of %d", kind, l.ops[kind], n)
+			}
+		}
+		return nil
+	})
+}
+
+// The nodes of a cluster are replaced one after the other by those of this build, under
+// the load of clients of both builds. Nobody is told an error, nothing that was
+// acknowledged is lost, no version goes back, and what all nodes understand at the end
+// is taken then. One would doubt each: members of two builds speak to each other,
+// lead each other and send each other their states, and each node goes on with a
+// directory that another build wrote.
+func TestRollingUpgrade(t *testing.T) {
+	older := olderBinary(t)
+	was, is := levelOf(t, older), levelOf(t, binary)
+	c := newCluster(t, 3)
+	for i, p := range c.nodes {
+		p.binary = older
+		c.start(i)
+	}
+	c.healthy()
+	l := newUpgradeLoad(c)
+	defer l.wg.Wait()
+	defer l.stop()
+	for i := range 3 {
+		l.run("newer", i, library{c.client()})
+	}
+	l.run("newer", 3, commandLine{binary, c.endpoints()})
+	for i := range 2 {
+		l.run("older", i, commandLine{older, c.endpoints()})
+	}
+	more := map[string]int{"newer": 200, "older": 15}
+	l.advances("clients work before the upgrade", more)
+	for i, p := range c.nodes {
+		if got := c.level(i); got != was {
+			t.Errorf("before n%d is replaced, the cluster is at level %d, want %d", i+1, got, was)
+		}
+		c.stop(i)
+		p.binary = binary
+		c.start(i)
+		c.healthy()
+		l.advances(fmt.Sprintf("clients work with %d nodes replaced", i+1), more)
+	}
+	for i := range c.nodes {
+		c.until(fmt.Sprintf("at level %d, says n%d", is, i+1), func(context.Context) error {
+			if got := c.level(i); got != is {
+				return fmt.Errorf("it says %d", got)
+			}
+			return nil
+		})
+	}
+	l.stop()
+	l.wg.Wait()
+	result, _ := porcupine.CheckOperationsVerbose(registerModel, l.history, time.Minute)
+	if result != porcupine.Ok {
+		t.Errorf("history of %d operations: %s", len(l.history), result)
+	}
+	l.check(library{c.client()})
+	t.Logf("from commit %.10s, level %d to %d; operations: %v", upgradeFrom, was, is, l.ops)
+}
+
+// check reads back what the keys of one writer each were set to.
+func (l *upgradeLoad) check(c teller) {
+	l.c.t.Helper()
+	for key, want := range l.owned {
+		if got, _, err := c.get(key); err != nil || got != want {
+			l.c.t.Errorf("%s: got %q, %v; it was acknowledged as %q", key, got, err, want)
+		}
+	}
+}
+
+// level is the cluster's level, as a node says.
+func (c *cluster) level(i int) uint32 {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), readyMax)
+	defer cancel()
+	a, err := c.client().Status(ctx, c.nodes[i].addr)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return a.Level
+}
+
+// Directories that the older build wrote are read as they stand: one that it closed,
+// and one of a node that was killed, with states in snapshots and entries after them.
+// What is written anew is of this build's formats, and read again.
+func TestOlderDirectoryIsRead(t *testing.T) {
+	older := olderBinary(t)
+	for _, how := range []struct {
+		name string
+		end  func(c *cluster)
+	}{
+		{"closed", func(c *cluster) { c.stop(0) }},
+		{"killed", func(c *cluster) { c.kill(0) }},
+	} {
+		t.Run(how.name, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t, 1, "--groups", "2")
+			p := c.nodes[0]
+			p.binary = older
+			c.start(0)
+			c.healthy()
+			l := newUpgradeLoad(c)
+			cl := library{c.client()}
+			// Enough for a snapshot of each group, and then some more.
+			value := strings.Repeat("v", 64<<10)
+			for i := range 400 {
+				key := fmt.Sprintf("older/%d", i)
+				l.owned[key] = fmt.Sprint(i, value)
+				if _, err := cl.set(key, l.owned[key]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.until("a snapshot of each group", func(context.Context) error {
+				if all, err := filepath.Glob(filepath.Join(p.data, "snap", "*.snap")); err != nil || len(all) < 2 {
+					return fmt.Errorf("there are %q, %v", all, err)
+				}
+				return nil
+			})
+			for i := range 20 {
+				key := fmt.Sprintf("older/%d", i)
+				l.owned[key] = fmt.Sprint("later ", i)
+				if _, err := cl.set(key, l.owned[key]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			how.end(c)
+			muster(t, "log", "verify", p.data).done(t)
+			p.binary = binary
+			for _, again := range []string{"the older directory", "what was made of it"} {
+				c.start(0)
+				c.healthy()
+				l.check(library{c.client()})
+				if t.Failed() {
+					t.Fatalf("%s was not read", again)
+				}
+				c.stop(0)
+			}
+		})
+	}
+}
