@@ -15,7 +15,8 @@
 //  1. Check a command with [Command.Validate] before it enters the log. Apply
 //     checks no limit: what is in the log has been promised.
 //  2. Hand in each committed entry once, in order: [Map.Apply] for a command,
-//     [Map.Skip] for any other entry. One goroutine does this.
+//     [Map.Expire] for an entry of kind time, [Map.Skip] for any other. One
+//     goroutine does this.
 //  3. Stop the group if either returns an error, and never otherwise.
 //  4. Ask from any goroutine: [Map.Get], [Map.Digest] and the like take one
 //     slot's lock each, for as long as they read. A reader that needs several

@@ -27,7 +27,11 @@ func TestTimeEntriesForgetDueSessions(t *testing.T) {
 	}
 	for seed := range uint64(10) {
 		r := rand.New(rand.NewPCG(seed, 29))
-		m := NewMap(testGroup, allSlots())
+		var slots []Slot
+		for _, x := range expireSlots {
+			slots = append(slots, SlotOf([]byte(x.key)))
+		}
+		m := NewMap(testGroup, slots)
 		var twin *Map
 		index, now, last := uint64(0), raft.GroupTime(1), raft.GroupTime(0)
 		used := map[place]raft.GroupTime{}
@@ -105,34 +109,87 @@ func TestTimeEntriesForgetDueSessions(t *testing.T) {
 }
 
 // One entry does a bounded part of much work. What is left is due at once, so that
-// the next entry does more of it, and does not wait for a minute.
+// the next entry does more of it, and does not wait for a minute. A replica that began
+// with a snapshot does the same part, though it knows of most slots that none of
+// their sessions is due, and the other one has to look.
 func TestOneTimeEntryForgetsABoundedPart(t *testing.T) {
-	m := NewMap(testGroup, allSlots())
-	index := uint64(0)
-	const clients = 3 // of a slot each
-	for slot := range Slot(Slots) {
-		for session := range uint64(clients) {
-			index++
-			apply(t, m, index, raft.GroupTime(index), &Command{Kind: CommandSet, Session: session + 1, Sequence: 1, Floor: 1, Slot: slot, Items: items("k", "v")})
+	// So few are left that what is looked at is bounded, and so many that it is what is
+	// forgotten.
+	for _, left := range []int{4, 20} {
+		t.Run(fmt.Sprint(left), func(t *testing.T) { forgetInParts(t, left) })
+	}
+}
+
+// forgetInParts has so many sessions of each fourth slot not used again, and forgets
+// them.
+func forgetInParts(t *testing.T, left int) {
+	const clients = 40                 // with a session in each slot: more than one entry looks at
+	keys, filled := [Slots]string{}, 0 // of each slot one
+	for i := 0; filled < Slots; i++ {
+		key := fmt.Sprint(i)
+		if slot := SlotOf([]byte(key)); keys[slot] == "" {
+			keys[slot] = key
+			filled++
 		}
 	}
-	now := raft.GroupTime(index) + SessionKeep + sessionGather
+	m := NewMap(testGroup, allSlots())
+	index := uint64(0)
+	use := func(slot Slot, sessions int, now raft.GroupTime) {
+		for session := range uint64(sessions) {
+			index++
+			apply(t, m, index, now, &Command{Kind: CommandSet, Session: session + 1, Sequence: index, Floor: index, Slot: slot, Items: items(keys[slot], "v")})
+		}
+	}
+	const early, late = 1, raft.GroupTime(1000e9)
+	for slot := range Slot(Slots) {
+		use(slot, clients, early)
+	}
+	for slot := range Slot(Slots) {
+		again := clients
+		if slot%4 == 0 {
+			again -= left
+		}
+		use(slot, again, late)
+	}
+	var b bytes.Buffer
+	all := m.CopyAll()
+	if _, err := all.WriteTo(&b); err != nil {
+		t.Fatal(err)
+	}
+	all.Release()
+	twin := NewMap(testGroup, nil)
+	if err := twin.Load(&b, m.Applied(), late); err != nil {
+		t.Fatal(err)
+	}
+	young := Slots*clients - Slots/4*left
 	entries := 0
-	for before := m.Sessions(); before > 0; before = m.Sessions() {
-		if at, waits := m.NextDue(); !waits || at > now {
-			t.Fatalf("%d due sessions are left, and the next is due at %d, which is after %d", before, at, now)
+	for before := m.Sessions(); before > young; before = m.Sessions() {
+		for _, on := range []*Map{m, twin} {
+			if at, waits := on.NextDue(); !waits || at > late {
+				t.Fatalf("%d sessions are left, and the next is due at %d, which is after %d", before, at, late)
+			}
 		}
 		index++
 		entries++
-		if err := m.Expire(raft.LogID{Term: 1, Index: index}, now); err != nil {
-			t.Fatal(err)
+		for _, on := range []*Map{m, twin} {
+			if err := on.Expire(raft.LogID{Term: 1, Index: index}, late); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if gone := before - m.Sessions(); gone > expireMax+clients || gone == 0 {
+		if gone := before - m.Sessions(); gone > expireMax+clients || entries > 100 {
 			t.Fatalf("entry %d forgets %d of %d sessions, the bound is %d and those of a slot", entries, gone, before, expireMax)
 		}
+		for slot := range Slot(Slots) {
+			if digestOf(m, slot) != digestOf(twin, slot) {
+				t.Fatalf("after entry %d slot %d has another digest on a replica that began with a snapshot", entries, slot)
+			}
+		}
 	}
-	if want := Slots * clients / expireMax; entries < want || entries > want+1 {
-		t.Errorf("it takes %d entries, want %d", entries, want)
+	if least := max(2, Slots/4*left/expireMax); entries < least || entries > 2*least+2 {
+		t.Errorf("it takes %d entries, want %d or a few more", entries, least)
+	}
+	if at, _ := m.NextDue(); at <= late {
+		t.Errorf("nothing more is due at %d, and the next is due at %d", late, at)
 	}
 }
 
