@@ -13,7 +13,7 @@ import (
 // and then nothing is written any more.
 
 const (
-	lullEvery = 6
+	lullEvery = 8
 	// strikeWithin is the longest time between two faults of a lull.
 	strikeWithin = 2 * time.Minute
 	// toldEvery is how long no entry may tell the time, and so what is lost where
