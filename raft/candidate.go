@@ -3,11 +3,11 @@ package raft
 import "muster/raft/quorum"
 
 const (
-	// yieldTicks is for how long a replica that has promised a pre-vote does not ask for
-	// votes of its own, though it lost its leader: the answer and the wish for the vote
-	// itself travel, and their senders sync in between.
+	// yieldTicks is how long a replica that has promised a pre-vote does not ask for
+	// votes itself, though it lost its leader: the answer and the request for the vote
+	// have to travel, with a sync in between.
 	yieldTicks = 3
-	// precedeTicks is for how long a replica that has asked for votes says no to one of a
+	// precedeTicks is how long a replica that has asked for votes refuses a replica with a
 	// lower id that asks as well.
 	precedeTicks = 2
 )
@@ -28,8 +28,8 @@ func (r *replica) preCampaign() {
 }
 
 // campaign stands for election in a new term. Its own vote counts once it is
-// synced, as do those of others, which it is not even asked for before. The
-// wish is a Vote, or a TransferVote if it is the leader's own.
+// synced, and only then are the others asked for theirs. The wish is a Vote, or a
+// TransferVote if the leader itself wants this election.
 func (r *replica) campaign(wish MessageType) {
 	// It votes for itself, and must not forget it: if it came back from a crash
 	// without this vote it could give another in the same term.
@@ -53,6 +53,8 @@ func (r *replica) askVoters(wish Message) {
 		case wish.Type == MsgPreVote:
 			r.send(id, wish) // nothing is promised by it
 		default:
+			// Others vote in this term because of it, so the term and this replica's
+			// own vote must be on disk first.
 			r.promise(id, wish)
 		}
 	}
@@ -84,6 +86,8 @@ func (r *replica) precedes(m *Message) bool {
 // stepVote votes, once in a term, and for nobody whose log lacks what this one
 // has (the paper, section 5.4.1).
 func (r *replica) stepVote(m *Message) {
+	// A replica that knows the leader of this term votes for nobody else, even if it
+	// gave no vote itself: the election is over.
 	free := r.vote == m.From || r.vote == 0 && r.lead == 0
 	if !free || !r.complete(m.Log) {
 		r.promise(m.From, Message{Type: MsgVoteAnswer, Reject: true})
@@ -92,14 +96,15 @@ func (r *replica) stepVote(m *Message) {
 	if r.role == RolePreCandidate {
 		r.becomeFollower(r.term, 0)
 	}
-	// The answer is a promise: it leaves when the vote is synced, and not before.
+	// The answer leaves after the sync: a vote that a crash could take back might be
+	// given twice in one term, and elect two leaders (the paper, section 5.2).
 	r.vote = m.From
 	r.hint.yield(r.config.ElectionTicks / 2)
 	r.timer.reset()
 	r.promise(m.From, Message{Type: MsgVoteAnswer})
 }
 
-// stepVoteAnswer takes an answer that is for the election under way. A yes to
+// stepVoteAnswer counts an answer if it is for the election under way. A yes to
 // a pre-vote carries the term that was asked for, a no the term of its sender.
 func (r *replica) stepVoteAnswer(m *Message) {
 	switch {
@@ -109,13 +114,13 @@ func (r *replica) stepVoteAnswer(m *Message) {
 		return
 	}
 	if m.Reject && m.From == r.hint.lead && m.Term == r.hint.term && r.hint.left > 0 {
-		r.leaderBack() // it speaks
+		r.leaderBack() // the leader that counted as lost has answered
 		return
 	}
 	r.record(vote{from: m.From, granted: !m.Reject})
 }
 
-// record notes a vote, and what comes of it.
+// record counts a vote, and ends the election if that decides it.
 func (r *replica) record(v vote) {
 	if !r.votes.add(v) {
 		return
@@ -147,7 +152,7 @@ type vote struct {
 	granted bool
 }
 
-// add takes the first answer of each replica; it reports whether this is one.
+// add takes the first answer of each replica, and reports whether answer is that.
 func (v *votes) add(answer vote) bool {
 	for _, known := range *v {
 		if known.from == answer.from {

@@ -7,7 +7,7 @@ import (
 	"muster/raft/quorum"
 )
 
-// NewMember is a replica to be made: where, and what it shall become.
+// NewMember is a replica to be made: its node, and what it is to become.
 type NewMember struct {
 	Node NodeID
 	Goal Goal
@@ -23,15 +23,15 @@ type Change struct {
 	Remove []ReplicaID
 }
 
-// Changed is a change of the membership that a leader has appended: at which id it
-// stands, by which [Group.ChangeStage] tells how far it has come, and what is in force
-// from there on, with the ids of the new replicas.
+// Changed is a change of the membership that a leader has appended: the id of its
+// entry, by which [Group.ChangeStage] tells how far it has come, and the membership in
+// force from there on, with the ids of the new replicas.
 type Changed struct {
 	At         LogID
 	Membership Membership
 }
 
-// ChangeStage says how far a change of the membership has come, as far as one replica
+// ChangeStage is how far a change of the membership has come, as far as one replica
 // knows.
 type ChangeStage uint8
 
@@ -78,8 +78,8 @@ func (g *Group) ChangeStage(at LogID) ChangeStage {
 	r := &g.replica
 	term, here := r.log.termAt(at.Index)
 	committed, _ := r.log.termAt(r.log.commit)
-	// Terms don't go back along a log. So what is committed before at in a later term, or
-	// after at in an earlier one, says that at is not in between.
+	// Terms don't go back along a log. So a committed entry before at with a later term,
+	// or one after at with an earlier term, shows that at was lost.
 	switch {
 	case at.Index > r.log.commit && at.Term < committed:
 		return ChangeLost
@@ -93,8 +93,8 @@ func (g *Group) ChangeStage(at LogID) ChangeStage {
 	return r.members.committed().settles()
 }
 
-// settles returns how much of what happens by itself is left to a membership that is
-// committed.
+// settles returns which of the steps that happen by themselves a committed membership
+// still has before it.
 func (m *Membership) settles() ChangeStage {
 	if len(m.Outgoing) > 0 {
 		return ChangeJoint
@@ -114,7 +114,7 @@ func (m *Membership) settles() ChangeStage {
 // If it takes away voters it is a joint configuration (the paper, section 6):
 // until that is committed, and the one that leaves it appended, each decision
 // wants a majority of the old voters and one of the new, so that at no time
-// two majorities without a common replica can decide. Whoever leads in a joint
+// two majorities without a common replica can decide. Any leader of a joint
 // configuration proposes to leave it.
 func (g *Group) Change(c Change) (Changed, error) {
 	l, err := g.leader()
@@ -137,6 +137,7 @@ func (l *leader) change(c Change) (Changed, error) {
 	if err != nil {
 		return Changed{}, err
 	}
+	// Once appended it is in force, and only a majority of its voters can commit it.
 	if !l.alive(m.Voters) {
 		return Changed{}, fmt.Errorf("%w: of the %d voters that stay, too few were heard of within an election timeout", ErrNoMajority, len(m.Voters))
 	}
@@ -189,19 +190,20 @@ func (c Change) apply(old *Membership) (Membership, error) {
 	return m, nil
 }
 
-// changing reports whether no change may begin: one is not committed or left yet,
-// or, for want of a commit in its own term, this leader can't know. Without
-// the last two leaders may each add to a membership that the other does not
-// know of, and the majorities of the two need not meet (the fault of
-// single-server changes that was found in 2015; it holds for joint ones alike).
+// changing reports whether no change may begin: one is not committed, or a joint
+// configuration is not left yet, or this leader has not committed an entry of its
+// own term and so can't know. Without that last condition two leaders could each
+// append a change of which the other does not know, and the majorities of the two
+// need not meet (the fault of single-server changes that was found in 2015; joint
+// ones have it too).
 func (l *leader) changing() bool {
 	r := l.replica
 	term, _ := r.log.termAt(r.log.commit)
 	return len(r.members.history) > 1 || len(r.members.now().Outgoing) > 0 || term != r.term
 }
 
-// proposeMembership appends m and returns the id of its entry. From here on it counts: the leader feeds whom m
-// names, and asks the majorities of m.
+// proposeMembership appends m and returns the id of its entry. From here on m counts:
+// the leader feeds the members of m, and asks the majorities of m.
 func (l *leader) proposeMembership(m Membership) LogID {
 	r := l.replica
 	id := LogID{Term: r.term, Index: r.log.last.Index + 1}
@@ -212,13 +214,13 @@ func (l *leader) proposeMembership(m Membership) LogID {
 	return id
 }
 
-// followMembership makes progress that of the members in force. New ones
+// followMembership makes the followers those of the membership in force. New ones
 // are sent the entry next first.
 func (l *leader) followMembership(next uint64) {
 	r := l.replica
 	l.followers.become(r.members.now(), next, r.ticks)
 	if l.transfer.to != 0 && find(r.members.now().Voters, l.transfer.to) < 0 {
-		l.transfer = transfer{}
+		l.transfer = transfer{} // its target can no longer win
 	}
 }
 
@@ -230,9 +232,9 @@ func (l *leader) settleMembership() {
 	}
 	m := r.members.now()
 	if len(m.Outgoing) > 0 {
-		// Both majorities hold the joint configuration now, so none of the old one alone
-		// can decide any more (the paper, section 6). A leader of a later term waits for
-		// an entry of its own: until then it does not know that it is committed.
+		// Both majorities hold the joint configuration now, so no majority of the old
+		// voters can decide without it (the paper, section 6). A leader of a later term
+		// waits for an entry of its own: before that it does not know of the commit.
 		if term, _ := r.log.termAt(r.log.commit); term == r.term {
 			left := *m
 			left.Outgoing = nil
@@ -240,8 +242,8 @@ func (l *leader) settleMembership() {
 		}
 		return
 	}
-	// A leader that is no voter has led, without counting itself, until those
-	// that stay can do without it (the paper, section 6). Now they can.
+	// A leader that is no voter led on, without counting itself, until the others hold
+	// the membership without it (the paper, section 6). Now they do.
 	if !m.Votes(r.config.Self) {
 		if heir := l.heir(); heir != 0 {
 			r.send(heir, Message{Type: MsgTimeoutNow, Log: r.log.last})
@@ -250,16 +252,18 @@ func (l *leader) settleMembership() {
 	}
 }
 
-// promote makes voters of all learners that shall be and have caught up: all
-// was sent to them, and what they have not acknowledged yet fits into one
-// append. It runs with the heartbeats, so that replicas that were added
-// together are mostly promoted together.
+// promote makes voters of the learners that are to vote and have caught up: all
+// was sent to them, and what they have not acknowledged yet fits into one append. It
+// runs with the heartbeats, so that replicas that were added together are mostly
+// promoted together.
 func (l *leader) promote() {
 	r := l.replica
 	m := r.members.now()
 	if len(m.Learners) == 0 || l.transfer.to != 0 || l.changing() {
 		return
 	}
+	// Several may be promoted at once, and then majorities before and after need not
+	// meet: so the old voters must agree too.
 	next := Membership{Voters: slices.Clone(m.Voters), Outgoing: m.Voters, Next: m.Next}
 	for _, learner := range m.Learners {
 		p := l.followers.of(learner.Replica)
@@ -296,8 +300,8 @@ func (l *leader) alive(voters []Member) bool {
 	return n >= quorum.Majority(len(voters))
 }
 
-// follows returns why next can't come after m in a log, or nil. What it asks
-// for is that a majority of the one always meets a majority of the other.
+// follows returns why next can't come after m in a log, or nil. It makes sure that
+// every majority of the one shares a replica with every majority of the other.
 func (m *Membership) follows(next *Membership) error {
 	bad := func(format string, a ...any) error {
 		return fmt.Errorf("%w: %w", ErrMembership, fmt.Errorf(format, a...))

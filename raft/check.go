@@ -5,7 +5,7 @@ import (
 	"hash/crc32"
 )
 
-// check refuses what no replica in order sends to replica self.
+// check refuses a message that no correct replica sends to replica self.
 func (m *Message) check(self ReplicaID) error {
 	bad := func(format string, a ...any) error {
 		return fmt.Errorf("%w: %w", ErrMessage, fmt.Errorf(format, a...))
@@ -44,7 +44,8 @@ func (m *Message) check(self ReplicaID) error {
 	return nil
 }
 
-// check refuses what can't be, here and now. It changes nothing but the reach.
+// check refuses a message that can't be right in this replica's present state. It
+// changes nothing but the reach.
 func (r *replica) check(m *Message) error {
 	if err := m.check(r.config.Self); err != nil {
 		return err
@@ -52,6 +53,8 @@ func (r *replica) check(m *Message) error {
 	if !r.members.mayBe(m.From) {
 		return fmt.Errorf("%w: replica %d", ErrNotMember, m.From)
 	}
+	// Answers are counted by the membership in force, so their senders must be in it.
+	// Anything else may come from a member that this log has not heard of yet.
 	switch m.Type {
 	case MsgPreVoteAnswer, MsgVoteAnswer, MsgAppendAnswer, MsgHeartbeatAnswer:
 		if _, ok := r.members.now().Member(m.From); !ok {
@@ -61,8 +64,8 @@ func (r *replica) check(m *Message) error {
 	if err := r.reach.check(m.Term, r.term); err != nil {
 		return err
 	}
-	// Whether a membership may follow can be told only where the log here holds what
-	// the entries follow.
+	// Whether a membership may follow can be told only if this log holds the entry that
+	// they follow.
 	var before *Membership
 	if term, ok := r.log.termAt(m.Log.Index); ok && term == m.Log.Term {
 		before = r.members.at(m.Log.Index)
@@ -70,8 +73,8 @@ func (r *replica) check(m *Message) error {
 	return m.checkEntries(r.config.Seed, before)
 }
 
-// checkEntries refuses entries that no leader in order has sent. members is in force
-// before the first of them; nil: that is not known.
+// checkEntries refuses entries that no correct leader sends. members is in force
+// before the first of them; nil: it is not known.
 func (m *Message) checkEntries(seed Seed, members *Membership) error {
 	before, time := m.Log, GroupTime(0)
 	for i := range m.Entries {

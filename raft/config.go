@@ -30,9 +30,9 @@ const (
 type Config struct {
 	Self ReplicaID
 	Seed Seed // of the group's entries, see [EntrySeed]
-	// Chance is where what is random begins. It must differ from replica to
-	// replica, and from one start of a replica to the next: a follower's reads
-	// are numbered from there, and an answer to an earlier life must not fit.
+	// Chance seeds all random choices. It must differ from replica to replica,
+	// and from one start of a replica to the next: a follower's reads are
+	// numbered from there, and an answer to an earlier life must not fit.
 	Chance uint64
 
 	// ElectionTicks: an election timeout is random in [ElectionTicks,
@@ -42,9 +42,9 @@ type Config struct {
 
 	// QuietTicks is how long a leader has nothing to do before it lets the
 	// group rest; 0: never. It is for owners that notice by themselves when
-	// a quiet group's leader is gone, or leads no more though its node lives,
-	// and say so by [Group.LeaderLost] or [Group.Wake]: a quiet follower hears
-	// no heartbeats and counts no ticks.
+	// a quiet group's leader is gone, or no longer leads though its node lives,
+	// and call [Group.LeaderLost] or [Group.Wake]: a quiet follower hears no
+	// heartbeats and counts no ticks.
 	QuietTicks int
 
 	UncommittedBytesMax int

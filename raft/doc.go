@@ -10,7 +10,7 @@
 // tell the protocol message by message. A Group is the owner's side of a replica:
 // calls in, Readies out (group.go, ready.go). The replica itself is the paper's state
 // on all servers and what it does in every role: step.go, follower.go, candidate.go.
-// A leader is what it has and does besides while it leads: leader.go, with reads in
+// A leader is what a replica has and does in addition while it leads: leader.go, with reads in
 // read.go, changes of the membership in change.go, and handing over in transfer.go.
 // What they are made of stands alone: the log (log.go), what a leader knows of the
 // others (followers.go, progress.go), the memberships that may be in force
@@ -35,11 +35,11 @@
 //     the log from there.
 //  4. Only then send Ready.AfterSync, which are promises, and call
 //     [Group.Synced] with the Ready's number. One call may stand for many
-//     Readies. A Ready with nothing to write has a number too and wants its
+//     Readies. A Ready with nothing to write has a number too and needs its
 //     Synced; it is synced when those before it are.
 //  5. Apply Ready.Committed in order and call [Group.Applied]. Entries, and the
 //     slices that hold them, are shared with messages and with the Group:
-//     nobody changes them.
+//     never change them.
 //  6. Fill a Message whose Fetch is set from the log on disk before it is sent;
 //     drop it if [Group.LeadsIn] its term no longer holds once it was read.
 //  7. Write Ready.Install, if there is one, before the entries of the same Ready:
@@ -49,12 +49,12 @@
 //     with Install set.
 //  8. Make a replica only when an applied membership names it, and with the zero
 //     [Membership] in its [Restored] if it is not one of the founders: its log
-//     will tell. Nothing of a replica that was removed, or lost its disk, comes
-//     back under the same [ReplicaID].
+//     will tell. Never bring back a replica that was removed, or that lost its
+//     disk, under the same [ReplicaID].
 //  9. With Config.QuietTicks, notice when the node of a quiet group's leader is
 //     gone, and call [Group.LeaderLost].
-//  10. When a call returns an error that wraps [ErrStopped], the replica is out
-//     of order for good: stop what belongs to the group and tell a person.
+//  10. When a call returns an error that wraps [ErrStopped], the replica has
+//     failed for good: stop what belongs to the group and tell a person.
 //
 // More Readies may be taken before the first is synced.
 package raft

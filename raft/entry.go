@@ -106,7 +106,7 @@ func SealedEntry(seed Seed, id LogID, t GroupTime, kind EntryKind, payload []byt
 	return e
 }
 
-// seal writes e's header, which ends its life as something that may change.
+// seal writes e's header. From here on e must not change.
 func (e *Entry) seal(seed Seed) {
 	b := e.Raw
 	e.header((*[EntryHeaderSize]byte)(b))

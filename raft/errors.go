@@ -2,29 +2,29 @@ package raft
 
 import "errors"
 
-// TermLimit is the first term that is refused. Counting one election in a
-// nanosecond it lasts 292 years; a message that claims more is broken, and to
-// believe it would leave the group without terms.
+// TermLimit is the first term that is refused. With an election each nanosecond it
+// takes 292 years to get there; a message of a higher term is broken, and believing
+// it would leave the group without terms.
 const TermLimit uint64 = 1 << 63
 
-// IndexLimit is the first index that is refused: a log that gets an entry in each
-// nanosecond comes there in 146 years. TimeLimit is the same for group time.
+// IndexLimit is the first index that is refused: a log that gets an entry each
+// nanosecond reaches it in 146 years. TimeLimit is the same for group time.
 const (
 	IndexLimit uint64    = 1 << 62
 	TimeLimit  GroupTime = 1 << 62
 )
 
-// What the calls of a [Group] refuse. A call that is refused has changed
-// nothing that shows, except where the error wraps ErrStopped.
+// Errors of a [Group]'s calls. A call that is refused has changed nothing that
+// shows, except where the error wraps ErrStopped.
 var (
 	// ErrNotLeader: only the leader takes commands and reads. [Group.Status]
-	// knows who may be.
+	// names the likely one.
 	ErrNotLeader = errors.New("not the leader")
 	// ErrBusy: a limit is reached; it clears by itself.
 	ErrBusy = errors.New("busy")
 	// ErrProposal: the entries can't be proposed, ever.
 	ErrProposal = errors.New("bad proposal")
-	// ErrMessage: the message can't have been sent by a replica in order.
+	// ErrMessage: no correct replica sends such a message.
 	ErrMessage = errors.New("bad message")
 	// ErrTerm: the term of the message is too far above this replica's to be
 	// true. See [TermReach].
@@ -47,7 +47,7 @@ var (
 	ErrNoMajority = errors.New("no majority would be alive")
 
 	// ErrStopped is wrapped by all errors of a Group that has stopped for
-	// good; with it goes one of those below.
+	// good, together with one of those below.
 	ErrStopped = errors.New("group stopped")
 	// ErrCommittedTruncation: the leader's log differs from what is committed
 	// here. The text has both log ids.

@@ -2,25 +2,24 @@ package raft
 
 import "fmt"
 
-// crowdedTimes is how many times as much as a leader leaves uncommitted may wait for a
-// follower's state machine before it takes no more: what the leader has applied, this
-// one may still have to.
+// crowdedTimes bounds what may wait for a follower's state machine before it takes
+// no more entries, in multiples of [Config.UncommittedBytesMax]. It is more than one
+// because the follower may still have to apply what the leader has applied.
 const crowdedTimes = 2
 
-// becomeFollower follows lead, or nobody yet, in term, which is not before the
-// present one. What a replica had in its last role is lost with it.
+// becomeFollower makes this replica follow lead, or nobody yet, in term, which is
+// no earlier than the present one. What it had in its last role is dropped.
 func (r *replica) becomeFollower(term uint64, lead ReplicaID) {
 	if term > r.term {
-		// A vote belongs to its term (the paper, figure 2): in a new one nothing is
-		// given away yet.
+		// A vote belongs to its term (the paper, figure 2): in a new one it is free.
 		r.reach.jump(term - r.term)
 		r.term, r.vote = term, 0
 	}
 	r.role, r.lead = RoleFollower, lead
 	r.votes = nil
 	r.resting = false
-	// After the term: a leader's refusals are to leave in the new one, so that nobody
-	// takes them for its word as a leader.
+	// After the term has changed: a leader's refusals must leave in the new one, so
+	// that nobody takes them for the word of a leader.
 	if r.leading != nil {
 		r.leading.end()
 	}
@@ -28,9 +27,9 @@ func (r *replica) becomeFollower(term uint64, lead ReplicaID) {
 	r.timer.reset()
 }
 
-// heardLeader reports whether this replica leads or has heard of a leader so
-// lately that it helps nobody to unseat it (the dissertation, section 4.2.3).
-// A leader that asks for votes itself does not lead any more.
+// heardLeader reports whether this replica leads, or has heard from a leader so
+// recently that it helps nobody to unseat it (the dissertation, section 4.2.3).
+// A leader that asks for votes itself no longer leads.
 func (r *replica) heardLeader(asks ReplicaID) bool {
 	return r.role == RoleLeader || r.lead != 0 && r.lead != asks && r.timer.silence < r.config.ElectionTicks
 }
@@ -45,7 +44,7 @@ func (r *replica) obey(from ReplicaID) error {
 	if r.hint.late(from, r.term) {
 		return nil
 	}
-	// Whoever stood for election in this term has lost it: another one leads.
+	// Another replica leads in this term, so an election under way here is lost.
 	r.hint = hint{}
 	if r.role != RoleFollower {
 		r.becomeFollower(r.term, from)
@@ -61,8 +60,8 @@ func (r *replica) stepHeartbeat(m *Message) error {
 	if err := r.obey(m.From); err != nil {
 		return err
 	}
-	// The leader counts on what this replica has acknowledged. If that is gone, the
-	// majority that committed it may be gone with it.
+	// The leader relies on what this replica has acknowledged. If that is gone, the
+	// majority that committed it may be gone too.
 	if m.Commit > r.log.last.Index {
 		return r.stop(fmt.Errorf("%w: replica %d knows %d to be here, the log ends at %s",
 			ErrEntriesLost, m.From, m.Commit, r.log.last))
@@ -73,8 +72,8 @@ func (r *replica) stepHeartbeat(m *Message) error {
 	return nil
 }
 
-// stepAppend makes this log the leader's, as far as the message reaches: the
-// check and the fix of a divergence.
+// stepAppend makes this log the leader's as far as the message reaches. It is where
+// a divergence is found and removed (the paper, section 5.3).
 func (r *replica) stepAppend(m *Message) error {
 	if err := r.obey(m.From); err != nil {
 		return err
@@ -92,8 +91,8 @@ func (r *replica) stepAppend(m *Message) error {
 	if !ok || term != prev.Term {
 		return r.refuseAppend(m, term, ok)
 	}
-	// What is here already stays. To truncate at once to the end of what
-	// arrived would lose acknowledged entries to a late, shorter append.
+	// What is here already stays. If every append truncated the log to its own end,
+	// a late, shorter one would remove entries that are acknowledged.
 	matched := prev.Index + uint64(len(entries))
 	if bug("late append truncates") && matched < l.last.Index && matched >= l.commit {
 		r.truncate(matched + 1)
@@ -103,9 +102,9 @@ func (r *replica) stepAppend(m *Message) error {
 		if term, _ := l.termAt(e.ID.Index); term != e.ID.Term {
 			break
 		}
-		// One id stands for one entry (log matching, the paper, section 5.3), so all
-		// that is to be done with it is done. That its bytes are the same is checked
-		// where they are in memory.
+		// One id stands for one entry (log matching, the paper, section 5.3), so
+		// nothing is left to do for it. Its bytes are compared too where they are in
+		// memory.
 		if e.ID.Index >= l.first {
 			if mine := l.tail[e.ID.Index-l.first]; mine.Checksum() != e.Checksum() {
 				return r.stop(fmt.Errorf("%w: %s has checksum %08x here and %08x at replica %d",
@@ -120,8 +119,8 @@ func (r *replica) stepAppend(m *Message) error {
 		}
 		if first := entries[0].ID; first.Index <= l.last.Index {
 			// The leader holds all that is committed (leader completeness, section
-			// 5.4.3), so it can differ only after that. Otherwise something is broken
-			// for which no log is worth overwriting.
+			// 5.4.3), so the logs can differ only after that. If they differ before,
+			// something is broken, and this log must not be overwritten for it.
 			if first.Index <= l.commit {
 				term, _ := l.termAt(first.Index)
 				return r.stopTruncation(m.From, first, LogID{Term: term, Index: first.Index})
@@ -130,20 +129,23 @@ func (r *replica) stepAppend(m *Message) error {
 		}
 		r.append(entries)
 	}
-	// Up to where this append has shown that the logs agree, and no farther: what
+	// The commit goes as far as this append has shown that the logs agree: what
 	// follows here may be an earlier leader's (figure 2, AppendEntries, step 5).
 	r.commitTo(min(m.Commit, matched))
+	// The leader counts this answer as a copy on disk, so it leaves after the sync.
 	term, _ = l.termAt(matched)
 	r.promise(m.From, Message{Type: MsgAppendAnswer, Log: LogID{Term: term, Index: matched}})
 	return nil
 }
 
-// refuseAppend says from where on this log may differ. The entry that the
-// append names is of term here, or is not here.
+// refuseAppend tells the leader from where on this log may differ. At the index
+// that the append names, this log has an entry of term, or none if here is false.
 func (r *replica) refuseAppend(m *Message, term uint64, here bool) error {
 	a := Message{Type: MsgAppendAnswer, Log: m.Log, Reject: true,
 		Conflict: r.log.last, Commit: r.log.last.Index}
 	if here {
+		// A leader holds all that is committed (section 5.4.3). If this one does not,
+		// something is broken, and it must not be helped to overwrite this log.
 		if m.Log.Index <= r.log.commit {
 			return r.stopTruncation(m.From, m.Log, LogID{Term: term, Index: m.Log.Index})
 		}
@@ -172,8 +174,9 @@ func (r *replica) append(entries []Entry) {
 	}
 }
 
-// truncate removes the entries from index on, with what they brought. What was
-// handed out to be written may be synced later, and then counts no longer.
+// truncate removes the entries from index on, with the memberships that they
+// brought. If they were handed out to be written, a later sync no longer counts
+// for them.
 func (r *replica) truncate(index uint64) {
 	r.log.truncate(index)
 	r.members.truncate(index)

@@ -25,8 +25,8 @@ func (f *followers) of(id ReplicaID) *progress {
 	return &f.list[i]
 }
 
-// become makes the list that of the members of m. New ones are sent the entry
-// next first, and count as heard of at tick now.
+// become makes the list match the members of m. New ones are sent the entry next
+// first, and count as heard of at tick now.
 func (f *followers) become(m *Membership, next, now uint64) {
 	old := f.list
 	f.list = nil
@@ -43,8 +43,10 @@ func (f *followers) become(m *Membership, next, now uint64) {
 }
 
 // quorum returns the largest value that a quorum of the voters of m has reached.
-// value is asked for each voter but the leader, whose own value is own.
+// value returns that of a follower; the leader's is own.
 func (f *followers) quorum(m *Membership, own uint64, value func(*progress) uint64) uint64 {
+	// A leader that is no voter, because it removes itself, does not count itself (the
+	// paper, section 6): own enters only where the lists name it.
 	f.scratch = f.scratch[:0]
 	for _, list := range [...][]Member{m.Voters, m.Outgoing} {
 		for i := range list {
@@ -62,9 +64,9 @@ func (f *followers) quorum(m *Membership, own uint64, value func(*progress) uint
 	return quorum.ReachedJoint(f.scratch[:n], f.scratch[n:])
 }
 
-// known returns the last index up to which all that are fed from memory are known
-// to hold the log, at most last. A follower whose log is not known to agree may
-// lack anything, and reads it from disk.
+// known returns the last index, at most last, up to which every follower fed from
+// memory is known to hold the log. A follower whose log is not known to agree may
+// lack anything, and is fed from disk.
 func (f *followers) known(last uint64) uint64 {
 	for i := range f.list {
 		if p := &f.list[i]; p.state == ProgressReplicate {

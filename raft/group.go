@@ -6,15 +6,14 @@ import (
 )
 
 // Group is one replica's part in one group, as its owner sees it: calls in,
-// Readies out. What the protocol asks of the replica between them stands on
-// [replica] and [leader]. A Group is not safe for concurrent use; what it hands
-// out is.
+// Readies out. [replica] and [leader] say what the protocol does in between.
+// A Group is not safe for concurrent use; what it hands out is.
 type Group struct {
 	replica replica
 	handed  handed
 }
 
-// New returns a Group that goes on where r ends. It keeps the slices of r.
+// New returns a Group that continues where r ends. It keeps the slices of r.
 func New(c Config, r Restored) (*Group, error) {
 	if err := c.fill(); err != nil {
 		return nil, fmt.Errorf("new group: %w", err)
@@ -22,6 +21,8 @@ func New(c Config, r Restored) (*Group, error) {
 	if err := r.check(c.Self); err != nil {
 		return nil, fmt.Errorf("new group: %w", err)
 	}
+	// A snapshot covers committed entries only, so its base is committed even where
+	// the commit on disk is older.
 	commit := max(r.State.Commit, r.Base.Index)
 	g := &Group{replica: replica{
 		config: c,
@@ -51,16 +52,21 @@ func New(c Config, r Restored) (*Group, error) {
 		}
 		me.members.push(e.ID.Index, m)
 	}
+	// Those after the commit may still be truncated, and then an earlier one is in
+	// force again.
 	me.members.commit(commit)
 	g.handed = g.hand()
+	// If the base raised the commit, the first Ready writes it.
 	g.handed.state.Commit = r.State.Commit
+	// Questions are numbered from a random place, so that an answer to an earlier
+	// start fits none of this one. Half the range is left to count up in.
 	fresh := chance(^c.Chance)
 	me.questions.number = fresh.next() >> 1
 	me.timer.reset()
 	return g, nil
 }
 
-// Tick tells that one tick has passed.
+// Tick tells the Group that one tick has passed.
 func (g *Group) Tick() {
 	r := &g.replica
 	if r.stopped != nil || r.resting {
@@ -75,8 +81,8 @@ func (g *Group) Tick() {
 	}
 }
 
-// Campaign starts an election now, by asking whether it would be won. A leader
-// leads on, and a replica without a vote waits.
+// Campaign starts an election now, by asking whether it would be won. It does
+// nothing at a leader, or at a replica that may not stand for election.
 func (g *Group) Campaign() {
 	if r := &g.replica; r.stopped == nil && r.leading == nil && r.electable() {
 		r.wake()
@@ -89,7 +95,7 @@ func (g *Group) Campaign() {
 func (g *Group) TermAt(index uint64) (uint64, bool) { return g.replica.log.termAt(index) }
 
 // Recall returns those of the entries lo to hi that are in memory: all that are
-// not applied, and the newest of those that are.
+// not applied, and the newest applied ones.
 func (g *Group) Recall(lo, hi uint64) []Entry {
 	l := &g.replica.log
 	return l.slice(max(lo, l.first), min(hi, l.last.Index))

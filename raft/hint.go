@@ -14,7 +14,8 @@ type hint struct {
 	term uint64
 }
 
-// turnTicks lies between two that ask for votes because their leader was lost.
+// turnTicks separates the turns of replicas that ask for votes because they lost
+// their leader.
 const turnTicks = 2
 
 // LeaderLost is a hint: the connection to the leader's node has closed. This
@@ -54,14 +55,15 @@ func (r *replica) leaderBack() {
 		return
 	}
 	r.hint = hint{}
+	// A candidate has left the leader's term, and can't go back to it.
 	if r.term == h.term && r.lead == 0 && (r.role == RoleFollower || r.role == RolePreCandidate) {
 		r.becomeFollower(r.term, h.lead)
 	}
 }
 
-// turns returns the voters but one in the order in which they should lead: the
-// preferred one first, then around from one that differs from group to group
-// and term to term, so that a lost node's groups spread over those that stay.
+// turns returns the voters except without, in the order in which they should lead:
+// the preferred one first, then the others in a circle whose beginning differs from
+// group to group and term to term, so that a lost node's groups spread over the rest.
 func (r *replica) turns(without ReplicaID) []ReplicaID {
 	var ids []ReplicaID
 	for _, v := range r.members.now().Voters {
@@ -91,7 +93,7 @@ func (r *replica) hintTick() {
 	if h.next--; h.next > 0 {
 		return
 	}
-	// The others may have lost the leader a little later.
+	// Ask again soon: the others may lose the leader a little later.
 	h.next = 1 + r.timer.chance.below(2)
 	if r.role != RoleCandidate && r.electable() {
 		r.preCampaign()
@@ -101,7 +103,7 @@ func (r *replica) hintTick() {
 // yield lets an election that is under way come to its end.
 func (h *hint) yield(ticks int) { h.next = max(h.next, ticks) }
 
-// late reports whether a word of the leader that is taken for lost was still on
+// late reports whether a message from the leader that counts as lost was still on
 // its way when the hint came. One that comes after a tick shows that it lives.
 func (h *hint) late(from ReplicaID, term uint64) bool {
 	return h.left > 0 && h.age == 0 && h.lead == from && h.term == term

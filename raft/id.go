@@ -21,12 +21,12 @@ const GroupMax GroupID = 9999
 func (g GroupID) String() string { return "g" + strconv.Itoa(int(g)) }
 
 // Incarnation tells two groups of one number apart: it is the index in the
-// meta group's log of the entry that made the group. What carries an older one
-// is dropped. The meta group's own is 1.
+// meta group's log of the entry that made the group. Anything that carries an older
+// one is dropped. The meta group's own is 1.
 type Incarnation uint64
 
 // ReplicaID names one member of a group. It is allotted by the entry that
-// makes the member and never used again, also not for the same node: a
+// makes the member and never used again, not even for the same node: a
 // replica that lost what it promised comes back under another id. Zero is
 // nobody.
 type ReplicaID uint64

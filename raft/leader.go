@@ -2,7 +2,7 @@ package raft
 
 import "fmt"
 
-// leader is what a replica has besides while it leads: the paper's state on
+// leader is what a replica has in addition while it leads: the paper's state on
 // leaders (figure 2), new with each term.
 type leader struct {
 	replica   *replica
@@ -13,7 +13,7 @@ type leader struct {
 	reads     reads
 	transfer  transfer
 	preferAt  uint64 // the tick before which no preference is carried out
-	leaving   int    // ticks since this replica is fenced
+	leaving   int    // ticks since this replica was fenced
 }
 
 // becomeLeader begins to lead. The first entry is a no-op: its commit commits
@@ -37,13 +37,14 @@ func (r *replica) becomeLeader() {
 	l.sendDue = true
 }
 
-// end gives up what a leader has, with its reads.
+// end gives up leadership, and the reads that wait for it.
 func (l *leader) end() {
 	r := l.replica
 	l.loseReads()
 	r.out.snapshots = nil
 	r.leading = nil
-	// Whoever called what made it step down still holds it.
+	// A caller further up may still hold l, and must find nothing of the old
+	// leadership in it.
 	*l = leader{replica: l.replica}
 }
 
@@ -78,6 +79,7 @@ func (l *leader) propose(now GroupTime, entries []Entry) (first LogID, err error
 	if err := l.handsOver(); err != nil {
 		return LogID{}, err
 	}
+	// All are checked before one is sealed: either all of them get an ID or none.
 	bytes := 0
 	for i := range entries {
 		n := len(entries[i].Raw)
@@ -93,14 +95,14 @@ func (l *leader) propose(now GroupTime, entries []Entry) (first LogID, err error
 	if len(entries) == 0 {
 		return LogID{}, fmt.Errorf("%w: no entries", ErrProposal)
 	}
-	// A batch that is over the limit by itself is taken when nothing waits.
+	// Entries that are over the limit by themselves are taken when nothing waits.
 	if r.log.waiting > 0 && r.log.waiting+bytes > r.config.UncommittedBytesMax {
 		return LogID{}, fmt.Errorf("%w: %d bytes wait to be committed and applied, %d more are over the limit of %d",
 			ErrBusy, r.log.waiting, bytes, r.config.UncommittedBytesMax)
 	}
 	r.wake()
-	// Group time never goes back along a log: a leader whose clock is behind the last
-	// entry's repeats that.
+	// Group time never goes back along a log: a leader whose clock is behind repeats
+	// the time of the last entry.
 	now = min(max(now, r.log.time), TimeLimit-1)
 	first = LogID{Term: r.term, Index: r.log.last.Index + 1}
 	for i := range entries {
@@ -148,7 +150,7 @@ func (l *leader) quorumLost() bool {
 }
 
 // beat sends heartbeats to all. The commit in them goes no further than what
-// the follower has acknowledged, for it has no log id to check it by.
+// the follower has acknowledged, because a heartbeat names no log id to check it by.
 func (l *leader) beat() {
 	r := l.replica
 	l.sinceBeat = 0
@@ -165,17 +167,17 @@ func (l *leader) stepHeartbeatAnswer(m *Message) {
 		return
 	}
 	p.heard = r.ticks
-	// A round that has not begun can't have been answered: to count it would confirm
-	// a read that is still to come.
+	// A round that has not begun can't have been answered. Counting it would confirm
+	// reads that are still to come.
 	if m.Round > p.round && m.Round <= l.reads.round {
 		p.round = m.Round
 	}
 	p.fenced = m.Reject
 	if p.fenced && l.transfer.to == p.replica {
-		l.transfer = transfer{} // it would let TimeoutNow be
+		l.transfer = transfer{} // it would ignore TimeoutNow
 	}
-	// It is there, has not all, and has acknowledged nothing for a while: what
-	// was sent may be lost. Ask again, or find out by an empty append.
+	// It lives, lacks entries, and has acknowledged nothing for a while: what was
+	// sent may be lost. Send it again, or find out with an empty append.
 	if p.match < r.log.last.Index && r.ticks-p.moved >= uint64(r.config.HeartbeatTicks) {
 		p.moved = r.ticks
 		p.waiting = false
@@ -191,6 +193,8 @@ func (l *leader) stepAppendAnswer(m *Message) error {
 		return nil
 	}
 	if m.Reject {
+		// This log only grows while its replica leads, so a correct follower refuses
+		// nothing past its end.
 		if m.Log.Index > r.log.last.Index || m.Conflict.Index > min(m.Log.Index, m.Commit) {
 			return fmt.Errorf("%w: it refuses %s for %s, its last index is %d, the log here ends at %s",
 				ErrMessage, m.Log, m.Conflict, m.Commit, r.log.last)
@@ -208,8 +212,8 @@ func (l *leader) stepAppendAnswer(m *Message) error {
 		}
 		return nil
 	}
-	// It acknowledges an id, not an index: another entry at the same place would be
-	// counted for this one.
+	// It acknowledges an id, not an index. By the index alone, another entry at the
+	// same place would count for this one.
 	term, ok := r.log.termAt(m.Log.Index)
 	if m.Log.Index > r.log.last.Index || ok && term != m.Log.Term {
 		return fmt.Errorf("%w: it acknowledges %s, which is not in the log here, which ends at %s", ErrMessage, m.Log, r.log.last)
@@ -230,6 +234,8 @@ func (l *leader) stepAppendAnswer(m *Message) error {
 // and still be replaced (the paper, section 5.4.2, figure 8).
 func (l *leader) advanceCommit() {
 	r := l.replica
+	// The leader sends entries while its own disk is still busy, so it counts itself
+	// like the others: by what is synced (the dissertation, section 10.2.1).
 	index := l.quorum(r.log.durable, func(p *progress) uint64 { return p.match })
 	if index <= r.log.commit {
 		return
@@ -273,9 +279,11 @@ func (l *leader) feed(p *progress) {
 			m.Fetch = r.log.first - 1
 			p.waiting, p.moved = true, r.ticks
 		case p.state == ProgressProbe:
+			// One at a time: until an append fits, more of them would be refused too.
 			m.Entries, _ = r.log.cut(p.next, r.config.AppendBytesMax)
 			p.waiting, p.moved = true, r.ticks
 		default:
+			// next moves before the answer comes; a refusal takes it back.
 			entries, bytes := r.log.cut(p.next, r.config.AppendBytesMax)
 			if len(p.inflight) == 0 {
 				p.moved = r.ticks
@@ -287,8 +295,8 @@ func (l *leader) feed(p *progress) {
 		r.out.messages = append(r.out.messages, m)
 		sent = true
 	}
-	// A replica that is being probed may be asked about the last entry, too: it
-	// was given a snapshot that ends there, and lost it with its power.
+	// A replica that is being probed may be asked about the last entry too: a power
+	// loss may have cost it a snapshot that ends there.
 	if p.check && !sent && p.state != ProgressSnapshot {
 		r.out.messages = append(r.out.messages, l.appendMessage(p))
 	}

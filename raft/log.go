@@ -75,9 +75,9 @@ func (l *log) conflict(index uint64) LogID {
 	return LogID{Term: run.Term, Index: run.First}
 }
 
-// before returns the last index up to limit whose term is at most term: where
-// this log may still agree with one whose entries up to there are of such
-// terms. It is at least the base.
+// before returns the last index up to limit whose term is at most term: the last
+// place where this log may still agree with one that has only such terms up to
+// there. It is at least the base.
 func (l *log) before(limit, term uint64) uint64 {
 	limit = min(limit, l.last.Index)
 	if limit <= l.base.Index {
@@ -153,6 +153,8 @@ func (l *log) truncate(index uint64) {
 		l.bytes -= len(e.Raw)
 		l.waiting -= len(e.Raw)
 	}
+	// Readies and messages share the array, so the capacity goes with the length: the
+	// next append must not write where they still read.
 	l.tail = l.tail[:keep:keep]
 	for len(l.terms) > 0 && l.terms[len(l.terms)-1].First >= index {
 		l.terms = l.terms[:len(l.terms)-1]
@@ -188,7 +190,7 @@ func (l *log) cut(lo uint64, bytesMax int) ([]Entry, int) {
 	return rest[:len(rest):len(rest)], bytes
 }
 
-// apply notes that the state machine has all up to index.
+// apply records that the state machine has all up to index.
 func (l *log) apply(index uint64) {
 	for _, e := range l.slice(l.applied+1, index) {
 		l.waiting -= len(e.Raw)
@@ -197,15 +199,15 @@ func (l *log) apply(index uint64) {
 }
 
 // crowded reports whether the log in memory waits for the state machine and is
-// larger than bytesMax. It is never true of entries that wait for the leader's
-// word, which the leader bounds: to refuse those could stop the group.
+// larger than bytesMax. It is false while entries wait only for the leader to commit
+// them: the leader bounds those, and refusing them could stop the group.
 func (l *log) crowded(bytesMax int) bool {
 	return l.applied < min(l.commit, l.durable) && l.waiting >= bytesMax
 }
 
-// trim forgets entries that are applied and durable, oldest first, until the
-// rest fits into bytesMax, or into a [tailPart] of it as far as no follower that is
-// fed lacks them, up to known.
+// trim forgets entries that are applied and durable, oldest first, until the rest
+// fits into bytesMax. Entries up to known, which no follower fed from memory lacks,
+// go until it fits into a [tailPart] of that.
 func (l *log) trim(known uint64, bytesMax int) {
 	end := min(l.applied, l.durable)
 	few := bytesMax / tailPart
@@ -218,8 +220,8 @@ func (l *log) trim(known uint64, bytesMax int) {
 		n++
 	}
 	l.tail = l.tail[n:]
-	// What was trimmed stays alive with the array. It is left behind when it
-	// outweighs what is kept, so that bytes moved are paid by bytes trimmed.
+	// The array keeps trimmed entries alive. It is left behind once they outweigh
+	// those that are kept, so that each byte moved is paid for by a byte trimmed.
 	if l.dead > max(l.bytes, deadTimes*few) {
 		l.move(0)
 	}
@@ -227,6 +229,7 @@ func (l *log) trim(known uint64, bytesMax int) {
 
 // compact forgets what is up to base, which is applied.
 func (l *log) compact(base LogID) {
+	// The run that holds base goes on after it, unless the next one begins there.
 	terms := l.terms[l.run(base.Index):]
 	if len(terms) > 1 && terms[1].First == base.Index+1 {
 		terms = terms[1:]
@@ -259,9 +262,9 @@ func (l *log) reset(base LogID, time GroupTime) {
 	}
 }
 
-// move goes on in a new array with room for more entries and for as many as
+// move copies the tail to a new array with room for more entries and for as many as
 // there are now, so that each entry is moved few times; a short tail gets room
-// for [deadTimes] as many, which trim fills before it moves on. (With the growth of
+// for [deadTimes] as many, which trim fills before it moves again. (With the growth of
 // the built-in append, by a quarter at this size, BenchmarkLeader took 360 to
 // 400 ns and 260 bytes per entry; with twice as many always, 115 to 160 ns and
 // 110 bytes.)

@@ -7,7 +7,8 @@ type members struct {
 	// history holds what is in force from each index on. Its first is
 	// committed, and is the only committed one.
 	history []memberChange
-	// changes counts what changed what is in force: by it the owner is told.
+	// changes counts the changes of what is in force. When it has moved, the next
+	// Ready tells the owner.
 	changes uint64
 }
 
@@ -47,8 +48,8 @@ func (m *members) push(index uint64, membership Membership) {
 	m.changes++
 }
 
-// truncate forgets what entries from index on brought; it reports whether there
-// was any.
+// truncate forgets memberships that entries from index on brought, and reports
+// whether there were any.
 func (m *members) truncate(index uint64) bool {
 	n := len(m.history)
 	for n > 1 && m.history[n-1].index >= index {
@@ -62,7 +63,7 @@ func (m *members) truncate(index uint64) bool {
 	return changed
 }
 
-// commit forgets what can't come back.
+// commit forgets memberships that can't come back.
 func (m *members) commit(index uint64) {
 	for len(m.history) > 1 && m.history[1].index <= index {
 		m.history = m.history[1:]
@@ -82,11 +83,10 @@ func (m *members) mayVote(id ReplicaID) bool {
 	return false
 }
 
-// mayBe reports whether a replica of that id may be a member as far as this log
+// mayBe reports whether a replica of that id may be a member, as far as this log
 // can tell. One that is not in force here may have been added by entries that
-// are still on their way, or may have been removed by one that is not
-// committed. What is sure is only that an id once allotted does not come back
-// after its removal is committed.
+// are still on their way, or been removed by one that is not committed. The only
+// certain thing is that an id does not come back once its removal is committed.
 func (m *members) mayBe(id ReplicaID) bool {
 	if id >= m.history[0].membership.Next || bug("removed node still votes") {
 		return true

@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// Goal says what a learner shall become. A voter's is GoalVoter.
+// Goal is what a learner is to become. A voter's is GoalVoter.
 type Goal uint8
 
 const (
@@ -35,8 +35,8 @@ type Member struct {
 	Goal    Goal
 }
 
-// Membership says whose word counts. Each list is sorted by replica id and
-// names a replica once.
+// Membership lists the replicas of a group, and says which of them vote. Each list
+// is sorted by replica id and names a replica once.
 type Membership struct {
 	// Voters decide by majority.
 	Voters []Member
@@ -68,7 +68,7 @@ const MembersMax = 1024
 //	            8  u64  node id
 //	           16  u8   goal: 1 voter, 2 copy
 //
-// Nothing follows. What holds it (a log entry, a snapshot) has the checksum.
+// Nothing follows. The log entry or snapshot that holds it has the checksum.
 const (
 	membershipVersion    = 1
 	membershipHeaderSize = 16
@@ -133,12 +133,12 @@ func ReadMembership(b []byte) (Membership, error) {
 }
 
 // Blank reports whether m is the zero Membership: that of a replica just made, whose
-// log will tell. It is no membership to count by, and no entry has it.
+// log will tell. Nothing is counted by it, and no entry carries it.
 func (m Membership) Blank() bool {
 	return len(m.Voters) == 0 && len(m.Outgoing) == 0 && len(m.Learners) == 0 && m.Next == 0
 }
 
-// Check says what is wrong with m, if anything is.
+// Check returns what is wrong with m, or nil.
 func (m Membership) Check() error {
 	if m.Blank() {
 		return nil
@@ -174,8 +174,8 @@ func (m Membership) Check() error {
 	return m.checkNodes()
 }
 
-// checkNodes reports whether a node is named for two replicas, or a replica with
-// two nodes.
+// checkNodes refuses a membership in which a node holds two replicas, or a replica
+// is on two nodes.
 func (m Membership) checkNodes() error {
 	all := slices.Collect(m.All())
 	slices.SortFunc(all, func(a, b Member) int { return cmp.Or(cmp.Compare(a.Node, b.Node), compare(a.Replica, b.Replica)) })
@@ -193,7 +193,7 @@ func (m Membership) checkNodes() error {
 	return nil
 }
 
-// Member returns the replica of that id, whatever it is to the group.
+// Member returns the member of that id, whichever list it is in.
 func (m Membership) Member(id ReplicaID) (Member, bool) {
 	for _, list := range [...][]Member{m.Voters, m.Outgoing, m.Learners} {
 		if i := find(list, id); i >= 0 {

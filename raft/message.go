@@ -25,10 +25,10 @@ const (
 const (
 	MsgReadIndex       MessageType = 9  // follower to leader: from which index on may I read? Round: the follower's own number
 	MsgReadIndexAnswer MessageType = 10 // Round, as it was sent. Log.Index: from there on; or Reject: not the leader, or busy
-	MsgTimeoutNow      MessageType = 11 // leader to the one that shall lead next: stand for election now
+	MsgTimeoutNow      MessageType = 11 // leader to its successor: stand for election now
 	MsgSnapshot        MessageType = 12 // leader to follower: Log: the last id that the snapshot covers. See Message.Install
 	// 13 is kept for the progress of a snapshot.
-	MsgTransferVote MessageType = 14 // a Vote that the leader itself wished for, so that nobody is loyal to it. Answered by VoteAnswer
+	MsgTransferVote MessageType = 14 // a Vote that the leader itself asked for, so that loyalty to it stops nobody. Answered by VoteAnswer
 	MsgQuiet        MessageType = 15 // leader to follower: Log: my last id, and all is committed. Rest, if you hold exactly that
 )
 
@@ -46,8 +46,8 @@ func (t MessageType) String() string {
 	return messageNames[t]
 }
 
-// Message travels between two replicas of one group. What is not named for its
-// type is zero.
+// Message travels between two replicas of one group. Fields that are not named for
+// its type are zero.
 type Message struct {
 	Type     MessageType
 	From, To ReplicaID

@@ -51,13 +51,13 @@ func (p *progress) land(index uint64) {
 	}
 }
 
-// accepted takes in an accepted answer: all up to index is there.
+// accepted records an accepted answer: all up to index is there.
 func (p *progress) accepted(index uint64) {
 	p.match = max(p.match, index)
 	p.land(index)
-	// An answer to an append before the one under way frees nothing. That one
-	// names next-1, so a probe is answered from there on, and a read from disk
-	// from the first entry on that it brought.
+	// An answer to an append before the one under way frees nothing. The one under
+	// way names next-1, so an answer from there on settles a probe. While
+	// replicating it is a read from disk, which an answer past next-1 settles.
 	switch {
 	case index >= p.next:
 		p.waiting = false

@@ -3,12 +3,12 @@ package raft
 // Quiet reports whether the group rests: [Group.Tick] is not needed until a call
 // of Wake, of Step, or of anything that asks for something.
 //
-// A group that rests exchanges nothing. Its leader has seen to it that all
-// members hold the same log and know that it is committed. Nothing is risked
-// by it: a quiet leader confirms each read as any other. One that is gone is
-// replaced by elections as usual, but a quiet follower counts no ticks and will
-// not notice: the owner must, whatever became of the leader. That its node lives
-// proves nothing.
+// A group that rests exchanges nothing. Its leader has made sure that all
+// members hold the same log and know that it is committed. Rest risks nothing: a
+// quiet leader confirms each read like any other. If it is gone, an election
+// replaces it as usual, but a quiet follower counts no ticks and will not notice:
+// the owner must, whatever happened to the leader. That its node lives proves
+// nothing.
 func (g *Group) Quiet() bool { return g.replica.resting }
 
 // Wake ends the rest of a group. A leader sends heartbeats, a follower waits
@@ -31,8 +31,8 @@ func (r *replica) wake() {
 	}
 }
 
-// wakes reports whether m ends a rest: it does, unless it is an answer that was
-// under way when the rest began, or says to rest.
+// wakes reports whether m ends a rest. Every message does, except answers that
+// were under way when the rest began, and the one that says to rest.
 func (m *Message) wakes() bool {
 	switch m.Type {
 	case MsgHeartbeatAnswer, MsgQuiet:
@@ -44,12 +44,12 @@ func (m *Message) wakes() bool {
 }
 
 // rest lets the group rest if nothing is left to do, and reports whether it did.
-// A replica that misses the word of it, or was started anew, hears no heartbeats,
-// asks for votes, and so wakes the leader.
+// A replica that misses MsgQuiet, or was started anew, hears no heartbeats, asks
+// for votes, and so wakes the leader.
 func (l *leader) rest() bool {
 	r := l.replica
-	// A follower that rests counts no ticks, so nobody may need one: all must hold the
-	// whole log, know of its commit, and wait for nothing of this leader's.
+	// A follower that rests counts no ticks, so none may depend on them: all must hold
+	// the whole log, know that it is committed, and wait for nothing from this leader.
 	if r.config.QuietTicks == 0 || l.idle < r.config.QuietTicks || l.reads.pending() > 0 ||
 		l.transfer.to != 0 || l.changing() || l.prefersOther() || r.fenced || len(r.syncs.list) > 0 ||
 		r.log.applied < r.log.last.Index || r.log.durable < r.log.last.Index {
@@ -74,9 +74,10 @@ func (l *leader) rest() bool {
 }
 
 // call wakes a leader that rests, for a replica that hears of none and does not
-// stand for election: a learner or a fenced voter that was started anew would never learn that it
-// has a leader, nor how much is committed. Its PreVote asks for an election that
-// it does not want and has no use for the answers, which nobody is bound by.
+// stand for election. Without it a learner or a fenced voter that was started anew
+// would never learn that it has a leader, nor how much is committed. Its PreVote
+// asks for an election that it does not want; it ignores the answers, and they
+// bind nobody.
 func (r *replica) call() {
 	r.timer.reset()
 	if r.term+1 < TermLimit {
@@ -92,6 +93,7 @@ func (r *replica) stepQuiet(m *Message) error {
 	}
 	if r.log.last == m.Log {
 		r.commitTo(m.Log.Index)
+		// A question that waits needs ticks, to be asked again if it is lost.
 		r.resting = r.lead == m.From && len(r.questions.list) == 0
 	}
 	return nil

@@ -23,10 +23,10 @@ type asker struct {
 
 func (r *reads) pending() int { return len(r.asked) + len(r.waiting) }
 
-// add has a read wait for the next round.
+// add makes a read wait for the next round.
 func (r *reads) add(a asker) { r.waiting = append(r.waiting, a) }
 
-// begin begins the next round, for all that wait, with what is committed now.
+// begin begins the next round, for all reads that wait, at the present commit.
 func (r *reads) begin(commit uint64) {
 	r.round++
 	r.asked, r.waiting = r.waiting, r.asked[:0]
@@ -71,7 +71,7 @@ func (g *Group) ReadIndex(n uint64) error {
 	return nil
 }
 
-// pendingReads counts those that wait here: a leader's, or a follower's.
+// pendingReads counts the reads that wait here, at a leader or at a follower.
 func (r *replica) pendingReads() int {
 	if r.leading != nil {
 		return r.leading.reads.pending()
@@ -98,8 +98,9 @@ func (l *leader) advanceReads() {
 	if term, _ := r.log.termAt(r.log.commit); term != r.term && !bug("read before own commit") {
 		return
 	}
-	// The commit of now covers whatever was answered before any of these reads came:
-	// none of them came after it (the dissertation, section 6.4, step 2).
+	// All reads that wait came before this moment, so the present commit covers every
+	// write that was answered before one of them began (the dissertation, section 6.4,
+	// step 2).
 	reads.begin(r.log.commit)
 	if l.roundConfirmed() { // a group of one asks nobody
 		l.answerReads()
@@ -127,7 +128,7 @@ func (l *leader) answerReads() {
 	l.reads.asked = l.reads.asked[:0]
 }
 
-// loseReads gives up what waits. What was confirmed stays so.
+// loseReads gives up the reads that wait. Those that are confirmed stay confirmed.
 func (l *leader) loseReads() {
 	r := l.replica
 	for _, list := range [...][]asker{l.reads.asked, l.reads.waiting} {
@@ -163,6 +164,8 @@ func (q *questions) lose(out *output) {
 
 // add begins a read under the owner's number.
 func (q *questions) add(read uint64) {
+	// The answer to a question that is under way may be from before this read began,
+	// so only the next question counts for it.
 	q.list = append(q.list, question{read, q.number + 1})
 	q.due = true
 }
@@ -175,12 +178,11 @@ func (q *questions) ask() uint64 {
 	return q.number
 }
 
-// answer answers the reads that began before that question was sent. The answer
-// is bound to its number, so one that is late, or given twice, answers none that
-// came after.
+// answer answers the reads that began before the question was sent. The answer is
+// bound to its number, so one that is late, or given twice, answers no later read.
 func (q *questions) answer(m *Message, out *output) {
 	if m.Round > q.number {
-		return
+		return // never asked, or asked by an earlier start of this replica
 	}
 	kept := q.list[:0]
 	for _, r := range q.list {

@@ -3,10 +3,10 @@ package raft
 import "fmt"
 
 // HardState is what a replica must find again after a crash. Term and Vote are
-// promises and want a sync; Commit is a convenience and rides along.
+// promises and need a sync; Commit is a convenience and rides along.
 type HardState struct {
 	Term   uint64
-	Vote   ReplicaID // whom this replica voted for in Term; 0: nobody yet
+	Vote   ReplicaID // the replica that this one voted for in Term; 0: none yet
 	Commit uint64    // Invariant: never past the end of the log written with it
 }
 
@@ -16,8 +16,8 @@ type Read struct {
 	Index  uint64 // the read may run once all up to here is applied
 }
 
-// Ready is what the owner has to do next; its duties stand in the package
-// comment. Slices in it are never changed afterwards.
+// Ready is what the owner has to do next; the package comment lists its duties.
+// Slices in it are never changed afterwards.
 type Ready struct {
 	// Number is one more than that of the Ready before; the first is 1.
 	// Syncs are reported by it, not by log id: an entry may be written,
@@ -35,13 +35,13 @@ type Ready struct {
 
 	// Install, if not nil, is a snapshot that takes the place of the log and of
 	// the state machine, before Entries: it is written and synced with this
-	// Ready. Everything up to its Base is applied by that.
+	// Ready. That applies everything up to its Base.
 	Install *Install
 
 	// Messages leave at once: PreVote and its answers, heartbeats and their
-	// answers, a leader's appends, what has to do with reads, TimeoutNow.
+	// answers, a leader's appends, reads and their answers, TimeoutNow.
 	Messages []Message
-	// AfterSync leave once this Ready is synced: votes, the wish for them, and
+	// AfterSync leave once this Ready is synced: votes, requests for them, and
 	// acknowledgements of entries.
 	AfterSync []Message
 
@@ -57,18 +57,18 @@ type Ready struct {
 	// or [Group.SnapshotLost].
 	Snapshots []SnapshotWanted
 
-	// Membership, if not nil, is in force from here on: another one than as of
-	// the Ready before, or than that of the restored log. An entry brought it, or
-	// an install, or it is an older one again, because the entry that changed it
-	// was truncated, be that one of this life or of an earlier.
+	// Membership, if not nil, is in force from here on, and differs from that of
+	// the Ready before, or of the restored log. An entry or an install brought it,
+	// or it is an older one again, because the entry that changed it, in this life
+	// or an earlier one, was truncated.
 	Membership *Membership
 
 	Lead ReplicaID // 0: none known
 	Role Role
 }
 
-// handed is what the owner was told by the last Ready, so that the next one tells
-// what is new.
+// handed is what the last Ready told the owner, so that the next one tells what is
+// new.
 type handed struct {
 	state   HardState
 	lead    ReplicaID
@@ -107,7 +107,7 @@ func (g *Group) hand() handed {
 	return handed{state: state, lead: r.lead, role: r.role, members: r.members.changes}
 }
 
-// gather makes what waited for a Ready, so that it goes out together.
+// gather produces what was put off until a Ready, so that it leaves together.
 func (g *Group) gather() {
 	r := &g.replica
 	if r.leading != nil {
@@ -129,6 +129,8 @@ func (g *Group) Ready() Ready {
 	l, before := &r.log, g.handed
 	g.handed = g.hand()
 	state := g.handed.state
+	// Synced counts what is recorded here, not the state of its own moment, which may
+	// be of a later term or of another log.
 	r.syncs.add(unsynced{last: l.last.Index, term: state.Term, vote: state.Vote, tick: r.ticks})
 	rd := Ready{
 		Number:       r.syncs.number,
@@ -145,8 +147,8 @@ func (g *Group) Ready() Ready {
 		Role:         r.role,
 	}
 	rd.MustSync = rd.Install != nil || len(rd.Entries) > 0 || state.Term != before.state.Term || state.Vote != before.state.Vote
-	// What is committed and not durable here is on other disks. To apply it would let
-	// a crash take the state back behind what it has told.
+	// An entry that is committed but not durable here is on other disks only. If it
+	// were applied, a crash could take this state back behind what it has answered.
 	if end := min(l.commit, l.durable); l.handed < end {
 		rd.Committed = l.slice(l.handed+1, end)
 		l.handed = end
@@ -171,7 +173,8 @@ func (g *Group) Synced(n uint64) {
 		return
 	}
 	// Only now does a leader count itself for its entries, and a candidate for its own
-	// vote: the disk is the voter.
+	// vote: the disk is the voter. A vote that is synced after its term is over counts
+	// in no later one.
 	r.log.durable = max(r.log.durable, u.last)
 	switch {
 	case r.leading != nil:
@@ -198,8 +201,8 @@ func (g *Group) Applied(index uint64) {
 	}
 }
 
-// trim forgets what memory need not hold: most of what no follower lacks that
-// is fed from memory, and of the rest what is too much.
+// trim forgets entries that memory need not hold: most of those that no follower
+// fed from memory lacks, and those that are too many.
 func (g *Group) trim() {
 	r := &g.replica
 	known := r.log.last.Index

@@ -4,8 +4,8 @@ import "fmt"
 
 // replica is one member of a group, whatever its role: the paper's state on all
 // servers (figure 2), and what this implementation adds. What every role does
-// with a message stands in step.go, the conduct of voters in candidate.go, of
-// followers in follower.go; what a leader has and does besides is a [leader].
+// with a message is in step.go, what voters do in candidate.go, what followers do
+// in follower.go; what a leader has and does in addition is a [leader].
 type replica struct {
 	config Config
 
@@ -37,8 +37,8 @@ type replica struct {
 	stopped   error
 }
 
-// awaitLeader counts a tick without a leader's word, and ends the patience of a
-// replica that could take its place.
+// awaitLeader counts a tick in which no leader was heard. Once the timer has
+// expired, a replica that may stand for election does.
 func (r *replica) awaitLeader() {
 	r.timer.silence++
 	r.questions.tick(r.config.HeartbeatTicks)
@@ -46,6 +46,8 @@ func (r *replica) awaitLeader() {
 	if !r.timer.expired() {
 		return
 	}
+	// Only the leader's answers are believed, and there is none any more: the owner
+	// must ask again, elsewhere.
 	r.lead = 0
 	r.questions.lose(&r.out)
 	if r.electable() {
@@ -62,7 +64,7 @@ func (r *replica) electable() bool {
 	return (!r.fenced || bug("fenced replica leads")) && r.complete(r.log.last) && (r.members.mayVote(r.config.Self) || bug("removed node still votes")) && !r.syncs.stalled(r.ticks)
 }
 
-// send has m leave at once, in the present term if it names none.
+// send queues m to leave at once, in the present term if it names none.
 func (r *replica) send(to ReplicaID, m Message) {
 	m.From, m.To = r.config.Self, to
 	if m.Term == 0 {
@@ -71,14 +73,14 @@ func (r *replica) send(to ReplicaID, m Message) {
 	r.out.messages = append(r.out.messages, m)
 }
 
-// promise has m leave, in the present term, when all that it counts on is synced.
+// promise queues m to leave, in the present term, once all that it relies on is synced.
 func (r *replica) promise(to ReplicaID, m Message) {
 	m.From, m.To, m.Term = r.config.Self, to, r.term
 	r.out.afterSync = append(r.out.afterSync, m)
 }
 
-// stop ends this replica's part for good, because of what must never happen.
-// What it has not handed out yet is dropped: nothing more leaves it.
+// stop ends this replica's part for good, because something happened that never
+// may. Output that is not handed out yet is dropped: nothing more leaves the replica.
 func (r *replica) stop(reason error) error {
 	r.stopped = fmt.Errorf("%w: %w", ErrStopped, reason)
 	r.role, r.lead, r.leading = RoleFollower, 0, nil

@@ -26,7 +26,7 @@ type Restored struct {
 	Time    GroupTime // the largest in the log
 }
 
-// check returns what in r can't be, seen from the replica that it is of, or nil.
+// check returns why replica self can't have left r on its disk, or nil.
 func (r *Restored) check(self ReplicaID) error {
 	bad := func(format string, a ...any) error { return fmt.Errorf("restored: "+format, a...) }
 	if err := r.Membership.Check(); err != nil {
@@ -34,7 +34,7 @@ func (r *Restored) check(self ReplicaID) error {
 	}
 	commit := max(r.State.Commit, r.Base.Index)
 	if _, founder := r.Membership.Member(self); r.Base.Index == 0 && !r.Membership.Blank() && !founder {
-		// With an empty log it would count by a membership that nothing has told it of.
+		// Its log is empty, so nothing can have told it of this membership.
 		return bad("replica %d is none of the founders, so it begins with the blank membership", self)
 	}
 	switch {

@@ -1,11 +1,11 @@
 package raft
 
-// A replica that was started anew can't know whether its disk is what it last
-// was: a directory that was copied earlier and put back looks the same from
-// inside, and has forgotten votes, terms and entries that others count on. So
-// its owner asks the other voters before it hands in the first message, and
-// says here what came of it. What the owner may conclude, and when, is its
-// affair (repl/lives.go); this file is what follows for the core.
+// A replica that was started anew can't know whether its disk still holds what it
+// last held: a directory that was copied earlier and put back looks the same from
+// inside, and has forgotten votes, terms and entries that others rely on. So its
+// owner asks the other voters before it hands in the first message, and passes
+// their answers on here. repl/lives.go decides what may be concluded from them, and
+// when; this file is what follows for the core.
 
 // Resume tells a replica that was started anew, or whose owner has come to doubt
 // its log, what the other voters say: the highest of their terms, and the newest
@@ -25,8 +25,9 @@ func (g *Group) Resume(term uint64, floor LogID) {
 	}
 	// A term that is out of reach was made up: no voter can have come to it.
 	if term >= r.term && term < TermLimit && r.reach.check(term, r.term) == nil {
-		// A vote that is on this disk was given once and for all. Where none is, it is
-		// kept from everybody: this replica's own name stands for that.
+		// A vote that is on this disk was given for good. If there is none, one may have
+		// been forgotten, so nobody gets it: the replica records a vote for itself and
+		// does not stand.
 		if r.becomeFollower(term, 0); term > 0 && r.vote == 0 {
 			r.vote = r.config.Self
 		}
@@ -40,9 +41,9 @@ func (r *replica) complete(last LogID) bool {
 	return last.NewerOrEqual(r.log.last) && (last.NewerOrEqual(r.floor) || bug("vote below the floor"))
 }
 
-// ForgoFloor lowers the floor to the newest last id of those that are still heard:
-// whoever named a newer one has fallen silent, and counts as one that never answered.
-// With the zero LogID the replica votes by what its log holds alone.
+// ForgoFloor lowers the floor to left, the newest last id of the voters that are
+// still heard: a voter that named a newer one has fallen silent, and counts as one
+// that never answered. With the zero LogID the replica votes by its log alone.
 func (g *Group) ForgoFloor(left LogID) { g.replica.floor = left }
 
 // Short reports whether the log is older than the floor that [Group.Resume] set, so
@@ -50,18 +51,17 @@ func (g *Group) ForgoFloor(left LogID) { g.replica.floor = left }
 // for that: a wish for votes leaves after the sync of all that is before it.
 func (g *Group) Short() bool { return !g.replica.complete(g.replica.log.last) }
 
-// Resign has a leader or candidate follow nobody, in the same term. Its owner
-// calls it when it stops handing in messages.
+// Resign makes a leader or candidate a follower of nobody, in the same term. The
+// owner calls it when it stops handing in messages.
 func (g *Group) Resign() {
 	if r := &g.replica; r.stopped == nil && r.role != RoleFollower {
 		r.becomeFollower(r.term, 0)
 	}
 }
 
-// Reborn takes back what is counted of a replica, because its node was started
-// anew: what an earlier life acknowledged may not be on the disk of this one. A
-// leader looks for the end of its log from scratch, and a candidate asks it again
-// in its next election.
+// Reborn discards what is counted for a replica whose node was started anew: what
+// an earlier life acknowledged may not be on the disk of this one. A leader looks for
+// the end of its log from scratch, and a candidate asks it again in its next election.
 func (g *Group) Reborn(id ReplicaID) {
 	r := &g.replica
 	if r.stopped != nil {
@@ -85,6 +85,6 @@ func (l *leader) reborn(id ReplicaID) {
 	p.probe(r.log.last.Index)
 	r.wake()
 	l.sendDue = true
-	// An empty log of the same end is found out by an empty append.
+	// If there is nothing to send, an empty append finds out where its log ends.
 	p.check = true
 }

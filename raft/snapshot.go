@@ -13,8 +13,8 @@ type Install struct {
 	Time       GroupTime
 }
 
-// Compact tells that the owner has a snapshot that covers all up to base, with
-// membership m in force there, and that the log before is gone. base must be
+// Compact reports that the owner has a snapshot that covers all up to base, with
+// membership m in force there, and that the log before it is gone. base must be
 // applied. Each replica compacts for itself: what is applied is committed, and
 // what is committed is the same everywhere (the paper, section 7).
 func (g *Group) Compact(base LogID, m Membership) {
@@ -39,6 +39,7 @@ func (g *Group) SnapshotArrived(to ReplicaID, base LogID) {
 		return
 	}
 	p := l.snapshotDone(to, l.replica.config.HeartbeatTicks)
+	// The probe names base, so this log must reach it.
 	if p != nil && p.state == ProgressSnapshot && base.Index <= l.replica.log.last.Index {
 		p.probe(base.Index)
 	}
@@ -52,8 +53,8 @@ func (g *Group) SnapshotLost(to ReplicaID) {
 	}
 }
 
-// snapshotDone notes that the owner has answered for a replica, and does not ask
-// again for some ticks. It returns nil if nothing was asked.
+// snapshotDone records that the owner has answered for a replica, which is not asked
+// for again for pause ticks. It returns nil if nothing was asked.
 func (l *leader) snapshotDone(to ReplicaID, pause int) *progress {
 	p := l.followers.of(to)
 	if p == nil || !p.asked {
@@ -82,15 +83,15 @@ func (r *replica) stepSnapshot(m *Message) error {
 		return err
 	}
 	s, l := m.Install, &r.log
-	// What is committed here is the same as what the snapshot covers. To take
-	// an older state over a newer one would undo what was applied.
+	// This replica has committed all that the snapshot covers. Taking an older state
+	// over a newer one would undo what was applied.
 	if s.Base.Index <= l.commit && !(bug("snapshot over newer state") && s.Base.Index > l.base.Index) {
 		term, _ := l.termAt(l.commit)
 		r.promise(m.From, Message{Type: MsgAppendAnswer, Log: LogID{Term: term, Index: l.commit}})
 		return nil
 	}
-	// A log that holds the snapshot's last entry holds all before it, and is
-	// kept with what follows: those entries may be acknowledged.
+	// A log that holds the snapshot's last entry holds all before it (log matching),
+	// and is kept with what follows: those entries may be acknowledged.
 	if term, ok := l.termAt(s.Base.Index); ok && term == s.Base.Term && s.Base.Index > l.commit {
 		r.commitTo(s.Base.Index)
 	} else {
@@ -100,9 +101,9 @@ func (r *replica) stepSnapshot(m *Message) error {
 	return nil
 }
 
-// install begins the log anew after s. What was handed out to be written is
-// gone with the old one, and its sync counts no longer; the snapshot's own
-// counts when the Ready is synced that carries it.
+// install begins the log anew after s. Entries that were handed out to be written
+// are gone with the old log, and their sync no longer counts; the snapshot's own
+// counts once the Ready that carries it is synced.
 func (r *replica) install(s *Install) {
 	r.log.reset(s.Base, s.Time)
 	r.members.reset(s.Base.Index, s.Membership)

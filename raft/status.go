@@ -69,7 +69,7 @@ type Progress struct {
 	Next    uint64 // the next entry to send
 	State   ProgressState
 	Active  bool // heard of within an election timeout
-	Fenced  bool // it said that it does not lead, with its last answer to a heartbeat
+	Fenced  bool // its last answer to a heartbeat said that it does not lead
 }
 
 // Status is a picture of a Group as it is now.
@@ -91,7 +91,7 @@ type Status struct {
 	// Joint: the membership is a joint configuration, which its leader leaves
 	// once it is committed.
 	Joint bool
-	// Transferee is whom a leader is handing over to; 0: nobody.
+	// Transferee is the replica that a leader is handing over to; 0: none.
 	Transferee ReplicaID
 	// Quiet: nothing happens in the group, and no ticks are needed.
 	Quiet bool

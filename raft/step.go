@@ -2,9 +2,9 @@ package raft
 
 import "fmt"
 
-// Step hands in a message that arrived. What a replica in order can't have
-// sent is refused before anything changes, and so is a term that is too far
-// ahead, see [TermReach]. The entries of m are kept.
+// Step hands in a message that arrived. It refuses, before anything changes, a
+// message that no correct replica sends and one whose term is too far ahead, see
+// [TermReach]. It keeps the entries of m.
 func (g *Group) Step(m Message) error {
 	r := &g.replica
 	if r.stopped != nil {
@@ -27,13 +27,16 @@ func (r *replica) step(m *Message) error {
 	case m.Term > r.term:
 		switch {
 		case m.Type == MsgPreVote, m.Type == MsgPreVoteAnswer && !m.Reject:
-			// About a term that nobody has yet.
+			// They speak of a term that nobody has yet, so they raise none.
 		case m.Type == MsgVote && r.heardLeader(m.From):
-			// Stickiness: the wish of one that lost touch does not unseat a
-			// leader that a majority hears.
+			// Stickiness: a candidate that lost touch does not unseat a leader
+			// that a majority hears (the dissertation, section 4.2.3). Its term is
+			// not taken either, for that alone would depose the leader.
 			r.promise(m.From, Message{Type: MsgVoteAnswer, Reject: true})
 			return nil
 		default:
+			// A later term ends whatever this replica was in its own (the paper,
+			// section 5.1). The leader is not known until it speaks for itself.
 			r.becomeFollower(m.Term, 0)
 		}
 	case m.Term < r.term:
@@ -51,7 +54,7 @@ func (r *replica) step(m *Message) error {
 	case MsgHeartbeat:
 		return r.stepHeartbeat(m)
 	case MsgReadIndexAnswer:
-		if m.From == r.lead { // nobody else can know
+		if m.From == r.lead { // no other replica can know
 			r.questions.answer(m, &r.out)
 		}
 	case MsgTimeoutNow:
@@ -66,8 +69,8 @@ func (r *replica) step(m *Message) error {
 	return nil
 }
 
-// stepForLeader takes what only a leader is sent. One that leads no more has no
-// use for answers, and refuses what asks.
+// stepForLeader handles what is sent to leaders only. A replica that no longer
+// leads ignores answers and refuses questions.
 func (r *replica) stepForLeader(m *Message) error {
 	l := r.leading
 	switch {
@@ -84,14 +87,14 @@ func (r *replica) stepForLeader(m *Message) error {
 	return nil
 }
 
-// stepOld takes a message of a term that is over. What asks is told the term
-// of today, so that a leader of yesterday steps down and a replica that ran
-// ahead of its group's terms is caught up with.
+// stepOld handles a message of an earlier term. It answers questions in the
+// present term, so that a deposed leader steps down, and so that a group catches up
+// with a replica whose term ran ahead.
 func (r *replica) stepOld(m *Message) error {
 	switch m.Type {
 	case MsgAppend:
-		// It names nothing: the leader of then may lead again, and would take what
-		// is said about an append of that term for one of this.
+		// It names no log id: the sender may lead again by now, and would take the
+		// answer to an append of that term for one to an append of this term.
 		r.promise(m.From, Message{Type: MsgAppendAnswer, Reject: true})
 	case MsgHeartbeat:
 		r.send(m.From, Message{Type: MsgHeartbeatAnswer, Round: m.Round})
@@ -107,7 +110,7 @@ func (r *replica) stepOld(m *Message) error {
 		}
 	case MsgPreVoteAnswer:
 		if m.Reject {
-			r.stepVoteAnswer(m) // a no carries the term of its sender
+			r.stepVoteAnswer(m) // a no carries its sender's term
 		}
 	}
 	return nil

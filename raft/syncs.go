@@ -9,7 +9,7 @@ type syncs struct {
 	list     []unsynced
 }
 
-// unsynced is what has to be known of a Ready until it is synced.
+// unsynced is what must be known of a Ready until it is synced.
 type unsynced struct {
 	number uint64
 	// last is the last entry that it, or one before it, wrote and that still
@@ -20,7 +20,7 @@ type unsynced struct {
 	tick uint64 // when it was taken
 }
 
-// add notes a Ready, whose number it has.
+// add records the next Ready, and numbers it.
 func (s *syncs) add(u unsynced) {
 	s.number++
 	u.number = s.number
@@ -45,9 +45,9 @@ func (s *syncs) done(n uint64) (u unsynced, ok bool) {
 	return u, true
 }
 
-// truncate has the syncs that are under way count only for entries before index.
-// What stood from there on may be written again under the same ids, and then the
-// report of the first writing would count for the second.
+// truncate makes the syncs that are under way count only for entries before index.
+// Later ones may be written again under the same ids, and then the report of the
+// first writing would count for the second.
 func (s *syncs) truncate(index uint64) {
 	for i := range s.list {
 		s.list[i].last = min(s.list[i].last, index-1)
@@ -62,7 +62,7 @@ func (s *syncs) ticks(now uint64) int {
 	return int(now - s.list[0].tick)
 }
 
-// stalled reports whether this replica's disk has not answered for so long that
-// another one should lead. Its own promises are late; those of a majority
-// without it are not, so nothing is wrong yet but the time that it takes.
+// stalled reports whether this replica's disk has been silent for so long that
+// another replica should lead. Its own promises are late, but those of a majority
+// without it are not: the group is slower, and nothing else is wrong yet.
 func (s *syncs) stalled(now uint64) bool { return s.ticks(now) >= s.patience }

@@ -6,7 +6,7 @@ package raft
 type timer struct {
 	election int // [Config.ElectionTicks]
 	chance   chance
-	silence  int // ticks since a leader, or an elected candidate's wish, was heard
+	silence  int // ticks since a leader was heard, a vote was given, or votes were asked for
 	limit    int // silent ticks after which this replica stands for election
 }
 

@@ -3,7 +3,7 @@ package raft
 import "fmt"
 
 // preferPause is how many election timeouts pass between two attempts to carry
-// out a preference: each one that fails costs up to one of them in which no
+// out a preference: while one that fails lasts, up to an election timeout, no
 // proposal is taken.
 const preferPause = 10
 
@@ -62,8 +62,8 @@ func (g *Group) Transferee() ReplicaID {
 	return 0
 }
 
-// TransfereeLost tells that the node of a replica is gone: if leadership was on
-// its way there, this leader leads on, and takes proposals again.
+// TransfereeLost tells the Group that the node of a replica is gone: if leadership
+// was on its way there, this leader stays, and takes proposals again.
 func (g *Group) TransfereeLost(id ReplicaID) {
 	if l := g.replica.leading; l != nil && id != 0 && l.transfer.to == id {
 		l.transfer = transfer{}
@@ -91,15 +91,16 @@ func (l *leader) heir() (best ReplicaID) {
 }
 
 // handOver tells the transferee to stand for election once it has the whole
-// log. To be kind to those that wait for an answer here, all that was proposed
+// log. For the sake of those that wait for an answer here, all that was proposed
 // is first committed and applied, unless that takes long or this disk stalls.
 //
-// Nothing depends on the transferee's obedience, nor on there being one: what
-// follows is an election like any other. Only the loyalty of the voters to
-// this leader is put aside, for it wishes so itself.
+// Safety does not depend on what the transferee does: what follows is an election
+// like any other. Only the voters' loyalty to this leader is set aside, at its own
+// wish (the dissertation, section 4.2.3).
 func (l *leader) handOver() {
 	r := l.replica
 	t := &l.transfer
+	// Voters refuse a candidate that lacks what they hold (the paper, section 5.4.1).
 	if t.to == 0 || t.sent || l.followers.of(t.to).match < r.log.last.Index {
 		return
 	}
@@ -110,8 +111,8 @@ func (l *leader) handOver() {
 	r.send(t.to, Message{Type: MsgTimeoutNow, Log: r.log.last})
 }
 
-// transferTick gives up a transfer that takes too long: this leader leads on.
-// That is safe even if TimeoutNow is still on its way.
+// transferTick gives up a transfer that takes too long: this leader stays. That is
+// safe even if TimeoutNow is still on its way.
 func (l *leader) transferTick() {
 	t := &l.transfer
 	if t.to == 0 {
@@ -122,14 +123,14 @@ func (l *leader) transferTick() {
 		return
 	}
 	if t.ticks%l.replica.config.HeartbeatTicks == 0 {
-		t.sent = false // it may be lost; a second one is of a term that is over
+		t.sent = false // it may be lost; if both arrive, the second is of an earlier term
 	}
 	l.handOver()
 }
 
-// stepTimeoutNow stands for election without asking before, for the leader
-// wants it. One whose disk stalls could not vote for itself, and lets it be; so
-// does one that is told so by another than its leader.
+// stepTimeoutNow stands for election without a pre-vote, because the leader wants
+// it. A replica whose disk stalls could not vote for itself, and ignores it; so does
+// one that gets it from a replica other than its leader.
 func (r *replica) stepTimeoutNow(m *Message) {
 	if r.lead != 0 && r.lead != m.From {
 		return
@@ -168,15 +169,15 @@ func (l *leader) preferTick() {
 	stalls := p.match < r.log.last.Index && r.ticks-p.moved >= 2*uint64(r.config.HeartbeatTicks)
 	if l.active(p) && caughtUp && !stalls {
 		l.preferAt = r.ticks + preferPause*uint64(r.config.ElectionTicks)
-		// It is only a wish: nobody shall wait for it for long.
+		// It is only a wish, so no proposal is to wait for it for long.
 		l.beginTransfer(p.replica, max(r.config.ElectionTicks/4, r.config.HeartbeatTicks+1))
 	}
 }
 
 // leaveTick hands over when this leader should not lead, because its disk stalls or
 // it is fenced. If nobody takes over it steps down after an election timeout; it
-// reports whether it did. A sole voter whose disk stalls has nobody to leave to, and
-// nothing is wrong with what it says.
+// reports whether it did. A sole voter whose disk stalls has no successor, and what
+// it says is still right.
 func (l *leader) leaveTick() bool {
 	r := l.replica
 	m := r.members.now()
