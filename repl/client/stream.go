@@ -228,5 +228,5 @@ const (
 	windowMax = 2 << 20
 	// pieceBytesMax is the largest piece that is asked for: the larger, the fewer
 	// are read; but what else the connection carries waits behind one.
-	pieceBytesMax = 256 << 10
+	pieceBytesMax = 512 << 10
 )

@@ -387,3 +387,68 @@ func TestStreamOfSomeRows(t *testing.T) {
 		t.Errorf("got %v, %+v", x.rows[5], x.ends[5])
 	}
 }
+
+// FuzzStreams has a client say anything about streams, in any order, while its node
+// works. Whatever that is: nothing is sent beyond a window, a stream ends once, and
+// nothing stays counted.
+func FuzzStreams(f *testing.F) {
+	f.Add([]byte{0, 1, 4, 4, 2, 1, 9, 4, 4, 3, 1, 4, 4})
+	f.Add([]byte{0, 1, 0, 1, 0, 2, 5, 4, 4, 5, 4, 4, 6, 2, 1, 255, 4})
+	f.Add([]byte{0, 0, 0, 1, 0, 2, 0, 3, 4, 4, 4, 4, 7, 4, 4, 2, 0, 40, 8})
+	f.Fuzz(func(t *testing.T, ops []byte) {
+		x := newStreams(t)
+		x.fill(12, func(i int) int { return 40 * i })
+		random := rand.New(rand.NewPCG(1, 2))
+		granted := map[uint64]uint64{}
+		next := func() (b byte) {
+			if len(ops) > 0 {
+				b, ops = ops[0], ops[1:]
+			}
+			return b
+		}
+		for len(ops) > 0 && len(ops) < 4096 {
+			op, number := next(), uint64(0)
+			if op < 4 {
+				number = uint64(next() % 4)
+			}
+			switch op {
+			case 0:
+				delete(x.ends, number)
+				delete(x.errs, number)
+				x.sent[number], granted[number] = 0, uint64(next())*8
+				x.open(number, wire.Scan{Group: raft.GroupID(1 + next()%8/7), Epoch: uint64(next() % 3 * 5), Window: granted[number], Limit: uint64(next() % 5)})
+			case 1:
+				x.take(number, ops[:min(len(ops), int(next()))])
+				delete(x.ends, number)
+			case 2:
+				limit := uint64(next()) << (next() % 64)
+				if x.q.Streams.Grant(number, limit) && x.ends[number] == nil {
+					granted[number] = max(granted[number], limit)
+				}
+			case 3:
+				x.q.Streams.Cancel(number)
+			case 5:
+				if x.busy = !x.busy; !x.busy {
+					x.q.Streams.Room()
+				}
+			case 6:
+				x.q.table.Epoch++
+			case 7:
+				x.q.Streams.NoMore()
+			default:
+				x.work(random)
+			}
+			for n, sent := range x.sent {
+				// A row that is larger than a piece may be behind the window, alone.
+				if uint64(sent) > granted[n]+700 {
+					t.Fatalf("%d bytes of stream %d were sent, and %d granted", sent, n, granted[n])
+				}
+			}
+		}
+		x.q.Streams.Close()
+		x.settle()
+		if x.held != 0 {
+			t.Errorf("%d bytes are still counted", x.held)
+		}
+	})
+}
