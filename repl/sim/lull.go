@@ -146,6 +146,13 @@ func (l *lull) strike() {
 			l.groups[g].lost += toldEvery // nobody has heard
 		}
 	case 1, 2:
+		for g := range l.groups {
+			if c.leaderOf(raft.GroupID(g)) == n {
+				// Started at once it may lead again, and a process that was just
+				// started has heard nothing.
+				l.groups[g].lost += toldEvery
+			}
+		}
 		n.crash(c.chaos.power())
 	case 3, 4:
 		n.pause(rnd.skewed(100*time.Millisecond, 30*time.Second))
