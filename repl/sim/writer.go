@@ -46,8 +46,8 @@ func (w *writer) synced(number uint64) {
 		switch {
 		case !errors.Is(err, logstore.ErrStopped):
 			w.noRoom(err)
-		case w.n.decay.hurt:
-			w.stoppedBy(err) // the segment in use was cut off, see tidy
+		case w.roomless():
+			w.stoppedBy(err)
 		default:
 			w.n.c.fail("n%d: the log stops for want of room, which it is to wait for: %v", w.n.index, err)
 		}
@@ -87,6 +87,11 @@ func (w *writer) idle(batches uint64) {
 	}
 }
 
+// roomless reports whether the log may lack the room that it had set aside, so that a
+// full disk stops it for good. Either the segment in use was cut off, or what is refused
+// was a segment that stood ready: a disk that is full gives no other in its place.
+func (w *writer) roomless() bool { return w.n.decay.hurt || w.n.refusals.any() }
+
 // tidy has the log do what it does between batches.
 func (w *writer) tidy(do func() error) {
 	w.n.files.arm()
@@ -99,9 +104,7 @@ func (w *writer) tidy(do func() error) {
 		w.stoppedReading(err)
 		return
 	}
-	if w.n.decay.hurt && w.n.files.fullUntil > 0 && errors.Is(err, logstore.ErrFull) {
-		// The segment in use was cut off, and what is full does not give back
-		// the room that it had: a write into prepared room fails, which is final.
+	if w.roomless() && w.n.files.fullUntil > 0 && errors.Is(err, logstore.ErrFull) {
 		w.stoppedBy(err)
 		return
 	}
