@@ -400,7 +400,7 @@ func frameRefusal(h wire.Header, err error) *wire.Error {
 func (c *connection) admit() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.node.limits.over(c.inflight, c.node.held.Load()) && !c.closed && !c.arrival.over.Load() {
+	for c.over() && !c.closed && !c.arrival.over.Load() {
 		c.room.Wait()
 	}
 	c.full = false
@@ -419,7 +419,7 @@ func (c *connection) accept(h wire.Header) repl.Reply {
 		size += expected
 	}
 	c.hold(size)
-	c.full = c.node.limits.over(c.inflight, c.node.held.Load())
+	c.full = c.over()
 	c.mu.Unlock()
 	return repl.Reply{To: c, Request: h.Request, Size: size}
 }

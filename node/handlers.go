@@ -22,6 +22,8 @@ type handler struct {
 	// chunk takes what comes over a connection for snapshots. It may wait for
 	// the disk: nothing else comes over that connection.
 	chunk func(n *Node, from raft.NodeID, own *claimant, body []byte) (wire.ChunkAnswer, error)
+	// flags are those that a request of the type may have.
+	flags uint16
 }
 
 // handlers has a row for each type that [wire.Type.Senders] lets somebody send,
@@ -53,13 +55,14 @@ var handlers = [...]handler{
 	wire.TypeLifeAnswer:      {word: toLoop((*repl.Loop).ReceiveLifeAnswer)},
 	wire.TypeAttest:          {request: (*connection).attest},
 	wire.TypeAddresses:       {word: hearAddresses},
+	wire.TypeForward:         {request: takeForward},
 
-	wire.TypeWrite:    {request: (*connection).take},
-	wire.TypeGet:      {request: (*connection).take},
-	wire.TypeList:     {request: (*connection).take},
+	wire.TypeWrite:    {request: (*connection).take, flags: wire.FlagForward},
+	wire.TypeGet:      {request: (*connection).take, flags: wire.FlagForward},
+	wire.TypeList:     {request: (*connection).take, flags: wire.FlagForward},
 	wire.TypeTopology: {request: asking(answerTopology)},
 
-	wire.TypeScan:         {request: (*connection).take},
+	wire.TypeScan:         {request: (*connection).take, flags: wire.FlagForward},
 	wire.TypeStreamGrant:  {stream: hearGrant},
 	wire.TypeStreamCancel: {stream: hearCancel},
 

@@ -28,8 +28,8 @@ func (c *connection) dispatch(h wire.Header, body []byte) error {
 		return nil
 	}
 	r := c.accept(h)
-	if h.Flags != 0 {
-		c.refuse(r, wire.BadRequest(h.Type.String(), fmt.Sprintf("flags %#x, want 0: no request is passed on in this version", h.Flags), "send it to the group's leader, with flags 0"))
+	if h.Flags&^to.flags != 0 {
+		c.refuse(r, wire.BadRequest(h.Type.String(), fmt.Sprintf("flags %#x, it may have %#x", h.Flags, to.flags), "send it without the others"))
 		return nil
 	}
 	to.request(c, h, r, body)

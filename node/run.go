@@ -192,7 +192,7 @@ func (n *Node) serve() error {
 		}
 	}
 	transport := repl.NewPeers(repl.PeersConfig{
-		Own: n.addr, Seeds: n.cfg.Join, Up: n.reached, Attested: n.attesting.answered,
+		Own: n.addr, Seeds: n.cfg.Join, Up: n.reached, Attested: n.attesting.answered, Forwarded: n.forwarded, ForwardsLost: n.forwardsLost,
 		Dial: dialFor(wire.PurposePeer), DialBulk: dialFor(wire.PurposeBulk), BulkRate: int64(n.cfg.SnapshotRate), Sent: n.sent, Store: store, DamageFound: n.damageFound, FetchBytes: raft.AppendBytesMaxDefault, Counters: &n.counters, Log: n.log,
 	})
 	n.transport = transport

@@ -368,6 +368,7 @@ func (g *group) roleChanged(rd raft.Ready) {
 	if rd.Lead != g.lead {
 		g.lead = rd.Lead
 		node, _ := g.node(g.lead)
+		g.host.Forwards.leads(g.replica.Group, node)
 		if g.lead != 0 {
 			g.host.cfg.Log.Info("group has leader", "group", g.replica.Group, "leader", node, "term", rd.State.Term, "commit", rd.State.Commit)
 		}
@@ -439,6 +440,18 @@ func (g *group) apply(e raft.Entry) error {
 	g.snap.bytes += int64(len(e.Raw))
 	g.snap.movedAt = g.host.ticks
 	return nil
+}
+
+// passOn has a command passed on to the node that leads, where its client asks for it
+// and it is known who does; else it refuses it.
+func (g *group) passOn(p *Proposal) {
+	if p.Passage != nil {
+		if to, ok := g.memberNode(g.lead); ok && to != g.host.cfg.Self {
+			g.host.Forwards.pass(p.Group, to, p.Passage, p.Deadline, p.Reply)
+			return
+		}
+	}
+	g.host.answers.refuse(p.Reply, g.notLeader())
 }
 
 func (g *group) notLeader() *wire.Error {

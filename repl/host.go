@@ -108,6 +108,8 @@ type based struct {
 //     [Host.TakeSnapshot] once it has it whole. Turn the host afterwards.
 type Host struct {
 	cfg HostConfig
+	// Forwards is what this node has passed on to others.
+	Forwards Forwards
 
 	groups    map[raft.GroupID]*group
 	order     []*group // by group id: what is done for all is done in this order
@@ -153,6 +155,7 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	h.placing = placing{host: h, graves: make(map[raft.GroupID]logstore.Replica)}
 	h.mending = mending{host: h, questions: questionNumbers(cfg.Chance)}
 	h.full.host, h.refused.host, h.fetching.host, h.beats.host, h.chores.host = h, h, h, h, h
+	h.Forwards.init(h)
 	if err := h.lives.init(h); err != nil {
 		return nil, err
 	}
@@ -268,7 +271,7 @@ func (h *Host) late(deadline time.Duration) bool { return deadline != 0 && deadl
 func (h *Host) Propose(p Proposal) {
 	g := h.groups[p.Group]
 	if g == nil {
-		h.answers.refuse(p.Reply, h.mending.refusal(p.Group))
+		h.Forwards.passAway(p.Group, p.Passage, p.Deadline, p.Reply)
 		return
 	}
 	g.commands.add(p)
@@ -278,7 +281,7 @@ func (h *Host) Propose(p Proposal) {
 func (h *Host) Read(r Read) {
 	g := h.groups[r.Group]
 	if g == nil {
-		h.answers.refuse(r.Reply, h.mending.refusal(r.Group))
+		h.Forwards.passAway(r.Group, r.Passage, r.Deadline, r.Reply)
 		return
 	}
 	g.reads.add(r)
@@ -296,6 +299,7 @@ func (h *Host) Tick() {
 	h.fetching.tick()
 	h.tickedAt = h.now
 	h.lives.tick()
+	h.Forwards.expire()
 	if len(h.contacts.departed) > 0 && h.ticks%uint64(h.cfg.ElectionTicks) == 0 {
 		h.contacts.forget()
 	}

@@ -166,6 +166,21 @@ func (l *Loop) ReceiveLifeAnswer(from raft.NodeID, a *wire.LifeAnswer) {
 	l.Post(func(h *Host) { h.ReceiveLifeAnswer(from, a) })
 }
 
+// ReceiveForwardAnswers queues what a node answers to requests that were passed on to it.
+// It keeps the answers.
+func (l *Loop) ReceiveForwardAnswers(from raft.NodeID, answers []ForwardAnswer) {
+	l.Post(func(h *Host) {
+		for i := range answers {
+			h.Forwards.Answered(from, answers[i].Number, answers[i].Type, answers[i].Body)
+		}
+	})
+}
+
+// ForwardsLost queues that the connection to a node has ended; see [Forwards.Lost].
+func (l *Loop) ForwardsLost(to raft.NodeID, left, queued uint64) {
+	l.Post(func(h *Host) { h.Forwards.Lost(to, left, queued) })
+}
+
 // DamageFound queues that a read of the log met damage.
 func (l *Loop) DamageFound() { l.Post((*Host).DamageFound) }
 

@@ -135,10 +135,11 @@ func TestScrubOfRottenSnapshot(t *testing.T) {
 // nowhere is a transport that loses everything.
 type nowhere struct{}
 
-func (nowhere) Send(raft.NodeID, *wire.Envelope)               {}
-func (nowhere) Fetch(raft.NodeID, *wire.Envelope, func() bool) {}
-func (nowhere) SendBeat(raft.NodeID, *wire.Beat, bool)         {}
-func (nowhere) SendRepair(raft.NodeID, *wire.Repair)           {}
+func (nowhere) Send(raft.NodeID, *wire.Envelope)                                   {}
+func (nowhere) Fetch(raft.NodeID, *wire.Envelope, func() bool)                     {}
+func (nowhere) SendBeat(raft.NodeID, *wire.Beat, bool)                             {}
+func (nowhere) SendRepair(raft.NodeID, *wire.Repair)                               {}
+func (nowhere) SendForward(raft.NodeID, uint64, time.Duration, *wire.Forward) bool { return false }
 func (nowhere) AnswerRepair(raft.NodeID, *wire.RepairAnswer, logstore.Replica, []wire.RepairSpan) {
 }
 func (nowhere) SendLife(raft.NodeID, wire.Type, wire.Body)             {}

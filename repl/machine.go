@@ -101,6 +101,9 @@ type Proposal struct {
 	// refused, and will not be applied.
 	Deadline time.Duration
 	Reply    Reply
+	// Passage, if not nil, is how the command is passed on by a node that does not
+	// lead the group.
+	Passage *Passage
 }
 
 // Query is a question to a state machine.
@@ -126,6 +129,9 @@ type Read struct {
 	Deadline time.Duration
 	Reply    Reply
 	Query    Query
+	// Passage, if not nil, is how the query is passed on by a node without a replica
+	// of the group.
+	Passage *Passage
 }
 
 // Transport carries messages to other nodes. It never blocks; it may lose,
@@ -153,6 +159,10 @@ type Transport interface {
 	// SendLife queues a [wire.LifeQuestion] or a [wire.LifeAnswer]. Nothing of b is
 	// kept.
 	SendLife(to raft.NodeID, t wire.Type, b wire.Body)
+	// SendForward queues a request that is passed on, for whose answer its client
+	// waits for so long. It reports false if it can't: then nothing has left. Nothing
+	// of f is kept.
+	SendForward(to raft.NodeID, number uint64, within time.Duration, f *wire.Forward) bool
 	// SendSnapshotRequest queues a request. Nothing of q is kept.
 	SendSnapshotRequest(to raft.NodeID, q *wire.SnapshotRequest)
 	// SendSnapshot begins to send a snapshot, on a connection of its own. It calls

@@ -1,7 +1,9 @@
 package repl
 
 import (
+	"math"
 	"slices"
+	"time"
 
 	"muster/logstore"
 	"muster/repl/wire"
@@ -30,6 +32,9 @@ type outbox struct {
 	fetches  []fetch  // appends whose entries are still to be read
 	repairs  []repair // answers whose entries are still to be read
 	queued   bool     // something came since the last turn
+
+	forwarded uint64 // the number of the last request that was queued to be passed on
+	left      uint64 // of the last that was taken to be written. Invariant: left <= forwarded
 }
 
 // fetch is an append whose entries are still to be read from the log.
@@ -87,6 +92,19 @@ func (b *outbox) body(t wire.Type, body wire.Body) {
 	b.queued = true
 }
 
+// forward adds a request that is passed on, and reports whether it did.
+func (b *outbox) forward(number uint64, within time.Duration, f *wire.Forward) bool {
+	if b.full() {
+		return false
+	}
+	before := len(b.frames)
+	frames, start := wire.BeginFrame(b.frames, wire.TypeForward, 0, uint32(max(1, min(within.Milliseconds(), math.MaxUint32))), number)
+	b.frames = wire.EndFrame(f.Append(frames), start)
+	b.counters.Out(wire.TypeForward, len(b.frames)-before-wire.HeaderSize)
+	b.forwarded, b.queued = number, true
+	return true
+}
+
 // fetch adds an append for the goroutine that writes, which may wait for the
 // disk. Of one group only the newest is kept: where the queue is slow its core
 // asks again.
@@ -121,11 +139,17 @@ func (b *outbox) endTurn() bool {
 // take returns the frames that wait. Others gather in place, whose bytes are used again.
 func (b *outbox) take(place []byte) (frames []byte) {
 	frames, b.frames = b.frames, place[:0]
+	b.left = b.forwarded
 	return frames
 }
 
-// drop forgets all that waits: it was for a connection that has ended.
-func (b *outbox) drop() { b.frames, b.fetches, b.repairs = nil, nil, nil }
+// drop forgets all that waits: it was for a connection that has ended. It returns the
+// numbers of the last request to be passed on that may have left, and of the last that was
+// queued.
+func (b *outbox) drop() (left, forwarded uint64) {
+	b.frames, b.fetches, b.repairs = nil, nil, nil
+	return b.left, b.forwarded
+}
 
 // takeFirst takes the first of a list; false if there is none.
 func takeFirst[T any](list *[]T) (first T, ok bool) {

@@ -101,6 +101,13 @@ func (o *peer) sendBody(t wire.Type, body wire.Body) {
 	o.queue(func(b *outbox) { b.body(t, body) })
 }
 
+// sendForward queues a request that is passed on. It reports false if there is no
+// connection, or the queue is full.
+func (o *peer) sendForward(number uint64, within time.Duration, f *wire.Forward) (queued bool) {
+	o.queue(func(b *outbox) { queued = b.forward(number, within, f) })
+	return queued
+}
+
 // flush ends a turn: what gathered in it leaves.
 func (o *peer) flush() {
 	o.mu.Lock()
@@ -224,8 +231,11 @@ func (o *peer) serve(ctx context.Context, conn net.Conn, addr string) error {
 		conn.Close()
 		o.mu.Lock()
 		o.conn, o.connected = nil, false
-		o.outbox.drop()
+		left, queued := o.outbox.drop()
 		o.mu.Unlock()
+		if lost := o.owner.cfg.ForwardsLost; lost != nil && queued > 0 {
+			lost(o.id, left, queued)
+		}
 		select {
 		case <-o.wake: // it was about frames that are gone
 		default:
@@ -362,8 +372,8 @@ func (o *peer) fill(e *wire.Envelope) error {
 }
 
 // listen notices that the other side closed, or has gone. Nothing is said to us
-// here but answers to pings and to what it is asked to attest, and an error
-// frame before the end.
+// here but answers: to pings, to what it is asked to attest, to requests that were
+// passed on to it; and an error frame before the end.
 func (o *peer) listen(conn net.Conn, pinged *atomic.Bool, closed chan<- error) {
 	defer o.owner.ended.Done()
 	closed <- o.hear(conn, pinged)
@@ -371,35 +381,71 @@ func (o *peer) listen(conn net.Conn, pinged *atomic.Bool, closed chan<- error) {
 }
 
 func (o *peer) hear(conn net.Conn, pinged *atomic.Bool) error {
-	d := wire.NewDecoder(wire.HelloBytesMax)
+	d := wire.NewDecoder(wire.FrameMax)
 	for {
-		h, body, err := wire.ReadFrame(conn, d)
-		switch {
-		case errors.Is(err, io.EOF):
-			return errors.New("closed by the other side")
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			return fmt.Errorf("a ping was not answered within %s", peerPongMax)
-		case err != nil:
+		if err := d.Fill(conn); err != nil {
+			switch {
+			case errors.Is(err, io.EOF):
+				return errors.New("closed by the other side")
+			case errors.Is(err, os.ErrDeadlineExceeded):
+				return fmt.Errorf("a ping was not answered within %s", peerPongMax)
+			}
 			return err
 		}
-		o.owner.cfg.Counters.In(h.Type, len(body))
-		if h.Type == wire.TypePong {
-			if err := conn.SetReadDeadline(time.Time{}); err != nil {
+		// A long answer that is on its way is as good a sign of life as the pong behind
+		// it.
+		if pinged.Load() {
+			if err := conn.SetReadDeadline(time.Now().Add(peerPongMax)); err != nil {
 				return err
 			}
-			o.answered()
-			pinged.Store(false)
-			continue
 		}
-		if a := new(wire.AttestAnswer); h.Type == wire.TypeAttestAnswer && a.Read(body) == nil {
-			if f := o.owner.cfg.Attested; f != nil {
-				f(o.id, a)
+		var answers []ForwardAnswer
+		for {
+			h, body, ok, err := d.Next()
+			if err != nil {
+				return err
 			}
-			continue
+			if !ok {
+				break
+			}
+			o.owner.cfg.Counters.In(h.Type, len(body))
+			if h.Request != 0 && answersForward(h.Type) {
+				answers = append(answers, ForwardAnswer{h.Request, h.Type, append([]byte(nil), body...)})
+				continue
+			}
+			if err := o.heard(conn, pinged, h, body); err != nil {
+				return err
+			}
 		}
-		if e := new(wire.Error); h.Type == wire.TypeError && e.Read(body) == nil {
+		if f := o.owner.cfg.Forwarded; f != nil && len(answers) > 0 {
+			f(o.id, answers)
+		}
+	}
+}
+
+// heard takes any other frame. An error ends the connection.
+func (o *peer) heard(conn net.Conn, pinged *atomic.Bool, h wire.Header, body []byte) error {
+	switch h.Type {
+	case wire.TypePong:
+		if err := conn.SetReadDeadline(time.Time{}); err != nil {
+			return err
+		}
+		o.answered()
+		pinged.Store(false)
+		return nil
+	case wire.TypeAttestAnswer:
+		a := new(wire.AttestAnswer)
+		if a.Read(body) != nil {
+			break
+		}
+		if f := o.owner.cfg.Attested; f != nil {
+			f(o.id, a)
+		}
+		return nil
+	case wire.TypeError:
+		if e := new(wire.Error); e.Read(body) == nil {
 			return e
 		}
-		return fmt.Errorf("the other side sent %s where it only listens", h.Type)
 	}
+	return fmt.Errorf("the other side sent %s where it only listens", h.Type)
 }

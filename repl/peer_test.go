@@ -98,7 +98,7 @@ func TestPeerSaysWhy(t *testing.T) {
 		_ = wire.WriteFrame(b, wire.TypeError, 0, wire.UnknownNode(7, "it is not on the peer list", "empty its data directory"))
 		b.Close()
 	}()
-	err := o.hear(a, nil)
+	err := o.hear(a, new(atomic.Bool))
 	if !errors.Is(err, &wire.Error{Code: wire.CodeUnknownNode}) {
 		t.Errorf("got %v, want unknown-node", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"muster/logstore"
 	"muster/raft"
@@ -35,6 +36,12 @@ type PeersConfig struct {
 	Up func(id raft.NodeID)
 	// Attested, if not nil, is called with a node's answer to AskAttest.
 	Attested func(id raft.NodeID, a *wire.AttestAnswer)
+	// Forwarded, if not nil, is called with what a node answers to requests that were
+	// passed on to it. It may keep the answers.
+	Forwarded func(id raft.NodeID, answers []ForwardAnswer)
+	// ForwardsLost, if not nil, is called when the connection to a node ends; see
+	// [Forwards.Lost].
+	ForwardsLost func(id raft.NodeID, left, queued uint64)
 	// DamageFound, if not nil, is called where the log can't be read.
 	DamageFound func()
 	// FetchBytes is how much of these is sent at once.
@@ -258,6 +265,12 @@ func (p *Peers) SendLife(to raft.NodeID, t wire.Type, b wire.Body) {
 	if o := p.peer(to); o != nil {
 		o.sendBody(t, b)
 	}
+}
+
+// SendForward implements [Transport].
+func (p *Peers) SendForward(to raft.NodeID, number uint64, within time.Duration, f *wire.Forward) bool {
+	o := p.peer(to)
+	return o != nil && o.sendForward(number, within, f)
 }
 
 // SendSnapshotRequest implements [Transport].

@@ -34,7 +34,7 @@ func (q *commandQueue) add(p Proposal) {
 		return
 	}
 	if q.group.role != raft.RoleLeader {
-		q.group.host.answers.refuse(p.Reply, q.group.notLeader())
+		q.group.passOn(&p)
 		return
 	}
 	if q.group.host.late(p.Deadline) {

@@ -3,6 +3,7 @@ package repl
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"muster/logstore"
 	"muster/raft"
@@ -54,6 +55,7 @@ func (n *testNode) SendRepair(to raft.NodeID, q *wire.Repair) {
 }
 
 // AnswerRepair implements Transport.
+func (n *testNode) SendForward(raft.NodeID, uint64, time.Duration, *wire.Forward) bool { return false }
 func (n *testNode) AnswerRepair(to raft.NodeID, a *wire.RepairAnswer, r logstore.Replica, wanted []wire.RepairSpan) {
 	copied := *a
 	copied.Entries = ReadIntact(n.store, r, wanted, wire.RepairBytesMax)

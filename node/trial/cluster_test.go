@@ -187,7 +187,12 @@ func (c *cluster) json(into any, args ...string) {
 // client returns a client of the library, for what would be slow by processes.
 func (c *cluster) client() *client.Client {
 	c.t.Helper()
-	o := client.Options{Endpoints: strings.Split(c.endpoints(), ",")}
+	return c.clientWith(client.Options{Endpoints: strings.Split(c.endpoints(), ",")})
+}
+
+// clientWith returns a client with options, and with the cluster's secret.
+func (c *cluster) clientWith(o client.Options) *client.Client {
+	c.t.Helper()
 	if c.secret != "" {
 		secret, err := os.ReadFile(c.secret)
 		if err != nil {

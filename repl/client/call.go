@@ -84,6 +84,14 @@ func (c *call) reset() {
 	c.err, c.session, c.lane = nil, nil, nil
 }
 
+// flags returns those of its frame.
+func (c *call) flags() uint16 {
+	if c.Forward {
+		return wire.FlagForward
+	}
+	return 0
+}
+
 // end ends c. The answer stands in it.
 func (c *call) end(err error) {
 	c.err = err
@@ -146,6 +154,7 @@ func (c *courier) linkFor(x *call) *link {
 	if x.Target == ToPeer {
 		return c.linkTo(x.Peer, x.Slot)
 	}
+	x.Forward = c.options.Forward == ForwardAlways && x.Target == ToSlot
 	r := c.routes.Load()
 	if x.Target != ToSlot || x.ValueBytes > r.ValueMax {
 		return nil

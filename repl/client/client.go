@@ -87,6 +87,9 @@ type Options struct {
 	// Patience is how long a call waits while no endpoint has ever accepted
 	// a connection; [PatienceDefault] where it is not given.
 	Patience time.Duration
+	// Forward says when the nodes pass requests on to the one that leads;
+	// [ForwardWhenCut] where it is not given.
+	Forward Forwarding
 	// WindowMax is how many writes may be open in each of the client's
 	// [Lanes] sessions; [WindowDefault] where it is not given.
 	WindowMax int

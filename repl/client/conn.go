@@ -225,7 +225,7 @@ func (l *link) send(c *call, now time.Duration) sent {
 		l.probe, l.probed = id, now
 	}
 	var start int
-	l.out, start = wire.BeginFrame(l.out, c.kind, 0, deadlineMs(c.Deadline-now), id)
+	l.out, start = wire.BeginFrame(l.out, c.kind, c.flags(), deadlineMs(c.Deadline-now), id)
 	l.out = wire.EndFrame(append(l.out, c.body...), start)
 	wake := l.filled()
 	l.mu.Unlock()

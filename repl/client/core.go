@@ -47,6 +47,8 @@ type Config struct {
 	// Patience is how long a call waits while no endpoint accepts a
 	// connection, and none ever has.
 	Patience time.Duration
+	// Forward says when a call asks its node to pass it on.
+	Forward Forwarding
 	// Crowded, if there is one, reports whether c would be refused as crowded if
 	// it were sent to p now: it spares the way there and back. Called within
 	// events; the same events give the same actions if it gives the same.
@@ -126,6 +128,9 @@ type Call struct {
 	Deadline time.Duration
 	// Maybe says that an attempt went out whose fate is not known.
 	Maybe bool
+	// Forward asks the peer to pass the call on if it does not lead. The core sets it
+	// before each ActSend.
+	Forward bool
 
 	ticket uint64
 	begun  time.Duration
@@ -154,8 +159,10 @@ func NewCore(c Config) *Core {
 	if c.Patience <= 0 {
 		c.Patience = PatienceDefault
 	}
-	k := &Core{config: c, chance: chance{state: c.Chance}, table: table{asked: NoPeer}}
+	k := &Core{config: c, chance: chance{state: c.Chance}, table: table{asked: NoPeer, through: NoPeer}}
+	k.table.always = c.Forward == ForwardAlways
 	k.peers = newPeers(c.Endpoints, &k.todo, &k.chance)
+	k.peers.forward = c.Forward
 	return k
 }
 
@@ -163,7 +170,12 @@ func NewCore(c Config) *Core {
 func (k *Core) Take() []Action { return k.todo.take() }
 
 // Routes returns the routes as they are now.
-func (k *Core) Routes() *Routes { return k.table.routes() }
+func (k *Core) Routes() *Routes {
+	if k.config.Forward == ForwardAlways {
+		k.table.sendThrough(k.peers.anyUp(0))
+	}
+	return k.table.routes()
+}
 
 // Submit hands in a new call, or one whose last fate is settled.
 func (k *Core) Submit(now time.Duration, c *Call) {

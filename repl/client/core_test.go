@@ -92,7 +92,8 @@ func (s *script) event(f []string) {
 	}
 	switch f[0] {
 	case "core":
-		s.core = NewCore(Config{Endpoints: strings.Split(arg["endpoints"], ","), Chance: 1})
+		forward := map[string]Forwarding{"": ForwardWhenCut, "always": ForwardAlways, "never": ForwardNever}[arg["forward"]]
+		s.core = NewCore(Config{Endpoints: strings.Split(arg["endpoints"], ","), Chance: 1, Forward: forward})
 	case "at":
 		s.now = s.duration(f[1])
 	case "submit":
@@ -241,7 +242,11 @@ func (s *script) actions() {
 	for _, a := range s.core.Take() {
 		switch a.Kind {
 		case ActSend:
-			fmt.Fprintf(&s.out, "  send %v to %s\n", a.Call.Owner, s.core.peers.all[a.Peer].addrs[0])
+			ask := ""
+			if a.Call.Forward {
+				ask = ", who is to pass it on"
+			}
+			fmt.Fprintf(&s.out, "  send %v to %s%s\n", a.Call.Owner, s.core.peers.all[a.Peer].addrs[0], ask)
 		case ActFinish:
 			text := "done"
 			if a.Err != nil {

@@ -45,7 +45,7 @@ func newCourier(o Options, source clockSource, seed uint64, welcomed func(window
 		stop:     make(chan struct{}),
 		open:     make(map[*bond]bool),
 	}
-	c.core = NewCore(Config{Endpoints: o.Endpoints, Chance: seed, Patience: o.Patience, Crowded: c.crowded})
+	c.core = NewCore(Config{Endpoints: o.Endpoints, Chance: seed, Patience: o.Patience, Forward: o.Forward, Crowded: c.crowded})
 	c.routes.Store(c.core.Routes())
 	c.bonds.Store(new([]*bond))
 	c.running.Add(1)

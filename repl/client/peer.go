@@ -29,6 +29,7 @@ func (k *Core) Connected(now time.Duration, p Peer, id raft.NodeID, cluster uint
 		return
 	}
 	x.state, x.fails, x.refused, x.cause, x.met, x.said = peerUp, 0, false, nil, true, nil
+	x.unreached = false
 	k.peers.connected = true
 	found := k.peers.identify(p, id)
 	k.table.wanted = k.table.wanted || found.replaced
@@ -44,7 +45,7 @@ func (k *Core) Connected(now time.Duration, p Peer, id raft.NodeID, cluster uint
 		k.table.askAfter = now
 		k.table.ask(now, &k.peers)
 	}
-	for _, c := range k.parked.matching(func(c *Call) bool { return c.on == onTable && c.Target == ToAny }) {
+	for _, c := range k.parked.matching(func(c *Call) bool { return c.on == onTable && (c.Target == ToAny || k.config.Forward == ForwardAlways) }) {
 		k.route(now, c)
 	}
 }

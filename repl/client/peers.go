@@ -29,13 +29,14 @@ type peer struct {
 	id    raft.NodeID
 	// same is another peer that turned out to be the same node; this one is
 	// then only a name for it.
-	same    Peer
-	state   peerState
-	until   time.Duration // Invariant: not dialled before, while down
-	fails   int
-	refused bool   // it will not have us: secret, cluster or version
-	met     bool   // it was up once, so it is one of ours that may come back
-	cluster uint64 // the id in its last hello; 0: it had none
+	same      Peer
+	state     peerState
+	until     time.Duration // Invariant: not dialled before, while down
+	fails     int
+	unreached bool   // the last dial failed, and it was not connected since
+	refused   bool   // it will not have us: secret, cluster or version
+	met       bool   // it was up once, so it is one of ours that may come back
+	cluster   uint64 // the id in its last hello; 0: it had none
 	// said is what it answered last to a question that any node can answer,
 	// where that was a refusal; nil once it has answered.
 	said error
@@ -65,6 +66,7 @@ const (
 type peers struct {
 	// Set once.
 	endpoints []string // that the user named; the first of all are they, in this order
+	forward   Forwarding
 	todo      *actions
 	chance    *chance
 
@@ -217,6 +219,7 @@ func (k *peers) lost(now time.Duration, x *peer, err error) {
 	x.until = now
 	if !wasUp {
 		x.until = now + k.redial(x)
+		x.unreached = true
 	}
 	x.fails++
 }
@@ -244,7 +247,7 @@ func (k *peers) dialOne(now time.Duration) time.Duration {
 	}
 	again := now + DialStagger
 	for p, x := range k.all {
-		if x.same != NoPeer {
+		if !k.free(Peer(p)) {
 			continue
 		}
 		switch {
@@ -257,6 +260,22 @@ func (k *peers) dialOne(now time.Duration) time.Duration {
 		}
 	}
 	return max(again, now+PauseMin/2)
+}
+
+// free reports whether p may be asked what any node can answer.
+func (k *peers) free(p Peer) bool {
+	if k.all[p].same != NoPeer {
+		return false // only a name for another
+	}
+	if k.forward != ForwardAlways || int(p) < k.endpointCount() {
+		return true
+	}
+	for i := range k.endpointCount() {
+		if k.resolve(Peer(i)) == p {
+			return true
+		}
+	}
+	return false
 }
 
 // dialOther dials one more peer if none that is connected is of use. It need not
@@ -281,8 +300,8 @@ func (k *peers) hopeful() bool {
 // anyUp returns a peer that is connected, another one each turn.
 func (k *peers) anyUp(turn int) Peer {
 	ups := 0
-	for _, x := range k.all {
-		if x.state == peerUp && x.same == NoPeer {
+	for p, x := range k.all {
+		if x.state == peerUp && k.free(Peer(p)) {
 			ups++
 		}
 	}
@@ -291,7 +310,7 @@ func (k *peers) anyUp(turn int) Peer {
 	}
 	nth := turn % ups
 	for p, x := range k.all {
-		if x.state == peerUp && x.same == NoPeer {
+		if x.state == peerUp && k.free(Peer(p)) {
 			if nth == 0 {
 				return Peer(p)
 			}

@@ -69,6 +69,10 @@ func (k *Core) refusedByOnly(now time.Duration, c *Call, e *wire.Error) {
 
 // notLeader follows the hint, if there is a new one.
 func (k *Core) notLeader(now time.Duration, c *Call, from Peer, e *wire.Error) {
+	if k.config.Forward == ForwardAlways {
+		k.again(now, c) // whom it hints at is not dialled from here
+		return
+	}
 	k.table.unlead(c, from)
 	hint := NoPeer
 	if e.LeaderNode != 0 || e.LeaderAddr != "" {

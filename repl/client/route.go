@@ -49,6 +49,7 @@ func (k *Core) routeToGroup(now time.Duration, c *Call) {
 		k.todo.finish(c, valueTooLarge("value", c.ValueBytes, k.table.valueMax))
 		return
 	}
+	c.Forward = false
 	g, ok := k.table.groups[k.table.groupOf(c)]
 	if !ok && c.Target == ToGroup {
 		k.todo.finish(c, &wire.Error{Code: wire.CodeMoved, Object: "group " + c.Group.String(), Epoch: k.table.epoch,
@@ -60,6 +61,24 @@ func (k *Core) routeToGroup(now time.Duration, c *Call) {
 		k.table.want(now, &k.peers)
 		k.park(c, onTable, now+k.chance.pause(c))
 		return
+	}
+	if k.peers.around(g) {
+		if k.config.Forward == ForwardWhenCut && now >= g.looked+RedialMax {
+			// Another node may lead by now, which can be reached.
+			g.looked = now
+			k.table.want(now, &k.peers)
+		}
+		p, until := k.peers.passer(now, g, c.turn)
+		if p == NoPeer {
+			k.park(c, onTable, until)
+			return
+		}
+		c.Forward = true
+		k.sendTo(now, c, p)
+		return
+	}
+	if g.leader == NoPeer && g.named != NoPeer && k.peers.all[g.named].state == peerUp {
+		k.table.lead(k.table.groupOf(c), g.named) // it can be reached again
 	}
 	if g.leader != NoPeer && !k.peers.all[g.leader].resting(now) {
 		k.sendTo(now, c, g.leader)

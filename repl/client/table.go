@@ -18,6 +18,8 @@ type table struct {
 	valueMax int
 	groups   map[raft.GroupID]*group
 	made     *Routes // nil when they have to be made again
+	always   bool    // all goes through one peer, who passes it on
+	through  Peer    // that peer; NoPeer while none is connected
 
 	wanted   bool // a newer table than ours is wanted
 	asked    Peer // whom the question after it is with; NoPeer if none is
@@ -29,7 +31,9 @@ type table struct {
 
 // group is what is known of a group.
 type group struct {
-	leader Peer // Invariant: never an alias of another peer
+	leader Peer          // Invariant: never an alias of another peer
+	looked time.Duration // when a table was last asked for because of named
+	named  Peer          // the leader that was told of last, whether or not it can be reached; NoPeer if it said that it does not lead
 	nodes  []Peer
 }
 
@@ -41,7 +45,9 @@ func (t *table) routes() *Routes {
 	r := &Routes{Epoch: t.epoch, ValueMax: t.valueMax, Group: t.slots}
 	for s := range r.Peer {
 		r.Peer[s] = NoPeer
-		if g := t.groups[r.Group[s]]; g != nil {
+		if g := t.groups[r.Group[s]]; g != nil && t.always {
+			r.Peer[s] = t.through
+		} else if g != nil {
 			r.Peer[s] = g.leader
 		}
 	}
@@ -68,7 +74,11 @@ func (t *table) leaderOf(c *Call) Peer {
 // lead notes that p leads the group, and reports whether that is news.
 func (t *table) lead(id raft.GroupID, p Peer) bool {
 	g := t.groups[id]
-	if g == nil || g.leader == p {
+	if g == nil {
+		return false
+	}
+	g.named = p
+	if g.leader == p {
 		return false
 	}
 	g.leader, t.made = p, nil
@@ -80,8 +90,22 @@ func (t *table) unlead(c *Call, p Peer) {
 	if c.Target > ToGroup {
 		return
 	}
-	if g := t.groups[t.groupOf(c)]; g != nil && g.leader == p {
+	g := t.groups[t.groupOf(c)]
+	if g == nil {
+		return
+	}
+	if g.named == p {
+		g.named = NoPeer
+	}
+	if g.leader == p {
 		g.leader, t.made = NoPeer, nil
+	}
+}
+
+// sendThrough has all calls go through one peer, or none while p is NoPeer.
+func (t *table) sendThrough(p Peer) {
+	if t.through != p {
+		t.through, t.made = p, nil
 	}
 }
 
@@ -137,9 +161,9 @@ func (t *table) install(now time.Duration, a *wire.TopologyAnswer, of *peers) {
 	}
 	groups := make(map[raft.GroupID]*group, len(a.Groups))
 	for _, x := range a.Groups {
-		g := &group{leader: NoPeer}
+		g := &group{leader: NoPeer, named: NoPeer}
 		if old := t.groups[x.ID]; old != nil {
-			g.leader = old.leader
+			g.leader, g.named = old.leader, old.named
 		}
 		for _, id := range x.Nodes {
 			if p, ok := of.byID[id]; ok {
@@ -150,6 +174,7 @@ func (t *table) install(now time.Duration, a *wire.TopologyAnswer, of *peers) {
 		// than what a node has heard.
 		if p, ok := of.byID[x.Leader]; ok && x.Leader != 0 && (g.leader == NoPeer || of.all[g.leader].state == peerDown) {
 			g.leader = of.resolve(p)
+			g.named = g.leader
 		}
 		groups[x.ID] = g
 	}

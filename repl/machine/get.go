@@ -24,8 +24,9 @@ func (q *Requests) get(h wire.Header, body []byte, r repl.Reply, table *shardmap
 	}
 	g.group = group
 	q.reads = append(q.reads, repl.Read{
-		Group: group, Local: g.request.Mode == wire.ReadLocal, AnyReplica: g.request.Mode == wire.ReadFollower,
+		Group: group, Local: g.request.Mode == wire.ReadLocal, AnyReplica: anyReplica(h, g.request.Mode),
 		After: after(group, g.request.AfterGroup, g.request.After), Deadline: q.deadline(h, now), Reply: r, Query: g,
+		Passage: q.passage(h, body, group, table),
 	})
 }
 

@@ -23,8 +23,9 @@ func (q *Requests) list(h wire.Header, body []byte, r repl.Reply, table *shardma
 		return
 	}
 	q.reads = append(q.reads, repl.Read{
-		Group: group, Local: l.request.Mode == wire.ReadLocal, AnyReplica: l.request.Mode == wire.ReadFollower,
+		Group: group, Local: l.request.Mode == wire.ReadLocal, AnyReplica: anyReplica(h, l.request.Mode),
 		After: l.request.AfterID.Index, Deadline: q.deadline(h, now), Reply: r, Query: l,
+		Passage: q.passage(h, body, group, table),
 	})
 }
 

@@ -44,7 +44,8 @@ type Requests struct {
 	getSize, pageSize atomic.Int64
 
 	// Owned by the goroutine that hands in frames.
-	command   shardmap.Command // scratch
+	command   shardmap.Command   // scratch
+	principal shardmap.Principal // who made the request at hand; 0 but for one that is passed on, while clients don't prove who they are
 	arena     []byte
 	proposals []repl.Proposal
 	reads     []repl.Read
@@ -161,6 +162,41 @@ func (q *Requests) Take(h wire.Header, body []byte, r repl.Reply, table *shardma
 	}
 }
 
+// TakeForward takes a request that another node passes on, as [Requests.Take] does. The
+// request goes no further: if this node does not lead the group, the answer says who
+// does. The owner has checked that a member sent it.
+func (q *Requests) TakeForward(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table, now Now) {
+	var f wire.Forward
+	if err := f.Read(body); err != nil {
+		q.refuse(r, wire.BadBody(h.Type, err))
+		return
+	}
+	q.principal = f.Principal
+	q.Take(wire.Header{Length: len(f.Body), Type: f.Type, Deadline: h.Deadline, Request: h.Request}, f.Body, r, table, now)
+	q.principal = 0
+}
+
+// passage is how a request is passed on, if its client asks for that; nil if not. It
+// keeps body.
+func (q *Requests) passage(h wire.Header, body []byte, g raft.GroupID, table *shardmap.Table) *repl.Passage {
+	if h.Flags&wire.FlagForward == 0 {
+		return nil
+	}
+	p := &repl.Passage{Forward: wire.Forward{Principal: q.principal, Type: h.Type, Body: body}}
+	row, _ := table.Group(g)
+	for _, replica := range row.Replicas {
+		p.Nodes = append(p.Nodes, replica.Node)
+	}
+	return p
+}
+
+// anyReplica reports whether a replica that does not lead may take a read. Where the
+// client asks for its request to be passed on, it spares the way: the replica asks the
+// leader only from which index on it may answer.
+func anyReplica(h wire.Header, mode wire.ReadMode) bool {
+	return mode == wire.ReadFollower || mode == wire.ReadLinearizable && h.Flags&wire.FlagForward != 0
+}
+
 // Announce takes what a member says of itself, which its owner has checked: it
 // becomes a command for the meta group.
 func (q *Requests) Announce(h wire.Header, a *wire.Announce, r repl.Reply, table *shardmap.Table, now Now) {
@@ -174,7 +210,7 @@ func (q *Requests) Announce(h wire.Header, a *wire.Announce, r repl.Reply, table
 		return
 	}
 	q.proposals = append(q.proposals, repl.Proposal{
-		Group: 0, Entry: NewEntry(originOf(now), command), Deadline: q.deadline(h, now), Reply: r,
+		Group: 0, Entry: NewEntry(q.origin(now), command), Deadline: q.deadline(h, now), Reply: r,
 	})
 }
 
@@ -229,13 +265,17 @@ func (q *Requests) write(h wire.Header, body []byte, r repl.Reply, table *shardm
 		q.refuse(r, wire.Unavailable(fmt.Sprintf("slot %d", c.Home()), "no group owns it"))
 		return
 	}
-	q.proposals = append(q.proposals, repl.Proposal{
-		Group: group, Entry: q.entry(originOf(now), body), Deadline: q.deadline(h, now), Reply: r,
-	})
+	p := repl.Proposal{Group: group, Entry: q.entry(q.origin(now), body), Deadline: q.deadline(h, now), Reply: r}
+	if h.Flags != 0 {
+		p.Passage = q.passage(h, append([]byte(nil), body...), group, table)
+	}
+	q.proposals = append(q.proposals, p)
 }
 
-// originOf says where a command comes from that is admitted now.
-func originOf(now Now) wire.Origin { return wire.Origin{Time: now.Wall} }
+// origin says where a command comes from that is admitted now.
+func (q *Requests) origin(now Now) wire.Origin {
+	return wire.Origin{Principal: q.principal, Time: now.Wall}
+}
 
 // entry copies a command's body behind its origin and the room for an entry's
 // header: the one copy that it goes through on its way to the log.

@@ -79,6 +79,9 @@ func (x *Streams) take(h wire.Header, body []byte, r repl.Reply, table *shardmap
 	s := &stream{of: x, within: x.limits.within(h), base: r.Size, reply: r}
 	body = append([]byte(nil), body...) // its pages are read after this frame is gone
 	bad := s.scan.Read(body)
+	if anyReplica(h, s.scan.Mode) {
+		s.scan.Mode = wire.ReadFollower // its pages are asked for without the frame
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	defer x.asker.Flush()

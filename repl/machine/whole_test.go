@@ -316,7 +316,8 @@ func (n *wholeNode) SendBeat(to raft.NodeID, b *wire.Beat, answer bool) {
 func (n *wholeNode) SendLife(to raft.NodeID, t wire.Type, b wire.Body) { n.queue(to, t, b.Append) }
 
 // Nothing is damaged here, and nobody is so far behind.
-func (n *wholeNode) SendRepair(raft.NodeID, *wire.Repair) { n.whole.t.Error("a repair") }
+func (n *wholeNode) SendRepair(raft.NodeID, *wire.Repair)                               { n.whole.t.Error("a repair") }
+func (n *wholeNode) SendForward(raft.NodeID, uint64, time.Duration, *wire.Forward) bool { return false }
 func (n *wholeNode) AnswerRepair(raft.NodeID, *wire.RepairAnswer, logstore.Replica, []wire.RepairSpan) {
 	n.whole.t.Error("a repair's answer")
 }

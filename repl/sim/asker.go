@@ -43,16 +43,9 @@ func (k *conn) request(e *event) {
 	if k.hears(e) {
 		return
 	}
-	h := wire.Header{Length: len(e.body), Type: e.wtype, Deadline: uint32(max(1, e.within.Milliseconds())), Request: e.number}
+	h := wire.Header{Length: len(e.body), Type: e.wtype, Flags: e.flags, Deadline: uint32(max(1, e.within.Milliseconds())), Request: e.number}
 	k.requests.Take(h, e.body, r, table, machine.Now{Host: n.ticks.now(), Wall: n.ticks.wall()})
-	for _, p := range k.requests.Proposals() {
-		n.host.Propose(p)
-	}
-	for _, read := range k.requests.Reads() {
-		read.Query = watchedQuery{read.Query}
-		n.host.Read(read)
-	}
-	k.requests.Clear()
+	n.handOn(&k.requests)
 }
 
 // watchedQuery asks the machine that is watched.
@@ -118,24 +111,8 @@ func (k *conn) Reserve(r *repl.Reply, size int) bool {
 // Deaf implements [machine.Asker].
 func (k *conn) Deaf() bool { return k.client.c.chance.below(deafEvery) == 0 }
 
-// Later implements [machine.Asker]. Commonly other reads come before this one, for
-// a moment; a node that is short of processors takes longer.
-func (k *conn) Later(read func()) (found string) {
-	c := k.client.c
-	if c.chance.below(fullEvery) == 0 {
-		return "many wait"
-	}
-	k.node.beside.spawn(func(t *task) {
-		d := c.chance.skewed(10*time.Microsecond, 20*time.Millisecond)
-		if c.chance.below(8) == 0 {
-			d = c.chance.skewed(time.Millisecond, 2*time.Second)
-		}
-		if t.wait(d) {
-			read()
-		}
-	})
-	return ""
-}
+// Later implements [machine.Asker].
+func (k *conn) Later(read func()) (found string) { return k.node.beside.readLater(read) }
 
 // Spare implements [machine.Asker].
 func (k *conn) Spare(int) bool {

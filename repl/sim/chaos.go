@@ -167,6 +167,7 @@ func (x *chaos) begin(f Fault) bool {
 		}
 		c.note(to, "%s from n%d", f, from)
 		c.net.lose(from, to, c.net.latency())
+		c.net.loseForwards(from, to, c.net.latency())
 		c.net.dial(from, to)
 		return true
 	case Move:

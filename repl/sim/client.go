@@ -61,6 +61,7 @@ type simClient struct {
 	table *wire.TopologyAnswer
 
 	host     sleeper
+	only     int // the one node that it reaches; 0: all
 	session  uint64
 	next     uint64
 	listings int   // under way
@@ -114,6 +115,14 @@ func (o *op) String() string {
 // reads reports whether the operation changes nothing.
 func (o *op) reads() bool { return o.get || o.list != nil || o.listing != nil }
 
+// flags returns those of the frame that asks for it.
+func (o *op) flags() uint16 {
+	if o.call.Forward {
+		return wire.FlagForward
+	}
+	return 0
+}
+
 // frame returns the type of the frame that asks for it.
 func (o *op) frame() wire.Type {
 	switch {
@@ -149,10 +158,17 @@ type conn struct {
 func newClient(c *cluster, id int) *simClient {
 	cl := &simClient{c: c, id: id, session: c.chance.next() | 1, next: 1, wakeAt: -1}
 	first := c.chance.below(len(c.nodes))
-	cl.core = client.NewCore(client.Config{
+	config := client.Config{
 		Endpoints: []string{addrOf(raft.NodeID(first + 1)), addrOf(raft.NodeID((first+1)%len(c.nodes) + 1))},
 		Chance:    c.chance.next(), Patience: time.Hour,
-	})
+	}
+	if c.chance.below(confinedEvery) == 0 {
+		cl.only = first + 1
+		if c.chance.below(2) == 0 {
+			config.Forward = client.ForwardAlways
+		}
+	}
+	cl.core = client.NewCore(config)
 	cl.beginIn()
 	return cl
 }
@@ -333,7 +349,7 @@ func (cl *simClient) connOf(p client.Peer) *conn {
 // reaches reports whether a client and a node hear each other, and the node would
 // answer.
 func (c *cluster) reaches(cl *simClient, n *node) bool {
-	return !c.chaos.clientCut(cl.id, n.index) && !c.net.isolated(n.index)
+	return cl.confinedTo(n) && !c.chaos.clientCut(cl.id, n.index) && !c.net.isolated(n.index)
 }
 
 // resolve returns the node that a client reaches at an address. It knows nodes by
@@ -403,7 +419,7 @@ func (k *conn) send(o *op) {
 	within := max(time.Millisecond, o.call.Deadline-k.client.now())
 	if o.stream != nil {
 		o.begin()
-		k.say(wire.TypeScan, o.request, within, o.body)
+		k.say(wire.TypeScan, o.flags(), o.request, within, o.body)
 		return
 	}
 	if !c.reaches(k.client, k.node) {
@@ -412,6 +428,7 @@ func (k *conn) send(o *op) {
 	e := c.queue.get(evRequest)
 	e.node, e.life, e.conn, e.number, e.wtype = int32(k.node.index), k.life, k, o.request, o.frame()
 	e.within = within
+	e.flags = o.flags()
 	e.body = append(e.body[:0], o.body...)
 	c.after(c.net.latency()+c.chaos.requestDelay(k.client.id), e)
 }
@@ -581,7 +598,7 @@ func (o *op) expire(uint64) {
 	k := o.conn
 	k.take(o.request)
 	if o.stream != nil {
-		k.say(wire.TypeStreamCancel, o.request, 0, new(wire.Empty).Append(nil))
+		k.say(wire.TypeStreamCancel, 0, o.request, 0, new(wire.Empty).Append(nil))
 	}
 	cl.core.Expire(cl.now(), &o.call)
 	cl.settle()

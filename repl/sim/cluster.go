@@ -67,6 +67,7 @@ type Result struct {
 	Resumed    int   // streams that went on at another attempt, having brought something
 	Listings   int   // over all groups, that came to their end
 	Streamed   int   // snapshots that other nodes took
+	Forwarded  int   // requests that were passed on, and answered with a result
 	Disk       int64 // what the files of one node took at most, in bytes
 	Unchecked  int   // histories that were too entangled to check in time
 	Leader     time.Duration

@@ -61,6 +61,8 @@ type event struct {
 	node   int32
 	from   int32
 	life   uint32
+	back   uint32 // of a Forward: the life of the process that passes on
+	flags  uint16 // of a client's frame
 	number uint64
 	within time.Duration // what a frame's header leaves for the answer
 

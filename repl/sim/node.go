@@ -297,6 +297,7 @@ func (n *node) end(power Fault) {
 	n.up = false
 	n.life++
 	n.host, n.store, n.writer.batch, n.bulk.inbox, n.bulk.streams = nil, nil, nil, nil, nil
+	n.post.passers = nil
 	n.paused, n.outAt, n.leave.by, n.leave.closing, n.writer.full, n.halted = false, 0, 0, false, false, false
 	for _, e := range n.inbox {
 		c.queue.put(e)

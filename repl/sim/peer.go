@@ -53,6 +53,18 @@ func (w *network) lose(from, to int, word time.Duration) {
 	w.c.after(word, e)
 }
 
+// loseForwards ends the connection on which from passes requests on to to, as from learns
+// it after a while.
+func (w *network) loseForwards(from, to int, word time.Duration) {
+	n := w.c.nodes[from-1]
+	if !n.up || n.dead {
+		return
+	}
+	e := n.event(evPeer)
+	e.from, e.number = int32(to), 3
+	w.c.after(word, e)
+}
+
 // dial brings a connection from one node to another after the usual pause.
 func (w *network) dial(from, to int) {
 	n := w.c.nodes[to-1]
@@ -65,7 +77,7 @@ func (w *network) dial(from, to int) {
 }
 
 // word is word of a connection from another node: it ended, it is silent
-// (number 2), or there is a new one.
+// (number 2), or there is a new one (1); or (3) that the one to it ended.
 func (w *whereabouts) word(e *event) {
 	from := int(e.from)
 	switch e.number {
@@ -73,9 +85,12 @@ func (w *whereabouts) word(e *event) {
 		if w.n.c.net.works(from, w.n.index) {
 			return
 		}
+		w.n.post.forwardsLost(w.n.c.nodes[from-1]) // its pings were not answered
 		fallthrough
 	case 0:
 		w.n.host.PeerLost(w.n.c.nodes[from-1].id)
+	case 3:
+		w.n.post.forwardsLost(w.n.c.nodes[from-1])
 	case 1:
 		if o := w.n.c.nodes[from-1]; o.up && o.where.reaches(w.n.index) {
 			w.claim(o) // its hello has its address
@@ -102,6 +117,7 @@ func (w *whereabouts) parted() {
 	for _, o := range w.n.c.nodes {
 		if o != w.n && w.n.c.net.works(w.n.index, o.index) {
 			w.n.c.net.lose(w.n.index, o.index, w.n.c.net.latency())
+			w.n.c.net.loseForwards(o.index, w.n.index, w.n.c.net.latency())
 		}
 	}
 }

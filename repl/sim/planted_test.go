@@ -15,6 +15,7 @@ import (
 	"muster/repl"
 	"muster/repl/client"
 	"muster/repl/machine"
+	"muster/repl/wire"
 	"muster/shardmap"
 )
 
@@ -65,6 +66,7 @@ var plantedBugs = []struct {
 	{"snapshot without session table", shardmap.SetBug, ""},
 	{"retry applied twice", shardmap.SetBug, ""},
 	{"listing of two moments", shardmap.SetBug, ""},
+	{"forwarded command applied twice", wire.SetBug, ""},
 	{"command above the level proposed", shardmap.SetBug, ""},
 	{"level of the newest member", shardmap.SetBug, ""},
 	{"read without confirmation", repl.SetBug, ""},

@@ -14,6 +14,7 @@ import (
 type post struct {
 	n       *node
 	crashOn raft.MessageType // the node crashes when it has sent one of these; 0: none
+	passers []*passer        // of the process: its ends of the connections on which others pass requests on
 }
 
 // Send implements [repl.Transport].
@@ -142,6 +143,10 @@ func (p *post) arrived(e *event) {
 		a := new(wire.Addresses)
 		read(a, e.body)
 		p.n.where.told(a.Nodes)
+	case wire.TypeForward:
+		p.forward(e)
+	case wire.TypeWriteAnswer, wire.TypeGetAnswer, wire.TypeListAnswer, wire.TypeError:
+		p.forwardAnswered(e)
 	case wire.TypeChunk:
 		p.n.bulk.takeChunk(e.from, append([]byte(nil), e.body...))
 	case wire.TypeChunkAnswer:

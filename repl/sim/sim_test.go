@@ -42,6 +42,7 @@ type total struct {
 	listings  int
 	resumed   int
 	streamed  int
+	forwarded int
 	mended    int
 	upgraded  int
 	hopeless  int
@@ -69,6 +70,7 @@ func (t *total) add(r *Result) {
 	t.listings += r.Listings
 	t.resumed += r.Resumed
 	t.streamed += r.Streamed
+	t.forwarded += r.Forwarded
 	t.mended += r.Mended
 	t.upgraded += r.Upgraded
 	t.hopeless += r.Unmendable
@@ -85,8 +87,8 @@ func (t *total) String() string {
 		}
 		return w
 	}
-	return fmt.Sprintf("%d seeds, %.1f cluster-hours (%.1f of them with 5 nodes, 10,000 operations and 100 faults each); %d operations, %d answered, %d writes, %d pages, %d listings, %d streams resumed; %d states written down, %d taken by others, at most %d KiB on a disk; %d damaged replicas mended, %d starts with what can't be; %d members upgraded; %d histories not searched to the end; after healing a leader within %s, a write within %s at worst\nfaults: %s",
-		t.runs, t.simulated.Hours(), t.counted.Hours(), t.ops, t.answered, t.writes, t.pages, t.listings, t.resumed, t.snapshots, t.streamed, t.disk>>10, t.mended, t.hopeless, t.upgraded, t.unchecked, worst(t.leader), worst(t.write), &t.fired)
+	return fmt.Sprintf("%d seeds, %.1f cluster-hours (%.1f of them with 5 nodes, 10,000 operations and 100 faults each); %d operations, %d answered, %d writes, %d pages, %d listings, %d streams resumed, %d requests passed on; %d states written down, %d taken by others, at most %d KiB on a disk; %d damaged replicas mended, %d starts with what can't be; %d members upgraded; %d histories not searched to the end; after healing a leader within %s, a write within %s at worst\nfaults: %s",
+		t.runs, t.simulated.Hours(), t.counted.Hours(), t.ops, t.answered, t.writes, t.pages, t.listings, t.resumed, t.forwarded, t.snapshots, t.streamed, t.disk>>10, t.mended, t.hopeless, t.upgraded, t.unchecked, worst(t.leader), worst(t.write), &t.fired)
 }
 
 // runSeeds runs seeds on all processors, each run on one.
@@ -159,6 +161,9 @@ func TestSeeds(t *testing.T) {
 	}
 	if sum.upgraded == 0 && !t.Failed() && count >= 100 {
 		t.Error("no member was upgraded")
+	}
+	if sum.forwarded == 0 && !t.Failed() {
+		t.Error("no request was passed on and answered")
 	}
 }
 

@@ -42,10 +42,10 @@ func (k *conn) through(p *pipe, at time.Duration, e *event) {
 }
 
 // say sends a frame about a stream to the node.
-func (k *conn) say(t wire.Type, number uint64, within time.Duration, body []byte) {
+func (k *conn) say(t wire.Type, flags uint16, number uint64, within time.Duration, body []byte) {
 	c := k.client.c
 	e := c.queue.get(evRequest)
-	e.node, e.life, e.conn, e.number, e.wtype, e.within = int32(k.node.index), k.life, k, number, t, within
+	e.node, e.life, e.conn, e.number, e.wtype, e.flags, e.within = int32(k.node.index), k.life, k, number, t, flags, within
 	e.body = append(e.body[:0], body...)
 	k.through(&k.toNode, c.now+c.net.latency()+c.chaos.requestDelay(k.client.id), e)
 }
@@ -108,7 +108,7 @@ func (o *op) begin() {
 func (o *op) grant() {
 	g, attempt, due := o.stream.Grant()
 	if due && o.conn != nil && attempt == o.attempt {
-		o.conn.say(wire.TypeStreamGrant, o.request, 0, g.Append(nil))
+		o.conn.say(wire.TypeStreamGrant, 0, o.request, 0, g.Append(nil))
 	}
 }
 
@@ -183,7 +183,7 @@ func (o *op) giveUp() {
 	o.cancelled = true // it may be on its way to a connection
 	if k := o.conn; k != nil {
 		k.take(o.request)
-		k.say(wire.TypeStreamCancel, o.request, 0, new(wire.Empty).Append(nil))
+		k.say(wire.TypeStreamCancel, 0, o.request, 0, new(wire.Empty).Append(nil))
 		o.client.core.ExpireUnsent(o.client.now(), &o.call)
 		return
 	}

@@ -89,3 +89,22 @@ func (b *taskList) stepTime() time.Duration {
 	}
 	return d
 }
+
+// readLater does a long read, unless too many wait. Commonly others come before this
+// one, for a moment; a node that is short of processors takes longer.
+func (b *taskList) readLater(read func()) (found string) {
+	c := b.n.c
+	if c.chance.below(fullEvery) == 0 {
+		return "many wait"
+	}
+	b.spawn(func(t *task) {
+		d := c.chance.skewed(10*time.Microsecond, 20*time.Millisecond)
+		if c.chance.below(8) == 0 {
+			d = c.chance.skewed(time.Millisecond, 2*time.Second)
+		}
+		if t.wait(d) {
+			read()
+		}
+	})
+	return ""
+}

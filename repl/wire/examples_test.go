@@ -133,6 +133,8 @@ var examples = map[wire.Type]wire.Body{
 		Data: []byte("mustslot")},
 	wire.TypeChunkAnswer: &wire.ChunkAnswer{Number: 3, Offset: 262152, State: wire.ChunkTaken},
 
+	wire.TypeForward: &wire.Forward{Type: wire.TypeWrite, Body: wire.AppendWrite(nil, &exampleCommand)},
+
 	wire.TypeWrite:       body(func(b []byte) []byte { return wire.AppendWrite(b, &exampleCommand) }),
 	wire.TypeWriteAnswer: &wire.WriteAnswer{Group: 3, ID: raft.LogID{Term: 7, Index: 10432}, Version: 10432},
 	wire.TypeGet:         &wire.Get{Keys: [][]byte{[]byte("greeting"), []byte("{greeting}2")}},

@@ -33,12 +33,11 @@ const (
 	ElementsMax = 1 << 19
 )
 
-// Flags of a frame. The first two are reserved for requests that a node passes on,
-// and are refused today.
+// Flags of a frame. Those that a type has no use for are refused.
 const (
-	FlagForward   uint16 = 1 << 0 // pass it on if you do not lead
-	FlagForwarded uint16 = 1 << 1 // it was passed on: never pass it on again
-	FlagMore      uint16 = 1 << 2 // of an answer: more with this number follow; see body_stream.go
+	FlagForward uint16 = 1 << 0 // of a Write, a Get, a List: pass it on if you do not lead
+	// 1 << 1 was kept for a request that was passed on: that has a type of its own.
+	FlagMore uint16 = 1 << 2 // of an answer: more with this number follow; see body_stream.go
 )
 
 // Header is everything before a frame's body except the checksum.

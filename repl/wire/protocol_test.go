@@ -64,7 +64,7 @@ func exampleFrame(t wire.Type) []byte {
 }
 
 func deadlineOf(t wire.Type) uint32 {
-	if t == wire.TypeWrite || t == wire.TypeGet || t == wire.TypeList || t == wire.TypeScan {
+	if t == wire.TypeWrite || t == wire.TypeGet || t == wire.TypeList || t == wire.TypeScan || t == wire.TypeForward {
 		return 5000
 	}
 	return 0

@@ -91,6 +91,7 @@ const (
 	TypeAttest          Type = 0x3c
 	TypeAttestAnswer    Type = 0x3d
 	TypeAddresses       Type = 0x3e
+	TypeForward         Type = 0x3f
 
 	TypeWrite          Type = 0x40
 	TypeWriteAnswer    Type = 0x41
@@ -177,7 +178,8 @@ var rows = [...]row{
 	TypeLifeAnswer:      {"LifeAnswer", "", TypeLifeQuestion, SenderMember, bodyOf[LifeAnswer]},       // over the other connection of the two
 	TypeAttest:          {"Attest", "node → node", 0, SenderMember, bodyOf[Attest]},                   // is this connection, which came in your name, your own?
 	TypeAttestAnswer:    {"AttestAnswer", "", TypeAttest, SenderNobody, bodyOf[AttestAnswer]},
-	TypeAddresses:       {"Addresses", "node → node", 0, SenderMember, bodyOf[Addresses]}, // where I have found others
+	TypeAddresses:       {"Addresses", "node → node", 0, SenderMember, bodyOf[Addresses]},            // where I have found others
+	TypeForward:         {"Forward", "node → the group's leader", 0, SenderMember, shownOf[Forward]}, // a client's request; answered as that is
 
 	// API, between a client and a node.
 	TypeWrite:          {"Write", "client → leader", 0, SenderClient, shownOf[writeBody]}, // one command

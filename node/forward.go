@@ -1,0 +1,58 @@
+package node
+
+import (
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/machine"
+	"muster/repl/wire"
+)
+
+// Requests that one node passes on to another, of clients that asked for it. What is
+// on its way, and how it ends, is the host's affair ([repl.Passage]).
+
+// memberSlack is how many times as much as a client a member may have in flight before
+// nothing more is read from it. Requests that it passes on are refused from once as
+// much on: what its cores say stands behind them, and must not wait.
+const memberSlack = 2
+
+// over reports whether the connection has so much in flight that nothing more is to be
+// read from it. c.mu is held.
+func (c *connection) over() bool {
+	if c.standing == wire.SenderMember {
+		return c.inflight > memberSlack*c.node.limits.inflightBytes
+	}
+	return c.node.limits.over(c.inflight, c.node.held.Load())
+}
+
+// takeForward takes a request that a member passes on. For whom it was made is the
+// member's word, so it counts only on a connection that is known to be the member's.
+func takeForward(c *connection, h wire.Header, r repl.Reply, body []byte) {
+	c.mu.Lock()
+	crowded := c.node.limits.over(c.inflight, c.node.held.Load())
+	c.mu.Unlock()
+	if crowded {
+		c.refuse(r, machine.Crowded())
+		return
+	}
+	if own, settled := c.claim.state(); !settled || !own {
+		c.refuse(r, c.uncounted())
+		return
+	}
+	if loop, table := c.ready(r); loop != nil {
+		c.requests.TakeForward(h, body, r, table, c.clock(loop))
+	}
+}
+
+// forwarded hands the loop what a node answers to requests that were passed on to it.
+func (n *Node) forwarded(from raft.NodeID, answers []repl.ForwardAnswer) {
+	if loop := n.running(); loop != nil {
+		loop.ReceiveForwardAnswers(from, answers)
+	}
+}
+
+// forwardsLost tells the loop that the connection to a node has ended.
+func (n *Node) forwardsLost(to raft.NodeID, left, queued uint64) {
+	if loop := n.running(); loop != nil {
+		loop.ForwardsLost(to, left, queued)
+	}
+}

@@ -1,0 +1,100 @@
+package trial
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"muster/repl/client"
+)
+
+// confined returns a client that reaches one node alone, and knows it or finds out. Any
+// other dial takes a while and fails, as behind a firewall.
+func confined(c *cluster, i int, forward client.Forwarding) *client.Client {
+	c.t.Helper()
+	only := c.nodes[i].addr
+	endpoints := []string{only}
+	if forward != client.ForwardAlways {
+		endpoints = append(endpoints, strings.Split(c.endpoints(), ",")...)
+	}
+	return c.clientWith(client.Options{
+		Endpoints: endpoints, Forward: forward, DialTimeout: 300 * time.Millisecond,
+		Dial: func(ctx context.Context, addr string) (net.Conn, error) {
+			if addr != only {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return new(net.Dialer).DialContext(ctx, "tcp", addr)
+		},
+	})
+}
+
+// Clients that reach one node each, and others that reach all, see one history, while
+// leaders are killed: what is passed on is applied once, and a read through a node that
+// does not lead sees all that was acknowledged before. One would doubt it: the node that
+// passes on may ask one that leads no longer, and is killed itself.
+func TestForwardedHistoryIsLinearizable(t *testing.T) {
+	c := startCluster(t, 3)
+	linearizable(c, func(i int) *client.Client {
+		switch i % 4 {
+		case 0:
+			return c.client()
+		case 1:
+			return confined(c, i/2%3, client.ForwardAlways)
+		}
+		return confined(c, i%3, client.ForwardWhenCut)
+	})
+}
+
+// A client whose only node leads nothing that it asks for works at a good rate: its
+// requests travel together, as those of a client that goes to the leaders do.
+func TestForwardedRate(t *testing.T) {
+	const callers, within = 64, 2 * time.Second
+	c := startCluster(t, 3)
+	rate := func(cl *client.Client, what string) float64 {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		done := 0
+		began := time.Now()
+		for i := range callers {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				n := 0
+				for ; time.Since(began) < within; n++ {
+					key := []byte(fmt.Sprintf("%s/%d/%d", what, i, n%100))
+					if _, err := cl.Set(ctx, key, []byte("v"), client.WriteOptions{}); err != nil {
+						t.Errorf("%s: set: %v", what, err)
+						return
+					}
+					items, _, err := cl.Get(ctx, [][]byte{key}, client.ReadOptions{})
+					if err != nil || len(items) != 1 || string(items[0].Value) != "v" {
+						t.Errorf("%s: get %s: %v, %v", what, key, items, err)
+						return
+					}
+				}
+				mu.Lock()
+				done += 2 * n
+				mu.Unlock()
+			}()
+		}
+		wg.Wait()
+		return float64(done) / time.Since(began).Seconds()
+	}
+	direct := rate(c.client(), "direct")
+	for i := range c.nodes {
+		for forward, what := range map[client.Forwarding]string{client.ForwardAlways: "always", client.ForwardWhenCut: "cut"} {
+			passed := rate(confined(c, i, forward), what)
+			t.Logf("through node %d alone (%s): %.0f requests a second; to the leaders: %.0f", i+1, what, passed, direct)
+			if passed < direct/5 {
+				t.Errorf("through node %d alone (%s): %.0f requests a second, want a fifth of %.0f at least", i+1, what, passed, direct)
+			}
+		}
+	}
+}

@@ -1,0 +1,168 @@
+package sim
+
+import (
+	"math"
+	"time"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/machine"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// Some clients reach one node alone, whatever else is wrong: their requests are passed
+// on. Half of them know it, and the others find out that the leaders can't be reached.
+
+const (
+	// confinedEvery is how many clients there are for each that reaches one node.
+	confinedEvery = 4
+	// passersMax bounds the connections from other nodes that a node remembers: each
+	// process of each node opens one.
+	passersMax = 4 * nodesMax
+)
+
+// SendForward implements [repl.Transport].
+func (p *post) SendForward(to raft.NodeID, number uint64, within time.Duration, f *wire.Forward) bool {
+	n := p.n
+	if !n.where.found[to] {
+		return false
+	}
+	e := n.c.queue.get(evFrame)
+	e.wtype, e.number, e.within, e.back = wire.TypeForward, number, within, n.life
+	e.body = f.Append(e.body[:0])
+	n.c.net.send(n, to, e)
+	return true
+}
+
+// passer is a node's end of the connection on which another node passes requests on.
+type passer struct {
+	node     *node
+	from     *node
+	life     uint32 // of the process that passes on
+	requests machine.Requests
+}
+
+// passerOf returns the end of the connection from a process of another node.
+func (p *post) passerOf(from *node, life uint32) *passer {
+	for _, k := range p.passers {
+		if k.from == from && k.life == life {
+			return k
+		}
+	}
+	k := &passer{node: p.n, from: from, life: life}
+	k.requests.Init(k, machine.RequestLimits{Wait: requestWait, Inline: inlineMax, Page: wire.ListBytesMax})
+	if len(p.passers) >= passersMax {
+		p.passers = p.passers[1:]
+	}
+	p.passers = append(p.passers, k)
+	return k
+}
+
+// forward is the arrival of a request that another node passes on.
+func (p *post) forward(e *event) {
+	n, k := p.n, p.passerOf(p.n.c.nodes[e.from-1], e.back)
+	r := repl.Reply{To: k, Request: e.number}
+	table := n.known.show()
+	if table == nil {
+		k.Answer(r, wire.TypeError, wire.NotReady("node "+addrOf(n.id), "the table is not here", "wait", 100*time.Millisecond).Append(nil))
+		return
+	}
+	h := wire.Header{Length: len(e.body), Type: wire.TypeForward, Deadline: uint32(max(1, e.within.Milliseconds())), Request: e.number}
+	k.requests.TakeForward(h, e.body, r, table, machine.Now{Host: n.ticks.now(), Wall: n.ticks.wall()})
+	n.handOn(&k.requests)
+}
+
+// handOn gives the host what came of a client's requests.
+func (n *node) handOn(requests *machine.Requests) {
+	for _, p := range requests.Proposals() {
+		n.host.Propose(p)
+	}
+	for _, read := range requests.Reads() {
+		read.Query = watchedQuery{read.Query}
+		n.host.Read(read)
+	}
+	requests.Clear()
+}
+
+// forwardAnswered is the arrival of an answer to a request that was passed on.
+func (p *post) forwardAnswered(e *event) {
+	if e.wtype != wire.TypeError {
+		p.n.c.result.Forwarded++
+	}
+	p.n.host.Forwards.Answered(raft.NodeID(e.from), e.number, e.wtype, e.body)
+}
+
+// forwardsLost is the end of the connection to another node, as this one learns it. What
+// it passed on may all have reached that one.
+func (p *post) forwardsLost(to *node) {
+	p.n.host.Forwards.Lost(to.id, math.MaxUint64, math.MaxUint64)
+}
+
+// Answer implements [repl.Replier].
+func (k *passer) Answer(r repl.Reply, t wire.Type, body []byte) bool {
+	if !k.node.up || k.from.life != k.life {
+		return false
+	}
+	e := k.node.c.queue.get(evFrame)
+	e.wtype, e.number = t, r.Request
+	e.body = append(e.body[:0], body...)
+	e.life = k.life
+	k.node.c.net.send(k.node, k.from.id, e)
+	return false
+}
+
+// Flush implements [repl.Replier].
+func (k *passer) Flush() {}
+
+// AnswerWith implements [machine.Asker].
+func (k *passer) AnswerWith(r repl.Reply, t wire.Type, m machine.Maker) (first, made bool) {
+	b, made := m.Make(nil)
+	if made {
+		k.Answer(r, t, b)
+	}
+	return false, made
+}
+
+// AnswerFrame implements [machine.Asker].
+func (k *passer) AnswerFrame(r repl.Reply, t wire.Type, frame []byte) bool {
+	return k.Answer(r, t, frame[wire.HeaderSize:])
+}
+
+// Reserve implements [machine.Asker].
+func (k *passer) Reserve(r *repl.Reply, size int) bool {
+	if k.node.c.chance.below(crowdedEvery) == 0 {
+		return false
+	}
+	r.Size = size
+	return true
+}
+
+// Deaf implements [machine.Asker].
+func (k *passer) Deaf() bool { return k.node.c.chance.below(deafEvery) == 0 }
+
+// Later implements [machine.Asker].
+func (k *passer) Later(read func()) (found string) { return k.node.beside.readLater(read) }
+
+// Spare implements [machine.Asker]. No stream is passed on.
+func (k *passer) Spare(int) bool { return true }
+
+// Ask implements [machine.Asker].
+func (k *passer) Ask(repl.Read, time.Duration) *wire.Error {
+	return wire.Unavailable("stream", "no stream is passed on")
+}
+
+// Table implements [machine.Asker].
+func (k *passer) Table() *shardmap.Table { return k.node.known.show() }
+
+// confinedTo reports whether a client may reach a node: some reach one alone, which is another one once its disk is
+// damaged for good.
+func (cl *simClient) confinedTo(n *node) bool {
+	if cl.only == 0 {
+		return true
+	}
+	for cl.c.nodes[cl.only-1].dead {
+		cl.only = cl.only%len(cl.c.nodes) + 1
+	}
+	return cl.only == n.index
+}
