@@ -4,16 +4,16 @@ import (
 	"errors"
 )
 
-// Append keeps all of ws: it returns after they are durable, in one write and
-// one sync unless they are very large. It takes its time and waits for the
-// disk. The entries' bytes are copied.
+// Append keeps all of ws: it returns once they are durable, after one write and
+// one sync unless they are very large. It blocks while the disk works. It copies the
+// entries' bytes.
 //
-// One that wraps [ErrFull] says that the disk has no room, not even in the
-// reserve: nothing of ws is written, and the same may be asked again later. Any
-// other error is final: what was durable before stays so, of ws any beginning
-// may be, and every later call returns the error, which then wraps
-// [ErrStopped]. A disk that did not sync is not asked again, because it may
-// have dropped what it could not write and would say that all is well.
+// An error that wraps [ErrFull] means that the disk has no room, not even in the
+// reserve: nothing of ws is written, and the caller may try again later. Any other
+// error is final: what was durable before stays so, any beginning of ws may be too,
+// and every later call returns the error, which then wraps [ErrStopped]. A failed
+// sync is not tried again, because the disk may have dropped what it could not write
+// and would report success.
 func (s *Store) Append(ws []Write) error {
 	if err := s.halt.err(); err != nil {
 		return err
@@ -32,9 +32,9 @@ func (s *Store) Append(ws []Write) error {
 	return nil
 }
 
-// stop ends the log. Where room was lacking for what had been admitted, which must
-// not be, it says so with ErrStopped: with ErrFull alone the owner would take the
-// batch for one that may be asked again.
+// stop ends the log. Should room be lacking for what was admitted, which must not
+// happen, the error wraps ErrStopped: with ErrFull alone the owner would try the same
+// batch again.
 func (s *Store) stop(err error) error {
 	s.halt.because(err)
 	if errors.Is(err, ErrFull) {
@@ -45,8 +45,8 @@ func (s *Store) stop(err error) error {
 
 func (s *Store) append(ws []Write) error {
 	if writes(ws) {
-		// What is moved comes first in the batch: it is how the log stands
-		// before ws.
+		// Moved records come first in the batch: they are the log as it stands
+		// before ws, which may truncate some of them.
 		if _, err := s.reclaimer.forward(); err != nil {
 			return err
 		}
@@ -55,7 +55,7 @@ func (s *Store) append(ws []Write) error {
 		return err
 	}
 	if len(s.writer.records) == 0 {
-		return nil // commits alone wait for company
+		return nil // commits alone travel with the next batch
 	}
 	if err := s.writer.flush(promises, behind); err != nil {
 		return err
@@ -64,14 +64,15 @@ func (s *Store) append(ws []Write) error {
 }
 
 // Idle is called when nothing was appended for a while. It writes the durable
-// offset, and the commits that had no record to travel with, notes in the witness
-// how far the log is, and prepares some more of the next segment. If there is
+// offset, and the commits that had no record to travel with, records in the witness
+// how far the log has come, and prepares some more of the next segment. If there is
 // nothing to do it costs nothing.
 func (s *Store) Idle() error {
 	if err := s.halt.err(); err != nil {
 		return err
 	}
 	s.reclaimer.adopt()
+	// What guards promises comes first, what only saves time later comes last.
 	err := s.settle()
 	if err == nil {
 		err = s.home.reach(s.home.promised)
@@ -107,6 +108,8 @@ func (s *Store) settle() error {
 	if err != nil {
 		return err
 	}
+	// An empty batch is worth a sync if the end of the last promises is not on disk,
+	// or if naming a new tail frees a segment.
 	if len(s.writer.records) == 0 && !s.writer.promised && !s.index.reclaimable() {
 		return nil
 	}
@@ -117,7 +120,7 @@ func (s *Store) settle() error {
 	return s.writer.flush(holds, freshPage)
 }
 
-// writes reports whether there is anything in ws but commits.
+// writes reports whether ws holds anything besides commits.
 func writes(ws []Write) bool {
 	for i := range ws {
 		if w := &ws[i]; len(w.Entries) > 0 || len(w.Mended) > 0 || w.HasState || w.Base != nil || w.Remove || w.Note != nil {

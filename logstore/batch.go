@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// batchPart bounds a batch to this part of a segment: what does not fit
-	// into the rest of a segment goes into the next, and the rest is wasted.
+	// batchPart bounds a batch to this part of a segment: a batch that does not
+	// fit into the rest of a segment goes into the next, and the rest is wasted.
 	// Larger Appends take several batches, each with a sync of its own.
 	batchPart = 8
 	// bufferKeepBytes is the largest buffer that is kept from one Append to
@@ -22,10 +22,9 @@ const (
 	directoryRoom = 1 << 10
 )
 
-// runMax bounds a record of several entries, where a segment has so many bytes. It
-// is no larger than a batch is otherwise: one that has to stand in one piece, and is
-// larger, finds no place in segments for whose number [Store.fits] counts on batches
-// of the usual size.
+// runMax bounds a record of several entries, in segments of that many bytes. It is no
+// larger than a batch: [Store.fits] counts segments for batches of the usual size, and
+// a larger record, which can't be divided, would find no place in them.
 func runMax(segment int64) int { return int(min(runBytesMax, segment/batchPart)) }
 
 // writer makes batches of records, writes and syncs them, and then lets them take
@@ -70,29 +69,29 @@ func aligned(n int) []byte {
 	return b[from : from+uintptr(n) : from+uintptr(n)]
 }
 
-// content says what is lost with a batch.
+// content is what a batch holds, and so what is lost with it.
 type content uint8
 
 const (
 	// commitsOnly: nothing that was promised. No durable offset needs to follow.
 	commitsOnly content = iota
-	// promises: something that counts from now on.
+	// promises: something that others rely on from now on.
 	promises
 )
 
-// placing says where a batch begins.
+// placing is where a batch begins.
 type placing uint8
 
 const (
 	// behind: in the sector after the batch before.
 	behind placing = iota
-	// freshPage: on a page that holds no other. So one page that is damaged does not
+	// freshPage: on a page that holds no other, so that one damaged page does not
 	// take both what was promised and the proof that it was durable.
 	freshPage
 )
 
 // flush writes the batch and syncs it, then lets it take effect. A batch of more than
-// commits promises something, whatever its caller says of it.
+// commits counts as one of promises, whatever its caller says.
 func (wr *writer) flush(holds content, begins placing) error {
 	if len(wr.buf) == 0 {
 		wr.buf = extend(wr.buf, batchHeaderSize)
@@ -122,17 +121,18 @@ func (wr *writer) flush(holds content, begins placing) error {
 			holds = promises
 		}
 	}
-	// What the batch before this one named as the tail may be freed after this
-	// one's sync, and no more: should this one rot, that one is believed.
+	// After this batch's sync only segments before the tail that the previous batch named
+	// may be freed: should this batch rot, a start believes the previous one.
 	before := wr.named
 	if err := wr.write(wr.buf, wr.records, offset, wr.index.tail(), 0); err != nil {
 		return err
 	}
-	// Durable by now: only from here on may readers see it, and the index count
-	// on where it stands.
+	// It is durable by now. Before that no reader may see it, and the index may not
+	// point to it.
 	wr.promised = holds == promises
 	wr.effect(offset, int64(len(wr.buf)))
 	if wr.promised {
+		// After the sync: the witness never names a batch that was not synced.
 		if err := wr.home.promise(Batch(wr.batch)); err != nil {
 			return err
 		}
@@ -178,6 +178,7 @@ func (wr *writer) direct(most int64) {
 func (wr *writer) write(b []byte, records []record, offset int64, tail, next uint64) error {
 	seg := wr.index.active
 	length := len(b) - batchHeaderSize
+	// Checksums begin with the place, which is not known before now.
 	sums := uint32(0)
 	for i := range records {
 		r := &records[i]
@@ -188,9 +189,9 @@ func (wr *writer) write(b []byte, records []record, offset int64, tail, next uin
 		length: length, count: len(records), sums: sums,
 		number: wr.batch + 1, durable: wr.synced, tail: tail, next: next,
 	}.put(b, seg.at(offset))
-	// The write goes on to the end of its page, unless it goes to the disk by
-	// the sector: a page that is written in part, in a file that was not read
-	// lately, has to be read first.
+	// The write extends to the end of its page, unless the file writes to the disk by
+	// the sector: to write part of a page that is not in memory, the system has to read
+	// it first.
 	n := len(b)
 	unit := int64(pageSize)
 	direct, ok := seg.file.(vfs.SyncWriter)
@@ -212,6 +213,8 @@ func (wr *writer) write(b []byte, records []record, offset int64, tail, next uin
 	} else {
 		err = seg.file.Sync()
 	}
+	// A failed sync is final. The system may have dropped the pages that it could not
+	// write, and would report success for the next sync without them.
 	if err != nil && bug("sync retried") {
 		err = seg.file.Sync()
 	}
@@ -230,7 +233,7 @@ func (wr *writer) write(b []byte, records []record, offset int64, tail, next uin
 	return nil
 }
 
-// effect lets a batch that is durable show.
+// effect makes a durable batch visible.
 func (wr *writer) effect(offset, bytes int64) {
 	wr.index.mu.Lock()
 	defer wr.index.mu.Unlock()
@@ -252,10 +255,12 @@ func (wr *writer) effect(offset, bytes int64) {
 	wr.records = wr.records[:0]
 }
 
-// roll goes on in the next segment, which is to have room for a batch of some
-// bytes and its directory. The one that is left ends with a batch that says so:
-// if the next one is lost, it is known that it held something.
+// roll continues in the next segment, which gets room for a batch of some bytes and
+// its directory. A last batch in the old segment says so: should the next segment be
+// lost, a start knows that it held something.
 func (wr *writer) roll(bytes int64) error {
+	// The next segment comes first: a closed segment without one would be taken for a
+	// log that has lost its end.
 	need := roundUp(2*segmentHeader+bytes+directoryRoom+2*sectorSize, pageSize)
 	if err := wr.room.provide(need); err != nil {
 		return err
@@ -269,8 +274,8 @@ func (wr *writer) roll(bytes int64) error {
 	return nil
 }
 
-// writeClosing writes the batch that closes the active segment: its header, and
-// what of a directory fits into the sector.
+// writeClosing writes the batch that closes the active segment: its header, and as
+// much of a directory as fits into the sector.
 func (wr *writer) writeClosing() error {
 	b := extend(wr.closing[:0], batchHeaderSize)
 	b, rows := wr.putDirectory(b, sectorSize-batchHeaderSize)

@@ -12,8 +12,8 @@
 //     from one goroutine at a time. [Store.Read], [Store.Stats],
 //     [Store.Replicas] and all about snapshots may run beside it.
 //     [Store.Restore] is for the time before the replica's first Append.
-//  2. Hand in a group's Readies in order, each once. What Append returned nil
-//     for is durable; only then may the messages leave that promise it.
+//  2. Hand in a group's Readies in order, each once. Once Append has returned
+//     nil they are durable; only then may the messages that promise them leave.
 //  3. When Append returns an error, stop: nothing further is kept.
 //  4. When there was nothing to append for 20 ms, call Idle. It records that
 //     all before is durable, so that damage there can't be taken for a write
@@ -31,11 +31,11 @@
 //	           reserve.go
 //	reclaimer  reclaim.go             moves what is still needed out of the oldest segment, and frees it
 //	headroom   headroom.go            keeps room on the disk for a snapshot and the identity
-//	faults     faults.go, refused.go  what is damaged, and what the disk refuses, as it was met beside Append
+//	faults     faults.go, refused.go  what is damaged, and what the disk refuses, as found beside Append
 //	reader     read.go                reads entries, from any goroutine
 //	logScrub   scrub.go               reads slowly what nobody has read for long
 //	snapshots  snapshot.go            the files of the states, from any goroutine
-//	home       life.go, witness.go,   the identity while a life lasts, and what tells that the directory is the newest
+//	home       life.go, witness.go,   the identity while a life lasts, and what shows that the directory is the newest
 //	           older_log.go, stopped.go
 //	halt       halt.go                why nothing more is written
 //	recovery   recover.go, resync.go  a start: reads the log, tells torn from damaged, and builds the parts
@@ -48,10 +48,10 @@
 //
 // record.go draws what is in a segment, segment.go its header, directory.go what a
 // batch says of those before it. append.go is where a write begins. decode.go
-// understands a record, damage.go says what is lost, takeback.go finds it again where
-// somebody put it back. identity.go keeps who the node is, note.go what it knows of
-// the others. walk.go visits all that stands in the files, for those who look.
-// snapshot_format.go draws what the log is cut off behind; snapshot_write.go,
-// snapshot_receive.go and snapshot_read.go are its ways in and out. docs/storage.md
-// walks through dumps.
+// understands a record, damage.go describes what is lost, takeback.go finds it again
+// where somebody put it back. identity.go keeps which node this is, note.go what it
+// knows of the others. walk.go visits all that is in the files, for tools.
+// snapshot_format.go draws the snapshot, behind which the log can be cut off;
+// snapshot_write.go, snapshot_receive.go and snapshot_read.go are its ways in and out.
+// docs/storage.md walks through dumps.
 package logstore

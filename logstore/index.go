@@ -17,9 +17,8 @@ type place struct {
 	size    uint32 // with its header; 0: there is none
 }
 
-// run says where some entries of one term stand that follow each other. The
-// index has one for each record, not for each entry: 40 bytes for a batch's
-// worth of one group.
+// run says where some consecutive entries of one term are. The index has one for each
+// record, not for each entry: 40 bytes for a batch's worth of one group.
 type run struct {
 	first   uint64
 	term    uint64
@@ -27,18 +26,18 @@ type run struct {
 	count   uint32 // Invariant: > 0
 	changes bool   // a membership entry is, or was, among them
 	lost    bool   // they can't be read; at is where they stood, or where it is said that they are lost
-	refused bool   // the disk refused them at the start: lost as far as is known, and not to be written down as that. Invariant: refused implies lost
+	refused bool   // the disk refused them at the start: lost as far as is known, but not to be recorded as lost. Invariant: refused implies lost
 }
 
 func (r run) last() uint64 { return r.first + uint64(r.count) - 1 }
 
-// index knows what stands where in the log: which segments there are, and in
-// which of them is what is needed of each replica. It is in memory only. A start
-// builds it from the records, in the order in which they were written, and each
-// batch that is durable goes on from there: see [index.take].
+// index knows what is where in the log: which segments there are, and which of them
+// hold what is needed of each replica. It is in memory only. A start builds it from the
+// records, in the order in which they were written, and each durable batch adds to it:
+// see [index.take].
 //
-// Only the goroutine of Append changes it, with mu held. So that goroutine may
-// look without, and any other goroutine with mu.
+// Only the goroutine of Append changes it, with mu held. So that goroutine may read it
+// without mu, and any other goroutine with mu.
 type index struct {
 	dir     string        // of the segments
 	dropped func(Replica) // is told of a replica that was removed, with mu held
@@ -54,13 +53,12 @@ type index struct {
 	replicas map[Replica]*replica
 	graves   map[raft.GroupID]grave
 	peers    peerNotes
-	unknown  place // of the record that says that it can't be known what is lost
+	unknown  place // of the record that says that something unknown is lost
 	// unknownIs is the damage behind unknown.
 	unknownIs Damage
 }
 
-// segment returns a segment by its number, or nil if it is not needed any
-// more.
+// segment returns a segment by its number, or nil if it is no longer needed.
 func (x *index) segment(number uint64) *segment {
 	if len(x.segments) == 0 || number < x.segments[0].number {
 		return nil
@@ -71,7 +69,7 @@ func (x *index) segment(number uint64) *segment {
 	return nil
 }
 
-// segmentNow returns a segment, or nil if it is needed no more.
+// segmentNow does the same for any goroutine.
 func (x *index) segmentNow(number uint64) *segment {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -96,7 +94,8 @@ func (x *index) goTo(seg *segment) {
 	x.shown = seg.number
 }
 
-// tail is the first segment that is needed, or the active one.
+// tail is the first segment that is needed, or the active one. Only the segments before
+// it are freed, whatever else is empty: see reclaim.go.
 func (x *index) tail() uint64 {
 	for _, seg := range x.segments {
 		if seg.live > 0 || seg == x.active {
@@ -109,7 +108,7 @@ func (x *index) tail() uint64 {
 // reclaimable reports whether the next batch could free a segment.
 func (x *index) reclaimable() bool { return x.tail() > x.segments[0].number }
 
-// add makes room for a replica. It shows only once its base is on disk.
+// add makes an entry for a replica. It is visible only once its base is on disk.
 func (x *index) add(id Replica) *replica {
 	p := &replica{id: id, seed: raft.EntrySeed(id.Group, id.Incarnation)}
 	x.mu.Lock()

@@ -7,9 +7,9 @@ import (
 	"muster/raft"
 )
 
-// putAll adds the records of all that a turn of the owner writes, of whichever
-// replicas, in their order. They are one run of the batch: what is moved stands before
-// it, and the directory behind it.
+// putAll adds the records of all that a turn of the owner writes, for any replicas,
+// in the order given. They are one run of the batch: moved records come before it, and
+// the directory after it.
 func (wr *writer) putAll(ws []Write) error {
 	for i := range ws {
 		if err := wr.put(&ws[i]); err != nil {
@@ -23,7 +23,7 @@ func (wr *writer) putAll(ws []Write) error {
 func (wr *writer) put(w *Write) error {
 	if w.Note != nil {
 		if w.Replica != (Replica{}) {
-			return fmt.Errorf("%w: a note is of no replica", ErrWrite)
+			return fmt.Errorf("%w: a note belongs to no replica", ErrWrite)
 		}
 		return wr.putNote(w.Note)
 	}
@@ -32,6 +32,7 @@ func (wr *writer) put(w *Write) error {
 		if w.Base == nil && !w.Remove {
 			return fmt.Errorf("%w: the first write of a replica has a base", ErrWrite)
 		}
+		// A removed replica that came back would have forgotten what it promised.
 		if g := wr.index.graves[w.Replica.Group]; g.covers(w.Replica) {
 			return fmt.Errorf("%w: it was removed (newest removal: replica %d)", ErrWrite, g.replica.ID)
 		}
@@ -45,8 +46,8 @@ func (wr *writer) put(w *Write) error {
 			return err
 		}
 	}
-	// What was committed before this write: it may truncate entries that are
-	// not, and commit those that take their place.
+	// The commit before this write decides what it may truncate: it may replace
+	// uncommitted entries and commit those that take their place.
 	committed := p.ahead.state.Commit
 	if err := wr.putPromises(p, w); err != nil {
 		return err
@@ -62,9 +63,8 @@ func (wr *writer) put(w *Write) error {
 		}
 	}
 	if w.HasState && wr.commit(p) > p.ahead.kept {
-		// No record of this write carries the commit, and the caller wants
-		// it on disk together with what else is in ws: another replica may
-		// exist because of it.
+		// No record of this write carries the commit, and the caller needs it on
+		// disk together with the rest of ws: another replica may exist because of it.
 		if err := wr.putState(p); err != nil {
 			return err
 		}
@@ -79,9 +79,9 @@ func (wr *writer) put(w *Write) error {
 	return nil
 }
 
-// putPromises takes over term, vote and commit. What a replica promised never
-// goes back: that is checked here, in production too, because a replica that
-// does it may have voted twice.
+// putPromises takes over term, vote and commit. A promise is never taken back. That is
+// checked here, in production too, because a replica that takes one back may have voted
+// twice.
 func (wr *writer) putPromises(p *replica, w *Write) error {
 	a := &p.ahead
 	commit := w.Commit
@@ -101,6 +101,7 @@ func (wr *writer) putPromises(p *replica, w *Write) error {
 			}
 		}
 	}
+	// A commit alone gets no record: it is a convenience, and travels with the next one.
 	if commit > a.state.Commit {
 		a.state.Commit = commit
 		if !a.late {
@@ -130,7 +131,7 @@ func (wr *writer) putBase(p *replica, base *Base) error {
 		return fmt.Errorf("%w: base %s after base %s", ErrWrite, base.ID, a.base)
 	}
 	if a.queued > 0 {
-		// What the log holds is looked up below, so it must be on disk.
+		// The index is consulted below, and holds only what is on disk.
 		if err := wr.flush(promises, behind); err != nil {
 			return err
 		}
@@ -139,6 +140,7 @@ func (wr *writer) putBase(p *replica, base *Base) error {
 	term, holds := p.term(base.ID.Index)
 	switch {
 	case holds && term == base.ID.Term:
+		// Log matching: the entries after base follow it, and may be acknowledged.
 		end = p.last().Index
 	case holds && base.ID.Index <= max(a.state.Commit, a.base.Index):
 		return fmt.Errorf("%w: base %s, where the log has term %d and is committed", ErrWrite, base.ID, term)
@@ -210,8 +212,8 @@ func (wr *writer) putRun(p *replica, entries []raft.Entry, size int) error {
 	at := recordHeaderSize
 	for i := range entries {
 		e := &entries[i]
-		// The check before the write is the last that can still tell broken
-		// memory or a broken owner from a broken disk.
+		// After the write, broken memory or a broken owner can't be told from a broken
+		// disk any more.
 		got, err := raft.ReadEntry(p.seed, e.Raw)
 		switch {
 		case err != nil:
@@ -254,10 +256,10 @@ func (wr *writer) putMoved(p *replica, entries []raft.Entry) (int, error) {
 	return size, nil
 }
 
-// putMended gives back entries that are lost.
+// putMended adds entries that the log had lost.
 func (wr *writer) putMended(p *replica, entries []raft.Entry) error {
 	if p.ahead.queued > 0 {
-		// What is lost is looked up below, so it must be on disk.
+		// The index is consulted below, and holds only what is on disk.
 		if err := wr.flush(promises, behind); err != nil {
 			return err
 		}
@@ -287,11 +289,13 @@ func (wr *writer) putMended(p *replica, entries []raft.Entry) error {
 			from = i + 1
 			continue
 		}
+		// Another replica may have sent it, but only an entry of an id that this log
+		// held is given back: anything else would be a new promise.
 		k := p.find(e.ID.Index)
 		if k == len(p.runs) || p.runs[k].first > e.ID.Index || p.runs[k].term != e.ID.Term {
 			return fmt.Errorf("%w: mended entry %s was not in the log", ErrWrite, e.ID)
 		}
-		lost := p.runs[k].lost // end may write what is queued, after which k is another run
+		lost := p.runs[k].lost // read now: end may write what is queued, and then k is another run
 		if !lost {
 			_, lost = wr.faults.hits(p.id, p.runs[k].at, 1)
 		}
@@ -309,8 +313,8 @@ func (wr *writer) putMended(p *replica, entries []raft.Entry) error {
 	return end(len(entries))
 }
 
-// putLost says that entries are lost, or without a count what the replica
-// promised.
+// putLost adds the record that says that entries are lost or, without a count, what
+// the replica promised.
 func (wr *writer) putLost(p *replica, first, term uint64, count uint32) (int, error) {
 	b, err := wr.begin(p, kindLost, recordHeaderSize+lostSize)
 	if err != nil {
@@ -324,7 +328,7 @@ func (wr *writer) putLost(p *replica, first, term uint64, count uint32) (int, er
 	return r.size, nil
 }
 
-// putLate puts the commits into the batch that had no record to travel with.
+// putLate adds the commits that had no record to travel with.
 func (wr *writer) putLate() error {
 	for _, p := range wr.late {
 		p.ahead.late = false
@@ -338,8 +342,8 @@ func (wr *writer) putLate() error {
 	return nil
 }
 
-// begin makes room for a record at the end of the batch, of which it starts a
-// new one if this one would become too large.
+// begin makes room for a record at the end of the batch. If the batch would become too
+// large, it writes that first and starts a new one.
 func (wr *writer) begin(p *replica, kind recordKind, size int) ([]byte, error) {
 	if len(wr.records) > 0 && len(wr.buf)+size > int(wr.size/batchPart) {
 		if err := wr.flush(promises, behind); err != nil {
@@ -365,7 +369,9 @@ func (wr *writer) end(count uint32) {
 	putRecordHeader(wr.buf[r.at:r.at+r.size], r.kind, p.id, count, r.commit)
 }
 
-// commit is the largest commit that a record of p may carry now.
+// commit is the largest commit that a record of p may carry now. A write may commit
+// entries that only its later records bring; a commit past the end of the log on disk
+// would look like lost entries.
 func (wr *writer) commit(p *replica) uint64 { return min(p.ahead.state.Commit, p.ahead.last.Index) }
 
 // putNote adds a note to the batch.

@@ -26,9 +26,9 @@ import (
 //	56       zero
 //	64       records, without gaps
 //
-// The sum over the checksums ties the records to their batch: else a record
-// that an unfinished batch left behind could be taken for one that the next
-// batch, at the same place and unfinished as well, was to have there.
+// The sum over the checksums ties the records to their batch. Without it, a record
+// that an unfinished batch left behind could be taken for one of the next batch, if
+// that is at the same place and unfinished too.
 //
 //	 0  u32  CRC32C of bytes 4 to the end, begun from the seed of its place
 //	 4  u32  length of the body, in bytes
@@ -43,10 +43,9 @@ import (
 //	40       body
 //
 // The seed of a place is the CRC32C of the segment's salt, the segment's
-// number and the offset of the first byte, eight bytes each. So nothing
-// verifies that an earlier life of the file left there, or that a disk wrote
-// to the wrong place; and nobody who can choose what is in a record can make
-// it look like a batch.
+// number and the offset of the first byte, eight bytes each. So bytes that an
+// earlier life of the file left there, or that a disk wrote to the wrong place,
+// never verify; and a client can't choose a value that looks like a batch.
 const (
 	sectorSize       = 512
 	pageSize         = 4096
@@ -63,8 +62,8 @@ const (
 	//	 0  u64  term
 	//	 8  u64  vote
 	kindState recordKind = 1
-	// kindBase sets the beginning of the log. What is up to the index or
-	// after the end is dropped.
+	// kindBase sets the beginning of the log. Entries up to the index, and
+	// those after the end, are dropped.
 	//
 	//	 0  u64  term
 	//	 8  u64  index
@@ -81,19 +80,18 @@ const (
 	kindMoved recordKind = 4
 	// kindRemove drops the replica for good. No body.
 	kindRemove recordKind = 5
-	// kindDirectory says what batches before this one held, in case that they
-	// can't be read; directory.go draws it. It is of no replica.
+	// kindDirectory says what batches before this one held, in case they can't
+	// be read; directory.go draws it. It belongs to no replica.
 	kindDirectory recordKind = 6
-	// kindLost says what the log held and can't be read any more. With
-	// entries: they were of one term and followed each other. Without: what
-	// the replica promised; of the zero replica: nobody knows what, of any
-	// replica of the node.
+	// kindLost says what the log held and can no longer read. With entries:
+	// these, of one term and without gaps. Without: what the replica promised;
+	// for the zero replica: something unknown, of any replica of the node.
 	//
 	//	 0  u64  first index
 	//	 8  u64  term
 	kindLost recordKind = 7
 	// kindNote is what the node knows of another one's life, in place of what it
-	// knew before. It is of no replica.
+	// knew before. It belongs to no replica.
 	//
 	//	 0  u64  node
 	//	 8  u64  life: number, or 0: nothing is known any more
@@ -144,7 +142,7 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// seedOver goes on with a CRC32C over one number. It stands here because
+// seedOver continues a CRC32C over one number. It is written out because
 // crc32.Update makes its argument escape, which would cost an allocation for
 // each record.
 func seedOver(crc uint32, v uint64) uint32 {
@@ -156,7 +154,7 @@ func seedOver(crc uint32, v uint64) uint32 {
 	return ^crc
 }
 
-// sumOver goes on with a CRC32C over one checksum.
+// sumOver continues a CRC32C over one checksum.
 func sumOver(crc, v uint32) uint32 {
 	crc = ^crc
 	for range 4 {
@@ -296,7 +294,7 @@ func (h batchHeader) put(b []byte, seed uint32) {
 }
 
 // readBatchHeader reports whether b begins with a batch header that belongs
-// there. One whose length goes past the end of b does not.
+// there. One whose length reaches past the end of b does not.
 func readBatchHeader(b []byte, seed uint32) (batchHeader, bool) {
 	if len(b) < batchHeaderSize {
 		return batchHeader{}, false
@@ -319,7 +317,7 @@ func readBatchHeader(b []byte, seed uint32) (batchHeader, bool) {
 	return h, h.length <= len(b)-batchHeaderSize
 }
 
-// batchSize is the room that a batch with that many bytes takes up.
+// batchSize is the room that a batch with n bytes of records takes up.
 func batchSize(n int) int64 { return roundUp(int64(batchHeaderSize+n), sectorSize) }
 
 func roundUp(n, to int64) int64 { return (n + to - 1) / to * to }

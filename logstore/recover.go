@@ -9,23 +9,23 @@ import (
 	"muster/logstore/vfs"
 )
 
-// Torn or rotten? One batch at most is under way at a time, and the next
-// begins where it ended, or after it on a page of its own, or in the next
-// segment; and it says where it ended. So when the batch that is due at a place
-// is not there, or not whole, there are three cases:
+// Torn or rotten? At most one batch is under way at a time. The next one begins where
+// it ended, or after that on a page of its own, or in the next segment; and it says
+// where the one before it ended. So when the batch that is due at a place is missing
+// or not whole, there are three cases:
 //
-//   - The batch that is due stands further on, and says that the one before it
-//     ended here. What is in between was never finished.
-//   - Nothing of this life of the log follows: the batch was never finished.
-//     Nobody was told that it is kept. It is torn, and dropped.
-//   - A later batch of this life follows, be it whole or not. It was not
-//     written before the sync of the one that is due had returned: that one is
-//     damaged. There is a hole in the log; resync.go goes on after it.
+//   - The batch that is due is further on, and says that the one before it ended
+//     here. What is in between was never finished.
+//   - Nothing of this life of the log follows: the batch was never finished, and
+//     nobody was told that it is kept. It is torn, and dropped.
+//   - A later batch of this life follows, whole or not. It was not written before
+//     the sync of the one that is due had returned, so that one is damaged. There
+//     is a hole in the log; resync.go continues after it.
 //
-// A last batch that was synced, with no batch after it to say so, and then
-// rots, looks torn. Idle and Close see to it that this lasts 20 ms.
+// A last batch that was synced and then rots looks torn as long as no later batch
+// proves that it was synced. Idle and Close limit that to 20 ms.
 
-// errTruncated is of the bug that drops what follows a bad batch.
+// errTruncated belongs to the planted bug that drops what follows a bad batch.
 var errTruncated = errors.New("truncated")
 
 // recovery is a start: it reads the log, tells torn from damaged, and builds the
@@ -40,10 +40,10 @@ type recovery struct {
 	end       position // where the last whole batch ends
 	next      uint64   // the segment in which it says that the log goes on, or 0
 	tail      uint64   // the first segment that is needed, as it says
-	why       string   // why the batch at end is none
+	why       string   // why there is no whole batch at end
 	hole      *hole    // nil: all since end is there
 	known     lastKnown
-	cut       bool // the end is missing, and the file of the last stop has told what it held
+	cut       bool // the end is missing, and the file of the last stop told what it held
 	salvage   []salvaged
 	damages   []Damage
 	torn      *Damage // the last batch, if there is the beginning of one
@@ -56,8 +56,8 @@ type recovery struct {
 	buf  []byte // a segment
 }
 
-// recover reads the log, and makes what it found durable, so that the Store may go
-// on from there.
+// recover reads the log, and makes what it found durable, so that the Store may
+// continue from there.
 func (r *recovery) recover(numbers []uint64) error {
 	s := r.s
 	if err := r.load(numbers); err != nil {
@@ -66,8 +66,8 @@ func (r *recovery) recover(numbers []uint64) error {
 	if r.doubt != nil {
 		return r.doubt
 	}
-	// Up to here nothing of the log was changed: a start that must not go on leaves
-	// it as it found it.
+	// Nothing of the log was changed up to here: a start that must not continue leaves
+	// it as it was.
 	s.faults.opened(r.refused)
 	if err := r.goOn(); err != nil {
 		return err
@@ -94,6 +94,7 @@ func (r *recovery) recover(numbers []uint64) error {
 			return err
 		}
 	}
+	// Files before the tail go last: entries that the log lost may be found in them.
 	tail := s.index.segments[0].number
 	if done, err := r.takeBack(numbers, tail); !done || err != nil {
 		return err
@@ -109,7 +110,7 @@ func (r *recovery) load(numbers []uint64) error {
 		return err
 	}
 	if stop := r.known.stop; stop != nil && newest < uint64(r.known.batch) {
-		tail = stop.tail // what the newest batch that is left wants may have been freed since
+		tail = stop.tail // what the newest surviving batch needs may have been freed since
 	}
 	if err := r.openSegments(numbers, tail); err != nil {
 		return err
@@ -132,9 +133,9 @@ func (r *recovery) load(numbers []uint64) error {
 }
 
 // findTail returns the first segment that is needed, and the number of the batch
-// that says so, or 0. The newest whole batch says it; what is before may be gone,
-// or half on its way to be used again. A torn batch has no say: it is dropped, and
-// then the one before it counts.
+// that says so, or 0. The newest whole batch says it; files before that may be gone,
+// or about to be used again. A torn batch is not believed: it is dropped, and then
+// the one before it counts.
 func findTail(disk vfs.FS, dir string, numbers []uint64) (tail, batch uint64, err error) {
 	var b []byte
 	for _, n := range slices.Backward(numbers) {
@@ -160,6 +161,8 @@ func findTail(disk vfs.FS, dir string, numbers []uint64) (tail, batch uint64, er
 				at += batchSize(h.length)
 				continue
 			}
+			// Not a batch: look on in the next sector. The length of a bad header is
+			// not to be trusted, and a good batch may begin in any of them.
 			at += sectorSize
 			if bug("truncate at the first bad checksum") {
 				break
@@ -173,8 +176,7 @@ func findTail(disk vfs.FS, dir string, numbers []uint64) (tail, batch uint64, er
 	return numbers[0], 0, nil
 }
 
-// whole reports whether all records of a batch are those that were written with
-// it.
+// whole reports whether a batch has all the records that were written with it.
 func whole(seg *segment, b []byte, at int64, h batchHeader) bool {
 	end := batchHeaderSize + h.length
 	sums := uint32(0)
@@ -189,8 +191,8 @@ func whole(seg *segment, b []byte, at int64, h batchHeader) bool {
 	return sums == h.sums
 }
 
-// openSegments opens the segments from the tail on. One that is missing or
-// can't be read has its place among them.
+// openSegments opens the segments from the tail on. One that is missing or can't be
+// read keeps its place among them.
 func (r *recovery) openSegments(numbers []uint64, tail uint64) error {
 	s := r.s
 	last := max(tail, numbers[len(numbers)-1])
@@ -207,8 +209,8 @@ func (r *recovery) openSegments(numbers []uint64, tail uint64) error {
 	return nil
 }
 
-// discardBefore frees the segments before the tail. That the log does not want
-// them must be durable by now. One that can't be read may go as well.
+// discardBefore frees the segments before the tail. The batch that names the tail must
+// be durable by now. A segment that can't be read may go as well.
 func (r *recovery) discardBefore(tail uint64, numbers []uint64) error {
 	s := r.s
 	for _, n := range numbers {
@@ -217,7 +219,7 @@ func (r *recovery) discardBefore(tail uint64, numbers []uint64) error {
 		}
 		seg, err := openSegment(s.fs, s.dir, n)
 		if err == nil && seg.refused() {
-			continue // it is in nobody's way, and the next start tries again
+			continue // it does no harm, and the next start tries again
 		}
 		if err == nil {
 			err = s.room.discard(seg)
@@ -229,9 +231,9 @@ func (r *recovery) discardBefore(tail uint64, numbers []uint64) error {
 	return nil
 }
 
-// read reads all of a segment, into b if it is large enough. What is missing of
-// a file that is too short is zero, and so is what the disk refuses, of which it
-// returns the places.
+// read reads all of a segment, into b if that is large enough. It returns zeros for
+// what is missing of a file that is too short, and for what the disk refuses, whose
+// places it returns too.
 func (s *segment) read(b []byte) ([]byte, []stretch, error) {
 	if int64(cap(b)) < s.size {
 		b = make([]byte, s.size)
@@ -250,11 +252,10 @@ func (s *segment) read(b []byte) ([]byte, []stretch, error) {
 	return b, refused, nil
 }
 
-// readPieces reads a segment of which the disk refuses something, piece by piece.
-// Where it refuses all for some chunks it may refuse all of the segment, and to
-// ask for each chunk could take an hour: the steps double from there until
-// something is returned. At most as much as was refused in that row is passed
-// over.
+// readPieces reads a segment piece by piece, because the disk refuses some of it. If
+// it refuses several chunks in a row it may refuse the whole segment, and asking for
+// each chunk could take an hour: so the steps double until something is returned. At
+// most as much is skipped as was refused in that row.
 func (s *segment) readPieces(b []byte) (refused []stretch, err error) {
 	note := func(from, to int64) {
 		clear(b[from:to])
@@ -310,7 +311,7 @@ func (s *segment) readPiece(b []byte, at int64) error {
 	return err
 }
 
-// segment reads one segment. Of one that is lost, what follows tells.
+// segment reads one segment. If it is lost, the batches after it show what it held.
 func (r *recovery) segment(seg *segment) error {
 	if seg.refused() {
 		r.refused = append(r.refused, stretch{seg.number, 0, segmentSizeMax})
@@ -330,6 +331,8 @@ func (r *recovery) segment(seg *segment) error {
 	b = b[:seg.limit()]
 	for at := int64(segmentHeader); at < seg.limit(); {
 		h, ok := readBatchHeader(b[at:], seg.at(at))
+		// A batch whose number is not new was never finished: after that start its
+		// number was given again, to a batch that begins before it.
 		if !ok || h.number <= r.number {
 			if (position{seg.number, at}) == r.end {
 				r.rescue(seg, b[at:], at)
@@ -362,7 +365,7 @@ func (r *recovery) segment(seg *segment) error {
 	return nil
 }
 
-// advance goes on behind a whole batch.
+// advance moves past a whole batch.
 func (r *recovery) advance(seg *segment, b []byte, at int64, h batchHeader) {
 	start, end := position{seg.number, at}, position{seg.number, at + batchSize(h.length)}
 	d := &r.s.writer.directory
@@ -374,8 +377,8 @@ func (r *recovery) advance(seg *segment, b []byte, at int64, h batchHeader) {
 	r.why, r.torn = "there is no batch", nil
 }
 
-// spoilt notes a batch that is not whole. What follows decides whether it is
-// torn or damaged.
+// spoilt records a batch that is not whole. Whether it is torn or damaged depends on
+// what follows.
 func (r *recovery) spoilt(seg *segment, b []byte, at int64, h batchHeader, why string) {
 	if r.torn == nil {
 		r.tornEnd = at + batchSize(h.length)
@@ -416,8 +419,8 @@ func (r *recovery) due() Damage {
 	return d
 }
 
-// batch reads the records of a batch. It returns why the batch is not whole; an
-// error is for what is whole and yet can't be used.
+// batch reads the records of a batch. It returns why the batch is not whole; an error
+// means that it is whole and can't be used all the same.
 func (r *recovery) batch(seg *segment, b []byte, at int64, h batchHeader) (string, error) {
 	r.records, r.directory = r.records[:0], nil
 	end := batchHeaderSize + h.length
@@ -470,11 +473,11 @@ func (r *recovery) apply(seg *segment, at int64) {
 	}
 }
 
-// secure makes the last batch durable. It may have been written by a process
-// that was killed before its sync, and then it is only in the system's memory;
-// or by one whose sync failed, and then the system may believe that it is on
-// disk. So it is written once more, as it stands, and synced. All batches
-// before it were synced before it was written.
+// secure makes the last batch durable. The process that wrote it may have been killed
+// before its sync, and then the batch is only in the system's memory; or its sync may
+// have failed, and then the system may believe that the batch is on disk. So the batch
+// is written once more, as it is, and synced. All batches before it were synced before
+// it was written.
 func (r *recovery) secure() error {
 	if r.number == 0 {
 		return nil
