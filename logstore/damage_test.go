@@ -36,8 +36,8 @@ func TestDamageIsNamed(t *testing.T) {
 			fs.Corrupt(two, 17, 1)
 			fs.Corrupt(two, SegmentBytesMin-segmentHeader+17, 1)
 		}, []string{two, "header", "checksum", "follows at offset"}},
-		{"newer format", func(fs *vfs.Mem) { setFormat(t, fs, two, segmentFormat+1) }, []string{two, "newer muster", "format 4"}},
-		{"older format", func(fs *vfs.Mem) { setFormat(t, fs, two, segmentFormat-1) }, []string{two, "older muster", "format 2", "export"}},
+		{"newer format", func(fs *vfs.Mem) { setFormat(t, fs, two, byte(segmentFormats.newest+1)) }, []string{two, "newer muster", "format 4"}},
+		{"older format", func(fs *vfs.Mem) { setFormat(t, fs, two, byte(segmentFormats.newest-1)) }, []string{two, "older muster", "format 2", "export"}},
 		{"first segment missing", func(fs *vfs.Mem) { must(t, fs.Remove(one)) }, []string{one, "missing"}},
 		{"segment in the middle missing", func(fs *vfs.Mem) { must(t, fs.Remove(two)) }, []string{two, "missing"}},
 		{"segment cut short", func(fs *vfs.Mem) {

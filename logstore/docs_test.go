@@ -31,7 +31,7 @@ func TestStorageDocument(t *testing.T) {
 	if !strings.Contains(string(page), "```\n"+got+"```\n") {
 		t.Errorf("docs/storage.md does not hold the bytes that are written:\n%s", got)
 	}
-	text := string(testIdentityOfDocument.append(nil))
+	text := string(testIdentityOfDocument.append(nil, IdentityFormat))
 	if !strings.Contains(string(page), "```\n"+text+"```\n") {
 		t.Errorf("docs/storage.md does not hold the identity that is written:\n%s", text)
 	}
@@ -43,7 +43,7 @@ func TestStorageDocument(t *testing.T) {
 }
 
 var testIdentityOfDocument = Identity{
-	Format: IdentityFormat, Stage: StageMember, Cluster: "shop", ClusterID: 0xc0ffee00c0ffee, Node: 0x1122334455667788,
+	Stage: StageMember, Cluster: "shop", ClusterID: 0xc0ffee00c0ffee, Node: 0x1122334455667788,
 	Chain:   []Link{{Life{6, 0x4bf92f3577b34da6}, 3071}, {Life{7, 0xa3ce929d0e0e4736}, 4711}},
 	Witness: Witness{0x1f83d9abfb41bd6b, 131, 1700000000123456789}, NextWitness: Witness{0x5be0cd19137e2179, 132, 1700000000223456789},
 	Segments: []SegmentFile{{12, 140, 1700000000123456000}, {13, 141, 1700000000223456000}},
@@ -68,4 +68,17 @@ func dump(b []byte) string {
 		fmt.Fprintf(&out, "%04x  % x  % x\n", at, line[:8], line[8:])
 	}
 	return out.String()
+}
+
+// The table of formats says what this build reads and writes.
+func TestFormatsInDocument(t *testing.T) {
+	page, err := os.ReadFile("../docs/storage.md")
+	must(t, err)
+	for what, f := range map[string]formats{
+		"identity": identityFormats, "segment": segmentFormats, "snapshot": snapshotFormats, "stopped": stoppedFormats, "witness": witnessFormats,
+	} {
+		if row := fmt.Sprintf("| %s | %d | %d | ", what, f.newest, f.oldest); !strings.Contains(string(page), row) {
+			t.Errorf("docs/storage.md has no row %q", row)
+		}
+	}
 }

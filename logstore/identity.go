@@ -45,7 +45,6 @@ func (s Stage) String() string {
 // Identity is who a node is. It outlives the process and is read before the
 // log is opened.
 type Identity struct {
-	Format    uint32 // [IdentityFormat]; zero is written as that
 	Stage     Stage
 	Cluster   string // its name
 	ClusterID uint64 // 0 while founding
@@ -101,8 +100,10 @@ type IdentityMember struct {
 //	member 1122334455667788 "127.0.0.1:4166"
 //	checksum 89abcdef
 const (
-	// IdentityFormat is the newest format that is understood.
+	// IdentityFormat is the newest format, which is written; format.go says which
+	// others are read.
 	IdentityFormat   = 3
+	identityFirst    = "muster identity " // and the format
 	identityName     = "identity"
 	identityTemp     = "identity.tmp"
 	identityChecksum = "checksum "
@@ -118,8 +119,9 @@ const (
 // used.
 var ErrIdentity = errors.New("bad identity file")
 
-func (id Identity) append(b []byte) []byte {
-	b = fmt.Appendf(b, "muster identity %d\n", id.Format)
+// append appends the file of an identity, in a format.
+func (id Identity) append(b []byte, format uint32) []byte {
+	b = fmt.Appendf(b, "%s%d\n", identityFirst, format)
 	b = fmt.Appendf(b, "stage %s\n", id.Stage)
 	b = fmt.Appendf(b, "cluster %s\n", strconv.Quote(id.Cluster))
 	b = fmt.Appendf(b, "cluster-id %016x\n", id.ClusterID)
@@ -176,12 +178,9 @@ func ReadIdentity(disk vfs.FS, dir string) (Identity, bool, error) {
 	if _, err := readAt(f, b, 0); err != nil && err != io.EOF {
 		return Identity{}, false, fmt.Errorf("read the identity of the node: %w", err)
 	}
-	id, err := parseIdentity(b)
-	if errors.Is(err, ErrNewerFormat) {
-		return Identity{}, false, fmt.Errorf("%s: %w: start the newer muster", name, err)
-	}
-	if errors.Is(err, ErrOlderFormat) {
-		return Identity{}, false, fmt.Errorf("%s: %w: export the keys with the muster that wrote it, and import them into a new cluster", name, err)
+	id, err := parseIdentity(b, identityFormats)
+	if errors.Is(err, ErrNewerFormat) || errors.Is(err, ErrOlderFormat) {
+		return Identity{}, false, fmt.Errorf("%s: %w", name, err)
 	}
 	if err != nil {
 		return Identity{}, false, fmt.Errorf("%s: %w: %w: %s", name, ErrIdentity, err, IdentityRemedy)
@@ -189,9 +188,9 @@ func ReadIdentity(disk vfs.FS, dir string) (Identity, bool, error) {
 	return id, true, nil
 }
 
-// parseIdentity reads a file. To be taken it must be, byte for byte, what
-// would be written for what it says.
-func parseIdentity(b []byte) (Identity, error) {
+// parseIdentity reads a file of one of some formats. To be taken it must be, byte for
+// byte, what would be written, in its format, for what it says.
+func parseIdentity(b []byte, read formats) (Identity, error) {
 	if len(b) > identityBytesMax {
 		return Identity{}, fmt.Errorf("it has more than %d bytes", identityBytesMax)
 	}
@@ -204,14 +203,22 @@ func parseIdentity(b []byte) (Identity, error) {
 	if string(b[end+1:]) != want {
 		return Identity{}, errors.New("its checksum does not fit")
 	}
+	first, rest, _ := strings.Cut(string(text), "\n")
+	format, err := strconv.ParseUint(strings.TrimPrefix(first, identityFirst), 10, 32)
+	if err == nil {
+		err = read.check(uint32(format))
+	}
+	if err != nil {
+		return Identity{}, fmt.Errorf("line %q: %w", first, err)
+	}
 	var id Identity
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(rest) {
 		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 		if err := id.set(key, value); err != nil {
 			return Identity{}, fmt.Errorf("line %q: %w", strings.TrimSuffix(line, "\n"), err)
 		}
 	}
-	if !bytes.Equal(id.append(nil), b) {
+	if !bytes.Equal(id.append(nil, uint32(format)), b) {
 		return Identity{}, errors.New("its lines are not those of an identity")
 	}
 	return id, nil
@@ -220,15 +227,6 @@ func parseIdentity(b []byte) (Identity, error) {
 func (id *Identity) set(key, value string) (err error) {
 	var n uint64
 	switch key {
-	case "muster":
-		n, err = strconv.ParseUint(strings.TrimPrefix(value, "identity "), 10, 32)
-		id.Format = uint32(n)
-		if err == nil && n > IdentityFormat {
-			return fmt.Errorf("%w: format %d, this one reads format %d", ErrNewerFormat, n, IdentityFormat)
-		}
-		if err == nil && n < IdentityFormat {
-			return fmt.Errorf("%w: format %d, this one reads format %d", ErrOlderFormat, n, IdentityFormat)
-		}
 	case "stage":
 		switch value {
 		case StageFounding.String():
@@ -322,12 +320,9 @@ func WriteIdentity(disk vfs.FS, dir string, id Identity) error {
 
 // replaceIdentity is WriteIdentity with the room that there is.
 func replaceIdentity(disk vfs.FS, dir string, id Identity) error {
-	if id.Format == 0 {
-		id.Format = IdentityFormat
-	}
-	b := id.append(nil)
+	b := id.append(nil, identityFormats.newest)
 	// What would not be taken on read is not written.
-	if _, err := parseIdentity(b); err != nil {
+	if _, err := parseIdentity(b, identityFormats); err != nil {
 		return fmt.Errorf("write the identity of the node: %w: %w", ErrIdentity, err)
 	}
 	err := replaceFile(disk, dir, identityTemp, identityName, b)

@@ -10,7 +10,7 @@ import (
 )
 
 var testIdentity = Identity{
-	Format: IdentityFormat, Stage: StageMember, Cluster: "shop \"north\"\n", ClusterID: 0xc0ffee00c0ffee, Node: 0x1122334455667788,
+	Stage: StageMember, Cluster: "shop \"north\"\n", ClusterID: 0xc0ffee00c0ffee, Node: 0x1122334455667788,
 	Chain: []Link{{Life{6, 1}, 0}, {Life{7, 0x1020304050607080}, 4711}}, Stopped: 4805, Settled: 6,
 	Witness: Witness{1, 2, 3}, NextWitness: Witness{4, 5, 0}, Missed: []Witness{{6, 7, 8}, {9, 10, 11}}, Segments: []SegmentFile{{12, 13, 14}, {15, 16, 0}}, Doubt: Doubt{Why: "an \"older\" one\n", Proven: true},
 	Members: []IdentityMember{{0x1122334455667788, "127.0.0.1:4166"}, {5, "[::1]:4166"}},
@@ -24,7 +24,7 @@ func TestIdentity(t *testing.T) {
 		if _, found, err := ReadIdentity(fs, dir); found || err != nil {
 			t.Errorf("%s: empty directory: got %v, %v", name, found, err)
 		}
-		for _, want := range []Identity{testIdentity, {Format: IdentityFormat, Stage: StageFounding, Node: 3}, {Format: IdentityFormat, Stage: StageFounded, Node: 4}} {
+		for _, want := range []Identity{testIdentity, {Stage: StageFounding, Node: 3}, {Stage: StageFounded, Node: 4}} {
 			must(t, WriteIdentity(fs, dir, want))
 			got, found, err := ReadIdentity(fs, dir)
 			if err != nil || !found || fmt.Sprint(got) != fmt.Sprint(want) {
@@ -37,7 +37,7 @@ func TestIdentity(t *testing.T) {
 // A node that believes a rotten identity file is another node. Each bit of the
 // file counts, and so does each missing end of it.
 func TestIdentityDamage(t *testing.T) {
-	good := testIdentity.append(nil)
+	good := testIdentity.append(nil, IdentityFormat)
 	check := func(b []byte, what string) {
 		t.Helper()
 		fs := vfs.NewMem()
@@ -57,20 +57,47 @@ func TestIdentityDamage(t *testing.T) {
 		check(good[:i], fmt.Sprintf("first %d bytes", i))
 	}
 	check(append(good, '\n'), "a line more")
-	check(Identity{Format: IdentityFormat, Stage: 9}.append(nil), "unknown stage")
+	check(Identity{Stage: 9}.append(nil, IdentityFormat), "unknown stage")
 }
 
-// An older binary must not guess at what a newer one wrote.
-func TestIdentityOfNewerFormat(t *testing.T) {
+// An older binary must not guess at what a newer one wrote, nor a newer one at what it
+// does not read any more. The error says which it is and what to do.
+func TestIdentityOfAnotherFormat(t *testing.T) {
+	for _, c := range []struct {
+		format uint32
+		want   error
+		todo   string
+	}{
+		{IdentityFormat + 1, ErrNewerFormat, "start the newer muster"},
+		{identityFormats.oldest - 1, ErrOlderFormat, "export the keys with the muster that wrote it"},
+	} {
+		fs := vfs.NewMem()
+		must(t, fs.MkdirAll("d"))
+		must(t, replaceFile(fs, "d", identityTemp, identityName, testIdentity.append(nil, c.format)))
+		_, _, err := ReadIdentity(fs, "d")
+		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), fmt.Sprintf("format %d, this one reads %s", c.format, identityFormats)) || !strings.Contains(err.Error(), c.todo) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("format %d: got %v", c.format, err)
+		}
+	}
+}
+
+// An identity of an older format that is read is written anew in the newest one, with
+// all that it said: the older one is read once. No format but the newest is read
+// today, so the test reads one as a later build will.
+func TestOlderIdentityIsWrittenAnew(t *testing.T) {
+	older := testIdentity.append(nil, IdentityFormat-1)
+	read := formats{oldest: IdentityFormat - 1, newest: IdentityFormat}
+	id, err := parseIdentity(older, read)
+	must(t, err)
 	fs := vfs.NewMem()
 	must(t, fs.MkdirAll("d"))
-	newer := testIdentity
-	newer.Format = IdentityFormat + 1
-	must(t, replaceFile(fs, "d", identityTemp, identityName, newer.append(nil)))
-	if _, _, err := ReadIdentity(fs, "d"); !errors.Is(err, ErrNewerFormat) {
-		t.Errorf("got %v, want ErrNewerFormat", err)
+	must(t, replaceFile(fs, "d", identityTemp, identityName, older))
+	must(t, WriteIdentity(fs, "d", id))
+	again, found, err := ReadIdentity(fs, "d")
+	if err != nil || !found || fmt.Sprint(again) != fmt.Sprint(testIdentity) {
+		t.Errorf("got %+v, %v, %v; want %+v", again, found, err, testIdentity)
 	}
-	if err := WriteIdentity(fs, "d", newer); !errors.Is(err, ErrNewerFormat) {
-		t.Errorf("write: got %v, want ErrNewerFormat", err)
+	if _, err := parseIdentity(testIdentity.append(nil, IdentityFormat-2), read); !errors.Is(err, ErrOlderFormat) || !strings.Contains(err.Error(), fmt.Sprintf("reads formats %d to %d", read.oldest, read.newest)) {
+		t.Errorf("two formats older: got %v", err)
 	}
 }

@@ -38,7 +38,6 @@ import (
 // is used again goes the same way without the filling.
 const (
 	segmentMagic  = "\xedmustlog"
-	segmentFormat = 3
 	segmentHeader = sectorSize
 	segmentSuffix = ".log"
 	preparedName  = "next.tmp"
@@ -103,7 +102,7 @@ func parseSegmentName(name string) (uint64, bool) {
 func segmentHeaderBytes(number uint64, size int64, salt uint64) []byte {
 	b := make([]byte, segmentHeader)
 	copy(b, segmentMagic)
-	binary.LittleEndian.PutUint32(b[8:], segmentFormat)
+	binary.LittleEndian.PutUint32(b[8:], segmentFormats.newest)
 	binary.LittleEndian.PutUint64(b[16:], number)
 	binary.LittleEndian.PutUint64(b[24:], uint64(size))
 	binary.LittleEndian.PutUint64(b[32:], salt)
@@ -217,11 +216,8 @@ func (s *segment) readHeader(at int64) (string, error) {
 		return "it is not a segment", nil
 	case segmentHeaderSum(b) != binary.LittleEndian.Uint32(b[12:]) && !bug("segment header unchecked"):
 		return "its checksum does not fit", nil
-	case format > segmentFormat:
-		return "", fmt.Errorf("read %s: %w: format %d, this one reads format %d: start the newer muster", s.name, ErrNewerFormat, format, segmentFormat)
-	case format < segmentFormat:
-		return "", fmt.Errorf("read %s: %w: format %d, this one reads format %d: "+
-			"export the keys with the muster that wrote it, and import them into a new cluster", s.name, ErrOlderFormat, format, segmentFormat)
+	case segmentFormats.check(format) != nil:
+		return "", fmt.Errorf("read %s: %w", s.name, segmentFormats.check(format))
 	case number != s.number:
 		return fmt.Sprintf("it is that of segment %d", number), nil
 	case size < 2*segmentHeader || size > segmentSizeMax:

@@ -51,7 +51,6 @@ import (
 const (
 	snapshotMagic         = "\xedmustsnp"
 	snapshotEnd           = "pnstsum\xed"
-	snapshotFormat        = 1
 	snapshotHeaderSize    = 56 // without the membership
 	snapshotHeaderSizeMax = snapshotHeaderSize + 16 + 3*raft.MembersMax*17
 	snapshotTrailerSize   = 32
@@ -78,7 +77,7 @@ func (h *snapshotHeader) append(b []byte) []byte {
 	from := len(b)
 	members := h.base.Membership.Append(nil)
 	b = append(b, snapshotMagic...)
-	b = binary.LittleEndian.AppendUint32(b, snapshotFormat)
+	b = binary.LittleEndian.AppendUint32(b, snapshotFormats.newest)
 	b = binary.LittleEndian.AppendUint32(b, 0)
 	b = binary.LittleEndian.AppendUint32(b, uint32(snapshotHeaderSize+len(members)))
 	b = binary.LittleEndian.AppendUint16(b, uint16(h.group))
@@ -116,10 +115,8 @@ func readSnapshotHeader(b []byte) (*snapshotHeader, error) {
 	switch {
 	case snapshotHeaderSum(b) != binary.LittleEndian.Uint32(b[12:]):
 		return nil, errors.New("the checksum of its header does not fit")
-	case format > snapshotFormat:
-		return nil, fmt.Errorf("%w: format %d, this one reads up to %d", ErrNewerFormat, format, snapshotFormat)
-	case format < snapshotFormat:
-		return nil, fmt.Errorf("its format is %d", format)
+	case snapshotFormats.check(format) != nil:
+		return nil, snapshotFormats.check(format)
 	case binary.LittleEndian.Uint16(b[22:]) != 0:
 		return nil, errors.New("its header has bytes that are not known")
 	}
@@ -217,9 +214,9 @@ func parseSnapshotName(name string) (r Replica, base raft.LogID, ok bool) {
 	return r, base, err == nil && snapshotName(r, base) == name
 }
 
-// asDamage tells a format that is too new, which is no damage, from one.
+// asDamage tells another build's format, which is no damage, from one.
 func asDamage(file string, damage *Damage, err error) error {
-	if errors.Is(err, ErrNewerFormat) {
+	if errors.Is(err, ErrNewerFormat) || errors.Is(err, ErrOlderFormat) {
 		return fmt.Errorf("read %s: %w", file, err)
 	}
 	damage.File, damage.Reason = file, err.Error()

@@ -33,7 +33,6 @@ const (
 	stoppedName     = "stopped"
 	stoppedTemp     = "stopped.tmp"
 	stoppedMagic    = "\xedmuststp"
-	stoppedFormat   = 1
 	stoppedHeader   = 48
 	stoppedBytesMax = 1 << 30
 )
@@ -127,7 +126,7 @@ func readStopped(disk vfs.FS, dir string) (*stopped, error) {
 	if _, err := readAt(f, b, 0); err != nil && err != io.EOF {
 		return nil, err
 	}
-	if string(b[:8]) != stoppedMagic || binary.LittleEndian.Uint32(b[8:]) != stoppedFormat || binary.LittleEndian.Uint32(b[12:]) != stoppedSum(b) {
+	if string(b[:8]) != stoppedMagic || stoppedFormats.check(binary.LittleEndian.Uint32(b[8:])) != nil || binary.LittleEndian.Uint32(b[12:]) != stoppedSum(b) {
 		return nil, nil
 	}
 	return &stopped{
@@ -172,7 +171,7 @@ func (s *stopped) directory() ([]byte, uint32) {
 func (wr *writer) putStopped(mark uint64) []byte {
 	b, rows := wr.index.putTold(make([]byte, stoppedHeader), stoppedBytesMax, func(p place) bool { return p.size > 0 })
 	copy(b, stoppedMagic)
-	binary.LittleEndian.PutUint32(b[8:], stoppedFormat)
+	binary.LittleEndian.PutUint32(b[8:], stoppedFormats.newest)
 	binary.LittleEndian.PutUint64(b[16:], wr.batch)
 	binary.LittleEndian.PutUint64(b[24:], mark)
 	binary.LittleEndian.PutUint64(b[32:], wr.index.tail())

@@ -98,7 +98,7 @@ var (
 	ErrInUse = errors.New("data directory is in use")
 	// ErrNewerFormat: a newer muster wrote it.
 	ErrNewerFormat = errors.New("written by a newer muster")
-	// ErrOlderFormat: an older muster wrote it, before the first release.
+	// ErrOlderFormat: an older muster wrote it, in a format that is not read any more.
 	ErrOlderFormat = errors.New("written by an older muster")
 	// ErrStopped is wrapped by every error of a Store after the first that it
 	// met while writing, or after Close.

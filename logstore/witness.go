@@ -35,7 +35,6 @@ import (
 const (
 	witnessName     = "witness"
 	witnessTemp     = "witness.tmp"
-	witnessFormat   = 1
 	witnessBytesMax = 1 << 10
 )
 
@@ -68,7 +67,7 @@ const EmptyRemedy = "keep the directory under another name, and start with an em
 	"which takes no part; without these options it would found a cluster of its own"
 
 func appendWitness(b []byte, node raft.NodeID, mark uint64) []byte {
-	b = fmt.Appendf(b, "muster witness %d\nnode %s\nmark %016x\n", witnessFormat, node, mark)
+	b = fmt.Appendf(b, "muster witness %d\nnode %s\nmark %016x\n", witnessFormats.newest, node, mark)
 	return fmt.Appendf(b, "%s%08x\n", identityChecksum, crc32.Checksum(b, castagnoli))
 }
 

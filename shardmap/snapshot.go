@@ -49,7 +49,6 @@ import (
 // carry it have theirs, since the digest is known only at the end.
 const (
 	snapshotMagic   = "mustslot"
-	snapshotFormat  = 2
 	snapshotHeader  = 40
 	snapshotRecord  = 16
 	snapshotSession = 36
@@ -83,7 +82,7 @@ func (c *SlotCopy) write(s *streamWriter) error {
 		return err
 	}
 	s.b = append(s.b, snapshotMagic...)
-	s.b = binary.LittleEndian.AppendUint16(s.b, snapshotFormat)
+	s.b = binary.LittleEndian.AppendUint16(s.b, slotFormats.newest)
 	s.b = binary.LittleEndian.AppendUint16(s.b, uint16(c.slot))
 	s.b = binary.LittleEndian.AppendUint32(s.b, uint32(c.sessions.count))
 	records := 0
@@ -206,7 +205,7 @@ type snapshotReader struct {
 
 // fail wraps err with the position in the stream.
 func (d *snapshotReader) fail(err error) error {
-	if errors.Is(err, ErrLevel) {
+	if errors.Is(err, ErrLevel) || errors.Is(err, ErrOlder) {
 		return err
 	}
 	return fmt.Errorf("%w: at byte %d: %w", ErrSnapshot, d.offset, err)
@@ -220,8 +219,8 @@ func (d *snapshotReader) slot() (*SlotSnapshot, error) {
 	if string(head[:8]) != snapshotMagic {
 		return nil, fmt.Errorf("begins with %q, want %q", head[:8], snapshotMagic)
 	}
-	if f := binary.LittleEndian.Uint16(head[8:]); f != snapshotFormat {
-		return nil, fmt.Errorf("snapshot of format %d: %w; known is %d", f, ErrLevel, snapshotFormat)
+	if err := slotFormats.check(binary.LittleEndian.Uint16(head[8:])); err != nil {
+		return nil, err
 	}
 	d.slotOf = Slot(binary.LittleEndian.Uint16(head[10:]))
 	if d.slotOf >= Slots {

@@ -35,7 +35,6 @@ import (
 // refused, so nothing can be in them that is not understood.
 const (
 	tableMagic  = "mustmeta"
-	tableFormat = 3
 	tableHeader = 16
 	// tableBytesMax is above what [TableNodesMax] nodes with all their
 	// labels, and all groups, can take.
@@ -68,7 +67,7 @@ func (c *TableCopy) WriteTo(w io.Writer) (int64, error) {
 func (m *TableMachine) Load(r io.Reader, at raft.LogID) error {
 	d := streamReader{r: r}
 	t, err := readTable(&d, m.level)
-	if errors.Is(err, ErrLevel) {
+	if errors.Is(err, ErrLevel) || errors.Is(err, ErrOlder) {
 		return fmt.Errorf("load the table: %w", err)
 	}
 	if err != nil {
@@ -81,7 +80,7 @@ func (m *TableMachine) Load(r io.Reader, at raft.LogID) error {
 
 func (t *Table) appendSnapshot(b []byte) []byte {
 	b = append(b, tableMagic...)
-	b = binary.LittleEndian.AppendUint16(b, tableFormat)
+	b = binary.LittleEndian.AppendUint16(b, tableFormats.newest)
 	b = binary.LittleEndian.AppendUint16(b, 0)
 	b = binary.LittleEndian.AppendUint32(b, 0)
 	from := len(b)
@@ -142,16 +141,14 @@ func readTable(d *streamReader, level uint32) (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := binary.LittleEndian.Uint32(head[12:])
-	format := binary.LittleEndian.Uint16(head[8:])
-	switch {
-	case string(head[:8]) != tableMagic:
+	if string(head[:8]) != tableMagic {
 		return nil, fmt.Errorf("begins with %q, want %q", head[:8], tableMagic)
-	case format > tableFormat:
-		return nil, fmt.Errorf("table of format %d: %w; known is %d", format, ErrLevel, tableFormat)
-	case format < tableFormat:
-		return nil, fmt.Errorf("table of format %d: %w; known is %d", format, ErrOlder, tableFormat)
-	case n > tableBytesMax:
+	}
+	if err := tableFormats.check(binary.LittleEndian.Uint16(head[8:])); err != nil {
+		return nil, err
+	}
+	n := binary.LittleEndian.Uint32(head[12:])
+	if n > tableBytesMax {
 		return nil, fmt.Errorf("%d bytes, the limit is %d", n, tableBytesMax)
 	}
 	b, err := d.take(tableHeader + int(n))
