@@ -10,10 +10,10 @@ import (
 type Damage struct {
 	File   string
 	Offset int64  // of the batch or the record
-	Record string // what stood there, as far as that can be told
+	Record string // what was there, as far as that can be told
 	Reason string
-	// Refused: nothing is known to be wrong with what stands there, but that the
-	// disk does not return it. It may yet: then the damage is over.
+	// Refused: the disk does not return what is there, and nothing else is known to
+	// be wrong with it. If the disk returns it later, the damage is over.
 	Refused bool
 }
 
@@ -21,7 +21,7 @@ func (d *Damage) Error() string {
 	return fmt.Sprintf("%s at offset %d: %s: %s", d.what(), d.Offset, d.Record, d.Reason)
 }
 
-// what tells which file it is, and whether that is damaged or can't be read.
+// what names the file, and says whether it is damaged or can't be read.
 func (d *Damage) what() string {
 	if d.Refused {
 		return d.File + " can't be read"
@@ -38,7 +38,7 @@ func (d *Damage) Unwrap() []error {
 	return []error{ErrDamaged}
 }
 
-// Span is some entries of one term that follow each other.
+// Span is some consecutive entries of one term.
 type Span struct{ First, Last, Term uint64 }
 
 func (s Span) String() string { return fmt.Sprintf("%d to %d of term %d", s.First, s.Last, s.Term) }
@@ -46,16 +46,16 @@ func (s Span) String() string { return fmt.Sprintf("%d to %d of term %d", s.Firs
 // Damaged is what a replica lost to its disk. It must not vote, acknowledge or
 // campaign until nothing of it is left: it may have promised what it lost.
 type Damaged struct {
-	// Replica whose it is. The zero Replica stands for all of the node, also
-	// those that the log does not name: something was lost, and it can't be
-	// known of whom it was.
+	// Replica is the one that lost it. The zero Replica stands for all replicas of
+	// the node, including those that the log does not name: something was lost, and
+	// nobody can tell whose it was.
 	Replica Replica
 	// Lost are entries that the log held and that can't be read, in order.
-	// Their ids are known. [Write.Mended] gives them back; what is
-	// truncated, compacted or replaced is not lost any more.
+	// Their ids are known. [Write.Mended] gives them back; entries that are
+	// truncated, compacted or replaced are no longer lost.
 	Lost []Span
-	// Promises: the term, the vote or the base is lost, or it is not known
-	// what is. Nothing gives that back, only another replica id helps.
+	// Promises: the term, the vote or the base is lost, or something unknown.
+	// Nothing gives that back; only a new replica id helps.
 	Promises bool
 	// State: the log begins after an index that no intact snapshot reaches.
 	State bool
@@ -82,8 +82,8 @@ func (d *Damaged) Err() error {
 	return fmt.Errorf("%s: %s: %w", d.Replica, what, &d.Where)
 }
 
-// Damaged returns the replicas that lost something, in order; none, if all is
-// well. Any goroutine may call it.
+// Damaged returns the replicas that lost something, in order. Any goroutine may call
+// it.
 func (s *Store) Damaged() []Damaged {
 	s.index.mu.Lock()
 	defer s.index.mu.Unlock()
@@ -113,9 +113,9 @@ func (s *Store) damageOf(id Replica) (Damaged, bool) {
 	return d, lost || gone
 }
 
-// DamageOf returns what one replica lost. Where it can't be known who lost
-// something, that is any replica, also one that the log does not name: it may
-// have been there. Any goroutine may call it.
+// DamageOf returns what one replica lost. If something was lost and nobody can tell
+// whose it was, every replica counts as damaged, even one that the log does not name:
+// it may have been there. Any goroutine may call it.
 func (s *Store) DamageOf(id Replica) (Damaged, bool) {
 	s.index.mu.Lock()
 	defer s.index.mu.Unlock()

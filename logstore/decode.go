@@ -7,8 +7,7 @@ import (
 	"muster/raft"
 )
 
-// describe names a record as far as its header does. Of a damaged one, that
-// may be damaged too.
+// describe names a record by its header, which may be damaged too.
 func describe(h recordHeader) string {
 	if h.size == 0 {
 		return "no record"
@@ -16,8 +15,8 @@ func describe(h recordHeader) string {
 	return fmt.Sprintf("%s of %s", h.kind, h.replica)
 }
 
-// decode understands what a record says. Its checksum fits: what can't be
-// understood was written by a newer version, or wrongly.
+// decode interprets a record. Its checksum fits, so if it can't be understood, a newer
+// version wrote it, or it was written wrongly.
 func (x *index) decode(h recordHeader, body []byte) (record, error) {
 	rec := record{kind: h.kind, size: h.size, commit: h.commit}
 	p := x.replicas[h.replica]

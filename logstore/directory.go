@@ -10,18 +10,18 @@ import (
 	"muster/raft"
 )
 
-// A directory says what batches before its own left behind, so that their loss
-// is known to the entry, and what is small is not lost at all. It stands in the
-// log itself and costs no sync of its own.
+// A directory says what batches before its own left behind. So if they are lost, it is
+// known which entries are gone, and small records are not lost at all. It is part of the
+// log and costs no sync of its own.
 //
-// Each batch ends with one. That of the first batch in a segment is of the
-// whole segment before. Any other covers the batch before, and those of which
-// no directory on a later page than their last tells yet: so one page that is
-// damaged never takes both a batch and all that is said of it.
+// Each batch ends with one. In the first batch of a segment it covers the whole segment
+// before. Any other covers the batch before, and those that no directory covers yet on a
+// later page than their last: so one damaged page never takes both a batch and every
+// directory that covers it.
 //
-// It holds how the log stood before its own batch, for the replicas that are
-// concerned. So to apply it where nothing was lost changes nothing. A directory
-// is a record of no replica, whose number of entries is that of its rows:
+// It holds the state of the log before its own batch, for the replicas concerned. So
+// applying it where nothing was lost changes nothing. A directory is a record without a
+// replica, whose number of entries is that of its rows:
 //
 //	 0  u64  the batches from this segment
 //	 8  u64  and offset on are covered: where the batch before the first ends
@@ -45,16 +45,15 @@ const (
 	rowRemoval    = 4
 	rowLost       = 8
 	rowNote       = 16
-	// directoryPart bounds a directory to this part of a segment. One of which
-	// rows are left out covers nothing: where it is needed, it can't be
-	// known what is lost.
+	// directoryPart bounds a directory to this part of a segment. One that leaves
+	// out rows covers nothing: if it is needed, it stays unknown what is lost.
 	directoryPart = 4
-	// coverPages is how many pages further on a batch begins that is the last
-	// to tell of one. Two, because a write that goes astray hurts two pages.
+	// coverPages is how many pages after a batch the last directory that covers it
+	// begins. Two, because a stray write hurts two pages.
 	coverPages = 2
 )
 
-// item is one record of a batch that is still to be told of.
+// item is one record of a batch that directories still have to cover.
 type item struct {
 	replica     *replica
 	kind        recordKind
@@ -63,7 +62,7 @@ type item struct {
 	at          place
 }
 
-// recent is a batch that is still to be told of.
+// recent is a batch that directories still have to cover.
 type recent struct {
 	durable position // where the batch before ends
 	end     position
@@ -76,17 +75,17 @@ type directory struct {
 	items   []item // of batches, in their order
 	rows    []*replica
 	round   uint64 // counts the directories that were made
-	// since is the first segment of which no first batch of a later one tells
-	// yet, sinceAt where the batch ends that stands before its first.
+	// since is the first segment that no later segment's first batch covers yet,
+	// sinceAt where the batch before its first one ends.
 	since   uint64
 	sinceAt position
 }
 
-// nowhere begins what a directory tells of that had to leave out rows.
+// nowhere is where a directory that had to leave out rows begins: it covers nothing.
 var nowhere = position{math.MaxUint64, 0}
 
-// remember notes a batch that is on disk. Its predecessors that it was the last
-// to tell of are forgotten.
+// remember records a batch that is on disk. It forgets the batches that needed no later
+// directory than this one's.
 func (d *directory) remember(start, end, durable position, records []record) {
 	keep, items := 0, 0
 	for ; keep < len(d.batches); keep++ {
@@ -111,16 +110,15 @@ func (d *directory) remember(start, end, durable position, records []record) {
 	d.batches = append(d.batches, recent{durable, end, len(d.items) - before})
 }
 
-// tells notes what the directory of a batch that is on disk tells of: that of
-// the first batch in a segment should be of all segments before.
+// tells records what the directory of a batch that is on disk covers. That of the first
+// batch in a segment should cover all segments before.
 func (d *directory) tells(start, durable, from position) {
 	if start.offset == segmentHeader && !from.after(d.sinceAt) {
 		d.since, d.sinceAt = start.segment, durable
 	}
 }
 
-// directoryFrom reads where it begins what the directory tells of that a batch
-// ends with.
+// directoryFrom returns where the batches begin that the directory of a batch covers.
 func directoryFrom(b []byte, records []record) position {
 	if n := len(records); n > 0 && records[n-1].kind == kindDirectory {
 		body := b[records[n-1].at+recordHeaderSize:]
@@ -145,7 +143,7 @@ func (wr *writer) putDirectory(b []byte, most int) ([]byte, int) {
 	}
 	with, rows, whole := wr.putRecent(b, at, at+most)
 	if !whole || wr.index.unknown.size > 0 {
-		// It must not be taken for one that tells of all.
+		// It must not be taken for one that covers everything.
 		from = nowhere
 	}
 	return endDirectory(with, at, from, rows), rows
@@ -158,8 +156,8 @@ func endDirectory(b []byte, at int, from position, rows int) []byte {
 	return b
 }
 
-// putSegments adds the rows of all that stands in the segments of which no
-// directory tells yet. It looks at every run of every replica, once per segment.
+// putSegments adds the rows of all that is in the segments that no directory covers
+// yet. It looks at every run of every replica, once per segment.
 func (wr *writer) putSegments(b []byte, at, most int) ([]byte, int, bool) {
 	with, rows := wr.index.putTold(b, most, func(p place) bool {
 		return p.size > 0 && p.segment >= wr.directory.since && p.segment < wr.index.active.number
@@ -411,8 +409,8 @@ func (d *directoryReader) run() (n run, err error) {
 	return n, nil
 }
 
-// putTold adds the rows of all that stands in certain places, and returns their
-// number. It stops once b has more than most bytes.
+// putTold adds the rows of all that is in certain places, and returns their number. It
+// stops once b has more than most bytes.
 func (x *index) putTold(b []byte, most int, within func(place) bool) ([]byte, int) {
 	rows := 0
 	for _, g := range slices.Sorted(maps.Keys(x.graves)) {

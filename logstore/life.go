@@ -29,13 +29,13 @@ type Link struct {
 	Last Batch // the last in the log when the life began: all that it had of the lives before
 }
 
-// Doubt says why the directory may be of an earlier moment than what its node has
-// promised since. It is durable and never final: a node in doubt hears all others
-// before it promises anything, and then has nothing left to forget.
+// Doubt is why the directory may be from an earlier moment than the last promise of its
+// node. It is durable and never final: a node in doubt hears all others before it
+// promises anything, and so learns all that it may have forgotten.
 type Doubt struct {
 	Why string // one line of at most [DoubtBytesMax] bytes; empty: no doubt
-	// Proven: another node remembers more than is here. Otherwise it looks so from
-	// here, as it does where a whole cluster was copied to new disks.
+	// Proven: another node remembers more than is here. Otherwise it only looks so from
+	// here, as it does after a whole cluster was copied to new disks.
 	Proven bool
 }
 
@@ -55,8 +55,8 @@ func (d Doubt) kind() string {
 	return doubtSuspected
 }
 
-// LivesMax bounds the chain: a peer that slept through more starts of this node
-// than that finds the life that it knew no more, which is a doubt.
+// LivesMax bounds the chain: a peer that missed more starts of this node than that no
+// longer finds the life that it knew, which is a doubt.
 const LivesMax = 64
 
 // home keeps the node's identity while a life lasts, and with it what tells that the
@@ -87,10 +87,10 @@ type home struct {
 
 	found    Batch // set by Open: the last in the log
 	promised Batch // owned by the goroutine of Append: the last that says more than where the one before it ends; 0: none in this life
-	due      Batch // owned by the goroutine of Append: with it the witness says how far the log is, if that has not rested before
+	due      Batch // owned by the goroutine of Append: at this batch the witness records how far the log is, unless the log rests before
 }
 
-// ErrLife: a life can't begin or go on so.
+// ErrLife: a life can't begin or continue like this.
 var ErrLife = errors.New("bad life")
 
 // Life returns the newest life of the directory, zero before the first.
@@ -121,15 +121,15 @@ func (id Identity) Begin(atLeast, mark uint64, last Batch) (Identity, error) {
 }
 
 // BeginLife begins a life of the node whose log s is. Each start calls it once,
-// after [Open] and before anything is promised, and nothing of the identity that
-// was read at the start is relied on before it has returned. It syncs the end of
-// the log, compares witness and log with what the identity knows of them, which may
-// set or lift [Identity.Doubt], then writes the identity with a new link, whose number
-// is at least atLeast, and returns it. Where the newest life has the mark already,
-// because it began while the node had no log yet, that life continues.
+// after [Open] and before anything is promised; until it has returned, nothing may
+// rely on the identity that was read at the start. It syncs the end of the log, and
+// compares witness and log with what the identity knows of them, which may set or lift
+// [Identity.Doubt]. Then it writes the identity with a new link, whose number is at
+// least atLeast, and returns it. If the newest life has the mark already, because it
+// began while the node had no log yet, that life continues.
 //
-// From then on the identity belongs to s: it is changed by [ChangeIdentity] and
-// [TakeNumber] alone.
+// From then on the identity belongs to s: only [ChangeIdentity] and [TakeNumber]
+// change it.
 func BeginLife(s *Store, id Identity, atLeast, mark uint64) (Identity, error) {
 	if err := s.halt.err(); err != nil {
 		return id, err
@@ -155,8 +155,8 @@ func (s *Store) beginLife(id Identity, atLeast, mark uint64) (Identity, error) {
 	if err := s.settleRecovery(); err != nil {
 		return id, s.stop(err)
 	}
-	// What was named by a process that was killed may not be durable yet, and the
-	// identity is about to rely on it.
+	// Names that a killed process gave to files may not be durable yet, and the identity
+	// is about to rely on them.
 	if err := h.disk.SyncDir(h.dir); err != nil {
 		return id, s.stop(err)
 	}
@@ -181,9 +181,8 @@ func (s *Store) beginLife(id Identity, atLeast, mark uint64) (Identity, error) {
 	return h.id, err
 }
 
-// settleRecovery writes what recovery has found out and no batch says yet: that
-// something is lost must be known from the log itself before the identity says
-// how far the log was.
+// settleRecovery writes what recovery has found out and no batch says yet: the log
+// itself must say what is lost before the identity says how far the log has come.
 func (s *Store) settleRecovery() error {
 	s.reclaimer.adopt()
 	s.room.admitRest() // whatever room there is: no life begins before this is written
@@ -192,8 +191,8 @@ func (s *Store) settleRecovery() error {
 		if _, err := s.reclaimer.forward(); err != nil {
 			return err
 		}
-		// Where the end of the log is missing, this is the first batch after it,
-		// though there be nothing to say: it proves that it is missing.
+		// If the end of the log is missing, this is the first batch after it. It is
+		// written even if it holds nothing: its number proves what is missing.
 		if err := s.writer.flush(promises, freshPage); err != nil {
 			return err
 		}
@@ -212,11 +211,11 @@ func (h *home) write(next Identity) error {
 	return err
 }
 
-// TakeNumber has the life go on under a higher number, at least atLeast, which
-// is on disk when it returns: peers were told of a life with a number that is no
+// TakeNumber makes the life continue under a higher number, at least atLeast, which
+// is on disk when it returns: peers have heard of a life with a number that is no
 // less than this one's. The mark stays, and so does the last batch of its link: a
 // later one would hide from them what the life lacked when it began. The chain does
-// not grow by it. Any goroutine may call it.
+// not grow. Any goroutine may call it.
 func TakeNumber(s *Store, atLeast uint64) (Identity, error) {
 	return ChangeIdentity(s, func(id *Identity) {
 		chain := append([]Link(nil), id.Chain...)
@@ -227,9 +226,9 @@ func TakeNumber(s *Store, atLeast uint64) (Identity, error) {
 }
 
 // ChangeIdentity changes the identity once a life has begun, and returns it as it
-// is on disk then. change must not touch what it shares with others in place: a
-// slice is replaced. An error other than [ErrFull] ends the log. Any goroutine
-// may call it.
+// then is on disk. change must replace slices rather than change them in place, because
+// others share them. An error other than [ErrFull] ends the log. Any goroutine may call
+// it.
 func ChangeIdentity(s *Store, change func(*Identity)) (Identity, error) {
 	h := &s.home
 	h.mu.Lock()

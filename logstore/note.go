@@ -9,9 +9,9 @@ import (
 )
 
 // Note is what this node knows of another one's life, kept in its own log: the
-// newest life of which it has counted anything, and how far that one's log was.
-// So a node whose disk is of an earlier moment is told by those that remember
-// more of it than it does itself.
+// newest life of which it has counted anything, and how far that one's log had come.
+// So a node whose disk is from an earlier moment learns of it from the others, which
+// remember more of it than it does itself.
 //
 // A later note of the same node replaces the one before; one with the zero Life
 // makes the log forget the node (damage may bring it back, which harms nobody). It
@@ -19,7 +19,7 @@ import (
 // is written again, like a term.
 type Note struct {
 	Node raft.NodeID
-	Life Life // the newest: messages of no other count
+	Life Life // the newest: messages of others do not count
 	// Trusted is the newest life that followed the one before without a gap, or
 	// has caught up since: a later one is compared with it.
 	Trusted Life

@@ -15,23 +15,23 @@ import (
 
 // The log may be from an earlier moment than the identity and the witness beside
 // it: its directory, or a segment, was put back from a copy. Everything in it
-// verifies, and its end looks like one that was never written further. After a
-// clean stop, the identity says how far the log was (stopped.go). After a kill,
-// two things tell:
+// verifies, and its end looks like that of a log that was never written further. After
+// a clean stop, the identity says how far the log had come (stopped.go). After a kill,
+// two things show it:
 //
-//   - The identity notes with each witness which files the log is written to: the
+//   - The identity records with each witness which files the log is written to: the
 //     active segment and the one that is prepared after it. A copy is another
-//     file. Segments before these need no note: the log says where they end.
+//     file. Segments before these need no record: the log says where they end.
 //   - The witness ends with a line that says how far the log was. It is written in
 //     place, without a sync, whenever the log rests and with some batches in
 //     between. The system's memory outlives the process, so the line also tells of
 //     bytes that were written over the same file. After a power cut it may be an
-//     earlier one. It never says more than what was synced, and it counts no batch
-//     that only says where the one before it ends: that such a one rots loses nothing.
+//     earlier one. It never says more than what was synced, and it does not count a
+//     batch that only says where the one before it ends: its loss would lose nothing.
 //
-// What can't be told is a copy that is written over the files when fewer than
-// reachedEvery batches have followed since the log last rested, and one that
-// brings its own identity and witness of the same life with it.
+// Two kinds of copies go unnoticed: one that is written over the files when fewer than
+// reachedEvery batches have followed since the log last rested, and one that brings its
+// own identity and witness of the same life with it.
 const (
 	// reachedEvery is after how many batches without a rest the witness says how far
 	// the log is. It costs a write of a line to the system's memory.
@@ -60,14 +60,14 @@ type Reached struct {
 	Mark  uint64 // of the life
 }
 
-// append adds the line that says so. All lines have the same length.
+// append adds the line of r. All lines have the same length.
 func (r Reached) append(b []byte) []byte {
 	at := len(b)
 	b = fmt.Appendf(b, "reached %020d %016x ", uint64(r.Batch), r.Mark)
 	return fmt.Appendf(b, "%08x\n", crc32.Checksum(b[at:], castagnoli))
 }
 
-// parseReached reads the line. What is torn or rotten says nothing.
+// parseReached reads the line. One that is torn or rotten counts as none.
 func parseReached(b []byte) (r Reached) {
 	fmt.Sscanf(string(b), "reached %d %x", &r.Batch, &r.Mark) // compared below, whatever it read
 	if !bytes.Equal(b, r.append(nil)) {
@@ -76,9 +76,8 @@ func parseReached(b []byte) (r Reached) {
 	return r
 }
 
-// noteFiles notes in an identity which files the log is written to. It belongs to
-// the goroutine of Append. A file of which the disk refuses to say which it is has
-// no note.
+// noteFiles records in an identity which files the log is written to. It belongs to
+// the goroutine of Append. It leaves out a file that the disk refuses to identify.
 func (h *home) noteFiles(next *Identity) error {
 	var files []SegmentFile
 	for _, seg := range h.index.segments {
@@ -98,8 +97,8 @@ func (h *home) noteFiles(next *Identity) error {
 	return nil
 }
 
-// promise is told of a batch that is durable, and notes in the witness once in a
-// while how far the log is. It belongs to the goroutine of Append.
+// promise is told of a batch that is durable, and now and then records in the witness
+// how far the log has come. It belongs to the goroutine of Append.
 func (h *home) promise(batch Batch) error {
 	h.promised = batch
 	if batch < h.due {
@@ -109,7 +108,7 @@ func (h *home) promise(batch Batch) error {
 	return h.reach(batch)
 }
 
-// reach notes in the witness that the log was synced up to a batch, if it does not
+// reach records in the witness that the log was synced up to a batch, if it does not
 // say so yet. While another goroutine changes the identity it does nothing: the next
 // call makes up for that.
 func (h *home) reach(batch Batch) error {
@@ -123,7 +122,7 @@ func (h *home) reach(batch Batch) error {
 	}
 	h.line = now.append(h.line[:0])
 	_, err := h.file.WriteAt(h.line, h.lineAt)
-	if err != nil && !errors.Is(err, ErrFull) { // some file systems need room to write over what there is
+	if err != nil && !errors.Is(err, ErrFull) { // some file systems need room even to overwrite
 		return fmt.Errorf("note in the witness how far the log is: %w", err)
 	}
 	h.reached = now
@@ -142,11 +141,11 @@ func (h *home) closeWitness() error {
 	return err
 }
 
-// olderLog returns the doubt that comes from a log which ends with a certain batch,
-// beside an identity and the witness that it knows. Its errors are the disk's.
+// olderLog returns the doubt about a log that ends with batch end, beside an identity
+// and the witness that it knows. Its errors are the disk's.
 func olderLog(disk vfs.FS, dir string, id *Identity, w *seen, end Batch) (Doubt, error) {
 	if id.Stopped > 0 || bug("older log accepted") || bug("older life accepted") {
-		return Doubt{}, nil // it is known in full how the log stood
+		return Doubt{}, nil // the clean stop says exactly where the log ended
 	}
 	if r := w.reached; r.Mark == id.Life().Mark && r.Batch > end {
 		return Doubt{Proven: true, Why: fmt.Sprintf("the log in %s ends with batch %d, and batch %d was there (%s): the log is from an earlier moment",
@@ -158,9 +157,9 @@ func olderLog(disk vfs.FS, dir string, id *Identity, w *seen, end Batch) (Doubt,
 		switch {
 		case errors.Is(err, ErrRefused):
 		case errors.Is(err, fs.ErrNotExist):
-			// The first was in use. If it is gone and none follows, those that are
-			// here are of the time before it; else it was freed since, or the log
-			// itself knows that it is missing, as it does of the second.
+			// The first was in use. If it is gone and no later one is here, those that
+			// are here are older than it. Otherwise it was freed since, or the log
+			// itself knows that it is missing, as it does for the second.
 			numbers, err := segmentNumbers(disk, path.Join(dir, LogDir), slog.New(slog.DiscardHandler))
 			if err != nil {
 				return Doubt{}, err

@@ -90,9 +90,9 @@ func (m *room) fillFile(f *filling, bytes int64) error {
 }
 
 // reuse takes a reclaimed file for the next segment. Its old name has to be
-// gone for good before its header changes: else a crash could leave a file
+// gone for good before its header changes: otherwise a crash could leave a file
 // whose name and header disagree. It is opened anew, so that a Read that still
-// has it finds it closed.
+// holds the old file finds it closed.
 func (m *room) reuse() (bool, error) {
 	if len(m.free) == 0 {
 		return false, nil
@@ -126,7 +126,7 @@ func (m *room) rename(old *segment) (vfs.File, error) {
 
 // christen makes the prepared file a segment: header, sync, name, sync of the
 // directory. The file is opened again under its name, so that errors name it
-// rightly.
+// correctly.
 func (m *room) christen(file vfs.File, size int64) error {
 	number := uint64(1)
 	if n := len(m.index.segments); n > 0 {
@@ -136,8 +136,8 @@ func (m *room) christen(file vfs.File, size int64) error {
 	if err != nil {
 		return fmt.Errorf("prepare segment %d: %w", number, err)
 	}
-	// It shows once its name is durable, and not before: a batch in a file without
-	// a name would be gone after a crash.
+	// It becomes visible only once its name is durable: a batch in a file without a name
+	// would be gone after a crash.
 	m.index.mu.Lock()
 	m.index.segments = append(m.index.segments, seg)
 	m.index.mu.Unlock()
@@ -201,8 +201,8 @@ func mixed(z uint64) uint64 {
 // Append has to wait for all of it. Each piece costs a sync, and only as long
 // as the log grows: later there are segments to use again.
 func (m *room) keepPace() error {
-	// The reserve comes first: its half of the way is behind when the next
-	// segment's begins to matter.
+	// The reserve comes first: it is complete when the segment is half full, before the
+	// next segment becomes urgent.
 	if r := m.reserve; r == nil || float64(r.done) < 2*float64(m.reserveSize())*float64(m.index.active.end)/float64(m.index.active.size) {
 		if err := m.fillReserve(fillPieceBytes); err != nil {
 			return err
@@ -221,10 +221,9 @@ func (m *room) keepPace() error {
 	return m.prepare(bytes)
 }
 
-// reclaim frees segments before the tail that the last batch but one has named,
-// and so the last. If the last one rots, while none follows, the one before it
-// is believed: what that wants must be there. A few at a time: the rest waits for
-// the batches to come.
+// reclaim frees segments before the tail that the last batch but one has named. If
+// the last batch rots while none follows, a start believes the one before it, and must
+// find what that needs. It frees a few at a time; later batches free the rest.
 func (m *room) reclaim(tail uint64) error {
 	for n := 0; n < freePerBatchMax && m.index.segments[0].number < tail; n++ {
 		m.index.mu.Lock()
@@ -269,7 +268,7 @@ func (m *room) removeLost(seg *segment) error {
 // made anew, it has so many bytes at least.
 func (m *room) provide(bytes int64) error {
 	if m.index.next() == nil && m.filling == nil && (len(m.free) == 0 || bytes > m.size) {
-		// An entry that is larger than a segment gets one to measure.
+		// An entry that is larger than a segment gets one of its own size.
 		if err := m.lacking(m.startFilling(max(m.nextSize(), bytes))); err != nil {
 			return err
 		}

@@ -9,25 +9,24 @@ import (
 )
 
 // The log grows at its head and is freed at its tail, whole segments only.
-// What is still needed in the segment at the tail is written again at the
-// head, a little with each batch, so that it costs no sync of its own and no
-// Append waits for long. Once nothing in it is needed, the next batch says so
-// in its header, and the one after it again; after that one's sync the file may
-// be used again. So the log on disk is always whole: either the old segment is still there, or what
-// counted in it is durable elsewhere and the log says that it does not want
-// the segment any more.
+// Records in the segment at the tail that are still needed are written again at the
+// head, a few with each batch, so that this costs no sync of its own and no Append
+// waits for long. Once none is needed there, the next batch says so in its header, and
+// the one after it again; after that one's sync the file may be used again. So the
+// log on disk is always whole: either the old segment is still there, or what counted
+// in it is durable elsewhere and the log says that it no longer needs the segment.
 //
 // Records are freed in the order in which they were written. That is why a
 // truncation or a removal, once it is at the tail, has nothing left before it
-// that it must go on hiding.
+// that it would have to hide.
 const (
 	// moveBytesMax bounds what one batch moves, if one record is not larger.
 	moveBytesMax = 256 << 10
 	// FreeSegmentsDefault and freePart bound the files that wait to be used
 	// again: so many, or that part of those in use if it is more. A snapshot
-	// of one group may free many at once, and where writing pauses, all groups
-	// write one; the log grows by as many until the next. To make them anew
-	// each time costs the disk up to half as much again as the entries.
+	// of one group may free many at once, and when writing pauses, all groups
+	// write one; the log grows by as many until the next. Making new files each
+	// time costs the disk up to half as much again as the entries.
 	FreeSegmentsDefault = 2
 	freePart            = 2
 	// freePerBatchMax bounds the files that are removed after one batch.
@@ -37,20 +36,20 @@ const (
 	// cheapPart: a segment of which at most this part is needed is moved at
 	// once.
 	cheapPart = 16
-	// wasteTimes is how many times what is needed may be waste before more
-	// than a cheap part is moved. Groups that are written to alike take their
-	// snapshots in turns: what the last of them needs in an old segment it
-	// needs no more in a moment, and until then waste and need are about
+	// wasteTimes is how much waste the log may hold, in multiples of what is
+	// needed, before more than a cheap part is moved. Groups that are written to
+	// alike take their snapshots in turns: what the last of them needs in an old
+	// segment it will soon not need, and until then waste and need are about
 	// equal. With 1 (and a cheap part of an eighth), eight such groups moved
 	// 0.37 bytes for each byte of entries, with 2 next to none.
 	wasteTimes = 2
-	// slackSegments are left alone, though most of the log be waste.
+	// slackSegments are left alone, even if most of the log is waste.
 	slackSegments = 2
 )
 
-// reclaimer frees the log at its tail: it has what is still needed there written again
-// at the head, and so has what is damaged and known from memory. It belongs to the
-// goroutine of Append.
+// reclaimer frees the log at its tail: it writes what is still needed there again at
+// the head. It does the same with damaged records whose content is in memory. It
+// belongs to the goroutine of Append.
 type reclaimer struct {
 	log     *slog.Logger
 	index   *index
@@ -67,9 +66,9 @@ type reclaimer struct {
 type moving struct {
 	segment uint64 // 0: none
 	work    []piece
-	// waiting are those that the disk refuses. They are tried again once it
-	// has returned them to whoever looked again: until then, and unless nobody
-	// needs them there any more, the segment stays.
+	// waiting are those that the disk refuses. They are tried again once it has
+	// returned them to another reader. Until then the segment stays, unless
+	// they are no longer needed there.
 	waiting []piece
 }
 
@@ -81,9 +80,9 @@ type piece struct {
 	at      place
 }
 
-// Compact says that the entries up to base.ID, which the log holds, are not
-// needed any more. It is an Append of its own; a Write with Base does the same
-// along with others.
+// Compact drops the entries up to base.ID, which the log holds: they are no longer
+// needed. It is an Append of its own; a Write with Base does the same along with
+// others.
 func (s *Store) Compact(id Replica, base Base) error {
 	if err := s.halt.err(); err != nil {
 		return err
@@ -98,9 +97,9 @@ func (s *Store) Compact(id Replica, base Base) error {
 	return s.Append([]Write{{Replica: id, Base: &base}})
 }
 
-// forward adds some of what is still needed at the tail to the batch, if the segment
-// there is worth it; and before, what is to be written again because its place is
-// damaged. It reports whether it added anything.
+// forward adds some of what is still needed at the tail to the batch, if emptying the
+// segment there is worth it. Before that it adds what must be written again because
+// its place is damaged. It reports whether it added anything.
 func (rc *reclaimer) forward() (bool, error) {
 	before := len(rc.writer.records)
 	left := moveBytesMax
@@ -121,7 +120,7 @@ func (rc *reclaimer) forward() (bool, error) {
 	return len(rc.writer.records) > before, nil
 }
 
-// drain puts pieces of a list into the batch, as long as there is room for them and
+// drain moves pieces of a list into the batch, as long as there is room for them and
 // left, in bytes, is above zero.
 func (rc *reclaimer) drain(work *[]piece, left *int) error {
 	for *left > 0 && len(*work) > 0 {
@@ -138,6 +137,8 @@ func (rc *reclaimer) drain(work *[]piece, left *int) error {
 		if errors.As(err, &d) {
 			n, err = rc.moveDamaged((*work)[0], d)
 		}
+		// A refusal is no loss: the piece waits, and keeps its segment from being
+		// freed, because the disk may still return it.
 		if errors.Is(err, ErrRefused) {
 			rc.unmoved((*work)[0], err)
 			rc.moving.waiting = append(rc.moving.waiting, (*work)[0])
@@ -157,8 +158,8 @@ func (rc *reclaimer) drain(work *[]piece, left *int) error {
 	return nil
 }
 
-// moveDamaged moves entries that can't be read: that they are lost is what stays of
-// them, and their segment can be freed like any other.
+// moveDamaged moves entries that can't be read: a record that they are lost takes
+// their place, and their segment can be freed like any other.
 func (rc *reclaimer) moveDamaged(w piece, d *Damage) (int, error) {
 	p := w.replica
 	rc.log.Error("damage found", "err", d)
@@ -172,16 +173,15 @@ func (rc *reclaimer) moveDamaged(w piece, d *Damage) (int, error) {
 	return rc.writer.putLost(p, lost.first, lost.term, lost.count)
 }
 
-// worthEmptying reports whether the segment at the tail is to be emptied. Where
-// little in it is needed, that is cheap. Where much is, it is done only if the waste
-// in the log outweighs what is needed by far: then each byte moved buys two that are
-// freed.
+// worthEmptying reports whether the segment at the tail is to be emptied. That is cheap
+// if little in it is needed. If much is, it is done only if the waste in the log far
+// outweighs what is needed: then each byte moved frees two.
 func (rc *reclaimer) worthEmptying(seg *segment) bool {
 	if seg == rc.index.active {
 		return false
 	}
 	if seg.file == nil || seg.live <= seg.size/cheapPart || rc.room.lack && seg.live <= seg.size/2 {
-		return true // on a full disk what it buys is worth more
+		return true // on a full disk the room is worth more
 	}
 	total := int64(0)
 	for _, other := range rc.index.segments {
@@ -243,8 +243,8 @@ func (rc *reclaimer) move(w piece) (int, error) {
 	return rc.writer.putMoved(p, entries)
 }
 
-// adopt takes over what was found beside Append. Entries are lost from now on,
-// which the next batch says; what is in memory, it writes again.
+// adopt takes over the damage that was found beside Append. The next batch says that
+// the entries are lost; it writes again what is in memory.
 func (rc *reclaimer) adopt() {
 	rc.index.mu.Lock()
 	defer rc.index.mu.Unlock()
@@ -263,8 +263,8 @@ func (rc *reclaimer) adopt() {
 		}
 		w := piece{kind: f.kind, replica: p, first: uint64(f.node), at: f.at}
 		if f.kind == kindEntries {
-			// It was found some time ago: what was moved or truncated since is not
-			// there any more to be lost.
+			// It was found some time ago. Entries that were moved or truncated since
+			// are not lost.
 			k := p.find(f.run.first)
 			if k == len(p.runs) || p.runs[k].at != f.at || p.runs[k].lost {
 				continue
@@ -278,10 +278,10 @@ func (rc *reclaimer) adopt() {
 	}
 }
 
-// again has a piece written again with the next batch.
+// again makes the next batch write a piece again.
 func (rc *reclaimer) again(w piece) { rc.repair = append(rc.repair, w) }
 
-// unmoved takes note that a piece can't be moved now.
+// unmoved records that a piece can't be moved now.
 func (rc *reclaimer) unmoved(w piece, err error) {
 	p := w.replica
 	l := located{p.runs[p.find(w.first)], rc.index.segment(w.at.segment)}
@@ -303,7 +303,7 @@ func (rc *reclaimer) awaited(w piece) bool {
 	return refused || p.runs[i].refused
 }
 
-// retry has those pieces moved for which nothing is to be waited for now.
+// retry moves the pieces whose wait is over to the work.
 func (rc *reclaimer) retry() {
 	m := &rc.moving
 	kept := m.waiting[:0]

@@ -8,8 +8,8 @@ import (
 	"muster/raft"
 )
 
-// hole is a place in the log where batches are damaged, until a directory
-// behind it tells what they held.
+// hole is a place in the log where batches are damaged, as long as no directory after
+// it has told what they held.
 type hole struct {
 	from    position // where the batch before ends
 	at      place    // counts as needed for what is lost there
@@ -18,10 +18,9 @@ type hole struct {
 }
 
 // salvaged are entries that can be read in a batch that is not whole. Their own
-// checksums fit, and so does that of their record for its place. They may be
-// those of an older batch that was never finished at this place. So they count
-// only where a directory names the same ids: of one index and term there is
-// only one entry.
+// checksums fit, and so does that of their record for its place. They may be from an
+// older batch that was never finished at this place. So they count only where a
+// directory names the same ids: there is only one entry of one index and term.
 type salvaged struct {
 	replica Replica
 	run     run
@@ -43,11 +42,11 @@ func (r *recovery) rescue(seg *segment, b []byte, at int64) {
 		if head.size == 0 || err != nil && head.kind == 0 {
 			return
 		}
-		pos += head.size // if that is true, the next one fits
+		pos += head.size // if the size is right, the next record's checksum fits
 	}
 }
 
-// openHole notes that the batch that is due is damaged.
+// openHole records that the batch that is due is damaged.
 func (r *recovery) openHole(format string, args ...any) {
 	d := r.due()
 	d.Reason += ", but " + fmt.Sprintf(format, args...)
@@ -69,8 +68,8 @@ func (r *recovery) openHole(format string, args ...any) {
 	r.hole = &hole{from: r.end, at: place{segment, uint32(d.Offset), recordHeaderSize}, refused: refused, damage: d}
 }
 
-// applyDirectory brings the log to where the directory says that it stood. What
-// is there already stays; entries that are not there are lost.
+// applyDirectory brings the log to the state that the directory describes. Entries that
+// are there already stay; those that are not are lost.
 func (r *recovery) applyDirectory() {
 	d, err := readDirectory(r.directory, r.rows)
 	if err != nil {
@@ -102,12 +101,14 @@ func (r *recovery) applyDirectory() {
 			r.applyRun(p, n)
 		}
 	}
+	// A directory that begins after the hole tells only of a part of it: what else was
+	// lost stays unknown.
 	if covers {
 		r.hole, r.salvage = nil, r.salvage[:0]
 	}
 }
 
-// bury removes a replica, and those of its group that are older.
+// bury removes a replica, and the older ones of its group.
 func (r *recovery) bury(id Replica) {
 	g := r.s.index.graves[id.Group]
 	if !g.covers(id) {
@@ -126,12 +127,13 @@ func (r *recovery) bury(id Replica) {
 	}
 }
 
-// again has what was lost and is known written again with the next batch.
+// again has a record that was lost, and whose content is known, written again with the
+// next batch.
 func (r *recovery) again(kind recordKind, p *replica) {
 	r.s.reclaimer.again(piece{kind: kind, replica: p, at: r.hole.at})
 }
 
-// applyNote takes over a note that can't be read where it stood.
+// applyNote takes over a note that can't be read in its own place.
 func (r *recovery) applyNote(n Note) {
 	if have := r.s.index.peers.of(n.Node); have != nil && have.Note == n {
 		return
@@ -162,11 +164,13 @@ func (r *recovery) applyRow(row *row) *replica {
 		r.again(kindLost, p)
 	}
 	p.state.Commit = max(p.state.Commit, row.state.Commit)
+	// The directory says where the log ended, so entries after that were truncated by a
+	// batch that is lost.
 	s.index.cut(p, row.last+1, lastIndex)
 	return p
 }
 
-// applyRun makes sure that the log has the entries of n, be they lost.
+// applyRun makes sure that the log has the entries of n, if only as lost ones.
 func (r *recovery) applyRun(p *replica, n run) {
 	for next := n.first; next <= n.last(); {
 		i := p.find(next)
@@ -215,7 +219,8 @@ func (r *recovery) fill(p *replica, gap run) {
 	}
 }
 
-// finish decides about what nothing follows, and whether the log holds together.
+// finish decides about the end of the log, which no batch follows, and checks that the
+// log is complete.
 func (r *recovery) finish() {
 	s := r.s
 	now := r.end.segment
@@ -226,6 +231,8 @@ func (r *recovery) finish() {
 	switch {
 	case bug("truncate at the first bad checksum"):
 	case r.newest > r.number+1:
+		// A batch is begun only after the sync of the one before it. So even the
+		// beginning of one proves that its predecessor was durable.
 		r.openHole("batch %d was begun after it", r.newest)
 	case seg == nil:
 		s.index.segments = append(s.index.segments, &segment{number: now, name: s.index.segmentPath(now), mend: -1})
@@ -248,9 +255,11 @@ func (r *recovery) finish() {
 		r.cut = r.hole == nil
 	}
 	if r.doubt = r.doubts(); r.doubt != nil {
-		return // nothing of this may be written down
+		return // nothing of this may be recorded
 	}
 	if r.hole != nil {
+		// No directory told what was lost. Any replica may have promised something
+		// there, so the loss counts for all of them.
 		s.index.unknownIs = r.hole.damage
 		s.index.occupy(&s.index.unknown, r.hole.at)
 		s.reclaimer.again(piece{kind: kindLost, replica: &replica{}, at: s.index.unknown})
@@ -260,8 +269,8 @@ func (r *recovery) finish() {
 	}
 }
 
-// check reports whether all is there that a replica was promised, or is known to
-// be lost. All should be; what is wrong here was not seen when it was read.
+// check records a loss if the index lacks something of a replica that is not known as
+// lost. It should find nothing: this is damage that the reading did not notice.
 func (r *recovery) check(p *replica) {
 	why := ""
 	switch {
@@ -298,7 +307,7 @@ func (r *recovery) check(p *replica) {
 	s.reclaimer.again(piece{kind: kindLost, replica: p, at: at})
 }
 
-// goOn decides where the log is written on.
+// goOn decides where the next batch goes.
 func (r *recovery) goOn() error {
 	s := r.s
 	now := r.end.segment
@@ -307,7 +316,7 @@ func (r *recovery) goOn() error {
 	}
 	s.writer.synced, s.writer.batch, s.writer.promised = r.end, r.number, r.number > 0
 	if r.hole == nil && !r.cut {
-		// What is prepared and can't be read was never used.
+		// Prepared segments were never used, so those that can't be read are dropped.
 		for i, seg := range s.index.segments {
 			if seg.number > now && seg.spoilt != nil && seg.mend < 0 {
 				for _, drop := range s.index.segments[i:] {
@@ -325,8 +334,8 @@ func (r *recovery) goOn() error {
 		}
 		return nil
 	}
-	// The end is lost. The log goes on in a new segment, and leaves out the
-	// number of a batch, so that the hole is seen again.
+	// The end is lost. The log continues in a new segment and skips a batch number, so
+	// that the next start finds the hole again.
 	s.writer.batch = max(r.newest, r.number+1)
 	s.index.goTo(s.index.segments[len(s.index.segments)-1])
 	s.index.active.close()

@@ -9,9 +9,9 @@ import (
 const lastIndex = math.MaxUint64
 
 // take lets a record that is on disk take effect. The same code runs after
-// each sync and at recovery, where the records come in the same order, save
-// that those of reclaimed segments are missing. What they said that still
-// counts comes later, moved.
+// each sync and at recovery, where the records come in the same order, except
+// that those of reclaimed segments are missing: what still counts of them was moved,
+// and comes later.
 func (x *index) take(r *record, at place) {
 	p := r.replica
 	switch r.kind {
@@ -19,15 +19,15 @@ func (x *index) take(r *record, at place) {
 		x.occupy(&p.stateAt, at)
 		p.state.Term, p.state.Vote = r.state.Term, r.state.Vote
 	case kindBase:
-		// Both ends are cut: what is up to the base is in a snapshot, and what is
-		// after the end was dropped when this was written.
+		// Both ends are cut: entries up to the base are in a snapshot, and those after
+		// the end were dropped when this was written.
 		x.occupy(&p.baseAt, at)
 		p.base = r.base
 		x.cut(p, 0, r.base.ID.Index)
 		x.cut(p, r.end+1, lastIndex)
 	case kindEntries:
-		// All that was after it is truncated, whatever its term: the leader that
-		// these are of has other entries there, or none.
+		// All entries from the first on are truncated, whatever their term: the leader
+		// that sent these has other entries there, or none.
 		x.cut(p, r.first, lastIndex)
 		x.insert(p, r, at)
 	case kindMoved:
@@ -46,8 +46,8 @@ func (x *index) take(r *record, at place) {
 	case kindDirectory:
 		return
 	case kindRemove:
-		// At recovery an older removal may come last, moved: the newest stays, as
-		// it covers all before it.
+		// At recovery an older removal may come last, because it was moved. The newest
+		// one stays: it covers all before it.
 		x.drop(p)
 		g := x.graves[p.id.Group]
 		if !g.covers(p.id) || g.replica == p.id {
@@ -60,7 +60,7 @@ func (x *index) take(r *record, at place) {
 	p.state.Commit = max(p.state.Commit, r.commit)
 }
 
-// lose lets a record take effect that says what is lost.
+// lose applies a record that says what is lost.
 func (x *index) lose(r *record, at place) {
 	d := Damage{File: x.segment(at.segment).name, Offset: int64(at.offset), Record: "loss", Reason: "it was lost before this was written"}
 	p := r.replica
@@ -74,8 +74,8 @@ func (x *index) lose(r *record, at place) {
 		p.hurt(d)
 		x.occupy(&p.lostAt, at)
 	case p.holds(r):
-		// What was damaged when this was written can be read again: somebody
-		// put it back. Entries prove themselves.
+		// The entries can be read again: somebody put them back after this was
+		// written. Their checksums prove them.
 	default:
 		before := p.where
 		still := p.lost > 0
@@ -109,10 +109,9 @@ func (x *index) release(at place) {
 	}
 }
 
-// relocate leads a run to where its entries stand now, if the record has just
-// these. Where batches are small an index has a hundred thousand runs: to cut
-// one out and put it in again, for each that is moved, kept the log busy with
-// nothing else for seconds.
+// relocate points a run to the new place of its entries, if the record holds exactly
+// these. With small batches an index has a hundred thousand runs: cutting each moved
+// run out and inserting it again kept the log busy for seconds.
 func (x *index) relocate(p *replica, r *record, at place) bool {
 	i := p.find(r.first)
 	if i == len(p.runs) || p.runs[i].first != r.first || p.runs[i].count != r.count {

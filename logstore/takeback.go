@@ -9,14 +9,13 @@ import (
 	"muster/raft"
 )
 
-// takeBack looks for what is lost in segments that the log does not want any
-// more, before they are freed. A person may have put one back, from a copy of
-// it, when it was known as lost already and the log had gone on without it. It
-// reports false if they must stay: there is no room to write what was found, or the
-// disk refuses one of them.
+// takeBack looks for lost entries in segments that the log no longer needs, before
+// they are freed. A person may have put one back, from a copy, after its loss was
+// recorded and the log had continued without it. It reports false if they must stay:
+// there is no room to write what was found, or the disk refuses one of them.
 //
 // It is safe to take an entry from there: its checksum covers group and id, and
-// the log knows that it had the one of that id in that place.
+// the log knows that it held the entry of that id.
 func (r *recovery) takeBack(numbers []uint64, tail uint64) (bool, error) {
 	s := r.s
 	for _, n := range numbers {
@@ -28,7 +27,7 @@ func (r *recovery) takeBack(numbers []uint64, tail uint64) (bool, error) {
 			return false, err
 		}
 		if seg.refused() {
-			return false, nil // what is lost may be in it
+			return false, nil // the lost entries may be in it
 		}
 		if seg.file == nil {
 			continue
@@ -55,7 +54,7 @@ func (r *recovery) takeBack(numbers []uint64, tail uint64) (bool, error) {
 		} else if err != nil {
 			return false, err
 		}
-		// The name of the segment that it went to must be durable before
+		// The name of the segment that the entries went to must be durable before
 		// this file goes.
 		if err := s.fs.SyncDir(s.dir); err != nil {
 			return false, err
@@ -73,8 +72,8 @@ func (x *index) lacksEntries() bool {
 	return false
 }
 
-// findLost returns a segment's entries that are lost, as writes that give them
-// back.
+// findLost returns the entries of a segment that the log has lost, as writes that give
+// them back.
 func (x *index) findLost(seg *segment, b []byte) []Write {
 	found := map[Replica][]raft.Entry{}
 	for at := int64(segmentHeader); at < int64(len(b)); at += sectorSize {

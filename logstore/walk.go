@@ -15,23 +15,23 @@ import (
 // ErrNoLog: there is no log in the directory.
 var ErrNoLog = errors.New("no log there")
 
-// What a [Walked] can be beside a record, whose kind is called as record.go
-// calls it: "state", "base", "entries", "moved entries", "removal", ….
+// What a [Walked] can be besides a record, whose kind has the name that record.go gives
+// it: "state", "base", "entries", "moved entries", "removal", ….
 const (
 	WalkedSegment = "segment" // a file begins
-	WalkedBatch   = "batch"   // one without records: it says that what is before it is durable
-	WalkedDamage  = "damage"  // something stood here and can't be read
+	WalkedBatch   = "batch"   // one without records: it says that all before it is durable
+	WalkedDamage  = "damage"  // something was here and can't be read
 	WalkedTorn    = "torn"    // the last batch was not finished, or is being written right now
 )
 
-// Walked is one thing that stands in a log. What does not apply is zero.
+// Walked is one thing that a log holds. Fields that do not apply are zero.
 type Walked struct {
 	Kind    string
 	File    string
 	Segment uint64
 	Offset  int64
 	Bytes   int64  // with its header
-	Freed   bool   // the segment is not needed any more
+	Freed   bool   // the segment is no longer needed
 	Batch   uint64 // its number
 	Begin   int64  // the offset of its batch
 
@@ -48,13 +48,13 @@ type Walked struct {
 	Damage *Damage // damage, torn
 }
 
-// Walk visits all that stands in the log of a data directory, in the order in
-// which it was written. It says what is there and not what it comes to: also
-// what was truncated or removed since. Behind damage it goes on, having
-// reported it in its place; it has one segment in memory at a time.
+// Walk visits all that the log of a data directory holds, in the order in which it was
+// written. It reports what is there, not what it adds up to: entries that were truncated
+// or removed since are visited too. It reports damage in its place and continues after
+// it. It has one segment in memory at a time.
 //
-// It takes no lock and changes nothing. Of a log that is in use it sees what is
-// there when it comes by: its end may look torn.
+// It takes no lock and changes nothing. If the log is in use, it sees what is there as
+// it passes: the end may look torn.
 //
 // Errors are [ErrNoLog], those of the disk, and those of visit.
 func Walk(disk vfs.FS, dir string, visit func(*Walked) error) error {
@@ -134,13 +134,13 @@ func (w *walker) numbers() ([]uint64, error) {
 	return numbers, err
 }
 
-// damage visits what is wrong with a place.
+// damage visits damage at a place.
 func (w *walker) damage(segment uint64, offset int64, d *Damage) error {
 	return w.visit(&Walked{Kind: WalkedDamage, File: d.File, Segment: segment, Offset: offset, Freed: segment < w.tail, Damage: d})
 }
 
-// tell visits what could not be read of the last batch, now that it is known
-// what that means.
+// tell visits what could not be read of the last batch, now that it is known whether
+// that was torn or damaged.
 func (w *walker) tell(kind string) error {
 	for i := range w.bad {
 		w.bad[i].Kind = kind
@@ -236,7 +236,7 @@ func (w *walker) segment(number uint64) error {
 	for at := w.next(seg, b, segmentHeader); at < seg.limit(); {
 		h, _ := readBatchHeader(b[at:], seg.at(at))
 		if h.number <= w.number {
-			// What a batch left behind that was never finished.
+			// A batch that was never finished left it behind.
 			at = w.next(seg, b, at+sectorSize)
 			continue
 		}
@@ -252,7 +252,7 @@ func (w *walker) segment(number uint64) error {
 	return nil
 }
 
-// follows says what is missing before a batch.
+// follows visits what is missing before a batch.
 func (w *walker) follows(seg *segment, at int64, h batchHeader) error {
 	if err := w.tell(WalkedDamage); err != nil {
 		return err
@@ -280,8 +280,8 @@ func (w *walker) follows(seg *segment, at int64, h batchHeader) error {
 	return w.damage(w.end.segment, w.end.offset, d)
 }
 
-// batch visits the records of a batch. Behind one that can't be read it goes
-// on if the next stands where its length says.
+// batch visits the records of a batch. After one that can't be read it continues if
+// the next is where its length says.
 func (w *walker) batch(seg *segment, b []byte, at int64, h batchHeader) error {
 	place := Walked{File: seg.name, Segment: seg.number, Freed: seg.number < w.tail, Batch: h.number, Begin: at}
 	bad := func(pos int, size int64, record, format string, args ...any) {
@@ -330,7 +330,7 @@ func (w *walker) record(v *Walked, head recordHeader, body []byte) error {
 	rec, err := w.known.decode(head, body)
 	switch {
 	case errors.Is(err, ErrNewerFormat):
-		return w.visit(v) // what it says is not known here; that it is there is
+		return w.visit(v) // a newer version knows what it says
 	case err != nil:
 		return w.damage(v.Segment, v.Offset, &Damage{File: v.File, Offset: v.Offset, Record: describe(head), Reason: err.Error()})
 	}
