@@ -174,32 +174,29 @@ func (x *membership) goal() raft.Goal {
 	return raft.GoalVoter
 }
 
-// leaves reports whether those whose disks are whole are a majority of the voters
-// that a change leaves.
+// leaves reports whether those whose disks are whole are a majority of the voters that
+// a change leaves, and of those that there are on the way: learners become voters one
+// by one, and four of which two are whole decide nothing, where three of five would.
 func (x *membership) leaves(m *raft.Membership, ch *raft.Change) bool {
-	all, whole := 0, 0
-	count := func(n raft.NodeID) {
-		all++
-		if o := x.c.nodes[n-1]; !o.dead && !o.decay.hurt {
-			whole++
-		}
+	stays := func(list []raft.Member) []raft.Member {
+		return slices.DeleteFunc(slices.Clone(list), func(o raft.Member) bool { return slices.Contains(ch.Remove, o.Replica) })
 	}
-	for _, v := range m.Voters {
-		if !slices.Contains(ch.Remove, v.Replica) {
-			count(v.Node)
-		}
-	}
-	for _, l := range m.Learners {
-		if l.Goal == raft.GoalVoter && !slices.Contains(ch.Remove, l.Replica) {
-			count(l.Node)
-		}
-	}
+	next := raft.Membership{Voters: stays(m.Voters), Learners: stays(m.Learners)}
 	for _, a := range ch.Add {
-		if a.Goal == raft.GoalVoter {
-			count(a.Node)
+		next.Learners = append(next.Learners, raft.Member{Node: a.Node, Goal: a.Goal})
+	}
+	for _, due := range toCome(&next) {
+		whole := 0
+		for _, v := range due.Voters {
+			if o := x.c.nodes[v.Node-1]; !o.dead && !o.decay.hurt {
+				whole++
+			}
+		}
+		if 2*whole <= len(due.Voters) {
+			return false
 		}
 	}
-	return whole == all || 2*whole > all
+	return true
 }
 
 // spares reports whether enough voters stay without those.
