@@ -273,11 +273,7 @@ func (n *Node) machine(r logstore.Replica) repl.StateMachine {
 		m.Table.Understand(n.limits.level)
 		return m
 	}
-	var slots []shardmap.Slot
-	if t := n.table.Load(); t != nil {
-		slots = t.SlotsOf(r.Group)
-	}
-	m := machine.NewMap(r.Group, slots)
+	m := machine.NewMap(r, n.table.Load)
 	m.State.Understand(n.limits.level)
 	return m
 }

@@ -43,6 +43,7 @@ type group struct {
 
 	commands commandQueue
 	reads    readQueue
+	wants    wants
 	unsynced int // Readies handed out and not yet synced
 
 	state      raft.HardState // as of the last Ready
@@ -59,7 +60,7 @@ type group struct {
 // makeGroup returns a replica with an empty state, and without a core yet.
 func makeGroup(h *Host, r logstore.Replica) *group {
 	g := &group{host: h, replica: r, machine: h.cfg.Machine(r)}
-	g.commands.group, g.reads.group, g.snap.group, g.resting.group, g.clock.group = g, g, g, g, g
+	g.commands.group, g.reads.group, g.wants.group, g.snap.group, g.resting.group, g.clock.group = g, g, g, g, g, g
 	return g
 }
 
@@ -240,11 +241,13 @@ func (g *group) work() {
 		return
 	}
 	if !g.removed {
+		g.wants.propose()
 		g.commands.offer()
 		g.reads.offer()
 	}
 	for g.stopped == nil && !g.removed && g.core.HasReady() {
 		g.handle(g.core.Ready())
+		g.wants.propose()
 	}
 	g.snap.settleArrived()
 	g.resting.note()
@@ -276,6 +279,7 @@ func (g *group) handle(rd raft.Ready) {
 	if n := len(rd.Committed); n > 0 {
 		g.core.Applied(rd.Committed[n-1].ID.Index)
 		g.clock.ask()
+		g.wants.applied(g.applied.Index)
 		g.snap.adoptLater()
 	}
 	g.snap.send(rd.Snapshots)
@@ -376,9 +380,11 @@ func (g *group) roleChanged(rd raft.Ready) {
 	if was == raft.RoleLeader && g.role != raft.RoleLeader {
 		g.host.cfg.Log.Info("group lost leadership", "group", g.replica.Group, "term", rd.State.Term, "commit", rd.State.Commit)
 		g.abandon()
+		g.wants.leadership(false)
 	}
 	if was != raft.RoleLeader && g.role == raft.RoleLeader {
 		g.clock.begin()
+		g.wants.leadership(true)
 	}
 }
 

@@ -308,7 +308,7 @@ func (h *Host) Tick() {
 		switch {
 		case !g.resting.quiet:
 			g.tick()
-		case len(g.commands.queue) > 0:
+		case len(g.commands.queue) > 0 || g.wants.due:
 			g.touch()
 		default:
 			g.resting.tick()

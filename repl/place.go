@@ -68,6 +68,7 @@ func (a *placing) make() {
 			switch {
 			case g.replica == p.Replica:
 				g.prefer(p.Preferred)
+				g.wants.ask() // the table may intend something else now
 			case newer(p.Replica, g.replica):
 				// It goes with the next work of this turn, and its tombstone stands in
 				// the log before anything of the new one: the two must not be found

@@ -548,7 +548,7 @@ func (l *pointerLayout) walk(f func(key []byte)) {
 
 // BenchmarkApply is the whole of a write to the map: lock, session, digest.
 func BenchmarkApply(b *testing.B) {
-	m := NewMap(testGroup, allSlots())
+	m := owning(allSlots())
 	keys := make([]byte, 16**benchKeys)
 	value := make([]byte, 128)
 	c := Command{Kind: CommandSet, Items: make([][]byte, 2)}

@@ -35,6 +35,7 @@ const (
 	CommandSet   CommandKind = 1 // gives keys values
 	CommandDel   CommandKind = 2 // removes keys
 	CommandCheck CommandKind = 3 // changes nothing; it takes effect if its condition holds
+	CommandOwn   CommandKind = 4 // founds the group: says which slots it owns (own.go)
 )
 
 func (k CommandKind) String() string {
@@ -69,7 +70,8 @@ func (c Condition) String() string {
 // for everybody, while there are no principals.
 type Principal uint64
 
-// Command is one change to the keys of one slot, all of it or nothing.
+// Command is one change to the keys of one slot, all of it or nothing; or, with a
+// body of its own, to a whole group.
 //
 // It is a msgpack array of eight, integers in their shortest form:
 //
@@ -86,7 +88,7 @@ type Command struct {
 	// Floor is the lowest sequence of the session that its owner still waits
 	// for; what lies below can be forgotten.
 	Floor     uint64
-	Slot      Slot // of all keys, or [SlotByServer]
+	Slot      Slot // of all keys, or [SlotByServer]; beside a body, one that it is about
 	Condition Condition
 	Version   uint64 // with ConditionVersion
 	Items     [][]byte
@@ -197,8 +199,11 @@ func (c *Command) shape() Shape {
 
 // Keys returns the number of keys that c names.
 func (c *Command) Keys() int {
-	if c.shape() == ShapePairs {
+	switch c.shape() {
+	case ShapePairs:
 		return len(c.Items) / 2
+	case ShapeBody:
+		return 0
 	}
 	return len(c.Items)
 }

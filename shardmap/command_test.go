@@ -110,8 +110,8 @@ func TestReadCommandRefuses(t *testing.T) {
 		{"seven fields", good(func(f []any) []any { return f[:7] }), ErrCommand},
 		{"nine fields", good(func(f []any) []any { return append(f, 1) }), ErrLevel},
 		{"kind 0", set(0, 0), ErrLevel},
-		{"kind 4", set(0, 4), ErrLevel},
-		{"kind 4 of nine fields", good(func(f []any) []any { f[0] = 4; return append(f, 1) }), ErrLevel},
+		{"next kind", set(0, len(commandRows)), ErrLevel},
+		{"next kind of nine fields", good(func(f []any) []any { f[0] = len(commandRows); return append(f, 1) }), ErrLevel},
 		{"negative session", set(1, -1), ErrCommand},
 		{"text for a number", set(3, "x"), ErrCommand},
 		{"slot 4096", set(4, 4096), ErrCommand},
@@ -161,7 +161,8 @@ func TestValidate(t *testing.T) {
 		{"end of window", with(set("k", "v"), func(c *Command) { c.Session, c.Floor, c.Sequence = 1, 5, 5+SessionWindowMax-1 }), nil, ""},
 
 		{"no key", del(), ErrRequest, "items"},
-		{"kind", Command{Kind: 4, Items: items("k")}, ErrRequest, "kind 4"},
+		{"kind", Command{Kind: 99, Items: items("k")}, ErrRequest, "kind 99"},
+		{"own", *own(1, SlotRange{0, 9}), ErrRequest, "kind own itself"},
 		{"check", Command{Kind: CommandCheck, Slot: SlotByServer, Items: items("k")}, nil, ""},
 		{"check of two", Command{Kind: CommandCheck, Slot: SlotByServer, Items: items("{t}a", "{t}b")}, ErrRequest, "check 2 keys"},
 		{"odd", set("k"), ErrRequest, "items value"},
@@ -225,7 +226,7 @@ func FuzzReadCommand(f *testing.F) {
 			t.Fatalf("%+v came back as %+v, %v", c, back, err)
 		}
 		if c.Validate(Limits{ValueMax: ValueMaxDefault, Level: Level}) == nil {
-			m := NewMap(testGroup, []Slot{c.Home()})
+			m := owning([]Slot{c.Home()})
 			apply(t, m, 1, 1, &c)
 		}
 	})

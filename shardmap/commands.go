@@ -16,7 +16,7 @@ type Shape uint8
 const (
 	ShapeKeys  Shape = iota + 1 // key, key, …
 	ShapePairs                  // key, value, key, value, …
-	ShapeBody                   // of the meta group's commands: a body of its own
+	ShapeBody                   // a body of its own: of the meta group's commands; in a data group the only item
 )
 
 // CommandRow is what there is to know of one kind of command. The code that admits,
@@ -35,6 +35,8 @@ type CommandRow struct {
 	Frees bool
 	// Conditions are those that it may have, besides none.
 	Conditions []Condition
+	// Internal: a group's own leader proposes the command. A client's is refused.
+	Internal bool
 	// KeysMax bounds its keys if that is less than what fits in [ItemsMax]; 0: no
 	// further bound.
 	KeysMax int
@@ -43,6 +45,9 @@ type CommandRow struct {
 	// version to what it writes. It returns how many keys it deleted. nil: the
 	// command changes nothing.
 	change func(s *slotState, c *Command, version uint64) (deleted uint32)
+	// whole carries out a command of a data group that is not about the keys of one
+	// slot. An error is about its bytes; then nothing has changed.
+	whole func(m *Map, c *Command) (Status, error)
 	// read reads the body of a command of the meta group.
 	read func(*tableReader) (tableCommand, error)
 }
@@ -52,6 +57,9 @@ var commandRows = [...]CommandRow{
 	CommandSet:   {Name: "set", Level: 1, Shape: ShapePairs, Conditions: []Condition{ConditionAbsent, ConditionVersion}, change: (*slotState).set},
 	CommandDel:   {Name: "del", Level: 1, Shape: ShapeKeys, Frees: true, Conditions: []Condition{ConditionVersion}, change: (*slotState).del},
 	CommandCheck: {Name: "check", Level: 2, Shape: ShapeKeys, Conditions: []Condition{ConditionAbsent, ConditionVersion}, KeysMax: 1},
+	// Every member knows own, whatever the cluster's level: the protocol's version was
+	// raised with it.
+	CommandOwn: {Name: "own", Level: 1, Shape: ShapeBody, Frees: true, Internal: true, whole: (*Map).found},
 }
 
 // tableRows are the commands of the meta group, by kind.

@@ -22,6 +22,16 @@ func DescribeTable(payload []byte) (string, error) {
 	return row.Name + " " + c.describe(), nil
 }
 
+// Describe says in one line what a command to a data group does that has a body of its
+// own.
+func (c *Command) Describe() (string, error) {
+	o, err := ReadOwn(c)
+	if err != nil {
+		return "", err
+	}
+	return c.Kind.String() + " " + o.String(), nil
+}
+
 func (f *Found) describe() string {
 	var nodes []string
 	for _, n := range f.Nodes[:min(len(f.Nodes), describedMax)] {

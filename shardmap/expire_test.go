@@ -31,7 +31,7 @@ func TestTimeEntriesForgetDueSessions(t *testing.T) {
 		for _, x := range expireSlots {
 			slots = append(slots, SlotOf([]byte(x.key)))
 		}
-		m := NewMap(testGroup, slots)
+		m := owning(slots)
 		var twin *Map
 		index, now, last := uint64(0), raft.GroupTime(1), raft.GroupTime(0)
 		used := map[place]raft.GroupTime{}
@@ -83,7 +83,7 @@ func TestTimeEntriesForgetDueSessions(t *testing.T) {
 				if _, err := all.WriteTo(&b); err != nil {
 					t.Fatal(err)
 				}
-				twin = NewMap(testGroup, nil)
+				twin = NewMap(testGroup)
 				if err := twin.Load(&b, m.Applied(), now); err != nil {
 					t.Fatal(err)
 				}
@@ -132,7 +132,7 @@ func forgetInParts(t *testing.T, left int) {
 			filled++
 		}
 	}
-	m := NewMap(testGroup, allSlots())
+	m := owning(allSlots())
 	index := uint64(0)
 	use := func(slot Slot, sessions int, now raft.GroupTime) {
 		for session := range uint64(sessions) {
@@ -157,7 +157,7 @@ func forgetInParts(t *testing.T, left int) {
 		t.Fatal(err)
 	}
 	all.Release()
-	twin := NewMap(testGroup, nil)
+	twin := NewMap(testGroup)
 	if err := twin.Load(&b, m.Applied(), late); err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func forgetInParts(t *testing.T, left int) {
 // When the next session is due, a map with many slots must not search: the host
 // asks after each run of entries. The bound may be too early, never too late.
 func TestNextDueIsNeverTooLate(t *testing.T) {
-	m := NewMap(testGroup, allSlots())
+	m := owning(allSlots())
 	if _, waits := m.NextDue(); waits {
 		t.Error("a map without sessions waits for something")
 	}
@@ -233,7 +233,7 @@ func TestNextDueIsNeverTooLate(t *testing.T) {
 // finds nothing, and one that forgets as much as it may.
 func BenchmarkTimeEntry(b *testing.B) {
 	full := func(b *testing.B, sessions int) (*Map, uint64) {
-		m := NewMap(testGroup, allSlots())
+		m := owning(allSlots())
 		index := uint64(0)
 		for i := range sessions {
 			index++

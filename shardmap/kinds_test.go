@@ -34,7 +34,7 @@ func TestKindsDoNotCollide(t *testing.T) {
 	const other = RecordKind(7)
 	slot, name := SlotOf([]byte("{a}")), []byte("{a}same")
 	made := func(kinds ...RecordKind) *Map {
-		m := NewMap(testGroup, []Slot{slot})
+		m := owning([]Slot{slot})
 		apply(t, m, 9, 0, &Command{Kind: CommandSet, Slot: slot, Items: items("{a}first", "1", "{a}zlast", "2")})
 		for _, k := range kinds {
 			m.slot(slot).of(k).put(name, fmt.Appendf(nil, "of kind %d", k), hashKey(name), 9)
@@ -92,7 +92,7 @@ func TestKindsDoNotCollide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	back := NewMap(testGroup, []Slot{slot})
+	back := owning([]Slot{slot})
 	if err := back.Install(s); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package shardmap
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"muster/raft"
 )
@@ -10,31 +11,29 @@ import (
 // Map is one replica's copy of the slots that one group owns. One goroutine
 // applies; any other may read meanwhile.
 type Map struct {
-	// pages hold the slots, in two steps: a group that owns a few of them
-	// must not pay for 4,096. Nil where another group owns the slot. Set
-	// once, or by Load.
-	pages [Slots / pageSlots]*[pageSlots]*slotState
+	group raft.GroupID // whose log it applies; set once
+	level uint32       // that it understands; set once
 
+	// slots are those that the group owns. The goroutine that applies puts others in
+	// their place where an entry gives or takes some.
+	slots   atomic.Pointer[slotPages]
 	moments moments
-	quota   sessionQuota // of the goroutine that applies
-	group   raft.GroupID // whose log it applies; set once
-	level   uint32       // that it understands; set once
+
+	// Of the goroutine that applies.
+	quota   sessionQuota
+	founded uint64 // the number of the founding; 0: it was not applied yet
+	marks   marks
 
 	mu      sync.Mutex // guards what follows; taken alone
 	applied raft.LogID // Invariant: all effects up to it are in slots, none beyond it before Apply is called for them
 	time    raft.GroupTime
 }
 
-// pageSlots is how many slots are looked up together.
-const pageSlots = 64
-
-// NewMap returns the Map of a group that owns slots, all empty. An empty slot takes
-// some 400 bytes.
-func NewMap(g raft.GroupID, slots []Slot) *Map {
-	m := &Map{quota: newSessionQuota(), group: g, level: Level}
-	for _, s := range slots {
-		m.own(s, newSlotState())
-	}
+// NewMap returns the Map of a group, before its first entry: it owns no slot. The
+// entries say what it owns (own.go).
+func NewMap(g raft.GroupID) *Map {
+	m := &Map{group: g, level: Level, quota: newSessionQuota()}
+	m.slots.Store(new(slotPages))
 	return m
 }
 
@@ -43,25 +42,7 @@ func NewMap(g raft.GroupID, slots []Slot) *Map {
 // first entry.
 func (m *Map) Understand(level uint32) { m.level = level }
 
-// own gives m a slot, while nobody else uses m.
-func (m *Map) own(s Slot, st *slotState) {
-	page := &m.pages[s/pageSlots]
-	if *page == nil {
-		*page = new([pageSlots]*slotState)
-	}
-	(*page)[s%pageSlots] = st
-}
-
-func (m *Map) slot(s Slot) *slotState {
-	if s >= Slots {
-		return nil
-	}
-	page := m.pages[s/pageSlots]
-	if page == nil {
-		return nil
-	}
-	return page[s%pageSlots]
-}
+func (m *Map) slot(s Slot) *slotState { return m.slots.Load().at(s) }
 
 // Apply carries out the command of the entry id, which was committed at group
 // time t. It copies what it keeps of c. A result that the client did not hope
@@ -74,6 +55,14 @@ func (m *Map) Apply(id raft.LogID, t raft.GroupTime, c *Command) (Result, error)
 	now, err := m.follows(id, t)
 	if err != nil {
 		return Result{}, err
+	}
+	if whole := commandRows[c.Kind].whole; whole != nil {
+		status, err := whole(m, c)
+		if err != nil {
+			return Result{}, fmt.Errorf("apply %s: %w", id, err)
+		}
+		m.advance(id, now)
+		return Result{Status: status, Group: m.group, ID: id}, nil
 	}
 	st := m.slot(c.Home())
 	r := Result{Status: StatusNotOwned, Group: m.group, ID: id}
@@ -135,6 +124,9 @@ func (c *Command) understood(level uint32) error {
 	}
 	if c.Condition > ConditionVersion {
 		return fmt.Errorf("command with condition %d: %w", c.Condition, ErrLevel)
+	}
+	if row.Shape == ShapeBody {
+		return nil // who reads the body checks it
 	}
 	if c.Keys() == 0 || c.Condition != ConditionNone && c.Keys() != 1 || row.Shape == ShapePairs && len(c.Items)%2 != 0 {
 		return fmt.Errorf("%w: %s with %d items and condition %s", ErrInvariant, c.Kind, len(c.Items), c.Condition)

@@ -28,7 +28,7 @@ func apply(t testing.TB, m *Map, index uint64, now raft.GroupTime, c *Command) R
 func TestApplyRefuses(t *testing.T) {
 	good := Command{Kind: CommandSet, Slot: SlotByServer, Items: items("k", "v")}
 	with := func(f func(c *Command)) *Command { c := good; f(&c); return &c }
-	m := NewMap(testGroup, allSlots())
+	m := owning(allSlots())
 	apply(t, m, 5, 7, &good)
 	digest := digestOf(m, SlotOf([]byte("k")))
 	for _, c := range []struct {
@@ -37,7 +37,7 @@ func TestApplyRefuses(t *testing.T) {
 		c    *Command
 		want error
 	}{
-		{"newer kind", raft.LogID{Term: 1, Index: 6}, with(func(c *Command) { c.Kind = 4 }), ErrLevel},
+		{"newer kind", raft.LogID{Term: 1, Index: 6}, with(func(c *Command) { c.Kind = CommandKind(len(commandRows)) }), ErrLevel},
 		{"newer condition", raft.LogID{Term: 1, Index: 6}, with(func(c *Command) { c.Condition = 3 }), ErrLevel},
 		{"no items", raft.LogID{Term: 1, Index: 6}, with(func(c *Command) { c.Items = nil }), ErrInvariant},
 		{"odd items", raft.LogID{Term: 1, Index: 6}, with(func(c *Command) { c.Items = items("a", "b", "c") }), ErrInvariant},
@@ -64,7 +64,7 @@ func TestApplyRefuses(t *testing.T) {
 // nothing comes of it.
 func TestNotOwned(t *testing.T) {
 	slot := SlotOf([]byte("k"))
-	m := NewMap(testGroup, []Slot{slot ^ 1})
+	m := owning([]Slot{slot ^ 1})
 	c := Command{Kind: CommandSet, Slot: slot, Session: 1, Items: items("k", "v")}
 	if r := apply(t, m, 1, 0, &c); r.Status != StatusNotOwned || m.Applied().Index != 1 || m.Len() != 0 {
 		t.Errorf("got %+v, applied %s, %d keys", r, m.Applied(), m.Len())
@@ -82,7 +82,7 @@ func TestNotOwned(t *testing.T) {
 // A page is bounded by keys and by bytes, and pages one after another must give
 // each key once, whatever bounds them.
 func TestListPages(t *testing.T) {
-	m := NewMap(testGroup, allSlots())
+	m := owning(allSlots())
 	want, bytesIn := 0, 0
 	for i := range 200 {
 		value := bytes.Repeat([]byte("v"), i%100)
@@ -130,7 +130,7 @@ func TestListPages(t *testing.T) {
 // the bytes of one write and its version; a copy must check out while its slot
 // is overwritten, emptied and filled. The race detector sees the rest.
 func TestReadBesideApply(t *testing.T) {
-	m := NewMap(testGroup, allSlots())
+	m := owning(allSlots())
 	const keys, tags = 200, 3
 	key := func(i int) []byte { return fmt.Appendf(nil, "{%d}%d", i%tags, i) }
 	stop := make(chan struct{})
@@ -226,7 +226,7 @@ func TestReadBesideApply(t *testing.T) {
 // The hot paths must leave the garbage collector nothing. A slice that escapes
 // or a closure is soon brought in, and no other test would see it.
 func TestHotPathsDoNotAllocate(t *testing.T) {
-	m := NewMap(testGroup, allSlots())
+	m := owning(allSlots())
 	const keys = 64
 	command := Command{Kind: CommandSet, Session: 5, Items: items("", string(make([]byte, 128)))}
 	var names [keys][]byte
@@ -277,15 +277,15 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 // nearly so.
 func TestSmallSlotsAreSmall(t *testing.T) {
 	var m *Map
-	empty := allocated(func() { m = NewMap(testGroup, allSlots()) }) / Slots
+	empty := allocated(func() { m = owning(allSlots()) }) / Slots
 	if empty > 512 {
 		t.Errorf("an empty slot takes %d bytes", empty)
 	}
 	c := Command{Kind: CommandSet, Slot: SlotByServer, Items: items("k", "v")}
 	one := allocated(func() {
-		m = NewMap(testGroup, []Slot{SlotOf([]byte("k"))})
+		m = owning([]Slot{SlotOf([]byte("k"))})
 		apply(t, m, 1, 0, &c)
-	}) - allocated(func() { m = NewMap(testGroup, []Slot{SlotOf([]byte("k"))}) }) + empty
+	}) - allocated(func() { m = owning([]Slot{SlotOf([]byte("k"))}) }) + empty
 	if one > 4<<10 && !raceDetector {
 		t.Errorf("a slot with one key takes %d bytes", one)
 	}
@@ -294,7 +294,7 @@ func TestSmallSlotsAreSmall(t *testing.T) {
 // Memory that a stray write changed must be found by the walker, which is the
 // only one to look at old records.
 func TestCheckFindsFlips(t *testing.T) {
-	m := NewMap(testGroup, allSlots())
+	m := owning(allSlots())
 	slot := SlotOf([]byte("k"))
 	apply(t, m, 1, 0, &Command{Kind: CommandSet, Slot: slot, Session: 3, Items: items("k", "value")})
 	check := func() error {
@@ -326,7 +326,7 @@ func TestCheckFindsFlips(t *testing.T) {
 // whatever is written to the slot meanwhile: a long answer is made beside the
 // writes.
 func TestCopyGet(t *testing.T) {
-	m := NewMap(testGroup, allSlots())
+	m := owning(allSlots())
 	const keys = 400
 	key := func(i int) string { return fmt.Sprintf("{t}%03d", i) }
 	index := uint64(0)

@@ -1,10 +1,13 @@
 package shardmap
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"math"
+
+	"github.com/cespare/xxhash/v2"
 
 	"muster/raft"
 )
@@ -13,29 +16,41 @@ import (
 // little-endian:
 //
 //	 0  8    "mustkeys"
-//	 8  u16  format, 1
+//	 8  u16  format, 2
 //	10  u16  number of slots that the group owns
-//	12       their numbers, u16 each, ascending
+//	12  u16  number of runs of slots with a mark (own.go)
+//	14  u16  zero
+//	16  u64  the number of the group's founding; 0: it was not founded
+//	24  u64  the xxhash64 of bytes 8 to 23, of the runs, and of the numbers of the slots
+//	32       the runs, by slot, each as long as it can be:
+//	           0  u16  the first slot
+//	           2  u16  the last slot
+//	           4  u64  the mark of all of them, which is not 0
+//	         the numbers of the slots, u16 each, ascending, all of them with a mark
 //	         the snapshot of each (snapshot.go), in that order
 //
 // The holder of the stream knows where the state stands (log id, group time), and
 // has checksums. Each slot's digest covers its contents.
 const (
 	mapMagic  = "mustkeys"
-	mapFormat = 1
-	mapHeader = 12
+	mapFormat = 2
+	mapHeader = 32
+	mapDigest = 24 // where the digest stands
+	mapRun    = 12
 )
 
 // MapCopy is a map as it was at one entry. One goroutine at a time may use it.
 type MapCopy struct {
 	slots   []*SlotCopy
+	founded uint64
+	marks   marks
 	written bool
 }
 
 // CopyAll returns all slots as they are now. The goroutine that applies calls it,
 // between two entries. It costs some 0.2 µs for each slot.
 func (m *Map) CopyAll() *MapCopy {
-	c := &MapCopy{}
+	c := &MapCopy{founded: m.founded, marks: m.marks}
 	for s := range Slot(Slots) {
 		if copied, owned := m.Copy(s); owned {
 			c.slots = append(c.slots, copied)
@@ -61,13 +76,9 @@ func (c *MapCopy) WriteTo(w io.Writer) (int64, error) {
 	}
 	c.written = true
 	s := streamWriter{w: w}
-	err := s.room(mapHeader + 2*len(c.slots))
-	s.b = append(s.b, mapMagic...)
-	s.b = binary.LittleEndian.AppendUint16(s.b, mapFormat)
-	s.b = binary.LittleEndian.AppendUint16(s.b, uint16(len(c.slots)))
-	for _, slot := range c.slots {
-		s.b = binary.LittleEndian.AppendUint16(s.b, uint16(slot.Slot()))
-	}
+	head := c.head()
+	err := s.room(len(head))
+	s.b = append(s.b, head...)
 	for _, slot := range c.slots {
 		if err == nil {
 			err = slot.write(&s)
@@ -83,6 +94,35 @@ func (c *MapCopy) WriteTo(w io.Writer) (int64, error) {
 	return s.total, nil
 }
 
+// head is what stands before the slots.
+func (c *MapCopy) head() []byte {
+	b := append(make([]byte, 0, mapHeader+mapRun*len(c.marks)+2*len(c.slots)), mapMagic...)
+	b = binary.LittleEndian.AppendUint16(b, mapFormat)
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(c.slots)))
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(c.marks)))
+	b = binary.LittleEndian.AppendUint16(b, 0)
+	b = binary.LittleEndian.AppendUint64(b, c.founded)
+	b = binary.LittleEndian.AppendUint64(b, 0)
+	for _, run := range c.marks {
+		b = binary.LittleEndian.AppendUint16(b, uint16(run.From))
+		b = binary.LittleEndian.AppendUint16(b, uint16(run.To))
+		b = binary.LittleEndian.AppendUint64(b, run.mark)
+	}
+	for _, slot := range c.slots {
+		b = binary.LittleEndian.AppendUint16(b, uint16(slot.Slot()))
+	}
+	binary.LittleEndian.PutUint64(b[mapDigest:], headDigest(b[:mapHeader], b[mapHeader:]))
+	return b
+}
+
+// headDigest is the digest of a head and of the runs and numbers behind it.
+func headDigest(head, rest []byte) uint64 {
+	d := xxhash.New()
+	_, _ = d.Write(head[len(mapMagic):mapDigest]) // a hash takes everything
+	_, _ = d.Write(rest)
+	return d.Sum64()
+}
+
 // Load makes m the state that a [MapCopy] wrote, which must be all of r. m owns
 // the slots in it, and stands at the entry at, at group time t. Load trusts
 // nothing, like [ReadSnapshot]. After an error m is unchanged.
@@ -91,18 +131,27 @@ func (c *MapCopy) WriteTo(w io.Writer) (int64, error) {
 // until Load is done.
 func (m *Map) Load(r io.Reader, at raft.LogID, t raft.GroupTime) error {
 	d := snapshotReader{streamReader: streamReader{r: r}}
-	loaded := NewMap(m.group, nil)
-	if err := d.slots(loaded); err != nil {
+	loaded := loadedMap{slots: new(slotPages), quota: newSessionQuota()}
+	if err := d.whole(&loaded); err != nil {
 		return d.fail(err)
 	}
 	loaded.quota.sessionsMax, loaded.quota.outcomesMax = m.quota.sessionsMax, m.quota.outcomesMax
-	m.pages, m.quota = loaded.pages, loaded.quota
+	m.slots.Store(loaded.slots)
+	m.founded, m.marks, m.quota = loaded.founded, loaded.marks, loaded.quota
 	m.advance(at, t)
 	return nil
 }
 
-// slots reads all slots into m, which has none.
-func (d *snapshotReader) slots(m *Map) error {
+// loadedMap is a state that was read, and is no map's yet.
+type loadedMap struct {
+	slots   *slotPages
+	founded uint64
+	marks   marks
+	quota   sessionQuota
+}
+
+// whole reads all of a state into m, which is empty.
+func (d *snapshotReader) whole(m *loadedMap) error {
 	head, err := d.take(mapHeader)
 	if err != nil {
 		return err
@@ -110,23 +159,35 @@ func (d *snapshotReader) slots(m *Map) error {
 	if string(head[:8]) != mapMagic {
 		return fmt.Errorf("begins with %q, want %q", head[:8], mapMagic)
 	}
-	if f := binary.LittleEndian.Uint16(head[8:]); f != mapFormat {
+	switch f := binary.LittleEndian.Uint16(head[8:]); {
+	case f > mapFormat:
 		return fmt.Errorf("state of format %d: %w; known is %d", f, ErrLevel, mapFormat)
+	case f < mapFormat:
+		return fmt.Errorf("state of format %d: %w; known is %d", f, ErrOlder, mapFormat)
 	}
-	n := int(binary.LittleEndian.Uint16(head[10:]))
-	if n > Slots {
-		return fmt.Errorf("%d slots, there are %d", n, Slots)
+	n, runs := int(binary.LittleEndian.Uint16(head[10:])), int(binary.LittleEndian.Uint16(head[12:]))
+	zero := binary.LittleEndian.Uint16(head[14:])
+	switch {
+	case zero != 0:
+		return fmt.Errorf("state with %d: %w", zero, ErrLevel)
+	case n > Slots || runs > Slots:
+		return fmt.Errorf("%d slots, %d runs of slots with a mark; there are %d slots", n, runs, Slots)
 	}
-	b, err := d.take(2 * n)
+	head = bytes.Clone(head) // it is good until the next call
+	b, err := d.take(mapRun*runs + 2*n)
 	if err != nil {
 		return err
 	}
-	owned := make([]Slot, n)
-	for i := range owned {
-		owned[i] = Slot(binary.LittleEndian.Uint16(b[2*i:]))
-		if owned[i] >= Slots || i > 0 && owned[i-1] >= owned[i] {
-			return fmt.Errorf("slot %d is out of order", owned[i])
-		}
+	if got, want := headDigest(head, b), binary.LittleEndian.Uint64(head[mapDigest:]); got != want {
+		return fmt.Errorf("what was read of marks and slots has digest %016x, the state says %016x", got, want)
+	}
+	m.founded = binary.LittleEndian.Uint64(head[16:])
+	if m.marks, err = readMarks(b[:mapRun*runs]); err != nil {
+		return err
+	}
+	owned, err := readOwned(b[mapRun*runs:], m.marks)
+	if err != nil {
+		return err
 	}
 	m.quota.oldest = math.MaxUint64
 	for _, want := range owned {
@@ -137,10 +198,44 @@ func (d *snapshotReader) slots(m *Map) error {
 		if s.slot != want {
 			return fmt.Errorf("slot %d, due is %d", s.slot, want)
 		}
-		m.own(want, s.state)
+		m.slots.put(want, s.state)
 		m.quota.sessions += s.state.sessions.count
 		m.quota.outcomes += s.state.sessions.outcomes
 		m.quota.oldest = min(m.quota.oldest, s.state.sessions.noneBefore())
 	}
 	return d.end()
+}
+
+// readMarks reads runs of marks, which must be as they are kept.
+func readMarks(b []byte) (m marks, err error) {
+	for i := range len(b) / mapRun {
+		at := b[mapRun*i:]
+		r := markRun{SlotRange{Slot(binary.LittleEndian.Uint16(at)), Slot(binary.LittleEndian.Uint16(at[2:]))}, binary.LittleEndian.Uint64(at[4:])}
+		switch {
+		case r.From > r.To || r.To >= Slots || i > 0 && r.From <= m[i-1].To:
+			return nil, fmt.Errorf("marks of slots %s are out of order", r)
+		case r.mark == 0 || i > 0 && r.From == m[i-1].To+1 && r.mark == m[i-1].mark:
+			return nil, fmt.Errorf("mark %d of slots %s is no run of its own", r.mark, r)
+		}
+		m = append(m, r)
+	}
+	return m, nil
+}
+
+// readOwned reads the numbers of slots, of which each must have a mark.
+func readOwned(b []byte, m marks) ([]Slot, error) {
+	var marks allMarks
+	marks.fill(m)
+	owned := make([]Slot, len(b)/2)
+	for i := range owned {
+		s := Slot(binary.LittleEndian.Uint16(b[2*i:]))
+		switch {
+		case s >= Slots || i > 0 && owned[i-1] >= s:
+			return nil, fmt.Errorf("slot %d is out of order", s)
+		case marks[s] == 0:
+			return nil, fmt.Errorf("slot %d is owned, and no entry gave it", s)
+		}
+		owned[i] = s
+	}
+	return owned, nil
 }

@@ -16,7 +16,7 @@ import (
 // of its state.
 func testMap(t testing.TB) (*Map, []byte) {
 	a, b := SlotOf([]byte("{a}")), SlotOf([]byte("{b}"))
-	m := NewMap(testGroup, []Slot{a, b, 77})
+	m := owning([]Slot{a, b, 77})
 	for i := range 40 {
 		tag := "{a}"
 		if i%2 == 0 {
@@ -44,7 +44,7 @@ func mapBytes(t testing.TB, m *Map) []byte {
 // it can be written to.
 func TestLoadLargeAndSmall(t *testing.T) {
 	slot := SlotOf([]byte("{a}"))
-	m := NewMap(testGroup, []Slot{slot})
+	m := owning([]Slot{slot})
 	index := uint64(0)
 	for i := range 700 {
 		size := i % 40
@@ -63,7 +63,7 @@ func TestLoadLargeAndSmall(t *testing.T) {
 	for name, reader := range map[string]func(io.Reader) io.Reader{
 		"whole": func(r io.Reader) io.Reader { return r }, "halves": iotest.HalfReader, "with its end": iotest.DataErrReader,
 	} {
-		loaded := NewMap(testGroup, nil)
+		loaded := NewMap(testGroup)
 		if err := loaded.Load(reader(bytes.NewReader(want)), m.Applied(), 5); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -101,7 +101,7 @@ func TestLoadIsAllOrNothing(t *testing.T) {
 	for i := range good {
 		bad := bytes.Clone(good)
 		bad[i] ^= 1 << (i % 8)
-		if err := NewMap(testGroup, nil).Load(bytes.NewReader(bad), raft.LogID{Term: 1, Index: 40}, 0); !errors.Is(err, ErrSnapshot) && !errors.Is(err, ErrLevel) && !errors.Is(err, ErrOlder) {
+		if err := NewMap(testGroup).Load(bytes.NewReader(bad), raft.LogID{Term: 1, Index: 40}, 0); !errors.Is(err, ErrSnapshot) && !errors.Is(err, ErrLevel) && !errors.Is(err, ErrOlder) {
 			t.Fatalf("byte %d of %d flipped: %v", i, len(good), err)
 		}
 	}
@@ -115,9 +115,16 @@ func TestLoadIsAllOrNothing(t *testing.T) {
 	newer := bytes.Clone(good)
 	binary.LittleEndian.PutUint16(newer[8:], mapFormat+1)
 	refused("newer", bytes.NewReader(newer), ErrLevel)
-	twice := bytes.Clone(good)
-	copy(twice[14:], twice[12:14])
-	refused("a slot twice", bytes.NewReader(twice), ErrSnapshot)
+	older := bytes.Clone(good)
+	binary.LittleEndian.PutUint16(older[8:], mapFormat-1)
+	refused("older", bytes.NewReader(older), ErrOlder)
+	var twice bytes.Buffer
+	c := m.CopyAll()
+	c.slots = append(c.slots[:1:1], c.slots...)
+	if _, err := c.WriteTo(&twice); err != nil {
+		t.Fatal(err)
+	}
+	refused("a slot twice", &twice, ErrSnapshot)
 	if err := m.Load(bytes.NewReader(good), raft.LogID{Term: 2, Index: 99}, 50); err != nil || m.Applied().Index != 99 || m.Time() != 50 {
 		t.Errorf("good bytes: %v, at %s", err, m.Applied())
 	}
@@ -172,7 +179,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add(huge)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		used := allocated(func() {
-			m := NewMap(testGroup, nil)
+			m := NewMap(testGroup)
 			err := m.Load(bytes.NewReader(b), raft.LogID{Term: 1, Index: 1}, 1)
 			if (err == nil) != (m.Applied().Index == 1) {
 				t.Fatalf("error %v, stands at %s", err, m.Applied())

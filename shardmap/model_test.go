@@ -252,7 +252,7 @@ type harness struct {
 }
 
 func newHarness(t *rapid.T) *harness {
-	return &harness{m: NewMap(testGroup, allSlots()), model: newModel(), next: map[modelSessionKey]uint64{}}
+	return &harness{m: owning(allSlots()), model: newModel(), next: map[modelSessionKey]uint64{}}
 }
 
 func allSlots() []Slot {
@@ -420,7 +420,7 @@ func (h *harness) release(t *rapid.T) {
 	if err := c.Check(); err != nil || c.Digest() != h.digests[i] {
 		t.Fatalf("copy of slot %d: %v; digest %x, want %x", c.Slot(), err, c.Digest(), h.digests[i])
 	}
-	other := NewMap(testGroup, allSlots())
+	other := owning(allSlots())
 	snapshotInto(t, c, other)
 	if digestOf(other, c.Slot()) != h.digests[i] {
 		t.Fatalf("slot %d through a snapshot: digest %x, want %x", c.Slot(), digestOf(other, c.Slot()), h.digests[i])
@@ -440,7 +440,7 @@ func (h *harness) restart(t *rapid.T) {
 		t.Fatalf("write: %d of %d bytes, %v", n, b.Len(), err)
 	}
 	h.model.group = raft.GroupID(rapid.IntRange(1, 3).Draw(t, "group"))
-	loaded := NewMap(h.model.group, nil)
+	loaded := NewMap(h.model.group)
 	if err := loaded.Load(bytes.NewReader(b.Bytes()), h.m.Applied(), h.m.Time()); err != nil {
 		t.Fatalf("load: %v", err)
 	}

@@ -22,7 +22,8 @@ import (
 // one for each page of a listing every group of the node would wait for it.
 type Moment struct {
 	m      *Map
-	number uint64 // Invariant: a slot's first kept records with this number or a larger one are those of this moment
+	slots  *slotPages // that the group owned
+	number uint64     // Invariant: a slot's first kept records with this number or a larger one are those of this moment
 
 	// one is the copy of the only slot that can hold keys with the reader's prefix;
 	// nil if any slot can.
@@ -59,7 +60,7 @@ type moments struct {
 // slot and that is not this group's. Of other prefixes a group shows the keys of
 // its own slots: who asks all groups must know that they mean one slot table.
 func (m *Map) Moment(prefix []byte) (t *Moment, owned bool) {
-	t = &Moment{m: m}
+	t = &Moment{m: m, slots: m.slots.Load()}
 	if s, ok := SlotOfPrefix(prefix); ok {
 		st := m.slot(s)
 		if st == nil {
@@ -152,7 +153,7 @@ func (m *Map) keep(st *slotState) {
 // slot returns the keys of a slot at this moment, if want finds one that is to be
 // read. The caller releases a copy of its own.
 func (t *Moment) slot(s Slot, want func(v *view) (cursor, record)) (found listed) {
-	st := t.m.slot(s)
+	st := t.slots.at(s)
 	if st == nil {
 		return listed{}
 	}

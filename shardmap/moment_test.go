@@ -61,7 +61,7 @@ func TestMomentIsOneMoment(t *testing.T) {
 		for i := range tags {
 			slots = append(slots, SlotOf(fmt.Appendf(nil, "{%d}", i)))
 		}
-		m := NewMap(testGroup, slots)
+		m := owning(slots)
 		now := map[string]string{} // key -> line
 		key := func(i int) string { return fmt.Sprintf("{%d}%d", i%tags, i) }
 		freeze := func() *frozen {
@@ -129,7 +129,7 @@ func nothingKept(t *testing.T, m *Map) {
 // The same beside a goroutine that applies, without a pause: many listers, each
 // of a moment of its own. The race detector sees what the lines don't show.
 func TestMomentBesideApply(t *testing.T) {
-	m := NewMap(testGroup, allSlots())
+	m := owning(allSlots())
 	const keys = 100
 	// Each entry writes its index to one key, in turn: at index i the keys hold
 	// the last of the indices up to i that are theirs, and nothing else does.
@@ -181,7 +181,7 @@ func TestMomentBesideApply(t *testing.T) {
 // map holds, and a write nothing while nobody lists: every group of a node waits
 // for it. What is counted is work, not time: copies of slots, and memory.
 func TestMomentIsCheapToTake(t *testing.T) {
-	m := NewMap(testGroup, allSlots())
+	m := owning(allSlots())
 	for i := range 20000 {
 		k := fmt.Appendf(nil, "key-%d", i)
 		apply(t, m, uint64(i+1), 0, &Command{Kind: CommandSet, Slot: SlotOf(k), Items: [][]byte{k, []byte("v")}})

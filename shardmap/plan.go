@@ -35,7 +35,13 @@ func Plan(servers []raft.NodeID, groups int) ([]TableGroup, [Slots]raft.GroupID)
 	}
 	var slots [Slots]raft.GroupID
 	for s := range slots {
-		slots[s] = raft.GroupID(1 + s*groups/Slots)
+		g := s * groups / Slots
+		slots[s] = plan[g].ID
+		if first := &plan[g].FirstSlots; len(*first) == 0 {
+			*first = []SlotRange{{Slot(s), Slot(s)}}
+		} else {
+			(*first)[0].To = Slot(s)
+		}
 	}
 	return plan, slots
 }

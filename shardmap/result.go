@@ -20,11 +20,12 @@ const (
 	// StatusGroupTooManySessions is the same as StatusTooManySessions, for want of
 	// room in the group.
 	StatusGroupTooManySessions Status = 6
+	StatusMarked               Status = 7 // about one of the slots something newer was decided before; nothing changed
 )
 
 func (s Status) String() string {
 	names := [...]string{StatusApplied: "applied", StatusConflict: "conflict", StatusStale: "stale",
-		StatusTooManySessions: "too many sessions", StatusNotOwned: "not owned", StatusGroupTooManySessions: "too many sessions in the group"}
+		StatusTooManySessions: "too many sessions", StatusNotOwned: "not owned", StatusGroupTooManySessions: "too many sessions in the group", StatusMarked: "marked"}
 	if s == 0 || int(s) >= len(names) {
 		return fmt.Sprintf("status %d", uint8(s))
 	}

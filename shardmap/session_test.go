@@ -17,7 +17,7 @@ type sessionSlot struct {
 
 func newSessionSlot() *sessionSlot {
 	slot := SlotOf([]byte("{s}"))
-	return &sessionSlot{m: NewMap(testGroup, []Slot{slot}), slot: slot}
+	return &sessionSlot{m: owning([]Slot{slot}), slot: slot}
 }
 
 func (s *sessionSlot) set(t testing.TB, now raft.GroupTime, session, sequence, floor uint64) Result {
@@ -74,7 +74,7 @@ func TestRetryAfterMoveNamesFirstGroup(t *testing.T) {
 		t.Fatalf("the first answers: %+v, %+v", first, refused)
 	}
 	moved := newSessionSlot()
-	moved.m, moved.index = NewMap(testGroup+1, []Slot{s.slot}), 40
+	moved.m, moved.index = owningAs(testGroup+1, []Slot{s.slot}), 40
 	copied := copyOf(s.m, s.slot)
 	defer copied.Release()
 	var b bytes.Buffer

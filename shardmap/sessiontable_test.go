@@ -137,7 +137,7 @@ func TestSessionTable(t *testing.T) {
 					t.Fatal(err)
 				}
 				all.Release()
-				twin = NewMap(testGroup, nil)
+				twin = NewMap(testGroup)
 				if err := twin.Load(&b, id, now); err != nil {
 					t.Fatal(err)
 				}
@@ -211,7 +211,7 @@ func TestFullSlotIsNotSlow(t *testing.T) {
 // and sessions of slots to which nobody writes any more must not keep others out
 // for ever. All of it alike on a replica that began with a snapshot.
 func TestGroupSessionsAreBounded(t *testing.T) {
-	m := NewMap(testGroup, allSlots())
+	m := owning(allSlots())
 	m.quota.sessionsMax, m.quota.outcomesMax = 400, 500
 	index, now := uint64(0), raft.GroupTime(1)
 	write := func(on *Map, slot Slot, session, sequence uint64) Result {
@@ -260,7 +260,7 @@ func TestGroupSessionsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	all.Release()
-	twin := NewMap(testGroup, nil)
+	twin := NewMap(testGroup)
 	if err := twin.Load(&b, m.Applied(), now); err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package shardmap
 
 import (
 	"bytes"
-	"fmt"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -53,10 +52,3 @@ func SlotOfPrefix(prefix []byte) (Slot, bool) {
 	}
 	return 0, false
 }
-
-// SlotRange is a run of slots, both ends included.
-type SlotRange struct {
-	From, To Slot
-}
-
-func (r SlotRange) String() string { return fmt.Sprintf("%d-%d", r.From, r.To) }

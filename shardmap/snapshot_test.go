@@ -41,7 +41,7 @@ func snapshotInto(t *rapid.T, c *SlotCopy, m *Map) {
 }
 
 func testSnapshot(t testing.TB) ([]byte, Slot) {
-	m := NewMap(testGroup, allSlots())
+	m := owning(allSlots())
 	for i := range 30 {
 		c := Command{Kind: CommandSet, Session: uint64(1 + i%3), Sequence: uint64(i), Slot: SlotOf([]byte("{a}")),
 			Items: [][]byte{fmt.Appendf(nil, "{a}%d", i), bytes.Repeat([]byte{byte(i)}, 10*i)}}
@@ -76,7 +76,7 @@ func TestSnapshotDoesNotShowHistory(t *testing.T) {
 		}
 		return b.String()
 	}
-	straight, detour := NewMap(testGroup, allSlots()), NewMap(testGroup, allSlots())
+	straight, detour := owning(allSlots()), owning(allSlots())
 	for i := range 500 {
 		set(detour, uint64(i+1), 499-i, i*13%700)
 	}
@@ -116,7 +116,7 @@ func TestSnapshotFlips(t *testing.T) {
 // to. The copy must not change, and what it gives back must not disturb.
 func TestInstallUnderCopy(t *testing.T) {
 	b, slot := testSnapshot(t)
-	m := NewMap(testGroup, []Slot{slot})
+	m := owning([]Slot{slot})
 	apply(t, m, 1, 0, &Command{Kind: CommandSet, Slot: slot, Items: [][]byte{[]byte("{a}old"), []byte("x")}})
 	old := copyOf(m, slot)
 	s, err := ReadSnapshot(bytes.NewReader(b))

@@ -81,6 +81,10 @@ type TableGroup struct {
 	// Replicas are those of today, by replica id.
 	Replicas  []TableReplica
 	Preferred raft.NodeID // the leader that spreads leaders evenly
+	// FirstSlots are those that the group is founded with, as [SlotRanges] makes them;
+	// none if it is to get its slots by moves. They stay what they were: what the group
+	// owns, its own log says, and where a slot is looked for today, Table.Slots.
+	FirstSlots []SlotRange
 }
 
 // Table is what every node knows of the cluster. It is a value: once handed
@@ -106,7 +110,7 @@ type Table struct {
 // Founded reports whether the table describes a cluster.
 func (t *Table) Founded() bool { return t.ClusterID != 0 }
 
-// GroupOf returns the group that owns a slot; 0 if none does.
+// GroupOf returns the group where a slot is looked for; 0 if there is none.
 func (t *Table) GroupOf(s Slot) raft.GroupID {
 	if s >= Slots {
 		return 0
@@ -147,7 +151,7 @@ func (t *Table) Group(id raft.GroupID) (TableGroup, bool) {
 	return t.Groups[i], true
 }
 
-// SlotsOf returns the slots that a group owns, in order.
+// SlotsOf returns the slots that are looked for at a group, in order.
 func (t *Table) SlotsOf(id raft.GroupID) []Slot {
 	var slots []Slot
 	for s, g := range t.Slots {

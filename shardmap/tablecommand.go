@@ -122,7 +122,8 @@ func appendLabels(b []byte, labels []Label) []byte {
 	return b
 }
 
-// tableReader reads the body of a command to the meta group.
+// tableReader reads the body of a command: of those to the meta group, and of those to
+// data groups that have one.
 type tableReader struct {
 	pack.Reader
 	level error // the first thing that a newer level must have written

@@ -25,8 +25,9 @@ import (
 //	table:   [cluster, cluster id, level, index, epoch, value max, [node, …], meta group, [group, …], [run, …]]
 //	node:    [id, name, addr, role, [label, …], version, start, level], as in a founding
 //	label:   [key, value]
-//	group:   [id, incarnation, preferred node, [founder, …], [replica, …]]
+//	group:   [id, incarnation, preferred node, [founder, …], [replica, …], [first slots, …]]
 //	replica: [replica id, node, role], a founder too
+//	first slots: [from, to], both included
 //	run:     [number of slots, group], the runs of all slots, in order
 //
 // That is all of it: what the table's log says is in the table, save where it
@@ -114,7 +115,7 @@ func (t *Table) appendSnapshot(b []byte) []byte {
 // tableFields and groupFields are how many fields a table and a group have.
 const (
 	tableFields = 10
-	groupFields = 5
+	groupFields = 6
 )
 
 func appendTableGroup(b []byte, g *TableGroup) []byte {
@@ -131,7 +132,7 @@ func appendTableGroup(b []byte, g *TableGroup) []byte {
 			b = pack.AppendUint(b, uint64(r.Role))
 		}
 	}
-	return b
+	return appendRanges(b, g.FirstSlots)
 }
 
 // readTable reads a table, and checks it for a build that understands no more than
@@ -185,7 +186,7 @@ func (r *tableReader) table() *Table {
 	t.ValueMax = int(r.UintMax(ValueMaxLimit))
 	t.Nodes = list(r, nodeBytesMin, r.node)
 	t.Meta = r.group()
-	t.Groups = list(r, 5, r.group)
+	t.Groups = list(r, 1+groupFields, r.group)
 	slot := 0
 	list(r, 3, func() (none struct{}) {
 		r.fields("run", 2)
@@ -211,6 +212,7 @@ func (r *tableReader) group() (g TableGroup) {
 	g.ID, g.Incarnation = raft.GroupID(r.UintMax(1<<16-1)), raft.Incarnation(r.Uint())
 	g.Preferred = raft.NodeID(r.Uint())
 	g.Founders, g.Replicas = list(r, 4, r.replica), list(r, 4, r.replica)
+	g.FirstSlots = r.ranges()
 	return g
 }
 
@@ -255,12 +257,37 @@ func (t *Table) check() error {
 			return fmt.Errorf("%s is out of order", id)
 		}
 	}
+	if err := t.checkFirstSlots(); err != nil {
+		return err
+	}
 	for _, r := range t.Ranges() {
 		if r.Group == 0 {
 			continue
 		}
 		if _, ok := t.Group(r.Group); !ok {
 			return fmt.Errorf("slots %s are of %s, which is not in the table", r.SlotRange, r.Group)
+		}
+	}
+	return nil
+}
+
+// checkFirstSlots says why groups can't have been founded with these slots: no slot
+// begins in two groups.
+func (t *Table) checkFirstSlots() error {
+	if len(t.Meta.FirstSlots) > 0 {
+		return fmt.Errorf("%s is founded with slots", t.Meta.ID)
+	}
+	var first [Slots]raft.GroupID
+	for i := range t.Groups {
+		g := &t.Groups[i]
+		if err := checkRanges(g.FirstSlots); err != nil {
+			return fmt.Errorf("%s: %w", g.ID, err)
+		}
+		for s := range eachOf(g.FirstSlots) {
+			if first[s] != 0 {
+				return fmt.Errorf("%s and %s are both founded with slot %d", first[s], g.ID, s)
+			}
+			first[s] = g.ID
 		}
 	}
 	return nil

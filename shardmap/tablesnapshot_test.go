@@ -75,7 +75,7 @@ func TestTableThroughSnapshot(t *testing.T) {
 func TestTableSnapshotKnowsAllFields(t *testing.T) {
 	for typ, want := range map[reflect.Type]int{
 		reflect.TypeFor[Table](): 10, reflect.TypeFor[TableNode](): 8, reflect.TypeFor[Label](): 2,
-		reflect.TypeFor[TableGroup](): 5, reflect.TypeFor[TableReplica](): 3,
+		reflect.TypeFor[TableGroup](): 6, reflect.TypeFor[TableReplica](): 3,
 	} {
 		if got := typ.NumField(); got != want {
 			t.Errorf("%s has %d fields, its bytes hold %d: draw them in tablesnapshot.go under a new format", typ, got, want)
@@ -133,6 +133,10 @@ func TestTableLoadRefuses(t *testing.T) {
 		{"a node below the level", change(func(t *Table) { t.Nodes[0].Level = t.Level - 1 }), ErrSnapshot},
 		{"an epoch beyond the index", change(func(t *Table) { t.Epoch = t.Index + 1 }), ErrSnapshot},
 		{"an older format", func() []byte { b := bytes.Clone(good); b[8]--; return b }(), ErrOlder},
+		{"a slot with which two groups are founded", change(func(t *Table) { t.Groups[1].FirstSlots = []SlotRange{{0, 5}} }), ErrSnapshot},
+		{"first slots out of order", change(func(t *Table) { t.Groups[0].FirstSlots = []SlotRange{{3, 3}, {1, 1}} }), ErrSnapshot},
+		{"first slots that are one run", change(func(t *Table) { t.Groups[0].FirstSlots = []SlotRange{{0, 3}, {4, 5}} }), ErrSnapshot},
+		{"a meta group with slots", change(func(t *Table) { t.Meta.FirstSlots = []SlotRange{{0, 0}} }), ErrSnapshot},
 		{"a node twice", change(func(t *Table) { t.Nodes[1] = t.Nodes[0] }), ErrSnapshot},
 		{"a node without id", change(func(t *Table) { t.Nodes[0].ID = 0 }), ErrSnapshot},
 		{"a group twice", change(func(t *Table) { t.Groups[1] = t.Groups[0] }), ErrSnapshot},

@@ -38,6 +38,9 @@ func (c *Command) Validate(l Limits) error {
 	if err := row.Admit(l.Level); err != nil {
 		return err
 	}
+	if row.Internal {
+		return fmt.Errorf("%w: field kind: %s is proposed by the group itself, not by clients", ErrRequest, c.Kind)
+	}
 	if row.Shape == ShapePairs && len(c.Items)%2 != 0 {
 		return fmt.Errorf("%w: field items: key %s has no value", ErrRequest, ShowKey(c.Items[len(c.Items)-1]))
 	}

@@ -11,7 +11,7 @@ import (
 // take every command that may come, look only, and cost no memory.
 func TestWarmOnlyLooks(t *testing.T) {
 	owned := Slot(7)
-	m := NewMap(testGroup, []Slot{owned})
+	m := owning([]Slot{owned})
 	var key []byte
 	for i := 0; SlotOf(key) != owned; i++ {
 		key = fmt.Appendf(nil, "k%d", i)

@@ -103,6 +103,10 @@ func (r *entryRow) command(payload []byte) error {
 		return err
 	}
 	r.origin(o)
+	if c.Kind.Row().Shape == shardmap.ShapeBody {
+		r.Command, err = c.Describe()
+		return err
+	}
 	slot := int(c.Home())
 	r.Command, r.Slot, r.KeyCount = c.Kind.String(), &slot, c.Keys()
 	if c.Condition != shardmap.ConditionNone {

@@ -21,6 +21,27 @@ import (
 // madeAdmitted is when the commands of a madeLog were admitted, in ms since 1970.
 const madeAdmitted = 1_764_320_000_123
 
+// An entry that founds a group says with what: people look there for whose a slot was.
+func TestFoundingInLog(t *testing.T) {
+	for _, c := range []struct {
+		slots []shardmap.SlotRange
+		want  string
+	}{
+		{[]shardmap.SlotRange{{From: 0, To: 511}, {From: 700, To: 700}}, "own number 7 slots 0-511, 700-700"},
+		{nil, "not understood: "},
+	} {
+		command := shardmap.Command{Kind: shardmap.CommandOwn, Items: [][]byte{{0x92, 7, 0x90}}}
+		if c.slots != nil {
+			command = shardmap.OwnCommand(&shardmap.Own{Number: 7, Slots: c.slots})
+		}
+		e := raft.SealedEntry(raft.EntrySeed(1, 1), raft.LogID{Term: 1, Index: 2}, 5, raft.EntryNormal, wire.AppendWrite(new(wire.Origin).Append(nil), &command))
+		row := entryRowOf(1, &e)
+		if !strings.HasPrefix(row.Command, c.want) || !strings.HasSuffix(row.text(), ": "+row.Command) || row.Slot != nil || row.KeyCount != 0 {
+			t.Errorf("got %q, want %q", row.text(), c.want)
+		}
+	}
+}
+
 // madeLog is a data directory made by hand, of a node that need not exist.
 type madeLog struct {
 	cluster     uint64

@@ -10,7 +10,6 @@ import (
 	"muster/logstore"
 	"muster/logstore/vfs"
 	"muster/raft"
-	"muster/repl/machine"
 	"muster/shardmap"
 )
 
@@ -19,7 +18,7 @@ import (
 // file is logstore's and the state in it shardmap's.
 func TestStorageDocument(t *testing.T) {
 	key := []byte("hello")
-	m := machine.NewMap(3, []shardmap.Slot{shardmap.SlotOf(key)})
+	m := owning(3, []shardmap.Slot{shardmap.SlotOf(key)})
 	c := shardmap.Command{Kind: shardmap.CommandSet, Session: 9, Sequence: 1, Floor: 1, Slot: shardmap.SlotOf(key), Items: [][]byte{key, []byte("world")}}
 	id := raft.LogID{Term: 1, Index: 2}
 	if _, err := m.State.Apply(id, 1000, &c); err != nil {

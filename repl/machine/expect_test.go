@@ -21,8 +21,8 @@ func TestExpectChangesNothing(t *testing.T) {
 	for s := range shardmap.Slot(shardmap.Slots / 2) {
 		all = append(all, s)
 	}
-	told, untold := machine.NewMap(3, all), machine.NewMap(3, all)
-	index := uint64(0)
+	told, untold := owning(3, all), owning(3, all)
+	index := uint64(1)
 	for range 200 {
 		entries := make([]raft.Entry, 1+chance.IntN(80))
 		for i := range entries {

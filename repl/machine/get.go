@@ -94,7 +94,7 @@ func (g *getQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (fi
 		g.state = nil
 		switch {
 		case g.hasForeign:
-			return q.deny(r, wire.NotOwned(g.foreign, g.group))
+			return q.deny(r, m.notOwned(g.foreign))
 		case !made:
 			q.getSize.Store(int64(q.limits.Inline) + 1) // at least
 		case expected != 0:
@@ -120,7 +120,7 @@ func (g *getQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (fi
 		c, owned := m.State.Copy(s)
 		if !owned {
 			release()
-			return q.deny(r, wire.NotOwned(s, g.group))
+			return q.deny(r, m.notOwned(s))
 		}
 		copies[s] = c
 	}

@@ -235,9 +235,9 @@ func TestInstallUnderAListerAndRetries(t *testing.T) {
 	for s := range shardmap.Slot(shardmap.Slots) {
 		slots = append(slots, s)
 	}
-	f := newFollower(t, 1, func() repl.StateMachine { return machine.NewMap(1, slots) })
+	f := newFollower(t, 1, func() repl.StateMachine { return machine.NewMap(logstore.Replica{Group: 1}, noTable) })
 	entries := []raft.Entry{
-		f.entry(1, raft.EntryNoOp, nil),
+		f.entry(1, raft.EntryNormal, ownPayload(7, slots)),
 		f.entry(2, raft.EntryNormal, set(9, 1, "a", "old")),
 		f.entry(3, raft.EntryNormal, set(9, 2, "b", "old")),
 		f.entry(4, raft.EntryNormal, set(8, 1, "a", "new")), // not here
@@ -248,7 +248,7 @@ func TestInstallUnderAListerAndRetries(t *testing.T) {
 	old := f.take()
 	held, _ := old.State.Copy(shardmap.SlotOf([]byte("a")))
 
-	source := machine.NewMap(1, slots)
+	source := machine.NewMap(logstore.Replica{Group: 1}, noTable)
 	for _, e := range entries {
 		if _, _, err := apply(source, e); err != nil {
 			t.Fatal(err)

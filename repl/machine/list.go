@@ -69,10 +69,13 @@ func (l *listQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (f
 	if q.asker.Deaf() {
 		return q.deny(r, Crowded())
 	}
+	if m.beforeFounding() {
+		return q.deny(r, m.notFounded())
+	}
 	p, owned := m.page(&l.request, at)
 	if !owned {
 		slot, _ := shardmap.SlotOfPrefix(l.request.Prefix)
-		return q.deny(r, wire.NotOwned(slot, l.request.Group))
+		return q.deny(r, m.notOwned(slot))
 	}
 	return q.later(r, p.drop, func() { l.answer(p, r) })
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 
+	"muster/logstore"
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/wire"
@@ -27,6 +28,9 @@ type Map struct {
 	Group raft.GroupID
 	State *shardmap.Map
 
+	incarnation raft.Incarnation
+	table       func() *shardmap.Table
+
 	// Value is scratch for who reads values between two entries.
 	Value []byte
 
@@ -41,9 +45,12 @@ type Map struct {
 	keys     [shardmap.WarmMax][]byte // scratch, of reads
 }
 
-// NewMap returns the machine of a group that owns slots, without a key.
-func NewMap(g raft.GroupID, slots []shardmap.Slot) *Map {
-	return &Map{Group: g, State: shardmap.NewMap(g, slots)}
+// NewMap returns the machine of a replica before its first entry: it owns nothing.
+// table returns the table as the node has it at the time, nil if it has none. No
+// entry's effect depends on it: a leader's machine asks it what to propose, and
+// an entry says the same on every replica, whenever it is applied.
+func NewMap(r logstore.Replica, table func() *shardmap.Table) *Map {
+	return &Map{Group: r.Group, State: shardmap.NewMap(r.Group), incarnation: r.Incarnation, table: table}
 }
 
 // Apply implements [repl.StateMachine].
@@ -55,12 +62,18 @@ func (m *Map) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, e
 	} else if _, err := ReadCommand(e.Payload(), command); err != nil {
 		return 0, out, err
 	}
+	if bug("replay seeded from today's table") {
+		m.seed(command)
+	}
 	r, err := m.State.Apply(e.ID, e.Time, command)
 	if err != nil {
 		return 0, out, err
 	}
 	if !answer {
 		return 0, out, nil
+	}
+	if r.Status == shardmap.StatusNotOwned {
+		return wire.TypeError, m.notOwned(command.Home()).Append(out), nil
 	}
 	t, out := appendResult(out, m.Group, command, r)
 	return t, out, nil
@@ -166,8 +179,6 @@ func appendResult(out []byte, g raft.GroupID, c *shardmap.Command, r shardmap.Re
 		return wire.TypeWriteAnswer, a.Append(out)
 	case shardmap.StatusConflict:
 		return wire.TypeError, conflict(c, r).Append(out)
-	case shardmap.StatusNotOwned:
-		return wire.TypeError, wire.NotOwned(c.Home(), g).Append(out)
 	case shardmap.StatusStale:
 		return wire.TypeError, wire.StaleSession(fmt.Sprintf("session %016x", c.Session),
 			fmt.Sprintf("sequence %d was answered before, or is too old to tell", c.Sequence)).Append(out)

@@ -103,7 +103,8 @@ func newRequests(t *testing.T) *requests {
 		}
 	}
 	q.asker.room = 1 << 30
-	q.state = machine.NewMap(1, slots)
+	q.state = owning(1, slots)
+	q.index = 1
 	q.Init(&q.asker, machine.RequestLimits{Wait: time.Minute, Inline: 250, Page: 1000})
 	for i := range 9 {
 		q.set(t, fmt.Sprintf("k%d", i), strings.Repeat("v", 40*i))

@@ -54,7 +54,7 @@ func BenchmarkRestore(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			m := machine.NewMap(sn.Replica.Group, nil)
+			m := machine.NewMap(sn.Replica, noTable)
 			if err := m.Restore(r, sn.Base.ID, sn.Base.Time); err != nil {
 				b.Fatal(err)
 			}
@@ -85,7 +85,7 @@ func benchSnapshot(b *testing.B, store *logstore.Store, g raft.GroupID) logstore
 	for s := range shardmap.Slots / benchGroups {
 		slots = append(slots, shardmap.Slot((int(g)-1)*shardmap.Slots/benchGroups+s))
 	}
-	m := machine.NewMap(g, slots)
+	m := owning(g, slots)
 	index := uint64(1)
 	value := make([]byte, 128)
 	for i := range *benchKeys {

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"muster/raft"
-	"muster/repl/machine"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -54,9 +53,9 @@ func (w *writes) next(within func(shardmap.Slot) bool) (shardmap.Slot, []byte) {
 // taken so far.
 func applyStage(t testing.TB) (turn func(), took *time.Duration) {
 	slots := slotsOf(1)
-	m, w := machine.NewMap(1, slots), newWrites()
+	m, w := owning(1, slots), newWrites()
 	entries := make([]raft.Entry, stageEntries)
-	index, out := uint64(0), []byte(nil)
+	index, out := uint64(1), []byte(nil)
 	took = new(time.Duration)
 	raw, origin := make([][]byte, stageEntries), wire.Origin{Time: 1_764_000_000_000}
 	return func() {

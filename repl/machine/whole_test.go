@@ -52,6 +52,9 @@ func newWhole(t testing.TB) *whole {
 	for s := range shardmap.Slot(shardmap.Slots) {
 		x.table.Slots[s] = groupOf(s)
 	}
+	for g := raft.GroupID(1); g <= stageGroups; g++ {
+		x.table.Groups = append(x.table.Groups, shardmap.TableGroup{ID: g, Incarnation: 1, FirstSlots: shardmap.SlotRanges(slotsOf(g))})
+	}
 	quiet := slog.New(slog.DiscardHandler)
 	for i := range 3 {
 		n := &wholeNode{whole: x, id: raft.NodeID(i + 1), decoder: wire.NewDecoder(wire.FrameMax)}
@@ -66,8 +69,10 @@ func newWhole(t testing.TB) *whole {
 		beginLife(t, disk, n.store, n.id)
 		n.host, err = repl.NewHost(repl.HostConfig{
 			Self: n.id, Store: n.store, Transport: n,
-			Machine: func(r logstore.Replica) repl.StateMachine { return machine.NewMap(r.Group, slotsOf(r.Group)) },
-			Addr:    func(raft.NodeID) string { return "" }, Chance: uint64(i),
+			Machine: func(r logstore.Replica) repl.StateMachine {
+				return machine.NewMap(r, func() *shardmap.Table { return x.table })
+			},
+			Addr: func(raft.NodeID) string { return "" }, Chance: uint64(i),
 			ElectionTicks: raft.ElectionTicksDefault, HeartbeatTicks: raft.HeartbeatTicksDefault,
 			Log: quiet,
 		})

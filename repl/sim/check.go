@@ -146,7 +146,7 @@ func (t *truth) applied(n *node, e raft.Entry) *truthEntry {
 		line := truthEntry{term: e.ID.Term, time: e.Time, sum: e.Checksum(), kind: e.Kind}
 		if t.group != 0 && e.Kind == raft.EntryNormal {
 			line.outcome, line.key = t.model.apply(t, e)
-			t.changed[line.outcome.slot] = append(t.changed[line.outcome.slot], i)
+			line.outcome.changed(func(s shardmap.Slot) { t.changed[s] = append(t.changed[s], i) })
 		}
 		t.entries = append(t.entries, line)
 		t.digests = append(t.digests, 0)
@@ -208,9 +208,6 @@ func (t *truth) spoke(o *op, g raft.GroupID, id raft.LogID) {
 // checkRead holds what is said of a key that was read against the model at the
 // answer's index.
 func (t *truth) checkRead(o *op, key []byte, g raft.GroupID, at raft.LogID, version uint64, value []byte, found bool) {
-	if o.local && at.Index == 0 && o.floor == 0 && !found {
-		return // by a copy that has nothing yet
-	}
 	t.spoke(o, g, at)
 	want, ok := t.model.at(key, at.Index)
 	if found != (ok && want.there) || found && (version != want.version || valueNumber(value) != want.number) {
@@ -267,13 +264,25 @@ func (w *watched) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byt
 		return t, out, err
 	}
 	i := e.ID.Index - 1
-	digest, _ := w.state.State.Digest(line.outcome.slot)
+	digest, owned := w.state.State.Digest(line.outcome.slot)
+	if owned != line.outcome.owned {
+		w.truth.c.fail("I11: after %s of group %d n%d owns slot %d: %v; by the log it does: %v",
+			e.ID, w.truth.group, w.node.index, line.outcome.slot, owned, line.outcome.owned)
+	}
 	if was := w.truth.digests[i]; was == 0 {
 		w.truth.digests[i] = digest
 	} else if was != digest {
 		w.truth.c.fail("I10: after %s of group %d slot %d has digest %016x on n%d, %016x elsewhere", e.ID, w.truth.group, line.outcome.slot, digest, w.node.index, was)
 	}
 	return t, out, err
+}
+
+// Wants implements [repl.Proposer].
+func (w *watched) Wants() []byte {
+	if w.state == nil {
+		return nil
+	}
+	return w.state.Wants()
 }
 
 // Skip implements [repl.StateMachine].
@@ -322,10 +331,13 @@ func (t *truth) restored(w *watched, at raft.LogID) {
 	for i, slot := range t.c.slots[t.group] {
 		changes := t.changed[slot]
 		k := sort.Search(len(changes), func(i int) bool { return changes[i] > at.Index })
-		if k == 0 {
-			continue
-		}
 		got, owned := w.state.State.Digest(slot)
+		if k == 0 && !owned {
+			continue // it is from before the founding
+		}
+		if k == 0 {
+			t.c.fail("I11: the state of group %d at %s that n%d takes owns slot %d, which no entry up to there gave it", t.group, at, w.node.index, slot)
+		}
 		if want := t.digestAt(changes[k-1], i); got != want || !owned {
 			t.c.fail("I10: the state of group %d at %s that n%d takes has digest %016x for slot %d; after %d it was %016x",
 				t.group, at, w.node.index, got, slot, changes[k-1], want)

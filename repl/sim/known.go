@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"muster/raft"
@@ -16,6 +17,7 @@ type known struct {
 	n         *node
 	table     *shardmap.Table // nil: none yet
 	shown     shownTable
+	intends   intendedTable
 	announced bool
 }
 
@@ -113,6 +115,41 @@ func (k *known) show() *shardmap.Table {
 		t.Index, t.Epoch = index, epoch
 		x.table = &t
 	}
+	return x.table
+}
+
+// intendedTable is a table as the machines of a node's groups see it.
+type intendedTable struct {
+	table, of *shardmap.Table
+	epochs    uint64
+}
+
+// intended returns the table as the machines of the node's groups see it; nil if there
+// is none yet. Its groups are founded with the slots that the run uses, and no others:
+// an empty slot costs some 400 bytes in each map, and its share of each snapshot.
+//
+// Those that the run uses move, too, as far as this table goes. There are no slot moves
+// yet, so it stands for what the table will say once there are: something else than
+// when the groups were founded. What a map owns must not follow from it.
+func (k *known) intended() *shardmap.Table {
+	if k.table == nil {
+		return nil
+	}
+	x, groups := &k.intends, len(k.table.Groups)
+	if x.of == k.table && x.epochs == k.shown.epochs {
+		return x.table
+	}
+	t := *k.table
+	t.Groups, t.Slots = slices.Clone(t.Groups), [shardmap.Slots]raft.GroupID{}
+	for i := range t.Groups {
+		g := &t.Groups[i]
+		slots := k.n.c.slots[g.ID]
+		g.FirstSlots = shardmap.SlotRanges(slots)
+		for _, s := range slots {
+			t.Slots[s] = 1 + (g.ID-1+raft.GroupID(uint64(s)*k.shown.epochs))%raft.GroupID(groups)
+		}
+	}
+	*x = intendedTable{&t, k.table, k.shown.epochs}
 	return x.table
 }
 

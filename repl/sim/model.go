@@ -15,6 +15,8 @@ type model struct {
 	floors   map[floorKey]uint64
 	used     map[floorKey]raft.GroupTime // of the last command
 	command  shardmap.Command
+	// owned are the slots of the group, by its log; nil before its founding.
+	owned map[shardmap.Slot]bool
 }
 
 // keyVersion is what a key was from an index on.
@@ -32,6 +34,8 @@ type floorKey struct {
 
 type outcome struct {
 	slot    shardmap.Slot
+	given   []shardmap.SlotRange // to the group
+	owned   bool                 // the slot is the group's
 	status  shardmap.Status
 	id      raft.LogID
 	version uint64
@@ -56,7 +60,13 @@ func (m *model) apply(t *truth, e raft.Entry) (outcome, outcomeKey) {
 	if err := shardmap.ReadCommand(body, x); err != nil {
 		t.c.fail("I9: entry %s of group %d is no command: %v", e.ID, t.group, err)
 	}
+	if x.Kind == shardmap.CommandOwn {
+		return m.own(t, e.ID, x), outcomeKey{}
+	}
 	key := outcomeKey{x.Session, x.Sequence}
+	if !m.owned[x.Slot] {
+		return outcome{slot: x.Slot, status: shardmap.StatusNotOwned, id: e.ID}, key
+	}
 	if x.Session == 0 {
 		return m.change(e.ID, x), outcomeKey{}
 	}
@@ -64,7 +74,7 @@ func (m *model) apply(t *truth, e raft.Entry) (outcome, outcomeKey) {
 	m.floors[floor] = max(m.floors[floor], x.Floor)
 	m.used[floor] = e.Time
 	if x.Sequence < m.floors[floor] {
-		return outcome{slot: x.Slot, status: shardmap.StatusStale, id: e.ID}, key
+		return outcome{slot: x.Slot, owned: true, status: shardmap.StatusStale, id: e.ID}, key
 	}
 	if was, ok := m.outcomes[key]; ok {
 		return was, key
@@ -74,8 +84,35 @@ func (m *model) apply(t *truth, e raft.Entry) (outcome, outcomeKey) {
 	return r, key
 }
 
+// own founds the group, the first time.
+func (m *model) own(t *truth, id raft.LogID, x *shardmap.Command) outcome {
+	r := outcome{slot: x.Slot, id: id, status: shardmap.StatusMarked}
+	o, err := shardmap.ReadOwn(x)
+	if err != nil {
+		t.c.fail("I9: entry %s of group %d is no founding: %v", id, t.group, err)
+	}
+	if m.owned == nil {
+		m.owned, r.given, r.status = map[shardmap.Slot]bool{}, o.Slots, shardmap.StatusApplied
+		r.changed(func(s shardmap.Slot) { m.owned[s] = true })
+	}
+	r.owned = m.owned[x.Slot]
+	return r
+}
+
+// changed calls f for each slot that an entry may have changed.
+func (o *outcome) changed(f func(shardmap.Slot)) {
+	for _, r := range o.given {
+		for s := r.From; s <= r.To; s++ {
+			f(s)
+		}
+	}
+	if len(o.given) == 0 {
+		f(o.slot)
+	}
+}
+
 func (m *model) change(id raft.LogID, x *shardmap.Command) outcome {
-	r := outcome{slot: x.Slot, id: id, status: shardmap.StatusConflict}
+	r := outcome{slot: x.Slot, owned: true, id: id, status: shardmap.StatusConflict}
 	now := m.now(x.Key(0))
 	switch {
 	case x.Condition == shardmap.ConditionAbsent && now.there:

@@ -235,7 +235,7 @@ func (n *node) machine(r logstore.Replica) repl.StateMachine {
 		meta.Table.Understand(n.c.builds.of(n))
 		w.inner = meta
 	} else {
-		w.state = machine.NewMap(r.Group, n.c.slots[r.Group])
+		w.state = machine.NewMap(r, n.known.intended)
 		w.state.State.Understand(n.c.builds.of(n))
 		w.inner = w.state
 	}

@@ -72,6 +72,7 @@ var plantedBugs = []struct {
 	{"read without confirmation", repl.SetBug, ""},
 	{"rolled-back membership kept", repl.SetBug, ""},
 	{"blank replica with a membership", repl.SetBug, ""},
+	{"replay seeded from today's table", machine.SetBug, ""},
 	{"resting group without leader", repl.SetBug, ""},
 	{"forged term accepted", func(b string) { raft.SetBug(b); repl.SetBug(b) }, ""}, // answers of a log's mending are the host's
 	{"reads of a resting group kept", repl.SetBug, ""},

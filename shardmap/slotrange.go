@@ -1,0 +1,72 @@
+package shardmap
+
+import (
+	"fmt"
+	"slices"
+
+	"muster/shardmap/pack"
+)
+
+// SlotRange is a run of slots, both ends included.
+type SlotRange struct {
+	From, To Slot
+}
+
+func (r SlotRange) String() string { return fmt.Sprintf("%d-%d", r.From, r.To) }
+
+// eachOf calls f for each slot of some runs.
+func eachOf(runs []SlotRange) func(f func(Slot) bool) {
+	return func(f func(Slot) bool) {
+		for _, r := range runs {
+			for s := r.From; s <= r.To; s++ {
+				if !f(s) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// SlotRanges returns slots as runs, in order, each as long as it can be.
+func SlotRanges(slots []Slot) (runs []SlotRange) {
+	slots = slices.Clone(slots)
+	slices.Sort(slots)
+	for _, s := range slices.Compact(slots) {
+		if n := len(runs); n > 0 && runs[n-1].To+1 == s {
+			runs[n-1].To = s
+			continue
+		}
+		runs = append(runs, SlotRange{s, s})
+	}
+	return runs
+}
+
+func appendRanges(b []byte, runs []SlotRange) []byte {
+	b = pack.AppendArray(b, len(runs))
+	for _, r := range runs {
+		b = pack.AppendArray(b, 2)
+		b = pack.AppendUint(b, uint64(r.From))
+		b = pack.AppendUint(b, uint64(r.To))
+	}
+	return b
+}
+
+// rangeBytesMin is what a run takes at least.
+const rangeBytesMin = 3
+
+func (r *tableReader) ranges() []SlotRange {
+	return list(r, rangeBytesMin, func() SlotRange {
+		r.fields("run of slots", 2)
+		return SlotRange{Slot(r.UintMax(Slots - 1)), Slot(r.UintMax(Slots - 1))}
+	})
+}
+
+// checkRanges says why runs are not as [SlotRanges] makes them.
+func checkRanges(runs []SlotRange) error {
+	for i, r := range runs {
+		if r.To >= Slots || r.From > r.To || i > 0 && r.From <= runs[i-1].To+1 {
+			return fmt.Errorf("slots %s are out of order", r)
+		}
+	}
+	return nil
+}
