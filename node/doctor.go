@@ -65,7 +65,7 @@ func (p *report) doctorOf(loop *repl.Loop, table *shardmap.Table, v *view) wire.
 	for i := range v.groups {
 		g := &v.groups[i]
 		a.Groups = append(a.Groups, doctorGroup(g))
-		if m := g.Mending; m != nil && !m.Waits {
+		if m := g.Mending; m != nil {
 			row := doctorDamaged(&m.Damage)
 			row.Group, row.Incarnation, row.Replica = g.Replica.Group, g.Replica.Incarnation, g.Replica.ID
 			row.What, row.Remedy = m.What(), remedy(m, name)

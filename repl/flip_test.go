@@ -387,7 +387,7 @@ func (n *testNode) holds(t *testing.T, h harm, was *truth) bool {
 		if o == nil {
 			all = false
 			m := n.mending(g)
-			if m == nil || !m.Waits && (m.Damage.Where.File == "" || m.What() == "") {
+			if m == nil || m.Damage.Where.File == "" || m.What() == "" {
 				t.Fatalf("%s: node %d: group %d is gone and nobody says so: %+v", h, n.id, g, m)
 			}
 			continue

@@ -110,7 +110,6 @@ type mend struct {
 	damage  logstore.Damaged
 	outline logstore.Outline
 	known   bool  // outline is something
-	waits   bool  // it is whole, and waits for the table that says what it owns
 	broken  error // it is whole, and could not be opened; or it contradicts another
 	reopen  bool  // what broke it was the disk's no to a read, which may pass
 
@@ -229,7 +228,7 @@ func (m *mend) others() []raft.NodeID {
 }
 
 // mendable reports whether the other replicas can help.
-func (m *mend) mendable() bool { return !m.waits && m.broken == nil && !m.damage.Promises && m.known }
+func (m *mend) mendable() bool { return m.broken == nil && !m.damage.Promises && m.known }
 
 // tick asks, where it is time.
 func (m *mend) tick() {
@@ -271,7 +270,7 @@ func (m *mend) takeReturned() {
 // returned reports whether nothing is lost of a replica without a core any more, by
 // no doing of ours: the disk returns what it refused.
 func (m *mend) returned() bool {
-	if m.group != nil || m.waits || m.broken != nil || m.look() {
+	if m.group != nil || m.broken != nil || m.look() {
 		return false
 	}
 	m.healed()
@@ -417,10 +416,6 @@ func (m *mend) healed() {
 // revive opens a replica whose log is whole, at the start or after it was
 // mended. What else is wrong with it becomes its state, not the host's.
 func (l *mending) revive(r logstore.Replica) {
-	if l.waitsForTable(r) {
-		l.begin(r, nil).waits = true
-		return
-	}
 	if err := l.host.placing.open(r); err != nil {
 		l.notOpened(r, err)
 	}
@@ -457,26 +452,11 @@ func (m *mend) openAgain() {
 	}
 }
 
-// waitsForTable reports whether a replica can't be opened yet, because group 0 is
-// being mended: a log from the group's beginning is applied to the slots that
-// the table gives it. A snapshot has its own.
-func (l *mending) waitsForTable(r logstore.Replica) bool {
-	if r.Group == 0 || l.host.groups[0] != nil || l.of(0) == nil {
-		return false
-	}
-	o, ok := l.host.cfg.Store.Outline(r)
-	return ok && o.Base.ID.Index == 0
-}
-
-// placed is told that the table asks for the replica: now it has its slots.
+// placed is told that the table asks for the replica.
 func (m *mend) placed(p Placement) {
 	if p.Replica != m.replica {
 		return
 	}
 	m.know(p.Founders)
 	m.meet(p.Members)
-	if m.waits && m.host.groups[0] != nil {
-		m.host.mending.end(m)
-		m.host.mending.revive(m.replica)
-	}
 }

@@ -30,8 +30,6 @@ type Mending struct {
 	Damage logstore.Damaged
 	// Runs says that its core goes on: it was hurt while it ran.
 	Runs bool
-	// Waits says that it is whole, and waits for group 0.
-	Waits bool
 	// Broken says why it can't be opened, although it is whole; or is empty.
 	// Reopens says that it is tried again: the disk refuses a read.
 	Broken  string
@@ -47,10 +45,7 @@ type Mending struct {
 // What tells in one phrase what is wrong.
 func (m *Mending) What() string {
 	d := &m.Damage
-	switch {
-	case m.Waits:
-		return "waits until group 0 is mended"
-	case m.Broken != "":
+	if m.Broken != "" {
 		return m.Broken
 	}
 	var lost []string
@@ -97,7 +92,7 @@ func (l *mending) view(views []GroupView) []GroupView {
 }
 
 func (m *mend) view() *Mending {
-	v := &Mending{Damage: m.damage, Runs: m.group != nil, Waits: m.waits, Others: m.others()}
+	v := &Mending{Damage: m.damage, Runs: m.group != nil, Others: m.others()}
 	v.Damage.Lost = slices.Clone(m.damage.Lost)
 	if m.broken != nil {
 		v.Broken, v.Reopens = m.broken.Error(), m.reopen

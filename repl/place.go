@@ -106,7 +106,6 @@ func (a *placing) make() {
 		if !a.host.lives.first() {
 			a.host.lives.hold(g) // an earlier life may have had it, and promised
 		}
-		a.noteCommit()
 		a.host.cfg.Log.Info("replica made", "group", p.Replica.Group, "replica", p.Replica.ID, "incarnation", p.Replica.Incarnation)
 		g.prefer(p.Preferred)
 		g.touch()
@@ -167,19 +166,6 @@ func (h *Host) Retire(r logstore.Replica) bool {
 	return true
 }
 
-// noteCommit has the meta group's commit index written before a replica that
-// its log asked for: who finds the replica after a crash must also find, in
-// the table, the slots that it owns.
-func (a *placing) noteCommit() {
-	if meta := a.host.groups[0]; meta != nil && meta.state.Commit > 0 {
-		b := a.host.gathering
-		if bug("vote not persisted") || bug("term not persisted") {
-			return
-		}
-		b.Writes = append(b.Writes, logstore.Write{Replica: meta.replica, State: meta.state, HasState: true, Commit: meta.state.Commit})
-	}
-}
-
 // remove forgets a replica that is no member any more, for good: the log keeps
 // a tombstone.
 func (a *placing) remove(g *group) {
@@ -223,46 +209,28 @@ func newer(r, before logstore.Replica) bool {
 	return r.ID > before.ID
 }
 
-// openAll brings back the replicas that the store holds, group 0 before the
-// others: it says which slots they own. One whose disk refuses a read is opened
-// later, and the others serve.
+// openAll brings back the replicas that the store holds. One whose disk refuses a read
+// is opened later, and the others serve.
 func (a *placing) openAll(all []logstore.Replica) error {
-	meta, rest := 0, make([]logstore.Replica, 0, len(all))
-	for _, r := range all {
-		if r.Group == 0 {
-			meta++
+	all = slices.DeleteFunc(all, func(r logstore.Replica) bool { return a.host.mending.of(r.Group) != nil })
+	groups, errs := make([]*group, len(all)), make([]error, len(all))
+	a.host.cfg.Each(len(all), func(i int) {
+		restored, err := a.host.cfg.Store.Restore(all[i])
+		if err == nil {
+			groups[i], err = restoreGroup(a.host, all[i], restored)
 		}
-	}
-	for _, part := range [...][]logstore.Replica{all[:meta], all[meta:]} { // they are in order
-		rest = rest[:0]
-		for _, r := range part {
-			switch {
-			case a.host.mending.of(r.Group) != nil:
-			case a.host.mending.waitsForTable(r):
-				a.host.mending.begin(r, nil).waits = true
-			default:
-				rest = append(rest, r)
-			}
+		errs[i] = err
+	})
+	for i, r := range all {
+		if errs[i] == nil {
+			a.opened(groups[i])
+			continue
 		}
-		groups, errs := make([]*group, len(rest)), make([]error, len(rest))
-		a.host.cfg.Each(len(rest), func(i int) {
-			restored, err := a.host.cfg.Store.Restore(rest[i])
-			if err == nil {
-				groups[i], err = restoreGroup(a.host, rest[i], restored)
-			}
-			errs[i] = err
-		})
-		for i, r := range rest {
-			if errs[i] == nil {
-				a.opened(groups[i])
-				continue
-			}
-			if _, hurt := a.host.cfg.Store.DamageOf(r); hurt || diskRefuses(errs[i]) {
-				a.host.mending.notOpened(r, errs[i]) // the read met what Open had not seen
-				continue
-			}
-			return fmt.Errorf("open replica %d of group %d: %w", r.ID, r.Group, errs[i])
+		if _, hurt := a.host.cfg.Store.DamageOf(r); hurt || diskRefuses(errs[i]) {
+			a.host.mending.notOpened(r, errs[i]) // the read met what Open had not seen
+			continue
 		}
+		return fmt.Errorf("open replica %d of group %d: %w", r.ID, r.Group, errs[i])
 	}
 	return nil
 }

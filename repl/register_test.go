@@ -27,6 +27,19 @@ func (r *register) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []by
 	return wire.TypeWriteAnswer, binary.LittleEndian.AppendUint64(out, v), nil
 }
 
+// foundingValue is below what founds a group, where group 0's log makes it: each time
+// that a leader proposes it it is another number.
+const foundingValue = 1 << 40
+
+// Wants implements [Proposer].
+func (r *register) Wants() []byte {
+	if !r.node.c.placed || r.group == 0 || len(r.history) > 0 || len(r.node.history[0]) == 0 {
+		return nil
+	}
+	r.node.c.foundings++
+	return binary.LittleEndian.AppendUint64(nil, foundingValue+r.node.c.foundings)
+}
+
 func (r *register) Skip(raft.Entry) error { return nil }
 
 func (r *register) Copy() StateCopy {
