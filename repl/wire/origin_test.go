@@ -1,0 +1,61 @@
+package wire_test
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// What a node says of a command comes back as it was said, and the command behind it
+// byte for byte. It is short while there is nobody to name. Times are cut to what
+// there is room for; a clock that is two million years ahead decides nothing here.
+func TestOriginThroughBytes(t *testing.T) {
+	const timeMax = 1<<56 - 1
+	command := []byte("the command")
+	for _, c := range []struct {
+		o, want wire.Origin
+		size    int
+	}{
+		{wire.Origin{}, wire.Origin{}, 8},
+		{wire.Origin{Time: 1_764_320_000_123}, wire.Origin{Time: 1_764_320_000_123}, 8},
+		{wire.Origin{Time: timeMax}, wire.Origin{Time: timeMax}, 8},
+		{wire.Origin{Time: timeMax + 1}, wire.Origin{Time: timeMax}, 8},
+		{wire.Origin{Principal: 1}, wire.Origin{Principal: 1}, 24},
+		{wire.Origin{Rules: 1, Time: 7}, wire.Origin{Rules: 1, Time: 7}, 24},
+		{wire.Origin{Principal: 1<<64 - 1, Rules: 1<<64 - 1, Time: 7}, wire.Origin{Principal: 1<<64 - 1, Rules: 1<<64 - 1, Time: 7}, 24},
+	} {
+		b := c.o.Append([]byte("before"))
+		if n := len(b) - len("before"); n != c.size || n > wire.OriginSizeMax {
+			t.Errorf("%+v takes %d bytes, want %d", c.o, n, c.size)
+		}
+		got, rest, err := wire.ReadOrigin(append(b[len("before"):], command...))
+		if err != nil || got != c.want || !bytes.Equal(rest, command) {
+			t.Errorf("%+v: got %+v, %q, %v", c.o, got, rest, err)
+		}
+	}
+}
+
+// Bytes that end within an origin are none, and a form that a later build made is said
+// to be that: a replica must stop at it, not take what follows for a command.
+func TestOriginRefused(t *testing.T) {
+	for _, o := range []wire.Origin{{Time: 5}, {Principal: 3, Time: 5}} {
+		whole := o.Append(nil)
+		for n := range whole {
+			if _, _, err := wire.ReadOrigin(whole[:n]); !errors.Is(err, wire.ErrOrigin) {
+				t.Errorf("%d bytes of %d: %v", n, len(whole), err)
+			}
+		}
+		if _, rest, err := wire.ReadOrigin(whole); err != nil || len(rest) != 0 {
+			t.Errorf("an origin alone: %q, %v", rest, err)
+		}
+	}
+	for form := 2; form < 256; form++ {
+		b := append([]byte{byte(form)}, make([]byte, 40)...)
+		if _, rest, err := wire.ReadOrigin(b); !errors.Is(err, shardmap.ErrLevel) || rest != nil {
+			t.Errorf("form %d: %v", form, err)
+		}
+	}
+}
