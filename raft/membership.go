@@ -194,7 +194,7 @@ func (m Membership) checkNodes() error {
 }
 
 // Member returns the member of that id, whichever list it is in.
-func (m Membership) Member(id ReplicaID) (Member, bool) {
+func (m *Membership) Member(id ReplicaID) (Member, bool) {
 	for _, list := range [...][]Member{m.Voters, m.Outgoing, m.Learners} {
 		if i := find(list, id); i >= 0 {
 			return list[i], true
@@ -250,13 +250,13 @@ func compare(a, b ReplicaID) int {
 	return 0
 }
 
-// find returns the place of id in a sorted list, or -1.
+// find returns the position of id in a list, or -1. A list has a few members: to look
+// at each is faster than to search.
 func find(list []Member, id ReplicaID) int {
-	i, ok := slices.BinarySearchFunc(list, id, func(m Member, id ReplicaID) int {
-		return compare(m.Replica, id)
-	})
-	if !ok {
-		return -1
+	for i := range list {
+		if list[i].Replica == id {
+			return i
+		}
 	}
-	return i
+	return -1
 }

@@ -178,6 +178,10 @@ func (r *Reader) Int() int64 {
 
 // Bool takes a bool.
 func (r *Reader) Bool() bool {
+	if b := r.next(); len(b) > 0 && (b[0] == codeFalse || b[0] == codeTrue) {
+		r.pos++
+		return b[0] == codeTrue
+	}
 	h, ok := r.head()
 	if !ok {
 		return false
