@@ -14,7 +14,7 @@ var (
 )
 
 // lie has a replica told, in another one's name, what can't be so: a term far
-// above all, or in the term of today an index beyond any log. Nothing may come
+// above all, or in the term of today an index or a time beyond any log. Nothing may come
 // of it, then or when it settles.
 func (n *run) lie(r *Replica) {
 	if r.Group == nil {
@@ -26,11 +26,13 @@ func (n *run) lie(r *Replica) {
 	if m.From == r.ID || m.Type == raft.MsgSnapshot {
 		return // a snapshot is made by the receiver's owner, who has read all of it
 	}
-	switch n.r.IntN(4) {
+	switch n.r.IntN(5) {
 	case 0:
 		m.Log.Index = forgedIndexes[n.r.IntN(len(forgedIndexes))]
 	case 1:
 		m.Commit = forgedIndexes[n.r.IntN(len(forgedIndexes))]
+	case 2:
+		m.Time = raft.TimeLimit + raft.GroupTime(n.r.Uint64()>>2)
 	default:
 		m.Term = farTerms[n.r.IntN(len(farTerms))]
 	}

@@ -22,5 +22,5 @@
 // what a client lists, chaos.go when they strike, disk.go and rot.go what they do to
 // disks, snapshot.go how states are written down and sent, task.go what a node
 // does beside its host, member.go how memberships change, config.go what must
-// hold of them.
+// hold of them, lull.go what becomes of groups to which nobody writes.
 package sim
