@@ -13,11 +13,10 @@ import (
 	"muster/raft"
 )
 
-// finding is a record that is needed and that somebody could not read beside
-// Append.
+// finding is a record that is needed and that a reader beside Append could not read.
 type finding struct {
 	replica Replica
-	kind    recordKind  // kindEntries, or of what is written again from memory
+	kind    recordKind  // kindEntries, or a kind that is written again from memory
 	run     run         // of kindEntries
 	node    raft.NodeID // of kindNote
 	at      place
@@ -39,16 +38,16 @@ type stretch struct {
 	from, to int64
 }
 
-// faults has what is wrong with records that are needed, as far as somebody met it
-// beside Append, and what the disk refuses of them, see refused.go. Damage waits
-// here for the goroutine of Append, which alone changes the index.
+// faults has the damage to needed records that was found beside Append, and what the
+// disk refuses of them, see refused.go. Damage waits here for the goroutine of Append,
+// which alone changes the index.
 type faults struct {
 	disk  vfs.FS
 	dir   string // of the segments
 	log   *slog.Logger
 	index *index
 
-	some atomic.Bool // the disk refuses something: whoever reads with success has to look
+	some atomic.Bool // the disk refuses something: a read that succeeds has to look whether that is back
 
 	mu        sync.Mutex               // taken after index.mu, never held over a disk operation
 	found     []finding                // guarded by mu; damage that the index does not know yet
@@ -58,7 +57,7 @@ type faults struct {
 	turn      int                      // guarded by mu; of LookAgain
 }
 
-// find notes damage, once.
+// find records damage, once.
 func (f *faults) find(n finding) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -69,8 +68,8 @@ func (f *faults) find(n finding) {
 	f.log.Error("damage found", "err", &n.damage)
 }
 
-// adopt hands the damage over that was found since the last call. The caller
-// holds index.mu until the index knows of it: in between nobody would.
+// adopt hands over the damage that was found since the last call. The caller holds
+// index.mu until the index knows of it: in between, neither part has it.
 func (f *faults) adopt() []finding {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -93,8 +92,7 @@ func (f *faults) foundIn(id Replica) []finding {
 	return found
 }
 
-// note takes note that a record was refused once more, and returns how often that
-// was.
+// note records that the disk refused a record once more, and returns how often it has.
 func (f *faults) note(n finding) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -110,8 +108,8 @@ func (f *faults) note(n finding) int {
 	return 1
 }
 
-// forget drops a record: the disk has returned it, or nothing needs it there. It
-// reports whether it was one.
+// forget drops a refused record: the disk has returned it, or nothing needs it there.
+// It reports whether there was one.
 func (f *faults) forget(at place) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -121,8 +119,8 @@ func (f *faults) forget(at place) bool {
 	return len(f.records) < n
 }
 
-// hits returns the damage that entries at a place count as, and whether they do:
-// they were refused so often at least.
+// hits returns the damage that entries at a place count as, and whether they count as
+// damaged: the disk has refused them at least looks times.
 func (f *faults) hits(id Replica, at place, looks int) (Damage, bool) {
 	if !f.some.Load() {
 		return Damage{}, false
@@ -145,8 +143,8 @@ func (f *faults) opened(all []stretch) {
 	f.some.Store(len(all) > 0)
 }
 
-// refuse takes note that the disk refused a record once more, and reports whether
-// it counts as damage by now.
+// refuse records that the disk refused a record once more, and reports whether it
+// counts as damage by now.
 func (f *faults) refuse(n finding) bool {
 	n.damage.Refused = !bug("refused read taken for loss")
 	if !n.damage.Refused {
@@ -159,8 +157,8 @@ func (f *faults) refuse(n finding) bool {
 		f.log.Warn("disk refuses a read", "file", n.damage.File, "offset", n.damage.Offset, "record", n.damage.Record, "reason", n.damage.Reason)
 	case refusedLooks:
 		if n.kind != kindEntries {
-			// It is in memory, and written again elsewhere: nobody needs it
-			// there any more.
+			// Its content is in memory and will be written again elsewhere, so
+			// nobody needs it there.
 			f.find(n)
 			f.forget(n.at)
 			break
@@ -170,7 +168,7 @@ func (f *faults) refuse(n finding) bool {
 	return looks >= refusedLooks
 }
 
-// unread takes note of why a run can't be read, and returns what is said of it.
+// unread records why a run can't be read, and returns the error for the reader.
 func (f *faults) unread(id Replica, l *located, err error) error {
 	var d *Damage
 	n := finding{replica: id, kind: kindEntries, run: l.run, at: l.at}
@@ -188,14 +186,14 @@ func (f *faults) unread(id Replica, l *located, err error) error {
 	return err
 }
 
-// refusal is what is said of a run that the disk refuses.
+// refusal is the damage that a run counts as if the disk goes on refusing it.
 func (l *located) refusal(id Replica, err error) Damage {
 	d := l.gone(id).(*Damage)
 	d.Reason, d.Refused = err.Error(), true
 	return *d
 }
 
-// isBack takes note that the disk has returned a record.
+// isBack records that the disk has returned a record.
 func (f *faults) isBack(at place) {
 	if f.some.Load() && f.forget(at) {
 		f.log.Info("disk returns what it refused", "segment", at.segment, "offset", at.offset)
@@ -220,7 +218,7 @@ func (f *faults) lossOf(id Replica) (Damaged, bool) {
 	}
 	found, runs := f.foundIn(id), p.runs
 	if p.lost == 0 && len(found) == 0 && !f.some.Load() {
-		runs = nil // nothing is known to be lost: the scrub asks at each step, mu is held, and there may be many
+		runs = nil // nothing is known to be lost; the scrub asks at each step, with mu held, and runs may be many
 	}
 	for i := range runs {
 		n := &runs[i]

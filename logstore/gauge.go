@@ -7,20 +7,21 @@ import (
 	"muster/logstore/vfs"
 )
 
-// gauge tells how much room the file system has. It is owned by the goroutine of
+// gauge knows how much room the file system has. It is owned by the goroutine of
 // Append.
 type gauge struct {
 	disk vfs.FS
 	dir  string // of the segments
-	free int64  // bytes that there were when it was last asked
+	free int64  // bytes that were free when it last asked
 }
 
-// ask asks the file system for its room, and whether it is enough.
+// ask asks the file system how much room it has, and returns an error that wraps
+// ErrFull if that is less than some bytes.
 func (g *gauge) ask(bytes int64) error {
 	free, err := g.disk.Free(g.dir)
 	if err != nil {
 		g.free = math.MaxInt64
-		return nil // to try will tell
+		return nil // the attempt will show it
 	}
 	g.free = free
 	if free < bytes {

@@ -5,10 +5,9 @@ import (
 	"sync/atomic"
 )
 
-// halt is the end of a Store: the first error that the disk met while something
-// was written, or that the Store was closed. It is final. A disk that did not
-// keep what it was given is not asked again: it may have dropped it, and would
-// say that all is well. Any goroutine may use it.
+// halt is the end of a Store: the first error of a write, or that the Store was
+// closed. It is final. A disk that failed to keep something is not asked again: it
+// may have dropped the bytes, and would report success. Any goroutine may use it.
 type halt struct{ first atomic.Pointer[error] }
 
 // because makes err final, unless something else is already.

@@ -12,10 +12,10 @@ import (
 )
 
 // headroom is a file that only takes up room, so that there is some when the
-// disk is full: for the snapshot by which the log can be compacted, and for the
-// identity, which is written anew at each start. When one of them finds no room
-// it is cut, and it is made again when there is some. A snapshot leaves the
-// identity its part: no node shall be kept from starting.
+// disk is full: for the snapshot behind which the log can be compacted, and for the
+// identity, which is written anew at each start. When one of them finds no room, the
+// file is cut; it grows again when there is room. A snapshot leaves the identity its
+// part: a full disk must not keep a node from starting.
 type headroom struct {
 	disk  vfs.FS
 	dir   string // the data directory
@@ -27,16 +27,16 @@ type headroom struct {
 	lent int        // guarded by mu; how many write in its place
 }
 
-// allocator is a file that can be given room without its being written. It
-// suffices for the headroom, whose bytes nobody reads.
+// allocator is a file that can get room without being written. That is enough for
+// the headroom, whose bytes nobody reads.
 type allocator interface{ Allocate(size int64) error }
 
-// keep makes the headroom so large, or as near to that as there is room. It belongs
-// to the goroutine of Append.
+// keep makes the headroom as large as want, or as near to that as there is room. It
+// belongs to the goroutine of Append.
 func (h *headroom) keep(want int64) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	// A little more than it needs is not worth the work.
+	// A headroom that is a little too large is not worth the work.
 	if h.lent > 0 || h.size >= want && h.size <= 2*want+headroomStep {
 		return nil
 	}
@@ -66,7 +66,7 @@ func (h *headroom) resize(size int64) error {
 	if err != nil {
 		return err
 	}
-	// It is synced so that no power cut gives its room to others.
+	// Without the sync, a power cut could give its room to others.
 	if err = h.fill(file, h.size, size); err == nil {
 		err = file.Sync()
 	}
@@ -120,8 +120,8 @@ func (h *headroom) find() error {
 
 func (h *headroom) file() string { return path.Join(h.dir, headroomName) }
 
-// cutHeadroom gives back the room of the headroom in a data directory, but so
-// many bytes.
+// cutHeadroom gives back the room of the headroom in a data directory, except as many
+// bytes as left returns.
 func cutHeadroom(disk vfs.FS, dir string, left func(size int64) int64) error {
 	file, err := openFile(disk, path.Join(dir, headroomName))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -149,8 +149,8 @@ func leftByIdentity(size int64) int64 { return max(0, size-identityRoom) }
 // leftBySnapshot is what is left after a snapshot got its room.
 func leftBySnapshot(size int64) int64 { return min(size, headroomMin) }
 
-// lend does what needs room, beside Append: if there is none, it gives up the
-// headroom and does it once more. The caller calls giveBack once it needs no more.
+// lend calls do, which needs room, beside Append. If there is none, it gives up the
+// headroom and calls do once more. The caller calls giveBack once it is done.
 func (h *headroom) lend(lent *bool, do func() error) error {
 	err := do()
 	if !errors.Is(err, ErrFull) {
@@ -166,7 +166,7 @@ func (h *headroom) lend(lent *bool, do func() error) error {
 		h.log.Warn("disk full: headroom is given up", "bytes", h.size)
 		if cutErr := cutHeadroom(h.disk, h.dir, leftBySnapshot); cutErr != nil {
 			h.mu.Unlock()
-			return cutErr // not a want of room, after which the log may go on
+			return cutErr // not ErrFull, after which the log could continue
 		}
 		h.size = headroomMin
 	}
@@ -188,8 +188,9 @@ func (h *headroom) giveBack(lent *bool) {
 	h.lent--
 }
 
-// forIdentity does what the identity needs room for: if there is none, it gives up
-// the identity's part of the headroom, and does it once more. Any goroutine may call it.
+// forIdentity calls do, which needs room for the identity. If there is none, it gives up
+// the identity's part of the headroom, and calls do once more. Any goroutine may call
+// it.
 func (h *headroom) forIdentity(do func() error) error {
 	err := do()
 	if !errors.Is(err, ErrFull) {

@@ -15,11 +15,11 @@ import (
 	"muster/raft"
 )
 
-// Stage says how far a node is on its way into a cluster.
+// Stage is how far a node is on its way into a cluster.
 type Stage uint8
 
 const (
-	// StageFounding: the node has an id and takes part in making a cluster,
+	// StageFounding: the node has an id and takes part in founding a cluster,
 	// of which nothing is settled yet.
 	StageFounding Stage = 1
 	// StageFounded: the cluster is settled and the node is in it, for good.
@@ -51,15 +51,14 @@ type Identity struct {
 	Node      raft.NodeID
 	// Chain has the lives of this directory, at most [LivesMax], oldest first.
 	Chain []Link
-	// Stopped is the last batch at the last clean stop, 0 since the next start:
-	// what is missing before it was there.
+	// Stopped is the last batch at the last clean stop, 0 from the next start on: if
+	// the log now ends before it, something is lost.
 	Stopped Batch
 	// Settled is the number of the newest life in which a doubt ended, 0: none did.
-	// It had heard the others, so that nothing of a life before it is missing.
+	// That life had heard the others, so nothing of a life before it is missing.
 	Settled uint64
-	// Doubt is why this life may be an older one than the node's newest, in one
-	// line of at most [DoubtBytesMax]; empty: nothing is known that says so.
-	// It outlives the life.
+	// Doubt is why this life may be older than the node's newest, in one line of at
+	// most [DoubtBytesMax]; empty: nothing suggests it. It outlives the life.
 	Doubt Doubt
 	// Witness is the one at home, zero if there was none yet, and NextWitness the
 	// one that is to take its place, or has just taken it.
@@ -67,8 +66,8 @@ type Identity struct {
 	// Segments are the files that the log was written to when the witness was made,
 	// at most two, none after a clean stop.
 	Segments []SegmentFile
-	// Missed are those that were expected when the doubt arose: if one of them is
-	// back, the doubt is lifted. None if it did not come from the witness.
+	// Missed are the witnesses that were expected when the doubt arose: if one of them
+	// is back, the doubt is lifted. None if the doubt did not come from the witness.
 	Missed  []Witness
 	Members []IdentityMember
 }
@@ -157,8 +156,8 @@ func (id Identity) append(b []byte, format uint32) []byte {
 }
 
 // ReadIdentity reads the identity file of a data directory. It reports false if
-// there is none, which is how a node learns that it is new. What it says may
-// not be durable yet, if the process before ended in the midst of a change: who
+// there is none, which is how a node learns that it is new. The content may not be
+// durable yet, if the process before ended in the middle of a change: a caller that
 // relies on it writes it again first, as each start of a node does.
 func ReadIdentity(disk vfs.FS, dir string) (Identity, bool, error) {
 	name := path.Join(dir, identityName)
@@ -309,7 +308,7 @@ func parseWitness(value string) (w Witness, err error) {
 func WriteIdentity(disk vfs.FS, dir string, id Identity) error {
 	err := replaceIdentity(disk, dir, id)
 	if errors.Is(err, ErrFull) {
-		// What was kept back for this has the room.
+		// The headroom was kept for this.
 		if cutErr := cutHeadroom(disk, dir, leftByIdentity); cutErr != nil {
 			return fmt.Errorf("write the identity of the node: %w", cutErr)
 		}
@@ -321,7 +320,7 @@ func WriteIdentity(disk vfs.FS, dir string, id Identity) error {
 // replaceIdentity is WriteIdentity with the room that there is.
 func replaceIdentity(disk vfs.FS, dir string, id Identity) error {
 	b := id.append(nil, identityFormats.newest)
-	// What would not be taken on read is not written.
+	// Never write a file that could not be read again.
 	if _, err := parseIdentity(b, identityFormats); err != nil {
 		return fmt.Errorf("write the identity of the node: %w: %w", ErrIdentity, err)
 	}
@@ -338,6 +337,8 @@ func replaceIdentity(disk vfs.FS, dir string, id Identity) error {
 // replaceFile gives a file of a directory a new content, durably, by way of a
 // temporary one.
 func replaceFile(disk vfs.FS, dir, temp, name string, b []byte) error {
+	// The bytes are synced before the rename, and the directory after it: a crash
+	// leaves the old file or the new one, and never a name without its content.
 	temp = path.Join(dir, temp)
 	f, err := disk.Create(temp)
 	if err != nil {

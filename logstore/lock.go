@@ -11,7 +11,7 @@ import (
 
 const lockName = "lock"
 
-// Lock takes the lock of a data directory, which it makes if it is missing.
+// Lock takes the lock of a data directory, and makes the directory if it is missing.
 // The lock ends with Close, or with the process.
 func Lock(fs vfs.FS, dir string) (io.Closer, error) {
 	if err := fs.MkdirAll(dir); err != nil {

@@ -17,14 +17,14 @@ import (
 // use low: each new segment is twice the last, up to the standard size.
 const firstSegmentBytes = 1 << 20
 
-// segmentsMax bounds the log: a name that lies must not decide how many
-// segments are taken to be missing. It is 16 TiB.
+// segmentsMax bounds the log, to 16 TiB: a stray file name must not decide how many
+// segments count as missing.
 const segmentsMax = 1 << 20
 
 // Open opens the log in a data directory, or makes one, and reads all of it.
 // It returns [ErrInUse], [ErrNewerFormat], [ErrOlderFormat], or the disk's
 // error. An unfinished last batch is dropped: nobody was told that it is kept.
-// Damage is no error: what it hit is in [Store.Damaged].
+// Damage is no error: [Store.Damaged] lists what it hit.
 func Open(o Options) (*Store, error) {
 	if o.SegmentBytes == 0 {
 		o.SegmentBytes = SegmentBytesDefault
@@ -88,7 +88,7 @@ func newStore(o Options) *Store {
 	return s
 }
 
-// open does what [Open] says, but for the snapshots.
+// open does what [Open] says, except for the snapshots.
 func (r *recovery) open() (err error) {
 	s := r.s
 	if r.known, err = knownEnd(s.fs, s.home.dir); err != nil {
@@ -100,7 +100,7 @@ func (r *recovery) open() (err error) {
 	}
 	numbers = r.known.orNumbers(numbers)
 	if len(numbers) == 0 && r.known.refused != nil {
-		return r.known.refused // it tells of what is gone
+		return r.known.refused // the file may tell what is missing
 	}
 	if len(numbers) == 0 {
 		if err := s.room.startFilling(min(firstSegmentBytes, s.size)); err != nil {
@@ -117,15 +117,15 @@ func (r *recovery) open() (err error) {
 	if err := r.recover(numbers); err != nil {
 		return err
 	}
-	// What was renamed by a process that was killed may not be durable yet.
+	// A killed process may have renamed files without syncing the directory.
 	if err := s.fs.SyncDir(s.dir); err != nil {
 		return err
 	}
 	return s.beginSpace()
 }
 
-// list makes the directory if it is missing, clears away a segment whose
-// preparation was cut short, and returns the numbers of the segments, sorted.
+// list makes the directory if it is missing, removes a segment whose preparation was
+// cut short, and returns the numbers of the segments, sorted.
 func (r *recovery) list() ([]uint64, error) {
 	s := r.s
 	if err := s.fs.MkdirAll(s.dir); err != nil {

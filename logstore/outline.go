@@ -3,13 +3,13 @@ package logstore
 import "muster/raft"
 
 // Outline is what the index knows of a replica's log without reading any of it.
-// Entries that were lost are in it like the others: the index knows their ids.
+// It includes lost entries: the index knows their ids.
 type Outline struct {
 	State raft.HardState
 	Base  Base
 	Terms []raft.TermRun // of the entries after Base
 	Last  raft.LogID     // Base.ID, if there are no entries
-	// Changes are the indexes among which the membership entries are.
+	// Changes are ranges of indexes that hold all membership entries, among others.
 	Changes []Range
 }
 

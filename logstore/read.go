@@ -10,14 +10,14 @@ import (
 	"muster/raft"
 )
 
-// reader reads what the index says where it stands. It has no state: any number of
-// goroutines may use it, beside Append.
+// reader reads entries from where the index says they are. It has no state: any number
+// of goroutines may use it, beside Append.
 type reader struct {
 	index  *index
 	faults *faults
 }
 
-// located is a run with the file that it stands in.
+// located is a run with the file that it is in.
 type located struct {
 	run
 	segment *segment
@@ -26,14 +26,14 @@ type located struct {
 // locateMax bounds how many runs are looked up under one hold of the lock.
 const locateMax = 64
 
-// Read returns the entries from lo to hi, or as many of them, beginning with
-// the first and at least that one, as have not much more than maxBytes. Each
-// was checked against its checksums. The entries are the caller's.
+// Read returns the entries from lo to hi, or the first of them, at least one, that
+// have not much more than maxBytes together. It has verified their checksums. The
+// entries are the caller's.
 //
-// It may run beside Append, of which it sees what is durable. Its errors are
+// It may run beside Append, and sees only what is durable. Its errors are
 // [ErrUnknown], [ErrCompacted], [ErrRange], a [Damage], one that wraps
-// [ErrRefused], or the disk's. What a Damage hit is lost from then on, see
-// [Store.Damaged]; what was refused may be asked for again.
+// [ErrRefused], or the disk's. Entries that a Damage hit are lost from then on, see
+// [Store.Damaged]; refused ones may be asked for again.
 func (s *Store) Read(id Replica, lo, hi uint64, maxBytes int) ([]raft.Entry, error) {
 	return s.reader.read(id, lo, hi, maxBytes)
 }
@@ -54,11 +54,13 @@ func (rd *reader) read(id Replica, lo, hi uint64, maxBytes int) ([]raft.Entry, e
 			}
 			got, err := runs[i].read(id, seed)
 			if err != nil {
+				// The file is read without the lock, so the reclaimer may have moved
+				// the run and given the file to another segment: that is no damage.
 				if rd.index.moved(id, &runs[i]) {
 					break // look it up again
 				}
 				if err = rd.faults.unread(id, &runs[i], err); errors.Is(err, ErrRefused) && len(entries) > 0 {
-					return entries, nil // who wants more asks again
+					return entries, nil // a caller that wants more asks again
 				}
 				return nil, err
 			}
@@ -105,7 +107,7 @@ func (x *index) locate(id Replica, lo, hi uint64, runs []located) (int, raft.See
 		n++
 	}
 	if n == 0 || runs[0].first > lo {
-		// Only where what was lost is not known.
+		// This happens only if it is unknown what was lost.
 		d := Damage{File: x.dir, Record: "log of " + id.String(), Reason: "it has a gap"}
 		if p.where != nil {
 			d = *p.where
@@ -115,8 +117,8 @@ func (x *index) locate(id Replica, lo, hi uint64, runs []located) (int, raft.See
 	return n, p.seed, nil
 }
 
-// moved reports whether a run is not any more where it was: it was moved, or
-// truncated, and its file may be another segment by now.
+// moved reports whether a run is no longer where it was: it was moved, or truncated,
+// and its file may be another segment by now.
 func (x *index) moved(id Replica, l *located) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -203,10 +205,10 @@ func readEntries(b []byte, count uint32, seed raft.Seed) ([]raft.Entry, error) {
 	return entries, nil
 }
 
-// Restore returns what was found on disk of a replica. Applied and Tail are
-// the owner's: it knows how far its state machine is, and reads the rest with
-// Read. Of a replica that is damaged it returns the [Damage] and beside it what
-// can be read: all but memberships that are lost.
+// Restore returns what was found on disk of a replica. It leaves Applied and Tail to
+// the owner, which knows how far its state machine has come, and reads the rest with
+// Read. For a damaged replica it returns the [Damage] and also what can be read: all
+// but lost memberships.
 func (s *Store) Restore(id Replica) (raft.Restored, error) {
 	return s.reader.restore(id)
 }

@@ -8,11 +8,10 @@ import (
 	"muster/raft"
 )
 
-// LookAgain asks the disk once more for one of the things that it refused, in
-// turns, and reports whether there was any. It may run beside Append and Read, but
-// not beside Scrub or itself. The owner calls it at its own pace, some time
-// apart: what is refused refusedLooks times counts as damage then, and no longer
-// once the disk returns it.
+// LookAgain asks the disk once more for one of the things that it refused, in turn,
+// and reports whether there was any. It may run beside Append and Read, but not beside
+// Scrub or itself. The owner leaves some time between calls: what is refused
+// refusedLooks times counts as damage until the disk returns it.
 func (s *Store) LookAgain() bool {
 	turn, records, stretches := s.faults.next()
 	snapshots := s.snapshots.allRefused()
@@ -31,12 +30,12 @@ func (s *Store) LookAgain() bool {
 	return true
 }
 
-// Returned hands out entries of a replica that the disk refused when the log was
-// opened, and that it has returned since, not much more than returnedBytesMax at
-// a time: for [Write.Mended]. Any goroutine may ask; it costs next to nothing.
+// Returned hands out entries of a replica, for [Write.Mended], that the disk refused
+// when the log was opened and has returned since: not much more than returnedBytesMax
+// at a time. Any goroutine may ask; it costs next to nothing.
 func (s *Store) Returned(id Replica) []raft.Entry { return s.faults.handOut(id) }
 
-// next returns whose turn it is to be asked for again, of what the disk refuses.
+// next returns everything that the disk refuses, and whose turn it is.
 func (f *faults) next() (turn int, records []refusal, stretches []stretch) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -48,7 +47,7 @@ func (f *faults) next() (turn int, records []refusal, stretches []stretch) {
 func (f *faults) lookAtRecord(n finding) {
 	needed := f.index.neededWithin(n.at.segment, int64(n.at.offset), int64(n.at.offset)+1)
 	if !slices.ContainsFunc(needed, func(o finding) bool { return o.same(&n) && o.replica == n.replica }) {
-		f.forget(n.at) // it was moved, mended, or is needed no more
+		f.forget(n.at) // it was moved or mended, or is no longer needed
 		return
 	}
 	seg := f.index.segmentNow(n.at.segment)
@@ -67,8 +66,8 @@ func (f *faults) lookAtRecord(n finding) {
 	}
 }
 
-// lookAtStretch reads again what was refused when the log was opened. What comes
-// back of it waits for its owner, who gives it back to the log: see
+// lookAtStretch reads a stretch again that was refused when the log was opened. Entries
+// that come back wait for the owner, which gives them back to the log: see
 // [Store.Returned].
 func (f *faults) lookAtStretch(t stretch) {
 	x := f.index

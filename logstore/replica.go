@@ -11,8 +11,8 @@ type replica struct {
 	id   Replica
 	seed raft.Seed
 
-	// Owned by the goroutine of Append: how it will be once the batch that is
-	// being made is on disk.
+	// Owned by the goroutine of Append: the replica as it will be once the present
+	// batch is on disk.
 	ahead struct {
 		base   raft.LogID
 		last   raft.LogID
@@ -31,7 +31,7 @@ type replica struct {
 	stateAt place
 	runs    []run   // by first, none overlapping. Invariant, save during recovery and where promises are lost: from base.ID.Index+1 to the end without a gap
 	lost    int     // of runs
-	lostAt  place   // where it is said, or seen, that what the replica promised is lost
+	lostAt  place   // of the record, or the damage, by which the replica's promises are lost
 	where   *Damage // the first that was found, nil if nothing is lost
 
 	row struct { // owned by whoever makes a directory
@@ -40,8 +40,8 @@ type replica struct {
 	}
 }
 
-// grave is the newest removal of a group. It covers all replicas of the group
-// that were allotted before: ids and incarnations only grow.
+// grave is the newest removal of a group. It covers all replicas of the group that
+// were allotted earlier, because ids and incarnations only grow.
 type grave struct {
 	replica Replica
 	at      place
@@ -85,8 +85,8 @@ func (r *replica) term(index uint64) (uint64, bool) {
 	return 0, false
 }
 
-// holds reports whether the index has all entries that a record says are lost, as
-// ones that can be read.
+// holds reports whether the index has all entries that r says are lost, and they can be
+// read.
 func (p *replica) holds(r *record) bool {
 	for next := r.first; next <= r.last(); {
 		i := p.find(next)
@@ -98,7 +98,7 @@ func (p *replica) holds(r *record) bool {
 	return true
 }
 
-// hurt notes the first place of what the replica lost.
+// hurt records the first place at which the replica lost something.
 func (r *replica) hurt(d Damage) {
 	if r.where == nil || r.lost == 0 && r.lostAt.size == 0 {
 		r.where = &d

@@ -39,7 +39,7 @@ func (m *room) useReserve() error {
 	return m.christen(file, r.done)
 }
 
-// fillReserve brings the reserve some bytes nearer to what it should be.
+// fillReserve brings the reserve some bytes nearer to its size.
 func (m *room) fillReserve(bytes int64) error {
 	want := m.reserveSize()
 	if m.lack || m.reserve != nil && m.reserve.done >= want {
@@ -72,7 +72,7 @@ func (m *room) fillReserve(bytes int64) error {
 	return nil
 }
 
-// cutReserve takes off the reserve what could not be written or synced.
+// cutReserve cuts the part off the reserve that could not be written or synced.
 func (m *room) cutReserve() error {
 	r := m.reserve
 	if r == nil {

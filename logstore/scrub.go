@@ -8,27 +8,26 @@ import (
 // scrubGapBytes is how much is searched at once for the next batch.
 const scrubGapBytes = 64 << 10
 
-// logScrub is the slow walk of Scrub over the log, and where it is.
+// logScrub is the slow walk of Scrub over the log, and how far it has come.
 type logScrub struct {
 	index  *index
 	faults *faults
 
 	segment uint64
-	offset  int64 // the next batch that is due there
-	done    bool  // the log is, and the snapshots are left
+	offset  int64 // of the next batch that is due there
+	done    bool  // with the log: the snapshots are left
 	buf     []byte
 }
 
-// Scrub goes on with a slow walk over what has not been read for long: the
-// segments before the one that is written to, then the snapshots. It reads
-// about maxBytes, and one batch at least. Done says that the walk has come to
-// its end; the next call begins anew. What it finds damaged shows in
-// [Store.Damaged] if it is entries or a snapshot; what else it was, the next
-// batch writes again from memory.
+// Scrub continues a slow walk over what has not been read for long: the segments
+// before the one that is written to, then the snapshots. It reads about maxBytes, and
+// at least one batch. It returns done once the walk has come to its end; the next call
+// begins anew. Damaged entries and snapshots then show in [Store.Damaged]; other
+// damaged records the next batch writes again from memory.
 //
-// It may run beside Append and Read, but not beside itself. To find damage is no
-// error, nor is what the disk refuses: see [Store.LookAgain]. What the system still has in memory it does
-// not ask the disk for again, so a byte that rots below that shows later.
+// It may run beside Append and Read, but not beside itself. Finding damage is no
+// error, nor is what the disk refuses: see [Store.LookAgain]. The system does not ask
+// the disk again for what it still has in memory, so rot below that shows later.
 func (s *Store) Scrub(maxBytes int64) (done bool, err error) {
 	c := &s.walk
 	for !c.done && maxBytes > 0 {
@@ -74,8 +73,8 @@ func (c *logScrub) batch() (int64, bool) {
 	return size, true
 }
 
-// gap goes on to the next batch. Before it are the gap before a fresh one,
-// the rest of the segment, or what a header that is damaged began.
+// gap moves on to the next batch. What is skipped is the gap before a fresh page, the
+// rest of the segment, or a batch whose header is damaged.
 func (c *logScrub) gap(seg *segment) (int64, bool) {
 	b, err := c.read(seg, c.offset, min(scrubGapBytes, seg.limit()-c.offset))
 	if err != nil {
@@ -93,8 +92,8 @@ func (c *logScrub) gap(seg *segment) (int64, bool) {
 	return int64(len(b)), true
 }
 
-// under returns the segment that the walk is in: not the one that is
-// written to, nor one that is lost.
+// under returns the segment that the walk is in: never the one that is written to, nor
+// one that is lost.
 func (c *logScrub) under() *segment {
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
@@ -126,22 +125,22 @@ func (c *logScrub) read(seg *segment, at, n int64) ([]byte, error) {
 	return b, err
 }
 
-// unreadable goes on behind what the disk could not read. It may be that the
-// segment was freed meanwhile.
+// unreadable continues after bytes that the disk could not read. The segment may have
+// been freed meanwhile.
 func (c *logScrub) unreadable(seg *segment, n int64) (int64, bool) {
 	c.suspect(seg, c.offset, c.offset+n)
 	c.offset += n
 	return n, true
 }
 
-// suspect looks at all that is needed and begins in a range that is not whole, or
-// that the disk refused.
+// suspect checks all needed records that begin in a range that is not whole, or that
+// the disk refused.
 func (c *logScrub) suspect(seg *segment, from, to int64) {
 	for _, f := range c.index.neededWithin(seg.number, from, to) {
 		switch err := checkRecord(seg, &f); {
 		case err == nil:
 			c.faults.isBack(f.at)
-		case c.index.segmentNow(seg.number) != seg: // it was freed meanwhile
+		case c.index.segmentNow(seg.number) != seg: // it was freed meanwhile: no damage
 		case errors.Is(err, ErrRefused):
 			c.faults.refuse(f)
 		default:

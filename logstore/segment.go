@@ -27,9 +27,9 @@ import (
 //	32  u64  salt, see record.go
 //	40       zero
 //
-// Without the salt nothing in the segment can be verified. So there are two:
-// one that is damaged is written again from the other. Where both are, all of
-// the segment is lost.
+// Without the salt nothing in the segment can be verified. So there are two headers:
+// a damaged one is written again from the other. If both are damaged, all of the
+// segment is lost.
 //
 // A new file is filled with zeros and synced, in pieces, under the name
 // "next.tmp", then gets its headers, is synced, renamed, and the directory
@@ -44,8 +44,8 @@ const (
 	// LogDir is the directory of the segments, in the data directory.
 	LogDir         = "log"
 	fillPieceBytes = 256 << 10
-	// segmentSizeMax keeps a header that lies from deciding how much memory
-	// is taken: one entry has a segment to measure of some 17 MiB.
+	// segmentSizeMax keeps a wrong header from deciding how much memory is
+	// taken. The largest entry gets a segment of its own, of some 17 MiB.
 	segmentSizeMax = SegmentBytesMax + 64<<20
 )
 
@@ -57,7 +57,7 @@ type segment struct {
 	salt   uint64
 	seed   uint32   // of what is in it; see at
 	file   vfs.File // nil: all of it is lost
-	spoilt *Damage  // of the file as a whole, nil if it is well
+	spoilt *Damage  // of the file as a whole, nil if there is none
 	mend   int64    // where a header has to be written again; -1: nowhere
 
 	end  int64 // owned by the goroutine of Append: the next batch goes here
@@ -67,8 +67,8 @@ type segment struct {
 // limit is where the batches must end: before the copy of the header.
 func (s *segment) limit() int64 { return s.size - segmentHeader }
 
-// room is where they must end that are followed by another: the last sector
-// before the limit is for the batch that closes the segment.
+// room is where all but the last batch must end: the last sector before the limit is
+// for the batch that closes the segment.
 func (s *segment) room() int64 { return s.limit() - sectorSize }
 
 // close makes sure that nothing more is written here.
@@ -114,9 +114,9 @@ func segmentHeaderSum(b []byte) uint32 {
 	return crc32.Update(crc32.Checksum(b[:12], castagnoli), castagnoli, b[16:segmentHeader])
 }
 
-// openSegment opens a file of the log. What is wrong with it as a whole is in
-// its field spoilt, also that the disk refuses to open it, or both its headers;
-// an error is another of the disk's, or that of another format.
+// openSegment opens a file of the log. Its field spoilt says what is wrong with the
+// file as a whole, including that the disk refuses to open it, or both its headers.
+// Its errors are the disk's others, and those about another format.
 func openSegment(disk vfs.FS, dir string, number uint64) (*segment, error) {
 	s := &segment{number: number, name: path.Join(dir, segmentName(number)), end: segmentHeader, mend: -1}
 	file, err := openFile(disk, s.name)
@@ -150,9 +150,8 @@ func (s *segment) spoil(record, format string, args ...any) {
 	s.spoilt = &Damage{File: s.name, Record: record, Reason: fmt.Sprintf(format, args...)}
 }
 
-// readHeaders takes what the segment says of itself from whichever of its
-// headers is whole. One that the disk refuses while the other is there is no
-// damage, and nothing is written over it.
+// readHeaders takes over the header, from whichever copy is whole. If the disk refuses
+// one while the other is there, that is no damage, and nothing is written over it.
 func (s *segment) readHeaders() error {
 	size, err := sizeOf(s.file)
 	if err != nil {
@@ -228,7 +227,7 @@ func (s *segment) readHeader(at int64) (string, error) {
 	return "", nil
 }
 
-// mendHeader writes the header again that was damaged.
+// mendHeader writes the damaged header again.
 func (s *segment) mendHeader() error {
 	if s.mend < 0 {
 		return nil

@@ -17,18 +17,18 @@ import (
 // SnapshotDir is the directory of the snapshots, in the data directory.
 const SnapshotDir = "snap"
 
-// Snapshot names a file that holds the state of a replica at its base: all
-// that the entries up to there have done.
+// Snapshot names a file that holds the state of a replica at its base: the effect of
+// all entries up to there.
 //
-// # The order, for who makes or takes one
+// # The order in which to make or receive one
 //
-//  1. Commit of the writer or the receiver has returned nil.
-//  2. A [Write] with that Base has.
+//  1. Commit of the writer or the receiver, which returns nil.
+//  2. A [Write] with that Base, which succeeds.
 //  3. [Store.RemoveSnapshots] of those before it.
 //
 // A crash before 2 leaves a snapshot too many, which Open keeps if the log holds
-// its base, and removes else. Behind a Write with a Base for which there is no
-// snapshot the replica has lost its state.
+// its base, and removes otherwise. After a Write with a Base for which there is no
+// snapshot, the replica has lost its state.
 type Snapshot struct {
 	Replica Replica
 	Base    Base
@@ -36,10 +36,10 @@ type Snapshot struct {
 	File    string // with its directory
 }
 
-// snapshots has the files of the snapshots: those that may be of use, those that
-// are being written or received, and those that are to go. The state of a replica
-// is in one of them and in the entries of the log after it; the index says which
-// of them fit the log.
+// snapshots has the files of the snapshots: those that may be of use, those that are
+// being written or received, and those that are to be removed. The state of a replica is
+// in one of them and in the entries of the log after it; the index knows which of them
+// fit the log.
 type snapshots struct {
 	disk     vfs.FS
 	dir      string
@@ -59,46 +59,44 @@ type snapshots struct {
 	temp   uint64             // guarded by mu; number of the last temporary file
 }
 
-// Snapshots returns the snapshots of a replica that can be used as far as is
-// known, oldest first. It looks at no file: header and length were checked when
-// the Store was opened, the blocks are when they are read. Any goroutine may
-// ask.
+// Snapshots returns the snapshots of a replica that are not known to be unusable,
+// oldest first. It looks at no file: header and length were checked when the Store was
+// opened, and the blocks are checked when they are read. Any goroutine may ask.
 func (s *Store) Snapshots(id Replica) []Snapshot {
 	return s.snapshots.usable(id)
 }
 
 // RemoveSnapshots removes a replica's snapshots of bases before an index, whole
-// or damaged, beside Append if need be.
+// or damaged. It may run beside Append.
 func (s *Store) RemoveSnapshots(id Replica, before raft.LogID) error {
 	return s.snapshots.remove(id, before)
 }
 
-// OpenSnapshot opens a snapshot for reading, beside Append if need be. A file
-// that is removed meanwhile is read to its end.
+// OpenSnapshot opens a snapshot for reading. It may run beside Append. A file that is
+// removed meanwhile can still be read to its end.
 func (s *Store) OpenSnapshot(sn Snapshot) (*SnapshotReader, error) {
 	return s.snapshots.read(sn)
 }
 
-// ReceiveSnapshot begins to take the file of a snapshot that another replica of
-// the group has made. It may be called beside Append. Two for one replica may be
-// under way.
+// ReceiveSnapshot begins to receive the file of a snapshot that another replica of the
+// group has made. It may run beside Append. Two for one replica may be under way.
 func (s *Store) ReceiveSnapshot(id Replica) (*SnapshotReceiver, error) {
 	return s.snapshots.receive(id)
 }
 
-// CreateSnapshot begins a snapshot of a replica's state at b, an entry of its
-// log or the base of it. It may be called beside Append, and the writer used
-// there; nothing shows before its Commit. Two of one replica may be under way.
+// CreateSnapshot begins a snapshot of a replica's state at b, an entry of its log or
+// the base of it. It may run beside Append, and so may the calls of the writer; nothing
+// is visible before its Commit. Two of one replica may be under way.
 func (s *Store) CreateSnapshot(id Replica, b Base) (*SnapshotWriter, error) {
 	return s.snapshots.create(id, b)
 }
 
-// ScrubSnapshots goes on with a slow walk over the blocks of all snapshots. It
-// reads some maxBytes, one block at least, and reports true once it has seen the
-// last one; the next call begins anew. Damage that it finds it remembers, so
-// that the snapshot is no longer among [Store.Snapshots], returns, and goes on
-// behind that snapshot with the next call. What the disk refuses it leaves to
-// [Store.LookAgain]. It may run beside Append, from one goroutine at a time.
+// ScrubSnapshots continues a slow walk over the blocks of all snapshots. It reads
+// about maxBytes, and at least one block, and reports true once it has seen the last
+// one; the next call begins anew. It remembers damage, so that the snapshot is no
+// longer among [Store.Snapshots], and returns it; the next call continues after that
+// snapshot. It leaves what the disk refuses to [Store.LookAgain]. It may run beside
+// Append, from one goroutine at a time.
 func (s *Store) ScrubSnapshots(maxBytes int64) (done bool, err error) {
 	return s.snapshots.scrubSome(maxBytes)
 }
@@ -106,8 +104,8 @@ func (s *Store) ScrubSnapshots(maxBytes int64) (done bool, err error) {
 // kept is a snapshot that has a file.
 type kept struct {
 	Snapshot
-	damage *Damage // what is known to be wrong with it, or what the disk has refused too often
-	// What the disk refuses of it, and how often it did in a row; nil: nothing.
+	damage *Damage // what is wrong with it, or what the disk has refused too often; nil: nothing known
+	// What the disk refuses of it, and how often in a row; nil: nothing.
 	refused *Damage
 	looks   int
 }
@@ -127,7 +125,7 @@ func compareLogIDs(a, b raft.LogID) int {
 	return cmp.Or(cmp.Compare(a.Index, b.Index), cmp.Compare(a.Term, b.Term))
 }
 
-// damaged takes note of damage in a snapshot, unless it is one no more.
+// damaged records damage in a snapshot, unless that was removed meanwhile.
 func (s *snapshots) damaged(sn Snapshot, d *Damage) {
 	if d.Refused && !bug("refused read taken for loss") {
 		s.refused(sn, d)
@@ -147,10 +145,9 @@ func (s *snapshots) damaged(sn Snapshot, d *Damage) {
 }
 
 // stateLost reports whether the state of a replica at its base is nowhere in this
-// directory: entries that are not in the log any more were compacted behind a
-// snapshot that can't be used. One that came from another node and goes beyond the
-// log does not count before the log begins there: the next Open removes it. It is
-// called with index.mu held.
+// directory: the log was cut off behind a snapshot that can't be used. A snapshot from
+// another node that goes beyond the log counts only once the log begins there: before
+// that, the next Open removes it. It is called with index.mu held.
 func (s *snapshots) stateLost(p *replica) (Damage, bool) {
 	if p.base == nil || p.base.ID.Index == 0 {
 		return Damage{}, false
@@ -175,8 +172,8 @@ func (s *snapshots) stateLost(p *replica) (Damage, bool) {
 	return d, true
 }
 
-// forget dooms those of a replica that was removed. It is called with index.mu
-// held. The files go with the next sweep: that takes long, and Append waits here.
+// forget dooms the snapshots of a replica that was removed. It is called with index.mu
+// held. The next sweep removes the files: that takes long, and Append would wait.
 func (s *snapshots) forget(id Replica) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -186,9 +183,8 @@ func (s *snapshots) forget(id Replica) {
 	delete(s.of, id)
 }
 
-// sweep removes the files that nobody wants any more. One that can't be
-// removed, or comes back after a crash, is only in the way: the next Open tries
-// again.
+// sweep removes the files that are no longer needed. One that can't be removed, or
+// comes back after a crash, does no harm: the next Open tries again.
 func (s *snapshots) sweep() error {
 	s.mu.Lock()
 	doomed := s.doomed

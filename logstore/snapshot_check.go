@@ -6,9 +6,9 @@ import (
 	"hash/crc32"
 )
 
-// snapshotCheck checks the bytes of a snapshot's file as they come, in pieces of
-// any size. It keeps no more of them than a header, and believes no length that
-// it has not checked.
+// snapshotCheck checks the bytes of a snapshot's file as they arrive, in pieces of any
+// size. It keeps no more of them than a header, and trusts no length that it has not
+// checked.
 type snapshotCheck struct {
 	file string  // for a Damage
 	of   Replica // whose group's it must be
@@ -35,8 +35,8 @@ func (c *snapshotCheck) damage(record, format string, args ...any) error {
 	return &Damage{File: c.file, Offset: c.begun, Record: record, Reason: fmt.Sprintf(format, args...)}
 }
 
-// feed takes the next bytes. Its errors are a [Damage] and [ErrNewerFormat]; after
-// one it is of no more use.
+// feed takes the next bytes. Its errors are a [Damage] and [ErrNewerFormat]; after an
+// error the check is of no use.
 func (c *snapshotCheck) feed(b []byte) error {
 	for len(b) > 0 {
 		n := 0
@@ -67,7 +67,7 @@ func (c *snapshotCheck) feed(b []byte) error {
 	return nil
 }
 
-// step goes on if what was under way is complete.
+// step begins the next part if the present one is complete.
 func (c *snapshotCheck) step() error {
 	if c.left > 0 || len(c.part) < c.need {
 		return nil
@@ -144,7 +144,7 @@ func (c *snapshotCheck) takeTrailer() error {
 	return nil
 }
 
-// finish returns an error unless all of the file has come.
+// finish returns an error unless all of the file has arrived.
 func (c *snapshotCheck) finish() error {
 	if !c.whole {
 		if c.need == 0 {

@@ -9,11 +9,10 @@ import (
 	"muster/raft"
 )
 
-// A snapshot is a file in the directory snap. Its name says whose it is and
-// where it stands: g3-i2-r5-7.10432.snap is that of group 3, incarnation 2,
-// replica 5, and of the base with term 7 and index 10432. Nothing in the file
-// depends on the replica, so that all that are made at one base are equal,
-// byte for byte. All numbers are little-endian.
+// A snapshot is a file in the directory snap. Its name gives its replica and its base:
+// g3-i2-r5-7.10432.snap belongs to group 3, incarnation 2, replica 5, and to the base
+// with term 7 and index 10432. Nothing in the file depends on the replica, so all
+// snapshots at one base are equal, byte for byte. All numbers are little-endian.
 //
 //	 0  8 B  ed 'm' 'u' 's' 't' 's' 'n' 'p'
 //	 8  u32  format, 1
@@ -35,9 +34,9 @@ import (
 //	8       data
 //
 // The seed of a block is the CRC32C of group, incarnation, term, index and the
-// block's number, from 0 on, eight bytes each. So a block that stands at the
-// place of another, or in the file of another base, never verifies. What
-// follows the last block begins like a block without data, which there is not:
+// block's number, from 0 on, eight bytes each. So a block in the place of another,
+// or in the file of another base, never verifies. The trailer after the last block
+// begins like a block without data, which does not exist:
 //
 //	 0  u32  CRC32C of bytes 4 to 31, begun from the seed of the number after the last block's
 //	 4  u32  zero
@@ -46,8 +45,8 @@ import (
 //	20  u32  CRC32C of the blocks' checksums, one after another (no seed)
 //	24  8 B  'p' 'n' 's' 't' 's' 'u' 'm' ed
 //
-// Nothing follows. A file gets its name only after all of it was synced, so
-// there is no torn snapshot: one that is not whole is damaged.
+// Nothing follows. A file gets its name only after all of it was synced, so no
+// snapshot is ever torn: one that is not whole is damaged.
 const (
 	snapshotMagic         = "\xedmustsnp"
 	snapshotEnd           = "pnstsum\xed"

@@ -11,12 +11,12 @@ import (
 	"muster/raft"
 )
 
-// open makes the directory if it is missing, finds what is in it, and
-// clears away what is of no use: files that were never finished, snapshots from
-// before the log's beginning, snapshots of replicas that were removed, and
-// those that were made or taken for a base which the log then did not get.
+// open makes the directory if it is missing, finds what is in it, and removes what is of
+// no use: files that were never finished, snapshots from before the log's beginning,
+// those of removed replicas, and those made or received for a base that the log then
+// did not get.
 //
-// Damage keeps nothing from being opened. The blocks are not looked at: they are
+// Damage does not keep it from opening. It does not read the blocks: they are checked
 // when the state is loaded.
 func (s *snapshots) open() error {
 	if err := s.disk.MkdirAll(s.dir); err != nil {
@@ -46,8 +46,8 @@ func (s *snapshots) open() error {
 	if !found {
 		return nil
 	}
-	// What was renamed by a process that was killed may not be durable yet,
-	// and the log may be cut off behind it from now on.
+	// A killed process may have renamed a file without syncing the directory, and the
+	// log may be cut off behind that snapshot from now on.
 	return s.disk.SyncDir(s.dir)
 }
 
@@ -83,11 +83,11 @@ type use int
 
 const (
 	useNone    use = iota // it can go
-	useUnknown            // the log can't tell, or knows nothing of it: it is left alone
+	useUnknown            // the log can't tell, or does not know the replica: it is left alone
 	useState              // its replica's state may be loaded from it
 )
 
-// useOf says what a file is good for, by what the log says.
+// useOf returns what use a file is, as far as the log can tell.
 func (s *snapshots) useOf(f snapshotEntry) use {
 	if f.temporary {
 		return useNone
@@ -112,8 +112,8 @@ func (s *snapshots) useOf(f snapshotEntry) use {
 	return useNone
 }
 
-// take remembers a file after a look at its header and its trailer. One
-// that the disk refuses stays, and counts as damaged until it is returned.
+// take remembers a file after checking its header and its trailer. One that the disk
+// refuses stays, and counts as damaged until the disk returns it.
 func (s *snapshots) take(f snapshotEntry, name string) error {
 	k := kept{Snapshot: Snapshot{Replica: f.replica, Base: Base{ID: f.base}, File: name}}
 	r, err := openSnapshot(s.disk, name, f.replica, func(d *Damage) { k.damage = d })
@@ -140,8 +140,8 @@ func (s *snapshots) take(f snapshotEntry, name string) error {
 	return nil
 }
 
-// states returns the files that a replica's state may be loaded from; none if there
-// is no directory of them yet.
+// states returns the files from which a replica's state may be loaded; none if there is
+// no directory yet.
 func (s *snapshots) states() ([]snapshotEntry, error) {
 	files, err := s.list()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -150,8 +150,8 @@ func (s *snapshots) states() ([]snapshotEntry, error) {
 	return slices.DeleteFunc(files, func(f snapshotEntry) bool { return s.useOf(f) != useState }), err
 }
 
-// verify reads all snapshots that have a use, changes nothing, and
-// tells of each [Damage].
+// verify reads all snapshots that have a use, changes nothing, and calls tell with each
+// [Damage].
 func (s *snapshots) verify(tell func(Damage)) error {
 	files, err := s.states()
 	if err != nil {
@@ -170,8 +170,8 @@ func (s *snapshots) verify(tell func(Damage)) error {
 	return nil
 }
 
-// find remembers the snapshots that a replica's state may be loaded
-// from, and clears nothing away.
+// find remembers the snapshots from which a replica's state may be loaded, and removes
+// nothing.
 func (s *snapshots) find() error {
 	files, err := s.states()
 	if err != nil {

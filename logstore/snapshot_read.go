@@ -10,11 +10,11 @@ import (
 	"muster/logstore/vfs"
 )
 
-// SnapshotReader reads a snapshot. One goroutine uses it. Each block is
-// verified before its first byte is handed out; a block that does not fit is a
-// [Damage], and the snapshot is no longer among [Store.Snapshots].
+// SnapshotReader reads a snapshot. One goroutine uses it. It verifies each block
+// before it hands out the first byte; a block that does not fit is a [Damage], and the
+// snapshot is no longer among [Store.Snapshots].
 type SnapshotReader struct {
-	found func(*Damage) // is told of what is found, and of what is refused
+	found func(*Damage) // is told of damage, and of what the disk refuses
 	name  string
 	file  vfs.File
 	size  int64
@@ -98,7 +98,7 @@ func (r *SnapshotReader) readEnds(of Replica) (err error) {
 	return nil
 }
 
-// damage makes an error of what is wrong at an offset, and tells of it.
+// damage makes an error of what is wrong at an offset, and reports it to found.
 func (r *SnapshotReader) damage(offset int64, record string, err error) error {
 	err = asDamage(r.name, &Damage{Offset: offset, Record: record}, err)
 	if d, ok := err.(*Damage); ok {
@@ -118,8 +118,8 @@ func (r *SnapshotReader) readFull(b []byte, at int64, record string) error {
 	return r.refuse(at, record, fmt.Errorf("read %s at offset %d: %w", r.name, at, err))
 }
 
-// refuse tells of what the disk refuses, which is no damage yet, and returns the
-// error.
+// refuse reports to found what the disk refuses, which is no damage yet, and returns
+// the error.
 func (r *SnapshotReader) refuse(at int64, record string, err error) error {
 	if errors.Is(err, ErrRefused) {
 		r.found(&Damage{File: r.name, Offset: at, Record: record, Reason: err.Error(), Refused: true})
@@ -132,7 +132,7 @@ func (r *SnapshotReader) blockAt(number int64) int64 {
 	return int64(r.header.size) + number*(blockHeaderSize+blockBytes)
 }
 
-// load makes block the one of that number, verified.
+// load reads the block of that number into r.block, and verifies it.
 func (r *SnapshotReader) load(number int64) error {
 	if number == r.number {
 		return nil
@@ -157,8 +157,8 @@ func (r *SnapshotReader) load(number int64) error {
 	return nil
 }
 
-// Read reads the stream of the state. It returns io.EOF only after all of the
-// file was found whole.
+// Read reads the stream of the state. It returns io.EOF only once it has found all of
+// the file whole.
 func (r *SnapshotReader) Read(p []byte) (int, error) {
 	if len(r.rest) == 0 {
 		if r.next == r.trailer.blocks {
@@ -179,10 +179,10 @@ func (r *SnapshotReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// RawAt reads the file's own bytes from an offset on, to be sent: fewer than p
-// has room for only at the end of the file, with io.EOF. They are verified as
-// well, so that no damage is sent to others. After it Read begins at the next
-// block: a reader is for the one or for the other.
+// RawAt reads the file's own bytes from an offset on, to be sent. It returns fewer
+// than p has room for only at the end of the file, with io.EOF. It verifies them too, so
+// that no damage is sent to others. After it, Read begins at the next block: use a
+// reader for one or for the other.
 func (r *SnapshotReader) RawAt(p []byte, off int64) (int, error) {
 	r.rest = nil
 	if off < 0 {
@@ -219,7 +219,7 @@ func (r *SnapshotReader) Base() Base { return r.header.base }
 // Size returns the size of the file, in bytes.
 func (r *SnapshotReader) Size() int64 { return r.size }
 
-// Close gives the file back.
+// Close closes the file.
 func (r *SnapshotReader) Close() error { return r.file.Close() }
 
 // read does what [Store.OpenSnapshot] says.

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// ChunkBytesMax bounds a chunk of a snapshot, so that what a peer sends at once
-// stays small against what it may send in all.
+// ChunkBytesMax bounds a chunk of a snapshot, in bytes, so that what a peer sends at
+// once stays small against what it may send in total.
 const ChunkBytesMax = 1 << 20
 
 // ErrChunk is wrapped by the error about a chunk that is not the one that is
@@ -22,10 +22,10 @@ type SnapshotReceiver struct {
 	err   error
 }
 
-// Chunk takes the bytes of the file from an offset on. What was taken before is
-// skipped; a chunk that leaves a gap or is too large is refused with [ErrChunk],
-// and does no harm. A [Damage] or [ErrNewerFormat] says that the bytes are not
-// a snapshot of the group that can be used: it must be given up.
+// Chunk takes the bytes of the file from an offset on. It skips bytes that it has
+// already taken, and refuses a chunk that leaves a gap or is too large with [ErrChunk],
+// which does no harm. After a [Damage] or [ErrNewerFormat] the snapshot is of no use to
+// the group, and must be given up.
 func (r *SnapshotReceiver) Chunk(offset int64, b []byte) error {
 	due := r.check.offset
 	switch {
@@ -57,10 +57,10 @@ func (r *SnapshotReceiver) fail(err error) error {
 // Offset is where the next chunk is due.
 func (r *SnapshotReceiver) Offset() int64 { return r.check.offset }
 
-// Whole reports whether the last byte has come.
+// Whole reports whether the last byte has arrived.
 func (r *SnapshotReceiver) Whole() bool { return r.check.whole && r.err == nil }
 
-// Base returns what the file says of its base, once that has come.
+// Base returns the base that the file names, and false before its header has arrived.
 func (r *SnapshotReceiver) Base() (Base, bool) {
 	if r.check.header == nil {
 		return Base{}, false
@@ -68,10 +68,9 @@ func (r *SnapshotReceiver) Base() (Base, bool) {
 	return r.check.header.base, true
 }
 
-// Commit makes the snapshot durable, and only then shows it. It returns a
-// [Damage] if the file is not complete, and [ErrCompacted] if the log begins
-// after its base. One of the same base that is there is replaced: it is the
-// same.
+// Commit makes the snapshot durable, and only then visible. It returns a [Damage] if
+// the file is not complete, and [ErrCompacted] if the log begins after its base. It
+// replaces a snapshot of the same base, which has the same bytes.
 func (r *SnapshotReceiver) Commit() (Snapshot, error) {
 	if r.file.over {
 		return Snapshot{}, r.fail(errOver)

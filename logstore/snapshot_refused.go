@@ -5,10 +5,9 @@ import (
 	"slices"
 )
 
-// refused takes note that the disk refused a part of a snapshot once
-// more. After refusedLooks times it counts as damaged, until the disk returns it:
-// see refused.go. It is one place at a time; what else is refused shows once that
-// was returned.
+// refused records that the disk refused a part of a snapshot once more. After
+// refusedLooks times it counts as damaged, until the disk returns it: see refused.go.
+// It follows one place at a time; other refused places show once that one is back.
 func (s *snapshots) refused(sn Snapshot, d *Damage) {
 	s.mu.Lock()
 	looks := 0
@@ -37,7 +36,7 @@ func (s *snapshots) refused(sn Snapshot, d *Damage) {
 	}
 }
 
-// allRefused returns those of which the disk refuses something, in order.
+// allRefused returns the snapshots of which the disk refuses something, in order.
 func (s *snapshots) allRefused() []kept {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -57,7 +56,7 @@ func (s *snapshots) allRefused() []kept {
 func (s *snapshots) lookAt(k *kept) {
 	r, err := openSnapshot(s.disk, k.File, k.Replica, func(d *Damage) { s.damaged(k.Snapshot, d) })
 	if err != nil {
-		return // it was told of, or is of a newer format
+		return // found has heard of it, or it is of a newer format
 	}
 	defer r.Close()
 	switch at := k.refused.Offset; {
@@ -72,7 +71,7 @@ func (s *snapshots) lookAt(k *kept) {
 	s.isBack(k, r)
 }
 
-// isBack lets a snapshot be used again that the disk had refused.
+// isBack makes a snapshot usable again that the disk had refused.
 func (s *snapshots) isBack(was *kept, r *SnapshotReader) {
 	s.mu.Lock()
 	known := false

@@ -13,8 +13,8 @@ import (
 	"muster/raft"
 )
 
-// snapshotScrub is how far the slow walk over the snapshots is: the block that
-// is next, of the snapshot of that replica and base, or of the one after it.
+// snapshotScrub is how far the slow walk over the snapshots has come: the next block, of
+// the snapshot of that replica and base, or of the one after it.
 type snapshotScrub struct {
 	begun   bool
 	replica Replica
@@ -22,7 +22,7 @@ type snapshotScrub struct {
 	block   int64
 }
 
-// nextToScrub returns the snapshot that is under way, or else the one after it.
+// nextToScrub returns the snapshot that is under way, or the one after it.
 func (s *snapshots) nextToScrub() (Snapshot, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -41,7 +41,7 @@ func (s *snapshots) nextToScrub() (Snapshot, bool) {
 	return *next, true
 }
 
-// has reports whether a snapshot is still known, be it damaged.
+// has reports whether a snapshot is still known, whole or damaged.
 func (s *snapshots) has(sn Snapshot) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,8 +61,8 @@ func compareSnapshots(a, b *Snapshot) int {
 	return cmp.Or(compareReplicas(a.Replica, b.Replica), compareLogIDs(a.Base.ID, b.Base.ID))
 }
 
-// scrubOne reads some blocks, and returns how many bytes it read. It makes
-// the block -1 when it has read the last one.
+// scrubOne reads some blocks, and returns how many bytes it read. After the last one it
+// sets the block to -1.
 func (s *snapshots) scrubOne(sn Snapshot, maxBytes int64) (int64, error) {
 	r, err := s.read(sn)
 	if err != nil {
@@ -83,9 +83,8 @@ func (s *snapshots) scrubOne(sn Snapshot, maxBytes int64) (int64, error) {
 	return bytes + int64(len(r.ends)), nil
 }
 
-// VerifySnapshot reads all of the file of a snapshot, whose name says whose it
-// is. It returns a [Damage], [ErrNewerFormat], or the disk's error, and changes
-// nothing.
+// VerifySnapshot reads all of a snapshot's file, whose name gives its replica and base.
+// It returns a [Damage], [ErrNewerFormat], or the disk's error, and changes nothing.
 func VerifySnapshot(disk vfs.FS, file string) error {
 	id, base, ok := parseSnapshotName(path.Base(file))
 	if !ok {
@@ -141,7 +140,7 @@ func (s *snapshots) scrubSome(maxBytes int64) (done bool, err error) {
 		if err != nil {
 			c.block = -1
 			if !s.has(sn) || errors.Is(err, ErrRefused) {
-				continue // it was removed since it was looked up, or is looked at again
+				continue // it was removed meanwhile, or LookAgain takes care of it
 			}
 			return false, fmt.Errorf("scrub the snapshot of %s at %s: %w", sn.Replica, sn.Base.ID, err)
 		}

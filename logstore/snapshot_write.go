@@ -9,14 +9,14 @@ import (
 	"muster/logstore/vfs"
 )
 
-// snapshotPieceBytes is how much of a snapshot is written and synced at once.
-// The log's own syncs wait for what the disk has before them: a snapshot that
-// is synced as a whole makes one of them wait for all of it
-// (docs/decisions/0007-snapshots.md has the figures).
+// snapshotPieceBytes is how much of a snapshot is written and synced at once. The
+// log's own syncs wait for what the disk got before them: a snapshot synced as a whole
+// makes one of them wait for all of it (docs/decisions/0007-snapshots.md has the
+// figures).
 const snapshotPieceBytes = 1 << 20
 
-// snapshotFile is a file of a snapshot on its way: under a temporary name,
-// written from front to back and synced piece by piece.
+// snapshotFile is the file of a snapshot in progress: under a temporary name, written
+// from front to back and synced piece by piece.
 type snapshotFile struct {
 	s    *snapshots
 	id   Replica
@@ -54,8 +54,8 @@ func (s *snapshots) begin(id Replica) (*snapshotFile, error) {
 	return f, nil
 }
 
-// add takes the next bytes of the file. What does not fill a page waits, so
-// that none is written twice.
+// add takes the next bytes of the file. Bytes that do not fill a page wait, so that no
+// page is written twice.
 func (f *snapshotFile) add(b []byte) error {
 	f.buf = append(f.buf, b...)
 	if len(f.buf) < snapshotPieceBytes {
@@ -90,6 +90,8 @@ func (f *snapshotFile) commit(base Base) (Snapshot, error) {
 	if err := f.flush(len(f.buf)); err != nil {
 		return Snapshot{}, err
 	}
+	// All of it is synced, so a crash from here on leaves the whole file, under its
+	// temporary name or the new one.
 	err := f.file.Close()
 	f.file = nil
 	if err == nil {
@@ -123,15 +125,15 @@ func (f *snapshotFile) abort() error {
 	return nil
 }
 
-// giveUp lets nothing more be written, and the buffer be used again.
+// giveUp ends the writing, and gives the buffer back.
 func (f *snapshotFile) giveUp() {
 	f.s.pieces.put(f.buf)
 	f.over, f.buf = true, nil
 }
 
-// failed takes note that the disk refused something. For want of room
-// the file is given up and nothing else is lost. Any other error is final: a
-// disk that can't write a snapshot can't be trusted with the log.
+// failed handles an error of the disk. If it lacks room, the caller gives the file up
+// and nothing else is lost. Any other error is final: a disk that can't write a snapshot
+// can't be trusted with the log.
 func (s *snapshots) failed(err error) error {
 	if errors.Is(err, vfs.ErrFull) {
 		return fmt.Errorf("%w: %w", ErrFull, err)
@@ -140,10 +142,10 @@ func (s *snapshots) failed(err error) error {
 	return err
 }
 
-// show lets a snapshot that is durable be found. If its replica was
-// removed meanwhile, it goes too.
+// show makes a durable snapshot visible. If its replica was removed meanwhile, the file
+// is doomed too.
 func (s *snapshots) show(sn Snapshot) error {
-	// Under the index's lock, so that no removal of the replica falls in between.
+	// Under the index's lock, so that the replica can't be removed in between.
 	s.index.mu.Lock()
 	defer s.index.mu.Unlock()
 	s.mu.Lock()
@@ -160,9 +162,9 @@ func (s *snapshots) show(sn Snapshot) error {
 // SnapshotWriter takes the stream of a state. One goroutine uses it, and ends
 // it with Commit or Abort.
 //
-// An error of the disk is final for the Store, like one of Append. Only where
-// there is no room it is not: then it wraps [ErrFull], and what was written is
-// to be given up with Abort.
+// An error of the disk is final for the Store, like one of Append, unless it wraps
+// [ErrFull]: then there is no room, and the caller gives up what was written with
+// Abort.
 type SnapshotWriter struct {
 	file    *snapshotFile
 	header  snapshotHeader
@@ -172,8 +174,7 @@ type SnapshotWriter struct {
 	err     error
 }
 
-// Write takes the next bytes of the state. With each 1 MiB it waits for the
-// disk.
+// Write takes the next bytes of the state. It waits for the disk after each 1 MiB.
 func (w *SnapshotWriter) Write(p []byte) (int, error) {
 	n := 0
 	for n < len(p) && w.err == nil {
@@ -209,8 +210,8 @@ func (w *SnapshotWriter) endBlock() {
 	w.block = w.block[:0]
 }
 
-// Commit makes the snapshot durable, and only then shows it. If it is of the
-// same base as one that is there, it takes its place.
+// Commit makes the snapshot durable, and only then visible. It replaces a snapshot of
+// the same base.
 func (w *SnapshotWriter) Commit() (Snapshot, error) {
 	if w.file.over {
 		return Snapshot{}, w.fail(errOver)

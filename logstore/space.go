@@ -12,62 +12,59 @@ import (
 	"muster/raft"
 )
 
-// A full disk does no harm. What a segment is made of is written, with zeros,
-// before anything depends on it; so to append into a prepared segment can't
-// fail for want of room, and only three things can: to prepare a segment, to
-// write a snapshot, to replace the identity.
+// A full disk does no harm. A segment is filled with zeros before anything depends on
+// it, so appending to a prepared segment can't fail for lack of room. Only three things
+// can: preparing a segment, writing a snapshot, replacing the identity.
 //
-//   - Preparing. The Store says that it is full, goes on in what is prepared,
-//     and tries again when its owner calls [Store.MakeRoom].
+//   - If it can't prepare a segment, the Store says that it is full, continues in
+//     what is prepared, and tries again when its owner calls [Store.MakeRoom].
 //   - A file log/reserve, filled like a segment, becomes one when nothing else
 //     is prepared. It is for what a group can't do without: terms, votes,
 //     memberships, no-ops, and commands that free room.
-//   - A file headroom gives its place to a snapshot, by which the log can be
-//     compacted, or to a new identity; and is made again.
+//   - A file headroom gives its place to a snapshot, behind which the log can be
+//     compacted, or to a new identity. It is made again later.
 //
-// When even the reserve is used up, Append refuses a batch before anything of
-// it is written, and may be asked again: to the owner that is a disk that
-// stalls, not one that failed.
+// When even the reserve is used up, Append refuses a batch before it writes any of it,
+// and the owner may try again: to it, the disk stalls and has not failed.
 
 // ErrFull is wrapped by the error about something for which the disk has no
-// room. The log is as it was before, and goes on.
+// room. The log is as it was before, and continues.
 var ErrFull = vfs.ErrFull
 
 const (
 	reserveName  = "reserve"  // in the directory of the segments
 	headroomName = "headroom" // in the data directory
-	// fullPart: the log is full when nothing can be prepared, and of what is
-	// prepared, less than this part of a segment is left besides the reserve.
-	// What is under way until all have heard of it needs about as much.
+	// fullPart: the log is full when nothing more can be prepared, and less than
+	// this part of a segment is left of what is prepared, besides the reserve.
+	// Writes that are under way until all have heard of it need about as much.
 	fullPart = 4
-	// headroomMin is for the identity alone, and identityRoom what one start
-	// takes of it, until the old identity has gone. There is enough for some
-	// starts in case others take the room in between.
+	// headroomMin is for the identity alone, and identityRoom is what one start
+	// takes of it, until the old identity is removed. It is enough for several
+	// starts, in case others take the room in between.
 	headroomMin  = 64 << 10
 	identityRoom = 8 << 10
 	// reclaimMax bounds the batches by which one MakeRoom frees segments.
 	reclaimMax = 16
-	// headroomStep is how finely the headroom follows what it is for.
+	// headroomStep is in what steps the headroom follows its purpose.
 	headroomStep = 256 << 10
-	// logSinceMin bounds from below what the log may have had since the last
-	// snapshot: they are taken no more often.
+	// logSinceMin is the least that the log may have grown since the last
+	// snapshot: none is taken before that.
 	logSinceMin = 8 << 20
-	// reserveAtOnce: so much of the reserve is made at Open; more waits for
-	// idle moments, because a start is waited for.
+	// reserveAtOnce is how much of the reserve Open makes; the rest waits for
+	// idle moments, because somebody waits for a start.
 	reserveAtOnce = 1 << 20
 	// settlePart of the reserve is what Idle leaves alone: an empty batch can
 	// wait.
 	settlePart = 8
 )
 
-// Space is how much room there is for the log, in bytes. What is prepared is
-// on the disk already, filled with zeros: to use it can't fail for want of
-// room.
+// Space is how much room there is for the log, in bytes. Prepared room is on the disk
+// already, filled with zeros: using it can't fail for lack of room.
 type Space struct {
 	// Full: what is prepared is nearly used up, and the disk has no room to
-	// prepare more. It ends when there is room again, by itself.
+	// prepare more. It ends by itself when there is room again.
 	Full bool
-	// Short: the disk had no room to prepare more, when it was last asked.
+	// Short: the disk had no room to prepare more when it was last asked.
 	// What is prepared may last for long.
 	Short bool
 	// Prepared is what anything may use.
@@ -76,10 +73,10 @@ type Space struct {
 	// votes, memberships, no-ops, and commands that free room. It is at most
 	// Kept, which is what it should be.
 	Reserve, Kept int64
-	// Batch is how much the entries of one batch may have, with what is prepared
-	// and kept back, if none of them is larger than Entry: less than the two
-	// above together, since what does not fit into the rest of a segment goes
-	// into the next. Entry is how much a single entry may have, and all with it.
+	// Batch is how much the entries of one batch may have, in Prepared and Reserve
+	// together, if none of them is larger than Entry. It is less than the sum of
+	// the two, because a batch that does not fit into the rest of a segment goes
+	// into the next. Entry is how much a batch may have with such a large entry.
 	Batch, Entry int64
 	// Free is the room that the file system had when it was last asked.
 	Free int64
@@ -88,10 +85,10 @@ type Space struct {
 // batchRoom is what a batch may take besides its records: its directory too.
 const batchRoom = batchHeaderSize + 2*pageSize + directoryRoom
 
-// beginSpace is the end of Open: it sees to what was kept back before, and
-// looks whether there is room for more.
+// beginSpace is the end of Open: it takes over headroom and reserve, and checks whether
+// there is room for more.
 func (s *Store) beginSpace() error {
-	// First the headroom, of which a start may have taken.
+	// First the headroom: the start may have taken some of it.
 	if err := s.headroom.find(); err != nil {
 		return err
 	}
@@ -118,8 +115,8 @@ func (s *Store) makeSpace() error {
 	defer s.room.measure()
 	_ = s.gauge.ask(0) // for Space
 	if s.room.lack {
-		// While nothing is taken there are no batches with which what is
-		// needed at the tail could move.
+		// A full log takes no entries, so there are no batches with which the
+		// records at the tail could move.
 		for before, n := uint64(0), 0; before != s.writer.batch && n < reclaimMax; n++ {
 			before = s.writer.batch
 			if err := s.settle(); err != nil {
@@ -133,11 +130,11 @@ func (s *Store) makeSpace() error {
 	return s.keepHeadroom()
 }
 
-// keepHeadroom keeps the headroom as large as what it is for.
+// keepHeadroom keeps the headroom as large as its purpose needs.
 func (s *Store) keepHeadroom() error { return s.headroom.keep(s.headroomSize()) }
 
-// headroomSize is as much as a snapshot may need, and the identity: what the
-// largest snapshot holds, and what the log may have added to it since.
+// headroomSize is what a snapshot and the identity may need: the size of the largest
+// snapshot, and what the log may have added to it since.
 func (s *Store) headroomSize() int64 {
 	largest := int64(0)
 	for id := range s.index.replicas {
@@ -167,7 +164,7 @@ type room struct {
 	filling  *filling   // the segment that is being prepared
 	free     []*segment // reclaimed, to be used again
 	reserve  *filling   // log/reserve; nil if there is none
-	lack     bool       // the disk had no room for what was to be prepared, when last asked
+	lack     bool       // the disk had no room to prepare more when last asked
 	admitted int64      // bytes that the present Append takes at most
 	zeros    []byte
 	scratch  []int64
@@ -218,7 +215,7 @@ func (m *room) measure() {
 	defer m.mu.Unlock()
 	bound := min(m.index.active.size, m.size) / fullPart
 	if m.picture.Full || m.picture.Kept == 0 {
-		bound *= 2 // it ends later than it begins; at a start it is not known whether it was
+		bound *= 2 // being full ends later than it begins; a start can't know, and assumes it
 	}
 	n.Full = m.lack && n.Prepared < bound
 	if n.Full != m.picture.Full {
@@ -231,8 +228,8 @@ func (m *room) measure() {
 	m.picture = n
 }
 
-// batches returns [Space.Batch] and [Space.Entry]: what admit would take, by the
-// rule of fits, without what it adds for frames.
+// batches returns [Space.Batch] and [Space.Entry]: what admit would accept, by the rule
+// of fits, without what it adds for headers.
 func (m *room) batches() (batch, entry int64) {
 	largest, sum, most := int64(0), int64(0), m.batchMax(0)
 	for _, room := range m.rooms() {
@@ -262,8 +259,8 @@ func (m *room) rooms() []int64 {
 	return rooms
 }
 
-// needs returns what ws take up in the log at most, and the largest batch that
-// there is among them if that is more than usual.
+// needs returns how much ws takes up in the log at most, and the size of its largest
+// batch if that is more than usual.
 func (s *Store) needs(ws []Write) (need, largest int64) {
 	for i := range ws {
 		w := &ws[i]
@@ -275,7 +272,7 @@ func (s *Store) needs(ws []Write) (need, largest int64) {
 			need += recordHeaderSize
 		}
 		if (w.Base != nil || len(w.Mended) > 0) && s.index.replicas[w.Replica] != nil {
-			need += batchRoom // what this batch has of it already goes first
+			need += batchRoom // records of it that the batch already has are written first
 		}
 		if w.Base != nil {
 			need += recordHeaderSize + baseSize + int64(len(w.Base.Membership.Append(nil)))
@@ -292,10 +289,10 @@ func (s *Store) needs(ws []Write) (need, largest int64) {
 	return need, largest
 }
 
-// admit sees to it that so much can be written, in batches of at most largest if
-// that is more than usual, and prepares more if it can't. After it nothing of the
-// write fails for want of room, so a write is refused whole, and before it has
-// changed anything.
+// admit makes sure that need bytes can be written, in batches of at most largest if that
+// is more than usual, and prepares more if necessary. After it nothing of the write
+// fails for lack of room: so a write is refused as a whole, before it has changed
+// anything.
 func (m *room) admit(need, largest int64) error {
 	for !m.fits(need, largest) {
 		if m.lack && len(m.free) == 0 {
@@ -307,8 +304,8 @@ func (m *room) admit(need, largest int64) error {
 		case frame+largest > m.size:
 			size = whole
 		case room < need && room <= m.batchMax(largest):
-			// A young log's segments are small, and ones that a batch
-			// doesn't fit into add nothing, however many there are.
+			// A young log's segments are small. If a batch does not fit into one
+			// of them, more of that size do not help.
 			size = min(whole, m.size)
 		}
 		if err := m.prepareAll(size); err != nil {
@@ -319,17 +316,19 @@ func (m *room) admit(need, largest int64) error {
 	return nil
 }
 
-// admitRest admits what is written while nothing is appended, and reports whether
-// there is room for it beside what the next Append may need more.
+// admitRest admits what is written while nothing is appended, and reports whether there
+// is room for it without taking what the next Append may need more urgently.
 func (m *room) admitRest() bool {
 	m.admitted = m.reserveSize() / settlePart
 	return !m.lack || m.fits(m.admitted, 0)
 }
 
-// fits reports whether there is room for batches of so many bytes together, and of
-// at most largest each if that is more than usual. A batch that does not fit
-// into the rest of a segment goes into the next, and so do all after it.
+// fits reports whether there is room for batches of need bytes together, each of at most
+// largest if that is more than usual. A batch that does not fit into the rest of a
+// segment goes into the next, and so do all after it.
 func (m *room) fits(need, largest int64) bool {
+	// In the worst case each segment ends with a rest into which one batch just does
+	// not fit.
 	batch, sum := m.batchMax(largest), int64(0)
 	for _, room := range m.rooms() {
 		if room >= need {
@@ -340,11 +339,11 @@ func (m *room) fits(need, largest int64) bool {
 	return sum >= need
 }
 
-// batchMax is what a batch takes at most, of entries that take at most largest.
+// batchMax is how much a batch takes at most, if its largest entry takes largest.
 func (m *room) batchMax(largest int64) int64 { return max(m.size/batchPart+batchRoom, largest) }
 
-// scarce reports whether there is little room beside what was admitted: what a
-// directory takes more than it was given must not be missing there.
+// scarce reports whether there is little room beside what was admitted: a directory
+// that takes more than its share must not take it from that.
 func (m *room) scarce() bool {
 	total := int64(0)
 	for _, room := range m.rooms() {
@@ -369,9 +368,8 @@ func (m *room) prepareAll(bytes int64) error {
 	return m.lacking(m.fill(untilFull))
 }
 
-// lacking takes note of an error for want of room in preparing: it is no error
-// any more. What was begun is given up, so that what it took is free for what
-// needs less.
+// lacking records that there was no room to prepare something, and drops that error. It
+// gives up the file that was begun, so that its room is free for what needs less.
 func (m *room) lacking(err error) error {
 	if !errors.Is(err, ErrFull) {
 		return err
@@ -389,8 +387,8 @@ func (m *room) lacking(err error) error {
 	return nil
 }
 
-// nextSize is that of the next segment: twice the one in use, up to the standard
-// size; or less, where the disk has no room for so much.
+// nextSize is the size of the next segment: twice that of the one in use, up to the
+// standard size, or less if the disk has no room for that.
 func (m *room) nextSize() int64 {
 	size := m.size
 	if m.index.active.file != nil {
@@ -404,10 +402,10 @@ func (m *room) nextSize() int64 {
 	return roundUp(size, pageSize)
 }
 
-// roomToMove reports whether some bytes of what is needed at the tail may be
-// written again now, after others were moved. That frees the segment there; but on
-// a full disk not at the cost of what was admitted, nor of the reserve's last half.
-// What is too large for a segment in use gets one made for it first.
+// roomToMove reports whether a record of some bytes at the tail may be written again
+// now, after others were moved. That frees the segment there; but on a full disk it must
+// not take the room of what was admitted, nor the reserve's last half. A record that is
+// too large for the segments in use gets one of its own size first.
 func (m *room) roomToMove(moved, bytes int) (bool, error) {
 	const frame = 2*segmentHeader + sectorSize
 	largest := int64(bytes) + batchRoom
@@ -417,8 +415,8 @@ func (m *room) roomToMove(moved, bytes int) (bool, error) {
 	}
 	need := max(m.admitted+int64(moved+bytes)+m.reserveSize()/2, largest)
 	if large && !m.lack && !m.fits(need, largest) {
-		// For all that is needed: in one made for the record alone that would not
-		// fit the next time either, and each batch would make one more.
+		// The segment is made for all that is needed. One for the record alone would
+		// not fit the rest the next time either, and each batch would make another.
 		if err := m.prepareAll(roundUp(frame+need, pageSize)); err != nil {
 			return false, err
 		}

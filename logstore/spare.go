@@ -4,8 +4,8 @@ import "sync"
 
 // spare keeps large buffers from one use to the next. The eight groups of a node
 // write their snapshots one after the other; each grew its buffers anew, which
-// left 4 MB behind, and the memory of a node at rest grew by that up to the next
-// collection. What nobody takes through two collections is given back.
+// left 4 MB behind, and the memory of a node at rest grew by that until the next
+// collection. A buffer that is unused through two collections is freed.
 type spare struct {
 	pool sync.Pool // of *[]byte
 }
@@ -18,7 +18,7 @@ func (s *spare) take() []byte {
 	return nil
 }
 
-// put gives a buffer back, which nobody may use any more.
+// put gives a buffer back. Nobody may use it afterwards.
 func (s *spare) put(b []byte) {
 	if cap(b) > 0 {
 		s.pool.Put(&b)

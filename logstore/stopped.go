@@ -12,12 +12,12 @@ import (
 	"muster/logstore/vfs"
 )
 
-// At a clean stop a node notes in its identity how far the log was, so that a
-// start finds out if the end is missing: zeros there look like the room after a
-// batch that was never finished. And it writes a file that says how all of the
-// log stood, like a directory that no batch follows. So what is missing at the
-// end is known to the entry, and mended like other damage. The file is believed
-// for as long as the identity says that the node has not started since.
+// At a clean stop a node records in its identity how far the log had come, so that a
+// start notices if the end is missing: zeros there look like the room after a batch that
+// was never finished. It also writes a file that describes the whole log, like a
+// directory that no batch follows. So it is known which entries are missing at the end,
+// and they are mended like other damage. The file is believed as long as the identity
+// says that the node has not started since.
 //
 // All numbers are little-endian:
 //
@@ -46,19 +46,19 @@ type stopped struct {
 	rows  []byte // after a directory's header
 }
 
-// lastKnown is what the identity says of the end of the log, and the file that
-// tells of all of it, if there is one to be believed.
+// lastKnown is what the identity says about the end of the log, and the file that
+// describes all of it, if there is one to believe.
 type lastKnown struct {
-	batch  Batch // at least so far the log was synced; 0: nothing is known
+	batch  Batch // the log was synced at least up to here; 0: nothing is known
 	stop   *stopped
 	reason string // how that is known
-	// refused: the disk refuses the file. Without it nothing may be written
-	// down as lost that it may tell of.
+	// refused: the disk refuses the file. Without it, nothing that the file may
+	// describe may be recorded as lost.
 	refused error
 }
 
-// knownEnd reads how far the log was. A log without an identity is one of which
-// nothing is known; about an identity that is damaged, its owner is told elsewhere.
+// knownEnd reads how far the log had come. Nothing is known of a log without an
+// identity; a damaged identity is reported to its owner elsewhere.
 func knownEnd(disk vfs.FS, dir string) (lastKnown, error) {
 	id, ok, err := ReadIdentity(disk, dir)
 	switch {
@@ -86,8 +86,8 @@ func knownEnd(disk vfs.FS, dir string) (lastKnown, error) {
 	return k, err
 }
 
-// knownEndIfRead is [knownEnd] for those who only look: an identity that the disk
-// refuses tells them nothing, and the rest can be seen.
+// knownEndIfRead is [knownEnd] for callers that only look: if the disk refuses the
+// identity, they can still see the rest.
 func knownEndIfRead(disk vfs.FS, dir string) (lastKnown, error) {
 	k, err := knownEnd(disk, dir)
 	if errors.Is(err, ErrRefused) {
@@ -96,8 +96,8 @@ func knownEndIfRead(disk vfs.FS, dir string) (lastKnown, error) {
 	return k, err
 }
 
-// orNumbers returns the numbers of the segments that there are. If there are none,
-// and it is known what the log held, it is that of the first that was needed.
+// orNumbers returns numbers, those of the segments that exist. If there are none, and it
+// is known what the log held, it returns that of the first segment that was needed.
 func (k *lastKnown) orNumbers(numbers []uint64) []uint64 {
 	if len(numbers) == 0 && k.stop != nil {
 		return []uint64{k.stop.tail}
@@ -138,7 +138,7 @@ func readStopped(disk vfs.FS, dir string) (*stopped, error) {
 	}, nil
 }
 
-// Stop is what a directory's file about the last clean stop says.
+// Stop is what the file about the last clean stop says.
 type Stop struct {
 	Batch Batch  // the last
 	Mark  uint64 // of the life that ended
@@ -147,8 +147,8 @@ type Stop struct {
 	Bytes int64  // of the file
 }
 
-// StatStop returns what the file says, and false if there is none that is whole. It
-// changes nothing.
+// StatStop returns what the file says, and false if there is no whole one. It changes
+// nothing.
 func StatStop(disk vfs.FS, dir string) (Stop, bool, error) {
 	s, err := readStopped(disk, dir)
 	if s == nil || err != nil {
@@ -180,7 +180,7 @@ func (wr *writer) putStopped(mark uint64) []byte {
 	return b
 }
 
-// stop notes that the log ends here, if a life has begun. It belongs to Close.
+// stop records that the log ends here, if a life has begun. It belongs to Close.
 func (h *home) stop() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -188,13 +188,13 @@ func (h *home) stop() error {
 		return nil
 	}
 	if h.index.unknown.size == 0 {
-		// Where it can't be known what was lost before, nobody can say how all
-		// of the log stood.
+		// If something unknown was lost before, nobody can describe the whole log.
 		err := replaceFile(h.disk, h.dir, stoppedTemp, stoppedName, h.writer.putStopped(h.id.Life().Mark))
 		if err != nil && !errors.Is(err, ErrFull) {
 			return fmt.Errorf("note how the log stands: %w", err)
 		}
 	}
+	// The identity comes after the file: it is what makes a start believe the file.
 	next := h.id
 	next.Stopped, next.Segments = Batch(h.writer.batch), nil
 	if err := h.turn(next); err != nil && !errors.Is(err, ErrFull) {

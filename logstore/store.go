@@ -12,9 +12,8 @@ import (
 	"muster/raft"
 )
 
-// Replica names one replica's part of the log. A group's number alone would
-// not do: what a removed replica left behind must never be taken for its
-// successor's.
+// Replica names one replica's part of the log. A group's number alone is not enough:
+// records of a removed replica must never be taken for its successor's.
 type Replica struct {
 	Group       raft.GroupID
 	Incarnation raft.Incarnation
@@ -25,42 +24,42 @@ func (r Replica) String() string {
 	return fmt.Sprintf("%s incarnation %d replica %d", r.Group, uint64(r.Incarnation), uint64(r.ID))
 }
 
-// Base is where a replica's log begins: all up to ID is in a snapshot, or was
-// never there, as at founding, where ID is 0.0.
+// Base is where a replica's log begins: all up to ID is in a snapshot, or never
+// existed, as at founding, when ID is 0.0.
 type Base struct {
 	ID         raft.LogID
 	Time       raft.GroupTime  // the group time of the entry ID
 	Membership raft.Membership // as it is in force at ID
 }
 
-// Write is what one Ready of one group has to keep. Its parts take effect in
+// Write is what has to be kept of one Ready of one group. Its parts take effect in
 // the order of the fields.
 type Write struct {
 	Replica Replica
 	// Base, if not nil, is where the log begins from now on. The first Write
-	// of a replica has one. If the log holds the entry Base.ID, what follows
-	// it stays; else the log is empty after it.
+	// of a replica has one. If the log holds the entry Base.ID, the entries
+	// after it stay; otherwise the log is empty after it.
 	Base *Base
-	// State is kept if HasState is set, its Commit too: with this write, not
-	// like the Commit below with the next one.
+	// State is kept if HasState is set, including its Commit: with this write,
+	// while the Commit below may wait for the next one.
 	State    raft.HardState
 	HasState bool
-	// Commit travels with every record, for free. Alone it causes no write,
-	// but is kept by the next one, by Idle and by Close.
+	// Commit travels with every record, for free. Alone it causes no write;
+	// the next write, Idle or Close keeps it.
 	Commit uint64
 	// Mended gives back entries that are lost, see [Damaged]: exactly those
-	// ids, in order. It truncates nothing. One that is not lost any more,
-	// because the log holds it again or begins after it, is passed over.
+	// ids, in order. It truncates nothing. It skips an entry that is no longer
+	// lost, because the log holds it again or begins after it.
 	Mended []raft.Entry
 	// Entries follow each other without a gap. If the first is not past the
 	// end of the log, the log is truncated before it.
 	Entries []raft.Entry
-	// Note replaces what the log says of another node's life. A Write with one
-	// has no replica, nor any other part.
+	// Note replaces what the log says about another node's life. A Write with
+	// one has neither a replica nor any other part.
 	Note *Note
-	// Remove drops the replica for good: neither it nor one of its group with
-	// a lower replica id is taken again. It may be one that the log has not
-	// heard of.
+	// Remove drops the replica for good: the log accepts neither it nor one of
+	// its group with a lower replica id again. It may be a replica that the
+	// log has never held.
 	Remove bool
 }
 
@@ -73,12 +72,12 @@ type Options struct {
 	// FreeSegments is how many files, once freed, may always wait to be used
 	// again, [FreeSegmentsDefault] if zero.
 	FreeSegments int
-	// Chance seeds the salts that make a record's checksum unforgeable to
-	// whoever may choose what is in the record. A node draws it anew at each
-	// start; a test may leave it zero.
+	// Chance seeds the salts that keep a client, which chooses what is in a
+	// record, from forging its checksum. A node draws it anew at each start; a
+	// test may leave it zero.
 	Chance uint64
 	// Lock, if not nil, is the lock of the directory, which the caller holds
-	// and closes. Else Open takes it, and Close gives it back.
+	// and closes. Otherwise Open takes it, and Close gives it back.
 	Lock io.Closer
 	Log  *slog.Logger // nil: none
 }
@@ -87,7 +86,7 @@ const (
 	// SegmentBytesDefault is large against a batch, so that little is wasted
 	// at a segment's end, and small against a disk.
 	SegmentBytesDefault = 16 << 20
-	// SegmentBytesMin keeps a segment larger than its smallest batch by far.
+	// SegmentBytesMin keeps a segment far larger than its smallest batch.
 	SegmentBytesMin = 64 << 10
 	// SegmentBytesMax keeps an offset within 32 bits.
 	SegmentBytesMax = 1 << 30
@@ -126,7 +125,7 @@ type Store struct {
 
 	halt     halt
 	figures  figures
-	tookBack bool // Open found what was lost, see takeBack
+	tookBack bool // Open found lost entries again, see takeBack
 	index    index
 	faults   faults
 
@@ -187,8 +186,8 @@ func compareReplicas(a, b Replica) int {
 	return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Incarnation, b.Incarnation), cmp.Compare(a.ID, b.ID))
 }
 
-// Close writes what Idle writes, notes in the identity how far the log is, and
-// gives back the files and the lock. After an error of Append it writes nothing.
+// Close writes what Idle writes, records in the identity how far the log has come, and
+// closes the files and the lock. After an error of Append it writes nothing.
 func (s *Store) Close() error {
 	var err error
 	if s.halt.err() == nil {

@@ -12,10 +12,10 @@ import (
 
 // OpenToRead opens the log in a data directory for [Store.Read] and the like.
 // It changes nothing and takes no lock: every method that would write returns
-// [ErrStopped]. Of a log that is in use it sees what is there now, and its end
-// may look torn; a segment that is used again meanwhile reads as damaged.
+// [ErrStopped]. If the log is in use, it sees what is there now: the end may look torn,
+// and a segment that is used again meanwhile reads as damaged.
 //
-// It returns what [Open] does, and [ErrNoLog] where there is none.
+// Its errors are those of [Open], and [ErrNoLog] if there is no log.
 func OpenToRead(disk vfs.FS, dir string) (*Store, error) {
 	s := newStore(Options{FS: disk, Dir: dir, SegmentBytes: SegmentBytesDefault})
 	s.halt.because(errors.New("opened to read"))
@@ -40,15 +40,14 @@ func OpenToRead(disk vfs.FS, dir string) (*Store, error) {
 	return s, nil
 }
 
-// SnapshotOf reads from the name of a snapshot's file whose it is, and at which
-// base.
+// SnapshotOf returns the replica and the base that the name of a snapshot's file gives.
 func SnapshotOf(file string) (id Replica, base raft.LogID, ok bool) {
 	return parseSnapshotName(path.Base(file))
 }
 
-// StatSnapshot returns what a file of a snapshot, whose name says whose it is,
-// says of itself at its ends. [VerifySnapshot] reads all of it. It returns a
-// [Damage], [ErrNewerFormat], or the disk's error, and changes nothing.
+// StatSnapshot returns what the header and the trailer of a snapshot's file say; its
+// name gives the replica. [VerifySnapshot] reads all of it. Its errors are a [Damage],
+// [ErrNewerFormat], and the disk's. It changes nothing.
 func StatSnapshot(disk vfs.FS, file string) (Snapshot, error) {
 	id, _, ok := parseSnapshotName(path.Base(file))
 	if !ok {

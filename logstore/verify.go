@@ -9,18 +9,18 @@ import (
 // Report is what Verify found.
 type Report struct {
 	Stats Stats // as of now
-	// Damages are all places that are damaged, in the order of the log. Some
-	// hit nothing that is still needed.
+	// Damages are all damaged places, in the order of the log. Some may hit nothing
+	// that is still needed.
 	Damages []Damage
-	// Damaged is what the replicas lost by it.
+	// Damaged is what the replicas lost.
 	Damaged []Damaged
-	// Torn is the last batch, if it was never finished. That is no damage.
+	// Torn is the last batch, if it was never finished. That is not damage.
 	Torn *Damage
 }
 
-// Verify reads the log in a data directory as Open does, checks all of it, and
-// changes nothing. It takes no lock: of a log that is in use, the last batch
-// may look torn. An error is the disk's, or that of another format.
+// Verify reads the log in a data directory as Open does, checks all of it, and changes
+// nothing. It takes no lock: if the log is in use, the last batch may look torn. Its
+// errors are the disk's, and those about another format.
 func Verify(disk vfs.FS, dir string) (Report, error) {
 	s := newStore(Options{FS: disk, Dir: dir, SegmentBytes: SegmentBytesDefault})
 	defer s.closeFiles()
@@ -46,7 +46,7 @@ func Verify(disk vfs.FS, dir string) (Report, error) {
 	report := Report{Stats: s.Stats(), Damages: r.damages, Torn: r.torn}
 	for _, d := range s.Damaged() {
 		if d.Promises || len(d.Lost) > 0 {
-			d.State = false // of snapshots, Damages tells
+			d.State = false // Damages has the snapshots
 			report.Damaged = append(report.Damaged, d)
 		}
 	}

@@ -15,17 +15,16 @@ import (
 	"muster/raft"
 )
 
-// A directory that was put back from a copy verifies, and is from an earlier
-// moment. The witness tells: a small file that is made anew at each start, at
-// each clean stop and with each new segment, of which the identity notes before
-// which file it is going to be (mark, inode, birth). A copy of the directory has
-// another file; and one that is written over the directory's own files, which
-// keep their inodes, has an identity that knows an older one.
+// A directory that was put back from a copy verifies, and is from an earlier moment.
+// The witness shows it: a small file that is made anew at each start, at each clean stop
+// and with each new segment. The identity records beforehand which file it is going to
+// be (mark, inode, birth). A copy of the directory has another file; and a copy written
+// over the directory's own files, which keep their inodes, has an identity that knows an
+// older one.
 //
-// The identity notes two: the witness that is there, and the one that is to take
-// its place. A crash leaves either. What can't be told is a copy that is written
-// over the files within the life of one witness, and what happens below the file
-// system.
+// The identity records two: the present witness, and the one that is to take its place.
+// A crash leaves one of them. Two things go unnoticed: a copy that is written over the
+// files within the life of one witness, and what happens below the file system.
 //
 //	muster witness 1
 //	node 1122334455667788
@@ -38,7 +37,7 @@ const (
 	witnessBytesMax = 1 << 10
 )
 
-// Witness is what the identity notes of the witness at home.
+// Witness is what the identity records of a witness.
 type Witness struct {
 	Mark  uint64 // random, and in the file; 0: none
 	Inode uint64
@@ -59,10 +58,10 @@ const DoubtRemedy = "put back the directory with which the node ran last; where 
 // IdentityRemedy is what an operator can do about an identity file that is damaged.
 const IdentityRemedy = "put back a copy of the file that was made since the node last started; if there is none, " + EmptyRemedy
 
-// EmptyRemedy is what is left for a host whose log or identity nobody has a copy
-// of. It names the options because a host that finds an empty directory and
-// gets none founds a cluster of its own, under the address of a member of this
-// one: clients would be told that their keys are not there.
+// EmptyRemedy is what remains if nobody has a copy of a host's log or identity. It
+// names the options because a host that finds an empty directory and gets none founds a
+// cluster of its own, under the address of a member of this one: clients would be told
+// that their keys do not exist.
 const EmptyRemedy = "keep the directory under another name, and start with an empty one and the --expect and --join of the founding: the host waits as a standby, " +
 	"which takes no part; without these options it would found a cluster of its own"
 
@@ -71,11 +70,11 @@ func appendWitness(b []byte, node raft.NodeID, mark uint64) []byte {
 	return fmt.Appendf(b, "%s%08x\n", identityChecksum, crc32.Checksum(b, castagnoli))
 }
 
-// seen is what is found of a witness.
+// seen is what was found of a witness.
 type seen struct {
 	Witness         // without mark if it can't be read
 	there   bool    // there is a file
-	reached Reached // how far the log was, if it says so
+	reached Reached // how far the log had come, if it says so
 }
 
 // readWitness looks at the witness of a directory. Its errors are the disk's.
@@ -109,17 +108,17 @@ func readWitness(disk vfs.FS, dir string, node raft.NodeID) (seen, error) {
 	return w, nil
 }
 
-// StatWitness returns what a directory's witness is, without mark where it can't be
-// read as that of the node, and how far it says that the log was; false if there is
-// none. It changes nothing.
+// StatWitness returns a directory's witness, without mark if it can't be read as that of
+// the node, and how far it says that the log had come; false if there is none. It changes
+// nothing.
 func StatWitness(disk vfs.FS, dir string, node raft.NodeID) (Witness, Reached, bool, error) {
 	w, err := readWitness(disk, dir, node)
 	return w.Witness, w.reached, w.there, err
 }
 
-// isOne reports whether it is one of those that were noted. Of a file that can't be
-// read, inode and birth are enough where the system says both: it rotted, and no
-// copy has them.
+// isOne reports whether it is one of those that were recorded. For a file that can't be
+// read, inode and birth are enough if the system gives both: it has rotted, and no copy
+// has them.
 func (w *seen) isOne(noted ...Witness) bool {
 	for _, n := range noted {
 		if w.there && n.Mark != 0 && n.file() == w.file() && (n.Mark == w.Mark || w.Mark == 0 && w.Birth != 0) {
@@ -129,9 +128,9 @@ func (w *seen) isOne(noted ...Witness) bool {
 	return false
 }
 
-// CheckWitness returns why a directory, or the log in it, may be from an earlier
-// moment, as far as its witness and its identity tell; empty if they do not. It
-// changes nothing. Its errors are the disk's.
+// CheckWitness returns why a directory, or the log in it, may be from an earlier moment,
+// as far as its witness and its identity show; empty if they show nothing. It changes
+// nothing. Its errors are the disk's.
 func CheckWitness(disk vfs.FS, dir string, id *Identity) (string, error) {
 	w, err := readWitness(disk, dir, id.Node)
 	if err != nil {
@@ -142,7 +141,7 @@ func CheckWitness(disk vfs.FS, dir string, id *Identity) (string, error) {
 	}
 	numbers, err := segmentNumbers(disk, path.Join(dir, LogDir), slog.New(slog.DiscardHandler))
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(numbers) == 0 {
-		return "", nil // it is damage that there is no log, if there was one
+		return "", nil // if there was a log, that is damage, not an earlier moment
 	}
 	if err != nil {
 		return "", err
@@ -190,7 +189,7 @@ func (h *home) judge(next *Identity) error {
 		next.Doubt, next.Missed = Doubt{}, nil
 	} else if why := w.doubt(path.Join(h.dir, witnessName), next); why != "" {
 		if !next.Doubt.None() {
-			return nil // the first doubt stays: what it missed is what lifts it
+			return nil // the first doubt stays: only the witness that it missed lifts it
 		}
 		next.Doubt, next.Missed = Doubt{Why: why}, nil
 		for _, n := range [...]Witness{next.Witness, next.NextWitness} {
@@ -203,9 +202,8 @@ func (h *home) judge(next *Identity) error {
 	return h.judgeLog(next, &w)
 }
 
-// judgeLog sets the doubt that comes from a log beside the newest identity and
-// witness. Where the log itself knows that what was promised is lost, there is
-// nothing left to doubt.
+// judgeLog sets the doubt that comes from a log beside the newest identity and witness.
+// If the log itself knows that promises are lost, there is nothing left to doubt.
 func (h *home) judgeLog(next *Identity, w *seen) error {
 	if h.index.unknown.size > 0 {
 		return nil
@@ -221,10 +219,11 @@ func (h *home) judgeLog(next *Identity, w *seen) error {
 	return nil
 }
 
-// turn replaces the identity, and along with it the witness: first the file is
-// made under another name, then the identity notes which it is, then it gets its
-// name. Where there is no room for it, or the disk refuses to say which file it is,
-// the witness stays. It is called with mu held.
+// turn replaces the identity and the witness: first it makes the file under another
+// name, then it records in the identity which file that is, then it gives the file its
+// name. So after a crash the identity knows whichever of the two is there. If there is
+// no room, or the disk refuses to identify the file, the witness stays. It is called
+// with mu held.
 func (h *home) turn(next Identity) error {
 	h.turns++
 	mark := max(1, mixed(mixed(next.Life().Mark)+h.turns))
@@ -251,12 +250,12 @@ func (h *home) turn(next Identity) error {
 		return fmt.Errorf("make the witness: %w", err)
 	}
 	if h.file != nil {
-		h.file.Close() // nothing that was written to it is relied on
+		h.file.Close() // nothing relies on what was written to it
 	}
 	h.present, h.file, h.lineAt, h.reached = made, nil, int64(len(text)), reached
 	file, err := openFile(h.disk, path.Join(h.dir, witnessName))
 	if errors.Is(err, ErrRefused) {
-		return nil // it says no more than it does now
+		return nil // the witness stays as it is now
 	}
 	if err != nil {
 		h.halt.because(err)
@@ -286,20 +285,20 @@ func (h *home) makeWitness(mark uint64, text []byte) (Witness, error) {
 	return Witness{mark, id.Inode, id.Birth}, err
 }
 
-// name gives the file that was made its name.
+// name gives the new witness its name.
 func (h *home) name() error {
 	err := h.disk.Rename(path.Join(h.dir, witnessTemp), path.Join(h.dir, witnessName))
 	if err == nil {
 		err = h.disk.SyncDir(h.dir)
 	}
 	if errors.Is(err, ErrFull) {
-		err = errors.New(err.Error()) // what is on disk is not known any more: this is final
+		err = errors.New(err.Error()) // it is unknown what is on disk: this is final
 	}
 	return err
 }
 
-// renew makes the witness anew, if a life has begun. A new segment is the time for
-// it: a copy is seldom older than a few of them. A disk that has no room has none
+// renew makes the witness anew, if a life has begun. A new segment is the occasion:
+// copies that were made before it are recognised from then on. A full disk has no room
 // for this.
 func (h *home) renew() error {
 	if !h.live.Load() || h.room.lack || h.gauge.ask(2*identityRoom) != nil {
