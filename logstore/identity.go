@@ -187,8 +187,8 @@ func ReadIdentity(disk vfs.FS, dir string) (Identity, bool, error) {
 	return id, true, nil
 }
 
-// parseIdentity reads a file of one of some formats. To be taken it must be, byte for
-// byte, what would be written, in its format, for what it says.
+// parseIdentity reads a file of one of the formats in read. It accepts only what append
+// would write, byte for byte, for the same content in the same format.
 func parseIdentity(b []byte, read formats) (Identity, error) {
 	if len(b) > identityBytesMax {
 		return Identity{}, fmt.Errorf("it has more than %d bytes", identityBytesMax)

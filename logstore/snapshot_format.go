@@ -213,7 +213,7 @@ func parseSnapshotName(name string) (r Replica, base raft.LogID, ok bool) {
 	return r, base, err == nil && snapshotName(r, base) == name
 }
 
-// asDamage tells another build's format, which is no damage, from one.
+// asDamage makes err a Damage, unless it is about another build's format.
 func asDamage(file string, damage *Damage, err error) error {
 	if errors.Is(err, ErrNewerFormat) || errors.Is(err, ErrOlderFormat) {
 		return fmt.Errorf("read %s: %w", file, err)

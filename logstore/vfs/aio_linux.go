@@ -12,14 +12,12 @@ import (
 	"unsafe"
 )
 
-// aio is one place for a write that the system carries out while no thread
-// stands in a call (io_submit(2)). Who waits for it waits as one does for a
-// connection, through the runtime's poller, and takes no processor from
-// others meanwhile.
+// aio is one place for a write that the system carries out while no thread waits in a
+// call (io_submit(2)). The goroutine waits as it would for a connection, through the
+// runtime's poller, and takes no processor from others meanwhile.
 //
-// A place belongs to one write at a time. It is never given back to the
-// system: that would have to wait for the write, which on a stuck disk may
-// never end.
+// A place belongs to one write at a time. It is never returned to the system: that
+// would have to wait for the write, which on a stuck disk may never end.
 type aio struct {
 	// Set once.
 	context uintptr         // of the system; the address of the ring as well
@@ -60,8 +58,8 @@ type aioEvent struct {
 	result, result2 int64
 }
 
-// aioRing begins the memory that the system shows its finished writes in; head
-// is ours to move, tail the system's. libaio reads it too, so the layout stays.
+// aioRing is the beginning of the memory in which the system shows its finished writes.
+// We move head, the system moves tail. libaio reads it too, so the layout stays.
 type aioRing struct {
 	id, size     uint32
 	head, tail   uint32
@@ -75,14 +73,14 @@ const (
 	aioWrite     = 1          // IOCB_CMD_PWRITE
 	aioTellEvent = 1          // IOCB_FLAG_RESFD
 	aioMagic     = 0xa10a10a1 // AIO_RING_MAGIC
-	// aioMost bounds the places of a process: a node writes one log, so that
-	// more are for tests and demonstrations. Each costs a descriptor, a page or
-	// two, and one of the system's fs.aio-max-nr.
+	// aioMost bounds the places of a process. A node writes one log, so more than
+	// one are for tests and demonstrations. Each costs a descriptor, a page or two,
+	// and one of the system's fs.aio-max-nr.
 	aioMost = 16
 )
 
-// aios are the places of the process, which is who the system gives them to.
-// One that is free is used again, whichever file was written before.
+// aios are the places of the process, to which the system gives them. A free one is
+// used again, whichever file it wrote before.
 var aios aioPool
 
 type aioPool struct {
@@ -92,9 +90,9 @@ type aioPool struct {
 	none bool   // guarded by mu; the system gives no more
 }
 
-// take returns a free place, or nil if there is none. The system is asked until
-// it says no for the first time, and then never again: it lacks the calls, or
-// forbids them, or others have all that it gives.
+// take returns a free place, or nil if there is none. It asks the system until that
+// refuses for the first time, and then never again: the system lacks the calls, or
+// forbids them, or other processes have all that it gives.
 func (p *aioPool) take() *aio {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -153,14 +151,14 @@ func newAIO() *aio {
 	return a
 }
 
-// giveBack gives a place back that was never used. It returns nil.
+// giveBack returns a place to the system that was never used. Its result is nil.
 func (a *aio) giveBack() *aio {
 	syscall.Syscall(syscall.SYS_IO_DESTROY, a.context, 0, 0)
 	return nil
 }
 
-// write has the system write p at off and waits until that has ended. begun is
-// false if it did not begin; then nothing was written, and err says why.
+// write makes the system write p at off, and waits until that has ended. begun is false
+// if it did not begin; then nothing was written, and err says why.
 func (a *aio) write(fd uintptr, p []byte, off int64) (n int, begun bool, err error) {
 	a.buf = p
 	a.block.file, a.block.buf, a.block.length, a.block.offset = uint32(fd), uint64(uintptr(unsafe.Pointer(&p[0]))), uint64(len(p)), off
@@ -169,12 +167,12 @@ func (a *aio) write(fd uintptr, p []byte, off int64) (n int, begun bool, err err
 	return n, begun, err
 }
 
-// run has the block done and waits until that has ended.
+// run submits the block and waits until it is done.
 func (a *aio) run() (n int, begun bool, err error) {
 	a.begun, a.refused = false, 0
 	if err := a.conn.Read(a.step); err != nil {
-		// Nobody closes the eventfd. Going on would let the bytes be used while
-		// the system still reads them.
+		// Nobody closes the eventfd. To continue would let others reuse the bytes
+		// while the system still reads them.
 		panic(fmt.Sprintf("vfs: the wait for a write ended before the write: %v", err))
 	}
 	switch {
@@ -187,10 +185,10 @@ func (a *aio) run() (n int, begun bool, err error) {
 }
 
 // advance begins the write at its first call, and reports whether it has ended. The
-// poller calls it first after it has forgotten older events, so that the one
-// that the write's end makes is not among the forgotten; then after each event.
+// poller first calls it after forgetting older events, so it can't forget the event
+// that the end of the write makes; then it calls it after each event.
 //
-// The eventfd is never read. The poller is told of every count, not of the first
+// The eventfd is never read. The poller hears of every count, not only of the first
 // since a read, and the count has room for 2^64 writes.
 func (a *aio) advance(uintptr) bool {
 	if !a.begun {
@@ -206,7 +204,7 @@ func (a *aio) advance(uintptr) bool {
 // ended takes the write's result from the ring, if it is there.
 func (a *aio) ended() bool {
 	head := atomic.LoadUint32(&a.ring.head)
-	if head == atomic.LoadUint32(&a.ring.tail) { // which the system moves after it has filled the event in
+	if head == atomic.LoadUint32(&a.ring.tail) { // the system moves it after filling in the event
 		return false
 	}
 	events := unsafe.Add(unsafe.Pointer(a.ring), a.ring.headerBytes)
@@ -215,10 +213,10 @@ func (a *aio) ended() bool {
 	return true
 }
 
-// aioSound reports whether an asynchronous write to f that is to be durable when it
-// ends (O_DSYNC) can be trusted to be. Until Linux 3.13 it was not; that it is
-// depends on the file system still, so these are the two that logs lie on
-// mostly, from the first kernel on that has a long life with both of them.
+// aioSound reports whether an asynchronous write to f (O_DSYNC) can be trusted to be
+// durable when it ends. Until Linux 3.13 none could. It still depends on the file
+// system, so these are the two on which most logs are, from the first kernel on that
+// has supported both for long.
 func aioSound(f *os.File) bool {
 	const ext4, xfs = 0xef53, 0x58465342
 	var disk syscall.Statfs_t

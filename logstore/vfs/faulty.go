@@ -28,10 +28,9 @@ type Rule struct {
 	At int
 	// Times is how many are hit in a row: zero is as one, [Always] all.
 	Times int
-	// Offset is where in the file the rot is, or what can't be read; a
-	// read that does not reach it does not match. Less than zero, for rot: the
-	// middle of what is read.
-	// Truncated ends the file there.
+	// Offset is where in the file the rot, or the unreadable sector, is. A read
+	// that does not reach it does not match. For rot, a negative one means the
+	// middle of what is read. Truncated ends the file there.
 	Offset int64
 	// Delay is how long Slow takes.
 	Delay time.Duration
@@ -91,10 +90,10 @@ func NewFaulty(under FS) *Faulty {
 	return &Faulty{under: under, sleep: time.Sleep, files: map[string]*past{}}
 }
 
-// Add makes the disk follow a rule from now on. If several hit a call, the
-// first added is followed; all that match count it. A rule of FailedSync,
-// StaleSector or Misdirected must be added before the writes that it is
-// about: only then does the disk keep what they overwrite.
+// Add makes the disk follow a rule from now on. If several rules hit a call, it follows
+// the one added first; all that match count the call. Add a rule of FailedSync,
+// StaleSector or Misdirected before the writes that it is about: only then does the disk
+// keep what they overwrite.
 func (f *Faulty) Add(r Rule) *Armed {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -295,7 +294,7 @@ func (f *Faulty) Remove(name string) error {
 	return err
 }
 
-// List implements [FS]. What is missing is not listed.
+// List implements [FS]. It leaves out missing files.
 func (f *Faulty) List(dir string) ([]string, error) {
 	if _, err := f.begin("list", dir); err != nil {
 		return nil, err
@@ -342,7 +341,7 @@ func (f *Faulty) FileID(name string) (FileID, error) {
 	return f.under.FileID(name)
 }
 
-// Free implements [FS]. While Full befalls every write, there is nothing.
+// Free implements [FS]. While Full befalls every write, nothing is free.
 func (f *Faulty) Free(dir string) (int64, error) {
 	if _, err := f.begin("free", dir); err != nil {
 		return 0, err

@@ -69,8 +69,7 @@ func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {
 	return f.File.WriteAt(p, off)
 }
 
-// remember keeps what a write is about to overwrite, if there is a rule that
-// will ask for it.
+// remember keeps what a write is about to overwrite, if a rule will ask for it.
 func (f *faultyFile) remember(off, n int64) error {
 	undo, before := false, false
 	f.f.mu.Lock()
@@ -113,6 +112,8 @@ func (f *faultyFile) Sync() error {
 		f.past.undo = nil
 	}
 	f.f.mu.Unlock()
+	// Newest first, so that bytes that were written twice are again as they were at the
+	// last sync.
 	if fault == FailedSync && len(undo) > 0 {
 		for i := len(undo) - 1; i >= 0; i-- {
 			if _, err := f.File.WriteAt(undo[i].data, undo[i].off); err != nil {

@@ -5,7 +5,7 @@ import (
 	"io/fs"
 )
 
-// rot does to what was read from off what the rules say.
+// rot applies the rules to the bytes that were read from off.
 func (f *faultyFile) rot(p []byte, off int64) {
 	if len(p) == 0 {
 		return
@@ -32,8 +32,8 @@ func (f *faultyFile) rot(p []byte, off int64) {
 	}
 }
 
-// unreadable returns the error of a read that reaches a sector which the rules
-// keep back.
+// unreadable returns the error of a read that reaches a sector which the rules make
+// unreadable, or nil.
 func (f *faultyFile) unreadable(p []byte, off int64) error {
 	f.f.mu.Lock()
 	defer f.f.mu.Unlock()
@@ -87,7 +87,7 @@ func (f *faultyFile) shows(fault Fault, at int64, p []byte, off int64) bool {
 	return false
 }
 
-// sentTo is where what was to be written to a sector is instead.
+// sentTo is where a misdirected write to a sector went.
 func (f *faultyFile) sentTo(sector int64) int64 {
 	size, err := f.File.Size()
 	if err != nil {
@@ -96,8 +96,8 @@ func (f *faultyFile) sentTo(sector int64) int64 {
 	return elsewhere(sector, size)
 }
 
-// stale returns a sector as it was before it was last written over. It was
-// zero if it never was.
+// stale returns a sector as it was before it was last overwritten; zeros if it never
+// was.
 func (f *faultyFile) stale(sector int64) []byte {
 	f.f.mu.Lock()
 	defer f.f.mu.Unlock()
@@ -107,7 +107,8 @@ func (f *faultyFile) stale(sector int64) []byte {
 	return make([]byte, SectorSize)
 }
 
-// put copies to p, which begins at off, what b has of its range.
+// put copies b, which begins at at, to the part of p, which begins at off, that it
+// covers.
 func put(p []byte, off, at int64, b []byte) {
 	for i := range b {
 		if j := at + int64(i) - off; j >= 0 && j < int64(len(p)) {

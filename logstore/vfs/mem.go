@@ -16,11 +16,10 @@ var ErrPower = errors.New("no power")
 
 // Mem is a disk in memory. It knows what is durable and can lose the rest:
 // [Mem.StopAt] takes the power away at an operation,
-// [Mem.Crash] gives it back and decides what became of the rest. The same
+// [Mem.Crash] gives it back and decides what is left of the rest. The same
 // calls give the same disk.
 //
-// Directories are durable from the start: no test of its users is about making
-// them.
+// Directories are durable from the start: no test of a user is about making them.
 type Mem struct {
 	mu    sync.Mutex
 	dirs  map[string]bool
@@ -32,7 +31,7 @@ type Mem struct {
 	locks   map[string]bool
 	life    int   // counts the crashes; a file or lock of an earlier life is dead
 	born    int64 // files that were made, by which they are told apart
-	ops     int   // changing operations, those that failed too
+	ops     int   // changing operations, including failed ones
 	stopAt  int
 	off     bool
 	limit   int64 // of all files together, in bytes; 0: none
@@ -69,16 +68,16 @@ func (m *Mem) Trace(f func(string)) {
 	m.trace = f
 }
 
-// Fail asks f before each operation that changes something, with the line
-// that Trace would get. An error of f becomes that of the operation, which is then
-// not done. f is not asked about an operation that only reads.
+// Fail calls f before each operation that changes something, with the line that Trace
+// would get. If f returns an error, the operation is not done and returns it. f does not
+// hear of operations that only read.
 func (m *Mem) Fail(f func(op string) error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.fail = f
 }
 
-// Ops returns how many operations that change something there were.
+// Ops returns the number of operations so far that change something.
 func (m *Mem) Ops() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -160,8 +159,7 @@ func (m *Mem) Create(name string) (File, error) {
 	return &memFile{m: m, d: d, name: name, life: m.life}, nil
 }
 
-// Rename implements [FS]. Both names must be in one directory; its users need no
-// more.
+// Rename implements [FS]. Both names must be in one directory: no user needs more.
 func (m *Mem) Rename(from, to string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -11,8 +11,7 @@ import (
 // bytes. A power loss leaves each sector either as it was or as written.
 const SectorSize = 512
 
-// PageSize is the piece of memory in which the system holds bytes that are not on
-// disk yet.
+// PageSize is the unit, in bytes, in which the system holds what is not on disk yet.
 const PageSize = 4096
 
 // CrashMode says what a crash leaves of unsynced writes.
@@ -86,8 +85,8 @@ func (m *Mem) keepSomeNames(random *splitMix) {
 	}
 }
 
-// piece returns the size of what is left or lost whole; 0 where that is all of
-// a write.
+// piece returns the size of the pieces that are left or lost as a whole; 0 if that is
+// each write.
 func (m CrashMode) piece() int64 {
 	switch m {
 	case TearUnsynced:
@@ -131,8 +130,8 @@ func (d *memData) keepSome(e extent, piece int64, random *splitMix) {
 	}
 }
 
-// PutBack replaces the files of a directory, and of those in it, by those of
-// another disk, like putting a directory back from a copy.
+// PutBack replaces the files of a directory and its subdirectories by those of another
+// disk, like putting a directory back from a copy.
 //
 // With InPlace the files are overwritten (cp -a): a file whose name is here
 // keeps inode and birth time, and files that the copy lacks stay. With Replace the
@@ -173,7 +172,7 @@ type PutBackMode uint8
 
 const (
 	Replace PutBackMode = iota // the directory goes, and each file is a new one: rm -r, cp -a
-	InPlace                    // files that are there are written over: cp -a
+	InPlace                    // existing files are overwritten: cp -a
 )
 
 // Copy returns a disk with the same contents, durable and not, nothing open
@@ -241,8 +240,8 @@ func (s *splitMix) next() uint64 {
 	return z ^ z>>31
 }
 
-// inOrder returns the files by name, so that chance meets them in the same
-// order each time.
+// inOrder returns the files by name, so that chance applies to them in the same order
+// each time.
 func inOrder(names map[string]*memData) []*memData {
 	sorted := slices.Sorted(maps.Keys(names))
 	files := make([]*memData, len(sorted))

@@ -9,13 +9,13 @@ import (
 // misdirectedBy is how far from its place a misdirected write lands, in bytes.
 const misdirectedBy = 8 * SectorSize
 
-// Damage does to a file, durably and behind the back of whoever has it open,
-// what a rotting disk does: one of the faults of [Rot]. Off is in the sector,
-// or page, that is hit, or the byte whose bit flips; for [Truncated] it is
-// where the file ends. It is meant for what was synced.
+// Damage does to a file what a rotting disk does: one of the faults of [Rot], durably
+// and unseen by anyone who has the file open. Off is in the sector, or page, that is
+// hit, or the byte whose bit flips; for [Truncated] it is where the file ends. It is
+// meant for synced bytes.
 //
-// It reports whether the file is another than before: zeros over zeros are no
-// damage. A file or a place in it that does not exist is an error.
+// It reports whether the file has changed: zeros over zeros are no damage. A file or a
+// place in it that does not exist is an error.
 func (m *Mem) Damage(name string, off int64, fault Fault) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -55,8 +55,8 @@ func (m *Mem) Damage(name string, off int64, fault Fault) (bool, error) {
 	return false, fmt.Errorf("damage %s: %s is not rot", name, fault)
 }
 
-// elsewhere is where a misdirected write lands: after its place, or else before
-// it, or else at the beginning of a file that is so short.
+// elsewhere is where a misdirected write lands: after its place, or before it, or, in a
+// file too short for either, at the beginning.
 func elsewhere(sector, size int64) int64 {
 	switch {
 	case sector+misdirectedBy < size:
@@ -67,8 +67,8 @@ func elsewhere(sector, size int64) int64 {
 	return 0
 }
 
-// stale returns a sector as it was before it was last written over; zeros, if
-// it never was.
+// stale returns a sector as it was before it was last overwritten; zeros if it never
+// was.
 func (d *memData) stale(sector int64) []byte {
 	b := make([]byte, SectorSize)
 	if sector < int64(len(d.before)) {
@@ -77,8 +77,8 @@ func (d *memData) stale(sector int64) []byte {
 	return b
 }
 
-// put changes bytes durably, as far as the file has them, and reports whether any
-// is another than before.
+// put overwrites bytes durably, as far as the file reaches, and reports whether any has
+// changed.
 func (d *memData) put(b []byte, off int64) bool {
 	b = b[:min(int64(len(b)), int64(len(d.now))-off)]
 	changed := !bytes.Equal(d.now[off:off+int64(len(b))], b)

@@ -11,7 +11,7 @@ type memData struct {
 	id     FileID
 	now    []byte // as the processes see it
 	kept   []byte // as a power loss would leave it, if nothing else came through
-	before []byte // each sector as it was before it was last written over; may be shorter than now
+	before []byte // each sector as it was before it was last overwritten; may be shorter than now
 	// dirty has the changes since the last sync, in order, and bytes what they
 	// wrote: a crash may let any of them through.
 	dirty []extent
@@ -25,7 +25,7 @@ type extent struct {
 	size     bool // the file got the length to, from from; no bytes
 }
 
-// resize sets the length, with zeros for what is new. What was cut off must
+// resize sets the length, and fills what is new with zeros: bytes that were cut off must
 // not come back when the file grows again.
 func resize(b []byte, size int64) []byte {
 	if size <= int64(len(b)) {
@@ -53,7 +53,7 @@ func (d *memData) sync() {
 	d.forget()
 }
 
-// forget takes all that changed for done.
+// forget drops the changes since the last sync.
 func (d *memData) forget() {
 	d.dirty, d.bytes = d.dirty[:0], d.bytes[:0]
 }
@@ -100,8 +100,8 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 	if err := f.alive("write"); err != nil {
 		return 0, err
 	}
-	// The power may go in the midst of a write: what it wrote counts as
-	// written and not synced, which any crash may keep or lose.
+	// The power may go in the middle of a write. What it wrote counts as written
+	// and not synced: a crash may keep or lose any of it.
 	err := f.m.step("write %s %d+%d", f.name, off, len(p))
 	if err != nil && (!f.m.off || f.m.ops != f.m.stopAt) {
 		return 0, err
@@ -126,8 +126,8 @@ func (d *memData) write(p []byte, off int64) {
 	if end > int64(len(d.now)) {
 		d.now = resize(d.now, end)
 	}
-	// Of the sectors that are written in part, the rest was written over too:
-	// a disk writes no less.
+	// A disk writes whole sectors, so the rest of a sector that is written in part is
+	// overwritten too.
 	from, to := off/SectorSize*SectorSize, min((end+SectorSize-1)/SectorSize*SectorSize, int64(len(d.now)))
 	if to > int64(len(d.before)) {
 		d.before = resize(d.before, to)
@@ -146,8 +146,8 @@ func (f *memFile) Sync() error {
 	}
 	if err := f.m.step("sync %s", f.name); err != nil {
 		if !f.m.off {
-			// The system takes what it could not write for written. It can
-			// still be read, until the power goes; no later sync writes it.
+			// The system treats what it could not write as written. It can still
+			// be read until the power goes, but no later sync writes it.
 			f.d.forget()
 		}
 		return err

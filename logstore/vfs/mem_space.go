@@ -6,7 +6,7 @@ import (
 	"path"
 )
 
-// memPage is what a file's space is counted in, in bytes.
+// memPage is the unit in which a file's space is counted, in bytes.
 const memPage = 4096
 
 // Limit bounds the bytes of all files together, each rounded up to pages
@@ -19,7 +19,7 @@ func (m *Mem) Limit(bytes int64) {
 	m.limit = bytes
 }
 
-// Used returns how much of a limit all files together take, in bytes.
+// Used returns how much all files together take of the limit, in bytes.
 func (m *Mem) Used() int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()

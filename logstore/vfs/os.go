@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// pageBytes is what the system's memory holds of a file, or nothing of.
+// pageBytes is the unit in which the system's memory holds a file.
 const pageBytes = 4096
 
 // OS is the real disk.
@@ -34,8 +34,7 @@ func (f *osFile) WriteAt(p []byte, off int64) (int, error) {
 
 func (f *osFile) Truncate(size int64) error { return space(f.File.Truncate(size)) }
 
-// Sync may be the first to say that there is no space: some file systems look
-// for it only then.
+// Sync may be the first to return ErrFull: some file systems look for space only then.
 func (f *osFile) Sync() error {
 	if err := syncData(f.File); err != nil {
 		return fmt.Errorf("sync %s: %w", f.Name(), space(err))
@@ -77,8 +76,7 @@ func (OS) Open(name string) (File, error) {
 	return &osFile{File: f}, nil
 }
 
-// Create implements [FS]. The file is for its owner alone: what is in it may
-// be secret.
+// Create implements [FS]. Only the owner may read the file: its content may be secret.
 func (OS) Create(name string) (File, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -106,8 +104,8 @@ func (OS) List(dir string) ([]string, error) {
 	return names, nil
 }
 
-// MkdirAll implements [FS]. It goes up until it meets a directory that is
-// there, and syncs each directory that gets a new one.
+// MkdirAll implements [FS]. It goes up until it meets an existing directory, and syncs
+// each directory that gets a new one.
 func (o OS) MkdirAll(dir string) error {
 	dir = filepath.Clean(dir)
 	switch info, err := os.Stat(dir); {
@@ -161,7 +159,7 @@ func (OS) Lock(name string) (io.Closer, error) {
 // FileID implements [FS].
 func (OS) FileID(name string) (FileID, error) { return fileID(name) }
 
-// fileIDOfStat tells a file by what every system of this kind says.
+// fileIDOfStat identifies a file by what every Unix says of it.
 func fileIDOfStat(name string) (FileID, error) {
 	info, err := os.Lstat(name)
 	if err != nil {
@@ -183,7 +181,7 @@ func (OS) Free(dir string) (int64, error) {
 	return free, nil
 }
 
-// space gives an error for want of space its name.
+// space wraps an error about lack of space in ErrFull.
 func space(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("%w: %w", ErrFull, err)

@@ -4,8 +4,8 @@ package vfs
 
 import "syscall"
 
-// freeBytes asks the file system for what is left for users that are not root:
-// what it holds back for root is not to be counted on.
+// freeBytes asks the file system how much is left for users other than root: a node
+// can't count on what is reserved for root.
 func freeBytes(dir string) (int64, error) {
 	var st syscall.Statfs_t
 	for {

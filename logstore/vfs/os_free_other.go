@@ -4,6 +4,6 @@ package vfs
 
 import "math"
 
-// freeBytes knows no call of this system for it. That a disk is full is then
-// first said by the operation that finds no space.
+// freeBytes knows no such call of this system. The operation that finds no space is
+// then the first to say that the disk is full.
 func freeBytes(string) (int64, error) { return math.MaxInt64, nil }

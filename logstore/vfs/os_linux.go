@@ -6,8 +6,8 @@ import (
 	"syscall"
 )
 
-// syncData syncs a file's bytes and what is needed to read them, not its
-// times: on a preallocated file that spares the file system's journal.
+// syncData syncs a file's bytes and what is needed to read them, but not its times: on a
+// preallocated file that spares the file system's journal.
 func syncData(f *os.File) error {
 	fd := f.Fd()
 	if fd == ^uintptr(0) {

@@ -12,6 +12,6 @@ func (*direct) write(*os.File, []byte, int64) (bool, error) { return false, nil 
 func (*direct) refuse()                                     {}
 func (*direct) close() error                                { return nil }
 
-// syncData syncs a file. Systems other than Linux have no call for the bytes
-// alone that all of them mean alike.
+// syncData syncs a file. Systems other than Linux have no call in common for the bytes
+// alone.
 func syncData(f *os.File) error { return f.Sync() }

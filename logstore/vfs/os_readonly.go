@@ -7,8 +7,8 @@ import (
 	"os"
 )
 
-// OSReadOnly is the real disk for who only looks: it opens files for reading,
-// also those that may not be written, and refuses all that changes anything.
+// OSReadOnly is the real disk for callers that only look: it opens files for reading,
+// even those that may not be written, and refuses every change.
 type OSReadOnly struct{ disk OS }
 
 var _ FS = OSReadOnly{}

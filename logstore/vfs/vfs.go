@@ -22,8 +22,8 @@ var ErrLocked = errors.New("locked by another process")
 var ErrFull = errors.New("no space on the disk")
 
 // FS is a tree of directories and files. Names are paths with slashes. Every
-// error says what was being done to which name; an absent file's wraps
-// [io/fs.ErrNotExist], one for want of space wraps [ErrFull].
+// error says what was being done to which name. The error about an absent file wraps
+// [io/fs.ErrNotExist], one about lack of space wraps [ErrFull].
 type FS interface {
 	// Open opens an existing file for reading and writing.
 	Open(name string) (File, error)
@@ -55,8 +55,8 @@ type FS interface {
 	Free(dir string) (int64, error)
 }
 
-// FileID tells a file from every copy of it, and from an earlier file of the same
-// name: of two files that exist together the inodes differ, of others the birth
+// FileID tells a file from every copy of it, and from an earlier file of the same name:
+// two files that exist at the same time differ in their inodes, others in their birth
 // times. It stays the same when the file is renamed or written to, and when its
 // directory is moved within the file system.
 type FileID struct {
@@ -87,8 +87,8 @@ type SyncWriter interface {
 	// it, exactly the bytes of p go to the disk past the system's memory;
 	// otherwise it is the two calls, one after the other.
 	WriteSync(p []byte, off int64) error
-	// Unit is the number of which offset and length of a WriteSync should be a
-	// multiple, and the address of p too: a sector if the bytes go straight to the
-	// disk, else a page.
+	// Unit is a number of bytes: offset and length of a WriteSync, and the address of
+	// p, should be multiples of it. It is a sector if the bytes go straight to the
+	// disk, and a page otherwise.
 	Unit() int64
 }
