@@ -24,6 +24,7 @@ var (
 // place of a recovery in one of the modes, another each time; of the long story
 // a part. All of them are taken with -every.
 func TestCrashAtEveryOperation(t *testing.T) {
+	enumerates(t)
 	table := crashTable{}
 	for i := range stories {
 		s := &stories[i]

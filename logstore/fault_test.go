@@ -22,6 +22,7 @@ import (
 // No room is the one thing that may pass: then the story goes on, or the log
 // refuses and can be asked again.
 func TestFaultAtEveryCall(t *testing.T) {
+	enumerates(t)
 	fired := map[vfs.Fault]int{}
 	for i := range stories {
 		s := &stories[i]
@@ -193,6 +194,7 @@ func syncPlace(s *story, op, next string) string {
 // says that all is well. So the file is not synced again by this process, and
 // what it had is not relied on by the next.
 func TestFailedSyncIsFinal(t *testing.T) {
+	enumerates(t)
 	places := map[string]int{}
 	for i := range stories {
 		s := &stories[i]

@@ -230,6 +230,7 @@ func (l modelLog) lost(s *Store, id Replica, spans []Span) ([]raft.Entry, error)
 // goes silently; what is lost is known to the entry, and given back, all is as
 // before.
 func TestRotEverywhere(t *testing.T) {
+	enumerates(t)
 	l := smallLog(t, 21, 3)
 	var table strings.Builder
 	fmt.Fprintf(&table, "%-18s %8s %8s %8s %8s %8s\n", "damage", "cases", "unhurt", "lost", "promises", "unknown")

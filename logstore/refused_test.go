@@ -23,6 +23,7 @@ var questions = []string{"open", "read", "size", "list", "stat"}
 // story ends with an error or goes on without. Either way nothing is lost by it:
 // once the disk answers, all is there, and nothing was written down as lost.
 func TestRefusedAtEveryCall(t *testing.T) {
+	enumerates(t)
 	fired := map[string]int{}
 	for i := range stories {
 		s := &stories[i]

@@ -1,0 +1,47 @@
+package logstore
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// enumerates is called by tests that go through all points of all stories, one after
+// the other, in one goroutine. Under the race detector they are skipped: it watches
+// what two goroutines do to one word, and these are one. They took four fifths of its
+// time. The concurrent uses of a log have tests of their own, which it watches.
+func enumerates(t *testing.T) {
+	t.Helper()
+	if raceOn {
+		t.Skip("one goroutine alone: the race detector has nothing to watch (docs/testing.md)")
+	}
+}
+
+// That these tests are one goroutine rests on the log's starting none.
+func TestNoGoroutineIsStarted(t *testing.T) {
+	for _, dir := range []string{".", "vfs"} {
+		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no files in %s: %v", dir, err)
+		}
+		for _, name := range files {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			set := token.NewFileSet()
+			f, err := parser.ParseFile(set, name, nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(f, func(n ast.Node) bool {
+				if g, ok := n.(*ast.GoStmt); ok {
+					t.Errorf("%s starts a goroutine", set.Position(g.Pos()))
+				}
+				return true
+			})
+		}
+	}
+}
