@@ -62,6 +62,10 @@ type link struct {
 	err     error
 	out     []byte
 	pending pending
+	// batches counts what was written. Of them, seen were by spoke, in the client's
+	// time: when the health of the link was last looked at and there was more.
+	batches, seen uint64
+	spoke         time.Duration
 	// probe is the request that is looked at for the pressure, sent at probed,
 	// in the client's time; 0: none.
 	probe  uint64
@@ -96,7 +100,7 @@ func (l *link) write() {
 	l.heard.Store(now)
 	l.bond.used.Store(now)
 	l.mu.Lock()
-	l.conn = conn
+	l.conn, l.spoke = conn, time.Duration(now)
 	l.up = l.err == nil
 	up := l.up
 	l.mu.Unlock()
@@ -166,6 +170,8 @@ func (l *link) writeBatches(conn net.Conn) {
 			l.waiting.Store(0)
 			if len(batch) == 0 {
 				l.awake = false
+			} else {
+				l.batches++
 			}
 			l.mu.Unlock()
 			if full {

@@ -37,9 +37,9 @@ const (
 	healthIdle        // close it and those to the same peer, nobody needs them
 )
 
-// judge decides about a link by how many requests wait, when it was last heard,
-// whether a ping is under way, and when its bond was last used.
-func judge(now, heard, asked time.Duration, open int, used time.Duration) health {
+// judge decides about a link by how many requests wait, when it was last heard and
+// last written to, whether a ping is under way, and when its bond was last used.
+func judge(now, heard, spoke, asked time.Duration, open int, used time.Duration) health {
 	silent := now - heard
 	if open == 0 {
 		if now-used >= idleMax {
@@ -51,6 +51,9 @@ func judge(now, heard, asked time.Duration, open int, used time.Duration) health
 	case silent >= silenceMax && asked != 0:
 		return healthDead
 	case silent >= pingAfter && asked == 0:
+		return healthPing
+	case open > 0 && now-spoke >= quietMax && asked == 0:
+		// A node may have much to say that nobody answers, as a stream does.
 		return healthPing
 	}
 	return healthy
@@ -73,7 +76,10 @@ func (l *link) look(now time.Duration) (overdue []*call) {
 		}
 	}
 	l.open.Store(int32(l.pending.open))
-	verdict := judge(now, time.Duration(l.heard.Load()), time.Duration(l.asked.Load()), l.pending.open, time.Duration(l.bond.used.Load()))
+	if l.batches != l.seen {
+		l.seen, l.spoke = l.batches, now
+	}
+	verdict := judge(now, time.Duration(l.heard.Load()), l.spoke, time.Duration(l.asked.Load()), l.pending.open, time.Duration(l.bond.used.Load()))
 	if verdict == healthPing {
 		l.asked.Store(int64(now))
 		wake = l.put(wire.TypePing, 0) || wake

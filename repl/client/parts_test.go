@@ -156,8 +156,24 @@ func TestJudge(t *testing.T) {
 		{45 * s, 44 * s, 0, 0, 1, healthy},
 		{90 * s, 60 * s, 0, 0, 89 * s, healthPing}, // those beside it are in use
 	} {
-		if got := judge(x.now, x.heard, x.asked, x.open, x.used); got != x.want {
+		if got := judge(x.now, x.heard, x.now, x.asked, x.open, x.used); got != x.want {
 			t.Errorf("now %s, heard %s, asked %s, %d open, used %s: got %d, want %d", x.now, x.heard, x.asked, x.open, x.used, got, x.want)
+		}
+	}
+	// A node that sends again and again hears nothing of its client, which it takes
+	// for silent.
+	for _, x := range []struct {
+		spoke, asked time.Duration
+		open         int
+		want         health
+	}{
+		{80*s + 1, 0, 1, healthy},
+		{80 * s, 0, 1, healthPing},
+		{80 * s, 99 * s, 1, healthy},
+		{80 * s, 0, 0, healthy},
+	} {
+		if got := judge(100*s, 100*s, x.spoke, x.asked, x.open, 100*s); got != x.want {
+			t.Errorf("spoke %s, asked %s, %d open: got %d, want %d", x.spoke, x.asked, x.open, got, x.want)
 		}
 	}
 }

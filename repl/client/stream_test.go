@@ -37,19 +37,19 @@ func (c *fakeCluster) openStreams() (n int64) {
 // streams, end them, and hand over their groups. One would doubt it: pieces are on
 // their way when a connection ends, and several streams share it.
 func TestListGoesOnWhereItWas(t *testing.T) {
-	const keys = 4000
+	const keys = 8000
 	f, c := streamed(t, keys, 3000)
 	var pieces, faults atomic.Int64
 	for i, n := range f.nodes {
 		order := func(uint64) fakeOrder {
 			switch p := pieces.Add(1); {
-			case p%23 == 7:
+			case p%11 == 7:
 				faults.Add(1)
 				return fakeOrder{hangUp: true}
-			case p%19 == 5:
+			case p%13 == 5:
 				faults.Add(1)
 				f.leaders[int(p)%len(f.leaders)] = (i + 1) % len(f.nodes) // under f.mu, which who asks holds
-			case p%29 == 11:
+			case p%17 == 11:
 				faults.Add(1)
 				return fakeOrder{refuse: wire.Busy("reads", "many", time.Millisecond)}
 			}
