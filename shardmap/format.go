@@ -12,6 +12,7 @@ type formats struct {
 }
 
 var (
+	mapFormats   = formats{what: "state", oldest: 2, newest: 2}
 	slotFormats  = formats{what: "snapshot of a slot", oldest: 2, newest: 2}
 	tableFormats = formats{what: "table", oldest: 3, newest: 3}
 )

@@ -37,7 +37,7 @@ func TestFormatsInDocument(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for what, f := range map[string]formats{"state of a slot, `mustslot`": slotFormats, "state of the table, `mustmeta`": tableFormats} {
+	for what, f := range map[string]formats{"state of a data group, `mustkeys`": mapFormats, "state of a slot, `mustslot`": slotFormats, "state of the table, `mustmeta`": tableFormats} {
 		if row := fmt.Sprintf("| %s | %d | %d | ", what, f.newest, f.oldest); !strings.Contains(string(page), row) {
 			t.Errorf("docs/storage.md has no row %q", row)
 		}

@@ -33,7 +33,6 @@ import (
 // has checksums. Each slot's digest covers its contents.
 const (
 	mapMagic  = "mustkeys"
-	mapFormat = 2
 	mapHeader = 32
 	mapDigest = 24 // where the digest stands
 	mapRun    = 12
@@ -97,7 +96,7 @@ func (c *MapCopy) WriteTo(w io.Writer) (int64, error) {
 // head is what stands before the slots.
 func (c *MapCopy) head() []byte {
 	b := append(make([]byte, 0, mapHeader+mapRun*len(c.marks)+2*len(c.slots)), mapMagic...)
-	b = binary.LittleEndian.AppendUint16(b, mapFormat)
+	b = binary.LittleEndian.AppendUint16(b, mapFormats.newest)
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(c.slots)))
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(c.marks)))
 	b = binary.LittleEndian.AppendUint16(b, 0)
@@ -159,11 +158,8 @@ func (d *snapshotReader) whole(m *loadedMap) error {
 	if string(head[:8]) != mapMagic {
 		return fmt.Errorf("begins with %q, want %q", head[:8], mapMagic)
 	}
-	switch f := binary.LittleEndian.Uint16(head[8:]); {
-	case f > mapFormat:
-		return fmt.Errorf("state of format %d: %w; known is %d", f, ErrLevel, mapFormat)
-	case f < mapFormat:
-		return fmt.Errorf("state of format %d: %w; known is %d", f, ErrOlder, mapFormat)
+	if err := mapFormats.check(binary.LittleEndian.Uint16(head[8:])); err != nil {
+		return err
 	}
 	n, runs := int(binary.LittleEndian.Uint16(head[10:])), int(binary.LittleEndian.Uint16(head[12:]))
 	zero := binary.LittleEndian.Uint16(head[14:])

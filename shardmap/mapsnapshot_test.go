@@ -113,10 +113,10 @@ func TestLoadIsAllOrNothing(t *testing.T) {
 	refused("a reader's error", io.MultiReader(bytes.NewReader(good[:500]), iotest.ErrReader(broken)), broken)
 	refused("a reader's error at the end", io.MultiReader(bytes.NewReader(good), iotest.ErrReader(broken)), broken)
 	newer := bytes.Clone(good)
-	binary.LittleEndian.PutUint16(newer[8:], mapFormat+1)
+	binary.LittleEndian.PutUint16(newer[8:], mapFormats.newest+1)
 	refused("newer", bytes.NewReader(newer), ErrLevel)
 	older := bytes.Clone(good)
-	binary.LittleEndian.PutUint16(older[8:], mapFormat-1)
+	binary.LittleEndian.PutUint16(older[8:], mapFormats.oldest-1)
 	refused("older", bytes.NewReader(older), ErrOlder)
 	var twice bytes.Buffer
 	c := m.CopyAll()

@@ -24,7 +24,7 @@ import (
 // upgradeFrom is the commit whose binary is upgraded from: the last one that changed
 // what stands on the disk or on the wire in a way that later builds don't read. From
 // there on each build must follow it without a stop, and read what it wrote.
-const upgradeFrom = "1277eeaae83a1ef9859d641bd735ce7250945ce3"
+const upgradeFrom = "14f21b2ed4183f278b504ebcacc215ba6710d14f"
 
 // olderBinary builds the binary of upgradeFrom, once for all runs of the tests. Without
 // the repository or that commit the test is skipped.
