@@ -264,7 +264,7 @@ func (d *door) admit(h *wire.Hello) error {
 		return wire.Behind(h.Node, h.Advertise, h.Level, t.Level)
 	}
 	if h.Role == wire.RoleFounding {
-		return n.origin.admit(h)
+		return n.enrolment.admit(h)
 	}
 	id := n.self()
 	if h.Node == id.Node {

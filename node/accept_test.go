@@ -244,10 +244,10 @@ func TestBeforeTheFounding(t *testing.T) {
 // would speak of is over.
 func TestStandbyEnds(t *testing.T) {
 	n := &Node{name: "n1", fs: new(diskWatch)}
-	n.origin.found = newFounding("c", 5, "10.0.0.1:4166", []string{"10.0.0.1:4166", "10.0.0.2:4166"})
-	n.origin.found.leftOut("10.0.0.2:4166", wire.UnknownNode(5, "founded without it", "use that one"))
+	n.enrolment.found = newFounding("c", 5, "10.0.0.1:4166", []string{"10.0.0.1:4166", "10.0.0.2:4166"})
+	n.enrolment.found.leftOut("10.0.0.2:4166", wire.UnknownNode(5, "founded without it", "use that one"))
 	refused(t, "a standby", n.notReady(), wire.CodeNotReady, "standby")
-	n.origin.found = nil
+	n.enrolment.found = nil
 	refused(t, "a standby that closes", n.notReady(), wire.CodeNotReady)
 }
 
@@ -543,7 +543,7 @@ func TestFirstByteDecides(t *testing.T) {
 func TestRemovedFounder(t *testing.T) {
 	n := new(Node)
 	n.door = newDoor(n, nil)
-	n.origin.set(logstore.Identity{Stage: logstore.StageMember, Node: 1,
+	n.enrolment.set(logstore.Identity{Stage: logstore.StageMember, Node: 1,
 		Members: []logstore.IdentityMember{{Node: 1, Addr: "a:1"}, {Node: 2, Addr: "b:1"}}})
 	admits := func(id raft.NodeID) bool {
 		return n.door.admit(&wire.Hello{Role: wire.RolePeer, Node: id, Advertise: "x:1"}) == nil

@@ -23,7 +23,7 @@ func (c *connection) founding(_ wire.Header, r repl.Reply, body []byte) {
 		c.refuse(r, wire.BadBody(wire.TypeFounding, err))
 		return
 	}
-	a, ok := c.node.origin.answer()
+	a, ok := c.node.enrolment.answer()
 	if !ok {
 		c.refuse(r, c.node.notReady())
 		return

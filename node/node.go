@@ -15,13 +15,13 @@
 //	announcer.run      1                            Node   Node.close
 //	Node.scrub         1                            Node   Node.close
 //	besides            restorersMax, at the start   Node   all replicas are restored
-//	origin.poll        1 per host while founding    Node   the founding ends
+//	enrolment.poll     1 per host while founding    Node   the founding ends
 //
 // and those of package repl.
 //
 // # Start reading
 //
-// run.go has the life of a node, origin.go and found.go its first minute,
+// run.go has the life of a node, enrolment.go and found.go its first minute,
 // accept.go who is connected to it, handlers.go what it does with each frame, and
 // router.go the way of a request.
 package node
@@ -85,7 +85,7 @@ type Node struct {
 	cancel   context.CancelFunc
 	ended    sync.WaitGroup
 
-	origin    origin    // who it is
+	enrolment enrolment // who it is
 	door      *door     // who is connected to it
 	caller    *caller   // how it reaches others
 	attesting attesting // whose word it counts
@@ -110,7 +110,7 @@ type Node struct {
 }
 
 // self returns this node's identity as it is on disk.
-func (n *Node) self() logstore.Identity { return n.origin.self() }
+func (n *Node) self() logstore.Identity { return n.enrolment.self() }
 
 // running returns the loop once the node is a member and serves.
 func (n *Node) running() *repl.Loop { return n.serving.Load() }
@@ -122,7 +122,7 @@ func (n *Node) seed(g raft.GroupID, inc raft.Incarnation) (raft.Seed, bool) {
 
 // notReady says why this node answers nothing about keys yet.
 func (n *Node) notReady() *wire.Error {
-	if e := n.origin.waits("node " + n.name); e != nil {
+	if e := n.enrolment.waits("node " + n.name); e != nil {
 		return e
 	}
 	if s, stalled := n.fs.stalled(); stalled {

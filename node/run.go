@@ -117,14 +117,14 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	n.attesting.own = n.addr
 	n.door = newDoor(n, listener)
 	n.caller = &caller{cluster: c.Cluster, addr: n.addr, secret: secret, level: l.level, self: n.self, table: n.table.Load, attesting: &n.attesting}
-	n.origin = origin{cfg: &n.cfg, fs: w, log: log, mark: n.mark, addr: n.addr, level: l.level, notices: &n.notices, ended: &n.ended, ask: n.askFounder}
+	n.enrolment = enrolment{cfg: &n.cfg, fs: w, log: log, mark: n.mark, addr: n.addr, level: l.level, notices: &n.notices, ended: &n.ended, ask: n.askFounder}
 	defer n.close()
 	defer close(ending)
-	if err := n.origin.identify(); err != nil {
+	if err := n.enrolment.identify(); err != nil {
 		return err
 	}
 	n.log = log.With("node", n.name)
-	n.origin.log = n.log
+	n.enrolment.log = n.log
 	n.announcer = announcer{
 		cfg: &n.cfg, name: n.name, addr: n.addr, level: l.level, log: n.log, tables: make(chan struct{}, 1),
 		self: n.self, table: n.table.Load, loop: n.running, ask: n.askLeader,
@@ -142,7 +142,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 		go n.lister()
 	}
 	ready(n, bound)
-	if err := n.origin.becomeMember(ctx); err != nil || ctx.Err() != nil {
+	if err := n.enrolment.becomeMember(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
 	if err := n.serve(); err != nil {
@@ -262,7 +262,7 @@ func (n *Node) beginLog(r logstore.Replica, m raft.Membership) error {
 			return err
 		}
 	}
-	n.origin.set(id)
+	n.enrolment.set(id)
 	return nil
 }
 
@@ -358,7 +358,7 @@ func members(id *logstore.Identity, t *shardmap.Table) []logstore.IdentityMember
 // depends on the other.
 func (n *Node) close() {
 	n.cancel()
-	n.origin.giveUp()
+	n.enrolment.giveUp()
 	n.door.close()
 	if loop := n.running(); loop != nil {
 		loop.Close()

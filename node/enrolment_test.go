@@ -19,12 +19,12 @@ func TestOriginIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	start := func(change func(c *Config)) (*origin, error) {
+	start := func(change func(c *Config)) (*enrolment, error) {
 		c := Config{Data: "d", Cluster: "prod", Listen: "10.0.0.1:4166", Join: []string{"10.0.0.1:4166", "10.0.0.2:4166"}, Groups: 8, ValueMax: 1 << 20}
 		if change != nil {
 			change(&c)
 		}
-		o := &origin{cfg: &c, fs: disk, log: slog.New(slog.DiscardHandler), mark: randomNumber(), addr: "10.0.0.1:4166", notices: new(notices)}
+		o := &enrolment{cfg: &c, fs: disk, log: slog.New(slog.DiscardHandler), mark: randomNumber(), addr: "10.0.0.1:4166", notices: new(notices)}
 		return o, o.identify()
 	}
 	first, err := start(nil)

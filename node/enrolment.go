@@ -18,9 +18,9 @@ import (
 	"muster/repl/wire"
 )
 
-// origin is who this node is: what its identity file says, and, while that names
+// enrolment is who this node is: what its identity file says, and, while that names
 // no cluster, the founding that the node takes part in.
-type origin struct {
+type enrolment struct {
 	// Set once.
 	cfg     *Config
 	fs      vfs.FS
@@ -39,117 +39,117 @@ type origin struct {
 }
 
 // self returns this node's identity as it is on disk.
-func (o *origin) self() logstore.Identity {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.identity
+func (e *enrolment) self() logstore.Identity {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.identity
 }
 
 // set takes an identity that is on disk.
-func (o *origin) set(id logstore.Identity) {
-	o.mu.Lock()
-	o.identity = id
-	o.mu.Unlock()
+func (e *enrolment) set(id logstore.Identity) {
+	e.mu.Lock()
+	e.identity = id
+	e.mu.Unlock()
 }
 
 // giveUp ends a founding that is under way, because the node ends.
-func (o *origin) giveUp() {
-	o.mu.Lock()
-	o.found = nil
-	o.mu.Unlock()
+func (e *enrolment) giveUp() {
+	e.mu.Lock()
+	e.found = nil
+	e.mu.Unlock()
 }
 
 // waits says whom the founding waits for; nil if none is under way.
-func (o *origin) waits(node string) *wire.Error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.found == nil {
+func (e *enrolment) waits(node string) *wire.Error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.found == nil {
 		return nil
 	}
-	return o.found.notReady(node)
+	return e.found.notReady(node)
 }
 
 // answer is what this node answers to a host that founds. It is not ok while the
 // node has neither a cluster nor a founding.
-func (o *origin) answer() (a wire.FoundingAnswer, ok bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return foundingAnswer(&o.identity, o.found)
+func (e *enrolment) answer() (a wire.FoundingAnswer, ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return foundingAnswer(&e.identity, e.found)
 }
 
 // admit has the last word on a host that founds.
-func (o *origin) admit(h *wire.Hello) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+func (e *enrolment) admit(h *wire.Hello) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	// Who makes the table says that all founders understand its level.
-	if undecided(&o.identity) && h.Level != o.level {
-		return wire.Unlike(h.Node, h.Advertise, h.Level, o.level)
+	if undecided(&e.identity) && h.Level != e.level {
+		return wire.Unlike(h.Node, h.Advertise, h.Level, e.level)
 	}
-	return mayAsk(&o.identity, h.Node, h.Advertise)
+	return mayAsk(&e.identity, h.Node, h.Advertise)
 }
 
 // identify reads who this node is, or makes it up.
-func (o *origin) identify() error {
-	id, ok, err := logstore.ReadIdentity(o.fs, o.cfg.Data)
+func (e *enrolment) identify() error {
+	id, ok, err := logstore.ReadIdentity(e.fs, e.cfg.Data)
 	if err != nil {
 		return err
 	}
 	if !ok {
-		files, err := o.fs.List(path.Join(o.cfg.Data, logstore.LogDir))
+		files, err := e.fs.List(path.Join(e.cfg.Data, logstore.LogDir))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("look whether there is a log: %w", err) // a node that only seems new would vote again
 		}
 		if len(files) > 0 {
-			return wire.Damaged("data directory "+o.cfg.Data, "it has a log and no identity file",
+			return wire.Damaged("data directory "+e.cfg.Data, "it has a log and no identity file",
 				"put the file back as it was when the node last ran; if there is no copy, "+logstore.EmptyRemedy)
 		}
-		id = logstore.Identity{Stage: logstore.StageFounding, Cluster: o.cfg.Cluster, Node: raft.NodeID(randomNumber())}
-		for _, a := range o.cfg.Join {
+		id = logstore.Identity{Stage: logstore.StageFounding, Cluster: e.cfg.Cluster, Node: raft.NodeID(randomNumber())}
+		for _, a := range e.cfg.Join {
 			id.Members = append(id.Members, logstore.IdentityMember{Addr: normalAddr(a)})
 		}
 	}
-	if id.Cluster != o.cfg.Cluster {
-		return wire.WrongCluster(fmt.Sprintf("data directory %s", o.cfg.Data), fmt.Sprintf("it is of cluster %q, --cluster says %q", id.Cluster, o.cfg.Cluster),
+	if id.Cluster != e.cfg.Cluster {
+		return wire.WrongCluster(fmt.Sprintf("data directory %s", e.cfg.Data), fmt.Sprintf("it is of cluster %q, --cluster says %q", id.Cluster, e.cfg.Cluster),
 			fmt.Sprintf("give --cluster %s, or another --data", id.Cluster))
 	}
 	if id.Stage == logstore.StageFounding {
-		if err := o.sameFounding(id); err != nil {
+		if err := e.sameFounding(id); err != nil {
 			return err
 		}
-	} else if len(o.cfg.Join) > 0 {
-		o.log.Info("--join founds nothing: the data directory belongs to a cluster, whose members are looked for at these addresses too", "cluster", id.Cluster, "cluster_id", fmt.Sprintf("%016x", id.ClusterID), "join", joinAddrs(o.cfg.Join))
+	} else if len(e.cfg.Join) > 0 {
+		e.log.Info("--join founds nothing: the data directory belongs to a cluster, whose members are looked for at these addresses too", "cluster", id.Cluster, "cluster_id", fmt.Sprintf("%016x", id.ClusterID), "join", joinAddrs(e.cfg.Join))
 	}
 	if id.Stage == logstore.StageFounding {
 		// It has no log yet, and tells the others from now on which life of it
 		// they hear. That of a member begins once its log is open.
-		if id, err = id.Begin(0, o.mark, 0); err == nil {
-			err = logstore.WriteIdentity(o.fs, o.cfg.Data, id)
+		if id, err = id.Begin(0, e.mark, 0); err == nil {
+			err = logstore.WriteIdentity(e.fs, e.cfg.Data, id)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	o.mu.Lock()
-	o.identity = id
-	if undecided(&id) && len(o.cfg.Join) > 0 {
+	e.mu.Lock()
+	e.identity = id
+	if undecided(&id) && len(e.cfg.Join) > 0 {
 		// Before the first connection is taken: who asks is told whom this
 		// host waits for.
-		o.found = newFounding(o.cfg.Cluster, id.Node, o.cfg.AdvertiseOn(o.cfg.Listen), o.cfg.Join)
-		o.found.settings = wire.FoundingSettings{Groups: uint32(o.cfg.Groups), ValueMax: uint32(o.cfg.ValueMax)}
+		e.found = newFounding(e.cfg.Cluster, id.Node, e.cfg.AdvertiseOn(e.cfg.Listen), e.cfg.Join)
+		e.found.settings = wire.FoundingSettings{Groups: uint32(e.cfg.Groups), ValueMax: uint32(e.cfg.ValueMax)}
 	}
-	o.mu.Unlock()
+	e.mu.Unlock()
 	return nil
 }
 
 // sameFounding refuses to go on with a founding of other hosts than the one
 // that the directory was in: its id has been told to those, and they may have
 // decided to count it in.
-func (o *origin) sameFounding(id logstore.Identity) error {
+func (e *enrolment) sameFounding(id logstore.Identity) error {
 	var was, is []string
 	for _, m := range id.Members {
 		was = append(was, m.Addr)
 	}
-	for _, a := range o.cfg.Join {
+	for _, a := range e.cfg.Join {
 		is = append(is, normalAddr(a))
 	}
 	if sameSet(was, is) {
@@ -159,30 +159,30 @@ func (o *origin) sameFounding(id logstore.Identity) error {
 	if len(was) > 0 {
 		what = fmt.Sprintf("with --expect %d --join %s", len(was), joinAddrs(was))
 	}
-	return wire.BadRequest("data directory "+o.cfg.Data, "it began to found a cluster "+what,
+	return wire.BadRequest("data directory "+e.cfg.Data, "it began to found a cluster "+what,
 		"start it so again, or remove the directory first if no other host has ever run with these options")
 }
 
 // becomeMember founds the cluster, unless the identity already names one.
-func (o *origin) becomeMember(ctx context.Context) error {
-	id := o.self()
+func (e *enrolment) becomeMember(ctx context.Context) error {
+	id := e.self()
 	if !undecided(&id) {
 		return nil
 	}
-	if len(o.cfg.Join) == 0 {
-		return o.decide([]logstore.IdentityMember{{Node: id.Node, Addr: o.addr}}, 0)
+	if len(e.cfg.Join) == 0 {
+		return e.decide([]logstore.IdentityMember{{Node: id.Node, Addr: e.addr}}, 0)
 	}
-	f := o.found // set by identify; only this goroutine and those that it starts change it
+	f := e.found // set by identify; only this goroutine and those that it starts change it
 	if len(f.hosts) == 1 {
-		return o.decide(f.members(), 0)
+		return e.decide(f.members(), 0)
 	}
-	o.log.Info("founding", "cluster", o.cfg.Cluster, "hosts", joinAddrs(f.hosts))
+	e.log.Info("founding", "cluster", e.cfg.Cluster, "hosts", joinAddrs(f.hosts))
 	ctx, cancel := context.WithCancel(ctx)
 	verdicts := make(chan error, len(f.hosts)) // from poll; each sends one at most
 	for _, h := range f.hosts {
 		if h != f.addr {
-			o.ended.Add(1)
-			go o.poll(ctx, h, verdicts)
+			e.ended.Add(1)
+			go e.poll(ctx, h, verdicts)
 		}
 	}
 	defer cancel()
@@ -198,26 +198,26 @@ func (o *origin) becomeMember(ctx context.Context) error {
 }
 
 // poll asks one host again and again, until the founding is over.
-func (o *origin) poll(ctx context.Context, host string, verdicts chan<- error) {
-	defer o.ended.Done()
+func (e *enrolment) poll(ctx context.Context, host string, verdicts chan<- error) {
+	defer e.ended.Done()
 	said := ""
 	say := func(level slog.Level, why string) {
 		if why != said {
 			said = why
-			o.notices.waits(level, host, why)
+			e.notices.waits(level, host, why)
 		}
 	}
 	for {
-		o.mu.Lock()
-		f := o.found
+		e.mu.Lock()
+		f := e.found
 		if f == nil {
-			o.mu.Unlock()
+			e.mu.Unlock()
 			return
 		}
-		q := f.question(o.identity.Life().Number)
-		o.mu.Unlock()
+		q := f.question(e.identity.Life().Number)
+		e.mu.Unlock()
 		var a wire.FoundingAnswer
-		err := o.ask(ctx, host, &q, &a)
+		err := e.ask(ctx, host, &q, &a)
 		if ctx.Err() != nil {
 			return
 		}
@@ -227,7 +227,7 @@ func (o *origin) poll(ctx context.Context, host string, verdicts chan<- error) {
 				return
 			}
 			say(slog.LevelInfo, err.Error())
-			o.mu.Lock()
+			e.mu.Lock()
 			if tooLate(err) {
 				var refusal *wire.Error
 				errors.As(err, &refusal)
@@ -235,8 +235,8 @@ func (o *origin) poll(ctx context.Context, host string, verdicts chan<- error) {
 			} else {
 				f.silent(host, err)
 			}
-			o.mu.Unlock()
-		} else if done, why, err := o.heard(host, a); done || err != nil {
+			e.mu.Unlock()
+		} else if done, why, err := e.heard(host, a); done || err != nil {
 			verdicts <- err
 			return
 		} else if why != "" {
@@ -277,10 +277,10 @@ func refusal(err error) error {
 // heard takes one host's answer, and does what follows from it. It reports
 // whether the founding is over, or, if it can't go on before an operator has seen
 // to it, why.
-func (o *origin) heard(host string, a wire.FoundingAnswer) (done bool, why string, err error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	f := o.found
+func (e *enrolment) heard(host string, a wire.FoundingAnswer) (done bool, why string, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	f := e.found
 	if f == nil {
 		return true, "", nil
 	}
@@ -290,38 +290,38 @@ func (o *origin) heard(host string, a wire.FoundingAnswer) (done bool, why strin
 	}
 	switch v {
 	case foundDecided:
-		return true, "", o.decideLocked(f.members(), 0)
+		return true, "", e.decideLocked(f.members(), 0)
 	case foundAdopt:
 		var members []logstore.IdentityMember
 		for _, m := range a.Members {
 			members = append(members, logstore.IdentityMember{Node: m.Node, Addr: m.Addr})
 		}
-		return true, "", o.decideLocked(members, a.ClusterID)
+		return true, "", e.decideLocked(members, a.ClusterID)
 	case foundStandby, foundDiffer:
 		return false, f.why[host], nil
 	}
 	return false, "", nil
 }
 
-func (o *origin) decide(members []logstore.IdentityMember, id uint64) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.decideLocked(members, id)
+func (e *enrolment) decide(members []logstore.IdentityMember, id uint64) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.decideLocked(members, id)
 }
 
 // decideLocked makes this node a member of the cluster of these founders, on
 // disk first. id is the cluster's, if another host has said it.
-func (o *origin) decideLocked(members []logstore.IdentityMember, id uint64) error {
-	next, err := decided(o.identity, members, id)
+func (e *enrolment) decideLocked(members []logstore.IdentityMember, id uint64) error {
+	next, err := decided(e.identity, members, id)
 	if err != nil {
 		return err
 	}
-	if err := logstore.WriteIdentity(o.fs, o.cfg.Data, next); err != nil {
+	if err := logstore.WriteIdentity(e.fs, e.cfg.Data, next); err != nil {
 		return err
 	}
-	o.identity = next
-	o.found = nil
-	o.log.Info("cluster founded", "cluster", next.Cluster, "cluster_id", fmt.Sprintf("%016x", next.ClusterID), "members", len(members))
+	e.identity = next
+	e.found = nil
+	e.log.Info("cluster founded", "cluster", next.Cluster, "cluster_id", fmt.Sprintf("%016x", next.ClusterID), "members", len(members))
 	return nil
 }
 
