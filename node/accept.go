@@ -19,7 +19,7 @@ import (
 // when the process has no descriptor left.
 const acceptRetry = 50 * time.Millisecond
 
-// door is who is connected to this node: it takes connections, has them say who
+// door is who is connected to this node: it accepts connections, makes them say who
 // they are, and gives each a seat of its kind.
 type door struct {
 	// Set once.
@@ -28,7 +28,7 @@ type door struct {
 
 	mu    sync.Mutex
 	conns map[net.Conn]*connection // guarded by mu; nil during the hello
-	seats seats                    // guarded by mu: who of each kind is connected
+	seats seats                    // guarded by mu: the connections of each kind
 	met   map[raft.NodeID]met      // guarded by mu: what peers said of themselves in their last hello
 	feeds map[raft.NodeID]int      // guarded by mu: connections over which each node's cores speak to ours
 }
@@ -60,8 +60,7 @@ func (d *door) retain(nodes []raft.NodeID) {
 	maps.DeleteFunc(d.met, func(id raft.NodeID, _ met) bool { return !slices.Contains(nodes, id) })
 }
 
-// close lets nobody in any more, and ends all connections. The node's context has
-// ended.
+// close stops accepting, and ends all connections. The node's context has ended.
 func (d *door) close() {
 	d.listener.Close()
 	d.mu.Lock()
@@ -101,14 +100,14 @@ func (d *door) accept() {
 	}
 }
 
-// admitStranger counts a connection in, unless the node is closing. If too many
-// have not said who they are yet, the oldest of them goes.
+// admitStranger counts a connection in, unless the node is closing. If too many have
+// not said who they are yet, it ends the oldest of them.
 func (d *door) admitStranger(conn net.Conn) bool {
 	n := d.node
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	// Looked at under mu: close cancels first and then ends, under mu, all that
-	// were let in.
+	// Checked under mu: close cancels the context first and then ends, under mu, all
+	// that were let in, so none slips in between.
 	select {
 	case <-n.ctx.Done():
 		return false
@@ -125,7 +124,7 @@ func (d *door) attend(conn net.Conn) {
 	defer n.ended.Done()
 	leave := func() {}
 	defer func() {
-		conn.Close() // before another one may have its seat
+		conn.Close() // before another connection gets its seat: each seat has one descriptor
 		d.mu.Lock()
 		d.seats.strangers.remove(conn)
 		leave()
@@ -159,8 +158,8 @@ func (d *door) attend(conn net.Conn) {
 	d.mu.Unlock()
 	if full != nil {
 		n.notices.refused(full)
-		// It stays among the strangers meanwhile: those who never read
-		// that they were refused have a descriptor each.
+		// It stays among the strangers meanwhile: one that never reads its
+		// refusal holds a descriptor, which must be counted.
 		if conn.SetDeadline(time.Now().Add(n.limits.linger)) == nil {
 			_ = wire.WriteFrame(conn, wire.TypeError, 0, full) // the connection ends either way
 			linger(conn, n.limits.linger)
@@ -188,12 +187,13 @@ func (d *door) attend(conn net.Conn) {
 	c.end()
 	c.requests.Streams.Close()
 	<-c.idle
+	// Last: a peer counts as fed until everything that it sent is handed on.
 	if c.feeds {
 		d.fed(c.peer)
 	}
 }
 
-// feeding notes that a peer's cores speak to ours over one connection more.
+// feeding records that a peer's cores speak to ours over one more connection.
 func (d *door) feeding(peer raft.NodeID) {
 	n := d.node
 	d.mu.Lock()
@@ -204,8 +204,8 @@ func (d *door) feeding(peer raft.NodeID) {
 	}
 }
 
-// fed notes that such a connection has ended. The last one to end is a hint
-// that the peer has: one of a process that was killed closes at once.
+// fed records that such a connection has ended. When the last one ends, that is a hint
+// that the peer has ended too: those of a killed process close at once.
 func (d *door) fed(peer raft.NodeID) {
 	n := d.node
 	d.mu.Lock()
@@ -224,8 +224,8 @@ func (d *door) fed(peer raft.NodeID) {
 	}
 }
 
-// greet tells by its first bytes what a connection speaks, and has it say who it
-// is. This is the one place that does: every door of this port begins here.
+// greet decides by the first bytes what protocol a connection speaks, and makes it say
+// who it is. This is the only place that does: every door of this port begins here.
 func (d *door) greet(conn net.Conn) (*wire.Greeting, error) {
 	o, err := wire.ReadOpening(conn)
 	switch {
@@ -237,7 +237,7 @@ func (d *door) greet(conn net.Conn) (*wire.Greeting, error) {
 	return nil, o.Foreign(conn.RemoteAddr())
 }
 
-// hello is what this node says of itself to whoever dials.
+// hello is what this node says of itself to a host that dials it.
 func (d *door) hello() wire.AcceptConfig {
 	n := d.node
 	id := n.self()
@@ -258,8 +258,8 @@ func (d *door) admit(h *wire.Hello) error {
 	if h.Role == wire.RoleClient {
 		return nil
 	}
-	// Before the table is read nobody is refused for it: the cluster may be below
-	// this build's own level.
+	// Until the table is read, nobody is refused for its level: the cluster's may be
+	// below that of this build.
 	if t := n.table.Load(); t != nil && h.Level < t.Level {
 		return wire.Behind(h.Node, h.Advertise, h.Level, t.Level)
 	}
@@ -270,6 +270,7 @@ func (d *door) admit(h *wire.Hello) error {
 	if h.Node == id.Node {
 		return wire.UnknownNode(h.Node, "it has this node's own id", "give each node a data directory of its own; do not copy one")
 	}
+	// By the table: the founders in the identity may have been removed since.
 	known := slices.ContainsFunc(members(&id, n.table.Load()), func(m logstore.IdentityMember) bool { return m.Node == h.Node })
 	if id.Stage == logstore.StageFounding {
 		// It can't be told from a stranger yet, and what it says as a peer
@@ -279,16 +280,15 @@ func (d *door) admit(h *wire.Hello) error {
 	if !known {
 		return wire.UnknownNode(h.Node, "it is not on the peer list", "empty its data directory; joining a running cluster is not in this version")
 	}
-	// Which start of it this is proves nothing, and is not compared here: what its
-	// messages count for is settled between the hosts, with a note on disk
-	// (repl/lives.go).
+	// Which start of it this is proves nothing, and is not compared here. Whether its
+	// messages count is settled between the hosts, with a note on disk (repl/lives.go).
 	d.mu.Lock()
 	d.met[h.Node] = met{start: h.Start, addr: h.Advertise}
 	d.mu.Unlock()
-	// It may have moved, and can only tell the cluster so through a leader
-	// that finds it: it is looked for where it says that it is, unless it
-	// answers where it was. Before there is anybody to look, it is enough that
-	// it is in met, where [Node.follow] finds it.
+	// It may have moved, and can tell the cluster so only through a leader that
+	// finds it. So it is looked for where it says that it is, unless it answers where
+	// it was. While this node does not dial others yet, met is enough: [Node.follow]
+	// finds the address there.
 	if p := n.attesting.peers.Load(); p != nil {
 		p.Claim(h.Node, h.Advertise)
 	}

@@ -9,9 +9,9 @@ import (
 	"muster/shardmap"
 )
 
-// checkAnnouncement says why what a node says of itself must not go into the
-// meta group's log. Each member would keep it, and show it on terminals: it is
-// held to what this node's own settings are held to.
+// checkAnnouncement returns why an announcement must not go into the meta group's log,
+// or nil. Each member would keep it, and show it on terminals, so it has to meet the
+// same rules as this node's own settings.
 func checkAnnouncement(a *wire.Announce) error {
 	switch {
 	case a.Node == 0:
@@ -42,7 +42,7 @@ func checkAnnouncement(a *wire.Announce) error {
 	return nil
 }
 
-// checkReachable holds an address to one that others can dial.
+// checkReachable refuses an address that others can't dial.
 func checkReachable(addr string) error {
 	host, port, err := splitAddr(addr)
 	if err != nil {
@@ -54,7 +54,7 @@ func checkReachable(addr string) error {
 	return nil
 }
 
-// checkLabel holds a label to what can be shown in one word.
+// checkLabel refuses a label that can't be shown in one word.
 func checkLabel(l shardmap.Label) error {
 	if err := checkName(l.Key); err != nil {
 		return fmt.Errorf("key: %w", err)

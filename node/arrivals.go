@@ -11,11 +11,11 @@ import (
 	"muster/repl/wire"
 )
 
-// arrivals bounds the memory of frames that have not arrived whole, over all
-// connections of a kind. A frame may have 17 MB, and a connection may send all
-// of one but its end: 120 of them took 2 GB. Beyond the limit the frame that has
-// been under way for longest ends, with its connection: an honest sender is done
-// within a moment, and is never the oldest for long.
+// arrivals bounds the memory of frames that have not arrived completely, over all
+// connections of a kind. A frame may have 17 MB, and a connection may send all but its
+// end: 120 of them took 2 GB. Beyond the limit, the frame that has been under way for
+// longest is dropped, with its connection: an honest sender is done within a moment,
+// and is never the oldest for long.
 type arrivals struct {
 	max   int64 // bytes, of all buffers larger than share
 	share int   // bytes that each connection always has
@@ -30,12 +30,12 @@ type arrivals struct {
 type arrival struct {
 	of   *arrivals
 	conn net.Conn
-	wake func()      // the reader, where it waits for something else than the connection
-	over atomic.Bool // it has to end
+	wake func()      // wakes the reader if it waits for something other than the connection
+	over atomic.Bool // the connection has to end
 	size int64       // guarded by of.mu: bytes, if among the large
 }
 
-// resize notes how large the buffer is about to be, in bytes; 0 gives it up.
+// resize records how large the buffer is about to be, in bytes; 0 gives it up.
 func (a *arrival) resize(bytes int) {
 	r := a.of
 	r.mu.Lock()
@@ -54,7 +54,7 @@ func (a *arrival) resize(bytes int) {
 	}
 	var ended []*arrival
 	for r.bytes > r.max {
-		// One that is alone may have all: a frame has a limit of its own.
+		// A buffer that is alone may take all: a frame has a limit of its own.
 		i := slices.IndexFunc(r.large, func(o *arrival) bool { return o != a })
 		if i < 0 {
 			break
@@ -68,14 +68,14 @@ func (a *arrival) resize(bytes int) {
 	}
 	r.mu.Unlock()
 	for _, o := range ended {
-		// Its reader looks at over behind each deadline that it sets, so it
-		// either sees it there or is woken here.
+		// Its reader checks over after each deadline that it sets, so it either sees
+		// it there or is woken here.
 		_ = o.conn.SetReadDeadline(time.Unix(1, 0)) // an error: the connection has ended by itself
 		o.wake()
 	}
 }
 
-// errTooMuchArrives ends a connection whose frame is under way for too long while
+// errTooMuchArrives ends a connection whose frame has been under way for too long while
 // others need its room.
 var errTooMuchArrives = errors.New("too many large frames arrive at once, and this one takes longest")
 

@@ -13,36 +13,35 @@ import (
 	"muster/repl/wire"
 )
 
-// Whoever knows the secret can say a hello in any member's name. So what comes
-// over a connection in a member's name is not counted before that member, which
-// this node has itself dialled at its address, has said that the connection is
-// its own:
+// Anyone who knows the secret can say a hello in any member's name. So a connection in
+// a member's name does not count until that member, which this node has dialled itself
+// at its address, has said that the connection is its own:
 //
 //	M → N   a connection, to which N gives a challenge
 //	N → M   a connection, dialled where N knows M to be, or finds it: Attest, with the challenge's nonce
 //	M → N   over this one: AttestAnswer, with the address that M dialled for it
 //	N       compares that with its own
 //
-// The nonce is N's own and was told to the one that dialled, so only M can know
-// that it is M's; and M has not proven anything to somebody in the middle, since
-// that one is not where N says that it is. What remains: whoever knows the
-// secret can be a member that does not answer where it is known, by listening
-// elsewhere, until members have keys of their own.
+// N made the nonce and told it only to the host that dialled, so only M can know that
+// it is M's. A host in the middle gains nothing: M names the address that it dialled,
+// and that is not N's. One gap remains until members have keys of their own: if a
+// member does not answer where it is known, a host that knows the secret can pose as
+// that member by listening elsewhere.
 
 const (
-	// attestWait is how long frames are kept, and requests wait, for a member
-	// to be asked: a dial that is not answered takes as long.
+	// attestWait is how long frames are kept, and requests wait, until a member has
+	// been asked: as long as a dial that is not answered takes.
 	attestWait = dialTimeout
-	// attestRetry is when a member that was not asked yet may try again.
+	// attestRetry is after how long a member that was not asked yet may try again.
 	attestRetry = 20 * time.Millisecond
 	// keptBytesMax bounds the frames of one connection that are kept
-	// meanwhile. The rest is dropped: raft sends it again.
+	// meanwhile. Others are dropped: raft sends them again.
 	keptBytesMax = 1 << 20
 	// claimsMax bounds the connections in one member's name that are not settled
 	// yet. One more ends the oldest: the member's own are settled within a round
-	// trip, while those that others open in the name of an absent one never are.
+	// trip, those that others open in the name of an absent member never are.
 	claimsMax = 16
-	// keptOverhead is what a frame counts besides its bytes.
+	// keptOverhead is how much a frame counts in addition to its bytes.
 	keptOverhead = 128
 )
 
@@ -58,7 +57,7 @@ type dialled struct {
 	addr string
 }
 
-// add notes that a challenge was given to a connection of this node's.
+// add records the challenge that a connection of this node was given.
 func (d *dials) add(nonce wire.Nonce, to raft.NodeID, addr string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -104,7 +103,7 @@ type claimant struct {
 	number  uint64              // those of later connections are higher
 	settled chan struct{}       // closed by claimants, once own is set
 	refuse  func(e *wire.Error) // called if the connection is not the member's own
-	own     bool                // read behind settled
+	own     bool                // read only once settled is closed
 
 	wake func() // called once the claim is settled: the reader may wait for a frame
 
@@ -112,10 +111,10 @@ type claimant struct {
 	kept      []keptFrame // until it is settled
 	keptBytes int
 	keptSince time.Time // when the first of them came
-	late      bool      // attestWait has passed, and what comes is dropped
+	late      bool      // attestWait has passed, and frames are dropped
 }
 
-// keptFrame is a frame that came before it was known whose word it is.
+// keptFrame is a frame that came before it was known who sent it.
 type keptFrame struct {
 	header wire.Header
 	body   []byte
@@ -131,8 +130,8 @@ func (c *claimant) state() (own, settled bool) {
 	}
 }
 
-// counted waits until it is known whether the connection is its member's own,
-// for attestWait at most.
+// counted waits until it is known whether the connection is its member's own, for at
+// most attestWait, and reports whether it is.
 func (c *claimant) counted(ctx context.Context) bool {
 	if own, settled := c.state(); settled {
 		return own
@@ -148,9 +147,9 @@ func (c *claimant) counted(ctx context.Context) bool {
 	return false
 }
 
-// keep keeps a frame until the claim is settled. It does not wait for that: the
-// other side's own question may be behind it. It reports whether it has just
-// become too late.
+// keep keeps a frame until the claim is settled. It does not wait for that, because
+// the other side's own question may be behind the frame. It reports true once, when it
+// has become too late.
 func (c *claimant) keep(h wire.Header, body []byte) (late bool) {
 	if len(c.kept) == 0 && !c.late {
 		c.keptSince = time.Now()
@@ -166,15 +165,15 @@ func (c *claimant) keep(h wire.Header, body []byte) (late bool) {
 	return false
 }
 
-// claimants are those of the connections that stand, until they are settled.
+// claimants are the open connections in members' names, until they are settled.
 type claimants struct {
 	mu   sync.Mutex
 	open map[wire.Nonce]*claimant // guarded by mu
 	last uint64                   // guarded by mu: the number of the newest
 }
 
-// add notes a claim. If it is one too many in the member's name, it returns the
-// oldest of them, which is to be refused.
+// add records a claim. If it is one too many in the member's name, it returns the oldest
+// of them, which the caller refuses.
 func (c *claimants) add(one *claimant) (refused *claimant) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -206,7 +205,7 @@ func (c *claimants) remove(one *claimant) {
 	delete(c.open, one.nonce)
 }
 
-// of returns the nonces of what is claimed in a node's name.
+// of returns the nonces of the claims in a node's name.
 func (c *claimants) of(id raft.NodeID) (nonces []wire.Nonce) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -223,6 +222,7 @@ func (c *claimants) of(id raft.NodeID) (nonces []wire.Nonce) {
 func (c *claimants) settle(member raft.NodeID, nonce wire.Nonce, own bool) {
 	c.mu.Lock()
 	one := c.open[nonce]
+	// A member answers for connections in its own name only.
 	if one == nil || one.node != member {
 		c.mu.Unlock()
 		return
@@ -238,7 +238,7 @@ func (c *claimants) settle(member raft.NodeID, nonce wire.Nonce, own bool) {
 	}
 }
 
-// attesting is what a node does so that it counts only members, and that others
+// attesting is how a node makes sure that it counts only members, and that others
 // count it.
 type attesting struct {
 	own    string                     // where this node is; set once
@@ -247,9 +247,9 @@ type attesting struct {
 	claims claimants
 }
 
-// claim notes a connection that came in a member's name, and asks that member
-// about it if there is a connection to it; else [attesting.ask] does, once there
-// is one. refuse is called if it is not the member's own.
+// claim records a connection that came in a member's name, and asks that member about
+// it if there is a connection to it; otherwise [attesting.ask] does, once there is one.
+// refuse is called if it is not the member's own.
 func (v *attesting) claim(g *wire.Greeting, wake func(), refuse func(e *wire.Error)) *claimant {
 	one := &claimant{wake: wake, node: g.Hello.Node, nonce: g.Challenge.Nonce, settled: make(chan struct{}), refuse: refuse}
 	if refused := v.claims.add(one); refused != nil {
@@ -261,7 +261,7 @@ func (v *attesting) claim(g *wire.Greeting, wake func(), refuse func(e *wire.Err
 	return one
 }
 
-// ask asks a member that was dialled about all that came in its name.
+// ask asks a member that was dialled about all connections in its name.
 func (v *attesting) ask(member raft.NodeID) {
 	for _, nonce := range v.claims.of(member) {
 		v.peers.Load().AskAttest(member, nonce)
@@ -273,9 +273,9 @@ func (v *attesting) answered(member raft.NodeID, a *wire.AttestAnswer) {
 	v.claims.settle(member, a.Nonce, a.Addr != "" && normalAddr(a.Addr) == normalAddr(v.own))
 }
 
-// dialling returns the connection of a hello to a member with the settings c, to
-// be used and closed instead of conn: this node attests it from the moment
-// that it proves itself.
+// dialling returns a connection to use and close instead of conn, for a hello to a
+// member with the settings c. This node attests it from the challenge on: the other
+// side may ask as soon as the hello is over.
 func (v *attesting) dialling(conn net.Conn, c *wire.DialConfig) net.Conn {
 	own := &ownDial{Conn: conn, dials: &v.dials}
 	to, addr := c.To, c.ToAddr
@@ -286,8 +286,8 @@ func (v *attesting) dialling(conn net.Conn, c *wire.DialConfig) net.Conn {
 	return own
 }
 
-// attest answers whether a connection that came to another node in this one's
-// name is this one's.
+// attest answers another node's question whether a connection in this node's name is
+// its own.
 func (c *connection) attest(_ wire.Header, r repl.Reply, body []byte) {
 	var q wire.Attest
 	if err := q.Read(body); err != nil {
@@ -301,9 +301,9 @@ func (c *connection) attest(_ wire.Header, r repl.Reply, body []byte) {
 // bugUnattested is a planted bug: whatever comes in a member's name is counted.
 const bugUnattested = "peer not asked whether it dialled"
 
-// unsettled keeps a frame of which it is not known yet whose word it is, or drops
-// it. It reports false if the frame is to be handled; then all that was kept has
-// been.
+// unsettled keeps or drops a frame as long as it is unknown who sent it. It reports
+// false if the frame is to be handled; then it has handled all that was kept, because
+// that came first.
 func (c *connection) unsettled(h wire.Header, body []byte) (bool, error) {
 	switch own, settled := c.claim.state(); {
 	case !settled:
@@ -318,7 +318,7 @@ func (c *connection) unsettled(h wire.Header, body []byte) (bool, error) {
 	return false, err
 }
 
-// takeKept handles what came before it was known whose word it is. With an error
+// takeKept handles the frames that came before it was known who sent them. With an error
 // it returns the header of the frame that ends the connection.
 func (c *connection) takeKept() (wire.Header, error) {
 	kept := c.claim.kept
@@ -331,10 +331,10 @@ func (c *connection) takeKept() (wire.Header, error) {
 	return wire.Header{}, nil
 }
 
-// wakeReader has the reader look at its claim, which has been settled.
+// wakeReader makes the reader look at its claim, which has been settled.
 func (c *connection) wakeReader() { _ = c.conn.SetReadDeadline(time.Now()) }
 
-// settled handles what was kept, once it is known that it is the member's word.
+// settled handles the kept frames, once it is known that they are the member's.
 func (c *connection) settled() error {
 	if c.claim == nil || len(c.claim.kept) == 0 {
 		return nil
@@ -350,8 +350,8 @@ func (c *connection) settled() error {
 	return err
 }
 
-// uncounted refuses what a member may ask only once it has answered at its
-// address.
+// uncounted is the refusal of a request that a member may make only once it has
+// answered at its address.
 func (c *connection) uncounted() *wire.Error {
 	return wire.NotReady("node "+c.peer.String(), fmt.Sprintf("node %s has not reached it at its address yet", c.node.name),
 		"try again in a moment; if that does not help, check its --advertise, and that nothing stands between the two", attestRetry)

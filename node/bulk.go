@@ -18,11 +18,11 @@ import (
 // second: the most that an int holds anywhere.
 const snapshotRateMax = 1 << 30
 
-// restorersMax is how many replicas are restored at once at the start: more
-// than there are processors would only share them.
+// restorersMax is how many replicas are restored at once at the start: more than
+// processors would only share these.
 func restorersMax() int { return max(2, runtime.GOMAXPROCS(0)) }
 
-// besides calls f for 0 to n-1, some beside each other, and returns after all.
+// besides calls f for 0 to n-1, some of them concurrently, and returns after all.
 func besides(n int, f func(i int)) {
 	var ended sync.WaitGroup
 	next := make(chan int) // from here, to those who work; closed here
@@ -40,22 +40,22 @@ func besides(n int, f func(i int)) {
 	ended.Wait()
 }
 
-// sent tells the host the end of a snapshot's way to another node.
+// sent tells the host that the sending of a snapshot has ended.
 func (n *Node) sent(s *repl.SnapshotStream, err error) {
 	if loop := n.running(); loop != nil {
 		loop.SnapshotSent(s, err)
 	}
 }
 
-// ask has f called by the goroutine that owns the host.
+// ask makes the goroutine that owns the host call f.
 func (n *Node) ask(f func(*repl.Host)) bool {
 	loop := n.running()
 	return loop != nil && loop.Ask(f)
 }
 
-// takeChunks serves a bulk connection: it takes the chunks of snapshots, one
-// after another, and answers each. It waits for the disk, and in the end for
-// the state to be built; nothing but this connection waits for it.
+// takeChunks serves a bulk connection: it takes the chunks of snapshots, one after
+// another, and answers each. It waits for the disk, and at the end until the state is
+// built; only this connection waits for it.
 func (n *Node) takeChunks(conn net.Conn, g *wire.Greeting, own *claimant) error {
 	g.Decoder.SetLimit(wire.ChunkFrameMax)
 	var out []byte
@@ -103,8 +103,8 @@ func (n *Node) takeChunks(conn net.Conn, g *wire.Greeting, own *claimant) error 
 	}
 }
 
-// takeChunk takes one chunk, once the member in whose name it comes has said that
-// the connection is its own.
+// takeChunk takes one chunk, once the member in whose name the connection came has said
+// that it is its own.
 func takeChunk(n *Node, from raft.NodeID, own *claimant, body []byte) (wire.ChunkAnswer, error) {
 	var c wire.Chunk
 	if err := c.Read(body); err != nil {

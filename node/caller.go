@@ -37,9 +37,9 @@ func (l *caller) member(ctx context.Context, id raft.NodeID, addr string, purpos
 	return conn, err
 }
 
-// dial connects to another host and says hello, if it is reached under addr by
-// its own word. to is the node that is meant; 0: whichever is there, which only
-// those who found a cluster can't know yet.
+// dial connects to another host and says hello, if that host itself says that it is
+// reached at addr. to is the node that is meant; 0: any, which is for founders, who
+// can't know it yet.
 func (l *caller) dial(ctx context.Context, to raft.NodeID, addr string, purpose wire.Purpose, role wire.Role) (net.Conn, *wire.Greeting, error) {
 	id := l.self()
 	d := net.Dialer{Timeout: dialTimeout}
@@ -67,9 +67,8 @@ func (l *caller) dial(ctx context.Context, to raft.NodeID, addr string, purpose 
 	return conn, g, nil
 }
 
-// closeWith closes a connection when ctx ends, so that a host that says nothing
-// does not hold up the end of this node. The function that it returns calls
-// that off.
+// closeWith closes a connection when ctx ends, so that a silent host does not hold up
+// the end of this node. The function that it returns cancels that.
 func closeWith(ctx context.Context, conn net.Conn) (off func() bool) {
 	return context.AfterFunc(ctx, func() { conn.Close() })
 }

@@ -16,9 +16,9 @@ import (
 	"muster/repl/wire"
 )
 
-// connection is one accepted connection after its hello. Its reader takes all
-// frames that have arrived, hands all commands among them to the loop at once,
-// and reads on; its writer sends the answers that gathered.
+// connection is one accepted connection after its hello. Its reader takes all frames
+// that have arrived, hands all commands among them to the loop at once, and continues
+// reading; its writer sends the answers that have gathered.
 type connection struct {
 	// Set once.
 	node   *Node
@@ -27,15 +27,15 @@ type connection struct {
 	silent time.Duration
 	// standing is what the other side has proven to be: what it may send.
 	standing wire.Sender
-	claim    *claimant     // of a member that the connection is its; nil for others
+	claim    *claimant     // that the connection is a member's own; nil for others
 	wake     chan struct{} // one token: out has something, or the connection ends. From many, to write.
 	idle     chan struct{} // closed by the writer when it has ended
 
 	// long counts the reads that wait for a lister, or are with one.
 	long atomic.Int32
 
-	// requests makes of its frames what the replicas do, and of what they say its
-	// answers. The reader hands in; who answers is any goroutine.
+	// requests turns frames into what the replicas do, and what they return into
+	// answers. The reader hands in; any goroutine may answer.
 	requests machine.Requests
 
 	// Owned by the reader.
@@ -44,7 +44,7 @@ type connection struct {
 	arrival   arrival // of what is in decoder
 	envelopes []wire.Envelope
 	full      bool        // the last request was one too many for now
-	now       machine.Now // on the loop's clock, for all that one read brought; 0: not looked at yet
+	now       machine.Now // on the loop's clock, for all that one read brought; 0: not read yet
 
 	mu       sync.Mutex
 	room     sync.Cond // of mu: inflight has shrunk, or closed is set
@@ -53,11 +53,11 @@ type connection struct {
 	unsent   bool      // guarded by mu: out grew since the last Flush
 	sending  int       // guarded by mu: bytes that the writer has taken out of out, and not sent
 	spare    bool      // guarded by mu: the streams are told once there is room for them
-	closed   bool      // guarded by mu: nothing more is queued or read, what is queued is still sent
+	closed   bool      // guarded by mu: nothing more is queued or read; what is queued is still sent
 }
 
-// newConnection takes over a connection whose hello is done, with the decoder
-// that may hold what came behind it.
+// newConnection takes over a connection whose hello is done, with the decoder that may
+// hold the bytes after it.
 func newConnection(n *Node, conn net.Conn, g *wire.Greeting) *connection {
 	c := &connection{node: n, conn: conn, decoder: g.Decoder, silent: n.limits.clientSilence, standing: g.Sender(), wake: make(chan struct{}, 1), idle: make(chan struct{})}
 	switch c.standing {
@@ -67,8 +67,8 @@ func newConnection(n *Node, conn net.Conn, g *wire.Greeting) *connection {
 		c.silent = n.limits.founderSilence
 	}
 	c.room.L = &c.mu
-	// Those of peers and of clients have limits of their own, so that neither
-	// kind can lock the other out.
+	// Peers and clients have separate limits, so that neither kind can lock the other
+	// out.
 	c.arrival = arrival{of: &n.clientArrivals, conn: conn, wake: func() {
 		c.mu.Lock()
 		c.room.Broadcast() // the reader may wait for room
@@ -129,7 +129,7 @@ func (c *connection) AnswerFrame(r repl.Reply, t wire.Type, frame []byte) (first
 	return c.queued(r, t, len(frame))
 }
 
-// gaveUp reports whether nobody waits for the answer to r any more. c.mu is held.
+// gaveUp reports whether nobody waits for the answer to r any longer. c.mu is held.
 func (c *connection) gaveUp(r repl.Reply) bool {
 	if c.closed {
 		c.hold(-r.Size)
@@ -138,8 +138,7 @@ func (c *connection) gaveUp(r repl.Reply) bool {
 	return c.closed
 }
 
-// queued counts a frame of type t and so many bytes in out, which answers r.
-// c.mu is held.
+// queued counts a frame of type t and some bytes in out, which answers r. c.mu is held.
 func (c *connection) queued(r repl.Reply, t wire.Type, size int) (first bool) {
 	c.hold(size - r.Size)
 	c.node.counters.Out(t, size-wire.HeaderSize)
@@ -169,9 +168,9 @@ func (c *connection) refuse(r repl.Reply, err *wire.Error) {
 	c.answerNow(r, wire.TypeError, err.Append(nil))
 }
 
-// Reserve implements [machine.Asker]. There is no room where the answer is more
-// than may wait: for this connection, unless it is all that it has in flight,
-// or, beyond each one's share, for all of them.
+// Reserve implements [machine.Asker]. There is no room if the answer is more than may
+// wait for this connection, unless it is all that it has in flight, or, beyond each
+// one's share, for all connections together.
 func (c *connection) Reserve(r *repl.Reply, size int) bool {
 	more := size - r.Size
 	if more <= 0 {
@@ -191,16 +190,16 @@ func (c *connection) Reserve(r *repl.Reply, size int) bool {
 	return true
 }
 
-// Deaf implements [machine.Asker]: whether more answers wait than the other side
-// may leave unread, of this connection or, beyond each one's share, of all.
+// Deaf implements [machine.Asker]. It reports whether more answers wait than the other
+// side may leave unread: of this connection or, beyond each one's share, of all.
 func (c *connection) Deaf() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.node.limits.over(c.out.size, c.node.held.Load())
 }
 
-// Spare implements [machine.Asker]: what streams add must not keep other answers
-// waiting for long.
+// Spare implements [machine.Asker]. It refuses room to streams that would keep other
+// answers waiting for long.
 func (c *connection) Spare(size int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -223,9 +222,9 @@ func (c *connection) end() {
 	}
 }
 
-// finish waits for the answers to what was asked before the other side had no
-// more to ask: it may have closed its half only. A side that hung up shows
-// when it is written to.
+// finish waits until all requests are answered that came before the other side closed:
+// it may have closed its half only. A side that has hung up is noticed when an answer
+// is written to it.
 func (c *connection) finish() {
 	c.requests.Streams.NoMore()
 	late := time.AfterFunc(c.node.limits.answerTimeout, c.end)
@@ -237,8 +236,8 @@ func (c *connection) finish() {
 	}
 }
 
-// linger waits for the other side to hang up, not for long: closing with bytes
-// unread would have the system throw away the last words that were sent.
+// linger waits a moment for the other side to hang up: if a connection is closed with
+// unread bytes, the system may discard the last words that were sent.
 func linger(conn net.Conn, atMost time.Duration) {
 	half, ok := conn.(*net.TCPConn)
 	if !ok || half.CloseWrite() != nil || conn.SetReadDeadline(time.Now().Add(atMost)) != nil {
@@ -247,14 +246,14 @@ func linger(conn net.Conn, atMost time.Duration) {
 	_, _ = io.CopyN(io.Discard, conn, lingerBytesMax) // only its end matters
 }
 
-// write is the writer: it sends what gathered, until the connection ends.
+// write is the writer: it sends what has gathered, until the connection ends.
 func (c *connection) write() {
 	defer close(c.idle)
 	var batch [][]byte // with the writer
 	left := 0          // bytes of batch, when the writer ends
 	defer func() {
 		c.conn.Close() // the reader may wait for the other side,
-		c.end()        // or for room that nobody makes any more
+		c.end()        // or for room that only the writer makes
 		c.mu.Lock()
 		c.hold(-left - c.out.size)
 		c.out = outbox{}
@@ -287,8 +286,7 @@ func (c *connection) write() {
 	}
 }
 
-// send writes out, a piece at a time, and returns how much was left when it
-// could not.
+// send writes out, a piece at a time. If it fails, it returns how much was left.
 func (c *connection) send(out []byte) (left int, err error) {
 	for len(out) > 0 {
 		piece := out[:min(len(out), answerPiece)]
@@ -315,8 +313,8 @@ func (c *connection) send(out []byte) (left int, err error) {
 	return 0, nil
 }
 
-// read is the reader: it hands on frames, until the connection ends. It returns
-// nil if that was by the other side's will.
+// read is the reader: it hands on frames, until the connection ends. It returns nil if
+// the other side ended it.
 func (c *connection) read() error {
 	c.decoder.Watch(c.arrival.resize)
 	defer c.decoder.Drop() // not with the connection, which may linger
@@ -325,8 +323,8 @@ func (c *connection) read() error {
 		if err := c.conn.SetReadDeadline(since.Add(c.silent)); err != nil {
 			return err
 		}
-		// Behind the deadline, which may have taken the place of the one that
-		// wakes.
+		// After the deadline is set: the new one may have replaced the one with which
+		// wakeReader wakes, and then only this look finds the claim settled.
 		if err := c.settled(); err != nil {
 			return err
 		}
@@ -346,8 +344,8 @@ func (c *connection) read() error {
 		case err != nil:
 			return err
 		}
-		// A client's frame that drips in is silence too: it must not be
-		// older, when it is there, than its outcome is remembered.
+		// A client's frame that drips in counts as silence too: when it is complete,
+		// it must not be older than outcomes are remembered.
 		if !begun || c.peer != 0 {
 			since = time.Now()
 		}
@@ -364,7 +362,7 @@ func (c *connection) read() error {
 				err = c.dispatch(h, body)
 			}
 			if err != nil {
-				c.handOn() // what came before it is as good as ever
+				c.handOn() // the frames before it are valid
 				c.refuse(repl.Reply{To: c, Request: h.Request}, frameRefusal(h, err))
 				return err
 			}
@@ -407,14 +405,13 @@ func (c *connection) admit() bool {
 	return !c.closed
 }
 
-// accept counts a request in, and says how to answer it.
+// accept counts a request in, and returns how to answer it.
 func (c *connection) accept(h wire.Header) repl.Reply {
 	size, expected := h.Length+requestOverhead, c.requests.Expected(h.Type)
 	c.mu.Lock()
-	// What its answer will take is counted in as far as it can be told: a
-	// connection that asks for much, and reads nothing, is not read from any
-	// more before the answers are made. Where all have too much, it is for
-	// [connection.Reserve] to refuse.
+	// The size of the answer is counted in as far as it is known: so a connection that
+	// asks for much and reads nothing is no longer read from, before the answers are
+	// made. If all connections together hold too much, [connection.Reserve] refuses.
 	if expected > 0 && c.node.held.Load()+int64(expected) <= c.node.limits.inflightBytesAll {
 		size += expected
 	}

@@ -7,20 +7,20 @@ import (
 )
 
 // handler is what this node does with a frame of one type. It has one of these
-// ways; which of them follows from what the frame is.
+// functions, depending on what the frame is.
 type handler struct {
 	// request answers a question under its number, now or later. The body is
 	// valid until it returns.
 	request func(c *connection, h wire.Header, r repl.Reply, body []byte)
-	// word takes what a member says, which nothing answers under its number. It
+	// word takes what a member says and no answer follows under its number. It
 	// counts only once the member has said that the connection is its own: until
 	// then it is kept ([connection.unsettled]). An error ends the connection.
 	word func(c *connection, h wire.Header, body []byte) error
-	// stream takes what a client says of a stream that it has open; nothing answers
-	// that but the stream.
+	// stream takes what a client says about a stream that it has open; only the
+	// stream answers that.
 	stream func(c *connection, h wire.Header, body []byte)
-	// chunk takes what comes over a connection for snapshots. It may wait for
-	// the disk: nothing else comes over that connection.
+	// chunk takes a frame of a connection for snapshots. It may wait for the disk,
+	// because nothing else comes over that connection.
 	chunk func(n *Node, from raft.NodeID, own *claimant, body []byte) (wire.ChunkAnswer, error)
 	// flags are those that a request of the type may have.
 	flags uint16

@@ -20,8 +20,8 @@ const (
 	// attempts to announce this node; it doubles from the one to the other.
 	announcePauseMin = 10 * time.Millisecond
 	announcePauseMax = 500 * time.Millisecond
-	// announceQuiet is how long it may take without a word: an election that
-	// is lost, and another. That somebody is not ready then is no news.
+	// announceQuiet is how long it may take before that is logged: an election
+	// that is lost, and another. Until then a node that is not ready is no news.
 	announceQuiet = 3 * time.Second
 	// readyQuiet is the same until every group here has a leader.
 	readyQuiet = 10 * time.Second
@@ -30,8 +30,8 @@ const (
 	nameMark = 4
 )
 
-// announcer sees to it that the table says what this node is, and makes the table
-// where there is none.
+// announcer makes sure that the table says what this node is, and makes the table if
+// there is none.
 type announcer struct {
 	// Set once.
 	cfg        *Config
@@ -54,10 +54,9 @@ func (s *announcer) changed() {
 	}
 }
 
-// run founds the table, if this node leads group 0 and there is none,
-// and tells the meta group what this node is, until the table says so. Then it
-// says that the node is ready, and announces it anew only if it must have
-// another name.
+// run founds the table, if this node leads group 0 and there is none, and tells the
+// meta group what this node is, until the table says so. Then it logs that the node is
+// ready, and announces it again only if it needs another name.
 func (s *announcer) run(ctx context.Context) {
 	if !s.announce(ctx) || !s.awaitReady(ctx) {
 		return
@@ -99,7 +98,7 @@ func (s *announcer) announce(ctx context.Context) bool {
 	return true
 }
 
-// once tries to have the table say what this node is.
+// once tries once to put into the table what this node is.
 func (s *announcer) once(ctx context.Context) error {
 	loop, id := s.loop(), s.self()
 	var lead raft.NodeID
@@ -137,8 +136,8 @@ func (s *announcer) announced() bool {
 	return ok && row.Start == id.Life().Number && row.Addr == s.addr && row.Name == s.nameIn(t) && row.Version == Version && row.Level == s.level
 }
 
-// awaitReady says once that this node serves: each group that it has a replica
-// of has a leader. False: the node ends first.
+// awaitReady logs once that this node serves: each group of which it has a replica has a
+// leader. It reports false if the node ends first.
 func (s *announcer) awaitReady(ctx context.Context) bool {
 	began, pause, told := time.Now(), announcePauseMin, false
 	for {
@@ -164,9 +163,9 @@ func (s *announcer) awaitReady(ctx context.Context) bool {
 	}
 }
 
-// leaderless lists the groups that this node has a replica of, by the table, and
-// that it knows no leader of. A replica that is damaged or has stopped waits for
-// none. Not ok: the node ends.
+// leaderless lists the groups of which this node, by the table, has a replica and knows
+// no leader. A replica that is damaged or has stopped does not wait for one. It is not
+// ok if the node ends.
 func (s *announcer) leaderless() (waits []raft.GroupID, ok bool) {
 	led := make(map[raft.GroupID]bool)
 	if !s.loop().Ask(func(h *repl.Host) {
@@ -188,10 +187,10 @@ func (s *announcer) leaderless() (waits []raft.GroupID, ok bool) {
 	return waits, true
 }
 
-// nameIn is what this node is to be called in t. Hosts may have one host name,
-// as copies of one image have: a node that was given no name of its own then
-// puts a piece of its id behind it, and keeps that for as long as the table has
-// it, so that a name does not change with who is started first.
+// nameIn is what this node is to be called in t. Hosts may share a host name, as copies
+// of one image do. A node without a name of its own then adds a piece of its id, and
+// keeps that as long as the table has it, so that its name does not depend on which
+// node is started first.
 func (s *announcer) nameIn(t *shardmap.Table) string {
 	if s.cfg.Name != "" || t == nil {
 		return s.name
@@ -237,8 +236,8 @@ func (s *announcer) announcement(id logstore.Identity) wire.Announce {
 	return a
 }
 
-// propose puts a command into the meta group's log from this node itself,
-// and waits for what becomes of it.
+// propose puts a command of this node itself into the meta group's log, and waits for
+// the outcome.
 func (s *announcer) propose(ctx context.Context, command func() ([]byte, error)) error {
 	b, err := command()
 	if err != nil {
@@ -251,7 +250,7 @@ func (s *announcer) propose(ctx context.Context, command func() ([]byte, error))
 	return w.wait(ctx)
 }
 
-// waiter is the replier of a request that this node asks itself.
+// waiter is the replier of a request that this node makes to itself.
 type waiter struct{ done chan error }
 
 func newWaiter() *waiter { return &waiter{done: make(chan error, 1)} }

@@ -8,9 +8,8 @@ import (
 	"muster/shardmap"
 )
 
-// limits is what others may cost this node. They are fields so that a test can
-// reach them without spending what they are; the product runs with
-// [defaultLimits].
+// limits is what others may cost this node. They are fields so that a test can lower
+// them and reach them cheaply; the product runs with [defaultLimits].
 type limits struct {
 	// level is the newest level of commands that this build understands. It is
 	// lower only in tests of clusters with members of several builds.
@@ -27,7 +26,7 @@ type limits struct {
 	// strangers bounds the connections that have not said hello yet, and
 	// those whose refusal waits to be read. One more ends the oldest of
 	// them: an honest one says hello within a round trip and is never the
-	// oldest for long, a silent one is.
+	// oldest for long; a silent one soon is.
 	strangers int
 	// founders bounds, in the same way, those of hosts that look for others
 	// to found a cluster with. Each of them has one, for one question.
@@ -44,31 +43,30 @@ type limits struct {
 	// their answers, and the answers that wait to be read. At the limit the
 	// node stops reading from it, and refuses to make large answers.
 	inflightBytes int
-	// inflightBytesAll bounds the same over all connections, but for
+	// inflightBytesAll bounds the same over all connections, except for
 	// inflightBytesShare of each, which it always has: ten thousand greedy
 	// connections can't use up the memory, nor stop a modest one.
 	inflightBytesAll   int64
 	inflightBytesShare int
-	// arrivingBytes bounds the buffers of frames that have not arrived whole,
-	// but for inflightBytesShare of each connection: over all clients, and
-	// over all peers.
+	// arrivingBytes bounds the buffers of frames that have not arrived
+	// completely, except for inflightBytesShare of each connection: over all
+	// clients, and over all peers.
 	arrivingBytes int64
 	// answerTimeout is how long the other side may take to read
 	// answerPiece bytes of what was sent. A slow line may have much under
-	// way; who takes nothing is cut off.
+	// way; a peer that takes nothing is cut off.
 	answerTimeout time.Duration
 	// linger is how long the last words of a connection that this node ends
 	// may take to be read.
 	linger time.Duration
-	// wait bounds how long a request is kept whose sender gave no deadline,
-	// or a later one. Nobody waits longer than they may be silent.
+	// wait bounds how long a request is kept, whatever deadline its sender gave.
+	// No client waits longer than it may be silent.
 	wait time.Duration
 	// noticePause lies between two lines of one kind about connections that
 	// were refused, after the first few.
 	noticePause time.Duration
 	// stallAfter is how long an operation of the disk may take before the disk
-	// counts as one that stands still, and stopMax how long a node that stops
-	// waits for it.
+	// counts as stalled, and stopMax how long a node that stops waits for it.
 	stallAfter, stopMax time.Duration
 }
 
@@ -91,8 +89,8 @@ func defaultLimits() limits {
 	return l
 }
 
-// over reports whether so many bytes are more than one connection may have in
-// flight, while all have held.
+// over reports whether bytes are more than one connection may have in flight, while all
+// connections together have held.
 func (l *limits) over(bytes int, held int64) bool {
 	return bytes > l.inflightBytes || bytes > l.inflightBytesShare && held > l.inflightBytesAll
 }
@@ -101,9 +99,9 @@ func (l *limits) over(bytes int, held int64) bool {
 // to peers, its standard streams.
 const descriptorsKept = 256
 
-// fit lowers the limits of connections to what a process may have open: who
-// takes the last descriptor would keep the log from its next segment, and a
-// node that can't write its log stops.
+// fit lowers the limits of connections to what a process may have open: a connection
+// that took the last descriptor would keep the log from its next segment, and a node
+// that can't write its log stops.
 func (l *limits) fit(descriptors uint64) {
 	left := int(min(descriptors, 1<<30)) - descriptorsKept
 	left = max(left, 8)
@@ -115,14 +113,14 @@ func (l *limits) fit(descriptors uint64) {
 }
 
 const (
-	// requestOverhead is what a request counts beside its bytes. It is more
-	// than the memory that it takes, some 600 bytes: requests are served in
-	// the order in which they come, so that 4,096 small ones of one
-	// connection are the most that those of the others wait behind.
+	// requestOverhead is how much a request counts in addition to its bytes. It is
+	// more than the memory that it takes, some 600 bytes: requests are served in
+	// the order in which they come, so other connections wait behind at most 4,096
+	// small ones of this one.
 	requestOverhead = 4 << 10
 	// framesInARow is how many frames of one connection are handled before
-	// others have their turn. Who floods would else hold a processor for the
-	// 10 ms of the scheduler, at each of the five goroutines that a write
+	// others have their turn. Otherwise a flooding client would hold a processor
+	// for the 10 ms of the scheduler, at each of the five goroutines that a write
 	// passes through.
 	framesInARow = 256
 	// answerPiece is how much is written at once, in bytes.
@@ -132,7 +130,7 @@ const (
 	// keep a line busy while pages are read, and little for another answer to wait
 	// behind. Invariant: the largest piece fits, or it would wait for ever.
 	streamsAhead = max(1<<20, wire.StreamPieceMax)
-	// lingerBytesMax bounds what is thrown away while the last words are
-	// read: the rest of a frame that was refused from its header.
+	// lingerBytesMax bounds what is discarded while the last words are read: the
+	// rest of a frame that was refused by its header.
 	lingerBytesMax = 64 << 20
 )

@@ -15,10 +15,10 @@ import (
 	"muster/logstore/vfs"
 )
 
-// claim takes what only one process can have: the address, then the data
-// directory. The address is first, so that a start that fails for it leaves no
-// directory behind. A directory that another muster has in use is told of all
-// the same: then that one most likely has the address too.
+// claim takes what only one process can have: the address, then the data directory. The
+// address is first, so that a start that fails because of it leaves no directory behind.
+// If both are taken, the error is about the directory: another muster uses it, and most
+// likely has the address too.
 func claim(fs vfs.FS, c *Config) (net.Listener, io.Closer, error) {
 	listener, lerr := net.Listen("tcp", c.Listen)
 	if _, err := os.Stat(c.Data); lerr != nil && err != nil {
@@ -38,8 +38,7 @@ func claim(fs vfs.FS, c *Config) (net.Listener, io.Closer, error) {
 	return listener, lock, nil
 }
 
-// listenError says why nobody can listen at addr, and what to do: that depends
-// on what is wrong.
+// listenError is the error of a listen at addr, with what to do about it.
 func listenError(addr string, err error) error {
 	host, _, _ := net.SplitHostPort(addr)
 	next := "name another address"
@@ -82,9 +81,9 @@ func ownAddresses() []string {
 	return outward[:min(len(outward), addressesShown)]
 }
 
-// The ports of [FreeAddrs] lie below those that a system gives to whoever dials,
-// which begin at 32768 on Linux and at 49152 elsewhere: of those, one that is free
-// now is somebody's connection a moment later.
+// The ports of [FreeAddrs] are below those that a system gives to outgoing connections,
+// which begin at 32768 on Linux and at 49152 elsewhere: one of those that is free now
+// may be taken by a connection a moment later.
 const (
 	freePortMin = 20_000
 	freePorts   = 9_973 // a prime, so that each distance leads to all of them
@@ -93,8 +92,8 @@ const (
 	freePortsApart = 397
 )
 
-// freeAddrsTried counts the ports that this process has tried, so that no two of
-// its nodes are given one, of which one may be down for a while.
+// freeAddrsTried counts the ports that this process has tried, so that no two of its
+// nodes get the same one, even while one of them is down.
 var freeAddrsTried atomic.Uint32
 
 // FreeAddrs returns n loopback addresses at which nobody listens, for nodes of a

@@ -48,17 +48,17 @@ const (
 	tick           = 50 * time.Millisecond
 	electionTicks  = raft.ElectionTicksDefault
 	heartbeatTicks = raft.HeartbeatTicksDefault
-	// quietTicks is after how many ticks without anything to do a group
-	// rests: longer than a client that goes on takes to come back.
+	// quietTicks is after how many ticks without anything to do a group rests:
+	// longer than the pause between two requests of a busy client.
 	quietTicks = 20
 	// readQueueMax bounds the pages of listings, and the long gets, that wait
 	// to be read.
 	readQueueMax = 256
-	// readQueueShare bounds those of one connection, so that others find
-	// room. As many of the shortest long answers are what one connection may
-	// have in flight.
+	// readQueueShare bounds those of one connection, so that others find room. It
+	// is how many of the shortest long answers one connection may have in flight.
 	readQueueShare = 64
-	// startedRetry is when who asked too soon after a start should come back.
+	// startedRetry is after how long a client that asked too soon after a start
+	// should come back.
 	startedRetry = 200 * time.Millisecond
 	// aliveWithin is how long ago a node must have been heard of to count
 	// as alive: an election timeout.
@@ -79,16 +79,16 @@ type Node struct {
 	started  time.Time
 	counters wire.Counters
 	limits   limits
-	notices  notices         // about what strangers do
+	notices  notices         // lines about what strangers do
 	reads    chan func()     // from queries, to listers; never closed
 	ctx      context.Context // ends when the node does
 	cancel   context.CancelFunc
 	ended    sync.WaitGroup
 
-	enrolment enrolment // who it is
+	enrolment enrolment // its identity, and its way into the cluster
 	door      *door     // who is connected to it
 	caller    *caller   // how it reaches others
-	attesting attesting // whose word it counts
+	attesting attesting // which connections count as a member's
 	announcer announcer // what the table says of it
 
 	table   atomic.Pointer[shardmap.Table] // nil before the meta group's log was read

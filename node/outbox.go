@@ -1,25 +1,24 @@
 package node
 
-// outbox is the answers of a connection that wait to be sent, in their order.
-// They wait in pieces: were they one slice, an answer of a few bytes would now
-// and then copy megabytes that nobody reads, in the goroutine that serves all
-// groups.
+// outbox is the answers of a connection that wait to be sent, in order. They wait in
+// pieces: with one slice, an answer of a few bytes would now and then copy megabytes
+// that nobody reads, in the goroutine that serves all groups.
 type outbox struct {
 	pieces [][]byte // each with whole frames
-	tail   []byte   // the frames behind them, which others are appended to
+	tail   []byte   // the frames after them, to which more are appended
 	size   int      // bytes of all
 }
 
 const (
-	// pieceFull is the size from which on a tail is not appended to, in bytes.
+	// pieceFull is the size, in bytes, from which a tail is full.
 	pieceFull = 256 << 10
 	// roomKept is the largest room that a connection keeps for the next
 	// frames, in bytes: a burst should not hold its memory for ever.
 	roomKept = 1 << 20
 )
 
-// begin returns where the next frame is to be appended. [outbox.end] takes it
-// back with the frame in it.
+// begin returns the slice to which the next frame is appended. [outbox.end] takes it
+// back with the frame.
 func (o *outbox) begin() []byte {
 	if len(o.tail) >= pieceFull {
 		o.pieces, o.tail = append(o.pieces, o.tail), nil
@@ -27,7 +26,7 @@ func (o *outbox) begin() []byte {
 	return o.tail
 }
 
-// end takes what begin returned, with more behind it, and returns how much more.
+// end takes back the slice that begin returned, and returns by how much it has grown.
 func (o *outbox) end(b []byte) int {
 	more := len(b) - len(o.tail)
 	o.tail = b

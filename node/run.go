@@ -29,9 +29,9 @@ const (
 	// handOverMax is how long a node that stops waits for others to lead its
 	// groups: an election that one of them loses, and another.
 	handOverMax = 2 * time.Second
-	// stopMax is how long a node that is to stop waits for its disk: for a slow
-	// one long enough. Then it ends without: a goroutine that stands in a call
-	// to a disk that hangs can't be made to return.
+	// stopMax is how long a node that stops waits for its disk: long enough for a
+	// slow one. Then it ends without it, because a goroutine in a call to a disk
+	// that hangs can't be made to return.
 	stopMax = 10 * time.Second
 	// foundingPause lies between two questions to one host while founding.
 	foundingPause = 100 * time.Millisecond
@@ -41,13 +41,13 @@ const (
 // ready once, when the node listens, with the address that it listens on.
 //
 // It returns an error, in one line, if the node can't start, can't be founded
-// with the hosts it was given, or can't go on: the data directory is in use,
-// damaged or another cluster's, the address is taken, a sync was refused.
+// with the hosts it was given, or can't continue: the data directory is in use,
+// damaged or another cluster's, the address is taken, a sync failed.
 //
 // It returns within handOverMax and stopMax after ctx ended, whatever the disk
 // does: an error that wraps [ErrNotStopped] says that something still waits for
-// the disk. The process is to end then; nothing that was confirmed is lost by
-// that, as by a power cut.
+// the disk. The process must end then. As with a power cut, nothing that was confirmed
+// is lost.
 func Run(ctx context.Context, c Config, log *slog.Logger, ready func(addr string)) error {
 	return run(ctx, c, log, defaultLimits(), func(_ *Node, addr string) { ready(addr) })
 }
@@ -239,8 +239,8 @@ func (n *Node) serve() error {
 // lost one: the node would vote again where it has voted, so it does not start.
 func (n *Node) beginLog(r logstore.Replica, m raft.Membership) error {
 	id := n.self()
-	// Another replica than the founding's stands there, or its tombstone, if it was
-	// removed since.
+	// If the founding's replica was removed since, there is another replica, or its
+	// tombstone.
 	ofMeta := func(r logstore.Replica) bool { return r.Group == 0 }
 	begun := slices.ContainsFunc(n.store.Replicas(), ofMeta) || slices.ContainsFunc(n.store.Tombstones(), ofMeta)
 	if !begun && id.Stage == logstore.StageMember {
@@ -251,6 +251,8 @@ func (n *Node) beginLog(r logstore.Replica, m raft.Membership) error {
 	if err != nil {
 		return err
 	}
+	// The log before the stage: after a crash in between, the next start finds the log
+	// begun. In the other order it would find a member whose log is empty, and refuse.
 	if !begun {
 		if err := n.store.Append([]logstore.Write{{Replica: r, Base: &logstore.Base{Membership: m}}}); err != nil {
 			return fmt.Errorf("begin the log: %w", err)
@@ -320,8 +322,8 @@ func (n *Node) follow(t *shardmap.Table) {
 	n.host.Place(place)
 }
 
-// addrOf returns where a node was found last, or is, as the table or the
-// founding has it.
+// addrOf returns where a node was found last, or else its address in the table or the
+// founding.
 func (n *Node) addrOf(id raft.NodeID) string {
 	if p := n.attesting.peers.Load(); p != nil {
 		if addr := p.Addr(id); addr != "" {
@@ -340,9 +342,9 @@ func (n *Node) addrOf(id raft.NodeID) string {
 	return ""
 }
 
-// members returns who belongs to the cluster, by the table. The founders, who stand in
-// the identity for ever, are only asked before there is a table: some may have been
-// removed since, and others joined.
+// members returns who belongs to the cluster, by the table. The founders, whom the
+// identity names for ever, count only before there is a table: some may have been
+// removed since, and others may have joined.
 func members(id *logstore.Identity, t *shardmap.Table) []logstore.IdentityMember {
 	if t == nil || !t.Founded() {
 		return id.Members
@@ -354,8 +356,9 @@ func members(id *logstore.Identity, t *shardmap.Table) []logstore.IdentityMember
 	return all
 }
 
-// close stops everything that Run started, in the order in which the one
-// depends on the other.
+// close stops everything that Run started, in the order of their dependence: first what
+// takes requests, then the loop that serves them, then the transport that it sends
+// through, and the log last.
 func (n *Node) close() {
 	n.cancel()
 	n.enrolment.giveUp()

@@ -9,24 +9,24 @@ import (
 	"muster/repl/wire"
 )
 
-// seats is who is connected to this node, counted by what they have proven to
-// be: a flood of one kind can't take the place of another. door.mu guards it.
-// Each connection that has a descriptor has a seat: it is among the strangers
-// until it is admitted, and again while a refusal waits to be read.
+// seats counts the connections of this node by what they have proven to be, so that a
+// flood of one kind can't take the place of another. door.mu guards it. Each connection
+// that has a descriptor has a seat: it is among the strangers until it is admitted, and
+// stays there while a refusal waits to be read.
 type seats struct {
 	clients, peers, bulks int
 	strangers, founders   crowd
 }
 
-// crowd is connections of which one too many ends the oldest. That is for those
-// who have proven little and need only a round trip: an honest one is never the
-// oldest for long, one that lingers is.
+// crowd is connections of which one too many ends the oldest. That is for connections
+// that have proven little and need only a round trip: an honest one is never the oldest
+// for long; one that lingers soon is.
 type crowd struct{ conns []net.Conn } // oldest first
 
 // add takes a connection in.
 func (c *crowd) add(conn net.Conn, atMost int) {
 	if len(c.conns) >= max(atMost, 1) {
-		c.conns[0].Close() // its attend does the rest
+		c.conns[0].Close() // its goroutine, door.attend, does the rest
 		c.conns = slices.Delete(c.conns, 0, 1)
 	}
 	c.conns = append(c.conns, conn)

@@ -6,11 +6,11 @@ import (
 	"muster/repl/wire"
 )
 
-// bugClientAnnounces is planted to show that its test finds it: an announcement
-// is taken from whoever is connected, for whichever node it names.
+// bugClientAnnounces is planted to show that its test finds it: an announcement is taken
+// from any connection, for any node that it names.
 const bugClientAnnounces = "announcement by a client"
 
-// sendersOf returns whose frames of type t this node takes.
+// sendersOf returns the senders from which this node takes frames of type t.
 func sendersOf(t wire.Type) wire.Sender {
 	if t == wire.TypeAnnounce && bug(bugClientAnnounces) {
 		return wire.SenderClient | wire.SenderMember
@@ -18,7 +18,7 @@ func sendersOf(t wire.Type) wire.Sender {
 	return t.Senders()
 }
 
-// mayNotSend refuses a frame of type t from who has standing s.
+// mayNotSend is the refusal of a frame of type t from a sender of standing s.
 func mayNotSend(s wire.Sender, t wire.Type) *wire.Error {
 	object, who := "frame of type "+t.String(), sendersOf(t)
 	if who == wire.SenderNobody {
