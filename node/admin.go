@@ -31,7 +31,7 @@ func (c *connection) founding(_ wire.Header, r repl.Reply, body []byte) {
 	c.answerNow(r, wire.TypeFoundingAnswer, a.Append(nil))
 }
 
-// answerCounters says how many frames of each type came and went.
+// answerCounters answers with how many frames of each type came and went.
 func answerCounters(c *connection, r repl.Reply) {
 	a := wire.CountersAnswer{Rows: append(c.node.counters.Rows(), c.node.notices.rows()...)}
 	if n := c.node.strayStreams.Load(); n > 0 {
@@ -48,8 +48,8 @@ func answerCounters(c *connection, r repl.Reply) {
 	c.answerNow(r, wire.TypeCountersAnswer, a.Append(nil))
 }
 
-// report is what this node tells of itself and of the cluster, from what it knows.
-// It asks nobody.
+// report is what this node tells about itself and the cluster, from what it knows. It
+// asks no other node.
 type report struct {
 	// Set once.
 	name, addr string
@@ -73,8 +73,8 @@ type view struct {
 	doubt   logstore.Doubt
 }
 
-// view returns false where the loop does not answer within callTimeout: it is
-// over, or stands in a read of a replica that was just mended.
+// view returns what the host knows, and false if the loop does not answer within
+// callTimeout: it has ended, or reads a replica that was just mended.
 func (p *report) view(loop *repl.Loop, table *shardmap.Table) (view, bool) {
 	v := &view{heard: make(map[raft.NodeID]time.Duration), awaited: make(map[raft.NodeID]bool), stalled: make(map[raft.NodeID]bool)}
 	done := make(chan struct{})
@@ -105,8 +105,8 @@ func (p *report) view(loop *repl.Loop, table *shardmap.Table) (view, bool) {
 	return view{}, false
 }
 
-// status reports whether a node was heard of lately. One of which it is too soon to
-// tell counts as alive.
+// status returns whether a node was heard of lately. While it is too soon to tell, the
+// node counts as alive.
 func (v *view) status(self, id raft.NodeID) wire.NodeStatus {
 	if id == self || v.awaited[id] {
 		return wire.NodeAlive
@@ -121,13 +121,13 @@ func (v *view) status(self, id raft.NodeID) wire.NodeStatus {
 	return wire.NodeDead
 }
 
-// leader returns the node that leads a group, as its replica here knows, or 0.
+// leader returns the node that leads a group, as far as its replica here knows, or 0.
 func leader(g *repl.GroupView) raft.NodeID {
 	m, _ := g.Status.Membership.Member(g.Status.Leader)
 	return m.Node
 }
 
-// answerTopology says who owns which slot.
+// answerTopology answers with which group owns which slot.
 func answerTopology(c *connection, r repl.Reply) {
 	loop, table := c.ready(r)
 	if loop == nil {
@@ -142,8 +142,8 @@ func answerTopology(c *connection, r repl.Reply) {
 	c.answerNow(r, wire.TypeTopologyAnswer, a.Append(nil))
 }
 
-// topology is who owns which slot, and who leads which group, as far as this node
-// knows.
+// topology is which group owns which slot, and which node leads which group, as far as
+// this node knows.
 func (p *report) topology(table *shardmap.Table, v *view) wire.TopologyAnswer {
 	self := p.self().Node
 	a := wire.TopologyAnswer{ClusterID: table.ClusterID, Epoch: table.Epoch, Index: table.Index, ValueMax: uint32(table.ValueMax)}
@@ -165,7 +165,7 @@ func (p *report) topology(table *shardmap.Table, v *view) wire.TopologyAnswer {
 	return a
 }
 
-// answerStatus says how the cluster is, from what this node knows.
+// answerStatus answers with the state of the cluster, from what this node knows.
 func answerStatus(c *connection, r repl.Reply) {
 	loop, table := c.readyToTell(r)
 	if loop == nil {
@@ -184,9 +184,9 @@ func answerStatus(c *connection, r repl.Reply) {
 	c.answerNow(r, wire.TypeStatusAnswer, a.Append(nil))
 }
 
-// tooSoon refuses to tell how the cluster is, until this node has heard of all
-// others, or could have. A node that has just started would call them dead, or
-// alive, without knowing either.
+// tooSoon refuses to tell the state of the cluster until this node has heard of all
+// others, or could have. A node that has just started would call them dead, or alive,
+// without knowing either.
 func (p *report) tooSoon(table *shardmap.Table, v *view) *wire.Error {
 	var names []string
 	for i := range table.Nodes {
@@ -314,8 +314,8 @@ func cpuMicros() uint64 {
 	return uint64(u.Utime.Nano()+u.Stime.Nano()) / 1000
 }
 
-// residentBytes is the memory that this process has in use, or 0 where the
-// system does not say.
+// residentBytes is the memory that this process has in use, in bytes, or 0 if the system
+// does not say.
 func residentBytes() uint64 {
 	b, err := os.ReadFile("/proc/self/statm")
 	if err != nil {

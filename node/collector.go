@@ -8,36 +8,35 @@ import (
 	"sync/atomic"
 )
 
-// The collector lets the heap grow by as much again as lives in it before it
-// looks at it again, and a node's state lives in it: a node with 200 MB of keys
-// would take 400. But most of that has no pointers and costs the collector
-// nothing. So what the heap may grow by is a small part of what lives, and for a
-// small heap more, which is looked at less often for it: a sixteenth of what lives
-// below heapRoomMin, while that is more than the part.
+// By default the collector lets the heap double before it runs again, and a node's
+// state lives in the heap: a node with 200 MB of keys would take 400. But most of that
+// has no pointers and costs the collector nothing. So the heap may grow only by a small
+// part of what lives in it. A small heap may grow by more, and is collected less often:
+// by heapRoomMin less a sixteenth of what lives, while that is more than the part.
 const (
 	heapRoomMin  = 24 << 20 // bytes
 	heapRoomPart = 8        // percent of what lives
-	// heapRoomSlack is by how much the setting may be off: to change it stops
-	// the process for some ten microseconds.
+	// heapRoomSlack is how far the setting may be off: changing it stops the
+	// process for some ten microseconds.
 	heapRoomSlack = 10 // percent
 )
 
-// What is free the runtime gives back to the system only beyond a tenth more
-// than the heap may become, for a heap that grows and shrinks. Under a limit it
-// gives back what is beyond 95 % of that, and this heap hardly shrinks. So the
-// limit is set such that 95 % of it is what the heap may become, and what is
-// beside it. To collect because of the limit the heap would have to be larger
-// still, so it costs no collections; and where what is beside grows by more than
-// that, the next collection sets it anew.
+// The runtime returns free memory to the system only beyond a tenth more than the heap
+// may become, which suits a heap that grows and shrinks. Under a limit it returns what
+// is beyond 95 % of that, and this heap hardly shrinks. So the limit is set such that
+// 95 % of it covers what the heap may become and the memory beside the heap. The limit
+// costs no collections, because the heap would have to be larger still to cause one; and
+// if the memory beside the heap grows by more than that, the next collection sets the
+// limit anew.
 const (
 	limitRoom    = 1 << 20 // bytes
-	limitPart    = 95      // percent of the limit, from which on the runtime gives back
-	limitPercent = 2       // by which it may be off
+	limitPart    = 95      // percent of the limit beyond which the runtime returns memory
+	limitPercent = 2       // percent by which the limit may be off
 )
 
-// TuneCollector keeps the settings of the process's garbage collector in line with
-// its heap, from now on, unless GOGC or GOMEMLIMIT say that the user has set them.
-// It is for a process that has one node in it and little else: serve.
+// TuneCollector keeps the settings of the process's garbage collector in line with its
+// heap from now on, unless the user has set GOGC or GOMEMLIMIT. It is for a process that
+// runs one node and little else: serve.
 func TuneCollector() { tuneCollector() }
 
 // tuneCollector does so until stop is called, which tests want. It works in the
@@ -72,7 +71,7 @@ var collectorSamples = [...]string{
 	"/memory/classes/heap/objects:bytes",
 }
 
-// again has adjust called after the next collection.
+// again arranges for adjust to be called after the next collection.
 func (t *collectorTuner) again() {
 	runtime.SetFinalizer(new([16]byte), func(*[16]byte) {
 		if t.stopped.Load() {
@@ -105,22 +104,22 @@ func (t *collectorTuner) adjust() {
 	}
 }
 
-// heapRoom is by how many bytes a heap may grow of which live bytes live.
+// heapRoom is by how many bytes a heap with live bytes of live objects may grow.
 func heapRoom(live uint64) uint64 {
 	return max(live*heapRoomPart/100, heapRoomMin-min(live/16, heapRoomMin))
 }
 
-// heapGrowth is [heapRoom] in percent, which is how the runtime takes it. It is
-// rounded: cut off, 8 % of most heaps would be 7, of some 8, and each collection
-// might change the setting.
+// heapGrowth is [heapRoom] in percent, as the runtime wants it. It is rounded: truncated,
+// it would be 7 for most heaps and 8 for some, and each collection might change the
+// setting.
 func heapGrowth(live uint64) int {
 	of := max(live, heapRoomMin/4)
 	return int((100*heapRoom(live) + of/2) / of)
 }
 
-// memoryLimit is what the runtime is told to keep to, when live bytes of the
-// heap live and beside bytes are no objects: stacks, tables of the runtime, holes
-// between objects.
+// memoryLimit is the limit for the runtime, in bytes, if live bytes of the heap are live
+// objects and beside bytes are not objects: stacks, tables of the runtime, holes between
+// objects.
 func memoryLimit(live, beside uint64) int64 {
 	return int64((live + heapRoom(live) + beside + limitRoom) * 100 / limitPart)
 }

@@ -76,8 +76,8 @@ func Default() Config {
 	return c
 }
 
-// Check says what is wrong with c, in one line that names the setting and what
-// would be right. It looks at nothing but c.
+// Check returns what is wrong with c, in one line that names the setting and what would
+// be right, or nil. It looks at nothing but c.
 func (c *Config) Check() error {
 	for _, check := range []func() error{c.checkNames, c.checkSizes, c.checkListen, c.checkJoin} {
 		if err := check(); err != nil {
@@ -113,8 +113,7 @@ func (c *Config) checkNames() error {
 	return nil
 }
 
-// checkName holds names to what needs no quoting in a shell, a log line or a
-// table.
+// checkName refuses a name that needs quoting in a shell, a log line or a table.
 func checkName(s string) error {
 	if s == "" {
 		return fmt.Errorf("empty; want 1 to %d letters, digits, '.', '_' or '-'", nameMax)
@@ -180,8 +179,8 @@ func (c *Config) checkListen() error {
 	return nil
 }
 
-// checkJoin looks at each address of Join by itself: to a node that is in a
-// cluster they are places where its members may be, whichever and how many.
+// checkJoin checks each address of Join by itself: for a node that is in a cluster they
+// are only places where members may be, however many.
 func (c *Config) checkJoin() error {
 	if c.Expect < 0 || c.Expect > expectMax {
 		return fmt.Errorf("--expect %d: want 1 to %d hosts", c.Expect, expectMax)
@@ -207,14 +206,13 @@ func (c *Config) checkJoin() error {
 	return nil
 }
 
-// CheckFounding says what is wrong with c for a node that is to found a cluster.
-// It says nothing if the data directory belongs to a cluster already: then
-// nothing is founded.
+// CheckFounding returns what is wrong with c for a node that is to found a cluster, or
+// nil. It returns nil if the data directory belongs to a cluster already: then nothing
+// is founded.
 func (c *Config) CheckFounding() error { return c.checkFoundingOn(vfs.OS{}) }
 
-// checkFoundingOn is CheckFounding with the disk that has the data directory. It
-// looks there only where something is wrong: a disk that hangs would hold up the
-// start before anybody watches for that.
+// checkFoundingOn is CheckFounding with the disk that has the data directory. It looks
+// there only if something is wrong: a disk that hangs would hold up the start.
 func (c *Config) checkFoundingOn(disk vfs.FS) error {
 	wrong := c.checkFounding()
 	if wrong == nil {
@@ -222,7 +220,7 @@ func (c *Config) checkFoundingOn(disk vfs.FS) error {
 	}
 	id, ok, err := logstore.ReadIdentity(disk, c.Data)
 	if err != nil || ok && !undecided(&id) {
-		return nil // what is wrong with a directory is said when it is opened
+		return nil // opening the directory will tell what is wrong with it
 	}
 	return wrong
 }
@@ -256,8 +254,8 @@ func countOf(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// AdvertiseOn returns the address by which others reach this node, where bound
-// is the one that it listens on.
+// AdvertiseOn returns the address by which others reach this node, if bound is the one
+// that it listens on.
 func (c *Config) AdvertiseOn(bound string) string {
 	if c.Advertise != "" {
 		return c.Advertise
@@ -281,9 +279,9 @@ func (c *Config) IsSelf(addr string) bool {
 	return normalAddr(addr) == normalAddr(c.AdvertiseOn(c.Listen))
 }
 
-// NodeName returns the node's name where bound is the address that it listens
-// on: the one it was given, or the host's, with the port where that is not the
-// default, so that several nodes of one host are told apart.
+// NodeName returns the node's name, if bound is the address that it listens on: the one
+// it was given, or the host's, with the port if that is not the default, so that several
+// nodes on one host have different names.
 func (c *Config) NodeName(bound string) string {
 	if c.Name != "" {
 		return c.Name
@@ -305,7 +303,7 @@ func splitAddr(addr string) (host string, port int, err error) {
 	if len(addr) > wire.AddrMax {
 		return "", 0, fmt.Errorf("an address of %d bytes; want %d at most", len(addr), wire.AddrMax)
 	}
-	// A name in another script has a form in ASCII, which is what DNS is asked.
+	// A name in another script has a form in ASCII, and DNS knows only that.
 	if i := strings.IndexFunc(addr, func(r rune) bool { return r < ' ' || r > '~' }); i >= 0 {
 		return "", 0, fmt.Errorf("%q has a character that no address has at byte %d; want HOST:PORT in ASCII, as in 10.0.0.1:%s", addr, i, portDefault)
 	}

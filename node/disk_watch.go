@@ -11,21 +11,20 @@ import (
 	"muster/logstore/vfs"
 )
 
-// stallAfter is how long a disk may take for one operation before it counts as
-// one that stands still: an election timeout. By then whoever leads on it is
-// about to be replaced.
+// stallAfter is how long a disk may take for one operation before it counts as stalled:
+// an election timeout. By then the leaders on it are about to be replaced.
 const stallAfter = electionTicks * tick
 
-// diskWatch stands before the disk of a node, and knows at any time what the
-// node waits for there: whichever goroutine waits, and for whichever operation,
-// at a start as well. A disk that hangs gives no error, so without it a node
-// whose every write stands still would have nothing to say.
+// diskWatch sits in front of the disk of a node, and knows at any time what the node
+// waits for there: in any goroutine and any operation, even at a start. A disk that
+// hangs returns no error, so without it a node whose every write hangs would have
+// nothing to say.
 //
-// It says in the log when the disk stalls, and when it is back, one line each.
-// For that it has a timer that runs only while an operation is under way: a node
-// at rest is not woken.
+// It logs one line when the disk stalls, and one when it is back. For that it has a
+// timer that runs only while an operation is under way, so it does not wake a node at
+// rest.
 type diskWatch struct {
-	vfs.FS // what is not watched, because it does not ask the disk
+	vfs.FS // for methods that are not watched, because they do not use the disk
 
 	// Set once.
 	log   *slog.Logger
@@ -37,7 +36,7 @@ type diskWatch struct {
 	ops   []diskOp   // those without a time are free
 	timer *time.Timer
 	armed bool
-	stall diskOp // that the log was told of; without a time: none
+	stall diskOp // the one that was logged; without a time: none
 	ended bool
 }
 
@@ -66,7 +65,7 @@ func newDiskWatch(disk vfs.FS, log *slog.Logger, after time.Duration) *diskWatch
 	return w
 }
 
-// stop ends the timer. What is under way is no longer watched.
+// stop ends the timer. Operations that are under way are no longer watched.
 func (w *diskWatch) stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -74,7 +73,7 @@ func (w *diskWatch) stop() {
 	w.timer.Stop()
 }
 
-// begin notes that an operation is under way, and returns its place.
+// begin records that an operation is under way, and returns its place.
 func (w *diskWatch) begin(what, name string) int {
 	op := diskOp{what, name, time.Now()}
 	w.mu.Lock()
@@ -93,8 +92,7 @@ func (w *diskWatch) begin(what, name string) int {
 	return len(w.ops) - 1
 }
 
-// end notes that it is over. If it was the last of those that stood still, the
-// disk is back.
+// end records that it is over. If it was the last of those that hung, the disk is back.
 func (w *diskWatch) end(place int) {
 	w.mu.Lock()
 	w.ops[place] = diskOp{}
@@ -106,8 +104,8 @@ func (w *diskWatch) end(place int) {
 	}
 }
 
-// recovered reports whether the disk has stood still until now, and returns the
-// operation that the log was told of. It is called with mu held.
+// recovered reports whether the disk was stalled until now, and returns the operation
+// that was logged. It is called with mu held.
 func (w *diskWatch) recovered(now time.Time) (was diskOp, back bool) {
 	if w.stall.since.IsZero() {
 		return diskOp{}, false
@@ -138,8 +136,8 @@ func (w *diskWatch) look() {
 	}
 }
 
-// noteStall reports whether the disk has begun to stand still, and for which
-// operation. It sets the timer again if something is under way.
+// noteStall reports whether the disk has begun to stall, and in which operation. It sets
+// the timer again if something is under way.
 func (w *diskWatch) noteStall() (oldest diskOp, waited time.Duration, stalls bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -157,7 +155,7 @@ func (w *diskWatch) noteStall() (oldest diskOp, waited time.Duration, stalls boo
 	return oldest, waited, stalls
 }
 
-// stalled returns the operation that has waited longest, if it has for too long.
+// stalled returns the operation that has waited longest, and whether that is too long.
 // Any goroutine may ask.
 func (w *diskWatch) stalled() (diskStall, bool) {
 	w.mu.Lock()
@@ -230,7 +228,7 @@ func (w *diskWatch) Free(dir string) (int64, error) {
 	return w.FS.Free(dir)
 }
 
-// file has the operations of a file watched too.
+// file wraps a file so that its operations are watched too.
 func (w *diskWatch) file(name string) func(vfs.File, error) (vfs.File, error) {
 	return func(f vfs.File, err error) (vfs.File, error) {
 		if err != nil {
@@ -281,7 +279,7 @@ func (f *watchedFile) Close() error {
 	return f.File.Close()
 }
 
-// watchedSyncFile is one that writes and syncs in one step.
+// watchedSyncFile is a watchedFile that writes and syncs in one step.
 type watchedSyncFile struct {
 	*watchedFile
 	direct vfs.SyncWriter

@@ -12,8 +12,8 @@ import (
 	"muster/shardmap"
 )
 
-// answerDoctor says what this node measures: of its connections, its log, its disk
-// and its replicas. It asks nobody.
+// answerDoctor answers with what this node measures of its connections, its log, its
+// disk and its replicas. It asks no other node.
 func answerDoctor(c *connection, r repl.Reply) {
 	loop, table := c.readyToTell(r)
 	if loop == nil {
@@ -24,15 +24,15 @@ func answerDoctor(c *connection, r repl.Reply) {
 		c.refuse(r, c.node.notReady())
 		return
 	}
-	// The disk is asked, and one that stands still must not hold up the
-	// connection: what is behind it in the queue may be about that.
+	// The answer needs the disk, and a stalled one must not hold up the connection:
+	// later requests on it may be about that very stall.
 	c.laterOrBusy(r, func() {
 		a := c.node.report.doctorOf(loop, table, &v)
 		c.answerNow(r, wire.TypeDoctorAnswer, a.Append(nil))
 	})
 }
 
-// laterOrBusy has a lister do what may wait for the disk.
+// laterOrBusy lets a lister do what may wait for the disk, or refuses r.
 func (c *connection) laterOrBusy(r repl.Reply, f func()) {
 	if c.Deaf() {
 		c.refuse(r, machine.Crowded())

@@ -18,8 +18,8 @@ import (
 	"muster/repl/wire"
 )
 
-// enrolment is who this node is: what its identity file says, and, while that names
-// no cluster, the founding that the node takes part in.
+// enrolment is what this node's identity file says and, while that names no cluster, the
+// founding in which the node takes part.
 type enrolment struct {
 	// Set once.
 	cfg     *Config
@@ -30,7 +30,7 @@ type enrolment struct {
 	level   uint32   // of commands: the newest that this build understands
 	notices *notices // about what the hosts say
 	ended   *sync.WaitGroup
-	// ask asks a host that is named in --join, whoever it is.
+	// ask asks a host that is named in --join, whichever node it turns out to be.
 	ask func(ctx context.Context, host string, q *wire.Founding, a *wire.FoundingAnswer) error
 
 	mu       sync.Mutex
@@ -45,7 +45,7 @@ func (e *enrolment) self() logstore.Identity {
 	return e.identity
 }
 
-// set takes an identity that is on disk.
+// set takes over an identity that is on disk.
 func (e *enrolment) set(id logstore.Identity) {
 	e.mu.Lock()
 	e.identity = id
@@ -59,7 +59,7 @@ func (e *enrolment) giveUp() {
 	e.mu.Unlock()
 }
 
-// waits says whom the founding waits for; nil if none is under way.
+// waits returns what the founding waits for; nil if none is under way.
 func (e *enrolment) waits(node string) *wire.Error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -81,14 +81,14 @@ func (e *enrolment) answer() (a wire.FoundingAnswer, ok bool) {
 func (e *enrolment) admit(h *wire.Hello) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	// Who makes the table says that all founders understand its level.
+	// The founder that makes the table writes its own level for all of them.
 	if undecided(&e.identity) && h.Level != e.level {
 		return wire.Unlike(h.Node, h.Advertise, h.Level, e.level)
 	}
 	return mayAsk(&e.identity, h.Node, h.Advertise)
 }
 
-// identify reads who this node is, or makes it up.
+// identify reads this node's identity, or makes a new one.
 func (e *enrolment) identify() error {
 	id, ok, err := logstore.ReadIdentity(e.fs, e.cfg.Data)
 	if err != nil {
@@ -120,8 +120,8 @@ func (e *enrolment) identify() error {
 		e.log.Info("--join founds nothing: the data directory belongs to a cluster, whose members are looked for at these addresses too", "cluster", id.Cluster, "cluster_id", fmt.Sprintf("%016x", id.ClusterID), "join", joinAddrs(e.cfg.Join))
 	}
 	if id.Stage == logstore.StageFounding {
-		// It has no log yet, and tells the others from now on which life of it
-		// they hear. That of a member begins once its log is open.
+		// A founding host has no log yet, but tells the others from now on which of
+		// its lives they hear. A member's life begins once its log is open.
 		if id, err = id.Begin(0, e.mark, 0); err == nil {
 			err = logstore.WriteIdentity(e.fs, e.cfg.Data, id)
 		}
@@ -132,8 +132,8 @@ func (e *enrolment) identify() error {
 	e.mu.Lock()
 	e.identity = id
 	if undecided(&id) && len(e.cfg.Join) > 0 {
-		// Before the first connection is taken: who asks is told whom this
-		// host waits for.
+		// This is before the first connection is accepted, so that any host that
+		// asks hears what this one waits for.
 		e.found = newFounding(e.cfg.Cluster, id.Node, e.cfg.AdvertiseOn(e.cfg.Listen), e.cfg.Join)
 		e.found.settings = wire.FoundingSettings{Groups: uint32(e.cfg.Groups), ValueMax: uint32(e.cfg.ValueMax)}
 	}
@@ -141,9 +141,8 @@ func (e *enrolment) identify() error {
 	return nil
 }
 
-// sameFounding refuses to go on with a founding of other hosts than the one
-// that the directory was in: its id has been told to those, and they may have
-// decided to count it in.
+// sameFounding refuses to continue the directory's founding with other hosts: the
+// earlier ones know its id, and may have decided to count it in.
 func (e *enrolment) sameFounding(id logstore.Identity) error {
 	var was, is []string
 	for _, m := range id.Members {
@@ -250,15 +249,15 @@ func (e *enrolment) poll(ctx context.Context, host string, verdicts chan<- error
 	}
 }
 
-// tooLate reports whether a host refused a founding because it belongs to a
-// cluster without this host, which then waits: that other host may be emptied.
+// tooLate reports whether a host refused a founding because it belongs to a cluster
+// without this host. This host then waits: the other one may still be emptied.
 func tooLate(err error) bool {
 	var elsewhere *wire.ElsewhereError // this node's own refusal of another
 	return errors.Is(err, &wire.Error{Code: wire.CodeUnknownNode}) && !errors.As(err, &elsewhere)
 }
 
-// refusal returns err if asking again can't help: the host is there, but is
-// none of ours.
+// refusal returns err if asking again can't help: the host is there, but is not one of
+// ours.
 func refusal(err error) error {
 	var elsewhere *wire.ElsewhereError
 	if errors.As(err, &elsewhere) {
@@ -274,9 +273,8 @@ func refusal(err error) error {
 	return nil
 }
 
-// heard takes one host's answer, and does what follows from it. It reports
-// whether the founding is over, or, if it can't go on before an operator has seen
-// to it, why.
+// heard takes one host's answer, and does what follows from it. It reports whether the
+// founding is over or, if it can't continue without an operator, why.
 func (e *enrolment) heard(host string, a wire.FoundingAnswer) (done bool, why string, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -316,6 +314,8 @@ func (e *enrolment) decideLocked(members []logstore.IdentityMember, id uint64) e
 	if err != nil {
 		return err
 	}
+	// On disk before this node answers as a member: otherwise a crash would make it
+	// undecided again, after others have adopted the decision from it.
 	if err := logstore.WriteIdentity(e.fs, e.cfg.Data, next); err != nil {
 		return err
 	}

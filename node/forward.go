@@ -7,16 +7,17 @@ import (
 	"muster/repl/wire"
 )
 
-// Requests that one node passes on to another, of clients that asked for it. What is
-// on its way, and how it ends, is the host's affair ([repl.Passage]).
+// One node passes requests on to another, for clients that asked for it. The host keeps
+// track of them and of how they end ([repl.Passage]).
 
-// memberSlack is how many times as much as a client a member may have in flight before
-// nothing more is read from it. Requests that it passes on are refused from once as
-// much on: what its cores say stands behind them, and must not wait.
+// memberSlack is how much a member may have in flight before nothing more is read from
+// it, in multiples of a client's limit. The requests that it passes on are refused at
+// one such limit already: what its cores say comes behind them on the connection, and
+// must not wait.
 const memberSlack = 2
 
-// over reports whether the connection has so much in flight that nothing more is to be
-// read from it. c.mu is held.
+// over reports whether the connection has so much in flight that nothing more is read
+// from it. c.mu is held.
 func (c *connection) over() bool {
 	if c.standing == wire.SenderMember {
 		return c.inflight > memberSlack*c.node.limits.inflightBytes
@@ -24,8 +25,8 @@ func (c *connection) over() bool {
 	return c.node.limits.over(c.inflight, c.node.held.Load())
 }
 
-// takeForward takes a request that a member passes on. For whom it was made is the
-// member's word, so it counts only on a connection that is known to be the member's.
+// takeForward takes a request that a member passes on. The member says for which client,
+// so it counts only on a connection that is known to be the member's.
 func takeForward(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	c.mu.Lock()
 	crowded := c.node.limits.over(c.inflight, c.node.held.Load())
@@ -43,7 +44,7 @@ func takeForward(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	}
 }
 
-// forwarded hands the loop what a node answers to requests that were passed on to it.
+// forwarded hands the loop a node's answers to requests that were passed on to it.
 func (n *Node) forwarded(from raft.NodeID, answers []repl.ForwardAnswer) {
 	if loop := n.running(); loop != nil {
 		loop.ReceiveForwardAnswers(from, answers)

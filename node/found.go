@@ -23,8 +23,8 @@ import (
 //
 // Each host has synced a random id before it says a word. It asks the others
 // who they are and whom they have seen. When all of them have seen the same
-// ids, these are the members, and the cluster's id follows from them: whoever
-// decides, decides the same. A host that has decided says so, and one that it
+// ids, these are the members, and the cluster's id follows from them: every host that
+// decides, decides the same. A host that has decided says so, and another that it
 // counts among the members adopts the decision; one that it does not count
 // (its directory was wiped in between) waits as a standby and never votes.
 //
@@ -44,8 +44,8 @@ type founding struct {
 	seen map[string]raft.NodeID            // by address: what that host itself said last
 	saw  map[string]map[string]raft.NodeID // by address: whom that host has seen
 	why  map[string]string                 // by address: what we wait for there
-	// left has who refused us because it belongs to a cluster without us, with
-	// its refusal, which says what to do.
+	// left has the hosts that refused us because they belong to a cluster without
+	// us, with the refusal, which says what to do.
 	left map[string]*wire.Error
 }
 
@@ -53,7 +53,7 @@ type founding struct {
 type verdict uint8
 
 const (
-	foundWait    verdict = iota // go on asking
+	foundWait    verdict = iota // ask again
 	foundDecided                // all agree: the members are known
 	foundAdopt                  // another host has decided and counts us in
 	foundStandby                // another host has decided without us
@@ -79,7 +79,7 @@ func newFounding(cluster string, self raft.NodeID, addr string, hosts []string) 
 	return f
 }
 
-// question is what this host says of itself, asking or asked.
+// question is what this host says of itself, when it asks and when it is asked.
 func (f *founding) question(start uint64) wire.Founding {
 	q := wire.Founding{Node: f.self, Start: start, Addr: f.addr, Expect: uint32(len(f.hosts)), Cluster: f.cluster, Settings: f.settings}
 	for _, h := range f.hosts {
@@ -92,10 +92,10 @@ func (f *founding) question(start uint64) wire.Founding {
 // belongs to a cluster founds again.
 const bugSecondFounding = "false second founding"
 
-// undecided reports whether a host with this identity may take part in a founding.
-// What one has decided is on its disk, and stays: were it to give its word a
-// second time, hosts whose directories were wiped could found another cluster
-// in the place of the one that it belongs to.
+// undecided reports whether a host with this identity may take part in a founding. A
+// decision is on disk, and stays: if a host gave its word a second time, hosts whose
+// directories were wiped could found another cluster in place of the one that it
+// belongs to.
 func undecided(id *logstore.Identity) bool {
 	return id.Stage == logstore.StageFounding || bug(bugSecondFounding)
 }
@@ -116,12 +116,12 @@ func foundingAnswer(id *logstore.Identity, f *founding) (a wire.FoundingAnswer, 
 	return a, true
 }
 
-// mayAsk refuses a host that founds where the cluster is founded, unless it is
-// one of its members: such a one has not heard of the decision yet, and adopts
-// it. Any other has nothing to learn but that it is too late.
+// mayAsk refuses a founding host once the cluster is founded, unless the host is one of
+// its members: then it has not heard of the decision yet, and adopts it. Any other host
+// only learns that it is too late.
 //
-// What the operator of that other one has to do depends on how it came to that,
-// which this side knows: addr is where the host says that it is.
+// What its operator has to do depends on how that happened, which this side knows: addr
+// is where the host says that it is.
 func mayAsk(id *logstore.Identity, host raft.NodeID, addr string) error {
 	if undecided(id) || slices.ContainsFunc(id.Members, func(m logstore.IdentityMember) bool { return m.Node == host }) {
 		return nil
@@ -156,14 +156,13 @@ func (f *founding) answer() wire.FoundingAnswer {
 	return wire.FoundingAnswer{Stage: wire.StageEmpty, Node: f.self, Seen: q.Seen, Cluster: f.cluster, Settings: f.settings}
 }
 
-// silent notes that a host gave no answer.
+// silent records that a host gave no answer.
 func (f *founding) silent(host string, err error) {
 	delete(f.left, host)
 	f.why[host] = noticeText(err)
 }
 
-// leftOut notes that the host belongs to a cluster that was founded without
-// this one.
+// leftOut records that the host belongs to a cluster that was founded without this one.
 func (f *founding) leftOut(host string, refusal *wire.Error) {
 	f.left[host] = refusal
 	f.why[host] = shorten(refusal.State)
@@ -193,7 +192,7 @@ func (f *founding) waits() string {
 	return strings.Join(parts, ", ")
 }
 
-// differ says in what another host's settings differ from ours, or "".
+// differ returns how another host's settings differ from ours, or "".
 func (f *founding) differ(theirs wire.FoundingSettings) string {
 	var parts []string
 	for _, s := range []struct {
@@ -227,8 +226,8 @@ func (f *founding) hear(host string, a wire.FoundingAnswer) (verdict, error) {
 	for _, s := range a.Seen {
 		list = append(list, s.Addr)
 	}
-	// One address that differs is enough: neither side could ever hear the same
-	// of all, and both would wait without a word of why.
+	// One different address is enough: the two sides could never hear the same from
+	// all, and both would wait without saying why.
 	if !sameSet(list, f.hosts) {
 		return foundWait, fmt.Errorf("--join: %s founds a cluster of %s, this host one of %s; give the same list on each",
 			host, strings.Join(list, ","), strings.Join(f.hosts, ","))
@@ -239,11 +238,13 @@ func (f *founding) hear(host string, a wire.FoundingAnswer) (verdict, error) {
 		}
 	}
 	if differ := f.differ(a.Settings); differ != "" {
-		// Nothing that it has seen counts before its operator, or ours, has seen
-		// to it; nor does what we have seen count there.
+		// Until an operator mends one of the two, nothing that it has seen counts
+		// here, and nothing that we have seen counts there.
 		f.why[host] = differ
 		return foundDiffer, nil
 	}
+	// A new id replaces the old one, and never the other way round: a wiped directory
+	// does not come back. The argument at founding rests on that.
 	f.seen[host] = a.Node
 	f.saw[host] = theirs
 	f.why[host] = "it has not heard of all the others"
@@ -272,7 +273,7 @@ func (f *founding) hear(host string, a wire.FoundingAnswer) (verdict, error) {
 	return foundWait, nil
 }
 
-// members returns those that founding found, by node id.
+// members returns the members that the founding has found, by node id.
 func (f *founding) members() []logstore.IdentityMember {
 	var m []logstore.IdentityMember
 	for _, h := range f.hosts {
@@ -286,8 +287,8 @@ func sortMembers(m []logstore.IdentityMember) {
 	slices.SortFunc(m, func(a, b logstore.IdentityMember) int { return cmp.Compare(a.Node, b.Node) })
 }
 
-// clusterID derives the id of a cluster from its name and the ids of those who
-// found it, which are sorted. It is never zero: that stands for none.
+// clusterID derives the id of a cluster from its name and the ids of its founders,
+// which are sorted. It is never zero, which stands for none.
 func clusterID(name string, members []logstore.IdentityMember) uint64 {
 	d := xxhash.New()
 	d.WriteString(name)
@@ -299,9 +300,9 @@ func clusterID(name string, members []logstore.IdentityMember) uint64 {
 	return max(d.Sum64(), 1)
 }
 
-// metaPlacement is this node's replica of group 0, and who else is a member. It
-// follows from the founding alone, so that every founder makes the same, and it
-// is what the table will say once there is one.
+// metaPlacement is this node's replica of group 0, and its other members. It follows
+// from the founding alone, so that every founder makes the same one, and the table will
+// agree with it once there is one.
 func metaPlacement(self raft.NodeID, members []logstore.IdentityMember) repl.Placement {
 	var nodes []shardmap.TableNode
 	for _, m := range members {

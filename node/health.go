@@ -15,10 +15,9 @@ import (
 // groupsNamedMax is how many groups one line of status names.
 const groupsNamedMax = 8
 
-// problems lists what an operator should see to, worst first. Groups that have
-// the same problem share a line: a cluster of 9,999 groups has one screen too.
-// links are the ways to the nodes of which nothing is heard, and self is where
-// this node is reached.
+// problems lists what an operator should look after, worst first. Groups with the same
+// problem share a line, so that 9,999 groups fit on one screen too. links are the ways
+// to the nodes of which nothing is heard, and self is where this node is reached.
 func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView, links map[raft.NodeID]repl.Link, self string) []wire.Problem {
 	var list []wire.Problem
 	dead, name := make(map[raft.NodeID]bool), make(map[raft.NodeID]string)
@@ -75,8 +74,8 @@ func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView, link
 	return append(list, sameNames(a.Nodes)...)
 }
 
-// doubts says that this node's disk may be of an earlier moment than what it
-// promised, which groups wait for that, and for whom.
+// doubts is the problem that this node's disk may be older than its promises: which
+// groups wait because of that, and for which nodes.
 func doubts(a *wire.StatusAnswer, v *view) []wire.Problem {
 	if v.doubt.None() {
 		return nil
@@ -107,11 +106,11 @@ func doubts(a *wire.StatusAnswer, v *view) []wire.Problem {
 	return []wire.Problem{p}
 }
 
-// stallRemedy is what is to be done about a disk that stands still.
+// stallRemedy is what a person should do about a stalled disk.
 const stallRemedy = "check whether that disk still works: its cable, its controller, the machine that serves it; the node continues by itself when the disk is back; if it does not come back, stop the node: the others continue without it"
 
-// stalledDisks names the nodes whose disks stand still: this one, with what it
-// waits for, and others that say so.
+// stalledDisks names the nodes whose disks are stalled: this one, with what it waits
+// for, and others that say so of themselves.
 func (p *report) stalledDisks(nodes []wire.StatusNode, others map[raft.NodeID]bool) []wire.Problem {
 	var list []wire.Problem
 	own, stalled := p.fs.stalled()
@@ -128,7 +127,7 @@ func (p *report) stalledDisks(nodes []wire.StatusNode, others map[raft.NodeID]bo
 	return list
 }
 
-// fullDisks names the nodes that said that their disks are full.
+// fullDisks names the nodes that have said that their disks are full.
 func fullDisks(nodes []wire.StatusNode, full map[raft.NodeID]wire.Fullness) []wire.Problem {
 	var list []wire.Problem
 	for _, node := range nodes {

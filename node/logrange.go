@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// logRangeBytesMax bounds what is read of the log for one answer, payloads
-	// included, and logRangeReadBytes what of it is in memory at once.
+	// logRangeBytesMax bounds what one answer reads of the log, payloads included,
+	// and logRangeReadBytes how much of that is in memory at once.
 	logRangeBytesMax  = 16 << 20
 	logRangeReadBytes = 1 << 20
 )
@@ -51,17 +51,17 @@ func (c *connection) logRange(h wire.Header, r repl.Reply, body []byte) {
 			c.refuse(r, wire.Unavailable(fmt.Sprintf("log of group %d", q.Group), err.Error()))
 			return
 		}
-		// Asked before the log was: what the core knew to be committed then
-		// can't have changed since.
+		// The view is older than the reading of the log, but what the core knew to
+		// be committed then is still committed.
 		a.Node = c.node.self().Node
 		a.Commit, a.Applied = max(a.Commit, view.Status.Commit), max(a.Applied, view.Applied.Index)
 		c.answerNow(r, wire.TypeLogRangeAnswer, a.Append(nil))
 	})
 }
 
-// ListLog lists the entries that a log holds of a replica, those of q, or the
-// first of them if they are many. What can't be read is named, and the rest
-// listed. The log may be in use.
+// ListLog lists the entries of q that a log holds of a replica, or the first of them if
+// they are many. It names spans that can't be read, and lists the rest. The log may be
+// in use.
 func ListLog(store *logstore.Store, id logstore.Replica, q *wire.LogRange) (*wire.LogRangeAnswer, error) {
 	base, last, commit, ok := store.Bounds(id)
 	if !ok {
@@ -70,7 +70,7 @@ func ListLog(store *logstore.Store, id logstore.Replica, q *wire.LogRange) (*wir
 	a := &wire.LogRangeAnswer{Group: id.Group, Incarnation: id.Incarnation, Replica: id.ID,
 		Base: base, Last: last, Commit: commit, Applied: base.Index}
 	to := min(q.To, last.Index)
-	read, until := 0, to // as far as is tried at once
+	read, until := 0, to // until: how far the next read tries to reach
 	for next := max(q.From, base.Index+1); next <= to; {
 		if len(a.Entries)+len(a.Lost) >= wire.LogRangeEntriesMax || read > logRangeBytesMax {
 			a.Next = next
@@ -79,7 +79,7 @@ func ListLog(store *logstore.Store, id logstore.Replica, q *wire.LogRange) (*wir
 		entries, err := store.Read(id, next, until, logRangeReadBytes)
 		switch {
 		case errors.Is(err, logstore.ErrDamaged) && until > next:
-			until = next + (until-next)/2 // what stands before it can be read
+			until = next + (until-next)/2 // entries before the damage can be read
 			continue
 		case errors.Is(err, logstore.ErrDamaged):
 			read += logRangeReadBytes
@@ -88,7 +88,7 @@ func ListLog(store *logstore.Store, id logstore.Replica, q *wire.LogRange) (*wir
 			next, until = end+1, to
 			continue
 		case errors.Is(err, logstore.ErrCompacted), errors.Is(err, logstore.ErrRange):
-			return a, nil // it was there a moment ago; who asks again sees what is there now
+			return a, nil // it was there a moment ago; another question shows what is there now
 		case err != nil:
 			return nil, err
 		}
@@ -117,7 +117,7 @@ func lostUntil(store *logstore.Store, id logstore.Replica, index uint64) uint64 
 	return index
 }
 
-// appendLost adds a span to others, all before it.
+// appendLost adds a span to others, which are all before it.
 func appendLost(spans []wire.LogSpan, first, last uint64) []wire.LogSpan {
 	if n := len(spans); n > 0 && spans[n-1].Last+1 == first {
 		spans[n-1].Last = last

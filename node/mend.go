@@ -23,9 +23,8 @@ func (n *Node) damageFound() {
 	}
 }
 
-// reached does what a new connection to a node is good for: the node is asked which
-// connections in its name are its own, and the host hears of it. Any goroutine may
-// call it.
+// reached uses a new connection to a node: it asks the node which connections in its
+// name are its own, and tells the host. Any goroutine may call it.
 func (n *Node) reached(id raft.NodeID) {
 	n.attesting.ask(id)
 	if loop := n.running(); loop != nil {
@@ -33,20 +32,19 @@ func (n *Node) reached(id raft.NodeID) {
 	}
 }
 
-// scrubMax bounds how fast the disk is read again, in bytes per second: the
-// fastest disks do no more, and all of it would be taken from the others.
+// scrubMax bounds how fast the disk is read again, in bytes per second. The fastest
+// disks manage no more, and all of it would be missing elsewhere.
 const scrubMax = 1 << 30
 
 // scrubPause lies between two steps of the scrub: short, so that a step is
 // small, and a follower's read never waits long behind it.
 const scrubPause = 200 * time.Millisecond
 
-// scrub reads again what has not been read for long, slowly, over and over: what
-// has rotted is found while other copies are whole. Without it, rot in what is
-// seldom read would gather until two disks have it. It also looks again at what
-// the disk refuses to return, even where scrubbing is off. When all has been
-// read it rests for a moment: there may be little of it, and a node that has
-// nothing to do should not wake for more.
+// scrub reads again what has not been read for long, slowly, over and over, so that rot
+// is found while other copies are whole. Without it, rot in bytes that are seldom read
+// would gather until two disks have it. It also looks again at what the disk refuses to
+// return, even if scrubbing is off. When it has read everything it rests for a moment:
+// there may be little to read, and a node that has nothing to do should not wake often.
 func (n *Node) scrub() {
 	defer n.ended.Done()
 	step := max(1, int64(n.cfg.Scrub)*int64(scrubPause)/int64(time.Second))
@@ -84,17 +82,17 @@ func (n *Node) scrub() {
 			}
 		}
 		if len(n.store.Damaged()) > 0 {
-			n.damageFound() // it sees what is new
+			n.damageFound() // the host sees what is new
 		}
 	}
 }
 
-// lookAgainPause lies between two looks at what the disk refuses: some looks
-// later it counts as damage.
+// lookAgainPause is the time between two looks at what the disk refuses. After a few
+// looks it counts as damage.
 const lookAgainPause = time.Second
 
-// refuseDamage returns an error if a replica is damaged that nobody else has a
-// copy of: only a person can bring back what it lost.
+// refuseDamage returns an error if a replica is damaged of which no other node has a
+// copy: only a person can bring back what it lost.
 func (n *Node) refuseDamage(views []repl.GroupView) error {
 	id, table := n.self(), n.table.Load()
 	for i := range views {
@@ -108,8 +106,8 @@ func (n *Node) refuseDamage(views []repl.GroupView) error {
 	return nil
 }
 
-// othersHave reports whether other nodes have replicas of a group, by the table,
-// or by who founded the cluster: the log of the group itself could not say.
+// othersHave reports whether other nodes have replicas of a group, according to the
+// table or, before that, the founders: the log of the group itself is what is damaged.
 func othersHave(g raft.GroupID, id logstore.Identity, table *shardmap.Table) bool {
 	if table == nil || !table.Founded() {
 		return len(id.Members) > 1
@@ -126,8 +124,8 @@ func othersHave(g raft.GroupID, id logstore.Identity, table *shardmap.Table) boo
 	return len(table.Nodes) > 1
 }
 
-// unready says why this node does not answer what needs the table. That may be
-// its own damage.
+// unready returns why this node does not answer requests that need the table. That may
+// be its own damage.
 func (n *Node) unready(loop *repl.Loop) *wire.Error {
 	if loop != nil {
 		var hurt *wire.Error
@@ -145,9 +143,9 @@ func (n *Node) unready(loop *repl.Loop) *wire.Error {
 	return n.notReady()
 }
 
-// readyToTell is [connection.ready] for who asks how the node is. A node whose
-// group 0 is damaged has no table, and must say so: it then tells what it knows
-// from its identity file and its log.
+// readyToTell is [connection.ready] for questions about the node itself. A node whose
+// group 0 is damaged has no table, and must be able to say so: it then tells what it
+// knows from its identity file and its log.
 func (c *connection) readyToTell(r repl.Reply) (*repl.Loop, *shardmap.Table) {
 	n := c.node
 	loop, table := n.running(), n.table.Load()
@@ -204,7 +202,7 @@ func damages(known map[raft.GroupID]*repl.GroupView, name map[raft.NodeID]string
 	return list
 }
 
-// remedy says what is to be done about a damaged replica.
+// remedy is what a person should do about a damaged replica.
 func remedy(m *repl.Mending, name map[raft.NodeID]string) string {
 	var others []string
 	for _, n := range m.Others {
@@ -227,7 +225,7 @@ func remedy(m *repl.Mending, name map[raft.NodeID]string) string {
 	return fmt.Sprintf("being mended from %s: see that they run; then look at the disk", strings.Join(others, " and "))
 }
 
-// mendRows are the counts of mending for whoever asks for counters.
+// mendRows are the counts of mending, as rows of the counters.
 func mendRows(c repl.MendCounts) []wire.CounterRow {
 	var rows []wire.CounterRow
 	for _, r := range []struct {

@@ -17,26 +17,26 @@ import (
 )
 
 const (
-	// noticeBurst is how many lines of one kind are logged at once; after
-	// them there is one line each limits.noticePause. What happens now and
-	// then is logged each time, what others do all the time is counted.
+	// noticeBurst is how many lines of one kind are logged at once; after them
+	// there is one line each limits.noticePause. So rare events are each logged,
+	// and frequent ones are counted.
 	noticeBurst = 5
 	// noticeSize bounds what such a line says, in bytes.
 	noticeSize = 400
 )
 
-// notices decides which lines about what strangers do are logged. Otherwise
-// they would decide how large the log gets: one that came back at once, each
-// time with another mistake, made it grow by a gigabyte a day.
+// notices decides which lines about what strangers do are logged. Otherwise strangers
+// would decide how large the log gets: one that came back at once, each time with
+// another mistake, made it grow by a gigabyte a day.
 type notices struct {
 	log   *slog.Logger
 	pause time.Duration // between two lines of a kind, after a burst
 
 	mu    sync.Mutex
-	kinds map[string]*notice // guarded by mu: by the row that counts the kind; they are few, and not for others to choose
+	kinds map[string]*notice // guarded by mu: by the row that counts the kind; few, and not chosen by strangers
 }
 
-// notice is what was said of one kind.
+// notice is what was logged of one kind.
 type notice struct {
 	count  uint64    // since the start
 	silent uint64    // since the last line
@@ -53,21 +53,21 @@ func (n *notices) refused(err error) {
 	n.say(slog.LevelInfo, "connections refused: "+kind, "connection refused", "kind", kind, "err", noticeText(err))
 }
 
-// notCounted tells the operator that what a connection says in a member's name
-// is dropped: that member has not answered where it is dialled. Whoever knows
-// the secret can have it happen as often as they connect.
+// notCounted tells the operator that a connection's words in a member's name are
+// dropped: that member has not answered where it is dialled. Anyone who knows the
+// secret can cause this with each connection.
 func (n *notices) notCounted(member raft.NodeID, from net.Addr) {
 	n.say(slog.LevelWarn, "connections not counted", "peer not counted: it speaks to this node, and does not answer where it is dialled", "peer", member, "from", from)
 }
 
-// waits tells the operator what a founding waits for at a host: what that is, and
-// how often it changes, is for that host to decide.
+// waits tells the operator what a founding waits for at a host. That host decides what
+// it is and how often it changes, so it is limited like the others.
 func (n *notices) waits(level slog.Level, host, why string) {
 	n.say(level, "founding waits: "+host, "founding waits", "host", host, "err", shorten(why))
 }
 
-// say counts one of a kind, and logs it with how many of the same kind were
-// before it without a line.
+// say counts one of a kind, and logs it with the number of those before it that were not
+// logged.
 func (n *notices) say(level slog.Level, kind, message string, attrs ...any) {
 	silent, ok := n.take(kind, time.Now())
 	if !ok {
@@ -79,8 +79,8 @@ func (n *notices) say(level slog.Level, kind, message string, attrs ...any) {
 	n.log.Log(context.Background(), level, message, attrs...)
 }
 
-// take counts one of a kind. It reports whether that is to be logged, and how
-// many before it were not.
+// take counts one of a kind. It reports whether to log it, and how many before it were
+// not logged.
 func (n *notices) take(kind string, now time.Time) (silent uint64, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -95,8 +95,7 @@ func (n *notices) take(kind string, now time.Time) (silent uint64, ok bool) {
 	return k.take(n.pause, now)
 }
 
-// take counts one. It reports whether that is to be logged, and how many before
-// it were not.
+// take counts one. It reports whether to log it, and how many before it were not logged.
 func (k *notice) take(pause time.Duration, now time.Time) (silent uint64, ok bool) {
 	if k.count == 0 {
 		k.room, k.filled = noticeBurst, now
@@ -114,10 +113,10 @@ func (k *notice) take(pause time.Duration, now time.Time) (silent uint64, ok boo
 	return silent, true
 }
 
-// noticeText is what a line says of an error that others have a part in.
+// noticeText is what a line says about an error whose text others may have chosen.
 func noticeText(err error) string { return shorten(err.Error()) }
 
-// shorten bounds a text that others have a part in by noticeSize.
+// shorten bounds a text that others may have chosen to noticeSize.
 func shorten(text string) string {
 	if len(text) > noticeSize {
 		text = text[:noticeSize] + "…"

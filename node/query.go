@@ -39,8 +39,8 @@ func (c *connection) Ask(r repl.Read, within time.Duration) *wire.Error {
 // Table implements [machine.Asker].
 func (c *connection) Table() *shardmap.Table { return c.node.table.Load() }
 
-// hearGrant takes more window for a stream. One for a stream that has ended, as it
-// may have while the grant was on its way, is counted and dropped.
+// hearGrant takes more window for a stream. If the stream ended while the grant was on
+// its way, the grant is counted and dropped.
 func hearGrant(c *connection, h wire.Header, body []byte) {
 	var g wire.StreamGrant
 	if err := g.Read(body); err != nil {
@@ -59,7 +59,7 @@ func hearCancel(c *connection, h wire.Header, body []byte) {
 	}
 }
 
-// refuseStream refuses bytes that say nothing of a stream, and ends it if there is
+// refuseStream refuses a malformed word about a stream, and ends the stream if there is
 // one.
 func refuseStream(c *connection, h wire.Header, err error) {
 	refusal := wire.BadBody(h.Type, err)
@@ -75,8 +75,8 @@ func (n *Node) lister() {
 		select {
 		case read := <-n.reads:
 			read()
-			// A long one takes a millisecond, and many may wait: the
-			// goroutines that a short request passes through come first.
+			// A long read takes a millisecond, and many may wait: the goroutines
+			// of short requests come first.
 			runtime.Gosched()
 		case <-n.ctx.Done():
 			return

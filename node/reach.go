@@ -12,24 +12,23 @@ import (
 	"muster/shardmap"
 )
 
-// A node that is not heard of may be dead, or out of reach, or have been
-// replaced: what helps with the one does not with the other. This node dials all
-// others, so it knows more than that it hears nothing.
+// A node that is not heard of may be dead, out of reach, or replaced, and each needs
+// another remedy. This node dials all others, so it knows more than that it hears
+// nothing.
 
-// answeredWithin is how long ago the last ping to a node must have been answered
-// for it to be alive though nothing is heard of it: the pause between two pings,
-// and the time of one.
+// answeredWithin is how recently a node must have answered a ping to count as alive
+// though nothing else is heard of it: the pause between two pings, and the time of one.
 const answeredWithin = 2 * time.Second
 
-// answersOnly reports whether a node answers what this one sends, and its own
-// messages have not arrived for longer than an election takes: the way back is
-// cut. A node whose process stands still answers no ping sent since then.
+// answersOnly reports whether a node answers this one, while its own messages have not
+// arrived for longer than an election takes: the way back is cut. A node whose process
+// hangs answers no ping that was sent since then.
 func answersOnly(l *repl.Link, heard time.Duration, ever bool) bool {
 	answers := l.Connected && l.RTT > 0 && l.RTTAgo <= answeredWithin && l.Waiting <= answeredWithin
 	return answers && (!ever || heard > l.RTTAgo+aliveWithin)
 }
 
-// ways takes note of how this node reaches each other one that it does not hear.
+// ways records how this node reaches each node that it does not hear.
 func (v *view) ways(self raft.NodeID, table *shardmap.Table, link func(raft.NodeID) repl.Link) {
 	links := make(map[raft.NodeID]repl.Link)
 	for i := range table.Nodes {
@@ -40,8 +39,8 @@ func (v *view) ways(self raft.NodeID, table *shardmap.Table, link func(raft.Node
 	v.links = links
 }
 
-// silent says what is wrong with a node of which nothing is heard, and what is
-// to be done. self is where this node is reached.
+// silent is the problem with a node of which nothing is heard, and its remedy. self is
+// where this node is reached.
 func silent(node *wire.StatusNode, l *repl.Link, self string) wire.Problem {
 	who := fmt.Sprintf("node %s (%s)", node.Name, node.Addr)
 	heard := "last heard of " + ago(node.LastHeardMs)

@@ -10,8 +10,8 @@ import (
 
 // dispatch handles one frame. An error ends the connection.
 func (c *connection) dispatch(h wire.Header, body []byte) error {
-	// First of all, and by what the connection proved when it was admitted: no
-	// field of a frame is looked at before its sender may send it at all.
+	// First of all, by what the connection proved when it was admitted: no field of a
+	// frame is read unless its sender may send it at all.
 	if sendersOf(h.Type)&c.standing == 0 {
 		c.refuse(c.accept(h), mayNotSend(c.standing, h.Type))
 		return nil
@@ -36,9 +36,9 @@ func (c *connection) dispatch(h wire.Header, body []byte) error {
 	return nil
 }
 
-// dispatchWord handles a frame that counts only as the word of the member in
-// whose name it comes. It is not answered under its number, so flags that this
-// version does not know end the connection.
+// dispatchWord handles a frame that counts only if it is the word of the member in whose
+// name it came. It has no answer that could refuse it, so flags that this version does
+// not know end the connection.
 func (c *connection) dispatchWord(to *handler, h wire.Header, body []byte) error {
 	if c.claim != nil && !bug(bugUnattested) {
 		if done, err := c.unsettled(h, body); done || err != nil {
@@ -51,7 +51,7 @@ func (c *connection) dispatchWord(to *handler, h wire.Header, body []byte) error
 	return to.word(c, h, body)
 }
 
-// unknownFlags is what is wrong with a frame that has no flags.
+// unknownFlags is the error about flags of a frame that may have none.
 func unknownFlags(h wire.Header) error { return fmt.Errorf("flags %#x, want 0", h.Flags) }
 
 // ready returns the loop and the table, or refuses: before its founding a node
@@ -65,14 +65,14 @@ func (c *connection) ready(r repl.Reply) (*repl.Loop, *shardmap.Table) {
 	return loop, table
 }
 
-// take has the core of the connection take a write, a get, a listing or a scan.
+// take hands a write, a get, a listing or a scan to the core of the connection.
 func (c *connection) take(h wire.Header, r repl.Reply, body []byte) {
 	if loop, table := c.ready(r); loop != nil {
 		c.requests.Take(h, body, r, table, c.clock(loop))
 	}
 }
 
-// announce puts what a node says of itself into the meta group's log.
+// announce puts a node's announcement into the meta group's log.
 func (c *connection) announce(h wire.Header, r repl.Reply, body []byte) {
 	loop := c.node.running()
 	if loop == nil {

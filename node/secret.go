@@ -13,15 +13,15 @@ import (
 )
 
 const (
-	// A secret is what a stranger would have to guess, in bytes; its largest
-	// size is what a person or a tool would put in one line of a file.
+	// The size of a secret, in bytes: at least what a stranger can't guess, and at
+	// most what a person or a tool would put in one line of a file.
 	secretSizeMin = 16
 	secretSizeMax = 4096
-	// secretRandomBytes is what is random in a secret that muster makes: as
-	// much as the HMAC that it is the key of can use.
+	// secretRandomBytes is how many random bytes a secret has that muster makes: as
+	// many as the HMAC of which it is the key can use.
 	secretRandomBytes = 32
-	// secretOthers are the permissions that a secret file may not have: who
-	// reads it is a member, and who writes it decides who the members are.
+	// secretOthers are the permissions that a secret file may not have: anyone who
+	// reads it can be a member, and anyone who writes it decides who the members are.
 	secretOthers fs.FileMode = 0o077
 	// root owns files that no other user can change.
 	root = 0
@@ -35,8 +35,8 @@ func NewSecret() string {
 	return hex.EncodeToString(b[:])
 }
 
-// WriteNewSecret writes a new secret into a file that does not exist yet, which
-// only its owner can read and write.
+// WriteNewSecret writes a new secret into a new file, which only its owner can read and
+// write.
 func WriteNewSecret(path string) (err error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -56,19 +56,19 @@ func WriteNewSecret(path string) (err error) {
 	return nil
 }
 
-// Secret reads the shared secret: the first line of SecretFile. It is nil
-// where no file is named.
+// Secret reads the shared secret: the first line of SecretFile. It is nil if no file is
+// named.
 func (c *Config) Secret() ([]byte, error) { return ReadSecret(c.SecretFile) }
 
-// ReadSecret reads the shared secret from the first line of a file. It is nil
-// for an empty path. A file is refused that is not a regular one, that anybody
-// but its owner can read or write, or that another user than root or the one
-// that runs this process owns.
+// ReadSecret reads the shared secret from the first line of a file. It is nil for an
+// empty path. It refuses a file that is not a regular one, that anybody but its owner
+// can read or write, or that belongs to a user other than root and the one that runs
+// this process.
 func ReadSecret(path string) ([]byte, error) {
 	if path == "" {
 		return nil, nil
 	}
-	// Without O_NONBLOCK a pipe that nobody writes to would be waited for.
+	// Without O_NONBLOCK, opening a pipe would wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, fmt.Errorf("secret file: %w; give it to the user that runs muster: chown %d %s", err, os.Geteuid(), shellWord(path))
@@ -80,7 +80,7 @@ func ReadSecret(path string) ([]byte, error) {
 		return nil, fmt.Errorf("secret file: %w", err)
 	}
 	defer f.Close()
-	// What is checked is what was opened, not what has the name a moment later.
+	// Check the file that was opened, not the one that has the name a moment later.
 	info, err := f.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("secret file: %w", err)
@@ -107,8 +107,8 @@ func ReadSecret(path string) ([]byte, error) {
 	return nil, fmt.Errorf("secret file %s: %s; want %d to %d; muster secret prints a good one", path, found, secretSizeMin, secretSizeMax)
 }
 
-// checkSecretFile says why a file with this mode and owner is no place for a
-// secret that the user self reads. Each remedy is a command to run.
+// checkSecretFile returns why a file with this mode and owner is no place for a secret
+// that the user self reads, or nil. Each remedy is a command to run.
 func checkSecretFile(path string, mode fs.FileMode, owner, self int) error {
 	if !mode.IsRegular() {
 		kind := "a device or a socket"
@@ -137,7 +137,7 @@ func ownerOf(info fs.FileInfo) int {
 	return os.Geteuid() // the system has no owners
 }
 
-// shellWord quotes a path so that a shell takes it as it is.
+// shellWord quotes a path so that a shell reads it unchanged.
 func shellWord(path string) string {
 	if strings.HasPrefix(path, "-") {
 		path = "./" + path

@@ -14,7 +14,7 @@ import (
 	"muster/shardmap"
 )
 
-// SettingKind says how the text of a setting reads.
+// SettingKind is how the text of a setting is read.
 type SettingKind uint8
 
 const (
@@ -105,7 +105,7 @@ func labels(values []string) ([]shardmap.Label, error) {
 	return all, nil
 }
 
-// split takes the text of an option or a variable apart.
+// split splits the text of an option or a variable into its values.
 func (s Setting) split(text string) []string {
 	if s.Kind != List && s.Kind != Pairs {
 		return []string{text}
@@ -119,15 +119,15 @@ func (s Setting) split(text string) []string {
 	return all
 }
 
-// Sources is where [Load] looks a setting up, the first first.
+// Sources are the places where [Load] looks for a setting, in this order.
 type Sources struct {
 	Flag func(flag string) (text string, given bool)
-	Env  func(variable string) (text string, given bool) // an empty text is as good as none
+	Env  func(variable string) (text string, given bool) // an empty text counts as none
 	File string                                          // of TOML; empty: none
 }
 
-// Load makes a Config: an option beats a variable, which beats the file, which
-// beats the default. Its errors name the source. It does not [Config.Check].
+// Load makes a Config: an option overrides a variable, which overrides the file, which
+// overrides the default. Its errors name the source. It does not call [Config.Check].
 func Load(from Sources) (Config, error) {
 	c := Default()
 	if from.File != "" {

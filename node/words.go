@@ -9,11 +9,11 @@ import (
 	"muster/repl/wire"
 )
 
-// What members say that nothing answers under its number. By the time that it
-// comes here it is known to be the member's own word.
+// These frames are what members say without an answer under their number. By the time
+// they come here, they are known to be the member's own.
 
-// toLoop hands the loop what a member says. A node that does not serve yet drops
-// it: it is said again.
+// toLoop makes a handler that hands the loop what a member says. A node that does not
+// serve yet drops it: the member says it again.
 func toLoop[T any, B interface {
 	*T
 	wire.Body
@@ -32,8 +32,8 @@ func toLoop[T any, B interface {
 	}
 }
 
-// coreLoop returns the loop for what a peer's cores say to ours, nil while there is
-// none: raft says it again.
+// coreLoop returns the loop for what a peer's cores say to ours. While there is none it
+// returns nil, and the frame is dropped: raft sends it again.
 func coreLoop(c *connection) *repl.Loop {
 	loop := c.node.running()
 	if loop != nil && !c.feeds {
@@ -57,7 +57,7 @@ func hearBeat(c *connection, _ wire.Header, body []byte) error {
 	return nil
 }
 
-// hearBeatAnswer takes the answers to those of this node's.
+// hearBeatAnswer takes the answers to this node's heartbeats.
 func hearBeatAnswer(c *connection, _ wire.Header, body []byte) error {
 	loop := coreLoop(c)
 	if loop == nil {
@@ -71,8 +71,8 @@ func hearBeatAnswer(c *connection, _ wire.Header, body []byte) error {
 	return nil
 }
 
-// hearAppend takes an append. It is copied: its entries go into the log as
-// they are, and are kept for longer than this frame.
+// hearAppend takes an append. It copies the body: the entries go into the log as they
+// are, and outlive this frame.
 func hearAppend(c *connection, h wire.Header, body []byte) error {
 	return hearEnvelope(c, h, append([]byte(nil), body...))
 }
@@ -96,12 +96,12 @@ func hearEnvelope(c *connection, h wire.Header, body []byte) error {
 	return nil
 }
 
-// hearRepairAnswer hands on entries that this node's log lost. The body is copied:
-// they go into the log as they are.
+// hearRepairAnswer hands on entries that this node's log lost. It copies the body: the
+// entries go into the log as they are.
 func hearRepairAnswer(c *connection, h wire.Header, body []byte) error {
 	loop := c.node.running()
 	if loop == nil {
-		return nil // it is asked again
+		return nil // this node will ask again
 	}
 	a := new(wire.RepairAnswer)
 	err := a.Read(append([]byte(nil), body...))
