@@ -62,8 +62,8 @@ func (g *group) checkWaits() error {
 	if count != g.reads.count {
 		return fmt.Errorf("%s: %d reads wait, %d are counted", g.name(), count, g.reads.count)
 	}
-	if len(g.commands.waiters) > 0 && over(g.commands.waiters[0].deadline) {
-		return fmt.Errorf("%s: a command waits whose deadline was %s, now it is %s", g.name(), g.commands.waiters[0].deadline, g.host.now)
+	if w := g.commands.waiting.first(); w != nil && over(w.deadline) {
+		return fmt.Errorf("%s: a command waits whose deadline was %s, now it is %s", g.name(), w.deadline, g.host.now)
 	}
 	return nil
 }

@@ -407,7 +407,8 @@ func (g *group) apply(e raft.Entry) error {
 	if e.ID.Index != g.applied.Index+1 {
 		panic(fmt.Sprintf("group %d: entry %s follows %s in what is applied", g.replica.Group, e.ID, g.applied))
 	}
-	waits := len(g.commands.waiters) > 0 && g.commands.waiters[0].index == e.ID.Index
+	waiter := g.commands.waiting.first()
+	waits := waiter != nil && waiter.index == e.ID.Index
 	if e.Kind == raft.EntryNormal {
 		var out []byte // without an answer nothing of the host's is used: it may still be made
 		if waits {
@@ -419,7 +420,7 @@ func (g *group) apply(e raft.Entry) error {
 		}
 		if waits {
 			g.host.answers.scratch = body[:0]
-			g.host.answers.add(g.commands.waiters[0].reply, t, body)
+			g.host.answers.add(waiter.reply, t, body)
 		}
 	} else if err := g.machine.Skip(e); err != nil {
 		return err
@@ -436,11 +437,7 @@ func (g *group) apply(e raft.Entry) error {
 		g.appliedMembers = m
 	}
 	if waits {
-		g.commands.waiters[0] = waiter{}
-		g.commands.waiters = g.commands.waiters[1:]
-		if len(g.commands.waiters) == 0 {
-			g.commands.waiters = nil
-		}
+		g.commands.waiting.drop()
 	}
 	g.applied, g.appliedTime = e.ID, e.Time
 	g.snap.bytes += int64(len(e.Raw))

@@ -125,8 +125,8 @@ func TestGroupStops(t *testing.T) {
 			t.Errorf("request %d, afterwards, is answered %q, want damaged", request, got)
 		}
 	}
-	if g.reads.count != 0 || len(g.commands.waiters) != 0 || len(g.commands.queue) != 0 || g.commands.bytes != 0 {
-		t.Errorf("%d reads, %d waiters and %d commands of %d bytes are left", g.reads.count, len(g.commands.waiters), len(g.commands.queue), g.commands.bytes)
+	if g.reads.count != 0 || len(g.commands.waiting.all()) != 0 || len(g.commands.queue) != 0 || g.commands.bytes != 0 {
+		t.Errorf("%d reads, %d waiters and %d commands of %d bytes are left", g.reads.count, len(g.commands.waiting.all()), len(g.commands.queue), g.commands.bytes)
 	}
 	if o := c.leader(2); o != nil && o.host.groups[2].stopped != nil {
 		t.Error("another group has stopped too")

@@ -64,9 +64,10 @@ type Batch struct {
 	Writes []logstore.Write
 
 	readies    []pendingReady
-	bases      []based  // that it makes durable
-	mends      []*mend  // that have a write in it
-	introduced []*other // whose new lives it notes
+	bases      []based         // that it makes durable
+	mends      []*mend         // that have a write in it
+	introduced []*other        // whose new lives it notes
+	notes      []logstore.Note // what Writes has of them
 }
 
 // pendingReady is a Ready that waits for its sync.
@@ -325,7 +326,7 @@ func (h *Host) Synced(b *Batch) {
 	b.report()
 	h.lives.synced(b.introduced)
 	clear(b.introduced)
-	b.introduced = b.introduced[:0]
+	b.introduced, b.notes = b.introduced[:0], b.notes[:0]
 	for _, o := range b.bases {
 		h.chores.sweep(o.replica, o.id)
 		h.mending.based(o.replica)

@@ -2,6 +2,7 @@ package repl
 
 import (
 	"fmt"
+	"slices"
 
 	"muster/logstore"
 	"muster/raft"
@@ -182,9 +183,10 @@ func (l *lives) write(b *Batch) {
 	if len(l.dirty) == 0 || len(b.Writes) == 0 && !l.forced {
 		return
 	}
+	b.notes = slices.Grow(b.notes, len(l.dirty)) // so that none moves
 	for i, o := range l.dirty {
-		note := o.note
-		b.Writes = append(b.Writes, logstore.Write{Note: &note})
+		b.notes = append(b.notes, o.note) // which may change while the log reads this
+		b.Writes = append(b.Writes, logstore.Write{Note: &b.notes[len(b.notes)-1]})
 		if !o.noted {
 			b.introduced = append(b.introduced, o)
 		}

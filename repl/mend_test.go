@@ -55,7 +55,7 @@ func (c *cluster) fillGroups(entries int) {
 // asked reports whether a command waits, or is in the log, on a node.
 func (n *testNode) asked(g raft.GroupID, v uint64) bool {
 	o := n.host.groups[g]
-	return slices.ContainsFunc(o.commands.waiters, func(w waiter) bool { return w.reply.Request == v }) ||
+	return slices.ContainsFunc(o.commands.waiting.all(), func(w waiter) bool { return w.reply.Request == v }) ||
 		slices.ContainsFunc(o.commands.queue, func(p Proposal) bool { return p.Reply.Request == v }) ||
 		slices.Contains(n.history[g], v)
 }

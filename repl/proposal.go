@@ -3,6 +3,7 @@ package repl
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"muster/raft"
@@ -15,7 +16,7 @@ type commandQueue struct {
 	group      *group
 	queue      []Proposal
 	bytes      int          // Invariant: of queue
-	waiters    []waiter     // by index; all proposed in this replica's own leadership
+	waiting    waiters      // all were proposed in this replica's own leadership
 	entries    []raft.Entry // scratch, for what is handed to the core
 	entryBytes int
 }
@@ -25,6 +26,56 @@ type waiter struct {
 	index    uint64
 	deadline time.Duration // on the host's clock; 0: never
 	reply    Reply
+}
+
+// waitersKept is how many waiters a queue keeps room for once all are answered; a
+// burst of more gives its memory back.
+const waitersKept = 256
+
+// waiters are callers in the order of what they wait for. The array is used again:
+// to begin a new one with each batch was a seventh of all allocations of a set.
+type waiters struct {
+	list []waiter // list[head:] wait
+	head int
+}
+
+func (w *waiters) all() []waiter { return w.list[w.head:] }
+
+// first returns who waits for the lowest index, nil if nobody waits. It is good
+// until the next add or drop.
+func (w *waiters) first() *waiter {
+	if w.head == len(w.list) {
+		return nil
+	}
+	return &w.list[w.head]
+}
+
+func (w *waiters) add(x waiter) {
+	// Where some always wait the queue never runs empty: what was dropped makes
+	// room before the array grows.
+	if len(w.list) == cap(w.list) && w.head > len(w.list)/2 {
+		n := copy(w.list, w.all())
+		clear(w.list[n:])
+		w.list, w.head = w.list[:n], 0
+	}
+	w.list = append(w.list, x)
+}
+
+// remove takes out those for which f returns true.
+func (w *waiters) remove(f func(waiter) bool) {
+	w.list, w.head = slices.DeleteFunc(w.all(), f), 0
+}
+
+// drop takes the first out.
+func (w *waiters) drop() {
+	w.list[w.head] = waiter{} // its connection may be long gone before the array is
+	if w.head++; w.head < len(w.list) {
+		return
+	}
+	if w.head = 0; cap(w.list) > waitersKept {
+		w.list = nil
+	}
+	w.list = w.list[:0]
 }
 
 // add queues a command for the next work.
@@ -95,7 +146,7 @@ func (q *commandQueue) offer() {
 				continue
 			}
 			if p.Reply.To != nil {
-				q.waiters = append(q.waiters, waiter{index: id.Index + uint64(i), deadline: p.Deadline, reply: p.Reply})
+				q.waiting.add(waiter{index: id.Index + uint64(i), deadline: p.Deadline, reply: p.Reply})
 			}
 		}
 		q.bytes -= q.entryBytes
@@ -128,10 +179,10 @@ func (q *commandQueue) expire() {
 // promise. Another leader may yet commit what is in the log; what is
 // only queued is refused outright.
 func (g *group) abandon() {
-	for _, w := range g.commands.waiters {
+	for _, w := range g.commands.waiting.all() {
 		g.host.answers.refuse(w.reply, wire.MaybeApplied(g.name(), "its leader changed while the command was under way"))
 	}
-	g.commands.waiters = nil
+	g.commands.waiting = waiters{}
 	for _, p := range g.commands.queue {
 		g.host.answers.refuse(p.Reply, g.notLeader())
 	}

@@ -177,7 +177,7 @@ func (g *group) expireWaits() {
 	}
 	// Commands are answered in order, so the first waits longest. The others
 	// are checked once its time is over, which in a working group never happens.
-	if len(g.commands.waiters) > 0 && g.host.late(g.commands.waiters[0].deadline) {
+	if w := g.commands.waiting.first(); w != nil && g.host.late(w.deadline) {
 		g.commands.expireWaiters()
 	}
 }
@@ -212,7 +212,7 @@ func (q *readQueue) expired(r *Read, why func() string) bool {
 // time: on a disk that hangs, or without a majority, until a leader steps down.
 // They may still be applied.
 func (q *commandQueue) expireWaiters() {
-	q.waiters = slices.DeleteFunc(q.waiters, func(w waiter) bool {
+	q.waiting.remove(func(w waiter) bool {
 		if !q.group.host.late(w.deadline) {
 			return false
 		}

@@ -70,8 +70,8 @@ func TestCommandsOnADiskThatHangs(t *testing.T) {
 		n.host.Propose(p)
 	}
 	n.turn() // the batch is under way, and does not come back
-	if len(g.commands.waiters) != 3 {
-		t.Fatalf("%d commands wait, want 3", len(g.commands.waiters))
+	if len(g.commands.waiting.all()) != 3 {
+		t.Fatalf("%d commands wait, want 3", len(g.commands.waiting.all()))
 	}
 	n.alone(6)
 	if s.to(0) != "maybe-applied" || s.to(1) != "maybe-applied" || s.to(2) != "" {
@@ -90,7 +90,7 @@ func TestCommandsOnADiskThatHangs(t *testing.T) {
 			t.Errorf("request %d is answered %q", request, got)
 		}
 	}
-	if got := s.to(2); got == "" || len(g.commands.waiters) != 0 {
-		t.Errorf("the last command is answered %q, %d wait", got, len(g.commands.waiters))
+	if got := s.to(2); got == "" || len(g.commands.waiting.all()) != 0 {
+		t.Errorf("the last command is answered %q, %d wait", got, len(g.commands.waiting.all()))
 	}
 }
