@@ -12,8 +12,9 @@
 //
 // # Duties of the owner
 //
-//  1. Check a command with [Command.Validate] before it enters the log. Apply
-//     checks no limit: what is in the log has been promised.
+//  1. Check a client's command with [Command.Validate] before it enters the log.
+//     Apply checks no limit: what is in the log has been promised. What only the
+//     group itself proposes, [OwnCommand], is right as it is made.
 //  2. Hand in each committed entry once, in order: [Map.Apply] for a command,
 //     [Map.Expire] for an entry of kind time, [Map.Skip] for any other. One
 //     goroutine does this.
@@ -34,5 +35,7 @@
 // (docs/decisions/0002-state-layout.md says why). copy.go and snapshot.go write a
 // slot out, mapsnapshot.go all slots, bulk.go builds slots from those bytes.
 // session.go keeps outcomes, sessiontable.go the sessions that they belong to.
-// moment.go holds all slots still for a reader, list.go merges them. table.go, tablemachine.go and plan.go are group 0.
+// moment.go holds all slots still for a reader, list.go merges them. own.go and
+// marks.go say how a group comes to own slots, slotpages.go holds them. table.go,
+// tablemachine.go and plan.go are group 0.
 package shardmap
