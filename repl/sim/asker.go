@@ -10,25 +10,25 @@ import (
 	"muster/shardmap"
 )
 
-// What a node's end of a connection does here beside [machine.Requests], which is
-// what is tested, package node does with sockets, memory and goroutines.
+// This is a node's end of a connection around [machine.Requests], which is what is
+// tested. Package node does the same with sockets, memory and goroutines.
 
 const (
 	// inlineMax is the largest answer to a get that is made between two entries, in
-	// bytes: small, so that many are made beside them.
+	// bytes: so small that many are made beside them.
 	inlineMax = 600
-	// requestWait is how long a request is kept whose sender waits longer.
+	// requestWait bounds how long a request is kept, however long its sender waits.
 	requestWait = 60 * time.Second
-	// crowdedEvery, deafEvery and fullEvery are how many answers there are for
-	// each that the node makes no room for, is told not to make, or can't have made
-	// beside it.
+	// crowdedEvery, deafEvery and fullEvery are how many answers there are for each
+	// for which the node has no room, whose reader is deaf, or for which no lister is
+	// free.
 	crowdedEvery, deafEvery, fullEvery = 40, 200, 40
 	// spareEvery is how many pages of streams there are for each that must wait for
 	// room on its connection, for up to spareWait.
 	spareEvery, spareWait = 20, 300 * time.Millisecond
 	// epochEvery is how many requests there are for each change of the slots'
-	// owners, of slots that have no keys; epochKnown how many a node has until it
-	// knows of one.
+	// owners, in slots without keys; epochKnown how many requests a node gets until
+	// it knows of one.
 	epochEvery, epochKnown = 300, 6
 )
 

@@ -18,7 +18,7 @@ func (c *chance) next() uint64 {
 // below returns a number from 0 to n-1.
 func (c *chance) below(n int) int { return int(c.next() % uint64(n)) }
 
-// is says yes with a probability.
+// is reports true with probability p.
 func (c *chance) is(p float64) bool { return float64(c.next()>>11)/(1<<53) < p }
 
 // between returns a duration from lo to hi.

@@ -8,9 +8,9 @@ import (
 	"muster/shardmap"
 )
 
-// chaos decides when which fault strikes. A run knows a random part of the
-// faults, and has its own pace; that way some runs see one fault alone, over
-// and over, and others all at once.
+// chaos decides when which fault strikes. A run knows a random part of the faults and
+// has its own pace, so that some runs see one fault alone, over and over, and others all
+// at once.
 type chaos struct {
 	c       *cluster
 	enabled []Fault
@@ -18,17 +18,17 @@ type chaos struct {
 	pace    time.Duration // between two strikes, on average
 	bold    float64       // how likely a strike may take a group's majority
 	stopped bool
-	older   *olderImage                         // is to be put back; nil: none
-	often   [SnapshotBad - SnapshotCut + 1]bool // of the faults of snapshots, which the run knows
+	older   *olderImage                         // to be put back; nil: none
+	often   [SnapshotBad - SnapshotCut + 1]bool // which faults of snapshots the run knows
 
 	cuts        [clientCount + 1][nodesMax + 1]time.Duration // until when a client does not reach a node
 	late        [clientCount + 1]time.Duration               // until when a client's frames are late
 	stale       time.Duration                                // until when tables are late
 	stall       [nodesMax + 1]time.Duration                  // until when a node has no ticks
-	longSleepAt time.Duration                                // from when on clients are to sleep for longer than sessions are kept
-	longSleeps  int                                          // how many still are to
+	longSleepAt time.Duration                                // from when on clients sleep for longer than sessions are kept
+	longSleeps  int                                          // how many clients still have to
 	lull        bool                                         // at the end nobody writes for a while
-	jumped      time.Duration                                // by so much clocks have jumped, at most
+	jumped      time.Duration                                // how far clocks have jumped, at most
 	moves       int                                          // new addresses that were given so far
 	spans       []shardmap.OwnedRange
 	spansFor    uint64
@@ -97,8 +97,7 @@ func (x *chaos) plan() {
 	x.c.after(x.c.chance.between(0, 2*x.pace), x.c.queue.get(evFault))
 }
 
-// strike is the next fault, or (number above 0) the end of one that changes
-// messages.
+// strike begins the next fault or, if number is above 0, ends one that changes messages.
 func (x *chaos) strike(number uint64) {
 	if x.stopped {
 		return
@@ -130,8 +129,8 @@ func (x *chaos) weather(f Fault) *float64 {
 	return [...]*float64{Loss: &w.loss, Duplicate: &w.duplicate, Reorder: &w.reorder, Corrupt: &w.corrupt}[f]
 }
 
-// begin begins a fault. It reports whether it struck at once; some count where
-// they do harm.
+// begin begins a fault. It reports whether the fault struck at once; some count only
+// when they do harm.
 func (x *chaos) begin(f Fault) bool {
 	c, rnd := x.c, &x.c.chance
 	switch f {
@@ -341,8 +340,8 @@ func (x *chaos) begin(f Fault) bool {
 	return false
 }
 
-// victim draws a node that runs, a leader half of the time. Most runs spare the
-// last that a majority needs.
+// victim draws a running node, half of the time a leader. Most runs spare the last one
+// that a majority needs.
 func (x *chaos) victim() *node {
 	c := x.c
 	n := c.nodes[c.chance.below(len(c.nodes))]
@@ -360,7 +359,7 @@ func (x *chaos) victim() *node {
 	return n
 }
 
-// downed draws a node that is down, after it took one down if none was.
+// downed returns a node that is down. If none is, it takes one down.
 func (x *chaos) downed() *node {
 	for _, n := range x.c.nodes {
 		if !n.up && !n.dead {
@@ -376,8 +375,8 @@ func (x *chaos) downed() *node {
 
 func (x *chaos) power() Fault { return x.powers[x.c.chance.below(len(x.powers))] }
 
-// downtime is how long a node is down: mostly short, so that it meets what it
-// left.
+// downtime is how long a node is down: mostly short, so that it meets what it left
+// behind.
 func (x *chaos) downtime() time.Duration {
 	if x.c.chance.below(2) == 0 {
 		return x.c.chance.skewed(2*time.Millisecond, time.Second)
@@ -436,8 +435,7 @@ func (x *chaos) drawLinks(f Fault) (links []link) {
 	return links
 }
 
-// linksBetween returns the links between the nodes that part has as bits and the
-// rest of n.
+// linksBetween returns the links between the nodes whose bits part has and the rest of n.
 func linksBetween(part uint64, n int) (links []link) {
 	for a := range n {
 		for b := range n {
@@ -449,17 +447,17 @@ func linksBetween(part uint64, n int) (links []link) {
 	return links
 }
 
-// Clients give up a node that is silent after silenceMax, and have asked others by
-// twice that time: a leader that is stranded for as long is not the only one.
+// Clients give up a silent node after silenceMax, and have asked others by twice that
+// time: a leader that is stranded for that long is no longer the only one.
 const (
 	strandMin = 2 * silenceMax
 	strandMax = 40 * time.Second
 )
 
-// strand cuts a leader off, alone or with one other node, as a switch that fails
-// does: with the clients on its side, who go on asking it while the others find
-// the leader that is elected without it. A cut between nodes alone hides that:
-// there every client hears both sides. It reports whether there was a leader.
+// strand cuts a leader off, alone or with one other node, as a failing switch does: with
+// the clients on its side, which keep asking it while the others find the leader that is
+// elected without it. A cut between nodes only would hide that, because every client
+// would hear both sides. It reports whether there was a leader.
 func (x *chaos) strand() bool {
 	c := x.c
 	lead := c.leaderOf(raft.GroupID(c.chance.below(len(c.truth))))
@@ -517,7 +515,7 @@ func (x *chaos) requestDelay(cl int) time.Duration {
 	return 0
 }
 
-// staleTable is how late an answer to a question after the table is.
+// staleTable is how late the answer to a request for the table is.
 func (x *chaos) staleTable() time.Duration {
 	if x.stale > 0 && x.stale > x.c.now {
 		return x.c.chance.skewed(10*time.Millisecond, lateMax)
@@ -525,8 +523,8 @@ func (x *chaos) staleTable() time.Duration {
 	return 0
 }
 
-// ranges is Ranges of a table, once for each epoch: to walk all slots for each
-// client that asks would take longer than all else that it does.
+// ranges is Ranges of a table, made once for each epoch: walking all slots for each
+// client that asks would take longer than everything else.
 func (c *cluster) ranges(t *shardmap.Table) []shardmap.OwnedRange {
 	if c.chaos.spansFor != t.Epoch {
 		c.chaos.spans, c.chaos.spansFor = t.Ranges(), t.Epoch

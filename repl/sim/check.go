@@ -15,9 +15,9 @@ import (
 	"muster/shardmap"
 )
 
-// truth is what is known of one group from outside: the entries that some
-// replica has applied, and so must be the same on all, and what they mean by a
-// model of its own that shares nothing with package shardmap.
+// truth is what is known about one group from outside: the entries that some replica has
+// applied, which must be the same on all, and what they mean according to a model that
+// shares nothing with package shardmap.
 type truth struct {
 	c     *cluster
 	group raft.GroupID
@@ -37,12 +37,12 @@ type truth struct {
 	leader     *node // of the newest term
 	leaderLife uint32
 
-	// acknowledged is the largest index that an answer to a client spoke of:
-	// what begins later must not see less.
+	// acknowledged is the largest index that an answer to a client named: operations
+	// that begin later must not see less.
 	acknowledged uint64
 	refused      map[outcomeKey]*op
 
-	// Of its membership; see config.go.
+	// Of the membership; see config.go.
 	founded     *raft.Membership
 	incarnation raft.Incarnation
 	configs     []config               // that were applied, in order
@@ -63,7 +63,7 @@ func newTruth(c *cluster, g raft.GroupID) *truth {
 	return &truth{c: c, group: g, leaders: map[uint64]raft.ReplicaID{}, refused: map[outcomeKey]*op{}, known: map[raft.LogID]uint32{}, configAt: map[raft.LogID]*config{}, model: newModel(), snapshots: map[raft.LogID]snapshotFile{}, changed: map[shardmap.Slot][]uint64{}, toldDigests: map[uint64][]uint64{}}
 }
 
-// leads is called with each message that only a leader sends.
+// leads is called with each message that only a leader sends. It checks I1.
 func (t *truth) leads(n *node, r raft.ReplicaID, term uint64) {
 	if term == t.lastTerm && r == t.lastLeader {
 		return
@@ -82,8 +82,8 @@ func (t *truth) leads(n *node, r raft.ReplicaID, term uint64) {
 	}
 }
 
-// seekLone looks for a leader that need say nothing to anybody, since it is the
-// only member.
+// seekLone looks for a leader that sends nothing to anybody, because it is the only
+// member.
 func (t *truth) seekLone() {
 	if len(t.committed().Replicas()) > 1 {
 		return
@@ -103,6 +103,7 @@ func (t *truth) seekLone() {
 // complete checks I3: a new leader holds all that was committed in terms
 // before its own.
 func (t *truth) complete(n *node, r raft.ReplicaID, term uint64) {
+	// Terms don't go back along the entries, so those of earlier terms come first.
 	last := sort.Search(len(t.entries), func(i int) bool { return t.entries[i].term >= term })
 	if last == 0 {
 		return
@@ -114,6 +115,8 @@ func (t *truth) complete(n *node, r raft.ReplicaID, term uint64) {
 		if v.Status.Last.Index < uint64(last) {
 			t.c.fail("I3: replica %d (n%d) leads group %d in term %d, its log ends at %s, %d is committed", r, n.index, t.group, term, v.Status.Last, last)
 		}
+		// The shadow has what is on disk, without a batch that is under way: while one
+		// is, the last entry may be about to be replaced.
 		if s := n.ledger.shadows[v.Replica]; s != nil {
 			if at, ok := s.termAt(uint64(last)); ok && at != t.entries[last-1].term && n.writer.batch == nil {
 				t.c.fail("I3: replica %d (n%d) leads group %d in term %d, and holds %d.%d, where %d.%d is committed", r, n.index, t.group, term, at, last, t.entries[last-1].term, last)
@@ -125,6 +128,8 @@ func (t *truth) complete(n *node, r raft.ReplicaID, term uint64) {
 // wrote checks I2 by induction: one log id has one content everywhere, and one
 // entry before it.
 func (t *truth) wrote(n *node, e *raft.Entry, before uint64) {
+	// The sum binds an entry to the term of the one before it. If both are the same
+	// everywhere, so is the one before, and thus the whole log up to there.
 	sum := e.Checksum() ^ uint32(before*0x9e3779b1)
 	if was, ok := t.known[e.ID]; !ok {
 		t.known[e.ID] = sum
@@ -134,8 +139,8 @@ func (t *truth) wrote(n *node, e *raft.Entry, before uint64) {
 	}
 }
 
-// applied is called when a replica applies an entry. It returns the entry's
-// line, which the first replica that applies it makes.
+// applied is called when a replica applies an entry. The first replica that applies it
+// decides what the entry is; applied checks the others against that (I4) and returns it.
 func (t *truth) applied(n *node, e raft.Entry) *truthEntry {
 	i := e.ID.Index
 	switch {
@@ -170,10 +175,11 @@ func (t *truth) applied(n *node, e raft.Entry) *truthEntry {
 	return line
 }
 
-// never notes that a client was told of a write that it was not applied, nor
-// ever would be.
+// never records that a client was told that a write was not applied and never will be.
 func (t *truth) never(o *op) {
 	key := outcomeKey{o.command.Session, o.command.Sequence}
+	// Both orders are checked: here for a write that was applied before, in applied for
+	// one that comes later.
 	t.refused[key] = o
 	if was, ok := t.model.outcomes[key]; ok && was.status == shardmap.StatusApplied {
 		t.c.fail("I9: %s was applied at %s; its client is told that it was not", o, was.id)
@@ -189,8 +195,8 @@ func (t *truth) versionOf(key []byte) uint64 {
 	return h[len(h)-1].version
 }
 
-// spoke notes what an answer spoke of. What is answered after it began must
-// not stand before what was answered then.
+// spoke records the log id that an answer names. It must be committed, and not before
+// what had been acknowledged when the operation began.
 func (t *truth) spoke(o *op, g raft.GroupID, id raft.LogID) {
 	switch {
 	case g != t.group:
@@ -205,8 +211,7 @@ func (t *truth) spoke(o *op, g raft.GroupID, id raft.LogID) {
 	t.acknowledged = max(t.acknowledged, id.Index)
 }
 
-// checkRead holds what is said of a key that was read against the model at the
-// answer's index.
+// checkRead compares an answer about a key with the model as of the answer's index.
 func (t *truth) checkRead(o *op, key []byte, g raft.GroupID, at raft.LogID, version uint64, value []byte, found bool) {
 	t.spoke(o, g, at)
 	want, ok := t.model.at(key, at.Index)
@@ -216,8 +221,10 @@ func (t *truth) checkRead(o *op, key []byte, g raft.GroupID, at raft.LogID, vers
 	}
 }
 
-// checkWrite holds an acknowledgement against the entry that it names.
+// checkWrite compares an acknowledgement with the entry that it names.
 func (t *truth) checkWrite(o *op, a *wire.WriteAnswer) {
+	// A read may be as of the floor. A write that began after the floor was
+	// acknowledged must be an entry of its own, after it.
 	if a.ID.Index == o.floor {
 		t.c.fail("I7: %s began after an answer that stood at %d, and is acknowledged there", o, o.floor)
 	}
@@ -240,10 +247,10 @@ type watched struct {
 	truth   *truth
 	inner   repl.StateMachine
 	state   *machine.Map // nil in group 0
-	at      raft.LogID   // the last entry that it knows of
+	at      raft.LogID   // the last entry that it has seen
 }
 
-// next checks that no entry is left out, and none comes twice.
+// next checks that no entry is skipped, and none comes twice.
 func (w *watched) next(e raft.Entry) {
 	if e.ID.Index != w.at.Index+1 {
 		w.truth.c.fail("I4: n%d applies %s of group %d after %s", w.node.index, e.ID, w.truth.group, w.at)
@@ -263,6 +270,8 @@ func (w *watched) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byt
 	if w.state == nil {
 		return t, out, err
 	}
+	// Digests of different replicas are compared after each entry, so a state that
+	// differs is found at the entry that made it differ.
 	i := e.ID.Index - 1
 	digest, owned := w.state.State.Digest(line.outcome.slot)
 	if owned != line.outcome.owned {
@@ -319,8 +328,8 @@ func (w *watched) Restore(r io.Reader, at raft.LogID, t raft.GroupTime) error {
 	return nil
 }
 
-// restored checks I10 for a state that was not applied entry by entry: each slot
-// is as it was on the replica that applied the last entry that changed it.
+// restored checks I10 for a state that was not made entry by entry: each slot must be as
+// it was on the replica that applied the last entry that changed it.
 func (t *truth) restored(w *watched, at raft.LogID) {
 	if at.Index > uint64(len(t.entries)) || at.Index > 0 && t.entries[at.Index-1].term != at.Term {
 		t.c.fail("I3: n%d takes a state of group %d at %s, which is not committed", w.node.index, t.group, at)
@@ -347,8 +356,8 @@ func (t *truth) restored(w *watched, at raft.LogID) {
 
 // Restored implements [repl.StateMachine].
 func (w *watched) Restored() {
-	// A replica that could not be opened, since a read of its log was refused,
-	// has no state: it begins anew at its snapshot the next time.
+	// A replica that could not be opened, because the disk refused a read of its log,
+	// has no state: the next time it begins again at its snapshot.
 	opening := w.node.host == nil || w.node.host.Machine(w.replica.Group) == nil
 	if now := w.node.ledger.newest[w.replica]; w.at.Index < now.Index && !opening {
 		w.truth.c.fail("I5: n%d puts a state of group %d at %s in the place of one at %s", w.node.index, w.truth.group, w.at, now)
@@ -357,8 +366,8 @@ func (w *watched) Restored() {
 	w.inner.Restored()
 }
 
-// compare holds all replicas of the healed cluster against each other and
-// against the model: I8, I10.
+// compare compares all replicas of the healed cluster with each other and with the model
+// (I8, I10).
 func (c *cluster) compare() {
 	for g := 1; g < len(c.truth); g++ {
 		t := c.truth[g]
@@ -379,6 +388,8 @@ func (c *cluster) compare() {
 				if err := copied.Check(); err != nil {
 					c.fail("I10: n%d: group %d: %v", n.index, g, err)
 				}
+				// Equal states must give equal bytes: leaders continue each other's
+				// snapshot streams.
 				var b bytes.Buffer
 				if _, err := copied.WriteTo(&b); err != nil {
 					c.fail("n%d: snapshot of slot %d: %v", n.index, slot, err)
@@ -398,7 +409,7 @@ func (c *cluster) compare() {
 	}
 }
 
-// compare holds a map against the model, key by key.
+// compare compares a map with the model, key by key.
 func (m *model) compare(c *cluster, n *node, state *machine.Map) {
 	keys := make([]string, 0, len(m.keys))
 	for k := range m.keys {

@@ -34,8 +34,8 @@ const (
 	sessionOps = 12
 	// localEvery is how many gets there are for each of a node's own copy.
 	localEvery = 8
-	// keyOpsMax is after how many operations a key is left for another, so
-	// that its history stays small enough to be searched.
+	// keyOpsMax is after how many operations another key takes the place of one,
+	// so that each history stays small enough to be searched.
 	keyOpsMax = 60
 
 	silenceMax = 3 * time.Second // as in client/health.go
@@ -50,14 +50,14 @@ var (
 	errTable   = errors.New("no answer to the question after the table")
 )
 
-// simClient is a program that uses the cluster: the real core, around which
-// connections and answers are made up.
+// simClient is a program that uses the cluster: the real core of a client, with made-up
+// connections around it.
 type simClient struct {
 	c     *cluster
 	id    int
 	core  *client.Core
 	conns []*conn // by peer; nil where there is none
-	asked *conn   // whom the table was asked of
+	asked *conn   // on which the table was asked for
 	table *wire.TopologyAnswer
 
 	host     sleeper
@@ -79,19 +79,19 @@ type op struct {
 	number  uint64 // of all operations of the run; the value that it writes
 	get     bool
 	local   bool       // a get of the asked node's own copy, as of floor at least
-	list    *wire.List // of a page, or of the next piece of a stream; nil else
-	listing *listing   // that the stream is of, or that wants a table; nil else
+	list    *wire.List // of a page, or of the next piece of a stream; otherwise nil
+	listing *listing   // to which the stream belongs, or that wants a table; otherwise nil
 	stream  *client.Stream
 	attempt uint64 // of the stream
-	stands  uint64 // index at which its last piece stood
+	stands  uint64 // index as of which its last piece was
 	within  time.Duration
-	// cancelled says that the stream is wanted no more.
+	// cancelled: the stream is no longer wanted.
 	cancelled bool
 	command   shardmap.Command
 	key       []byte
-	more      [][]byte // that a get asks for besides key
+	more      [][]byte // further keys of a get
 	body      []byte
-	floor     uint64 // of what was acknowledged in its group before it began
+	floor     uint64 // the index that was acknowledged in its group before it began
 	group     raft.GroupID
 	began     time.Duration
 	conn      *conn
@@ -115,7 +115,7 @@ func (o *op) String() string {
 // reads reports whether the operation changes nothing.
 func (o *op) reads() bool { return o.get || o.list != nil || o.listing != nil }
 
-// flags returns those of the frame that asks for it.
+// flags returns the flags of its frame.
 func (o *op) flags() uint16 {
 	if o.call.Forward {
 		return wire.FlagForward
@@ -123,7 +123,7 @@ func (o *op) flags() uint16 {
 	return 0
 }
 
-// frame returns the type of the frame that asks for it.
+// frame returns the type of its frame.
 func (o *op) frame() wire.Type {
 	switch {
 	case o.get:
@@ -148,7 +148,7 @@ type conn struct {
 	looks  bool // an evListen is due
 	open   []*op
 
-	cut              bool // a frame of a stream was lost: so are those behind it
+	cut              bool // a frame of a stream was lost: so are those after it
 	toNode, toClient pipe
 	windows          map[uint64]*window // by the number of a stream, at the node's end
 
@@ -173,8 +173,8 @@ func newClient(c *cluster, id int) *simClient {
 	return cl
 }
 
-// beginIn plans the next burst of operations. Bursts meet each other in the
-// queues, where single operations would rarely.
+// beginIn plans the next burst of operations. Bursts meet in the queues, which single
+// operations rarely would.
 func (cl *simClient) beginIn() {
 	mean := time.Hour / opsPerHour * clientCount * 5 / 2 // a burst has 2.5 operations
 	e := cl.c.queue.get(evBegin)
@@ -261,8 +261,8 @@ func (cl *simClient) submit(o *op) {
 	cl.core.Submit(cl.now(), &o.call)
 }
 
-// valueSize draws how much a write writes: mostly little; much where a disk is
-// full, which nobody would notice else.
+// valueSize draws how many bytes a write writes: mostly few, and many while a disk is
+// full, which would otherwise go unnoticed.
 func (c *cluster) valueSize() int {
 	switch {
 	case c.full > 0 && c.chance.below(3) == 0:
@@ -283,7 +283,7 @@ func (cl *simClient) floor(next uint64) uint64 {
 	return next
 }
 
-// settle does what the core says, until it says no more.
+// settle does what the core wants, until it wants nothing more.
 func (cl *simClient) settle() {
 	for {
 		actions := cl.core.Take()
@@ -352,8 +352,8 @@ func (c *cluster) reaches(cl *simClient, n *node) bool {
 	return cl.confinedTo(n) && !c.chaos.clientCut(cl.id, n.index) && !c.net.isolated(n.index)
 }
 
-// resolve returns the node that a client reaches at an address. It knows nodes by
-// names that follow them: what a client does about addresses is tested beside it.
+// resolve returns the node that a client reaches at an address. It knows nodes by names
+// that follow them: how clients handle addresses is tested elsewhere.
 func (cl *simClient) resolve(addr string) *node {
 	if n := nodeAt(cl.c.nodes, addr); n != nil {
 		return n
@@ -423,7 +423,7 @@ func (k *conn) send(o *op) {
 		return
 	}
 	if !c.reaches(k.client, k.node) {
-		return // it is resent by the system, in vain
+		return // the system sends it again, in vain
 	}
 	e := c.queue.get(evRequest)
 	e.node, e.life, e.conn, e.number, e.wtype = int32(k.node.index), k.life, k, o.request, o.frame()
@@ -440,8 +440,8 @@ func (k *conn) look() {
 	k.client.c.after(pingAfter, e)
 }
 
-// listen judges the connection as client/health.go does: asks for a sign of
-// life, gives up what stays silent.
+// listen judges the connection as client/health.go does: it asks for a sign of life, and
+// gives up a connection that stays silent.
 func (k *conn) listen() {
 	k.looks = false
 	c := k.client.c
@@ -535,8 +535,8 @@ func (k *conn) lost(err error) {
 	cl.settle()
 }
 
-// nodeEnded tells the client that a process ended, if word of it comes
-// through. What the process had read or sent before arrives all the same.
+// nodeEnded tells the client that a process has ended, if the network lets it know. What
+// the process had read or sent before takes effect and arrives all the same.
 func (cl *simClient) nodeEnded(n *node) {
 	for _, k := range cl.conns {
 		if k != nil && k.node == n && k.up && cl.c.reaches(cl, n) {
@@ -581,8 +581,8 @@ func (cl *simClient) tableCame(k *conn) {
 	cl.settle()
 }
 
-// expire ends an operation whose time is over, if it is on a connection; if
-// not, the core does it.
+// expire ends an operation whose time is over, if it is on a connection; otherwise the
+// core does.
 func (o *op) expire(uint64) {
 	if o.done || o.conn == nil {
 		return
@@ -604,7 +604,7 @@ func (o *op) expire(uint64) {
 	cl.settle()
 }
 
-// answered takes what a node said, which is no error.
+// answered takes a node's answer, which is not an error.
 func (o *op) answered(t wire.Type, body []byte) {
 	c := o.client.c
 	switch o.frame() {
@@ -660,7 +660,7 @@ func (o *op) finish(err error) {
 	case errors.As(err, &e) && e.Code == wire.CodeMaybeApplied, o.call.Maybe:
 		c.history.unknown(o)
 	case errors.As(err, &none), errors.As(err, &e) && (e.Code == wire.CodeUnavailable || e.Code == wire.CodeNotLeader || e.Code == wire.CodeNotReady || e.Code == wire.CodeBusy || e.Code == wire.CodeMoved || e.Code == wire.CodeFull || e.Code == wire.CodeLevel && c.builds.mixed()):
-		// A definite no: I9, nobody may ever see it.
+		// A definite no. I9: from here on the write must never take effect.
 		c.history.refused(o)
 		if !o.reads() {
 			c.truth[o.group].never(o)
@@ -680,7 +680,7 @@ func (o *op) over() {
 	}
 	o.done = true
 	cl := o.client
-	if o.listing == nil || o.stream != nil { // else it asked for a table
+	if o.listing == nil || o.stream != nil { // a request for the table is no operation of its own
 		cl.c.result.Ops++
 	}
 	cl.open = slices.DeleteFunc(cl.open, func(x *op) bool { return x == o })

@@ -4,11 +4,11 @@ import "time"
 
 const wallApart = 50 * time.Hour
 
-// driftMax is by how much a clock may be fast or slow, in millionths.
+// driftMax is how fast or slow a clock may be, in millionths.
 const driftMax = 50_000
 
-// hostClock is a monotonic clock that need not go as the world's does, and the ticks
-// that it gives.
+// hostClock is a monotonic clock that may differ from the world's, and the ticks that it
+// gives.
 type hostClock struct {
 	n        *node
 	base, at time.Duration // it was base when the world's was at
@@ -21,8 +21,8 @@ func (t *hostClock) now() time.Duration {
 	return t.base + max(t.n.c.now-t.at, 0)*time.Duration(t.rate)/1e6
 }
 
-// wall is what the host shows people as the time, in ms since 1970. Hosts are days
-// apart: it must decide nothing.
+// wall is the time that the host shows people, in ms since 1970. Hosts are days apart, so
+// that a decision by it would show.
 func (t *hostClock) wall() uint64 {
 	const founded = 1_700_000_000_000
 	return founded + uint64((t.n.c.now + time.Duration(t.n.index)*wallApart).Milliseconds())
@@ -32,10 +32,10 @@ func (t *hostClock) setRate(rate int64) {
 	t.base, t.at, t.rate = t.now(), t.n.c.now, rate
 }
 
-// stand has the clock stand still for a while.
+// stand stops the clock for a while.
 func (t *hostClock) stand(d time.Duration) { t.base, t.at = t.now(), t.n.c.now+d }
 
-// plan plans the next tick, and takes back what was planned.
+// plan plans the next tick, in place of the one that was planned.
 func (t *hostClock) plan(d time.Duration) {
 	t.planned++
 	e := t.n.event(evTick)
@@ -43,7 +43,7 @@ func (t *hostClock) plan(d time.Duration) {
 	t.n.c.after(d, e)
 }
 
-// ticked is one tick, and plans the next.
+// ticked takes one tick, and plans the next.
 func (t *hostClock) ticked() {
 	next := time.Duration(int64(tick) * 1e6 / t.rate)
 	t.plan(t.n.c.chaos.tickDelay(t.n, next))

@@ -12,16 +12,16 @@ import (
 	"muster/shardmap"
 )
 
-// Options say which run it is. The same options give the same run.
+// Options determine a run. The same options give the same run.
 type Options struct {
 	Seed   uint64
 	Length time.Duration // of the time under faults; 0: LengthDefault
 	Nodes  int           // 0: the seed chooses
 	Groups int           // data groups; 0: GroupsDefault
-	// Only, if not nil, leaves no other faults than these. A run without any
-	// is one of a healthy cluster.
+	// Only, if not nil, are the only faults. A run without any is one of a
+	// healthy cluster.
 	Only []Fault
-	// With are faults that the run has whatever chance says of them.
+	// With are faults that the run has whatever chance says.
 	With []Fault
 	Log  io.Writer // where each note goes as it is made; nil: nowhere
 }
@@ -37,17 +37,16 @@ const (
 	// raft.ElectionTicksDefault, in ticks of the fastest and the slowest
 	// clock that heal leaves.
 	electionTimeout = 2 * raft.ElectionTicksDefault * tick
-	// foundWithin bounds how long the founding takes, of which nothing here
-	// is a test.
+	// foundWithin bounds how long the founding takes, which is not tested here.
 	foundWithin = 30 * time.Second
-	// restWithin is how long a group is waited for that rests.
+	// restWithin is how long a run waits for a group that rests.
 	restWithin = 5 * time.Second
-	// settleWithin bounds how long all replicas take to become equal once
-	// nothing is wrong any more.
+	// settleWithin bounds how long all replicas take to become equal once all
+	// faults are over.
 	settleWithin = 60 * time.Second
 )
 
-// Result is what came of a run.
+// Result is the outcome of a run, with its counts.
 type Result struct {
 	Seed       uint64
 	Nodes      int
@@ -59,16 +58,16 @@ type Result struct {
 	Ops        int   // operations that clients ended
 	Answered   int   // of these, with an answer
 	Writes     int   // of these, writes that were acknowledged
-	Snapshots  int   // bases of which one was written
+	Snapshots  int   // bases at which one was written
 	Mended     int   // replicas that were damaged at a start and mended from others
 	Upgraded   int   // members that were started anew with the newer build
 	Unmendable int   // starts with damage that only another replica id mends
 	Pages      int   // of listings that were answered
-	Resumed    int   // streams that went on at another attempt, having brought something
-	Listings   int   // over all groups, that came to their end
-	Streamed   int   // snapshots that other nodes took
+	Resumed    int   // streams that a later attempt continued after some rows
+	Listings   int   // over all groups, that reached their end
+	Streamed   int   // snapshots that other nodes received
 	Forwarded  int   // requests that were passed on, and answered with a result
-	Disk       int64 // what the files of one node took at most, in bytes
+	Disk       int64 // the most that the files of one node took, in bytes
 	Unchecked  int   // histories that were too entangled to check in time
 	Leader     time.Duration
 	Write      time.Duration // how long after the healing of a quorum the last group took a write
@@ -104,15 +103,15 @@ type cluster struct {
 	members membership
 	truth   []*truth // by group
 	history history
-	slots   [][]shardmap.Slot // by group: those that keys of the run are in
+	slots   [][]shardmap.Slot // by group: those that hold keys of the run
 	tags    []string
 	builds  builds
 	epochs  uint64 // changes of slots' owners
 	scratch []byte
-	full    int    // how many disks are
+	full    int    // how many disks are full
 	tasks   uint64 // begun so far
 	policy  repl.SnapshotPolicy
-	chunk   int // the largest of a snapshot, in bytes
+	chunk   int // the largest chunk of a snapshot, in bytes
 }
 
 // Run runs one cluster to its end, or to the first broken invariant.
@@ -149,7 +148,7 @@ func Run(o Options) (r Result) {
 
 // close ends the tasks that are under way.
 func (c *cluster) close() {
-	defer func() { _ = recover() }() // what they say now is of no interest
+	defer func() { _ = recover() }() // the run is over: what fails now does not count
 	for _, n := range c.nodes {
 		n.beside.stop()
 	}
@@ -175,7 +174,7 @@ func (c *cluster) note(node int, format string, args ...any) {
 
 func (c *cluster) after(d time.Duration, e *event) { c.queue.push(c.now+d, e) }
 
-// step lets the next event happen.
+// step takes the next event.
 func (c *cluster) step() {
 	at, e := c.queue.pop()
 	c.now = at
@@ -185,7 +184,7 @@ func (c *cluster) step() {
 	}
 }
 
-// until steps until ok says yes, or fails once within is over.
+// until steps until ok is true, and fails the run if that takes longer than within.
 func (c *cluster) until(what string, within time.Duration, ok func() bool) time.Duration {
 	began := c.now
 	look := c.now
@@ -257,8 +256,8 @@ func (c *cluster) work() {
 	c.run(c.options.Length)
 }
 
-// healQuorum stops the faults for some nodes that hold a majority of each
-// group, and takes away the others: I14, those must go on within a bound.
+// healQuorum stops the faults for some nodes that hold a majority of each group, and takes
+// the others away. I14: the group must make progress within a bound.
 func (c *cluster) healQuorum() {
 	c.chaos.stop()
 	quorum := c.drawQuorum()
@@ -274,11 +273,11 @@ func (c *cluster) healQuorum() {
 			c.net.isolate(n.index)
 		}
 	}
-	// What follows is about elections: those that moved find each other before.
+	// What follows is about elections, so nodes that moved first find each other.
 	healed := slices.DeleteFunc(slices.Clone(c.nodes), func(n *node) bool { return !slices.Contains(quorum, n.index) })
 	c.until("the nodes of the quorum find each other", findWithin, func() bool { return haveMet(healed) })
-	// A replica that was started lately may have to wait first for voters that were
-	// taken away just now: it can't know that they are not slow to answer.
+	// A replica that was started recently may first have to wait for voters that were
+	// just taken away: it can't know that they are not merely slow.
 	wait := time.Duration(0)
 	if slices.ContainsFunc(quorum, func(i int) bool { return c.nodes[i-1].waits() }) {
 		wait = lifeWait
@@ -300,8 +299,8 @@ func (c *cluster) healQuorum() {
 	c.loseRestingLeader()
 }
 
-// loseRestingLeader has the leader of a group at rest stop while nothing else is
-// wrong: what would wake its followers in the midst of other faults does not.
+// loseRestingLeader stops the leader of a group at rest while nothing else is wrong, so
+// that no other fault wakes its followers.
 func (c *cluster) loseRestingLeader() {
 	if !slices.Contains(c.chaos.enabled, LeaderStops) {
 		return
@@ -336,7 +335,7 @@ func (c *cluster) drawQuorum() []int {
 	}
 }
 
-// majorities reports whether the nodes that in names hold a majority of the voters
+// majorities reports whether the nodes for which in is true hold a majority of the voters
 // of each group, whichever of its memberships turns out to be in force.
 func (c *cluster) majorities(in func(*node) bool) bool {
 	for g := range c.truth {
@@ -349,8 +348,8 @@ func (c *cluster) majorities(in func(*node) bool) bool {
 	return true
 }
 
-// majoritiesToCome says the same of nodes that are to stay without the others for
-// long: also of the memberships that learners make when they become voters.
+// majoritiesToCome reports the same for nodes that will be without the others for long:
+// it includes the memberships that follow when learners become voters.
 func (c *cluster) majoritiesToCome(in func(*node) bool) bool {
 	for g := range c.truth {
 		for _, m := range c.truth[g].possible() {
@@ -381,7 +380,7 @@ func (c *cluster) changes() (n uint64) {
 	return n
 }
 
-// newestTable returns the table as the node has it that knows most.
+// newestTable returns the newest table that any node has.
 func (c *cluster) newestTable() (table *shardmap.Table) {
 	for _, n := range c.nodes {
 		if n.known.table != nil && (table == nil || n.known.table.Index > table.Index) {
@@ -402,8 +401,8 @@ func (c *cluster) groupWithoutLeader() int {
 	return -1
 }
 
-// leaderOf returns the node that leads a group and is heard by a majority, as
-// it was seen last.
+// leaderOf returns the node that was last seen to lead a group, if it still runs, is
+// connected and leads.
 func (c *cluster) leaderOf(g raft.GroupID) *node {
 	t := c.truth[g]
 	t.seekLone()
@@ -416,8 +415,8 @@ func (c *cluster) leaderOf(g raft.GroupID) *node {
 	return nil
 }
 
-// healAll lets everything come back, waits until all replicas are equal, and
-// compares them (I8, I10).
+// healAll brings everything back, waits until all replicas are equal, and compares them
+// (I8, I10).
 func (c *cluster) healAll() {
 	c.note(0, "heal all")
 	c.net.heal()
@@ -437,9 +436,9 @@ func (c *cluster) healAll() {
 	c.until("all replicas have a snapshot of the same", settleWithin, c.snapshotted)
 }
 
-// snapshotted reports whether each replica has a snapshot of the last entry of its
-// group, and asks for those that are missing. Those of one base are equal, or
-// the run has failed already.
+// snapshotted reports whether each replica has a snapshot at the last entry of its group,
+// and asks for those that are missing. Snapshots at one base are compared when they are
+// written, so they are equal or the run has failed already.
 func (c *cluster) snapshotted() bool {
 	all := true
 	for _, n := range c.nodes {

@@ -53,8 +53,8 @@ func (t *truth) inForce(index uint64) *raft.Membership {
 	return t.founding()
 }
 
-// isBase checks what a replica says that its log begins after: an entry that was
-// applied, with the time and the membership of that place.
+// isBase checks the base of a replica's log: it must be an entry that was applied, with
+// the time and the membership of that place.
 func (t *truth) isBase(n *node, id raft.LogID, at raft.GroupTime, m *raft.Membership) {
 	if id.Index == 0 {
 		return
@@ -70,7 +70,7 @@ func (t *truth) isBase(n *node, id raft.LogID, at raft.GroupTime, m *raft.Member
 	}
 }
 
-// removed reports whether it is settled that a replica is no member any more.
+// removed reports whether the removal of a replica is committed.
 func (t *truth) removed(id raft.ReplicaID) bool {
 	if len(t.configs) == 0 {
 		return false
@@ -80,8 +80,8 @@ func (t *truth) removed(id raft.ReplicaID) bool {
 	return !ok && id < m.Next
 }
 
-// isQuorum reports whether the replicas that in names decide: a majority of the
-// voters, and in a joint configuration one of the outgoing.
+// isQuorum reports whether the replicas for which in is true can decide: they need a
+// majority of the voters and, in a joint configuration, one of the outgoing voters.
 func isQuorum(m *raft.Membership, in func(raft.Member) bool) bool {
 	for _, list := range [...][]raft.Member{m.Voters, m.Outgoing} {
 		have := 0
@@ -97,9 +97,9 @@ func isQuorum(m *raft.Membership, in func(raft.Member) bool) bool {
 	return true
 }
 
-// wroteConfig checks I6 when a membership is seen on a disk for the first time:
-// before is the one before it in that log, which must be committed, and of
-// which no quorum can decide without one of this.
+// wroteConfig checks I6 when a membership is on a disk for the first time. before is the
+// one before it in that log: it must be committed, and each of its quorums must share a
+// replica with each quorum of the new one.
 func (t *truth) wroteConfig(n *node, e *raft.Entry, before *config) {
 	if _, ok := t.configAt[e.ID]; ok {
 		return
@@ -122,6 +122,8 @@ func (t *truth) wroteConfig(n *node, e *raft.Entry, before *config) {
 	}
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
+	// The slow and obvious way: split the replicas in every possible way, and see whether
+	// both sides could decide.
 	for part := range 1 << len(ids) {
 		in := func(o raft.Member) bool { return part>>slices.Index(ids, o.Replica)&1 != 0 }
 		if isQuorum(old, in) && isQuorum(&m, func(o raft.Member) bool { return !in(o) }) {
@@ -131,8 +133,8 @@ func (t *truth) wroteConfig(n *node, e *raft.Entry, before *config) {
 	}
 }
 
-// isCommitted reports whether a membership is applied by some replica, or could be:
-// a quorum of it has it on disk.
+// isCommitted reports whether some replica has applied a membership, or could: a quorum
+// of it has it on disk.
 func (t *truth) isCommitted(x *config) bool {
 	if x.id.Index <= uint64(len(t.entries)) {
 		return t.entries[x.id.Index-1].term == x.id.Term
@@ -140,7 +142,7 @@ func (t *truth) isCommitted(x *config) bool {
 	return isQuorum(&x.members, t.durable(x.id))
 }
 
-// durable returns which replicas have an entry on disk.
+// durable returns a function that reports which replicas have an entry on disk.
 func (t *truth) durable(id raft.LogID) func(raft.Member) bool {
 	return func(o raft.Member) bool {
 		s := t.c.nodes[o.Node-1].ledger.shadows[logstore.Replica{Group: t.group, Incarnation: t.incarnation, ID: o.Replica}]
@@ -151,9 +153,9 @@ func (t *truth) durable(id raft.LogID) func(raft.Member) bool {
 	}
 }
 
-// decided checks, when an entry is applied for the first time, that a quorum has
-// it on disk: one of the membership in force there, or of one after it that a
-// leader counts by already.
+// decided checks, when an entry is applied for the first time, that a quorum has it on
+// disk: a quorum of the membership in force there, or of a later one by which a leader
+// already counts.
 func (t *truth) decided(n *node, id raft.LogID) {
 	in := t.durable(id)
 	now := t.founding()
@@ -163,7 +165,7 @@ func (t *truth) decided(n *node, id raft.LogID) {
 	if isQuorum(now, in) {
 		return
 	}
-	// A membership counts for itself; what is next waits for it.
+	// A membership is decided by its own quorum, and the next one waits for that.
 	if k := len(t.configs); k > 0 && t.configs[k-1].id == id {
 		t.undecided(n, id, now, in)
 	}
@@ -195,8 +197,8 @@ func (t *truth) undecided(n *node, id raft.LogID, now *raft.Membership, in func(
 	t.c.fail("I6: n%d applies %s of group %d, which no quorum of %s has on disk: only %v have", n.index, id, t.group, describe(now), have)
 }
 
-// isAfter reports whether b can be what comes next after a: it goes from there, or
-// it is what the joint configuration b becomes.
+// isAfter reports whether b can come next after a: b is a joint configuration that
+// begins at a, or has the voters of a, as when a joint one is left.
 func isAfter(b, a *raft.Membership) bool {
 	if len(b.Outgoing) > 0 {
 		return slices.Equal(b.Outgoing, a.Voters)
@@ -204,8 +206,8 @@ func isAfter(b, a *raft.Membership) bool {
 	return slices.Equal(b.Voters, a.Voters)
 }
 
-// possible returns the memberships that may be in force: the committed one, and
-// those that some log or some leader has after it.
+// possible returns the memberships that may be in force: the committed one, and those
+// after it in some log or at some leader.
 func (t *truth) possible() []*raft.Membership {
 	now := t.committed()
 	list := []*raft.Membership{now}
@@ -228,8 +230,8 @@ func (t *truth) possible() []*raft.Membership {
 	return list
 }
 
-// toCome returns what a membership becomes by itself: some of the learners that
-// shall vote do.
+// toCome returns what a membership can become by itself: any of the learners that are to
+// vote may have been promoted.
 func toCome(m *raft.Membership) (list []raft.Membership) {
 	var due []raft.Member
 	for _, l := range m.Learners {

@@ -10,26 +10,26 @@ import (
 	"muster/repl"
 )
 
-// nodeDisk is what a node's files are on. It can be slow, full, or refuse to write.
+// nodeDisk is the disk of a node. It can be slow or full, or fail.
 type nodeDisk struct {
 	n         *node
 	mem       *vfs.Mem
 	fs        *vfs.Faulty // before mem
 	latency   time.Duration
 	slow      slowness
-	fullUntil time.Duration // what its files may grow to is limited
-	felt      bool          // and the fault that filled the disk is counted
+	fullUntil time.Duration // until when its room is limited; 0: it is not
+	felt      bool          // the fault that filled the disk is counted
 	measureAt time.Duration
 	failing   diskFailure
 }
 
 // diskFailure is the error that the disk is about to give.
 type diskFailure struct {
-	op    string // the operation that fails begins so
-	after int    // so many of them succeed before
+	op    string // the beginning of the operations that fail
+	after int    // how many of them succeed before that
 	fault Fault
 	fired string     // the operation that failed
-	rule  *vfs.Armed // in place of op: what the disk does is more than to refuse
+	rule  *vfs.Armed // in place of op, for failures that change something
 }
 
 // slowness is until when a disk is slow, and until when no batch ends.
@@ -45,8 +45,8 @@ func (f *diskFailure) what() string {
 	return f.fired
 }
 
-// final reports whether the log takes it for the end: it does of any error but one
-// of a read, which is not among these.
+// final reports whether the failure ends the log: any error does, except one of a read,
+// which is not among these.
 func (f *diskFailure) final() bool { return f.what() != "" }
 
 // refused reports whether an error is one that the disk was told to give.
@@ -56,8 +56,8 @@ func refused(err error) bool {
 
 var errDisk = errors.New("input/output error")
 
-// plan has the disk do something else than it is told, the after-th time from
-// now that it could.
+// plan makes the disk fail in the way of f, after a number of operations that could have
+// failed.
 func (d *nodeDisk) plan(f Fault, after int) {
 	d.failing = diskFailure{fault: f}
 	switch f {
@@ -71,14 +71,14 @@ func (d *nodeDisk) plan(f Fault, after int) {
 	d.n.c.note(d.n.index, "%s after %d", f, after)
 }
 
-// failRecovery has the disk fail while the log is being opened.
+// failRecovery makes the disk fail while the log is being opened.
 func (d *nodeDisk) failRecovery() {
 	op := []string{"write ", "sync ", "rename ", "syncdir "}[d.n.c.chance.below(4)]
 	d.failing = diskFailure{fault: RecoveryFails, op: op, after: d.n.c.chance.below(3)}
 	d.arm()
 }
 
-// arm has the disk fail where it was decided.
+// arm makes the planned failure take effect.
 func (d *nodeDisk) arm() {
 	f := &d.failing
 	if f.op == "" {
@@ -112,11 +112,11 @@ func (d *nodeDisk) disarm() {
 	d.failing.op, d.failing.fired, d.failing.rule = "", "", nil
 }
 
-// diskMax bounds what all files of a node may take (I16), in bytes, where
-// snapshots are made often. Without them a log has as much after ten minutes.
+// diskMax bounds what all files of a node may take (I16), in bytes, in runs that make
+// snapshots often. Without snapshots a log is that large after ten minutes.
 const diskMax = 4 << 20
 
-// measure notes how much of the disk is in use, and checks that there is a bound.
+// measure records how much of the disk is in use, and checks the bound.
 func (d *nodeDisk) measure() {
 	if d.n.c.now < d.measureAt {
 		return
@@ -125,8 +125,8 @@ func (d *nodeDisk) measure() {
 	if err := repl.CheckHost(d.n.host); err != nil {
 		d.n.c.fail("I6: n%d: %v", d.n.index, err)
 	}
-	// The fault strikes where it is felt: the log says that it has no room, so that the
-	// host refuses commands before any batch is refused.
+	// A full disk counts as a fault once it is felt: the log says that it has no room,
+	// so that the host refuses commands before the log refuses a batch.
 	if d.fullUntil > 0 && !d.felt && d.n.store.Space().Full {
 		d.felt = true
 		d.n.c.result.Fired[DiskFull]++
@@ -138,7 +138,7 @@ func (d *nodeDisk) measure() {
 	}
 }
 
-// fill lets the disk have little more than is on it.
+// fill leaves the disk little more room than its files have.
 func (d *nodeDisk) fill(span time.Duration) {
 	if d.fullUntil == 0 {
 		d.n.c.full++
@@ -152,7 +152,7 @@ func (d *nodeDisk) fill(span time.Duration) {
 	d.n.c.after(span, e)
 }
 
-// makeRoom lets it have as much as it wants again.
+// makeRoom removes the limit.
 func (d *nodeDisk) makeRoom() {
 	if d.fullUntil > 0 {
 		d.n.c.full--

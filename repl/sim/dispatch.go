@@ -10,7 +10,7 @@ import (
 	"muster/shardmap"
 )
 
-// happen lets one event take place. It reports whether the event is done with.
+// happen takes one event. It reports whether the event may be used again.
 func (c *cluster) happen(e *event) bool {
 	if cl := e.ofClient(); cl != nil && cl.asleep() {
 		c.queue.push(cl.host.until, e)
@@ -84,7 +84,7 @@ func (c *cluster) happen(e *event) bool {
 	return true
 }
 
-// handle lets an event take place in a process that runs.
+// handle takes an event in a running process.
 func (n *node) handle(e *event) bool {
 	if !n.up || e.life != 0 && e.life != n.life || n.leave.closing && e.kind != evSynced {
 		return true
@@ -130,7 +130,7 @@ func (n *node) handle(e *event) bool {
 	return true
 }
 
-// probe is a write put straight to a group's leader, to see that it can.
+// probe is a write handed straight to a group's leader, to see that it takes one.
 type probe struct {
 	done, refused bool
 }

@@ -7,14 +7,13 @@ import (
 	"muster/repl/wire"
 )
 
-// eventKind says what happens. The comment names the fields of the event that
-// it uses.
+// eventKind is what happens. The comments name the fields of the event that each uses.
 type eventKind uint8
 
 const (
 	evMessage  eventKind = iota + 1 // node, from, envelope: one message of raft arrives
 	evBeat                          // node, from, beat, answer: heartbeats arrive
-	evSynced                        // node, life, batch: the disk has done a batch, or fails at it
+	evSynced                        // node, life, number: the disk has done a batch, or fails at it
 	evIdle                          // node, life: nothing was written for a while
 	evTick                          // node, life
 	evResume                        // node, life: the end of a pause
@@ -52,8 +51,8 @@ var eventNames = [...]string{evMessage: "message", evBeat: "beat", evSynced: "sy
 	evReset: "reset", evListen: "listen", evTable: "table", evWake: "wake", evDeadline: "deadline", evBegin: "begin", evListing: "listing",
 	evFault: "fault", evHeal: "heal", evFlap: "flap", evCrash: "crash", evFrame: "frame", evTask: "task", evStream: "stream", evScrub: "scrub", evRoom: "room", evLook: "look", evDial: "dial", evPeer: "peer", evStop: "stop", evMember: "member", evAsk: "ask"}
 
-// event is one thing that is due. Events are used again: who handles one keeps
-// nothing of it but what it takes out.
+// event is one thing that is due. Events are used again, so a handler keeps nothing of one
+// except what it copies.
 type event struct {
 	kind   eventKind
 	answer bool
@@ -76,8 +75,8 @@ type event struct {
 	read     repl.Read
 }
 
-// queue is a heap of events by time, and for one time in the order in which
-// they were made. Places hold the keys, so that a comparison touches no event.
+// queue is a heap of events by time, and at one time by the order in which they were
+// made. Places hold the keys, so that a comparison touches no event.
 type queue struct {
 	heap []place
 	made uint64

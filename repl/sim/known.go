@@ -11,8 +11,8 @@ import (
 	"muster/shardmap"
 )
 
-// known is what a node knows of the cluster by the table of group 0, and what it has
-// told that table of itself.
+// known is what a node knows about the cluster from the table of group 0, and what it has
+// announced of itself.
 type known struct {
 	n         *node
 	table     *shardmap.Table // nil: none yet
@@ -79,8 +79,8 @@ func (k *known) announce() {
 		}
 		command, _ = shardmap.AppendAnnounce(nil, &shardmap.Announce{Node: k.n.id, Start: k.n.start, Addr: k.n.where.addr, Name: addrOf(k.n.id), Version: "sim", Level: k.n.c.builds.of(k.n)})
 	}
-	// In a process it goes over a connection to the leader. Here it is put
-	// to whoever leads, if that can be reached.
+	// A process sends it over a connection to the leader. Here it goes straight to the
+	// node that leads, if that can be reached.
 	if lead := k.n.c.leaderOf(0); lead != nil && (lead == k.n || k.n.where.reaches(lead.index)) {
 		lead.host.Propose(repl.Proposal{Group: 0, Entry: machine.NewEntry(wire.Origin{Time: k.n.ticks.wall()}, command)})
 		if lead != k.n {
@@ -92,12 +92,12 @@ func (k *known) announce() {
 // shownTable is a table as a node shows it to clients.
 type shownTable struct {
 	table  *shardmap.Table
-	epochs uint64 // changes of slots' owners that the node knows of
+	epochs uint64 // changes of slots' owners of which the node knows
 }
 
-// show returns the table as a node knows it, founded, as it shows it to
-// clients; nil if there is none yet. That memberships change stands in no table
-// here, and slots don't move: both are made up.
+// show returns the founded table as a node shows it to clients; nil if there is none
+// yet. No table here records changes of memberships, and no slot moves, so both are made
+// up.
 func (k *known) show() *shardmap.Table {
 	c, x := k.n.c, &k.shown
 	if k.table == nil || !k.table.Founded() {
@@ -128,9 +128,9 @@ type intendedTable struct {
 // is none yet. Its groups are founded with the slots that the run uses, and no others:
 // an empty slot costs some 400 bytes in each map, and its share of each snapshot.
 //
-// Those that the run uses move, too, as far as this table goes. There are no slot moves
-// yet, so it stands for what the table will say once there are: something else than
-// when the groups were founded. What a map owns must not follow from it.
+// In this table the slots that the run uses move too. There are no slot moves yet, so it
+// stands for the table of a later moment, which differs from the one at the founding.
+// What a map owns must not follow from it.
 func (k *known) intended() *shardmap.Table {
 	if k.table == nil {
 		return nil
@@ -153,8 +153,8 @@ func (k *known) intended() *shardmap.Table {
 	return x.table
 }
 
-// topology is what package node answers to a question after the table; nil if
-// it does not answer.
+// topology is what package node answers to a request for the table; nil if it does not
+// answer.
 func (k *known) topology() *wire.TopologyAnswer {
 	if !k.n.up || k.n.paused {
 		return nil

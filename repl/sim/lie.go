@@ -9,12 +9,11 @@ import (
 	"muster/repl/wire"
 )
 
-// What a member says that lies, or a client that claims to be one: numbers at
-// their extremes, in everything that a node takes from another. And one lie that
-// can't be told from the truth, that there are two leaders: who hears it stops,
-// as it must.
+// Lies of a member, or of a client that claims to be one: numbers at their extremes, in
+// everything that a node takes from another. One lie can't be told from the truth, that
+// there are two leaders: a replica that hears it stops, as it must.
 
-// far returns a term that no replica comes to in a run, or that none can have.
+// far returns a term that no replica reaches in a run, or that none can have.
 func (c *chance) far(own uint64) uint64 {
 	far := [...]uint64{own + raft.TermReach*16, raft.TermLimit / 2, raft.TermLimit - 1, raft.TermLimit, math.MaxUint64}
 	return far[c.below(len(far))]
@@ -26,8 +25,9 @@ func (c *chance) most() uint64 {
 	return most[c.below(len(most))]
 }
 
-// lie has a node told some of that, by another one of the cluster. Its terms and
-// votes must be afterwards what they were, and none of its replicas stopped.
+// lie tells a node some of these lies, in the name of another node of the cluster.
+// Afterwards its terms and votes must be what they were, and none of its replicas may
+// have stopped.
 func (x *chaos) lie() bool {
 	c := x.c
 	n, liar := c.nodes[c.chance.below(len(c.nodes))], c.nodes[c.chance.below(len(c.nodes))]
@@ -57,7 +57,7 @@ func (x *chaos) lie() bool {
 	return true
 }
 
-// hearLie is one lie about one group.
+// hearLie tells the node one lie about one group.
 func (n *node) hearLie(from raft.NodeID, v *repl.GroupView) {
 	rnd := &n.c.chance
 	group, incarnation := v.Replica.Group, v.Replica.Incarnation
@@ -104,8 +104,8 @@ func (n *node) hearLie(from raft.NodeID, v *repl.GroupView) {
 		n.host.ReceiveSnapshotRequest(from, &wire.SnapshotRequest{Start: rnd.most(), Number: rnd.most(), Group: group,
 			Incarnation: incarnation, Replica: sender, Index: rnd.most()})
 	case 7:
-		// In a life of its own, with a batch that no log comes to, or as one whose
-		// number would leave none for the real one.
+		// A life that does not exist, a batch that no log reaches, or a life whose number
+		// would leave none for the real one.
 		n.host.Receive(from, &wire.Envelope{Group: group, Incarnation: incarnation, Mark: rnd.next(), Batch: rnd.most(), Message: raft.Message{
 			Type: raft.MsgVote, From: sender, To: v.Replica.ID, Term: own + 1, Log: v.Status.Last}})
 		n.host.ReceiveBeat(from, &wire.Beat{Mark: n.c.markOf(from), Batch: rnd.most()}, false)
@@ -121,8 +121,8 @@ func (n *node) hearLie(from raft.NodeID, v *repl.GroupView) {
 	}
 }
 
-// stopLeader has the leader of a group that rests stop, and its node go on. It is
-// started again a while later.
+// stopLeader stops the leading replica of a group at rest, while its node continues. The
+// node is started again a while later.
 func (x *chaos) stopLeader() bool {
 	c := x.c
 	first := c.chance.below(len(c.truth))
@@ -153,8 +153,8 @@ func (c *cluster) restingLeader(t *truth) *node {
 	return nil
 }
 
-// sparesReplica reports whether a group has a majority without a node, in each
-// membership that may be in force or come to be, of replicas that run.
+// sparesReplica reports whether the running replicas of a group are a majority without a
+// node, in each membership that may be or come in force.
 func (c *cluster) sparesReplica(t *truth, without *node) bool {
 	for _, m := range t.possible() {
 		for _, next := range toCome(m) {

@@ -11,9 +11,9 @@ import (
 	"muster/shardmap"
 )
 
-// history is what clients asked and were told, by key. It is searched for an
-// order at the end (I7), without a look at any log: check.go has the faster
-// check, which believes the log ids in the answers; this one believes nothing.
+// history is what clients asked and were told, by key. At the end it is searched for an
+// order that explains it (I7), without a look at any log. check.go has the faster check,
+// which believes the log ids in the answers; this one believes nothing.
 type history struct {
 	of    map[string][]porcupine.Operation
 	keys  []string
@@ -77,6 +77,7 @@ func (h *history) add(o *op, out histOutput) {
 	if h.of[k] == nil {
 		h.keys = append(h.keys, k)
 	}
+	// A write whose outcome its client does not know may take effect at any later time.
 	end := int64(o.client.c.now)
 	if out.unknown {
 		end = math.MaxInt64
@@ -129,8 +130,8 @@ var histModel = porcupine.Model{
 		if in.del {
 			return out.unknown || (out.deleted == 1) == s.there, histState{}
 		}
-		// The version of a set whose fate is unknown is not known either: a
-		// later read or condition tells, and any fits.
+		// If the outcome of a set is unknown, so is its version: a later read or
+		// condition shows it, and until then any fits.
 		next := histState{there: true, version: out.version, number: in.number}
 		return true, next
 	},
@@ -157,10 +158,9 @@ func (h *history) check(c *cluster) {
 	}
 }
 
-// resolve gives the writes whose fate their clients don't know the version that
-// they got, if anybody read it: values are unique, so a read names its write.
-// One that nobody saw may as well not have been, unless a condition or a
-// deletion depends on it; then it stays as it is.
+// resolve fills in the version of writes whose outcome their clients don't know, if a
+// client read it: values are unique, so a read names its write. For the others it asks
+// the model, because a condition or a deletion may depend on a version that nobody read.
 func (h *history) resolve(c *cluster, key string) []porcupine.Operation {
 	ops := h.of[key]
 	seen := map[uint64]uint64{}
@@ -189,8 +189,8 @@ func (h *history) resolve(c *cluster, key string) []porcupine.Operation {
 	return ops
 }
 
-// drawTags draws the slots that the run uses: few, spread over the groups, so
-// that operations meet.
+// drawTags draws the slots that the run uses: a few, spread over the groups, so that
+// operations meet.
 func (c *cluster) drawTags() {
 	c.slots = make([][]shardmap.Slot, c.options.Groups+1)
 	for i := 0; len(c.tags) < tagsPerGroup*c.options.Groups; i++ {

@@ -14,18 +14,18 @@ import (
 const (
 	// listingsMax bounds the listings that one client has under way.
 	listingsMax = 2
-	// listPiece and listPieceMore are the size of their pieces, in bytes: at least,
-	// and how much more at most. So few rows fit that a stream has several.
+	// listPiece is the least size of their pieces, in bytes, and listPieceMore how
+	// much more it may be: so small that a stream has several.
 	listPiece, listPieceMore = wire.StreamPieceMin, 150
-	// listSlowEvery is how many items there are for each at which a listing is left
-	// standing, for up to listSlowMax, so that windows are full.
+	// listSlowEvery is how many items there are for each at which a listing pauses,
+	// for up to listSlowMax, so that windows get full.
 	listSlowEvery, listSlowMax = 30, 5 * time.Second
 	// listPause is as replanPause in client/list.go.
 	listPause = 50 * time.Millisecond
 )
 
-// listing is a listing over all groups, as `muster kv list` makes it: the real
-// merge of streams, of which each is an operation.
+// listing is a listing over all groups, as `muster kv list` makes it: the real merge of
+// streams, each of which is an operation.
 type listing struct {
 	client  *simClient
 	core    *client.Listing
@@ -74,7 +74,7 @@ func (cl *simClient) beginListing() {
 	l.goOn()
 }
 
-// goOn takes what there is, until the listing waits for something.
+// goOn takes items until the listing has to wait for something.
 func (l *listing) goOn() {
 	cl, c := l.client, l.client.c
 	for {
@@ -119,7 +119,7 @@ func (l *listing) goOn() {
 	}
 }
 
-// pause leaves it standing for a time.
+// pause lets it wait for a time.
 func (l *listing) pause(d time.Duration) {
 	l.held = true
 	e := l.client.c.queue.get(evListing)
@@ -127,7 +127,7 @@ func (l *listing) pause(d time.Duration) {
 	l.client.c.after(d, e)
 }
 
-// open begins an operation for each stream that is wanted.
+// open begins an operation for each stream of the plan.
 func (l *listing) open() {
 	cl := l.client
 	for _, s := range l.core.Take() {
@@ -149,14 +149,14 @@ func (l *listing) drop() {
 	}
 }
 
-// came goes on after a piece, unless it is of a plan that is over.
+// came continues after a piece, unless that belongs to a plan that is over.
 func (l *listing) came() {
 	if !l.held && !l.done {
 		l.goOn()
 	}
 }
 
-// ended takes the end of an operation: with the table that was wanted, or of a stream.
+// ended takes the end of an operation: of the request for the table, or of a stream.
 func (l *listing) ended(o *op, err error) {
 	switch {
 	case o.stream != nil:
@@ -171,22 +171,21 @@ func (l *listing) ended(o *op, err error) {
 	}
 }
 
-// resume goes on with a table, or after a pause.
+// resume continues once there is a table, or after a pause.
 func (l *listing) resume() {
 	l.held = false
 	l.came()
 }
 
-// end is the end of it, whatever came of it.
+// end ends the listing, complete or not.
 func (l *listing) end() {
 	l.done = true
 	l.client.listings--
 	l.drop()
 }
 
-// take checks an item: it comes after the one before, begins as it should, and is
-// what the key was at the log id that it names, which is no older than the
-// listing.
+// take checks an item: it must come after the one before, have the prefix, and be what
+// the key was at the log id that it names, which must be no older than the listing.
 func (l *listing) take(i client.ListItem) {
 	c, k := l.client.c, string(i.Key)
 	if k <= l.last && l.items > 0 || k <= string(l.options.After) || !strings.HasPrefix(k, l.prefix) {
@@ -205,8 +204,8 @@ func (l *listing) take(i client.ListItem) {
 	}
 }
 
-// over checks what the listing lacks: nothing that was there all the time, up to
-// its last item if it was to end there.
+// over checks that the listing lacks no key that was there all the time, up to its last
+// item if a limit ended it there. Keys that came or went meanwhile may be in it or not.
 func (l *listing) over() {
 	c := l.client.c
 	l.end()

@@ -7,20 +7,20 @@ import (
 	"muster/shardmap"
 )
 
-// The lull: at the end of some runs nobody writes any more, for longer than
-// sessions are kept. All groups rest, and still their time must go on, through one
-// leader after the other: what is due goes soon, on all replicas at the same entry,
-// and then nothing is written any more.
+// The lull: at the end of some runs nobody writes, for longer than sessions are kept. All
+// groups rest, and still their time must go on, through one leader after the other:
+// sessions that are due are forgotten soon, on all replicas at the same entry, and then
+// nothing more is written.
 
 const (
 	lullEvery = 8
 	// strikeWithin is the longest time between two faults of a lull.
 	strikeWithin = 2 * time.Minute
-	// toldEvery is how long no entry may tell the time, and so what is lost where
-	// nobody heard it otherwise.
+	// toldEvery is how long no entry may tell the time, and so how much time is lost
+	// if nobody heard it otherwise.
 	toldEvery = time.Minute
-	// heardEvery is what is lost with a leader of which others heard the time, and
-	// lullSlack what a group may take besides for one entry and its sync.
+	// heardEvery is how much time is lost with a leader from which others heard the
+	// time, and lullSlack what a group may take in addition for an entry and its sync.
 	heardEvery = time.Second
 	lullSlack  = 5 * time.Second
 	// gather is how long sessions that are due may wait for others that will be.
@@ -37,7 +37,7 @@ type lull struct {
 	groups []quietGroup  // by group
 }
 
-// quietGroup is what excuses a group that is late.
+// quietGroup is what excuses a group for being late.
 type quietGroup struct {
 	leaderless time.Duration
 	lost       time.Duration // of group time, by changes of leaders
@@ -73,7 +73,8 @@ func (l *lull) run() {
 
 func (l *lull) plan() { l.next = l.c.now + l.c.chance.between(0, strikeWithin) }
 
-// look holds the groups to what may make them late, since the last look a tick ago.
+// look counts, each tick, what may make the groups late, and checks that none is later
+// than that explains.
 func (l *lull) look() {
 	c := l.c
 	for g := 1; g < len(l.groups); g++ {
@@ -148,8 +149,8 @@ func (l *lull) strike() {
 	case 1, 2:
 		for g := range l.groups {
 			if c.leaderOf(raft.GroupID(g)) == n {
-				// Started at once it may lead again, and a process that was just
-				// started has heard nothing.
+				// If it is started at once it may lead again, and a process that was
+				// just started has heard nothing.
 				l.groups[g].lost += toldEvery
 			}
 		}
@@ -181,8 +182,8 @@ func (l *lull) still() {
 	}
 }
 
-// keepsTime checks the time of an entry that is applied for the first time: it does
-// not go back, and runs no faster than the fastest clock has since the founding.
+// keepsTime checks the time of an entry that is applied for the first time: it must not
+// go back, and must be no later than the fastest clock since the founding.
 func (t *truth) keepsTime(n *node, e raft.Entry) {
 	if k := len(t.entries); k > 0 && e.Time < t.entries[k-1].time {
 		t.c.fail("n%d applies %s of group %d at group time %d, the entry before was at %d", n.index, e.ID, t.group, e.Time, t.entries[k-1].time)
@@ -192,17 +193,17 @@ func (t *truth) keepsTime(n *node, e raft.Entry) {
 	}
 }
 
-// fastest is how far the clock of a host has gone at most since the founding.
+// fastest is how far the clock of a host can have gone since the founding.
 func (x *chaos) fastest() time.Duration {
 	return x.c.now + x.c.now*driftMax/1e6 + x.jumped + time.Second
 }
 
-// told checks what a time entry does to all slots at once: no session goes before its
-// time (I13), and on all replicas the same ones do (I10).
+// told checks what a time entry does to all slots at once: no session is forgotten before
+// its time (I13), and all replicas forget the same ones (I10).
 func (t *truth) told(w *watched, e raft.Entry) {
 	slots := t.c.slots[t.group]
 	before, again := t.toldDigests[e.ID.Index]
-	if !again { // else the model may be ahead of the replica
+	if !again { // only the first time: later the model may be ahead of the replica
 		t.keepsSessions(w, e)
 		before = make([]uint64, len(slots))
 		t.toldDigests[e.ID.Index] = before
@@ -232,8 +233,7 @@ func (t *truth) keepsSessions(w *watched, e raft.Entry) {
 	}
 }
 
-// digestAt returns the digest of the slot in place i of the group's after an entry
-// that changed it.
+// digestAt returns the digest of the group's i-th slot after an entry that changed it.
 func (t *truth) digestAt(index uint64, i int) uint64 {
 	if told := t.toldDigests[index]; told != nil {
 		return told[i]

@@ -6,8 +6,8 @@ import (
 	"muster/shardmap"
 )
 
-// model is what a group's log means, by the slowest and most obvious code that
-// says it: maps, and all that ever was. It forgets nothing.
+// model is what a group's log means, in the slowest and most obvious code: maps that keep
+// everything that ever was.
 type model struct {
 	keys     map[string][]keyVersion // by index
 	last     map[shardmap.Slot]uint64
@@ -46,7 +46,7 @@ func newModel() model {
 	return model{keys: map[string][]keyVersion{}, last: map[shardmap.Slot]uint64{}, outcomes: map[outcomeKey]outcome{}, floors: map[floorKey]uint64{}, used: map[floorKey]raft.GroupTime{}}
 }
 
-// apply says what an entry does.
+// apply returns what an entry does.
 func (m *model) apply(t *truth, e raft.Entry) (outcome, outcomeKey) {
 	_, write, err := wire.ReadOrigin(e.Payload())
 	if err != nil {
@@ -70,6 +70,8 @@ func (m *model) apply(t *truth, e raft.Entry) (outcome, outcomeKey) {
 	if x.Session == 0 {
 		return m.change(e.ID, x), outcomeKey{}
 	}
+	// A session remembers outcomes from its floor on. Below it a retry is refused rather
+	// than applied a second time.
 	floor := floorKey{x.Session, x.Slot}
 	m.floors[floor] = max(m.floors[floor], x.Floor)
 	m.used[floor] = e.Time
@@ -124,6 +126,8 @@ func (m *model) change(id raft.LogID, x *shardmap.Command) outcome {
 	if x.Kind == shardmap.CommandCheck {
 		return r
 	}
+	// Versions grow within a slot, and a key that is deleted and set again never gets an
+	// old one.
 	r.version = max(id.Index, m.last[x.Slot]+1)
 	m.last[x.Slot] = r.version
 	key := string(x.Key(0))

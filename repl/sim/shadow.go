@@ -12,14 +12,13 @@ import (
 type ledger struct {
 	n        *node
 	shadows  map[logstore.Replica]*shadow
-	pending  []logstore.Write                // under way when it crashed: kept, or not
-	newest   map[logstore.Replica]raft.LogID // that was applied in this process
+	pending  []logstore.Write                // under way at the crash: they may be there or not
+	newest   map[logstore.Replica]raft.LogID // the last entry that was applied in this process
 	forgets  bool                            // the next start finds an older directory
-	doubtful bool                            // the node may have to hear all others before it does anything
+	doubtful bool                            // the node may have to hear all others before it promises anything
 }
 
-// shadow is what a replica must find on its disk: what was synced, as the
-// batches told it.
+// shadow is what a replica must find on its disk: what the synced batches add up to.
 type shadow struct {
 	replica logstore.Replica
 	there   bool
@@ -67,7 +66,7 @@ func (l *ledger) of(r logstore.Replica) *shadow {
 	return s
 }
 
-// wrote notes that writes are durable.
+// wrote records that writes are durable.
 func (l *ledger) wrote(writes []logstore.Write) {
 	for i := range writes {
 		w := &writes[i]
@@ -75,8 +74,8 @@ func (l *ledger) wrote(writes []logstore.Write) {
 	}
 }
 
-// write notes a write with the first few of its entries, and checks that it may
-// be.
+// write records a write with the first few of its entries, and checks that it is
+// allowed.
 func (s *shadow) write(n *node, w *logstore.Write, entries int) {
 	t := n.c.truth[s.replica.Group]
 	if w.Remove {
@@ -97,6 +96,8 @@ func (s *shadow) write(n *node, w *logstore.Write, entries int) {
 		if term, ok := s.termAt(b.ID.Index); s.there && ok && term == b.ID.Term {
 			s.terms = s.terms[b.ID.Index-s.base.Index:]
 		} else {
+			// The snapshot replaces the log. An entry after it that is committed must
+			// not go with it: a quorum may have counted this copy.
 			for i, term := range s.terms {
 				if at := s.base.Index + uint64(i) + 1; at > b.ID.Index && at <= uint64(len(t.entries)) && t.entries[at-1].term == term {
 					n.c.fail("I3: n%d: group %d drops %d.%d, which is committed, for a snapshot at %s", n.index, s.replica.Group, term, at, b.ID)
@@ -125,6 +126,8 @@ func (s *shadow) write(n *node, w *logstore.Write, entries int) {
 		if last := s.last(); first > last.Index+1 || first <= s.base.Index {
 			n.c.fail("n%d: group %d writes %s into a log from %s to %s", n.index, s.replica.Group, w.Entries[0].ID, s.base, last)
 		}
+		// Entries may be written again, or replace others, but a committed one must be
+		// among those that replace it.
 		keep := int(first - s.base.Index - 1)
 		for i, term := range s.terms[keep:] {
 			if at := first + uint64(i); at <= uint64(len(t.entries)) && t.entries[at-1].term == term {
@@ -152,7 +155,7 @@ func (s *shadow) write(n *node, w *logstore.Write, entries int) {
 			s.terms = append(s.terms, e.ID.Term)
 		}
 	}
-	// Without a record behind it, it waits for the next write.
+	// Without a record to carry it, the commit waits for the next write.
 	if entries > 0 || w.HasState {
 		s.state.Commit = max(s.state.Commit, min(w.Commit, s.last().Index))
 	}
@@ -184,9 +187,8 @@ func (s *shadow) clone() *shadow {
 	return &c
 }
 
-// checkRestored holds what the log found on disk against the shadows: all that
-// was synced is there (I5), and what was under way at the crash is there from
-// its beginning up to some point, or not at all.
+// checkRestored compares what the log found on disk with the shadows: all that was synced
+// must be there (I5), and of what was under way at the crash any beginning may be.
 func (l *ledger) checkRestored() error {
 	for _, r := range l.n.store.Replicas() {
 		if l.n.decay.wounded[r] {
@@ -213,7 +215,7 @@ func (l *ledger) checkRestored() error {
 			l.n.c.fail("I5: n%d: the log has lost %s", l.n.index, r)
 		}
 	}
-	// Of what is damaged it is looked at once it is whole.
+	// Writes to a damaged replica are checked once it is whole.
 	l.pending = slices.DeleteFunc(l.pending, func(w logstore.Write) bool { return !l.n.decay.wounded[w.Replica] })
 	return nil
 }
@@ -227,6 +229,8 @@ func (l *ledger) checkReplica(r logstore.Replica, restored *raft.Restored) {
 		if found || w.Replica != r {
 			continue
 		}
+		// A write that was cut short leaves its first few entries. Each number of them
+		// is tried until one matches.
 		bare := *w
 		bare.Entries = nil
 		before := s.clone()
@@ -244,14 +248,14 @@ func (l *ledger) checkReplica(r logstore.Replica, restored *raft.Restored) {
 	if restored.State.Commit < commit {
 		l.n.c.fail("I5: n%d: %s had commit %d on disk, found is %d", l.n.index, r, commit, restored.State.Commit)
 	}
-	// Of a write that was cut short, term and vote may be there, and the commit, whose
-	// record is the last of it, not.
+	// A write that was cut short may have left term and vote without the commit, whose
+	// record comes last.
 	s.state.Commit = restored.State.Commit
 	l.shadows[r] = s
 }
 
-// promised checks I5 where it begins: what a replica says that it keeps is
-// synced by then.
+// promised checks I5 at its root: when a replica promises something to another, it is
+// synced already.
 func (l *ledger) promised(e *wire.Envelope) {
 	m := &e.Message
 	var vote raft.ReplicaID
@@ -269,7 +273,7 @@ func (l *ledger) promised(e *wire.Envelope) {
 		l.n.c.fail("I15: n%d sends a %s of group %d, whose log here is damaged", l.n.index, m.Type, e.Group)
 	}
 	if s.state.Term > m.Term {
-		return // it has promised other things since, on the same batch
+		return // it has promised more since, in the same batch, and the term of this is over
 	}
 	if vote != 0 && (s.state.Term != m.Term || s.state.Vote != vote) {
 		l.n.c.fail("I5: n%d sends a %s of group %d in term %d for replica %d; synced is term %d, vote %d", l.n.index, m.Type, e.Group, m.Term, vote, s.state.Term, s.state.Vote)
