@@ -34,7 +34,7 @@ func (x *heard) hear(t *testing.T, s *speaker) wire.Header {
 	t.Helper()
 	h, body, err := s.read()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v; %d streams have pieces, ended have %v, refused were %v", err, len(x.pieces), x.ends, x.errs)
 	}
 	switch h.Type {
 	case wire.TypeScanPiece:

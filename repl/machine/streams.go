@@ -90,6 +90,7 @@ func (x *Streams) take(h wire.Header, body []byte, r repl.Reply, table *shardmap
 		x.forget(old)
 		r.Size += old.reply.Size
 		x.deny(r, wire.BadRequest(fmt.Sprintf("stream %d", r.Request), "a stream of this number is open", "give it another number; that one has ended"))
+		x.turns() // a page of it may have been under way
 		return
 	}
 	if bad != nil {

@@ -265,6 +265,35 @@ func TestStreamsTakeTurns(t *testing.T) {
 	}
 }
 
+// However a stream ends whose page is being read, the next has its turn: one would
+// wait for ever else, for nothing more happens to it.
+func TestStreamLeavesItsTurn(t *testing.T) {
+	for _, c := range []struct {
+		what string
+		end  func(x *streams)
+	}{
+		{"it is cancelled", func(x *streams) { x.q.Streams.Cancel(0) }},
+		{"its number is used twice", func(x *streams) { x.open(0, wire.Scan{}) }},
+		{"it is granted too much", func(x *streams) { x.q.Streams.Grant(0, math.MaxUint64) }},
+		{"nonsense is said of it", func(x *streams) { x.q.Streams.Refuse(0, wire.BadRequest("grant", "no number", "send one")) }},
+		{"its read is refused", func(x *streams) {
+			r := x.asks[0]
+			r.Reply.To.Answer(r.Reply, wire.TypeError, wire.NotLeader(1, 0, "").Append(nil))
+		}},
+	} {
+		x := newStreams(t)
+		x.fill(10, func(int) int { return 100 })
+		waits := uint64(0)
+		for ; int(waits) == len(x.asks); waits++ {
+			x.open(waits, wire.Scan{Prefix: []byte("s/"), Window: wire.StreamPieceMin})
+		}
+		before := len(x.asks)
+		if c.end(x); len(x.asks) != before+1 || x.asks[before].Reply.Request != waits-1 {
+			t.Errorf("%s: %d reads were asked for, then %d", c.what, before, len(x.asks))
+		}
+	}
+}
+
 // What a client does wrong with a stream ends that stream, with a typed error, or is
 // told to be for none; nothing that it counted stays counted.
 func TestHostileStreams(t *testing.T) {
