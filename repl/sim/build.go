@@ -10,19 +10,18 @@ import (
 )
 
 const (
-	// mixedEvery is how many clusters there are for each with members of the build
-	// before this one.
+	// mixedEvery is how many clusters there are for each that has members of the
+	// previous build.
 	mixedEvery = 3
 	// upgradeEvery is how many starts of a member of the older build there are for
-	// each with which it becomes one of the newer build.
+	// each at which it gets the newer build.
 	upgradeEvery = 4
 )
 
 // builds are the levels of commands that the members of a cluster understand. In a
-// mixed cluster all begin with the level of the older build, which the cluster is
-// founded at. Some run the newer build from the first; each other one is given it at
-// some start. The members announce what they run, as in a process, and what the
-// cluster takes follows from that.
+// mixed cluster, which is founded at the level of the older build, some members run the
+// newer build from the first, and each other one gets it at some start. The members
+// announce what they run, as in a process, and the cluster's level follows from that.
 type builds struct {
 	c       *cluster
 	founded uint32           // the level that the cluster was founded at
@@ -38,11 +37,10 @@ func (b *builds) init(c *cluster) {
 	}
 }
 
-// mixed reports whether the cluster was founded by members of which some are of the
-// build before this one.
+// mixed reports whether some founders of the cluster ran the previous build.
 func (b *builds) mixed() bool { return b.founded < shardmap.Level }
 
-// draw draws the build of one node more.
+// draw draws the build of one more node.
 func (b *builds) draw() {
 	level := uint32(shardmap.Level)
 	if b.mixed() && b.c.chance.below(2) == 0 {
@@ -57,7 +55,7 @@ func (b *builds) of(n *node) uint32 { return b.nodes[n.index-1] }
 // lowest is the highest level that all members understand.
 func (b *builds) lowest() uint32 { return slices.Min(b.nodes) }
 
-// starts may give a node that starts the newer build.
+// starts may give the newer build to a node that starts.
 func (b *builds) starts(n *node) {
 	if b.of(n) < shardmap.Level && n.life > 1 && b.c.chance.below(upgradeEvery) == 0 {
 		b.upgrade(n)
@@ -85,9 +83,9 @@ func (b *builds) upgradeAll() {
 	}
 }
 
-// raised reports whether each node that has a copy of the table knows that the
-// cluster is at the level that all members understand. One whose disk is lost says
-// no more what it understands: what it has announced stands.
+// raised reports whether each node that has a copy of the table knows that the cluster is
+// at the level that all members understand. For a node whose disk is lost, its last
+// announcement counts.
 func (b *builds) raised() bool {
 	want, newest := b.lowest(), b.c.newestTable()
 	for _, n := range b.c.nodes {
@@ -116,7 +114,7 @@ func (b *builds) knows(n *node, t *shardmap.Table) {
 	}
 }
 
-// wrote checks an entry that is in a log for the first time: all members must
+// wrote checks an entry when it is in a log for the first time: all members must
 // understand it.
 func (b *builds) wrote(n *node, g raft.GroupID, e *raft.Entry) {
 	if e.Kind != raft.EntryNormal {

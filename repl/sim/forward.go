@@ -11,11 +11,11 @@ import (
 	"muster/shardmap"
 )
 
-// Some clients reach one node alone, whatever else is wrong: their requests are passed
-// on. Half of them know it, and the others find out that the leaders can't be reached.
+// Some clients reach only one node, which passes their requests on. Half of them know
+// that, and the others find out that they can't reach the leaders.
 
 const (
-	// confinedEvery is how many clients there are for each that reaches one node.
+	// confinedEvery is how many clients there are for each that reaches only one node.
 	confinedEvery = 4
 	// passersMax bounds the connections from other nodes that a node remembers: each
 	// process of each node opens one.
@@ -59,7 +59,7 @@ func (p *post) passerOf(from *node, life uint32) *passer {
 	return k
 }
 
-// forward is the arrival of a request that another node passes on.
+// forward takes a request that another node passes on.
 func (p *post) forward(e *event) {
 	n, k := p.n, p.passerOf(p.n.c.nodes[e.from-1], e.back)
 	r := repl.Reply{To: k, Request: e.number}
@@ -73,7 +73,7 @@ func (p *post) forward(e *event) {
 	n.handOn(&k.requests)
 }
 
-// handOn gives the host what came of a client's requests.
+// handOn gives the host what a client's requests have become.
 func (n *node) handOn(requests *machine.Requests) {
 	for _, p := range requests.Proposals() {
 		n.host.Propose(p)
@@ -85,7 +85,7 @@ func (n *node) handOn(requests *machine.Requests) {
 	requests.Clear()
 }
 
-// forwardAnswered is the arrival of an answer to a request that was passed on.
+// forwardAnswered takes an answer to a request that this node passed on.
 func (p *post) forwardAnswered(e *event) {
 	if e.wtype != wire.TypeError {
 		p.n.c.result.Forwarded++
@@ -93,8 +93,8 @@ func (p *post) forwardAnswered(e *event) {
 	p.n.host.Forwards.Answered(raft.NodeID(e.from), e.number, e.wtype, e.body)
 }
 
-// forwardsLost is the end of the connection to another node, as this one learns it. What
-// it passed on may all have reached that one.
+// forwardsLost ends the connection to another node, when this one learns of it. All that
+// it passed on may have reached the other.
 func (p *post) forwardsLost(to *node) {
 	p.n.host.Forwards.Lost(to.id, math.MaxUint64, math.MaxUint64)
 }
@@ -155,8 +155,8 @@ func (k *passer) Ask(repl.Read, time.Duration) *wire.Error {
 // Table implements [machine.Asker].
 func (k *passer) Table() *shardmap.Table { return k.node.known.show() }
 
-// confinedTo reports whether a client may reach a node: some reach one alone, which is another one once its disk is
-// damaged for good.
+// confinedTo reports whether a client may reach a node. Some clients reach only one; once
+// the disk of that one is damaged for good, they get another.
 func (cl *simClient) confinedTo(n *node) bool {
 	if cl.only == 0 {
 		return true

@@ -10,19 +10,19 @@ import (
 	"muster/repl"
 )
 
-// membership changes who holds the groups, that of the table too, as an operator
-// would, or the meta group one day: it adds replicas on nodes that have none, removes some
-// (the leader's too), and replaces some. It asks whoever believes to lead, does
-// not wait for what it asked before, and takes no for an answer.
+// membership changes the members of all groups, group 0 included, as an operator would, or
+// the meta group one day: it adds replicas on nodes that have none, removes some (the
+// leader's too), and replaces some. It asks any node that believes that it leads, does
+// not wait for earlier changes, and accepts refusals.
 //
-// It also stands for the table of the meta group, which does not know of
-// changes yet: it has replicas made once the entry that adds them is applied
-// somewhere, and retires those whose removal is.
+// It also stands in for the table of the meta group, which does not know of changes yet:
+// it makes replicas once the entry that adds them is applied somewhere, and retires them
+// once their removal is.
 type membership struct {
 	c       *cluster
 	active  bool
 	pace    time.Duration // between two changes, on average
-	least   int           // voters that it leaves a group
+	least   int           // how many voters it leaves a group
 	replace []replacement // by group
 }
 
@@ -42,8 +42,8 @@ func (x *membership) init(c *cluster, active bool) {
 		return
 	}
 	x.pace = c.chance.skewed(3*time.Second, 60*time.Second)
-	// A node whose disk is damaged stays away: with one less, those that are
-	// left must still be a majority.
+	// A node whose disk is damaged stays away, and the others must still be a majority
+	// without it.
 	x.least = 3
 	if !slices.ContainsFunc(c.chaos.enabled, func(f Fault) bool { return f >= BitFlip && f <= ZeroTail }) {
 		x.least = 1 + c.chance.below(3)
@@ -79,7 +79,7 @@ func (x *membership) happen(e *event) {
 	x.change(raft.GroupID(x.c.chance.below(len(x.c.truth))))
 }
 
-// change asks one that leads the group for a change.
+// change asks a node that leads the group for a change.
 func (x *membership) change(g raft.GroupID) {
 	c, rnd := x.c, &x.c.chance
 	var leaders []*node
@@ -174,9 +174,9 @@ func (x *membership) goal() raft.Goal {
 	return raft.GoalVoter
 }
 
-// leaves reports whether those whose disks are whole are a majority of the voters that
-// a change leaves, and of those that there are on the way: learners become voters one
-// by one, and four of which two are whole decide nothing, where three of five would.
+// leaves reports whether the nodes whose disks are whole are a majority of the voters
+// after a change, and of the voters at each step towards it: learners become voters one
+// by one, and two whole disks of four decide nothing, where three of five would.
 func (x *membership) leaves(m *raft.Membership, ch *raft.Change) bool {
 	stays := func(list []raft.Member) []raft.Member {
 		return slices.DeleteFunc(slices.Clone(list), func(o raft.Member) bool { return slices.Contains(ch.Remove, o.Replica) })
@@ -199,7 +199,7 @@ func (x *membership) leaves(m *raft.Membership, ch *raft.Change) bool {
 	return true
 }
 
-// spares reports whether enough voters stay without those.
+// spares reports whether enough voters stay without id and those that are gone.
 func (x *membership) spares(m *raft.Membership, gone []raft.ReplicaID, id raft.ReplicaID) bool {
 	stay := 0
 	voter := false
@@ -213,8 +213,8 @@ func (x *membership) spares(m *raft.Membership, gone []raft.ReplicaID, id raft.R
 	return !voter || stay >= x.least
 }
 
-// place has each node make the replicas that it should have and lacks, and
-// retire those that are no members any more.
+// place makes each node make the replicas that it should have and lacks, and retire those
+// that are no longer members.
 func (x *membership) place() {
 	for _, n := range x.c.nodes {
 		if !n.up || n.paused || x.c.net.isolated(n.index) {

@@ -10,32 +10,31 @@ import (
 	"muster/shardmap"
 )
 
-// findWithin bounds how long nodes take that have moved, or did not hear where
-// others went, until each has found all others: a round of dials goes through all
-// that is known of a node, and one more seed, with a pause of up to redialMax
-// after each dial.
+// findWithin bounds how long nodes that have moved, or did not hear where others went,
+// take until each has found all others: a round of dials goes through all addresses that
+// are known for a node, and one more seed, with a pause of up to redialMax after each
+// dial.
 const findWithin = 60 * time.Second
 
-// whereabouts is where a node is, and where its process looks for the others:
-// [repl.Addresses] decides that, as in package repl's peers. A node sends nothing
-// to one that it has not found.
+// whereabouts is where a node is, and where its process looks for the others, which
+// [repl.Addresses] decides, as in package repl's peers. A node sends nothing to another
+// that it has not found.
 //
-// Whether a connection stands is of interest only after a node has moved: one
-// that was found counts as found until it moves, however its links are cut.
+// Connections matter only after a node has moved: one that was found counts as found
+// until it moves, even if its links are cut.
 type whereabouts struct {
 	n     *node
 	addr  string   // where the node is dialled
-	seeds []string // of --join, as they were given to it last
+	seeds []string // of --join, as it was last given
 
 	// Of the process.
 	core  *repl.Addresses
 	found [nodesMax + 1]bool
-	dials [nodesMax + 1]uint64 // counts the dials that were planned of a node: the newest is made
+	dials [nodesMax + 1]uint64 // counts the dials that were planned for a node: only the newest is made
 }
 
-// begin is the start of a process. It knows the others from the founding, the
-// table and the seeds. Where one of them is where it is looked for first, it is
-// found at once.
+// begin starts a process. It knows the others from the founding, the table and the seeds.
+// It finds one at once if that is where it looks first.
 func (w *whereabouts) begin() {
 	w.core = repl.NewAddresses(w.addr, w.seeds)
 	w.found = [nodesMax + 1]bool{}
@@ -58,7 +57,7 @@ func (w *whereabouts) begin() {
 	}
 }
 
-// follow takes the addresses that a table has.
+// follow takes over the addresses of a table.
 func (w *whereabouts) follow(t *shardmap.Table) {
 	if t == nil || w.core == nil {
 		return
@@ -70,7 +69,7 @@ func (w *whereabouts) follow(t *shardmap.Table) {
 	}
 }
 
-// move gives the node another address: those that had found it look for it.
+// move gives the node another address. Nodes that had found it have to look for it.
 func (w *whereabouts) move(addr string) {
 	w.n.c.note(w.n.index, "moves from %s to %s", w.addr, addr)
 	w.addr = addr
@@ -86,7 +85,7 @@ func (w *whereabouts) move(addr string) {
 // reaches reports whether what the node sends to another reaches it.
 func (w *whereabouts) reaches(to int) bool { return w.found[to] && w.n.c.net.works(w.n.index, to) }
 
-// dialIn plans a dial of a node, in place of one that is planned.
+// dialIn plans a dial of a node, in place of one that was planned.
 func (w *whereabouts) dialIn(node int, d time.Duration) {
 	w.dials[node]++
 	e := w.n.event(evDial)
@@ -113,8 +112,8 @@ func (w *whereabouts) dial(e *event) {
 	w.dialIn(to.index, c.chance.skewed(redialMin, redialMax))
 }
 
-// meet is a dial that found its node. That hears a hello, and both hear of others,
-// as [repl.Peers] tells them.
+// meet takes a dial that found its node. That node hears a hello, and both hear of
+// others, as [repl.Peers] tells them.
 func (w *whereabouts) meet(to *node) {
 	w.found[to.index] = true
 	w.core.Found(to.id, to.where.addr)
@@ -140,7 +139,7 @@ func (w *whereabouts) claim(from *node) {
 	}
 }
 
-// told takes what another member says of where nodes are.
+// told takes another member's word on where nodes are.
 func (w *whereabouts) told(nodes []wire.NodeAddr) {
 	for _, o := range nodes {
 		if o.Node != w.n.id && w.core.Tell(o.Node, o.Addr) {
@@ -159,8 +158,7 @@ func nodeAt(nodes []*node, addr string) *node {
 	return nil
 }
 
-// haveMet reports whether each of some nodes, if it runs, has found all the others
-// of them that run.
+// haveMet reports whether each running node of a list has found all the others that run.
 func haveMet(nodes []*node) bool {
 	for _, n := range nodes {
 		for _, o := range nodes {
@@ -172,13 +170,13 @@ func haveMet(nodes []*node) bool {
 	return true
 }
 
-// move has one node, some or all stop and come back at other addresses: new ones,
-// or each other's. It reports whether one did.
+// move makes one node, some or all stop and come back at other addresses: new ones, or
+// each other's. It reports whether one did.
 //
-// One that moves first finds the others where the founding had them. Later those
-// that move are given addresses with --join, as they are now, and strangers among
-// them: of any two, the one that moved last was told where the other is. What its
-// table has may be from before, and all that know better may be away for good.
+// The first node that moves finds the others where the founding had them. Later movers
+// get the present addresses with --join, with strangers among them: of any two nodes, the
+// one that moved last was told where the other is. Its table may be out of date, and all
+// nodes that know better may be away for good.
 func (x *chaos) move() bool {
 	c, rnd := x.c, &x.c.chance
 	var movers []*node
@@ -229,8 +227,8 @@ func (x *chaos) move() bool {
 	return true
 }
 
-// drawSeeds returns where all others are now, in any order, with addresses among
-// them where no node is.
+// drawSeeds returns the present addresses of all others, in any order, with addresses
+// among them where no node is.
 func (x *chaos) drawSeeds(n *node) []string {
 	rnd := &x.c.chance
 	var seeds []string

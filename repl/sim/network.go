@@ -12,10 +12,10 @@ import (
 
 const (
 	nodesMax = 9
-	// codecPart is how many messages go unencoded for each that goes over
-	// the wire format and back. All would take as long as the rest of the
-	// simulation; the codec has tests of its own, and what is looked for here
-	// is that both ends of a message share nothing.
+	// codecPart is how many messages there are for each that goes through the
+	// wire format and back. All of them would take as long as the rest of the
+	// simulation. The codec has tests of its own; this is to show that the two
+	// ends of a message share nothing.
 	codecPart = 32
 	// lateMax is how late a message can be.
 	lateMax = 5 * time.Second
@@ -50,7 +50,7 @@ func (w *network) init(c *cluster, nodes int) {
 	w.decoder = wire.NewDecoder(wire.FrameMax)
 }
 
-// works reports whether what from sends reaches to.
+// works reports whether frames of from reach to.
 func (w *network) works(from, to int) bool {
 	return w.cut[from][to] == 0 && !w.gone[from] && !w.gone[to]
 }
@@ -65,10 +65,10 @@ func (w *network) heal() {
 	w.gone = [nodesMax + 1]bool{}
 	w.loss, w.duplicate, w.reorder, w.corrupt = 0, 0, 0, 0
 	clear(w.breaks)
-	// What is late already holds up nothing that is sent from now on.
+	// Frames that are late already do not hold up those that are sent from now on.
 	w.last, w.bulk = [nodesMax + 1][nodesMax + 1]time.Duration{}, [nodesMax + 1][nodesMax + 1]time.Duration{}
-	// Those that could not say hello across a cut do it now; who has found the other
-	// as well needs no word.
+	// Nodes that could not say hello across a cut do it now, unless the other side has
+	// found them already.
 	for _, from := range w.c.nodes {
 		for _, to := range w.c.nodes {
 			if from.where.found[to.index] && !to.where.found[from.index] {
@@ -107,8 +107,8 @@ func (w *network) latency() time.Duration {
 	return w.base + time.Duration(w.c.chance.next()%uint64(w.base))
 }
 
-// send brings one event from node to node: never, late, twice, or as it should.
-// Messages between two nodes keep their order, unless one is made late.
+// send brings one event from node to node: never, late, twice, or as it should. Messages
+// between two nodes keep their order, except one that is made late.
 func (w *network) send(from *node, to raft.NodeID, e *event) {
 	c := w.c
 	e.node, e.from = int32(to), int32(from.index)
@@ -154,8 +154,8 @@ func (w *network) send(from *node, to raft.NodeID, e *event) {
 	c.queue.push(at, e)
 }
 
-// travels reports whether package wire has a frame for the message. A type that
-// raft has and wire does not know yet goes from node to node all the same.
+// travels reports whether package wire has a frame for the message. A type that raft has
+// and wire does not know yet goes from node to node unencoded.
 func (w *network) travels(e *event) bool {
 	return e.kind != evMessage || wire.TypeOf(e.envelope.Message.Type).Known()
 }
@@ -209,8 +209,8 @@ func (w *network) overTheWire(e *event) {
 	}
 }
 
-// flip turns one bit of a frame over. Nothing may come of it: the receiver
-// ends the connection, and raft sends again.
+// flip flips one bit of a frame. The decoder must notice: a receiver ends the connection,
+// and raft sends again.
 func (w *network) flip(e *event) {
 	t, frame := w.encode(e)
 	bit := w.c.chance.below(8 * len(frame))

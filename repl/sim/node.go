@@ -22,24 +22,24 @@ const (
 	idleDelay   = 20 * time.Millisecond // as in repl/loop.go
 )
 
-// node is one host of the cluster: its disk, and the process on it if one runs.
-// What befalls it, and what must hold of it, are its parts' affair.
+// node is one host of the cluster: its disk, and the process on it if one runs. Its parts
+// know what befalls it and what must hold of it.
 type node struct {
 	c     *cluster
 	index int
 	id    raft.NodeID
-	dead  bool // its disk is damaged beyond what this version repairs: out of the run
+	dead  bool // its disk is damaged beyond what this version can mend: it is out of the run
 
 	where    whereabouts // where it is, and where it looks for the others
 	ticks    hostClock   // its clock
-	files    nodeDisk    // what its files are on
+	files    nodeDisk    // its disk
 	refusals refusals    // what its disk does not return for a while
 	decay    decay       // what its disk has lost
 	ledger   ledger      // what its disk must still have
 
 	// Of the process.
 	up         bool
-	life       uint32 // counts the processes: what is due for an earlier one is dropped
+	life       uint32 // counts the processes: events for an earlier one are dropped
 	start      uint64
 	mark       uint64 // of the present life, or the last
 	store      *logstore.Store
@@ -52,11 +52,11 @@ type node struct {
 	bootFault  Fault         // what the next start meets: CrashRecovery, RecoveryFails, or 0
 	replyPause time.Duration // for which what the next turn decides is held back, and the process with it
 
-	writer writer   // has its batches written
+	writer writer   // writes its batches
 	beside taskList // what it does beside its host
-	post   post     // what its host says to others
+	post   post     // sends what its host says to others
 	bulk   courier  // snapshots, to others and from them
-	known  known    // what it knows by the table
+	known  known    // what it knows from the table
 	leave  leave    // its end, when it is told to stop
 }
 
@@ -92,8 +92,8 @@ func newNode(c *cluster, index int) *node {
 	return n
 }
 
-// metaPlacement is a node's replica of group 0 and who else is a member, as
-// package node derives it from the list of founders.
+// metaPlacement is a node's replica of group 0 and its other members, as package node
+// derives them from the list of founders.
 func (c *cluster) metaPlacement(self raft.NodeID) repl.Placement {
 	var nodes []shardmap.TableNode
 	for i := range c.result.Nodes {
@@ -113,8 +113,8 @@ func (n *node) openStore() (*logstore.Store, error) {
 	})
 }
 
-// boot starts the process. What it can't start with ends it again: it is tried
-// later, unless its disk is damaged.
+// boot starts the process. If it can't start, it ends again and is started later, unless
+// its disk is damaged.
 func (n *node) boot() {
 	n.startAt = 0
 	if n.up || n.dead {
@@ -123,8 +123,8 @@ func (n *node) boot() {
 	n.life++
 	n.c.note(n.index, "starts")
 	n.c.builds.starts(n)
-	// What the disk was about to refuse, or refused while the process died,
-	// was of its former life: to sync that file now is no second try.
+	// A failure that was planned, or happened while the process died, belonged to its
+	// former life: syncing that file now is no second try.
 	n.files.disarm()
 	switch {
 	case n.bootFault == RecoveryFails:
@@ -191,7 +191,7 @@ func (n *node) open() error {
 		if !n.decay.hurt {
 			n.c.fail("n%d: its disk is no older one, and its witness tells another: %s", n.index, id.Doubt.Why)
 		}
-		n.ledger.doubtful = true // the last batch has rotted, which looks like a log that ends before it
+		n.ledger.doubtful = true // the last batch has rotted, so the log seems to end before it
 	}
 	if !n.decay.opened() {
 		return errHurt
@@ -248,7 +248,7 @@ func (n *node) event(kind eventKind) *event {
 	return e
 }
 
-// turn lets the host do what follows from its events.
+// turn lets the host act on its events.
 func (n *node) turn() {
 	if d := n.replyPause; d > 0 {
 		n.replyPause = 0
@@ -275,7 +275,7 @@ func (n *node) turn() {
 	n.writer.syncIn(max(n.c.now, n.files.slow.stuck, n.outAt) - n.c.now + d)
 }
 
-// crash takes the process away in the midst of what it does.
+// crash ends the process in the middle of what it does.
 func (n *node) crash(power Fault) {
 	if !n.up {
 		return
@@ -291,9 +291,10 @@ func (n *node) crash(power Fault) {
 	n.end(power)
 }
 
-// end is the end of a process, whyever. What it leaves on disk is power's.
+// end ends a process, for whatever reason. power decides what it leaves on disk.
 func (n *node) end(power Fault) {
 	c := n.c
+	// Events that are under way carry the old life, and are dropped when they are due.
 	n.up = false
 	n.life++
 	n.host, n.store, n.writer.batch, n.bulk.inbox, n.bulk.streams = nil, nil, nil, nil, nil
@@ -347,7 +348,7 @@ func (n *node) resume() {
 	}
 }
 
-// heal ends all that is wrong with the node.
+// heal ends all faults of the node.
 func (n *node) heal() {
 	n.files.disarm()
 	n.files.failing = diskFailure{}
@@ -364,8 +365,8 @@ func (n *node) heal() {
 		n.resume()
 	}
 	if n.writer.batch != nil {
-		// What a stuck disk held back comes now. The event that was due
-		// finds that it is done.
+		// A batch that a stuck disk held back ends now. The event that was planned for
+		// it finds it done.
 		n.writer.syncIn(n.files.latency)
 	}
 	if !n.up && !n.dead {

@@ -8,11 +8,11 @@ import (
 	"muster/logstore/vfs"
 )
 
-// A data directory from an earlier moment is put back, or only the log in it, as a
-// copy that was made while the node ran, days or one start ago. All of it verifies, and it has forgotten what
-// the node promised since; nothing that others count on may be lost by that. The
-// node may have to wait for all others, so that meanwhile it is none of those whom
-// the groups can go on with.
+// A data directory from an earlier moment is put back, or only its log, from a copy that
+// was made while the node ran, days or one start ago. All of it verifies, and it has
+// forgotten what the node promised since. Nothing on which others rely may be lost by
+// that. The node may have to wait for all others, so meanwhile the groups can't count on
+// it.
 
 // olderImage is a copy of a node's directory.
 type olderImage struct {
@@ -20,14 +20,14 @@ type olderImage struct {
 	disk     *vfs.Mem
 	start    uint64 // of the process that ran then
 	replicas []logstore.Replica
-	away     *node // was stopped then, or nil
+	away     *node // the node that was stopped then, or nil
 }
 
 // putBack takes a copy of a node's directory or, the next time, puts it back. It
 // reports whether it did the latter.
 //
-// Often another node is down from the one to the other, and these two start alone:
-// they may be a majority, and neither has what was written meanwhile.
+// Often another node is down from the copying to the putting back, and then these two
+// start alone: they may be a majority, and neither has what was written meanwhile.
 func (x *chaos) putBack() bool {
 	c := x.c
 	image := x.older
@@ -49,15 +49,15 @@ func (x *chaos) putBack() bool {
 	}
 	x.older = nil
 	if !slices.Equal(image.replicas, n.store.Replicas()) {
-		return false // a replica that was removed since would come back; that is another fault
+		return false // a replica that was removed since would come back, which is another fault
 	}
-	// Written over the files it would be mixed with segments that the copy lacks, which
-	// is damage as well; logstore has tests of that.
+	// Written over the files, the copy would be mixed with segments that it lacks, which
+	// is damage too; logstore has tests of that.
 	n.crash(PowerKeep)
 	n.ledger.forgets, n.ledger.doubtful = true, true
 	if n.start == image.start && c.chance.below(2) == 0 {
-		// What the process that was killed has noted in identity and witness tells.
-		// The log of an earlier start is damage: each start notes how far it was.
+		// Identity and witness of the killed process show it. The log of an earlier
+		// start would be damage, because each start records how far the log has come.
 		n.files.mem.PutBack(dataDir+"/"+logstore.LogDir, image.disk, vfs.Replace)
 		n.files.mem.PutBack(dataDir+"/"+logstore.SnapshotDir, image.disk, vfs.Replace)
 		c.note(n.index, "the copy of its log is put back")
@@ -78,13 +78,14 @@ func (x *chaos) putBack() bool {
 	return true
 }
 
-// awayMax bounds how long a node is down for that.
+// awayMax bounds how long that other node is down.
 const awayMax = time.Minute
 
 // begun reports whether a process is about to end by itself.
 func (l *leave) begun() bool { return l.closing || l.by > 0 }
 
-// forget takes for synced what an older directory has, in place of what was.
+// forget makes the content of an older directory the expectation, in place of what was
+// synced.
 func (l *ledger) forget() error {
 	l.forgets = false
 	l.pending = nil
@@ -118,7 +119,7 @@ func (l *ledger) forget() error {
 	return nil
 }
 
-// recalls notes that a node has heard and caught up with all that it forgot.
+// recalls records that a node has learned and caught up with all that it forgot.
 func (l *ledger) recalls() {
 	if l.doubtful && !l.forgets && l.n.host.Doubt().None() {
 		l.doubtful = false

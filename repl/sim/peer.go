@@ -6,9 +6,9 @@ import (
 	"muster/raft"
 )
 
-// What a node hears of the connections that others speak to it on: hints, which
-// prove nothing, so that they come also when nothing is wrong, or not at all
-// when something is.
+// A node hears hints about the connections on which others speak to it. They prove
+// nothing, so here they also come when nothing is wrong, and sometimes not when something
+// is.
 
 const (
 	// peerSilence is after how long a cut link counts as a lost connection, as
@@ -22,13 +22,13 @@ const (
 	// as in node/run.go and repl/loop.go.
 	handOverMax   = 2 * time.Second
 	handOverPause = 5 * time.Millisecond
-	// lifeWait is for how long a replica that was started anew waits for voters that
-	// are silent, as in repl/lives.go.
+	// lifeWait is how long a replica that was started anew waits for silent voters, as
+	// in repl/lives.go.
 	lifeWait = 2 * raft.ElectionTicksDefault * tick
 )
 
-// waits reports whether a replica of the node has yet to hear other voters since it
-// was started, or lacks entries that one of them told of.
+// waits reports whether a replica of the node has not heard all other voters since it was
+// started, or lacks entries that one of them has named.
 func (n *node) waits() bool {
 	if n.host == nil {
 		return true // it is about to start
@@ -41,8 +41,8 @@ func (n *node) waits() bool {
 	return false
 }
 
-// lose ends the connection on which from speaks to to. The other end learns of
-// it after a while, and may see a new one sooner.
+// lose ends the connection on which from speaks to to. The other end learns of it after
+// word, and may see a new one sooner.
 func (w *network) lose(from, to int, word time.Duration) {
 	n := w.c.nodes[to-1]
 	if !n.up || n.dead {
@@ -53,8 +53,8 @@ func (w *network) lose(from, to int, word time.Duration) {
 	w.c.after(word, e)
 }
 
-// loseForwards ends the connection on which from passes requests on to to, as from learns
-// it after a while.
+// loseForwards ends the connection on which from passes requests on to to. from learns of
+// it after word.
 func (w *network) loseForwards(from, to int, word time.Duration) {
 	n := w.c.nodes[from-1]
 	if !n.up || n.dead {
@@ -76,8 +76,8 @@ func (w *network) dial(from, to int) {
 	w.c.after(w.c.chance.skewed(redialMin, redialMax), e)
 }
 
-// word is word of a connection from another node: it ended, it is silent
-// (number 2), or there is a new one (1); or (3) that the one to it ended.
+// word takes a hint about a connection: one from another node has ended (number 0), is new
+// (1) or is silent (2), or the one to that node has ended (3).
 func (w *whereabouts) word(e *event) {
 	from := int(e.from)
 	switch e.number {
@@ -100,7 +100,7 @@ func (w *whereabouts) word(e *event) {
 	}
 }
 
-// silence plans that the node at the end of a cut link gives the connection up.
+// silence plans that the node at the end of a cut link gives up the connection.
 func (w *network) silence(l link) {
 	n := w.c.nodes[l.to-1]
 	if !n.up || n.dead {
@@ -111,8 +111,8 @@ func (w *network) silence(l link) {
 	w.c.after(peerSilence, e)
 }
 
-// parted tells the others that a process has ended: its system closes what it
-// had open. Without power nobody does.
+// parted tells the others that a process has ended: its system closes the connections.
+// After a power loss nobody closes them.
 func (w *whereabouts) parted() {
 	for _, o := range w.n.c.nodes {
 		if o != w.n && w.n.c.net.works(w.n.index, o.index) {
@@ -136,7 +136,7 @@ func (w *whereabouts) greet() {
 type leave struct {
 	n       *node
 	by      time.Duration // until when it hands over; 0: it was not told
-	closing bool          // it does nothing more but end its last batch
+	closing bool          // it only ends its last batch
 }
 
 // begin tells the process to stop: it hands over what it leads, then writes
@@ -147,7 +147,7 @@ func (l *leave) begin() {
 	l.n.c.after(0, l.n.event(evStop))
 }
 
-// look is one look at whether the leadership has gone.
+// look checks whether all leadership has been handed over.
 func (l *leave) look() {
 	if left := l.n.host.HandOver(); left > 0 && l.n.c.now < l.by {
 		l.n.turn()
@@ -160,7 +160,7 @@ func (l *leave) look() {
 	}
 }
 
-// end ends a process that was told to, once its last batch is on disk.
+// end ends a process that was told to stop, once its last batch is on disk.
 func (l *leave) end() {
 	l.n.files.arm()
 	err := l.n.store.Close()

@@ -10,7 +10,7 @@ import (
 )
 
 // post sends what a node's host says to other nodes: it is the [repl.Transport] of its
-// process, and takes in those frames that are for none of the cores.
+// process. It also takes in frames that are not for raft.
 type post struct {
 	n       *node
 	crashOn raft.MessageType // the node crashes when it has sent one of these; 0: none
@@ -77,8 +77,8 @@ func (p *post) SendBeat(to raft.NodeID, b *wire.Beat, answer bool) {
 // Flush implements [repl.Transport].
 func (p *post) Flush() {}
 
-// sendBody sends a frame that is for none of the cores. These are rare, so all
-// of them travel as bytes.
+// sendBody sends a frame that is not for raft. These are rare, so all of them travel as
+// bytes.
 func (p *post) sendBody(to raft.NodeID, t wire.Type, b wire.Body) {
 	v := p.n.c.queue.get(evFrame)
 	v.wtype = t
@@ -110,7 +110,7 @@ func (p *post) SendSnapshot(to raft.NodeID, o *repl.SnapshotStream) {
 	p.n.bulk.lookAt(o.Number, p.n.beside.stepTime())
 }
 
-// arrived is the arrival of such a frame.
+// arrived takes such a frame.
 func (p *post) arrived(e *event) {
 	from := raft.NodeID(e.from)
 	read := func(b wire.Body, body []byte) {

@@ -10,8 +10,8 @@ import (
 	"muster/shardmap"
 )
 
-// beginMore adds to the keys that a get asks for others of the same group: what
-// they are must be of one moment too.
+// beginMore adds other keys of the same group to a get: the answer must show all of them
+// at one moment.
 func (o *op) beginMore(c *cluster, q *wire.Get) {
 	for range c.chance.below(4) {
 		k := c.history.names[c.chance.below(len(c.history.names))].key
@@ -39,9 +39,9 @@ func (o *op) beginPage(c *cluster) {
 	o.body = q.Append(nil)
 }
 
-// beginLocal makes o a get of a node's own copy, however old, but for an index
-// that is to be applied: mostly one that is, or soon will be. Some wait in vain,
-// also in groups that rest, and must not be kept for longer than wanted (I16).
+// beginLocal makes o a get of a node's own copy, however old, which may name an index that
+// must be applied first: mostly one that is, or soon will be. Some wait in vain, in groups
+// at rest too, and must not be kept for longer than wanted (I16).
 func (o *op) beginLocal(c *cluster, q *wire.Get) {
 	t := c.truth[o.group]
 	at := t.acknowledged + uint64(c.chance.below(3))
@@ -64,9 +64,9 @@ func (o *op) listed(t wire.Type, body []byte) {
 	c.result.Pages++
 }
 
-// checkPage holds a page against the model as of the log id that it names: each
-// key that was there, none else, each as it was. A page in which two keys are as
-// of different entries can't be that.
+// checkPage compares a page with the model as of the log id that it names: it must have
+// each key that was there, no other, and each as it was. A page with two keys as of
+// different entries fails this.
 func (t *truth) checkPage(o *op, a *wire.ListAnswer) {
 	t.spoke(o, a.Group, a.At)
 	q, last, rows := o.list, "", 0
@@ -89,7 +89,7 @@ func (t *truth) checkPage(o *op, a *wire.ListAnswer) {
 	if a.More && rows == 0 || q.Limit > 0 && rows > int(q.Limit) {
 		t.c.fail("I9: %s has %d keys, of %d at most, and says that there are more: %v", o, rows, q.Limit, a.More)
 	}
-	// What lies behind the last row is for the next page, if there is one.
+	// Keys after the last row belong to the next page, if there is one.
 	for k, h := range t.model.keys {
 		if k <= string(q.After) || !strings.HasPrefix(k, string(q.Prefix)) || a.More && k > last {
 			continue

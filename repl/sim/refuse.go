@@ -8,11 +8,11 @@ import (
 	"muster/logstore/vfs"
 )
 
-// lookEvery lies between two looks at what a disk refuses, as in node/mend.go.
+// lookEvery is the time between two looks at what a disk refuses, as in node/mend.go.
 const lookEvery = time.Second
 
-// refusal is what a disk does not return for a while: one question, once; or a
-// sector, a file, or everything, again and again.
+// refusal is what a disk does not return for a while: one answer, once; or a sector, a
+// file, or everything, again and again.
 type refusal struct {
 	rule   vfs.Rule
 	armed  *vfs.Armed // nil while it is suspended, and when it is over
@@ -26,7 +26,7 @@ type refusals struct {
 	now *refusal // nil: nothing
 }
 
-// begin has a node's disk refuse something for a while.
+// begin makes a node's disk refuse something for a while.
 func (q *refusals) begin(rule vfs.Rule, d time.Duration) {
 	q.now = &refusal{rule: rule, until: q.n.c.now + d}
 	q.now.armed = q.n.files.fs.Add(rule)
@@ -55,16 +55,16 @@ func (x *chaos) drawRefusal(n *node) (vfs.Rule, bool) {
 	return vfs.Rule{Fault: vfs.Unreadable, Name: name, Offset: at, Times: vfs.Always}, true
 }
 
-// any reports whether the node's disk refuses something, or the node may not
-// have got over it yet.
+// any reports whether the node's disk refuses something, or the node may not have
+// recovered from that yet.
 func (q *refusals) any() bool { return q.now != nil }
 
-// caused reports whether an error comes of what the disk refuses.
+// caused reports whether an error comes from what the disk refuses.
 func (q *refusals) caused(err error) bool {
 	return q.any() && (errors.Is(err, vfs.ErrFault) || errors.Is(err, logstore.ErrRefused))
 }
 
-// suspend has the disk return everything, for a look of the run's own, until the
+// suspend makes the disk return everything, so that the run itself can look, until the
 // function that it returns is called.
 func (q *refusals) suspend() (resume func()) {
 	if !q.any() || q.now.armed == nil {
@@ -87,9 +87,9 @@ func (q *refusals) stop() {
 	}
 }
 
-// look is what a node does from time to time while its disk refuses something: it
-// reads all that is there, and looks again at what was refused. It is over when
-// the disk returns everything, and the node has found that out.
+// look does what a node does from time to time while its disk refuses something: it reads
+// everything, and looks again at what was refused. The refusal is over once the disk
+// returns everything and the node has noticed.
 func (q *refusals) look() {
 	r := q.now
 	if r == nil {
@@ -123,9 +123,9 @@ func (q *refusals) look() {
 	q.lookIn(lookEvery)
 }
 
-// unhurt checks that what is refused is taken for nothing worse. What the log
-// lost once and was given back may be what is refused now: then the log finds the
-// older loss, which stands elsewhere, and no copy.
+// unhurt checks that the log takes a refusal for nothing worse. Entries that it once lost
+// and got back may be refused now: then it finds the older record of their loss, which is
+// elsewhere, and no copy.
 func (q *refusals) unhurt(all []logstore.Damaged) {
 	for i := range all {
 		d := &all[i]
@@ -144,8 +144,8 @@ func (q *refusals) over() {
 	q.n.c.note(q.n.index, "its disk has returned everything")
 }
 
-// endAll has the disk return everything from now on, and the node find that
-// out at once: what follows is to be in time.
+// endAll makes the disk return everything from now on, and lets the node notice at once,
+// because what follows has a time limit.
 func (q *refusals) endAll() {
 	if !q.any() {
 		return

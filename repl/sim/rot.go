@@ -12,31 +12,31 @@ import (
 	"muster/raft"
 )
 
-// decay is what the disk of a node has lost of its files, and how far that has been
-// given back.
+// decay is what the disk of a node has lost of its files, and how much of that it has got
+// back.
 type decay struct {
 	n       *node
 	due     Fault                     // what befalls its files once its log rests; 0: nothing
-	hurt    bool                      // its files were hit, and it is not known to be whole again
-	scarred bool                      // its files were hit once, and what was lost given back
+	hurt    bool                      // its files were hit, and are not known to be whole again
+	scarred bool                      // its files were hit once, and it got back what it lost
 	proved  bool                      // a start has read all of the log since then
-	scrubs  int                       // that found nothing since then
-	image   *vfs.Mem                  // its disk before that, until a process makes use of it
+	scrubs  int                       // how many scrubs have found nothing since then
+	image   *vfs.Mem                  // its disk before that, until a process uses the new one
 	wounded map[logstore.Replica]bool // replicas that were damaged at the start
 }
 
-// rots are what the faults of a disk that rots do to a file.
+// rots are what the faults of a rotting disk do to a file.
 var rots = map[Fault]vfs.Fault{
 	BitFlip: vfs.BitFlip, ZeroSector: vfs.ZeroSector, ZeroPage: vfs.ZeroPage, StaleSector: vfs.StaleSector,
 	Misdirected: vfs.Misdirected, Truncated: vfs.Truncated, Missing: vfs.Missing,
 }
 
-// scrubEvery lies between two looks at all that is on the disk of a node that was
-// hit. A real one takes days; what it finds is the same.
+// scrubEvery is the time between two complete scrubs of a disk that was hit. A real scrub
+// takes days, and finds the same.
 const scrubEvery = 2 * time.Second
 
-// frail draws a node whose disk may rot: the others can do without it, for all
-// time if need be, and no other one is hit that is not whole again.
+// frail draws a node whose disk may rot: the others can do without it, for ever if
+// necessary, and every other disk is whole.
 func (x *chaos) frail() *node {
 	if n := x.c.nodes[x.c.chance.below(len(x.c.nodes))]; x.mayRot(n) {
 		return n
@@ -52,16 +52,15 @@ func (x *chaos) mayRot(n *node) bool {
 		}
 	}
 	if n.refusals.any() {
-		return false // it could not be told from that
+		return false // rot could not be told from a refusal
 	}
 	return n.up && !n.paused && !n.dead && x.c.majoritiesToCome(func(o *node) bool { return o != n && !o.dead })
 }
 
-// rot lets some of what is on a disk be another thing than was written, of a
-// process that runs, or of one that was just killed. It is called when the
-// durable offset was written: what was promised last must not be what is hit
-// while none stands behind it, for that can't be told from a torn write, which
-// docs/storage.md says.
+// rot changes something on a disk, under a running process or one that was just killed. It
+// is called after the durable offset was written: the last promises must not be hit before
+// a later batch proves that they were synced, because that can't be told from a torn write
+// (docs/storage.md).
 func (x *chaos) rot(n *node) {
 	c, f := x.c, n.decay.due
 	n.decay.due = 0
@@ -72,7 +71,7 @@ func (x *chaos) rot(n *node) {
 	if !ok {
 		return
 	}
-	runs := c.chance.below(2) == 0 && f != Missing // who has a file open does not miss it
+	runs := c.chance.below(2) == 0 && f != Missing // a process that has the file open does not miss it
 	if !runs {
 		n.crash(PowerKeep)
 		n.decay.image = n.files.mem.Copy()
@@ -84,8 +83,8 @@ func (x *chaos) rot(n *node) {
 	x.hurts(n, f, name, at)
 }
 
-// damage does to a file what a rotting disk does, and reports whether the file is
-// another than before.
+// damage does to a file what a rotting disk does, and reports whether the file has
+// changed.
 func (d *decay) damage(name string, at int64, fault vfs.Fault) bool {
 	changed, err := d.n.files.mem.Damage(name, at, fault)
 	if err != nil {
@@ -94,8 +93,8 @@ func (d *decay) damage(name string, at int64, fault vfs.Fault) bool {
 	return changed
 }
 
-// zeroTail takes the end of a log away that was just closed: zeros there look
-// like room after a batch that was never finished. What was acknowledged is in it.
+// zeroTail zeroes the end of a log that was just closed, with acknowledged entries in it:
+// zeros there look like the room after a batch that was never finished.
 func (x *chaos) zeroTail(n *node) {
 	c := x.c
 	n.decay.due = 0
@@ -124,7 +123,7 @@ func (x *chaos) zeroTail(n *node) {
 	x.hurts(n, ZeroTail, file, from*vfs.PageSize)
 }
 
-// hurts notes that a disk was hit.
+// hurts records that a disk was hit.
 func (x *chaos) hurts(n *node, f Fault, name string, at int64) {
 	c := x.c
 	c.result.Fired[f]++
@@ -135,8 +134,7 @@ func (x *chaos) hurts(n *node, f Fault, name string, at int64) {
 	c.after(scrubEvery, e)
 }
 
-// frailNow reports whether meanwhile another node has been hit, or too many are
-// gone.
+// frailNow reports whether another node has been hit meanwhile, or too many are gone.
 func (x *chaos) frailNow(n *node) bool {
 	for _, o := range x.c.nodes {
 		if o.decay.hurt || o.ledger.doubtful {
@@ -178,15 +176,15 @@ func (x *chaos) drawPlace(n *node, f Fault) (name string, at int64, ok bool) {
 	}
 	in, at := x.drawByte(files)
 	if f == Misdirected && (in > 0 || len(files) < 3) {
-		// Elsewhere it could take both what was written last and what proves
-		// that it was; a write that goes astray hits what is older.
+		// In a later segment it could destroy both the last batch and the proof that it
+		// was synced. A stray write hits older bytes.
 		return "", 0, false
 	}
 	return dir + "/" + names[in], at, true
 }
 
-// scrub reads all that is on a disk that was hit. The node is whole again when
-// nothing is damaged, twice.
+// scrub reads everything on a disk that was hit. The node is whole again once several
+// scrubs and a start have found nothing.
 func (d *decay) scrub() {
 	if !d.hurt || d.n.dead {
 		return
@@ -212,7 +210,7 @@ func (d *decay) scrub() {
 	switch d.scrubs++; {
 	case d.scrubs < 3:
 	case !d.proved:
-		// What is written to is not scrubbed. A start reads all of it.
+		// A scrub leaves out the segment that is written to. A start reads all.
 		d.n.crash(PowerKeep)
 	default:
 		d.hurt = false
@@ -220,9 +218,9 @@ func (d *decay) scrub() {
 	}
 }
 
-// opened looks at what a log says of its damage when it was opened. It says false
-// if the node can't go on with this disk: then it has got back that of before,
-// as from an image of it, or is out of the run.
+// opened checks the damage that a log reports when it is opened. It returns false if the
+// node can't continue with this disk: then it has got its former disk back, as from an
+// image, or is out of the run.
 func (d *decay) opened() bool {
 	d.proved = true
 	all := d.n.store.Damaged()
@@ -247,7 +245,7 @@ func (d *decay) opened() bool {
 		if d.image != nil && d.n.c.chance.below(8) != 0 {
 			d.n.files.mem, d.image = d.image, nil
 			if d.n.files.fullUntil == 0 {
-				d.n.files.mem.Limit(0) // it may be of a time when it was full
+				d.n.files.mem.Limit(0) // the image may be from a time when the disk was full
 			}
 			d.n.files.fs = vfs.NewFaulty(d.n.files.mem)
 			d.hurt = false
@@ -263,8 +261,8 @@ func (d *decay) opened() bool {
 	return true
 }
 
-// mended holds replicas that are whole again against what was promised of them:
-// they must be what they were, or what a leader could have made of them.
+// mended compares replicas that are whole again with what they promised: they must be what
+// they were, or what a leader could have made of them.
 func (d *decay) mended() {
 	if len(d.wounded) == 0 {
 		return
@@ -290,7 +288,7 @@ func (d *decay) mended() {
 	}
 }
 
-// gaveBack checks what is given back to a log: the very entries that it lost.
+// gaveBack checks that a log gets back exactly the entries that it lost.
 func (s *shadow) gaveBack(n *node, entries []raft.Entry) {
 	t := n.c.truth[s.replica.Group]
 	for i := range entries {
@@ -305,8 +303,8 @@ func (s *shadow) gaveBack(n *node, entries []raft.Entry) {
 
 var errHurt = errors.New("its disk is damaged")
 
-// drawByte draws a byte of the log's segments, one that is not zero: the space
-// between batches is no test.
+// drawByte draws a byte of the log's segments that is not zero: damage between batches
+// tests nothing.
 func (x *chaos) drawByte(files [][]byte) (file int, at int64) {
 	rnd := &x.c.chance
 	how := rnd.below(6)

@@ -8,36 +8,37 @@ import (
 )
 
 const (
-	// serverSilence is after how long a server closes a client's connection that
-	// says nothing; as in node/limits.go.
+	// serverSilence is after how long a server closes a client's silent connection, as
+	// in node/limits.go.
 	serverSilence = 60 * time.Second
-	// longSleep is longer than sessions are kept, by as much as slots take to meet
-	// new sessions and to forget it. A run with such a sleep in it
-	// is longer by as much, so only some have one.
+	// longSleep is longer than sessions are kept, by the time that slots take to meet
+	// new sessions and forget the old one. A run with such a sleep is that much
+	// longer, so only some have one.
 	longSleep      = time.Duration(shardmap.SessionKeep) + time.Minute
 	longSleepEvery = 4
-	// longSleepers is how many clients have one in such a run. What they had under
-	// way is seldom both applied and unanswered; the others bring new sessions.
+	// longSleepers is how many clients sleep so long in such a run. More than one,
+	// because a write that is applied and unanswered when its client falls asleep is
+	// rare; the others bring new sessions.
 	longSleepers = clientCount / 2
 )
 
-// sleeper is the host of a client: it can be suspended. Then its monotonic clock
+// sleeper is the host of a client, which can be suspended. Then its monotonic clock
 // stands still, and its wall clock does not.
 type sleeper struct {
 	clock client.Clock
-	due   time.Duration // for so long, as soon as it has requests under way; 0: not
+	due   time.Duration // how long it sleeps as soon as it has requests under way; 0: not at all
 	began time.Duration
 	until time.Duration // 0: it is awake
-	slept time.Duration // all in all
+	slept time.Duration // in total
 	long  bool          // it had its long sleep
 }
 
-// now is the client's time: the core is told no other.
+// now is the client's time, the only one that the core sees.
 func (cl *simClient) now() time.Duration {
 	return cl.host.clock.Look(cl.c.now, cl.c.now-cl.host.slept)
 }
 
-// ofClient returns whom an event happens to; nil if that is no client.
+// ofClient returns the client to which an event happens; nil if it happens to none.
 func (e *event) ofClient() *simClient {
 	switch e.kind {
 	case evAnswer, evDialled, evReset, evListen:
@@ -73,8 +74,8 @@ func (cl *simClient) asleep() bool {
 	return false
 }
 
-// maySleep suspends the host, if that is due and there is something under way
-// that it will not hear of.
+// maySleep suspends the host, if that is due and requests are under way whose answers it
+// will miss.
 func (cl *simClient) maySleep() {
 	x := &cl.c.chaos
 	if x.longSleeps > 0 && cl.c.now >= x.longSleepAt && !cl.host.long && !x.stopped {

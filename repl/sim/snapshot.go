@@ -12,8 +12,8 @@ import (
 	"muster/repl/wire"
 )
 
-// drawPolicy draws when the states of a run's groups are written down: mostly so
-// often that it happens all the time, and is on its way in small chunks.
+// drawPolicy draws how often the groups of a run write snapshots, mostly all the time, and
+// how small the chunks are in which they are sent.
 func (c *cluster) drawPolicy() {
 	c.chunk = int(c.chance.skewed(512, 16<<10))
 	if c.chance.below(16) == 0 {
@@ -27,7 +27,7 @@ func (c *cluster) drawPolicy() {
 	}
 }
 
-// work does what the host wants done beside it.
+// work begins what the host wants done beside it.
 func (n *node) work() {
 	if n.leave.closing {
 		return
@@ -61,11 +61,11 @@ func (n *node) work() {
 	})
 }
 
-// checkSnapshots holds the files of a replica against those that others have of
-// the same base: I10, they are the same, byte by byte.
+// checkSnapshots compares the files of a replica with those of others at the same base.
+// I10: they are the same, byte for byte.
 func (n *node) checkSnapshots(r logstore.Replica) {
 	if n.decay.hurt {
-		return // the file may be rotten, which is found when it is read
+		return // the file may be rotten, which shows when it is read
 	}
 	for _, s := range n.store.Snapshots(r) {
 		n.c.truth[r.Group].snapshot(n, s)
@@ -95,21 +95,20 @@ func (t *truth) snapshot(n *node, s logstore.Snapshot) {
 	}
 }
 
-// courier brings snapshots to other nodes and takes in theirs, over connections of
-// their own.
+// courier sends snapshots to other nodes and receives theirs, over separate connections.
 type courier struct {
 	n       *node
 	inbox   *repl.Inbox
 	streams []*stream
 }
 
-// newInbox makes what takes the snapshots of others.
+// newInbox makes the inbox for the snapshots of others.
 func (u *courier) newInbox() *repl.Inbox {
 	host := u.n.host
 	return repl.NewInbox(repl.InboxConfig{
 		Store: u.n.store, Machine: u.n.machine, Log: u.n.c.logger(u.n.index),
-		// The host is another goroutine's: it comes to this later, and to
-		// other things before.
+		// Another goroutine owns the host: it comes to this later, and to other
+		// things before.
 		Host: func(f func(*repl.Host)) bool {
 			d := u.n.beside.stepTime()
 			if u.n.c.chaos.knows(SnapshotLate) && u.n.c.chance.below(4) == 0 {
@@ -149,8 +148,8 @@ func (u *courier) takeChunk(from int32, body []byte) {
 }
 
 const (
-	// streamSilence is after how long without an answer a stream of chunks is
-	// begun anew, and given up after a few times.
+	// streamSilence is after how long without an answer a stream of chunks is begun
+	// again. After streamTries it is given up.
 	streamSilence = 3 * time.Second
 	streamTries   = 3
 )
@@ -179,8 +178,7 @@ func (u *courier) streamOf(number uint64) *stream {
 	return nil
 }
 
-// look begins a stream whose turn it is, and does something about one
-// that hears nothing.
+// look begins a stream whose turn it is, and begins a silent one again or gives it up.
 func (u *courier) look(number uint64) {
 	s := u.streamOf(number)
 	switch {
@@ -244,9 +242,8 @@ func (u *courier) push(s *stream) {
 	}
 }
 
-// send sends a frame over a bulk connection, on which the order is kept and
-// nothing is lost while it lasts: what strikes single messages does not strike
-// it, but for what is late.
+// send sends a frame over a bulk connection, which keeps the order and loses nothing while
+// it lasts: of the faults of single messages only lateness applies.
 func (u *courier) send(to raft.NodeID, t wire.Type, b wire.Body, late time.Duration) {
 	w := &u.n.c.net
 	if !u.n.where.reaches(int(to)) || u.n.c.nodes[to-1].dead {

@@ -7,20 +7,20 @@ import (
 	"muster/repl/wire"
 )
 
-// Frames of streams need what a connection gives, and other requests and answers
-// here do without: that they arrive in the order in which they were sent, or not at
-// all from some moment on.
+// Frames of streams need what a real connection gives and other requests and answers here
+// do without: they arrive in the order in which they were sent, and none does after one
+// was lost.
 
 // pipe is the frames of streams in one direction of a connection.
 type pipe struct{ at time.Duration } // when the last one arrives
 
-// window is what a node may send of a stream, by what has arrived there.
+// window is what a node may send of a stream, according to the grants that have arrived.
 type window struct {
 	granted, sent uint64
 	piece         uint64
 }
 
-// through sends a frame of a stream, at a time or later.
+// through sends a frame of a stream, to arrive at a time or later.
 func (k *conn) through(p *pipe, at time.Duration, e *event) {
 	c := k.client.c
 	switch {
@@ -28,7 +28,7 @@ func (k *conn) through(p *pipe, at time.Duration, e *event) {
 		c.queue.put(e)
 		return
 	case !c.reaches(k.client, k.node):
-		// The system sends it again until a side gives up. Nothing behind it arrives
+		// The system sends it again until a side gives up. Nothing after it arrives
 		// either.
 		k.cut = true
 		c.queue.put(e)
@@ -50,7 +50,8 @@ func (k *conn) say(t wire.Type, flags uint16, number uint64, within time.Duratio
 	k.through(&k.toNode, c.now+c.net.latency()+c.chaos.requestDelay(k.client.id), e)
 }
 
-// hears takes, at the node, what is said of streams. It reports whether that was all.
+// hears takes, at the node, frames about streams. It reports whether nothing else is left
+// to do for the frame.
 func (k *conn) hears(e *event) bool {
 	switch e.wtype {
 	case wire.TypeScan:
@@ -80,8 +81,8 @@ func (k *conn) hears(e *event) bool {
 	return false
 }
 
-// sends holds a piece that a node sends to the window of its stream: it never has
-// more under way than its client can take, but for a row that is larger than a piece.
+// sends checks a piece that a node sends against the window of its stream: a node never
+// has more under way than its client can take, except a row that is larger than a piece.
 func (k *conn) sends(number uint64, body []byte) {
 	w := k.windows[number]
 	var a wire.ListAnswer
@@ -104,7 +105,7 @@ func (o *op) begin() {
 	o.list.After = q.After
 }
 
-// grant sends the grant of a stream that is due.
+// grant sends the grant of a stream if one is due.
 func (o *op) grant() {
 	g, attempt, due := o.stream.Grant()
 	if due && o.conn != nil && attempt == o.attempt {
@@ -156,8 +157,8 @@ func (o *op) streamEnded(from client.Peer, body []byte) {
 	}
 }
 
-// goesOn sees to a stream whose attempt failed, as in client/streamcall.go. Other
-// operations go on.
+// goesOn reports whether an operation continues after a failed attempt. A stream is
+// handled as in client/streamcall.go; other operations continue.
 func (o *op) goesOn() bool {
 	if o.stream == nil {
 		return true
@@ -175,7 +176,7 @@ func (o *op) goesOn() bool {
 	return true
 }
 
-// giveUp ends a stream that is wanted no more, wherever it is.
+// giveUp ends a stream that is no longer wanted, wherever it is.
 func (o *op) giveUp() {
 	if o.done {
 		return

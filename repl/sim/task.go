@@ -11,12 +11,12 @@ import (
 type taskList struct {
 	n       *node
 	tasks   []*task
-	running *task // that is resumed just now
+	running *task // the one that is resumed right now
 }
 
-// task is something that a node does beside its host, in steps between which
-// time passes: the host and its log go on meanwhile, and it may crash. It is a
-// coroutine and runs only while it is resumed, so that a run stays the same.
+// task is something that a node does beside its host, in steps between which time passes:
+// meanwhile the host and its log continue, and the node may crash. It is a coroutine and
+// runs only while it is resumed, so that a run is reproducible.
 type task struct {
 	number uint64
 	next   func() (time.Duration, bool)
@@ -65,8 +65,7 @@ func (b *taskList) resume(number uint64) {
 	}
 }
 
-// stop ends all tasks where they are, with the power: they clear nothing
-// away.
+// stop ends all tasks where they are, with the power off, so that they can't clean up.
 func (b *taskList) stop() {
 	tasks := b.tasks
 	b.tasks = nil
@@ -90,8 +89,8 @@ func (b *taskList) stepTime() time.Duration {
 	return d
 }
 
-// readLater does a long read, unless too many wait. Commonly others come before this
-// one, for a moment; a node that is short of processors takes longer.
+// readLater does a long read, unless too many wait. It usually waits a moment for others;
+// a node that is short of processors takes longer.
 func (b *taskList) readLater(read func()) (found string) {
 	c := b.n.c
 	if c.chance.below(fullEvery) == 0 {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// line is one event of the trace, small enough to keep the last few hundred of
-// each run at no cost worth naming.
+// line is one event of the trace, so small that keeping the last few hundred of each run
+// costs next to nothing.
 type line struct {
 	step       uint64
 	at         time.Duration
@@ -22,7 +22,7 @@ type line struct {
 
 const traceLines = 400
 
-// trace is the hash of all events of a run, with the last of them.
+// trace is the hash of all events of a run, and the last of them.
 type trace struct {
 	hash  uint64
 	step  uint64
@@ -57,7 +57,7 @@ func (t *trace) event(at time.Duration, e *event) {
 	}
 }
 
-// note adds a line of the simulator's own, which is no event.
+// note adds a remark of the simulator's own, which is not an event.
 func (t *trace) note(at time.Duration, node int, text string) {
 	for i := 0; i < len(text); i++ {
 		t.mix(uint64(text[i]))
@@ -91,8 +91,8 @@ func (l *line) String() string {
 	return s
 }
 
-// last returns the last events, one line each, ticks and heartbeats left out:
-// they are most of them, and say least.
+// last returns the last events, one line each, without ticks and heartbeats, which are the
+// most and say the least.
 func (t *trace) last(n int) string {
 	var kept []string
 	for i := 1; i <= traceLines && len(kept) < n; i++ {

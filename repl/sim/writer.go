@@ -8,14 +8,14 @@ import (
 	"muster/repl"
 )
 
-// writer has the batches of a node's host written to its log, one at a time, and ends
-// the process if the log takes no more.
+// writer writes the batches of a node's host to its log, one at a time, and ends the
+// process if the log has stopped.
 type writer struct {
 	n       *node
-	batch   *repl.Batch // on its way to disk; nil: none is
+	batch   *repl.Batch // the one on its way to disk; nil: none
 	batches uint64
 	roomAt  time.Duration // when the log looks for room again
-	full    bool          // the log refused a batch for want of room
+	full    bool          // the log refused a batch for lack of room
 }
 
 func (w *writer) syncIn(d time.Duration) {
@@ -24,7 +24,7 @@ func (w *writer) syncIn(d time.Duration) {
 	w.n.c.after(d, e)
 }
 
-// synced is the end of a batch's write.
+// synced ends the write of a batch.
 func (w *writer) synced(number uint64) {
 	b := w.batch
 	if b == nil || b.Number != number {
@@ -87,12 +87,12 @@ func (w *writer) idle(batches uint64) {
 	}
 }
 
-// roomless reports whether the log may lack the room that it had set aside, so that a
-// full disk stops it for good. Either the segment in use was cut off, or what is refused
-// was a segment that stood ready: a disk that is full gives no other in its place.
+// roomless reports whether the log may lack the room that it had set aside, so that a full
+// disk stops it for good: the segment in use was cut off, or a prepared one is refused,
+// and a full disk gives no other.
 func (w *writer) roomless() bool { return w.n.decay.hurt || w.n.refusals.any() }
 
-// tidy has the log do what it does between batches.
+// tidy makes the log do what it does between batches.
 func (w *writer) tidy(do func() error) {
 	w.n.files.arm()
 	err := do()
@@ -113,12 +113,12 @@ func (w *writer) tidy(do func() error) {
 	}
 }
 
-// roomPause lies between two looks for room: by a log that had none, and by one
-// that has enough, whose last look may be of a time when the disk was full.
+// roomPause is the time between two looks for room: by a log that had none, and by one
+// that has enough, whose last look may be from a time when the disk was full.
 const roomPause = 500 * time.Millisecond // as in repl/loop.go
 
-// noRoom is what a node does whose log refused a batch for want of room: it is
-// as if the disk stalled.
+// noRoom does what a node does when its log refuses a batch for lack of room: it waits, as
+// if the disk stalled.
 func (w *writer) noRoom(err error) {
 	if w.full && w.n.files.fullUntil == 0 {
 		w.n.c.fail("n%d: the disk has room, and the log refuses a batch: %v", w.n.index, err)
@@ -136,13 +136,13 @@ func (w *writer) noRoom(err error) {
 	w.syncIn(roomPause)
 }
 
-// failed is what a node does whose log takes no more writes: it stops.
+// failed does what a node does when its log has stopped: it stops too.
 func (w *writer) failed(op string, err error) {
 	again := w.n.store.Append(nil)
 	switch {
 	case w.n.files.failing.fault == WriteShort && w.n.files.fullUntil > 0 && (again == nil || errors.Is(again, logstore.ErrFull) && !errors.Is(again, logstore.ErrStopped)):
-		// What was to be written of it found no room, which is no failure; nor is it
-		// one if there is none for what the log had put off.
+		// The short write was one for which there was no room anyway, which is no
+		// failure; nor is it one if there is no room for what the log had put off.
 	case err == nil:
 		w.n.c.fail("I15: n%d goes on after the disk refused %q", w.n.index, op)
 	case !errors.Is(again, logstore.ErrStopped):
@@ -158,20 +158,20 @@ func (w *writer) failed(op string, err error) {
 	w.n.end(w.n.c.chaos.power())
 }
 
-// besideFailed is what a node does whose disk failed at something beside the log,
-// which is to take no more.
+// besideFailed does the same after the disk failed at something beside the log, which must
+// then take no more.
 func (w *writer) besideFailed(op string) {
 	w.failed(op, errDisk)
 }
 
-// stoppedReading is what a node does whose log could not read again what it was
-// about to write to: it stops.
+// stoppedReading does the same if the log could not read again what it was about to write
+// to.
 func (w *writer) stoppedReading(err error) {
 	w.n.refusals.now.struck = true
 	w.stoppedBy(err)
 }
 
-// stoppedBy is what a node does whose log has stopped.
+// stoppedBy ends a node whose log has stopped with an error.
 func (w *writer) stoppedBy(err error) {
 	if again := w.n.store.Append(nil); !errors.Is(again, logstore.ErrStopped) {
 		w.n.c.fail("I15: n%d: the log takes a batch after it stopped: %v", w.n.index, err)
