@@ -37,5 +37,6 @@
 // session.go keeps outcomes, sessiontable.go the sessions that they belong to.
 // moment.go holds all slots still for a reader, list.go merges them. own.go and
 // marks.go say how a group comes to own slots, slotpages.go holds them. table.go,
-// tablemachine.go and plan.go are group 0.
+// tablemachine.go and plan.go are group 0; plan.go lays out a new cluster, the package
+// plan says what should move in one that runs.
 package shardmap
