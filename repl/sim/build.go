@@ -15,7 +15,7 @@ const (
 	mixedEvery = 3
 	// upgradeEvery is how many starts of a member of the older build there are for
 	// each at which it gets the newer build.
-	upgradeEvery = 4
+	upgradeEvery = 12
 )
 
 // builds are the levels of commands that the members of a cluster understand. In a
