@@ -96,6 +96,8 @@ func (wr *writer) flush(holds content, begins placing) error {
 	if len(wr.buf) == 0 {
 		wr.buf = extend(wr.buf, batchHeaderSize)
 	}
+	// How large its directory is depends on the place of the batch, so each try begins
+	// with the batch as it is now.
 	n, count := len(wr.buf), len(wr.records)
 	var offset int64
 	for ; ; wr.buf, wr.records = wr.buf[:n], wr.records[:count] {
@@ -200,6 +202,7 @@ func (wr *writer) write(b []byte, records []record, offset int64, tail, next uin
 	}
 	b = extend(b, int(min(roundUp(offset+int64(n), unit), seg.limit())-offset)-n)
 	clear(b[n:])
+	// A closing batch has a buffer of its own: wr.buf has the batch that comes after it.
 	if next == 0 {
 		wr.buf = b[:n]
 	}
@@ -221,6 +224,8 @@ func (wr *writer) write(b []byte, records []record, offset int64, tail, next uin
 	if err != nil {
 		return fmt.Errorf("sync batch %d in %s: %w", wr.batch+1, seg.name, err)
 	}
+	// Only after the sync does the batch exist: before it, its number and its place may
+	// be given to another.
 	wr.batch++
 	wr.durable.Store(wr.batch)
 	wr.named = tail

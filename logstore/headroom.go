@@ -172,7 +172,7 @@ func (h *headroom) lend(lent *bool, do func() error) error {
 	}
 	h.mu.Unlock()
 	if !had {
-		return err
+		return err // there is no headroom left to give up
 	}
 	return do()
 }

@@ -160,10 +160,12 @@ func (s *Store) beginLife(id Identity, atLeast, mark uint64) (Identity, error) {
 	if err := h.disk.SyncDir(h.dir); err != nil {
 		return id, s.stop(err)
 	}
+	// Before the new link: witness and log are compared with what the last life recorded.
 	next := id
 	if err := h.judge(&next); err != nil {
 		return id, err
 	}
+	// The log may grow from now on, so the clean stop no longer says where it ends.
 	next.Stopped = 0
 	if id.Life().Mark != mark {
 		var err error

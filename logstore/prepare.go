@@ -213,6 +213,7 @@ func (m *room) keepPace() error {
 	}
 	bytes := int64(fillPieceBytes)
 	if f := m.filling; f != nil {
+		// The next segment is as far prepared as this one is full.
 		due := int64(float64(f.size) * float64(m.index.active.end) / float64(m.index.active.size))
 		if bytes = due - f.done; bytes <= 0 {
 			return nil
@@ -242,6 +243,8 @@ func (m *room) discard(seg *segment) error {
 	if seg.file == nil {
 		return m.removeLost(seg)
 	}
+	// The smaller files of a young log are not worth keeping, except on a disk that has
+	// no room for larger ones.
 	if seg.spoilt == nil && (seg.size == m.size || m.lack) && len(m.free) < max(m.freeMin, len(m.index.segments)/freePart) {
 		m.free = append(m.free, seg)
 		return nil

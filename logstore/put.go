@@ -145,6 +145,7 @@ func (wr *writer) putBase(p *replica, base *Base) error {
 	case holds && base.ID.Index <= max(a.state.Commit, a.base.Index):
 		return fmt.Errorf("%w: base %s, where the log has term %d and is committed", ErrWrite, base.ID, term)
 	default:
+		// The log does not hold the base, so none of its entries is known to follow it.
 		a.last = base.ID
 	}
 	a.base, a.has = base.ID, true

@@ -237,6 +237,8 @@ func (rd *reader) restore(id Replica) (raft.Restored, error) {
 		if i == 0 || runs[i-1].term != n.term {
 			r.Terms = append(r.Terms, raft.TermRun{First: n.first, Term: n.term})
 		}
+		// Only records that may hold a membership are read, and the last one for its time:
+		// a start must not read the whole log twice.
 		if !n.changes && i < len(runs)-1 {
 			continue
 		}

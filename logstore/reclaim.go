@@ -103,6 +103,7 @@ func (s *Store) Compact(id Replica, base Base) error {
 func (rc *reclaimer) forward() (bool, error) {
 	before := len(rc.writer.records)
 	left := moveBytesMax
+	// Damaged records come first: until they are written again, they are only in memory.
 	if err := rc.drain(&rc.repair, &left); err != nil {
 		return false, fmt.Errorf("write again what is damaged: %w", err)
 	}
@@ -246,6 +247,7 @@ func (rc *reclaimer) move(w piece) (int, error) {
 // adopt takes over the damage that was found beside Append. The next batch says that
 // the entries are lost; it writes again what is in memory.
 func (rc *reclaimer) adopt() {
+	// Under one hold of the lock, so that nobody finds the damage in neither place.
 	rc.index.mu.Lock()
 	defer rc.index.mu.Unlock()
 	found := rc.faults.adopt()

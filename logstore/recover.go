@@ -340,6 +340,8 @@ func (r *recovery) segment(seg *segment) error {
 			at += sectorSize
 			continue
 		}
+		// A batch counts here even if it is not whole: it was begun after the sync of the
+		// one before it, and so proves that one durable.
 		r.newest = max(r.newest, h.number)
 		why, err := r.batch(seg, b[at:], at, h)
 		if err != nil {
@@ -372,6 +374,7 @@ func (r *recovery) advance(seg *segment, b []byte, at int64, h batchHeader) {
 	d.tells(start, h.durable, directoryFrom(b, r.records))
 	d.remember(start, end, h.durable, r.records)
 	r.number, r.tail, r.next = h.number, h.tail, h.next
+	// Kept for secure, in case that this is the last one: only that may be unsynced.
 	r.last = append(r.last[:0], b[:end.offset-at]...)
 	r.from, r.end = start, end
 	r.why, r.torn = "there is no batch", nil

@@ -89,6 +89,8 @@ func (f *faults) lookAtStretch(t stretch) {
 		defer again.file.Close()
 		seg = again
 	}
+	// One page first: if the disk still refuses it, reading the whole segment would take
+	// long for nothing.
 	if _, err := readAt(seg.file, make([]byte, pageSize), t.from); err != nil && err != io.EOF {
 		return
 	}

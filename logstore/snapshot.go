@@ -161,6 +161,8 @@ func (s *snapshots) stateLost(p *replica) (Damage, bool) {
 	defer s.mu.Unlock()
 	for _, k := range s.of[p.id] {
 		term, holds := p.term(k.Base.ID.Index)
+		// A snapshot serves if the log can continue from it: its base is an entry of the
+		// log, or where the log begins.
 		switch {
 		case k.Base.ID.Index < p.base.ID.Index || !holds || term != k.Base.ID.Term:
 		case k.damage == nil:

@@ -81,6 +81,7 @@ func (r *SnapshotReceiver) Commit() (Snapshot, error) {
 	if r.err != nil {
 		return Snapshot{}, r.fail(r.err)
 	}
+	// The log may have been cut off further on while the snapshot was on its way.
 	base := r.check.header.base
 	if err := r.file.s.index.fitsBase(r.file.id, base); err != nil {
 		return Snapshot{}, r.fail(err)

@@ -285,6 +285,7 @@ func (s *Store) needs(ws []Write) (need, largest int64) {
 			}
 		}
 	}
+	// Each batch has a header, a rest of a page and a directory of its own.
 	need += (need/(s.size/batchPart) + 1) * batchRoom
 	return need, largest
 }

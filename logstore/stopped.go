@@ -76,6 +76,7 @@ func knownEnd(disk vfs.FS, dir string) (lastKnown, error) {
 		return k, nil
 	}
 	k := lastKnown{batch: id.Stopped, reason: fmt.Sprintf("the node stopped after batch %d (%s)", id.Stopped, path.Join(dir, identityName))}
+	// A file of another stop, or of another life, describes another log.
 	stop, err := readStopped(disk, dir)
 	if err == nil && stop != nil && stop.batch == id.Stopped && stop.mark == id.Life().Mark {
 		k.stop = stop

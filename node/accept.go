@@ -144,6 +144,8 @@ func (d *door) attend(conn net.Conn) {
 	if full == nil {
 		leave = left
 	}
+	// Under one hold of mu with the seat, so that close finds each connection that has
+	// one.
 	if full == nil && !bulk {
 		c = newConnection(n, conn, g)
 		d.conns[conn] = c // close ends it, from now on
@@ -214,6 +216,7 @@ func (d *door) fed(peer raft.NodeID) {
 	if last {
 		delete(d.feeds, peer)
 	}
+	// The loop is told without the lock: it may be busy, and others want to connect.
 	d.mu.Unlock()
 	switch loop := n.running(); {
 	case loop == nil:

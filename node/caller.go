@@ -53,6 +53,7 @@ func (l *caller) dial(ctx context.Context, to raft.NodeID, addr string, purpose 
 		Purpose: purpose, Role: role, Cluster: l.cluster, ClusterID: id.ClusterID,
 		Node: id.Node, Start: id.Life().Number, Advertise: l.addr, Level: l.level, Secret: l.secret,
 	}
+	// Before the hello, which the other side may use to ask about this connection.
 	if role == wire.RolePeer {
 		conn = l.attesting.dialling(conn, &c)
 		if t := l.table(); t != nil {

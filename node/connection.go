@@ -89,6 +89,8 @@ func (c *connection) hold(bytes int) {
 
 // Answer implements [repl.Replier].
 func (c *connection) Answer(r repl.Reply, t wire.Type, body []byte) (first bool) {
+	// A large answer is copied before the lock is taken: others wait for it to answer, the
+	// goroutine that serves all groups among them.
 	if len(body) >= pieceFull {
 		b, start := wire.BeginFrame(make([]byte, 0, wire.HeaderSize+len(body)), t, 0, 0, r.Request)
 		return c.AnswerFrame(r, t, wire.EndFrame(append(b, body...), start))
@@ -182,6 +184,7 @@ func (c *connection) Reserve(r *repl.Reply, size int) bool {
 	if c.inflight+more > l.inflightBytes && c.inflight > r.Size {
 		return false
 	}
+	// A connection within its share always gets room, whatever the others hold.
 	if size > l.inflightBytesShare && c.node.held.Load()+int64(more) > l.inflightBytesAll {
 		return false
 	}

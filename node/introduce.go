@@ -243,6 +243,8 @@ func (s *announcer) propose(ctx context.Context, command func() ([]byte, error))
 	if err != nil {
 		return err
 	}
+	// The outcome may get lost with the leadership, so announce looks at the table before
+	// it tries again.
 	w := newWaiter()
 	loop := s.loop()
 	now := clock(loop)

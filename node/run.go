@@ -211,6 +211,7 @@ func (n *Node) serve() error {
 	if err != nil {
 		return err
 	}
+	// Before the node serves: a group that lost its only copy must not look empty.
 	if err := n.refuseDamage(host.View()); err != nil {
 		return err
 	}

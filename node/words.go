@@ -84,6 +84,8 @@ func hearEnvelope(c *connection, h wire.Header, body []byte) error {
 		return nil
 	}
 	e, err := wire.ReadEnvelope(h.Type, body, c.node.seed)
+	// The frame's checksum was right, so the entry was wrong when it was sent: that is the
+	// peer's fault and not the connection's, which stays.
 	if errors.Is(err, raft.ErrEntry) {
 		peer := c.peer
 		loop.Post(func(host *repl.Host) { host.RefuseEntries(peer, h.Type, err) })

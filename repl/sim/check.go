@@ -416,6 +416,7 @@ func (m *model) compare(c *cluster, n *node, state *machine.Map) {
 		keys = append(keys, k)
 	}
 	slices.Sort(keys)
+	// The count at the end finds keys that the map has and the model does not.
 	there := 0
 	for _, k := range keys {
 		want := m.keys[k][len(m.keys[k])-1]

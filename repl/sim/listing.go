@@ -210,6 +210,8 @@ func (l *listing) over() {
 	c := l.client.c
 	l.end()
 	c.result.Listings++
+	// The pieces are of different moments, so only a key that was there throughout must be
+	// among them.
 	cut := l.options.Limit > 0 && l.items == l.options.Limit
 	for g, t := range c.truth {
 		for k := range t.model.keys {

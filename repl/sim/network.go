@@ -122,6 +122,7 @@ func (w *network) send(from *node, to raft.NodeID, e *event) {
 		c.queue.put(e)
 		return
 	}
+	// A corrupt frame never arrives: it is enough to see that its checksum tells.
 	if w.corrupt > 0 && c.chance.is(w.corrupt) {
 		if w.travels(e) {
 			w.flip(e)
@@ -143,6 +144,8 @@ func (w *network) send(from *node, to raft.NodeID, e *event) {
 		twin.beat.Rests = append(rests[:0], e.beat.Rests...)
 		c.queue.push(start+w.latency()+c.chance.skewed(time.Millisecond, lateMax), twin)
 	}
+	// A connection keeps the order of its frames. One that is made late stands for a frame
+	// of an earlier connection, which others overtake.
 	at := start + w.latency()
 	if w.reorder > 0 && c.chance.is(w.reorder) {
 		c.result.Fired[Reorder]++

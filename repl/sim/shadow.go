@@ -268,6 +268,8 @@ func (l *ledger) promised(e *wire.Envelope) {
 	default:
 		return
 	}
+	// The shadow knows only batches whose sync has returned, so a promise that leaves
+	// before its sync finds no match here.
 	s := l.of(logstore.Replica{Group: e.Group, Incarnation: e.Incarnation, ID: m.From})
 	if l.n.decay.wounded[s.replica] {
 		l.n.c.fail("I15: n%d sends a %s of group %d, whose log here is damaged", l.n.index, m.Type, e.Group)
