@@ -90,6 +90,7 @@ var plantedBugs = []struct {
 // needs has the faults without which a bug is never met, of bugs that are met seldom
 // with them: every run that looks for one has them. Each run still draws all others.
 var needs = map[string][]Fault{
+	"snapshot over newer state":          {SnapshotTwice, SnapshotLate},
 	"segment header unchecked":           {BitFlip},
 	"clock of a suspended host":          {ClientSleep},
 	"group time lost at a leader change": {Lull},
