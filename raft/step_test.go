@@ -53,8 +53,8 @@ func follower(t testing.TB) *Group {
 	})
 }
 
-// What a replica in order can't have sent is refused, and changes nothing: not
-// the term, not the log, not the vote.
+// A message that no correct replica sends is refused, and changes nothing: not the
+// term, not the log, not the vote.
 func TestStepRefuses(t *testing.T) {
 	good := Message{Type: MsgAppend, From: 1, To: 2, Term: 4, Log: LogID{3, 3}, Entries: []Entry{entry(4, 4), entry(4, 5)}}
 	damaged := SealedEntry(0, LogID{4, 4}, 4, EntryNormal, []byte("x"))

@@ -7,7 +7,7 @@ import (
 	"muster/raft"
 )
 
-// Check watches a group from outside and notes what must never happen. It
+// Check watches a group from outside and records what must never happen. It
 // knows nothing of how the core works.
 type Check struct {
 	// Broken holds what was found.
@@ -84,7 +84,7 @@ func (c *Check) Unchanged() {
 	}
 }
 
-// Started notes that r was started from its disk.
+// Started records that r was started from its disk.
 func (c *Check) Started(r *Replica) {
 	s := &seen{state: r.Disk.State, handed: r.Disk.Machine.Base.Index, base: r.Disk.Snapshot.Base,
 		changes: []change{{r.Disk.Snapshot.Base.Index, r.Disk.Snapshot.Membership}}}
@@ -99,14 +99,14 @@ func (c *Check) Started(r *Replica) {
 	c.replicas[r.ID] = s
 }
 
-// Compacted notes that r's log begins later.
+// Compacted records that r's log begins later.
 func (c *Check) Compacted(r *Replica) {
 	s, base := c.replicas[r.ID], r.Disk.Snapshot.Base
 	s.log = s.log[base.Index-s.base.Index:]
 	s.base = base
 }
 
-// Applied checks r's state machine. I10: at one index all are the same.
+// Applied checks r's state machine. I10: all are the same at one index.
 func (c *Check) Applied(r *Replica) {
 	index, digest := r.Machine.Base.Index, r.Machine.Digest
 	if known, ok := c.digests[index]; ok && known != digest {
@@ -145,7 +145,7 @@ func (c *Check) Ready(r *Replica, rd *raft.Ready) {
 	}
 }
 
-// install: a snapshot is of what is committed, and of more than was applied.
+// install: a snapshot covers only committed entries, and more than was applied.
 func (c *Check) install(id raft.ReplicaID, s *seen, rd *raft.Ready) {
 	if rd.Install == nil {
 		return
@@ -184,8 +184,8 @@ func (s *seen) last() raft.LogID {
 	return s.base
 }
 
-// entries: I2, one log id has one content and one log before it. Checked for
-// each entry when it is written, that holds for whole logs by induction.
+// entries: I2, one log id has one content and one log before it. It is checked for
+// each entry when that is written, and so holds for whole logs by induction.
 func (c *Check) entries(id raft.ReplicaID, s *seen, rd *raft.Ready) {
 	if len(rd.Entries) == 0 {
 		return
@@ -253,8 +253,8 @@ func (c *Check) leader(id raft.ReplicaID, s *seen, rd *raft.Ready) {
 	}
 }
 
-// votes: a vote, and a word that one would be given, goes only to whose log
-// has what the voter's has (the paper, section 5.4.1).
+// votes: a vote, or a promise of one, goes only to a replica whose log has all that
+// the voter's has (the paper, section 5.4.1).
 func (c *Check) votes(last raft.LogID, m raft.Message) {
 	switch m.Type {
 	case raft.MsgPreVote, raft.MsgVote, raft.MsgTransferVote:
@@ -270,7 +270,7 @@ func (c *Check) votes(last raft.LogID, m raft.Message) {
 	}
 }
 
-// Refused notes a message between replicas in order that was refused.
+// Refused records that a message between correct replicas was refused.
 func (c *Check) Refused(m raft.Message, err error) {
 	if errors.Is(err, raft.ErrStopped) || errors.Is(err, raft.ErrMessage) {
 		c.broken("replica %d refused %s: %v", m.To, describe(m), err)

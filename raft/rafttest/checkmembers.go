@@ -28,7 +28,7 @@ func (s *seen) truncate(index uint64) {
 }
 
 // change: I6, a leader appends no membership while another one is not
-// committed, and any quorum of it meets any quorum of the one before.
+// committed, and every quorum of it meets every quorum of the one before.
 func (c *Check) change(id raft.ReplicaID, s *seen, rd *raft.Ready, e raft.Entry) {
 	if e.Kind != raft.EntryMembership {
 		return
@@ -44,9 +44,8 @@ func (c *Check) change(id raft.ReplicaID, s *seen, rd *raft.Ready, e raft.Entry)
 	}
 }
 
-// meet says, by trying all, whether every quorum of a shares a replica with
-// every quorum of b: no set of replicas is a quorum of a while the rest is one
-// of b.
+// meet reports whether every quorum of a shares a replica with every quorum of b, by
+// trying all sets: none is a quorum of a while the rest is one of b.
 func meet(a, b raft.Membership) bool {
 	ids := append(a.Replicas(), b.Replicas()...)
 	slices.Sort(ids)
@@ -69,7 +68,7 @@ func meet(a, b raft.Membership) bool {
 	return true
 }
 
-// decides reports whether those that in names are a quorum of m.
+// decides reports whether the replicas for which in is true are a quorum of m.
 func decides(m raft.Membership, in func(raft.ReplicaID) bool) bool {
 	for _, list := range [...][]raft.Member{m.Voters, m.Outgoing} {
 		yes := 0

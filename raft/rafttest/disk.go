@@ -7,8 +7,8 @@ import (
 	"muster/raft"
 )
 
-// Snapshot is a state machine: what it stands for, and a digest of all that it
-// was made from.
+// Snapshot is a state machine: the last entry that it covers, and a digest of all that
+// it was made from.
 type Snapshot struct {
 	raft.Install
 	Digest uint64
@@ -62,16 +62,15 @@ func (d *Disk) Write(rd raft.Ready, snapshot Snapshot) {
 	}
 }
 
-// Advance has the state machine on disk apply up to index.
+// Advance makes the state machine on disk apply up to index.
 func (d *Disk) Advance(index uint64) {
 	for d.Machine.Base.Index < index {
 		d.Machine = d.Machine.apply(d.At(d.Machine.Base.Index + 1))
 	}
 }
 
-// Compact takes a snapshot at index, which the state machine on disk reaches
-// by that if it has not yet, and drops the log before. It returns the state
-// there.
+// Compact takes a snapshot at index and drops the log before it. If the state machine
+// on disk has not reached index, it does so now. It returns the state there.
 func (d *Disk) Compact(index uint64) Snapshot {
 	s := d.Snapshot
 	for s.Base.Index < index {

@@ -6,8 +6,8 @@ import (
 	"muster/raft"
 )
 
-// farTerms are terms that no replica in order comes to; the last ones are above
-// the limit. forgedIndexes are none that a log can have.
+// farTerms are terms that no correct replica reaches; the last ones are above the
+// limit. forgedIndexes are indexes that no log can have.
 var (
 	farTerms      = []uint64{1 << 34, raft.TermLimit / 2, raft.TermLimit - 1, raft.TermLimit, ^uint64(0)}
 	forgedIndexes = []uint64{raft.IndexLimit, raft.TermLimit - 1, ^uint64(0)}

@@ -51,7 +51,7 @@ type Replica struct {
 	// Fenced: it must not lead. The fence is its owner's and outlives its process.
 	Fenced bool
 	// outgoing is how many ticks it has led since it was fenced, if it led then; -1: it
-	// did not, or leads no more.
+	// did not, or no longer leads.
 	outgoing int
 	// Hold keeps Readies from being synced until Sync is called.
 	Hold  bool
@@ -152,8 +152,8 @@ func (n *Network) Unfence(r *Replica) {
 	}
 }
 
-// Crash ends a replica. Of the Readies that were taken and not synced the
-// first kept ones have reached the disk all the same.
+// Crash ends a replica. Of the Readies that were taken and not synced, the first kept
+// ones have reached the disk all the same.
 func (n *Network) Crash(r *Replica, kept int) {
 	for _, rd := range r.Taken[:min(kept, len(r.Taken))] {
 		n.write(r, rd)
@@ -180,7 +180,7 @@ func (n *Network) Blocked(from, to raft.ReplicaID) bool {
 // Heal opens all ways.
 func (n *Network) Heal() { clear(n.blocked) }
 
-// Take does the duties of r's owner for one Ready, but for the sync.
+// Take does the duties of r's owner for one Ready, except the sync.
 func (n *Network) Take(r *Replica) {
 	rd := r.Group.Ready()
 	n.Check.Ready(r, &rd)
@@ -259,7 +259,7 @@ func (n *Network) Sync(r *Replica, k int) {
 	r.Group.Synced(done[k-1].Number)
 }
 
-// Compact has r take a snapshot at index, which it has applied.
+// Compact makes r take a snapshot at index, which it has applied.
 func (n *Network) Compact(r *Replica, index uint64) {
 	s := r.Disk.Compact(index)
 	r.Group.Compact(s.Base, s.Membership)
@@ -328,7 +328,7 @@ func (n *Network) lost(m raft.Message) {
 	}
 }
 
-// sender returns who waits for what becomes of a snapshot, or nil.
+// sender returns the group that waits to hear of a snapshot's arrival, or nil.
 func (n *Network) sender(m raft.Message) *raft.Group {
 	if m.Type != raft.MsgSnapshot || int(m.From) > len(n.Replicas) {
 		return nil
@@ -336,7 +336,7 @@ func (n *Network) sender(m raft.Message) *raft.Group {
 	return n.Replicas[m.From-1].Group
 }
 
-// Run goes on, in the order in which things happen, until nothing is left to
+// Run does all that is due, in the order in which it happens, until nothing is left to
 // do without a tick.
 func (n *Network) Run() {
 	for {
