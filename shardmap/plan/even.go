@@ -14,8 +14,11 @@ import (
 // each chain is the cheapest, where a replica that is new anyway costs nothing.
 func (c *cluster) even() {
 	e := evener{
-		c: c, at: make([]int, len(c.nodes)), stuck: make([]bool, len(c.nodes)), ways: make([]ways, len(c.zones)),
+		c: c, at: make([]int, len(c.nodes)), stuck: make([]bool, len(c.nodes)), ways: make([]ways, 1),
 		dist: make([]int32, len(c.nodes)), from: make([]hop, len(c.nodes)), done: make([]bool, len(c.nodes)),
+	}
+	if len(c.zones) <= zonesListed {
+		e.ways = make([]ways, len(c.zones))
 	}
 	for i := range c.nodes {
 		if c.nodes[i].takes {
@@ -34,6 +37,11 @@ func (c *cluster) even() {
 	}
 }
 
+// zonesListed is the most zones for which each node's ways are listed apart. With few,
+// a zone is often closed to all groups of a node, and its nodes need not be asked. With
+// many hardly any is, and listing would cost more than asking.
+const zonesListed = 16
+
 // evenRounds bounds how often nodes without a way out are asked again.
 const evenRounds = 4
 
@@ -42,7 +50,7 @@ type evener struct {
 	order []int32 // nodes that take, the least loaded first
 	at    []int   // where a node stands in order
 	stuck []bool
-	ways  []ways // by zone, for the node that is looked at
+	ways  []ways // of the node that is looked at: by zone, or all in one
 
 	// Of one search, by node.
 	dist []int32
@@ -50,8 +58,8 @@ type evener struct {
 	done []bool
 }
 
-// ways are the groups of one node that may move to a zone without being less spread
-// then: those with replicas that are new anyway, and the others.
+// ways are the groups of one node that may move, to a zone where they are no less spread
+// if zones are listed: those with replicas that are new anyway, and the others.
 type ways struct{ new, old []*group }
 
 // hop is a move of a group's replica from a node.
@@ -114,7 +122,7 @@ func (e *evener) look(u int32) {
 		moved := slices.ContainsFunc(g.want, func(n int32) bool { return !g.home(n) })
 		for z := range e.ways {
 			c.work++
-			if c.same(g, z, u) > crowd {
+			if len(e.ways) > 1 && c.same(g, z, u) > crowd {
 				continue
 			}
 			if w := &e.ways[z]; moved {
@@ -124,6 +132,19 @@ func (e *evener) look(u int32) {
 			}
 		}
 	}
+}
+
+// to returns the ways that lead to v.
+func (e *evener) to(v int32) *ways {
+	if len(e.ways) == 1 {
+		return &e.ways[0]
+	}
+	return &e.ways[e.c.nodes[v].zone]
+}
+
+// open reports whether g, one of the ways from u, may go to v.
+func (e *evener) open(g *group, u, v int32) bool {
+	return e.c.free(g, v) && (len(e.ways) > 1 || e.c.spreads(g, u, v))
 }
 
 // cost is what it takes to have g's replica on y instead of x: replicas to be made
@@ -151,10 +172,10 @@ func (e *evener) direct(x int32) bool {
 				break
 			}
 			var found *group
-			w := &e.ways[c.nodes[y].zone]
+			w := e.to(y)
 			for _, list := range [...][]*group{w.new, w.old} {
 				for _, g := range list {
-					if cost(g, x, y) <= most && c.free(g, y) && (found == nil || lighter(g, found, x)) {
+					if cost(g, x, y) <= most && e.open(g, x, y) && (found == nil || lighter(g, found, x)) {
 						found = g
 					}
 				}
@@ -214,12 +235,12 @@ func (e *evener) chain(x int32) bool {
 			}
 			e.look(u)
 			for _, v := range e.order {
-				w := &e.ways[c.nodes[v].zone]
+				w := e.to(v)
 				for _, g := range w.new {
 					if e.dist[v] <= d {
 						break
 					}
-					if at := d + max(cost(g, u, v), 0); at < e.dist[v] && c.free(g, v) {
+					if at := d + max(cost(g, u, v), 0); at < e.dist[v] && e.open(g, u, v) {
 						e.dist[v], e.from[v] = at, hop{u, g}
 						if at == d {
 							level = append(level, v)
@@ -232,7 +253,7 @@ func (e *evener) chain(x int32) bool {
 					if e.dist[v] <= d+1 {
 						break // each of these costs one
 					}
-					if c.free(g, v) {
+					if e.open(g, u, v) {
 						e.dist[v], e.from[v] = d+1, hop{u, g}
 						next = append(next, v)
 					}

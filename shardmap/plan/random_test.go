@@ -11,7 +11,7 @@ import (
 	"muster/shardmap"
 )
 
-var clusters = flag.Int("clusters", 3000, "plan for so many random clusters")
+var clusters = flag.Int("clusters", 1000, "plan for so many random clusters")
 
 // Whatever a cluster has come to, each prefix of the plan must keep each group's
 // majority, and following plans must lead to rest. Random clusters get there by ways
@@ -30,6 +30,24 @@ func TestRandomClusters(t *testing.T) {
 		}
 		for _, step := range p.Steps {
 			kinds[step.Kind]++
+		}
+		// Plans that are given up on the way, one after the other, lead to rest as well.
+		cut, r := w.clone(), seeded(-seed-1)
+		for plans := 0; ; plans++ {
+			q := cut.make(t, s)
+			if len(q.Steps) == 0 {
+				break
+			}
+			if plans == 40 {
+				t.Fatalf("seed %d: no rest after %d plans that were given up: %s", seed, plans, &q.Steps[0])
+			}
+			q.Steps = q.Steps[:1+r.IntN(len(q.Steps))]
+			if err := cut.carryOut(q); err != nil {
+				t.Fatalf("seed %d: given up: %v", seed, err)
+			}
+		}
+		if err := cut.settled(s, cut.make(t, s)); err != nil {
+			t.Fatalf("seed %d: given up: %v", seed, err)
 		}
 		if err := w.carryOut(p); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)

@@ -303,20 +303,23 @@ func TestSimulatedClusters(t *testing.T) {
 // A plan must not take long, however large the cluster. Time depends on the machine, so
 // what is bounded is how often the planner asks whether a replica may stand on a node.
 func TestPlanIsBounded(t *testing.T) {
-	w := founded(1000, int(raft.GroupMax), noZone)
-	for i := range 100 {
-		w.known.Nodes[w.table.Nodes[i*10].ID] = Node{Draining: true}
+	for _, zones := range []int{1, 3, 40, 1500} {
+		zone := func(i int) string { return fmt.Sprint("z", i%zones) }
+		w := founded(1000, int(raft.GroupMax), zone)
+		for i := range 100 {
+			w.known.Nodes[w.table.Nodes[i*10].ID] = Node{Draining: true}
+		}
+		for i := range 500 {
+			w.addNode(zone(1000 + i))
+		}
+		p := w.make(t, Defaults)
+		// 3,000 replicas that have to go look at 1,400 nodes each, and 10,000 that move for
+		// evenness look at few.
+		if most := 10_000_000; p.work > most || p.Moves < 9000 {
+			t.Errorf("%d zones: %d looks for %d moves, want at most %d looks", zones, p.work, p.Moves, most)
+		}
+		t.Logf("%d zones: %d looks for %d moves", zones, p.work, p.Moves)
 	}
-	for range 500 {
-		w.addNode("")
-	}
-	p := w.make(t, Defaults)
-	// 3,000 replicas that have to go look at 1,400 nodes each, and 10,000 that move for
-	// evenness look at few.
-	if most := 10_000_000; p.work > most || p.Moves < 9000 {
-		t.Errorf("%d looks for %d moves, want at most %d looks", p.work, p.Moves, most)
-	}
-	t.Logf("%d looks for %d moves", p.work, p.Moves)
 }
 
 func BenchmarkPlan(b *testing.B) {
