@@ -26,7 +26,7 @@ const (
 	// GroupSessionsMax bounds the sessions that all slots of a group remember
 	// together; a client that writes to all slots has one in each. It allows 2,000
 	// such clients in a group with an eighth of the slots, or 1,700 runs of a
-	// command a second, for SessionKeep: some 120 MB on each replica.
+	// command a second, for SessionKeep: some 130 MB on each replica.
 	GroupSessionsMax = 1 << 20
 	// GroupOutcomesMax bounds the outcomes in the same way: 120 MB.
 	GroupOutcomesMax = 2 * GroupSessionsMax
