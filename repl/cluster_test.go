@@ -41,6 +41,7 @@ type cluster struct {
 	// has applied something of it has them, and knows how they are founded.
 	placed    bool
 	foundings uint64 // of them, that were proposed
+	wanted    uint64 // by group 1, once; 0: nothing is
 
 	// lasting, if set, says until when parts of a group's machine last.
 	lasting func(raft.GroupID) []raft.GroupTime

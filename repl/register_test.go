@@ -33,6 +33,9 @@ const foundingValue = 1 << 40
 
 // Wants implements [Proposer].
 func (r *register) Wants() []byte {
+	if v := r.node.c.wanted; v != 0 && r.group == 1 && !slices.Contains(r.history, v) {
+		return binary.LittleEndian.AppendUint64(nil, v)
+	}
 	if !r.node.c.placed || r.group == 0 || len(r.history) > 0 || len(r.node.history[0]) == 0 {
 		return nil
 	}

@@ -150,3 +150,39 @@ func TestFoundedOnceTheTableComes(t *testing.T) {
 		t.Errorf("%d commands were proposed for %d groups", c.foundings, testGroups-1)
 	}
 }
+
+// What a machine wants, and disks have no room for, is asked for again until they have:
+// nobody else would ask, though the group rests meanwhile.
+func TestWantedAgainWhenThereIsRoom(t *testing.T) {
+	for seed := range uint64(5) {
+		c := newFullCluster(t, seed)
+		for _, n := range c.nodes {
+			n.disk.Limit(tightBytes)
+		}
+		for _, n := range c.nodes {
+			c.fill(1, n)
+		}
+		for range 30 { // what is left besides the reserve may take a few
+			c.ask(1, 0, 12000)
+		}
+		c.wanted = foundingValue
+		for _, n := range c.nodes {
+			n.place(1, testGroups) // by another table
+			n.turn()
+		}
+		var lead *testNode
+		c.until("the group rests", func() bool {
+			lead = c.leader(1)
+			return lead != nil && lead.host.groups[1].resting.quiet
+		})
+		if slices.Contains(lead.history[1], c.wanted) || !lead.host.groups[1].wants.due {
+			t.Fatalf("the disks are full, and the log took what is wanted, or nobody waits to ask again")
+		}
+		for _, n := range c.nodes {
+			n.disk.Limit(wideBytes)
+		}
+		c.until("what is wanted is applied", func() bool {
+			return !slices.ContainsFunc(c.nodes, func(n *testNode) bool { return !slices.Contains(n.history[1], c.wanted) })
+		})
+	}
+}
