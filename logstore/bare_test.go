@@ -10,7 +10,7 @@ import (
 	"muster/raft"
 )
 
-// BenchmarkAppendBare holds Append against a loop that does nothing but the
+// BenchmarkAppendBare compares Append with a loop that does nothing but the
 // same writes and syncs over a file that was written before: what is lost to
 // records, checksums, index, preparing segments and using them again. The two
 // take turns in one run, because the disk drifts; "%-of-bare" is what is left.
@@ -37,7 +37,7 @@ func BenchmarkAppendBare(b *testing.B) {
 			must(b, s.Append(w))
 		}
 	}
-	for s.Stats().Recycled < 2 { // until it goes on in files that were written before
+	for s.Stats().Recycled < 2 { // until it writes to files that were written before
 		appends()
 	}
 

@@ -9,7 +9,7 @@ import (
 
 // A commit that is written as state is on disk with everything else of its
 // append. It must be: a data group's replica is made because the meta group
-// committed the entry that says so, and whoever finds the one after a crash
+// committed the entry that says so, and a start that finds the one after a crash
 // must find the other.
 func TestStateKeepsItsCommit(t *testing.T) {
 	fs := vfs.NewMem()

@@ -9,9 +9,9 @@ import (
 	"muster/logstore/vfs"
 )
 
-// Reads go on while the log is appended to, compacted, and its files are
-// recycled and removed under them. What they return is whole and right; they
-// may only be told that it is gone.
+// Reads continue while the log is appended to and compacted, and its files are
+// recycled and removed under them. What they return is whole and right, or they
+// are told that it is gone.
 func TestReadBesideAppend(t *testing.T) {
 	fs := vfs.NewMem()
 	s := mustOpen(t, fs, Options{Chance: 1})

@@ -19,8 +19,8 @@ import (
 // was acknowledged before is there when the log is opened again, whether the
 // power stays or goes.
 //
-// No room is the one thing that may pass: then the story goes on, or the log
-// refuses and can be asked again.
+// Only lack of room may pass: then the story continues, or the log refuses and can
+// be asked again.
 func TestFaultAtEveryCall(t *testing.T) {
 	enumerates(t)
 	fired := map[vfs.Fault]int{}

@@ -15,7 +15,7 @@ func testFaults() (*faults, *index) {
 
 // What the disk refuses becomes damage at the third look and not before, is over
 // once it is returned, and begins anew then. One would doubt it: the same record is
-// met by readers, by the scrub and by whoever looks again.
+// met by readers, by the scrub and by LookAgain.
 func TestRefusedBecomesDamage(t *testing.T) {
 	f, x := testFaults()
 	p := x.add(testReplica(1))

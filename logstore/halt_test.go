@@ -6,9 +6,8 @@ import (
 	"testing"
 )
 
-// The first error is the one that everybody is told, whoever comes at the same time.
-// One would doubt it: a snapshot's writer and the log's meet errors beside each
-// other.
+// Everybody is told the first error, even those that meet another at the same time.
+// One would doubt it: a snapshot's writer and the log's meet errors concurrently.
 func TestHaltIsFinal(t *testing.T) {
 	var h halt
 	if err := h.err(); err != nil {

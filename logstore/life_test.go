@@ -103,7 +103,7 @@ func TestChain(t *testing.T) {
 	}
 }
 
-// A life that began while the node had no log goes on in the log.
+// A life that began while the node had no log continues in the log.
 func TestLifeGoesOnAfterFounding(t *testing.T) {
 	n := newLifeNode(t)
 	id, _, err := ReadIdentity(n.disk, "d")

@@ -9,8 +9,8 @@ import (
 
 // The disk loses one write of a story, each in turn, and says that all is well.
 // So does every sync after it. Nobody can know at once; but once the log has
-// gone on behind it, the next opening must: what is not there is said to be
-// lost, and nothing else is served in its place.
+// continued after it, the next opening must notice: it reports what is missing as
+// lost, and serves nothing else in its place.
 func TestLostWriteIsNoticed(t *testing.T) {
 	var sum verdict
 	refused := 0

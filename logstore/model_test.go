@@ -299,9 +299,8 @@ func (r *lifeRun) checkDamage() error {
 	return nil
 }
 
-// checkSnapshots: those that were acknowledged are there, as far as the log has
-// not gone on behind them, or never got so far; none is there that nobody made,
-// or half of one.
+// checkSnapshots: the acknowledged ones are there, unless the log has moved past them
+// or never got so far; none is there that nobody made, and no half of one.
 func (r *lifeRun) checkSnapshots() error {
 	there := map[raft.LogID]bool{}
 	for id := range r.done {

@@ -18,10 +18,10 @@ import (
 // questions are the operations that ask the disk something and change nothing.
 var questions = []string{"open", "read", "size", "list", "stat"}
 
-// Every question of every story to the disk is refused: once, which nobody
-// notices, for it is asked again; or from then on for good, after which the
-// story ends with an error or goes on without. Either way nothing is lost by it:
-// once the disk answers, all is there, and nothing was written down as lost.
+// The disk refuses every call of every story: once, which nobody notices, because it
+// is asked again; or from then on for good, after which the story ends with an error
+// or continues without. Either way nothing is lost: once the disk answers, all is
+// there, and nothing was recorded as lost.
 func TestRefusedAtEveryCall(t *testing.T) {
 	enumerates(t)
 	fired := map[string]int{}
@@ -221,7 +221,7 @@ func b2i(b bool) int {
 	return 0
 }
 
-// readAll does what followers, the scrub, and whoever takes a snapshot do.
+// readAll reads as followers, the scrub, and the writer of a snapshot do.
 func (r *lifeRun) readAll() {
 	for done := false; !done; {
 		done, _ = r.store.Scrub(1 << 20)
@@ -238,8 +238,8 @@ func (r *lifeRun) readAll() {
 
 // A sector that is refused while the log is in use: once more than is tried at
 // once, it is not damage yet; again and again, it is damage of its replica, told
-// with file and offset, and nobody else's. Scrub goes on to its end, Append goes
-// on, and nothing is written down: another process that reads the disk finds all
+// with file and offset, and of no other. Scrub continues to its end, Append
+// continues, and nothing is recorded: another process that reads the disk finds all
 // of it. When the sector is returned, the damage is over.
 func TestRefusedInUse(t *testing.T) {
 	left := refusable(t, true)
@@ -341,8 +341,8 @@ func TestRefusedIsMended(t *testing.T) {
 }
 
 // What is needed in the segment at the tail is refused when it is to be moved.
-// Append goes on and does not ask again each time; the segment stays, for it may
-// have the only copy. When the disk returns it, it is moved, and the segment
+// Append continues and does not ask again each time; the segment stays, because it may
+// have the only copy. When the disk returns it, it is moved, and the segment is
 // freed.
 func TestRefusedIsNotFreed(t *testing.T) {
 	mem := vfs.NewMem()
@@ -455,8 +455,8 @@ func TestReadsOfARefusedSegmentAreBounded(t *testing.T) {
 	must(t, file.Close())
 }
 
-// Whoever reads a log or a snapshot offline sees what is refused as that, and the
-// rest.
+// A tool that reads a log or a snapshot offline sees refused parts as refused, and
+// sees the rest.
 func TestRefusedOffline(t *testing.T) {
 	r := refusable(t, true)
 	disk := vfs.NewFaulty(r.mem)

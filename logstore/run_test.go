@@ -153,8 +153,7 @@ func (r *lifeRun) more(id Replica, count uint64, size int) Write {
 	return Write{Replica: id, Commit: last + count, Entries: span(id, l.state.Term, last+1, last+count, size)}
 }
 
-// fill goes on until the rest of a segment is too small for the entry that
-// rolls.
+// fill appends until the rest of a segment is too small for the entry that rolls.
 func (r *lifeRun) fill(segment uint64) {
 	for r.store.index.active.number < segment || r.store.index.active.size-r.store.index.active.end >= rolling {
 		must(r.t, r.append(r.more(one, 1, 3000)))
@@ -258,8 +257,8 @@ func (r *lifeRun) rely() {
 }
 
 // survive opens the log and looks at all of it; then it takes away what is not
-// durable, for what was found is relied on from now on; then it goes on for a
-// while, and looks once more.
+// durable, because others rely on what was found; then it appends for a while, and
+// looks once more.
 func (r *lifeRun) survive() error {
 	for _, what := range []string{"opened", "opened once more", "opened after going on"} {
 		if what != "opened" {

@@ -213,8 +213,8 @@ func TestSnapshotOfAnother(t *testing.T) {
 	}
 }
 
-// Chunks are lost, repeated, late, too large; the sender goes and another goes on
-// where it was. What comes out is the sender's file or nothing.
+// Chunks are lost, repeated, late, too large; the sender goes and another continues
+// where it was. The result is the sender's file or nothing.
 func TestReceiveSnapshot(t *testing.T) {
 	_, from, sn, state, good := testSnapshot(t, threeBlocks)
 	r := Replica{Group: sn.Replica.Group, Incarnation: 1, ID: 99}

@@ -91,7 +91,7 @@ func TestMuchIntoYoungLog(t *testing.T) {
 
 // A log on a full disk says so while it still has a reserve, uses that up to
 // the last page, refuses what does not fit before it has changed anything, and
-// goes on when there is room, all without losing an entry or the Store. One
+// continues when there is room, all without losing an entry or the Store. One
 // would doubt it: without room most programs end in the middle of a write.
 func TestFullDisk(t *testing.T) {
 	const limit = 8 * SegmentBytesMin
@@ -196,8 +196,8 @@ func TestManySmallEntriesOnFullDisk(t *testing.T) {
 }
 
 // Whatever a log is given while its disk fills up and empties, and whatever it has
-// to move meanwhile, it never stops for want of room. One would doubt it: room is
-// looked for before a batch, and what is moved comes before the batch.
+// to move meanwhile, it never stops for lack of room. One would doubt it: the log
+// checks for room before a batch, and moves records before the batch.
 func TestRoomIsNotLost(t *testing.T) {
 	refused, full := 0, 0
 	for seed := range uint64(60) {
@@ -281,8 +281,8 @@ func TestLargeEntryIsMoved(t *testing.T) {
 	other.check()
 }
 
-// A full log that is compacted goes on in its own segments: the disk need not
-// have any room.
+// A full log that is compacted continues in its own segments: the disk need not have
+// any room.
 func TestFullDiskCompacted(t *testing.T) {
 	disk := vfs.NewMem()
 	disk.Limit(10 * SegmentBytesMin)

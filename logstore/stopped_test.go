@@ -72,8 +72,8 @@ func (n *lifeNode) held(r Replica) held {
 	return held{o.State, o.Base.ID, entries}
 }
 
-// lacks checks that a replica knows all that it was told, be it as lost, and
-// returns what is lost.
+// lacks checks that a replica knows all that it was told, if only as lost, and returns
+// what is lost.
 func (n *lifeNode) lacks(r Replica, was held) []raft.Entry {
 	n.t.Helper()
 	o, ok := n.store.Outline(r)
@@ -110,7 +110,7 @@ func containsFunc(spans []Span, f func(Span) bool) bool {
 
 // A node stopped cleanly, and then the end of its log is gone: zeros there look
 // like a batch that was never finished. All that was acknowledged is there or is
-// known to be lost, to the entry, wherever the log goes on, as often as it is
+// known to be lost, to the entry, wherever the log continues, as often as it is
 // opened; terms and votes are there; and it is mended when it is given back.
 func TestEndMissingAfterCleanStop(t *testing.T) {
 	for _, hurt := range hurtEnds {

@@ -120,9 +120,8 @@ func TestCommitAlone(t *testing.T) {
 	}
 }
 
-// A snapshot from the leader replaces what the log has of other terms, also
-// what goes on after the snapshot's end: to keep that would let entries count
-// that no leader agrees with.
+// A snapshot from the leader replaces the entries of other terms, even those after the
+// snapshot's end: keeping them would let entries count with which no leader agrees.
 func TestSnapshotOverTail(t *testing.T) {
 	a := testReplica(1)
 	for _, test := range []struct {
@@ -219,8 +218,8 @@ func TestRefusedWrites(t *testing.T) {
 	}
 }
 
-// One entry may be larger than a segment. It gets a segment to measure, and
-// the log goes on after it.
+// One entry may be larger than a segment. It gets a segment of its own size, and the
+// log continues after it.
 func TestEntryLargerThanSegment(t *testing.T) {
 	fs := vfs.NewMem()
 	s := mustOpen(t, fs, Options{})

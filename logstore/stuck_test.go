@@ -10,7 +10,7 @@ import (
 
 // While a sync is stuck, what is durable can be read, and what needs no disk
 // answers: a lock that is held over the sync would stop the whole node for as
-// long. What waits is neither acknowledged nor shown. Once the disk goes on, so
+// long. What waits is neither acknowledged nor visible. Once the disk continues, so
 // does the log.
 func TestStuckSync(t *testing.T) {
 	disk := vfs.NewFaulty(vfs.NewMem())

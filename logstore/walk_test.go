@@ -77,8 +77,8 @@ func TestWalkSaysWhatTheLogHolds(t *testing.T) {
 }
 
 // Any byte may be bad, and just then somebody wants to see what is there. The
-// walk must go on, say nothing that was not written, say where the damage is,
-// and show all that stands in other batches.
+// walk must continue, show nothing that was not written, say where the damage is, and
+// show all other batches.
 func TestWalkGoesOnBehindDamage(t *testing.T) {
 	fs, _ := closedLog(t)
 	const name = "d/log/0000000000000001.log"

@@ -497,8 +497,8 @@ func (s slowly) Write(b []byte) (n int, err error) {
 }
 
 // Other protocols will share the port, and the first byte decides which it is.
-// So whoever speaks one that this build does not have must be turned away by that
-// byte, and not be waited for; and whoever speaks ours is let in however few bytes
+// So a connection that speaks one which this build does not have must be turned away
+// by that byte, without a wait; and one that speaks ours is let in however few bytes
 // come at a time.
 func TestFirstByteDecides(t *testing.T) {
 	r := serving(t, defaultLimits())

@@ -31,9 +31,9 @@ func (a *arrivals) now() (large int, bytes int64) {
 	return len(a.large), a.bytes
 }
 
-// Whoever sends all of a large frame but its end takes that much memory, and a
-// hundred of them a hundred times that. They must take no more together than
-// there is for frames that arrive, and one that is sent at once must arrive.
+// A connection that sends all of a large frame but its end takes that much memory, and a
+// hundred of them take a hundred times that. Together they must take no more than there
+// is for frames that arrive, and a frame that is sent at once must arrive.
 func TestUnfinishedFrames(t *testing.T) {
 	l := defaultLimits()
 	l.arrivingBytes = 16 << 20

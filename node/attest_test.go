@@ -86,7 +86,7 @@ func forgedVote(r *runningNode, from raft.NodeID, mark uint64) []byte {
 	return frame(wire.TypeTransferVote, 0, 0, wire.AppendEnvelope(nil, &e))
 }
 
-// Whoever knows the secret can say a hello in a member's name, with its id and
+// Anyone who knows the secret can say a hello in a member's name, with its id and
 // its life, which status shows. From elsewhere than that member's address it
 // must be no member: what it sends is not counted, the address that it gives is
 // not dialled, and it is told so.
@@ -212,8 +212,8 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-// Whoever opens connections in the name of a member that is away holds some of
-// them at most, and none of them keeps the member out once it is back.
+// A host that opens connections in the name of an absent member holds only a few, and
+// none of them keeps the member out once it is back.
 func TestClaimsAreBounded(t *testing.T) {
 	var v attesting
 	refusals := make(map[byte]int)

@@ -174,7 +174,7 @@ func TestListerNeverReads(t *testing.T) {
 }
 
 // Many connections that are each within their limit can be too many together.
-// Then large answers are refused, to be asked for again, and small ones go on.
+// Then large answers are refused, to be asked for again, and small ones are still made.
 func TestAllConnectionsTogether(t *testing.T) {
 	l := defaultLimits()
 	l.inflightBytesAll, l.answerTimeout = 4<<20, time.Minute
@@ -338,8 +338,8 @@ func TestSilentStrangers(t *testing.T) {
 	good.stop(t)
 }
 
-// Who takes too long over the hello, or says nothing afterwards, is cut off;
-// who goes on speaking is not.
+// A connection that takes too long over the hello, or says nothing afterwards, is cut
+// off; one that keeps speaking is not.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	l := defaultLimits()
@@ -387,8 +387,8 @@ func TestSilence(t *testing.T) {
 }
 
 // silenceTested is how long a client may say nothing to a node that is tested for
-// that: longer than a busy machine stands still between two words of a client that
-// goes on speaking.
+// that: longer than a busy machine stalls between two frames of a client that keeps
+// speaking.
 const silenceTested = wire.HelloTimeout
 
 // A frame that drips in, a byte now and then, is never silent and never there.

@@ -70,7 +70,7 @@ func serving(t testing.TB, l limits) *runningNode {
 }
 
 // serves waits until each group of the node's own table takes a write, and the
-// table has the node as it is, so that it changes no more.
+// table has the node as it is, so that it no longer changes.
 func (r *runningNode) serves() {
 	r.t.Helper()
 	c := r.client()

@@ -12,8 +12,8 @@ import (
 )
 
 // Keys of one slot that are set together are read together: no get shows a
-// half of a command, also not one whose answer is so long that it is read
-// beside the writes that go on.
+// half of a command, not even one whose answer is so long that it is read beside
+// later writes.
 func TestGetAtOneMoment(t *testing.T) {
 	r := serving(t, defaultLimits())
 	cl, err := client.Open(client.Options{Endpoints: []string{r.addr}})
@@ -84,7 +84,7 @@ func beside(t *testing.T, atLeast int, write func(i int) error) (done func() boo
 
 // A page of a listing shows one moment, whichever slots its keys are in: no
 // write without those that were acknowledged before it began. One would doubt
-// it: the page is read beside the writes that go on, slot after slot.
+// it: the page is read beside later writes, slot after slot.
 func TestPageAtOneMoment(t *testing.T) {
 	cfg := testConfig(t)
 	cfg.Groups = 1 // all slots

@@ -15,7 +15,7 @@ import (
 )
 
 // Whatever a request has wrong with it, its sender gets one typed answer under
-// its number, and the connection goes on: the other requests on it are somebody
+// its number, and the connection stays: the other requests on it are somebody
 // else's. One would doubt it: each check is made at another place, and some
 // only after the request has been counted in or handed to another goroutine.
 func TestRefusedRequests(t *testing.T) {

@@ -54,7 +54,7 @@ func TestReadSecret(t *testing.T) {
 	}
 }
 
-// Whoever can read the file is let in, and whoever can write it decides who
+// Anyone who can read the file is let in, and anyone who can write it decides who
 // else is, so a file that anybody but its owner can use is refused. The error
 // names the command that mends it, and that must work as it stands, whatever
 // the path looks like.

@@ -46,8 +46,7 @@ func TestSendersOfEachType(t *testing.T) {
 
 // Each type that somebody may send has one handler, of the way that its sender's
 // connection is served, and no other type has any: one without would be answered
-// by a panic, and one too many would be reached by whoever was let through by
-// mistake.
+// by a panic, and one too many would serve a sender that was let through by mistake.
 func TestHandlerOfEachType(t *testing.T) {
 	for i := range wire.Type(1 << 9) {
 		h, s := handlerOf(i), i.Senders()

@@ -202,8 +202,8 @@ func TestStreamsOfADeafClient(t *testing.T) {
 	r.idle()
 }
 
-// What is wrong about streams is refused with a code, or dropped and counted, and
-// the connection goes on.
+// Bad frames about streams are refused with a code, or dropped and counted, and the
+// connection stays.
 func TestHostileStreamFrames(t *testing.T) {
 	r := filled(t, 2<<20)
 	s, x := r.client(), newHeard()

@@ -10,7 +10,7 @@ import (
 	"muster/shardmap"
 )
 
-// A member, or whoever gets its connection taken for a member's, sends each
+// A member, or a host whose connection is taken for a member's, sends each
 // replica of a node one vote message of the last term that there is. The groups
 // would have no leader any more, after a restart neither, since the term is on
 // disk. It must be dropped, and counted where an operator looks.

@@ -85,8 +85,8 @@ func TestBlankReplica(t *testing.T) {
 	}
 }
 
-// Whoever waits for a leader that hands over to a node that has just died
-// waits for nothing. As soon as the owner knows, proposals are taken again; and
+// A client of a leader that hands over to a node that has just died waits for
+// nothing. As soon as the owner knows, proposals are taken again; and
 // a transfer that is only a wish is given up sooner than one that was asked for.
 func TestTransferIsGivenUp(t *testing.T) {
 	propose := func(g *Group) error {
@@ -123,9 +123,9 @@ func TestTransferIsGivenUp(t *testing.T) {
 	})
 }
 
-// Whoever asked for a change is told when it is done: at which id it stands, and how
-// far it has come. That a leader appended it proves nothing yet, nor that its entry is
-// committed, while old voters still decide or new ones have no log.
+// The owner that asked for a change can tell when it is done, by the id of its entry. It
+// is not done when a leader has appended it, nor when its entry is committed while old
+// voters still decide or new ones have no log.
 func TestChangeStage(t *testing.T) {
 	g := elected(t, Config{}, 3)
 	stage := func(when string, at LogID, want ChangeStage) {

@@ -104,8 +104,8 @@ func TestMembershipInForceAtAppend(t *testing.T) {
 }
 
 // The owner is told of each membership that comes into force, and of no other:
-// also of one that is in force again because an entry was truncated that this
-// life never handed out, having found it on disk.
+// even of one that is in force again because an entry was truncated that this life
+// found on disk and never handed out.
 func TestReadyTellsOfMembership(t *testing.T) {
 	old := Membership{Voters: voters(1, 2, 3), Next: 4}
 	change := Membership{Voters: voters(1, 2, 3), Learners: []Member{{Replica: 4, Node: 4, Goal: GoalCopy}}, Next: 5}

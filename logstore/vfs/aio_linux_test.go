@@ -153,8 +153,8 @@ func TestAsyncFilesComeAndGo(t *testing.T) {
 	}
 }
 
-// A stuck disk does not answer. Who waits goes on waiting, whatever else wakes
-// it, keeps its place to itself, and holds up nobody. The disk here is a pipe
+// A stuck disk does not answer. A goroutine that waits keeps waiting, whatever else
+// wakes it, keeps its place to itself, and holds up nobody. The disk here is a pipe
 // that becomes readable when the test wants it to.
 func TestAsyncStuck(t *testing.T) {
 	const pollOf, readable = 5, 1 // IOCB_CMD_POLL, POLLIN
@@ -322,9 +322,9 @@ func TestAsyncRelease(t *testing.T) {
 	}
 }
 
-// BenchmarkWriteSync holds an asynchronous write against a call that waits, in
-// turns, over the same sectors: what a write takes, and what processor time of
-// the whole process.
+// BenchmarkWriteSync compares an asynchronous write with a call that waits, in turns,
+// over the same sectors: how long a write takes, and how much processor time of the
+// whole process.
 //
 //	go test -run xxx -bench WriteSync -benchtime 20x ./logstore/vfs
 func BenchmarkWriteSync(b *testing.B) {

@@ -8,9 +8,8 @@ import (
 	"unsafe"
 )
 
-// What is written past the system's memory and what goes through it are the same
-// file: whoever reads sees the newest, whichever way it came, wherever it lies
-// and however it lies in memory.
+// Writes past the system's memory and through it go to the same file: a reader sees the
+// newest bytes, whichever way they came, wherever they are in the file or in memory.
 func TestWriteSync(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "f")
 	f, err := OS{}.Create(name)

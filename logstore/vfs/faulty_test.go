@@ -236,8 +236,7 @@ func TestFaultyEveryCall(t *testing.T) {
 	}
 }
 
-// A disk that is full says so to whoever asks, and one that has lost a file
-// does not list it.
+// A full disk says so when it is asked, and one that has lost a file does not list it.
 func TestFaultyWhole(t *testing.T) {
 	disk := NewFaulty(NewMem())
 	must(t, disk.MkdirAll("d"))

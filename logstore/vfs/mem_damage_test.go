@@ -77,7 +77,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// Whoever does damage at random must know whether there was any.
+// A test that does damage at random must know whether there was any.
 func TestDamageThatIsNone(t *testing.T) {
 	m := NewMem()
 	f, err := m.Create("x")

@@ -47,7 +47,7 @@ func TestMemLimit(t *testing.T) {
 	must(t, err)
 }
 
-// The system's word for want of space is told from its other errors.
+// The system's error about lack of space is told from its other errors.
 func TestSystemFull(t *testing.T) {
 	if _, err := os.Stat("/dev/full"); err != nil {
 		t.Skip("no /dev/full here")
