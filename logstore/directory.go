@@ -87,6 +87,8 @@ var nowhere = position{math.MaxUint64, 0}
 // remember records a batch that is on disk. It forgets the batches that needed no later
 // directory than this one's.
 func (d *directory) remember(start, end, durable position, records []record) {
+	// A directory on a batch's last page, or on the next, may be damaged with it. So a
+	// batch stays in the list until one begins on a later page, or in a later segment.
 	keep, items := 0, 0
 	for ; keep < len(d.batches); keep++ {
 		b := d.batches[keep]
@@ -132,6 +134,7 @@ func directoryFrom(b []byte, records []record) position {
 func (wr *writer) putDirectory(b []byte, most int) ([]byte, int) {
 	at := len(b)
 	b = extend(b, recordHeaderSize+directorySize)
+	// The first batch of a segment covers all segments that no other does, if that fits.
 	if wr.index.active.end == segmentHeader && wr.directory.since < wr.index.active.number {
 		if with, rows, whole := wr.putSegments(b, at, at+most); whole {
 			return with, rows
@@ -174,6 +177,8 @@ func (wr *writer) putSegments(b []byte, at, most int) ([]byte, int, bool) {
 
 // putRecent adds the rows of the batches that are remembered.
 func (wr *writer) putRecent(b []byte, at, most int) ([]byte, int, bool) {
+	// The items of one replica are linked, so that it gets one row. round tells the links
+	// of an earlier directory from those of this one, without clearing them.
 	d := &wr.directory
 	d.round++
 	d.rows = d.rows[:0]
@@ -233,6 +238,7 @@ func (wr *writer) putRecentRow(b []byte, p *replica) []byte {
 			continue
 		}
 		for k := p.find(it.first); k < len(p.runs) && p.runs[k].first <= it.last; k++ {
+			// Entries that were truncated or moved since are no longer where the item says.
 			if p.runs[k].at == it.at {
 				b = w.put(b, p.runs[k])
 			}
@@ -260,6 +266,7 @@ func putRow(b []byte, flags uint64, p *replica) []byte {
 		b = binary.AppendUvarint(b, p.base.ID.Term)
 		b = binary.AppendUvarint(b, p.base.ID.Index)
 		b = binary.AppendUvarint(b, uint64(p.base.Time))
+		// Three bytes for a varint whose value is known only after the membership.
 		b = append(b, 0, 0, 0)
 		at := len(b)
 		b = p.base.Membership.Append(b)

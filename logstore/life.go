@@ -187,6 +187,8 @@ func (s *Store) beginLife(id Identity, atLeast, mark uint64) (Identity, error) {
 // itself must say what is lost before the identity says how far the log has come.
 func (s *Store) settleRecovery() error {
 	s.reclaimer.adopt()
+	// forward moves only a part at a time, so this takes as many batches as it needs. It
+	// ends when one makes no progress, for lack of room.
 	s.room.admitRest() // whatever room there is: no life begins before this is written
 	for before := -1; len(s.reclaimer.repair) > 0 && len(s.reclaimer.repair) != before || s.writer.batch > s.writer.durable.Load(); {
 		before = len(s.reclaimer.repair)

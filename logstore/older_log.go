@@ -147,6 +147,7 @@ func olderLog(disk vfs.FS, dir string, id *Identity, w *seen, end Batch) (Doubt,
 	if id.Stopped > 0 || bug("older log accepted") || bug("older life accepted") {
 		return Doubt{}, nil // the clean stop says exactly where the log ended
 	}
+	// A line of another life says nothing about the log of this one.
 	if r := w.reached; r.Mark == id.Life().Mark && r.Batch > end {
 		return Doubt{Proven: true, Why: fmt.Sprintf("the log in %s ends with batch %d, and batch %d was there (%s): the log is from an earlier moment",
 			path.Join(dir, LogDir), end, r.Batch, path.Join(dir, witnessName))}, nil

@@ -29,6 +29,8 @@ func (wr *writer) put(w *Write) error {
 	}
 	p := wr.index.replicas[w.Replica]
 	if p == nil {
+		// Without a base, a start could not tell a log that begins here from one that
+		// has lost its beginning.
 		if w.Base == nil && !w.Remove {
 			return fmt.Errorf("%w: the first write of a replica has a base", ErrWrite)
 		}

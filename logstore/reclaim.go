@@ -167,7 +167,7 @@ func (rc *reclaimer) moveDamaged(w piece, d *Damage) (int, error) {
 	rc.index.mu.Lock()
 	n := &p.runs[p.find(w.first)]
 	p.hurt(*d)
-	n.lost, n.changes = true, true
+	n.lost, n.changes = true, true // a membership may have been among them
 	p.lost++
 	lost := *n
 	rc.index.mu.Unlock()
@@ -196,6 +196,8 @@ func (rc *reclaimer) worthEmptying(seg *segment) bool {
 // move puts one piece into the batch, if it is still needed, and returns its
 // size. The batch holds nothing yet that would change its replica's log.
 func (rc *reclaimer) move(w piece) (int, error) {
+	// The work was listed some batches ago. A record that was replaced or moved since is
+	// no longer needed there.
 	p := w.replica
 	switch w.kind {
 	case kindRemove:

@@ -57,6 +57,8 @@ func (r *recovery) openHole(format string, args ...any) {
 	if len(r.damages) == 0 || r.damages[len(r.damages)-1].File != d.File || r.damages[len(r.damages)-1].Offset != d.Offset {
 		r.damages = append(r.damages, d)
 	}
+	// A hole may take in several batches. What is lost in any of them counts as lost at
+	// its first place.
 	if r.hole != nil {
 		r.hole.refused = r.hole.refused || refused
 		return
@@ -120,6 +122,7 @@ func (r *recovery) bury(id Replica) {
 		r.again(kindRemove, p)
 		g = r.s.index.graves[id.Group]
 	}
+	// Records of older replicas may stand before the hole that took their removals.
 	for _, have := range slices.SortedFunc(maps.Keys(r.s.index.replicas), compareReplicas) {
 		if have.Group == id.Group && g.covers(have) {
 			r.s.index.drop(r.s.index.replicas[have])
@@ -201,6 +204,7 @@ func (r *recovery) fill(p *replica, gap run) {
 				continue
 			}
 			if m.first > next {
+				// Something was salvaged further on: up to there the entries are lost.
 				part.count = uint32(m.first - next)
 				continue
 			}
@@ -235,6 +239,7 @@ func (r *recovery) finish() {
 		// beginning of one proves that its predecessor was durable.
 		r.openHole("batch %d was begun after it", r.newest)
 	case seg == nil:
+		// The last batch says that the log continues there, so the file existed.
 		s.index.segments = append(s.index.segments, &segment{number: now, name: s.index.segmentPath(now), mend: -1})
 		seg = s.index.segment(now)
 		seg.spoil("segment", "the file is missing")
@@ -245,6 +250,7 @@ func (r *recovery) finish() {
 	case r.number == 0 && s.index.segments[0].number > 1:
 		r.openHole("the log began before")
 	}
+	// The identity knows of a later batch than the last one that is here.
 	if end := uint64(r.known.batch); end > r.number && !bug("zeroed tail accepted") {
 		r.newest = max(r.newest, end)
 		r.openHole("%s", r.known.reason)

@@ -30,7 +30,7 @@ type snapshotFile struct {
 
 // begin makes the file.
 func (s *snapshots) begin(id Replica) (*snapshotFile, error) {
-	s.sweep()
+	s.sweep() // first, for its room; what it can't remove is only in the way
 	err := s.halt.err()
 	s.mu.Lock()
 	s.temp++

@@ -191,6 +191,7 @@ func compareReplicas(a, b Replica) int {
 func (s *Store) Close() error {
 	var err error
 	if s.halt.err() == nil {
+		// The identity names the last batch, so it is written after that.
 		if err = s.settle(); err == nil {
 			err = s.home.stop()
 		}

@@ -241,6 +241,7 @@ func (h *home) turn(next Identity) error {
 		h.halt.because(err)
 		return fmt.Errorf("make the witness: %w", err)
 	}
+	// Both are recorded: a crash before the file gets its name leaves the present one.
 	next.Witness, next.NextWitness = h.present, made
 	if err := h.write(next); err != nil {
 		return err

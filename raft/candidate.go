@@ -66,6 +66,7 @@ func (r *replica) askVoters(wish Message) {
 func (r *replica) stepPreVote(m *Message) {
 	newer := r.complete(m.Log) || bug("pre-vote without log check")
 	if m.Term > r.term && !r.heardLeader(m.From) && newer && !r.precedes(m) {
+		// It would vote for m.From, and gives that election time before it asks itself.
 		r.hint.yield(yieldTicks)
 		r.send(m.From, Message{Type: MsgPreVoteAnswer, Term: m.Term})
 		return
@@ -93,6 +94,7 @@ func (r *replica) stepVote(m *Message) {
 		r.promise(m.From, Message{Type: MsgVoteAnswer, Reject: true})
 		return
 	}
+	// Having voted for another in this term, it no longer asks for votes itself.
 	if r.role == RolePreCandidate {
 		r.becomeFollower(r.term, 0)
 	}

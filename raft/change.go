@@ -160,6 +160,8 @@ func (c Change) apply(old *Membership) (Membership, error) {
 		}
 		if v := find(m.Voters, id); v >= 0 {
 			m.Voters = slices.Delete(m.Voters, v, v+1)
+			// A majority without this voter need not meet every old one, so until the
+			// joint configuration is left the old voters must agree too.
 			m.Outgoing = old.Voters
 		} else if l := find(m.Learners, id); l >= 0 {
 			m.Learners = slices.Delete(m.Learners, l, l+1)

@@ -84,6 +84,8 @@ func (r *replica) pendingReads() int {
 // reads that came since the last one share a round.
 func (l *leader) advanceReads() {
 	r, reads := l.replica, &l.reads
+	// One round at a time: reads that come during it wait, because its heartbeats may
+	// have been answered before they began.
 	if len(reads.asked) > 0 {
 		if !l.roundConfirmed() {
 			return

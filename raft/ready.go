@@ -175,6 +175,7 @@ func (g *Group) Synced(n uint64) {
 	// Only now does a leader count itself for its entries, and a candidate for its own
 	// vote: the disk is the voter. A vote that is synced after its term is over counts
 	// in no later one.
+	// u.last was lowered if the log was truncated after that Ready was taken.
 	r.log.durable = max(r.log.durable, u.last)
 	switch {
 	case r.leading != nil:

@@ -81,6 +81,7 @@ func (l *leader) reborn(id ReplicaID) {
 	if l.transfer.to == id {
 		l.transfer = transfer{}
 	}
+	// Its match begins at 0 again: only answers of this life say what is on its disk.
 	*p = progress{replica: id, next: r.log.last.Index + 1, heard: p.heard, moved: r.ticks}
 	p.probe(r.log.last.Index)
 	r.wake()

@@ -71,6 +71,7 @@ func (l *leader) snapshotDone(to ReplicaID, pause int) *progress {
 func (l *leader) wantSnapshot(p *progress) {
 	r := l.replica
 	p.state = ProgressSnapshot
+	// One at a time, and only for a replica that answers: reading a snapshot is costly.
 	if !p.asked && r.ticks >= p.askAt && l.active(p) {
 		p.asked = true
 		r.out.snapshots = append(r.out.snapshots, SnapshotWanted{To: p.replica})

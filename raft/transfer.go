@@ -195,6 +195,8 @@ func (l *leader) leaveTick() bool {
 		return false
 	}
 	if waits >= r.config.ElectionTicks {
+		// Nobody took over, and heartbeats keep the others from electing a leader that
+		// can do what this one can't.
 		r.becomeFollower(r.term, 0)
 		return true
 	}
