@@ -54,6 +54,7 @@ type Forwards struct {
 	peers   map[raft.NodeID]*forwardPeer
 	clients map[Replier]*forwardLoad
 	leaders map[raft.GroupID]raft.NodeID // of groups that are not here, as other nodes told
+	turns   map[raft.GroupID]int         // of groups that are not here: whom to ask next who leads
 	soonest time.Duration                // Invariant: no deadline of any is earlier
 }
 
@@ -81,16 +82,25 @@ func (f *Forwards) init(h *Host) {
 	f.peers = make(map[raft.NodeID]*forwardPeer)
 	f.clients = make(map[Replier]*forwardLoad)
 	f.leaders = make(map[raft.GroupID]raft.NodeID)
+	f.turns = make(map[raft.GroupID]int)
 	f.soonest = math.MaxInt64
 }
 
-// pass passes a request on to a node, or answers it.
+// pass passes a request on to the node that leads its group, or answers it.
 func (f *Forwards) pass(g raft.GroupID, to raft.NodeID, p *Passage, deadline time.Duration, r Reply) {
+	if !f.passTo(g, to, p, deadline, r) {
+		f.host.answers.refuse(r, wire.Unavailable(fmt.Sprintf("group %d", g), fmt.Sprintf("node %s, which leads it, is not connected to this one", to)))
+	}
+}
+
+// passTo passes a request on to a node, or answers it. It reports false, and has done
+// neither, where the node is not connected.
+func (f *Forwards) passTo(g raft.GroupID, to raft.NodeID, p *Passage, deadline time.Duration, r Reply) bool {
 	h := f.host
 	left := deadline - h.now
 	if left < time.Millisecond {
 		h.answers.refuse(r, wire.Unavailable(fmt.Sprintf("group %d", g), "the request waited to be passed on until its time was over"))
-		return
+		return true
 	}
 	peer, client := f.peers[to], f.clients[r.To]
 	if peer == nil {
@@ -100,19 +110,18 @@ func (f *Forwards) pass(g raft.GroupID, to raft.NodeID, p *Passage, deadline tim
 	size := len(p.Forward.Body) + wire.ForwardRoom
 	if size > wire.FrameMax {
 		h.answers.refuse(r, wire.TooLarge("request that is passed on", fmt.Sprintf("%d bytes, the limit is %d", size, wire.FrameMax), "send it to the node that leads the group"))
-		return
+		return true
 	}
 	if peer.over(size, forwardsMax, forwardBytesMax) {
 		h.answers.refuse(r, peer.busy(fmt.Sprintf("the way to node %s", to), forwardsMax, forwardBytesMax))
-		return
+		return true
 	}
 	if client != nil && client.over(size, forwardsShare, forwardBytesShare) {
 		h.answers.refuse(r, client.busy("connection", forwardsShare, forwardBytesShare))
-		return
+		return true
 	}
 	if !h.cfg.Transport.SendForward(to, peer.number+1, left, &p.Forward) {
-		h.answers.refuse(r, wire.Unavailable(fmt.Sprintf("group %d", g), fmt.Sprintf("node %s, which leads it, is not connected to this one", to)))
-		return
+		return false
 	}
 	peer.number++
 	if client == nil {
@@ -123,6 +132,7 @@ func (f *Forwards) pass(g raft.GroupID, to raft.NodeID, p *Passage, deadline tim
 	client.add(1, size)
 	peer.open[peer.number] = forwarded{group: g, write: p.Forward.Type == wire.TypeWrite, bytes: size, deadline: deadline, reply: r}
 	f.soonest = min(f.soonest, deadline)
+	return true
 }
 
 func (l *forwardLoad) add(requests, bytes int) {
@@ -146,15 +156,30 @@ func (f *Forwards) passAway(g raft.GroupID, p *Passage, deadline time.Duration, 
 		f.host.answers.refuse(r, f.host.mending.refusal(g))
 		return
 	}
-	to, known := f.leaders[g]
-	for i := 0; !known && i < len(p.Nodes); i++ {
-		to, known = p.Nodes[i], p.Nodes[i] != f.host.cfg.Self
+	if to, known := f.leaders[g]; known {
+		if f.passTo(g, to, p, deadline, r) {
+			return
+		}
+		delete(f.leaders, g) // another may lead by now, and only those with a replica know
 	}
-	if !known {
+	// Each try asks another: one that is cut off from its group, or whose replica has
+	// stopped, would have the same to say every time.
+	others := false
+	for range p.Nodes {
+		to := p.Nodes[f.turns[g]%len(p.Nodes)]
+		f.turns[g]++
+		if to == f.host.cfg.Self {
+			continue
+		}
+		if others = true; f.passTo(g, to, p, deadline, r) {
+			return
+		}
+	}
+	if !others {
 		f.host.answers.refuse(r, f.host.mending.refusal(g))
 		return
 	}
-	f.pass(g, to, p, deadline, r)
+	f.host.answers.refuse(r, wire.Unavailable(fmt.Sprintf("group %d", g), "no replica of it is here, and no node that holds one is connected to this one"))
 }
 
 // take takes a request off the list of those that wait; false if it is not there: it
@@ -205,14 +230,21 @@ func (f *Forwards) Answered(from raft.NodeID, number uint64, t wire.Type, body [
 	f.host.answers.add(w.reply, t, body)
 }
 
-// learn notes who leads a group that is not here, as a node says that does not.
+// learn notes who leads a group that is not here, as a node says that does not. One that
+// was said to lead, and can't answer, is not asked again on that word: its replica may
+// have stopped for good.
 func (f *Forwards) learn(g raft.GroupID, from raft.NodeID, body []byte) {
 	var e wire.Error
-	if e.Read(body) != nil || e.Code != wire.CodeNotLeader {
+	if e.Read(body) != nil {
 		return
 	}
-	delete(f.leaders, g)
-	if n := e.LeaderNode; n != 0 && n != from && n != f.host.cfg.Self {
+	switch {
+	case e.Code.Retry() == wire.RetryOtherNode, e.Code == wire.CodeUnavailable, e.Code == wire.CodeNotReady:
+		delete(f.leaders, g)
+	default:
+		return // it is about the request
+	}
+	if n := e.LeaderNode; e.Code == wire.CodeNotLeader && n != 0 && n != from && n != f.host.cfg.Self {
 		f.leaders[g] = n
 	}
 }

@@ -16,14 +16,15 @@ import (
 type passing struct {
 	nowhere
 	sent   []string
-	cut    bool // there is no connection
+	cut    bool                 // there is no connection
+	down   map[raft.NodeID]bool // there is none to these
 	got    []string
 	deaf   bool // there is no room for an answer
 	bodies int  // bytes that were sent
 }
 
 func (p *passing) SendForward(to raft.NodeID, number uint64, within time.Duration, f *wire.Forward) bool {
-	if p.cut {
+	if p.cut || p.down[to] {
 		return false
 	}
 	p.bodies += len(f.Body)
@@ -237,6 +238,7 @@ func TestForwardsToWhoIsSaidToLead(t *testing.T) {
 		t.Errorf("after a hint: got %q, want %q", got, want)
 	}
 	h.Forwards.Lost(4, 1, 1)
+	p.down = map[raft.NodeID]bool{4: true}
 	if got, want := ask(3), "n3 #2 Write within 59s"; got != want {
 		t.Errorf("after it was lost: got %q, want %q", got, want)
 	}
@@ -246,5 +248,75 @@ func TestForwardsToWhoIsSaidToLead(t *testing.T) {
 	}
 	if got, want := p.said(), "1 not-leader, 2 maybe-applied, 3 not-leader"; got != want {
 		t.Errorf("answers: got %s, want %s", got, want)
+	}
+}
+
+// Where no replica of the group is here, a request gets to its leader as long as a node
+// that knows it is connected. One would doubt it: the first that holds a replica may be
+// down, or cut off from the others; and the last that was said to lead may be down since
+// before that was said, so that no lost connection tells of it.
+func TestForwardsPastThoseThatAreDown(t *testing.T) {
+	p := &passing{down: map[raft.NodeID]bool{}}
+	h := passingHost(p)
+	numbers := map[raft.NodeID]uint64{}
+	lead, cutOff, stopped := raft.NodeID(4), raft.NodeID(0), raft.NodeID(0)
+	// reached reports whether a client that tries a few times gets to the leader.
+	request := uint64(0)
+	reached := func() bool {
+		for range 6 {
+			request++
+			p.sent = nil
+			h.Propose(Proposal{Group: 7, Deadline: time.Minute, Reply: Reply{To: p, Request: request}, Passage: passage(wire.TypeWrite, 10)})
+			if len(p.got) > 0 { // refused here
+				p.got = nil
+				continue
+			}
+			var to, number uint64
+			if n, err := fmt.Sscanf(p.sent[0], "n%d #%d", &to, &number); n != 2 {
+				t.Fatalf("%q: %v", p.sent, err)
+			}
+			node := raft.NodeID(to)
+			if numbers[node]++; number != numbers[node] {
+				t.Fatalf("request %d to node %s, want %d", number, node, numbers[node])
+			}
+			if node == lead {
+				h.Forwards.Answered(node, number, wire.TypeWriteAnswer, nil)
+				p.got = nil
+				return true
+			}
+			says := lead
+			if node == cutOff {
+				says = 0
+			}
+			e := wire.NotLeader(7, says, "")
+			if node == stopped {
+				e = wire.Damaged("group 7", "it stopped", "ask another node")
+			}
+			h.Forwards.Answered(node, number, wire.TypeError, e.Append(nil))
+			p.got = nil
+		}
+		return false
+	}
+	p.down[3] = true
+	if !reached() {
+		t.Error("the first node that holds a replica is down, and no request gets to the leader")
+	}
+	p.down[3], p.down[4] = false, true
+	h.Forwards.Lost(4, numbers[4], numbers[4])
+	if reached() {
+		t.Fatal("a leader that is down was reached")
+	}
+	lead = 3 // the others have noticed, and elected another
+	if !reached() {
+		t.Error("the last that was said to lead is down, and no request gets to the next leader")
+	}
+	lead, cutOff = 4, 3
+	p.down[4] = false
+	if !reached() {
+		t.Error("the node that was asked first has lost its group, and no request gets to the leader")
+	}
+	lead, cutOff, stopped = 3, 0, 4
+	if !reached() {
+		t.Error("the replica of who led has stopped, and no request gets to the next leader")
 	}
 }
