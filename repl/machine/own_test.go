@@ -209,6 +209,23 @@ func TestBeforeTheFounding(t *testing.T) {
 				t.Errorf("%s: %v, want %s", c.what, e, want)
 			}
 		}
+		for _, scan := range []wire.Scan{{Group: 1}, {Group: 1, Mode: wire.ReadLocal}, {Group: 1, Prefix: []byte("{k}")}} {
+			x := newStreams(t)
+			x.q.table, x.q.state = q.table, q.state
+			scan.Window = wire.StreamPieceMin
+			x.open(1, scan)
+			x.settle()
+			switch e := x.ends[1]; {
+			case e == nil:
+				t.Errorf("a stream of %q: no end", scan.Prefix)
+			case want == wire.CodeMoved && len(scan.Prefix) == 0:
+				if e.Reason != wire.EndDone {
+					t.Errorf("a stream: %+v", e)
+				}
+			case e.Why.Code != want || want == wire.CodeNotReady && e.Why.RetryAfterMs == 0:
+				t.Errorf("a stream of %q: %+v, want %s", scan.Prefix, e, want)
+			}
+		}
 		q.take(wire.TypeList, (&wire.List{Group: 1}).Append(nil))
 		q.run()
 		for _, read := range q.asker.later {

@@ -352,10 +352,13 @@ func (s *stream) Run(state repl.StateMachine, at raft.LogID, _ repl.Reply) (firs
 	if !wanted {
 		return false
 	}
+	if m.beforeFounding() { // it would be a listing of nothing
+		return s.refused(m.notFounded())
+	}
 	p, owned := m.page(q, at)
 	if !owned {
 		slot, _ := shardmap.SlotOfPrefix(s.scan.Prefix)
-		return s.refused(wire.NotOwned(slot, s.scan.Group))
+		return s.refused(m.notOwned(slot))
 	}
 	p.rowHead = wire.ListRowHead
 	if found := s.of.asker.Later(func() { s.send(p) }); found != "" {
