@@ -62,7 +62,7 @@ type stream struct {
 	rows   uint64     // that were sent
 	after  []byte     // the last of them
 	state  turn
-	joined bool // it is in of.waiting
+	joined bool // it is in of.waiting. Invariant: then state is turnIdle
 }
 
 // turn is what a stream does.
@@ -231,15 +231,20 @@ func (s *stream) roomy() bool {
 func (x *Streams) turns() {
 	for len(x.waiting) > 0 && x.pages < streamPages {
 		s := x.waiting[0]
-		if s.state == turnIdle && !x.asker.Spare(x.bytes+int(s.scan.PieceBytes)) {
+		if !x.asker.Spare(x.bytes + int(s.scan.PieceBytes)) {
 			return
 		}
-		x.waiting[0] = nil
-		x.waiting = x.waiting[1:]
+		x.leave(s)
+		x.read(s)
+	}
+}
+
+// leave takes s out of those that wait for their turn.
+func (x *Streams) leave(s *stream) {
+	if s.joined {
+		i := slices.Index(x.waiting, s)
+		x.waiting = slices.Delete(x.waiting, i, i+1)
 		s.joined = false
-		if s.state == turnIdle {
-			x.read(s)
-		}
 	}
 }
 
@@ -288,9 +293,11 @@ func (x *Streams) end(s *stream, e *wire.StreamEnd) (first bool) {
 	return x.asker.Answer(s.reply, wire.TypeStreamEnd, e.Append(nil))
 }
 
-// forget ends s without a word.
+// forget ends s without a word. A client that opens and cancels streams behind one that
+// has no turn for long must find nothing to fill: s leaves the queue at once, too.
 func (x *Streams) forget(s *stream) {
 	x.came(s)
+	x.leave(s)
 	s.state = turnOver
 	delete(x.open, s.reply.Request)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -291,6 +292,38 @@ func TestStreamLeavesItsTurn(t *testing.T) {
 		if c.end(x); len(x.asks) != before+1 || x.asks[before].Reply.Request != waits-1 {
 			t.Errorf("%s: %d reads were asked for, then %d", c.what, before, len(x.asks))
 		}
+	}
+}
+
+// A stream that has ended keeps no memory, whenever its turn would have been. One would
+// doubt it: a client that reads just enough keeps the turn of one stream from coming,
+// and can open and cancel others behind it for as long as it likes.
+func TestEndedStreamsKeepNothing(t *testing.T) {
+	x := newStreams(t)
+	x.busy = true
+	x.open(0, wire.Scan{Window: wire.StreamPieceMin})
+	after := bytes.Repeat([]byte("k"), shardmap.KeyMax)
+	const streams = 4096
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	for range streams {
+		x.open(1, wire.Scan{After: after, Window: wire.StreamPieceMin})
+		x.q.Streams.Cancel(1)
+		delete(x.ends, 1)
+	}
+	if now := heap(); now > before+streams*uint64(len(after))/4 {
+		t.Errorf("%d streams that were cancelled keep %d bytes", streams, now-before)
+	}
+	x.busy = false
+	x.q.Streams.Room()
+	x.settle()
+	if x.sent[0] == 0 {
+		t.Error("the stream that waited has no turn")
 	}
 }
 
