@@ -97,7 +97,9 @@ func (r *replica) stepOld(m *Message) error {
 		// answer to an append of that term for one to an append of this term.
 		r.promise(m.From, Message{Type: MsgAppendAnswer, Reject: true})
 	case MsgHeartbeat:
-		r.send(m.From, Message{Type: MsgHeartbeatAnswer, Round: m.Round})
+		// It names no round, for the same reason: rounds are counted anew in each term,
+		// and one of that term would confirm reads of this one that began since.
+		r.send(m.From, Message{Type: MsgHeartbeatAnswer})
 	case MsgPreVote:
 		r.send(m.From, Message{Type: MsgPreVoteAnswer, Reject: true})
 	case MsgVote, MsgTransferVote:
