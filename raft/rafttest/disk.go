@@ -69,13 +69,19 @@ func (d *Disk) Advance(index uint64) {
 	}
 }
 
-// Compact takes a snapshot at index and drops the log before it. If the state machine
-// on disk has not reached index, it does so now. It returns the state there.
-func (d *Disk) Compact(index uint64) Snapshot {
+// state returns the state at index, which the log reaches.
+func (d *Disk) state(index uint64) Snapshot {
 	s := d.Snapshot
 	for s.Base.Index < index {
 		s = s.apply(d.At(s.Base.Index + 1))
 	}
+	return s
+}
+
+// Compact takes a snapshot at index and drops the log before it. If the state machine
+// on disk has not reached index, it does so now. It returns the state there.
+func (d *Disk) Compact(index uint64) Snapshot {
+	s := d.state(index)
 	d.Entries = d.Entries[index-d.Snapshot.Base.Index:]
 	d.Snapshot = s
 	if d.Machine.Base.Index < index {

@@ -131,7 +131,13 @@ func (n *run) compact(r *Replica) {
 		}
 	}
 	n.count["compact"]++
-	n.Compact(r, base+1+n.r.Uint64N(r.Machine.Base.Index-base))
+	index := base + 1 + n.r.Uint64N(r.Machine.Base.Index-base)
+	// A replica that was made later has no membership before the entry that names it.
+	// Without one a snapshot is of no use to anybody, and no owner takes it.
+	if r.Disk.state(index).Membership.Blank() {
+		return
+	}
+	n.Compact(r, index)
 }
 
 // phase changes who reaches whom, and has all but the leaders lose patience at
