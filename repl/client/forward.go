@@ -1,6 +1,9 @@
 package client
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Forwarding says when a client asks nodes to pass its requests on to the node that
 // leads the group, instead of going there itself. A request that is passed on costs
@@ -25,21 +28,31 @@ const (
 func (x *peer) cutOff() bool { return x.unreached && x.state != peerUp }
 
 // around reports whether calls to the group have to go around its leader, or go to no
-// leader in any case.
+// leader in any case. Where nobody said who leads, it is one of the group's nodes, and may
+// be cut off with all of them: a node that has no replica can't say.
 func (k *peers) around(g *group) bool {
 	switch {
 	case k.forward == ForwardAlways:
 		return true
-	case k.forward == ForwardNever || g.named == NoPeer:
+	case k.forward == ForwardNever:
 		return false
+	case g.named == NoPeer:
+		return len(g.nodes) > 0 && !slices.ContainsFunc(g.nodes, func(p Peer) bool { return !k.all[k.resolve(p)].cutOff() })
 	}
 	g.named = k.resolve(g.named)
 	return k.all[g.named].cutOff()
 }
 
+// redialCut dials a peer that was down, if it has rested.
+func (k *peers) redialCut(now time.Duration, p Peer) {
+	if x := k.all[p]; x.state == peerDown && !x.resting(now) {
+		k.dial(p)
+	}
+}
+
 // passer picks the peer that is to pass on a call to the group, another one each turn;
-// if there is none, NoPeer and until when. A leader that could not be reached is dialled
-// meanwhile, from time to time.
+// if there is none, NoPeer and until when. A leader that could not be reached, or where it
+// is not known any that may lead, is dialled meanwhile, from time to time.
 func (k *peers) passer(now time.Duration, g *group, turn int) (Peer, time.Duration) {
 	if k.forward == ForwardAlways {
 		p := k.anyUp(turn)
@@ -48,10 +61,13 @@ func (k *peers) passer(now time.Duration, g *group, turn int) (Peer, time.Durati
 		}
 		return p, 0
 	}
-	if x := k.all[g.named]; x.state == peerDown && !x.resting(now) {
-		k.dial(g.named)
+	if g.named != NoPeer {
+		k.redialCut(now, g.named)
 	}
 	p, until := k.candidate(now, g.nodes, turn)
+	if g.named == NoPeer && p != NoPeer {
+		k.redialCut(now, p)
+	}
 	if p != NoPeer && p != g.named && k.all[p].state == peerUp {
 		return p, 0
 	}
@@ -60,7 +76,7 @@ func (k *peers) passer(now time.Duration, g *group, turn int) (Peer, time.Durati
 	if up := k.anyUp(turn); up != NoPeer {
 		return up, 0
 	}
-	if p == g.named {
+	if p != NoPeer && p == g.named {
 		return NoPeer, now + PauseMin
 	}
 	return p, max(until, now+PauseMin)
