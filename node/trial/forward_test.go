@@ -98,3 +98,57 @@ func TestForwardedRate(t *testing.T) {
 		}
 	}
 }
+
+// A client that reaches one node alone gets, sets and lists all keys, those too of which
+// that node has no replica, and while a node that has one is down. One would doubt it: a
+// node without a replica does not hear who leads, and a stream is no request that could
+// be passed on.
+func TestForwardedPastAGroupsNodes(t *testing.T) {
+	const keys = 200
+	c := startCluster(t, 4)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	want := make(map[string]bool)
+	cl := c.client()
+	for i := range keys {
+		key := fmt.Sprintf("k/%d", i)
+		want[key] = true
+		if _, err := cl.Set(ctx, []byte(key), []byte("v"), client.WriteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask := func(i int, forward client.Forwarding) {
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		defer cancel()
+		cl := confined(c, i, forward)
+		listed := 0
+		for item, err := range cl.List(ctx, []byte("k/"), client.ListOptions{}) {
+			if err != nil {
+				t.Errorf("through node %d alone (%d), after %d keys: %v", i+1, forward, listed, err)
+				break
+			}
+			if listed++; !want[string(item.Key)] {
+				t.Errorf("through node %d alone (%d): key %q was not set", i+1, forward, item.Key)
+			}
+		}
+		if listed != keys {
+			t.Errorf("through node %d alone (%d): %d keys are listed of %d", i+1, forward, listed, keys)
+		}
+		for key := range want {
+			if _, err := cl.Set(ctx, []byte(key), []byte("w"), client.WriteOptions{}); err != nil {
+				t.Fatalf("through node %d alone (%d): set %s: %v", i+1, forward, key, err)
+			}
+			if items, _, err := cl.Get(ctx, [][]byte{[]byte(key)}, client.ReadOptions{}); err != nil || string(items[0].Value) != "w" {
+				t.Fatalf("through node %d alone (%d): get %s: %v, %v", i+1, forward, key, items, err)
+			}
+		}
+	}
+	for i := range c.nodes {
+		ask(i, client.ForwardAlways)
+	}
+	c.kill(0)
+	for i := range c.nodes[1:] {
+		ask(i+1, client.ForwardAlways)
+		ask(i+1, client.ForwardWhenCut)
+	}
+}

@@ -158,7 +158,7 @@ func (q *Requests) Take(h wire.Header, body []byte, r repl.Reply, table *shardma
 	case wire.TypeList:
 		q.list(h, body, r, table, now)
 	case wire.TypeScan:
-		q.Streams.take(h, body, r, table)
+		q.Streams.take(h, body, r, q.principal, table)
 	}
 }
 
@@ -182,7 +182,12 @@ func (q *Requests) passage(h wire.Header, body []byte, g raft.GroupID, table *sh
 	if h.Flags&wire.FlagForward == 0 {
 		return nil
 	}
-	p := &repl.Passage{Forward: wire.Forward{Principal: q.principal, Type: h.Type, Body: body}}
+	return newPassage(wire.Forward{Principal: q.principal, Type: h.Type, Body: body}, g, table)
+}
+
+// newPassage says how a request is passed on to a group.
+func newPassage(f wire.Forward, g raft.GroupID, table *shardmap.Table) *repl.Passage {
+	p := &repl.Passage{Forward: f}
 	row, _ := table.Group(g)
 	for _, replica := range row.Replicas {
 		p.Nodes = append(p.Nodes, replica.Node)

@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"sync"
@@ -54,6 +55,10 @@ type stream struct {
 	within time.Duration // how long a page may take
 	scan   wire.Scan
 	base   int // what it counts on its connection while it waits, in bytes
+	// passed: where no replica of the group is here, its pages are those of listings
+	// that are passed on, on behalf of principal.
+	passed    bool
+	principal shardmap.Principal
 
 	// Guarded by of.mu.
 	reply  repl.Reply // Size is what it counts now
@@ -75,8 +80,8 @@ const (
 )
 
 // take opens a stream.
-func (x *Streams) take(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table) {
-	s := &stream{of: x, within: x.limits.within(h), base: r.Size, reply: r}
+func (x *Streams) take(h wire.Header, body []byte, r repl.Reply, principal shardmap.Principal, table *shardmap.Table) {
+	s := &stream{of: x, within: x.limits.within(h), base: r.Size, passed: h.Flags&wire.FlagForward != 0, principal: principal, reply: r}
 	body = append([]byte(nil), body...) // its pages are read after this frame is gone
 	bad := s.scan.Read(body)
 	if anyReplica(h, s.scan.Mode) {
@@ -252,7 +257,8 @@ func (x *Streams) leave(s *stream) {
 func (x *Streams) read(s *stream) {
 	// As with a listing page by page: all pages are of the slots that the client
 	// means.
-	err := groupListed(s.scan.Group, s.scan.Epoch, x.asker.Table())
+	table := x.asker.Table()
+	err := groupListed(s.scan.Group, s.scan.Epoch, table)
 	if err == nil {
 		s.state = turnReading
 		x.pages++
@@ -260,6 +266,7 @@ func (x *Streams) read(s *stream) {
 		err = x.asker.Ask(repl.Read{
 			Group: s.scan.Group, Local: s.scan.Mode == wire.ReadLocal, AnyReplica: s.scan.Mode == wire.ReadFollower,
 			After: s.scan.AfterID.Index, Reply: repl.Reply{To: s, Request: s.reply.Request}, Query: s,
+			Passage: s.passage(table),
 		}, s.within)
 	}
 	if err != nil {
@@ -307,8 +314,12 @@ func (x *Streams) deny(r repl.Reply, err *wire.Error) {
 	x.asker.Answer(r, wire.TypeError, err.Append(nil))
 }
 
-// Answer implements [repl.Replier]: the host refuses a read.
+// Answer implements [repl.Replier]: the host refuses a read, or brings a page that
+// another node has read.
 func (s *stream) Answer(_ repl.Reply, t wire.Type, body []byte) (first bool) {
+	if t == wire.TypeListAnswer {
+		return s.sendPassed(body)
+	}
 	e := new(wire.Error)
 	if err := e.Read(body); t != wire.TypeError || err != nil {
 		e = wire.Unavailable(fmt.Sprintf("stream %d", s.reply.Request), fmt.Sprintf("a read of it was answered with %s", t))
@@ -335,17 +346,34 @@ func (s *stream) wanted() (q *wire.List, wanted bool) {
 	x := s.of
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if s.state != turnReading {
-		return nil, false
-	}
-	q = &wire.List{
+	return s.page(), s.state == turnReading
+}
+
+// page is the listing that the next page is of.
+func (s *stream) page() *wire.List {
+	q := &wire.List{
 		Group: s.scan.Group, Prefix: s.scan.Prefix, After: s.after, KeysOnly: s.scan.KeysOnly,
 		Limit: wire.ListRowsMax, MaxBytes: max(s.scan.PieceBytes-wire.ListHead, 1),
 	}
 	if s.scan.Limit > 0 {
 		q.Limit = uint32(min(s.scan.Limit-s.rows, wire.ListRowsMax))
 	}
-	return q, true
+	return q
+}
+
+// passage is how the next page is asked for by a node without a replica of the group;
+// nil if its client does not ask for that.
+func (s *stream) passage(table *shardmap.Table) *repl.Passage {
+	if !s.passed {
+		return nil
+	}
+	q := s.page()
+	q.Mode, q.Epoch, q.AfterID = s.scan.Mode, s.scan.Epoch, s.scan.AfterID
+	// A listing counts keys and values alone: the other half of the piece is for what
+	// so many rows have beside them.
+	q.MaxBytes = max(q.MaxBytes/2, 1)
+	q.Limit = min(q.Limit, max(q.MaxBytes/wire.ListRowHead, 1))
+	return newPassage(wire.Forward{Principal: s.principal, Type: wire.TypeList, Body: q.Append(nil)}, s.scan.Group, table)
 }
 
 // Run implements [repl.Query]. As with a page of a listing, what it shows is settled
@@ -390,24 +418,57 @@ func (s *stream) send(p *page) {
 	frame := wire.AppendPiece(make([]byte, 0, size), wire.TypeScanPiece, s.reply.Request, a)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if s.state != turnReading {
-		return
+	if s.state == turnReading {
+		x.sendPiece(s, frame, a, p.last)
+		x.asker.Flush()
 	}
+}
+
+// sendPassed sends a page that another node has read, whose body it copies.
+func (s *stream) sendPassed(body []byte) (first bool) {
+	x := s.of
+	a := new(wire.ListAnswer)
+	if err := a.Read(body); err != nil {
+		return s.refused(wire.Unavailable(fmt.Sprintf("stream %d", s.reply.Request), fmt.Sprintf("the page that another node sent: %v", err)))
+	}
+	if !s.reserve(wire.HeaderSize + len(body)) {
+		return false
+	}
+	last := []byte(nil)
+	for rows := *a; ; {
+		key, _, _, ok := rows.Next()
+		if !ok {
+			break
+		}
+		last = key
+	}
+	frame := wire.AppendPiece(make([]byte, 0, wire.HeaderSize+len(body)), wire.TypeScanPiece, s.reply.Request, a)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if s.state != turnReading {
+		return false
+	}
+	return x.sendPiece(s, frame, a, bytes.Clone(last))
+}
+
+// sendPiece sends a piece, whose room is reserved, with the rows of a; last is the key
+// of the last one.
+func (x *Streams) sendPiece(s *stream, frame []byte, a *wire.ListAnswer, last []byte) (first bool) {
 	x.came(s)
-	x.asker.AnswerFrame(repl.Reply{To: x.asker, Request: s.reply.Request, Size: s.reply.Size - s.base}, wire.TypeScanPiece, frame)
+	first = x.asker.AnswerFrame(repl.Reply{To: x.asker, Request: s.reply.Request, Size: s.reply.Size - s.base}, wire.TypeScanPiece, frame)
 	s.reply.Size = s.base
 	s.sent += uint64(len(frame) - wire.HeaderSize)
 	s.rows += uint64(a.Count)
 	if a.Count > 0 {
-		s.after = p.last
+		s.after = last
 	}
 	if !a.More || s.scan.Limit > 0 && s.rows >= s.scan.Limit {
-		x.end(s, &wire.StreamEnd{Reason: wire.EndDone})
+		first = x.end(s, &wire.StreamEnd{Reason: wire.EndDone}) || first
 	} else {
 		x.ready(s)
 	}
 	x.turns()
-	x.asker.Flush()
+	return first
 }
 
 // reserve counts in what a piece takes, before it is made. Where there is no room

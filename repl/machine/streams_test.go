@@ -327,6 +327,78 @@ func TestEndedStreamsKeepNothing(t *testing.T) {
 	}
 }
 
+// Where no replica of the group is here, a stream that its client wants passed on has its
+// pages from another node, whole and in order, none larger than a piece. One would doubt
+// it: a page of a listing counts its bytes in another way, and what came of a request that
+// was passed on may be a refusal, or come when the stream has ended.
+func TestStreamIsPassedOn(t *testing.T) {
+	there := newStreams(t)
+	keys := there.fill(60, func(i int) int { return 1 + i%3*(i%7) })
+	keys = append(keys, there.fill(70, func(i int) int { return max(3*(i-60), 0) * (i / 60) })[60:]...)
+	remote := there.q
+	remote.Init(&remote.asker, machine.RequestLimits{Wait: time.Minute, Inline: 250, Page: 1000})
+	for _, keysOnly := range []bool{false, true} {
+		x := newStreams(t)
+		x.q.table.Groups[0].Replicas = []shardmap.TableReplica{{Node: 2}, {Node: 3}}
+		ask := func(flags uint16, number uint64, s wire.Scan) {
+			s.Group, s.PieceBytes = 1, wire.StreamPieceMin
+			body := s.Append(nil)
+			x.held += 100
+			x.q.Take(wire.Header{Type: wire.TypeScan, Flags: flags, Length: len(body), Deadline: 1000, Request: number}, body,
+				repl.Reply{To: x, Request: number, Size: 100}, x.q.table, machine.Now{Host: time.Second})
+		}
+		ask(0, 1, wire.Scan{Window: wire.StreamPieceMin})
+		if x.asks[0].Passage != nil {
+			t.Error("a stream is passed on though nobody asks for it")
+		}
+		x.asks = nil
+		ask(wire.FlagForward, 2, wire.Scan{Epoch: 5, Prefix: []byte("s/"), Limit: uint64(len(keys)) - 1, Window: wire.StreamPieceMin, KeysOnly: keysOnly})
+		for pages := 0; len(x.asks) > 0; pages++ {
+			r := x.asks[0]
+			x.asks = x.asks[1:]
+			if r.Passage == nil || !slices.Equal(r.Passage.Nodes, []raft.NodeID{2, 3}) {
+				t.Fatalf("the read of page %d is passed on as %+v", pages, r.Passage)
+			}
+			before := x.sent[2]
+			body := r.Passage.Forward.Append(nil)
+			remote.TakeForward(wire.Header{Type: wire.TypeForward, Length: len(body), Deadline: 1000, Request: 9}, body,
+				repl.Reply{To: &remote.asker, Request: 9}, remote.table, machine.Now{Host: time.Second})
+			remote.run()
+			for _, read := range remote.asker.later {
+				read()
+			}
+			remote.asker.later = nil
+			typ, answer, e := remote.asker.answer(t)
+			if e != nil {
+				t.Fatal(e)
+			}
+			rows := len(x.rows[2])
+			r.Reply.To.Answer(r.Reply, typ, answer)
+			if size := x.sent[2] - before; size > wire.StreamPieceMin && len(x.rows[2]) > rows+1 {
+				t.Errorf("page %d has %d bytes, want %d at most", pages, size, wire.StreamPieceMin)
+			}
+			x.q.Streams.Grant(2, uint64(x.sent[2])+wire.StreamPieceMin)
+		}
+		if e := x.ends[2]; !slices.Equal(x.rows[2], keys[:len(keys)-1]) || e == nil || e.Reason != wire.EndDone {
+			t.Errorf("got %v, %+v", x.rows[2], e)
+		}
+		ask(wire.FlagForward, 3, wire.Scan{Window: wire.StreamPieceMin})
+		r := x.asks[0]
+		x.q.Streams.Cancel(3)
+		r.Reply.To.Answer(r.Reply, wire.TypeListAnswer, (&wire.ListAnswer{Group: 1}).Append(nil))
+		ask(wire.FlagForward, 4, wire.Scan{Window: wire.StreamPieceMin})
+		r = x.asks[1]
+		r.Reply.To.Answer(r.Reply, wire.TypeListAnswer, []byte{0x90})
+		if e := x.ends[4]; x.sent[3] != 0 || e == nil || e.Reason != wire.EndUnavailable {
+			t.Errorf("%d bytes of a stream that has ended; nonsense ends one with %+v", x.sent[3], e)
+		}
+		x.q.Streams.Close()
+		if x.held != 0 {
+			t.Errorf("%d bytes are still counted", x.held)
+		}
+	}
+}
+
 // What a client does wrong with a stream ends that stream, with a typed error, or is
 // told to be for none; nothing that it counted stays counted.
 func TestHostileStreams(t *testing.T) {
