@@ -59,13 +59,23 @@ func walk(b []byte, from, maxElements int) (end int, err error) {
 		at, follow, children := pos, uint64(0), uint64(0)
 		switch c := b[pos]; {
 		case c < codeFixMap || c >= codeNegative || c == codeNil:
+			// Most values are numbers, and not the last of their array: nothing that
+			// follows here is about them.
 			pos++
-		case c&0xf0 == codeFixArray:
-			pos, children = pos+1, uint64(c&0x0f)
+			if left--; left > 0 {
+				continue
+			}
+			left++
 		case c >= codeUint8 && c <= codeInt64: // 1, 2, 4 or 8 bytes, twice
 			if pos += 1 + 1<<(c&3); pos > len(b) {
 				return 0, &Error{at, problemEnd}
 			}
+			if left--; left > 0 {
+				continue
+			}
+			left++
+		case c&0xf0 == codeFixArray:
+			pos, children = pos+1, uint64(c&0x0f)
 		case c == codeBin8 && pos+1 < len(b):
 			pos, follow = pos+2, uint64(b[pos+1])
 		default:
