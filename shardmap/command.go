@@ -93,6 +93,9 @@ type Command struct {
 	Version   uint64 // with ConditionVersion
 	Items     [][]byte
 
+	// keyHash is [hashKey] of the first key once [Map.Warm] has computed it, else 0.
+	keyHash uint64
+
 	// Principal sent the command. It is not among the bytes, which are the
 	// client's: the node that admits the command says it of the client, beside them.
 	// ReadCommand leaves 0.

@@ -104,8 +104,13 @@ func (s *slotState) change(id raft.LogID, c *Command) Result {
 
 // set is [CommandSet].
 func (s *slotState) set(c *Command, version uint64) (deleted uint32) {
+	hash := c.keyHash
 	for items := c.Items; len(items) >= 2; items = items[2:] {
-		s.records.put(items[0], items[1], hashKey(items[0]), version)
+		if hash == 0 {
+			hash = hashKey(items[0])
+		}
+		s.records.put(items[0], items[1], hash, version)
+		hash = 0
 	}
 	return 0
 }

@@ -5,7 +5,7 @@ package shardmap
 const WarmMax = 32
 
 // Warm brings into the processor's cache what applying commands will touch, for
-// at most WarmMax of them. It changes nothing, and belongs to the goroutine
+// at most WarmMax of them. It changes nothing of m, and belongs to the goroutine
 // that calls Apply.
 //
 // A command waits for memory four times in a row: for its slot, for its key's
@@ -31,7 +31,8 @@ func (m *Map) Warm(commands []Command) (sum uint64) {
 		if slots[i] = st; st == nil {
 			continue
 		}
-		tags[i] = tagOf(hashKey(c.Items[0]))
+		c.keyHash = hashKey(c.Items[0])
+		tags[i] = tagOf(c.keyHash)
 		sum += uint64(len(st.records.bufs)+st.records.tail+st.records.lookup.count+len(st.sessions.blocks)) + st.last
 	}
 	for i, st := range slots[:n] {

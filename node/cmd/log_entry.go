@@ -98,7 +98,10 @@ func (r *entryRow) table(payload []byte) error {
 // command notes what a command to a data group does.
 func (r *entryRow) command(payload []byte) error {
 	var c shardmap.Command
-	o, err := machine.ReadCommand(payload, &c)
+	if err := machine.ReadCommand(payload, &c); err != nil {
+		return err
+	}
+	o, _, err := wire.ReadOrigin(payload)
 	if err != nil {
 		return err
 	}

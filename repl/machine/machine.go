@@ -59,7 +59,7 @@ func (m *Map) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, e
 	if m.next < m.end && m.expected[m.next] == e.ID {
 		command = &m.commands[m.next]
 		m.next++
-	} else if _, err := ReadCommand(e.Payload(), command); err != nil {
+	} else if err := ReadCommand(e.Payload(), command); err != nil {
 		return 0, out, err
 	}
 	if bug("replay seeded from today's table") {
@@ -88,20 +88,20 @@ func NewEntry(o wire.Origin, command []byte) raft.Entry {
 
 // ReadCommand reads the payload of an entry of kind normal of a data group. The
 // items of the command alias it, as with [shardmap.ReadCommand].
-func ReadCommand(payload []byte, c *shardmap.Command) (wire.Origin, error) {
-	o, body, err := wire.ReadOrigin(payload)
+func ReadCommand(payload []byte, c *shardmap.Command) error {
+	principal, body, err := wire.CommandOf(payload)
 	if err != nil {
-		return o, fmt.Errorf("command: %w", err)
+		return fmt.Errorf("command: %w", err)
 	}
 	command, err := wire.CheckWrite(body)
 	if err != nil {
-		return o, fmt.Errorf("command: %w", err)
+		return fmt.Errorf("command: %w", err)
 	}
 	if err := shardmap.ReadCommand(command, c); err != nil {
-		return o, fmt.Errorf("command: %w", err)
+		return fmt.Errorf("command: %w", err)
 	}
-	c.Principal = o.Principal
-	return o, nil
+	c.Principal = principal
+	return nil
 }
 
 // ExpectMax implements [repl.Expecter].
@@ -116,7 +116,7 @@ func (m *Map) Expect(entries []raft.Entry) {
 			continue
 		}
 		c := &m.commands[m.end]
-		if _, err := ReadCommand(e.Payload(), c); err != nil {
+		if ReadCommand(e.Payload(), c) != nil {
 			break
 		}
 		if len(c.Items) > expectItemsMax {
@@ -145,8 +145,7 @@ func (m *Map) ExpectReads(reads []repl.Read) {
 // compacted.
 func (m *Map) Thrifty(payload []byte) bool {
 	var c shardmap.Command
-	_, err := ReadCommand(payload, &c)
-	return err == nil && c.Kind.Row().Frees
+	return ReadCommand(payload, &c) == nil && c.Kind.Row().Frees
 }
 
 // Skip implements [repl.StateMachine].

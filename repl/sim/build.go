@@ -132,7 +132,7 @@ func (b *builds) wrote(n *node, g raft.GroupID, e *raft.Entry) {
 // row returns the row of the command in an entry.
 func (b *builds) row(g raft.GroupID, e *raft.Entry) (*shardmap.CommandRow, error) {
 	if g != 0 {
-		_, err := machine.ReadCommand(e.Payload(), &b.command)
+		err := machine.ReadCommand(e.Payload(), &b.command)
 		return b.command.Kind.Row(), err
 	}
 	_, command, err := wire.ReadOrigin(e.Payload())

@@ -65,6 +65,16 @@ func (o *Origin) Append(b []byte) []byte {
 	return b
 }
 
+// CommandOf returns the principal and the command of a payload, as [ReadOrigin] does,
+// for those who apply it: all that they need, in a third of the time.
+func CommandOf(payload []byte) (shardmap.Principal, []byte, error) {
+	if len(payload) >= originBareSize && payload[0] == originBare {
+		return 0, payload[originBareSize:], nil
+	}
+	o, command, err := ReadOrigin(payload)
+	return o.Principal, command, err
+}
+
 // ReadOrigin takes the payload of an entry of kind normal apart. The command aliases
 // payload, and is not looked at. An origin of a form that is not known here wraps
 // [shardmap.ErrLevel].
