@@ -347,10 +347,18 @@ func (c *connection) read() error {
 		case err != nil:
 			return err
 		}
+		// The deadline alone does not bound how old a frame is: where this process stood
+		// still, what has arrived meanwhile may be read before the deadline is noticed. A
+		// write from then could be applied once more, for another node may pass for its
+		// leader, and its outcome be forgotten.
+		now := time.Now()
+		if now.Sub(since) >= c.silent {
+			return os.ErrDeadlineExceeded
+		}
 		// A client's frame that drips in counts as silence too: when it is complete,
 		// it must not be older than outcomes are remembered.
 		if !begun || c.peer != 0 {
-			since = time.Now()
+			since = now
 		}
 		for frames := 1; ; frames++ {
 			h, body, ok, err := c.decoder.Next()
