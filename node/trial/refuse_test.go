@@ -250,7 +250,7 @@ func TestWrongVersion(t *testing.T) {
 			t.Fatalf("versions %d to %d: got %v %v", tt.lower, tt.upper, h, err)
 		}
 		var e wire.Error
-		found := fmt.Sprintf("it speaks %d to %d, this side %d to %d", tt.lower, tt.upper, wire.VersionMin, wire.VersionMax)
+		found := fmt.Sprintf("it speaks %d to %d, the other side %d to %d", tt.lower, tt.upper, wire.VersionMin, wire.VersionMax)
 		if err := e.Read(body); err != nil || e.Code != wire.CodeWrongVersion || !strings.Contains(e.Error(), found) || !strings.Contains(e.Next, "same release") || strings.Contains(e.Error(), "\n") {
 			t.Errorf("got %v, %v, want %q in it", &e, err, found)
 		}

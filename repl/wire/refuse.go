@@ -102,7 +102,7 @@ func WrongCluster(object, found, next string) *Error {
 // WrongVersion refuses a caller that speaks only versions lowest to highest.
 func WrongVersion(object string, lowest, highest uint8) *Error {
 	return &Error{Code: CodeWrongVersion, Object: object, Text: "no common version of the protocol",
-		State: fmt.Sprintf("it speaks %d to %d, this side %d to %d", lowest, highest, VersionMin, VersionMax),
+		State: fmt.Sprintf("it speaks %d to %d, the other side %d to %d", lowest, highest, VersionMin, VersionMax),
 		Next:  "install the same release of muster on both"}
 }
 
