@@ -256,6 +256,9 @@ func (f *logFilter) headRows(dir string) ([]logRow, error) {
 	var rows []logRow
 	id, ok, err := logstore.ReadIdentity(localDisk, dir)
 	switch {
+	case errors.Is(err, logstore.ErrOlderFormat), errors.Is(err, logstore.ErrNewerFormat):
+		// Nothing there is damaged, though little of it could be read.
+		return nil, err
 	case !f.all() && f.kind != kindIdentity:
 	case err != nil:
 		rows = append(rows, logRow{Kind: logstore.WalkedDamage, File: identityFile(dir), Record: kindIdentity, Reason: err.Error()})

@@ -298,6 +298,13 @@ func TestOtherFormatIsLeftAlone(t *testing.T) {
 				t.Errorf("format %d: the last line is %q, want it to say %q", format, last, want)
 			}
 		}
+		// Nothing in it is damaged, so nobody may be told that it is.
+		for _, args := range [][]string{{"show"}, {"show", "--group", "1"}, {"show", "-o", "json"}} {
+			r := muster(t, append(append([]string{"log"}, args...), p.data)...)
+			if line := strings.TrimSpace(r.stderr); r.status != exitRefused || r.stdout != "" || strings.Contains(line, "\n") || !strings.Contains(line, tt.wants[0]) {
+				t.Errorf("format %d: log %s: status %d, want %d; %s%s", format, strings.Join(args, " "), r.status, exitRefused, r.stdout, r.stderr)
+			}
+		}
 		if now := snapshotOf(t, p.data); !bytes.Equal(now, before) {
 			t.Errorf("format %d: the directory was %s, is %s", format, before, now)
 		}
