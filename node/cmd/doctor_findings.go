@@ -12,6 +12,7 @@ import (
 	"muster/logstore"
 	"muster/node"
 	"muster/raft"
+	"muster/repl/client"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -105,7 +106,7 @@ func (e *examination) silentNodes() {
 		}
 		if len(by) > 0 {
 			e.find(severityWarning, "check whether this host can reach "+n.Addr,
-				"node %s (%s) can't be asked from here, but %s can reach it: %s", n.Name, n.Addr, strings.Join(by, ", "), oneLine(err))
+				"node %s (%s) can't be asked from here, but %s can reach it: %s", n.Name, n.Addr, strings.Join(by, ", "), unasked(err))
 			continue
 		}
 		if replaced(err) {
@@ -114,8 +115,17 @@ func (e *examination) silentNodes() {
 			continue
 		}
 		e.find(severityError, "if muster does not run there, "+node.RemedyStart+"; if it runs, check whether it stands still, and whether anybody can reach "+n.Addr,
-			"node %s (%s) can't be asked: %s", n.Name, n.Addr, oneLine(err))
+			"node %s (%s) can't be asked: %s", n.Name, n.Addr, unasked(err))
 	}
+}
+
+// unasked is why a node gave no answer. What a caller could do about its endpoints does
+// not belong there: a finding has a remedy of its own.
+func unasked(err error) string {
+	if none := (*client.ErrNoEndpoint)(nil); errors.As(err, &none) {
+		return "it accepts no connection at " + none.Found()
+	}
+	return oneLine(err)
 }
 
 // replaced reports whether what answers at a member's address is not that

@@ -5,9 +5,11 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"muster/raft"
+	"muster/repl/client"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -78,6 +80,13 @@ func TestDoctorFindings(t *testing.T) {
 				p.answers[id].Links[linkTo(p, id, 2)].HeardMs = 5000
 			}
 		}, severityError, "node n2 (10.0.0.2:4166) can't be asked"},
+		{"nothing listens", func(p *patient) {
+			delete(p.answers, 2)
+			p.silent[2] = &client.ErrNoEndpoint{Endpoints: []string{"10.0.0.2:4166"}, Causes: []error{syscall.ECONNREFUSED}}
+			for _, id := range []raft.NodeID{1, 3} {
+				p.answers[id].Links[linkTo(p, id, 2)].HeardMs = 5000
+			}
+		}, severityError, "node n2 (10.0.0.2:4166) can't be asked: it accepts no connection at 10.0.0.2:4166 (connection refused)"},
 		{"no answer to this host alone", func(p *patient) { delete(p.answers, 2); p.silent[2] = os.ErrDeadlineExceeded }, severityWarning, "but n1, n3 can reach it"},
 		{"cut both ways", func(p *patient) {
 			p.answers[1].Links[0] = wire.DoctorLink{To: 2, Why: "no route"}

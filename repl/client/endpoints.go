@@ -148,7 +148,7 @@ func (k *peers) noEndpoint(c *Call) error {
 	if !answered {
 		return &ErrNoEndpoint{Endpoints: k.endpoints, Causes: causes}
 	}
-	e := &wire.Error{Code: wire.CodeUnavailable, Object: "endpoints", Text: "none of them can be used", Next: "see to one of them, or name others with --endpoints"}
+	e := &wire.Error{Code: wire.CodeUnavailable, Object: "endpoints", Text: "none of them can be used", Next: "see to one of them, or name others"}
 	if c.Write {
 		e.Text += ", nothing was applied"
 	}

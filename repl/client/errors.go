@@ -26,6 +26,11 @@ type ErrNoEndpoint struct {
 }
 
 func (e *ErrNoEndpoint) Error() string {
+	return "no endpoint accepted a connection: " + e.Found() + "; start a node there, or name other endpoints"
+}
+
+// Found names the endpoints, and what was found at each.
+func (e *ErrNoEndpoint) Found() string {
 	var all []string
 	for i, endpoint := range e.Endpoints {
 		if i < len(e.Causes) && e.Causes[i] != nil {
@@ -33,7 +38,7 @@ func (e *ErrNoEndpoint) Error() string {
 		}
 		all = append(all, endpoint)
 	}
-	return "no endpoint accepted a connection: " + strings.Join(all, ", ") + "; start a node there, or name others with --endpoints"
+	return strings.Join(all, ", ")
 }
 
 // shortly is why a connection could not be made, without what and to whom,
