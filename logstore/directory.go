@@ -232,12 +232,18 @@ func (wr *writer) putRecentRow(b []byte, p *replica) []byte {
 	}
 	b = putRow(b, flags, p)
 	var w runWriter
+	k := len(p.runs)
 	for i := p.row.first; i >= 0; i = d.items[i].next {
 		it := &d.items[i]
 		if it.last == 0 {
 			continue
 		}
-		for k := p.find(it.first); k < len(p.runs) && p.runs[k].first <= it.last; k++ {
+		// Mostly one item begins where the one before it ended: a search for each
+		// took a tenth of what one set alone costs a node.
+		if k == len(p.runs) || p.runs[k].first != it.first {
+			k = p.find(it.first)
+		}
+		for ; k < len(p.runs) && p.runs[k].first <= it.last; k++ {
 			// Entries that were truncated or moved since are no longer where the item says.
 			if p.runs[k].at == it.at {
 				b = w.put(b, p.runs[k])
