@@ -318,7 +318,7 @@ func (x *Streams) deny(r repl.Reply, err *wire.Error) {
 // another node has read.
 func (s *stream) Answer(_ repl.Reply, t wire.Type, body []byte) (first bool) {
 	if t == wire.TypeListAnswer {
-		return s.sendPassed(body)
+		return s.arrive(body)
 	}
 	e := new(wire.Error)
 	if err := e.Read(body); t != wire.TypeError || err != nil {
@@ -424,15 +424,28 @@ func (s *stream) send(p *page) {
 	}
 }
 
-// sendPassed sends a page that another node has read, whose body it copies.
-func (s *stream) sendPassed(body []byte) (first bool) {
-	x := s.of
-	a := new(wire.ListAnswer)
-	if err := a.Read(body); err != nil {
-		return s.refused(wire.Unavailable(fmt.Sprintf("stream %d", s.reply.Request), fmt.Sprintf("the page that another node sent: %v", err)))
-	}
+// arrive takes a page that another node has read. Its body is copied here, and looked at
+// beside the goroutine that hands it in, which serves all groups.
+func (s *stream) arrive(body []byte) (first bool) {
 	if !s.reserve(wire.HeaderSize + len(body)) {
 		return false
+	}
+	frame, start := wire.BeginFrame(make([]byte, 0, wire.HeaderSize+len(body)), wire.TypeScanPiece, wire.FlagMore, 0, s.reply.Request)
+	frame = append(frame, body...)
+	if found := s.of.asker.Later(func() { s.sendPassed(frame, start) }); found != "" {
+		return s.refused(TooManyReads(found))
+	}
+	return false
+}
+
+// sendPassed sends a page that has arrived, in a frame that begins at start.
+func (s *stream) sendPassed(frame []byte, start int) {
+	x := s.of
+	a := new(wire.ListAnswer)
+	if err := a.Read(frame[start+wire.HeaderSize:]); err != nil {
+		s.refused(wire.Unavailable(fmt.Sprintf("stream %d", s.reply.Request), fmt.Sprintf("the page that another node sent: %v", err)))
+		x.asker.Flush()
+		return
 	}
 	last := []byte(nil)
 	for rows := *a; ; {
@@ -442,20 +455,21 @@ func (s *stream) sendPassed(body []byte) (first bool) {
 		}
 		last = key
 	}
-	frame := wire.AppendPiece(make([]byte, 0, wire.HeaderSize+len(body)), wire.TypeScanPiece, s.reply.Request, a)
+	last = bytes.Clone(last) // the frame is the asker's once it is sent
+	frame = wire.EndFrame(frame, start)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if s.state != turnReading {
-		return false
+	if s.state == turnReading {
+		x.sendPiece(s, frame, a, last)
+		x.asker.Flush()
 	}
-	return x.sendPiece(s, frame, a, bytes.Clone(last))
 }
 
 // sendPiece sends a piece, whose room is reserved, with the rows of a; last is the key
 // of the last one.
-func (x *Streams) sendPiece(s *stream, frame []byte, a *wire.ListAnswer, last []byte) (first bool) {
+func (x *Streams) sendPiece(s *stream, frame []byte, a *wire.ListAnswer, last []byte) {
 	x.came(s)
-	first = x.asker.AnswerFrame(repl.Reply{To: x.asker, Request: s.reply.Request, Size: s.reply.Size - s.base}, wire.TypeScanPiece, frame)
+	x.asker.AnswerFrame(repl.Reply{To: x.asker, Request: s.reply.Request, Size: s.reply.Size - s.base}, wire.TypeScanPiece, frame)
 	s.reply.Size = s.base
 	s.sent += uint64(len(frame) - wire.HeaderSize)
 	s.rows += uint64(a.Count)
@@ -463,12 +477,11 @@ func (x *Streams) sendPiece(s *stream, frame []byte, a *wire.ListAnswer, last []
 		s.after = last
 	}
 	if !a.More || s.scan.Limit > 0 && s.rows >= s.scan.Limit {
-		first = x.end(s, &wire.StreamEnd{Reason: wire.EndDone}) || first
+		x.end(s, &wire.StreamEnd{Reason: wire.EndDone})
 	} else {
 		x.ready(s)
 	}
 	x.turns()
-	return first
 }
 
 // reserve counts in what a piece takes, before it is made. Where there is no room
