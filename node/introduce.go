@@ -56,7 +56,7 @@ func (s *announcer) changed() {
 
 // run founds the table, if this node leads group 0 and there is none, and tells the
 // meta group what this node is, until the table says so. Then it logs that the node is
-// ready, and announces it again only if it needs another name.
+// ready, and announces it again whenever the table says something else.
 func (s *announcer) run(ctx context.Context) {
 	if !s.announce(ctx) || !s.awaitReady(ctx) {
 		return
@@ -67,7 +67,10 @@ func (s *announcer) run(ctx context.Context) {
 			return
 		case <-s.tables:
 		}
-		if t := s.table(); s.nameIn(t) != nameOf(t, s.self().Node) && !s.announce(ctx) {
+		// It may need another name; and what an earlier life of the node said may come
+		// late, over a leader that stood still. With an older address, or the level of
+		// another binary, others would count on what is not there.
+		if !s.announced() && !s.announce(ctx) {
 			return
 		}
 	}

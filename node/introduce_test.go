@@ -1,11 +1,13 @@
 package node
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"muster/logstore"
 	"muster/raft"
+	"muster/repl/machine"
 	"muster/shardmap"
 )
 
@@ -37,4 +39,23 @@ func TestNameInTable(t *testing.T) {
 	if got := s.nameIn(nil); got != "host" {
 		t.Errorf("before there is a table: got %q", got)
 	}
+}
+
+// What the table says of a node is what it said last of itself, also where something that
+// it said in an earlier life comes later. One would doubt it: the leader may have stood
+// still with the one and take the other first, and the node has announced itself by then.
+func TestLateAnnouncementIsCorrected(t *testing.T) {
+	r := serving(t, defaultLimits())
+	n := r.node
+	a := n.announcer.announcement(n.self())
+	a.Start, a.Addr = a.Start+7, "127.0.0.1:1"
+	if err := n.announcer.propose(t.Context(), func() ([]byte, error) { return machine.AnnounceCommand(&a) }); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the table says again what the node is", func() error {
+		if row, ok := n.table.Load().Node(a.Node); !ok || row.Addr != n.addr || row.Start != a.Start-7 {
+			return fmt.Errorf("it has %+v", row)
+		}
+		return nil
+	})
 }
