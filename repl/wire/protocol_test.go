@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -91,7 +92,30 @@ func shown(t *testing.T, typ wire.Type) string {
 
 func spaced(b []byte) string { return fmt.Sprintf("% x", b) }
 
-var exampleBlock = regexp.MustCompile("(?s)(### 0x([0-9a-f]{2}) ([A-Za-z]+)\n.*?```text\n)(.*?)(```\n)")
+var (
+	// heading begins a section of the page, typeHeading that of a type.
+	heading     = regexp.MustCompile(`(?m)^###? `)
+	typeHeading = regexp.MustCompile(`^### 0x([0-9a-f]{2}) ([A-Za-z]+)\n`)
+	exampleText = regexp.MustCompile("(?s)(```text\n)(.*?)(```\n)")
+)
+
+// sectionsOf splits the page at its headings.
+func sectionsOf(page []byte) (sections [][]byte) {
+	from := 0
+	for _, at := range heading.FindAllIndex(page, -1) {
+		sections = append(sections, page[from:at[0]])
+		from = at[0]
+	}
+	return append(sections, page[from:])
+}
+
+// withExample returns a section with text as its example, which it may not have yet.
+func withExample(section []byte, text string) []byte {
+	if m := exampleText.FindSubmatchIndex(section); m != nil {
+		return slices.Concat(section[:m[4]], []byte(text), section[m[5]:])
+	}
+	return fmt.Appendf(bytes.TrimRight(section, "\n"), "\n\n```text\n%s```\n\n", text)
+}
 
 // Somebody writes a client from docs/protocol.md alone. Its examples are what
 // they hold their code against, so each type has one, and it is what the code
@@ -102,27 +126,36 @@ func TestProtocolPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := map[wire.Type]bool{}
-	fresh := exampleBlock.ReplaceAllFunc(page, func(block []byte) []byte {
-		m := exampleBlock.FindSubmatch(block)
-		number, _ := hex.DecodeString(string(m[2]))
+	var fresh []byte
+	for _, section := range sectionsOf(page) {
+		m := typeHeading.FindSubmatch(section)
+		if m == nil {
+			fresh = append(fresh, section...)
+			continue
+		}
+		number, _ := hex.DecodeString(string(m[1]))
 		typ := wire.Type(number[0])
-		if typ.String() != string(m[3]) {
-			t.Errorf("the page calls 0x%s %s, the code %s", m[2], m[3], typ)
-			return block
+		if typ.String() != string(m[2]) {
+			t.Fatalf("the page calls 0x%s %s, the code %s", m[1], m[2], typ)
 		}
 		if seen[typ] {
-			t.Errorf("the page has two examples of %s", typ)
+			t.Errorf("the page has two sections of %s", typ)
 		}
-		seen[typ] = true
-		want := shown(t, typ)
-		if got := string(m[4]); got != want && !*update {
-			t.Errorf("example of %s: got\n%swant\n%s(go test ./repl/wire -update writes it)", typ, got, want)
+		var want string
+		if examples[typ] != nil {
+			want = shown(t, typ)
 		}
-		return []byte(string(m[1]) + want + string(m[5]))
-	})
+		if m := exampleText.FindSubmatch(section); m != nil || *update {
+			seen[typ] = true
+			if m != nil && string(m[2]) != want && !*update {
+				t.Errorf("example of %s: got\n%swant\n%s(go test ./repl/wire -update writes it)", typ, m[2], want)
+			}
+		}
+		fresh = append(fresh, withExample(bytes.Clone(section), want)...)
+	}
 	for typ := wire.Type(0); typ < 0x100; typ++ {
 		if typ.Known() && (!seen[typ] || examples[typ] == nil) {
-			t.Errorf("no example of %s: on the page %t, in the code %t", typ, seen[typ], examples[typ] != nil)
+			t.Errorf("no example of %s: on the page %t, in the code %t (go test ./repl/wire -update puts that of the code on the page)", typ, seen[typ], examples[typ] != nil)
 		}
 	}
 	if *update && !bytes.Equal(page, fresh) {
