@@ -44,7 +44,7 @@ func (x *chaos) putBack() bool {
 		return false
 	}
 	n := image.node
-	if !x.mayRot(n) || n.leave.begun() || slices.ContainsFunc(c.nodes, func(o *node) bool { return o.dead }) {
+	if !x.mayRot(n) || n.leave.begun() || x.anyDead() {
 		return false
 	}
 	x.older = nil

@@ -67,6 +67,9 @@ func (x *chaos) rot(n *node) {
 	if x.stopped || n.refusals.any() || x.frailNow(n) {
 		return
 	}
+	if (f == Truncated || f == Missing) && x.anyDead() {
+		return
+	}
 	name, at, ok := x.drawPlace(n, f)
 	if !ok {
 		return
@@ -113,7 +116,7 @@ func (x *chaos) zeroTail(n *node) {
 	}
 	last := (end - 1) / vfs.PageSize
 	from := max(0, last-int64(c.chance.below(8)))
-	if c.chance.below(8) == 0 {
+	if c.chance.below(8) == 0 && !x.anyDead() {
 		from = 0 // its header too
 	}
 	n.decay.image = n.files.mem.Copy()
@@ -132,6 +135,14 @@ func (x *chaos) hurts(n *node, f Fault, name string, at int64) {
 	e := c.queue.get(evScrub)
 	e.node = int32(n.index)
 	c.after(scrubEvery, e)
+}
+
+// anyDead reports whether a node is out of the run. Then no file may go, or lose its
+// header or its end: the node may take it for one that was put back, and wait for the word
+// of every voter that it knows, for as long as it takes. Seed 838 waited for the dead one,
+// which the others had removed. Only a replacement under a new id ends that.
+func (x *chaos) anyDead() bool {
+	return slices.ContainsFunc(x.c.nodes, func(o *node) bool { return o.dead })
 }
 
 // frailNow reports whether another node has been hit meanwhile, or too many are gone.
