@@ -22,9 +22,6 @@ const (
 	// forwardsShare and forwardBytesShare are how much of that one client may take.
 	forwardsShare     = forwardsMax / 4
 	forwardBytesShare = forwardBytesMax / 4
-	// forwardReserve is from how many bytes on an answer is held against what its
-	// client may leave unread, before it is queued for it.
-	forwardReserve = 64 << 10
 )
 
 // Passage is how a request is passed on by a node that can't answer it itself.
@@ -35,11 +32,14 @@ type Passage struct {
 	Nodes []raft.NodeID
 }
 
-// Reserver is a [Replier] that can be asked whether it has room for an answer.
+// Reserver is a [Replier] that can be asked whether it has room for an answer. One that
+// is no Reserver sees to that itself.
 type Reserver interface {
 	// Reserve counts size bytes for the answer to r, in place of what r counts so
 	// far. If there is no room it reports false and leaves r as it is.
 	Reserve(r *Reply, size int) bool
+	// Deaf reports whether more answers wait than the client may leave unread.
+	Deaf() bool
 }
 
 // Forwards is the requests of clients that this node has passed on to those that lead,
@@ -221,13 +221,21 @@ func (f *Forwards) Answered(from raft.NodeID, number uint64, t wire.Type, body [
 	if t == wire.TypeError {
 		f.learn(w.group, from, body)
 	}
-	if room, ok := w.reply.To.(Reserver); ok && len(body) > forwardReserve && !room.Reserve(&w.reply, len(body)+wire.HeaderSize) {
-		// A write's answer is never so long, so nothing is lost that a client could not
-		// ask for again.
+	if !w.fits(t, len(body)) {
 		f.host.answers.refuse(w.reply, wire.Busy("connection", "more answers wait than this client reads", wire.BusyRetry))
 		return
 	}
 	f.host.answers.add(w.reply, t, body)
+}
+
+// fits reports whether the client has room for an answer, as it would be asked if the
+// answer were made here. Only a read's is refused: its client can ask again.
+func (w *forwarded) fits(t wire.Type, size int) bool {
+	room, ok := w.reply.To.(Reserver)
+	if !ok || w.write || t == wire.TypeError {
+		return true
+	}
+	return !room.Deaf() && (size+wire.HeaderSize <= w.reply.Size || room.Reserve(&w.reply, size+wire.HeaderSize))
 }
 
 // learn notes who leads a group that is not here, as a node says that does not. One that

@@ -19,7 +19,8 @@ type passing struct {
 	cut    bool                 // there is no connection
 	down   map[raft.NodeID]bool // there is none to these
 	got    []string
-	deaf   bool // there is no room for an answer
+	deaf   bool // there is no room for an answer that is larger than what its request counts
+	unread bool // too many answers wait
 	bodies int  // bytes that were sent
 }
 
@@ -49,6 +50,8 @@ func (p *passing) Answer(r Reply, t wire.Type, body []byte) bool {
 func (p *passing) Flush() {}
 
 func (p *passing) Reserve(*Reply, int) bool { return !p.deaf }
+
+func (p *passing) Deaf() bool { return p.unread }
 
 func (p *passing) said() string {
 	text := strings.Join(p.got, ", ")
@@ -130,13 +133,18 @@ func TestForwards(t *testing.T) {
 		{"too large to be passed on", func(h *Host, p *passing) {
 			h.Forwards.pass(7, 2, passage(wire.TypeWrite, wire.FrameMax), wait, Reply{To: p, Request: 1})
 		}, "1 too-large"},
-		{"a long answer that its client has no room for", func(h *Host, p *passing) {
+		{"an answer that its client has no room for", func(h *Host, p *passing) {
 			p.deaf = true
-			h.Forwards.pass(7, 2, passage(wire.TypeGet, 10), wait, Reply{To: p, Request: 1})
-			h.Forwards.pass(7, 2, passage(wire.TypeGet, 10), wait, Reply{To: p, Request: 2})
-			h.Forwards.Answered(2, 1, wire.TypeGetAnswer, make([]byte, forwardReserve+1))
-			h.Forwards.Answered(2, 2, wire.TypeGetAnswer, make([]byte, forwardReserve))
-		}, "1 busy, 2 GetAnswer"},
+			for i, typ := range []wire.Type{wire.TypeGet, wire.TypeGet, wire.TypeList, wire.TypeGet, wire.TypeWrite} {
+				h.Forwards.pass(7, 2, passage(typ, 10), wait, Reply{To: p, Request: uint64(i + 1), Size: 1000})
+			}
+			h.Forwards.Answered(2, 1, wire.TypeGetAnswer, make([]byte, 1001-wire.HeaderSize))
+			h.Forwards.Answered(2, 2, wire.TypeGetAnswer, make([]byte, 1000-wire.HeaderSize))
+			p.unread = true
+			h.Forwards.Answered(2, 3, wire.TypeListAnswer, make([]byte, 10))
+			h.Forwards.Answered(2, 4, wire.TypeError, wire.NotFound("group 7", "it is not there", "").Append(nil))
+			h.Forwards.Answered(2, 5, wire.TypeWriteAnswer, make([]byte, 2000)) // it was applied
+		}, "1 busy, 2 GetAnswer, 3 busy, 4 not-found, 5 WriteAnswer"},
 		{"nobody asked for it to be passed on", func(h *Host, p *passing) {
 			h.Propose(Proposal{Group: 7, Deadline: wait, Reply: Reply{To: p, Request: 1}})
 		}, "1 not-leader"},
