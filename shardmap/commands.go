@@ -48,6 +48,8 @@ type CommandRow struct {
 	// whole carries out a command of a data group that is not about the keys of one
 	// slot. An error is about its bytes; then nothing has changed.
 	whole func(m *Map, c *Command) (Status, error)
+	// describe says in one line what the body of a command of a data group says.
+	describe func(c *Command) (string, error)
 	// read reads the body of a command of the meta group.
 	read func(*tableReader) (tableCommand, error)
 }
@@ -59,7 +61,7 @@ var commandRows = [...]CommandRow{
 	CommandCheck: {Name: "check", Level: 2, Shape: ShapeKeys, Conditions: []Condition{ConditionAbsent, ConditionVersion}, KeysMax: 1},
 	// Every member knows own, whatever the cluster's level: the protocol's version was
 	// raised with it.
-	CommandOwn: {Name: "own", Level: 1, Shape: ShapeBody, Frees: true, Internal: true, whole: (*Map).found},
+	CommandOwn: {Name: "own", Level: 1, Shape: ShapeBody, Frees: true, Internal: true, whole: (*Map).found, describe: describeOwn},
 }
 
 // tableRows are the commands of the meta group, by kind.

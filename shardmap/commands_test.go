@@ -17,8 +17,8 @@ func TestCommandRows(t *testing.T) {
 		}
 		names[r.Name] = true
 		keys := r.Shape == ShapeKeys || r.Shape == ShapePairs
-		if r.Level == 0 || r.Level > Level || r.read != nil || keys && (r.whole != nil || r.Internal) ||
-			!keys && (r.Shape != ShapeBody || r.whole == nil || r.change != nil || len(r.Conditions) > 0) {
+		if r.Level == 0 || r.Level > Level || r.read != nil || keys && (r.whole != nil || r.describe != nil || r.Internal) ||
+			!keys && (r.Shape != ShapeBody || r.whole == nil || r.describe == nil || r.change != nil || len(r.Conditions) > 0) {
 			t.Errorf("the row of %s is not whole: %+v", r.Name, r)
 		}
 	}

@@ -25,11 +25,23 @@ func DescribeTable(payload []byte) (string, error) {
 // Describe says in one line what a command to a data group does that has a body of its
 // own.
 func (c *Command) Describe() (string, error) {
+	row := c.Kind.Row()
+	if row == nil || row.describe == nil {
+		return "", fmt.Errorf("%w: %s has no body of its own", ErrCommand, c.Kind)
+	}
+	text, err := row.describe(c)
+	if err != nil {
+		return "", err
+	}
+	return row.Name + " " + text, nil
+}
+
+func describeOwn(c *Command) (string, error) {
 	o, err := ReadOwn(c)
 	if err != nil {
 		return "", err
 	}
-	return c.Kind.String() + " " + o.String(), nil
+	return o.String(), nil
 }
 
 func (f *Found) describe() string {
