@@ -6,7 +6,14 @@
 // [Open] gives a [Client], which any number of goroutines share. Its calls take
 // a context first, and end with a typed error: a [*wire.Error] with a code, or
 // [*ErrNoEndpoint]. A write is sent as often as needed and applied once; if
-// that can't be known the error says so (code maybe-applied).
+// that can't be known the error says so (code maybe-applied). The examples show a
+// write, a listing, and a program that reaches one node only.
+//
+// The module is called muster and comes from no server, so a program in a module of its
+// own says where its copy is:
+//
+//	go mod edit -require=muster@v0.0.0 -replace=muster=../muster
+//	go mod tidy
 //
 // # The ways through it
 //
