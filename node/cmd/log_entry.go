@@ -130,7 +130,7 @@ func (r *entryRow) command(payload []byte) error {
 // text is the row in one line.
 func (r *entryRow) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s %s time %d, %d bytes", r.LogID, r.Checksum, r.Kind, r.TimeNs, r.Bytes)
+	fmt.Fprintf(&b, "%s %s %s group time %v, %d bytes", r.LogID, r.Checksum, r.Kind, time.Duration(r.TimeNs), r.Bytes)
 	if r.Admitted != "" {
 		fmt.Fprintf(&b, ", admitted %s", r.Admitted)
 	}

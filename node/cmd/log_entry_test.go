@@ -21,6 +21,7 @@ func TestEntryRowShowsOrigin(t *testing.T) {
 	}
 	newer := machine.NewEntry(wire.Origin{Time: 5}, set)
 	newer.Raw[raft.EntryHeaderSize] = 2
+	const entryTime = 90_500_000_000 // ns
 	for _, tt := range []struct {
 		name  string
 		group raft.GroupID
@@ -33,9 +34,9 @@ func TestEntryRowShowsOrigin(t *testing.T) {
 		{"an announcement", 0, machine.NewEntry(wire.Origin{Time: madeAdmitted}, announce), "admitted 2025-11-28T08:53:20.123Z: announce node"},
 		{"of a newer form", 3, newer, "not understood: command: origin of form 2"},
 	} {
-		tt.entry.ID = raft.LogID{Term: 1, Index: 2}
+		tt.entry.ID, tt.entry.Time = raft.LogID{Term: 1, Index: 2}, entryTime
 		r := entryRowOf(tt.group, &tt.entry)
-		if got := r.text(); !strings.Contains(got, tt.want) {
+		if got := r.text(); !strings.Contains(got, tt.want) || !strings.Contains(got, " group time 1m30.5s, ") || r.TimeNs != entryTime {
 			t.Errorf("%s: got %q, want %q in it", tt.name, got, tt.want)
 		}
 	}

@@ -333,7 +333,11 @@ func livesText(r *logRow) string {
 	text := ""
 	if n := len(r.Lives); n > 0 {
 		newest := r.Lives[n-1]
-		text = fmt.Sprintf("; %d lives, the newest with mark %s began after batch %d", n, newest.Mark, newest.Last)
+		lives := fmt.Sprintf("%d lives, the newest", n)
+		if n == 1 {
+			lives = "1 life, the newest"
+		}
+		text = fmt.Sprintf("; %s with mark %s began after batch %d", lives, newest.Mark, newest.Last)
 	}
 	if r.Stopped > 0 {
 		text += fmt.Sprintf("; stopped after batch %d", r.Stopped)
