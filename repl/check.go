@@ -41,8 +41,7 @@ func CheckHost(h *Host) error {
 	return nil
 }
 
-// checkWaits returns an error if a request waits past its deadline. Of commands that
-// are in the log it checks only the first, see [group.expireWaits].
+// checkWaits returns an error if a request waits past its deadline.
 func (g *group) checkWaits() error {
 	over := func(deadline time.Duration) bool { return deadline != 0 && deadline < g.host.tickedAt }
 	count := len(g.reads.waiting) + len(g.reads.parked)
@@ -62,8 +61,10 @@ func (g *group) checkWaits() error {
 	if count != g.reads.count {
 		return fmt.Errorf("%s: %d reads wait, %d are counted", g.name(), count, g.reads.count)
 	}
-	if w := g.commands.waiting.first(); w != nil && over(w.deadline) {
-		return fmt.Errorf("%s: a command waits whose deadline was %s, now it is %s", g.name(), w.deadline, g.host.now)
+	for _, w := range g.commands.waiting.all() {
+		if over(w.deadline) {
+			return fmt.Errorf("%s: a command waits whose deadline was %s, now it is %s", g.name(), w.deadline, g.host.now)
+		}
 	}
 	return nil
 }

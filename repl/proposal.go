@@ -35,8 +35,9 @@ const waitersKept = 256
 // waiters are callers in the order of what they wait for. The array is used again:
 // to begin a new one with each batch was a seventh of all allocations of a set.
 type waiters struct {
-	list []waiter // list[head:] wait
-	head int
+	list    []waiter // list[head:] wait
+	head    int
+	soonest time.Duration // no deadline of them is earlier; 0: none has one
 }
 
 func (w *waiters) all() []waiter { return w.list[w.head:] }
@@ -59,11 +60,22 @@ func (w *waiters) add(x waiter) {
 		w.list, w.head = w.list[:n], 0
 	}
 	w.list = append(w.list, x)
+	w.expect(x.deadline)
+}
+
+// expect takes a deadline into soonest.
+func (w *waiters) expect(deadline time.Duration) {
+	if deadline != 0 && (w.soonest == 0 || deadline < w.soonest) {
+		w.soonest = deadline
+	}
 }
 
 // remove takes out those for which f returns true.
 func (w *waiters) remove(f func(waiter) bool) {
-	w.list, w.head = slices.DeleteFunc(w.all(), f), 0
+	w.list, w.head, w.soonest = slices.DeleteFunc(w.all(), f), 0, 0
+	for i := range w.list {
+		w.expect(w.list[i].deadline)
+	}
 }
 
 // drop takes the first out.
@@ -72,7 +84,7 @@ func (w *waiters) drop() {
 	if w.head++; w.head < len(w.list) {
 		return
 	}
-	if w.head = 0; cap(w.list) > waitersKept {
+	if w.head, w.soonest = 0, 0; cap(w.list) > waitersKept {
 		w.list = nil
 	}
 	w.list = w.list[:0]

@@ -175,9 +175,10 @@ func (g *group) expireWaits() {
 	if g.reads.count > 0 && !(g.resting.quiet && bug("reads of a resting group kept")) {
 		g.reads.expire()
 	}
-	// Commands are answered in order, so the first waits longest. The others
-	// are checked once its time is over, which in a working group never happens.
-	if w := g.commands.waiting.first(); w != nil && g.host.late(w.deadline) {
+	// All are looked at once the time of one may be over, which in a working group
+	// never happens. The first need not be the one: what was passed on brings what
+	// was left of its caller's time.
+	if g.host.late(g.commands.waiting.soonest) {
 		g.commands.expireWaiters()
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 )
 
 // Whatever is added, dropped and removed, in whatever order, the queue of waiters
@@ -18,7 +19,7 @@ func TestWaiters(t *testing.T) {
 		for range 2000 {
 			switch n := chance.IntN(20); {
 			case n < 10:
-				w := waiter{index: next}
+				w := waiter{index: next, deadline: time.Duration(chance.IntN(50))}
 				next++
 				q.add(w)
 				slow = append(slow, w)
@@ -36,6 +37,16 @@ func TestWaiters(t *testing.T) {
 			}
 			if first := q.first(); (first == nil) != (len(slow) == 0) || first != nil && first.index != slow[0].index {
 				t.Fatalf("seed %d: got first %v of %v", seed, first, slow)
+			}
+			for _, w := range slow { // a scan that is not due costs little, one that is missed is a caller that waits in vain
+				if w.deadline != 0 && (q.soonest == 0 || q.soonest > w.deadline) {
+					t.Fatalf("seed %d: soonest is %d, one is due at %d", seed, q.soonest, w.deadline)
+				}
+			}
+			for _, w := range slow { // one that is missed is a caller that waits in vain
+				if w.deadline != 0 && (q.soonest == 0 || q.soonest > w.deadline) {
+					t.Fatalf("seed %d: soonest is %d, one is due at %d", seed, q.soonest, w.deadline)
+				}
 			}
 			if len(slow) == 0 && cap(q.list) > waitersKept {
 				t.Fatalf("seed %d: an empty queue keeps room for %d", seed, cap(q.list))
