@@ -45,6 +45,7 @@ type connection struct {
 	envelopes []wire.Envelope
 	full      bool        // the last request was one too many for now
 	now       machine.Now // on the loop's clock, for all that one read brought; 0: not read yet
+	readAt    time.Time   // when that read returned; zero once what it brought was handed on
 
 	mu       sync.Mutex
 	room     sync.Cond // of mu: inflight has shrunk, or closed is set
@@ -360,13 +361,14 @@ func (c *connection) read() error {
 		if !begun || c.peer != 0 {
 			since = now
 		}
+		c.readAt = now
 		for frames := 1; ; frames++ {
 			h, body, ok, err := c.decoder.Next()
 			if !ok && err == nil {
 				break
 			}
 			if frames == 1 && err == nil {
-				since = time.Now()
+				since = now
 			}
 			if err == nil {
 				c.node.counters.In(h.Type, len(body))
@@ -448,18 +450,22 @@ func (c *connection) handOn() {
 	c.requests.Clear()
 	clear(c.envelopes)
 	c.envelopes = c.envelopes[:0]
-	c.now = machine.Now{}
+	c.now, c.readAt = machine.Now{}, time.Time{}
 }
 
-// clock is the time now, the same for all that one read brought.
+// clock returns the time, the same for all that one read brought: when it returned, or
+// now if some of that has waited for room since.
 func (c *connection) clock(loop *repl.Loop) machine.Now {
 	if c.now.Host == 0 {
-		c.now = clock(loop)
+		if c.readAt.IsZero() {
+			c.readAt = time.Now()
+		}
+		c.now = clock(loop, c.readAt)
 	}
 	return c.now
 }
 
-// clock is the time now, by the clocks of a node.
-func clock(loop *repl.Loop) machine.Now {
-	return machine.Now{Host: loop.Now(), Wall: uint64(max(0, time.Now().UnixMilli()))}
+// clock returns what the clocks of a node show at t.
+func clock(loop *repl.Loop, t time.Time) machine.Now {
+	return machine.Now{Host: loop.At(t), Wall: uint64(max(0, t.UnixMilli()))}
 }

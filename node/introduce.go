@@ -250,7 +250,7 @@ func (s *announcer) propose(ctx context.Context, command func() ([]byte, error))
 	// it tries again.
 	w := newWaiter()
 	loop := s.loop()
-	now := clock(loop)
+	now := clock(loop, time.Now())
 	loop.Propose([]repl.Proposal{{Group: 0, Entry: machine.NewEntry(wire.Origin{Time: now.Wall}, b), Deadline: now.Host + callTimeout, Reply: repl.Reply{To: w}}})
 	return w.wait(ctx)
 }

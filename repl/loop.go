@@ -92,7 +92,10 @@ func StartLoop(h *Host, tick time.Duration, rate int64) *Loop {
 }
 
 // Now returns the monotonic clock of the loop, on which deadlines are told.
-func (l *Loop) Now() time.Duration { return time.Since(l.started) }
+func (l *Loop) Now() time.Duration { return l.At(time.Now()) }
+
+// At returns what [Loop.Now] returned at t, a time with a monotonic reading.
+func (l *Loop) At(t time.Time) time.Duration { return t.Sub(l.started) }
 
 // Over is closed when the loop calls nothing any more.
 func (l *Loop) Over() <-chan struct{} { return l.over }
