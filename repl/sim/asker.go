@@ -99,9 +99,13 @@ func (k *conn) AnswerFrame(r repl.Reply, t wire.Type, frame []byte) bool {
 	return k.Answer(r, t, frame[wire.HeaderSize:])
 }
 
+// acceptor is what the ends of connections at a node have in common, whoever dialled:
+// whether there is room for an answer, and who reads what is long.
+type acceptor struct{ node *node }
+
 // Reserve implements [machine.Asker].
-func (k *conn) Reserve(r *repl.Reply, size int) bool {
-	if k.client.c.chance.below(crowdedEvery) == 0 {
+func (a *acceptor) Reserve(r *repl.Reply, size int) bool {
+	if a.node.c.chance.below(crowdedEvery) == 0 {
 		return false
 	}
 	r.Size = size
@@ -109,10 +113,10 @@ func (k *conn) Reserve(r *repl.Reply, size int) bool {
 }
 
 // Deaf implements [machine.Asker].
-func (k *conn) Deaf() bool { return k.client.c.chance.below(deafEvery) == 0 }
+func (a *acceptor) Deaf() bool { return a.node.c.chance.below(deafEvery) == 0 }
 
 // Later implements [machine.Asker].
-func (k *conn) Later(read func()) (found string) { return k.node.beside.readLater(read) }
+func (a *acceptor) Later(read func()) (found string) { return a.node.beside.readLater(read) }
 
 // Spare implements [machine.Asker].
 func (k *conn) Spare(int) bool {

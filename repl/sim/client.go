@@ -138,15 +138,15 @@ func (o *op) frame() wire.Type {
 
 // conn is one connection of a client to a node.
 type conn struct {
-	client *simClient
-	peer   client.Peer
-	node   *node
-	life   uint32 // of the node's process
-	up     bool   // as the client sees it
-	ended  bool
-	heard  time.Duration
-	looks  bool // an evListen is due
-	open   []*op
+	client   *simClient
+	peer     client.Peer
+	acceptor        // the node's end
+	life     uint32 // of the node's process
+	up       bool   // as the client sees it
+	ended    bool
+	heard    time.Duration
+	looks    bool // an evListen is due
+	open     []*op
 
 	cut              bool // a frame of a stream was lost: so are those after it
 	toNode, toClient pipe
@@ -366,7 +366,7 @@ func (cl *simClient) resolve(addr string) *node {
 }
 
 func (cl *simClient) dial(p client.Peer, addr string) {
-	k := &conn{client: cl, peer: p, node: cl.resolve(addr)}
+	k := &conn{client: cl, peer: p, acceptor: acceptor{node: cl.resolve(addr)}}
 	k.requests.Init(k, machine.RequestLimits{Wait: requestWait, Inline: inlineMax, Page: wire.ListBytesMax})
 	for len(cl.conns) <= int(p) {
 		cl.conns = append(cl.conns, nil)

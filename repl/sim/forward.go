@@ -37,7 +37,7 @@ func (p *post) SendForward(to raft.NodeID, number uint64, within time.Duration, 
 
 // passer is a node's end of the connection on which another node passes requests on.
 type passer struct {
-	node     *node
+	acceptor
 	from     *node
 	life     uint32 // of the process that passes on
 	requests machine.Requests
@@ -50,7 +50,7 @@ func (p *post) passerOf(from *node, life uint32) *passer {
 			return k
 		}
 	}
-	k := &passer{node: p.n, from: from, life: life}
+	k := &passer{acceptor: acceptor{node: p.n}, from: from, life: life}
 	k.requests.Init(k, machine.RequestLimits{Wait: requestWait, Inline: inlineMax, Page: wire.ListBytesMax})
 	if len(p.passers) >= passersMax {
 		p.passers = p.passers[1:]
@@ -128,21 +128,6 @@ func (k *passer) AnswerWith(r repl.Reply, t wire.Type, m machine.Maker) (first, 
 func (k *passer) AnswerFrame(r repl.Reply, t wire.Type, frame []byte) bool {
 	return k.Answer(r, t, frame[wire.HeaderSize:])
 }
-
-// Reserve implements [machine.Asker].
-func (k *passer) Reserve(r *repl.Reply, size int) bool {
-	if k.node.c.chance.below(crowdedEvery) == 0 {
-		return false
-	}
-	r.Size = size
-	return true
-}
-
-// Deaf implements [machine.Asker].
-func (k *passer) Deaf() bool { return k.node.c.chance.below(deafEvery) == 0 }
-
-// Later implements [machine.Asker].
-func (k *passer) Later(read func()) (found string) { return k.node.beside.readLater(read) }
 
 // Spare implements [machine.Asker]. No stream is passed on.
 func (k *passer) Spare(int) bool { return true }
