@@ -21,7 +21,7 @@ func (d *Damage) Error() string {
 	return fmt.Sprintf("%s at offset %d: %s: %s", d.what(), d.Offset, d.Record, d.Reason)
 }
 
-// what names the file, and says whether it is damaged or can't be read.
+// what names the file, and reports whether it is damaged or can't be read.
 func (d *Damage) what() string {
 	if d.Refused {
 		return d.File + " can't be read"

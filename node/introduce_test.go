@@ -41,9 +41,9 @@ func TestNameInTable(t *testing.T) {
 	}
 }
 
-// What the table says of a node is what it said last of itself, also where something that
-// it said in an earlier life comes later. One would doubt it: the leader may have stood
-// still with the one and take the other first, and the node has announced itself by then.
+// The table shows what a node announced last, even if an announcement of its earlier life
+// is committed after that. One would doubt it: a leader that stood still may commit the
+// late one, when the node believes that it is done with announcing itself.
 func TestLateAnnouncementIsCorrected(t *testing.T) {
 	r := serving(t, defaultLimits())
 	n := r.node

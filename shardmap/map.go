@@ -117,7 +117,7 @@ func (c *Command) understood(level uint32) error {
 		return fmt.Errorf("command of kind %d: %w", c.Kind, ErrLevel)
 	}
 	if n := len(c.Items); row.Level <= level && c.Condition == ConditionNone && n > 0 && n%2 == 0 {
-		return nil // most are sets of one key; the rest is for the others
+		return nil // as most are: a set of one key, without a condition
 	}
 	if err := row.understood(level); err != nil {
 		return err

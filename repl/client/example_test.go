@@ -12,7 +12,7 @@ import (
 )
 
 // A write is tried again by itself until ctx ends, and is applied once. Its error has a
-// code, which says whether it can have been applied.
+// code, which tells whether it may have been applied.
 func Example() {
 	c, err := client.Open(client.Options{Endpoints: []string{"10.0.0.1", "10.0.0.2", "10.0.0.3"}})
 	if err != nil {

@@ -70,7 +70,7 @@ type Known struct {
 	Groups map[raft.GroupID]Group
 }
 
-// Balance says whether healthy groups are moved to make nodes even.
+// Balance reports whether healthy groups are moved to make nodes even.
 type Balance uint8
 
 const (
