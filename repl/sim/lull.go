@@ -25,6 +25,8 @@ const (
 	lullSlack  = 5 * time.Second
 	// gather is how long sessions that are due may wait for others that will be.
 	gather = 10 * time.Second
+	// calmFor is how long no leadership may have changed: two elections.
+	calmFor = 2 * electionTimeout
 	// stillFor is for how long nothing may be written once nothing is due.
 	stillFor = 3 * toldEvery
 )
@@ -167,9 +169,29 @@ func (l *lull) strike() {
 	}
 }
 
+// calm waits until the last strike has no more consequences. A node that comes back
+// gets the groups that it should lead handed over, each with a no-op, and only once it
+// is known to have caught up.
+func (l *lull) calm() {
+	c := l.c
+	var terms uint64
+	since := c.now
+	c.until("leaders stay after the lull", settleWithin, func() bool {
+		sum := uint64(0)
+		for _, t := range c.truth {
+			sum += t.lastTerm
+		}
+		if sum != terms {
+			terms, since = sum, c.now
+		}
+		return c.now-since > calmFor
+	})
+}
+
 // still checks that groups in which nothing is due any more write nothing.
 func (l *lull) still() {
 	c := l.c
+	l.calm()
 	ends := make([]int, len(c.truth))
 	for g, t := range c.truth {
 		ends[g] = len(t.entries)
