@@ -13,13 +13,23 @@ type NewMember struct {
 	Goal Goal
 }
 
-// Change is a change of the membership. Several replicas may come and go in
-// one. A new replica is a learner at first, so that it takes nothing from the
-// group's majority while it has no log; with GoalVoter the leader promotes it
-// by itself. To replace a voter without being one short, remove the old one
-// after the new one was promoted.
+// Change is a change of the membership. Several replicas may come and go, begin to vote
+// and cease to in one. A new replica is a learner at first, so that it takes nothing from
+// the group's majority while it has no log; with GoalVoter the leader promotes it by
+// itself. To replace a voter without being one short, add a copy, and once that has
+// caught up promote it and remove the old one in one change.
 type Change struct {
-	Add    []NewMember
+	// After, if not 0, is the index of the [Status.MembershipAt] that the change was
+	// made for: with any other membership in force it is refused with [ErrStale]. So a
+	// change that is asked for twice is made once.
+	After uint64
+	Add   []NewMember
+	// Promote are learners that vote from now on. One that has not caught up
+	// ([Progress.CaughtUp]) has the change refused with [ErrLags]: as a voter it would
+	// be missing from the majority until it has.
+	Promote []ReplicaID
+	// Demote are voters that keep their log and vote no more, with GoalCopy.
+	Demote []ReplicaID
 	Remove []ReplicaID
 }
 
@@ -131,11 +141,21 @@ func (l *leader) change(c Change) (Changed, error) {
 	}
 	if l.changing() && !bug("two changes in flight") {
 		return Changed{}, fmt.Errorf("%w: the last change is of entry %d, committed is %d, in term %d", ErrChanging,
-			r.members.history[len(r.members.history)-1].index, r.log.commit, r.term)
+			r.members.nowAt().Index, r.log.commit, r.term)
+	}
+	if c.After != 0 && !r.members.isAt(c.After, r.log.commit) && !bug("change without After") {
+		return Changed{}, fmt.Errorf("%w: the change was made for the one of entry %d, in force is that of entry %d, committed is %d",
+			ErrStale, c.After, r.members.nowAt().Index, r.log.commit)
 	}
 	m, err := c.apply(r.members.now())
 	if err != nil {
 		return Changed{}, err
+	}
+	for _, id := range c.Promote {
+		if p := l.followers.of(id); !l.caughtUp(p) && !bug("lagging learner promoted") {
+			return Changed{}, fmt.Errorf("%w: replica %d has the log up to %d, which begins after %d and ends at %d here (%s, active %t)",
+				ErrLags, id, p.match, r.log.base.Index, r.log.last.Index, p.state, l.active(p))
+		}
 	}
 	// Once appended it is in force, and only a majority of its voters can commit it.
 	if !l.alive(m.Voters) {
@@ -150,24 +170,44 @@ func (c Change) apply(old *Membership) (Membership, error) {
 	bad := func(format string, a ...any) (Membership, error) {
 		return Membership{}, fmt.Errorf("%w: %w", ErrChange, fmt.Errorf(format, a...))
 	}
-	if len(c.Add) == 0 && len(c.Remove) == 0 {
-		return bad("nothing is added or removed")
+	if len(c.Add)+len(c.Promote)+len(c.Demote)+len(c.Remove) == 0 {
+		return bad("it changes nothing")
 	}
 	m := Membership{Voters: slices.Clone(old.Voters), Learners: slices.Clone(old.Learners), Next: old.Next}
-	for i, id := range c.Remove {
-		if slices.Contains(c.Remove[:i], id) {
-			return bad("replica %d is removed twice", id)
+	named := slices.Concat(c.Promote, c.Demote, c.Remove)
+	for i, id := range named {
+		if slices.Contains(named[:i], id) {
+			return bad("replica %d is named twice", id)
 		}
-		if v := find(m.Voters, id); v >= 0 {
-			m.Voters = slices.Delete(m.Voters, v, v+1)
-			// A majority without this voter need not meet every old one, so until the
-			// joint configuration is left the old voters must agree too.
-			m.Outgoing = old.Voters
-		} else if l := find(m.Learners, id); l >= 0 {
-			m.Learners = slices.Delete(m.Learners, l, l+1)
-		} else {
-			return bad("replica %d, which is to be removed, is not a member", id)
+		if _, ok := old.Member(id); !ok {
+			return bad("replica %d is not a member", id)
 		}
+	}
+	for _, id := range c.Promote {
+		member, ok := take(&m.Learners, id)
+		if !ok {
+			return bad("replica %d, which is to vote, votes already", id)
+		}
+		member.Goal = GoalVoter
+		put(&m.Voters, member)
+	}
+	for _, id := range c.Demote {
+		member, ok := take(&m.Voters, id)
+		if !ok {
+			return bad("replica %d, which is to vote no more, does not vote", id)
+		}
+		member.Goal = GoalCopy
+		put(&m.Learners, member)
+	}
+	for _, id := range c.Remove {
+		if _, ok := take(&m.Voters, id); !ok {
+			take(&m.Learners, id)
+		}
+	}
+	if !slices.Equal(m.Voters, old.Voters) {
+		// A majority of the new voters need not meet every majority of the old ones, so
+		// until the joint configuration is left the old voters must agree too.
+		m.Outgoing = old.Voters
 	}
 	for i, a := range c.Add {
 		if slices.ContainsFunc(c.Add[:i], func(b NewMember) bool { return b.Node == a.Node }) {
@@ -254,9 +294,7 @@ func (l *leader) settleMembership() {
 	}
 }
 
-// promote makes voters of the learners that are to vote and have caught up: all
-// was sent to them, and what they have not acknowledged yet fits into one append. It
-// runs with the heartbeats, so that replicas that were added together are mostly
+// promote makes voters of the learners that are to vote and have caught up. It runs with the heartbeats, so that replicas that were added together are mostly
 // promoted together.
 func (l *leader) promote() {
 	r := l.replica
@@ -268,10 +306,8 @@ func (l *leader) promote() {
 	// meet: so the old voters must agree too.
 	next := Membership{Voters: slices.Clone(m.Voters), Outgoing: m.Voters, Next: m.Next}
 	for _, learner := range m.Learners {
-		p := l.followers.of(learner.Replica)
-		if learner.Goal == GoalVoter && l.active(p) && p.state == ProgressReplicate &&
-			p.next > r.log.last.Index && p.inflightBytes <= r.config.AppendBytesMax && p.match >= r.log.base.Index {
-			next.Voters = append(next.Voters, learner)
+		if learner.Goal == GoalVoter && l.caughtUp(l.followers.of(learner.Replica)) {
+			put(&next.Voters, learner)
 		} else {
 			next.Learners = append(next.Learners, learner)
 		}
@@ -279,10 +315,18 @@ func (l *leader) promote() {
 	if len(next.Voters) == len(m.Voters) || len(next.Voters) > MembersMax {
 		return
 	}
-	slices.SortFunc(next.Voters, func(a, b Member) int { return compare(a.Replica, b.Replica) })
 	if l.alive(next.Voters) {
 		l.proposeMembership(next)
 	}
+}
+
+// caughtUp reports whether a learner may vote: it is active, all was sent to it, and what
+// it has not acknowledged yet fits into one append. As a voter it is missing from no
+// majority for longer than that takes.
+func (l *leader) caughtUp(p *progress) bool {
+	r := l.replica
+	return l.active(p) && p.state == ProgressReplicate && p.next > r.log.last.Index &&
+		p.inflightBytes <= r.config.AppendBytesMax && p.match >= r.log.base.Index
 }
 
 // active reports whether a replica was heard of within an election timeout.

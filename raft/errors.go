@@ -42,6 +42,12 @@ var (
 	// ErrChanging: a change is under way, or this leader does not know yet
 	// whether one is. It clears by itself.
 	ErrChanging = errors.New("the membership is changing")
+	// ErrStale: the change was made for another membership than the one in force. It
+	// has to be made anew, for the one that is.
+	ErrStale = errors.New("the membership has changed")
+	// ErrLags: a learner that was to vote has not caught up. It clears when it has; the
+	// text says how far it is.
+	ErrLags = errors.New("replica has not caught up")
 	// ErrNoMajority: the change would leave a group whose majority is not
 	// heard of. It clears when those that are missing come back.
 	ErrNoMajority = errors.New("no majority would be alive")

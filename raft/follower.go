@@ -169,7 +169,7 @@ func (r *replica) append(entries []Entry) {
 			if err != nil {
 				panic(fmt.Sprintf("raft: entry %s was checked and is now %v", entries[i].ID, err))
 			}
-			r.members.push(entries[i].ID.Index, m)
+			r.members.push(entries[i].ID, m)
 		}
 	}
 }

@@ -44,13 +44,13 @@ func New(c Config, r Restored) (*Group, error) {
 		me.log.bytes += len(e.Raw)
 	}
 	me.log.waiting = me.log.bytes
-	me.members.push(r.Base.Index, r.Membership)
+	me.members.push(r.Base, r.Membership)
 	for _, e := range r.Changes {
 		m, err := ReadMembership(e.Payload())
 		if err != nil {
 			return nil, fmt.Errorf("new group: entry %s: %w", e.ID, err)
 		}
-		me.members.push(e.ID.Index, m)
+		me.members.push(e.ID, m)
 	}
 	// Those after the commit may still be truncated, and then an earlier one is in
 	// force again.
@@ -114,7 +114,9 @@ func (g *Group) Status() Status {
 		Commit: r.log.commit, Applied: r.log.applied, Durable: r.log.durable,
 		Last: r.log.last, Base: r.log.base, Time: r.log.time,
 		Membership:    *r.members.now(),
+		MembershipAt:  r.members.nowAt(),
 		Joint:         len(r.members.now().Outgoing) > 0,
+		Settled:       r.members.settled(),
 		Transferee:    g.Transferee(),
 		Quiet:         r.resting,
 		Fenced:        r.fenced,
@@ -128,7 +130,7 @@ func (g *Group) Status() Status {
 			p := &l.followers.list[i]
 			s.Progress = append(s.Progress, Progress{
 				Replica: p.replica, Match: p.match, Next: p.next, State: p.state,
-				Active: l.active(p), Fenced: p.fenced,
+				Active: l.active(p), CaughtUp: l.caughtUp(p), Fenced: p.fenced,
 			})
 		}
 	}

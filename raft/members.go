@@ -12,8 +12,10 @@ type members struct {
 	changes uint64
 }
 
+// memberChange is a membership and what brought it in force: its entry, or the base that
+// the log begins after.
 type memberChange struct {
-	index      uint64
+	id         LogID
 	membership Membership
 }
 
@@ -24,13 +26,40 @@ func (m *members) now() *Membership {
 	return &m.history[len(m.history)-1].membership
 }
 
+// nowAt returns the id that names the membership in force, see [Status.MembershipAt].
+func (m *members) nowAt() LogID {
+	if now := &m.history[len(m.history)-1]; now.id.Index > 0 || now.membership.Blank() {
+		return now.id
+	}
+	return foundingAt
+}
+
+// foundingAt names the membership of the founding. No entry brought it, and 0 must stay
+// free to name none. Index 1 is never taken by another membership: the first entry of a
+// log is the no-op of its first leader.
+var foundingAt = LogID{Index: 1}
+
+// isAt reports whether the membership in force was in force at an index, which is
+// committed. Another leader, whose log began later, may name the membership by its base.
+// All up to there is committed, so it is the same here, and no other membership came
+// between the entry here and there.
+func (m *members) isAt(index, commit uint64) bool {
+	return m.nowAt().Index <= index && index <= commit
+}
+
+// settled reports whether the membership in force is committed, and not joint.
+func (m *members) settled() bool {
+	now := &m.history[0].membership
+	return len(m.history) == 1 && len(now.Outgoing) == 0 && !now.Blank()
+}
+
 // committed returns the newest membership that is known to be committed.
 func (m *members) committed() *Membership { return &m.history[0].membership }
 
 // at returns the membership in force at index; nil if it is forgotten.
 func (m *members) at(index uint64) *Membership {
 	for i := len(m.history) - 1; i >= 0; i-- {
-		if m.history[i].index <= index {
+		if m.history[i].id.Index <= index {
 			return &m.history[i].membership
 		}
 	}
@@ -38,13 +67,13 @@ func (m *members) at(index uint64) *Membership {
 }
 
 // reset begins anew with a membership that is committed.
-func (m *members) reset(index uint64, membership Membership) {
-	m.history = []memberChange{{index, membership}}
+func (m *members) reset(id LogID, membership Membership) {
+	m.history = []memberChange{{id, membership}}
 	m.changes++
 }
 
-func (m *members) push(index uint64, membership Membership) {
-	m.history = append(m.history, memberChange{index, membership})
+func (m *members) push(id LogID, membership Membership) {
+	m.history = append(m.history, memberChange{id, membership})
 	m.changes++
 }
 
@@ -52,7 +81,7 @@ func (m *members) push(index uint64, membership Membership) {
 // whether there were any.
 func (m *members) truncate(index uint64) bool {
 	n := len(m.history)
-	for n > 1 && m.history[n-1].index >= index {
+	for n > 1 && m.history[n-1].id.Index >= index {
 		n--
 	}
 	changed := n < len(m.history)
@@ -65,7 +94,7 @@ func (m *members) truncate(index uint64) bool {
 
 // commit forgets memberships that can't come back.
 func (m *members) commit(index uint64) {
-	for len(m.history) > 1 && m.history[1].index <= index {
+	for len(m.history) > 1 && m.history[1].id.Index <= index {
 		m.history = m.history[1:]
 	}
 }

@@ -260,3 +260,20 @@ func find(list []Member, id ReplicaID) int {
 	}
 	return -1
 }
+
+// take takes the member of that id out of a list, and reports whether it was there.
+func take(list *[]Member, id ReplicaID) (Member, bool) {
+	i := find(*list, id)
+	if i < 0 {
+		return Member{}, false
+	}
+	member := (*list)[i]
+	*list = slices.Delete(*list, i, i+1)
+	return member, true
+}
+
+// put puts a member into a list, which stays sorted.
+func put(list *[]Member, member Member) {
+	i, _ := slices.BinarySearchFunc(*list, member.Replica, func(m Member, id ReplicaID) int { return compare(m.Replica, id) })
+	*list = slices.Insert(*list, i, member)
+}

@@ -25,7 +25,7 @@ func (g *Group) Compact(base LogID, m Membership) {
 	if term, _ := r.log.termAt(base.Index); base.Index > r.log.applied || term != base.Term {
 		panic(fmt.Sprintf("raft: compact up to %s, applied is %d, of term %d there", base, r.log.applied, term))
 	}
-	if c := &r.members.history[0]; c.index <= base.Index && string(c.membership.Append(nil)) != string(m.Append(nil)) {
+	if c := &r.members.history[0]; c.id.Index <= base.Index && string(c.membership.Append(nil)) != string(m.Append(nil)) {
 		panic(fmt.Sprintf("raft: compact up to %s with membership %+v, in force there is %+v", base, m, c.membership))
 	}
 	r.log.compact(base)
@@ -107,7 +107,7 @@ func (r *replica) stepSnapshot(m *Message) error {
 // counts once the Ready that carries it is synced.
 func (r *replica) install(s *Install) {
 	r.log.reset(s.Base, s.Time)
-	r.members.reset(s.Base.Index, s.Membership)
+	r.members.reset(s.Base, s.Membership)
 	r.syncs.truncate(1)
 	r.out.install = s
 }

@@ -69,7 +69,10 @@ type Progress struct {
 	Next    uint64 // the next entry to send
 	State   ProgressState
 	Active  bool // heard of within an election timeout
-	Fenced  bool // its last answer to a heartbeat said that it does not lead
+	// CaughtUp: it may be promoted. It is active, all was sent to it, and what it has
+	// not acknowledged yet fits into one append.
+	CaughtUp bool
+	Fenced   bool // its last answer to a heartbeat said that it does not lead
 }
 
 // Status is a picture of a Group as it is now.
@@ -86,11 +89,19 @@ type Status struct {
 	Time    GroupTime
 
 	Membership Membership
-	Progress   []Progress // a leader's; by replica id, itself left out
+	// MembershipAt names the membership, for [Change.After]: it is the id of the entry
+	// that brought it in force. Where the log began after that entry when the replica
+	// started, it is that beginning, up to which nothing else came in force; of the
+	// founding it is 0.1. A later membership has a larger index.
+	MembershipAt LogID
+	Progress     []Progress // a leader's; by replica id, itself left out
 
 	// Joint: the membership is a joint configuration, which its leader leaves
 	// once it is committed.
 	Joint bool
+	// Settled: the membership is known to be committed, and is not joint. What is read
+	// of it can't be lost any more.
+	Settled bool
 	// Transferee is the replica that a leader is handing over to; 0: none.
 	Transferee ReplicaID
 	// Quiet: nothing happens in the group, and no ticks are needed.

@@ -43,6 +43,10 @@ type HostConfig struct {
 	Machine func(logstore.Replica) StateMachine
 	// Addr is where clients and peers reach a node, or "" if unknown.
 	Addr func(raft.NodeID) string
+	// Unmade, if not nil, is called in a turn when another node has spoken to a replica
+	// that is not here, and that is newer than what is or was here of its group: at
+	// most once a second for each. The node from may know whether it is to be made.
+	Unmade func(from raft.NodeID, r logstore.Replica)
 	// Chance seeds what is random here: election timeouts.
 	Chance uint64
 	// ElectionTicks and HeartbeatTicks are raft's, in ticks.
@@ -91,7 +95,7 @@ type based struct {
 //
 //  1. Hand in events, all from one goroutine: [Host.Receive],
 //     [Host.ReceiveBeat], [Host.Propose], [Host.Read], [Host.Tick],
-//     [Host.Place].
+//     [Host.Place], [Host.Keep].
 //  2. Call [Host.Turn] after some events. It does all that follows from them
 //     and returns a batch, or nil.
 //  3. Append the batch to the log, then call [Host.Synced] with it. Until
@@ -123,6 +127,7 @@ type Host struct {
 	refused   refusals
 	full      fullness
 	fetching  fetching
+	unmade    unmade
 	awake     int // groups that are not quiet
 	beats     heartbeats
 	chores    chores
@@ -154,6 +159,7 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	}
 	h.contacts = Contacts{host: h, of: make(map[raft.NodeID]*contact)}
 	h.placing = placing{host: h, graves: make(map[raft.GroupID]logstore.Replica)}
+	h.unmade = unmade{host: h, told: make(map[logstore.Replica]time.Duration)}
 	h.mending = mending{host: h, questions: questionNumbers(cfg.Chance)}
 	h.full.host, h.refused.host, h.fetching.host, h.beats.host, h.chores.host = h, h, h, h, h
 	h.Forwards.init(h)
@@ -179,7 +185,7 @@ func (h *Host) Receive(from raft.NodeID, e *wire.Envelope) {
 	if !h.lives.admits(from, e.Group, e.Message.Type, e.Mark, e.Batch) {
 		return
 	}
-	if g := h.addressee(from, e); g != nil && (e.Message.Type != raft.MsgAppend || g.takes(&e.Message)) {
+	if g := h.placing.addressee(from, e); g != nil && (e.Message.Type != raft.MsgAppend || g.takes(&e.Message)) {
 		if e.Message.Type == raft.MsgAppendAnswer {
 			h.fetching.answered(from, e.Group)
 		}
@@ -200,7 +206,7 @@ func (h *Host) ReceiveBeat(from raft.NodeID, b *wire.Beat, answer bool) {
 	h.contacts.learnStall(from, b.Stalled)
 	for i := range b.Messages {
 		e := b.Messages[i].Envelope(t)
-		if g := h.addressee(from, &e); g != nil {
+		if g := h.placing.addressee(from, &e); g != nil {
 			g.step(from, e.Message)
 		}
 	}
@@ -222,7 +228,8 @@ func (l *lives) admits(from raft.NodeID, g raft.GroupID, t raft.MessageType, mar
 
 // addressee finds the group that a message is for, and refuses what is for a
 // replica that is not here, or not from the node that the sender lives on.
-func (h *Host) addressee(from raft.NodeID, e *wire.Envelope) *group {
+func (a *placing) addressee(from raft.NodeID, e *wire.Envelope) *group {
+	h := a.host
 	g := h.groups[e.Group]
 	var why refusal
 	switch {
@@ -248,6 +255,7 @@ func (h *Host) addressee(from raft.NodeID, e *wire.Envelope) *group {
 		}
 		why = refusedElsewhere
 	}
+	h.unmade.note(from, e)
 	h.refused.message(why, from, e.Group, e.Message.Type, nil)
 	return nil
 }
@@ -360,6 +368,7 @@ func (b *Batch) report() {
 // monotonic clock of the owner's. It returns the batch to append, or nil.
 func (h *Host) Turn(now time.Duration) *Batch {
 	h.now = now
+	h.unmade.tell()
 	for len(h.dirty) > 0 || len(h.placing.asked) > 0 {
 		for i := 0; i < len(h.dirty); i++ {
 			g := h.dirty[i]

@@ -54,19 +54,24 @@ func parseMessage(args []string) (raft.Message, error) {
 	return m, nil
 }
 
-// parseChange reads "add voter copy@7 remove 2 3".
+// parseChange reads "after 5 add voter copy@7 promote 4 demote 1 remove 2 3".
 func (s *Script) parseChange(args []string) (raft.Change, error) {
 	var c raft.Change
-	adds, next := false, raft.NodeID(0)
+	ids := map[string]*[]raft.ReplicaID{"promote": &c.Promote, "demote": &c.Demote, "remove": &c.Remove}
+	verb, next := "", raft.NodeID(0)
 	for _, r := range s.n.Replicas {
 		next = max(next, r.Node)
 	}
 	for _, word := range args {
 		goal, node, named := strings.Cut(word, "@")
 		switch {
-		case word == "add" || word == "remove":
-			adds = word == "add"
-		case adds:
+		case word == "after" || word == "add" || ids[word] != nil:
+			verb = word
+		case verb == "after":
+			if _, err := fmt.Sscan(word, &c.After); err != nil {
+				return c, fmt.Errorf("a change after %q", word)
+			}
+		case verb == "add":
 			next++
 			m := raft.NewMember{Node: next, Goal: map[string]raft.Goal{"voter": raft.GoalVoter, "copy": raft.GoalCopy}[goal]}
 			if named {
@@ -75,10 +80,10 @@ func (s *Script) parseChange(args []string) (raft.Change, error) {
 			c.Add = append(c.Add, m)
 		default:
 			var id raft.ReplicaID
-			if _, err := fmt.Sscan(word, &id); err != nil {
+			if _, err := fmt.Sscan(word, &id); err != nil || ids[verb] == nil {
 				return c, fmt.Errorf("a change has no %q", word)
 			}
-			c.Remove = append(c.Remove, id)
+			*ids[verb] = append(*ids[verb], id)
 		}
 	}
 	return c, nil
