@@ -266,8 +266,11 @@ func (d *door) admit(h *wire.Hello) error {
 	if t := n.table.Load(); t != nil && h.Level < t.Level {
 		return wire.Behind(h.Node, h.Advertise, h.Level, t.Level)
 	}
-	if h.Role == wire.RoleFounding {
+	switch h.Role {
+	case wire.RoleFounding:
 		return n.enrolment.admit(h)
+	case wire.RoleInviting, wire.RoleJoining:
+		return nil // who may join is said in the answer to what it sends
 	}
 	id := n.self()
 	if h.Node == id.Node {

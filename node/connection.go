@@ -64,7 +64,7 @@ func newConnection(n *Node, conn net.Conn, g *wire.Greeting) *connection {
 	switch c.standing {
 	case wire.SenderMember:
 		c.peer, c.silent = g.Hello.Node, n.limits.peerSilence
-	case wire.SenderFounder:
+	case wire.SenderFounder, wire.SenderInviter, wire.SenderJoiner:
 		c.silent = n.limits.founderSilence
 	}
 	c.room.L = &c.mu

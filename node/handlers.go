@@ -70,6 +70,14 @@ var handlers = [...]handler{
 	wire.TypeCounters: {request: asking(answerCounters)},
 	wire.TypeLogRange: {request: (*connection).logRange},
 	wire.TypeDoctor:   {request: asking(answerDoctor)},
+
+	wire.TypeInvite:   {request: notYet[wire.Invite]},
+	wire.TypeJoin:     {request: notYet[wire.Join]},
+	wire.TypeTable:    {request: asking(answerTable)},
+	wire.TypeReplicas: {request: notYet[wire.Empty]},
+	wire.TypeChange:   {request: notYet[wire.Change]},
+	wire.TypeOrder:    {request: notYet[wire.Order]},
+	wire.TypeAddNodes: {request: notYet[wire.AddNodes]},
 }
 
 // handlerOf returns the row of type t; one without a way if nobody may send it.

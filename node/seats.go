@@ -42,7 +42,7 @@ func (c *crowd) remove(conn net.Conn) {
 // take moves a stranger of the node to the seat of its kind, unless all are taken.
 // The caller calls leave when it ends.
 func (s *seats) take(node string, l *limits, conn net.Conn, who wire.Sender) (leave func(), err *wire.Error) {
-	if who == wire.SenderFounder {
+	if who == wire.SenderFounder || who == wire.SenderInviter || who == wire.SenderJoiner {
 		s.strangers.remove(conn)
 		s.founders.add(conn, l.founders)
 		return func() { s.founders.remove(conn) }, nil

@@ -14,6 +14,18 @@ import (
 	"muster/shardmap/pack"
 )
 
+// comeAndGo says who may send the requests by which nodes come and go: there each
+// sender has a right of its own.
+var comeAndGo = map[wire.Type]wire.Sender{
+	wire.TypeInvite:   wire.SenderInviter,
+	wire.TypeJoin:     wire.SenderJoiner,
+	wire.TypeTable:    wire.SenderClient | wire.SenderMember, // it tells, and changes nothing
+	wire.TypeReplicas: wire.SenderMember,
+	wire.TypeChange:   wire.SenderMember,
+	wire.TypeOrder:    wire.SenderClient,
+	wire.TypeAddNodes: wire.SenderClient,
+}
+
 // Who may send what follows from what a connection has proven. Each type must
 // be decided on: one that is new and in no row would be for nobody, and one in
 // a row too many would be for strangers.
@@ -38,7 +50,9 @@ func TestSendersOfEachType(t *testing.T) {
 			if s&wire.SenderClient != 0 || s == wire.SenderNobody {
 				t.Errorf("%s is for nodes, and taken from %q", name, s)
 			}
-		case s != wire.SenderClient:
+		case i >= wire.TypeInvite && s != comeAndGo[i]:
+			t.Errorf("%s is taken from %q, want %q", name, s, comeAndGo[i])
+		case i < wire.TypeInvite && s != wire.SenderClient:
 			t.Errorf("%s is for clients, and taken from %q", name, s)
 		}
 	}
@@ -81,9 +95,9 @@ func TestHandlerOfEachType(t *testing.T) {
 		}
 		// What is said in a member's name must not count before the member has
 		// said that the connection is its own. Of its requests, Attest changes
-		// nothing, Announce waits for that by itself, and Forward is refused until
-		// then.
-		if s == wire.SenderMember && h.request != nil && i != wire.TypeAttest && i != wire.TypeAnnounce && i != wire.TypeForward {
+		// nothing, Announce, Replicas and Change wait for that by themselves, and Forward
+		// is refused until then.
+		if s == wire.SenderMember && h.request != nil && i != wire.TypeAttest && i != wire.TypeAnnounce && i != wire.TypeForward && i != wire.TypeReplicas && i != wire.TypeChange {
 			t.Errorf("%s is answered before it is known whose word it is", i)
 		}
 	}
@@ -140,7 +154,7 @@ func clientSendsEveryType(r *runningNode) string {
 	s := r.client()
 	defer s.Close()
 	for i := range wire.Type(1 << 8) {
-		if sendersOf(i) == wire.SenderClient || i == wire.TypePing {
+		if sendersOf(i)&wire.SenderClient != 0 {
 			continue
 		}
 		for _, body := range [][]byte{announce(0), announce(self.Node), vote, {0x90}} {

@@ -89,17 +89,17 @@ func TestTableMachine(t *testing.T) {
 		t.Fatal("an empty table is founded")
 	}
 	found, err := AppendFound(nil, testFound(4, 8))
-	if r := applyTable(t, m, 3, found, err); !r.Changed || r.Refused != "" {
+	if r := applyTable(t, m, 3, found, err); !r.Changed || r.Refused != nil {
 		t.Fatalf("founding: %+v", r)
 	}
 	first := m.Table()
-	if r := applyTable(t, m, 4, found, nil); r.Changed || r.Refused != "" || m.Table() != first {
+	if r := applyTable(t, m, 4, found, nil); r.Changed || r.Refused != nil || m.Table() != first {
 		t.Fatalf("second founding: %+v", r)
 	}
 	other := testFound(4, 8)
 	other.ClusterID++
 	b, err := AppendFound(nil, other)
-	if r := applyTable(t, m, 5, b, err); r.Changed || r.Refused == "" {
+	if r := applyTable(t, m, 5, b, err); r.Changed || r.Refused == nil {
 		t.Fatalf("other founding: %+v", r)
 	}
 	if !slices.IsSortedFunc(first.Nodes, func(a, b TableNode) int { return int(a.ID) - int(b.ID) }) || first.Index != 3 || first.Epoch != 3 || len(first.Groups) != 8 {
@@ -131,7 +131,7 @@ func TestTableMachine(t *testing.T) {
 		{Announce{Node: 98, Start: 3, Addr: strings.Repeat("a", 256)}, false, "255"},
 	} {
 		b, err := AppendAnnounce(nil, &c.a)
-		if r := applyTable(t, m, uint64(10+i), b, err); r.Changed != c.changed || !strings.Contains(r.Refused, c.refused) || (c.refused == "") != (r.Refused == "") {
+		if r := applyTable(t, m, uint64(10+i), b, err); r.Changed != c.changed || (c.refused == "") != (r.Refused == nil) || r.Refused != nil && !strings.Contains(r.Refused.Error(), c.refused) {
 			t.Errorf("announce %+v: got %+v", c.a, r)
 		}
 	}
@@ -167,7 +167,7 @@ func TestTableRefuses(t *testing.T) {
 		c.change(f)
 		m := NewTableMachine()
 		b, err := AppendFound(nil, f)
-		if r := applyTable(t, m, 1, b, err); r.Changed || !strings.Contains(r.Refused, c.want) || r.Refused == "" || m.Table().Founded() {
+		if r := applyTable(t, m, 1, b, err); r.Changed || r.Refused == nil || !strings.Contains(r.Refused.Error(), c.want) || m.Table().Founded() {
 			t.Errorf("%s: got %+v", c.name, r)
 		}
 	}
@@ -230,8 +230,8 @@ func TestLevelRisesWithTheLastMember(t *testing.T) {
 	} {
 		said, err := AppendAnnounce(nil, &Announce{Node: step.node, Start: uint64(i + 2), Addr: "h:1", Level: step.announces})
 		r := applyTable(t, m, uint64(i+2), said, err)
-		if got := m.Table(); got.Level != step.cluster || (r.Refused != "") != step.refused || got.Epoch != 1 {
-			t.Errorf("step %d, %s announces %d: the cluster is at level %d, epoch %d, refused %q; want level %d", i, step.node, step.announces, got.Level, got.Epoch, r.Refused, step.cluster)
+		if got := m.Table(); got.Level != step.cluster || (r.Refused != nil) != step.refused || got.Epoch != 1 {
+			t.Errorf("step %d, %s announces %d: the cluster is at level %d, epoch %d, refused %v; want level %d", i, step.node, step.announces, got.Level, got.Epoch, r.Refused, step.cluster)
 		}
 		if err := m.Table().check(); err != nil {
 			t.Errorf("step %d: %v", i, err)

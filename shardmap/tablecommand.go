@@ -249,6 +249,17 @@ func TableRow(payload []byte) (*CommandRow, error) {
 	return r.row()
 }
 
+// TableKindOf returns the kind of a command to the meta group; 0 if this level has none
+// such. It does not look at the body.
+func TableKindOf(payload []byte) TableCommandKind {
+	r := tableReader{Reader: pack.NewReader(payload)}
+	r.fields("command to the meta group", 2)
+	if kind := r.Uint(); r.Err() == nil && kind < uint64(len(tableRows)) {
+		return TableCommandKind(kind)
+	}
+	return 0
+}
+
 // validate says why the line of a node cannot stand in the table.
 func (n *TableNode) validate() error {
 	switch {

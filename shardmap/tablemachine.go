@@ -34,9 +34,10 @@ func (m *TableMachine) Table() *Table { return m.table.Load() }
 // TableResult is the outcome of a command to the meta group.
 type TableResult struct {
 	Changed bool
-	// Refused says why nothing changed, for whom asked; empty where the
+	// Refused says why nothing changed, for whom asked; nil where the
 	// command took effect, or where it asked for what is so already.
-	Refused string
+	Refused *Refusal
+	Index   uint64 // of the command's entry; the id of a job that it made
 }
 
 // Apply carries out the command of the entry id. After an error, which is about
@@ -60,9 +61,9 @@ func (m *TableMachine) Apply(id raft.LogID, payload []byte) (TableResult, error)
 	}
 	m.applied = id
 	if refused != nil {
-		return TableResult{Refused: refused.Error()}, nil
+		return TableResult{Refused: refusalOf(row, refused), Index: id.Index}, nil
 	}
-	return TableResult{Changed: m.table.Swap(t) != t}, nil
+	return TableResult{Changed: m.table.Swap(t) != t, Index: id.Index}, nil
 }
 
 // understood returns an error if a build that understands no more than level can't

@@ -233,11 +233,8 @@ func (m *Meta) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, 
 	if !answer {
 		return 0, out, nil
 	}
-	if r.Refused != "" {
-		return wire.TypeError, wire.BadRequest("announcement", r.Refused, "see `muster node list` for what the cluster knows").Append(out), nil
-	}
-	a := wire.AnnounceAnswer{Index: m.Table.Table().Index}
-	return wire.TypeAnnounceAnswer, a.Append(out), nil
+	t, out := appendTableResult(out, command, &r, m.Table.Table())
+	return t, out, nil
 }
 
 // Thrifty implements [repl.Thrifty]: what the meta group decides is small, and

@@ -108,12 +108,7 @@ func (m *StatusAnswer) fields(f *fields) {
 		number(f, "self", &m.Self)
 		number(f, "epoch", &m.Epoch)
 		f.flag("healthy", &m.Healthy)
-		list(f, "problems", &m.Problems, 3, func(f *fields, p *Problem) {
-			f.atLeast(2, func() {
-				f.text("what", &p.What)
-				f.text("remedy", &p.Remedy)
-			})
-		})
+		list(f, "problems", &m.Problems, 3, problem)
 		list(f, "nodes", &m.Nodes, 11, statusNode)
 		list(f, "groups", &m.Groups, 11, statusGroup)
 		number(f, "cpu_micros", &m.CPUMicros)
@@ -131,6 +126,13 @@ func (m *StatusAnswer) fields(f *fields) {
 			number(f, "log.snapshot_bytes", &m.Log.SnapshotBytes)
 		})
 		number(f, "level", &m.Level)
+	})
+}
+
+func problem(f *fields, p *Problem) {
+	f.atLeast(2, func() {
+		f.text("what", &p.What)
+		f.text("remedy", &p.Remedy)
 	})
 }
 

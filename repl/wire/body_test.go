@@ -90,10 +90,42 @@ var madeGood = map[wire.Type]func(b wire.Body){
 	},
 	wire.TypeLifeAnswer:  func(b wire.Body) { b.(*wire.LifeAnswer).Verdict %= 6 },
 	wire.TypeChunkAnswer: func(b wire.Body) { b.(*wire.ChunkAnswer).State = wire.ChunkTaken },
+	wire.TypeInvite: func(b wire.Body) {
+		i := b.(*wire.Invite)
+		i.ClusterID |= 1
+		i.Members = append(i.Members, wire.NodeAddr{Node: n1})
+		addrsDrawn(i.Members)
+	},
+	wire.TypeJoinAnswer: func(b wire.Body) { addrsDrawn(b.(*wire.JoinAnswer).Members) },
+	wire.TypeChange: func(b wire.Body) {
+		c := b.(*wire.Change)
+		c.Group, c.After = c.Group%(raft.GroupMax+1), c.After|1
+		c.Remove = append(c.Remove, 1)
+	},
+	wire.TypeOrder: func(b wire.Body) {
+		o := b.(*wire.Order)
+		o.Command = append(o.Command, 0)
+	},
+	wire.TypeAddNodes: func(b wire.Body) {
+		a := b.(*wire.AddNodes)
+		a.Hosts = append(a.Hosts, "")
+		for i, host := range a.Hosts {
+			a.Hosts[i] = addrDrawn(host)
+		}
+	},
 	wire.TypeLogRange: func(b wire.Body) {
 		r := b.(*wire.LogRange)
 		r.From, r.To = min(r.From, r.To), max(r.From, r.To)
 	},
+}
+
+// addrDrawn makes of anything drawn what can stand for an address.
+func addrDrawn(s string) string { return fmt.Sprintf("%.40x:4166", s) }
+
+func addrsDrawn(nodes []wire.NodeAddr) {
+	for i := range nodes {
+		nodes[i].Addr = addrDrawn(nodes[i].Addr)
+	}
 }
 
 // proofDrawn makes of anything drawn a proof, or none.

@@ -25,10 +25,11 @@ const (
 	CodeLevel        Code = 16 // above the cluster's level, or a member below it
 	CodeNotReady     Code = 17 // the cluster is not founded yet, or the node has just started
 	CodeFull         Code = 18 // the disks that the write needs have no room
+	CodeRemoved      Code = 19 // the node was taken off the peer list, for good
 )
 
 // codeEnd is above every code.
-const codeEnd = 19
+const codeEnd = 20
 
 // Retry reports whether the same request can do better later or elsewhere.
 type Retry uint8
@@ -68,6 +69,7 @@ var codes = [codeEnd]struct {
 	CodeLevel:        {"level", RetryNever, 1},
 	CodeNotReady:     {"not-ready", RetrySameNode, 6},
 	CodeFull:         {"full", RetrySameNode, 6},
+	CodeRemoved:      {"removed", RetryNever, 1},
 }
 
 // Known reports whether this version has the code.

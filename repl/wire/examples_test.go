@@ -7,6 +7,7 @@ import (
 	"muster/raft"
 	"muster/repl/wire"
 	"muster/shardmap"
+	"muster/shardmap/plan"
 )
 
 // body makes a frame's body where a type has no struct of its own, or several.
@@ -191,4 +192,42 @@ var examples = map[wire.Type]wire.Body{
 			Last: raft.LogID{Term: 7, Index: 10435}, Base: raft.LogID{Term: 5, Index: 9000}, Voters: []wire.DoctorVoter{{Replica: 1, Node: n1}, {Replica: 2, Node: n2}}}},
 		Damaged: []wire.DoctorDamaged{{Group: 4, Incarnation: 2, Replica: 5, Lost: []wire.LogSpan{{First: 17, Last: 19}}, What: "lost entries 17 to 19",
 			File: "log/0000000000000002.log", Offset: 8192, Record: "entries 17 to 19 of term 3", Reason: "its checksum does not fit", Remedy: "being mended from n2"}}},
+
+	wire.TypeInvite:       &wire.Invite{ClusterID: 0xc1c2c3c4c5c6c7c8, Members: exampleMembers},
+	wire.TypeInviteAnswer: &wire.InviteAnswer{Node: n3, Name: "n3", State: wire.JoinBegins},
+	wire.TypeJoin: &wire.Join{Node: n3, Name: "n3", Addr: "10.0.0.3:4166", Role: shardmap.NodeServer,
+		Labels: []shardmap.Label{{Key: "zone", Value: "b"}}, Version: "0.1.0", Start: 1, Level: 3},
+	wire.TypeJoinAnswer: &wire.JoinAnswer{ClusterID: 0xc1c2c3c4c5c6c7c8, Incarnation: 1, Replica: 4, Level: 3, Members: exampleMembers},
+	wire.TypeTable:      &wire.Empty{},
+	// The head of a table; a whole one takes a page.
+	wire.TypeTableAnswer: &wire.TableAnswer{Index: 18, Leader: n1, State: []byte("mustmeta\x04\x00\x00\x00")},
+	wire.TypeReplicas:    &wire.Empty{},
+	wire.TypeReplicasAnswer: &wire.ReplicasAnswer{
+		Groups: []wire.ReportedGroup{{Group: 3, Incarnation: 2, Term: 7, At: raft.LogID{Term: 5, Index: 9001}, Settled: true, Bytes: 524288,
+			Membership: raft.Membership{Voters: []raft.Member{{Replica: 1, Node: n1, Goal: raft.GoalVoter}}, Next: 3,
+				Learners: []raft.Member{{Replica: 2, Node: n2, Goal: raft.GoalCopy}}}.Append(nil),
+			Progress: []wire.ReportedReplica{{Replica: 2, CaughtUp: true, Active: true}}}},
+		Bad: []wire.BadReplica{{Group: 4, Incarnation: 2, Replica: 5, State: plan.Lost}}},
+	wire.TypeChange: &wire.Change{Group: 3, Incarnation: 2, After: 9001, Add: []wire.AddedReplica{{Node: n3, Goal: raft.GoalCopy}},
+		Promote: []raft.ReplicaID{2}, Remove: []raft.ReplicaID{1}},
+	wire.TypeChangeAnswer: &wire.ChangeAnswer{At: raft.LogID{Term: 7, Index: 10436}},
+	wire.TypeOrder:        &wire.Order{Command: exampleOrder(), Plan: true},
+	wire.TypeOrderAnswer: &wire.OrderAnswer{Index: 18, Steps: []wire.OrderStep{{Text: "group 3: add a learner on n3: n2 drains",
+		Risk: "quorum 2 of 3 voters, 3 live; one more lost node stops nothing"}},
+		Problems: []wire.Problem{{What: "group 4 has no leader", Remedy: "start n2 again"}}, Bytes: 524288},
+	wire.TypeAddNodes: &wire.AddNodes{Hosts: []string{"10.0.0.3:4166", "10.0.0.4:4166"}},
+	wire.TypeAddNodesAnswer: &wire.AddNodesAnswer{Rows: []wire.AddedNode{
+		{Addr: "10.0.0.3:4166", Node: n3, Name: "n3", State: wire.JoinBegins},
+		{Addr: "10.0.0.4:4166", Why: *wire.WrongCluster("node at 10.0.0.4:4166", `it is of "dev", this side of "prod"`, "check the address")}}},
+}
+
+var exampleMembers = []wire.NodeAddr{{Node: n1, Addr: "10.0.0.1:4166"}, {Node: n2, Addr: "10.0.0.2:4166"}}
+
+// exampleOrder is a command for the meta group.
+func exampleOrder() []byte {
+	b, err := shardmap.AppendAnnounce(nil, &shardmap.Announce{Node: n2, Start: 3, Addr: "10.0.0.2:4166", Version: "0.1.0", Name: "n2", Level: 2})
+	if err != nil {
+		panic(err)
+	}
+	return b
 }

@@ -153,21 +153,35 @@ func (c *AcceptConfig) checkHello(p Purpose, low, high uint8, h *Hello) (version
 	if !ok {
 		return 0, WrongVersion(object, low, high)
 	}
-	theirs := h.Cluster
+	theirs, mine := h.Cluster, c.Cluster
 	switch {
 	case p == PurposeClient && h.Role == RoleClient:
 		if theirs == "" { // it takes any
 			theirs = c.Cluster
 		}
-	case p == PurposePeer && (h.Role == RolePeer || h.Role == RoleFounding), p == PurposeBulk && h.Role == RolePeer:
+	case p == PurposePeer && h.Role >= RolePeer && h.Role <= RoleJoining && h.Role != RoleClient, p == PurposeBulk && h.Role == RolePeer:
 		if h.Node == 0 {
 			return 0, BadRequest(object, "field node: a peer has an id, this is 0", "send the node's own id")
 		}
+		theirs, mine = unnamed(h.Role, theirs, mine)
 	default:
 		return 0, BadRequest(object, fmt.Sprintf("field role: %d on a connection of purpose %d", h.Role, p),
 			"dial peers with purpose 1, as a client with purpose 2, for snapshots with purpose 3")
 	}
-	return version, checkCluster(object, "node "+c.Node.String(), theirs, c.Cluster, h.ClusterID, c.ClusterID)
+	return version, checkCluster(object, "node "+c.Node.String(), theirs, mine, h.ClusterID, c.ClusterID)
+}
+
+// unnamed gives a host that was told no name of a cluster, and is on its way into one,
+// the name of the other side's: the dialler that joins, and the acceptor that is
+// invited.
+func unnamed(r Role, dialler, acceptor string) (string, string) {
+	switch {
+	case r == RoleJoining && dialler == "":
+		return acceptor, acceptor
+	case r == RoleInviting && acceptor == "":
+		return dialler, dialler
+	}
+	return dialler, acceptor
 }
 
 // checkProof is the acceptor's check of a Proof.
@@ -220,11 +234,11 @@ func (c *DialConfig) checkFriend(addr string, m *Challenge) *Error {
 	if m.Version < VersionMin || m.Version > VersionMax {
 		return WrongVersion(object, m.Version, m.Version)
 	}
-	mine := c.Cluster
+	mine, theirs := unnamed(c.Role, c.Cluster, m.Cluster)
 	if mine == "" && c.Role == RoleClient { // any will do
-		mine = m.Cluster
+		mine = theirs
 	}
-	if e := checkCluster(object, "this side", m.Cluster, mine, m.ClusterID, c.ClusterID); e != nil {
+	if e := checkCluster(object, "this side", theirs, mine, m.ClusterID, c.ClusterID); e != nil {
 		return e
 	}
 	if c.Role != RoleClient && m.Level < c.ClusterLevel {

@@ -166,3 +166,9 @@ func Full(object, found string, retryAfter time.Duration) *Error {
 		RetryAfterMs: uint32(retryAfter.Milliseconds()),
 		Next:         "make room there: delete other files or enlarge the disk; deleting keys is possible, and writes go on by themselves"}
 }
+
+// Removed tells a node that it is no member any more, for good: its id never comes back.
+func Removed(n raft.NodeID, found string) *Error {
+	return &Error{Code: CodeRemoved, Object: "node " + n.String(), Text: "it was removed from the cluster", State: found,
+		Next: "stop it for good; to use the host again, start it with an empty data directory and add it as a new node"}
+}

@@ -12,6 +12,8 @@ const (
 	SenderFounder                    // a host that looks for others to found a cluster with: it knows the secret, and is no member
 	SenderMember                     // a node on the peer list
 	SenderBulk                       // a node on the peer list, over a connection for snapshots
+	SenderInviter                    // a host that asks this one to join its cluster: it knows the secret
+	SenderJoiner                     // a host that asks to become a member: it knows the secret, and is none yet
 
 	SenderNobody Sender = 0 // of a type that nobody may send
 )
@@ -26,6 +28,10 @@ func (g *Greeting) Sender() Sender {
 		return SenderMember
 	case g.Purpose == PurposePeer && g.Hello.Role == RoleFounding:
 		return SenderFounder
+	case g.Purpose == PurposePeer && g.Hello.Role == RoleInviting:
+		return SenderInviter
+	case g.Purpose == PurposePeer && g.Hello.Role == RoleJoining:
+		return SenderJoiner
 	}
 	return SenderClient
 }
@@ -37,6 +43,7 @@ func (s Sender) String() string {
 		name string
 	}{
 		{SenderClient, "a client"}, {SenderFounder, "a founding host"}, {SenderMember, "a member"}, {SenderBulk, "a member's connection for snapshots"},
+		{SenderInviter, "a member that invites"}, {SenderJoiner, "a host that joins"},
 	} {
 		if s&p.s != 0 {
 			parts = append(parts, p.name)

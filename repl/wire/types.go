@@ -47,7 +47,7 @@ const (
 type Type uint16
 
 // The types, by who speaks to whom: anybody, raft, between nodes, clients,
-// administration.
+// administration, nodes that come and go.
 const (
 	TypeHello     Type = 0x01
 	TypeChallenge Type = 0x02
@@ -115,6 +115,21 @@ const (
 	TypeLogRangeAnswer Type = 0x65
 	TypeDoctor         Type = 0x66
 	TypeDoctorAnswer   Type = 0x67
+
+	TypeInvite         Type = 0x70
+	TypeInviteAnswer   Type = 0x71
+	TypeJoin           Type = 0x72
+	TypeJoinAnswer     Type = 0x73
+	TypeTable          Type = 0x74
+	TypeTableAnswer    Type = 0x75
+	TypeReplicas       Type = 0x76
+	TypeReplicasAnswer Type = 0x77
+	TypeChange         Type = 0x78
+	TypeChangeAnswer   Type = 0x79
+	TypeOrder          Type = 0x7a
+	TypeOrderAnswer    Type = 0x7b
+	TypeAddNodes       Type = 0x7c
+	TypeAddNodesAnswer Type = 0x7d
 )
 
 // row is what is said of one type.
@@ -207,6 +222,23 @@ var rows = [...]row{
 	TypeLogRangeAnswer: {"LogRangeAnswer", "", TypeLogRange, SenderNobody, bodyOf[LogRangeAnswer]},
 	TypeDoctor:         {"Doctor", "client → node", 0, SenderClient, bodyOf[Empty]}, // what do you measure?
 	TypeDoctorAnswer:   {"DoctorAnswer", "", TypeDoctor, SenderNobody, bodyOf[DoctorAnswer]},
+
+	// Nodes that come and go: hosts that join, what the meta group's leader asks of the
+	// others, and what people order.
+	TypeInvite:         {"Invite", "member → host", 0, SenderInviter, bodyOf[Invite]}, // become a member of my cluster
+	TypeInviteAnswer:   {"InviteAnswer", "", TypeInvite, SenderNobody, bodyOf[InviteAnswer]},
+	TypeJoin:           {"Join", "host → the meta group's leader", 0, SenderJoiner, bodyOf[Join]}, // take me in
+	TypeJoinAnswer:     {"JoinAnswer", "", TypeJoin, SenderNobody, bodyOf[JoinAnswer]},
+	TypeTable:          {"Table", "client or node → node", 0, SenderClient | SenderMember, bodyOf[Empty]}, // what does the cluster know?
+	TypeTableAnswer:    {"TableAnswer", "", TypeTable, SenderNobody, bodyOf[TableAnswer]},
+	TypeReplicas:       {"Replicas", "the meta group's leader → node", 0, SenderMember, bodyOf[Empty]}, // how are the groups that you lead?
+	TypeReplicasAnswer: {"ReplicasAnswer", "", TypeReplicas, SenderNobody, bodyOf[ReplicasAnswer]},
+	TypeChange:         {"Change", "the meta group's leader → the group's leader", 0, SenderMember, bodyOf[Change]}, // change its membership
+	TypeChangeAnswer:   {"ChangeAnswer", "", TypeChange, SenderNobody, bodyOf[ChangeAnswer]},
+	TypeOrder:          {"Order", "client → the meta group's leader", 0, SenderClient, bodyOf[Order]}, // do this, or show the plan
+	TypeOrderAnswer:    {"OrderAnswer", "", TypeOrder, SenderNobody, bodyOf[OrderAnswer]},
+	TypeAddNodes:       {"AddNodes", "client → node", 0, SenderClient, bodyOf[AddNodes]}, // invite these hosts
+	TypeAddNodesAnswer: {"AddNodesAnswer", "", TypeAddNodes, SenderNobody, bodyOf[AddNodesAnswer]},
 }
 
 // typeEnd is above every type.
@@ -278,6 +310,8 @@ const (
 	RolePeer     Role = 1 // a node with an identity
 	RoleClient   Role = 2 // a program that uses the cluster
 	RoleFounding Role = 3 // a host without a cluster id, which looks for others to found one
+	RoleInviting Role = 4 // a member that asks a host to join its cluster
+	RoleJoining  Role = 5 // a host that asks to become a member
 )
 
 // Body is what a frame carries.
