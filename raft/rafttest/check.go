@@ -21,6 +21,7 @@ type Check struct {
 	committed []entryKey                // by index - 1
 	digests   map[uint64]uint64         // of the state machines, by index
 	wishes    map[wish]raft.LogID       // the last ids of logs whose owners asked for votes
+	settled   map[uint64]string         // encoded memberships that leaders called settled, by the index of their names
 	replicas  map[raft.ReplicaID]*seen
 	kept      []keptSlice
 }
@@ -55,7 +56,7 @@ type seen struct {
 // NewCheck returns a Check of a group just founded.
 func NewCheck() *Check {
 	return &Check{leaders: map[uint64]raft.ReplicaID{}, before: map[entryKey]raft.LogID{}, digests: map[uint64]uint64{},
-		wishes: map[wish]raft.LogID{}, replicas: map[raft.ReplicaID]*seen{}}
+		wishes: map[wish]raft.LogID{}, settled: map[uint64]string{}, replicas: map[raft.ReplicaID]*seen{}}
 }
 
 func (c *Check) broken(format string, a ...any) {
@@ -129,6 +130,8 @@ func (c *Check) Ready(r *Replica, rd *raft.Ready) {
 	c.commits(r, s, rd)
 	if rd.Role == raft.RoleLeader {
 		c.leader(r.ID, s, rd)
+		st := r.Group.Status()
+		c.named(r, &st)
 	}
 	c.keep(rd.Entries)
 	c.keep(rd.Committed)

@@ -44,6 +44,39 @@ func (c *Check) change(id raft.ReplicaID, s *seen, rd *raft.Ready, e raft.Entry)
 	}
 }
 
+// Changes checks a change that a leader took: the membership before it in that log is the
+// one that it was made for, and each learner that it promotes can be fed from that log and
+// was heard of. before is the leader's status when it was asked.
+func (c *Check) Changes(r *Replica, ch raft.Change, before *raft.Status) {
+	s := c.replicas[r.ID]
+	if in := s.changes[len(s.changes)-1]; ch.After != 0 && in.index > ch.After {
+		c.broken("replica %d takes a change for the membership of %d, in force is that of %d", r.ID, ch.After, in.index)
+	}
+	for _, id := range ch.Promote {
+		i := slices.IndexFunc(before.Progress, func(p raft.Progress) bool { return p.Replica == id })
+		if i < 0 || !before.Progress[i].Active || before.Progress[i].Match < before.Base.Index {
+			c.broken("replica %d promotes %d, which lags: %+v, its log begins after %s", r.ID, id, before.Progress, before.Base)
+		}
+	}
+}
+
+// named: a leader's settled membership is that of its log, is committed, and a name stands
+// for one membership, whoever leads.
+func (c *Check) named(r *Replica, st *raft.Status) {
+	if !st.Settled {
+		return
+	}
+	s := c.replicas[r.ID]
+	in, at, m := s.changes[len(s.changes)-1], st.MembershipAt.Index, string(st.Membership.Append(nil))
+	if in.index > at || at > max(st.Commit, 1) || string(in.members.Append(nil)) != m {
+		c.broken("replica %d calls %s at %s settled, with commit %d; in its log is that of %d, %s", r.ID, words(st.Membership), st.MembershipAt, st.Commit, in.index, words(in.members))
+	}
+	if known, ok := c.settled[at]; ok && known != m {
+		c.broken("replica %d calls %s settled at %s, another had another there", r.ID, words(st.Membership), st.MembershipAt)
+	}
+	c.settled[at] = m
+}
+
 // meet reports whether every quorum of a shares a replica with every quorum of b, by
 // trying all sets: none is a quorum of a while the rest is one of b.
 func meet(a, b raft.Membership) bool {

@@ -3,6 +3,7 @@ package rafttest
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"muster/raft"
 )
@@ -80,25 +81,76 @@ func (n *run) fence(r *Replica) {
 	n.Fence(r)
 }
 
+// change asks for some change, or once more for one that was asked for before, as whoever
+// lost the answer would.
 func (n *run) change(r *Replica) {
-	m := r.Group.Status().Membership
-	var c raft.Change
-	for _, list := range [...][]raft.Member{m.Voters, m.Learners} {
-		for _, member := range list {
-			if n.r.IntN(4) == 0 && len(m.Voters)-len(c.Remove) > 1 {
-				c.Remove = append(c.Remove, member.Replica)
+	st := r.Group.Status()
+	c := n.drawChange(&st)
+	switch n.r.IntN(4) {
+	case 0, 1:
+		c.After = st.MembershipAt.Index
+	case 2:
+		if n.guarded.After != 0 {
+			n.count["repeated change"]++
+			c = n.guarded
+		}
+	}
+	if c.After != 0 {
+		n.guarded = c
+	}
+	_, err := r.Group.Change(c)
+	switch {
+	case err == nil:
+		n.node = max(n.node, newestNode(c))
+		n.count["change"]++
+		n.Check.Changes(r, c, &st)
+		if len(c.Demote) > 0 {
+			n.count["demotion"]++
+		}
+		if len(c.Promote) > 0 {
+			n.count["explicit promotion"]++
+		}
+	case errors.Is(err, raft.ErrStale):
+		n.count["stale change"]++
+	case errors.Is(err, raft.ErrLags):
+		n.count["lagging learner"]++
+	case !errors.Is(err, raft.ErrNotLeader):
+		n.count["refused change"]++
+	}
+}
+
+func newestNode(c raft.Change) (newest raft.NodeID) {
+	for _, a := range c.Add {
+		newest = max(newest, a.Node)
+	}
+	return newest
+}
+
+func (n *run) drawChange(st *raft.Status) (c raft.Change) {
+	m := &st.Membership
+	for _, v := range m.Voters {
+		switch n.r.IntN(8) {
+		case 0, 1:
+			c.Remove = append(c.Remove, v.Replica)
+		case 2:
+			c.Demote = append(c.Demote, v.Replica)
+		}
+	}
+	for _, l := range m.Learners {
+		lags := !slices.ContainsFunc(st.Progress, func(p raft.Progress) bool { return p.Replica == l.Replica && p.CaughtUp })
+		switch n.r.IntN(8) {
+		case 0:
+			c.Remove = append(c.Remove, l.Replica)
+		case 1, 2, 3, 4, 5:
+			if !lags || n.r.IntN(8) == 0 {
+				c.Promote = append(c.Promote, l.Replica)
 			}
 		}
 	}
 	for len(c.Add) < 2 && len(m.Voters)+len(m.Learners)+len(c.Add)-len(c.Remove) < 5 && n.r.IntN(2) == 0 {
-		c.Add = append(c.Add, raft.NewMember{Node: n.node + 1 + raft.NodeID(len(c.Add)), Goal: raft.Goal(1 + n.r.IntN(6)/5)})
+		c.Add = append(c.Add, raft.NewMember{Node: n.node + 1 + raft.NodeID(len(c.Add)), Goal: raft.Goal(1 + n.r.IntN(2))})
 	}
-	if _, err := r.Group.Change(c); err == nil {
-		n.node += raft.NodeID(len(c.Add))
-		n.count["change"]++
-	} else if !errors.Is(err, raft.ErrNotLeader) {
-		n.count["refused change"]++
-	}
+	return c
 }
 
 // countChanges notes which changes a leader appends.
@@ -114,8 +166,10 @@ func (n *run) countChanges(r *Replica, rd *raft.Ready) {
 		if len(m.Voters) > len(m.Outgoing) && len(m.Outgoing) > 0 {
 			n.count["promotion"]++
 		}
-		if len(m.Outgoing) == 0 && !m.Votes(r.ID) {
+		if _, stays := m.Member(r.ID); len(m.Outgoing) == 0 && !stays {
 			n.count["leader removes itself"]++
+		} else if len(m.Outgoing) == 0 && !m.Votes(r.ID) {
+			n.count["leader demotes itself"]++
 		}
 	}
 }

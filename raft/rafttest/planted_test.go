@@ -29,6 +29,8 @@ func TestPlantedBugs(t *testing.T) {
 		"snapshot over newer state",
 		"forged term accepted",
 		"fenced replica leads",
+		"change without After",
+		"lagging learner promoted",
 	} {
 		t.Run(bug, func(t *testing.T) {
 			raft.SetBug(bug)

@@ -40,7 +40,7 @@ func TestRandom(t *testing.T) {
 	t.Logf("%v", total)
 	for _, what := range []string{"crash", "part synced", "drop", "twice", "reorder", "phase", "split", "block", "slow disk", "truncated", "read", "read lost",
 		"refused busy", "fetch", "new leader", "rejected append", "proposal", "transfer", "transfer vote", "prefer", "change", "refused change", "joint", "promotion",
-		"leader removes itself", "fence", "fenced leader", "unfence", "follower read", "compact", "snapshot", "install", "hint", "hint taken back", "quiet", "wake", "stall", "lie", "term out of reach"} {
+		"leader removes itself", "leader demotes itself", "demotion", "explicit promotion", "repeated change", "stale change", "lagging learner", "fence", "fenced leader", "unfence", "follower read", "compact", "snapshot", "install", "hint", "hint taken back", "quiet", "wake", "stall", "lie", "term out of reach"} {
 		if total[what] == 0 {
 			t.Errorf("%q never happened", what)
 		}
@@ -59,9 +59,11 @@ type run struct {
 	floors map[uint64]uint64 // by number of a read: the commit when it began
 	reads  uint64
 	word   int
-	node   raft.NodeID      // the newest
-	calm   bool             // nobody asks for anything
-	old    [40]raft.Message // delivered long ago; some come once more
+	node   raft.NodeID // the newest
+	calm   bool        // nobody asks for anything
+	// guarded is the last change that was asked for by the membership that it follows.
+	guarded raft.Change
+	old     [40]raft.Message // delivered long ago; some come once more
 }
 
 func newRun(seed uint64) *run {
