@@ -37,6 +37,9 @@ type CommandRow struct {
 	Conditions []Condition
 	// Internal: a group's own leader proposes the command. A client's is refused.
 	Internal bool
+	// Asked: a person may order the command, through a client. All others of the meta
+	// group are its leader's own.
+	Asked bool
 	// KeysMax bounds its keys if that is less than what fits in [ItemsMax]; 0: no
 	// further bound.
 	KeysMax int

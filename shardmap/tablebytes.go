@@ -3,6 +3,8 @@ package shardmap
 import (
 	"bytes"
 	"fmt"
+
+	"muster/raft"
 )
 
 // AppendTo appends the table to b, as its snapshots have it.
@@ -17,4 +19,19 @@ func ReadTable(b []byte) (*Table, error) {
 		return nil, fmt.Errorf("read the table: at byte %d: %w", d.offset, err)
 	}
 	return t, nil
+}
+
+// Try returns the table as it would be after a command to the meta group, if that were
+// its next entry. t stays as it is. A command that would be refused gives the
+// [Refusal]; any other error is about the bytes of the command.
+func (t *Table) Try(payload []byte) (*Table, error) {
+	row, c, err := readTableCommand(payload)
+	if err != nil {
+		return nil, err
+	}
+	made, refused := c.apply(t, raft.LogID{Index: t.Index + 1})
+	if refused != nil {
+		return nil, refusalOf(row, refused)
+	}
+	return made, nil
 }
