@@ -56,9 +56,13 @@ func (l *lives) hold(g *group) {
 	g.touch()
 }
 
-// alone reports whether no other node has a vote in the group, as far as this
-// replica knows: then there is nobody to ask.
+// alone reports whether no other node has a vote in the group: then there is nobody to
+// ask. A replica that was made later knows of no voters, not even itself, until its log
+// tells it.
 func (g *group) alone() bool {
+	if g.members.Blank() {
+		return false
+	}
 	for m := range g.members.Voting() {
 		if m.Node != g.host.cfg.Self {
 			return false
@@ -83,8 +87,14 @@ var errMajorityOlder = errors.New("a majority runs on disks that are older than 
 // voters. A life in doubt may have forgotten who votes. It finds out where a voter
 // that it knows has no part in the group any more, or a node that it does not know
 // for a member has one: then it needs the answers of all nodes, since a majority of
-// those that it remembers may be none.
+// those that it remembers may be none. It also needs them all for a replica that was made
+// later, and whose log names no voters yet: in a life that is forgotten here it may have
+// been one of them, for long.
 func (l *lives) asked(g *group) []raft.NodeID {
+	all := l.host.beats.nodes
+	if g.members.Blank() {
+		return all
+	}
 	var voters []raft.NodeID
 	for m := range g.members.Voting() {
 		if m.Node != l.host.cfg.Self && !slices.Contains(voters, m.Node) {
@@ -94,7 +104,6 @@ func (l *lives) asked(g *group) []raft.NodeID {
 	if l.doubt.None() {
 		return voters
 	}
-	all := l.host.beats.nodes
 	for _, n := range all {
 		row, state := l.hears(g, n)
 		if votes, part := slices.Contains(voters, n), row.Replica != 0; state == lifeAnswered && (votes && !part || part && !g.livesOn(n)) {
