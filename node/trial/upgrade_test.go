@@ -107,6 +107,8 @@ type upgradeLoad struct {
 	ctx   context.Context
 	stop  context.CancelFunc
 	wg    sync.WaitGroup
+	keys  int           // that all clients share
+	pause time.Duration // between two operations of a client
 
 	mu      sync.Mutex
 	ops     map[string]int        // by the kind of client
@@ -185,7 +187,7 @@ func (c commandLine) get(key string) (string, uint64, error) {
 }
 
 func newUpgradeLoad(c *cluster) *upgradeLoad {
-	l := &upgradeLoad{c: c, began: time.Now(), ops: map[string]int{}, newest: map[string]uint64{}, owned: map[string]string{}}
+	l := &upgradeLoad{c: c, began: time.Now(), ops: map[string]int{}, newest: map[string]uint64{}, owned: map[string]string{}, keys: upgradeKeys}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	return l
 }
@@ -206,9 +208,9 @@ func (l *upgradeLoad) run(kind string, number int, c teller) {
 					l.mu.Unlock()
 				}
 			case 1, 2:
-				err = l.shared(registerOp{key: fmt.Sprintf("upgrade/%d", rnd.IntN(upgradeKeys)), set: true, value: value}, c)
+				err = l.shared(registerOp{key: fmt.Sprintf("upgrade/%d", rnd.IntN(l.keys)), set: true, value: value}, c)
 			default:
-				err = l.shared(registerOp{key: fmt.Sprintf("upgrade/%d", rnd.IntN(upgradeKeys))}, c)
+				err = l.shared(registerOp{key: fmt.Sprintf("upgrade/%d", rnd.IntN(l.keys))}, c)
 			}
 			if err != nil {
 				l.c.t.Errorf("%s client %d, operation %d: %v", kind, number, n, err)
@@ -217,6 +219,12 @@ func (l *upgradeLoad) run(kind string, number int, c teller) {
 			l.mu.Lock()
 			l.ops[kind]++
 			l.mu.Unlock()
+			if l.pause > 0 {
+				select {
+				case <-l.ctx.Done():
+				case <-time.After(l.pause):
+				}
+			}
 		}
 	})
 }

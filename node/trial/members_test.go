@@ -1,0 +1,424 @@
+package trial
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"muster/node"
+	"muster/raft/quorum"
+	"muster/repl/client"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+var membersFlag = flag.Bool("members", false, "let a cluster grow, lose nodes and shrink under load, with kills")
+
+const (
+	// membersClients set and get membersKeys keys, with membersPause between two
+	// operations of one, so that the history can be checked.
+	membersClients = 64
+	membersKeys    = 64
+	membersPause   = 40 * time.Millisecond
+	// A random node is killed each killEvery, and started again backAfter later.
+	killEvery = 10 * time.Second
+	backAfter = 3 * time.Second
+	// membersDead is the setting dead-after: long enough that a node that was killed is
+	// back before.
+	membersDead = "20s"
+	// membersStep is how long one step may take: a job moves some replicas, is held up by
+	// nodes that are killed, and goes on.
+	membersStep = 3 * time.Minute
+	// orderMax is how long a command may wait before it is given again.
+	orderMax = runMax - busyMax
+)
+
+// addStandby adds n nodes that wait to be made members. It starts them.
+func (c *cluster) addStandby(n int) (numbers []int) {
+	c.t.Helper()
+	addrs, err := node.FreeAddrs(n)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, addr := range addrs {
+		i := len(c.nodes)
+		name := fmt.Sprintf("n%d", i+1)
+		p := &process{binary: binary, addr: addr, data: filepath.Join(c.dir, name), log: filepath.Join(c.dir, name+".log")}
+		p.args = append([]string{"serve", "--name", name, "--listen", addr, "--data", p.data, "--standby"}, c.extra...)
+		c.nodes = append(c.nodes, p)
+		c.start(i)
+		numbers = append(numbers, i)
+	}
+	return numbers
+}
+
+// reaper kills a node now and then, where every group keeps a majority without it, and
+// starts it again.
+type reaper struct {
+	c    *cluster
+	rnd  *rand.Rand
+	stop chan struct{}
+	over chan struct{}
+
+	mu    sync.Mutex
+	gone  map[int]bool // stay down, or are no members
+	kills int
+}
+
+func startReaper(c *cluster) *reaper {
+	r := &reaper{c: c, rnd: rand.New(rand.NewPCG(1, 2)), stop: make(chan struct{}), over: make(chan struct{}), gone: map[int]bool{}}
+	go func() {
+		defer close(r.over)
+		for {
+			select {
+			case <-r.stop:
+				return
+			case <-time.After(killEvery):
+				r.strike()
+			}
+		}
+	}()
+	return r
+}
+
+// strike kills one node and starts it again. Nobody else starts or ends nodes meanwhile.
+func (r *reaper) strike() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, i := range r.rnd.Perm(len(r.c.nodes)) {
+		if r.gone[i] || !r.spared(i) {
+			continue
+		}
+		r.kills++
+		r.c.kill(i)
+		time.Sleep(backAfter)
+		r.c.start(i)
+		return
+	}
+}
+
+// spared reports whether all groups have a majority of live voters without node i, and
+// without the one that was killed last.
+func (r *reaper) spared(i int) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	alive := map[string]bool{}
+	groups := map[uint16][]string{} // voters of each, by address
+	cl, err := client.Open(client.Options{Endpoints: strings.Split(r.c.endpoints(), ",")})
+	if err != nil {
+		return false
+	}
+	defer cl.Close()
+	for n, p := range r.c.nodes {
+		if r.gone[n] {
+			continue
+		}
+		a, err := cl.Status(ctx, p.addr)
+		if err != nil {
+			continue
+		}
+		alive[p.addr] = n != i
+		addr := map[uint64]string{}
+		for _, row := range a.Nodes {
+			addr[uint64(row.ID)] = row.Addr
+		}
+		for _, g := range a.Groups {
+			// Each leader knows its own group best.
+			if addr[uint64(g.Leader)] != p.addr {
+				continue
+			}
+			var voters []string
+			for _, v := range g.Replicas {
+				if v.Role == shardmap.ReplicaVoter {
+					voters = append(voters, addr[uint64(v.Node)])
+				}
+			}
+			groups[uint16(g.ID)] = voters
+		}
+	}
+	for _, voters := range groups {
+		live := 0
+		for _, v := range voters {
+			if alive[v] {
+				live++
+			}
+		}
+		if live < quorum.Majority(len(voters)) {
+			return false
+		}
+	}
+	return len(groups) > 0
+}
+
+// lose takes nodes out of the reaper's hands, and ends them for good if end is set.
+func (r *reaper) lose(numbers ...int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, i := range numbers {
+		r.gone[i] = true
+		r.c.kill(i)
+	}
+}
+
+// leave takes nodes out of the reaper's hands that are about to be removed.
+func (r *reaper) leave(numbers ...int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, i := range numbers {
+		r.gone[i] = true
+	}
+}
+
+func (r *reaper) end() {
+	select {
+	case <-r.over:
+	default:
+		close(r.stop)
+		<-r.over
+	}
+}
+
+// alive lists the addresses of nodes that are members, for commands.
+func (r *reaper) endpoints() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []string
+	for i, p := range r.c.nodes {
+		if !r.gone[i] {
+			all = append(all, p.addr)
+		}
+	}
+	return strings.Join(all, ",")
+}
+
+// order runs a command that starts jobs, and waits for them. A node may die under it:
+// then it is given again, as an operator would, unless it says that it is done already.
+func (r *reaper) order(args ...string) {
+	r.c.t.Helper()
+	began := time.Now()
+	for {
+		out := r.c.run(append(args, "--endpoints", r.endpoints(), "--timeout", orderMax.String())...)
+		if out.status == exitDone {
+			r.c.t.Logf("%s: %.1f s", strings.Join(args, " "), time.Since(began).Seconds())
+			return
+		}
+		if time.Since(began) > membersStep || r.c.t.Failed() {
+			r.c.t.Fatalf("%v: status %d after %s: %s%s", args, out.status, time.Since(began), out.stdout, out.stderr)
+		}
+		r.c.t.Logf("%v: status %d: %s", args, out.status, out.stderr)
+		time.Sleep(time.Second)
+	}
+}
+
+// settles waits until every data group has want voters on members that are alive, and
+// nothing is under way any more.
+func (r *reaper) settles(want int) {
+	c := r.c
+	c.t.Helper()
+	deadline := time.Now().Add(membersStep)
+	for {
+		err := func() error {
+			var jobs []struct {
+				ID, Kind, State string
+			}
+			out := c.run("job", "list", "-o", "json", "--endpoints", r.endpoints())
+			if out.status != exitDone {
+				return fmt.Errorf("job list: %s", out.stderr)
+			}
+			if err := json.Unmarshal([]byte(out.stdout), &jobs); err != nil {
+				return err
+			}
+			for _, j := range jobs {
+				if j.State == "running" || j.State == "paused" {
+					return fmt.Errorf("job %s (%s) is %s", j.ID, j.Kind, j.State)
+				}
+			}
+			var groups []struct {
+				ID       uint16
+				Replicas []struct{ Node, Role, State string }
+			}
+			out = c.run("group", "list", "-o", "json", "--endpoints", r.endpoints())
+			if out.status != exitDone {
+				return fmt.Errorf("group list: %s", out.stderr)
+			}
+			if err := json.Unmarshal([]byte(out.stdout), &groups); err != nil {
+				return err
+			}
+			for _, g := range groups {
+				voters := 0
+				for _, rep := range g.Replicas {
+					if rep.Role == "voter" {
+						voters++
+					}
+				}
+				if voters != want {
+					return fmt.Errorf("group %d has %d voters, want %d", g.ID, voters, want)
+				}
+			}
+			return nil
+		}()
+		if err == nil {
+			return
+		}
+		if c.t.Failed() {
+			c.t.FailNow()
+		}
+		if time.Now().After(deadline) {
+			c.t.Fatalf("not settled after %s: %v", membersStep, err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// A cluster grows from one node to three and to six, loses two for good, which are
+// replaced, and gives up three, the founder among them, while clients work and nodes are
+// killed. No client is told an error, nothing that was acknowledged is lost, and no
+// version goes back.
+func TestNodesComeAndGo(t *testing.T) {
+	onDemand(t, *membersFlag, "TestNodesComeAndGo -members -timeout 30m")
+	c := newCluster(t, 1, "--groups", "8")
+	c.start(0)
+	c.healthy()
+	l := newUpgradeLoad(c)
+	l.keys, l.pause = membersKeys, membersPause
+	defer l.wg.Wait()
+	defer l.stop()
+	r := startReaper(c)
+	defer r.end()
+	r.order("setting", "set", "dead-after", membersDead)
+
+	names := func(numbers []int) (all []string) {
+		for _, i := range numbers {
+			all = append(all, fmt.Sprintf("n%d", i+1))
+		}
+		return all
+	}
+	addrs := func(numbers []int) (all []string) {
+		for _, i := range numbers {
+			all = append(all, c.nodes[i].addr)
+		}
+		return all
+	}
+	grow := func(n int) []int {
+		r.mu.Lock()
+		added := c.addStandby(n)
+		for _, i := range added {
+			r.gone[i] = true // nobody kills what is not a member yet
+		}
+		r.mu.Unlock()
+		r.order(append([]string{"node", "add", "--yes"}, addrs(added)...)...)
+		r.mu.Lock()
+		for _, i := range added {
+			delete(r.gone, i)
+		}
+		r.mu.Unlock()
+		return added
+	}
+
+	first := grow(2)
+	// From here on any node may die, and clients know three addresses.
+	for i := range membersClients {
+		l.run("library", i, library{c.client()})
+	}
+	r.settles(3)
+	second := grow(3)
+	r.settles(3)
+
+	dead := second[1:]
+	for _, i := range dead {
+		r.lose(i)
+		r.settlesWithout(i)
+	}
+	r.order(append([]string{"node", "remove", "--yes", "--force"}, names(dead)...)...)
+	r.settles(3)
+	grow(2)
+	r.settles(3)
+
+	leaving := append([]int{0}, first...)
+	r.order(append([]string{"node", "drain", "--yes"}, names(leaving)...)...)
+	r.leave(leaving...)
+	r.order(append([]string{"node", "remove", "--yes"}, names(leaving)...)...)
+	r.settles(3)
+	for _, i := range leaving {
+		select {
+		case <-c.nodes[i].exited:
+		case <-time.After(readyMax):
+			t.Errorf("n%d was removed, and has not ended", i+1)
+		}
+	}
+
+	r.end()
+	l.stop()
+	l.wg.Wait()
+	t.Logf("%d kills, operations: %v", r.kills, l.ops)
+	result, _ := porcupine.CheckOperationsVerbose(registerModel, l.history, 5*time.Minute)
+	if result != porcupine.Ok {
+		t.Errorf("history of %d operations: %s", len(l.history), result)
+	}
+	l.check(library{c.clientWith(client.Options{Endpoints: strings.Split(r.endpoints(), ",")})})
+}
+
+// settlesWithout waits until no group has a replica on node i, which is dead.
+func (r *reaper) settlesWithout(i int) {
+	c := r.c
+	c.t.Helper()
+	began := time.Now()
+	cl := c.clientWith(client.Options{Endpoints: strings.Split(r.endpoints(), ",")})
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		err := r.without(ctx, cl, c.nodes[i].addr)
+		cancel()
+		if err == nil {
+			c.t.Logf("n%d was replaced %.1f s after it died", i+1, time.Since(began).Seconds())
+			return
+		}
+		if c.t.Failed() {
+			c.t.FailNow()
+		}
+		if time.Since(began) > membersStep {
+			c.t.Fatalf("n%d was not replaced within %s: %v", i+1, membersStep, err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// without returns why a group, by its own leader, still has a replica at addr.
+func (r *reaper) without(ctx context.Context, cl *client.Client, addr string) error {
+	seen := map[uint16]bool{}
+	all := 0
+	for _, at := range strings.Split(r.endpoints(), ",") {
+		a, err := cl.Status(ctx, at)
+		if err != nil {
+			continue
+		}
+		all = max(all, len(a.Groups))
+		k := slices.IndexFunc(a.Nodes, func(n wire.StatusNode) bool { return n.Addr == addr })
+		if k < 0 {
+			return errors.New("it is on no list")
+		}
+		for _, g := range a.Groups {
+			if g.Leader != a.Self {
+				continue
+			}
+			seen[uint16(g.ID)] = true
+			if g.ID != 0 && slices.ContainsFunc(g.Replicas, func(v wire.StatusReplica) bool { return v.Node == a.Nodes[k].ID }) {
+				return fmt.Errorf("group %d has a replica there", g.ID)
+			}
+		}
+	}
+	if len(seen) < all || all == 0 {
+		return fmt.Errorf("of %d groups only %d have a leader that answers", all, len(seen))
+	}
+	return nil
+}
