@@ -110,8 +110,14 @@ func (s *SnapshotSender) Answered(a *wire.ChunkAnswer) {
 		s.begun, s.next, s.kept = true, a.Offset, a.Offset
 		return
 	}
+	if a.Offset < s.kept {
+		// It was started anew, or gave up what it had to take another snapshot. What
+		// is sent from here on can't follow it, and it would say so for ever.
+		s.end(fmt.Errorf("the other side had %d bytes, and now has %d", s.kept, a.Offset))
+		return
+	}
 	s.inFlight = max(s.inFlight-1, 0)
-	s.kept = max(s.kept, a.Offset)
+	s.kept = a.Offset
 	if s.inFlight == 0 && s.next > s.kept {
 		s.next = s.kept // what was sent since did not follow what is there
 	}
