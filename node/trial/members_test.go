@@ -45,7 +45,7 @@ const (
 )
 
 // addStandby adds n nodes that wait to be made members. It starts them.
-func (c *cluster) addStandby(n int) (numbers []int) {
+func addStandby(c *cluster, n int) (numbers []int) {
 	c.t.Helper()
 	addrs, err := node.FreeAddrs(n)
 	if err != nil {
@@ -312,7 +312,7 @@ func TestNodesComeAndGo(t *testing.T) {
 	}
 	grow := func(n int) []int {
 		r.mu.Lock()
-		added := c.addStandby(n)
+		added := addStandby(c, n)
 		for _, i := range added {
 			r.gone[i] = true // nobody kills what is not a member yet
 		}
