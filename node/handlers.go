@@ -74,9 +74,9 @@ var handlers = [...]handler{
 	wire.TypeInvite:   {request: notYet[wire.Invite]},
 	wire.TypeJoin:     {request: notYet[wire.Join]},
 	wire.TypeTable:    {request: asking(answerTable)},
-	wire.TypeReplicas: {request: notYet[wire.Empty]},
-	wire.TypeChange:   {request: notYet[wire.Change]},
-	wire.TypeOrder:    {request: notYet[wire.Order]},
+	wire.TypeReplicas: {request: asking(answerReplicas)},
+	wire.TypeChange:   {request: takeChange},
+	wire.TypeOrder:    {request: takeOrder},
 	wire.TypeAddNodes: {request: notYet[wire.AddNodes]},
 }
 

@@ -90,6 +90,7 @@ type Node struct {
 	caller    *caller   // how it reaches others
 	attesting attesting // which connections count as a member's
 	announcer announcer // what the table says of it
+	orders    orders    // what people order of the meta group
 
 	table   atomic.Pointer[shardmap.Table] // nil before the meta group's log was read
 	serving atomic.Pointer[repl.Loop]      // nil until founded

@@ -138,6 +138,15 @@ type AddedReplica struct {
 	Goal raft.Goal
 }
 
+// Raft is the change, for the group's core.
+func (m *Change) Raft() raft.Change {
+	c := raft.Change{After: m.After, Promote: m.Promote, Demote: m.Demote, Remove: m.Remove}
+	for _, a := range m.Add {
+		c.Add = append(c.Add, raft.NewMember{Node: a.Node, Goal: a.Goal})
+	}
+	return c
+}
+
 func (m *Change) fields(f *fields) {
 	f.exactly(7, func() {
 		number(f, "group", &m.Group)
