@@ -28,18 +28,37 @@ const (
 	// StageMember: the log is begun. One that is empty was lost, and with it
 	// what the node promised.
 	StageMember Stage = 3
+	// StageStandby: the node has an id and belongs to no cluster. It waits to be invited
+	// into one, or asks to be taken in.
+	StageStandby Stage = 4
+	// StageJoining: the node knows the cluster that is to take it in, and no other can any
+	// more. It asks until it is told its replica of group 0; then it is founded.
+	StageJoining Stage = 5
+	// StageRemoved: the cluster has removed the node, and its id never comes back. It
+	// does not start any more.
+	StageRemoved Stage = 6
 )
 
+var stageNames = map[Stage]string{
+	StageFounding: "founding", StageFounded: "founded", StageMember: "member",
+	StageStandby: "standby", StageJoining: "joining", StageRemoved: "removed",
+}
+
 func (s Stage) String() string {
-	switch s {
-	case StageFounding:
-		return "founding"
-	case StageFounded:
-		return "founded"
-	case StageMember:
-		return "member"
+	if name, ok := stageNames[s]; ok {
+		return name
 	}
 	return fmt.Sprintf("stage %d", uint8(s))
+}
+
+// parseStage returns the stage of a name.
+func parseStage(name string) (Stage, error) {
+	for s, n := range stageNames {
+		if n == name {
+			return s, nil
+		}
+	}
+	return 0, errors.New("no such stage")
 }
 
 // Identity is who a node is. It outlives the process and is read before the
@@ -47,7 +66,7 @@ func (s Stage) String() string {
 type Identity struct {
 	Stage     Stage
 	Cluster   string // its name
-	ClusterID uint64 // 0 while founding
+	ClusterID uint64 // 0 while founding, and of a standby
 	Node      raft.NodeID
 	// Chain has the lives of this directory, at most [LivesMax], oldest first.
 	Chain []Link
@@ -68,8 +87,19 @@ type Identity struct {
 	Segments []SegmentFile
 	// Missed are the witnesses that were expected when the doubt arose: if one of them
 	// is back, the doubt is lifted. None if the doubt did not come from the witness.
-	Missed  []Witness
+	Missed []Witness
+	// Meta is the node's replica of group 0, as it was told when it was taken in; zero:
+	// it follows from the founding.
+	Meta MetaReplica
+	// Members are the founders or, of a node that was taken in, those of that moment. The
+	// table tells who they are today.
 	Members []IdentityMember
+}
+
+// MetaReplica is a node's replica of group 0.
+type MetaReplica struct {
+	Incarnation raft.Incarnation
+	ID          raft.ReplicaID
 }
 
 // IdentityMember is a node that this one knew when the file was written.
@@ -82,7 +112,7 @@ type IdentityMember struct {
 // last line has the CRC32C of all lines before it; one blank stands between
 // two fields.
 //
-//	muster identity 3
+//	muster identity 4
 //	stage member
 //	cluster "shop"
 //	cluster-id 00c0ffee00c0ffee
@@ -96,12 +126,13 @@ type IdentityMember struct {
 //	settled 6			the newest life in which a doubt ended; only if one did
 //	doubt "..."			only if there is one; "older" in place of "doubt" if it is proven
 //	missed 6d61726b30000000 130 1700000000023456789	a witness that was expected; at most two
+//	meta-replica 1 9		incarnation and id in group 0, of a node that was taken in; only then
 //	member 1122334455667788 "127.0.0.1:4166"
 //	checksum 89abcdef
 const (
 	// IdentityFormat is the newest format, which is written; format.go says which
 	// others are read.
-	IdentityFormat   = 3
+	IdentityFormat   = 4
 	identityFirst    = "muster identity " // and the format
 	identityName     = "identity"
 	identityTemp     = "identity.tmp"
@@ -148,6 +179,9 @@ func (id Identity) append(b []byte, format uint32) []byte {
 	}
 	for _, w := range id.Missed {
 		b = fmt.Appendf(b, "missed %s\n", w)
+	}
+	if id.Meta != (MetaReplica{}) {
+		b = fmt.Appendf(b, "meta-replica %d %d\n", id.Meta.Incarnation, id.Meta.ID)
 	}
 	for _, m := range id.Members {
 		b = fmt.Appendf(b, "member %s %s\n", m.Node, strconv.Quote(m.Addr))
@@ -227,16 +261,7 @@ func (id *Identity) set(key, value string) (err error) {
 	var n uint64
 	switch key {
 	case "stage":
-		switch value {
-		case StageFounding.String():
-			id.Stage = StageFounding
-		case StageFounded.String():
-			id.Stage = StageFounded
-		case StageMember.String():
-			id.Stage = StageMember
-		default:
-			return errors.New("no such stage")
-		}
+		id.Stage, err = parseStage(value)
 	case "cluster":
 		id.Cluster, err = strconv.Unquote(value)
 	case "cluster-id":
@@ -282,6 +307,11 @@ func (id *Identity) set(key, value string) (err error) {
 		id.Doubt.Proven = key == doubtProven
 		if id.Doubt.Why, err = strconv.Unquote(value); err == nil && len(id.Doubt.Why) > DoubtBytesMax {
 			err = fmt.Errorf("it has more than %d bytes", DoubtBytesMax)
+		}
+	case "meta-replica":
+		_, err = fmt.Sscanf(value, "%d %d", &id.Meta.Incarnation, &id.Meta.ID)
+		if err == nil && (id.Meta.Incarnation == 0 || id.Meta.ID == 0) {
+			err = errors.New("it is 0")
 		}
 	case "member":
 		node, addr, _ := strings.Cut(value, " ")

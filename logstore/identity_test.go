@@ -13,6 +13,7 @@ var testIdentity = Identity{
 	Stage: StageMember, Cluster: "shop \"north\"\n", ClusterID: 0xc0ffee00c0ffee, Node: 0x1122334455667788,
 	Chain: []Link{{Life{6, 1}, 0}, {Life{7, 0x1020304050607080}, 4711}}, Stopped: 4805, Settled: 6,
 	Witness: Witness{1, 2, 3}, NextWitness: Witness{4, 5, 0}, Missed: []Witness{{6, 7, 8}, {9, 10, 11}}, Segments: []SegmentFile{{12, 13, 14}, {15, 16, 0}}, Doubt: Doubt{Why: "an \"older\" one\n", Proven: true},
+	Meta:    MetaReplica{Incarnation: 2, ID: 9},
 	Members: []IdentityMember{{0x1122334455667788, "127.0.0.1:4166"}, {5, "[::1]:4166"}},
 }
 
@@ -24,7 +25,8 @@ func TestIdentity(t *testing.T) {
 		if _, found, err := ReadIdentity(fs, dir); found || err != nil {
 			t.Errorf("%s: empty directory: got %v, %v", name, found, err)
 		}
-		for _, want := range []Identity{testIdentity, {Stage: StageFounding, Node: 3}, {Stage: StageFounded, Node: 4}} {
+		for _, want := range []Identity{testIdentity, {Stage: StageFounding, Node: 3}, {Stage: StageFounded, Node: 4}, {Stage: StageStandby, Node: 5},
+			{Stage: StageJoining, ClusterID: 7, Node: 5, Members: []IdentityMember{{Addr: "127.0.0.1:4166"}}}, {Stage: StageRemoved, Node: 6}} {
 			must(t, WriteIdentity(fs, dir, want))
 			got, found, err := ReadIdentity(fs, dir)
 			if err != nil || !found || fmt.Sprint(got) != fmt.Sprint(want) {
@@ -58,6 +60,7 @@ func TestIdentityDamage(t *testing.T) {
 	}
 	check(append(good, '\n'), "a line more")
 	check(Identity{Stage: 9}.append(nil, IdentityFormat), "unknown stage")
+	check(Identity{Stage: StageMember, Meta: MetaReplica{ID: 3}}.append(nil, IdentityFormat), "a replica of no incarnation")
 }
 
 // An older binary must not guess at what a newer one wrote, nor a newer one at what it
@@ -82,8 +85,7 @@ func TestIdentityOfAnotherFormat(t *testing.T) {
 }
 
 // An identity of an older format that is read is written anew in the newest one, with
-// all that it said: the older one is read once. No format but the newest is read
-// today, so the test reads one as a later build will.
+// all that it said: the older one is read once.
 func TestOlderIdentityIsWrittenAnew(t *testing.T) {
 	older := testIdentity.append(nil, IdentityFormat-1)
 	read := formats{oldest: IdentityFormat - 1, newest: IdentityFormat}
