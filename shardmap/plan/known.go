@@ -57,6 +57,9 @@ type Group struct {
 	Leader raft.NodeID // 0: none is known
 	// Pinned: a person chose the preferred leader; it stays while its node can lead.
 	Pinned bool
+	// Voters is how many voters the group is to have, if a person chose its replicas:
+	// then neither the settings nor the number of nodes decide. 0: they do.
+	Voters int
 	// Replicas has the state of each; one that it does not name is intact.
 	Replicas map[raft.ReplicaID]ReplicaState
 }

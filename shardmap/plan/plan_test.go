@@ -132,8 +132,17 @@ func TestPlansAreShown(t *testing.T) {
 			w.addMeta(1)
 			w.known.Nodes[1] = Node{Draining: true}
 		}, `group 0: promote n2 in place of n1: n1 is being drained
-			group 0: prefer n2 as leader: n1 is being drained
-			group 0: add a learner on n1: each node has a copy of the table`, ""},
+			group 0: prefer n2 as leader: n1 is being drained`, ""},
+		{"a person took a replica out of a group", 4, noZone, three, func(w *world) {
+			w.addGroup(1, 2)
+			w.known.Groups[1] = Group{Voters: 2}
+		}, "", ""},
+		{"a person put a replica into a group, and its node died", 5, noZone, three, func(w *world) {
+			w.addGroup(1, 2, 3, 4)
+			w.known.Groups[1] = Group{Voters: 4}
+			w.known.Nodes[4] = Node{Health: Dead}
+		}, `group 1: add a learner on n5: n4 is dead
+			group 1: promote n5 in place of n4: n4 is dead`, ""},
 	} {
 		w := newWorld(test.nodes, test.zone)
 		test.change(w)

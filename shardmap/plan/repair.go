@@ -135,8 +135,11 @@ func (c *cluster) settle(g *group) {
 	}
 }
 
-// target is how many voters the settings ask for.
+// target is how many voters the settings ask for, or a person.
 func (c *cluster) target(g *group) int {
+	if g.known.Voters > 0 {
+		return g.known.Voters
+	}
 	if g.meta() {
 		return c.settings.MetaVoters
 	}

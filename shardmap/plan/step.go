@@ -6,6 +6,7 @@ import (
 
 	"muster/raft"
 	"muster/raft/quorum"
+	"muster/shardmap"
 )
 
 // Kind says what a step does.
@@ -16,9 +17,11 @@ const (
 	// with goal copy. The step is done when they have caught up.
 	Add Kind = 1
 	// Promote makes voters of the learners of In, and takes the replicas of Out out
-	// of the group, in one joint change.
+	// of the group, in one joint change. In the meta group a voter of Out on a node of
+	// the table remains as a copy, unless its promises are lost; see [Stays].
 	Promote Kind = 2
-	// Remove takes the replicas of Out out of the group, in one joint change.
+	// Remove takes the replicas of Out out of the group, in one joint change, or makes
+	// copies of them, as Promote does.
 	Remove Kind = 3
 	// Prefer makes the node of In the group's preferred leader; the leader of the
 	// moment transfers leadership to it.
@@ -124,6 +127,15 @@ func places(p []Place) string {
 		return strings.Join(names[:last], ", ") + " and " + names[last]
 	}
 	return strings.Join(names, "")
+}
+
+// Stays reports whether a voter that a step of the meta group takes out remains as a
+// copy: each node of the table keeps one, which is how it learns what it is to hold. Its
+// node may be silent, and then finds out once it is back. Were the replica
+// removed and a copy made, the node would know nothing in between.
+func Stays(t *shardmap.Table, known *Known, p Place) bool {
+	_, member := t.Node(p.Node)
+	return member && known.Groups[0].Replicas[p.Replica] != Lost
 }
 
 // Problem is what the plan can't do, for a person.

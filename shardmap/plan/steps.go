@@ -226,12 +226,13 @@ func (w *writer) bring(g *group, emit func(Step) bool, ins []int32, outs []membe
 	return emit(promote)
 }
 
-// copies gives a copy of the meta group to each live node that has none in the end.
+// copies gives a copy of the meta group to each live node that has none. A voter that
+// goes remains as a copy, unless its promises are lost.
 func (w *writer) copies(g *group, emit func(Step) bool) {
 	for i := range w.c.nodes {
 		n := int32(i)
 		m, ok := g.on(n)
-		if has := slices.Contains(g.want, n) || ok && (m.wanted || m.learner && m.state != Lost); has || !w.c.nodes[n].live {
+		if has := slices.Contains(g.want, n) || ok && m.state != Lost; has || !w.c.nodes[n].live {
 			continue
 		}
 		emit(Step{Kind: Add, In: []Place{w.fresh(n)}, Bytes: g.known.Bytes, Why: "each node has a copy of the table"})

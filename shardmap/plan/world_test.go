@@ -123,6 +123,10 @@ func (w *world) do(s *Step) error {
 		if i < 0 || p.Replica == 0 {
 			return fmt.Errorf("%s: no replica %d on %s", s, p.Replica, p.Name)
 		}
+		if voted := g.Replicas[i].Role == shardmap.ReplicaVoter; s.Group == 0 && voted && Stays(&w.table, &w.known, p) {
+			g.Replicas[i].Role = shardmap.ReplicaLearner
+			continue
+		}
 		w.setState(s.Group, g.Replicas[i].Replica, Intact)
 		g.Replicas = slices.Delete(g.Replicas, i, i+1)
 	}
