@@ -426,6 +426,8 @@ type GroupView struct {
 	Awaits []raft.NodeID
 	// Short: it lacks entries that one of them told of.
 	Short bool
+	// Bytes is about what another replica has to be sent to have its state.
+	Bytes uint64
 	// Mending is what is damaged and done about it, or nil. Without a core,
 	// Status has no more than term, membership, last and commit.
 	Mending *Mending
@@ -439,7 +441,7 @@ func (v *GroupView) Down() bool { return v.Mending != nil && !v.Mending.Runs }
 func (h *Host) View() []GroupView {
 	views := make([]GroupView, 0, len(h.order))
 	for _, g := range h.order {
-		v := GroupView{Replica: g.replica, Status: g.core.Status(), Applied: g.applied}
+		v := GroupView{Replica: g.replica, Status: g.core.Status(), Applied: g.applied, Bytes: uint64(g.snap.size + g.snap.bytes)}
 		v.Commit.Index = v.Status.Commit
 		v.Commit.Term, _ = g.core.TermAt(v.Commit.Index)
 		if g.stopped != nil {
