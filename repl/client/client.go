@@ -34,7 +34,8 @@
 //	stream.go  an answer in many pieces, and how it goes on where it was; another
 //	           state machine, which streamcall.go puts on connections.
 //	           listing.go merges those of all groups
-//	write.go   read.go list.go bulk.go pipe.go admin.go    what a user calls;
+//	write.go   read.go list.go bulk.go pipe.go admin.go order.go    what a user
+//	           calls; meta.go finds the leader that takes orders;
 //	           fan.go has the calls that become several requests, errors.go how
 //	           they fail
 //

@@ -33,6 +33,7 @@ type Core struct {
 	chance chance
 	peers  peers // whom it can reach
 	table  table // who leads what
+	meta   meta  // who leads the meta group
 	parked park  // the calls that wait
 
 	tickets uint64
@@ -108,6 +109,9 @@ const (
 	// ToTable is for nobody: the call ends once the core has a table of at
 	// least Call.Epoch.
 	ToTable
+	// ToMeta is for the leader of the meta group. A write of this kind has no session:
+	// it is not sent again once it may have been applied.
+	ToMeta
 )
 
 // Call is the core's part of one request. Its first fields are set by the owner
@@ -160,6 +164,7 @@ func NewCore(c Config) *Core {
 		c.Patience = PatienceDefault
 	}
 	k := &Core{config: c, chance: chance{state: c.Chance}, table: table{asked: NoPeer, through: NoPeer}}
+	k.meta = meta{core: k, leader: NoPeer}
 	k.table.always = c.Forward == ForwardAlways
 	k.peers = newPeers(c.Endpoints, &k.todo, &k.chance)
 	k.peers.forward = c.Forward

@@ -26,6 +26,7 @@ type world struct {
 	on      map[*Call]Peer
 	ended   map[*Call]error
 	in      map[*Call]bool // held by the core
+	doubt   map[*Call]bool // orders that may have been carried out
 }
 
 var worldAddrs = []string{"a", "b", "c"}
@@ -33,7 +34,7 @@ var worldAddrs = []string{"a", "b", "c"}
 func newWorld(t *rapid.T) *world {
 	return &world{
 		t: t, core: NewCore(Config{Endpoints: worldAddrs[:2], Chance: rapid.Uint64().Draw(t, "chance"), Patience: time.Hour}),
-		up: map[Peer]bool{}, on: map[*Call]Peer{}, ended: map[*Call]error{}, in: map[*Call]bool{},
+		up: map[Peer]bool{}, on: map[*Call]Peer{}, ended: map[*Call]error{}, in: map[*Call]bool{}, doubt: map[*Call]bool{},
 	}
 }
 
@@ -52,6 +53,9 @@ func (w *world) settle() {
 					w.t.Fatalf("the core handed out a call that it did not have: %+v", a)
 				}
 				delete(w.in, a.Call)
+				if a.Kind == ActSend && w.doubt[a.Call] {
+					w.t.Fatal("an order is sent again that may have been carried out")
+				}
 				if a.Kind == ActFinish {
 					w.ended[a.Call] = a.Err
 					continue
@@ -84,9 +88,11 @@ func (w *world) settle() {
 
 func (w *world) submit() {
 	c := &Call{place: -1, onPeer: NoPeer, Write: rapid.Bool().Draw(w.t, "write"), Deadline: w.now + time.Minute}
-	switch rapid.IntRange(0, 5).Draw(w.t, "target") {
+	switch rapid.IntRange(0, 6).Draw(w.t, "target") {
 	case 0:
 		c.Target = ToAny
+	case 2:
+		c.Target = ToMeta
 	case 1:
 		c.Target, c.Group = ToGroup, raft.GroupID(rapid.IntRange(1, 2).Draw(w.t, "group"))
 	default:
@@ -143,6 +149,7 @@ func (w *world) lose(p Peer, err error) {
 		if q, ok := w.on[c]; ok && q == p {
 			delete(w.on, c)
 			w.in[c] = true
+			w.doubt[c] = c.Target == ToMeta && c.Write
 			w.core.Lost(w.now, c, p, errors.New("reset"))
 		}
 	}
@@ -157,6 +164,7 @@ func (w *world) refuse(c *Call) {
 	if hint := rapid.IntRange(0, 3).Draw(w.t, "hint"); e.Code == wire.CodeNotLeader && hint > 0 {
 		e.LeaderNode, e.LeaderAddr = raft.NodeID(hint), worldAddrs[hint-1]
 	}
+	w.doubt[c] = e.Code == wire.CodeMaybeApplied && c.Target == ToMeta && c.Write
 	e.Epoch = rapid.Uint64Range(0, 2).Draw(w.t, "epoch")
 	w.core.Refused(w.now, c, p, e)
 }

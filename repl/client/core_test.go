@@ -167,6 +167,9 @@ func (s *script) newCall(arg map[string]string) *Call {
 	if _, ok := arg["any"]; ok {
 		c.Target = ToAny
 	}
+	if _, ok := arg["meta"]; ok {
+		c.Target = ToMeta
+	}
 	if e, ok := arg["epoch"]; ok {
 		c.Target, c.Epoch = ToTable, uint64(s.number(e))
 	}

@@ -100,6 +100,8 @@ func (k *Core) object(c *Call) string {
 			return "slot table"
 		}
 		return "group " + k.table.groupOf(c).String()
+	case ToMeta:
+		return "group 0"
 	case ToPeer:
 		return "node at " + k.peers.all[k.peers.resolve(c.Peer)].addr()
 	}
@@ -126,6 +128,11 @@ func stateOf(cause error) string {
 
 func maybeApplied(c *Call, cause error) error {
 	if e, ok := cause.(*wire.Error); ok && e.Code == wire.CodeMaybeApplied {
+		return e
+	}
+	if c.Target == ToMeta {
+		e := wire.MaybeApplied("order", stateOf(cause))
+		e.Next = "muster job list shows whether it is carried out; if it is not, give it again"
 		return e
 	}
 	return wire.MaybeApplied(fmt.Sprintf("write to slot %d", c.Slot), stateOf(cause))

@@ -45,7 +45,9 @@ func (k *Core) Connected(now time.Duration, p Peer, id raft.NodeID, cluster uint
 		k.table.askAfter = now
 		k.table.ask(now, &k.peers)
 	}
-	for _, c := range k.parked.matching(func(c *Call) bool { return c.on == onTable && (c.Target == ToAny || k.config.Forward == ForwardAlways) }) {
+	for _, c := range k.parked.matching(func(c *Call) bool {
+		return c.on == onTable && (c.Target == ToAny || c.Target == ToMeta || k.config.Forward == ForwardAlways)
+	}) {
 		k.route(now, c)
 	}
 }

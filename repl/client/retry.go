@@ -22,6 +22,9 @@ func (k *Core) Refused(now time.Duration, c *Call, from Peer, e *wire.Error) {
 	case ToAny:
 		k.refusedByOne(now, c, from, e)
 		return
+	case ToMeta:
+		k.meta.refused(now, c, from, e)
+		return
 	}
 	switch e.Code {
 	case wire.CodeNotLeader:
@@ -134,6 +137,10 @@ func (k *Core) Lost(now time.Duration, c *Call, from Peer, cause error) {
 	}
 	c.turn++
 	c.cause, c.hops = cause, 0
+	if c.Target == ToMeta && c.Write {
+		k.expire(c)
+		return
+	}
 	// At once the first time: most often another node leads by now or will
 	// soon. If it is this very request that ends connections, the pauses
 	// keep it from doing so all the time.

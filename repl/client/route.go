@@ -27,6 +27,8 @@ func (k *Core) route(now time.Duration, c *Call) {
 			return
 		}
 		k.parkForAny(now, c)
+	case ToMeta:
+		k.meta.route(now, c)
 	case ToTable:
 		if k.table.known && k.table.epoch >= c.Epoch {
 			k.todo.finish(c, nil)
