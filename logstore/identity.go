@@ -88,12 +88,37 @@ type Identity struct {
 	// Missed are the witnesses that were expected when the doubt arose: if one of them
 	// is back, the doubt is lifted. None if the doubt did not come from the witness.
 	Missed []Witness
-	// Meta is the node's replica of group 0, as it was told when it was taken in; zero:
-	// it follows from the founding.
+	// Meta is the node's replica of group 0, as it was told when it was taken in, or as a
+	// recovery made it; zero: it follows from the founding.
 	Meta MetaReplica
-	// Members are the founders or, of a node that was taken in, those of that moment. The
-	// table tells who they are today.
+	// Recovery is the plan by which the directory was made anew, or is being, after the
+	// cluster had lost a majority for good; zero: there was none.
+	Recovery Recovery
+	// Members are the founders or, of a node that was taken in or recovered, those of that
+	// moment. The table tells who they are today.
 	Members []IdentityMember
+}
+
+// Recovery says how far a plan to recover a cluster was carried out in a directory.
+type Recovery struct {
+	Plan uint64 // its id, never 0
+	// Done: all of it. Until then some replicas are of before and some of after, so the
+	// node must not run.
+	Done bool
+}
+
+// The words for how far a recovery is.
+const (
+	recoveryBegun = "begun"
+	recoveryDone  = "done"
+)
+
+func (r Recovery) String() string {
+	stage := recoveryBegun
+	if r.Done {
+		stage = recoveryDone
+	}
+	return fmt.Sprintf("%016x %s", r.Plan, stage)
 }
 
 // MetaReplica is a node's replica of group 0.
@@ -127,6 +152,7 @@ type IdentityMember struct {
 //	doubt "..."			only if there is one; "older" in place of "doubt" if it is proven
 //	missed 6d61726b30000000 130 1700000000023456789	a witness that was expected; at most two
 //	meta-replica 1 9		incarnation and id in group 0, of a node that was taken in; only then
+//	recovery 0123456789abcdef done	the plan by which it was recovered, or "begun"; only if there was one
 //	member 1122334455667788 "127.0.0.1:4166"
 //	checksum 89abcdef
 const (
@@ -182,6 +208,9 @@ func (id Identity) append(b []byte, format uint32) []byte {
 	}
 	if id.Meta != (MetaReplica{}) {
 		b = fmt.Appendf(b, "meta-replica %d %d\n", id.Meta.Incarnation, id.Meta.ID)
+	}
+	if id.Recovery.Plan != 0 {
+		b = fmt.Appendf(b, "recovery %s\n", id.Recovery)
 	}
 	for _, m := range id.Members {
 		b = fmt.Appendf(b, "member %s %s\n", m.Node, strconv.Quote(m.Addr))
@@ -313,6 +342,13 @@ func (id *Identity) set(key, value string) (err error) {
 		if err == nil && (id.Meta.Incarnation == 0 || id.Meta.ID == 0) {
 			err = errors.New("it is 0")
 		}
+	case "recovery":
+		plan, stage, _ := strings.Cut(value, " ")
+		if stage != recoveryBegun && stage != recoveryDone {
+			return errors.New("no such stage")
+		}
+		id.Recovery.Done = stage == recoveryDone
+		id.Recovery.Plan, err = strconv.ParseUint(plan, 16, 64)
 	case "member":
 		node, addr, _ := strings.Cut(value, " ")
 		var m IdentityMember

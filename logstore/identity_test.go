@@ -13,8 +13,9 @@ var testIdentity = Identity{
 	Stage: StageMember, Cluster: "shop \"north\"\n", ClusterID: 0xc0ffee00c0ffee, Node: 0x1122334455667788,
 	Chain: []Link{{Life{6, 1}, 0}, {Life{7, 0x1020304050607080}, 4711}}, Stopped: 4805, Settled: 6,
 	Witness: Witness{1, 2, 3}, NextWitness: Witness{4, 5, 0}, Missed: []Witness{{6, 7, 8}, {9, 10, 11}}, Segments: []SegmentFile{{12, 13, 14}, {15, 16, 0}}, Doubt: Doubt{Why: "an \"older\" one\n", Proven: true},
-	Meta:    MetaReplica{Incarnation: 2, ID: 9},
-	Members: []IdentityMember{{0x1122334455667788, "127.0.0.1:4166"}, {5, "[::1]:4166"}},
+	Meta:     MetaReplica{Incarnation: 2, ID: 9},
+	Recovery: Recovery{Plan: 0x123456789abcdef, Done: true},
+	Members:  []IdentityMember{{0x1122334455667788, "127.0.0.1:4166"}, {5, "[::1]:4166"}},
 }
 
 // A node reads back who it is, on both disks.

@@ -91,6 +91,14 @@ func (s *Store) CreateSnapshot(id Replica, b Base) (*SnapshotWriter, error) {
 	return s.snapshots.create(id, b)
 }
 
+// CreateBase begins a snapshot of a state with which a replica's log is to begin anew: b
+// is not before the beginning of the log, and need not be in it. As with one that was
+// received, the file stays only if a [Write] with that Base follows. Otherwise it is as
+// [Store.CreateSnapshot].
+func (s *Store) CreateBase(id Replica, b Base) (*SnapshotWriter, error) {
+	return s.snapshots.createBase(id, b)
+}
+
 // ScrubSnapshots continues a slow walk over the blocks of all snapshots. It reads
 // about maxBytes, and at least one block, and reports true once it has seen the last
 // one; the next call begins anew. It remembers damage, so that the snapshot is no

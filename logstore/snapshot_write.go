@@ -247,8 +247,17 @@ func (w *SnapshotWriter) endBuffer() {
 
 // create does what [Store.CreateSnapshot] says.
 func (s *snapshots) create(id Replica, b Base) (*SnapshotWriter, error) {
+	return s.createThat(s.index.fitsLog(id, b.ID), id, b)
+}
+
+// createBase does what [Store.CreateBase] says.
+func (s *snapshots) createBase(id Replica, b Base) (*SnapshotWriter, error) {
+	return s.createThat(s.index.fitsBase(id, b), id, b)
+}
+
+// createThat begins a snapshot, unless err says why the replica can't have one there.
+func (s *snapshots) createThat(err error, id Replica, b Base) (*SnapshotWriter, error) {
 	w := &SnapshotWriter{header: snapshotHeader{group: id.Group, incarnation: id.Incarnation, base: b}}
-	err := s.index.fitsLog(id, b.ID)
 	if err == nil && b.Membership.Blank() {
 		err = fmt.Errorf("%w: it has no membership", ErrWrite)
 	}
