@@ -1,0 +1,117 @@
+package rescue
+
+import (
+	"fmt"
+
+	"muster/raft"
+)
+
+// Report is what one survivor has.
+type Report struct {
+	Cluster   string `json:"cluster"`
+	ClusterID ID     `json:"cluster_id"`
+	Node      ID     `json:"node"`
+	// Life and Batch say which moment of the directory this is: [Apply] refuses one that
+	// has changed since.
+	Life  Life   `json:"life"`
+	Batch uint64 `json:"batch"` // the last in the log
+	// Doubt is why the directory may be of an earlier moment than the node's newest;
+	// empty: nothing suggests it.
+	Doubt string `json:"doubt,omitempty"`
+	// Unknown is what the log lost of which nobody can tell whose it was. No replica is
+	// ever made in such a directory again.
+	Unknown string `json:"unknown,omitempty"`
+
+	Groups []GroupReport `json:"groups"` // by id
+	// Table is the table as of the end of group 0's log here, in the bytes of its
+	// snapshot; none if that can't be read.
+	Table []byte `json:"table,omitempty"`
+}
+
+// Life is one start of a node.
+type Life struct {
+	Number uint64 `json:"number"`
+	Mark   ID     `json:"mark"`
+}
+
+// LogID is a log id within a group.
+type LogID struct {
+	Term  uint64 `json:"term"`
+	Index uint64 `json:"index"`
+}
+
+func (id LogID) raft() raft.LogID { return raft.LogID(id) }
+
+// Member is one replica of a group.
+type Member struct {
+	Replica uint64 `json:"replica"`
+	Node    ID     `json:"node"`
+}
+
+// Membership lists the replicas of a group, each list by replica id.
+type Membership struct {
+	Voters   []Member `json:"voters"`
+	Outgoing []Member `json:"outgoing,omitempty"` // of a joint configuration
+	Learners []Member `json:"learners,omitempty"`
+	Next     uint64   `json:"next"` // the next replica id
+}
+
+// GroupReport is what a survivor has of one group.
+type GroupReport struct {
+	Group       raft.GroupID `json:"group"`
+	Incarnation uint64       `json:"incarnation"`
+	Replica     uint64       `json:"replica"`
+	Term        uint64       `json:"term"`   // the newest that the replica promised
+	Base        LogID        `json:"base"`   // the log begins after it
+	Last        LogID        `json:"last"`   // the log ends with it
+	Commit      uint64       `json:"commit"` // known to be committed; more may be
+	// Time is the group time at Last, in ns.
+	Time uint64 `json:"time"`
+	// Membership is that in force at Last, by this log. It has no voters if the replica
+	// never heard of any.
+	Membership Membership `json:"membership"`
+	Keys       int        `json:"keys"` // in the state at Last
+	// Damage is why that state can't be made here; empty: it can, and was.
+	Damage string `json:"damage,omitempty"`
+}
+
+// usable reports whether a group can begin anew with what the survivor has of it.
+func (g *GroupReport) usable() bool { return g.Damage == "" && len(g.Membership.Voters) > 0 }
+
+// group returns what the survivor has of a group, or nil.
+func (r *Report) group(id raft.GroupID, i uint64) *GroupReport {
+	for k := range r.Groups {
+		if g := &r.Groups[k]; g.Group == id && g.Incarnation == i {
+			return g
+		}
+	}
+	return nil
+}
+
+// Encode returns the report's file.
+func (r *Report) Encode() ([]byte, error) { return encode(reportKind, r) }
+
+// ReadReport reads what [Report.Encode] wrote. Its errors wrap [ErrFile].
+func ReadReport(b []byte) (*Report, error) {
+	r := new(Report)
+	if err := decode(reportKind, b, r); err != nil {
+		return nil, err
+	}
+	if r.ClusterID == 0 || r.Node == 0 {
+		return nil, fmt.Errorf("%w: it names no cluster or no node", ErrFile)
+	}
+	return r, nil
+}
+
+func membershipOf(m *raft.Membership) Membership {
+	own := Membership{Voters: membersOf(m.Voters), Outgoing: membersOf(m.Outgoing), Learners: membersOf(m.Learners), Next: uint64(m.Next)}
+	return own
+}
+
+func membersOf(list []raft.Member) []Member {
+	all := make([]Member, 0, len(list))
+	for _, m := range list {
+		all = append(all, Member{uint64(m.Replica), ID(m.Node)})
+	}
+	return all
+}

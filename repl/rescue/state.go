@@ -1,0 +1,127 @@
+package rescue
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"slices"
+
+	"muster/logstore"
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/machine"
+	"muster/shardmap"
+)
+
+const (
+	// loadBuffer is how much of a snapshot is read at once, in bytes.
+	loadBuffer = 256 << 10
+	// replayBytesMax is how much of the log is read at once, in bytes.
+	replayBytesMax = 4 << 20
+)
+
+// state is what all entries of a replica's log make, whether or not the replica knows
+// that they are committed.
+type state struct {
+	machine    repl.StateMachine
+	last       raft.LogID
+	time       raft.GroupTime  // at last
+	membership raft.Membership // in force at last
+}
+
+// stateOf makes the state at the end of a replica's log. An error that wraps
+// [logstore.ErrDamaged] or [logstore.ErrRefused] says that it can't be made from what is
+// here.
+func stateOf(s *logstore.Store, r logstore.Replica) (*state, error) {
+	o, ok := s.Outline(r)
+	if !ok {
+		return nil, fmt.Errorf("%s: %w", r, logstore.ErrUnknown)
+	}
+	if d, hurt := s.DamageOf(r); hurt {
+		return nil, d.Err()
+	}
+	st := &state{machine: newMachine(r), last: o.Base.ID, time: o.Base.Time, membership: o.Base.Membership}
+	if err := st.load(s, r, &o); err != nil {
+		return nil, err
+	}
+	for st.last.Index < o.Last.Index {
+		entries, err := s.Read(r, st.last.Index+1, o.Last.Index, replayBytesMax)
+		if err != nil {
+			return nil, fmt.Errorf("read entries %d to %d of %s: %w", st.last.Index+1, o.Last.Index, r, err)
+		}
+		for _, e := range entries {
+			if err := st.apply(e); err != nil {
+				return nil, fmt.Errorf("apply %s: %w", raft.FormatLogID(r.Group, e.ID), err)
+			}
+		}
+	}
+	return st, nil
+}
+
+func newMachine(r logstore.Replica) repl.StateMachine {
+	if r.Group == 0 {
+		return machine.NewMeta(func(*shardmap.Table) {})
+	}
+	// No entry's effect depends on the table.
+	return machine.NewMap(r, func() *shardmap.Table { return nil })
+}
+
+// load begins at the newest snapshot that the log can continue from.
+func (st *state) load(s *logstore.Store, r logstore.Replica, o *logstore.Outline) error {
+	var damage error
+	for _, sn := range slices.Backward(s.Snapshots(r)) {
+		if term, holds := o.TermAt(sn.Base.ID.Index); !holds || term != sn.Base.ID.Term {
+			continue
+		}
+		err := st.restore(s, sn)
+		if errors.Is(err, logstore.ErrDamaged) || errors.Is(err, logstore.ErrRefused) {
+			damage = errors.Join(damage, err)
+			continue // an older one will do, if the log has what follows it
+		}
+		if err != nil {
+			return err
+		}
+		st.last, st.time, st.membership = sn.Base.ID, sn.Base.Time, sn.Base.Membership
+		return nil
+	}
+	if o.Base.ID.Index > 0 {
+		return errors.Join(fmt.Errorf("no snapshot of %s reaches %s, where its log begins: %w", r, o.Base.ID, logstore.ErrDamaged), damage)
+	}
+	return nil
+}
+
+func (st *state) restore(s *logstore.Store, sn logstore.Snapshot) error {
+	file, err := s.OpenSnapshot(sn)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", sn.File, err)
+	}
+	defer file.Close()
+	if err := st.machine.Restore(bufio.NewReaderSize(file, loadBuffer), sn.Base.ID, sn.Base.Time); err != nil {
+		return fmt.Errorf("take the state of %s: %w", sn.File, err)
+	}
+	return nil
+}
+
+func (st *state) apply(e raft.Entry) (err error) {
+	if e.Kind == raft.EntryNormal {
+		_, _, err = st.machine.Apply(e, false, nil)
+	} else {
+		err = st.machine.Skip(e)
+	}
+	if err == nil && e.Kind == raft.EntryMembership {
+		st.membership, err = raft.ReadMembership(e.Payload())
+	}
+	st.last, st.time = e.ID, e.Time
+	return err
+}
+
+// keys is how many keys the state has, 0 for that of group 0.
+func (st *state) keys() int {
+	if m, ok := st.machine.(*machine.Map); ok {
+		return m.State.Len()
+	}
+	return 0
+}
+
+// table is the state of group 0.
+func (st *state) table() *shardmap.Table { return st.machine.(*machine.Meta).Table.Table() }
