@@ -108,6 +108,11 @@ func (e *enrolment) identify() error {
 			id.Members = append(id.Members, logstore.IdentityMember{Addr: normalAddr(a)})
 		}
 	}
+	if r := id.Recovery; r.Plan != 0 && !r.Done {
+		// Some of its replicas are of before the plan, some of after.
+		return wire.NotReady("data directory "+e.cfg.Data, fmt.Sprintf("plan %016x was begun here and is not done", r.Plan),
+			"muster recover apply PLAN --data "+e.cfg.Data+" --yes, with the same plan as on the other survivors", 0)
+	}
 	if id.Cluster != e.cfg.Cluster {
 		return wire.WrongCluster(fmt.Sprintf("data directory %s", e.cfg.Data), fmt.Sprintf("it is of cluster %q, --cluster says %q", id.Cluster, e.cfg.Cluster),
 			fmt.Sprintf("give --cluster %s, or another --data", id.Cluster))

@@ -20,25 +20,27 @@ const groupsNamedMax = 8
 // to the nodes of which nothing is heard, and self is where this node is reached.
 func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView, links map[raft.NodeID]repl.Link, self string) []wire.Problem {
 	var list []wire.Problem
-	dead, name := make(map[raft.NodeID]bool), make(map[raft.NodeID]string)
+	// A node that is not on the list is dead too: a group may still name one that has
+	// left.
+	live, name := make(map[raft.NodeID]bool), make(map[raft.NodeID]string)
 	for _, node := range a.Nodes {
-		dead[node.ID] = node.Status == wire.NodeDead
+		live[node.ID] = node.Status != wire.NodeDead
 		name[node.ID] = node.Name
 	}
 	list = append(list, damages(known, name)...)
 	var minority, leaderless []raft.GroupID
 	lost := make(map[raft.NodeID][]raft.GroupID) // voters that their leader does not hear
 	for _, g := range a.Groups {
-		voters, live := 0, 0
+		voters, there := 0, 0
 		for _, r := range g.Replicas {
 			if r.Role != shardmap.ReplicaVoter {
 				continue
 			}
 			voters++
-			if !dead[r.Node] {
-				live++
+			if live[r.Node] {
+				there++
 			}
-			if r.State == wire.ReplicaLost && !dead[r.Node] {
+			if r.State == wire.ReplicaLost && live[r.Node] {
 				lost[r.Node] = append(lost[r.Node], g.ID)
 			}
 		}
@@ -51,14 +53,14 @@ func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView, link
 					"be these copies: what was acknowledged since is in no other"
 			}
 			list = append(list, p)
-		case live <= voters/2:
+		case there <= voters/2:
 			minority = append(minority, g.ID)
 		case v != nil && g.Leader == 0:
 			leaderless = append(leaderless, g.ID)
 		}
 	}
 	if len(minority) > 0 {
-		list = append(list, wire.Problem{What: named(minority, "has", "have") + " no majority of voters alive", Remedy: "bring back the nodes that are named below; it continues by itself once enough of them are back"})
+		list = append(list, wire.Problem{What: named(minority, "has", "have") + " no majority of voters alive", Remedy: "bring back the nodes that are named below; it continues by itself once enough of them are back; if they are gone for good, see muster recover --help"})
 	}
 	if len(leaderless) > 0 {
 		list = append(list, wire.Problem{What: named(leaderless, "has", "have") + " no leader", Remedy: "wait for the election, 2 seconds; then muster doctor asks every node, and says what is wrong"})

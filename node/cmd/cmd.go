@@ -53,6 +53,7 @@ func commands(con *console) []*cli.Command {
 		benchCommand(con),
 		doctorCommand(con),
 		logCommand(con),
+		recoverCommand(con),
 		wireCommand(con),
 		secretCommand(con),
 		versionCommand(con),

@@ -29,7 +29,7 @@ With --group, --from, --to or --kind only such records, and damage.
 With -o json one object per line: {"kind":…,"segment":N,"offset":N,"batch":N,"bytes":N,
 "group":N,"incarnation":N,"replica":"…","commit":N,…}; the rest depends on the kind:
 "term" and "vote"; "term", "first" and "last"; "base", "end" and "members"; "record" and
-"reason" of damage; "lives", "stopped", "witness" and "doubt" of the identity; "note":{"node":"…","life":N,"mark":"…","batch":N}. --entries adds "entries":[{"log_id":"g1/2.17","kind":…,"time_ns":N,
+"reason" of damage; "lives", "stopped", "witness", "recovery" and "doubt" of the identity; "note":{"node":"…","life":N,"mark":"…","batch":N}. --entries adds "entries":[{"log_id":"g1/2.17","kind":…,"time_ns":N,
 "bytes":N,"checksum":"…","command":…,"slot":N,"keys":[…],"key_count":N}].`,
 		Flags: []cli.Flag{
 			&cli.Uint64Flag{Name: "group", DefaultText: "all", Usage: "only records of group `N`"},
@@ -93,6 +93,7 @@ type logRow struct {
 	Reached   uint64        `json:"reached,omitempty"` // the batch up to which the witness says that the log was synced
 	Files     []fileRow     `json:"files,omitempty"`   // which the identity knows that the log is written to
 	Doubt     string        `json:"doubt,omitempty"`
+	Recovery  string        `json:"recovery,omitempty"` // the id of the plan, and how far it is
 }
 
 // lifeRow is one start of the node.
@@ -316,6 +317,9 @@ func identityRowOf(dir string, id *logstore.Identity) logRow {
 		r.Lives = append(r.Lives, lifeRow{l.Number, fmt.Sprintf("%016x", l.Mark), uint64(l.Last)})
 	}
 	r.Stopped, r.Doubt = uint64(id.Stopped), id.Doubt.Why
+	if id.Recovery.Plan != 0 {
+		r.Recovery = id.Recovery.String()
+	}
 	if w := id.NextWitness; w.Mark != 0 {
 		r.Witness = witnessRowOf(w)
 	}
@@ -347,6 +351,9 @@ func livesText(r *logRow) string {
 	}
 	for _, f := range r.Files {
 		text += fmt.Sprintf("; segment %d is inode %d", f.Segment, f.Inode)
+	}
+	if r.Recovery != "" {
+		text += "; recovery " + r.Recovery
 	}
 	if r.Doubt != "" {
 		text += "; in doubt: " + printable([]byte(r.Doubt))

@@ -102,7 +102,7 @@ const (
 	nextNoSecret     = "start it with --secret-file, or leave the secret out here"
 	nextNeedsSecret  = "give the cluster's secret with --secret-file"
 	nextCluster      = "check --cluster and the address"
-	nextOtherCluster = "check the address, or whose data directory this is"
+	nextOtherCluster = "check the address, or whose data directory this is; after muster recover every survivor needs the same plan, and a node that it left out comes back with an empty directory"
 	nextOtherNode    = "start the node that belongs there; its members look for it elsewhere meanwhile"
 	nextOtherAddr    = "dial it there, or give it this address with --advertise"
 )

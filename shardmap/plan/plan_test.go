@@ -99,7 +99,7 @@ func TestPlansAreShown(t *testing.T) {
 			w.addGroup(1, 2, 3)
 			w.known.Nodes[2] = Node{Health: Dead}
 			w.known.Nodes[3] = Node{Health: Silent}
-		}, "", "group 1 has no majority: 1 of 3 voters are live; start the nodes of its other voters; if they are gone for good, see muster recover"},
+		}, "", "group 1 has no majority: 1 of 3 voters are live; start the nodes of its other voters; if they are gone for good, see muster recover --help"},
 		{"one zone held two", 4, zones, three, func(w *world) { w.addGroup(1, 2, 4) },
 			`group 1: prefer n2 as leader: its replica on n1 goes
 			group 1: add a learner on n3: fewer of its voters are in one zone then: zone "c" instead of "a"

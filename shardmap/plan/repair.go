@@ -37,7 +37,7 @@ func (c *cluster) survey(g *group) {
 	}
 	if q.Spare() < 0 {
 		c.fix(g)
-		c.problem(g, "start the nodes of its other voters; if they are gone for good, see muster recover",
+		c.problem(g, "start the nodes of its other voters; if they are gone for good, see muster recover --help",
 			"has no majority: %d of %d voters are live", q.Live, q.Voters)
 		return
 	}
