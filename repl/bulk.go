@@ -67,7 +67,7 @@ func (o *peer) sendSnapshots() {
 		}
 	}()
 	d := wire.NewDecoder(wire.HelloBytesMax)
-	pace := NewPace(p.cfg.BulkRate, p.ctx.Done())
+	pace := newPaceOf(p.rate.Load, p.ctx.Done())
 	for {
 		s, ok := o.nextSnapshot()
 		if !ok {

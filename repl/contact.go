@@ -38,7 +38,18 @@ func (k *Contacts) hear(n raft.NodeID) {
 	if c == nil {
 		return
 	}
+	news := c.silent || !c.heard
 	c.heard, c.heardAt, c.heardTick, c.silent = true, k.host.now, k.host.ticks, false
+	if news {
+		k.tell(n)
+	}
+}
+
+// tell tells the owner that a node has fallen silent, or is back.
+func (k *Contacts) tell(n raft.NodeID) {
+	if f := k.host.cfg.Presence; f != nil {
+		f(n)
+	}
 }
 
 // miss wakes the groups that rest on the word of a node that has fallen
@@ -51,6 +62,7 @@ func (k *Contacts) miss() {
 			continue
 		}
 		c.silent = true
+		k.tell(n)
 		for _, g := range k.host.order {
 			if !g.resting.quiet || g.stopped != nil {
 				continue

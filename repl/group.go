@@ -231,6 +231,7 @@ func (g *group) stop(err error) {
 	g.resting.set(true) // it gets no ticks any more
 	g.endHold()
 	g.snap.endStreams()
+	g.tellLed()
 	g.host.cfg.Log.Error("group stops", "group", g.replica.Group, "replica", g.replica.ID, "applied", g.applied, "err", err)
 	g.abandon()
 }
@@ -251,9 +252,23 @@ func (g *group) work() {
 	}
 	g.snap.settleArrived()
 	g.resting.note()
+	g.tellLed()
 	if g.removed {
 		g.gone = true
 		g.host.placing.remove(g)
+	}
+}
+
+// tellLed tells the owner when the lead of the meta group comes here, or goes.
+func (g *group) tellLed() {
+	h := g.host
+	if g.replica.Group != 0 || h.cfg.MetaLed == nil {
+		return
+	}
+	leads := g.role == raft.RoleLeader && g.applied.Term == g.state.Term && g.stopped == nil && !g.removed
+	if leads != h.metaLed {
+		h.metaLed = leads
+		h.cfg.MetaLed(leads)
 	}
 }
 

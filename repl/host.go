@@ -47,6 +47,13 @@ type HostConfig struct {
 	// that is not here, and that is newer than what is or was here of its group: at
 	// most once a second for each. The node from may know whether it is to be made.
 	Unmade func(from raft.NodeID, r logstore.Replica)
+	// Presence, if not nil, is called when another node has fallen silent for an
+	// election timeout, and when it is heard of after that, or for the first time.
+	Presence func(n raft.NodeID)
+	// MetaLed, if not nil, is called when the replica of the meta group here begins to
+	// lead, with an entry of its term applied, and when it no longer does. Both are
+	// called in an event or a turn, and must not call the host.
+	MetaLed func(leads bool)
 	// Chance seeds what is random here: election timeouts.
 	Chance uint64
 	// ElectionTicks and HeartbeatTicks are raft's, in ticks.
@@ -128,7 +135,8 @@ type Host struct {
 	full      fullness
 	fetching  fetching
 	unmade    unmade
-	awake     int // groups that are not quiet
+	metaLed   bool // as MetaLed was told last
+	awake     int  // groups that are not quiet
 	beats     heartbeats
 	chores    chores
 	answers   answers

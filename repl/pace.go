@@ -14,6 +14,11 @@ var errPaceEnds = errors.New("the node stops")
 // NewPace returns a pace of rate bytes per second; 0 or less is no limit. It returns
 // an error once stop is closed. One goroutine uses it.
 func NewPace(rate int64, stop <-chan struct{}) Pace {
+	return newPaceOf(func() int64 { return rate }, stop)
+}
+
+// newPaceOf is NewPace of a rate that may change.
+func newPaceOf(rateNow func() int64, stop <-chan struct{}) Pace {
 	var due time.Time
 	return func(bytes int) error {
 		select {
@@ -21,6 +26,7 @@ func NewPace(rate int64, stop <-chan struct{}) Pace {
 			return errPaceEnds
 		default:
 		}
+		rate := rateNow()
 		if rate <= 0 {
 			return nil
 		}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"muster/logstore"
@@ -26,7 +27,8 @@ type PeersConfig struct {
 	Dial func(ctx context.Context, id raft.NodeID, addr string) (net.Conn, error)
 	// DialBulk is the same for a connection that carries snapshots.
 	DialBulk func(ctx context.Context, id raft.NodeID, addr string) (net.Conn, error)
-	// BulkRate bounds the bytes per second of snapshots to one node; 0: any.
+	// BulkRate bounds the bytes per second of snapshots to one node; 0: any. It is what
+	// [Peers.SetBulkRate] goes back to.
 	BulkRate int64
 	// Sent is told the end of each snapshot, unless Peers closes before.
 	Sent func(s *SnapshotStream, err error)
@@ -60,6 +62,7 @@ type Peers struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	ended  sync.WaitGroup
+	rate   atomic.Int64 // bytes per second of snapshots to one node; 0: any
 
 	mu    sync.Mutex
 	peers map[raft.NodeID]*peer // guarded by mu
@@ -72,7 +75,17 @@ type Peers struct {
 func NewPeers(cfg PeersConfig) *Peers {
 	p := &Peers{cfg: cfg, peers: make(map[raft.NodeID]*peer), addresses: NewAddresses(cfg.Own, cfg.Seeds)}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.rate.Store(cfg.BulkRate)
 	return p
+}
+
+// SetBulkRate bounds the bytes per second of snapshots to one node from now on, those
+// that are under way too; 0: as [PeersConfig.BulkRate] says.
+func (p *Peers) SetBulkRate(rate int64) {
+	if rate == 0 {
+		rate = p.cfg.BulkRate
+	}
+	p.rate.Store(rate)
 }
 
 // SetNode makes a node known, or changes the address that the table has of it.
