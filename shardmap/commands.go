@@ -8,7 +8,7 @@ import (
 // Level is the newest level of commands that this code understands. It rises by
 // one whenever a row or a field is added that an older build would not
 // understand.
-const Level = 2
+const Level = 3
 
 // Shape says how the items of a command lie. It decides which of them are keys.
 type Shape uint8
@@ -71,6 +71,17 @@ var commandRows = [...]CommandRow{
 var tableRows = [...]CommandRow{
 	TableFound:    {Name: "found", Level: 1, Shape: ShapeBody, Frees: true, read: (*tableReader).found},
 	TableAnnounce: {Name: "announce", Level: 1, Shape: ShapeBody, Frees: true, read: (*tableReader).announce},
+	// Nodes come and go even when disks are full: that is how they get room.
+	TableJoin:        {Name: "join", Level: 3, Shape: ShapeBody, Frees: true, read: (*tableReader).join},
+	TableMembers:     {Name: "members", Level: 3, Shape: ShapeBody, Frees: true, read: (*tableReader).members},
+	TableLeave:       {Name: "leave", Level: 3, Shape: ShapeBody, Frees: true, read: (*tableReader).leave},
+	TableDrain:       {Name: "drain", Level: 3, Shape: ShapeBody, Frees: true, Asked: true, read: (*tableReader).drain},
+	TableLabel:       {Name: "label", Level: 3, Shape: ShapeBody, Frees: true, Asked: true, read: (*tableReader).setLabels},
+	TableSetting:     {Name: "setting", Level: 3, Shape: ShapeBody, Frees: true, Asked: true, read: (*tableReader).setting},
+	TablePrefer:      {Name: "prefer", Level: 3, Shape: ShapeBody, Frees: true, read: (*tableReader).prefer},
+	TableJob:         {Name: "job", Level: 3, Shape: ShapeBody, Frees: true, Asked: true, read: (*tableReader).newJob},
+	TableJobState:    {Name: "job state", Level: 3, Shape: ShapeBody, Frees: true, Asked: true, read: (*tableReader).setJobState},
+	TableJobProgress: {Name: "job progress", Level: 3, Shape: ShapeBody, Frees: true, read: (*tableReader).jobProgress},
 }
 
 // Row returns the row of k; nil if this level has none.

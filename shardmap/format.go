@@ -3,7 +3,8 @@ package shardmap
 import "fmt"
 
 // formats are those of one kind of state that this build reads: from the oldest to the
-// newest, which is the only one that it writes. A state of an older format that is read
+// newest, which is the only one that it writes, save that a table is written in the
+// format of the cluster's level. A state of an older format that is read
 // is written anew with the replica's next snapshot. "How to change a format" in
 // docs/architecture.md says what to do here.
 type formats struct {
@@ -14,7 +15,7 @@ type formats struct {
 var (
 	mapFormats   = formats{what: "state", oldest: 2, newest: 2}
 	slotFormats  = formats{what: "snapshot of a slot", oldest: 2, newest: 2}
-	tableFormats = formats{what: "table", oldest: 3, newest: 3}
+	tableFormats = formats{what: "table", oldest: 3, newest: 4}
 )
 
 func (f formats) String() string {

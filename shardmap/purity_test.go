@@ -1,6 +1,7 @@
 package shardmap
 
 import (
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"path/filepath"
@@ -19,6 +20,7 @@ func TestImportsArePure(t *testing.T) {
 		"github.com/cespare/xxhash/v2", "muster/shardmap/pack", "muster/raft",
 		"muster/shardmap", "muster/raft/quorum", // of plan
 	}
+	units := []string{"Duration", "Second", "Minute", "Hour"}
 	for _, dir := range []string{".", "pack", "plan"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil || len(files) == 0 {
@@ -33,10 +35,39 @@ func TestImportsArePure(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, i := range f.Imports {
-				if path, _ := strconv.Unquote(i.Path.Value); !slices.Contains(allowed, path) {
+				path, _ := strconv.Unquote(i.Path.Value)
+				if path == "time" {
+					if used := usedOf(t, name, "time"); !allIn(used, units) {
+						t.Errorf("%s uses %q of package time, which has a clock; only %q are pure", name, used, units)
+					}
+					continue
+				}
+				if !slices.Contains(allowed, path) {
 					t.Errorf("%s imports %s", name, path)
 				}
 			}
 		}
 	}
+}
+
+// usedOf returns what a file uses of an imported package.
+func usedOf(t *testing.T, file, pkg string) (used []string) {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(f, func(n ast.Node) bool {
+		if s, ok := n.(*ast.SelectorExpr); ok {
+			if x, ok := s.X.(*ast.Ident); ok && x.Name == pkg {
+				used = append(used, s.Sel.Name)
+			}
+		}
+		return true
+	})
+	return used
+}
+
+func allIn(list, allowed []string) bool {
+	return !slices.ContainsFunc(list, func(s string) bool { return !slices.Contains(allowed, s) })
 }

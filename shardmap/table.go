@@ -51,16 +51,26 @@ type Label struct {
 
 // TableNode is one line of the peer list.
 type TableNode struct {
-	ID      raft.NodeID
-	Name    string
-	Addr    string // host:port that others reach it at
-	Role    NodeRole
-	Labels  []Label // by key
-	Version string  // of its binary
-	Start   uint64  // how often it was started, by its own word; it proves nothing
+	ID   raft.NodeID
+	Name string
+	Addr string // host:port that others reach it at
+	Role NodeRole
+	// Labels are those that count, by key: Announced, with Given over them.
+	// Invariant: this is what [TableNode.mergeLabels] makes of the two.
+	Labels  []Label
+	Version string // of its binary
+	Start   uint64 // how often it was started, by its own word; it proves nothing
 	// Level is the newest that its binary understands, by its own word. Invariant: no
 	// lower than the table's.
 	Level uint32
+	// Draining: its leaders and replicas are to go elsewhere. From level 3 on, as is
+	// what follows.
+	Draining bool
+	// Announced are the labels that the node was started with, by key.
+	Announced []Label
+	// Given are the labels that a person gave by command, by key. One without a value
+	// takes away what the node announces under that key.
+	Given []Label
 }
 
 // TableReplica is one member that a group is meant to have.
@@ -85,6 +95,17 @@ type TableGroup struct {
 	// none if it is to get its slots by moves. They stay what they were: what the group
 	// owns, its own log says, and where a slot is looked for today, Table.Slots.
 	FirstSlots []SlotRange
+	// Seen is the entry of the group's log that brought the membership that Replicas
+	// was read from; zero: it is the founding's, and nothing was read yet. Below level 3
+	// it always is.
+	Seen raft.LogID
+	// Next is the replica id that the group allots next, as of Seen. Invariant: above
+	// that of each replica.
+	Next raft.ReplicaID
+	// ByHand: a person chose the replicas; their number is then left as it is.
+	ByHand bool
+	// Pinned: a person chose Preferred; it stays while it can lead.
+	Pinned bool
 }
 
 // Table is what every node knows of the cluster. It is a value: once handed
@@ -105,6 +126,15 @@ type Table struct {
 	Meta     TableGroup   // the meta group, which owns no slots
 	Groups   []TableGroup // the others, by id
 	Slots    [Slots]raft.GroupID
+	// Settings are those that were changed, by name. From level 3 on, as is what
+	// follows.
+	Settings []Setting
+	// Jobs are all unfinished ones, at most [JobsMax], and the last finished ones, at
+	// most [JobsKept], by id.
+	Jobs []Job
+	// Removed are the nodes that were taken off the list, by id, at most [RemovedMax].
+	// Their ids never come back. Invariant: none of them is among Nodes.
+	Removed []raft.NodeID
 }
 
 // Founded reports whether the table describes a cluster.
@@ -144,11 +174,47 @@ func (t *Table) Group(id raft.GroupID) (TableGroup, bool) {
 	if id == 0 {
 		return t.Meta, t.Founded()
 	}
-	i, ok := slices.BinarySearchFunc(t.Groups, id, func(g TableGroup, id raft.GroupID) int { return int(g.ID) - int(id) })
+	i, ok := t.group(id)
 	if !ok {
 		return TableGroup{}, false
 	}
 	return t.Groups[i], true
+}
+
+func (t *Table) group(id raft.GroupID) (int, bool) {
+	return slices.BinarySearchFunc(t.Groups, id, func(g TableGroup, id raft.GroupID) int { return int(g.ID) - int(id) })
+}
+
+// EachGroup yields the row of each group, the meta group's first.
+func (t *Table) EachGroup(yield func(*TableGroup) bool) {
+	if !yield(&t.Meta) {
+		return
+	}
+	for i := range t.Groups {
+		if !yield(&t.Groups[i]) {
+			return
+		}
+	}
+}
+
+// ReplicaOn returns the replica that a node has of the group.
+func (g *TableGroup) ReplicaOn(n raft.NodeID) (TableReplica, bool) {
+	for _, r := range g.Replicas {
+		if r.Node == n {
+			return r, true
+		}
+	}
+	return TableReplica{}, false
+}
+
+// voters returns how many replicas of the group vote.
+func (g *TableGroup) voters() (n int) {
+	for _, r := range g.Replicas {
+		if r.Role == ReplicaVoter {
+			n++
+		}
+	}
+	return n
 }
 
 // SlotsOf returns the slots that are looked for at a group, in order.

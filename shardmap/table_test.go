@@ -181,7 +181,7 @@ func TestTableRefuses(t *testing.T) {
 		want error
 	}{
 		"newer level":  {b, ErrLevel},
-		"kind 3":       {pack.AppendUint(pack.AppendUint(pack.AppendArray(nil, 2), 3), 0), ErrLevel},
+		"newer kind":   {pack.AppendUint(pack.AppendUint(pack.AppendArray(nil, 2), uint64(len(tableRows))), 0), ErrLevel},
 		"more fields":  {longer, ErrLevel},
 		"fewer fields": {append([]byte{0x92, 2, 0x96}, make([]byte, 6)...), ErrCommand},
 		"empty":        {nil, ErrCommand},

@@ -29,7 +29,7 @@ func (t *Table) Try(payload []byte) (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	made, refused := c.apply(t, raft.LogID{Index: t.Index + 1})
+	made, refused := t.with(row, c, raft.LogID{Index: t.Index + 1})
 	if refused != nil {
 		return nil, refusalOf(row, refused)
 	}

@@ -1,7 +1,6 @@
 package shardmap
 
 import (
-	"errors"
 	"fmt"
 
 	"muster/raft"
@@ -13,8 +12,18 @@ import (
 type TableCommandKind uint8
 
 const (
-	TableFound    TableCommandKind = 1 // makes the cluster; body: Found
-	TableAnnounce TableCommandKind = 2 // a member says what it is; body: Announce
+	TableFound       TableCommandKind = 1  // makes the cluster; body: Found
+	TableAnnounce    TableCommandKind = 2  // a member says what it is; body: Announce
+	TableJoin        TableCommandKind = 3  // a host becomes a member; body: Join
+	TableMembers     TableCommandKind = 4  // what a group's membership has become; body: Members
+	TableLeave       TableCommandKind = 5  // a node is no member any more; body: Leave
+	TableDrain       TableCommandKind = 6  // a node's replicas are to go elsewhere, or may stay; body: Drain
+	TableLabel       TableCommandKind = 7  // labels are given to a node; body: SetLabels
+	TableSetting     TableCommandKind = 8  // the cluster's setting is changed; body: Setting
+	TablePrefer      TableCommandKind = 9  // who should lead a group; body: Prefer
+	TableJob         TableCommandKind = 10 // a job begins; body: NewJob
+	TableJobState    TableCommandKind = 11 // a job pauses, runs again or ends; body: SetJobState
+	TableJobProgress TableCommandKind = 12 // how far a job is; body: JobProgress
 )
 
 // Limits of the table. They are checked when a command is applied: one that is
@@ -24,102 +33,27 @@ const (
 	TableNodesMax = 1000
 	// TableTextMax bounds each name, address, version, label, in bytes.
 	TableTextMax = 255
-	// TableLabelsMax bounds the labels of a node.
+	// TableLabelsMax bounds the labels that a node announces, and those that it was given.
 	TableLabelsMax = 64
+	// TableReplicasMax bounds the replicas of all groups together, so that each node can
+	// read the table's snapshot.
+	TableReplicasMax = 1 << 17
+	// JobsMax bounds the unfinished jobs. A person sees no further, and the table goes to
+	// each node with each change.
+	JobsMax = 256
+	// JobsKept is how many finished jobs are remembered.
+	JobsKept = 64
+	// RemovedMax bounds the nodes that were taken off the list.
+	RemovedMax = 65536
 	// TableElementsMax bounds the msgpack elements of one command.
 	TableElementsMax = 1 << 18
 )
 
-// Found makes a cluster, once. A command to the meta group is a msgpack array
-// of two, kind and body; this body is
-//
-//	[cluster, cluster id, level, value max, groups, [node, …]]
-//	node:   [id, name, addr, role, [label, …], version, start, level]
-//	label:  [key, value]
-//
-// with texts as strings.
-type Found struct {
-	Cluster   string
-	ClusterID uint64
-	Level     uint32
-	ValueMax  int // bytes
-	Groups    int // data groups, numbered from 1
-	Nodes     []FoundNode
-}
-
-type (
-	// FoundNode is a founding node: its line in the table.
-	FoundNode = TableNode
-	// FoundLabel is one of its labels, as in its line.
-	FoundLabel = Label
-)
-
-// Announce tells the cluster what a member is since its last start:
-//
-//	[node, start, addr, version, name, [label, …], level]
-type Announce struct {
-	Node    raft.NodeID
-	Start   uint64
-	Addr    string
-	Version string
-	Name    string
-	Labels  []Label
-	Level   uint32 // the newest that its binary understands
-}
-
-// AppendFound appends the bytes of a founding to b. At this level the error is
-// always nil.
-func AppendFound(b []byte, f *Found) ([]byte, error) {
+// appendTableHead appends what stands before the fields of a command's body.
+func appendTableHead(b []byte, k TableCommandKind, fields int) []byte {
 	b = pack.AppendArray(b, 2)
-	b = pack.AppendUint(b, uint64(TableFound))
-	b = pack.AppendArray(b, 6)
-	b = pack.AppendString(b, f.Cluster)
-	b = pack.AppendUint(b, f.ClusterID)
-	b = pack.AppendUint(b, uint64(f.Level))
-	b = pack.AppendUint(b, uint64(f.ValueMax))
-	b = pack.AppendUint(b, uint64(f.Groups))
-	b = pack.AppendArray(b, len(f.Nodes))
-	for i := range f.Nodes {
-		b = appendTableNode(b, &f.Nodes[i])
-	}
-	return b, nil
-}
-
-func appendTableNode(b []byte, n *TableNode) []byte {
-	b = pack.AppendArray(b, 8)
-	b = pack.AppendUint(b, uint64(n.ID))
-	b = pack.AppendString(b, n.Name)
-	b = pack.AppendString(b, n.Addr)
-	b = pack.AppendUint(b, uint64(n.Role))
-	b = appendLabels(b, n.Labels)
-	b = pack.AppendString(b, n.Version)
-	b = pack.AppendUint(b, n.Start)
-	return pack.AppendUint(b, uint64(n.Level))
-}
-
-// AppendAnnounce appends the bytes of an announcement to b. At this level the
-// error is always nil.
-func AppendAnnounce(b []byte, a *Announce) ([]byte, error) {
-	b = pack.AppendArray(b, 2)
-	b = pack.AppendUint(b, uint64(TableAnnounce))
-	b = pack.AppendArray(b, 7)
-	b = pack.AppendUint(b, uint64(a.Node))
-	b = pack.AppendUint(b, a.Start)
-	b = pack.AppendString(b, a.Addr)
-	b = pack.AppendString(b, a.Version)
-	b = pack.AppendString(b, a.Name)
-	b = appendLabels(b, a.Labels)
-	return pack.AppendUint(b, uint64(a.Level)), nil
-}
-
-func appendLabels(b []byte, labels []Label) []byte {
-	b = pack.AppendArray(b, len(labels))
-	for _, l := range labels {
-		b = pack.AppendArray(b, 2)
-		b = pack.AppendString(b, l.Key)
-		b = pack.AppendString(b, l.Value)
-	}
-	return b
+	b = pack.AppendUint(b, uint64(k))
+	return pack.AppendArray(b, fields)
 }
 
 // tableReader reads the body of a command: of those to the meta group, and of those to
@@ -165,46 +99,6 @@ func list[E any](r *tableReader, bytes int, read func() E) []E {
 		out = append(out, read())
 	}
 	return out
-}
-
-func (r *tableReader) labels() []Label {
-	return list(r, 3, func() Label {
-		r.fields("label", 2)
-		return Label{r.String(), r.String()}
-	})
-}
-
-func (r *tableReader) found() (tableCommand, error) {
-	f := new(Found)
-	r.fields("found", 6)
-	f.Cluster, f.ClusterID = r.String(), r.Uint()
-	f.Level = uint32(r.UintMax(1<<32 - 1))
-	f.ValueMax, f.Groups = int(r.UintMax(1<<31-1)), int(r.UintMax(1<<31-1))
-	f.Nodes = list(r, nodeBytesMin, r.node)
-	return f, r.err()
-}
-
-// nodeBytesMin is what a node takes at least: nine heads, and an address of
-// one byte.
-const nodeBytesMin = 10
-
-func (r *tableReader) node() (n TableNode) {
-	r.fields("node", 8)
-	n.ID, n.Name, n.Addr = raft.NodeID(r.Uint()), r.String(), r.String()
-	n.Role, n.Labels = NodeRole(r.UintMax(255)), r.labels()
-	n.Version, n.Start = r.String(), r.Uint()
-	n.Level = uint32(r.UintMax(1<<32 - 1))
-	return n
-}
-
-func (r *tableReader) announce() (tableCommand, error) {
-	a := new(Announce)
-	r.fields("announce", 7)
-	a.Node, a.Start = raft.NodeID(r.Uint()), r.Uint()
-	a.Addr, a.Version, a.Name = r.String(), r.String(), r.String()
-	a.Labels = r.labels()
-	a.Level = uint32(r.UintMax(1<<32 - 1))
-	return a, r.err()
 }
 
 // tableCommand is a command to the meta group that was read.
@@ -258,28 +152,4 @@ func TableKindOf(payload []byte) TableCommandKind {
 		return TableCommandKind(kind)
 	}
 	return 0
-}
-
-// validate says why the line of a node cannot stand in the table.
-func (n *TableNode) validate() error {
-	switch {
-	case n.ID == 0:
-		return errors.New("node id is zero")
-	case n.Addr == "":
-		return fmt.Errorf("node %s has no address", n.ID)
-	case n.Role != NodeServer && n.Role != NodeClient:
-		return fmt.Errorf("node %s has role %d, want %d (server) or %d (client)", n.ID, n.Role, NodeServer, NodeClient)
-	case len(n.Labels) > TableLabelsMax:
-		return fmt.Errorf("node %s has %d labels, the limit is %d", n.ID, len(n.Labels), TableLabelsMax)
-	}
-	texts := []string{n.Name, n.Addr, n.Version}
-	for _, l := range n.Labels {
-		texts = append(texts, l.Key, l.Value)
-	}
-	for _, s := range texts {
-		if len(s) > TableTextMax {
-			return fmt.Errorf("node %s: %q… has %d bytes, the limit is %d", n.ID, s[:32], len(s), TableTextMax)
-		}
-	}
-	return nil
 }

@@ -1,9 +1,9 @@
 package shardmap
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"muster/raft"
@@ -54,7 +54,7 @@ func (m *TableMachine) Apply(id raft.LogID, payload []byte) (TableResult, error)
 	if err != nil {
 		return TableResult{}, fmt.Errorf("apply %s: %w", id, err)
 	}
-	t, refused := c.apply(m.table.Load(), id)
+	t, refused := m.table.Load().with(row, c, id)
 	// What the others do from here on, this build could not.
 	if err := t.understood(m.level); err != nil {
 		return TableResult{}, fmt.Errorf("apply %s: %w", id, err)
@@ -75,101 +75,76 @@ func (t *Table) understood(level uint32) error {
 	return nil
 }
 
-// apply returns the table of a cluster made by f.
-func (f *Found) apply(t *Table, id raft.LogID) (*Table, error) {
-	switch {
-	case t.Founded() && t.ClusterID == f.ClusterID:
-		return t, nil
-	case t.Founded():
-		return t, fmt.Errorf("this is cluster %q (%016x) already, it cannot become %q (%016x)", t.Cluster, t.ClusterID, f.Cluster, f.ClusterID)
-	case f.ClusterID == 0 || f.Cluster == "" || len(f.Cluster) > TableTextMax:
-		return t, fmt.Errorf("cluster name %q, id %016x: want a name of at most %d bytes, and an id", f.Cluster[:min(len(f.Cluster), 32)], f.ClusterID, TableTextMax)
-	case f.Groups < 1 || f.Groups > Slots:
-		return t, fmt.Errorf("%d groups, want 1 to %d, so that each has a slot", f.Groups, Slots)
-	case f.ValueMax < 1 || f.ValueMax > ValueMaxLimit:
-		return t, fmt.Errorf("values of at most %d bytes, want 1 to %d", f.ValueMax, ValueMaxLimit)
-	case len(f.Nodes) == 0 || len(f.Nodes) > TableNodesMax:
-		return t, fmt.Errorf("%d nodes, want 1 to %d", len(f.Nodes), TableNodesMax)
+// with returns the table as the command c of row leaves it, or why the command is
+// refused; then, and where nothing changes, that is t itself. It leaves t as it is.
+func (t *Table) with(row *CommandRow, c tableCommand, id raft.LogID) (*Table, error) {
+	if err := t.takes(row); err != nil {
+		return t, err
 	}
-	made := &Table{Cluster: f.Cluster, ClusterID: f.ClusterID, Level: f.Level, Index: id.Index, Epoch: id.Index, ValueMax: f.ValueMax,
-		Nodes: slices.Clone(f.Nodes)}
-	slices.SortFunc(made.Nodes, func(a, b TableNode) int { return cmp.Compare(a.ID, b.ID) })
-	var servers []raft.NodeID
-	for i := range made.Nodes {
-		n := &made.Nodes[i]
-		if err := n.validate(); err != nil {
-			return t, err
-		}
-		if i > 0 && made.Nodes[i-1].ID == n.ID {
-			return t, fmt.Errorf("node %s is named twice", n.ID)
-		}
-		if n.Level < f.Level {
-			return t, fmt.Errorf("node %s understands level %d, the cluster is to be of level %d", n.ID, n.Level, f.Level)
-		}
-		if n.Role == NodeServer {
-			servers = append(servers, n.ID)
-		}
-		n.Labels = sortedLabels(n.Labels)
-	}
-	if len(servers) == 0 {
-		return t, fmt.Errorf("no server among %d nodes, want one at least", len(made.Nodes))
-	}
-	made.Meta = PlanMeta(made.Nodes)
-	made.Groups, made.Slots = Plan(servers, f.Groups)
-	for i := range made.Groups {
-		made.Groups[i].Incarnation = raft.Incarnation(id.Index)
+	made, err := c.apply(t, id)
+	if err != nil {
+		return t, err
 	}
 	return made, nil
 }
 
-// apply returns the table with a node's line as a says, and at the level that all
-// members have announced by now.
-func (a *Announce) apply(t *Table, id raft.LogID) (*Table, error) {
-	i, ok := t.node(a.Node)
-	if !ok {
-		return t, fmt.Errorf("node %s is not a member", a.Node)
+// takes refuses a command that the cluster is not at the level for. Who proposes one
+// asks [CommandRow.Admit] before; but what a command of a newer level leaves behind
+// the table's older format can't hold, so it must not get by.
+func (t *Table) takes(row *CommandRow) error {
+	if row.Level <= 1 || t.Founded() && row.Level <= t.Level {
+		return nil
 	}
-	// The start is what the node counts, for people to read. It may go back: one that
-	// somebody made up must not keep the node out. Which life of a node is taken is
-	// settled before this log (repl/lives.go).
-	was := t.Nodes[i]
-	now := was
-	now.Start, now.Addr, now.Version, now.Name, now.Labels, now.Level = a.Start, a.Addr, a.Version, a.Name, sortedLabels(a.Labels), a.Level
-	if err := now.validate(); err != nil {
-		return t, err
+	object := "command " + row.Name
+	if !t.Founded() {
+		return &Refusal{Kind: RefusedConflict, Object: object, Found: "there is no cluster yet", Next: "start muster serve on all hosts of --join, and wait for `node ready`"}
 	}
-	if now.Level < t.Level {
-		return t, fmt.Errorf("node %s understands level %d, the cluster is at level %d: start the newer muster there", a.Node, a.Level, t.Level)
-	}
-	if now.Start == was.Start && now.Addr == was.Addr && now.Version == was.Version && now.Name == was.Name && now.Level == was.Level && slices.Equal(now.Labels, was.Labels) {
-		return t, nil
-	}
-	made := *t
-	made.Nodes = slices.Clone(t.Nodes)
-	made.Nodes[i] = now
-	made.Index = id.Index
-	made.Level = made.levelOfAll()
-	return &made, nil
+	return below(t, object, row.Level)
 }
 
-// levelOfAll returns the highest level that all members have announced. Each says it
-// anew with each start, before it serves; one that has gone back to an older binary
-// is refused while the cluster is above that one's level, and stops at the entry
-// that raises the level above it.
-func (t *Table) levelOfAll() uint32 {
-	level := t.Nodes[0].Level
+// below returns the refusal of what needs a level that the cluster is not at. It names
+// the nodes whose binaries are older.
+func below(t *Table, object string, needs uint32) error {
+	var older []string
 	for i := range t.Nodes {
-		if bug("level of the newest member") {
-			level = max(level, t.Nodes[i].Level)
-		} else {
-			level = min(level, t.Nodes[i].Level)
+		if n := &t.Nodes[i]; n.Level < needs && len(older) < describedMax {
+			older = append(older, n.called())
 		}
 	}
-	return max(t.Level, level)
+	found := fmt.Sprintf("it needs level %d, the cluster is at level %d", needs, t.Level)
+	return &Refusal{Kind: RefusedLevel, Object: object, Found: found, Next: "start the newer muster on " + strings.Join(older, ", ")}
 }
 
-func sortedLabels(labels []Label) []Label {
-	return slices.SortedFunc(slices.Values(labels), func(a, b Label) int {
-		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.Value, b.Value))
-	})
+// draft is a table that an entry makes of the one before it. Its lists are those of that
+// one, which must stay as it is: to change an element takes a list of its own.
+type draft struct{ *Table }
+
+// draft returns what the entry id begins with.
+func (t *Table) draft(id raft.LogID) draft {
+	made := *t
+	made.Index = id.Index
+	return draft{&made}
+}
+
+// editNode returns the line of a node to be changed, in a list of the draft's own.
+func (d draft) editNode(i int) *TableNode {
+	d.Nodes = slices.Clone(d.Nodes)
+	return &d.Nodes[i]
+}
+
+// editGroup returns the row of a group, which is in the table, to be changed in a list of
+// the draft's own.
+func (d draft) editGroup(id raft.GroupID) *TableGroup {
+	if id == 0 {
+		return &d.Meta
+	}
+	i, _ := d.group(id)
+	d.Groups = slices.Clone(d.Groups)
+	return &d.Groups[i]
+}
+
+// editJob returns a job to be changed, in a list of the draft's own.
+func (d draft) editJob(i int) *Job {
+	d.Jobs = slices.Clone(d.Jobs)
+	return &d.Jobs[i]
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"muster/raft"
 	"muster/shardmap/pack"
@@ -15,20 +16,29 @@ import (
 // little-endian:
 //
 //	 0  8    "mustmeta"
-//	 8  u16  format, 3
+//	 8  u16  format: 4; 3 while the table's level is below 3, because members of that
+//	         level must be able to read it
 //	10  u16  zero
 //	12  u32  length of what follows, in bytes
 //	16       the table, in msgpack
 //
-// The table is an array, as are its parts; texts are strings:
+// The table is an array, as are its parts; texts are strings, yes and no are booleans:
 //
-//	table:   [cluster, cluster id, level, index, epoch, value max, [node, …], meta group, [group, …], [run, …]]
-//	node:    [id, name, addr, role, [label, …], version, start, level], as in a founding
+//	table:   [cluster, cluster id, level, index, epoch, value max, [node, …], meta group, [group, …], [run, …],
+//	          [setting, …], [job, …], [removed node id, …]]
+//	node:    [id, name, addr, role, [announced label, …], version, start, level, draining, [given label, …]]
 //	label:   [key, value]
-//	group:   [id, incarnation, preferred node, [founder, …], [replica, …], [first slots, …]]
+//	group:   [id, incarnation, preferred node, [founder, …], [replica, …], [first slots, …],
+//	          [seen term, seen index], next replica id, by hand, pinned]
 //	replica: [replica id, node, role], a founder too
 //	first slots: [from, to], both included
 //	run:     [number of slots, group], the runs of all slots, in order
+//	setting: [name, value]
+//	job:     [id, kind, state, node, group, force, role, name of the node, done, total, why]
+//
+// Format 3 ends each array of two lines above with the first: at that level there is no
+// more. A node's labels there are those that it announces, without draining and given
+// ones; what a group allots next follows from its replicas, which are the founding's.
 //
 // That is all of it: what the table's log says is in the table, save where it
 // stands, which is said by what holds the stream. So are checksums. Bytes that
@@ -39,11 +49,24 @@ const (
 	tableHeader = 16
 	// tableBytesMax is above what [TableNodesMax] nodes with all their
 	// labels, and all groups, can take.
-	tableBytesMax = 64 << 20
-	// tableElementsMax bounds the msgpack elements: 200 for each node, and
-	// four groups of five replicas for every four slots.
-	tableElementsMax = 1 << 20
+	tableBytesMax = 128 << 20
+	// tableElementsMax bounds the msgpack elements: 400 for each node, 20 and the
+	// founders for each group, four for each of [TableReplicasMax] replicas.
+	tableElementsMax = 1 << 21
+
+	// tableFormatOlder is the format of a table below [tableFormatLevel].
+	tableFormatOlder = 3
+	tableFormatLevel = 3
 )
+
+// format returns the format that the table is written in. It depends on nothing else, so
+// that equal tables have equal bytes.
+func (t *Table) format() uint16 {
+	if t.Level < tableFormatLevel && !bug("newest format below its level") {
+		return tableFormatOlder
+	}
+	return tableFormats.newest
+}
 
 // TableCopy is the table as it was at one entry.
 type TableCopy struct{ table *Table }
@@ -81,11 +104,12 @@ func (m *TableMachine) Load(r io.Reader, at raft.LogID) error {
 
 func (t *Table) appendSnapshot(b []byte) []byte {
 	b = append(b, tableMagic...)
-	b = binary.LittleEndian.AppendUint16(b, tableFormats.newest)
+	format := t.format()
+	b = binary.LittleEndian.AppendUint16(b, format)
 	b = binary.LittleEndian.AppendUint16(b, 0)
 	b = binary.LittleEndian.AppendUint32(b, 0)
 	from := len(b)
-	b = pack.AppendArray(b, tableFields)
+	b = pack.AppendArray(b, fieldsOf(format, tableFields, tableFieldsAdded))
 	b = pack.AppendString(b, t.Cluster)
 	b = pack.AppendUint(b, t.ClusterID)
 	b = pack.AppendUint(b, uint64(t.Level))
@@ -94,12 +118,16 @@ func (t *Table) appendSnapshot(b []byte) []byte {
 	b = pack.AppendUint(b, uint64(t.ValueMax))
 	b = pack.AppendArray(b, len(t.Nodes))
 	for i := range t.Nodes {
-		b = appendTableNode(b, &t.Nodes[i])
+		if format == tableFormatOlder {
+			b = appendTableNode(b, &t.Nodes[i], t.Nodes[i].Announced)
+		} else {
+			b = appendKeptNode(b, &t.Nodes[i])
+		}
 	}
-	b = appendTableGroup(b, &t.Meta)
+	b = appendTableGroup(b, &t.Meta, format)
 	b = pack.AppendArray(b, len(t.Groups))
 	for i := range t.Groups {
-		b = appendTableGroup(b, &t.Groups[i])
+		b = appendTableGroup(b, &t.Groups[i], format)
 	}
 	runs := t.Ranges()
 	b = pack.AppendArray(b, len(runs))
@@ -108,31 +136,75 @@ func (t *Table) appendSnapshot(b []byte) []byte {
 		b = pack.AppendUint(b, uint64(r.To-r.From)+1)
 		b = pack.AppendUint(b, uint64(r.Group))
 	}
+	if format != tableFormatOlder {
+		b = t.appendAdded(b)
+	}
 	binary.LittleEndian.PutUint32(b[from-4:], uint32(len(b)-from))
 	return b
 }
 
-// tableFields and groupFields are how many fields a table and a group have.
+// appendAdded appends the fields of the table that format 4 has added.
+func (t *Table) appendAdded(b []byte) []byte {
+	b = pack.AppendArray(b, len(t.Settings))
+	for i := range t.Settings {
+		b = pack.AppendArray(b, 2)
+		b = appendSettingTexts(b, &t.Settings[i])
+	}
+	b = pack.AppendArray(b, len(t.Jobs))
+	for i := range t.Jobs {
+		b = t.Jobs[i].append(b)
+	}
+	b = pack.AppendArray(b, len(t.Removed))
+	for _, id := range t.Removed {
+		b = pack.AppendUint(b, uint64(id))
+	}
+	return b
+}
+
+// How many fields a table and a group have in format 3, and how many format 4 has added.
 const (
-	tableFields = 10
-	groupFields = 6
+	tableFields, tableFieldsAdded = 10, 3
+	groupFields, groupFieldsAdded = 6, 4
+	jobFields                     = 11
 )
 
-func appendTableGroup(b []byte, g *TableGroup) []byte {
-	b = pack.AppendArray(b, groupFields)
+func fieldsOf(format uint16, older, added int) int {
+	if format == tableFormatOlder {
+		return older
+	}
+	return older + added
+}
+
+func appendTableGroup(b []byte, g *TableGroup, format uint16) []byte {
+	b = pack.AppendArray(b, fieldsOf(format, groupFields, groupFieldsAdded))
 	b = pack.AppendUint(b, uint64(g.ID))
 	b = pack.AppendUint(b, uint64(g.Incarnation))
 	b = pack.AppendUint(b, uint64(g.Preferred))
-	for _, list := range [...][]TableReplica{g.Founders, g.Replicas} {
-		b = pack.AppendArray(b, len(list))
-		for _, r := range list {
-			b = pack.AppendArray(b, 3)
-			b = pack.AppendUint(b, uint64(r.Replica))
-			b = pack.AppendUint(b, uint64(r.Node))
-			b = pack.AppendUint(b, uint64(r.Role))
-		}
+	b = appendReplicas(b, g.Founders)
+	b = appendReplicas(b, g.Replicas)
+	b = appendRanges(b, g.FirstSlots)
+	if format == tableFormatOlder {
+		return b
 	}
-	return appendRanges(b, g.FirstSlots)
+	b = appendLogID(b, g.Seen)
+	b = pack.AppendUint(b, uint64(g.Next))
+	b = pack.AppendBool(b, g.ByHand)
+	return pack.AppendBool(b, g.Pinned)
+}
+
+func (j *Job) append(b []byte) []byte {
+	b = pack.AppendArray(b, jobFields)
+	b = pack.AppendUint(b, j.ID)
+	b = pack.AppendUint(b, uint64(j.Kind))
+	b = pack.AppendUint(b, uint64(j.State))
+	b = pack.AppendUint(b, uint64(j.Node))
+	b = pack.AppendUint(b, uint64(j.Group))
+	b = pack.AppendBool(b, j.Force)
+	b = pack.AppendUint(b, uint64(j.Role))
+	b = pack.AppendString(b, j.Name)
+	b = pack.AppendUint(b, j.Done)
+	b = pack.AppendUint(b, j.Total)
+	return pack.AppendString(b, j.Why)
 }
 
 // readTable reads a table, and checks it for a build that understands no more than
@@ -145,7 +217,8 @@ func readTable(d *streamReader, level uint32) (*Table, error) {
 	if string(head[:8]) != tableMagic {
 		return nil, fmt.Errorf("begins with %q, want %q", head[:8], tableMagic)
 	}
-	if err := tableFormats.check(binary.LittleEndian.Uint16(head[8:])); err != nil {
+	format := binary.LittleEndian.Uint16(head[8:])
+	if err := tableFormats.check(format); err != nil {
 		return nil, err
 	}
 	n := binary.LittleEndian.Uint32(head[12:])
@@ -160,7 +233,7 @@ func readTable(d *streamReader, level uint32) (*Table, error) {
 		return nil, err
 	}
 	r := tableReader{Reader: pack.NewReader(b[tableHeader:])}
-	t := r.table()
+	t := r.table(format)
 	if err := r.err(); err != nil {
 		return nil, err
 	}
@@ -176,17 +249,21 @@ func readTable(d *streamReader, level uint32) (*Table, error) {
 	return t, d.end()
 }
 
-func (r *tableReader) table() *Table {
+func (r *tableReader) table(format uint16) *Table {
 	t := &Table{}
-	r.fields("table", tableFields)
+	r.fields("table", fieldsOf(format, tableFields, tableFieldsAdded))
 	t.Cluster, t.ClusterID = r.String(), r.Uint()
 	t.Level = uint32(r.UintMax(1<<32 - 1))
 	t.Index = r.Uint()
 	t.Epoch = r.Uint()
 	t.ValueMax = int(r.UintMax(ValueMaxLimit))
-	t.Nodes = list(r, nodeBytesMin, r.node)
-	t.Meta = r.group()
-	t.Groups = list(r, 1+groupFields, r.group)
+	node, group := r.keptNode, func() TableGroup { return r.group(format) }
+	if format == tableFormatOlder {
+		node = r.olderNode
+	}
+	t.Nodes = list(r, nodeBytesMin, node)
+	t.Meta = group()
+	t.Groups = list(r, 1+groupFields, group)
 	slot := 0
 	list(r, 3, func() (none struct{}) {
 		r.fields("run", 2)
@@ -204,23 +281,37 @@ func (r *tableReader) table() *Table {
 	if slot != Slots && r.Err() == nil {
 		r.Fail(fmt.Sprintf("%d slots, there are %d", slot, Slots))
 	}
+	if format == tableFormatOlder {
+		return t
+	}
+	t.Settings = list(r, 3, r.settingTexts)
+	t.Jobs = list(r, 1+jobFields, r.job)
+	t.Removed = list(r, 1, func() raft.NodeID { return raft.NodeID(r.Uint()) })
 	return t
 }
 
-func (r *tableReader) group() (g TableGroup) {
-	r.fields("group", groupFields)
-	g.ID, g.Incarnation = raft.GroupID(r.UintMax(1<<16-1)), raft.Incarnation(r.Uint())
+func (r *tableReader) group(format uint16) (g TableGroup) {
+	r.fields("group", fieldsOf(format, groupFields, groupFieldsAdded))
+	g.ID, g.Incarnation = r.groupID(), raft.Incarnation(r.Uint())
 	g.Preferred = raft.NodeID(r.Uint())
-	g.Founders, g.Replicas = list(r, 4, r.replica), list(r, 4, r.replica)
+	g.Founders, g.Replicas = list(r, replicaBytesMin, r.replica), list(r, replicaBytesMin, r.replica)
 	g.FirstSlots = r.ranges()
+	if format == tableFormatOlder {
+		g.Next = g.nextOfFounding()
+		return g
+	}
+	g.Seen, g.Next = r.logID(), raft.ReplicaID(r.Uint())
+	g.ByHand, g.Pinned = r.Bool(), r.Bool()
 	return g
 }
 
-func (r *tableReader) replica() (m TableReplica) {
-	r.fields("replica", 3)
-	m.Replica, m.Node = raft.ReplicaID(r.Uint()), raft.NodeID(r.Uint())
-	m.Role = ReplicaRole(r.UintMax(255))
-	return m
+func (r *tableReader) job() (j Job) {
+	r.fields("job", jobFields)
+	j.ID, j.Kind, j.State = r.Uint(), JobKind(r.UintMax(255)), JobState(r.UintMax(255))
+	j.Node, j.Group = raft.NodeID(r.Uint()), r.groupID()
+	j.Force, j.Role = r.Bool(), NodeRole(r.UintMax(255))
+	j.Name, j.Done, j.Total, j.Why = r.String(), r.Uint(), r.Uint(), r.String()
+	return j
 }
 
 // check says why t can't be the table of a cluster.
@@ -260,12 +351,48 @@ func (t *Table) check() error {
 	if err := t.checkFirstSlots(); err != nil {
 		return err
 	}
+	if err := t.checkAdded(); err != nil {
+		return err
+	}
 	for _, r := range t.Ranges() {
 		if r.Group == 0 {
 			continue
 		}
 		if _, ok := t.Group(r.Group); !ok {
 			return fmt.Errorf("slots %s are of %s, which is not in the table", r.SlotRange, r.Group)
+		}
+	}
+	return nil
+}
+
+// checkAdded says why what format 4 has added can't be in the table.
+func (t *Table) checkAdded() error {
+	if n := t.replicas(); n > TableReplicasMax {
+		return fmt.Errorf("%d replicas, the limit is %d", n, TableReplicasMax)
+	}
+	if err := settingList(t.Settings).check(); err != nil {
+		return err
+	}
+	if open := jobList(t.Jobs).open(); open > JobsMax || len(t.Jobs)-open > JobsKept {
+		return fmt.Errorf("%d jobs, %d of them unfinished; the limits are %d finished and %d unfinished", len(t.Jobs), open, JobsKept, JobsMax)
+	}
+	for i := range t.Jobs {
+		if err := t.Jobs[i].check(); err != nil {
+			return err
+		}
+		if i > 0 && t.Jobs[i-1].ID >= t.Jobs[i].ID {
+			return fmt.Errorf("job %d is out of order", t.Jobs[i].ID)
+		}
+	}
+	if len(t.Removed) > RemovedMax {
+		return fmt.Errorf("%d removed nodes, the limit is %d", len(t.Removed), RemovedMax)
+	}
+	for i, id := range t.Removed {
+		if i > 0 && t.Removed[i-1] >= id {
+			return fmt.Errorf("removed node %s is out of order", id)
+		}
+		if _, ok := t.node(id); ok {
+			return fmt.Errorf("node %s is on the list, and removed", id)
 		}
 	}
 	return nil
@@ -307,6 +434,10 @@ func (g *TableGroup) check() error {
 				return fmt.Errorf("%s %d of %s has role %d: %w", list.name, r.Replica, g.ID, r.Role, ErrLevel)
 			case r.Replica == 0 || i > 0 && list.replicas[i-1].Replica >= r.Replica:
 				return fmt.Errorf("%s %d of %s is out of order", list.name, r.Replica, g.ID)
+			case r.Replica >= g.Next:
+				return fmt.Errorf("%s %d of %s, which allots %d next", list.name, r.Replica, g.ID, g.Next)
+			case slices.ContainsFunc(list.replicas[:i], func(o TableReplica) bool { return o.Node == r.Node }):
+				return fmt.Errorf("%s %d of %s is on node %s, which has another one", list.name, r.Replica, g.ID, r.Node)
 			}
 		}
 	}

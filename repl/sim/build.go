@@ -10,9 +10,12 @@ import (
 )
 
 const (
-	// mixedEvery is how many clusters there are for each that has members of the
-	// previous build.
+	// mixedEvery is how many clusters there are for each that has members of an older
+	// build.
 	mixedEvery = 3
+	// olderLevels is how many levels before the newest one members of the older build
+	// may be at: back to the one before the newest command that clients send.
+	olderLevels = 2
 	// upgradeEvery is how many starts of a member of the older build there are for
 	// each at which it gets the newer build.
 	upgradeEvery = 12
@@ -33,11 +36,11 @@ type builds struct {
 func (b *builds) init(c *cluster) {
 	b.c, b.founded = c, shardmap.Level
 	if c.chance.below(mixedEvery) == 0 {
-		b.founded--
+		b.founded -= uint32(1 + c.chance.below(olderLevels))
 	}
 }
 
-// mixed reports whether some founders of the cluster ran the previous build.
+// mixed reports whether some founders of the cluster ran an older build.
 func (b *builds) mixed() bool { return b.founded < shardmap.Level }
 
 // draw draws the build of one more node.

@@ -1,0 +1,319 @@
+package shardmap
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"muster/raft"
+	"muster/shardmap/pack"
+)
+
+// Setting is one setting of the cluster that was changed. The command has it for body:
+//
+//	[name, value]
+//
+// An empty value changes it back: what is then in force is the default.
+type Setting struct {
+	Name, Value string
+}
+
+// SettingRow is what there is to know of one setting of the cluster. What the limits are
+// decides what is applied, so a build with others is one of a newer level.
+type SettingRow struct {
+	Name     string
+	Default  string
+	Min, Max string // of its value; both empty: About names what it may be
+	About    string // what it does, for the command line and for the documents
+	// Level is the cluster's level from which on it can be changed.
+	Level uint32
+
+	check func(value string) error
+}
+
+// Names of the settings.
+const (
+	settingReplicas     = "replicas"
+	settingMetaVoters   = "meta-voters"
+	settingDeadAfter    = "dead-after"
+	settingMoveRate     = "move-rate"
+	settingMoveParallel = "move-parallel"
+	settingBalance      = "balance"
+)
+
+const (
+	votersMax = 5
+
+	deadAfterMin = 10 * time.Second
+	deadAfterMax = 24 * time.Hour
+
+	mebibyte    = 1 << 20
+	gibibyte    = 1 << 30
+	moveRateMin = mebibyte
+	moveRateMax = 10 * gibibyte
+
+	moveParallelMax = 64
+)
+
+// settingRows are the settings, in the order in which they are shown.
+var settingRows = [...]SettingRow{
+	{Name: settingReplicas, Default: "3", Min: "1", Max: "5", Level: 3, check: checkVoters,
+		About: "voters of each data group: 1, 3 or 5, as far as there are servers; a group whose replicas were chosen with group add or group del keeps its own number"},
+	{Name: settingMetaVoters, Default: "3", Min: "1", Max: "5", Level: 3, check: checkVoters,
+		About: "voters of the meta group: 1, 3 or 5, as far as there are servers"},
+	{Name: settingDeadAfter, Default: "5m", Min: "10s", Max: "24h", Level: 3, check: checkDeadAfter,
+		About: "how long a node is not heard of before its replicas are made elsewhere: a whole number with s, m or h"},
+	{Name: settingMoveRate, Default: "0", Min: "1MiB", Max: "10GiB", Level: 3, check: checkMoveRate,
+		About: "bytes per second, with or without KiB, MiB or GiB, at which each node sends replicas that move; 0 is each node's own --snapshot-rate"},
+	{Name: settingMoveParallel, Default: "4", Min: "1", Max: "64", Level: 3, check: checkMoveParallel,
+		About: "how many groups change their replicas at a time"},
+	{Name: settingBalance, Default: "on", Level: 3, check: checkBalance,
+		About: "on moves replicas and leaders until nodes have the same number; off moves them only off nodes that are dead, drained or removed"},
+}
+
+// Settings returns the settings that a cluster has, in the order in which they are shown.
+func Settings() []SettingRow { return slices.Clone(settingRows[:]) }
+
+func settingRow(name string) *SettingRow {
+	for i := range settingRows {
+		if settingRows[i].Name == name {
+			return &settingRows[i]
+		}
+	}
+	return nil
+}
+
+// Setting returns the value of a setting that is in force; false if there is none of that
+// name.
+func (t *Table) Setting(name string) (string, bool) {
+	return settingList(t.Settings).value(name)
+}
+
+// settingList are the settings of a table that were changed, by name.
+type settingList []Setting
+
+func (l settingList) value(name string) (string, bool) {
+	for _, s := range l {
+		if s.Name == name {
+			return s.Value, true
+		}
+	}
+	row := settingRow(name)
+	if row == nil {
+		return "", false
+	}
+	return row.Default, true
+}
+
+// number returns a setting as a number, in the unit of read. It was checked when it was
+// changed.
+func (l settingList) number(name string, read func(string) (int64, error)) int64 {
+	value, ok := l.value(name)
+	n, err := read(value)
+	if !ok || err != nil {
+		panic(fmt.Sprintf("setting %s is %q in the table: %v", name, value, err))
+	}
+	return n
+}
+
+// Replicas is how many voters a data group is to have: 1, 3 or 5.
+func (t *Table) Replicas() int {
+	return int(settingList(t.Settings).number(settingReplicas, readCount))
+}
+
+// MetaVoters is how many voters the meta group is to have: 1, 3 or 5.
+func (t *Table) MetaVoters() int {
+	return int(settingList(t.Settings).number(settingMetaVoters, readCount))
+}
+
+// DeadAfter is how long a node is not heard of before it is replaced, 10 seconds to 24
+// hours.
+func (t *Table) DeadAfter() time.Duration {
+	return time.Duration(settingList(t.Settings).number(settingDeadAfter, readDuration))
+}
+
+// MoveRate is the rate at which a node sends replicas that move, in bytes per second; 0 if
+// it is each node's own rate of snapshots.
+func (t *Table) MoveRate() int64 { return settingList(t.Settings).number(settingMoveRate, readBytes) }
+
+// MoveParallel is how many groups change their replicas at a time, 1 to 64.
+func (t *Table) MoveParallel() int {
+	return int(settingList(t.Settings).number(settingMoveParallel, readCount))
+}
+
+// Balance reports whether replicas and leaders are moved to make nodes even.
+func (t *Table) Balance() bool {
+	value, _ := t.Setting(settingBalance)
+	return value == "on"
+}
+
+// readCount reads a whole number in decimal digits.
+func readCount(s string) (int64, error) {
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err != nil || strconv.FormatUint(n, 10) != s {
+		return 0, fmt.Errorf("%s is not a whole number", describeText(s))
+	}
+	return int64(n), nil
+}
+
+// readDuration reads a whole number of seconds, minutes or hours, as nanoseconds.
+func readDuration(s string) (int64, error) {
+	for unit, d := range map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour} {
+		digits, ok := strings.CutSuffix(s, unit)
+		if !ok {
+			continue
+		}
+		n, err := readCount(digits)
+		if err != nil {
+			break
+		}
+		return n * int64(d), nil // at most 2^31 hours: no overflow in 64 bits
+	}
+	return 0, fmt.Errorf("%s is not a whole number with s, m or h", describeText(s))
+}
+
+// readBytes reads a whole number of bytes, KiB, MiB or GiB, as bytes.
+func readBytes(s string) (int64, error) {
+	digits, unit := s, int64(1)
+	for suffix, u := range map[string]int64{"KiB": 1 << 10, "MiB": mebibyte, "GiB": gibibyte} {
+		if d, ok := strings.CutSuffix(s, suffix); ok {
+			digits, unit = d, u
+		}
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || strconv.FormatInt(n, 10) != digits || n < 0 || n > math.MaxInt64/unit {
+		return 0, fmt.Errorf("%s is not a whole number of bytes, KiB, MiB or GiB", describeText(s))
+	}
+	return n * unit, nil
+}
+
+func checkVoters(value string) error {
+	n, err := readCount(value)
+	if err != nil {
+		return err
+	}
+	if n < 1 || n > votersMax || n%2 == 0 {
+		return fmt.Errorf("%d; want 1, 3 or 5", n)
+	}
+	return nil
+}
+
+func checkDeadAfter(value string) error {
+	d, err := readDuration(value)
+	if err != nil {
+		return err
+	}
+	if d < int64(deadAfterMin) || d > int64(deadAfterMax) {
+		return fmt.Errorf("%s; want 10s to 24h", value)
+	}
+	return nil
+}
+
+func checkMoveRate(value string) error {
+	n, err := readBytes(value)
+	if err != nil {
+		return err
+	}
+	if n != 0 && (n < moveRateMin || n > moveRateMax) {
+		return fmt.Errorf("%s; want 0, or 1MiB to 10GiB", value)
+	}
+	return nil
+}
+
+func checkMoveParallel(value string) error {
+	n, err := readCount(value)
+	if err != nil {
+		return err
+	}
+	if n < 1 || n > moveParallelMax {
+		return fmt.Errorf("%d; want 1 to %d", n, moveParallelMax)
+	}
+	return nil
+}
+
+func checkBalance(value string) error {
+	if value != "on" && value != "off" {
+		return fmt.Errorf("%s; want on or off", describeText(value))
+	}
+	return nil
+}
+
+// AppendSetting appends the bytes of a changed setting to b. At this level the error is
+// always nil.
+func AppendSetting(b []byte, s *Setting) ([]byte, error) {
+	b = appendTableHead(b, TableSetting, 2)
+	return appendSettingTexts(b, s), nil
+}
+
+func appendSettingTexts(b []byte, s *Setting) []byte {
+	b = pack.AppendString(b, s.Name)
+	return pack.AppendString(b, s.Value)
+}
+
+func (r *tableReader) setting() (tableCommand, error) {
+	s := new(Setting)
+	*s = r.settingTexts()
+	return s, r.err()
+}
+
+func (r *tableReader) settingTexts() Setting {
+	r.fields("setting", 2)
+	return Setting{r.String(), r.String()}
+}
+
+// apply returns the table with the setting changed. What is set to the default stays in
+// the table all the same: a later build may have another one.
+func (s *Setting) apply(t *Table, id raft.LogID) (*Table, error) {
+	object := "setting " + describeText(s.Name)
+	row := settingRow(s.Name)
+	switch {
+	case row == nil:
+		return t, &Refusal{Kind: RefusedAbsent, Object: object, Found: "there is none of that name", Next: "see muster setting list"}
+	case row.Level > t.Level:
+		return t, below(t, object, row.Level)
+	}
+	i, changed := slices.BinarySearchFunc(t.Settings, s.Name, func(has Setting, name string) int { return strings.Compare(has.Name, name) })
+	made := t.draft(id)
+	switch {
+	case s.Value == "" && !changed:
+		return t, nil
+	case s.Value == "":
+		made.Settings = slices.Delete(slices.Clone(t.Settings), i, i+1)
+		return made.Table, nil
+	}
+	if err := row.check(s.Value); err != nil {
+		return t, &Refusal{Kind: RefusedRequest, Object: object, Found: err.Error(), Next: fmt.Sprintf("see muster setting get %s", row.Name)}
+	}
+	made.Settings = slices.Clone(t.Settings)
+	switch {
+	case changed && t.Settings[i].Value == s.Value:
+		return t, nil
+	case changed:
+		made.Settings[i].Value = s.Value
+	default:
+		made.Settings = slices.Insert(made.Settings, i, *s)
+	}
+	return made.Table, nil
+}
+
+// check says why the settings can't be those of a table.
+func (l settingList) check() error {
+	for i, s := range l {
+		if i > 0 && l[i-1].Name >= s.Name {
+			return fmt.Errorf("setting %s is out of order", describeText(s.Name))
+		}
+		row := settingRow(s.Name)
+		if row == nil {
+			return fmt.Errorf("setting %s: %w", describeText(s.Name), ErrLevel)
+		}
+		if err := row.check(s.Value); err != nil {
+			return fmt.Errorf("setting %s: %w", row.Name, err)
+		}
+	}
+	return nil
+}
+
+func (s *Setting) describe() string { return describeText(s.Name) + " " + describeText(s.Value) }
