@@ -230,7 +230,11 @@ func printPlan(con *console, p *rescue.Plan) error {
 	con.line("")
 	nodes := newTable(con.out, "NODE", "ADDR", "ID", "")
 	for _, s := range p.Survivors {
-		nodes.row(s.Name, s.Addr, s.Node.String(), "survives")
+		text := "survives"
+		if s.Doubt != "" {
+			text += ", and may be of an earlier moment: " + s.Doubt
+		}
+		nodes.row(s.Name, s.Addr, s.Node.String(), text)
 	}
 	for _, g := range p.Gone {
 		nodes.row(g.Name, g.Addr, g.Node.String(), "is gone for good")

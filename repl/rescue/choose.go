@@ -58,7 +58,7 @@ func (s *surveyed) majority(g *GroupReport) (live, voters int, ok bool) {
 	count := func(list []Member) int {
 		n := 0
 		for _, m := range list {
-			if r := s.report(m.Node); r != nil && (r.Doubt == "" || bug("voter in doubt counted")) {
+			if r := s.report(m.Node); r != nil && (s.doubts[m.Node] == "" || bug("voter in doubt counted")) {
 				if own := r.group(g.Group, g.Incarnation); own != nil && own.Replica == m.Replica && own.usable() {
 					n++
 				}
@@ -156,7 +156,7 @@ func (s *surveyed) loss(own *GroupReport, source ID) string {
 		case !votes:
 		case r == nil:
 			gone = append(gone, s.name(at))
-		case r.Doubt != "":
+		case s.doubts[at] != "":
 			doubted = append(doubted, s.name(at))
 		case r.group(id, own.Incarnation) == nil || !r.group(id, own.Incarnation).usable():
 			gone = append(gone, s.name(at)+" (damaged)")
@@ -244,8 +244,7 @@ func (s *surveyed) seats(p *Plan) {
 	g := &p.Groups[0]
 	var more []Member
 	for _, m := range g.Members.Learners {
-		r := s.report(m.Node)
-		if s.server(m.Node) && (r.Doubt == "" || !s.keptAt(p, m.Node)) {
+		if s.server(m.Node) && (s.doubts[m.Node] == "" || !s.keptAt(p, m.Node)) {
 			more = append(more, m)
 		}
 	}

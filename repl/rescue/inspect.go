@@ -31,7 +31,7 @@ func Inspect(disk vfs.FS, dir string) (*Report, error) {
 	}
 	r := &Report{
 		Cluster: id.Cluster, ClusterID: ID(id.ClusterID), Node: ID(id.Node),
-		Life: lifeOf(&id), Doubt: id.Doubt.Why, Groups: []GroupReport{},
+		Life: lifeOf(&id), Doubt: id.Doubt.Why, Settled: id.Settled, Groups: []GroupReport{},
 	}
 	if r.Doubt == "" {
 		if r.Doubt, err = logstore.CheckWitness(disk, dir, &id); err != nil {
@@ -46,6 +46,14 @@ func Inspect(disk vfs.FS, dir string) (*Report, error) {
 		return nil, fmt.Errorf("inspect %s: %w", dir, err)
 	}
 	defer s.Close()
+	for _, l := range id.Chain {
+		r.Lives = append(r.Lives, LifeLink{Life{l.Number, ID(l.Mark)}, uint64(l.Last)})
+	}
+	for _, n := range s.Notes() {
+		if n.Trusted.Mark != 0 {
+			r.Notes = append(r.Notes, Note{ID(n.Node), Life{n.Trusted.Number, ID(n.Trusted.Mark)}, uint64(n.Batch)})
+		}
+	}
 	if d, hurt := s.DamageOf(logstore.Replica{}); hurt {
 		r.Unknown = d.Err().Error()
 	}

@@ -48,6 +48,8 @@ type Survivor struct {
 	// Settles: no group is kept in which this node votes, so what it promised before, and
 	// whether its directory is the newest, no longer matters.
 	Settles bool `json:"settles,omitempty"`
+	// Doubt is why its directory may be of an earlier moment.
+	Doubt string `json:"doubt,omitempty"`
 }
 
 // Gone is a node of the table that no report is of.
@@ -163,7 +165,7 @@ func Make(reports []*Report, o Options) (*Plan, error) {
 		row, _ := s.table.Node(raft.NodeID(r.Node))
 		p.Survivors = append(p.Survivors, Survivor{
 			Node: r.Node, Name: row.Name, Addr: row.Addr, Life: r.Life, Batch: r.Batch,
-			Settles: !s.keptAt(p, r.Node),
+			Settles: !s.keptAt(p, r.Node), Doubt: s.doubts[r.Node],
 		})
 	}
 	p.Table = s.after(p).AppendTo(nil)
@@ -188,7 +190,8 @@ type surveyed struct {
 	metaIs  uint64    // the incarnation of group 0
 	meta    *shardmap.TableGroup
 	table   *shardmap.Table
-	chosen  map[ID]int // how many groups begin anew with the node's log
+	doubts  map[ID]string // why a directory may be of an earlier moment, by node
+	chosen  map[ID]int    // how many groups begin anew with the node's log
 }
 
 // survey checks that the reports are of one cluster, and finds the newest table.
@@ -196,7 +199,7 @@ func survey(reports []*Report) (*surveyed, error) {
 	if len(reports) == 0 {
 		return nil, fmt.Errorf("make a plan: %w: there is no report; give those of all survivors", ErrNotNow)
 	}
-	s := &surveyed{reports: slices.Clone(reports), chosen: make(map[ID]int)}
+	s := &surveyed{reports: slices.Clone(reports), doubts: make(map[ID]string), chosen: make(map[ID]int)}
 	slices.SortFunc(s.reports, func(a, b *Report) int { return cmp.Compare(a.Node, b.Node) })
 	for i, r := range s.reports {
 		switch first := reports[0]; {
@@ -214,6 +217,7 @@ func survey(reports []*Report) (*surveyed, error) {
 			}
 		}
 	}
+	s.compareNotes()
 	best := s.best(0, s.metaIs)
 	if best == nil {
 		return nil, fmt.Errorf("make a plan: %w: no survivor has a usable log of group 0, which says what the others are; %s", ErrNotNow, s.whyNone(0, s.metaIs))
@@ -229,6 +233,26 @@ func survey(reports []*Report) (*surveyed, error) {
 		}
 	}
 	return s, nil
+}
+
+// compareNotes finds out whose directory may be of an earlier moment: by its own doubt, or
+// because another survivor remembers more of its node.
+func (s *surveyed) compareNotes() {
+	for _, r := range s.reports {
+		if r.Doubt != "" {
+			s.doubts[r.Node] = r.Doubt
+		}
+		for i := range r.Notes {
+			n := &r.Notes[i]
+			about := s.report(n.Node)
+			if about == nil || s.doubts[n.Node] != "" || bug("notes not compared") {
+				continue
+			}
+			if why := about.older(n); why != "" {
+				s.doubts[n.Node] = fmt.Sprintf("node %s knows that %s", r.Node, why)
+			}
+		}
+	}
 }
 
 // gone returns the nodes of the table without a report.

@@ -13,6 +13,7 @@ func TestPlantedBugs(t *testing.T) {
 	for bug, find := range map[string]func(testing.TB){
 		"shorter log chosen":         newestLogIsChosen,
 		"voter in doubt counted":     doubtMakesNoMajority,
+		"notes not compared":         notesAreCompared,
 		"log not begun further on":   oneSurvivor,
 		"identity before the logs":   func(t testing.TB) { crashAtEveryOperation(t) },
 		"old log goes first":         func(t testing.TB) { crashAtEveryOperation(t) },

@@ -18,6 +18,13 @@ type Report struct {
 	// Doubt is why the directory may be of an earlier moment than the node's newest;
 	// empty: nothing suggests it.
 	Doubt string `json:"doubt,omitempty"`
+	// Lives are the newest lives of the directory, oldest first, and Notes what the node
+	// had heard of other nodes: together they show a directory of an earlier moment that
+	// can't be told where it is. Settled is the number of the newest life in which a doubt
+	// ended: what was missing of the lives before it was made good.
+	Lives   []LifeLink `json:"lives"`
+	Settled uint64     `json:"settled,omitempty"`
+	Notes   []Note     `json:"notes"`
 	// Unknown is what the log lost of which nobody can tell whose it was. No replica is
 	// ever made in such a directory again.
 	Unknown string `json:"unknown,omitempty"`
@@ -32,6 +39,44 @@ type Report struct {
 type Life struct {
 	Number uint64 `json:"number"`
 	Mark   ID     `json:"mark"`
+}
+
+// LifeLink is one life in the chain of a directory.
+type LifeLink struct {
+	Life
+	Last uint64 `json:"last"` // the last batch in the log when the life began
+}
+
+// Note is what a node knew of another's lives: the one that it trusted, and how far that
+// one's log had come.
+type Note struct {
+	Node  ID     `json:"node"`
+	Life  Life   `json:"life"`
+	Batch uint64 `json:"batch"`
+}
+
+// older returns why the directory of r is of an earlier moment than a note of its node;
+// empty: the note does not show it. The rule is that of hosts (repl/lives.go), but that a
+// life which is not in the chain counts as newer, whatever the reason: nobody can ask.
+func (r *Report) older(n *Note) string {
+	if r.Settled > n.Life.Number {
+		return ""
+	}
+	for i, l := range r.Lives {
+		if l.Mark != n.Life.Mark {
+			continue
+		}
+		// What the life after it found is all that was left of it.
+		reached := r.Batch
+		if i+1 < len(r.Lives) {
+			reached = r.Lives[i+1].Last
+		}
+		if reached < n.Batch {
+			return fmt.Sprintf("its log reached batch %d in a life of which it has %d", n.Batch, reached)
+		}
+		return ""
+	}
+	return fmt.Sprintf("it had a life %d (mark %s) of which its directory does not know", n.Life.Number, n.Life.Mark)
 }
 
 // LogID is a log id within a group.

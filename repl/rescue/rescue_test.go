@@ -168,6 +168,47 @@ func doubtMakesNoMajority(t testing.TB) {
 	}
 }
 
+// A directory can be of an earlier moment without a sign of it there. If another survivor
+// remembers more of its node, it makes no majority either.
+func TestNotesAreCompared(t *testing.T) { notesAreCompared(t) }
+
+func notesAreCompared(t testing.TB) {
+	t.Helper()
+	for _, c := range []struct {
+		name  string
+		note  logstore.Note
+		keeps bool
+	}{
+		{"it knows the life", logstore.Note{Trusted: logstore.Life{Number: 1, Mark: oldLifeMark}, Batch: 2}, true},
+		{"it has less of the life", logstore.Note{Trusted: logstore.Life{Number: 1, Mark: oldLifeMark}, Batch: 1000}, false},
+		{"it does not know the life", logstore.Note{Trusted: logstore.Life{Number: 2, Mark: 5}, Batch: 1}, false},
+		{"none is trusted", logstore.Note{Life: logstore.Life{Number: 2, Mark: 5}}, true},
+	} {
+		w := newWorld(t, map[int]log{1: {entries: 4}, 2: {entries: 4}})
+		c.note.Node, c.note.Life = nodeID(1), logstore.Life{Number: 3, Mark: 6}
+		w.remember(2, c.note)
+		p := w.plan(Options{})
+		if keeps := group(p, 2).Action == Keep; keeps != c.keeps {
+			t.Errorf("%s: group 2 is kept: %v", c.name, keeps)
+		}
+		if doubted := p.Survivor(ID(nodeID(1))).Doubt != ""; doubted == c.keeps {
+			t.Errorf("%s: in doubt: %v", c.name, doubted)
+		}
+		must(t, w.apply(2, p))
+		r, err := open(w.nodes[2])
+		must(t, err)
+		if kept := len(r.store.Notes()) > 0; kept != c.keeps {
+			t.Errorf("%s: the note is there: %v", c.name, kept)
+		}
+	}
+}
+
+// remember has a node note something.
+func (w *world) remember(n int, note logstore.Note) {
+	w.t.Helper()
+	w.run(n, logstore.Write{Note: &note})
+}
+
 // change changes the identity of a node.
 func (w *world) change(n int, f func(*logstore.Identity)) {
 	w.t.Helper()
@@ -329,8 +370,8 @@ func (w *world) elsewhere(n int, p *Plan) error {
 	return err
 }
 
-// run lets a node start and stop.
-func (w *world) run(n int) {
+// run lets a node start, write and stop.
+func (w *world) run(n int, ws ...logstore.Write) {
 	w.t.Helper()
 	id, _, err := logstore.ReadIdentity(w.nodes[n], dir)
 	must(w.t, err)
@@ -338,6 +379,7 @@ func (w *world) run(n int) {
 	must(w.t, err)
 	_, err = logstore.BeginLife(s, id, 0, 4242)
 	must(w.t, err)
+	must(w.t, s.Append(ws))
 	must(w.t, s.Close())
 }
 
