@@ -5,16 +5,27 @@ package repl
 import "testing"
 
 // The small worlds must find a node that believes what a hello says of where its
-// sender is.
+// sender is; and a disk that is put back, a replica that is made anew and promises what it
+// likes.
 func TestPlantedBugs(t *testing.T) {
 	defer SetBug("")
-	const bug = "address of a hello used"
-	SetBug(bug)
-	for seed := range uint64(1000) {
-		if wrong := worldRun(seed); wrong != "" {
-			t.Logf("%s: seed %d: %s", bug, seed, wrong)
-			return
+	for _, b := range []struct {
+		name string
+		find func() string
+	}{
+		{"address of a hello used", func() (wrong string) {
+			for seed := uint64(0); seed < 1000 && wrong == ""; seed++ {
+				wrong = worldRun(seed)
+			}
+			return wrong
+		}},
+		{"replica made later not held", func() string { return forgetsReplica(t) }},
+	} {
+		SetBug(b.name)
+		if wrong := b.find(); wrong != "" {
+			t.Logf("%s: %s", b.name, wrong)
+		} else {
+			t.Errorf("%s: nothing finds it", b.name)
 		}
 	}
-	t.Errorf("%s: no world finds it", bug)
 }

@@ -42,6 +42,17 @@ func (t *truth) committed() *raft.Membership {
 	return t.founding()
 }
 
+// settled returns the memberships that some replica has applied and that are not joint, in
+// order.
+func (t *truth) settled() (list []*raft.Membership) {
+	for i := range t.configs {
+		if m := &t.configs[i].members; len(m.Outgoing) == 0 {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
 // inForce returns the membership that is in force at an index that some replica
 // has applied.
 func (t *truth) inForce(index uint64) *raft.Membership {

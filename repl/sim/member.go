@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -12,18 +13,21 @@ import (
 
 // membership changes the members of all groups, group 0 included, as an operator would, or
 // the meta group one day: it adds replicas on nodes that have none, removes some (the
-// leader's too), and replaces some. It asks any node that believes that it leads, does
-// not wait for earlier changes, and accepts refusals.
+// leader's too), makes learners of voters and voters of learners, and replaces some, in two
+// changes or in one. It asks any node that believes that it leads, does not wait for earlier
+// changes, accepts refusals, and now and then asks once more for a change that was made.
 //
 // It also stands in for the table of the meta group, which does not know of changes yet:
-// it makes replicas once the entry that adds them is applied somewhere, and retires them
-// once their removal is.
+// from the memberships that are committed somewhere, often not the newest, nodes learn which
+// replicas they are to make and which they may retire.
 type membership struct {
 	c       *cluster
 	active  bool
 	pace    time.Duration // between two changes, on average
 	least   int           // how many voters it leaves a group
+	byWord  bool          // nodes make a replica only once its leader has spoken to it
 	replace []replacement // by group
+	asked   [][]raft.Change
 }
 
 // replacement is under way: the replica on node old goes once that on node new
@@ -33,22 +37,28 @@ type replacement struct {
 	new raft.NodeID
 }
 
-const placeEvery = 100 * time.Millisecond
+const (
+	placeEvery = 100 * time.Millisecond
+	// askedMax is how many of the changes of a group may be asked for once more.
+	askedMax = 4
+)
 
 func (x *membership) init(c *cluster, active bool) {
 	x.c, x.active = c, active
 	x.replace = make([]replacement, len(c.truth))
+	x.asked = make([][]raft.Change, len(c.truth))
 	if !active {
 		return
 	}
 	x.pace = c.chance.skewed(3*time.Second, 60*time.Second)
+	x.byWord = c.chance.below(2) == 0
 	// A node whose disk is damaged stays away, and the others must still be a majority
 	// without it.
 	x.least = 3
 	if !slices.ContainsFunc(c.chaos.enabled, func(f Fault) bool { return f >= BitFlip && f <= ZeroTail }) {
 		x.least = 1 + c.chance.below(3)
 	}
-	c.note(0, "memberships change every %s, %d voters at least", x.pace, x.least)
+	c.note(0, "memberships change every %s, %d voters at least, made by word %t", x.pace, x.least, x.byWord)
 	x.plan()
 	e := c.queue.get(evMember)
 	e.answer = true
@@ -92,25 +102,83 @@ func (x *membership) change(g raft.GroupID) {
 		return
 	}
 	lead := leaders[rnd.below(len(leaders))]
-	var m raft.Membership
+	var before repl.GroupView
 	for _, v := range lead.host.View() {
 		if v.Replica.Group == g {
-			m = v.Status.Membership
+			before = v
 		}
 	}
+	m := &before.Status.Membership
 	if len(m.Voters) == 0 {
 		c.fail("n%d leads group %d and knows of no member", lead.index, g)
 	}
+	var ch raft.Change
+	if all := x.asked[g]; len(all) > 0 && rnd.below(3) == 0 {
+		ch = all[rnd.below(len(all))]
+	} else {
+		ch = x.draw(g, lead, &before.Status)
+		if rnd.below(2) == 0 {
+			ch.After = before.Status.MembershipAt.Index
+		}
+	}
+	stale := ch.After != 0 && ch.After < before.Status.MembershipAt.Index
+	if !stale && (isNothing(&ch) || !x.leaves(m, &ch)) {
+		return
+	}
+	changed, err := lead.host.Change(g, ch)
+	next := changed.Membership
+	switch {
+	case err == nil:
+		c.note(lead.index, "changes group %d: %s: %s", g, describeChange(&ch), describe(&next))
+		c.truth[g].proposed = append(c.truth[g].proposed, next)
+		c.result.Fired[Members]++
+		x.took(lead, &before, &ch)
+		if ch.After != 0 {
+			x.asked[g] = append(x.asked[g], ch)
+			x.asked[g] = x.asked[g][max(0, len(x.asked[g])-askedMax):]
+		}
+	case errors.Is(err, raft.ErrLags):
+		if !slices.ContainsFunc(ch.Promote, func(id raft.ReplicaID) bool { return !caughtUp(&before.Status, id) }) {
+			c.fail("n%d: group %d refuses %s, though all have caught up: %v", lead.index, g, describeChange(&ch), err)
+		}
+	case errors.Is(err, raft.ErrChange) || errors.Is(err, raft.ErrStopped):
+		c.fail("n%d: group %d of %s refuses %s: %v", lead.index, g, describe(m), describeChange(&ch), err)
+	}
+	lead.turn()
+}
+
+// took checks a change that a leader took: by its disk it was made for the membership that is
+// in force, and what it promotes is there and can be fed from its log.
+func (x *membership) took(lead *node, before *repl.GroupView, ch *raft.Change) {
+	g := before.Replica.Group
+	if s := lead.ledger.shadows[before.Replica]; s != nil && ch.After != 0 && len(s.changes) > 0 {
+		if last := s.changes[len(s.changes)-1]; last.id.Index > ch.After {
+			x.c.fail("I6: n%d takes a change of group %d (%s) that was made for the membership of entry %d; its log has another one, %s (%s), since",
+				lead.index, g, describeChange(ch), ch.After, last.id, describe(&last.members))
+		}
+	}
+	for _, id := range ch.Promote {
+		for _, p := range before.Status.Progress {
+			if p.Replica == id && (!p.Active || p.State != raft.ProgressReplicate || p.Match < before.Status.Base.Index || p.Next <= before.Status.Last.Index) {
+				x.c.fail("I14: n%d makes a voter of replica %d of group %d, which lags: it holds all up to %d, is sent %d next (%s, active %t); the log is %s to %s",
+					lead.index, id, g, p.Match, p.Next, p.State, p.Active, before.Status.Base, before.Status.Last)
+			}
+		}
+	}
+}
+
+// draw makes up a change of a group.
+func (x *membership) draw(g raft.GroupID, lead *node, st *raft.Status) (ch raft.Change) {
+	rnd, m := &x.c.chance, &st.Membership
 	var spare []raft.NodeID
-	for _, n := range c.nodes {
+	for _, n := range x.c.nodes {
 		if !n.dead && !slices.ContainsFunc(slices.Collect(m.All()), func(o raft.Member) bool { return o.Node == n.id }) {
 			spare = append(spare, n.id)
 		}
 	}
-	var ch raft.Change
 	r := &x.replace[g]
 	added := slices.IndexFunc(m.Voters, func(o raft.Member) bool { return o.Node == r.new })
-	switch what := rnd.below(8); {
+	switch what := rnd.below(14); {
 	case r.new != 0 && added >= 0:
 		if _, ok := m.Member(r.old); ok && len(m.Voters) > x.least {
 			ch.Remove = []raft.ReplicaID{r.old}
@@ -126,45 +194,76 @@ func (x *membership) change(g raft.GroupID) {
 		}
 	case what < 6: // one or several go
 		for range 1 + rnd.below(3) {
-			all := slices.Concat(m.Voters, m.Learners)
-			id := all[rnd.below(len(all))].Replica
-			if rnd.below(4) == 0 {
-				for _, v := range m.Voters {
-					if v.Node == lead.id {
-						id = v.Replica
-					}
-				}
-			}
-			if !slices.Contains(ch.Remove, id) && x.spares(&m, ch.Remove, id) {
+			if id := x.anyMember(m, lead); !slices.Contains(ch.Remove, id) && x.spares(m, ch.Remove, id) {
 				ch.Remove = append(ch.Remove, id)
 			}
 		}
-	case what < 7: // one is replaced
+	case what < 7: // one is replaced, in several changes
 		if len(spare) > 0 {
 			*r = replacement{old: m.Voters[rnd.below(len(m.Voters))].Replica, new: spare[rnd.below(len(spare))]}
 			ch.Add = []raft.NewMember{{Node: r.new, Goal: raft.GoalVoter}}
 		}
-	default: // at once
+	case what < 8: // at once
 		id := m.Voters[rnd.below(len(m.Voters))].Replica
-		if len(spare) > 0 && x.spares(&m, nil, id) {
+		if len(spare) > 0 && x.spares(m, nil, id) {
 			ch.Add = []raft.NewMember{{Node: spare[rnd.below(len(spare))], Goal: raft.GoalVoter}}
 			ch.Remove = []raft.ReplicaID{id}
 		}
+	case what < 10: // a voter votes no more
+		if id := x.anyMember(m, lead); m.Votes(id) && x.spares(m, nil, id) {
+			ch.Demote = []raft.ReplicaID{id}
+		}
+	case len(m.Learners) == 0: // one comes, for the changes below
+		if len(spare) > 0 {
+			ch.Add = []raft.NewMember{{Node: spare[rnd.below(len(spare))], Goal: raft.GoalCopy}}
+		}
+	default: // a learner votes, and another goes, or becomes one, or neither
+		id := m.Learners[rnd.below(len(m.Learners))].Replica
+		if !caughtUp(st, id) && rnd.below(4) > 0 {
+			break // it would be refused
+		}
+		ch.Promote = []raft.ReplicaID{id}
+		other := x.anyMember(m, lead)
+		switch rnd.below(4) {
+		case 0:
+		case 1:
+			if m.Votes(other) {
+				ch.Demote = []raft.ReplicaID{other}
+			}
+		default:
+			if other != id {
+				ch.Remove = []raft.ReplicaID{other}
+			}
+		}
 	}
-	if len(ch.Add) == 0 && len(ch.Remove) == 0 || !x.leaves(&m, &ch) {
-		return
+	return ch
+}
+
+// anyMember draws a member; the leader's own more often than the others.
+func (x *membership) anyMember(m *raft.Membership, lead *node) raft.ReplicaID {
+	all := slices.Concat(m.Voters, m.Learners)
+	id := all[x.c.chance.below(len(all))].Replica
+	if x.c.chance.below(4) == 0 {
+		for _, v := range m.Voters {
+			if v.Node == lead.id {
+				id = v.Replica
+			}
+		}
 	}
-	changed, err := lead.host.Change(g, ch)
-	next := changed.Membership
-	switch {
-	case err == nil:
-		c.note(lead.index, "changes group %d: adds %v, removes %v: %s", g, ch.Add, ch.Remove, describe(&next))
-		c.truth[g].proposed = append(c.truth[g].proposed, next)
-		c.result.Fired[Members]++
-	case errors.Is(err, raft.ErrChange) || errors.Is(err, raft.ErrStopped):
-		c.fail("n%d: group %d of %s refuses to add %v and remove %v: %v", lead.index, g, describe(&m), ch.Add, ch.Remove, err)
-	}
-	lead.turn()
+	return id
+}
+
+func isNothing(ch *raft.Change) bool {
+	return len(ch.Add)+len(ch.Promote)+len(ch.Demote)+len(ch.Remove) == 0
+}
+
+func describeChange(ch *raft.Change) string {
+	return fmt.Sprintf("after %d adds %v, promotes %v, demotes %v, removes %v", ch.After, ch.Add, ch.Promote, ch.Demote, ch.Remove)
+}
+
+// caughtUp reports whether a leader says of a replica that it has caught up.
+func caughtUp(st *raft.Status, id raft.ReplicaID) bool {
+	return slices.ContainsFunc(st.Progress, func(p raft.Progress) bool { return p.Replica == id && p.CaughtUp })
 }
 
 func (x *membership) goal() raft.Goal {
@@ -178,10 +277,22 @@ func (x *membership) goal() raft.Goal {
 // after a change, and of the voters at each step towards it: learners become voters one
 // by one, and two whole disks of four decide nothing, where three of five would.
 func (x *membership) leaves(m *raft.Membership, ch *raft.Change) bool {
-	stays := func(list []raft.Member) []raft.Member {
-		return slices.DeleteFunc(slices.Clone(list), func(o raft.Member) bool { return slices.Contains(ch.Remove, o.Replica) })
+	next := raft.Membership{}
+	for _, v := range m.Voters {
+		if !slices.Contains(ch.Remove, v.Replica) && !slices.Contains(ch.Demote, v.Replica) {
+			next.Voters = append(next.Voters, v)
+		}
 	}
-	next := raft.Membership{Voters: stays(m.Voters), Learners: stays(m.Learners)}
+	for _, l := range m.Learners {
+		if slices.Contains(ch.Promote, l.Replica) {
+			next.Voters = append(next.Voters, l)
+		} else if !slices.Contains(ch.Remove, l.Replica) {
+			next.Learners = append(next.Learners, l)
+		}
+	}
+	if len(next.Voters) < x.least && len(next.Voters) < len(m.Voters) {
+		return false
+	}
 	for _, a := range ch.Add {
 		next.Learners = append(next.Learners, raft.Member{Node: a.Node, Goal: a.Goal})
 	}
@@ -213,7 +324,7 @@ func (x *membership) spares(m *raft.Membership, gone []raft.ReplicaID, id raft.R
 	return !voter || stay >= x.least
 }
 
-// place makes each node make the replicas that it should have and lacks, and retire those
+// place has each node make the replicas that it should have and lacks, and retire those
 // that are no longer members.
 func (x *membership) place() {
 	for _, n := range x.c.nodes {
@@ -230,34 +341,33 @@ func (x *membership) place() {
 	}
 }
 
+// placeOne does that for one group, and reports whether there may be anything to do.
 func (x *membership) placeOne(n *node, t *truth) bool {
-	if len(t.configs) == 0 {
+	known := t.settled()
+	if len(known) == 0 {
 		return false
 	}
-	m := t.committed()
+	m := known[len(known)-1]
+	if x.c.chance.below(2) == 0 {
+		m = known[x.c.chance.below(len(known))] // its table is older
+	}
+	n.host.Keep([]repl.Kept{{Group: t.group, Incarnation: t.incarnation, Replicas: m.Replicas(), Next: m.Next}})
 	here, ok := n.replica(t.group)
-	if ok {
-		if _, member := m.Member(here.ID); member || here.ID >= m.Next {
-			return false
-		}
-		x.c.note(n.index, "retires replica %d of group %d", here.ID, t.group)
-		n.host.Retire(here)
-		return true
-	}
+	did := ok && t.removed(here.ID)
 	for o := range m.All() {
-		if n.decay.wounded[logstore.Replica{Group: t.group, Incarnation: t.incarnation, ID: o.Replica}] {
-			return false // it is here, and can't be opened yet
-		}
-		if _, founder := t.founding().Member(o.Replica); o.Node == n.id && !founder {
+		r := logstore.Replica{Group: t.group, Incarnation: t.incarnation, ID: o.Replica}
+		switch _, founder := t.founding().Member(o.Replica); {
+		case o.Node != n.id || founder || ok && here == r || n.ledger.of(r).removed:
+		case n.decay.wounded[r]: // it is here, and can't be opened yet
+		case x.byWord && !n.unmade[r]: // nobody has spoken to it
+		default:
+			delete(n.unmade, r)
 			x.c.note(n.index, "makes replica %d of group %d", o.Replica, t.group)
-			n.host.Place([]repl.Placement{{
-				Replica:  logstore.Replica{Group: t.group, Incarnation: t.incarnation, ID: o.Replica},
-				Founders: *t.founding(), Members: slices.Concat(m.Voters, m.Learners),
-			}})
-			return true
+			n.host.Place([]repl.Placement{{Replica: r, Founders: *t.founding(), Members: slices.Concat(m.Voters, m.Learners)}})
+			did = true
 		}
 	}
-	return false
+	return did
 }
 
 // replica returns the replica of a group that a node holds.

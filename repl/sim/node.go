@@ -52,12 +52,13 @@ type node struct {
 	bootFault  Fault         // what the next start meets: CrashRecovery, RecoveryFails, or 0
 	replyPause time.Duration // for which what the next turn decides is held back, and the process with it
 
-	writer writer   // writes its batches
-	beside taskList // what it does beside its host
-	post   post     // sends what its host says to others
-	bulk   courier  // snapshots, to others and from them
-	known  known    // what it knows from the table
-	leave  leave    // its end, when it is told to stop
+	writer writer                    // writes its batches
+	beside taskList                  // what it does beside its host
+	post   post                      // sends what its host says to others
+	bulk   courier                   // snapshots, to others and from them
+	known  known                     // what it knows from the table
+	unmade map[logstore.Replica]bool // of which others have spoken, and that it has not made since
+	leave  leave                     // its end, when it is told to stop
 }
 
 func newNode(c *cluster, index int) *node {
@@ -204,6 +205,7 @@ func (n *node) open() error {
 		return err
 	}
 	n.known.table, n.known.announced = nil, false
+	n.unmade = map[logstore.Replica]bool{}
 	n.ledger.newest = map[logstore.Replica]raft.LogID{}
 	n.writer.batch = nil
 	n.outAt = 0
@@ -212,6 +214,7 @@ func (n *node) open() error {
 		Machine: n.machine, Addr: addrOf, Chance: n.c.chance.next(),
 		ElectionTicks: raft.ElectionTicksDefault, HeartbeatTicks: raft.HeartbeatTicksDefault, QuietTicks: raft.ElectionTicksDefault,
 		Log: n.c.logger(n.index), Snapshots: n.c.policy,
+		Unmade: func(_ raft.NodeID, r logstore.Replica) { n.unmade[r] = true },
 	})
 	if err != nil {
 		n.host = nil

@@ -27,6 +27,7 @@ var (
 // Why the simulator does not find a bug yet. Those of raft are found by the
 // random runs of raft/rafttest, under the same tag.
 const (
+	tooLate  = "20 s of processor time are not enough, two minutes are; found by package repl's own tests"
 	tooRare  = "20 s of processor time are not enough; found by raft/rafttest"
 	notFound = "20 s of processor time are not enough; nothing else finds it"
 )
@@ -54,6 +55,8 @@ var plantedBugs = []struct {
 	{"joint quorum", raft.SetBug, ""},
 	{"removed node still votes", raft.SetBug, ""},
 	{"two changes in flight", raft.SetBug, ""},
+	{"change without After", raft.SetBug, ""},
+	{"lagging learner promoted", raft.SetBug, ""},
 	{"late append truncates", raft.SetBug, ""},
 	{"late sync report", raft.SetBug, tooRare},
 	{"serve after CheckQuorum", raft.SetBug, ""},
@@ -72,6 +75,7 @@ var plantedBugs = []struct {
 	{"read without confirmation", repl.SetBug, ""},
 	{"rolled-back membership kept", repl.SetBug, ""},
 	{"blank replica with a membership", repl.SetBug, ""},
+	{"replica made later not held", repl.SetBug, tooLate},
 	{"replay seeded from today's table", machine.SetBug, ""},
 	{"resting group without leader", repl.SetBug, ""},
 	{"forged term accepted", func(b string) { raft.SetBug(b); repl.SetBug(b) }, ""}, // answers of a log's mending are the host's
@@ -92,6 +96,8 @@ var plantedBugs = []struct {
 var needs = map[string][]Fault{
 	"snapshot over newer state":          {SnapshotTwice, SnapshotLate},
 	"segment header unchecked":           {BitFlip},
+	"blank replica with a membership":    {Members},
+	"replica made later not held":        {Members, OlderLife},
 	"clock of a suspended host":          {ClientSleep},
 	"group time lost at a leader change": {Lull},
 }
