@@ -223,9 +223,9 @@ var examples = map[wire.Type]wire.Body{
 
 var exampleMembers = []wire.NodeAddr{{Node: n1, Addr: "10.0.0.1:4166"}, {Node: n2, Addr: "10.0.0.2:4166"}}
 
-// exampleOrder is a command for the meta group.
+// exampleOrder is the command that drains a node.
 func exampleOrder() []byte {
-	b, err := shardmap.AppendAnnounce(nil, &shardmap.Announce{Node: n2, Start: 3, Addr: "10.0.0.2:4166", Version: "0.1.0", Name: "n2", Level: 2})
+	b, err := shardmap.AppendNewJob(nil, &shardmap.NewJob{Kind: shardmap.JobDrain, Node: n2})
 	if err != nil {
 		panic(err)
 	}

@@ -235,6 +235,20 @@ func TestProtocolPageCommands(t *testing.T) {
 	}
 }
 
+// So it does those that people may order.
+func TestProtocolPageOrders(t *testing.T) {
+	page, err := os.ReadFile(protocolPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range shardmap.TableCommands() {
+		row := fmt.Sprintf("| %d | %s | `[", c.Kind, c.Name)
+		if strings.Contains(string(page), row) != c.Asked {
+			t.Errorf("command %s, which may be ordered: %t; on the page is a row %q: %t", c.Name, c.Asked, row, !c.Asked)
+		}
+	}
+}
+
 // The preamble on the page is the one that is sent.
 func TestProtocolPagePreamble(t *testing.T) {
 	page, err := os.ReadFile(protocolPage)
