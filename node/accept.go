@@ -91,6 +91,7 @@ func (d *door) accept() {
 			}
 			continue
 		}
+		conn = quick(conn)
 		if !d.admitStranger(conn) {
 			conn.Close()
 			continue

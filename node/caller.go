@@ -47,6 +47,7 @@ func (l *caller) dial(ctx context.Context, to raft.NodeID, addr string, purpose 
 	if err != nil {
 		return nil, nil, err
 	}
+	conn = quick(conn)
 	defer closeWith(ctx, conn)()
 	c := wire.DialConfig{
 		To: to, ToAddr: addr,

@@ -243,7 +243,7 @@ func (c *connection) finish() {
 // linger waits a moment for the other side to hang up: if a connection is closed with
 // unread bytes, the system may discard the last words that were sent.
 func linger(conn net.Conn, atMost time.Duration) {
-	half, ok := conn.(*net.TCPConn)
+	half, ok := conn.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil || conn.SetReadDeadline(time.Now().Add(atMost)) != nil {
 		return
 	}
