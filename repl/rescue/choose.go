@@ -125,7 +125,7 @@ func (s *surveyed) renew(id raft.GroupID, row *shardmap.TableGroup) GroupPlan {
 
 // nextOf returns an id that is above all that the table knows of a group.
 func nextOf(row *shardmap.TableGroup) uint64 {
-	next := uint64(1)
+	next := max(1, uint64(row.Next))
 	for _, list := range [...][]shardmap.TableReplica{row.Founders, row.Replicas} {
 		for _, r := range list {
 			next = max(next, uint64(r.Replica)+1)
@@ -225,7 +225,7 @@ func (s *surveyed) spread(turn int) []ID {
 	if len(servers) == 0 {
 		return []ID{s.reports[turn%len(s.reports)].Node}
 	}
-	voters := odd(min(len(servers), shardmap.GroupVoters))
+	voters := odd(min(len(servers), s.table.Replicas()))
 	var all []ID
 	for i := range voters {
 		all = append(all, servers[(turn*voters+i)%len(servers)])
@@ -248,7 +248,7 @@ func (s *surveyed) seats(p *Plan) {
 			more = append(more, m)
 		}
 	}
-	more = more[:odd(min(1+len(more), shardmap.GroupVoters))-1]
+	more = more[:odd(min(1+len(more), s.table.MetaVoters()))-1]
 	g.Members.Voters = append(g.Members.Voters, more...)
 	g.Members.Learners = slices.DeleteFunc(g.Members.Learners, func(m Member) bool { return slices.Contains(more, m) })
 }

@@ -45,6 +45,9 @@ func oneSurvivor(t testing.TB) {
 	if m := r.identity.Meta; m.Incarnation != r.replicas[0].Incarnation || m.ID != r.replicas[0].ID {
 		t.Errorf("meta replica %+v, in the log %s", m, r.replicas[0])
 	}
+	if row, _ := r.table.Group(1); row.Next != raft.ReplicaID(group(p, 1).Members.Next) || len(r.table.Removed) != 4 {
+		t.Errorf("row %+v, removed %v", row, r.table.Removed)
+	}
 	if len(r.table.Nodes) != 1 || r.table.ClusterID != uint64(p.To) || len(p.Gone) != 4 {
 		t.Errorf("table %+v, gone %v", r.table, p.Gone)
 	}

@@ -1,6 +1,7 @@
 package rescue
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -9,37 +10,36 @@ import (
 	"muster/shardmap"
 )
 
-// after returns the table with which the cluster of a plan begins. The nodes that are
-// gone are taken off it. Index and epoch are those of the entry that group 0's new base
-// stands for: above all that the old log can have had, and so is every id that comes from
-// an index of that log.
-//
-// A group that is renewed has no founders: a replica that is made later begins without a
-// membership, whatever its directory lost.
+// after returns the table with which the cluster of a plan begins.
 func (s *surveyed) after(p *Plan) *shardmap.Table {
-	t := *s.table
-	index := p.Groups[0].Base.Index
-	t.ClusterID, t.Index, t.Epoch = uint64(p.To), index, index
-	t.Nodes = slices.DeleteFunc(slices.Clone(t.Nodes), func(n shardmap.TableNode) bool { return s.report(ID(n.ID)) == nil })
+	gone := make([]raft.NodeID, 0, len(p.Gone))
+	for _, g := range p.Gone {
+		gone = append(gone, raft.NodeID(g.Node))
+	}
+	t := s.table.WithoutLost(uint64(p.To), p.Groups[0].Base.raft(), gone)
 	s.renewRow(p, &p.Groups[0], &t.Meta)
 	t.Groups = slices.Clone(t.Groups)
 	for i := range t.Groups {
 		s.renewRow(p, &p.Groups[i+1], &t.Groups[i])
 	}
-	return &t
+	return t
 }
 
-// renewRow changes the row of a group as its plan says.
+// renewRow changes the row of a group as its plan says. A group that is renewed has no
+// founders: a replica that is made later begins without a membership, whatever its
+// directory lost.
 func (s *surveyed) renewRow(p *Plan, g *GroupPlan, row *shardmap.TableGroup) {
 	if g.Action == Keep || g.Action == Leave {
 		// Its row names replicas of nodes that are gone. Whoever plans placement takes those
 		// for gone too, and replaces them.
 		if s.report(ID(row.Preferred)) == nil {
-			row.Preferred = s.standIn(row)
+			row.Preferred, row.Pinned = s.standIn(row), false
 		}
 		return
 	}
 	row.Incarnation, row.Founders, row.Replicas = raft.Incarnation(p.Incarnation), nil, nil
+	row.Seen, row.Next = raft.LogID{}, raft.ReplicaID(g.Members.Next)
+	row.ByHand, row.Pinned = false, false // of nodes that are gone, mostly; whoever wants it says so again
 	for _, list := range [...]struct {
 		members []Member
 		role    shardmap.ReplicaRole
@@ -48,7 +48,7 @@ func (s *surveyed) renewRow(p *Plan, g *GroupPlan, row *shardmap.TableGroup) {
 			row.Replicas = append(row.Replicas, shardmap.TableReplica{Replica: raft.ReplicaID(m.Replica), Node: raft.NodeID(m.Node), Role: list.role})
 		}
 	}
-	slices.SortFunc(row.Replicas, func(a, b shardmap.TableReplica) int { return int(a.Replica) - int(b.Replica) })
+	slices.SortFunc(row.Replicas, func(a, b shardmap.TableReplica) int { return cmp.Compare(a.Replica, b.Replica) })
 	row.Preferred = row.Replicas[0].Node
 	if g.Action == Refound {
 		row.Founders = slices.Clone(row.Replicas)
