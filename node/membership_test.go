@@ -204,3 +204,49 @@ func TestTableAnswer(t *testing.T) {
 		s.Close()
 	}
 }
+
+// Each kind of connection between nodes has its own rights: a host that joins is no member
+// yet, one that invites may be none of ours, and a member gives no orders. One would doubt
+// it because all of them come with the purpose of a peer.
+func TestEachSendersRight(t *testing.T) {
+	nodes := founders(t, 2, defaultLimits())
+	r := nodes[0]
+	member := nodes[1].node.self()
+	table := r.node.table.Load()
+	with := func(role wire.Role, id raft.NodeID) wire.DialConfig {
+		c := r.peerHello(id, 1)
+		c.Role, c.Advertise = role, "127.0.0.1:1"
+		return c
+	}
+	asMember, err := dialAs(nodes[1], r, r.peerHello(member.Node, member.Life().Number))
+	if err != nil {
+		t.Fatal(err)
+	}
+	joiner, err := dial(t, r.addr, with(wire.RoleJoining, 0x7777))
+	if err != nil {
+		t.Fatal(err)
+	}
+	inviter, err := dial(t, r.addr, with(wire.RoleInviting, 0x7777))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		s   *speaker
+		who wire.Sender
+	}{{asMember, wire.SenderMember}, {joiner, wire.SenderJoiner}, {inviter, wire.SenderInviter}} {
+		for i := range wire.Type(1 << 8) {
+			if !i.Known() || i.Senders()&c.who != 0 {
+				continue
+			}
+			_, _, err := c.s.ask(i, 0, []byte{0x90})
+			if i.Senders() == wire.SenderNobody {
+				refused(t, fmt.Sprintf("%s by %s", i, c.who), err, wire.CodeBadRequest, "nobody sends this type")
+			} else {
+				refused(t, fmt.Sprintf("%s by %s", i, c.who), err, wire.CodeUnauthorized, c.who.String()+" sent it", i.Senders().String())
+			}
+		}
+	}
+	if now := r.node.table.Load(); len(now.Nodes) != len(table.Nodes) || len(now.Jobs) != len(table.Jobs) {
+		t.Errorf("the table went from %d nodes and %d jobs to %d and %d", len(table.Nodes), len(table.Jobs), len(now.Nodes), len(now.Jobs))
+	}
+}
