@@ -53,11 +53,17 @@ func (d *door) said(id raft.NodeID) met {
 	return d.met[id]
 }
 
-// retain forgets what all peers but these said.
+// retain forgets what all peers but these said, and ends their connections: when one of
+// them dials again, it is told why it is none any more.
 func (d *door) retain(nodes []raft.NodeID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	maps.DeleteFunc(d.met, func(id raft.NodeID, _ met) bool { return !slices.Contains(nodes, id) })
+	for conn, c := range d.conns {
+		if c != nil && c.peer != 0 && !slices.Contains(nodes, c.peer) && !bug(bugRemovedLetIn) {
+			conn.Close()
+		}
+	}
 }
 
 // close stops accepting, and ends all connections. The node's context has ended.
@@ -245,6 +251,11 @@ func (d *door) greet(conn net.Conn) (*wire.Greeting, error) {
 func (d *door) hello() wire.AcceptConfig {
 	n := d.node
 	id := n.self()
+	if waiting(&id) {
+		// It belongs to no cluster until one has taken it in. Which one it asks is told in
+		// the answer to an invitation, and what stands in the way of another.
+		id.ClusterID = 0
+	}
 	c := wire.AcceptConfig{
 		Cluster: n.cfg.Cluster, ClusterID: id.ClusterID, Node: id.Node, Start: id.Life().Number, Advertise: n.addr,
 		Level: n.limits.level, ValueMax: uint32(n.cfg.ValueMax), WindowMax: shardmap.SessionWindowMax,
@@ -277,15 +288,14 @@ func (d *door) admit(h *wire.Hello) error {
 	if h.Node == id.Node {
 		return wire.UnknownNode(h.Node, "it has this node's own id", "give each node a data directory of its own; do not copy one")
 	}
-	// By the table: the founders in the identity may have been removed since.
-	known := slices.ContainsFunc(members(&id, n.table.Load()), func(m logstore.IdentityMember) bool { return m.Node == h.Node })
-	if id.Stage == logstore.StageFounding {
+	if id.Stage == logstore.StageFounding || waiting(&id) {
 		// It can't be told from a stranger yet, and what it says as a peer
 		// would be dropped. It comes back in a moment.
-		return wire.NotReady("node "+n.name, "it does not know yet who its peers are", "try again when the cluster is founded", foundingPause)
+		return wire.NotReady("node "+n.name, "it does not know yet who its peers are", "try again when it is in the cluster", foundingPause)
 	}
-	if !known {
-		return wire.UnknownNode(h.Node, "it is not on the peer list", "empty its data directory; joining a running cluster is not in this version")
+	// By the table: the founders in the identity may have been removed since.
+	if e := n.turnedAway(h, members(&id, n.known())); e != nil {
+		return e
 	}
 	// Which start of it this is proves nothing, and is not compared here. Whether its
 	// messages count is settled between the hosts, with a note on disk (repl/lives.go).

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -57,9 +58,9 @@ func (l *caller) dial(ctx context.Context, to raft.NodeID, addr string, purpose 
 	// Before the hello, which the other side may use to ask about this connection.
 	if role == wire.RolePeer {
 		conn = l.attesting.dialling(conn, &c)
-		if t := l.table(); t != nil {
-			c.ClusterLevel = t.Level
-		}
+	}
+	if t := l.table(); t != nil && (role == wire.RolePeer || role == wire.RoleInviting) {
+		c.ClusterLevel = t.Level
 	}
 	g, err := wire.ClientHello(conn, c)
 	if err != nil {
@@ -78,11 +79,21 @@ func closeWith(ctx context.Context, conn net.Conn) (off func() bool) {
 // call asks another host, node to if that is known, one thing over a connection
 // of its own.
 func (l *caller) call(ctx context.Context, to raft.NodeID, addr string, role wire.Role, t wire.Type, body, answer wire.Body) error {
-	conn, g, err := l.dial(ctx, to, addr, wire.PurposePeer, role)
+	purpose := wire.PurposePeer
+	if role == wire.RoleClient {
+		purpose = wire.PurposeClient
+	}
+	conn, g, err := l.dial(ctx, to, addr, purpose, role)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
+	return l.ask(ctx, conn, g, t, body, answer)
+}
+
+// ask asks the host at the other end of a connection one thing. What it answers has come
+// from one that knows the secret: the hello is over.
+func (l *caller) ask(ctx context.Context, conn net.Conn, g *wire.Greeting, t wire.Type, body, answer wire.Body) error {
 	defer closeWith(ctx, conn)()
 	if err := conn.SetDeadline(time.Now().Add(callTimeout)); err != nil {
 		return err
@@ -102,7 +113,13 @@ func (l *caller) call(ctx context.Context, to raft.NodeID, addr string, role wir
 		return e
 	}
 	if h.Type.Question() != t {
-		return fmt.Errorf("%s answers %s with %s", addr, t, h.Type)
+		return fmt.Errorf("%s answers %s with %s", conn.RemoteAddr(), t, h.Type)
 	}
 	return answer.Read(got)
+}
+
+// refusalIn returns the typed refusal that err is or wraps.
+func refusalIn(err error) (e *wire.Error, ok bool) {
+	ok = errors.As(err, &e)
+	return e, ok
 }

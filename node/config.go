@@ -49,11 +49,14 @@ type Config struct {
 	Cluster   string // the cluster's name
 	Groups    int    // data groups of a new cluster
 	ValueMax  int    // largest value that a new cluster takes, in bytes
-	// Join are the hosts that found a cluster together, this one among them;
-	// to a node that is in a cluster, where else its members may be.
-	Join   []string
-	Expect int              // how many they are; 0: found one alone
-	Labels []shardmap.Label // in the order in which they were given
+	// Join are the hosts that found a cluster together, this one among them; without
+	// Expect, members of the cluster that is to take this host in. To a node that is in a
+	// cluster, where else its members may be.
+	Join    []string
+	Expect  int               // how many found it together; 0: none do
+	Standby bool              // found no cluster, and wait to be added to one
+	Role    shardmap.NodeRole // of a host that joins a cluster
+	Labels  []shardmap.Label  // in the order in which they were given
 	// SnapshotRate is how fast snapshots are written, and sent to each node,
 	// in bytes per second; 0: as fast as can be.
 	SnapshotRate int
@@ -206,9 +209,9 @@ func (c *Config) checkJoin() error {
 	return nil
 }
 
-// CheckFounding returns what is wrong with c for a node that is to found a cluster, or
-// nil. It returns nil if the data directory belongs to a cluster already: then nothing
-// is founded.
+// CheckFounding returns what is wrong with c for a node that is to found a cluster or to
+// join one, or nil. It returns nil if the data directory belongs to a cluster already:
+// then it does neither.
 func (c *Config) CheckFounding() error { return c.checkFoundingOn(vfs.OS{}) }
 
 // checkFoundingOn is CheckFounding with the disk that has the data directory. It looks
@@ -225,16 +228,33 @@ func (c *Config) checkFoundingOn(disk vfs.FS) error {
 	return wrong
 }
 
+// founds reports whether a host without an identity is to found a cluster, alone or with
+// others, or else to join one.
+func (c *Config) founds() bool { return !c.Standby && (len(c.Join) == 0 || c.Expect > 0) }
+
+// checkJoining is checkFounding for a host that is to join a cluster.
+func (c *Config) checkJoining() error {
+	if c.Expect > 0 {
+		return fmt.Errorf("--standby: waits to be added to a cluster, and --expect %d is to found one; leave one of them out", c.Expect)
+	}
+	if len(c.Join) > 0 && !slices.ContainsFunc(c.Join, func(a string) bool { return !c.IsSelf(a) }) {
+		return fmt.Errorf("--join: %s is this host's own address; give that of a member, or --expect 1 to found a cluster alone", c.Join[0])
+	}
+	return nil
+}
+
 func (c *Config) checkFounding() error {
+	if !c.founds() {
+		return c.checkJoining()
+	}
+	if c.Role != shardmap.NodeServer {
+		return fmt.Errorf("--role %s: the hosts that found a cluster are servers; give --standby to join one that runs", c.Role)
+	}
 	if len(c.Join) == 0 {
 		if c.Expect > 1 {
 			return fmt.Errorf("--expect %d: give the addresses of all %d hosts, this one's included, with --join", c.Expect, c.Expect)
 		}
 		return nil
-	}
-	if c.Expect == 0 {
-		return fmt.Errorf("--join: %s without --expect: give --expect %d on each of them to found a cluster; this version can't join one that runs",
-			countOf(len(c.Join), "address", "addresses"), len(c.Join))
 	}
 	if len(c.Join) != c.Expect {
 		return fmt.Errorf("--expect %d: --join has %s; want exactly %d, this host's own included",

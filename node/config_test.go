@@ -94,8 +94,16 @@ func TestCheck(t *testing.T) {
 		{"expect 3 alone", func(c *Config) { c.Expect = 3 },
 			"--expect 3: give the addresses of all 3 hosts, this one's included, with --join"},
 		{"expect a negative number", func(c *Config) { c.Expect = -1 }, "--expect -1: want 1 to 64 hosts"},
-		{"join without expect", func(c *Config) { c.Join = three },
-			"--join: 3 addresses without --expect: give --expect 3 on each of them to found a cluster; this version can't join one that runs"},
+		{"join without expect", func(c *Config) { c.Join = three }, ""},
+		{"join itself alone", func(c *Config) { c.Join = three[:1] },
+			"--join: 127.0.0.1:4166 is this host's own address; give that of a member, or --expect 1 to found a cluster alone"},
+		{"standby", func(c *Config) { c.Standby = true }, ""},
+		{"standby that asks", func(c *Config) { c.Standby, c.Join = true, three[1:] }, ""},
+		{"standby that founds", func(c *Config) { c.Standby, c.Join, c.Expect = true, three, 3 },
+			"--standby: waits to be added to a cluster, and --expect 3 is to found one; leave one of them out"},
+		{"client node that joins", func(c *Config) { c.Standby, c.Role = true, shardmap.NodeClient }, ""},
+		{"client node that founds", func(c *Config) { c.Role = shardmap.NodeClient },
+			"--role client: the hosts that found a cluster are servers; give --standby to join one that runs"},
 		{"address twice", func(c *Config) { c.Join, c.Expect = []string{three[0], three[1], three[1]}, 3 },
 			"--join: 127.0.0.1:4167 is given twice"},
 		{"address twice, written otherwise", func(c *Config) {
@@ -134,10 +142,14 @@ func TestEverySetting(t *testing.T) {
 	file := map[string]string{
 		"name": `"x1"`, "listen": `"x1"`, "advertise": `"x1"`, "data": `"x1"`, "cluster": `"x1"`, "groups": `1`, "value_max": `1`,
 		"join": `["x1", "y"]`, "expect": `1`, "scrub": `1`, "snapshot_rate": `1`, "label": `{ a = "x1" }`, "secret_file": `"x1"`, "insecure": `true`,
+		"standby": `true`, "role": `"client"`,
 	}
 	for _, s := range Settings {
 		t.Run(s.Flag, func(t *testing.T) {
 			text := func(n string) string {
+				if s.Flag == "role" {
+					return map[string]string{"1": "client", "2": "server", "3": "client"}[n]
+				}
 				switch s.Kind {
 				case Number:
 					return n
@@ -196,7 +208,7 @@ func TestLoadRefuses(t *testing.T) {
 		want       string // PATH stands for the file's
 	}{
 		{"unknown key", "grups = 3\n", nil, nil,
-			`config file PATH: unknown key "grups"; known are name, listen, advertise, data, cluster, groups, value_max, join, expect, label, scrub, snapshot_rate, secret_file, insecure`},
+			`config file PATH: unknown key "grups"; known are name, listen, advertise, data, cluster, groups, value_max, join, expect, standby, role, label, scrub, snapshot_rate, secret_file, insecure`},
 		{"not TOML", "groups = 3\nname ==\n", nil, nil, "config file PATH: line 2: "},
 		{"text for a number", `groups = "8"`, nil, nil, "config file PATH: groups: want a whole number, as in groups = 8"},
 		{"number for a text", `name = 8`, nil, nil, `config file PATH: name: want a string, as in name = "alpha"`},

@@ -27,15 +27,21 @@ type enrolment struct {
 	log     *slog.Logger
 	mark    uint64   // of this life
 	addr    string   // by which others reach this node
+	name    string   // that it would like to have
 	level   uint32   // of commands: the newest that this build understands
 	notices *notices // about what the hosts say
 	ended   *sync.WaitGroup
 	// ask asks a host that is named in --join, whichever node it turns out to be.
 	ask func(ctx context.Context, host string, q *wire.Founding, a *wire.FoundingAnswer) error
+	// askMember asks whoever is at an address to take this host in. met is called in
+	// between, once that has proven to know the secret.
+	askMember   func(ctx context.Context, addr string, met func(*wire.Greeting) error, q *wire.Join, a *wire.JoinAnswer) error
+	invitations chan struct{} // one token: there was one. From invite, to joinCluster; never closed
 
 	mu       sync.Mutex
 	identity logstore.Identity // guarded by mu: as it is on disk
 	found    *founding         // guarded by mu; nil once this node is a member, and once it ends
+	joining  *joining          // guarded by mu; nil unless this host waits to join a cluster
 }
 
 // self returns this node's identity as it is on disk.
@@ -59,14 +65,18 @@ func (e *enrolment) giveUp() {
 	e.mu.Unlock()
 }
 
-// waits returns what the founding waits for; nil if none is under way.
+// waits returns what this host waits for, to found a cluster or to join one; nil if it
+// does neither.
 func (e *enrolment) waits(node string) *wire.Error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.found == nil {
-		return nil
+	switch {
+	case e.joining != nil:
+		return e.joining.notReady(node, &e.identity)
+	case e.found != nil:
+		return e.found.notReady(node)
 	}
-	return e.found.notReady(node)
+	return nil
 }
 
 // answer is what this node answers to a host that founds. It is not ok while the
@@ -81,6 +91,9 @@ func (e *enrolment) answer() (a wire.FoundingAnswer, ok bool) {
 func (e *enrolment) admit(h *wire.Hello) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.joining != nil {
+		return e.joining.notReady("node "+e.identity.Node.String(), &e.identity)
+	}
 	// The founder that makes the table writes its own level for all of them.
 	if undecided(&e.identity) && h.Level != e.level {
 		return wire.Unlike(h.Node, h.Advertise, h.Level, e.level)
@@ -103,10 +116,7 @@ func (e *enrolment) identify() error {
 			return wire.Damaged("data directory "+e.cfg.Data, "it has a log and no identity file",
 				"put the file back as it was when the node last ran; if there is no copy, "+logstore.EmptyRemedy)
 		}
-		id = logstore.Identity{Stage: logstore.StageFounding, Cluster: e.cfg.Cluster, Node: raft.NodeID(randomNumber())}
-		for _, a := range e.cfg.Join {
-			id.Members = append(id.Members, logstore.IdentityMember{Addr: normalAddr(a)})
-		}
+		id = e.newIdentity()
 	}
 	if r := id.Recovery; r.Plan != 0 && !r.Done {
 		// Some of its replicas are of before the plan, some of after.
@@ -117,15 +127,11 @@ func (e *enrolment) identify() error {
 		return wire.WrongCluster(fmt.Sprintf("data directory %s", e.cfg.Data), fmt.Sprintf("it is of cluster %q, --cluster says %q", id.Cluster, e.cfg.Cluster),
 			fmt.Sprintf("give --cluster %s, or another --data", id.Cluster))
 	}
-	if id.Stage == logstore.StageFounding {
-		if err := e.sameFounding(id); err != nil {
-			return err
-		}
-	} else if len(e.cfg.Join) > 0 {
-		e.log.Info("--join founds nothing: the data directory belongs to a cluster, whose members are looked for at these addresses too", "cluster", id.Cluster, "cluster_id", fmt.Sprintf("%016x", id.ClusterID), "join", joinAddrs(e.cfg.Join))
+	if err := e.sameWay(&id); err != nil {
+		return err
 	}
-	if id.Stage == logstore.StageFounding {
-		// A founding host has no log yet, but tells the others from now on which of
+	if id.Stage == logstore.StageFounding || waiting(&id) {
+		// Such a host has no log yet, but tells the others from now on which of
 		// its lives they hear. A member's life begins once its log is open.
 		if id, err = id.Begin(0, e.mark, 0); err == nil {
 			err = logstore.WriteIdentity(e.fs, e.cfg.Data, id)
@@ -142,7 +148,46 @@ func (e *enrolment) identify() error {
 		e.found = newFounding(e.cfg.Cluster, id.Node, e.cfg.AdvertiseOn(e.cfg.Listen), e.cfg.Join)
 		e.found.settings = wire.FoundingSettings{Groups: uint32(e.cfg.Groups), ValueMax: uint32(e.cfg.ValueMax)}
 	}
+	if waiting(&id) {
+		e.beginJoining(&id)
+	}
 	e.mu.Unlock()
+	return nil
+}
+
+// newIdentity is that of a host whose data directory is empty.
+func (e *enrolment) newIdentity() logstore.Identity {
+	id := logstore.Identity{Stage: logstore.StageStandby, Cluster: e.cfg.Cluster, Node: raft.NodeID(randomNumber())}
+	if e.cfg.founds() {
+		id.Stage = logstore.StageFounding
+		for _, a := range e.cfg.Join {
+			id.Members = append(id.Members, logstore.IdentityMember{Addr: normalAddr(a)})
+		}
+	}
+	return id
+}
+
+// sameWay refuses options that would lead the host another way than its directory has
+// begun to go. Those that a member has no more use for are ignored, and it logs that.
+func (e *enrolment) sameWay(id *logstore.Identity) error {
+	directory := "data directory " + e.cfg.Data
+	switch {
+	case id.Stage == logstore.StageRemoved:
+		return wire.Removed(id.Node, directory+" is of that node")
+	case id.Stage == logstore.StageFounding:
+		return e.sameFounding(*id)
+	case waiting(id) && e.cfg.Expect > 0:
+		return wire.BadRequest(directory, "its node waits to be added to a cluster, and --expect is to found one",
+			"start it with --standby; to found a cluster, remove the directory first, which holds no keys")
+	case waiting(id):
+		return nil
+	}
+	if e.cfg.Standby {
+		e.log.Info("--standby is ignored: the data directory belongs to a cluster", "cluster", id.Cluster, "cluster_id", fmt.Sprintf("%016x", id.ClusterID))
+	}
+	if len(e.cfg.Join) > 0 {
+		e.log.Info("--join founds nothing: the data directory belongs to a cluster, whose members are looked for at these addresses too", "cluster", id.Cluster, "cluster_id", fmt.Sprintf("%016x", id.ClusterID), "join", joinAddrs(e.cfg.Join))
+	}
 	return nil
 }
 
@@ -167,9 +212,12 @@ func (e *enrolment) sameFounding(id logstore.Identity) error {
 		"start it so again, or remove the directory first if no other host has ever run with these options")
 }
 
-// becomeMember founds the cluster, unless the identity already names one.
+// becomeMember founds the cluster or joins one, unless the identity already names it.
 func (e *enrolment) becomeMember(ctx context.Context) error {
 	id := e.self()
+	if waiting(&id) {
+		return e.joinCluster(ctx)
+	}
 	if !undecided(&id) {
 		return nil
 	}

@@ -20,7 +20,7 @@ func TestOriginIsKept(t *testing.T) {
 		}
 	}
 	start := func(change func(c *Config)) (*enrolment, error) {
-		c := Config{Data: "d", Cluster: "prod", Listen: "10.0.0.1:4166", Join: []string{"10.0.0.1:4166", "10.0.0.2:4166"}, Groups: 8, ValueMax: 1 << 20}
+		c := Config{Data: "d", Cluster: "prod", Listen: "10.0.0.1:4166", Join: []string{"10.0.0.1:4166", "10.0.0.2:4166"}, Expect: 2, Groups: 8, ValueMax: 1 << 20}
 		if change != nil {
 			change(&c)
 		}

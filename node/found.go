@@ -103,6 +103,9 @@ func undecided(id *logstore.Identity) bool {
 // foundingAnswer is what a host answers to one that founds; f is its own
 // founding, if that is under way. It is not ok while the host has neither.
 func foundingAnswer(id *logstore.Identity, f *founding) (a wire.FoundingAnswer, ok bool) {
+	if waiting(id) {
+		return a, false
+	}
 	if undecided(id) {
 		if f == nil {
 			return a, false
@@ -300,16 +303,20 @@ func clusterID(name string, members []logstore.IdentityMember) uint64 {
 	return max(d.Sum64(), 1)
 }
 
-// metaPlacement is this node's replica of group 0, and its other members. It follows
-// from the founding alone, so that every founder makes the same one, and the table will
-// agree with it once there is one.
-func metaPlacement(self raft.NodeID, members []logstore.IdentityMember) repl.Placement {
+// metaPlacement is this node's replica of group 0, as far as its identity tells, for as
+// long as there is no table. A founder's follows from the founding alone, so that every
+// founder makes the same one, and the table will agree with it. A node that was taken in
+// was told its own, which begins without a membership.
+func metaPlacement(id *logstore.Identity) repl.Placement {
+	if m := id.Meta; m != (logstore.MetaReplica{}) {
+		return repl.Placement{Replica: logstore.Replica{Group: 0, Incarnation: m.Incarnation, ID: m.ID}}
+	}
 	var nodes []shardmap.TableNode
-	for _, m := range members {
+	for _, m := range id.Members {
 		nodes = append(nodes, shardmap.TableNode{ID: m.Node, Role: shardmap.NodeServer})
 	}
 	g := shardmap.PlanMeta(nodes)
-	p, _ := machine.Placement(&g, self)
+	p, _ := machine.Placement(&g, id.Node)
 	return p
 }
 

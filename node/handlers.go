@@ -71,13 +71,13 @@ var handlers = [...]handler{
 	wire.TypeLogRange: {request: (*connection).logRange},
 	wire.TypeDoctor:   {request: asking(answerDoctor)},
 
-	wire.TypeInvite:   {request: notYet[wire.Invite]},
-	wire.TypeJoin:     {request: notYet[wire.Join]},
+	wire.TypeInvite:   {request: takeInvite},
+	wire.TypeJoin:     {request: takeJoin},
 	wire.TypeTable:    {request: asking(answerTable)},
 	wire.TypeReplicas: {request: asking(answerReplicas)},
 	wire.TypeChange:   {request: takeChange},
 	wire.TypeOrder:    {request: takeOrder},
-	wire.TypeAddNodes: {request: notYet[wire.AddNodes]},
+	wire.TypeAddNodes: {request: takeAddNodes},
 }
 
 // handlerOf returns the row of type t; one without a way if nobody may send it.

@@ -199,8 +199,7 @@ func (s *announcer) nameIn(t *shardmap.Table) string {
 		return s.name
 	}
 	self := s.self().Node
-	mark := "-" + self.String()[:nameMark]
-	distinct := s.name[:min(len(s.name), nameMax-len(mark))] + mark
+	distinct := distinctName(s.name, self)
 	for i := range t.Nodes {
 		switch row := &t.Nodes[i]; {
 		case row.ID == self && row.Name == distinct, row.ID != self && row.Name == s.name:

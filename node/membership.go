@@ -9,19 +9,6 @@ import (
 	"muster/repl/wire"
 )
 
-// notYet answers a request that has a meaning, and that this node does not carry
-// out.
-func notYet[T any, P interface {
-	*T
-	wire.Body
-}](c *connection, h wire.Header, r repl.Reply, body []byte) {
-	if err := P(new(T)).Read(body); err != nil {
-		c.refuse(r, wire.BadBody(h.Type, err))
-		return
-	}
-	c.refuse(r, wire.NotReady("node "+c.node.name, "it does not take "+h.Type.String()+" yet", "try again in a moment", startedRetry))
-}
-
 // answerTable answers with the whole of the meta group's table, as it is here.
 func answerTable(c *connection, r repl.Reply) {
 	loop, table := c.ready(r)

@@ -16,6 +16,9 @@
 //	Node.scrub         1                            Node   Node.close
 //	besides            restorersMax, at the start   Node   all replicas are restored
 //	enrolment.poll     1 per host while founding    Node   the founding ends
+//	inquiry.run        1                            Node   Node.close
+//	recruiter.beside   recruitsMax at most          Node   the request is answered
+//	recruiter.add      1 per host of an AddNodes    beside the host is on its way, or refused
 //
 // and those of package repl.
 //
@@ -91,8 +94,12 @@ type Node struct {
 	attesting attesting // which connections count as a member's
 	announcer announcer // what the table says of it
 	orders    orders    // what people order of the meta group
+	recruiter recruiter // hosts on their way into the cluster
+	inquiry   inquiry   // what others know of the cluster
 
 	table   atomic.Pointer[shardmap.Table] // nil before the meta group's log was read
+	heard   atomic.Pointer[shardmap.Table] // another node's, that was newer than this one's; nil if there was none
+	removed chan error                     // from leave, to live, once: the cluster has removed this node. Never closed
 	serving atomic.Pointer[repl.Loop]      // nil until founded
 	inbox   atomic.Pointer[repl.Inbox]     // of snapshots; nil until founded
 	held    atomic.Int64                   // bytes in flight of all connections: the sum of their inflight

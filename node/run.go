@@ -115,9 +115,15 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background()) // not of ctx: close says when
 	n.attesting.own = n.addr
+	n.removed = make(chan error, 1)
+	n.recruiter.node = n
+	n.inquiry = inquiry{node: n, wanted: make(chan suspicion, inquiriesMax)}
 	n.door = newDoor(n, listener)
 	n.caller = &caller{cluster: c.Cluster, addr: n.addr, secret: secret, level: l.level, self: n.self, table: n.table.Load, attesting: &n.attesting}
-	n.enrolment = enrolment{cfg: &n.cfg, fs: w, log: log, mark: n.mark, addr: n.addr, level: l.level, notices: &n.notices, ended: &n.ended, ask: n.askFounder}
+	n.enrolment = enrolment{
+		cfg: &n.cfg, fs: w, log: log, mark: n.mark, addr: n.addr, name: n.name, level: l.level, notices: &n.notices, ended: &n.ended,
+		ask: n.askFounder, askMember: n.askMember, invitations: make(chan struct{}, 1),
+	}
 	defer n.close()
 	defer close(ending)
 	if err := n.enrolment.identify(); err != nil {
@@ -153,6 +159,12 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 		n.log.Info("node stops")
 		n.running().HandOver(handOverMax)
 		return nil
+	case err := <-n.removed:
+		n.log.Error("node ends: it was removed from the cluster", "err", err)
+		if noted := n.noteRemoved(); noted != nil {
+			return fmt.Errorf("%w (not noted in its directory: %w)", err, noted)
+		}
+		return err
 	case err := <-n.running().Failed():
 		n.log.Error("node stops: the log takes no more writes", "err", err)
 		return err
@@ -163,6 +175,23 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 // found a cluster can't know that yet.
 func (n *Node) askFounder(ctx context.Context, host string, q *wire.Founding, a *wire.FoundingAnswer) error {
 	return n.caller.call(ctx, 0, host, wire.RoleFounding, wire.TypeFounding, q, a)
+}
+
+// askMember asks whoever is at an address to take this host in.
+func (n *Node) askMember(ctx context.Context, addr string, met func(*wire.Greeting) error, q *wire.Join, a *wire.JoinAnswer) error {
+	conn, g, err := n.caller.dial(ctx, 0, addr, wire.PurposePeer, wire.RoleJoining)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := met(g); err != nil {
+		return err
+	}
+	err = n.caller.ask(ctx, conn, g, wire.TypeJoin, q, a)
+	if refusal := (*wire.Error)(nil); errors.As(err, &refusal) && refusal.Code == wire.CodeRemoved {
+		return &removedError{refusal}
+	}
+	return err
 }
 
 // askLeader has the leader of group 0 put an announcement of this node into the
@@ -181,14 +210,16 @@ func (n *Node) serve() error {
 		return err
 	}
 	n.store = store
-	meta := metaPlacement(id.Node, id.Members)
-	if err := n.beginLog(meta.Replica, meta.Founders); err != nil {
+	meta := metaPlacement(&id)
+	if err := n.beginLog(meta.Replica, meta.Begins()); err != nil {
 		return err
 	}
 	id = n.self()
 	dialFor := func(p wire.Purpose) func(context.Context, raft.NodeID, string) (net.Conn, error) {
 		return func(ctx context.Context, id raft.NodeID, addr string) (net.Conn, error) {
-			return n.caller.member(ctx, id, addr, p)
+			conn, err := n.caller.member(ctx, id, addr, p)
+			n.dialled(id, addr, err)
+			return conn, err
 		}
 	}
 	transport := repl.NewPeers(repl.PeersConfig{
@@ -199,7 +230,7 @@ func (n *Node) serve() error {
 	n.attesting.peers.Store(transport)
 	host, err := repl.NewHost(repl.HostConfig{
 		Self: id.Node, Store: store, Transport: n.transport,
-		Machine: n.machine, Addr: n.addrOf, Stalled: n.fs.hangs.Load,
+		Machine: n.machine, Addr: n.addrOf, Stalled: n.fs.hangs.Load, Unmade: n.unmade,
 		Chance:        randomNumber(),
 		Each:          besides,
 		ElectionTicks: electionTicks, HeartbeatTicks: heartbeatTicks, QuietTicks: quietTicks,
@@ -229,6 +260,11 @@ func (n *Node) serve() error {
 	go func() {
 		defer n.ended.Done()
 		n.announcer.run(n.ctx)
+	}()
+	n.ended.Add(1)
+	go func() {
+		defer n.ended.Done()
+		n.inquiry.run(n.ctx)
 	}()
 	n.ended.Add(1)
 	go n.scrub()
@@ -288,15 +324,16 @@ func (n *Node) tableChanged(t *shardmap.Table) {
 	n.announcer.changed()
 }
 
-// follow brings this node in line with the table: who the peers are, and which
-// replicas it should have. Before the first table the founders are the peers.
+// follow brings this node in line with a table, its own or one that it learnt of another
+// node: who the peers are, which replicas it should have, and which it has no more.
+// Before the first table those are the peers that the identity names.
 func (n *Node) follow(t *shardmap.Table) {
 	if n.host == nil {
 		return // the log is being read; serve calls again
 	}
 	id := n.self()
 	addrs := make(map[raft.NodeID]string)
-	for _, m := range members(&id, t) {
+	for _, m := range members(&id, n.known()) {
 		addrs[m.Node] = m.Addr
 	}
 	delete(addrs, id.Node)
@@ -314,13 +351,16 @@ func (n *Node) follow(t *shardmap.Table) {
 	if t == nil {
 		return
 	}
+	// First what is no more: a replica that takes the place of another is made after it.
+	n.host.Keep(kept(t))
 	var place []repl.Placement
-	for i := range t.Groups {
-		if p, ok := machine.Placement(&t.Groups[i], id.Node); ok {
+	for g := range t.EachGroup {
+		if p, ok := machine.Placement(g, id.Node); ok {
 			place = append(place, p)
 		}
 	}
 	n.host.Place(place)
+	n.leave(t)
 }
 
 // addrOf returns where a node was found last, or else its address in the table or the
@@ -331,7 +371,7 @@ func (n *Node) addrOf(id raft.NodeID) string {
 			return addr
 		}
 	}
-	if t := n.table.Load(); t != nil && t.Founded() {
+	if t := n.known(); t != nil && t.Founded() {
 		node, _ := t.Node(id)
 		return node.Addr
 	}

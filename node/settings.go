@@ -59,10 +59,14 @@ var Settings = []Setting{
 		func(c *Config, v []string) (err error) { c.Groups, err = number(v[0]); return }},
 	{"value-max", Number, "1048576", "a new cluster takes values of up to `BYTES`, at most 16777216; an existing one keeps its own limit",
 		func(c *Config, v []string) (err error) { c.ValueMax, err = number(v[0]); return }},
-	{"join", List, "", "the addresses `H:P,…` of the hosts that found a cluster together, including this one's; a member also looks for other members there",
+	{"join", List, "", "with --expect, the addresses `H:P,…` of the hosts that found a cluster together, including this one's; without it, those of members, which are asked to take this host in; a member also looks for other members there",
 		func(c *Config, v []string) error { c.Join = v; return nil }},
 	{"expect", Number, "", "the number `N` of hosts that found the cluster, exactly as many as --join has; a member ignores it",
 		func(c *Config, v []string) (err error) { c.Expect, err = number(v[0]); return }},
+	{"standby", Switch, "", "found no cluster, and wait until muster node add adds this host to one; a member ignores it",
+		func(c *Config, v []string) (err error) { c.Standby, err = truth(v[0]); return }},
+	{"role", Text, "server", "the `ROLE` in which a host joins a cluster: a server holds keys and votes, a client never votes; a member ignores it",
+		func(c *Config, v []string) (err error) { c.Role, err = role(v[0]); return }},
 	{"label", Pairs, "", "a label `K=V` of this node, shown by node list; may be given several times",
 		func(c *Config, v []string) (err error) { c.Labels, err = labels(v); return }},
 	{"scrub", Number, "1048576", "read the disk again at `BYTES` per second, to find rot while there are copies; 0 turns it off",
@@ -91,6 +95,15 @@ func truth(s string) (bool, error) {
 		return false, nil
 	}
 	return false, fmt.Errorf("%q is neither true nor false", s)
+}
+
+func role(s string) (shardmap.NodeRole, error) {
+	for _, r := range []shardmap.NodeRole{shardmap.NodeServer, shardmap.NodeClient} {
+		if s == r.String() {
+			return r, nil
+		}
+	}
+	return 0, fmt.Errorf("%q is no role; want %s or %s", s, shardmap.NodeServer, shardmap.NodeClient)
 }
 
 func labels(values []string) ([]shardmap.Label, error) {

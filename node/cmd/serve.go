@@ -26,9 +26,14 @@ any order, with the same command on each except for its own address:
     muster serve --listen 10.0.0.1:4166 --secret-file secret \
         --expect 3 --join 10.0.0.1:4166,10.0.0.2:4166,10.0.0.3:4166
 
-Started again on the same directory it is the same node: it ignores --expect, and
-also looks for the other members at the addresses of --join, in case they have
-moved. It runs until it is interrupted; its log goes to standard error.`,
+A host that is to join a cluster that runs waits with --standby until a member adds it
+(muster node add), or asks the members at the addresses of --join by itself:
+
+    muster serve --listen 10.0.0.4:4166 --secret-file secret --standby
+
+Started again on the same directory it is the same node: it ignores --expect and
+--standby, and also looks for the other members at the addresses of --join, in case
+they have moved. It runs until it is interrupted; its log goes to standard error.`,
 		Flags:  flags,
 		Action: con.action(runServe),
 	})

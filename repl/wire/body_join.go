@@ -83,13 +83,17 @@ type InviteAnswer struct {
 	Node  raft.NodeID
 	Name  string // that the host would like to have
 	State JoinState
+	// Why is what refused it when it asked last; its code is 0 if nobody did since it was
+	// invited before.
+	Why Error
 }
 
 func (m *InviteAnswer) fields(f *fields) {
-	f.atLeast(3, func() {
+	f.atLeast(4, func() {
 		number(f, "node", &m.Node)
 		f.text("name", &m.Name)
 		number(f, "state", &m.State)
+		f.record("why", &m.Why)
 	})
 }
 

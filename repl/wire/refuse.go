@@ -111,6 +111,13 @@ func Damaged(object, found, next string) *Error {
 	return &Error{Code: CodeDamaged, Object: object, Text: "damaged", State: found, Next: next}
 }
 
+// Unreached refuses a host that asks to be taken in, and can't be reached at the address
+// that it gave.
+func Unreached(n raft.NodeID, addr, found string) *Error {
+	return &Error{Code: CodeUnavailable, Object: nodeObject(n, addr), Text: "not reached there, so it is not taken in", State: found,
+		Next: "start it with --advertise and an address at which the members reach it, and see that nothing in between keeps them from it"}
+}
+
 // StaleSession says that the outcome of a write is no longer known.
 func StaleSession(object, found string) *Error {
 	return &Error{Code: CodeStaleSession, Object: object, Text: "its outcome is no longer known", State: found,

@@ -1,0 +1,174 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"muster/logstore"
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// A node learns what the cluster is from its own replica of the meta group. If that was
+// removed or replaced, or lags far behind, the node knows nothing of the members of
+// today, and they nothing of it: it turns away those that would feed it, because it has
+// never heard of them. So when something suggests that others know more, it asks one of
+// them for its table, as a client does: whoever answers has proven in its hello to know
+// the cluster's secret, where a refusal has proven nothing.
+
+const (
+	// inquiriesMax bounds the questions that wait. What is dropped comes up again: whoever
+	// speaks to this node does so until it is understood.
+	inquiriesMax = 16
+	// inquiryPause lies between two questions: what suggests them is said by strangers.
+	inquiryPause = 100 * time.Millisecond
+)
+
+// inquiry asks others for their table.
+type inquiry struct {
+	// Set once.
+	node   *Node
+	wanted chan suspicion // from many, to run; never closed
+}
+
+// suspicion is that a node, at an address, knows more of the cluster than this one.
+type suspicion struct {
+	node raft.NodeID
+	addr string
+	why  string
+}
+
+// raise has a node asked, unless too many are to be asked already. It does not wait.
+func (q *inquiry) raise(s suspicion) {
+	if s.addr == "" {
+		return
+	}
+	select {
+	case q.wanted <- s:
+	default:
+	}
+}
+
+// run asks, until ctx ends.
+func (q *inquiry) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case s := <-q.wanted:
+			if err := q.ask(ctx, s); err != nil {
+				q.node.log.Debug("table not learnt", "from", s.node, "addr", s.addr, "because", s.why, "err", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(inquiryPause):
+		}
+	}
+}
+
+// ask asks one node for its table, and follows that if it is newer.
+func (q *inquiry) ask(ctx context.Context, s suspicion) error {
+	n := q.node
+	var a wire.TableAnswer
+	if err := n.caller.call(ctx, s.node, s.addr, wire.RoleClient, wire.TypeTable, new(wire.Empty), &a); err != nil {
+		return err
+	}
+	if now := n.known(); now != nil && a.Index <= now.Index {
+		return nil
+	}
+	t, err := shardmap.ReadTable(a.State)
+	if err != nil {
+		return err
+	}
+	id := n.self()
+	if t.ClusterID != id.ClusterID || t.Index != a.Index {
+		return fmt.Errorf("it is of cluster id %016x and index %d; want %016x and %d", t.ClusterID, t.Index, id.ClusterID, a.Index)
+	}
+	n.log.Info("table learnt of another node: it is newer than this node's own", "from", s.node, "because", s.why, "index", t.Index)
+	n.running().Post(func(*repl.Host) {
+		n.heard.Store(t)
+		n.follow(t)
+	})
+	return nil
+}
+
+// known returns the newest table that this node knows: its own, or one that it learnt of
+// another node; nil if there is none.
+func (n *Node) known() *shardmap.Table {
+	own, heard := n.table.Load(), n.heard.Load()
+	if own == nil || heard != nil && heard.Index > own.Index {
+		return heard
+	}
+	return own
+}
+
+// unmade is told that another node speaks to a replica that is not here.
+func (n *Node) unmade(from raft.NodeID, r logstore.Replica) {
+	n.inquiry.raise(suspicion{from, n.addrOf(from), fmt.Sprintf("it speaks to replica %d of group %d, which is not here", r.ID, r.Group)})
+}
+
+// kept says what a table knows of the memberships of all groups.
+func kept(t *shardmap.Table) []repl.Kept {
+	var rows []repl.Kept
+	for g := range t.EachGroup {
+		k := repl.Kept{Group: g.ID, Incarnation: g.Incarnation, Next: g.Next}
+		for _, r := range g.Replicas {
+			k.Replicas = append(k.Replicas, r.Replica)
+		}
+		rows = append(rows, k)
+	}
+	return rows
+}
+
+// bugRemovedLetIn is planted to show that its test finds it: a node that was removed is
+// still taken for a peer.
+const bugRemovedLetIn = "removed node let in"
+
+// turnedAway is why a node that says hello as a peer is none, or nil. known are those that
+// are peers.
+func (n *Node) turnedAway(h *wire.Hello, known []logstore.IdentityMember) *wire.Error {
+	t := n.known()
+	if t != nil && t.WasRemoved(h.Node) && !bug(bugRemovedLetIn) {
+		return wire.Removed(h.Node, fmt.Sprintf("cluster %q, at table index %d", t.Cluster, t.Index))
+	}
+	if slices.ContainsFunc(known, func(m logstore.IdentityMember) bool { return m.Node == h.Node }) || t != nil && t.WasRemoved(h.Node) {
+		return nil
+	}
+	// It may have joined since, and this node have missed that.
+	if n.running() != nil && h.ClusterID == n.self().ClusterID {
+		n.inquiry.raise(suspicion{h.Node, h.Advertise, "it says hello, and is not on this node's list"})
+	}
+	return wire.UnknownNode(h.Node, fmt.Sprintf("it is not on the peer list of node %s", n.name),
+		"if it is a member, wait a moment; if not, start it with an empty data directory and --standby, and add it with muster node add")
+}
+
+// dialled takes what came of dialling a member as a peer.
+func (n *Node) dialled(id raft.NodeID, addr string, err error) {
+	if e, ok := refusalIn(err); ok && e.Code == wire.CodeRemoved {
+		n.inquiry.raise(suspicion{id, addr, "it says that this node was removed"})
+	}
+}
+
+// leave ends this node if a table says that it was removed.
+func (n *Node) leave(t *shardmap.Table) {
+	id := n.self().Node
+	if !t.WasRemoved(id) {
+		return
+	}
+	select {
+	case n.removed <- wire.Removed(id, fmt.Sprintf("cluster %q, by its table of index %d", t.Cluster, t.Index)):
+	default: // it ends already
+	}
+}
+
+// noteRemoved notes that this node was removed, so that it does not start again.
+func (n *Node) noteRemoved() error {
+	_, err := logstore.ChangeIdentity(n.store, func(id *logstore.Identity) { id.Stage = logstore.StageRemoved })
+	return err
+}
