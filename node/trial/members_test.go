@@ -189,7 +189,7 @@ func (r *reaper) end() {
 	}
 }
 
-// alive lists the addresses of nodes that are members, for commands.
+// endpoints lists the addresses of nodes that are members, for commands.
 func (r *reaper) endpoints() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
