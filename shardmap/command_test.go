@@ -238,6 +238,10 @@ func FuzzReadTableCommand(f *testing.F) {
 	announce, _ := AppendAnnounce(nil, &Announce{Node: 1, Start: 2, Addr: "a:1", Labels: []Label{{"k", "v"}}})
 	f.Add(found)
 	f.Add(announce)
+	for _, b := range tableExamples(f) {
+		f.Add(b)
+	}
+	table := testTable(f).Table()
 	node := pack.AppendUint(nil, 1)
 	node = append(append([]byte{0x97}, node...), 0xa0, 0xa1, 'a', 1, 0x90, 0xa0, 0)
 	f.Add(append([]byte{0x92, 1, 0x96, 0xa1, 'c', 1, 1, 1, 1, 0xdc, 0x01, 0x00}, bytes.Repeat(node, 256)...))
@@ -248,8 +252,25 @@ func FuzzReadTableCommand(f *testing.F) {
 		if limit := 16*len(b) + 4<<10; used > limit {
 			t.Fatalf("%d bytes of memory for %d, the limit is %d", used, len(b), limit)
 		}
-		if err != nil && !errors.Is(err, ErrCommand) && !errors.Is(err, ErrLevel) {
-			t.Fatalf("untyped error %v", err)
+		if err != nil {
+			if !errors.Is(err, ErrCommand) && !errors.Is(err, ErrLevel) {
+				t.Fatalf("untyped error %v", err)
+			}
+			return
+		}
+		// Whatever can be read is refused, or leaves a table that each node can read.
+		if _, err := DescribeTable(b); err != nil {
+			t.Fatal(err)
+		}
+		made, err := table.Try(b)
+		var refused *Refusal
+		if err != nil && !errors.As(err, &refused) {
+			t.Fatalf("tried it gives %v, want a refusal", err)
+		}
+		if err == nil && made.Level <= Level {
+			if back, err := ReadTable(made.AppendTo(nil)); err != nil || !reflect.DeepEqual(back, made) {
+				t.Fatalf("through its bytes the table becomes another one, %v: %s", err, unlike(back, made))
+			}
 		}
 	})
 }

@@ -17,13 +17,35 @@ func TestDescribeTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, tt := range []struct {
+	lines := []struct {
 		payload []byte
 		want    string
 	}{
 		{found, `found cluster "shop\n" id 00000000000000c1 level 1 groups 8 nodes 1: 0000000000000007 at "10.0.0.1:4166"`},
 		{announce, `announce node 0000000000000007 name "` + strings.Repeat("n", describedBytes) + `"… at "10.0.0.1:4166" version "0.1.0" start 3 level 2`},
+	}
+	for i, want := range []string{
+		`join node 0000000000000007 name "n7" at "10.0.0.7:4166" role server version "0.1.0" start 1 level 3`,
+		`members g1 incarnation 3 seen 2.9 next 5 replicas 2: voter 1 on 0000000000000061, learner 4 on 0000000000000062`,
+		`leave node 0000000000000061`,
+		`drain node 0000000000000061 on`,
+		`drain node 0000000000000061 off`,
+		`label node 0000000000000061 labels 2: "zone"="b", "rack"=""`,
+		`setting "replicas" "5"`,
+		`prefer g1 node 0000000000000061 pinned`,
+		`job remove node 0000000000000061 force`,
+		`job role node 0000000000000061 client`,
+		`job add g1 node 0000000000000061`,
+		`job balance`,
+		`job state 12 cancelled why "no longer wanted"`,
+		`job progress 12 done 2 of 3 why "g4 gets a replica on n7"`,
 	} {
+		lines = append(lines, struct {
+			payload []byte
+			want    string
+		}{tableExamples(t)[i], want})
+	}
+	for _, tt := range lines {
 		if got, err := DescribeTable(tt.payload); err != nil || got != tt.want {
 			t.Errorf("got %q, %v, want %q", got, err, tt.want)
 		}

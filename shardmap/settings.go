@@ -281,7 +281,7 @@ func (s *Setting) apply(t *Table, id raft.LogID) (*Table, error) {
 	case s.Value == "" && !changed:
 		return t, nil
 	case s.Value == "":
-		made.Settings = slices.Delete(slices.Clone(t.Settings), i, i+1)
+		made.Settings = slices.Concat(t.Settings[:i], t.Settings[i+1:])
 		return made.Table, nil
 	}
 	if err := row.check(s.Value); err != nil {

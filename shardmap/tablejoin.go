@@ -124,8 +124,8 @@ func (l *Leave) apply(t *Table, id raft.LogID) (*Table, error) {
 				Next: fmt.Sprintf("wait until that is gone: muster node remove %s", l.Node)}
 		}
 	}
-	if len(t.Nodes) == 1 {
-		return t, &Refusal{Kind: RefusedConflict, Object: t.Nodes[i].called(), Found: "it is the only node", Next: "add another one first: muster node add HOST:PORT"}
+	if err := t.lastServer(l.Node, "removed"); err != nil {
+		return t, err
 	}
 	if len(t.Removed) >= RemovedMax {
 		return t, &Refusal{Kind: RefusedConflict, Object: t.Nodes[i].called(), Found: fmt.Sprintf("%d nodes were removed before, as many as the table remembers", len(t.Removed)),

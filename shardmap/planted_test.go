@@ -1,0 +1,33 @@
+//go:build plantedbugs
+
+package shardmap
+
+import "testing"
+
+// A test that finds nothing proves nothing: each of these bugs must make the random
+// commands to the table fail. They run one at a time, none beside another test.
+func TestRandomTableFindsPlantedBugs(t *testing.T) {
+	const runs = 20 * tableRuns
+	defer SetBug("")
+	for _, name := range []string{
+		"removed node joins again",
+		"two joiners with one name",
+		"older membership recorded",
+		"given labels not merged",
+		"a job twice",
+		"a finished job changes",
+		"newest format below its level",
+		"level of the newest member",
+	} {
+		SetBug(name)
+		var err error
+		for seed := uint64(0); seed < runs && err == nil; seed++ {
+			if err = randomTable(seed); err != nil {
+				t.Logf("%s: seed %d: %v", name, seed, err)
+			}
+		}
+		if err == nil {
+			t.Errorf("%s: not found in %d runs", name, runs)
+		}
+	}
+}

@@ -1,0 +1,36 @@
+package shardmap
+
+import (
+	"testing"
+
+	"muster/raft"
+)
+
+// tableExamples returns a command of each kind that came with level 3, for the table of
+// testTable.
+func tableExamples(t testing.TB) (all [][]byte) {
+	t.Helper()
+	add := func(b []byte, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b)
+	}
+	add(AppendJoin(nil, &Join{TableNode{ID: 7, Name: "n7", Addr: "10.0.0.7:4166", Role: NodeServer, Labels: []Label{{"zone", "a"}}, Version: "0.1.0", Start: 1, Level: Level}}))
+	add(AppendMembers(nil, &Members{Group: 1, Incarnation: 3, Seen: raft.LogID{Term: 2, Index: 9}, Next: 5,
+		Replicas: []TableReplica{{1, 97, ReplicaVoter}, {4, 98, ReplicaLearner}}}))
+	add(AppendLeave(nil, &Leave{97}))
+	add(AppendDrain(nil, &Drain{97, true}))
+	add(AppendDrain(nil, &Drain{97, false}))
+	add(AppendSetLabels(nil, &SetLabels{97, []Label{{"zone", "b"}, {"rack", ""}}}))
+	add(AppendSetting(nil, &Setting{"replicas", "5"}))
+	add(AppendPrefer(nil, &Prefer{1, 97, true}))
+	add(AppendNewJob(nil, &NewJob{Kind: JobRemove, Node: 97, Force: true}))
+	add(AppendNewJob(nil, &NewJob{Kind: JobRole, Node: 97, Role: NodeClient}))
+	add(AppendNewJob(nil, &NewJob{Kind: JobAdd, Node: 97, Group: 1}))
+	add(AppendNewJob(nil, &NewJob{Kind: JobBalance}))
+	add(AppendJobState(nil, &SetJobState{12, JobCancelled, "no longer wanted"}))
+	add(AppendJobProgress(nil, &JobProgress{12, 2, 3, "g4 gets a replica on n7"}))
+	return all
+}
