@@ -3,6 +3,7 @@ package shardmap
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -280,5 +281,21 @@ func TestSettings(t *testing.T) {
 	}
 	if value, ok := table.Setting("none"); ok {
 		t.Errorf("a setting that is none is %q", value)
+	}
+}
+
+// The table in docs/operating.md must have each setting as it is: it is what an operator
+// reads in place of the code.
+func TestSettingsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../docs/operating.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "| setting | default | from | to | |\n|---|---|---|---|---|\n"
+	for _, row := range Settings() {
+		want += fmt.Sprintf("| `%s` | `%s` | %s | %s | %s |\n", row.Name, row.Default, row.Min, row.Max, row.About)
+	}
+	if !strings.Contains(string(page), want+"\n") {
+		t.Errorf("docs/operating.md does not have, in one piece:\n%s", want)
 	}
 }

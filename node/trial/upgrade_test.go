@@ -26,9 +26,13 @@ import (
 // there on each build must follow it without a stop, and read what it wrote.
 const upgradeFrom = "14f21b2ed4183f278b504ebcacc215ba6710d14f"
 
-// olderBinary builds the binary of upgradeFrom, once for all runs of the tests. Without
+// levelFrom is the last commit of the level below this build's: a cluster of it rises to
+// this level with the last node that is upgraded.
+const levelFrom = "a49e557ed41e32c0af1d56c93a6a3682fec9369d"
+
+// olderBinary builds the binary of a commit, once for all runs of the tests. Without
 // the repository or that commit the test is skipped.
-func olderBinary(t *testing.T) string {
+func olderBinary(t *testing.T, from string) string {
 	t.Helper()
 	git := func(args ...string) (string, error) {
 		out, err := exec.Command("git", args...).CombinedOutput()
@@ -38,9 +42,9 @@ func olderBinary(t *testing.T) string {
 	if err != nil {
 		t.Skipf("NOT TESTED: upgrades. There is no git repository here to build the older muster from: %s (%v)", root, err)
 	}
-	commit, err := git("rev-parse", "--verify", "--quiet", upgradeFrom+"^{commit}")
+	commit, err := git("rev-parse", "--verify", "--quiet", from+"^{commit}")
 	if err != nil {
-		t.Skipf("NOT TESTED: upgrades. The repository has no commit %s to build the older muster from; git fetch --unshallow brings it", upgradeFrom)
+		t.Skipf("NOT TESTED: upgrades. The repository has no commit %s to build the older muster from; git fetch --unshallow brings it", from)
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -287,8 +291,11 @@ func (l *upgradeLoad) advances(what string, more map[string]int) {
 // lead each other and send each other their states, and each node goes on with a
 // directory that another build wrote.
 func TestRollingUpgrade(t *testing.T) {
-	older := olderBinary(t)
+	older := olderBinary(t, levelFrom)
 	was, is := levelOf(t, older), levelOf(t, binary)
+	if was != is-1 {
+		t.Fatalf("commit %.10s is of level %d, this build of %d: name the last commit of the level before", levelFrom, was, is)
+	}
 	c := newCluster(t, 3)
 	for i, p := range c.nodes {
 		p.binary = older
@@ -332,7 +339,7 @@ func TestRollingUpgrade(t *testing.T) {
 		t.Errorf("history of %d operations: %s", len(l.history), result)
 	}
 	l.check(library{c.client()})
-	t.Logf("from commit %.10s, level %d to %d; operations: %v", upgradeFrom, was, is, l.ops)
+	t.Logf("from commit %.10s, level %d to %d; operations: %v", levelFrom, was, is, l.ops)
 }
 
 // check reads back what the keys of one writer each were set to.
@@ -361,7 +368,7 @@ func (c *cluster) level(i int) uint32 {
 // and one of a node that was killed, with states in snapshots and entries after them.
 // What is written anew is of this build's formats, and read again.
 func TestOlderDirectoryIsRead(t *testing.T) {
-	older := olderBinary(t)
+	older := olderBinary(t, upgradeFrom)
 	for _, how := range []struct {
 		name string
 		end  func(c *cluster)
