@@ -21,6 +21,8 @@ type StatusAnswer struct {
 	RSS       uint64        // bytes
 	Log       LogStats
 	Level     uint32 // of commands: the newest that the cluster takes; 0 before it is known
+	// Notes are worth knowing and no Problems: the cluster is healthy with them.
+	Notes []Problem
 }
 
 // Problem is something that needs an operator's attention.
@@ -102,7 +104,7 @@ type LogStats struct {
 }
 
 func (m *StatusAnswer) fields(f *fields) {
-	f.atLeast(12, func() {
+	f.grown(12, func() {
 		f.text("cluster", &m.Cluster)
 		number(f, "cluster_id", &m.ClusterID)
 		number(f, "self", &m.Self)
@@ -126,6 +128,8 @@ func (m *StatusAnswer) fields(f *fields) {
 			number(f, "log.snapshot_bytes", &m.Log.SnapshotBytes)
 		})
 		number(f, "level", &m.Level)
+	}, 1, func() {
+		list(f, "notes", &m.Notes, 3, problem)
 	})
 }
 

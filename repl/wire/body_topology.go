@@ -14,6 +14,10 @@ const (
 	NodeAlive   NodeStatus = 1 // heard of lately; in a topology also one of which it is too soon to tell
 	NodeDead    NodeStatus = 2 // not heard of for longer than an election takes
 	NodeStandby NodeStatus = 3 // waits to be made a member
+
+	// Of these a status tells, and a topology says that they are alive.
+	NodeJoining  NodeStatus = 4 // a member that has no copy of the table yet
+	NodeDraining NodeStatus = 5 // alive, and its leaders and replicas are to go elsewhere
 )
 
 func (s NodeStatus) String() string {
@@ -24,6 +28,10 @@ func (s NodeStatus) String() string {
 		return "dead"
 	case NodeStandby:
 		return "standby"
+	case NodeJoining:
+		return "joining"
+	case NodeDraining:
+		return "draining"
 	}
 	return fmt.Sprintf("status %d", uint8(s))
 }

@@ -171,7 +171,8 @@ var examples = map[wire.Type]wire.Body{
 			Applied: 10432, Slots: 4096, Replicas: []wire.StatusReplica{{ID: 1, Node: n1, Role: shardmap.ReplicaVoter, Match: 10432, State: wire.ReplicaLeads}}}},
 		CPUMicros: 81_000, RSS: 31 << 20,
 		Log: wire.LogStats{Bytes: 2 << 20, Batches: 900, Syncs: 900, Segments: 2, Recycled: 1,
-			EntryBytes: 1 << 20, FilledBytes: 2 << 20, Snapshots: 3, SnapshotBytes: 1 << 19}, Level: 2},
+			EntryBytes: 1 << 20, FilledBytes: 2 << 20, Snapshots: 3, SnapshotBytes: 1 << 19}, Level: 2,
+		Notes: []wire.Problem{{What: "one more lost node stops group 1", Remedy: "add a node"}}},
 	wire.TypeCounters:       &wire.Empty{},
 	wire.TypeCountersAnswer: &wire.CountersAnswer{Rows: []wire.CounterRow{{Name: "Write", In: 900, BytesIn: 90_000}, {Name: "WriteAnswer", Out: 900, BytesOut: 31_000}}},
 

@@ -71,6 +71,26 @@ func (f *fields) atLeast(n int, walk func()) {
 	f.r.Trailing(found, n)
 }
 
+// grown is atLeast of a record that has grown since it was first sent: an older version
+// sends n fields, this one also the added ones, which stay as they are where they were not
+// sent.
+func (f *fields) grown(n int, walk func(), added int, more func()) {
+	if !f.reading {
+		f.b = pack.AppendArray(f.b, n+added)
+		walk()
+		more()
+		return
+	}
+	found := f.r.Array()
+	walk()
+	if found < n+added {
+		f.r.Trailing(found, n)
+		return
+	}
+	more()
+	f.r.Trailing(found, n+added)
+}
+
 // shown notes a field that has been read.
 func (f *fields) shown(name, value string) {
 	if f.show != nil && f.r.Err() == nil {

@@ -1,0 +1,35 @@
+package wire_test
+
+import (
+	"bytes"
+	"testing"
+
+	"muster/repl/wire"
+)
+
+// While a cluster is upgraded, its nodes of the older build answer without the fields that
+// were added since, and a command of the newer one must still show what they say.
+func TestGrownAnswer(t *testing.T) {
+	full := (&wire.StatusAnswer{Cluster: "prod", Level: 2}).Append(nil)
+	const fields, emptyArray = 13, 0x90
+	if full[0] != emptyArray|fields || full[len(full)-1] != emptyArray {
+		t.Fatalf("the answer is not of %d fields with an empty list at its end: % x", fields, full)
+	}
+	cut := func(n int) []byte {
+		b := bytes.Clone(full[:len(full)-n])
+		b[0] -= byte(n)
+		return b
+	}
+	var a wire.StatusAnswer
+	if err := a.Read(cut(1)); err != nil || a.Cluster != "prod" || a.Level != 2 || a.Notes != nil {
+		t.Errorf("without notes: %+v, %v", a, err)
+	}
+	if err := a.Read(cut(2)); err == nil {
+		t.Error("without level: no error")
+	}
+	newer := append(bytes.Clone(full), 7)
+	newer[0]++
+	if err := a.Read(newer); err != nil || a.Level != 2 {
+		t.Errorf("with a further field: %+v, %v", a, err)
+	}
+}
