@@ -60,6 +60,7 @@ type report struct {
 	transport  *repl.Peers
 	self       func() logstore.Identity
 	said       func(raft.NodeID) met
+	jobs       *jobWatch
 }
 
 // view is what the host knows, taken between two of its turns.
@@ -238,9 +239,13 @@ func (p *report) statusOf(table *shardmap.Table, v *view) wire.StatusAnswer {
 			a.Groups = append(a.Groups, statusGroup(g, slots))
 		}
 	}
-	a.Problems = append(problems(&a, known, v.links, p.addr), fullDisks(a.Nodes, v.full)...)
+	o := newOutlook(&a, table)
+	a.Problems = append(problems(&a, known, v.links, p.addr, o.replacements()), fullDisks(a.Nodes, v.full)...)
 	a.Problems = append(p.stalledDisks(a.Nodes, v.stalled), a.Problems...)
 	a.Problems = append(doubts(&a, v), a.Problems...)
+	a.Problems = slices.Concat(a.Problems, o.short(), p.jobs.stuck(time.Now()))
+	a.Notes = o.notes()
+	o.stages()
 	a.Healthy = len(a.Problems) == 0
 	return a
 }

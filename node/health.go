@@ -17,8 +17,9 @@ const groupsNamedMax = 8
 
 // problems lists what an operator should look after, worst first. Groups with the same
 // problem share a line, so that 9,999 groups fit on one screen too. links are the ways
-// to the nodes of which nothing is heard, and self is where this node is reached.
-func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView, links map[raft.NodeID]repl.Link, self string) []wire.Problem {
+// to the nodes of which nothing is heard, self is where this node is reached, and replaced
+// says of dead nodes when their replicas are made elsewhere.
+func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView, links map[raft.NodeID]repl.Link, self string, replaced map[raft.NodeID]string) []wire.Problem {
 	var list []wire.Problem
 	// A node that is not on the list is dead too: a group may still name one that has
 	// left.
@@ -67,7 +68,9 @@ func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView, link
 	}
 	for _, node := range a.Nodes {
 		if l, ok := links[node.ID]; ok {
-			list = append(list, silent(&node, &l, self))
+			one := silent(&node, &l, self)
+			one.What += replaced[node.ID]
+			list = append(list, one)
 		} else if groups := lost[node.ID]; len(groups) > 0 {
 			list = append(list, wire.Problem{What: fmt.Sprintf("node %s (%s) speaks, but does not answer as voter of %s", node.Name, node.Addr, named(groups, "", "")),
 				Remedy: "ask that node itself, with muster status --endpoints " + node.Addr + "; check whether this one can reach it"})

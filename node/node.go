@@ -98,6 +98,7 @@ type Node struct {
 	inquiry   inquiry   // what others know of the cluster
 
 	table   atomic.Pointer[shardmap.Table] // nil before the meta group's log was read
+	jobs    jobWatch
 	heard   atomic.Pointer[shardmap.Table] // another node's, that was newer than this one's; nil if there was none
 	removed chan error                     // from leave, to live, once: the cluster has removed this node. Never closed
 	serving atomic.Pointer[repl.Loop]      // nil until founded

@@ -48,7 +48,7 @@ func TestSilentNodes(t *testing.T) {
 				t.Errorf("it is called %s, want %s", node.Status, tt.status)
 			}
 			a := &wire.StatusAnswer{Nodes: []wire.StatusNode{{ID: 1, Name: "n1", Status: wire.NodeAlive}, node}}
-			list := problems(a, nil, v.links, "10.0.0.1:4166")
+			list := problems(a, nil, v.links, "10.0.0.1:4166", nil)
 			if len(list) != 1 || !strings.Contains(list[0].What, tt.what) || !strings.Contains(list[0].Remedy, tt.remedy) || !strings.HasPrefix(list[0].What, "node n2 (10.0.0.2:4166) ") {
 				t.Errorf("got %+v, want %q and %q", list, tt.what, tt.remedy)
 			}

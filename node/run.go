@@ -251,7 +251,7 @@ func (n *Node) serve() error {
 	n.follow(n.table.Load())
 	n.report = &report{
 		name: n.name, addr: n.addr, data: n.cfg.Data, started: n.started,
-		fs: n.fs, store: store, transport: transport, self: n.self, said: n.door.said,
+		fs: n.fs, store: store, transport: transport, self: n.self, said: n.door.said, jobs: &n.jobs,
 	}
 	loop := repl.StartLoop(host, tick, int64(n.cfg.SnapshotRate))
 	n.serving.Store(loop)
@@ -320,6 +320,7 @@ func (n *Node) machine(r logstore.Replica) repl.StateMachine {
 // tableChanged is called by the goroutine that applies, with each new table.
 func (n *Node) tableChanged(t *shardmap.Table) {
 	n.table.Store(t)
+	n.jobs.look(t, time.Now())
 	n.follow(t)
 	n.announcer.changed()
 }
