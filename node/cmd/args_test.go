@@ -80,10 +80,10 @@ func TestArrange(t *testing.T) {
 		{"version -o json", "version --output=json --"},
 
 		// What is refused.
-		{"", "!muster: a command is missing; want one of serve, demo, status, kv, node, group, slot, bench, doctor, log, recover, wire, secret, version, completion, or --help"},
+		{"", "!muster: a command is missing; want one of serve, demo, status, kv, node, group, slot, job, setting, bench, doctor, log, recover, wire, secret, version, completion, or --help"},
 		{"kv", "!muster kv: a verb is missing; want one of set, get, del, list, locate, import, export, or --help"},
-		{"-o json", "!muster: a command is missing; want one of serve, demo, status, kv, node, group, slot, bench, doctor, log, recover, wire, secret, version, completion, or --help"},
-		{"vk get", `!muster: unknown command "vk"; want one of serve, demo, status, kv, node, group, slot, bench, doctor, log, recover, wire, secret, version, completion`},
+		{"-o json", "!muster: a command is missing; want one of serve, demo, status, kv, node, group, slot, job, setting, bench, doctor, log, recover, wire, secret, version, completion, or --help"},
+		{"vk get", `!muster: unknown command "vk"; want one of serve, demo, status, kv, node, group, slot, job, setting, bench, doctor, log, recover, wire, secret, version, completion`},
 		{"kv got k", `!muster kv: unknown command "got"; want one of set, get, del, list, locate, import, export`},
 		{"kv help got", `!muster kv: unknown command "got"; want one of set, get, del, list, locate, import, export`},
 		{"kv get k -x", "!muster kv get: unknown option -x; see muster kv get --help, and put -- before an argument that begins with a dash"},

@@ -29,7 +29,8 @@ import (
 // It sees the variables that begin with MUSTER_, and changes nothing of the
 // process but what serve does to the garbage collector.
 func Main(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
-	con := &console{in: in, out: newOutput(out), terminal: isTerminal(out), err: errs}
+	con := &console{in: in, out: newOutput(out), terminal: isTerminal(out), err: errs, watched: isPersons(errs)}
+	con.asks = con.watched && isPersons(in)
 	err := runLine(ctx, con, args)
 	if ferr := con.out.Flush(); ferr != nil && err == nil {
 		err = fmt.Errorf("write output: %w", ferr)
@@ -50,6 +51,8 @@ func commands(con *console) []*cli.Command {
 		nodeCommand(con),
 		groupCommand(con),
 		slotCommand(con),
+		jobCommand(con),
+		settingCommand(con),
 		benchCommand(con),
 		doctorCommand(con),
 		logCommand(con),

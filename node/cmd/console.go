@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -16,6 +17,8 @@ type console struct {
 	in       io.Reader
 	out      *output
 	terminal bool // out is one
+	watched  bool // err is a terminal: what stands there may be drawn anew
+	asks     bool // a person can be asked: in and err are terminals
 
 	mu  sync.Mutex // guards err; a command's goroutines share it
 	err io.Writer
@@ -33,10 +36,64 @@ func (con *console) warnf(format string, args ...any) {
 	if !strings.HasPrefix(line, "muster") {
 		line = "muster: " + line
 	}
+	con.tell("", line, "\n")
+}
+
+// sayf writes one line for a person to standard error: of a plan, or of progress.
+func (con *console) sayf(format string, args ...any) {
+	con.tell("", fmt.Sprintf(format, args...), "\n")
+}
+
+// What moves the cursor of a terminal. It stands around what [console.tell] writes, and
+// is ours alone.
+const (
+	lineStart = "\r"
+	lineClear = "\r\x1b[K" // and what stood in the line is gone
+)
+
+// redraw puts text in the place of the last line of standard error, which is a
+// terminal, and leaves the cursor there.
+func (con *console) redraw(text string) { con.tell(lineClear, text, lineStart) }
+
+// tell writes to standard error what is safe on a terminal, whatever is in text,
+// between what moves its cursor.
+func (con *console) tell(before, text, after string) {
 	con.mu.Lock()
 	defer con.mu.Unlock()
-	fmt.Fprintln(con.err, plain(line))
+	fmt.Fprint(con.err, before+plain(text)+after)
 }
+
+// confirmed asks a person, and reports whether the answer is yes. It waits for it until
+// ctx ends.
+func (con *console) confirmed(ctx context.Context, question string) bool {
+	con.tell("", question+" [y/N] ", "")
+	answer := make(chan string, 1)
+	go func() { // ends with the line, or with the process
+		var line []byte
+		var b [1]byte
+		// Byte by byte: what stands behind the line is the answer to the next question.
+		for {
+			n, err := con.in.Read(b[:])
+			if n == 1 && b[0] != '\n' && len(line) < answerMax {
+				line = append(line, b[0])
+			}
+			if n == 1 && b[0] == '\n' || err != nil {
+				break
+			}
+		}
+		answer <- strings.ToLower(strings.TrimSpace(string(line)))
+	}()
+	select {
+	case a := <-answer:
+		return a == "y" || a == "yes"
+	case <-ctx.Done():
+		con.tell("", "", "\n")
+		return false
+	}
+}
+
+// answerMax bounds what is kept of an answer, in bytes.
+const answerMax = 64
 
 // line prints one line for people, and an empty one where format is empty.
 // Whatever is in args, it stays one line.
@@ -81,4 +138,19 @@ func isTerminal(w io.Writer) bool {
 	}
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// isPersons reports whether a person is at a standard stream: it is a terminal, and not
+// the device that swallows all and has nothing.
+func isPersons(stream any) bool {
+	f, ok := stream.(*os.File)
+	if !ok || !isTerminal(f) {
+		return false
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	null, err := os.Stat(os.DevNull)
+	return err != nil || !os.SameFile(info, null)
 }

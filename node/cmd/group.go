@@ -9,10 +9,11 @@ import (
 
 	"muster/raft"
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 func groupCommand(con *console) *cli.Command {
-	return noun(cli.Command{Name: "group", Usage: "look at the groups, which own the slots"},
+	return noun(cli.Command{Name: "group", Usage: "look at the groups, which own the slots, and place their replicas"},
 		verb(cli.Command{
 			Name: "list", Usage: "list the groups with their replicas, as their leaders know them",
 			Description: `Asks every node, because only a leader knows how far each replica is. Group 0 is
@@ -21,7 +22,10 @@ the meta group: it holds the table of nodes, groups and slots.
 With -o json: [{"id":1,"leader":NAME,"term":…,"commit":"g1/2.17","slots":1024,
 "replicas":[{"id":…,"node":NAME,"role":"voter"|"learner","match":INDEX,"state":…}]}]`,
 			Action: con.action(groupList),
-		}))
+		}),
+		groupOrderCommand(con, "add", shardmap.JobAdd),
+		groupOrderCommand(con, "del", shardmap.JobDel),
+		groupOrderCommand(con, "promote", shardmap.JobPromote))
 }
 
 type replicaRow struct {

@@ -1,21 +1,32 @@
 package cmd
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"muster/raft"
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 func nodeCommand(con *console) *cli.Command {
-	return noun(cli.Command{Name: "node", Usage: "look at the nodes of the cluster"},
+	return noun(cli.Command{Name: "node", Usage: "look at the nodes of the cluster, and let them come and go"},
 		verb(cli.Command{
 			Name: "list", Usage: "list the nodes that the endpoint knows",
-			Description: `With -o json: [{"id":…,"name":…,"addr":…,"role":"server"|"client","status":"alive"|"dead"|"standby","version":…,"level":N,"labels":{…}}]`,
-			Action:      con.action(nodeList),
-		}))
+			Description: `With -o json: [{"id":…,"name":…,"addr":…,"role":"server"|"client",
+"status":"alive"|"dead"|"standby"|"joining"|"draining","version":…,"level":N,"labels":{…}}]`,
+			Action: con.action(nodeList),
+		}),
+		nodeAddCommand(con),
+		nodeRemoveCommand(con),
+		nodeDrainCommand(con),
+		nodeUndrainCommand(con),
+		nodeRoleCommand(con, "promote", shardmap.NodeServer),
+		nodeRoleCommand(con, "demote", shardmap.NodeClient),
+		nodeLabelCommand(con))
 }
 
 type nodeRow struct {
@@ -55,24 +66,39 @@ func nodeNames(nodes []wire.StatusNode) func(raft.NodeID) string {
 	}
 }
 
+// tableRow is the row of a node of which only the table is known, and nothing of its health.
+func tableRow(t *shardmap.Table, n *shardmap.TableNode) nodeRow {
+	status := wire.NodeAlive
+	if _, ok := t.Meta.ReplicaOn(n.ID); !ok {
+		status = wire.NodeJoining
+	} else if n.Draining {
+		status = wire.NodeDraining
+	}
+	return nodeRows([]wire.StatusNode{{ID: n.ID, Name: n.Name, Addr: n.Addr, Role: n.Role, Status: status, Version: n.Version, Labels: n.Labels, Level: n.Level}})[0]
+}
+
 func nodeList(con *console, c *cli.Context) error {
 	s, status, err := con.openStatus(c)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	if s.json {
-		return s.printJSON(nodeRows(status.Nodes))
-	}
-	return nodeTable(s, status)
+	return printNodes(s, nodeRows(status.Nodes))
 }
 
-func nodeTable(s *errand, status *wire.StatusAnswer) error {
+func printNodes(s *errand, rows []nodeRow) error {
+	if s.json {
+		return s.printJSON(rows)
+	}
+	return nodeTable(s, rows)
+}
+
+func nodeTable(s *errand, rows []nodeRow) error {
 	t := newTable(s.out, "ID", "NAME", "ADDR", "ROLE", "STATUS", "VERSION", "LEVEL", "LABELS")
-	for i, r := range nodeRows(status.Nodes) {
+	for _, r := range rows {
 		var labels []string
-		for _, l := range status.Nodes[i].Labels {
-			labels = append(labels, l.Key+"="+l.Value)
+		for _, key := range slices.Sorted(maps.Keys(r.Labels)) {
+			labels = append(labels, key+"="+r.Labels[key])
 		}
 		t.row(r.ID, r.Name, r.Addr, r.Role, r.Status, orDash(r.Version), number(uint64(r.Level)), orDash(strings.Join(labels, ",")))
 	}

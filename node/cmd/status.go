@@ -17,8 +17,9 @@ func statusCommand(con *console) *cli.Command {
 		Description: `Ends with status 1 when the cluster is not healthy, and says what to do.
 
 With -o json: {"cluster":…,"cluster_id":…,"level":N,"nodes":[…],"groups":[…],
-"healthy":true,"problems":[{"what":…,"remedy":…}]}, where nodes and groups are as
-"node list" and "group list" print them, and level is that of the newest commands that
+"healthy":true,"problems":[{"what":…,"remedy":…}],"notes":[{"what":…,"remedy":…}]}, where
+notes are worth knowing and leave a cluster healthy, nodes and groups are as "node list" and
+"group list" print them, and level is that of the newest commands that
 the cluster takes: the lowest level of its nodes, once they are upgraded; --counters adds
 "counters":[{"name":…,"in":N,"out":N,"bytes_in":N,"bytes_out":N}] and, of what the
 endpoint has written to its disk since its start, "disk":{"entry_bytes":N,
@@ -58,6 +59,7 @@ type statusRow struct {
 	Groups    []groupRow   `json:"groups"`
 	Healthy   bool         `json:"healthy"`
 	Problems  []problemRow `json:"problems"`
+	Notes     []problemRow `json:"notes"` // healthy all the same
 	Counters  []counterRow `json:"counters,omitempty"`
 	Disk      *diskRow     `json:"disk,omitempty"`
 }
@@ -87,15 +89,19 @@ func runStatus(con *console, c *cli.Context) error {
 }
 
 func statusRowOf(a *wire.StatusAnswer) statusRow {
-	row := statusRow{
+	return statusRow{
 		Cluster: a.Cluster, ClusterID: fmt.Sprintf("%016x", a.ClusterID), Level: a.Level,
 		Nodes: nodeRows(a.Nodes), Groups: groupRows(a.Groups, nodeNames(a.Nodes)),
-		Healthy: a.Healthy, Problems: []problemRow{},
+		Healthy: a.Healthy, Problems: problemRows(a.Problems), Notes: problemRows(a.Notes),
 	}
-	for _, p := range a.Problems {
-		row.Problems = append(row.Problems, problemRow{p.What, p.Remedy})
+}
+
+func problemRows(list []wire.Problem) []problemRow {
+	rows := []problemRow{}
+	for _, p := range list {
+		rows = append(rows, problemRow{p.What, p.Remedy})
 	}
-	return row
+	return rows
 }
 
 // countersOf asks the node that gave the answer a.
@@ -151,7 +157,12 @@ func printStatus(s *errand, a *wire.StatusAnswer, row statusRow) error {
 		s.line(" remedy: %s", p.Remedy)
 		s.line("")
 	}
-	if err := nodeTable(s, a); err != nil {
+	for _, n := range row.Notes {
+		s.line("note: %s", n.What)
+		s.line("   to change it: %s", n.Remedy)
+		s.line("")
+	}
+	if err := nodeTable(s, row.Nodes); err != nil {
 		return err
 	}
 	s.line("")

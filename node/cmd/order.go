@@ -1,0 +1,252 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// An order is something that a person asks of the cluster and that can hurt: its plan is
+// shown first, and carried out once that person says so, by --yes or on a terminal. What
+// is carried out is what was shown: the cluster refuses an order whose plan has become
+// another one.
+
+// order is a command to the meta group, with the words for it.
+type order struct {
+	what    string // "drain node n4"
+	command []byte
+	skips   string // the safety rule that --force takes out; empty: none is
+	// made reports whether a job is the one that this order begins.
+	made func(*shardmap.Job) bool
+}
+
+// orderFlags are the options of commands that show a plan and begin a job.
+func orderFlags(more ...cli.Flag) []cli.Flag {
+	return append(more,
+		&cli.BoolFlag{Name: "yes", Usage: "carry the plan out without asking; off a terminal nothing is done without it"},
+		&cli.BoolFlag{Name: "no-wait", Usage: "end as soon as the job has begun, and print its first row"})
+}
+
+const (
+	// stepsShown bounds the steps of a plan that are shown: a person reads no further.
+	stepsShown = 100
+	// ordersMax is how often an order with --yes is given while its plan changes under it,
+	// as it does while other jobs run.
+	ordersMax = 5
+)
+
+// consent is how a person agrees to a plan.
+type consent uint8
+
+const (
+	consentAsked consent = iota // on a terminal; elsewhere nobody agrees
+	consentGiven                // by --yes
+)
+
+func consentOf(c *cli.Context) consent {
+	if c.Bool("yes") {
+		return consentGiven
+	}
+	return consentAsked
+}
+
+// carryOut shows the plan of an order, and has it carried out if a person agrees. The
+// answer names the job, or none.
+func (s *errand) carryOut(ctx context.Context, o *order, agreed consent) (*wire.OrderAnswer, error) {
+	for try := 1; ; try++ {
+		p, err := s.plan(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		s.showPlan(o, p)
+		if agreed != consentGiven && !s.agrees(ctx) {
+			return nil, notConfirmed()
+		}
+		a, err := s.give(ctx, o, p.Index)
+		if agreed == consentGiven && try < ordersMax && isConflict(err) {
+			continue // the plan is another by now, and --yes is meant for any; if it is not that, the plan is refused too
+		}
+		return a, err
+	}
+}
+
+// plan asks for an order's plan.
+func (s *errand) plan(ctx context.Context, o *order) (p *wire.OrderAnswer, err error) {
+	err = s.with(ctx, func(ctx context.Context) error {
+		p, err = s.client.Plan(ctx, o.command)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.what, err)
+	}
+	return p, nil
+}
+
+// give has an order carried out as its plan for the table of index says; 0 if no plan
+// was shown.
+func (s *errand) give(ctx context.Context, o *order, index uint64) (a *wire.OrderAnswer, err error) {
+	err = s.with(ctx, func(ctx context.Context) error {
+		a, err = s.client.Order(ctx, o.command, index)
+		return err
+	})
+	if isMaybeApplied(err) && o.made != nil {
+		if id, found := s.begun(ctx, o, index); found {
+			return &wire.OrderAnswer{Index: id, Job: id}, nil
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.what, err)
+	}
+	return a, nil
+}
+
+// begun looks for the job of an order that was sent and not answered: its leader may have
+// died with the answer. index is that of the table before the order.
+func (s *errand) begun(ctx context.Context, o *order, index uint64) (id uint64, found bool) {
+	err := s.until(ctx, func(t *shardmap.Table) glance {
+		for i := range t.Jobs {
+			if j := &t.Jobs[i]; j.ID > index && o.made(j) {
+				id, found = j.ID, true
+			}
+		}
+		return glance{over: found}
+	}, waitAsLongAsACall)
+	return id, found && err == nil
+}
+
+func isConflict(err error) bool     { return hasCode(err, wire.CodeConflict) }
+func isMaybeApplied(err error) bool { return hasCode(err, wire.CodeMaybeApplied) }
+
+func hasCode(err error, code wire.Code) bool {
+	var remote *wire.Error
+	return errors.As(err, &remote) && remote.Code == code
+}
+
+// agrees reports whether a person says yes to what was shown.
+func (s *errand) agrees(ctx context.Context) bool {
+	return s.asks && s.confirmed(ctx, "carry it out?")
+}
+
+func notConfirmed() error {
+	return withStatus(exitNotConfirmed, "the plan was shown and nothing was changed; give the command again with --yes to carry it out")
+}
+
+// showPlan prints, to standard error, what would be done: each step with its group, the
+// quorum before and after, and what one more lost node would cost.
+func (s *errand) showPlan(o *order, p *wire.OrderAnswer) {
+	head := fmt.Sprintf("plan to %s, for the table of index %d:", o.what, p.Index)
+	if len(p.Steps) == 0 {
+		head += " no group changes"
+	}
+	s.sayf("%s", head)
+	for i, step := range p.Steps[:min(len(p.Steps), stepsShown)] {
+		s.sayf("%4d. %s", i+1, step.Text)
+		s.sayf("      %s", step.Risk)
+	}
+	if more := len(p.Steps) - stepsShown; more > 0 {
+		s.sayf("      and %d more steps", more)
+	}
+	if p.Bytes > 0 {
+		s.sayf("  new replicas are sent %s", showBytes(p.Bytes))
+	}
+	if o.skips != "" {
+		s.sayf("  --force skips a safety rule: %s", o.skips)
+	}
+	for _, x := range p.Problems {
+		s.sayf("  problem: %s", x.What)
+		s.sayf("   remedy: %s", x.Remedy)
+	}
+}
+
+// showBytes is n bytes as people read it.
+func showBytes(n uint64) string {
+	const step = 1024
+	units := [...]string{"KiB", "MiB", "GiB", "TiB"}
+	if n < step {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	v, i := float64(n)/step, 0
+	for v >= step && i < len(units)-1 {
+		v /= step
+		i++
+	}
+	return fmt.Sprintf("%.1f %s", v, units[i])
+}
+
+// orderly is a command that gives one order after the other.
+type orderly struct {
+	*errand
+	agreed consent
+	wait   bool
+	jobs   []jobRow // as they ended or, if nobody waits, began
+}
+
+func (con *console) orderly(c *cli.Context) (*orderly, error) {
+	s, err := con.open(c, 1)
+	if err != nil {
+		return nil, err
+	}
+	return &orderly{errand: s, agreed: consentOf(c), wait: !c.Bool("no-wait")}, nil
+}
+
+// all carries orders out, one after the other: the plan of each is made when what the one
+// before wanted is done, or at least begun. It returns how many were.
+func (s *orderly) all(ctx context.Context, orders []order) (done int, err error) {
+	if s.agreed != consentGiven && !s.asks {
+		return 0, s.onlyPlans(ctx, orders)
+	}
+	for i := range orders {
+		if err := s.one(ctx, &orders[i]); err != nil {
+			if i > 0 {
+				err = withStatus(exitPartly, "%d of %d are done; %w", i, len(orders), err)
+			}
+			return i, err
+		}
+	}
+	return len(orders), nil
+}
+
+// onlyPlans shows the plans of orders to which nobody can agree, each as if it were alone.
+func (s *orderly) onlyPlans(ctx context.Context, orders []order) error {
+	for i := range orders {
+		p, err := s.plan(ctx, &orders[i])
+		if err != nil {
+			return err
+		}
+		s.showPlan(&orders[i], p)
+	}
+	return notConfirmed()
+}
+
+func (s *orderly) one(ctx context.Context, o *order) error {
+	a, err := s.carryOut(ctx, o, s.agreed)
+	if err != nil || a.Job == 0 {
+		return err
+	}
+	if !s.wait {
+		j, err := s.jobOnce(ctx, a.Job)
+		if err == nil {
+			s.jobs = append(s.jobs, jobRowOf(&j))
+		}
+		return err
+	}
+	j, err := s.follow(ctx, a.Job, a.Bytes)
+	if err != nil {
+		return err
+	}
+	s.jobs = append(s.jobs, jobRowOf(&j))
+	return endOf(&j)
+}
+
+// finish prints the jobs there were, and passes an error on.
+func (s *orderly) finish(err error) error {
+	if perr := printJobs(s.errand, s.jobs); err == nil {
+		err = perr
+	}
+	return err
+}
