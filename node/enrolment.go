@@ -256,7 +256,7 @@ func (e *enrolment) poll(ctx context.Context, host string, verdicts chan<- error
 	say := func(level slog.Level, why string) {
 		if why != said {
 			said = why
-			e.notices.waits(level, host, why)
+			e.notices.waits(level, "founding", host, why)
 		}
 	}
 	for {

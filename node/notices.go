@@ -60,10 +60,11 @@ func (n *notices) notCounted(member raft.NodeID, from net.Addr) {
 	n.say(slog.LevelWarn, "connections not counted", "peer not counted: it speaks to this node, and does not answer where it is dialled", "peer", member, "from", from)
 }
 
-// waits tells the operator what a founding waits for at a host. That host decides what
-// it is and how often it changes, so it is limited like the others.
-func (n *notices) waits(level slog.Level, host, why string) {
-	n.say(level, "founding waits: "+host, "founding waits", "host", host, "err", shorten(why))
+// waits tells the operator what this host waits for at another one, on a way into a
+// cluster. The other one decides what it is and how often it changes, so it is limited
+// like the others.
+func (n *notices) waits(level slog.Level, way, host, why string) {
+	n.say(level, way+" waits: "+host, way+" waits", "host", host, "err", shorten(why))
 }
 
 // say counts one of a kind, and logs it with the number of those before it that were not

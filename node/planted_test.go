@@ -38,3 +38,21 @@ func TestPlantedUnattested(t *testing.T) {
 	}
 	t.Logf("%s: %s", bugUnattested, wrong)
 }
+
+// The tests must find a node that takes in hosts which nobody can reach, one that lets
+// those in that were removed, and a host that can end up in two clusters.
+func TestPlantedMembership(t *testing.T) {
+	defer setBug("")
+	for name, find := range map[string]func() string{
+		bugNotDialledBack: func() string { return joinsFrom(serving(t, defaultLimits()), freeAddrs(t, 1)[0]) },
+		bugRemovedLetIn:   func() string { return removedHello(t) },
+		bugAsksUnnoted:    func() string { return joiningRuns(3000) },
+	} {
+		setBug(name)
+		wrong := find()
+		if wrong == "" {
+			t.Errorf("%s: not found", name)
+		}
+		t.Logf("%s: %s", name, wrong)
+	}
+}

@@ -43,30 +43,21 @@ func (e *enrolment) joinCluster(ctx context.Context) error {
 	e.log.Info("standby", "addr", e.addr, "stage", id.Stage, "join", joinAddrs(e.cfg.Join), "next", "muster node add "+e.addr+" on a member")
 	said, pause := "", joinPauseMin
 	for {
-		e.mu.Lock()
-		id, addr, q := e.identity, e.joining.next(&e.identity), e.joining.question()
-		e.mu.Unlock()
-		if !waiting(&id) {
+		asked, moves, err := e.attempt(ctx)
+		var over *overError
+		if errors.As(err, &over) {
+			return over.err
+		}
+		if self := e.self(); !waiting(&self) || ctx.Err() != nil {
 			return nil
 		}
 		var due <-chan time.Time // of nobody, while there is nobody to ask
-		if addr != "" {
-			err := e.askToJoin(ctx, addr, q)
-			if err == nil || ctx.Err() != nil {
-				return nil
-			}
-			var gone *removedError
-			if errors.As(err, &gone) {
-				return e.noteRemoved(gone)
-			}
-			e.mu.Lock()
-			refusal, moves := e.joining.refused(addr, err)
-			e.mu.Unlock()
+		if asked != "" {
 			if moves {
 				pause = joinPauseMin
-			} else if why := refusal.Error(); why != said {
+			} else if why := err.Error(); why != said {
 				said = why
-				e.notices.waits(slog.LevelWarn, addr, why)
+				e.notices.waits(slog.LevelWarn, "join", asked, why)
 			}
 			due = time.After(pause)
 			pause = min(2*pause, joinPauseMax)
@@ -79,6 +70,39 @@ func (e *enrolment) joinCluster(ctx context.Context) error {
 		case <-due:
 		}
 	}
+}
+
+// overError is what the node ends with: no other attempt can do better.
+type overError struct{ err error }
+
+func (e *overError) Error() string { return e.err.Error() }
+
+// attempt asks whoever is due to take this host in; asked is empty if there is nobody. An
+// error is why it was not taken in; moves says that it is on its way all the same. The
+// identity tells whether the host still waits.
+func (e *enrolment) attempt(ctx context.Context) (asked string, moves bool, err error) {
+	e.mu.Lock()
+	addr, q := e.joining.next(&e.identity), e.joining.question()
+	e.mu.Unlock()
+	if addr == "" {
+		return "", false, nil
+	}
+	err = e.askToJoin(ctx, addr, q)
+	if err == nil || ctx.Err() != nil {
+		return addr, false, nil
+	}
+	var gone *removedError
+	if errors.As(err, &gone) {
+		err = e.noteRemoved(gone)
+	}
+	var over *overError
+	if errors.As(err, &over) {
+		return addr, false, over
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	refusal, moves := e.joining.refused(addr, err)
+	return addr, moves, refusal
 }
 
 // askToJoin asks the node at an address to take this host in, and returns nil once it
@@ -105,6 +129,10 @@ func (e *enrolment) askToJoin(ctx context.Context, addr string, q *wire.Join) er
 	return nil
 }
 
+// bugAsksUnnoted is planted to show that its test finds it: a host asks a cluster to take
+// it in before its disk says which.
+const bugAsksUnnoted = "cluster asked before it is noted"
+
 // met notes, before a host that had no cluster asks to be taken in, which cluster the
 // node at an address belongs to, as that has proven by the secret.
 func (e *enrolment) met(addr string, g *wire.Greeting) error {
@@ -117,13 +145,17 @@ func (e *enrolment) met(addr string, g *wire.Greeting) error {
 	if e.identity.Stage != logstore.StageStandby {
 		return nil // the hello has compared the clusters
 	}
+	if bug(bugAsksUnnoted) {
+		e.identity = bound(e.identity, c.ClusterID, []wire.NodeAddr{{Node: c.Node, Addr: addr}})
+		return nil
+	}
 	return e.write(bound(e.identity, c.ClusterID, []wire.NodeAddr{{Node: c.Node, Addr: addr}}))
 }
 
 // write takes over an identity once it is on disk. e.mu is held.
 func (e *enrolment) write(next logstore.Identity) error {
 	if err := logstore.WriteIdentity(e.fs, e.cfg.Data, next); err != nil {
-		return err
+		return &overError{err}
 	}
 	e.identity = next
 	return nil
@@ -181,5 +213,5 @@ func (e *enrolment) noteRemoved(gone *removedError) error {
 	if err := e.write(next); err != nil {
 		return err
 	}
-	return gone
+	return &overError{gone}
 }
