@@ -62,8 +62,8 @@ const IdentityRemedy = "put back a copy of the file that was made since the node
 // names the options because a host that finds an empty directory and gets none founds a
 // cluster of its own, under the address of a member of this one: clients would be told
 // that their keys do not exist.
-const EmptyRemedy = "keep the directory under another name, and start with an empty one and the --expect and --join of the founding: the host waits as a standby, " +
-	"which takes no part; without these options it would found a cluster of its own"
+const EmptyRemedy = "keep the directory under another name, take the node off the list with muster node remove NODE --force, and add the host as a new one: " +
+	"muster serve --standby with an empty directory, then muster node add HOST:PORT; without --standby it would found a cluster of its own"
 
 func appendWitness(b []byte, node raft.NodeID, mark uint64) []byte {
 	b = fmt.Appendf(b, "muster witness %d\nnode %s\nmark %016x\n", witnessFormats.newest, node, mark)

@@ -52,7 +52,7 @@ func silent(node *wire.StatusNode, l *repl.Link, self string) wire.Problem {
 			Remedy: "see what keeps connections from it to " + self + ": a firewall, a route, a wrong --advertise of this node; muster doctor shows who reaches whom"}
 	case errors.As(l.Err, &elsewhere) && elsewhere.Challenge.Node != node.ID, errors.Is(l.Err, &wire.Error{Code: wire.CodeWrongCluster}):
 		return wire.Problem{What: fmt.Sprintf("%s is gone, %s: another node answers at its address, so its data directory was emptied or replaced", who, heard),
-			Remedy: RemedyReplaced + ", and the others continue as long as each group has a majority without it"}
+			Remedy: RemedyReplaced + "; the others continue as long as each group has a majority without it"}
 	case errors.As(l.Err, &refusal) && refusal.Retry() == wire.RetryNever:
 		return wire.Problem{What: fmt.Sprintf("%s does not speak with this node, %s: %s", who, heard, refusal), Remedy: "do what it says: " + refusal.Next}
 	case errors.Is(l.Err, syscall.ECONNREFUSED):

@@ -6,7 +6,8 @@ const (
 	// RemedyStart is for a node that does not run.
 	RemedyStart = "start it again with the same command as before"
 	// RemedyReplaced is for a node whose directory was emptied or replaced.
-	RemedyReplaced = "stop what runs there, put the data directory back as it was when the node last stopped, and start it; an empty one can't replace it in this version"
+	RemedyReplaced = "stop what runs there, put the data directory back as it was when the node last stopped, and start it; if nobody has it, take the node off the list with muster node remove NODE --force, " +
+		"and add the host as a new one: muster serve --standby with an empty directory, then muster node add HOST:PORT"
 	// RemedyReport is for what must never happen, and nobody can mend on the spot.
 	RemedyReport = "keep the data directory and report it"
 )

@@ -12,7 +12,7 @@ import (
 // what is left: the directory may hold the last copy of something; nor let the
 // host found a second cluster under the address of a member of the first.
 func TestLostFilesAreNoticed(t *testing.T) {
-	const keep = "keep the directory under another name, and start with an empty one and the --expect and --join of the founding"
+	const keep = "keep the directory under another name, take the node off the list"
 	for _, c := range []struct {
 		lost, want, remedy string
 		killed             bool
