@@ -1,0 +1,161 @@
+package mover
+
+import (
+	"testing"
+	"time"
+
+	"muster/raft"
+	"muster/shardmap"
+)
+
+func calmWorld(t *testing.T, nodes, groups int) *world {
+	w := newWorld(t, 1, nodes, groups)
+	w.calm = true
+	w.until("the new cluster rests", time.Minute, func() bool { return w.idle() && w.lead == w.table.Meta.Preferred })
+	return w
+}
+
+func (w *world) order(j shardmap.NewJob) uint64 {
+	w.t.Helper()
+	if err := w.apply(append1(shardmap.AppendNewJob(nil, &j))); err != nil {
+		w.fail("%+v: %v", j, err)
+	}
+	return w.table.Jobs[len(w.table.Jobs)-1].ID
+}
+
+func (w *world) job(id uint64) shardmap.Job {
+	for _, j := range w.table.Jobs {
+		if j.ID == id {
+			return j
+		}
+	}
+	return shardmap.Job{}
+}
+
+// A healthy cluster costs nothing: once its leaders have told of their groups, nobody is
+// asked any more, and nothing stands in the table.
+func TestIdleIsIdle(t *testing.T) {
+	w := calmWorld(t, 5, 20)
+	acts := w.acts
+	if len(w.table.Jobs) > 0 || w.acts > 5*len(w.nodes) {
+		t.Errorf("a new cluster made jobs %+v with %d actions", w.table.Jobs, w.acts)
+	}
+	w.run(time.Hour)
+	if w.acts > acts {
+		t.Errorf("%d actions in an idle hour", w.acts-acts)
+	}
+}
+
+func TestDrainRemoveJoin(t *testing.T) {
+	w := calmWorld(t, 4, 12)
+	id := w.order(shardmap.NewJob{Kind: shardmap.JobDrain, Node: 2})
+	w.until("the node is drained", 5*time.Minute, w.idle)
+	if j := w.job(id); j.State != shardmap.JobDone || j.Total == 0 || j.Done != j.Total {
+		w.fail("the drain ends as %+v", j)
+	}
+	w.asSet()
+	w.join(5)
+	id = w.order(shardmap.NewJob{Kind: shardmap.JobRemove, Node: 1})
+	w.until("the node is removed", 5*time.Minute, w.idle)
+	if j := w.job(id); j.State != shardmap.JobDone || len(w.table.Nodes) != 4 {
+		w.fail("the removal ends as %+v", j)
+	}
+	w.asSet()
+}
+
+// Whatever happens to nodes, answers and the lead of the meta group, every job ends once
+// that is over, each group is as it is set to be, and no change has made a group weaker.
+func TestWorlds(t *testing.T) {
+	seeds := uint64(40)
+	if testing.Short() {
+		seeds = 20
+	}
+	for seed := range seeds {
+		randomWorld(t, seed)
+	}
+}
+
+func randomWorld(t *testing.T, seed uint64) {
+	play(newWorld(t, seed, 3+int(seed%4), 1+int(seed%9)))
+}
+
+// play has everything happen to a world, and then wants it to come to rest as it is set.
+func play(w *world) {
+	if w.rnd.IntN(2) == 0 { // nodes that are replaced come back
+		if err := w.apply(append1(shardmap.AppendSetting(nil, &shardmap.Setting{Name: "dead-after", Value: "15s"}))); err != nil {
+			w.fail("%v", err)
+		}
+	}
+	next := raft.NodeID(len(w.nodes) + 1)
+	var paused []uint64
+	order := func(j shardmap.NewJob) { _ = w.apply(append1(shardmap.AppendNewJob(nil, &j))) }
+	pick := func() raft.NodeID { return w.table.Nodes[w.rnd.IntN(len(w.table.Nodes))].ID }
+	group := func() raft.GroupID { return raft.GroupID(1 + w.rnd.IntN(len(w.table.Groups))) }
+	for range 30 {
+		w.run(time.Duration(w.rnd.IntN(20_000)) * time.Millisecond)
+		switch w.rnd.IntN(14) {
+		case 0, 1:
+			w.die(pick(), false)
+		case 2:
+			if len(w.table.Nodes) > 3 {
+				if id := pick(); w.die(id, true) && w.rnd.IntN(2) == 0 {
+					order(shardmap.NewJob{Kind: shardmap.JobRemove, Node: id, Force: true})
+				}
+			}
+		case 3, 4:
+			w.join(next)
+			next++
+		case 5:
+			order(shardmap.NewJob{Kind: shardmap.JobDrain, Node: pick()})
+		case 6:
+			if len(w.table.Nodes) > 3 {
+				order(shardmap.NewJob{Kind: shardmap.JobRemove, Node: pick()})
+			}
+		case 7:
+			order(shardmap.NewJob{Kind: shardmap.JobAdd, Node: pick(), Group: group()})
+		case 8:
+			order(shardmap.NewJob{Kind: shardmap.JobPromote, Node: pick(), Group: group()})
+		case 9:
+			role := []shardmap.NodeRole{shardmap.NodeServer, shardmap.NodeClient}[w.rnd.IntN(2)]
+			order(shardmap.NewJob{Kind: shardmap.JobRole, Node: pick(), Role: role})
+		case 10, 11:
+			if n := len(w.table.Jobs); n > 0 {
+				j := w.table.Jobs[w.rnd.IntN(n)]
+				if !j.State.Finished() {
+					state := []shardmap.JobState{shardmap.JobPaused, shardmap.JobCancelled}[w.rnd.IntN(2)]
+					_ = w.apply(append1(shardmap.AppendJobState(nil, &shardmap.SetJobState{ID: j.ID, State: state})))
+					paused = append(paused, j.ID)
+				}
+			}
+		case 12:
+			w.loseReplica()
+		case 13:
+			w.run(6 * time.Minute)
+		}
+		for _, id := range paused {
+			if j := w.job(id); j.State == shardmap.JobPaused && w.rnd.IntN(3) == 0 {
+				_ = w.apply(append1(shardmap.AppendJobState(nil, &shardmap.SetJobState{ID: j.ID, State: shardmap.JobRunning})))
+			}
+		}
+	}
+	w.note("heal")
+	w.calm = true
+	for _, j := range w.table.Jobs {
+		if j.State == shardmap.JobPaused {
+			_ = w.apply(append1(shardmap.AppendJobState(nil, &shardmap.SetJobState{ID: j.ID, State: shardmap.JobRunning})))
+		}
+	}
+	for _, id := range inOrder(w.nodes) {
+		if n := w.nodes[id]; !n.up && !n.dead {
+			n.upAt = w.now
+		}
+	}
+	// Those that will not come back are replaced once they are dead. New nodes take their
+	// place, so that there is room for every replica.
+	for range 5 {
+		w.join(next)
+		next++
+	}
+	w.until("each job has ended, and nothing is left to do", time.Hour, w.idle)
+	w.asSet()
+}
