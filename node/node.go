@@ -14,6 +14,8 @@
 //	Node.lister        listersMax                   Node   Node.close
 //	announcer.run      1                            Node   Node.close
 //	Node.scrub         1                            Node   Node.close
+//	moves.run          1                            Node   Node.close
+//	moves.act          1 per action of the mover    Node   the action ends
 //	besides            restorersMax, at the start   Node   all replicas are restored
 //	enrolment.poll     1 per host while founding    Node   the founding ends
 //	inquiry.run        1                            Node   Node.close
@@ -96,6 +98,7 @@ type Node struct {
 	orders    orders    // what people order of the meta group
 	recruiter recruiter // hosts on their way into the cluster
 	inquiry   inquiry   // what others know of the cluster
+	moves     moves     // what it does for the cluster while it leads the meta group
 
 	table   atomic.Pointer[shardmap.Table] // nil before the meta group's log was read
 	jobs    jobWatch

@@ -228,11 +228,12 @@ func (n *Node) serve() error {
 	})
 	n.transport = transport
 	n.attesting.peers.Store(transport)
+	n.moves.init(n)
 	host, err := repl.NewHost(repl.HostConfig{
 		Self: id.Node, Store: store, Transport: n.transport,
 		Machine: n.machine, Addr: n.addrOf, Stalled: n.fs.hangs.Load, Unmade: n.unmade,
-		Chance:        randomNumber(),
-		Each:          besides,
+		Chance: randomNumber(), Each: besides,
+		Presence: func(raft.NodeID) { n.moves.changed() }, MetaLed: n.moves.led,
 		ElectionTicks: electionTicks, HeartbeatTicks: heartbeatTicks, QuietTicks: quietTicks,
 		Log: n.log,
 	})
@@ -265,6 +266,11 @@ func (n *Node) serve() error {
 	go func() {
 		defer n.ended.Done()
 		n.inquiry.run(n.ctx)
+	}()
+	n.ended.Add(1)
+	go func() {
+		defer n.ended.Done()
+		n.moves.run()
 	}()
 	n.ended.Add(1)
 	go n.scrub()
@@ -323,6 +329,7 @@ func (n *Node) tableChanged(t *shardmap.Table) {
 	n.jobs.look(t, time.Now())
 	n.follow(t)
 	n.announcer.changed()
+	n.moves.changed()
 }
 
 // follow brings this node in line with a table, its own or one that it learnt of another
@@ -352,6 +359,7 @@ func (n *Node) follow(t *shardmap.Table) {
 	if t == nil {
 		return
 	}
+	n.transport.SetBulkRate(t.MoveRate())
 	// First what is no more: a replica that takes the place of another is made after it.
 	n.host.Keep(kept(t))
 	var place []repl.Placement

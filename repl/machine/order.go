@@ -66,7 +66,10 @@ func AdmitOrder(command []byte, t *shardmap.Table) *wire.Error {
 // OrderError makes the typed refusal of an order that shardmap refused.
 func OrderError(err error) *wire.Error {
 	var refusal *shardmap.Refusal
+	var typed *wire.Error
 	switch {
+	case errors.As(err, &typed):
+		return typed
 	case errors.As(err, &refusal):
 		return RefusalError(refusal)
 	case errors.Is(err, shardmap.ErrLevel):
