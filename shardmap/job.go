@@ -199,7 +199,9 @@ func (d draft) endJob(id uint64, s JobState, why string) {
 	for i := range d.Jobs {
 		j := &d.Jobs[i]
 		if j.ID == id {
-			j.State, j.Why = s, why
+			if j.State, j.Why = s, why; s == JobDone {
+				j.Done = j.Total // the last count may not have been noted
+			}
 			finished++
 		} else if j.State.Finished() {
 			if finished++; oldest < 0 {

@@ -1,5 +1,4 @@
 // Package mover carries out what the table asks for, one step of a group at a time.
-// a time.
 //
 // It owns no state that lasts. What shall be stands in the table of the meta group, and
 // what is in each group's own log; the mover looks at both, has shardmap/plan say what is

@@ -35,9 +35,6 @@ func (w *work) start(j shardmap.NewJob) {
 
 // finish has a job ended.
 func (w *work) finish(j *shardmap.Job, s shardmap.JobState, why string) {
-	if s == shardmap.JobDone && j.Done < j.Total {
-		w.c.propose(w.now, fmt.Sprintf("all of %d", j.ID), append1(shardmap.AppendJobProgress(nil, &shardmap.JobProgress{ID: j.ID, Done: j.Total, Total: j.Total})))
-	}
 	w.c.propose(w.now, fmt.Sprintf("finish %d", j.ID), append1(shardmap.AppendJobState(nil, &shardmap.SetJobState{ID: j.ID, State: s, Why: short(why)})))
 }
 
