@@ -27,7 +27,7 @@ type view struct {
 	named   map[raft.NodeID]int   // rows that name a node
 }
 
-// look makes a view of a table: the one of now, or one that a command would make.
+// view makes a view of a table: the one of now, or one that a command would make.
 func (c *Core) view(now time.Duration, t *shardmap.Table) *view {
 	v := &view{c: c, now: now, table: new(shardmap.Table),
 		known:  plan.Known{Nodes: map[raft.NodeID]plan.Node{}, Groups: map[raft.GroupID]plan.Group{}},
@@ -52,7 +52,7 @@ func (c *Core) view(now time.Duration, t *shardmap.Table) *view {
 	return v
 }
 
-// job returns the unfinished job about a node.
+// jobOf returns the unfinished job about a node.
 func jobOf(t *shardmap.Table, n raft.NodeID) *shardmap.Job {
 	for i := range t.Jobs {
 		// Those of a group name a node too, and are not about it.
