@@ -23,6 +23,9 @@ type Options struct {
 	Only []Fault
 	// With are faults that the run has whatever chance says.
 	With []Fault
+	// Lose ends the time under faults with the loss of a majority for good, in place of
+	// the healing.
+	Lose bool
 	Log  io.Writer // where each note goes as it is made; nil: nowhere
 }
 
@@ -70,8 +73,12 @@ type Result struct {
 	Disk       int64 // the most that the files of one node took, in bytes
 	Unchecked  int   // histories that were too entangled to check in time
 	Leader     time.Duration
-	Write      time.Duration // how long after the healing of a quorum the last group took a write
-	Failure    *Failure      // nil if all invariants held
+	Write      time.Duration  // how long after the healing of a quorum the last group took a write
+	Recovered  map[string]int // of a run with Lose: groups, by what became of them
+	Hopeless   int            // of such: it left no log of group 0 that could be used
+	Cuts       int            // of such: how often the power went while a plan was applied
+	Compared   int            // of such: keys of groups that began anew
+	Failure    *Failure       // nil if all invariants held
 }
 
 // Failure is a broken invariant.
@@ -123,7 +130,7 @@ func Run(o Options) (r Result) {
 		o.Groups = GroupsDefault
 	}
 	c := &cluster{options: o, chance: chance(o.Seed*0x9e3779b97f4a7c15 + 1)}
-	c.result.Seed = o.Seed
+	c.result.Seed, c.result.Recovered = o.Seed, map[string]int{}
 	c.chaos.c = c
 	defer func() {
 		r = c.result
@@ -139,6 +146,10 @@ func Run(o Options) (r Result) {
 	}()
 	c.found()
 	c.work()
+	if o.Lose {
+		(&loss{c: c}).run()
+		return r
+	}
 	c.healQuorum()
 	c.healAll()
 	(&lull{c: c}).run()

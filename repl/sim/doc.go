@@ -22,5 +22,5 @@
 // client.go and asker.go the two ends of a connection, listing.go what a client lists,
 // snapshot.go how snapshots are written and sent, task.go what a node does beside its
 // host, member.go how memberships change, config.go what must hold of them, lull.go what
-// happens in groups to which nobody writes.
+// happens in groups to which nobody writes, lost.go what a lost majority leaves.
 package sim
