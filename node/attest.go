@@ -95,6 +95,11 @@ func (c *ownDial) Close() error {
 	return c.Conn.Close()
 }
 
+// WriteWithin implements [wire.TimedWriter].
+func (c *ownDial) WriteWithin(b []byte, within time.Duration) (n int, err error) {
+	return wire.WriteWithin(c.Conn, b, within)
+}
+
 // claimant is a connection that came in a member's name.
 type claimant struct {
 	// Set once.

@@ -294,10 +294,7 @@ func (c *connection) write() {
 func (c *connection) send(out []byte) (left int, err error) {
 	for len(out) > 0 {
 		piece := out[:min(len(out), answerPiece)]
-		if err := c.conn.SetWriteDeadline(time.Now().Add(c.node.limits.answerTimeout)); err != nil {
-			return len(out), err
-		}
-		if _, err := c.conn.Write(piece); err != nil {
+		if _, err := wire.WriteWithin(c.conn, piece, c.node.limits.answerTimeout); err != nil {
 			return len(out), err
 		}
 		out = out[len(piece):]
@@ -323,9 +320,16 @@ func (c *connection) read() error {
 	c.decoder.Watch(c.arrival.resize)
 	defer c.decoder.Drop() // not with the connection, which may linger
 	since := time.Now()    // the last frame ended, or the next one began
+	var until time.Time    // the deadline that is set, unless one has passed since
 	for {
-		if err := c.conn.SetReadDeadline(since.Add(c.silent)); err != nil {
-			return err
+		// To set a deadline takes as long as to look at the clock three times. So one may
+		// be early by a part of the silence: who is woken by it looks how long that has
+		// lasted, and sets the next.
+		if next := since.Add(c.silent); next.Sub(until) > c.silent/silenceParts {
+			if err := c.conn.SetReadDeadline(next); err != nil {
+				return err
+			}
+			until = next
 		}
 		// After the deadline is set: the new one may have replaced the one with which
 		// wakeReader wakes, and then only this look finds the claim settled.
@@ -344,7 +348,8 @@ func (c *connection) read() error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded) && time.Since(since) < c.silent:
-			continue // woken: its claim is settled
+			until = time.Time{}
+			continue // woken: the deadline was early, or its claim is settled
 		case err != nil:
 			return err
 		}

@@ -123,6 +123,9 @@ const (
 	// for the 10 ms of the scheduler, at each of the five goroutines that a write
 	// passes through.
 	framesInARow = 256
+	// silenceParts: the deadline of a read is moved only by this part of the silence
+	// that the other side may keep, or more.
+	silenceParts = 16
 	// answerPiece is how much is written at once, in bytes.
 	answerPiece = 1 << 20
 	// streamsAhead is how many bytes may wait to be sent on a connection when a

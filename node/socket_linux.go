@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -38,13 +39,16 @@ type socket struct {
 // transfer is the reads of a socket, or its writes.
 type transfer struct {
 	// Set once.
+	conn net.Conn
 	call uintptr               // SYS_READ or SYS_WRITE
 	try  func(fd uintptr) bool // reads or writes once, which escapes: made once
 
-	mu    sync.Mutex
-	p     []byte        // guarded by mu: what is left to be read into, or to be written
-	n     int           // guarded by mu: bytes, of the last call
-	errno syscall.Errno // guarded by mu: of the last call
+	mu      sync.Mutex
+	p       []byte        // guarded by mu: what is left to be read into, or to be written
+	n       int           // guarded by mu: bytes, of the last call
+	errno   syscall.Errno // guarded by mu: of the last call
+	within  time.Duration // guarded by mu: how long the poller may wait, for a write; 0: as its deadline says
+	bounded bool          // guarded by mu: a deadline is set for that
 }
 
 // quick returns a connection to use and close instead of conn, which has the same
@@ -59,12 +63,12 @@ func quick(conn net.Conn) net.Conn {
 		return conn
 	}
 	s := &socket{Conn: conn, raw: raw}
-	s.in.init(syscall.SYS_READ)
-	s.out.init(syscall.SYS_WRITE)
+	s.in.init(conn, syscall.SYS_READ)
+	s.out.init(conn, syscall.SYS_WRITE)
 	return s
 }
 
-func (t *transfer) init(call uintptr) { t.call, t.try = call, t.once }
+func (t *transfer) init(conn net.Conn, call uintptr) { t.conn, t.call, t.try = conn, call, t.once }
 
 // once makes one call, and reports false if the poller has to wait for the socket first.
 func (t *transfer) once(fd uintptr) (done bool) {
@@ -74,6 +78,10 @@ func (t *transfer) once(fd uintptr) (done bool) {
 		case syscall.EINTR:
 			continue
 		case syscall.EAGAIN:
+			if t.within > 0 && !t.bounded {
+				// An error says that the connection is closed, which the poller says too.
+				t.bounded = t.conn.SetWriteDeadline(time.Now().Add(t.within)) == nil
+			}
 			return false
 		case 0:
 			t.n, t.errno = int(n), 0
@@ -107,9 +115,14 @@ func (s *socket) Read(b []byte) (n int, err error) {
 
 // Write implements [net.Conn].
 func (s *socket) Write(b []byte) (n int, err error) {
+	s.out.mu.Lock()
+	defer s.out.mu.Unlock()
+	return s.write(b)
+}
+
+// write writes all of b. s.out.mu is held.
+func (s *socket) write(b []byte) (n int, err error) {
 	t := &s.out
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	defer func() { t.p = nil }()
 	for n < len(b) {
 		t.p = b[n:min(n+socketMax, len(b))]
@@ -122,6 +135,23 @@ func (s *socket) Write(b []byte) (n int, err error) {
 		n += t.n
 	}
 	return n, nil
+}
+
+// WriteWithin implements [wire.TimedWriter].
+func (s *socket) WriteWithin(b []byte, within time.Duration) (n int, err error) {
+	t := &s.out
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.within = within
+	n, err = s.write(b)
+	t.within = 0
+	if t.bounded {
+		t.bounded = false
+		if err == nil {
+			err = s.SetWriteDeadline(time.Time{})
+		}
+	}
+	return n, err
 }
 
 // failed is the error of the net package for one of a system call.

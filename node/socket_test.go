@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"muster/repl/wire"
 )
 
 // sockets returns the two ends of a connection, the first of them quick.
@@ -85,6 +87,19 @@ func TestQuickSocket(t *testing.T) {
 			_, err := ours.Write(make([]byte, 64<<20))
 			return err
 		}, os.ErrDeadlineExceeded},
+		{"a write that may wait for a while, to a side that does not read", func(t *testing.T, ours net.Conn, theirs *net.TCPConn) error {
+			_, err := wire.WriteWithin(ours, make([]byte, 64<<20), time.Millisecond)
+			return err
+		}, os.ErrDeadlineExceeded},
+		{"a write after one that waited in time", func(t *testing.T, ours net.Conn, theirs *net.TCPConn) error {
+			go func() { _, _ = io.Copy(io.Discard, theirs) }() // until the connection closes
+			const within = 10 * time.Second
+			if n, err := wire.WriteWithin(ours, make([]byte, 64<<20), within); n != 64<<20 || err != nil {
+				t.Errorf("%d bytes are written: %v", n, err)
+			}
+			_, err := ours.Write(one)
+			return err
+		}, nil},
 		{"a read into nothing", func(t *testing.T, ours net.Conn, theirs *net.TCPConn) error {
 			n, err := ours.Read(nil)
 			if n != 0 {
@@ -157,7 +172,7 @@ func TestQuickSocketAllocates(t *testing.T) {
 	b := make([]byte, 16)
 	go func() { _, _ = io.Copy(theirs, theirs) }() // until the connection closes
 	if n := testing.AllocsPerRun(100, func() {
-		if _, err := ours.Write(b); err != nil {
+		if _, err := wire.WriteWithin(ours, b, time.Second); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := io.ReadFull(ours, b); err != nil {

@@ -348,10 +348,7 @@ func (o *peer) sendPing(conn net.Conn, pinged *atomic.Bool) error {
 func writePieces(conn net.Conn, out []byte) error {
 	for len(out) > 0 {
 		piece := out[:min(len(out), peerPiece)]
-		if err := conn.SetWriteDeadline(time.Now().Add(peerWriteTimeout)); err != nil {
-			return err
-		}
-		if _, err := conn.Write(piece); err != nil {
+		if _, err := wire.WriteWithin(conn, piece, peerWriteTimeout); err != nil {
 			return err
 		}
 		out = out[len(piece):]
