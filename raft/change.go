@@ -152,7 +152,8 @@ func (l *leader) change(c Change) (Changed, error) {
 		return Changed{}, err
 	}
 	for _, id := range c.Promote {
-		if p := l.followers.of(id); !l.caughtUp(p) && !bug("lagging learner promoted") {
+		p := l.followers.of(id) // nil for itself, which lacks nothing
+		if p != nil && !l.caughtUp(p) && !bug("lagging learner promoted") {
 			return Changed{}, fmt.Errorf("%w: replica %d has the log up to %d, which begins after %d and ends at %d here (%s, active %t)",
 				ErrLags, id, p.match, r.log.base.Index, r.log.last.Index, p.state, l.active(p))
 		}
