@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"slices"
 	"time"
 
 	"muster/logstore"
@@ -12,15 +11,14 @@ import (
 // was made while the node ran, days or one start ago. All of it verifies, and it has
 // forgotten what the node promised since. Nothing on which others rely may be lost by
 // that. The node may have to wait for all others, so meanwhile the groups can't count on
-// it.
+// it. Replicas that were made since are not in it, and some that were removed since are.
 
 // olderImage is a copy of a node's directory.
 type olderImage struct {
-	node     *node
-	disk     *vfs.Mem
-	start    uint64 // of the process that ran then
-	replicas []logstore.Replica
-	away     *node // the node that was stopped then, or nil
+	node  *node
+	disk  *vfs.Mem
+	start uint64 // of the process that ran then
+	away  *node  // the node that was stopped then, or nil
 }
 
 // putBack takes a copy of a node's directory or, the next time, puts it back. It
@@ -33,7 +31,7 @@ func (x *chaos) putBack() bool {
 	image := x.older
 	if image == nil {
 		if n := x.frail(); n != nil && !n.leave.begun() {
-			x.older = &olderImage{node: n, disk: n.files.mem.Copy(), start: n.start, replicas: n.store.Replicas()}
+			x.older = &olderImage{node: n, disk: n.files.mem.Copy(), start: n.start}
 			c.note(n.index, "its directory is copied")
 			if o := c.nodes[c.chance.below(len(c.nodes))]; o != n && x.mayRot(o) && !o.leave.begun() {
 				x.older.away = o
@@ -48,10 +46,6 @@ func (x *chaos) putBack() bool {
 		return false
 	}
 	x.older = nil
-	now := n.store.Replicas()
-	if slices.ContainsFunc(image.replicas, func(r logstore.Replica) bool { return !slices.Contains(now, r) }) {
-		return false // a replica that was removed since would come back, which is another fault
-	}
 	// Written over the files, the copy would be mixed with segments that it lacks, which
 	// is damage too; logstore has tests of that.
 	n.crash(PowerKeep)
