@@ -14,6 +14,7 @@ import (
 
 	"muster/repl/client"
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 const exitNotConfirmed = 9
@@ -162,6 +163,28 @@ func (c *majorityLost) groupsOf(node int) map[int]bool {
 	return own
 }
 
+// grows adds hosts to the survivors, as to any cluster, until each group has its voters.
+func (c *majorityLost) grows(n int) (added []int) {
+	c.t.Helper()
+	r := &reaper{c: c.cluster, gone: map[int]bool{}}
+	for i := range c.nodes {
+		r.gone[i] = !slices.Contains(c.survivors, i)
+	}
+	added = addStandby(c.cluster, n)
+	args := []string{"node", "add", "--yes"}
+	for _, i := range added {
+		r.gone[i] = true
+		args = append(args, c.nodes[i].addr)
+	}
+	r.order(args...)
+	for _, i := range added {
+		delete(r.gone, i)
+	}
+	r.settles(shardmap.GroupVoters)
+	c.healthy(append(added, c.survivors...)...)
+	return added
+}
+
 // byID returns the numbers of the nodes in the order of their ids.
 func (c *majorityLost) byID() (order []int) {
 	c.t.Helper()
@@ -249,7 +272,13 @@ func TestRecoverFromOneOfThree(t *testing.T) {
 		}
 		return err
 	})
+	c.kill(1)
 	c.healthy(2)
+
+	// It grows like any other, and then no longer depends on the one that survived.
+	added := c.grows(2)
+	c.kill(2)
+	c.has(c.at(added...), keys[1:]...)
 }
 
 // Three of five are gone. Groups of which a majority survives are kept, others begin anew
@@ -295,6 +324,12 @@ func TestRecoverFromTwoOfFive(t *testing.T) {
 		})
 	}
 	c.write(cl, "third", 200)
+
+	// Replicas on nodes that are gone are replaced where there is another node.
+	added := c.grows(1)
+	c.kill(behind)
+	c.has(c.at(ahead, added[0]), newer...)
+	c.has(c.at(ahead, added[0]), kept...)
 	if len(newer) < 200 || len(kept) == 0 || len(lost) == 0 {
 		t.Errorf("%d keys of the one, %d of the other alone, %d of neither: that shows nothing", len(newer), len(kept), len(lost))
 	}
