@@ -1,0 +1,114 @@
+package trial
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+
+	"muster/raft"
+	"muster/repl/client"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// growKeys is how many keys the growing cluster holds.
+const growKeys = 500
+
+// addAll adds hosts to the cluster with one command, and waits until all its groups have
+// voters on three nodes and each of them says that all is well.
+func (c *cluster) addAll(numbers []int) {
+	c.t.Helper()
+	args := []string{"node", "add"}
+	for _, i := range numbers {
+		args = append(args, c.nodes[i].addr)
+	}
+	// It tells its progress on standard error.
+	if r := c.run(append(args, "--endpoints", c.nodes[0].addr, "--timeout", orderMax.String())...); r.status != exitDone {
+		c.t.Fatalf("%v: status %d: %s%s", args, r.status, r.stdout, r.stderr)
+	}
+	c.spreads()
+}
+
+// spreads waits until each group has three voters that are where the table wants them, and
+// each node holds a share of them.
+func (c *cluster) spreads() {
+	c.t.Helper()
+	c.healthy()
+	cl := c.client()
+	c.until("the groups are spread", func(ctx context.Context) error {
+		a, err := cl.Status(ctx, c.nodes[0].addr)
+		if err != nil {
+			return err
+		}
+		holds := make(map[raft.NodeID]int)
+		for _, g := range a.Groups {
+			voters := 0
+			for _, r := range g.Replicas {
+				if r.Role == shardmap.ReplicaVoter {
+					voters++
+					holds[r.Node]++
+				}
+			}
+			if voters != 3 {
+				return fmt.Errorf("group %s has %d voters", g.ID, voters)
+			}
+		}
+		if i := slices.IndexFunc(a.Nodes, func(n wire.StatusNode) bool { return holds[n.ID] == 0 }); i >= 0 || len(a.Nodes) != len(c.nodes) {
+			return fmt.Errorf("%d nodes, of which %+v hold something", len(a.Nodes), holds)
+		}
+		return nil
+	})
+}
+
+// hasAll checks that each key has its value.
+func (c *cluster) hasAll(pairs []client.Pair) {
+	c.t.Helper()
+	var keys [][]byte
+	for _, p := range pairs {
+		keys = append(keys, p.Key)
+	}
+	cl := c.client()
+	c.until("all keys are there", func(ctx context.Context) error {
+		items, missing, err := cl.Get(ctx, keys, client.ReadOptions{})
+		if err != nil || len(missing) > 0 {
+			return fmt.Errorf("%d are missing, %q (%v)", len(missing), missing[:min(len(missing), 3)], err)
+		}
+		for _, i := range items {
+			if want := valueOf(i.Key); string(i.Value) != want {
+				return fmt.Errorf("%q is %q, want %q", i.Key, i.Value, want)
+			}
+		}
+		return nil
+	})
+}
+
+func valueOf(key []byte) string { return "value of " + string(key) }
+
+// One host becomes a cluster of three, and that one of six, with two commands and without
+// stopping anything. All keys are there, also after all hosts were killed and started
+// with the same command as the first time.
+func TestClusterGrows(t *testing.T) {
+	c := startCluster(t, 1, "--groups", "4")
+	var pairs []client.Pair
+	for i := range growKeys {
+		key := fmt.Appendf(nil, "grow/%03d", i)
+		pairs = append(pairs, client.Pair{Key: key, Value: []byte(valueOf(key))})
+	}
+	if _, err := c.client().SetMany(context.Background(), pairs); err != nil {
+		t.Fatal(err)
+	}
+	c.addAll(addStandby(c, 2))
+	c.hasAll(pairs)
+	// The same command again changes nothing.
+	c.addAll([]int{1, 2})
+	c.addAll(addStandby(c, 3))
+	for i := range c.nodes {
+		c.kill(i)
+	}
+	for i := range c.nodes {
+		c.start(i)
+	}
+	c.spreads()
+	c.hasAll(pairs)
+}
