@@ -9,8 +9,6 @@ import (
 
 	"muster/logstore"
 	"muster/logstore/vfs"
-	"muster/raft"
-	"muster/repl"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -38,58 +36,10 @@ func (r *runningNode) added(hosts ...string) []wire.AddedNode {
 	return a.Rows
 }
 
-// copied does one step of what the mover does for new nodes: a node of the list that has
-// no copy of the meta group gets one, and the table learns of what the group decided. It
-// returns an error until each node of the list has a copy.
-func copied(t *testing.T, nodes []*runningNode) error {
-	t.Helper()
-	lead, view := led(t, nodes, 0)
-	table := lead.node.table.Load()
-	members := &view.Status.Membership
-	for i := range table.Nodes {
-		id := table.Nodes[i].ID
-		if !holds(members, id) {
-			var err error
-			lead.node.running().Ask(func(h *repl.Host) {
-				_, err = h.Change(0, raft.Change{After: view.Status.MembershipAt.Index, Add: []raft.NewMember{{Node: id, Goal: raft.GoalCopy}}})
-			})
-			return fmt.Errorf("node %s has no copy yet (%v)", id, err)
-		}
-	}
-	if table.Meta.Seen.Index >= view.Status.MembershipAt.Index {
-		return nil
-	}
-	return errors.Join(errors.New("the table does not know yet"), lead.record(view))
-}
-
-func holds(m *raft.Membership, id raft.NodeID) bool {
-	for r := range m.All() {
-		if r.Node == id {
-			return true
-		}
-	}
-	return false
-}
-
-// record has the leader of the meta group put a group's membership into the table.
-func (r *runningNode) record(v repl.GroupView) error {
-	m := shardmap.Members{Group: v.Replica.Group, Incarnation: v.Replica.Incarnation, Seen: v.Status.MembershipAt, Next: v.Status.Membership.Next}
-	for _, o := range v.Status.Membership.Voters {
-		m.Replicas = append(m.Replicas, shardmap.TableReplica{Replica: o.Replica, Node: o.Node, Role: shardmap.ReplicaVoter})
-	}
-	for _, o := range v.Status.Membership.Learners {
-		m.Replicas = append(m.Replicas, shardmap.TableReplica{Replica: o.Replica, Node: o.Node, Role: shardmap.ReplicaLearner})
-	}
-	return r.node.announcer.propose(r.t.Context(), func() ([]byte, error) { return shardmap.AppendMembers(nil, &m) })
-}
-
 // isMember waits until a host is a member that knows the table.
-func (r *runningNode) isMember(nodes []*runningNode) {
+func (r *runningNode) isMember() {
 	r.t.Helper()
 	until(r.t, "the host is a member", func() error {
-		if err := copied(r.t.(*testing.T), nodes); err != nil {
-			return err
-		}
 		if t := r.node.table.Load(); t == nil || !r.node.announcer.announced() {
 			return fmt.Errorf("stage %s, not announced", r.node.self().Stage)
 		}
@@ -115,13 +65,12 @@ func TestStandbyIsAdded(t *testing.T) {
 	c.Labels = []shardmap.Label{{Key: "zone", Value: "b"}}
 	host := start(t, c, defaultLimits())
 	host.refusesItself("a standby", "muster node add "+host.addr)
-	nodes := []*runningNode{first}
 
 	rows := first.added(host.addr)
 	if len(rows) != 1 || rows[0].Node != host.node.self().Node || rows[0].State == 0 || rows[0].Why.Code != 0 {
 		t.Fatalf("added: %+v", rows)
 	}
-	host.isMember(nodes)
+	host.isMember()
 	row, _ := first.node.table.Load().Node(host.node.self().Node)
 	if row.Addr != host.addr || row.Role != shardmap.NodeServer || len(row.Labels) != 1 || row.Labels[0].Value != "b" {
 		t.Errorf("its row is %+v", row)
@@ -130,17 +79,16 @@ func TestStandbyIsAdded(t *testing.T) {
 	until(t, "keys are written through the new node", func() error { _, err := writeWith(s, wire.FlagForward, setCommand("k", "v")); return err })
 	s.Close()
 
-	index := first.node.table.Load().Index
 	if again := first.added(host.addr); again[0].State != wire.JoinMember || again[0].Node != row.ID || again[0].Name != row.Name {
 		t.Errorf("added again: %+v", again)
 	}
-	if now := first.node.table.Load().Index; now != index {
-		t.Errorf("adding it again has changed the table: index %d, then %d", index, now)
+	if all := first.node.table.Load().Nodes; len(all) != 2 {
+		t.Errorf("after it was added again the list is %+v", all)
 	}
 	host.stop()
 	c.Listen, c.Standby = host.addr, false
 	host = start(t, c, defaultLimits())
-	host.isMember(nodes)
+	host.isMember()
 	if id := host.node.self(); id.Node != row.ID || id.Stage != logstore.StageMember || id.Meta.ID == 0 {
 		t.Errorf("started again it is %+v, was node %s", id, row.ID)
 	}
@@ -161,7 +109,7 @@ func TestHostsJoinByThemselves(t *testing.T) {
 		hosts = append(hosts, h)
 	}
 	for _, h := range hosts {
-		h.isMember(nodes)
+		h.isMember()
 	}
 	if row, _ := nodes[0].node.table.Load().Node(hosts[2].node.self().Node); row.Role != shardmap.NodeClient {
 		t.Errorf("the client node is a %s", row.Role)
@@ -172,7 +120,6 @@ func TestHostsJoinByThemselves(t *testing.T) {
 // other waits, says why, and comes in when it has another.
 func TestTwoJoinersWithOneName(t *testing.T) {
 	first := serving(t, defaultLimits())
-	nodes := []*runningNode{first}
 	var hosts []*runningNode
 	var configs []Config
 	for range 2 {
@@ -182,7 +129,6 @@ func TestTwoJoinersWithOneName(t *testing.T) {
 		hosts = append(hosts, start(t, c, defaultLimits()))
 	}
 	until(t, "one of them is a member", func() error {
-		_ = copied(t, nodes)
 		for _, h := range hosts {
 			if h.node.running() != nil {
 				return nil
@@ -211,7 +157,7 @@ func TestTwoJoinersWithOneName(t *testing.T) {
 	c.Listen, c.Name, c.Join = hosts[loser].addr, "other", nil // it remembers whom to ask
 	was := hosts[loser].node.self().Node
 	hosts[loser] = start(t, c, defaultLimits())
-	hosts[loser].isMember(nodes)
+	hosts[loser].isMember()
 	if id := hosts[loser].node.self().Node; id != was {
 		t.Errorf("it is node %s, was node %s", id, was)
 	}
@@ -223,6 +169,7 @@ func TestHostsThatAreRefused(t *testing.T) {
 	first := serving(t, defaultLimits())
 	other := serving(t, defaultLimits())
 	wait := standbyConfig(t)
+	wait.Name = first.node.name
 	standby := start(t, wait, defaultLimits())
 	addrs := freeAddrs(t, 2)
 	founds := testConfig(t)
@@ -275,17 +222,12 @@ func TestHostsThatAreRefused(t *testing.T) {
 	}
 
 	t.Run("invited by two clusters", func(t *testing.T) {
-		// Nobody gives it its copy of the table, so it stays on its way into the first.
-		if row := first.added(standby.addr)[0]; row.State == 0 {
-			t.Fatalf("added: %+v", row)
-		}
-		row := other.added(standby.addr)[0]
+		// The first has a node of its name, so it stays on its way into that.
+		row := first.added(standby.addr)[0]
+		refused(t, "add", &row.Why, wire.CodeConflict, "has the name", "muster node remove")
+		row = other.added(standby.addr)[0]
 		refused(t, "add", &row.Why, wire.CodeWrongCluster, "joins another cluster already", "empty data directory")
-		if row := first.added(standby.addr)[0]; row.State != wire.JoinUnderway {
-			t.Errorf("added again: %+v", row)
-		}
-		standby.refusesItself("it joins cluster id")
-		index = first.node.table.Load().Index
+		standby.refusesItself("it joins cluster id", "has the name")
 	})
 	t.Run("not reached back", func(t *testing.T) {
 		if wrong := joinsFrom(first, freeAddrs(t, 1)[0]); wrong != "" {
@@ -322,11 +264,10 @@ func joinsFrom(r *runningNode, addr string) string {
 // old one while that is on the list: it may be the last copy that was moved away.
 func TestEmptiedDirectory(t *testing.T) {
 	first := serving(t, defaultLimits())
-	nodes := []*runningNode{first}
 	c := standbyConfig(t)
 	host := start(t, c, defaultLimits())
 	first.added(host.addr)
-	host.isMember(nodes)
+	host.isMember()
 	was := host.node.self().Node
 	host.stop()
 	c.Listen, c.Data = host.addr, t.TempDir()

@@ -269,3 +269,23 @@ func joiningRuns(seeds uint64) string {
 	}
 	return ""
 }
+
+// A host may be removed before it knows that it was taken in. It ends, and notes why.
+func TestRemovedWhileItJoins(t *testing.T) {
+	disk := vfs.NewMem()
+	if err := disk.MkdirAll("d"); err != nil {
+		t.Fatal(err)
+	}
+	c := Config{Data: "d", Cluster: "c", Listen: "10.0.9.9:4166", Join: []string{"10.0.1.1:4166"}}
+	e := &enrolment{cfg: &c, fs: disk, log: slog.New(slog.DiscardHandler), mark: 1, addr: c.Listen, name: "host", level: shardmap.Level, notices: new(notices), invitations: make(chan struct{}, 1)}
+	e.askMember = func(_ context.Context, _ string, met func(*wire.Greeting) error, q *wire.Join, _ *wire.JoinAnswer) error {
+		return errors.Join(met(&wire.Greeting{Challenge: wire.Challenge{Node: 5, ClusterID: 7}}), &removedError{wire.Removed(q.Node, "cluster c")})
+	}
+	if err := e.identify(); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, "the way in", e.becomeMember(t.Context()), wire.CodeRemoved, "empty data directory")
+	if id, _, err := logstore.ReadIdentity(disk, "d"); err != nil || id.Stage != logstore.StageRemoved {
+		t.Errorf("its directory says %s (%v)", id.Stage, err)
+	}
+}

@@ -23,7 +23,7 @@ func joined(t *testing.T, first *runningNode) (*runningNode, Config) {
 	c := standbyConfig(t)
 	host := start(t, c, defaultLimits())
 	first.added(host.addr)
-	host.isMember([]*runningNode{first})
+	host.isMember()
 	c.Listen = host.addr
 	return host, c
 }
@@ -42,33 +42,26 @@ func (r *runningNode) metaReplica() (id raft.ReplicaID) {
 	return id
 }
 
-// without takes a node's copy of the meta group away, and records that.
-func without(t *testing.T, first *runningNode, id raft.NodeID) {
+// removeNode orders a node off the list, and waits until it is.
+func removeNode(t *testing.T, first *runningNode, id raft.NodeID, force shardmap.NewJob) {
 	t.Helper()
-	nodes := []*runningNode{first}
-	until(t, "the copy is taken away", func() error {
-		_, view := led(t, nodes, 0)
-		for r := range view.Status.Membership.All() {
-			if r.Node == id {
-				var err error
-				first.node.running().Ask(func(h *repl.Host) {
-					_, err = h.Change(0, raft.Change{After: view.Status.MembershipAt.Index, Remove: []raft.ReplicaID{r.Replica}})
-				})
-				return fmt.Errorf("it has replica %d (%v)", r.Replica, err)
-			}
+	force.Kind, force.Node = shardmap.JobRemove, id
+	order := wire.Order{Command: command(t)(shardmap.AppendNewJob(nil, &force))}
+	s := first.client()
+	defer s.Close()
+	if _, err := asked(s, order); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the node is off the list", func() error {
+		if t := first.node.table.Load(); !t.WasRemoved(id) {
+			return fmt.Errorf("jobs %+v", t.Jobs)
 		}
-		return first.record(view)
+		return nil
 	})
 }
 
-// removeNode takes a node without replicas off the list.
-func removeNode(t *testing.T, first *runningNode, id raft.NodeID) {
-	t.Helper()
-	without(t, first, id)
-	if err := first.node.announcer.propose(t.Context(), func() ([]byte, error) { return shardmap.AppendLeave(nil, &shardmap.Leave{Node: id}) }); err != nil {
-		t.Fatal(err)
-	}
-}
+// Ways to remove a node: with its help, and without it.
+var gently, forcibly = shardmap.NewJob{}, shardmap.NewJob{Force: true}
 
 // endsRemoved waits until a host has ended because it was removed, and makes sure that it
 // does not start again.
@@ -90,30 +83,15 @@ func TestRemovedNodeEnds(t *testing.T) {
 	first := serving(t, defaultLimits())
 	t.Run("while it runs", func(t *testing.T) {
 		host, c := joined(t, first)
-		removeNode(t, first, host.node.self().Node)
+		removeNode(t, first, host.node.self().Node, gently)
 		host.endsRemoved(c)
 	})
 	t.Run("while it was stopped", func(t *testing.T) {
 		host, c := joined(t, first)
 		id := host.node.self().Node
 		host.stop()
-		removeNode(t, first, id)
+		removeNode(t, first, id, forcibly)
 		start(t, c, defaultLimits()).endsRemoved(c)
-	})
-	t.Run("while it joined", func(t *testing.T) {
-		c := standbyConfig(t)
-		host := start(t, c, defaultLimits())
-		c.Listen = host.addr
-		first.added(host.addr)
-		id := host.node.self().Node
-		until(t, "it is on the list", func() error {
-			if _, known := first.node.table.Load().Node(id); !known {
-				return errors.New("not yet")
-			}
-			return nil
-		})
-		removeNode(t, first, id)
-		host.endsRemoved(c)
 	})
 }
 
@@ -142,7 +120,7 @@ func removedHello(t *testing.T) string {
 	host, _ := joined(t, first)
 	id := host.node.self()
 	host.stop()
-	removeNode(t, first, id.Node)
+	removeNode(t, first, id.Node, forcibly)
 	s, err := dial(t, first.addr, first.peerHello(id.Node, id.Life().Number))
 	if err == nil {
 		s.Close()
@@ -190,16 +168,16 @@ func TestNodeThatWasAwayLearnsOfOthers(t *testing.T) {
 // it.
 func TestReplacedMetaReplicaIsMade(t *testing.T) {
 	first := serving(t, defaultLimits())
-	nodes := []*runningNode{first}
 	away, c := joined(t, first)
 	id, was := away.node.self().Node, away.metaReplica()
 	away.stop()
-	without(t, first, id)
-	until(t, "it has another copy", func() error { return copied(t, nodes) })
-	row, _ := first.node.table.Load().Meta.ReplicaOn(id)
-	if row.Replica <= was {
-		t.Fatalf("it had replica %d, and has %d", was, row.Replica)
-	}
+	var row shardmap.TableReplica
+	until(t, "it has another copy", func() error {
+		if row, _ = first.node.table.Load().Meta.ReplicaOn(id); row.Replica > was {
+			return nil
+		}
+		return replaceCopy(t, first, id, was)
+	})
 	away = start(t, c, defaultLimits())
 	index := first.node.table.Load().Index
 	until(t, "it has the new copy", func() error {
@@ -218,6 +196,29 @@ func TestReplacedMetaReplicaIsMade(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// replaceCopy has the meta group give a node another replica in the place of one, unless
+// that is under way. The mover may be at it too.
+func replaceCopy(t *testing.T, first *runningNode, id raft.NodeID, was raft.ReplicaID) (err error) {
+	_, view := led(t, []*runningNode{first}, 0)
+	change := raft.Change{After: view.Status.MembershipAt.Index}
+	var has raft.ReplicaID
+	for r := range view.Status.Membership.All() {
+		if r.Node == id {
+			has = r.Replica
+		}
+	}
+	switch has {
+	case was:
+		change.Remove = []raft.ReplicaID{was}
+	case 0:
+		change.Add = []raft.NewMember{{Node: id, Goal: raft.GoalCopy}}
+	default:
+		return fmt.Errorf("the table does not know replica %d yet", has)
+	}
+	first.node.running().Ask(func(h *repl.Host) { _, err = h.Change(0, change) })
+	return errors.Join(fmt.Errorf("it has replica %d", has), err)
 }
 
 // All nodes come back under other addresses at once, a node that joined among them. Each
