@@ -154,7 +154,7 @@ func clientSendsEveryType(r *runningNode) string {
 	s := r.client()
 	defer s.Close()
 	for i := range wire.Type(1 << 8) {
-		if sendersOf(i)&wire.SenderClient != 0 {
+		if i.Senders()&wire.SenderClient != 0 { // by its row: a planted bug lets in more
 			continue
 		}
 		for _, body := range [][]byte{announce(0), announce(self.Node), vote, {0x90}} {

@@ -17,7 +17,7 @@ const growKeys = 500
 
 // addAll adds hosts to the cluster with one command, and waits until all its groups have
 // voters on three nodes and each of them says that all is well.
-func (c *cluster) addAll(numbers []int) {
+func addAll(c *cluster, numbers []int) {
 	c.t.Helper()
 	args := []string{"node", "add"}
 	for _, i := range numbers {
@@ -27,12 +27,12 @@ func (c *cluster) addAll(numbers []int) {
 	if r := c.run(append(args, "--endpoints", c.nodes[0].addr, "--timeout", orderMax.String())...); r.status != exitDone {
 		c.t.Fatalf("%v: status %d: %s%s", args, r.status, r.stdout, r.stderr)
 	}
-	c.spreads()
+	spreads(c)
 }
 
 // spreads waits until each group has three voters that are where the table wants them, and
 // each node holds a share of them.
-func (c *cluster) spreads() {
+func spreads(c *cluster) {
 	c.t.Helper()
 	c.healthy()
 	cl := c.client()
@@ -62,7 +62,7 @@ func (c *cluster) spreads() {
 }
 
 // hasAll checks that each key has its value.
-func (c *cluster) hasAll(pairs []client.Pair) {
+func hasAll(c *cluster, pairs []client.Pair) {
 	c.t.Helper()
 	var keys [][]byte
 	for _, p := range pairs {
@@ -98,17 +98,17 @@ func TestClusterGrows(t *testing.T) {
 	if _, err := c.client().SetMany(context.Background(), pairs); err != nil {
 		t.Fatal(err)
 	}
-	c.addAll(addStandby(c, 2))
-	c.hasAll(pairs)
+	addAll(c, addStandby(c, 2))
+	hasAll(c, pairs)
 	// The same command again changes nothing.
-	c.addAll([]int{1, 2})
-	c.addAll(addStandby(c, 3))
+	addAll(c, []int{1, 2})
+	addAll(c, addStandby(c, 3))
 	for i := range c.nodes {
 		c.kill(i)
 	}
 	for i := range c.nodes {
 		c.start(i)
 	}
-	c.spreads()
-	c.hasAll(pairs)
+	spreads(c)
+	hasAll(c, pairs)
 }
