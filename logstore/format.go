@@ -3,21 +3,22 @@ package logstore
 import "fmt"
 
 // formats are those of one kind of file that this build reads: from the oldest to
-// the newest, which is the only one that it writes. So what is older is read once,
-// and written anew in the course of things.
+// the newest, which is the only one that it writes, save of the identity. So what is
+// older is read once, and written anew in the course of things.
 type formats struct{ oldest, newest uint32 }
 
 // The kinds of files, and what becomes of one of an older format that is read.
 // docs/storage.md has the same table; "How to change a format" in
 // docs/architecture.md says what to do here.
 var (
-	// Each start writes the identity anew, before it opens the log.
+	// Each start writes the identity anew, before it opens the log; in the older format
+	// as long as that has a place for all of it.
 	//
 	// The identity is read before anything else, so its format is that of the whole
 	// directory: it rises with each format below and with each of the states in
 	// snapshots (package shardmap). What can't be read is refused there, in one line,
 	// before anything is touched.
-	identityFormats = formats{oldest: 3, newest: IdentityFormat}
+	identityFormats = formats{oldest: IdentityFormatOldest, newest: IdentityFormat}
 	// A segment stays as it is until the reclaimer has emptied it. A file that is used
 	// again has a header of its own, of the newest format.
 	segmentFormats = formats{oldest: 3, newest: 3}

@@ -156,9 +156,12 @@ type IdentityMember struct {
 //	member 1122334455667788 "127.0.0.1:4166"
 //	checksum 89abcdef
 const (
-	// IdentityFormat is the newest format, which is written; format.go says which
-	// others are read.
-	IdentityFormat   = 4
+	// IdentityFormat is the newest format that is read and written.
+	IdentityFormat = 4
+	// IdentityFormatOldest is the oldest one, which has no line for a replica of group 0
+	// or a recovery, and three stages less. What fits in it is still written in it.
+	IdentityFormatOldest = 3
+
 	identityFirst    = "muster identity " // and the format
 	identityName     = "identity"
 	identityTemp     = "identity.tmp"
@@ -174,6 +177,18 @@ const (
 // ErrIdentity is wrapped by the error about an identity file that can't be
 // used.
 var ErrIdentity = errors.New("bad identity file")
+
+// format returns the format in which the identity is written: the older one as long as it
+// has a place for everything. Then the older binary can take the newer one's place again
+// during an upgrade. Once the cluster is at a level that it does not understand, the
+// table's log or snapshot refuses it.
+func (id Identity) format() uint32 {
+	older := id.Stage == StageFounding || id.Stage == StageFounded || id.Stage == StageMember
+	if older && id.Meta == (MetaReplica{}) && id.Recovery == (Recovery{}) {
+		return IdentityFormatOldest
+	}
+	return IdentityFormat
+}
 
 // append appends the file of an identity, in a format.
 func (id Identity) append(b []byte, format uint32) []byte {
@@ -385,7 +400,7 @@ func WriteIdentity(disk vfs.FS, dir string, id Identity) error {
 
 // replaceIdentity is WriteIdentity with the room that there is.
 func replaceIdentity(disk vfs.FS, dir string, id Identity) error {
-	b := id.append(nil, identityFormats.newest)
+	b := id.append(nil, id.format())
 	// Never write a file that could not be read again.
 	if _, err := parseIdentity(b, identityFormats); err != nil {
 		return fmt.Errorf("write the identity of the node: %w: %w", ErrIdentity, err)

@@ -1,6 +1,7 @@
 package logstore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -99,6 +100,31 @@ func TestOlderIdentityIsWrittenAnew(t *testing.T) {
 	again, found, err := ReadIdentity(fs, "d")
 	if err != nil || !found || fmt.Sprint(again) != fmt.Sprint(testIdentity) {
 		t.Errorf("got %+v, %v, %v; want %+v", again, found, err, testIdentity)
+	}
+	// The older binary can be put back as long as there is nothing that it could not read.
+	for what, change := range map[string]func(*Identity){
+		"":                      func(*Identity) {},
+		"a standby":             func(id *Identity) { id.Stage = StageStandby },
+		"one that joins":        func(id *Identity) { id.Stage = StageJoining },
+		"one that was removed":  func(id *Identity) { id.Stage = StageRemoved },
+		"one that was taken in": func(id *Identity) { id.Meta = MetaReplica{1, 9} },
+		"a recovered one":       func(id *Identity) { id.Recovery = Recovery{Plan: 7, Done: true} },
+	} {
+		id, want := testIdentity, uint32(IdentityFormat)
+		if id.Stage, id.Meta, id.Recovery = StageMember, (MetaReplica{}), (Recovery{}); what == "" {
+			want = IdentityFormatOldest
+		}
+		change(&id)
+		must(t, WriteIdentity(fs, "d", id))
+		f, err := fs.Open("d/" + identityName)
+		must(t, err)
+		b := make([]byte, len(identityFirst)+2)
+		_, err = f.ReadAt(b, 0)
+		must(t, err)
+		must(t, f.Close())
+		if first := fmt.Sprintf("%s%d\n", identityFirst, want); !strings.HasPrefix(string(b), first) {
+			t.Errorf("the identity of %s begins with %q, want %q", cmp.Or(what, "a member"), b, first)
+		}
 	}
 	if _, err := parseIdentity(testIdentity.append(nil, IdentityFormat-2), read); !errors.Is(err, ErrOlderFormat) || !strings.Contains(err.Error(), fmt.Sprintf("reads formats %d to %d", read.oldest, read.newest)) {
 		t.Errorf("two formats older: got %v", err)

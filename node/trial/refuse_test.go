@@ -274,14 +274,14 @@ func TestOtherFormatIsLeftAlone(t *testing.T) {
 	const mark = "\nchecksum "
 	text := good[:bytes.LastIndex(good, []byte(mark))+1]
 	for _, tt := range []struct {
-		step  int
-		wants []string
+		format int
+		wants  []string
 	}{
-		{-1, []string{"written by an older muster", "export the keys with the muster that wrote it"}},
-		{+1, []string{"written by a newer muster", "start the newer muster"}},
+		{logstore.IdentityFormatOldest - 1, []string{"written by an older muster", "export the keys with the muster that wrote it"}},
+		{logstore.IdentityFormat + 1, []string{"written by a newer muster", "start the newer muster"}},
 	} {
-		format := logstore.IdentityFormat + tt.step
-		other := bytes.Replace(text, fmt.Appendf(nil, "muster identity %d\n", logstore.IdentityFormat), fmt.Appendf(nil, "muster identity %d\n", format), 1)
+		format := tt.format
+		other := bytes.Replace(text, fmt.Appendf(nil, "muster identity %d\n", logstore.IdentityFormatOldest), fmt.Appendf(nil, "muster identity %d\n", format), 1)
 		other = fmt.Appendf(other, "checksum %08x\n", crc32.Checksum(other, crc32.MakeTable(crc32.Castagnoli)))
 		if err := os.WriteFile(name, other, 0o600); err != nil {
 			t.Fatal(err)
@@ -293,7 +293,7 @@ func TestOtherFormatIsLeftAlone(t *testing.T) {
 		if r.status != exitRefused || r.stdout != "" {
 			t.Errorf("format %d: status %d, want %d; %s", format, r.status, exitRefused, r.stderr)
 		}
-		for _, want := range append(tt.wants, name, fmt.Sprintf("format %d, this one reads format %d", format, logstore.IdentityFormat)) {
+		for _, want := range append(tt.wants, name, fmt.Sprintf("format %d, this one reads formats %d to %d", format, logstore.IdentityFormatOldest, logstore.IdentityFormat)) {
 			if !strings.Contains(last, want) {
 				t.Errorf("format %d: the last line is %q, want it to say %q", format, last, want)
 			}

@@ -289,7 +289,7 @@ func (l *upgradeLoad) advances(what string, more map[string]int) {
 // acknowledged is lost, no version goes back, and what all nodes understand at the end
 // is taken then. One would doubt each: members of two builds speak to each other,
 // lead each other and send each other their states, and each node goes on with a
-// directory that another build wrote.
+// directory that another build wrote, the older one too where it is put back.
 func TestRollingUpgrade(t *testing.T) {
 	older := olderBinary(t, levelFrom)
 	was, is := levelOf(t, older), levelOf(t, binary)
@@ -323,6 +323,19 @@ func TestRollingUpgrade(t *testing.T) {
 		c.start(i)
 		c.healthy()
 		l.advances(fmt.Sprintf("clients work with %d nodes replaced", i+1), more)
+		if i > 0 {
+			continue
+		}
+		// Until the level has risen, the older build takes its place again.
+		c.stop(i)
+		p.binary = older
+		c.start(i)
+		c.healthy()
+		l.advances("clients work with the older build back on n1", more)
+		c.stop(i)
+		p.binary = binary
+		c.start(i)
+		c.healthy()
 	}
 	for i := range c.nodes {
 		c.until(fmt.Sprintf("at level %d, says n%d", is, i+1), func(context.Context) error {
