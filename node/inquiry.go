@@ -24,6 +24,8 @@ const (
 	// inquiriesMax bounds the questions that wait. What is dropped comes up again: whoever
 	// speaks to this node does so until it is understood.
 	inquiriesMax = 16
+	// missedMax bounds the replicas that are remembered as missed.
+	missedMax = 1024
 	// inquiryPause lies between two questions: what suggests them is said by strangers.
 	inquiryPause = 100 * time.Millisecond
 )
@@ -33,6 +35,9 @@ type inquiry struct {
 	// Set once.
 	node   *Node
 	wanted chan suspicion // from many, to run; never closed
+
+	// Owned by the loop.
+	missed map[logstore.Replica]bool // that others have spoken to, and that were not here
 }
 
 // suspicion is that a node, at an address, knows more of the cluster than this one.
@@ -108,9 +113,18 @@ func (n *Node) known() *shardmap.Table {
 	return own
 }
 
-// unmade is told that another node speaks to a replica that is not here.
-func (n *Node) unmade(from raft.NodeID, r logstore.Replica) {
-	n.inquiry.raise(suspicion{from, n.addrOf(from), fmt.Sprintf("it speaks to replica %d of group %d, which is not here", r.ID, r.Group)})
+// unmade is told that another node speaks to a replica that is not here; by the loop, once
+// a second for as long as that lasts. Mostly the table that names the replica is on its
+// way, and comes before the second time.
+func (q *inquiry) unmade(from raft.NodeID, r logstore.Replica) {
+	if !q.missed[r] {
+		if len(q.missed) >= missedMax {
+			clear(q.missed)
+		}
+		q.missed[r] = true
+		return
+	}
+	q.raise(suspicion{from, q.node.addrOf(from), fmt.Sprintf("it speaks to replica %d of group %d, which is not here", r.ID, r.Group)})
 }
 
 // kept says what a table knows of the memberships of all groups.

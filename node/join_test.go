@@ -57,8 +57,8 @@ func (r *runningNode) refusesItself(want ...string) {
 }
 
 // A host that waits is added by one command at a member, and by the same command again
-// nothing more happens. It has the table then, serves, and is the same node after a
-// start without any option.
+// nothing more happens. It has the table then, serves, and is the same node after another
+// start with the same options.
 func TestStandbyIsAdded(t *testing.T) {
 	first := serving(t, defaultLimits())
 	c := standbyConfig(t)
@@ -86,7 +86,7 @@ func TestStandbyIsAdded(t *testing.T) {
 		t.Errorf("after it was added again the list is %+v", all)
 	}
 	host.stop()
-	c.Listen, c.Standby = host.addr, false
+	c.Listen = host.addr // and --standby is ignored
 	host = start(t, c, defaultLimits())
 	host.isMember()
 	if id := host.node.self(); id.Node != row.ID || id.Stage != logstore.StageMember || id.Meta.ID == 0 {
@@ -113,6 +113,43 @@ func TestHostsJoinByThemselves(t *testing.T) {
 	}
 	if row, _ := nodes[0].node.table.Load().Node(hosts[2].node.self().Node); row.Role != shardmap.NodeClient {
 		t.Errorf("the client node is a %s", row.Role)
+	}
+}
+
+// The secret of the cluster is asked of a host that joins, and of the members that it
+// asks: one with another secret is no cluster to be taken into.
+func TestHostsJoinWithASecret(t *testing.T) {
+	secret := secretFile(t, "a secret of sixteen bytes", 0o600)
+	c := testConfig(t)
+	c.SecretFile = secret
+	first := start(t, c, defaultLimits())
+	until(t, "the first node is announced", func() error {
+		if first.node.running() == nil || !first.node.announcer.announced() {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	hosts := make(map[string]*runningNode)
+	for _, file := range []string{secret, secretFile(t, "another secret, as long", 0o600), ""} {
+		c := standbyConfig(t)
+		c.SecretFile, c.Join = file, []string{first.addr}
+		hosts[file] = start(t, c, defaultLimits())
+	}
+	hosts[secret].isMember()
+	for file, h := range hosts {
+		if file == secret {
+			continue
+		}
+		until(t, "the others say what keeps them out", func() error {
+			e := h.node.notReady()
+			if !strings.Contains(e.Error(), "--secret-file") || !strings.Contains(e.State, first.addr) {
+				return e
+			}
+			return nil
+		})
+		if id := h.node.self(); id.Stage != logstore.StageStandby {
+			t.Errorf("with the secret of %q the host is %s", file, id.Stage)
+		}
 	}
 }
 

@@ -253,3 +253,38 @@ func TestAllMoveAtOnce(t *testing.T) {
 		})
 	}
 }
+
+// A node that joins reads the log of group 0 from its first entry, and so meets tables of
+// long before. By those the nodes that feed it are strangers: it would turn them away,
+// and never get further.
+func TestMembersOfOldTables(t *testing.T) {
+	id := &logstore.Identity{Node: 4, Members: []logstore.IdentityMember{{Node: 3, Addr: "c"}, {Node: 4, Addr: "d"}}}
+	table := func(nodes ...raft.NodeID) *shardmap.Table {
+		t := &shardmap.Table{ClusterID: 1}
+		for _, n := range nodes {
+			t.Nodes = append(t.Nodes, shardmap.TableNode{ID: n, Addr: fmt.Sprint(n)})
+		}
+		return t
+	}
+	gone := table(1, 2)
+	gone.Removed = []raft.NodeID{4}
+	for _, test := range []struct {
+		name  string
+		table *shardmap.Table
+		want  []raft.NodeID
+	}{
+		{"none", nil, []raft.NodeID{3, 4}},
+		{"of before the founding", &shardmap.Table{}, []raft.NodeID{3, 4}},
+		{"of before it was taken in", table(1, 2), []raft.NodeID{3, 4}},
+		{"with it", table(2, 3, 4, 5), []raft.NodeID{2, 3, 4, 5}},
+		{"of after it was removed", gone, []raft.NodeID{1, 2}},
+	} {
+		var got []raft.NodeID
+		for _, m := range members(id, test.table) {
+			got = append(got, m.Node)
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("table %s: got %v, want %v", test.name, got, test.want)
+		}
+	}
+}

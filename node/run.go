@@ -117,7 +117,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	n.attesting.own = n.addr
 	n.removed = make(chan error, 1)
 	n.recruiter.node = n
-	n.inquiry = inquiry{node: n, wanted: make(chan suspicion, inquiriesMax)}
+	n.inquiry = inquiry{node: n, wanted: make(chan suspicion, inquiriesMax), missed: make(map[logstore.Replica]bool)}
 	n.door = newDoor(n, listener)
 	n.caller = &caller{cluster: c.Cluster, addr: n.addr, secret: secret, level: l.level, self: n.self, table: n.table.Load, attesting: &n.attesting}
 	n.enrolment = enrolment{
@@ -231,7 +231,7 @@ func (n *Node) serve() error {
 	n.moves.init(n)
 	host, err := repl.NewHost(repl.HostConfig{
 		Self: id.Node, Store: store, Transport: n.transport,
-		Machine: n.machine, Addr: n.addrOf, Stalled: n.fs.hangs.Load, Unmade: n.unmade,
+		Machine: n.machine, Addr: n.addrOf, Stalled: n.fs.hangs.Load, Unmade: n.inquiry.unmade,
 		Chance: randomNumber(), Each: besides,
 		Presence: func(raft.NodeID) { n.moves.changed() }, MetaLed: n.moves.led,
 		ElectionTicks: electionTicks, HeartbeatTicks: heartbeatTicks, QuietTicks: quietTicks,
@@ -392,11 +392,17 @@ func (n *Node) addrOf(id raft.NodeID) string {
 	return ""
 }
 
-// members returns who belongs to the cluster, by the table. The founders, whom the
-// identity names for ever, count only before there is a table: some may have been
-// removed since, and others may have joined.
+// members returns who belongs to the cluster, by the table. Those whom the identity names
+// for ever count only until there is a table that is newer: some may have been removed
+// since, and others may have joined. A table that does not know this node is of before
+// it was taken in, as those are that the log of group 0 brings to a node that reads it
+// from its first entry. By them a node that joined later would be no peer, and it may be
+// the one that leads.
 func members(id *logstore.Identity, t *shardmap.Table) []logstore.IdentityMember {
 	if t == nil || !t.Founded() {
+		return id.Members
+	}
+	if _, known := t.Node(id.Node); !known && !t.WasRemoved(id.Node) {
 		return id.Members
 	}
 	all := make([]logstore.IdentityMember, 0, len(t.Nodes))

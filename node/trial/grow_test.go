@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"muster/raft"
@@ -20,7 +21,15 @@ const growKeys = 500
 func addAll(c *cluster, numbers []int) {
 	c.t.Helper()
 	args := []string{"node", "add"}
+	cl := c.client()
 	for _, i := range numbers {
+		c.until("the host answers", func(ctx context.Context) error {
+			_, err := cl.Status(ctx, c.nodes[i].addr)
+			if err == nil || strings.Contains(err.Error(), "a standby") {
+				return nil
+			}
+			return err
+		})
 		args = append(args, c.nodes[i].addr)
 	}
 	// It tells its progress on standard error.
