@@ -30,6 +30,10 @@ func (p *post) SendForward(to raft.NodeID, number uint64, within time.Duration, 
 	}
 	e := n.c.queue.get(evFrame)
 	e.wtype, e.number, e.within, e.back = wire.TypeForward, number, within, n.life
+	// It goes over one connection, which ends with the process at either end. If the
+	// next process took it, it would say that it applied nothing, and could not know
+	// what the one before did with it.
+	e.life = n.c.nodes[to-1].life
 	e.body = f.Append(e.body[:0])
 	n.c.net.send(n, to, e)
 	return true

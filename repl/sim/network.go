@@ -134,7 +134,10 @@ func (w *network) send(from *node, to raft.NodeID, e *event) {
 	if c.chance.next()%codecPart == 0 && w.travels(e) {
 		w.overTheWire(e)
 	}
-	if w.duplicate > 0 && c.chance.is(w.duplicate) {
+	// A request that is passed on is never sent again, so it does not come twice: the second
+	// would be answered in place of the first.
+	passedOn := e.kind == evFrame && e.wtype == wire.TypeForward
+	if w.duplicate > 0 && !passedOn && c.chance.is(w.duplicate) {
 		c.result.Fired[Duplicate]++
 		twin := c.queue.get(e.kind)
 		messages, rests := twin.beat.Messages, twin.beat.Rests
