@@ -112,6 +112,9 @@ func (m *tableModel) jobsOf(is func(*Job) bool) (ids []uint64) {
 
 func (m *tableModel) end(id uint64, s JobState, why string) {
 	m.jobs[id].State, m.jobs[id].Why = s, why
+	if s == JobDone {
+		m.jobs[id].Done = m.jobs[id].Total
+	}
 	var finished []uint64
 	for o, j := range m.jobs {
 		if j.State.Finished() && o != id {
