@@ -54,12 +54,14 @@ counts as gone for good: it never comes back with its old data. A group of which
 majority of the voters survives is kept. Any other begins anew, with the whole log
 of the survivor that has the newest. What may be lost by that is said of each group.
 
-A group of which no survivor has a usable log is named with its slots and left as it
-is. With --drop-lost it begins anew without a key.
+A group of which no survivor has a whole log is named with its slots and left as it
+is. With --take-damaged it begins anew with what can be read in front of the damage,
+and with --drop-lost, if nothing can be read, without a key.
 
 The plan is JSON with a checksum, on standard output, or in --out, and then a table
 says what is in it.`,
 		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "take-damaged", Usage: "let groups of which only damaged logs are left begin anew, with what stands in front of the damage"},
 			&cli.BoolFlag{Name: "drop-lost", Usage: "let groups of which nothing is left begin anew, empty"},
 			&cli.StringFlag{Name: "out", Usage: "write the new `FILE`"},
 		},
@@ -191,7 +193,7 @@ func recoverPlan(con *console, c *cli.Context) error {
 		}
 		reports = append(reports, r)
 	}
-	p, err := rescue.Make(reports, rescue.Options{ID: randomID(), DropLost: c.Bool("drop-lost")})
+	p, err := rescue.Make(reports, rescue.Options{ID: randomID(), DropLost: c.Bool("drop-lost"), TakeDamaged: c.Bool("take-damaged")})
 	if err != nil {
 		return err
 	}

@@ -206,7 +206,7 @@ func (a *applying) stateFor(g *GroupPlan) (repl.StateCopy, error) {
 	if old < 0 {
 		return nil, fmt.Errorf("%s of incarnation %d is not here: %w", g.Group, g.Was, logstore.ErrUnknown)
 	}
-	st, err := stateOf(a.store, a.store.Replicas()[old])
+	st, err := stateUpTo(a.store, a.store.Replicas()[old], g.End.Index)
 	if err != nil {
 		return nil, err
 	}

@@ -19,17 +19,32 @@ import (
 // of the node whose log was chosen least often, so that the work of feeding the others
 // is spread.
 func (s *surveyed) best(id raft.GroupID, incarnation uint64) *Report {
+	best := s.bestOf(id, incarnation, (*GroupReport).usable)
+	if best == nil && s.takeDamaged {
+		// Then the one of which most can be read.
+		best = s.bestOf(id, incarnation, (*GroupReport).readable)
+	}
+	return best
+}
+
+// bestOf is best among the logs for which may reports true.
+func (s *surveyed) bestOf(id raft.GroupID, incarnation uint64, may func(*GroupReport) bool) *Report {
 	var best *Report
 	for _, r := range s.reports {
 		g := r.group(id, incarnation)
-		if g == nil || !g.usable() || id == 0 && len(r.Table) == 0 {
+		if g == nil || !may(g) || id == 0 && len(r.Table) == 0 {
 			continue
 		}
-		if best == nil || s.before(r, best, g.Last.raft(), best.group(id, incarnation).Last.raft()) {
+		if best == nil || s.before(r, best, g.end(), best.group(id, incarnation).end()) {
 			best = r
 		}
 	}
 	return best
+}
+
+// anyReadable reports whether something can be read of a group of which no log is usable.
+func (s *surveyed) anyReadable(id raft.GroupID, incarnation uint64) bool {
+	return s.bestOf(id, incarnation, (*GroupReport).readable) != nil
 }
 
 // before reports whether the log of a is chosen before that of b.
@@ -84,7 +99,7 @@ func (s *surveyed) renew(id raft.GroupID, row *shardmap.TableGroup) GroupPlan {
 	best := s.best(id, is)
 	own := best.group(id, is)
 	s.chosen[best.Node]++
-	p := GroupPlan{Group: id, Action: Renew, Was: is, Source: best.Node, End: own.Last, Time: own.Time}
+	p := GroupPlan{Group: id, Action: Renew, Was: is, Source: best.Node, End: LogID(own.end()), Time: own.Time}
 	next := max(own.Membership.Next, nextOf(row))
 	p.Base = own.Last
 	for _, r := range s.reports {
@@ -136,15 +151,18 @@ func nextOf(row *shardmap.TableGroup) uint64 {
 
 // loss says what a group that begins anew may have lost.
 func (s *surveyed) loss(own *GroupReport, source ID) string {
-	id, end := own.Group, raft.FormatLogID(own.Group, own.Last.raft())
-	committed := own.Last.Index
+	id, last := own.Group, own.end()
+	end, committed := raft.FormatLogID(id, last), last.Index
 	for _, r := range s.reports {
 		if g := r.group(id, own.Incarnation); g != nil {
 			committed = max(committed, g.Commit)
 		}
 	}
-	if committed > own.Last.Index {
-		return fmt.Sprintf("entries %d to %d, which were committed and can't be read any more, and what may stand behind them", own.Last.Index+1, committed)
+	if committed > last.Index {
+		return fmt.Sprintf("entries %d to %d, which were committed and can't be read any more, and what may stand behind them", last.Index+1, committed)
+	}
+	if own.Damage != "" {
+		return fmt.Sprintf("all that was acknowledged after %s: the log of %s can't be read from there on: %s", end, s.name(source), own.Damage)
 	}
 	if _, _, ok := s.majority(own); ok {
 		return fmt.Sprintf("nothing: a majority of its voters survives, and %s has all that they have, up to %s", s.name(source), end)

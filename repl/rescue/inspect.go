@@ -110,7 +110,8 @@ func newest(s *logstore.Store) (all []logstore.Replica) {
 	return all
 }
 
-// reportOf says what is there of one replica. There is no state if it is damaged.
+// reportOf says what is there of one replica. There is no state if nothing of it can be
+// read.
 func reportOf(s *logstore.Store, r logstore.Replica) (*GroupReport, *state, error) {
 	o, ok := s.Outline(r)
 	if !ok {
@@ -124,9 +125,12 @@ func reportOf(s *logstore.Store, r logstore.Replica) (*GroupReport, *state, erro
 	st, err := stateOf(s, r)
 	if errors.Is(err, logstore.ErrDamaged) || errors.Is(err, logstore.ErrRefused) {
 		g.Damage = err.Error()
-		return g, nil, nil
-	}
-	if err != nil {
+		if st == nil {
+			return g, nil, nil
+		}
+		whole := LogID(st.last)
+		g.Whole = &whole
+	} else if err != nil {
 		return nil, nil, err
 	}
 	g.Time, g.Membership, g.Keys = uint64(st.time), membershipOf(&st.membership), st.keys()

@@ -136,6 +136,9 @@ func ReadPlan(b []byte) (*Plan, error) {
 type Options struct {
 	ID       uint64 // random, not 0
 	DropLost bool   // found groups anew of which no survivor has a usable log
+	// TakeDamaged lets a group of which all logs that are left are damaged begin anew with
+	// what stands in front of the damage.
+	TakeDamaged bool
 }
 
 // Make makes the plan for the survivors that the reports are of. Each node of the table
@@ -143,7 +146,7 @@ type Options struct {
 // errors wrap [ErrNotNow]: reports of several clusters, two of one node, or no usable log
 // of group 0.
 func Make(reports []*Report, o Options) (*Plan, error) {
-	s, err := survey(reports)
+	s, err := survey(reports, o.TakeDamaged)
 	if err != nil {
 		return nil, err
 	}
@@ -187,19 +190,21 @@ func clusterAfter(from, plan ID) ID {
 // surveyed is what the reports say together.
 type surveyed struct {
 	reports []*Report // by node id
-	metaIs  uint64    // the incarnation of group 0
-	meta    *shardmap.TableGroup
-	table   *shardmap.Table
-	doubts  map[ID]string // why a directory may be of an earlier moment, by node
-	chosen  map[ID]int    // how many groups begin anew with the node's log
+	// takeDamaged is that of [Options].
+	takeDamaged bool
+	metaIs      uint64 // the incarnation of group 0
+	meta        *shardmap.TableGroup
+	table       *shardmap.Table
+	doubts      map[ID]string // why a directory may be of an earlier moment, by node
+	chosen      map[ID]int    // how many groups begin anew with the node's log
 }
 
 // survey checks that the reports are of one cluster, and finds the newest table.
-func survey(reports []*Report) (*surveyed, error) {
+func survey(reports []*Report, takeDamaged bool) (*surveyed, error) {
 	if len(reports) == 0 {
 		return nil, fmt.Errorf("make a plan: %w: there is no report; give those of all survivors", ErrNotNow)
 	}
-	s := &surveyed{reports: slices.Clone(reports), doubts: make(map[ID]string), chosen: make(map[ID]int)}
+	s := &surveyed{reports: slices.Clone(reports), takeDamaged: takeDamaged, doubts: make(map[ID]string), chosen: make(map[ID]int)}
 	slices.SortFunc(s.reports, func(a, b *Report) int { return cmp.Compare(a.Node, b.Node) })
 	for i, r := range s.reports {
 		switch first := reports[0]; {
@@ -281,7 +286,7 @@ func (s *surveyed) plan(row *shardmap.TableGroup, dropLost bool) GroupPlan {
 	if best == nil {
 		return s.lost(row, dropLost)
 	}
-	if live, voters, ok := s.majority(best.group(row.ID, is)); ok {
+	if live, voters, ok := s.majority(best.group(row.ID, is)); ok && best.group(row.ID, is).usable() {
 		return GroupPlan{Group: row.ID, Action: Keep, Was: is, Loss: fmt.Sprintf("nothing: %d of its %d voters survive, and it is kept as it is", live, voters)}
 	}
 	return s.renew(row.ID, row)
@@ -296,6 +301,9 @@ func (s *surveyed) lost(row *shardmap.TableGroup, drop bool) GroupPlan {
 	}
 	if !drop {
 		p.Loss += "; its slots stay without an owner until a plan with --drop-lost"
+		if s.anyReadable(row.ID, uint64(row.Incarnation)) {
+			p.Loss += ", or with --take-damaged, which keeps what stands in front of the damage"
+		}
 		return p
 	}
 	p.Action = Refound

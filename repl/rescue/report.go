@@ -118,7 +118,21 @@ type GroupReport struct {
 	Keys       int        `json:"keys"` // in the state at Last
 	// Damage is why that state can't be made here; empty: it can, and was.
 	Damage string `json:"damage,omitempty"`
+	// Whole, if there is damage, is the last entry in front of it. Then time, membership
+	// and keys are those there. Nil: nothing can be read.
+	Whole *LogID `json:"whole,omitempty"`
 }
+
+// end is where what can be used of the log ends.
+func (g *GroupReport) end() raft.LogID {
+	if g.Whole != nil {
+		return g.Whole.raft()
+	}
+	return g.Last.raft()
+}
+
+// readable reports whether a group can begin anew with what stands in front of the damage.
+func (g *GroupReport) readable() bool { return g.Whole != nil && len(g.Membership.Voters) > 0 }
 
 // usable reports whether a group can begin anew with what the survivor has of it.
 func (g *GroupReport) usable() bool { return g.Damage == "" && len(g.Membership.Voters) > 0 }

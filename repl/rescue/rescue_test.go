@@ -302,19 +302,44 @@ func TestDamagedIsNotChosen(t *testing.T) {
 	}
 }
 
-// spoil flips a byte in an entry of a group.
+// spoil flips a byte in the last record of entries of a group.
 func (w *world) spoil(n int, id raft.GroupID) {
 	w.t.Helper()
-	done := false
+	var last logstore.Walked
 	must(w.t, logstore.Walk(w.nodes[n], dir, func(v *logstore.Walked) error {
-		if v.Kind == "entries" && v.Replica.Group == id && !done {
-			done = true
-			w.nodes[n].Corrupt(v.File, v.Offset+v.Bytes-1, 1)
+		if v.Kind == "entries" && v.Replica.Group == id {
+			last = *v
 		}
 		return nil
 	}))
-	if !done {
+	if last.Kind == "" {
 		w.t.Fatal("nothing was spoilt")
+	}
+	w.nodes[n].Corrupt(last.File, last.Offset+last.Bytes-1, 1)
+}
+
+// Where all logs that are left are damaged, a person may take what stands in front of the
+// damage; of several that which goes furthest. Without that word the group is left alone.
+func TestDamagedIsTaken(t *testing.T) {
+	w := newWorld(t, map[int]log{4: {entries: 9, records: 3}, 5: {entries: 6, records: 2}})
+	w.spoil(4, 1) // entries 7 to 9
+	w.spoil(5, 1) // entries 4 to 6
+	g := group(w.plan(Options{}), 1)
+	if g.Action != Leave || !strings.Contains(g.Loss, "--take-damaged") || !strings.Contains(g.Loss, "n4: ") {
+		t.Errorf("%+v", g)
+	}
+	p := w.plan(Options{TakeDamaged: true, DropLost: true})
+	g = group(p, 1)
+	if g.Action != Renew || g.Source != ID(nodeID(4)) || g.End.Index != 7 || !strings.Contains(g.Loss, "g1/1.7") {
+		t.Errorf("%+v", g)
+	}
+	for _, n := range w.survivors() {
+		must(t, w.apply(n, p))
+	}
+	r, err := open(w.nodes[4])
+	must(t, err)
+	if r.values[1] != 6 {
+		t.Errorf("%d values, want the 6 in front of the damage", r.values[1])
 	}
 }
 

@@ -29,25 +29,54 @@ type state struct {
 	membership raft.Membership // in force at last
 }
 
-// stateOf makes the state at the end of a replica's log. An error that wraps
+// stateOf makes the state of all of a replica's log. An error that wraps
 // [logstore.ErrDamaged] or [logstore.ErrRefused] says that it can't be made from what is
-// here.
+// here; then the state is that in front of the first entry that can't be read, or nil if
+// not even the log's beginning can.
 func stateOf(s *logstore.Store, r logstore.Replica) (*state, error) {
+	o, ok := s.Outline(r)
+	if !ok {
+		return nil, fmt.Errorf("%s: %w", r, lostOr(s, r, logstore.ErrUnknown))
+	}
+	st, err := stateUpTo(s, r, o.Last.Index)
+	if d, hurt := s.DamageOf(r); hurt && err == nil {
+		err = d.Err() // what is lost is in front of the newest snapshot, or no entry
+	}
+	return st, err
+}
+
+// lostOr returns what a replica lost, or else err.
+func lostOr(s *logstore.Store, r logstore.Replica, err error) error {
+	if d, hurt := s.DamageOf(r); hurt {
+		return d.Err()
+	}
+	return err
+}
+
+// stateUpTo makes the state of a replica's log up to an index. Its errors are those of
+// [stateOf].
+func stateUpTo(s *logstore.Store, r logstore.Replica, last uint64) (*state, error) {
 	o, ok := s.Outline(r)
 	if !ok {
 		return nil, fmt.Errorf("%s: %w", r, logstore.ErrUnknown)
 	}
-	if d, hurt := s.DamageOf(r); hurt {
-		return nil, d.Err()
-	}
 	st := &state{machine: newMachine(r), last: o.Base.ID, time: o.Base.Time, membership: o.Base.Membership}
-	if err := st.load(s, r, &o); err != nil {
+	if err := st.load(s, r, &o, last); err != nil {
 		return nil, err
 	}
-	for st.last.Index < o.Last.Index {
-		entries, err := s.Read(r, st.last.Index+1, o.Last.Index, replayBytesMax)
+	var damage error
+	for st.last.Index < last {
+		entries, err := s.Read(r, st.last.Index+1, last, replayBytesMax)
+		if errors.Is(err, logstore.ErrDamaged) {
+			// By now the log knows which entries that hit. All in front of them can be read.
+			d, _ := s.DamageOf(r)
+			if damage = err; len(d.Lost) > 0 && d.Lost[0].First-1 < last && d.Lost[0].First-1 >= st.last.Index {
+				last = d.Lost[0].First - 1
+				continue
+			}
+		}
 		if err != nil {
-			return nil, fmt.Errorf("read entries %d to %d of %s: %w", st.last.Index+1, o.Last.Index, r, err)
+			return st, fmt.Errorf("read entries %d to %d of %s: %w", st.last.Index+1, last, r, err)
 		}
 		for _, e := range entries {
 			if err := st.apply(e); err != nil {
@@ -55,7 +84,7 @@ func stateOf(s *logstore.Store, r logstore.Replica) (*state, error) {
 			}
 		}
 	}
-	return st, nil
+	return st, damage
 }
 
 func newMachine(r logstore.Replica) repl.StateMachine {
@@ -66,11 +95,11 @@ func newMachine(r logstore.Replica) repl.StateMachine {
 	return machine.NewMap(r, func() *shardmap.Table { return nil })
 }
 
-// load begins at the newest snapshot that the log can continue from.
-func (st *state) load(s *logstore.Store, r logstore.Replica, o *logstore.Outline) error {
+// load begins at the newest snapshot up to an index that the log can continue from.
+func (st *state) load(s *logstore.Store, r logstore.Replica, o *logstore.Outline, last uint64) error {
 	var damage error
 	for _, sn := range slices.Backward(s.Snapshots(r)) {
-		if term, holds := o.TermAt(sn.Base.ID.Index); !holds || term != sn.Base.ID.Term {
+		if term, holds := o.TermAt(sn.Base.ID.Index); !holds || term != sn.Base.ID.Term || sn.Base.ID.Index > last {
 			continue
 		}
 		err := st.restore(s, sn)

@@ -46,7 +46,7 @@ type log struct {
 	term    uint64 // of those that the node wrote or got in a later term; 0: none did
 	from    int    // the first of those
 	commit  int    // known to be committed, behind the first
-	noVoter bool   // a learner
+	records int    // in which they stand, besides the first entry; 0: one with all
 }
 
 // newWorld makes the directories of the nodes that logs names.
@@ -188,10 +188,16 @@ func (w *world) node(n int, l log) *vfs.Mem {
 		if r.Group == 1 {
 			commit = uint64(l.commit + 1)
 		}
-		must(w.t, s.Append([]logstore.Write{{
-			Replica: r, Base: &logstore.Base{Membership: membershipOfGroup(r.Group)}, Entries: entries,
-			State: raft.HardState{Term: last.Term, Commit: commit}, HasState: true,
-		}}))
+		pieces := [][]raft.Entry{entries}
+		if r.Group == 1 && l.records > 0 {
+			pieces = slices.Insert(slices.Collect(slices.Chunk(entries[1:], l.entries/l.records)), 0, entries[:1])
+		}
+		state := raft.HardState{Term: last.Term, Commit: commit}
+		base := &logstore.Base{Membership: membershipOfGroup(r.Group)}
+		for _, piece := range pieces {
+			must(w.t, s.Append([]logstore.Write{{Replica: r, Base: base, Entries: piece, State: state, HasState: true}}))
+			base = nil
+		}
 	}
 	// What another node was last heard of.
 	must(w.t, s.Append([]logstore.Write{{Note: &logstore.Note{Node: nodeID(5), Life: logstore.Life{Number: 9, Mark: 9}, Trusted: logstore.Life{Number: 9, Mark: 9}, Batch: 99}}}))

@@ -76,6 +76,7 @@ type Result struct {
 	Write      time.Duration  // how long after the healing of a quorum the last group took a write
 	Recovered  map[string]int // of a run with Lose: groups, by what became of them
 	Hopeless   int            // of such: it left no log of group 0 that could be used
+	Damaged    int            // of such: how often a damaged log was taken
 	Cuts       int            // of such: how often the power went while a plan was applied
 	Compared   int            // of such: keys of groups that began anew
 	Failure    *Failure       // nil if all invariants held

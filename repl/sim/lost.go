@@ -28,7 +28,11 @@ type loss struct {
 	survivors []*node
 	reports   []*rescue.Report
 	plan      *rescue.Plan
+	spoilt    bool // their logs have rotted after the last write
 }
+
+// spoilEvery is how many runs there are for each in which the survivors' logs rot.
+const spoilEvery = 3
 
 // applyCuts bounds how often the power goes while a plan is applied to one disk.
 const applyCuts = 3
@@ -44,6 +48,9 @@ func (l *loss) run() {
 		n.crash(c.chaos.power())
 	}
 	l.draw()
+	if l.spoilt = c.chance.below(spoilEvery) == 0; l.spoilt {
+		l.spoil()
+	}
 	l.inspect()
 	if !l.makePlan() {
 		c.result.Hopeless++
@@ -67,6 +74,24 @@ func (l *loss) draw() {
 	for lose := 1 + l.c.chance.below(len(l.c.nodes)-1); lose > 0 && len(l.survivors) > 1; lose-- {
 		i := l.c.chance.below(len(l.survivors))
 		l.survivors = slices.Delete(l.survivors, i, i+1)
+	}
+}
+
+// spoil flips a bit somewhere in each survivor's log.
+func (l *loss) spoil() {
+	for _, n := range l.survivors {
+		var all []string
+		names, err := n.files.mem.List(dataDir + "/" + logstore.LogDir)
+		if err != nil {
+			l.c.fail("n%d: %v", n.index, err)
+		}
+		for _, name := range names {
+			all = append(all, dataDir+"/"+logstore.LogDir+"/"+name)
+		}
+		name := all[l.c.chance.below(len(all))]
+		if size := len(n.files.mem.Bytes(name)); size > 0 {
+			n.files.mem.Corrupt(name, int64(l.c.chance.below(size)), 1<<l.c.chance.below(8))
+		}
 	}
 }
 
@@ -99,11 +124,11 @@ func (l *loss) makePlan() bool {
 	if len(l.reports) == 0 {
 		return false
 	}
-	p, err := rescue.Make(l.reports, rescue.Options{ID: l.c.chance.next() | 1, DropLost: true})
+	p, err := rescue.Make(l.reports, rescue.Options{ID: l.c.chance.next() | 1, DropLost: true, TakeDamaged: l.c.chance.below(2) == 0})
 	if errors.Is(err, rescue.ErrNotNow) {
 		l.c.note(0, "no plan: %v", err)
 		for _, r := range l.reports {
-			if r.Table != nil {
+			if r.Table != nil && len(r.Groups) > 0 && r.Groups[0].Damage == "" {
 				l.c.fail("no plan is made, though node %s has a table: %v", r.Node, err)
 			}
 		}
@@ -130,12 +155,19 @@ func (l *loss) check(g *rescue.GroupPlan) {
 	switch g.Action {
 	case rescue.Keep:
 		// What anybody applied was committed, and a majority that survives has all of that.
+		// Rot in the last batch of a log can't be told from a write that was never finished.
+		if l.spoilt {
+			break
+		}
 		last := uint64(len(t.entries))
 		if !slices.ContainsFunc(l.survivors, func(n *node) bool { return l.holds(n, t, last) }) {
 			t.c.fail("group %d is kept, and no survivor has its entry %d of term %d, which was committed\n%s", g.Group, last, t.entries[last-1].term, g.Loss)
 		}
 	case rescue.Renew:
 		for _, r := range l.reports {
+			if l.damaged(g) {
+				break // all logs are, and what stands behind the damage is lost
+			}
 			for i := range r.Groups {
 				if o := &r.Groups[i]; o.Group == g.Group && o.Damage == "" && o.Commit > 0 && !l.holds(l.node(g.Source), t, o.Commit) {
 					t.c.fail("group %d begins anew from node %s, which lacks entry %d: node %s knows that it is committed", g.Group, g.Source, o.Commit, r.Node)
@@ -148,6 +180,19 @@ func (l *loss) check(g *rescue.GroupPlan) {
 			}
 		}
 	}
+}
+
+// damaged reports whether the chosen log of a group is.
+func (l *loss) damaged(g *rescue.GroupPlan) bool {
+	for _, r := range l.reports {
+		for i := range r.Groups {
+			if o := &r.Groups[i]; r.Node == g.Source && o.Group == g.Group && o.Damage != "" {
+				l.c.result.Damaged++
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // holds reports whether the log on a survivor's disk has an entry that was committed.

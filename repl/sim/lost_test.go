@@ -31,7 +31,7 @@ func TestMajorityLost(t *testing.T) {
 	if *seedsFlag > 0 {
 		count = *seedsFlag
 	}
-	became, hopeless, cuts, compared := map[string]int{}, 0, 0, 0
+	became, hopeless, damaged, cuts, compared := map[string]int{}, 0, 0, 0, 0
 	for seed := range count {
 		o.Seed = uint64(*fromFlag + seed)
 		r := Run(o)
@@ -42,14 +42,18 @@ func TestMajorityLost(t *testing.T) {
 			became[action] += n
 		}
 		hopeless += r.Hopeless
+		damaged += r.Damaged
 		cuts += r.Cuts
 		compared += r.Compared
 	}
-	t.Logf("groups: %v; %d runs left nothing; the power went %d times; %d keys compared", became, hopeless, cuts, compared)
+	t.Logf("groups: %v; %d runs left nothing; a damaged log was taken %d times; the power went %d times; %d keys compared", became, hopeless, damaged, cuts, compared)
 	for _, action := range []string{rescue.Keep, rescue.Renew, rescue.Refound} {
 		if became[action] == 0 {
 			t.Errorf("no group was to be: %s", action)
 		}
+	}
+	if damaged == 0 && count >= 10*lostSeeds {
+		t.Error("no damaged log was taken")
 	}
 	if cuts == 0 || compared == 0 {
 		t.Errorf("the power went %d times, %d keys were compared", cuts, compared)
