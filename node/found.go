@@ -133,13 +133,13 @@ func mayAsk(id *logstore.Identity, host raft.NodeID, addr string) error {
 	switch {
 	case i >= 0:
 		return wire.UnknownNode(host, fmt.Sprintf("cluster %q knows node %s at %s: the data directory there was emptied or replaced", id.Cluster, id.Members[i].Node, addr),
-			fmt.Sprintf("put that node's data directory back as it was when it last stopped; if nobody has it: muster node remove %s --force, then start this host with an empty directory and --standby, and muster node add %s", id.Members[i].Node, addr))
+			fmt.Sprintf("put that node's data directory back as it was when it last stopped; if nobody has it: muster node remove %s --force, then start this host with --standby and another --data, and muster node add %s", id.Members[i].Node, addr))
 	case len(id.Members) == 1:
 		return wire.UnknownNode(host, fmt.Sprintf("the node there has founded cluster %q alone, as muster serve does without --expect and --join", id.Cluster),
 			"if nothing is kept in that one, stop it, move its data directory away, and start it with the same --expect and --join as the others")
 	}
 	return wire.UnknownNode(host, fmt.Sprintf("cluster %q was founded without it", id.Cluster),
-		"to have the host in that one, start it with an empty data directory and --standby, and add it with muster node add; or found another cluster with other hosts")
+		"use the cluster's own nodes; to have this host among them, start it with --standby and another --data, and add it with muster node add")
 }
 
 // decided is the identity of a host that becomes a member of the cluster of
