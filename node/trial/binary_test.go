@@ -3,10 +3,12 @@ package trial
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +17,23 @@ import (
 // binary is the muster that all tests run: built once, as a user would.
 var binary string
 
+// together is how many of the parallel tests run at once, unless -parallel says so. They
+// wait for most of their time, for elections and for what times out; two on two
+// processors would mostly leave both idle. What measures is not among them, and runs
+// before them.
+const together = 5
+
 func TestMain(m *testing.M) {
+	flag.Parse()
+	const parallel = "test.parallel"
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == parallel })
+	if !asked {
+		if err := flag.Set(parallel, strconv.Itoa(together)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	dir, err := os.MkdirTemp("", "muster-trial-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -93,6 +93,7 @@ func (c *cluster) statusOf(i int) (statusRow, result) {
 // A bit of one node's log turns over while the node is down. It comes back, is
 // mended from the others without anybody's doing, and has what it had.
 func TestDamageIsMended(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, "--groups", "3")
 	for i := range 10 {
 		c.setOne(fmt.Sprintf("before%d", i), "v")
@@ -131,6 +132,7 @@ func TestDamageIsMended(t *testing.T) {
 // All three nodes lost the same entry. The group stops, every node says where on
 // its disk, and the other groups go on; with one good copy back it is mended.
 func TestDamageOfAllCopies(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, "--groups", "3")
 	g, id := c.setOne("hit", "the value")
 	other := ""
@@ -207,6 +209,7 @@ func TestDamageOfAllCopies(t *testing.T) {
 // Nobody else has what a node lost that is alone. It must not start as if it had
 // lost nothing, nor without a word that helps.
 func TestDamageOfTheOnlyCopy(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1)
 	g, id := c.setOne("hit", "v")
 	c.setOne("after", "v")
@@ -234,6 +237,7 @@ func TestDamageOfTheOnlyCopy(t *testing.T) {
 // so with a remedy; the other two go on without it. One would doubt it: what is
 // left of its log looks like the log of a node that was down for long.
 func TestDamageOfPromises(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, "--groups", "2")
 	for i := range 20 {
 		c.setOne(fmt.Sprintf("some%d", i), "v")

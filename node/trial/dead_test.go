@@ -15,6 +15,7 @@ import (
 // can, and the answer comes in time and tells the truth: what it calls not
 // applied is not there when the majority comes back.
 func TestWritesWithDeadNodes(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3)
 	c.kill(2)
 	// Keys of all groups, those of the dead leader among them.
@@ -75,6 +76,7 @@ func TestWritesWithDeadNodes(t *testing.T) {
 // Linearizable reads need a majority as well; a local read does not, and says
 // where it stands.
 func TestReadsWithDeadNodes(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3)
 	c.run("kv", "set", "k", "v").done(t)
 	c.until("k is on n1", func(ctx context.Context) error {
@@ -106,6 +108,7 @@ func TestReadsWithDeadNodes(t *testing.T) {
 // however often they are killed while it is: there is one cluster in the end,
 // with all three in it.
 func TestFoundingUnderKills(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	// Each host is killed some time after it was started, a little later each
 	// round, so that all moments of the first half second are hit.
@@ -150,6 +153,7 @@ func TestFoundingUnderKills(t *testing.T) {
 // A host whose directory was emptied after the founding does not vote under a
 // new name: it waits as a standby and says so.
 func TestEmptiedHostWaits(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3)
 	c.run("kv", "set", "k", "v").done(t)
 	c.kill(2)

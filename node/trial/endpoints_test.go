@@ -88,6 +88,7 @@ func TestEndpoints(t *testing.T) {
 	}
 	for _, b := range bad {
 		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
 			for _, line := range commands {
 				began := time.Now()
 				r := musterIn(t, `{"key":"i","value":"v"}`, append(strings.Fields(line), common(b.addr+","+c.nodes[0].addr, "4m")...)...)

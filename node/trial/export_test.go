@@ -14,6 +14,7 @@ import (
 // doubt it: what a killed node had sent is part here, part in the network, and the
 // streams of the groups that it led begin again at other nodes.
 func TestExportOverKilledNodes(t *testing.T) {
+	t.Parallel()
 	const keys, size = 40_000, 1 << 10 // more than what a client holds
 	c := startCluster(t, 3)
 	cl := c.client()

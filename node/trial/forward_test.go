@@ -104,6 +104,7 @@ func TestForwardedRate(t *testing.T) {
 // node without a replica does not hear who leads, and a stream is no request that could
 // be passed on.
 func TestForwardedPastAGroupsNodes(t *testing.T) {
+	t.Parallel()
 	const keys = 200
 	c := startCluster(t, 4)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

@@ -147,6 +147,7 @@ func (c *cluster) holds(ctx context.Context, i int, s *source) error {
 // missing, and they must be named; everything else is on every node, also
 // after the power of all three has gone at once.
 func TestImportOfRealInput(t *testing.T) {
+	t.Parallel()
 	s := goSource(t)
 	c := startCluster(t, 3)
 	victim := c.leads(0)

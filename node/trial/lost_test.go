@@ -12,6 +12,7 @@ import (
 // what is left: the directory may hold the last copy of something; nor let the
 // host found a second cluster under the address of a member of the first.
 func TestLostFilesAreNoticed(t *testing.T) {
+	t.Parallel()
 	const keep = "keep the directory under another name, take the node off the list"
 	for _, c := range []struct {
 		lost, want, remedy string
@@ -25,6 +26,7 @@ func TestLostFilesAreNoticed(t *testing.T) {
 		{"identity", "bad identity file", keep, false, func(name string) error { return os.WriteFile(name, []byte("muster identity 1\n"), 0o600) }},
 	} {
 		t.Run(c.lost+": "+c.want, func(t *testing.T) {
+			t.Parallel()
 			one := startCluster(t, 1)
 			one.run("kv", "set", "k", "v").done(t)
 			p := one.nodes[0]

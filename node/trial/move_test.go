@@ -18,6 +18,7 @@ import (
 // dial the address that they know, and it can only announce itself to a leader
 // that finds it.
 func TestNodeMoves(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3)
 	c.run("kv", "set", "before", "v").done(t)
 	free, err := node.FreeAddrs(1)
@@ -104,6 +105,7 @@ func (c *cluster) everywhere(keys [][]byte) {
 // doubt it: each of those that moved has the old addresses of the others on its
 // disk, and the table can change only once a majority has met.
 func TestNodesMoveAtOnce(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		moved []int
@@ -116,6 +118,7 @@ func TestNodesMoveAtOnce(t *testing.T) {
 		{"all three, and the third is told of a chain", []int{0, 1, 2}, map[int][]int{0: {1}, 1: {2}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			c := startCluster(t, 3, "--groups", "6")
 			var keys [][]byte
 			args := []string{"kv", "set"}
@@ -152,6 +155,7 @@ func TestNodesMoveAtOnce(t *testing.T) {
 // Two nodes exchange their addresses. Each answers where the other was, so that
 // an address alone says nothing of who is there.
 func TestNodesExchangeAddresses(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, "--groups", "2")
 	c.run("kv", "set", "before", "v").done(t)
 	one, two := c.nodes[0].addr, c.nodes[1].addr
@@ -172,6 +176,7 @@ func TestNodesExchangeAddresses(t *testing.T) {
 // addresses, one by one or all at once, find each other with the same commands
 // as before. It takes root, to have names of its own.
 func TestNamesThatStandForOtherAddresses(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, "--groups", "2", "--insecure")
 	c.hosts = filepath.Join(c.dir, "hosts")
 	name := func(last ...int) { // of the address that each name stands for

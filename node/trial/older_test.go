@@ -51,6 +51,7 @@ func copyTree(t *testing.T, from, to string) {
 // Without the third they must not serve, and must say why. Each remedy that they
 // name brings back every write.
 func TestCopyPutBack(t *testing.T) {
+	t.Parallel()
 	for _, remedy := range []struct {
 		name string
 		do   func(c *cluster, newest string)
@@ -75,6 +76,7 @@ func TestCopyPutBack(t *testing.T) {
 		{"all others are started", func(c *cluster, _ string) { c.start(2) }},
 	} {
 		t.Run(remedy.name, func(t *testing.T) {
+			t.Parallel()
 			c := startCluster(t, 3, "--groups", "3")
 			set := func(prefix string, n int) {
 				args := []string{"kv", "set"}
@@ -142,8 +144,10 @@ func TestCopyPutBack(t *testing.T) {
 // not serve without them, and say why; verify says it before they start. To move the
 // newest log back before the start leaves no doubt; all others bring back every write.
 func TestOlderLogPutBack(t *testing.T) {
+	t.Parallel()
 	for _, over := range []bool{false, true} {
 		t.Run(fmt.Sprintf("written over %t", over), func(t *testing.T) {
+			t.Parallel()
 			c := startCluster(t, 3, "--groups", "3")
 			set := func(prefix string, n int) {
 				args := []string{"kv", "set"}
@@ -250,6 +254,7 @@ func reachedEnd(t *testing.T, data string) error {
 // directories are put back. What was acknowledged since is in the copies only, so the groups stop; and
 // the remedy that status names, followed to the letter, brings them back.
 func TestNewestPutBackAfterCopiesServed(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, "--groups", "2")
 	c.run("kv", "set", "old", "v").done(t)
 	swap := func(away, back string) {

@@ -56,6 +56,7 @@ func goesOn(text string) bool {
 // may say that it does. Whoever asks must learn it: from status that the replica
 // is out, and from doctor that the groups can't go on.
 func TestPromisesLostOnMajority(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, "--groups", "2")
 	for i := range 20 {
 		c.setOne(fmt.Sprintf("some%d", i), "v")
@@ -107,6 +108,7 @@ func TestPromisesLostOnMajority(t *testing.T) {
 // command that finds it must say that putting the copy back before the node is
 // started helps; and it must.
 func TestPutBackBeforeTheStart(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, "--groups", "2")
 	for i := range 20 {
 		c.setOne(fmt.Sprintf("some%d", i), "v")

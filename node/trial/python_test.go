@@ -10,6 +10,7 @@ import (
 // was written from that page, in another language, and can set and get, also
 // when the node that it asks does not lead the key's group.
 func TestPythonClient(t *testing.T) {
+	t.Parallel()
 	const example = "../../docs/examples/client.py"
 	python, err := exec.LookPath("python3")
 	if err != nil {

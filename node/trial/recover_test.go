@@ -205,6 +205,7 @@ func (c *majorityLost) byID() (order []int) {
 // there afterwards, it takes writes, and neither a node with the old data nor one with
 // another plan comes in.
 func TestRecoverFromOneOfThree(t *testing.T) {
+	t.Parallel()
 	c := &majorityLost{cluster: startCluster(t, 3)}
 	keys := c.copied(2, c.write(c.client(), "kept", 200))
 	before := c.run("kv", "get", keys[0], "-o", "json").done(t)
@@ -285,6 +286,7 @@ func TestRecoverFromOneOfThree(t *testing.T) {
 // from the survivor that has the newest log, and one of which nothing is left begins
 // empty, as it was asked for.
 func TestRecoverFromTwoOfFive(t *testing.T) {
+	t.Parallel()
 	c := &majorityLost{cluster: startCluster(t, 5)}
 	// The groups are dealt to the nodes by their ids, three neighbours each: with two
 	// neighbours left there are groups of which both survive, one, and none.
@@ -338,6 +340,7 @@ func TestRecoverFromTwoOfFive(t *testing.T) {
 // docs/operating.md tells how to recover. What it says is done here, as it stands there:
 // only the data directory and the names of the hosts are other ones.
 func TestRecoverAsDocumented(t *testing.T) {
+	t.Parallel()
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "operating.md"))
 	if err != nil {
 		t.Fatal(err)

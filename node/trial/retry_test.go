@@ -122,6 +122,7 @@ func (w *tripleWriter) write(ctx context.Context, c *shardmap.Command) (uint64, 
 // first. One would doubt it: copies reach old and new leaders, some before and
 // some after the crash.
 func TestEachWriteOnce(t *testing.T) {
+	t.Parallel()
 	const clients, writes = 100, 20
 	c := startCluster(t, 3)
 	var addrs []string
