@@ -42,7 +42,8 @@ func TestJSONForms(t *testing.T) {
 		{"group list", 0, `[` + groupForm + `,` + groupForm + `,` + groupForm + `]`},
 		{"slot list", 0, `[{"from":N,"to":N,"group":N,"state":"stable"},{"from":N,"to":N,"group":N,"state":"stable"}]`},
 		{"status", 0, `{"cluster":"muster","cluster_id":"ID","level":N,"nodes":[{"id":"ID","name":"n1","addr":"ADDR","role":"server","status":"alive","version":"0.1.0","level":N,"labels":{"rack":"4"}}],` +
-			`"groups":[` + groupForm + `,` + groupForm + `,` + groupForm + `],"healthy":true,"problems":[]}`},
+			`"groups":[` + groupForm + `,` + groupForm + `,` + groupForm + `],"healthy":true,"problems":[],` +
+			`"notes":[{"what":"one more lost node stops groups 0, 1, 2, if it is one of: n1","remedy":"add servers with muster node add HOST:PORT until there are 3"}]}`},
 		{"doctor", 0, `{"ok":true,"findings":[],"nodes":[{"id":"ID","name":"n1","addr":"ADDR","answered":true,"version":"0.1.0","start":N,"uptime_s":N,` +
 			`"sync_p50_us":N,"sync_p99_us":N,"sync_max_us":N,"syncs":N,"free_bytes":N,"log_bytes":N,"needed_bytes":N,"snapshot_bytes":N,"full":false}],"links":[]}`},
 		{"bench --duration 50ms --warm-up 0s --in-flight 2 --op set", 0, `{"op":"set",` + benchForm + `"buckets":[…]}`},
