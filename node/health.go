@@ -51,7 +51,7 @@ func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView, link
 			p := wire.Problem{What: fmt.Sprintf("group %d has stopped on this node: %s", g.ID, v.Stopped), Remedy: RemedyReport}
 			if v.Older {
 				p.Remedy = "keep all data directories; stop the nodes that were given older ones, and start them with the directories with which they last served the group, " +
-					"be these copies: what was acknowledged since is in no other"
+					"be these copies: what was acknowledged since is in no other; if they no longer exist, see muster recover --help"
 			}
 			list = append(list, p)
 		case there <= voters/2:

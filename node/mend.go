@@ -216,7 +216,7 @@ func remedy(m *repl.Mending, name map[raft.NodeID]string) string {
 	case m.Broken != "":
 		return RemedyReport
 	case m.Barren && !m.Runs:
-		return fmt.Sprintf("not mended: %s have answered, and have no copy; keep all data directories; bring back a node that has one, or put the file back while its node is down, from a copy made since that node last stopped, never from an older one", strings.Join(others, " and "))
+		return fmt.Sprintf("not mended: %s have answered, and have no copy; keep all data directories; bring back a node that has one, or put the file back while its node is down, from a copy made since that node last stopped, never from an older one; if there is none any more, see muster recover --help", strings.Join(others, " and "))
 	case m.Damage.Where.Refused:
 		return "check the disk and its cable: nothing is known to be lost, and the problem ends once the disk returns it; meanwhile it is mended from other replicas, if they have it"
 	case m.Runs:

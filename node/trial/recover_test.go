@@ -337,6 +337,54 @@ func TestRecoverFromTwoOfFive(t *testing.T) {
 	}
 }
 
+// No node is gone, but two of three run on older disks, and the newest no longer exist. The
+// groups stop by themselves, with the remedy; by that they continue with all that the third
+// has, and nobody is in doubt any more.
+func TestRecoverFromOlderDisks(t *testing.T) {
+	c := &majorityLost{cluster: startCluster(t, 3, "--groups", "2"), survivors: []int{0, 1, 2}}
+	keys := c.write(c.client(), "before", 20)
+	for i := range c.nodes {
+		c.stop(i)
+	}
+	copied := func(i int) string { return c.nodes[i].data + "-copied" }
+	for i := range 2 {
+		copyTree(t, c.nodes[i].data, copied(i))
+	}
+	for i := range c.nodes {
+		c.start(i)
+	}
+	c.healthy()
+	keys = append(keys, c.copied(2, c.write(c.client(), "since", 20))...)
+	for i := range 2 {
+		c.kill(i)
+		if err := os.RemoveAll(c.nodes[i].data); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(copied(i), c.nodes[i].data); err != nil {
+			t.Fatal(err)
+		}
+		c.start(i)
+	}
+	c.until("status names the remedy", func(ctx context.Context) error {
+		row, _ := c.statusOf(0)
+		if !slices.ContainsFunc(row.Problems, func(p problemRow) bool {
+			return strings.Contains(p.What, "older than what they promised") && strings.Contains(p.Remedy, "muster recover --help")
+		}) {
+			return fmt.Errorf("%+v", row.Problems)
+		}
+		return nil
+	})
+	c.recoverPlan()
+	c.apply()
+	c.has(c.at(0, 1, 2), keys...)
+	c.healthy()
+	for i := range c.nodes {
+		if b, err := os.ReadFile(filepath.Join(c.nodes[i].data, "identity")); err != nil || strings.Contains(string(b), "\ndoubt ") || strings.Contains(string(b), "\nolder ") {
+			t.Errorf("n%d is still in doubt: %v\n%s", i+1, err, b)
+		}
+	}
+}
+
 // docs/operating.md tells how to recover. What it says is done here, as it stands there:
 // only the data directory and the names of the hosts are other ones.
 func TestRecoverAsDocumented(t *testing.T) {
