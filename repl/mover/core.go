@@ -26,8 +26,12 @@ const (
 	// idle node speaks each quarter of an election timeout.
 	silentAfter = 2 * time.Second
 	// suspectAfter: a node of which nothing was heard for so long is looked at again
-	// when it would be silent.
-	suspectAfter = silentAfter / 2
+	// when it would be silent. The owner calls once when a node is missed, which is a tick
+	// before an election timeout has passed at the earliest, and this is well below that.
+	suspectAfter = silentAfter / 4
+	// jobPause is the longest time between two decisions while a job runs: whatever else
+	// it waits for, and whoever fails to say that it has come.
+	jobPause = 5 * time.Second
 )
 
 // never is a time that does not come.
@@ -57,10 +61,11 @@ type Core struct {
 	groups  map[raft.GroupID]*group
 	jobs    jobMemory
 
-	table *shardmap.Table // nil: none yet
-	due   bool            // something has changed since the last decision
-	at    time.Duration   // before which the next decision is not made
-	wake  time.Duration   // when there is one to make although nothing has changed
+	table  *shardmap.Table // nil: none yet
+	due    bool            // something has changed since the last decision
+	at     time.Duration   // before which the next decision is not made
+	looked time.Duration   // when the last decision was made
+	wake   time.Duration   // when there is one to make although nothing has changed
 }
 
 // contact is what is known of another node.
@@ -85,7 +90,7 @@ func (c *Core) forget() {
 	c.actions, c.flights, c.says = nil, map[uint64]*flight{}, map[string]*said{}
 	c.nodes, c.groups = map[raft.NodeID]*contact{}, map[raft.GroupID]*group{}
 	c.look, c.jobs = look{}, jobMemory{next: never}
-	c.due, c.at, c.wake = true, 0, never
+	c.due, c.at, c.looked, c.wake = true, 0, 0, never
 }
 
 // Lead hands in whether the meta group is led here, with an entry of this term applied.
@@ -186,7 +191,7 @@ func (c *Core) Turn(now time.Duration) (actions []Action, next time.Duration) {
 		c.due = true
 	}
 	if c.due && now >= c.at {
-		c.due = false
+		c.due, c.looked = false, now
 		c.decide(now)
 		c.at = now + decidePause + time.Duration(len(c.table.Groups))*decideGroup
 	}
@@ -219,6 +224,9 @@ func (c *Core) retain() {
 // next returns when something is due, and notes when that is a decision.
 func (c *Core) next(now time.Duration) time.Duration {
 	wake := c.jobs.next
+	if slices.ContainsFunc(c.table.Jobs, func(j shardmap.Job) bool { return j.State == shardmap.JobRunning }) {
+		wake = min(wake, c.looked+jobPause)
+	}
 	for _, s := range c.says {
 		if !s.open && s.index == c.table.Index && s.until > now {
 			wake = min(wake, s.until)

@@ -34,9 +34,9 @@ func (c *Core) decide(now time.Duration) {
 }
 
 // lacksLeaders reports whether some group's leader is not known, other than because a
-// change there has just been asked for.
+// change there has just been asked for. One that is silent is none any more.
 func (c *Core) lacksLeaders(v *view) bool {
-	lacks := func(id raft.GroupID) bool { g := c.of(id); return g.told == nil && g.flight == 0 }
+	lacks := func(id raft.GroupID) bool { g := c.of(id); return (g.told == nil || c.silent(g.from)) && g.flight == 0 }
 	return lacks(0) || slices.ContainsFunc(v.table.Groups, func(g shardmap.TableGroup) bool { return lacks(g.ID) })
 }
 

@@ -96,7 +96,7 @@ func (c *Core) learn(now time.Duration, a uint64, from raft.NodeID, r *Report) {
 		g := c.of(told.Group)
 		said[told.Group] = true
 		// Two nodes may say that they lead: one of them has not heard of the other's term.
-		if a <= g.floor || g.told != nil && g.told.Term > told.Term {
+		if a <= g.floor || g.told != nil && g.told.Incarnation == told.Incarnation && g.told.Term > told.Term {
 			continue
 		}
 		m, err := raft.ReadMembership(told.Membership)

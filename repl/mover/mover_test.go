@@ -46,6 +46,24 @@ func TestIdleIsIdle(t *testing.T) {
 	}
 }
 
+// A node that dies for good in a cluster at rest is replaced when it was not heard of for
+// as long as is set, though nothing happens that would have anybody look.
+func TestDeadNodeIsReplacedAtRest(t *testing.T) {
+	for _, rest := range []time.Duration{0, time.Hour} {
+		w := calmWorld(t, 4, 12)
+		w.run(rest)
+		died := w.now
+		for id := raft.NodeID(4); !w.die(id, true); id-- {
+		}
+		w.until("the dead node is being replaced", w.table.DeadAfter()+2*silentAfter, func() bool { return w.made[shardmap.JobReplace] > 0 })
+		if early := died + w.table.DeadAfter(); w.now < early {
+			t.Errorf("replaced %s too early", early-w.now)
+		}
+		w.until("it is replaced", 5*time.Minute, w.idle)
+		w.asSet()
+	}
+}
+
 func TestDrainRemoveJoin(t *testing.T) {
 	w := calmWorld(t, 4, 12)
 	id := w.order(shardmap.NewJob{Kind: shardmap.JobDrain, Node: 2})

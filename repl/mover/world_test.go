@@ -29,15 +29,23 @@ type world struct {
 	calm   bool        // nothing is lost, late or twice, and nobody dies
 	later  []event
 	shaken time.Duration // when a node died or came back last
-	log    []string
-	made   map[shardmap.JobKind]int
-	acts   int
+	// The mover is called as its owner calls it: when there is news, or at the time that it
+	// named itself.
+	news bool
+	next time.Duration
+	log  []string
+	made map[shardmap.JobKind]int
+	acts int
 	// planted, if set, is the planted bug that the world is to find: it fails by a panic
 	// with what is broken.
 	planted *string
 }
 
 type broken string
+
+// missedAfter is when the owner hears that a node is silent: an election timeout of whole
+// ticks after the tick in which it was heard of last, and so less than that time.
+const missedAfter = 19 * 50 * time.Millisecond
 
 type testNode struct {
 	id     raft.NodeID
@@ -47,6 +55,7 @@ type testNode struct {
 	downAt time.Duration
 	upAt   time.Duration // it comes back then; 0: it does not
 	lost   map[raft.GroupID]raft.ReplicaID
+	missed bool // the owner was told that it is silent
 }
 
 type testGroup struct {
@@ -180,6 +189,9 @@ func (w *world) tick() {
 			n.core = New(id)
 			w.note("n%d is back", id)
 		}
+		if n := w.nodes[id]; n.missed != (!n.up && w.now-n.downAt >= missedAfter) {
+			n.missed, w.news = !n.missed, true
+		}
 	}
 	if lead := w.groups[0].leader; lead != w.lead {
 		if n := w.nodes[w.lead]; n != nil && n.up {
@@ -190,6 +202,7 @@ func (w *world) tick() {
 		if lead != 0 {
 			w.nodes[lead].core.Table(w.now, w.table)
 			w.nodes[lead].core.Lead(w.now, true)
+			w.news = true
 		}
 	}
 }
@@ -222,6 +235,7 @@ func (w *world) apply(payload []byte) error {
 	w.table = next
 	if w.lead != 0 {
 		w.nodes[w.lead].core.Table(w.now, next)
+		w.news = true
 	}
 	return nil
 }
@@ -235,6 +249,7 @@ func (w *world) carry(by *testNode, a Action) {
 	end := func(err error) {
 		if by.core == core && by.up {
 			core.Ended(w.now, a.Number, err)
+			w.news = true
 		}
 		ended = true
 	}
@@ -455,6 +470,10 @@ func (w *world) step() {
 		return
 	}
 	n := w.nodes[w.lead]
+	if !w.news && w.now < w.next {
+		return
+	}
+	w.news = false
 	actions := w.turn(n)
 	for _, a := range actions {
 		if w.lead != n.id || !n.up {
@@ -480,7 +499,8 @@ func (w *world) turn(n *testNode) []Action {
 		}
 		n.core.Heard(w.now, id, ago, o.up || o.downAt > 0)
 	}
-	actions, _ := n.core.Turn(w.now)
+	actions, next := n.core.Turn(w.now)
+	w.next = next
 	return actions
 }
 
