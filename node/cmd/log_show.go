@@ -29,7 +29,7 @@ With --group, --from, --to or --kind only such records, and damage.
 With -o json one object per line: {"kind":…,"segment":N,"offset":N,"batch":N,"bytes":N,
 "group":N,"incarnation":N,"replica":"…","commit":N,…}; the rest depends on the kind:
 "term" and "vote"; "term", "first" and "last"; "base", "end" and "members"; "record" and
-"reason" of damage; "lives", "stopped", "witness", "recovery" and "doubt" of the identity; "note":{"node":"…","life":N,"mark":"…","batch":N}. --entries adds "entries":[{"log_id":"g1/2.17","kind":…,"time_ns":N,
+"reason" of damage; "lives", "stopped", "witness", "meta_replica", "recovery" and "doubt" of the identity; "note":{"node":"…","life":N,"mark":"…","batch":N}. --entries adds "entries":[{"log_id":"g1/2.17","kind":…,"time_ns":N,
 "bytes":N,"checksum":"…","command":…,"slot":N,"keys":[…],"key_count":N}].`,
 		Flags: []cli.Flag{
 			&cli.Uint64Flag{Name: "group", DefaultText: "all", Usage: "only records of group `N`"},
@@ -94,6 +94,14 @@ type logRow struct {
 	Files     []fileRow     `json:"files,omitempty"`   // which the identity knows that the log is written to
 	Doubt     string        `json:"doubt,omitempty"`
 	Recovery  string        `json:"recovery,omitempty"` // the id of the plan, and how far it is
+	// MetaReplica is the node's replica of group 0, if it was told one as it was taken in.
+	MetaReplica *metaRow `json:"meta_replica,omitempty"`
+}
+
+// metaRow is the replica of group 0 that the identity names.
+type metaRow struct {
+	Incarnation uint64 `json:"incarnation"`
+	Replica     uint64 `json:"replica"`
 }
 
 // lifeRow is one start of the node.
@@ -320,6 +328,9 @@ func identityRowOf(dir string, id *logstore.Identity) logRow {
 	if id.Recovery.Plan != 0 {
 		r.Recovery = id.Recovery.String()
 	}
+	if m := id.Meta; m != (logstore.MetaReplica{}) {
+		r.MetaReplica = &metaRow{uint64(m.Incarnation), uint64(m.ID)}
+	}
 	if w := id.NextWitness; w.Mark != 0 {
 		r.Witness = witnessRowOf(w)
 	}
@@ -351,6 +362,9 @@ func livesText(r *logRow) string {
 	}
 	for _, f := range r.Files {
 		text += fmt.Sprintf("; segment %d is inode %d", f.Segment, f.Inode)
+	}
+	if m := r.MetaReplica; m != nil {
+		text += fmt.Sprintf("; taken in as replica %d of group 0, incarnation %d", m.Replica, m.Incarnation)
 	}
 	if r.Recovery != "" {
 		text += "; recovery " + r.Recovery

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"muster/raft"
 	"muster/repl/client"
@@ -96,7 +97,7 @@ func valueOf(key []byte) string { return "value of " + string(key) }
 
 // One host becomes a cluster of three, and that one of six, with two commands and without
 // stopping anything. All keys are there, also after all hosts were killed and started
-// with the same command as the first time.
+// with the same command as the first time. A node that is removed ends, for good.
 func TestClusterGrows(t *testing.T) {
 	c := startCluster(t, 1, "--groups", "4")
 	var pairs []client.Pair
@@ -107,10 +108,12 @@ func TestClusterGrows(t *testing.T) {
 	if _, err := c.client().SetMany(context.Background(), pairs); err != nil {
 		t.Fatal(err)
 	}
-	addAll(c, addStandby(c, 2))
+	second := addStandby(c, 2)
+	waitsToBeAdded(c, second[0])
+	addAll(c, second)
 	hasAll(c, pairs)
 	// The same command again changes nothing.
-	addAll(c, []int{1, 2})
+	addAll(c, second)
 	addAll(c, addStandby(c, 3))
 	for i := range c.nodes {
 		c.kill(i)
@@ -120,4 +123,37 @@ func TestClusterGrows(t *testing.T) {
 	}
 	spreads(c)
 	hasAll(c, pairs)
+
+	last := c.nodes[5]
+	if r := c.run("node", "remove", "n6", "--yes", "--endpoints", c.nodes[0].addr, "--timeout", orderMax.String()); r.status != exitDone {
+		t.Fatalf("remove: status %d: %s%s", r.status, r.stdout, r.stderr)
+	}
+	for range 2 { // told by the others, and then by its own directory
+		select {
+		case <-last.exited:
+		case <-time.After(readyMax):
+			t.Fatal("the removed node goes on")
+		}
+		if status := last.cmd.ProcessState.ExitCode(); status != exitRefused {
+			t.Errorf("the removed node ended with status %d, want %d", status, exitRefused)
+		}
+		c.start(5)
+	}
+	<-last.exited
+	hasAll(c, pairs)
+}
+
+// waitsToBeAdded checks that a host which no cluster has taken in yet says so, and by
+// which command one does, whatever it is asked.
+func waitsToBeAdded(c *cluster, i int) {
+	c.t.Helper()
+	for _, ask := range [][]string{{"status"}, {"node", "list"}, {"doctor"}} {
+		c.until("the host says what it waits for", func(context.Context) error {
+			r := c.run(append(ask, "--endpoints", c.nodes[i].addr)...)
+			if !strings.Contains(r.stderr, "a standby") || !strings.Contains(r.stderr, "muster node add "+c.nodes[i].addr) {
+				return fmt.Errorf("%v: status %d: %s%s", ask, r.status, r.stdout, r.stderr)
+			}
+			return nil
+		})
+	}
 }
