@@ -140,6 +140,7 @@ type Host struct {
 	beats     heartbeats
 	chores    chores
 	answers   answers
+	readRooms readRooms
 	gathering *Batch
 	spare     *Batch
 	underWay  bool
@@ -301,7 +302,7 @@ func (h *Host) Read(r Read) {
 		h.Forwards.passAway(r.Group, r.Passage, r.Deadline, r.Reply)
 		return
 	}
-	g.reads.add(r)
+	g.reads.add(&r)
 }
 
 // Tick hands in that a tick has passed.

@@ -30,8 +30,38 @@ type parkedRead struct {
 	read  Read
 }
 
+// readRooms are slices that batches of reads have left, for the batches to come. All
+// groups of a host share them: after most turns most groups have none.
+type readRooms struct {
+	free [][]Read
+	room int // reads that all of free have room for. Invariant: <= readRoomsMax
+}
+
+// readRoomsMax is for how many reads there may be room: 2 MB.
+const readRoomsMax = 16 << 10
+
+// take returns a slice without reads. It may have room for some.
+func (r *readRooms) take() (reads []Read) {
+	if last := len(r.free) - 1; last >= 0 {
+		reads, r.free[last] = r.free[last], nil
+		r.free = r.free[:last]
+		r.room -= cap(reads)
+	}
+	return reads
+}
+
+// give takes a slice back whose reads are answered, or are kept elsewhere.
+func (r *readRooms) give(reads []Read) {
+	if r.room+cap(reads) > readRoomsMax {
+		return
+	}
+	clear(reads)
+	r.free = append(r.free, reads[:0])
+	r.room += cap(reads)
+}
+
 // add queues a query for the next work, or parks it if it needs no leader.
-func (q *readQueue) add(r Read) {
+func (q *readQueue) add(r *Read) {
 	switch {
 	case q.group.stopped != nil:
 		q.group.host.answers.refuse(r.Reply, q.group.damaged())
@@ -48,7 +78,10 @@ func (q *readQueue) add(r Read) {
 		q.group.host.answers.refuse(r.Reply, q.group.notLeader())
 	default:
 		q.count++
-		q.waiting = append(q.waiting, r)
+		if q.waiting == nil {
+			q.waiting = q.group.host.readRooms.take()
+		}
+		q.waiting = append(q.waiting, *r)
 		q.group.touch()
 	}
 }
@@ -66,8 +99,8 @@ func (q *readQueue) offer() {
 	reads := q.waiting
 	q.waiting = nil
 	if bug("read without confirmation") {
-		for _, r := range reads {
-			q.park(q.group.state.Commit, r)
+		for i := range reads {
+			q.park(q.group.state.Commit, &reads[i])
 		}
 		return
 	}
@@ -87,7 +120,8 @@ func (q *readQueue) confirm(confirmed []raft.Read) {
 		// lower.
 		for len(q.unconfirmed) > 0 && q.unconfirmed[0].number <= c.Number {
 			reads := q.unconfirmed[0].reads
-			for i, r := range reads {
+			for i := range reads {
+				r := &reads[i]
 				if expects && i%machine.ExpectMax() == 0 && c.Index <= q.group.applied.Index {
 					machine.ExpectReads(reads[i:min(len(reads), i+machine.ExpectMax())])
 				}
@@ -97,8 +131,8 @@ func (q *readQueue) confirm(confirmed []raft.Read) {
 				}
 				q.park(c.Index, r)
 			}
-			q.unconfirmed[0] = readBatch{}
-			q.unconfirmed = q.unconfirmed[1:]
+			q.group.host.readRooms.give(reads)
+			q.unconfirmed = slices.Delete(q.unconfirmed, 0, 1) // in place: there are few
 		}
 	}
 }
@@ -106,7 +140,7 @@ func (q *readQueue) confirm(confirmed []raft.Read) {
 // refuseAhead refuses a read that asks for more than there is. Everything that was
 // reported as done was committed before, and is at or below a confirmed index.
 // So nobody was given that log id, and the read might wait for it for ever.
-func (q *readQueue) refuseAhead(r Read, confirmed uint64) {
+func (q *readQueue) refuseAhead(r *Read, confirmed uint64) {
 	q.count--
 	q.group.host.answers.refuse(r.Reply, wire.BadRequest(q.group.name(),
 		fmt.Sprintf("the read is to be after index %d, the log has got to %d", r.After, confirmed), "ask with a log id that an answer gave"))
@@ -133,14 +167,14 @@ func (q *readQueue) lose(reads []Read) {
 }
 
 // park runs a read at once if index is applied, else keeps it until it is.
-func (q *readQueue) park(index uint64, r Read) {
+func (q *readQueue) park(index uint64, r *Read) {
 	// The state may be newer than the index: a linearizable read must see at
 	// least what was done before it began, and may see more.
 	if q.group.applied.Index >= index {
 		q.run(r)
 		return
 	}
-	q.parked = append(q.parked, parkedRead{index: index, read: r})
+	q.parked = append(q.parked, parkedRead{index: index, read: *r})
 }
 
 func (q *readQueue) runParked() {
@@ -148,18 +182,19 @@ func (q *readQueue) runParked() {
 		return
 	}
 	kept := q.parked[:0]
-	for _, p := range q.parked {
+	for i := range q.parked {
+		p := &q.parked[i]
 		if q.group.applied.Index >= p.index {
-			q.run(p.read)
+			q.run(&p.read)
 			continue
 		}
-		kept = append(kept, p)
+		kept = append(kept, *p)
 	}
 	clear(q.parked[len(kept):])
 	q.parked = kept
 }
 
-func (q *readQueue) run(r Read) {
+func (q *readQueue) run(r *Read) {
 	q.count--
 	if r.Query.Run(q.group.machine, q.group.applied, r.Reply) {
 		q.group.host.answers.touched = append(q.group.host.answers.touched, r.Reply.To)

@@ -11,8 +11,9 @@ import (
 
 // get makes a get a read of the group that owns its keys.
 func (q *Requests) get(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table, now Now) {
-	g := &getQuery{of: q}
-	body = append([]byte(nil), body...) // the keys are looked up after this frame is gone
+	g := q.newGet()
+	body = append(g.room[:0], body...) // the keys are looked up after this frame is gone
+	g.request.Keys = g.one[:0]
 	if err := g.request.Read(body); err != nil {
 		q.refuse(r, wire.BadBody(h.Type, err))
 		return
@@ -52,6 +53,25 @@ func after(g, of raft.GroupID, id raft.LogID) uint64 {
 	return id.Index
 }
 
+// newGet returns a query to fill. Several are allocated at once: one that waits for long
+// keeps the others alive, which is less than the request is counted for.
+func (q *Requests) newGet() *getQuery {
+	if len(q.gets) == 0 {
+		q.gets = make([]getQuery, getsAtOnce)
+	}
+	g := &q.gets[0]
+	q.gets = q.gets[1:]
+	g.of = q
+	return g
+}
+
+// getRoom is the size of a get's body that needs no memory of its own, in bytes: one
+// key of up to some 40 bytes. getsAtOnce queries are 1.5 KB.
+const (
+	getRoom    = 64
+	getsAtOnce = 8
+)
+
 // getQuery reads values of some keys of one group.
 type getQuery struct {
 	of      *Requests
@@ -64,6 +84,9 @@ type getQuery struct {
 	// foreign is a slot among those of the keys that is not the group's.
 	foreign    shardmap.Slot
 	hasForeign bool
+
+	room [getRoom]byte // of request's keys, if it is large enough
+	one  [1][]byte     // of request.Keys, if there is one
 }
 
 // firstKey is the key that is looked up first.

@@ -47,6 +47,7 @@ type Requests struct {
 	command   shardmap.Command   // scratch
 	principal shardmap.Principal // who made the request at hand; 0 but for one that is passed on, while clients don't prove who they are
 	arena     []byte
+	gets      []getQuery // for the gets to come
 	proposals []repl.Proposal
 	reads     []repl.Read
 }

@@ -190,6 +190,55 @@ func TestForeignSlotIsNotAbsent(t *testing.T) {
 	}
 }
 
+// Gets that wait together were allocated together, with room for small bodies: each must
+// answer for its own keys, whatever became of the frame that it came in.
+func TestGetsBesideOthers(t *testing.T) {
+	q := newRequests(t)
+	long := "k1" + strings.Repeat("x", 200)
+	q.set(t, long, "long")
+	asked := [][]string{{"k1"}, {"k2", "k1"}, {long}, {"absent"}, {"k3"}, {"k4"}, {"k5"}, {"k2"}, {"k1"}, {"k5"}}
+	frame := make([]byte, 0, 1<<10) // of a connection
+	for _, keys := range asked {
+		frame = (&wire.Get{Keys: keysOf(keys...)}).Append(frame[:0])
+		q.take(wire.TypeGet, frame)
+		clear(frame)
+	}
+	q.run()
+	if len(q.asker.bodies) != len(asked) {
+		t.Fatalf("%d answers to %d gets", len(q.asker.bodies), len(asked))
+	}
+	for i, keys := range asked {
+		var a wire.GetAnswer
+		if err := a.Read(q.asker.bodies[i]); err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range keys {
+			want, there := "long", key != "absent"
+			if key != long && there {
+				want = strings.Repeat("v", 40*int(key[1]-'0'))
+			}
+			if _, value, found, _ := a.Next(); found != there || found && string(value) != want {
+				t.Errorf("get %d of %.9q: %.9q, found is %t", i, key, value, found)
+			}
+		}
+	}
+}
+
+// Most requests are gets of one small key: several of them share an allocation.
+func TestGetsAllocateLittle(t *testing.T) {
+	q := newRequests(t)
+	body := (&wire.Get{Keys: keysOf("bench/0000000001")}).Append(nil)
+	const gets = 64
+	if n := testing.AllocsPerRun(10, func() {
+		for range gets {
+			q.take(wire.TypeGet, body)
+		}
+		q.Clear()
+	}); n > gets/8 {
+		t.Errorf("%v allocations for %d gets", n, gets)
+	}
+}
+
 // An answer is refused where there is no room for it, or nobody to make it, and
 // then costs nothing: no copy stays out, no page is left open.
 func TestRefusedReadsHoldNothing(t *testing.T) {
