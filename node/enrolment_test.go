@@ -68,3 +68,25 @@ func TestOriginIsKept(t *testing.T) {
 		t.Errorf("a log without an identity: got %v", err)
 	}
 }
+
+// Between two steps of a recovery some replicas of a directory are of before and some of
+// after, so its node must not run. Once the plan is done it does.
+func TestHalfRecoveredDoesNotStart(t *testing.T) {
+	disk := vfs.NewMem()
+	if err := disk.MkdirAll("d"); err != nil {
+		t.Fatal(err)
+	}
+	id := logstore.Identity{Stage: logstore.StageMember, Cluster: "prod", ClusterID: 7, Node: 5, Recovery: logstore.Recovery{Plan: 0xabc}}
+	for _, done := range []bool{false, true} {
+		id.Recovery.Done = done
+		if err := logstore.WriteIdentity(disk, "d", id); err != nil {
+			t.Fatal(err)
+		}
+		c := Config{Data: "d", Cluster: "prod", Listen: "10.0.0.1:4166", Groups: 8, ValueMax: 1 << 20}
+		o := &enrolment{cfg: &c, fs: disk, log: slog.New(slog.DiscardHandler), mark: randomNumber(), addr: "10.0.0.1:4166", notices: new(notices)}
+		err := o.identify()
+		if done && err != nil || !done && (err == nil || !strings.Contains(err.Error(), "plan 0000000000000abc was begun here") || !strings.Contains(err.Error(), "muster recover apply PLAN --data d --yes")) {
+			t.Errorf("done %v: got %v", done, err)
+		}
+	}
+}
