@@ -94,7 +94,7 @@ func (j *joining) question() *wire.Join {
 // parts, and whether the host is on its way all the same: taken in, or sent to whoever
 // can take it in.
 func (j *joining) refused(addr string, err error) (refusal *wire.Error, moves bool) {
-	hint := ""
+	hint, silent := "", false
 	var elsewhere *wire.ElsewhereError
 	switch e := refusal; {
 	case errors.As(err, &elsewhere):
@@ -104,8 +104,10 @@ func (j *joining) refused(addr string, err error) (refusal *wire.Error, moves bo
 	case errors.As(err, &e):
 		hint, refusal = e.LeaderAddr, e
 	default:
-		refusal = &wire.Error{Code: wire.CodeUnavailable, Object: addr, Text: "no answer", State: err.Error(),
+		// Another member answers perhaps, so this is none of what keeps the host out.
+		refusal = &wire.Error{Code: wire.CodeNotReady, Object: addr, Text: "no answer", State: err.Error(),
 			Next: "see that a member runs there, and that the address is right"}
+		silent = true
 	}
 	if hint = normalAddr(hint); hint != addr && checkReachable(hint) == nil {
 		j.hint = hint
@@ -115,7 +117,17 @@ func (j *joining) refused(addr string, err error) (refusal *wire.Error, moves bo
 		j.renamed = !j.renamed // it may be the name
 	}
 	j.refusal = refusal
-	return refusal, refusal.Code == wire.CodeNotReady
+	return refusal, refusal.Code == wire.CodeNotReady && !silent
+}
+
+// passes reports whether what a host is told when it asks to be taken in passes by itself:
+// it asks again, here or elsewhere, and there is nothing for a person to mend.
+func passes(c wire.Code) bool {
+	switch c {
+	case wire.CodeNotReady, wire.CodeNotLeader, wire.CodeBusy, wire.CodeMaybeApplied:
+		return true
+	}
+	return false
 }
 
 // invited is the identity of a host that a member of a cluster invites, and how far it is

@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"syscall"
 	"testing"
+	"time"
 
 	"muster/logstore"
 	"muster/logstore/vfs"
@@ -287,5 +289,27 @@ func TestRemovedWhileItJoins(t *testing.T) {
 	refused(t, "the way in", e.becomeMember(t.Context()), wire.CodeRemoved, "empty data directory")
 	if id, _, err := logstore.ReadIdentity(disk, "d"); err != nil || id.Stage != logstore.StageRemoved {
 		t.Errorf("its directory says %s (%v)", id.Stage, err)
+	}
+}
+
+// A member that is dead keeps no host out: another one answers. Whoever added the host must
+// not be told that it does not join. What a person has to mend must be told.
+func TestWhatPassesByItself(t *testing.T) {
+	for _, tt := range []struct {
+		name          string
+		err           error
+		passes, moves bool
+	}{
+		{"nothing listens there", fmt.Errorf("dial: %w", syscall.ECONNREFUSED), true, false},
+		{"no leader is known", wire.NotLeader(0, 0, ""), true, false},
+		{"a leader elsewhere", wire.NotLeader(0, 2, "10.0.0.2:4166"), true, true},
+		{"its copy is being made", wire.NotReady("node n4", "it is on the list", "wait", time.Second), true, true},
+		{"not dialled back", wire.Unreached(4, "10.0.0.4:4166", "dial: i/o timeout"), false, false},
+		{"its name is taken", &wire.Error{Code: wire.CodeConflict, Object: "node n4"}, false, false},
+	} {
+		refusal, moves := new(joining).refused("10.0.0.1:4166", tt.err)
+		if passes(refusal.Code) != tt.passes || moves != tt.moves {
+			t.Errorf("%s: code %s, which passes by itself: %t, want %t; it moves: %t, want %t", tt.name, refusal.Code, passes(refusal.Code), tt.passes, moves, tt.moves)
+		}
 	}
 }

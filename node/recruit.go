@@ -251,8 +251,7 @@ func (m *recruiter) add(ctx context.Context, host string) (row wire.AddedNode) {
 			row.Name = known.Name
 			return row
 		}
-		// Not ready is what passes by itself.
-		if a.Why.Code != 0 && a.Why.Code != wire.CodeNotReady {
+		if a.Why.Code != 0 && !passes(a.Why.Code) {
 			return refuse(&a.Why)
 		}
 		if row.State == wire.JoinMember || time.Now().After(until) {
