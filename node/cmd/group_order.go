@@ -53,7 +53,7 @@ func groupOrder(kind shardmap.JobKind) func(*console, *cli.Context) error {
 			return err
 		}
 		what := map[shardmap.JobKind]string{shardmap.JobAdd: "add a replica of group %d on %s", shardmap.JobDel: "take the replica of group %d off %s", shardmap.JobPromote: "have group %d led by %s"}[kind]
-		o := order{what: fmt.Sprintf(what, group, called(n)), command: command,
+		o := order{what: fmt.Sprintf(what, group, called(n)), command: command, fits: true,
 			made: func(j *shardmap.Job) bool { return j.Kind == kind && j.Node == n.ID && j.Group == group }}
 		_, err = s.all(c.Context, []order{o})
 		return s.finish(err)

@@ -197,7 +197,7 @@ func jobWait(con *console, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, ok := t.Job(id); !ok && t.Index >= id {
+	if _, ok := t.Job(id); !ok {
 		return noJob(id)
 	}
 	j, err := s.follow(c.Context, id, 0)

@@ -112,11 +112,24 @@ func waitUntil(ctx context.Context, from *tables, timeout time.Duration, look fu
 	}
 }
 
-// table asks any endpoint for the table.
+// table asks for the table: any endpoint, and then the leader of the meta group that it
+// names, so that what a command has just done is in it.
 func (s *errand) table(ctx context.Context) (t *shardmap.Table, err error) {
+	from := tables{ask: s.client.Table}
 	err = s.with(ctx, func(ctx context.Context) error {
-		t, _, err = s.client.Table(ctx, "")
-		return err
+		var leader raft.NodeID
+		t, leader, err = s.client.Table(ctx, "")
+		if err != nil {
+			return err
+		}
+		// It may be out of reach from here: then what the other one knows has to do.
+		if n, ok := t.Node(leader); ok {
+			from.at, from.last = n.Addr, t
+			if newer, err := from.next(ctx); err == nil {
+				t = newer
+			}
+		}
+		return nil
 	})
 	return t, err
 }

@@ -69,7 +69,7 @@ func nodeNames(nodes []wire.StatusNode) func(raft.NodeID) string {
 // tableRow is the row of a node of which only the table is known, and nothing of its health.
 func tableRow(t *shardmap.Table, n *shardmap.TableNode) nodeRow {
 	status := wire.NodeAlive
-	if _, ok := t.Meta.ReplicaOn(n.ID); !ok {
+	if _, ok := t.Meta.ReplicaOn(n.ID); !ok || joins(t, n.ID) {
 		status = wire.NodeJoining
 	} else if n.Draining {
 		status = wire.NodeDraining

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,8 +79,10 @@ func nodeAdd(con *console, c *cli.Context) error {
 	if !c.Bool("no-wait") {
 		j.wait(c.Context, s)
 	}
-	if err := printNodes(s, j.rows()); err != nil {
-		return err
+	if rows := j.rows(); len(rows) > 0 {
+		if err := printNodes(s, rows); err != nil {
+			return err
+		}
 	}
 	return j.outcome(s)
 }
@@ -149,13 +152,21 @@ func (j *joining) look(t *shardmap.Table) (waits []string) {
 		if ok {
 			h.row = tableRow(t, &n)
 		}
-		_, h.member = t.Meta.ReplicaOn(h.node)
-		h.member = h.member && ok
+		_, copied := t.Meta.ReplicaOn(h.node)
+		h.member = ok && copied && !joins(t, h.node)
 		if !h.member && h.err == nil {
 			waits = append(waits, h.addr)
 		}
 	}
 	return waits
+}
+
+// joins reports whether the job runs by which a node gets its copy of the table. It begins
+// before the table names that copy.
+func joins(t *shardmap.Table, id raft.NodeID) bool {
+	return slices.ContainsFunc(t.Jobs, func(j shardmap.Job) bool {
+		return j.Kind == shardmap.JobJoin && j.Node == id && !j.State.Finished()
+	})
 }
 
 // late asks a host itself why it is no member yet.

@@ -118,6 +118,7 @@ func (s *orderly) ordersFor(ctx context.Context, args []string, verb string, j s
 		if err != nil {
 			return nil, err
 		}
+		o.fits = true
 		orders = append(orders, o)
 	}
 	return orders, nil
@@ -192,13 +193,20 @@ func nodeRemove(con *console, c *cli.Context) error {
 		if c.Bool("force") {
 			o.skips = forceSkips
 		}
+		o.fits = true
 		orders = append(orders, o)
 	}
 	done, err := s.all(c.Context, orders)
 	if err != nil && done == 0 {
 		return err
 	}
-	if perr := printNodes(s.errand, removedRows(status, t, nodes[:done])); err == nil {
+	rows := removedRows(status, t, nodes[:done])
+	if c.Bool("force") {
+		for i := range rows {
+			rows[i].Status = wire.NodeDead.String()
+		}
+	}
+	if perr := printNodes(s.errand, rows); err == nil {
 		err = perr
 	}
 	return err

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
 	"muster/repl/wire"
 	"muster/shardmap"
+	"muster/shardmap/plan"
 )
 
 // An order is something that a person asks of the cluster and that can hurt: its plan is
@@ -21,6 +23,9 @@ type order struct {
 	what    string // "drain node n4"
 	command []byte
 	skips   string // the safety rule that --force takes out; empty: none is
+	// fits: the order is refused if its plan can't be carried out to its end. Its job would
+	// wait for a node that nobody may add.
+	fits bool
 	// made reports whether a job is the one that this order begins.
 	made func(*shardmap.Job) bool
 }
@@ -64,6 +69,9 @@ func (s *errand) carryOut(ctx context.Context, o *order, agreed consent) (*wire.
 			return nil, err
 		}
 		s.showPlan(o, p)
+		if err := s.fits(ctx, o, p); err != nil {
+			return nil, err
+		}
 		if agreed != consentGiven && !s.agrees(ctx) {
 			return nil, notConfirmed()
 		}
@@ -85,6 +93,50 @@ func (s *errand) plan(ctx context.Context, o *order) (p *wire.OrderAnswer, err e
 		return nil, fmt.Errorf("%s: %w", o.what, err)
 	}
 	return p, nil
+}
+
+// fits refuses an order whose plan has problems that are not there without it: a group that
+// would keep a replica for want of another node, or lose its majority. What ends by itself
+// is no reason.
+func (s *errand) fits(ctx context.Context, o *order, p *wire.OrderAnswer) error {
+	if !o.fits || len(p.Problems) == 0 {
+		return nil
+	}
+	now, err := s.planOfNothing(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.what, err)
+	}
+	brings := slices.DeleteFunc(slices.Clone(p.Problems), func(x wire.Problem) bool {
+		return plan.EndsByItself(x.Remedy) || slices.Contains(now.Problems, x)
+	})
+	if len(brings) == 0 {
+		return nil
+	}
+	more := ""
+	if n := len(brings) - 1; n > 0 {
+		more = fmt.Sprintf(" (and %d problems more, which the plan names)", n)
+	}
+	next := brings[0].Remedy
+	if next == plan.RemedyAdd {
+		next += ", with muster node add HOST:PORT, then give the command again"
+	}
+	return withStatus(exitRefused, "%s: refused, nothing was changed (%s%s); %s", o.what, brings[0].What, more, next)
+}
+
+// planOfNothing is what is planned as things are: the plan of a setting that is set to what
+// it is.
+func (s *errand) planOfNothing(ctx context.Context) (*wire.OrderAnswer, error) {
+	t, err := s.table(ctx)
+	if err != nil {
+		return nil, err
+	}
+	row := shardmap.Settings()[0]
+	value, _ := t.Setting(row.Name)
+	command, err := shardmap.AppendSetting(nil, &shardmap.Setting{Name: row.Name, Value: value})
+	if err != nil {
+		return nil, err
+	}
+	return s.plan(ctx, &order{what: "see what is planned now", command: command})
 }
 
 // give has an order carried out as its plan for the table of index says; 0 if no plan
@@ -219,6 +271,9 @@ func (s *orderly) onlyPlans(ctx context.Context, orders []order) error {
 			return err
 		}
 		s.showPlan(&orders[i], p)
+		if err := s.fits(ctx, &orders[i], p); err != nil {
+			return err
+		}
 	}
 	return notConfirmed()
 }

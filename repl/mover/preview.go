@@ -56,7 +56,7 @@ func (v *view) byHandPlan(j *shardmap.Job) (p plan.Plan) {
 	row, _ := v.table.Group(j.Group)
 	node, _ := v.table.Node(j.Node)
 	if g.told == nil {
-		p.Problems = []plan.Problem{{Group: j.Group, What: fmt.Sprintf("nothing is known of the replicas of group %d", j.Group), Remedy: "wait until its leader has reported"}}
+		p.Problems = []plan.Problem{{Group: j.Group, What: fmt.Sprintf("nothing is known of the replicas of group %d", j.Group), Remedy: plan.RemedyReport}}
 		return p
 	}
 	const why = "as ordered"
