@@ -22,6 +22,7 @@ type statusRow struct {
 
 type nodeRow struct {
 	Name    string `json:"name"`
+	Addr    string `json:"addr"`
 	Status  string `json:"status"`
 	Version string `json:"version"`
 }

@@ -1,0 +1,316 @@
+package trial
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"muster/node"
+	"muster/repl/client"
+)
+
+// page follows the commands of a document, as somebody does who has several hosts: those are
+// loopback addresses and folders here.
+type page struct {
+	*cluster
+	text  string
+	addrs map[string]string // of the page, and what stands for each
+}
+
+// newPage starts the three hosts that the page takes for granted, with its secret.
+func newPage(t *testing.T, path string) *page {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := filepath.Join(t.TempDir(), "secret")
+	muster(t, "secret", "--file", secret)
+	c := newCluster(t, 3, "--secret-file", secret, "--groups", "4")
+	c.secret = secret
+	p := &page{cluster: c, text: string(text), addrs: map[string]string{}}
+	for i := range c.nodes {
+		p.addrs[fmt.Sprintf("10.0.0.%d:4166", i+1)] = c.nodes[i].addr
+		c.start(i)
+	}
+	c.healthy()
+	return p
+}
+
+// addr is what stands for an address of the page.
+func (p *page) addr(given string) string {
+	p.t.Helper()
+	if p.addrs[given] == "" {
+		free, err := node.FreeAddrs(1)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		p.addrs[given] = free[0]
+	}
+	return p.addrs[given]
+}
+
+var (
+	pageBlock = regexp.MustCompile("(?ms)^```\n(.*?)^```$")
+	pageHost  = regexp.MustCompile(`10\.0\.[01]\.(\d):4166`)
+)
+
+// blocks returns the blocks of commands below a heading, up to the next one.
+func (p *page) blocks(heading string) (all [][]string) {
+	p.t.Helper()
+	_, rest, found := strings.Cut(p.text, "\n"+heading+"\n")
+	if !found {
+		p.t.Fatalf("the page has no heading %q", heading)
+	}
+	section, _, _ := strings.Cut(rest, "\n## ")
+	section, _, _ = strings.Cut(section, "\n### ")
+	for _, m := range pageBlock.FindAllStringSubmatch(section, -1) {
+		all = append(all, strings.Split(strings.TrimSpace(m[1]), "\n"))
+	}
+	return all
+}
+
+// follow carries out the commands of a block, each to its end. One that serves goes on.
+func (p *page) follow(lines []string) {
+	p.t.Helper()
+	for _, line := range lines {
+		words := strings.Fields(line)
+		if len(words) < 2 || words[0] != "muster" {
+			p.t.Fatalf("the page says %q", line)
+		}
+		words = words[1:]
+		host := 0
+		for i, w := range words {
+			if m := pageHost.FindStringSubmatch(w); m != nil && host == 0 {
+				fmt.Sscan(m[1], &host) // the first one is its own: --listen
+			}
+			words[i] = pageHost.ReplaceAllStringFunc(w, p.addr)
+		}
+		if words[0] == "serve" {
+			p.serve(host-1, words)
+			continue
+		}
+		r := p.run(words...)
+		if r.status != exitDone {
+			p.t.Fatalf("%s: status %d\n%s%s", line, r.status, r.stdout, r.stderr)
+		}
+		p.t.Logf("%s\n%s%s", line, r.stderr, r.stdout)
+	}
+}
+
+// serve starts host number i as the page says, in its own folder, and returns when it
+// listens. Whatever ran there has been stopped.
+func (p *page) serve(i int, words []string) {
+	p.t.Helper()
+	for len(p.nodes) <= i {
+		name := fmt.Sprintf("n%d", len(p.nodes)+1)
+		p.nodes = append(p.nodes, &process{binary: binary, data: filepath.Join(p.dir, name), log: filepath.Join(p.dir, name+".log")})
+	}
+	n := p.nodes[i]
+	option := func(name string) *string {
+		at := slices.Index(words, name)
+		if at < 0 {
+			p.t.Fatalf("%v has no %s", words, name)
+		}
+		return &words[at+1]
+	}
+	*option("--data"), *option("--secret-file") = n.data, p.secret
+	n.addr, n.args = *option("--listen"), words
+	p.start(i)
+	p.until("listening at "+n.addr, func(ctx context.Context) error {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", n.addr)
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	})
+}
+
+// members returns each node's status and address by name, as the cluster lists them.
+func (p *page) members() map[string]nodeRow {
+	p.t.Helper()
+	var rows []nodeRow
+	p.json(&rows, "node", "list")
+	all := map[string]nodeRow{}
+	for _, r := range rows {
+		all[r.Name] = r
+	}
+	return all
+}
+
+// settled waits until no job is unfinished, every data group has voters on three of the
+// nodes that live, and all of those are healthy.
+func (p *page) settled(numbers ...int) {
+	p.t.Helper()
+	deadline := time.Now().Add(settledMax)
+	for {
+		err := p.unsettled()
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("not settled after %s: %v", settledMax, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	p.healthy(numbers...)
+}
+
+// settledMax is how long jobs of a small cluster may take.
+const settledMax = 2 * time.Minute
+
+func (p *page) unsettled() error {
+	out := p.run("job", "list", "-o", "json")
+	var jobs []struct{ ID, Kind, State, Why string }
+	if err := json.Unmarshal([]byte(out.stdout), &jobs); out.status != exitDone || err != nil {
+		return fmt.Errorf("job list: %s", out.stderr)
+	}
+	for _, j := range jobs {
+		if j.State == "running" || j.State == "paused" {
+			return fmt.Errorf("job %s (%s) is %s: %s", j.ID, j.Kind, j.State, j.Why)
+		}
+	}
+	out = p.run("group", "list", "-o", "json")
+	var groups []struct {
+		ID       int
+		Replicas []struct{ Role string }
+	}
+	if err := json.Unmarshal([]byte(out.stdout), &groups); out.status != exitDone || err != nil {
+		return fmt.Errorf("group list: %s", out.stderr)
+	}
+	for _, g := range groups {
+		voters := 0
+		for _, r := range g.Replicas {
+			if r.Role == "voter" {
+				voters++
+			}
+		}
+		if voters != 3 {
+			return fmt.Errorf("group %d has %d voters", g.ID, voters)
+		}
+	}
+	return nil
+}
+
+// keep sets keys in all groups, and returns what checks that they are there as they were.
+func (p *page) keep() (check func()) {
+	p.t.Helper()
+	const keys = 200
+	var pairs []client.Pair
+	var names [][]byte
+	for i := range keys {
+		name := fmt.Appendf(nil, "page/%d", i)
+		names = append(names, name)
+		pairs = append(pairs, client.Pair{Key: name, Value: name})
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), readyMax)
+	defer cancel()
+	if _, err := p.client().SetMany(ctx, pairs); err != nil {
+		p.t.Fatal(err)
+	}
+	return func() {
+		p.t.Helper()
+		p.until("all keys are there", func(ctx context.Context) error {
+			items, _, err := p.client().Get(ctx, names, client.ReadOptions{})
+			if err == nil && len(items) != keys {
+				err = fmt.Errorf("%d of %d keys", len(items), keys)
+			}
+			return err
+		})
+	}
+}
+
+// docs/operating.md says how a cluster grows, shrinks, replaces a host that is dead, and
+// follows its hosts to other addresses. Somebody who does what stands there, and nothing
+// else, must get what it promises, and lose no key.
+func TestOperatingPage(t *testing.T) {
+	p := newPage(t, "../../docs/operating.md")
+	check := p.keep()
+
+	grow := p.blocks("### Grow")
+	for _, block := range grow {
+		p.follow(block)
+	}
+	becomes(p.cluster, "n4", "alive")
+	if n := p.members()["n4"]; n.Addr != p.addr("10.0.0.4:4166") {
+		t.Errorf("grown: n4 is %+v", n)
+	}
+	p.settled()
+	check()
+
+	shrink := p.blocks("### Shrink")
+	if len(shrink) != 2 {
+		t.Fatalf("the page shrinks in %d blocks", len(shrink))
+	}
+	p.follow(shrink[0])
+	select {
+	case <-p.nodes[3].exited:
+	case <-time.After(readyMax):
+		t.Error("n4 was removed and has not ended")
+	}
+	if _, there := p.members()["n4"]; there {
+		t.Error("n4 was removed and is on the list")
+	}
+	p.settled(0, 1, 2)
+	check()
+
+	// A fourth again, so that what is drained can go somewhere.
+	p.nodes = p.nodes[:3]
+	delete(p.addrs, "10.0.0.4:4166")
+	if err := os.RemoveAll(filepath.Join(p.dir, "n4")); err != nil {
+		t.Fatal(err)
+	}
+	for _, block := range grow {
+		p.follow(block)
+	}
+	p.follow(shrink[1][:1])
+	becomes(p.cluster, "n3", "draining")
+	p.follow(shrink[1][1:])
+	becomes(p.cluster, "n3", "alive")
+	p.settled()
+	check()
+
+	p.kill(1)
+	for _, block := range p.blocks("### Replace a dead host") {
+		p.follow(block)
+	}
+	becomes(p.cluster, "n5", "alive")
+	p.settled(0, 2, 3, 4)
+	if all := p.members(); len(all) != 4 || all["n2"].Name != "" {
+		t.Errorf("replaced: %+v", all)
+	}
+	check()
+}
+
+// Hosts get other addresses: one alone, then all the others at once.
+func TestAddressesPage(t *testing.T) {
+	p := newPage(t, "../../docs/operating.md")
+	check := p.keep()
+	moves := p.blocks("## Addresses that change")
+	if len(moves) != 2 || len(moves[0]) != 1 || len(moves[1]) != 2 {
+		t.Fatalf("the page moves hosts in %q", moves)
+	}
+	p.stop(0)
+	p.follow(moves[0])
+	p.healthy()
+	for _, i := range []int{1, 2} {
+		p.stop(i)
+	}
+	p.follow(moves[1])
+	p.healthy()
+	for i := range 3 {
+		name, want := fmt.Sprintf("n%d", i+1), p.addr(fmt.Sprintf("10.0.1.%d:4166", i+1))
+		if n := p.members()[name]; n.Addr != want || n.Status != "alive" {
+			t.Errorf("%s is %+v, want it at %s", name, n, want)
+		}
+	}
+	check()
+}
