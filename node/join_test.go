@@ -186,9 +186,12 @@ func TestTwoJoinersWithOneName(t *testing.T) {
 		}
 		return nil
 	})
-	if rows := first.added(hosts[loser].addr); rows[0].State != 0 || rows[0].Why.Code != wire.CodeConflict || !strings.Contains(rows[0].Why.Error(), "has the name twin") {
-		t.Errorf("added: %+v", rows)
-	}
+	until(t, "who adds it is told, too", func() error {
+		if rows := first.added(hosts[loser].addr); rows[0].State != 0 || rows[0].Why.Code != wire.CodeConflict || !strings.Contains(rows[0].Why.Error(), "has the name twin") {
+			return fmt.Errorf("added: %+v", rows)
+		}
+		return nil
+	})
 	hosts[loser].stop()
 	c := configs[loser]
 	c.Listen, c.Name, c.Join = hosts[loser].addr, "other", nil // it remembers whom to ask
@@ -260,9 +263,15 @@ func TestHostsThatAreRefused(t *testing.T) {
 
 	t.Run("invited by two clusters", func(t *testing.T) {
 		// The first has a node of its name, so it stays on its way into that.
-		row := first.added(standby.addr)[0]
-		refused(t, "add", &row.Why, wire.CodeConflict, "has the name", "muster node remove")
-		row = other.added(standby.addr)[0]
+		until(t, "the first one refuses it", func() error {
+			row := first.added(standby.addr)[0]
+			if row.State != 0 {
+				return fmt.Errorf("it is %s", row.State) // it has not asked yet: the machine is busy
+			}
+			refused(t, "add", &row.Why, wire.CodeConflict, "has the name", "muster node remove")
+			return nil
+		})
+		row := other.added(standby.addr)[0]
 		refused(t, "add", &row.Why, wire.CodeWrongCluster, "joins another cluster already", "empty data directory")
 		standby.refusesItself("it joins cluster id", "has the name")
 	})
