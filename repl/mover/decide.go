@@ -183,7 +183,8 @@ func (w *work) steps() {
 		}
 		again := *s
 		if err := plan.Recheck(w.table, &w.known, &again); err != nil {
-			w.waits[s.Group] = err.Error()
+			// What its leader has said may have passed, as of a copy that had not caught up.
+			w.waits[s.Group], w.c.of(s.Group).watched = err.Error(), true
 			continue
 		}
 		if !w.moving[s.Group] {

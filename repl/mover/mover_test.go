@@ -81,6 +81,25 @@ func TestDrainRemoveJoin(t *testing.T) {
 	w.asSet()
 }
 
+// A new leader of the meta group has heard of no copy yet that it has caught up. One that
+// is to take a voter's place is asked for again until it has, though nothing else happens.
+func TestCopyThatCatchesUpLater(t *testing.T) {
+	w := calmWorld(t, 4, 2)
+	g := w.groups[0]
+	for _, m := range g.members.Learners {
+		g.full[m.Replica] = w.now + 10*time.Second
+	}
+	w.newLeader()
+	w.until("there is a leader", time.Minute, w.idle)
+	voter := g.members.Voters[0].Node
+	if voter == g.leader {
+		voter = g.members.Voters[1].Node
+	}
+	w.order(shardmap.NewJob{Kind: shardmap.JobDrain, Node: voter})
+	w.until("the node is drained", 5*time.Minute, w.idle)
+	w.asSet()
+}
+
 // Whatever happens to nodes, answers and the lead of the meta group, every job ends once
 // that is over, each group is as it is set to be, and no change has made a group weaker.
 func TestWorlds(t *testing.T) {
