@@ -3,6 +3,7 @@
 package node
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -104,9 +105,9 @@ func (s *socket) Read(b []byte) (n int, err error) {
 	defer func() { t.p = nil }()
 	switch err := s.raw.Read(t.try); {
 	case err != nil:
-		return 0, err
+		return 0, s.failed("read", err)
 	case t.errno != 0:
-		return 0, s.failed("read", t.errno)
+		return 0, s.failed("read", os.NewSyscallError("read", t.errno))
 	case t.n == 0:
 		return 0, io.EOF
 	}
@@ -128,9 +129,9 @@ func (s *socket) write(b []byte) (n int, err error) {
 		t.p = b[n:min(n+socketMax, len(b))]
 		switch err := s.raw.Write(t.try); {
 		case err != nil:
-			return n, err
+			return n, s.failed("write", err)
 		case t.errno != 0:
-			return n, s.failed("write", t.errno)
+			return n, s.failed("write", os.NewSyscallError("write", t.errno))
 		}
 		n += t.n
 	}
@@ -154,9 +155,13 @@ func (s *socket) WriteWithin(b []byte, within time.Duration) (n int, err error) 
 	return n, err
 }
 
-// failed is the error of the net package for one of a system call.
-func (s *socket) failed(call string, errno syscall.Errno) error {
-	return &net.OpError{Op: call, Net: "tcp", Source: s.LocalAddr(), Addr: s.RemoteAddr(), Err: os.NewSyscallError(call, errno)}
+// failed is the error that the net package would return.
+func (s *socket) failed(call string, err error) error {
+	var raw *net.OpError // of the poller: it calls this a raw-read, and knows no address of the other side
+	if errors.As(err, &raw) {
+		err = raw.Err
+	}
+	return &net.OpError{Op: call, Net: "tcp", Source: s.LocalAddr(), Addr: s.RemoteAddr(), Err: err}
 }
 
 // CloseWrite ends what this side sends.
