@@ -89,7 +89,7 @@ func New(self raft.NodeID) *Core {
 func (c *Core) forget() {
 	c.actions, c.flights, c.says = nil, map[uint64]*flight{}, map[string]*said{}
 	c.nodes, c.groups = map[raft.NodeID]*contact{}, map[raft.GroupID]*group{}
-	c.look, c.jobs = look{}, jobMemory{next: never}
+	c.look, c.jobs = look{}, jobMemory{next: never, again: never}
 	c.due, c.at, c.looked, c.wake = true, 0, 0, never
 }
 
@@ -174,6 +174,16 @@ func (c *Core) end(now time.Duration, a uint64, err error) {
 	}
 }
 
+// Idle reports whether a mover that leads has nothing to do and waits for nothing that it
+// has asked for. Only news can change that, or a time that is far off.
+func (c *Core) Idle(now time.Duration) bool {
+	if !c.active() || c.due || now >= c.wake || len(c.flights) > 0 || len(c.actions) > 0 {
+		return false
+	}
+	_, wake := c.next(now)
+	return min(wake, c.nextAsk()) >= now+declineMax/2
+}
+
 // active reports whether there is anything to decide here.
 func (c *Core) active() bool {
 	return c.leads && c.table != nil && c.table.Founded() && c.table.Level >= Level
@@ -197,7 +207,8 @@ func (c *Core) Turn(now time.Duration) (actions []Action, next time.Duration) {
 	}
 	c.ask(now)
 	actions, c.actions = c.actions, nil
-	return actions, c.next(now)
+	next, c.wake = c.next(now)
+	return actions, next
 }
 
 const (
@@ -221,9 +232,10 @@ func (c *Core) retain() {
 	}
 }
 
-// next returns when something is due, and notes when that is a decision.
-func (c *Core) next(now time.Duration) time.Duration {
-	wake := c.jobs.next
+// next returns when something is due, and when that is a decision although nothing has
+// changed.
+func (c *Core) next(now time.Duration) (next, wake time.Duration) {
+	wake = min(c.jobs.next, c.jobs.again)
 	if slices.ContainsFunc(c.table.Jobs, func(j shardmap.Job) bool { return j.State == shardmap.JobRunning }) {
 		wake = min(wake, c.looked+jobPause)
 	}
@@ -236,6 +248,9 @@ func (c *Core) next(now time.Duration) time.Duration {
 		if g.retryAt > now {
 			wake = min(wake, g.retryAt)
 		}
+		if g.told == nil && g.sureAt > now {
+			wake = min(wake, g.sureAt)
+		}
 	}
 	dead := c.table.DeadAfter()
 	for _, k := range c.nodes {
@@ -243,8 +258,7 @@ func (c *Core) next(now time.Duration) time.Duration {
 			wake = min(wake, k.heard+dead)
 		}
 	}
-	c.wake = wake
-	next := min(wake, c.nextAsk())
+	next = min(wake, c.nextAsk())
 	if c.due {
 		next = min(next, c.at)
 	}
@@ -256,7 +270,7 @@ func (c *Core) next(now time.Duration) time.Duration {
 			next = min(next, k.heard+silentAfter)
 		}
 	}
-	return max(next, now)
+	return max(next, now), wake
 }
 
 // silent reports whether nothing was heard of a node lately.

@@ -23,6 +23,7 @@ func (c *Core) decide(now time.Duration) {
 			w.free--
 		}
 	}
+	c.jobs.note(now, c.table)
 	w.read()
 	c.begins(w)
 	w.joins()
@@ -165,7 +166,8 @@ func (w *work) steps() {
 	p, may := &w.repair, func(id raft.GroupID) bool {
 		return !slices.Contains(w.open, id) || w.running(shardmap.JobRepair) != nil
 	}
-	if w.running(shardmap.JobBalance) != nil {
+	balances := w.running(shardmap.JobBalance) != nil
+	if balances {
 		p, may = &w.balance, func(raft.GroupID) bool { return true }
 	}
 	begun := map[raft.GroupID]bool{}
@@ -178,8 +180,8 @@ func (w *work) steps() {
 		if !w.settled(s.Group) || !may(s.Group) {
 			continue
 		}
-		if !w.moving[s.Group] && w.free <= 0 {
-			continue
+		if !w.moving[s.Group] && (w.free <= 0 || balances && s.Kind == plan.Add && w.unsure) {
+			continue // what is too much on a node would be taken back
 		}
 		again := *s
 		if err := plan.Recheck(w.table, &w.known, &again); err != nil {

@@ -75,6 +75,8 @@ func (w *work) oneByHand(j *shardmap.Job, row *shardmap.TableGroup, node *shardm
 		}
 	case shardmap.JobPromote:
 		switch {
+		case row.Preferred != j.Node:
+			w.finish(j, shardmap.JobFailed, "another node is preferred by now")
 		case !votes:
 			w.finish(j, shardmap.JobFailed, fmt.Sprintf("%s does not vote in group %d", node.Name, j.Group))
 		case g.from == j.Node:

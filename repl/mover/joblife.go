@@ -17,6 +17,10 @@ const (
 	whyTextMax = 255 // bytes, as the table keeps
 )
 
+// declineMax is for how long an automatic job that a person cancelled is not begun again,
+// if nobody orders anything meanwhile. What breaks later must not stay broken for ever.
+const declineMax = time.Hour
+
 // progressPause lies between two records of a job's progress.
 const progressPause = time.Second
 
@@ -26,6 +30,7 @@ type jobMemory struct {
 	told  map[uint64]time.Duration // when a job's progress was last recorded
 	ended map[uint64]time.Duration // when a job was first seen to have ended
 	next  time.Duration            // when progress is due that was held back
+	again time.Duration            // when what was cancelled may begin again
 }
 
 // start has a job made.
@@ -41,17 +46,22 @@ func (w *work) finish(j *shardmap.Job, s shardmap.JobState, why string) {
 // short cuts a text to what the table keeps.
 func short(s string) string { return s[:min(len(s), whyTextMax)] }
 
-// begins makes the jobs that nobody orders.
-func (c *Core) begins(w *work) {
-	if c.jobs.ended == nil {
-		c.jobs.told, c.jobs.ended = map[uint64]time.Duration{}, map[uint64]time.Duration{}
+// note notes when jobs were first seen to have ended.
+func (m *jobMemory) note(now time.Duration, t *shardmap.Table) {
+	if m.ended == nil {
+		m.told, m.ended = map[uint64]time.Duration{}, map[uint64]time.Duration{}
 	}
-	for i := range w.table.Jobs {
-		j := &w.table.Jobs[i]
-		if _, seen := c.jobs.ended[j.ID]; !seen && j.State.Finished() {
-			c.jobs.ended[j.ID] = w.now
+	m.again = never
+	for i := range t.Jobs {
+		j := &t.Jobs[i]
+		if _, seen := m.ended[j.ID]; !seen && j.State.Finished() {
+			m.ended[j.ID] = now
 		}
 	}
+}
+
+// begins makes the jobs that nobody orders.
+func (c *Core) begins(w *work) {
 	for i := range w.table.Nodes {
 		n := w.table.Nodes[i].ID
 		switch {
@@ -88,13 +98,13 @@ func (w *work) mayBalance() bool {
 // stopped reports whether a person has cancelled the last job of a kind, and ordered
 // nothing since.
 func (w *work) stopped(kind shardmap.JobKind) bool {
-	return declined(w.table, newestJob(w.table, func(j *shardmap.Job) bool { return j.Kind == kind }))
+	return w.declined(newestJob(w.table, func(j *shardmap.Job) bool { return j.Kind == kind }))
 }
 
 // cancelled reports the same of the replacement of a node that was not heard of since.
 func (w *work) cancelled(n raft.NodeID) bool {
 	j := newestJob(w.table, func(j *shardmap.Job) bool { return j.Node == n && j.Kind == shardmap.JobReplace })
-	if !declined(w.table, j) {
+	if !w.declined(j) {
 		return false
 	}
 	k := w.c.nodes[n]
@@ -102,12 +112,17 @@ func (w *work) cancelled(n raft.NodeID) bool {
 }
 
 // declined reports whether a person has cancelled a job that nobody ordered: it is not
-// begun again until there is something new to do.
-func declined(t *shardmap.Table, j *shardmap.Job) bool {
+// begun again for a while, unless there is something new to do.
+func (w *work) declined(j *shardmap.Job) bool {
 	if j == nil || j.State != shardmap.JobCancelled || j.Why == whyBack {
 		return false
 	}
-	return newestJob(t, func(o *shardmap.Job) bool { return o.ID > j.ID && !automatic(o.Kind) }) == nil
+	until := w.c.jobs.ended[j.ID] + declineMax
+	if w.now >= until || newestJob(w.table, func(o *shardmap.Job) bool { return o.ID > j.ID && !automatic(o.Kind) }) != nil {
+		return false
+	}
+	w.c.jobs.again = min(w.c.jobs.again, until)
+	return true
 }
 
 // automatic reports whether jobs of a kind begin by themselves, and again if they are

@@ -52,6 +52,7 @@ type group struct {
 	floor   uint64
 
 	flight   uint64        // the Change that has not ended; 0: none
+	sureAt   time.Duration // until when its leader should have told what came of the last change
 	retryAt  time.Duration // before which no change is asked for
 	failures int           // of changes, in a row
 	refused  error         // why the last change failed; nil: it did not
@@ -66,6 +67,7 @@ func (g *group) changed(now time.Duration, floor uint64, err error) {
 	g.flight, g.floor = 0, floor
 	g.told = nil
 	g.watchAt, g.watch = now, watchPause
+	g.sureAt = now + changeMax
 	if g.refused = err; err == nil {
 		g.failures = 0
 		return

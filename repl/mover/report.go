@@ -26,7 +26,7 @@ func ReportOf(h *repl.Host) Report {
 		}
 		g := wire.ReportedGroup{
 			Group: v.Replica.Group, Incarnation: v.Replica.Incarnation, Term: v.Status.Term,
-			At: v.Status.MembershipAt, Settled: v.Status.Settled, Bytes: v.Bytes, Membership: v.Status.Membership.Append(nil),
+			At: v.Status.MembershipAt, Settled: v.Status.Settled && v.Applied.Index >= v.Status.MembershipAt.Index, Bytes: v.Bytes, Membership: v.Status.Membership.Append(nil),
 		}
 		for _, p := range v.Status.Progress {
 			g.Progress = append(g.Progress, wire.ReportedReplica{Replica: p.Replica, CaughtUp: p.CaughtUp, Active: p.Active})

@@ -22,6 +22,9 @@ type view struct {
 	// Only a view without such groups can show that nothing is left to do.
 	missing bool
 	moving  map[raft.GroupID]bool // groups in which something is under way
+	// unsure: some group has been asked to change, and its leader has not told yet what came
+	// of it. Until then what nodes will carry is not known.
+	unsure  bool
 	records []shardmap.TableGroup // rows that the table does not have yet
 	held    map[raft.NodeID]int   // voters of a node, and learners that are to vote
 	named   map[raft.NodeID]int   // rows that name a node
@@ -111,10 +114,11 @@ func (v *view) group(row *shardmap.TableGroup) {
 	if g.told == nil || g.told.Incarnation != row.Incarnation {
 		v.missing = true
 		v.moving[row.ID] = g.flight != 0
+		v.unsure = v.unsure || g.flight != 0 || v.now < g.sureAt
 		return
 	}
 	if !g.told.Settled && !bug("unsettled membership recorded") {
-		v.missing = true
+		v.missing, v.unsure = true, true
 		v.moving[row.ID], g.watched = true, true
 		return
 	}
@@ -128,7 +132,7 @@ func (v *view) group(row *shardmap.TableGroup) {
 		r := *row
 		r.Seen, r.Next, r.Replicas = g.told.At, g.members.Next, rows
 		v.records = append(v.records, r)
-		v.missing, v.moving[row.ID] = true, true
+		v.missing, v.unsure, v.moving[row.ID] = true, true, true
 		return
 	}
 	k := plan.Group{Bytes: g.told.Bytes, Leader: g.from, Pinned: row.Pinned, Replicas: map[raft.ReplicaID]plan.ReplicaState{}}

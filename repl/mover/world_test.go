@@ -31,11 +31,13 @@ type world struct {
 	shaken time.Duration // when a node died or came back last
 	// The mover is called as its owner calls it: when there is news, or at the time that it
 	// named itself.
-	news bool
-	next time.Duration
-	log  []string
-	made map[shardmap.JobKind]int
-	acts int
+	news   bool
+	next   time.Duration
+	log    []string
+	made   map[shardmap.JobKind]int
+	acts   int
+	adds   int // replicas that were added to data groups, and those of them that never voted
+	wasted int
 	// planted, if set, is the planted bug that the world is to find: it fails by a panic
 	// with what is broken.
 	planted *string
@@ -381,6 +383,9 @@ func (w *world) change(a *Action) error {
 			if _, ok := take(&next.Learners, id); !ok {
 				return raft.ErrChange
 			}
+			if a.Group != 0 {
+				w.wasted++
+			}
 		}
 	}
 	for _, n := range c.Add {
@@ -388,6 +393,9 @@ func (w *world) change(a *Action) error {
 			w.fail("group %d: %+v adds a second replica on n%d: %+v", a.Group, c, n.Node, old)
 		}
 		next.Learners = append(next.Learners, raft.Member{Replica: next.Next, Node: n.Node, Goal: n.Goal})
+		if a.Group != 0 {
+			w.adds++
+		}
 		g.full[next.Next] = w.now + time.Duration(w.rnd.IntN(3000))*time.Millisecond
 		next.Next++
 	}
@@ -578,7 +586,7 @@ func (w *world) idle() bool {
 		}
 	}
 	c := w.nodes[w.lead].core
-	return c.Leads() && !c.due && len(c.flights) == 0 && c.next(w.now) == never
+	return c.Idle(w.now)
 }
 
 // asSet checks that all groups are as they are set to be.
