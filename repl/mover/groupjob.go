@@ -23,6 +23,10 @@ func (w *work) byHand() {
 		case !there: // ends says so
 		case w.c.lost(w.now, j.Node) && j.Kind != shardmap.JobDel:
 			w.finish(j, shardmap.JobFailed, fmt.Sprintf("nothing is heard of %s", node.Name))
+		case !w.settled(j.Group) && w.c.of(j.Group).refused != nil:
+			w.waitsFor[j.ID] = w.c.of(j.Group).refused.Error()
+		case w.leftToPlan(j):
+			w.waitsFor[j.ID] = fmt.Sprintf("waits until a voter of group %d that is gone is replaced", j.Group)
 		case !w.settled(j.Group):
 			w.waitsFor[j.ID] = fmt.Sprintf("waits until the leader of group %d has told of its replicas", j.Group)
 		default:
@@ -30,6 +34,13 @@ func (w *work) byHand() {
 			w.oneByHand(j, &row, &node)
 		}
 	}
+}
+
+// leftToPlan reports whether the planner works on the group of a job that changes its
+// replicas.
+func (w *work) leftToPlan(j *shardmap.Job) bool {
+	_, planned := w.known.Groups[j.Group]
+	return planned && j.Kind == shardmap.JobDel
 }
 
 func (w *work) oneByHand(j *shardmap.Job, row *shardmap.TableGroup, node *shardmap.TableNode) {

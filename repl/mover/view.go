@@ -166,7 +166,7 @@ func (v *view) group(row *shardmap.TableGroup) {
 	if row.ByHand {
 		k.Voters = voters
 	}
-	if v.byHand(row.ID) != nil {
+	if j := v.byHand(row.ID); j != nil && !v.repairsFirst(j, row, &k) {
 		return // the job says what is to happen, and the planner would undo it
 	}
 	v.known.Groups[row.ID] = k
@@ -191,6 +191,15 @@ func (v *view) byHand(id raft.GroupID) *shardmap.Job {
 		}
 	}
 	return nil
+}
+
+// repairsFirst reports whether a job that takes a replica out of a group has to wait until
+// the group has a voter in the place of another one that is gone: without both of them it
+// may have no majority, and would wait for ever.
+func (v *view) repairsFirst(j *shardmap.Job, row *shardmap.TableGroup, k *plan.Group) bool {
+	return j.Kind == shardmap.JobDel && slices.ContainsFunc(row.Replicas, func(r shardmap.TableReplica) bool {
+		return r.Role == shardmap.ReplicaVoter && r.Node != j.Node && (k.Replicas[r.Replica] == plan.Lost || v.c.lost(v.now, r.Node))
+	})
 }
 
 // settled reports whether all is known of a group that has to be known to change it, and
