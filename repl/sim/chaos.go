@@ -38,7 +38,7 @@ func (x *chaos) init(c *cluster) {
 	x.c = c
 	// Some runs are about few faults, others about most of them.
 	part := []float64{0.15, 0.3, 0.6, 0.9}[c.chance.below(4)]
-	members := false
+	members, nodes := false, false
 	for f := range faults {
 		known := c.chance.is(part)
 		if c.options.Only != nil {
@@ -55,6 +55,8 @@ func (x *chaos) init(c *cluster) {
 			x.lull = known && (c.chance.below(lullEvery) == 0 || slices.Contains(c.options.With, f))
 		case f == Members:
 			members = known
+		case f == Nodes:
+			nodes = known
 		case f >= SnapshotCut && f <= SnapshotBad:
 			x.often[f-SnapshotCut] = known
 		case known:
@@ -76,7 +78,15 @@ func (x *chaos) init(c *cluster) {
 	if len(x.enabled) > 0 {
 		x.plan()
 	}
+	// What orders and movers do to memberships is theirs alone, and disks that lose what
+	// nothing mends leave too few nodes for it.
+	nodes = nodes && (slices.Contains(c.options.With, Nodes) || c.chance.below(nodesEvery) == 0)
+	if nodes {
+		members = false
+		x.enabled = slices.DeleteFunc(x.enabled, func(f Fault) bool { return f >= BitFlip && f <= OlderLife })
+	}
 	c.members.init(c, members)
+	c.order.init(c, nodes)
 }
 
 func (x *chaos) stop() {

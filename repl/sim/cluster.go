@@ -109,6 +109,7 @@ type cluster struct {
 	net     network
 	chaos   chaos
 	members membership
+	order   order
 	truth   []*truth // by group
 	history history
 	slots   [][]shardmap.Slot // by group: those that hold keys of the run
@@ -443,6 +444,7 @@ func (c *cluster) healAll() {
 	c.until("all nodes find each other", findWithin, func() bool { return haveMet(c.nodes) })
 	c.builds.upgradeAll()
 	c.until("the cluster is at the level that all members understand", settleWithin, c.builds.raised)
+	c.order.settle()
 	c.until("all replicas have applied the same", settleWithin, c.settled)
 	c.compare()
 	c.until("all replicas have a snapshot of the same", settleWithin, c.snapshotted)
@@ -543,6 +545,7 @@ func (c *cluster) picture() string {
 	for _, t := range c.truth {
 		s += fmt.Sprintf("group %d: %d applied, %s\n", t.group, len(t.entries), describe(t.committed()))
 	}
+	s += c.order.picture()
 	for _, cl := range c.clients {
 		for _, o := range cl.open {
 			s += fmt.Sprintf("c%d: open since %.3f s: %s\n", cl.id, o.began.Seconds(), o)

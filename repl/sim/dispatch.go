@@ -17,7 +17,7 @@ func (c *cluster) happen(e *event) bool {
 		return false
 	}
 	switch e.kind {
-	case evMessage, evBeat, evSynced, evIdle, evTick, evResume, evAnnounce, evRequest, evTask, evStream, evFrame, evDial, evPeer, evStop, evAsk:
+	case evMessage, evBeat, evSynced, evIdle, evTick, evResume, evAnnounce, evRequest, evTask, evStream, evFrame, evDial, evPeer, evStop, evAsk, evMove:
 		n := c.nodes[e.node-1]
 		if e.kind == evResume {
 			if n.up && e.life == n.life && n.paused {
@@ -33,6 +33,8 @@ func (c *cluster) happen(e *event) bool {
 			return false
 		}
 		return n.handle(e)
+	case evCall:
+		e.call()
 	case evCrash:
 		if n := c.nodes[e.node-1]; n.up && n.life == e.life && !c.chaos.stopped {
 			c.result.Fired[Crash]++
@@ -111,6 +113,13 @@ func (n *node) handle(e *event) bool {
 		e.conn.request(e)
 	case evAsk:
 		n.host.Read(e.read)
+	case evMove:
+		if e.number == n.moves.next {
+			n.moves.turn()
+			if !n.up || e.life != n.life {
+				return true
+			}
+		}
 	case evTask:
 		n.beside.resume(e.number)
 		return true

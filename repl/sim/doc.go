@@ -21,6 +21,7 @@
 // table of faults, chaos.go when they strike, disk.go and rot.go what they do to disks,
 // client.go and asker.go the two ends of a connection, listing.go what a client lists,
 // snapshot.go how snapshots are written and sent, task.go what a node does beside its
-// host, member.go how memberships change, config.go what must hold of them, lull.go what
+// host, member.go how memberships change, order.go how nodes come and go, mover.go how a
+// node moves replicas, config.go what must hold of them, lull.go what
 // happens in groups to which nobody writes, lost.go what a lost majority leaves.
 package sim

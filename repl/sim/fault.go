@@ -92,6 +92,7 @@ const (
 
 	// Who holds what: not unkind, but the world changes; see member.go.
 	Members
+	Nodes // orders, and movers that carry them out; see order.go
 
 	faults
 )
@@ -109,7 +110,7 @@ var faultNames = [faults]string{
 	ClientReset: "client-reset", ClientLate: "client-late", ClientCut: "client-cut",
 	ClientTimeout: "client-timeout", ClientStale: "client-stale", ClientSleep: "client-sleep",
 	Lies: "lies", LeaderStops: "leader-stops",
-	Members: "members",
+	Members: "members", Nodes: "nodes",
 }
 
 func (f Fault) String() string { return faultNames[f] }
@@ -117,7 +118,7 @@ func (f Fault) String() string { return faultNames[f] }
 // perMessage reports whether a fault strikes single messages. These come by the
 // thousand, so they do not count where faults per hour are asked for.
 func (f Fault) perMessage() bool {
-	return f <= Corrupt || f == ClientTimeout || f == Members || f >= SnapshotCut && f <= SnapshotBad
+	return f <= Corrupt || f == ClientTimeout || f == Members || f == Nodes || f >= SnapshotCut && f <= SnapshotBad
 }
 
 // Fired counts how often each fault struck.

@@ -23,7 +23,11 @@ type known struct {
 
 func (k *known) changed(t *shardmap.Table) {
 	k.n.c.builds.knows(k.n, t)
+	k.n.c.order.checkTable(k.n, t)
 	k.table = t
+	if k.n.moves.leds {
+		k.n.moves.plan(0)
+	}
 	if k.n.host != nil {
 		k.follow(t)
 	}
@@ -32,9 +36,18 @@ func (k *known) changed(t *shardmap.Table) {
 // follow brings the host in line with the table.
 func (k *known) follow(t *shardmap.Table) {
 	var others []raft.NodeID
-	for i := range k.n.c.result.Nodes {
-		if id := raft.NodeID(i + 1); id != k.n.id {
+	member := func(id raft.NodeID) {
+		if id != k.n.id {
 			others = append(others, id)
+		}
+	}
+	if t != nil && t.Founded() && k.n.c.order.active {
+		for i := range t.Nodes {
+			member(t.Nodes[i].ID)
+		}
+	} else {
+		for i := range k.n.c.result.Nodes {
+			member(raft.NodeID(i + 1))
 		}
 	}
 	k.n.host.SetNodes(others)
@@ -43,6 +56,25 @@ func (k *known) follow(t *shardmap.Table) {
 	}
 	k.n.where.follow(t)
 	var place []repl.Placement
+	if k.n.c.order.active && t.Founded() {
+		// As a process does: the table says what is here, and what no longer is.
+		var kept []repl.Kept
+		for g := range t.EachGroup {
+			if g.Next != 0 {
+				keep := repl.Kept{Group: g.ID, Incarnation: g.Incarnation, Next: g.Next}
+				for _, r := range g.Replicas {
+					keep.Replicas = append(keep.Replicas, r.Replica)
+				}
+				kept = append(kept, keep)
+			}
+			if p, ok := machine.Placement(g, k.n.id); ok {
+				place = append(place, p)
+			}
+		}
+		k.n.host.Keep(kept)
+		k.n.host.Place(place)
+		return
+	}
 	for i := range t.Groups {
 		if p, ok := machine.Placement(&t.Groups[i], k.n.id); ok && !k.n.c.truth[t.Groups[i].ID].removed(p.Replica.ID) {
 			place = append(place, p)

@@ -28,7 +28,10 @@ type node struct {
 	c     *cluster
 	index int
 	id    raft.NodeID
-	dead  bool // its disk is damaged beyond what this version can mend: it is out of the run
+	dead  bool // its disk is damaged beyond what this version can mend, or it has left or was killed for good: it is out of the run
+	// waiting: it has asked to be taken in, and has no log yet.
+	waiting bool
+	meta    repl.Placement // its first replica of group 0
 
 	where    whereabouts // where it is, and where it looks for the others
 	ticks    hostClock   // its clock
@@ -59,17 +62,33 @@ type node struct {
 	known  known                     // what it knows from the table
 	unmade map[logstore.Replica]bool // of which others have spoken, and that it has not made since
 	leave  leave                     // its end, when it is told to stop
+	moves  moves                     // what it does for the cluster while it leads the meta group
 }
 
+// newNode makes a founder, with its log begun.
 func newNode(c *cluster, index int) *node {
+	n := makeNode(c, index)
+	n.meta = c.metaPlacement(n.id)
+	n.beginLog()
+	return n
+}
+
+// makeNode makes a host whose process has not begun a log yet.
+func makeNode(c *cluster, index int) *node {
 	n := &node{c: c, index: index, id: raft.NodeID(index), ticks: hostClock{rate: 1e6}}
 	n.where = whereabouts{n: n, addr: addrOf(n.id)}
-	n.ticks.n, n.refusals.n, n.writer.n, n.beside.n, n.post.n, n.bulk.n, n.known.n, n.leave.n = n, n, n, n, n, n, n, n
+	n.ticks.n, n.refusals.n, n.writer.n, n.beside.n, n.post.n, n.bulk.n, n.known.n, n.leave.n, n.moves.n = n, n, n, n, n, n, n, n, n
 	n.files = nodeDisk{n: n, mem: vfs.NewMem(), latency: c.chance.skewed(50*time.Microsecond, 4*time.Millisecond)}
 	n.files.fs = vfs.NewFaulty(n.files.mem)
 	n.decay = decay{n: n, wounded: map[logstore.Replica]bool{}}
 	n.ledger = ledger{n: n, shadows: map[logstore.Replica]*shadow{}}
 	n.ticks.base = c.chance.between(0, time.Hour)
+	return n
+}
+
+// beginLog makes the node's directory, and begins its log with its copy of group 0.
+func (n *node) beginLog() {
+	c, index := n.c, n.index
 	id := logstore.Identity{Stage: logstore.StageMember, Cluster: clusterName, ClusterID: clusterID, Node: n.id}
 	if err := n.files.mem.MkdirAll(dataDir); err != nil {
 		c.fail("n%d: %v", index, err)
@@ -81,8 +100,7 @@ func newNode(c *cluster, index int) *node {
 	if err != nil {
 		c.fail("n%d: %v", index, err)
 	}
-	meta := c.metaPlacement(n.id)
-	first := []logstore.Write{{Replica: meta.Replica, Base: &logstore.Base{Membership: meta.Founders}}}
+	first := []logstore.Write{{Replica: n.meta.Replica, Base: &logstore.Base{Membership: n.meta.Founders}}}
 	if err := store.Append(first); err != nil {
 		c.fail("n%d: %v", index, err)
 	}
@@ -90,7 +108,6 @@ func newNode(c *cluster, index int) *node {
 	if err := store.Close(); err != nil {
 		c.fail("n%d: %v", index, err)
 	}
-	return n
 }
 
 // metaPlacement is a node's replica of group 0 and its other members, as package node
@@ -118,7 +135,7 @@ func (n *node) openStore() (*logstore.Store, error) {
 // its disk is damaged.
 func (n *node) boot() {
 	n.startAt = 0
-	if n.up || n.dead {
+	if n.up || n.dead || n.waiting {
 		return
 	}
 	n.life++
@@ -205,6 +222,7 @@ func (n *node) open() error {
 		return err
 	}
 	n.known.table, n.known.announced = nil, false
+	n.moves.begin()
 	n.unmade = map[logstore.Replica]bool{}
 	n.ledger.newest = map[logstore.Replica]raft.LogID{}
 	n.writer.batch = nil
@@ -214,7 +232,8 @@ func (n *node) open() error {
 		Machine: n.machine, Addr: addrOf, Chance: n.c.chance.next(),
 		ElectionTicks: raft.ElectionTicksDefault, HeartbeatTicks: raft.HeartbeatTicksDefault, QuietTicks: raft.ElectionTicksDefault,
 		Log: n.c.logger(n.index), Snapshots: n.c.policy,
-		Unmade: func(_ raft.NodeID, r logstore.Replica) { n.unmade[r] = true },
+		Unmade:   func(from raft.NodeID, r logstore.Replica) { n.known.unmade(from, r) },
+		Presence: func(raft.NodeID) { n.moves.plan(0) }, MetaLed: n.moves.led,
 	})
 	if err != nil {
 		n.host = nil
@@ -222,7 +241,7 @@ func (n *node) open() error {
 	}
 	n.bulk.inbox = n.bulk.newInbox()
 	n.where.begin()
-	n.host.Place([]repl.Placement{n.c.metaPlacement(n.id)})
+	n.host.Place([]repl.Placement{n.meta})
 	n.known.follow(n.known.table)
 	n.c.after(n.c.chance.between(0, 200*time.Millisecond), n.event(evAnnounce))
 	return nil

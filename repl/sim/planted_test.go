@@ -15,6 +15,7 @@ import (
 	"muster/repl"
 	"muster/repl/client"
 	"muster/repl/machine"
+	"muster/repl/mover"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -89,17 +90,25 @@ var plantedBugs = []struct {
 	{"a stream resumed past a gap", client.SetBug, ""},
 	{"a piece delivered twice", client.SetBug, ""},
 	{"window not honoured", machine.SetBug, ""},
+	{"two joiners with one name", shardmap.SetBug, ""},
+	{"removed node joins again", shardmap.SetBug, ""},
+	{"a job twice", shardmap.SetBug, ""},
+	{"unsettled membership recorded", mover.SetBug, ""},
 }
 
 // needs has the faults without which a bug is never met, of bugs that are met seldom
 // with them: every run that looks for one has them. Each run still draws all others.
 var needs = map[string][]Fault{
-	"snapshot over newer state":          {SnapshotTwice, SnapshotLate, DiskSlow, DiskStuck},
+	"snapshot over newer state":          {SnapshotTwice, SnapshotLate, SnapshotCut, Flap, Crash},
 	"segment header unchecked":           {BitFlip},
 	"blank replica with a membership":    {Members},
 	"replica made later not held":        {Members, OlderLife},
 	"clock of a suspended host":          {ClientSleep},
 	"group time lost at a leader change": {Lull},
+	"two joiners with one name":          {Nodes},
+	"removed node joins again":           {Nodes},
+	"a job twice":                        {Nodes},
+	"unsettled membership recorded":      {Nodes},
 }
 
 // hunt runs seeds, with some faults in any case, from that of -from on, until one

@@ -11,7 +11,6 @@ func (c *cluster) planMeta() *group {
 		return g
 	}
 	c.survey(g)
-	c.resume(g)
 	c.settle(g)
 	if c.settings.Balance == BalanceOn && !g.fixed {
 		c.spreadGroup(g)
