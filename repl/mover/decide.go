@@ -180,8 +180,8 @@ func (w *work) steps() {
 		if !w.settled(s.Group) || !may(s.Group) {
 			continue
 		}
-		if !w.moving[s.Group] && (w.free <= 0 || balances && s.Kind == plan.Add && w.unsure) {
-			continue // what is too much on a node would be taken back
+		if !w.moving[s.Group] && (w.free <= 0 || balances && s.Kind == plan.Add && (w.unsure || w.joining())) {
+			continue // what is too much on a node would have to move again
 		}
 		again := *s
 		if err := plan.Recheck(w.table, &w.known, &again); err != nil {
@@ -195,6 +195,13 @@ func (w *work) steps() {
 		}
 		w.do(&again)
 	}
+}
+
+// joining reports whether a node that is there is about to become one that takes replicas.
+func (w *work) joining() bool {
+	return slices.ContainsFunc(w.table.Jobs, func(j shardmap.Job) bool {
+		return j.Kind == shardmap.JobJoin && j.State == shardmap.JobRunning && !w.c.silent(j.Node)
+	})
 }
 
 // do asks for one step.

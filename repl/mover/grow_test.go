@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"muster/raft"
+	"muster/shardmap"
 )
 
 // Nodes that join get their share, and what is sent to them is of use: the plan is made
@@ -22,6 +23,26 @@ func TestGrowWastesNothing(t *testing.T) {
 		w.asSet()
 		if w.wasted > 0 {
 			t.Errorf("%d groups: %d replicas added, %d for nothing", len(w.table.Groups), w.adds, w.wasted)
+		}
+	}
+}
+
+// Nodes that join soon after one another are filled once: what the first could take alone
+// is not moved to it while the next is on its way.
+func TestJoiningTogetherMovesOnce(t *testing.T) {
+	for seed := range uint64(12) {
+		w := newWorld(t, seed, 3, 8)
+		w.calm = true
+		w.until("the new cluster rests", time.Minute, w.idle)
+		w.join(4)
+		w.until("it is to have its share", time.Minute, func() bool { return w.made[shardmap.JobBalance] > 0 })
+		w.join(5)
+		w.join(6)
+		w.until("the nodes have their share", time.Hour, w.idle)
+		w.asSet()
+		const share = 8 * 3 / 6
+		if w.adds != 3*share {
+			t.Errorf("seed %d: %d replicas added, want %d for each of three nodes", seed, w.adds, share)
 		}
 	}
 }
