@@ -3,7 +3,9 @@
 // [Make] is a pure function: the table, what is known of nodes and replicas at
 // this moment, and the settings give an ordered list of steps, each with its
 // reason and with the quorum before and after. The same arguments always give
-// the same plan, and the plan for what a plan leads to is empty.
+// the same plan, and the plan for what a plan leads to is empty, once what earlier
+// plans began is finished. A plan for what a part of the steps leads to has the
+// others: what was begun is taken as done, also where it would not be begun now.
 //
 // It carries nothing out, and knows no clock: whoever calls it decides when a
 // node counts as dead, how many steps run at a time and how fast bytes move.

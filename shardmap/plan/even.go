@@ -29,8 +29,18 @@ func (c *cluster) even() {
 	for i, n := range e.order {
 		e.at[n] = i
 	}
-	// A move may open a way for a node that had none, so those are asked again. After
-	// few rounds what is left is not worth the search.
+	// First what costs nothing: where a replica was begun, or is new anyway, another one
+	// may go in its place. Only what is uneven then is worth a replica more, and so a plan
+	// for a cluster in which another plan was begun has what is left of that.
+	e.most = 0
+	e.rounds()
+	e.most = 1
+	e.rounds()
+}
+
+// rounds goes on until nothing moves any more. A move may open a way for a node that had
+// none, so those are asked again. After few rounds what is left is not worth the search.
+func (e *evener) rounds() {
 	for round, moved := 0, true; round < evenRounds && moved; round++ {
 		clear(e.stuck)
 		moved = e.round()
@@ -50,6 +60,7 @@ type evener struct {
 	order []int32 // nodes that take, the least loaded first
 	at    []int   // where a node stands in order
 	stuck []bool
+	most  int32  // replicas that one move may cost
 	ways  []ways // of the node that is looked at: by zone, or all in one
 
 	// Of one search, by node.
@@ -166,7 +177,7 @@ func (e *evener) direct(x int32) bool {
 	c := e.c
 	limit := c.nodes[x].load() - 2
 	e.look(x)
-	for most := range int32(2) {
+	for most := range e.most + 1 {
 		for _, y := range e.order {
 			if c.nodes[y].load() > limit {
 				break
@@ -240,7 +251,8 @@ func (e *evener) chain(x int32) bool {
 					if e.dist[v] <= d {
 						break
 					}
-					if at := d + max(cost(g, u, v), 0); at < e.dist[v] && e.open(g, u, v) {
+					k := max(cost(g, u, v), 0)
+					if at := d + k; k <= e.most && at < e.dist[v] && e.open(g, u, v) {
 						e.dist[v], e.from[v] = at, hop{u, g}
 						if at == d {
 							level = append(level, v)
@@ -250,7 +262,7 @@ func (e *evener) chain(x int32) bool {
 					}
 				}
 				for _, g := range w.old {
-					if e.dist[v] <= d+1 {
+					if e.dist[v] <= d+1 || e.most < 1 {
 						break // each of these costs one
 					}
 					if e.open(g, u, v) {

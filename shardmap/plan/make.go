@@ -30,6 +30,9 @@ func Make(t *shardmap.Table, known *Known, s Settings) (Plan, error) {
 	}
 	slices.SortStableFunc(order, func(a, b *group) int { return cmp.Compare(a.quorum().Spare(), b.quorum().Spare()) })
 	for _, g := range order {
+		c.resume(g)
+	}
+	for _, g := range order {
 		c.settle(g)
 	}
 	if s.Balance == BalanceOn {
@@ -98,6 +101,7 @@ type group struct {
 	// for no more than evenness puts nothing at risk.
 	fixed, whole bool
 	bad          []member // voters that have to go, the most urgent first
+	size         int      // how many voters it shall have, if there are nodes for them
 	want         []int32  // nodes whose replicas shall vote
 	prefer       int32
 	began        int32  // prefer as it was
@@ -134,6 +138,12 @@ func (g *group) on(n int32) (member, bool) {
 func (g *group) votes(n int32) bool {
 	m, ok := g.on(n)
 	return ok && !m.learner
+}
+
+// begun reports whether the replica on node n is one that became a learner to vote.
+func (g *group) begun(n int32) bool {
+	m, ok := g.on(n)
+	return ok && m.learner && !m.copy
 }
 
 // home reports whether a replica on n costs nothing, because it is there.

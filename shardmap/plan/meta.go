@@ -11,6 +11,7 @@ func (c *cluster) planMeta() *group {
 		return g
 	}
 	c.survey(g)
+	c.resume(g)
 	c.settle(g)
 	if c.settings.Balance == BalanceOn && !g.fixed {
 		c.spreadGroup(g)

@@ -39,11 +39,16 @@ func TestPlansAreShown(t *testing.T) {
 		}, `group 1: prefer n2 as leader: n3 is dead
 			group 1: add a learner on n4: n3 is dead
 			group 1: promote n4 in place of n3: n3 is dead`, ""},
-		{"it is back, and the copy on its way is not needed", 4, noZone, three, func(w *world) {
+		{"it is back, and the copy on its way is not needed", 4, noZone, Settings{Replicas: 3, MetaVoters: 1, Balance: BalanceOff}, func(w *world) {
 			g := w.addGroup(1, 2, 3)
 			w.setState(1, w.put(g, 4, shardmap.ReplicaVoter), Learning)
 			w.addGroup(4, 1, 2)
 		}, "group 1: remove n4: the group has its voters without it", ""},
+		{"what was begun is finished", 4, noZone, three, func(w *world) {
+			g := w.addGroup(1, 2, 3)
+			w.setState(1, w.put(g, 4, shardmap.ReplicaVoter), Learned)
+			w.addGroup(4, 1, 2)
+		}, "group 1: promote n4 in place of n2: n2 holds 2 replicas, n4 1", ""},
 		{"the copy on its way is silent", 5, noZone, three, func(w *world) {
 			w.addGroup(1, 2, 3)
 			w.setState(1, w.put(&w.table.Groups[0], 4, shardmap.ReplicaVoter), Learning)

@@ -97,28 +97,39 @@ func (c *cluster) rank(m member) int {
 	return 2
 }
 
-// settle decides how many voters a group shall have, and fills what is missing.
+// resume decides how many voters a group shall have, and keeps to what was begun: a
+// learner on its way to become a voter may have been sent everything, so it is as good as
+// placed. Which voter goes for it is still open. All groups do this before any of them
+// chooses a new node, so that each sees what the nodes will carry.
+func (c *cluster) resume(g *group) {
+	if g.fixed {
+		return
+	}
+	g.size = c.size(g)
+	var begun []int32
+	for _, m := range g.members {
+		if m.learner && !m.copy && m.node != nobody && c.nodes[m.node].takes && m.state != Lost {
+			begun = append(begun, m.node)
+		}
+	}
+	// A whole group is moved one replica at a time. Several learners were to make it
+	// larger, which is not wanted any more.
+	moves := len(begun) == 1 && g.whole && c.settings.Balance == BalanceOn
+	for _, n := range begun {
+		if moves || len(g.want) < g.size {
+			c.place(g, n)
+		}
+	}
+}
+
+// settle takes out what is too much, and fills what is missing.
 func (c *cluster) settle(g *group) {
 	if g.fixed {
 		return
 	}
-	size := c.size(g)
+	size := g.size
 	for len(g.want) > size {
 		c.unplace(g, c.worst(g))
-	}
-	// Learners that are there already come first: they may have been sent everything.
-	for _, m := range g.members {
-		if !m.learner || m.copy || m.node == nobody || !c.nodes[m.node].takes || m.state == Lost {
-			continue
-		}
-		if len(g.want) < size {
-			c.place(g, m.node)
-		} else if g.whole && c.settings.Balance == BalanceOn {
-			// Somebody began to move a replica here. Whichever is worst placed goes, and
-			// that may be the new one.
-			c.place(g, m.node)
-			c.unplace(g, c.worst(g))
-		}
 	}
 	for len(g.want) < size {
 		n := c.best(g)

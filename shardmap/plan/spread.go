@@ -29,12 +29,12 @@ func (c *cluster) free(g *group, n int32) bool {
 
 // movable reports whether g's replica on n may stand elsewhere instead. A replica
 // that is new anyway may stand anywhere; one that is there moves only out of a group
-// whose voters are all live.
+// whose voters are all live. What was begun is finished, wherever it would be begun now.
 func (c *cluster) movable(g *group, n int32) bool {
 	switch {
 	case g.fixed, n == g.renew, !c.nodes[n].takes:
 		return false
-	case g.known.Pinned && n == g.began:
+	case g.known.Pinned && n == g.began, g.begun(n):
 		return false
 	}
 	return g.whole || !g.home(n)
@@ -63,20 +63,20 @@ func (c *cluster) best(g *group) int32 {
 }
 
 // worst returns the node of g that can best be done without: in the zone that has
-// the most of them, then where the most replicas are. A learner goes before a voter
-// that is no better, and the preferred leader last.
+// the most of them, then where the most replicas are. The preferred leader goes last of
+// equals, a learner after the voters, and the leader that a person chose after all.
 func (c *cluster) worst(g *group) int32 {
 	found, most := nobody, [4]int{}
 	for _, n := range g.want {
-		key := [4]int{c.same(g, c.nodes[n].zone, nobody), c.nodes[n].load(), 1, 1}
-		if g.votes(n) {
-			key[2] = 0
+		key := [4]int{2, c.same(g, c.nodes[n].zone, nobody), c.nodes[n].load(), 1}
+		if g.begun(n) {
+			key[0] = 1
 		}
 		if n == g.began {
 			key[3] = 0
-		}
-		if g.known.Pinned && n == g.began {
-			key[0] = 0 // a person wants it here
+			if g.known.Pinned {
+				key[0] = 0
+			}
 		}
 		if found == nobody || slices.Compare(key[:], most[:]) > 0 {
 			found, most = n, key
