@@ -99,6 +99,7 @@ func valueOf(key []byte) string { return "value of " + string(key) }
 // stopping anything. All keys are there, also after all hosts were killed and started
 // with the same command as the first time. A node that is removed ends, for good.
 func TestClusterGrows(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1, "--groups", "4")
 	var pairs []client.Pair
 	for i := range growKeys {

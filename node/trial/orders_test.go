@@ -32,6 +32,7 @@ func (r result) lastLine() string {
 // what to do, in one line at the end, and change nothing; what they have not agreed to must
 // not be done.
 func TestOrdersRefused(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, "--groups", "2")
 	table := func() string {
 		t.Helper()
@@ -119,6 +120,7 @@ func nodeID(c *cluster, name string) string {
 // The command would not begin this one, for its node's replicas can go nowhere: so it stays
 // until this test says otherwise.
 func TestJobsBySteps(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, "--groups", "2")
 	number, err := strconv.ParseUint(nodeID(c, "n3"), 16, 64)
 	if err != nil {

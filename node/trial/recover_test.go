@@ -341,6 +341,7 @@ func TestRecoverFromTwoOfFive(t *testing.T) {
 // groups stop by themselves, with the remedy; by that they continue with all that the third
 // has, and nobody is in doubt any more.
 func TestRecoverFromOlderDisks(t *testing.T) {
+	t.Parallel()
 	c := &majorityLost{cluster: startCluster(t, 3, "--groups", "2"), survivors: []int{0, 1, 2}}
 	keys := c.write(c.client(), "before", 20)
 	for i := range c.nodes {
