@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -64,7 +65,7 @@ func consentOf(c *cli.Context) consent {
 // answer names the job, or none.
 func (s *errand) carryOut(ctx context.Context, o *order, agreed consent) (*wire.OrderAnswer, error) {
 	for try := 1; ; try++ {
-		p, err := s.plan(ctx, o)
+		p, err := s.wholePlan(ctx, o)
 		if err != nil {
 			return nil, err
 		}
@@ -95,9 +96,25 @@ func (s *errand) plan(ctx context.Context, o *order) (p *wire.OrderAnswer, err e
 	return p, nil
 }
 
+// wholePlan asks for an order's plan until the leaders of all groups have reported, as they
+// do within a moment of an election; for pollMax at most, since a group may have none.
+func (s *errand) wholePlan(ctx context.Context, o *order) (*wire.OrderAnswer, error) {
+	began := time.Now()
+	for pause := pauseMin; ; pause = min(2*pause, pauseMax) {
+		p, err := s.plan(ctx, o)
+		if err != nil || !slices.ContainsFunc(p.Problems, func(x wire.Problem) bool { return x.Remedy == plan.RemedyReport }) || time.Since(began) >= pollMax {
+			return p, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
 // fits refuses an order whose plan has problems that are not there without it: a group that
-// would keep a replica for want of another node, or lose its majority. What ends by itself
-// is no reason.
+// would keep a replica for want of another node, or would lose its majority.
 func (s *errand) fits(ctx context.Context, o *order, p *wire.OrderAnswer) error {
 	if !o.fits || len(p.Problems) == 0 {
 		return nil
@@ -106,15 +123,13 @@ func (s *errand) fits(ctx context.Context, o *order, p *wire.OrderAnswer) error 
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.what, err)
 	}
-	brings := slices.DeleteFunc(slices.Clone(p.Problems), func(x wire.Problem) bool {
-		return plan.EndsByItself(x.Remedy) || slices.Contains(now.Problems, x)
-	})
+	brings := slices.DeleteFunc(slices.Clone(p.Problems), func(x wire.Problem) bool { return slices.Contains(now.Problems, x) })
 	if len(brings) == 0 {
 		return nil
 	}
 	more := ""
 	if n := len(brings) - 1; n > 0 {
-		more = fmt.Sprintf(" (and %d problems more, which the plan names)", n)
+		more = fmt.Sprintf("; the plan names %d more", n)
 	}
 	next := brings[0].Remedy
 	if next == plan.RemedyAdd {
@@ -266,7 +281,7 @@ func (s *orderly) all(ctx context.Context, orders []order) (done int, err error)
 // onlyPlans shows the plans of orders to which nobody can agree, each as if it were alone.
 func (s *orderly) onlyPlans(ctx context.Context, orders []order) error {
 	for i := range orders {
-		p, err := s.plan(ctx, &orders[i])
+		p, err := s.wholePlan(ctx, &orders[i])
 		if err != nil {
 			return err
 		}

@@ -47,7 +47,7 @@ func (c *cluster) survey(g *group) {
 		for _, m := range g.members {
 			if m.learner && !m.copy && m.node != nobody && m.state != Lost && c.nodes[m.node].stays && !c.nodes[m.node].takes {
 				c.fix(g)
-				c.problem(g, RemedySilent, "waits for %s, where a learner is on its way to become a voter", c.nodes[m.node].name)
+				c.problem(g, "wait for it, or until it counts as dead", "waits for %s, where a learner is on its way to become a voter", c.nodes[m.node].name)
 				return
 			}
 		}
@@ -68,7 +68,7 @@ func (c *cluster) survey(g *group) {
 		case waits.id != 0:
 			// What was asked for waits for what is about to come back.
 			c.place(g, m.node)
-			c.problem(g, RemedySilent, "leaves %s once its voter on %s is back", c.nodes[m.node].name, c.nodes[waits.node].name)
+			c.problem(g, "wait for it, or until it counts as dead", "leaves %s once its voter on %s is back", c.nodes[m.node].name, c.nodes[waits.node].name)
 		default:
 			g.bad = append(g.bad, m)
 		}
@@ -142,7 +142,7 @@ func (c *cluster) settle(g *group) {
 	if has := len(g.want) - c.lame(g); has < c.target(g) {
 		c.problem(g, RemedyAdd, "has %d of %d replicas that may stay", has, c.target(g))
 	} else if i := slices.IndexFunc(g.members, func(m member) bool { return m.wanted }); i >= 0 {
-		c.problem(g, RemedyVoters, "keeps a voter for now although %s", c.blame(g.members[i]))
+		c.problem(g, "wait for its other voters, or until they count as dead", "keeps a voter for now although %s", c.blame(g.members[i]))
 	}
 }
 

@@ -145,20 +145,11 @@ type Problem struct {
 	Remedy string
 }
 
-// Remedies of several problems. The first three are those of problems that end by
-// themselves.
+// Remedies of several problems, which others look for.
 const (
 	RemedyReport = "wait until its leader has reported"
-	RemedySilent = "wait for it, or until it counts as dead"
-	RemedyVoters = "wait for its other voters, or until they count as dead"
 	RemedyAdd    = "add a node"
 )
-
-// EndsByItself reports whether a problem with that remedy ends without anybody's doing:
-// a job that meets it goes on after that. With any other it would wait for a person.
-func EndsByItself(remedy string) bool {
-	return remedy == RemedyReport || remedy == RemedySilent || remedy == RemedyVoters
-}
 
 func (p Problem) String() string { return p.What + "; " + p.Remedy }
 
