@@ -5,6 +5,7 @@ import (
 
 	"muster/raft"
 	"muster/shardmap"
+	"muster/shardmap/plan"
 )
 
 // byHand does what a person wants of one group.
@@ -34,6 +35,21 @@ func (w *work) byHand() {
 			w.oneByHand(j, &row, &node)
 		}
 	}
+}
+
+// decides reports whether the voters of a group without one of them have a majority that
+// is live.
+func (w *work) decides(g *group, row *shardmap.TableGroup, without raft.ReplicaID) bool {
+	var q plan.Quorum
+	for _, m := range g.members.Voters {
+		if m.Replica == without {
+			continue
+		}
+		if q.Voters++; w.live(row, m) {
+			q.Live++
+		}
+	}
+	return q.Spare() >= 0
 }
 
 // leftToPlan reports whether the planner works on the group of a job that changes its
@@ -73,6 +89,10 @@ func (w *work) oneByHand(j *shardmap.Job, row *shardmap.TableGroup, node *shardm
 		switch {
 		case votes && len(g.members.Voters) == 1:
 			w.finish(j, shardmap.JobFailed, "it is the last voter")
+			return
+		case votes && !w.decides(g, row, v.Replica):
+			// Its leader refuses that, unless the group rests: then nobody is missed there.
+			w.waitsFor[j.ID] = fmt.Sprintf("waits until the voters that stay in group %d have a majority that is live", j.Group)
 			return
 		case votes && j.Group == 0:
 			ch.Demote = []raft.ReplicaID{v.Replica} // each node keeps its copy of the table

@@ -40,6 +40,7 @@ type order struct {
 	active bool
 	pace   time.Duration
 	kills  int                           // how many nodes may still be killed for good
+	quiet  time.Duration                 // until when nothing is ordered
 	gone   map[raft.NodeID]time.Duration // when nodes that were removed are switched off
 }
 
@@ -111,7 +112,7 @@ func (x *order) happen() {
 	}
 	x.plan()
 	t := c.newestTable()
-	if t == nil || t.Level < 3 {
+	if t == nil || t.Level < 3 || c.now < x.quiet {
 		return
 	}
 	if v, _ := t.Setting("dead-after"); v != deadAfter {
@@ -223,6 +224,13 @@ func (x *order) kill() {
 	if x.kills == 0 || n.dead || n.waiting || !c.majoritiesToCome(func(o *node) bool { return o != n && !o.dead && !o.waiting && !o.decay.hurt }) {
 		return
 	}
+	// For an election timeout leaders believe that it is there, and may make a group smaller
+	// whose majority needs it from then on. Nothing but recovery helps if that happens, so
+	// nothing is under way, and nothing is ordered, for that long.
+	if t := c.newestTable(); slices.ContainsFunc(t.Jobs, func(j shardmap.Job) bool { return !j.State.Finished() }) {
+		return
+	}
+	x.quiet = c.now + 2*electionTimeout
 	x.kills--
 	c.note(n.index, "is gone for good")
 	if n.up {
