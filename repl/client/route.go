@@ -72,6 +72,9 @@ func (k *Core) routeToGroup(now time.Duration, c *Call) {
 		}
 		p, until := k.peers.passer(now, g, c.turn)
 		if p == NoPeer {
+			// Nobody is connected, and none of the group's nodes can be had. All may have left the
+			// cluster since: one of the others is dialled, for a newer table.
+			k.table.want(now, &k.peers)
 			k.park(c, onTable, until)
 			return
 		}
