@@ -161,6 +161,22 @@ func (r *reaper) spared(i int) bool {
 	return len(groups) > 0
 }
 
+// strikes waits until another node has been killed and started again, however fast the
+// step before was.
+func (r *reaper) strikes() {
+	r.c.t.Helper()
+	struck := func() int {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.kills
+	}
+	for before, deadline := struck(), time.Now().Add(membersStep); struck() == before; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			r.c.t.Fatalf("nobody was killed for %s: some group can do without no node", membersStep)
+		}
+	}
+}
+
 // lose takes nodes out of the reaper's hands, and ends them for good if end is set.
 func (r *reaper) lose(numbers ...int) {
 	r.mu.Lock()
@@ -332,7 +348,9 @@ func TestNodesComeAndGo(t *testing.T) {
 		l.run("library", i, library{c.client()})
 	}
 	r.settles(3)
+	r.strikes()
 	second := grow(3)
+	r.strikes()
 	r.settles(3)
 
 	dead := second[1:]
@@ -343,12 +361,14 @@ func TestNodesComeAndGo(t *testing.T) {
 	r.order(append([]string{"node", "remove", "--yes", "--force"}, names(dead)...)...)
 	r.settles(3)
 	grow(2)
+	r.strikes()
 	r.settles(3)
 
 	leaving := append([]int{0}, first...)
 	r.order(append([]string{"node", "drain", "--yes"}, names(leaving)...)...)
 	r.leave(leaving...)
 	r.order(append([]string{"node", "remove", "--yes"}, names(leaving)...)...)
+	r.strikes()
 	r.settles(3)
 	for _, i := range leaving {
 		select {

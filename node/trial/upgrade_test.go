@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -247,6 +248,13 @@ func (l *upgradeLoad) shared(op registerOp, c teller) (err error) {
 		result.value, version, err = c.get(op.key)
 	}
 	back := time.Since(l.began)
+	if err != nil && op.set {
+		// It may have been applied, or be applied yet: to leave it out would make the history of
+		// the others one that nothing explains.
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.history = append(l.history, porcupine.Operation{ClientId: len(l.history), Input: op, Output: result, Call: int64(call), Return: math.MaxInt64})
+	}
 	if err != nil {
 		return err
 	}
