@@ -20,11 +20,12 @@ replicas go to other nodes. Then it is taken off the list, is told, and ends. It
 comes back; started with an empty directory, its host may join again.
 
 --force is for a node that is dead and has lost its disk, or will not come back: it is
-asked nothing, and its replicas are made anew from the others of their groups. What would
-leave a group without a majority is refused all the same.
+asked nothing, and its replicas are made anew from the others of their groups. Where no
+other server can take them, the groups do without until one joins. What would leave a group
+without a majority is refused all the same.
 
-NODE is a name or an id. A node that was removed before is none that can't be found: the
-command may be given again.
+NODE is a name or an id. The command may be given again: a node that it removed before is
+left out.
 
 With -o json the rows of the nodes, as they were: [{"id":…,"name":…,"addr":…,"role":…,
 "status":…,…}], as "node list" prints them.`,
@@ -150,7 +151,7 @@ func nodeRole(role shardmap.NodeRole) func(*console, *cli.Context) error {
 }
 
 // forceSkips is the rule that node remove does without.
-const forceSkips = "the node is not drained first, and its replicas count as lost; they are made anew from the others of their groups"
+const forceSkips = "the node is not drained first, and its replicas count as lost; they are made anew from the others of their groups, where a server can take them"
 
 func nodeRemove(con *console, c *cli.Context) error {
 	if err := wantArgs(c, 1, anyNumber); err != nil {

@@ -23,7 +23,7 @@ func TestShowPlan(t *testing.T) {
    1. group 1: add a learner on n5: n4 is draining
       quorum 2 of 3 voters, 3 live; one more lost node stops nothing
   new replicas are sent 1.5 MiB
-  --force skips a safety rule: the node is not drained first, and its replicas count as lost; they are made anew from the others of their groups
+  --force skips a safety rule: the node is not drained first, and its replicas count as lost; they are made anew from the others of their groups, where a server can take them
   problem: group 2 has 2 of 3 replicas that may stay\x1b[2J
    remedy: add a node
 `

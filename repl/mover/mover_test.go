@@ -64,6 +64,24 @@ func TestDeadNodeIsReplacedAtRest(t *testing.T) {
 	}
 }
 
+// A node that is removed by force leaves a cluster of three, although nobody can take its
+// place: only then may a new host have its name and address. It gets the replicas that
+// are missing.
+func TestForcedRemovalNeedsNoSpareNode(t *testing.T) {
+	w := calmWorld(t, 3, 8)
+	if !w.die(2, true) {
+		t.Fatal("node 2 can't die")
+	}
+	id := w.order(shardmap.NewJob{Kind: shardmap.JobRemove, Node: 2, Force: true})
+	w.until("the node is removed", 5*time.Minute, w.idle)
+	if j := w.job(id); j.State != shardmap.JobDone || len(w.table.Nodes) != 2 {
+		w.fail("the removal ends as %+v", j)
+	}
+	w.join(4)
+	w.until("the new node has its share", 5*time.Minute, w.idle)
+	w.asSet()
+}
+
 func TestDrainRemoveJoin(t *testing.T) {
 	w := calmWorld(t, 4, 12)
 	id := w.order(shardmap.NewJob{Kind: shardmap.JobDrain, Node: 2})

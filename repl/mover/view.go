@@ -84,7 +84,9 @@ func (v *view) node(row *shardmap.TableNode) {
 		k.Draining = false
 	}
 	switch {
-	case runs(shardmap.JobRemove) && (j.Force || v.held[id] == 0):
+	case runs(shardmap.JobRemove) && j.Force:
+		k.Health = plan.Gone
+	case runs(shardmap.JobRemove) && v.held[id] == 0:
 		// With nothing left there that votes it is not to get its copy of the table again.
 		k.Health = plan.Dead
 	case runs(shardmap.JobReplace) && bug("replacement for a node that is back"):

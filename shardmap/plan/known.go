@@ -25,6 +25,10 @@ const (
 	Dead Health = 2
 	// Joining: it is in the table and can't hold replicas yet. Left when it can.
 	Joining Health = 3
+	// Gone: a person has said that it is dead for good, and is to leave the table. What it
+	// holds is given up even where no other node can take its place: a voter that never
+	// answers again spares its group no loss. Left with its line in the table.
+	Gone Health = 4
 )
 
 // Node is what is known of a node beyond its line in the table.

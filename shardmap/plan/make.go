@@ -203,6 +203,8 @@ func newCluster(t *shardmap.Table, known *Known, s Settings) *cluster {
 		switch {
 		case k.Health == Dead:
 			n.away = "is dead"
+		case k.Health == Gone:
+			n.away = "is gone for good"
 		case k.Draining:
 			n.away = "is being drained"
 		case row.Role != shardmap.NodeServer:

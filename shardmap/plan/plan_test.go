@@ -64,6 +64,20 @@ func TestPlansAreShown(t *testing.T) {
 			w.addGroup(1, 2, 3)
 			w.known.Nodes[3] = Node{Health: Dead}
 		}, "", "group 1 has 2 of 3 replicas that may stay; add a node"},
+		{"nobody can take the place of what is given up", 3, noZone, three, func(w *world) {
+			w.addGroup(1, 2, 3)
+			w.known.Nodes[3] = Node{Health: Gone}
+		}, "group 1: remove n3: n3 is gone for good, and no other node can take its place", ""},
+		{"given up, and another node can take its place", 4, noZone, three, func(w *world) {
+			w.addGroup(1, 2, 3)
+			w.known.Nodes[3] = Node{Health: Gone}
+		}, `group 1: add a learner on n4: n3 is gone for good
+			group 1: promote n4 in place of n3: n3 is gone for good`, ""},
+		{"one is given up, and nobody can take what is to be drained", 3, noZone, three, func(w *world) {
+			w.addGroup(1, 2, 3)
+			w.known.Nodes[2] = Node{Draining: true}
+			w.known.Nodes[3] = Node{Health: Gone}
+		}, "group 1: remove n3: n3 is gone for good, and no other node can take its place", "group 1 has 2 of 3 replicas that may stay; add a node"},
 		{"nobody can take what is to be drained", 3, noZone, three, func(w *world) {
 			w.addGroup(1, 2, 3)
 			w.known.Nodes[1] = Node{Draining: true}

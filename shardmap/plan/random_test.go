@@ -3,7 +3,9 @@ package plan
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -103,7 +105,7 @@ func (w *world) settled(s Settings, last *Plan) error {
 			if r.Role != shardmap.ReplicaVoter {
 				continue
 			}
-			if !there || k.Health == Dead || k.Draining || n.Role != shardmap.NodeServer || w.state(g.ID, r.Replica) == Lost {
+			if !there || k.Health == Dead || k.Health == Gone || k.Draining || n.Role != shardmap.NodeServer || w.state(g.ID, r.Replica) == Lost {
 				return fmt.Errorf("group %d still has a voter on %s, and nothing is said", g.ID, r.Node)
 			}
 			prefers = prefers || r.Node == g.Preferred
@@ -148,6 +150,14 @@ func randomWorld(seed int) (*world, Settings) {
 	for range r.IntN(4) {
 		n := raft.NodeID(1 + r.IntN(nodes))
 		w.known.Nodes[n] = []Node{{Health: Dead}, {Health: Dead}, {Health: Silent}, {Health: Joining}, {Draining: true}, {Draining: true}, {Health: Silent, Draining: true}}[r.IntN(7)]
+	}
+	if r.IntN(4) == 0 {
+		for _, id := range slices.Sorted(maps.Keys(w.known.Nodes)) {
+			if w.known.Nodes[id].Health == Dead {
+				w.known.Nodes[id] = Node{Health: Gone}
+				break
+			}
+		}
 	}
 	if r.IntN(6) == 0 {
 		w.table.Nodes[r.IntN(nodes)].Role = shardmap.NodeClient

@@ -12,7 +12,14 @@ func (c *cluster) problem(g *group, remedy, format string, a ...any) {
 
 // gone reports whether m never counts again, as far as anybody knows.
 func (c *cluster) gone(m member) bool {
-	return m.node == nobody || m.state == Lost || c.known.Nodes[m.at].Health == Dead
+	return m.node == nobody || m.state == Lost || c.known.Nodes[m.at].Health == Dead || c.givenUp(m)
+}
+
+// givenUp reports whether m goes although no other node can take its place. Were it to
+// wait for one, the row of its node would keep the host out that is to take its place, for
+// as long as that has the name or the address of the old one.
+func (c *cluster) givenUp(m member) bool {
+	return m.node != nobody && c.known.Nodes[m.at].Health == Gone
 }
 
 // blame says for a person why m has to go.
@@ -139,7 +146,11 @@ func (c *cluster) settle(g *group) {
 		c.place(g, n)
 	}
 	c.leave(g, size)
-	if has := len(g.want) - c.lame(g); has < c.target(g) {
+	has := len(g.want) - c.lame(g)
+	if short := size - len(g.want); short > 0 && slices.ContainsFunc(g.bad, c.givenUp) {
+		has += short // that is what was asked for
+	}
+	if has < c.target(g) {
 		c.problem(g, RemedyAdd, "has %d of %d replicas that may stay", has, c.target(g))
 	} else if i := slices.IndexFunc(g.members, func(m member) bool { return m.wanted }); i >= 0 {
 		c.problem(g, "wait for its other voters, or until they count as dead", "keeps a voter for now although %s", c.blame(g.members[i]))
@@ -190,7 +201,8 @@ func (c *cluster) size(g *group) (size int) {
 
 // leave decides what becomes of voters that should go while nobody can take their
 // place. One whose promises are lost is made anew on its own node; of the others the
-// least urgent stay, so that the group is never smaller for want of a node.
+// least urgent stay, so that the group is never smaller for want of a node. One that is
+// given up goes all the same: without it the group survives no fewer losses.
 func (c *cluster) leave(g *group, size int) {
 	for i := len(g.bad) - 1; i >= 0 && len(g.want) < size; i-- {
 		if m := g.bad[i]; m.state == Lost && m.node != nobody && c.nodes[m.node].takes && g.renew == nobody {
@@ -201,7 +213,7 @@ func (c *cluster) leave(g *group, size int) {
 	stay := size - len(g.want)
 	for i := len(g.bad) - 1; i >= 0 && stay > 0; i-- {
 		m := g.bad[i]
-		if m.node == g.renew && m.node != nobody {
+		if m.node == g.renew && m.node != nobody || c.givenUp(m) {
 			continue
 		}
 		for j := range g.members {

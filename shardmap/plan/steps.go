@@ -141,6 +141,9 @@ func (w *writer) group(g *group) {
 	}
 	if len(outs) > 0 {
 		s := Step{Kind: Remove, Why: g.why}
+		if s.Why == "" { // the number of voters is not to change: they are given up
+			s.Why = c.blame(outs[0]) + ", and no other node can take its place"
+		}
 		for _, m := range outs {
 			s.Out = append(s.Out, w.place(m))
 		}
