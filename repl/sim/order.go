@@ -239,6 +239,9 @@ func (x *order) kill() {
 	n.dead = true
 }
 
+// nudgeEvery is how often something is ordered so that a cancelled repair is begun again.
+const nudgeEvery = 30 * time.Second
+
 // settle lets what is paused go on, and gives the groups room, so that all can end.
 func (x *order) settle() {
 	if !x.active {
@@ -246,10 +249,7 @@ func (x *order) settle() {
 	}
 	c := x.c
 	c.note(0, "orders end: what is paused goes on")
-	// A cancelled repair is begun again once something else is ordered.
-	if lead := c.leaderOf(1); lead != nil {
-		x.job(shardmap.NewJob{Kind: shardmap.JobPromote, Node: lead.id, Group: 1})
-	}
+	var nudge time.Duration
 	c.until("each job has ended, and the movers have nothing left to do", movedWithin, func() bool {
 		t, lead := c.newestTable(), c.leaderOf(0)
 		if t == nil || lead == nil {
@@ -278,10 +278,20 @@ func (x *order) settle() {
 			}
 			x.give(shardmap.AppendSetting(nil, &shardmap.Setting{Name: "replicas", Value: "3"}))
 		}
-		if slices.ContainsFunc(t.Jobs, func(j shardmap.Job) bool { return !j.State.Finished() }) && x.servers(t) >= x.most(t) || !lead.moves.core.Leads() {
+		under := slices.ContainsFunc(t.Jobs, func(j shardmap.Job) bool { return !j.State.Finished() })
+		if under && x.servers(t) >= x.most(t) || !lead.moves.core.Leads() {
 			return false
 		}
-		return lead.moves.core.Idle(lead.ticks.now())
+		if lead.moves.core.Idle(lead.ticks.now()) {
+			return true
+		}
+		// A repair that was cancelled is begun again once something else is ordered. That
+		// order may get lost, with a leader, so it is given until it helps.
+		if first := c.leaderOf(1); !under && first != nil && c.now >= nudge {
+			nudge = c.now + nudgeEvery
+			x.job(shardmap.NewJob{Kind: shardmap.JobPromote, Node: first.id, Group: 1})
+		}
+		return false
 	})
 	x.asSet()
 }
