@@ -13,6 +13,20 @@ import (
 // it is.
 var ErrNotNow = errors.New("refused")
 
+// NoMember is the error of a plan from the report of a node that is not in the newest
+// table: it was removed, or it joined and no other survivor has heard of that. It wraps
+// [ErrNotNow].
+type NoMember struct {
+	Node   ID
+	Newest ID // the node whose table is the newest
+}
+
+func (e *NoMember) Error() string {
+	return fmt.Sprintf("%v: node %s is not in the newest table, that of node %s: leave its report out", ErrNotNow, e.Node, e.Newest)
+}
+
+func (e *NoMember) Unwrap() error { return ErrNotNow }
+
 // Inspect reads a data directory whose node is stopped, and changes nothing. The caller
 // holds the directory's lock.
 //

@@ -234,7 +234,7 @@ func survey(reports []*Report, takeDamaged bool) (*surveyed, error) {
 	s.table, s.meta = t, &t.Meta
 	for _, r := range s.reports {
 		if _, ok := t.Node(raft.NodeID(r.Node)); !ok {
-			return nil, fmt.Errorf("make a plan: %w: node %s is not in the newest table, that of node %s: leave its report out", ErrNotNow, r.Node, best.Node)
+			return nil, fmt.Errorf("make a plan: %w", &NoMember{Node: r.Node, Newest: best.Node})
 		}
 	}
 	return s, nil

@@ -8,8 +8,10 @@ import (
 
 	"muster/logstore"
 	"muster/logstore/vfs"
+	"muster/raft"
 	"muster/repl/machine"
 	"muster/repl/rescue"
+	"muster/shardmap"
 )
 
 // A run with [Options.Lose] ends differently: at some moment under faults all processes
@@ -124,7 +126,11 @@ func (l *loss) makePlan() bool {
 	if len(l.reports) == 0 {
 		return false
 	}
-	p, err := rescue.Make(l.reports, rescue.Options{ID: l.c.chance.next() | 1, DropLost: true, TakeDamaged: l.c.chance.below(2) == 0})
+	o := rescue.Options{ID: l.c.chance.next() | 1, DropLost: true, TakeDamaged: l.c.chance.below(2) == 0}
+	p, err := rescue.Make(l.reports, o)
+	for stranger := (*rescue.NoMember)(nil); errors.As(err, &stranger); p, err = rescue.Make(l.reports, o) {
+		l.leaveOut(stranger)
+	}
 	if errors.Is(err, rescue.ErrNotNow) {
 		l.c.note(0, "no plan: %v", err)
 		for _, r := range l.reports {
@@ -144,6 +150,24 @@ func (l *loss) makePlan() bool {
 		l.c.result.Recovered[g.Action]++
 	}
 	return true
+}
+
+// leaveOut leaves out a survivor that the newest table does not have, as the error asks
+// for.
+func (l *loss) leaveOut(e *rescue.NoMember) {
+	l.c.note(0, "%v", e)
+	for _, r := range l.reports {
+		if r.Node != e.Newest {
+			continue
+		}
+		if t, err := shardmap.ReadTable(r.Table); err != nil {
+			l.c.fail("%v: %v", e, err)
+		} else if _, ok := t.Node(raft.NodeID(e.Node)); ok {
+			l.c.fail("%v, and it is there", e)
+		}
+	}
+	l.survivors = slices.DeleteFunc(l.survivors, func(n *node) bool { return n == l.node(e.Node) })
+	l.reports = slices.DeleteFunc(l.reports, func(r *rescue.Report) bool { return r.Node == e.Node })
 }
 
 // node returns the survivor of an id.
