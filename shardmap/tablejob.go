@@ -147,7 +147,7 @@ func busy(t *Table, j *Job) error {
 	case ofOneGroup:
 		object = j.Group.String()
 	}
-	return &Refusal{Kind: RefusedConflict, Object: object, Found: fmt.Sprintf("job %d, a %s, is %s", j.ID, j.Kind, j.State), Next: fmt.Sprintf("muster job wait %d, or muster job cancel %d", j.ID, j.ID)}
+	return &Refusal{Kind: RefusedConflict, Object: object, Found: fmt.Sprintf("job %d (%s) is %s", j.ID, j.Kind, j.State), Next: fmt.Sprintf("muster job wait %d, or muster job cancel %d", j.ID, j.ID)}
 }
 
 // about returns the place of an unfinished job, or the refusal of a command about it.
