@@ -112,8 +112,8 @@ func (c *Core) learn(now time.Duration, a uint64, from raft.NodeID, r *Report) {
 		g.told, g.members, g.from = told, m, from
 	}
 	for id, g := range c.groups {
-		if g.told != nil && g.from == from && !said[id] {
-			g.told = nil // it is led elsewhere now
+		if g.from == from && !said[id] && (g.told != nil || a > g.floor) {
+			g.told, g.from = nil, 0 // it is led elsewhere now
 			c.look.all(now)
 			c.due = true
 		}

@@ -114,7 +114,9 @@ func (v *view) group(row *shardmap.TableGroup) {
 	g := c.of(row.ID)
 	g.watched = false
 	if g.told == nil || g.told.Incarnation != row.Incarnation {
-		v.missing = true
+		// Whoever led it last most likely still does, and is asked soon. The looks at all
+		// nodes, for who leads it otherwise, become rare while there are many.
+		v.missing, g.watched = true, true
 		v.moving[row.ID] = g.flight != 0
 		v.unsure = v.unsure || g.flight != 0 || v.now < g.sureAt
 		return

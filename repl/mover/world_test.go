@@ -38,6 +38,8 @@ type world struct {
 	acts   int
 	adds   int // replicas that were added to data groups, and those of them that never voted
 	wasted int
+	addsOn map[raft.NodeID]int // adds by node
+	asked  func(a *Action)     // called, if set, with each action of a core
 	// planted, if set, is the planted bug that the world is to find: it fails by a panic
 	// with what is broken.
 	planted *string
@@ -79,7 +81,7 @@ type event struct {
 }
 
 func newWorld(t *testing.T, seed uint64, nodes, groups int) *world {
-	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 7)), nodes: map[raft.NodeID]*testNode{}, groups: map[raft.GroupID]*testGroup{}, made: map[shardmap.JobKind]int{}}
+	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 7)), nodes: map[raft.NodeID]*testNode{}, groups: map[raft.GroupID]*testGroup{}, addsOn: map[raft.NodeID]int{}, made: map[shardmap.JobKind]int{}}
 	f := shardmap.Found{Cluster: "w", ClusterID: 1, Level: Level, ValueMax: 1 << 20, Groups: groups}
 	for i := range nodes {
 		f.Nodes = append(f.Nodes, w.addNode(raft.NodeID(i+1)))
@@ -247,6 +249,9 @@ func (w *world) after(d time.Duration, f func()) { w.later = append(w.later, eve
 // carry does one action of a core, as badly as the world allows.
 func (w *world) carry(by *testNode, a Action) {
 	w.acts++
+	if w.asked != nil {
+		w.asked(&a)
+	}
 	core, ended := by.core, false
 	end := func(err error) {
 		if by.core == core && by.up {
@@ -395,6 +400,7 @@ func (w *world) change(a *Action) error {
 		next.Learners = append(next.Learners, raft.Member{Replica: next.Next, Node: n.Node, Goal: n.Goal})
 		if a.Group != 0 {
 			w.adds++
+			w.addsOn[n.Node]++
 		}
 		g.full[next.Next] = w.now + time.Duration(w.rnd.IntN(3000))*time.Millisecond
 		next.Next++
