@@ -9,6 +9,7 @@ import (
 
 	"muster/raft"
 	"muster/raft/quorum"
+	"muster/repl/mover"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -20,10 +21,6 @@ import (
 // jobStuckAfter is how long a running job may show no progress before a person should look
 // at it. A large replica is on its way for minutes.
 const jobStuckAfter = 10 * time.Minute
-
-// jobsLevel is the level of commands from which on the meta group's leader moves replicas by
-// itself.
-const jobsLevel = 3
 
 // jobWatch remembers since when each running job has been where it is, by this node's own
 // clock: the table has no times.
@@ -135,7 +132,7 @@ func (o *outlook) replacements() map[raft.NodeID]string {
 }
 
 func (o *outlook) replacement(n *wire.StatusNode) string {
-	if o.table.Level < jobsLevel {
+	if o.table.Level < mover.Level {
 		return "" // nobody replaces it by itself
 	}
 	if j := o.jobAbout(n.ID, shardmap.JobReplace, shardmap.JobRemove); j != nil {
@@ -229,7 +226,7 @@ func (o *outlook) short() []wire.Problem {
 	}
 	p := wire.Problem{What: fmt.Sprintf("%s too few replicas: the least is %d that vote and live, of %d that are wanted", named(groups, "has", "have"), least, want),
 		Remedy: "wait: they are made by themselves; muster job list shows how far that is"}
-	if o.table.Level < jobsLevel {
+	if o.table.Level < mover.Level {
 		p.Remedy = "start the newer muster on all nodes: replicas are made by themselves then"
 	}
 	return []wire.Problem{p}

@@ -295,8 +295,8 @@ func (l *leader) settleMembership() {
 	}
 }
 
-// promote makes voters of the learners that are to vote and have caught up. It runs with the heartbeats, so that replicas that were added together are mostly
-// promoted together.
+// promote makes voters of the learners that are to vote and have caught up. It runs with
+// the heartbeats, so that replicas that were added together are mostly promoted together.
 func (l *leader) promote() {
 	r := l.replica
 	m := r.members.now()

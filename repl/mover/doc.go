@@ -27,6 +27,7 @@
 // # Where to look
 //
 // core.go has the calls, look.go what is known of groups and when it is asked for, view.go
-// the moment that a decision is made for, decide.go the decision, joblife.go the beginning and end of
-// jobs, groupjob.go what a person does to one group, preview.go what is shown before. docs/decisions/0016-mover.md says why.
+// the moment that a decision is made for, decide.go the decision, joblife.go the beginning
+// and end of jobs, groupjob.go what a person does to one group, preview.go what is shown
+// before. docs/decisions/0016-mover.md says why.
 package mover

@@ -13,7 +13,7 @@ func (w *work) byHand() {
 	w.waitsFor = map[uint64]string{}
 	for i := range w.table.Jobs {
 		j := &w.table.Jobs[i]
-		if !ofGroup(j.Kind) || j.State != shardmap.JobRunning {
+		if !j.Kind.AboutGroup() || j.State != shardmap.JobRunning {
 			continue
 		}
 		row, ok := w.table.Group(j.Group)
@@ -76,7 +76,7 @@ func (w *work) oneByHand(j *shardmap.Job, row *shardmap.TableGroup, node *shardm
 			return
 		case !learns:
 			ch.Add = []raft.NewMember{{Node: j.Node, Goal: raft.GoalCopy}}
-		case !g.caughtUp(l.Replica) || bad != 0:
+		case !g.caughtUp(l.Replica) || bad != plan.Intact:
 			w.waitsFor[j.ID] = fmt.Sprintf("waits until %s has what the group has", node.Name)
 			return
 		case node.Role == shardmap.NodeServer:

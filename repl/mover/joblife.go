@@ -3,6 +3,7 @@ package mover
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"muster/raft"
@@ -12,9 +13,8 @@ import (
 
 // What jobs end with, and wait for. The table keeps it, and people read it.
 const (
-	whyBack    = "the node is back"
-	whyLeft    = "the node has left the cluster"
-	whyTextMax = 255 // bytes, as the table keeps
+	whyBack = "the node is back"
+	whyLeft = "the node has left the cluster"
 )
 
 // declineMax is for how long an automatic job that a person cancelled is not begun again,
@@ -43,8 +43,10 @@ func (w *work) finish(j *shardmap.Job, s shardmap.JobState, why string) {
 	w.c.propose(w.now, fmt.Sprintf("finish %d", j.ID), append1(shardmap.AppendJobState(nil, &shardmap.SetJobState{ID: j.ID, State: s, Why: short(why)})))
 }
 
-// short cuts a text to what the table keeps.
-func short(s string) string { return s[:min(len(s), whyTextMax)] }
+// short cuts a text to what the table keeps, and cuts through no character.
+func short(s string) string {
+	return strings.ToValidUTF8(s[:min(len(s), shardmap.TableTextMax)], "")
+}
 
 // note notes when jobs were first seen to have ended.
 func (m *jobMemory) note(now time.Duration, t *shardmap.Table) {

@@ -10,8 +10,8 @@ import (
 )
 
 // Preview returns what would be done after a command to the meta group, by what is known
-// now, without doing it, and the index of the table that it is made from. The error is ErrNotLeading, of the bytes, or the refusal that
-// the command would meet.
+// now, without doing it, and the index of the table that it is made from. The error is
+// ErrNotLeading, of the bytes, or the refusal that the command would meet.
 func (c *Core) Preview(now time.Duration, command []byte) (p plan.Plan, index uint64, err error) {
 	if !c.active() {
 		return p, 0, ErrNotLeading
@@ -22,7 +22,7 @@ func (c *Core) Preview(now time.Duration, command []byte) (p plan.Plan, index ui
 		return p, 0, err
 	}
 	v := c.peek(now, t)
-	if j := newestJob(t, func(j *shardmap.Job) bool { return j.ID > c.table.Index && !j.State.Finished() }); j != nil && ofGroup(j.Kind) {
+	if j := newestJob(t, func(j *shardmap.Job) bool { return j.ID > c.table.Index && !j.State.Finished() }); j != nil && j.Kind.AboutGroup() {
 		return v.byHandPlan(j), index, nil
 	}
 	b := plan.BalanceOff

@@ -59,16 +59,11 @@ func (c *Core) view(now time.Duration, t *shardmap.Table) *view {
 func jobOf(t *shardmap.Table, n raft.NodeID) *shardmap.Job {
 	for i := range t.Jobs {
 		// Those of a group name a node too, and are not about it.
-		if j := &t.Jobs[i]; !j.State.Finished() && j.Node == n && !ofGroup(j.Kind) {
+		if j := &t.Jobs[i]; !j.State.Finished() && j.Node == n && !j.Kind.AboutGroup() {
 			return j
 		}
 	}
 	return nil
-}
-
-// ofGroup reports whether jobs of a kind are about one group that a person chose.
-func ofGroup(k shardmap.JobKind) bool {
-	return k == shardmap.JobAdd || k == shardmap.JobDel || k == shardmap.JobPromote
 }
 
 // node notes what is known of a node.
@@ -127,7 +122,7 @@ func (v *view) group(row *shardmap.TableGroup) {
 		return
 	}
 	rows := recorded(&g.members)
-	if !same(rows, row.Replicas) {
+	if !slices.Equal(rows, row.Replicas) {
 		if g.told.At.Index <= row.Seen.Index {
 			// A later leader has told of a later membership.
 			g.told, v.missing = nil, true
@@ -228,5 +223,3 @@ func recorded(m *raft.Membership) []shardmap.TableReplica {
 	slices.SortFunc(rows, func(a, b shardmap.TableReplica) int { return cmp.Compare(a.Replica, b.Replica) })
 	return rows
 }
-
-func same(a, b []shardmap.TableReplica) bool { return slices.Equal(a, b) }

@@ -26,6 +26,7 @@
 // known.go has what comes in, step.go what comes out. make.go shows the order
 // of the parts: repair.go decides what a group lacks, spread.go where a replica
 // may stand, even.go evens out replicas, thrift.go takes back needless moves,
-// leaders.go evens out leaders, meta.go does the meta group, steps.go turns the difference into steps. recheck.go looks at a step
-// again. docs/decisions/0015-placement.md says why it is done so.
+// leaders.go evens out leaders, meta.go does the meta group, steps.go turns the difference
+// into steps. recheck.go looks at a step again. docs/decisions/0015-placement.md says why
+// it is done so.
 package plan
