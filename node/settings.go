@@ -67,7 +67,7 @@ var Settings = []Setting{
 		func(c *Config, v []string) (err error) { c.Standby, err = truth(v[0]); return }},
 	{"role", Text, "server", "the `ROLE` in which a host joins a cluster: a server holds keys and votes, a client never votes; a member ignores it",
 		func(c *Config, v []string) (err error) { c.Role, err = role(v[0]); return }},
-	{"label", Pairs, "", "a label `K=V` of this node, shown by node list; may be given several times",
+	{"label", Pairs, "", "a label `K=V` of this node, shown by node list; replicas are spread over the values of the label zone; may be given several times",
 		func(c *Config, v []string) (err error) { c.Labels, err = labels(v); return }},
 	{"scrub", Number, "1048576", "read the disk again at `BYTES` per second, to find rot while there are copies; 0 turns it off",
 		func(c *Config, v []string) (err error) { c.Scrub, err = number(v[0]); return }},

@@ -34,13 +34,13 @@ With -o json the rows of the nodes, as they were: [{"id":…,"name":…,"addr":�
 	})
 }
 
-const twoForms = "\n\nWith -o json, a line for each job as it ended: "
-
 func nodeDrainCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "drain", Usage: "have the leaders and replicas of nodes go elsewhere", ArgsUsage: "NODE…",
 		Description: `Shows the plan first, and wants --yes. The node stays a member and keeps its copy of the
-table; it gets no replicas until "muster node undrain". NODE is a name or an id.` + twoForms + jobForm,
+table; it gets no replicas until "muster node undrain". NODE is a name or an id.
+
+With -o json, a line for each job as it ended: ` + jobForm,
 		Flags:  orderFlags(),
 		Action: con.action(nodeDrain),
 	})

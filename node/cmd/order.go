@@ -224,9 +224,12 @@ func (s *errand) showPlan(o *order, p *wire.OrderAnswer) {
 	if o.skips != "" {
 		s.sayf("  --force skips a safety rule: %s", o.skips)
 	}
-	for _, x := range p.Problems {
+	for i, x := range p.Problems {
 		s.sayf("  problem: %s", x.What)
-		s.sayf("   remedy: %s", x.Remedy)
+		// Mostly all groups have the same one.
+		if i+1 == len(p.Problems) || p.Problems[i+1].Remedy != x.Remedy {
+			s.sayf("   remedy: %s", x.Remedy)
+		}
 	}
 }
 

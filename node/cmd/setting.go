@@ -133,6 +133,9 @@ func settingSet(con *console, c *cli.Context) error {
 		return err
 	}
 	o := &order{what: "set " + r.Name + " to " + set.Value, command: command}
+	if set.Value == "" {
+		o.what = "set " + r.Name + " back to " + r.Default
+	}
 	index := uint64(0)
 	if changesGroups(r.Name) {
 		if index, err = s.agreedIndex(c, o); err != nil {
