@@ -18,14 +18,17 @@ func TestShowPlan(t *testing.T) {
 	s := &errand{console: &console{err: &stderr}}
 	s.showPlan(&order{what: "remove node n4", skips: forceSkips}, &wire.OrderAnswer{Index: 231, Bytes: 3 << 19,
 		Steps:    []wire.OrderStep{{Text: "group 1: add a learner on n5: n4 is draining", Risk: "quorum 2 of 3 voters, 3 live; one more lost node stops nothing"}},
-		Problems: []wire.Problem{{What: "group 2 has 2 of 3 replicas that may stay\x1b[2J", Remedy: "add a node"}}})
+		Problems: []wire.Problem{{What: "group 2 has 2 of 3 replicas that may stay\x1b[2J", Remedy: "add a node"}, {What: "group 3 has 2 of 3", Remedy: "add a node"}, {What: "group 4 waits", Remedy: "wait"}}})
 	want := `plan to remove node n4, for the table of index 231:
    1. group 1: add a learner on n5: n4 is draining
       quorum 2 of 3 voters, 3 live; one more lost node stops nothing
   new replicas are sent 1.5 MiB
   --force skips a safety rule: the node is not drained first, and its replicas count as lost; they are made anew from the others of their groups, where a server can take them
   problem: group 2 has 2 of 3 replicas that may stay\x1b[2J
+  problem: group 3 has 2 of 3
    remedy: add a node
+  problem: group 4 waits
+   remedy: wait
 `
 	if stderr.String() != want {
 		t.Errorf("got\n%swant\n%s", &stderr, want)

@@ -204,7 +204,7 @@ func recoverPlan(con *console, c *cli.Context) error {
 	if shown, err := con.fileOut(c, b, asJSON); err != nil || shown {
 		return err
 	}
-	return printPlan(con, p)
+	return printPlan(con.out, p)
 }
 
 // readAll reads a file that a command line names.
@@ -227,10 +227,10 @@ func randomID() uint64 {
 	return max(1, binary.LittleEndian.Uint64(b[:]))
 }
 
-func printPlan(con *console, p *rescue.Plan) error {
-	con.line("plan %s for cluster %q: %d nodes survive, %d count as gone for good; the cluster's id becomes %s", p.ID, p.Cluster, len(p.Survivors), len(p.Gone), p.To)
-	con.line("")
-	nodes := newTable(con.out, "NODE", "ADDR", "ID", "")
+func printPlan(out *output, p *rescue.Plan) error {
+	out.line("plan %s for cluster %q: %s, %d count as gone for good; the cluster's id becomes %s", p.ID, p.Cluster, surviving(len(p.Survivors)), len(p.Gone), p.To)
+	out.line("")
+	nodes := newTable(out, "NODE", "ADDR", "ID", "")
 	for _, s := range p.Survivors {
 		text := "survives"
 		if s.Doubt != "" {
@@ -244,13 +244,20 @@ func printPlan(con *console, p *rescue.Plan) error {
 	if err := nodes.Flush(); err != nil {
 		return err
 	}
-	con.line("")
-	groups := newTable(con.out, "GROUP", "", "FROM", "MAY BE LOST")
+	out.line("")
+	groups := newTable(out, "GROUP", "", "FROM", "MAY BE LOST")
 	for i := range p.Groups {
 		g := &p.Groups[i]
 		groups.row(number(g.Group), actionText(g), sourceText(p, g), g.Loss)
 	}
 	return groups.Flush()
+}
+
+func surviving(n int) string {
+	if n == 1 {
+		return "1 node survives"
+	}
+	return fmt.Sprintf("%d nodes survive", n)
 }
 
 func actionText(g *rescue.GroupPlan) string {
@@ -310,21 +317,16 @@ func recoverApply(con *console, c *cli.Context) error {
 		return err
 	}
 	node := rescue.ID(id.Node)
-	if !asJSON && standing != rescue.Applied {
-		if err := printPlan(con, p); err != nil {
+	if standing != rescue.Applied {
+		out := con.out
+		if asJSON {
+			out = newOutput(con.err) // standard output is JSON or empty
+		}
+		if err := printPlanHere(out, p, node, dir); err != nil {
 			return err
 		}
-		con.line("")
-		con.line("here, in %s of %s:", dir, p.Survivor(node).Name)
-		for _, text := range p.At(node) {
-			con.line("  %s", text)
-		}
-		con.line("")
 	}
 	if standing != rescue.Applied && !c.Bool("yes") {
-		if err := con.flush(); err != nil {
-			return err
-		}
 		return withStatus(exitNotConfirmed, "nothing was changed: keep a copy of %s, and give --yes", dir)
 	}
 	if err := rescue.Apply(vfs.OS{}, dir, p, rescue.ApplyOptions{Mark: randomID(), Chance: randomID()}); err != nil {
@@ -337,4 +339,21 @@ func recoverApply(con *console, c *cli.Context) error {
 		return con.line("plan %s was applied to %s before; start the node", p.ID, dir)
 	}
 	return con.line("plan %s is applied to %s; apply it on the other survivors, then start them", p.ID, dir)
+}
+
+// printPlanHere prints a plan, and what it changes in the directory of one survivor.
+func printPlanHere(out *output, p *rescue.Plan, node rescue.ID, dir string) error {
+	if err := printPlan(out, p); err != nil {
+		return err
+	}
+	out.line("")
+	out.line("here, in %s of %s:", dir, p.Survivor(node).Name)
+	for _, text := range p.At(node) {
+		out.line("  %s", text)
+	}
+	out.line("")
+	if err := out.Flush(); err != nil {
+		return fmt.Errorf("write output: %w", err)
+	}
+	return nil
 }

@@ -234,6 +234,9 @@ func TestRecoverFromOneOfThree(t *testing.T) {
 	if r := c.run("recover", "apply", c.plan, "--data", data); r.status != exitNotConfirmed || !strings.Contains(r.stdout, "group 0 begins anew") || !strings.Contains(r.stderr, "--yes") {
 		t.Errorf("without --yes: status %d, %s%s", r.status, r.stdout, r.stderr)
 	}
+	if r := c.run("recover", "apply", c.plan, "--data", data, "-o", "json"); r.status != exitNotConfirmed || r.stdout != "" || !strings.Contains(r.stderr, "group 0 begins anew") {
+		t.Errorf("without --yes, in JSON: status %d, %s%s", r.status, r.stdout, r.stderr)
+	}
 	c.apply()
 	c.has(c.at(2), keys...)
 	c.run("recover", "plan", filepath.Join(c.dir, "n3.json"), "--out", c.plan).refused(t, exitRefused, "there is such a file")
