@@ -51,9 +51,8 @@ type Core struct {
 
 	// Of this leadership.
 	leads   bool
-	since   time.Duration // when it began
-	number  uint64        // of the last action; it goes on over leaderships
-	actions []Action      // that the next Turn returns
+	number  uint64   // of the last action; it goes on over leaderships
+	actions []Action // that the next Turn returns
 	flights map[uint64]*flight
 	says    map[string]*said // by what they are about
 	look    look
@@ -70,7 +69,7 @@ type Core struct {
 
 // contact is what is known of another node.
 type contact struct {
-	heard  time.Duration // when it was last heard of, or this leadership began
+	heard  time.Duration // when it was last heard of, or this leader had the first reason to listen
 	ever   bool
 	silent bool
 	asking uint64 // the Ask that has not ended; 0: none
@@ -99,7 +98,7 @@ func (c *Core) Lead(now time.Duration, leads bool) {
 		return
 	}
 	c.forget()
-	c.leads, c.since = leads, now
+	c.leads = leads
 	c.look.all(now)
 }
 
@@ -116,7 +115,8 @@ func (c *Core) Table(_ time.Duration, t *shardmap.Table) {
 func (c *Core) Heard(now time.Duration, n raft.NodeID, ago time.Duration, ever bool) {
 	k := c.nodes[n]
 	if k == nil {
-		k = &contact{heard: c.since, silent: true}
+		// The time begins now: nodes join while this node leads, too.
+		k = &contact{heard: now, silent: true}
 		c.nodes[n] = k
 	}
 	if ever && (now-ago > k.heard || !k.ever) {
