@@ -14,10 +14,10 @@ import (
 // outlookCase is a cluster of nodes n1, n2 …, and of groups 0, 1 …, each with the nodes of
 // its voters.
 type outlookCase struct {
-	nodes, groups int
-	voters        [][]raft.NodeID
-	dead          raft.NodeID // that was last heard of a minute ago; 0: none is
-	change        func(*shardmap.Table)
+	nodes  int
+	voters [][]raft.NodeID
+	dead   raft.NodeID // that was last heard of a minute ago; 0: none is
+	change func(*shardmap.Table)
 }
 
 func (c *outlookCase) outlook() *outlook {

@@ -72,7 +72,6 @@ type testGroup struct {
 	leader  raft.NodeID
 	electAt time.Duration
 	full    map[raft.ReplicaID]time.Duration // when a learner has caught up
-	applied uint64
 }
 
 type event struct {

@@ -99,7 +99,7 @@ var plantedBugs = []struct {
 // needs has the faults without which a bug is never met, of bugs that are met seldom
 // with them: every run that looks for one has them. Each run still draws all others.
 var needs = map[string][]Fault{
-	"snapshot over newer state":          {SnapshotTwice, SnapshotLate, DiskSlow, DiskStuck},
+	"snapshot over newer state":          {SnapshotTwice, SnapshotLate, DiskSlow, DiskStuck, Members, OlderLife},
 	"segment header unchecked":           {BitFlip},
 	"blank replica with a membership":    {Members},
 	"replica made later not held":        {Members, OlderLife},
