@@ -153,14 +153,16 @@ func (t *truth) isCommitted(x *config) bool {
 	return isQuorum(&x.members, t.durable(x.id))
 }
 
-// durable returns a function that reports which replicas have an entry on disk.
+// durable returns a function that reports which replicas have an entry on disk. One whose
+// node runs in doubt also counts with what it had before it forgot: an acknowledgement
+// from then may be counted until the leader hears of the new life, and that neither votes
+// nor acknowledges before it has it all back.
 func (t *truth) durable(id raft.LogID) func(raft.Member) bool {
 	return func(o raft.Member) bool {
-		s := t.c.nodes[o.Node-1].ledger.shadows[logstore.Replica{Group: t.group, Incarnation: t.incarnation, ID: o.Replica}]
-		if s == nil || s.removed {
-			return false
-		}
-		return s.holds(t, id)
+		l := &t.c.nodes[o.Node-1].ledger
+		r := logstore.Replica{Group: t.group, Incarnation: t.incarnation, ID: o.Replica}
+		has := func(s *shadow) bool { return s != nil && !s.removed && s.holds(t, id) }
+		return has(l.shadows[r]) || l.doubtful && has(l.forgotten[r])
 	}
 }
 

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"maps"
 	"time"
 
 	"muster/logstore"
@@ -84,6 +85,7 @@ func (l *leave) begun() bool { return l.closing || l.by > 0 }
 func (l *ledger) forget() error {
 	l.forgets = false
 	l.pending = nil
+	l.forgotten = maps.Clone(l.shadows)
 	for r, s := range l.shadows {
 		if !s.removed {
 			l.shadows[r] = &shadow{replica: r}
@@ -117,7 +119,7 @@ func (l *ledger) forget() error {
 // recalls records that a node has learned and caught up with all that it forgot.
 func (l *ledger) recalls() {
 	if l.doubtful && !l.forgets && l.n.host.Doubt().None() {
-		l.doubtful = false
+		l.doubtful, l.forgotten = false, nil
 		l.n.c.note(l.n.index, "is in no doubt any more")
 	}
 }

@@ -16,6 +16,9 @@ type ledger struct {
 	newest   map[logstore.Replica]raft.LogID // the last entry that was applied in this process
 	forgets  bool                            // the next start finds an older directory
 	doubtful bool                            // the node may have to hear all others before it promises anything
+	// forgotten are the shadows before the newest older directory was found, while
+	// doubtful.
+	forgotten map[logstore.Replica]*shadow
 }
 
 // shadow is what a replica must find on its disk: what the synced batches add up to.
