@@ -273,7 +273,17 @@ func TestHostsThatAreRefused(t *testing.T) {
 		})
 		row := other.added(standby.addr)[0]
 		refused(t, "add", &row.Why, wire.CodeWrongCluster, "joins another cluster already", "empty data directory")
-		standby.refusesItself("it joins cluster id", "has the name")
+		// It asks again all the time, and says the reason when it has heard it anew.
+		until(t, "the host says why it is not taken in", func() error {
+			s := standby.client()
+			defer s.Close()
+			_, _, err := s.ask(wire.TypeStatus, 0, new(wire.Empty).Append(nil))
+			if err == nil || !strings.Contains(err.Error(), "has the name") {
+				return fmt.Errorf("it says %v", err)
+			}
+			refused(t, "status of the host", err, wire.CodeNotReady, "it joins cluster id", "has the name")
+			return nil
+		})
 	})
 	t.Run("not reached back", func(t *testing.T) {
 		if wrong := joinsFrom(first, freeAddrs(t, 1)[0]); wrong != "" {
