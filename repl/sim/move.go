@@ -210,7 +210,17 @@ func (x *chaos) move() bool {
 		x.moves++
 		addrs[i] = fmt.Sprintf("%s.%d", addrOf(n.id), x.moves)
 	}
-	if len(movers) > 1 && rnd.below(3) == 0 {
+	// A host that is no member yet keeps its address to itself: a member that took it, and
+	// died with it, would rightly keep the host out.
+	t := c.newestTable()
+	strange := func(n *node) bool {
+		if t == nil {
+			return false
+		}
+		_, ok := t.Node(n.id)
+		return !ok
+	}
+	if len(movers) > 1 && rnd.below(3) == 0 && !slices.ContainsFunc(movers, strange) {
 		for i := range movers {
 			addrs[i] = movers[(i+1)%len(movers)].where.addr
 		}
