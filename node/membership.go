@@ -50,6 +50,32 @@ func metaLead(loop *repl.Loop) (m metaLeading, ok bool) {
 	return m, ok
 }
 
+// ledHere returns why this node can't answer for the meta group, or nil: another node
+// leads it, or this one does not know yet what is committed.
+func (n *Node) ledHere(loop *repl.Loop) *wire.Error {
+	lead, ok := metaLead(loop)
+	switch {
+	case !ok:
+		return n.notReady()
+	case lead.node != n.self().Node:
+		return wire.NotLeader(0, lead.node, n.addrOf(lead.node))
+	case !lead.own:
+		return wire.NotReady("group 0", "its leader does not know yet what is committed", "try again in a moment", wire.BusyRetry)
+	}
+	return nil
+}
+
+// readRequest reads the body of a request, or refuses it: it is broken, or this node has neither
+// a loop nor a table yet.
+func readRequest(c *connection, h wire.Header, r repl.Reply, body []byte, q wire.Body) bool {
+	if err := q.Read(body); err != nil {
+		c.refuse(r, wire.BadBody(h.Type, err))
+		return false
+	}
+	loop, _ := c.ready(r)
+	return loop != nil
+}
+
 // byMember returns the loop for a request of a member, or refuses: before it is known
 // that the connection is that member's own, nothing is done in its name.
 func byMember(c *connection, r repl.Reply) *repl.Loop {

@@ -87,11 +87,7 @@ func hashed(command []byte, p *plan.Plan, index uint64) shownPlan {
 // takeOrder carries out an order, or shows its plan.
 func takeOrder(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	var q wire.Order
-	if err := q.Read(body); err != nil {
-		c.refuse(r, wire.BadBody(h.Type, err))
-		return
-	}
-	if loop, _ := c.ready(r); loop == nil {
+	if !readRequest(c, h, r, body, &q) {
 		return
 	}
 	// Planning takes longer than the reader may be kept from the next frame.
@@ -113,14 +109,8 @@ func (n *Node) admitOrder(q *wire.Order) (*repl.Loop, *wire.Error) {
 	}
 	// First of all: another node's table may be behind, and then whatever it finds wrong
 	// with the order is no answer.
-	lead, ok := metaLead(loop)
-	switch {
-	case !ok:
-		return nil, n.notReady()
-	case lead.node != n.self().Node:
-		return nil, wire.NotLeader(0, lead.node, n.addrOf(lead.node))
-	case !lead.own:
-		return nil, wire.NotReady("group 0", "its leader does not know yet what is committed", "try again in a moment", wire.BusyRetry)
+	if e := n.ledHere(loop); e != nil {
+		return nil, e
 	}
 	return loop, machine.AdmitOrder(q.Command, table)
 }

@@ -53,11 +53,7 @@ func (m *recruiter) beside(c *connection, r repl.Reply, answer func(ctx context.
 // takeJoin answers a host that asks to become a member.
 func takeJoin(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	var q wire.Join
-	if err := q.Read(body); err != nil {
-		c.refuse(r, wire.BadBody(h.Type, err))
-		return
-	}
-	if loop, _ := c.ready(r); loop == nil {
+	if !readRequest(c, h, r, body, &q) {
 		return
 	}
 	m := &c.node.recruiter
@@ -81,14 +77,8 @@ const bugNotDialledBack = "host not dialled back"
 func (m *recruiter) takeIn(ctx context.Context, q *wire.Join) (a wire.JoinAnswer, refusal *wire.Error) {
 	n := m.node
 	loop, t := n.running(), n.table.Load()
-	lead, ok := metaLead(loop)
-	switch {
-	case !ok:
-		return a, n.notReady()
-	case lead.node != n.self().Node:
-		return a, wire.NotLeader(0, lead.node, n.addrOf(lead.node))
-	case !lead.own:
-		return a, wire.NotReady("group 0", "its leader does not know yet what is committed", "try again in a moment", wire.BusyRetry)
+	if refusal := n.ledHere(loop); refusal != nil {
+		return a, refusal
 	}
 	if a, ok := takenIn(t, q); ok {
 		return a, nil
@@ -204,11 +194,7 @@ func takeInvite(c *connection, h wire.Header, r repl.Reply, body []byte) {
 // takeAddNodes invites hosts, and answers what became of each.
 func takeAddNodes(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	var q wire.AddNodes
-	if err := q.Read(body); err != nil {
-		c.refuse(r, wire.BadBody(h.Type, err))
-		return
-	}
-	if loop, _ := c.ready(r); loop == nil {
+	if !readRequest(c, h, r, body, &q) {
 		return
 	}
 	m := &c.node.recruiter
