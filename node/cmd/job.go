@@ -169,19 +169,28 @@ func noJob(id uint64) error {
 	return withStatus(exitNotFound, "job %d is not in the table: there was none, or it ended long ago; muster job list shows those that are", id)
 }
 
+// job returns a job as it is now.
+func (s *errand) job(ctx context.Context, id uint64) (shardmap.Job, error) {
+	t, err := s.table(ctx)
+	if err != nil {
+		return shardmap.Job{}, err
+	}
+	j, ok := t.Job(id)
+	if !ok {
+		return j, noJob(id)
+	}
+	return j, nil
+}
+
 func jobShow(con *console, c *cli.Context) error {
 	s, id, err := con.openJob(c)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	t, err := s.table(c.Context)
+	j, err := s.job(c.Context, id)
 	if err != nil {
 		return err
-	}
-	j, ok := t.Job(id)
-	if !ok {
-		return noJob(id)
 	}
 	return printJobs(s, []jobRow{jobRowOf(&j)})
 }
@@ -193,12 +202,8 @@ func jobWait(con *console, c *cli.Context) error {
 	}
 	defer s.close()
 	// An id that nobody was given may come to be one. Nobody waits for that.
-	t, err := s.table(c.Context)
-	if err != nil {
+	if _, err := s.job(c.Context, id); err != nil {
 		return err
-	}
-	if _, ok := t.Job(id); !ok {
-		return noJob(id)
 	}
 	j, err := s.follow(c.Context, id, 0)
 	if err != nil {

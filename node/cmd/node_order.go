@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -87,33 +86,8 @@ func nodeJob(verb string, j shardmap.NewJob, n *shardmap.TableNode) (order, erro
 	return order{what: verb + " " + called(n), command: command, made: func(made *shardmap.Job) bool { return made.Kind == j.Kind && made.Node == n.ID }}, err
 }
 
-// nodeOrders opens an errand, and makes of the command's arguments, which name nodes, one
-// order each. The caller closes the errand, where there is no error.
-func (con *console) nodeOrders(c *cli.Context, most int, verb string, j shardmap.NewJob) (*orderly, []order, error) {
-	if err := wantArgs(c, 1, most); err != nil {
-		return nil, nil, err
-	}
-	s, err := con.orderly(c)
-	if err != nil {
-		return nil, nil, err
-	}
-	orders, err := s.ordersFor(c.Context, c.Args().Slice(), verb, j)
-	if err != nil {
-		s.close()
-		return nil, nil, err
-	}
-	return s, orders, nil
-}
-
-func (s *orderly) ordersFor(ctx context.Context, args []string, verb string, j shardmap.NewJob) (orders []order, err error) {
-	t, err := s.table(ctx)
-	if err != nil {
-		return nil, err
-	}
-	nodes, err := membersNamed(t, args)
-	if err != nil {
-		return nil, err
-	}
+// jobsAbout makes an order for a job about each of some nodes, whose plan must fit.
+func jobsAbout(nodes []*shardmap.TableNode, verb string, j shardmap.NewJob) (orders []order, err error) {
 	for _, n := range nodes {
 		o, err := nodeJob(verb, j, n)
 		if err != nil {
@@ -125,28 +99,43 @@ func (s *orderly) ordersFor(ctx context.Context, args []string, verb string, j s
 	return orders, nil
 }
 
-// anyNumber is no bound on arguments.
-const anyNumber = -1
-
-func nodeDrain(con *console, c *cli.Context) error {
-	s, orders, err := con.nodeOrders(c, anyNumber, "drain", shardmap.NewJob{Kind: shardmap.JobDrain})
+// nodeJobs carries out a command whose arguments, at most so many, are nodes, with a job
+// about each.
+func nodeJobs(con *console, c *cli.Context, most int, j shardmap.NewJob) error {
+	if err := wantArgs(c, 1, most); err != nil {
+		return err
+	}
+	s, err := con.orderly(c)
 	if err != nil {
 		return err
 	}
 	defer s.close()
+	t, err := s.table(c.Context)
+	if err != nil {
+		return err
+	}
+	nodes, err := membersNamed(t, c.Args().Slice())
+	if err != nil {
+		return err
+	}
+	orders, err := jobsAbout(nodes, c.Command.Name, j)
+	if err != nil {
+		return err
+	}
 	_, err = s.all(c.Context, orders)
 	return s.finish(err)
 }
 
+// anyNumber is no bound on arguments.
+const anyNumber = -1
+
+func nodeDrain(con *console, c *cli.Context) error {
+	return nodeJobs(con, c, anyNumber, shardmap.NewJob{Kind: shardmap.JobDrain})
+}
+
 func nodeRole(role shardmap.NodeRole) func(*console, *cli.Context) error {
 	return func(con *console, c *cli.Context) error {
-		s, orders, err := con.nodeOrders(c, 1, c.Command.Name, shardmap.NewJob{Kind: shardmap.JobRole, Role: role})
-		if err != nil {
-			return err
-		}
-		defer s.close()
-		_, err = s.all(c.Context, orders)
-		return s.finish(err)
+		return nodeJobs(con, c, 1, shardmap.NewJob{Kind: shardmap.JobRole, Role: role})
 	}
 }
 
@@ -185,17 +174,14 @@ func nodeRemove(con *console, c *cli.Context) error {
 		}
 		nodes = append(nodes, n)
 	}
-	var orders []order
-	for _, n := range nodes {
-		o, err := nodeJob("remove", shardmap.NewJob{Kind: shardmap.JobRemove, Force: c.Bool("force")}, n)
-		if err != nil {
-			return err
+	orders, err := jobsAbout(nodes, "remove", shardmap.NewJob{Kind: shardmap.JobRemove, Force: c.Bool("force")})
+	if err != nil {
+		return err
+	}
+	if c.Bool("force") {
+		for i := range orders {
+			orders[i].skips = forceSkips
 		}
-		if c.Bool("force") {
-			o.skips = forceSkips
-		}
-		o.fits = true
-		orders = append(orders, o)
 	}
 	done, err := s.all(c.Context, orders)
 	if err != nil && done == 0 {
