@@ -211,22 +211,34 @@ func (c *cluster) clientWith(o client.Options) *client.Client {
 // until waits for a condition; what says what it is, and check why it is not.
 func (c *cluster) until(what string, check func(ctx context.Context) error) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), readyMax)
+	await(c.t, what, readyMax, check)
+}
+
+// await is until for a condition that may take longer, or that is about no cluster. It
+// gives up at once if the test has failed meanwhile. One check may take checkMax.
+func await(t testing.TB, what string, limit time.Duration, check func(ctx context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	for {
-		one, stop := context.WithTimeout(ctx, 2*time.Second)
+		one, stop := context.WithTimeout(ctx, checkMax)
 		err := check(one)
 		stop()
 		if err == nil {
 			return
 		}
+		if t.Failed() {
+			t.Fatalf("the test has failed while it waits until it is %s", what)
+		}
 		select {
 		case <-ctx.Done():
-			c.t.Fatalf("not %s after %v: %v", what, readyMax, err)
+			t.Fatalf("not %s after %v: %v", what, limit, err)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
+
+const checkMax = 2 * time.Second
 
 // healthy waits until all nodes, or those of some numbers, say that all is well.
 func (c *cluster) healthy(numbers ...int) {

@@ -106,14 +106,13 @@ func (r *reaper) strike() {
 		r.last = i + 1
 		r.kills++
 		r.c.kill(i)
-		time.Sleep(backAfter)
+		time.Sleep(backAfter) // how long a node is down is what is set
 		r.c.start(i)
 		return
 	}
 }
 
-// spared reports whether all groups have a majority of live voters without node i, and
-// without the one that was killed last.
+// spared reports whether all groups have a majority of live voters without node i.
 func (r *reaper) spared(i int) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -174,14 +173,16 @@ func (r *reaper) strikes() {
 		defer r.mu.Unlock()
 		return r.kills
 	}
-	for before, deadline := struck(), time.Now().Add(membersStep); struck() == before; time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			r.c.t.Fatalf("nobody was killed for %s: some group can do without no node", membersStep)
+	before := struck()
+	await(r.c.t, "a kill", membersStep, func(context.Context) error {
+		if struck() == before {
+			return errors.New("some group can do without no node")
 		}
-	}
+		return nil
+	})
 }
 
-// lose takes nodes out of the reaper's hands, and ends them for good if end is set.
+// lose takes nodes out of the reaper's hands, and ends them for good.
 func (r *reaper) lose(numbers ...int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -237,7 +238,7 @@ func (r *reaper) order(args ...string) {
 			r.c.t.Fatalf("%v: status %d after %s: %s%s", args, out.status, time.Since(began), out.stdout, out.stderr)
 		}
 		r.c.t.Logf("%v: status %d: %s", args, out.status, out.stderr)
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // about as soon as a person would give it again
 	}
 }
 
@@ -246,59 +247,46 @@ func (r *reaper) order(args ...string) {
 func (r *reaper) settles(want int) {
 	c := r.c
 	c.t.Helper()
-	deadline := time.Now().Add(membersStep)
-	for {
-		err := func() error {
-			var jobs []struct {
-				ID, Kind, State string
+	await(c.t, "settled", membersStep, func(context.Context) error {
+		var jobs []struct {
+			ID, Kind, State string
+		}
+		out := c.run("job", "list", "-o", "json", "--endpoints", r.endpoints())
+		if out.status != exitDone {
+			return fmt.Errorf("job list: %s", out.stderr)
+		}
+		if err := json.Unmarshal([]byte(out.stdout), &jobs); err != nil {
+			return err
+		}
+		for _, j := range jobs {
+			if j.State == "running" || j.State == "paused" {
+				return fmt.Errorf("job %s (%s) is %s", j.ID, j.Kind, j.State)
 			}
-			out := c.run("job", "list", "-o", "json", "--endpoints", r.endpoints())
-			if out.status != exitDone {
-				return fmt.Errorf("job list: %s", out.stderr)
-			}
-			if err := json.Unmarshal([]byte(out.stdout), &jobs); err != nil {
-				return err
-			}
-			for _, j := range jobs {
-				if j.State == "running" || j.State == "paused" {
-					return fmt.Errorf("job %s (%s) is %s", j.ID, j.Kind, j.State)
+		}
+		var groups []struct {
+			ID       uint16
+			Replicas []struct{ Node, Role, State string }
+		}
+		out = c.run("group", "list", "-o", "json", "--endpoints", r.endpoints())
+		if out.status != exitDone {
+			return fmt.Errorf("group list: %s", out.stderr)
+		}
+		if err := json.Unmarshal([]byte(out.stdout), &groups); err != nil {
+			return err
+		}
+		for _, g := range groups {
+			voters := 0
+			for _, rep := range g.Replicas {
+				if rep.Role == "voter" {
+					voters++
 				}
 			}
-			var groups []struct {
-				ID       uint16
-				Replicas []struct{ Node, Role, State string }
+			if voters != want {
+				return fmt.Errorf("group %d has %d voters, want %d", g.ID, voters, want)
 			}
-			out = c.run("group", "list", "-o", "json", "--endpoints", r.endpoints())
-			if out.status != exitDone {
-				return fmt.Errorf("group list: %s", out.stderr)
-			}
-			if err := json.Unmarshal([]byte(out.stdout), &groups); err != nil {
-				return err
-			}
-			for _, g := range groups {
-				voters := 0
-				for _, rep := range g.Replicas {
-					if rep.Role == "voter" {
-						voters++
-					}
-				}
-				if voters != want {
-					return fmt.Errorf("group %d has %d voters, want %d", g.ID, voters, want)
-				}
-			}
-			return nil
-		}()
-		if err == nil {
-			return
 		}
-		if c.t.Failed() {
-			c.t.FailNow()
-		}
-		if time.Now().After(deadline) {
-			c.t.Fatalf("not settled after %s: %v", membersStep, err)
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
+		return nil
+	})
 }
 
 // A cluster grows from one node to three and to six, loses two for good, which are
@@ -399,22 +387,8 @@ func (r *reaper) settlesWithout(i int) {
 	c.t.Helper()
 	began := time.Now()
 	cl := c.clientWith(client.Options{Endpoints: strings.Split(r.endpoints(), ",")})
-	for {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		err := r.without(ctx, cl, c.nodes[i].addr)
-		cancel()
-		if err == nil {
-			c.t.Logf("n%d was replaced %.1f s after it died", i+1, time.Since(began).Seconds())
-			return
-		}
-		if c.t.Failed() {
-			c.t.FailNow()
-		}
-		if time.Since(began) > membersStep {
-			c.t.Fatalf("n%d was not replaced within %s: %v", i+1, membersStep, err)
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
+	await(c.t, fmt.Sprintf("n%d replaced", i+1), membersStep, func(ctx context.Context) error { return r.without(ctx, cl, c.nodes[i].addr) })
+	c.t.Logf("n%d was replaced %.1f s after it died", i+1, time.Since(began).Seconds())
 }
 
 // without returns why a group, by its own leader, still has a replica at addr.

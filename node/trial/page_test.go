@@ -150,17 +150,7 @@ func (p *page) members() map[string]nodeRow {
 // nodes that live, and all of those are healthy.
 func (p *page) settled(numbers ...int) {
 	p.t.Helper()
-	deadline := time.Now().Add(settledMax)
-	for {
-		err := p.unsettled()
-		if err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			p.t.Fatalf("not settled after %s: %v", settledMax, err)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	await(p.t, "settled", settledMax, func(context.Context) error { return p.unsettled() })
 	p.healthy(numbers...)
 }
 
