@@ -387,7 +387,7 @@ func TestDirectoryGoesItsWay(t *testing.T) {
 }
 
 // A cluster with a member of an older muster takes nobody in: that member could not read
-// the list. Who asks is told which muster to start where.
+// the list. The refusal names the node where a newer muster must be started.
 func TestAddBelowItsLevel(t *testing.T) {
 	older := defaultLimits()
 	older.level = 2

@@ -203,8 +203,8 @@ func TestStalePlan(t *testing.T) {
 	refused(t, "an index of the future", given("d", 1<<40), wire.CodeConflict, "stale")
 }
 
-// An order that members could not apply would stop them. Who gives it is told which
-// muster to start where.
+// An order that some member can't apply would stop that member. The refusal names the
+// node where a newer muster must be started.
 func TestOrderBelowItsLevel(t *testing.T) {
 	older := defaultLimits()
 	older.level = 2
