@@ -53,6 +53,9 @@ func TestLostPromises(t *testing.T) {
 			if m == nil || !m.Damage.Promises || m.Runs || n.host.groups[g] != nil {
 				t.Fatalf("group %d: %+v", g, m)
 			}
+			if !m.Anyones {
+				t.Errorf("group %d: it does not say that no replica can be made here", g)
+			}
 			if what := m.What(); !strings.Contains(what, "lost what it promised: data/log/") {
 				t.Errorf("group %d: it says %q", g, what)
 			}

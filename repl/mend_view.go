@@ -40,6 +40,9 @@ type Mending struct {
 	// mend it: no entry of what is lost, none that is committed in its place,
 	// and no snapshot.
 	Barren bool
+	// Anyones says that nobody can tell whose was lost: a replica that the log does not
+	// name may have been here, so none can be made on this node.
+	Anyones bool
 }
 
 // What tells in one phrase what is wrong.
@@ -97,6 +100,8 @@ func (m *mend) view() *Mending {
 	if m.broken != nil {
 		v.Broken, v.Reopens = m.broken.Error(), m.reopen
 	}
+	anyones, lost := m.host.cfg.Store.DamageOf(logstore.Replica{})
+	v.Anyones = lost && !anyones.Where.Refused
 	v.Barren = m.mendable() && len(v.Others) > 0
 	for _, n := range v.Others {
 		v.Barren = v.Barren && m.barren(n)

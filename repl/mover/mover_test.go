@@ -214,3 +214,34 @@ func play(w *world) {
 	w.until("each job has ended, and nothing is left to do", time.Hour, w.idle)
 	w.asSet()
 }
+
+// A node whose log lost what nobody can know can hold no replica ever again. It is not
+// offered one in the place of those that it lost; they wait for another node.
+func TestUnfitNodeGetsNoReplica(t *testing.T) {
+	const groups = 6
+	w := calmWorld(t, 3, groups)
+	n := w.nodes[3]
+	n.unfit = true
+	for id, g := range w.groups {
+		for _, m := range g.members.Voters {
+			if m.Node == 3 {
+				n.lost[id] = m.Replica
+			}
+		}
+	}
+	w.order(shardmap.NewJob{Kind: shardmap.JobPromote, Node: 1, Group: 1}) // something has the mover look
+	w.run(10 * time.Minute)
+	if w.addsOn[3] > 0 {
+		t.Errorf("%d replicas were added on a node that can hold none", w.addsOn[3])
+	}
+	for id, g := range w.groups {
+		if len(g.members.Voters) != 3 {
+			t.Errorf("group %d has %d voters, and no node to replace the lost one on; want 3", id, len(g.members.Voters))
+		}
+	}
+	w.join(4)
+	w.until("another node has its replicas", 10*time.Minute, func() bool { return w.addsOn[4] >= groups })
+	if w.addsOn[3] > 0 {
+		t.Errorf("%d replicas were added on a node that can hold none", w.addsOn[3])
+	}
+}

@@ -12,7 +12,12 @@ import (
 // whether the membership that it goes by is in force.
 func ReportOf(h *repl.Host) Report {
 	var r Report
+	unfit := false
 	for _, v := range h.View() {
+		if v.Mending != nil && v.Mending.Anyones && !unfit {
+			unfit = true
+			r.Bad = append(r.Bad, wire.BadReplica{State: plan.Lost})
+		}
 		switch {
 		case v.Mending != nil && v.Mending.Damage.Promises && !v.Mending.Damage.Where.Refused:
 			r.Bad = append(r.Bad, badReplica(&v, plan.Lost))

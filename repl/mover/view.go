@@ -92,6 +92,10 @@ func (v *view) node(row *shardmap.TableNode) {
 		k.Health = plan.Joining
 	case silent:
 		k.Health = plan.Silent
+	case c.stateOf(id, logstore.Replica{}) != plan.Intact:
+		// No replica can be made there, in the place of one that is lost either: the node
+		// would take none, and be offered one after the other.
+		k.Health = plan.Joining
 	}
 	v.known.Nodes[id] = k
 }

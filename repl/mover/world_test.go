@@ -60,6 +60,7 @@ type testNode struct {
 	upAt   time.Duration // it comes back then; 0: it does not
 	lost   map[raft.GroupID]raft.ReplicaID
 	missed bool // the owner was told that it is silent
+	unfit  bool // its log lost what nobody can know: no replica can be made there
 }
 
 type testGroup struct {
@@ -315,6 +316,9 @@ func (w *world) carry(by *testNode, a Action) {
 
 func (w *world) report(n *testNode) *Report {
 	r := new(Report)
+	if n.unfit {
+		r.Bad = append(r.Bad, wire.BadReplica{State: plan.Lost})
+	}
 	for _, id := range inOrder(w.groups) {
 		g := w.groups[id]
 		for _, m := range slices.Concat(g.members.Voters, g.members.Learners) {

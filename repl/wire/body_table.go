@@ -61,7 +61,8 @@ type ReportedReplica struct {
 	Active   bool // heard of within an election timeout
 }
 
-// BadReplica is one of the sender's own that does not count.
+// BadReplica is one of the sender's own that does not count. With zeros for group,
+// incarnation and replica it stands for any: none can be made on the sender.
 type BadReplica struct {
 	Group       raft.GroupID
 	Incarnation raft.Incarnation
