@@ -147,7 +147,7 @@ func answerTopology(c *connection, r repl.Reply) {
 // this node knows.
 func (p *report) topology(table *shardmap.Table, v *view) wire.TopologyAnswer {
 	self := p.self().Node
-	a := wire.TopologyAnswer{ClusterID: table.ClusterID, Epoch: table.Epoch, Index: table.Index, ValueMax: uint32(table.ValueMax)}
+	a := wire.TopologyAnswer{ClusterID: table.ClusterID, Epoch: table.Epoch, Index: table.Index, ValueMax: uint32(table.ValueMax), Level: table.Level}
 	for _, t := range table.Nodes {
 		a.Nodes = append(a.Nodes, wire.TopologyNode{ID: t.ID, Name: t.Name, Addr: t.Addr, Role: t.Role, Status: v.status(self, t.ID)})
 	}

@@ -195,7 +195,7 @@ func (k *known) topology() *wire.TopologyAnswer {
 	if t == nil {
 		return nil
 	}
-	a := &wire.TopologyAnswer{ClusterID: t.ClusterID, Index: t.Index, Epoch: t.Epoch, ValueMax: uint32(t.ValueMax)}
+	a := &wire.TopologyAnswer{ClusterID: t.ClusterID, Index: t.Index, Epoch: t.Epoch, ValueMax: uint32(t.ValueMax), Level: t.Level}
 	for _, line := range t.Nodes {
 		a.Nodes = append(a.Nodes, wire.TopologyNode{ID: line.ID, Name: line.Name, Addr: line.Addr, Role: shardmap.NodeServer, Status: wire.NodeAlive})
 	}

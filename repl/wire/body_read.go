@@ -152,8 +152,8 @@ func nextGetRow(r *pack.Reader) (version uint64, value []byte, found, ok bool) {
 }
 
 // List asks for one page of the keys that begin with Prefix and come after
-// After, in order, of all slots of one group:
-// [mode, group, epoch, prefix, after key, limit, max bytes, keys only, after term, after index].
+// After, in order, of some slots of one group, or of all that it has:
+// [mode, group, epoch, prefix, after key, limit, max bytes, keys only, after term, after index, slots?].
 type List struct {
 	Mode     ReadMode
 	Group    raft.GroupID
@@ -164,11 +164,16 @@ type List struct {
 	MaxBytes uint32 // of keys and values, at most ListBytesMax; 0: that many
 	KeysOnly bool
 	AfterID  raft.LogID // the answer is to be as new as this; zero: any
+	// Slots are those that are meant, in order: there is an answer only if the group has
+	// all of them at its moment, and it has no key of any other. Epoch counts for nothing
+	// then. If there are none, all slots that the group has are meant, and the body ends
+	// before them: a node of a level below 4 knows no more.
+	Slots []shardmap.SlotRange
 }
 
 // Append appends the body.
 func (l *List) Append(b []byte) []byte {
-	b = pack.AppendArray(b, 10)
+	b = pack.AppendArray(b, fieldsWith(listFields, l.Slots))
 	b = pack.AppendUint(b, uint64(l.Mode))
 	b = pack.AppendUint(b, uint64(l.Group))
 	b = pack.AppendUint(b, l.Epoch)
@@ -178,13 +183,17 @@ func (l *List) Append(b []byte) []byte {
 	b = pack.AppendUint(b, uint64(l.MaxBytes))
 	b = pack.AppendBool(b, l.KeysOnly)
 	b = pack.AppendUint(b, l.AfterID.Term)
-	return pack.AppendUint(b, l.AfterID.Index)
+	b = pack.AppendUint(b, l.AfterID.Index)
+	return appendSlots(b, l.Slots)
 }
+
+// listFields are those of a list that names no slots.
+const listFields = 10
 
 // Read reads the body. Prefix and After alias it. Limits of 0 are filled in.
 func (l *List) Read(body []byte) error {
 	r := pack.NewReader(body)
-	r.ArrayLen(10)
+	found := r.Array()
 	l.Mode = readMode(&r)
 	l.Group = raft.GroupID(r.UintMax(uint64(raft.GroupMax)))
 	l.Epoch = r.Uint()
@@ -193,7 +202,8 @@ func (l *List) Read(body []byte) error {
 	l.MaxBytes = uint32(r.UintMax(ListBytesMax))
 	l.KeysOnly = r.Bool()
 	l.AfterID = raft.LogID{Term: r.Uint(), Index: r.Uint()}
-	if err := r.Done(); err != nil {
+	var err error
+	if l.Slots, err = readSlots(&r, found, listFields); err != nil {
 		return err
 	}
 	if len(l.Prefix) > shardmap.KeyMax || len(l.After) > shardmap.KeyMax {

@@ -116,8 +116,8 @@ func (g *StreamGrant) Append(b []byte) []byte { return appendFields(b, g) }
 func (g *StreamGrant) Read(body []byte) error { return readFields(body, g) }
 
 // Scan opens a stream of the keys that begin with Prefix and come after After, in
-// order, of all slots of one group:
-// [mode, group, epoch, prefix, after key, limit, piece bytes, window, keys only, after term, after index].
+// order, of some slots of one group, or of all that it has:
+// [mode, group, epoch, prefix, after key, limit, piece bytes, window, keys only, after term, after index, slots?].
 type Scan struct {
 	Mode       ReadMode
 	Group      raft.GroupID
@@ -129,11 +129,13 @@ type Scan struct {
 	Window     uint64 // the first grant, at most StreamWindowMax
 	KeysOnly   bool
 	AfterID    raft.LogID // the pieces are to be as new as this; zero: any
+	// Slots are those that are meant, as [List.Slots].
+	Slots []shardmap.SlotRange
 }
 
 // Append appends the body.
 func (s *Scan) Append(b []byte) []byte {
-	b = pack.AppendArray(b, 11)
+	b = pack.AppendArray(b, fieldsWith(scanFields, s.Slots))
 	b = pack.AppendUint(b, uint64(s.Mode))
 	b = pack.AppendUint(b, uint64(s.Group))
 	b = pack.AppendUint(b, s.Epoch)
@@ -144,13 +146,17 @@ func (s *Scan) Append(b []byte) []byte {
 	b = pack.AppendUint(b, s.Window)
 	b = pack.AppendBool(b, s.KeysOnly)
 	b = pack.AppendUint(b, s.AfterID.Term)
-	return pack.AppendUint(b, s.AfterID.Index)
+	b = pack.AppendUint(b, s.AfterID.Index)
+	return appendSlots(b, s.Slots)
 }
+
+// scanFields are those of a scan that names no slots.
+const scanFields = 11
 
 // Read reads the body. Prefix and After alias it.
 func (s *Scan) Read(body []byte) error {
 	r := pack.NewReader(body)
-	r.ArrayLen(11)
+	found := r.Array()
 	s.Mode = readMode(&r)
 	s.Group = raft.GroupID(r.UintMax(uint64(raft.GroupMax)))
 	s.Epoch = r.Uint()
@@ -160,7 +166,8 @@ func (s *Scan) Read(body []byte) error {
 	s.Window = r.Uint()
 	s.KeysOnly = r.Bool()
 	s.AfterID = raft.LogID{Term: r.Uint(), Index: r.Uint()}
-	if err := r.Done(); err != nil {
+	var err error
+	if s.Slots, err = readSlots(&r, found, scanFields); err != nil {
 		return err
 	}
 	switch {

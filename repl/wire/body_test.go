@@ -12,6 +12,7 @@ import (
 
 	"muster/raft"
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 // library encodes v as msgpack v5 does, structs as arrays.
@@ -198,6 +199,7 @@ type (
 		Code                                  uint16
 		Text, Object, State, Next, LeaderAddr string
 		LeaderNode, Epoch, RetryAfterMs       uint64
+		Group, Number, Slot                   uint64
 	}
 	writeAnswerMirror struct{ Group, Term, Index, Version, Deleted uint64 }
 	getMirror         struct {
@@ -269,8 +271,9 @@ func TestHotBodiesAreTheLibrarysBytes(t *testing.T) {
 		id := raft.LogID{Term: n[0], Index: n[1]}
 
 		e := wire.Error{Code: wire.Code(n[0] & 0xffff), Text: "t", Object: "o", State: "s", Next: rapid.String().Draw(t, "next"),
-			LeaderAddr: "a", LeaderNode: raft.NodeID(n[1]), Epoch: n[2], RetryAfterMs: uint32(n[3])}
-		equal(t, e.Append(nil), &errorMirror{uint16(e.Code), "t", "o", "s", e.Next, "a", n[1], n[2], uint64(e.RetryAfterMs)})
+			LeaderAddr: "a", LeaderNode: raft.NodeID(n[1]), Epoch: n[2], RetryAfterMs: uint32(n[3]),
+			Group: raft.GroupID(g), Number: n[4], Slot: shardmap.Slot(n[5] & 0xfff)}
+		equal(t, e.Append(nil), &errorMirror{uint16(e.Code), "t", "o", "s", e.Next, "a", n[1], n[2], uint64(e.RetryAfterMs), g, n[4], n[5] & 0xfff})
 
 		answer := wire.WriteAnswer{Group: raft.GroupID(g), ID: id, Version: n[2], Deleted: n[3]}
 		equal(t, answer.Append(nil), &writeAnswerMirror{g, n[0], n[1], n[2], n[3]})

@@ -45,6 +45,7 @@ type TopologyAnswer struct {
 	Slots     []shardmap.OwnedRange
 	ValueMax  uint32 // bytes
 	Index     uint64 // of the table: it changes with each change of anything above
+	Level     uint32 // of the cluster; 0 from a node that does not say
 }
 
 // TopologyNode is a node as clients see it.
@@ -64,7 +65,7 @@ type TopologyGroup struct {
 }
 
 func (m *TopologyAnswer) fields(f *fields) {
-	f.atLeast(7, func() {
+	f.grown(7, func() {
 		number(f, "cluster_id", &m.ClusterID)
 		number(f, "epoch", &m.Epoch)
 		list(f, "nodes", &m.Nodes, 6, func(f *fields, n *TopologyNode) {
@@ -92,6 +93,8 @@ func (m *TopologyAnswer) fields(f *fields) {
 		})
 		number(f, "value_max", &m.ValueMax)
 		number(f, "index", &m.Index)
+	}, 1, func() {
+		number(f, "level", &m.Level)
 	})
 }
 

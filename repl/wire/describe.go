@@ -225,19 +225,29 @@ func (a *GetAnswer) lines() []string {
 }
 
 func (l *List) lines() []string {
-	return []string{
+	return withSlots(l.Slots,
 		fmt.Sprintf("mode %d group %s epoch %d after %s", l.Mode, l.Group, l.Epoch, l.AfterID),
 		fmt.Sprintf("prefix %s after %s", quoted(l.Prefix), quoted(l.After)),
-		fmt.Sprintf("limit %d max_bytes %d keys_only %t", l.Limit, l.MaxBytes, l.KeysOnly),
+		fmt.Sprintf("limit %d max_bytes %d keys_only %t", l.Limit, l.MaxBytes, l.KeysOnly))
+}
+
+// withSlots adds a line to those of a listing that names slots.
+func withSlots(runs []shardmap.SlotRange, lines ...string) []string {
+	if len(runs) == 0 {
+		return lines
 	}
+	named := "slots"
+	for _, r := range runs {
+		named += " " + r.String()
+	}
+	return append(lines, named)
 }
 
 func (s *Scan) lines() []string {
-	return []string{
+	return withSlots(s.Slots,
 		fmt.Sprintf("mode %d group %s epoch %d after %s", s.Mode, s.Group, s.Epoch, s.AfterID),
 		fmt.Sprintf("prefix %s after %s", quoted(s.Prefix), quoted(s.After)),
-		fmt.Sprintf("limit %d piece_bytes %d window %d keys_only %t", s.Limit, s.PieceBytes, s.Window, s.KeysOnly),
-	}
+		fmt.Sprintf("limit %d piece_bytes %d window %d keys_only %t", s.Limit, s.PieceBytes, s.Window, s.KeysOnly))
 }
 
 func (a *ListAnswer) lines() []string {

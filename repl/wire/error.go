@@ -5,6 +5,7 @@ import (
 	"unicode"
 
 	"muster/raft"
+	"muster/shardmap"
 )
 
 // Error is the body that says why a request was refused, and the error that
@@ -23,10 +24,16 @@ type Error struct {
 	LeaderNode   raft.NodeID // hint; 0 none
 	Epoch        uint64      // of the answering node's slot table; 0 none
 	RetryAfterMs uint32
+	// Group is, of CodeMoved, the group that the slot went to, and of CodeNotLeader the
+	// one that the node does not lead; 0: not known. Number is, of CodeMoved, that of the
+	// move that took Slot there; 0: no move is known, and Slot says nothing.
+	Group  raft.GroupID
+	Number uint64
+	Slot   shardmap.Slot
 }
 
 func (e *Error) fields(f *fields) {
-	f.atLeast(9, func() {
+	f.grown(9, func() {
 		number(f, "code", &e.Code)
 		f.text("text", &e.Text)
 		f.text("object", &e.Object)
@@ -36,6 +43,10 @@ func (e *Error) fields(f *fields) {
 		number(f, "leader_node", &e.LeaderNode)
 		number(f, "epoch", &e.Epoch)
 		number(f, "retry_after_ms", &e.RetryAfterMs)
+	}, 3, func() {
+		number(f, "group", &e.Group)
+		number(f, "number", &e.Number)
+		number(f, "slot", &e.Slot)
 	})
 }
 

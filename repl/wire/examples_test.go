@@ -153,9 +153,10 @@ var examples = map[wire.Type]wire.Body{
 			{ID: n2, Name: "n2", Addr: "10.0.0.2:4166", Role: shardmap.NodeServer, Status: wire.NodeDead}},
 		Groups:   []wire.TopologyGroup{{ID: 1, Leader: n1, Nodes: []raft.NodeID{n1, n2}}},
 		Slots:    []shardmap.OwnedRange{{SlotRange: shardmap.SlotRange{From: 0, To: 4095}, Group: 1}},
-		ValueMax: 1 << 20},
+		ValueMax: 1 << 20, Level: 4},
 
-	wire.TypeScan: &wire.Scan{Group: 3, Epoch: 17, Prefix: []byte("cart/"), After: []byte("cart/17"), PieceBytes: 65536, Window: 262144},
+	wire.TypeScan: &wire.Scan{Group: 3, Prefix: []byte("cart/"), After: []byte("cart/17"), PieceBytes: 65536, Window: 262144,
+		Slots: []shardmap.SlotRange{{From: 0, To: 1023}, {From: 2048, To: 2048}}},
 	wire.TypeScanPiece: &wire.ListAnswer{Group: 3, At: raft.LogID{Term: 7, Index: 10433}, More: true, Count: 2,
 		Rows: wire.AppendListRow(wire.AppendListRow(nil, []byte("cart/18"), 44, []byte("2 pears")), []byte("cart/2"), 60, []byte{})},
 	wire.TypeStreamGrant:  &wire.StreamGrant{Limit: 327680},

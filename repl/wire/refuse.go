@@ -44,7 +44,7 @@ func Conflict(object, found string) *Error {
 // NotLeader says which node leads the group, as far as is known.
 func NotLeader(g raft.GroupID, leader raft.NodeID, addr string) *Error {
 	e := &Error{Code: CodeNotLeader, Object: "group " + g.String(), Text: "this node does not lead it",
-		LeaderNode: leader, LeaderAddr: addr}
+		LeaderNode: leader, LeaderAddr: addr, Group: g}
 	if addr == "" {
 		e.State, e.Next = "no leader is known", "ask any other node, or again in a moment"
 	} else {

@@ -1,0 +1,67 @@
+package wire
+
+import (
+	"fmt"
+
+	"muster/shardmap"
+	"muster/shardmap/pack"
+)
+
+// The slots that a listing names stand at its end, as [[from, to] …], both included, in
+// order; a listing that names none ends before them.
+
+// fieldsWith is how many fields a listing has of which so many are no slots.
+func fieldsWith(fields int, runs []shardmap.SlotRange) int {
+	if len(runs) > 0 {
+		return fields + 1
+	}
+	return fields
+}
+
+func appendSlots(b []byte, runs []shardmap.SlotRange) []byte {
+	if len(runs) == 0 {
+		return b
+	}
+	b = pack.AppendArray(b, len(runs))
+	for _, r := range runs {
+		b = pack.AppendArray(b, 2)
+		b = pack.AppendUint(b, uint64(r.From))
+		b = pack.AppendUint(b, uint64(r.To))
+	}
+	return b
+}
+
+// readSlots reads the slots that may stand behind so many fields, where there are found,
+// and the end of the body.
+func readSlots(r *pack.Reader, found, fields int) (runs []shardmap.SlotRange, err error) {
+	if found == fields {
+		return nil, r.Done()
+	}
+	if err := r.Err(); err != nil {
+		return nil, err
+	}
+	if found != fields+1 {
+		return nil, fmt.Errorf("%d fields, want %d or, with slots, %d", found, fields, fields+1)
+	}
+	const runBytesMin = 3
+	n := r.Array()
+	if err := r.Err(); err != nil {
+		return nil, err
+	}
+	if room := len(r.Rest()); n < 1 || n > room/runBytesMin || n > shardmap.Slots {
+		return nil, fmt.Errorf("field slots: %d runs in %d bytes, want 1 to %d", n, room, shardmap.Slots)
+	}
+	runs = make([]shardmap.SlotRange, n)
+	for i := range runs {
+		r.ArrayLen(2)
+		x := shardmap.SlotRange{From: shardmap.Slot(r.UintMax(shardmap.Slots - 1)), To: shardmap.Slot(r.UintMax(shardmap.Slots - 1))}
+		if err := r.Err(); err != nil {
+			return nil, err
+		}
+		if x.From > x.To || i > 0 && x.From <= runs[i-1].To {
+			return nil, fmt.Errorf("field slots: %s is out of order", x)
+		}
+		runs[i] = x
+	}
+	return runs, r.Done()
+}
