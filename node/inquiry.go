@@ -127,19 +127,6 @@ func (q *inquiry) unmade(from raft.NodeID, r logstore.Replica) {
 	q.raise(suspicion{from, q.node.addrOf(from), fmt.Sprintf("it speaks to replica %d of group %d, which is not here", r.ID, r.Group)})
 }
 
-// kept says what a table knows of the memberships of all groups.
-func kept(t *shardmap.Table) []repl.Kept {
-	var rows []repl.Kept
-	for g := range t.EachGroup {
-		k := repl.Kept{Group: g.ID, Incarnation: g.Incarnation, Next: g.Next}
-		for _, r := range g.Replicas {
-			k.Replicas = append(k.Replicas, r.Replica)
-		}
-		rows = append(rows, k)
-	}
-	return rows
-}
-
 // bugRemovedLetIn is planted to show that its test finds it: a node that was removed is
 // still taken for a peer.
 const bugRemovedLetIn = "removed node let in"

@@ -361,7 +361,7 @@ func (n *Node) follow(t *shardmap.Table) {
 	}
 	n.transport.SetBulkRate(t.MoveRate())
 	// First what is no more: a replica that takes the place of another is made after it.
-	n.host.Keep(kept(t))
+	n.host.Keep(machine.Kept(t))
 	var place []repl.Placement
 	for g := range t.EachGroup {
 		if p, ok := machine.Placement(g, id.Node); ok {

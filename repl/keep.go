@@ -17,6 +17,14 @@ type Kept struct {
 	Next raft.ReplicaID
 }
 
+// KeptGroups is what is known of the memberships of groups.
+type KeptGroups struct {
+	Rows []Kept // by group
+	// AllAt: the rows are those of all groups, as the entry of group 0 with this index has
+	// left them. 0: they are of some.
+	AllAt uint64
+}
+
 // Keep retires, in the next turn, the replicas here that are members no more: those
 // of a row's incarnation with an id below its Next that is not among its Replicas. A
 // removed replica mostly learns of it from nobody else: those that stay need not feed it
@@ -26,13 +34,27 @@ type Kept struct {
 // it does not name is of a replica that had been removed by then if it is below Next, and
 // then it never comes back, or else of one that was not made yet. A row must
 // not be joint: the voters that such a membership takes away still decide.
-func (h *Host) Keep(rows []Kept) {
-	for i := range rows {
-		k := &rows[i]
-		if r, ok := h.placing.here(k.Group); ok && k.gone(r) {
-			h.cfg.Log.Info("replica is a member no more", "group", r.Group, "replica", r.ID, "next", k.Next)
-			h.Retire(r)
+//
+// Where the rows are those of all groups, it also retires the replicas of groups that were
+// removed, or removed and made anew: no row has their incarnation, which is the index of the
+// entry that made them. Rows of a time before that entry don't have it either, so a
+// group whose incarnation is above AllAt is left alone. Group 0 is never removed.
+func (h *Host) Keep(k KeptGroups) {
+	var gone []logstore.Replica
+	h.placing.each(func(r logstore.Replica) {
+		i, found := slices.BinarySearchFunc(k.Rows, r.Group, func(k Kept, id raft.GroupID) int { return int(k.Group) - int(id) })
+		switch {
+		case found && k.Rows[i].gone(r):
+			h.cfg.Log.Info("replica is a member no more", "group", r.Group, "replica", r.ID, "next", k.Rows[i].Next)
+		case r.Group != 0 && uint64(r.Incarnation) <= k.AllAt && (!found || k.Rows[i].Incarnation > r.Incarnation):
+			h.cfg.Log.Info("group was removed", "group", r.Group, "incarnation", r.Incarnation, "replica", r.ID, "table", k.AllAt)
+		default:
+			return
 		}
+		gone = append(gone, r)
+	})
+	for _, r := range gone {
+		h.Retire(r)
 	}
 }
 
@@ -41,13 +63,16 @@ func (k *Kept) gone(r logstore.Replica) bool {
 	return r.Incarnation == k.Incarnation && r.ID < k.Next && !slices.Contains(k.Replicas, r.ID)
 }
 
-// here returns the replica of a group that is here, damaged or not.
-func (a *placing) here(id raft.GroupID) (logstore.Replica, bool) {
-	if g := a.host.groups[id]; g != nil {
-		return g.replica, !g.removed
+// each yields the replicas that are here, damaged or not.
+func (a *placing) each(f func(logstore.Replica)) {
+	for _, g := range a.host.order {
+		if !g.removed {
+			f(g.replica)
+		}
 	}
-	if m := a.host.mending.of(id); m != nil {
-		return m.replica, true
+	for _, m := range a.host.mending.list {
+		if m.group == nil { // else it was among those that run
+			f(m.replica)
+		}
 	}
-	return logstore.Replica{}, false
 }

@@ -31,6 +31,19 @@ func Placement(g *shardmap.TableGroup, self raft.NodeID) (repl.Placement, bool) 
 	return p, p.Replica.ID != 0
 }
 
+// Kept reads from the table what it knows of the memberships of all groups.
+func Kept(t *shardmap.Table) repl.KeptGroups {
+	rows := make([]repl.Kept, 0, 1+len(t.Groups))
+	for g := range t.EachGroup {
+		k := repl.Kept{Group: g.ID, Incarnation: g.Incarnation, Next: g.Next, Replicas: make([]raft.ReplicaID, 0, len(g.Replicas))}
+		for _, r := range g.Replicas {
+			k.Replicas = append(k.Replicas, r.Replica)
+		}
+		rows = append(rows, k)
+	}
+	return repl.KeptGroups{Rows: rows, AllAt: t.Index}
+}
+
 func member(r shardmap.TableReplica) raft.Member {
 	goal := raft.GoalCopy
 	if r.Role == shardmap.ReplicaVoter {

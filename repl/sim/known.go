@@ -58,20 +58,12 @@ func (k *known) follow(t *shardmap.Table) {
 	var place []repl.Placement
 	if k.n.c.order.active && t.Founded() {
 		// As a process does: the table says what is here, and what no longer is.
-		var kept []repl.Kept
 		for g := range t.EachGroup {
-			if g.Next != 0 {
-				keep := repl.Kept{Group: g.ID, Incarnation: g.Incarnation, Next: g.Next}
-				for _, r := range g.Replicas {
-					keep.Replicas = append(keep.Replicas, r.Replica)
-				}
-				kept = append(kept, keep)
-			}
 			if p, ok := machine.Placement(g, k.n.id); ok {
 				place = append(place, p)
 			}
 		}
-		k.n.host.Keep(kept)
+		k.n.host.Keep(machine.Kept(t))
 		k.n.host.Place(place)
 		return
 	}

@@ -351,7 +351,7 @@ func (x *membership) placeOne(n *node, t *truth) bool {
 	if x.c.chance.below(2) == 0 {
 		m = known[x.c.chance.below(len(known))] // its table is older
 	}
-	n.host.Keep([]repl.Kept{{Group: t.group, Incarnation: t.incarnation, Replicas: m.Replicas(), Next: m.Next}})
+	n.host.Keep(repl.KeptGroups{Rows: []repl.Kept{{Group: t.group, Incarnation: t.incarnation, Replicas: m.Replicas(), Next: m.Next}}})
 	here, ok := n.replica(t.group)
 	did := ok && t.removed(here.ID)
 	for o := range m.All() {
