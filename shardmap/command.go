@@ -36,6 +36,18 @@ const (
 	CommandDel   CommandKind = 2 // removes keys
 	CommandCheck CommandKind = 3 // changes nothing; it takes effect if its condition holds
 	CommandOwn   CommandKind = 4 // founds the group: says which slots it owns (own.go)
+
+	// What moves slots. The target is the group that a slot goes to, the source the one
+	// that it comes from (step.go).
+
+	CommandChunk    CommandKind = 5  // to the target: a piece of the slot
+	CommandSeal     CommandKind = 6  // to the source: it serves the slot no more
+	CommandTakeover CommandKind = 7  // to the target: it serves the slot from now on
+	CommandRefuse   CommandKind = 8  // to the target: it will not take the slot over
+	CommandCancel   CommandKind = 9  // to the source: it will not seal the slot
+	CommandUnseal   CommandKind = 10 // to the source: it serves the slot again, since the target refused
+	CommandDrop     CommandKind = 11 // to the source: it forgets the slot, since the target took over
+	CommandForget   CommandKind = 12 // to the target: nobody will ask for its decision again
 )
 
 func (k CommandKind) String() string {

@@ -156,6 +156,7 @@ const (
 	NotOwned Presence = iota + 1 // the slot is not this group's: whether there is such a key, its owner knows
 	Absent                       // there is no such key
 	Present                      // there is
+	Sealed                       // the slot is on its way to another group, and nobody says before that one has decided
 )
 
 func (p Presence) String() string {
@@ -166,6 +167,8 @@ func (p Presence) String() string {
 		return "absent"
 	case Present:
 		return "present"
+	case Sealed:
+		return "sealed"
 	}
 	return fmt.Sprintf("presence %d", uint8(p))
 }

@@ -21,11 +21,12 @@ const (
 	// room in the group.
 	StatusGroupTooManySessions Status = 6
 	StatusMarked               Status = 7 // about one of the slots something newer was decided before; nothing changed
+	StatusSealed               Status = 8 // the slot is on its way to another group; nothing changed, and no outcome is kept
 )
 
 func (s Status) String() string {
 	names := [...]string{StatusApplied: "applied", StatusConflict: "conflict", StatusStale: "stale",
-		StatusTooManySessions: "too many sessions", StatusNotOwned: "not owned", StatusGroupTooManySessions: "too many sessions in the group", StatusMarked: "marked"}
+		StatusTooManySessions: "too many sessions", StatusNotOwned: "not owned", StatusGroupTooManySessions: "too many sessions in the group", StatusMarked: "marked", StatusSealed: "sealed"}
 	if s == 0 || int(s) >= len(names) {
 		return fmt.Sprintf("status %d", uint8(s))
 	}
