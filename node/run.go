@@ -233,7 +233,7 @@ func (n *Node) serve() error {
 		Self: id.Node, Store: store, Transport: n.transport,
 		Machine: n.machine, Addr: n.addrOf, Stalled: n.fs.hangs.Load, Unmade: n.inquiry.unmade,
 		Chance: randomNumber(), Each: besides,
-		Presence: func(raft.NodeID) { n.moves.changed() }, MetaLed: n.moves.led,
+		Presence: func(raft.NodeID) { n.moves.changed() }, Led: n.led,
 		ElectionTicks: electionTicks, HeartbeatTicks: heartbeatTicks, QuietTicks: quietTicks,
 		Log: n.log,
 	})
@@ -330,6 +330,13 @@ func (n *Node) tableChanged(t *shardmap.Table) {
 	n.follow(t)
 	n.announcer.changed()
 	n.moves.changed()
+}
+
+// led is told by the host when the lead of a group comes here, or goes: then term is 0.
+func (n *Node) led(g raft.GroupID, term uint64) {
+	if g == 0 {
+		n.moves.led(term != 0)
+	}
 }
 
 // follow brings this node in line with a table, its own or one that it learnt of another

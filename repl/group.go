@@ -54,6 +54,7 @@ type group struct {
 	handOverAt uint64         // the tick before which no hand-over to a disk with room is tried again
 	eager      int            // ticks for which this replica asks for votes while nobody leads
 	leading    atomic.Uint64  // the term in which this replica leads, or 0; read by transports
+	led        uint64         // the same once an entry of the term is applied, as the owner was told last
 	clock      clock
 }
 
@@ -259,16 +260,15 @@ func (g *group) work() {
 	}
 }
 
-// tellLed tells the owner when the lead of the meta group comes here, or goes.
+// tellLed tells the owner when the lead of the group comes here, or goes.
 func (g *group) tellLed() {
-	h := g.host
-	if g.replica.Group != 0 || h.cfg.MetaLed == nil {
-		return
+	term := uint64(0)
+	if g.role == raft.RoleLeader && g.applied.Term == g.state.Term && g.stopped == nil && !g.removed {
+		term = g.state.Term
 	}
-	leads := g.role == raft.RoleLeader && g.applied.Term == g.state.Term && g.stopped == nil && !g.removed
-	if leads != h.metaLed {
-		h.metaLed = leads
-		h.cfg.MetaLed(leads)
+	if term != g.led && g.host.cfg.Led != nil {
+		g.led = term
+		g.host.cfg.Led(g.replica.Group, term)
 	}
 }
 

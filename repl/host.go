@@ -50,10 +50,10 @@ type HostConfig struct {
 	// Presence, if not nil, is called when another node has fallen silent for an
 	// election timeout, and when it is heard of after that, or for the first time.
 	Presence func(n raft.NodeID)
-	// MetaLed, if not nil, is called when the replica of the meta group here begins to
-	// lead, with an entry of its term applied, and when it no longer does. Both are
-	// called in an event or a turn, and must not call the host.
-	MetaLed func(leads bool)
+	// Led, if not nil, is called when a replica here begins to lead its group in a term,
+	// with an entry of that term applied, and, with 0 as the term, when it no longer does.
+	// It and Presence are called in an event or a turn, and must not call the host.
+	Led func(g raft.GroupID, term uint64)
 	// Chance seeds what is random here: election timeouts.
 	Chance uint64
 	// ElectionTicks and HeartbeatTicks are raft's, in ticks.
@@ -135,8 +135,7 @@ type Host struct {
 	full      fullness
 	fetching  fetching
 	unmade    unmade
-	metaLed   bool // as MetaLed was told last
-	awake     int  // groups that are not quiet
+	awake     int // groups that are not quiet
 	beats     heartbeats
 	chores    chores
 	answers   answers

@@ -7,7 +7,7 @@ import (
 )
 
 // The owner of a host is told when a node falls silent or comes back, and when the lead
-// of the meta group comes and goes. It sleeps in between, so one that is not told sleeps
+// of a group comes and goes. It sleeps in between, so one that is not told sleeps
 // on.
 func TestOwnerIsTold(t *testing.T) {
 	c := written(t, 53, 5)
@@ -17,25 +17,38 @@ func TestOwnerIsTold(t *testing.T) {
 	}
 	c.until("group 0 has a leader", func() bool { return c.leader(0) != nil })
 	old := c.leader(0)
-	leads := map[raft.NodeID]bool{}
+	type lead struct {
+		node  raft.NodeID
+		group raft.GroupID
+	}
+	leads := map[lead]uint64{}
 	for _, n := range c.nodes {
-		n.host.metaLed = false
-		n.host.cfg.MetaLed = func(now bool) {
-			if now == leads[n.id] {
-				t.Errorf("node %d is told twice that it leads: %v", n.id, now)
+		n.host.cfg.Led = func(g raft.GroupID, term uint64) {
+			is := lead{n.id, g}
+			if term == leads[is] {
+				t.Errorf("node %d is told twice that it leads group %d: in term %d", n.id, g, term)
 			}
-			if leads[n.id] = now; now && n.host.groups[0].applied.Term != n.host.groups[0].state.Term {
-				t.Errorf("node %d is told that it leads, and has applied nothing of its term", n.id)
+			if leads[is] = term; term != 0 && (n.host.groups[g].applied.Term != term || n.host.groups[g].state.Term != term) {
+				t.Errorf("node %d is told that it leads group %d in term %d, and has applied nothing of that", n.id, g, term)
 			}
 		}
-		n.host.groups[0].touch()
+		for _, g := range n.host.order {
+			g.touch()
+		}
 	}
-	c.until("the leader is told that it leads", func() bool { return leads[old.id] })
+	for g := range raft.GroupID(testGroups) {
+		c.until("each leader is told that it leads", func() bool {
+			is := c.leader(g)
+			return is != nil && leads[lead{is.id, g}] != 0
+		})
+	}
 	c.isolate(old)
-	c.until("another leads, and the old one is told", func() bool {
-		lead := c.leader(0)
-		return lead != nil && lead != old && leads[lead.id] && !leads[old.id]
-	})
+	for g := range raft.GroupID(testGroups) {
+		c.until("another leads, and the old one is told", func() bool {
+			is := c.leader(g)
+			return is != nil && is != old && leads[lead{is.id, g}] != 0 && leads[lead{old.id, g}] == 0
+		})
+	}
 	for _, n := range c.nodes {
 		if n != old && (told[n.id<<8|old.id] != 1 || told[old.id<<8|n.id] != 1) {
 			t.Errorf("of the silence between %d and %d they were told %d and %d times", n.id, old.id, told[n.id<<8|old.id], told[old.id<<8|n.id])

@@ -36,9 +36,11 @@ func (m *moves) begin() {
 	m.core, m.leds = mover.New(m.n.id), false
 }
 
-func (m *moves) led(leads bool) {
-	m.leds = leads
-	m.plan(0)
+func (m *moves) led(g raft.GroupID, term uint64) {
+	if g == 0 {
+		m.leds = term != 0
+		m.plan(0)
+	}
 }
 
 func (m *moves) plan(d time.Duration) {

@@ -233,7 +233,7 @@ func (n *node) open() error {
 		ElectionTicks: raft.ElectionTicksDefault, HeartbeatTicks: raft.HeartbeatTicksDefault, QuietTicks: raft.ElectionTicksDefault,
 		Log: n.c.logger(n.index), Snapshots: n.c.policy,
 		Unmade:   func(from raft.NodeID, r logstore.Replica) { n.known.unmade(from, r) },
-		Presence: func(raft.NodeID) { n.moves.plan(0) }, MetaLed: n.moves.led,
+		Presence: func(raft.NodeID) { n.moves.plan(0) }, Led: n.moves.led,
 	})
 	if err != nil {
 		n.host = nil
