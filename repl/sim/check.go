@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"slices"
 	"sort"
 
 	"muster/logstore"
@@ -40,7 +39,6 @@ type truth struct {
 	// acknowledged is the largest index that an answer to a client named: operations
 	// that begin later must not see less.
 	acknowledged uint64
-	refused      map[outcomeKey]*op
 
 	// Of the membership; see config.go.
 	founded     *raft.Membership
@@ -60,7 +58,7 @@ type truthEntry struct {
 }
 
 func newTruth(c *cluster, g raft.GroupID) *truth {
-	return &truth{c: c, group: g, leaders: map[uint64]raft.ReplicaID{}, refused: map[outcomeKey]*op{}, known: map[raft.LogID]uint32{}, configAt: map[raft.LogID]*config{}, model: newModel(), snapshots: map[raft.LogID]snapshotFile{}, changed: map[shardmap.Slot][]uint64{}, toldDigests: map[uint64][]uint64{}}
+	return &truth{c: c, group: g, leaders: map[uint64]raft.ReplicaID{}, known: map[raft.LogID]uint32{}, configAt: map[raft.LogID]*config{}, snapshots: map[raft.LogID]snapshotFile{}, changed: map[shardmap.Slot][]uint64{}, toldDigests: map[uint64][]uint64{}}
 }
 
 // leads is called with each message that only a leader sends. It checks I1.
@@ -163,9 +161,6 @@ func (t *truth) applied(n *node, e raft.Entry) *truthEntry {
 			t.configs = append(t.configs, config{e.ID, m})
 		}
 		t.decided(n, e.ID)
-		if o := t.refused[line.key]; o != nil && line.outcome.status == shardmap.StatusApplied {
-			t.c.fail("I9: group %d applies %s at %s; its client was told that it never would be", t.group, o, e.ID)
-		}
 	}
 	line := &t.entries[i-1]
 	if line.term != e.ID.Term || line.sum != e.Checksum() || line.kind != e.Kind {
@@ -176,65 +171,80 @@ func (t *truth) applied(n *node, e raft.Entry) *truthEntry {
 }
 
 // never records that a client was told that a write was not applied and never will be.
-func (t *truth) never(o *op) {
+func (l *slotLife) never(o *op) {
 	key := outcomeKey{o.command.Session, o.command.Sequence}
-	// Both orders are checked: here for a write that was applied before, in applied for
-	// one that comes later.
-	t.refused[key] = o
-	if was, ok := t.model.outcomes[key]; ok && was.status == shardmap.StatusApplied {
-		t.c.fail("I9: %s was applied at %s; its client is told that it was not", o, was.id)
+	// Both orders are checked: here for a write that was applied before, in apply for one
+	// that comes later.
+	l.refused[key] = o
+	if was, ok := l.outcomes[key]; ok && was.status == shardmap.StatusApplied {
+		o.client.c.fail("I9: %s was applied at %s; its client is told that it was not", o, was.id)
 	}
 }
 
-// versionOf returns the version of a key as of the last entry.
-func (t *truth) versionOf(key []byte) uint64 {
-	h := t.model.keys[string(key)]
-	if len(h) == 0 {
-		return 0
+// spoke records the log id that an answer names, and returns what is known of the group
+// that named it. The entry must be committed, and not before what had been acknowledged
+// when the operation began.
+func (o *op) spoke(g raft.GroupID, id raft.LogID) *truth {
+	c := o.client.c
+	if int(g) >= len(c.truth) {
+		c.fail("%s is answered by group %d, which there never was", o, g)
 	}
-	return h[len(h)-1].version
-}
-
-// spoke records the log id that an answer names. It must be committed, and not before
-// what had been acknowledged when the operation began.
-func (t *truth) spoke(o *op, g raft.GroupID, id raft.LogID) {
+	t := c.truth[g]
 	switch {
-	case g != t.group:
-		t.c.fail("%s is answered by group %d, its slot is group %d's", o, g, t.group)
 	case id.Index > uint64(len(t.entries)) || id.Index == 0:
-		t.c.fail("I8: %s is answered as of %s, the group has applied %d", o, id, len(t.entries))
+		c.fail("I8: %s is answered as of %s, group %d has applied %d", o, id, g, len(t.entries))
 	case t.entries[id.Index-1].term != id.Term:
-		t.c.fail("I8: %s is answered as of %s, the group's entry there is of term %d", o, id, t.entries[id.Index-1].term)
-	case id.Index < o.floor:
-		t.c.fail("I7: %s began after an answer that stood at %d, and is answered as of %s", o, o.floor, id)
+		c.fail("I8: %s is answered as of %s, the entry of group %d there is of term %d", o, id, g, t.entries[id.Index-1].term)
+	case id.Index < o.floorIn(g):
+		c.fail("I7: %s began after an answer that stood at %d of group %d, and is answered as of %s", o, o.floorIn(g), g, id)
 	}
 	t.acknowledged = max(t.acknowledged, id.Index)
+	return t
 }
 
-// checkRead compares an answer about a key with the model as of the answer's index.
-func (t *truth) checkRead(o *op, key []byte, g raft.GroupID, at raft.LogID, version uint64, value []byte, found bool) {
-	t.spoke(o, g, at)
-	want, ok := t.model.at(key, at.Index)
+// saw checks that what an answer shows of a slot was the group's to show, and returns the
+// span of the slot in which it stands.
+func (o *op) saw(l *slotLife, g raft.GroupID, at raft.LogID) int {
+	c := o.client.c
+	k, ok := l.spanAt(g, at.Index)
+	if !ok {
+		c.fail("I11: %s is answered for slot %d by group %d as of %s, which does not serve it there: %v", o, l.slot, g, at, l.spans)
+	}
+	switch {
+	case !o.local && l.after(k, o.floors):
+		c.fail("I7: %s began after an answer by a later owner of slot %d, and is answered by group %d as of %s: %v", o, l.slot, g, at, l.spans)
+	case o.local && o.floor > 0 && g != o.group && !l.met(k, o.group, o.floor):
+		c.fail("I7: %s is answered for slot %d by group %d as of %s, which has not met entry %d of group %d: %v", o, l.slot, g, at, o.floor, o.group, l.spans)
+	}
+	return k
+}
+
+// checkRead compares an answer about a key with what it was as of the answer's index.
+func (o *op) checkRead(key []byte, g raft.GroupID, at raft.LogID, version uint64, value []byte, found bool) {
+	o.spoke(g, at)
+	l := o.client.c.lives.ofKey(key)
+	want, ok := l.at(string(key), o.saw(l, g, at), at.Index)
 	if found != (ok && want.there) || found && (version != want.version || valueNumber(value) != want.number) {
-		t.c.fail("I9: %s is answered for %q with version %d of write %d (there: %v) as of %s; it should be version %d of write %d (there: %v)",
-			o, key, version, valueNumber(value), found, at, want.version, want.number, ok && want.there)
+		o.client.c.fail("I9: %s is answered for %q with version %d of write %d (there: %v) as of %s of group %d; it should be version %d of write %d (there: %v)",
+			o, key, version, valueNumber(value), found, at, g, want.version, want.number, ok && want.there)
 	}
 }
 
-// checkWrite compares an acknowledgement with the entry that it names.
-func (t *truth) checkWrite(o *op, a *wire.WriteAnswer) {
+// checkWrite compares an acknowledgement with the entry that it names, which may be of a
+// former owner of the slot if it answers a retry.
+func (o *op) checkWrite(a *wire.WriteAnswer) {
+	t := o.spoke(a.Group, a.ID)
 	// A read may be as of the floor. A write that began after the floor was
 	// acknowledged must be an entry of its own, after it.
-	if a.ID.Index == o.floor {
-		t.c.fail("I7: %s began after an answer that stood at %d, and is acknowledged there", o, o.floor)
+	if floor := o.floorIn(a.Group); a.ID.Index == floor {
+		t.c.fail("I7: %s began after an answer that stood at %d, and is acknowledged there", o, floor)
 	}
-	t.spoke(o, a.Group, a.ID)
 	key := outcomeKey{o.command.Session, o.command.Sequence}
 	line := &t.entries[a.ID.Index-1]
 	if line.key != key {
 		t.c.fail("I8: %s is acknowledged at %s, which is another command (session %x, sequence %d)", o, a.ID, line.key.session, line.key.sequence)
 	}
-	if w := &line.outcome; w.status != shardmap.StatusApplied || w.version != a.Version || uint64(w.deleted) != a.Deleted || w.id != a.ID {
+	if w := &line.outcome; w.status != shardmap.StatusApplied || w.version != a.Version || uint64(w.deleted) != a.Deleted || w.id != a.ID || w.group != a.Group {
 		t.c.fail("I9: %s is acknowledged at %s with version %d, %d deleted; it should be %s at %s with version %d, %d deleted",
 			o, a.ID, a.Version, a.Deleted, w.status, w.id, w.version, w.deleted)
 	}
@@ -337,19 +347,19 @@ func (t *truth) restored(w *watched, at raft.LogID) {
 	if w.state == nil {
 		return
 	}
-	for i, slot := range t.c.slots[t.group] {
+	for i, slot := range t.c.lives.slots {
 		changes := t.changed[slot]
 		k := sort.Search(len(changes), func(i int) bool { return changes[i] > at.Index })
 		got, owned := w.state.State.Digest(slot)
-		if k == 0 && !owned {
-			continue // it is from before the founding
-		}
-		if k == 0 {
+		switch {
+		case k == 0 && owned:
 			t.c.fail("I11: the state of group %d at %s that n%d takes owns slot %d, which no entry up to there gave it", t.group, at, w.node.index, slot)
-		}
-		if want := t.digestAt(changes[k-1], i); got != want || !owned {
-			t.c.fail("I10: the state of group %d at %s that n%d takes has digest %016x for slot %d; after %d it was %016x",
-				t.group, at, w.node.index, got, slot, changes[k-1], want)
+		case k == 0: // it is from before the founding, or never was the group's
+		default:
+			if want := t.digestAt(changes[k-1], i); got != want {
+				t.c.fail("I10: the state of group %d at %s that n%d takes has digest %016x for slot %d (owned: %v); after %d it was %016x",
+					t.group, at, w.node.index, got, slot, owned, changes[k-1], want)
+			}
 		}
 	}
 }
@@ -370,7 +380,12 @@ func (w *watched) Restored() {
 // (I8, I10).
 func (c *cluster) compare() {
 	for g := 1; g < len(c.truth); g++ {
-		t := c.truth[g]
+		var slots []shardmap.Slot
+		c.lives.each(func(l *slotLife) {
+			if l.servedBy(raft.GroupID(g)) {
+				slots = append(slots, l.slot)
+			}
+		})
 		var first [][]byte
 		for _, n := range c.nodes {
 			if n.dead {
@@ -380,7 +395,7 @@ func (c *cluster) compare() {
 				continue
 			}
 			m := n.host.Machine(raft.GroupID(g)).(*watched).state
-			for i, slot := range c.slots[g] {
+			for i, slot := range slots {
 				copied, owned := m.State.Copy(slot)
 				if !owned {
 					c.fail("I8: n%d: slot %d is not group %d's", n.index, slot, g)
@@ -404,30 +419,29 @@ func (c *cluster) compare() {
 					c.fail("I10: group %d: the snapshot of slot %d is another one on n%d", g, slot, n.index)
 				}
 			}
-			t.model.compare(c, n, m)
+			c.compareKeys(n, m, slots)
 		}
 	}
 }
 
-// compare compares a map with the model, key by key.
-func (m *model) compare(c *cluster, n *node, state *machine.Map) {
-	keys := make([]string, 0, len(m.keys))
-	for k := range m.keys {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	// The count at the end finds keys that the map has and the model does not.
+// compareKeys compares a map with what is known of the slots that are its group's, key by
+// key.
+func (c *cluster) compareKeys(n *node, state *machine.Map, slots []shardmap.Slot) {
+	// The count at the end finds keys that the map has and nobody wrote.
 	there := 0
-	for _, k := range keys {
-		want := m.keys[k][len(m.keys[k])-1]
-		value, version, is := state.State.Get([]byte(k), nil)
-		ok := is == shardmap.Present
-		if ok != want.there || ok && (version != want.version || valueNumber(value) != want.number) {
-			c.fail("I8: n%d has version %d of write %d of key %q (there: %v), it should be version %d of write %d (there: %v)",
-				n.index, version, valueNumber(value), k, ok, want.version, want.number, want.there)
-		}
-		if ok {
-			there++
+	for _, s := range slots {
+		l := c.lives.of(s)
+		for _, k := range l.names() {
+			want := l.now([]byte(k))
+			value, version, is := state.State.Get([]byte(k), nil)
+			ok := is == shardmap.Present
+			if ok != want.there || ok && (version != want.version || valueNumber(value) != want.number) {
+				c.fail("I8: n%d has version %d of write %d of key %q (there: %v), it should be version %d of write %d (there: %v)",
+					n.index, version, valueNumber(value), k, ok, want.version, want.number, want.there)
+			}
+			if ok {
+				there++
+			}
 		}
 	}
 	if got := state.State.Len(); got != there {

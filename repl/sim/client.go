@@ -72,70 +72,6 @@ type simClient struct {
 	requests uint64
 }
 
-// op is one operation of a client.
-type op struct {
-	client  *simClient
-	call    client.Call
-	number  uint64 // of all operations of the run; the value that it writes
-	get     bool
-	local   bool       // a get of the asked node's own copy, as of floor at least
-	list    *wire.List // of a page, or of the next piece of a stream; otherwise nil
-	listing *listing   // to which the stream belongs, or that wants a table; otherwise nil
-	stream  *client.Stream
-	attempt uint64 // of the stream
-	stands  uint64 // index as of which its last piece was
-	within  time.Duration
-	// cancelled: the stream is no longer wanted.
-	cancelled bool
-	command   shardmap.Command
-	key       []byte
-	more      [][]byte // further keys of a get
-	body      []byte
-	floor     uint64 // the index that was acknowledged in its group before it began
-	group     raft.GroupID
-	began     time.Duration
-	conn      *conn
-	request   uint64
-	done      bool
-}
-
-func (o *op) String() string {
-	if o.get {
-		return fmt.Sprintf("get %q", o.key)
-	}
-	if o.listing != nil && o.stream == nil {
-		return fmt.Sprintf("%s: its plan", o.listing)
-	}
-	if q := o.list; q != nil {
-		return fmt.Sprintf("page of group %d after %q, prefix %q, limit %d", q.Group, q.After, q.Prefix, q.Limit)
-	}
-	return fmt.Sprintf("%s %q to %d, sequence %d, if %s %d", o.command.Kind, o.key, o.number, o.command.Sequence, o.command.Condition, o.command.Version)
-}
-
-// reads reports whether the operation changes nothing.
-func (o *op) reads() bool { return o.get || o.list != nil || o.listing != nil }
-
-// flags returns the flags of its frame.
-func (o *op) flags() uint16 {
-	if o.call.Forward {
-		return wire.FlagForward
-	}
-	return 0
-}
-
-// frame returns the type of its frame.
-func (o *op) frame() wire.Type {
-	switch {
-	case o.get:
-		return wire.TypeGet
-	case o.stream != nil:
-		return wire.TypeScan
-	case o.list != nil:
-		return wire.TypeList
-	}
-	return wire.TypeWrite
-}
-
 // conn is one connection of a client to a node.
 type conn struct {
 	client   *simClient
@@ -205,7 +141,7 @@ func (cl *simClient) beginOne() {
 	o := &op{client: cl, number: c.history.begin()}
 	o.key = c.history.key(c)
 	slot := shardmap.SlotOf(o.key)
-	o.group = c.groupOfSlot(slot)
+	o.group = c.lives.owner(slot)
 	o.call = client.Call{Owner: o, Slot: slot}
 	if c.chance.below(listEvery) == 0 {
 		if c.chance.below(3) == 0 {
@@ -234,7 +170,7 @@ func (cl *simClient) beginOne() {
 		case 1:
 			o.command.Condition = shardmap.ConditionAbsent
 		case 2, 3:
-			o.command.Condition, o.command.Version = shardmap.ConditionVersion, max(1, c.truth[o.group].versionOf(o.key))
+			o.command.Condition, o.command.Version = shardmap.ConditionVersion, max(1, c.lives.of(slot).now(o.key).version)
 		}
 		if o.command.Kind == shardmap.CommandSet && c.chance.below(checkEvery) == 0 {
 			o.command.Kind, o.command.Items = shardmap.CommandCheck, o.command.Items[:1]
@@ -249,7 +185,7 @@ func (cl *simClient) submit(o *op) {
 	c := cl.c
 	o.began = c.now
 	if !o.local {
-		o.floor = c.truth[o.group].acknowledged
+		o.floors = c.floors()
 	}
 	within := c.chance.skewed(500*time.Millisecond, 30*time.Second)
 	o.within = within
@@ -602,88 +538,6 @@ func (o *op) expire(uint64) {
 	}
 	cl.core.Expire(cl.now(), &o.call)
 	cl.settle()
-}
-
-// answered takes a node's answer, which is not an error.
-func (o *op) answered(t wire.Type, body []byte) {
-	c := o.client.c
-	switch o.frame() {
-	case wire.TypeList:
-		o.listed(t, body)
-	case wire.TypeGet:
-		var a wire.GetAnswer
-		if err := a.Read(body); err != nil || t != wire.TypeGetAnswer {
-			c.fail("%s is answered with a %s: %v", o, t, err)
-		}
-		version, value, found, _ := a.Next()
-		c.truth[o.group].checkRead(o, o.key, a.Group, a.At, version, value, found)
-		var number uint64
-		if found {
-			number = valueNumber(value)
-		}
-		for _, k := range o.more {
-			version, value, found, _ := a.Next()
-			c.truth[o.group].checkRead(o, k, a.Group, a.At, version, value, found)
-		}
-		if !o.local {
-			c.history.read(o, version, number, found)
-		}
-	default:
-		var a wire.WriteAnswer
-		if err := a.Read(body); err != nil || t != wire.TypeWriteAnswer {
-			c.fail("%s is answered with a %s: %v", o, t, err)
-		}
-		c.truth[o.group].checkWrite(o, &a)
-		c.history.wrote(o, a.Version, a.Deleted)
-		c.result.Writes++
-	}
-	c.result.Answered++
-	o.over()
-}
-
-// finish ends an operation without an answer.
-func (o *op) finish(err error) {
-	c := o.client.c
-	var e *wire.Error
-	var none *client.ErrNoEndpoint
-	if o.listing != nil {
-		o.over()
-		o.listing.ended(o, err)
-		return
-	}
-	switch {
-	case err == nil:
-		c.fail("%s ends with neither an answer nor an error", o)
-	case errors.As(err, &e) && e.Code == wire.CodeConflict:
-		c.history.conflict(o)
-		c.result.Answered++
-	case errors.As(err, &e) && e.Code == wire.CodeMaybeApplied, o.call.Maybe:
-		c.history.unknown(o)
-	case errors.As(err, &none), errors.As(err, &e) && (e.Code == wire.CodeUnavailable || e.Code == wire.CodeNotLeader || e.Code == wire.CodeNotReady || e.Code == wire.CodeBusy || e.Code == wire.CodeMoved || e.Code == wire.CodeFull || e.Code == wire.CodeLevel && c.builds.mixed()):
-		// A definite no. I9: from here on the write must never take effect.
-		c.history.refused(o)
-		if !o.reads() {
-			c.truth[o.group].never(o)
-		}
-	default:
-		if !o.reads() || errors.As(err, &e) && e.Code == wire.CodeBadRequest {
-			c.fail("%s ends with %v", o, err)
-		}
-		c.history.refused(o)
-	}
-	o.over()
-}
-
-func (o *op) over() {
-	if o.done {
-		o.client.c.fail("%s ends twice", o)
-	}
-	o.done = true
-	cl := o.client
-	if o.listing == nil || o.stream != nil { // a request for the table is no operation of its own
-		cl.c.result.Ops++
-	}
-	cl.open = slices.DeleteFunc(cl.open, func(x *op) bool { return x == o })
 }
 
 func valueNumber(b []byte) uint64 {

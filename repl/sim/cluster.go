@@ -112,7 +112,8 @@ type cluster struct {
 	order   order
 	truth   []*truth // by group
 	history history
-	slots   [][]shardmap.Slot // by group: those that hold keys of the run
+	slots   [][]shardmap.Slot // by group: those of the run that it begins with
+	lives   slotLives
 	tags    []string
 	builds  builds
 	epochs  uint64 // changes of slots' owners

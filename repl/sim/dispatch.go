@@ -157,7 +157,7 @@ func (c *cluster) probe(g raft.GroupID) *probe {
 	} else {
 		tag := c.tags[0]
 		for _, t := range c.tags {
-			if c.groupOfTag(t) == g {
+			if c.lives.ownerOfTag(t) == g {
 				tag = t
 			}
 		}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
-	"muster/raft"
 	"muster/shardmap"
 )
 
@@ -169,7 +168,6 @@ func (h *history) resolve(c *cluster, key string) []porcupine.Operation {
 			seen[out.number] = out.version
 		}
 	}
-	t := c.truth[c.groupOfSlot(shardmap.SlotOf([]byte(key)))]
 	for i := range ops {
 		in, out := ops[i].Input.(histInput), ops[i].Output.(histOutput)
 		if !out.unknown || in.del {
@@ -178,7 +176,7 @@ func (h *history) resolve(c *cluster, key string) []porcupine.Operation {
 		if v, ok := seen[in.number]; ok {
 			out.version = v
 		} else {
-			for _, v := range t.model.keys[key] {
+			for _, v := range c.lives.ofKey([]byte(key)).keys[key] {
 				if v.number == in.number && v.there {
 					out.version = v.version
 				}
@@ -193,22 +191,14 @@ func (h *history) resolve(c *cluster, key string) []porcupine.Operation {
 // operations meet.
 func (c *cluster) drawTags() {
 	c.slots = make([][]shardmap.Slot, c.options.Groups+1)
+	c.lives = slotLives{founding: c.options.Groups, all: map[shardmap.Slot]*slotLife{}}
 	for i := 0; len(c.tags) < tagsPerGroup*c.options.Groups; i++ {
 		tag := fmt.Sprintf("t%d", i)
 		slot := shardmap.SlotOf([]byte("{" + tag + "}"))
-		g := c.groupOfSlot(slot)
+		g := c.lives.founder(slot)
 		if len(c.slots[g]) < tagsPerGroup {
-			c.slots[g] = append(c.slots[g], slot)
+			c.slots[g], c.lives.slots = append(c.slots[g], slot), append(c.lives.slots, slot)
 			c.tags = append(c.tags, tag)
 		}
 	}
-}
-
-func (c *cluster) groupOfTag(tag string) raft.GroupID {
-	return c.groupOfSlot(shardmap.SlotOf([]byte("{" + tag + "}")))
-}
-
-// groupOfSlot is how the founding spreads slots (shardmap.Plan).
-func (c *cluster) groupOfSlot(s shardmap.Slot) raft.GroupID {
-	return raft.GroupID(1 + int(s)*c.options.Groups/shardmap.Slots)
 }

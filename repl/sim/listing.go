@@ -6,9 +6,9 @@ import (
 	"strings"
 	"time"
 
+	"muster/raft"
 	"muster/repl/client"
 	"muster/repl/wire"
-	"muster/shardmap"
 )
 
 const (
@@ -66,9 +66,7 @@ func (cl *simClient) beginListing() {
 		l.options.Limit = 1 + c.chance.below(8)
 	}
 	l.options.KeysOnly = c.chance.below(4) == 0
-	for _, t := range c.truth {
-		l.floors = append(l.floors, t.acknowledged)
-	}
+	l.floors = c.floors()
 	l.core = client.NewListing([]byte(l.prefix), l.options)
 	l.core.PieceBytes = uint32(listPiece + c.chance.below(listPieceMore))
 	l.goOn()
@@ -117,6 +115,14 @@ func (l *listing) goOn() {
 			return
 		}
 	}
+}
+
+// floorIn returns up to where what a group shows must have seen its log.
+func (l *listing) floorIn(g raft.GroupID) uint64 {
+	if int(g) < len(l.floors) {
+		return l.floors[g]
+	}
+	return 0 // the group was made since
 }
 
 // pause lets it wait for a time.
@@ -194,11 +200,12 @@ func (l *listing) take(i client.ListItem) {
 	l.last = k
 	l.items++
 	l.shown[k] = true
-	t := c.truth[i.Group]
-	if want := c.groupOfSlot(shardmap.SlotOf(i.Key)); want != i.Group || i.At.Index < l.floors[i.Group] {
-		c.fail("I9: %s shows %q of group %d at %s; it is of group %d, and began after %d", l, k, i.Group, i.At, want, l.floors[i.Group])
+	life := c.lives.ofKey(i.Key)
+	span, served := life.spanAt(i.Group, i.At.Index)
+	if !served || i.At.Index < l.floorIn(i.Group) || life.after(span, l.floors) {
+		c.fail("I9: %s shows %q of group %d at %s; it began after %v, and slot %d was served %v", l, k, i.Group, i.At, l.floors, life.slot, life.spans)
 	}
-	want, ok := t.model.at(i.Key, i.At.Index)
+	want, ok := life.at(k, span, i.At.Index)
 	if !ok || !want.there || want.version != i.Version || !l.options.KeysOnly && valueNumber(i.Value) != want.number {
 		c.fail("I9: %s shows %q at version %d as of %s; it should be version %d (there: %v)", l, k, i.Version, i.At, want.version, ok && want.there)
 	}
@@ -213,27 +220,14 @@ func (l *listing) over() {
 	// The pieces are of different moments, so only a key that was there throughout must be
 	// among them.
 	cut := l.options.Limit > 0 && l.items == l.options.Limit
-	for g, t := range c.truth {
-		for k := range t.model.keys {
+	c.lives.each(func(life *slotLife) {
+		for k := range life.keys {
 			if !strings.HasPrefix(k, l.prefix) || k <= string(l.options.After) || cut && k > l.last || l.shown[k] {
 				continue
 			}
-			if t.model.stayed([]byte(k), l.floors[g]) {
-				c.fail("I9: %s lacks %q, which was there since before it began, at %d of group %d", l, k, l.floors[g], g)
+			if life.stayed(k, l.floors) {
+				c.fail("I9: %s lacks %q of slot %d, which was there since before it began, at %v", l, k, life.slot, l.floors)
 			}
 		}
-	}
-}
-
-// stayed reports whether a key was there at an index and ever since.
-func (m *model) stayed(key []byte, index uint64) bool {
-	if was, ok := m.at(key, index); !ok || !was.there {
-		return false
-	}
-	for _, v := range m.keys[string(key)] {
-		if v.index > index && !v.there {
-			return false
-		}
-	}
-	return true
+	})
 }

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"bufio"
-	"cmp"
 	"errors"
 	"slices"
 
@@ -316,19 +315,20 @@ func (l *loss) compare(n *node, s *logstore.Store, r logstore.Replica, g *rescue
 	if end := g.End; end.Index == 0 || end.Index > uint64(len(t.entries)) || t.entries[end.Index-1].term != end.Term {
 		return // nobody has applied the end of that log, so the model has not either
 	}
-	keys := make([]string, 0, len(t.model.keys))
-	for key := range t.model.keys {
-		keys = append(keys, key)
-	}
-	slices.SortFunc(keys, cmp.Compare)
-	for _, key := range keys {
-		want, ok := t.model.at([]byte(key), g.End.Index)
-		value, version, _ := m.State.Get([]byte(key), nil)
-		there := version > 0
-		if there != (ok && want.there) || there && (version != want.version || valueNumber(value) != want.number) {
-			l.c.fail("%s begins anew at %v with %q at version %d of write %d (there: %v); it should be version %d of write %d (there: %v)",
-				r, g.End, key, version, valueNumber(value), there, want.version, want.number, ok && want.there)
+	l.c.lives.each(func(life *slotLife) {
+		span, served := life.spanAt(g.Group, g.End.Index)
+		if !served {
+			return
 		}
-		l.c.result.Compared++
-	}
+		for _, key := range life.names() {
+			want, ok := life.at(key, span, g.End.Index)
+			value, version, _ := m.State.Get([]byte(key), nil)
+			there := version > 0
+			if there != (ok && want.there) || there && (version != want.version || valueNumber(value) != want.number) {
+				l.c.fail("%s begins anew at %v with %q at version %d of write %d (there: %v); it should be version %d of write %d (there: %v)",
+					r, g.End, key, version, valueNumber(value), there, want.version, want.number, ok && want.there)
+			}
+			l.c.result.Compared++
+		}
+	})
 }

@@ -223,7 +223,7 @@ func (x *chaos) fastest() time.Duration {
 // told checks what a time entry does to all slots at once: no session is forgotten before
 // its time (I13), and all replicas forget the same ones (I10).
 func (t *truth) told(w *watched, e raft.Entry) {
-	slots := t.c.slots[t.group]
+	slots := t.c.lives.slots
 	before, again := t.toldDigests[e.ID.Index]
 	if !again { // only the first time: later the model may be ahead of the replica
 		t.keepsSessions(w, e)
@@ -244,18 +244,24 @@ func (t *truth) told(w *watched, e raft.Entry) {
 // keepsSessions checks that no session has gone before its time.
 func (t *truth) keepsSessions(w *watched, e raft.Entry) {
 	alive := 0
-	for _, used := range t.model.used {
-		if e.Time <= used+shardmap.SessionKeep {
-			alive++
+	t.c.lives.each(func(l *slotLife) {
+		if !l.servedBy(t.group) {
+			return
 		}
-	}
+		for _, used := range l.used {
+			if e.Time <= used+shardmap.SessionKeep {
+				alive++
+			}
+		}
+	})
 	if left := w.state.State.Sessions(); left < alive {
 		t.c.fail("I13: n%d remembers %d sessions of group %d after %s, at group time %d; %d were used less than %d before",
 			w.node.index, left, t.group, e.ID, e.Time, alive, shardmap.SessionKeep)
 	}
 }
 
-// digestAt returns the digest of the group's i-th slot after an entry that changed it.
+// digestAt returns the digest of the run's i-th slot after an entry that changed it; 0 if
+// the group does not hold it.
 func (t *truth) digestAt(index uint64, i int) uint64 {
 	if told := t.toldDigests[index]; told != nil {
 		return told[i]

@@ -6,44 +6,24 @@ import (
 	"muster/shardmap"
 )
 
-// model is what a group's log means, in the slowest and most obvious code: maps that keep
-// everything that ever was.
+// model is what a group's log means. What it means for a slot is kept with the slot
+// (life.go).
 type model struct {
-	keys     map[string][]keyVersion // by index
-	last     map[shardmap.Slot]uint64
-	outcomes map[outcomeKey]outcome
-	floors   map[floorKey]uint64
-	used     map[floorKey]raft.GroupTime // of the last command
-	command  shardmap.Command
-	// owned are the slots of the group, by its log; nil before its founding.
-	owned map[shardmap.Slot]bool
-}
-
-// keyVersion is what a key was from an index on.
-type keyVersion struct {
-	index, version, number uint64
-	there                  bool
+	command shardmap.Command
+	founded bool
 }
 
 type outcomeKey struct{ session, sequence uint64 }
-
-type floorKey struct {
-	session uint64
-	slot    shardmap.Slot
-}
 
 type outcome struct {
 	slot    shardmap.Slot
 	given   []shardmap.SlotRange // to the group
 	owned   bool                 // the slot is the group's
 	status  shardmap.Status
+	group   raft.GroupID // in whose log id is
 	id      raft.LogID
 	version uint64
 	deleted uint32
-}
-
-func newModel() model {
-	return model{keys: map[string][]keyVersion{}, last: map[shardmap.Slot]uint64{}, outcomes: map[outcomeKey]outcome{}, floors: map[floorKey]uint64{}, used: map[floorKey]raft.GroupTime{}}
 }
 
 // apply returns what an entry does.
@@ -64,40 +44,44 @@ func (m *model) apply(t *truth, e raft.Entry) (outcome, outcomeKey) {
 		return m.own(t, e.ID, x), outcomeKey{}
 	}
 	key := outcomeKey{x.Session, x.Sequence}
-	if !m.owned[x.Slot] {
-		return outcome{slot: x.Slot, status: shardmap.StatusNotOwned, id: e.ID}, key
+	l := t.c.lives.of(x.Slot)
+	if !l.servedBy(t.group) {
+		return outcome{slot: x.Slot, status: shardmap.StatusNotOwned, group: t.group, id: e.ID}, key
 	}
 	if x.Session == 0 {
-		return m.change(e.ID, x), outcomeKey{}
+		return l.change(t.group, e.ID, x), outcomeKey{}
 	}
 	// A session remembers outcomes from its floor on. Below it a retry is refused rather
 	// than applied a second time.
-	floor := floorKey{x.Session, x.Slot}
-	m.floors[floor] = max(m.floors[floor], x.Floor)
-	m.used[floor] = e.Time
-	if x.Sequence < m.floors[floor] {
-		return outcome{slot: x.Slot, owned: true, status: shardmap.StatusStale, id: e.ID}, key
+	l.floors[x.Session] = max(l.floors[x.Session], x.Floor)
+	l.used[x.Session] = e.Time
+	if x.Sequence < l.floors[x.Session] {
+		return outcome{slot: x.Slot, owned: true, status: shardmap.StatusStale, group: t.group, id: e.ID}, key
 	}
-	if was, ok := m.outcomes[key]; ok {
+	if was, ok := l.outcomes[key]; ok {
+		was.owned = true
 		return was, key
 	}
-	r := m.change(e.ID, x)
-	m.outcomes[key] = r
+	r := l.change(t.group, e.ID, x)
+	l.outcomes[key] = r
+	if o := l.refused[key]; o != nil && r.status == shardmap.StatusApplied {
+		t.c.fail("I9: group %d applies %s at %s; its client was told that it never would be", t.group, o, e.ID)
+	}
 	return r, key
 }
 
 // own founds the group, the first time.
 func (m *model) own(t *truth, id raft.LogID, x *shardmap.Command) outcome {
-	r := outcome{slot: x.Slot, id: id, status: shardmap.StatusMarked}
+	r := outcome{slot: x.Slot, group: t.group, id: id, status: shardmap.StatusMarked}
 	o, err := shardmap.ReadOwn(x)
 	if err != nil {
 		t.c.fail("I9: entry %s of group %d is no founding: %v", id, t.group, err)
 	}
-	if m.owned == nil {
-		m.owned, r.given, r.status = map[shardmap.Slot]bool{}, o.Slots, shardmap.StatusApplied
-		r.changed(func(s shardmap.Slot) { m.owned[s] = true })
+	if !m.founded {
+		m.founded, r.given, r.status = true, o.Slots, shardmap.StatusApplied
+		r.changed(func(s shardmap.Slot) { t.c.lives.of(s).begin(t, id) })
 	}
-	r.owned = m.owned[x.Slot]
+	r.owned = t.c.lives.of(x.Slot).servedBy(t.group)
 	return r
 }
 
@@ -113,9 +97,11 @@ func (o *outcome) changed(f func(shardmap.Slot)) {
 	}
 }
 
-func (m *model) change(id raft.LogID, x *shardmap.Command) outcome {
-	r := outcome{slot: x.Slot, owned: true, id: id, status: shardmap.StatusConflict}
-	now := m.now(x.Key(0))
+// change is a command that was not carried out before, by an entry of the group that
+// serves the slot.
+func (l *slotLife) change(g raft.GroupID, id raft.LogID, x *shardmap.Command) outcome {
+	r := outcome{slot: x.Slot, owned: true, group: g, id: id, status: shardmap.StatusConflict}
+	now := l.now(x.Key(0))
 	switch {
 	case x.Condition == shardmap.ConditionAbsent && now.there:
 		return r
@@ -126,37 +112,18 @@ func (m *model) change(id raft.LogID, x *shardmap.Command) outcome {
 	if x.Kind == shardmap.CommandCheck {
 		return r
 	}
-	// Versions grow within a slot, and a key that is deleted and set again never gets an
-	// old one.
-	r.version = max(id.Index, m.last[x.Slot]+1)
-	m.last[x.Slot] = r.version
-	key := string(x.Key(0))
+	// Versions grow within a slot, in whichever group it is, and a key that is deleted and
+	// set again never gets an old one.
+	r.version = max(id.Index, l.last+1)
+	l.last = r.version
+	key, v := string(x.Key(0)), keyVersion{span: len(l.spans) - 1, index: id.Index}
 	if x.Kind == shardmap.CommandDel {
 		if now.there {
 			r.deleted = 1
 		}
-		m.keys[key] = append(m.keys[key], keyVersion{index: id.Index})
 	} else {
-		m.keys[key] = append(m.keys[key], keyVersion{index: id.Index, version: r.version, number: valueNumber(x.Items[1]), there: true})
+		v.version, v.number, v.there = r.version, valueNumber(x.Items[1]), true
 	}
+	l.keys[key] = append(l.keys[key], v)
 	return r
-}
-
-func (m *model) now(key []byte) keyVersion {
-	h := m.keys[string(key)]
-	if len(h) == 0 {
-		return keyVersion{}
-	}
-	return h[len(h)-1]
-}
-
-// at returns what a key was as of an index.
-func (m *model) at(key []byte, index uint64) (keyVersion, bool) {
-	h := m.keys[string(key)]
-	for i := len(h) - 1; i >= 0; i-- {
-		if h[i].index <= index {
-			return h[i], true
-		}
-	}
-	return keyVersion{}, false
 }

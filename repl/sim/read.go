@@ -15,7 +15,7 @@ import (
 func (o *op) beginMore(c *cluster, q *wire.Get) {
 	for range c.chance.below(4) {
 		k := c.history.names[c.chance.below(len(c.history.names))].key
-		if k != nil && c.groupOfSlot(shardmap.SlotOf(k)) == o.group {
+		if k != nil && c.lives.owner(shardmap.SlotOf(k)) == o.group {
 			o.more = append(o.more, k)
 		}
 	}
@@ -27,7 +27,7 @@ func (o *op) beginMore(c *cluster, q *wire.Get) {
 func (o *op) beginPage(c *cluster) {
 	q := &wire.List{Limit: uint32(c.chance.below(12)), KeysOnly: c.chance.below(4) == 0}
 	tag := c.tags[c.chance.below(len(c.tags))]
-	q.Group = c.groupOfTag(tag)
+	q.Group = c.lives.ownerOfTag(tag)
 	if c.chance.below(3) == 0 {
 		q.Prefix = []byte("{" + tag + "}")
 	}
@@ -60,15 +60,15 @@ func (o *op) listed(t wire.Type, body []byte) {
 	if err := a.Read(body); err != nil || t != wire.TypeListAnswer {
 		c.fail("%s is answered with a %s: %v", o, t, err)
 	}
-	c.truth[o.group].checkPage(o, &a)
+	o.checkPage(&a)
 	c.result.Pages++
 }
 
 // checkPage compares a page with the model as of the log id that it names: it must have
 // each key that was there, no other, and each as it was. A page with two keys as of
 // different entries fails this.
-func (t *truth) checkPage(o *op, a *wire.ListAnswer) {
-	t.spoke(o, a.Group, a.At)
+func (o *op) checkPage(a *wire.ListAnswer) {
+	t := o.spoke(a.Group, a.At)
 	q, last, rows := o.list, "", 0
 	for {
 		key, version, value, ok := a.Next()
@@ -80,7 +80,8 @@ func (t *truth) checkPage(o *op, a *wire.ListAnswer) {
 		}
 		last = string(key)
 		rows++
-		want, ok := t.model.at(key, a.At.Index)
+		l := t.c.lives.ofKey(key)
+		want, ok := l.at(string(key), o.saw(l, a.Group, a.At), a.At.Index)
 		if !ok || !want.there || version != want.version || !q.KeysOnly && valueNumber(value) != want.number {
 			t.c.fail("I9: %s stands at %s and shows key %q at version %d of write %d; as of there it should be version %d of write %d (there: %v): the page shows two moments",
 				o, a.At, key, version, valueNumber(value), want.version, want.number, ok && want.there)
@@ -90,14 +91,20 @@ func (t *truth) checkPage(o *op, a *wire.ListAnswer) {
 		t.c.fail("I9: %s has %d keys, of %d at most, and says that there are more: %v", o, rows, q.Limit, a.More)
 	}
 	// Keys after the last row belong to the next page, if there is one.
-	for k, h := range t.model.keys {
-		if k <= string(q.After) || !strings.HasPrefix(k, string(q.Prefix)) || a.More && k > last {
-			continue
+	t.c.lives.each(func(l *slotLife) {
+		at, ok := l.spanAt(a.Group, a.At.Index)
+		if !ok {
+			return
 		}
-		if want, ok := t.model.at([]byte(k), a.At.Index); ok && want.there {
-			if rows--; rows < 0 {
-				t.c.fail("I9: %s stands at %s and lacks a key that was there then; key %q has had %d versions: the page shows two moments", o, a.At, k, len(h))
+		for k, h := range l.keys {
+			if k <= string(q.After) || !strings.HasPrefix(k, string(q.Prefix)) || a.More && k > last {
+				continue
+			}
+			if want, ok := l.at(k, at, a.At.Index); ok && want.there {
+				if rows--; rows < 0 {
+					t.c.fail("I9: %s stands at %s and lacks a key that was there then; key %q has had %d versions: the page shows two moments", o, a.At, k, len(h))
+				}
 			}
 		}
-	}
+	})
 }

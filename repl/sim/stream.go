@@ -123,7 +123,7 @@ func (o *op) piece(body []byte) {
 	o.floor = max(o.floor, o.stands)
 	o.stands = a.At.Index
 	page := a
-	c.truth[o.group].checkPage(o, &page)
+	o.checkPage(&page)
 	c.result.Pages++
 	for {
 		key, _, _, ok := a.Next()

@@ -1,0 +1,184 @@
+package sim
+
+import (
+	"maps"
+	"slices"
+
+	"muster/raft"
+	"muster/shardmap"
+)
+
+// slotLife is what a slot is by the logs of all groups, in the slowest and most obvious
+// code: maps that keep everything that ever was. It follows the slot from group to group:
+// what a move changes is who serves it, and nothing else.
+type slotLife struct {
+	slot     shardmap.Slot
+	spans    []span // in order
+	keys     map[string][]keyVersion
+	last     uint64
+	outcomes map[outcomeKey]outcome
+	floors   map[uint64]uint64         // by session
+	used     map[uint64]raft.GroupTime // by session: the last command, in the time of the group that serves
+	refused  map[outcomeKey]*op        // of which clients were told that they never take effect
+}
+
+// span is a time for which one group serves a slot: from the entry that gave it the slot
+// to the one that sealed it.
+type span struct {
+	group    raft.GroupID
+	from, to uint64 // indices in the group's log; to 0: it serves the slot now
+}
+
+// keyVersion is what a key was from an entry on.
+type keyVersion struct {
+	span                   int // in which the entry is
+	index, version, number uint64
+	there                  bool
+}
+
+// slotLives is what is known of all slots of a run.
+type slotLives struct {
+	founding int             // how many groups there are at the founding
+	slots    []shardmap.Slot // of the run
+	all      map[shardmap.Slot]*slotLife
+}
+
+// of returns what is known of a slot.
+func (x *slotLives) of(s shardmap.Slot) *slotLife {
+	l := x.all[s]
+	if l == nil {
+		l = &slotLife{slot: s, keys: map[string][]keyVersion{}, outcomes: map[outcomeKey]outcome{}, floors: map[uint64]uint64{}, used: map[uint64]raft.GroupTime{}, refused: map[outcomeKey]*op{}}
+		x.all[s] = l
+	}
+	return l
+}
+
+func (x *slotLives) ofKey(key []byte) *slotLife { return x.of(shardmap.SlotOf(key)) }
+
+// each calls f for what is known of each slot of the run, in order.
+func (x *slotLives) each(f func(l *slotLife)) {
+	for _, s := range x.slots {
+		if l := x.all[s]; l != nil {
+			f(l)
+		}
+	}
+}
+
+// owner returns the group that serves a slot, or the last that did.
+func (x *slotLives) owner(s shardmap.Slot) raft.GroupID {
+	if l := x.all[s]; l != nil && len(l.spans) > 0 {
+		return l.spans[len(l.spans)-1].group
+	}
+	return x.founder(s)
+}
+
+func (x *slotLives) ownerOfTag(tag string) raft.GroupID {
+	return x.owner(shardmap.SlotOf([]byte("{" + tag + "}")))
+}
+
+// founder returns the group that a slot begins in: how the founding spreads slots
+// (shardmap.Plan).
+func (x *slotLives) founder(s shardmap.Slot) raft.GroupID {
+	return raft.GroupID(1 + int(s)*x.founding/shardmap.Slots)
+}
+
+// servedBy reports whether a group serves the slot now.
+func (l *slotLife) servedBy(g raft.GroupID) bool {
+	k := len(l.spans)
+	return k > 0 && l.spans[k-1].to == 0 && l.spans[k-1].group == g
+}
+
+// begin begins a span. I11: no other group may serve the slot.
+func (l *slotLife) begin(t *truth, id raft.LogID) {
+	if k := len(l.spans); k > 0 && l.spans[k-1].to == 0 {
+		t.c.fail("I11: by entry %s group %d serves slot %d, which group %d has served since its entry %d", id, t.group, l.slot, l.spans[k-1].group, l.spans[k-1].from)
+	}
+	l.spans = append(l.spans, span{group: t.group, from: id.Index})
+}
+
+// end ends the span of the group that serves the slot.
+func (l *slotLife) end(index uint64) { l.spans[len(l.spans)-1].to = index }
+
+// spanAt returns the span in which a group serves the slot as of an index of its log.
+func (l *slotLife) spanAt(g raft.GroupID, index uint64) (k int, ok bool) {
+	for k := len(l.spans) - 1; k >= 0; k-- {
+		if s := &l.spans[k]; s.group == g && s.from <= index && (s.to == 0 || index < s.to) {
+			return k, true
+		}
+	}
+	return 0, false
+}
+
+// at returns what a key was as of an index in a span.
+func (l *slotLife) at(key string, k int, index uint64) (keyVersion, bool) {
+	h := l.keys[key]
+	for i := len(h) - 1; i >= 0; i-- {
+		if h[i].span < k || h[i].span == k && h[i].index <= index {
+			return h[i], true
+		}
+	}
+	return keyVersion{}, false
+}
+
+func (l *slotLife) now(key []byte) keyVersion {
+	h := l.keys[string(key)]
+	if len(h) == 0 {
+		return keyVersion{}
+	}
+	return h[len(h)-1]
+}
+
+// stayed reports whether a key was there, and ever since, when the logs of the groups
+// stood at some indices.
+func (l *slotLife) stayed(key string, floors []uint64) bool {
+	was := false
+	for _, v := range l.keys[key] {
+		if l.before(v.span, v.index, floors) {
+			was = v.there
+		} else if !v.there {
+			return false
+		}
+	}
+	return was
+}
+
+// before reports whether an entry of a span is among those up to some indices.
+func (l *slotLife) before(k int, index uint64, floors []uint64) bool {
+	g := int(l.spans[k].group)
+	return g < len(floors) && index <= floors[g] // groups that were made since are not among them
+}
+
+// after reports whether it was known, when the logs of the groups stood at some indices,
+// that the slot was served in a later span.
+func (l *slotLife) after(k int, floors []uint64) bool {
+	for j := k + 1; j < len(l.spans); j++ {
+		if l.before(j, l.spans[j].from, floors) {
+			return true
+		}
+	}
+	return false
+}
+
+// met reports whether who serves the slot in a span has seen an entry of another group:
+// that group served the slot before, and sealed it no earlier.
+func (l *slotLife) met(k int, g raft.GroupID, index uint64) bool {
+	for _, s := range l.spans[:k] {
+		if s.group == g && s.to >= index {
+			return true
+		}
+	}
+	return false
+}
+
+// names returns the keys that the slot ever had.
+func (l *slotLife) names() []string { return slices.Sorted(maps.Keys(l.keys)) }
+
+// floors returns up to where the logs of all groups are known to be committed by what
+// clients were answered.
+func (c *cluster) floors() []uint64 {
+	floors := make([]uint64, len(c.truth))
+	for g, t := range c.truth {
+		floors[g] = t.acknowledged
+	}
+	return floors
+}
