@@ -66,6 +66,9 @@ var handlers = [...]handler{
 	wire.TypeStreamGrant:  {stream: hearGrant},
 	wire.TypeStreamCancel: {stream: hearCancel},
 
+	wire.TypeStep:     {request: takeStep},
+	wire.TypeSlotView: {request: (*connection).take},
+
 	wire.TypeStatus:   {request: asking(answerStatus)},
 	wire.TypeCounters: {request: asking(answerCounters)},
 	wire.TypeLogRange: {request: (*connection).logRange},

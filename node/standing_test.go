@@ -50,6 +50,14 @@ func TestSendersOfEachType(t *testing.T) {
 			if s&wire.SenderClient != 0 || s == wire.SenderNobody {
 				t.Errorf("%s is for nodes, and taken from %q", name, s)
 			}
+		case i == wire.TypeStep:
+			if s != wire.SenderMember|wire.SenderBulk {
+				t.Errorf("%s moves slots, and is taken from %q", name, s)
+			}
+		case i == wire.TypeSlotView:
+			if s != wire.SenderClient|wire.SenderMember {
+				t.Errorf("%s tells of slots, and is taken from %q", name, s)
+			}
 		case i >= wire.TypeInvite && s != comeAndGo[i]:
 			t.Errorf("%s is taken from %q, want %q", name, s, comeAndGo[i])
 		case i < wire.TypeInvite && s != wire.SenderClient:

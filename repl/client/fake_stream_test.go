@@ -75,7 +75,7 @@ func (x *fakeStreams) take(h wire.Header, body, out []byte) (sent []byte, hangUp
 func (x *fakeStreams) refusal(s *fakeStream) *wire.Error {
 	c := x.node.cluster
 	if s.scan.Epoch != 0 && s.scan.Epoch != c.epoch {
-		return wire.Moved(0, s.scan.Group, c.epoch)
+		return &wire.Error{Code: wire.CodeMoved, Object: "group " + s.scan.Group.String(), Epoch: c.epoch}
 	}
 	if e := x.node.leads(int(s.scan.Group)); e != nil && s.scan.Mode == wire.ReadLinearizable {
 		return e

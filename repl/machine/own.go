@@ -31,7 +31,7 @@ func (m *Map) notOwned(s shardmap.Slot) *wire.Error {
 	if m.beforeFounding() {
 		return m.notFounded()
 	}
-	return wire.NotOwned(s, m.Group)
+	return wire.Moved(s, m.Group, 0, 0)
 }
 
 // beforeFounding reports whether the group is still to be founded. Then nobody can

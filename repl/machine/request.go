@@ -126,7 +126,7 @@ func (q *Requests) Init(a Asker, l RequestLimits) {
 
 // Takes reports whether frames of type t are for [Requests.Take].
 func Takes(t wire.Type) bool {
-	return t == wire.TypeWrite || t == wire.TypeGet || t == wire.TypeList || t == wire.TypeScan
+	return t == wire.TypeWrite || t == wire.TypeGet || t == wire.TypeList || t == wire.TypeScan || t == wire.TypeSlotView
 }
 
 // Expected returns how many bytes the answer to the next request of type t is
@@ -160,6 +160,8 @@ func (q *Requests) Take(h wire.Header, body []byte, r repl.Reply, table *shardma
 		q.list(h, body, r, table, now)
 	case wire.TypeScan:
 		q.Streams.take(h, body, r, q.principal, table)
+	case wire.TypeSlotView:
+		q.slotView(h, body, r, table)
 	}
 }
 

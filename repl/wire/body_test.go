@@ -103,6 +103,16 @@ var madeGood = map[wire.Type]func(b wire.Body){
 		c.Group, c.After = c.Group%(raft.GroupMax+1), c.After|1
 		c.Remove = append(c.Remove, 1)
 	},
+	wire.TypeSlotView: func(b wire.Body) {
+		v := b.(*wire.SlotView)
+		v.Group %= raft.GroupMax + 1
+		for i := range v.Slots {
+			v.Slots[i] = shardmap.SlotRange{From: shardmap.Slot(100 * i), To: shardmap.Slot(100*i) + v.Slots[i].To%100}
+		}
+		if len(v.Slots) == 0 {
+			v.Slots = []shardmap.SlotRange{{From: 4095, To: 4095}}
+		}
+	},
 	wire.TypeOrder: func(b wire.Body) {
 		o := b.(*wire.Order)
 		o.Command = append(o.Command, 0)

@@ -26,7 +26,7 @@ func TestEveryCodeTellsAll(t *testing.T) {
 		{wire.NotFound(`key "k"`, "looked at g3/7.9", "set it first"), "not-found", wire.RetryNever, 4},
 		{wire.Conflict(`key "k"`, "it is at version 9, the condition wants 8"), "conflict", wire.RetryNever, 5},
 		{wire.NotLeader(3, n2, "10.0.0.2:4166"), "not-leader", wire.RetryOtherNode, 6},
-		{wire.Moved(77, 4, 18), "moved", wire.RetryRefresh, 6},
+		{wire.Moved(77, 4, 5, 1812), "moved", wire.RetryRefresh, 6},
 		{wire.Busy("group g3", "64 MiB wait, the limit is 64 MiB", 20*time.Millisecond), "busy", wire.RetrySameNode, 6},
 		{wire.Unavailable("group g3", "no leader for 4s"), "unavailable", wire.RetrySameNode, 6},
 		{wire.MaybeApplied("group g3", "its leader changed"), "maybe-applied", wire.RetryNever, 6},
@@ -85,8 +85,11 @@ func TestHintsTravel(t *testing.T) {
 	if got := wire.NotLeader(3, 0, ""); got.LeaderAddr != "" || !strings.Contains(got.Error(), "no leader is known") {
 		t.Errorf("without a leader: %q", got)
 	}
-	if err := e.Read(wire.Moved(77, 4, 18).Append(nil)); err != nil || e.Epoch != 18 {
+	if err := e.Read(wire.Moved(77, 4, 5, 1812).Append(nil)); err != nil || e.Slot != 77 || e.Group != 5 || e.Number != 1812 {
 		t.Errorf("got %+v, %v", e, err)
+	}
+	if got := wire.Moved(77, 4, 0, 0); got.Group != 0 || !strings.Contains(got.Next, "topology") {
+		t.Errorf("without an owner: %q", got)
 	}
 	if err := e.Read(wire.Busy("queue", "full", 20*time.Millisecond).Append(nil)); err != nil || e.RetryAfterMs != 20 {
 		t.Errorf("got %+v, %v", e, err)

@@ -163,6 +163,16 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeStreamCancel: &wire.Empty{},
 	wire.TypeStreamEnd:    &wire.StreamEnd{Reason: wire.EndNotLeader, Resume: []byte("cart/2"), Why: *wire.NotLeader(3, n2, "10.0.0.2:4166")},
 
+	// A step's command is shown by the page that has the commands; here any does.
+	wire.TypeStep: &wire.Step{Group: 5, Incarnation: 2, Command: wire.AppendWrite(nil, &exampleCommand)},
+	wire.TypeStepAnswer: &wire.StepAnswer{Group: 5, ID: raft.LogID{Term: 4, Index: 812}, Results: []shardmap.StepResult{{Outcome: shardmap.StepDone, View: shardmap.SlotView{
+		Slot: 77, Holding: 1, Mark: 1812, Decisions: []shardmap.Decision{{Number: 1812, Taken: true, Source: 3}}, Keys: 2, Bytes: 31}}}},
+	wire.TypeSlotView: &wire.SlotView{Group: 3, Slots: []shardmap.SlotRange{{From: 77, To: 77}, {From: 80, To: 81}}},
+	wire.TypeSlotViewAnswer: &wire.SlotViewAnswer{Group: 3, At: raft.LogID{Term: 7, Index: 10440}, Time: 61_500_000_000, Rows: []shardmap.SlotView{
+		{Slot: 77, Holding: 2, Number: 1812, Target: 5, Sealed: raft.LogID{Term: 7, Index: 10439}, SealTime: 61_400_000_000, Digest: 0x1020304050607080, Mark: 1812, Keys: 2, Bytes: 31},
+		{Slot: 80, Holding: 1, Mark: 9, Keys: 1, Bytes: 13},
+		{Slot: 81, Import: shardmap.ImportView{Number: 1815, Source: 5, Attempt: shardmap.Attempt{Term: 4, Number: 1}, Chunks: 2, At: raft.LogID{Term: 4, Index: 800}, Digest: 0x1121314151617181, Partial: true}}}},
+
 	wire.TypeStatus: &wire.Empty{},
 	wire.TypeStatusAnswer: &wire.StatusAnswer{Cluster: "prod", ClusterID: 0xc1c2c3c4c5c6c7c8, Self: n1, Epoch: 17,
 		Problems: []wire.Problem{{What: "node n2 is dead", Remedy: "start it again"}},

@@ -53,22 +53,21 @@ func NotLeader(g raft.GroupID, leader raft.NodeID, addr string) *Error {
 	return e
 }
 
-// Moved says which group owns the slot, by a table of the epoch.
-func Moved(s shardmap.Slot, owner raft.GroupID, epoch uint64) *Error {
-	return &Error{Code: CodeMoved, Object: fmt.Sprintf("slot %d", s), Text: "another group owns it", Epoch: epoch,
-		State: fmt.Sprintf("group %s by epoch %d", owner, epoch), Next: "fetch the topology, then ask that group's leader"}
+// Moved says that group g does not own the slot, as far as its log or the answering node's
+// table goes, and which one does: to, by move number. 0 for either: that is not known
+// here.
+func Moved(s shardmap.Slot, g, to raft.GroupID, number uint64) *Error {
+	e := &Error{Code: CodeMoved, Object: fmt.Sprintf("slot %d", s), Text: "another group owns it", Group: to, Number: number, Slot: s,
+		State: fmt.Sprintf("group %s does not", g), Next: "fetch the topology, then ask the leader of the group that does"}
+	if to != 0 {
+		e.State, e.Next = fmt.Sprintf("it went from group %s to group %s", g, to), fmt.Sprintf("ask the leader of group %s", to)
+	}
+	return e
 }
 
 // BusyRetry is after which time a client that was told "busy" should come back:
 // the queues that are meant turn over faster.
 const BusyRetry = 20 * time.Millisecond
-
-// NotOwned says that the slot is not the group's, as far as its log goes; whose it
-// is a newer table says.
-func NotOwned(s shardmap.Slot, g raft.GroupID) *Error {
-	return &Error{Code: CodeMoved, Object: fmt.Sprintf("slot %d", s), Text: "another group owns it",
-		State: fmt.Sprintf("group %s does not", g), Next: "fetch the topology, then ask the leader of the group that does"}
-}
 
 // Busy refuses because a queue, whose state is found, is full.
 func Busy(object, found string, retryAfter time.Duration) *Error {

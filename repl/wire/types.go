@@ -22,7 +22,7 @@
 // # Where to look
 //
 // The rows below are the protocol. Frequent bodies are written by hand
-// (body_raft.go, body_write.go, body_read.go, body_stream.go); the others list their fields once
+// (body_raft.go, body_write.go, body_read.go, body_stream.go, body_move.go); the others list their fields once
 // (fields.go). frame.go and decoder.go have the frame, hello.go and
 // hello_check.go the hello, sender.go what it proves, code.go, error.go and
 // refuse.go refusals and their texts. docs/protocol.md tells the same to authors
@@ -46,8 +46,8 @@ const (
 // no longer used keeps its line. [rows] has everything else about each.
 type Type uint16
 
-// The types, by who speaks to whom: anybody, raft, between nodes, clients,
-// administration, nodes that come and go.
+// The types, by who speaks to whom: anybody, raft, between nodes, clients, those who
+// move slots, administration, nodes that come and go.
 const (
 	TypeHello     Type = 0x01
 	TypeChallenge Type = 0x02
@@ -106,6 +106,11 @@ const (
 	TypeStreamGrant    Type = 0x4a
 	TypeStreamCancel   Type = 0x4b
 	TypeStreamEnd      Type = 0x4c
+
+	TypeStep           Type = 0x50
+	TypeStepAnswer     Type = 0x51
+	TypeSlotView       Type = 0x52
+	TypeSlotViewAnswer Type = 0x53
 
 	TypeStatus         Type = 0x60
 	TypeStatusAnswer   Type = 0x61
@@ -212,6 +217,12 @@ var rows = [...]row{
 	TypeStreamGrant:  {"StreamGrant", "client → node", 0, SenderClient, bodyOf[StreamGrant]}, // so much may you have sent
 	TypeStreamCancel: {"StreamCancel", "client → node", 0, SenderClient, bodyOf[Empty]},      // I want no more of it
 	TypeStreamEnd:    {"StreamEnd", "ends any stream", 0, SenderNobody, bodyOf[StreamEnd]},   // why, and where to go on
+
+	// Slots that move, between nodes; clients may look on.
+	TypeStep:           {"Step", "node → the group's leader", 0, SenderMember | SenderBulk, shownOf[Step]}, // put this step of a move into its log
+	TypeStepAnswer:     {"StepAnswer", "", TypeStep, SenderNobody, shownOf[StepAnswer]},
+	TypeSlotView:       {"SlotView", "client or node → the group's leader", 0, SenderClient | SenderMember, bodyOf[SlotView]}, // what does the group have of these slots?
+	TypeSlotViewAnswer: {"SlotViewAnswer", "", TypeSlotView, SenderNobody, shownOf[SlotViewAnswer]},
 
 	// Administration, between the command line and a node.
 	TypeStatus:         {"Status", "client → node", 0, SenderClient, bodyOf[Empty]}, // how is the cluster?
