@@ -43,7 +43,7 @@ func (w *jobWatch) look(t *shardmap.Table, now time.Time) {
 		if j.State != shardmap.JobRunning {
 			continue // one that is resumed begins anew
 		}
-		if old, ok := w.seen[j.ID]; ok && old.job == j {
+		if old, ok := w.seen[j.ID]; ok && old.job.Equal(&j) {
 			seen[j.ID] = old
 		} else {
 			seen[j.ID] = seenJob{j, now}

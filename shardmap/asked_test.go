@@ -35,7 +35,15 @@ func TestAsked(t *testing.T) {
 	check(command(AppendSetting(nil, &Setting{Name: "replicas", Value: "3"})), "setting", true)
 	check(command(AppendPrefer(nil, &Prefer{})), "prefer", false)
 	check(command(AppendJobProgress(nil, &JobProgress{ID: 1})), "job progress", false)
-	jobs := map[JobKind]bool{JobDrain: true, JobRemove: true, JobAdd: true, JobDel: true, JobPromote: true, JobRole: true}
+	check(command(AppendMoveBegin(nil, &MoveBegin{})), "move begin", false)
+	check(command(AppendMoveRecord(nil, &MoveRecord{})), "move record", false)
+	check(command(AppendMoveClose(nil, &MoveClose{})), "move close", false)
+	check(command(AppendMoveCancel(nil, &MoveCancel{})), "move cancel", false)
+	check(command(AppendGroupCreate(nil, &GroupCreate{})), "group create", true)
+	check(command(AppendGroupRemove(nil, &GroupRemove{})), "group remove", true)
+	check(command(AppendWeight(nil, &SetWeight{})), "weight", true)
+	check(command(AppendJobBytes(nil, &JobBytes{})), "job bytes", false)
+	jobs := map[JobKind]bool{JobDrain: true, JobRemove: true, JobAdd: true, JobDel: true, JobPromote: true, JobRole: true, JobMove: true, JobAssign: true, JobRebalance: true}
 	for k := JobKind(1); k.row() != nil; k++ {
 		check(command(AppendNewJob(nil, &NewJob{Kind: k})), "job "+k.String(), jobs[k])
 	}

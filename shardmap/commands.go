@@ -8,7 +8,7 @@ import (
 // Level is the newest level of commands that this code understands. It rises by
 // one whenever a row or a field is added that an older build would not
 // understand.
-const Level = 3
+const Level = 4
 
 // Shape says how the items of a command lie. It decides which of them are keys.
 type Shape uint8
@@ -82,6 +82,14 @@ var tableRows = [...]CommandRow{
 	TableJob:         {Name: "job", Level: 3, Shape: ShapeBody, Frees: true, Asked: true, read: (*tableReader).newJob},
 	TableJobState:    {Name: "job state", Level: 3, Shape: ShapeBody, Frees: true, Asked: true, read: (*tableReader).setJobState},
 	TableJobProgress: {Name: "job progress", Level: 3, Shape: ShapeBody, Frees: true, read: (*tableReader).jobProgress},
+	TableMoveBegin:   {Name: "move begin", Level: 4, Shape: ShapeBody, Frees: true, read: (*tableReader).moveBegin},
+	TableMoveRecord:  {Name: "move record", Level: 4, Shape: ShapeBody, Frees: true, read: (*tableReader).moveRecord},
+	TableMoveClose:   {Name: "move close", Level: 4, Shape: ShapeBody, Frees: true, read: (*tableReader).moveClose},
+	TableMoveCancel:  {Name: "move cancel", Level: 4, Shape: ShapeBody, Frees: true, read: (*tableReader).moveCancel},
+	TableGroupCreate: {Name: "group create", Level: 4, Shape: ShapeBody, Frees: true, Asked: true, read: (*tableReader).groupCreate},
+	TableGroupRemove: {Name: "group remove", Level: 4, Shape: ShapeBody, Frees: true, Asked: true, read: (*tableReader).groupRemove},
+	TableWeight:      {Name: "weight", Level: 4, Shape: ShapeBody, Frees: true, Asked: true, read: (*tableReader).weight},
+	TableJobBytes:    {Name: "job bytes", Level: 4, Shape: ShapeBody, Frees: true, read: (*tableReader).jobBytes},
 }
 
 // Row returns the row of k; nil if this level has none.

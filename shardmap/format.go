@@ -15,7 +15,7 @@ type formats struct {
 var (
 	mapFormats   = formats{what: "state", oldest: 2, newest: 2}
 	slotFormats  = formats{what: "snapshot of a slot", oldest: 2, newest: 2}
-	tableFormats = formats{what: "table", oldest: 3, newest: 4}
+	tableFormats = formats{what: "table", oldest: 3, newest: 5}
 )
 
 func (f formats) String() string {

@@ -22,6 +22,10 @@ const (
 	JobPromote JobKind = 8  // a node becomes a group's preferred leader
 	JobRole    JobKind = 9  // a node becomes a server, or a client
 	JobJoin    JobKind = 10 // a node that joined gets its copy of the meta group
+
+	JobMove      JobKind = 11 // slots get another owner
+	JobAssign    JobKind = 12 // slots get another owner, those that are empty
+	JobRebalance JobKind = 13 // slots get other owners, as a plan says
 )
 
 // JobState says where a job stands. Numbers are for ever.
@@ -65,11 +69,22 @@ type Job struct {
 	Force bool         // JobRemove: the node is dead, and is asked nothing
 	Role  NodeRole     // JobRole: the one it gets
 	Name  string       // of the node when the job was made, for people to read
-	// Done and Total are replicas: how many are where they are to be, and how many
-	// that is. They are what the last leader counted, for people to read.
+	// Done and Total are replicas or, of a job that moves slots, slots: how many are
+	// where they are to be, and how many that is. They are what the last leader counted,
+	// for people to read.
 	Done, Total uint64
 	// Why is what the job does or waits for now or, if it is finished, why it ended so.
 	Why string // at most TableTextMax bytes
+	// Targets are the slots that the job moves, by slot. No slot is in those of two
+	// unfinished jobs. They go when the job ends, as do Kept and Cancelled.
+	Targets []SlotTarget
+	// Kept are the slots that stay where they are, because there was something in them.
+	Kept []SlotRange
+	// Bytes and BytesTotal are those of the slots: how many were moved, and how many are
+	// to be, as far as known.
+	Bytes, BytesTotal uint64
+	// Cancelled: the job ends as cancelled when its moves are closed.
+	Cancelled bool
 }
 
 // jobScope says what a job is about.
@@ -79,12 +94,15 @@ const (
 	ofCluster  jobScope = iota + 1 // all of it; one job of that kind at a time
 	ofOneNode                      // a node; one such job for each at a time
 	ofOneGroup                     // a group's replica on a node; one such job for each group at a time
+	ofSlots                        // slots; one such job for each slot at a time
 )
 
 // jobRow is what there is to know of one kind of job.
 type jobRow struct {
 	name  string
 	scope jobScope
+	// level is the cluster's from which on there is such a job.
+	level uint32
 	// asked: a person may order it. All others are begun by the meta group's leader.
 	asked bool
 	// begin makes the change of the table by which the job begins, or says why it
@@ -106,6 +124,10 @@ var jobRows = [...]jobRow{
 	JobPromote: {name: "promote", scope: ofOneGroup, asked: true, begin: beginPromote, undo: undoPromote},
 	JobRole:    {name: "role", scope: ofOneNode, asked: true, begin: beginRole, undo: undoRole},
 	JobJoin:    {name: "join", scope: ofOneNode},
+
+	JobMove:      {name: "move", scope: ofSlots, level: 4, asked: true, begin: beginSlots},
+	JobAssign:    {name: "assign", scope: ofSlots, level: 4, asked: true, begin: beginSlots},
+	JobRebalance: {name: "rebalance", scope: ofSlots, level: 4, asked: true, begin: beginSlots},
 }
 
 // row returns the row of k; nil if this level has none.
@@ -172,6 +194,8 @@ func (l jobList) rival(j *Job) *Job {
 			return o.Node == j.Node
 		case ofOneGroup:
 			return o.Group == j.Group
+		case ofSlots:
+			return false // beginSlots looks at the slots
 		}
 		return o.Kind == j.Kind
 	})
@@ -200,8 +224,9 @@ func (d draft) endJob(id uint64, s JobState, why string) {
 		j := &d.Jobs[i]
 		if j.ID == id {
 			if j.State, j.Why = s, why; s == JobDone {
-				j.Done = j.Total // the last count may not have been noted
+				j.Done, j.Bytes = j.Total, j.BytesTotal // the last count may not have been noted
 			}
+			j.Targets, j.Kept, j.Cancelled = nil, nil, false
 			finished++
 		} else if j.State.Finished() {
 			if finished++; oldest < 0 {
@@ -233,7 +258,7 @@ func (j *Job) check() error {
 		return fmt.Errorf("job %d of kind %d: %w", j.ID, j.Kind, ErrLevel)
 	case j.State == 0 || int(j.State) >= len(jobStateNames):
 		return fmt.Errorf("job %d in state %d: %w", j.ID, j.State, ErrLevel)
-	case (j.Node != 0) != (row.scope != ofCluster):
+	case (j.Node != 0) != (row.scope == ofOneNode || row.scope == ofOneGroup):
 		return fmt.Errorf("job %d is a %s about node %s", j.ID, row.name, j.Node)
 	case max(len(j.Name), len(j.Why)) > TableTextMax:
 		return fmt.Errorf("job %d has a text of %d bytes, the limit is %d", j.ID, max(len(j.Name), len(j.Why)), TableTextMax)

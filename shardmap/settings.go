@@ -42,6 +42,8 @@ const (
 	settingMoveRate     = "move-rate"
 	settingMoveParallel = "move-parallel"
 	settingBalance      = "balance"
+	settingSlotRate     = "slot-rate"
+	settingSlotParallel = "slot-parallel"
 )
 
 const (
@@ -56,6 +58,11 @@ const (
 	moveRateMax = 10 * gibibyte
 
 	moveParallelMax = 64
+
+	kibibyte        = 1 << 10
+	slotRateMin     = 64 * kibibyte
+	slotRateMax     = 10 * gibibyte
+	slotParallelMax = Slots
 )
 
 // settingRows are the settings, in the order in which they are shown.
@@ -72,6 +79,10 @@ var settingRows = [...]SettingRow{
 		About: "how many groups change their replicas at a time"},
 	{Name: settingBalance, Default: "on", Level: 3, check: checkBalance,
 		About: "on moves replicas and leaders until nodes have the same number; off moves them only off nodes that are dead, drained or removed"},
+	{Name: settingSlotRate, Default: "0", Min: "64KiB", Max: "10GiB", Level: 4, check: checkSlotRate,
+		About: "bytes per second, with or without KiB, MiB or GiB, at which each node sends slots that move to other groups; 0 is no limit"},
+	{Name: settingSlotParallel, Default: "512", Min: "1", Max: "4096", Level: 4, check: checkSlotParallel,
+		About: "how many slots move to other groups at a time"},
 }
 
 // Settings returns the settings that a cluster has, in the order in which they are shown.
@@ -144,6 +155,15 @@ func (t *Table) MoveParallel() int {
 	return int(settingList(t.Settings).number(settingMoveParallel, readCount))
 }
 
+// SlotRate is the rate at which a node sends slots that move to other groups, in bytes per
+// second; 0 if nothing limits it.
+func (t *Table) SlotRate() int64 { return settingList(t.Settings).number(settingSlotRate, readBytes) }
+
+// SlotParallel is how many slots move to other groups at a time, 1 to 4,096.
+func (t *Table) SlotParallel() int {
+	return int(settingList(t.Settings).number(settingSlotParallel, readCount))
+}
+
 // Balance reports whether replicas and leaders are moved to make nodes even.
 func (t *Table) Balance() bool {
 	value, _ := t.Setting(settingBalance)
@@ -178,7 +198,7 @@ func readDuration(s string) (int64, error) {
 // readBytes reads a whole number of bytes, KiB, MiB or GiB, as bytes.
 func readBytes(s string) (int64, error) {
 	digits, unit := s, int64(1)
-	for suffix, u := range map[string]int64{"KiB": 1 << 10, "MiB": mebibyte, "GiB": gibibyte} {
+	for suffix, u := range map[string]int64{"KiB": kibibyte, "MiB": mebibyte, "GiB": gibibyte} {
 		if d, ok := strings.CutSuffix(s, suffix); ok {
 			digits, unit = d, u
 		}
@@ -230,6 +250,28 @@ func checkMoveParallel(value string) error {
 	}
 	if n < 1 || n > moveParallelMax {
 		return fmt.Errorf("%d; want 1 to %d", n, moveParallelMax)
+	}
+	return nil
+}
+
+func checkSlotRate(value string) error {
+	n, err := readBytes(value)
+	if err != nil {
+		return err
+	}
+	if n != 0 && (n < slotRateMin || n > slotRateMax) {
+		return fmt.Errorf("%s; want 0, or 64KiB to 10GiB", value)
+	}
+	return nil
+}
+
+func checkSlotParallel(value string) error {
+	n, err := readCount(value)
+	if err != nil {
+		return err
+	}
+	if n < 1 || n > slotParallelMax {
+		return fmt.Errorf("%d; want 1 to %d", n, slotParallelMax)
 	}
 	return nil
 }

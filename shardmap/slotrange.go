@@ -14,6 +14,17 @@ type SlotRange struct {
 
 func (r SlotRange) String() string { return fmt.Sprintf("%d-%d", r.From, r.To) }
 
+// Len returns how many slots there are in r.
+func (r SlotRange) Len() int { return int(r.To) - int(r.From) + 1 }
+
+// Has reports whether a slot is in r.
+func (r SlotRange) Has(s Slot) bool { return r.From <= s && s <= r.To }
+
+// each yields the slots of r.
+func (r SlotRange) each() func(yield func(Slot) bool) {
+	return eachOf([]SlotRange{r})
+}
+
 // eachOf calls f for each slot of some runs.
 func eachOf(runs []SlotRange) func(f func(Slot) bool) {
 	return func(f func(Slot) bool) {
@@ -57,8 +68,13 @@ const rangeBytesMin = 3
 func (r *tableReader) ranges() []SlotRange {
 	return list(r, rangeBytesMin, func() SlotRange {
 		r.fields("run of slots", 2)
-		return SlotRange{Slot(r.UintMax(Slots - 1)), Slot(r.UintMax(Slots - 1))}
+		return r.slotRange()
 	})
+}
+
+// slotRange reads the two ends of a run.
+func (r *tableReader) slotRange() SlotRange {
+	return SlotRange{Slot(r.UintMax(Slots - 1)), Slot(r.UintMax(Slots - 1))}
 }
 
 // checkRanges says why runs are not as [SlotRanges] makes them.

@@ -71,6 +71,10 @@ type TableNode struct {
 	// Given are the labels that a person gave by command, by key. One without a value
 	// takes away what the node announces under that key.
 	Given []Label
+	// Weight is how large a part of the data the node should hold, compared with the
+	// others: 0 to [WeightMax]. It is [WeightDefault] until a command says otherwise, from
+	// level 4 on.
+	Weight uint32
 }
 
 // TableReplica is one member that a group is meant to have.
@@ -121,11 +125,11 @@ type Table struct {
 	// else changes (an address, a name) leaves it: listings and clients hold on to
 	// what they know of slots.
 	Epoch    uint64
-	ValueMax int          // bytes
-	Nodes    []TableNode  // by id
-	Meta     TableGroup   // the meta group, which owns no slots
-	Groups   []TableGroup // the others, by id
-	Slots    [Slots]raft.GroupID
+	ValueMax int                 // bytes
+	Nodes    []TableNode         // by id
+	Meta     TableGroup          // the meta group, which owns no slots
+	Groups   []TableGroup        // the others, by id
+	Slots    [Slots]raft.GroupID // whose each is, as far as recorded; 0: nobody's
 	// Settings are those that were changed, by name. From level 3 on, as is what
 	// follows.
 	Settings []Setting
@@ -135,6 +139,9 @@ type Table struct {
 	// Removed are the nodes that were taken off the list, by id, at most [RemovedMax].
 	// Their ids never come back. Invariant: none of them is among Nodes.
 	Removed []raft.NodeID
+	// Moves are those that are not closed, by their first slot, then by number. From level
+	// 4 on. Invariant: no slot is in two open ones; the slot of an open one is its source's.
+	Moves []Move
 }
 
 // Founded reports whether the table describes a cluster.

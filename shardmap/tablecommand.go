@@ -24,6 +24,14 @@ const (
 	TableJob         TableCommandKind = 10 // a job begins; body: NewJob
 	TableJobState    TableCommandKind = 11 // a job pauses, runs again or ends; body: SetJobState
 	TableJobProgress TableCommandKind = 12 // how far a job is; body: JobProgress
+	TableMoveBegin   TableCommandKind = 13 // slots begin to move; body: MoveBegin
+	TableMoveRecord  TableCommandKind = 14 // slots are at their target; body: MoveRecord
+	TableMoveClose   TableCommandKind = 15 // moves have ended; body: MoveClose
+	TableMoveCancel  TableCommandKind = 16 // moves are no longer wanted; body: MoveCancel
+	TableGroupCreate TableCommandKind = 17 // a data group is made; body: GroupCreate
+	TableGroupRemove TableCommandKind = 18 // a data group goes; body: GroupRemove
+	TableWeight      TableCommandKind = 19 // how much of the data a node should hold; body: SetWeight
+	TableJobBytes    TableCommandKind = 20 // how far a job that moves slots is; body: JobBytes
 )
 
 // Limits of the table. They are checked when a command is applied: one that is

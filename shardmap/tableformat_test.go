@@ -17,7 +17,7 @@ import (
 // begins with them stands where one stands that has applied the log, once the level has
 // risen.
 func TestTableOfOlderFormat(t *testing.T) {
-	const older = tableFormatLevel - 1
+	const older = tableJobsLevel - 1
 	text, err := os.ReadFile("testdata/table_format_3.hex")
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +49,7 @@ func TestTableOfOlderFormat(t *testing.T) {
 	}
 	for i, n := range m.Table().Nodes {
 		for _, machine := range []*TableMachine{m, began} {
-			if format := tableBytes(t, machine)[8]; format != tableFormatOlder {
+			if format := tableBytes(t, machine)[8]; format != tableFormatFirst {
 				t.Fatalf("with %d newer members it is written in format %d", i, format)
 			}
 			said, err := AppendAnnounce(nil, &Announce{Node: n.ID, Start: n.Start + 1, Addr: n.Addr, Version: "v3", Name: n.Name, Labels: n.Labels, Level: Level})

@@ -96,7 +96,7 @@ func (f *Found) apply(t *Table, id raft.LogID) (*Table, error) {
 			servers = append(servers, n.ID)
 		}
 		// Of a founder it is known only what it announces.
-		*n = TableNode{ID: n.ID, Name: n.Name, Addr: n.Addr, Role: n.Role, Announced: sortedLabels(n.Labels), Version: n.Version, Start: n.Start, Level: n.Level}
+		*n = TableNode{ID: n.ID, Name: n.Name, Addr: n.Addr, Role: n.Role, Announced: sortedLabels(n.Labels), Version: n.Version, Start: n.Start, Level: n.Level, Weight: WeightDefault}
 		n.mergeLabels()
 	}
 	if len(servers) == 0 {

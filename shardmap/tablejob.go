@@ -3,6 +3,7 @@ package shardmap
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"muster/raft"
 	"muster/shardmap/pack"
@@ -10,7 +11,9 @@ import (
 
 // NewJob begins a job, whose id is the index of the entry:
 //
-//	[kind, node, group, force, role]
+//	[kind, node, group, force, role]                        of all kinds up to 10
+//	[kind, node, group, force, role, [target, …]]           of those that move slots
+//	target: [first slot, last slot, owner or 0, new owner]
 //
 // What a job of that kind is not about is ignored.
 type NewJob struct {
@@ -19,6 +22,8 @@ type NewJob struct {
 	Group raft.GroupID
 	Force bool
 	Role  NodeRole
+	// Targets of a job that moves slots: in any order, no slot twice.
+	Targets []SlotTarget
 }
 
 // SetJobState pauses an unfinished job, lets it run again, or ends it:
@@ -39,14 +44,38 @@ type JobProgress struct {
 	Why         string // at most TableTextMax bytes
 }
 
+// JobBytes says how far an unfinished job is that moves slots:
+//
+//	[id, done, total, bytes, bytes total, why]
+type JobBytes struct {
+	ID                uint64
+	Done, Total       uint64 // slots
+	Bytes, BytesTotal uint64
+	Why               string // at most TableTextMax bytes
+}
+
 // AppendNewJob appends the bytes of n to b. At this level the error is always nil.
 func AppendNewJob(b []byte, n *NewJob) ([]byte, error) {
-	b = appendTableHead(b, TableJob, 5)
+	b = appendTableHead(b, TableJob, n.Kind.orderFields())
 	b = pack.AppendUint(b, uint64(n.Kind))
 	b = pack.AppendUint(b, uint64(n.Node))
 	b = pack.AppendUint(b, uint64(n.Group))
 	b = pack.AppendBool(b, n.Force)
-	return pack.AppendUint(b, uint64(n.Role)), nil
+	b = pack.AppendUint(b, uint64(n.Role))
+	if n.Kind.AboutSlots() {
+		b = appendTargets(b, n.Targets)
+	}
+	return b, nil
+}
+
+// orderFields is how many fields the order for a job of this kind has. Those without slots
+// stay as builds of level 3 read them.
+func (k JobKind) orderFields() int {
+	const fields = 5
+	if k.AboutSlots() {
+		return fields + 1
+	}
+	return fields
 }
 
 // AppendJobState appends the bytes of s to b. At this level the error is always nil.
@@ -66,15 +95,39 @@ func AppendJobProgress(b []byte, p *JobProgress) ([]byte, error) {
 	return pack.AppendString(b, p.Why), nil
 }
 
+// AppendJobBytes appends the bytes of p to b. At this level the error is always nil.
+func AppendJobBytes(b []byte, p *JobBytes) ([]byte, error) {
+	b = appendTableHead(b, TableJobBytes, 6)
+	for _, n := range [...]uint64{p.ID, p.Done, p.Total, p.Bytes, p.BytesTotal} {
+		b = pack.AppendUint(b, n)
+	}
+	return pack.AppendString(b, p.Why), nil
+}
+
 func (r *tableReader) newJob() (tableCommand, error) {
 	n := new(NewJob)
-	r.fields("job", 5)
-	n.Kind, n.Node, n.Group = JobKind(r.UintMax(255)), raft.NodeID(r.Uint()), r.groupID()
-	n.Force, n.Role = r.Bool(), NodeRole(r.UintMax(255))
-	if r.Err() == nil && n.Kind.row() == nil {
+	// The kind decides how many fields there are, so it is read first.
+	ahead := *r
+	ahead.Array()
+	n.Kind = JobKind(ahead.UintMax(255))
+	if ahead.Err() == nil && n.Kind.row() == nil {
 		r.level = fmt.Errorf("job of kind %d: %w", n.Kind, ErrLevel)
 	}
+	r.fields("job", n.Kind.orderFields())
+	n.Kind, n.Node, n.Group = JobKind(r.UintMax(255)), raft.NodeID(r.Uint()), r.groupID()
+	n.Force, n.Role = r.Bool(), NodeRole(r.UintMax(255))
+	if n.Kind.AboutSlots() {
+		n.Targets = r.targets()
+	}
 	return n, r.err()
+}
+
+func (r *tableReader) jobBytes() (tableCommand, error) {
+	p := new(JobBytes)
+	r.fields("job bytes", 6)
+	p.ID, p.Done, p.Total, p.Bytes, p.BytesTotal = r.Uint(), r.Uint(), r.Uint(), r.Uint(), r.Uint()
+	p.Why = r.String()
+	return p, r.err()
 }
 
 func (r *tableReader) setJobState() (tableCommand, error) {
@@ -97,8 +150,11 @@ func (r *tableReader) jobProgress() (tableCommand, error) {
 // apply returns the table with the job, begun.
 func (n *NewJob) apply(t *Table, id raft.LogID) (*Table, error) {
 	row := n.Kind.row()
+	if row.level > t.Level {
+		return t, below(t, "job "+row.name, row.level)
+	}
 	j := Job{ID: id.Index, Kind: n.Kind, State: JobRunning}
-	if row.scope != ofCluster {
+	if row.scope == ofOneNode || row.scope == ofOneGroup {
 		node, ok := t.Node(n.Node)
 		if !ok {
 			return t, unknownNode(t, n.Node)
@@ -116,6 +172,8 @@ func (n *NewJob) apply(t *Table, id raft.LogID) (*Table, error) {
 		j.Force = n.Force
 	case JobRole:
 		j.Role = n.Role
+	case JobMove, JobAssign, JobRebalance:
+		j.Targets = n.Targets
 	}
 	made := t.draft(id)
 	if rival := jobList(t.Jobs).rival(&j); rival != nil {
@@ -172,6 +230,11 @@ func (s *SetJobState) apply(t *Table, id raft.LogID) (*Table, error) {
 		return t, err
 	}
 	j := t.Jobs[i]
+	if j.Kind.AboutSlots() {
+		if made, err := s.whileMoving(t, id, i); made != nil {
+			return made, err
+		}
+	}
 	made := t.draft(id)
 	if !s.State.Finished() {
 		if j.State == s.State && j.Why == s.Why {
@@ -192,6 +255,59 @@ func (s *SetJobState) apply(t *Table, id raft.LogID) (*Table, error) {
 		}
 	}
 	made.endJob(j.ID, s.State, s.Why)
+	return made.Table, nil
+}
+
+// whileMoving returns the table as a job that moves slots leaves it, the one at i, where
+// that is not as other jobs do: it can't end before its moves are closed, and does not turn
+// back from a cancel. nil: it is as with other jobs.
+func (s *SetJobState) whileMoving(t *Table, id raft.LogID, i int) (*Table, error) {
+	j := &t.Jobs[i]
+	refused := func(format string, args ...any) (*Table, error) {
+		return t, &Refusal{Kind: RefusedConflict, Object: fmt.Sprintf("job %d", j.ID), Found: fmt.Sprintf(format, args...), Next: fmt.Sprintf("muster job wait %d", j.ID)}
+	}
+	if j.Cancelled && !s.State.Finished() {
+		return refused("it is being cancelled: its moves come to an end first")
+	}
+	moves := moveList(t.Moves).ofJob(j.ID)
+	switch {
+	case !s.State.Finished() || len(moves) == 0:
+		return nil, nil
+	case s.State != JobCancelled:
+		return refused("%d of its slots are on their way", moveList(moves).slots())
+	case j.Cancelled:
+		return t, nil
+	}
+	made := t.draft(id)
+	now := made.editJob(i)
+	now.State, now.Cancelled, now.Why = JobRunning, true, s.Why
+	made.Moves = slices.Clone(t.Moves)
+	for k := range made.Moves {
+		if m := &made.Moves[k]; m.Job == j.ID && m.State == MoveOpen {
+			m.Cancelled = true
+		}
+	}
+	// Two runs that differed in the flag only are one now.
+	made.Moves = runs(moveList(made.Moves).each())
+	return made.Table, nil
+}
+
+// apply returns the table with how far the job is.
+func (p *JobBytes) apply(t *Table, id raft.LogID) (*Table, error) {
+	i, err := jobList(t.Jobs).about(p.ID, p.Why)
+	if err != nil {
+		return t, err
+	}
+	j := t.Jobs[i]
+	if !j.Kind.AboutSlots() {
+		return t, &Refusal{Kind: RefusedRequest, Object: fmt.Sprintf("job %d", p.ID), Found: fmt.Sprintf("it is a %s, which moves no slots", j.Kind), Next: fmt.Sprintf("see muster job show %d", p.ID)}
+	}
+	if j.Done == p.Done && j.Total == p.Total && j.Bytes == p.Bytes && j.BytesTotal == p.BytesTotal && j.Why == p.Why {
+		return t, nil
+	}
+	made := t.draft(id)
+	now := made.editJob(i)
+	now.Done, now.Total, now.Bytes, now.BytesTotal, now.Why = p.Done, p.Total, p.Bytes, p.BytesTotal, p.Why
 	return made.Table, nil
 }
 
@@ -224,7 +340,14 @@ func (n *NewJob) describe() string {
 	if n.Kind == JobRole {
 		text += " " + n.Role.String()
 	}
+	if n.Kind.AboutSlots() {
+		text += " " + describeTargets(n.Targets)
+	}
 	return text
+}
+
+func (p *JobBytes) describe() string {
+	return fmt.Sprintf("%d done %d of %d, %d of %d bytes why %s", p.ID, p.Done, p.Total, p.Bytes, p.BytesTotal, describeText(p.Why))
 }
 
 func (s *SetJobState) describe() string {

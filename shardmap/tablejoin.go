@@ -56,7 +56,7 @@ func (r *tableReader) leave() (tableCommand, error) {
 // apply returns the table with the node on its list.
 func (j *Join) apply(t *Table, id raft.LogID) (*Table, error) {
 	n := TableNode{ID: j.Node.ID, Name: j.Node.Name, Addr: j.Node.Addr, Role: j.Node.Role, Announced: sortedLabels(j.Node.Labels),
-		Version: j.Node.Version, Start: j.Node.Start, Level: j.Node.Level}
+		Version: j.Node.Version, Start: j.Node.Start, Level: j.Node.Level, Weight: WeightDefault}
 	n.mergeLabels()
 	if err := n.validate(); err != nil {
 		return t, err

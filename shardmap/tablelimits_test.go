@@ -43,8 +43,8 @@ func TestTableRefusals(t *testing.T) {
 	removed := *table
 	removed.Removed = []raft.NodeID{50}
 	older := *table
-	older.Level, older.Nodes = tableFormatLevel-1, clone(table.Nodes)
-	older.Nodes[1].Level = tableFormatLevel - 1
+	older.Level, older.Nodes = tableJobsLevel-1, clone(table.Nodes)
+	older.Nodes[1].Level = tableJobsLevel - 1
 	drained := *table
 	drained.Nodes = clone(table.Nodes)
 	drained.Nodes[0].Draining, drained.Nodes[1].Draining = true, true
@@ -74,7 +74,7 @@ func TestTableRefusals(t *testing.T) {
 		{"join with a taken name", table, join(func(n *TableNode) { n.Name = "n2" }), RefusedConflict, "node n2 (0000000000000062) at h:3 has the name n2", "node remove 0000000000000062 --force"},
 		{"join with a taken address", table, join(func(n *TableNode) { n.Addr = "h:3" }), RefusedConflict, "has the address h:3", "node remove 0000000000000062 --force"},
 		{"join of an older build", table, join(func(n *TableNode) { n.Level-- }), RefusedLevel, fmt.Sprintf("understands level %d, the cluster is at level %d", Level-1, Level), "start the newer muster there"},
-		{"join below the level", &older, join(func(*TableNode) {}), RefusedLevel, fmt.Sprintf("it needs level %d, the cluster is at level %d", tableFormatLevel, tableFormatLevel-1), "start the newer muster on node n2"},
+		{"join below the level", &older, join(func(*TableNode) {}), RefusedLevel, fmt.Sprintf("it needs level %d, the cluster is at level %d", tableJobsLevel, tableJobsLevel-1), "start the newer muster on node n2"},
 		{"announcement of a removed node", &removed, first(AppendAnnounce(nil, &Announce{Node: 50, Start: 1, Addr: "h:50", Level: Level})), RefusedConflict, "removed", "node add"},
 		{"drain of a stranger", table, first(AppendNewJob(nil, &NewJob{Kind: JobDrain, Node: 5})), RefusedAbsent, "no member", "node list"},
 		{"drain of a removed node", &removed, first(AppendNewJob(nil, &NewJob{Kind: JobDrain, Node: 50})), RefusedAbsent, "removed", "node list"},

@@ -78,7 +78,7 @@ func (t *Table) understood(level uint32) error {
 // with returns the table as the command c of row leaves it, or why the command is
 // refused; then, and where nothing changes, that is t itself. It leaves t as it is.
 func (t *Table) with(row *CommandRow, c tableCommand, id raft.LogID) (*Table, error) {
-	if err := t.takes(row); err != nil {
+	if err := takes(t, row); err != nil {
 		return t, err
 	}
 	made, err := c.apply(t, id)
@@ -91,7 +91,7 @@ func (t *Table) with(row *CommandRow, c tableCommand, id raft.LogID) (*Table, er
 // takes refuses a command that the cluster is not at the level for. Who proposes one
 // asks [CommandRow.Admit] before; but what a command of a newer level leaves behind
 // the table's older format can't hold, so it must not get by.
-func (t *Table) takes(row *CommandRow) error {
+func takes(t *Table, row *CommandRow) error {
 	if row.Level <= 1 || t.Founded() && row.Level <= t.Level {
 		return nil
 	}

@@ -170,7 +170,7 @@ func (m *tableModel) apply(index uint64, c tableCommand) modelOutcome {
 		row := settingRow(c.Name)
 		was, changed := m.settings[c.Name]
 		switch {
-		case row == nil || c.Value != "" && row.check(c.Value) != nil:
+		case row == nil || row.Level > m.level || c.Value != "" && row.check(c.Value) != nil:
 			return outcomeRefused
 		case was == c.Value && (changed || c.Value == ""):
 			return outcomeSame
@@ -475,7 +475,7 @@ func (m *tableModel) differs(t *Table) error {
 		}
 	}
 	for _, j := range t.Jobs {
-		if want := m.jobs[j.ID]; want == nil || *want != j {
+		if want := m.jobs[j.ID]; want == nil || !want.Equal(&j) {
 			return fmt.Errorf("job %+v, want %+v", j, want)
 		}
 	}

@@ -11,23 +11,28 @@ import (
 )
 
 // nodeFields is how many fields of a node commands have, and nodeFieldsKept how many the
-// table's own bytes have from format 4 on.
-const (
-	nodeFields     = 8
-	nodeFieldsKept = 10
-)
+// table's own bytes have, by format.
+const nodeFields = 8
+
+var nodeFieldsKept = perFormat{nodeFields, 10, 11}
 
 // appendTableNode appends a node as commands have it, with these labels.
 func appendTableNode(b []byte, n *TableNode, labels []Label) []byte {
 	return appendNodeFields(pack.AppendArray(b, nodeFields), n, labels)
 }
 
-// appendKeptNode appends a node as the table's bytes have it from format 4 on. The labels
-// that count follow from the others.
-func appendKeptNode(b []byte, n *TableNode) []byte {
-	b = appendNodeFields(pack.AppendArray(b, nodeFieldsKept), n, n.Announced)
-	b = pack.AppendBool(b, n.Draining)
-	return appendLabels(b, n.Given)
+// appendKeptNode appends a node as the table's bytes have it. The labels that count follow
+// from the others.
+func appendKeptNode(b []byte, n *TableNode, format uint16) []byte {
+	b = appendNodeFields(pack.AppendArray(b, nodeFieldsKept.of(format)), n, n.Announced)
+	if format >= tableFormatJobs {
+		b = pack.AppendBool(b, n.Draining)
+		b = appendLabels(b, n.Given)
+	}
+	if format >= tableFormatMoves {
+		b = pack.AppendUint(b, uint64(n.Weight))
+	}
+	return b
 }
 
 func appendNodeFields(b []byte, n *TableNode, labels []Label) []byte {
@@ -69,19 +74,17 @@ func (r *tableReader) node() (n TableNode) {
 	return n
 }
 
-// keptNode reads a node of a table of format 4.
-func (r *tableReader) keptNode() (n TableNode) {
-	r.fields("node", nodeFieldsKept)
+// keptNode reads a node of a table.
+func (r *tableReader) keptNode(format uint16) (n TableNode) {
+	r.fields("node", nodeFieldsKept.of(format))
 	r.nodeFields(&n)
-	n.Announced, n.Draining, n.Given = n.Labels, r.Bool(), r.labels()
-	n.mergeLabels()
-	return n
-}
-
-// olderNode reads a node of a table of format 3, which has no more than the command.
-func (r *tableReader) olderNode() (n TableNode) {
-	n = r.node()
-	n.Announced = n.Labels
+	n.Announced, n.Weight = n.Labels, WeightDefault
+	if format >= tableFormatJobs {
+		n.Draining, n.Given = r.Bool(), r.labels()
+	}
+	if format >= tableFormatMoves {
+		n.Weight = uint32(r.UintMax(1<<32 - 1))
+	}
 	n.mergeLabels()
 	return n
 }
@@ -102,6 +105,8 @@ func (n *TableNode) validate() error {
 		return fmt.Errorf("node %s has no address", n.ID)
 	case n.Role != NodeServer && n.Role != NodeClient:
 		return fmt.Errorf("node %s has role %d, want %d (server) or %d (client)", n.ID, n.Role, NodeServer, NodeClient)
+	case n.Weight > WeightMax:
+		return fmt.Errorf("node %s has weight %d, the limit is %d", n.ID, n.Weight, WeightMax)
 	case max(len(n.Labels), len(n.Announced), len(n.Given)) > TableLabelsMax:
 		return fmt.Errorf("node %s has %d labels, of which it announces %d and was given %d; the limit is %d", n.ID, len(n.Labels), len(n.Announced), len(n.Given), TableLabelsMax)
 	}

@@ -44,7 +44,7 @@ func randomTable(seed uint64) error {
 	m := NewTableMachine()
 	founded := uint32(Level)
 	if r.one(2) {
-		founded-- // and it rises, when all have announced the newer one
+		founded -= 1 + r.Uint32N(2) // and it rises, when all have announced the newer one
 	}
 	f := &Found{Cluster: "c", ClusterID: 99, Level: founded, ValueMax: ValueMaxDefault, Groups: randomGroups}
 	for i := range 1 + r.IntN(5) {
@@ -150,9 +150,9 @@ func tableIs(model *tableModel, t *Table) error {
 	if !slices.ContainsFunc(t.Nodes, spare) {
 		return errors.New("no server is left that could hold replicas")
 	}
-	format := uint16(4)
-	if t.Level < 3 {
-		format = 3
+	format := uint16(5)
+	if t.Level < 4 {
+		format = uint16(max(t.Level, 2)) + 1
 	}
 	b := t.AppendTo(nil)
 	if got := uint16(b[8]); got != format {
@@ -217,7 +217,7 @@ func (r randomCommands) row(id raft.NodeID) TableNode {
 	case 2:
 		n.Role = NodeClient
 	case 3:
-		n.Level--
+		n.Level -= 1 + r.Uint32N(2)
 	}
 	return n
 }
@@ -231,7 +231,7 @@ func (r randomCommands) job(t *Table) uint64 {
 
 func (r randomCommands) command(t *Table) []byte {
 	var b []byte
-	switch TableCommandKind(2 + r.IntN(len(tableRows)-2)) {
+	switch TableCommandKind(2 + r.IntN(int(TableJobProgress)-1)) {
 	case TableAnnounce:
 		n := r.row(r.node(t))
 		b, _ = AppendAnnounce(nil, &Announce{Node: n.ID, Start: n.Start, Addr: fmt.Sprint("h:", n.ID), Name: fmt.Sprint("n", n.ID), Labels: n.Labels, Level: n.Level})
@@ -251,7 +251,7 @@ func (r randomCommands) command(t *Table) []byte {
 	case TablePrefer:
 		b, _ = AppendPrefer(nil, &Prefer{r.group(), r.node(t), r.one(2)})
 	case TableJob:
-		b, _ = AppendNewJob(nil, &NewJob{Kind: JobKind(1 + r.IntN(len(jobRows)-1)), Node: r.node(t), Group: r.group(), Force: r.one(2), Role: NodeRole(1 + r.IntN(3))})
+		b, _ = AppendNewJob(nil, &NewJob{Kind: JobKind(1 + r.IntN(int(JobJoin))), Node: r.node(t), Group: r.group(), Force: r.one(2), Role: NodeRole(1 + r.IntN(3))})
 	case TableJobState:
 		b, _ = AppendJobState(nil, &SetJobState{r.job(t), JobState(1 + r.IntN(len(jobStateNames)-1)), []string{"", "why"}[r.IntN(2)]})
 	case TableJobProgress:
@@ -324,7 +324,7 @@ func TestRandomTableReachesAll(t *testing.T) {
 			applyTable(t, m, i+2, payload, nil)
 		}
 	}
-	for _, row := range TableCommands()[1:] {
+	for _, row := range TableCommands()[1:TableJobProgress] {
 		if got := slices.Sorted(maps.Keys(seen[row.Name])); len(got) != 3 {
 			t.Errorf("%s has the outcomes %d, want refused, the same and changed", row.Name, got)
 		}

@@ -25,7 +25,7 @@ func (t *Table) WithoutLost(cluster uint64, at raft.LogID, gone []raft.NodeID) *
 	}
 	// A cluster below the level has no such list. Its lost nodes are of another cluster all
 	// the same.
-	if t.Level >= tableFormatLevel {
+	if t.Level >= tableJobsLevel {
 		all := slices.Concat(t.Removed, gone)
 		slices.Sort(all)
 		all = slices.Compact(all)

@@ -50,9 +50,9 @@ func TestTableWithoutLost(t *testing.T) {
 	}
 
 	older := *before
-	older.Level, older.Nodes = tableFormatLevel-1, append([]TableNode(nil), before.Nodes...)
+	older.Level, older.Nodes = tableJobsLevel-1, append([]TableNode(nil), before.Nodes...)
 	for i := range older.Nodes {
-		older.Nodes[i].Level = tableFormatLevel - 1
+		older.Nodes[i].Level = tableJobsLevel - 1
 	}
 	// Below the level nothing of it is written, so nothing of it may be there.
 	after = older.WithoutLost(77, at, []raft.NodeID{lost})

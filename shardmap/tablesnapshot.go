@@ -16,8 +16,8 @@ import (
 // little-endian:
 //
 //	 0  8    "mustmeta"
-//	 8  u16  format: 4; 3 while the table's level is below 3, because members of that
-//	         level must be able to read it
+//	 8  u16  format: 5; 4 while the table's level is 3, and 3 while it is lower, because
+//	         members of that level must be able to read it
 //	10  u16  zero
 //	12  u32  length of what follows, in bytes
 //	16       the table, in msgpack
@@ -25,8 +25,11 @@ import (
 // The table is an array, as are its parts; texts are strings, yes and no are booleans:
 //
 //	table:   [cluster, cluster id, level, index, epoch, value max, [node, …], meta group, [group, …], [run, …],
-//	          [setting, …], [job, …], [removed node id, …]]
-//	node:    [id, name, addr, role, [announced label, …], version, start, level, draining, [given label, …]]
+//	          [setting, …], [job, …], [removed node id, …],
+//	          [move, …]]
+//	node:    [id, name, addr, role, [announced label, …], version, start, level,
+//	          draining, [given label, …],
+//	          weight]
 //	label:   [key, value]
 //	group:   [id, incarnation, preferred node, [founder, …], [replica, …], [first slots, …],
 //	          [seen term, seen index], next replica id, by hand, pinned]
@@ -34,11 +37,17 @@ import (
 //	first slots: [from, to], both included
 //	run:     [number of slots, group], the runs of all slots, in order
 //	setting: [name, value]
-//	job:     [id, kind, state, node, group, force, role, name of the node, done, total, why]
+//	job:     [id, kind, state, node, group, force, role, name of the node, done, total, why,
+//	          [target, …], [kept, …], bytes, bytes total, cancelled]
+//	target:  [first slot, last slot, owner, new owner]
+//	kept:    [from, to], both included
+//	move:    [first slot, last slot, number, source, target, state, cancelled, empty, job]
 //
-// Format 3 ends each array of two lines above with the first: at that level there is no
-// more. A node's labels there are those that it announces, without draining and given
-// ones; what a group allots next follows from its replicas, which are the founding's.
+// Each line of an array came with a format of its own, the last of the table's, of the
+// node's and of the job's with format 5: formats 4 and 3 end before it. A node of theirs
+// weighs [WeightDefault]. Format 3 has no setting and no job, ends each array with its first
+// line, and a node's labels there are those that it announces; what a group allots next
+// follows from its replicas, which are the founding's.
 //
 // That is all of it: what the table's log says is in the table, save where it
 // stands, which is said by what holds the stream. So are checksums. Bytes that
@@ -53,20 +62,35 @@ const (
 	// tableElementsMax bounds the msgpack elements: 400 for each node, 20 and the
 	// founders for each group, four for each of [TableReplicasMax] replicas.
 	tableElementsMax = 1 << 21
+)
 
-	// tableFormatOlder is the format of a table below [tableFormatLevel].
-	tableFormatOlder = 3
-	tableFormatLevel = 3
+// The formats that tables are written in: by their level, so that each member can read
+// them.
+const (
+	tableFormatFirst = 3 // below tableJobsLevel
+	tableFormatJobs  = 4 // of settings and jobs, at tableJobsLevel
+	tableFormatMoves = 5 // of moves, from tableMovesLevel on
+
+	tableJobsLevel  = 3
+	tableMovesLevel = 4
 )
 
 // format returns the format that the table is written in. It depends on nothing else, so
 // that equal tables have equal bytes.
 func (t *Table) format() uint16 {
-	if t.Level < tableFormatLevel && !bug("newest format below its level") {
-		return tableFormatOlder
+	switch {
+	case t.Level >= tableMovesLevel || bug("newest format below its level"):
+		return tableFormatMoves
+	case t.Level >= tableJobsLevel:
+		return tableFormatJobs
 	}
-	return tableFormats.newest
+	return tableFormatFirst
 }
+
+// perFormat is how many fields an array has in each format, from the first on.
+type perFormat [tableFormatMoves - tableFormatFirst + 1]int
+
+func (n perFormat) of(format uint16) int { return n[format-tableFormatFirst] }
 
 // TableCopy is the table as it was at one entry.
 type TableCopy struct{ table *Table }
@@ -109,7 +133,7 @@ func (t *Table) appendSnapshot(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint16(b, 0)
 	b = binary.LittleEndian.AppendUint32(b, 0)
 	from := len(b)
-	b = pack.AppendArray(b, fieldsOf(format, tableFields, tableFieldsAdded))
+	b = pack.AppendArray(b, tableFields.of(format))
 	b = pack.AppendString(b, t.Cluster)
 	b = pack.AppendUint(b, t.ClusterID)
 	b = pack.AppendUint(b, uint64(t.Level))
@@ -118,11 +142,7 @@ func (t *Table) appendSnapshot(b []byte) []byte {
 	b = pack.AppendUint(b, uint64(t.ValueMax))
 	b = pack.AppendArray(b, len(t.Nodes))
 	for i := range t.Nodes {
-		if format == tableFormatOlder {
-			b = appendTableNode(b, &t.Nodes[i], t.Nodes[i].Announced)
-		} else {
-			b = appendKeptNode(b, &t.Nodes[i])
-		}
+		b = appendKeptNode(b, &t.Nodes[i], format)
 	}
 	b = appendTableGroup(b, &t.Meta, format)
 	b = pack.AppendArray(b, len(t.Groups))
@@ -136,15 +156,18 @@ func (t *Table) appendSnapshot(b []byte) []byte {
 		b = pack.AppendUint(b, uint64(r.To-r.From)+1)
 		b = pack.AppendUint(b, uint64(r.Group))
 	}
-	if format != tableFormatOlder {
-		b = t.appendAdded(b)
+	if format >= tableFormatJobs {
+		b = appendJobs(b, t, format)
+	}
+	if format >= tableFormatMoves {
+		b = moveList(t.Moves).append(b)
 	}
 	binary.LittleEndian.PutUint32(b[from-4:], uint32(len(b)-from))
 	return b
 }
 
-// appendAdded appends the fields of the table that format 4 has added.
-func (t *Table) appendAdded(b []byte) []byte {
+// appendJobs appends the fields of the table that format 4 has added.
+func appendJobs(b []byte, t *Table, format uint16) []byte {
 	b = pack.AppendArray(b, len(t.Settings))
 	for i := range t.Settings {
 		b = pack.AppendArray(b, 2)
@@ -152,7 +175,7 @@ func (t *Table) appendAdded(b []byte) []byte {
 	}
 	b = pack.AppendArray(b, len(t.Jobs))
 	for i := range t.Jobs {
-		b = t.Jobs[i].append(b)
+		b = t.Jobs[i].append(b, format)
 	}
 	b = pack.AppendArray(b, len(t.Removed))
 	for _, id := range t.Removed {
@@ -161,29 +184,42 @@ func (t *Table) appendAdded(b []byte) []byte {
 	return b
 }
 
-// How many fields a table and a group have in format 3, and how many format 4 has added.
-const (
-	tableFields, tableFieldsAdded = 10, 3
-	groupFields, groupFieldsAdded = 6, 4
-	jobFields                     = 11
-)
-
-func fieldsOf(format uint16, older, added int) int {
-	if format == tableFormatOlder {
-		return older
+// append appends the field of the table that format 5 has added.
+func (l moveList) append(b []byte) []byte {
+	b = pack.AppendArray(b, len(l))
+	for i := range l {
+		m := &l[i]
+		b = pack.AppendArray(b, moveFields)
+		b = pack.AppendUint(b, uint64(m.SlotRange.From))
+		b = pack.AppendUint(b, uint64(m.SlotRange.To))
+		b = pack.AppendUint(b, m.Number)
+		b = pack.AppendUint(b, uint64(m.From))
+		b = pack.AppendUint(b, uint64(m.To))
+		b = pack.AppendUint(b, uint64(m.State))
+		b = pack.AppendBool(b, m.Cancelled)
+		b = pack.AppendBool(b, m.Empty)
+		b = pack.AppendUint(b, m.Job)
 	}
-	return older + added
+	return b
 }
 
+var (
+	tableFields = perFormat{10, 13, 14}
+	groupFields = perFormat{6, 10, 10}
+	jobFields   = perFormat{0, 11, 16} // the first has none
+)
+
+const moveFields = 9
+
 func appendTableGroup(b []byte, g *TableGroup, format uint16) []byte {
-	b = pack.AppendArray(b, fieldsOf(format, groupFields, groupFieldsAdded))
+	b = pack.AppendArray(b, groupFields.of(format))
 	b = pack.AppendUint(b, uint64(g.ID))
 	b = pack.AppendUint(b, uint64(g.Incarnation))
 	b = pack.AppendUint(b, uint64(g.Preferred))
 	b = appendReplicas(b, g.Founders)
 	b = appendReplicas(b, g.Replicas)
 	b = appendRanges(b, g.FirstSlots)
-	if format == tableFormatOlder {
+	if format < tableFormatJobs {
 		return b
 	}
 	b = appendLogID(b, g.Seen)
@@ -192,8 +228,8 @@ func appendTableGroup(b []byte, g *TableGroup, format uint16) []byte {
 	return pack.AppendBool(b, g.Pinned)
 }
 
-func (j *Job) append(b []byte) []byte {
-	b = pack.AppendArray(b, jobFields)
+func (j *Job) append(b []byte, format uint16) []byte {
+	b = pack.AppendArray(b, jobFields.of(format))
 	b = pack.AppendUint(b, j.ID)
 	b = pack.AppendUint(b, uint64(j.Kind))
 	b = pack.AppendUint(b, uint64(j.State))
@@ -204,7 +240,20 @@ func (j *Job) append(b []byte) []byte {
 	b = pack.AppendString(b, j.Name)
 	b = pack.AppendUint(b, j.Done)
 	b = pack.AppendUint(b, j.Total)
-	return pack.AppendString(b, j.Why)
+	b = pack.AppendString(b, j.Why)
+	if format < tableFormatMoves {
+		return b
+	}
+	b = appendTargets(b, j.Targets)
+	b = appendRanges(b, j.Kept)
+	b = pack.AppendUint(b, j.Bytes)
+	b = pack.AppendUint(b, j.BytesTotal)
+	return pack.AppendBool(b, j.Cancelled)
+}
+
+// Equal reports whether the jobs are the same in every field.
+func (j *Job) Equal(o *Job) bool {
+	return bytes.Equal(j.append(nil, tableFormats.newest), o.append(nil, tableFormats.newest))
 }
 
 // readTable reads a table, and checks it for a build that understands no more than
@@ -251,19 +300,16 @@ func readTable(d *streamReader, level uint32) (*Table, error) {
 
 func (r *tableReader) table(format uint16) *Table {
 	t := &Table{}
-	r.fields("table", fieldsOf(format, tableFields, tableFieldsAdded))
+	r.fields("table", tableFields.of(format))
 	t.Cluster, t.ClusterID = r.String(), r.Uint()
 	t.Level = uint32(r.UintMax(1<<32 - 1))
 	t.Index = r.Uint()
 	t.Epoch = r.Uint()
 	t.ValueMax = int(r.UintMax(ValueMaxLimit))
-	node, group := r.keptNode, func() TableGroup { return r.group(format) }
-	if format == tableFormatOlder {
-		node = r.olderNode
-	}
-	t.Nodes = list(r, nodeBytesMin, node)
+	group := func() TableGroup { return r.group(format) }
+	t.Nodes = list(r, nodeBytesMin, func() TableNode { return r.keptNode(format) })
 	t.Meta = group()
-	t.Groups = list(r, 1+groupFields, group)
+	t.Groups = list(r, 1+groupFields.of(format), group)
 	slot := 0
 	list(r, 3, func() (none struct{}) {
 		r.fields("run", 2)
@@ -281,22 +327,34 @@ func (r *tableReader) table(format uint16) *Table {
 	if slot != Slots && r.Err() == nil {
 		r.Fail(fmt.Sprintf("%d slots, there are %d", slot, Slots))
 	}
-	if format == tableFormatOlder {
+	if format < tableFormatJobs {
 		return t
 	}
 	t.Settings = list(r, 3, r.settingTexts)
-	t.Jobs = list(r, 1+jobFields, r.job)
+	t.Jobs = list(r, 1+jobFields.of(format), func() Job { return r.job(format) })
 	t.Removed = list(r, 1, func() raft.NodeID { return raft.NodeID(r.Uint()) })
+	if format < tableFormatMoves {
+		return t
+	}
+	t.Moves = list(r, 1+moveFields, r.move)
 	return t
 }
 
+func (r *tableReader) move() (m Move) {
+	r.fields("move", moveFields)
+	m.SlotRange, m.Number = r.slotRange(), r.Uint()
+	m.From, m.To, m.State = r.groupID(), r.groupID(), MoveState(r.UintMax(255))
+	m.Cancelled, m.Empty, m.Job = r.Bool(), r.Bool(), r.Uint()
+	return m
+}
+
 func (r *tableReader) group(format uint16) (g TableGroup) {
-	r.fields("group", fieldsOf(format, groupFields, groupFieldsAdded))
+	r.fields("group", groupFields.of(format))
 	g.ID, g.Incarnation = r.groupID(), raft.Incarnation(r.Uint())
 	g.Preferred = raft.NodeID(r.Uint())
 	g.Founders, g.Replicas = list(r, replicaBytesMin, r.replica), list(r, replicaBytesMin, r.replica)
 	g.FirstSlots = r.ranges()
-	if format == tableFormatOlder {
+	if format < tableFormatJobs {
 		g.Next = g.nextOfFounding()
 		return g
 	}
@@ -305,12 +363,17 @@ func (r *tableReader) group(format uint16) (g TableGroup) {
 	return g
 }
 
-func (r *tableReader) job() (j Job) {
-	r.fields("job", jobFields)
+func (r *tableReader) job(format uint16) (j Job) {
+	r.fields("job", jobFields.of(format))
 	j.ID, j.Kind, j.State = r.Uint(), JobKind(r.UintMax(255)), JobState(r.UintMax(255))
 	j.Node, j.Group = raft.NodeID(r.Uint()), r.groupID()
 	j.Force, j.Role = r.Bool(), NodeRole(r.UintMax(255))
 	j.Name, j.Done, j.Total, j.Why = r.String(), r.Uint(), r.Uint(), r.String()
+	if format < tableFormatMoves {
+		return j
+	}
+	j.Targets, j.Kept = r.targets(), r.ranges()
+	j.Bytes, j.BytesTotal, j.Cancelled = r.Uint(), r.Uint(), r.Bool()
 	return j
 }
 
@@ -348,10 +411,13 @@ func (t *Table) check() error {
 			return fmt.Errorf("%s is out of order", id)
 		}
 	}
-	if err := t.checkFirstSlots(); err != nil {
+	if err := checkFirstSlots(t); err != nil {
 		return err
 	}
-	if err := t.checkAdded(); err != nil {
+	if err := checkJobs(t); err != nil {
+		return err
+	}
+	if err := moveList(t.Moves).check(t); err != nil {
 		return err
 	}
 	for _, r := range t.Ranges() {
@@ -365,8 +431,8 @@ func (t *Table) check() error {
 	return nil
 }
 
-// checkAdded says why what format 4 has added can't be in the table.
-func (t *Table) checkAdded() error {
+// checkJobs says why what format 4 has added can't be in the table.
+func checkJobs(t *Table) error {
 	if n := t.replicas(); n > TableReplicasMax {
 		return fmt.Errorf("%d replicas, the limit is %d", n, TableReplicasMax)
 	}
@@ -382,6 +448,9 @@ func (t *Table) checkAdded() error {
 		}
 		if i > 0 && t.Jobs[i-1].ID >= t.Jobs[i].ID {
 			return fmt.Errorf("job %d is out of order", t.Jobs[i].ID)
+		}
+		if err := t.Jobs[i].checkSlots(t); err != nil {
+			return err
 		}
 	}
 	if len(t.Removed) > RemovedMax {
@@ -400,7 +469,7 @@ func (t *Table) checkAdded() error {
 
 // checkFirstSlots says why groups can't have been founded with these slots: no slot
 // begins in two groups.
-func (t *Table) checkFirstSlots() error {
+func checkFirstSlots(t *Table) error {
 	if len(t.Meta.FirstSlots) > 0 {
 		return fmt.Errorf("%s is founded with slots", t.Meta.ID)
 	}

@@ -29,7 +29,7 @@ func followJob(ctx context.Context, from *tables, timeout time.Duration, id uint
 		case !ok:
 			return glance{} // this node does not know of it yet
 		}
-		g := glance{over: now.State.Finished(), news: !seen || now != j}
+		g := glance{over: now.State.Finished(), news: !seen || !now.Equal(&j)}
 		seen, j = true, now
 		p.show(&j)
 		return g

@@ -1,8 +1,6 @@
 package sim
 
 import (
-	"slices"
-
 	"muster/raft"
 	"muster/repl/machine"
 	"muster/repl/wire"
@@ -15,7 +13,7 @@ const (
 	mixedEvery = 3
 	// olderLevels is how many levels before the newest one members of the older build
 	// may be at: back to the one before the newest command that clients send.
-	olderLevels = 2
+	olderLevels = 3
 	// upgradeEvery is how many starts of a member of the older build there are for
 	// each at which it gets the newer build.
 	upgradeEvery = 12
@@ -55,8 +53,17 @@ func (b *builds) draw() {
 // of returns the level that a node understands.
 func (b *builds) of(n *node) uint32 { return b.nodes[n.index-1] }
 
-// lowest is the highest level that all members understand.
-func (b *builds) lowest() uint32 { return slices.Min(b.nodes) }
+// lowest is the highest level that all members understand, by the list of a table. A node
+// that was taken off it keeps no level down.
+func (b *builds) lowest(t *shardmap.Table) uint32 {
+	level := uint32(shardmap.Level)
+	for _, n := range b.c.nodes {
+		if t == nil || !t.WasRemoved(n.id) {
+			level = min(level, b.of(n))
+		}
+	}
+	return level
+}
 
 // starts may give the newer build to a node that starts.
 func (b *builds) starts(n *node) {
@@ -90,7 +97,8 @@ func (b *builds) upgradeAll() {
 // at the level that all members understand. For a node whose disk is lost, its last
 // announcement counts.
 func (b *builds) raised() bool {
-	want, newest := b.lowest(), b.c.newestTable()
+	newest := b.c.newestTable()
+	want := b.lowest(newest)
 	for _, n := range b.c.nodes {
 		if line, ok := newest.Node(n.id); n.dead && ok {
 			want = min(want, line.Level)
@@ -112,8 +120,8 @@ func (b *builds) raised() bool {
 
 // knows checks the table of a node: no member may be below the cluster's level.
 func (b *builds) knows(n *node, t *shardmap.Table) {
-	if t.Level > b.lowest() {
-		b.c.fail("n%d knows the cluster at level %d, and some member understands level %d: %v", n.index, t.Level, b.lowest(), b.nodes)
+	if lowest := b.lowest(t); t.Level > lowest {
+		b.c.fail("n%d knows the cluster at level %d, and some member understands level %d: %v", n.index, t.Level, lowest, b.nodes)
 	}
 }
 
@@ -127,8 +135,8 @@ func (b *builds) wrote(n *node, g raft.GroupID, e *raft.Entry) {
 	if err != nil {
 		b.c.fail("n%d writes entry %s of group %d: %v", n.index, e.ID, g, err)
 	}
-	if row.Level > b.lowest() {
-		b.c.fail("n%d writes entry %s of group %d, a %s of level %d, and some member understands level %d: %v", n.index, e.ID, g, row.Name, row.Level, b.lowest(), b.nodes)
+	if lowest := b.lowest(b.c.newestTable()); row.Level > lowest {
+		b.c.fail("n%d writes entry %s of group %d, a %s of level %d, and some member understands level %d: %v", n.index, e.ID, g, row.Name, row.Level, lowest, b.nodes)
 	}
 }
 

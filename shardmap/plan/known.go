@@ -9,7 +9,7 @@ import (
 
 // ZoneLabel is the key of the label by which replicas are spread. Nodes without
 // it stand in one zone together.
-const ZoneLabel = "zone"
+const ZoneLabel = shardmap.ZoneLabel
 
 // Health says what is known of a node's process.
 type Health uint8

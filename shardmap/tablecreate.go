@@ -1,0 +1,197 @@
+package shardmap
+
+import (
+	"fmt"
+	"slices"
+
+	"muster/raft"
+	"muster/shardmap/pack"
+)
+
+// GroupCreate makes a data group, on servers that the table chooses. It owns no slots until
+// some are moved to it. Its incarnation is the index of the entry.
+//
+//	[group]
+type GroupCreate struct {
+	Group raft.GroupID // 0: the lowest that is free
+}
+
+// GroupRemove takes a data group that owns no slots off the table. What its replicas have
+// on disk is given back by their nodes.
+//
+//	[group]
+type GroupRemove struct {
+	Group raft.GroupID
+}
+
+const (
+	// GroupIDMax is the highest id of a group that is made by command: four digits, so
+	// that lists stay narrow.
+	GroupIDMax = 9999
+	// GroupsMax bounds the data groups. More could not have a slot each.
+	GroupsMax = Slots
+)
+
+// ZoneLabel is the key of the label by which replicas are spread. Nodes without
+// it stand in one zone together.
+const ZoneLabel = "zone"
+
+// AppendGroupCreate appends the bytes of c to b. At this level the error is always nil.
+func AppendGroupCreate(b []byte, c *GroupCreate) ([]byte, error) {
+	b = appendTableHead(b, TableGroupCreate, 1)
+	return pack.AppendUint(b, uint64(c.Group)), nil
+}
+
+// AppendGroupRemove appends the bytes of c to b. At this level the error is always nil.
+func AppendGroupRemove(b []byte, c *GroupRemove) ([]byte, error) {
+	b = appendTableHead(b, TableGroupRemove, 1)
+	return pack.AppendUint(b, uint64(c.Group)), nil
+}
+
+func (r *tableReader) groupCreate() (tableCommand, error) {
+	c := new(GroupCreate)
+	r.fields("making of a group", 1)
+	c.Group = r.groupID()
+	return c, r.err()
+}
+
+func (r *tableReader) groupRemove() (tableCommand, error) {
+	c := new(GroupRemove)
+	r.fields("removal of a group", 1)
+	c.Group = r.groupID()
+	return c, r.err()
+}
+
+// apply returns the table with the group.
+func (c *GroupCreate) apply(t *Table, id raft.LogID) (*Table, error) {
+	g := c.Group
+	if g == 0 {
+		for g = 1; g <= GroupIDMax; g++ {
+			if _, ok := t.group(g); !ok {
+				break
+			}
+		}
+	}
+	at, exists := t.group(g)
+	servers := hosts(t)
+	switch {
+	case g > GroupIDMax:
+		return t, &Refusal{Kind: RefusedRequest, Object: g.String(), Found: fmt.Sprintf("it is no id for a group; they are 1 to %d", GroupIDMax), Next: "choose another one, or none: muster group create"}
+	case exists:
+		return t, &Refusal{Kind: RefusedConflict, Object: g.String(), Found: "there is one of this id", Next: "choose another one, or none: muster group create"}
+	case len(t.Groups) >= GroupsMax:
+		return t, &Refusal{Kind: RefusedConflict, Object: g.String(), Found: fmt.Sprintf("there are %d groups, as many as may be", len(t.Groups)), Next: "remove one first: muster group remove GROUP"}
+	case len(servers) == 0:
+		return t, &Refusal{Kind: RefusedConflict, Object: g.String(), Found: "no server could hold its replicas: each is drained, or about to be removed or replaced", Next: "see muster node list"}
+	}
+	row := foundGroup(t, g, servers)
+	if t.replicas()+len(row.Replicas) > TableReplicasMax {
+		return t, &Refusal{Kind: RefusedConflict, Object: g.String(), Found: fmt.Sprintf("all groups have %d replicas, and may have %d", t.replicas(), TableReplicasMax), Next: "remove a group first: muster group remove GROUP"}
+	}
+	row.Incarnation = raft.Incarnation(id.Index)
+	made := t.draft(id)
+	made.Groups = slices.Insert(slices.Clone(t.Groups), at, row)
+	return made.Table, nil
+}
+
+// hosts returns the servers that may get a new replica, by id.
+func hosts(t *Table) (hosts []*TableNode) {
+	leaves := func(n raft.NodeID) bool {
+		return jobList(t.Jobs).unfinished(func(j *Job) bool { return j.Node == n && (j.Kind == JobRemove || j.Kind == JobReplace) }) != nil
+	}
+	for i := range t.Nodes {
+		if n := &t.Nodes[i]; n.Role == NodeServer && !n.Draining && !leaves(n.ID) {
+			hosts = append(hosts, n)
+		}
+	}
+	return hosts
+}
+
+// foundGroup lays out a new group over the hosts: each of its replicas in the zone that has
+// the fewest of them, there on the node that has the fewest of all groups. It is what the
+// plan (package plan) would do too, so that it moves none of them right away.
+func foundGroup(t *Table, id raft.GroupID, hosts []*TableNode) TableGroup {
+	holds, leads := map[raft.NodeID]int{}, map[raft.NodeID]int{}
+	for i := range t.Groups {
+		leads[t.Groups[i].Preferred]++
+		for _, r := range t.Groups[i].Replicas {
+			holds[r.Node]++
+		}
+	}
+	zones, taken := map[string]int{}, map[raft.NodeID]bool{}
+	row := TableGroup{ID: id}
+	for r := range min(t.Replicas(), len(hosts)) {
+		var best *TableNode
+		for _, n := range hosts {
+			if taken[n.ID] {
+				continue
+			}
+			if best == nil || zones[n.zone()] < zones[best.zone()] || zones[n.zone()] == zones[best.zone()] && holds[n.ID] < holds[best.ID] {
+				best = n
+			}
+		}
+		taken[best.ID] = true
+		zones[best.zone()]++
+		row.Replicas = append(row.Replicas, TableReplica{raft.ReplicaID(r + 1), best.ID, ReplicaVoter})
+		if row.Preferred == 0 || leads[best.ID] < leads[row.Preferred] {
+			row.Preferred = best.ID
+		}
+	}
+	row.Founders = slices.Clone(row.Replicas)
+	row.Next = row.nextOfFounding()
+	return row
+}
+
+// zone is the value of the node's label [ZoneLabel], or "".
+func (n *TableNode) zone() string {
+	for _, l := range n.Labels {
+		if l.Key == ZoneLabel {
+			return l.Value
+		}
+	}
+	return ""
+}
+
+// apply returns the table without the group.
+func (c *GroupRemove) apply(t *Table, id raft.LogID) (*Table, error) {
+	if err := mayOwn(t, c.Group); err != nil {
+		return t, err
+	}
+	refused := func(next, format string, args ...any) error {
+		return &Refusal{Kind: RefusedConflict, Object: c.Group.String(), Found: fmt.Sprintf(format, args...), Next: next}
+	}
+	if len(t.Groups) == 1 {
+		return t, refused("make another one first, and move the slots there: muster group create", "it is the last data group")
+	}
+	if owned := t.SlotsOf(c.Group); len(owned) > 0 {
+		runs := SlotRanges(owned)
+		return t, refused(fmt.Sprintf("move them first: muster slot move %s GROUP", runs[0]), "it owns %d slots: %s", len(owned), describeList(runs))
+	}
+	for _, m := range t.Moves {
+		if (m.From == c.Group || m.To == c.Group) && !bug("group removed while it moves") {
+			return t, refused(fmt.Sprintf("wait until it has ended: muster job wait %d", m.Job), "slots %s are on their way from %s to %s", m.SlotRange, m.From, m.To)
+		}
+	}
+	if j := jobList(t.Jobs).unfinished(func(j *Job) bool { return j.aboutGroup(c.Group) }); j != nil {
+		return t, refused(fmt.Sprintf("muster job wait %d, or muster job cancel %d", j.ID, j.ID), "job %d (%s) is %s", j.ID, j.Kind, j.standing())
+	}
+	at, _ := t.group(c.Group)
+	made := t.draft(id)
+	made.Groups = slices.Delete(slices.Clone(t.Groups), at, at+1)
+	return made.Table, nil
+}
+
+// aboutGroup reports whether the job is to do something in a data group.
+func (j *Job) aboutGroup(g raft.GroupID) bool {
+	return j.Kind.AboutGroup() && j.Group == g ||
+		slices.ContainsFunc(j.Targets, func(to SlotTarget) bool { return to.From == g || to.To == g })
+}
+
+func (c *GroupCreate) describe() string {
+	if c.Group == 0 {
+		return "of the lowest free id"
+	}
+	return c.Group.String()
+}
+
+func (c *GroupRemove) describe() string { return c.Group.String() }
