@@ -80,7 +80,7 @@ func (n *Node) takeChunks(conn net.Conn, g *wire.Greeting, own *claimant) error 
 		if err == nil {
 			n.counters.In(h.Type, len(body))
 			switch {
-			case sendersOf(h.Type)&wire.SenderBulk == 0 || handlerOf(h.Type).chunk == nil:
+			case sendersOf(h.Type)&wire.SenderBulk == 0:
 				err = errors.New("a connection of purpose 3 carries chunks")
 			case h.Flags != 0:
 				err = fmt.Errorf("flags %#x, want 0", h.Flags)

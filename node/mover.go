@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,15 +31,12 @@ type moves struct {
 	core     *mover.Core
 	previews []previewing
 
-	wake  chan struct{} // one token: something has changed. From many, to run.
-	leads atomic.Bool   // the meta group is led here, with an entry of this term applied
-
-	mu     sync.Mutex
-	queued []func(now time.Duration) // guarded by mu: for run
+	mail  mailbox     // for run
+	leads atomic.Bool // the meta group is led here, with an entry of this term applied
 }
 
 func (m *moves) init(n *Node) {
-	m.node, m.core, m.wake = n, mover.New(n.self().Node), make(chan struct{}, 1)
+	m.node, m.core, m.mail = n, mover.New(n.self().Node), newMailbox()
 	report, preview := reporter(mover.ReportOf), planner(m.preview)
 	n.orders.report.Store(&report)
 	n.orders.preview.Store(&preview)
@@ -49,29 +45,14 @@ func (m *moves) init(n *Node) {
 // led is told by the host when the lead of the meta group comes here, or goes.
 func (m *moves) led(leads bool) {
 	m.leads.Store(leads)
-	m.rouse()
+	m.mail.rouse()
 }
 
 // changed is told when the table has changed, or a node is silent or back.
 func (m *moves) changed() {
 	if m.leads.Load() {
-		m.rouse()
+		m.mail.rouse()
 	}
-}
-
-func (m *moves) rouse() {
-	select {
-	case m.wake <- struct{}{}:
-	default:
-	}
-}
-
-// post has f called by run.
-func (m *moves) post(f func(now time.Duration)) {
-	m.mu.Lock()
-	m.queued = append(m.queued, f)
-	m.mu.Unlock()
-	m.rouse()
 }
 
 func (m *moves) run() {
@@ -83,14 +64,11 @@ func (m *moves) run() {
 		select {
 		case <-n.ctx.Done():
 			return
-		case <-m.wake:
+		case <-m.mail.wake:
 		case <-timer.C:
 		}
 		loop := n.running()
-		m.mu.Lock()
-		queued := m.queued
-		m.queued = nil
-		m.mu.Unlock()
+		queued := m.mail.take()
 		if t := n.table.Load(); t != nil && t != table {
 			table = t
 			m.core.Table(loop.Now(), t)
@@ -149,13 +127,13 @@ func (m *moves) act(loop *repl.Loop, a *mover.Action) {
 	case mover.Ask:
 		var r mover.Report
 		if r, err = m.ask(ctx, loop, a.Node); err == nil {
-			m.post(func(now time.Duration) { m.core.Report(now, a.Number, &r) })
+			m.mail.post(func(now time.Duration) { m.core.Report(now, a.Number, &r) })
 		}
 	}
 	if err != nil && m.node.ctx.Err() == nil && a.Kind != mover.Ask {
 		m.node.log.Info("move held up", "action", a.Kind, "group", a.Group, "err", err)
 	}
-	m.post(func(now time.Duration) { m.core.Ended(now, a.Number, err) })
+	m.mail.post(func(now time.Duration) { m.core.Ended(now, a.Number, err) })
 }
 
 // ask gets a node's report.
@@ -248,7 +226,7 @@ type previewed struct {
 // them, or when that takes too long.
 func (m *moves) preview(command []byte) (plan.Plan, uint64, error) {
 	w := previewing{command: command, done: make(chan previewed, 1)}
-	m.post(func(now time.Duration) {
+	m.mail.post(func(now time.Duration) {
 		w.until = now + previewPatience
 		m.previews = append(m.previews, w)
 	})

@@ -51,7 +51,7 @@ func TestSendersOfEachType(t *testing.T) {
 				t.Errorf("%s is for nodes, and taken from %q", name, s)
 			}
 		case i == wire.TypeStep:
-			if s != wire.SenderMember|wire.SenderBulk {
+			if s != wire.SenderMember {
 				t.Errorf("%s moves slots, and is taken from %q", name, s)
 			}
 		case i == wire.TypeSlotView:

@@ -219,7 +219,7 @@ var rows = [...]row{
 	TypeStreamEnd:    {"StreamEnd", "ends any stream", 0, SenderNobody, bodyOf[StreamEnd]},   // why, and where to go on
 
 	// Slots that move, between nodes; clients may look on.
-	TypeStep:           {"Step", "node → the group's leader", 0, SenderMember | SenderBulk, shownOf[Step]}, // put this step of a move into its log
+	TypeStep:           {"Step", "node → the group's leader", 0, SenderMember, shownOf[Step]}, // put this step of a move into its log
 	TypeStepAnswer:     {"StepAnswer", "", TypeStep, SenderNobody, shownOf[StepAnswer]},
 	TypeSlotView:       {"SlotView", "client or node → the group's leader", 0, SenderClient | SenderMember, bodyOf[SlotView]}, // what does the group have of these slots?
 	TypeSlotViewAnswer: {"SlotViewAnswer", "", TypeSlotView, SenderNobody, shownOf[SlotViewAnswer]},
