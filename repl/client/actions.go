@@ -74,6 +74,6 @@ func (r *chance) pause(c *Call) time.Duration {
 		d = PauseMax
 	}
 	c.pauses++
-	c.hops = 0
+	c.hops, c.told = 0, 0
 	return d/2 + r.below(d/2+1)
 }

@@ -147,13 +147,18 @@ type Call struct {
 	pauses int
 	hops   int
 	cause  error // why the last attempt gave no result
+	// asked is the group that the last attempt went to; 0: by routes that were given
+	// out, not by the core. told is the group that the next goes to, on the word of a node
+	// whose table differs from the core's; 0: that of the slot's owner.
+	asked, told raft.GroupID
 }
 
 // Routes says where a write goes while nothing is wrong. It is never changed
 // once it is given out.
 type Routes struct {
 	Epoch    uint64
-	ValueMax int // 0 while no table was seen
+	Level    uint32 // of the cluster
+	ValueMax int    // 0 while no table was seen
 	Group    [shardmap.Slots]raft.GroupID
 	Peer     [shardmap.Slots]Peer // NoPeer where no leader is known
 }

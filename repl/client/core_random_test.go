@@ -27,15 +27,41 @@ type world struct {
 	ended   map[*Call]error
 	in      map[*Call]bool // held by the core
 	doubt   map[*Call]bool // orders that may have been carried out
+	// Of slots that move:
+	index, epoch uint64
+	groups       int                                // that the table has: the third is made in time
+	owners       [shardmap.Slots / 100]raft.GroupID // of each hundred
+	sends        map[*Call]int                      // since time passed
 }
 
 var worldAddrs = []string{"a", "b", "c"}
 
 func newWorld(t *rapid.T) *world {
-	return &world{
+	w := &world{
 		t: t, core: NewCore(Config{Endpoints: worldAddrs[:2], Chance: rapid.Uint64().Draw(t, "chance"), Patience: time.Hour}),
 		up: map[Peer]bool{}, on: map[*Call]Peer{}, ended: map[*Call]error{}, in: map[*Call]bool{}, doubt: map[*Call]bool{},
+		index: 1, epoch: 1, groups: 2, sends: map[*Call]int{},
 	}
+	for i := range w.owners {
+		w.owners[i] = raft.GroupID(1 + min(i, 1))
+	}
+	return w
+}
+
+const (
+	// groupsMax is how many groups there are in the end.
+	groupsMax = 3
+	// sendsMax is how often a call is sent at most while no time passes: it follows hints
+	// and slots, and is sent again as connections are lost and tables come.
+	sendsMax = 8
+)
+
+// move gives slots another owner, by the table.
+func (w *world) move() {
+	w.groups = groupsMax
+	w.index++
+	w.epoch = w.index
+	w.owners[rapid.IntRange(0, len(w.owners)-1).Draw(w.t, "slots")] = raft.GroupID(rapid.IntRange(1, groupsMax).Draw(w.t, "to"))
 }
 
 // settle carries out what the core says, and checks that a call is in one place
@@ -53,6 +79,9 @@ func (w *world) settle() {
 					w.t.Fatalf("the core handed out a call that it did not have: %+v", a)
 				}
 				delete(w.in, a.Call)
+				if w.sends[a.Call]++; a.Kind == ActSend && w.sends[a.Call] > sendsMax {
+					w.t.Fatalf("call %+v is sent again and again, without a pause", a.Call)
+				}
 				if a.Kind == ActSend && w.doubt[a.Call] {
 					w.t.Fatal("an order is sent again that may have been carried out")
 				}
@@ -96,7 +125,7 @@ func (w *world) submit() {
 	case 1:
 		c.Target, c.Group = ToGroup, raft.GroupID(rapid.IntRange(1, 2).Draw(w.t, "group"))
 	default:
-		c.Slot = shardmap.Slot(rapid.IntRange(0, shardmap.Slots-1).Draw(w.t, "slot"))
+		c.Slot = shardmap.Slot(rapid.IntRange(0, len(w.owners)*100-1).Draw(w.t, "slot"))
 	}
 	w.calls = append(w.calls, c)
 	w.in[c] = true
@@ -127,15 +156,17 @@ func (w *world) answerTable(fine bool) {
 			wire.NotReady("node", "a standby", "ask another", 0), wire.Unauthorized("node", "no", "ask another")}).Draw(w.t, "why"))
 		return
 	}
-	t := &wire.TopologyAnswer{ClusterID: 9, Epoch: 1, ValueMax: 1000}
+	t := &wire.TopologyAnswer{ClusterID: 9, Index: w.index, Epoch: w.epoch, Level: movesLevel, ValueMax: 1000}
 	for i, a := range worldAddrs {
 		t.Nodes = append(t.Nodes, wire.TopologyNode{ID: raft.NodeID(i + 1), Addr: a})
 	}
-	for g := range 2 {
+	for g := range w.groups {
 		t.Groups = append(t.Groups, wire.TopologyGroup{ID: raft.GroupID(g + 1), Nodes: []raft.NodeID{1, 2, 3},
 			Leader: raft.NodeID(rapid.IntRange(0, 3).Draw(w.t, "leader"))})
 	}
-	t.Slots = []shardmap.OwnedRange{{SlotRange: shardmap.SlotRange{From: 0, To: 99}, Group: 1}, {SlotRange: shardmap.SlotRange{From: 100, To: shardmap.Slots - 1}, Group: 2}}
+	for i, g := range w.owners {
+		t.Slots = append(t.Slots, shardmap.OwnedRange{SlotRange: shardmap.SlotRange{From: shardmap.Slot(100 * i), To: shardmap.Slot(100*i + 99)}, Group: g})
+	}
 	w.core.Table(w.now, p, t)
 }
 
@@ -165,7 +196,17 @@ func (w *world) refuse(c *Call) {
 		e.LeaderNode, e.LeaderAddr = raft.NodeID(hint), worldAddrs[hint-1]
 	}
 	w.doubt[c] = e.Code == wire.CodeMaybeApplied && c.Target == ToMeta && c.Write
-	e.Epoch = rapid.Uint64Range(0, 2).Draw(w.t, "epoch")
+	e.Epoch = rapid.Uint64Range(0, w.epoch+1).Draw(w.t, "epoch")
+	if e.Code == wire.CodeMoved || e.Code == wire.CodeNotLeader {
+		e.Group = raft.GroupID(rapid.IntRange(0, groupsMax).Draw(w.t, "its group"))
+	}
+	if e.Code == wire.CodeMoved {
+		e.Number = rapid.Uint64Range(0, 99).Draw(w.t, "number")
+		e.Slot = c.Slot
+		if rapid.IntRange(0, 3).Draw(w.t, "of a stream") == 0 {
+			e.Slot = shardmap.Slot(rapid.IntRange(0, shardmap.Slots+9).Draw(w.t, "its slot"))
+		}
+	}
 	w.core.Refused(w.now, c, p, e)
 }
 
@@ -173,6 +214,9 @@ func (w *world) tick() {
 	at, ok := w.core.Wake()
 	if !ok {
 		return
+	}
+	if at > w.now {
+		clear(w.sends)
 	}
 	w.now = max(w.now, at)
 	w.core.Tick(w.now)
@@ -195,7 +239,7 @@ func TestCoreLosesNoCall(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t)
 		for range rapid.IntRange(1, 150).Draw(t, "steps") {
-			switch rapid.IntRange(0, 9).Draw(t, "what") {
+			switch rapid.IntRange(0, 10).Draw(t, "what") {
 			case 0, 1:
 				w.submit()
 			case 2, 3:
@@ -220,6 +264,8 @@ func TestCoreLosesNoCall(t *testing.T) {
 				}
 			case 8:
 				w.tick()
+			case 10:
+				w.move()
 			case 9:
 				if len(w.calls) > 0 {
 					c := rapid.SampledFrom(w.calls).Draw(t, "cancelled")
@@ -233,7 +279,10 @@ func TestCoreLosesNoCall(t *testing.T) {
 				t.Fatalf("%d calls wait in the core, %d were given to it", got, want)
 			}
 		}
-		// Heal: dials succeed, questions are answered, requests served.
+		// Heal: dials succeed, questions are answered, requests served, and the table has the
+		// groups that slots went to.
+		w.groups = groupsMax
+		w.index++
 		limit := w.now + 10*time.Second
 		for step := 0; len(w.in)+len(w.on) > 0; step++ {
 			for len(w.dialled) > 0 {

@@ -209,7 +209,8 @@ func (s *script) table(arg map[string]string) *wire.TopologyAnswer {
 }
 
 func (s *script) refusal(arg map[string]string) *wire.Error {
-	e := &wire.Error{Epoch: uint64(s.number(arg["epoch"])), RetryAfterMs: uint32(s.number(arg["after"])), Object: "x"}
+	e := &wire.Error{Epoch: uint64(s.number(arg["epoch"])), RetryAfterMs: uint32(s.number(arg["after"])), Object: "x",
+		Group: raft.GroupID(s.number(arg["group"])), Number: uint64(s.number(arg["number"])), Slot: shardmap.Slot(s.number(arg["slot"]))}
 	for c := wire.Code(1); c.Known(); c++ {
 		if c.String() == arg["code"] {
 			e.Code = c

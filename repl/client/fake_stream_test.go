@@ -80,7 +80,22 @@ func (x *fakeStreams) refusal(s *fakeStream) *wire.Error {
 	if e := x.node.leads(int(s.scan.Group)); e != nil && s.scan.Mode == wire.ReadLinearizable {
 		return e
 	}
+	for _, r := range s.scan.Slots {
+		for slot := r.From; slot <= r.To; slot++ {
+			if c.groupOf(slot) != int(s.scan.Group) {
+				return c.moved(slot)
+			}
+		}
+	}
 	return nil
+}
+
+// has reports whether a stream has keys of a slot.
+func (s *fakeStream) has(c *fakeCluster, slot shardmap.Slot) bool {
+	if len(s.scan.Slots) == 0 {
+		return c.groupOf(slot) == int(s.scan.Group)
+	}
+	return slices.ContainsFunc(s.scan.Slots, func(r shardmap.SlotRange) bool { return r.From <= slot && slot <= r.To })
 }
 
 // send sends the pieces that the window has room for. Held: the cluster's mu.
@@ -116,7 +131,7 @@ func (x *fakeStreams) page(s *fakeStream) *wire.ListAnswer {
 	c := x.node.cluster
 	var keys []string
 	for k := range c.data {
-		if bytes.HasPrefix([]byte(k), s.scan.Prefix) && k > string(s.after) && c.groupOf(shardmap.SlotOf([]byte(k))) == int(s.scan.Group) {
+		if bytes.HasPrefix([]byte(k), s.scan.Prefix) && k > string(s.after) && s.has(c, shardmap.SlotOf([]byte(k))) {
 			keys = append(keys, k)
 		}
 	}

@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -25,6 +26,9 @@ type fakeCluster struct {
 	secret []byte
 
 	mu       sync.Mutex
+	level    uint32
+	owners   map[shardmap.Slot]fakeOwner // of slots that have moved
+	recorded map[shardmap.Slot]fakeOwner // of them, those that the table knows of
 	epoch    uint64
 	leaders  []int // by group-1, a place in nodes; -1 none
 	valueMax int
@@ -32,6 +36,8 @@ type fakeCluster struct {
 	data     map[string]fakeValue
 	outcomes map[[2]uint64]fakeOutcome
 	applied  int
+	moves    uint64
+	refused  int // requests that met a slot which had moved
 }
 
 type fakeValue struct {
@@ -113,8 +119,72 @@ func (c *fakeCluster) lead(group, node int) {
 	c.mu.Unlock()
 }
 
+// fakeOwner is where a move brought a slot.
+type fakeOwner struct {
+	group  int
+	number uint64
+}
+
+// groupOf returns the group that owns the slot.
 func (c *fakeCluster) groupOf(s shardmap.Slot) int {
-	return int(s)*c.groups/shardmap.Slots + 1
+	if o, ok := c.owners[s]; ok {
+		return o.group
+	}
+	return c.first(s)
+}
+
+// first returns the group that owned the slot before any moved.
+func (c *fakeCluster) first(s shardmap.Slot) int { return int(s)*c.groups/shardmap.Slots + 1 }
+
+// byTable returns the group that owns the slot by the table.
+func (c *fakeCluster) byTable(s shardmap.Slot) int {
+	if o, ok := c.recorded[s]; ok {
+		return o.group
+	}
+	return c.first(s)
+}
+
+// move gives a slot to a group; the table does not know of it before record.
+func (c *fakeCluster) move(s shardmap.Slot, group int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.owners == nil {
+		c.level, c.owners, c.recorded = movesLevel, map[shardmap.Slot]fakeOwner{}, map[shardmap.Slot]fakeOwner{}
+	}
+	c.moves++
+	c.owners[s] = fakeOwner{group, c.moves}
+}
+
+// record brings the moves into the table.
+func (c *fakeCluster) record() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.recorded = maps.Clone(c.owners)
+	c.epoch++
+}
+
+// refuses returns the refusal of a node that is asked for a slot: it goes by the table,
+// but for what it knows of groups that it leads.
+func (n *fakeNode) refuses(s shardmap.Slot) *wire.Error {
+	c := n.cluster
+	group := c.groupOf(s)
+	e := n.leads(group)
+	if e == nil || group == c.byTable(s) {
+		return e
+	}
+	if e := n.leads(c.byTable(s)); e != nil {
+		return e
+	}
+	return c.moved(s)
+}
+
+// moved is what the group says that a slot has left. Some have forgotten where it went.
+func (c *fakeCluster) moved(s shardmap.Slot) *wire.Error {
+	c.refused++
+	if o := c.owners[s]; o.number%5 > 0 {
+		return wire.Moved(s, raft.GroupID(c.byTable(s)), raft.GroupID(o.group), o.number)
+	}
+	return wire.Moved(s, raft.GroupID(c.byTable(s)), 0, 0)
 }
 
 func (n *fakeNode) start() {
@@ -275,7 +345,7 @@ func (n *fakeNode) answer(h wire.Header, body []byte) (wire.Type, []byte) {
 }
 
 func (c *fakeCluster) topology() *wire.TopologyAnswer {
-	t := &wire.TopologyAnswer{ClusterID: 99, Epoch: c.epoch, Index: c.epoch, ValueMax: uint32(c.valueMax)}
+	t := &wire.TopologyAnswer{ClusterID: 99, Epoch: c.epoch, Index: c.epoch, ValueMax: uint32(c.valueMax), Level: c.level}
 	var ids []raft.NodeID
 	for _, n := range c.nodes {
 		t.Nodes = append(t.Nodes, wire.TopologyNode{ID: n.id, Name: fmt.Sprint("n", n.id), Addr: n.addr})
@@ -290,9 +360,9 @@ func (c *fakeCluster) topology() *wire.TopologyAnswer {
 	}
 	from := 0
 	for s := 1; s <= shardmap.Slots; s++ {
-		if s == shardmap.Slots || c.groupOf(shardmap.Slot(s)) != c.groupOf(shardmap.Slot(from)) {
+		if s == shardmap.Slots || c.byTable(shardmap.Slot(s)) != c.byTable(shardmap.Slot(from)) {
 			t.Slots = append(t.Slots, shardmap.OwnedRange{SlotRange: shardmap.SlotRange{From: shardmap.Slot(from), To: shardmap.Slot(s - 1)},
-				Group: raft.GroupID(c.groupOf(shardmap.Slot(from)))})
+				Group: raft.GroupID(c.byTable(shardmap.Slot(from)))})
 			from = s
 		}
 	}
@@ -328,7 +398,7 @@ func (n *fakeNode) write(h wire.Header, body []byte) (wire.Type, []byte) {
 		c.t.Errorf("write without deadline or session: %+v %+v", h, cmd)
 	}
 	group := c.groupOf(cmd.Slot)
-	if e := n.leads(group); e != nil {
+	if e := n.refuses(cmd.Slot); e != nil {
 		return wire.TypeError, e.Append(nil)
 	}
 	id := [2]uint64{cmd.Session, cmd.Sequence}
@@ -371,7 +441,7 @@ func (n *fakeNode) get(body []byte) (wire.Type, []byte) {
 		return wire.TypeError, wire.BadBody(wire.TypeGet, err).Append(nil)
 	}
 	group := c.groupOf(shardmap.SlotOf(g.Keys[0]))
-	if e := n.leads(group); e != nil && g.Mode == wire.ReadLinearizable {
+	if e := n.refuses(shardmap.SlotOf(g.Keys[0])); e != nil && g.Mode == wire.ReadLinearizable {
 		return wire.TypeError, e.Append(nil)
 	}
 	out := wire.AppendGetAnswer(nil, raft.GroupID(group), raft.LogID{Term: 1, Index: c.index}, len(g.Keys))

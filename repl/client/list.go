@@ -30,7 +30,7 @@ type ListItem struct {
 	At         raft.LogID // the item is as of here
 }
 
-// replanPause is between two plans where a node's table is behind ours.
+// replanPause is between two plans where tables differ, or many slots move.
 const replanPause = 50 * time.Millisecond
 
 // List goes through the keys that begin with prefix, in order, over all groups, for
@@ -38,15 +38,16 @@ const replanPause = 50 * time.Millisecond
 // caller that stops gives up the rest. An error ends it.
 //
 // Each group sends its keys in pieces, each of one moment; the listing is not of one.
-// It goes on where it was if leaders change or connections end. Where nothing comes
-// for [RetryMax], or until ctx ends, it ends with the reason.
+// It goes on where it was if leaders change, connections end, or slots move from group to
+// group, any number of times. Where nothing comes for [RetryMax], or until ctx ends, it
+// ends with the reason.
 func (c *Client) List(ctx context.Context, prefix []byte, o ListOptions) iter.Seq2[ListItem, error] {
 	return func(yield func(ListItem, error) bool) {
 		if len(prefix) > shardmap.KeyMax {
 			yield(ListItem{}, fmt.Errorf("list: %w", overLimit("prefix "+shardmap.ShowKey(prefix), len(prefix), shardmap.KeyMax, "bytes", "no key is as long; choose a shorter one")))
 			return
 		}
-		l := &lister{client: c, ctx: ctx, core: NewListing(prefix, o), open: make(map[*Stream]*call), came: make(chan struct{}, 1)}
+		l := &lister{client: c, ctx: ctx, core: NewListing(prefix, o), open: make(map[*Stream]*call), came: make(chan struct{}, 1), last: c.now()}
 		defer l.drop()
 		for n := 0; o.Limit <= 0 || n < o.Limit; n++ {
 			item, ok, err := l.next()
@@ -68,6 +69,8 @@ type lister struct {
 	core   *Listing
 	open   map[*Stream]*call
 	came   chan struct{} // a token: something came of a stream. From readers and whoever ends calls; never closed
+	last   time.Duration // when the last plan brought an item
+	items  bool          // something was given out since the last plan
 }
 
 func (l *lister) next() (ListItem, bool, error) {
@@ -81,22 +84,29 @@ func (l *lister) next() (ListItem, bool, error) {
 				x.grant()
 			}
 		}
+		for _, s := range l.core.Dropped() {
+			l.giveUp(s)
+		}
 		switch step {
 		case ListHas:
+			l.items = true
 			return item, true, nil
 		case ListEnd:
 			return ListItem{}, false, nil
 		case ListWait:
 			l.await(l.core.Awaited())
 		case ListPause:
-			l.drop()
+			if now := l.client.now(); l.items {
+				l.last, l.items = now, false
+			} else if now-l.last > RetryMax {
+				return ListItem{}, false, l.core.Moved()
+			}
 			select {
 			case <-time.After(replanPause):
 			case <-l.ctx.Done():
 				return ListItem{}, false, withCause(l.ctx, l.core.Moved())
 			}
 		case ListPlan:
-			l.drop()
 			if err := l.client.awaitTable(l.ctx, l.core.Epoch(), l.client.deadlineOf(l.ctx)); err != nil {
 				return ListItem{}, false, err
 			}
@@ -147,10 +157,15 @@ func (l *lister) await(s *Stream) {
 
 // drop gives up the streams that are open.
 func (l *lister) drop() {
-	for s, x := range l.open {
-		if !s.settled() {
-			l.client.cancel(x)
-		}
+	for s := range l.open {
+		l.giveUp(s)
 	}
-	clear(l.open)
+}
+
+// giveUp gives up a stream, if it is open.
+func (l *lister) giveUp(s *Stream) {
+	if x := l.open[s]; x != nil && !s.settled() {
+		l.client.cancel(x)
+	}
+	delete(l.open, s)
 }

@@ -14,14 +14,18 @@ import (
 // core of [Client.List], synchronous like [Core]: it says which streams to open, and
 // takes what comes of them.
 //
+// Each stream is of some slots, and each slot of one stream. Where slots have left the
+// group of a stream, those of that stream are planned anew, from the last key that was
+// given out on; the others go on.
+//
 // # Duties of the owner
 //
 //  1. Call [Listing.Next] again and again, and do what its step says.
 //  2. After [Listing.Next] and [Listing.Plan] open the streams that [Listing.Take]
 //     returns, and do for each what [Stream] wants. After Next, [Listing.Used] has
-//     those whose [Stream.Grant] may be due.
-//  3. At [ListPlan] and [ListPause], and at the end, give up the streams that are
-//     open. What is handed in all the same is ignored.
+//     those whose [Stream.Grant] may be due, and [Listing.Dropped] those to give up,
+//     if they are open. What is handed in all the same is ignored.
+//  3. At the end give up the streams that are open.
 type Listing struct {
 	// PieceBytes is the size of the pieces that are asked for, in bytes; 0: what
 	// suits the number of streams. It may be set before the first Plan.
@@ -30,16 +34,30 @@ type Listing struct {
 	prefix  []byte
 	options ListOptions
 
-	last    []byte // the key that was given out last
-	epoch   uint64 // of the table that the streams were planned by
-	planned bool
-	paused  bool  // Next has said ListPause
-	moved   error // why the last plan came to its end
-	heads   heads // of streams that have a row, as a heap by key
+	last    []byte               // the key that was given out last
+	epoch   uint64               // of the table that the next plan needs
+	pending []shardmap.SlotRange // of no stream: to be planned
+	hasty   int                  // plans without a pause, since an item was given out
+	moved   error                // why slots have to be planned again
+	heads   heads                // of streams that have a row, as a heap by key
 	waiting []*head
 	opened  []*Stream
 	used    []*Stream
+	dropped []*Stream
 }
+
+// What bounds the plans of a listing while slots move.
+const (
+	// hastyMax is how often a listing is planned again without a pause while nothing
+	// comes of it. Each time it hears of one slot where it went, in less time than another
+	// takes to move; so it catches up with what no table knows yet. After so many a table
+	// knows more.
+	hastyMax = 64
+	// streamsSpare is how many streams a listing may have beyond one for each group before it
+	// is planned anew as a whole: slots that went from one group to another one by one are
+	// of as many streams there.
+	streamsSpare = 32
+)
 
 // ListStep says what the owner of a [Listing] does next.
 type ListStep uint8
@@ -50,7 +68,7 @@ const (
 	// ListPlan wants a table of [Listing.Epoch] or later: call [Listing.Plan].
 	ListPlan
 	// ListPause wants a short pause before Next is called again: a node's table
-	// is behind the client's.
+	// is behind the client's, or the client's behind what has moved.
 	ListPause
 	// ListWait wants the next piece of [Listing.Awaited], or its end.
 	ListWait
@@ -60,13 +78,25 @@ const (
 
 // NewListing begins a listing of the keys that begin with prefix.
 func NewListing(prefix []byte, o ListOptions) *Listing {
-	return &Listing{prefix: prefix, options: o, last: o.After}
+	l := &Listing{prefix: prefix, options: o, last: o.After}
+	l.planAll()
+	return l
+}
+
+// planAll leaves all slots that can hold such keys to be planned: one, if the prefix
+// holds a whole tag.
+func (l *Listing) planAll() {
+	l.pending = []shardmap.SlotRange{{From: 0, To: shardmap.Slots - 1}}
+	if slot, ok := shardmap.SlotOfPrefix(l.prefix); ok {
+		l.pending = []shardmap.SlotRange{{From: slot, To: slot}}
+	}
 }
 
 // head is the first row of a stream that was not given out.
 type head struct {
 	stream *Stream
-	page   wire.ListAnswer // what is behind the row
+	slots  []shardmap.SlotRange // its keys are of
+	page   wire.ListAnswer      // what is behind the row
 
 	group      raft.GroupID
 	key, value []byte
@@ -91,110 +121,179 @@ func (l *Listing) Used() []*Stream {
 	return used
 }
 
+// Dropped returns the streams of which nothing more is wanted since it was last called.
+func (l *Listing) Dropped() []*Stream {
+	dropped := l.dropped
+	l.dropped = nil
+	return dropped
+}
+
 // Awaited returns the stream without whose next piece there is no next item.
 func (l *Listing) Awaited() *Stream { return l.waiting[0].stream }
 
 // Moved returns why the listing has to be planned again.
 func (l *Listing) Moved() error { return l.moved }
 
-// Plan opens a stream of every group that can hold such keys, behind what was given
-// out. Where the listing was planned before, that plan is over.
+// Plan opens streams for the slots that have none: of each group that has some of them,
+// behind what was given out.
 func (l *Listing) Plan(r *Routes) {
-	l.unplan()
-	l.epoch, l.planned = r.Epoch, true
-	groups := groupsOf(r, l.prefix)
-	window, piece := windowOf(len(groups))
+	pending := l.pending
+	l.pending, l.epoch = nil, r.Epoch
+	groups, slots := byGroup(r, pending)
+	window, piece := windowOf(l.streams() + len(groups))
 	if l.PieceBytes != 0 {
 		window, piece = 4*uint64(l.PieceBytes), l.PieceBytes
 	}
-	for _, g := range groups {
+	for i, g := range groups {
 		q := wire.Scan{
-			Group: g, Epoch: l.epoch, Prefix: l.prefix, After: l.last,
+			Group: g, Prefix: l.prefix, After: l.last,
 			Limit: uint64(max(l.options.Limit, 0)), PieceBytes: piece, KeysOnly: l.options.KeysOnly,
 		}
-		if l.options.Local {
-			q.Mode, q.Epoch = wire.ReadLocal, 0
+		switch {
+		case l.options.Local:
+			q.Mode = wire.ReadLocal
+		case r.Level >= movesLevel:
+			q.Slots = slots[i]
+		default:
+			q.Epoch = r.Epoch
 		}
 		s := newStream(q, window)
 		l.opened = append(l.opened, s)
-		l.waiting = append(l.waiting, &head{stream: s, group: g})
+		l.waiting = append(l.waiting, &head{stream: s, slots: slots[i], group: g})
 	}
 }
 
-// groupsOf returns the groups that can hold keys with the prefix: one, if the
-// prefix holds a whole tag.
-func groupsOf(r *Routes, prefix []byte) []raft.GroupID {
-	if slot, ok := shardmap.SlotOfPrefix(prefix); ok && r.Group[slot] != 0 {
-		return []raft.GroupID{r.Group[slot]}
-	}
-	var seen [raft.GroupMax + 1]bool
-	var groups []raft.GroupID
-	for _, g := range r.Group {
-		if g != 0 && !seen[g] {
-			seen[g] = true
-			groups = append(groups, g)
+// streams is how many there are that more may come of.
+func (l *Listing) streams() int { return len(l.heads) + len(l.waiting) }
+
+// byGroup sorts slots by the groups that have them. Those that nobody has have no keys.
+func byGroup(r *Routes, runs []shardmap.SlotRange) (groups []raft.GroupID, slots [][]shardmap.SlotRange) {
+	var at [raft.GroupMax + 1]uint16 // the place in groups, and one
+	for _, run := range runs {
+		for s := run.From; s <= run.To; s++ {
+			g := r.Group[s]
+			if g == 0 {
+				continue
+			}
+			if at[g] == 0 {
+				groups, slots = append(groups, g), append(slots, nil)
+				at[g] = uint16(len(groups))
+			}
+			own := &slots[at[g]-1]
+			if n := len(*own); n > 0 && (*own)[n-1].To+1 == s {
+				(*own)[n-1].To = s
+			} else {
+				*own = append(*own, shardmap.SlotRange{From: s, To: s})
+			}
 		}
 	}
-	return groups
+	return groups, slots
 }
 
 // Next returns the next item, or says what it takes to have one. An error ends
 // the listing.
 func (l *Listing) Next() (ListItem, ListStep, error) {
-	if l.paused || !l.planned {
-		l.paused = false
-		return ListItem{}, ListPlan, nil
+	for {
+		if step, err := l.fill(); step != ListHas {
+			return ListItem{}, step, err
+		}
+		h := l.heads[0]
+		item := ListItem{Key: h.key, Value: h.value, Version: h.version, Group: h.group, At: h.page.At}
+		// A node's own copies of two groups may both have a key: one has yet to see that the
+		// slot has left it, or has come. The newer value was given out then.
+		again := l.options.Local && bytes.Equal(item.Key, l.last)
+		l.last = item.Key
+		if h.advance() {
+			heap.Fix(&l.heads, 0)
+		} else {
+			l.waiting = append(l.waiting, heap.Pop(&l.heads).(*head))
+		}
+		if !again {
+			l.hasty = 0
+			return item, ListHas, nil
+		}
+	}
+}
+
+// fill sees to it that the first row of each stream is among the heads: only then is the
+// first of them the next of all.
+func (l *Listing) fill() (ListStep, error) {
+	if len(l.pending) > 0 {
+		return ListPlan, nil
 	}
 	for len(l.waiting) > 0 {
 		h := l.waiting[0]
 		page, there, more, err := h.stream.next()
 		l.used = append(l.used, h.stream)
 		if err != nil {
-			step, err := l.replan(err)
-			return ListItem{}, step, err
+			return l.replan(h, err)
 		}
 		if !there && more {
-			return ListItem{}, ListWait, nil
+			return ListWait, nil
 		}
 		l.waiting = l.waiting[1:]
 		if h.page = page; there && h.advance() {
 			heap.Push(&l.heads, h)
+		} else {
+			l.dropped = append(l.dropped, h.stream)
 		}
 	}
 	if len(l.heads) == 0 {
-		return ListItem{}, ListEnd, nil
+		return ListEnd, nil
 	}
-	h := l.heads[0]
-	item := ListItem{Key: h.key, Value: h.value, Version: h.version, Group: h.group, At: h.page.At}
-	l.last = item.Key
-	if h.advance() {
-		heap.Fix(&l.heads, 0)
-	} else {
-		l.waiting = append(l.waiting, heap.Pop(&l.heads).(*head))
-	}
-	return item, ListHas, nil
+	return ListHas, nil
 }
 
-// replan starts over after the last key if slots have moved; any other error
-// ends the listing.
-func (l *Listing) replan(err error) (ListStep, error) {
+// replan leaves the slots of a stream that failed to be planned again, if some of them
+// have moved; any other error ends the listing.
+func (l *Listing) replan(h *head, err error) (ListStep, error) {
 	var e *wire.Error
 	if !errors.As(err, &e) || e.Code != wire.CodeMoved || l.options.Local {
 		return 0, err
 	}
-	l.unplan()
 	l.moved = e
-	if e.Epoch > l.epoch {
-		l.epoch = e.Epoch
+	l.waiting = l.waiting[1:]
+	l.dropped = append(l.dropped, h.stream)
+	l.pending = h.slots
+	if len(h.stream.scan.Slots) == 0 || l.streams() > streamsSpare+l.groups() {
+		// It was of whatever slots the group had by a table, as all others are by the same
+		// one; or there are so many streams by now that fewer of more slots cost less than
+		// to read again what they have read ahead.
+		l.restart()
+	}
+	switch where := e.Number != 0 && e.Group != 0; {
+	case !where && e.Epoch > l.epoch:
+		l.epoch = e.Epoch // the plan waits for that table
+		return ListPlan, nil
+	case where && l.hasty < hastyMax:
+		l.hasty++
 		return ListPlan, nil
 	}
-	l.paused = true
+	l.hasty = 0
 	return ListPause, nil
 }
 
-// unplan gives up the plan: what comes of its streams is of no interest any more.
-func (l *Listing) unplan() {
-	l.heads, l.waiting, l.opened, l.used, l.planned = nil, nil, nil, nil, false
+// groups is of how many groups there are streams.
+func (l *Listing) groups() int {
+	seen := make(map[raft.GroupID]bool)
+	for _, h := range l.heads {
+		seen[h.group] = true
+	}
+	for _, h := range l.waiting {
+		seen[h.group] = true
+	}
+	return len(seen)
+}
+
+// restart gives up all streams: what comes of them is of no interest any more.
+func (l *Listing) restart() {
+	for _, some := range [][]*head{l.heads, l.waiting} {
+		for _, h := range some {
+			l.dropped = append(l.dropped, h.stream)
+		}
+	}
+	l.heads, l.waiting, l.opened, l.used = nil, nil, nil, nil
+	l.planAll()
 }
 
 // advance takes the next row of the page to the head; false after the last.
@@ -206,9 +305,14 @@ func (h *head) advance() (ok bool) {
 // heads is a heap by key.
 type heads []*head
 
-func (h heads) Len() int           { return len(h) }
-func (h heads) Less(i, j int) bool { return bytes.Compare(h[i].key, h[j].key) < 0 }
-func (h heads) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h heads) Len() int { return len(h) }
+func (h heads) Less(i, j int) bool {
+	if d := bytes.Compare(h[i].key, h[j].key); d != 0 {
+		return d < 0
+	}
+	return h[i].version > h[j].version
+}
+func (h heads) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
 
 // Push is for package heap.
 func (h *heads) Push(x any) { *h = append(*h, x.(*head)) }

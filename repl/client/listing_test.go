@@ -19,11 +19,15 @@ type listed struct {
 	t      *testing.T
 	random *rand.Rand
 	keys   []string // in order
-	routes *Routes
-	open   []*serving // streams that are under way
+	owners *Routes  // who has the slots now
+	routes *Routes  // who has them by the client's table
+	number uint64   // of the last move
+	open   []*serving
 	stale  []*serving // attempts that are over for the client
 	moves  int        // that are still to come
+	calm   int        // one step of this many has a move before it
 	lost   int        // attempts that ended by themselves
+	ended  int        // streams that ended because slots had moved
 }
 
 // serving is one attempt of a stream, at a node.
@@ -47,13 +51,51 @@ func (x *listed) begin(s *Stream) *serving {
 	return v
 }
 
-// move gives the slots to other groups.
+// move gives slots to other groups: all, or some where they move one by one.
 func (x *listed) move() {
-	x.routes = &Routes{Epoch: x.routes.Epoch + 1 + x.random.Uint64N(3)}
+	x.number++
+	r := *x.owners
+	r.Epoch += 1 + x.random.Uint64N(3)
 	n := 1 + x.random.IntN(5)
-	for s := range x.routes.Group {
-		x.routes.Group[s] = raft.GroupID(1 + (s+n)%n)
+	if r.Level < movesLevel || x.number == 1 {
+		for s := range r.Group {
+			r.Group[s] = raft.GroupID(1 + (s+n)%n)
+		}
+	} else if len(x.keys) > 0 {
+		for range n {
+			r.Group[shardmap.SlotOf([]byte(x.keys[x.random.IntN(len(x.keys))]))] = raft.GroupID(1 + x.random.IntN(6))
+		}
 	}
+	x.owners = &r
+}
+
+// refusal is why an attempt gets no further piece; nil if it gets one.
+func (x *listed) refusal(v *serving) *wire.Error {
+	e := &wire.Error{Code: wire.CodeMoved, Epoch: x.owners.Epoch}
+	if x.random.IntN(3) == 0 {
+		e.Epoch = x.routes.Epoch - 1 // a node that is behind
+	}
+	if len(v.scan.Slots) == 0 {
+		if v.scan.Epoch == x.owners.Epoch {
+			return nil
+		}
+		return e
+	}
+	for _, r := range v.scan.Slots {
+		for s := r.From; s <= r.To; s++ {
+			if x.owners.Group[s] == v.scan.Group {
+				continue
+			}
+			if x.random.IntN(3) > 0 {
+				e.Group, e.Number, e.Slot = x.owners.Group[s], x.number, s
+				r := *x.routes // as the core notes it
+				r.Group[s] = e.Group
+				x.routes = &r
+			}
+			return e
+		}
+	}
+	return nil
 }
 
 // serve takes a step of some attempt.
@@ -70,18 +112,17 @@ func (x *listed) serve() {
 	}
 	i := x.random.IntN(len(x.open))
 	v := x.open[i]
-	if x.moves > 0 && x.random.IntN(20) == 0 {
+	if x.moves > 0 && x.random.IntN(x.calm) == 0 {
 		x.moves--
 		x.move()
 	}
-	switch {
-	case v.scan.Epoch != x.routes.Epoch:
-		epoch := x.routes.Epoch
-		if x.random.IntN(3) == 0 {
-			epoch = v.scan.Epoch - 1 // a node that is behind
-		}
-		v.stream.Finish(&wire.Error{Code: wire.CodeMoved, Epoch: epoch})
+	if e := x.refusal(v); e != nil {
+		x.ended++
+		v.stream.Finish(e)
 		x.open = slices.Delete(x.open, i, i+1)
+		return
+	}
+	switch {
 	case x.random.IntN(4) == 0: // a leader, or a connection, is lost
 		if v.stream.Complete() {
 			v.stream.Finish(nil)
@@ -103,12 +144,20 @@ func (x *listed) serve() {
 	}
 }
 
+// has reports whether the answer to a scan has keys of a slot.
+func (x *listed) has(q *wire.Scan, s shardmap.Slot) bool {
+	if len(q.Slots) == 0 {
+		return x.owners.Group[s] == q.Group
+	}
+	return slices.ContainsFunc(q.Slots, func(r shardmap.SlotRange) bool { return r.From <= s && s <= r.To })
+}
+
 // page makes the next piece of an attempt.
 func (x *listed) page(v *serving) *wire.ListAnswer {
 	q := &v.scan
 	a := &wire.ListAnswer{Group: q.Group, At: raft.LogID{Term: 1, Index: 9}}
 	for _, k := range x.keys {
-		if x.routes.Group[shardmap.SlotOf([]byte(k))] != q.Group || !strings.HasPrefix(k, string(q.Prefix)) || k <= v.after {
+		if !x.has(q, shardmap.SlotOf([]byte(k))) || !strings.HasPrefix(k, string(q.Prefix)) || k <= v.after {
 			continue
 		}
 		if wire.ListHead+len(a.Rows)+len(k)+1+wire.ListRowHead > int(q.PieceBytes) || q.Limit > 0 && v.rows == q.Limit {
@@ -138,17 +187,44 @@ func (x *listed) grants(streams []*Stream) {
 	}
 }
 
+// plan plans, by a table that may be behind, and opens what the plan wants.
+func (x *listed) plan(l *Listing) {
+	if x.routes.Epoch < l.Epoch() || x.random.IntN(2) == 0 {
+		x.routes = x.owners
+	}
+	l.Plan(x.routes)
+	for _, s := range l.Take() {
+		x.open = append(x.open, x.begin(s))
+	}
+}
+
+// drop gives up streams.
+func (x *listed) drop(streams []*Stream) {
+	for _, s := range streams {
+		if i := slices.IndexFunc(x.open, func(v *serving) bool { return v.stream == s }); i >= 0 {
+			x.stale = append(x.stale, x.open[i])
+			x.open = slices.Delete(x.open, i, i+1)
+		}
+	}
+}
+
 // A listing has each key once, in order, in whatever order its pieces come, however
-// short they are, while slots change their groups, and while leaders and connections
-// are lost in the middle of streams. One would doubt it: what was read ahead is kept
-// over some of that and thrown away over the rest, and pieces of attempts that are
-// over come all the same.
+// short they are, while slots change their groups, all at once or one by one, and while
+// leaders and connections are lost in the middle of streams. One would doubt it: what was
+// read ahead is kept over some of that and thrown away over the rest, and pieces of
+// attempts that are over come all the same. Nor may it plan again and again without a
+// pause, or throw away streams whose slots have stayed.
 func TestListingMergesWhatComes(t *testing.T) {
-	lost := 0
-	for seed := range uint64(300) {
-		x := &listed{t: t, random: rand.New(rand.NewPCG(seed, 5)), routes: &Routes{Epoch: 7}, moves: 3}
+	lost, ended, kept, most := 0, 0, 0, 0
+	for seed := range uint64(600) {
+		x := &listed{t: t, random: rand.New(rand.NewPCG(seed, 5)), owners: &Routes{Epoch: 7, Level: movesLevel - uint32(seed%2)}, moves: 3, calm: 20}
+		keys := 200
+		if seed%4 == 0 { // at level 4
+			x.moves, x.calm, keys = 200, 3, 600
+		}
 		x.move()
-		for i := range x.random.IntN(200) {
+		x.routes = x.owners
+		for i := range x.random.IntN(keys) {
 			x.keys = append(x.keys, fmt.Sprintf("%c/%03d", 'a'+i%3, i))
 		}
 		slices.Sort(x.keys)
@@ -162,36 +238,35 @@ func TestListingMergesWhatComes(t *testing.T) {
 		l := NewListing([]byte(prefix), o)
 		l.PieceBytes = wire.StreamPieceMin + x.random.Uint32N(300)
 		var got []string
+		plans := 0 // since an item came, or a pause
 		for steps := 0; o.Limit == 0 || len(got) < o.Limit; steps++ {
-			if steps > 10000 {
+			if steps > 20000 {
 				t.Fatalf("seed %d: no end, after %d items", seed, len(got))
 			}
+			epoch := l.Epoch()
 			item, step, err := l.Next()
 			if err != nil {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
 			x.grants(l.Used())
+			dropped := l.Dropped()
+			x.drop(dropped)
 			if step == ListHas {
 				got = append(got, string(bytes.Clone(item.Key)))
+				plans = 0
 			}
 			if step == ListEnd {
 				break
 			}
 			switch step {
 			case ListPlan:
-				x.stale, x.open = append(x.stale, x.open...), nil
-				if x.random.IntN(4) == 0 {
-					l.Plan(x.routes) // twice: the first is over
-					for _, s := range l.Take() {
-						x.stale = append(x.stale, x.begin(s))
-					}
+				if plans++; l.Epoch() == epoch && plans > hastyMax+5 {
+					t.Fatalf("seed %d: plan %d without a pause and without an item", seed, plans)
 				}
-				l.Plan(x.routes)
-				for _, s := range l.Take() {
-					x.open = append(x.open, x.begin(s))
-				}
+				kept += len(x.open)
+				x.plan(l)
 			case ListPause:
-				x.stale, x.open = append(x.stale, x.open...), nil
+				plans = 0
 			case ListWait:
 				if !slices.ContainsFunc(x.open, func(v *serving) bool { return v.stream == l.Awaited() }) && l.Awaited().waits() {
 					t.Fatalf("seed %d: a stream is awaited that is not open", seed)
@@ -201,14 +276,54 @@ func TestListingMergesWhatComes(t *testing.T) {
 			for range x.random.IntN(3) {
 				x.serve()
 			}
+			if most = max(most, l.streams()); most > 2*streamsSpare {
+				t.Fatalf("seed %d: %d streams", seed, most)
+			}
 		}
 		if !slices.Equal(got, want) {
 			t.Fatalf("seed %d: got %v, want %v", seed, got, want)
 		}
-		lost += x.lost
+		lost, ended = lost+x.lost, ended+x.ended
 	}
-	if lost < 300 {
-		t.Errorf("%d attempts were lost, of too few to show anything", lost)
+	if lost < 600 || ended < 600 || kept < 600 || most <= streamsSpare {
+		t.Errorf("%d attempts were lost, %d streams ended for slots that had moved, %d went on, %d were open at most: too few to show anything", lost, ended, kept, most)
+	}
+}
+
+// A node's own copies of two groups may both have a key, while its slot moves: a listing
+// of them shows it once, the newer one.
+func TestLocalListingShowsAKeyOnce(t *testing.T) {
+	r := &Routes{Epoch: 7, Level: movesLevel}
+	for s := range r.Group {
+		r.Group[s] = raft.GroupID(1 + s%2)
+	}
+	l := NewListing(nil, ListOptions{Local: true, Limit: 3})
+	if _, step, _ := l.Next(); step != ListPlan {
+		t.Fatalf("step %d, want a plan", step)
+	}
+	l.Plan(r)
+	for _, s := range l.Take() {
+		q := s.Scan()
+		if q.Mode != wire.ReadLocal || q.Slots != nil || q.Epoch != 0 {
+			t.Errorf("got %+v, want all that the copy has", q)
+		}
+		a := wire.ListAnswer{Group: q.Group, Count: 3}
+		for _, k := range []string{"a", "b", []string{"c", "d"}[q.Group-1]} {
+			a.Rows = wire.AppendListRow(a.Rows, []byte(k), uint64(q.Group), []byte("v"))
+		}
+		_, attempt := s.Begin(nil)
+		s.Piece(attempt, a.Append(nil))
+	}
+	got := ""
+	for range 3 {
+		item, step, err := l.Next()
+		if step != ListHas || err != nil {
+			t.Fatalf("step %d, %v", step, err)
+		}
+		got += fmt.Sprintf("%s%d ", item.Key, item.Version)
+	}
+	if want := "a2 b2 c1 "; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 
@@ -226,9 +341,9 @@ func TestListingEndsWithAnError(t *testing.T) {
 		{"another group", 2, "d", nil},
 		{"an old key", 1, "b", errOutOfOrder},
 	} {
-		x := &listed{t: t, random: rand.New(rand.NewPCG(1, 1)), routes: &Routes{Epoch: 1}, keys: []string{"a", "b", "c"}}
-		for s := range x.routes.Group {
-			x.routes.Group[s] = 1
+		x := &listed{t: t, random: rand.New(rand.NewPCG(1, 1)), owners: &Routes{Epoch: 1}, keys: []string{"a", "b", "c"}}
+		for s := range x.owners.Group {
+			x.owners.Group[s] = 1
 		}
 		l := NewListing(nil, ListOptions{})
 		next := func(want ListStep) {
@@ -238,7 +353,7 @@ func TestListingEndsWithAnError(t *testing.T) {
 			}
 		}
 		next(ListPlan)
-		l.Plan(x.routes)
+		l.Plan(x.owners)
 		s := l.Take()[0]
 		v := x.begin(s)
 		next(ListWait)

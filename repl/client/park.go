@@ -13,6 +13,7 @@ const (
 	onPeer                  // Call.onPeer is up, or is not to be had
 	onTable                 // a table came, or some peer is up
 	onGroup                 // the call's group has another leader
+	onMove                  // the call's slot is known to be of another group than was asked
 )
 
 // park holds the calls that wait, as a heap with the first to wake on top.

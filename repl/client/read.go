@@ -23,8 +23,9 @@ type Item struct {
 type ReadOptions struct {
 	// Local takes the first endpoint's own copy, however old.
 	Local bool
-	// AfterGroup and After ask for an answer at least as new as this log id.
-	// It binds the keys of that group; that none is of it is an error.
+	// AfterGroup and After ask for an answer at least as new as this log id. It binds the
+	// keys of slots that the group has or, before they moved, had. Below level 4, where no
+	// slot moves, it is an error if there are none.
 	AfterGroup raft.GroupID
 	After      raft.LogID
 }
@@ -129,8 +130,11 @@ func (c *Client) composeGet(x *call, slot shardmap.Slot, keys [][]byte, o ReadOp
 		g.Mode = wire.ReadLocal
 		x.Target, x.Peer = ToPeer, 0
 	}
-	if o.After != (raft.LogID{}) && c.routes.Load().Group[slot] == o.AfterGroup {
-		g.AfterGroup, g.After = o.AfterGroup, o.After
+	if o.After != (raft.LogID{}) {
+		// Which groups had the slot before is known to the one that has it now.
+		if r := c.routes.Load(); r.Level >= movesLevel || r.Group[slot] == o.AfterGroup {
+			g.AfterGroup, g.After = o.AfterGroup, o.After
+		}
 	}
 	x.body = g.Append(x.body[:0])
 	return nil
@@ -147,8 +151,8 @@ func checkKey(key []byte) error {
 	return nil
 }
 
-// checkAfter refuses a log id of a group that owns none of the slots: it would
-// bind nothing. The slots are those of the keys.
+// checkAfter refuses a log id of a group that owns none of the slots, where no slot
+// can have moved: it would bind nothing. The slots are those of the keys.
 func (c *Client) checkAfter(ctx context.Context, slots []shardmap.Slot, keys [][]byte, o ReadOptions) error {
 	if o.After == (raft.LogID{}) {
 		return nil
@@ -159,6 +163,9 @@ func (c *Client) checkAfter(ctx context.Context, slots []shardmap.Slot, keys [][
 		}
 	}
 	r := c.routes.Load()
+	if r.Level >= movesLevel {
+		return nil
+	}
 	for _, s := range slots {
 		if r.Group[s] == o.AfterGroup {
 			return nil

@@ -57,10 +57,14 @@ func (k *Core) Refused(now time.Duration, c *Call, from Peer, e *wire.Error) {
 }
 
 // refusedByOnly handles the refusal of the only node that may answer c. It is
-// asked again if it is merely busy.
+// asked again if it is merely busy, or behind.
 func (k *Core) refusedByOnly(now time.Duration, c *Call, e *wire.Error) {
 	if e.Retry() == wire.RetrySameNode && !lasts(e, c) {
 		k.againAfter(now, c, e)
+		return
+	}
+	if e.Retry() == wire.RetryRefresh {
+		k.againAfter(now, c, e) // its copy of the slot's new group has yet to catch up
 		return
 	}
 	if e.Code == wire.CodeUnavailable && !c.Write {
@@ -76,7 +80,18 @@ func (k *Core) notLeader(now time.Duration, c *Call, from Peer, e *wire.Error) {
 		k.again(now, c) // whom it hints at is not dialled from here
 		return
 	}
-	k.table.unlead(c, from)
+	group := k.table.groupOf(c)
+	c.told = 0
+	if e.Group != 0 && e.Group != group && c.Target == ToSlot {
+		// The node's table and ours give the slot to different groups, and what it says is of
+		// its own. It may be behind us or ahead: it is followed once, and a table will tell.
+		group, c.told = e.Group, e.Group
+		k.table.want(now, &k.peers)
+		if c.pauses > 0 {
+			k.table.unleadGroup(c.asked, from)
+		}
+	}
+	k.table.unleadGroup(group, from)
 	hint := NoPeer
 	if e.LeaderNode != 0 || e.LeaderAddr != "" {
 		hint = k.peers.named(e.LeaderNode, e.LeaderAddr)
@@ -86,25 +101,8 @@ func (k *Core) notLeader(now time.Duration, c *Call, from Peer, e *wire.Error) {
 		return
 	}
 	c.hops++
-	k.lead(now, k.table.groupOf(c), hint)
+	k.lead(now, group, hint)
 	k.route(now, c)
-}
-
-// moved gets a newer table first. A call that was planned by the old one ends:
-// its caller plans again.
-func (k *Core) moved(now time.Duration, c *Call, e *wire.Error) {
-	if e.Epoch > k.table.epoch {
-		k.table.want(now, &k.peers)
-	}
-	if c.Target == ToGroup {
-		k.todo.finish(c, e)
-		return
-	}
-	on := onTable
-	if e.Epoch <= k.table.epoch {
-		on = onTime // the node is behind us; it will catch up
-	}
-	k.park(c, on, now+k.chance.pause(c))
 }
 
 // again tries another replica after a pause, or at once where the leader
@@ -136,7 +134,7 @@ func (k *Core) Lost(now time.Duration, c *Call, from Peer, cause error) {
 		c.Maybe = true
 	}
 	c.turn++
-	c.cause, c.hops = cause, 0
+	c.cause, c.hops, c.told = cause, 0, 0
 	if c.Target == ToMeta && c.Write {
 		k.expire(c)
 		return
@@ -226,7 +224,7 @@ func (k *Core) Table(now time.Duration, from Peer, t *wire.TopologyAnswer) {
 		}
 	}
 	for _, c := range k.parked.matching(func(c *Call) bool {
-		return c.on == onTable || c.on == onGroup && k.table.leaderOf(c) != NoPeer
+		return c.on == onTable || c.on == onGroup && k.table.leaderOf(c) != NoPeer || k.table.knows(c)
 	}) {
 		k.route(now, c)
 	}

@@ -52,7 +52,8 @@ func (k *Core) routeToGroup(now time.Duration, c *Call) {
 		return
 	}
 	c.Forward = false
-	g, ok := k.table.groups[k.table.groupOf(c)]
+	c.asked = k.table.groupOf(c)
+	g, ok := k.table.groups[c.asked]
 	if !ok && c.Target == ToGroup {
 		k.todo.finish(c, &wire.Error{Code: wire.CodeMoved, Object: "group " + c.Group.String(), Epoch: k.table.epoch,
 			Text: "owns no slots", State: fmt.Sprintf("by the table of epoch %d", k.table.epoch), Next: "list again"})
@@ -60,6 +61,9 @@ func (k *Core) routeToGroup(now time.Duration, c *Call) {
 	}
 	if !ok {
 		c.cause = fmt.Errorf("no group owns slot %d in the table of epoch %d", c.Slot, k.table.epoch)
+		if c.asked != 0 {
+			c.cause = fmt.Errorf("slot %d is of group %s, which the table of epoch %d does not have", c.Slot, c.asked, k.table.epoch)
+		}
 		k.table.want(now, &k.peers)
 		k.park(c, onTable, now+k.chance.pause(c))
 		return

@@ -11,10 +11,15 @@ import (
 // table is who owns which slot and who leads which group, as far as a client
 // knows, and the question after a newer one.
 type table struct {
-	known    bool   // Invariant: set once a table was seen, never cleared
-	index    uint64 // of the table: which entry changed it last
-	epoch    uint64 // of its slots
-	slots    [shardmap.Slots]raft.GroupID
+	known bool   // Invariant: set once a table was seen, never cleared
+	index uint64 // of the table: which entry changed it last
+	epoch uint64 // of its slots
+	level uint32 // of the cluster
+	slots [shardmap.Slots]raft.GroupID
+	// moved has the slots that are elsewhere than slots says. Invariant: each is of
+	// another group than slots says.
+	moved    map[shardmap.Slot]moved
+	looked   time.Duration // when a table was last asked for because of one of them
 	valueMax int
 	groups   map[raft.GroupID]*group
 	made     *Routes // nil when they have to be made again
@@ -42,25 +47,55 @@ func (t *table) routes() *Routes {
 	if t.made != nil {
 		return t.made
 	}
-	r := &Routes{Epoch: t.epoch, ValueMax: t.valueMax, Group: t.slots}
+	r := &Routes{Epoch: t.epoch, Level: t.level, ValueMax: t.valueMax, Group: t.slots}
+	for s, m := range t.moved {
+		r.Group[s] = m.group
+	}
 	for s := range r.Peer {
-		r.Peer[s] = NoPeer
-		if g := t.groups[r.Group[s]]; g != nil && t.always {
-			r.Peer[s] = t.through
-		} else if g != nil {
-			r.Peer[s] = g.leader
+		if s > 0 && r.Group[s] == r.Group[s-1] {
+			r.Peer[s] = r.Peer[s-1] // as most are
+			continue
 		}
+		r.Peer[s] = t.peerOf(r.Group[s])
 	}
 	t.made = r
 	return r
 }
 
+// peerOf returns the peer that takes what is for a group while nothing is wrong; NoPeer
+// if none is known.
+func (t *table) peerOf(id raft.GroupID) Peer {
+	g := t.groups[id]
+	switch {
+	case g == nil:
+		return NoPeer
+	case t.always:
+		return t.through
+	}
+	return g.leader
+}
+
+// reroute notes in the routes that a slot has another owner. Others than its own stay as
+// they are: while many slots move it is cheaper than to make all anew.
+func (t *table) reroute(s shardmap.Slot) {
+	if t.made == nil {
+		return
+	}
+	r := *t.made
+	r.Group[s] = t.owner(s)
+	r.Peer[s] = t.peerOf(r.Group[s])
+	t.made = &r
+}
+
 // groupOf returns the group that c is for; 0 if nobody owns its slot.
 func (t *table) groupOf(c *Call) raft.GroupID {
-	if c.Target == ToGroup {
+	switch {
+	case c.Target == ToGroup:
 		return c.Group
+	case c.told != 0:
+		return c.told
 	}
-	return t.slots[c.Slot]
+	return t.owner(c.Slot)
 }
 
 // leaderOf returns the leader of c's group as far as is known.
@@ -87,10 +122,14 @@ func (t *table) lead(id raft.GroupID, p Peer) bool {
 
 // unlead notes that p does not lead the group that c is for, if it is for one.
 func (t *table) unlead(c *Call, p Peer) {
-	if c.Target > ToGroup {
-		return
+	if c.Target <= ToGroup {
+		t.unleadGroup(t.groupOf(c), p)
 	}
-	g := t.groups[t.groupOf(c)]
+}
+
+// unleadGroup notes that p does not lead a group.
+func (t *table) unleadGroup(id raft.GroupID, p Peer) {
+	g := t.groups[id]
 	if g == nil {
 		return
 	}
@@ -152,7 +191,7 @@ func (t *table) failed(now time.Duration, err error) {
 func (t *table) install(now time.Duration, a *wire.TopologyAnswer, of *peers) {
 	t.asked, t.wanted, t.fails, t.cause = NoPeer, false, 0, nil
 	t.askAfter = now + TablePauseMin
-	t.known, t.index, t.epoch, t.made = true, a.Index, a.Epoch, nil
+	t.known, t.index, t.epoch, t.level, t.made = true, a.Index, a.Epoch, a.Level, nil
 	if a.ValueMax > 0 {
 		t.valueMax = int(a.ValueMax)
 	}
@@ -185,4 +224,5 @@ func (t *table) install(now time.Duration, a *wire.TopologyAnswer, of *peers) {
 			t.slots[s] = r.Group
 		}
 	}
+	t.settle()
 }

@@ -34,7 +34,7 @@ type listing struct {
 	floors  []uint64 // by group: what was acknowledged before it began
 	done    bool
 	held    bool  // it waits for a table, or for its pause to end
-	streams []*op // of its plan
+	streams []*op // of its plans, of which more may be wanted
 	shown   map[string]bool
 	last    string
 	items   int
@@ -87,6 +87,13 @@ func (l *listing) goOn() {
 				l.streams[i].grant()
 			}
 		}
+		for _, s := range l.core.Dropped() {
+			if i := slices.IndexFunc(l.streams, func(o *op) bool { return o.stream == s }); i >= 0 {
+				o := l.streams[i]
+				l.streams = slices.Delete(l.streams, i, i+1)
+				o.giveUp()
+			}
+		}
 		switch step {
 		case client.ListHas:
 			if l.take(item); l.options.Limit > 0 && l.items == l.options.Limit {
@@ -101,14 +108,12 @@ func (l *listing) goOn() {
 			l.over()
 			return
 		case client.ListPlan:
-			l.drop()
 			o := &op{client: cl, number: c.history.begin(), listing: l}
 			o.call = client.Call{Owner: o, Target: client.ToTable, Epoch: l.core.Epoch()}
 			l.held = true
 			cl.submit(o)
 			return
 		case client.ListPause:
-			l.drop()
 			l.pause(listPause)
 			return
 		default:
@@ -146,7 +151,7 @@ func (l *listing) open() {
 	}
 }
 
-// drop gives up the streams of a plan that is over.
+// drop gives up its streams.
 func (l *listing) drop() {
 	streams := l.streams
 	l.streams = nil

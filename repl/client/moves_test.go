@@ -1,0 +1,92 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"muster/raft"
+	"muster/shardmap"
+)
+
+// Slots that move while calls run are no concern of the caller: many keys are set, read
+// and deleted, and listed, and each is there once and as it was set. One would doubt it:
+// each of these is many requests, planned by a table that is old before they are answered;
+// some groups say where a slot went and others have forgotten, and slots go on to a third
+// group and come back.
+func TestCallsOutliveMoves(t *testing.T) {
+	const groups, keys, rounds = 5, 300, 12
+	f := newFake(t, 3, groups)
+	f.move(0, 1) // from here on slots move, and listings name theirs
+	f.record()
+	c := f.open(Options{})
+	pairs := make([]Pair, keys)
+	names := make([][]byte, keys)
+	for i := range pairs {
+		names[i] = fmt.Appendf(nil, "k/%04d", i)
+		pairs[i].Key = names[i]
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	stop := make(chan struct{})
+	var mover sync.WaitGroup
+	mover.Go(func() {
+		random := rand.New(rand.NewPCG(1, 2))
+		for n := 1; ; n++ {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
+			}
+			for range 2 {
+				f.move(shardmap.SlotOf(names[random.IntN(keys)]), 1+random.IntN(groups))
+			}
+			if n%8 == 0 {
+				f.record()
+			}
+		}
+	})
+	for round := range rounds {
+		for i := range pairs {
+			pairs[i].Value = fmt.Appendf(nil, "%d/%d", round, i)
+		}
+		if _, err := c.SetMany(ctx, pairs); err != nil {
+			t.Fatalf("round %d: set: %v", round, err)
+		}
+		items, missing, err := c.Get(ctx, names, ReadOptions{AfterGroup: raft.GroupID(1 + round%groups), After: raft.LogID{Term: 1, Index: 1}})
+		if err != nil || len(missing) != 0 || len(items) != keys {
+			t.Fatalf("round %d: got %d keys, %d are missing, %v", round, len(items), len(missing), err)
+		}
+		n := 0
+		for item, err := range c.List(ctx, []byte("k/"), ListOptions{}) {
+			if err != nil {
+				t.Fatalf("round %d: list, after %d: %v", round, n, err)
+			}
+			if n >= keys || string(item.Key) != string(names[n]) || string(item.Value) != string(pairs[n].Value) {
+				t.Fatalf("round %d: item %d is %q %q", round, n, item.Key, item.Value)
+			}
+			n++
+		}
+		if n != keys {
+			t.Fatalf("round %d: %d of %d keys are listed", round, n, keys)
+		}
+		deleted, err := c.Delete(ctx, names[:keys/3]...)
+		count := 0
+		for _, d := range deleted {
+			count += d.Count
+		}
+		if err != nil || count != keys/3 {
+			t.Fatalf("round %d: %d are deleted, want %d; %v", round, count, keys/3, err)
+		}
+	}
+	close(stop)
+	mover.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.refused < 100 {
+		t.Errorf("%d requests met a slot that had moved, of too few to show anything", f.refused)
+	}
+}
