@@ -264,6 +264,18 @@ func toCome(m *raft.Membership) (list []raft.Membership) {
 	return list
 }
 
+// replaced returns what a membership becomes when a learner takes a voter's place.
+func replaced(m *raft.Membership) (list []raft.Membership) {
+	for _, l := range m.Learners {
+		for i := range m.Voters {
+			next := raft.Membership{Voters: slices.Clone(m.Voters), Outgoing: m.Voters}
+			next.Voters[i] = l
+			list = append(list, next)
+		}
+	}
+	return list
+}
+
 func describe(m *raft.Membership) string {
 	s := "voters"
 	for _, list := range [...]struct {

@@ -221,7 +221,7 @@ func (n *node) takenIn(r raft.ReplicaID) {
 func (x *order) kill() {
 	c := x.c
 	n := c.nodes[c.chance.below(len(c.nodes))]
-	if x.kills == 0 || n.dead || n.waiting || !c.majoritiesToCome(func(o *node) bool { return o != n && !o.dead && !o.waiting && !o.decay.hurt }) {
+	if x.kills == 0 || n.dead || n.waiting || !c.majoritiesAfter(toCome, func(o *node) bool { return o != n && !o.dead && !o.waiting && !o.decay.hurt }) {
 		return
 	}
 	// For an election timeout leaders believe that it is there, and may make a group smaller

@@ -54,7 +54,7 @@ func (x *chaos) mayRot(n *node) bool {
 	if n.refusals.any() {
 		return false // rot could not be told from a refusal
 	}
-	return n.up && !n.paused && !n.dead && x.c.majoritiesToCome(func(o *node) bool { return o != n && !o.dead })
+	return n.up && !n.paused && !n.dead && x.c.majoritiesAfter(toCome, func(o *node) bool { return o != n && !o.dead })
 }
 
 // rot changes something on a disk, under a running process or one that was just killed. It
@@ -152,7 +152,7 @@ func (x *chaos) frailNow(n *node) bool {
 			return true
 		}
 	}
-	return !x.c.majoritiesToCome(func(o *node) bool { return o != n && !o.dead })
+	return !x.c.majoritiesAfter(toCome, func(o *node) bool { return o != n && !o.dead })
 }
 
 // drawPlace draws what is hit: a segment of the log mostly, or a snapshot.
