@@ -50,7 +50,7 @@ type CommandRow struct {
 	change func(s *slotState, c *Command, version uint64) (deleted uint32)
 	// whole carries out a command of a data group that is not about the keys of one
 	// slot. An error is about its bytes; then nothing has changed.
-	whole func(m *Map, c *Command) (Status, error)
+	whole func(m *Map, at entryAt, c *Command) (Status, error)
 	// describe says in one line what the body of a command of a data group says.
 	describe func(c *Command) (string, error)
 	// read reads the body of a command of the meta group.
@@ -65,6 +65,15 @@ var commandRows = [...]CommandRow{
 	// Every member knows own, whatever the cluster's level: the protocol's version was
 	// raised with it.
 	CommandOwn: {Name: "own", Level: 1, Shape: ShapeBody, Frees: true, Internal: true, whole: (*Map).found, describe: describeOwn},
+	// Only a chunk needs room. All others end something, mostly that a slot is twice.
+	CommandChunk:    {Name: "chunk", Level: 4, Shape: ShapeBody, Internal: true, whole: (*Map).moveChunk, describe: describeChunk},
+	CommandSeal:     {Name: "seal", Level: 4, Shape: ShapeBody, Frees: true, Internal: true, whole: (*Map).moveSteps, describe: describeSteps},
+	CommandTakeover: {Name: "takeover", Level: 4, Shape: ShapeBody, Frees: true, Internal: true, whole: (*Map).moveSteps, describe: describeSteps},
+	CommandRefuse:   {Name: "refuse", Level: 4, Shape: ShapeBody, Frees: true, Internal: true, whole: (*Map).moveSteps, describe: describeSteps},
+	CommandCancel:   {Name: "cancel", Level: 4, Shape: ShapeBody, Frees: true, Internal: true, whole: (*Map).moveSteps, describe: describeSteps},
+	CommandUnseal:   {Name: "unseal", Level: 4, Shape: ShapeBody, Frees: true, Internal: true, whole: (*Map).moveSteps, describe: describeSteps},
+	CommandDrop:     {Name: "drop", Level: 4, Shape: ShapeBody, Frees: true, Internal: true, whole: (*Map).moveSteps, describe: describeSteps},
+	CommandForget:   {Name: "forget", Level: 4, Shape: ShapeBody, Frees: true, Internal: true, whole: (*Map).moveSteps, describe: describeSteps},
 }
 
 // tableRows are the commands of the meta group, by kind.

@@ -15,6 +15,7 @@ type SlotCopy struct {
 	sessions sessionView
 
 	recordSum, sessionSum uint64
+	formers               *formers
 
 	of *slotState // nil once released
 }
@@ -28,28 +29,44 @@ type kindView struct {
 }
 
 // Copy returns a slot as it is now; owned is false, and there is no copy, if the
-// slot is not this group's. Call it between two entries, on the goroutine that
+// slot is not this group's, or is sealed. Call it between two entries, on the goroutine that
 // applies, if the copies of several slots must be of one log id.
 func (m *Map) Copy(s Slot) (c *SlotCopy, owned bool) {
 	st := m.slot(s)
 	if st == nil {
 		return nil, false
 	}
+	return st.copy(s), true
+}
+
+// CopyToMove is [Map.Copy] for whoever sends the slot to another group: it copies a sealed
+// slot too. held is false if the group has none of it.
+func (m *Map) CopyToMove(s Slot) (c *SlotCopy, held bool) {
+	st := m.held(s)
+	if st == nil {
+		return nil, false
+	}
+	return st.copy(s), true
+}
+
+// copy returns the slot, whose number is s, as it is now.
+func (st *slotState) copy(s Slot) *SlotCopy {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	c = &SlotCopy{
+	c := &SlotCopy{
 		slot:       s,
 		last:       st.last,
 		sessions:   st.sessions.copyView(),
 		recordSum:  st.recordSum(),
 		sessionSum: st.sessions.sum,
+		formers:    st.formers,
 		of:         st,
 	}
 	c.kinds = c.first[:0]
 	st.stores(func(o *store) {
 		c.kinds = append(c.kinds, kindView{view: o.copyView(), count: o.count, kind: o.kind, of: o})
 	})
-	return c, true
+	return c
 }
 
 // keys returns the records of keys; none once c is released.
@@ -88,7 +105,7 @@ func (c *SlotCopy) Len() int {
 }
 
 // Digest returns the slot's digest.
-func (c *SlotCopy) Digest() uint64 { return slotDigest(c.recordSum, c.sessionSum, c.last) }
+func (c *SlotCopy) Digest() uint64 { return slotDigest(c.recordSum, c.sessionSum, c.last, c.formers) }
 
 // Check recomputes the digest from the bytes in memory. Its error names a
 // record that differs from what was written.

@@ -4,7 +4,9 @@ import "fmt"
 
 // formats are those of one kind of state that this build reads: from the oldest to the
 // newest, which is the only one that it writes, save that a table is written in the
-// format of the cluster's level. A state of an older format that is read
+// format of the cluster's level, and a state or a slot in the oldest format that has a place
+// for all that is in it: what needs a newer one came with commands of a newer level, which
+// all members understand by then. A state of an older format that is read
 // is written anew with the replica's next snapshot. "How to change a format" in
 // docs/architecture.md says what to do here.
 type formats struct {
@@ -13,8 +15,8 @@ type formats struct {
 }
 
 var (
-	mapFormats   = formats{what: "state", oldest: 2, newest: 2}
-	slotFormats  = formats{what: "snapshot of a slot", oldest: 2, newest: 2}
+	mapFormats   = formats{what: "state", oldest: 2, newest: 3}
+	slotFormats  = formats{what: "snapshot of a slot", oldest: 2, newest: 3}
 	tableFormats = formats{what: "table", oldest: 3, newest: 5}
 )
 

@@ -99,7 +99,11 @@ func (h *lister) wanted(rec record) record {
 // visit adds each slot in which there is something to list.
 func (h *lister) visit(t *Moment) {
 	first := h.first
-	for s := range Slot(Slots) {
+	runs := t.runs
+	if runs == nil {
+		runs = []SlotRange{{0, Slots - 1}}
+	}
+	for s := range eachOf(runs) {
 		if l := t.slot(s, first); l.record != nil {
 			h.heap = append(h.heap, l)
 		}

@@ -23,6 +23,11 @@ type Map struct {
 	quota   sessionQuota
 	founded uint64 // the number of the founding; 0: it was not applied yet
 	marks   marks
+	// What it holds of slots that it may take over, what it has decided about moves, and
+	// what became of the last command that moved slots (slotmove.go).
+	imports   imports
+	decisions decisions
+	results   []StepResult
 
 	mu      sync.Mutex // guards what follows; taken alone
 	applied raft.LogID // Invariant: all effects up to it are in slots, none beyond it before Apply is called for them
@@ -57,7 +62,7 @@ func (m *Map) Apply(id raft.LogID, t raft.GroupTime, c *Command) (Result, error)
 		return Result{}, err
 	}
 	if whole := commandRows[c.Kind].whole; whole != nil {
-		status, err := whole(m, c)
+		status, err := whole(m, entryAt{id, now}, c)
 		if err != nil {
 			return Result{}, fmt.Errorf("apply %s: %w", id, err)
 		}
@@ -66,6 +71,14 @@ func (m *Map) Apply(id raft.LogID, t raft.GroupTime, c *Command) (Result, error)
 	}
 	st := m.slot(c.Home())
 	r := Result{Status: StatusNotOwned, Group: m.group, ID: id}
+	if st == nil {
+		if sealed := m.slots.Load().sealed.at(c.Home()); sealed != nil {
+			r.Status = StatusSealed
+			if bug("sealed slot takes a write") {
+				st = sealed
+			}
+		}
+	}
 	if st != nil {
 		st.mu.Lock()
 		m.keep(st)
@@ -177,9 +190,10 @@ func (p Presence) String() string {
 // key is there; else dst comes back as it was.
 func (m *Map) Get(key, dst []byte) (value []byte, version uint64, is Presence) {
 	s, hash := locate(key)
-	st := m.slot(s)
+	pages := m.slots.Load()
+	st := pages.at(s)
 	if st == nil {
-		return dst, 0, NotOwned
+		return dst, 0, pages.presence(s)
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -190,7 +204,7 @@ func (m *Map) Get(key, dst []byte) (value []byte, version uint64, is Presence) {
 	return append(dst, rec.value()...), rec.version(), Present
 }
 
-// Owns reports whether the slot is this group's.
+// Owns reports whether the group serves the slot: it is this group's, and not sealed.
 func (m *Map) Owns(s Slot) bool { return m.slot(s) != nil }
 
 // Len returns the number of keys. It visits each slot.
@@ -220,8 +234,8 @@ func (m *Map) each(f func(st *slotState)) {
 	}
 }
 
-// CopiesOut returns how many copies of slots, and moments, are out: as long as
-// there are any, what is changed is copied first. It visits each slot.
+// CopiesOut returns how many copies of slots that are served, and moments, are out: as
+// long as there are any, what is changed is copied first. It visits each slot.
 func (m *Map) CopiesOut() int {
 	m.moments.mu.Lock()
 	n := len(m.moments.open)
@@ -233,7 +247,7 @@ func (m *Map) CopiesOut() int {
 }
 
 // Digest returns the digest of a slot: equal states have equal digests. owned is
-// false if the slot is not this group's.
+// false if the slot is not this group's, or is sealed.
 func (m *Map) Digest(s Slot) (digest uint64, owned bool) {
 	st := m.slot(s)
 	if st == nil {
@@ -241,5 +255,5 @@ func (m *Map) Digest(s Slot) (digest uint64, owned bool) {
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return slotDigest(st.recordSum(), st.sessions.sum, st.last), true
+	return st.digest(), true
 }

@@ -16,18 +16,24 @@ import (
 // little-endian:
 //
 //	 0  8    "mustkeys"
-//	 8  u16  format, 2
-//	10  u16  number of slots that the group owns
+//	 8  u16  format: 2, or 3 with seals, imports or decisions about moves
+//	10  u16  number of slots that the group owns and has not sealed
 //	12  u16  number of runs of slots with a mark (own.go)
 //	14  u16  zero
 //	16  u64  the number of the group's founding; 0: it was not founded
-//	24  u64  the xxhash64 of bytes 8 to 23, of the runs, and of the numbers of the slots
-//	32       the runs, by slot, each as long as it can be:
+//	24  u64  the xxhash64 of bytes 8 to 23, and of all that stands before the snapshots
+//	32       with format 3 what there is of moves, at least one of them (movesnapshot.go):
+//	           0  u16  number of sealed slots
+//	           2  u16  number of imports
+//	           4  u32  number of decisions
+//	         the runs, by slot, each as long as it can be:
 //	           0  u16  the first slot
 //	           2  u16  the last slot
 //	           4  u64  the mark of all of them, which is not 0
 //	         the numbers of the slots, u16 each, ascending, all of them with a mark
-//	         the snapshot of each (snapshot.go), in that order
+//	         with format 3 the seals, the imports, the decisions
+//	         the snapshot of each slot (snapshot.go), in that order; then those of sealed
+//	         slots, then those of imports
 //
 // The holder of the stream knows where the state stands (log id, group time), and
 // has checksums. Each slot's digest covers its contents.
@@ -36,13 +42,18 @@ const (
 	mapHeader = 32
 	mapDigest = 24 // where the digest stands
 	mapRun    = 12
+
+	mapFormatBare  = 2 // without seals, imports and decisions
+	mapFormatMoves = 3
 )
 
 // MapCopy is a map as it was at one entry. One goroutine at a time may use it.
 type MapCopy struct {
-	slots   []*SlotCopy
+	slots   []*SlotCopy // as they are written: served ones, sealed ones, imports
+	served  int         // how many are served
 	founded uint64
 	marks   marks
+	moves   movesCopy
 	written bool
 }
 
@@ -55,6 +66,8 @@ func (m *Map) CopyAll() *MapCopy {
 			c.slots = append(c.slots, copied)
 		}
 	}
+	c.served = len(c.slots)
+	c.copyMoves(m)
 	return c
 }
 
@@ -95,30 +108,38 @@ func (c *MapCopy) WriteTo(w io.Writer) (int64, error) {
 
 // head is what stands before the slots.
 func (c *MapCopy) head() []byte {
-	b := append(make([]byte, 0, mapHeader+mapRun*len(c.marks)+2*len(c.slots)), mapMagic...)
-	b = binary.LittleEndian.AppendUint16(b, mapFormats.newest)
-	b = binary.LittleEndian.AppendUint16(b, uint16(len(c.slots)))
+	format := uint16(mapFormatBare)
+	if c.moves.any() {
+		format = mapFormatMoves
+	}
+	b := append(make([]byte, 0, mapHeader+mapRun*len(c.marks)+2*c.served+c.moves.size()), mapMagic...)
+	b = binary.LittleEndian.AppendUint16(b, format)
+	b = binary.LittleEndian.AppendUint16(b, uint16(c.served))
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(c.marks)))
 	b = binary.LittleEndian.AppendUint16(b, 0)
 	b = binary.LittleEndian.AppendUint64(b, c.founded)
 	b = binary.LittleEndian.AppendUint64(b, 0)
+	b = c.moves.counts().append(b, format)
 	for _, run := range c.marks {
 		b = binary.LittleEndian.AppendUint16(b, uint16(run.From))
 		b = binary.LittleEndian.AppendUint16(b, uint16(run.To))
 		b = binary.LittleEndian.AppendUint64(b, run.mark)
 	}
-	for _, slot := range c.slots {
+	for _, slot := range c.slots[:c.served] {
 		b = binary.LittleEndian.AppendUint16(b, uint16(slot.Slot()))
 	}
+	b = c.moves.append(b)
 	binary.LittleEndian.PutUint64(b[mapDigest:], headDigest(b[:mapHeader], b[mapHeader:]))
 	return b
 }
 
-// headDigest is the digest of a head and of the runs and numbers behind it.
-func headDigest(head, rest []byte) uint64 {
+// headDigest is the digest of a head and of what stands between it and the snapshots.
+func headDigest(head []byte, rest ...[]byte) uint64 {
 	d := xxhash.New()
 	_, _ = d.Write(head[len(mapMagic):mapDigest]) // a hash takes everything
-	_, _ = d.Write(rest)
+	for _, b := range rest {
+		_, _ = d.Write(b)
+	}
 	return d.Sum64()
 }
 
@@ -137,16 +158,19 @@ func (m *Map) Load(r io.Reader, at raft.LogID, t raft.GroupTime) error {
 	loaded.quota.sessionsMax, loaded.quota.outcomesMax = m.quota.sessionsMax, m.quota.outcomesMax
 	m.slots.Store(loaded.slots)
 	m.founded, m.marks, m.quota = loaded.founded, loaded.marks, loaded.quota
+	m.imports, m.decisions, m.results = loaded.imports, loaded.decisions, nil
 	m.advance(at, t)
 	return nil
 }
 
 // loadedMap is a state that was read, and is no map's yet.
 type loadedMap struct {
-	slots   *slotPages
-	founded uint64
-	marks   marks
-	quota   sessionQuota
+	slots     *slotPages
+	founded   uint64
+	marks     marks
+	imports   imports
+	decisions decisions
+	quota     sessionQuota
 }
 
 // whole reads all of a state into m, which is empty.
@@ -158,7 +182,8 @@ func (d *snapshotReader) whole(m *loadedMap) error {
 	if string(head[:8]) != mapMagic {
 		return fmt.Errorf("begins with %q, want %q", head[:8], mapMagic)
 	}
-	if err := mapFormats.check(binary.LittleEndian.Uint16(head[8:])); err != nil {
+	format := binary.LittleEndian.Uint16(head[8:])
+	if err := mapFormats.check(format); err != nil {
 		return err
 	}
 	n, runs := int(binary.LittleEndian.Uint16(head[10:])), int(binary.LittleEndian.Uint16(head[12:]))
@@ -170,36 +195,57 @@ func (d *snapshotReader) whole(m *loadedMap) error {
 		return fmt.Errorf("%d slots, %d runs of slots with a mark; there are %d slots", n, runs, Slots)
 	}
 	head = bytes.Clone(head) // it is good until the next call
-	b, err := d.take(mapRun*runs + 2*n)
+	var counts moveCounts
+	if format >= mapFormatMoves {
+		if counts, err = d.moveCounts(); err != nil {
+			return err
+		}
+	}
+	// The counts of moves were taken, and are part of what the digest covers.
+	b, err := d.take(mapRun*runs + 2*n + counts.size())
 	if err != nil {
 		return err
 	}
-	if got, want := headDigest(head, b), binary.LittleEndian.Uint64(head[mapDigest:]); got != want {
+	if got, want := headDigest(head, counts.append(nil, format), b), binary.LittleEndian.Uint64(head[mapDigest:]); got != want {
 		return fmt.Errorf("what was read of marks and slots has digest %016x, the state says %016x", got, want)
 	}
 	m.founded = binary.LittleEndian.Uint64(head[16:])
 	if m.marks, err = readMarks(b[:mapRun*runs]); err != nil {
 		return err
 	}
-	owned, err := readOwned(b[mapRun*runs:], m.marks)
+	owned, err := readOwned(b[mapRun*runs:][:2*n], m.marks)
+	if err != nil {
+		return err
+	}
+	moves, err := readMoves(b[mapRun*runs+2*n:], counts, m.marks, owned)
 	if err != nil {
 		return err
 	}
 	m.quota.oldest = math.MaxUint64
 	for _, want := range owned {
-		s, err := d.slot()
+		st, err := d.slotAt(want)
 		if err != nil {
 			return err
 		}
-		if s.slot != want {
-			return fmt.Errorf("slot %d, due is %d", s.slot, want)
-		}
-		m.slots.put(want, s.state)
-		m.quota.sessions += s.state.sessions.count
-		m.quota.outcomes += s.state.sessions.outcomes
-		m.quota.oldest = min(m.quota.oldest, s.state.sessions.noneBefore())
+		m.slots.put(want, st)
+		m.quota.add(&st.sessions)
+	}
+	if err := d.moved(m, moves); err != nil {
+		return err
 	}
 	return d.end()
+}
+
+// slotAt reads the snapshot of a slot, which must be next.
+func (d *snapshotReader) slotAt(want Slot) (*slotState, error) {
+	s, err := d.slot()
+	if err != nil {
+		return nil, err
+	}
+	if s.slot != want {
+		return nil, fmt.Errorf("slot %d, due is %d", s.slot, want)
+	}
+	return s.state, nil
 }
 
 // readMarks reads runs of marks, which must be as they are kept.

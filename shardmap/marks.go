@@ -1,5 +1,7 @@
 package shardmap
 
+import "slices"
+
 // marks are the marks of all slots, as runs, in order; where there is none, the mark
 // is 0. Two runs that could be one never stand beside each other, so equal marks are
 // equal runs. They never change: another list takes their place.
@@ -21,6 +23,23 @@ func (a *allMarks) fill(m marks) {
 			a[s] = r.mark
 		}
 	}
+}
+
+// of returns the mark of a slot.
+func (m marks) of(s Slot) uint64 {
+	i, ok := slices.BinarySearchFunc(m, s, func(r markRun, s Slot) int {
+		switch {
+		case r.To < s:
+			return -1
+		case r.From > s:
+			return 1
+		}
+		return 0
+	})
+	if !ok {
+		return 0
+	}
+	return m[i].mark
 }
 
 func (a *allMarks) runs() (m marks) {

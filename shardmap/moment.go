@@ -22,8 +22,9 @@ import (
 // one for each page of a listing every group of the node would wait for it.
 type Moment struct {
 	m      *Map
-	slots  *slotPages // that the group owned
-	number uint64     // Invariant: a slot's first kept records with this number or a larger one are those of this moment
+	slots  *slotPages  // that the group served
+	runs   []SlotRange // of these, what is shown; nil: all
+	number uint64      // Invariant: a slot's first kept records with this number or a larger one are those of this moment
 
 	// one is the copy of the only slot that can hold keys with the reader's prefix;
 	// nil if any slot can.
@@ -52,16 +53,28 @@ type moments struct {
 	kept []*keptSlot // by upto: what open moments may need
 }
 
-// Moment returns the map as it is now, for a reader of keys with a prefix. The
-// goroutine that applies calls it, between two entries. The reader must call
-// [Moment.End], on any goroutine.
+// Moment returns the map as it is now, for a reader of keys with a prefix in some runs of
+// slots, which are in order and are not changed afterwards. The goroutine that applies
+// calls it, between two entries. The reader must call [Moment.End], on any goroutine. What
+// becomes of the slots afterwards, a seal or a drop included, the moment does not show.
 //
-// owned is false, and there is no moment, if all keys with the prefix are of one
-// slot and that is not this group's. Of other prefixes a group shows the keys of
-// its own slots: who asks all groups must know that they mean one slot table.
-func (m *Map) Moment(prefix []byte) (t *Moment, owned bool) {
-	t = &Moment{m: m, slots: m.slots.Load()}
+// owned is false, and there is no moment, unless the group serves all slots of the runs
+// now ([Map.OwnsAll] says which one it does not). So readers who ask each group for slots
+// that together are all see each slot once, whatever moves meanwhile.
+//
+// Without runs the moment shows all slots that the group serves. Whoever asks all groups
+// like that must know that no slot comes or goes in between: one that is sealed nobody
+// shows. Then owned is false only if all keys with the prefix are of one slot, which the
+// group does not serve.
+func (m *Map) Moment(prefix []byte, runs []SlotRange) (t *Moment, owned bool) {
+	if _, is := m.OwnsAll(runs); is != Present {
+		return nil, false
+	}
+	t = &Moment{m: m, slots: m.slots.Load(), runs: runs}
 	if s, ok := SlotOfPrefix(prefix); ok {
+		if runs != nil && !slices.ContainsFunc(runs, func(r SlotRange) bool { return r.From <= s && s <= r.To }) {
+			return t, true // which shows nothing
+		}
 		st := m.slot(s)
 		if st == nil {
 			return nil, false

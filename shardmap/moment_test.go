@@ -13,7 +13,7 @@ import (
 
 // listNow reads one page as of now, for tests that apply and list in turns.
 func listNow(m *Map, prefix, after []byte, limit, maxBytes int, keysOnly bool, f func(key []byte, version uint64, value []byte)) (more bool) {
-	moment, owned := m.Moment(prefix)
+	moment, owned := m.Moment(prefix, nil)
 	if !owned {
 		return false
 	}
@@ -23,7 +23,7 @@ func listNow(m *Map, prefix, after []byte, limit, maxBytes int, keysOnly bool, f
 
 // momentOf returns the map as it is now; its slots are all that the prefix needs.
 func momentOf(m *Map, prefix []byte) *Moment {
-	moment, owned := m.Moment(prefix)
+	moment, owned := m.Moment(prefix, nil)
 	if !owned {
 		panic("not owned")
 	}

@@ -82,7 +82,7 @@ func (t *Table) Founding(id raft.GroupID, i raft.Incarnation) (Own, bool) {
 
 // found carries out the command own. It applies once, and only to slots of which
 // nothing newer was decided.
-func (m *Map) found(c *Command) (Status, error) {
+func (m *Map) found(_ entryAt, c *Command) (Status, error) {
 	o, err := ReadOwn(c)
 	if err != nil {
 		return 0, err
@@ -92,7 +92,7 @@ func (m *Map) found(c *Command) (Status, error) {
 	for s := range eachOf(o.Slots) {
 		// What is owned has a mark too. But a slot that was taken over before the
 		// founding could have a lower one, and its keys must not be dropped.
-		if m.founded != 0 || marks[s] >= o.Number || m.Owns(s) {
+		if m.founded != 0 || marks[s] >= o.Number || m.held(s) != nil || m.imports.of(s) != nil {
 			return StatusMarked, nil
 		}
 	}

@@ -20,7 +20,7 @@ func owning(slots []Slot) *Map { return owningAs(testGroup, slots) }
 func owningAs(g raft.GroupID, slots []Slot) *Map {
 	m := NewMap(g)
 	c := OwnCommand(&Own{Number: 1, Slots: SlotRanges(slots)})
-	if status, err := m.found(&c); err != nil || status != StatusApplied {
+	if status, err := m.found(entryAt{}, &c); err != nil || status != StatusApplied {
 		panic(fmt.Sprint(status, err))
 	}
 	return m
@@ -153,7 +153,7 @@ func TestLoadRefusesMarks(t *testing.T) {
 // lister reads; a copy of all slots too.
 func TestMomentBeforeOwn(t *testing.T) {
 	m := NewMap(testGroup)
-	before, _ := m.Moment(nil)
+	before, _ := m.Moment(nil, nil)
 	defer before.End()
 	copied := m.CopyAll()
 	defer copied.Release()
@@ -169,7 +169,7 @@ func TestMomentBeforeOwn(t *testing.T) {
 	if len(copied.slots) != 0 || copied.founded != 0 || len(copied.marks) != 0 {
 		t.Errorf("a copy before the founding has %d slots, founding %d, marks %v", len(copied.slots), copied.founded, copied.marks)
 	}
-	after, _ := m.Moment(nil)
+	after, _ := m.Moment(nil, nil)
 	defer after.End()
 	if n := count(after); n != 1 {
 		t.Errorf("a moment after the founding shows %d keys, want 1", n)

@@ -162,8 +162,18 @@ func (t *sessions) ownTop() {
 	}
 }
 
-// insert puts a session where find has found its position.
+// insert puts a session where find has found its position, and begins to keep the order of
+// use once there are enough.
 func (t *sessions) insert(block, at int, s session) *session {
+	placed := t.place(block, at, s)
+	if !t.ordered && t.count > sessionsOrdered {
+		t.arrange() // it owns all blocks then, the session's among them, which stays where it is
+	}
+	return placed
+}
+
+// place puts a session where find has found its position.
+func (t *sessions) place(block, at int, s session) *session {
 	switch {
 	case t.ordered:
 		s.order = t.order.push(s.sessionKey, s.used)
@@ -189,10 +199,7 @@ func (t *sessions) insert(block, at int, s session) *session {
 		}
 	}
 	b.list = slices.Insert(b.list, at, s)
-	if !t.ordered && t.count > sessionsOrdered {
-		t.arrange()
-	}
-	return &b.list[at] // arrange owns all blocks, this one among them
+	return &b.list[at]
 }
 
 // touch makes a session the most recently used.

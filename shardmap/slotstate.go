@@ -26,6 +26,9 @@ type slotState struct {
 	// record of. They stand behind what each command touches, whose place in the
 	// lines of memory was measured.
 	others []*store
+
+	formers *formers // nil: none; set before anybody else sees the slot
+	seal    *seal    // while the slot is sealed; of the goroutine that applies
 }
 
 func newSlotState() *slotState { return &slotState{records: newStore(KindKey)} }
@@ -55,6 +58,18 @@ func (s *slotState) stores(f func(s *store)) {
 func (s *slotState) recordSum() (sum uint64) {
 	s.stores(func(o *store) { sum += o.sum })
 	return sum
+}
+
+// empty reports whether there is no record of any kind.
+func (s *slotState) empty() bool {
+	n := 0
+	s.stores(func(o *store) { n += o.count })
+	return n == 0
+}
+
+// digest sums up the slot.
+func (s *slotState) digest() uint64 {
+	return slotDigest(s.recordSum(), s.sessions.sum, s.last, s.formers)
 }
 
 // apply carries out c, of the entry id of group g, at group time now.
@@ -125,13 +140,13 @@ func (s *slotState) del(c *Command, _ uint64) (deleted uint32) {
 	return deleted
 }
 
-// slotDigest sums up a slot: its records, its sessions with their outcomes, and
-// its last version.
-func slotDigest(records, sessions, last uint64) uint64 {
+// slotDigest sums up a slot: its records, its sessions with their outcomes, its last
+// version, and the groups that owned it before.
+func slotDigest(records, sessions, last uint64, f *formers) uint64 {
 	var b [16]byte
-	binary.LittleEndian.PutUint64(b[0:], 4) // what is hashed: 1 are records, 2 sessions, 3 outcomes
+	binary.LittleEndian.PutUint64(b[0:], 4) // what is hashed: 1 are records, 2 sessions, 3 outcomes, 5 formers
 	binary.LittleEndian.PutUint64(b[8:], last)
-	return records + sessions + xxhash.Sum64(b[:])
+	return records + sessions + xxhash.Sum64(b[:]) + f.sum()
 }
 
 // check recomputes hashes and sums from all records and sessions, and compares

@@ -7,21 +7,20 @@ import (
 	"io"
 
 	"github.com/cespare/xxhash/v2"
-
-	"muster/raft"
 )
 
 // A slot is sent and stored as a stream of bytes, equal for equal states,
 // little-endian:
 //
 //	 0  8    "mustslot"
-//	 8  u16  format, 2
+//	 8  u16  format: 2, or 3 with former owners
 //	10  u16  slot
 //	12  u32  number of sessions
 //	16  u64  number of records
 //	24  u64  last version
 //	32  u64  digest
-//	40       records, by kind, those of a kind by key, each:
+//	40       with format 3 the former owners (former.go), at least one
+//	         records, by kind, those of a kind by key, each:
 //	           0  u64  version
 //	           8  u32  length of the value
 //	          12  u16  length of the key
@@ -53,6 +52,9 @@ const (
 	snapshotRecord  = 16
 	snapshotSession = 36
 	snapshotOutcome = 40
+
+	slotFormatBare    = 2 // without former owners
+	slotFormatFormers = 3
 )
 
 // ErrSnapshot is wrapped by errors about bytes that are no snapshot of a slot.
@@ -78,11 +80,11 @@ func (c *SlotCopy) write(s *streamWriter) error {
 		bare := *c
 		bare.sessions, c = sessionView{}, &bare
 	}
-	if err := s.room(snapshotHeader); err != nil {
+	if err := s.room(snapshotHeader + formersMaxBytes); err != nil {
 		return err
 	}
 	s.b = append(s.b, snapshotMagic...)
-	s.b = binary.LittleEndian.AppendUint16(s.b, slotFormats.newest)
+	s.b = binary.LittleEndian.AppendUint16(s.b, c.format())
 	s.b = binary.LittleEndian.AppendUint16(s.b, uint16(c.slot))
 	s.b = binary.LittleEndian.AppendUint32(s.b, uint32(c.sessions.count))
 	records := 0
@@ -92,6 +94,9 @@ func (c *SlotCopy) write(s *streamWriter) error {
 	s.b = binary.LittleEndian.AppendUint64(s.b, uint64(records))
 	s.b = binary.LittleEndian.AppendUint64(s.b, c.last)
 	s.b = binary.LittleEndian.AppendUint64(s.b, c.Digest())
+	if c.formers != nil {
+		s.b = c.formers.append(s.b)
+	}
 	sum := uint64(0)
 	for i := range c.kinds {
 		for at := c.kinds[i].view.seek(nil); ; at.next() {
@@ -117,25 +122,23 @@ func (c *SlotCopy) write(s *streamWriter) error {
 		if err := s.room(snapshotSession); err != nil {
 			return err
 		}
-		s.b = binary.LittleEndian.AppendUint64(s.b, k.id)
-		s.b = binary.LittleEndian.AppendUint64(s.b, uint64(k.principal))
-		s.b = binary.LittleEndian.AppendUint64(s.b, uint64(k.used))
-		s.b = binary.LittleEndian.AppendUint64(s.b, k.floor)
-		s.b = binary.LittleEndian.AppendUint32(s.b, uint32(len(k.kept())))
+		s.b = appendSessionHead(s.b, k)
 		for _, o := range k.kept() {
 			if err := s.room(snapshotOutcome); err != nil {
 				return err
 			}
-			s.b = binary.LittleEndian.AppendUint64(s.b, o.sequence)
-			s.b = binary.LittleEndian.AppendUint64(s.b, o.id.Term)
-			s.b = binary.LittleEndian.AppendUint64(s.b, o.id.Index)
-			s.b = binary.LittleEndian.AppendUint64(s.b, o.version)
-			s.b = binary.LittleEndian.AppendUint32(s.b, o.deleted)
-			s.b = append(s.b, byte(o.status), 0)
-			s.b = binary.LittleEndian.AppendUint16(s.b, uint16(o.group))
+			s.b = appendOutcome(s.b, &o)
 		}
 		return nil
 	})
+}
+
+// format is the oldest that has a place for all that is in the slot.
+func (c *SlotCopy) format() uint16 {
+	if c.formers == nil {
+		return slotFormatBare
+	}
+	return slotFormatFormers
 }
 
 // SlotSnapshot is a slot that was read from a snapshot and belongs to no map
@@ -192,6 +195,7 @@ func (m *Map) Install(s *SlotSnapshot) error {
 	m.quota.sessions += s.state.sessions.count - st.sessions.count
 	m.quota.outcomes += s.state.sessions.outcomes - st.sessions.outcomes
 	st.records, st.others, st.sessions, st.last = s.state.records, s.state.others, s.state.sessions, s.state.last
+	st.formers = s.state.formers
 	s.state = nil
 	return nil
 }
@@ -201,6 +205,21 @@ type snapshotReader struct {
 	slotOf  Slot
 	newest  RecordKind // that is understood; 0: kindNewest
 	entries []uint64   // scratch of bulk
+	ofMove  bool       // what is read is an import
+}
+
+func (d *snapshotReader) sessionsMax() int {
+	if d.ofMove {
+		return importSessionsMax
+	}
+	return SlotSessionsMax
+}
+
+func (d *snapshotReader) outcomesMax() int {
+	if d.ofMove {
+		return importOutcomesMax
+	}
+	return SlotOutcomesMax
 }
 
 // fail wraps err with the position in the stream.
@@ -219,7 +238,8 @@ func (d *snapshotReader) slot() (*SlotSnapshot, error) {
 	if string(head[:8]) != snapshotMagic {
 		return nil, fmt.Errorf("begins with %q, want %q", head[:8], snapshotMagic)
 	}
-	if err := slotFormats.check(binary.LittleEndian.Uint16(head[8:])); err != nil {
+	format := binary.LittleEndian.Uint16(head[8:])
+	if err := slotFormats.check(format); err != nil {
 		return nil, err
 	}
 	d.slotOf = Slot(binary.LittleEndian.Uint16(head[10:]))
@@ -230,8 +250,13 @@ func (d *snapshotReader) slot() (*SlotSnapshot, error) {
 	st := newSlotState()
 	st.last = binary.LittleEndian.Uint64(head[24:])
 	want := binary.LittleEndian.Uint64(head[32:])
-	if sessions > SlotSessionsMax {
-		return nil, fmt.Errorf("%d sessions, the limit is %d", sessions, SlotSessionsMax)
+	if limit := d.sessionsMax(); int(sessions) > limit {
+		return nil, fmt.Errorf("%d sessions, the limit is %d", sessions, limit)
+	}
+	if format >= slotFormatFormers {
+		if st.formers, err = d.formers(); err != nil {
+			return nil, err
+		}
 	}
 	if err := d.records(st, records); err != nil {
 		return nil, err
@@ -243,10 +268,31 @@ func (d *snapshotReader) slot() (*SlotSnapshot, error) {
 		}
 	}
 	st.sessions.arrange()
-	if got := slotDigest(st.recordSum(), st.sessions.sum, st.last); got != want {
+	if got := st.digest(); got != want {
 		return nil, fmt.Errorf("slot %d: what was read has digest %016x, the snapshot says %016x", d.slotOf, got, want)
 	}
 	return &SlotSnapshot{d.slotOf, st}, nil
+}
+
+// formers reads the former owners of a slot, of which there is one at least.
+func (d *snapshotReader) formers() (*formers, error) {
+	head, err := d.need(formersHead)
+	if err != nil {
+		return nil, err
+	}
+	n, ok := formersLen(head)
+	if !ok || n == formersHead {
+		return nil, fmt.Errorf("%d former owners, and then %d; want 1 to %d", head[0], head[1], FormersMax)
+	}
+	b, err := d.take(n)
+	if err != nil {
+		return nil, err
+	}
+	f, ok := readFormers(b)
+	if !ok {
+		return nil, fmt.Errorf("the former owners of slot %d can't be read", d.slotOf)
+	}
+	return f, nil
 }
 
 // session reads a session, which before must be below, and returns its key.
@@ -255,35 +301,20 @@ func (d *snapshotReader) session(t *sessions, before sessionKey) (none sessionKe
 	if err != nil {
 		return none, err
 	}
-	s := session{
-		sessionKey: sessionKey{binary.LittleEndian.Uint64(b[0:]), Principal(binary.LittleEndian.Uint64(b[8:]))},
-		used:       raft.GroupTime(binary.LittleEndian.Uint64(b[16:])),
-		floor:      binary.LittleEndian.Uint64(b[24:]),
-	}
-	n := int(binary.LittleEndian.Uint32(b[32:]))
+	s, n := sessionHead(b)
 	if s.id == 0 || !before.below(s.sessionKey) {
 		return none, fmt.Errorf("session %d of principal %d is out of order", s.id, s.principal)
 	}
-	if t.outcomes+n > SlotOutcomesMax {
-		return none, fmt.Errorf("%d outcomes and more, the limit is %d", t.outcomes+n, SlotOutcomesMax)
+	if limit := d.outcomesMax(); t.outcomes+n > limit {
+		return none, fmt.Errorf("%d outcomes and more, the limit is %d", t.outcomes+n, limit)
 	}
 	for range n {
 		if b, err = d.take(snapshotOutcome); err != nil {
 			return none, err
 		}
-		o := outcome{
-			sequence: binary.LittleEndian.Uint64(b[0:]),
-			id:       raft.LogID{Term: binary.LittleEndian.Uint64(b[8:]), Index: binary.LittleEndian.Uint64(b[16:])},
-			version:  binary.LittleEndian.Uint64(b[24:]),
-			deleted:  binary.LittleEndian.Uint32(b[32:]),
-			status:   Status(b[36]),
-			group:    raft.GroupID(binary.LittleEndian.Uint16(b[38:])),
-		}
-		if o.status != StatusApplied && o.status != StatusConflict || b[37] != 0 {
-			return none, fmt.Errorf("session %d, sequence %d: status %d, then %d: %w", s.id, o.sequence, o.status, b[37], ErrLevel)
-		}
-		if o.group == 0 || o.group > raft.GroupMax {
-			return none, fmt.Errorf("session %d, sequence %d: group %d, want 1 to %d", s.id, o.sequence, o.group, raft.GroupMax)
+		o, err := readOutcome(b, &s)
+		if err != nil {
+			return none, err
 		}
 		if k := len(s.outcomes); o.sequence < s.floor || k > 0 && s.outcomes[k-1].sequence >= o.sequence {
 			return none, fmt.Errorf("session %d: sequence %d is out of order", s.id, o.sequence)

@@ -81,7 +81,7 @@ func ReadSteps(c *Command) ([]Step, error) {
 		return nil, fmt.Errorf("%w: a chunk has pieces, not steps", ErrCommand)
 	}
 	steps := list(r, stepBytesMin, func() (s Step) {
-		r.fields(c.Kind.String(), stepFields)
+		r.fields("step", stepFields)
 		s.Slot, s.Number, s.Peer = Slot(r.UintMax(Slots-1)), r.Uint(), raft.GroupID(r.UintMax(uint64(raft.GroupMax)))
 		s.Empty = r.Bool()
 		s.At = raft.LogID{Term: r.Uint(), Index: r.Uint()}

@@ -217,7 +217,7 @@ func (f *follower) take() *machine.Map {
 
 func listed(m *machine.Map) string {
 	var all []string
-	moment, _ := m.State.Moment(nil)
+	moment, _ := m.State.Moment(nil, nil)
 	defer moment.End()
 	moment.List(nil, nil, shardmap.ListLimits{Rows: 100, Bytes: 1 << 20}, func(key []byte, version uint64, value []byte) {
 		all = append(all, fmt.Sprintf("%s=%s@%d", key, value, version))

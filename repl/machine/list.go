@@ -123,7 +123,7 @@ type page struct {
 // between two entries, by the goroutine that applies, and costs it O(1). read
 // or drop is due. owned is as with [shardmap.Map.Moment].
 func (m *Map) page(q *wire.List, at raft.LogID) (p *page, owned bool) {
-	moment, owned := m.State.Moment(q.Prefix)
+	moment, owned := m.State.Moment(q.Prefix, nil)
 	return &page{request: q, at: at, moment: moment}, owned
 }
 
