@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"muster/raft"
+	"muster/shardmap"
 )
 
 // ActionKind says what the owner is to do.
@@ -17,6 +18,8 @@ const (
 	Change ActionKind = 2
 	// Ask: ask Node for its report.
 	Ask ActionKind = 3
+	// View: ask the leader of Group how Slots stand there, by a linearizable read.
+	View ActionKind = 4
 )
 
 func (k ActionKind) String() string {
@@ -27,6 +30,8 @@ func (k ActionKind) String() string {
 		return "change"
 	case Ask:
 		return "ask"
+	case View:
+		return "view"
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
@@ -40,6 +45,7 @@ type Action struct {
 	Group       raft.GroupID
 	Incarnation raft.Incarnation
 	Change      raft.Change
+	Slots       []shardmap.SlotRange // of View, in order; at most [CarrySlotsMax] slots
 }
 
 // How long an action may take until it counts as failed. A report and a change are
@@ -63,7 +69,7 @@ type flight struct {
 func (c *Core) begin(now time.Duration, a Action, key string) uint64 {
 	c.number++
 	a.Number = c.number
-	most := map[ActionKind]time.Duration{Propose: proposeMax, Change: changeMax, Ask: askMax}[a.Kind]
+	most := map[ActionKind]time.Duration{Propose: proposeMax, Change: changeMax, Ask: askMax, View: viewMax}[a.Kind]
 	c.flights[a.Number] = &flight{kind: a.Kind, node: a.Node, group: a.Group, key: key, until: now + most}
 	c.actions = append(c.actions, a)
 	return a.Number

@@ -59,6 +59,7 @@ type Core struct {
 	nodes   map[raft.NodeID]*contact
 	groups  map[raft.GroupID]*group
 	jobs    jobMemory
+	sizes   slotSizes
 
 	table  *shardmap.Table // nil: none yet
 	due    bool            // something has changed since the last decision
@@ -88,7 +89,7 @@ func New(self raft.NodeID) *Core {
 func (c *Core) forget() {
 	c.actions, c.flights, c.says = nil, map[uint64]*flight{}, map[string]*said{}
 	c.nodes, c.groups = map[raft.NodeID]*contact{}, map[raft.GroupID]*group{}
-	c.look, c.jobs = look{}, jobMemory{next: never, again: never}
+	c.look, c.jobs, c.sizes = look{}, jobMemory{next: never, again: never}, slotSizes{}
 	c.due, c.at, c.looked, c.wake = true, 0, 0, never
 }
 

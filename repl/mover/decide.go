@@ -32,6 +32,7 @@ func (c *Core) decide(now time.Duration) {
 	w.steps()
 	c.ends(w)
 	c.progress(w)
+	w.slotJobs()
 }
 
 // lacksLeaders reports whether some group's leader is not known, other than because a

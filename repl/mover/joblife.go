@@ -208,7 +208,7 @@ func (c *Core) progress(w *work) {
 	c.jobs.next = never
 	for i := range w.table.Jobs {
 		j := &w.table.Jobs[i]
-		if j.State != shardmap.JobRunning {
+		if j.State != shardmap.JobRunning || j.Kind.AboutSlots() {
 			continue
 		}
 		left, why := w.left(j)

@@ -22,8 +22,13 @@ func (c *Core) Preview(now time.Duration, command []byte) (p plan.Plan, index ui
 		return p, 0, err
 	}
 	v := c.peek(now, t)
-	if j := newestJob(t, func(j *shardmap.Job) bool { return j.ID > c.table.Index && !j.State.Finished() }); j != nil && j.Kind.AboutGroup() {
-		return v.byHandPlan(j), index, nil
+	if j := newestJob(t, func(j *shardmap.Job) bool { return j.ID > c.table.Index && !j.State.Finished() }); j != nil {
+		switch {
+		case j.Kind.AboutGroup():
+			return v.byHandPlan(j), index, nil
+		case j.Kind.AboutSlots():
+			return p, index, nil // its targets say it all, and no replica moves for it
+		}
 	}
 	b := plan.BalanceOff
 	if t.Balance() && len(t.Jobs) == len(c.table.Jobs) && t.Index != c.table.Index {
