@@ -129,8 +129,11 @@ func (m *moveModel) step(k CommandKind, s *Step, id raft.LogID, now raft.GroupTi
 		v.Holding, v.Number, v.Target, v.Sealed, v.SealTime = HoldsSealed, s.Number, s.Peer, id, now
 		raise()
 	case CommandCancel:
-		if s.Number <= v.Mark {
+		switch {
+		case s.Number <= v.Mark:
 			return StepMarked
+		case v.Holding == HoldsNothing:
+			return StepUnfit
 		}
 		raise()
 	case CommandUnseal, CommandDrop:

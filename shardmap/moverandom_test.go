@@ -122,10 +122,36 @@ func (w *moveWorld) turn() error {
 	case k < 40:
 		w.begin()
 		return nil
-	case k < 72:
-		return w.piece()
+	case k < 55:
+		return w.piece(w.pick())
+	case k < 65:
+		return w.step(moveKinds[w.IntN(len(moveKinds))], w.pick())
 	}
-	return w.step()
+	return w.forward()
+}
+
+var moveKinds = []CommandKind{CommandSeal, CommandTakeover, CommandTakeover, CommandTakeover, CommandRefuse, CommandCancel, CommandUnseal, CommandDrop, CommandDrop, CommandForget}
+
+// forward does what a good runner does next with one of the last moves.
+func (w *moveWorld) forward() error {
+	x := w.pick()
+	a, b := w.groups[x.from].slots[x.slot].view, w.groups[x.to].slots[x.slot].view
+	i := slices.IndexFunc(b.Decisions, func(d Decision) bool { return d.Number == x.number })
+	sealed := a.Holding == HoldsSealed && a.Number == x.number
+	whole := b.Import.Number == x.number && !b.Import.Partial
+	switch {
+	case i >= 0 && sealed && b.Decisions[i].Taken:
+		return w.step(CommandDrop, x)
+	case i >= 0 && sealed:
+		return w.step(CommandUnseal, x)
+	case i >= 0:
+		return w.step(CommandForget, x)
+	case sealed && whole && b.Import.At == a.Sealed:
+		return w.step(CommandTakeover, x)
+	case a.Holding == HoldsOwned && a.Mark < x.number && whole && w.IntN(3) == 0:
+		return w.step(CommandSeal, x)
+	}
+	return w.piece(x)
 }
 
 // apply applies a command to both replicas, which must agree.
@@ -274,12 +300,12 @@ func (w *moveWorld) pick() *moveOf {
 }
 
 // piece sends the next piece of a move, an older one, or one that was made wrong.
-func (w *moveWorld) piece() error {
+func (w *moveWorld) piece(x *moveOf) error {
 	var p sentPiece
 	if len(w.sent) > 0 && w.IntN(5) == 0 {
 		p = w.sent[max(0, len(w.sent)-1-w.IntN(20))]
 	} else {
-		made, ok, err := w.nextPiece(w.pick())
+		made, ok, err := w.nextPiece(x)
 		if err != nil || !ok {
 			return err
 		}
@@ -367,10 +393,7 @@ func (s *moveStream) release() {
 }
 
 // step applies one step of some moves, of different slots, in one entry.
-func (w *moveWorld) step() error {
-	kinds := []CommandKind{CommandSeal, CommandTakeover, CommandTakeover, CommandTakeover, CommandTakeover, CommandRefuse, CommandCancel, CommandUnseal, CommandDrop, CommandDrop, CommandForget}
-	k := kinds[w.IntN(len(kinds))]
-	first := w.pick()
+func (w *moveWorld) step(k CommandKind, first *moveOf) error {
 	moves := []*moveOf{first}
 	target := k == CommandTakeover || k == CommandRefuse || k == CommandForget
 	at := func(x *moveOf) int {
@@ -560,7 +583,7 @@ func TestMovesAreLikeModel(t *testing.T) {
 		"chunk done", "chunk marked", "chunk behind", "chunk unfit", "chunk known",
 		"seal done", "seal marked", "seal unfit", "seal not empty", "seal known",
 		"takeover done", "takeover marked", "takeover unfit", "takeover known",
-		"refuse done", "refuse marked", "refuse known", "cancel done", "cancel marked",
+		"refuse done", "refuse marked", "refuse known", "cancel done", "cancel marked", "cancel unfit",
 		"unseal done", "unseal marked", "unseal unfit", "drop done", "drop marked", "drop unfit",
 		"forget done", "forget known", "forget unfit",
 	} {

@@ -104,7 +104,7 @@ func (m *Map) found(_ entryAt, c *Command) (Status, error) {
 	return StatusApplied, nil
 }
 
-// Unfounded reports whether no entry has said yet what the group owns. Whoever asks
-// for a slot then can't be told that it is another group's. The goroutine that
-// applies calls it.
-func (m *Map) Unfounded() bool { return m.founded == 0 && len(m.marks) == 0 }
+// Unfounded reports whether no entry has founded the group, whatever has moved to it
+// since: if it is to be founded, whoever asks for one of its first slots can't be told yet
+// that it is another group's. The goroutine that applies calls it.
+func (m *Map) Unfounded() bool { return m.founded == 0 }

@@ -268,3 +268,22 @@ func TestTableFounding(t *testing.T) {
 		t.Error("a group for which nothing is intended is founded")
 	}
 }
+
+// Moves may come before the founding: another group's slot may move to this one, or one
+// whose first slots these are may be told to keep one. Neither keeps the group from being
+// founded, or its slots would be nobody's for ever.
+func TestMovesBeforeFounding(t *testing.T) {
+	m := NewMap(2)
+	for i, c := range []Command{
+		StepCommand(CommandRefuse, []Step{{Slot: 700, Number: 9, Peer: 1}}),
+		StepCommand(CommandCancel, []Step{{Slot: 5, Number: 9}}),
+	} {
+		apply(t, m, uint64(i+1), 0, &c)
+	}
+	if got := m.StepResults()[0].Outcome; got != StepUnfit || !m.Unfounded() {
+		t.Errorf("a group that has nothing of a slot keeps it: %s, and is unfounded: %v", got, m.Unfounded())
+	}
+	if r := apply(t, m, 3, 0, own(3, SlotRange{0, 9})); r.Status != StatusApplied || !m.Owns(5) || m.Unfounded() {
+		t.Errorf("the founding is %s", r.Status)
+	}
+}

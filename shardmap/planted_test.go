@@ -31,3 +31,28 @@ func TestRandomTableFindsPlantedBugs(t *testing.T) {
 		}
 	}
 }
+
+// So must each of these make the random moves fail.
+func TestRandomMovesFindPlantedBugs(t *testing.T) {
+	const runs = 5 * moveRuns
+	defer SetBug("")
+	for _, name := range []string{
+		"target serves before it is complete",
+		"sealed slot takes a write",
+		"move number not fenced",
+		"session entry lost in a move",
+		"version lost in a move",
+		"outcomes forgotten under a seal",
+	} {
+		SetBug(name)
+		var err error
+		for seed := uint64(0); seed < runs && err == nil; seed++ {
+			if _, err = randomMoves(seed); err != nil {
+				t.Logf("%s: seed %d: %.300v", name, seed, err)
+			}
+		}
+		if err == nil {
+			t.Errorf("%s: not found in %d runs", name, runs)
+		}
+	}
+}

@@ -261,9 +261,14 @@ func (t *moveTurn) drop(s *Step) StepOutcome {
 	return StepDone
 }
 
+// cancel is of use to a group that has the slot. One that has nothing of it is the source
+// only as long as it is not founded: a mark would keep it from ever being that.
 func (t *moveTurn) cancel(s *Step) StepOutcome {
-	if t.marked(s.Slot, s.Number) {
+	switch {
+	case t.marked(s.Slot, s.Number):
 		return StepMarked
+	case t.m.held(s.Slot) == nil:
+		return StepUnfit
 	}
 	t.raise(s.Slot, s.Number)
 	return StepDone
