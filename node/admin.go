@@ -209,7 +209,7 @@ func (p *report) statusOf(table *shardmap.Table, v *view) wire.StatusAnswer {
 	}
 	for _, t := range table.Nodes {
 		s := wire.StatusNode{ID: t.ID, Name: t.Name, Addr: t.Addr, Role: t.Role, Status: v.status(id.Node, t.ID),
-			Version: t.Version, Start: t.Start, LastHeardMs: uint64(v.heard[t.ID].Milliseconds()), Level: t.Level}
+			Version: t.Version, Start: t.Start, LastHeardMs: uint64(v.heard[t.ID].Milliseconds()), Level: t.Level, Weight: t.Weight}
 		s.Labels = t.Labels
 		a.Nodes = append(a.Nodes, s)
 	}

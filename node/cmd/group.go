@@ -13,16 +13,17 @@ import (
 )
 
 func groupCommand(con *console) *cli.Command {
-	return noun(cli.Command{Name: "group", Usage: "look at the groups, which own the slots, and place their replicas"},
+	return noun(cli.Command{Name: "group", Usage: "look at the groups, which own the slots, make and remove them, and place their replicas"},
 		verb(cli.Command{
 			Name: "list", Usage: "list the groups with their replicas, as their leaders know them",
 			Description: `Asks every node, because only a leader knows how far each replica is. Group 0 is
 the meta group: it holds the table of nodes, groups and slots.
 
-With -o json: [{"id":1,"leader":NAME,"term":…,"commit":"g1/2.17","slots":1024,
-"replicas":[{"id":…,"node":NAME,"role":"voter"|"learner","match":INDEX,"state":…}]}]`,
+With -o json: ` + groupForm,
 			Action: con.action(groupList),
 		}),
+		groupCreateCommand(con),
+		groupRemoveCommand(con),
 		groupOrderCommand(con, "add", shardmap.JobAdd),
 		groupOrderCommand(con, "del", shardmap.JobDel),
 		groupOrderCommand(con, "promote", shardmap.JobPromote))
@@ -60,17 +61,32 @@ func groupRows(groups []wire.StatusGroup, name func(raft.NodeID) string) []group
 }
 
 func groupList(con *console, c *cli.Context) error {
-	s, status, err := con.openStatus(c)
+	s, err := con.openBare(c)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	groups := mergeGroups(statusOfAll(c.Context, s, status))
-	name := nodeNames(status.Nodes)
-	if s.json {
-		return s.printJSON(groupRows(groups, name))
+	rows, err := s.groupRows(c.Context)
+	if err != nil {
+		return err
 	}
-	return groupTable(s, groupRows(groups, name))
+	return printGroups(s, rows)
+}
+
+// groupRows asks all nodes for all groups.
+func (s *errand) groupRows(ctx context.Context) ([]groupRow, error) {
+	status, err := s.status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return groupRows(mergeGroups(statusOfAll(ctx, s, status)), nodeNames(status.Nodes)), nil
+}
+
+func printGroups(s *errand, rows []groupRow) error {
+	if s.json {
+		return s.printJSON(rows)
+	}
+	return groupTable(s, rows)
 }
 
 func groupTable(s *errand, rows []groupRow) error {

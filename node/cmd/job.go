@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -11,13 +12,13 @@ import (
 )
 
 const jobForm = `{"id":…,"kind":…,"state":"running"|"paused"|"done"|"cancelled"|"failed",
-"done":N,"total":N,"unit":"replicas","node":NAME,"group":N,"why":…}`
+"done":N,"total":N,"unit":"replicas"|"slots","bytes":N,"bytes_total":N,"node":NAME,"group":N,"why":…}`
 
 func jobCommand(con *console) *cli.Command {
-	return noun(cli.Command{Name: "job", Usage: "look at the jobs, which move replicas, and steer them"},
+	return noun(cli.Command{Name: "job", Usage: "look at the jobs, which move replicas and slots, and steer them"},
 		verb(cli.Command{
 			Name: "list", Usage: "list the jobs: all that are unfinished, and the last ones that are finished",
-			Description: "A job survives its leader: its state is in the log of the meta group.\n\nWith -o json: [" + jobForm + "]; node, group and why are left out where there is none.",
+			Description: "A job survives its leader: its state is in the log of the meta group.\n\nWith -o json: [" + jobForm + "]; bytes, node, group and why are left out where there is none.",
 			Action:      con.action(jobList),
 		}),
 		verb(cli.Command{
@@ -34,8 +35,12 @@ With -o json its last row: ` + jobForm,
 		}),
 		verb(cli.Command{
 			Name: "pause", Usage: "stop a job for now", ArgsUsage: "ID",
-			Description: "What it has done stays; the step that is under way is finished.\n\nWith -o json: " + jobForm,
-			Action:      con.action(jobSet(shardmap.JobPaused)),
+			Description: `What it has done stays; the step that is under way is finished. Of a job that moves slots
+no further one is begun, and no copying goes on; a slot that neither group serves just then is
+brought to one of them.
+
+With -o json: ` + jobForm,
+			Action: con.action(jobSet(shardmap.JobPaused)),
 		}),
 		verb(cli.Command{
 			Name: "resume", Usage: "let a paused job run again", ArgsUsage: "ID",
@@ -44,7 +49,8 @@ With -o json its last row: ` + jobForm,
 		verb(cli.Command{
 			Name: "cancel", Usage: "give a job up for good", ArgsUsage: "ID",
 			Description: `What it has done stays. What it wanted is no longer wanted: a node that it drained may
-have replicas again, a role that it gave is taken back.
+have replicas again, a role that it gave is taken back. A job that moves slots ends once each
+slot that is on its way is at one of its two groups; "muster job wait" waits for that.
 
 With -o json: ` + jobForm,
 			Action: con.action(jobSet(shardmap.JobCancelled)),
@@ -52,19 +58,28 @@ With -o json: ` + jobForm,
 }
 
 type jobRow struct {
-	ID    string `json:"id"`
-	Kind  string `json:"kind"`
-	State string `json:"state"`
-	Done  uint64 `json:"done"`
-	Total uint64 `json:"total"`
-	Unit  string `json:"unit"`
-	Node  string `json:"node,omitempty"`  // its name or, where it has none, its id
-	Group *int   `json:"group,omitempty"` // of jobs that are about one
-	Why   string `json:"why,omitempty"`
+	ID         string  `json:"id"`
+	Kind       string  `json:"kind"`
+	State      string  `json:"state"`
+	Done       uint64  `json:"done"`
+	Total      uint64  `json:"total"`
+	Unit       string  `json:"unit"`
+	Bytes      *uint64 `json:"bytes,omitempty"` // of jobs that move slots, as BytesTotal
+	BytesTotal *uint64 `json:"bytes_total,omitempty"`
+	Node       string  `json:"node,omitempty"`  // its name or, where it has none, its id
+	Group      *int    `json:"group,omitempty"` // of jobs that are about one
+	Why        string  `json:"why,omitempty"`
 }
 
 func jobRowOf(j *shardmap.Job) jobRow {
-	r := jobRow{ID: number(j.ID), Kind: j.Kind.String(), State: j.State.String(), Done: j.Done, Total: j.Total, Unit: "replicas", Node: j.Name, Why: j.Why}
+	r := jobRow{ID: number(j.ID), Kind: j.Kind.String(), State: j.State.String(), Done: j.Done, Total: j.Total, Unit: j.Unit(), Node: j.Name, Why: j.Why}
+	if j.Kind.AboutSlots() {
+		bytes, total := j.Bytes, j.BytesTotal
+		r.Bytes, r.BytesTotal = &bytes, &total
+	}
+	if j.Cancelled {
+		r.Why = strings.TrimSuffix("it is being cancelled: "+r.Why, ": ")
+	}
 	if r.Node == "" && j.Node != 0 {
 		r.Node = j.Node.String()
 	}
@@ -120,13 +135,17 @@ func jobTable(s *errand, rows []jobRow) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	t := newTable(s.out, "ID", "KIND", "NODE", "GROUP", "STATE", "DONE", "TOTAL", "WHY")
+	t := newTable(s.out, "ID", "KIND", "NODE", "GROUP", "STATE", "DONE", "TOTAL", "UNIT", "BYTES", "WHY")
 	for _, r := range rows {
 		group := "-"
 		if r.Group != nil {
 			group = number(*r.Group)
 		}
-		t.row(r.ID, r.Kind, orDash(r.Node), group, r.State, number(r.Done), number(r.Total), orDash(r.Why))
+		bytes := "-"
+		if r.Bytes != nil {
+			bytes = showBytes(*r.Bytes) + " of " + showBytes(*r.BytesTotal)
+		}
+		t.row(r.ID, r.Kind, orDash(r.Node), group, r.State, number(r.Done), number(r.Total), r.Unit, bytes, orDash(r.Why))
 	}
 	return t.Flush()
 }

@@ -112,6 +112,24 @@ func TestProgressOnTerminal(t *testing.T) {
 	}
 }
 
+// Slots differ in size: how far a job that moves them is shows in bytes, as far as they are
+// known.
+func TestProgressOfSlots(t *testing.T) {
+	for _, tt := range []struct {
+		job  shardmap.Job
+		want string
+	}{
+		{shardmap.Job{ID: 9, Kind: shardmap.JobMove, State: shardmap.JobRunning, Done: 1, Total: 4}, "job 9 (move) [#####---------------] 1 of 4 slots"},
+		{shardmap.Job{ID: 9, Kind: shardmap.JobRebalance, State: shardmap.JobRunning, Done: 1, Total: 4, Bytes: 3 << 20, BytesTotal: 4 << 20, Why: "at 1.0 MiB a second"},
+			"job 9 (rebalance) [###############-----] 1 of 4 slots, 3.0 MiB of 4.0 MiB: at 1.0 MiB a second"},
+		{shardmap.Job{ID: 9, Kind: shardmap.JobMove, State: shardmap.JobRunning, Cancelled: true, Done: 1, Total: 4, Why: "2 slots are on their way"}, "job 9 (move) [#####---------------] 1 of 4 slots: it is being cancelled: 2 slots are on their way"},
+	} {
+		if got := progressLine(&tt.job, 0); got != tt.want {
+			t.Errorf("got  %s\nwant %s", got, tt.want)
+		}
+	}
+}
+
 // The fields of a job's row are a contract; ids are strings.
 func TestJobRow(t *testing.T) {
 	for _, tt := range []struct {
@@ -121,6 +139,8 @@ func TestJobRow(t *testing.T) {
 		{drainJob(shardmap.JobRunning, 1, "x"), `{"id":"12","kind":"drain","state":"running","done":1,"total":4,"unit":"replicas","node":"n3","why":"x"}`},
 		{shardmap.Job{ID: 9, Kind: shardmap.JobAdd, State: shardmap.JobFailed, Node: 3, Group: 7}, `{"id":"9","kind":"add","state":"failed","done":0,"total":0,"unit":"replicas","node":"0000000000000003","group":7}`},
 		{shardmap.Job{ID: 9, Kind: shardmap.JobBalance, State: shardmap.JobCancelled}, `{"id":"9","kind":"balance","state":"cancelled","done":0,"total":0,"unit":"replicas"}`},
+		{shardmap.Job{ID: 9, Kind: shardmap.JobMove, State: shardmap.JobRunning, Done: 1, Total: 3, BytesTotal: 70}, `{"id":"9","kind":"move","state":"running","done":1,"total":3,"unit":"slots","bytes":0,"bytes_total":70}`},
+		{shardmap.Job{ID: 9, Kind: shardmap.JobRebalance, State: shardmap.JobRunning, Cancelled: true}, `{"id":"9","kind":"rebalance","state":"running","done":0,"total":0,"unit":"slots","bytes":0,"bytes_total":0,"why":"it is being cancelled"}`},
 	} {
 		if got, err := json.Marshal(jobRowOf(&tt.job)); err != nil || string(got) != tt.want {
 			t.Errorf("got  %s, %v\nwant %s", got, err, tt.want)

@@ -92,12 +92,19 @@ func (p *progress) end() {
 func progressLine(j *shardmap.Job, bytes uint64) string {
 	r := jobRowOf(j)
 	bar := strings.Repeat("-", barCells)
-	if j.Total > 0 {
-		full := int(min(j.Done, j.Total) * barCells / j.Total)
+	done, total := j.Done, j.Total
+	if j.BytesTotal > 0 {
+		done, total = j.Bytes, j.BytesTotal // slots differ in size
+	}
+	if total > 0 {
+		full := int(float64(min(done, total)) / float64(total) * barCells)
 		bar = strings.Repeat("#", full) + bar[full:]
 	}
-	line := fmt.Sprintf("%s [%s] %d of %d replicas", r.what(), bar, j.Done, j.Total)
-	if bytes > 0 && j.Total > 0 {
+	line := fmt.Sprintf("%s [%s] %d of %d %s", r.what(), bar, j.Done, j.Total, r.Unit)
+	switch {
+	case r.Bytes != nil && *r.BytesTotal > 0:
+		line += fmt.Sprintf(", %s of %s", showBytes(*r.Bytes), showBytes(*r.BytesTotal))
+	case r.Bytes == nil && bytes > 0 && j.Total > 0:
 		// Replicas differ in size, and what one has been sent is known only to its leader.
 		part := uint64(float64(bytes) * float64(min(j.Done, j.Total)) / float64(j.Total))
 		line += fmt.Sprintf(", about %s of %s", showBytes(part), showBytes(bytes))
@@ -108,8 +115,8 @@ func progressLine(j *shardmap.Job, bytes uint64) string {
 	if j.State == shardmap.JobPaused {
 		line += ": muster job resume " + r.ID
 	}
-	if j.Why != "" {
-		line += ": " + j.Why
+	if r.Why != "" {
+		line += ": " + r.Why
 	}
 	return line
 }

@@ -17,7 +17,8 @@ func nodeCommand(con *console) *cli.Command {
 		verb(cli.Command{
 			Name: "list", Usage: "list the nodes that the endpoint knows",
 			Description: `With -o json: [{"id":…,"name":…,"addr":…,"role":"server"|"client",
-"status":"alive"|"dead"|"standby"|"joining"|"draining","version":…,"level":N,"labels":{…}}]`,
+"status":"alive"|"dead"|"standby"|"joining"|"draining","version":…,"level":N,"weight":N,
+"labels":{…}}]`,
 			Action: con.action(nodeList),
 		}),
 		nodeAddCommand(con),
@@ -26,7 +27,8 @@ func nodeCommand(con *console) *cli.Command {
 		nodeUndrainCommand(con),
 		nodeRoleCommand(con, "promote", shardmap.NodeServer),
 		nodeRoleCommand(con, "demote", shardmap.NodeClient),
-		nodeLabelCommand(con))
+		nodeLabelCommand(con),
+		nodeWeightCommand(con))
 }
 
 type nodeRow struct {
@@ -36,14 +38,15 @@ type nodeRow struct {
 	Role    string            `json:"role"`
 	Status  string            `json:"status"`
 	Version string            `json:"version"`
-	Level   uint32            `json:"level"` // of commands: the newest that it understands
+	Level   uint32            `json:"level"`  // of commands: the newest that it understands
+	Weight  uint32            `json:"weight"` // how large a part of the data it should hold, compared with the others
 	Labels  map[string]string `json:"labels"`
 }
 
 func nodeRows(nodes []wire.StatusNode) []nodeRow {
 	rows := make([]nodeRow, 0, len(nodes))
 	for _, n := range nodes {
-		r := nodeRow{n.ID.String(), n.Name, n.Addr, n.Role.String(), n.Status.String(), n.Version, n.Level, map[string]string{}}
+		r := nodeRow{n.ID.String(), n.Name, n.Addr, n.Role.String(), n.Status.String(), n.Version, n.Level, n.Weight, map[string]string{}}
 		for _, l := range n.Labels {
 			r.Labels[l.Key] = l.Value
 		}
@@ -74,7 +77,7 @@ func tableRow(t *shardmap.Table, n *shardmap.TableNode) nodeRow {
 	} else if n.Draining {
 		status = wire.NodeDraining
 	}
-	return nodeRows([]wire.StatusNode{{ID: n.ID, Name: n.Name, Addr: n.Addr, Role: n.Role, Status: status, Version: n.Version, Labels: n.Labels, Level: n.Level}})[0]
+	return nodeRows([]wire.StatusNode{{ID: n.ID, Name: n.Name, Addr: n.Addr, Role: n.Role, Status: status, Version: n.Version, Labels: n.Labels, Level: n.Level, Weight: n.Weight}})[0]
 }
 
 func nodeList(con *console, c *cli.Context) error {
@@ -94,13 +97,13 @@ func printNodes(s *errand, rows []nodeRow) error {
 }
 
 func nodeTable(s *errand, rows []nodeRow) error {
-	t := newTable(s.out, "ID", "NAME", "ADDR", "ROLE", "STATUS", "VERSION", "LEVEL", "LABELS")
+	t := newTable(s.out, "ID", "NAME", "ADDR", "ROLE", "STATUS", "VERSION", "LEVEL", "WEIGHT", "LABELS")
 	for _, r := range rows {
 		var labels []string
 		for _, key := range slices.Sorted(maps.Keys(r.Labels)) {
 			labels = append(labels, key+"="+r.Labels[key])
 		}
-		t.row(r.ID, r.Name, r.Addr, r.Role, r.Status, orDash(r.Version), number(uint64(r.Level)), orDash(strings.Join(labels, ",")))
+		t.row(r.ID, r.Name, r.Addr, r.Role, r.Status, orDash(r.Version), number(r.Level), number(r.Weight), orDash(strings.Join(labels, ",")))
 	}
 	return t.Flush()
 }

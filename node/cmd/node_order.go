@@ -3,6 +3,7 @@ package cmd
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -76,6 +77,17 @@ the label zone, where there are enough. NODE is a name or an id.
 
 With -o json the row of the node: [{"id":…,…,"labels":{…}}], as "node list" prints it.`,
 		Action: con.action(nodeLabel),
+	})
+}
+
+func nodeWeightCommand(con *console) *cli.Command {
+	return verb(cli.Command{
+		Name: "weight", Usage: "say how large a part of the data a node should hold, compared with the others", ArgsUsage: "NODE W",
+		Description: fmt.Sprintf(`W is 0 to %d; where nobody gave another one it is %d. It moves nothing by itself:
+"muster slot rebalance" goes by it. NODE is a name or an id.
+
+With -o json the row of the node: [{"id":…,…,"weight":N}], as "node list" prints it.`, shardmap.WeightMax, shardmap.WeightDefault),
+		Action: con.action(nodeWeight),
 	})
 }
 
@@ -232,6 +244,19 @@ func nodeUndrain(con *console, c *cli.Context) error {
 	return con.atOnce(c, "undrain", func(n *shardmap.TableNode) ([]byte, error) {
 		return shardmap.AppendDrain(nil, &shardmap.Drain{Node: n.ID, On: false})
 	}, c.Args().Slice())
+}
+
+func nodeWeight(con *console, c *cli.Context) error {
+	if err := wantArgs(c, 2, 2); err != nil {
+		return err
+	}
+	weight, err := strconv.ParseUint(c.Args().Get(1), 10, 32)
+	if err != nil || weight > shardmap.WeightMax {
+		return usagef("%s: weight %s; want a number, 0 to %d", c.Command.HelpName, shown([]byte(c.Args().Get(1))), shardmap.WeightMax)
+	}
+	return con.atOnce(c, "weigh", func(n *shardmap.TableNode) ([]byte, error) {
+		return shardmap.AppendWeight(nil, &shardmap.SetWeight{Node: n.ID, Weight: uint32(weight)})
+	}, c.Args().Slice()[:1])
 }
 
 func nodeLabel(con *console, c *cli.Context) error {

@@ -23,7 +23,8 @@ import (
 type order struct {
 	what    string // "drain node n4"
 	command []byte
-	skips   string // the safety rule that --force takes out; empty: none is
+	skips   string   // the safety rule that --force takes out; empty: none is
+	notes   []string // lines of the plan that the meta group does not make
 	// fits: the order is refused if its plan can't be carried out to its end. Its job would
 	// wait for a node that nobody may add.
 	fits bool
@@ -33,9 +34,15 @@ type order struct {
 
 // orderFlags are the options of commands that show a plan and begin a job.
 func orderFlags(more ...cli.Flag) []cli.Flag {
-	return append(more,
-		&cli.BoolFlag{Name: "yes", Usage: "carry the plan out without asking; off a terminal nothing is done without it"},
-		&cli.BoolFlag{Name: "no-wait", Usage: "end as soon as the job has begun, and print its first row"})
+	return append(more, yesFlag(), noWaitFlag())
+}
+
+func yesFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "yes", Usage: "carry the plan out without asking; off a terminal nothing is done without it"}
+}
+
+func noWaitFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "no-wait", Usage: "end as soon as the job has begun, and print its first row"}
 }
 
 const (
@@ -207,10 +214,13 @@ func notConfirmed() error {
 // quorum before and after, and what one more lost node would cost.
 func (s *errand) showPlan(o *order, p *wire.OrderAnswer) {
 	head := fmt.Sprintf("plan to %s, for the table of index %d:", o.what, p.Index)
-	if len(p.Steps) == 0 {
+	if len(p.Steps)+len(o.notes) == 0 {
 		head += " no group changes"
 	}
 	s.sayf("%s", head)
+	for _, note := range o.notes {
+		s.sayf("  %s", note)
+	}
 	for i, step := range p.Steps[:min(len(p.Steps), stepsShown)] {
 		s.sayf("%4d. %s", i+1, step.Text)
 		s.sayf("      %s", step.Risk)
@@ -301,6 +311,11 @@ func (s *orderly) one(ctx context.Context, o *order) error {
 	if err != nil || a.Job == 0 {
 		return err
 	}
+	return s.attend(ctx, a)
+}
+
+// attend waits for the job of an order, or for its first row if nobody waits.
+func (s *orderly) attend(ctx context.Context, a *wire.OrderAnswer) error {
 	if !s.wait {
 		j, err := s.jobOnce(ctx, a.Job)
 		if err == nil {

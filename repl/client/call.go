@@ -86,7 +86,7 @@ func (c *call) reset() {
 
 // flags returns those of its frame.
 func (c *call) flags() uint16 {
-	if c.Forward {
+	if c.Forward && (c.kind.Forwards() || c.kind == wire.TypeScan) {
 		return wire.FlagForward
 	}
 	return 0

@@ -137,8 +137,11 @@ func (l *Listing) Moved() error { return l.moved }
 // Plan opens streams for the slots that have none: of each group that has some of them,
 // behind what was given out.
 func (l *Listing) Plan(r *Routes) {
-	pending := l.pending
+	pending, after := l.pending, l.last
 	l.pending, l.epoch = nil, r.Epoch
+	if bug("moved slots listed anew") {
+		after = l.options.After
+	}
 	groups, slots := byGroup(r, pending)
 	window, piece := windowOf(l.streams() + len(groups))
 	if l.PieceBytes != 0 {
@@ -146,7 +149,7 @@ func (l *Listing) Plan(r *Routes) {
 	}
 	for i, g := range groups {
 		q := wire.Scan{
-			Group: g, Prefix: l.prefix, After: l.last,
+			Group: g, Prefix: l.prefix, After: after,
 			Limit: uint64(max(l.options.Limit, 0)), PieceBytes: piece, KeysOnly: l.options.KeysOnly,
 		}
 		switch {
@@ -254,7 +257,9 @@ func (l *Listing) replan(h *head, err error) (ListStep, error) {
 	l.moved = e
 	l.waiting = l.waiting[1:]
 	l.dropped = append(l.dropped, h.stream)
-	l.pending = h.slots
+	if l.pending = h.slots; bug("moved slots left out of a listing") {
+		l.pending = nil
+	}
 	if len(h.stream.scan.Slots) == 0 || l.streams() > streamsSpare+l.groups() {
 		// It was of whatever slots the group had by a table, as all others are by the same
 		// one; or there are so many streams by now that fewer of more slots cost less than

@@ -28,6 +28,8 @@ type listed struct {
 	calm   int        // one step of this many has a move before it
 	lost   int        // attempts that ended by themselves
 	ended  int        // streams that ended because slots had moved
+	kept   int        // streams that went on when slots of others were planned anew
+	most   int        // streams at one time
 }
 
 // serving is one attempt of a stream, at a node.
@@ -208,6 +210,76 @@ func (x *listed) drop(streams []*Stream) {
 	}
 }
 
+// play lists a cluster of a seed, and returns what is wrong with the listing, or nothing.
+func play(t *testing.T, seed uint64) (x *listed, wrong string) {
+	x = &listed{t: t, random: rand.New(rand.NewPCG(seed, 5)), owners: &Routes{Epoch: 7, Level: movesLevel - uint32(seed%2)}, moves: 3, calm: 20}
+	keys := 200
+	if seed%4 == 0 { // at level 4
+		x.moves, x.calm, keys = 200, 3, 600
+	}
+	x.move()
+	x.routes = x.owners
+	for i := range x.random.IntN(keys) {
+		x.keys = append(x.keys, fmt.Sprintf("%c/%03d", 'a'+i%3, i))
+	}
+	slices.Sort(x.keys)
+	prefix := []string{"", "a/", "b/0", "z"}[x.random.IntN(4)]
+	want := slices.DeleteFunc(slices.Clone(x.keys), func(k string) bool { return !strings.HasPrefix(k, prefix) })
+	o := ListOptions{}
+	if len(want) > 0 && x.random.IntN(3) == 0 {
+		o.Limit = 1 + x.random.IntN(len(want))
+		want = want[:o.Limit]
+	}
+	l := NewListing([]byte(prefix), o)
+	l.PieceBytes = wire.StreamPieceMin + x.random.Uint32N(300)
+	var got []string
+	plans := 0 // since an item came, or a pause
+	for steps := 0; o.Limit == 0 || len(got) < o.Limit; steps++ {
+		if steps > 20000 {
+			return x, fmt.Sprintf("no end, after %d items", len(got))
+		}
+		epoch := l.Epoch()
+		item, step, err := l.Next()
+		if err != nil {
+			return x, err.Error()
+		}
+		x.grants(l.Used())
+		x.drop(l.Dropped())
+		if step == ListHas {
+			got = append(got, string(bytes.Clone(item.Key)))
+			plans = 0
+		}
+		if step == ListEnd {
+			break
+		}
+		switch step {
+		case ListPlan:
+			if plans++; l.Epoch() == epoch && plans > hastyMax+5 {
+				return x, fmt.Sprintf("plan %d without a pause and without an item", plans)
+			}
+			x.kept += len(x.open)
+			x.plan(l)
+		case ListPause:
+			plans = 0
+		case ListWait:
+			if !slices.ContainsFunc(x.open, func(v *serving) bool { return v.stream == l.Awaited() }) && l.Awaited().waits() {
+				return x, "a stream is awaited that is not open"
+			}
+			x.serve()
+		}
+		for range x.random.IntN(3) {
+			x.serve()
+		}
+		if x.most = max(x.most, l.streams()); x.most > 2*streamsSpare {
+			return x, fmt.Sprintf("%d streams", x.most)
+		}
+	}
+	if !slices.Equal(got, want) {
+		return x, fmt.Sprintf("got %v, want %v", got, want)
+	}
+	return x, ""
+}
+
 // A listing has each key once, in order, in whatever order its pieces come, however
 // short they are, while slots change their groups, all at once or one by one, and while
 // leaders and connections are lost in the middle of streams. One would doubt it: what was
@@ -215,75 +287,13 @@ func (x *listed) drop(streams []*Stream) {
 // attempts that are over come all the same. Nor may it plan again and again without a
 // pause, or throw away streams whose slots have stayed.
 func TestListingMergesWhatComes(t *testing.T) {
-	lost, ended, kept, most := 0, 0, 0, 0
+	var lost, ended, kept, most int
 	for seed := range uint64(600) {
-		x := &listed{t: t, random: rand.New(rand.NewPCG(seed, 5)), owners: &Routes{Epoch: 7, Level: movesLevel - uint32(seed%2)}, moves: 3, calm: 20}
-		keys := 200
-		if seed%4 == 0 { // at level 4
-			x.moves, x.calm, keys = 200, 3, 600
+		x, wrong := play(t, seed)
+		if wrong != "" {
+			t.Fatalf("seed %d: %s", seed, wrong)
 		}
-		x.move()
-		x.routes = x.owners
-		for i := range x.random.IntN(keys) {
-			x.keys = append(x.keys, fmt.Sprintf("%c/%03d", 'a'+i%3, i))
-		}
-		slices.Sort(x.keys)
-		prefix := []string{"", "a/", "b/0", "z"}[x.random.IntN(4)]
-		want := slices.DeleteFunc(slices.Clone(x.keys), func(k string) bool { return !strings.HasPrefix(k, prefix) })
-		o := ListOptions{}
-		if len(want) > 0 && x.random.IntN(3) == 0 {
-			o.Limit = 1 + x.random.IntN(len(want))
-			want = want[:o.Limit]
-		}
-		l := NewListing([]byte(prefix), o)
-		l.PieceBytes = wire.StreamPieceMin + x.random.Uint32N(300)
-		var got []string
-		plans := 0 // since an item came, or a pause
-		for steps := 0; o.Limit == 0 || len(got) < o.Limit; steps++ {
-			if steps > 20000 {
-				t.Fatalf("seed %d: no end, after %d items", seed, len(got))
-			}
-			epoch := l.Epoch()
-			item, step, err := l.Next()
-			if err != nil {
-				t.Fatalf("seed %d: %v", seed, err)
-			}
-			x.grants(l.Used())
-			dropped := l.Dropped()
-			x.drop(dropped)
-			if step == ListHas {
-				got = append(got, string(bytes.Clone(item.Key)))
-				plans = 0
-			}
-			if step == ListEnd {
-				break
-			}
-			switch step {
-			case ListPlan:
-				if plans++; l.Epoch() == epoch && plans > hastyMax+5 {
-					t.Fatalf("seed %d: plan %d without a pause and without an item", seed, plans)
-				}
-				kept += len(x.open)
-				x.plan(l)
-			case ListPause:
-				plans = 0
-			case ListWait:
-				if !slices.ContainsFunc(x.open, func(v *serving) bool { return v.stream == l.Awaited() }) && l.Awaited().waits() {
-					t.Fatalf("seed %d: a stream is awaited that is not open", seed)
-				}
-				x.serve()
-			}
-			for range x.random.IntN(3) {
-				x.serve()
-			}
-			if most = max(most, l.streams()); most > 2*streamsSpare {
-				t.Fatalf("seed %d: %d streams", seed, most)
-			}
-		}
-		if !slices.Equal(got, want) {
-			t.Fatalf("seed %d: got %v, want %v", seed, got, want)
-		}
-		lost, ended = lost+x.lost, ended+x.ended
+		lost, ended, kept, most = lost+x.lost, ended+x.ended, kept+x.kept, max(most, x.most)
 	}
 	if lost < 600 || ended < 600 || kept < 600 || most <= streamsSpare {
 		t.Errorf("%d attempts were lost, %d streams ended for slots that had moved, %d went on, %d were open at most: too few to show anything", lost, ended, kept, most)

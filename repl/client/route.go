@@ -55,6 +55,7 @@ func (k *Core) routeToGroup(now time.Duration, c *Call) {
 	c.asked = k.table.groupOf(c)
 	g, ok := k.table.groups[c.asked]
 	if !ok && c.Target == ToGroup {
+		k.table.want(now, &k.peers) // it may be a new one
 		k.todo.finish(c, &wire.Error{Code: wire.CodeMoved, Object: "group " + c.Group.String(), Epoch: k.table.epoch,
 			Text: "owns no slots", State: fmt.Sprintf("by the table of epoch %d", k.table.epoch), Next: "list again"})
 		return

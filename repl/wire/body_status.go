@@ -43,6 +43,7 @@ type StatusNode struct {
 	Start       uint64
 	LastHeardMs uint64 // ago; 0 for the node itself, and for one that was never heard
 	Level       uint32 // of commands: the newest that it has announced to understand
+	Weight      uint32 // how large a part of the data it should hold, compared with the others
 }
 
 // StatusGroup is a group as the answering node knows it.
@@ -141,7 +142,10 @@ func problem(f *fields, p *Problem) {
 }
 
 func statusNode(f *fields, n *StatusNode) {
-	f.atLeast(10, func() {
+	if f.reading {
+		n.Weight = shardmap.WeightDefault // an older build knows no other
+	}
+	f.grown(10, func() {
 		number(f, "id", &n.ID)
 		f.text("name", &n.Name)
 		f.text("addr", &n.Addr)
@@ -152,6 +156,8 @@ func statusNode(f *fields, n *StatusNode) {
 		number(f, "start", &n.Start)
 		number(f, "last_heard_ms", &n.LastHeardMs)
 		number(f, "level", &n.Level)
+	}, 1, func() {
+		number(f, "weight", &n.Weight)
 	})
 }
 

@@ -177,7 +177,7 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeStatusAnswer: &wire.StatusAnswer{Cluster: "prod", ClusterID: 0xc1c2c3c4c5c6c7c8, Self: n1, Epoch: 17,
 		Problems: []wire.Problem{{What: "node n2 is dead", Remedy: "start it again"}},
 		Nodes: []wire.StatusNode{{ID: n1, Name: "n1", Addr: "10.0.0.1:4166", Role: shardmap.NodeServer, Status: wire.NodeAlive,
-			Version: "0.1.0", Labels: []shardmap.Label{{Key: "dc", Value: "east"}}, Start: 5, Level: 2}},
+			Version: "0.1.0", Labels: []shardmap.Label{{Key: "dc", Value: "east"}}, Start: 5, Level: 2, Weight: 100}},
 		Groups: []wire.StatusGroup{{ID: 1, Incarnation: 2, Leader: n1, Term: 7, Commit: raft.LogID{Term: 7, Index: 10432},
 			Applied: 10432, Slots: 4096, Replicas: []wire.StatusReplica{{ID: 1, Node: n1, Role: shardmap.ReplicaVoter, Match: 10432, State: wire.ReplicaLeads}}}},
 		CPUMicros: 81_000, RSS: 31 << 20,

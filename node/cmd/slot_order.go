@@ -1,0 +1,124 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"muster/raft"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+func slotOrderCommand(con *console, kind shardmap.JobKind) *cli.Command {
+	name, usage, args, text := "move", "move a slot, or a run of them, to a group", "SLOT|FROM-TO GROUP",
+		`Keys, their versions, and what makes retries safe go along. Clients notice nothing but, for a
+moment, slower answers.`
+	if kind == shardmap.JobAssign {
+		name, usage, args, text = "assign", "give slots without keys to a group", "FROM-TO GROUP",
+			`Refused where there is a key in one of them; "muster slot move" moves slots with what is in
+them.`
+	}
+	return verb(cli.Command{
+		Name: name, Usage: usage, ArgsUsage: args,
+		Description: text + `
+Begins a job at once and waits for it, with its progress on standard error; "muster job"
+pauses or cancels it. The settings slot-rate and slot-parallel bound it. GROUP is a group's
+number; "muster group create" makes one.
+
+With -o json the job as it ended: ` + jobForm,
+		Flags: []cli.Flag{noWaitFlag(),
+			// Nothing is asked here; a script may give it to all that it orders.
+			&cli.BoolFlag{Name: "yes", Hidden: true}},
+		Action: con.action(slotOrder(kind)),
+	})
+}
+
+// slotOrder makes the command that begins a job which moves slots to a group.
+func slotOrder(kind shardmap.JobKind) func(*console, *cli.Context) error {
+	return func(con *console, c *cli.Context) error {
+		if err := wantArgs(c, 2, 2); err != nil {
+			return err
+		}
+		slots, err := slotsNamed(c.Command.HelpName, c.Args().First())
+		if err != nil {
+			return err
+		}
+		group, err := groupNamed(c.Command.HelpName, c.Args().Get(1))
+		if err != nil {
+			return err
+		}
+		s, err := con.orderly(c)
+		if err != nil {
+			return err
+		}
+		defer s.close()
+		t, err := s.table(c.Context)
+		if err != nil {
+			return err
+		}
+		o, err := slotsTo(c.Command.Name, kind, t, []shardmap.SlotTarget{{SlotRange: slots, To: group}})
+		if err != nil {
+			return err
+		}
+		o.what += fmt.Sprintf(" %s to group %d", slotsText(slots), group)
+		if kind == shardmap.JobAssign {
+			if err := s.wantEmpty(c.Context, &o, t, slots, group); err != nil {
+				return err
+			}
+		}
+		a, err := s.give(c.Context, &o, 0)
+		if err != nil {
+			return err
+		}
+		return s.finish(s.attend(c.Context, a))
+	}
+}
+
+// slotsTo makes the order of a job that moves slots.
+func slotsTo(verb string, kind shardmap.JobKind, t *shardmap.Table, targets []shardmap.SlotTarget) (order, error) {
+	command, err := shardmap.AppendNewJob(nil, &shardmap.NewJob{Kind: kind, Targets: targets})
+	since := t.Index
+	return order{what: verb, command: command, made: func(j *shardmap.Job) bool {
+		if j.ID <= since || j.Kind != kind {
+			return false
+		}
+		// What a finished one moved is forgotten. No two unfinished ones move the same slot.
+		to, ok := j.Target(targets[0].SlotRange.From)
+		return j.State.Finished() || ok && to.To == targets[0].To
+	}}, err
+}
+
+// wantEmpty refuses an assignment of slots with something in them. The groups look again
+// when they hand a slot over; but then others of the run may have gone before.
+func (s *orderly) wantEmpty(ctx context.Context, o *order, t *shardmap.Table, slots shardmap.SlotRange, group raft.GroupID) error {
+	if _, ok := t.Group(group); !ok || group == 0 {
+		return nil // refused for that
+	}
+	views, _ := s.slotViews(ctx, t, slots)
+	if e := filledSlots(t, views, slots, group); e != nil {
+		return fmt.Errorf("%s: %w", o.what, e)
+	}
+	return nil
+}
+
+// filledSlots is the refusal of an assignment of slots of which some have something in them;
+// nil if none has, as far as is known.
+func filledSlots(t *shardmap.Table, views *slotViews, slots shardmap.SlotRange, group raft.GroupID) *wire.Error {
+	var filled []*shardmap.SlotView
+	for at := slots.From; at <= slots.To; at++ {
+		if v := views.of[at]; v != nil && v.Bytes+v.Keys > 0 && t.Slots[at] != group {
+			filled = append(filled, v)
+		}
+	}
+	if len(filled) == 0 {
+		return nil
+	}
+	more := ""
+	if n := len(filled) - 1; n > 0 {
+		more = fmt.Sprintf(", and %d more have some", n)
+	}
+	return &wire.Error{Code: wire.CodeConflict, Object: "slot " + number(filled[0].Slot), Text: "refused, nothing was changed",
+		State: fmt.Sprintf("it has %d keys%s", filled[0].Keys, more), Next: fmt.Sprintf("move slots with what is in them: muster slot move %s %d", slotsShort(slots), group)}
+}

@@ -1,0 +1,97 @@
+package cmd
+
+import (
+	"encoding/json"
+	"reflect"
+	"testing"
+
+	"muster/raft"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// slotTable is a table of two groups with half of the slots each, of which some move to a
+// third.
+func slotTable(moves ...shardmap.Move) *shardmap.Table {
+	t := tableOf(20, "n1")
+	t.Groups = []shardmap.TableGroup{{ID: 1}, {ID: 2}, {ID: 3}}
+	for s := range t.Slots {
+		t.Slots[s] = raft.GroupID(1 + s/(shardmap.Slots/2))
+	}
+	t.Moves = moves
+	return t
+}
+
+// everySlot are views of all slots, each with so many keys and bytes, from its owner.
+func everySlot(keys, bytes uint64) *slotViews {
+	v := new(slotViews)
+	for s := range v.of {
+		v.note(&shardmap.SlotView{Slot: shardmap.Slot(s), Holding: shardmap.HoldsOwned, Keys: keys, Bytes: bytes})
+	}
+	return v
+}
+
+// A row is a run of slots that have one owner and, where they move, one target. One whose
+// move is over, though not closed, is stable. What nobody has told is left out, and not
+// taken for nothing.
+func TestSlotRows(t *testing.T) {
+	table := slotTable(
+		shardmap.Move{SlotRange: shardmap.SlotRange{From: 10, To: 11}, Number: 9, From: 1, To: 3, State: shardmap.MoveOpen},
+		shardmap.Move{SlotRange: shardmap.SlotRange{From: 12, To: 12}, Number: 9, From: 1, To: 2, State: shardmap.MoveOpen},
+		shardmap.Move{SlotRange: shardmap.SlotRange{From: 3000, To: 3000}, Number: 8, From: 1, To: 2, State: shardmap.MoveTaken})
+	views := everySlot(2, 30)
+	views.of[4095] = nil
+	got, err := json.Marshal(slotRows(table, views))
+	want := `[{"from":0,"to":9,"group":1,"state":"stable","keys":20,"bytes":300},` +
+		`{"from":10,"to":11,"group":1,"state":"moving","target":3,"keys":4,"bytes":60},` +
+		`{"from":12,"to":12,"group":1,"state":"moving","target":2,"keys":2,"bytes":30},` +
+		`{"from":13,"to":2047,"group":1,"state":"stable","keys":4070,"bytes":61050},` +
+		`{"from":2048,"to":4094,"group":2,"state":"stable","keys":4094,"bytes":61410},` +
+		`{"from":4095,"to":4095,"group":2,"state":"stable"}]`
+	if err != nil || string(got) != want {
+		t.Errorf("got  %s, %v\nwant %s", got, err, want)
+	}
+}
+
+// A slot that moves is told of by two groups: whoever serves it knows what is in it. Both
+// are asked, and each for no slot twice.
+func TestSlotViewsOfTwoGroups(t *testing.T) {
+	table := slotTable(shardmap.Move{SlotRange: shardmap.SlotRange{From: 10, To: 11}, From: 1, To: 2, State: shardmap.MoveOpen})
+	groups, slots := askedOf(table, []shardmap.SlotRange{{From: 9, To: 12}})
+	want := map[raft.GroupID][]shardmap.Slot{1: {9, 10, 11, 12}, 2: {10, 11}}
+	if !reflect.DeepEqual(groups, []raft.GroupID{1, 2}) || !reflect.DeepEqual(slots, want) {
+		t.Errorf("got %v, %v; want %v", groups, slots, want)
+	}
+	owned := shardmap.SlotView{Slot: 10, Holding: shardmap.HoldsOwned, Keys: 5}
+	sealed := shardmap.SlotView{Slot: 10, Holding: shardmap.HoldsSealed, Keys: 4}
+	for _, told := range [][]shardmap.SlotView{{owned, sealed}, {sealed, owned}, {owned, {Slot: 10}}, {{Slot: 10}, owned}} {
+		v := new(slotViews)
+		for i := range told {
+			v.note(&told[i])
+		}
+		if got := v.of[10]; got == nil || got.Keys != 5 {
+			t.Errorf("%+v: got %+v", told, got)
+		}
+	}
+}
+
+// An assignment is refused before anything is changed if there is something in one of the
+// slots, which is named, with what to do instead. What is in a slot that the group has
+// already does not count.
+func TestFilledSlots(t *testing.T) {
+	table, views := slotTable(), everySlot(0, 0)
+	run := shardmap.SlotRange{From: 2040, To: 2050}
+	if e := filledSlots(table, views, run, 3); e != nil {
+		t.Errorf("all are empty, and it is refused: %v", e)
+	}
+	views.of[2049] = &shardmap.SlotView{Slot: 2049, Holding: shardmap.HoldsOwned, Keys: 7, Bytes: 90}
+	if e := filledSlots(table, views, run, 2); e != nil {
+		t.Errorf("slot 2049 stays, and it is refused: %v", e)
+	}
+	views.of[2050] = &shardmap.SlotView{Slot: 2050, Holding: shardmap.HoldsSealed, Keys: 1, Bytes: 9}
+	e := filledSlots(table, views, run, 3)
+	want := "conflict: slot 2049: refused, nothing was changed (it has 7 keys, and 1 more have some); move slots with what is in them: muster slot move 2040-2050 3"
+	if e == nil || e.Error() != want || exitStatus(e.Code.ExitStatus()) != exitConflict || e.Code != wire.CodeConflict {
+		t.Errorf("got  %v\nwant %s", e, want)
+	}
+}

@@ -1,0 +1,86 @@
+package cmd
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"muster/raft"
+	"muster/shardmap"
+)
+
+// viewsAtOnce bounds the groups whose leaders are asked at a time.
+const viewsAtOnce = 16
+
+// slotViews are what groups say of slots, by slot.
+type slotViews struct {
+	of [shardmap.Slots]*shardmap.SlotView // nil: nobody said that it has the slot
+}
+
+// note takes what a group says of a slot. Of two that have it, the one that serves it knows
+// what is in it.
+func (v *slotViews) note(view *shardmap.SlotView) {
+	old := v.of[view.Slot]
+	if view.Holding == shardmap.HoldsNothing || old != nil && old.Holding == shardmap.HoldsOwned {
+		return
+	}
+	v.of[view.Slot] = view
+}
+
+// askedOf is which slots each group is asked for: those of runs that are its by the table,
+// and those that are on their way to it.
+func askedOf(t *shardmap.Table, runs []shardmap.SlotRange) (groups []raft.GroupID, slots map[raft.GroupID][]shardmap.Slot) {
+	slots = map[raft.GroupID][]shardmap.Slot{}
+	for _, r := range runs {
+		for s := r.From; s <= r.To; s++ {
+			if g := t.Slots[s]; g != 0 {
+				slots[g] = append(slots[g], s)
+			}
+			if m, ok := t.MoveOf(s); ok {
+				slots[m.To] = append(slots[m.To], s)
+			}
+		}
+	}
+	for g := range slots {
+		groups = append(groups, g)
+		slices.Sort(slots[g])
+		slots[g] = slices.Compact(slots[g])
+	}
+	slices.Sort(groups)
+	return groups, slots
+}
+
+// slotViews asks the leaders of groups what they have of slots, within the timeout. It says
+// so of a group that does not answer, and returns how many those are.
+func (s *errand) slotViews(ctx context.Context, t *shardmap.Table, runs ...shardmap.SlotRange) (v *slotViews, silent int) {
+	v = new(slotViews)
+	groups, slots := askedOf(t, runs)
+	var mu sync.Mutex // guards v and silent
+	var done sync.WaitGroup
+	room := make(chan struct{}, viewsAtOnce)
+	for _, g := range groups {
+		room <- struct{}{}
+		done.Go(func() {
+			defer func() { <-room }()
+			var views []shardmap.SlotView
+			err := s.with(ctx, func(ctx context.Context) (err error) {
+				views, err = s.client.SlotViews(ctx, g, slots[g])
+				return err
+			})
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				silent++
+				s.warnf("how much is in the slots of group %d is not known: %s", g, oneLine(err))
+			}
+			for i := range views {
+				v.note(&views[i])
+			}
+		})
+	}
+	done.Wait()
+	return v, silent
+}
+
+// allSlots is the run of all of them.
+var allSlots = shardmap.SlotRange{From: 0, To: shardmap.Slots - 1}

@@ -1,0 +1,44 @@
+package client
+
+import (
+	"context"
+	"fmt"
+
+	"muster/raft"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// SlotViews returns what a group has of some slots, which are in order and each there once,
+// as its leader says it. Of more than [wire.SlotViewMax] slots it is not of one moment.
+func (c *Client) SlotViews(ctx context.Context, group raft.GroupID, slots []shardmap.Slot) ([]shardmap.SlotView, error) {
+	var views []shardmap.SlotView
+	for len(slots) > 0 {
+		some := slots[:min(len(slots), wire.SlotViewMax)]
+		slots = slots[len(some):]
+		a := new(wire.SlotViewAnswer)
+		if err := c.ofGroup(ctx, wire.TypeSlotView, group, &wire.SlotView{Group: group, Slots: shardmap.SlotRanges(some)}, a); err != nil {
+			return nil, fmt.Errorf("slots of group %s: %w", group, err)
+		}
+		if len(a.Rows) != len(some) {
+			return nil, fmt.Errorf("slots of group %s: %d were asked for, and %d answered", group, len(some), len(a.Rows))
+		}
+		views = append(views, a.Rows...)
+	}
+	return views, nil
+}
+
+// ofGroup asks the leader of a group something that changes nothing.
+func (c *Client) ofGroup(ctx context.Context, kind wire.Type, group raft.GroupID, ask, into wire.Body) error {
+	x := newCall(kind)
+	defer x.release()
+	x.Target, x.Group, x.Deadline = ToGroup, group, c.deadlineOf(ctx)
+	x.body = ask.Append(x.body[:0])
+	if err := c.do(ctx, x); err != nil {
+		return err
+	}
+	if err := into.Read(x.answer); err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	return nil
+}
