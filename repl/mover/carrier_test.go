@@ -2,6 +2,7 @@ package mover
 
 import (
 	"flag"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -49,6 +50,10 @@ func TestCarryWorlds(t *testing.T) {
 		}
 	}
 }
+
+// moveEndsWithin is how long a move takes at most once all is well again: what was lost
+// late counts as under way, a group may have just begun to rest, and who helps waits.
+const moveEndsWithin = 30 * time.Second
 
 // playMoves has everything happen to a world, and then wants it to come to an end.
 func playMoves(w *carryWorld) {
@@ -110,7 +115,8 @@ func playMoves(w *carryWorld) {
 			w.state(j.ID, shardmap.JobRunning)
 		}
 	}
-	w.until("each move has ended, and nothing is left to do", 2*time.Minute, w.over)
+	w.until("each move has ended", moveEndsWithin, func() bool { return w.ended() })
+	w.until("nothing is left to do", 2*sweepPause, w.over)
 	w.run(13 * time.Second) // what is late comes after all
 	w.until("the last late steps have come to nothing", 2*sweepPause, w.over)
 	w.whole()
@@ -217,6 +223,49 @@ func TestLargeSlotMovesBesideSmallOnes(t *testing.T) {
 	}
 }
 
+// A slot takes, on its way, the memory that it takes at its target and little more, also
+// while it is written to.
+func TestLargeSlotTakesLittleMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it moves 96 MiB")
+	}
+	const most, size = 64 << 20, 96 << 20
+	w := calmCarryWorld(t, 20)
+	large := w.fill(w.groups[1], 1, size>>20, 1<<20)
+	hot := w.keys[0]
+	for key := range w.truth {
+		if shardmap.SlotOf([]byte(key)) == large[0] && string(key) < string(hot) {
+			hot = []byte(key)
+		}
+	}
+	w.keys = [][]byte{hot}
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before, more := heap(), int64(0)
+	id := w.order(shardmap.JobMove, 2, large...)
+	for {
+		w.run(15 * time.Millisecond)
+		if w.groups[2].m.Owns(large[0]) {
+			break // the source still has it, and then drops it
+		}
+		held := min(int64(w.bytes), size)
+		more = max(more, heap()-before-held)
+		if j, _ := w.table.Job(id); j.State.Finished() {
+			t.Fatalf("the job ended as %+v", j)
+		}
+	}
+	t.Logf("at most %d MiB more than what the target has", more>>20)
+	if more > most {
+		t.Errorf("%d bytes more than what the target has, at most %d", more, most)
+	}
+	w.quiet = true
+	w.until("nothing is left to do", 10*time.Second, w.over)
+}
+
 // With slot-rate a node sends no more than that.
 func TestSlotRate(t *testing.T) {
 	w := calmCarryWorld(t, 20)
@@ -253,6 +302,11 @@ func TestTargetThatDoesNotAnswer(t *testing.T) {
 	}
 	if n := w.groups[1].m.Sealed(); n > 0 {
 		t.Errorf("%d slots are sealed for a group that does not answer", n)
+	}
+	w.run(6 * time.Second)
+	stuck := w.groups[1].leader.carrier.Stuck(w.now, 5*time.Second)
+	if len(stuck) == 0 || len(stuck) > 60 || stuck[0].To != 2 || stuck[0].Why == "" {
+		t.Errorf("stuck are %+v", stuck)
 	}
 	w.until("the group has a leader and the slots", 2*time.Minute, w.over)
 	w.whole()

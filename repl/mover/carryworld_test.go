@@ -588,15 +588,15 @@ func (w *carryWorld) state(id uint64, s shardmap.JobState) {
 	}
 }
 
+// ended reports whether all moves are closed, and all jobs over.
+func (w *carryWorld) ended() bool {
+	return len(w.table.Moves) == 0 && !slices.ContainsFunc(w.table.Jobs, func(j shardmap.Job) bool { return j.Kind.AboutSlots() && !j.State.Finished() })
+}
+
 // over reports whether no slot job is left, and no carrier has anything to do.
 func (w *carryWorld) over() bool {
-	if len(w.table.Moves) > 0 || len(w.asks) > 0 {
+	if !w.ended() || len(w.asks) > 0 {
 		return false
-	}
-	for i := range w.table.Jobs {
-		if j := &w.table.Jobs[i]; j.Kind.AboutSlots() && !j.State.Finished() {
-			return false
-		}
 	}
 	for _, n := range w.nodes {
 		if !n.up || len(n.carrier.order) > 0 {
