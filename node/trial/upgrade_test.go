@@ -20,6 +20,8 @@ import (
 	"github.com/anishathalye/porcupine"
 
 	"muster/repl/client"
+	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 // upgradeFrom is the commit whose binary is upgraded from: the last one that changed
@@ -29,7 +31,7 @@ const upgradeFrom = "14f21b2ed4183f278b504ebcacc215ba6710d14f"
 
 // levelFrom is the last commit of the level below this build's: a cluster of it rises to
 // this level with the last node that is upgraded.
-const levelFrom = "a49e557ed41e32c0af1d56c93a6a3682fec9369d"
+const levelFrom = "b5c184d54b5e1ec020a7afed245daff8dccdd08e"
 
 // olderBinary builds the binary of a commit, once for all runs of the tests. Without
 // the repository or that commit the test is skipped.
@@ -331,6 +333,7 @@ func TestRollingUpgrade(t *testing.T) {
 		c.start(i)
 		c.healthy()
 		l.advances(fmt.Sprintf("clients work with %d nodes replaced", i+1), more)
+		l.refusesOrders(is, i+1)
 		if i > 0 {
 			continue
 		}
@@ -363,6 +366,44 @@ func TestRollingUpgrade(t *testing.T) {
 	t.Logf("from commit %.10s, level %d to %d; operations: %v", levelFrom, was, is, l.ops)
 }
 
+// refusesOrders orders what came with a level, in a cluster of which only the first nodes
+// understand it. An older leader does not know the order, and says so; a newer one
+// names the nodes that hold the cluster back.
+func (l *upgradeLoad) refusesOrders(level uint32, newer int) {
+	c := l.c
+	c.t.Helper()
+	if newer == len(c.nodes) {
+		return
+	}
+	create, err := shardmap.AppendGroupCreate(nil, &shardmap.GroupCreate{})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	move, err := shardmap.AppendNewJob(nil, &shardmap.NewJob{Kind: shardmap.JobMove, Targets: []shardmap.SlotTarget{{SlotRange: shardmap.SlotRange{From: 0, To: 9}, To: 1}}})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for what, order := range map[string][]byte{"group create": create, "job move": move} {
+		ctx, cancel := context.WithTimeout(context.Background(), upgradeWait)
+		_, err := c.client().Order(ctx, order, 0)
+		cancel()
+		var e *wire.Error
+		if !errors.As(err, &e) || e.Code != wire.CodeLevel {
+			c.t.Errorf("%s with %d nodes replaced: %v, want it refused for the level", what, newer, err)
+			continue
+		}
+		named := !strings.Contains(e.Next, "all nodes")
+		for i := range c.nodes {
+			if strings.Contains(e.Next, fmt.Sprintf("n%d", i+1)) != (i >= newer) && named {
+				c.t.Errorf("%s with %d nodes replaced: %q names the wrong nodes", what, newer, e.Next)
+			}
+		}
+		if named && !strings.Contains(e.State, fmt.Sprintf("it needs level %d", level)) {
+			c.t.Errorf("%s with %d nodes replaced: %q", what, newer, e.State)
+		}
+	}
+}
+
 // check reads back what the keys of one writer each were set to.
 func (l *upgradeLoad) check(c teller) {
 	l.c.t.Helper()
@@ -389,19 +430,21 @@ func (c *cluster) level(i int) uint32 {
 // and one of a node that was killed, with states in snapshots and entries after them.
 // What is written anew is of this build's formats, and read again.
 func TestOlderDirectoryIsRead(t *testing.T) {
-	older := olderBinary(t, upgradeFrom)
+	oldest, older := olderBinary(t, upgradeFrom), olderBinary(t, levelFrom)
 	for _, how := range []struct {
-		name string
-		end  func(c *cluster)
+		name  string
+		older string
+		end   func(c *cluster)
 	}{
-		{"closed", func(c *cluster) { c.stop(0) }},
-		{"killed", func(c *cluster) { c.kill(0) }},
+		{"closed", oldest, func(c *cluster) { c.stop(0) }},
+		{"killed", oldest, func(c *cluster) { c.kill(0) }},
+		{"of the level below, killed", older, func(c *cluster) { c.kill(0) }},
 	} {
 		t.Run(how.name, func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t, 1, "--groups", "2")
 			p := c.nodes[0]
-			p.binary = older
+			p.binary = how.older
 			c.start(0)
 			c.healthy()
 			l := newUpgradeLoad(c)
