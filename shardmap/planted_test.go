@@ -18,6 +18,9 @@ func TestRandomTableFindsPlantedBugs(t *testing.T) {
 		"a finished job changes",
 		"newest format below its level",
 		"level of the newest member",
+		"move recorded twice",
+		"move number used twice",
+		"group removed while it moves",
 	} {
 		SetBug(name)
 		var err error

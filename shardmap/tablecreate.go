@@ -167,12 +167,16 @@ func (c *GroupRemove) apply(t *Table, id raft.LogID) (*Table, error) {
 		runs := SlotRanges(owned)
 		return t, refused(fmt.Sprintf("move them first: muster slot move %s GROUP", runs[0]), "it owns %d slots: %s", len(owned), describeList(runs))
 	}
-	for _, m := range t.Moves {
-		if (m.From == c.Group || m.To == c.Group) && !bug("group removed while it moves") {
+	moves, jobs := t.Moves, jobList(t.Jobs)
+	if bug("group removed while it moves") {
+		moves, jobs = nil, nil
+	}
+	for _, m := range moves {
+		if m.From == c.Group || m.To == c.Group {
 			return t, refused(fmt.Sprintf("wait until it has ended: muster job wait %d", m.Job), "slots %s are on their way from %s to %s", m.SlotRange, m.From, m.To)
 		}
 	}
-	if j := jobList(t.Jobs).unfinished(func(j *Job) bool { return j.aboutGroup(c.Group) }); j != nil {
+	if j := jobs.unfinished(func(j *Job) bool { return j.aboutGroup(c.Group) }); j != nil {
 		return t, refused(fmt.Sprintf("muster job wait %d, or muster job cancel %d", j.ID, j.ID), "job %d (%s) is %s", j.ID, j.Kind, j.standing())
 	}
 	at, _ := t.group(c.Group)

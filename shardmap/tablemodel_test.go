@@ -18,6 +18,9 @@ type tableModel struct {
 	groups   map[raft.GroupID]*modelGroup
 	settings map[string]string
 	jobs     map[uint64]*Job
+	slots    [Slots]raft.GroupID
+	epoch    uint64
+	moves    map[modelMove]*modelMoving // that are not closed
 }
 
 type modelNode struct {
@@ -27,6 +30,7 @@ type modelNode struct {
 	start            uint64
 	draining         bool
 	announced, given map[string]string
+	weight           uint32
 }
 
 type modelGroup struct {
@@ -50,9 +54,9 @@ const (
 // modelOf returns the model of a table that was just founded.
 func modelOf(t *Table) *tableModel {
 	m := &tableModel{level: t.Level, nodes: map[raft.NodeID]*modelNode{}, removed: map[raft.NodeID]bool{}, groups: map[raft.GroupID]*modelGroup{},
-		settings: map[string]string{}, jobs: map[uint64]*Job{}}
+		settings: map[string]string{}, jobs: map[uint64]*Job{}, slots: t.Slots, epoch: t.Epoch, moves: map[modelMove]*modelMoving{}}
 	for _, n := range t.Nodes {
-		m.nodes[n.ID] = &modelNode{name: n.Name, addr: n.Addr, role: n.Role, level: n.Level, start: n.Start, announced: labelMap(n.Labels), given: map[string]string{}}
+		m.nodes[n.ID] = &modelNode{name: n.Name, addr: n.Addr, role: n.Role, level: n.Level, start: n.Start, announced: labelMap(n.Labels), given: map[string]string{}, weight: 100}
 	}
 	for g := range t.EachGroup {
 		row := &modelGroup{incarnation: g.Incarnation, replicas: map[raft.ReplicaID]TableReplica{}, preferred: g.Preferred}
@@ -111,10 +115,12 @@ func (m *tableModel) jobsOf(is func(*Job) bool) (ids []uint64) {
 }
 
 func (m *tableModel) end(id uint64, s JobState, why string) {
-	m.jobs[id].State, m.jobs[id].Why = s, why
+	j := m.jobs[id]
+	j.State, j.Why = s, why
 	if s == JobDone {
-		m.jobs[id].Done = m.jobs[id].Total
+		j.Done, j.Bytes = j.Total, j.BytesTotal
 	}
+	j.Targets, j.Kept, j.Cancelled = nil, nil, false
 	var finished []uint64
 	for o, j := range m.jobs {
 		if j.State.Finished() && o != id {
@@ -193,7 +199,7 @@ func (m *tableModel) apply(index uint64, c tableCommand) modelOutcome {
 		}
 		j.Done, j.Total, j.Why = c.Done, c.Total, c.Why
 	default:
-		panic(fmt.Sprintf("the model knows no %T", c))
+		return m.applySlots(index, c)
 	}
 	return outcomeChanged
 }
@@ -226,7 +232,7 @@ func (m *tableModel) join(c *Join) modelOutcome {
 	if m.nodes[n.ID] != nil {
 		return m.announce(&Announce{Node: n.ID, Start: n.Start, Addr: n.Addr, Name: n.Name, Labels: n.Labels, Level: n.Level})
 	}
-	m.nodes[n.ID] = &modelNode{name: n.Name, addr: n.Addr, role: n.Role, level: n.Level, start: n.Start, announced: labelMap(n.Labels), given: map[string]string{}}
+	m.nodes[n.ID] = &modelNode{name: n.Name, addr: n.Addr, role: n.Role, level: n.Level, start: n.Start, announced: labelMap(n.Labels), given: map[string]string{}, weight: 100}
 	return outcomeChanged
 }
 
@@ -347,9 +353,10 @@ func (n *modelNode) labels() map[string]string {
 
 func (m *tableModel) begin(index uint64, c *NewJob) modelOutcome {
 	ofGroup := c.Kind == JobAdd || c.Kind == JobDel || c.Kind == JobPromote
-	ofAll := c.Kind == JobBalance || c.Kind == JobRepair
+	ofSlots := movesSlots(c.Kind)
+	ofAll := c.Kind == JobBalance || c.Kind == JobRepair || ofSlots
 	n, g := m.nodes[c.Node], m.groups[c.Group]
-	if !ofAll && n == nil || ofGroup && g == nil {
+	if !ofAll && n == nil || ofGroup && g == nil || ofSlots && m.level < slotsLevel {
 		return outcomeRefused
 	}
 	rivals := m.jobsOf(func(j *Job) bool {
@@ -358,6 +365,8 @@ func (m *tableModel) begin(index uint64, c *NewJob) modelOutcome {
 			return ofGroup && j.Group == c.Group
 		case JobBalance, JobRepair:
 			return j.Kind == c.Kind
+		case JobMove, JobAssign, JobRebalance:
+			return false // those of another one's slots don't begin
 		}
 		return !ofGroup && !ofAll && j.Node == c.Node
 	})
@@ -376,6 +385,10 @@ func (m *tableModel) begin(index uint64, c *NewJob) modelOutcome {
 		j.Node, j.Name = c.Node, n.name
 	}
 	switch c.Kind {
+	case JobMove, JobAssign, JobRebalance:
+		if !m.beginSlots(j, c.Targets) {
+			return outcomeRefused
+		}
 	case JobDrain, JobRemove:
 		if !m.spare(c.Node) {
 			return outcomeRefused
@@ -419,6 +432,11 @@ func (m *tableModel) state(c *SetJobState) modelOutcome {
 	if j == nil || j.State.Finished() {
 		return outcomeRefused
 	}
+	if movesSlots(j.Kind) {
+		if outcome, settled := m.slotJobState(j, c); settled {
+			return outcome
+		}
+	}
 	n, g := m.nodes[j.Node], m.groups[j.Group]
 	if c.State == JobCancelled {
 		switch {
@@ -459,13 +477,19 @@ func (m *tableModel) differs(t *Table) error {
 		if want == nil {
 			return fmt.Errorf("node %s is on the list", n.ID)
 		}
-		got := modelNode{n.Name, n.Addr, n.Role, n.Level, n.Start, n.Draining, labelMap(n.Announced), labelMap(n.Given)}
+		got := modelNode{n.Name, n.Addr, n.Role, n.Level, n.Start, n.Draining, labelMap(n.Announced), labelMap(n.Given), n.Weight}
 		if fmt.Sprint(got) != fmt.Sprint(*want) || !maps.Equal(labelMap(n.Labels), want.labels()) {
 			return fmt.Errorf("node %s is %+v with labels %v; want %+v with %v", n.ID, got, n.Labels, *want, want.labels())
 		}
 	}
+	if n := len(t.Groups) + 1; n != len(m.groups) {
+		return fmt.Errorf("%d groups, want %d", n, len(m.groups))
+	}
 	for g := range t.EachGroup {
 		want := m.groups[g.ID]
+		if want == nil {
+			return fmt.Errorf("%s is there", g.ID)
+		}
 		got := modelGroup{g.Incarnation, g.Seen, g.Next, map[raft.ReplicaID]TableReplica{}, g.Preferred, g.ByHand, g.Pinned}
 		for _, r := range g.Replicas {
 			got.replicas[r.Replica] = r
@@ -489,5 +513,5 @@ func (m *tableModel) differs(t *Table) error {
 			return fmt.Errorf("setting %s is %q, want %q", s.Name, s.Value, m.settings[s.Name])
 		}
 	}
-	return nil
+	return m.slotsDiffer(t)
 }

@@ -293,7 +293,7 @@ func eachMove(t *Table, id raft.LogID, named []NumberedRange, change func(made d
 			stay = append(stay, now)
 		}
 	}
-	if !changed {
+	if !changed && made.Epoch == t.Epoch {
 		return t, nil
 	}
 	made.Moves = runs(stay)
