@@ -39,6 +39,15 @@ func TestDescribeTable(t *testing.T) {
 		`job balance`,
 		`job state 12 cancelled why "no longer wanted"`,
 		`job progress 12 done 2 of 3 why "g4 gets a replica on n7"`,
+		`job move slots 0-99 to g2, 4095-4095 to g1`,
+		`move begin job 20 slots 0-63, 4095-4095 to g2 if empty`,
+		`move record slots 0-63 of 21`,
+		`move cancel slots 0-63 of 21`,
+		`move close slots 0-63 of 21 taken, 7-7 of 22 not empty`,
+		`group create of the lowest free id`,
+		`group remove g9`,
+		`weight node 0000000000000061 50`,
+		`job bytes 20 done 3 of 64, 1048576 of 2097152 bytes why "slot 3 moves"`,
 	} {
 		lines = append(lines, struct {
 			payload []byte

@@ -6,8 +6,8 @@ import (
 	"muster/raft"
 )
 
-// tableExamples returns a command of each kind that came with level 3, for the table of
-// testTable.
+// tableExamples returns a command of each kind that came with level 3 and 4, for the table
+// of testTable.
 func tableExamples(t testing.TB) (all [][]byte) {
 	t.Helper()
 	add := func(b []byte, err error) {
@@ -32,5 +32,15 @@ func tableExamples(t testing.TB) (all [][]byte) {
 	add(AppendNewJob(nil, &NewJob{Kind: JobBalance}))
 	add(AppendJobState(nil, &SetJobState{12, JobCancelled, "no longer wanted"}))
 	add(AppendJobProgress(nil, &JobProgress{12, 2, 3, "g4 gets a replica on n7"}))
+	add(AppendNewJob(nil, &NewJob{Kind: JobMove, Targets: []SlotTarget{{SlotRange{0, 99}, 0, 2}, {SlotRange{4095, 4095}, 9, 1}}}))
+	add(AppendMoveBegin(nil, &MoveBegin{Job: 20, Slots: []SlotRange{{0, 63}, {4095, 4095}}, To: 2, Empty: true}))
+	numbered := []NumberedRange{{SlotRange{0, 63}, 21}}
+	add(AppendMoveRecord(nil, &MoveRecord{numbered}))
+	add(AppendMoveCancel(nil, &MoveCancel{numbered}))
+	add(AppendMoveClose(nil, &MoveClose{[]MoveEnd{{numbered[0], true, ClosedTaken}, {NumberedRange{SlotRange{7, 7}, 22}, false, ClosedNotEmpty}}}))
+	add(AppendGroupCreate(nil, &GroupCreate{}))
+	add(AppendGroupRemove(nil, &GroupRemove{9}))
+	add(AppendWeight(nil, &SetWeight{97, 50}))
+	add(AppendJobBytes(nil, &JobBytes{20, 3, 64, 1 << 20, 2 << 20, "slot 3 moves"}))
 	return all
 }

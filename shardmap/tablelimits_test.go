@@ -56,6 +56,32 @@ func TestTableRefusals(t *testing.T) {
 	alone := *table
 	alone.Groups = clone(table.Groups)
 	alone.Groups[0].Replicas = []TableReplica{{1, 97, ReplicaVoter}, {2, 98, ReplicaLearner}}
+	moving := movingTable(t)
+	cancelling := allowed(t, moving, first(AppendJobState(nil, &SetJobState{7, JobCancelled, ""})), nil)
+	paused := allowed(t, moving, first(AppendJobState(nil, &SetJobState{7, JobPaused, ""})), nil)
+	ended := allowed(t, table, first(AppendNewJob(nil, &NewJob{Kind: JobAssign, Targets: []SlotTarget{{SlotRange{0, 9}, 1, 2}}})), nil)
+	lone := *table
+	lone.Groups = clone(table.Groups[:1])
+	nobodys := *table
+	nobodys.Slots[5] = 0
+	gone := *moving // group 10 has all that it is to get, and group 1 gives nothing more
+	gone.Jobs, gone.Moves = nil, nil
+	manyGroups := *table
+	for id := range GroupsMax {
+		manyGroups.Groups = append(manyGroups.Groups, TableGroup{ID: raft.GroupID(100 + id)})
+	}
+	nowhere := *table
+	nowhere.Nodes = clone(table.Nodes)
+	for i := range nowhere.Nodes {
+		nowhere.Nodes[i].Draining = true
+	}
+	slotJob := func(k JobKind, targets ...SlotTarget) []byte {
+		return first(AppendNewJob(nil, &NewJob{Kind: k, Targets: targets}))
+	}
+	begin := func(m MoveBegin) []byte { return first(AppendMoveBegin(nil, &m)) }
+	state := func(id uint64, s JobState) []byte { return first(AppendJobState(nil, &SetJobState{id, s, ""})) }
+	create := func(g raft.GroupID) []byte { return first(AppendGroupCreate(nil, &GroupCreate{g})) }
+	remove := func(g raft.GroupID) []byte { return first(AppendGroupRemove(nil, &GroupRemove{g})) }
 	host := TableNode{ID: 7, Name: "n7", Addr: "h:7", Role: NodeServer, Level: Level}
 	join := func(change func(*TableNode)) []byte {
 		n := host
@@ -107,6 +133,46 @@ func TestTableRefusals(t *testing.T) {
 		{"a membership of another incarnation", table, first(AppendMembers(nil, &Members{Group: 1, Incarnation: 2, Seen: raft.LogID{Term: 1, Index: 9}, Next: 9, Replicas: []TableReplica{{1, 97, ReplicaVoter}}})), RefusedConflict, "incarnation", "again"},
 		{"nobody votes", table, first(AppendMembers(nil, &Members{Group: 1, Incarnation: 3, Seen: raft.LogID{Term: 1, Index: 9}, Next: 9, Replicas: []TableReplica{{1, 97, ReplicaLearner}}})), RefusedConflict, "no voter", "again"},
 		{"a node twice in a group", table, first(AppendMembers(nil, &Members{Group: 1, Incarnation: 3, Seen: raft.LogID{Term: 1, Index: 9}, Next: 9, Replicas: []TableReplica{{1, 97, ReplicaVoter}, {2, 97, ReplicaVoter}}})), RefusedRequest, "another one", "node list"},
+		{"a move below the level", &older, slotJob(JobMove, SlotTarget{SlotRange{0, 9}, 0, 2}), RefusedLevel, "it needs level 3, the cluster is at level 2", "start the newer muster on node n2"},
+		{"a move to a group that is none", table, slotJob(JobMove, SlotTarget{SlotRange{0, 9}, 0, 77}), RefusedAbsent, "it is no group of the cluster", "group list"},
+		{"a move to the meta group", table, slotJob(JobMove, SlotTarget{SlotRange{0, 9}, 0, 0}), RefusedRequest, "holds the cluster's table", "group list"},
+		{"a move of no slots", table, slotJob(JobMove), RefusedRequest, "names no slots", "muster slot move FROM-TO GROUP"},
+		{"a move of slots that are none", table, slotJob(JobMove, SlotTarget{SlotRange{9, 3}, 0, 2}), RefusedRequest, "9-3 is no run of slots; they are 0 to 4095", "slot move"},
+		{"a slot twice", table, slotJob(JobMove, SlotTarget{SlotRange{8, 9}, 0, 2}, SlotTarget{SlotRange{0, 8}, 0, 2}), RefusedRequest, "named twice", "once"},
+		{"slots that are there", table, slotJob(JobMove, SlotTarget{SlotRange{0, 9}, 0, 1}), RefusedConflict, "all of them are there already, so there is nothing to do", "slot list"},
+		{"a rebalance that changes nothing", table, slotJob(JobRebalance, SlotTarget{SlotRange{0, 9}, 1, 1}), RefusedConflict, "nothing to do", "slot list"},
+		{"a slot that moves", moving, slotJob(JobAssign, SlotTarget{SlotRange{9, 12}, 0, 2}), RefusedConflict, "it moves already: job 7 (move) is running", "muster job wait 7, or muster job cancel 7"},
+		{"a slot whose move is being cancelled", cancelling, slotJob(JobMove, SlotTarget{SlotRange{3, 3}, 0, 2}), RefusedConflict, "job 7 (move) is being cancelled", "muster job wait 7"},
+		{"a plan that is old", table, slotJob(JobRebalance, SlotTarget{SlotRange{0, 9}, 2, 3}), RefusedConflict, "it is of g1, and the plan has it of g2: the plan is old", "make a new one"},
+		{"a slot of nobody", &nobodys, slotJob(JobMove, SlotTarget{SlotRange{4, 6}, 0, 2}), RefusedConflict, "no group owns it", "slot list"},
+		{"a begin of no job", table, begin(MoveBegin{Job: 9, Slots: []SlotRange{{0, 0}}, To: 2}), RefusedAbsent, "none", "job list"},
+		{"a begin of a job about a node", busy, begin(MoveBegin{Job: 6, Slots: []SlotRange{{0, 0}}, To: 2}), RefusedConflict, "it is a drain, which moves no slots", "job show 6"},
+		{"a begin of a paused job", paused, begin(MoveBegin{Job: 7, Slots: []SlotRange{{5, 5}}, To: 10}), RefusedConflict, "it is paused", "job show 7"},
+		{"a begin of one that is being cancelled", cancelling, begin(MoveBegin{Job: 7, Slots: []SlotRange{{5, 5}}, To: 10}), RefusedConflict, "it is being cancelled", "job show 7"},
+		{"a begin of what must not be empty", moving, begin(MoveBegin{Job: 7, Slots: []SlotRange{{5, 5}}, To: 10, Empty: true}), RefusedRequest, "another kind of job", "job show 7"},
+		{"a begin of no slots", moving, begin(MoveBegin{Job: 7, To: 10}), RefusedRequest, "no runs, or none", "job show 7"},
+		{"a begin of another slot", moving, begin(MoveBegin{Job: 7, Slots: []SlotRange{{9, 10}}, To: 10}), RefusedConflict, "slot 10 is not to move to g10", "job show 7"},
+		{"a begin to another group", moving, begin(MoveBegin{Job: 7, Slots: []SlotRange{{5, 5}}, To: 2}), RefusedConflict, "slot 5 is not to move to g2", "job show 7"},
+		{"a begin of a slot that moves", moving, begin(MoveBegin{Job: 7, Slots: []SlotRange{{4, 5}}, To: 10}), RefusedConflict, "slot 4 moves already, begun by entry 8", "job show 7"},
+		{"the end of a job with slots on their way", moving, state(7, JobDone), RefusedConflict, "5 of its slots are on their way", "job wait 7"},
+		{"its failure", moving, state(7, JobFailed), RefusedConflict, "5 of its slots are on their way", "job wait 7"},
+		{"a pause of one that is being cancelled", cancelling, state(7, JobPaused), RefusedConflict, "it is being cancelled", "job wait 7"},
+		{"bytes of a job about a node", busy, first(AppendJobBytes(nil, &JobBytes{ID: 6})), RefusedRequest, "it is a drain, which moves no slots", "job show 6"},
+		{"a group that exists", table, create(3), RefusedConflict, "there is one of this id", "group create"},
+		{"a group of too high an id", table, create(GroupIDMax + 1), RefusedRequest, "they are 1 to 9999", "group create"},
+		{"a group too many", &manyGroups, create(99), RefusedConflict, "as many as may be", "group remove"},
+		{"a group on no server", &nowhere, create(99), RefusedConflict, "no server could hold its replicas", "node list"},
+		{"removal of the meta group", table, remove(0), RefusedRequest, "holds the cluster's table", "group list"},
+		{"removal of a group that is none", table, remove(77), RefusedAbsent, "no group", "group list"},
+		{"removal of the last group", &lone, remove(1), RefusedConflict, "the last data group", "group create"},
+		{"removal of a group with slots", table, remove(2), RefusedConflict, "it owns 455 slots: 456-910", "muster slot move 456-910 GROUP"},
+		{"removal of a group that gets slots", moving, remove(10), RefusedConflict, "slots 0-4 are on their way from g1 to g10", "job wait 7"},
+		{"removal of a group that is to get some", allowed(t, &gone, slotJob(JobMove, SlotTarget{SlotRange{0, 0}, 0, 10}), nil), remove(10), RefusedConflict, "job 9 (move) is running", "job wait 9"},
+		{"removal of a group that is to get a replica", allowed(t, &gone, first(AppendNewJob(nil, &NewJob{Kind: JobAdd, Node: 100, Group: 10})), nil), remove(10), RefusedConflict, "job 9 (add) is running", "job wait 9"},
+		{"the weight of a stranger", table, first(AppendWeight(nil, &SetWeight{5, 1})), RefusedAbsent, "no member", "node list"},
+		{"a weight out of limits", table, first(AppendWeight(nil, &SetWeight{97, WeightMax + 1})), RefusedRequest, "a weight of 1001; want 0 to 1000", "100"},
+		{"a run of moves that is none", moving, first(AppendMoveRecord(nil, &MoveRecord{[]NumberedRange{{SlotRange{3, 1}, 8}}})), RefusedRequest, "no run", "node list"},
+		{"an assigned slot that moves", ended, slotJob(JobMove, SlotTarget{SlotRange{9, 9}, 1, 3}), RefusedConflict, "job 6 (assign) is running", "job cancel 6"},
 	} {
 		made, r := tried(t, c.table, c.b, nil)
 		if r == nil || made != nil || r.Kind != c.kind || !strings.Contains(r.Found, c.found) || !strings.Contains(r.Next, c.next) || strings.Contains(r.Error(), "\n") {
@@ -245,6 +311,9 @@ func TestSettings(t *testing.T) {
 		{"move-rate", []string{"0", "1MiB", "10GiB", "1048576", "2048KiB"}, []string{"1", "1048575", "11GiB", "10737418241", "1MB", "-1", "9223372036854775807GiB", "MiB"},
 			func(t *Table) any { return t.MoveRate() }, []any{int64(0), int64(0), int64(1 << 20), int64(10 << 30), int64(1 << 20), int64(2 << 20)}},
 		{"move-parallel", []string{"1", "64"}, []string{"0", "65"}, func(t *Table) any { return t.MoveParallel() }, []any{4, 1, 64}},
+		{"slot-rate", []string{"0", "64KiB", "10GiB", "65536"}, []string{"1", "65535", "63KiB", "11GiB", "1MB", "-1"},
+			func(t *Table) any { return t.SlotRate() }, []any{int64(0), int64(0), int64(64 << 10), int64(10 << 30), int64(64 << 10)}},
+		{"slot-parallel", []string{"1", "4096"}, []string{"0", "4097", "x"}, func(t *Table) any { return t.SlotParallel() }, []any{512, 1, 4096}},
 		{"balance", []string{"off", "on"}, []string{"true", "ON", "0"}, func(t *Table) any { return t.Balance() }, []any{true, false, true}},
 	} {
 		if got := c.reads(table); got != c.values[0] {

@@ -1,7 +1,9 @@
 package shardmap
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"muster/raft"
@@ -332,6 +334,9 @@ func (l moveList) check(t *Table) error {
 	}
 	if n := l.slots(); n > MovesMax {
 		return fmt.Errorf("%d slots are on their way, the limit is %d", n, MovesMax)
+	}
+	if !slices.Equal(runs(l.each()), l) {
+		return errors.New("moves are not in runs as long as they can be")
 	}
 	var open [Slots]bool
 	for _, m := range l.each() {

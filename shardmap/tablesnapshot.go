@@ -452,6 +452,11 @@ func checkJobs(t *Table) error {
 		if err := t.Jobs[i].checkSlots(t); err != nil {
 			return err
 		}
+		for _, to := range t.Jobs[i].Targets {
+			if other, s := jobList(t.Jobs[:i]).moving(to.SlotRange); other != nil {
+				return fmt.Errorf("slot %d is moved by jobs %d and %d", s, other.ID, t.Jobs[i].ID)
+			}
+		}
 	}
 	if len(t.Removed) > RemovedMax {
 		return fmt.Errorf("%d removed nodes, the limit is %d", len(t.Removed), RemovedMax)

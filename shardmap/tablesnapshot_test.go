@@ -92,7 +92,7 @@ func TestTableSnapshotKnowsAllFields(t *testing.T) {
 // is no checksum here, what holds the bytes has one; so not every flip can be
 // found, but none may make a table that could not be.
 func TestTableLoadRefuses(t *testing.T) {
-	m := testTable(t)
+	m := movingMachine(t)
 	good := tableBytes(t, m)
 	for i := range good {
 		for bit := range 8 {
@@ -115,7 +115,7 @@ func TestTableLoadRefuses(t *testing.T) {
 	}
 	change := func(f func(*Table)) []byte {
 		table := *m.Table()
-		table.Nodes, table.Groups = clone(table.Nodes), clone(table.Groups)
+		table.Nodes, table.Groups, table.Jobs, table.Moves = clone(table.Nodes), clone(table.Groups), clone(table.Jobs), clone(table.Moves)
 		f(&table)
 		return table.appendSnapshot(nil)
 	}
@@ -147,6 +147,43 @@ func TestTableLoadRefuses(t *testing.T) {
 		{"a meta group of another number", change(func(t *Table) { t.Meta.ID = 1 }), ErrSnapshot},
 		{"a role that is not known", change(func(t *Table) { t.Groups[0].Replicas = []TableReplica{{1, 1, 9}} }), ErrLevel},
 		{"replicas out of order", change(func(t *Table) { t.Groups[0].Replicas = []TableReplica{{2, 1, 1}, {1, 2, 1}} }), ErrSnapshot},
+		{"a weight above the limit", change(func(t *Table) { t.Nodes[0].Weight = WeightMax + 1 }), ErrSnapshot},
+		{"a move of a group that is none", change(func(t *Table) { t.Moves[0].To = 77 }), ErrSnapshot},
+		{"a move of the meta group's", change(func(t *Table) { t.Moves[0].To = 0 }), ErrSnapshot},
+		{"a move to where it begins", change(func(t *Table) { t.Moves[0].To = t.Moves[0].From }), ErrSnapshot},
+		{"a move from a group that has not got the slot", change(func(t *Table) { t.Moves[0].From = 2 }), ErrSnapshot},
+		{"a move begun later", change(func(t *Table) { t.Moves[0].Number = t.Index + 1 }), ErrSnapshot},
+		{"a move without a number", change(func(t *Table) { t.Moves[0].Number = 0 }), ErrSnapshot},
+		{"a move in a state that is not known", change(func(t *Table) { t.Moves[0].State = 3 }), ErrLevel},
+		{"a move of no job", change(func(t *Table) { t.Moves[0].Job = 6 }), ErrSnapshot},
+		{"a move of a job that has ended", change(func(t *Table) { t.Jobs[0].State, t.Jobs[0].Targets = JobDone, nil }), ErrSnapshot},
+		{"a slot in two open moves", change(func(t *Table) {
+			m := t.Moves[0]
+			m.SlotRange, m.Number = SlotRange{3, 3}, 7
+			t.Moves = append(t.Moves, m)
+		}), ErrSnapshot},
+		{"moves in two runs that are one", change(func(t *Table) {
+			m := t.Moves[0]
+			m.SlotRange, t.Moves[0].SlotRange = SlotRange{3, 4}, SlotRange{0, 2}
+			t.Moves = append(t.Moves, m)
+		}), ErrSnapshot},
+		{"moves out of order", change(func(t *Table) {
+			m := t.Moves[0]
+			m.SlotRange, t.Moves[0].SlotRange = SlotRange{0, 1}, SlotRange{3, 4}
+			t.Moves = append(t.Moves, m)
+		}), ErrSnapshot},
+		{"a slot that two jobs move", change(func(t *Table) {
+			j := t.Jobs[0]
+			j.ID++
+			t.Jobs = append(t.Jobs, j)
+		}), ErrSnapshot},
+		{"targets out of order", change(func(t *Table) { t.Jobs[0].Targets = []SlotTarget{{SlotRange{5, 9}, 1, 10}, {SlotRange{0, 4}, 1, 10}} }), ErrSnapshot},
+		{"targets of a job that is about a node", change(func(t *Table) {
+			t.Moves = nil
+			t.Jobs[0].Kind, t.Jobs[0].Node = JobDrain, 97
+		}), ErrSnapshot},
+		{"a target that is no group", change(func(t *Table) { t.Jobs[0].Targets = []SlotTarget{{SlotRange{0, 9}, 1, 77}} }), ErrSnapshot},
+		{"slots kept out of order", change(func(t *Table) { t.Jobs[0].Kept = []SlotRange{{3, 3}, {1, 1}} }), ErrSnapshot},
 		{"a field more", func() []byte {
 			more := tableFields.of(tableFormats.newest) + 1
 			body := pack.AppendArray(nil, more)
