@@ -93,8 +93,10 @@ func (n *node) handle(e *event) bool {
 	}
 	switch e.kind {
 	case evMessage:
+		n.known.spoken(raft.NodeID(e.from))
 		n.host.Receive(raft.NodeID(e.from), &e.envelope)
 	case evBeat:
+		n.known.spoken(raft.NodeID(e.from))
 		n.host.ReceiveBeat(raft.NodeID(e.from), &e.beat, e.answer)
 	case evSynced:
 		n.writer.synced(e.number)

@@ -16,6 +16,8 @@ import (
 type known struct {
 	n         *node
 	table     *shardmap.Table // nil: none yet
+	told      []raft.NodeID   // who was a member when it joined: whom it knows without a table
+	others    []raft.NodeID   // whom the host was told of
 	shown     shownTable
 	intends   intendedTable
 	announced bool
@@ -45,11 +47,16 @@ func (k *known) follow(t *shardmap.Table) {
 		for i := range t.Nodes {
 			member(t.Nodes[i].ID)
 		}
+	} else if k.told != nil {
+		for _, id := range k.told {
+			member(id)
+		}
 	} else {
 		for i := range k.n.c.result.Nodes {
 			member(raft.NodeID(i + 1))
 		}
 	}
+	k.others = others
 	k.n.host.SetNodes(others)
 	if t == nil {
 		return
@@ -206,4 +213,20 @@ func (k *known) topology() *wire.TopologyAnswer {
 	}
 	a.Slots = append(a.Slots, k.n.c.ranges(k.table)...)
 	return a
+}
+
+// joined notes the members that the answer to a host which asked to join names.
+func (k *known) joined(t *shardmap.Table) {
+	for i := range t.Nodes {
+		k.told = append(k.told, t.Nodes[i].ID)
+	}
+}
+
+// spoken notes that a node has spoken to this one. If this one has never heard of it, a
+// process asks it for its table: it joined later, and may lead the group from which the
+// table would come.
+func (k *known) spoken(from raft.NodeID) {
+	if k.n.c.order.active && !slices.Contains(k.others, from) {
+		k.ask(from)
+	}
 }

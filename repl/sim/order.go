@@ -212,6 +212,7 @@ func (n *node) takenIn(r raft.ReplicaID) {
 	n.c.note(n.index, "is taken in, with replica %d of group 0", r)
 	n.waiting = false
 	n.meta = repl.Placement{Replica: logstore.Replica{Incarnation: 1, ID: r}}
+	n.known.joined(n.c.newestTable())
 	n.beginLog()
 	n.boot()
 }
