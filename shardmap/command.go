@@ -105,7 +105,8 @@ type Command struct {
 	Version   uint64 // with ConditionVersion
 	Items     [][]byte
 
-	// keyHash is [hashKey] of the first key once [Map.Warm] has computed it, else 0.
+	// keyHash is [hashKey] of the first key once [Map.Warm] has computed it, else 0, as
+	// ReadCommand leaves it.
 	keyHash uint64
 
 	// Principal sent the command. It is not among the bytes, which are the
@@ -162,7 +163,9 @@ func ReadCommand(b []byte, c *Command) error {
 	if fields > commandFields {
 		return fmt.Errorf("command of %d fields: %w; level %d has %d", fields, ErrLevel, Level, commandFields)
 	}
-	c.Kind, c.Principal = CommandKind(kind), 0
+	// The hash is of the command that c was before. Warm sets another one only where it finds
+	// the slot, and the slot may come between Warm and Apply.
+	c.Kind, c.Principal, c.keyHash = CommandKind(kind), 0, 0
 	c.Session, c.Sequence, c.Floor = r.Uint(), r.Uint(), r.Uint()
 	slot, condition := r.Uint(), r.Uint()
 	c.Version = r.Uint()

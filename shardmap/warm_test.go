@@ -52,3 +52,36 @@ func TestWarmOnlyLooks(t *testing.T) {
 	m.Warm(nil)
 	m.WarmKeys(nil)
 }
+
+// Commands are read ahead into memory that held others before, and looked at before the
+// entry is applied that brings their slot: a takeover, or what founds the group. Each must
+// find its own key all the same. They used to find that of a command before them, so that a
+// key was there twice, on the replicas that had read so far ahead, and the older value was
+// read.
+func TestWarmBeforeTheSlotComes(t *testing.T) {
+	slot := SlotOf([]byte("key"))
+	var ahead [1]Command
+	read := func(m *Map, key string) {
+		t.Helper()
+		c := Command{Kind: CommandSet, Slot: SlotOf([]byte(key)), Items: [][]byte{[]byte(key), []byte("v")}}
+		if err := ReadCommand(AppendCommand(nil, &c), &ahead[0]); err != nil {
+			t.Fatal(err)
+		}
+		m.Warm(ahead[:])
+	}
+	read(owning([]Slot{SlotOf([]byte("before"))}), "before")
+	m := NewMap(testGroup)
+	read(m, "key")
+	own := OwnCommand(&Own{Number: 9, Slots: []SlotRange{{slot, slot}}})
+	for i, c := range []*Command{&own, &ahead[0]} {
+		if r, err := m.Apply(raft.LogID{Term: 1, Index: uint64(i + 1)}, 1, c); err != nil || r.Status != StatusApplied {
+			t.Fatalf("entry %d: %v, %v", i+1, r.Status, err)
+		}
+	}
+	if value, _, is := m.Get([]byte("key"), nil); is != Present || string(value) != "v" {
+		t.Errorf("got %q, %s", value, is)
+	}
+	if err := copyOf(m, slot).Check(); err != nil {
+		t.Error(err)
+	}
+}
