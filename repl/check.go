@@ -16,6 +16,16 @@ import (
 // members, or not to those that are. A request that is kept holds memory, and
 // the room of its connection.
 func CheckHost(h *Host) error {
+	requests, bytes := 0, 0
+	for _, g := range h.order {
+		requests += len(g.deferred.commands) + len(g.deferred.reads)
+		for _, d := range g.deferred.commands {
+			bytes += len(d.proposal.Entry.Raw)
+		}
+	}
+	if d := &h.Deferrals; d.requests != requests || d.bytes != bytes {
+		return fmt.Errorf("%d requests with %d bytes are deferred, %d with %d are counted", requests, bytes, d.requests, d.bytes)
+	}
 	for _, g := range h.order {
 		if err := g.checkWaits(); err != nil {
 			return err
@@ -53,6 +63,10 @@ func (g *group) checkWaits() error {
 	for _, p := range g.reads.parked {
 		waits = append(waits, p.read)
 	}
+	for _, d := range g.deferred.reads {
+		count++
+		waits = append(waits, d.read)
+	}
 	for _, r := range waits {
 		if over(r.Deadline) {
 			return fmt.Errorf("%s: a read waits whose deadline was %s, now it is %s", g.name(), r.Deadline, g.host.now)
@@ -61,7 +75,11 @@ func (g *group) checkWaits() error {
 	if count != g.reads.count {
 		return fmt.Errorf("%s: %d reads wait, %d are counted", g.name(), count, g.reads.count)
 	}
-	for _, w := range g.commands.waiting.all() {
+	commands := slices.Clone(g.commands.waiting.all())
+	for _, d := range g.deferred.commands {
+		commands = append(commands, waiter{deadline: d.proposal.Deadline})
+	}
+	for _, w := range commands {
 		if over(w.deadline) {
 			return fmt.Errorf("%s: a command waits whose deadline was %s, now it is %s", g.name(), w.deadline, g.host.now)
 		}

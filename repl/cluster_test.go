@@ -43,6 +43,8 @@ type cluster struct {
 	foundings uint64 // of them, that were proposed
 	wanted    uint64 // by group 1, once; 0: nothing is
 
+	gates bool // group 1 has a gate before its register
+
 	// lasting, if set, says until when parts of a group's machine last.
 	lasting func(raft.GroupID) []raft.GroupTime
 
@@ -122,6 +124,9 @@ func (c *cluster) start(nodes int) {
 
 func (n *testNode) machine(r logstore.Replica) StateMachine {
 	state := register{node: n, group: r.Group}
+	if n.c.gates && r.Group == 1 {
+		return &gate{register: &state}
+	}
 	if n.c.lasting != nil {
 		return &lasting{register: state, ends: n.c.lasting(r.Group)}
 	}

@@ -43,6 +43,7 @@ type group struct {
 
 	commands commandQueue
 	reads    readQueue
+	deferred deferred
 	wants    wants
 	unsynced int // Readies handed out and not yet synced
 
@@ -62,6 +63,8 @@ type group struct {
 func makeGroup(h *Host, r logstore.Replica) *group {
 	g := &group{host: h, replica: r, machine: h.cfg.Machine(r)}
 	g.commands.group, g.reads.group, g.wants.group, g.snap.group, g.resting.group, g.clock.group = g, g, g, g, g, g
+	g.deferred.group = g
+	g.deferred.follow(g.machine)
 	return g
 }
 
@@ -425,17 +428,27 @@ func (g *group) apply(e raft.Entry) error {
 	waiter := g.commands.waiting.first()
 	waits := waiter != nil && waiter.index == e.ID.Index
 	if e.Kind == raft.EntryNormal {
+		var late, refused *wire.Error
+		if waits && g.deferred.some() {
+			late, refused = g.deferred.machine.DeferCommand(e.Payload())
+		}
+		answer := waits && late == nil && refused == nil
 		var out []byte // without an answer nothing of the host's is used: it may still be made
-		if waits {
+		if answer {
 			out = g.host.answers.scratch[:0]
 		}
-		t, body, err := g.machine.Apply(e, waits, out)
+		t, body, err := g.machine.Apply(e, answer, out)
 		if err != nil {
 			return err
 		}
-		if waits {
+		switch {
+		case answer:
 			g.host.answers.scratch = body[:0]
 			g.host.answers.add(waiter.reply, t, body)
+		case late != nil:
+			g.deferred.applied(e, waiter, late)
+		case refused != nil:
+			g.host.answers.refuse(waiter.reply, refused)
 		}
 	} else if err := g.machine.Skip(e); err != nil {
 		return err

@@ -122,6 +122,8 @@ type Host struct {
 	cfg HostConfig
 	// Forwards is what this node has passed on to others.
 	Forwards Forwards
+	// Deferrals is what waits until a slot has arrived somewhere.
+	Deferrals Deferrals
 
 	groups    map[raft.GroupID]*group
 	order     []*group // by group id: what is done for all is done in this order
@@ -169,7 +171,7 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	h.placing = placing{host: h, graves: make(map[raft.GroupID]logstore.Replica)}
 	h.unmade = unmade{host: h, told: make(map[logstore.Replica]time.Duration)}
 	h.mending = mending{host: h, questions: questionNumbers(cfg.Chance)}
-	h.full.host, h.refused.host, h.fetching.host, h.beats.host, h.chores.host = h, h, h, h, h
+	h.full.host, h.refused.host, h.fetching.host, h.beats.host, h.chores.host, h.Deferrals.host = h, h, h, h, h, h
 	h.Forwards.init(h)
 	if err := h.lives.init(h); err != nil {
 		return nil, err
@@ -377,6 +379,7 @@ func (b *Batch) report() {
 func (h *Host) Turn(now time.Duration) *Batch {
 	h.now = now
 	h.unmade.tell()
+	h.Deferrals.look() // another group may have decided
 	for len(h.dirty) > 0 || len(h.placing.asked) > 0 {
 		for i := 0; i < len(h.dirty); i++ {
 			g := h.dirty[i]
@@ -385,6 +388,7 @@ func (h *Host) Turn(now time.Duration) *Batch {
 		}
 		h.dirty = h.dirty[:0]
 		h.placing.make()
+		h.Deferrals.look()
 	}
 	if len(h.gathering.Writes) == 0 {
 		h.full.accepted = 0

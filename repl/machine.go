@@ -125,7 +125,10 @@ type Read struct {
 	AnyReplica bool
 	// After, if not zero, is an index that must be applied before the query
 	// runs.
-	After    uint64
+	After uint64
+	// Defers has a [Deferrer] asked before the query runs even if nothing is being
+	// handed over: the query may wait for what this replica has not applied yet.
+	Defers   bool
 	Deadline time.Duration
 	Reply    Reply
 	Query    Query

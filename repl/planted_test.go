@@ -5,8 +5,8 @@ package repl
 import "testing"
 
 // The small worlds must find a node that believes what a hello says of where its
-// sender is; and a disk that is put back, a replica that is made anew and promises what it
-// likes.
+// sender is; a disk that is put back, a replica that is made anew and promises what it
+// likes; and a command that waits for a slot, and is never answered.
 func TestPlantedBugs(t *testing.T) {
 	defer SetBug("")
 	for _, b := range []struct {
@@ -20,6 +20,7 @@ func TestPlantedBugs(t *testing.T) {
 			return wrong
 		}},
 		{"replica made later not held", func() string { return forgetsReplica(t) }},
+		{"deferred command forgotten", func() string { return deferredForgotten(t) }},
 	} {
 		SetBug(b.name)
 		if wrong := b.find(); wrong != "" {

@@ -108,6 +108,9 @@ func (q *commandQueue) add(p Proposal) {
 		q.group.host.answers.refuse(p.Reply, err)
 		return
 	}
+	if q.group.deferred.some() && q.group.deferred.command(&p) {
+		return
+	}
 	size := len(p.Entry.Raw)
 	if q.bytes+size > queueBytesMax {
 		q.group.host.answers.refuse(p.Reply, wire.Busy(q.group.name(),
@@ -199,6 +202,7 @@ func (g *group) abandon() {
 		g.host.answers.refuse(p.Reply, g.notLeader())
 	}
 	g.commands.queue, g.commands.bytes = nil, 0
+	g.deferred.abandon()
 	g.reads.lose(g.reads.waiting)
 	g.reads.waiting = nil
 	for _, b := range g.reads.unconfirmed {

@@ -15,7 +15,7 @@ type readQueue struct {
 	number      uint64      // of the last batch that the core was asked about
 	unconfirmed []readBatch // by number
 	parked      []parkedRead
-	count       int // Invariant: of all these
+	count       int // Invariant: of all these, and of those that are deferred
 }
 
 // readBatch is the reads that one confirmation answers.
@@ -195,6 +195,9 @@ func (q *readQueue) runParked() {
 }
 
 func (q *readQueue) run(r *Read) {
+	if (r.Defers || q.group.deferred.some()) && q.group.deferred.read(r) {
+		return
+	}
 	q.count--
 	if r.Query.Run(q.group.machine, q.group.applied, r.Reply) {
 		q.group.host.answers.touched = append(q.group.host.answers.touched, r.Reply.To)
@@ -210,6 +213,9 @@ func (g *group) expireWaits() {
 	if g.reads.count > 0 && !(g.resting.quiet && bug("reads of a resting group kept")) {
 		g.reads.expire()
 	}
+	if len(g.deferred.commands)+len(g.deferred.reads) > 0 {
+		g.deferred.expire()
+	}
 	// All are looked at once the time of one may be over, which in a working group
 	// never happens. The first need not be the one: what was passed on brings what
 	// was left of its caller's time.
@@ -224,23 +230,25 @@ func (q *readQueue) expire() {
 	for i := range q.unconfirmed {
 		b := &q.unconfirmed[i]
 		b.reads = slices.DeleteFunc(b.reads, func(r Read) bool {
-			return q.expired(&r, func() string { return "the read was not confirmed in time; applied up to " + at })
+			return q.expired(&r, func() *wire.Error {
+				return wire.Unavailable(q.group.name(), "the read was not confirmed in time; applied up to "+at)
+			})
 		})
 	}
 	q.parked = slices.DeleteFunc(q.parked, func(p parkedRead) bool {
-		return q.expired(&p.read, func() string {
-			return fmt.Sprintf("index %d was not applied in time; applied up to %s", p.index, at)
+		return q.expired(&p.read, func() *wire.Error {
+			return wire.Unavailable(q.group.name(), fmt.Sprintf("index %d was not applied in time; applied up to %s", p.index, at))
 		})
 	})
 }
 
 // expired refuses a read if its time is over. It calls why only then.
-func (q *readQueue) expired(r *Read, why func() string) bool {
+func (q *readQueue) expired(r *Read, why func() *wire.Error) bool {
 	if !q.group.host.late(r.Deadline) {
 		return false
 	}
 	q.count--
-	q.group.host.answers.refuse(r.Reply, wire.Unavailable(q.group.name(), why()))
+	q.group.host.answers.refuse(r.Reply, why())
 	return true
 }
 

@@ -310,6 +310,7 @@ func (k *snapshots) install(i *raft.Install) *logstore.Base {
 		k.group.base = nil // of a new replica: this one takes its place
 		k.group.host.gathering.bases = append(k.group.host.gathering.bases, based{k.group.replica, base.ID})
 		k.group.machine.Restored()
+		k.group.deferred.follow(k.group.machine)
 		return &base
 	}
 	panic(fmt.Sprintf("group %d: the core installs %s, which did not arrive", k.group.replica.Group, i.Base))
