@@ -18,7 +18,7 @@ func (q *Requests) get(h wire.Header, body []byte, r repl.Reply, table *shardmap
 		q.refuse(r, wire.BadBody(h.Type, err))
 		return
 	}
-	group, bad := groupOf(table, g.request.Keys)
+	group, bad := q.groupOf(table, g.request.Keys)
 	if bad != nil {
 		q.refuse(r, bad)
 		return
@@ -26,22 +26,33 @@ func (q *Requests) get(h wire.Header, body []byte, r repl.Reply, table *shardmap
 	g.group = group
 	q.reads = append(q.reads, repl.Read{
 		Group: group, Local: g.request.Mode == wire.ReadLocal, AnyReplica: anyReplica(h, g.request.Mode),
-		After: after(group, g.request.AfterGroup, g.request.After), Deadline: q.deadline(h, now), Reply: r, Query: g,
+		After: after(group, g.request.AfterGroup, g.request.After), Defers: g.afterFormer(), Deadline: q.deadline(h, now), Reply: r, Query: g,
 		Passage: q.passage(h, body, group, table),
 	})
 }
 
-// groupOf finds the one group that all keys live in.
-func groupOf(table *shardmap.Table, keys [][]byte) (raft.GroupID, *wire.Error) {
+// groupOf finds the one group that all keys live in. Where they do not, the client has
+// another table, and this node can't tell which of the two is the newer one.
+func (q *Requests) groupOf(table *shardmap.Table, keys [][]byte) (raft.GroupID, *wire.Error) {
 	group := raft.GroupID(0)
 	for i, k := range keys {
-		g := table.GroupOf(shardmap.SlotOf(k))
+		s := shardmap.SlotOf(k)
+		g := q.Routes.GroupOf(table, s)
 		if i > 0 && g != group {
-			return 0, wire.BadRequest("keys of a get", fmt.Sprintf("key %d is of group %d, the first of group %d", i, g, group), "ask each group for its own keys")
+			return 0, &wire.Error{Code: wire.CodeMoved, Object: "keys of a get", Text: "they are of several groups", Epoch: table.Epoch,
+				State: fmt.Sprintf("key %d, in slot %d, is of group %d, the first of group %d, by epoch %d", i, s, g, group, table.Epoch),
+				Next:  "fetch the topology, then ask each group for its own keys"}
 		}
 		group = g
 	}
 	return group, nil
+}
+
+// afterFormer reports whether a local read is to be as new as a log id of another group,
+// which owned the keys before: it waits until they have come from there. A linearizable
+// one sees all that was acknowledged, wherever that was.
+func (g *getQuery) afterFormer() bool {
+	return g.request.Mode == wire.ReadLocal && g.request.AfterGroup != g.group && g.request.After != (raft.LogID{})
 }
 
 // after is the index that must be applied for a log id to be seen, if it is
@@ -81,7 +92,7 @@ type getQuery struct {
 	// Within Run, for Make.
 	state *Map
 	at    raft.LogID
-	// foreign is a slot among those of the keys that is not the group's.
+	// foreign is a slot among those of the keys that the group does not serve.
 	foreign    shardmap.Slot
 	hasForeign bool
 
@@ -117,7 +128,7 @@ func (g *getQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (fi
 		g.state = nil
 		switch {
 		case g.hasForeign:
-			return q.deny(r, m.notOwned(g.foreign))
+			return q.deny(r, m.notServed(g.foreign))
 		case !made:
 			q.getSize.Store(int64(q.limits.Inline) + 1) // at least
 		case expected != 0:
@@ -143,7 +154,7 @@ func (g *getQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (fi
 		c, owned := m.State.Copy(s)
 		if !owned {
 			release()
-			return q.deny(r, m.notOwned(s))
+			return q.deny(r, m.notServed(s))
 		}
 		copies[s] = c
 	}
@@ -205,7 +216,7 @@ const (
 )
 
 // values appends the body of the answer, unless it is longer than limit, or a slot
-// is not the group's, which it notes. value is room for one of them.
+// is not served, which it notes. value is room for one of them.
 func (g *getQuery) values(b []byte, get func(key, dst []byte) ([]byte, uint64, shardmap.Presence), at raft.LogID, value []byte, limit int) (body, scratch []byte, ok bool) {
 	start := len(b)
 	b = wire.AppendGetAnswer(b, g.group, at, len(g.request.Keys))

@@ -18,10 +18,12 @@ func (q *Requests) list(h wire.Header, body []byte, r repl.Reply, table *shardma
 		return
 	}
 	group := l.request.Group
-	if err := groupListed(group, l.request.Epoch, table); err != nil {
+	runs, err := slotsListed(group, l.request.Slots, l.request.Epoch, table)
+	if err != nil {
 		q.refuse(r, err)
 		return
 	}
+	l.request.Slots = runs
 	q.reads = append(q.reads, repl.Read{
 		Group: group, Local: l.request.Mode == wire.ReadLocal, AnyReplica: anyReplica(h, l.request.Mode),
 		After: l.request.AfterID.Index, Deadline: q.deadline(h, now), Reply: r, Query: l,
@@ -29,19 +31,29 @@ func (q *Requests) list(h wire.Header, body []byte, r repl.Reply, table *shardma
 	})
 }
 
-// groupListed refuses to list a group that the table does not have, or that was
-// chosen by a table of another epoch; 0: by any.
-func groupListed(g raft.GroupID, epoch uint64, table *shardmap.Table) *wire.Error {
-	if epoch != 0 && epoch != table.Epoch {
-		return tableChanged(g, epoch, table.Epoch)
+// movesLevel is that of the clusters in which slots move.
+const movesLevel = 4
+
+// slotsListed returns the slots that a listing of group g is of: those that it names; else
+// those that the table gives the group, if the listing was planned by a table of its
+// epoch (0: by any). nil: whatever the group has, in a cluster where no slot moves.
+func slotsListed(g raft.GroupID, named []shardmap.SlotRange, epoch uint64, table *shardmap.Table) ([]shardmap.SlotRange, *wire.Error) {
+	if named == nil && epoch != 0 && epoch != table.Epoch {
+		return nil, tableChanged(g, epoch, table.Epoch)
 	}
 	if g == 0 {
-		return metaHasNoKeys()
+		return nil, metaHasNoKeys()
 	}
 	if _, ok := table.Group(g); !ok {
-		return wire.NotFound(fmt.Sprintf("group %d", g), fmt.Sprintf("the table of epoch %d has no such group", table.Epoch), "fetch the topology, then ask one of its groups")
+		return nil, noSuchGroup(g, table)
 	}
-	return nil
+	if named != nil || table.Level < movesLevel {
+		return named, nil
+	}
+	// Not what the node's routes say: the client's other pages are of the table that both
+	// have.
+	runs := []shardmap.SlotRange{}
+	return append(runs, shardmap.SlotRanges(table.SlotsOf(g))...), nil
 }
 
 // tableChanged refuses a listing whose sender chose its groups by another slot
@@ -72,10 +84,9 @@ func (l *listQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (f
 	if m.beforeFounding() {
 		return q.deny(r, m.notFounded())
 	}
-	p, owned := m.page(&l.request, at)
-	if !owned {
-		slot, _ := shardmap.SlotOfPrefix(l.request.Prefix)
-		return q.deny(r, m.notOwned(slot))
+	p, err := m.page(&l.request, at)
+	if err != nil {
+		return q.deny(r, err)
 	}
 	return q.later(r, p.drop, func() { l.answer(p, r) })
 }
@@ -120,11 +131,19 @@ type page struct {
 }
 
 // page begins a page that stands at the last applied entry, at. It is called
-// between two entries, by the goroutine that applies, and costs it O(1). read
-// or drop is due. owned is as with [shardmap.Map.Moment].
-func (m *Map) page(q *wire.List, at raft.LogID) (p *page, owned bool) {
-	moment, owned := m.State.Moment(q.Prefix, nil)
-	return &page{request: q, at: at, moment: moment}, owned
+// between two entries, by the goroutine that applies, and costs it O(1), or a look at each
+// slot that the listing is of. read or drop is due, unless it is refused: the group does
+// not serve one of the slots.
+func (m *Map) page(q *wire.List, at raft.LogID) (*page, *wire.Error) {
+	moment, served := m.State.Moment(q.Prefix, q.Slots)
+	if !served {
+		slot, is := m.State.OwnsAll(q.Slots)
+		if is == shardmap.Present {
+			slot, _ = shardmap.SlotOfPrefix(q.Prefix)
+		}
+		return nil, m.notServed(slot)
+	}
+	return &page{request: q, at: at, moment: moment}, nil
 }
 
 // read reads the page, once, in any goroutine.

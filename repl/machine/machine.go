@@ -31,10 +31,16 @@ type Map struct {
 	incarnation raft.Incarnation
 	table       func() *shardmap.Table
 
+	// Routes, if not nil, learn from the log which slots are here now, and which went
+	// elsewhere. All groups of a node share them. Set before the first entry.
+	Routes *Routes
+
 	// Value is scratch for who reads values between two entries.
 	Value []byte
 
-	command shardmap.Command // scratch
+	command  shardmap.Command // scratch
+	deferred shardmap.Command // scratch, of commands that are not applied
+	steps    uint64           // grows with each entry that moves slots, but for chunks
 
 	// What is expected: read already, and brought into the cache.
 	expected [shardmap.WarmMax]raft.LogID // of commands
@@ -65,6 +71,9 @@ func (m *Map) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, e
 	if bug("replay seeded from today's table") {
 		m.seed(command)
 	}
+	if command.Kind.Moves() {
+		return m.step(e, command, answer, out)
+	}
 	r, err := m.State.Apply(e.ID, e.Time, command)
 	if err != nil {
 		return 0, out, err
@@ -72,8 +81,8 @@ func (m *Map) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, e
 	if !answer {
 		return 0, out, nil
 	}
-	if r.Status == shardmap.StatusNotOwned {
-		return wire.TypeError, m.notOwned(command.Home()).Append(out), nil
+	if r.Status == shardmap.StatusNotOwned || r.Status == shardmap.StatusSealed {
+		return wire.TypeError, m.notServed(command.Home()).Append(out), nil
 	}
 	t, out := appendResult(out, m.Group, command, r)
 	return t, out, nil
@@ -233,7 +242,7 @@ func (m *Meta) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, 
 	if !answer {
 		return 0, out, nil
 	}
-	t, out := appendTableResult(out, command, &r, m.Table.Table())
+	t, out := appendTableResult(out, e.ID, command, &r, m.Table.Table())
 	return t, out, nil
 }
 

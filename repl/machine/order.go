@@ -3,14 +3,15 @@ package machine
 import (
 	"errors"
 
+	"muster/raft"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
 
-// appendTableResult tells what became of a command for the meta group, for whom asked
-// for it: a member that announced itself, or someone who gave an order. t is the table
-// with the command.
-func appendTableResult(out []byte, command []byte, r *shardmap.TableResult, t *shardmap.Table) (wire.Type, []byte) {
+// appendTableResult tells what became of a command for the meta group, whose entry is id, for
+// whom asked for it: a member that announced itself or sends a step of a move, or someone
+// who gave an order. t is the table with the command.
+func appendTableResult(out []byte, id raft.LogID, command []byte, r *shardmap.TableResult, t *shardmap.Table) (wire.Type, []byte) {
 	if r.Refused != nil {
 		return wire.TypeError, RefusalError(r.Refused).Append(out)
 	}
@@ -20,6 +21,10 @@ func appendTableResult(out []byte, command []byte, r *shardmap.TableResult, t *s
 	if kind == shardmap.TableFound || kind == shardmap.TableAnnounce {
 		a := wire.AnnounceAnswer{Index: t.Index}
 		return wire.TypeAnnounceAnswer, a.Append(out)
+	}
+	if kind == shardmap.TableMoveRecord || kind == shardmap.TableMoveClose {
+		a := wire.StepAnswer{ID: id}
+		return wire.TypeStepAnswer, a.Append(out)
 	}
 	a := wire.OrderAnswer{Index: t.Index}
 	if kind == shardmap.TableJob && r.Changed {

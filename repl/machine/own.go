@@ -26,14 +26,6 @@ func (m *Map) Wants() []byte {
 	return wire.AppendWrite(nobody.Append(nil), &c)
 }
 
-// notOwned refuses what is asked of a slot that is not the group's.
-func (m *Map) notOwned(s shardmap.Slot) *wire.Error {
-	if m.beforeFounding() {
-		return m.notFounded()
-	}
-	return wire.Moved(s, m.Group, 0, 0)
-}
-
 // beforeFounding reports whether the group is still to be founded. Then nobody can
 // say yet whose a slot is, nor that a key is not there: that passes.
 func (m *Map) beforeFounding() bool {

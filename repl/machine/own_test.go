@@ -183,6 +183,7 @@ func TestBeforeTheFounding(t *testing.T) {
 	q := newRequests(t)
 	q.table.Groups[0].FirstSlots = []shardmap.SlotRange{{From: 0, To: shardmap.Slots - 1}}
 	q.state = machine.NewMap(replicaOf(1, 0), func() *shardmap.Table { return q.table })
+	all := []shardmap.SlotRange{{From: 0, To: shardmap.Slots - 1}}
 	ask := func(want wire.Code) {
 		t.Helper()
 		q.index = 0
@@ -201,7 +202,7 @@ func TestBeforeTheFounding(t *testing.T) {
 		}{
 			{"a get", wire.TypeGet, &wire.Get{Keys: keysOf("k")}},
 			{"a local get", wire.TypeGet, &wire.Get{Mode: wire.ReadLocal, Keys: keysOf("k")}},
-			{"a listing of one slot", wire.TypeList, &wire.List{Group: 1, Prefix: []byte("{k}")}},
+			{"a listing of one slot", wire.TypeList, &wire.List{Group: 1, Prefix: []byte("{k}"), Slots: all}},
 		} {
 			q.take(c.t, c.body.Append(nil))
 			q.run()
@@ -209,7 +210,7 @@ func TestBeforeTheFounding(t *testing.T) {
 				t.Errorf("%s: %v, want %s", c.what, e, want)
 			}
 		}
-		for _, scan := range []wire.Scan{{Group: 1}, {Group: 1, Mode: wire.ReadLocal}, {Group: 1, Prefix: []byte("{k}")}} {
+		for _, scan := range []wire.Scan{{Group: 1}, {Group: 1, Mode: wire.ReadLocal}, {Group: 1, Prefix: []byte("{k}"), Slots: all}} {
 			x := newStreams(t)
 			x.q.table, x.q.state = q.table, q.state
 			scan.Window = wire.StreamPieceMin
@@ -240,6 +241,9 @@ func TestBeforeTheFounding(t *testing.T) {
 
 	// A group that is to get its slots by moves has none, and says so.
 	q.table.Groups[0].FirstSlots = nil
+	for s := range q.table.Slots {
+		q.table.Slots[s] = 2
+	}
 	q.state = machine.NewMap(replicaOf(1, 0), func() *shardmap.Table { return q.table })
 	ask(wire.CodeMoved)
 }

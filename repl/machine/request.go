@@ -37,6 +37,9 @@ type Requests struct {
 	// Streams are those that the client has open.
 	Streams Streams
 
+	// Routes, if not nil, say which group to ask for a slot where the table lags behind.
+	Routes *Routes
+
 	// getSize and pageSize are what the answer to the next get and the next
 	// listing is expected to take, in bytes: what the last one took if that was
 	// long, else 0, and AnswerUnknown before there was one. A client that asked
@@ -161,7 +164,7 @@ func (q *Requests) Take(h wire.Header, body []byte, r repl.Reply, table *shardma
 	case wire.TypeScan:
 		q.Streams.take(h, body, r, q.principal, table)
 	case wire.TypeSlotView:
-		q.slotView(h, body, r, table)
+		q.slotView(h, body, r, table, now)
 	}
 }
 
@@ -268,7 +271,7 @@ func (q *Requests) write(h wire.Header, body []byte, r repl.Reply, table *shardm
 		q.refuse(r, commandError(fmt.Errorf("%w: a command of %d bytes; the limit is %d", shardmap.ErrTooLarge, len(body), raft.PayloadSizeMax-wire.OriginSizeMax)))
 		return
 	}
-	group := table.GroupOf(c.Home())
+	group := q.Routes.GroupOf(table, c.Home())
 	if group == 0 {
 		q.refuse(r, wire.Unavailable(fmt.Sprintf("slot %d", c.Home()), "no group owns it"))
 		return

@@ -260,6 +260,7 @@ func TestRefusedReadsHoldNothing(t *testing.T) {
 		{"a listing without room in the end", wire.TypeList, list, func(a *asker) { a.room = 1200 }, true},
 	} {
 		q := newRequests(t)
+		q.table.Slots[q.foreign] = 2
 		c.change(&q.asker)
 		q.take(c.t, c.body)
 		if first := q.run(); first == c.later {

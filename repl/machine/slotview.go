@@ -1,21 +1,67 @@
 package machine
 
 import (
+	"fmt"
+
+	"muster/raft"
 	"muster/repl"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
 
-// slotViewLevel is that of the clusters in which slots move.
-const slotViewLevel = 4
-
-// slotView takes the question what a group has of some slots. Below the level at which
-// slots move there is nothing to tell.
-func (q *Requests) slotView(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table) {
-	var v wire.SlotView
-	if err := v.Read(body); err != nil {
+// slotView makes the question what a group has of some slots a read of that group. It is
+// linearizable: a move is carried on by what the answer says.
+func (q *Requests) slotView(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table, now Now) {
+	v := &slotViewQuery{of: q}
+	if err := v.request.Read(body); err != nil {
 		q.refuse(r, wire.BadBody(h.Type, err))
 		return
 	}
-	q.refuse(r, wire.OverLevel("view of slots", slotViewLevel, table.Level))
+	if v.request.Group == 0 {
+		q.refuse(r, metaHasNoKeys())
+		return
+	}
+	if _, ok := table.Group(v.request.Group); !ok {
+		q.refuse(r, noSuchGroup(v.request.Group, table))
+		return
+	}
+	q.reads = append(q.reads, repl.Read{Group: v.request.Group, Deadline: q.deadline(h, now), Reply: r, Query: v})
+}
+
+// SlotViewRead makes the same question a read for a node that asks it for itself.
+func SlotViewRead(v *wire.SlotView) repl.Read {
+	return repl.Read{Group: v.Group, Query: &slotViewQuery{request: *v}}
+}
+
+// slotViewQuery reads what a group has of some slots.
+type slotViewQuery struct {
+	of      *Requests // nil: the node itself asks
+	request wire.SlotView
+}
+
+// Run implements [repl.Query]. All that a view says is kept as it changes, so a thousand of
+// them are made between two entries.
+func (v *slotViewQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (first bool) {
+	m, ok := state.(*Map)
+	if !ok {
+		return r.To.Answer(r, wire.TypeError, metaHasNoKeys().Append(nil))
+	}
+	a := &wire.SlotViewAnswer{Group: v.request.Group, At: at, Time: m.State.Time()}
+	for _, run := range v.request.Slots {
+		for s := run.From; s <= run.To; s++ {
+			a.Rows = append(a.Rows, m.State.View(s))
+		}
+	}
+	body := a.Append(nil)
+	if v.of != nil && (v.of.asker.Deaf() || !v.of.asker.Reserve(&r, wire.HeaderSize+len(body))) {
+		return v.of.deny(r, Crowded())
+	}
+	return r.To.Answer(r, wire.TypeSlotViewAnswer, body)
+}
+
+// noSuchGroup refuses what is asked of a group that the table does not have. The one who
+// asks may have a newer table, or an older one.
+func noSuchGroup(g raft.GroupID, table *shardmap.Table) *wire.Error {
+	return &wire.Error{Code: wire.CodeMoved, Object: fmt.Sprintf("group %d", g), Text: "this node knows of no such group", Epoch: table.Epoch,
+		State: fmt.Sprintf("the table of epoch %d, index %d", table.Epoch, table.Index), Next: "fetch the topology, then ask one of its groups"}
 }

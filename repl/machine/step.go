@@ -74,22 +74,13 @@ func checkStep(s *wire.Step, table *shardmap.Table) *wire.Error {
 	if err := shardmap.ReadCommand(bytes, &c); err != nil {
 		return commandError(err)
 	}
-	row := c.Kind.Row()
-	if !c.Kind.Moves() || row == nil {
+	if !c.Kind.Moves() {
 		return notAStep(c.Kind.String(), s.Group)
-	}
-	if err := row.Admit(table.Level); err != nil {
-		return commandError(err)
 	}
 	if c.Session != 0 || c.Condition != shardmap.ConditionNone {
 		return wire.BadBody(wire.TypeStep, fmt.Errorf("a step with a session or a condition"))
 	}
-	if c.Kind == shardmap.CommandChunk {
-		_, err = shardmap.ReadPieces(&c)
-	} else {
-		_, err = shardmap.ReadSteps(&c)
-	}
-	if err != nil {
+	if err := c.ValidateMove(table.Limits()); err != nil {
 		return commandError(err)
 	}
 	return nil
@@ -104,7 +95,7 @@ func checkMetaStep(s *wire.Step, table *shardmap.Table) *wire.Error {
 		return OrderError(err)
 	}
 	kind := shardmap.TableKindOf(s.Command)
-	if kind != tableMoveRecord && kind != tableMoveClose {
+	if kind != shardmap.TableMoveRecord && kind != shardmap.TableMoveClose {
 		return notAStep(what, 0)
 	}
 	if err := kind.Row().Admit(table.Level); err != nil {
@@ -112,12 +103,6 @@ func checkMetaStep(s *wire.Step, table *shardmap.Table) *wire.Error {
 	}
 	return nil
 }
-
-// Stand-ins.
-const (
-	tableMoveRecord = shardmap.TableCommandKind(14)
-	tableMoveClose  = shardmap.TableCommandKind(15)
-)
 
 func notAStep(what string, g raft.GroupID) *wire.Error {
 	return wire.Unauthorized("command "+what, fmt.Sprintf("it is no step of a move for group %s", g), "send what docs/protocol.md says of a Step")

@@ -61,11 +61,12 @@ type stream struct {
 	principal shardmap.Principal
 
 	// Guarded by of.mu.
-	reply  repl.Reply // Size is what it counts now
-	limit  uint64     // bytes that it may have sent
-	sent   uint64     // Invariant: sent <= limit, but for one row that is larger than a piece
-	rows   uint64     // that were sent
-	after  []byte     // the last of them
+	reply  repl.Reply           // Size is what it counts now
+	limit  uint64               // bytes that it may have sent
+	sent   uint64               // Invariant: sent <= limit, but for one row that is larger than a piece
+	rows   uint64               // that were sent
+	after  []byte               // the last of them
+	runs   []shardmap.SlotRange // that the page is of which is being read; not changed meanwhile
 	state  turn
 	joined bool // it is in of.waiting. Invariant: then state is turnIdle
 }
@@ -106,7 +107,7 @@ func (x *Streams) take(h wire.Header, body []byte, r repl.Reply, principal shard
 		x.deny(r, wire.Busy("connection", fmt.Sprintf("%d streams are open, the limit is %d", len(x.open), wire.StreamsMax), wire.BusyRetry))
 		return
 	}
-	if e := groupListed(s.scan.Group, s.scan.Epoch, table); e != nil {
+	if _, e := slotsListed(s.scan.Group, s.scan.Slots, s.scan.Epoch, table); e != nil {
 		x.deny(r, e)
 		return
 	}
@@ -258,8 +259,9 @@ func (x *Streams) read(s *stream) {
 	// As with a listing page by page: all pages are of the slots that the client
 	// means.
 	table := x.asker.Table()
-	err := groupListed(s.scan.Group, s.scan.Epoch, table)
+	runs, err := slotsListed(s.scan.Group, s.scan.Slots, s.scan.Epoch, table)
 	if err == nil {
+		s.runs = runs
 		s.state = turnReading
 		x.pages++
 		x.bytes += int(s.scan.PieceBytes)
@@ -352,7 +354,7 @@ func (s *stream) wanted() (q *wire.List, wanted bool) {
 // page is the listing that the next page is of.
 func (s *stream) page() *wire.List {
 	q := &wire.List{
-		Group: s.scan.Group, Prefix: s.scan.Prefix, After: s.after, KeysOnly: s.scan.KeysOnly,
+		Group: s.scan.Group, Slots: s.runs, Prefix: s.scan.Prefix, After: s.after, KeysOnly: s.scan.KeysOnly,
 		Limit: wire.ListRowsMax, MaxBytes: max(s.scan.PieceBytes-wire.ListHead, 1),
 	}
 	if s.scan.Limit > 0 {
@@ -368,7 +370,7 @@ func (s *stream) passage(table *shardmap.Table) *repl.Passage {
 		return nil
 	}
 	q := s.page()
-	q.Mode, q.Epoch, q.AfterID = s.scan.Mode, s.scan.Epoch, s.scan.AfterID
+	q.Mode, q.Epoch, q.AfterID, q.Slots = s.scan.Mode, s.scan.Epoch, s.scan.AfterID, s.scan.Slots
 	// A listing counts keys and values alone: the other half of the piece is for what
 	// so many rows have beside them.
 	q.MaxBytes = max(q.MaxBytes/2, 1)
@@ -390,10 +392,9 @@ func (s *stream) Run(state repl.StateMachine, at raft.LogID, _ repl.Reply) (firs
 	if m.beforeFounding() { // it would be a listing of nothing
 		return s.refused(m.notFounded())
 	}
-	p, owned := m.page(q, at)
-	if !owned {
-		slot, _ := shardmap.SlotOfPrefix(s.scan.Prefix)
-		return s.refused(m.notOwned(slot))
+	p, err := m.page(q, at)
+	if err != nil {
+		return s.refused(err)
 	}
 	p.rowHead = wire.ListRowHead
 	if found := s.of.asker.Later(func() { s.send(p) }); found != "" {

@@ -325,6 +325,36 @@ func (w *watched) NextDue() (at raft.GroupTime, waits bool) {
 	return 0, false
 }
 
+// Deferring implements [repl.Deferrer].
+func (w *watched) Deferring() bool { return w.state != nil && w.state.Deferring() }
+
+// DeferCommand implements [repl.Deferrer].
+func (w *watched) DeferCommand(payload []byte) (late, refused *wire.Error) {
+	if w.state == nil {
+		return nil, nil
+	}
+	return w.state.DeferCommand(payload)
+}
+
+// DeferQuery implements [repl.Deferrer].
+func (w *watched) DeferQuery(q repl.Query) (late *wire.Error) {
+	if inner, ok := q.(watchedQuery); ok {
+		q = inner.inner
+	}
+	if w.state == nil {
+		return nil
+	}
+	return w.state.DeferQuery(q)
+}
+
+// Decided implements [repl.Deferrer].
+func (w *watched) Decided() uint64 {
+	if w.state == nil {
+		return 0
+	}
+	return w.state.Decided()
+}
+
 // Copy implements [repl.StateMachine].
 func (w *watched) Copy() repl.StateCopy { return w.inner.Copy() }
 
