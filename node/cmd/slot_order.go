@@ -93,8 +93,8 @@ func slotsTo(verb string, kind shardmap.JobKind, t *shardmap.Table, targets []sh
 // wantEmpty refuses an assignment of slots with something in them. The groups look again
 // when they hand a slot over; but then others of the run may have gone before.
 func (s *orderly) wantEmpty(ctx context.Context, o *order, t *shardmap.Table, slots shardmap.SlotRange, group raft.GroupID) error {
-	if _, ok := t.Group(group); !ok || group == 0 {
-		return nil // refused for that
+	if _, err := s.plan(ctx, o); err != nil {
+		return err // whatever is in the slots
 	}
 	views, _ := s.slotViews(ctx, t, slots)
 	if e := filledSlots(t, views, slots, group); e != nil {
