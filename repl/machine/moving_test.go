@@ -300,6 +300,10 @@ func TestSteps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	moves := []shardmap.NumberedRange{{SlotRange: shardmap.SlotRange{From: 5, To: 5}, Number: 9}}
+	record, _ := shardmap.AppendMoveRecord(nil, &shardmap.MoveRecord{Moves: moves})
+	closes, _ := shardmap.AppendMoveClose(nil, &shardmap.MoveClose{Moves: []shardmap.MoveEnd{{NumberedRange: moves[0], Why: shardmap.ClosedNotEmpty}}})
+	cancel, _ := shardmap.AppendMoveCancel(nil, &shardmap.MoveCancel{Moves: moves})
 	broken := bytes.Clone(body)
 	broken[len(broken)-1]++
 	for _, c := range []struct {
@@ -321,6 +325,9 @@ func TestSteps(t *testing.T) {
 		{"a set", wire.Step{Group: 1, Incarnation: 7, Command: write}, wire.SenderMember, shardmap.Level, wire.CodeUnauthorized},
 		{"an own", wire.Step{Group: 1, Incarnation: 7, Command: wire.AppendWrite(nil, &own)}, wire.SenderMember, shardmap.Level, wire.CodeUnauthorized},
 		{"a seal for the meta group", wire.Step{Group: 0, Incarnation: 1, Command: body}, wire.SenderMember, shardmap.Level, wire.CodeLevel},
+		{"a record", wire.Step{Group: 0, Incarnation: 1, Command: record}, wire.SenderMember, shardmap.Level, 0},
+		{"a close", wire.Step{Group: 0, Incarnation: 1, Command: closes}, wire.SenderMember, shardmap.Level, 0},
+		{"a cancel of one whose slot is not empty", wire.Step{Group: 0, Incarnation: 1, Command: cancel}, wire.SenderMember, shardmap.Level, 0},
 		{"an order for the meta group", wire.Step{Group: 0, Incarnation: 1, Command: drain}, wire.SenderMember, shardmap.Level, wire.CodeUnauthorized},
 		{"nothing for the meta group", wire.Step{Group: 0, Incarnation: 1, Command: []byte{0xc1}}, wire.SenderMember, shardmap.Level, wire.CodeBadRequest},
 	} {

@@ -22,7 +22,7 @@ func appendTableResult(out []byte, id raft.LogID, command []byte, r *shardmap.Ta
 		a := wire.AnnounceAnswer{Index: t.Index}
 		return wire.TypeAnnounceAnswer, a.Append(out)
 	}
-	if kind == shardmap.TableMoveRecord || kind == shardmap.TableMoveClose {
+	if metaStep(kind) {
 		a := wire.StepAnswer{ID: id}
 		return wire.TypeStepAnswer, a.Append(out)
 	}

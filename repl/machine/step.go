@@ -86,8 +86,14 @@ func checkStep(s *wire.Step, table *shardmap.Table) *wire.Error {
 	return nil
 }
 
-// checkMetaStep refuses what is no step for the meta group: it is told what the two groups
-// of a move have decided. That the table fits is looked at when the entry is applied; the
+// metaStep reports whether a command to the meta group is a step of a move: it is told what
+// the two groups have decided, or that a slot that was to be empty is not, so that its move
+// is to be given up.
+func metaStep(k shardmap.TableCommandKind) bool {
+	return k == shardmap.TableMoveRecord || k == shardmap.TableMoveClose || k == shardmap.TableMoveCancel
+}
+
+// checkMetaStep refuses what is no step for the meta group. That the table fits is looked at when the entry is applied; the
 // one here may be older than the move.
 func checkMetaStep(s *wire.Step, table *shardmap.Table) *wire.Error {
 	what, _, err := shardmap.Asked(s.Command) // the whole of it: an entry that can't be read stops its group
@@ -95,7 +101,7 @@ func checkMetaStep(s *wire.Step, table *shardmap.Table) *wire.Error {
 		return OrderError(err)
 	}
 	kind := shardmap.TableKindOf(s.Command)
-	if kind != shardmap.TableMoveRecord && kind != shardmap.TableMoveClose {
+	if !metaStep(kind) {
 		return notAStep(what, 0)
 	}
 	if err := kind.Row().Admit(table.Level); err != nil {
