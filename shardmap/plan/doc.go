@@ -1,4 +1,4 @@
-// Package plan says what should move in a cluster: which replicas, which leaders.
+// Package plan says what should move in a cluster: which replicas, which leaders, which slots.
 //
 // [Make] is a pure function: the table, what is known of nodes and replicas at
 // this moment, and the settings give an ordered list of steps, each with its
@@ -7,7 +7,10 @@
 // plans began is finished. A plan for what a part of the steps leads to has the
 // others: what was begun is taken as done, also where it would not be begun now.
 //
-// It carries nothing out, and knows no clock: whoever calls it decides when a
+// [Slots] is another one, of the table and of what slots hold. It gives no steps, but
+// where slots should be: a person is shown it, and a job carries it out.
+//
+// The package carries nothing out, and knows no clock: whoever calls it decides when a
 // node counts as dead, how many steps run at a time and how fast bytes move.
 //
 // # Duties of the owner
@@ -27,6 +30,6 @@
 // of the parts: repair.go decides what a group lacks, spread.go where a replica
 // may stand, even.go evens out replicas, thrift.go takes back needless moves,
 // leaders.go evens out leaders, meta.go does the meta group, steps.go turns the difference
-// into steps. recheck.go looks at a step again. docs/decisions/0015-placement.md says why
+// into steps. recheck.go looks at a step again. slots.go stands alone. docs/decisions/0015-placement.md says why
 // it is done so.
 package plan
