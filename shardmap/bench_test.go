@@ -628,3 +628,28 @@ func BenchmarkApply(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkGet is the whole of a read from the map: its slot, the lock, the record.
+func BenchmarkGet(b *testing.B) {
+	m := owning(allSlots())
+	keys, value := make([]byte, 16**benchKeys), make([]byte, 128)
+	c := Command{Kind: CommandSet, Items: make([][]byte, 2)}
+	for i := range *benchKeys {
+		k := benchKey(keys[16*i:16*i+16], i)
+		c.Slot, c.Items[0], c.Items[1] = SlotOf(k), k, value
+		if r, err := m.Apply(raft.LogID{Term: 1, Index: uint64(i + 1)}, 0, &c); err != nil || r.Status != StatusApplied {
+			b.Fatal(r, err)
+		}
+	}
+	b.ReportAllocs()
+	r := rand.New(rand.NewPCG(1, 2))
+	before := cpu()
+	defer func() { reportCPU(b, before, 1) }()
+	var is Presence
+	for b.Loop() {
+		i := r.IntN(*benchKeys)
+		if value, _, is = m.Get(keys[16*i:16*i+16], value[:0]); is != Present {
+			b.Fatal(is)
+		}
+	}
+}
