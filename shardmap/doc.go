@@ -14,7 +14,8 @@
 //
 //  1. Check a client's command with [Command.Validate] before it enters the log.
 //     Apply checks no limit: what is in the log has been promised. What only the
-//     group itself proposes, [OwnCommand], is right as it is made.
+//     group itself proposes, [OwnCommand], is right as it is made. What moves slots
+//     comes from other groups' leaders: [Command.ValidateMove] checks that.
 //  2. Hand in each committed entry once, in order: [Map.Apply] for a command,
 //     [Map.Expire] for an entry of kind time, [Map.Skip] for any other. One
 //     goroutine does this.
@@ -36,7 +37,9 @@
 // slot out, mapsnapshot.go all slots, bulk.go builds slots from those bytes.
 // session.go keeps outcomes, sessiontable.go the sessions that they belong to.
 // moment.go holds all slots still for a reader, list.go merges them. own.go and
-// marks.go say how a group comes to own slots, slotpages.go holds them. table.go,
+// marks.go say how a group comes to own slots, slotpages.go holds them. slotmove.go
+// moves a slot between groups by the commands that step.go and piece.go write, diff.go
+// makes the content of pieces, content.go reads it, import.go builds a slot of it. table.go,
 // tablemachine.go and plan.go are group 0; plan.go lays out a new cluster, the package
 // plan says what should move in one that runs.
 package shardmap
