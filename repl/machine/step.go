@@ -32,7 +32,7 @@ func (q *Requests) Step(h wire.Header, body []byte, r repl.Reply, sender wire.Se
 // the entries of a step change whose a key is, so nobody but a member has any made, and
 // no other command comes in this way.
 func StepProposal(s *wire.Step, sender wire.Sender, table *shardmap.Table, o wire.Origin) (repl.Proposal, *wire.Error) {
-	if sender&wire.TypeStep.Senders() == 0 && !bug("step from anybody") {
+	if sender&wire.TypeStep.Senders() == 0 {
 		return repl.Proposal{}, wire.Unauthorized("step of a move", "it came from "+sender.String(), "only the cluster's own nodes move slots; muster slot move asks them to")
 	}
 	if e := inTable(s.Group, s.Incarnation, table); e != nil {

@@ -52,17 +52,23 @@ func (s *Step) Read(body []byte) error {
 
 func (s *Step) lines() []string {
 	lines := []string{fmt.Sprintf("group %s incarnation %d", s.Group, s.Incarnation)}
-	var c writeBody
+	what, err := s.describe()
+	if err != nil {
+		return append(lines, err.Error(), "command "+quoted(s.Command))
+	}
+	return append(lines, what)
+}
+
+// describe says in one line what the command does.
+func (s *Step) describe() (string, error) {
 	if s.Group == 0 {
-		return append(lines, "command "+quoted(s.Command))
+		return shardmap.DescribeTable(s.Command)
 	}
-	if err := c.Read(s.Command); err != nil {
-		return append(lines, err.Error())
+	var w writeBody
+	if err := w.Read(s.Command); err != nil {
+		return "", err
 	}
-	for _, line := range c.lines() {
-		lines = append(lines, "  "+line)
-	}
-	return lines
+	return w.command.Describe()
 }
 
 // StepAnswer answers a [Step] whose entry the group has applied:

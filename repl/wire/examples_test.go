@@ -46,6 +46,8 @@ func entry(g raft.GroupID, inc raft.Incarnation, id raft.LogID, payload []byte) 
 var exampleCommand = shardmap.Command{Kind: shardmap.CommandSet, Slot: shardmap.SlotByServer,
 	Items: [][]byte{[]byte("greeting"), []byte("hello")}}
 
+var exampleSeal = shardmap.StepCommand(shardmap.CommandSeal, []shardmap.Step{{Slot: 77, Number: 1812, Peer: 5}, {Slot: 78, Number: 1812, Peer: 5}})
+
 func envelope(m raft.Message) body {
 	return func(b []byte) []byte {
 		return wire.AppendEnvelope(b, &wire.Envelope{Group: 3, Incarnation: 2, Mark: 0xa3ce929d0e0e4736, Batch: 4711, Message: m})
@@ -163,8 +165,7 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeStreamCancel: &wire.Empty{},
 	wire.TypeStreamEnd:    &wire.StreamEnd{Reason: wire.EndNotLeader, Resume: []byte("cart/2"), Why: *wire.NotLeader(3, n2, "10.0.0.2:4166")},
 
-	// A step's command is shown by the page that has the commands; here any does.
-	wire.TypeStep: &wire.Step{Group: 5, Incarnation: 2, Command: wire.AppendWrite(nil, &exampleCommand)},
+	wire.TypeStep: &wire.Step{Group: 3, Incarnation: 2, Command: wire.AppendWrite(nil, &exampleSeal)},
 	wire.TypeStepAnswer: &wire.StepAnswer{Group: 5, ID: raft.LogID{Term: 4, Index: 812}, Results: []shardmap.StepResult{{Outcome: shardmap.StepDone, View: shardmap.SlotView{
 		Slot: 77, Holding: 1, Mark: 1812, Decisions: []shardmap.Decision{{Number: 1812, Taken: true, Source: 3}}, Keys: 2, Bytes: 31}}}},
 	wire.TypeSlotView: &wire.SlotView{Group: 3, Slots: []shardmap.SlotRange{{From: 77, To: 77}, {From: 80, To: 81}}},
