@@ -124,13 +124,18 @@ func (m *moves) act(loop *repl.Loop, a *mover.Action) {
 		err = m.propose(ctx, loop, a.Payload)
 	case mover.Change:
 		err = m.change(ctx, loop, a)
+	case mover.View:
+		r := wire.SlotViewAnswer{Group: a.Group}
+		if err = m.view(ctx, loop, a, &r); err == nil {
+			m.mail.post(func(now time.Duration) { m.core.Viewed(now, a.Number, &r) })
+		}
 	case mover.Ask:
 		var r mover.Report
 		if r, err = m.ask(ctx, loop, a.Node); err == nil {
 			m.mail.post(func(now time.Duration) { m.core.Report(now, a.Number, &r) })
 		}
 	}
-	if err != nil && m.node.ctx.Err() == nil && a.Kind != mover.Ask {
+	if err != nil && m.node.ctx.Err() == nil && a.Kind != mover.Ask && a.Kind != mover.View {
 		m.node.log.Info("move held up", "action", a.Kind, "group", a.Group, "err", err)
 	}
 	m.mail.post(func(now time.Duration) { m.core.Ended(now, a.Number, err) })
@@ -147,6 +152,30 @@ func (m *moves) ask(ctx context.Context, loop *repl.Loop, to raft.NodeID) (r mov
 		err = errStopped
 	}
 	return r, err
+}
+
+// view gets how slots stand in a group, from the node that led it last. What is led here is
+// as far as this node has applied: the sizes that the mover asks for are for people to read.
+func (m *moves) view(ctx context.Context, loop *repl.Loop, a *mover.Action, r *wire.SlotViewAnswer) (err error) {
+	n := m.node
+	if a.Node != n.self().Node {
+		return n.caller.call(ctx, a.Node, n.addrOf(a.Node), wire.RolePeer, wire.TypeSlotView, &wire.SlotView{Group: a.Group, Slots: a.Slots}, r)
+	}
+	if !loop.Ask(func(h *repl.Host) {
+		state, ok := h.Machine(a.Group).(*machine.Map)
+		if !ok {
+			err = raft.ErrNotLeader
+			return
+		}
+		for _, run := range a.Slots {
+			for s := run.From; s <= run.To; s++ {
+				r.Rows = append(r.Rows, state.State.View(s))
+			}
+		}
+	}) {
+		err = errStopped
+	}
+	return err
 }
 
 // change asks a group's leader to change its membership.

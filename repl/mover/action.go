@@ -18,7 +18,7 @@ const (
 	Change ActionKind = 2
 	// Ask: ask Node for its report.
 	Ask ActionKind = 3
-	// View: ask the leader of Group how Slots stand there, by a linearizable read.
+	// View: ask Node, which led Group when it was last asked, how Slots stand there.
 	View ActionKind = 4
 )
 
@@ -41,7 +41,7 @@ type Action struct {
 	Number      uint64 // larger than that of each action before
 	Kind        ActionKind
 	Payload     []byte      // of Propose
-	Node        raft.NodeID // of Change and Ask; it may be the owner's own
+	Node        raft.NodeID // of Change, Ask and View; it may be the owner's own
 	Group       raft.GroupID
 	Incarnation raft.Incarnation
 	Change      raft.Change

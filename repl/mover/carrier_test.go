@@ -143,7 +143,7 @@ func (w *carryWorld) moved(slots ...shardmap.Slot) (shardmap.Job, time.Duration)
 	w.until("all slots are moved", time.Minute, func() bool { j, _ := w.table.Job(id); return j.State.Finished() })
 	took := w.now - began
 	j, _ := w.table.Job(id)
-	if j.State != shardmap.JobDone || j.Done != j.Total || j.Bytes != j.BytesTotal {
+	if j.State != shardmap.JobDone || j.Done != j.Total || j.Bytes != j.BytesTotal || j.Bytes == 0 {
 		w.fail("the job ends as %+v", j)
 	}
 	w.quiet = true

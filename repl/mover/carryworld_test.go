@@ -480,7 +480,10 @@ func (w *carryWorld) turn(n *carryNode) {
 			switch g := w.groups[a.Group]; {
 			case a.Kind == Propose && w.groups[0].leader == n:
 				core.Ended(w.now, a.Number, w.tell(a.Payload))
-			case a.Kind == View && g.leader != nil:
+			case a.Kind == Ask:
+				core.Report(w.now, a.Number, w.report(a.Node))
+				core.Ended(w.now, a.Number, nil)
+			case a.Kind == View && g.leader != nil && g.leader.id == a.Node:
 				r := &wire.SlotViewAnswer{Group: a.Group, At: g.m.Applied()}
 				for s := range slotsIn(a.Slots) {
 					r.Rows = append(r.Rows, g.m.View(s))
@@ -491,6 +494,24 @@ func (w *carryWorld) turn(n *carryNode) {
 			}
 		})
 	}
+}
+
+// report is what a node says of the groups that it leads.
+func (w *carryWorld) report(id raft.NodeID) *Report {
+	r := new(Report)
+	for _, g := range inOrder(w.groups) {
+		if lead := w.groups[g].leader; lead == nil || lead.id != id {
+			continue
+		}
+		row, _ := w.table.Group(g)
+		m := raft.Membership{Next: row.Next}
+		for _, o := range row.Replicas {
+			m.Voters = append(m.Voters, raft.Member{Replica: o.Replica, Node: o.Node, Goal: raft.GoalVoter})
+			m.Next = max(m.Next, o.Replica+1)
+		}
+		r.Groups = append(r.Groups, wire.ReportedGroup{Group: g, Incarnation: row.Incarnation, Term: w.groups[g].term, At: raft.LogID{Term: 1, Index: 1}, Settled: true, Membership: m.Append(nil)})
+	}
+	return r
 }
 
 // bounded checks what a carrier holds.

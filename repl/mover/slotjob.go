@@ -178,6 +178,10 @@ func (w *work) askSizes(j *shardmap.Job) {
 		}
 	}
 	for _, g := range inOrder(lack) {
+		o := w.c.of(g)
+		if o.told == nil || w.c.silent(o.from) {
+			continue // its leader is looked for, and then another decision made
+		}
 		if at, asked := z.asked[g]; asked && w.now < at+sizePause {
 			w.c.jobs.next = min(w.c.jobs.next, at+sizePause)
 			continue
@@ -186,13 +190,13 @@ func (w *work) askSizes(j *shardmap.Job) {
 		for slots := lack[g]; len(slots) > 0; {
 			n := min(len(slots), CarrySlotsMax)
 			row, _ := w.table.Group(g)
-			w.c.begin(w.now, Action{Kind: View, Group: g, Incarnation: row.Incarnation, Slots: shardmap.SlotRanges(slots[:n])}, "")
+			w.c.begin(w.now, Action{Kind: View, Node: o.from, Group: g, Incarnation: row.Incarnation, Slots: shardmap.SlotRanges(slots[:n])}, "")
 			slots = slots[n:]
 		}
 	}
 }
 
-// Viewed hands in the answer to the View of that number.
+// Viewed hands in the answer to the View of that number, and ends it.
 func (c *Core) Viewed(now time.Duration, a uint64, r *wire.SlotViewAnswer) {
 	f := c.flights[a]
 	if f == nil || f.kind != View {
