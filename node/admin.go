@@ -44,6 +44,7 @@ func answerCounters(c *connection, r repl.Reply) {
 			}
 			a.Rows = append(a.Rows, mendRows(h.Mends())...)
 		})
+		a.Rows = append(a.Rows, c.node.carrying.rows()...)
 	}
 	c.answerNow(r, wire.TypeCountersAnswer, a.Append(nil))
 }
@@ -61,6 +62,7 @@ type report struct {
 	self       func() logstore.Identity
 	said       func(raft.NodeID) met
 	jobs       *jobWatch
+	stuckMoves func(*shardmap.Table) []wire.Problem
 }
 
 // view is what the host knows, taken between two of its turns.
@@ -243,7 +245,7 @@ func (p *report) statusOf(table *shardmap.Table, v *view) wire.StatusAnswer {
 	a.Problems = append(problems(&a, known, v.links, p.addr, o.replacements()), fullDisks(a.Nodes, v.full)...)
 	a.Problems = append(p.stalledDisks(a.Nodes, v.stalled), a.Problems...)
 	a.Problems = append(doubts(&a, v), a.Problems...)
-	a.Problems = slices.Concat(a.Problems, o.short(), p.jobs.stuck(time.Now()))
+	a.Problems = slices.Concat(a.Problems, o.short(), p.jobs.stuck(time.Now()), p.stuckMoves(table))
 	a.Notes = o.notes()
 	o.stages()
 	a.Healthy = len(a.Problems) == 0

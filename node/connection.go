@@ -78,6 +78,7 @@ func newConnection(n *Node, conn net.Conn, g *wire.Greeting) *connection {
 	if c.standing == wire.SenderMember {
 		c.arrival.of = &n.peerArrivals
 	}
+	c.requests.Routes = &n.carrying.routes
 	c.requests.Init(c, machine.RequestLimits{Wait: n.limits.wait, Inline: machine.InlineMax, Page: n.limits.inflightBytesShare})
 	return c
 }

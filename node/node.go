@@ -16,6 +16,9 @@
 //	Node.scrub         1                            Node   Node.close
 //	moves.run          1                            Node   Node.close
 //	moves.act          1 per action of the mover    Node   the action ends
+//	carrying.run       1                            Node   Node.close
+//	carryWay.run       1 per node with moves        Node   the connection was silent, or Node.close
+//	carryWay.read      1 per node with moves        run    the connection ends
 //	besides            restorersMax, at the start   Node   all replicas are restored
 //	enrolment.poll     1 per host while founding    Node   the founding ends
 //	inquiry.run        1                            Node   Node.close
@@ -99,6 +102,7 @@ type Node struct {
 	recruiter recruiter // hosts on their way into the cluster
 	inquiry   inquiry   // what others know of the cluster
 	moves     moves     // what it does for the cluster while it leads the meta group
+	carrying  carrying  // what it does for slots that move from groups that it leads
 
 	table   atomic.Pointer[shardmap.Table] // nil before the meta group's log was read
 	jobs    jobWatch

@@ -65,7 +65,7 @@ func (w *jobWatch) stuck(now time.Time) (list []wire.Problem) {
 		if waits == "" {
 			waits = "it does not say what it waits for"
 		}
-		list = append(list, wire.Problem{What: fmt.Sprintf("%s is stuck: for %s it has moved no replica, %d of %d are done; %s", jobCalled(&s.job), stood.Round(time.Second), s.job.Done, s.job.Total, waits),
+		list = append(list, wire.Problem{What: fmt.Sprintf("%s is stuck: for %s it has moved no %s, %d of %d are done; %s", jobCalled(&s.job), stood.Round(time.Second), strings.TrimSuffix(s.job.Unit(), "s"), s.job.Done, s.job.Total, waits),
 			Remedy: fmt.Sprintf("see what it waits for, with muster job show %d; muster job cancel %d gives it up", s.job.ID, s.job.ID)})
 	}
 	slices.SortFunc(list, func(a, b wire.Problem) int { return strings.Compare(a.What, b.What) })

@@ -182,7 +182,7 @@ func TestStuckJobs(t *testing.T) {
 	at := func(n time.Duration) time.Time { return began.Add(n) }
 	table := func(jobs ...shardmap.Job) *shardmap.Table { return &shardmap.Table{Jobs: jobs} }
 	stands := shardmap.Job{ID: 12, Kind: shardmap.JobDrain, State: shardmap.JobRunning, Node: 3, Name: "n3", Done: 1, Total: 4, Why: "no node can take it"}
-	moves := shardmap.Job{ID: 13, Kind: shardmap.JobBalance, State: shardmap.JobRunning, Total: 9}
+	moves := shardmap.Job{ID: 13, Kind: shardmap.JobMove, State: shardmap.JobRunning, Total: 9}
 	paused := shardmap.Job{ID: 14, Kind: shardmap.JobDrain, State: shardmap.JobPaused, Node: 4}
 	var w jobWatch
 	w.look(table(stands, moves, paused), at(0))
@@ -197,7 +197,7 @@ func TestStuckJobs(t *testing.T) {
 	}
 	stands.State = shardmap.JobDone
 	w.look(table(stands, moves, paused), at(jobStuckAfter))
-	if got := told(w.stuck(at(jobStuckAfter + jobStuckAfter/2))); !strings.HasPrefix(got, "job 13 (balance) is stuck") || strings.Contains(got, "\n") {
+	if got := told(w.stuck(at(jobStuckAfter + jobStuckAfter/2))); !strings.HasPrefix(got, "job 13 (move) is stuck: for 10m0s it has moved no slot, 1 of 9 are done") || strings.Contains(got, "\n") {
 		t.Errorf("got %s, want job 13 alone", got)
 	}
 }

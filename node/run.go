@@ -229,6 +229,7 @@ func (n *Node) serve() error {
 	n.transport = transport
 	n.attesting.peers.Store(transport)
 	n.moves.init(n)
+	n.carrying.init(n)
 	host, err := repl.NewHost(repl.HostConfig{
 		Self: id.Node, Store: store, Transport: n.transport,
 		Machine: n.machine, Addr: n.addrOf, Stalled: n.fs.hangs.Load, Unmade: n.inquiry.unmade,
@@ -252,7 +253,7 @@ func (n *Node) serve() error {
 	n.follow(n.table.Load())
 	n.report = &report{
 		name: n.name, addr: n.addr, data: n.cfg.Data, started: n.started,
-		fs: n.fs, store: store, transport: transport, self: n.self, said: n.door.said, jobs: &n.jobs,
+		fs: n.fs, store: store, transport: transport, self: n.self, said: n.door.said, jobs: &n.jobs, stuckMoves: n.carrying.stuck,
 	}
 	loop := repl.StartLoop(host, tick, int64(n.cfg.SnapshotRate))
 	n.serving.Store(loop)
@@ -271,6 +272,11 @@ func (n *Node) serve() error {
 	go func() {
 		defer n.ended.Done()
 		n.moves.run()
+	}()
+	n.ended.Add(1)
+	go func() {
+		defer n.ended.Done()
+		n.carrying.run()
 	}()
 	n.ended.Add(1)
 	go n.scrub()
@@ -319,6 +325,7 @@ func (n *Node) machine(r logstore.Replica) repl.StateMachine {
 		return m
 	}
 	m := machine.NewMap(r, n.table.Load)
+	m.Routes = &n.carrying.routes
 	m.State.Understand(n.limits.level)
 	return m
 }
@@ -326,17 +333,21 @@ func (n *Node) machine(r logstore.Replica) repl.StateMachine {
 // tableChanged is called by the goroutine that applies, with each new table.
 func (n *Node) tableChanged(t *shardmap.Table) {
 	n.table.Store(t)
+	n.carrying.routes.Follow(t)
 	n.jobs.look(t, time.Now())
 	n.follow(t)
 	n.announcer.changed()
 	n.moves.changed()
+	n.carrying.changed()
 }
 
 // led is told by the host when the lead of a group comes here, or goes: then term is 0.
 func (n *Node) led(g raft.GroupID, term uint64) {
 	if g == 0 {
 		n.moves.led(term != 0)
+		return
 	}
+	n.carrying.led(g, term)
 }
 
 // follow brings this node in line with a table, its own or one that it learnt of another

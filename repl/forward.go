@@ -58,6 +58,16 @@ type Forwards struct {
 	soonest time.Duration                // Invariant: no deadline of any is earlier
 }
 
+// Leader returns the node that leads a group, as far as this one knows; 0 if it does not. An
+// event or a turn calls it.
+func (f *Forwards) Leader(g raft.GroupID) raft.NodeID {
+	if here := f.host.groups[g]; here != nil && !here.removed {
+		node, _ := here.node(here.lead)
+		return node
+	}
+	return f.leaders[g]
+}
+
 // forwardLoad is what is on its way.
 type forwardLoad struct{ requests, bytes int }
 

@@ -1,0 +1,272 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/machine"
+	"muster/repl/mover"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+const (
+	// stepMax is how long a step of a move, or a look at its slots, may take at the group
+	// that is asked. The carrier tries again by itself.
+	stepMax = 3 * time.Second
+	// moveStuckAfter is for how long nothing may happen in a move until a person should look
+	// at it: some elections.
+	moveStuckAfter = 30 * time.Second
+	// stuckShown is how many moves that are stuck a status shows.
+	stuckShown = 3
+)
+
+// carrying drives the carrier of this node: it brings it events, and carries out what it
+// decides. It is a [repl.Replier] of the steps that this node's own groups take; the number
+// of an action is that of its request.
+type carrying struct {
+	node   *Node
+	mail   mailbox // for run
+	ways   carryWays
+	routes machine.Routes // where slots went, as far as this node knows more than its table
+
+	// Owned by run.
+	core *mover.Carrier
+}
+
+func (c *carrying) init(n *Node) {
+	c.node, c.core, c.mail = n, mover.NewCarrier(n.self().Node), newMailbox()
+	c.ways.init(c)
+}
+
+// led is told by the host when the lead of a data group comes here, or goes: then term is 0.
+func (c *carrying) led(g raft.GroupID, term uint64) {
+	c.mail.post(func(now time.Duration) { c.core.Lead(now, g, term, term != 0) })
+}
+
+// changed is told when the table has changed.
+func (c *carrying) changed() { c.mail.rouse() }
+
+func (c *carrying) run() {
+	n := c.node
+	loop := n.running()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var table *shardmap.Table
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-c.mail.wake:
+		case <-timer.C:
+		}
+		if t := n.table.Load(); t != nil && t != table {
+			table = t
+			c.core.Table(loop.Now(), t)
+		}
+		for _, f := range c.mail.take() {
+			f(loop.Now())
+		}
+		actions, next := c.core.Turn(loop.Now())
+		if len(actions) > 0 {
+			// By the goroutine that owns the host: there it is known who leads, and what is
+			// led here begins at once. Calls are made in the order in which they are posted.
+			t := table
+			loop.Post(func(h *repl.Host) {
+				for i := range actions {
+					if err := c.act(h, loop.Now(), t, &actions[i]); err != nil {
+						c.ended(actions[i].Number, err)
+					}
+				}
+			})
+		}
+		timer.Reset(next - loop.Now())
+	}
+}
+
+func (c *carrying) ended(number uint64, err error) {
+	c.mail.post(func(now time.Duration) { c.core.Ended(now, number, err) })
+}
+
+// act begins to carry out one action, in an event of the host. After an error it has not.
+func (c *carrying) act(h *repl.Host, now time.Duration, t *shardmap.Table, a *mover.CarryAction) error {
+	self := c.node.self().Node
+	if a.Kind == mover.CarryCopy {
+		return c.copy(h, a)
+	}
+	if lead := h.Forwards.Leader(a.Group); lead != self {
+		return c.ways.send(lead, t, a)
+	}
+	reply := repl.Reply{To: c, Request: a.Number}
+	if a.Kind == mover.CarryStep {
+		step := wire.Step{Group: a.Group, Incarnation: a.Incarnation, Command: a.Command}
+		p, refused := machine.StepProposal(&step, wire.SenderMember, t, wire.Origin{Time: clock(c.node.running(), time.Now()).Wall})
+		if refused != nil {
+			return refused
+		}
+		p.Deadline, p.Reply = now+stepMax, reply
+		h.Propose(p)
+		return nil
+	}
+	r := machine.SlotViewRead(&wire.SlotView{Group: a.Group, Slots: a.Slots})
+	r.Deadline, r.Reply = now+stepMax, reply
+	h.Read(r)
+	return nil
+}
+
+// copy takes copies of slots of a group here, between two entries.
+func (c *carrying) copy(h *repl.Host, a *mover.CarryAction) error {
+	m, ok := h.Machine(a.Group).(*machine.Map)
+	if !ok {
+		return fmt.Errorf("group %s is not here", a.Group)
+	}
+	var copies []*shardmap.SlotCopy
+	var views []shardmap.SlotView
+	for _, r := range a.Slots {
+		for s := r.From; s <= r.To; s++ {
+			one, _ := m.State.CopyToMove(s)
+			copies, views = append(copies, one), append(views, m.State.View(s))
+		}
+	}
+	at, t := m.State.Applied(), m.State.Time()
+	c.mail.post(func(now time.Duration) { c.core.Copied(now, a.Number, copies, views, at, t) })
+	return nil
+}
+
+// Answer implements [repl.Replier].
+func (c *carrying) Answer(r repl.Reply, t wire.Type, body []byte) bool {
+	if err := c.took(r.Request, t, body); err != nil {
+		c.ended(r.Request, err)
+	}
+	return false
+}
+
+// Flush implements [repl.Replier].
+func (c *carrying) Flush() {}
+
+// took hands the answer to an action to the carrier; nothing of body is kept. After an
+// error it has not: the answer is one.
+func (c *carrying) took(number uint64, t wire.Type, body []byte) error {
+	switch t {
+	case wire.TypeError:
+		e := new(wire.Error)
+		if err := e.Read(body); err != nil {
+			return err
+		}
+		return e
+	case wire.TypeStepAnswer:
+		a := new(wire.StepAnswer)
+		if err := a.Read(body); err != nil {
+			return err
+		}
+		c.mail.post(func(now time.Duration) { c.core.Stepped(now, number, a) })
+		c.follow(a)
+	case wire.TypeSlotViewAnswer:
+		a := new(wire.SlotViewAnswer)
+		if err := a.Read(body); err != nil {
+			return err
+		}
+		c.mail.post(func(now time.Duration) { c.core.Viewed(now, number, a) })
+	case wire.TypeOrderAnswer: // the meta group's: it is applied
+		c.ended(number, nil)
+	default:
+		return fmt.Errorf("answer of type %s", t)
+	}
+	return nil
+}
+
+// follow notes which slots a group has taken over, as its log says. Who waits here for a slot
+// is then sent there at once: long before this node's table and the source's log say so.
+func (c *carrying) follow(a *wire.StepAnswer) {
+	taken := false
+	for i := range a.Results {
+		v := &a.Results[i].View
+		for _, d := range v.Decisions {
+			if d.Taken {
+				c.routes.Took(v.Slot, d.Number, a.Group)
+				taken = true
+			}
+		}
+	}
+	if taken {
+		c.node.running().Post(func(*repl.Host) {}) // its next turn looks at who waits
+	}
+}
+
+// ask has f called by run, which owns the core. It reports false if the node stops.
+func (c *carrying) ask(f func(now time.Duration, core *mover.Carrier)) bool {
+	done := make(chan struct{})
+	c.mail.post(func(now time.Duration) {
+		f(now, c.core)
+		close(done)
+	})
+	select {
+	case <-done:
+		return true
+	case <-c.node.ctx.Done():
+		return false
+	}
+}
+
+// stuck returns the problems with moves from groups that this node leads in which nothing
+// happens.
+func (c *carrying) stuck(t *shardmap.Table) []wire.Problem {
+	var moves []mover.StuckMove
+	var at time.Duration
+	c.ask(func(now time.Duration, core *mover.Carrier) { moves, at = core.Stuck(now, moveStuckAfter), now })
+	return stuckMoves(moves, at, t)
+}
+
+// stuckMoves are the problems with some moves.
+func stuckMoves(moves []mover.StuckMove, at time.Duration, t *shardmap.Table) (list []wire.Problem) {
+	for i := range moves {
+		if i == stuckShown {
+			list = append(list, wire.Problem{What: fmt.Sprintf("%d more slots are stuck on their way", len(moves)-i), Remedy: "see muster slot list, and muster job list"})
+			break
+		}
+		list = append(list, stuckMove(&moves[i], at, t))
+	}
+	return list
+}
+
+// stuckMove is the problem with one move.
+func stuckMove(m *mover.StuckMove, now time.Duration, t *shardmap.Table) wire.Problem {
+	p := wire.Problem{What: fmt.Sprintf("slot %d is stuck on its way from group %s to group %s: nothing has happened for %s", m.Slot, m.From, m.To, (now - m.Since).Round(time.Second))}
+	if m.Why != "" {
+		p.What += ": " + m.Why
+	}
+	p.Remedy = "bring back the nodes of the two groups that are missing; the move goes on by itself"
+	if move, open := t.MoveOf(m.Slot); open && move.Number == m.Number && move.Job != 0 {
+		p.Remedy += fmt.Sprintf("; muster job cancel %d gives it up, if group %s can still be asked", move.Job, m.To)
+	}
+	return p
+}
+
+// rows are the counters of what this node has carried.
+func (c *carrying) rows() (rows []wire.CounterRow) {
+	var n mover.CarryCounts
+	if !c.ask(func(_ time.Duration, core *mover.Carrier) { n = core.Counts() }) {
+		return nil
+	}
+	for _, r := range []wire.CounterRow{
+		{Name: "slots: moved", Out: n.Slots},
+		{Name: "slots: refused by their targets", Out: n.Refused},
+		{Name: "slots: chunks", Out: n.Chunks, BytesOut: n.Bytes},
+		{Name: "slots: pieces sent again", Out: n.Again},
+		{Name: "slots: longest pause, in ms", Out: uint64(n.PauseMax.Milliseconds())},
+	} {
+		if r.Out > 0 {
+			rows = append(rows, r)
+		}
+	}
+	return rows
+}
+
+var (
+	errNoWay    = errors.New("no node is known that holds a replica of the group")
+	errCrowded  = errors.New("too much is on its way to that node")
+	errWayEnded = errors.New("the connection ended before the answer")
+)
