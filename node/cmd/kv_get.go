@@ -22,7 +22,8 @@ if a key does not exist.
 
 A read sees every write that was answered before it began. --read local asks the
 first endpoint's own copy instead, which may lag; "at" says how far it is.
---after waits for a write of the same group, named by the log id it was answered with.
+--after waits for a write of the key's group, or of one that had its slot before, named by
+the log id it was answered with.
 
 With -o json: {"items":[{"key":"K","value":"V","version":17,"slot":1234,"group":1,"at":"g1/2.17"}],"missing":["X"]}`,
 		Flags:  []cli.Flag{readFlag(), afterFlag(), &cli.BoolFlag{Name: "raw", Usage: "print the value unchanged, even to a terminal"}},

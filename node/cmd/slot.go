@@ -21,7 +21,8 @@ With -o json: [{"from":0,"to":1023,"group":1,"state":"stable"|"moving","target":
 			Action: con.action(slotList),
 		}),
 		slotOrderCommand(con, shardmap.JobAssign),
-		slotOrderCommand(con, shardmap.JobMove))
+		slotOrderCommand(con, shardmap.JobMove),
+		slotRebalanceCommand(con))
 }
 
 type slotRow struct {

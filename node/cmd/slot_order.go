@@ -120,5 +120,13 @@ func filledSlots(t *shardmap.Table, views *slotViews, slots shardmap.SlotRange, 
 		more = fmt.Sprintf(", and %d more have some", n)
 	}
 	return &wire.Error{Code: wire.CodeConflict, Object: "slot " + number(filled[0].Slot), Text: "refused, nothing was changed",
-		State: fmt.Sprintf("it has %d keys%s", filled[0].Keys, more), Next: fmt.Sprintf("move slots with what is in them: muster slot move %s %d", slotsShort(slots), group)}
+		State: fmt.Sprintf("it has %s%s", keysText(filled[0].Keys), more), Next: fmt.Sprintf("move slots with what is in them: muster slot move %s %d", slotsShort(slots), group)}
+}
+
+// keysText is so many keys for a sentence.
+func keysText(n uint64) string {
+	if n == 1 {
+		return "1 key"
+	}
+	return fmt.Sprintf("%d keys", n)
 }

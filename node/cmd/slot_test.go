@@ -3,6 +3,7 @@ package cmd
 import (
 	"encoding/json"
 	"reflect"
+	"strings"
 	"testing"
 
 	"muster/raft"
@@ -93,5 +94,49 @@ func TestFilledSlots(t *testing.T) {
 	want := "conflict: slot 2049: refused, nothing was changed (it has 7 keys, and 1 more have some); move slots with what is in them: muster slot move 2040-2050 3"
 	if e == nil || e.Error() != want || exitStatus(e.Code.ExitStatus()) != exitConflict || e.Code != wire.CodeConflict {
 		t.Errorf("got  %v\nwant %s", e, want)
+	}
+}
+
+// The plan of a rebalance says how much moves, and what groups and nodes hold before and
+// after; a node holds what the groups do that have a voter there, and nothing of a learner.
+func TestRebalanceShown(t *testing.T) {
+	table := slotTable()
+	table.Nodes[0].Weight = 100
+	table.Nodes = append(table.Nodes, shardmap.TableNode{ID: 2, Name: "n2\x1b[2J", Weight: 50})
+	voter := func(n raft.NodeID) shardmap.TableReplica {
+		return shardmap.TableReplica{Replica: 1, Node: n, Role: shardmap.ReplicaVoter}
+	}
+	table.Groups[0].Replicas = []shardmap.TableReplica{voter(1), voter(2)}
+	table.Groups[1].Replicas = []shardmap.TableReplica{voter(1), {Replica: 2, Node: 2, Role: shardmap.ReplicaLearner}}
+	table.Groups[2].Replicas = []shardmap.TableReplica{voter(2)}
+	views := everySlot(2, 1<<10)
+	targets := []shardmap.SlotTarget{
+		{SlotRange: shardmap.SlotRange{From: 0, To: 1023}, From: 1, To: 3},
+		{SlotRange: shardmap.SlotRange{From: 2048, To: 2048}, From: 2, To: 3},
+	}
+	want := []string{
+		"1025 of 4096 slots move, with 2050 keys and 1.0 MiB",
+		"GROUP  SLOTS  AFTER  BYTES    AFTER       NODES",
+		`1      2048   1024   2.0 MiB  1.0 MiB     n1,n2\x1b[2J`,
+		"2      2048   2047   2.0 MiB  2.0 MiB     n1",
+		`3      0      1025   0 bytes  1.0 MiB     n2\x1b[2J`,
+		"NODE        WEIGHT  SLOTS  AFTER  BYTES    AFTER",
+		"n1          100     4096   3071   4.0 MiB  3.0 MiB",
+		`n2\x1b[2J   50      2048   2049   2.0 MiB  2.0 MiB`,
+		"slots 0-1023: from group 1 to group 3",
+		"slot 2048: from group 2 to group 3",
+	}
+	got := rebalanceShown(table, views, targets)
+	for i := range max(len(got), len(want)) {
+		if i >= len(got) || i >= len(want) || strings.Join(strings.Fields(got[i]), " ") != strings.Join(strings.Fields(want[i]), " ") {
+			t.Fatalf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+	many := make([]shardmap.SlotTarget, stepsShown+3)
+	for i := range many {
+		many[i] = shardmap.SlotTarget{SlotRange: shardmap.SlotRange{From: shardmap.Slot(2 * i), To: shardmap.Slot(2 * i)}, From: 1, To: 3}
+	}
+	if got := rebalanceShown(table, views, many); got[len(got)-1] != "and 3 more runs of slots" {
+		t.Errorf("a long plan ends with %q", got[len(got)-1])
 	}
 }

@@ -38,10 +38,11 @@ func TestJSONForms(t *testing.T) {
 		{"kv export {t}b", 0, `{"key":"{t}b","value":"3","version":N}`},
 		{"kv del {t}b {t}x", 0, `{"log_ids":["gN/N.N"],"versions":{"{t}b":N,"{t}x":N},"deleted":N}`},
 		{"kv locate {t}a", 0, `{"key":"{t}a","slot":N,"group":N,"leader":"n1"}`},
-		{"node list", 0, `[{"id":"ID","name":"n1","addr":"ADDR","role":"server","status":"alive","version":"0.1.0","level":N,"labels":{"rack":"4"}}]`},
+		{"node list", 0, `[{"id":"ID","name":"n1","addr":"ADDR","role":"server","status":"alive","version":"0.1.0","level":N,"weight":N,"labels":{"rack":"4"}}]`},
 		{"group list", 0, `[` + groupForm + `,` + groupForm + `,` + groupForm + `]`},
-		{"slot list", 0, `[{"from":N,"to":N,"group":N,"state":"stable"},{"from":N,"to":N,"group":N,"state":"stable"}]`},
-		{"status", 0, `{"cluster":"muster","cluster_id":"ID","level":N,"nodes":[{"id":"ID","name":"n1","addr":"ADDR","role":"server","status":"alive","version":"0.1.0","level":N,"labels":{"rack":"4"}}],` +
+		{"slot list", 0, `[{"from":N,"to":N,"group":N,"state":"stable","keys":N,"bytes":N},{"from":N,"to":N,"group":N,"state":"stable","keys":N,"bytes":N}]`},
+		{"node weight n1 50", 0, `[{"id":"ID","name":"n1","addr":"ADDR","role":"server","status":"alive","version":"0.1.0","level":N,"weight":N,"labels":{"rack":"4"}}]`},
+		{"status", 0, `{"cluster":"muster","cluster_id":"ID","level":N,"nodes":[{"id":"ID","name":"n1","addr":"ADDR","role":"server","status":"alive","version":"0.1.0","level":N,"weight":N,"labels":{"rack":"4"}}],` +
 			`"groups":[` + groupForm + `,` + groupForm + `,` + groupForm + `],"healthy":true,"problems":[],` +
 			`"notes":[{"what":"one more lost node stops groups 0, 1, 2, if it is one of: n1","remedy":"add servers with muster node add HOST:PORT until there are 3"}]}`},
 		{"doctor", 0, `{"ok":true,"findings":[],"nodes":[{"id":"ID","name":"n1","addr":"ADDR","answered":true,"version":"0.1.0","start":N,"uptime_s":N,` +
@@ -118,7 +119,7 @@ func TestTables(t *testing.T) {
 		{"kv locate a", 0, "KEY  SLOT  GROUP  LEADER\na    ", ""},
 		{"node list", 0, "n1    " + c.nodes[0].addr + "  server  alive", ""},
 		{"group list", 0, "GROUP  LEADER  TERM  COMMIT  SLOTS  REPLICA  NODE  ROLE   MATCH  STATE\n0      n1  ", ""},
-		{"slot list", 0, "FROM  TO    GROUP  STATE\n0     511   1      stable\n", ""},
+		{"slot list", 0, "FROM  TO    GROUP  STATE   TARGET  KEYS  BYTES\n0     511   1      stable  -       ", ""},
 		{"status", 0, " is healthy, says n1\n", ""},
 		{"status --counters", 0, "FRAMES ", ""},
 		{"status --counters", 0, "entries of all groups  ", ""},

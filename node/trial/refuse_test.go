@@ -58,6 +58,11 @@ func TestBadInput(t *testing.T) {
 	long := strings.Repeat("k", shardmap.KeyMax+1)
 	over := strings.Repeat("v", shardmap.ValueMaxDefault+1)
 	lines := func(l ...string) string { return strings.Join(l, "\n") + "\n" }
+	at, err := c.client().Locate(t.Context(), []byte("k"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	filled, elsewhere := fmt.Sprint(at.Slot), fmt.Sprint(uint64(at.Group%2+1)) // its slot, and a group that does not have it
 	for _, tt := range []struct {
 		name   string
 		args   []string
@@ -79,6 +84,8 @@ func TestBadInput(t *testing.T) {
 		{"a move to the meta group", []string{"slot", "move", "0-5", "0"}, "", exitRefused, []string{"move slots 0-5 to group 0: ", "never owns slots"}},
 		{"a move to where it is", []string{"slot", "move", "0-5", "1"}, "", exitConflict, []string{"move slots 0-5 to group 1: ", "there already", "muster slot list"}},
 		{"an assignment to no group", []string{"slot", "assign", "5-6", "9999"}, "", exitNotFound, []string{"assign slots 5-6 to group 9999: ", "it is no group of the cluster"}},
+		{"an assignment of a slot with a key", []string{"slot", "assign", filled, elsewhere}, "", exitConflict, []string{"assign slot " + filled + " to group " + elsewhere + ": conflict: slot " + filled + ": refused, nothing was changed (it has 1 key)", "muster slot move " + filled + " " + elsewhere}},
+		{"an assignment of slots of which one has a key", []string{"slot", "assign", "0-4095", elsewhere}, "", exitConflict, []string{"assign slots 0-4095 to group " + elsewhere + ": conflict: slot "}},
 		{"a group that is there", []string{"group", "create", "1"}, "", exitConflict, []string{"create group 1: ", "there is one of this id", "muster group create"}},
 		{"removal of no group", []string{"group", "remove", "9999", "--yes"}, "", exitNotFound, []string{"remove group 9999: ", "it is no group of the cluster", "muster group list"}},
 		{"removal of a group that owns slots", []string{"group", "remove", "1", "--yes"}, "", exitConflict, []string{"remove group 1: ", "it owns ", "muster slot move 0-"}},

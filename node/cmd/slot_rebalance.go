@@ -1,0 +1,199 @@
+package cmd
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"muster/raft"
+	"muster/repl/wire"
+	"muster/shardmap"
+	"muster/shardmap/plan"
+)
+
+func slotRebalanceCommand(con *console) *cli.Command {
+	return verb(cli.Command{
+		Name: "rebalance", Usage: "move slots until each group has the part that its nodes should hold",
+		Description: `Shows the plan first, and wants --yes: which slots move where, and what each group and each
+node holds before and after. It evens out bytes, by the weights of the nodes that hold the
+groups' voters ("muster node weight"), and moves no more slots than that takes; slots that
+are moving are left alone. Where there is nothing to do it says so and ends with 0.
+
+The job goes on without this command; "muster job" pauses or cancels it. The settings
+slot-rate and slot-parallel bound it.
+
+With -o json the job as it ended: ` + jobForm,
+		Flags:  orderFlags(),
+		Action: con.action(slotRebalance),
+	})
+}
+
+func slotRebalance(con *console, c *cli.Context) error {
+	if err := wantArgs(c, 0, 0); err != nil {
+		return err
+	}
+	s, err := con.orderly(c)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	for try := 1; ; try++ {
+		a, err := s.rebalance(c.Context)
+		if s.agreed == consentGiven && try < ordersMax && isConflict(err) {
+			continue // slots have moved since they were counted, and --yes is meant for any plan
+		}
+		if err != nil || a == nil {
+			return err
+		}
+		return s.finish(s.attend(c.Context, a))
+	}
+}
+
+// rebalance plans, shows the plan, and has it carried out if a person agrees. There is no
+// answer if there is nothing to do.
+func (s *orderly) rebalance(ctx context.Context) (*wire.OrderAnswer, error) {
+	t, err := s.table(ctx)
+	if err != nil {
+		return nil, err
+	}
+	views, silent := s.slotViews(ctx, t, allSlots)
+	if silent > 0 {
+		return nil, withStatus(exitNoResult, "rebalance: %d groups did not say how much is in their slots, which the plan goes by; nothing was changed; muster status shows what is missing", silent)
+	}
+	targets := plan.Slots(t, views.counts(), plan.SlotSettings{}).Targets
+	if len(targets) == 0 {
+		s.sayf("nothing to rebalance: no move of a slot would bring the groups nearer to what their nodes should hold; nothing was changed")
+		return nil, nil
+	}
+	o, err := slotsTo("rebalance", shardmap.JobRebalance, t, targets)
+	if err != nil {
+		return nil, err
+	}
+	o.notes = rebalanceShown(t, views, targets)
+	a, err := s.carryOut(ctx, &o, s.agreed)
+	if err != nil || a.Job == 0 {
+		return nil, err
+	}
+	return a, nil
+}
+
+// counts are what the slots have in them, as the plan wants to know it.
+func (v *slotViews) counts() []plan.SlotCount {
+	var counts []plan.SlotCount
+	for s, view := range v.of {
+		if view != nil {
+			counts = append(counts, plan.SlotCount{Slot: shardmap.Slot(s), Keys: view.Keys, Bytes: view.Bytes})
+		}
+	}
+	return counts
+}
+
+// load is how much is somewhere, before and after.
+type load struct{ slots, keys, bytes [2]uint64 }
+
+const (
+	before = iota
+	after
+)
+
+// add counts a slot in.
+func (l *load) add(when int, v *shardmap.SlotView) {
+	l.slots[when]++
+	if v != nil {
+		l.keys[when] += v.Keys
+		l.bytes[when] += v.Bytes
+	}
+}
+
+// cells are the load in a table.
+func (l *load) cells() []string {
+	return []string{number(l.slots[before]), number(l.slots[after]), showBytes(l.bytes[before]), showBytes(l.bytes[after])}
+}
+
+// rebalanceShown is a plan for a person: how much moves, what groups and nodes hold before
+// and after, and the runs that move.
+func rebalanceShown(t *shardmap.Table, views *slotViews, targets []shardmap.SlotTarget) []string {
+	to := t.Slots
+	var moves load
+	for _, x := range targets {
+		for s := x.SlotRange.From; s <= x.SlotRange.To; s++ {
+			to[s] = x.To
+			moves.add(before, views.of[s])
+		}
+	}
+	groups := map[raft.GroupID]*load{}
+	for i := range t.Groups {
+		groups[t.Groups[i].ID] = new(load)
+	}
+	for s := range shardmap.Slot(shardmap.Slots) {
+		if l := groups[t.Slots[s]]; l != nil {
+			l.add(before, views.of[s])
+		}
+		if l := groups[to[s]]; l != nil {
+			l.add(after, views.of[s])
+		}
+	}
+	lines := []string{fmt.Sprintf("%d of %d slots move, with %s and %s", moves.slots[before], shardmap.Slots, keysText(moves.keys[before]), showBytes(moves.bytes[before]))}
+	lines = append(lines, shownTable(func(out *output) *table {
+		by := newTable(out, "GROUP", "SLOTS", "AFTER", "BYTES", "AFTER", "NODES")
+		for i := range t.Groups {
+			g := &t.Groups[i]
+			by.row(slices.Concat([]string{number(int(g.ID))}, groups[g.ID].cells(), []string{orDash(strings.Join(voterNames(t, g), ","))})...)
+		}
+		return by
+	})...)
+	lines = append(lines, shownTable(func(out *output) *table {
+		by := newTable(out, "NODE", "WEIGHT", "SLOTS", "AFTER", "BYTES", "AFTER")
+		for i := range t.Nodes {
+			n := &t.Nodes[i]
+			var l load
+			for j := range t.Groups {
+				g := &t.Groups[j]
+				if slices.ContainsFunc(g.Replicas, func(r shardmap.TableReplica) bool { return r.Node == n.ID && r.Role == shardmap.ReplicaVoter }) {
+					l.join(groups[g.ID])
+				}
+			}
+			by.row(slices.Concat([]string{orDash(n.Name), number(n.Weight)}, l.cells())...)
+		}
+		return by
+	})...)
+	for _, x := range targets[:min(len(targets), stepsShown)] {
+		lines = append(lines, fmt.Sprintf("%s: from group %d to group %d", slotsText(x.SlotRange), x.From, x.To))
+	}
+	if more := len(targets) - stepsShown; more > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more runs of slots", more))
+	}
+	return lines
+}
+
+// join adds another load.
+func (l *load) join(o *load) {
+	for when := range l.slots {
+		l.slots[when] += o.slots[when]
+		l.keys[when] += o.keys[when]
+		l.bytes[when] += o.bytes[when]
+	}
+}
+
+// voterNames are the nodes that hold a group's voters.
+func voterNames(t *shardmap.Table, g *shardmap.TableGroup) (names []string) {
+	for _, r := range g.Replicas {
+		if n, ok := t.Node(r.Node); ok && r.Role == shardmap.ReplicaVoter {
+			names = append(names, n.Name)
+		}
+	}
+	return names
+}
+
+// shownTable is a table as lines.
+func shownTable(fill func(*output) *table) []string {
+	var b bytes.Buffer
+	out := newOutput(&b)
+	_ = fill(out).Flush() // into memory
+	_ = out.Flush()
+	return strings.Split(strings.TrimRight(b.String(), "\n"), "\n")
+}
