@@ -346,3 +346,145 @@ func TestSteps(t *testing.T) {
 		}
 	}
 }
+
+// arrive has a machine of group 2 take over a slot that q has sealed, by the move number.
+func (q *requests) arrive(t *testing.T, to *requests, slot shardmap.Slot, number uint64) {
+	t.Helper()
+	from := q.state.State.View(slot)
+	c, held := q.state.State.CopyToMove(slot)
+	if !held {
+		t.Fatal("there is no copy of the sealed slot")
+	}
+	defer c.Release()
+	diff, chunks := shardmap.NewDiff(nil, c), uint64(0)
+	for more := true; more; chunks++ {
+		content, rest, err := diff.Next(1 << 20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		more = rest
+		command := shardmap.ChunkCommand([]shardmap.Piece{{Slot: slot, Number: number, Source: q.state.Group, Attempt: shardmap.Attempt{Term: 1, Number: 1}, Index: chunks, To: from.Sealed, More: more, Content: content}})
+		to.index++
+		typ, body, err := to.state.Apply(payloadEntry(to.index, raft.EntryNormal, wire.AppendWrite(new(wire.Origin).Append(nil), &command)), true, nil)
+		var a wire.StepAnswer
+		if err != nil || typ != wire.TypeStepAnswer || a.Read(body) != nil || a.Results[0].Outcome != shardmap.StepDone {
+			t.Fatalf("a chunk is answered with %s %+v, %v", typ, a, err)
+		}
+	}
+	to.done(t, shardmap.CommandTakeover, shardmap.Step{Slot: slot, Number: number, Peer: q.state.Group, At: from.Sealed, Time: from.SealTime, Chunks: chunks, Digest: from.Digest})
+}
+
+// A log id of a former owner is met once the slot has come from there: a local read waits
+// for that on a copy that is behind, and a linearizable one need not. What has arrived is
+// asked for where it is, before the table says so, and so is what a client is told.
+func TestAfterAFormerOwner(t *testing.T) {
+	q, to := newRequests(t), newRequests(t)
+	slot := shardmap.SlotOf([]byte("k1"))
+	to.state = machine.NewMap(replicaOf(2, 0), noTable)
+	to.state.Routes, to.index = new(machine.Routes), 0
+	to.Routes = to.state.Routes
+	to.table.Groups = append(to.table.Groups, shardmap.TableGroup{ID: 2})
+	q.done(t, shardmap.CommandSeal, shardmap.Step{Slot: slot, Number: 9, Peer: 2})
+	sealed := q.state.State.View(slot).Sealed
+	get := func(mode wire.ReadMode, g raft.GroupID, id raft.LogID) (late, answered *wire.Error) {
+		to.table.Slots[slot] = 2 // the node that has the copy has a newer table than its log is old
+		defer func() { to.table.Slots[slot] = 1 }()
+		return to.ask(t, wire.TypeGet, &wire.Get{Mode: mode, AfterGroup: g, After: id, Keys: keysOf("k1")})
+	}
+	if late, e := get(wire.ReadLocal, 1, sealed); late == nil || late.Code != wire.CodeUnavailable || !strings.Contains(late.State, "g1/") {
+		t.Errorf("before it has arrived: late %v, answered %v", late, e)
+	}
+	decided := to.state.Decided()
+	q.arrive(t, to, slot, 9)
+	if to.state.Decided() == decided {
+		t.Error("what waits is not looked at behind the takeover")
+	}
+	if g := to.Routes.GroupOf(to.table, slot); g != 2 {
+		t.Errorf("it has arrived, and asked for is group %d", g)
+	}
+	for _, c := range []struct {
+		what  string
+		mode  wire.ReadMode
+		group raft.GroupID
+		id    raft.LogID
+		waits bool
+	}{
+		{"local, at the seal", wire.ReadLocal, 1, sealed, false},
+		{"local, at an entry before it", wire.ReadLocal, 1, raft.LogID{Term: 1, Index: 2}, false},
+		{"local, behind the seal", wire.ReadLocal, 1, raft.LogID{Term: 1, Index: sealed.Index + 1}, true},
+		{"local, of a group that never had it", wire.ReadLocal, 3, sealed, true},
+		{"linearizable, behind the seal", wire.ReadLinearizable, 1, raft.LogID{Term: 1, Index: sealed.Index + 1}, false},
+		{"local, of its own group", wire.ReadLocal, 2, raft.LogID{Term: 1, Index: 1}, false},
+	} {
+		if late, e := get(c.mode, c.group, c.id); (late != nil) != c.waits || e != nil {
+			t.Errorf("%s: late %v, answered %v; want it to wait: %t", c.what, late, e, c.waits)
+		}
+	}
+}
+
+// A view of slots is what the steps of moves go by, so it comes from the group's log, and
+// costs what it counts; whoever can't take it gets nothing made.
+func TestSlotViews(t *testing.T) {
+	q := newRequests(t)
+	slot := shardmap.SlotOf([]byte("k1"))
+	q.done(t, shardmap.CommandSeal, shardmap.Step{Slot: slot, Number: 9, Peer: 2})
+	runs := []shardmap.SlotRange{{From: slot, To: slot + 1}}
+	if q.foreign < slot {
+		runs = append([]shardmap.SlotRange{{From: q.foreign, To: q.foreign}}, runs...)
+	} else {
+		runs = append(runs, shardmap.SlotRange{From: q.foreign, To: q.foreign})
+	}
+	view := &wire.SlotView{Group: 1, Slots: runs}
+	q.take(wire.TypeSlotView, view.Append(nil))
+	if r := q.Reads(); len(r) != 1 || r[0].Local || r[0].AnyReplica || r[0].Group != 1 || r[0].Deadline == 0 {
+		t.Fatalf("a view is read by %+v", r)
+	}
+	q.run()
+	typ, body, e := q.asker.answer(t)
+	var a wire.SlotViewAnswer
+	if e != nil || typ != wire.TypeSlotViewAnswer || a.Read(body) != nil || a.Group != 1 || a.At.Index != q.index || len(a.Rows) != 3 {
+		t.Fatalf("a view is answered with %s %+v, %v", typ, a, e)
+	}
+	for _, v := range a.Rows {
+		want := q.state.State.View(v.Slot)
+		if fmt.Sprint(v) != fmt.Sprint(want) || (v.Slot == slot) != (v.Holding == shardmap.HoldsSealed && v.Keys == 1 && v.Bytes > 0) || (v.Slot == q.foreign) != (v.Holding == shardmap.HoldsNothing) {
+			t.Errorf("slot %d: got %+v, want %+v", v.Slot, v, want)
+		}
+	}
+	q.asker.room = 10
+	q.take(wire.TypeSlotView, view.Append(nil))
+	q.run()
+	if _, _, e := q.asker.answer(t); e == nil || e.Code != wire.CodeBusy {
+		t.Errorf("without room: %v", e)
+	}
+	for group, want := range map[raft.GroupID]wire.Code{0: wire.CodeBadRequest, 7: wire.CodeMoved} {
+		q.take(wire.TypeSlotView, (&wire.SlotView{Group: group, Slots: runs}).Append(nil))
+		if _, _, e := q.asker.answer(t); e == nil || e.Code != want || len(q.Reads()) != 0 {
+			t.Errorf("of group %d: %v, want %s", group, e, want)
+		}
+	}
+}
+
+// What ends a move, or frees room, goes on while disks are full; what takes room does not:
+// the source goes on serving the slot meanwhile.
+func TestStepsOnAFullDisk(t *testing.T) {
+	m := machine.NewMap(replicaOf(1, 0), noTable)
+	for k := shardmap.CommandKind(1); k.Row() != nil; k++ {
+		if !k.Moves() {
+			continue
+		}
+		c := shardmap.ChunkCommand([]shardmap.Piece{{Slot: 5, Number: 9, Source: 2, To: raft.LogID{Term: 1, Index: 1}, More: true}})
+		if k != shardmap.CommandChunk {
+			c = shardmap.StepCommand(k, []shardmap.Step{{Slot: 5, Number: 9}})
+		}
+		payload := wire.AppendWrite(new(wire.Origin).Append(nil), &c)
+		if got := m.Thrifty(payload); got != (k != shardmap.CommandChunk) {
+			t.Errorf("%s is taken while disks are full: %t", k, got)
+		}
+	}
+	for _, k := range []shardmap.TableCommandKind{shardmap.TableMoveRecord, shardmap.TableMoveClose, shardmap.TableMoveCancel} {
+		if !k.Row().Frees {
+			t.Errorf("%s is refused while disks are full", k.Row().Name)
+		}
+	}
+}
