@@ -284,6 +284,28 @@ func TestSlotRate(t *testing.T) {
 	}
 }
 
+// A source that loses its majority between a takeover and its record does not keep from the
+// table what its target has: the target's leader has it recorded. It closes nothing before
+// the source has dropped the slot.
+func TestTargetHelps(t *testing.T) {
+	w := newCarryWorld(t, 1, 2, 20)
+	w.calm = true
+	w.run(2 * time.Second)
+	slot := w.fill(w.groups[1], 1, 4, 1000)[0]
+	w.order(shardmap.JobMove, 2, slot)
+	w.until("the target has the slot", 10*time.Second, func() bool { return w.groups[2].m.Owns(slot) })
+	w.depose(w.groups[1]) // before it hears of that
+	w.groups[1].electAt = w.now + time.Minute
+	w.until("the table says so", helpAfter+time.Second, func() bool { return w.table.Slots[slot] == 2 })
+	w.run(30 * time.Second)
+	if len(w.table.Moves) != 1 || w.groups[1].leader != nil {
+		t.Errorf("moves %+v, where the source could drop nothing", w.table.Moves)
+	}
+	w.quiet = true
+	w.until("the source has a leader and drops it", 2*time.Minute, w.over)
+	w.whole()
+}
+
 // A target without a leader holds up the slots that go there, and no others. None of its
 // slots is sealed meanwhile, and their copies are given up.
 func TestTargetThatDoesNotAnswer(t *testing.T) {
