@@ -168,18 +168,20 @@ func (r *reaper) spared(i int) bool {
 // step before was.
 func (r *reaper) strikes() {
 	r.c.t.Helper()
-	struck := func() int {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		return r.kills
-	}
-	before := struck()
+	before := r.struck()
 	await(r.c.t, "a kill", membersStep, func(context.Context) error {
-		if struck() == before {
+		if r.struck() == before {
 			return errors.New("some group can do without no node")
 		}
 		return nil
 	})
+}
+
+// struck is how often it has killed a node.
+func (r *reaper) struck() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.kills
 }
 
 // lose takes nodes out of the reaper's hands, and ends them for good.
@@ -312,36 +314,14 @@ func TestNodesComeAndGo(t *testing.T) {
 		}
 		return all
 	}
-	addrs := func(numbers []int) (all []string) {
-		for _, i := range numbers {
-			all = append(all, c.nodes[i].addr)
-		}
-		return all
-	}
-	grow := func(n int) []int {
-		r.mu.Lock()
-		added := addStandby(c, n)
-		for _, i := range added {
-			r.gone[i] = true // nobody kills what is not a member yet
-		}
-		r.mu.Unlock()
-		r.order(append([]string{"node", "add", "--yes"}, addrs(added)...)...)
-		r.mu.Lock()
-		for _, i := range added {
-			delete(r.gone, i)
-		}
-		r.mu.Unlock()
-		return added
-	}
-
-	first := grow(2)
+	first := r.join(2)
 	// From here on any node may die, and clients know three addresses.
 	for i := range membersClients {
 		l.run("library", i, library{c.client()})
 	}
 	r.settles(3)
 	r.strikes()
-	second := grow(3)
+	second := r.join(3)
 	r.strikes()
 	r.settles(3)
 
@@ -352,7 +332,7 @@ func TestNodesComeAndGo(t *testing.T) {
 	}
 	r.order(append([]string{"node", "remove", "--yes", "--force"}, names(dead)...)...)
 	r.settles(3)
-	grow(2)
+	r.join(2)
 	r.strikes()
 	r.settles(3)
 
