@@ -20,6 +20,7 @@ type Diff struct {
 	records  viewDiff
 	sessions sessionDiff
 	begun    bool // records are those of kind
+	pieces   int  // that Next has returned
 	done     bool
 	err      error
 }
@@ -43,6 +44,10 @@ func (d *Diff) Next(max int) (content []byte, more bool, err error) {
 	if d.err != nil || d.done {
 		return nil, false, d.err
 	}
+	if n := d.guess(min(max, ChunkSize)); n > 0 {
+		content = make([]byte, 0, n+contentSpare)
+	}
+	d.pieces++
 	for {
 		n := len(content)
 		if content, d.err = d.item(content); d.err != nil {
@@ -56,6 +61,30 @@ func (d *Diff) Next(max int) (content []byte, more bool, err error) {
 			return content, true, nil
 		}
 	}
+}
+
+// contentSpare is room for the item that passes the bytes asked for, if it is small, and for
+// the end of a pass.
+const contentSpare = 4 << 10
+
+// guess returns for how many bytes the next piece needs room at once, rather than as it
+// grows. Where one piece was full, the next mostly is; a first pass has about as much as
+// lies in the slab. Of what changed nothing is known, and mostly it is little.
+func (d *Diff) guess(max int) (n int) {
+	if d.pieces > 0 {
+		return max
+	}
+	if d.old != nil {
+		return 0
+	}
+	for i := range d.now.kinds {
+		for _, buf := range d.now.kinds[i].view.bufs {
+			if n += len(buf); n >= max {
+				return max
+			}
+		}
+	}
+	return n
 }
 
 // item appends the next item; none when there are no more.

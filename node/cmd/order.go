@@ -23,8 +23,10 @@ import (
 type order struct {
 	what    string // "drain node n4"
 	command []byte
-	skips   string   // the safety rule that --force takes out; empty: none is
-	notes   []string // lines of the plan that the meta group does not make
+	skips   string // the safety rule that --force takes out; empty: none is
+	// notes are the plan's lines, where the meta group has none: the order is not about
+	// replicas, and neither are the problems that these have.
+	notes []string
 	// fits: the order is refused if its plan can't be carried out to its end. Its job would
 	// wait for a node that nobody may add.
 	fits bool
@@ -234,10 +236,14 @@ func (s *errand) showPlan(o *order, p *wire.OrderAnswer) {
 	if o.skips != "" {
 		s.sayf("  --force skips a safety rule: %s", o.skips)
 	}
-	for i, x := range p.Problems {
+	problems := p.Problems
+	if len(o.notes) > 0 {
+		problems = nil
+	}
+	for i, x := range problems {
 		s.sayf("  problem: %s", x.What)
 		// Mostly all groups have the same one.
-		if i+1 == len(p.Problems) || p.Problems[i+1].Remedy != x.Remedy {
+		if i+1 == len(problems) || problems[i+1].Remedy != x.Remedy {
 			s.sayf("   remedy: %s", x.Remedy)
 		}
 	}

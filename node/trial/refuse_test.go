@@ -144,6 +144,29 @@ func TestBadInput(t *testing.T) {
 		})
 	}
 
+	t.Run("a slot that moves already", func(t *testing.T) {
+		at, err := c.client().Locate(t.Context(), []byte("full"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		slot, to, third := fmt.Sprint(at.Slot), fmt.Sprint(uint64(at.Group%2+1)), fmt.Sprint(uint64(at.Group%2+3))
+		c.run("setting", "set", "slot-rate", "64KiB").done(t) // a megabyte takes 16 s
+		var job struct{ ID string }
+		c.json(&job, "slot", "move", slot, to, "--no-wait")
+		c.run("slot", "move", "0-4095", third).refused(t, exitConflict, "slot "+slot+": refused, nothing was changed (it moves already: job "+job.ID)
+		c.run("slot", "assign", slot, third).refused(t, exitConflict, "muster job wait "+job.ID)
+		c.run("group", "remove", to, "--yes").refused(t, exitConflict, "remove group "+to+": ")
+		c.run("job", "cancel", job.ID).done(t)
+		r := c.run("job", "wait", job.ID)
+		if r.status != exitRefused || !strings.Contains(r.stderr, "job "+job.ID+" (move) was cancelled") {
+			t.Errorf("wait for a cancelled job: status %d, %q", r.status, r.stderr)
+		}
+		c.run("setting", "set", "slot-rate", "").done(t)
+		if now, err := c.client().Locate(t.Context(), []byte("full")); err != nil || now.Group != at.Group {
+			t.Errorf("its slot is of group %s, and was of %s; %v", now.Group, at.Group, err)
+		}
+		unchanged(t)
+	})
 	t.Run("no secret", func(t *testing.T) {
 		without := *c
 		without.secret = ""
