@@ -97,12 +97,21 @@ func (d *deferred) command(p *Proposal) bool {
 	return true
 }
 
-// applied defers the command of an entry that was applied to no effect, for which w
-// waits.
-func (d *deferred) applied(e raft.Entry, w *waiter, late *wire.Error) {
-	// The entry's bytes are the log's.
-	again := raft.NewEntry(e.Kind, e.Payload())
-	d.keep(Proposal{Group: d.group.replica.Group, Entry: again, Deadline: w.deadline, Reply: w.reply}, late)
+// entry defers the command of an entry that is applied next, for which w waits, or answers
+// it, and reports whether it has done either.
+func (d *deferred) entry(e raft.Entry, w *waiter) bool {
+	late, refused := d.machine.DeferCommand(e.Payload())
+	switch {
+	case refused != nil:
+		d.group.host.answers.refuse(w.reply, refused)
+	case late != nil:
+		// The entry's bytes are the log's.
+		again := raft.NewEntry(e.Kind, e.Payload())
+		d.keep(Proposal{Group: d.group.replica.Group, Entry: again, Deadline: w.deadline, Reply: w.reply}, late)
+	default:
+		return false
+	}
+	return true
 }
 
 func (d *deferred) keep(p Proposal, late *wire.Error) {

@@ -428,11 +428,8 @@ func (g *group) apply(e raft.Entry) error {
 	waiter := g.commands.waiting.first()
 	waits := waiter != nil && waiter.index == e.ID.Index
 	if e.Kind == raft.EntryNormal {
-		var late, refused *wire.Error
-		if waits && g.deferred.some() {
-			late, refused = g.deferred.machine.DeferCommand(e.Payload())
-		}
-		answer := waits && late == nil && refused == nil
+		// What is deferred is not answered now: this entry comes to nothing.
+		answer := waits && !(g.deferred.some() && g.deferred.entry(e, waiter))
 		var out []byte // without an answer nothing of the host's is used: it may still be made
 		if answer {
 			out = g.host.answers.scratch[:0]
@@ -441,14 +438,9 @@ func (g *group) apply(e raft.Entry) error {
 		if err != nil {
 			return err
 		}
-		switch {
-		case answer:
+		if answer {
 			g.host.answers.scratch = body[:0]
 			g.host.answers.add(waiter.reply, t, body)
-		case late != nil:
-			g.deferred.applied(e, waiter, late)
-		case refused != nil:
-			g.host.answers.refuse(waiter.reply, refused)
 		}
 	} else if err := g.machine.Skip(e); err != nil {
 		return err
