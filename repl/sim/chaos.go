@@ -40,6 +40,9 @@ func (x *chaos) init(c *cluster) {
 	part := []float64{0.15, 0.3, 0.6, 0.9}[c.chance.below(4)]
 	members, nodes := false, false
 	for f := range faults {
+		if f == Slots {
+			continue // it was drawn before the founding
+		}
 		known := c.chance.is(part)
 		if c.options.Only != nil {
 			known = slices.Contains(c.options.Only, f)
@@ -81,12 +84,19 @@ func (x *chaos) init(c *cluster) {
 	// What orders and movers do to memberships is theirs alone, and disks that lose what
 	// nothing mends leave too few nodes for it.
 	nodes = nodes && (slices.Contains(c.options.With, Nodes) || c.chance.below(nodesEvery) == 0)
+	if c.shuffle.active {
+		members = false
+		// A node that has forgotten that a group was removed, and one that never heard of it,
+		// may be a majority of that group as it was.
+		x.enabled = slices.DeleteFunc(x.enabled, func(f Fault) bool { return f == OlderLife })
+	}
 	if nodes {
 		members = false
 		x.enabled = slices.DeleteFunc(x.enabled, func(f Fault) bool { return f >= BitFlip && f <= OlderLife })
 	}
 	c.members.init(c, members)
 	c.order.init(c, nodes)
+	c.shuffle.init()
 }
 
 func (x *chaos) stop() {
@@ -533,11 +543,18 @@ func (x *chaos) staleTable() time.Duration {
 	return 0
 }
 
-// ranges is Ranges of a table, made once for each epoch: walking all slots for each
-// client that asks would take longer than everything else.
+// ranges is Ranges of a table, as if the slots that the run does not use were nobody's: no
+// group has them (known.go), so a listing that names them would get no answer. It is made
+// once for each epoch.
 func (c *cluster) ranges(t *shardmap.Table) []shardmap.OwnedRange {
-	if c.chaos.spansFor != t.Epoch {
-		c.chaos.spans, c.chaos.spansFor = t.Ranges(), t.Epoch
+	x := &c.chaos
+	if x.spansFor != t.Epoch {
+		few := *t
+		few.Slots = [shardmap.Slots]raft.GroupID{}
+		for _, s := range c.lives.slots {
+			few.Slots[s] = t.Slots[s]
+		}
+		x.spans, x.spansFor = few.Ranges(), t.Epoch
 	}
-	return c.chaos.spans
+	return x.spans
 }

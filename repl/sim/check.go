@@ -41,6 +41,7 @@ type truth struct {
 	acknowledged uint64
 
 	// Of the membership; see config.go.
+	made, gone  bool // the group is, or was, in the table; it was removed
 	founded     *raft.Membership
 	incarnation raft.Incarnation
 	configs     []config               // that were applied, in order
@@ -280,6 +281,10 @@ func (w *watched) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byt
 	if w.state == nil {
 		return t, out, err
 	}
+	if len(line.outcome.steps) > 0 {
+		w.truth.moved(w, e, line)
+		return t, out, err
+	}
 	// Digests of different replicas are compared after each entry, so a state that
 	// differs is found at the entry that made it differ.
 	i := e.ID.Index - 1
@@ -377,6 +382,7 @@ func (t *truth) restored(w *watched, at raft.LogID) {
 	if w.state == nil {
 		return
 	}
+	t.checkHolds(w, at)
 	for i, slot := range t.c.lives.slots {
 		changes := t.changed[slot]
 		k := sort.Search(len(changes), func(i int) bool { return changes[i] > at.Index })
@@ -410,6 +416,9 @@ func (w *watched) Restored() {
 // (I8, I10).
 func (c *cluster) compare() {
 	for g := 1; g < len(c.truth); g++ {
+		if !c.truth[g].there() {
+			continue
+		}
 		var slots []shardmap.Slot
 		c.lives.each(func(l *slotLife) {
 			if l.servedBy(raft.GroupID(g)) {
@@ -450,6 +459,7 @@ func (c *cluster) compare() {
 				}
 			}
 			c.compareKeys(n, m, slots)
+			n.checkSums(raft.GroupID(g))
 		}
 	}
 }

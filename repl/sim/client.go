@@ -139,6 +139,11 @@ func (cl *simClient) beginOne() {
 	c := cl.c
 	cl.renew()
 	o := &op{client: cl, number: c.history.begin()}
+	if c.shuffle.active && c.chance.below(sumEvery) == 0 {
+		o.beginSum(c)
+		cl.submit(o)
+		return
+	}
 	o.key = c.history.key(c)
 	slot := shardmap.SlotOf(o.key)
 	o.group = c.lives.owner(slot)
@@ -335,6 +340,7 @@ func (k *conn) dialled() {
 		cl.core.Disconnected(cl.now(), k.peer, errRefused)
 	default:
 		k.up, k.life, k.heard = true, k.node.life, c.now
+		k.requests.Routes = k.node.known.routes
 		cl.core.Connected(cl.now(), k.peer, k.node.id, clusterID)
 	}
 	cl.settle()

@@ -26,7 +26,9 @@ type Options struct {
 	// Lose ends the time under faults with the loss of a majority for good, in place of
 	// the healing.
 	Lose bool
-	Log  io.Writer // where each note goes as it is made; nil: nowhere
+	// Moves has the result tell each step of each slot that moved.
+	Moves bool
+	Log   io.Writer // where each note goes as it is made; nil: nowhere
 }
 
 const (
@@ -73,13 +75,14 @@ type Result struct {
 	Disk       int64 // the most that the files of one node took, in bytes
 	Unchecked  int   // histories that were too entangled to check in time
 	Leader     time.Duration
-	Write      time.Duration  // how long after the healing of a quorum the last group took a write
-	Recovered  map[string]int // of a run with Lose: groups, by what became of them
-	Hopeless   int            // of such: it left no log of group 0 that could be used
-	Damaged    int            // of such: how often a damaged log was taken
-	Cuts       int            // of such: how often the power went while a plan was applied
-	Compared   int            // of such: keys of groups that began anew
-	Failure    *Failure       // nil if all invariants held
+	Write      time.Duration                // how long after the healing of a quorum the last group took a write
+	Recovered  map[string]int               // of a run with Lose: groups, by what became of them
+	Hopeless   int                          // of such: it left no log of group 0 that could be used
+	Damaged    int                          // of such: how often a damaged log was taken
+	Cuts       int                          // of such: how often the power went while a plan was applied
+	Compared   int                          // of such: keys of groups that began anew
+	Moves      map[shardmap.Slot][]MoveStep // with Options.Moves, by slot, in the order in which they were applied first
+	Failure    *Failure                     // nil if all invariants held
 }
 
 // Failure is a broken invariant.
@@ -110,6 +113,7 @@ type cluster struct {
 	chaos   chaos
 	members membership
 	order   order
+	shuffle shuffle
 	truth   []*truth // by group
 	history history
 	slots   [][]shardmap.Slot // by group: those of the run that it begins with
@@ -120,6 +124,7 @@ type cluster struct {
 	scratch []byte
 	full    int    // how many disks are full
 	tasks   uint64 // begun so far
+	tableAt uint64 // the index of the newest table that any node has had
 	policy  repl.SnapshotPolicy
 	chunk   int // the largest chunk of a snapshot, in bytes
 }
@@ -134,7 +139,8 @@ func Run(o Options) (r Result) {
 	}
 	c := &cluster{options: o, chance: chance(o.Seed*0x9e3779b97f4a7c15 + 1)}
 	c.result.Seed, c.result.Recovered = o.Seed, map[string]int{}
-	c.chaos.c = c
+	c.chaos.c, c.order.c = c, c
+	c.shuffle.draw(c)
 	defer func() {
 		r = c.result
 		c.close()
@@ -237,6 +243,7 @@ func (c *cluster) found() {
 	c.builds.init(c)
 	for g := range c.options.Groups + 1 {
 		c.truth = append(c.truth, newTruth(c, raft.GroupID(g)))
+		c.truth[g].made = true
 	}
 	c.drawTags()
 	for i := range n {
@@ -302,6 +309,9 @@ func (c *cluster) healQuorum() {
 	c.until("each group takes a write (I14: within three election time-outs)", 3*electionTimeout+wait-c.result.Leader, func() bool {
 		missing := false
 		for g := range probes {
+			if !c.truth[g].there() {
+				continue
+			}
 			if probes[g] == nil || probes[g].refused {
 				probes[g] = c.probe(raft.GroupID(g))
 			}
@@ -357,8 +367,11 @@ func (c *cluster) drawQuorum() []int {
 // majorities reports whether the nodes for which in is true hold a majority of the voters
 // of each group, whichever of its memberships turns out to be in force.
 func (c *cluster) majorities(in func(*node) bool) bool {
-	for g := range c.truth {
-		for _, m := range c.truth[g].possible() {
+	for _, t := range c.truth {
+		if !t.there() {
+			continue
+		}
+		for _, m := range t.possible() {
 			if !isQuorum(m, func(o raft.Member) bool { return in(c.nodes[o.Node-1]) }) {
 				return false
 			}
@@ -369,8 +382,11 @@ func (c *cluster) majorities(in func(*node) bool) bool {
 
 // majoritiesAfter reports the same for the memberships that follow from those, as next says.
 func (c *cluster) majoritiesAfter(next func(*raft.Membership) []raft.Membership, in func(*node) bool) bool {
-	for g := range c.truth {
-		for _, m := range c.truth[g].possible() {
+	for _, t := range c.truth {
+		if !t.there() {
+			continue
+		}
+		for _, m := range t.possible() {
 			for _, m := range next(m) {
 				if !isQuorum(&m, func(o raft.Member) bool { return in(c.nodes[o.Node-1]) }) {
 					return false
@@ -412,7 +428,7 @@ func (c *cluster) newestTable() (table *shardmap.Table) {
 // term, or -1.
 func (c *cluster) groupWithoutLeader() int {
 	for g := range c.truth {
-		if c.leaderOf(raft.GroupID(g)) == nil {
+		if c.truth[g].there() && c.leaderOf(raft.GroupID(g)) == nil {
 			return g
 		}
 	}
@@ -452,6 +468,7 @@ func (c *cluster) healAll() {
 	c.order.settle()
 	c.until("all replicas have applied the same", settleWithin, c.settled)
 	c.compare()
+	c.shuffle.check()
 	c.until("all replicas have a snapshot of the same", settleWithin, c.snapshotted)
 }
 
@@ -512,6 +529,9 @@ func (c *cluster) settled() bool {
 		}
 	}
 	for _, t := range c.truth {
+		if !t.there() {
+			continue
+		}
 		m := t.committed()
 		if len(m.Outgoing) > 0 {
 			return false
@@ -550,7 +570,7 @@ func (c *cluster) picture() string {
 	for _, t := range c.truth {
 		s += fmt.Sprintf("group %d: %d applied, %s\n", t.group, len(t.entries), describe(t.committed()))
 	}
-	s += c.order.picture()
+	s += c.order.picture() + c.shuffle.picture()
 	for _, cl := range c.clients {
 		for _, o := range cl.open {
 			s += fmt.Sprintf("c%d: open since %.3f s: %s\n", cl.id, o.began.Seconds(), o)

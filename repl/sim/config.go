@@ -7,6 +7,7 @@ import (
 	"muster/logstore"
 	"muster/raft"
 	"muster/repl/machine"
+	"muster/shardmap"
 )
 
 // config is a membership that an entry brought.
@@ -15,8 +16,20 @@ type config struct {
 	members raft.Membership
 }
 
+// there reports whether the cluster has the group.
+func (t *truth) there() bool { return t.made && !t.gone }
+
+// begin begins what is known of a group that a table has for the first time.
+func (t *truth) begin(row *shardmap.TableGroup) {
+	p, _ := machine.Placement(row, 0)
+	t.made, t.founded, t.incarnation = true, &p.Founders, row.Incarnation
+}
+
 // founding returns the membership that the group began with.
 func (t *truth) founding() *raft.Membership {
+	if !t.made {
+		return new(raft.Membership)
+	}
 	if t.founded == nil {
 		t.incarnation = 1
 		if t.group == 0 {
@@ -83,6 +96,9 @@ func (t *truth) isBase(n *node, id raft.LogID, at raft.GroupTime, m *raft.Member
 
 // removed reports whether the removal of a replica is committed.
 func (t *truth) removed(id raft.ReplicaID) bool {
+	if t.gone {
+		return true
+	}
 	if len(t.configs) == 0 {
 		return false
 	}

@@ -17,7 +17,7 @@ func (c *cluster) happen(e *event) bool {
 		return false
 	}
 	switch e.kind {
-	case evMessage, evBeat, evSynced, evIdle, evTick, evResume, evAnnounce, evRequest, evTask, evStream, evFrame, evDial, evPeer, evStop, evAsk, evMove:
+	case evMessage, evBeat, evSynced, evIdle, evTick, evResume, evAnnounce, evRequest, evTask, evStream, evFrame, evDial, evPeer, evStop, evAsk, evMove, evCarry:
 		n := c.nodes[e.node-1]
 		if e.kind == evResume {
 			if n.up && e.life == n.life && n.paused {
@@ -122,6 +122,13 @@ func (n *node) handle(e *event) bool {
 				return true
 			}
 		}
+	case evCarry:
+		if e.number == n.carries.next {
+			n.carries.turn()
+			if !n.up || e.life != n.life {
+				return true
+			}
+		}
 	case evTask:
 		n.beside.resume(e.number)
 		return true
@@ -156,6 +163,10 @@ func (c *cluster) probe(g raft.GroupID) *probe {
 		// An announcement that says nothing new.
 		line, _ := lead.known.table.Node(lead.id)
 		body, _ = shardmap.AppendAnnounce(nil, &shardmap.Announce{Node: lead.id, Start: line.Start, Addr: line.Addr, Name: line.Name, Version: line.Version, Level: line.Level})
+	} else if c.shuffle.active && lead.known.table != nil && lead.known.table.Level >= slotsLevel {
+		// The group may serve no slot. A decision that it does not keep it need not forget.
+		none := shardmap.StepCommand(shardmap.CommandForget, []shardmap.Step{{Slot: c.lives.slots[0], Number: 1}})
+		body = wire.AppendWrite(nil, &none)
 	} else {
 		tag := c.tags[0]
 		for _, t := range c.tags {

@@ -23,5 +23,7 @@
 // snapshot.go how snapshots are written and sent, task.go what a node does beside its
 // host, member.go how memberships change, order.go how nodes come and go, mover.go how a
 // node moves replicas, config.go what must hold of them, lull.go what
-// happens in groups to which nobody writes, lost.go what a lost majority leaves.
+// happens in groups to which nobody writes, lost.go what a lost majority leaves. life.go
+// has what a slot is, by the logs of all groups, steps.go what the entries that move it
+// mean, slots.go who orders that, carry.go how a node carries slots.
 package sim

@@ -55,6 +55,7 @@ func (p *post) passerOf(from *node, life uint32) *passer {
 		}
 	}
 	k := &passer{acceptor: acceptor{node: p.n}, from: from, life: life}
+	k.requests.Routes = p.n.known.routes
 	k.requests.Init(k, machine.RequestLimits{Wait: requestWait, Inline: inlineMax, Page: wire.ListBytesMax})
 	if len(p.passers) >= passersMax {
 		p.passers = p.passers[1:]

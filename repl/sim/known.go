@@ -20,16 +20,20 @@ type known struct {
 	others    []raft.NodeID   // whom the host was told of
 	shown     shownTable
 	intends   intendedTable
+	routes    *machine.Routes // of the process: what its logs say of slots before the table does
 	announced bool
 }
 
 func (k *known) changed(t *shardmap.Table) {
 	k.n.c.builds.knows(k.n, t)
 	k.n.c.order.checkTable(k.n, t)
+	k.n.c.shuffle.groups(t)
 	k.table = t
+	k.routes.Follow(t)
 	if k.n.moves.leds {
 		k.n.moves.plan(0)
 	}
+	k.n.carries.plan(0)
 	if k.n.host != nil {
 		k.follow(t)
 	}
@@ -127,12 +131,15 @@ type shownTable struct {
 }
 
 // show returns the founded table as a node shows it to clients; nil if there is none
-// yet. No table here records changes of memberships, and no slot moves, so both are made
-// up.
+// yet. Where no slot moves, tables record neither that nor changes of memberships, so both
+// are made up.
 func (k *known) show() *shardmap.Table {
 	c, x := k.n.c, &k.shown
 	if k.table == nil || !k.table.Founded() {
 		return nil
+	}
+	if c.shuffle.active {
+		return k.table
 	}
 	if c.chance.below(epochEvery) == 0 {
 		c.epochs++
@@ -159,8 +166,8 @@ type intendedTable struct {
 // is none yet. Its groups are founded with the slots that the run uses, and no others:
 // an empty slot costs some 400 bytes in each map, and its share of each snapshot.
 //
-// In this table the slots that the run uses move too. There are no slot moves yet, so it
-// stands for the table of a later moment, which differs from the one at the founding.
+// Where no slot moves, in this table the slots that the run uses do all the same. It stands
+// for the table of a later moment, which differs from the one at the founding.
 // What a map owns must not follow from it.
 func (k *known) intended() *shardmap.Table {
 	if k.table == nil {
@@ -171,12 +178,21 @@ func (k *known) intended() *shardmap.Table {
 		return x.table
 	}
 	t := *k.table
-	t.Groups, t.Slots = slices.Clone(t.Groups), [shardmap.Slots]raft.GroupID{}
+	t.Groups = slices.Clone(t.Groups)
+	if !k.n.c.shuffle.active {
+		t.Slots = [shardmap.Slots]raft.GroupID{}
+	}
 	for i := range t.Groups {
 		g := &t.Groups[i]
+		if int(g.ID) >= len(k.n.c.slots) {
+			continue // it was made without any
+		}
 		slots := k.n.c.slots[g.ID]
 		g.FirstSlots = shardmap.SlotRanges(slots)
 		for _, s := range slots {
+			if k.n.c.shuffle.active {
+				break
+			}
 			t.Slots[s] = 1 + (g.ID-1+raft.GroupID(uint64(s)*k.shown.epochs))%raft.GroupID(groups)
 		}
 	}

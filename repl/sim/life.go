@@ -20,6 +20,8 @@ type slotLife struct {
 	floors   map[uint64]uint64         // by session
 	used     map[uint64]raft.GroupTime // by session: the last command, in the time of the group that serves
 	refused  map[outcomeKey]*op        // of which clients were told that they never take effect
+	sealed   map[uint64]raft.LogID     // by move
+	taken    map[uint64]bool           // by move: it was taken over
 }
 
 // span is a time for which one group serves a slot: from the entry that gave it the slot
@@ -47,7 +49,7 @@ type slotLives struct {
 func (x *slotLives) of(s shardmap.Slot) *slotLife {
 	l := x.all[s]
 	if l == nil {
-		l = &slotLife{slot: s, keys: map[string][]keyVersion{}, outcomes: map[outcomeKey]outcome{}, floors: map[uint64]uint64{}, used: map[uint64]raft.GroupTime{}, refused: map[outcomeKey]*op{}}
+		l = &slotLife{slot: s, keys: map[string][]keyVersion{}, outcomes: map[outcomeKey]outcome{}, floors: map[uint64]uint64{}, used: map[uint64]raft.GroupTime{}, refused: map[outcomeKey]*op{}, sealed: map[uint64]raft.LogID{}, taken: map[uint64]bool{}}
 		x.all[s] = l
 	}
 	return l
@@ -98,6 +100,31 @@ func (l *slotLife) begin(t *truth, id raft.LogID) {
 
 // end ends the span of the group that serves the slot.
 func (l *slotLife) end(index uint64) { l.spans[len(l.spans)-1].to = index }
+
+// shift moves the last use of each session from the time of one group to that of another:
+// each is as long ago as it was.
+func (l *slotLife) shift(from, to raft.GroupTime) {
+	for session, used := range l.used {
+		switch age := from - used; {
+		case age > shardmap.SessionKeep: // if it is still known
+			delete(l.used, session)
+		case age < to:
+			l.used[session] = to - age
+		default:
+			l.used[session] = 0 // the time of the group is younger than that
+		}
+	}
+}
+
+// empty reports whether the slot has no key.
+func (l *slotLife) empty() bool {
+	for _, h := range l.keys {
+		if h[len(h)-1].there {
+			return false
+		}
+	}
+	return true
+}
 
 // spanAt returns the span in which a group serves the slot as of an index of its log.
 func (l *slotLife) spanAt(g raft.GroupID, index uint64) (k int, ok bool) {

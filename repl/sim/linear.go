@@ -72,6 +72,9 @@ func (h *history) key(c *cluster) []byte {
 }
 
 func (h *history) add(o *op, out histOutput) {
+	if o.sums {
+		return // of more keys than one
+	}
 	k := string(o.key)
 	if h.of[k] == nil {
 		h.keys = append(h.keys, k)
@@ -201,4 +204,5 @@ func (c *cluster) drawTags() {
 			c.tags = append(c.tags, tag)
 		}
 	}
+	c.shuffle.beside()
 }

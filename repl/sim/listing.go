@@ -144,7 +144,7 @@ func (l *listing) open() {
 	for _, s := range l.core.Take() {
 		q := s.Scan()
 		o := &op{client: cl, number: cl.c.history.begin(), listing: l, stream: s, group: q.Group}
-		o.list = &wire.List{Group: q.Group, Prefix: q.Prefix, KeysOnly: q.KeysOnly}
+		o.list = &wire.List{Group: q.Group, Prefix: q.Prefix, KeysOnly: q.KeysOnly, Slots: q.Slots}
 		o.call = client.Call{Owner: o, Target: client.ToGroup, Group: q.Group}
 		l.streams = append(l.streams, o)
 		cl.submit(o)

@@ -80,6 +80,9 @@ func (l *lull) plan() { l.next = l.c.now + l.c.chance.between(0, strikeWithin) }
 func (l *lull) look() {
 	c := l.c
 	for g := 1; g < len(l.groups); g++ {
+		if !c.truth[g].there() {
+			continue
+		}
 		q := &l.groups[g]
 		if term := c.truth[g].lastTerm; term > q.term {
 			q.term = term

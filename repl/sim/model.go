@@ -11,6 +11,7 @@ import (
 type model struct {
 	command shardmap.Command
 	founded bool
+	holds   map[shardmap.Slot]*hold
 }
 
 type outcomeKey struct{ session, sequence uint64 }
@@ -18,6 +19,7 @@ type outcomeKey struct{ session, sequence uint64 }
 type outcome struct {
 	slot    shardmap.Slot
 	given   []shardmap.SlotRange // to the group
+	steps   []stepOutcome        // of a command that moves slots
 	owned   bool                 // the slot is the group's
 	status  shardmap.Status
 	group   raft.GroupID // in whose log id is
@@ -42,6 +44,9 @@ func (m *model) apply(t *truth, e raft.Entry) (outcome, outcomeKey) {
 	}
 	if x.Kind == shardmap.CommandOwn {
 		return m.own(t, e.ID, x), outcomeKey{}
+	}
+	if x.Kind.Moves() {
+		return m.move(t, e, x), outcomeKey{}
 	}
 	key := outcomeKey{x.Session, x.Sequence}
 	l := t.c.lives.of(x.Slot)
@@ -79,7 +84,10 @@ func (m *model) own(t *truth, id raft.LogID, x *shardmap.Command) outcome {
 	}
 	if !m.founded {
 		m.founded, r.given, r.status = true, o.Slots, shardmap.StatusApplied
-		r.changed(func(s shardmap.Slot) { t.c.lives.of(s).begin(t, id) })
+		r.changed(func(s shardmap.Slot) {
+			m.hold(s).mark = o.Number
+			t.c.lives.of(s).begin(t, id)
+		})
 	}
 	r.owned = t.c.lives.of(x.Slot).servedBy(t.group)
 	return r
@@ -92,7 +100,10 @@ func (o *outcome) changed(f func(shardmap.Slot)) {
 			f(s)
 		}
 	}
-	if len(o.given) == 0 {
+	for i := range o.steps {
+		f(o.steps[i].slot)
+	}
+	if len(o.given) == 0 && len(o.steps) == 0 {
 		f(o.slot)
 	}
 }
@@ -116,14 +127,19 @@ func (l *slotLife) change(g raft.GroupID, id raft.LogID, x *shardmap.Command) ou
 	// set again never gets an old one.
 	r.version = max(id.Index, l.last+1)
 	l.last = r.version
-	key, v := string(x.Key(0)), keyVersion{span: len(l.spans) - 1, index: id.Index}
+	v := keyVersion{span: len(l.spans) - 1, index: id.Index}
 	if x.Kind == shardmap.CommandDel {
 		if now.there {
 			r.deleted = 1
 		}
-	} else {
-		v.version, v.number, v.there = r.version, valueNumber(x.Items[1]), true
+		key := string(x.Key(0))
+		l.keys[key] = append(l.keys[key], v)
+		return r
 	}
-	l.keys[key] = append(l.keys[key], v)
+	for items := x.Items; len(items) > 0; items = items[2:] {
+		key := string(items[0])
+		v.version, v.number, v.there = r.version, valueNumber(items[1]), true
+		l.keys[key] = append(l.keys[key], v)
+	}
 	return r
 }

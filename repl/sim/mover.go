@@ -36,6 +36,12 @@ func (m *moves) begin() {
 	m.core, m.leds = mover.New(m.n.id), false
 }
 
+// led is told by the host who leads a group here.
+func (n *node) led(g raft.GroupID, term uint64) {
+	n.carries.led(g, term)
+	n.moves.led(g, term)
+}
+
 func (m *moves) led(g raft.GroupID, term uint64) {
 	if g == 0 {
 		m.leds = term != 0
@@ -117,6 +123,11 @@ func (m *moves) carry(a *mover.Action) {
 					ended(nil)
 				}
 			}
+		}, ended)
+	case mover.View:
+		n.carries.view(a.Group, a.Slots, func(r *wire.SlotViewAnswer) {
+			core.Viewed(n.ticks.now(), a.Number, r)
+			m.plan(0)
 		}, ended)
 	case mover.Change:
 		m.call(a.Node, func(o *node) (back func()) {

@@ -55,14 +55,15 @@ type node struct {
 	bootFault  Fault         // what the next start meets: CrashRecovery, RecoveryFails, or 0
 	replyPause time.Duration // for which what the next turn decides is held back, and the process with it
 
-	writer writer                    // writes its batches
-	beside taskList                  // what it does beside its host
-	post   post                      // sends what its host says to others
-	bulk   courier                   // snapshots, to others and from them
-	known  known                     // what it knows from the table
-	unmade map[logstore.Replica]bool // of which others have spoken, and that it has not made since
-	leave  leave                     // its end, when it is told to stop
-	moves  moves                     // what it does for the cluster while it leads the meta group
+	writer  writer                    // writes its batches
+	beside  taskList                  // what it does beside its host
+	post    post                      // sends what its host says to others
+	bulk    courier                   // snapshots, to others and from them
+	known   known                     // what it knows from the table
+	unmade  map[logstore.Replica]bool // of which others have spoken, and that it has not made since
+	leave   leave                     // its end, when it is told to stop
+	moves   moves                     // what it does for the cluster while it leads the meta group
+	carries carries                   // how it carries slots whose groups it leads
 }
 
 // newNode makes a founder, with its log begun.
@@ -77,7 +78,7 @@ func newNode(c *cluster, index int) *node {
 func makeNode(c *cluster, index int) *node {
 	n := &node{c: c, index: index, id: raft.NodeID(index), ticks: hostClock{rate: 1e6}}
 	n.where = whereabouts{n: n, addr: addrOf(n.id)}
-	n.ticks.n, n.refusals.n, n.writer.n, n.beside.n, n.post.n, n.bulk.n, n.known.n, n.leave.n, n.moves.n = n, n, n, n, n, n, n, n, n
+	n.ticks.n, n.refusals.n, n.writer.n, n.beside.n, n.post.n, n.bulk.n, n.known.n, n.leave.n, n.moves.n, n.carries.n = n, n, n, n, n, n, n, n, n, n
 	n.files = nodeDisk{n: n, mem: vfs.NewMem(), latency: c.chance.skewed(50*time.Microsecond, 4*time.Millisecond)}
 	n.files.fs = vfs.NewFaulty(n.files.mem)
 	n.decay = decay{n: n, wounded: map[logstore.Replica]bool{}}
@@ -221,8 +222,9 @@ func (n *node) open() error {
 	if err := check(); err != nil {
 		return err
 	}
-	n.known.table, n.known.announced = nil, false
+	n.known.table, n.known.announced, n.known.routes = nil, false, new(machine.Routes)
 	n.moves.begin()
+	n.carries.begin()
 	n.unmade = map[logstore.Replica]bool{}
 	n.ledger.newest = map[logstore.Replica]raft.LogID{}
 	n.writer.batch = nil
@@ -233,7 +235,7 @@ func (n *node) open() error {
 		ElectionTicks: raft.ElectionTicksDefault, HeartbeatTicks: raft.HeartbeatTicksDefault, QuietTicks: raft.ElectionTicksDefault,
 		Log: n.c.logger(n.index), Snapshots: n.c.policy,
 		Unmade:   func(from raft.NodeID, r logstore.Replica) { n.known.unmade(from, r) },
-		Presence: func(raft.NodeID) { n.moves.plan(0) }, Led: n.moves.led,
+		Presence: func(raft.NodeID) { n.moves.plan(0) }, Led: n.led,
 	})
 	if err != nil {
 		n.host = nil
@@ -259,6 +261,7 @@ func (n *node) machine(r logstore.Replica) repl.StateMachine {
 	} else {
 		w.state = machine.NewMap(r, n.known.intended)
 		w.state.State.Understand(n.c.builds.of(n))
+		w.state.Routes = n.known.routes
 		w.inner = w.state
 	}
 	return w

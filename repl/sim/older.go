@@ -2,6 +2,7 @@ package sim
 
 import (
 	"maps"
+	"slices"
 	"time"
 
 	"muster/logstore"
@@ -86,8 +87,11 @@ func (l *ledger) forget() error {
 	l.forgets = false
 	l.pending = nil
 	l.forgotten = maps.Clone(l.shadows)
+	graves := l.n.store.Tombstones()
 	for r, s := range l.shadows {
-		if !s.removed {
+		// It may have forgotten that a replica was removed, too. The table tells it again
+		// when it has come that far.
+		if !s.removed || !slices.ContainsFunc(graves, func(o logstore.Replica) bool { return o.Group == r.Group }) {
 			l.shadows[r] = &shadow{replica: r}
 		}
 	}

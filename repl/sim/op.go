@@ -18,6 +18,7 @@ type op struct {
 	call    client.Call
 	number  uint64 // of all operations of the run; the value that it writes
 	get     bool
+	sums    bool       // of accounts
 	local   bool       // a get of the asked node's own copy, as of floor at least
 	list    *wire.List // of a page, or of the next piece of a stream; otherwise nil
 	listing *listing   // to which the stream belongs, or that wants a table; otherwise nil
@@ -99,6 +100,9 @@ func (o *op) answered(t wire.Type, body []byte) {
 		var a wire.GetAnswer
 		if err := a.Read(body); err != nil || t != wire.TypeGetAnswer {
 			c.fail("%s is answered with a %s: %v", o, t, err)
+		}
+		if o.sums {
+			o.checkSum(a)
 		}
 		version, value, found, _ := a.Next()
 		o.checkRead(o.key, a.Group, a.At, version, value, found)

@@ -37,7 +37,8 @@ const (
 // order gives orders.
 type order struct {
 	c      *cluster
-	active bool
+	active bool // movers act
+	people bool // nodes come and go by orders
 	pace   time.Duration
 	kills  int                           // how many nodes may still be killed for good
 	quiet  time.Duration                 // until when nothing is ordered
@@ -45,17 +46,22 @@ type order struct {
 }
 
 func (x *order) init(c *cluster, active bool) {
-	x.c, x.active, x.gone = c, active, map[raft.NodeID]time.Duration{}
-	if !active {
+	x.c, x.active, x.people, x.gone = c, active || c.shuffle.active, active, map[raft.NodeID]time.Duration{}
+	if !x.active {
 		return
 	}
-	x.pace = c.chance.skewed(2*time.Second, 40*time.Second)
-	x.kills = c.chance.below(3)
-	c.note(0, "an order every %s, %d nodes are killed for good", x.pace, x.kills)
+	if x.people {
+		x.pace = c.chance.skewed(2*time.Second, 40*time.Second)
+		x.kills = c.chance.below(3)
+		c.note(0, "an order every %s, %d nodes are killed for good", x.pace, x.kills)
+	}
 	for _, n := range c.nodes {
 		n.moves.plan(0)
+		n.carries.plan(0)
 	}
-	x.plan()
+	if x.people {
+		x.plan()
+	}
 	x.watch()
 }
 
@@ -259,6 +265,9 @@ func (x *order) settle() {
 		if t.Level < 3 {
 			return true
 		}
+		if c.shuffle.spareDead(t) {
+			return false
+		}
 		for _, j := range t.Jobs {
 			if j.State == shardmap.JobPaused {
 				x.give(shardmap.AppendJobState(nil, &shardmap.SetJobState{ID: j.ID, State: shardmap.JobRunning}))
@@ -283,7 +292,7 @@ func (x *order) settle() {
 		if under && x.servers(t) >= x.most(t) || !lead.moves.core.Leads() {
 			return false
 		}
-		if lead.moves.core.Idle(lead.ticks.now()) {
+		if lead.moves.core.Idle(lead.ticks.now()) && c.shuffle.settled(t) {
 			return true
 		}
 		// A repair that was cancelled is begun again once something else is ordered. That
@@ -294,7 +303,9 @@ func (x *order) settle() {
 		}
 		return false
 	})
-	x.asSet()
+	if x.people {
+		x.asSet()
+	}
 }
 
 // jobAbout returns the unfinished job that takes a node's replicas away, or nil.
@@ -322,6 +333,9 @@ func (x *order) servers(t *shardmap.Table) (k int) {
 func (x *order) most(t *shardmap.Table) int {
 	k := max(t.Replicas(), t.MetaVoters())
 	for _, truth := range x.c.truth {
+		if !truth.there() {
+			continue
+		}
 		k = max(k, len(truth.committed().Voters))
 	}
 	return k
@@ -370,6 +384,9 @@ func (x *order) checkTable(n *node, t *shardmap.Table) {
 		j := &t.Jobs[i]
 		if j.State.Finished() {
 			continue
+		}
+		if j.Kind.AboutSlots() {
+			continue // there may be several
 		}
 		what := fmt.Sprintf("node %d", j.Node)
 		if j.Kind.AboutGroup() {

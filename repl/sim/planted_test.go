@@ -94,6 +94,16 @@ var plantedBugs = []struct {
 	{"removed node joins again", shardmap.SetBug, ""},
 	{"a job twice", shardmap.SetBug, ""},
 	{"unsettled membership recorded", mover.SetBug, ""},
+	{"two deciders after a seal", mover.SetBug, ""},
+	{"source deletes before the target has committed", mover.SetBug, ""},
+	{"target serves before it is complete", shardmap.SetBug, ""},
+	{"sealed slot takes a write", shardmap.SetBug, ""},
+	{"move number not fenced", shardmap.SetBug, ""},
+	{"session entry lost in a move", shardmap.SetBug, ""},
+	{"version lost in a move", shardmap.SetBug, ""},
+	{"move recorded twice", shardmap.SetBug, ""},
+	{"group removed while it moves", shardmap.SetBug, ""},
+	{"move number used twice", shardmap.SetBug, ""},
 }
 
 // needs has the faults without which a bug is never met, of bugs that are met seldom
@@ -109,6 +119,17 @@ var needs = map[string][]Fault{
 	"removed node joins again":           {Nodes},
 	"a job twice":                        {Nodes},
 	"unsettled membership recorded":      {Nodes},
+
+	"two deciders after a seal":                      {Slots},
+	"source deletes before the target has committed": {Slots},
+	"target serves before it is complete":            {Slots},
+	"sealed slot takes a write":                      {Slots},
+	"move number not fenced":                         {Slots},
+	"session entry lost in a move":                   {Slots},
+	"version lost in a move":                         {Slots},
+	"move recorded twice":                            {Slots},
+	"group removed while it moves":                   {Slots},
+	"move number used twice":                         {Slots},
 }
 
 // hunt runs seeds, with some faults in any case, from that of -from on, until one

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"muster/raft"
@@ -33,6 +34,15 @@ func (o *op) beginPage(c *cluster) {
 	}
 	if k := c.history.names[c.chance.below(len(c.history.names))].key; k != nil && c.chance.below(3) == 0 {
 		q.After = k
+	}
+	if c.shuffle.active && c.newestTable().Level >= slotsLevel && c.chance.below(2) == 0 {
+		var slots []shardmap.Slot // those of the group, now; when it is asked it may have others
+		for _, s := range c.lives.slots {
+			if c.lives.owner(s) == q.Group {
+				slots = append(slots, s)
+			}
+		}
+		q.Slots = shardmap.SlotRanges(slots)
 	}
 	o.list, o.group = q, q.Group
 	o.call = client.Call{Owner: o, Target: client.ToGroup, Group: q.Group}
@@ -93,8 +103,14 @@ func (o *op) checkPage(a *wire.ListAnswer) {
 	// Keys after the last row belong to the next page, if there is one.
 	t.c.lives.each(func(l *slotLife) {
 		at, ok := l.spanAt(a.Group, a.At.Index)
-		if !ok {
+		named := slices.ContainsFunc(q.Slots, func(r shardmap.SlotRange) bool { return r.From <= l.slot && l.slot <= r.To })
+		switch {
+		case named && !ok:
+			t.c.fail("I9: %s stands at %s of group %d, which does not serve slot %d there: %v", o, a.At, a.Group, l.slot, l.spans)
+		case !ok || !named && len(q.Slots) > 0:
 			return
+		case !named && t.c.shuffle.active:
+			return // it shows those that the node's table gives the group
 		}
 		for k, h := range l.keys {
 			if k <= string(q.After) || !strings.HasPrefix(k, string(q.Prefix)) || a.More && k > last {
