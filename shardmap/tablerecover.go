@@ -6,6 +6,44 @@ import (
 	"muster/raft"
 )
 
+// WithMoves returns the table of [Table.WithoutLost], which nobody else has seen yet, with
+// these owners of slots, and with these moves as all that are not closed: one slot each, in
+// any order. One without a job becomes part of a job of its own, which is cancelled: it ends
+// when the last of them is closed.
+func (t *Table) WithMoves(slots [Slots]raft.GroupID, moves []Move) *Table {
+	made := *t
+	made.Slots = slots
+	each := slices.Clone(moves)
+	left := Job{ID: made.Index, Kind: JobMove, State: JobRunning, Cancelled: true, Why: "moves that lost nodes left behind"}
+	slices.SortFunc(each, byFirstSlot)
+	for i := range each {
+		m := &each[i]
+		if m.Job != 0 {
+			continue
+		}
+		// No slot is in two jobs: where one is to move it, this move is part of that.
+		if j, _ := jobList(made.Jobs).moving(m.SlotRange); j != nil {
+			m.Job = j.ID
+			continue
+		}
+		if m.Job = left.ID; !left.has(m.SlotRange.From) {
+			left.addTarget(SlotTarget{m.SlotRange, m.From, m.To})
+			left.Total++
+		}
+	}
+	if left.Total > 0 {
+		made.Jobs = append(slices.Clip(made.Jobs), left)
+	}
+	made.Moves = runs(each)
+	return &made
+}
+
+// has reports whether the slot is among the job's targets.
+func (j *Job) has(s Slot) bool {
+	_, ok := j.Target(s)
+	return ok
+}
+
 // WithoutLost returns the table of the cluster that goes on with a new id after the nodes
 // gone were lost for good, as of the entry at, which no command stands for: a person
 // decided it for all survivors (package repl/rescue). Those nodes are off the list, their

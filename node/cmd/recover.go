@@ -250,7 +250,18 @@ func printPlan(out *output, p *rescue.Plan) error {
 		g := &p.Groups[i]
 		groups.row(number(g.Group), actionText(g), sourceText(p, g), g.Loss)
 	}
-	return groups.Flush()
+	if err := groups.Flush(); err != nil {
+		return err
+	}
+	if len(p.Nobody) > 0 {
+		out.line("")
+		out.line("lost: no log that is left has slots %s, though the groups that had them are there; what is asked of their keys fails until a person has decided", strings.Join(p.Nobody, ", "))
+	}
+	if len(p.Doubted) > 0 {
+		out.line("")
+		out.line("in doubt: slots %s are in a group that is kept, and by a newer move in another one; look at them with muster slot list before clients write", strings.Join(p.Doubted, ", "))
+	}
+	return nil
 }
 
 func surviving(n int) string {

@@ -213,6 +213,9 @@ func (a *applying) stateFor(g *GroupPlan) (repl.StateCopy, error) {
 	if LogID(st.last) != g.End {
 		return nil, fmt.Errorf("the log of %s ends with %s, the plan was made for %s: %w", g.Group, st.last, g.End.raft(), ErrNotNow)
 	}
+	if err := g.take(st.machine); err != nil {
+		return nil, err
+	}
 	return st.machine.Copy(), nil
 }
 

@@ -22,6 +22,9 @@
 // survivors begin with nothing, are fed by it, and are promoted later, as any new replica
 // is. Group 0 begins with the same state on all survivors, so several may vote there.
 //
+// No slot has two owners: one that was moving is served by nobody before it is clear whose
+// it is.
+//
 // The survivors leave the old cluster for another, whose id is derived from the old one
 // and the plan's. So a node that was taken for gone, and survivors with different plans,
 // refuse each other at the hello.
@@ -29,6 +32,7 @@
 // # Where to look
 //
 // report.go and plan.go have what is in the files, file.go how they are written, choose.go
-// the rule by which a log is chosen, table.go what becomes of the table, state.go how a
-// state is made from a log, and apply.go the order in which a directory is changed.
+// the rule by which a log is chosen, slots.go what becomes of slots that were moving,
+// table.go what becomes of the table, state.go how a state is made from a log, and apply.go
+// the order in which a directory is changed.
 package rescue

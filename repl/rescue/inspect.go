@@ -45,7 +45,7 @@ func Inspect(disk vfs.FS, dir string) (*Report, error) {
 	}
 	r := &Report{
 		Cluster: id.Cluster, ClusterID: ID(id.ClusterID), Node: ID(id.Node),
-		Life: lifeOf(&id), Doubt: id.Doubt.Why, Settled: id.Settled, Groups: []GroupReport{},
+		Life: lifeOf(&id), Doubt: id.Doubt.Why, Settled: id.Settled, Groups: []GroupReport{}, TellsSlots: true,
 	}
 	if r.Doubt == "" {
 		if r.Doubt, err = logstore.CheckWitness(disk, dir, &id); err != nil {
@@ -148,6 +148,7 @@ func reportOf(s *logstore.Store, r logstore.Replica) (*GroupReport, *state, erro
 		return nil, nil, err
 	}
 	g.Time, g.Membership, g.Keys = uint64(st.time), membershipOf(&st.membership), st.keys()
+	g.Slots = slotRuns(st.machine)
 	return g, st, nil
 }
 

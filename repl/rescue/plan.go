@@ -34,6 +34,11 @@ type Plan struct {
 	Survivors   []Survivor  `json:"survivors"` // by node id
 	Gone        []Gone      `json:"gone"`      // by node id
 	Groups      []GroupPlan `json:"groups"`    // by id
+	// Nobody are slots that no log of a group gives it, though groups are there: what was
+	// in them is lost. Doubted are those that a group which is kept has, although another
+	// one has them by a newer number. Both as runs; a person has to look at them.
+	Nobody  []string `json:"nobody,omitempty"`
+	Doubted []string `json:"doubted,omitempty"`
 	// Table is what group 0 begins with, in the bytes of its snapshot.
 	Table []byte `json:"table"`
 }
@@ -85,6 +90,9 @@ type GroupPlan struct {
 	Time    uint64     `json:"time,omitempty"`
 	Members Membership `json:"members"`
 	Slots   []string   `json:"slots,omitempty"` // of a group of which nothing is left
+	// Steps are what a group that is renewed does about slots that were moving, before it
+	// begins, by slot.
+	Steps []PlanStep `json:"steps,omitempty"`
 	// Loss says in one line what may be lost.
 	Loss string `json:"loss"`
 }
@@ -171,7 +179,11 @@ func Make(reports []*Report, o Options) (*Plan, error) {
 			Settles: !s.keptAt(p, r.Node), Doubt: s.doubts[r.Node],
 		})
 	}
-	p.Table = s.after(p).AppendTo(nil)
+	settled, err := s.settle(p)
+	if err != nil {
+		return nil, err
+	}
+	p.Table = s.after(p, settled).AppendTo(nil)
 	if _, err := shardmap.ReadTable(p.Table); err != nil {
 		return nil, fmt.Errorf("make a plan: the table after it: %w", err)
 	}

@@ -18,6 +18,10 @@ func TestPlantedBugs(t *testing.T) {
 		"identity before the logs":   func(t testing.TB) { crashAtEveryOperation(t) },
 		"old log goes first":         func(t testing.TB) { crashAtEveryOperation(t) },
 		"all survivors vote at once": newestLogIsChosen,
+
+		"a lost seal beats a takeover":         slotsThatMoved,
+		"served before the target has decided": slotsThatMoved,
+		"a lost takeover stays recorded":       slotsThatMoved,
 	} {
 		SetBug(bug)
 		f := &finder{TB: t}

@@ -30,6 +30,8 @@ type Report struct {
 	Unknown string `json:"unknown,omitempty"`
 
 	Groups []GroupReport `json:"groups"` // by id
+	// TellsSlots: the groups have what they say of slots. Reports of older builds don't.
+	TellsSlots bool `json:"tells_slots,omitempty"`
 	// Table is the table as of the end of group 0's log here, in the bytes of its
 	// snapshot; none if that can't be read.
 	Table []byte `json:"table,omitempty"`
@@ -116,6 +118,9 @@ type GroupReport struct {
 	// never heard of any.
 	Membership Membership `json:"membership"`
 	Keys       int        `json:"keys"` // in the state at Last
+	// Slots is what the state at Last says of slots, in order; of one that is in none of
+	// the runs it says nothing.
+	Slots []SlotRun `json:"slots,omitempty"`
 	// Damage is why that state can't be made here; empty: it can, and was.
 	Damage string `json:"damage,omitempty"`
 	// Whole, if there is damage, is the last entry in front of it. Then time, membership

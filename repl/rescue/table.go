@@ -11,7 +11,7 @@ import (
 )
 
 // after returns the table with which the cluster of a plan begins.
-func (s *surveyed) after(p *Plan) *shardmap.Table {
+func (s *surveyed) after(p *Plan, x *settling) *shardmap.Table {
 	gone := make([]raft.NodeID, 0, len(p.Gone))
 	for _, g := range p.Gone {
 		gone = append(gone, raft.NodeID(g.Node))
@@ -22,7 +22,35 @@ func (s *surveyed) after(p *Plan) *shardmap.Table {
 	for i := range t.Groups {
 		s.renewRow(p, &p.Groups[i+1], &t.Groups[i])
 	}
-	return t
+	for i := range t.Groups {
+		if p.Groups[i+1].Action == Refound {
+			foundAgain(t, i, x)
+		}
+	}
+	return t.WithMoves(x.slots, x.moves)
+}
+
+// foundAgain gives a group that begins without a key the slots that it had, but for those
+// that moved elsewhere since. It founds itself with them, and no other group may.
+func foundAgain(t *shardmap.Table, i int, x *settling) {
+	var first []shardmap.Slot
+	for slot, owner := range x.slots {
+		if owner == t.Groups[i].ID {
+			first = append(first, shardmap.Slot(slot))
+		}
+	}
+	for k := range t.Groups {
+		var others []shardmap.Slot
+		for _, r := range t.Groups[k].FirstSlots {
+			for slot := r.From; slot <= r.To; slot++ {
+				if x.slots[slot] != t.Groups[i].ID {
+					others = append(others, slot)
+				}
+			}
+		}
+		t.Groups[k].FirstSlots = shardmap.SlotRanges(others)
+	}
+	t.Groups[i].FirstSlots = shardmap.SlotRanges(first)
 }
 
 // renewRow changes the row of a group as its plan says. A group that is renewed has no

@@ -47,6 +47,10 @@ type log struct {
 	from    int    // the first of those
 	commit  int    // known to be committed, behind the first
 	records int    // in which they stand, besides the first entry; 0: one with all
+	// more are payloads that a group's log has behind all else.
+	more map[raft.GroupID][][]byte
+	// trusting: nothing is noted of a newer life of n5.
+	trusting bool
 }
 
 // newWorld makes the directories of the nodes that logs names.
@@ -152,6 +156,9 @@ func (l log) of(r logstore.Replica) []raft.Entry {
 		add(0, ownPayload(2))
 		add(1, setPayload(2, 1))
 	}
+	for _, payload := range l.more[r.Group] {
+		add(0, payload)
+	}
 	return all
 }
 
@@ -186,7 +193,7 @@ func (w *world) node(n int, l log) *vfs.Mem {
 		last := entries[len(entries)-1].ID
 		commit := last.Index
 		if r.Group == 1 {
-			commit = uint64(l.commit + 1)
+			commit = uint64(l.commit + 1 + len(l.more[1]))
 		}
 		pieces := [][]raft.Entry{entries}
 		if r.Group == 1 && l.records > 0 {
@@ -200,6 +207,10 @@ func (w *world) node(n int, l log) *vfs.Mem {
 		}
 	}
 	// What another node was last heard of.
+	if l.trusting {
+		must(w.t, s.Close())
+		return disk
+	}
 	must(w.t, s.Append([]logstore.Write{{Note: &logstore.Note{Node: nodeID(5), Life: logstore.Life{Number: 9, Mark: 9}, Trusted: logstore.Life{Number: 9, Mark: 9}, Batch: 99}}}))
 	must(w.t, s.Close())
 	return disk
@@ -253,6 +264,7 @@ type recovered struct {
 	table    *shardmap.Table
 	replicas map[raft.GroupID]logstore.Replica
 	values   map[raft.GroupID]int // of keys 1 to worldEntries, those that are there with their values
+	maps     map[raft.GroupID]*machine.Map
 }
 
 // open reads a directory as a start would.
@@ -265,7 +277,7 @@ func open(disk vfs.FS) (*recovered, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &recovered{identity: id, store: s, replicas: map[raft.GroupID]logstore.Replica{}, values: map[raft.GroupID]int{}}
+	r := &recovered{identity: id, store: s, replicas: map[raft.GroupID]logstore.Replica{}, values: map[raft.GroupID]int{}, maps: map[raft.GroupID]*machine.Map{}}
 	for _, replica := range s.Replicas() {
 		if other, two := r.replicas[replica.Group]; two {
 			return nil, fmt.Errorf("%s beside %s", other, replica)
@@ -279,6 +291,7 @@ func open(disk vfs.FS) (*recovered, error) {
 		case *machine.Meta:
 			r.table = m.Table.Table()
 		case *machine.Map:
+			r.maps[replica.Group] = m
 			for i := 1; i <= worldEntries; i++ {
 				v, _, _ := m.State.Get(keyOf(replica.Group, i), nil)
 				if string(v) == fmt.Sprintf("value %d", i) {
