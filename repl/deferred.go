@@ -12,6 +12,11 @@ import (
 // host keeps such requests until that is decided, so that their callers see a slower
 // answer, and no error.
 //
+// An error that has clients come back would do the same, later: each would guess how long
+// to stay away, and all would come at once. To pass the request on to the new owner would
+// save its client a way, once for each slot; but then a request could go two hops, and
+// nobody would tell the client where its next one is to go.
+//
 // No request is answered twice by that. A command is deferred only if it changed nothing:
 // before it is in the log, or once its entry was applied to no effect. So it can be
 // proposed again, be refused, or be forgotten. A read was confirmed before, if it had to

@@ -279,6 +279,9 @@ func TestRoutes(t *testing.T) {
 	expect("the table has more", 4)
 	r.Took(5, 9, 2)
 	expect("what the table has is told of late", 4)
+	r.Follow(&open)
+	r.Took(5, 9, 2)
+	expect("an older table is told of late", 4)
 	r.Took(5, 13, 3)
 	expect("it moves again", 3)
 	if got := (*machine.Routes)(nil).GroupOf(table, 5); got != 4 {

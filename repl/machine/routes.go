@@ -38,6 +38,9 @@ func (w went) number() uint64      { return uint64(w >> groupBits) }
 func (r *Routes) Follow(t *shardmap.Table) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.table != nil && t.Index < r.table.Index {
+		return // another goroutine brought a newer one meanwhile
+	}
 	r.table = t
 	r.changes.Add(1)
 	if r.count.Load() == 0 {
