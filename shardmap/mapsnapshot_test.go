@@ -177,6 +177,14 @@ func FuzzLoad(f *testing.F) {
 		huge[i] = 0x0f
 	}
 	f.Add(huge)
+	moves := NewMap(testGroup)
+	for i, c := range []Command{
+		StepCommand(CommandRefuse, []Step{{Slot: 8, Number: 9, Peer: 2}, {Slot: 9, Number: 9, Peer: 2}}),
+		ChunkCommand([]Piece{{Slot: 5, Number: 9, Source: 2, To: raft.LogID{Term: 1, Index: 1}, More: true}}),
+	} {
+		apply(f, moves, uint64(i+1), 0, &c)
+	}
+	f.Add(mapBytes(f, moves))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		used := allocated(func() {
 			m := NewMap(testGroup)
