@@ -61,12 +61,22 @@
 #define mCLOSE   9
 #define mFORGET  10
 
+/* replay.pml, which follows moves of the simulator, has more of all */
+#ifndef REPLAY
+#define NG 3
+#define CONTENT byte
+#define COUNT   byte
+#define ALLBITS 255
+#endif
+
 /* groups */
-byte st[3], sealN[3], mark[3], D[3];
-byte impN[3], impA[3], impI[3], impD[3];	/* the import: number, attempt, pieces, content */
-byte impB[3], impT[3];				/* where the last whole pass ended; where the pass under way ends */
-bit  impP[3], impZ[3];				/* a pass is under way; the last whole pass was copied behind the seal */
-bit  rem[3], inc[3];				/* removed; made anew */
+byte st[NG], sealN[NG], mark[NG];
+CONTENT D[NG];
+byte impN[NG], impA[NG];			/* the import: number, attempt */
+COUNT   impI[NG];				/* pieces taken */
+CONTENT impD[NG], impB[NG], impT[NG];		/* content; that behind the last whole pass; that behind the pass under way */
+bit  impP[NG], impZ[NG];			/* a pass is under way; the last whole pass was copied behind the seal */
+bit  rem[NG], inc[NG];				/* removed; made anew */
 /* moves */
 byte mv[NM+1], src[NM+1], dst[NM+1], dec[NM+1], owner;
 bit  canc[NM+1], srcI[NM+1], dstI[NM+1];	/* cancelled; the incarnations of its groups */
@@ -77,9 +87,9 @@ byte sI[(NM+1)*NA], sF[(NM+1)*NA], sT[(NM+1)*NA];	/* next index, content behind 
 bit  sP[(NM+1)*NA], sZ[(NM+1)*NA];		/* a pass is under way; moment or base is behind the seal */
 /* clients */
 byte acked;
-byte O[3];					/* the outcomes: what D is, but with BUG_OUTCOMES */
+CONTENT O[NG];					/* the outcomes: what D is, but with BUG_OUTCOMES */
 /* ghosts: only assertions look at them */
-byte sealD[NM+1];
+CONTENT sealD[NM+1];
 bit  took[NM+1], unsl[NM+1];
 /* messages on their way */
 int  b0, b1;
@@ -136,7 +146,7 @@ byte out;
 #define gATTEMPT(n)    (out==NO_ATTEMPT || a==impA[dst[n]])
 #define gNEXT(n)       (out==NO_NEXT    || i==impI[dst[n]])
 #define gFROM(n)       (out==NO_FROM || (f==impB[dst[n]] && (!impP[dst[n]] || t==impT[dst[n]])))
-#define gAT(n)         (out==NO_AT      || out==BUG_TAKEEARLY || (impZ[dst[n]] && !impP[dst[n]]))
+#define gAT(n)         (out==NO_AT      || out==BUG_TAKEEARLY || (z && impZ[dst[n]] && !impP[dst[n]]))
 #define gCOUNT(n)      (out==NO_COUNT   || out==BUG_TAKEEARLY || impI[dst[n]]==i)
 #define gDIGEST(n)     (out==NO_DIGEST  || out==BUG_TAKEEARLY || out==BUG_LOSSYNODIGEST || impD[dst[n]]==t)
 #define gUNSEAL(n)     (st[src[n]]==SEALED && (out==NO_UNSEALNUMBER || sealN[src[n]]==(n)))
@@ -145,12 +155,15 @@ byte out;
 #define gCLOSE(n)      ((mv[n]==TAKEN && (out==NO_CLOSEKIND || i==TOOK)) || (mv[n]==OPEN && (out==NO_CLOSEKIND || i==REFUSED)))
 #define LOSSY          (out==BUG_LOSSY || out==BUG_LOSSYNODIGEST)
 #define gSEALOWNED(n)  (st[src[n]]==OWNED || (out==NO_SEALOWNED && st[src[n]]==NOTHING))
-#define gEMPTY(n)      (!EMPTY || out==NO_EMPTY || D[src[n]]==0)
-#define ALLBITS 255
-#ifdef EMPTYMOVES	/* slot assign: a seal that applies only to an empty slot */
+#define gEMPTY(n)      (!EMPTY || out==NO_EMPTY || BARE(n))
+/* slot assign: a seal that applies only to an empty slot */
+#ifndef REPLAY
+#ifdef EMPTYMOVES
 #define EMPTY 1
 #else
 #define EMPTY 0
+#endif
+#define BARE(n) (D[src[n]]==0)
 #endif
 
 inline raise(g) {
@@ -177,6 +190,7 @@ inline take_piece(g) {
  * the guards, so a model without one of its guards goes without them. */
 inline retire() {
   if
+#ifndef REPLAY
   :: out==0 -> att[n]=0;
      j=STREAM(n,1);
      do
@@ -184,16 +198,17 @@ inline retire() {
      :: else -> break
      od;
      j=0
+#endif
   :: else -> skip
   fi
 }
 
-/* One entry is applied: k, n, and of a chunk a, i, f, t, p, z; of a takeover i (count) and t (digest); of a close
- * i (as what). done tells whether it took effect. */
+/* One entry is applied: k, n, and of a chunk a, i, f, t, p, z; of a takeover i (count), t (digest) and z (at the
+ * seal's log id); of a close i (as what). done tells whether it took effect. */
 inline deliver() {
   if
   :: k==mSEAL && SRCUP(n) && gSEALOWNED(n) && gSEALMARK(n) && gEMPTY(n) ->
-     assert(!EMPTY || D[src[n]]==0);
+     assert(!EMPTY || BARE(n));
      st[src[n]]=SEALED; sealN[src[n]]=n; raise(src[n]); sealD[n]=D[src[n]]; done=1
   :: k==mCANCEL && SRCUP(n) && gCANCELMARK(n) && st[src[n]]!=NOTHING ->
      mark[src[n]]=n; done=1
@@ -242,18 +257,21 @@ inline deliver() {
   fi
 }
 
-#define READS(g) (st[g]==OWNED || (out==BUG_READSEALED && st[g]==SEALED))
+#ifdef REPLAY
+#define EACH(x,op) (x(0) op x(1) op x(2) op x(3) op x(4) op x(5) op x(6) op x(7))
+#else
+#define EACH(x,op) (x(0) op x(1) op x(2))
+#endif
+#define OWNS(g)  (st[g]==OWNED)
+#define READS(g) (OWNS(g) || (out==BUG_READSEALED && st[g]==SEALED))
+#define SEES(g)  (!READS(g) || (acked|D[g])==D[g])
+#define APART(g) (impN[g]==0 || st[g]==NOTHING)
 inline check() {
-  assert((st[0]==OWNED)+(st[1]==OWNED)+(st[2]==OWNED) <= 1);
-  /* a linearizable read sees all that is acknowledged */
-  assert(!READS(0) || (acked|D[0])==D[0]);
-  assert(!READS(1) || (acked|D[1])==D[1]);
-  assert(!READS(2) || (acked|D[2])==D[2]);
-  /* an import is nothing's beginning, never beside a slot that is owned or sealed */
-  assert((impN[0]==0 || st[0]==NOTHING) && (impN[1]==0 || st[1]==NOTHING) && (impN[2]==0 || st[2]==NOTHING))
+  assert(EACH(OWNS,+) <= 1);
+  assert(EACH(SEES,&&));	/* a linearizable read sees all that is acknowledged */
+  assert(EACH(APART,&&))	/* an import is never beside a slot that is owned or sealed */
 }
 
-#ifndef REPLAY
 /* When a runner that reads the logs now proposes (k, n). */
 #define SEALEDBY(n) (SRCUP(n) && st[src[n]]==SEALED && sealN[src[n]]==(n))
 #define SRCDONE(n)  (SRCUP(n) && mark[src[n]]>=(n) && !SEALEDBY(n))
@@ -266,6 +284,7 @@ inline check() {
 #define cCLOSE(n)   ((SRCDONE(n) || out==NO_CLOSEWAIT) && (mv[n]==TAKEN || (mv[n]==OPEN && (dec[n]==REFUSED || (out==NO_REFUSEALWAYS && dec[n]==0 && canc[n])))))
 #define CLOSEAS(n)  (mv[n]==TAKEN -> TOOK : REFUSED)
 #define cFORGET(n)  ((mv[n]==CLOSED || (out==NO_FORGETCLOSED && mv[n]==TAKEN)) && dec[n] && DSTUP(n))
+#ifndef REPLAY
 #define RUNNER(n_) \
   :: d_step { cSEAL(n_)   -> n=n_; k=mSEAL } \
   :: d_step { cCANCEL(n_) -> n=n_; k=mCANCEL } \
@@ -290,7 +309,7 @@ inline check() {
   :: d_step { att[n_]>=a_ && cPASS(n_,STREAM(n_,a_)) -> n=n_; a=a_; q=STREAM(n,a); PIECE; p=WHOLE; MOMENT; sF[q]=t } \
   :: d_step { att[n_]>=a_ && cPASS(n_,STREAM(n_,a_)) -> n=n_; a=a_; q=STREAM(n,a); PIECE; p=FIRST; MOMENT; sT[q]=t; sP[q]=1 } \
   :: d_step { att[n_]>=a_ && cREST(n_,STREAM(n_,a_)) -> n=n_; a=a_; q=STREAM(n,a); PIECE; p=LAST; t=sT[q]; z=sZ[q]; sF[q]=t; sT[q]=0; sP[q]=0 } \
-  :: d_step { att[n_]>=a_ && cTAKE(n_,STREAM(n_,a_)) -> n=n_; k=mTAKE; i=sI[STREAM(n,a_)]; t=D[src[n]] }
+  :: d_step { att[n_]>=a_ && cTAKE(n_,STREAM(n_,a_)) -> n=n_; k=mTAKE; i=sI[STREAM(n,a_)]; t=D[src[n]]; z=1 }
 /* a new leader of the source, or one that starts over */
 #define ATTEMPT(n_) \
   :: d_step { !over && UNDECIDED(n_) && att[n_]<NA && (att[n_]==0 || sI[STREAM(n_,(att[n_]==0 -> 1 : att[n_]))]) -> att[n_]=att[n_]+1 }
@@ -397,7 +416,7 @@ inline finish() {
         :: else -> if
         :: cSEAL(n)   -> k=mSEAL
         :: else -> if
-        :: cDECIDE(n) && COMPLETE(n) -> k=mTAKE; i=impI[dst[n]]; t=D[src[n]]
+        :: cDECIDE(n) && COMPLETE(n) -> k=mTAKE; i=impI[dst[n]]; t=D[src[n]]; z=1
         :: cDECIDE(n) && !COMPLETE(n) -> k=mCHUNK; a=FRESH; p=WHOLE; z=1; t=D[src[n]]
         :: else -> skip
         fi fi fi fi fi fi fi fi fi fi;
@@ -417,7 +436,7 @@ inline finish() {
   od;
   l=0; clear();
   /* the end: one owner, the table's; no move open, nothing sealed, no import and no decision left behind */
-  assert((st[0]==OWNED)+(st[1]==OWNED)+(st[2]==OWNED) == 1);
+  assert(EACH(OWNS,+) == 1);
   assert(st[owner]==OWNED);
   assert(st[0]!=SEALED && st[1]!=SEALED && st[2]!=SEALED);
   assert((mv[1]==0 || mv[1]==CLOSED) && (mv[2]==0 || mv[2]==CLOSED) && (mv[NM]==0 || mv[NM]==CLOSED));

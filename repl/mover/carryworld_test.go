@@ -11,6 +11,7 @@ import (
 	"muster/raft"
 	"muster/repl/wire"
 	"muster/shardmap"
+	"muster/shardmap/movetest"
 )
 
 // carryWorld is a cluster around carriers and the mover: each group is its real map behind
@@ -51,6 +52,7 @@ type carryWorld struct {
 	acts    int // that carriers asked for
 	disk    int // bytes per second that a group's log takes; 0: any
 	heldMax int64
+	moves   movetest.Recorder
 }
 
 type carryNode struct {
@@ -211,6 +213,7 @@ func (w *carryWorld) tell(payload []byte) error {
 		return err
 	}
 	w.meta[shardmap.TableKindOf(payload)]++
+	w.moves.Table(w.table, next)
 	w.table = next
 	// A node may hear of it later, and not of each.
 	for _, n := range w.nodes {
@@ -358,6 +361,9 @@ func (w *carryWorld) step(g *carryGroup, command []byte) *wire.StepAnswer {
 		w.fail("group %d: %v", g.id, err)
 	}
 	w.apply(g, &c)
+	if err := w.moves.Applied(g.id, &c, g.m.StepResults()); err != nil {
+		w.fail("group %d: %v", g.id, err)
+	}
 	w.entries++
 	r := &wire.StepAnswer{Group: g.id, ID: g.at}
 	for _, one := range g.m.StepResults() {

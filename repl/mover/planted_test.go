@@ -2,7 +2,13 @@
 
 package mover
 
-import "testing"
+import (
+	"errors"
+	"testing"
+
+	"muster/shardmap"
+	"muster/shardmap/movetest"
+)
 
 // The worlds must find a mover that goes on replacing a node which is back, and one that
 // notes a membership which may be lost or still changes.
@@ -65,4 +71,46 @@ func plantedWorld(t *testing.T, seed uint64, bug *string) (found string) {
 	w.planted = bug
 	play(w)
 	return ""
+}
+
+// The model refuses what carriers and groups do that have a bug: it is no mere echo of the
+// code, and the traces don't lose what it guards.
+func TestPlantedMovesAreRefused(t *testing.T) {
+	const worldsMax = 60
+	for _, o := range []struct {
+		bug string
+		set func(string)
+	}{
+		{"two deciders after a seal", SetBug},
+		{"source deletes before the target has committed", SetBug},
+		{"target serves before it is complete", shardmap.SetBug},
+		{"move number not fenced", shardmap.SetBug},
+	} {
+		o.set(o.bug)
+		defer o.set("")
+		why := error(nil)
+		for seed := uint64(0); seed < worldsMax && why == nil; seed++ {
+			why = movetest.Follow(modelDir, t.TempDir(), plantedTraces(t, seed))
+		}
+		o.set("")
+		if errors.Is(why, movetest.ErrNoSpin) {
+			t.Skip(why)
+		}
+		if why == nil {
+			t.Errorf("%s: the model takes it", o.bug)
+		}
+		t.Logf("%s: %.300v", o.bug, why)
+	}
+}
+
+// plantedTraces returns the traces of a world up to where it is found broken.
+func plantedTraces(t *testing.T, seed uint64) (all []movetest.Trace) {
+	w := newCarryWorld(t, seed, 3, 6)
+	w.planted = true
+	defer func() {
+		_, _ = recover().(broken)
+		all = w.moves.Traces()
+	}()
+	playMoves(w)
+	return nil
 }
