@@ -214,7 +214,7 @@ func (o *op) saw(l *slotLife, g raft.GroupID, at raft.LogID) int {
 	switch {
 	case !o.local && l.after(k, o.floors):
 		c.fail("I7: %s began after an answer by a later owner of slot %d, and is answered by group %d as of %s: %v", o, l.slot, g, at, l.spans)
-	case o.local && o.floor > 0 && g != o.group && !l.met(k, o.group, o.floor):
+	case o.local && o.floor > 0 && g != o.group && !l.met(c.truth[o.group], k, o.after):
 		c.fail("I7: %s is answered for slot %d by group %d as of %s, which has not met entry %d of group %d: %v", o, l.slot, g, at, o.floor, o.group, l.spans)
 	}
 	return k

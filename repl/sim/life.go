@@ -188,9 +188,12 @@ func (l *slotLife) after(k int, floors []uint64) bool {
 
 // met reports whether who serves the slot in a span has seen an entry of another group:
 // that group served the slot before, and sealed it no earlier.
-func (l *slotLife) met(k int, g raft.GroupID, index uint64) bool {
+func (l *slotLife) met(t *truth, k int, id raft.LogID) bool {
 	for _, s := range l.spans[:k] {
-		if s.group == g && s.to >= index {
+		if s.group != t.group || s.to == 0 {
+			continue
+		}
+		if seal := (raft.LogID{Term: t.entries[s.to-1].term, Index: s.to}); seal.NewerOrEqual(id) {
 			return true
 		}
 	}

@@ -32,8 +32,9 @@ type op struct {
 	key       []byte
 	more      [][]byte // further keys of a get
 	body      []byte
-	floors    []uint64 // by group: the index that was acknowledged before it began
-	floor     uint64   // of a local get: the index of group that it names; of a stream: that of its last piece
+	floors    []uint64   // by group: the index that was acknowledged before it began
+	floor     uint64     // of a local get: the index of group that it names; of a stream: that of its last piece
+	after     raft.LogID // of a local get: what it names of group
 	group     raft.GroupID
 	began     time.Duration
 	conn      *conn

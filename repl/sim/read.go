@@ -56,8 +56,14 @@ func (o *op) beginLocal(c *cluster, q *wire.Get) {
 	t := c.truth[o.group]
 	at := t.acknowledged + uint64(c.chance.below(3))
 	if at > 0 && c.chance.below(2) == 0 {
-		o.floor = at
-		q.AfterGroup, q.After = o.group, raft.LogID{Term: 1, Index: at}
+		// The term counts where the slot has moved on: a seal is newer than what its log
+		// had in earlier terms.
+		term := t.lastTerm
+		if at <= uint64(len(t.entries)) {
+			term = t.entries[at-1].term
+		}
+		o.floor, o.after = at, raft.LogID{Term: term, Index: at}
+		q.AfterGroup, q.After = o.group, o.after
 	}
 	q.Mode = wire.ReadLocal
 	o.call.Target, o.call.Peer = client.ToPeer, client.Peer(c.chance.below(2)) // one of the endpoints
