@@ -104,6 +104,7 @@ var plantedBugs = []struct {
 	{"move recorded twice", shardmap.SetBug, ""},
 	{"group removed while it moves", shardmap.SetBug, ""},
 	{"move number used twice", shardmap.SetBug, ""},
+	{"moved slots left out of a listing", client.SetBug, ""},
 }
 
 // needs has the faults without which a bug is never met, of bugs that are met seldom
@@ -121,6 +122,7 @@ var needs = map[string][]Fault{
 	"unsettled membership recorded":      {Nodes},
 
 	"two deciders after a seal":                      {Slots},
+	"moved slots left out of a listing":              {Slots},
 	"source deletes before the target has committed": {Slots},
 	"target serves before it is complete":            {Slots},
 	"sealed slot takes a write":                      {Slots},
