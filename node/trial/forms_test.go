@@ -99,6 +99,63 @@ func form(s, addr string) string {
 	return strings.TrimSuffix(s, "\n")
 }
 
+// What makes groups and moves slots prints rows as other commands do, with progress and
+// plans on standard error. A plan that nobody agrees to changes nothing, and one that is
+// empty is one line.
+func TestSlotForms(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1, "--groups", "2")
+	c.start(0)
+	c.healthy()
+	job := func(kind string) string {
+		return `{"id":"ID","kind":"` + kind + `","state":"done","done":N,"total":N,"unit":"slots","bytes":N,"bytes_total":N}`
+	}
+	for _, tt := range []struct {
+		line   string
+		status int
+		want   string
+		lines  int // of standard error; -1: some
+	}{
+		{"slot rebalance", 0, ``, 1},
+		{"slot rebalance --yes", 0, ``, 1},
+		{"group create", 0, `[` + groupForm + `]`, 0},
+		{"slot rebalance", exitNotConfirmed, ``, -1},
+		{"slot assign 0-9 3", 0, job("assign"), -1},
+		{"slot move 10 3", 0, job("move"), -1},
+		{"slot rebalance --yes", 0, job("rebalance"), -1},
+		{"slot rebalance", 0, ``, 1},
+		{"group remove 3", exitConflict, ``, 1},
+		{"slot list", 0, ``, 0},
+	} {
+		r := c.run(append(strings.Split(tt.line, " "), "-o", "json")...)
+		got := form(r.stdout, c.nodes[0].addr)
+		if tt.line == "slot list" {
+			got = "" // its form is above
+		}
+		lines := strings.Count(r.stderr, "\n")
+		if got != tt.want || r.status != tt.status || lines != tt.lines && (tt.lines >= 0 || lines < 2) {
+			t.Errorf("%s: status %d, standard error %q\ngot  %s\nwant %s", tt.line, r.status, r.stderr, got, tt.want)
+		}
+	}
+	var rows []struct {
+		From, To, Group int
+		State           string
+	}
+	c.json(&rows, "slot", "list")
+	had := map[int]int{}
+	for _, r := range rows {
+		had[r.Group] += r.To - r.From + 1
+		if r.State != "stable" {
+			t.Errorf("slots %d-%d are %s after all jobs have ended", r.From, r.To, r.State)
+		}
+	}
+	for g := 1; g <= 3; g++ {
+		if n := had[g]; n < 4096/3-100 || n > 4096/3+100 {
+			t.Errorf("group %d has %d slots after a rebalance, of %v", g, n, had)
+		}
+	}
+}
+
 // For people there are tables, and for scripts the bare value of one key.
 func TestTables(t *testing.T) {
 	t.Parallel()
