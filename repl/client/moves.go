@@ -54,11 +54,23 @@ func (t *table) note(s shardmap.Slot, g raft.GroupID, number uint64) (news bool)
 	return true
 }
 
-// doubt forgets that the slot went to a group which says that it does not have it.
+// doubt forgets that the slot went to a group which says that it does not have it, and
+// names no move that took it away: the table is not known to be older than what was heard,
+// for a slot that has come back is where it was.
 func (t *table) doubt(s shardmap.Slot, g raft.GroupID) {
 	if m, ok := t.moved[s]; ok && m.group == g {
 		delete(t.moved, s)
 		t.reroute(s)
+	}
+}
+
+// doubtAll does so with all slots that went to a group.
+func (t *table) doubtAll(g raft.GroupID) {
+	for s, m := range t.moved {
+		if m.group == g {
+			delete(t.moved, s)
+			t.made = nil
+		}
 	}
 }
 
@@ -83,12 +95,15 @@ func (k *Core) moved(now time.Duration, c *Call, e *wire.Error) {
 		}
 	}
 	if c.Target == ToGroup {
+		if e.Number == 0 {
+			k.table.doubtAll(c.Group) // which slot is meant is not known
+		}
 		k.table.want(now, &k.peers)
 		k.todo.finish(c, e)
 		return
 	}
 	c.told = 0
-	if e.Group == 0 {
+	if e.Number == 0 {
 		k.table.doubt(c.Slot, c.asked)
 	}
 	if owner := k.table.owner(c.Slot); c.elsewhere(e, owner) && c.hops < HopsMax {
