@@ -145,6 +145,9 @@ func (c *Carrier) Stepped(now time.Duration, number uint64, r *wire.StepAnswer) 
 		c.endMeta(now, f)
 		return
 	}
+	if f.what == Chunk {
+		c.far(f.group).refused, c.far(f.group).chunkAt = 0, 0
+	}
 	if len(r.Results) != len(f.carries) {
 		c.lost(f)
 		return

@@ -280,7 +280,7 @@ func (k *carry) carryOn(now time.Duration, c *Carrier, b *bill, next What) What 
 		}
 		return next &^ (Seal | Chunk | Takeover)
 	}
-	if s != nil && !k.sealed() && s.flying == 0 && c.far(k.move.To).failures >= farGiveUp {
+	if far := c.far(k.move.To); s != nil && !k.sealed() && s.flying == 0 && (far.failures >= farGiveUp || far.refused >= farGiveUp && far.chunkAt > now) {
 		k.end() // others may have the room that its copies take
 		s = nil
 	}

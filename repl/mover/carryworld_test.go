@@ -2,6 +2,7 @@ package mover
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -75,6 +76,7 @@ type carryGroup struct {
 	electAt time.Duration
 	time    raft.GroupTime // is the world's, and this more
 	busy    time.Duration  // until when its log writes what came before
+	full    bool           // its disk has no room for chunks
 }
 
 func newCarryWorld(t *testing.T, seed uint64, groups, slots int) *carryWorld {
@@ -298,6 +300,8 @@ func (w *carryWorld) carry(n *carryNode, a CarryAction) {
 				r.Rows = append(r.Rows, g.m.View(s))
 			}
 			w.after(w.delay(), func() { reply(func() { by.Viewed(w.now, a.Number, r) }) })
+		case g.full && w.isChunk(a.Command):
+			ended(errDiskFull)
 		case g.m == nil:
 			err := w.tell(a.Command)
 			w.after(w.delay(), func() { reply(func() { by.Ended(w.now, a.Number, err) }) })
@@ -345,6 +349,14 @@ func slotsIn(runs []shardmap.SlotRange) func(func(shardmap.Slot) bool) {
 			}
 		}
 	}
+}
+
+var errDiskFull = errors.New("the disk is full")
+
+func (w *carryWorld) isChunk(command []byte) bool {
+	bytes, err := wire.CheckWrite(command)
+	var c shardmap.Command
+	return err == nil && shardmap.ReadCommand(bytes, &c) == nil && c.Kind == shardmap.CommandChunk
 }
 
 // step has a group apply a step, and looks whether all still holds.

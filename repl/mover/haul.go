@@ -75,7 +75,7 @@ func (c *Carrier) bill(now time.Duration) *bill {
 func (b *bill) admit(k *carry) bool {
 	size := max(int64(k.source.view.Bytes), 1)
 	switch {
-	case k.under.Has(wantCopy), b.ahead[k.move.To] >= copyAhead, b.doubtful(k):
+	case k.under.Has(wantCopy), b.ahead[k.move.To] >= copyAhead, b.doubtful(k), b.c.chunksRest(b.now, k.move.To):
 		return false
 	case b.full, b.held > 0 && b.held+size > copyBytesMax:
 		b.full = true
@@ -99,7 +99,7 @@ func (b *bill) doubtful(k *carry) bool {
 // seal reports whether one more slot may be sealed for a target now.
 func (b *bill) seal(k *carry) bool {
 	to := k.move.To
-	if b.sealed[to] >= sealedMax || b.doubtful(k) {
+	if b.sealed[to] >= sealedMax || b.doubtful(k) || b.c.chunksRest(b.now, to) {
 		return false
 	}
 	b.sealed[to]++
@@ -135,7 +135,7 @@ func (c *Carrier) haul(now time.Duration) {
 			continue
 		}
 		f := c.far(g)
-		for f.bytes < lastBytesMax && c.chunk(now, g, last[g]) > 0 {
+		for f.bytes < lastBytesMax && !c.chunksRest(now, g) && c.chunk(now, g, last[g]) > 0 {
 		}
 		var done []*carry
 		for _, k := range last[g] {
@@ -150,7 +150,7 @@ func (c *Carrier) haul(now time.Duration) {
 		}
 	}
 	for _, g := range targets {
-		if c.rests(now, g) {
+		if c.rests(now, g) || c.chunksRest(now, g) {
 			continue
 		}
 		most := chunkBytesMax

@@ -13,10 +13,15 @@ import (
 
 const (
 	// beginSlots is how many slots begin to move with one entry, at least, if so many are
-	// left: each such entry goes to every node.
+	// left: each such entry goes to every node. Where few may move at once it is one of
+	// beginParts parts of them, so that moves that are stuck hold up no others.
 	beginSlots = 64
+	beginParts = 8
 	// sizePause lies between two times at which a group is asked for the sizes of slots.
 	sizePause = 2 * time.Second
+	// leaderlessAfter is for how long a group has no leader until moves that wait for one
+	// take no room from others.
+	leaderlessAfter = 10 * time.Second
 )
 
 // slotSizes are what the slots of jobs hold, as far as their owners have told. It is for
@@ -24,6 +29,8 @@ const (
 type slotSizes struct {
 	bytes map[shardmap.Slot]uint64
 	asked map[raft.GroupID]time.Duration // when a group was asked last
+	// leaderless is since when nothing is known of a leader of a group in which slots move.
+	leaderless map[raft.GroupID]time.Duration
 }
 
 // slotCount is how a job that moves slots stands.
@@ -46,10 +53,15 @@ func (w *work) slotJobs() {
 	for i := range t.Moves {
 		m := &t.Moves[i]
 		all += m.Len()
+		if m.State == shardmap.MoveOpen {
+			w.c.of(m.From).watched, w.c.of(m.To).watched = true, true
+			if !w.stands(m) {
+				open += m.Len()
+			}
+		}
 		for s := m.SlotRange.From; s <= m.SlotRange.To; s++ {
 			// A move that is recorded may still be closed while the next one of its slot is open.
 			if m.State == shardmap.MoveOpen {
-				open++
 				opens[s] = true
 			}
 			if moves[s] == 0 || m.State == shardmap.MoveOpen {
@@ -87,6 +99,40 @@ func (w *work) slotJobs() {
 	}
 }
 
+// stands reports whether an open move takes nothing from others for now: its job is paused,
+// or one of its groups has had no leader for long.
+func (w *work) stands(m *shardmap.Move) bool {
+	j, _ := w.table.Job(m.Job)
+	return j.State == shardmap.JobPaused || w.leaderless(m.From) || w.leaderless(m.To)
+}
+
+func (w *work) leaderless(g raft.GroupID) bool {
+	z := &w.c.sizes
+	if w.led(g) {
+		delete(z.leaderless, g)
+		return false
+	}
+	since, known := z.leaderless[g]
+	if !known {
+		if z.leaderless == nil {
+			z.leaderless = map[raft.GroupID]time.Duration{}
+		}
+		since = w.now
+		z.leaderless[g] = since
+	}
+	if due := since + leaderlessAfter; w.now < due {
+		w.c.jobs.next = min(w.c.jobs.next, due)
+		return false
+	}
+	return true
+}
+
+// led reports whether a leader of the group is known that can be asked.
+func (w *work) led(g raft.GroupID) bool {
+	o := w.c.of(g)
+	return o.told != nil && !w.c.silent(o.from)
+}
+
 // count looks how far a job is.
 func (w *work) count(j *shardmap.Job, moves *[shardmap.Slots]uint64, opens *[shardmap.Slots]bool) (n slotCount) {
 	kept := map[shardmap.Slot]bool{}
@@ -117,7 +163,7 @@ func (w *work) count(j *shardmap.Job, moves *[shardmap.Slots]uint64, opens *[sha
 		}
 	}
 	for _, g := range inOrder(groups) {
-		if o := w.c.of(g); o.told == nil || w.c.silent(o.from) {
+		if !w.led(g) {
 			n.waits = fmt.Sprintf("waits for a leader of %s", g)
 			break
 		}
@@ -127,7 +173,7 @@ func (w *work) count(j *shardmap.Job, moves *[shardmap.Slots]uint64, opens *[sha
 
 // beginMoves begins moves of some slots of a job, and returns how many.
 func (w *work) beginMoves(j *shardmap.Job, left []shardmap.Slot, free int) (begun int) {
-	if free <= 0 || free < min(len(left), beginSlots, w.table.SlotParallel()) {
+	if free < min(len(left), beginSlots, (w.table.SlotParallel()+beginParts-1)/beginParts) || free <= 0 {
 		return 0
 	}
 	left = left[:min(len(left), free)]
@@ -179,7 +225,7 @@ func (w *work) askSizes(j *shardmap.Job) {
 	}
 	for _, g := range inOrder(lack) {
 		o := w.c.of(g)
-		if o.told == nil || w.c.silent(o.from) {
+		if !w.led(g) {
 			continue // its leader is looked for, and then another decision made
 		}
 		if at, asked := z.asked[g]; asked && w.now < at+sizePause {

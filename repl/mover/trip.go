@@ -44,6 +44,10 @@ type far struct {
 	retryAt  time.Duration // before which nothing goes there
 	failedAt time.Duration
 	err      error // the last failure; nil: it answered since
+	// refused is how many chunks have failed there in a row, and chunkAt before when none
+	// goes there. A group whose disk is full answers all else.
+	refused int
+	chunkAt time.Duration
 }
 
 const (
@@ -51,7 +55,8 @@ const (
 	// up to farPauseMax.
 	farPause    = 50 * time.Millisecond
 	farPauseMax = 2 * time.Second
-	// farGiveUp is after how many failures the copies are given up that were for it.
+	// farGiveUp is after how many failures, of all or of chunks alone, the copies are given
+	// up that were for it.
 	farGiveUp = 4
 )
 
@@ -77,6 +82,16 @@ func (c *Carrier) rests(now time.Duration, g raft.GroupID) bool {
 func (c *Carrier) reached(g raft.GroupID) {
 	f := c.far(g)
 	f.failures, f.retryAt, f.err = 0, 0, nil
+}
+
+// chunksRest reports whether no chunk goes to a group for now, and has Turn called when
+// one does.
+func (c *Carrier) chunksRest(now time.Duration, g raft.GroupID) bool {
+	at := c.far(g).chunkAt
+	if at > now {
+		c.wake = min(c.wake, at)
+	}
+	return at > now
 }
 
 // launch hands an action to the owner with this turn.
@@ -129,6 +144,10 @@ func (c *Carrier) fail(now time.Duration, f *trip, err error) {
 		// What was under way together fails together.
 		o.retryAt = now + min(farPause<<min(o.failures, 16), farPauseMax)
 		o.failures, o.failedAt, o.err = o.failures+1, now, err
+		if f.what == Chunk {
+			o.chunkAt = now + min(farPause<<min(o.refused, 16), farPauseMax)
+			o.refused++
+		}
 	}
 	c.lost(f)
 	if f.sweep != nil {
