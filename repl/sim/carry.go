@@ -132,9 +132,16 @@ func (k *carries) carry(a *mover.CarryAction) {
 	}
 }
 
-// view asks the leader of a group how slots stand there.
+// view asks the leader of a group how slots stand there. It leaves out those that the run
+// does not use: no group has anything of them, and they would be nearly all rows.
 func (k *carries) view(g raft.GroupID, slots []shardmap.SlotRange, viewed func(*wire.SlotViewAnswer), ended func(error)) {
-	q := wire.SlotView{Group: g, Slots: slots}
+	some := []shardmap.Slot{slots[0].From} // a view is of one slot at least
+	for _, s := range k.n.c.lives.slots {
+		if slices.ContainsFunc(slots, func(r shardmap.SlotRange) bool { return r.From <= s && s <= r.To }) {
+			some = append(some, s)
+		}
+	}
+	q := wire.SlotView{Group: g, Slots: shardmap.SlotRanges(some)}
 	k.ask(g, wire.TypeSlotView, q.Append(nil), func(t wire.Type, body []byte) {
 		var r wire.SlotViewAnswer
 		if err := k.read(t, wire.TypeSlotViewAnswer, body, &r); err != nil {
