@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"muster/raft"
+	"muster/repl/wire"
 	"muster/shardmap"
 )
 
@@ -88,5 +90,48 @@ func TestCallsOutliveMoves(t *testing.T) {
 	defer f.mu.Unlock()
 	if f.refused < 100 {
 		t.Errorf("%d requests met a slot that had moved, of too few to show anything", f.refused)
+	}
+}
+
+// A log id that one of several keys is read after holds up none of the others: a node's own
+// copy of a slot that the group of the log id never had would wait for it for ever.
+func TestLocalReadAfterBindsNoOtherGroup(t *testing.T) {
+	f := newFake(t, 1, 3)
+	f.move(0, 1)              // slots move
+	keys := make([][]byte, 4) // of groups 1 to 3
+	for i := 0; keys[1] == nil || keys[2] == nil || keys[3] == nil; i++ {
+		key := fmt.Append(nil, "key", i)
+		keys[f.groupOf(shardmap.SlotOf(key))] = key
+	}
+	var mu sync.Mutex
+	asked := map[string]wire.Get{}
+	f.nodes[0].do(func(h wire.Header, body []byte) fakeOrder {
+		if g := (wire.Get{}); h.Type == wire.TypeGet && g.Read(slices.Clone(body)) == nil {
+			mu.Lock()
+			asked[string(g.Keys[0])] = g
+			mu.Unlock()
+		}
+		return fakeOrder{}
+	})
+	id := raft.LogID{Term: 1, Index: 1}
+	for _, tt := range []struct {
+		keys  [][]byte
+		local []bool
+	}{
+		{keys[1:4], []bool{false, true, false}},
+		{keys[2:3], []bool{true}},
+		{keys[1:2], []bool{true}}, // it may have come from there
+		{[][]byte{keys[1], keys[3]}, []bool{false, false}},
+	} {
+		clear(asked)
+		if _, _, err := f.open(Options{}).Get(t.Context(), tt.keys, ReadOptions{Local: true, AfterGroup: 2, After: id}); err != nil {
+			t.Fatal(err)
+		}
+		for i, k := range tt.keys {
+			g := asked[string(k)]
+			if local := g.Mode == wire.ReadLocal; local != tt.local[i] || local && (g.AfterGroup != 2 || g.After != id) {
+				t.Errorf("%q, of %q: asked as %+v, local is to be %t", k, tt.keys, g, tt.local[i])
+			}
+		}
 	}
 }

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"muster/raft"
 	"muster/repl/wire"
@@ -25,7 +26,9 @@ type ReadOptions struct {
 	Local bool
 	// AfterGroup and After ask for an answer at least as new as this log id. It binds the
 	// keys of slots that the group has or, before they moved, had. Below level 4, where no
-	// slot moves, it is an error if there are none.
+	// slot moves, it is an error if there are none. From then on a node's own copy can't tell
+	// a slot that the group never had from one that has yet to come from there, and waits:
+	// so of keys in several groups, those of other groups are read linearizable.
 	AfterGroup raft.GroupID
 	After      raft.LogID
 }
@@ -44,7 +47,15 @@ func (c *Client) Get(ctx context.Context, keys [][]byte, o ReadOptions) (items [
 		return nil, nil, fmt.Errorf("get: %w", err)
 	}
 	found := make([]Item, len(keys))
+	r := c.routes.Load()
+	unbound := func(s shardmap.Slot) bool { return r.Group[s] != o.AfterGroup }
+	mixed := o.Local && o.After != (raft.LogID{}) && r.Level >= movesLevel && slices.ContainsFunc(slots, unbound) &&
+		slices.ContainsFunc(slots, func(s shardmap.Slot) bool { return r.Group[s] != r.Group[slots[0]] })
 	calls := c.fan(len(slots), func(n int, x *call) error {
+		o := o
+		if mixed && unbound(slots[n]) {
+			o = ReadOptions{}
+		}
 		some := make([][]byte, 0, len(members[n]))
 		for _, i := range members[n] {
 			some = append(some, keys[i])
