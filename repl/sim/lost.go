@@ -68,7 +68,7 @@ func (l *loss) run() {
 // draw draws the survivors.
 func (l *loss) draw() {
 	for _, n := range l.c.nodes {
-		if !n.dead {
+		if !n.dead && !n.waiting { // a host that was not taken in yet has no directory
 			l.survivors = append(l.survivors, n)
 		}
 	}
