@@ -10,6 +10,10 @@ import (
 // understand.
 const Level = 4
 
+// MovesLevel is the level of a cluster from which on slots move: below it some member does
+// not know the commands.
+const MovesLevel = 4
+
 // Shape says how the items of a command lie. It decides which of them are keys.
 type Shape uint8
 

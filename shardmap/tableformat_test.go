@@ -34,7 +34,7 @@ func TestTableOfOlderFormat(t *testing.T) {
 		commands [][]byte
 	}{
 		{tableJobsLevel - 1, tableFormatFirst, "testdata/table_format_3.hex", nil},
-		{tableMovesLevel - 1, tableFormatJobs, "testdata/table_format_4.hex", jobs},
+		{MovesLevel - 1, tableFormatJobs, "testdata/table_format_4.hex", jobs},
 	} {
 		text, err := os.ReadFile(c.file)
 		if err != nil {

@@ -69,17 +69,16 @@ const (
 const (
 	tableFormatFirst = 3 // below tableJobsLevel
 	tableFormatJobs  = 4 // of settings and jobs, at tableJobsLevel
-	tableFormatMoves = 5 // of moves, from tableMovesLevel on
+	tableFormatMoves = 5 // of moves, from MovesLevel on
 
-	tableJobsLevel  = 3
-	tableMovesLevel = 4
+	tableJobsLevel = 3
 )
 
 // format returns the format that the table is written in. It depends on nothing else, so
 // that equal tables have equal bytes.
 func (t *Table) format() uint16 {
 	switch {
-	case t.Level >= tableMovesLevel || bug("newest format below its level"):
+	case t.Level >= MovesLevel || bug("newest format below its level"):
 		return tableFormatMoves
 	case t.Level >= tableJobsLevel:
 		return tableFormatJobs

@@ -156,7 +156,7 @@ func (w *world) answerTable(fine bool) {
 			wire.NotReady("node", "a standby", "ask another", 0), wire.Unauthorized("node", "no", "ask another")}).Draw(w.t, "why"))
 		return
 	}
-	t := &wire.TopologyAnswer{ClusterID: 9, Index: w.index, Epoch: w.epoch, Level: movesLevel, ValueMax: 1000}
+	t := &wire.TopologyAnswer{ClusterID: 9, Index: w.index, Epoch: w.epoch, Level: shardmap.MovesLevel, ValueMax: 1000}
 	for i, a := range worldAddrs {
 		t.Nodes = append(t.Nodes, wire.TopologyNode{ID: raft.NodeID(i + 1), Addr: a})
 	}

@@ -149,7 +149,7 @@ func (c *fakeCluster) move(s shardmap.Slot, group int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.owners == nil {
-		c.level, c.owners, c.recorded = movesLevel, map[shardmap.Slot]fakeOwner{}, map[shardmap.Slot]fakeOwner{}
+		c.level, c.owners, c.recorded = shardmap.MovesLevel, map[shardmap.Slot]fakeOwner{}, map[shardmap.Slot]fakeOwner{}
 	}
 	c.moves++
 	c.owners[s] = fakeOwner{group, c.moves}

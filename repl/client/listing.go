@@ -155,7 +155,7 @@ func (l *Listing) Plan(r *Routes) {
 		switch {
 		case l.options.Local:
 			q.Mode = wire.ReadLocal
-		case r.Level >= movesLevel:
+		case r.Level >= shardmap.MovesLevel:
 			q.Slots = slots[i]
 		default:
 			q.Epoch = r.Epoch

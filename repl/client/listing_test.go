@@ -59,7 +59,7 @@ func (x *listed) move() {
 	r := *x.owners
 	r.Epoch += 1 + x.random.Uint64N(3)
 	n := 1 + x.random.IntN(5)
-	if r.Level < movesLevel || x.number == 1 {
+	if r.Level < shardmap.MovesLevel || x.number == 1 {
 		for s := range r.Group {
 			r.Group[s] = raft.GroupID(1 + (s+n)%n)
 		}
@@ -212,7 +212,7 @@ func (x *listed) drop(streams []*Stream) {
 
 // play lists a cluster of a seed, and returns what is wrong with the listing, or nothing.
 func play(t *testing.T, seed uint64) (x *listed, wrong string) {
-	x = &listed{t: t, random: rand.New(rand.NewPCG(seed, 5)), owners: &Routes{Epoch: 7, Level: movesLevel - uint32(seed%2)}, moves: 3, calm: 20}
+	x = &listed{t: t, random: rand.New(rand.NewPCG(seed, 5)), owners: &Routes{Epoch: 7, Level: shardmap.MovesLevel - uint32(seed%2)}, moves: 3, calm: 20}
 	keys := 200
 	if seed%4 == 0 { // at level 4
 		x.moves, x.calm, keys = 200, 3, 600
@@ -303,7 +303,7 @@ func TestListingMergesWhatComes(t *testing.T) {
 // A node's own copies of two groups may both have a key, while its slot moves: a listing
 // of them shows it once, the newer one.
 func TestLocalListingShowsAKeyOnce(t *testing.T) {
-	r := &Routes{Epoch: 7, Level: movesLevel}
+	r := &Routes{Epoch: 7, Level: shardmap.MovesLevel}
 	for s := range r.Group {
 		r.Group[s] = raft.GroupID(1 + s%2)
 	}

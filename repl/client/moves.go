@@ -12,9 +12,6 @@ import (
 // left says where it went before any table does, and by which move; the core believes
 // that until a table says the same, or a later move something else.
 
-// movesLevel is the level of a cluster from which slots move.
-const movesLevel = 4
-
 // lookPause is the least time between two questions after the table for the sake of
 // slots of which it is known where they went: only fewer of them would have to be
 // remembered.

@@ -49,7 +49,7 @@ func (c *Client) Get(ctx context.Context, keys [][]byte, o ReadOptions) (items [
 	found := make([]Item, len(keys))
 	r := c.routes.Load()
 	unbound := func(s shardmap.Slot) bool { return r.Group[s] != o.AfterGroup }
-	mixed := o.Local && o.After != (raft.LogID{}) && r.Level >= movesLevel && slices.ContainsFunc(slots, unbound) &&
+	mixed := o.Local && o.After != (raft.LogID{}) && r.Level >= shardmap.MovesLevel && slices.ContainsFunc(slots, unbound) &&
 		slices.ContainsFunc(slots, func(s shardmap.Slot) bool { return r.Group[s] != r.Group[slots[0]] })
 	calls := c.fan(len(slots), func(n int, x *call) error {
 		o := o
@@ -143,7 +143,7 @@ func (c *Client) composeGet(x *call, slot shardmap.Slot, keys [][]byte, o ReadOp
 	}
 	if o.After != (raft.LogID{}) {
 		// Which groups had the slot before is known to the one that has it now.
-		if r := c.routes.Load(); r.Level >= movesLevel || r.Group[slot] == o.AfterGroup {
+		if r := c.routes.Load(); r.Level >= shardmap.MovesLevel || r.Group[slot] == o.AfterGroup {
 			g.AfterGroup, g.After = o.AfterGroup, o.After
 		}
 	}
@@ -174,7 +174,7 @@ func (c *Client) checkAfter(ctx context.Context, slots []shardmap.Slot, keys [][
 		}
 	}
 	r := c.routes.Load()
-	if r.Level >= movesLevel {
+	if r.Level >= shardmap.MovesLevel {
 		return nil
 	}
 	for _, s := range slots {

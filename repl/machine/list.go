@@ -31,9 +31,6 @@ func (q *Requests) list(h wire.Header, body []byte, r repl.Reply, table *shardma
 	})
 }
 
-// movesLevel is that of the clusters in which slots move.
-const movesLevel = 4
-
 // slotsListed returns the slots that a listing of group g is of: those that it names; else
 // those that the table gives the group, if the listing was planned by a table of its
 // epoch (0: by any). nil: whatever the group has, in a cluster where no slot moves.
@@ -47,7 +44,7 @@ func slotsListed(g raft.GroupID, named []shardmap.SlotRange, epoch uint64, table
 	if _, ok := table.Group(g); !ok {
 		return nil, noSuchGroup(g, table)
 	}
-	if named != nil || table.Level < movesLevel {
+	if named != nil || table.Level < shardmap.MovesLevel {
 		return named, nil
 	}
 	// Not what the node's routes say: the client's other pages are of the table that both

@@ -10,10 +10,6 @@ import (
 	"muster/shardmap"
 )
 
-// CarryLevel is that of the table from which on slots move: below it some member does not
-// know the commands.
-const CarryLevel = 4
-
 // Carrier carries the slots whose source is a group that is led on its node, each through
 // all steps of its move. For those whose target is led here it takes the steps that need no
 // data, once the source's carrier has said nothing for a while. Like the mover it owns
@@ -231,7 +227,7 @@ func (c *Carrier) Ended(now time.Duration, number uint64, err error) {
 
 // Turn returns what is to be done now, and when to call it again at the latest.
 func (c *Carrier) Turn(now time.Duration) (actions []CarryAction, next time.Duration) {
-	if c.table == nil || c.table.Level < CarryLevel {
+	if c.table == nil || c.table.Level < shardmap.MovesLevel {
 		return nil, never
 	}
 	c.expire(now)

@@ -83,11 +83,11 @@ func newCarryWorld(t *testing.T, seed uint64, groups, slots int) *carryWorld {
 	w := &carryWorld{t: t, rnd: rand.New(rand.NewPCG(seed, 11)), groups: map[raft.GroupID]*carryGroup{}, truth: map[string]kept{}, last: map[shardmap.Slot]uint64{},
 		done: map[uint64]*request{}, next: map[uint64]uint64{}, steps: map[shardmap.CommandKind]map[shardmap.StepOutcome]int{}, meta: map[shardmap.TableCommandKind]int{},
 		sealed: map[moveKey]time.Duration{}}
-	f := shardmap.Found{Cluster: "w", ClusterID: 1, Level: CarryLevel, ValueMax: 1 << 20, Groups: groups}
+	f := shardmap.Found{Cluster: "w", ClusterID: 1, Level: shardmap.MovesLevel, ValueMax: 1 << 20, Groups: groups}
 	for i := range 3 {
 		id := raft.NodeID(i + 1)
 		w.nodes = append(w.nodes, &carryNode{id: id, up: true, carrier: NewCarrier(id), core: New(id)})
-		f.Nodes = append(f.Nodes, shardmap.TableNode{ID: id, Name: fmt.Sprintf("n%d", id), Addr: fmt.Sprintf("n%d:1", id), Role: shardmap.NodeServer, Level: CarryLevel})
+		f.Nodes = append(f.Nodes, shardmap.TableNode{ID: id, Name: fmt.Sprintf("n%d", id), Addr: fmt.Sprintf("n%d:1", id), Role: shardmap.NodeServer, Level: shardmap.MovesLevel})
 	}
 	payload, err := shardmap.AppendFound(nil, &f)
 	if err != nil {
@@ -369,7 +369,7 @@ func (w *carryWorld) step(g *carryGroup, command []byte) *wire.StepAnswer {
 	if err := shardmap.ReadCommand(bytes, &c); err != nil {
 		w.fail("group %d: %v", g.id, err)
 	}
-	if err := c.ValidateMove(shardmap.Limits{ValueMax: 1 << 20, Level: CarryLevel}); err != nil {
+	if err := c.ValidateMove(shardmap.Limits{ValueMax: 1 << 20, Level: shardmap.MovesLevel}); err != nil {
 		w.fail("group %d: %v", g.id, err)
 	}
 	w.apply(g, &c)

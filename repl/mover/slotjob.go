@@ -44,7 +44,7 @@ type slotCount struct {
 // slotJobs begins moves, and ends the jobs that have none left.
 func (w *work) slotJobs() {
 	t := w.table
-	if t.Level < CarryLevel {
+	if t.Level < shardmap.MovesLevel {
 		return
 	}
 	open, all := 0, 0

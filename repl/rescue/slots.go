@@ -172,7 +172,7 @@ type settling struct {
 // error is about a report of a build that said nothing of slots.
 func (s *surveyed) settle(p *Plan) (*settling, error) {
 	x := &settling{s: s, plan: p, table: s.table, slots: s.table.Slots}
-	if s.table.Level < shardmap.CommandSeal.Row().Level {
+	if s.table.Level < shardmap.MovesLevel {
 		return x, nil
 	}
 	for _, r := range s.reports {
