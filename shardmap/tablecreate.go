@@ -24,13 +24,8 @@ type GroupRemove struct {
 	Group raft.GroupID
 }
 
-const (
-	// GroupIDMax is the highest id of a group that is made by command: four digits, so
-	// that lists stay narrow.
-	GroupIDMax = 9999
-	// GroupsMax bounds the data groups. More could not have a slot each.
-	GroupsMax = Slots
-)
+// GroupsMax bounds the data groups. More could not have a slot each.
+const GroupsMax = Slots
 
 // ZoneLabel is the key of the label by which replicas are spread. Nodes without
 // it stand in one zone together.
@@ -66,7 +61,7 @@ func (r *tableReader) groupRemove() (tableCommand, error) {
 func (c *GroupCreate) apply(t *Table, id raft.LogID) (*Table, error) {
 	g := c.Group
 	if g == 0 {
-		for g = 1; g <= GroupIDMax; g++ {
+		for g = 1; g <= raft.GroupMax; g++ {
 			if _, ok := t.group(g); !ok {
 				break
 			}
@@ -75,8 +70,8 @@ func (c *GroupCreate) apply(t *Table, id raft.LogID) (*Table, error) {
 	at, exists := t.group(g)
 	servers := hosts(t)
 	switch {
-	case g > GroupIDMax:
-		return t, &Refusal{Kind: RefusedRequest, Object: g.String(), Found: fmt.Sprintf("it is no id for a group; they are 1 to %d", GroupIDMax), Next: "choose another one, or none: muster group create"}
+	case g > raft.GroupMax:
+		return t, &Refusal{Kind: RefusedRequest, Object: g.String(), Found: fmt.Sprintf("it is no id for a group; they are 1 to %d", raft.GroupMax), Next: "choose another one, or none: muster group create"}
 	case exists:
 		return t, &Refusal{Kind: RefusedConflict, Object: g.String(), Found: "there is one of this id", Next: "choose another one, or none: muster group create"}
 	case len(t.Groups) >= GroupsMax:

@@ -159,7 +159,7 @@ func TestTableRefusals(t *testing.T) {
 		{"a pause of one that is being cancelled", cancelling, state(7, JobPaused), RefusedConflict, "it is being cancelled", "job wait 7"},
 		{"bytes of a job about a node", busy, first(AppendJobBytes(nil, &JobBytes{ID: 6})), RefusedRequest, "it is a drain, which moves no slots", "job show 6"},
 		{"a group that exists", table, create(3), RefusedConflict, "there is one of this id", "group create"},
-		{"a group of too high an id", table, create(GroupIDMax + 1), RefusedRequest, "they are 1 to 9999", "group create"},
+		{"a group of too high an id", table, create(raft.GroupMax + 1), RefusedRequest, "they are 1 to 9999", "group create"},
 		{"a group too many", &manyGroups, create(99), RefusedConflict, "as many as may be", "group remove"},
 		{"a group on no server", &nowhere, create(99), RefusedConflict, "no server could hold its replicas", "node list"},
 		{"removal of the meta group", table, remove(0), RefusedRequest, "holds the cluster's table", "group list"},

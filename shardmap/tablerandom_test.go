@@ -357,7 +357,7 @@ func (r randomCommands) command(t *Table) []byte {
 		}
 		b, _ = AppendMoveClose(nil, c)
 	case TableGroupCreate:
-		b, _ = AppendGroupCreate(nil, &GroupCreate{[]raft.GroupID{0, r.group(), GroupIDMax + 1}[r.IntN(3)]})
+		b, _ = AppendGroupCreate(nil, &GroupCreate{[]raft.GroupID{0, r.group(), raft.GroupMax + 1}[r.IntN(3)]})
 	case TableGroupRemove:
 		b, _ = AppendGroupRemove(nil, &GroupRemove{r.group()})
 	case TableWeight:

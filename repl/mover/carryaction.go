@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"muster/raft"
+	"muster/repl/wire"
 	"muster/shardmap"
 )
 
@@ -43,5 +44,5 @@ type CarryAction struct {
 	Slots       []shardmap.SlotRange // of CarryView and CarryCopy, in order; at most [CarrySlotsMax] slots
 }
 
-// CarrySlotsMax bounds the slots of one view or copy.
-const CarrySlotsMax = 1024
+// CarrySlotsMax bounds the slots of one view or copy: a view is one request on the wire.
+const CarrySlotsMax = wire.SlotViewMax

@@ -23,9 +23,6 @@ type Step struct {
 
 const stepFields = 3
 
-// StepRoom is how many bytes a Step adds to its command, at most.
-const StepRoom = 1 + 3 + 9 + 5
-
 // Append appends the body.
 func (s *Step) Append(b []byte) []byte {
 	b = pack.AppendArray(b, stepFields)
@@ -39,7 +36,7 @@ func (s *Step) Read(body []byte) error {
 	r := pack.NewReader(body)
 	r.ArrayLen(stepFields)
 	s.Group = raft.GroupID(r.UintMax(uint64(raft.GroupMax)))
-	s.Incarnation = raft.Incarnation(r.UintMax(uint64(^raft.Incarnation(0))))
+	s.Incarnation = raft.Incarnation(r.Uint())
 	s.Command = r.Bytes()
 	if err := r.Done(); err != nil {
 		return err
@@ -164,7 +161,7 @@ func (m *SlotView) Read(body []byte) error {
 		if r.To >= shardmap.Slots || r.From > r.To || i > 0 && r.From <= m.Slots[i-1].To {
 			return fmt.Errorf("field slots: run %s; want runs in order, of slots 0 to %d", r, shardmap.Slots-1)
 		}
-		n += int(r.To-r.From) + 1
+		n += r.Len()
 	}
 	if n < 1 || n > SlotViewMax {
 		return fmt.Errorf("field slots: %d of them; want 1 to %d", n, SlotViewMax)
