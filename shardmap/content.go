@@ -68,7 +68,7 @@ type contentReader struct {
 	phase   byte       // the last item's; an item of a lower one is out of order
 	kind    RecordKind // of the record before
 	key     []byte     // of the record before
-	session sessionKey // before
+	session sessionKey // of the session before
 }
 
 // readContent returns a reader of a piece's content.
@@ -134,7 +134,7 @@ func (r *contentReader) record(it *contentItem) error {
 	}
 	it.version = binary.LittleEndian.Uint64(head)
 	it.kind = RecordKind(head[14])
-	// Of the slot's last version nothing is known before the pass ends.
+	// Nothing is known of the slot's last version before the pass ends.
 	keyLen, valueLen, err := checkRecord(head, it.version)
 	if err != nil {
 		return r.fail("%w", err)

@@ -69,7 +69,7 @@ const contentSpare = 4 << 10
 
 // guess returns for how many bytes the next piece needs room at once, rather than as it
 // grows. Where one piece was full, the next mostly is; a first pass has about as much as
-// lies in the slab. Of what changed nothing is known, and mostly it is little.
+// lies in the slab. Nothing is known of how much changed, and mostly it is little.
 func (d *Diff) guess(max int) (n int) {
 	if d.pieces > 0 {
 		return max

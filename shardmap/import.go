@@ -60,14 +60,14 @@ func (l *imports) discard(s Slot, number uint64) {
 	}
 }
 
-// Within a pass sessions have come of which others are not gone yet, so that an import has
-// up to twice as many, or as many outcomes, as a slot.
+// Within a pass new sessions may have come before those that they replace are gone, so an
+// import may hold up to twice as many sessions and outcomes as a slot.
 const (
 	importSessionsMax = 2 * SlotSessionsMax
 	importOutcomesMax = 2 * SlotOutcomesMax
 )
 
-// fits reports whether a snapshot could still be read that is taken behind a piece.
+// fits reports whether a snapshot that is taken after the piece could still be read.
 func (i *slotImport) fits(p *Piece, sum contentSum) bool {
 	t := &i.state.sessions
 	return (p.More || sum.last >= max(sum.newest, i.state.last)) &&
@@ -115,8 +115,8 @@ func (s *slotState) receive(p *Piece, sum contentSum) {
 			s.formers, _ = readFormers(it.formers)
 		}
 	}
-	// No version of a slot is above its last one, half way through a pass neither: so a
-	// snapshot of the import is like one of a slot.
+	// No version of a slot is above its last one, not even halfway through a pass, so a
+	// snapshot of the import reads like one of a slot.
 	s.last = max(s.last, sum.newest, sum.last)
 }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
 	"muster/raft"
 	"muster/shardmap/pack"
@@ -112,13 +111,16 @@ func beginSlots(made draft, j *Job) error {
 
 // addTarget adds the slot behind those that the job has.
 func (j *Job) addTarget(to SlotTarget) {
-	if n := len(j.Targets); n > 0 {
-		if last := &j.Targets[n-1]; last.From == to.From && last.To == to.To && last.SlotRange.To+1 == to.SlotRange.From {
-			last.SlotRange.To = to.SlotRange.To
-			return
-		}
+	if n := len(j.Targets); n > 0 && j.Targets[n-1].goesOn(to) {
+		j.Targets[n-1].SlotRange.To = to.SlotRange.To
+		return
 	}
 	j.Targets = append(j.Targets, to)
+}
+
+// goesOn reports whether next is the same about the slots behind those of s.
+func (s SlotTarget) goesOn(next SlotTarget) bool {
+	return s.From == next.From && s.To == next.To && s.SlotRange.To+1 == next.SlotRange.From
 }
 
 // mayOwn refuses a group that can't own slots.
@@ -135,16 +137,7 @@ func mayOwn(t *Table, g raft.GroupID) error {
 func slotObject(s Slot) string { return fmt.Sprintf("slot %d", s) }
 
 // describeTargets names runs of slots and where they go.
-func describeTargets(targets []SlotTarget) string {
-	var text []string
-	for _, to := range targets[:min(len(targets), describedMax)] {
-		text = append(text, to.String())
-	}
-	if len(targets) > describedMax {
-		text = append(text, "…")
-	}
-	return "slots " + strings.Join(text, ", ")
-}
+func describeTargets(targets []SlotTarget) string { return "slots " + describeList(targets) }
 
 // standing is the job's state as people are told.
 func (j *Job) standing() string {
@@ -157,7 +150,7 @@ func (j *Job) standing() string {
 func appendTargets(b []byte, targets []SlotTarget) []byte {
 	b = pack.AppendArray(b, len(targets))
 	for _, to := range targets {
-		b = pack.AppendArray(b, 4)
+		b = pack.AppendArray(b, targetFields)
 		b = pack.AppendUint(b, uint64(to.SlotRange.From))
 		b = pack.AppendUint(b, uint64(to.SlotRange.To))
 		b = pack.AppendUint(b, uint64(to.From))
@@ -166,12 +159,15 @@ func appendTargets(b []byte, targets []SlotTarget) []byte {
 	return b
 }
 
-// targetBytesMin is what a target takes at least: five heads.
-const targetBytesMin = 5
+const (
+	targetFields = 4
+	// targetBytesMin is what a target takes at least: its head, and each field in a byte.
+	targetBytesMin = 1 + targetFields
+)
 
 func (r *tableReader) targets() []SlotTarget {
 	return list(r, targetBytesMin, func() (to SlotTarget) {
-		r.fields("target", 4)
+		r.fields("target", targetFields)
 		to.SlotRange = r.slotRange()
 		to.From, to.To = r.groupID(), r.groupID()
 		return to
@@ -191,7 +187,7 @@ func (j *Job) checkSlots(t *Table) error {
 	}
 	for i, to := range j.Targets {
 		r := to.SlotRange
-		if r.To >= Slots || r.From > r.To || i > 0 && (j.Targets[i-1].SlotRange.To >= r.From || j.Targets[i-1].From == to.From && j.Targets[i-1].To == to.To && j.Targets[i-1].SlotRange.To+1 == r.From) {
+		if r.To >= Slots || r.From > r.To || i > 0 && (j.Targets[i-1].SlotRange.To >= r.From || j.Targets[i-1].goesOn(to)) {
 			return fmt.Errorf("job %d: target %s is out of order", j.ID, to)
 		}
 		for _, g := range [...]raft.GroupID{to.From, to.To} {

@@ -55,16 +55,16 @@ type moments struct {
 
 // Moment returns the map as it is now, for a reader of keys with a prefix in some runs of
 // slots, which are in order and are not changed afterwards. The goroutine that applies
-// calls it, between two entries. The reader must call [Moment.End], on any goroutine. What
-// becomes of the slots afterwards, a seal or a drop included, the moment does not show.
+// calls it, between two entries. The reader must call [Moment.End], on any goroutine. The
+// moment does not show what becomes of the slots afterwards, not even a seal or a drop.
 //
 // owned is false, and there is no moment, unless the group serves all slots of the runs
 // now ([Map.OwnsAll] says which one it does not). So readers who ask each group for slots
 // that together are all see each slot once, whatever moves meanwhile.
 //
 // Without runs the moment shows all slots that the group serves. Whoever asks all groups
-// like that must know that no slot comes or goes in between: one that is sealed nobody
-// shows. Then owned is false only if all keys with the prefix are of one slot, which the
+// like that must know that no slot comes or goes in between: nobody shows one that is
+// sealed. Then owned is false only if all keys with the prefix are of one slot, which the
 // group does not serve.
 func (m *Map) Moment(prefix []byte, runs []SlotRange) (t *Moment, owned bool) {
 	if _, is := m.OwnsAll(runs); is != Present {
@@ -72,7 +72,7 @@ func (m *Map) Moment(prefix []byte, runs []SlotRange) (t *Moment, owned bool) {
 	}
 	t = &Moment{m: m, slots: m.slots.Load(), runs: runs}
 	if s, ok := SlotOfPrefix(prefix); ok {
-		if runs != nil && !slices.ContainsFunc(runs, func(r SlotRange) bool { return r.From <= s && s <= r.To }) {
+		if runs != nil && !slices.ContainsFunc(runs, func(r SlotRange) bool { return r.Has(s) }) {
 			return t, true // which shows nothing
 		}
 		st := m.slot(s)

@@ -196,9 +196,9 @@ func (r *moveReader) fail(format string, args ...any) {
 // contradict the marks, nor a slot be held twice.
 func readMoves(b []byte, n moveCounts, m marks, owned []Slot) (c movesCopy, err error) {
 	r := moveReader{b: b}
-	var holds allMarks // 1: owned, 2: sealed
+	var held [Slots]bool // owned or sealed
 	for _, s := range owned {
-		holds[s] = 1
+		held[s] = true
 	}
 	for i := range n.seals {
 		s, g, _, number := r.head("seal", 0)
@@ -206,10 +206,10 @@ func readMoves(b []byte, n moveCounts, m marks, owned []Slot) (c movesCopy, err 
 		if r.err != nil {
 			return c, r.err
 		}
-		if i > 0 && c.seals[i-1].slot >= s || holds[s] != 0 || number > m.of(s) || x.at.Index == 0 {
+		if i > 0 && c.seals[i-1].slot >= s || held[s] || number > m.of(s) || x.at.Index == 0 {
 			r.fail("seal %d of slot %d at %s: the slot is out of order, or owned, or its mark is %d", number, s, x.at, m.of(s))
 		}
-		holds[s] = 2
+		held[s] = true
 		c.seals = append(c.seals, x)
 	}
 	for i := range n.imports {
@@ -218,7 +218,7 @@ func readMoves(b []byte, n moveCounts, m marks, owned []Slot) (c movesCopy, err 
 		if r.err != nil {
 			return c, r.err
 		}
-		if i > 0 && c.imports[i-1].slot >= s || holds[s] != 0 || number <= m.of(s) || x.chunks == 0 || x.at.Index == 0 && x.to.Index == 0 {
+		if i > 0 && c.imports[i-1].slot >= s || held[s] || number <= m.of(s) || x.chunks == 0 || x.at.Index == 0 && x.to.Index == 0 {
 			r.fail("import %d of slot %d: the slot is out of order, or held, or its mark is %d, or nothing was taken", number, s, m.of(s))
 		}
 		c.imports = append(c.imports, x)

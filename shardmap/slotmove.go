@@ -10,18 +10,18 @@ import (
 // A slot's move, as the log of one of its two groups sees it. The move has a number, and
 // the slot has a mark in each group: the highest number of a move about which the group
 // has decided something (own.go). A step applies only as long as its move's number is
-// above the mark, and then raises the mark to it; but for those that end what the mark
-// stands for:
+// above the mark, and then raises the mark to it, except for the steps that end what the
+// mark stands for:
 //
 //	served ──seal N──► sealed for N ──drop N──► nothing
 //	  ▲                     └────unseal N────► served
 //	  └──takeover N── nothing, and an import of N ◄──chunk N── nothing
 //	                        └─────refuse N────► nothing
 //
-// So whatever is late, or comes twice, changes nothing. Of takeover and refusal the first
-// that is applied decides, and its decision is kept until it is forgotten by command. What
-// is behind a seal finds no slot: it changes nothing, and leaves no outcome, so that the
-// client may try it at the target.
+// So whatever is late, or comes twice, changes nothing. The first of takeover and refusal
+// that is applied decides, and its decision is kept until a command has it forgotten. A
+// client's command behind a seal finds no slot: it changes nothing and leaves no outcome, so
+// the client may try it at the target.
 
 // seal is what is known of a sealed slot beside its contents, which nothing changes.
 type seal struct {

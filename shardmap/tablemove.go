@@ -26,8 +26,8 @@ type MoveBegin struct {
 //
 //	[[[from, to, number], …]]
 //
-// It is decided slot by slot: a move that is not open is passed over. So may whoever knows
-// of a takeover say so, late or twice.
+// It is decided slot by slot: a move that is not open is passed over. So whoever knows of a
+// takeover may say so, late or twice.
 type MoveRecord struct {
 	Moves []NumberedRange
 }
@@ -366,7 +366,7 @@ func (m *MoveClose) describe() string  { return "slots " + describeList(m.Moves)
 
 func (e MoveEnd) String() string { return fmt.Sprintf("%s %s", e.NumberedRange, e.Why) }
 
-// describeList is a list of somebody else's within a line.
+// describeList is a list within a line, of at most describedMax elements.
 func describeList[E fmt.Stringer](list []E) string {
 	var text []string
 	for _, e := range list[:min(len(list), describedMax)] {
