@@ -152,12 +152,13 @@ func (l *Listing) Plan(r *Routes) {
 			Group: g, Prefix: l.prefix, After: after,
 			Limit: uint64(max(l.options.Limit, 0)), PieceBytes: piece, KeysOnly: l.options.KeysOnly,
 		}
-		switch {
-		case l.options.Local:
+		if l.options.Local {
 			q.Mode = wire.ReadLocal
+		}
+		switch {
 		case r.Level >= shardmap.MovesLevel:
 			q.Slots = slots[i]
-		default:
+		case !l.options.Local:
 			q.Epoch = r.Epoch
 		}
 		s := newStream(q, window)
@@ -251,7 +252,8 @@ func (l *Listing) fill() (ListStep, error) {
 // have moved; any other error ends the listing.
 func (l *Listing) replan(h *head, err error) (ListStep, error) {
 	var e *wire.Error
-	if !errors.As(err, &e) || e.Code != wire.CodeMoved || l.options.Local {
+	named := len(h.stream.scan.Slots) > 0
+	if !errors.As(err, &e) || e.Code != wire.CodeMoved || l.options.Local && !named {
 		return 0, err
 	}
 	l.moved = e
@@ -260,7 +262,7 @@ func (l *Listing) replan(h *head, err error) (ListStep, error) {
 	if l.pending = h.slots; bug("moved slots left out of a listing") {
 		l.pending = nil
 	}
-	if len(h.stream.scan.Slots) == 0 || l.streams() > streamsSpare+l.groups() {
+	if !named || l.streams() > streamsSpare+l.groups() {
 		// It was of whatever slots the group had by a table, as all others are by the same
 		// one; or there are so many streams by now that fewer of more slots cost less than
 		// to read again what they have read ahead.

@@ -314,8 +314,8 @@ func TestLocalListingShowsAKeyOnce(t *testing.T) {
 	l.Plan(r)
 	for _, s := range l.Take() {
 		q := s.Scan()
-		if q.Mode != wire.ReadLocal || q.Slots != nil || q.Epoch != 0 {
-			t.Errorf("got %+v, want all that the copy has", q)
+		if q.Mode != wire.ReadLocal || len(q.Slots) == 0 || q.Epoch != 0 {
+			t.Errorf("got %+v, want the slots of the group in the copy that is here", q)
 		}
 		a := wire.ListAnswer{Group: q.Group, Count: 3}
 		for _, k := range []string{"a", "b", []string{"c", "d"}[q.Group-1]} {

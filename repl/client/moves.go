@@ -91,7 +91,7 @@ func (k *Core) moved(now time.Duration, c *Call, e *wire.Error) {
 			k.route(now, c)
 		}
 	}
-	if c.Target == ToGroup {
+	if c.Target == ToGroup || c.Target == ToPeer {
 		if e.Number == 0 {
 			k.table.doubtAll(c.Group) // which slot is meant is not known
 		}

@@ -135,3 +135,43 @@ func TestLocalReadAfterBindsNoOtherGroup(t *testing.T) {
 		}
 	}
 }
+
+// A listing of a node's own copies has every key, too, when slots have moved since the
+// client heard of a table: of two groups that share them, one may have none by that table.
+func TestLocalListingOutlivesMoves(t *testing.T) {
+	const keys = 200
+	f := newFake(t, 1, 2)
+	all := func(to int) {
+		for s := range shardmap.Slot(shardmap.Slots) {
+			f.move(s, to)
+		}
+		f.record()
+	}
+	all(1)
+	c := f.open(Options{})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	pairs := make([]Pair, keys)
+	for i := range pairs {
+		pairs[i] = Pair{Key: fmt.Appendf(nil, "k/%04d", i), Value: []byte("v")}
+	}
+	if _, err := c.SetMany(ctx, pairs); err != nil {
+		t.Fatal(err)
+	}
+	for to := range 4 {
+		n := 0
+		for item, err := range c.List(ctx, []byte("k/"), ListOptions{Local: true}) {
+			if err != nil {
+				t.Fatalf("after %d keys: %v", n, err)
+			}
+			if n == keys || string(item.Key) != string(pairs[n].Key) {
+				t.Fatalf("item %d is %q", n, item.Key)
+			}
+			n++
+		}
+		if n != keys {
+			t.Errorf("%d of %d keys are listed", n, keys)
+		}
+		all(2 - to%2)
+	}
+}

@@ -6,6 +6,7 @@ import (
 
 	"muster/raft"
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 // Refused says that peer from answered c with e: this attempt was not applied,
@@ -61,6 +62,10 @@ func (k *Core) Refused(now time.Duration, c *Call, from Peer, e *wire.Error) {
 func (k *Core) refusedByOnly(now time.Duration, c *Call, e *wire.Error) {
 	if e.Retry() == wire.RetrySameNode && !lasts(e, c) {
 		k.againAfter(now, c, e)
+		return
+	}
+	if e.Retry() == wire.RetryRefresh && c.Group != 0 && k.table.level >= shardmap.MovesLevel {
+		k.moved(now, c, e) // it is of slots, by a plan
 		return
 	}
 	if e.Retry() == wire.RetryRefresh {
