@@ -44,7 +44,7 @@ func (c *carrying) init(n *Node) {
 
 // led is told by the host when the lead of a data group comes here, or goes: then term is 0.
 func (c *carrying) led(g raft.GroupID, term uint64) {
-	c.mail.post(func(now time.Duration) { c.core.Lead(now, g, term, term != 0) })
+	c.mail.post(func(time.Duration) { c.core.Lead(g, term) })
 }
 
 // changed is told when the table has changed.
@@ -131,8 +131,8 @@ func (c *carrying) copy(h *repl.Host, a *mover.CarryAction) error {
 			copies, views = append(copies, one), append(views, m.State.View(s))
 		}
 	}
-	at, t := m.State.Applied(), m.State.Time()
-	c.mail.post(func(now time.Duration) { c.core.Copied(now, a.Number, copies, views, at, t) })
+	at := m.State.Applied()
+	c.mail.post(func(now time.Duration) { c.core.Copied(now, a.Number, copies, views, at) })
 	return nil
 }
 

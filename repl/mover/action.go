@@ -104,3 +104,9 @@ func (c *Core) propose(now time.Duration, key string, payload []byte) {
 	c.says[key] = &said{index: c.table.Index, open: true}
 	c.begin(now, Action{Kind: Propose, Payload: payload}, key)
 }
+
+// doubled returns a pause that has doubled with each failure in a row, most at the longest.
+func doubled(pause time.Duration, failures int, most time.Duration) time.Duration {
+	const doublings = 16 // what is longer than any pause here, and no overflow
+	return min(pause<<min(failures, doublings), most)
+}

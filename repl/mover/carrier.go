@@ -21,7 +21,7 @@ import (
 // # Duties of the owner
 //
 //  1. Hand in each new table ([Carrier.Table]), and whether each data group is led here
-//     ([Carrier.Lead]): with an entry of the leader's term applied, and anew with each term.
+//     ([Carrier.Lead]), anew with each term.
 //  2. Call [Carrier.Turn] after each call of another method, and at the latest at the time
 //     that Turn returned.
 //  3. Carry out the actions. The steps for one group leave in the order in which Turn
@@ -76,10 +76,10 @@ func (c *Carrier) Table(now time.Duration, t *shardmap.Table) {
 	c.rate.set(now, t.SlotRate())
 }
 
-// Lead hands in whether a group is led here, in a term, with an entry of that term applied.
-func (c *Carrier) Lead(now time.Duration, g raft.GroupID, term uint64, leads bool) {
-	was, led := c.leads[g]
-	if leads == led && (!leads || was == term) {
+// Lead hands in the term in which a group is led here, with an entry of that term applied; 0
+// if it is not.
+func (c *Carrier) Lead(g raft.GroupID, term uint64) {
+	if term == c.leads[g] {
 		return
 	}
 	c.anew = true
@@ -92,7 +92,7 @@ func (c *Carrier) Lead(now time.Duration, g raft.GroupID, term uint64, leads boo
 	}
 	delete(c.leads, g)
 	delete(c.sweeps, g)
-	if leads {
+	if term != 0 {
 		c.leads[g] = term
 		c.sweeps[g] = &sweep{due: true}
 	}
@@ -185,7 +185,7 @@ func (c *Carrier) Viewed(now time.Duration, number uint64, r *wire.SlotViewAnswe
 
 // Copied hands in copies of slots, and how each stood, as of one entry of the group's log:
 // one for each slot of the action, in order; nil where the group does not have the slot.
-func (c *Carrier) Copied(now time.Duration, number uint64, copies []*shardmap.SlotCopy, views []shardmap.SlotView, at raft.LogID, _ raft.GroupTime) {
+func (c *Carrier) Copied(now time.Duration, number uint64, copies []*shardmap.SlotCopy, views []shardmap.SlotView, at raft.LogID) {
 	f := c.land(number)
 	if f == nil || f.kind != CarryCopy || len(copies) != len(f.carries) || len(views) != len(f.carries) {
 		for _, o := range copies {
@@ -310,10 +310,15 @@ func (c *Carrier) sort() {
 
 // drop forgets what is known of a move. If it still concerns this node it is read again.
 func (c *Carrier) drop(k *carry) {
+	c.forget(k)
+	c.anew = true
+}
+
+// forget gives a carry up. It leaves the order with the next retain.
+func (c *Carrier) forget(k *carry) {
 	k.end()
 	k.gone = true
 	delete(c.carries, k.key())
-	c.anew = true
 }
 
 // retain forgets moves that are over, or dropped. With a target that was removed its
@@ -331,9 +336,7 @@ func (c *Carrier) retain() {
 				return false
 			}
 		}
-		k.end()
-		k.gone = true
-		delete(c.carries, k.key())
+		c.forget(k)
 		return true
 	})
 }

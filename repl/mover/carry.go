@@ -60,6 +60,9 @@ type side struct {
 	asking bool               // a view is under way
 }
 
+// known reports whether what the log says is known, and no step since is in doubt.
+func (s *side) known() bool { return s.view != nil && !s.unsure }
+
 func (k *carry) key() moveKey { return moveKey{k.slot, k.move.Number} }
 
 func (k *carry) side(g raft.GroupID) *side {
@@ -173,7 +176,7 @@ func (k *carry) stepped(now time.Duration, c *Carrier, f *trip, i int, at uint64
 
 // backOff leaves the slot alone for a while.
 func (k *carry) backOff(now time.Duration) {
-	k.retryAt = now + min(unfitPause<<min(k.failures, 16), unfitPauseMax)
+	k.retryAt = now + doubled(unfitPause, k.failures, unfitPauseMax)
 	k.failures++
 	k.source.unsure, k.target.unsure = true, true
 }
@@ -183,7 +186,7 @@ func (k *carry) consider(now time.Duration, c *Carrier, b *bill) {
 	if k.gone || k.over() {
 		return
 	}
-	if wait := k.waits(now); wait > now {
+	if wait := k.waits(); wait > now {
 		c.wake = min(c.wake, wait)
 		return
 	}
@@ -231,14 +234,13 @@ func (k *carry) consider(now time.Duration, c *Carrier, b *bill) {
 // asking reports whether a view is under way.
 func (k *carry) asking() bool { return k.source.asking || k.target.asking }
 
-// known reports whether all is known that the logs say of the move, as far as it matters.
+// known reports whether all that matters of what the logs say of the move is known.
 func (k *carry) known() bool {
-	known := func(s *side) bool { return s.view != nil && !s.unsure }
-	return known(&k.target) && (known(&k.source) || k.move.State == Closed)
+	return k.target.known() && (k.source.known() || k.move.State == Closed)
 }
 
 // waits returns until when nothing is tried.
-func (k *carry) waits(now time.Duration) time.Duration {
+func (k *carry) waits() time.Duration {
 	if k.helps {
 		return max(k.retryAt, k.lookAt)
 	}
@@ -252,13 +254,8 @@ func (k *carry) look(now time.Duration, c *Carrier) {
 		k.target.unsure = true
 		k.source.unsure = k.move.State != Closed
 	}
-	need := func(s *side) bool {
-		if s == &k.source && k.move.State == Closed {
-			return false
-		}
-		return (s.view == nil || s.unsure) && !s.asking
-	}
-	if need(&k.source) && !k.under.Has(ofSource|wantCopy) {
+	need := func(s *side) bool { return !s.known() && !s.asking }
+	if need(&k.source) && k.move.State != Closed && !k.under.Has(ofSource|wantCopy) {
 		c.want(k.move.From, wantView, k)
 	}
 	if need(&k.target) && !k.under.Has(ofTarget) && (k.stream == nil || k.stream.flying == 0) {
@@ -303,7 +300,7 @@ func (k *carry) carryOn(now time.Duration, c *Carrier, b *bill, next What) What 
 		case s == nil && next.Has(Takeover): // another leader has sent all
 		case s == nil, s.resting() && !s.sealed:
 			next &^= Takeover
-			k.wantCopy(c, b)
+			k.wantCopy(c)
 		case s.sealed && s.resting() && !next.Has(Takeover):
 			// It has all, and is not what it should be.
 			k.end()
@@ -318,11 +315,11 @@ func (k *carry) carryOn(now time.Duration, c *Carrier, b *bill, next What) What 
 	case s == nil:
 		next &^= Seal
 		if b.admit(k) {
-			k.wantCopy(c, b)
+			k.wantCopy(c)
 		}
 	case s.resting() && s.again(now):
 		next &^= Seal
-		k.wantCopy(c, b)
+		k.wantCopy(c)
 	case s.resting():
 		if !b.seal(k) {
 			next &^= Seal
@@ -335,7 +332,7 @@ func (k *carry) carryOn(now time.Duration, c *Carrier, b *bill, next What) What 
 }
 
 // wantCopy asks for a copy of the slot.
-func (k *carry) wantCopy(c *Carrier, b *bill) {
+func (k *carry) wantCopy(c *Carrier) {
 	if !k.under.Has(wantCopy) {
 		c.want(k.move.From, wantCopy, k)
 	}

@@ -160,7 +160,7 @@ func (w *carryWorld) elect(g *carryGroup, n *carryNode) {
 		if err := g.m.Skip(g.at, w.time(g)); err != nil {
 			w.fail("group %d: %v", g.id, err)
 		}
-		n.carrier.Lead(w.now, g.id, g.term, true)
+		n.carrier.Lead(g.id, g.term)
 	}
 	n.news = true
 	w.note("n%d leads group %d in term %d", n.id, g.id, g.term)
@@ -175,7 +175,7 @@ func (w *carryWorld) depose(g *carryGroup) {
 	if g.m == nil {
 		n.core.Lead(w.now, false)
 	} else {
-		n.carrier.Lead(w.now, g.id, g.term, false)
+		n.carrier.Lead(g.id, 0)
 	}
 	n.news = true
 }
@@ -275,7 +275,7 @@ func (w *carryWorld) carry(n *carryNode, a CarryAction) {
 			back := func() {
 				// Whoever died gives up its copies too.
 				if n.carrier == by && n.up {
-					answered(func() { by.Copied(w.now, a.Number, copies, views, at, w.time(g)) })
+					answered(func() { by.Copied(w.now, a.Number, copies, views, at) })
 					return
 				}
 				for _, o := range copies {

@@ -29,7 +29,7 @@
 //     never ends counts as failed after a while, so a lost answer does no harm, and neither
 //     does one that comes twice or late.
 //
-// Those of the owner of a Carrier stand there.
+// [Carrier] lists those of its owner.
 //
 // # Where to look
 //

@@ -159,17 +159,11 @@ func metaCommand(w What, list []*carry) []byte {
 		default:
 			end.Why = shardmap.ClosedCancelled
 		}
-		if n := len(ends); n > 0 {
-			last := ends[n-1]
-			if last.SlotRange.To+1 == k.slot {
-				last.SlotRange, end.SlotRange.From = end.SlotRange, last.SlotRange.From
-				alike := last
-				alike.SlotRange = shardmap.SlotRange{From: end.SlotRange.From, To: k.slot}
-				if alike == end {
-					ends[n-1] = end
-					continue
-				}
-				end.SlotRange.From = k.slot
+		if n := len(ends); n > 0 && ends[n-1].SlotRange.To+1 == k.slot {
+			alike := ends[n-1]
+			if alike.SlotRange = end.SlotRange; alike == end {
+				ends[n-1].SlotRange.To = k.slot
+				continue
 			}
 		}
 		ends = append(ends, end)

@@ -72,7 +72,7 @@ func (g *group) changed(now time.Duration, floor uint64, err error) {
 		g.failures = 0
 		return
 	}
-	g.retryAt = now + min(refusedPause<<min(g.failures, 16), refusedPauseMax)
+	g.retryAt = now + doubled(refusedPause, g.failures, refusedPauseMax)
 	g.failures++
 }
 

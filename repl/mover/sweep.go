@@ -23,7 +23,7 @@ type sweep struct {
 	moved  bool          // slots were on their way to the group since it began last
 }
 
-// sweep begins looks, or goes on with them.
+// sweep begins looks, or continues with them.
 func (c *Carrier) sweep(now time.Duration) {
 	for _, g := range inOrder(c.leads) {
 		s := c.sweeps[g]

@@ -142,7 +142,7 @@ func (c *Carrier) land(number uint64) *trip {
 func (c *Carrier) fail(now time.Duration, f *trip, err error) {
 	if o := c.far(f.group); f.began >= o.failedAt {
 		// What was under way together fails together.
-		o.retryAt = now + min(farPause<<min(o.failures, 16), farPauseMax)
+		o.retryAt = now + doubled(farPause, o.failures, farPauseMax)
 		o.failures, o.failedAt, o.err = o.failures+1, now, err
 		if f.what == Chunk {
 			o.chunkAt = now + min(farPause<<min(o.refused, 16), farPauseMax)

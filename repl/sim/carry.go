@@ -46,7 +46,7 @@ func (k *carries) begin() {
 // led is told who leads a group here.
 func (k *carries) led(g raft.GroupID, term uint64) {
 	if g != 0 && k.n.c.shuffle.active {
-		k.core.Lead(k.n.ticks.now(), g, term, term != 0)
+		k.core.Lead(g, term)
 		k.plan(0)
 	}
 }
@@ -184,7 +184,7 @@ func (k *carries) copy(a *mover.CarryAction) {
 			copies, views = append(copies, copied), append(views, w.state.State.View(s))
 		}
 	}
-	k.core.Copied(now, a.Number, copies, views, w.state.State.Applied(), w.state.State.Time())
+	k.core.Copied(now, a.Number, copies, views, w.state.State.Applied())
 	k.plan(0)
 }
 
