@@ -1,7 +1,6 @@
 package node
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -91,7 +90,8 @@ func (c *carrying) ended(number uint64, err error) {
 	c.mail.post(func(now time.Duration) { c.core.Ended(now, number, err) })
 }
 
-// act begins to carry out one action, in an event of the host. After an error it has not.
+// act begins to carry out one action, in an event of the host. If it returns an error the
+// action has ended.
 func (c *carrying) act(h *repl.Host, now time.Duration, t *shardmap.Table, a *mover.CarryAction) error {
 	self := c.node.self().Node
 	if a.Kind == mover.CarryCopy {
@@ -147,8 +147,8 @@ func (c *carrying) Answer(r repl.Reply, t wire.Type, body []byte) bool {
 // Flush implements [repl.Replier].
 func (c *carrying) Flush() {}
 
-// took hands the answer to an action to the carrier; nothing of body is kept. After an
-// error it has not: the answer is one.
+// took hands the answer to an action to the carrier; nothing of body is kept. It returns the
+// error that the answer is or can't be read for, and then has handed in nothing.
 func (c *carrying) took(number uint64, t wire.Type, body []byte) error {
 	switch t {
 	case wire.TypeError:
@@ -178,21 +178,17 @@ func (c *carrying) took(number uint64, t wire.Type, body []byte) error {
 	return nil
 }
 
-// follow notes which slots a group has taken over, as its log says. Who waits here for a slot
-// is then sent there at once: long before this node's table and the source's log say so.
+// follow notes which slots a group has taken over, as its log says. Clients that wait here for
+// one are then sent there at once: long before this node's table and the source's log say so.
 func (c *carrying) follow(a *wire.StepAnswer) {
 	taken := false
 	for i := range a.Results {
-		v := &a.Results[i].View
-		for _, d := range v.Decisions {
-			if d.Taken {
-				c.routes.Took(v.Slot, d.Number, a.Group)
-				taken = true
-			}
+		if c.routes.Learn(&a.Results[i].View, a.Group) {
+			taken = true
 		}
 	}
 	if taken {
-		c.node.running().Post(func(*repl.Host) {}) // its next turn looks at who waits
+		c.node.running().Post(func(*repl.Host) {}) // its next turn looks at what was deferred
 	}
 }
 
@@ -264,9 +260,3 @@ func (c *carrying) rows() (rows []wire.CounterRow) {
 	}
 	return rows
 }
-
-var (
-	errNoWay    = errors.New("no node is known that holds a replica of the group")
-	errCrowded  = errors.New("too much is on its way to that node")
-	errWayEnded = errors.New("the connection ended before the answer")
-)

@@ -26,6 +26,12 @@ const (
 	wayActionsMax = 4096
 )
 
+var (
+	errNoWay    = errors.New("no node is known that holds a replica of the group")
+	errCrowded  = errors.New("too much is on its way to that node")
+	errWayEnded = errors.New("the connection ended before the answer")
+)
+
 // carryWays are the connections over which this node has others carry out actions of its
 // carrier, one for each node, kept as long as it is used.
 type carryWays struct {
@@ -63,7 +69,7 @@ type onWay struct {
 }
 
 // send has an action carried out by another node: the one that leads the group, if that is
-// known. After an error it is not.
+// known. If it returns an error nothing was sent.
 func (w *carryWays) send(lead raft.NodeID, t *shardmap.Table, a *mover.CarryAction) error {
 	kind, body := wire.TypeStep, wire.Body(&wire.Step{Group: a.Group, Incarnation: a.Incarnation, Command: a.Command})
 	if a.Kind == mover.CarryView {

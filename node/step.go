@@ -6,7 +6,7 @@ import (
 )
 
 // takeStep takes a step of a move, which comes over a connection that a member has made for
-// steps. What the core refuses of it package machine says.
+// steps. Package machine says which steps the core refuses.
 func takeStep(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	if byMember(c, r) == nil {
 		return

@@ -93,7 +93,7 @@ func (m *Map) sealed(s shardmap.Slot) (v shardmap.SlotView, sealed bool) {
 
 // taken reports whether it is known here that the target of a sealed slot has taken it over,
 // so that whoever asks for it can be sent there: the target's log says so, or the table,
-// which has it from there. What nobody here knows yet the entry that drops the slot will say.
+// which has it from there. If nobody here knows, the entry that drops the slot tells.
 func (m *Map) taken(v *shardmap.SlotView) bool {
 	if w := m.Routes.of(v.Slot); w.number() >= v.Number {
 		return true
@@ -157,12 +157,7 @@ func (m *Map) step(e raft.Entry, c *shardmap.Command, answer bool, out []byte) (
 		// Nobody waits for one.
 	case shardmap.CommandTakeover:
 		for i := range results {
-			v := &results[i].View
-			for _, d := range v.Decisions {
-				if d.Taken {
-					m.Routes.Took(v.Slot, d.Number, m.Group)
-				}
-			}
+			m.Routes.Learn(&results[i].View, m.Group)
 		}
 		m.steps++
 	default:

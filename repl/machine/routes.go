@@ -34,7 +34,7 @@ const groupBits = 14 // raft.GroupMax fits
 func (w went) group() raft.GroupID { return raft.GroupID(w & (1<<groupBits - 1)) }
 func (w went) number() uint64      { return uint64(w >> groupBits) }
 
-// Follow takes a new table: what it has recorded, or has closed, is ahead of it no more.
+// Follow takes a new table: no log is ahead of it any more in what it has recorded or closed.
 func (r *Routes) Follow(t *shardmap.Table) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -76,6 +76,18 @@ func (r *Routes) Took(s shardmap.Slot, number uint64, g raft.GroupID) {
 	}
 	r.ahead[s].Store(number<<groupBits | uint64(g))
 	r.changes.Add(1)
+}
+
+// Learn notes all that a view of group g says has been taken over there, and reports whether
+// there is any.
+func (r *Routes) Learn(v *shardmap.SlotView, g raft.GroupID) (any bool) {
+	for _, d := range v.Decisions {
+		if d.Taken {
+			r.Took(v.Slot, d.Number, g)
+			any = true
+		}
+	}
+	return any
 }
 
 // GroupOf returns the group to ask for a slot. t is the table as the node has it; without

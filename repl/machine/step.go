@@ -27,10 +27,10 @@ func (q *Requests) Step(h wire.Header, body []byte, r repl.Reply, sender wire.Se
 	q.proposals = append(q.proposals, p)
 }
 
-// StepProposal makes a step of a move an entry for its group, for a node that has it made
-// by itself, too. It copies the command. It refuses what no move needs of the group:
-// the entries of a step change whose a key is, so nobody but a member has any made, and
-// no other command comes in this way.
+// StepProposal makes a step of a move an entry for its group; a node calls it for its own
+// steps too. It copies the command. It refuses what no move needs of the group: the entries
+// of steps change whose a key is, so only members have them made, and no other command comes
+// in this way.
 func StepProposal(s *wire.Step, sender wire.Sender, table *shardmap.Table, o wire.Origin) (repl.Proposal, *wire.Error) {
 	if sender&wire.TypeStep.Senders() == 0 {
 		return repl.Proposal{}, wire.Unauthorized("step of a move", "it came from "+sender.String(), "only the cluster's own nodes move slots; muster slot move asks them to")
@@ -93,8 +93,8 @@ func metaStep(k shardmap.TableCommandKind) bool {
 	return k == shardmap.TableMoveRecord || k == shardmap.TableMoveClose || k == shardmap.TableMoveCancel
 }
 
-// checkMetaStep refuses what is no step for the meta group. That the table fits is looked at when the entry is applied; the
-// one here may be older than the move.
+// checkMetaStep refuses what is no step for the meta group. Whether the step fits the table is
+// decided when the entry is applied: the table here may be older than the move.
 func checkMetaStep(s *wire.Step, table *shardmap.Table) *wire.Error {
 	what, _, err := shardmap.Asked(s.Command) // the whole of it: an entry that can't be read stops its group
 	if err != nil {
