@@ -9,13 +9,13 @@ import (
 
 // Deferrer is a [StateMachine] that can't say for a while what becomes of some requests: what
 // they are about is being handed to another group, which will have it, or will not. The
-// host keeps such requests until that is decided, so that their callers see a slower
-// answer, and no error.
+// host keeps such requests until that is decided, so that their callers see a slower answer
+// and no error.
 //
 // An error that has clients come back would do the same, later: each would guess how long
 // to stay away, and all would come at once. To pass the request on to the new owner would
-// save its client a way, once for each slot; but then a request could go two hops, and
-// nobody would tell the client where its next one is to go.
+// save its client a round trip, once for each slot; but then a request could go two hops,
+// and nobody would tell the client where to send its next one.
 //
 // No request is answered twice by that. A command is deferred only if it changed nothing:
 // before it is in the log, or once its entry was applied to no effect. So it can be
@@ -26,9 +26,10 @@ type Deferrer interface {
 	// command and each query, and costs a load.
 	Deferring() bool
 	// DeferCommand says what becomes of a command, the payload of an entry of kind
-	// normal, as the state is now. It is deferred if late is not nil: that is the
-	// answer to a caller whose time is over meanwhile. Then Apply would change nothing. Or it is refused at
-	// once, since it would change nothing either. If both are nil it goes its way.
+	// normal, as the state is now. If late is not nil the command is deferred, and late is
+	// the answer if its caller's time is over before it can go on. If refused is not nil the
+	// command is refused at once. In both cases Apply would change nothing. If both are nil
+	// the command goes its way.
 	DeferCommand(payload []byte) (late, refused *wire.Error)
 	// DeferQuery says the same of a query. One that is to be refused says so itself when
 	// it runs.
@@ -38,9 +39,9 @@ type Deferrer interface {
 	Decided() uint64
 }
 
-// Limits of what a host defers, of all its groups: a slot changes hands within
-// milliseconds, mostly, so it is what arrives in that time. What is over one is answered
-// with "busy".
+// Limits of what a host defers, for all its groups together: mostly a slot changes hands
+// within milliseconds, so that is what arrives in that time. A request that would exceed one
+// is answered with "busy".
 const (
 	// deferredMax bounds the requests.
 	deferredMax = 16 << 10

@@ -24,8 +24,8 @@ type order struct {
 	what    string // "drain node n4"
 	command []byte
 	skips   string // the safety rule that --force takes out; empty: none is
-	// notes are the plan's lines, where the meta group has none: the order is not about
-	// replicas, and neither are the problems that these have.
+	// notes are the plan's lines of an order that is not about replicas: the meta group has
+	// no steps for such, and problems with replicas are none of its plan.
 	notes []string
 	// fits: the order is refused if its plan can't be carried out to its end. Its job would
 	// wait for a node that nobody may add.

@@ -35,8 +35,8 @@ type slotRow struct {
 	Bytes  *uint64 `json:"bytes,omitempty"`
 }
 
-// slotRows are all slots as runs of one owner and, where they move, one target. counted are
-// those of which is known what is in them: such and others are no run together.
+// slotRows are all slots as runs of one owner and, where they move, one target. A run has
+// either only slots whose contents are known, or only others.
 func slotRows(t *shardmap.Table, v *slotViews) []slotRow {
 	type kind struct {
 		group, target raft.GroupID

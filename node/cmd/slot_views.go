@@ -17,8 +17,8 @@ type slotViews struct {
 	of [shardmap.Slots]*shardmap.SlotView // nil: nobody said that it has the slot
 }
 
-// note takes what a group says of a slot. Of two that have it, the one that serves it knows
-// what is in it.
+// note takes what a group says of a slot. If two have it, the one that serves it knows what
+// is in it.
 func (v *slotViews) note(view *shardmap.SlotView) {
 	old := v.of[view.Slot]
 	if view.Holding == shardmap.HoldsNothing || old != nil && old.Holding == shardmap.HoldsOwned {
