@@ -236,8 +236,12 @@ func (o *outlook) short() []wire.Problem {
 func (o *outlook) notes() (list []wire.Problem) {
 	list = append(list, o.cost()...)
 	if groups, servers := len(o.table.Groups), o.servers(); groups < servers {
-		list = append(list, wire.Problem{What: fmt.Sprintf("there are fewer groups (%d) than servers (%d): a group has one leader, so some servers lead none and do less", groups, servers),
-			Remedy: "nothing needs to be done; a new cluster is given more with serve --groups"})
+		p := wire.Problem{What: fmt.Sprintf("there are fewer groups (%d) than servers (%d): a group has one leader, so some servers lead none and do less", groups, servers),
+			Remedy: "nothing needs to be done; muster group create makes one more, and muster slot rebalance gives it slots"}
+		if o.table.Level < shardmap.MovesLevel {
+			p.Remedy = "nothing needs to be done; start the newer muster on all nodes, and groups can be made"
+		}
+		list = append(list, p)
 	}
 	for i := range o.table.Jobs {
 		if j := &o.table.Jobs[i]; j.State == shardmap.JobPaused {

@@ -99,7 +99,10 @@ func TestOutlook(t *testing.T) {
 		{"one is dead", outlookCase{nodes: 3, dead: 2, voters: [][]raft.NodeID{three, three, three, three}}, nil,
 			[]string{"stops groups 0, 1, 2, 3, if it is one of: n1, n3 -> bring the dead nodes back"}},
 		{"fewer groups than servers", outlookCase{nodes: 4, voters: [][]raft.NodeID{three, three, {2, 3, 4}}}, nil,
-			[]string{"fewer groups (2) than servers (4)"}},
+			[]string{"fewer groups (2) than servers (4)", "-> nothing needs to be done; muster group create makes one more"}},
+		{"fewer groups, which can't be made yet", outlookCase{nodes: 4, voters: [][]raft.NodeID{three, three, {2, 3, 4}}, change: func(t *shardmap.Table) {
+			t.Level = shardmap.MovesLevel - 1
+		}}, nil, []string{"start the newer muster on all nodes"}},
 		{"a job that is paused", outlookCase{nodes: 3, voters: [][]raft.NodeID{three, three, three, three}, change: func(t *shardmap.Table) {
 			t.Jobs = []shardmap.Job{{ID: 12, Kind: shardmap.JobDrain, State: shardmap.JobPaused, Node: 3, Name: "n3"}}
 		}}, nil, []string{"job 12 (drain n3) is paused -> muster job resume 12"}},
