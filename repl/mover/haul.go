@@ -135,7 +135,8 @@ func (c *Carrier) haul(now time.Duration) {
 			continue
 		}
 		f := c.far(g)
-		for f.bytes < lastBytesMax && !c.chunksRest(now, g) && c.chunk(now, g, last[g]) > 0 {
+		// Clients wait for these: they are tried whenever the group may be asked at all.
+		for f.bytes < lastBytesMax && c.chunk(now, g, last[g]) > 0 {
 		}
 		var done []*carry
 		for _, k := range last[g] {
