@@ -36,6 +36,12 @@ type seal struct {
 // is forgotten.
 const DecisionsMax = 16
 
+// What a target decides, as [Decision.Taken] has it.
+const (
+	asTaken   = true
+	asRefused = false
+)
+
 // slotDecision is a decision about a move of a slot.
 type slotDecision struct {
 	slot Slot
@@ -305,7 +311,7 @@ func (t *moveTurn) decidedBefore(s *Step, taken bool) StepOutcome {
 }
 
 func (t *moveTurn) takeover(s *Step) StepOutcome {
-	if before := t.decidedBefore(s, true); before != 0 {
+	if before := t.decidedBefore(s, asTaken); before != 0 {
 		return before
 	}
 	if t.marked(s.Slot, s.Number) {
@@ -316,7 +322,7 @@ func (t *moveTurn) takeover(s *Step) StepOutcome {
 		return StepUnfit
 	}
 	whole := !i.partial() && i.at == s.At && i.chunks == s.Chunks && i.state.digest() == s.Digest
-	if !whole && !bug("target serves before it is complete") || !t.decide(s, true) {
+	if !whole && !bug("target serves before it is complete") || !t.decide(s, asTaken) {
 		return StepUnfit
 	}
 	st := i.state
@@ -337,13 +343,13 @@ func (t *moveTurn) takeover(s *Step) StepOutcome {
 }
 
 func (t *moveTurn) refuse(s *Step) StepOutcome {
-	if before := t.decidedBefore(s, false); before != 0 {
+	if before := t.decidedBefore(s, asRefused); before != 0 {
 		return before
 	}
 	switch {
 	case t.marked(s.Slot, s.Number):
 		return StepMarked
-	case !t.decide(s, false):
+	case !t.decide(s, asRefused):
 		return StepUnfit
 	}
 	t.raise(s.Slot, s.Number)
