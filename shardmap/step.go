@@ -116,7 +116,7 @@ func (c *Command) moveBody() (*tableReader, error) {
 // Moves reports whether a command of this kind moves slots.
 func (k CommandKind) Moves() bool { return k >= CommandChunk && k <= CommandForget }
 
-// check says what of a step no runner can have meant.
+// check says what of a step no sender can have meant.
 func (s *Step) check(k CommandKind) error {
 	bare := Step{Slot: s.Slot, Number: s.Number}
 	switch k {

@@ -356,7 +356,7 @@ func (m *tableModel) begin(index uint64, c *NewJob) modelOutcome {
 	ofSlots := movesSlots(c.Kind)
 	ofAll := c.Kind == JobBalance || c.Kind == JobRepair || ofSlots
 	n, g := m.nodes[c.Node], m.groups[c.Group]
-	if !ofAll && n == nil || ofGroup && g == nil || ofSlots && m.level < slotsLevel {
+	if !ofAll && n == nil || ofGroup && g == nil || ofSlots && m.level < MovesLevel {
 		return outcomeRefused
 	}
 	rivals := m.jobsOf(func(j *Job) bool {

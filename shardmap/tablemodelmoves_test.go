@@ -21,12 +21,9 @@ type modelMoving struct {
 	job                     uint64
 }
 
-// slotsLevel is the level that all about slots needs.
-const slotsLevel = 4
-
 // applySlots carries out a command that came with moves.
 func (m *tableModel) applySlots(index uint64, c tableCommand) modelOutcome {
-	if m.level < slotsLevel {
+	if m.level < MovesLevel {
 		return outcomeRefused
 	}
 	switch c := c.(type) {

@@ -163,7 +163,7 @@ func (c *cluster) probe(g raft.GroupID) *probe {
 		// An announcement that says nothing new.
 		line, _ := lead.known.table.Node(lead.id)
 		body, _ = shardmap.AppendAnnounce(nil, &shardmap.Announce{Node: lead.id, Start: line.Start, Addr: line.Addr, Name: line.Name, Version: line.Version, Level: line.Level})
-	} else if c.shuffle.active && lead.known.table != nil && lead.known.table.Level >= slotsLevel {
+	} else if c.shuffle.active && lead.known.table != nil && lead.known.table.Level >= shardmap.MovesLevel {
 		// The group may serve no slot. A decision that it does not keep it need not forget.
 		none := shardmap.StepCommand(shardmap.CommandForget, []shardmap.Step{{Slot: c.lives.slots[0], Number: 1}})
 		body = wire.AppendWrite(nil, &none)

@@ -35,7 +35,7 @@ func (o *op) beginPage(c *cluster) {
 	if k := c.history.names[c.chance.below(len(c.history.names))].key; k != nil && c.chance.below(3) == 0 {
 		q.After = k
 	}
-	if c.shuffle.active && c.newestTable().Level >= slotsLevel && c.chance.below(2) == 0 {
+	if c.shuffle.active && c.newestTable().Level >= shardmap.MovesLevel && c.chance.below(2) == 0 {
 		var slots []shardmap.Slot // those of the group, now; when it is asked it may have others
 		for _, s := range c.lives.slots {
 			if c.lives.owner(s) == q.Group {
@@ -109,7 +109,7 @@ func (o *op) checkPage(a *wire.ListAnswer) {
 	// Keys after the last row belong to the next page, if there is one.
 	t.c.lives.each(func(l *slotLife) {
 		at, ok := l.spanAt(a.Group, a.At.Index)
-		named := slices.ContainsFunc(q.Slots, func(r shardmap.SlotRange) bool { return r.From <= l.slot && l.slot <= r.To })
+		named := slices.ContainsFunc(q.Slots, func(r shardmap.SlotRange) bool { return r.Has(l.slot) })
 		switch {
 		case named && !ok:
 			t.c.fail("I9: %s stands at %s of group %d, which does not serve slot %d there: %v", o, a.At, a.Group, l.slot, l.spans)

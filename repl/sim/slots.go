@@ -19,8 +19,6 @@ import (
 const (
 	// slotsEvery is how many runs there are for each in which slots move.
 	slotsEvery = 6
-	// slotsLevel is the level of the cluster from which on slots move.
-	slotsLevel = 4
 	// groupsMax bounds the groups that a run ever has, those that were removed included.
 	groupsMax = 6
 	// besideMax is how many slots without keys a run has after each that has some: so runs of
@@ -116,7 +114,7 @@ func (x *shuffle) happen() {
 	}
 	x.plan()
 	t := c.newestTable()
-	if t == nil || x.spareDead(t) || t.Level < slotsLevel {
+	if t == nil || x.spareDead(t) || t.Level < shardmap.MovesLevel {
 		return
 	}
 	group := func() raft.GroupID { return t.Groups[rnd.below(len(t.Groups))].ID }
