@@ -71,15 +71,30 @@ func (m *Map) deferRead(s shardmap.Slot) (late *wire.Error) {
 }
 
 // deferUnmet defers a local read that is to be as new as a log id of another group, while
-// this copy of one of its slots has not come from there at that log id or later.
+// this copy of one of its slots has not come from there at that log id or later. A slot that
+// is known to be elsewhere by now is not waited for here: it went there, and not the other way.
 func (m *Map) deferUnmet(q *getQuery) (late *wire.Error) {
 	for _, k := range q.request.Keys {
-		if s := shardmap.SlotOf(k); !m.State.Met(s, q.request.AfterGroup, q.request.After) {
+		s := shardmap.SlotOf(k)
+		if !m.State.Owns(s) && m.elsewhere(s) {
+			return nil
+		}
+		if !m.State.Met(s, q.request.AfterGroup, q.request.After) {
 			return wire.Unavailable(fmt.Sprintf("slot %d", s), fmt.Sprintf("this node's copy of it in group %s has not come from %s or later, as far as it knows",
 				m.Group, raft.FormatLogID(q.request.AfterGroup, q.request.After)))
 		}
 	}
 	return nil
+}
+
+// elsewhere reports whether a slot is known to be of another group, by a log here or else
+// by the table.
+func (m *Map) elsewhere(s shardmap.Slot) bool {
+	if w := m.Routes.of(s); w != 0 {
+		return w.group() != m.Group
+	}
+	t := m.table()
+	return t != nil && t.GroupOf(s) != m.Group
 }
 
 // sealed returns what is to be said of a slot if it is sealed.

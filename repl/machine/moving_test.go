@@ -425,6 +425,37 @@ func TestAfterAFormerOwner(t *testing.T) {
 	}
 }
 
+// A local read after a log id of the slot's new owner may come to a node that has yet to
+// hear that the slot went there. It waits at the old owner's copy until that is known, and
+// is sent on then.
+func TestAfterANewOwner(t *testing.T) {
+	q := newRequests(t)
+	q.state.Routes = new(machine.Routes)
+	q.Routes = q.state.Routes
+	slot := shardmap.SlotOf([]byte("k1"))
+	q.take(wire.TypeGet, (&wire.Get{Mode: wire.ReadLocal, AfterGroup: 2, After: raft.LogID{Term: 1, Index: 5}, Keys: keysOf("k1")}).Append(nil))
+	query := q.Reads()[0].Query
+	if q.state.DeferQuery(query) == nil {
+		t.Error("it does not wait at a copy that has the slot")
+	}
+	q.done(t, shardmap.CommandSeal, shardmap.Step{Slot: slot, Number: 9, Peer: 2})
+	if q.state.DeferQuery(query) == nil {
+		t.Error("it does not wait while the slot is sealed")
+	}
+	decided := q.state.Decided()
+	q.done(t, shardmap.CommandDrop, shardmap.Step{Slot: slot, Number: 9})
+	if q.state.Decided() == decided {
+		t.Error("it is not looked at when the slot has gone")
+	}
+	if late := q.state.DeferQuery(query); late != nil {
+		t.Fatalf("it still waits: %v", late)
+	}
+	q.run()
+	if _, _, e := q.asker.answer(t); e == nil || e.Code != wire.CodeMoved || e.Group != 2 {
+		t.Errorf("it is answered with %v", e)
+	}
+}
+
 // A view of slots is what the steps of moves go by, so it comes from the group's log, and
 // costs what it counts; whoever can't take it gets nothing made.
 func TestSlotViews(t *testing.T) {
