@@ -104,7 +104,11 @@ func beginSlots(made draft, j *Job) error {
 		}
 	}
 	if j.Total == 0 {
-		return &Refusal{Kind: RefusedConflict, Object: describeTargets(asked), Found: "all of them are there already, so there is nothing to do", Next: "see muster slot list"}
+		found := "all of them are there already, so there is nothing to do"
+		if len(asked) == 1 && asked[0].SlotRange.Len() == 1 {
+			found = "it is there already, so there is nothing to do"
+		}
+		return &Refusal{Kind: RefusedConflict, Object: targetsText(asked), Found: found, Next: "see muster slot list"}
 	}
 	return nil
 }
@@ -135,6 +139,18 @@ func mayOwn(t *Table, g raft.GroupID) error {
 }
 
 func slotObject(s Slot) string { return fmt.Sprintf("slot %d", s) }
+
+// targetsText names runs of slots for a sentence.
+func targetsText(targets []SlotTarget) string {
+	if len(targets) == 1 {
+		return targets[0].SlotRange.Text()
+	}
+	var runs []SlotRange
+	for _, to := range targets {
+		runs = append(runs, to.SlotRange)
+	}
+	return "slots " + listShort(runs)
+}
 
 // describeTargets names runs of slots and where they go.
 func describeTargets(targets []SlotTarget) string { return "slots " + describeList(targets) }

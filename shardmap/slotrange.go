@@ -3,6 +3,7 @@ package shardmap
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"muster/shardmap/pack"
 )
@@ -13,6 +14,50 @@ type SlotRange struct {
 }
 
 func (r SlotRange) String() string { return fmt.Sprintf("%d-%d", r.From, r.To) }
+
+// Short is r as commands take it: one slot has no second end.
+func (r SlotRange) Short() string {
+	if r.From == r.To {
+		return fmt.Sprint(r.From)
+	}
+	return r.String()
+}
+
+// Text is r for a sentence.
+func (r SlotRange) Text() string {
+	if r.From == r.To {
+		return "slot " + r.Short()
+	}
+	return "slots " + r.Short()
+}
+
+// slotsAre begins a sentence about r.
+func slotsAre(r SlotRange) string {
+	if r.From == r.To {
+		return r.Text() + " is"
+	}
+	return r.Text() + " are"
+}
+
+// countSlots is so many slots for a sentence.
+func countSlots(n int) string {
+	if n == 1 {
+		return "1 slot"
+	}
+	return fmt.Sprintf("%d slots", n)
+}
+
+// listShort names runs of slots, the first of many.
+func listShort(runs []SlotRange) string {
+	var text []string
+	for _, r := range runs[:min(len(runs), describedMax)] {
+		text = append(text, r.Short())
+	}
+	if len(runs) > describedMax {
+		text = append(text, "…")
+	}
+	return strings.Join(text, ", ")
+}
 
 // Len returns how many slots there are in r.
 func (r SlotRange) Len() int { return int(r.To) - int(r.From) + 1 }

@@ -160,7 +160,7 @@ func (c *GroupRemove) apply(t *Table, id raft.LogID) (*Table, error) {
 	}
 	if owned := t.SlotsOf(c.Group); len(owned) > 0 {
 		runs := SlotRanges(owned)
-		return t, refused(fmt.Sprintf("move them first: muster slot move %s GROUP", runs[0]), "it owns %d slots: %s", len(owned), describeList(runs))
+		return t, refused(fmt.Sprintf("move them first: muster slot move %s GROUP", runs[0].Short()), "it owns %s: %s", countSlots(len(owned)), listShort(runs))
 	}
 	moves, jobs := t.Moves, jobList(t.Jobs)
 	if bug("group removed while it moves") {
@@ -168,7 +168,7 @@ func (c *GroupRemove) apply(t *Table, id raft.LogID) (*Table, error) {
 	}
 	for _, m := range moves {
 		if m.From == c.Group || m.To == c.Group {
-			return t, refused(fmt.Sprintf("wait until it has ended: muster job wait %d", m.Job), "slots %s are on their way from %s to %s", m.SlotRange, m.From, m.To)
+			return t, refused(fmt.Sprintf("wait until it has ended: muster job wait %d", m.Job), "%s on the way from %s to %s", slotsAre(m.SlotRange), m.From, m.To)
 		}
 	}
 	if j := jobs.unfinished(func(j *Job) bool { return j.aboutGroup(c.Group) }); j != nil {

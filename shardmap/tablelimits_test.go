@@ -166,7 +166,7 @@ func TestTableRefusals(t *testing.T) {
 		{"removal of a group that is none", table, remove(77), RefusedAbsent, "no group", "group list"},
 		{"removal of the last group", &lone, remove(1), RefusedConflict, "the last data group", "group create"},
 		{"removal of a group with slots", table, remove(2), RefusedConflict, "it owns 455 slots: 456-910", "muster slot move 456-910 GROUP"},
-		{"removal of a group that gets slots", moving, remove(10), RefusedConflict, "slots 0-4 are on their way from g1 to g10", "job wait 7"},
+		{"removal of a group that gets slots", moving, remove(10), RefusedConflict, "slots 0-4 are on the way from g1 to g10", "job wait 7"},
 		{"removal of a group that is to get some", allowed(t, &gone, slotJob(JobMove, SlotTarget{SlotRange{0, 0}, 0, 10}), nil), remove(10), RefusedConflict, "job 9 (move) is running", "job wait 9"},
 		{"removal of a group that is to get a replica", allowed(t, &gone, first(AppendNewJob(nil, &NewJob{Kind: JobAdd, Node: 100, Group: 10})), nil), remove(10), RefusedConflict, "job 9 (add) is running", "job wait 9"},
 		{"the weight of a stranger", table, first(AppendWeight(nil, &SetWeight{5, 1})), RefusedAbsent, "no member", "node list"},
@@ -181,6 +181,38 @@ func TestTableRefusals(t *testing.T) {
 	}
 	if _, r := tried(t, &Table{}, first(AppendLeave(nil, &Leave{1})), nil); r == nil || !strings.Contains(r.Found, "no cluster yet") {
 		t.Errorf("a command before the founding: got %v", r)
+	}
+}
+
+// A refusal about one slot names it as a person did, who would not write 5-5.
+func TestTableRefusalsOfOneSlot(t *testing.T) {
+	table := *testTable(t).Table()
+	for s := range table.Slots {
+		if table.Slots[s] == 2 && s != 500 {
+			table.Slots[s] = 1
+		}
+	}
+	to := func(targets ...SlotTarget) []byte {
+		return first(AppendNewJob(nil, &NewJob{Kind: JobMove, Targets: targets}))
+	}
+	onItsWay := allowed(t, &table, to(SlotTarget{SlotRange{500, 500}, 0, 3}), nil)
+	onItsWay = allowed(t, onItsWay, first(AppendMoveBegin(nil, &MoveBegin{Job: onItsWay.Index, Slots: []SlotRange{{500, 500}}, To: 3})), nil)
+	given := *onItsWay // as between a group's giving a slot up and the close of its move
+	given.Slots[500] = 3
+	for _, c := range []struct {
+		name  string
+		table *Table
+		b     []byte
+		want  string
+	}{
+		{"a move to where it is", &table, to(SlotTarget{SlotRange{500, 500}, 0, 2}), "slot 500: it is there already, so there is nothing to do; see muster slot list"},
+		{"a move of two runs", &table, to(SlotTarget{SlotRange{500, 500}, 0, 2}, SlotTarget{SlotRange{3, 5}, 0, 1}), "slots 3-5, 500: all of them are there already, so there is nothing to do; see muster slot list"},
+		{"removal of a group that owns it", &table, first(AppendGroupRemove(nil, &GroupRemove{2})), "g2: it owns 1 slot: 500; move them first: muster slot move 500 GROUP"},
+		{"removal of a group that it leaves", &given, first(AppendGroupRemove(nil, &GroupRemove{2})), "g2: slot 500 is on the way from g2 to g3; wait until it has ended: muster job wait"},
+	} {
+		if _, r := tried(t, c.table, c.b, nil); r == nil || !strings.Contains(r.Error(), c.want) {
+			t.Errorf("%s: got %v, want %s", c.name, r, c.want)
+		}
 	}
 }
 
