@@ -42,15 +42,6 @@ With -o json its row, as it was: ` + groupForm,
 	})
 }
 
-// dataGroupNamed reads the id of a group that may own slots.
-func dataGroupNamed(command, arg string) (raft.GroupID, error) {
-	g, err := groupNamed(command, arg)
-	if err == nil && g == 0 {
-		err = usagef("%s: group 0 holds the cluster's table; want a number, 1 to %d", command, raft.GroupMax)
-	}
-	return g, err
-}
-
 func groupCreate(con *console, c *cli.Context) error {
 	if err := wantArgs(c, 0, 1); err != nil {
 		return err

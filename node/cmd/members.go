@@ -180,9 +180,23 @@ func called(n *shardmap.TableNode) string {
 
 // groupNamed reads the id of a group.
 func groupNamed(command, arg string) (raft.GroupID, error) {
+	return groupFrom(0, command, arg)
+}
+
+// dataGroupNamed reads the id of a group that may own slots.
+func dataGroupNamed(command, arg string) (raft.GroupID, error) {
+	g, err := groupFrom(1, command, arg)
+	if n, e := strconv.ParseUint(arg, 10, 16); e == nil && n == 0 {
+		err = usagef("%s: group 0 holds the cluster's table, and never owns slots; want a number, 1 to %d", command, raft.GroupMax)
+	}
+	return g, err
+}
+
+// groupFrom reads the id of a group that is not below the lowest.
+func groupFrom(lowest raft.GroupID, command, arg string) (raft.GroupID, error) {
 	n, err := strconv.ParseUint(arg, 10, 16)
-	if err != nil || n > uint64(raft.GroupMax) {
-		return 0, usagef("%s: group %s; want a number, 0 to %d", command, shown([]byte(arg)), raft.GroupMax)
+	if err != nil || n < uint64(lowest) || n > uint64(raft.GroupMax) {
+		return 0, usagef("%s: group %s; want a number, %d to %d", command, shown([]byte(arg)), lowest, raft.GroupMax)
 	}
 	return raft.GroupID(n), nil
 }

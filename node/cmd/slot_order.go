@@ -45,7 +45,7 @@ func slotOrder(kind shardmap.JobKind) func(*console, *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		group, err := groupNamed(c.Command.HelpName, c.Args().Get(1))
+		group, err := dataGroupNamed(c.Command.HelpName, c.Args().Get(1))
 		if err != nil {
 			return err
 		}

@@ -81,7 +81,7 @@ func TestBadInput(t *testing.T) {
 		{"locate of a long key", []string{"kv", "locate", long}, "", exitRefused, []string{"locate: too-large: key", "4097", "4096"}},
 		{"list of a long prefix", []string{"kv", "list", long}, "", exitRefused, []string{"list: too-large: prefix", "4097", "4096"}},
 		{"a move to no group", []string{"slot", "move", "5", "9999"}, "", exitNotFound, []string{"move slot 5 to group 9999: ", "it is no group of the cluster", "muster group list"}},
-		{"a move to the meta group", []string{"slot", "move", "0-5", "0"}, "", exitRefused, []string{"move slots 0-5 to group 0: ", "never owns slots"}},
+		{"a move to the meta group", []string{"slot", "move", "0-5", "0"}, "", exitUsage, []string{"group 0 holds the cluster's table", "never owns slots"}},
 		{"a move to where it is", []string{"slot", "move", "0-5", "1"}, "", exitConflict, []string{"move slots 0-5 to group 1: ", "there already", "muster slot list"}},
 		{"an assignment to no group", []string{"slot", "assign", "5-6", "9999"}, "", exitNotFound, []string{"assign slots 5-6 to group 9999: ", "it is no group of the cluster"}},
 		{"an assignment of a slot with a key", []string{"slot", "assign", filled, elsewhere}, "", exitConflict, []string{"assign slot " + filled + " to group " + elsewhere + ": conflict: slot " + filled + ": refused, nothing was changed (it has 1 key)", "muster slot move " + filled + " " + elsewhere}},
