@@ -124,7 +124,7 @@ func (j *joining) wait(ctx context.Context, s *errand) {
 	shown := ""
 	err := waitUntil(ctx, &tables{ask: s.client.Table}, max(s.timeout, joinPatience), func(t *shardmap.Table) glance {
 		waits := j.look(t)
-		if line := fmt.Sprintf("waiting for %s to become members", strings.Join(waits, ", ")); len(waits) > 0 && line != shown {
+		if line := fmt.Sprintf("waiting for %s to join", strings.Join(waits, ", ")); len(waits) > 0 && line != shown {
 			s.sayf("%s", line)
 			shown = line
 		}
