@@ -78,7 +78,7 @@ func slotList(con *console, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	views, _ := s.slotViews(c.Context, t, allSlots)
+	views := s.knownViews(c.Context, t, allSlots)
 	rows := slotRows(t, views)
 	if s.json {
 		return s.printJSON(rows)

@@ -62,7 +62,7 @@ func slotOrder(kind shardmap.JobKind) func(*console, *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		o.what += fmt.Sprintf(" %s to group %d", slotsText(slots), group)
+		o.what += fmt.Sprintf(" %s to group %d", slots.Text(), group)
 		if kind == shardmap.JobAssign {
 			if err := s.wantEmpty(c.Context, &o, t, slots, group); err != nil {
 				return err
@@ -96,7 +96,7 @@ func (s *orderly) wantEmpty(ctx context.Context, o *order, t *shardmap.Table, sl
 	if _, err := s.plan(ctx, o); err != nil {
 		return err // whatever is in the slots
 	}
-	views, _ := s.slotViews(ctx, t, slots)
+	views := s.knownViews(ctx, t, slots)
 	if e := filledSlots(t, views, slots, group); e != nil {
 		return fmt.Errorf("%s: %w", o.what, e)
 	}
@@ -120,7 +120,7 @@ func filledSlots(t *shardmap.Table, views *slotViews, slots shardmap.SlotRange, 
 		more = fmt.Sprintf(", and %d more have some", n)
 	}
 	return &wire.Error{Code: wire.CodeConflict, Object: "slot " + number(filled[0].Slot), Text: "refused, nothing was changed",
-		State: fmt.Sprintf("it has %s%s", keysText(filled[0].Keys), more), Next: fmt.Sprintf("move slots with what is in them: muster slot move %s %d", slotsShort(slots), group)}
+		State: fmt.Sprintf("it has %s%s", keysText(filled[0].Keys), more), Next: fmt.Sprintf("move slots with what is in them: muster slot move %s %d", slots.Short(), group)}
 }
 
 // keysText is so many keys for a sentence.

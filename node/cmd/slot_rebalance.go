@@ -20,8 +20,8 @@ func slotRebalanceCommand(con *console) *cli.Command {
 		Name: "rebalance", Usage: "move slots until each group has the part that its nodes should hold",
 		Description: `Shows the plan first, and wants --yes: which slots move where, and what each group and each
 node holds before and after. It evens out bytes, by the weights of the nodes that hold the
-groups' voters ("muster node weight"), and moves no more slots than that takes; slots that
-are moving are left alone. Where there is nothing to do it says so and ends with 0.
+groups' voters ("muster node weight"), and moves no more slots than that takes. A slot counts
+as 4 KiB at least; slots that are moving are left alone, and count as moved. Where there is nothing to do it says so and ends with 0.
 
 The job goes on without this command; "muster job" pauses or cancels it. The settings
 slot-rate and slot-parallel bound it.
@@ -61,12 +61,13 @@ func (s *orderly) rebalance(ctx context.Context) (*wire.OrderAnswer, error) {
 		return nil, err
 	}
 	views, silent := s.slotViews(ctx, t, allSlots)
-	if silent > 0 {
-		return nil, withStatus(exitNoResult, "rebalance: %d groups did not say how much is in their slots, which the plan goes by; nothing was changed; muster status shows what is missing", silent)
+	if len(silent) > 0 {
+		return nil, notCounted(silent)
 	}
-	targets := plan.Slots(t, views.counts(), plan.SlotSettings{}).Targets
+	made := plan.Slots(t, views.counts(), plan.SlotSettings{})
+	targets := made.Targets
 	if len(targets) == 0 {
-		s.sayf("nothing to rebalance: no move of a slot would bring the groups nearer to what their nodes should hold; nothing was changed")
+		s.sayf("nothing to rebalance: %s; nothing was changed", whyBalanced(&made))
 		return nil, nil
 	}
 	o, err := slotsTo("rebalance", shardmap.JobRebalance, t, targets)
@@ -79,6 +80,27 @@ func (s *orderly) rebalance(ctx context.Context) (*wire.OrderAnswer, error) {
 		return nil, err
 	}
 	return a, nil
+}
+
+// notCounted refuses a plan that would not know what some groups hold. The first of them
+// says why, and gives the status.
+func notCounted(silent []silentGroup) error {
+	more := ""
+	if n := len(silent) - 1; n > 0 {
+		more = fmt.Sprintf(", nor that of %d more", n)
+	}
+	return fmt.Errorf("rebalance: nothing was changed: the plan goes by how much is in the slots, and that of group %d is not known%s: %w", silent[0].group, more, silent[0].why)
+}
+
+// whyBalanced says why a plan moves nothing.
+func whyBalanced(p *plan.SlotPlan) string {
+	switch {
+	case len(p.Shares) == 1:
+		return "there is one group, and it has all slots; muster group create makes another"
+	case !p.Weighed:
+		return "each group has a voter on a node of weight 0, so none should hold more than another; muster node weight changes that"
+	}
+	return "no move of a slot would bring the groups nearer to what their nodes should hold"
 }
 
 // counts are what the slots have in them, as the plan wants to know it.
@@ -119,6 +141,17 @@ func (l *load) cells() []string {
 func rebalanceShown(t *shardmap.Table, views *slotViews, targets []shardmap.SlotTarget) []string {
 	to := t.Slots
 	var moves load
+	onTheWay := 0
+	for i := range t.Jobs {
+		for _, x := range t.Jobs[i].Targets {
+			for s := x.SlotRange.From; s <= x.SlotRange.To; s++ {
+				if to[s] != x.To {
+					to[s] = x.To
+					onTheWay++
+				}
+			}
+		}
+	}
 	for _, x := range targets {
 		for s := x.SlotRange.From; s <= x.SlotRange.To; s++ {
 			to[s] = x.To
@@ -138,6 +171,9 @@ func rebalanceShown(t *shardmap.Table, views *slotViews, targets []shardmap.Slot
 		}
 	}
 	lines := []string{fmt.Sprintf("%d of %d slots move, with %s and %s", moves.slots[before], shardmap.Slots, keysText(moves.keys[before]), showBytes(moves.bytes[before]))}
+	if onTheWay > 0 {
+		lines = append(lines, fmt.Sprintf("%s under way already, by other jobs, and counted as done", movesAre(onTheWay)))
+	}
 	lines = append(lines, shownTable(func(out *output) *table {
 		by := newTable(out, "GROUP", "SLOTS", "AFTER", "BYTES", "AFTER", "NODES")
 		for i := range t.Groups {
@@ -162,12 +198,19 @@ func rebalanceShown(t *shardmap.Table, views *slotViews, targets []shardmap.Slot
 		return by
 	})...)
 	for _, x := range targets[:min(len(targets), stepsShown)] {
-		lines = append(lines, fmt.Sprintf("%s: from group %d to group %d", slotsText(x.SlotRange), x.From, x.To))
+		lines = append(lines, fmt.Sprintf("%s: from group %d to group %d", x.SlotRange.Text(), x.From, x.To))
 	}
 	if more := len(targets) - stepsShown; more > 0 {
 		lines = append(lines, fmt.Sprintf("and %d more runs of slots", more))
 	}
 	return lines
+}
+
+func movesAre(n int) string {
+	if n == 1 {
+		return "the move of 1 slot is"
+	}
+	return fmt.Sprintf("moves of %d slots are", n)
 }
 
 // join adds another load.

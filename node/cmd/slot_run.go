@@ -23,19 +23,3 @@ func slotsNamed(command, arg string) (r shardmap.SlotRange, err error) {
 	}
 	return shardmap.SlotRange{From: shardmap.Slot(first), To: shardmap.Slot(last)}, nil
 }
-
-// slotsText is a run of slots for a sentence.
-func slotsText(r shardmap.SlotRange) string {
-	if r.From == r.To {
-		return "slot " + slotsShort(r)
-	}
-	return "slots " + slotsShort(r)
-}
-
-// slotsShort is a run of slots as a command takes it.
-func slotsShort(r shardmap.SlotRange) string {
-	if r.From == r.To {
-		return number(r.From)
-	}
-	return r.String()
-}

@@ -3,12 +3,14 @@ package cmd
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
 	"muster/raft"
 	"muster/repl/wire"
 	"muster/shardmap"
+	"muster/shardmap/plan"
 )
 
 // slotTable is a table of two groups with half of the slots each, of which some move to a
@@ -132,11 +134,61 @@ func TestRebalanceShown(t *testing.T) {
 			t.Fatalf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 	}
+	// What other jobs move is where they take it, in what is shown as in the plan.
+	busy := *table
+	busy.Jobs = []shardmap.Job{{ID: 9, Kind: shardmap.JobMove, Targets: []shardmap.SlotTarget{{SlotRange: shardmap.SlotRange{From: 2049, To: 4095}, From: 2, To: 1}}}}
+	got = rebalanceShown(&busy, views, targets)
+	for _, want := range []string{
+		"moves of 2047 slots are under way already, by other jobs, and counted as done",
+		`1 2048 3071 2.0 MiB 3.0 MiB n1,n2\x1b[2J`,
+		"2 2048 0 2.0 MiB 0 bytes n1",
+	} {
+		if !slices.ContainsFunc(got, func(line string) bool { return strings.Join(strings.Fields(line), " ") == want }) {
+			t.Errorf("no line %q in\n%s", want, strings.Join(got, "\n"))
+		}
+	}
 	many := make([]shardmap.SlotTarget, stepsShown+3)
 	for i := range many {
 		many[i] = shardmap.SlotTarget{SlotRange: shardmap.SlotRange{From: shardmap.Slot(2 * i), To: shardmap.Slot(2 * i)}, From: 1, To: 3}
 	}
 	if got := rebalanceShown(table, views, many); got[len(got)-1] != "and 3 more runs of slots" {
 		t.Errorf("a long plan ends with %q", got[len(got)-1])
+	}
+}
+
+// A plan that would not know what a group holds is refused, with the status of the reason;
+// and one that moves nothing says why it does not.
+func TestRebalanceWithoutPlan(t *testing.T) {
+	level := &wire.Error{Code: wire.CodeLevel, Object: "view of slots", Text: "above the cluster's level", Next: "upgrade all nodes first"}
+	for _, c := range []struct {
+		silent []silentGroup
+		want   string
+	}{
+		{[]silentGroup{{2, level}}, "and that of group 2 is not known: level: view of slots: above the cluster's level; upgrade all nodes first"},
+		{[]silentGroup{{2, level}, {3, errNotYet}}, "and that of group 2 is not known, nor that of 1 more: level: "},
+	} {
+		if err := notCounted(c.silent); !strings.Contains(err.Error(), c.want) || statusOf(err) != exitRefused {
+			t.Errorf("got %v, status %d; want %q, status %d", err, statusOf(err), c.want, exitRefused)
+		}
+	}
+	table := slotTable()
+	voters := func(nodes ...raft.NodeID) (list []shardmap.TableReplica) {
+		for i, n := range nodes {
+			list = append(list, shardmap.TableReplica{Replica: raft.ReplicaID(i + 1), Node: n, Role: shardmap.ReplicaVoter})
+		}
+		return list
+	}
+	for i := range table.Groups {
+		table.Groups[i].Replicas = voters(1, 2)
+	}
+	table.Nodes = []shardmap.TableNode{{ID: 1, Weight: 100}, {ID: 2}}
+	p := plan.Slots(table, nil, plan.SlotSettings{})
+	if why := whyBalanced(&p); len(p.Targets) > 0 || !strings.Contains(why, "each group has a voter on a node of weight 0") || !strings.Contains(why, "muster node weight") {
+		t.Errorf("each group has a node without weight: %d runs move, %s", len(p.Targets), why)
+	}
+	alone := *table
+	alone.Groups = table.Groups[:1]
+	if p := plan.Slots(&alone, nil, plan.SlotSettings{}); !strings.Contains(whyBalanced(&p), "muster group create makes another") {
+		t.Errorf("one group: %s", whyBalanced(&p))
 	}
 }

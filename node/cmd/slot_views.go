@@ -1,7 +1,9 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -50,9 +52,19 @@ func askedOf(t *shardmap.Table, runs []shardmap.SlotRange) (groups []raft.GroupI
 	return groups, slots
 }
 
-// slotViews asks the leaders of groups what they have of slots, within the timeout. It says
-// so of a group that does not answer, and returns how many those are.
-func (s *errand) slotViews(ctx context.Context, t *shardmap.Table, runs ...shardmap.SlotRange) (v *slotViews, silent int) {
+// silentGroup is a group that did not say what is in its slots.
+type silentGroup struct {
+	group raft.GroupID
+	why   error
+}
+
+func (g silentGroup) String() string {
+	return fmt.Sprintf("how much is in the slots of group %d is not known: %s", g.group, oneLine(g.why))
+}
+
+// slotViews asks the leaders of groups what they have of slots, within the timeout. silent
+// are the groups that don't say it, by id.
+func (s *errand) slotViews(ctx context.Context, t *shardmap.Table, runs ...shardmap.SlotRange) (v *slotViews, silent []silentGroup) {
 	v = new(slotViews)
 	groups, slots := askedOf(t, runs)
 	var mu sync.Mutex // guards v and silent
@@ -70,8 +82,7 @@ func (s *errand) slotViews(ctx context.Context, t *shardmap.Table, runs ...shard
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				silent++
-				s.warnf("how much is in the slots of group %d is not known: %s", g, oneLine(err))
+				silent = append(silent, silentGroup{g, err})
 			}
 			for i := range views {
 				v.note(&views[i])
@@ -79,7 +90,18 @@ func (s *errand) slotViews(ctx context.Context, t *shardmap.Table, runs ...shard
 		})
 	}
 	done.Wait()
+	slices.SortFunc(silent, func(a, b silentGroup) int { return cmp.Compare(a.group, b.group) })
 	return v, silent
+}
+
+// knownViews is [errand.slotViews] for those who can do without some groups: it warns of
+// each.
+func (s *errand) knownViews(ctx context.Context, t *shardmap.Table, runs ...shardmap.SlotRange) *slotViews {
+	v, silent := s.slotViews(ctx, t, runs...)
+	for _, g := range silent {
+		s.warnf("%s", g)
+	}
+	return v
 }
 
 // allSlots is the run of all of them.

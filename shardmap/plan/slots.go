@@ -40,6 +40,9 @@ type SlotPlan struct {
 	Targets []shardmap.SlotTarget // by slot; none: nothing is to be done
 	Shares  []SlotShare           // of all data groups, by id
 	Bytes   uint64                // of the slots that move, as they count
+	// Weighed: some group should hold something. None should, where each has a voter on a
+	// node of weight 0; then all slots stay.
+	Weighed bool
 }
 
 // Slots returns which slots should move so that each data group holds its share of the
@@ -85,6 +88,7 @@ type slotWorld struct {
 	owner [shardmap.Slots]int
 	// donors and takers are groups that have too much and too little, the worst first.
 	donors, takers []int
+	weighed        bool // as in [SlotPlan]
 }
 
 func newSlotWorld(t *shardmap.Table, counts []SlotCount, s SlotSettings) *slotWorld {
@@ -127,11 +131,12 @@ func newSlotWorld(t *shardmap.Table, counts []SlotCount, s SlotSettings) *slotWo
 	for _, p := range parts {
 		all += p
 	}
+	c.weighed = all > 0
 	slack := cmp.Or(s.Slack, SlackDefault)
 	for i := range c.groups {
 		g := &c.groups[i]
 		g.began, g.share = g.held, g.held // where no node has a weight, all stays
-		if all > 0 {
+		if c.weighed {
 			g.share = int64(float64(total) * parts[i] / all)
 		}
 		if g.share > 0 { // with none, nothing may stay
@@ -287,7 +292,7 @@ func (c *slotWorld) move(run []shardmap.Slot, d, r int) {
 
 // plan returns what the world has become, compared with the table.
 func (c *slotWorld) plan(t *shardmap.Table) SlotPlan {
-	var p SlotPlan
+	p := SlotPlan{Weighed: c.weighed}
 	for slot, g := range c.owner {
 		if g < 0 || c.groups[g].id == t.Slots[slot] {
 			continue
