@@ -12,7 +12,7 @@
 #define BARE(n) p
 #include "slotmove.pml"
 
-mtype = { TRACE, BEGIN, FLAG, WRITE, STEP, VIEW, DECISION, MOVE, END };
+mtype = { TRACE, BEGIN, FLAG, WRITE, STEP, VIEW, DECISION, MOVE, REMOVAL, END };
 chan c = [0] of { mtype, int, int, int, int, int, int, int, int, int };
 int number, line;	/* of the trace, and of the event in it */
 
@@ -74,6 +74,14 @@ active proctype checker() {
         REFUSE(dec[w1]==w2)
      :: what==MOVE ->			/* move, state, cancelled, owner by the table */
         REFUSE(mv[w1]==w2); REFUSE(canc[w1]==w3)
+     :: what==REMOVAL ->		/* group: the table may be without it. Its log may go on for a while, and no other has its id */
+        REFUSE(st[w1]==NOTHING && owner!=w1);
+        e=1;
+        do
+        :: e<=NM -> REFUSE(!INMOVE(w1,e)); e=e+1
+        :: else -> break
+        od;
+        e=0
      :: what==END ->
         printf("followed %d traces\n", w1); e=1
      fi

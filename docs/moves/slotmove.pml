@@ -284,6 +284,8 @@ inline check() {
 #define cCLOSE(n)   ((SRCDONE(n) || out==NO_CLOSEWAIT) && (mv[n]==TAKEN || (mv[n]==OPEN && (dec[n]==REFUSED || (out==NO_REFUSEALWAYS && dec[n]==0 && canc[n])))))
 #define CLOSEAS(n)  (mv[n]==TAKEN -> TOOK : REFUSED)
 #define cFORGET(n)  ((mv[n]==CLOSED || (out==NO_FORGETCLOSED && mv[n]==TAKEN)) && dec[n] && DSTUP(n))
+/* A group that is in a move which is not closed is not removed. */
+#define INMOVE(g,n) (mv[n]>0 && mv[n]<(out==NO_REMOVEWAIT -> TAKEN : CLOSED) && (src[n]==g || dst[n]==g))
 #ifndef REPLAY
 #define RUNNER(n_) \
   :: d_step { cSEAL(n_)   -> n=n_; k=mSEAL } \
@@ -370,7 +372,6 @@ inline purge() {
 #define WRITES(w) WRITE(w,0) WRITE(w,1) WRITE(w,2)
 
 /* Group 0 removes one group that owns nothing and is in no move that is not closed; later it is made anew. */
-#define INMOVE(g,n) (mv[n]>0 && mv[n]<(out==NO_REMOVEWAIT -> TAKEN : CLOSED) && (src[n]==g || dst[n]==g))
 #if NM==2
 #define INANY(g) (INMOVE(g,1) || INMOVE(g,2))
 #else

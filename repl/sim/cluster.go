@@ -10,6 +10,7 @@ import (
 	"muster/raft"
 	"muster/repl"
 	"muster/shardmap"
+	"muster/shardmap/movetest"
 )
 
 // Options determine a run. The same options give the same run.
@@ -26,9 +27,11 @@ type Options struct {
 	// Lose ends the time under faults with the loss of a majority for good, in place of
 	// the healing.
 	Lose bool
-	// Moves has the result tell each step of each slot that moved.
-	Moves bool
-	Log   io.Writer // where each note goes as it is made; nil: nowhere
+	// Moves, if not nil, notes each step of each slot that moves.
+	Moves *movetest.Recorder
+	// Regret has people cancel many jobs as soon as a slot is sealed.
+	Regret bool
+	Log    io.Writer // where each note goes as it is made; nil: nowhere
 }
 
 const (
@@ -75,14 +78,13 @@ type Result struct {
 	Disk       int64 // the most that the files of one node took, in bytes
 	Unchecked  int   // histories that were too entangled to check in time
 	Leader     time.Duration
-	Write      time.Duration                // how long after the healing of a quorum the last group took a write
-	Recovered  map[string]int               // of a run with Lose: groups, by what became of them
-	Hopeless   int                          // of such: it left no log of group 0 that could be used
-	Damaged    int                          // of such: how often a damaged log was taken
-	Cuts       int                          // of such: how often the power went while a plan was applied
-	Compared   int                          // of such: keys of groups that began anew
-	Moves      map[shardmap.Slot][]MoveStep // with Options.Moves, by slot, in the order in which they were applied first
-	Failure    *Failure                     // nil if all invariants held
+	Write      time.Duration  // how long after the healing of a quorum the last group took a write
+	Recovered  map[string]int // of a run with Lose: groups, by what became of them
+	Hopeless   int            // of such: it left no log of group 0 that could be used
+	Damaged    int            // of such: how often a damaged log was taken
+	Cuts       int            // of such: how often the power went while a plan was applied
+	Compared   int            // of such: keys of groups that began anew
+	Failure    *Failure       // nil if all invariants held
 }
 
 // Failure is a broken invariant.

@@ -165,7 +165,7 @@ func (c *cluster) probe(g raft.GroupID) *probe {
 		body, _ = shardmap.AppendAnnounce(nil, &shardmap.Announce{Node: lead.id, Start: line.Start, Addr: line.Addr, Name: line.Name, Version: line.Version, Level: line.Level})
 	} else if c.shuffle.active && lead.known.table != nil && lead.known.table.Level >= shardmap.MovesLevel {
 		// The group may serve no slot. A decision that it does not keep it need not forget.
-		none := shardmap.StepCommand(shardmap.CommandForget, []shardmap.Step{{Slot: c.lives.slots[0], Number: 1}})
+		none := shardmap.StepCommand(shardmap.CommandForget, []shardmap.Step{{Slot: c.lives.slots[0], Number: noMove}})
 		body = wire.AppendWrite(nil, &none)
 	} else {
 		tag := c.tags[0]

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -24,6 +25,11 @@ const (
 	// besideMax is how many slots without keys a run has after each that has some: so runs of
 	// slots move too, and slots that are empty.
 	besideMax = 2
+	// regretEvery is how many seals there are for each behind which people cancel the job, if
+	// they do so at all.
+	regretEvery = 2
+	// noMove is no move's number: group 0 was founded by that entry, or later.
+	noMove = 1
 	// deadNever is after how long a node is dead in runs in which none is replaced.
 	deadNever = "24h"
 )
@@ -34,33 +40,14 @@ type shuffle struct {
 	active bool
 	pace   time.Duration
 	last   []shardmap.SlotTarget    // of the last order that moved slots
-	epoch  uint64                   // of the newest table
-	moves  map[moveID]shardmap.Move // that are not closed, by the newest entry of group 0
+	table  *shardmap.Table          // the newest; nil before the founding
+	moves  map[moveID]shardmap.Move // that are not closed, by the newest table
 }
 
 // moveID names a move.
 type moveID struct {
 	slot   shardmap.Slot
 	number uint64
-}
-
-// MoveStep is one step of a slot on its way, and what the logs say of it then.
-type MoveStep struct {
-	Slot   shardmap.Slot
-	Group  raft.GroupID // in whose log the step is
-	Index  uint64       // of its entry
-	Step   string       // of group 0 begin, flag, record, close; else the name of its command
-	Number uint64       // of the move
-	Peer   raft.GroupID // the other group, as far as the step says
-	Done   bool         // it took effect
-	Views  []GroupView  // after it, by group; those of group 0 have only moves
-}
-
-// GroupView is what the log of a group says of a slot.
-type GroupView struct {
-	Group raft.GroupID
-	View  shardmap.SlotView
-	Moves []shardmap.Move // of group 0: those that are not closed
 }
 
 // draw decides whether slots move in the run. It draws from a chance of its own: runs in
@@ -73,7 +60,7 @@ func (x *shuffle) draw(c *cluster) {
 		x.active = slices.Contains(c.options.Only, Slots)
 	}
 	x.active = (x.active || slices.Contains(c.options.With, Slots)) && !c.options.Lose
-	x.moves, c.result.Moves = map[moveID]shardmap.Move{}, map[shardmap.Slot][]MoveStep{}
+	x.moves = map[moveID]shardmap.Move{}
 }
 
 // init begins the orders.
@@ -239,82 +226,88 @@ func (x *shuffle) groups(t *shardmap.Table) {
 	x.watch(t)
 }
 
+// change is a step of a move at group 0.
+type change struct {
+	moveID
+	step string
+}
+
 // watch compares the moves of a table with those of the table before.
 func (x *shuffle) watch(t *shardmap.Table) {
 	moves := map[moveID]shardmap.Move{}
-	var changed []MoveStep
+	var changed []change
 	recorded := false
 	for _, m := range t.Moves {
 		for s := m.SlotRange.From; s <= m.SlotRange.To; s++ {
 			id := moveID{s, m.Number}
 			moves[id] = m
 			was, ok := x.moves[id]
-			step := MoveStep{Slot: s, Index: t.Index, Number: m.Number, Peer: m.To, Done: true}
 			switch {
 			case !ok:
-				if step.Step = "begin"; m.Number != t.Index {
+				if changed = append(changed, change{id, "begin"}); m.Number != t.Index {
 					x.c.fail("I11: by entry %d of group 0 move %d of slot %d begins: a move's number is the entry that begins it", t.Index, m.Number, s)
 				}
 			case m.State != was.State:
-				step.Step = "record"
+				changed = append(changed, change{id, "record"})
 				recorded = true
 			case m.Cancelled != was.Cancelled:
-				step.Step = "flag"
-			default:
-				continue
+				changed = append(changed, change{id, "flag"})
 			}
-			changed = append(changed, step)
 		}
 	}
-	for id, m := range x.moves {
+	for id := range x.moves {
 		if _, ok := moves[id]; !ok {
-			changed = append(changed, MoveStep{Slot: id.slot, Index: t.Index, Number: id.number, Peer: m.To, Done: true, Step: "close"})
+			changed = append(changed, change{id, "close"})
 		}
 	}
-	slices.SortFunc(changed, func(a, b MoveStep) int {
-		if a.Slot != b.Slot {
-			return int(a.Slot) - int(b.Slot)
-		}
-		return int(a.Number) - int(b.Number)
+	slices.SortFunc(changed, func(a, b change) int {
+		return cmp.Or(cmp.Compare(a.slot, b.slot), cmp.Compare(a.number, b.number))
 	})
-	if t.Epoch != x.epoch && x.epoch != 0 && !recorded {
-		x.c.fail("I11: by entry %d of group 0 slots are another group's, and no open move is recorded", t.Index)
+	if x.table != nil {
+		if steps := x.c.options.Moves; steps != nil {
+			steps.Table(x.table, t)
+		}
+		if t.Epoch != x.table.Epoch && x.table.Epoch != 0 && !recorded {
+			x.c.fail("I11: by entry %d of group 0 slots are another group's, and no open move is recorded", t.Index)
+		}
 	}
-	x.moves, x.epoch = moves, t.Epoch
-	for i := range changed {
-		x.trace(&changed[i])
+	x.moves, x.table = moves, t
+	for _, o := range changed {
+		x.note(o.slot, o.step, o.number, 0, true)
 	}
 }
 
-// stepped records a step in the log of a data group, when it is applied for the first
-// time.
-func (x *shuffle) stepped(t *truth, index uint64, k shardmap.CommandKind, number uint64, peer raft.GroupID, o *stepOutcome) {
-	x.trace(&MoveStep{Slot: o.slot, Group: t.group, Index: index, Step: k.String(), Number: number, Peer: peer, Done: o.done})
+// stepped notes a step in the log of a data group, when it is applied for the first time.
+func (x *shuffle) stepped(t *truth, k shardmap.CommandKind, number uint64, o *stepOutcome) {
+	x.note(o.slot, k.String(), number, t.group, o.done)
+	if k == shardmap.CommandSeal && o.done && x.c.options.Regret && x.c.chance.below(regretEvery) == 0 {
+		job := x.moves[moveID{o.slot, number}].Job
+		x.c.order.call(0, func() {
+			x.c.note(0, "order: job %d is to be cancelled, behind a seal", job)
+			x.c.order.give(shardmap.AppendJobState(nil, &shardmap.SetJobState{ID: job, State: shardmap.JobCancelled}))
+		})
+	}
 }
 
-func (x *shuffle) trace(s *MoveStep) {
-	if s.Done {
-		x.c.result.Fired[Slots]++
-	}
-	x.c.note(0, "slot %d: %s %d of group %d, done %v", s.Slot, s.Step, s.Number, s.Group, s.Done)
-	if !x.c.options.Moves {
+// answered records what a map has made of the command that its group's model took last.
+func (x *shuffle) answered(t *truth, results []shardmap.StepResult) {
+	command := &t.model.command
+	if x.c.options.Moves == nil {
 		return
 	}
-	table := GroupView{}
-	for id, m := range x.moves {
-		if id.slot == s.Slot {
-			table.Moves = append(table.Moves, m)
-		}
+	if steps, err := shardmap.ReadSteps(command); err == nil && steps[0].Number == noMove {
+		return // of a probe
 	}
-	slices.SortFunc(table.Moves, func(a, b shardmap.Move) int { return int(a.Number) - int(b.Number) })
-	s.Views = append(s.Views, table)
-	for _, t := range x.c.truth[1:] {
-		if t.there() {
-			s.Views = append(s.Views, GroupView{Group: t.group, View: t.model.view(t, s.Slot)})
-		}
+	if err := x.c.options.Moves.Applied(t.group, command, results); err != nil {
+		x.c.fail("group %d has applied what can't be read: %v", t.group, err)
 	}
-	moves := x.c.result.Moves
-	moves[s.Slot] = append(moves[s.Slot], *s)
+}
+
+func (x *shuffle) note(s shardmap.Slot, step string, number uint64, group raft.GroupID, done bool) {
+	if done {
+		x.c.result.Fired[Slots]++
+	}
+	x.c.note(0, "slot %d: %s %d of group %d, done %v", s, step, number, group, done)
 }
 
 // settled reports whether nothing is left of any move, by the table and by what the

@@ -50,13 +50,13 @@ func (m *model) hold(s shardmap.Slot) *hold {
 // move returns what a command that moves slots does.
 func (m *model) move(t *truth, e raft.Entry, x *shardmap.Command) outcome {
 	r := outcome{slot: x.Slot, group: t.group, id: e.ID, status: shardmap.StatusMarked}
-	did := func(s shardmap.Slot, number uint64, peer raft.GroupID, done bool) {
+	did := func(s shardmap.Slot, number uint64, done bool) {
 		o := stepOutcome{slot: s, done: done, view: m.view(t, s)}
 		r.steps = append(r.steps, o)
 		if done {
 			r.status = shardmap.StatusApplied
 		}
-		t.c.shuffle.stepped(t, e.ID.Index, x.Kind, number, peer, &o)
+		t.c.shuffle.stepped(t, x.Kind, number, &o)
 	}
 	if x.Kind == shardmap.CommandChunk {
 		pieces, err := shardmap.ReadPieces(x)
@@ -65,7 +65,7 @@ func (m *model) move(t *truth, e raft.Entry, x *shardmap.Command) outcome {
 		}
 		for i := range pieces {
 			p := &pieces[i]
-			did(p.Slot, p.Number, p.Source, m.piece(t, p))
+			did(p.Slot, p.Number, m.piece(t, p))
 		}
 	} else {
 		steps, err := shardmap.ReadSteps(x)
@@ -74,7 +74,7 @@ func (m *model) move(t *truth, e raft.Entry, x *shardmap.Command) outcome {
 		}
 		for i := range steps {
 			s := &steps[i]
-			did(s.Slot, s.Number, s.Peer, m.step(t, e, x.Kind, s))
+			did(s.Slot, s.Number, m.step(t, e, x.Kind, s))
 		}
 	}
 	r.owned = t.c.lives.of(x.Slot).servedBy(t.group)
@@ -224,6 +224,7 @@ func (t *truth) moved(w *watched, e raft.Entry, line *truthEntry) {
 	if !again {
 		digests = make([]uint64, len(t.c.lives.slots))
 		t.toldDigests[e.ID.Index] = digests
+		t.c.shuffle.answered(t, results)
 	}
 	for k := range results {
 		want, got := &line.outcome.steps[k], &results[k]

@@ -29,6 +29,10 @@ func (h *byHand) table(k tableStep) {
 	h.trace.steps = append(h.trace.steps, step{table: k, move: h.move})
 }
 
+func (h *byHand) remove(g raft.GroupID) {
+	h.trace.steps = append(h.trace.steps, step{table: removal, group: g})
+}
+
 func (h *byHand) step(g raft.GroupID, k shardmap.CommandKind, s shardmap.Step, v shardmap.SlotView) {
 	s.Slot, s.Number = 7, h.move.Number
 	h.trace.steps = append(h.trace.steps, step{group: g, kind: k, step: s, result: shardmap.StepResult{Outcome: shardmap.StepDone, View: v}})
@@ -92,6 +96,32 @@ func TestFollow(t *testing.T) {
 			h.step(2, shardmap.CommandRefuse, shardmap.Step{Peer: 1}, decided(shardmap.HoldsNothing, false))
 			h.step(1, shardmap.CommandUnseal, shardmap.Step{}, shardmap.SlotView{Holding: shardmap.HoldsOwned, Mark: 40})
 			h.table(closing)
+		}},
+		{"a former owner is removed", false, func(h *byHand) {
+			h.toSeal()
+			h.rest()
+			h.takeover(second, 3, 99)
+			h.table(record)
+			h.step(1, shardmap.CommandDrop, shardmap.Step{}, shardmap.SlotView{Mark: 40})
+			h.table(closing)
+			h.remove(1)
+		}},
+		{"a source is removed before the move is closed", true, func(h *byHand) {
+			h.toSeal()
+			h.rest()
+			h.takeover(second, 3, 99)
+			h.table(record)
+			h.step(1, shardmap.CommandDrop, shardmap.Step{}, shardmap.SlotView{Mark: 40})
+			h.remove(1)
+		}},
+		{"the owner is removed", true, func(h *byHand) {
+			h.toSeal()
+			h.rest()
+			h.takeover(second, 3, 99)
+			h.table(record)
+			h.step(1, shardmap.CommandDrop, shardmap.Step{}, shardmap.SlotView{Mark: 40})
+			h.table(closing)
+			h.remove(2)
 		}},
 		{"two deciders", true, func(h *byHand) {
 			h.toSeal()

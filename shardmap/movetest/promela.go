@@ -73,6 +73,7 @@ func (t *Trace) appendTo(b []byte, number int) ([]byte, error) {
 		moves: map[uint64]shardmap.Move{}, more: map[moreID]bool{}}
 	for i := range t.steps {
 		switch s := &t.steps[i]; {
+		case s.table == removal:
 		case s.table != 0:
 			w.numbers = append(w.numbers, s.move.Number)
 		case s.kind == shardmap.CommandChunk:
@@ -234,6 +235,10 @@ func (w *writer) step(s *step) error {
 }
 
 func (w *writer) ofTable(s *step) {
+	if s.table == removal {
+		w.say("REMOVAL", w.group(s.group))
+		return
+	}
 	m := &s.move
 	n := w.move(m.Number)
 	state := "OPEN"
@@ -295,6 +300,10 @@ func Count(traces []Trace) map[string]int {
 var Transitions = []string{"begin", "flag", "record", "close taken", "close refused", "seal", "cancel", "first piece", "next piece",
 	"takeover", "refuse", "unseal", "drop", "forget"}
 
+// Removal is the transition of the model that only a cluster makes whose groups come and go:
+// group 0 removes a group from which the slot moved, or to which.
+const Removal = "removal"
+
 func (t *Trace) transitions() map[string]bool {
 	has := map[string]bool{}
 	for i := range t.steps {
@@ -304,7 +313,7 @@ func (t *Trace) transitions() map[string]bool {
 		case s.table == closing && s.move.State == shardmap.MoveTaken:
 			name = "close taken"
 		case s.table != 0:
-			name = map[tableStep]string{begin: "begin", flag: "flag", record: "record", closing: "close refused"}[s.table]
+			name = map[tableStep]string{begin: "begin", flag: "flag", record: "record", closing: "close refused", removal: Removal}[s.table]
 		case s.result.Outcome != shardmap.StepDone:
 			continue
 		case s.kind == shardmap.CommandChunk && s.piece.Index == 0:

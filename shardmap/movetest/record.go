@@ -35,6 +35,7 @@ const (
 	flag
 	record
 	closing
+	removal // of a group that had to do with the slot
 )
 
 // step is an entry, as far as it is about one slot.
@@ -42,7 +43,7 @@ type step struct {
 	table tableStep     // of group 0; 0: of a data group
 	move  shardmap.Move // of group 0: as it left it, of a close as it was
 
-	group  raft.GroupID
+	group  raft.GroupID // that applied it, or that was removed
 	kind   shardmap.CommandKind
 	step   shardmap.Step  // of all but a chunk
 	piece  shardmap.Piece // of a chunk
@@ -93,6 +94,22 @@ func (r *Recorder) Table(old, table *shardmap.Table) {
 			r.add(id.slot, 0, step{table: flag, move: m})
 		}
 	}
+	for i := range old.Groups {
+		g := old.Groups[i].ID
+		if _, ok := table.Group(g); ok {
+			continue
+		}
+		for s, t := range r.slots {
+			if t.names(g) {
+				r.add(s, 0, step{table: removal, group: g})
+			}
+		}
+	}
+}
+
+// names reports whether a move of the trace is from a group or to it.
+func (t *Trace) names(g raft.GroupID) bool {
+	return slices.ContainsFunc(t.steps, func(s step) bool { return s.table == begin && (s.move.From == g || s.move.To == g) })
 }
 
 // Applied notes that a data group has applied a command that moves slots, with the results.
