@@ -60,8 +60,7 @@ type CarryCounts struct {
 	Bytes    uint64        // of content that was sent, again ones included
 	Chunks   uint64        // that were sent
 	Again    uint64        // pieces that were sent again because one before them was lost
-	Pauses   time.Duration // from seal to takeover, as seen here, over all slots
-	PauseMax time.Duration // the longest of them
+	PauseMax time.Duration // the longest from seal to takeover, as seen here
 }
 
 // NewCarrier returns the carrier of a node.

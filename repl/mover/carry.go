@@ -143,7 +143,6 @@ func (k *carry) count(now time.Duration, c *Carrier, d *shardmap.Decision) {
 	}
 	c.counts.Slots++
 	if k.sealedAt > 0 {
-		c.counts.Pauses += now - k.sealedAt
 		c.counts.PauseMax = max(c.counts.PauseMax, now-k.sealedAt)
 	}
 }

@@ -30,6 +30,6 @@
 // of the parts: repair.go decides what a group lacks, spread.go where a replica
 // may stand, even.go evens out replicas, thrift.go takes back needless moves,
 // leaders.go evens out leaders, meta.go does the meta group, steps.go turns the difference
-// into steps. recheck.go looks at a step again. slots.go stands alone. docs/decisions/0015-placement.md says why
-// it is done so.
+// into steps. recheck.go looks at a step again. slots.go stands alone.
+// docs/decisions/0015-placement.md says why it is done so.
 package plan

@@ -19,6 +19,10 @@ type SlotCount struct {
 // spread by their number.
 const SlotBytesMin = 4 << 10
 
+// slotBytesMax is what a slot counts at most. It is far beyond what one can hold, so a count
+// above it is no count, and the sum over all slots does not overflow.
+const slotBytesMax = 1 << 50
+
 // SlackDefault is by how many percent a group may be off its share before slots move: what
 // they hold changes all the time, and each move costs.
 const SlackDefault = 5
@@ -101,8 +105,7 @@ func newSlotWorld(t *shardmap.Table, counts []SlotCount, s SlotSettings) *slotWo
 		c.size[i] = SlotBytesMin
 	}
 	for _, n := range counts {
-		// What a slot can hold is far below 2^50; a count beyond it is no count.
-		c.size[n.Slot] = int64(min(max(n.Bytes, SlotBytesMin), 1<<50))
+		c.size[n.Slot] = int64(min(max(n.Bytes, SlotBytesMin), slotBytesMax))
 	}
 	moving := [shardmap.Slots]raft.GroupID{}
 	for i := range t.Jobs {
