@@ -55,16 +55,6 @@ type NumberedRange struct {
 
 func (r NumberedRange) String() string { return fmt.Sprintf("%s of %d", r.SlotRange, r.Number) }
 
-// MovesFrom returns the moves that are not closed and whose source is a group.
-func (t *Table) MovesFrom(g raft.GroupID) []Move {
-	return moveList(t.Moves).where(func(m *Move) bool { return m.From == g })
-}
-
-// MovesTo returns the moves that are not closed and whose target is a group.
-func (t *Table) MovesTo(g raft.GroupID) []Move {
-	return moveList(t.Moves).where(func(m *Move) bool { return m.To == g })
-}
-
 // MoveOf returns the open move of a slot, as the run that it is part of; false if there is
 // none.
 func (t *Table) MoveOf(s Slot) (Move, bool) {
@@ -88,9 +78,10 @@ func (t *Table) Open(s Slot, n uint64) bool {
 // ones it is, only [MovesMax] bounds.
 type moveList []Move
 
-func (l moveList) where(is func(*Move) bool) (some []Move) {
+// ofJob returns the moves that are part of a job.
+func (l moveList) ofJob(id uint64) (some []Move) {
 	for i := range l {
-		if is(&l[i]) {
+		if l[i].Job == id {
 			some = append(some, l[i])
 		}
 	}

@@ -302,11 +302,6 @@ func eachMove(t *Table, id raft.LogID, named []NumberedRange, change func(made d
 	return made.Table, nil
 }
 
-// ofJob returns the moves of a job that are not closed.
-func (l moveList) ofJob(id uint64) []Move {
-	return l.where(func(m *Move) bool { return m.Job == id })
-}
-
 // check says why the moves can't be those of the table.
 func (l moveList) check(t *Table) error {
 	for i := range l {
