@@ -106,6 +106,9 @@ func (l *lives) asked(g *group) []raft.NodeID {
 	}
 	for _, n := range all {
 		row, state := l.hears(g, n)
+		if l.disowns(g, n) {
+			return all
+		}
 		if votes, part := slices.Contains(voters, n), row.Replica != 0; state == lifeAnswered && (votes && !part || part && !g.livesOn(n)) {
 			return all
 		}
@@ -113,11 +116,56 @@ func (l *lives) asked(g *group) []raft.NodeID {
 	return voters
 }
 
-// awaits returns the nodes whose answers a held replica waits for.
+// disowns reports whether a node in its answer tells of an end of the group, or of one of
+// its replicas, that nobody's log tells of. Then those whose logs name that replica may be
+// a majority of the group as it was, while those who know better have buried theirs: a
+// group that was removed would live again, or one go on without what its members of today
+// have decided. Whether it is gone, or only has other members, its burials don't tell. So
+// the replica waits until the table has it retired, or until a log tells that the
+// group has gone on without the one that is buried: that log is its floor then, and no log
+// that lacks the removal gets its vote.
+func (l *lives) disowns(g *group, n raft.NodeID) bool {
+	if _, state := l.hears(g, n); state != lifeAnswered || l.doubt.None() {
+		return false
+	}
+	o := l.others[n]
+	row, here := o.logs[g.replica.Group]
+	grave, buried := o.buried[g.replica.Group]
+	if here && row.Incarnation > g.replica.Incarnation || buried && grave.Incarnation > g.replica.Incarnation {
+		return true // it was removed, and made anew
+	}
+	if buried && grave.Incarnation == g.replica.Incarnation && !l.outlived(g, grave.Replica) {
+		return true
+	}
+	for m := range g.members.All() {
+		// A node that has a later replica has buried the one before.
+		if here && m.Node == n && m.Replica < row.Replica && row.Incarnation == g.replica.Incarnation && !l.outlived(g, m.Replica) {
+			return true
+		}
+	}
+	return false
+}
+
+// outlived reports whether a log tells that the group has gone on without a replica: the
+// one here, or one that another node told of.
+func (l *lives) outlived(g *group, id raft.ReplicaID) bool {
+	if _, member := g.members.Member(id); !member && id < g.members.Next {
+		return true
+	}
+	for _, n := range l.host.beats.nodes {
+		if row, state := l.hears(g, n); state == lifeAnswered && row.Outlived(id) {
+			return true
+		}
+	}
+	return false
+}
+
+// awaits returns the nodes whose answers a held replica waits for, and those whose
+// answers tell that the group is not what it was.
 func (l *lives) awaits(g *group) []raft.NodeID {
 	return slices.DeleteFunc(slices.Clone(l.asked(g)), func(n raft.NodeID) bool {
 		_, state := l.hears(g, n)
-		return state == lifeAnswered
+		return state == lifeAnswered && !l.disowns(g, n)
 	})
 }
 
@@ -131,6 +179,8 @@ func (l *lives) release(g *group) {
 	for _, node := range l.asked(g) {
 		row, state := l.hears(g, node)
 		switch {
+		case l.disowns(g, node):
+			waiting, l.disowned = node, true
 		case state == lifeAnswered:
 			term = max(term, row.Term)
 			g.told = append(g.told, told{node, row.Last})
@@ -199,6 +249,7 @@ func (l *lives) hears(g *group, node raft.NodeID) (wire.LifeLog, lifeState) {
 
 // releaseAll looks at each held replica.
 func (l *lives) releaseAll() {
+	l.disowned = false
 	for _, g := range l.host.order {
 		if g.hold != nil {
 			l.release(g)

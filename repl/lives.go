@@ -2,6 +2,7 @@ package repl
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"muster/logstore"
@@ -28,7 +29,8 @@ import (
 //     began, proves an older disk. Then the asker is in doubt, durably. (A noted
 //     life that is older than all that the chain keeps proves nothing, and leads
 //     to a doubt too.)
-//  3. Until the other voters of a group have answered, the asker's replica is held:
+//  3. Until the other voters of a group have answered, the asker's replica is held, and a
+//     replica in doubt also while others have buried theirs and no log tells why:
 //     it takes no message and has no ticks, so it neither votes nor acknowledges. A
 //     voter that is silent is waited for two election timeouts; without limit by a
 //     life in doubt. One that goes on to say that another life is connected is not
@@ -81,6 +83,7 @@ type lives struct {
 	dirty    []*other // whose notes go with the next batch
 	forced   bool     // that batch is wanted even if nothing else is
 	held     int      // how many groups are held
+	disowned bool     // one of them by what is buried elsewhere: a log may tell more soon, so all are asked again
 	failed   string   // why the identity could not be changed, as it was logged
 }
 
@@ -105,6 +108,7 @@ type other struct {
 	judged   bool   // it noted it, and said whether it is an older one
 	proven   bool   // it knows that its own disk is older
 	logs     map[raft.GroupID]wire.LifeLog
+	buried   map[raft.GroupID]wire.LifeGrave
 }
 
 func (l *lives) init(h *Host) error {
@@ -225,6 +229,7 @@ func (l *lives) tick() {
 	}
 	if l.held > 0 {
 		l.releaseAll()
+		l.anew = l.anew || l.disowned && l.host.ticks%uint64(l.host.cfg.ElectionTicks) == 0
 	}
 	if !l.doubt.None() {
 		if l.host.ticks%uint64(l.host.cfg.ElectionTicks) == 0 {
@@ -398,19 +403,25 @@ func (l *lives) reborn(n raft.NodeID) {
 }
 
 // answer tells a node what is known of its life, and what the replicas here hold of
-// the groups that it has a part in.
+// the groups that it has a part in. A life in doubt may have forgotten that it has none
+// any more, or that a group is gone: it is told of all groups, and of what is buried here.
 func (l *lives) answer(o *other, q *wire.LifeQuestion) {
 	h := l.host
 	a := wire.LifeAnswer{Number: q.Number, About: q.Life().Mark, Mark: l.life().Mark, Verdict: o.verdict, Noted: o.before, Proven: l.doubt.Proven}
+	doubtful := q.Standing == wire.StandingDoubtful
 	for _, g := range h.order {
-		if !g.livesOn(o.node) {
+		if !doubtful && !g.livesOn(o.node) {
 			continue
 		}
 		s := g.core.Status()
-		a.Logs = append(a.Logs, wire.LifeLog{
+		row := wire.LifeLog{
 			Group: g.replica.Group, Incarnation: g.replica.Incarnation, Replica: g.replica.ID, Term: s.Term, Last: s.Last,
 			Judged: l.judged(&s.Membership),
-		})
+		}
+		if doubtful {
+			row.Next, row.Replicas = s.Membership.Next, s.Membership.Replicas()
+		}
+		a.Logs = append(a.Logs, row)
 	}
 	for _, m := range h.mending.list {
 		if m.group != nil {
@@ -421,13 +432,19 @@ func (l *lives) answer(o *other, q *wire.LifeQuestion) {
 			row.Term, row.Last, row.Lost = out.State.Term, out.Last, false
 			// An asker in doubt may have acknowledged what is lost here. Any other
 			// knows its own log, and would wait for entries that nobody may have.
-			if lost := m.damage.Lost; q.Standing != wire.StandingDoubtful && len(lost) > 0 {
+			if lost := m.damage.Lost; !doubtful && len(lost) > 0 {
 				row.Last.Index = lost[0].First - 1
 				row.Last.Term, ok = out.TermAt(row.Last.Index)
 				row.Lost = !ok
 			}
 		}
 		a.Logs = append(a.Logs, row)
+	}
+	if doubtful && !bug("buried replicas not told of") {
+		for _, id := range slices.Sorted(maps.Keys(h.placing.graves)) {
+			r := h.placing.graves[id]
+			a.Buried = append(a.Buried, wire.LifeGrave{Group: r.Group, Incarnation: r.Incarnation, Replica: r.ID})
+		}
 	}
 	h.cfg.Transport.SendLife(o.node, wire.TypeLifeAnswer, &a)
 }
@@ -485,6 +502,10 @@ func (h *Host) ReceiveLifeAnswer(from raft.NodeID, a *wire.LifeAnswer) {
 	o.logs = make(map[raft.GroupID]wire.LifeLog, len(a.Logs))
 	for _, row := range a.Logs {
 		o.logs[row.Group] = row
+	}
+	o.buried = make(map[raft.GroupID]wire.LifeGrave, len(a.Buried))
+	for _, row := range a.Buried {
+		o.buried[row.Group] = row
 	}
 	if l.held > 0 {
 		l.releaseAll()

@@ -2,6 +2,7 @@ package repl
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -413,5 +414,141 @@ func TestDoubtWhereMembersChanged(t *testing.T) {
 	say(news, 99)
 	if l.release(g); g.hold != nil || g.floor.Index != 99 {
 		t.Errorf("when all have answered it is held: %t, with floor %s, want 9.99", g.hold != nil, g.floor)
+	}
+}
+
+// hasBuried tells a node that group 1 was removed, and waits for its tombstone.
+func (c *cluster) hasBuried(n *testNode) {
+	c.t.Helper()
+	n.host.Keep(KeptGroups{Rows: []Kept{{0, 1, []raft.ReplicaID{1, 2, 3}, 4}, {2, 1, []raft.ReplicaID{1, 2, 3}, 4}}, AllAt: 20})
+	n.turn()
+	c.until("the tombstone is on disk", func() bool { n.sync(); return n.batch == nil })
+	n.history[1], n.only = nil, true
+}
+
+// A group is removed while one of its nodes is away, and another is given a disk of before.
+// These two are a majority of the group as it was. The third has buried its replica, and had
+// "no part in it": so the two elected a leader, in a term that had one.
+func TestRemovedGroupStaysGone(t *testing.T) {
+	if wrong := revivesGroup(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// revivesGroup returns what went wrong.
+func revivesGroup(t *testing.T) (wrong string) {
+	c := written(t, 111, 4)
+	away, older, knows := c.nodes[0], c.nodes[1], c.nodes[2]
+	image := older.disk.Copy()
+	away.kill()
+	c.write(1, 10)
+	older.kill()
+	c.hasBuried(knows)
+
+	older.restore(image)
+	knows.host.PeerLost(older.id)
+	knows.turn()
+	older.start()
+	c.until("it is told that it is older", func() bool { return older.host.Doubt().Proven })
+	away.start()
+	for range 30_000 {
+		if c.step(); c.leader(1) != nil {
+			return fmt.Sprintf("node %d leads a group that was removed", c.leader(1).id)
+		}
+	}
+	if g := older.replica(); g == nil || g.hold == nil {
+		t.Fatalf("the replica of the older disk is %+v; want it held: nobody has told that the group is gone", g)
+	}
+	if waits := older.host.lives.awaits(older.replica()); !slices.Equal(waits, []raft.NodeID{knows.id}) {
+		t.Errorf("it waits for %v, want node %d", waits, knows.id)
+	}
+	c.hasBuried(older) // a table tells
+	c.until("the doubt ends", func() bool { return older.host.Doubt().None() })
+	return ""
+}
+
+// A group has only one member left. The node of one of those that were removed was away, and
+// that of the other has a disk of before. The member knew no part of theirs in the group, so
+// it did not tell of what it holds, and the two went on without it.
+func TestRemovedMembersStayOut(t *testing.T) {
+	c := written(t, 112, 4)
+	away, older, member := c.nodes[0], c.nodes[1], c.nodes[2]
+	image := older.disk.Copy()
+	c.isolate(away)
+	c.changed(raft.Change{Remove: []raft.ReplicaID{1, 2}})
+	older.kill()
+	c.until("the member decides alone", func() bool { return c.leader(1) == member })
+
+	older.restore(image)
+	older.start()
+	clear(c.cut)
+	for range 30_000 {
+		c.step()
+		if lead := c.leader(1); lead != nil && lead != member {
+			t.Fatalf("node %d leads a group that has removed it", lead.id)
+		}
+	}
+	if g := older.replica(); g == nil || g.hold != nil || g.floor == (raft.LogID{}) {
+		t.Errorf("the replica of the older disk is %+v; want it to lack what the member told of", g)
+	}
+}
+
+// Which burials hold a replica in doubt: those of which no log tells that the group went on.
+func TestDoubtWhereReplicasAreBuried(t *testing.T) {
+	const ours = 5 // incarnation
+	ids := func(all ...raft.ReplicaID) []raft.ReplicaID { return all }
+	log := func(i raft.Incarnation, id, next raft.ReplicaID, members []raft.ReplicaID) *wire.LifeLog {
+		return &wire.LifeLog{Group: 1, Incarnation: i, Replica: id, Term: 9, Last: raft.LogID{Term: 9, Index: 99}, Judged: true, Next: next, Replicas: members}
+	}
+	grave := func(i raft.Incarnation, id raft.ReplicaID) *wire.LifeGrave {
+		return &wire.LifeGrave{Group: 1, Incarnation: i, Replica: id}
+	}
+	for _, c := range []struct {
+		name  string
+		log2  *wire.LifeLog // of node 2
+		log3  *wire.LifeLog
+		grave *wire.LifeGrave // of node 3
+		held  bool
+	}{
+		{"none", log(ours, 2, 4, ids(1, 2, 3)), log(ours, 3, 4, ids(1, 2, 3)), nil, false},
+		{"no part, and nothing is known of why", log(ours, 2, 4, ids(1, 2, 3)), nil, nil, false},
+		{"a voter, and the others know no better", log(ours, 2, 4, ids(1, 2, 3)), nil, grave(ours, 3), true},
+		{"a voter, and nobody has a log", nil, nil, grave(ours, 3), true},
+		{"a voter, and the group has gone on", log(ours, 2, 5, ids(1, 2, 4)), nil, grave(ours, 3), false},
+		{"one that is not known here yet", log(ours, 2, 4, ids(1, 2, 3)), log(ours, 3, 4, ids(1, 2, 3)), grave(ours, 7), true},
+		{"one that nobody's log names yet", log(ours, 2, 7, ids(1, 2, 3)), log(ours, 3, 7, ids(1, 2, 3)), grave(ours, 7), true},
+		{"one that came and went", log(ours, 2, 8, ids(1, 2, 3)), log(ours, 3, 4, ids(1, 2, 3)), grave(ours, 7), false},
+		{"one whose removal is known here", log(ours, 2, 4, ids(1, 2, 3)), log(ours, 3, 4, ids(1, 2, 3)), grave(ours, 0), false},
+		{"of an earlier incarnation", log(ours, 2, 4, ids(1, 2, 3)), log(ours, 3, 4, ids(1, 2, 3)), grave(ours-1, 9), false},
+		{"of a later incarnation", log(ours, 2, 5, ids(1, 2, 4)), nil, grave(ours+1, 1), true},
+		{"the group was made anew", log(ours, 2, 5, ids(1, 2, 4)), log(ours+1, 1, 2, ids(1)), nil, true},
+		{"a later replica, and no log tells", log(ours, 2, 4, ids(1, 2, 3)), log(ours, 4, 0, nil), nil, true},
+		{"a later replica that knows", log(ours, 2, 4, ids(1, 2, 3)), log(ours, 4, 5, ids(1, 2, 4)), nil, false},
+		{"the log that tells is lost", func() *wire.LifeLog { l := log(ours, 2, 5, ids(1, 2, 4)); l.Lost = true; return l }(), nil, grave(ours, 3), true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := written(t, 113, 2).nodes[0]
+			l := &n.host.lives
+			g := n.host.groups[1]
+			g.replica.Incarnation = ours
+			l.doubt = logstore.Doubt{Why: "a test"}
+			l.hold(g)
+			for i, row := range []*wire.LifeLog{c.log2, c.log3} {
+				o := l.others[raft.NodeID(2+i)]
+				o.answered, o.logs, o.buried = g.hold.question, map[raft.GroupID]wire.LifeLog{}, map[raft.GroupID]wire.LifeGrave{}
+				if row != nil {
+					o.logs[1] = *row
+				}
+				if i == 1 && c.grave != nil {
+					o.buried[1] = *c.grave
+				}
+			}
+			if l.release(g); (g.hold != nil) != c.held {
+				t.Errorf("held %t, want %t", g.hold != nil, c.held)
+			}
+			if c.held && len(l.awaits(g)) == 0 {
+				t.Error("it waits for nobody")
+			}
+		})
 	}
 }

@@ -6,7 +6,7 @@ import "testing"
 
 // The small worlds must find a node that believes what a hello says of where its
 // sender is; a disk that is put back, a replica that is made anew and promises what it
-// likes; and a command that waits for a slot, and is never answered.
+// likes; a group that was removed and comes back; and a command that waits for a slot, and is never answered.
 func TestPlantedBugs(t *testing.T) {
 	defer SetBug("")
 	for _, b := range []struct {
@@ -19,6 +19,7 @@ func TestPlantedBugs(t *testing.T) {
 			}
 			return wrong
 		}},
+		{"buried replicas not told of", func() string { return revivesGroup(t) }},
 		{"replica made later not held", func() string { return forgetsReplica(t) }},
 		{"deferred command forgotten", func() string { return deferredForgotten(t) }},
 	} {

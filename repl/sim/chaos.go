@@ -86,9 +86,6 @@ func (x *chaos) init(c *cluster) {
 	nodes = nodes && (slices.Contains(c.options.With, Nodes) || c.chance.below(nodesEvery) == 0)
 	if c.shuffle.active {
 		members = false
-		// A node that has forgotten that a group was removed, and one that never heard of it,
-		// may be a majority of that group as it was.
-		x.enabled = slices.DeleteFunc(x.enabled, func(f Fault) bool { return f == OlderLife })
 	}
 	if nodes {
 		members = false

@@ -30,6 +30,7 @@ var (
 const (
 	tooLate   = "20 s of processor time are not enough, two minutes are; found by package repl's own tests"
 	tooRare   = "20 s of processor time are not enough; found by raft/rafttest"
+	tooSeldom = "20 s of processor time are not enough; found by package repl's own tests"
 	tooNarrow = "20 s of processor time are not enough: what waits out a seal leaves a few milliseconds; found by package shardmap's own tests"
 	notFound  = "20 s of processor time are not enough; nothing else finds it"
 )
@@ -78,6 +79,7 @@ var plantedBugs = []struct {
 	{"rolled-back membership kept", repl.SetBug, ""},
 	{"blank replica with a membership", repl.SetBug, ""},
 	{"replica made later not held", repl.SetBug, tooLate},
+	{"buried replicas not told of", repl.SetBug, tooSeldom},
 	{"replay seeded from today's table", machine.SetBug, ""},
 	{"resting group without leader", repl.SetBug, ""},
 	{"forged term accepted", func(b string) { raft.SetBug(b); repl.SetBug(b) }, ""}, // answers of a log's mending are the host's
@@ -115,6 +117,7 @@ var needs = map[string][]Fault{
 	"segment header unchecked":           {BitFlip},
 	"blank replica with a membership":    {Members},
 	"replica made later not held":        {Members, OlderLife},
+	"buried replicas not told of":        {Slots, OlderLife},
 	"clock of a suspended host":          {ClientSleep},
 	"group time lost at a leader change": {Lull},
 	"two joiners with one name":          {Nodes},

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"slices"
 
 	"muster/raft"
 )
@@ -130,7 +131,8 @@ func (m *LifeQuestion) Read(body []byte) error {
 //
 //	[number, about, mark, verdict, [number, mark, last], proven,
 //	 [[group, incarnation, replica, term, [last term, last index],
-//	  lost, judged] …]]
+//	  lost, judged, next, [replica …]] …],
+//	 [[group, incarnation, replica] …]]
 type LifeAnswer struct {
 	Number  uint64 // of the question
 	About   uint64 // the mark of the life that asked
@@ -142,7 +144,20 @@ type LifeAnswer struct {
 	Noted LifeLink
 	// Proven: the sender knows that its own disk is older than its promises.
 	Proven bool
-	Logs   []LifeLog // of the groups that both have, by group
+	// Logs are those of the groups that both have, by group; for an asker in doubt, which
+	// may have forgotten that it has no part in a group any more, those of all groups.
+	Logs []LifeLog
+	// Buried are the newest replicas of groups that are gone for good from the sender, by
+	// group. They are told to an asker in doubt alone. An older version sends none.
+	Buried []LifeGrave
+}
+
+// LifeGrave is a replica that its node has removed for good: its group removed it, or was
+// removed itself.
+type LifeGrave struct {
+	Group       raft.GroupID
+	Incarnation raft.Incarnation
+	Replica     raft.ReplicaID
 }
 
 // LifeLog is what a replica promised: its term and its last id.
@@ -156,10 +171,20 @@ type LifeLog struct {
 	// Judged: every other voter of the group has said what it makes of the
 	// sender's life, so that [LifeAnswer.Proven] is its last word.
 	Judged bool
+	// Next and Replicas are of the newest membership in the log: the replica id that is
+	// allotted next, and the members. They are told to an asker in doubt alone; an older
+	// version sends neither.
+	Next     raft.ReplicaID
+	Replicas []raft.ReplicaID
+}
+
+// Outlived reports whether the log tells that a replica is no member any more.
+func (m *LifeLog) Outlived(id raft.ReplicaID) bool {
+	return id < m.Next && !m.Lost && !slices.Contains(m.Replicas, id)
 }
 
 func (m *LifeAnswer) fields(f *fields) {
-	f.atLeast(7, func() {
+	f.grown(7, func() {
 		number(f, "number", &m.Number)
 		number(f, "about", &m.About)
 		number(f, "mark", &m.Mark)
@@ -167,7 +192,7 @@ func (m *LifeAnswer) fields(f *fields) {
 		m.Noted.fields(f)
 		f.flag("proven", &m.Proven)
 		list(f, "logs", &m.Logs, 9, func(f *fields, l *LifeLog) {
-			f.atLeast(7, func() {
+			f.grown(7, func() {
 				number(f, "group", &l.Group)
 				number(f, "incarnation", &l.Incarnation)
 				number(f, "replica", &l.Replica)
@@ -178,6 +203,17 @@ func (m *LifeAnswer) fields(f *fields) {
 				})
 				f.flag("lost", &l.Lost)
 				f.flag("judged", &l.Judged)
+			}, 2, func() {
+				number(f, "next", &l.Next)
+				list(f, "replicas", &l.Replicas, 1, func(f *fields, id *raft.ReplicaID) { number(f, "id", id) })
+			})
+		})
+	}, 1, func() {
+		list(f, "buried", &m.Buried, 4, func(f *fields, r *LifeGrave) {
+			f.exactly(3, func() {
+				number(f, "group", &r.Group)
+				number(f, "incarnation", &r.Incarnation)
+				number(f, "replica", &r.Replica)
 			})
 		})
 	})

@@ -130,7 +130,8 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeLifeQuestion: &wire.LifeQuestion{Number: 1, Knows: 0x4bf92f3577b34da6, Batch: 4712,
 		Lives: []wire.LifeLink{{Number: 6, Mark: 0x1020304050607080, Last: 3071}, {Number: 7, Mark: 0xa3ce929d0e0e4736, Last: 4711}}},
 	wire.TypeLifeAnswer: &wire.LifeAnswer{Number: 1, About: 0xa3ce929d0e0e4736, Mark: 0x4bf92f3577b34da6, Noted: wire.LifeLink{Number: 6, Mark: 0x1020304050607080, Last: 4702},
-		Logs: []wire.LifeLog{{Group: 3, Incarnation: 2, Replica: 2, Term: 10, Last: raft.LogID{Term: 10, Index: 10433}, Judged: true}}},
+		Logs:   []wire.LifeLog{{Group: 3, Incarnation: 2, Replica: 2, Term: 10, Last: raft.LogID{Term: 10, Index: 10433}, Judged: true, Next: 4, Replicas: []raft.ReplicaID{1, 2, 3}}},
+		Buried: []wire.LifeGrave{{Group: 7, Incarnation: 812, Replica: 2}}},
 
 	wire.TypeChunk: &wire.Chunk{Number: 3, Group: 3, Incarnation: 2, From: 2, To: 1, Term: 10, Base: raft.LogID{Term: 10, Index: 10447}, Size: 524288, Offset: 262144,
 		Data: []byte("mustslot")},
