@@ -386,6 +386,7 @@ func (n *node) heal() {
 		n.crash(PowerKeep)
 	}
 	n.outAt = 0 // before resume: what it says then leaves at once
+	n.bulk.reset()
 	if n.paused {
 		n.resume()
 	}

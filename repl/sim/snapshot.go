@@ -275,6 +275,17 @@ func (u *courier) chunkAnswered(from int32, body []byte) {
 	u.push(s)
 }
 
+// reset ends the connections over which snapshots are under way, as faults end. Of those
+// over which something was lost the sender would learn only once they have been silent for
+// long, where a real one learns of it, or has it sent again, as soon as the link is back.
+func (u *courier) reset() {
+	for _, s := range slices.Clone(u.streams) {
+		if s.sender != nil && u.streamOf(s.of.Number) == s {
+			u.end(s, errReset)
+		}
+	}
+}
+
 func (u *courier) end(s *stream, err error) {
 	u.streams = slices.DeleteFunc(u.streams, func(o *stream) bool { return o == s })
 	if s.sender != nil {
