@@ -162,7 +162,9 @@ func (x *shuffle) happen() {
 }
 
 // spareDead has nodes whose disks are damaged for good stay what they are: to replace them
-// is another fault. It reports whether that is still to be ordered.
+// is another fault. By the setting's default a job that replaces such a node would begin
+// five minutes after it was last heard of, which is when [movedWithin] is over. It reports
+// whether that is still to be ordered.
 func (x *shuffle) spareDead(t *shardmap.Table) bool {
 	if v, _ := t.Setting("dead-after"); !x.active || x.c.order.people || v == deadNever || t.Level < 3 {
 		return false
