@@ -20,7 +20,7 @@ const (
 	replayLength = 2 * time.Minute
 	// tracesMin is in how many traces each transition of the model must be.
 	tracesMin = 100
-	// replaySeedsMax is after how many seeds they must be. Some 90 do.
+	// replaySeedsMax is after how many seeds they must be. Some 120 do.
 	replaySeedsMax   = 200
 	replaySeedsShort = 4
 )
