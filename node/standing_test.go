@@ -103,9 +103,9 @@ func TestHandlerOfEachType(t *testing.T) {
 		}
 		// What is said in a member's name must not count before the member has
 		// said that the connection is its own. Of its requests, Attest changes
-		// nothing, Announce, Replicas and Change wait for that by themselves, and Forward
+		// nothing, Announce, Replicas, Change and Step wait for that by themselves, and Forward
 		// is refused until then.
-		if s == wire.SenderMember && h.request != nil && i != wire.TypeAttest && i != wire.TypeAnnounce && i != wire.TypeForward && i != wire.TypeReplicas && i != wire.TypeChange {
+		if s == wire.SenderMember && h.request != nil && i != wire.TypeAttest && i != wire.TypeAnnounce && i != wire.TypeForward && i != wire.TypeReplicas && i != wire.TypeChange && i != wire.TypeStep {
 			t.Errorf("%s is answered before it is known whose word it is", i)
 		}
 	}
