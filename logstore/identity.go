@@ -315,7 +315,7 @@ func (id *Identity) set(key, value string) (err error) {
 		id.Node = raft.NodeID(n)
 	case "life":
 		var l Link
-		_, err = fmt.Sscanf(value, "%d %x %d", &l.Number, &l.Mark, &l.Last)
+		l, err = parseLink(value)
 		switch {
 		case err != nil:
 		case l.Mark == 0:
@@ -377,6 +377,21 @@ func (id *Identity) set(key, value string) (err error) {
 		return errors.New("no such field")
 	}
 	return err
+}
+
+// parseLink reads a life: there are many in a file, and each start reads all.
+func parseLink(value string) (l Link, err error) {
+	number, rest, _ := strings.Cut(value, " ")
+	mark, last, _ := strings.Cut(rest, " ")
+	if l.Number, err = strconv.ParseUint(number, 10, 64); err != nil {
+		return l, err
+	}
+	if l.Mark, err = strconv.ParseUint(mark, 16, 64); err != nil {
+		return l, err
+	}
+	batch, err := strconv.ParseUint(last, 10, 64)
+	l.Last = Batch(batch)
+	return l, err
 }
 
 func parseWitness(value string) (w Witness, err error) {
