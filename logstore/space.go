@@ -296,9 +296,6 @@ func (s *Store) needs(ws []Write) (need, largest int64) {
 // anything.
 func (m *room) admit(need, largest int64) error {
 	for !m.fits(need, largest) {
-		if m.lack && len(m.free) == 0 {
-			return fmt.Errorf("%d bytes for the log: %w", need, ErrFull)
-		}
 		const frame = 2*segmentHeader + sectorSize
 		size, whole := int64(0), roundUp(frame+need, pageSize)
 		switch room := m.nextSize() - frame; {
@@ -308,6 +305,10 @@ func (m *room) admit(need, largest int64) error {
 			// A young log's segments are small. If a batch does not fit into one
 			// of them, more of that size do not help.
 			size = min(whole, m.size)
+		}
+		// A segment that is free is of no use to an entry that needs a larger one.
+		if m.lack && (len(m.free) == 0 || size > m.size) {
+			return fmt.Errorf("%d bytes for the log: %w", need, ErrFull)
 		}
 		if err := m.prepareAll(size); err != nil {
 			return err

@@ -163,6 +163,27 @@ func (f *filler) waits(err error) {
 	}
 }
 
+// A full disk refuses an entry that is larger than the segments that are free. One would
+// doubt it: they are room, and are of no use to it.
+func TestFreeSegmentsTooSmallOnFullDisk(t *testing.T) {
+	disk := vfs.NewMem()
+	f := newFiller(t, mustOpen(t, disk, Options{}))
+	f.until(3000, "it has written several segments", func(Space) bool { return f.last > 10*SegmentBytesMin/3000 })
+	f.base = f.last - 1 // which is committed
+	must(t, f.s.Compact(f.id, Base{ID: raft.LogID{Term: 1, Index: f.base}, Membership: voters(f.id.ID)}))
+	for range 100 {
+		must(t, f.s.Idle())
+	}
+	disk.Limit(disk.Used())
+	f.s.room.lack = true // as a look for room found
+	if len(f.s.room.free) == 0 {
+		t.Fatal("no segment is free")
+	}
+	f.waits(f.add(2 * SegmentBytesMin))
+	must(t, f.add(3000))
+	f.check()
+}
+
 // A batch for which a full disk has no place is refused whole, and has one when
 // there is room, however it is cut into entries. One would doubt it: room is looked
 // for by the usual size of a batch, and a record of many small entries has to
