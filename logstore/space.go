@@ -305,6 +305,10 @@ func (m *room) admit(need, largest int64) error {
 			// A young log's segments are small. If a batch does not fit into one
 			// of them, more of that size do not help.
 			size = min(whole, m.size)
+		case room < need && room-m.batchMax(largest) < room/2 && !m.lack:
+			// Of each segment more than half may be left, so many would be made. On a
+			// full disk those that are free have to do.
+			size = whole
 		}
 		// A segment that is free is of no use to an entry that needs a larger one.
 		if m.lack && (len(m.free) == 0 || size > m.size) {

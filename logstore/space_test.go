@@ -163,6 +163,21 @@ func (f *filler) waits(err error) {
 	}
 }
 
+// A batch whose largest entry nearly fills a segment has room made for it once. One would
+// doubt it: in the worst case hardly anything of each segment counts.
+func TestFewSegmentsForLargeEntries(t *testing.T) {
+	f := newFiller(t, mustOpen(t, vfs.NewMem(), Options{}))
+	f.until(3000, "its segments are not small any more", func(Space) bool { return f.last > 4*SegmentBytesMin/3000 })
+	for left := 1024; left < SegmentBytesMin/2; left += 128 {
+		before := f.s.Stats().Filled
+		must(t, f.addAll(3, SegmentBytesMin-left))
+		if n := f.s.Stats().Filled - before; n > 8 {
+			t.Errorf("three entries of %d bytes: %d segments are made", SegmentBytesMin-left, n)
+		}
+	}
+	f.check()
+}
+
 // A full disk refuses an entry that is larger than the segments that are free. One would
 // doubt it: they are room, and are of no use to it.
 func TestFreeSegmentsTooSmallOnFullDisk(t *testing.T) {
