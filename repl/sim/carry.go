@@ -110,6 +110,9 @@ func (k *carries) carry(a *mover.CarryAction) {
 	case mover.CarryCopy:
 		n.soon(n.c.chance.skewed(10*time.Microsecond, 20*time.Millisecond), func() { k.copy(a) })
 	case mover.CarryStep:
+		if a.Group != 0 {
+			n.c.shuffle.sealing(a.Command)
+		}
 		q := wire.Step{Group: a.Group, Incarnation: a.Incarnation, Command: a.Command}
 		k.ask(a.Group, wire.TypeStep, q.Append(nil), func(t wire.Type, body []byte) {
 			if a.Group == 0 && t != wire.TypeError { // what it came to is in the table

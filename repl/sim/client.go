@@ -162,27 +162,33 @@ func (cl *simClient) beginOne() {
 		o.beginMore(c, &q)
 		o.body = q.Append(nil)
 	} else {
-		o.call.Write = true
-		o.command = shardmap.Command{Kind: shardmap.CommandSet, Session: cl.session, Sequence: cl.next, Slot: slot}
-		cl.next++
-		o.command.Floor = cl.floor(o.command.Sequence)
-		value := make([]byte, 8, 8+c.valueSize())
-		binary.LittleEndian.PutUint64(value, o.number)
-		o.command.Items = [][]byte{o.key, value[:cap(value)]}
-		switch c.chance.below(8) {
-		case 0:
-			o.command.Kind, o.command.Items = shardmap.CommandDel, o.command.Items[:1]
-		case 1:
-			o.command.Condition = shardmap.ConditionAbsent
-		case 2, 3:
-			o.command.Condition, o.command.Version = shardmap.ConditionVersion, max(1, c.lives.of(slot).now(o.key).version)
-		}
-		if o.command.Kind == shardmap.CommandSet && c.chance.below(checkEvery) == 0 {
-			o.command.Kind, o.command.Items = shardmap.CommandCheck, o.command.Items[:1]
-		}
-		o.body = wire.AppendWrite(nil, &o.command)
+		o.beginWrite(c)
 	}
 	cl.submit(o)
+}
+
+// beginWrite makes o a write to its key.
+func (o *op) beginWrite(c *cluster) {
+	cl := o.client
+	o.call.Write = true
+	o.command = shardmap.Command{Kind: shardmap.CommandSet, Session: cl.session, Sequence: cl.next, Slot: o.call.Slot}
+	cl.next++
+	o.command.Floor = cl.floor(o.command.Sequence)
+	value := make([]byte, 8, 8+c.valueSize())
+	binary.LittleEndian.PutUint64(value, o.number)
+	o.command.Items = [][]byte{o.key, value[:cap(value)]}
+	switch c.chance.below(8) {
+	case 0:
+		o.command.Kind, o.command.Items = shardmap.CommandDel, o.command.Items[:1]
+	case 1:
+		o.command.Condition = shardmap.ConditionAbsent
+	case 2, 3:
+		o.command.Condition, o.command.Version = shardmap.ConditionVersion, max(1, c.lives.of(o.call.Slot).now(o.key).version)
+	}
+	if o.command.Kind == shardmap.CommandSet && c.chance.below(checkEvery) == 0 {
+		o.command.Kind, o.command.Items = shardmap.CommandCheck, o.command.Items[:1]
+	}
+	o.body = wire.AppendWrite(nil, &o.command)
 }
 
 // submit hands an operation to the core.

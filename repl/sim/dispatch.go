@@ -68,6 +68,8 @@ func (c *cluster) happen(e *event) bool {
 		e.op.expire(e.number)
 	case evBegin:
 		e.client.begin()
+	case evRush:
+		e.client.rush(shardmap.Slot(e.number))
 	case evListing:
 		e.listing.resume()
 		e.client.settle()

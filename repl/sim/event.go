@@ -47,12 +47,13 @@ const (
 	evMove                          // node, life, number: its mover acts
 	evCarry                         // node, life, number: its carrier acts
 	evCall                          // call
+	evRush                          // client, number: it writes to the slot of that number
 )
 
 var eventNames = [...]string{evMessage: "message", evBeat: "beat", evSynced: "synced", evIdle: "idle", evTick: "tick",
 	evResume: "resume", evStart: "start", evAnnounce: "announce", evRequest: "request", evAnswer: "answer", evDialled: "dialled",
 	evReset: "reset", evListen: "listen", evTable: "table", evWake: "wake", evDeadline: "deadline", evBegin: "begin", evListing: "listing",
-	evFault: "fault", evHeal: "heal", evFlap: "flap", evCrash: "crash", evFrame: "frame", evTask: "task", evStream: "stream", evScrub: "scrub", evRoom: "room", evLook: "look", evDial: "dial", evPeer: "peer", evStop: "stop", evMember: "member", evAsk: "ask", evMove: "move", evCarry: "carry", evCall: "call"}
+	evFault: "fault", evHeal: "heal", evFlap: "flap", evCrash: "crash", evFrame: "frame", evTask: "task", evStream: "stream", evScrub: "scrub", evRoom: "room", evLook: "look", evDial: "dial", evPeer: "peer", evStop: "stop", evMember: "member", evAsk: "ask", evMove: "move", evCarry: "carry", evCall: "call", evRush: "rush"}
 
 // event is one thing that is due. Events are used again, so a handler keeps nothing of one
 // except what it copies.

@@ -75,7 +75,7 @@ func (x *slotLives) owner(s shardmap.Slot) raft.GroupID {
 }
 
 func (x *slotLives) ownerOfTag(tag string) raft.GroupID {
-	return x.owner(shardmap.SlotOf([]byte("{" + tag + "}")))
+	return x.owner(tagSlot(tag))
 }
 
 // founder returns the group that a slot begins in: how the founding spreads slots

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -55,12 +56,20 @@ func (h *history) begin() uint64 {
 }
 
 // key draws the key of an operation.
-func (h *history) key(c *cluster) []byte {
+func (h *history) key(c *cluster) []byte { return h.use(c, c.chance.below(len(c.tags)*keysPerTag)) }
+
+// keyIn draws the key of an operation in a slot that has keys.
+func (h *history) keyIn(c *cluster, s shardmap.Slot) []byte {
+	tag := slices.IndexFunc(c.tags, func(tag string) bool { return tagSlot(tag) == s })
+	return h.use(c, tag*keysPerTag+c.chance.below(keysPerTag))
+}
+
+// use returns the key that has the i-th name now, for one more operation.
+func (h *history) use(c *cluster, i int) []byte {
 	if h.names == nil {
 		h.names = make([]keyName, len(c.tags)*keysPerTag)
 		h.of = map[string][]porcupine.Operation{}
 	}
-	i := c.chance.below(len(h.names))
 	k := &h.names[i]
 	if k.key == nil || k.used >= keyOpsMax {
 		k.used = 0
@@ -197,7 +206,7 @@ func (c *cluster) drawTags() {
 	c.lives = slotLives{founding: c.options.Groups, all: map[shardmap.Slot]*slotLife{}}
 	for i := 0; len(c.tags) < tagsPerGroup*c.options.Groups; i++ {
 		tag := fmt.Sprintf("t%d", i)
-		slot := shardmap.SlotOf([]byte("{" + tag + "}"))
+		slot := tagSlot(tag)
 		g := c.lives.founder(slot)
 		if len(c.slots[g]) < tagsPerGroup {
 			c.slots[g], c.lives.slots = append(c.slots[g], slot), append(c.lives.slots, slot)

@@ -43,7 +43,7 @@ func (e *event) ofClient() *simClient {
 	switch e.kind {
 	case evAnswer, evDialled, evReset, evListen:
 		return e.conn.client
-	case evTable, evWake, evBegin, evListing:
+	case evTable, evWake, evBegin, evRush, evListing:
 		return e.client
 	case evDeadline:
 		return e.op.client

@@ -42,6 +42,8 @@ type shuffle struct {
 	last   []shardmap.SlotTarget    // of the last order that moved slots
 	table  *shardmap.Table          // the newest; nil before the founding
 	moves  map[moveID]shardmap.Move // that are not closed, by the newest table
+
+	command shardmap.Command // read last; see sealing
 }
 
 // moveID names a move.
