@@ -1,16 +1,12 @@
 package repl
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 
 	"muster/logstore"
 	"muster/raft"
 )
-
-// loadBuffer is how much of a snapshot is read at once, in bytes.
-const loadBuffer = 256 << 10
 
 // restoreGroup makes the group of a replica that the store holds. Its state is
 // that of the newest usable snapshot, to which it applies the entries up to
@@ -122,7 +118,7 @@ func loadSnapshot(store *logstore.Store, s logstore.Snapshot, m StateMachine) er
 		return fmt.Errorf("open %s: %w", s.File, err)
 	}
 	defer file.Close()
-	if err := m.Restore(bufio.NewReaderSize(file, loadBuffer), s.Base.ID, s.Base.Time); err != nil {
+	if err := m.Restore(file, s.Base.ID, s.Base.Time); err != nil {
 		return fmt.Errorf("take the state of %s: %w", s.File, err)
 	}
 	return nil

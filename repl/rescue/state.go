@@ -1,7 +1,6 @@
 package rescue
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,12 +12,8 @@ import (
 	"muster/shardmap"
 )
 
-const (
-	// loadBuffer is how much of a snapshot is read at once, in bytes.
-	loadBuffer = 256 << 10
-	// replayBytesMax is how much of the log is read at once, in bytes.
-	replayBytesMax = 4 << 20
-)
+// replayBytesMax is how much of the log is read at once, in bytes.
+const replayBytesMax = 4 << 20
 
 // state is what all entries of a replica's log make, whether or not the replica knows
 // that they are committed.
@@ -125,7 +120,7 @@ func (st *state) restore(s *logstore.Store, sn logstore.Snapshot) error {
 		return fmt.Errorf("open %s: %w", sn.File, err)
 	}
 	defer file.Close()
-	if err := st.machine.Restore(bufio.NewReaderSize(file, loadBuffer), sn.Base.ID, sn.Base.Time); err != nil {
+	if err := st.machine.Restore(file, sn.Base.ID, sn.Base.Time); err != nil {
 		return fmt.Errorf("take the state of %s: %w", sn.File, err)
 	}
 	return nil
