@@ -19,6 +19,10 @@ const (
 	// moveDeadline is how long a command of the mover may wait for its place in the log,
 	// as in node/mover.go.
 	moveDeadline = 3 * time.Second
+	// moverStrikeEvery is how many actions of a mover there are for each behind which its
+	// process dies, and moverStrikeSlots the same of runs in which slots move: there movers
+	// do many times as much, and would spend the run on starting.
+	moverStrikeEvery, moverStrikeSlots = 24, 120
 )
 
 // moves drives the mover of a process, as node/mover.go does: its core is the real one.
@@ -97,7 +101,11 @@ func (m *moves) turn() {
 
 // strikesMover reports whether the process that moves replicas dies now.
 func (x *chaos) strikesMover(n *node) bool {
-	return !x.stopped && x.c.chance.below(24) == 0 && x.c.majorities(func(o *node) bool { return o != n && o.up && !o.paused && !o.dead && !o.halted })
+	every := moverStrikeEvery
+	if x.c.shuffle.active {
+		every = moverStrikeSlots
+	}
+	return !x.stopped && x.c.chance.below(every) == 0 && x.c.majorities(func(o *node) bool { return o != n && o.up && !o.paused && !o.dead && !o.halted })
 }
 
 // carry carries out one action.
