@@ -249,6 +249,12 @@ func ChangeIdentity(s *Store, change func(*Identity)) (Identity, error) {
 	if next.Doubt != h.id.Doubt {
 		next.Missed = nil // another doubt is not lifted by the witness
 	}
+	if next.Doubt.None() && !h.id.Doubt.None() && h.present.Mark != 0 {
+		// The witness that is there is this life's from now on. A full disk may have kept
+		// the start from making one, and the one that the doubt missed is still noted: the
+		// next start would doubt again.
+		next.Witness, next.NextWitness = h.present, Witness{}
+	}
 	err = h.write(next)
 	return h.id, err
 }

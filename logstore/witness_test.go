@@ -2,6 +2,7 @@ package logstore
 
 import (
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -310,4 +311,46 @@ func TestOlderLifeOnRealDisk(t *testing.T) {
 func raftBase(n *lifeNode) raft.LogID {
 	base, _, _, _ := n.store.Bounds(one)
 	return base
+}
+
+// A doubt that its owner has lifted does not come back with the next start, if a full disk
+// kept the life from making a witness of its own: that of the copy is the node's by then.
+func TestLiftedDoubtStaysLiftedOnAFullDisk(t *testing.T) {
+	n := newLifeNode(t).start()
+	n.write(one, 50)
+	n.kill()
+	b := n.disk.Bytes("d/witness")
+	must(t, n.disk.Remove("d/witness"))
+	f, err := n.disk.Create("d/witness")
+	must(t, err)
+	_, err = f.WriteAt(b, 0)
+	must(t, err)
+	must(t, f.Sync())
+	must(t, f.Close())
+	must(t, n.disk.SyncDir("d"))
+	id, _, err := ReadIdentity(n.disk, "d")
+	must(t, err)
+	n.mark++
+	n.store = mustOpen(t, noWitness{n.disk}, Options{Chance: n.mark})
+	n.id, err = BeginLife(n.store, id, 0, n.mark)
+	must(t, err)
+	n.doubts("is a copy")
+	if _, err := ChangeIdentity(n.store, func(id *Identity) { id.Doubt = Doubt{} }); err != nil {
+		t.Fatal(err)
+	}
+	n.kill()
+	n.start()
+	n.doubts("")
+	must(t, n.store.Close())
+}
+
+// noWitness is a disk that has room for everything but a witness.
+type noWitness struct{ vfs.FS }
+
+// Create implements [vfs.FS].
+func (d noWitness) Create(name string) (vfs.File, error) {
+	if path.Base(name) == witnessTemp {
+		return nil, ErrFull
+	}
+	return d.FS.Create(name)
 }
