@@ -140,9 +140,11 @@ func (w *writer) noRoom(err error) {
 func (w *writer) failed(op string, err error) {
 	again := w.n.store.Append(nil)
 	switch {
-	case w.n.files.failing.fault == WriteShort && w.n.files.fullUntil > 0 && (again == nil || errors.Is(again, logstore.ErrFull) && !errors.Is(again, logstore.ErrStopped)):
+	case w.n.files.failing.fault == WriteShort && w.n.files.fullUntil > 0 &&
+		(again == nil || errors.Is(again, logstore.ErrFull) && !errors.Is(again, logstore.ErrStopped) || err == nil && w.n.leave.closing):
 		// The short write was one for which there was no room anyway, which is no
-		// failure; nor is it one if there is no room for what the log had put off.
+		// failure; nor is it one if there is no room for what the log had put off, or
+		// if the log has closed since as it was told to.
 	case err == nil:
 		w.n.c.fail("I15: n%d goes on after the disk refused %q", w.n.index, op)
 	case !errors.Is(again, logstore.ErrStopped):
