@@ -152,6 +152,9 @@ func BeginLife(s *Store, id Identity, atLeast, mark uint64) (Identity, error) {
 // beginLife is called with home.mu held.
 func (s *Store) beginLife(id Identity, atLeast, mark uint64) (Identity, error) {
 	h := &s.home
+	if err := h.forgetDropped(&id); err != nil {
+		return id, s.stop(err)
+	}
 	if err := s.settleRecovery(); err != nil {
 		return id, s.stop(err)
 	}
@@ -181,6 +184,31 @@ func (s *Store) beginLife(id Identity, atLeast, mark uint64) (Identity, error) {
 	}
 	err := h.turn(next)
 	return h.id, err
+}
+
+// forgetDropped takes out of the identity a prepared segment that is not there any more:
+// recovery drops one that was never used and can't be read. Its number is given again, and
+// the file that gets it must not be taken for one that was put back, not even if this start
+// fails before the identity knows the new one.
+func (h *home) forgetDropped(id *Identity) error {
+	n := len(h.index.segments)
+	if n == 0 {
+		return nil
+	}
+	last, kept := h.index.segments[n-1].number, []SegmentFile(nil)
+	for i, f := range id.Segments {
+		if i == 0 || f.Number <= last { // the first was in use
+			kept = append(kept, f)
+		}
+	}
+	if len(kept) == len(id.Segments) {
+		return nil
+	}
+	id.Segments = kept
+	if err := h.write(*id); !errors.Is(err, ErrFull) {
+		return err
+	}
+	return nil
 }
 
 // settleRecovery writes what recovery has found out and no batch says yet: the log
