@@ -219,6 +219,14 @@ func deferredForgotten(t *testing.T) (wrong string) {
 	return ""
 }
 
+// A command that waits where the lead is lost is answered: it was not applied, and its
+// client would wait for nothing.
+func TestDeferredWhereTheLeadIsLost(t *testing.T) {
+	if wrong := deferredForgotten(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
 // A replica that does not lead keeps what it may answer by itself when its gate closes,
 // and goes on with it by its own log.
 func TestDeferredByAFollower(t *testing.T) {

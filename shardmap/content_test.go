@@ -13,8 +13,7 @@ import (
 
 // contentExample is what docs/storage.md shows of the content of a piece.
 func contentExample() []byte {
-	var s store
-	s = newStore(KindKey)
+	s := newStore(KindKey)
 	s.put([]byte("{a}1"), []byte("hello"), hashKey([]byte("{a}1")), 2)
 	c := s.seek(nil)
 	b := appendRecordItem(nil, c.record())
