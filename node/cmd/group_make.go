@@ -130,15 +130,11 @@ func groupRemove(con *console, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := con.orderly(c)
+	s, t, err := con.orderlyTable(c)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	t, err := s.table(c.Context)
-	if err != nil {
-		return err
-	}
 	command, err := shardmap.AppendGroupRemove(nil, &shardmap.GroupRemove{Group: id})
 	if err != nil {
 		return err

@@ -35,15 +35,11 @@ func groupOrder(kind shardmap.JobKind) func(*console, *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		s, err := con.orderly(c)
+		s, t, err := con.orderlyTable(c)
 		if err != nil {
 			return err
 		}
 		defer s.close()
-		t, err := s.table(c.Context)
-		if err != nil {
-			return err
-		}
 		n, err := memberNamed(t, c.Args().Get(1))
 		if err != nil {
 			return err

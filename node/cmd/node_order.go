@@ -117,15 +117,11 @@ func nodeJobs(con *console, c *cli.Context, most int, j shardmap.NewJob) error {
 	if err := wantArgs(c, 1, most); err != nil {
 		return err
 	}
-	s, err := con.orderly(c)
+	s, t, err := con.orderlyTable(c)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	t, err := s.table(c.Context)
-	if err != nil {
-		return err
-	}
 	nodes, err := membersNamed(t, c.Args().Slice())
 	if err != nil {
 		return err

@@ -280,6 +280,21 @@ func (con *console) orderly(c *cli.Context) (*orderly, error) {
 	return &orderly{errand: s, agreed: consentOf(c), wait: !c.Bool("no-wait")}, nil
 }
 
+// orderlyTable is orderly for an order that is made of what the table says. The caller
+// closes what it returns, unless there is an error.
+func (con *console) orderlyTable(c *cli.Context) (*orderly, *shardmap.Table, error) {
+	s, err := con.orderly(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := s.table(c.Context)
+	if err != nil {
+		s.close()
+		return nil, nil, err
+	}
+	return s, t, nil
+}
+
 // all carries orders out, one after the other: the plan of each is made when what the one
 // before wanted is done, or at least begun. It returns how many were.
 func (s *orderly) all(ctx context.Context, orders []order) (done int, err error) {

@@ -49,15 +49,11 @@ func slotOrder(kind shardmap.JobKind) func(*console, *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		s, err := con.orderly(c)
+		s, t, err := con.orderlyTable(c)
 		if err != nil {
 			return err
 		}
 		defer s.close()
-		t, err := s.table(c.Context)
-		if err != nil {
-			return err
-		}
 		o, err := slotsTo(c.Command.Name, kind, t, []shardmap.SlotTarget{{SlotRange: slots, To: group}})
 		if err != nil {
 			return err
