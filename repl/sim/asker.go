@@ -145,3 +145,43 @@ func (k *conn) Ask(r repl.Read, within time.Duration) *wire.Error {
 
 // Table implements [machine.Asker].
 func (k *conn) Table() *shardmap.Table { return k.node.known.show() }
+
+// peerEnd is a node's end of a connection on which another node asks it something.
+type peerEnd struct {
+	acceptor
+	say func(r repl.Reply, t wire.Type, body []byte) // brings an answer to the other node; it keeps nothing of body
+}
+
+// Answer implements [repl.Replier].
+func (p *peerEnd) Answer(r repl.Reply, t wire.Type, body []byte) bool {
+	p.say(r, t, body)
+	return false
+}
+
+// Flush implements [repl.Replier].
+func (p *peerEnd) Flush() {}
+
+// AnswerWith implements [machine.Asker].
+func (p *peerEnd) AnswerWith(r repl.Reply, t wire.Type, m machine.Maker) (first, made bool) {
+	b, made := m.Make(nil)
+	if made {
+		p.Answer(r, t, b)
+	}
+	return false, made
+}
+
+// AnswerFrame implements [machine.Asker].
+func (p *peerEnd) AnswerFrame(r repl.Reply, t wire.Type, frame []byte) bool {
+	return p.Answer(r, t, frame[wire.HeaderSize:])
+}
+
+// Spare implements [machine.Asker]. No node asks another for a stream.
+func (p *peerEnd) Spare(int) bool { return true }
+
+// Ask implements [machine.Asker].
+func (p *peerEnd) Ask(repl.Read, time.Duration) *wire.Error {
+	return wire.Unavailable("stream", "no node asks another for one")
+}
+
+// Table implements [machine.Asker].
+func (p *peerEnd) Table() *shardmap.Table { return p.node.known.show() }

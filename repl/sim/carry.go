@@ -243,8 +243,9 @@ func (k *carries) ask(g raft.GroupID, t wire.Type, body []byte, got func(wire.Ty
 				return
 			}
 			o.soon(0, func() {
-				end := &stepEnd{acceptor: acceptor{node: o}}
-				end.got = func(t wire.Type, body []byte) {
+				end := &stepEnd{peerEnd: peerEnd{acceptor: acceptor{node: o}}}
+				end.say = func(_ repl.Reply, t wire.Type, body []byte) {
+					body = slices.Clone(body)
 					if lost || o != n && !o.where.reaches(n.index) {
 						return
 					}
@@ -278,9 +279,8 @@ func (n *node) inLife(life uint32, d time.Duration, f func()) {
 
 // stepEnd is a node's end of a connection on which a carrier's frame has come.
 type stepEnd struct {
-	acceptor
+	peerEnd
 	requests machine.Requests
-	got      func(t wire.Type, body []byte)
 }
 
 // take takes the frame.
@@ -304,37 +304,3 @@ func (e *stepEnd) take(t wire.Type, body []byte) {
 	n.handOn(&e.requests)
 	n.turn()
 }
-
-// Answer implements [repl.Replier].
-func (e *stepEnd) Answer(_ repl.Reply, t wire.Type, body []byte) bool {
-	e.got(t, slices.Clone(body))
-	return false
-}
-
-// Flush implements [repl.Replier].
-func (e *stepEnd) Flush() {}
-
-// AnswerWith implements [machine.Asker].
-func (e *stepEnd) AnswerWith(r repl.Reply, t wire.Type, m machine.Maker) (first, made bool) {
-	b, made := m.Make(nil)
-	if made {
-		e.Answer(r, t, b)
-	}
-	return false, made
-}
-
-// AnswerFrame implements [machine.Asker].
-func (e *stepEnd) AnswerFrame(r repl.Reply, t wire.Type, frame []byte) bool {
-	return e.Answer(r, t, frame[wire.HeaderSize:])
-}
-
-// Spare implements [machine.Asker]. No stream is asked for.
-func (e *stepEnd) Spare(int) bool { return true }
-
-// Ask implements [machine.Asker].
-func (e *stepEnd) Ask(repl.Read, time.Duration) *wire.Error {
-	return wire.Unavailable("stream", "no carrier asks for a stream")
-}
-
-// Table implements [machine.Asker].
-func (e *stepEnd) Table() *shardmap.Table { return e.node.known.show() }

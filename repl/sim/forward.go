@@ -8,7 +8,6 @@ import (
 	"muster/repl"
 	"muster/repl/machine"
 	"muster/repl/wire"
-	"muster/shardmap"
 )
 
 // Some clients reach only one node, which passes their requests on. Half of them know
@@ -41,7 +40,7 @@ func (p *post) SendForward(to raft.NodeID, number uint64, within time.Duration, 
 
 // passer is a node's end of the connection on which another node passes requests on.
 type passer struct {
-	acceptor
+	peerEnd
 	from     *node
 	life     uint32 // of the process that passes on
 	requests machine.Requests
@@ -54,7 +53,8 @@ func (p *post) passerOf(from *node, life uint32) *passer {
 			return k
 		}
 	}
-	k := &passer{acceptor: acceptor{node: p.n}, from: from, life: life}
+	k := &passer{peerEnd: peerEnd{acceptor: acceptor{node: p.n}}, from: from, life: life}
+	k.say = k.send
 	k.requests.Routes = p.n.known.routes
 	k.requests.Init(k, machine.RequestLimits{Wait: requestWait, Inline: inlineMax, Page: wire.ListBytesMax})
 	if len(p.passers) >= passersMax {
@@ -104,46 +104,17 @@ func (p *post) forwardsLost(to *node) {
 	p.n.host.Forwards.Lost(to.id, math.MaxUint64, math.MaxUint64)
 }
 
-// Answer implements [repl.Replier].
-func (k *passer) Answer(r repl.Reply, t wire.Type, body []byte) bool {
+// send sends an answer to the process that passed the request on.
+func (k *passer) send(r repl.Reply, t wire.Type, body []byte) {
 	if !k.node.up || k.from.life != k.life {
-		return false
+		return
 	}
 	e := k.node.c.queue.get(evFrame)
 	e.wtype, e.number = t, r.Request
 	e.body = append(e.body[:0], body...)
 	e.life = k.life
 	k.node.c.net.send(k.node, k.from.id, e)
-	return false
 }
-
-// Flush implements [repl.Replier].
-func (k *passer) Flush() {}
-
-// AnswerWith implements [machine.Asker].
-func (k *passer) AnswerWith(r repl.Reply, t wire.Type, m machine.Maker) (first, made bool) {
-	b, made := m.Make(nil)
-	if made {
-		k.Answer(r, t, b)
-	}
-	return false, made
-}
-
-// AnswerFrame implements [machine.Asker].
-func (k *passer) AnswerFrame(r repl.Reply, t wire.Type, frame []byte) bool {
-	return k.Answer(r, t, frame[wire.HeaderSize:])
-}
-
-// Spare implements [machine.Asker]. No stream is passed on.
-func (k *passer) Spare(int) bool { return true }
-
-// Ask implements [machine.Asker].
-func (k *passer) Ask(repl.Read, time.Duration) *wire.Error {
-	return wire.Unavailable("stream", "no stream is passed on")
-}
-
-// Table implements [machine.Asker].
-func (k *passer) Table() *shardmap.Table { return k.node.known.show() }
 
 // confinedTo reports whether a client may reach a node. Some clients reach only one; once
 // the disk of that one is damaged for good, they get another.
