@@ -1,6 +1,7 @@
 package logstore
 
 import (
+	"errors"
 	"os"
 	"path"
 	"path/filepath"
@@ -353,4 +354,52 @@ func (d noWitness) Create(name string) (vfs.File, error) {
 		return nil, ErrFull
 	}
 	return d.FS.Create(name)
+}
+
+// A prepared segment that recovery has dropped is noted no more, even if the start fails
+// right after: its number is given to a new file, which is not one that was put back.
+func TestDroppedSegmentIsNotedNoMore(t *testing.T) {
+	n := newLifeNode(t).start()
+	n.write(one, 50)
+	if id, _ := IdentityOf(n.store); len(id.Segments) < 2 {
+		t.Fatalf("the identity notes %v, want a prepared segment, too", id.Segments)
+	}
+	n.kill()
+	const prepared = "d/log/0000000000000002.log"
+	b := n.disk.Bytes(prepared)
+	must(t, n.disk.Remove(prepared))
+
+	failing := &noSyncDir{FS: n.disk}
+	id, _, err := ReadIdentity(n.disk, "d")
+	must(t, err)
+	s := mustOpen(t, failing, Options{Chance: 9})
+	failing.on = true // so the start fails; what it has written by then stays
+	if _, err := BeginLife(s, id, 0, 9); err == nil {
+		t.Fatal("a life began on a disk that syncs no directory")
+	}
+	n.kill()
+	f, err := n.disk.Create(prepared)
+	must(t, err)
+	_, err = f.WriteAt(b, 0)
+	must(t, err)
+	must(t, f.Sync())
+	must(t, f.Close())
+	must(t, n.disk.SyncDir("d/log"))
+	n.start()
+	n.doubts("")
+	must(t, n.store.Close())
+}
+
+// noSyncDir is a disk that refuses, once on, to sync the data directory.
+type noSyncDir struct {
+	vfs.FS
+	on bool
+}
+
+// SyncDir implements [vfs.FS].
+func (d *noSyncDir) SyncDir(dir string) error {
+	if d.on && dir == "d" {
+		return errors.New("input/output error")
+	}
+	return d.FS.SyncDir(dir)
 }
