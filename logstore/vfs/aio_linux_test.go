@@ -168,6 +168,7 @@ func TestAsyncStuck(t *testing.T) {
 	defer r.Close()
 	defer w.Close()
 	a.block.opcode, a.block.file, a.block.buf, a.block.length, a.block.offset = pollOf, uint32(r.Fd()), readable, 0, 0
+	a.quick = false
 	defer func() { a.block.opcode = aioWrite }()
 	type end struct {
 		n     int
@@ -176,7 +177,7 @@ func TestAsyncStuck(t *testing.T) {
 	}
 	ended := make(chan end, 1)
 	go func() {
-		n, begun, err := a.run()
+		n, begun, err := a.once()
 		ended <- end{n, begun, err}
 	}()
 	p := fromPage(SectorSize)
@@ -305,6 +306,39 @@ func TestAsyncErrors(t *testing.T) {
 		if again, never := notOfDisk(c.err, c.begun); again != c.again || never != c.never {
 			t.Errorf("%v, begun %v: again %v, never %v; want %v, %v", c.err, c.begun, again, never, c.again, c.never)
 		}
+	}
+}
+
+// A write that would have to wait for room in the file is begun once more, so that it may.
+func TestAsyncWaits(t *testing.T) {
+	const hole = pageBytes
+	f := asyncFile(t, hole)
+	if err := f.Truncate(2 * hole); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	a := aios.take()
+	defer aios.put(a)
+	p := fromPage(hole)
+	if err := f.WriteSync(p, 0); err != nil { // nothing of the file is in the system's memory now
+		t.Fatal(err)
+	}
+	copy(p, "kept")
+	for off, waits := range map[int64]bool{0: false, hole: true} {
+		if n, begun, err := a.write(f.fd, p, off); n != len(p) || !begun || err != nil {
+			t.Fatalf("at %d: got %d, %v, %v", off, n, begun, err)
+		}
+		if a.quick == waits {
+			t.Errorf("at %d: it may wait: %v", off, !a.quick)
+		}
+	}
+	if got, err := os.ReadFile(f.Name()); err != nil || !bytes.Equal(got, append(bytes.Clone(p), p...)) {
+		t.Errorf("the file is not what was written (%v)", err)
+	}
+	if aioWaits.Load() {
+		t.Error("the system is taken for one that always waits")
 	}
 }
 
