@@ -3,6 +3,7 @@ package logstore
 import (
 	"fmt"
 	"math"
+	"sync/atomic"
 
 	"muster/logstore/vfs"
 )
@@ -11,8 +12,9 @@ import (
 // Append.
 type gauge struct {
 	disk vfs.FS
-	dir  string // of the segments
-	free int64  // bytes that were free when it last asked
+	dir  string       // of the segments
+	free int64        // bytes that were free when it last asked
+	owed atomic.Int64 // bytes that the headroom gave up and has not back: set by whom it is lent to as well
 }
 
 // ask asks the file system how much room it has, and returns an error that wraps
@@ -29,3 +31,7 @@ func (g *gauge) ask(bytes int64) error {
 	}
 	return nil
 }
+
+// askForLog asks for room for a segment. What the headroom has given up comes first:
+// without a snapshot the log gets no room either.
+func (g *gauge) askForLog(bytes int64) error { return g.ask(bytes + g.owed.Load()) }

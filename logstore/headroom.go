@@ -24,6 +24,7 @@ type headroom struct {
 
 	mu   sync.Mutex // no other is taken under it
 	size int64      // guarded by mu; of the file, 0 if there is none
+	had  int64      // guarded by mu; what it had when it was given up; 0: it was not
 	lent int        // guarded by mu; how many write in its place
 }
 
@@ -31,23 +32,59 @@ type headroom struct {
 // the headroom, whose bytes nobody reads.
 type allocator interface{ Allocate(size int64) error }
 
-// keep makes the headroom as large as want, or as near to that as there is room. It
-// belongs to the goroutine of Append.
-func (h *headroom) keep(want int64) error {
+// keep makes the headroom as large as want. Where there is no room for that it gets what
+// there is of what it had before it was given up, or of least, and the log gets none before
+// that. It belongs to the goroutine of Append.
+func (h *headroom) keep(want, least int64) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.lent > 0 {
+		return nil
+	}
 	// A headroom that is a little too large is not worth the work.
-	if h.lent > 0 || h.size >= want && h.size <= 2*want+headroomStep {
+	if h.size >= want && h.size <= 2*want+headroomStep {
+		h.owe(want, least)
 		return nil
 	}
 	err := h.resize(want)
-	if errors.Is(err, ErrFull) && h.size < headroomMin {
-		err = h.resize(headroomMin)
+	if errors.Is(err, ErrFull) {
+		h.owe(want, least)
+		part := h.size + min(h.gauge.owed.Load(), h.gauge.free)/headroomStep*headroomStep
+		if part = max(part, headroomMin); part > h.size {
+			err = h.resize(part)
+		}
 	}
 	if err != nil && !errors.Is(err, ErrFull) {
 		return fmt.Errorf("keep headroom: %w", err)
 	}
+	h.owe(want, least)
 	return nil
+}
+
+// owe notes how much is missing of what is not the log's to take.
+func (h *headroom) owe(want, least int64) {
+	if h.size >= min(h.had, want) {
+		h.had = 0 // all of it is back
+	}
+	h.gauge.owed.Store(max(0, h.due(want, least)-h.size))
+}
+
+// due is how much of want comes before the log.
+func (h *headroom) due(want, least int64) int64 { return min(want, max(h.had, least)) }
+
+// keepDue makes the headroom as large as what comes before the log, if it is smaller.
+func (h *headroom) keepDue(want, least int64) error {
+	h.mu.Lock()
+	due := h.due(want, least)
+	enough := h.size >= due
+	if enough && h.lent == 0 {
+		h.owe(due, least)
+	}
+	h.mu.Unlock()
+	if enough {
+		return nil
+	}
+	return h.keep(due, least)
 }
 
 // resize gives the file a size. If there is no room it stays as it was. It is called
@@ -168,7 +205,9 @@ func (h *headroom) lend(lent *bool, do func() error) error {
 			h.mu.Unlock()
 			return cutErr // not ErrFull, after which the log could continue
 		}
+		h.had = max(h.had, h.size)
 		h.size = headroomMin
+		h.gauge.owed.Store(h.had - h.size)
 	}
 	h.mu.Unlock()
 	if !had {

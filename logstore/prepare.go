@@ -41,7 +41,7 @@ func (m *room) prepare(bytes int64) error {
 }
 
 func (m *room) startFilling(size int64) error {
-	if err := m.gauge.ask(size); err != nil {
+	if err := m.gauge.askForLog(size); err != nil {
 		return fmt.Errorf("prepare a segment: %w", err)
 	}
 	file, err := m.disk.Create(path.Join(m.dir, preparedName))

@@ -109,7 +109,7 @@ func (m *room) findReserve() error {
 
 func (m *room) makeLacking() error {
 	if m.index.next() == nil {
-		if m.gauge.ask(m.nextSize()) != nil && len(m.free) == 0 {
+		if m.gauge.askForLog(m.nextSize()) != nil && len(m.free) == 0 {
 			return nil
 		}
 		m.lack = false

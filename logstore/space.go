@@ -45,6 +45,9 @@ const (
 	identityRoom = 8 << 10
 	// reclaimMax bounds the batches by which one MakeRoom frees segments.
 	reclaimMax = 16
+	// snapshotGrows is by what factor a snapshot may be larger than any before it, for the
+	// least headroom.
+	snapshotGrows = 2
 	// headroomStep is in what steps the headroom follows its purpose.
 	headroomStep = 256 << 10
 	// logSinceMin is the least that the log may have grown since the last
@@ -115,6 +118,9 @@ func (s *Store) makeSpace() error {
 	defer s.room.measure()
 	_ = s.gauge.ask(0) // for Space
 	if s.room.lack {
+		if err := s.headroom.keepDue(s.headroomSize()); err != nil {
+			return err
+		}
 		// A full log takes no entries, so there are no batches with which the
 		// records at the tail could move.
 		for before, n := uint64(0), 0; before != s.writer.batch && n < reclaimMax; n++ {
@@ -134,16 +140,18 @@ func (s *Store) makeSpace() error {
 func (s *Store) keepHeadroom() error { return s.headroom.keep(s.headroomSize()) }
 
 // headroomSize is what a snapshot and the identity may need: the size of the largest
-// snapshot, and what the log may have added to it since.
-func (s *Store) headroomSize() int64 {
+// snapshot, and what the log may have added to it since. Least is that of a snapshot which
+// has grown as usual: without one the log gets no room either.
+func (s *Store) headroomSize() (want, least int64) {
 	largest := int64(0)
 	for id := range s.index.replicas {
 		if all := s.Snapshots(id); len(all) > 0 {
 			largest = max(largest, all[len(all)-1].Size)
 		}
 	}
-	want := largest + min(s.index.needed, max(largest, logSinceMin))
-	return headroomMin + roundUp(want, headroomStep)
+	want = largest + min(s.index.needed, max(largest, logSinceMin))
+	least = min(want, snapshotGrows*largest)
+	return headroomMin + roundUp(want, headroomStep), headroomMin + roundUp(least, headroomStep)
 }
 
 // room is what there is to write into: segments that are prepared, files that are
@@ -182,7 +190,7 @@ func (m *room) open() error {
 		return err
 	}
 	if m.index.next() == nil && len(m.free) == 0 && !m.lack {
-		if err := m.lacking(m.gauge.ask(m.nextSize())); err != nil {
+		if err := m.lacking(m.gauge.askForLog(m.nextSize())); err != nil {
 			return err
 		}
 	}
@@ -401,7 +409,7 @@ func (m *room) nextSize() int64 {
 		size = min(2*m.index.active.size, m.size)
 	}
 	if err := m.gauge.ask(0); err == nil {
-		for m.gauge.free < size && size/2 >= min(firstSegmentBytes, m.size) {
+		for m.gauge.free-m.gauge.owed.Load() < size && size/2 >= min(firstSegmentBytes, m.size) {
 			size /= 2
 		}
 	}
