@@ -67,7 +67,7 @@ func (r *replica) stepHeartbeat(m *Message) error {
 			ErrEntriesLost, m.From, m.Commit, r.log.last))
 	}
 	r.commitTo(m.Commit)
-	r.heard.hear(m.Time, r.log.time)
+	r.heard.hear(m.Time, r.term, r.log.time)
 	r.send(m.From, Message{Type: MsgHeartbeatAnswer, Round: m.Round, Reject: r.fenced})
 	return nil
 }

@@ -40,6 +40,9 @@ func New(c Config, r Restored) (*Group, error) {
 		},
 	}}
 	me := &g.replica
+	if len(r.Tail) == 0 {
+		me.log.passed = r.Time
+	}
 	for _, e := range r.Tail {
 		me.log.bytes += len(e.Raw)
 	}

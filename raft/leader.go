@@ -33,7 +33,7 @@ func (r *replica) becomeLeader() {
 	// this log on (figure 2: nextIndex, matchIndex).
 	l.followMembership(r.log.last.Index + 1)
 	first := LogID{Term: r.term, Index: r.log.last.Index + 1}
-	r.append([]Entry{SealedEntry(r.config.Seed, first, r.heard.beginning(r.log.time), EntryNoOp, nil)})
+	r.append([]Entry{SealedEntry(r.config.Seed, first, r.heard.beginning(r.log.last.Term, r.log.time), EntryNoOp, nil)})
 	l.sendDue = true
 }
 

@@ -24,10 +24,13 @@ type log struct {
 	last  LogID
 	time  GroupTime // of the last entry
 
-	tail  []Entry // the entries first to last.Index
-	first uint64
-	bytes int // of tail
-	dead  int // bytes of entries before tail that its array still holds
+	tail []Entry // the entries first to last.Index
+	// passed is the time of the entry before tail, or an earlier one where that is not known:
+	// if a log that was restored has a tail, that of its entries says no less.
+	passed GroupTime
+	first  uint64
+	bytes  int // of tail
+	dead   int // bytes of entries before tail that its array still holds
 
 	commit  uint64
 	durable uint64 // synced, as far as it still stands
@@ -153,6 +156,13 @@ func (l *log) truncate(index uint64) {
 		l.bytes -= len(e.Raw)
 		l.waiting -= len(e.Raw)
 	}
+	// Their time goes with them. A leader that was overtaken while its host did not run, or
+	// that nobody heard, went on to measure; the group did not, as long as it had no leader.
+	// If this replica led next and began there, what waits for a time would end early.
+	l.time = l.passed
+	if keep > 0 {
+		l.time = max(l.time, l.tail[keep-1].Time)
+	}
 	// Readies and messages share the array, so the capacity goes with the length: the
 	// next append must not write where they still read.
 	l.tail = l.tail[:keep:keep]
@@ -214,6 +224,7 @@ func (l *log) trim(known uint64, bytesMax int) {
 	n := 0
 	for l.first <= end && (l.bytes > bytesMax || l.bytes > few && l.first <= known) {
 		size := len(l.tail[n].Raw)
+		l.passed = max(l.passed, l.tail[n].Time)
 		l.bytes -= size
 		l.dead += size
 		l.first++
@@ -245,6 +256,7 @@ func (l *log) compact(base LogID) {
 	n := 0
 	for l.first <= base.Index {
 		size := len(l.tail[n].Raw)
+		l.passed = max(l.passed, l.tail[n].Time)
 		l.bytes -= size
 		l.dead += size
 		l.first++
@@ -257,7 +269,7 @@ func (l *log) compact(base LogID) {
 // is durable before the snapshot is.
 func (l *log) reset(base LogID, time GroupTime) {
 	*l = log{
-		base: base, last: base, time: time, first: base.Index + 1,
+		base: base, last: base, time: time, passed: time, first: base.Index + 1,
 		commit: base.Index, written: base.Index, handed: base.Index, applied: base.Index,
 	}
 }

@@ -9,6 +9,10 @@ package raft
 // in its log, which is what the last entry told it, or at what the leader said
 // since, which costs no entry.
 //
+// What was heard of a leader counts as long as the log has nothing of a later one. That one
+// may have begun behind it: between the two the group had no leader, and its time stood
+// still, while the earlier one went on to measure until it learned that it leads no longer.
+//
 // What was heard is for that alone. No replica applies anything by it: replicas
 // hear at different moments, and an entry is applied at its own time on all of
 // them.
@@ -19,22 +23,35 @@ package raft
 // unless it lies or has no room for entries; a lie does no more than that.
 const TimeReach GroupTime = 120e9
 
-// heardTime is the largest time that a leader told.
-type heardTime struct{ time GroupTime }
+// heardTime is the largest time that the leader of a term told.
+type heardTime struct {
+	time GroupTime
+	term uint64
+}
 
-// hear takes a leader's word; last is the largest time in the log.
-func (h *heardTime) hear(t, last GroupTime) {
+// hear takes the word of the leader of a term, which is no earlier one than that of which it
+// heard before; last is the largest time in the log.
+func (h *heardTime) hear(t GroupTime, term uint64, last GroupTime) {
 	if bug("group time lost at a leader change") {
 		return
 	}
-	h.time = max(h.time, min(t, last+TimeReach, TimeLimit-1))
+	t = min(t, last+TimeReach, TimeLimit-1)
+	if h.term != term {
+		h.time, h.term = 0, term
+	}
+	h.time = max(h.time, t)
 }
 
-// beginning returns the group time at which a new leader begins. Times never go
-// back along a log, so it is no less than the last one there, which may be later
-// than what was heard.
-func (h *heardTime) beginning(last GroupTime) GroupTime { return max(h.time, last) }
+// beginning returns the group time at which a new leader begins whose log ends in a term at
+// the time last. Times never go back along a log, so it is no less than that, which may be
+// later than what was heard.
+func (h *heardTime) beginning(term uint64, last GroupTime) GroupTime {
+	if h.term < term {
+		return last
+	}
+	return max(h.time, last)
+}
 
 // Heard tells what the leader of the present term said of the group's time other
 // than by a heartbeat of the group's own.
-func (g *Group) Heard(t GroupTime) { g.replica.heard.hear(t, g.replica.log.time) }
+func (g *Group) Heard(t GroupTime) { g.replica.heard.hear(t, g.replica.term, g.replica.log.time) }

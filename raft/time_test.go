@@ -50,6 +50,83 @@ func TestNewLeaderBeginsAtTheLargestTime(t *testing.T) {
 	}
 }
 
+// overtaken returns a replica that led term 1 alone, to a time far ahead, while term 2 began
+// behind it: the group's time stood still between the two leaders. restarted: the replica
+// was, with what it wrote alone.
+func overtaken(t *testing.T, restarted bool) *Group {
+	t.Helper()
+	const alone, applied, overtook = GroupTime(3700e6), GroupTime(10e6), GroupTime(2500e6)
+	g := elected(t, Config{}, 3)
+	propose := func(now GroupTime) Entry {
+		id, err := g.Propose(now, []Entry{NewEntry(EntryTime, nil)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries := g.Ready().Entries
+		if len(entries) != 1 || entries[0].ID != id {
+			t.Fatalf("got %+v, want entry %s", entries, id)
+		}
+		g.Synced(g.Ready().Number)
+		return entries[0]
+	}
+	propose(applied)
+	ack(t, g, 2, 2)
+	g.Ready()
+	g.Applied(2)
+	left := []Entry{propose(alone), propose(alone + 1)}
+	if restarted {
+		members := Membership{Voters: voters(1, 2, 3), Next: 4}
+		g = newGroup(t, Config{Self: 1}, Restored{
+			State: HardState{Term: 1, Vote: 1, Commit: 2}, Membership: members, Terms: []TermRun{{First: 1, Term: 1}},
+			Last: left[1].ID, Applied: 2, Tail: left, Time: left[1].Time,
+		})
+	}
+	e := SealedEntry(0, LogID{Term: 2, Index: 3}, overtook, EntryNoOp, nil)
+	step(t, g, Message{Type: MsgAppend, From: 2, To: 1, Term: 2, Log: LogID{Term: 1, Index: 2}, Entries: []Entry{e}, Commit: 3})
+	g.Synced(g.Ready().Number)
+	return g
+}
+
+// leads has replica 1 of three win an election, and returns the time at which it begins.
+func leads(t *testing.T, g *Group) GroupTime {
+	t.Helper()
+	g.Campaign()
+	step(t, g, Message{Type: MsgPreVoteAnswer, From: 3, To: g.replica.config.Self, Term: g.replica.term + 1})
+	g.Synced(g.Ready().Number)
+	step(t, g, Message{Type: MsgVoteAnswer, From: 3, To: g.replica.config.Self, Term: g.replica.term})
+	entries := g.Ready().Entries
+	if len(entries) != 1 || entries[0].Kind != EntryNoOp {
+		t.Fatalf("it begins with %+v, want a no-op", entries)
+	}
+	return entries[0].Time
+}
+
+// What a leader wrote alone is not the group's time. If it led again and began there, all
+// that waits for a time would end early, by as long as the group was without a leader.
+func TestTimeOfTruncatedEntriesIsForgotten(t *testing.T) {
+	for _, restarted := range []bool{false, true} {
+		g := overtaken(t, restarted)
+		if got, want := leads(t, g), GroupTime(2500e6); got != want {
+			t.Errorf("restarted %t: it begins at %d, want %d, the time of the last entry that is left", restarted, got, want)
+		}
+	}
+}
+
+// The same of what a replica heard of a leader that was overtaken, once its log has entries
+// of the one that overtook it.
+func TestTimeOfAnEarlierLeaderIsForgotten(t *testing.T) {
+	g := newGroup(t, Config{Self: 1}, Restored{Membership: Membership{Voters: voters(1, 2, 3), Next: 4}})
+	first := SealedEntry(0, LogID{Term: 1, Index: 1}, 10e6, EntryNoOp, nil)
+	step(t, g, Message{Type: MsgAppend, From: 2, To: 1, Term: 1, Entries: []Entry{first}})
+	step(t, g, Message{Type: MsgHeartbeat, From: 2, To: 1, Term: 1, Time: 3700e6})
+	next := SealedEntry(0, LogID{Term: 2, Index: 2}, 2500e6, EntryNoOp, nil)
+	step(t, g, Message{Type: MsgAppend, From: 3, To: 1, Term: 2, Log: first.ID, Entries: []Entry{next}})
+	g.Synced(g.Ready().Number)
+	if got, want := leads(t, g), next.Time; got != want {
+		t.Errorf("it begins at %d, want %d", got, want)
+	}
+}
+
 // A time that no group comes to is refused with the message that names it, and a
 // leader of an earlier term is not listened to: its clock ran on alone.
 func TestTimesThatAreNotHeard(t *testing.T) {
