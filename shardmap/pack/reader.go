@@ -233,6 +233,20 @@ func (r *Reader) Nil() bool {
 	return true
 }
 
+// AtArray reports whether an array is next, and takes nothing.
+func (r *Reader) AtArray() bool { return r.at(kindArray) }
+
+// AtBool reports whether a bool is next, and takes nothing.
+func (r *Reader) AtBool() bool { return r.at(kindBool) }
+
+func (r *Reader) at(k kind) bool {
+	if r.err != nil || r.pos == len(r.b) {
+		return false
+	}
+	h, problem := readHead(r.b[r.pos:])
+	return problem == "" && h.kind == k
+}
+
 // Fixed32 takes a number written by [AppendFixed32], and in no other width.
 func (r *Reader) Fixed32() uint32 {
 	h, ok := r.head()
