@@ -130,14 +130,17 @@ func checkRecord(head []byte, last uint64) (keyLen, valueLen int, err error) {
 // fill makes a chunk of size bytes from the n records at the beginning of the
 // window, which were measured, and adds them to leaves and entries.
 func (d *snapshotReader) fill(s *store, n, size int, before []byte) ([]byte, error) {
-	if len(s.chunks) == chunksMax {
+	if len(s.chunks)+n/leafMax+2 > chunksMax { // each leaf may open one, too
 		return nil, fmt.Errorf("the records of slot %d are more than can be addressed", d.slotOf)
 	}
 	buf, number := make([]byte, size), len(s.chunks)
+	s.bufs = append(s.bufs, buf) // before leaves are made, which open chunks too
+	s.chunks = append(s.chunks, chunk{used: uint32(size), epoch: s.epoch})
+	s.size += int64(size)
 	b, at := d.window(0), 0
-	var l *leaf
+	var l leaf
 	if k := len(s.leaves); k > 0 {
-		l = s.leaves[k-1].leaf
+		l = s.leaf(k - 1)
 	}
 	from := 0
 	for range n {
@@ -164,19 +167,15 @@ func (d *snapshotReader) fill(s *store, n, size int, before []byte) ([]byte, err
 		d.entries = append(d.entries, entryOf(tagOf(hash), r))
 		if l == nil {
 			l = s.insertLeaf(0, nil)
-		} else if l.n == leafMax {
+		} else if l.len() == leafMax {
 			l = s.insertLeaf(len(s.leaves), separator(before, key))
 		}
-		l.refs[l.n] = r
-		l.n++
+		l.insert(l.len(), r)
 		before = key
 		at += recordSize(keyLen, valueLen)
 		from = to
 	}
 	d.skip(from)
-	s.bufs = append(s.bufs, buf)
-	s.chunks = append(s.chunks, chunk{used: uint32(size), epoch: s.epoch})
-	s.size += int64(size)
 	return before, nil
 }
 

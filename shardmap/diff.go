@@ -149,7 +149,7 @@ func (d *viewDiff) next() (changed record, gone []byte) {
 			return nil, nil
 		}
 		if was != nil && is != nil {
-			if d.old.pos == 0 && d.now.pos == 0 && d.old.v.leaves[d.old.leaf].leaf == d.now.v.leaves[d.now.leaf].leaf {
+			if d.old.pos == 0 && d.now.pos == 0 && &d.old.v.leaf(d.old.leaf)[0] == &d.now.v.leaf(d.now.leaf)[0] {
 				d.old.leaf++
 				d.now.leaf++
 				continue

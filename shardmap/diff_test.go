@@ -14,19 +14,21 @@ import (
 // sharedState is what a copy's leaves and blocks say, by their addresses, as of the time
 // when it was taken.
 type sharedState struct {
-	leaves map[*leaf]string
+	leaves map[*byte]string
 	blocks map[*session]string
 }
 
 func stateOf(c *SlotCopy) sharedState {
-	s := sharedState{map[*leaf]string{}, map[*session]string{}}
+	s := sharedState{map[*byte]string{}, map[*session]string{}}
 	v := c.keys()
-	for _, l := range v.leaves {
+	for i := range v.leaves {
 		var b []byte
-		for _, r := range l.refs[:l.n] {
-			b = append(b, v.at(r)[:v.at(r).size()]...)
+		l := v.leaf(i)
+		for pos := range l.len() {
+			rec := v.at(l.ref(pos))
+			b = append(b, rec[:rec.size()]...)
 		}
-		s.leaves[l.leaf] = string(b)
+		s.leaves[&l[0]] = string(b)
 	}
 	for i := range c.sessions.blocks {
 		list := c.sessions.blocks[i].list

@@ -2,39 +2,85 @@ package shardmap
 
 import (
 	"bytes"
-	"slices"
+	"encoding/binary"
 )
 
-// leafMax is the number of records that a leaf leads to. It makes a leaf 512
-// bytes, which is one of the allocator's sizes.
-const leafMax = 125
+// leaf leads to neighbouring records, in key order. It lies in a chunk, as records do
+// (slab.go), so that the garbage collector has no object of its own to mark for it. It is
+// little-endian:
+//
+//	 0  u64  epoch of the store, when it was made; older than a copy: shared with it
+//	 8  u64  how many records it leads to
+//	16       6 bytes of any content
+//	22  u8   kindLeaf, where a record has its kind
+//	23  u8   of any content
+//	24       leafMax times u32, of which as many are refs
+type leaf []byte
 
-// leaf leads to neighbouring records, in key order. It has no pointers.
-type leaf struct {
-	epoch uint64 // of the store, when it was made; older than a copy: shared with it
-	n     uint16
-	refs  [leafMax]ref
+const (
+	leafSize = 512
+	leafHead = 24
+	refSize  = 4
+	// leafMax is the number of records that a leaf leads to.
+	leafMax = (leafSize - leafHead) / refSize
+
+	// kindLeaf tells a leaf from the records of a chunk. There will never be so many kinds of these.
+	kindLeaf RecordKind = 255
+)
+
+// make makes a leaf without records of bytes of any content.
+func (l leaf) make(epoch uint64) {
+	l.own(epoch)
+	l.setLen(0)
+	l[22] = byte(kindLeaf)
 }
+
+func (l leaf) epoch() uint64    { return binary.LittleEndian.Uint64(l) }
+func (l leaf) own(epoch uint64) { binary.LittleEndian.PutUint64(l, epoch) }
+func (l leaf) len() int         { return int(binary.LittleEndian.Uint64(l[8:])) }
+func (l leaf) setLen(n int)     { binary.LittleEndian.PutUint64(l[8:], uint64(n)) }
+
+func (l leaf) ref(pos int) ref {
+	return ref(binary.LittleEndian.Uint32(l[leafHead+refSize*pos:]))
+}
+
+func (l leaf) set(pos int, r ref) {
+	binary.LittleEndian.PutUint32(l[leafHead+refSize*pos:], uint32(r))
+}
+
+// refs returns the bytes of the refs from one position up to another.
+func (l leaf) refs(from, to int) []byte { return l[leafHead+refSize*from : leafHead+refSize*to] }
 
 // insert puts a record at pos; the leaf is not full.
-func (l *leaf) insert(pos int, r ref) {
-	copy(l.refs[pos+1:l.n+1], l.refs[pos:l.n])
-	l.refs[pos] = r
-	l.n++
+func (l leaf) insert(pos int, r ref) {
+	n := l.len()
+	copy(l.refs(pos+1, n+1), l.refs(pos, n))
+	l.set(pos, r)
+	l.setLen(n + 1)
 }
 
-func (l *leaf) remove(pos int) {
-	copy(l.refs[pos:l.n-1], l.refs[pos+1:l.n])
-	l.n--
+func (l leaf) remove(pos int) {
+	n := l.len()
+	copy(l.refs(pos, n-1), l.refs(pos+1, n))
+	l.setLen(n - 1)
 }
 
-// position returns where in the leaf r is. It reads no record.
-func (l *leaf) position(r ref) int { return slices.Index(l.refs[:l.n], r) }
+// position returns where in the leaf r is, which is there. It reads no record.
+func (l leaf) position(r ref) int {
+	refs := l.refs(0, l.len())
+	for at := 0; ; at += refSize {
+		if binary.LittleEndian.Uint32(refs[at:]) == uint32(r) {
+			return at / refSize
+		}
+	}
+}
 
 // takeFrom moves the records of other from pos on to the end of l.
-func (l *leaf) takeFrom(other *leaf, pos int) {
-	l.n += uint16(copy(l.refs[l.n:], other.refs[pos:other.n]))
-	other.n = uint16(pos)
+func (l leaf) takeFrom(other leaf, pos int) {
+	n, left := l.len(), other.len()-pos
+	copy(l.refs(n, n+left), other.refs(pos, pos+left))
+	l.setLen(n + left)
+	other.setLen(pos)
 }
 
 // separator returns the shortest key that is above low and not above high.
@@ -50,7 +96,7 @@ func separator(low, high []byte) []byte {
 // views; so is the writer's store, which has a [lookup] besides.
 //
 //	separators   ""      "cart/3"      "user/12"          (above it, none)
-//	leaves       [ … ]   [ … ]         [ … ]
+//	leaves       [ … ]   [ … ]         [ … ]          in chunks, by ref
 //	records      in chunks, by ref
 //
 // A leaf holds the keys from its separator up to the next leaf's. Separators
@@ -62,14 +108,22 @@ type view struct {
 	bufs   [][]byte
 }
 
-// child is a leaf and where its separator ends in seps, side by side: each
+// child is where a leaf lies and where its separator ends in seps, side by side: each
 // cache line that a search touches costs as much as all its comparisons.
 type child struct {
-	*leaf
+	ref ref
 	end uint32
 }
 
 func (v *view) at(r ref) record { return record(v.bufs[r.chunk()][r.offset():]) }
+
+// leaf returns leaf i.
+func (v *view) leaf(i int) leaf { return v.leafAt(v.leaves[i].ref) }
+
+func (v *view) leafAt(r ref) leaf {
+	from := r.offset()
+	return leaf(v.bufs[r.chunk()][from : from+leafSize : from+leafSize])
+}
 
 // separator returns leaf i's; leaf 0's is empty.
 func (v *view) separator(i int) []byte {
@@ -94,11 +148,11 @@ func (v *view) leafOf(key []byte) int {
 }
 
 // lower returns the first position in the leaf whose key is not below key.
-func (v *view) lower(l *leaf, key []byte) int {
-	lo, hi := 0, int(l.n)
+func (v *view) lower(l leaf, key []byte) int {
+	lo, hi := 0, l.len()
 	for lo < hi {
 		mid := int(uint(lo+hi) / 2)
-		if bytes.Compare(v.at(l.refs[mid]).key(), key) < 0 {
+		if bytes.Compare(v.at(l.ref(mid)).key(), key) < 0 {
 			lo = mid + 1
 		} else {
 			hi = mid
@@ -119,7 +173,7 @@ func (v *view) seek(key []byte) cursor {
 	c := cursor{v: v}
 	if len(v.leaves) > 0 {
 		c.leaf = v.leafOf(key)
-		c.pos = v.lower(v.leaves[c.leaf].leaf, key)
+		c.pos = v.lower(v.leaf(c.leaf), key)
 	}
 	return c
 }
@@ -127,8 +181,8 @@ func (v *view) seek(key []byte) cursor {
 // record returns the record under the cursor, or nil at the end.
 func (c *cursor) record() record {
 	for c.leaf < len(c.v.leaves) {
-		if l := c.v.leaves[c.leaf]; c.pos < int(l.n) {
-			return c.v.at(l.refs[c.pos])
+		if l := c.v.leaf(c.leaf); c.pos < l.len() {
+			return c.v.at(l.ref(c.pos))
 		}
 		c.leaf, c.pos = c.leaf+1, 0
 	}

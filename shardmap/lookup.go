@@ -23,6 +23,9 @@ const (
 	// At 7/8 a search for a missing key visits some 32 entries, 4 consecutive
 	// cache lines; after growing to 3/2 it visits 4.
 	lookupFull = 7.0 / 8
+	// A table of which less than a quarter is taken shrinks: 32 bytes an entry, where a
+	// full one has 9.
+	lookupSparse = 4
 )
 
 func tagOf(hash uint64) uint32 { return uint32(hash >> 32) }
@@ -97,7 +100,9 @@ func (l *lookup) remove(i int) {
 		}
 	}
 	l.entries[i] = 0
-	if l.count--; n > lookupMin && l.count < n/8 {
-		l.resize(max(lookupMin, n/4))
+	// Half as long it is half full at most, and a third of its entries has to come before
+	// it grows, half of them to go before it shrinks again.
+	if l.count--; n > lookupMin && l.count < n/lookupSparse {
+		l.resize(max(lookupMin, n/2))
 	}
 }

@@ -154,15 +154,18 @@ func checkStore(s *store) error {
 	live, count, keyBytes := int64(0), 0, int64(0)
 	perChunk := map[int]int64{}
 	var before []byte
-	for i, l := range s.leaves {
-		if l.n == 0 || l.n > leafMax {
-			return fmt.Errorf("leaf %d has %d records", i, l.n)
+	for i := range s.leaves {
+		l := s.leaf(i)
+		if l.len() == 0 || l.len() > leafMax || record(l).kind() != kindLeaf {
+			return fmt.Errorf("leaf %d has %d records and is of kind %d", i, l.len(), record(l).kind())
 		}
+		live += leafSize
+		perChunk[s.leaves[i].ref.chunk()] += leafSize
 		if i > 0 && bytes.Compare(s.separator(i-1), s.separator(i)) >= 0 {
 			return fmt.Errorf("separator %d is not above the one before", i)
 		}
-		for j := range int(l.n) {
-			rec := s.at(l.refs[j])
+		for j := range l.len() {
+			rec := s.at(l.ref(j))
 			key := rec.key()
 			if before != nil && bytes.Compare(before, key) >= 0 {
 				return fmt.Errorf("key %q after %q", key, before)
@@ -170,12 +173,12 @@ func checkStore(s *store) error {
 			if s.leafOf(key) != i {
 				return fmt.Errorf("key %q lies in leaf %d, its separator leads to %d", key, i, s.leafOf(key))
 			}
-			if at, found := s.find(key, hashKey(key)); !found || refOf(s.lookup.entries[at]) != l.refs[j] {
+			if at, found := s.find(key, hashKey(key)); !found || refOf(s.lookup.entries[at]) != l.ref(j) {
 				return fmt.Errorf("key %q: the lookup leads elsewhere", key)
 			}
 			before = key
 			live += int64(rec.size())
-			perChunk[l.refs[j].chunk()] += int64(rec.size())
+			perChunk[l.ref(j).chunk()] += int64(rec.size())
 			count++
 			keyBytes += int64(rec.keyLen() + rec.valueLen())
 		}

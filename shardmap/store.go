@@ -26,6 +26,9 @@ type store struct {
 	bufsShared bool
 
 	kind RecordKind // of all records; set once
+
+	opened bool   // a tail, since merge looked
+	hand   uint32 // the chunk that merge looked at last
 }
 
 func newStore(k RecordKind) store { return store{kind: k, slab: slab{tail: -1}} }
@@ -113,7 +116,7 @@ func (s *store) move(i int, key []byte, to ref) {
 	entry := s.lookup.entries[i]
 	s.lookup.entries[i] = entryOf(uint32(entry>>32), to)
 	l := s.ownLeaf(s.leafOf(key))
-	l.refs[l.position(refOf(entry))] = to
+	l.set(l.position(refOf(entry)), to)
 }
 
 // del removes key and reports whether it was there.
@@ -146,20 +149,28 @@ func (s *store) clear() {
 }
 
 // ownLeaf returns leaf i for writing.
-func (s *store) ownLeaf(i int) *leaf {
-	l := s.leaves[i].leaf
-	if l.epoch >= s.shared {
+func (s *store) ownLeaf(i int) leaf {
+	if l := s.leaf(i); l.epoch() >= s.shared {
 		return l
 	}
-	own := *l
-	own.epoch = s.epoch
+	return s.moveLeaf(i)
+}
+
+// moveLeaf copies leaf i to the end of the slab, where no copy of the slot sees it.
+func (s *store) moveLeaf(i int) leaf {
+	from := s.leaves[i].ref
+	to := s.alloc(leafSize)
+	l := s.leafAt(to)
+	copy(l, s.leafAt(from))
+	l.own(s.epoch)
 	s.ownTop()
-	s.leaves[i].leaf = &own
-	return &own
+	s.leaves[i].ref = to
+	s.kill(from, leafSize)
+	return l
 }
 
 // ownTop makes the list of leaves the writer's own: the first write after a
-// copy pays some 20 bytes per leaf, 300 KB in a slot of a million keys.
+// copy pays some 12 bytes per leaf, 150 KB in a slot of a million keys.
 func (s *store) ownTop() {
 	if s.topShared {
 		s.leaves, s.seps = slices.Clone(s.leaves), slices.Clone(s.seps)
@@ -175,17 +186,17 @@ func (s *store) index(key []byte, r ref) {
 	leaf := s.leafOf(key)
 	l := s.ownLeaf(leaf)
 	pos := s.lower(l, key)
-	if l.n < leafMax {
+	if l.len() < leafMax {
 		l.insert(pos, r)
 		return
 	}
 	if pos == leafMax && leaf == len(s.leaves)-1 {
 		// Keys that come in order fill each leaf before the next.
-		s.insertLeaf(leaf+1, separator(s.at(l.refs[leafMax-1]).key(), key)).insert(0, r)
+		s.insertLeaf(leaf+1, separator(s.at(l.ref(leafMax-1)).key(), key)).insert(0, r)
 		return
 	}
 	const half = leafMax / 2
-	right := s.insertLeaf(leaf+1, separator(s.at(l.refs[half-1]).key(), s.at(l.refs[half]).key()))
+	right := s.insertLeaf(leaf+1, separator(s.at(l.ref(half-1)).key(), s.at(l.ref(half)).key()))
 	right.takeFrom(l, half)
 	// A key that belongs exactly between the halves goes to the side that the
 	// separator says.
@@ -202,21 +213,29 @@ func (s *store) unindex(key []byte, r ref) {
 	leaf := s.leafOf(key)
 	l := s.ownLeaf(leaf)
 	l.remove(l.position(r))
-	if l.n > leafMax/4 || len(s.leaves) == 1 {
+	n := l.len()
+	if n > leafMax/4 || len(s.leaves) == 1 {
 		return
 	}
 	const joinMax = leafMax * 3 / 4 // so that the next insert does not split again
 	// An empty leaf is joined with any neighbour: a search must not end in one.
-	if leaf+1 < len(s.leaves) && (l.n == 0 || l.n+s.leaves[leaf+1].n <= joinMax) {
+	if leaf+1 < len(s.leaves) && (n == 0 || n+s.leaf(leaf+1).len() <= joinMax) {
 		s.join(leaf)
-	} else if leaf > 0 && (l.n == 0 || s.leaves[leaf-1].n+l.n <= joinMax) {
+	} else if leaf > 0 && (n == 0 || s.leaf(leaf-1).len()+n <= joinMax) {
 		s.join(leaf - 1)
 	}
 }
 
+// listRoomMax is how many times as long as it need be the memory of the list of leaves is.
+const listRoomMax = 4
+
 // join moves the records of leaf i+1 to leaf i.
 func (s *store) join(i int) {
-	s.ownLeaf(i).takeFrom(s.ownLeaf(i+1), 0)
+	l, other, gone := s.ownLeaf(i), s.leaf(i+1), s.leaves[i+1].ref
+	n := l.len()
+	copy(l.refs(n, n+other.len()), other.refs(0, other.len()))
+	l.setLen(n + other.len())
+	s.kill(gone, leafSize)
 	s.ownTop()
 	from, to := s.leaves[i].end, s.leaves[i+1].end
 	s.leaves = slices.Delete(s.leaves, i+1, i+2)
@@ -224,17 +243,22 @@ func (s *store) join(i int) {
 	for j := i + 1; j < len(s.leaves); j++ {
 		s.leaves[j].end -= to - from
 	}
+	if cap(s.leaves) > listRoomMax*len(s.leaves) {
+		s.leaves, s.seps = slices.Clone(s.leaves), slices.Clone(s.seps)
+	}
 }
 
 // insertLeaf adds an empty leaf as number i.
-func (s *store) insertLeaf(i int, sep []byte) *leaf {
+func (s *store) insertLeaf(i int, sep []byte) leaf {
 	s.ownTop()
-	l := &leaf{epoch: s.epoch}
+	r := s.alloc(leafSize)
+	l := s.leafAt(r)
+	l.make(s.epoch)
 	from := uint32(0)
 	if i > 0 {
 		from = s.leaves[i-1].end
 	}
-	s.leaves = slices.Insert(s.leaves, i, child{l, from})
+	s.leaves = slices.Insert(s.leaves, i, child{r, from})
 	s.seps = slices.Insert(s.seps, int(from), sep...)
 	for j := i; j < len(s.leaves); j++ {
 		s.leaves[j].end += uint32(len(sep))
