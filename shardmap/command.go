@@ -48,6 +48,10 @@ const (
 	CommandUnseal   CommandKind = 10 // to the source: it serves the slot again, since the target refused
 	CommandDrop     CommandKind = 11 // to the source: it forgets the slot, since the target took over
 	CommandForget   CommandKind = 12 // to the target: nobody will ask for its decision again
+
+	// What clients ask for with a body that says what it is.
+
+	CommandTxn CommandKind = 13 // compares keys, and then changes and reads some (txn.go)
 )
 
 func (k CommandKind) String() string {

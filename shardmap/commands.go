@@ -55,6 +55,8 @@ type CommandRow struct {
 	// whole carries out a command of a data group that is not about the keys of one
 	// slot. An error is about its bytes; then nothing has changed.
 	whole func(m *Map, at entryAt, c *Command) (Status, error)
+	// validate checks the body of a client's command against the cluster's limits.
+	validate func(c *Command, l Limits) error
 	// describe says in one line what the body of a command of a data group says.
 	describe func(c *Command) (string, error)
 	// read reads the body of a command of the meta group.

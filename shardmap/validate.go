@@ -9,8 +9,11 @@ import (
 
 var (
 	// ErrTooLarge is wrapped by the errors of [Command.Validate] about the
-	// bytes of a key or a value.
+	// bytes of a key, a value, a name or a definition.
 	ErrTooLarge = errors.New("too large")
+	// ErrValueTooLarge is wrapped by those of them about a value, whose limit is the cluster's
+	// own. It wraps ErrTooLarge.
+	ErrValueTooLarge = fmt.Errorf("%w", ErrTooLarge)
 	// ErrRequest is wrapped by all its other errors, that about too many
 	// items among them.
 	ErrRequest = errors.New("bad request")
@@ -44,6 +47,12 @@ func (c *Command) Validate(l Limits) error {
 	if row.Shape == ShapePairs && len(c.Items)%2 != 0 {
 		return fmt.Errorf("%w: field items: key %s has no value", ErrRequest, ShowKey(c.Items[len(c.Items)-1]))
 	}
+	if row.validate != nil {
+		if err := c.validateBody(); err != nil {
+			return err
+		}
+		return row.validate(c, l)
+	}
 	n := c.Keys()
 	if n == 0 || len(c.Items) > ItemsMax {
 		return fmt.Errorf("%w: field items: %d items; want 1 to %d", ErrRequest, len(c.Items), ItemsMax)
@@ -58,6 +67,19 @@ func (c *Command) Validate(l Limits) error {
 		return err
 	}
 	return c.validateItems(l.ValueMax)
+}
+
+// validateBody checks what stands around the body of a client's command.
+func (c *Command) validateBody() error {
+	switch {
+	case len(c.Items) != 1:
+		return fmt.Errorf("%w: field items: %d items; want one, the body of the %s", ErrRequest, len(c.Items), c.Kind)
+	case c.Slot >= Slots:
+		return fmt.Errorf("%w: field slot: %d; want 0 to %d: the node can't compute that of a %s", ErrRequest, c.Slot, Slots-1, c.Kind)
+	case c.Condition != ConditionNone || c.Version != 0:
+		return fmt.Errorf("%w: field condition: %s of version %d with %s; want none", ErrRequest, c.Condition, c.Version, c.Kind)
+	}
+	return c.validateSession()
 }
 
 func (c *Command) validateSession() error {
@@ -112,7 +134,7 @@ func (c *Command) validateItems(valueMax int) error {
 				ErrRequest, ShowKey(c.Key(0)), home, ShowKey(key), slot)
 		}
 		if n := len(c.Value(i)); n > valueMax {
-			return fmt.Errorf("%w: field value: %d bytes for key %s; the limit is %d", ErrTooLarge, n, ShowKey(key), valueMax)
+			return fmt.Errorf("%w: field value: %d bytes for key %s; the limit is %d", ErrValueTooLarge, n, ShowKey(key), valueMax)
 		}
 	}
 	return c.validateDistinct()
