@@ -243,7 +243,7 @@ func (l *hashLayout) put(key, value []byte, hash, version uint64) {
 	i, found := l.find(key, hash)
 	size := recordSize(len(key), len(value))
 	if found && l.rec(l.table[i]).size() == size {
-		l.rec(l.table[i]).write(KindKey, key, value, version)
+		l.rec(l.table[i]).write(KindKey, &newRecord{key: key, value: value, version: version})
 		return
 	}
 	if !found {
@@ -257,7 +257,7 @@ func (l *hashLayout) put(key, value []byte, hash, version uint64) {
 		l.slab = grown
 	}
 	l.slab = l.slab[:at+size]
-	record(l.slab[at:]).write(KindKey, key, value, version)
+	record(l.slab[at:]).write(KindKey, &newRecord{key: key, value: value, version: version})
 	l.table[i] = hash>>32<<32 | uint64(at+1)
 }
 
@@ -376,15 +376,15 @@ func (l *prefixLayout) put(key, value []byte, hash, version uint64) {
 	if found {
 		old := l.s.at(r.refs[pos])
 		if old.size() == size {
-			old.write(KindKey, key, value, version)
+			old.write(KindKey, &newRecord{key: key, value: value, version: version})
 			return
 		}
 		r.refs[pos] = l.s.alloc(size)
-		l.s.at(r.refs[pos]).write(KindKey, key, value, version)
+		l.s.at(r.refs[pos]).write(KindKey, &newRecord{key: key, value: value, version: version})
 		return
 	}
 	to := l.s.alloc(size)
-	l.s.at(to).write(KindKey, key, value, version)
+	l.s.at(to).write(KindKey, &newRecord{key: key, value: value, version: version})
 	if r == nil {
 		r = &prefixRun{}
 		l.runs = append(l.runs, r)
@@ -454,7 +454,7 @@ type gomapValue struct {
 
 func (l gomapLayout) put(key, value []byte, hash, version uint64) {
 	var b [256 + 64]byte
-	l[string(key)] = gomapValue{version, record(b[:]).write(KindKey, key, value, version), append([]byte(nil), value...)}
+	l[string(key)] = gomapValue{version, record(b[:]).write(KindKey, &newRecord{key: key, value: value, version: version}), append([]byte(nil), value...)}
 }
 func (l gomapLayout) get(key []byte, hash uint64, dst []byte) []byte {
 	return append(dst, l[string(key)].value...)
@@ -505,7 +505,7 @@ func (l *pointerLayout) before(key []byte, path *[8]*pointerNode) *pointerNode {
 func (l *pointerLayout) put(key, value []byte, hash, version uint64) {
 	var path [8]*pointerNode
 	var b [256 + 64]byte
-	h := record(b[:]).write(KindKey, key, value, version)
+	h := record(b[:]).write(KindKey, &newRecord{key: key, value: value, version: version})
 	if n := l.before(key, &path); n != nil {
 		n.value, n.version, n.hash = append([]byte(nil), value...), version, h
 		return

@@ -2,6 +2,8 @@
 
 package shardmap
 
+import "muster/raft"
+
 // planted is the bug that is in force, or "".
 var planted string
 
@@ -10,3 +12,17 @@ var planted string
 func SetBug(name string) { planted = name }
 
 func bug(name string) bool { return planted == name }
+
+// clock is the clock of the host that the bug "expiry by wall clock" goes by; see SetClock.
+var clock func() raft.GroupTime
+
+// SetClock gives the bug "expiry by wall clock" a clock of the host.
+func SetClock(f func() raft.GroupTime) { clock = f }
+
+// wallClock returns now, unless the bug of that name is planted.
+func wallClock(now raft.GroupTime) raft.GroupTime {
+	if bug("expiry by wall clock") && clock != nil {
+		return clock()
+	}
+	return now
+}

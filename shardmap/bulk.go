@@ -16,8 +16,8 @@ import (
 // made once, when its size is known. A put costs some 1,800 ns in a large slot
 // (docs/decisions/0002-state-layout.md), this less than a tenth.
 //
-// The chunks are closed and have no dead byte; the next record opens a tail. They
-// are larger than those of a slot that has grown, but emptying one still moves no
+// The chunks are closed and have no dead byte; leaves open a tail, where the next records go,
+// too. They are larger than those of a slot that has grown, but emptying one still moves no
 // more than [chunkMax].
 
 // bulkChunk is the size of a chunk, unless one record is larger. It is the
@@ -27,6 +27,7 @@ const bulkChunk = 32 << 10
 // records reads count records into an empty slot, those of one kind after those of
 // another.
 func (d *snapshotReader) records(st *slotState, count uint64) error {
+	d.state = st
 	for before := RecordKind(0); count > 0; {
 		head, err := d.need(snapshotRecord)
 		if err != nil {
@@ -81,7 +82,7 @@ func (d *snapshotReader) kind(s *store, count, last uint64) (total uint64, err e
 // chunk, and the size of that chunk.
 func (d *snapshotReader) measure(b []byte, kind RecordKind, count, last uint64) (n, size int, err error) {
 	for at := 0; uint64(n) < count && at+snapshotRecord <= len(b) && RecordKind(b[at+14]) == kind; n++ {
-		keyLen, valueLen, err := checkRecord(b[at:], last)
+		keyLen, valueLen, err := checkRecord(b[at:], last, d.format)
 		if err != nil {
 			return 0, 0, err
 		}
@@ -104,27 +105,49 @@ func (d *snapshotReader) measureLarge(kind RecordKind, last uint64) (n, size int
 	if RecordKind(b[14]) != kind {
 		return 0, 0, nil
 	}
-	keyLen, valueLen, err := checkRecord(b, last)
+	keyLen, valueLen, err := checkRecord(b, last, d.format)
 	if err == nil {
 		_, err = d.need(snapshotRecord + keyLen + valueLen)
 	}
 	return 1, recordSize(keyLen, valueLen), err
 }
 
-// checkRecord checks the head of a record, and returns the lengths of key and value.
-func checkRecord(head []byte, last uint64) (keyLen, valueLen int, err error) {
+// checkRecord checks the head of a record in a slot of a format, and returns the lengths of its
+// key, and of its value with what stands about its end.
+func checkRecord(head []byte, last uint64, format uint16) (keyLen, valueLen int, err error) {
 	version := binary.LittleEndian.Uint64(head[0:])
 	value := binary.LittleEndian.Uint32(head[8:])
 	keyLen = int(binary.LittleEndian.Uint16(head[12:]))
-	switch kind, zero := head[14], head[15]; {
-	case zero != 0:
-		return 0, 0, fmt.Errorf("record of kind %d, %d: %w", kind, zero, ErrLevel)
+	switch kind, ends := RecordKind(head[14]), endingKind(head[15]); {
+	case ends != endsNever && (ends > endsWithLease || kind != KindKey || format < slotFormatEndings):
+		return 0, 0, fmt.Errorf("record of kind %d that ends by %d, in format %d: %w", kind, ends, format, ErrLevel)
+	case kind == KindLease && (keyLen != leaseNameSize || value != leaseValueSize || format < slotFormatEndings):
+		return 0, 0, fmt.Errorf("lease with a name of %d bytes and a value of %d, in format %d; want %d and %d, in format %d", keyLen, value, format, leaseNameSize, leaseValueSize, slotFormatEndings)
 	case keyLen == 0 || keyLen > KeyMax || value > ValueMaxLimit:
 		return 0, 0, fmt.Errorf("key of %d bytes, value of %d; the limits are 1 to %d, and %d", keyLen, value, KeyMax, ValueMaxLimit)
 	case version == 0 || version > last:
 		return 0, 0, fmt.Errorf("version %d, the slot's last is %d", version, last)
 	}
-	return keyLen, int(value), nil
+	return keyLen, int(value) + endingKind(head[15]).size(), nil
+}
+
+// checkWhole checks what a whole record, whose head was checked, says of its end, and the value of
+// a service. Versions grow: a key that ends with a lease is newer than the lease, whose number is
+// its own first version.
+func checkWhole(b []byte, keyLen int) error {
+	version := binary.LittleEndian.Uint64(b)
+	switch {
+	case RecordKind(b[14]) == KindLease:
+		number, ttl := binary.BigEndian.Uint64(b[snapshotRecord:]), binary.LittleEndian.Uint64(b[snapshotRecord+leaseNameSize:])
+		if number == 0 || number > min(version, leaseNumberMax) || ttl == 0 || ttl > TTLMax {
+			return fmt.Errorf("lease %d of version %d lasts %d ms; want a number up to the version, and 1 to %d ms", number, version, ttl, uint64(TTLMax))
+		}
+	case endingKind(b[15]) == endsWithLease:
+		if number := binary.LittleEndian.Uint64(b[len(b)-endingSize:]); number == 0 || number >= version {
+			return fmt.Errorf("key %s of version %d ends with lease %d; want an older one", ShowKey(b[snapshotRecord:][:keyLen]), version, number)
+		}
+	}
+	return nil
 }
 
 // fill makes a chunk of size bytes from the n records at the beginning of the
@@ -146,7 +169,8 @@ func (d *snapshotReader) fill(s *store, n, size int, before []byte) ([]byte, err
 	for range n {
 		rec := record(buf[at:])
 		keyLen, valueLen := int(binary.LittleEndian.Uint16(b[from+12:])), int(binary.LittleEndian.Uint32(b[from+8:]))
-		to := from + snapshotRecord + keyLen + valueLen
+		ends := endingKind(b[from+15])
+		to := from + snapshotRecord + keyLen + valueLen + ends.size()
 		copy(rec[8:], b[from:to])
 		key := rec.key()
 		slot, hash := locate(key)
@@ -154,10 +178,18 @@ func (d *snapshotReader) fill(s *store, n, size int, before []byte) ([]byte, err
 		// A key in a slot that is not its own would never be found, and keys
 		// out of order would break every search. Both pass the digest of
 		// whoever wrote them, so they are checked here.
-		case slot != d.slotOf:
+		case slot != d.slotOf && s.kind != KindLease:
 			return nil, fmt.Errorf("key %s is in slot %d, not %d", ShowKey(key), slot, d.slotOf)
 		case before != nil && bytes.Compare(before, key) >= 0:
 			return nil, fmt.Errorf("key %s after %s", ShowKey(key), ShowKey(before))
+		}
+		if ends != endsNever || s.kind != KindKey {
+			if err := checkWhole(b[from:to], keyLen); err != nil {
+				return nil, err
+			}
+		}
+		if ends != endsNever || s.kind == KindLease {
+			d.state.endsOtherwise(s.kind, key, ending{}, endOf(rec))
 		}
 		h := xxhash.Sum64(b[from:to])
 		binary.LittleEndian.PutUint64(rec, h)
@@ -172,7 +204,7 @@ func (d *snapshotReader) fill(s *store, n, size int, before []byte) ([]byte, err
 		}
 		l.insert(l.len(), r)
 		before = key
-		at += recordSize(keyLen, valueLen)
+		at += recordSize(keyLen, valueLen+ends.size())
 		from = to
 	}
 	d.skip(from)

@@ -51,8 +51,15 @@ const (
 
 	// What clients ask for with a body that says what it is.
 
-	CommandTxn CommandKind = 13 // compares keys, and then changes and reads some (txn.go)
+	CommandTxn   CommandKind = 13 // compares keys, and then changes and reads some (txn.go)
+	CommandLease CommandKind = 14 // grants, keeps alive or revokes a lease (lease.go)
 )
+
+// answersMuch reports whether results of the kind have details that are taken only while
+// there is room for them. Those about a lease are a few bytes for each outcome, and outcomes
+// have a bound of their own: if a keepalive were refused because others read much, the keys of
+// whoever is alive would go.
+func (k CommandKind) answersMuch() bool { return k == CommandTxn }
 
 func (k CommandKind) String() string {
 	if r := k.Row(); r != nil {
@@ -207,6 +214,9 @@ func ReadCommand(b []byte, c *Command) error {
 	}
 	if n == 0 {
 		return fmt.Errorf("%w: %s has no key", ErrCommand, c.Kind)
+	}
+	if c.Slot == SlotByServer && c.shape() == ShapeBody {
+		return fmt.Errorf("%w: %s names no slot, and has no key that tells it", ErrCommand, c.Kind)
 	}
 	return nil
 }

@@ -8,11 +8,15 @@ import (
 // Level is the newest level of commands that this code understands. It rises by
 // one whenever a row or a field is added that an older build would not
 // understand.
-const Level = 4
+const Level = 5
 
 // MovesLevel is the level of a cluster from which on slots move: below it some member does
 // not know the commands.
 const MovesLevel = 4
+
+// LeasesLevel is the level of a cluster from which on there are transactions, leases, keys
+// that expire, and a history of events.
+const LeasesLevel = 5
 
 // Shape says how the items of a command lie. It decides which of them are keys.
 type Shape uint8
@@ -37,6 +41,10 @@ type CommandRow struct {
 	// Frees: the command is admitted even when disks are full, because it frees room
 	// or because the cluster can't do without it.
 	Frees bool
+	// frees reports whether a command of this row is, where that depends on what it says,
+	// and freeing says of which it is true.
+	frees   func(c *Command) bool
+	freeing string
 	// Conditions are those that it may have, besides none.
 	Conditions []Condition
 	// Internal: a group's own leader proposes the command. A client's is refused.
@@ -51,7 +59,11 @@ type CommandRow struct {
 	// change carries out a command of a data group whose condition holds, and gives
 	// version to what it writes. It returns how many keys it deleted. nil: the
 	// command changes nothing.
-	change func(s *slotState, c *Command, version uint64) (deleted uint32)
+	change func(s *slotState, m *Map, c *Command, version uint64) (deleted uint32)
+	// act carries out a command of a data group that is about one slot and has a body, which
+	// readBody has read before. An error of readBody is about the bytes.
+	act      func(s *slotState, m *Map, c *Command) Result
+	readBody func(b *body, c *Command) error
 	// whole carries out a command of a data group that is not about the keys of one
 	// slot. An error is about its bytes; then nothing has changed.
 	whole func(m *Map, at entryAt, c *Command) (Status, error)
@@ -80,6 +92,7 @@ var commandRows = [...]CommandRow{
 	CommandUnseal:   {Name: "unseal", Level: 4, Shape: ShapeBody, Frees: true, Internal: true, whole: (*Map).moveSteps, describe: describeSteps},
 	CommandDrop:     {Name: "drop", Level: 4, Shape: ShapeBody, Frees: true, Internal: true, whole: (*Map).moveSteps, describe: describeSteps},
 	CommandForget:   {Name: "forget", Level: 4, Shape: ShapeBody, Frees: true, Internal: true, whole: (*Map).moveSteps, describe: describeSteps},
+	CommandLease:    {Name: "lease", Level: LeasesLevel, Shape: ShapeBody, frees: (*Command).leaseFrees, freeing: "keepalive and revoke", act: (*slotState).lease, readBody: (*body).readLease, validate: (*Command).validateLease, describe: describeLease},
 }
 
 // tableRows are the commands of the meta group, by kind.
@@ -181,6 +194,23 @@ func (r *CommandRow) TakenConditions() string {
 		return names[0]
 	}
 	return strings.Join(names[:last], ", ") + " or " + names[last]
+}
+
+// WhenFull says, for the documents, whether full disks admit a command of this row.
+func (r *CommandRow) WhenFull() string {
+	switch {
+	case r.frees != nil:
+		return r.freeing
+	case r.Frees:
+		return "yes"
+	}
+	return "no"
+}
+
+// Frees reports whether full disks admit the command, whose kind has a row.
+func (c *Command) Frees() bool {
+	row := c.Kind.Row()
+	return row.Frees || row.frees != nil && row.frees(c)
 }
 
 // Items describes the items of a command of this row.

@@ -12,7 +12,7 @@ import (
 // with what it is in its first byte.
 //
 //	1  a record that is new or has changed
-//	     1  as in a snapshot of a slot: version, lengths, kind, zero, key, value
+//	     1  as in a snapshot of a slot: version, lengths, kind, how it ends, key, value, end
 //	2  a record that is gone
 //	     1  u8   kind
 //	     2  u16  length of the key
@@ -25,6 +25,9 @@ import (
 //	5  the end of the pass, in its last piece and in no other, once it has come to all else
 //	     1  u64  last version
 //	     9       formers (former.go)
+//	6  the same, of a slot whose time is not its group's (ending.go)
+//	     1  i64  how far it is ahead
+//	     9       as 5 from byte 1 on
 //
 // Within a piece records stand by kind and key, gone ones among them, and sessions behind
 // them by id and principal. Each item stands in one piece whole.
@@ -39,10 +42,12 @@ const (
 	itemSession     = 3
 	itemSessionGone = 4
 	itemEnd         = 5
+	itemEndAhead    = 6
 
 	recordGoneHead  = 3 // behind the first byte
 	sessionGoneSize = 16
 	endHead         = 8
+	endAhead        = 8
 )
 
 // contentItem is one item. What it names aliases the content.
@@ -50,11 +55,15 @@ type contentItem struct {
 	tag        byte
 	kind       RecordKind
 	key, value []byte
+	ending     ending
 	hash       uint64 // of the key
 	version    uint64
 	session    session // without its outcomes
-	outcomes   []byte  // of the session, each of snapshotOutcome bytes, checked
+	outcomes   []byte  // of the session, checked
+	count      int     // of outcomes
+	details    int     // bytes of their details
 	last       uint64
+	ahead      int64
 	formers    []byte // checked
 }
 
@@ -104,6 +113,8 @@ func (r *contentReader) next(it *contentItem) (ok bool, err error) {
 		phase = itemRecord
 	case itemSessionGone:
 		phase = itemSession
+	case itemEndAhead:
+		phase = itemEnd
 	}
 	if phase < r.phase || r.phase == itemEnd {
 		return false, r.fail("item %d is out of order", tag)
@@ -120,6 +131,18 @@ func (r *contentReader) next(it *contentItem) (ok bool, err error) {
 	case itemSessionGone:
 		err = r.sessionGone(it)
 	case itemEnd:
+		it.ahead = 0
+		err = r.end(it)
+	case itemEndAhead:
+		var b []byte
+		if b, err = r.need(endAhead); err != nil {
+			break
+		}
+		if it.tag, it.ahead = itemEnd, int64(binary.LittleEndian.Uint64(b)); it.ahead == 0 {
+			err = r.fail("a slot that is ahead by nothing")
+			break
+		}
+		r.at += endAhead
 		err = r.end(it)
 	default:
 		err = r.fail("item %d: %w", tag, ErrLevel)
@@ -135,7 +158,7 @@ func (r *contentReader) record(it *contentItem) error {
 	it.version = binary.LittleEndian.Uint64(head)
 	it.kind = RecordKind(head[14])
 	// Nothing is known of the slot's last version before the pass ends.
-	keyLen, valueLen, err := checkRecord(head, it.version)
+	keyLen, valueLen, err := checkRecord(head, it.version, slotFormats.newest)
 	if err != nil {
 		return r.fail("%w", err)
 	}
@@ -143,7 +166,15 @@ func (r *contentReader) record(it *contentItem) error {
 	if err != nil {
 		return err
 	}
-	it.key, it.value = b[snapshotRecord:snapshotRecord+keyLen], b[snapshotRecord+keyLen:]
+	if err := checkWhole(b, keyLen); err != nil {
+		return r.fail("%w", err)
+	}
+	it.key, it.value, it.ending = b[snapshotRecord:snapshotRecord+keyLen], b[snapshotRecord+keyLen:], ending{by: endingKind(head[15])}
+	if it.ending.by != endsNever {
+		end := len(it.value) - endingSize
+		it.ending.number = binary.LittleEndian.Uint64(it.value[end:])
+		it.value = it.value[:end:end]
+	}
 	if err := r.follows(it); err != nil {
 		return err
 	}
@@ -181,7 +212,7 @@ func (r *contentReader) follows(it *contentItem) error {
 	}
 	slot, hash := locate(it.key)
 	switch {
-	case slot != r.slot:
+	case slot != r.slot && it.kind != KindLease:
 		return r.fail("key %s is in slot %d", ShowKey(it.key), slot)
 	case it.kind < r.kind || it.kind == r.kind && bytes.Compare(r.key, it.key) >= 0:
 		return r.fail("key %s of kind %d after %s of kind %d", ShowKey(it.key), it.kind, ShowKey(r.key), r.kind)
@@ -202,23 +233,40 @@ func (r *contentReader) sessionItem(it *contentItem) error {
 	if n > SlotOutcomesMax {
 		return r.fail("%d outcomes, the limit is %d", n, SlotOutcomesMax)
 	}
-	b, err := r.need(snapshotSession + n*snapshotOutcome)
-	if err != nil {
+	if _, err := r.need(snapshotSession + n*snapshotOutcome); err != nil {
 		return err
 	}
-	it.session, it.outcomes = s, b[snapshotSession:]
-	before := uint64(0)
+	size, details, before := snapshotSession, 0, uint64(0)
 	for i := range n {
-		o, err := readOutcome(it.outcomes[i*snapshotOutcome:], &s)
+		b, err := r.need(size + snapshotOutcome)
+		if err != nil {
+			return err
+		}
+		o, err := readOutcome(b[size:], &s)
 		if err != nil {
 			return r.fail("%w", err)
+		}
+		if size += snapshotOutcome; o.detailed {
+			if b, err = r.need(size + detailHead); err != nil {
+				return err
+			}
+			length := binary.LittleEndian.Uint32(b[size:])
+			if length == 0 || length > DetailMax {
+				return r.fail("a detail of %d bytes; want 1 to %d", length, DetailMax)
+			}
+			size, details = size+detailHead+int(length), details+int(length)
 		}
 		if o.sequence < s.floor || i > 0 && o.sequence <= before {
 			return r.fail("session %d: sequence %d is out of order", s.id, o.sequence)
 		}
 		before = o.sequence
 	}
-	r.at += len(b)
+	b, err := r.need(size)
+	if err != nil {
+		return err
+	}
+	it.session, it.outcomes, it.count, it.details = s, b[snapshotSession:], n, details
+	r.at += size
 	return nil
 }
 
@@ -272,6 +320,7 @@ type contentSum struct {
 	last   uint64 // with the end of a pass: the slot's last version
 
 	sessions, outcomes int // that are new or have changed
+	details            int // bytes of those of the outcomes
 }
 
 // checkContent reads all of a piece's content, and changes nothing.
@@ -288,7 +337,8 @@ func checkContent(p *Piece) (sum contentSum, err error) {
 			sum.newest = max(sum.newest, it.version)
 		case itemSession:
 			sum.sessions++
-			sum.outcomes += len(it.outcomes) / snapshotOutcome
+			sum.outcomes += it.count
+			sum.details += it.details
 		case itemEnd:
 			sum.last = it.last
 		}
@@ -317,15 +367,20 @@ func appendSessionGoneItem(b []byte, k sessionKey) []byte {
 	return binary.LittleEndian.AppendUint64(b, uint64(k.principal))
 }
 
-func appendEndItem(b []byte, last uint64, f *formers) []byte {
-	return f.append(binary.LittleEndian.AppendUint64(append(b, itemEnd), last))
+func appendEndItem(b []byte, last uint64, ahead int64, f *formers) []byte {
+	if ahead == 0 {
+		b = append(b, itemEnd)
+	} else {
+		b = binary.LittleEndian.AppendUint64(append(b, itemEndAhead), uint64(ahead))
+	}
+	return f.append(binary.LittleEndian.AppendUint64(b, last))
 }
 
 // appendSession appends a session as snapshots have it.
 func appendSession(b []byte, s *session) []byte {
 	b = appendSessionHead(b, s)
 	for _, o := range s.kept() {
-		b = appendOutcome(b, &o)
+		b = appendOutcome(b, &o, s.detail(&o))
 	}
 	return b
 }
@@ -338,14 +393,22 @@ func appendSessionHead(b []byte, s *session) []byte {
 	return binary.LittleEndian.AppendUint32(b, uint32(len(s.kept())))
 }
 
-func appendOutcome(b []byte, o *outcome) []byte {
+func appendOutcome(b []byte, o *outcome, detail []byte) []byte {
+	deleted, detailed := o.deleted, byte(0)
+	if o.detailed {
+		deleted, detailed = 0, 1
+	}
 	b = binary.LittleEndian.AppendUint64(b, o.sequence)
 	b = binary.LittleEndian.AppendUint64(b, o.id.Term)
 	b = binary.LittleEndian.AppendUint64(b, o.id.Index)
 	b = binary.LittleEndian.AppendUint64(b, o.version)
-	b = binary.LittleEndian.AppendUint32(b, o.deleted)
-	b = append(b, byte(o.status), 0)
-	return binary.LittleEndian.AppendUint16(b, uint16(o.group))
+	b = binary.LittleEndian.AppendUint32(b, deleted)
+	b = append(b, byte(o.status), detailed)
+	b = binary.LittleEndian.AppendUint16(b, uint16(o.group))
+	if o.detailed {
+		b = append(binary.LittleEndian.AppendUint32(b, uint32(len(detail))), detail...)
+	}
+	return b
 }
 
 // sessionHead reads what stands before the outcomes of a session, and how many there are.
@@ -357,7 +420,7 @@ func sessionHead(b []byte) (s session, outcomes int) {
 	}, int(binary.LittleEndian.Uint32(b[32:]))
 }
 
-// readOutcome reads an outcome of the session s.
+// readOutcome reads an outcome of the session s, but for its detail, which stands behind it.
 func readOutcome(b []byte, s *session) (outcome, error) {
 	o := outcome{
 		sequence: binary.LittleEndian.Uint64(b[0:]),
@@ -367,8 +430,12 @@ func readOutcome(b []byte, s *session) (outcome, error) {
 		status:   Status(b[36]),
 		group:    raft.GroupID(binary.LittleEndian.Uint16(b[38:])),
 	}
-	if o.status != StatusApplied && o.status != StatusConflict || b[37] != 0 {
+	o.detailed = b[37] == 1
+	if b[37] > 1 || !o.status.kept(o.detailed) {
 		return o, fmt.Errorf("session %d, sequence %d: status %d, then %d: %w", s.id, o.sequence, o.status, b[37], ErrLevel)
+	}
+	if o.detailed && o.deleted != 0 {
+		return o, fmt.Errorf("session %d, sequence %d: %d deleted, and a detail", s.id, o.sequence, o.deleted)
 	}
 	if o.group == 0 || o.group > raft.GroupMax {
 		return o, fmt.Errorf("session %d, sequence %d: group %d, want 1 to %d", s.id, o.sequence, o.group, raft.GroupMax)

@@ -19,7 +19,27 @@ func contentExample() []byte {
 	b := appendRecordItem(nil, c.record())
 	b = appendRecordGoneItem(b, KindKey, []byte("{a}2"))
 	b = appendSessionItem(b, &session{sessionKey: sessionKey{id: 7}, used: 1e9, floor: 1})
-	return appendEndItem(b, 2, (*formers)(nil).with(Former{1, at(3, 900)}))
+	return appendEndItem(b, 2, 0, (*formers)(nil).with(Former{1, at(3, 900)}))
+}
+
+// endingsExample is what it shows of a slot in which something ends.
+func endingsExample() []byte {
+	st := newSlotState()
+	for name, e := range map[string]ending{"{a}1": {endsWithLease, 7}, "{a}2": {endsAt, 5e9}} {
+		st.putRecord(KindKey, &newRecord{[]byte(name), []byte("v"), hashKey([]byte(name)), 9, e})
+	}
+	st.putLease(7, 3000, 6e9, 8)
+	s := session{sessionKey: sessionKey{id: 7}, used: 1e9, floor: 1}
+	o := outcome{sequence: 1, id: at(3, 9), version: 9, group: 1, status: StatusApplied}
+	st.sessions.addDetail(&s, &o, []byte{0x92, 0xc3, 0x91, 3}, new(sessionQuota))
+	s.outcomes = []outcome{o}
+	var b []byte
+	st.stores(func(o *store) {
+		for at := o.seek(nil); at.record() != nil; at.next() {
+			b = appendRecordItem(b, at.record())
+		}
+	})
+	return appendEndItem(appendSessionItem(b, &s), 9, -1e9, nil)
 }
 
 // The page shows the bytes as the code writes them.
@@ -59,9 +79,9 @@ func TestContentRefused(t *testing.T) {
 	}
 	end := func(f ...Former) []byte {
 		if f == nil {
-			return appendEndItem(nil, 9, nil)
+			return appendEndItem(nil, 9, 0, nil)
 		}
-		return appendEndItem(nil, 9, &formers{list: f})
+		return appendEndItem(nil, 9, 0, &formers{list: f})
 	}
 	patched := func(b []byte, at int, v byte) []byte { b = bytes.Clone(b); b[at] = v; return b }
 	join := func(b ...[]byte) []byte { return bytes.Join(b, nil) }

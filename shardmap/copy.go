@@ -14,6 +14,9 @@ type SlotCopy struct {
 	first    [1]kindView // room for it: mostly there are no others
 	sessions sessionView
 
+	ahead  int64
+	format uint16 // of its snapshot
+
 	recordSum, sessionSum uint64
 	formers               *formers
 
@@ -60,6 +63,8 @@ func (st *slotState) copy(s Slot) *SlotCopy {
 		recordSum:  st.recordSum(),
 		sessionSum: st.sessions.sum,
 		formers:    st.formers,
+		ahead:      st.endings.aheadBy(),
+		format:     st.format(),
 		of:         st,
 	}
 	c.kinds = c.first[:0]

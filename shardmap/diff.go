@@ -3,6 +3,7 @@ package shardmap
 import (
 	"bytes"
 	"fmt"
+	"slices"
 )
 
 // Diff is what changed in a slot from one copy to a later one, in pieces: the content that
@@ -16,7 +17,8 @@ import (
 // the walk over the list of its leaves.
 type Diff struct {
 	old, now *SlotCopy
-	kind     int // of now.kinds, which it is at; len(now.kinds): at the sessions
+	kinds    []RecordKind // that either copy has records of
+	kind     int          // of kinds, which it is at; len(kinds): at the sessions
 	records  viewDiff
 	sessions sessionDiff
 	begun    bool // records are those of kind
@@ -32,6 +34,15 @@ func NewDiff(old, now *SlotCopy) *Diff {
 	d.sessions.now.v, d.sessions.old.v = &now.sessions, new(sessionView)
 	if old != nil {
 		d.sessions.old.v = &old.sessions
+	}
+	// A kind of which now has none is not among its views if the map was read from a snapshot
+	// since old was taken.
+	for _, c := range []*SlotCopy{old, now} {
+		for i := 0; c != nil && i < len(c.kinds); i++ {
+			if at, ok := slices.BinarySearch(d.kinds, c.kinds[i].kind); !ok {
+				d.kinds = slices.Insert(d.kinds, at, c.kinds[i].kind)
+			}
+		}
 	}
 	return d
 }
@@ -55,7 +66,7 @@ func (d *Diff) Next(max int) (content []byte, more bool, err error) {
 		}
 		if len(content) == n {
 			d.done = true
-			return appendEndItem(content, d.now.last, d.now.formers), false, nil
+			return appendEndItem(content, d.now.last, d.now.ahead, d.now.formers), false, nil
 		}
 		if len(content) >= max {
 			return content, true, nil
@@ -89,20 +100,20 @@ func (d *Diff) guess(max int) (n int) {
 
 // item appends the next item; none when there are no more.
 func (d *Diff) item(b []byte) ([]byte, error) {
-	for ; d.kind < len(d.now.kinds); d.kind, d.begun = d.kind+1, false {
-		now := &d.now.kinds[d.kind]
+	for ; d.kind < len(d.kinds); d.kind, d.begun = d.kind+1, false {
+		kind := d.kinds[d.kind]
 		if !d.begun {
-			d.records, d.begun = viewDiff{cursor{v: d.oldKind(now.kind)}, cursor{v: &now.view}}, true
+			d.records, d.begun = viewDiff{cursor{v: d.old.viewOf(kind)}, cursor{v: d.now.viewOf(kind)}}, true
 		}
 		rec, gone := d.records.next()
 		if gone != nil {
-			return appendRecordGoneItem(b, now.kind, gone), nil
+			return appendRecordGoneItem(b, kind, gone), nil
 		}
 		if rec == nil {
 			continue
 		}
 		// The target will serve what stands here, and others have no copy of it.
-		if h := rec.computeHash(); h != rec.hash() || rec.kind() != now.kind {
+		if h := rec.computeHash(); h != rec.hash() || rec.kind() != kind {
 			return b, rec.rotten(d.now.slot, h)
 		}
 		return appendRecordItem(b, rec), nil
@@ -119,12 +130,12 @@ func (d *Diff) item(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// oldKind returns the records of a kind in the old copy.
-func (d *Diff) oldKind(k RecordKind) *view {
-	if d.old != nil {
-		for i := range d.old.kinds {
-			if d.old.kinds[i].kind == k {
-				return &d.old.kinds[i].view
+// viewOf returns the records of a kind in a copy; none if there is no copy.
+func (c *SlotCopy) viewOf(k RecordKind) *view {
+	if c != nil {
+		for i := range c.kinds {
+			if c.kinds[i].kind == k {
+				return &c.kinds[i].view
 			}
 		}
 	}
@@ -262,7 +273,7 @@ func (s *session) check() error {
 		return fmt.Errorf("session %d has hash %016x, kept was %016x", s.id, h, s.sum)
 	}
 	for _, o := range s.kept() {
-		if h := o.hash(s.sessionKey); h != o.sum {
+		if h := o.hash(s.sessionKey, s.detail(&o)); h != o.sum {
 			return fmt.Errorf("session %d, sequence %d has hash %016x, kept was %016x", s.id, o.sequence, h, o.sum)
 		}
 	}

@@ -1,6 +1,7 @@
 package shardmap
 
 import (
+	"encoding/binary"
 	"math"
 
 	"muster/raft"
@@ -16,13 +17,18 @@ import (
 // such bounds only spare looks that would find nothing.
 
 const (
-	// sessionGather is for how long sessions that are due are gathered, so that a
-	// group whose clients come and go writes an entry each ten seconds for them, and
+	// sessionGather is how long sessions that are due are gathered, in nanoseconds, so that
+	// a group whose clients come and go writes an entry each ten seconds for them, and
 	// not one for each.
 	sessionGather = raft.GroupTime(10e9)
+	// endGather is the same for keys and leases, for which people wait: at most five entries
+	// a second. A client that waits for the lock of a dead holder won't notice.
+	endGather = 200e6
 	// expireLookMax bounds the sessions of the slots that one entry looks at, and
 	// expireMax those that it forgets, in whole slots or a little more: two or three
-	// milliseconds. What is left is due at once, and the next entry's.
+	// milliseconds. What is left is due at once, and the next entry's. expireMax bounds the
+	// records that one entry ends, too. A lease goes with all its keys, however many they
+	// are: nobody may see it without them, nor them without it.
 	expireLookMax = 1 << 17
 	expireMax     = 1 << 12
 	// expireStride lies between the slots with which consecutive entries begin:
@@ -31,22 +37,30 @@ const (
 	expireStride = Slots/8 + 1
 )
 
-// NextDue reports whether the map remembers any sessions, and returns a group time
-// before which there is no need to forget one. The goroutine that applies calls
-// it.
+// NextDue reports whether anything in the map lasts until a time, and returns a group time
+// before which there is no need to end anything. The goroutine that applies calls it.
 func (m *Map) NextDue() (at raft.GroupTime, waits bool) {
 	q := &m.quota
-	return q.oldest + SessionKeep + sessionGather, q.sessions > 0
+	at, waits = q.oldest+SessionKeep+sessionGather, q.sessions > 0
+	if m.due != raft.GroupTime(endless) {
+		due := raft.GroupTime(slotTime(m.due).after(endGather))
+		if !waits || due < at {
+			at, waits = due, true
+		}
+	}
+	return at, waits
 }
 
-// Expire records a time entry, and forgets sessions that were not used for
-// SessionKeep by then.
+// Expire records a time entry. It forgets sessions that were not used for SessionKeep by then,
+// and removes what has ended.
 func (m *Map) Expire(id raft.LogID, t raft.GroupTime) error {
 	now, err := m.follows(id, t)
 	if err != nil {
 		return err
 	}
-	m.forgetSessions(id, now)
+	e := expiry{m: m, id: id, now: now}
+	e.forgetSessions()
+	e.endDue()
 	m.advance(id, now)
 	return nil
 }
@@ -55,8 +69,16 @@ func (m *Map) Expire(id raft.LogID, t raft.GroupTime) error {
 // that applies calls it.
 func (m *Map) Sessions() int { return m.quota.sessions }
 
+// expiry is a time entry at work.
+type expiry struct {
+	m   *Map
+	id  raft.LogID
+	now raft.GroupTime
+}
+
 // forgetSessions forgets due sessions in all slots, or begins to.
-func (m *Map) forgetSessions(id raft.LogID, now raft.GroupTime) {
+func (e *expiry) forgetSessions() {
+	m, id, now := e.m, e.id, e.now
 	q := &m.quota
 	if q.sessions == 0 || !due(q.oldest, now) {
 		return // nowhere is one due, whatever another replica's bound says
@@ -83,6 +105,55 @@ func (m *Map) forgetSessions(id raft.LogID, now raft.GroupTime) {
 		oldest = min(oldest, st.sessions.noneBefore())
 	}
 	q.oldest = oldest
+}
+
+// endDue ends what is due in the slots that the group serves, or begins to: in each slot in
+// the order of ends. A slot that is sealed, or imported, keeps what it has.
+func (e *expiry) endDue() {
+	m := e.m
+	now := wallClock(e.now)
+	if now < m.due {
+		return
+	}
+	first := Slot(e.id.Index * expireStride % Slots)
+	due, gone := raft.GroupTime(endless), 0
+	for k := range Slot(Slots) {
+		slot := (first + k) % Slots
+		st := m.slot(slot)
+		if st == nil || !st.endings.timed() {
+			continue
+		}
+		if gone < expireMax && st.endings.first <= st.time(now) {
+			m.turn.id, m.turn.now, m.turn.slot = e.id, e.now, slot
+			st.mu.Lock()
+			m.keep(st)
+			gone += st.end(m, st.time(now), expireMax-gone)
+			st.mu.Unlock()
+		}
+		if st.endings.timed() {
+			due = min(due, st.groupTime(st.endings.first))
+		}
+	}
+	m.due = due
+}
+
+// end removes what has ended by now, most records or a few more, and returns how many. All
+// removals share one version, as those of a command do.
+func (s *slotState) end(m *Map, now slotTime, most int) (gone int) {
+	s.last = s.nextVersion(m.turn.id)
+	for gone < most {
+		kind, name, ok := s.due(now)
+		switch {
+		case !ok:
+			return gone
+		case kind == KindLease:
+			gone += 1 + s.endLease(m, binary.BigEndian.Uint64(name), s.last, EventExpired)
+		default:
+			s.remove(m, name, hashKey(name), s.last, EventExpired)
+			gone++
+		}
+	}
+	return gone
 }
 
 // noneBefore returns a group time before which no session was used last.

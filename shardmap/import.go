@@ -2,6 +2,7 @@ package shardmap
 
 import (
 	"cmp"
+	"encoding/binary"
 	"math"
 	"slices"
 
@@ -65,13 +66,14 @@ func (l *imports) discard(s Slot, number uint64) {
 const (
 	importSessionsMax = 2 * SlotSessionsMax
 	importOutcomesMax = 2 * SlotOutcomesMax
+	importDetailsMax  = 2 * slotDetailsLimit
 )
 
 // fits reports whether a snapshot that is taken after the piece could still be read.
 func (i *slotImport) fits(p *Piece, sum contentSum) bool {
 	t := &i.state.sessions
-	return (p.More || sum.last >= max(sum.newest, i.state.last)) &&
-		t.count+sum.sessions <= importSessionsMax && t.outcomes+sum.outcomes <= importOutcomesMax
+	return (p.More || sum.last >= max(sum.newest, i.state.last)) && t.count+sum.sessions <= importSessionsMax &&
+		t.outcomes+sum.outcomes <= importOutcomesMax && t.details+sum.details <= importDetailsMax
 }
 
 // take carries out a piece, whose content was checked to be sum.
@@ -104,15 +106,16 @@ func (s *slotState) receive(p *Piece, sum contentSum) {
 		}
 		switch it.tag {
 		case itemRecord:
-			s.of(it.kind).put(it.key, it.value, it.hash, it.version)
+			s.putRecord(it.kind, &newRecord{it.key, it.value, it.hash, it.version, it.ending})
 		case itemRecordGone:
-			s.of(it.kind).del(it.key, it.hash)
+			s.removeRecord(it.kind, it.key, it.hash)
 		case itemSession:
-			s.sessions.receive(it.session, it.outcomes)
+			s.sessions.receive(it.session, it.outcomes, it.count)
 		case itemSessionGone:
 			s.sessions.lose(it.session.sessionKey)
 		case itemEnd:
 			s.formers, _ = readFormers(it.formers)
+			s.setAhead(it.ahead)
 		}
 	}
 	// No version of a slot is above its last one, not even halfway through a pass, so a
@@ -122,13 +125,19 @@ func (s *slotState) receive(p *Piece, sum contentSum) {
 
 // receive puts a session in the place of what is known of it. The order of use stays out:
 // sessions arrive by id, and it is made when the slot is taken over.
-func (t *sessions) receive(s session, outcomes []byte) {
+func (t *sessions) receive(s session, outcomes []byte, count int) {
 	t.lose(s.sessionKey)
 	s.epoch = t.epoch
-	s.outcomes = make([]outcome, 0, len(outcomes)/snapshotOutcome)
-	for b := outcomes; len(b) > 0; b = b[snapshotOutcome:] {
+	s.outcomes = make([]outcome, 0, count)
+	for b := outcomes; len(b) > 0; {
 		o, _ := readOutcome(b, &s) // it was checked
-		o.sum = o.hash(s.sessionKey)
+		var detail []byte
+		if b = b[snapshotOutcome:]; o.detailed {
+			n := detailHead + int(binary.LittleEndian.Uint32(b))
+			detail, b = b[detailHead:n], b[n:]
+			t.addDetail(&s, &o, detail, new(sessionQuota)) // an import counts towards none
+		}
+		o.sum = o.hash(s.sessionKey, detail)
 		t.sum += o.sum
 		s.outcomes = append(s.outcomes, o)
 	}
@@ -180,10 +189,12 @@ func (q *sessionQuota) add(t *sessions) {
 	}
 	q.sessions += t.count
 	q.outcomes += t.outcomes
+	q.details += t.details
 }
 
 // drop counts the sessions of a slot no more.
 func (q *sessionQuota) drop(t *sessions) {
 	q.sessions -= t.count
 	q.outcomes -= t.outcomes
+	q.details -= t.details
 }

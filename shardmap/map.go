@@ -20,8 +20,11 @@ type Map struct {
 	moments moments
 
 	// Of the goroutine that applies.
+	turn    turn
+	body    body // that was read of the command at hand
 	quota   sessionQuota
-	founded uint64 // the number of the founding; 0: it was not applied yet
+	due     raft.GroupTime // nothing in the slots that are served ends before (expire.go)
+	founded uint64         // the number of the founding; 0: it was not applied yet
 	marks   marks
 	// What it holds of slots that it may take over, what it has decided about moves, and
 	// what became of the last command that moved slots (slotmove.go).
@@ -61,18 +64,26 @@ func (m *Map) Apply(id raft.LogID, t raft.GroupTime, c *Command) (Result, error)
 	if err != nil {
 		return Result{}, err
 	}
-	if whole := commandRows[c.Kind].whole; whole != nil {
-		status, err := whole(m, entryAt{id, now}, c)
+	if row := &commandRows[c.Kind]; row.Shape == ShapeBody {
+		var status Status
+		if row.whole != nil {
+			status, err = row.whole(m, entryAt{id, now}, c)
+		} else {
+			err = row.readBody(&m.body, c)
+		}
 		if err != nil {
 			return Result{}, fmt.Errorf("apply %s: %w", id, err)
 		}
-		m.advance(id, now)
-		return Result{Status: status, Group: m.group, ID: id}, nil
+		if row.whole != nil {
+			m.advance(id, now)
+			return Result{Status: status, Group: m.group, ID: id}, nil
+		}
 	}
-	st := m.slot(c.Home())
+	home := c.Home()
+	st := m.slot(home)
 	r := Result{Status: StatusNotOwned, Group: m.group, ID: id}
 	if st == nil {
-		if sealed := m.slots.Load().sealed.at(c.Home()); sealed != nil {
+		if sealed := m.slots.Load().sealed.at(home); sealed != nil {
 			r.Status = StatusSealed
 			if bug("sealed slot takes a write") {
 				st = sealed
@@ -80,13 +91,34 @@ func (m *Map) Apply(id raft.LogID, t raft.GroupTime, c *Command) (Result, error)
 		}
 	}
 	if st != nil {
+		m.turn.id, m.turn.now, m.turn.slot = id, now, home
 		st.mu.Lock()
 		m.keep(st)
-		r = st.apply(m.group, id, now, c, &m.quota)
+		r = st.apply(m, c)
 		st.mu.Unlock()
 	}
 	m.advance(id, now)
 	return r, nil
+}
+
+// turn is an entry at work on one slot. It is a part of the map, and not handed from one
+// function to the next, because a command's functions are called through its row: what is
+// handed to them would have to be allocated for each command.
+type turn struct {
+	id   raft.LogID
+	now  raft.GroupTime
+	slot Slot
+
+	detail []byte // scratch, of the result's detail
+}
+
+// body is what the body of a command says that is about one slot. Its slices are used again.
+type body struct {
+	txn Txn
+
+	op    LeaseOp
+	lease LeaseID
+	ttl   uint64
 }
 
 // Skip records an entry that is no command: a no-op or a membership.
@@ -139,6 +171,9 @@ func (c *Command) understood(level uint32) error {
 		return fmt.Errorf("command with condition %d: %w", c.Condition, ErrLevel)
 	}
 	if row.Shape == ShapeBody {
+		if c.Slot == SlotByServer || len(c.Items) != 1 {
+			return fmt.Errorf("%w: %s with %d items, for slot %d", ErrInvariant, c.Kind, len(c.Items), c.Slot)
+		}
 		return nil // who reads the body checks it
 	}
 	if c.Keys() == 0 || c.Condition != ConditionNone && c.Keys() != 1 || row.Shape == ShapePairs && len(c.Items)%2 != 0 {

@@ -155,10 +155,12 @@ func (m *Map) Load(r io.Reader, at raft.LogID, t raft.GroupTime) error {
 	if err := d.whole(&loaded); err != nil {
 		return d.fail(err)
 	}
-	loaded.quota.sessionsMax, loaded.quota.outcomesMax = m.quota.sessionsMax, m.quota.outcomesMax
+	loaded.quota.sessionsMax, loaded.quota.outcomesMax, loaded.quota.detailsMax = m.quota.sessionsMax, m.quota.outcomesMax, m.quota.detailsMax
 	m.slots.Store(loaded.slots)
 	m.founded, m.marks, m.quota = loaded.founded, loaded.marks, loaded.quota
 	m.imports, m.decisions, m.results = loaded.imports, loaded.decisions, nil
+	m.due = raft.GroupTime(endless)
+	m.each(func(st *slotState) { st.noteDue(m) })
 	m.advance(at, t)
 	return nil
 }

@@ -302,7 +302,7 @@ func (h *harness) send(t *rapid.T, c Command) {
 		t.Fatalf("%v", err)
 	}
 	got, err := h.m.Apply(id, h.now, &c)
-	if want := h.model.apply(id, h.now, &c); got != want || err != nil {
+	if want := h.model.apply(id, h.now, &c); !sameResult(got, want) || err != nil {
 		t.Fatalf("apply %s %+v: got %+v, %v; want %+v", id, c, got, err, want)
 	}
 }

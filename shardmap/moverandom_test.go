@@ -164,7 +164,7 @@ func (w *moveWorld) apply(g *moveGroup, c *Command) (r Result, err error) {
 		return r, err
 	}
 	other, err := g.replicas[1].Apply(g.last, g.now, c)
-	if err != nil || other != r || c.Kind.Moves() && !reflect.DeepEqual(g.replicas[0].StepResults(), g.replicas[1].StepResults()) {
+	if err != nil || !sameResult(other, r) || c.Kind.Moves() && !reflect.DeepEqual(g.replicas[0].StepResults(), g.replicas[1].StepResults()) {
 		return r, fmt.Errorf("%s of %s: a replica has %+v, another %+v, %v", c.Kind, g.id, r, other, err)
 	}
 	return r, nil
@@ -210,7 +210,7 @@ func (w *moveWorld) write(g *moveGroup) error {
 	case HoldsSealed:
 		want.Status = StatusSealed
 	}
-	if got != want {
+	if !sameResult(got, want) {
 		return fmt.Errorf("%s by %s of slot %d, which is %s there: got %+v, want %+v", c.Kind, g.id, slot, m.view.Holding, got, want)
 	}
 	return w.check(g, slot)

@@ -14,10 +14,11 @@ import (
 //	16  u32  length of the value
 //	20  u16  length of the key
 //	22  u8   kind
-//	23  u8   zero
-//	24       key, value, and up to 7 bytes of any content
+//	23  u8   how it ends: 0 never, 1 at a time, 2 with a lease
+//	24       key, value, unless it never ends 8 bytes about its end (ending.go),
+//	         and up to 7 bytes of any content
 //
-// Most keys never expire, and store no time at which they would: in a million
+// Most keys never end, and store no time at which they would: in a million
 // keys that saves 8 MB.
 //
 // The hash shows whether memory still holds what was written, and a slot's
@@ -31,13 +32,14 @@ const recordHeader = 24
 type RecordKind uint8
 
 const (
-	KindKey RecordKind = 1 // a key that does not expire
-	// Leases and registrations of services come with later levels.
+	KindKey   RecordKind = 1 // a key
+	KindLease RecordKind = 2 // a lease; its name is its number (lease.go)
 
-	kindNewest = KindKey // that this code understands
+	kindNewest = KindLease // that this code understands
 )
 
-// recordSize returns the bytes that a record takes in a slab.
+// recordSize returns the bytes that a record takes in a slab: value is the length of the
+// value and of what stands about its end.
 func recordSize(key, value int) int { return (recordHeader + key + value + 7) &^ 7 }
 
 // record is the bytes of a record and of whatever follows it in its chunk.
@@ -48,7 +50,8 @@ func (r record) version() uint64  { return binary.LittleEndian.Uint64(r[8:]) }
 func (r record) valueLen() int    { return int(binary.LittleEndian.Uint32(r[16:])) }
 func (r record) kind() RecordKind { return RecordKind(r[22]) }
 func (r record) keyLen() int      { return int(binary.LittleEndian.Uint16(r[20:])) }
-func (r record) size() int        { return recordSize(r.keyLen(), r.valueLen()) }
+func (r record) ends() endingKind { return endingKind(r[23]) }
+func (r record) size() int        { return recordSize(r.keyLen(), r.valueLen()+r.ends().size()) }
 
 func (r record) key() []byte {
 	end := recordHeader + r.keyLen()
@@ -62,17 +65,41 @@ func (r record) value() []byte {
 }
 
 // content returns the bytes that the hash covers.
-func (r record) content() []byte { return r[8 : recordHeader+r.keyLen()+r.valueLen()] }
+func (r record) content() []byte {
+	return r[8 : recordHeader+r.keyLen()+r.valueLen()+r.ends().size()]
+}
+
+// ending returns how the record ends.
+func (r record) ending() ending {
+	by := r.ends()
+	if by == endsNever {
+		return ending{}
+	}
+	return ending{by, binary.LittleEndian.Uint64(r[recordHeader+r.keyLen()+r.valueLen():])}
+}
 
 func (r record) computeHash() uint64 { return xxhash.Sum64(r.content()) }
 
+// newRecord is what a record is to be. It is handed on by its address: as so many arguments
+// it would go from the registers to the stack at each call.
+type newRecord struct {
+	key, value []byte
+	hash       uint64 // of the key
+	version    uint64
+	ending     ending
+}
+
 // write fills r and returns its hash.
-func (r record) write(kind RecordKind, key, value []byte, version uint64) uint64 {
-	binary.LittleEndian.PutUint64(r[8:], version)
-	binary.LittleEndian.PutUint64(r[16:], uint64(len(value))|uint64(len(key))<<32|uint64(kind)<<48)
-	copy(r[recordHeader:], key)
-	copy(r[recordHeader+len(key):], value)
-	h := r.computeHash()
+func (r record) write(kind RecordKind, n *newRecord) uint64 {
+	binary.LittleEndian.PutUint64(r[8:], n.version)
+	binary.LittleEndian.PutUint64(r[16:], uint64(len(n.value))|uint64(len(n.key))<<32|uint64(kind)<<48|uint64(n.ending.by)<<56)
+	end := recordHeader + copy(r[recordHeader:], n.key)
+	end += copy(r[end:], n.value)
+	if n.ending.by != endsNever {
+		binary.LittleEndian.PutUint64(r[end:], n.ending.number)
+		end += endingSize
+	}
+	h := xxhash.Sum64(r[8:end])
 	binary.LittleEndian.PutUint64(r, h)
 	return h
 }

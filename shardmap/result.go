@@ -22,15 +22,37 @@ const (
 	StatusGroupTooManySessions Status = 6
 	StatusMarked               Status = 7 // about one of the slots something newer was decided before; nothing changed
 	StatusSealed               Status = 8 // the slot is on its way to another group; nothing changed, and no outcome is kept
+
+	// Of a transaction or of a command about a lease. Nothing changed, and the outcome is kept:
+	// a retry gets it again.
+
+	StatusNotNumber    Status = 9  // what was to be incremented is no number
+	StatusOverflow     Status = 10 // the sum would not fit in an int64
+	StatusReadTooLarge Status = 11 // what was to be read is more than [TxnReadMax]
+	StatusNoLease      Status = 12 // there is no such lease, or no more
 )
 
 func (s Status) String() string {
 	names := [...]string{StatusApplied: "applied", StatusConflict: "conflict", StatusStale: "stale",
-		StatusTooManySessions: "too many sessions", StatusNotOwned: "not owned", StatusGroupTooManySessions: "too many sessions in the group", StatusMarked: "marked", StatusSealed: "sealed"}
+		StatusTooManySessions: "too many sessions", StatusNotOwned: "not owned", StatusGroupTooManySessions: "too many sessions in the group", StatusMarked: "marked", StatusSealed: "sealed",
+		StatusNotNumber: "not a number", StatusOverflow: "overflow", StatusReadTooLarge: "read too large", StatusNoLease: "no lease"}
 	if s == 0 || int(s) >= len(names) {
 		return fmt.Sprintf("status %d", uint8(s))
 	}
 	return names[s]
+}
+
+// kept reports whether an outcome can have the status, with a detail or without.
+func (s Status) kept(detailed bool) bool {
+	switch s {
+	case StatusApplied:
+		return true
+	case StatusConflict:
+		return !detailed
+	case StatusNotNumber, StatusOverflow, StatusReadTooLarge, StatusNoLease:
+		return detailed
+	}
+	return false
 }
 
 // Result is the outcome of a command. A retry gets that of the first try.
@@ -43,6 +65,9 @@ type Result struct {
 	Version uint64 // of all keys of the command, where it was applied
 	Deleted uint32 // how many keys a del found
 	Current uint64 // in a conflict, the key's version; 0 if it was not there
+	// Detail is what a transaction or a command about a lease answers, or what was in the way of a command
+	// (detail.go). It is good until the next Apply.
+	Detail []byte
 }
 
 // ErrInvariant is wrapped by errors about a broken rule of this package's own:

@@ -38,11 +38,13 @@ type outcome struct {
 	id       raft.LogID
 	version  uint64 // in a conflict, the current one
 	sum      uint64 // Invariant: the outcome's hash
-	deleted  uint32
+	deleted  uint32 // where it is detailed: where its detail begins among the session's (details.go)
 	// group is the one whose log has the entry id. When the slot has moved, it is
 	// another than the one that answers a retry.
 	group  raft.GroupID
 	status Status
+	// detailed: it has a detail, and no deleted.
+	detailed bool
 }
 
 func (o *outcome) result() Result {
@@ -82,15 +84,16 @@ type session struct {
 	// cleared away once they are as many as the rest.
 	outcomes []outcome
 	head     uint32
-	order    uint32 // its node in the order of use
-	epoch    uint64 // of the table, when the array of outcomes was made
+	order    uint32   // its node in the order of use
+	epoch    uint64   // of the table, when the array of outcomes was made
+	details  *details // of outcomes; nil as long as none ever had one
 }
 
 func (s *session) kept() []outcome { return s.outcomes[s.head:] }
 
 // The digest of a session is the xxhash64 of its kind (2), id, principal, last use
-// and floor; that of an outcome of its kind (3), session and fields; u64
-// little-endian each. Both are stored with the session or outcome: to hash it
+// and floor; that of an outcome of its kind (3), session and fields, and if it has
+// one of the xxhash64 of its detail; u64 little-endian each. Both are stored with the session or outcome: to hash it
 // again when it changes or goes would be half of a session's cost per command.
 func (s *session) hash() uint64 {
 	var b [40]byte
@@ -102,8 +105,13 @@ func (s *session) hash() uint64 {
 	return xxhash.Sum64(b[:])
 }
 
-func (o *outcome) hash(of sessionKey) uint64 {
-	var b [64]byte
+func (o *outcome) hash(of sessionKey, detail []byte) uint64 {
+	var b [72]byte
+	n, deleted := 64, o.deleted
+	if o.detailed {
+		binary.LittleEndian.PutUint64(b[64:], xxhash.Sum64(detail))
+		n, deleted = len(b), 0
+	}
 	binary.LittleEndian.PutUint64(b[0:], 3)
 	binary.LittleEndian.PutUint64(b[8:], of.id)
 	binary.LittleEndian.PutUint64(b[16:], uint64(of.principal))
@@ -111,8 +119,8 @@ func (o *outcome) hash(of sessionKey) uint64 {
 	binary.LittleEndian.PutUint64(b[32:], o.id.Term)
 	binary.LittleEndian.PutUint64(b[40:], o.id.Index)
 	binary.LittleEndian.PutUint64(b[48:], o.version)
-	binary.LittleEndian.PutUint64(b[56:], uint64(o.deleted)|uint64(o.status)<<32|uint64(o.group)<<40)
-	return xxhash.Sum64(b[:])
+	binary.LittleEndian.PutUint64(b[56:], uint64(deleted)|uint64(o.status)<<32|uint64(o.group)<<40)
+	return xxhash.Sum64(b[:n])
 }
 
 // find returns the position of a sequence in kept, or where it would be. Most
@@ -164,7 +172,7 @@ func (t *sessions) begin(c *Command, now raft.GroupTime, q *sessionQuota) (s *se
 		t.sum -= s.sum
 		s.used, s.floor = max(s.used, now), max(s.floor, c.Floor)
 		t.touch(s)
-		q.outcomes -= t.prune(s)
+		t.prune(s, q)
 	}
 	s.sum = s.hash()
 	t.sum += s.sum
@@ -175,12 +183,12 @@ func (t *sessions) begin(c *Command, now raft.GroupTime, q *sessionQuota) (s *se
 		return s, Result{Status: StatusStale}, true
 	}
 	if at, ok := s.find(c.Sequence); ok && !bug("retry applied twice") {
-		return s, s.kept()[at].result(), true
+		return s, s.result(&s.kept()[at]), true
 	}
 	switch {
-	case t.outcomes >= SlotOutcomesMax:
+	case t.outcomes >= SlotOutcomesMax, t.details >= SlotDetailsMax && c.Kind.answersMuch():
 		return s, Result{Status: StatusTooManySessions}, true
-	case q.outcomes >= q.outcomesMax:
+	case q.outcomes >= q.outcomesMax, q.details >= q.detailsMax && c.Kind.answersMuch():
 		return s, Result{Status: StatusGroupTooManySessions}, true
 	}
 	return s, Result{}, false
@@ -194,7 +202,10 @@ func (t *sessions) finish(s *session, sequence uint64, r Result, q *sessionQuota
 	if r.Status == StatusConflict {
 		o.version = r.Current
 	}
-	o.sum = o.hash(s.sessionKey)
+	if len(r.Detail) > 0 && !bug("details of an outcome forgotten") {
+		t.addDetail(s, &o, r.Detail, q)
+	}
+	o.sum = o.hash(s.sessionKey, r.Detail)
 	at, _ := s.find(sequence)
 	if len(s.outcomes) == cap(s.outcomes) && s.head > 0 {
 		t.settle(s)
@@ -212,14 +223,20 @@ func (t *sessions) finish(s *session, sequence uint64, r Result, q *sessionQuota
 	t.sum += o.sum
 }
 
-// prune forgets outcomes for which the session's client no longer waits, and
-// returns how many.
-func (t *sessions) prune(s *session) (n int) {
+// prune forgets outcomes for which the session's client no longer waits.
+func (t *sessions) prune(s *session, q *sessionQuota) {
 	for int(s.head) < len(s.outcomes) && s.outcomes[s.head].sequence < s.floor {
-		t.sum -= s.outcomes[s.head].sum
+		o := &s.outcomes[s.head]
+		t.sum -= o.sum
 		t.outcomes--
+		q.outcomes--
+		if o.detailed {
+			q.details -= t.forgetDetail(s, o)
+		}
 		s.head++
-		n++
+	}
+	if s.details != nil {
+		t.settleDetails(s)
 	}
 	switch left := len(s.outcomes) - int(s.head); {
 	case left == 0 && s.epoch >= t.shared: // as when a client has one command under way
@@ -227,7 +244,6 @@ func (t *sessions) prune(s *session) (n int) {
 	case s.head > 0 && int(s.head) >= left:
 		t.settle(s)
 	}
-	return n
 }
 
 // settle moves the kept outcomes to the front of an array that no copy sees.

@@ -55,19 +55,18 @@ func (v *sessionView) each(f func(s *session) error) error {
 // sessions is everything that one slot remembers of sessions.
 type sessions struct {
 	sessionView
-	firsts   []sessionKey // of each block: none in it is below, all in earlier blocks are
-	outcomes int          // Invariant: the sum of len(kept()) of all
-	sum      uint64       // Invariant: the sum of the sums of all sessions and outcomes
-	// ordered: there are so many that their order of use is kept; else oldest is no
-	// later than the last use of any.
-	ordered bool
-	oldest  raft.GroupTime
-	order   useOrder
+	firsts   []sessionKey   // of each block: none in it is below, all in earlier blocks are
+	outcomes int            // Invariant: the sum of len(kept()) of all
+	details  int            // Invariant: the bytes of the details of all
+	sum      uint64         // Invariant: the sum of the sums of all sessions and outcomes
+	oldest   raft.GroupTime // no later than the last use of any, unless ordered
+	order    useOrder
 
 	epoch     uint64 // counts copies
 	shared    uint64 // a copy may see what is of an earlier epoch; 0: no copy sees anything
 	copies    int    // not released yet
 	topShared bool   // blocks
+	ordered   bool   // there are so many that their order of use is kept
 }
 
 // copyView returns the sessions as they are now, in O(1).
@@ -271,8 +270,10 @@ func (t *sessions) forget(block, at int, q *sessionQuota) {
 		t.sum -= kept[i].sum
 	}
 	t.outcomes -= len(kept)
+	t.details -= s.detailBytes()
 	t.count--
 	q.sessions--
+	q.details -= s.detailBytes()
 	q.outcomes -= len(kept)
 	b.list = slices.Delete(b.list, at, at+1)
 	if t.ordered && t.count <= sessionsOrdered/2 {
@@ -355,13 +356,15 @@ func (t *sessions) leastUsed(now raft.GroupTime) (block, at int, used raft.Group
 // limits. It belongs to the goroutine that applies.
 type sessionQuota struct {
 	sessions, outcomes       int // Invariant: the sums over all slots
+	details                  int // Invariant: so are the bytes of details
 	sessionsMax, outcomesMax int
+	detailsMax               int
 	// oldest is no later than the last use of any session; see expire.go.
 	oldest raft.GroupTime
 }
 
 func newSessionQuota() sessionQuota {
-	return sessionQuota{sessionsMax: GroupSessionsMax, outcomesMax: GroupOutcomesMax}
+	return sessionQuota{sessionsMax: GroupSessionsMax, outcomesMax: GroupOutcomesMax, detailsMax: GroupDetailsMax}
 }
 
 // full reports whether the group has no room for one more session, or outcome.

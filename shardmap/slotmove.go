@@ -249,6 +249,11 @@ func (t *moveTurn) unseal(s *Step) StepOutcome {
 	if st == nil {
 		return outcome
 	}
+	// Under a seal nobody can keep a lease alive, so that time does not count.
+	st.mu.Lock()
+	st.resume(st.time(st.seal.time), t.entry.now)
+	st.mu.Unlock()
+	st.noteDue(t.m)
 	st.seal = nil
 	t.edit().seal(s.Slot, nil)
 	t.edit().serve(s.Slot, st)
@@ -328,6 +333,11 @@ func (t *moveTurn) takeover(s *Step) StepOutcome {
 	st := i.state
 	st.mu.Lock()
 	st.sessions.shift(s.Time, t.entry.now)
+	st.resume(st.time(s.Time), t.entry.now)
+	if bug("TTL lost in a move") {
+		st.endings = nil
+	}
+	st.noteDue(t.m)
 	if bug("session entry lost in a move") {
 		st.sessions = sessions{}
 	}

@@ -17,7 +17,8 @@ type slotState struct {
 	mu       sync.Mutex // guards everything below; of other locks only that of moments is taken under it
 	records  store      // of [KindKey]
 	sessions sessions
-	last     uint64 // the last version given; it never goes back
+	last     uint64   // the last version given; it never goes back
+	endings  *endings // of the records; nil if nothing ever ended
 
 	kept     []*keptSlot // by upto: the records as they were at open moments
 	keptUpto uint64      // the number of the newest moment that the records were kept for
@@ -46,6 +47,50 @@ func (s *slotState) of(k RecordKind) *store {
 	return s.others[i]
 }
 
+// kind returns the records of a kind, for reading; nil if there never were any.
+func (s *slotState) kind(k RecordKind) *store {
+	if k == KindKey {
+		return &s.records
+	}
+	for _, o := range s.others {
+		if o.kind == k {
+			return o
+		}
+	}
+	return nil
+}
+
+// putRecord puts a record of any kind in the place of the one with its name, if there is one.
+func (s *slotState) putRecord(kind RecordKind, n *newRecord) {
+	o := s.of(kind)
+	at, found := o.find(n.key, n.hash)
+	var was ending
+	if found {
+		was = endOf(o.at(refOf(o.lookup.entries[at])))
+	}
+	o.place(at, found, n)
+	is := n.ending
+	if kind == KindLease {
+		is = ending{endsAt, uint64(leaseDue(n.value))}
+	}
+	if is != was {
+		s.endsOtherwise(kind, n.key, was, is)
+	}
+}
+
+// removeRecord removes a record of any kind, if it is there.
+func (s *slotState) removeRecord(kind RecordKind, name []byte, hash uint64) {
+	o := s.of(kind)
+	at, found := o.find(name, hash)
+	if !found {
+		return
+	}
+	if was := endOf(o.at(refOf(o.lookup.entries[at]))); was.by != endsNever {
+		s.endsOtherwise(kind, name, was, ending{})
+	}
+	o.take(at, name)
+}
+
 // stores calls f for the records of each kind that there are any of, by kind.
 func (s *slotState) stores(f func(s *store)) {
 	f(&s.records)
@@ -72,29 +117,30 @@ func (s *slotState) digest() uint64 {
 	return slotDigest(s.recordSum(), s.sessions.sum, s.last, s.formers)
 }
 
-// apply carries out c, of the entry id of group g, at group time now.
-func (s *slotState) apply(g raft.GroupID, id raft.LogID, now raft.GroupTime, c *Command, q *sessionQuota) Result {
+// apply carries out c in the map's turn.
+func (s *slotState) apply(m *Map, c *Command) Result {
 	if c.Session == 0 {
-		r := s.change(id, c)
-		r.Group = g
+		r := s.change(m, c)
+		r.Group = m.group
 		return r
 	}
-	session, r, done := s.sessions.begin(c, now, q)
+	session, r, done := s.sessions.begin(c, m.turn.now, &m.quota)
 	if done {
 		if r.ID == (raft.LogID{}) { // no outcome is kept: this entry decides
-			r.Group, r.ID = g, id
+			r.Group, r.ID = m.group, m.turn.id
 		}
 		return r
 	}
-	r = s.change(id, c)
-	r.Group = g
-	s.sessions.finish(session, c.Sequence, r, q)
+	r = s.change(m, c)
+	r.Group = m.group
+	s.sessions.finish(session, c.Sequence, r, &m.quota)
 	return r
 }
 
 // change carries out c, without regard to its session. The caller adds the group
 // to the result.
-func (s *slotState) change(id raft.LogID, c *Command) Result {
+func (s *slotState) change(m *Map, c *Command) Result {
+	id := m.turn.id
 	if c.Condition != ConditionNone {
 		key := c.Key(0)
 		current := uint64(0)
@@ -106,34 +152,71 @@ func (s *slotState) change(id raft.LogID, c *Command) Result {
 			return Result{Status: StatusConflict, ID: id, Current: current}
 		}
 	}
-	change := commandRows[c.Kind].change
-	if change == nil {
+	row := &commandRows[c.Kind]
+	if row.change == nil {
+		if row.act != nil {
+			return row.act(s, m, c)
+		}
 		return Result{Status: StatusApplied, ID: id}
 	}
-	// The index alone would do if a slot never moved. A slot that comes from a
-	// group with a longer log has versions above this group's indexes, and a
-	// version must never go back, nor be given twice.
-	s.last = max(id.Index, s.last+1)
-	return Result{Status: StatusApplied, ID: id, Version: s.last, Deleted: change(s, c, s.last)}
+	s.last = s.nextVersion(id)
+	return Result{Status: StatusApplied, ID: id, Version: s.last, Deleted: row.change(s, m, c, s.last)}
+}
+
+// nextVersion is the version of what the entry id changes in the slot.
+//
+// The index alone would do if a slot never moved. A slot that comes from a
+// group with a longer log has versions above this group's indexes, and a
+// version must never go back, nor be given twice.
+func (s *slotState) nextVersion(id raft.LogID) uint64 { return max(id.Index, s.last+1) }
+
+// put gives a key a value and an ending.
+func (s *slotState) put(m *Map, n *newRecord) {
+	at, found := s.records.find(n.key, n.hash)
+	var was record
+	if found {
+		was = s.records.at(refOf(s.records.lookup.entries[at]))
+	}
+	// Mostly there is neither: most keys never end.
+	if n.ending.by != endsNever || found && was.ends() != endsNever {
+		s.endsOtherwise(KindKey, n.key, endOf(was), n.ending)
+		s.noteDue(m)
+	}
+	s.records.place(at, found, n)
+}
+
+// remove removes a key at a version, and reports whether it was there. why is the kind of its
+// event.
+func (s *slotState) remove(m *Map, key []byte, hash, version uint64, why EventKind) bool {
+	at, found := s.records.find(key, hash)
+	if !found {
+		return false
+	}
+	was := s.records.at(refOf(s.records.lookup.entries[at]))
+	if was.ends() != endsNever {
+		s.endsOtherwise(KindKey, key, was.ending(), ending{})
+	}
+	s.records.take(at, key)
+	return true
 }
 
 // set is [CommandSet].
-func (s *slotState) set(c *Command, version uint64) (deleted uint32) {
-	hash := c.keyHash
+func (s *slotState) set(m *Map, c *Command, version uint64) (deleted uint32) {
+	n := newRecord{hash: c.keyHash, version: version}
 	for items := c.Items; len(items) >= 2; items = items[2:] {
-		if hash == 0 {
-			hash = hashKey(items[0])
+		if n.key, n.value = items[0], items[1]; n.hash == 0 {
+			n.hash = hashKey(n.key)
 		}
-		s.records.put(items[0], items[1], hash, version)
-		hash = 0
+		s.put(m, &n)
+		n.hash = 0
 	}
 	return 0
 }
 
 // del is [CommandDel].
-func (s *slotState) del(c *Command, _ uint64) (deleted uint32) {
+func (s *slotState) del(m *Map, c *Command, version uint64) (deleted uint32) {
 	for _, key := range c.Items {
-		if s.records.del(key, hashKey(key)) {
+		if s.remove(m, key, hashKey(key), version, EventDel) {
 			deleted++
 		}
 	}
@@ -179,7 +262,8 @@ func (c *SlotCopy) check() error {
 	_ = c.sessions.each(func(s *session) error {
 		sum += s.hash()
 		for j := range s.kept() {
-			sum += s.kept()[j].hash(s.sessionKey)
+			o := &s.kept()[j]
+			sum += o.hash(s.sessionKey, s.detail(o))
 		}
 		return nil
 	})

@@ -13,20 +13,22 @@ import (
 // little-endian:
 //
 //	 0  8    "mustslot"
-//	 8  u16  format: 2, or 3 with former owners
+//	 8  u16  format: 2, or 3 with former owners, or 4 with leases, what ends, or details
 //	10  u16  slot
 //	12  u32  number of sessions
 //	16  u64  number of records
 //	24  u64  last version
 //	32  u64  digest
-//	40       with format 3 the former owners (former.go), at least one
+//	40       with format 4 an i64, how many nanoseconds the slot's time is ahead of its
+//	         group's (ending.go); with formats 3 and 4 the former owners (former.go), with 3 at
+//	         least one
 //	         records, by kind, those of a kind by key, each:
 //	           0  u64  version
 //	           8  u32  length of the value
 //	          12  u16  length of the key
 //	          14  u8   kind, as in record.go
-//	          15  u8   zero
-//	          16       key, value
+//	          15  u8   how it ends, as in record.go; not 0 only with format 4
+//	          16       key, value, and unless it never ends u64 the time or the lease
 //	         sessions, by id and principal, each:
 //	           0  u64  id
 //	           8  u64  principal
@@ -40,11 +42,14 @@ import (
 //	                    24  u64  version; in a conflict, the current one
 //	                    32  u32  keys deleted
 //	                    36  u8   status
-//	                    37  u8   zero
+//	                    37  u8   1 if it has a detail, which it has only with format 4
 //	                    38  u16  group in whose log term and index are
+//	                    40       if it has one: u32 the length of the detail, and the
+//	                             detail (detail.go)
 //
 // The digest covers everything but the first 16 bytes, so it tells this state from
-// any other. The stream has no checksum of its own: files and frames that
+// any other. It is the slot's, and with format 4 that and the xxhash64 of 6 and how far the
+// slot's time is ahead, u64 each, little-endian. The stream has no checksum of its own: files and frames that
 // carry it have theirs, since the digest is known only at the end.
 const (
 	snapshotMagic   = "mustslot"
@@ -55,6 +60,8 @@ const (
 
 	slotFormatBare    = 2 // without former owners
 	slotFormatFormers = 3
+	slotFormatEndings = 4
+	snapshotAhead     = 8
 )
 
 // ErrSnapshot is wrapped by errors about bytes that are no snapshot of a slot.
@@ -80,11 +87,11 @@ func (c *SlotCopy) write(s *streamWriter) error {
 		bare := *c
 		bare.sessions, c = sessionView{}, &bare
 	}
-	if err := s.room(snapshotHeader + formersMaxBytes); err != nil {
+	if err := s.room(snapshotHeader + snapshotAhead + formersMaxBytes); err != nil {
 		return err
 	}
 	s.b = append(s.b, snapshotMagic...)
-	s.b = binary.LittleEndian.AppendUint16(s.b, c.format())
+	s.b = binary.LittleEndian.AppendUint16(s.b, c.format)
 	s.b = binary.LittleEndian.AppendUint16(s.b, uint16(c.slot))
 	s.b = binary.LittleEndian.AppendUint32(s.b, uint32(c.sessions.count))
 	records := 0
@@ -93,8 +100,15 @@ func (c *SlotCopy) write(s *streamWriter) error {
 	}
 	s.b = binary.LittleEndian.AppendUint64(s.b, uint64(records))
 	s.b = binary.LittleEndian.AppendUint64(s.b, c.last)
-	s.b = binary.LittleEndian.AppendUint64(s.b, c.Digest())
-	if c.formers != nil {
+	digest := c.Digest()
+	if c.format >= slotFormatEndings {
+		digest += aheadSum(c.ahead)
+	}
+	s.b = binary.LittleEndian.AppendUint64(s.b, digest)
+	if c.format >= slotFormatEndings {
+		s.b = binary.LittleEndian.AppendUint64(s.b, uint64(c.ahead))
+	}
+	if c.format >= slotFormatFormers {
 		s.b = c.formers.append(s.b)
 	}
 	sum := uint64(0)
@@ -124,21 +138,31 @@ func (c *SlotCopy) write(s *streamWriter) error {
 		}
 		s.b = appendSessionHead(s.b, k)
 		for _, o := range k.kept() {
-			if err := s.room(snapshotOutcome); err != nil {
+			detail := k.detail(&o)
+			if err := s.room(snapshotOutcome + detailHead + len(detail)); err != nil {
 				return err
 			}
-			s.b = appendOutcome(s.b, &o)
+			s.b = appendOutcome(s.b, &o, detail)
 		}
 		return nil
 	})
 }
 
 // format is the oldest that has a place for all that is in the slot.
-func (c *SlotCopy) format() uint16 {
-	if c.formers == nil {
-		return slotFormatBare
+func (s *slotState) format() uint16 {
+	switch {
+	case !s.endings.empty() || s.endings.aheadBy() != 0 || s.sessions.details > 0:
+		return slotFormatEndings
+	case s.formers != nil:
+		return slotFormatFormers
 	}
-	return slotFormatFormers
+	return slotFormatBare
+}
+
+// aheadSum is the part of a snapshot's digest that is about the slot's time.
+func aheadSum(ahead int64) uint64 {
+	b := binary.LittleEndian.AppendUint64(make([]byte, 0, 16), 6) // as in slotDigest
+	return xxhash.Sum64(binary.LittleEndian.AppendUint64(b, uint64(ahead)))
 }
 
 // SlotSnapshot is a slot that was read from a snapshot and belongs to no map
@@ -194,15 +218,19 @@ func (m *Map) Install(s *SlotSnapshot) error {
 	}
 	m.quota.sessions += s.state.sessions.count - st.sessions.count
 	m.quota.outcomes += s.state.sessions.outcomes - st.sessions.outcomes
+	m.quota.details += s.state.sessions.details - st.sessions.details
 	st.records, st.others, st.sessions, st.last = s.state.records, s.state.others, s.state.sessions, s.state.last
-	st.formers = s.state.formers
+	st.formers, st.endings = s.state.formers, s.state.endings
+	st.noteDue(m)
 	s.state = nil
 	return nil
 }
 
 type snapshotReader struct {
 	streamReader
+	format  uint16 // of the slot at hand
 	slotOf  Slot
+	state   *slotState // that is read
 	newest  RecordKind // that is understood; 0: kindNewest
 	entries []uint64   // scratch of bulk
 	ofMove  bool       // what is read is an import
@@ -222,6 +250,13 @@ func (d *snapshotReader) outcomesMax() int {
 	return SlotOutcomesMax
 }
 
+func (d *snapshotReader) detailsMax() int {
+	if d.ofMove {
+		return importDetailsMax
+	}
+	return slotDetailsLimit
+}
+
 // fail wraps err with the position in the stream.
 func (d *snapshotReader) fail(err error) error {
 	if errors.Is(err, ErrLevel) || errors.Is(err, ErrOlder) {
@@ -239,6 +274,7 @@ func (d *snapshotReader) slot() (*SlotSnapshot, error) {
 		return nil, fmt.Errorf("begins with %q, want %q", head[:8], snapshotMagic)
 	}
 	format := binary.LittleEndian.Uint16(head[8:])
+	d.format = format
 	if err := slotFormats.check(format); err != nil {
 		return nil, err
 	}
@@ -252,6 +288,18 @@ func (d *snapshotReader) slot() (*SlotSnapshot, error) {
 	want := binary.LittleEndian.Uint64(head[32:])
 	if limit := d.sessionsMax(); int(sessions) > limit {
 		return nil, fmt.Errorf("%d sessions, the limit is %d", sessions, limit)
+	}
+	if format >= slotFormatEndings {
+		b, err := d.take(snapshotAhead)
+		if err != nil {
+			return nil, err
+		}
+		if ahead := int64(binary.LittleEndian.Uint64(b)); ahead != 0 {
+			st.setAhead(ahead)
+			want -= aheadSum(ahead)
+		} else {
+			want -= aheadSum(0)
+		}
 	}
 	if format >= slotFormatFormers {
 		if st.formers, err = d.formers(); err != nil {
@@ -268,20 +316,26 @@ func (d *snapshotReader) slot() (*SlotSnapshot, error) {
 		}
 	}
 	st.sessions.arrange()
+	if !d.ofMove && !st.leasesWhole() {
+		return nil, fmt.Errorf("slot %d: a key ends with a lease that is not there", d.slotOf)
+	}
+	if need := st.format(); format != need && format >= slotFormatEndings {
+		return nil, fmt.Errorf("slot %d of format %d: what is in it needs format %d", d.slotOf, format, need)
+	}
 	if got := st.digest(); got != want {
 		return nil, fmt.Errorf("slot %d: what was read has digest %016x, the snapshot says %016x", d.slotOf, got, want)
 	}
 	return &SlotSnapshot{d.slotOf, st}, nil
 }
 
-// formers reads the former owners of a slot, of which there is one at least.
+// formers reads the former owners of a slot, of which there is one at least with format 3.
 func (d *snapshotReader) formers() (*formers, error) {
 	head, err := d.need(formersHead)
 	if err != nil {
 		return nil, err
 	}
 	n, ok := formersLen(head)
-	if !ok || n == formersHead {
+	if !ok || n == formersHead && d.format < slotFormatEndings {
 		return nil, fmt.Errorf("%d former owners, and then %d; want 1 to %d", head[0], head[1], FormersMax)
 	}
 	b, err := d.take(n)
@@ -293,6 +347,22 @@ func (d *snapshotReader) formers() (*formers, error) {
 		return nil, fmt.Errorf("the former owners of slot %d can't be read", d.slotOf)
 	}
 	return f, nil
+}
+
+// detail reads the detail of an outcome.
+func (d *snapshotReader) detail(t *sessions) ([]byte, error) {
+	if d.format < slotFormatEndings {
+		return nil, fmt.Errorf("a detail in a slot of format %d: %w", d.format, ErrLevel)
+	}
+	head, err := d.take(detailHead)
+	if err != nil {
+		return nil, err
+	}
+	n := binary.LittleEndian.Uint32(head)
+	if limit := d.detailsMax(); n == 0 || n > DetailMax || t.details+int(n) > limit {
+		return nil, fmt.Errorf("a detail of %d bytes after %d of others; want 1 to %d, and %d of all", n, t.details, DetailMax, limit)
+	}
+	return d.take(int(n))
 }
 
 // session reads a session, which before must be below, and returns its key.
@@ -319,7 +389,14 @@ func (d *snapshotReader) session(t *sessions, before sessionKey) (none sessionKe
 		if k := len(s.outcomes); o.sequence < s.floor || k > 0 && s.outcomes[k-1].sequence >= o.sequence {
 			return none, fmt.Errorf("session %d: sequence %d is out of order", s.id, o.sequence)
 		}
-		o.sum = o.hash(s.sessionKey)
+		var detail []byte
+		if o.detailed {
+			if detail, err = d.detail(t); err != nil {
+				return none, err
+			}
+			t.addDetail(&s, &o, detail, new(sessionQuota))
+		}
+		o.sum = o.hash(s.sessionKey, detail)
 		s.outcomes = append(s.outcomes, o)
 		t.sum += o.sum
 	}

@@ -79,34 +79,39 @@ func (s *store) get(key []byte, hash uint64) record {
 	return s.at(refOf(s.lookup.entries[i]))
 }
 
-// put sets key to value.
+// put sets key to value; the key never ends.
 func (s *store) put(key, value []byte, hash, version uint64) {
-	size := recordSize(len(key), len(value))
 	i, found := s.find(key, hash)
+	s.place(i, found, &newRecord{key: key, value: value, hash: hash, version: version})
+}
+
+// place writes a record, where find has found the entry i of its key, or none.
+func (s *store) place(i int, found bool, n *newRecord) {
+	size := recordSize(len(n.key), len(n.value)+n.ending.by.size())
 	if !found {
 		r := s.alloc(size)
-		s.sum += s.at(r).write(s.kind, key, value, version)
+		s.sum += s.at(r).write(s.kind, n)
 		s.count++
-		s.bytes += int64(len(key) + len(value))
-		s.lookup.add(tagOf(hash), r)
-		s.index(key, r)
+		s.bytes += int64(len(n.key) + len(n.value))
+		s.lookup.add(tagOf(n.hash), r)
+		s.index(n.key, r)
 		s.tidy()
 		return
 	}
 	r := refOf(s.lookup.entries[i])
 	old := s.at(r)
 	s.sum -= old.hash()
-	s.bytes += int64(len(value) - old.valueLen())
+	s.bytes += int64(len(n.value) - old.valueLen())
 	// Writing in place is safe only where no copy sees the bytes: in a chunk
 	// that was opened after the newest copy.
 	oldSize := old.size()
 	if oldSize == size && (s.shared == 0 || s.chunks[r.chunk()].epoch >= s.shared) {
-		s.sum += old.write(s.kind, key, value, version)
+		s.sum += old.write(s.kind, n)
 		return
 	}
 	moved := s.alloc(size)
-	s.sum += s.at(moved).write(s.kind, key, value, version)
-	s.move(i, key, moved)
+	s.sum += s.at(moved).write(s.kind, n)
+	s.move(i, n.key, moved)
 	s.kill(r, oldSize)
 	s.tidy()
 }
@@ -122,9 +127,14 @@ func (s *store) move(i int, key []byte, to ref) {
 // del removes key and reports whether it was there.
 func (s *store) del(key []byte, hash uint64) bool {
 	i, found := s.find(key, hash)
-	if !found {
-		return false
+	if found {
+		s.take(i, key)
 	}
+	return found
+}
+
+// take removes key, whose entry in the lookup is i.
+func (s *store) take(i int, key []byte) {
 	r := refOf(s.lookup.entries[i])
 	old := s.at(r)
 	s.sum -= old.hash()
@@ -132,14 +142,13 @@ func (s *store) del(key []byte, hash uint64) bool {
 	s.bytes -= int64(old.keyLen() + old.valueLen())
 	if s.count == 0 {
 		s.clear()
-		return true
+		return
 	}
 	size := old.size()
 	s.lookup.remove(i)
 	s.unindex(key, r)
 	s.kill(r, size)
 	s.tidy()
-	return true
 }
 
 // clear forgets all chunks and leaves. Copies keep what they see.

@@ -3,6 +3,7 @@ package mover
 import (
 	"bytes"
 	"fmt"
+	"reflect"
 	"slices"
 
 	"muster/raft"
@@ -101,7 +102,7 @@ func (w *carryWorld) serve() {
 // applied checks the answer to a write.
 func (w *carryWorld) applied(g *carryGroup, r *request, res shardmap.Result) {
 	if r.first != nil {
-		if res != *r.first {
+		if !reflect.DeepEqual(res, *r.first) {
 			w.fail("group %d: a retry of session %d is answered %+v, first %+v", g.id, r.c.Session, res, *r.first)
 		}
 		return
