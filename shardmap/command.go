@@ -53,6 +53,8 @@ const (
 
 	CommandTxn   CommandKind = 13 // compares keys, and then changes and reads some (txn.go)
 	CommandLease CommandKind = 14 // grants, keeps alive or revokes a lease (lease.go)
+
+	CommandRaise CommandKind = 15 // the group does from now on what a level brings (raise.go)
 )
 
 // answersMuch reports whether results of the kind have details that are taken only while

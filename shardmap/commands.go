@@ -94,6 +94,7 @@ var commandRows = [...]CommandRow{
 	CommandForget:   {Name: "forget", Level: 4, Shape: ShapeBody, Frees: true, Internal: true, whole: (*Map).moveSteps, describe: describeSteps},
 	CommandTxn:      {Name: "txn", Level: LeasesLevel, Shape: ShapeBody, frees: (*Command).txnFrees, freeing: "if its operations are none but del and get", act: (*slotState).txn, readBody: (*body).readTxn, validate: (*Command).validateTxn, describe: describeTxn},
 	CommandLease:    {Name: "lease", Level: LeasesLevel, Shape: ShapeBody, frees: (*Command).leaseFrees, freeing: "keepalive and revoke", act: (*slotState).lease, readBody: (*body).readLease, validate: (*Command).validateLease, describe: describeLease},
+	CommandRaise:    {Name: "raise", Level: LeasesLevel, Shape: ShapeBody, Frees: true, Internal: true, whole: raise, describe: describeRaise},
 }
 
 // tableRows are the commands of the meta group, by kind.

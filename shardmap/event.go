@@ -126,10 +126,6 @@ const eventAlign = 8
 // aligned returns the least multiple of eventAlign that is at least n.
 func aligned(n int) int { return (n + eventAlign - 1) &^ (eventAlign - 1) }
 
-// EntryPrevMax bounds the bytes of previous values that the events of one entry keep: a
-// command that deletes many keys is small, and its events could be of any size.
-const EntryPrevMax = 2 << 20
-
 // eventSizeMax bounds the bytes of one event.
 const eventSizeMax = eventHead + KeyMax + ValueMaxLimit + EntryPrevMax + eventAlign - 1
 

@@ -58,6 +58,8 @@ func (m *Map) Expire(id raft.LogID, t raft.GroupTime) error {
 	if err != nil {
 		return err
 	}
+	m.history.rest(now)
+	m.history.begin(id)
 	e := expiry{m: m, id: id, now: now}
 	e.forgetSessions()
 	e.endDue()

@@ -119,3 +119,29 @@ func (m *Map) Met(s Slot, g raft.GroupID, id raft.LogID) bool {
 	}
 	return st.formers.more
 }
+
+// Origin says how a slot came to a group, for whoever reads its events in their order.
+type Origin struct {
+	Held   bool // the group serves it, or has sealed it
+	Coming bool // the group has some of it, and may take it over
+	Moved  bool // some move of it was decided about here
+	// Formers are those that the slot remembers, in the order of their seals; More: there
+	// were others before. A slot that is not held has none. Nobody changes them.
+	Formers []Former
+	More    bool
+}
+
+// Origin returns how a slot came here. The goroutine that applies calls it.
+func (m *Map) Origin(s Slot) Origin {
+	o := Origin{Moved: m.marks.of(s) != 0}
+	st := m.held(s)
+	if st == nil {
+		o.Coming = m.imports.of(s) != nil
+		return o
+	}
+	o.Held = true
+	if st.formers != nil {
+		o.Formers, o.More = st.formers.list, st.formers.more
+	}
+	return o
+}

@@ -32,6 +32,8 @@ type Map struct {
 	decisions decisions
 	results   []StepResult
 
+	history *History // the pointer is set once
+
 	mu      sync.Mutex // guards what follows; taken alone
 	applied raft.LogID // Invariant: all effects up to it are in slots, none beyond it before Apply is called for them
 	time    raft.GroupTime
@@ -64,6 +66,7 @@ func (m *Map) Apply(id raft.LogID, t raft.GroupTime, c *Command) (Result, error)
 	if err != nil {
 		return Result{}, err
 	}
+	m.history.begin(id)
 	if row := &commandRows[c.Kind]; row.Shape == ShapeBody {
 		var status Status
 		if row.whole != nil {
@@ -147,6 +150,7 @@ func (m *Map) follows(id raft.LogID, t raft.GroupTime) (raft.GroupTime, error) {
 }
 
 func (m *Map) advance(id raft.LogID, t raft.GroupTime) {
+	m.history.end(t) // first: whoever sees that an entry is applied finds its events
 	m.mu.Lock()
 	m.applied, m.time = id, t
 	m.mu.Unlock()

@@ -16,13 +16,14 @@ import (
 // little-endian:
 //
 //	 0  8    "mustkeys"
-//	 8  u16  format: 2, or 3 with seals, imports or decisions about moves
+//	 8  u16  format: 2; 3 with seals, imports or decisions about moves; 4 with a history
 //	10  u16  number of slots that the group owns and has not sealed
 //	12  u16  number of runs of slots with a mark (own.go)
 //	14  u16  zero
 //	16  u64  the number of the group's founding; 0: it was not founded
 //	24  u64  the xxhash64 of bytes 8 to 23, and of all that stands before the snapshots
-//	32       with format 3 what there is of moves, at least one of them (movesnapshot.go):
+//	32       from format 3 on what there is of moves (movesnapshot.go), with 3 at least one
+//	         of them:
 //	           0  u16  number of sealed slots
 //	           2  u16  number of imports
 //	           4  u32  number of decisions
@@ -31,9 +32,10 @@ import (
 //	           2  u16  the last slot
 //	           4  u64  the mark of all of them, which is not 0
 //	         the numbers of the slots, u16 each, ascending, all of them with a mark
-//	         with format 3 the seals, the imports, the decisions
+//	         from format 3 on the seals, the imports, the decisions
 //	         the snapshot of each slot (snapshot.go), in that order; then those of sealed
 //	         slots, then those of imports
+//	         with format 4 the history (historysnapshot.go)
 //
 // The holder of the stream knows where the state stands (log id, group time), and
 // has checksums. Each slot's digest covers its contents.
@@ -43,8 +45,9 @@ const (
 	mapDigest = 24 // where the digest stands
 	mapRun    = 12
 
-	mapFormatBare  = 2 // without seals, imports and decisions
-	mapFormatMoves = 3
+	mapFormatBare    = 2 // without seals, imports and decisions
+	mapFormatMoves   = 3
+	mapFormatHistory = 4
 )
 
 // MapCopy is a map as it was at one entry. One goroutine at a time may use it.
@@ -54,6 +57,7 @@ type MapCopy struct {
 	founded uint64
 	marks   marks
 	moves   movesCopy
+	history historyCopy
 	written bool
 }
 
@@ -68,14 +72,20 @@ func (m *Map) CopyAll() *MapCopy {
 	}
 	c.served = len(c.slots)
 	c.copyMoves(m)
+	c.history = m.history.copy()
 	return c
 }
+
+// Trim implements [repl.Trimmer]: it leaves out the history, but for less than a block of it.
+// A replica that begins with the rest has no events from before to show to watches.
+func (c *MapCopy) Trim() { c.history.trim() }
 
 // Release gives the copy up. A second Release does nothing.
 func (c *MapCopy) Release() {
 	for _, s := range c.slots {
 		s.Release()
 	}
+	c.history.release()
 	c.slots, c.written = nil, true
 }
 
@@ -100,6 +110,13 @@ func (c *MapCopy) WriteTo(w io.Writer) (int64, error) {
 		}
 		slot.Release()
 	}
+	if c.history.raised != 0 && err == nil {
+		err = c.history.write(&s)
+		c.history.release()
+	}
+	if err != nil {
+		return s.total, fmt.Errorf("write the history: %w", err)
+	}
 	if err := s.flush(); err != nil {
 		return s.total, fmt.Errorf("write slots: %w", err)
 	}
@@ -109,7 +126,10 @@ func (c *MapCopy) WriteTo(w io.Writer) (int64, error) {
 // head is what stands before the slots.
 func (c *MapCopy) head() []byte {
 	format := uint16(mapFormatBare)
-	if c.moves.any() {
+	switch {
+	case c.history.raised != 0:
+		format = mapFormatHistory
+	case c.moves.any():
 		format = mapFormatMoves
 	}
 	b := append(make([]byte, 0, mapHeader+mapRun*len(c.marks)+2*c.served+c.moves.size()), mapMagic...)
@@ -152,8 +172,11 @@ func headDigest(head []byte, rest ...[]byte) uint64 {
 func (m *Map) Load(r io.Reader, at raft.LogID, t raft.GroupTime) error {
 	d := snapshotReader{streamReader: streamReader{r: r}}
 	loaded := loadedMap{slots: new(slotPages), quota: newSessionQuota()}
-	if err := d.whole(&loaded); err != nil {
+	if err := d.whole(&loaded, m.history); err != nil {
 		return d.fail(err)
+	}
+	if h := loaded.history; h != nil && h.last.ID.Index > at.Index {
+		return fmt.Errorf("%w: its history ends with entry %s, the state stands at %s", ErrSnapshot, h.last.ID, at)
 	}
 	loaded.quota.sessionsMax, loaded.quota.outcomesMax, loaded.quota.detailsMax = m.quota.sessionsMax, m.quota.outcomesMax, m.quota.detailsMax
 	m.slots.Store(loaded.slots)
@@ -161,6 +184,7 @@ func (m *Map) Load(r io.Reader, at raft.LogID, t raft.GroupTime) error {
 	m.imports, m.decisions, m.results = loaded.imports, loaded.decisions, nil
 	m.due = raft.GroupTime(endless)
 	m.each(func(st *slotState) { st.noteDue(m) })
+	m.history.load(loaded.history, t)
 	m.advance(at, t)
 	return nil
 }
@@ -173,10 +197,11 @@ type loadedMap struct {
 	imports   imports
 	decisions decisions
 	quota     sessionQuota
+	history   *loadedHistory // nil: the map keeps none
 }
 
-// whole reads all of a state into m, which is empty.
-func (d *snapshotReader) whole(m *loadedMap) error {
+// whole reads all of a state into m, which is empty, for a map with the history h.
+func (d *snapshotReader) whole(m *loadedMap, h *History) error {
 	head, err := d.take(mapHeader)
 	if err != nil {
 		return err
@@ -199,7 +224,7 @@ func (d *snapshotReader) whole(m *loadedMap) error {
 	head = bytes.Clone(head) // it is good until the next call
 	var counts moveCounts
 	if format >= mapFormatMoves {
-		if counts, err = d.moveCounts(); err != nil {
+		if counts, err = d.moveCounts(format); err != nil {
 			return err
 		}
 	}
@@ -234,6 +259,11 @@ func (d *snapshotReader) whole(m *loadedMap) error {
 	}
 	if err := d.moved(m, moves); err != nil {
 		return err
+	}
+	if format >= mapFormatHistory {
+		if m.history, err = d.history(h); err != nil {
+			return err
+		}
 	}
 	return d.end()
 }

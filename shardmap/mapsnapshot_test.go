@@ -30,7 +30,12 @@ func testMap(t testing.TB) (*Map, []byte) {
 
 func mapBytes(t testing.TB, m *Map) []byte {
 	t.Helper()
-	c := m.CopyAll()
+	return copyBytes(t, m.CopyAll())
+}
+
+// copyBytes returns what a copy writes, and releases it.
+func copyBytes(t testing.TB, c *MapCopy) []byte {
+	t.Helper()
 	defer c.Release()
 	var b bytes.Buffer
 	if _, err := c.WriteTo(&b); err != nil {

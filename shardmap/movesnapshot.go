@@ -148,8 +148,8 @@ func appendPlace(b []byte, id raft.LogID) []byte {
 	return binary.LittleEndian.AppendUint64(b, id.Index)
 }
 
-// moveCounts reads how much a state has of moves, of which there is something.
-func (d *snapshotReader) moveCounts() (c moveCounts, err error) {
+// moveCounts reads how much a state of a format has of moves.
+func (d *snapshotReader) moveCounts(format uint16) (c moveCounts, err error) {
 	b, err := d.take(moveCountsSize)
 	if err != nil {
 		return c, err

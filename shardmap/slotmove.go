@@ -229,6 +229,7 @@ func (t *moveTurn) seal(s *Step) StepOutcome {
 	t.edit().seal(s.Slot, st)
 	t.m.quota.drop(&st.sessions)
 	t.raise(s.Slot, s.Number)
+	t.m.history.left(s)
 	return StepDone
 }
 
@@ -249,6 +250,7 @@ func (t *moveTurn) unseal(s *Step) StepOutcome {
 	if st == nil {
 		return outcome
 	}
+	target := st.seal.target
 	// Under a seal nobody can keep a lease alive, so that time does not count.
 	st.mu.Lock()
 	st.resume(st.time(st.seal.time), t.entry.now)
@@ -258,6 +260,7 @@ func (t *moveTurn) unseal(s *Step) StepOutcome {
 	t.edit().seal(s.Slot, nil)
 	t.edit().serve(s.Slot, st)
 	t.m.quota.add(&st.sessions)
+	t.m.history.back(s, target)
 	return StepDone
 }
 
@@ -349,6 +352,7 @@ func (t *moveTurn) takeover(s *Step) StepOutcome {
 	t.m.quota.add(&st.sessions)
 	t.edit().serve(s.Slot, st)
 	t.raise(s.Slot, s.Number) // which drops the import
+	t.m.history.came(s)
 	return StepDone
 }
 

@@ -177,6 +177,7 @@ func (s *slotState) put(m *Map, n *newRecord) {
 	if found {
 		was = s.records.at(refOf(s.records.lookup.entries[at]))
 	}
+	m.history.set(m.turn.slot, n.key, n.value, n.version, was)
 	// Mostly there is neither: most keys never end.
 	if n.ending.by != endsNever || found && was.ends() != endsNever {
 		s.endsOtherwise(KindKey, n.key, endOf(was), n.ending)
@@ -193,6 +194,11 @@ func (s *slotState) remove(m *Map, key []byte, hash, version uint64, why EventKi
 		return false
 	}
 	was := s.records.at(refOf(s.records.lookup.entries[at]))
+	if why == EventExpired {
+		m.history.expired(m.turn.slot, version, was)
+	} else {
+		m.history.del(m.turn.slot, version, was)
+	}
 	if was.ends() != endsNever {
 		s.endsOtherwise(KindKey, key, was.ending(), ending{})
 	}
