@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"github.com/cespare/xxhash/v2"
+
+	"muster/shardmap/registry"
 )
 
 // A snapshot has the records of a slot in key order, each with the same
@@ -123,6 +125,8 @@ func checkRecord(head []byte, last uint64, format uint16) (keyLen, valueLen int,
 		return 0, 0, fmt.Errorf("record of kind %d that ends by %d, in format %d: %w", kind, ends, format, ErrLevel)
 	case kind == KindLease && (keyLen != leaseNameSize || value != leaseValueSize || format < slotFormatEndings):
 		return 0, 0, fmt.Errorf("lease with a name of %d bytes and a value of %d, in format %d; want %d and %d, in format %d", keyLen, value, format, leaseNameSize, leaseValueSize, slotFormatEndings)
+	case kind == KindService && (keyLen > registry.NameMax || value > registry.ServiceMax):
+		return 0, 0, fmt.Errorf("service with a name of %d bytes and a value of %d; the limits are %d and %d", keyLen, value, registry.NameMax, registry.ServiceMax)
 	case keyLen == 0 || keyLen > KeyMax || value > ValueMaxLimit:
 		return 0, 0, fmt.Errorf("key of %d bytes, value of %d; the limits are 1 to %d, and %d", keyLen, value, KeyMax, ValueMaxLimit)
 	case version == 0 || version > last:
@@ -142,6 +146,8 @@ func checkWhole(b []byte, keyLen int) error {
 		if number == 0 || number > min(version, leaseNumberMax) || ttl == 0 || ttl > TTLMax {
 			return fmt.Errorf("lease %d of version %d lasts %d ms; want a number up to the version, and 1 to %d ms", number, version, ttl, uint64(TTLMax))
 		}
+	case RecordKind(b[14]) == KindService:
+		return checkService(b[snapshotRecord:][:keyLen], b[snapshotRecord+keyLen:])
 	case endingKind(b[15]) == endsWithLease:
 		if number := binary.LittleEndian.Uint64(b[len(b)-endingSize:]); number == 0 || number >= version {
 			return fmt.Errorf("key %s of version %d ends with lease %d; want an older one", ShowKey(b[snapshotRecord:][:keyLen]), version, number)

@@ -55,6 +55,9 @@ const (
 	CommandLease CommandKind = 14 // grants, keeps alive or revokes a lease (lease.go)
 
 	CommandRaise CommandKind = 15 // the group does from now on what a level brings (raise.go)
+
+	CommandService CommandKind = 16 // defines a service, or changes or removes it (service.go)
+	CommandReport  CommandKind = 17 // what the checks of a service have found (report.go)
 )
 
 // answersMuch reports whether results of the kind have details that are taken only while

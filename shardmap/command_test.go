@@ -38,7 +38,8 @@ func TestSlotOf(t *testing.T) {
 		}
 	}
 	// xxhash64 of nothing is 0xef46db3751d8e999, of "a" 0xd24ec4f1a98c6e5b.
-	for key, want := range map[string]Slot{"": 0x999, "a": 0xe5b} {
+	// The last two are the examples of docs/protocol.md.
+	for key, want := range map[string]Slot{"": 0x999, "a": 0xe5b, "greeting": 3455, "{u}name": 2032} {
 		if got := SlotOf([]byte(key)); got != want {
 			t.Errorf("slot of %q: got %d, want %d", key, got, want)
 		}

@@ -8,7 +8,7 @@ import (
 // Level is the newest level of commands that this code understands. It rises by
 // one whenever a row or a field is added that an older build would not
 // understand.
-const Level = 5
+const Level = 6
 
 // MovesLevel is the level of a cluster from which on slots move: below it some member does
 // not know the commands.
@@ -17,6 +17,9 @@ const MovesLevel = 4
 // LeasesLevel is the level of a cluster from which on there are transactions, leases, keys
 // that expire, and a history of events.
 const LeasesLevel = 5
+
+// ServicesLevel is the level of a cluster from which on there are services.
+const ServicesLevel = 6
 
 // Shape says how the items of a command lie. It decides which of them are keys.
 type Shape uint8
@@ -95,6 +98,9 @@ var commandRows = [...]CommandRow{
 	CommandTxn:      {Name: "txn", Level: LeasesLevel, Shape: ShapeBody, frees: (*Command).txnFrees, freeing: "if its operations are none but del and get", act: (*slotState).txn, readBody: (*body).readTxn, validate: (*Command).validateTxn, describe: describeTxn},
 	CommandLease:    {Name: "lease", Level: LeasesLevel, Shape: ShapeBody, frees: (*Command).leaseFrees, freeing: "keepalive and revoke", act: (*slotState).lease, readBody: (*body).readLease, validate: (*Command).validateLease, describe: describeLease},
 	CommandRaise:    {Name: "raise", Level: LeasesLevel, Shape: ShapeBody, Frees: true, Internal: true, whole: raise, describe: describeRaise},
+	CommandService:  {Name: "service", Level: ServicesLevel, Shape: ShapeBody, frees: (*Command).serviceFrees, freeing: "del and remove", act: (*slotState).service, readBody: (*body).readService, validate: (*Command).validateService, describe: describeService},
+	// A report is small, and without it clients would be sent to what is down.
+	CommandReport: {Name: "report", Level: ServicesLevel, Shape: ShapeBody, Frees: true, Internal: true, act: (*slotState).report, readBody: (*body).readReport, describe: describeReport},
 }
 
 // tableRows are the commands of the meta group, by kind.

@@ -18,7 +18,8 @@ func TestCommandRows(t *testing.T) {
 		names[r.Name] = true
 		keys := r.Shape == ShapeKeys || r.Shape == ShapePairs
 		if r.Level == 0 || r.Level > Level || r.read != nil || keys && (r.whole != nil || r.describe != nil || r.Internal) ||
-			!keys && (r.Shape != ShapeBody || r.whole == nil || r.describe == nil || r.change != nil || len(r.Conditions) > 0) {
+			!keys && (r.Shape != ShapeBody || r.describe == nil || r.change != nil || len(r.Conditions) > 0) ||
+			!keys && (r.whole != nil) == (r.act != nil && r.readBody != nil && (r.Internal || r.validate != nil && r.frees != nil)) {
 			t.Errorf("the row of %s is not whole: %+v", r.Name, r)
 		}
 	}
@@ -44,8 +45,15 @@ func TestAboveTheLevel(t *testing.T) {
 			continue // TestOwnIsNotForClients
 		}
 		c := Command{Kind: CommandKind(row.Kind), Slot: SlotByServer, Items: items("k")}
-		if row.Shape == ShapePairs {
+		switch c.Kind {
+		case CommandSet:
 			c.Items = items("k", "v")
+		case CommandTxn:
+			c = TxnCommand(SlotOf([]byte("k")), &Txn{If: []Compare{{Kind: CompareAbsent, Key: []byte("k")}}})
+		case CommandLease:
+			c = LeaseCommand(7, LeaseGrant, 0, 1)
+		case CommandService:
+			c = ServiceSetCommand("db", tcpService("db").Append(nil))
 		}
 		for level := uint32(1); level <= Level; level++ {
 			err := c.Validate(Limits{ValueMax: 10, Level: level})

@@ -1,6 +1,9 @@
 package shardmap
 
-import "muster/shardmap/pack"
+import (
+	"muster/shardmap/pack"
+	"muster/shardmap/registry"
+)
 
 // The answer of a transaction, or of a command about a lease, does not fit into the fields of
 // an outcome: the rest is its detail. It is kept with the outcome, so that a retry gets the
@@ -54,6 +57,17 @@ func (t *turn) refuses(status Status, key, found []byte) Result {
 func (t *turn) refusesLease(id LeaseID) Result {
 	t.detail = pack.AppendUint(t.detail[:0], uint64(id))
 	return Result{Status: StatusNoLease, ID: t.id, Detail: t.detail}
+}
+
+// refusesMasks returns the result of a definition with settings that are masked and stand for nothing.
+func (t *turn) refusesMasks(masked []registry.SettingAt) Result {
+	shown := masked[:min(len(masked), MaskedShownMax)]
+	b := pack.AppendUint(pack.AppendArray(t.detail[:0], 1+2*len(shown)), uint64(len(masked)))
+	for _, at := range shown {
+		b = pack.AppendUint(pack.AppendUint(b, uint64(at.Instance)), uint64(at.Setting))
+	}
+	t.detail = b
+	return Result{Status: StatusServiceMasked, ID: t.id, Detail: b}
 }
 
 // OpResult is what an operation of a transaction did.
@@ -122,4 +136,22 @@ func ReadRefusal(detail []byte) (key, found []byte, err error) {
 		found = r.Bytes()
 	}
 	return key, found, r.Done()
+}
+
+// ReadMasked reads the detail of a result of [StatusServiceMasked]: how many settings are masked and
+// stand for nothing, and where the first of them are.
+func ReadMasked(detail []byte) (count int, shown []registry.SettingAt, err error) {
+	r := pack.NewReader(detail)
+	n := r.Array()
+	count = int(r.UintMax((1 + registry.InstancesMax) * registry.SettingsMax))
+	if n < 3 || n%2 == 0 || n > 1+2*MaskedShownMax {
+		r.Fail("want places of settings")
+	}
+	for range (n - 1) / 2 {
+		if r.Err() != nil {
+			break
+		}
+		shown = append(shown, registry.SettingAt{Instance: int(r.UintMax(registry.InstancesMax)), Setting: int(r.UintMax(registry.SettingsMax))})
+	}
+	return count, shown, r.Done()
 }

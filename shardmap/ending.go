@@ -102,9 +102,10 @@ func (s *slotState) setAhead(ahead int64) {
 }
 
 // resume makes the slot's time at when its group's is now. A slot in which nothing ends at a
-// time takes its group's, so that most slots need not remember another.
+// time takes its group's, so that most slots need not remember another. A service has times of
+// the slot too: those at which its instances changed.
 func (s *slotState) resume(at slotTime, now raft.GroupTime) {
-	if s.endings.timed() {
+	if s.endings.timed() || s.hasServices() {
 		s.setAhead(int64(uint64(at) - uint64(now)))
 	} else {
 		s.setAhead(0)

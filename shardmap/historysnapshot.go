@@ -222,6 +222,11 @@ func (d *snapshotReader) historyBlock(l *loadedHistory, sum *xxhash.Digest) erro
 		if err := e.follows(l.last); err != nil {
 			return err
 		}
+		if e.Kind == EventService {
+			if err := checkService(e.Key, e.Value); err != nil {
+				return fmt.Errorf("event %d of entry %s: %w", e.N, e.ID, err)
+			}
+		}
 		if at == 0 {
 			first = size
 		}

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"muster/raft"
+	"muster/shardmap/registry"
 )
 
 // Map is one replica's copy of the slots that one group owns. One goroutine
@@ -31,6 +32,7 @@ type Map struct {
 	imports   imports
 	decisions decisions
 	results   []StepResult
+	services  // embedded: what is asked about them
 
 	history *History // the pointer is set once
 
@@ -42,8 +44,10 @@ type Map struct {
 // NewMap returns the Map of a group, before its first entry: it owns no slot. The
 // entries say what it owns (own.go).
 func NewMap(g raft.GroupID) *Map {
-	m := &Map{group: g, level: Level, quota: newSessionQuota()}
+	m := &Map{group: g, level: Level, quota: newSessionQuota(), due: raft.GroupTime(endless)}
 	m.slots.Store(new(slotPages))
+	m.history = newHistory(m)
+	m.services.of = m
 	return m
 }
 
@@ -122,6 +126,10 @@ type body struct {
 	op    LeaseOp
 	lease LeaseID
 	ttl   uint64
+
+	service    ServiceBody
+	definition *registry.Service // of service, if it is a set
+	report     *Report
 }
 
 // Skip records an entry that is no command: a no-op or a membership.

@@ -185,6 +185,7 @@ func (m *Map) Load(r io.Reader, at raft.LogID, t raft.GroupTime) error {
 	m.due = raft.GroupTime(endless)
 	m.each(func(st *slotState) { st.noteDue(m) })
 	m.history.load(loaded.history, t)
+	m.services.changes++
 	m.advance(at, t)
 	return nil
 }

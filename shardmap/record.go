@@ -34,8 +34,12 @@ type RecordKind uint8
 const (
 	KindKey   RecordKind = 1 // a key
 	KindLease RecordKind = 2 // a lease; its name is its number (lease.go)
+	// KindService is a service with its instances, as package registry defines it. No build below
+	// [ServicesLevel] knows the kind, and none needs to: the commands that make such records are
+	// of that level.
+	KindService RecordKind = 3
 
-	kindNewest = KindLease // that this code understands
+	kindNewest = KindService // that this code understands
 )
 
 // recordSize returns the bytes that a record takes in a slab: value is the length of the

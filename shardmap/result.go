@@ -30,12 +30,21 @@ const (
 	StatusOverflow     Status = 10 // the sum would not fit in an int64
 	StatusReadTooLarge Status = 11 // what was to be read is more than [TxnReadMax]
 	StatusNoLease      Status = 12 // there is no such lease, or no more
+
+	// Of a command about a service. Nothing changed, and the outcome is kept.
+
+	StatusNoService       Status = 13 // there is no such service
+	StatusNoInstance      Status = 14 // the service has no such instance
+	StatusServiceTooLarge Status = 15 // with its secrets the service would be more than registry.ServiceMax
+	StatusServiceMasked   Status = 16 // a setting is registry.Mask, and the service had none to stand for
 )
 
 func (s Status) String() string {
 	names := [...]string{StatusApplied: "applied", StatusConflict: "conflict", StatusStale: "stale",
 		StatusTooManySessions: "too many sessions", StatusNotOwned: "not owned", StatusGroupTooManySessions: "too many sessions in the group", StatusMarked: "marked", StatusSealed: "sealed",
-		StatusNotNumber: "not a number", StatusOverflow: "overflow", StatusReadTooLarge: "read too large", StatusNoLease: "no lease"}
+		StatusNotNumber: "not a number", StatusOverflow: "overflow", StatusReadTooLarge: "read too large", StatusNoLease: "no lease",
+		StatusNoService: "no service", StatusNoInstance: "no instance", StatusServiceTooLarge: "service too large",
+		StatusServiceMasked: "service masked"}
 	if s == 0 || int(s) >= len(names) {
 		return fmt.Sprintf("status %d", uint8(s))
 	}
@@ -47,9 +56,9 @@ func (s Status) kept(detailed bool) bool {
 	switch s {
 	case StatusApplied:
 		return true
-	case StatusConflict:
+	case StatusConflict, StatusNoService, StatusNoInstance, StatusServiceTooLarge:
 		return !detailed
-	case StatusNotNumber, StatusOverflow, StatusReadTooLarge, StatusNoLease:
+	case StatusNotNumber, StatusOverflow, StatusReadTooLarge, StatusNoLease, StatusServiceMasked:
 		return detailed
 	}
 	return false

@@ -228,6 +228,7 @@ func (t *moveTurn) seal(s *Step) StepOutcome {
 	t.edit().serve(s.Slot, nil)
 	t.edit().seal(s.Slot, st)
 	t.m.quota.drop(&st.sessions)
+	t.m.services.note(st)
 	t.raise(s.Slot, s.Number)
 	t.m.history.left(s)
 	return StepDone
@@ -260,6 +261,7 @@ func (t *moveTurn) unseal(s *Step) StepOutcome {
 	t.edit().seal(s.Slot, nil)
 	t.edit().serve(s.Slot, st)
 	t.m.quota.add(&st.sessions)
+	t.m.services.note(st)
 	t.m.history.back(s, target)
 	return StepDone
 }
@@ -350,6 +352,7 @@ func (t *moveTurn) takeover(s *Step) StepOutcome {
 	st.formers = st.formers.with(Former{Group: s.Peer, Sealed: s.At})
 	st.mu.Unlock()
 	t.m.quota.add(&st.sessions)
+	t.m.services.note(st)
 	t.edit().serve(s.Slot, st)
 	t.raise(s.Slot, s.Number) // which drops the import
 	t.m.history.came(s)

@@ -222,6 +222,7 @@ func (m *Map) Install(s *SlotSnapshot) error {
 	st.records, st.others, st.sessions, st.last = s.state.records, s.state.others, s.state.sessions, s.state.last
 	st.formers, st.endings = s.state.formers, s.state.endings
 	st.noteDue(m)
+	m.services.changes++
 	s.state = nil
 	return nil
 }
