@@ -134,7 +134,7 @@ func TestGroupIsPlaced(t *testing.T) {
 	base.Nodes = []TableNode{server(1, "a"), server(2, "a"), server(3, "b"), server(4, "b"), server(5, "c"), server(6, "d"), server(97, "d"), server(98, "d"), server(99, "d")}
 	base.Nodes[4].Draining, base.Nodes[5].Role = true, NodeClient
 	base.Index, base.Jobs = 20, []Job{{ID: 19, Kind: JobReplace, State: JobRunning, Node: 97}}
-	made := allowed(t, &base, first(AppendGroupCreate(nil, &GroupCreate{12})), nil)
+	made := allowed(t, &base, first(AppendGroupCreate(nil, &GroupCreate{Group: 12})), nil)
 	g, _ := made.Group(12)
 	// 98 and 99 have nine replicas each; 1 to 4 have none.
 	if want := []TableReplica{{1, 1, ReplicaVoter}, {2, 3, ReplicaVoter}, {3, 98, ReplicaVoter}}; !slices.Equal(g.Replicas, want) || !slices.Equal(g.Founders, want) {
@@ -163,7 +163,7 @@ func TestGroupIsPlaced(t *testing.T) {
 		}
 	}
 	base.Nodes = base.Nodes[:2]
-	few := allowed(t, &base, first(AppendGroupCreate(nil, &GroupCreate{12})), nil)
+	few := allowed(t, &base, first(AppendGroupCreate(nil, &GroupCreate{Group: 12})), nil)
 	if g, _ := few.Group(12); len(g.Replicas) != 2 {
 		t.Errorf("on two servers it has %d replicas", len(g.Replicas))
 	}

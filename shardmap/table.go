@@ -142,6 +142,10 @@ type Table struct {
 	// Moves are those that are not closed, by their first slot, then by number. From level
 	// 4 on. Invariant: no slot is in two open ones; the slot of an open one is its source's.
 	Moves []Move
+	// RemovedGroups are the groups that were removed, by number, from level 5 on. A number
+	// is never given again: log ids of the group, and the slots that were its, name it by
+	// that alone. Invariant: none of them is among Groups.
+	RemovedGroups []raft.GroupID
 }
 
 // Founded reports whether the table describes a cluster.

@@ -11,13 +11,19 @@ import (
 // GroupCreate makes a data group, on servers that the table chooses. It owns no slots until
 // some are moved to it. Its incarnation is the index of the entry.
 //
-//	[group]
+//	[group], or, from [LeasesLevel] on
+//	[group, [node, …]]
 type GroupCreate struct {
-	Group raft.GroupID // 0: the lowest that is free
+	Group raft.GroupID // 0: the lowest that no group has had
+	// Away are nodes that the meta group's leader has not heard of for an election timeout:
+	// replicas are made there only if there are too few other servers, and no group is made
+	// of which half is there. The leader fills it, whatever the order that it was given has.
+	Away []raft.NodeID
 }
 
 // GroupRemove takes a data group that owns no slots off the table. What its replicas have
-// on disk is given back by their nodes.
+// on disk is given back by their nodes. From [LeasesLevel] on no other group gets its
+// number.
 //
 //	[group]
 type GroupRemove struct {
@@ -33,8 +39,27 @@ const ZoneLabel = "zone"
 
 // AppendGroupCreate appends the bytes of c to b. At this level the error is always nil.
 func AppendGroupCreate(b []byte, c *GroupCreate) ([]byte, error) {
-	b = appendTableHead(b, TableGroupCreate, 1)
-	return pack.AppendUint(b, uint64(c.Group)), nil
+	if len(c.Away) == 0 {
+		b = appendTableHead(b, TableGroupCreate, 1)
+		return pack.AppendUint(b, uint64(c.Group)), nil
+	}
+	b = appendTableHead(b, TableGroupCreate, 2)
+	b = pack.AppendUint(b, uint64(c.Group))
+	b = pack.AppendArray(b, len(c.Away))
+	for _, n := range c.Away {
+		b = pack.AppendUint(b, uint64(n))
+	}
+	return b, nil
+}
+
+// ReadGroupCreate returns the command, if that is what payload has.
+func ReadGroupCreate(payload []byte) (*GroupCreate, bool) {
+	_, c, err := readTableCommand(payload)
+	if err != nil {
+		return nil, false
+	}
+	create, ok := c.(*GroupCreate)
+	return create, ok
 }
 
 // AppendGroupRemove appends the bytes of c to b. At this level the error is always nil.
@@ -45,8 +70,17 @@ func AppendGroupRemove(b []byte, c *GroupRemove) ([]byte, error) {
 
 func (r *tableReader) groupCreate() (tableCommand, error) {
 	c := new(GroupCreate)
-	r.fields("making of a group", 1)
+	if ahead := *r; ahead.Array() == 1 {
+		r.fields("making of a group", 1)
+		c.Group = r.groupID()
+		return c, r.err()
+	}
+	r.fields("making of a group", 2)
 	c.Group = r.groupID()
+	c.Away = list(r, 1, func() raft.NodeID { return raft.NodeID(r.Uint()) })
+	if len(c.Away) == 0 {
+		r.Fail("no node is away: that has one field")
+	}
 	return c, r.err()
 }
 
@@ -59,27 +93,38 @@ func (r *tableReader) groupRemove() (tableCommand, error) {
 
 // apply returns the table with the group.
 func (c *GroupCreate) apply(t *Table, id raft.LogID) (*Table, error) {
-	g := c.Group
+	if len(c.Away) > 0 && t.Level < LeasesLevel {
+		return t, below(t, "making of a group while nodes are away", LeasesLevel)
+	}
+	g, free := c.Group, t.freeGroup()
+	next := "make do with those that there are: muster group list"
+	if free != 0 {
+		next = fmt.Sprintf("choose another one, or none, which takes %d: muster group create", free)
+	}
 	if g == 0 {
-		for g = 1; g <= raft.GroupMax; g++ {
-			if _, ok := t.group(g); !ok {
-				break
-			}
-		}
+		g = free
 	}
 	at, exists := t.group(g)
 	servers := hosts(t)
 	switch {
+	case g == 0:
+		return t, &Refusal{Kind: RefusedConflict, Object: "a new group", Found: fmt.Sprintf("each number from 1 to %d was given to one already", raft.GroupMax), Next: next}
 	case g > raft.GroupMax:
-		return t, &Refusal{Kind: RefusedRequest, Object: g.String(), Found: fmt.Sprintf("it is no id for a group; they are 1 to %d", raft.GroupMax), Next: "choose another one, or none: muster group create"}
+		return t, &Refusal{Kind: RefusedRequest, Object: g.String(), Found: fmt.Sprintf("it is no id for a group; they are 1 to %d", raft.GroupMax), Next: next}
 	case exists:
-		return t, &Refusal{Kind: RefusedConflict, Object: g.String(), Found: "there is one of this id", Next: "choose another one, or none: muster group create"}
+		return t, &Refusal{Kind: RefusedConflict, Object: g.String(), Found: "there is one of this id", Next: next}
+	case t.wasRemoved(g) && !bug("group number given again"):
+		return t, &Refusal{Kind: RefusedConflict, Object: g.String(), Found: "the group of this id was removed, and its log ids must not be taken for another one's", Next: next}
 	case len(t.Groups) >= GroupsMax:
 		return t, &Refusal{Kind: RefusedConflict, Object: g.String(), Found: fmt.Sprintf("there are %d groups, as many as may be", len(t.Groups)), Next: "remove one first: muster group remove GROUP"}
 	case len(servers) == 0:
 		return t, &Refusal{Kind: RefusedConflict, Object: g.String(), Found: "no server could hold its replicas: each is drained, or about to be removed or replaced", Next: "see muster node list"}
 	}
-	row := foundGroup(t, g, servers)
+	row := foundGroup(t, g, servers, c.Away)
+	if away := row.on(c.Away); 2*len(away) >= len(row.Replicas) {
+		return t, &Refusal{Kind: RefusedConflict, Object: g.String(), Found: fmt.Sprintf("nothing is heard of %d of the %d servers that would hold it, %s among them: it might get no leader", len(away), len(row.Replicas), t.called(away[0])),
+			Next: "start muster serve there, or take away the nodes that do not come back: see muster node list"}
+	}
 	if t.replicas()+len(row.Replicas) > TableReplicasMax {
 		return t, &Refusal{Kind: RefusedConflict, Object: g.String(), Found: fmt.Sprintf("all groups have %d replicas, and may have %d", t.replicas(), TableReplicasMax), Next: "remove a group first: muster group remove GROUP"}
 	}
@@ -87,6 +132,35 @@ func (c *GroupCreate) apply(t *Table, id raft.LogID) (*Table, error) {
 	made := t.draft(id)
 	made.Groups = slices.Insert(slices.Clone(t.Groups), at, row)
 	return made.Table, nil
+}
+
+// wasRemoved reports whether the table had a group of the number before.
+func (t *Table) wasRemoved(g raft.GroupID) bool {
+	_, found := slices.BinarySearch(t.RemovedGroups, g)
+	return found
+}
+
+// freeGroup returns the lowest number that no group has or has had; 0 if there is none.
+func (t *Table) freeGroup() raft.GroupID {
+	for g := raft.GroupID(1); g <= raft.GroupMax; g++ {
+		if _, ok := t.group(g); !ok && (!t.wasRemoved(g) || bug("group number given again")) {
+			return g
+		}
+	}
+	return 0
+}
+
+// checkRemovedGroups says why these can't be the groups that were removed.
+func checkRemovedGroups(t *Table) error {
+	for i, g := range t.RemovedGroups {
+		if g == 0 || g > raft.GroupMax || i > 0 && t.RemovedGroups[i-1] >= g {
+			return fmt.Errorf("removed %s is out of order", g)
+		}
+		if _, ok := t.group(g); ok && !bug("group number given again") {
+			return fmt.Errorf("%s is in the table, and removed", g)
+		}
+	}
+	return nil
 }
 
 // hosts returns the servers that may get a new replica, by id.
@@ -104,8 +178,9 @@ func hosts(t *Table) (hosts []*TableNode) {
 
 // foundGroup lays out a new group over the hosts: each of its replicas in the zone that has
 // the fewest of them, there on the node that has the fewest of all groups. It is what the
-// plan (package plan) would do too, so that it moves none of them right away.
-func foundGroup(t *Table, id raft.GroupID, hosts []*TableNode) TableGroup {
+// plan (package plan) would do too, so that it moves none of them right away. Hosts that are
+// away get one if there are no others: a group that begins without them lacks a voter.
+func foundGroup(t *Table, id raft.GroupID, hosts []*TableNode, away []raft.NodeID) TableGroup {
 	holds, leads := map[raft.NodeID]int{}, map[raft.NodeID]int{}
 	for i := range t.Groups {
 		leads[t.Groups[i].Preferred]++
@@ -121,20 +196,40 @@ func foundGroup(t *Table, id raft.GroupID, hosts []*TableNode) TableGroup {
 			if taken[n.ID] {
 				continue
 			}
-			if best == nil || zones[n.zone()] < zones[best.zone()] || zones[n.zone()] == zones[best.zone()] && holds[n.ID] < holds[best.ID] {
+			if best == nil {
+				best = n
+				continue
+			}
+			here, there := slices.Contains(away, n.ID), slices.Contains(away, best.ID)
+			switch {
+			case here != there:
+				if there {
+					best = n
+				}
+			case zones[n.zone()] < zones[best.zone()] || zones[n.zone()] == zones[best.zone()] && holds[n.ID] < holds[best.ID]:
 				best = n
 			}
 		}
 		taken[best.ID] = true
 		zones[best.zone()]++
 		row.Replicas = append(row.Replicas, TableReplica{raft.ReplicaID(r + 1), best.ID, ReplicaVoter})
-		if row.Preferred == 0 || leads[best.ID] < leads[row.Preferred] {
+		if row.Preferred == 0 || leads[best.ID] < leads[row.Preferred] && !slices.Contains(away, best.ID) {
 			row.Preferred = best.ID
 		}
 	}
 	row.Founders = slices.Clone(row.Replicas)
 	row.Next = row.nextOfFounding()
 	return row
+}
+
+// on returns those of the nodes that have a replica of the group.
+func (g *TableGroup) on(nodes []raft.NodeID) (holders []raft.NodeID) {
+	for _, r := range g.Replicas {
+		if slices.Contains(nodes, r.Node) {
+			holders = append(holders, r.Node)
+		}
+	}
+	return holders
 }
 
 // zone is the value of the node's label [ZoneLabel], or "".
@@ -177,6 +272,11 @@ func (c *GroupRemove) apply(t *Table, id raft.LogID) (*Table, error) {
 	at, _ := t.group(c.Group)
 	made := t.draft(id)
 	made.Groups = slices.Delete(slices.Clone(t.Groups), at, at+1)
+	// A member of the older build gives the number again, so below its level all do.
+	if t.Level >= LeasesLevel {
+		i, _ := slices.BinarySearch(t.RemovedGroups, c.Group)
+		made.RemovedGroups = slices.Insert(slices.Clone(t.RemovedGroups), i, c.Group)
+	}
 	return made.Table, nil
 }
 
@@ -187,10 +287,21 @@ func (j *Job) aboutGroup(g raft.GroupID) bool {
 }
 
 func (c *GroupCreate) describe() string {
+	text := c.Group.String()
 	if c.Group == 0 {
-		return "of the lowest free id"
+		text = "of the lowest new id"
 	}
-	return c.Group.String()
+	for i, n := range c.Away {
+		switch {
+		case i == 0:
+			text += " away: " + n.String()
+		case i == describedMax:
+			return text + ", …"
+		default:
+			text += ", " + n.String()
+		}
+	}
+	return text
 }
 
 func (c *GroupRemove) describe() string { return c.Group.String() }

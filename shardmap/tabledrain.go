@@ -149,6 +149,9 @@ func (s *SetLabels) apply(t *Table, id raft.LogID) (*Table, error) {
 	return made.Table, nil
 }
 
+// CheckLabelKey says why no label can have such a key.
+func CheckLabelKey(key string) error { return Label{Key: key}.check() }
+
 // check says why a label can't be given: it is shown in one word. One without a value
 // takes a label away.
 func (l Label) check() error {

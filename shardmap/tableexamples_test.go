@@ -39,6 +39,7 @@ func tableExamples(t testing.TB) (all [][]byte) {
 	add(AppendMoveCancel(nil, &MoveCancel{numbered}))
 	add(AppendMoveClose(nil, &MoveClose{[]MoveEnd{{numbered[0], true, ClosedTaken}, {NumberedRange{SlotRange{7, 7}, 22}, false, ClosedNotEmpty}}}))
 	add(AppendGroupCreate(nil, &GroupCreate{}))
+	add(AppendGroupCreate(nil, &GroupCreate{Group: 9, Away: []raft.NodeID{97, 98}}))
 	add(AppendGroupRemove(nil, &GroupRemove{9}))
 	add(AppendWeight(nil, &SetWeight{97, 50}))
 	add(AppendJobBytes(nil, &JobBytes{20, 3, 64, 1 << 20, 2 << 20, "slot 3 moves"}))

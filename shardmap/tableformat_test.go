@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,6 +28,18 @@ func TestTableOfOlderFormat(t *testing.T) {
 		first(AppendJobProgress(nil, &JobProgress{9, 2, 3, "g4 gets a replica on n7"})),
 		first(AppendJobState(nil, &SetJobState{10, JobDone, "even"})),
 	}
+	// And what one of level 4 has besides.
+	moves := append(slices.Clone(jobs),
+		first(AppendWeight(nil, &SetWeight{98, 250})),
+		first(AppendGroupCreate(nil, &GroupCreate{Group: 40})),
+		first(AppendGroupCreate(nil, &GroupCreate{})),
+		first(AppendGroupRemove(nil, &GroupRemove{40})),
+		first(AppendNewJob(nil, &NewJob{Kind: JobMove, Targets: []SlotTarget{{SlotRange{0, 9}, 0, 10}}})),
+		first(AppendMoveBegin(nil, &MoveBegin{Job: 17, Slots: []SlotRange{{0, 4}}, To: 10})),
+		first(AppendMoveBegin(nil, &MoveBegin{Job: 17, Slots: []SlotRange{{5, 6}}, To: 10})),
+		first(AppendMoveRecord(nil, &MoveRecord{[]NumberedRange{{SlotRange{0, 2}, 18}}})),
+		first(AppendJobBytes(nil, &JobBytes{ID: 17, Done: 3, Total: 10, Bytes: 300, BytesTotal: 4000, Why: "slots 0-2 are there"})),
+	)
 	for _, c := range []struct {
 		level    uint32
 		format   byte
@@ -35,6 +48,7 @@ func TestTableOfOlderFormat(t *testing.T) {
 	}{
 		{tableJobsLevel - 1, tableFormatFirst, "testdata/table_format_3.hex", nil},
 		{MovesLevel - 1, tableFormatJobs, "testdata/table_format_4.hex", jobs},
+		{LeasesLevel - 1, tableFormatMoves, "testdata/table_format_5.hex", moves},
 	} {
 		text, err := os.ReadFile(c.file)
 		if err != nil {
@@ -86,7 +100,7 @@ func TestTableOfOlderFormat(t *testing.T) {
 			t.Errorf("level %d: the meta group allots %d next, as of %s", c.level, g.Next, g.Seen)
 		}
 		for _, n := range m.Table().Nodes {
-			if n.Weight != WeightDefault {
+			if c.level < MovesLevel && n.Weight != WeightDefault {
 				t.Errorf("level %d: node %s weighs %d", c.level, n.ID, n.Weight)
 			}
 		}

@@ -45,6 +45,9 @@ func TestTableRefusals(t *testing.T) {
 	older := *table
 	older.Level, older.Nodes = tableJobsLevel-1, clone(table.Nodes)
 	older.Nodes[1].Level = tableJobsLevel - 1
+	below5 := *table
+	below5.Level, below5.Nodes = LeasesLevel-1, clone(table.Nodes)
+	below5.Nodes[1].Level = LeasesLevel - 1
 	drained := *table
 	drained.Nodes = clone(table.Nodes)
 	drained.Nodes[0].Draining, drained.Nodes[1].Draining = true, true
@@ -80,8 +83,13 @@ func TestTableRefusals(t *testing.T) {
 	}
 	begin := func(m MoveBegin) []byte { return first(AppendMoveBegin(nil, &m)) }
 	state := func(id uint64, s JobState) []byte { return first(AppendJobState(nil, &SetJobState{id, s, ""})) }
-	create := func(g raft.GroupID) []byte { return first(AppendGroupCreate(nil, &GroupCreate{g})) }
+	create := func(g raft.GroupID) []byte { return first(AppendGroupCreate(nil, &GroupCreate{Group: g})) }
 	remove := func(g raft.GroupID) []byte { return first(AppendGroupRemove(nil, &GroupRemove{g})) }
+	without10 := allowed(t, allowed(t, table, create(10), nil), remove(10), nil)
+	numbered := *table
+	for g := raft.GroupID(10); g <= raft.GroupMax; g++ {
+		numbered.RemovedGroups = append(numbered.RemovedGroups, g)
+	}
 	host := TableNode{ID: 7, Name: "n7", Addr: "h:7", Role: NodeServer, Level: Level}
 	join := func(change func(*TableNode)) []byte {
 		n := host
@@ -158,10 +166,15 @@ func TestTableRefusals(t *testing.T) {
 		{"its failure", moving, state(7, JobFailed), RefusedConflict, "5 of its slots are on their way", "job wait 7"},
 		{"a pause of one that is being cancelled", cancelling, state(7, JobPaused), RefusedConflict, "it is being cancelled", "job wait 7"},
 		{"bytes of a job about a node", busy, first(AppendJobBytes(nil, &JobBytes{ID: 6})), RefusedRequest, "it is a drain, which moves no slots", "job show 6"},
-		{"a group that exists", table, create(3), RefusedConflict, "there is one of this id", "group create"},
+		{"a group that exists", table, create(3), RefusedConflict, "there is one of this id", "or none, which takes 10: muster group create"},
+		{"a group that was removed", without10, create(10), RefusedConflict, "its log ids must not be taken for another one's", "or none, which takes 11: muster group create"},
+		{"a group when all numbers were given", &numbered, create(0), RefusedConflict, "each number from 1 to 9999 was given", "group list"},
+		{"a group that was removed when all were given", &numbered, create(10), RefusedConflict, "was removed", "group list"},
 		{"a group of too high an id", table, create(raft.GroupMax + 1), RefusedRequest, "they are 1 to 9999", "group create"},
 		{"a group too many", &manyGroups, create(99), RefusedConflict, "as many as may be", "group remove"},
 		{"a group on no server", &nowhere, create(99), RefusedConflict, "no server could hold its replicas", "node list"},
+		{"a group of which two of three are away", table, first(AppendGroupCreate(nil, &GroupCreate{Away: []raft.NodeID{97, 99}})), RefusedConflict, "nothing is heard of 2 of the 3 servers that would hold it, node n3 among them", "node list"},
+		{"a group while one is away, below the level", &below5, first(AppendGroupCreate(nil, &GroupCreate{Away: []raft.NodeID{97}})), RefusedLevel, "it needs level 5, the cluster is at level 4", "start the newer muster on node n2"},
 		{"removal of the meta group", table, remove(0), RefusedRequest, "holds the cluster's table", "group list"},
 		{"removal of a group that is none", table, remove(77), RefusedAbsent, "no group", "group list"},
 		{"removal of the last group", &lone, remove(1), RefusedConflict, "the last data group", "group create"},

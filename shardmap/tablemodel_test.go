@@ -16,6 +16,7 @@ type tableModel struct {
 	nodes    map[raft.NodeID]*modelNode
 	removed  map[raft.NodeID]bool
 	groups   map[raft.GroupID]*modelGroup
+	had      map[raft.GroupID]bool // groups that were removed, from level 5 on
 	settings map[string]string
 	jobs     map[uint64]*Job
 	slots    [Slots]raft.GroupID
@@ -53,7 +54,7 @@ const (
 
 // modelOf returns the model of a table that was just founded.
 func modelOf(t *Table) *tableModel {
-	m := &tableModel{level: t.Level, nodes: map[raft.NodeID]*modelNode{}, removed: map[raft.NodeID]bool{}, groups: map[raft.GroupID]*modelGroup{},
+	m := &tableModel{level: t.Level, nodes: map[raft.NodeID]*modelNode{}, removed: map[raft.NodeID]bool{}, groups: map[raft.GroupID]*modelGroup{}, had: map[raft.GroupID]bool{},
 		settings: map[string]string{}, jobs: map[uint64]*Job{}, slots: t.Slots, epoch: t.Epoch, moves: map[modelMove]*modelMoving{}}
 	for _, n := range t.Nodes {
 		m.nodes[n.ID] = &modelNode{name: n.Name, addr: n.Addr, role: n.Role, level: n.Level, start: n.Start, announced: labelMap(n.Labels), given: map[string]string{}, weight: 100}
@@ -497,6 +498,9 @@ func (m *tableModel) differs(t *Table) error {
 		if fmt.Sprint(got) != fmt.Sprint(*want) {
 			return fmt.Errorf("%s is %+v, want %+v", g.ID, got, *want)
 		}
+	}
+	if got := fmt.Sprint(t.RemovedGroups); got != fmt.Sprint(slices.Sorted(maps.Keys(m.had))) {
+		return fmt.Errorf("groups %s were removed, want %v", got, m.had)
 	}
 	for _, j := range t.Jobs {
 		if want := m.jobs[j.ID]; want == nil || !want.Equal(&j) {

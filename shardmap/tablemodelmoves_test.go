@@ -222,10 +222,10 @@ func (m *tableModel) slotJobState(j *Job, c *SetJobState) (modelOutcome, bool) {
 
 func (m *tableModel) groupCreate(index uint64, c *GroupCreate) modelOutcome {
 	id := c.Group
-	for id == 0 || c.Group == 0 && m.groups[id] != nil {
+	for id == 0 || c.Group == 0 && (m.groups[id] != nil || m.had[id]) {
 		id++
 	}
-	if m.groups[id] != nil || id > 9999 {
+	if m.groups[id] != nil || m.had[id] || id > 9999 || len(c.Away) > 0 && m.level < 5 {
 		return outcomeRefused
 	}
 	var hosts []raft.NodeID
@@ -253,6 +253,9 @@ func (m *tableModel) groupCreate(index uint64, c *GroupCreate) modelOutcome {
 	}
 	for len(g.replicas) < replicas && len(hosts) > 0 {
 		cost := func(n raft.NodeID) (cost int) {
+			if slices.Contains(c.Away, n) {
+				cost += 1 << 40
+			}
 			for _, r := range g.replicas {
 				if m.nodes[r.Node].labels()["zone"] == m.nodes[n].labels()["zone"] {
 					cost += 1 << 20
@@ -274,10 +277,19 @@ func (m *tableModel) groupCreate(index uint64, c *GroupCreate) modelOutcome {
 		hosts = slices.DeleteFunc(hosts, func(n raft.NodeID) bool { return n == best })
 		g.next = raft.ReplicaID(len(g.replicas) + 1)
 		g.replicas[g.next] = TableReplica{g.next, best, ReplicaVoter}
-		if g.preferred == 0 || leads(best) < leads(g.preferred) {
+		if g.preferred == 0 || leads(best) < leads(g.preferred) && !slices.Contains(c.Away, best) {
 			g.preferred = best
 		}
 		g.next++
+	}
+	away := 0
+	for _, r := range g.replicas {
+		if slices.Contains(c.Away, r.Node) {
+			away++
+		}
+	}
+	if 2*away >= len(g.replicas) {
+		return outcomeRefused
 	}
 	m.groups[id] = g
 	return outcomeChanged
@@ -301,6 +313,9 @@ func (m *tableModel) groupRemove(c *GroupRemove) modelOutcome {
 		return outcomeRefused
 	}
 	delete(m.groups, c.Group)
+	if m.level >= 5 {
+		m.had[c.Group] = true
+	}
 	return outcomeChanged
 }
 

@@ -152,10 +152,7 @@ func tableIs(model *tableModel, t *Table) error {
 	if !slices.ContainsFunc(t.Nodes, spare) {
 		return errors.New("no server is left that could hold replicas")
 	}
-	format := uint16(5)
-	if t.Level < 4 {
-		format = uint16(max(t.Level, 2)) + 1
-	}
+	format := uint16(max(min(t.Level, LeasesLevel), 2)) + 1 // no level since has changed it
 	b := t.AppendTo(nil)
 	if got := uint16(b[8]); got != format {
 		return fmt.Errorf("a table of level %d is written in format %d, want %d", t.Level, got, format)
@@ -357,7 +354,11 @@ func (r randomCommands) command(t *Table) []byte {
 		}
 		b, _ = AppendMoveClose(nil, c)
 	case TableGroupCreate:
-		b, _ = AppendGroupCreate(nil, &GroupCreate{[]raft.GroupID{0, r.group(), raft.GroupMax + 1}[r.IntN(3)]})
+		c := &GroupCreate{Group: []raft.GroupID{0, 0, r.group(), raft.GroupMax + 1}[r.IntN(4)]}
+		for range r.IntN(3) {
+			c.Away = append(c.Away, r.node(t))
+		}
+		b, _ = AppendGroupCreate(nil, c)
 	case TableGroupRemove:
 		b, _ = AppendGroupRemove(nil, &GroupRemove{r.group()})
 	case TableWeight:

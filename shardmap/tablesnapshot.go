@@ -16,8 +16,8 @@ import (
 // little-endian:
 //
 //	 0  8    "mustmeta"
-//	 8  u16  format: 5; 4 while the table's level is 3, and 3 while it is lower, because
-//	         members of that level must be able to read it
+//	 8  u16  format: 6; 5 while the table's level is 4, 4 while it is 3, and 3 while it is
+//	         lower, because members of that level must be able to read it
 //	10  u16  zero
 //	12  u32  length of what follows, in bytes
 //	16       the table, in msgpack
@@ -26,7 +26,8 @@ import (
 //
 //	table:   [cluster, cluster id, level, index, epoch, value max, [node, …], meta group, [group, …], [run, …],
 //	          [setting, …], [job, …], [removed node id, …],
-//	          [move, …]]
+//	          [move, …],
+//	          [removed group, …]]
 //	node:    [id, name, addr, role, [announced label, …], version, start, level,
 //	          draining, [given label, …],
 //	          weight]
@@ -43,9 +44,9 @@ import (
 //	kept:    [from, to], both included
 //	move:    [first slot, last slot, number, source, target, state, cancelled, empty, job]
 //
-// Each line of an array came with a format of its own, the last of the table's, of the
-// node's and of the job's with format 5: formats 4 and 3 end before it. A node of theirs
-// weighs [WeightDefault]. Format 3 has no setting and no job, ends each array with its first
+// Each line of an array came with a format of its own: the last of the table's with format
+// 6, the one before it, and the last of the node's and of the job's, with format 5. Older
+// formats end before it. A node of formats 4 and 3 weighs [WeightDefault]. Format 3 has no setting and no job, ends each array with its first
 // line, and a node's labels there are those that it announces; what a group allots next
 // follows from its replicas, which are the founding's.
 //
@@ -69,7 +70,8 @@ const (
 const (
 	tableFormatFirst = 3 // below tableJobsLevel
 	tableFormatJobs  = 4 // of settings and jobs, at tableJobsLevel
-	tableFormatMoves = 5 // of moves, from MovesLevel on
+	tableFormatMoves = 5 // of moves, at MovesLevel
+	tableFormatGone  = 6 // of removed groups, from LeasesLevel on
 
 	tableJobsLevel = 3
 )
@@ -78,7 +80,9 @@ const (
 // that equal tables have equal bytes.
 func (t *Table) format() uint16 {
 	switch {
-	case t.Level >= MovesLevel || bug("newest format below its level"):
+	case t.Level >= LeasesLevel || bug("newest format below its level"):
+		return tableFormatGone
+	case t.Level >= MovesLevel:
 		return tableFormatMoves
 	case t.Level >= tableJobsLevel:
 		return tableFormatJobs
@@ -87,7 +91,7 @@ func (t *Table) format() uint16 {
 }
 
 // perFormat is how many fields an array has in each format, from the first on.
-type perFormat [tableFormatMoves - tableFormatFirst + 1]int
+type perFormat [tableFormatGone - tableFormatFirst + 1]int
 
 func (n perFormat) of(format uint16) int { return n[format-tableFormatFirst] }
 
@@ -161,6 +165,12 @@ func (t *Table) appendSnapshot(b []byte) []byte {
 	if format >= tableFormatMoves {
 		b = moveList(t.Moves).append(b)
 	}
+	if format >= tableFormatGone {
+		b = pack.AppendArray(b, len(t.RemovedGroups))
+		for _, g := range t.RemovedGroups {
+			b = pack.AppendUint(b, uint64(g))
+		}
+	}
 	binary.LittleEndian.PutUint32(b[from-4:], uint32(len(b)-from))
 	return b
 }
@@ -203,9 +213,9 @@ func (l moveList) append(b []byte) []byte {
 }
 
 var (
-	tableFields = perFormat{10, 13, 14}
-	groupFields = perFormat{6, 10, 10}
-	jobFields   = perFormat{0, 11, 16} // the first has none
+	tableFields = perFormat{10, 13, 14, 15}
+	groupFields = perFormat{6, 10, 10, 10}
+	jobFields   = perFormat{0, 11, 16, 16} // the first has none
 )
 
 const moveFields = 9
@@ -336,6 +346,10 @@ func (r *tableReader) table(format uint16) *Table {
 		return t
 	}
 	t.Moves = list(r, 1+moveFields, r.move)
+	if format < tableFormatGone {
+		return t
+	}
+	t.RemovedGroups = list(r, 1, r.groupID)
 	return t
 }
 
@@ -417,6 +431,9 @@ func (t *Table) check() error {
 		return err
 	}
 	if err := moveList(t.Moves).check(t); err != nil {
+		return err
+	}
+	if err := checkRemovedGroups(t); err != nil {
 		return err
 	}
 	for _, r := range t.Ranges() {

@@ -184,6 +184,11 @@ func TestTableLoadRefuses(t *testing.T) {
 		}), ErrSnapshot},
 		{"a target that is no group", change(func(t *Table) { t.Jobs[0].Targets = []SlotTarget{{SlotRange{0, 9}, 1, 77}} }), ErrSnapshot},
 		{"slots kept out of order", change(func(t *Table) { t.Jobs[0].Kept = []SlotRange{{3, 3}, {1, 1}} }), ErrSnapshot},
+		{"a group that is there and removed", change(func(t *Table) { t.RemovedGroups = []raft.GroupID{3} }), ErrSnapshot},
+		{"removed groups out of order", change(func(t *Table) { t.RemovedGroups = []raft.GroupID{40, 30} }), ErrSnapshot},
+		{"a removed group twice", change(func(t *Table) { t.RemovedGroups = []raft.GroupID{30, 30} }), ErrSnapshot},
+		{"a removed group above all", change(func(t *Table) { t.RemovedGroups = []raft.GroupID{raft.GroupMax + 1} }), ErrSnapshot},
+		{"the meta group removed", change(func(t *Table) { t.RemovedGroups = []raft.GroupID{0} }), ErrSnapshot},
 		{"a field more", func() []byte {
 			more := tableFields.of(tableFormats.newest) + 1
 			body := pack.AppendArray(nil, more)
