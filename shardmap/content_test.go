@@ -2,6 +2,7 @@ package shardmap
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -49,8 +50,14 @@ func TestContentInDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := strings.Join(strings.Fields(string(page)), " ")
-	if want := fmt.Sprintf("% x", contentExample()); !strings.Contains(text, want) {
-		t.Errorf("docs/storage.md does not show %s", want)
+	for _, b := range [][]byte{contentExample(), endingsExample()} {
+		if want := fmt.Sprintf("% x", b); !strings.Contains(text, want) {
+			t.Errorf("docs/storage.md does not show %s", want)
+		}
+	}
+	ends := Piece{Slot: SlotOf([]byte("{a}")), Content: endingsExample()}
+	if sum, err := checkContent(&ends); err != nil || sum != (contentSum{newest: 9, last: 9, sessions: 1, outcomes: 1, details: 4}) {
+		t.Errorf("%+v, %v", sum, err)
 	}
 	p := Piece{Slot: SlotOf([]byte("{a}")), Content: contentExample()}
 	if sum, err := checkContent(&p); err != nil || sum != (contentSum{newest: 2, last: 2, sessions: 1}) {
@@ -77,6 +84,29 @@ func TestContentRefused(t *testing.T) {
 		}
 		return appendSessionItem(nil, s)
 	}
+	lease := func(number, version, ttl uint64) []byte {
+		s, name := newStore(KindLease), leaseName(number)
+		s.put(name, leaseValue(ttl, 5), hashKey(name), version)
+		c := s.seek(nil)
+		return appendRecordItem(nil, c.record())
+	}
+	ends := func(e ending, version uint64) []byte {
+		s, key := newStore(KindKey), []byte("{a}1")
+		s.place(0, false, &newRecord{key, []byte("v"), hashKey(key), version, e})
+		c := s.seek(nil)
+		return appendRecordItem(nil, c.record())
+	}
+	detailed := func(status Status, deleted uint32, detail string) []byte {
+		b := append(appendSessionHead([]byte{itemSession}, &session{sessionKey: sessionKey{id: 1}, outcomes: make([]outcome, 1)}), make([]byte, snapshotOutcome)...)
+		o := b[1+snapshotSession:]
+		binary.LittleEndian.PutUint32(o[32:], deleted)
+		o[36], o[38] = byte(status), 1
+		if detail != "" {
+			o[37] = 1
+			b = append(binary.LittleEndian.AppendUint32(b, uint32(len(detail))), detail...)
+		}
+		return b
+	}
 	end := func(f ...Former) []byte {
 		if f == nil {
 			return appendEndItem(nil, 9, 0, nil)
@@ -99,7 +129,19 @@ func TestContentRefused(t *testing.T) {
 		"a record of a newer kind":      {content: join(put(kindNewest+1, "{a}1", 1), end()), want: ErrLevel},
 		"a record of kind 0":            {content: join(put(0, "{a}1", 1), end()), want: ErrLevel},
 		"a record gone of a newer kind": {content: join(appendRecordGoneItem(nil, kindNewest+1, []byte("{a}1")), end()), want: ErrLevel},
-		"a record with a flag":          {content: join(patched(put(KindKey, "{a}1", 1), 16, 1), end()), want: ErrLevel},
+		"a record that ends newly":      {content: join(patched(put(KindKey, "{a}1", 1), 16, 3), end()), want: ErrLevel},
+		"a lease that ends as a key":    {content: join(patched(lease(1, 1, 1), 16, 1), end()), want: ErrLevel},
+		"a lease of a short name":       {content: join(put(KindLease, "{a}1", 1), end())},
+		"a lease before its grant":      {content: join(lease(2, 1, 1), end())},
+		"a lease for no time":           {content: join(lease(1, 1, 0), end())},
+		"a lease for too long":          {content: join(lease(1, 1, TTLMax+1), end())},
+		"a key older than its lease":    {content: join(ends(ending{endsWithLease, 7}, 7), end())},
+		"a key with lease 0":            {content: join(ends(ending{endsWithLease, 0}, 7), end())},
+		"a detail of a conflict":        {content: join(detailed(StatusConflict, 0, "d"), end()), want: ErrLevel},
+		"no detail of what has one":     {content: join(detailed(StatusNoLease, 0, ""), end()), want: ErrLevel},
+		"a detail, and keys deleted":    {content: join(detailed(StatusApplied, 1, "d"), end())},
+		"a detail above the limit":      {content: join(detailed(StatusApplied, 0, strings.Repeat("d", DetailMax+1)), end())},
+		"ahead by nothing":              {content: append([]byte{itemEndAhead}, append(make([]byte, endAhead), end()[1:]...)...)},
 		"an empty key":                  {content: join(gone(""), end())},
 		"a key above the limit":         {content: join(gone("{a}"+strings.Repeat("k", KeyMax)), end())},
 		"a value above the limit":       {content: join(patched(put(KindKey, "{a}1", 1), 12, 0xff), end())},

@@ -164,8 +164,8 @@ func TestDiffOfLargeSlot(t *testing.T) {
 		t.Errorf("where nothing changed the difference has %d pieces, the first of %d bytes", len(b), len(b[0]))
 	}
 	// What makes the records unreadable shows that nobody reads them.
-	for _, b := range first.keys().bufs {
-		clear(b)
+	for at := first.keys().seek(nil); at.record() != nil; at.next() {
+		clear(at.record()[:at.record().size()])
 	}
 	if b := contentOf(t, first, same, ChunkSize); len(b) != 1 || len(b[0]) != 1+endHead+formersHead {
 		t.Errorf("with records that are zero the difference has %d pieces, the first of %d bytes", len(b), len(b[0]))

@@ -35,7 +35,9 @@
 // one, leaf.go keeps their order, store.go changes all three
 // (docs/decisions/0002-state-layout.md says why). copy.go and snapshot.go write a
 // slot out, mapsnapshot.go all slots, bulk.go builds slots from those bytes.
-// session.go keeps outcomes, sessiontable.go the sessions that they belong to.
+// session.go keeps outcomes, details.go what else they answer, sessiontable.go the sessions
+// that they belong to. txn.go and lease.go have the commands with a body that are about one
+// slot, ending.go how keys and leases end, expire.go the entry that ends them.
 // moment.go holds all slots still for a reader, list.go merges them. own.go and
 // marks.go say how a group comes to own slots, slotpages.go holds them. slotmove.go
 // moves a slot between groups by the commands that step.go and piece.go write, diff.go

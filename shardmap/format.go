@@ -15,9 +15,9 @@ type formats struct {
 }
 
 var (
-	mapFormats   = formats{what: "state", oldest: 2, newest: 3}
-	slotFormats  = formats{what: "snapshot of a slot", oldest: 2, newest: 3}
-	tableFormats = formats{what: "table", oldest: 3, newest: 5}
+	mapFormats   = formats{what: "state", oldest: 2, newest: 4}
+	slotFormats  = formats{what: "snapshot of a slot", oldest: 2, newest: 4}
+	tableFormats = formats{what: "table", oldest: 3, newest: 6}
 )
 
 func (f formats) String() string {

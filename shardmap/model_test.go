@@ -16,6 +16,8 @@ import (
 // model is the slow and obvious version of a Map: Go maps, sorted when asked.
 type model struct {
 	keys     map[string]modelKey
+	leases   map[LeaseID]modelLease
+	services map[string]modelService
 	last     map[Slot]uint64
 	sessions map[Slot]map[modelSessionKey]*modelSession
 	group    raft.GroupID // that owns all slots now
@@ -29,6 +31,7 @@ type modelSessionKey struct {
 type modelKey struct {
 	value   string
 	version uint64
+	modelEnd
 }
 
 type modelSession struct {
@@ -38,13 +41,13 @@ type modelSession struct {
 }
 
 func newModel() *model {
-	return &model{map[string]modelKey{}, map[Slot]uint64{}, map[Slot]map[modelSessionKey]*modelSession{}, testGroup}
+	return &model{map[string]modelKey{}, map[LeaseID]modelLease{}, map[string]modelService{}, map[Slot]uint64{}, map[Slot]map[modelSessionKey]*modelSession{}, testGroup}
 }
 
 func (m *model) apply(id raft.LogID, now raft.GroupTime, c *Command) Result {
 	slot := c.Home()
 	if c.Session == 0 {
-		return m.change(slot, id, c)
+		return m.change(slot, id, now, c)
 	}
 	table := m.sessions[slot]
 	if table == nil {
@@ -91,12 +94,22 @@ func (m *model) apply(id raft.LogID, now raft.GroupTime, c *Command) Result {
 	if r, ok := s.outcomes[c.Sequence]; ok {
 		return r
 	}
-	r := m.change(slot, id, c)
+	r := m.change(slot, id, now, c)
 	s.outcomes[c.Sequence] = r
 	return r
 }
 
-func (m *model) change(slot Slot, id raft.LogID, c *Command) Result {
+func (m *model) change(slot Slot, id raft.LogID, now raft.GroupTime, c *Command) Result {
+	switch c.Kind {
+	case CommandTxn:
+		return m.txn(slot, id, now, c)
+	case CommandLease:
+		return m.lease(slot, id, now, c)
+	case CommandService:
+		return m.service(slot, id, c)
+	case CommandReport:
+		return m.report(slot, id, now, c)
+	}
 	current := m.keys[string(c.Key(0))].version
 	switch {
 	case c.Condition == ConditionAbsent && current != 0,
@@ -112,7 +125,7 @@ func (m *model) change(slot Slot, id raft.LogID, c *Command) Result {
 	for i := range c.Keys() {
 		key := string(c.Key(i))
 		if c.Kind == CommandSet {
-			m.keys[key] = modelKey{string(c.Items[2*i+1]), v}
+			m.keys[key] = modelKey{value: string(c.Items[2*i+1]), version: v}
 		} else if _, ok := m.keys[key]; ok {
 			delete(m.keys, key)
 			r.Deleted++
@@ -211,6 +224,17 @@ func checkStore(s *store) error {
 	if closed := size - tail; dead > closed/4 {
 		return fmt.Errorf("%d of %d closed bytes are dead", dead, closed)
 	}
+	if free := len(s.free); free > len(s.chunks)/2+freeSlack {
+		return fmt.Errorf("of %d numbers of chunks %d are free", len(s.chunks), free)
+	}
+	for _, n := range s.free {
+		if int(n) >= len(s.chunks) || s.bufs[n] != nil {
+			return fmt.Errorf("number %d of %d is free, and has a chunk of %d bytes", n, len(s.chunks), len(s.bufs[n]))
+		}
+	}
+	if n := len(s.lookup.entries); n > max(lookupMin, lookupSparse*count+lookupSparse) {
+		return fmt.Errorf("a lookup of %d for %d records", n, count)
+	}
 	if bound := live*16/9 + chunkMin + 1024; size > bound {
 		return fmt.Errorf("%d bytes of chunks for %d of records; the bound is %d", size, live, bound)
 	}
@@ -231,6 +255,9 @@ func TestMapIsLikeModel(t *testing.T) {
 			"del":     h.del,
 			"empty":   h.empty,
 			"test":    h.test,
+			"txn":     h.txn,
+			"lease":   h.lease,
+			"time":    h.time,
 			"retry":   h.retry,
 			"copy":    h.copy,
 			"release": h.release,
@@ -294,8 +321,8 @@ func genValue(t *rapid.T) string {
 func (h *harness) send(t *rapid.T, c Command) {
 	h.index += uint64(rapid.IntRange(1, 3).Draw(t, "entries between"))
 	id := raft.LogID{Term: 1 + h.index/100, Index: h.index}
-	h.now += raft.GroupTime(rapid.SampledFrom([]int64{0, 1, 1e9, 200e9}).Draw(t, "time"))
-	if c.Slot != SlotByServer {
+	h.pass(t)
+	if c.Slot != SlotByServer && c.Keys() > 0 {
 		c.Slot = SlotOf(c.Key(0))
 	}
 	if err := c.Validate(Limits{ValueMax: ValueMaxDefault, Level: Level}); err != nil {
@@ -307,9 +334,14 @@ func (h *harness) send(t *rapid.T, c Command) {
 	}
 }
 
+// pass lets time pass.
+func (h *harness) pass(t *rapid.T) {
+	h.now += raft.GroupTime(rapid.SampledFrom([]int64{0, 1, 1e9, 200e9}).Draw(t, "time"))
+}
+
 // name gives c a session, or not.
 func (h *harness) name(t *rapid.T, c *Command) {
-	if rapid.Bool().Draw(t, "server computes slot") {
+	if c.Keys() > 0 && rapid.Bool().Draw(t, "server computes slot") {
 		c.Slot = SlotByServer
 	}
 	s := uint64(rapid.IntRange(0, 3).Draw(t, "session"))
@@ -505,8 +537,12 @@ func (h *harness) check(t *rapid.T) {
 		t.Fatalf("%d keys, want %d", h.m.Len(), len(h.model.keys))
 	}
 	for _, tag := range testTags {
-		if err := checkStore(&h.m.slot(SlotOf([]byte(tag))).records); err != nil {
+		slot := SlotOf([]byte(tag))
+		if err := checkStore(&h.m.slot(slot).records); err != nil {
 			t.Fatalf("slot of %s: %v", tag, err)
+		}
+		if err := h.model.checkEnds(slot, h.m, h.now); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package shardmap
 
 import (
+	"bytes"
 	"fmt"
 	"reflect"
 	"slices"
@@ -219,5 +220,58 @@ func TestMovesMax(t *testing.T) {
 	to := j.Targets[0]
 	if _, r := tried(t, &full, first(AppendMoveBegin(nil, &MoveBegin{Job: 7, Slots: []SlotRange{to.SlotRange}, To: to.To})), nil); r == nil || !strings.Contains(r.Found, "4096 slots are on their way, as many as may be") {
 		t.Errorf("one slot too many: %v", r)
+	}
+}
+
+// A group of today's must not be taken for one that was removed: slots remember their
+// former owners by number, and a client's log ids and positions name groups by it. So a
+// number is given once, also by a machine that began with a snapshot, and after nodes were
+// lost for good. Below the level members of the older build give it again, so all must.
+func TestGroupNumbersAreGivenOnce(t *testing.T) {
+	for _, level := range []uint32{LeasesLevel - 1, LeasesLevel} {
+		m := NewTableMachine()
+		f := testFound(4, 9)
+		f.Level = level
+		for i := range f.Nodes {
+			f.Nodes[i].Level = level
+		}
+		index := uint64(3)
+		do := func(b []byte, err error) TableResult {
+			index++
+			return applyTable(t, m, index, b, err)
+		}
+		do(AppendFound(nil, f))
+		create := func(g raft.GroupID) (made []raft.GroupID) {
+			do(AppendGroupCreate(nil, &GroupCreate{Group: g}))
+			for _, g := range m.Table().Groups[9:] {
+				made = append(made, g.ID)
+			}
+			return made
+		}
+		create(0)
+		create(40)
+		do(AppendGroupRemove(nil, &GroupRemove{10}))
+		do(AppendGroupRemove(nil, &GroupRemove{40}))
+		back := NewTableMachine()
+		if err := back.Load(bytes.NewReader(tableBytes(t, m)), raft.LogID{Term: 1, Index: index}); err != nil {
+			t.Fatal(err)
+		}
+		m = back
+		lost := *m.Table().WithoutLost(7, raft.LogID{Term: 2, Index: index + 1}, []raft.NodeID{f.Nodes[3].ID})
+		if got := len(lost.RemovedGroups); got != len(m.Table().RemovedGroups) {
+			t.Errorf("level %d: without lost nodes %d groups were removed", level, got)
+		}
+		if level < LeasesLevel {
+			if got := create(0); !slices.Equal(got, []raft.GroupID{10}) {
+				t.Errorf("level %d: made are %d, a member of the older build makes group 10", level, got)
+			}
+			continue
+		}
+		if got := create(40); got != nil {
+			t.Errorf("level %d: group 40 was removed and is made again: %d", level, got)
+		}
+		if got := create(0); !slices.Equal(got, []raft.GroupID{11}) {
+			t.Errorf("level %d: made are %d, want group 11", level, got)
+		}
 	}
 }

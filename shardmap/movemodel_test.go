@@ -1,6 +1,7 @@
 package shardmap
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,6 +21,12 @@ func (d *moveData) clone() *moveData {
 	c := &moveData{model: newModel(), formers: slices.Clone(d.formers)}
 	for k, v := range d.keys {
 		c.keys[k] = v
+	}
+	for id, v := range d.leases {
+		c.leases[id] = v
+	}
+	for name, v := range d.services {
+		c.services[name] = v
 	}
 	for s, v := range d.last {
 		c.last[s] = v
@@ -42,7 +49,13 @@ func (d *moveData) clone() *moveData {
 func (d *moveData) String() string {
 	var lines []string
 	for k, v := range d.keys {
-		lines = append(lines, fmt.Sprintf("%s@%d: %.8q and so on, %d bytes", k, v.version, v.value, len(v.value)))
+		lines = append(lines, fmt.Sprintf("%s@%d: %.8q and so on, %d bytes, ends %+v", k, v.version, v.value, len(v.value), v.modelEnd))
+	}
+	for id, v := range d.leases {
+		lines = append(lines, fmt.Sprintf("lease %s %+v", id, v))
+	}
+	for name, v := range d.services {
+		lines = append(lines, fmt.Sprintf("service %q@%d: %q", name, v.version, v.value))
 	}
 	for s, table := range d.sessions {
 		for k, v := range table {
@@ -70,15 +83,32 @@ func dataOf(slot Slot, st *slotState) string {
 	d := newMoveData()
 	c := st.copy(slot)
 	defer c.Release()
-	c.Walk(nil, func(key, value []byte, version uint64) bool {
-		d.keys[string(key)] = modelKey{string(value), version}
-		return true
-	})
+	for i := range c.kinds {
+		for at := c.kinds[i].view.seek(nil); at.record() != nil; at.next() {
+			rec := at.record()
+			if rec.kind() == KindLease {
+				d.leases[MakeLeaseID(slot, binary.BigEndian.Uint64(rec.key()))] = modelLease{leaseTTL(rec.value()), st.groupTime(leaseDue(rec.value()))}
+				continue
+			}
+			if rec.kind() == KindService {
+				d.services[string(rec.key())] = modelService{string(rec.value()), rec.version()}
+				continue
+			}
+			k := modelKey{value: string(rec.value()), version: rec.version()}
+			switch e := rec.ending(); e.by {
+			case endsAt:
+				k.due = st.groupTime(slotTime(e.number))
+			case endsWithLease:
+				k.lease = MakeLeaseID(slot, e.number)
+			}
+			d.keys[string(rec.key())] = k
+		}
+	}
 	d.sessions[slot] = map[modelSessionKey]*modelSession{}
 	_ = c.sessions.each(func(s *session) error {
 		own := &modelSession{used: s.used, floor: s.floor, outcomes: map[uint64]Result{}}
 		for _, o := range s.kept() {
-			own.outcomes[o.sequence] = o.result()
+			own.outcomes[o.sequence] = s.result(&o)
 		}
 		d.sessions[slot][modelSessionKey{s.principal, s.id}] = own
 		return nil
@@ -123,7 +153,7 @@ func (m *moveModel) step(k CommandKind, s *Step, id raft.LogID, now raft.GroupTi
 			return StepMarked
 		case v.Holding != HoldsOwned:
 			return StepUnfit
-		case s.Empty && len(m.data.keys) > 0:
+		case s.Empty && len(m.data.keys)+len(m.data.leases)+len(m.data.services) > 0:
 			return StepNotEmpty
 		}
 		v.Holding, v.Number, v.Target, v.Sealed, v.SealTime = HoldsSealed, s.Number, s.Peer, id, now
@@ -143,6 +173,7 @@ func (m *moveModel) step(k CommandKind, s *Step, id raft.LogID, now raft.GroupTi
 			}
 			return StepUnfit
 		}
+		m.data.shift(v.SealTime, now)
 		v.Number, v.Target, v.Sealed, v.SealTime = 0, 0, raft.LogID{}, 0
 		v.Holding = HoldsOwned
 		if k == CommandDrop {
@@ -179,6 +210,7 @@ func (m *moveModel) step(k CommandKind, s *Step, id raft.LogID, now raft.GroupTi
 			return StepUnfit
 		}
 		m.data = m.whole
+		m.data.shift(s.Time, now)
 		for _, table := range m.data.sessions {
 			for _, x := range table {
 				x.used = now - min(now, s.Time-min(s.Time, x.used))

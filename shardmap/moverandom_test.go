@@ -115,7 +115,7 @@ func (w *moveWorld) turn() error {
 	switch k := w.IntN(100); {
 	case k < 30:
 		return w.write(g)
-	case k < 32:
+	case k < 33:
 		return w.expire(g)
 	case k < 36:
 		return w.restore(g)
@@ -177,7 +177,17 @@ func (w *moveWorld) write(g *moveGroup) error {
 	tag := testTags[w.IntN(len(testTags))]
 	slot := SlotOf([]byte(tag))
 	c := Command{Kind: CommandSet, Slot: slot}
-	switch w.IntN(4) {
+	switch w.IntN(9) {
+	case 4, 5:
+		c = w.txn(g, slot, tag)
+	case 8:
+		c = randomService(w.Rand, tag)
+	case 6:
+		op, id, ttl := LeaseOp(1+w.IntN(3)), w.leaseIn(g, slot), uint64(0)
+		if op == LeaseGrant {
+			id, ttl = 0, 1+w.Uint64N(40_000)
+		}
+		c = LeaseCommand(slot, op, id, ttl)
 	case 0:
 		c.Kind = CommandDel
 		c.Items = items(w.key(tag))
@@ -216,8 +226,54 @@ func (w *moveWorld) write(g *moveGroup) error {
 	return w.check(g, slot)
 }
 
+// leaseIn returns a lease of a slot of the group, or one that is not there.
+func (w *moveWorld) leaseIn(g *moveGroup, slot Slot) LeaseID {
+	if m := g.slots[slot]; m.data != nil && w.IntN(8) > 0 {
+		if rows := m.data.leaseRows(slot, 0); len(rows) > 0 {
+			return rows[w.IntN(len(rows))].ID
+		}
+	}
+	return MakeLeaseID(slot, 1+w.Uint64N(50))
+}
+
+// txn makes a transaction; what it counts are keys that others set to what is no number.
+func (w *moveWorld) txn(g *moveGroup, slot Slot, tag string) Command {
+	var x Txn
+	if w.IntN(2) == 0 {
+		x.If = []Compare{{Kind: CompareAbsent, Key: []byte(w.key(tag))}}
+	}
+	ops := func() (ops []Op) {
+		counted := false
+		for n := range 1 + w.IntN(3) {
+			o := Op{Kind: OpKind(1 + w.IntN(4)), Key: fmt.Appendf(nil, "%s%02d", tag, 10*n+w.IntN(10))}
+			switch o.Kind {
+			case OpSet:
+				o.Value = fmt.Append(nil, w.IntN(100))
+				switch w.IntN(3) {
+				case 0:
+					o.TTL = 1 + w.Uint64N(40_000)
+				case 1:
+					o.Lease = w.leaseIn(g, slot)
+				}
+			case OpIncr:
+				o.Key = []byte(tag + "n")
+				o.By = w.Int64N(9) - 4
+				if counted { // a branch changes no key twice
+					continue
+				}
+				counted = true
+			}
+			ops = append(ops, o)
+		}
+		return ops
+	}
+	x.Then, x.Else = ops(), ops()
+	return TxnCommand(slot, &x)
+}
+
 func (w *moveWorld) expire(g *moveGroup) error {
-	g.now += raft.GroupTime(w.Int64N(int64(SessionKeep)))
+	// Mostly less than a session is kept: keys and leases end sooner.
+	g.now += raft.GroupTime(w.Int64N([]int64{int64(SessionKeep), 30e9, 30e9, 30e9}[w.IntN(4)]))
 	g.last.Index++
 	for _, m := range g.replicas {
 		if err := m.Expire(g.last, g.now); err != nil {
@@ -227,13 +283,9 @@ func (w *moveWorld) expire(g *moveGroup) error {
 	for _, s := range w.slots {
 		m := g.slots[s]
 		if m.view.Holding == HoldsOwned {
-			for _, table := range m.data.sessions {
-				for k, x := range table {
-					if due(x.used, g.now) {
-						delete(table, k)
-					}
-				}
-			}
+			before := len(m.data.keys) + len(m.data.leases)
+			m.data.expire(s, g.last, g.now)
+			w.done[fmt.Sprint("ended ", before > len(m.data.keys)+len(m.data.leases))]++
 		}
 	}
 	for _, s := range w.slots {
@@ -502,6 +554,11 @@ func (w *moveWorld) check(g *moveGroup, slot Slot) error {
 			if err := checkStore(&st.records); err != nil {
 				return err
 			}
+			if m.view.Holding == HoldsOwned {
+				if err := m.data.checkEnds(slot, r, g.now); err != nil {
+					return fmt.Errorf("%s, replica %d: %w", g.id, i, err)
+				}
+			}
 		}
 		if x := r.imports.of(slot); x != nil && m.coming == nil {
 			if got, want := dataOf(slot, x.state), m.whole.String(); got != want {
@@ -559,7 +616,7 @@ func randomMoves(seed uint64) (done map[string]int, err error) {
 	return w.done, w.run()
 }
 
-const moveRuns = 60
+const moveRuns = 80
 
 // Whatever steps come in whatever order, right or wrong, once or late and twice, each group
 // does as the rules say, slot by slot, and its replicas do the same, one that began with a
@@ -585,7 +642,7 @@ func TestMovesAreLikeModel(t *testing.T) {
 		"takeover done", "takeover marked", "takeover unfit", "takeover known",
 		"refuse done", "refuse marked", "refuse known", "cancel done", "cancel marked", "cancel unfit",
 		"unseal done", "unseal marked", "unseal unfit", "drop done", "drop marked", "drop unfit",
-		"forget done", "forget known", "forget unfit",
+		"forget done", "forget known", "forget unfit", "ended true",
 	} {
 		if all[what] < 10 {
 			t.Errorf("in %d runs %s came %d times", moveRuns, what, all[what])

@@ -155,8 +155,8 @@ func (d *snapshotReader) moveCounts(format uint16) (c moveCounts, err error) {
 		return c, err
 	}
 	c = moveCounts{int(binary.LittleEndian.Uint16(b)), int(binary.LittleEndian.Uint16(b[2:])), int(binary.LittleEndian.Uint32(b[4:]))}
-	if c == (moveCounts{}) || c.seals > Slots || c.imports > Slots || c.decisions > Slots*DecisionsMax {
-		return c, fmt.Errorf("%d seals, %d imports, %d decisions; want some, and at most %d, %d, %d", c.seals, c.imports, c.decisions, Slots, Slots, Slots*DecisionsMax)
+	if c == (moveCounts{}) && format == mapFormatMoves || c.seals > Slots || c.imports > Slots || c.decisions > Slots*DecisionsMax {
+		return c, fmt.Errorf("%d seals, %d imports, %d decisions; want some with format 3, and at most %d, %d, %d", c.seals, c.imports, c.decisions, Slots, Slots, Slots*DecisionsMax)
 	}
 	return c, nil
 }

@@ -2,7 +2,11 @@
 
 package shardmap
 
-import "testing"
+import (
+	"testing"
+
+	"muster/raft"
+)
 
 // A test that finds nothing proves nothing: each of these bugs must make the random
 // commands to the table fail. They run one at a time, none beside another test.
@@ -21,6 +25,7 @@ func TestRandomTableFindsPlantedBugs(t *testing.T) {
 		"move recorded twice",
 		"move number used twice",
 		"group removed while it moves",
+		"group number given again",
 	} {
 		SetBug(name)
 		var err error
@@ -39,6 +44,10 @@ func TestRandomTableFindsPlantedBugs(t *testing.T) {
 func TestRandomMovesFindPlantedBugs(t *testing.T) {
 	const runs = 5 * moveRuns
 	defer SetBug("")
+	// A host's clock goes on between the looks that two replicas take at it.
+	defer SetClock(nil)
+	wall := raft.GroupTime(0)
+	SetClock(func() raft.GroupTime { wall += 3e9; return wall })
 	for _, name := range []string{
 		"target serves before it is complete",
 		"sealed slot takes a write",
@@ -46,11 +55,33 @@ func TestRandomMovesFindPlantedBugs(t *testing.T) {
 		"session entry lost in a move",
 		"version lost in a move",
 		"outcomes forgotten under a seal",
+		"TTL lost in a move",
+		"lease outlives its keys",
+		"details of an outcome forgotten",
+		"expiry by wall clock",
 	} {
 		SetBug(name)
 		var err error
 		for seed := uint64(0); seed < runs && err == nil; seed++ {
 			if _, err = randomMoves(seed); err != nil {
+				t.Logf("%s: seed %d: %.300v", name, seed, err)
+			}
+		}
+		if err == nil {
+			t.Errorf("%s: not found in %d runs", name, runs)
+		}
+	}
+}
+
+// So must each of these make the random commands about services fail.
+func TestRandomServicesFindPlantedBugs(t *testing.T) {
+	const runs = 20
+	defer SetBug("")
+	for _, name := range []string{"report about another check applied", "a mask taken for a secret"} {
+		SetBug(name)
+		var err error
+		for seed := uint64(0); seed < runs && err == nil; seed++ {
+			if err = randomServices(t, seed); err != nil {
 				t.Logf("%s: seed %d: %.300v", name, seed, err)
 			}
 		}

@@ -19,9 +19,10 @@ func TestImportsArePure(t *testing.T) {
 		"bytes", "cmp", "encoding/binary", "errors", "fmt", "io", "math", "slices", "strconv", "strings", "sync", "sync/atomic",
 		"github.com/cespare/xxhash/v2", "muster/shardmap/pack", "muster/raft",
 		"muster/shardmap", "muster/raft/quorum", // of plan
+		"encoding/json", "net/netip", "net/url", "unicode", "unicode/utf16", "unicode/utf8", "muster/shardmap/registry", // of registry
 	}
-	units := []string{"Duration", "Second", "Minute", "Hour"}
-	for _, dir := range []string{".", "pack", "plan"} {
+	units := []string{"Duration", "Millisecond", "Second", "Minute", "Hour", "UnixMilli", "RFC3339Nano"}
+	for _, dir := range []string{".", "pack", "plan", "registry"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("no files in %s: %v", dir, err)
