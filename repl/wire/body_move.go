@@ -135,12 +135,22 @@ type SlotView struct {
 
 func (m *SlotView) fields(f *fields) {
 	f.exactly(2, func() {
-		number(f, "group", &m.Group)
-		list(f, "slots", &m.Slots, 3, func(f *fields, r *shardmap.SlotRange) {
-			f.exactly(2, func() {
-				number(f, "from", &r.From)
-				number(f, "to", &r.To)
-			})
+		groupAndSlots(f, &m.Group, &m.Slots)
+	})
+}
+
+// groupAndSlots lists a group and runs of slots, [group, [[from, to] …]].
+func groupAndSlots(f *fields, g *raft.GroupID, slots *[]shardmap.SlotRange) {
+	number(f, "group", g)
+	slotRuns(f, slots)
+}
+
+// slotRuns lists runs of slots, [[from, to] …].
+func slotRuns(f *fields, slots *[]shardmap.SlotRange) {
+	list(f, "slots", slots, 3, func(f *fields, r *shardmap.SlotRange) {
+		f.exactly(2, func() {
+			number(f, "from", &r.From)
+			number(f, "to", &r.To)
 		})
 	})
 }
@@ -153,12 +163,18 @@ func (m *SlotView) Read(body []byte) error {
 	if err := readFields(body, m); err != nil {
 		return err
 	}
-	if m.Group > raft.GroupMax {
-		return fmt.Errorf("field group: %d; want %d at most", m.Group, raft.GroupMax)
+	return checkGroupAndSlots(m.Group, m.Slots, SlotViewMax)
+}
+
+// checkGroupAndSlots refuses a group that can't be, runs of slots that are not in order, and
+// no slot or more than most.
+func checkGroupAndSlots(g raft.GroupID, runs []shardmap.SlotRange, most int) error {
+	if g > raft.GroupMax {
+		return fmt.Errorf("field group: %d; want %d at most", g, raft.GroupMax)
 	}
 	n := 0
-	for i, r := range m.Slots {
-		if r.To >= shardmap.Slots || r.From > r.To || i > 0 && r.From <= m.Slots[i-1].To {
+	for i, r := range runs {
+		if r.To >= shardmap.Slots || r.From > r.To || i > 0 && r.From <= runs[i-1].To {
 			return fmt.Errorf("field slots: run %s; want runs in order, of slots 0 to %d", r, shardmap.Slots-1)
 		}
 		n += r.Len()

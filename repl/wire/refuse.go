@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"muster/raft"
@@ -38,7 +39,19 @@ func NotFound(object, looked, next string) *Error {
 // is there instead.
 func Conflict(object, found string) *Error {
 	return &Error{Code: CodeConflict, Object: object, Text: "the condition does not hold", State: found,
-		Next: "read it, then set it again with the version found"}
+		Next: "read it, then set it again on the condition that it still is what you read"}
+}
+
+// NotNumber refuses to increment a value that is no decimal int64.
+func NotNumber(object, found string) *Error {
+	return &Error{Code: CodeConflict, Object: object, Text: "not a number, nothing was changed", State: found,
+		Next: "set it to a decimal number, or delete it"}
+}
+
+// Overflow refuses an increment whose sum would not fit in an int64.
+func Overflow(object, found string) *Error {
+	return &Error{Code: CodeConflict, Object: object, Text: "the sum would overflow, nothing was changed", State: found,
+		Next: fmt.Sprintf("stay within %d and %d", math.MinInt64, math.MaxInt64)}
 }
 
 // NotLeader says which node leads the group, as far as is known.
