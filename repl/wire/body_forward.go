@@ -32,7 +32,13 @@ const forwardFields = 3
 const ForwardRoom = 1 + 9 + 3
 
 // Forwards reports whether a node passes on requests of the type.
-func (t Type) Forwards() bool { return t == TypeWrite || t == TypeGet || t == TypeList }
+func (t Type) Forwards() bool {
+	switch t {
+	case TypeWrite, TypeGet, TypeList, TypeLeases, TypeServices, TypeHeartbeat:
+		return true
+	}
+	return false
+}
 
 // Append appends the body.
 func (f *Forward) Append(b []byte) []byte {
@@ -77,22 +83,11 @@ func (f *Forward) Read(body []byte) error {
 
 func (f *Forward) lines() []string {
 	lines := []string{fmt.Sprintf("principal %d", f.Principal), fmt.Sprint(f.Type)}
-	var request interface {
-		content
-		shown
-	}
-	switch f.Type {
-	case TypeWrite:
-		request = new(writeBody)
-	case TypeGet:
-		request = new(Get)
-	default:
-		request = new(List)
-	}
-	if err := request.Read(f.Body); err != nil {
+	request, err := describeBody(f.Type, f.Body)
+	if err != nil {
 		return append(lines, err.Error())
 	}
-	for _, line := range request.lines() {
+	for _, line := range request {
 		lines = append(lines, "  "+line)
 	}
 	return lines

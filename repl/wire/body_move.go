@@ -179,8 +179,8 @@ func checkGroupAndSlots(g raft.GroupID, runs []shardmap.SlotRange, most int) err
 		}
 		n += r.Len()
 	}
-	if n < 1 || n > SlotViewMax {
-		return fmt.Errorf("field slots: %d of them; want 1 to %d", n, SlotViewMax)
+	if n < 1 || n > most {
+		return fmt.Errorf("field slots: %d of them; want 1 to %d", n, most)
 	}
 	return nil
 }

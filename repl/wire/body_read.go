@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"math"
 
 	"muster/raft"
 	"muster/shardmap"
@@ -15,6 +16,7 @@ const (
 	ReadLinearizable ReadMode = 0 // all that was acknowledged before
 	ReadLocal        ReadMode = 1 // the asked node's own copy, however old
 	ReadFollower     ReadMode = 2 // as linearizable, by any replica, which asks the leader where it has to be
+	ReadBounded      ReadMode = 3 // of a Get: all that was acknowledged until Stale ago, by any replica
 )
 
 // Limits of a read; what does not fit is asked for again from where it ended.
@@ -30,22 +32,35 @@ const (
 )
 
 // Get asks for the values of keys, all of slots of one group:
-// [mode, after group, after term, after index, [bin …]].
+// [mode, after group, after term, after index, [bin …], stale ms?].
 type Get struct {
 	Mode       ReadMode
 	AfterGroup raft.GroupID
 	After      raft.LogID // the answer is to be as new as this; zero: any
 	Keys       [][]byte   // 1 to GetKeysMax
+	// Stale is how old the answer may be, in ms, in mode ReadBounded. In any other mode the
+	// body ends before it, so that nodes of a level below 5 can read it.
+	Stale uint32
 }
+
+// getFields counts the fields of a get in any mode but ReadBounded, which has one more.
+const getFields = 5
 
 // Append appends the body.
 func (g *Get) Append(b []byte) []byte {
-	b = pack.AppendArray(b, 5)
+	fields := getFields
+	if g.Mode == ReadBounded {
+		fields++
+	}
+	b = pack.AppendArray(b, fields)
 	b = pack.AppendUint(b, uint64(g.Mode))
 	b = appendLogID(b, g.AfterGroup, g.After)
 	b = pack.AppendArray(b, len(g.Keys))
 	for _, key := range g.Keys {
 		b = pack.AppendBytes(b, key)
+	}
+	if g.Mode == ReadBounded {
+		b = pack.AppendUint(b, uint64(g.Stale))
 	}
 	return b
 }
@@ -53,13 +68,20 @@ func (g *Get) Append(b []byte) []byte {
 // Read reads the body. The keys alias it, and their slice is used again.
 func (g *Get) Read(body []byte) error {
 	r := pack.NewReader(body)
-	r.ArrayLen(5)
-	g.Mode = readMode(&r)
+	found := r.Array()
+	g.Mode = ReadMode(r.UintMax(uint64(ReadBounded)))
 	g.AfterGroup, g.After = readLogID(&r)
 	n := r.Array()
 	g.Keys = g.Keys[:0]
 	if err := r.Err(); err != nil {
 		return err
+	}
+	want := getFields
+	if g.Mode == ReadBounded {
+		want++
+	}
+	if found != want {
+		return fmt.Errorf("%d fields in mode %d, want %d", found, g.Mode, want)
 	}
 	// A key has at least two bytes, so a claimed count gets no more memory
 	// than the bytes that are there can need.
@@ -78,6 +100,10 @@ func (g *Get) Read(body []byte) error {
 			return fmt.Errorf("field keys: a key of %d bytes, want 1 to %d", len(key), shardmap.KeyMax)
 		}
 		g.Keys = append(g.Keys, key)
+	}
+	g.Stale = 0
+	if g.Mode == ReadBounded {
+		g.Stale = uint32(r.UintMax(math.MaxUint32))
 	}
 	return r.Done()
 }

@@ -112,10 +112,13 @@ const (
 	TypeSlotView       Type = 0x52
 	TypeSlotViewAnswer Type = 0x53
 
-	TypeLeases         Type = 0x56
-	TypeLeasesAnswer   Type = 0x57
-	TypeTxnAnswer      Type = 0x58
-	TypeLeaseAnswer    Type = 0x59
+	TypeLeases       Type = 0x56
+	TypeLeasesAnswer Type = 0x57
+	TypeTxnAnswer    Type = 0x58
+	TypeLeaseAnswer  Type = 0x59
+
+	TypeServices       Type = 0x5a
+	TypeHeartbeat      Type = 0x5c
 	TypeStatus         Type = 0x60
 	TypeStatusAnswer   Type = 0x61
 	TypeCounters       Type = 0x62
