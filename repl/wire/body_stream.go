@@ -50,13 +50,16 @@ const (
 	EndNotLeader   EndReason = 4 // another node leads the group: go on there, from Resume
 	EndUnavailable EndReason = 5 // the node can't go on now: try again, from Resume
 	EndRefused     EndReason = 6 // what was asked for can't be had, or the client broke a rule of streams
+	EndCompacted   EndReason = 7 // of a watch: the history no longer has what comes after its position; list anew, then watch from Resume
+	EndSlow        EndReason = 8 // of a watch: the client did not read it, and the history no longer has what is next; it saw all up to Resume
+	EndElsewhere   EndReason = 9 // of a watch: all its slots went to other groups; go on there, from Resume
 )
 
 // endReasonEnd is above every reason.
-const endReasonEnd = EndRefused + 1
+const endReasonEnd = EndElsewhere + 1
 
 func (r EndReason) String() string {
-	names := [endReasonEnd]string{"", "done", "cancelled", "moved", "not-leader", "unavailable", "refused"}
+	names := [endReasonEnd]string{"", "done", "cancelled", "moved", "not-leader", "unavailable", "refused", "compacted", "slow", "elsewhere"}
 	if r == 0 || r >= endReasonEnd {
 		return fmt.Sprintf("reason %d", uint8(r))
 	}
@@ -79,8 +82,9 @@ func EndReasonOf(c Code) EndReason {
 // StreamEnd is the last frame of a stream: [reason, resume, error].
 type StreamEnd struct {
 	Reason EndReason
-	// Resume is where to go on. What it says is a matter of the kind of stream: of
-	// a Scan the last key that was sent, or its own After.
+	// Resume is where to go on. Its meaning depends on the kind of stream: for a Scan
+	// the last key that was sent, or its own After; for a Watch positions, as
+	// [ReadPositions] reads them; for a TableStream nothing.
 	Resume []byte
 	// Why says more where neither side wanted the end; else its code is 0.
 	Why Error
@@ -173,12 +177,19 @@ func (s *Scan) Read(body []byte) error {
 	switch {
 	case len(s.Prefix) > shardmap.KeyMax || len(s.After) > shardmap.KeyMax:
 		return fmt.Errorf("field prefix of %d bytes, after of %d, want %d at most", len(s.Prefix), len(s.After), shardmap.KeyMax)
-	case piece < StreamPieceMin || piece > StreamPieceMax:
-		return fmt.Errorf("field piece bytes: %d, want %d to %d", piece, StreamPieceMin, StreamPieceMax)
-	case s.Window > StreamWindowMax:
-		return fmt.Errorf("field window: %d bytes, want %d at most", s.Window, StreamWindowMax)
 	}
 	s.PieceBytes = uint32(piece)
+	return checkWindow(s.Window, piece)
+}
+
+// checkWindow refuses a window or a size of pieces with which no stream may be opened.
+func checkWindow(window, piece uint64) error {
+	switch {
+	case piece < StreamPieceMin || piece > StreamPieceMax:
+		return fmt.Errorf("field piece bytes: %d, want %d to %d", piece, StreamPieceMin, StreamPieceMax)
+	case window > StreamWindowMax:
+		return fmt.Errorf("field window: %d bytes, want %d at most", window, StreamWindowMax)
+	}
 	return nil
 }
 

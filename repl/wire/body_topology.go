@@ -5,6 +5,7 @@ import (
 
 	"muster/raft"
 	"muster/shardmap"
+	"muster/shardmap/pack"
 )
 
 // NodeStatus is how the answering node sees another.
@@ -34,6 +35,71 @@ func (s NodeStatus) String() string {
 		return "draining"
 	}
 	return fmt.Sprintf("status %d", uint8(s))
+}
+
+// Topology asks a node for its topology: [] for that of the table it has, [index] for that
+// of a table at this index or a later one. While the node's table is older the answer waits,
+// until the request's deadline.
+type Topology struct {
+	Index uint64 // 0: any, at once
+}
+
+// Append appends the body: without an index, the one that nodes of a level below 5 know.
+func (t *Topology) Append(b []byte) []byte {
+	if t.Index == 0 {
+		return pack.AppendArray(b, 0)
+	}
+	return pack.AppendUint(pack.AppendArray(b, 1), t.Index)
+}
+
+// Read reads the body.
+func (t *Topology) Read(body []byte) error {
+	t.Index = 0
+	r := pack.NewReader(body)
+	switch n := r.Array(); n {
+	case 0:
+	case 1:
+		t.Index = r.Uint()
+	default:
+		r.Fail(fmt.Sprintf("%d fields, want none or 1", n))
+	}
+	return r.Done()
+}
+
+func (t *Topology) lines() []string {
+	if t.Index == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("index %d", t.Index)}
+}
+
+// TableStream opens a stream of the topology: [window, piece bytes, index]. The node sends
+// its own, a [TopologyAnswer], as soon as its table is newer than index, and again after each
+// change of the table; of several changes before it can send, only the newest. A change of
+// leaders alone sends nothing.
+type TableStream struct {
+	Window     uint64 // the first grant, at most StreamWindowMax
+	PieceBytes uint32 // StreamPieceMin to StreamPieceMax; a topology that is larger is a piece too
+	Index      uint64 // of the table that the client has; 0: none
+}
+
+func (s *TableStream) fields(f *fields) {
+	f.exactly(3, func() {
+		number(f, "window", &s.Window)
+		number(f, "piece_bytes", &s.PieceBytes)
+		number(f, "index", &s.Index)
+	})
+}
+
+// Append appends the body.
+func (s *TableStream) Append(b []byte) []byte { return appendFields(b, s) }
+
+// Read reads the body.
+func (s *TableStream) Read(body []byte) error {
+	if err := readFields(body, s); err != nil {
+		return err
+	}
+	return checkWindow(s.Window, uint64(s.PieceBytes))
 }
 
 // TopologyAnswer is what a client needs to find the leader for a key.

@@ -22,6 +22,11 @@ func appendSlots(b []byte, runs []shardmap.SlotRange) []byte {
 	if len(runs) == 0 {
 		return b
 	}
+	return appendRuns(b, runs)
+}
+
+// appendRuns appends runs of slots, [[from, to] …].
+func appendRuns(b []byte, runs []shardmap.SlotRange) []byte {
 	b = pack.AppendArray(b, len(runs))
 	for _, r := range runs {
 		b = pack.AppendArray(b, 2)
@@ -43,6 +48,17 @@ func readSlots(r *pack.Reader, found, fields int) (runs []shardmap.SlotRange, er
 	if found != fields+1 {
 		return nil, fmt.Errorf("%d fields, want %d or, with slots, %d", found, fields, fields+1)
 	}
+	if runs, err = readRuns(r); err != nil {
+		return nil, err
+	}
+	return runs, r.Done()
+}
+
+// runsMax bounds the runs of slots of one body: each has at least one slot.
+const runsMax = shardmap.Slots
+
+// readRuns reads runs of slots, 1 or more, in order.
+func readRuns(r *pack.Reader) (runs []shardmap.SlotRange, err error) {
 	const runBytesMin = 3
 	n := r.Array()
 	if err := r.Err(); err != nil {

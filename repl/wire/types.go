@@ -106,12 +106,14 @@ const (
 	TypeStreamGrant    Type = 0x4a
 	TypeStreamCancel   Type = 0x4b
 	TypeStreamEnd      Type = 0x4c
+	TypeWatchPiece     Type = 0x4e
 
 	TypeStep           Type = 0x50
 	TypeStepAnswer     Type = 0x51
 	TypeSlotView       Type = 0x52
 	TypeSlotViewAnswer Type = 0x53
 
+	TypeTableStream  Type = 0x54
 	TypeLeases       Type = 0x56
 	TypeLeasesAnswer Type = 0x57
 	TypeTxnAnswer    Type = 0x58
