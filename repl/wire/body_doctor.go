@@ -19,6 +19,9 @@ type DoctorAnswer struct {
 	// Doubt is why the node's disk may be of an earlier moment than what it
 	// promised, DoubtRemedy what can be done about it; or both are empty.
 	Doubt, DoubtRemedy string
+	// Notes are worth knowing, though nothing is wrong with the node itself: services in groups
+	// that it leads of which nothing is up.
+	Notes []Problem
 }
 
 // DoctorLink is the link from the answering node to another, and what it hears
@@ -97,7 +100,7 @@ type DoctorDamaged struct {
 }
 
 func (m *DoctorAnswer) fields(f *fields) {
-	f.atLeast(13, func() {
+	f.grown(13, func() {
 		number(f, "node", &m.Node)
 		f.text("name", &m.Name)
 		f.text("addr", &m.Addr)
@@ -130,6 +133,8 @@ func (m *DoctorAnswer) fields(f *fields) {
 		list(f, "damaged", &m.Damaged, 13, doctorDamaged)
 		f.text("doubt", &m.Doubt)
 		f.text("doubt_remedy", &m.DoubtRemedy)
+	}, 1, func() {
+		list(f, "notes", &m.Notes, 3, problem)
 	})
 }
 

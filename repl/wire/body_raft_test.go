@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"testing"
 
@@ -186,7 +187,9 @@ func TestReadLimits(t *testing.T) {
 		{"longest key", &wire.Get{Keys: [][]byte{make([]byte, shardmap.KeyMax)}}, true},
 		{"a byte more", &wire.Get{Keys: [][]byte{make([]byte, shardmap.KeyMax+1)}}, false},
 		{"empty key", &wire.Get{Keys: [][]byte{{}}}, false},
-		{"unknown mode", &wire.Get{Mode: 3, Keys: many[:1]}, false},
+		{"unknown mode", &wire.Get{Mode: wire.ReadBounded + 1, Keys: many[:1]}, false},
+		{"oldest answer", &wire.Get{Mode: wire.ReadBounded, Keys: many[:1], Stale: math.MaxUint32}, true},
+		{"a listing of an age", &wire.List{Mode: wire.ReadBounded}, false},
 		{"largest page", &wire.List{Limit: wire.ListRowsMax, MaxBytes: wire.ListBytesMax}, true},
 		{"a row more", &wire.List{Limit: wire.ListRowsMax + 1}, false},
 		{"a byte more", &wire.List{MaxBytes: wire.ListBytesMax + 1}, false},

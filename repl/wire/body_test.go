@@ -13,6 +13,7 @@ import (
 	"muster/raft"
 	"muster/repl/wire"
 	"muster/shardmap"
+	"muster/shardmap/registry"
 )
 
 // library encodes v as msgpack v5 does, structs as arrays.
@@ -89,7 +90,19 @@ var madeGood = map[wire.Type]func(b wire.Body){
 			q.Lives[i].Number, q.Lives[i].Mark = uint64(i+1)<<(q.Number%50), q.Lives[i].Mark|1
 		}
 	},
-	wire.TypeLifeAnswer:  func(b wire.Body) { b.(*wire.LifeAnswer).Verdict %= 6 },
+	wire.TypeLifeAnswer: func(b wire.Body) { b.(*wire.LifeAnswer).Verdict %= 6 },
+	wire.TypeChecks: func(b wire.Body) {
+		for i := range b.(*wire.Checks).Groups {
+			g := &b.(*wire.Checks).Groups[i]
+			g.Group %= raft.GroupMax + 1
+			g.Since >>= 1
+			g.Begin = g.Since / 2
+			for j := range g.Rows {
+				g.Rows[j].Number = g.Since + 1 + uint64(j)
+			}
+			g.Until = g.Since + uint64(len(g.Rows))
+		}
+	},
 	wire.TypeChunkAnswer: func(b wire.Body) { b.(*wire.ChunkAnswer).State = wire.ChunkTaken },
 	wire.TypeInvite: func(b wire.Body) {
 		i := b.(*wire.Invite)
@@ -112,6 +125,39 @@ var madeGood = map[wire.Type]func(b wire.Body){
 		if len(v.Slots) == 0 {
 			v.Slots = []shardmap.SlotRange{{From: 4095, To: 4095}}
 		}
+	},
+	wire.TypeLeases: func(b wire.Body) {
+		l := b.(*wire.Leases)
+		l.Group, l.Limit = l.Group%(raft.GroupMax+1), 1+l.Limit%wire.LeasesMax
+		l.Slots = []shardmap.SlotRange{{From: 0, To: 77}, {From: 80, To: 4095}}[:1+len(l.Slots)%2]
+	},
+	wire.TypeServices: func(b wire.Body) {
+		q := b.(*wire.Services)
+		q.Group, q.Limit, q.Mode = q.Group%(raft.GroupMax+1), 1+q.Limit%wire.ServicesBytesMax, q.Mode%(wire.ReadBounded+1)
+		q.After = q.After[:min(len(q.After), registry.NameMax)]
+		if q.AfterSlot %= shardmap.Slots; q.Mode != wire.ReadBounded {
+			q.Stale = 0
+		}
+		if q.Slots = []shardmap.SlotRange{{From: 0, To: 77}, {From: 80, To: 4095}}[:1+len(q.Slots)%2]; q.Exact {
+			q.After = append(q.After, 'x')[len(q.After)/registry.NameMax:]
+			q.AfterSlot = shardmap.SlotOf(q.After)
+			q.Slots = []shardmap.SlotRange{{From: q.AfterSlot, To: q.AfterSlot}}
+		}
+	},
+	wire.TypeServicesAnswer: func(b wire.Body) {
+		for i := range b.(*wire.ServicesAnswer).Rows {
+			row := &b.(*wire.ServicesAnswer).Rows[i]
+			row.Name, row.Value = append([]byte("x"), row.Name[:min(len(row.Name), registry.NameMax-1)]...), append(row.Value, 0)
+		}
+	},
+	wire.TypeHeartbeat: func(b wire.Body) {
+		h := b.(*wire.Heartbeat)
+		h.Group, h.Status = h.Group%(raft.GroupMax+1), wire.HeartbeatUp+h.Status%2
+		h.Name, h.Instance, h.Note = "x"+h.Name[:min(len(h.Name), registry.NameMax-1)], "x"+h.Instance[:min(len(h.Instance), registry.IDMax-1)], h.Note[:min(len(h.Note), registry.ReasonMax)]
+	},
+	wire.TypeTableStream: func(b wire.Body) {
+		s := b.(*wire.TableStream)
+		s.Window, s.PieceBytes = s.Window%(wire.StreamWindowMax+1), wire.StreamPieceMin+s.PieceBytes%(wire.StreamPieceMax-wire.StreamPieceMin+1)
 	},
 	wire.TypeOrder: func(b wire.Body) {
 		o := b.(*wire.Order)

@@ -31,6 +31,13 @@ func (c *Counters) Out(t Type, body int) {
 	r.bytesOut.Add(HeaderSize + uint64(body))
 }
 
+// OutAll counts frames that were sent, of size bytes together, with their headers.
+func (c *Counters) OutAll(t Type, frames, size int) {
+	r := c.row(t)
+	r.out.Add(uint64(frames))
+	r.bytesOut.Add(uint64(size))
+}
+
 // Rows returns a row for each type that was seen, in the order of types.
 func (c *Counters) Rows() []CounterRow {
 	var rows []CounterRow

@@ -65,6 +65,9 @@ func (d *Decoder) resize(bytes int) {
 // Buffered is the number of bytes that arrived and were not given out.
 func (d *Decoder) Buffered() int { return d.to - d.from }
 
+// Full reports whether the last Fill left no room, so that there may be more to read.
+func (d *Decoder) Full() bool { return d.to == len(d.buf) }
+
 // Fill makes room and reads once from r. Bodies given out before are no longer
 // valid.
 func (d *Decoder) Fill(r io.Reader) error {

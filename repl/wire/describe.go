@@ -191,6 +191,13 @@ func (w *writeBody) lines() []string {
 		fmt.Sprintf("session %d sequence %d floor %d", c.Session, c.Sequence, c.Floor),
 		fmt.Sprintf("condition %s version %d", c.Condition, c.Version),
 	}
+	if row := c.Kind.Row(); row != nil && row.Shape == shardmap.ShapeBody {
+		text, err := c.Describe()
+		if err == nil {
+			return append(lines, text)
+		}
+		lines = append(lines, err.Error())
+	}
 	for _, item := range c.Items {
 		lines = append(lines, "item "+quoted(item))
 	}
@@ -203,6 +210,9 @@ func (a *WriteAnswer) lines() []string {
 
 func (g *Get) lines() []string {
 	lines := []string{fmt.Sprintf("mode %d after %s", g.Mode, raft.FormatLogID(g.AfterGroup, g.After))}
+	if g.Mode == ReadBounded {
+		lines[0] += fmt.Sprintf(" stale %d ms", g.Stale)
+	}
 	for _, key := range g.Keys {
 		lines = append(lines, "key "+quoted(key))
 	}

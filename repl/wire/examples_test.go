@@ -8,6 +8,7 @@ import (
 	"muster/repl/wire"
 	"muster/shardmap"
 	"muster/shardmap/plan"
+	"muster/shardmap/registry"
 )
 
 // body makes a frame's body where a type has no struct of its own, or several.
@@ -82,6 +83,16 @@ func exampleWelcome() *wire.Welcome {
 	return w
 }
 
+// exampleService is a service as a node shows it.
+func exampleService() []byte {
+	s := registry.Service{Name: "queue", Type: registry.TypeTTL, Instances: []registry.Instance{{ID: "queue-1", Check: 10435, Status: registry.Up}}}
+	value, err := registry.Public(s.Append(nil))
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
+
 // examples has one body for each type. docs/protocol.md shows their bytes, and
 // the hostile tests begin with them.
 var examples = map[wire.Type]wire.Body{
@@ -109,6 +120,12 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeTimeoutNow:      envelope(raft.Message{Type: raft.MsgTimeoutNow, From: 2, To: 1, Term: 10}),
 	wire.TypeTransferVote:    envelope(raft.Message{Type: raft.MsgTransferVote, From: 1, To: 3, Term: 11, Log: raft.LogID{Term: 10, Index: 10433}}),
 	wire.TypeQuiet:           envelope(raft.Message{Type: raft.MsgQuiet, From: 2, To: 1, Term: 10, Log: raft.LogID{Term: 10, Index: 10433}}),
+
+	wire.TypeChecks: &wire.Checks{Life: 0x4bf92f3577b34da6, Seen: 41, Groups: []wire.ChecksOf{{Group: 3, Incarnation: 2, Term: 7, Begin: 702, Since: 811, Until: 813,
+		Rows: []wire.CheckRow{{Number: 813, Name: "db", Instance: "10.0.0.7:5432", Check: 10432, Spec: []byte{0x90}, Status: 1, Downs: 2}}, Gone: []uint64{790}}}},
+	wire.TypeChecksAnswer: &wire.ChecksAnswer{Life: 0x4bf92f3577b34da6, Count: 42, Programs: []string{"replication-lag"},
+		At:     []wire.ChecksAt{{Group: 3, Term: 7, At: 813}},
+		States: []wire.CheckState{{Group: 3, Term: 7, Number: 805, Check: 10017, Finding: wire.FindingDown, Changes: 1, Reason: "connection refused"}}},
 
 	wire.TypeFounding: &wire.Founding{Node: n1, Start: 1, Addr: "10.0.0.1:4166", Expect: 3,
 		Seen: []wire.FoundingHost{{Addr: "10.0.0.1:4166", Node: n1}, {Addr: "10.0.0.2:4166", Node: n2}, {Addr: "10.0.0.3:4166"}}, Settings: wire.FoundingSettings{Groups: 8, ValueMax: 1 << 20},
@@ -149,7 +166,7 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeList: &wire.List{Group: 3, Epoch: 17, Prefix: []byte("cart/"), After: []byte("cart/17"), Limit: 100, MaxBytes: 65536},
 	wire.TypeListAnswer: &wire.ListAnswer{Group: 3, At: raft.LogID{Term: 7, Index: 10433}, More: true, Count: 2,
 		Rows: wire.AppendListRow(wire.AppendListRow(nil, []byte("cart/18"), 44, []byte("2 pears")), []byte("cart/2"), 60, []byte{})},
-	wire.TypeTopology: &wire.Empty{},
+	wire.TypeTopology: &wire.Topology{},
 	wire.TypeTopologyAnswer: &wire.TopologyAnswer{ClusterID: 0xc1c2c3c4c5c6c7c8, Epoch: 17, Index: 18,
 		Nodes: []wire.TopologyNode{
 			{ID: n1, Name: "n1", Addr: "10.0.0.1:4166", Role: shardmap.NodeServer, Status: wire.NodeAlive},
@@ -175,6 +192,28 @@ var examples = map[wire.Type]wire.Body{
 		{Slot: 80, Holding: 1, Mark: 9, Keys: 1, Bytes: 13},
 		{Slot: 81, Import: shardmap.ImportView{Number: 1815, Source: 5, Attempt: shardmap.Attempt{Term: 4, Number: 1}, Chunks: 2, At: raft.LogID{Term: 4, Index: 800}, Digest: 0x1121314151617181, Partial: true}}}},
 
+	wire.TypeWatch: &wire.Watch{Window: 262144, PieceBytes: 65536, Group: 3, Slots: []shardmap.SlotRange{{From: 0, To: 1023}, {From: 2048, To: 2048}},
+		From: []byte("cart/"), To: []byte("cart0"), Prev: true, Positions: []wire.GroupPosition{
+			{Group: 3, Position: shardmap.Position{ID: raft.LogID{Term: 7, Index: 10433}, N: 2}}, {Group: 5, Position: shardmap.After(raft.LogID{Term: 4, Index: 812})}}},
+	wire.TypeWatchPiece: exampleWatchPiece(),
+
+	wire.TypeTableStream: &wire.TableStream{Window: 262144, PieceBytes: 65536, Index: 17},
+	wire.TypeTablePiece: &wire.TopologyAnswer{ClusterID: 0xc1c2c3c4c5c6c7c8, Epoch: 17, Index: 18,
+		Nodes:    []wire.TopologyNode{{ID: n1, Name: "n1", Addr: "10.0.0.1:4166", Role: shardmap.NodeServer, Status: wire.NodeAlive}},
+		Groups:   []wire.TopologyGroup{{ID: 1, Leader: n1, Nodes: []raft.NodeID{n1}}},
+		Slots:    []shardmap.OwnedRange{{SlotRange: shardmap.SlotRange{From: 0, To: 4095}, Group: 1}},
+		ValueMax: 1 << 20, Level: 5},
+	wire.TypeLeases: &wire.Leases{Group: 3, Slots: []shardmap.SlotRange{{From: 1024, To: 2047}}, After: shardmap.MakeLeaseID(1234, 16), Limit: 100},
+	wire.TypeLeasesAnswer: &wire.LeasesAnswer{Group: 3, At: raft.LogID{Term: 7, Index: 10440},
+		Rows: []wire.LeaseRow{{Lease: shardmap.MakeLeaseID(1234, 17), TTL: 30_000, Remaining: 21_500, Keys: 2}}},
+	wire.TypeTxnAnswer:   exampleTxnAnswer(),
+	wire.TypeLeaseAnswer: &wire.LeaseAnswer{Group: 3, ID: raft.LogID{Term: 7, Index: 10436}, Lease: shardmap.MakeLeaseID(1234, 17), TTL: 30_000},
+	wire.TypeServices:    &wire.Services{Group: 3, Slots: []shardmap.SlotRange{{From: 1024, To: 2047}}, AfterSlot: 1234, After: []byte("db"), Limit: 65536},
+	wire.TypeServicesAnswer: &wire.ServicesAnswer{Group: 3, At: raft.LogID{Term: 7, Index: 10441},
+		Rows: []wire.ServiceRow{{Name: []byte("queue"), Version: 10437, Value: exampleService()}}},
+	wire.TypeHeartbeat:       &wire.Heartbeat{Group: 3, Name: "worker", Instance: "worker-1", Status: wire.HeartbeatUp, Note: "17 jobs done"},
+	wire.TypeHeartbeatAnswer: &wire.Empty{},
+
 	wire.TypeStatus: &wire.Empty{},
 	wire.TypeStatusAnswer: &wire.StatusAnswer{Cluster: "prod", ClusterID: 0xc1c2c3c4c5c6c7c8, Self: n1, Epoch: 17,
 		Problems: []wire.Problem{{What: "node n2 is dead", Remedy: "start it again"}},
@@ -197,7 +236,7 @@ var examples = map[wire.Type]wire.Body{
 			{Term: 7, Index: 10435, Checksum: 0x01020304, Kind: raft.EntryNoOp, Time: 2_000_000_000}},
 		Lost: []wire.LogSpan{{First: 10432, Last: 10434}}},
 	wire.TypeDoctor: &wire.Empty{},
-	wire.TypeDoctorAnswer: &wire.DoctorAnswer{Node: n1, Name: "n1", Addr: "10.0.0.1:4166", Version: "0.1.0", Start: 5, UptimeMs: 90_000,
+	wire.TypeDoctorAnswer: &wire.DoctorAnswer{Notes: []wire.Problem{{What: `nothing of service "db" is up (instances: 2, in maintenance: 0)`, Remedy: "see muster service get db"}}, Node: n1, Name: "n1", Addr: "10.0.0.1:4166", Version: "0.1.0", Start: 5, UptimeMs: 90_000,
 		Links: []wire.DoctorLink{{To: n2, Connected: true, RTTMicros: 180, RTTAgeMs: 400, Heard: true, HeardMs: 60, Start: 3},
 			{To: n3, PingMs: 0, Heard: true, HeardMs: 41_000, Start: 9, Why: "connection refused"}},
 		Syncs: wire.DoctorSyncs{Count: 900, WindowMs: 45_000, P50: 420, P99: 1900, Max: 2104, MaxSinceStart: 8000, Total: 2000},
@@ -244,4 +283,33 @@ func exampleOrder() []byte {
 		panic(err)
 	}
 	return b
+}
+
+// exampleTxnAnswer answers a set, a del, a get and an incr.
+func exampleTxnAnswer() *wire.TxnAnswer {
+	a := &wire.TxnAnswer{Group: 3, ID: raft.LogID{Term: 7, Index: 10435}, Version: 10435, Succeeded: true}
+	for _, r := range []wire.TxnResult{{}, {Kind: wire.ResultDeleted, Deleted: true}, {Kind: wire.ResultValue, Version: 10432, Value: []byte("hello")}, {Kind: wire.ResultNumber, Number: -7}} {
+		a.Results = wire.AppendTxnResult(a.Results, &r)
+		a.Count++
+	}
+	return a
+}
+
+// exampleWatchPiece has a row of each kind.
+func exampleWatchPiece() *wire.WatchPiece {
+	p := &wire.WatchPiece{Group: 3, At: shardmap.After(raft.LogID{Term: 7, Index: 10440})}
+	at := func(index uint64) raft.LogID { return raft.LogID{Term: 7, Index: index} }
+	for _, r := range []wire.WatchRow{
+		{Kind: wire.WatchElsewhere, Slot: 80, Group: 5, Sealed: raft.LogID{Term: 4, Index: 815}},
+		{Kind: wire.WatchSet, Slot: 77, ID: at(10434), N: 1, Key: []byte("cart/18"), Value: []byte("2 pears"), Version: 10434, WithPrev: true, Prev: []byte("1 pear"), PrevVersion: 44},
+		{Kind: wire.WatchDel, Slot: 77, ID: at(10434), N: 2, Key: []byte("cart/19"), Version: 10434, WithPrev: true, PrevVersion: 45, Prev: []byte{}},
+		{Kind: wire.WatchExpired, Slot: 78, ID: at(10436), N: 1, Key: []byte("cart/2"), Version: 10436},
+		{Kind: wire.WatchLeft, Slot: 77, ID: at(10438), N: 1, Group: 5, Number: 1812},
+		{Kind: wire.WatchCame, Slot: 81, ID: at(10439), N: 1, Group: 5, Number: 1815, Sealed: raft.LogID{Term: 4, Index: 820}},
+		{Kind: wire.WatchBack, Slot: 77, ID: at(10440), N: 1, Group: 5, Number: 1812},
+	} {
+		p.Rows = wire.AppendWatchRow(p.Rows, &r)
+		p.Count++
+	}
+	return p
 }

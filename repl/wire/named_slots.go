@@ -64,8 +64,8 @@ func readRuns(r *pack.Reader) (runs []shardmap.SlotRange, err error) {
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
-	if room := len(r.Rest()); n < 1 || n > room/runBytesMin || n > shardmap.Slots {
-		return nil, fmt.Errorf("field slots: %d runs in %d bytes, want 1 to %d", n, room, shardmap.Slots)
+	if room := len(r.Rest()); n < 1 || n > room/runBytesMin || n > runsMax {
+		return nil, fmt.Errorf("field slots: %d runs in %d bytes, want 1 to %d", n, room, runsMax)
 	}
 	runs = make([]shardmap.SlotRange, n)
 	for i := range runs {
@@ -79,5 +79,5 @@ func readRuns(r *pack.Reader) (runs []shardmap.SlotRange, err error) {
 		}
 		runs[i] = x
 	}
-	return runs, r.Done()
+	return runs, nil
 }

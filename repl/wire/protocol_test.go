@@ -57,7 +57,7 @@ func exampleFrame(t wire.Type) []byte {
 		request = 0
 	}
 	flags := uint16(0)
-	if t == wire.TypeScanPiece {
+	if t == wire.TypeScanPiece || t == wire.TypeWatchPiece || t == wire.TypeTablePiece {
 		flags = wire.FlagMore
 	}
 	b, start := wire.BeginFrame(nil, t, flags, deadlineOf(t), request)
@@ -65,7 +65,8 @@ func exampleFrame(t wire.Type) []byte {
 }
 
 func deadlineOf(t wire.Type) uint32 {
-	if t == wire.TypeWrite || t == wire.TypeGet || t == wire.TypeList || t == wire.TypeScan || t == wire.TypeForward {
+	switch t {
+	case wire.TypeWrite, wire.TypeGet, wire.TypeList, wire.TypeLeases, wire.TypeScan, wire.TypeWatch, wire.TypeTableStream, wire.TypeForward:
 		return 5000
 	}
 	return 0
@@ -226,9 +227,8 @@ func TestProtocolPageCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	full := map[bool]string{false: "no", true: "yes"}
 	for _, c := range shardmap.Commands() {
-		row := fmt.Sprintf("| %d | %s | %s | %s | %d | %s |", c.Kind, c.Name, c.Items(), c.TakenConditions(), c.Level, full[c.Frees])
+		row := fmt.Sprintf("| %d | %s | %s | %s | %d | %s |", c.Kind, c.Name, c.Items(), c.TakenConditions(), c.Level, c.WhenFull())
 		if !strings.Contains(string(page), row) {
 			t.Errorf("no row %q on the page", row)
 		}

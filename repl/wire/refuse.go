@@ -15,7 +15,7 @@ import (
 // BadRequest refuses a request without a meaning; found says which field is
 // wrong, how, and what it may be.
 func BadRequest(object, found, next string) *Error {
-	return &Error{Code: CodeBadRequest, Object: object, Text: "it means nothing", State: found, Next: next}
+	return &Error{Code: CodeBadRequest, Object: object, Text: "not valid", State: found, Next: next}
 }
 
 // BadBody refuses a request whose body could not be read.

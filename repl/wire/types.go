@@ -22,7 +22,7 @@
 // # Where to look
 //
 // The rows below are the protocol. Frequent bodies are written by hand
-// (body_raft.go, body_write.go, body_read.go, body_stream.go, body_move.go); the others list their fields once
+// (body_raft.go, body_write.go, body_txn.go, body_read.go, body_stream.go, body_watch.go, body_move.go); the others list their fields once
 // (fields.go). frame.go and decoder.go have the frame, hello.go and
 // hello_check.go the hello, sender.go what it proves, code.go, error.go and
 // refuse.go refusals and their texts. docs/protocol.md tells the same to authors
@@ -47,7 +47,7 @@ const (
 type Type uint16
 
 // The types, by who speaks to whom: anybody, raft, between nodes, clients, those who
-// move slots, administration, nodes that come and go.
+// move slots, clients again, administration, nodes that come and go.
 const (
 	TypeHello     Type = 0x01
 	TypeChallenge Type = 0x02
@@ -76,6 +76,9 @@ const (
 	// turn has for a node, with what they have in common once. The sender's outbox
 	// (repl/outbox.go) is where it would be made.
 	TypeTurn Type = 0x20
+
+	TypeChecks       Type = 0x21
+	TypeChecksAnswer Type = 0x22
 
 	TypeFounding        Type = 0x30
 	TypeFoundingAnswer  Type = 0x31
@@ -106,6 +109,7 @@ const (
 	TypeStreamGrant    Type = 0x4a
 	TypeStreamCancel   Type = 0x4b
 	TypeStreamEnd      Type = 0x4c
+	TypeWatch          Type = 0x4d
 	TypeWatchPiece     Type = 0x4e
 
 	TypeStep           Type = 0x50
@@ -114,13 +118,17 @@ const (
 	TypeSlotViewAnswer Type = 0x53
 
 	TypeTableStream  Type = 0x54
+	TypeTablePiece   Type = 0x55
 	TypeLeases       Type = 0x56
 	TypeLeasesAnswer Type = 0x57
 	TypeTxnAnswer    Type = 0x58
 	TypeLeaseAnswer  Type = 0x59
 
-	TypeServices       Type = 0x5a
-	TypeHeartbeat      Type = 0x5c
+	TypeServices        Type = 0x5a
+	TypeServicesAnswer  Type = 0x5b
+	TypeHeartbeat       Type = 0x5c
+	TypeHeartbeatAnswer Type = 0x5d
+
 	TypeStatus         Type = 0x60
 	TypeStatusAnswer   Type = 0x61
 	TypeCounters       Type = 0x62
@@ -193,6 +201,10 @@ var rows = [...]row{
 	TypeTransferVote:    {"TransferVote", "successor → voter", 0, SenderMember, envelopeOf}, // a Vote by the leader's own wish
 	TypeQuiet:           {"Quiet", "leader → follower", 0, SenderMember, envelopeOf},        // rest until something happens
 
+	// Checks of services, between nodes.
+	TypeChecks:       {"Checks", "the groups' leader → node", 0, SenderMember, bodyOf[Checks]}, // check these, and what have you found?
+	TypeChecksAnswer: {"ChecksAnswer", "", TypeChecks, SenderNobody, bodyOf[ChecksAnswer]},
+
 	// Replication, between nodes.
 	TypeFounding:        {"Founding", "host → host", 0, SenderFounder, bodyOf[Founding]}, // let us found a cluster
 	TypeFoundingAnswer:  {"FoundingAnswer", "", TypeFounding, SenderNobody, bodyOf[FoundingAnswer]},
@@ -217,7 +229,7 @@ var rows = [...]row{
 	TypeGetAnswer:      {"GetAnswer", "", TypeGet, SenderNobody, shownOf[GetAnswer]},
 	TypeList:           {"List", "client → node", 0, SenderClient, shownOf[List]}, // one page of one group
 	TypeListAnswer:     {"ListAnswer", "", TypeList, SenderNobody, shownOf[ListAnswer]},
-	TypeTopology:       {"Topology", "client → node", 0, SenderClient, bodyOf[Empty]}, // who owns which slot?
+	TypeTopology:       {"Topology", "client → node", 0, SenderClient, shownOf[Topology]}, // who owns which slot, by a table of this index or later?
 	TypeTopologyAnswer: {"TopologyAnswer", "", TypeTopology, SenderNobody, bodyOf[TopologyAnswer]},
 
 	// Streams, of any kind, and a kind: see body_stream.go.
@@ -226,12 +238,28 @@ var rows = [...]row{
 	TypeStreamGrant:  {"StreamGrant", "client → node", 0, SenderClient, bodyOf[StreamGrant]}, // so much may you have sent
 	TypeStreamCancel: {"StreamCancel", "client → node", 0, SenderClient, bodyOf[Empty]},      // I want no more of it
 	TypeStreamEnd:    {"StreamEnd", "ends any stream", 0, SenderNobody, bodyOf[StreamEnd]},   // why, and where to go on
+	TypeWatch:        {"Watch", "client → node", 0, SenderClient, shownOf[Watch]},            // opens a stream: what happens to keys of one group
+	TypeWatchPiece:   {"WatchPiece", "", TypeWatch, SenderNobody, shownOf[WatchPiece]},       // some of it, and how far it goes; many answer one Watch
 
 	// Slots that move, between nodes; clients may look on.
 	TypeStep:           {"Step", "node → the group's leader", 0, SenderMember, shownOf[Step]}, // put this step of a move into its log
 	TypeStepAnswer:     {"StepAnswer", "", TypeStep, SenderNobody, shownOf[StepAnswer]},
 	TypeSlotView:       {"SlotView", "client or node → the group's leader", 0, SenderClient | SenderMember, bodyOf[SlotView]}, // what does the group have of these slots?
 	TypeSlotViewAnswer: {"SlotViewAnswer", "", TypeSlotView, SenderNobody, shownOf[SlotViewAnswer]},
+
+	// API, since level 5.
+	TypeTableStream:  {"TableStream", "client → node", 0, SenderClient, bodyOf[TableStream]},    // opens a stream: the table, whenever it changes
+	TypeTablePiece:   {"TablePiece", "", TypeTableStream, SenderNobody, bodyOf[TopologyAnswer]}, // the topology as it is now; many answer one TableStream
+	TypeLeases:       {"Leases", "client → leader", 0, SenderClient, bodyOf[Leases]},            // which leases live in these slots?
+	TypeLeasesAnswer: {"LeasesAnswer", "", TypeLeases, SenderNobody, shownOf[LeasesAnswer]},
+	TypeTxnAnswer:    {"TxnAnswer", "", TypeWrite, SenderNobody, shownOf[TxnAnswer]},     // of a transaction
+	TypeLeaseAnswer:  {"LeaseAnswer", "", TypeWrite, SenderNobody, shownOf[LeaseAnswer]}, // of a command about a lease
+
+	// API, since level 6.
+	TypeServices:        {"Services", "client → leader", 0, SenderClient, bodyOf[Services]}, // which services live in these slots?
+	TypeServicesAnswer:  {"ServicesAnswer", "", TypeServices, SenderNobody, shownOf[ServicesAnswer]},
+	TypeHeartbeat:       {"Heartbeat", "client → leader", 0, SenderClient, bodyOf[Heartbeat]}, // this instance is up, or down
+	TypeHeartbeatAnswer: {"HeartbeatAnswer", "", TypeHeartbeat, SenderNobody, bodyOf[Empty]},
 
 	// Administration, between the command line and a node.
 	TypeStatus:         {"Status", "client → node", 0, SenderClient, bodyOf[Empty]}, // how is the cluster?
