@@ -69,9 +69,10 @@ type testNode struct {
 	faulty  *vfs.Faulty // before disk, if there is one
 	store   *logstore.Store
 	host    *Host
-	batch   *Batch // on its way to disk
-	rotten  bool   // a read met damage: the host is to be told
-	only    bool   // what is on disk, and no other replica
+	batch   *Batch        // on its way to disk
+	rotten  bool          // a read met damage: the host is to be told
+	only    bool          // what is on disk, and no other replica
+	ahead   time.Duration // its clock, of the cluster's
 	history map[raft.GroupID][]uint64
 	senders []*testSender
 	inbox   *Inbox

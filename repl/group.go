@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"muster/logstore"
 	"muster/raft"
@@ -465,16 +466,16 @@ func (g *group) apply(e raft.Entry) error {
 	return nil
 }
 
-// passOn has a command passed on to the node that leads, where its client asks for it
-// and it is known who does; else it refuses it.
-func (g *group) passOn(p *Proposal) {
-	if p.Passage != nil {
+// passOn has a request that only the leader takes passed on to the node that leads, where its
+// client asks for it and it is known who does; else it refuses it.
+func (g *group) passOn(p *Passage, deadline time.Duration, r Reply) {
+	if p != nil {
 		if to, ok := g.memberNode(g.lead); ok && to != g.host.cfg.Self {
-			g.host.Forwards.pass(p.Group, to, p.Passage, p.Deadline, p.Reply)
+			g.host.Forwards.pass(g.replica.Group, to, p, deadline, r)
 			return
 		}
 	}
-	g.host.answers.refuse(p.Reply, g.notLeader())
+	g.host.answers.refuse(r, g.notLeader())
 }
 
 func (g *group) notLeader() *wire.Error {

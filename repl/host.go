@@ -124,6 +124,8 @@ type Host struct {
 	Forwards Forwards
 	// Deferrals is what waits until a slot has arrived somewhere.
 	Deferrals Deferrals
+	// Clock takes what its owner learns of the clock of Turn.
+	Clock HostClock
 
 	groups    map[raft.GroupID]*group
 	order     []*group // by group id: what is done for all is done in this order

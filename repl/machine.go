@@ -128,7 +128,11 @@ type Read struct {
 	After uint64
 	// Defers has a [Deferrer] asked before the query runs even if nothing is being
 	// handed over: the query may wait for what this replica has not applied yet.
-	Defers   bool
+	Defers bool
+	// Stale, if not zero, lets a linearizable read be that old: it sees all that was
+	// acknowledged that long before it came, by this host's clock. A replica whose
+	// leader confirmed that much already answers at once, even if nobody leads now.
+	Stale    time.Duration
 	Deadline time.Duration
 	Reply    Reply
 	Query    Query

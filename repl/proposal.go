@@ -97,7 +97,7 @@ func (q *commandQueue) add(p Proposal) {
 		return
 	}
 	if q.group.role != raft.RoleLeader {
-		q.group.passOn(&p)
+		q.group.passOn(p.Passage, p.Deadline, p.Reply)
 		return
 	}
 	if q.group.host.late(p.Deadline) {
@@ -204,7 +204,8 @@ func (g *group) abandon() {
 	g.commands.queue, g.commands.bytes = nil, 0
 	g.deferred.abandon()
 	g.reads.lose(g.reads.waiting)
-	g.reads.waiting = nil
+	g.reads.lose(g.reads.bounded)
+	g.reads.waiting, g.reads.bounded = nil, nil
 	for _, b := range g.reads.unconfirmed {
 		g.reads.lose(b.reads)
 	}

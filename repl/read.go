@@ -11,9 +11,11 @@ import (
 // readQueue is the reads of one replica, from their arrival to their answer.
 type readQueue struct {
 	group       *group
-	waiting     []Read      // of this turn
-	number      uint64      // of the last batch that the core was asked about
-	unconfirmed []readBatch // by number
+	waiting     []Read       // of this turn
+	bounded     []Read       // of this turn, that may be answered by what was confirmed before; see bounded.go
+	number      uint64       // of the last batch that the core was asked about
+	unconfirmed []readBatch  // by number
+	confirmed   confirmation // the newest
 	parked      []parkedRead
 	count       int // Invariant: of all these, and of those that are deferred
 }
@@ -21,6 +23,7 @@ type readQueue struct {
 // readBatch is the reads that one confirmation answers.
 type readBatch struct {
 	number uint64
+	asked  moment // when the core was asked
 	reads  []Read
 }
 
@@ -74,7 +77,16 @@ func (q *readQueue) add(r *Read) {
 	case r.Local:
 		q.count++
 		q.park(r.After, r)
-	case q.group.role != raft.RoleLeader && (!r.AnyReplica || q.group.lead == 0):
+	case r.AnyReplica && q.group.lead == 0 && bug("follower read answered while its leader is cut off"):
+		q.count++
+		q.park(q.group.state.Commit, r)
+	case r.Stale > 0 && (r.AnyReplica || q.group.role == raft.RoleLeader):
+		q.count++
+		q.bounded = append(q.bounded, *r)
+		q.group.touch()
+	case q.group.role != raft.RoleLeader && !r.AnyReplica:
+		q.group.passOn(r.Passage, r.Deadline, r.Reply)
+	case q.group.role != raft.RoleLeader && q.group.lead == 0:
 		q.group.host.answers.refuse(r.Reply, q.group.notLeader())
 	default:
 		q.count++
@@ -92,6 +104,9 @@ func (q *readQueue) add(r *Read) {
 // earlier would not do: another leader may have acknowledged a write since, and a
 // read that began after that must see it.
 func (q *readQueue) offer() {
+	if len(q.bounded) > 0 {
+		q.offerBounded()
+	}
 	if len(q.waiting) == 0 {
 		return
 	}
@@ -108,7 +123,7 @@ func (q *readQueue) offer() {
 		q.lose(reads)
 		return
 	}
-	q.unconfirmed = append(q.unconfirmed, readBatch{number: q.number, reads: reads})
+	q.unconfirmed = append(q.unconfirmed, readBatch{number: q.number, asked: present(q.group.host), reads: reads})
 }
 
 // confirm takes the core's word that reads may be served from an index on.
@@ -119,6 +134,7 @@ func (q *readQueue) confirm(confirmed []raft.Read) {
 		// leads at the later moment has led all the while, and its index is no
 		// lower.
 		for len(q.unconfirmed) > 0 && q.unconfirmed[0].number <= c.Number {
+			q.note(q.unconfirmed[0].asked, c.Index)
 			reads := q.unconfirmed[0].reads
 			for i := range reads {
 				r := &reads[i]
@@ -151,7 +167,13 @@ func (q *readQueue) lost(numbers []uint64) {
 	for _, n := range numbers {
 		for i := range q.unconfirmed {
 			if q.unconfirmed[i].number == n {
-				q.lose(q.unconfirmed[i].reads)
+				if reads := q.unconfirmed[i].reads; q.group.role != raft.RoleLeader && bug("follower read answered while its leader is cut off") {
+					for j := range reads {
+						q.park(q.group.state.Commit, &reads[j])
+					}
+				} else {
+					q.lose(reads)
+				}
 				q.unconfirmed = append(q.unconfirmed[:i], q.unconfirmed[i+1:]...)
 				break
 			}
