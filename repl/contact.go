@@ -101,10 +101,15 @@ func (k *Contacts) forget() {
 
 // PeerLost hands in that the connection from a node has closed. It is a hint
 // and no proof: its groups are asked whether they would elect another leader.
-func (h *Host) PeerLost(n raft.NodeID) {
+func (h *Host) PeerLost(n raft.NodeID) { h.contacts.lose(n, missClosed) }
+
+// lose notes that a node leads nothing any more, as far as this host can tell, and why.
+func (k *Contacts) lose(n raft.NodeID, why miss) {
+	h := k.host
 	h.lives.ended(n)
 	for _, g := range h.order {
 		if leader, _ := g.node(g.lead); leader == n && g.lead != 0 && g.stopped == nil {
+			g.election.hint(why)
 			g.core.LeaderLost()
 			g.touch()
 		}
@@ -163,6 +168,13 @@ func (h *Host) HandOver() (left int) {
 		g.touch()
 	}
 	return left
+}
+
+// Present reports whether a node counts as there: it was heard of, and has not been silent for
+// an election timeout since. [HostConfig.Presence] tells when that changes.
+func (k *Contacts) Present(n raft.NodeID) bool {
+	c := k.of[n]
+	return c != nil && c.heard && !c.silent
 }
 
 // Awaited reports whether it is too soon to tell if a node is there: it was not

@@ -58,6 +58,7 @@ type group struct {
 	leading    atomic.Uint64  // the term in which this replica leads, or 0; read by transports
 	led        uint64         // the same once an entry of the term is applied, as the owner was told last
 	clock      clock
+	election   election
 }
 
 // makeGroup returns a replica with an empty state, and without a core yet.

@@ -319,7 +319,7 @@ func (h *Host) ReceiveLifeQuestion(from raft.NodeID, q *wire.LifeQuestion) {
 		o.linked, o.answered = false, 0
 		h.lives.reborn(from)
 		if before.Mark != 0 && !bug("resting group without leader") {
-			h.PeerLost(from) // it leads nothing: who rests on its word needn't wait until that runs out
+			h.contacts.lose(from, missLife) // it leads nothing: who rests on its word needn't wait until that runs out
 		}
 		l.soil(o)
 		l.forced = true

@@ -105,6 +105,7 @@ func (r *resting) tick() {
 	if c := h.contacts.of[node]; c != nil && c.silent {
 		r.group.core.Wake() // it may be heard of again at any moment
 	} else {
+		r.group.election.hint(missRest)
 		r.group.core.LeaderLost()
 	}
 	r.group.touch()
