@@ -1,7 +1,10 @@
 package repl
 
 import (
+	"fmt"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"muster/raft"
@@ -77,31 +80,120 @@ func TestIdleHostsSpeakSeldom(t *testing.T) {
 // the host's clock is right when it is told something; and a process that stood
 // still is not given the ticks of that time.
 func TestPulse(t *testing.T) {
-	const tick = time.Minute // far longer than this machine stands still between two lines
-	p := newPulse(tick, 5)
-	defer p.ticker.Stop()
-	if got := p.due(); got != 0 {
-		t.Errorf("busy, it gives %d ticks beside the ticker's", got)
-	}
-	if got := p.fired(); got != 1 {
-		t.Errorf("busy, the ticker brings %d ticks", got)
-	}
-	p.follow(true)
-	for _, test := range []struct {
-		passed time.Duration
-		want   int
-	}{{tick / 2, 0}, {tick * 5 / 2, 2}, {4 * tick, 4}, {100 * tick, 5}} {
-		p.last = time.Now().Add(-test.passed)
-		if got := p.due(); got != test.want {
-			t.Errorf("%s after the last ticks %d are due, want %d", test.passed, got, test.want)
+	synctest.Test(t, func(t *testing.T) {
+		const tick, most = 50 * time.Millisecond, 5
+		p := &pulse{tick: tick, most: most, ticker: plainTicker{time.NewTicker(tick)}}
+		defer p.ticker.stop()
+		if got := p.due(); got != 0 {
+			t.Errorf("busy, it gives %d ticks beside the ticker's", got)
 		}
+		if got := p.fired(); got != 1 {
+			t.Errorf("busy, the ticker brings %d ticks", got)
+		}
+		p.follow(true)
+		for _, test := range []struct {
+			passed time.Duration
+			want   int
+		}{
+			{tick / 2, 0}, {tick * 5 / 2, 3}, {4 * tick, 4}, {100 * tick, most},
+			{most * tick, most}, {(most + 1) * tick, most}, {tick - 1, 0}, {1, 1},
+		} {
+			time.Sleep(test.passed)
+			if got := p.due(); got != test.want {
+				t.Errorf("%s after the last ticks %d are due, want %d", test.passed, got, test.want)
+			}
+		}
+		if got := p.fired(); got != 1 {
+			t.Errorf("the ticker brings %d ticks, want at least 1", got)
+		}
+		p.follow(false)
+		if got := p.due(); got != 0 || p.slow {
+			t.Errorf("busy again, it gives %d ticks beside the ticker's", got)
+		}
+	})
+}
+
+// Idle nodes began to be so at any time, and yet come to wake at the same one: each of
+// them once for its ticks and for what the others say. And their clocks go right.
+func TestPulsesMeet(t *testing.T) {
+	for _, offsets := range [][]time.Duration{
+		{0, 120 * time.Millisecond}, {0, 10 * time.Millisecond}, {0, 240 * time.Millisecond}, {0, 0},
+		{0, 90 * time.Millisecond, 170 * time.Millisecond}, {0, 45 * time.Millisecond, 49 * time.Millisecond, 130 * time.Millisecond, 245 * time.Millisecond},
+	} {
+		t.Run(fmt.Sprint(offsets), func(t *testing.T) { synctest.Test(t, func(t *testing.T) { pulsesMeet(t, offsets) }) })
 	}
-	p.last = time.Now()
-	if got := p.fired(); got != 1 {
-		t.Errorf("the ticker brings %d ticks, want at least 1", got)
+}
+
+// pulsesMeet runs loops that become idle at these times, and do nothing but speak.
+func pulsesMeet(t *testing.T, offsets []time.Duration) {
+	const (
+		tick, most = 50 * time.Millisecond, 5
+		latency    = 200 * time.Microsecond
+		together   = time.Millisecond
+		settled    = 10 * time.Second // so long they may take to meet
+		measured   = 10 * time.Second
+	)
+	type loop struct {
+		wake  chan struct{}
+		wakes int // how often it woke, once settled; what is due together counts as one
+		ticks int // all
 	}
-	p.follow(false)
-	if got := p.due(); got != 0 || p.slow {
-		t.Errorf("busy again, it gives %d ticks beside the ticker's", got)
+	began := time.Now()
+	stop := make(chan struct{})
+	var all []*loop
+	for range offsets {
+		all = append(all, &loop{wake: make(chan struct{}, 1)})
+	}
+	var ended sync.WaitGroup
+	for i, l := range all {
+		ended.Go(func() {
+			time.Sleep(offsets[i])
+			p := &pulse{tick: tick, most: most, ticker: plainTicker{time.NewTicker(tick)}}
+			defer p.ticker.stop()
+			p.follow(true)
+			spoke, wokenAt := 0, time.Now()
+			for {
+				select {
+				case <-stop:
+					return
+				case <-p.ticker.channel():
+					l.ticks += p.fired()
+				case <-l.wake:
+					l.ticks += p.due()
+				}
+				now := time.Now()
+				if now.Sub(began) > settled && now.Sub(wokenAt) > together {
+					l.wakes++
+				}
+				wokenAt = now
+				if l.ticks-spoke < most-idleBeatSlack {
+					continue
+				}
+				spoke = l.ticks
+				for _, other := range all {
+					if other != l {
+						time.AfterFunc(latency, func() {
+							select {
+							case other.wake <- struct{}{}:
+							default:
+							}
+						})
+					}
+				}
+			}
+		})
+	}
+	time.Sleep(settled + measured)
+	close(stop)
+	ended.Wait()
+	const pulses = int(measured / (most * tick))
+	for i, l := range all {
+		took := time.Since(began) - offsets[i]
+		if want := int(took / tick); l.ticks < want-most-1 || l.ticks > want {
+			t.Errorf("loop %d got %d ticks, want %d", i, l.ticks, want)
+		}
+		if l.wakes > pulses+1 {
+			t.Errorf("loop %d woke %d times in %d pulses", i, l.wakes, pulses)
+		}
 	}
 }

@@ -262,14 +262,14 @@ func (l *Loop) run() {
 	defer close(l.works)
 	defer close(l.over)
 	pulse := newPulse(l.tick, l.host.IdleTicks())
-	defer pulse.ticker.Stop()
+	defer pulse.ticker.stop()
 	var now events
 	l.turn()
 	for {
 		select {
 		case <-l.stop:
 			return
-		case <-pulse.ticker.C:
+		case <-pulse.ticker.channel():
 			l.ticks(pulse.fired())
 		case <-l.wake:
 			l.ticks(pulse.due())

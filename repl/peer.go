@@ -7,9 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"muster/logstore"
@@ -26,13 +24,12 @@ const (
 	// peerPiece bytes before the connection is given up.
 	peerWriteTimeout = 5 * time.Second
 	peerPiece        = 1 << 20
-	// peerPingPause lies between two pings, peerPongMax is how long the answer
-	// may take. What is written to a host that has gone is taken by
+	// peerPingPause is the least that lies between two pings, peerPongMax is how
+	// long the answer may take. What is written to a host that has gone is taken by
 	// the system, which sends it again after ever longer pauses, up to two
 	// minutes: once the host is back, a new connection is there long before.
-	// A ping waits up to peerPingSlack more for something to go with.
+	// Neither has a timer: see [pinging].
 	peerPingPause = time.Second
-	peerPingSlack = 500 * time.Millisecond
 	peerPongMax   = 4 * time.Second
 	// peerDialTimeout bounds one attempt to connect.
 	peerDialTimeout = 2 * time.Second
@@ -217,9 +214,9 @@ func (o *peer) rest(ctx context.Context, pause time.Duration) {
 // serve writes to one connection, made to addr, until it breaks.
 func (o *peer) serve(ctx context.Context, conn net.Conn, addr string) error {
 	closed := make(chan error, 1)
-	var pinged atomic.Bool // and not answered yet
+	pings := pinging{began: time.Now(), due: peerPingPause}
 	o.owner.ended.Add(1)
-	go o.listen(conn, &pinged, closed)
+	go o.listen(conn, &pings, closed)
 	o.mu.Lock()
 	o.conn, o.connected = conn, true
 	o.mu.Unlock()
@@ -241,9 +238,6 @@ func (o *peer) serve(ctx context.Context, conn net.Conn, addr string) error {
 		default:
 		}
 	}()
-	ping := time.NewTicker(peerPingPause)
-	defer ping.Stop()
-	pingAt := time.Now().Add(peerPingPause)
 	var out []byte
 	for ctx.Err() == nil {
 		select {
@@ -251,19 +245,17 @@ func (o *peer) serve(ctx context.Context, conn net.Conn, addr string) error {
 			return ctx.Err()
 		case err := <-closed:
 			return err
-		case <-ping.C:
 		case <-o.wake:
 		}
-		// A ping goes with what else is to be sent, as heartbeats, so that it
-		// wakes nobody once more.
-		if now := time.Now(); !now.Before(pingAt) {
-			pingAt = now.Add(peerPingPause)
-			ping.Reset(peerPingPause + peerPingSlack)
-			if err := o.sendPing(conn, &pinged); err != nil {
+		ping, err := pings.look(time.Since(pings.began))
+		if err != nil {
+			return o.reason(err, closed)
+		}
+		if ping {
+			if err := o.sendPing(conn); err != nil {
 				return o.reason(err, closed)
 			}
 		}
-		var err error
 		if out, err = o.writeQueued(conn, out); err != nil {
 			return o.reason(err, closed)
 		}
@@ -330,14 +322,7 @@ func (o *peer) reason(err error, closed <-chan error) error {
 	}
 }
 
-// sendPing sends a ping, unless one is under way.
-func (o *peer) sendPing(conn net.Conn, pinged *atomic.Bool) error {
-	if !pinged.CompareAndSwap(false, true) {
-		return nil
-	}
-	if err := conn.SetReadDeadline(time.Now().Add(peerPongMax)); err != nil {
-		return err
-	}
+func (o *peer) sendPing(conn net.Conn) error {
 	o.owner.cfg.Counters.Out(wire.TypePing, 1)
 	o.pinged()
 	return writePieces(conn, wire.AppendFrame(nil, wire.TypePing, 0, &wire.Empty{}))
@@ -371,31 +356,22 @@ func (o *peer) fill(e *wire.Envelope) error {
 // listen notices that the other side closed, or has gone. Nothing is said to us
 // here but answers: to pings, to what it is asked to attest, to requests that were
 // passed on to it; and an error frame before the end.
-func (o *peer) listen(conn net.Conn, pinged *atomic.Bool, closed chan<- error) {
+func (o *peer) listen(conn net.Conn, pings *pinging, closed chan<- error) {
 	defer o.owner.ended.Done()
-	closed <- o.hear(conn, pinged)
+	closed <- o.hear(conn, pings)
 	conn.Close()
 }
 
-func (o *peer) hear(conn net.Conn, pinged *atomic.Bool) error {
+func (o *peer) hear(conn net.Conn, pings *pinging) error {
 	d := wire.NewDecoder(wire.FrameMax)
 	for {
 		if err := d.Fill(conn); err != nil {
-			switch {
-			case errors.Is(err, io.EOF):
+			if errors.Is(err, io.EOF) {
 				return errors.New("closed by the other side")
-			case errors.Is(err, os.ErrDeadlineExceeded):
-				return fmt.Errorf("a ping was not answered within %s", peerPongMax)
 			}
 			return err
 		}
-		// A long answer that is on its way is as good a sign of life as the pong behind
-		// it.
-		if pinged.Load() {
-			if err := conn.SetReadDeadline(time.Now().Add(peerPongMax)); err != nil {
-				return err
-			}
-		}
+		pings.heard()
 		var answers []ForwardAnswer
 		for {
 			h, body, ok, err := d.Next()
@@ -410,7 +386,7 @@ func (o *peer) hear(conn net.Conn, pinged *atomic.Bool) error {
 				answers = append(answers, ForwardAnswer{h.Request, h.Type, append([]byte(nil), body...)})
 				continue
 			}
-			if err := o.heard(conn, pinged, h, body); err != nil {
+			if err := o.heard(pings, h, body); err != nil {
 				return err
 			}
 		}
@@ -421,14 +397,11 @@ func (o *peer) hear(conn net.Conn, pinged *atomic.Bool) error {
 }
 
 // heard takes any other frame. An error ends the connection.
-func (o *peer) heard(conn net.Conn, pinged *atomic.Bool, h wire.Header, body []byte) error {
+func (o *peer) heard(pings *pinging, h wire.Header, body []byte) error {
 	switch h.Type {
 	case wire.TypePong:
-		if err := conn.SetReadDeadline(time.Time{}); err != nil {
-			return err
-		}
 		o.answered()
-		pinged.Store(false)
+		pings.answered()
 		return nil
 	case wire.TypeAttestAnswer:
 		a := new(wire.AttestAnswer)

@@ -81,7 +81,21 @@ func TestPeerThatVanishes(t *testing.T) {
 	})
 	defer p.Close()
 	p.SetNode(7, "somewhere")
-	first, second := <-dials, <-dials
+	// Pings go with heartbeats, which have no answer.
+	beats := time.NewTicker(100 * time.Millisecond)
+	defer beats.Stop()
+	next := func() time.Time {
+		for {
+			select {
+			case at := <-dials:
+				return at
+			case <-beats.C:
+				p.SendBeat(7, &wire.Beat{}, false)
+				p.Flush()
+			}
+		}
+	}
+	first, second := next(), next()
 	// The first ping is answered, the second is not.
 	took, want := second.Sub(first), 2*peerPingPause+peerPongMax
 	if took < want-time.Second || took > want+busyMax {
@@ -98,7 +112,7 @@ func TestPeerSaysWhy(t *testing.T) {
 		_ = wire.WriteFrame(b, wire.TypeError, 0, wire.UnknownNode(7, "it is not on the peer list", "empty its data directory"))
 		b.Close()
 	}()
-	err := o.hear(a, new(atomic.Bool))
+	err := o.hear(a, new(pinging))
 	if !errors.Is(err, &wire.Error{Code: wire.CodeUnknownNode}) {
 		t.Errorf("got %v, want unknown-node", err)
 	}

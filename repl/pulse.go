@@ -8,13 +8,13 @@ import "time"
 type pulse struct {
 	tick   time.Duration
 	most   int // ticks at once
-	ticker *time.Ticker
+	ticker ticker
 	slow   bool
 	last   time.Time // while slow: the time up to which the host has had its ticks
 }
 
 func newPulse(tick time.Duration, most int) *pulse {
-	return &pulse{tick: tick, most: most, ticker: time.NewTicker(tick)}
+	return &pulse{tick: tick, most: most, ticker: newTicker(tick)}
 }
 
 // fired returns how many ticks are due when the ticker says so.
@@ -43,7 +43,7 @@ func (p *pulse) due() int {
 	} else {
 		p.last = p.last.Add(time.Duration(n) * p.tick)
 	}
-	p.ticker.Reset(time.Duration(p.most) * p.tick)
+	p.ticker.reset(time.Duration(p.most) * p.tick)
 	return n
 }
 
@@ -58,5 +58,5 @@ func (p *pulse) follow(idle bool) {
 		p.last = time.Now()
 		period *= time.Duration(p.most)
 	}
-	p.ticker.Reset(period)
+	p.ticker.reset(period)
 }
