@@ -20,6 +20,7 @@ type group struct {
 	replica logstore.Replica
 	core    *raft.Group
 	machine StateMachine
+	watched Observed        // the machine, if it is that; else nil
 	members raft.Membership // in force, as of the last Ready
 
 	// callers are replicas that this one's log does not name, newest last, and
@@ -65,9 +66,16 @@ type group struct {
 func makeGroup(h *Host, r logstore.Replica) *group {
 	g := &group{host: h, replica: r, machine: h.cfg.Machine(r)}
 	g.commands.group, g.reads.group, g.wants.group, g.snap.group, g.resting.group, g.clock.group = g, g, g, g, g, g
-	g.deferred.group = g
-	g.deferred.follow(g.machine)
+	g.deferred.group, g.election.group = g, g
+	g.follow()
+	g.election.begin(missStart, h.now)
 	return g
+}
+
+// follow finds out what the machine can do, beside applying entries.
+func (g *group) follow() {
+	g.deferred.follow(g.machine)
+	g.watched, _ = g.machine.(Observed)
 }
 
 func newGroup(h *Host, r logstore.Replica, restored raft.Restored) (*group, error) {
@@ -212,6 +220,12 @@ func (g *group) tick() {
 }
 
 func (g *group) step(from raft.NodeID, m raft.Message) {
+	switch {
+	case m.Type == raft.MsgTimeoutNow:
+		g.election.hint(missAsked)
+	case m.Type == raft.MsgVoteAnswer && !m.Reject && !g.core.LeadsIn(m.Term):
+		g.election.voted(from)
+	}
 	if err := g.core.Step(m); err != nil {
 		switch {
 		case errors.Is(err, raft.ErrStopped):
@@ -237,15 +251,26 @@ func (g *group) stop(err error) {
 	g.resting.set(true) // it gets no ticks any more
 	g.endHold()
 	g.snap.endStreams()
+	unwatch(g.watched)
 	g.tellLed()
 	g.host.cfg.Log.Error("group stops", "group", g.replica.Group, "replica", g.replica.ID, "applied", g.applied, "err", err)
 	g.abandon()
+}
+
+// unwatch tells those who look at the machine that nothing comes any more.
+func unwatch(machine Observed) {
+	if machine != nil {
+		machine.Gone()
+	}
 }
 
 // work does all that the group's events call for.
 func (g *group) work() {
 	if g.gone || g.stopped != nil && !g.removed {
 		return
+	}
+	if g.election.open {
+		g.election.turn()
 	}
 	if !g.removed {
 		g.wants.propose()
@@ -259,6 +284,9 @@ func (g *group) work() {
 	g.snap.settleArrived()
 	g.resting.note()
 	g.tellLed()
+	if g.election.open {
+		g.election.settle()
+	}
 	if g.removed {
 		g.gone = true
 		g.host.placing.remove(g)
@@ -279,7 +307,11 @@ func (g *group) tellLed() {
 
 // handle does what a Ready says, in the order that it asks for.
 func (g *group) handle(rd raft.Ready) {
+	before := g.state
 	g.state = rd.State
+	if g.election.open || rd.Role != g.role || rd.Lead != g.lead {
+		g.election.changed(&rd, before)
+	}
 	if rd.Role != g.role || rd.Lead != g.lead {
 		g.roleChanged(rd)
 	}
@@ -298,6 +330,9 @@ func (g *group) handle(rd raft.Ready) {
 	}
 	if n := len(rd.Committed); n > 0 {
 		g.core.Applied(rd.Committed[n-1].ID.Index)
+		if g.watched != nil {
+			g.watched.Ran()
+		}
 		g.clock.ask()
 		g.wants.applied(g.applied.Index)
 		g.snap.adoptLater()
@@ -368,6 +403,9 @@ func (g *group) synced(number uint64, afterSync []raft.Message) {
 	if g.stopped != nil || g.gone {
 		return
 	}
+	if g.election.open {
+		g.election.synced(number)
+	}
 	g.core.Synced(number)
 	g.sendAll(afterSync)
 	g.touch()
@@ -391,10 +429,17 @@ func (g *group) roleChanged(rd raft.Ready) {
 	}
 	if rd.Lead != g.lead {
 		g.lead = rd.Lead
+		if m, ok := g.machine.(Led); ok {
+			m.Led(g.lead)
+		}
 		node, _ := g.node(g.lead)
 		g.host.Forwards.leads(g.replica.Group, node)
 		if g.lead != 0 {
-			g.host.cfg.Log.Info("group has leader", "group", g.replica.Group, "leader", node, "term", rd.State.Term, "commit", rd.State.Commit)
+			line := []any{"group", g.replica.Group, "leader", node, "term", rd.State.Term, "commit", rd.State.Commit}
+			if g.role == raft.RoleFollower {
+				line = append(line, g.election.follows()...)
+			}
+			g.host.cfg.Log.Info("group has leader", line...)
 		}
 	}
 	if was == raft.RoleLeader && g.role != raft.RoleLeader {

@@ -60,6 +60,20 @@ type Expirer interface {
 	NextDue() (at raft.GroupTime, waits bool)
 }
 
+// Observed is a [StateMachine] at which others look beside the goroutine that applies.
+type Observed interface {
+	// Ran is called after each run of entries. It must cost next to nothing.
+	Ran()
+	// Gone is called when no more entries come: the replica was removed, or it stops.
+	Gone()
+}
+
+// Led is a [StateMachine] that is told who leads its group.
+type Led interface {
+	// Led is called when the replica hears of another leader, or of none any more: 0.
+	Led(leader raft.ReplicaID)
+}
+
 // StateCopy is the state of a machine as it was at one entry. Any goroutine may use
 // it, one at a time.
 type StateCopy interface {
@@ -69,6 +83,13 @@ type StateCopy interface {
 	WriteTo(w io.Writer) (int64, error)
 	// Release gives the copy up. A second Release does nothing.
 	Release()
+}
+
+// Trimmer is a [StateCopy] with something that the state can do without. Only on a disk that
+// lacks room is that left out.
+type Trimmer interface {
+	// Trim leaves it out. It is called before WriteTo.
+	Trim()
 }
 
 // Replier takes the answers to requests, usually for one connection.
@@ -123,12 +144,12 @@ type Read struct {
 	// AnyReplica lets this replica take a linearizable read even if it does
 	// not lead: it asks the leader from which index on it may answer.
 	AnyReplica bool
-	// After, if not zero, is an index that must be applied before the query
-	// runs.
-	After uint64
 	// Defers has a [Deferrer] asked before the query runs even if nothing is being
 	// handed over: the query may wait for what this replica has not applied yet.
 	Defers bool
+	// After, if not zero, is an index that must be applied before the query
+	// runs.
+	After uint64
 	// Stale, if not zero, lets a linearizable read be that old: it sees all that was
 	// acknowledged that long before it came, by this host's clock. A replica whose
 	// leader confirmed that much already answers at once, even if nobody leads now.
@@ -137,7 +158,7 @@ type Read struct {
 	Reply    Reply
 	Query    Query
 	// Passage, if not nil, is how the query is passed on by a node without a replica
-	// of the group.
+	// of the group, or, unless AnyReplica is set, by one that does not lead it.
 	Passage *Passage
 }
 

@@ -172,6 +172,7 @@ func (a *placing) remove(g *group) {
 	a.host.cfg.Log.Info("replica removed", "group", g.replica.Group, "replica", g.replica.ID, "applied", g.applied)
 	g.abandon()
 	g.snap.endStreams()
+	unwatch(g.watched)
 	if m := a.host.mending.of(g.replica.Group); m != nil && m.group == g {
 		a.host.mending.end(m) // an answer that is still to come must not be written
 	}
