@@ -21,6 +21,7 @@ type snapshots struct {
 	retryAt   uint64 // the tick before which none is made
 	heldUntil uint64 // the tick before which none is made without need
 	failed    string // why the last one could not be written
+	lacksRoom bool   // the last one found no room on the disk
 	asked     bool   // somebody wants one
 	adopting  int64  // the bytes of the snapshot that is being adopted
 
@@ -310,7 +311,7 @@ func (k *snapshots) install(i *raft.Install) *logstore.Base {
 		k.group.base = nil // of a new replica: this one takes its place
 		k.group.host.gathering.bases = append(k.group.host.gathering.bases, based{k.group.replica, base.ID})
 		k.group.machine.Restored()
-		k.group.deferred.follow(k.group.machine)
+		k.group.follow()
 		return &base
 	}
 	panic(fmt.Sprintf("group %d: the core installs %s, which did not arrive", k.group.replica.Group, i.Base))

@@ -405,6 +405,45 @@ func TestSnapshotWithoutRoom(t *testing.T) {
 	c.check()
 }
 
+// longCopy is a state for which there is room only once it is trimmed.
+type longCopy struct {
+	StateCopy
+	trimmed bool
+}
+
+func (c *longCopy) Trim() { c.trimmed = true }
+
+func (c *longCopy) WriteTo(to io.Writer) (int64, error) {
+	if !c.trimmed {
+		return 0, fmt.Errorf("the long state: %w", logstore.ErrFull)
+	}
+	return c.StateCopy.WriteTo(to)
+}
+
+// longMachine copies its state as a longCopy.
+type longMachine struct{ StateMachine }
+
+func (m longMachine) Copy() StateCopy { return &longCopy{StateCopy: m.StateMachine.Copy()} }
+
+// A snapshot for which there is no room is written at once without what the state can do
+// without: it may be all that the log waits for.
+func TestSnapshotIsTrimmedWithoutRoom(t *testing.T) {
+	c := snapCluster(t, 5)
+	c.until("all have the same", c.settled)
+	n := c.nodes[0]
+	g := n.host.groups[1]
+	g.machine = longMachine{g.machine}
+	c.write(1, 100)
+	c.until("one is tried", func() bool { return g.snap.lacksRoom || g.snap.base.Index > 0 })
+	from := n.host.ticks
+	c.until("one is written", func() bool { return g.snap.base.Index > 0 })
+	if waited := n.host.ticks - from; waited >= uint64(n.host.cfg.Snapshots.RetryTicks) {
+		t.Errorf("after one that found no room the next came %d ticks later", waited)
+	}
+	c.until("all nodes have applied the same", c.settled)
+	c.check()
+}
+
 // brokenCopy is a state that can't be told: what is in memory is not what was
 // put there.
 type brokenCopy struct{ registerCopy }

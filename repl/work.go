@@ -18,11 +18,12 @@ type Work struct {
 	// Base is where the snapshot stands; zero where snapshots are removed.
 	Base logstore.Base
 
-	group  *group
-	state  StateCopy  // nil: snapshots are removed
-	before raft.LogID // those of bases before are removed
-	bytes  int64      // of entries that the snapshot stands for
-	forced bool       // the log can't wait: no pace
+	group   *group
+	state   StateCopy  // nil: snapshots are removed
+	before  raft.LogID // those of bases before are removed
+	bytes   int64      // of entries that the snapshot stands for
+	forced  bool       // the log can't wait: no pace
+	trimmed bool       // nothing in it that the state can do without
 
 	made   logstore.Snapshot
 	err    error
@@ -126,8 +127,20 @@ func (k *snapshots) begin() *Work {
 		bytes:   k.bytes,
 		forced:  k.bytes >= forcedTimes*k.dueBytes(),
 	}
+	// The smaller it is, the sooner it fits where others wrote down all they had.
+	if k.group.host.full.space.Short || k.lacksRoom {
+		w.trim()
+	}
 	k.group.host.cfg.Log.Debug("snapshot begins", "group", k.group.replica.Group, "base", w.Base.ID, "entry_bytes", w.bytes)
 	return w
+}
+
+// trim has the work do with as little room as it can.
+func (w *Work) trim() {
+	w.trimmed = true
+	if t, ok := w.state.(Trimmer); ok {
+		t.Trim()
+	}
 }
 
 // Worked hands back work that was run.
@@ -145,7 +158,7 @@ func (h *Host) Worked(w *Work) {
 		return
 	}
 	h.cfg.Log.Info("snapshot written", "group", w.Replica.Group, "base", w.Base.ID, "bytes", w.made.Size, "entry_bytes", w.bytes)
-	g.snap.failed = ""
+	g.snap.failed, g.snap.lacksRoom = "", false
 	g.snap.adopting = w.bytes
 	g.snap.adopt(w.made)
 	g.snap.adopting = 0
@@ -157,6 +170,10 @@ func (h *Host) Worked(w *Work) {
 // tried later. A state that can't be told is another matter: what is in memory
 // is not what was put there.
 func (k *snapshots) notWritten(w *Work) {
+	k.lacksRoom = errors.Is(w.err, logstore.ErrFull)
+	if k.lacksRoom && !w.trimmed {
+		return // a smaller one may fit
+	}
 	k.retryAt = k.group.host.ticks + uint64(k.group.host.cfg.Snapshots.RetryTicks)
 	if w.broken != nil && k.group.stopped == nil && !k.group.gone {
 		k.group.stop(fmt.Errorf("write a snapshot at %s: %w", raft.FormatLogID(k.group.replica.Group, w.Base.ID), w.broken))
