@@ -54,8 +54,8 @@ func CheckHost(h *Host) error {
 // checkWaits returns an error if a request waits past its deadline.
 func (g *group) checkWaits() error {
 	over := func(deadline time.Duration) bool { return deadline != 0 && deadline < g.host.tickedAt }
-	count := len(g.reads.waiting) + len(g.reads.parked)
-	waits := slices.Clone(g.reads.waiting)
+	count := len(g.reads.waiting) + len(g.reads.bounded) + len(g.reads.parked)
+	waits := slices.Concat(g.reads.waiting, g.reads.bounded)
 	for _, b := range g.reads.unconfirmed {
 		count += len(b.reads)
 		waits = append(waits, b.reads...)

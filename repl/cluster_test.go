@@ -217,7 +217,7 @@ func (n *testNode) turn() {
 	if n.host == nil {
 		return
 	}
-	if b := n.host.Turn(n.c.now); b != nil {
+	if b := n.host.Turn(n.c.now + n.ahead); b != nil {
 		if n.batch != nil {
 			n.c.t.Fatalf("node %d: a second batch while the first is under way", n.id)
 		}

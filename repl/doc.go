@@ -24,6 +24,7 @@
 //	Loop.run      1                Loop    Loop.Close
 //	Loop.writeLog 1                Loop    Loop.run has ended
 //	Loop.work     1                Loop    Loop.run has ended
+//	ticker.ring   1, on Linux      Loop    Loop.run has ended (kernelTicker.ring)
 //	peer.run      1 per other node Peers   Peers.Close, or the node is no longer known
 //	peer.listen   1 per connection peer    its connection closes
 //	peer.send…    1 per other node Peers   no snapshot waits for the node (peer.sendSnapshots)

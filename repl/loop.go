@@ -23,7 +23,7 @@ const idleDelay = 20 * time.Millisecond
 const roomPause = 500 * time.Millisecond
 
 // roomIdlePause takes its place while nothing is written and there is room.
-const roomIdlePause = 4 * roomPause
+const roomIdlePause = 10 * roomPause
 
 // Loop is the goroutine around a [Host]: it queues events, turns the host, and
 // has its batches written. All methods may be called from any goroutine.
@@ -40,6 +40,8 @@ type Loop struct {
 	ended   sync.WaitGroup
 	failed  chan error // at most one: why the log can't go on. From writeLog, to Failed's reader.
 	syncs   syncTimes
+
+	sleeps sleeps // run's
 
 	mu     sync.Mutex
 	queued events // guarded by mu
@@ -329,7 +331,12 @@ func (l *Loop) handIn(e *events) {
 }
 
 func (l *Loop) turn() {
-	if b := l.host.Turn(l.Now()); b != nil {
+	at := time.Now()
+	now := l.At(at)
+	if l.sleeps.look(at.Round(0).Sub(l.started.Round(0)), now) { // Round leaves the wall clock's reading
+		l.host.Clock.Slept()
+	}
+	if b := l.host.Turn(now); b != nil {
 		l.batches <- b // never waits: the host hands out one at a time
 	}
 	if w := l.host.Work(); w != nil {

@@ -6,7 +6,8 @@ import "testing"
 
 // The small worlds must find a node that believes what a hello says of where its
 // sender is; a disk that is put back, a replica that is made anew and promises what it
-// likes; a group that was removed and comes back; and a command that waits for a slot, and is never answered.
+// likes; a group that was removed and comes back; a command that waits for a slot, and is
+// never answered; and reads that are older than they may be.
 func TestPlantedBugs(t *testing.T) {
 	defer SetBug("")
 	for _, b := range []struct {
@@ -22,6 +23,13 @@ func TestPlantedBugs(t *testing.T) {
 		{"buried replicas not told of", func() string { return revivesGroup(t) }},
 		{"replica made later not held", func() string { return forgetsReplica(t) }},
 		{"deferred command forgotten", func() string { return deferredForgotten(t) }},
+		{"staleness by the answer's time", func() string { return staleByAnswer(t) }},
+		{"follower read answered while its leader is cut off", func() (wrong string) {
+			for seed := uint64(0); seed < 1000 && wrong == ""; seed++ {
+				_, wrong = readRun(t, seed)
+			}
+			return wrong
+		}},
 	} {
 		SetBug(b.name)
 		if wrong := b.find(); wrong != "" {
