@@ -84,6 +84,9 @@ func (m *Map) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, e
 	if r.Status == shardmap.StatusNotOwned || r.Status == shardmap.StatusSealed {
 		return wire.TypeError, m.notServed(command.Home()).Append(out), nil
 	}
+	if detailed(command, r.Status) {
+		return appendDetailed(out, command, &r)
+	}
 	t, out := appendResult(out, m.Group, command, r)
 	return t, out, nil
 }

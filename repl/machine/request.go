@@ -182,6 +182,20 @@ func (q *Requests) TakeForward(h wire.Header, body []byte, r repl.Reply, table *
 	q.principal = 0
 }
 
+// ofGroup takes a read of the data group that its client names, which it refuses if there is
+// none. body is what is passed on to another node if the client asks for that.
+func (q *Requests) ofGroup(h wire.Header, body []byte, read repl.Read, table *shardmap.Table, now Now) {
+	if e := noDataGroup(read.Group, table); e != nil {
+		q.refuse(read.Reply, e)
+		return
+	}
+	read.Deadline = q.deadline(h, now)
+	if h.Flags != 0 {
+		read.Passage = q.passage(h, append([]byte(nil), body...), read.Group, table)
+	}
+	q.reads = append(q.reads, read)
+}
+
 // passage is how a request is passed on, if its client asks for that; nil if not. It
 // keeps body.
 func (q *Requests) passage(h wire.Header, body []byte, g raft.GroupID, table *shardmap.Table) *repl.Passage {
@@ -362,6 +376,18 @@ func commandError(err error) *wire.Error {
 		code, next = wire.CodeLevel, "upgrade all nodes first"
 	}
 	return &wire.Error{Code: code, Object: "write", Text: "refused before the log", State: err.Error(), Next: next}
+}
+
+// noDataGroup refuses what is asked of a group that has no keys, or that the table does not have;
+// nil if the group is there.
+func noDataGroup(g raft.GroupID, table *shardmap.Table) *wire.Error {
+	if g == 0 {
+		return metaHasNoKeys()
+	}
+	if _, ok := table.Group(g); !ok {
+		return noSuchGroup(g, table)
+	}
+	return nil
 }
 
 func metaHasNoKeys() *wire.Error {
