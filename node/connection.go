@@ -91,6 +91,16 @@ func (c *connection) hold(bytes int) {
 
 // Answer implements [repl.Replier].
 func (c *connection) Answer(r repl.Reply, t wire.Type, body []byte) (first bool) {
+	return answer(c, r, t, 0, body)
+}
+
+// AnswerPiece implements [machine.Asker].
+func (c *connection) AnswerPiece(r repl.Reply, t wire.Type, body []byte) (first bool) {
+	return answer(c, r, t, wire.FlagMore, body)
+}
+
+// answer queues the answer to a request, with flags.
+func answer(c *connection, r repl.Reply, t wire.Type, flags uint16, body []byte) (first bool) {
 	// A large answer is copied before the lock is taken: others wait for it to answer, the
 	// goroutine that serves all groups among them.
 	if len(body) >= pieceFull {

@@ -46,7 +46,9 @@ func (m *Map) DeferQuery(q repl.Query) (late *wire.Error) {
 		}
 	case *listQuery:
 		return m.deferRuns(q.request.Slots)
-	case *stream:
+	case *leasesQuery:
+		return m.deferRuns(q.request.Slots)
+	case *scan:
 		return m.deferRuns(q.runs)
 	}
 	return nil

@@ -93,6 +93,8 @@ type Asker interface {
 	// AnswerFrame is Answer for a whole frame of type t. The asker owns the
 	// frame from then on.
 	AnswerFrame(r repl.Reply, t wire.Type, frame []byte) (first bool)
+	// AnswerPiece is Answer for one of many answers: more follow under the number of r.
+	AnswerPiece(r repl.Reply, t wire.Type, body []byte) (first bool)
 	// Reserve counts size bytes for the answer to r before it is made, in place
 	// of what r counts so far. If there is no room it reports false and leaves
 	// r as it is.

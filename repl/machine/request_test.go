@@ -42,6 +42,8 @@ func (a *asker) AnswerFrame(r repl.Reply, t wire.Type, frame []byte) bool {
 	return a.Answer(r, t, frame[wire.HeaderSize:])
 }
 
+func (a *asker) AnswerPiece(r repl.Reply, t wire.Type, body []byte) bool { return a.Answer(r, t, body) }
+
 func (a *asker) Reserve(r *repl.Reply, size int) bool {
 	if size > a.room {
 		return false

@@ -1,13 +1,11 @@
 package machine
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
-	"muster/raft"
 	"muster/repl"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -15,12 +13,14 @@ import (
 
 // Streams are the streams of one client: what each has sent, how much it may send,
 // and whose turn it is. It is a synchronous core, like [Requests], of which it is a
-// part. In come frames, pages that were read, and room on the connection; reads and
+// part. In come frames, what pieces are made of, and room on the connection; reads and
 // answers go to the [Asker].
 //
-// A stream holds no page, no copy of a slot and no goroutine while it waits, for its
-// window or for room: its next page is asked for when it can be sent, after the
-// last key that was. So each page stands at a moment of its own.
+// What a stream sends is a matter of its [kind]; how much it may send, and when, is not.
+//
+// A stream holds no piece, no copy of a slot and no goroutine while it waits, for its
+// window or for room: its next piece is made when it can be sent. Some kinds ask for what
+// it is made of; the pieces of others are made in the turns of a [Feed].
 //
 // # Duties of the owner
 //
@@ -36,9 +36,11 @@ type Streams struct {
 	asker  Asker
 	limits RequestLimits
 
-	mu      sync.Mutex         // taken before any lock of the asker
+	mu      sync.Mutex         // taken before any lock of the asker or the feed
 	open    map[uint64]*stream // guarded by mu: by number
 	waiting []*stream          // guarded by mu: those that may send, in the order of their turns
+	fed     int                // guarded by mu: of these, those whose pieces the feed's turns make
+	touched bool               // guarded by mu: the next of them makes some
 	pages   int                // guarded by mu: that are being read
 	bytes   int                // guarded by mu: what they may come to
 	last    bool               // guarded by mu: no grant will come any more
@@ -48,46 +50,66 @@ type Streams struct {
 // so that what else it asks for finds room among the long reads of its connection.
 const streamPages = 8
 
-// stream is one of them. It takes the answers to its reads.
+// stream is what every kind of stream has. It takes the answers to its reads.
 type stream struct {
 	// Set once.
 	of     *Streams
-	within time.Duration // how long a page may take
-	scan   wire.Scan
-	base   int // what it counts on its connection while it waits, in bytes
-	// passed: where no replica of the group is here, its pages are those of listings
-	// that are passed on, on behalf of principal.
-	passed    bool
-	principal shardmap.Principal
+	kind   kind
+	within time.Duration // how long a read may take
+	base   int           // what it counts on its connection while it waits, in bytes
+	piece  int           // the largest piece, in bytes of its body
 
 	// Guarded by of.mu.
-	reply  repl.Reply           // Size is what it counts now
-	limit  uint64               // bytes that it may have sent
-	sent   uint64               // Invariant: sent <= limit, but for one row that is larger than a piece
-	rows   uint64               // that were sent
-	after  []byte               // the last of them
-	runs   []shardmap.SlotRange // that the page is of which is being read; not changed meanwhile
+	reply  repl.Reply // Size is what it counts now
+	limit  uint64     // bytes that it may have sent
+	sent   uint64     // Invariant: sent <= limit, but for one row that is larger than a piece
 	state  turn
 	joined bool // it is in of.waiting. Invariant: then state is turnIdle
+}
+
+// kind is what is peculiar to one kind of stream: what it sends, and when there is
+// something. Streams.mu is held in all calls but make.
+type kind interface {
+	// admit refuses what must not be opened by this table.
+	admit(table *shardmap.Table) *wire.Error
+	// begin is called once, when the stream is open, and over once, when it has ended.
+	begin()
+	over()
+	// due reports whether there is something to send, or may be. When it comes to be so,
+	// the kind calls [Streams.ready] and [Streams.turns].
+	due() bool
+	// fed reports whether the next piece is made by make, in a turn of the feed, and not
+	// of what ask asks for. It stays the same while the stream waits for its turn.
+	fed() bool
+	// ask asks for what the next piece is made of. What comes of it, later, is a call of
+	// [Streams.came], [Streams.sendPiece] or [stream.refused].
+	ask(table *shardmap.Table) *wire.Error
+	// make makes the next piece and sends it, by [Streams.sendFed], or ends the stream.
+	make()
+	// resume is where to go on, as the end of the stream says it.
+	resume() []byte
 }
 
 // turn is what a stream does.
 type turn uint8
 
 const (
-	turnIdle    turn = iota // it waits for its window, or in of.waiting
-	turnReading             // a page of it is being read; ends with the page, or with a refusal
-	turnOver                // it has ended, and sends nothing more
+	turnIdle   turn = iota // it waits for its window, or in of.waiting
+	turnMaking             // what it asked for is on its way; ends with the piece, or with a refusal
+	turnFed                // the feed makes a piece of it; ends with the same turn of the feed
+	turnOver               // it has ended, and sends nothing more
 )
+
+// opened is a stream of the kind that a request asks for, and what is wrong with the body
+// of the request. It keeps the body.
+func opened(h wire.Header, body []byte, principal shardmap.Principal) (s *stream, bad error) {
+	return openScan(h, body, principal)
+}
 
 // take opens a stream.
 func (x *Streams) take(h wire.Header, body []byte, r repl.Reply, principal shardmap.Principal, table *shardmap.Table) {
-	s := &stream{of: x, within: x.limits.within(h), base: r.Size, passed: h.Flags&wire.FlagForward != 0, principal: principal, reply: r}
-	body = append([]byte(nil), body...) // its pages are read after this frame is gone
-	bad := s.scan.Read(body)
-	if anyReplica(h, s.scan.Mode) {
-		s.scan.Mode = wire.ReadFollower // its pages are asked for without the frame
-	}
+	s, bad := opened(h, append([]byte(nil), body...), principal) // pieces are made after this frame is gone
+	s.of, s.within, s.base, s.reply = x, x.limits.within(h), r.Size, r
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	defer x.asker.Flush()
@@ -96,7 +118,7 @@ func (x *Streams) take(h wire.Header, body []byte, r repl.Reply, principal shard
 		x.forget(old)
 		r.Size += old.reply.Size
 		x.deny(r, wire.BadRequest(fmt.Sprintf("stream %d", r.Request), "a stream of this number is open", "give it another number; that one has ended"))
-		x.turns() // a page of it may have been under way
+		x.turns() // a piece of it may have been under way
 		return
 	}
 	if bad != nil {
@@ -107,7 +129,7 @@ func (x *Streams) take(h wire.Header, body []byte, r repl.Reply, principal shard
 		x.deny(r, wire.Busy("connection", fmt.Sprintf("%d streams are open, the limit is %d", len(x.open), wire.StreamsMax), wire.BusyRetry))
 		return
 	}
-	if _, e := slotsListed(s.scan.Group, s.scan.Slots, s.scan.Epoch, table); e != nil {
+	if e := s.kind.admit(table); e != nil {
 		x.deny(r, e)
 		return
 	}
@@ -115,7 +137,7 @@ func (x *Streams) take(h wire.Header, body []byte, r repl.Reply, principal shard
 		x.open = make(map[uint64]*stream)
 	}
 	x.open[r.Request] = s
-	s.limit, s.after = s.scan.Window, s.scan.After
+	s.kind.begin()
 	x.ready(s)
 	x.turns()
 }
@@ -214,14 +236,17 @@ func (x *Streams) all() []*stream {
 	return all
 }
 
-// ready has s wait for its turn, if its window has room for a piece. x.mu is held,
-// as in all that follows.
+// ready has s wait for its turn, if there is something to send and its window has room for
+// a piece. x.mu is held, as in all that follows.
 func (x *Streams) ready(s *stream) {
 	switch {
 	case s.state != turnIdle || s.joined:
-	case s.roomy():
+	case s.roomy() && s.kind.due():
 		s.joined = true
 		x.waiting = append(x.waiting, s)
+		if s.kind.fed() {
+			x.fed++
+		}
 	case x.last:
 		x.end(s, &wire.StreamEnd{Reason: wire.EndCancelled})
 	}
@@ -229,20 +254,46 @@ func (x *Streams) ready(s *stream) {
 
 // roomy reports whether the window has room for the largest piece.
 func (s *stream) roomy() bool {
-	return bug("window not honoured") || s.limit >= s.sent && s.limit-s.sent >= uint64(s.scan.PieceBytes)
+	return bug("window not honoured") || s.limit >= s.sent && s.limit-s.sent >= uint64(s.piece)
 }
 
-// turns begins to read pages, as long as there is room for them: of each stream one
-// at a time, in turn.
+// turns has pieces made, as long as there is room for them: of each stream one at a time,
+// in turn. What the feed makes is left to its next turn, with all that waits behind it.
 func (x *Streams) turns() {
-	for len(x.waiting) > 0 && x.pages < streamPages {
-		s := x.waiting[0]
-		if !x.asker.Spare(x.bytes + int(s.scan.PieceBytes)) {
+	for {
+		s := x.next()
+		switch {
+		case s == nil:
+			return
+		case s.kind.fed():
 			return
 		}
 		x.leave(s)
-		x.read(s)
+		x.ask(s)
 	}
+}
+
+// next returns the stream whose turn it is; nil: none has, or there is no room for its piece.
+func (x *Streams) next() *stream {
+	for _, s := range x.waiting {
+		switch {
+		case s.kind.fed():
+			// It makes its piece at once: nothing that is still to come is in its way.
+			if x.touched || x.asker.Spare(s.piece) {
+				return s
+			}
+			return nil
+		case x.pages < streamPages:
+			if x.asker.Spare(x.bytes + s.piece) {
+				return s
+			}
+			return nil
+		case x.fed == 0:
+			return nil
+		}
+		// The pages that are being read may be long in coming, and the feed's need none.
+	}
+	return nil
 }
 
 // leave takes s out of those that wait for their turn.
@@ -251,39 +302,68 @@ func (x *Streams) leave(s *stream) {
 		i := slices.Index(x.waiting, s)
 		x.waiting = slices.Delete(x.waiting, i, i+1)
 		s.joined = false
+		if s.kind.fed() {
+			x.fed--
+		}
 	}
 }
 
-// read asks for the next page of s.
-func (x *Streams) read(s *stream) {
-	// As with a listing page by page: all pages are of the slots that the client
-	// means.
-	table := x.asker.Table()
-	runs, err := slotsListed(s.scan.Group, s.scan.Slots, s.scan.Epoch, table)
-	if err == nil {
-		s.runs = runs
-		s.state = turnReading
-		x.pages++
-		x.bytes += int(s.scan.PieceBytes)
-		err = x.asker.Ask(repl.Read{
-			Group: s.scan.Group, Local: s.scan.Mode == wire.ReadLocal, AnyReplica: s.scan.Mode == wire.ReadFollower,
-			After: s.scan.AfterID.Index, Reply: repl.Reply{To: s, Request: s.reply.Request}, Query: s,
-			Passage: s.passage(table),
-		}, s.within)
+// feed makes the pieces whose turn it is, as long as there is room, in a turn of the feed:
+// of each stream one, so that no connection keeps the others waiting.
+func (x *Streams) feed() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.touched = false
+	for range len(x.waiting) {
+		s := x.next()
+		if s == nil || !s.kind.fed() {
+			break
+		}
+		x.leave(s)
+		s.state = turnFed
+		x.mu.Unlock()
+		s.kind.make()
+		x.mu.Lock()
 	}
-	if err != nil {
+	x.turns()
+	x.asker.Flush()
+}
+
+// sendFed sends a piece that the feed has made, of type t. It reports false if it was not
+// sent: the stream has ended.
+func (x *Streams) sendFed(s *stream, t wire.Type, body []byte) bool {
+	if s.state != turnFed {
+		return false
+	}
+	s.state = turnIdle
+	if !x.asker.Reserve(&s.reply, s.base+wire.HeaderSize+len(body)) {
+		x.fail(s, Crowded())
+		return false
+	}
+	x.asker.AnswerPiece(repl.Reply{To: x.asker, Request: s.reply.Request, Size: s.reply.Size - s.base}, t, body)
+	s.reply.Size = s.base
+	s.sent += uint64(len(body))
+	return true
+}
+
+// ask asks for what the next piece of s is made of.
+func (x *Streams) ask(s *stream) {
+	s.state = turnMaking
+	x.pages++
+	x.bytes += s.piece
+	if err := s.kind.ask(x.asker.Table()); err != nil {
 		x.came(s)
 		x.fail(s, err)
 		x.asker.Flush()
 	}
 }
 
-// came notes that a page of s is there, or will not be.
+// came notes that what a piece of s is made of is there, or will not be.
 func (x *Streams) came(s *stream) {
-	if s.state == turnReading {
+	if s.state == turnMaking {
 		s.state = turnIdle
 		x.pages--
-		x.bytes -= int(s.scan.PieceBytes)
+		x.bytes -= s.piece
 	}
 }
 
@@ -297,7 +377,7 @@ func (x *Streams) end(s *stream, e *wire.StreamEnd) (first bool) {
 	if s.state == turnOver {
 		return false
 	}
-	e.Resume = s.after
+	e.Resume = s.kind.resume()
 	x.forget(s)
 	return x.asker.Answer(s.reply, wire.TypeStreamEnd, e.Append(nil))
 }
@@ -309,6 +389,7 @@ func (x *Streams) forget(s *stream) {
 	x.leave(s)
 	s.state = turnOver
 	delete(x.open, s.reply.Request)
+	s.kind.over()
 }
 
 // deny refuses to open a stream.
@@ -316,12 +397,8 @@ func (x *Streams) deny(r repl.Reply, err *wire.Error) {
 	x.asker.Answer(r, wire.TypeError, err.Append(nil))
 }
 
-// Answer implements [repl.Replier]: the host refuses a read, or brings a page that
-// another node has read.
+// Answer implements [repl.Replier]: the host refuses a read.
 func (s *stream) Answer(_ repl.Reply, t wire.Type, body []byte) (first bool) {
-	if t == wire.TypeListAnswer {
-		return s.arrive(body)
-	}
 	e := new(wire.Error)
 	if err := e.Read(body); t != wire.TypeError || err != nil {
 		e = wire.Unavailable(fmt.Sprintf("stream %d", s.reply.Request), fmt.Sprintf("a read of it was answered with %s", t))
@@ -343,146 +420,12 @@ func (s *stream) refused(err *wire.Error) (first bool) {
 	return first
 }
 
-// wanted reports whether the page that is being read is, and where it begins.
-func (s *stream) wanted() (q *wire.List, wanted bool) {
-	x := s.of
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return s.page(), s.state == turnReading
-}
-
-// page is the listing that the next page is of.
-func (s *stream) page() *wire.List {
-	q := &wire.List{
-		Group: s.scan.Group, Slots: s.runs, Prefix: s.scan.Prefix, After: s.after, KeysOnly: s.scan.KeysOnly,
-		Limit: wire.ListRowsMax, MaxBytes: max(s.scan.PieceBytes-wire.ListHead, 1),
-	}
-	if s.scan.Limit > 0 {
-		q.Limit = uint32(min(s.scan.Limit-s.rows, wire.ListRowsMax))
-	}
-	return q
-}
-
-// passage is how the next page is asked for by a node without a replica of the group;
-// nil if its client does not ask for that.
-func (s *stream) passage(table *shardmap.Table) *repl.Passage {
-	if !s.passed {
-		return nil
-	}
-	q := s.page()
-	q.Mode, q.Epoch, q.AfterID, q.Slots = s.scan.Mode, s.scan.Epoch, s.scan.AfterID, s.scan.Slots
-	// A listing counts keys and values alone: the other half of the piece is for what
-	// so many rows have beside them.
-	q.MaxBytes = max(q.MaxBytes/2, 1)
-	q.Limit = min(q.Limit, max(q.MaxBytes/wire.ListRowHead, 1))
-	return newPassage(wire.Forward{Principal: s.principal, Type: wire.TypeList, Body: q.Append(nil)}, s.scan.Group, table)
-}
-
-// Run implements [repl.Query]. As with a page of a listing, what it shows is settled
-// here, between two entries, and read beside those that follow.
-func (s *stream) Run(state repl.StateMachine, at raft.LogID, _ repl.Reply) (first bool) {
-	m, ok := state.(*Map)
-	if !ok {
-		return s.refused(metaHasNoKeys())
-	}
-	q, wanted := s.wanted()
-	if !wanted {
-		return false
-	}
-	if m.beforeFounding() { // it would be a listing of nothing
-		return s.refused(m.notFounded())
-	}
-	p, err := m.page(q, at)
-	if err != nil {
-		return s.refused(err)
-	}
-	p.rowHead = wire.ListRowHead
-	if found := s.of.asker.Later(func() { s.send(p) }); found != "" {
-		p.drop()
-		return s.refused(TooManyReads(found))
-	}
-	return false
-}
-
-// send reads a page and sends it.
-func (s *stream) send(p *page) {
-	x := s.of
-	if !s.reserve(min(int(s.scan.PieceBytes), x.limits.Page)) {
-		p.drop()
-		return
-	}
-	a := p.read()
-	size := wire.HeaderSize + wire.ListHead + len(a.Rows)
-	if !s.reserve(size) { // one row may be larger than a piece
-		return
-	}
-	frame := wire.AppendPiece(make([]byte, 0, size), wire.TypeScanPiece, s.reply.Request, a)
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if s.state == turnReading {
-		x.sendPiece(s, frame, a, p.last)
-		x.asker.Flush()
-	}
-}
-
-// arrive takes a page that another node has read. Its body is copied here, and looked at
-// beside the goroutine that hands it in, which serves all groups.
-func (s *stream) arrive(body []byte) (first bool) {
-	if !s.reserve(wire.HeaderSize + len(body)) {
-		return false
-	}
-	frame, start := wire.BeginFrame(make([]byte, 0, wire.HeaderSize+len(body)), wire.TypeScanPiece, wire.FlagMore, 0, s.reply.Request)
-	frame = append(frame, body...)
-	if found := s.of.asker.Later(func() { s.sendPassed(frame, start) }); found != "" {
-		return s.refused(TooManyReads(found))
-	}
-	return false
-}
-
-// sendPassed sends a page that has arrived, in a frame that begins at start.
-func (s *stream) sendPassed(frame []byte, start int) {
-	x := s.of
-	a := new(wire.ListAnswer)
-	if err := a.Read(frame[start+wire.HeaderSize:]); err != nil {
-		s.refused(wire.Unavailable(fmt.Sprintf("stream %d", s.reply.Request), fmt.Sprintf("the page that another node sent: %v", err)))
-		x.asker.Flush()
-		return
-	}
-	last := []byte(nil)
-	for rows := *a; ; {
-		key, _, _, ok := rows.Next()
-		if !ok {
-			break
-		}
-		last = key
-	}
-	last = bytes.Clone(last) // the frame is the asker's once it is sent
-	frame = wire.EndFrame(frame, start)
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if s.state == turnReading {
-		x.sendPiece(s, frame, a, last)
-		x.asker.Flush()
-	}
-}
-
-// sendPiece sends a piece, whose room is reserved, with the rows of a; last is the key
-// of the last one.
-func (x *Streams) sendPiece(s *stream, frame []byte, a *wire.ListAnswer, last []byte) {
+// sendPiece sends a piece, whose room is reserved, in a whole frame of type t.
+func (x *Streams) sendPiece(s *stream, t wire.Type, frame []byte) {
 	x.came(s)
-	x.asker.AnswerFrame(repl.Reply{To: x.asker, Request: s.reply.Request, Size: s.reply.Size - s.base}, wire.TypeScanPiece, frame)
+	x.asker.AnswerFrame(repl.Reply{To: x.asker, Request: s.reply.Request, Size: s.reply.Size - s.base}, t, frame)
 	s.reply.Size = s.base
 	s.sent += uint64(len(frame) - wire.HeaderSize)
-	s.rows += uint64(a.Count)
-	if a.Count > 0 {
-		s.after = last
-	}
-	if !a.More || s.scan.Limit > 0 && s.rows >= s.scan.Limit {
-		x.end(s, &wire.StreamEnd{Reason: wire.EndDone})
-	} else {
-		x.ready(s)
-	}
-	x.turns()
 }
 
 // reserve counts in what a piece takes, before it is made. Where there is no room
@@ -492,7 +435,7 @@ func (s *stream) reserve(size int) bool {
 	x := s.of
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if s.state != turnReading {
+	if s.state != turnMaking {
 		return false
 	}
 	if !x.asker.Reserve(&s.reply, s.base+size) {

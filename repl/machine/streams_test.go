@@ -25,7 +25,8 @@ type streams struct {
 	q    *requests
 	asks []repl.Read // that the host has not run
 	rows map[uint64][]string
-	sent map[uint64]int // bytes of pieces
+	fed  map[uint64][][]byte // pieces that the feed made
+	sent map[uint64]int      // bytes of pieces
 	ends map[uint64]*wire.StreamEnd
 	errs map[uint64]*wire.Error
 	held int  // bytes that are counted
@@ -84,6 +85,16 @@ func (x *streams) AnswerFrame(r repl.Reply, typ wire.Type, frame []byte) bool {
 		}
 		x.rows[r.Request] = append(x.rows[r.Request], string(key))
 	}
+	x.sent[r.Request] += len(body)
+	return true
+}
+
+func (x *streams) AnswerPiece(r repl.Reply, typ wire.Type, body []byte) bool {
+	x.held -= r.Size
+	if x.ends[r.Request] != nil {
+		x.t.Errorf("stream %d has a piece behind its end", r.Request)
+	}
+	x.fed[r.Request] = append(x.fed[r.Request], bytes.Clone(body))
 	x.sent[r.Request] += len(body)
 	return true
 }

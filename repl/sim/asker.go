@@ -99,6 +99,9 @@ func (k *conn) AnswerFrame(r repl.Reply, t wire.Type, frame []byte) bool {
 	return k.Answer(r, t, frame[wire.HeaderSize:])
 }
 
+// AnswerPiece implements [machine.Asker].
+func (k *conn) AnswerPiece(r repl.Reply, t wire.Type, body []byte) bool { return k.Answer(r, t, body) }
+
 // acceptor is what the ends of connections at a node have in common, whoever dialled:
 // whether there is room for an answer, and who reads what is long.
 type acceptor struct{ node *node }
@@ -173,6 +176,11 @@ func (p *peerEnd) AnswerWith(r repl.Reply, t wire.Type, m machine.Maker) (first,
 // AnswerFrame implements [machine.Asker].
 func (p *peerEnd) AnswerFrame(r repl.Reply, t wire.Type, frame []byte) bool {
 	return p.Answer(r, t, frame[wire.HeaderSize:])
+}
+
+// AnswerPiece implements [machine.Asker].
+func (p *peerEnd) AnswerPiece(r repl.Reply, t wire.Type, body []byte) bool {
+	return p.Answer(r, t, body)
 }
 
 // Spare implements [machine.Asker]. No node asks another for a stream.
