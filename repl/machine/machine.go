@@ -35,12 +35,21 @@ type Map struct {
 	// elsewhere. All groups of a node share them. Set before the first entry.
 	Routes *Routes
 
+	// Watched, if not nil, tells those who watch the group what was applied. Set before the
+	// first entry.
+	Watched *WatchedGroup
+
+	// ServicesChanged, if not nil, is called after a run of entries by which the record of a
+	// service has changed, come or gone. It must cost next to nothing. Set before the first
+	// entry.
+	ServicesChanged func()
 	// Value is scratch for who reads values between two entries.
 	Value []byte
 
 	command  shardmap.Command // scratch
 	deferred shardmap.Command // scratch, of commands that are not applied
 	steps    uint64           // grows with each entry that moves slots, but for chunks
+	services uint64           // the changes of services of which ServicesChanged was told
 
 	// What is expected: read already, and brought into the cache.
 	expected [shardmap.WarmMax]raft.LogID // of commands
@@ -180,7 +189,27 @@ func (m *Map) Restore(r io.Reader, at raft.LogID, t raft.GroupTime) error {
 }
 
 // Restored implements [repl.StateMachine].
-func (m *Map) Restored() {}
+func (m *Map) Restored() { m.Watched.has(m.State.History()) }
+
+// Ran implements [repl.Observed].
+func (m *Map) Ran() {
+	m.Watched.applied()
+	if n := m.State.ServiceChanges(); n != m.services {
+		m.services = n
+		if m.ServicesChanged != nil {
+			m.ServicesChanged()
+		}
+	}
+}
+
+// Incarnation is that of the group's replica.
+func (m *Map) Incarnation() raft.Incarnation { return m.incarnation }
+
+// Led implements [repl.Led].
+func (m *Map) Led(leader raft.ReplicaID) { m.Watched.led(leader) }
+
+// Gone implements [repl.Observed].
+func (m *Map) Gone() { m.Watched.has(nil) }
 
 // appendResult tells what became of a command that group g was asked for.
 func appendResult(out []byte, g raft.GroupID, c *shardmap.Command, r shardmap.Result) (wire.Type, []byte) {

@@ -36,6 +36,10 @@ type Streams struct {
 	asker  Asker
 	limits RequestLimits
 
+	// Feed, if not nil, feeds the streams that wait for what happens at the node. All
+	// connections of a node share it. Set before the first stream.
+	Feed *Feed
+
 	mu      sync.Mutex         // taken before any lock of the asker or the feed
 	open    map[uint64]*stream // guarded by mu: by number
 	waiting []*stream          // guarded by mu: those that may send, in the order of their turns
@@ -103,6 +107,12 @@ const (
 // opened is a stream of the kind that a request asks for, and what is wrong with the body
 // of the request. It keeps the body.
 func opened(h wire.Header, body []byte, principal shardmap.Principal) (s *stream, bad error) {
+	switch h.Type {
+	case wire.TypeWatch:
+		return openWatch(body)
+	case wire.TypeTableStream:
+		return openTableStream(body)
+	}
 	return openScan(h, body, principal)
 }
 
@@ -266,6 +276,7 @@ func (x *Streams) turns() {
 		case s == nil:
 			return
 		case s.kind.fed():
+			x.Feed.touch(x)
 			return
 		}
 		x.leave(s)

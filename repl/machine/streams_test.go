@@ -31,12 +31,20 @@ type streams struct {
 	errs map[uint64]*wire.Error
 	held int  // bytes that are counted
 	busy bool // nothing more may wait to be sent
+
+	feed     *machine.Feed
+	due      bool // a turn of the feed is
+	now      time.Duration
+	bodies   int  // that were made of tables
+	tableOut bool // none can be made
 }
 
 func newStreams(t *testing.T) *streams {
-	x := &streams{t: t, q: newRequests(t), rows: map[uint64][]string{}, sent: map[uint64]int{}, ends: map[uint64]*wire.StreamEnd{}, errs: map[uint64]*wire.Error{}}
+	x := &streams{t: t, q: newRequests(t), rows: map[uint64][]string{}, fed: map[uint64][][]byte{}, sent: map[uint64]int{}, ends: map[uint64]*wire.StreamEnd{}, errs: map[uint64]*wire.Error{}}
 	x.room = 1 << 30
 	x.q.table.Slots[x.q.foreign] = 2
+	x.feed = machine.NewFeed(machine.FeedConfig{Due: func() { x.due = true }, Table: x.Table, Topology: x.topology})
+	x.q.Streams.Feed = x.feed
 	x.q.Init(x, machine.RequestLimits{Wait: time.Minute, Inline: 250, Page: 1000})
 	return x
 }
@@ -125,6 +133,32 @@ func (x *streams) Ask(r repl.Read, _ time.Duration) *wire.Error {
 
 func (x *streams) Table() *shardmap.Table { return x.q.table }
 
+// topology is a table as a topology tells it, as far as it matters here.
+func (x *streams) topology(t *shardmap.Table) []byte {
+	if x.tableOut {
+		return nil
+	}
+	x.bodies++
+	a := wire.TopologyAnswer{ClusterID: t.ClusterID, Index: t.Index, Level: t.Level}
+	return a.Append(nil)
+}
+
+// newTable gives the node another table.
+func (x *streams) newTable() {
+	t := *x.q.table
+	t.Index++
+	x.q.table = &t
+	x.feed.TableChanged()
+}
+
+// turn has the feed do what is due, in as many turns as that takes.
+func (x *streams) turn() {
+	for x.due {
+		x.due = false
+		x.feed.Turn(x.now)
+	}
+}
+
 // open opens a stream.
 func (x *streams) open(number uint64, s wire.Scan) {
 	x.t.Helper()
@@ -138,9 +172,11 @@ func (x *streams) open(number uint64, s wire.Scan) {
 	x.take(number, body)
 }
 
-func (x *streams) take(number uint64, body []byte) {
+func (x *streams) take(number uint64, body []byte) { x.request(wire.TypeScan, number, body) }
+
+func (x *streams) request(t wire.Type, number uint64, body []byte) {
 	x.held += 100
-	x.q.Take(wire.Header{Type: wire.TypeScan, Length: len(body), Deadline: 1000, Request: number}, body, repl.Reply{To: x, Request: number, Size: 100}, x.q.table, machine.Now{Host: time.Second})
+	x.q.Take(wire.Header{Type: t, Length: len(body), Deadline: 1000, Request: number}, body, repl.Reply{To: x, Request: number, Size: 100}, x.q.table, machine.Now{Host: time.Second})
 }
 
 // work has the host and the listers do what they can, in any order; it reports
@@ -555,9 +591,12 @@ func TestStreamOfSomeRows(t *testing.T) {
 func FuzzStreams(f *testing.F) {
 	f.Add([]byte{0, 1, 4, 4, 2, 1, 9, 4, 4, 3, 1, 4, 4})
 	f.Add([]byte{0, 1, 0, 1, 0, 2, 5, 4, 4, 5, 4, 4, 6, 2, 1, 255, 4})
+	f.Add([]byte{11, 1, 200, 1, 3, 0, 20, 4, 10, 12, 90, 10, 4, 12, 9, 10, 13, 90, 10, 3, 1, 10})
+	f.Add([]byte{11, 1, 200, 1, 10, 1, 20, 4, 10, 12, 255, 12, 255, 10, 2, 1, 200, 1, 10, 4, 0, 2, 99, 0, 4, 4, 10})
+	f.Add([]byte{8, 1, 100, 0, 10, 9, 10, 0, 2, 100, 0, 4, 10, 4, 9, 3, 1, 10})
 	f.Add([]byte{0, 0, 0, 1, 0, 2, 0, 3, 4, 4, 4, 4, 7, 4, 4, 2, 0, 40, 8})
 	f.Fuzz(func(t *testing.T, ops []byte) {
-		x := newStreams(t)
+		x := newWatched(t)
 		x.fill(12, func(i int) int { return 40 * i })
 		random := rand.New(rand.NewPCG(1, 2))
 		granted := map[uint64]uint64{}
@@ -579,7 +618,8 @@ func FuzzStreams(f *testing.F) {
 				x.sent[number], granted[number] = 0, uint64(next())*8
 				x.open(number, wire.Scan{Group: raft.GroupID(1 + next()%8/7), Epoch: uint64(next() % 3 * 5), Window: granted[number], Limit: uint64(next() % 5)})
 			case 1:
-				x.take(number, ops[:min(len(ops), int(next()))])
+				n := int(next())
+				x.take(number, ops[:min(len(ops), n)])
 				delete(x.ends, number)
 			case 2:
 				limit := uint64(next()) << (next() % 64)
@@ -596,6 +636,27 @@ func FuzzStreams(f *testing.F) {
 				x.q.table.Epoch++
 			case 7:
 				x.q.Streams.NoMore()
+			case 8:
+				number = uint64(next() % 4)
+				delete(x.ends, number)
+				delete(x.errs, number)
+				x.sent[number], granted[number] = 0, uint64(next())*8
+				x.openTable(number, wire.TableStream{Window: granted[number], Index: uint64(next())})
+			case 9:
+				x.newTable()
+			case 10:
+				x.turn()
+			case 11:
+				number = uint64(next() % 4)
+				delete(x.ends, number)
+				delete(x.errs, number)
+				x.sent[number], granted[number] = 0, uint64(next())*8
+				x.openWatch(number, wire.Watch{Window: granted[number], Positions: []wire.GroupPosition{{Group: raft.GroupID(next() % 3), Position: shardmap.After(raft.LogID{Term: 1, Index: uint64(next())})}}[:next()%2]})
+			case 12:
+				x.q.write(t, "w", strings.Repeat("v", int(next())))
+			case 13:
+				x.now += time.Duration(next()) * time.Second / 16
+				x.feed.Turn(x.now)
 			default:
 				x.work(random)
 			}
@@ -607,7 +668,7 @@ func FuzzStreams(f *testing.F) {
 			}
 		}
 		x.q.Streams.Close()
-		x.settle()
+		x.wantNoWatches()
 		if x.held != 0 {
 			t.Errorf("%d bytes are still counted", x.held)
 		}
