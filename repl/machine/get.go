@@ -2,6 +2,7 @@ package machine
 
 import (
 	"fmt"
+	"time"
 
 	"muster/raft"
 	"muster/repl"
@@ -18,6 +19,11 @@ func (q *Requests) get(h wire.Header, body []byte, r repl.Reply, table *shardmap
 		q.refuse(r, wire.BadBody(h.Type, err))
 		return
 	}
+	if g.request.Mode == wire.ReadBounded && table.Level < shardmap.LeasesLevel {
+		// A node of the build before does not know the mode, were it passed on there.
+		q.refuse(r, wire.OverLevel("mode 3 of a get", shardmap.LeasesLevel, table.Level))
+		return
+	}
 	group, bad := q.groupOf(table, g.request.Keys)
 	if bad != nil {
 		q.refuse(r, bad)
@@ -26,7 +32,7 @@ func (q *Requests) get(h wire.Header, body []byte, r repl.Reply, table *shardmap
 	g.group = group
 	q.reads = append(q.reads, repl.Read{
 		Group: group, Local: g.request.Mode == wire.ReadLocal, AnyReplica: anyReplica(h, g.request.Mode),
-		After: after(group, g.request.AfterGroup, g.request.After), Defers: g.afterFormer(), Deadline: q.deadline(h, now), Reply: r, Query: g,
+		Stale: stale(&g.request), After: after(group, g.request.AfterGroup, g.request.After), Defers: g.afterFormer(), Deadline: q.deadline(h, now), Reply: r, Query: g,
 		Passage: q.passage(h, body, group, table),
 	})
 }
@@ -46,6 +52,14 @@ func (q *Requests) groupOf(table *shardmap.Table, keys [][]byte) (raft.GroupID, 
 		group = g
 	}
 	return group, nil
+}
+
+// stale is how old the answer to a get may be; 0: it is linearizable, or local.
+func stale(g *wire.Get) time.Duration {
+	if g.Mode != wire.ReadBounded {
+		return 0
+	}
+	return time.Duration(g.Stale) * time.Millisecond
 }
 
 // afterFormer reports whether a local read is to be as new as a log id of another group,

@@ -38,11 +38,8 @@ func slotsListed(g raft.GroupID, named []shardmap.SlotRange, epoch uint64, table
 	if named == nil && epoch != 0 && epoch != table.Epoch {
 		return nil, tableChanged(g, epoch, table.Epoch)
 	}
-	if g == 0 {
-		return nil, metaHasNoKeys()
-	}
-	if _, ok := table.Group(g); !ok {
-		return nil, noSuchGroup(g, table)
+	if e := noDataGroup(g, table); e != nil {
+		return nil, e
 	}
 	if named != nil || table.Level < shardmap.MovesLevel {
 		return named, nil

@@ -39,10 +39,16 @@ type Map struct {
 	// first entry.
 	Watched *WatchedGroup
 
+	// Heartbeats, if not nil, takes the report of an instance of a service, in a group that is
+	// led here. The goroutine that applies calls it. It does not block, and calls answer once,
+	// later, with nil if the report was taken. Set before the first entry.
+	Heartbeats func(said *wire.Heartbeat, answer func(*wire.Error))
+
 	// ServicesChanged, if not nil, is called after a run of entries by which the record of a
 	// service has changed, come or gone. It must cost next to nothing. Set before the first
 	// entry.
 	ServicesChanged func()
+
 	// Value is scratch for who reads values between two entries.
 	Value []byte
 
@@ -166,7 +172,7 @@ func (m *Map) ExpectReads(reads []repl.Read) {
 // compacted.
 func (m *Map) Thrifty(payload []byte) bool {
 	var c shardmap.Command
-	return ReadCommand(payload, &c) == nil && c.Kind.Row().Frees
+	return ReadCommand(payload, &c) == nil && c.Frees()
 }
 
 // Skip implements [repl.StateMachine].
@@ -222,6 +228,9 @@ func appendResult(out []byte, g raft.GroupID, c *shardmap.Command, r shardmap.Re
 	case shardmap.StatusStale:
 		return wire.TypeError, wire.StaleSession(fmt.Sprintf("session %016x", c.Session),
 			fmt.Sprintf("sequence %d was answered before, or is too old to tell", c.Sequence)).Append(out)
+	}
+	if e := serviceRefused(c, r.Status); e != nil {
+		return wire.TypeError, e.Append(out)
 	}
 	if r.Status == shardmap.StatusGroupTooManySessions {
 		return wire.TypeError, wire.Busy(fmt.Sprintf("group %d", g),

@@ -48,6 +48,8 @@ func (m *Map) DeferQuery(q repl.Query) (late *wire.Error) {
 		return m.deferRuns(q.request.Slots)
 	case *leasesQuery:
 		return m.deferRuns(q.request.Slots)
+	case *servicesQuery:
+		return m.deferRuns(q.request.Slots)
 	case *scan:
 		return m.deferRuns(q.runs)
 	}

@@ -76,6 +76,7 @@ func TestSealedSlot(t *testing.T) {
 		{"a listing that names it", wire.TypeList, &wire.List{Group: 1, Slots: []shardmap.SlotRange{{From: slot, To: slot}}}},
 		{"a listing of its prefix", wire.TypeList, &wire.List{Group: 1, Prefix: []byte("{k1}"), Slots: []shardmap.SlotRange{{From: slot, To: slot}}}},
 		{"a listing that names none", wire.TypeList, &wire.List{Group: 1, Epoch: 5}},
+		{"the leases of it", wire.TypeLeases, &wire.Leases{Group: 1, Slots: []shardmap.SlotRange{{From: slot, To: slot}}}},
 	}
 	ready := func() *requests {
 		q := newRequests(t)
@@ -85,15 +86,24 @@ func TestSealedSlot(t *testing.T) {
 		q.Routes = q.state.Routes
 		return q
 	}
-	command := set(0, 0, "k1", "new")
+	commands := []struct {
+		what    string
+		payload []byte
+	}{
+		{"a set", set(0, 0, "k1", "new")},
+		{"a transaction", payloadOf(newerCommand(aTxn, slot))},
+		{"a grant", payloadOf(newerCommand(aGrant, slot))},
+	}
 	waits := func(q *requests) {
 		t.Helper()
 		if !q.state.Deferring() {
 			t.Fatal("nothing is deferred")
 		}
-		late, refused := q.state.DeferCommand(command)
-		if late == nil || refused != nil || late.Code != wire.CodeUnavailable || late.Object != fmt.Sprintf("slot %d", slot) || !strings.Contains(late.State, "to group g2") {
-			t.Errorf("a set: late %v, refused %v", late, refused)
+		for _, c := range commands {
+			late, refused := q.state.DeferCommand(c.payload)
+			if late == nil || refused != nil || late.Code != wire.CodeUnavailable || late.Object != fmt.Sprintf("slot %d", slot) || !strings.Contains(late.State, "to group g2") {
+				t.Errorf("%s: late %v, refused %v", c.what, late, refused)
+			}
 		}
 		for _, r := range reads {
 			if late, e := q.ask(t, r.t, r.body); late == nil || late.Code != wire.CodeUnavailable || late.Object != fmt.Sprintf("slot %d", slot) {
@@ -115,14 +125,16 @@ func TestSealedSlot(t *testing.T) {
 		is := func(e *wire.Error) bool {
 			return e != nil && e.Code == wire.CodeMoved && e.Group == 2 && e.Number == 9 && e.Slot == slot
 		}
-		if _, refused := q.state.DeferCommand(command); q.state.Deferring() && !is(refused) {
-			t.Errorf("%s: a set is refused with %v", what, refused)
-		}
-		q.index++
-		typ, body, err := q.state.Apply(payloadEntry(q.index, raft.EntryNormal, command), true, nil)
-		e := new(wire.Error)
-		if err != nil || typ != wire.TypeError || e.Read(body) != nil || !is(e) {
-			t.Errorf("%s: a set is answered with %s %v, %v", what, typ, e, err)
+		for _, c := range commands {
+			if _, refused := q.state.DeferCommand(c.payload); q.state.Deferring() && !is(refused) {
+				t.Errorf("%s: %s is refused with %v", what, c.what, refused)
+			}
+			q.index++
+			typ, body, err := q.state.Apply(payloadEntry(q.index, raft.EntryNormal, c.payload), true, nil)
+			e := new(wire.Error)
+			if err != nil || typ != wire.TypeError || e.Read(body) != nil || !is(e) {
+				t.Errorf("%s: %s is answered with %s %v, %v", what, c.what, typ, e, err)
+			}
 		}
 		q.Routes = nil // a request that was on its way already
 		for _, r := range reads {
@@ -168,8 +180,10 @@ func TestSealedSlot(t *testing.T) {
 	if q.state.Decided() == decided {
 		t.Error("what waits is not looked at behind the unseal")
 	}
-	if late, refused := q.state.DeferCommand(command); late != nil || refused != nil || q.state.Deferring() {
-		t.Errorf("it came back: a set: late %v, refused %v", late, refused)
+	for _, c := range commands {
+		if late, refused := q.state.DeferCommand(c.payload); late != nil || refused != nil || q.state.Deferring() {
+			t.Errorf("it came back: %s: late %v, refused %v", c.what, late, refused)
+		}
 	}
 	for _, r := range reads {
 		if late, e := q.ask(t, r.t, r.body); late != nil || e != nil {
@@ -179,6 +193,32 @@ func TestSealedSlot(t *testing.T) {
 	if q.state.State.CopiesOut() != 0 {
 		t.Error("copies are still out")
 	}
+}
+
+// Which command of those that name their slot.
+const (
+	aSet   = 0 // none of them
+	aTxn   = 1
+	aGrant = 2
+)
+
+// newerCommand is a command that has an effect whatever is in the slot; nil for aSet.
+func newerCommand(which int, slot shardmap.Slot) *shardmap.Command {
+	var c shardmap.Command
+	switch which {
+	case aSet:
+		return nil
+	case aTxn:
+		c = shardmap.TxnCommand(slot, &shardmap.Txn{Then: []shardmap.Op{{Kind: shardmap.OpSet, Key: []byte("any of the slot"), Value: []byte("v")}}})
+	case aGrant:
+		c = shardmap.LeaseCommand(slot, shardmap.LeaseGrant, 0, 1000)
+	}
+	return &c
+}
+
+// payloadOf is the payload of the entry of a command.
+func payloadOf(c *shardmap.Command) []byte {
+	return wire.AppendWrite(new(wire.Origin).Append(nil), c)
 }
 
 // The host goes by what a machine says of a command before it applies it: one that is
@@ -211,6 +251,10 @@ func TestDeferredHasNoEffect(t *testing.T) {
 			}
 		default:
 			command := set(uint64(1+chance.IntN(2)), n, key, "v")
+			if c := newerCommand(chance.IntN(3), slot); c != nil {
+				c.Session, c.Sequence, c.Floor = uint64(1+chance.IntN(2)), n, 1
+				command = payloadOf(c)
+			}
 			late, refused := q.state.DeferCommand(command)
 			before := state(t, q.state)
 			q.index++
@@ -219,7 +263,7 @@ func TestDeferredHasNoEffect(t *testing.T) {
 				t.Fatal(err)
 			}
 			// The index that the state stands at is in its head.
-			changed := typ == wire.TypeWriteAnswer
+			changed := typ == wire.TypeWriteAnswer || typ == wire.TypeTxnAnswer || typ == wire.TypeLeaseAnswer
 			if v.Holding == shardmap.HoldsSealed {
 				deferred++
 				if (late == nil) == (refused == nil) {

@@ -46,6 +46,8 @@ func detailed(c *shardmap.Command, s shardmap.Status) bool {
 // obstacle returns the error that answers a command which was refused and changed nothing.
 func obstacle(c *shardmap.Command, r *shardmap.Result) (*wire.Error, error) {
 	switch r.Status {
+	case shardmap.StatusServiceMasked:
+		return masked(c, r)
 	case shardmap.StatusNoLease:
 		id, _, err := shardmap.ReadLeaseDetail(r)
 		if err != nil {

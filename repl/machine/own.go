@@ -9,20 +9,29 @@ import (
 
 // Wants implements [repl.Proposer]: the leader of a group that was never founded
 // founds it, with the slots that the table intends for it. If the table intends none,
-// the group gets its slots by moves, and wants nothing.
+// the group gets its slots by moves. Once the cluster is at a level that brings
+// something to the state of groups, the leader raises its group to it.
 func (m *Map) Wants() []byte {
-	if !m.State.Unfounded() {
-		return nil
-	}
 	t := m.table()
 	if t == nil {
 		return nil // the host asks again when it comes
 	}
-	o, ok := t.Founding(m.Group, m.incarnation)
-	if !ok || shardmap.CommandOwn.Row().Admit(t.Level) != nil {
+	if o, ok := t.Founding(m.Group, m.incarnation); ok && m.State.Unfounded() {
+		return wanted(shardmap.OwnCommand(&o), t.Level)
+	}
+	if g, ok := t.Group(m.Group); ok && g.Incarnation == m.incarnation && t.Level > m.State.History().Raised() {
+		return wanted(shardmap.RaiseCommand(t.Level), t.Level)
+	}
+	return nil
+}
+
+// wanted is the payload of a command that nobody has sent; nil if a cluster of the level
+// does not take it.
+func wanted(c shardmap.Command, level uint32) []byte {
+	if c.Kind.Row().Admit(level) != nil {
 		return nil
 	}
-	c, nobody := shardmap.OwnCommand(&o), wire.Origin{}
+	nobody := wire.Origin{}
 	return wire.AppendWrite(nobody.Append(nil), &c)
 }
 

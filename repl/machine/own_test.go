@@ -2,6 +2,7 @@ package machine_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -148,12 +149,12 @@ func TestWhatAGroupWants(t *testing.T) {
 		level   uint32
 		want    bool
 	}{
-		{"a group of the table", replicaOf(1, 7), shardmap.Level, true},
+		{"a group of the table", replicaOf(1, 7), shardmap.MovesLevel, true},
 		{"the same in a cluster of the first level", replicaOf(1, 7), 1, true},
-		{"another one", replicaOf(2, 7), shardmap.Level, true},
-		{"an earlier incarnation", replicaOf(1, 6), shardmap.Level, false},
-		{"a group without slots", replicaOf(3, 9), shardmap.Level, false},
-		{"a group that is not in the table", replicaOf(4, 9), shardmap.Level, false},
+		{"another one", replicaOf(2, 7), shardmap.MovesLevel, true},
+		{"an earlier incarnation", replicaOf(1, 6), shardmap.MovesLevel, false},
+		{"a group without slots", replicaOf(3, 9), shardmap.MovesLevel, false},
+		{"a group that is not in the table", replicaOf(4, 9), shardmap.MovesLevel, false},
 	} {
 		at.now.Level = c.level
 		if b := wants(c.replica); (b != nil) != c.want {
@@ -168,11 +169,62 @@ func TestWhatAGroupWants(t *testing.T) {
 	if _, _, err := apply(m, payloadEntry(1, raft.EntryNormal, b)); err != nil {
 		t.Fatal(err)
 	}
+	at.now.Level = shardmap.LeasesLevel - 1
 	if m.Wants() != nil {
 		t.Error("a group that is founded wants to be founded")
 	}
 	if _, owned := m.State.Digest(0); !owned || m.State.Owns(shardmap.Slots-1) {
 		t.Error("the group does not own what the table intended for it")
+	}
+}
+
+// The leader of a group raises it to the cluster's level, once it has that level, after the
+// founding, and once for each level: from then on the group has a history. A command that
+// comes again, or late, changes nothing.
+func TestAGroupIsRaised(t *testing.T) {
+	at := &tables{now: founded()}
+	at.now.Level = shardmap.LeasesLevel - 1
+	m := machine.NewMap(replicaOf(1, 7), at.get)
+	index := uint64(0)
+	next := func(b []byte) {
+		t.Helper()
+		index++
+		if _, _, err := apply(m, payloadEntry(index, raft.EntryNormal, b)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next(m.Wants())
+	if b := m.Wants(); b != nil || m.State.History().Keeps() {
+		t.Fatalf("below the level %x is wanted", b)
+	}
+	at.now.Level = shardmap.LeasesLevel
+	raise := m.Wants()
+	if !m.Thrifty(raise) {
+		t.Error("the raise is refused when disks are full")
+	}
+	next(raise)
+	if m.Wants() != nil || m.State.History().Raised() != shardmap.LeasesLevel || !m.State.History().Keeps() {
+		t.Errorf("raised to level %d, and %x is wanted", m.State.History().Raised(), m.Wants())
+	}
+	floor, _ := m.State.History().Bounds()
+	next(raise)
+	if again, head := m.State.History().Bounds(); again != floor || head.Index != index {
+		t.Errorf("the history began at %s, and after another raise at %s", floor, again)
+	}
+	// A group that gets its slots by moves is raised too, one that the table does not have is not.
+	for _, c := range []struct {
+		replica logstore.Replica
+		want    bool
+	}{{replicaOf(3, 9), true}, {replicaOf(3, 8), false}, {replicaOf(4, 9), false}} {
+		if b := machine.NewMap(c.replica, at.get).Wants(); (b != nil) != c.want {
+			t.Errorf("%s wants %x", c.replica, b)
+		}
+	}
+	// A replica that does not know the level stops before it.
+	older := machine.NewMap(replicaOf(1, 7), at.get)
+	older.State.Understand(shardmap.LeasesLevel - 1)
+	if _, _, err := apply(older, payloadEntry(1, raft.EntryNormal, raise)); !errors.Is(err, shardmap.ErrLevel) {
+		t.Errorf("an older replica applies a raise: %v", err)
 	}
 }
 

@@ -131,7 +131,12 @@ func (q *Requests) Init(a Asker, l RequestLimits) {
 
 // Takes reports whether frames of type t are for [Requests.Take].
 func Takes(t wire.Type) bool {
-	return t == wire.TypeWrite || t == wire.TypeGet || t == wire.TypeList || t == wire.TypeScan || t == wire.TypeSlotView
+	switch t {
+	case wire.TypeWrite, wire.TypeGet, wire.TypeList, wire.TypeScan, wire.TypeSlotView, wire.TypeLeases, wire.TypeWatch, wire.TypeTableStream,
+		wire.TypeServices, wire.TypeHeartbeat:
+		return true
+	}
+	return false
 }
 
 // Expected returns how many bytes the answer to the next request of type t is
@@ -163,10 +168,16 @@ func (q *Requests) Take(h wire.Header, body []byte, r repl.Reply, table *shardma
 		q.get(h, body, r, table, now)
 	case wire.TypeList:
 		q.list(h, body, r, table, now)
-	case wire.TypeScan:
+	case wire.TypeScan, wire.TypeWatch, wire.TypeTableStream:
 		q.Streams.take(h, body, r, q.principal, table)
 	case wire.TypeSlotView:
 		q.slotView(h, body, r, table, now)
+	case wire.TypeLeases:
+		q.leases(h, body, r, table, now)
+	case wire.TypeServices:
+		q.services(h, body, r, table, now)
+	case wire.TypeHeartbeat:
+		q.heartbeat(h, body, r, table, now)
 	}
 }
 
@@ -221,7 +232,7 @@ func newPassage(f wire.Forward, g raft.GroupID, table *shardmap.Table) *repl.Pas
 // client asks for its request to be passed on, it spares the way: the replica asks the
 // leader only from which index on it may answer.
 func anyReplica(h wire.Header, mode wire.ReadMode) bool {
-	return mode == wire.ReadFollower || mode == wire.ReadLinearizable && h.Flags&wire.FlagForward != 0
+	return mode == wire.ReadFollower || mode == wire.ReadBounded || mode == wire.ReadLinearizable && h.Flags&wire.FlagForward != 0
 }
 
 // Announce takes what a member says of itself, which its owner has checked: it
@@ -372,8 +383,10 @@ func commandError(err error) *wire.Error {
 	code := wire.CodeBadRequest
 	next := "change the request"
 	switch {
-	case errors.Is(err, shardmap.ErrTooLarge):
+	case errors.Is(err, shardmap.ErrValueTooLarge):
 		code, next = wire.CodeTooLarge, "split it, or raise the limit when the cluster is founded (--value-max)"
+	case errors.Is(err, shardmap.ErrTooLarge):
+		code, next = wire.CodeTooLarge, "split or shorten it"
 	case errors.Is(err, shardmap.ErrLevel):
 		code, next = wire.CodeLevel, "upgrade all nodes first"
 	}
@@ -390,6 +403,13 @@ func noDataGroup(g raft.GroupID, table *shardmap.Table) *wire.Error {
 		return noSuchGroup(g, table)
 	}
 	return nil
+}
+
+// noSuchGroup refuses what is asked of a group that the table does not have. The one who
+// asks may have a newer table, or an older one.
+func noSuchGroup(g raft.GroupID, table *shardmap.Table) *wire.Error {
+	return &wire.Error{Code: wire.CodeMoved, Object: fmt.Sprintf("group %d", g), Text: "this node knows of no such group", Epoch: table.Epoch,
+		State: fmt.Sprintf("the table of epoch %d, index %d", table.Epoch, table.Index), Next: "fetch the topology, then ask one of its groups"}
 }
 
 func metaHasNoKeys() *wire.Error {

@@ -94,6 +94,25 @@ type requests struct {
 	foreign shardmap.Slot // that one
 }
 
+// passesOn fails unless a question of group 1 that comes with the flag is taken by any replica,
+// goes as it came to the node that it is passed on to, and is passed on no further.
+func (q *requests) passesOn(t *testing.T, kind wire.Type, body []byte) {
+	t.Helper()
+	frame := bytes.Clone(body)
+	q.Take(wire.Header{Type: kind, Flags: wire.FlagForward, Length: len(body)}, frame, repl.Reply{To: &q.asker}, q.table, nowTaken)
+	clear(frame)
+	reads := q.Reads()
+	if len(reads) != 1 || !reads[0].AnyReplica || reads[0].Passage == nil || reads[0].Passage.Forward.Type != kind || !bytes.Equal(reads[0].Passage.Forward.Body, body) {
+		t.Fatalf("with the flag: %+v", reads)
+	}
+	forward := reads[0].Passage.Forward
+	q.Clear()
+	q.TakeForward(wire.Header{Type: wire.TypeForward}, forward.Append(nil), repl.Reply{To: &q.asker}, q.table, nowTaken)
+	if reads := q.Reads(); len(reads) != 1 || reads[0].Group != 1 || reads[0].Passage != nil {
+		t.Errorf("passed on: %+v", reads)
+	}
+}
+
 func newRequests(t *testing.T) *requests {
 	q := &requests{foreign: shardmap.SlotOf([]byte("foreign")), table: &shardmap.Table{ClusterID: 1, Level: shardmap.Level, Epoch: 5, ValueMax: 1000}}
 	q.table.Groups = []shardmap.TableGroup{{ID: 1}}
@@ -130,8 +149,11 @@ func (q *requests) set(t *testing.T, key, value string) {
 }
 
 func (q *requests) take(t wire.Type, body []byte) {
-	q.Take(wire.Header{Type: t, Length: len(body), Deadline: 1000, Request: 7}, body, repl.Reply{To: &q.asker, Request: 7, Size: len(body)}, q.table, machine.Now{Host: time.Second, Wall: 1_764_000_000_000})
+	q.Take(wire.Header{Type: t, Length: len(body), Deadline: 1000, Request: 7}, body, repl.Reply{To: &q.asker, Request: 7, Size: len(body)}, q.table, nowTaken)
 }
+
+// nowTaken is when all frames arrive.
+var nowTaken = machine.Now{Host: time.Second, Wall: 1_764_000_000_000}
 
 // run runs what is to be read, as the host does between two entries.
 func (q *requests) run() (first bool) {

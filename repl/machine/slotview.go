@@ -1,8 +1,6 @@
 package machine
 
 import (
-	"fmt"
-
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/wire"
@@ -17,15 +15,7 @@ func (q *Requests) slotView(h wire.Header, body []byte, r repl.Reply, table *sha
 		q.refuse(r, wire.BadBody(h.Type, err))
 		return
 	}
-	if v.request.Group == 0 {
-		q.refuse(r, metaHasNoKeys())
-		return
-	}
-	if _, ok := table.Group(v.request.Group); !ok {
-		q.refuse(r, noSuchGroup(v.request.Group, table))
-		return
-	}
-	q.reads = append(q.reads, repl.Read{Group: v.request.Group, Deadline: q.deadline(h, now), Reply: r, Query: v})
+	q.ofGroup(h, body, repl.Read{Group: v.request.Group, Reply: r, Query: v}, table, now)
 }
 
 // SlotViewRead makes the same question a read for a node that asks it for itself.
@@ -57,11 +47,4 @@ func (v *slotViewQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply
 		return v.of.deny(r, Crowded())
 	}
 	return r.To.Answer(r, wire.TypeSlotViewAnswer, body)
-}
-
-// noSuchGroup refuses what is asked of a group that the table does not have. The one who
-// asks may have a newer table, or an older one.
-func noSuchGroup(g raft.GroupID, table *shardmap.Table) *wire.Error {
-	return &wire.Error{Code: wire.CodeMoved, Object: fmt.Sprintf("group %d", g), Text: "this node knows of no such group", Epoch: table.Epoch,
-		State: fmt.Sprintf("the table of epoch %d, index %d", table.Epoch, table.Index), Next: "fetch the topology, then ask one of its groups"}
 }

@@ -1,0 +1,23 @@
+//go:build plantedbugs
+
+package machine_test
+
+import (
+	"testing"
+
+	"muster/repl/machine"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// An answer with what is secret in a service must be found.
+func TestPlantedSecrets(t *testing.T) {
+	machine.SetBug("secrets in answers")
+	defer machine.SetBug("")
+	secretsShown = true
+	defer func() { secretsShown = false }()
+	q := newRequests(t)
+	slot := shardmap.SlotOf([]byte("{k}"))
+	q.mustDefine(t, serviceNamed("{k}a", "a1"))
+	q.listServices(t, wire.Services{Slots: []shardmap.SlotRange{{From: slot, To: slot}}})
+}
