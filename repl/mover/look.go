@@ -36,6 +36,7 @@ type look struct {
 	// Of this node itself, which is no contact of its own.
 	asking uint64 // the Ask that has not ended
 	bad    map[logstore.Replica]plan.ReplicaState
+	badAt  time.Duration // when it is to be asked again because of bad
 }
 
 // all has all nodes asked with the next Turn.
@@ -125,7 +126,7 @@ func (c *Core) learn(now time.Duration, a uint64, from raft.NodeID, r *Report) {
 	if k := c.nodes[from]; k != nil {
 		k.bad, k.badAt = bad, now+badPause
 	} else if from == c.self {
-		c.look.bad = bad
+		c.look.bad, c.look.badAt = bad, now+badPause
 	}
 }
 
@@ -152,13 +153,16 @@ func (c *Core) ask(now time.Duration) {
 			due[n] = true
 		}
 	}
+	if len(l.bad) > 0 && now >= l.badAt {
+		due[c.self] = true
+	}
 	for _, n := range inOrder(due) {
 		if c.silent(n) || c.asks(n) != 0 {
 			continue
 		}
 		a := c.begin(now, Action{Kind: Ask, Node: n}, "")
 		if n == c.self {
-			l.asking = a
+			l.asking, l.badAt = a, now+badPause
 		} else {
 			c.nodes[n].asking = a
 			c.nodes[n].badAt = now + badPause
@@ -198,6 +202,9 @@ func (c *Core) nextAsk() time.Duration {
 		if len(k.bad) > 0 && !k.silent && c.asks(n) == 0 {
 			next = min(next, k.badAt)
 		}
+	}
+	if len(c.look.bad) > 0 && c.look.asking == 0 {
+		next = min(next, c.look.badAt)
 	}
 	return next
 }

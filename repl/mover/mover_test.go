@@ -245,3 +245,21 @@ func TestUnfitNodeGetsNoReplica(t *testing.T) {
 		t.Errorf("%d replicas were added on a node that can hold none", w.addsOn[3])
 	}
 }
+
+// A node that began to lead just after its start may have replicas that wait for the word
+// of others. It finds out when they count again, as it does of other nodes.
+func TestOwnReplicasCountAgain(t *testing.T) {
+	w := calmWorld(t, 4, 6)
+	n := w.nodes[w.lead]
+	n.doubts = true
+	n.core.Lead(w.now, false)
+	n.core.Lead(w.now, true)
+	w.news = true
+	w.run(time.Second)
+	n.doubts = false
+	if len(n.core.look.bad) == 0 {
+		t.Fatal("the mover knows of no replica of its own node that does not count")
+	}
+	w.until("they count again", 2*badPause, func() bool { return len(n.core.look.bad) == 0 })
+	w.until("there is nothing left to ask", time.Minute, w.idle)
+}

@@ -61,6 +61,7 @@ type testNode struct {
 	lost   map[raft.GroupID]raft.ReplicaID
 	missed bool // the owner was told that it is silent
 	unfit  bool // its log lost what nobody can know: no replica can be made there
+	doubts bool // those of its replicas that don't lead wait for the word of others
 }
 
 type testGroup struct {
@@ -324,6 +325,9 @@ func (w *world) report(n *testNode) *Report {
 		for _, m := range slices.Concat(g.members.Voters, g.members.Learners) {
 			if m.Node == n.id && n.lost[id] == m.Replica {
 				r.Bad = append(r.Bad, wire.BadReplica{Group: id, Incarnation: w.incarnation(id), Replica: m.Replica, State: plan.Lost})
+			}
+			if m.Node == n.id && n.doubts && g.leader != n.id {
+				r.Bad = append(r.Bad, wire.BadReplica{Group: id, Incarnation: w.incarnation(id), Replica: m.Replica, State: plan.Doubtful})
 			}
 		}
 		if g.leader != n.id {
