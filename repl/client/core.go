@@ -128,6 +128,9 @@ type Call struct {
 	Epoch uint64
 	// ValueBytes is the largest value that is to be set.
 	ValueBytes int
+	// AnyReplica says that any replica of the group may answer, so that reads are spread
+	// over them.
+	AnyReplica bool
 	// Deadline ends the call; it is in the time of the core's events.
 	Deadline time.Duration
 	// Maybe says that an attempt went out whose fate is not known.
@@ -146,6 +149,7 @@ type Call struct {
 	turn   int // counts the attempts, to take another replica each time
 	pauses int
 	hops   int
+	scouts bool  // it looks for the leader of its group for others too; see [Scouts.pause]
 	cause  error // why the last attempt gave no result
 	// asked is the group that the last attempt went to; 0: by routes that were given
 	// out, not by the core. told is the group that the next goes to, on the word of a node

@@ -40,6 +40,8 @@ type group struct {
 	looked time.Duration // when a table was last asked for because of named
 	named  Peer          // the leader that was told of last, whether or not it can be reached; NoPeer if it said that it does not lead
 	nodes  []Peer
+	// scouting is how calls look for its leader; see [Scouts.pause].
+	scouting scouting
 }
 
 // routes returns the routes as they are now.
