@@ -17,15 +17,19 @@ const (
 	ActHangUp
 	// ActAsk asks Peer for the table; Table or TableFailed follows.
 	ActAsk
+	// ActFollow opens a stream of the table at Peer: a [TableStream]. Its tables are for
+	// Pushed, and Unfollowed is when it ends, both with Number.
+	ActFollow
 )
 
 // Action is one thing to do.
 type Action struct {
-	Kind ActionKind
-	Peer Peer
-	Call *Call
-	Addr string
-	Err  error
+	Kind   ActionKind
+	Peer   Peer
+	Call   *Call
+	Addr   string
+	Number uint64 // of an ActFollow
+	Err    error
 }
 
 // actions are what the owner is to do next, in order. All parts of a core add to

@@ -28,6 +28,9 @@ type call struct {
 	// patient is until when its node may take to answer, before another is
 	// asked; 0: as long as the call may. Set when it is sent.
 	patient time.Duration
+	// waits says that its node answers once something has happened: no other is
+	// asked meanwhile.
+	waits bool
 
 	// at is the last link that it was sent on, id its number there.
 	at        atomic.Pointer[link]

@@ -53,7 +53,7 @@ type link struct {
 	// an answer was sent (0: none), in the client's time.
 	heard, asked atomic.Int64
 	waiting      atomic.Int64 // len(out), for those who only look
-	open         atomic.Int32 // pending.open, for those who only look
+	open, stands atomic.Int32 // those of pending, for those who only look
 
 	mu      sync.Mutex // no other lock is taken under it
 	conn    net.Conn
@@ -212,20 +212,21 @@ func (l *link) send(c *call, now time.Duration) sent {
 		l.mu.Unlock()
 		return sentCancelled
 	}
-	if c.Target == ToAny && len(l.courier.options.Endpoints) > 1 {
+	if c.Target == ToAny && !c.waits && len(l.courier.options.Endpoints) > 1 {
 		c.patient = now + silenceMax<<min(c.turn, unansweredDoublings)
 	}
 	id := l.pending.add(c)
 	c.id.Store(id)
 	if c.stream != nil {
 		c.body, c.stream.attempt = c.stream.core.Begin(c.body[:0])
+		l.pending.stands += c.stream.stands()
 	}
-	if l.pending.open == 1 {
+	if l.pending.open == 1+l.pending.stands {
 		// Silence counts from the first request that waits.
 		l.heard.Store(int64(now))
 		l.bond.used.Store(int64(now))
 	}
-	l.open.Store(int32(l.pending.open))
+	l.counted()
 	l.bond.pressure.underWay.Add(1)
 	if l.probe == 0 && c.stream == nil { // how long a stream takes says nothing of its node
 		l.probe, l.probed = id, now
@@ -239,6 +240,14 @@ func (l *link) send(c *call, now time.Duration) sent {
 		l.wake <- struct{}{}
 	}
 	return sentOut
+}
+
+// counted notes that pending has other calls. Held: l.mu.
+func (l *link) counted() {
+	l.open.Store(int32(l.pending.open - l.pending.stands))
+	if stands := int32(l.pending.stands); stands != l.stands.Load() { // to store costs more than to look
+		l.stands.Store(stands)
+	}
 }
 
 // filled notes that there is more in out, and returns whether write has to be woken.
@@ -294,7 +303,7 @@ func (l *link) take(c *call) bool {
 	there, wake := l.pending.get(id) == c, false
 	if there {
 		wake = l.forget(c, id)
-		l.open.Store(int32(l.pending.open))
+		l.counted()
 	}
 	l.mu.Unlock()
 	if wake {
@@ -377,11 +386,14 @@ func (l *link) match(batch []answer, now time.Duration) {
 				continue
 			}
 			l.pending.take(h.Request)
+			if c != nil && c.stream != nil {
+				l.pending.stands -= c.stream.stands()
+			}
 			answered++
 			among = among || h.Request == l.probe
 		}
 	}
-	l.open.Store(int32(l.pending.open))
+	l.counted()
 	if l.probe != 0 {
 		takes = max(now-l.probed, 1)
 	}

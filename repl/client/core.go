@@ -19,7 +19,7 @@ import (
 //     [Core.Refused], [Core.Lost], [Core.Unanswered], [Core.Unsent], [Core.Crowded],
 //     [Core.Expire], [Core.ExpireUnsent], [Core.Cancel], [Call.Progressed] for a call; [Core.Accepted], [Core.Connected],
 //     [Core.Disconnected] for a peer; [Core.Table], [Core.TableFailed] for a
-//     question after the table; [Core.Tick] once [Core.Wake] has come.
+//     question after the table; [Core.Pushed], [Core.Unfollowed] for a stream of it; [Core.Tick] once [Core.Wake] has come.
 //  2. After each event carry out [Core.Take], in order.
 //  3. A call belongs to the core from the event that hands it in until an
 //     action hands it out, by [ActSend] or [ActFinish]. An answer that is no
@@ -28,13 +28,15 @@ import (
 //     each call that was on it.
 type Core struct {
 	config Config
+	Scouts Scouts
 
 	todo   actions
 	chance chance
 	peers  peers // whom it can reach
 	table  table // who leads what
-	meta   meta  // who leads the meta group
-	parked park  // the calls that wait
+	follow follow
+	meta   meta // who leads the meta group
+	parked park // the calls that wait
 
 	tickets uint64
 }
@@ -107,7 +109,8 @@ const (
 	// ToAny is for any node.
 	ToAny
 	// ToTable is for nobody: the call ends once the core has a table of at
-	// least Call.Epoch.
+	// least Call.Epoch, and, if that is of a level below Call.Needs, one that came
+	// since the call did.
 	ToTable
 	// ToMeta is for the leader of the meta group. A write of this kind has no session:
 	// it is not sent again once it may have been applied.
@@ -131,6 +134,10 @@ type Call struct {
 	// AnyReplica says that any replica of the group may answer, so that reads are spread
 	// over them.
 	AnyReplica bool
+	// Needs is the level that the call takes, if it is not one that every cluster has: a
+	// node that says that the cluster is below it, though a table says that it is not, is
+	// asked again.
+	Needs uint32
 	// Deadline ends the call; it is in the time of the core's events.
 	Deadline time.Duration
 	// Maybe says that an attempt went out whose fate is not known.
@@ -155,17 +162,41 @@ type Call struct {
 	// out, not by the core. told is the group that the next goes to, on the word of a node
 	// whose table differs from the core's; 0: that of the slot's owner.
 	asked, told raft.GroupID
+	// since is the number of the first table that came after the call, which waits for it;
+	// 0: it waits for none.
+	since uint64
 }
 
 // Routes says where a write goes while nothing is wrong. It is never changed
 // once it is given out.
 type Routes struct {
+	Index    uint64 // of the table that they were made of
 	Epoch    uint64
 	Level    uint32 // of the cluster
 	ValueMax int    // 0 while no table was seen
 	Group    [shardmap.Slots]raft.GroupID
 	Peer     [shardmap.Slots]Peer // NoPeer where no leader is known
+	Groups   []raft.GroupID       // that the table has, in order
+	// Replicas has the nodes of each group, for calls that any of them may answer; nil where
+	// all goes through one peer.
+	Replicas map[raft.GroupID][]Peer
+	// Spread is from where on a client counts among them: not all begin with the same.
+	Spread uint32
 }
+
+// replica returns who takes what is for a slot where any replica may answer: its leader, if
+// no other is known.
+func (r *Routes) replica(s shardmap.Slot) Peer {
+	nodes := r.Replicas[r.Group[s]]
+	if len(nodes) == 0 {
+		return r.Peer[s]
+	}
+	return nodes[spread(r.Spread, s, len(nodes))]
+}
+
+// spread returns which of n nodes of a group takes the calls about a slot that any of them
+// may answer: clients, and slots, are spread over them.
+func spread(client uint32, s shardmap.Slot, n int) int { return int((client + uint32(s)) % uint32(n)) }
 
 // NewCore returns a core that knows only its endpoints.
 func NewCore(c Config) *Core {
@@ -174,7 +205,10 @@ func NewCore(c Config) *Core {
 	}
 	k := &Core{config: c, chance: chance{state: c.Chance}, table: table{asked: NoPeer, through: NoPeer}}
 	k.meta = meta{core: k, leader: NoPeer}
+	k.Scouts.core = k
 	k.table.always = c.Forward == ForwardAlways
+	k.table.spread = uint32(c.Chance >> 40)
+	k.follow = follow{with: NoPeer, spread: k.table.spread}
 	k.peers = newPeers(c.Endpoints, &k.todo, &k.chance)
 	k.peers.forward = c.Forward
 	return k
@@ -212,6 +246,9 @@ func (k *Core) Wake() (time.Duration, bool) {
 	if t := &k.table; t.wanted && t.asked == NoPeer && k.parked.len() > 0 && (!ok || t.askAfter < at) {
 		at, ok = t.askAfter, true
 	}
+	if due, follows := k.follow.wake(k); follows && (!ok || due < at) {
+		at, ok = due, true
+	}
 	return at, ok
 }
 
@@ -223,6 +260,7 @@ func (k *Core) Tick(now time.Duration) {
 	if k.table.wanted && k.parked.len() > 0 {
 		k.table.ask(now, &k.peers)
 	}
+	k.follow.open(now, k)
 }
 
 // Cancel ends a call that waits in the core; false if it does not.

@@ -75,11 +75,11 @@ func (l *link) look(now time.Duration) (overdue []*call) {
 			wake = l.forget(c, uint64(x.uses)<<32|uint64(i)) || wake
 		}
 	}
-	l.open.Store(int32(l.pending.open))
+	l.counted()
 	if l.batches != l.seen {
 		l.seen, l.spoke = l.batches, now
 	}
-	verdict := judge(now, time.Duration(l.heard.Load()), l.spoke, time.Duration(l.asked.Load()), l.pending.open, time.Duration(l.bond.used.Load()))
+	verdict := judge(now, time.Duration(l.heard.Load()), l.spoke, time.Duration(l.asked.Load()), l.pending.open-l.pending.stands, time.Duration(l.bond.used.Load()))
 	if verdict == healthPing {
 		l.asked.Store(int64(now))
 		wake = l.put(wire.TypePing, 0) || wake

@@ -121,7 +121,7 @@ func (l *lister) next() (ListItem, bool, error) {
 // start opens a stream.
 func (l *lister) start(s *Stream) {
 	q := s.Scan()
-	x := newStreamCall(wire.TypeScan, s, l.came)
+	x := newStreamCall(wire.TypeScan, s, waker(l.came))
 	x.Target, x.Group, x.Deadline = ToGroup, q.Group, l.client.deadlineOf(l.ctx)
 	x.Slot = shardmap.Slot(q.Group) // spreads over the connections
 	if q.Mode == wire.ReadLocal {

@@ -233,6 +233,12 @@ func (k *peers) redial(x *peer) time.Duration {
 	return d/2 + k.chance.below(d/2+1)
 }
 
+// redialPause doubles with each failure, from PauseMin to RedialMax.
+func redialPause(fails int) time.Duration {
+	const doublings = 10 // enough to reach RedialMax, too few to overflow
+	return min(PauseMin<<min(fails, doublings), RedialMax)
+}
+
 func (k *peers) dial(p Peer) {
 	x := k.all[p]
 	x.state = peerDialling

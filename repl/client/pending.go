@@ -8,6 +8,7 @@ type pending struct {
 	places []place
 	free   []uint32
 	open   int
+	stands int // Invariant: of open, those that nobody waits for; see streamCall.standing
 }
 
 type place struct {

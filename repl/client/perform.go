@@ -84,6 +84,8 @@ func (c *courier) perform(a *Action) {
 		a.Call.Owner.(*call).end(a.Err)
 	case ActAsk:
 		c.ask(a.Peer)
+	case ActFollow:
+		c.follow(a.Peer, a.Number)
 	}
 }
 
@@ -113,8 +115,35 @@ func (c *courier) ask(p Peer) {
 	}
 }
 
+// follow opens a stream of the table at p.
+func (c *courier) follow(p Peer, number uint64) {
+	s := new(TableStream)
+	var x *call
+	x = newStreamCall(wire.TypeTableStream, s, func() {
+		if t := s.Take(); t != nil {
+			c.event(func(now time.Duration) { c.core.Pushed(now, number, t) })
+		}
+		if s.Complete() {
+			c.cancel(x)
+			return
+		}
+		x.grant()
+	})
+	x.direct, x.stream.standing = true, true
+	x.Deadline = c.now() + askTimeout // of the first piece; the others come when they come
+	x.ended = func(*call) {
+		c.event(func(now time.Duration) { c.core.Unfollowed(now, number) })
+	}
+	if l := c.linkTo(p, 0); l == nil || l.send(x, c.now()) != sentOut {
+		x.end(errStopped)
+	}
+}
+
 // answered ends x with what came for it, or hands the refusal to the core.
 func (c *courier) answered(x *call, from Peer, kind wire.Type, body []byte) {
+	if x.Scouts() && kind != wire.TypeError {
+		c.event(func(now time.Duration) { c.core.Scouts.Answered(now, &x.Call, from) })
+	}
 	switch {
 	case kind == wire.TypeError:
 		c.refused(x, from, body)

@@ -31,6 +31,11 @@ func (k *Core) Refused(now time.Duration, c *Call, from Peer, e *wire.Error) {
 	case wire.CodeNotLeader:
 		k.notLeader(now, c, from, e)
 		return
+	case wire.CodeLevel:
+		if c.Needs != 0 && k.table.level >= c.Needs {
+			k.againAfter(now, c, e) // its copy of the table is behind
+			return
+		}
 	case wire.CodeMaybeApplied:
 		if c.Write {
 			c.Maybe = true
@@ -86,6 +91,13 @@ func (k *Core) notLeader(now time.Duration, c *Call, from Peer, e *wire.Error) {
 		return
 	}
 	group := k.table.groupOf(c)
+	if c.Target == ToGroup && e.Group != 0 && e.Group != group {
+		// By the node's table what c is about is of another group. Its caller planned by ours.
+		k.table.want(now, &k.peers)
+		k.todo.finish(c, &wire.Error{Code: wire.CodeMoved, Object: "group " + group.String(), Text: "another group owns its slots",
+			State: "by the table of a node, group " + e.Group.String(), Next: "fetch the topology, then ask that one"})
+		return
+	}
 	c.told = 0
 	if e.Group != 0 && e.Group != group && c.Target == ToSlot {
 		// The node's table and ours give the slot to different groups, and what it says is of
@@ -120,7 +132,7 @@ func (k *Core) again(now time.Duration, c *Call) {
 	if c.hops >= HopsMax {
 		on = onTime // the hints went in a circle; a further one wakes nobody
 	}
-	k.park(c, on, now+k.chance.pause(c))
+	k.park(c, on, now+k.Scouts.pause(now, c, k.chance.pause(c)))
 }
 
 // againAfter tries the same node again when it said, or later.
@@ -199,7 +211,7 @@ func (k *Core) lead(now time.Duration, id raft.GroupID, p Peer) {
 	}
 }
 
-// Table hands in what peer from knows of the cluster.
+// Table hands in what peer from, who was asked, knows of the cluster.
 func (k *Core) Table(now time.Duration, from Peer, t *wire.TopologyAnswer) {
 	if k.table.asked != from {
 		return
@@ -212,15 +224,22 @@ func (k *Core) Table(now time.Duration, from Peer, t *wire.TopologyAnswer) {
 		k.TableFailed(now, from, errOldTable)
 		return
 	}
+	k.table.answered()
+	k.table.take(now, k, from, t)
+}
+
+// take takes what peer from knows for what is known from now on, and routes by it what has
+// waited for that.
+func (t *table) take(now time.Duration, k *Core, from Peer, a *wire.TopologyAnswer) {
 	k.peers.all[from].said = nil
 	// Which cluster is meant is known only now. Endpoints of another one are
 	// rejected once the table is in place, so that what waits for them is routed
 	// by it.
-	first := k.peers.cluster == 0 && t.ClusterID != 0
+	first := k.peers.cluster == 0 && a.ClusterID != 0
 	if first {
-		k.peers.cluster = t.ClusterID
+		k.peers.cluster = a.ClusterID
 	}
-	k.table.install(now, t, &k.peers)
+	t.install(now, a, &k.peers)
 	if first {
 		for p, x := range k.peers.all {
 			if x.state == peerUp && k.peers.foreign(x) {
@@ -229,10 +248,11 @@ func (k *Core) Table(now time.Duration, from Peer, t *wire.TopologyAnswer) {
 		}
 	}
 	for _, c := range k.parked.matching(func(c *Call) bool {
-		return c.on == onTable || c.on == onGroup && k.table.leaderOf(c) != NoPeer || k.table.knows(c)
+		return c.on == onTable || c.on == onGroup && t.leaderOf(c) != NoPeer || t.knows(c)
 	}) {
 		k.route(now, c)
 	}
+	k.follow.open(now, k)
 }
 
 var errOldTable = errors.New("the table is older than ours")

@@ -154,6 +154,15 @@ func (s *Stream) Brought() bool {
 	return s.brought
 }
 
+// Ended takes the last frame of an attempt. It returns why the next one has to be made,
+// or nil if all was sent.
+func (s *Stream) Ended(_ uint64, e *wire.StreamEnd) *wire.Error {
+	if e.Reason == wire.EndDone {
+		return nil
+	}
+	return whyEnded(e)
+}
+
 // Finish says that nothing more will arrive; err says why, where more was to.
 func (s *Stream) Finish(err error) {
 	s.mu.Lock()

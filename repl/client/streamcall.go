@@ -7,28 +7,67 @@ import (
 	"muster/repl/wire"
 )
 
+// streamCore is the synchronous core of a stream of some kind: [Stream] is that of a
+// listing. It finds no node and sends nothing; the duties of its owner are those of
+// [Stream]. Any goroutine may call its methods.
+type streamCore interface {
+	// Begin begins an attempt: it appends the body of the request that opens it. The
+	// attempt's number tells its pieces from those of others.
+	Begin(b []byte) (body []byte, attempt uint64)
+	// Piece takes the body of a piece of an attempt, and keeps none of it. One of an
+	// attempt that is over is ignored.
+	Piece(attempt uint64, body []byte)
+	// Ended takes the last frame of an attempt. It returns why another one is to be
+	// made, or nil if the stream is over.
+	Ended(attempt uint64, e *wire.StreamEnd) *wire.Error
+	// Grant returns the window to grant to the node of an attempt, if one is due.
+	Grant() (g wire.StreamGrant, attempt uint64, due bool)
+	// Brought reports whether this attempt has brought something.
+	Brought() bool
+	// Complete reports whether nothing more is to come of any attempt.
+	Complete() bool
+	// Finish says that there will be no further attempt; err says why, where more was
+	// to come.
+	Finish(err error)
+}
+
 // streamCall is what a call has that opens a stream. Unlike others it is not used
 // again: its pieces are handed on by a reader that has not taken it off its link.
 type streamCall struct {
-	core *Stream
-	came chan<- struct{} // told of pieces and of the end
+	core streamCore
+	// tell is called, by a reader, after each piece that the core was given. It must
+	// not wait.
+	tell func()
 	// attempt is that of the stream, guarded by the mutex of the link that the call
 	// waits on.
 	attempt uint64
+	// standing says that the stream lasts as long as its connection, and that nobody
+	// waits for its pieces: it does not make a connection busy, nor its silence suspect.
+	standing bool
 }
 
-// newStreamCall returns a call that opens s.
-func newStreamCall(kind wire.Type, s *Stream, came chan<- struct{}) *call {
-	x := &call{kind: kind, stream: &streamCall{core: s, came: came}}
+// stands is for how many it counts among those that nobody waits for.
+func (s *streamCall) stands() int {
+	if s.standing {
+		return 1
+	}
+	return 0
+}
+
+// newStreamCall returns a call that opens the stream of a core.
+func newStreamCall(kind wire.Type, core streamCore, tell func()) *call {
+	x := &call{kind: kind, stream: &streamCall{core: core, tell: tell}}
 	x.Call = Call{Owner: x, place: -1, onPeer: NoPeer}
 	return x
 }
 
-// tell wakes whoever waits for the stream.
-func (s *streamCall) tell() {
-	select {
-	case s.came <- struct{}{}:
-	default:
+// waker returns a function that puts a token into came, which has room for one.
+func waker(came chan<- struct{}) func() {
+	return func() {
+		select {
+		case came <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -63,6 +102,7 @@ func (l *link) forget(c *call, id uint64) (wake bool) {
 	if c.stream == nil || !l.up {
 		return false
 	}
+	l.pending.stands -= c.stream.stands()
 	l.out = wire.AppendFrame(l.out, wire.TypeStreamCancel, id, &wire.Empty{})
 	return l.filled()
 }
@@ -87,14 +127,14 @@ func (c *courier) streamed(x *call, from Peer, attempt uint64, h wire.Header, bo
 			x.end(fmt.Errorf("end of %s: %w", x.kind, err))
 			return
 		}
-		if e.Reason == wire.EndDone {
+		switch why := s.core.Ended(attempt, e); {
+		case why == nil:
 			x.end(nil)
-			return
+		case x.direct:
+			x.end(why)
+		default:
+			c.refusedBy(x, from, why)
 		}
-		if e.Why.Code == 0 {
-			e.Why = *wire.Unavailable("stream", "the node ended it: "+e.Reason.String())
-		}
-		c.refusedBy(x, from, &e.Why)
 	}
 }
 
@@ -109,4 +149,12 @@ func (c *courier) goesOn(now time.Duration, x *call) bool {
 		x.Call.Progressed(now)
 	}
 	return !x.stream.core.Complete()
+}
+
+// whyEnded is why a node ended a stream that was to bring more.
+func whyEnded(e *wire.StreamEnd) *wire.Error {
+	if e.Why.Code == 0 {
+		return wire.Unavailable("stream", "the node ended it: "+e.Reason.String())
+	}
+	return &e.Why
 }

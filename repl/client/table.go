@@ -1,6 +1,8 @@
 package client
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"muster/raft"
@@ -14,6 +16,7 @@ type table struct {
 	known bool   // Invariant: set once a table was seen, never cleared
 	index uint64 // of the table: which entry changed it last
 	epoch uint64 // of its slots
+	came  uint64 // how many tables did
 	level uint32 // of the cluster
 	slots [shardmap.Slots]raft.GroupID
 	// moved has the slots that are elsewhere than slots says. Invariant: each is of
@@ -22,9 +25,11 @@ type table struct {
 	looked   time.Duration // when a table was last asked for because of one of them
 	valueMax int
 	groups   map[raft.GroupID]*group
-	made     *Routes // nil when they have to be made again
-	always   bool    // all goes through one peer, who passes it on
-	through  Peer    // that peer; NoPeer while none is connected
+	replicas map[raft.GroupID][]Peer // group.nodes of each; another map with each table, for routes have it
+	made     *Routes                 // nil when they have to be made again
+	spread   uint32                  // see [Routes.Spread]
+	always   bool                    // all goes through one peer, who passes it on
+	through  Peer                    // that peer; NoPeer while none is connected
 
 	wanted   bool // a newer table than ours is wanted
 	asked    Peer // whom the question after it is with; NoPeer if none is
@@ -49,7 +54,10 @@ func (t *table) routes() *Routes {
 	if t.made != nil {
 		return t.made
 	}
-	r := &Routes{Epoch: t.epoch, Level: t.level, ValueMax: t.valueMax, Group: t.slots}
+	r := &Routes{Index: t.index, Groups: slices.Sorted(maps.Keys(t.groups)), Epoch: t.epoch, Level: t.level, ValueMax: t.valueMax, Group: t.slots, Spread: t.spread}
+	if !t.always {
+		r.Replicas = t.replicas
+	}
 	for s, m := range t.moved {
 		r.Group[s] = m.group
 	}
@@ -115,6 +123,7 @@ func (t *table) lead(id raft.GroupID, p Peer) bool {
 		return false
 	}
 	g.named = p
+	g.scouting = scouting{}
 	if g.leader == p {
 		return false
 	}
@@ -188,26 +197,43 @@ func (t *table) failed(now time.Duration, err error) {
 	t.fails++
 }
 
+// answered notes that the question gave a table.
+func (t *table) answered() { t.asked, t.fails = NoPeer, 0 }
+
+// newFor reports whether c, which may wait for a table, has one that is new enough. The level
+// of a cluster is raised where nothing else happens of which a client would hear.
+func (t *table) newFor(c *Call) bool {
+	if c.since == 0 && t.level < c.Needs {
+		c.since = t.came + 1
+	}
+	return t.came >= c.since
+}
+
 // install takes what a peer knows in the place of what was known. The nodes in it
 // are peers from now on.
 func (t *table) install(now time.Duration, a *wire.TopologyAnswer, of *peers) {
-	t.asked, t.wanted, t.fails, t.cause = NoPeer, false, 0, nil
+	t.wanted, t.cause = false, nil
+	t.came++
 	t.askAfter = now + TablePauseMin
 	t.known, t.index, t.epoch, t.level, t.made = true, a.Index, a.Epoch, a.Level, nil
 	if a.ValueMax > 0 {
 		t.valueMax = int(a.ValueMax)
 	}
+	// A node may live where another one did that the client knows: then only the hello will
+	// tell, and it is dialled there.
+	at := make(map[raft.NodeID]Peer, len(a.Nodes))
 	for _, n := range a.Nodes {
-		of.named(n.ID, n.Addr)
+		at[n.ID] = of.named(n.ID, n.Addr)
 	}
 	groups := make(map[raft.GroupID]*group, len(a.Groups))
+	t.replicas = make(map[raft.GroupID][]Peer, len(a.Groups))
 	for _, x := range a.Groups {
 		g := &group{leader: NoPeer, named: NoPeer}
 		if old := t.groups[x.ID]; old != nil {
-			g.leader, g.named = old.leader, old.named
+			g.leader, g.named, g.scouting = old.leader, old.named, old.scouting
 		}
 		for _, id := range x.Nodes {
-			if p, ok := of.byID[id]; ok {
+			if p, ok := at[id]; ok && p != NoPeer {
 				g.nodes = append(g.nodes, of.resolve(p))
 			}
 		}
@@ -217,7 +243,7 @@ func (t *table) install(now time.Duration, a *wire.TopologyAnswer, of *peers) {
 			g.leader = of.resolve(p)
 			g.named = g.leader
 		}
-		groups[x.ID] = g
+		groups[x.ID], t.replicas[x.ID] = g, g.nodes
 	}
 	t.groups = groups
 	clear(t.slots[:])
