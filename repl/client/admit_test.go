@@ -23,9 +23,9 @@ func TestNothingIsSentWhereOneIsRefused(t *testing.T) {
 		pairs []Pair
 		want  string
 	}{
-		{"long key", []Pair{{[]byte("a"), nil}, {[]byte(long), nil}, {[]byte("b"), nil}}, "set: too-large: key \"kkkk"},
-		{"empty key", []Pair{{[]byte("a"), nil}, {nil, nil}}, "set: bad-request: set: "},
-		{"long value", []Pair{{[]byte("a"), nil}, {[]byte("b\xff"), []byte("nine char")}}, `set: too-large: value of "b\xff": over the limit (9 bytes, the limit is 8)`},
+		{"long key", []Pair{{Key: []byte("a")}, {Key: []byte(long)}, {Key: []byte("b")}}, "set: too-large: key \"kkkk"},
+		{"empty key", []Pair{{Key: []byte("a")}, {}}, "set: bad-request: set: "},
+		{"long value", []Pair{{Key: []byte("a")}, {Key: []byte("b\xff"), Value: []byte("nine char")}}, `set: too-large: value of "b\xff": over the limit (9 bytes, the limit is 8)`},
 	} {
 		c := f.open(Options{}) // one that has no table yet
 		written, err := c.SetMany(t.Context(), tt.pairs)

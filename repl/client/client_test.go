@@ -239,9 +239,9 @@ func TestList(t *testing.T) {
 	const keys = 3000
 	var pairs []Pair
 	for i := range keys {
-		pairs = append(pairs, Pair{fmt.Appendf(nil, "k/%05d", i), bytes.Repeat([]byte{byte(i)}, i%3000)})
+		pairs = append(pairs, Pair{Key: fmt.Appendf(nil, "k/%05d", i), Value: bytes.Repeat([]byte{byte(i)}, i%3000)})
 	}
-	pairs = append(pairs, Pair{[]byte("other"), nil})
+	pairs = append(pairs, Pair{Key: []byte("other")})
 	if _, err := c.SetMany(ctx, pairs); err != nil {
 		t.Fatal(err)
 	}

@@ -57,7 +57,7 @@ func (e *PartlyError) orNil() error {
 
 // fan starts n calls; begin says what each is. One that can't begin has its
 // error and no request.
-func (c *Client) fan(n int, begin func(n int, x *call) error) []*call {
+func fan(n int, begin func(n int, x *call) error) []*call {
 	out := make([]*call, n)
 	for i := range out {
 		x := newCall(wire.TypeWrite)

@@ -51,7 +51,7 @@ func (c *Client) Get(ctx context.Context, keys [][]byte, o ReadOptions) (items [
 	unbound := func(s shardmap.Slot) bool { return r.Group[s] != o.AfterGroup }
 	mixed := o.Local && o.After != (raft.LogID{}) && r.Level >= shardmap.MovesLevel && slices.ContainsFunc(slots, unbound) &&
 		slices.ContainsFunc(slots, func(s shardmap.Slot) bool { return r.Group[s] != r.Group[slots[0]] })
-	calls := c.fan(len(slots), func(n int, x *call) error {
+	calls := fan(len(slots), func(n int, x *call) error {
 		o := o
 		if mixed && unbound(slots[n]) {
 			o = ReadOptions{}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"muster/raft"
 	"muster/repl/wire"
@@ -17,17 +19,54 @@ type Written struct {
 	Version uint64 // of every key that the command wrote
 }
 
-// Pair is a key and what it is to be set to.
-type Pair struct{ Key, Value []byte }
+// Pair is a key, what it is to be set to, and how long it is to last.
+type Pair struct {
+	Key, Value []byte
+	SetOptions
+}
 
-// WriteOptions are the condition of a write; at most one of them.
+// WriteOptions are the condition of a write, at most one, and how long the key lasts, as in
+// [SetOptions]. IfValue, TTL and Lease need a cluster of level 5; below it they end with code
+// level.
 type WriteOptions struct {
 	IfAbsent   bool   // only if the key is not there
 	HasVersion bool   // only if the key is there at IfVersion
 	IfVersion  uint64 // never 0
+	IfValue    []byte // only if the key is there with this value
+	HasValue   bool   // IfValue is meant even if it is empty
+
+	TTL    time.Duration    // see [SetOptions.TTL]
+	HasTTL bool             // TTL is meant even if it is 0, which is refused
+	Lease  shardmap.LeaseID // see [SetOptions.Lease]
 }
 
-func (o WriteOptions) condition() (shardmap.Condition, uint64) {
+func (o *WriteOptions) hasValue() bool { return o.HasValue || o.IfValue != nil }
+
+// keeping returns how long the key is to last.
+func (o *WriteOptions) keeping() SetOptions {
+	return SetOptions{TTL: o.TTL, HasTTL: o.HasTTL, Lease: o.Lease}
+}
+
+// plain reports whether a command that every level knows can carry o.
+func (o *WriteOptions) plain() bool {
+	return !o.hasValue() && o.TTL == 0 && !o.HasTTL && o.Lease == 0
+}
+
+// check refuses options that contradict each other.
+func (o *WriteOptions) check() error {
+	conditions := 0
+	for _, given := range [...]bool{o.IfAbsent, o.HasVersion, o.hasValue()} {
+		if given {
+			conditions++
+		}
+	}
+	if conditions > 1 {
+		return errManyConditions
+	}
+	return nil
+}
+
+func (o *WriteOptions) condition() (shardmap.Condition, uint64) {
 	switch {
 	case o.IfAbsent:
 		return shardmap.ConditionAbsent, 0
@@ -37,14 +76,14 @@ func (o WriteOptions) condition() (shardmap.Condition, uint64) {
 	return shardmap.ConditionNone, 0
 }
 
-var errTwoConditions = errors.New("if-absent together with if-version; want one of them")
+var errManyConditions = errors.New("more than one of if-absent, if-version and if-value; want one of them")
 
 // Set sets key to value. It returns when the write is kept by a majority; key
 // and value are the caller's again then. An error of code conflict says that the
-// condition did not hold.
+// condition did not hold, and what was there; of not-found, that the lease is gone.
 func (c *Client) Set(ctx context.Context, key, value []byte, o WriteOptions) (Written, error) {
-	if o.IfAbsent && o.HasVersion {
-		return Written{}, badRequest(fmt.Sprintf("set %s", shardmap.ShowKey(key)), errTwoConditions)
+	if !o.plain() || o.IfAbsent && o.HasVersion {
+		return o.set(ctx, c, key, value)
 	}
 	x := newCall(wire.TypeWrite)
 	x.items[0], x.items[1] = key, value
@@ -92,12 +131,18 @@ func (c *Client) admit(cmd *shardmap.Command) error {
 			return nil
 		}
 	}
+	return admitWhole(*cmd, max)
+}
+
+// admitWhole is admit for what takes a walk over the command. It has one of its own: a
+// command that is validated is put on the heap.
+func admitWhole(cmd shardmap.Command, max int) error {
 	// What the cluster's level admits it says itself: it may rise at any time.
 	err := cmd.Validate(shardmap.Limits{ValueMax: max, Level: shardmap.Level})
 	switch {
 	case err == nil:
 	case errors.Is(err, shardmap.ErrTooLarge):
-		return tooLarge(cmd, max, err)
+		return tooLarge(&cmd, max, err)
 	default:
 		return badRequest(cmd.Kind.String(), err)
 	}
@@ -146,6 +191,9 @@ func (c *Client) beginWrite(x *call, cmd *shardmap.Command, done <-chan struct{}
 			x.ValueBytes = max(x.ValueBytes, len(cmd.Items[i]))
 		}
 	}
+	if cmd.Kind >= shardmap.CommandTxn {
+		x.Needs = cmd.Kind.Row().Level
+	}
 	x.body = wire.AppendWrite(x.body[:0], cmd)
 	return nil
 }
@@ -153,36 +201,61 @@ func (c *Client) beginWrite(x *call, cmd *shardmap.Command, done <-chan struct{}
 // SetMany sets many keys. Those of one slot are one command and change
 // together; across slots some may be set, others not. If not all were set the
 // error has a [*PartlyError] in it, and Written is zero for those that were
-// not; if a pair is over a limit none is sent. It holds all of them twice while
-// it runs; for more than fits into memory there is [Client.Bulk].
+// not; if a pair is over a limit none is sent. Where one of a slot has a TTL or
+// a lease, those of the slot are [shardmap.TxnOpsMax] at most. It holds all of
+// them twice while it runs; for more than fits into memory there is
+// [Client.Bulk].
 func (c *Client) SetMany(ctx context.Context, pairs []Pair) ([]Written, error) {
 	written := make([]Written, len(pairs))
 	slots, members := bySlot(len(pairs), func(i int) []byte { return pairs[i].Key })
 	commands := make([]shardmap.Command, len(slots))
 	for n := range commands {
-		commands[n] = shardmap.Command{Kind: shardmap.CommandSet, Slot: slots[n]}
-		for _, i := range members[n] {
-			commands[n].Items = append(commands[n].Items, pairs[i].Key, pairs[i].Value)
+		var err error
+		if commands[n], err = setCommand(slots[n], members[n], pairs); err != nil {
+			return written, fmt.Errorf("set: %w", err)
 		}
 	}
 	if err := c.admitAll(ctx, commands); err != nil {
 		return written, fmt.Errorf("set: %w", err)
 	}
-	calls := c.fan(len(slots), func(n int, x *call) error { return c.startWrite(ctx, x, &commands[n], RetryMax) })
+	calls := fan(len(slots), func(n int, x *call) error { return c.startWrite(ctx, x, &commands[n], RetryMax) })
 	failed := &PartlyError{Total: len(pairs)}
 	c.gather(ctx, calls, func(n int, x *call) {
+		w := Written{Group: x.written.Group, ID: x.written.ID, Version: x.written.Version}
+		if x.err == nil && commands[n].Kind == shardmap.CommandTxn {
+			var r TxnResult
+			r, x.err = readTxn(x.answer)
+			w = r.Written
+		}
 		for _, i := range members[n] {
 			if x.err != nil {
 				failed.add(i, pairs[i].Key, x.err)
 				continue
 			}
-			written[i] = Written{Group: x.written.Group, ID: x.written.ID, Version: x.written.Version}
+			written[i] = w
 		}
 	})
 	if err := failed.orNil(); err != nil {
 		return written, fmt.Errorf("set %w", err)
 	}
 	return written, nil
+}
+
+// setCommand returns what sets some pairs, all of one slot: a transaction if one of them is
+// not to last for ever.
+func setCommand(slot shardmap.Slot, members []int, pairs []Pair) (shardmap.Command, error) {
+	if slices.ContainsFunc(members, func(i int) bool { return !pairs[i].plain() }) {
+		var t Txn
+		for _, i := range members {
+			t.Then = append(t.Then, OpSet(pairs[i].Key, pairs[i].Value, pairs[i].SetOptions))
+		}
+		return t.command()
+	}
+	cmd := shardmap.Command{Kind: shardmap.CommandSet, Slot: slot}
+	for _, i := range members {
+		cmd.Items = append(cmd.Items, pairs[i].Key, pairs[i].Value)
+	}
+	return cmd, nil
 }
 
 // admitAll refuses commands of which one would be refused, so that the others
@@ -196,7 +269,7 @@ func (c *Client) admitAll(ctx context.Context, commands []shardmap.Command) erro
 		}
 		return nil
 	}
-	if err := check(); err != nil || len(commands) == 0 || commands[0].Kind != shardmap.CommandSet || c.routes.Load().ValueMax != 0 {
+	if err := check(); err != nil || len(commands) == 0 || commands[0].Kind == shardmap.CommandDel || c.routes.Load().ValueMax != 0 {
 		return err
 	}
 	if err := c.awaitTable(ctx, 0, c.deadlineOf(ctx)); err != nil {
@@ -229,7 +302,7 @@ func (c *Client) Delete(ctx context.Context, keys ...[]byte) ([]Deleted, error) 
 	if err := c.admitAll(ctx, commands); err != nil {
 		return nil, fmt.Errorf("delete: %w", err)
 	}
-	calls := c.fan(len(slots), func(n int, x *call) error { return c.startWrite(ctx, x, &commands[n], RetryMax) })
+	calls := fan(len(slots), func(n int, x *call) error { return c.startWrite(ctx, x, &commands[n], RetryMax) })
 	failed := &PartlyError{Total: len(keys)}
 	c.gather(ctx, calls, func(n int, x *call) {
 		if x.err != nil {
