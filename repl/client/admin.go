@@ -134,3 +134,12 @@ func (c *courier) awaitTable(ctx context.Context, epoch uint64, deadline time.Du
 	x.Target, x.Epoch, x.Deadline = ToTable, epoch, deadline
 	return c.do(ctx, x)
 }
+
+// awaitLevel returns once the client knows that the cluster is of a level, or has asked
+// anew: its table may be of before an upgrade.
+func (c *courier) awaitLevel(ctx context.Context, level uint32, deadline time.Duration) error {
+	x := newCall(wire.TypeTopology)
+	defer x.release()
+	x.Target, x.Needs, x.Deadline = ToTable, level, deadline
+	return c.do(ctx, x)
+}

@@ -30,9 +30,6 @@ type ListItem struct {
 	At         raft.LogID // the item is as of here
 }
 
-// replanPause is between two plans where tables differ, or many slots move.
-const replanPause = 50 * time.Millisecond
-
 // List goes through the keys that begin with prefix, in order, over all groups, for
 // as long as the caller takes: what is sent ahead is bounded, some 16 MiB, and a
 // caller that stops gives up the rest. An error ends it.

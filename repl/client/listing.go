@@ -46,18 +46,10 @@ type Listing struct {
 	dropped []*Stream
 }
 
-// What bounds the plans of a listing while slots move.
-const (
-	// hastyMax is how often a listing is planned again without a pause while nothing
-	// comes of it. Each time it hears of one slot where it went, in less time than another
-	// takes to move; so it catches up with what no table knows yet. After so many a table
-	// knows more.
-	hastyMax = 64
-	// streamsSpare is how many streams a listing may have beyond one for each group before it
-	// is planned anew as a whole: slots that went from one group to another one by one are
-	// of as many streams there.
-	streamsSpare = 32
-)
+// streamsSpare is how many streams a listing may have beyond one for each group before it
+// is planned anew as a whole: slots that went from one group to another one by one are
+// of as many streams there.
+const streamsSpare = 32
 
 // ListStep says what the owner of a [Listing] does next.
 type ListStep uint8
