@@ -98,10 +98,8 @@ func (l *lister) next() (ListItem, bool, error) {
 			} else if now-l.last > RetryMax {
 				return ListItem{}, false, l.core.Moved()
 			}
-			select {
-			case <-time.After(replanPause):
-			case <-l.ctx.Done():
-				return ListItem{}, false, withCause(l.ctx, l.core.Moved())
+			if err := pauseReplan(l.ctx, l.core.Moved()); err != nil {
+				return ListItem{}, false, err
 			}
 		case ListPlan:
 			if err := l.client.awaitTable(l.ctx, l.core.Epoch(), l.client.deadlineOf(l.ctx)); err != nil {

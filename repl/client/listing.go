@@ -34,10 +34,9 @@ type Listing struct {
 	prefix  []byte
 	options ListOptions
 
-	last    []byte               // the key that was given out last
-	epoch   uint64               // of the table that the next plan needs
+	last    []byte // the key that was given out last
+	replans replans
 	pending []shardmap.SlotRange // of no stream: to be planned
-	hasty   int                  // plans without a pause, since an item was given out
 	moved   error                // why slots have to be planned again
 	heads   heads                // of streams that have a row, as a heap by key
 	waiting []*head
@@ -96,7 +95,7 @@ type head struct {
 }
 
 // Epoch returns the epoch of the table that the next plan needs at least.
-func (l *Listing) Epoch() uint64 { return l.epoch }
+func (l *Listing) Epoch() uint64 { return l.replans.epoch }
 
 // Take returns the streams that are to be opened since it was last called.
 func (l *Listing) Take() []*Stream {
@@ -130,7 +129,7 @@ func (l *Listing) Moved() error { return l.moved }
 // behind what was given out.
 func (l *Listing) Plan(r *Routes) {
 	pending, after := l.pending, l.last
-	l.pending, l.epoch = nil, r.Epoch
+	l.pending, l.replans.epoch = nil, r.Epoch
 	if bug("moved slots listed anew") {
 		after = l.options.After
 	}
@@ -205,7 +204,7 @@ func (l *Listing) Next() (ListItem, ListStep, error) {
 			l.waiting = append(l.waiting, heap.Pop(&l.heads).(*head))
 		}
 		if !again {
-			l.hasty = 0
+			l.replans.hasty = 0
 			return item, ListHas, nil
 		}
 	}
@@ -260,16 +259,10 @@ func (l *Listing) replan(h *head, err error) (ListStep, error) {
 		// to read again what they have read ahead.
 		l.restart()
 	}
-	switch where := e.Number != 0 && e.Group != 0; {
-	case !where && e.Epoch > l.epoch:
-		l.epoch = e.Epoch // the plan waits for that table
-		return ListPlan, nil
-	case where && l.hasty < hastyMax:
-		l.hasty++
-		return ListPlan, nil
+	if l.replans.moved(e, l.replans.epoch) {
+		return ListPause, nil
 	}
-	l.hasty = 0
-	return ListPause, nil
+	return ListPlan, nil
 }
 
 // groups is of how many groups there are streams.

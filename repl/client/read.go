@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"muster/raft"
 	"muster/repl/wire"
@@ -19,11 +20,22 @@ type Item struct {
 	At         raft.LogID // the value is as of here
 }
 
-// ReadOptions say how fresh an answer must be. The zero value asks for a
-// linearizable read.
+// ReadOptions say how fresh an answer must be, and who may give it. The zero value asks the
+// leader for a linearizable read. At most one of Local, Follower and MaxStale.
 type ReadOptions struct {
 	// Local takes the first endpoint's own copy, however old.
 	Local bool
+	// Follower lets any replica answer, as fresh as the leader would: the replica asks the
+	// leader from which log id on it may. It spreads reads over the nodes of a group.
+	Follower bool
+	// MaxStale lets any replica answer from its own copy if that was the newest at most so
+	// long ago, in whole milliseconds, rounded down; else the replica answers as for
+	// Follower. The age counts from when the replica last asked the leader, by the replica's
+	// clock. 0: not given. Below level 5 it means Follower, which is never older.
+	MaxStale time.Duration
+	// AtOnce reads many keys at one moment, all of them or none. They must be of one group,
+	// and at most [wire.GetKeysMax].
+	AtOnce bool
 	// AfterGroup and After ask for an answer at least as new as this log id. It binds the
 	// keys of slots that the group has or, before they moved, had. Below level 4, where no
 	// slot moves, it is an error if there are none. From then on a node's own copy can't tell
@@ -33,20 +45,96 @@ type ReadOptions struct {
 	After      raft.LogID
 }
 
+// MaxStaleMax bounds [ReadOptions.MaxStale]. A caller that takes anything older wants Local.
+const MaxStaleMax = time.Hour
+
+// check refuses options that contradict each other, or mean nothing.
+func (o *ReadOptions) check() error {
+	switch {
+	case o.MaxStale < 0 || o.MaxStale > MaxStaleMax:
+		return wire.BadRequest("max-stale", fmt.Sprintf("%s, want 1ms to %s", o.MaxStale, MaxStaleMax), "give another one, or none")
+	case o.Local && o.Follower, o.Local && o.MaxStale > 0, o.Follower && o.MaxStale > 0:
+		return wire.BadRequest("read", "more than one of local, follower and max-stale", "give one of them")
+	}
+	return nil
+}
+
+// mode returns how a cluster of some level is asked.
+func (o *ReadOptions) mode(level uint32) (mode wire.ReadMode, stale uint32) {
+	stale = uint32(o.MaxStale / time.Millisecond) // never older
+	switch {
+	case o.Local:
+		return wire.ReadLocal, 0
+	case stale > 0 && level >= shardmap.LeasesLevel:
+		return wire.ReadBounded, stale
+	case o.Follower || o.MaxStale > 0:
+		return wire.ReadFollower, 0
+	}
+	return wire.ReadLinearizable, 0
+}
+
 // Get returns the items of the keys that are there and the keys that are not,
-// both in the order of keys. Keys of one slot are read at one moment; across
-// slots they are not.
+// both in the order of keys. Keys of one slot are read at one moment; keys of several
+// slots only with [ReadOptions.AtOnce]. If some keys could not be read the error wraps a
+// [*PartlyError], and Get returns what it read of the others.
 func (c *Client) Get(ctx context.Context, keys [][]byte, o ReadOptions) (items []Item, missing [][]byte, err error) {
 	slots, members := bySlot(len(keys), func(i int) []byte { return keys[i] })
-	for _, key := range keys {
-		if err := checkKey(key); err != nil {
-			return nil, nil, fmt.Errorf("get: %w", err)
-		}
-	}
-	if err := c.checkAfter(ctx, slots, keys, o); err != nil {
+	if err := o.admit(ctx, c, slots, keys); err != nil {
 		return nil, nil, fmt.Errorf("get: %w", err)
 	}
-	found := make([]Item, len(keys))
+	g := gathering{client: c, ctx: ctx, options: o, keys: keys, found: make([]Item, len(keys))}
+	failed := &PartlyError{Total: len(keys)}
+	if o.AtOnce && len(slots) > 1 {
+		if err := g.atOnce(); err != nil {
+			return nil, nil, fmt.Errorf("get at once: %w", err)
+		}
+	} else {
+		g.bySlot(slots, members, failed)
+	}
+	found := g.found
+	bad := make(map[int]bool, len(failed.Items))
+	for _, x := range failed.Items {
+		bad[x.Index] = true
+	}
+	for i := range found {
+		switch {
+		case found[i].Key != nil:
+			items = append(items, found[i])
+		case !bad[i]:
+			missing = append(missing, keys[i])
+		}
+	}
+	if err := failed.orNil(); err != nil {
+		return items, missing, fmt.Errorf("get %w", err)
+	}
+	return items, missing, nil
+}
+
+// admit refuses a read that no node would answer. The slots are those of the keys.
+func (o *ReadOptions) admit(ctx context.Context, c *Client, slots []shardmap.Slot, keys [][]byte) error {
+	for _, key := range keys {
+		if err := checkKey(key); err != nil {
+			return err
+		}
+	}
+	if err := o.check(); err != nil {
+		return err
+	}
+	return o.checkAfter(ctx, c, slots, keys)
+}
+
+// gathering is a read of many keys.
+type gathering struct {
+	client  *Client
+	ctx     context.Context
+	options ReadOptions
+	keys    [][]byte
+	found   []Item // by place in keys; Key is nil where it was not found, or not read
+}
+
+// bySlot reads the keys, those of each slot at one moment.
+func (g *gathering) bySlot(slots []shardmap.Slot, members [][]int, failed *PartlyError) {
+	c, ctx, keys, o, found := g.client, g.ctx, g.keys, g.options, g.found
 	r := c.routes.Load()
 	unbound := func(s shardmap.Slot) bool { return r.Group[s] != o.AfterGroup }
 	mixed := o.Local && o.After != (raft.LogID{}) && r.Level >= shardmap.MovesLevel && slices.ContainsFunc(slots, unbound) &&
@@ -69,10 +157,9 @@ func (c *Client) Get(ctx context.Context, keys [][]byte, o ReadOptions) (items [
 		c.start(x, ctx.Done())
 		return nil
 	})
-	failed := &PartlyError{Total: len(keys)}
 	c.gather(ctx, calls, func(n int, x *call) {
 		if x.err == nil {
-			x.err = readItems(x, slots[n], members[n], keys, found)
+			x.err = readItems(x, members[n], keys, found)
 		}
 		if x.err != nil {
 			for _, i := range members[n] {
@@ -80,17 +167,6 @@ func (c *Client) Get(ctx context.Context, keys [][]byte, o ReadOptions) (items [
 			}
 		}
 	})
-	if err := failed.orNil(); err != nil {
-		return nil, nil, fmt.Errorf("get %w", err)
-	}
-	for i := range found {
-		if found[i].Key == nil {
-			missing = append(missing, keys[i])
-		} else {
-			items = append(items, found[i])
-		}
-	}
-	return items, missing, nil
 }
 
 // GetOne returns the value of one key, appended to dst, and its version; ok is
@@ -99,8 +175,11 @@ func (c *Client) GetOne(ctx context.Context, key, dst []byte, o ReadOptions) (va
 	x := newCall(wire.TypeGet)
 	x.items[0] = key
 	slot := shardmap.SlotOf(key)
-	if o.After != (raft.LogID{}) {
-		err = c.checkAfter(ctx, []shardmap.Slot{slot}, [][]byte{key}, o)
+	if o.MaxStale != 0 || o.Local || o.Follower {
+		err = o.check()
+	}
+	if err == nil && o.After != (raft.LogID{}) {
+		err = o.checkAfter(ctx, c, []shardmap.Slot{slot}, [][]byte{key})
 	}
 	if err == nil {
 		err = c.prepareGet(ctx, x, slot, x.items[:1], o)
@@ -137,8 +216,13 @@ func (c *Client) composeGet(x *call, slot shardmap.Slot, keys [][]byte, o ReadOp
 	}
 	x.kind, x.Slot = wire.TypeGet, slot
 	g := wire.Get{Keys: keys}
+	if o.Local || o.Follower || o.MaxStale > 0 {
+		g.Mode, g.Stale = o.mode(c.routes.Load().Level)
+		if x.AnyReplica = !o.Local; g.Mode == wire.ReadBounded {
+			x.Needs = shardmap.LeasesLevel
+		}
+	}
 	if o.Local {
-		g.Mode = wire.ReadLocal
 		x.Target, x.Peer = ToPeer, 0
 	}
 	if o.After != (raft.LogID{}) {
@@ -164,7 +248,7 @@ func checkKey(key []byte) error {
 
 // checkAfter refuses a log id of a group that owns none of the slots, where no slot
 // can have moved: it would bind nothing. The slots are those of the keys.
-func (c *Client) checkAfter(ctx context.Context, slots []shardmap.Slot, keys [][]byte, o ReadOptions) error {
+func (o *ReadOptions) checkAfter(ctx context.Context, c *Client, slots []shardmap.Slot, keys [][]byte) error {
 	if o.After == (raft.LogID{}) {
 		return nil
 	}
@@ -188,7 +272,7 @@ func (c *Client) checkAfter(ctx context.Context, slots []shardmap.Slot, keys [][
 }
 
 // readItems puts what a call found into its keys' places.
-func readItems(x *call, slot shardmap.Slot, members []int, keys [][]byte, found []Item) error {
+func readItems(x *call, members []int, keys [][]byte, found []Item) error {
 	var a wire.GetAnswer
 	if err := a.Read(x.answer); err != nil {
 		return err
@@ -203,7 +287,7 @@ func readItems(x *call, slot shardmap.Slot, members []int, keys [][]byte, found 
 		}
 		found[i] = Item{
 			Key: keys[i], Value: append([]byte{}, value...), Version: version,
-			Slot: slot, Group: a.Group, At: a.At,
+			Slot: shardmap.SlotOf(keys[i]), Group: a.Group, At: a.At,
 		}
 	}
 	return nil
