@@ -119,6 +119,7 @@ const (
 // goroutines.
 type Client struct {
 	*courier
+	services
 	lanes [Lanes]*lane
 }
 
