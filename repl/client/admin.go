@@ -13,8 +13,28 @@ import (
 // Topology returns the cluster as some node knows it now.
 func (c *Client) Topology(ctx context.Context) (*wire.TopologyAnswer, error) {
 	t := new(wire.TopologyAnswer)
-	if err := c.question(ctx, wire.TypeTopology, "", &wire.Empty{}, t); err != nil {
+	if err := c.question(ctx, wire.TypeTopology, "", &wire.Topology{}, t); err != nil {
 		return nil, fmt.Errorf("topology: %w", err)
+	}
+	return t, nil
+}
+
+// TopologyAt returns the cluster as some node knows it, once the index of its table is at
+// least index: the node keeps the question until then, as long as ctx lasts, [RetryMax] at
+// most. An index above 0 needs a cluster of level 5; below it the error has code level or,
+// of a node of an older release, bad-request.
+func (c *Client) TopologyAt(ctx context.Context, index uint64) (*wire.TopologyAnswer, error) {
+	x := newCall(wire.TypeTopology)
+	defer x.release()
+	x.Target, x.Deadline, x.waits = ToAny, c.deadlineOf(ctx), true
+	x.body = (&wire.Topology{Index: index}).Append(x.body[:0])
+	t := new(wire.TopologyAnswer)
+	err := c.do(ctx, x)
+	if err == nil {
+		err = t.Read(x.answer)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("topology of index %d: %w", index, err)
 	}
 	return t, nil
 }
@@ -60,7 +80,7 @@ func (c *Client) LogRange(ctx context.Context, endpoint string, q wire.LogRange)
 }
 
 // question asks one node something that changes nothing.
-func (c *Client) question(ctx context.Context, kind wire.Type, endpoint string, ask, into wire.Body) error {
+func (c *courier) question(ctx context.Context, kind wire.Type, endpoint string, ask, into wire.Body) error {
 	x := newCall(kind)
 	defer x.release()
 	x.Target, x.Deadline = ToAny, c.deadlineOf(ctx)

@@ -56,6 +56,41 @@ func BenchmarkSet(b *testing.B) {
 	}
 }
 
+// A read costs about what a write does.
+func BenchmarkGet(b *testing.B) {
+	f := newFake(b, 1, 8)
+	c := f.open(Options{})
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	key := []byte("key")
+	if _, err := c.Set(ctx, key, make([]byte, 128), WriteOptions{}); err != nil {
+		b.Fatal(err)
+	}
+	for _, callers := range []int{1, 64} {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			var next atomic.Int64
+			var wg sync.WaitGroup
+			b.ReportAllocs()
+			b.ResetTimer()
+			before := cpu()
+			for range callers {
+				wg.Go(func() {
+					var value []byte
+					for next.Add(1) <= int64(b.N) {
+						var err error
+						if value, _, _, err = c.GetOne(ctx, key, value[:0], ReadOptions{}); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			b.ReportMetric(float64(cpu()-before)/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
+
 func cpu() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

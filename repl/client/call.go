@@ -73,7 +73,7 @@ func (c *call) release() {
 		c.answer = nil
 	}
 	c.body, c.answer = c.body[:0], c.answer[:0]
-	c.ended, c.direct, c.patient, c.err, c.session, c.lane, c.seq = nil, false, 0, nil, nil, nil, 0
+	c.ended, c.direct, c.waits, c.patient, c.err, c.session, c.lane, c.seq = nil, false, false, 0, nil, nil, nil, 0
 	c.items = [2][]byte{}
 	c.written = wire.WriteAnswer{}
 	c.at.Store(nil)
@@ -162,7 +162,11 @@ func (c *courier) linkFor(x *call) *link {
 	if x.Target != ToSlot || x.ValueBytes > r.ValueMax {
 		return nil
 	}
-	return c.linkTo(r.Peer[x.Slot], x.Slot)
+	p := r.Peer[x.Slot]
+	if x.AnyReplica {
+		p = r.replica(x.Slot)
+	}
+	return c.linkTo(p, x.Slot)
 }
 
 // linkTo returns a connection to p: the first that is not busy, for few that

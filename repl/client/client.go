@@ -7,7 +7,9 @@
 // a context first, and end with a typed error: a [*wire.Error] with a code, or
 // [*ErrNoEndpoint]. A write is sent as often as needed and applied once; if
 // that can't be known the error says so (code maybe-applied). The examples show a
-// write, a listing, and a program that reaches one node only.
+// write, a transaction, a counter, a lease that is kept alive, a watch, a listing, a
+// service that is defined and one that is picked from, and a program that reaches one node
+// only.
 //
 // The module is called muster and comes from no server, so a program in a module of its
 // own says where its copy is:
@@ -21,7 +23,7 @@
 //	           a state machine without goroutines; route.go, peer.go, retry.go
 //	           are its events, park.go holds the calls that wait in it,
 //	           endpoints.go says when an endpoint is of no use and the next is
-//	           asked
+//	           asked, follow.go whose word about the table comes unasked
 //	session.go what makes retries safe; clock.go how old one is
 //	call.go    one request, from place to place
 //	conn.go    one connection; pending.go holds the calls that wait on it,
@@ -33,11 +35,21 @@
 //	           given
 //	stream.go  an answer in many pieces, and how it goes on where it was; another
 //	           state machine, which streamcall.go puts on connections.
-//	           listing.go merges those of all groups
-//	write.go   read.go list.go bulk.go pipe.go admin.go order.go    what a user
-//	           calls; meta.go finds the leader that takes orders;
-//	           fan.go has the calls that become several requests, errors.go how
-//	           they fail
+//	           listing.go merges those of all groups; tablestream.go is the one
+//	           that brings tables
+//	watching.go merges what the groups tell into a watch; another state machine.
+//	           watchmerge.go is what it does with an event, watchstart.go where it
+//	           begins, watcharrival.go and watchtransit.go what it does about a
+//	           slot that does not come, watchtable.go what it takes from the table,
+//	           watchstream.go the stream of one group; watch.go drives it
+//	write.go   txn.go lease.go leases.go keepalive.go read.go atonce.go list.go
+//	           bulk.go pipe.go admin.go order.go services.go servicewatch.go
+//	           resolver.go    what a user calls; resolved.go is what a resolver
+//	           picks from, meta.go
+//	           finds the leader that takes orders; fan.go has the calls that
+//	           become several requests, paging.go those that list group by
+//	           group, replan.go what is done when slots have moved, errors.go
+//	           how they fail
 //
 // A call whose slot has a known leader goes to that connection's buffer at
 // once, and its answer back to the caller; the core sees only calls with which
@@ -49,6 +61,8 @@
 //	           Started by Open, ended by Close
 //	write      one per connection; see link
 //	read       one per connection; see link
+//	keep alive one per KeepAlive; ends with its context, its lease, or the client
+//	resolve    one per Resolver; ends when that is closed, or the client
 //	hang up    one per ActHangUp, in prepare: closes the connections of a peer,
 //	           for which no lock may be held, and ends
 //
@@ -135,6 +149,7 @@ func open(o Options, source clockSource) (*Client, error) {
 		return nil, fmt.Errorf("open client: random session ids: %w", err)
 	}
 	c := new(Client)
+	c.services = services{c}
 	for i := range c.lanes {
 		id := binary.LittleEndian.Uint64(seed[8*i:]) | 1 // never 0
 		c.lanes[i] = newLane(id, uint64(o.WindowMax))

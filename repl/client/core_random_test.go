@@ -32,6 +32,10 @@ type world struct {
 	groups       int                                // that the table has: the third is made in time
 	owners       [shardmap.Slots / 100]raft.GroupID // of each hundred
 	sends        map[*Call]int                      // since time passed
+	// Of the stream of the table:
+	level  uint32
+	follow Peer   // whose is open, or on its way; NoPeer if there is none
+	number uint64 // of it
 }
 
 var worldAddrs = []string{"a", "b", "c"}
@@ -40,7 +44,7 @@ func newWorld(t *rapid.T) *world {
 	w := &world{
 		t: t, core: NewCore(Config{Endpoints: worldAddrs[:2], Chance: rapid.Uint64().Draw(t, "chance"), Patience: time.Hour}),
 		up: map[Peer]bool{}, on: map[*Call]Peer{}, ended: map[*Call]error{}, in: map[*Call]bool{}, doubt: map[*Call]bool{},
-		index: 1, epoch: 1, groups: 2, sends: map[*Call]int{},
+		index: 1, epoch: 1, groups: 2, sends: map[*Call]int{}, level: shardmap.MovesLevel, follow: NoPeer,
 	}
 	for i := range w.owners {
 		w.owners[i] = raft.GroupID(1 + min(i, 1))
@@ -110,6 +114,15 @@ func (w *world) settle() {
 					w.t.Fatalf("two questions after the table at one time")
 				}
 				w.asked = append(w.asked, a.Peer)
+			case ActFollow:
+				if w.level < shardmap.LeasesLevel || w.follow != NoPeer || a.Number == w.number {
+					w.t.Fatalf("a stream %d of the table at level %d, beside number %d of %d", a.Number, w.level, w.number, w.follow)
+				}
+				if w.number = a.Number; !w.up[a.Peer] {
+					w.core.Unfollowed(w.now, a.Number)
+					continue
+				}
+				w.follow = a.Peer
 			}
 		}
 	}
@@ -126,6 +139,8 @@ func (w *world) submit() {
 		c.Target, c.Group = ToGroup, raft.GroupID(rapid.IntRange(1, 2).Draw(w.t, "group"))
 	default:
 		c.Slot = shardmap.Slot(rapid.IntRange(0, len(w.owners)*100-1).Draw(w.t, "slot"))
+		c.AnyReplica = !c.Write && rapid.Bool().Draw(w.t, "any replica")
+		c.Needs = rapid.SampledFrom([]uint32{0, shardmap.LeasesLevel}).Draw(w.t, "needs")
 	}
 	w.calls = append(w.calls, c)
 	w.in[c] = true
@@ -156,7 +171,12 @@ func (w *world) answerTable(fine bool) {
 			wire.NotReady("node", "a standby", "ask another", 0), wire.Unauthorized("node", "no", "ask another")}).Draw(w.t, "why"))
 		return
 	}
-	t := &wire.TopologyAnswer{ClusterID: 9, Index: w.index, Epoch: w.epoch, Level: shardmap.MovesLevel, ValueMax: 1000}
+	w.core.Table(w.now, p, w.table())
+}
+
+// table is the table as it is now.
+func (w *world) table() *wire.TopologyAnswer {
+	t := &wire.TopologyAnswer{ClusterID: 9, Index: w.index, Epoch: w.epoch, Level: w.level, ValueMax: 1000}
 	for i, a := range worldAddrs {
 		t.Nodes = append(t.Nodes, wire.TopologyNode{ID: raft.NodeID(i + 1), Addr: a})
 	}
@@ -167,7 +187,25 @@ func (w *world) answerTable(fine bool) {
 	for i, g := range w.owners {
 		t.Slots = append(t.Slots, shardmap.OwnedRange{SlotRange: shardmap.SlotRange{From: shardmap.Slot(100 * i), To: shardmap.Slot(100*i + 99)}, Group: g})
 	}
-	w.core.Table(w.now, p, t)
+	return t
+}
+
+// stream does something with the stream of the table: it brings the newest, or ends; or
+// the level rises from which on there is one.
+func (w *world) stream() {
+	switch what := rapid.IntRange(0, 3).Draw(w.t, "stream"); {
+	case w.level < shardmap.LeasesLevel:
+		w.level = shardmap.LeasesLevel
+		w.index++
+	case w.follow == NoPeer:
+		w.core.Unfollowed(w.now, w.number) // late
+		w.core.Pushed(w.now, w.number, w.table())
+	case what == 0:
+		w.follow = NoPeer
+		w.core.Unfollowed(w.now, w.number)
+	default:
+		w.core.Pushed(w.now, w.number, w.table())
+	}
 }
 
 func (w *world) lose(p Peer, err error) {
@@ -175,7 +213,14 @@ func (w *world) lose(p Peer, err error) {
 	if slices.Contains(w.asked, p) {
 		w.asked = nil
 	}
+	gone, number := w.follow == p, w.number
+	if gone {
+		w.follow = NoPeer
+	}
 	w.core.Disconnected(w.now, p, err)
+	if gone {
+		w.core.Unfollowed(w.now, number)
+	}
 	for _, c := range w.calls {
 		if q, ok := w.on[c]; ok && q == p {
 			delete(w.on, c)
@@ -191,7 +236,7 @@ func (w *world) refuse(c *Call) {
 	delete(w.on, c)
 	w.in[c] = true
 	e := &wire.Error{Code: rapid.SampledFrom([]wire.Code{wire.CodeNotLeader, wire.CodeNotLeader, wire.CodeNotLeader, wire.CodeMoved,
-		wire.CodeBusy, wire.CodeUnavailable, wire.CodeMaybeApplied, wire.CodeNotReady, wire.CodeDamaged}).Draw(w.t, "code")}
+		wire.CodeBusy, wire.CodeUnavailable, wire.CodeMaybeApplied, wire.CodeNotReady, wire.CodeDamaged, wire.CodeLevel}).Draw(w.t, "code")}
 	if hint := rapid.IntRange(0, 3).Draw(w.t, "hint"); e.Code == wire.CodeNotLeader && hint > 0 {
 		e.LeaderNode, e.LeaderAddr = raft.NodeID(hint), worldAddrs[hint-1]
 	}
@@ -239,7 +284,7 @@ func TestCoreLosesNoCall(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t)
 		for range rapid.IntRange(1, 150).Draw(t, "steps") {
-			switch rapid.IntRange(0, 10).Draw(t, "what") {
+			switch rapid.IntRange(0, 12).Draw(t, "what") {
 			case 0, 1:
 				w.submit()
 			case 2, 3:
@@ -266,6 +311,8 @@ func TestCoreLosesNoCall(t *testing.T) {
 				w.tick()
 			case 10:
 				w.move()
+			case 11, 12:
+				w.stream()
 			case 9:
 				if len(w.calls) > 0 {
 					c := rapid.SampledFrom(w.calls).Draw(t, "cancelled")
@@ -307,6 +354,14 @@ func TestCoreLosesNoCall(t *testing.T) {
 		}
 		if len(w.ended) != len(w.calls) {
 			t.Fatalf("%d calls ended of %d", len(w.ended), len(w.calls))
+		}
+		// One that is connected is followed by then, or soon after.
+		for w.core.table.level >= shardmap.LeasesLevel && w.follow == NoPeer && len(w.up) > 0 {
+			if at, ok := w.core.Wake(); !ok || at > limit {
+				t.Fatalf("nobody is followed at %s, and that will stay so", w.now)
+			}
+			w.tick()
+			w.settle()
 		}
 	})
 }

@@ -114,12 +114,18 @@ func (s *script) event(f []string) {
 		s.core.TableFailed(s.now, peer(), errors.New("no table"))
 	case "no-answer":
 		s.core.Unanswered(s.now, call(), peer())
+	case "answered":
+		s.core.Scouts.Answered(s.now, call(), peer())
 	case "refused":
 		s.core.Refused(s.now, call(), peer(), s.refusal(arg))
 	case "lost":
 		s.core.Lost(s.now, call(), peer(), errors.New("connection reset"))
 	case "crowded":
 		s.core.Crowded(s.now, call())
+	case "pushed":
+		s.core.Pushed(s.now, uint64(s.number(arg["number"])), s.table(arg))
+	case "unfollowed":
+		s.core.Unfollowed(s.now, uint64(s.number(arg["number"])))
 	case "unsent":
 		s.core.Unsent(s.now, call(), peer())
 	case "cancel":
@@ -158,6 +164,8 @@ func (s *script) newCall(arg map[string]string) *Call {
 	if d, ok := arg["within"]; ok {
 		c.Deadline = s.now + s.duration(d)
 	}
+	_, c.AnyReplica = arg["any-replica"]
+	c.Needs = uint32(s.number(arg["needs"]))
 	if g, ok := arg["group"]; ok {
 		c.Target, c.Group = ToGroup, raft.GroupID(s.number(g))
 	}
@@ -182,7 +190,7 @@ func (s *script) newCall(arg map[string]string) *Call {
 // slots=0-99:1,100-4095:2.
 func (s *script) table(arg map[string]string) *wire.TopologyAnswer {
 	t := &wire.TopologyAnswer{Epoch: uint64(s.number(arg["epoch"])), ClusterID: uint64(s.number(arg["cluster"])), ValueMax: 1000}
-	t.Index = t.Epoch
+	t.Index, t.Level = t.Epoch, uint32(s.number(arg["level"]))
 	if at, ok := arg["index"]; ok {
 		t.Index = uint64(s.number(at))
 	}
@@ -263,6 +271,8 @@ func (s *script) actions() {
 			fmt.Fprintf(&s.out, "  hang up on %s\n", s.core.peers.all[a.Peer].addrs[0])
 		case ActAsk:
 			fmt.Fprintf(&s.out, "  ask %s\n", s.core.peers.all[a.Peer].addrs[0])
+		case ActFollow:
+			fmt.Fprintf(&s.out, "  follow %s, number %d\n", s.core.peers.all[a.Peer].addrs[0], a.Number)
 		}
 	}
 	if at, ok := s.core.parked.first(); ok {

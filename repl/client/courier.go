@@ -162,7 +162,7 @@ func (c *courier) lookAfter(now time.Duration) {
 			continue
 		}
 		for _, l := range b.links {
-			if l.open.Load() > 0 {
+			if l.open.Load() > 0 || l.stands.Load() > 0 {
 				b.used.Store(int64(now))
 			}
 		}

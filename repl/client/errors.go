@@ -83,27 +83,27 @@ func (k *Core) expire(c *Call) {
 		}
 		switch {
 		case c.Write:
-			k.todo.finish(c, unavailable(k.object(c), cause))
+			k.todo.finish(c, unavailable(k.table.object(c, &k.peers), cause))
 		case c.Target <= ToGroup:
-			k.todo.finish(c, noRead(k.object(c), cause))
+			k.todo.finish(c, noRead(k.table.object(c, &k.peers), cause))
 		default:
-			k.todo.finish(c, noAnswer(k.object(c), cause))
+			k.todo.finish(c, noAnswer(k.table.object(c, &k.peers), cause))
 		}
 	}
 }
 
 // object names what c is about, for an error.
-func (k *Core) object(c *Call) string {
+func (t *table) object(c *Call, of *peers) string {
 	switch c.Target {
 	case ToSlot, ToGroup:
-		if !k.table.known {
+		if !t.known {
 			return "slot table"
 		}
-		return "group " + k.table.groupOf(c).String()
+		return "group " + t.groupOf(c).String()
 	case ToMeta:
 		return "group 0"
 	case ToPeer:
-		return "node at " + k.peers.all[k.peers.resolve(c.Peer)].addr()
+		return "node at " + of.all[of.resolve(c.Peer)].addr()
 	}
 	return "cluster"
 }
@@ -204,7 +204,8 @@ func isCode(err error, code wire.Code) bool {
 }
 
 func badRequest(object string, err error) error {
-	return wire.BadRequest(object, err.Error(), "change the request")
+	found := strings.TrimPrefix(err.Error(), shardmap.ErrRequest.Error()+": ") // the code says it
+	return wire.BadRequest(object, found, "change the request")
 }
 
 func overLimit(object string, found, limit int, unit, next string) error {
@@ -230,7 +231,7 @@ func tooLarge(cmd *shardmap.Command, valueMax int, err error) error {
 			return valueTooLarge("value of "+shardmap.ShowKey(key), n, valueMax)
 		}
 	}
-	return badRequest(cmd.Kind.String(), err)
+	return wire.TooLarge(cmd.Kind.String(), err.Error(), "make it smaller, or several of it")
 }
 
 func commandTooLarge(size int) error {

@@ -38,6 +38,15 @@ type fakeCluster struct {
 	applied  int
 	moves    uint64
 	refused  int // requests that met a slot which had moved
+	labels   map[raft.NodeID][]shardmap.Label
+
+	// Of level 5, see fake_txn_test.go.
+	leases    map[shardmap.LeaseID]*fakeLease
+	ttls      []uint64 // that keys were set with
+	keptAlive int
+	gets      [wire.ReadBounded + 1]int // that were answered or refused, by mode
+
+	fakeServices // of level 6
 }
 
 type fakeValue struct {
@@ -68,6 +77,11 @@ type fakeNode struct {
 	listener net.Listener
 	conns    map[net.Conn]bool
 	wg       sync.WaitGroup
+
+	// Guarded by the cluster's mu.
+	followers map[fakeFollower]bool
+	watchers  map[fakeFollower]*fakeWatcher
+	gets      int
 }
 
 // fakeOrder is what a node does with a request; the zero value serves it.
@@ -81,9 +95,9 @@ type fakeOrder struct {
 
 func newFake(t testing.TB, nodes, groups int) *fakeCluster {
 	c := &fakeCluster{t: t, groups: groups, epoch: 1, valueMax: 1 << 20,
-		data: map[string]fakeValue{}, outcomes: map[[2]uint64]fakeOutcome{}}
+		data: map[string]fakeValue{}, outcomes: map[[2]uint64]fakeOutcome{}, leases: map[shardmap.LeaseID]*fakeLease{}}
 	for i := range nodes {
-		n := &fakeNode{cluster: c, id: raft.NodeID(i + 1), conns: map[net.Conn]bool{}}
+		n := &fakeNode{cluster: c, id: raft.NodeID(i + 1), conns: map[net.Conn]bool{}, followers: map[fakeFollower]bool{}, watchers: map[fakeFollower]*fakeWatcher{}}
 		c.nodes = append(c.nodes, n)
 		n.start()
 	}
@@ -149,7 +163,7 @@ func (c *fakeCluster) move(s shardmap.Slot, group int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.owners == nil {
-		c.level, c.owners, c.recorded = shardmap.MovesLevel, map[shardmap.Slot]fakeOwner{}, map[shardmap.Slot]fakeOwner{}
+		c.level, c.owners, c.recorded = max(c.level, shardmap.MovesLevel), map[shardmap.Slot]fakeOwner{}, map[shardmap.Slot]fakeOwner{}
 	}
 	c.moves++
 	c.owners[s] = fakeOwner{group, c.moves}
@@ -197,7 +211,9 @@ func (n *fakeNode) start() {
 		n.cluster.t.Fatal(err)
 	}
 	n.mu.Lock()
-	n.listener, n.addr = l, l.Addr().String()
+	if n.listener = l; n.addr == "" { // others read it once the cluster runs
+		n.addr = l.Addr().String()
+	}
 	n.mu.Unlock()
 	n.wg.Add(1)
 	go func() {
@@ -209,6 +225,11 @@ func (n *fakeNode) start() {
 			}
 			n.accepts.Add(1)
 			n.mu.Lock()
+			if n.listener != l { // it was stopped between the two, and waits for those that it knows
+				n.mu.Unlock()
+				conn.Close()
+				return
+			}
 			n.conns[conn] = true
 			n.mu.Unlock()
 			n.wg.Add(1)
@@ -226,7 +247,10 @@ func (n *fakeNode) start() {
 // stop ends the listener and every connection, as a killed process does.
 func (n *fakeNode) stop() {
 	n.mu.Lock()
-	n.listener.Close()
+	if n.listener != nil {
+		n.listener.Close()
+	}
+	n.listener = nil
 	for c := range n.conns {
 		c.Close()
 	}
@@ -256,6 +280,7 @@ func (n *fakeNode) serve(conn net.Conn) {
 	d := g.Decoder
 	streams := fakeStreams{node: n, open: map[uint64]*fakeStream{}}
 	defer streams.close()
+	defer n.leaves(conn)
 	var out []byte
 	for {
 		for {
@@ -300,6 +325,14 @@ func (n *fakeNode) serve(conn net.Conn) {
 				}
 				continue
 			}
+			if h.Type == wire.TypeWatch && order.refuse == nil {
+				n.watches(conn, h, body)
+				continue
+			}
+			if h.Type == wire.TypeTableStream && order.refuse == nil {
+				out = n.follows(conn, h, body, out)
+				continue
+			}
 			kind, answer := wire.TypeError, []byte(nil)
 			if order.refuse != nil {
 				answer = order.refuse.Append(nil)
@@ -335,11 +368,20 @@ func (n *fakeNode) answer(h wire.Header, body []byte) (wire.Type, []byte) {
 	case wire.TypeTopology:
 		return wire.TypeTopologyAnswer, c.topology().Append(nil)
 	case wire.TypeStatus:
-		return wire.TypeStatusAnswer, (&wire.StatusAnswer{Cluster: "fake", Self: n.id, Healthy: true, CPUMicros: 1}).Append(nil)
+		return wire.TypeStatusAnswer, (&wire.StatusAnswer{Cluster: "fake", Self: n.id, Healthy: true, CPUMicros: 1,
+			Nodes: []wire.StatusNode{{ID: n.id, Name: "fake", Addr: n.addr, Labels: c.labels[n.id]}}}).Append(nil)
 	case wire.TypeWrite:
 		return n.write(h, body)
 	case wire.TypeGet:
 		return n.get(body)
+	case wire.TypeLeases:
+		return n.listLeases(body)
+	case wire.TypeServices:
+		return n.listServices(body)
+	case wire.TypeHeartbeat:
+		return n.heartbeat(body)
+	case wire.TypeSlotView:
+		return n.slotView(body)
 	}
 	return wire.TypeError, wire.BadRequest("frame", h.Type.String(), "none").Append(nil)
 }
@@ -391,6 +433,9 @@ func (n *fakeNode) write(h wire.Header, body []byte) (wire.Type, []byte) {
 	if err := shardmap.ReadCommand(b, &cmd); err != nil {
 		return wire.TypeError, wire.BadBody(wire.TypeWrite, err).Append(nil)
 	}
+	if level := cmd.Kind.Row().Level; level > max(c.level, 1) {
+		return wire.TypeError, wire.OverLevel("command "+cmd.Kind.String(), level, c.level).Append(nil)
+	}
 	if err := cmd.Validate(shardmap.Limits{ValueMax: c.valueMax, Level: shardmap.Level}); err != nil {
 		return wire.TypeError, wire.TooLarge("value", err.Error(), "less").Append(nil)
 	}
@@ -408,7 +453,18 @@ func (n *fakeNode) write(h wire.Header, body []byte) (wire.Type, []byte) {
 		}
 		return old.kind, old.answer
 	}
-	kind, answer := c.apply(&cmd, group)
+	var kind wire.Type
+	var answer []byte
+	switch cmd.Kind {
+	case shardmap.CommandTxn:
+		kind, answer = c.applyTxn(&cmd, group)
+	case shardmap.CommandLease:
+		kind, answer = c.applyLease(&cmd, group)
+	case shardmap.CommandService:
+		kind, answer = c.applyService(&cmd, group)
+	default:
+		kind, answer = c.apply(&cmd, group)
+	}
 	c.outcomes[id] = fakeOutcome{body: bytes.Clone(body), kind: kind, answer: answer}
 	return kind, answer
 }
@@ -440,9 +496,20 @@ func (n *fakeNode) get(body []byte) (wire.Type, []byte) {
 	if err := g.Read(body); err != nil {
 		return wire.TypeError, wire.BadBody(wire.TypeGet, err).Append(nil)
 	}
+	c.gets[g.Mode]++
+	n.gets++
 	group := c.groupOf(shardmap.SlotOf(g.Keys[0]))
-	if e := n.refuses(shardmap.SlotOf(g.Keys[0])); e != nil && g.Mode == wire.ReadLinearizable {
-		return wire.TypeError, e.Append(nil)
+	for _, key := range g.Keys {
+		s := shardmap.SlotOf(key)
+		if of := c.byTable(s); of != c.byTable(shardmap.SlotOf(g.Keys[0])) {
+			return wire.TypeError, (&wire.Error{Code: wire.CodeMoved, Object: "keys of a get", Text: "they are of several groups", Epoch: c.epoch}).Append(nil)
+		}
+		switch e := n.refuses(s); {
+		case e != nil && g.Mode == wire.ReadLinearizable:
+			return wire.TypeError, e.Append(nil)
+		case g.Mode != wire.ReadLocal && c.groupOf(s) != c.byTable(s):
+			return wire.TypeError, c.moved(s).Append(nil)
+		}
 	}
 	out := wire.AppendGetAnswer(nil, raft.GroupID(group), raft.LogID{Term: 1, Index: c.index}, len(g.Keys))
 	for _, k := range g.Keys {

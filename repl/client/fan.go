@@ -30,7 +30,7 @@ func (e *PartlyError) Error() string {
 	if e.Total == 1 {
 		return text
 	}
-	return fmt.Sprintf("%d of %d keys not done; the first is %s", len(e.Items), e.Total, text)
+	return fmt.Sprintf("failed for %d of %d keys; the first is %s", len(e.Items), e.Total, text)
 }
 
 // Unwrap returns the errors of the keys, so that [errors.As] finds a code.
@@ -70,7 +70,7 @@ func fan(n int, begin func(n int, x *call) error) []*call {
 }
 
 // gather waits for all calls and hands each to take, in order.
-func (c *Client) gather(ctx context.Context, calls []*call, take func(n int, x *call)) {
+func (c *courier) gather(ctx context.Context, calls []*call, take func(n int, x *call)) {
 	done := ctx.Done()
 	for n, x := range calls {
 		select {

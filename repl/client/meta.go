@@ -28,7 +28,7 @@ func (m *meta) route(now time.Duration, c *Call) {
 		k.sendTo(now, c, p)
 		return
 	}
-	k.parkForAny(now, c)
+	k.park(c, onTable, k.peers.dialOne(now)) // until some peer is up
 }
 
 // refused handles the refusal of a call that is for the leader.

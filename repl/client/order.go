@@ -70,7 +70,7 @@ const (
 )
 
 // ofMeta asks the leader of the meta group.
-func (c *Client) ofMeta(ctx context.Context, kind wire.Type, means callKind, ask, into wire.Body) error {
+func (c *courier) ofMeta(ctx context.Context, kind wire.Type, means callKind, ask, into wire.Body) error {
 	x := newCall(kind)
 	defer x.release()
 	x.Target, x.Write, x.Deadline = ToMeta, means == wholeCall, c.deadlineOf(ctx)

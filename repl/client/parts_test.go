@@ -198,7 +198,7 @@ func TestDeadlineMs(t *testing.T) {
 // lock, no network and no chance of their own; of time only durations.
 func TestCoreIsPure(t *testing.T) {
 	allowed := []string{"errors", "fmt", "slices", "time", "muster/raft", "muster/repl/wire", "muster/shardmap"}
-	for _, file := range []string{"core.go", "route.go", "peer.go", "retry.go", "park.go"} {
+	for _, file := range []string{"core.go", "route.go", "peer.go", "retry.go", "park.go", "follow.go", "moves.go", "meta.go"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -50,6 +50,7 @@ func (k *Core) Connected(now time.Duration, p Peer, id raft.NodeID, cluster uint
 	}) {
 		k.route(now, c)
 	}
+	k.follow.open(now, k)
 }
 
 func (k *Core) rejectForeign(now time.Duration, p Peer) {
@@ -72,6 +73,8 @@ func (k *Core) Disconnected(now time.Duration, p Peer, err error) {
 	if k.table.asked == p {
 		k.TableFailed(now, p, err)
 	}
+	k.follow.lost(p)
+	k.follow.open(now, k)
 	k.parkedOnPeer(now, p)
 	if err != nil && !k.peers.hopeful() {
 		k.peers.dialAfter = now // the next peer need not wait for this one

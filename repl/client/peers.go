@@ -229,7 +229,7 @@ func (k *peers) redial(x *peer) time.Duration {
 	if x.refused {
 		return RedialMax
 	}
-	d := min(PauseMin<<min(x.fails, 10), RedialMax)
+	d := redialPause(x.fails)
 	return d/2 + k.chance.below(d/2+1)
 }
 

@@ -26,11 +26,11 @@ func (k *Core) route(now time.Duration, c *Call) {
 			k.todo.send(p, c)
 			return
 		}
-		k.parkForAny(now, c)
+		k.park(c, onTable, k.peers.dialOne(now)) // until some peer is up
 	case ToMeta:
 		k.meta.route(now, c)
 	case ToTable:
-		if k.table.known && k.table.epoch >= c.Epoch {
+		if k.table.known && k.table.epoch >= c.Epoch && k.table.newFor(c) {
 			k.todo.finish(c, nil)
 			return
 		}
@@ -68,6 +68,14 @@ func (k *Core) routeToGroup(now time.Duration, c *Call) {
 		k.table.want(now, &k.peers)
 		k.park(c, onTable, now+k.chance.pause(c))
 		return
+	}
+	if n := len(g.nodes); c.AnyReplica && n > 0 && k.config.Forward != ForwardAlways {
+		// Never turn 0, so that the one that is meant gets connected beside those that are.
+		turn := spread(k.table.spread, c.Slot, n) + c.turn + n
+		if p, _ := k.peers.candidate(now, g.nodes, turn); p != NoPeer {
+			k.sendTo(now, c, p)
+			return
+		}
 	}
 	if k.peers.around(g) {
 		if k.config.Forward == ForwardWhenCut && now >= g.looked+RedialMax {
@@ -131,11 +139,6 @@ func (k *Core) park(c *Call, on parkedOn, wake time.Duration) {
 		wake = min(wake, c.begun+k.config.Patience) // then hopeless has another look
 	}
 	k.parked.add(c, on, min(wake, c.Deadline))
-}
-
-// parkForAny parks c until some peer is up, and sees to it that one will be.
-func (k *Core) parkForAny(now time.Duration, c *Call) {
-	k.park(c, onTable, k.peers.dialOne(now))
 }
 
 // parkForTable parks c until a table came.

@@ -29,7 +29,7 @@ func (c *Client) SlotViews(ctx context.Context, group raft.GroupID, slots []shar
 }
 
 // ofGroup asks the leader of a group something that changes nothing.
-func (c *Client) ofGroup(ctx context.Context, kind wire.Type, group raft.GroupID, ask, into wire.Body) error {
+func (c *courier) ofGroup(ctx context.Context, kind wire.Type, group raft.GroupID, ask, into wire.Body) error {
 	x := newCall(kind)
 	defer x.release()
 	x.Target, x.Group, x.Deadline = ToGroup, group, c.deadlineOf(ctx)
