@@ -33,13 +33,19 @@ type builds struct {
 // init draws whether the cluster is mixed.
 func (b *builds) init(c *cluster) {
 	b.c, b.founded = c, shardmap.Level
-	if c.chance.below(mixedEvery) == 0 {
+	if c.chance.below(mixedEvery) == 0 || c.options.Mixed {
 		b.founded -= uint32(1 + c.chance.below(olderLevels))
 	}
 }
 
 // mixed reports whether some founders of the cluster ran an older build.
 func (b *builds) mixed() bool { return b.founded < shardmap.Level }
+
+// reached reports whether some node knows that the cluster is at a level.
+func (b *builds) reached(level uint32) bool {
+	t := b.c.newestTable()
+	return t != nil && t.Level >= level
+}
 
 // draw draws the build of one more node.
 func (b *builds) draw() {
@@ -105,8 +111,8 @@ func (b *builds) raised() bool {
 		}
 	}
 	for _, n := range b.c.nodes {
-		if n.dead {
-			continue
+		if n.dead || !n.up && newest != nil && newest.WasRemoved(n.id) {
+			continue // one that was taken off the list may find nobody who lets it start
 		}
 		if !n.up || n.host == nil {
 			return false

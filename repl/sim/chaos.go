@@ -40,7 +40,7 @@ func (x *chaos) init(c *cluster) {
 	part := []float64{0.15, 0.3, 0.6, 0.9}[c.chance.below(4)]
 	members, nodes := false, false
 	for f := range faults {
-		if f == Slots {
+		if f == Slots || f == Targets {
 			continue // it was drawn before the founding
 		}
 		known := c.chance.is(part)
@@ -94,6 +94,7 @@ func (x *chaos) init(c *cluster) {
 	c.members.init(c, members)
 	c.order.init(c, nodes)
 	c.shuffle.init()
+	c.services.init()
 }
 
 func (x *chaos) stop() {

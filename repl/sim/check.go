@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sort"
+	"time"
 
 	"muster/logstore"
 	"muster/raft"
@@ -39,6 +40,12 @@ type truth struct {
 	// acknowledged is the largest index that an answer to a client named: operations
 	// that begin later must not see less.
 	acknowledged uint64
+	tells        []toldAt // when it grew
+
+	raised uint64 // the index of the entry with which its history began, or later
+
+	// trimmed: some snapshots lack what the state can do without.
+	trimmed bool
 
 	// Of the membership; see config.go.
 	made, gone  bool // the group is, or was, in the table; it was removed
@@ -47,6 +54,12 @@ type truth struct {
 	configs     []config               // that were applied, in order
 	configAt    map[raft.LogID]*config // that some disk has seen
 	proposed    []raft.Membership      // that a leader may count by, or may have
+}
+
+// toldAt is an index, and when an answer to a client named it first.
+type toldAt struct {
+	at    time.Duration
+	index uint64
 }
 
 type truthEntry struct {
@@ -152,6 +165,9 @@ func (t *truth) applied(n *node, e raft.Entry) *truthEntry {
 			line.outcome, line.key = t.model.apply(t, e)
 			line.outcome.changed(func(s shardmap.Slot) { t.changed[s] = append(t.changed[s], i) })
 		}
+		if t.group != 0 && e.Kind == raft.EntryTime {
+			t.model.expire(t, e)
+		}
 		t.entries = append(t.entries, line)
 		t.digests = append(t.digests, 0)
 		if e.Kind == raft.EntryMembership {
@@ -199,7 +215,7 @@ func (o *op) spoke(g raft.GroupID, id raft.LogID) *truth {
 	case id.Index < o.floorIn(g):
 		c.fail("I7: %s began after an answer that stood at %d of group %d, and is answered as of %s", o, o.floorIn(g), g, id)
 	}
-	t.acknowledged = max(t.acknowledged, id.Index)
+	t.acknowledge(id.Index)
 	return t
 }
 
@@ -231,24 +247,33 @@ func (o *op) checkRead(key []byte, g raft.GroupID, at raft.LogID, version uint64
 	}
 }
 
-// checkWrite compares an acknowledgement with the entry that it names, which may be of a
-// former owner of the slot if it answers a retry.
+// checkWrite compares an acknowledgement with the entry that it names.
 func (o *op) checkWrite(a *wire.WriteAnswer) {
-	t := o.spoke(a.Group, a.ID)
+	w := o.acknowledged(a.Group, a.ID)
+	if w.version != a.Version || uint64(w.deleted) != a.Deleted {
+		o.client.c.fail("I9: %s is acknowledged at %s with version %d, %d deleted; it should be version %d, %d deleted",
+			o, a.ID, a.Version, a.Deleted, w.version, w.deleted)
+	}
+}
+
+// acknowledged checks that a write is acknowledged with the entry that carried it out, which
+// may be of a former owner of the slot if that answers a retry. It returns what the entry did.
+func (o *op) acknowledged(g raft.GroupID, id raft.LogID) *outcome {
+	t := o.spoke(g, id)
 	// A read may be as of the floor. A write that began after the floor was
 	// acknowledged must be an entry of its own, after it.
-	if floor := o.floorIn(a.Group); a.ID.Index == floor {
+	if floor := o.floorIn(g); id.Index == floor {
 		t.c.fail("I7: %s began after an answer that stood at %d, and is acknowledged there", o, floor)
 	}
 	key := outcomeKey{o.command.Session, o.command.Sequence}
-	line := &t.entries[a.ID.Index-1]
+	line := &t.entries[id.Index-1]
 	if line.key != key {
-		t.c.fail("I8: %s is acknowledged at %s, which is another command (session %x, sequence %d)", o, a.ID, line.key.session, line.key.sequence)
+		t.c.fail("I8: %s is acknowledged at %s, which is another command (session %x, sequence %d)", o, id, line.key.session, line.key.sequence)
 	}
-	if w := &line.outcome; w.status != shardmap.StatusApplied || w.version != a.Version || uint64(w.deleted) != a.Deleted || w.id != a.ID || w.group != a.Group {
-		t.c.fail("I9: %s is acknowledged at %s with version %d, %d deleted; it should be %s at %s with version %d, %d deleted",
-			o, a.ID, a.Version, a.Deleted, w.status, w.id, w.version, w.deleted)
+	if w := &line.outcome; w.status != shardmap.StatusApplied || w.id != id || w.group != g {
+		t.c.fail("I9: %s is acknowledged at %s; it should be %s at %s", o, id, w.status, w.id)
 	}
+	return &line.outcome
 }
 
 // watched is a state machine with the checks around it.
@@ -295,10 +320,28 @@ func (w *watched) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byt
 	}
 	if was := w.truth.digests[i]; was == 0 {
 		w.truth.digests[i] = digest
+		if name := line.outcome.service; name != "" {
+			w.truth.c.lives.of(line.outcome.slot).compareService(w, name)
+		}
 	} else if was != digest {
 		w.truth.c.fail("I10: after %s of group %d slot %d has digest %016x on n%d, %016x elsewhere", e.ID, w.truth.group, line.outcome.slot, digest, w.node.index, was)
 	}
 	return t, out, err
+}
+
+// Ran implements [repl.Observed].
+func (w *watched) Ran() {
+	if w.state != nil {
+		w.state.Ran()
+		w.node.checks.ran(w)
+	}
+}
+
+// Gone implements [repl.Observed].
+func (w *watched) Gone() {
+	if w.state != nil {
+		w.state.Gone()
+	}
 }
 
 // Wants implements [repl.Proposer].
@@ -361,7 +404,25 @@ func (w *watched) Decided() uint64 {
 }
 
 // Copy implements [repl.StateMachine].
-func (w *watched) Copy() repl.StateCopy { return w.inner.Copy() }
+func (w *watched) Copy() repl.StateCopy {
+	c := w.inner.Copy()
+	if _, can := c.(repl.Trimmer); can {
+		return &watchedCopy{c, w.truth}
+	}
+	return c
+}
+
+// watchedCopy tells the truth of a group that some snapshots lack what others have.
+type watchedCopy struct {
+	repl.StateCopy
+	t *truth
+}
+
+// Trim implements repl.Trimmer.
+func (c *watchedCopy) Trim() {
+	c.t.trimmed = true
+	c.StateCopy.(repl.Trimmer).Trim()
+}
 
 // Restore implements [repl.StateMachine].
 func (w *watched) Restore(r io.Reader, at raft.LogID, t raft.GroupTime) error {
@@ -459,6 +520,7 @@ func (c *cluster) compare() {
 				}
 			}
 			c.compareKeys(n, m, slots)
+			c.services.compare(n.host.Machine(raft.GroupID(g)).(*watched), slots)
 			n.checkSums(raft.GroupID(g))
 		}
 	}

@@ -21,22 +21,24 @@ const (
 	opsPerHour = 15000
 	// openMax bounds the operations that one client has open.
 	openMax = 24
-	// tagsPerGroup and keysPerTag bound what the slots of a run hold.
+	// tagsPerGroup bounds the slots of a run that hold keys.
 	tagsPerGroup = 3
-	keysPerTag   = 3
 	// listEvery is how many operations there are for each page of a listing.
 	listEvery = 12
+	// leasesEvery is how many pages there are for each of leases in their place.
+	leasesEvery = 8
 	// checkEvery is how many sets there are for each check in their place: a
 	// command of the newest level.
 	checkEvery = 12
 	// sessionOps is how many operations a client begins with one session, at
 	// least and about.
 	sessionOps = 12
-	// localEvery is how many gets there are for each of a node's own copy.
-	localEvery = 8
-	// keyOpsMax is after how many operations another key takes the place of one,
+	// localEvery is how many gets there are for each of a node's own copy, and
+	// followerEvery and boundedEvery for each from any replica, linearizable or not.
+	localEvery, followerEvery, boundedEvery = 8, 5, 8
+	// cellOpsMax is after how many operations another cell takes the place of one,
 	// so that each history stays small enough to be searched.
-	keyOpsMax = 60
+	cellOpsMax = 60
 
 	silenceMax = 3 * time.Second // as in client/health.go
 	pingAfter  = time.Second
@@ -65,6 +67,7 @@ type simClient struct {
 	session  uint64
 	next     uint64
 	listings int   // under way
+	watches  int   // likewise, or to be continued
 	open     []*op // by sequence, reads with that of the write before
 	wakeAt   time.Duration
 	wakes    uint64
@@ -87,6 +90,7 @@ type conn struct {
 	cut              bool // a frame of a stream was lost: so are those after it
 	toNode, toClient pipe
 	windows          map[uint64]*window // by the number of a stream, at the node's end
+	following        *following         // the stream of the table, if the client has it here
 
 	requests machine.Requests // at the node's end
 }
@@ -126,13 +130,26 @@ func (cl *simClient) begin() {
 		return
 	}
 	for range 1 + cl.c.chance.below(4) {
-		if len(cl.open) < openMax {
+		if cl.busy() < openMax {
 			cl.beginOne()
 		}
+	}
+	if cl.c.chance.below(watchBegins) == 0 {
+		cl.beginWatch()
 	}
 	cl.settle()
 	cl.maySleep()
 	cl.beginIn()
+}
+
+// busy is how many operations are open that end.
+func (cl *simClient) busy() (n int) {
+	for _, o := range cl.open {
+		if o.kind != opWatch {
+			n++
+		}
+	}
+	return n
 }
 
 func (cl *simClient) beginOne() {
@@ -144,7 +161,13 @@ func (cl *simClient) beginOne() {
 		cl.submit(o)
 		return
 	}
-	o.key = c.history.key(c)
+	if c.services.draws() {
+		c.services.begin(o)
+		cl.submit(o)
+		return
+	}
+	o.cell = c.history.cell(c)
+	o.key = o.cell.key(c)
 	slot := shardmap.SlotOf(o.key)
 	o.group = c.lives.owner(slot)
 	o.call = client.Call{Owner: o, Slot: slot}
@@ -153,14 +176,14 @@ func (cl *simClient) beginOne() {
 			cl.beginListing()
 			return
 		}
-		o.beginPage(c)
-	} else if o.get = c.chance.below(5) < 2; o.get {
-		q := wire.Get{Keys: [][]byte{o.key}}
-		if o.local = c.chance.below(localEvery) == 0; o.local {
-			o.beginLocal(c, &q)
+		if o.beginPage(c); c.chance.below(leasesEvery) == 0 {
+			o.list = nil
+			o.beginLeases(c)
 		}
-		o.beginMore(c, &q)
-		o.body = q.Append(nil)
+	} else if o.get = c.chance.below(5) < 2; o.get {
+		o.beginGet(c)
+	} else if o.cell.counter || c.grants.newer(c) {
+		o.beginNewer(c)
 	} else {
 		o.beginWrite(c)
 	}
@@ -170,25 +193,34 @@ func (cl *simClient) beginOne() {
 // beginWrite makes o a write to its key.
 func (o *op) beginWrite(c *cluster) {
 	cl := o.client
-	o.call.Write = true
+	o.kind, o.call.Write = opSet, true
 	o.command = shardmap.Command{Kind: shardmap.CommandSet, Session: cl.session, Sequence: cl.next, Slot: o.call.Slot}
 	cl.next++
 	o.command.Floor = cl.floor(o.command.Sequence)
-	value := make([]byte, 8, 8+c.valueSize())
-	binary.LittleEndian.PutUint64(value, o.number)
-	o.command.Items = [][]byte{o.key, value[:cap(value)]}
+	o.command.Items = [][]byte{o.key, o.value(c)}
 	switch c.chance.below(8) {
 	case 0:
+		o.kind = opDel
 		o.command.Kind, o.command.Items = shardmap.CommandDel, o.command.Items[:1]
 	case 1:
+		o.kind = opConditions
 		o.command.Condition = shardmap.ConditionAbsent
 	case 2, 3:
+		o.kind = opConditions
 		o.command.Condition, o.command.Version = shardmap.ConditionVersion, max(1, c.lives.of(o.call.Slot).now(o.key).version)
 	}
 	if o.command.Kind == shardmap.CommandSet && c.chance.below(checkEvery) == 0 {
+		o.kind = opCheck
 		o.command.Kind, o.command.Items = shardmap.CommandCheck, o.command.Items[:1]
 	}
 	o.body = wire.AppendWrite(nil, &o.command)
+}
+
+// value draws a value of the operation.
+func (o *op) value(c *cluster) []byte {
+	b := make([]byte, 8+c.valueSize())
+	binary.LittleEndian.PutUint64(b, o.number)
+	return b
 }
 
 // submit hands an operation to the core.
@@ -196,7 +228,7 @@ func (cl *simClient) submit(o *op) {
 	c := cl.c
 	o.began = c.now
 	if !o.local {
-		o.floors = c.floors()
+		o.floors = c.floors(o.stale)
 	}
 	within := c.chance.skewed(500*time.Millisecond, 30*time.Second)
 	o.within = within
@@ -283,7 +315,33 @@ func (cl *simClient) act(a *client.Action) {
 		}
 	case client.ActAsk:
 		cl.ask(a.Peer)
+	case client.ActFollow:
+		cl.follow(a)
 	}
+}
+
+// anyPeer draws one of the nodes to which the client has a connection; one of its endpoints
+// if it has none.
+func (cl *simClient) anyPeer() client.Peer {
+	up := 0
+	for _, k := range cl.conns {
+		if k != nil && k.up {
+			up++
+		}
+	}
+	if up == 0 {
+		return client.Peer(cl.c.chance.below(2))
+	}
+	skip := cl.c.chance.below(up)
+	for p, k := range cl.conns {
+		if k != nil && k.up {
+			if skip == 0 {
+				return client.Peer(p)
+			}
+			skip--
+		}
+	}
+	return 0
 }
 
 func (cl *simClient) connOf(p client.Peer) *conn {
@@ -347,6 +405,7 @@ func (k *conn) dialled() {
 	default:
 		k.up, k.life, k.heard = true, k.node.life, c.now
 		k.requests.Routes = k.node.known.routes
+		k.requests.Streams.Feed = k.node.feeds.feed
 		cl.core.Connected(cl.now(), k.peer, k.node.id, clusterID)
 	}
 	cl.settle()
@@ -367,7 +426,7 @@ func (k *conn) send(o *op) {
 	within := max(time.Millisecond, o.call.Deadline-k.client.now())
 	if o.stream != nil {
 		o.begin()
-		k.say(wire.TypeScan, o.flags(), o.request, within, o.body)
+		k.say(o.frame(), o.flags(), o.request, within, o.body)
 		return
 	}
 	if !c.reaches(k.client, k.node) {
@@ -426,7 +485,11 @@ func (k *conn) answered(e *event) {
 	}
 	cl, c := k.client, k.client.c
 	k.heard = c.now
-	if e.wtype == wire.TypeScanPiece {
+	if k.following.came(e) {
+		cl.settle()
+		return
+	}
+	if e.wtype == wire.TypeScanPiece || e.wtype == wire.TypeWatchPiece {
 		if i := slices.IndexFunc(k.open, func(o *op) bool { return o.request == e.number }); i >= 0 {
 			k.open[i].piece(e.body)
 			cl.settle()
@@ -446,6 +509,7 @@ func (k *conn) answered(e *event) {
 		}
 		cl.core.Refused(cl.now(), &o.call, k.peer, refusal)
 	} else {
+		cl.core.Scouts.Answered(cl.now(), &o.call, k.peer)
 		o.answered(e.wtype, e.body)
 	}
 	cl.settle()
@@ -454,6 +518,7 @@ func (k *conn) answered(e *event) {
 // end forgets the connection.
 func (k *conn) end(error) {
 	k.up, k.ended = false, true
+	k.requests.Streams.Close()
 	if k.client.conns[k.peer] == k {
 		k.client.conns[k.peer] = nil
 	}
@@ -472,6 +537,9 @@ func (k *conn) lost(err error) {
 	if cl.asked == k {
 		cl.asked = nil
 	}
+	following := k.following
+	k.following = nil
+	following.ended()
 	for _, o := range open {
 		o.conn = nil
 	}
@@ -550,11 +618,4 @@ func (o *op) expire(uint64) {
 	}
 	cl.core.Expire(cl.now(), &o.call)
 	cl.settle()
-}
-
-func valueNumber(b []byte) uint64 {
-	if len(b) < 8 {
-		return 0
-	}
-	return binary.LittleEndian.Uint64(b)
 }

@@ -14,6 +14,7 @@ type hostClock struct {
 	base, at time.Duration // it was base when the world's was at
 	rate     int64         // millionths
 	planned  uint64        // the number of the tick that is planned
+	slept    bool          // it stood still, and the host is to hear of it
 }
 
 // now is the process's monotonic clock.
@@ -33,7 +34,7 @@ func (t *hostClock) setRate(rate int64) {
 }
 
 // stand stops the clock for a while.
-func (t *hostClock) stand(d time.Duration) { t.base, t.at = t.now(), t.n.c.now+d }
+func (t *hostClock) stand(d time.Duration) { t.base, t.at, t.slept = t.now(), t.n.c.now+d, true }
 
 // plan plans the next tick, in place of the one that was planned.
 func (t *hostClock) plan(d time.Duration) {

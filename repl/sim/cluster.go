@@ -27,6 +27,10 @@ type Options struct {
 	// Lose ends the time under faults with the loss of a majority for good, in place of
 	// the healing.
 	Lose bool
+	// Watched has clients watch; else they do in one run of watchesEvery.
+	Watched bool
+	// Mixed has some founders run an older build; else some do in one run of mixedEvery.
+	Mixed bool
 	// Moves, if not nil, notes each step of each slot that moves.
 	Moves *movetest.Recorder
 	// Regret has people cancel many jobs as soon as a slot is sealed.
@@ -56,35 +60,45 @@ const (
 
 // Result is the outcome of a run, with its counts.
 type Result struct {
-	Seed       uint64
-	Nodes      int
-	Simulated  time.Duration
-	Lull       time.Duration // after that, without a write
-	Steps      uint64
-	Hash       uint64 // of all events: equal for equal runs
-	Fired      Fired
-	Ops        int   // operations that clients ended
-	Answered   int   // of these, with an answer
-	Writes     int   // of these, writes that were acknowledged
-	Snapshots  int   // bases at which one was written
-	Mended     int   // replicas that were damaged at a start and mended from others
-	Upgraded   int   // members that were started anew with the newer build
-	Unmendable int   // starts with damage that only another replica id mends
-	Pages      int   // of listings that were answered
-	Resumed    int   // streams that a later attempt continued after some rows
-	Listings   int   // over all groups, that reached their end
-	Streamed   int   // snapshots that other nodes received
-	Forwarded  int   // requests that were passed on, and answered with a result
-	Disk       int64 // the most that the files of one node took, in bytes
-	Unchecked  int   // histories that were too entangled to check in time
-	Leader     time.Duration
-	Write      time.Duration  // how long after the healing of a quorum the last group took a write
-	Recovered  map[string]int // of a run with Lose: groups, by what became of them
-	Hopeless   int            // of such: it left no log of group 0 that could be used
-	Damaged    int            // of such: how often a damaged log was taken
-	Cuts       int            // of such: how often the power went while a plan was applied
-	Compared   int            // of such: keys of groups that began anew
-	Failure    *Failure       // nil if all invariants held
+	Seed         uint64
+	Nodes        int
+	Simulated    time.Duration
+	Lull         time.Duration // after that, without a write
+	Steps        uint64
+	Hash         uint64 // of all events: equal for equal runs
+	Fired        Fired
+	Counts       Counts // operations that clients ended
+	Answered     int    // of these, with an answer
+	Writes       int    // of these, writes that were acknowledged
+	Watches      int    // that were begun
+	Shown        int    // events that watches showed
+	Progress     int    // of watches that nothing happened to
+	Lost         int    // watches that ended because events were no longer kept
+	Tables       int    // that nodes sent to clients of their own accord
+	Ended        int    // keys and leases that ended with their time
+	Changed      int    // statuses of instances that changed
+	Void         int    // rows of reports that were about what an instance was before
+	Deregistered int    // instances that were deregistered
+	Hooked       int    // changes that webhooks were told of
+	Snapshots    int    // bases at which one was written
+	Mended       int    // replicas that were damaged at a start and mended from others
+	Upgraded     int    // members that were started anew with the newer build
+	Unmendable   int    // starts with damage that only another replica id mends
+	Pages        int    // of listings that were answered
+	Resumed      int    // streams that a later attempt continued after some rows
+	Listings     int    // over all groups, that reached their end
+	Streamed     int    // snapshots that other nodes received
+	Forwarded    int    // requests that were passed on, and answered with a result
+	Disk         int64  // the most that the files of one node took, in bytes
+	Unchecked    int    // histories that were too entangled to check in time
+	Leader       time.Duration
+	Write        time.Duration  // how long after the healing of a quorum the last group took a write
+	Recovered    map[string]int // of a run with Lose: groups, by what became of them
+	Hopeless     int            // of such: it left no log of group 0 that could be used
+	Damaged      int            // of such: how often a damaged log was taken
+	Cuts         int            // of such: how often the power went while a plan was applied
+	Compared     int            // of such: keys of groups that began anew
+	Failure      *Failure       // nil if all invariants held
 }
 
 // Failure is a broken invariant.
@@ -109,26 +123,29 @@ type cluster struct {
 	trace   trace
 	result  Result
 
-	nodes   []*node
-	clients []*simClient
-	net     network
-	chaos   chaos
-	members membership
-	order   order
-	shuffle shuffle
-	truth   []*truth // by group
-	history history
-	slots   [][]shardmap.Slot // by group: those of the run that it begins with
-	lives   slotLives
-	tags    []string
-	builds  builds
-	epochs  uint64 // changes of slots' owners
-	scratch []byte
-	full    int    // how many disks are full
-	tasks   uint64 // begun so far
-	tableAt uint64 // the index of the newest table that any node has had
-	policy  repl.SnapshotPolicy
-	chunk   int // the largest chunk of a snapshot, in bytes
+	nodes    []*node
+	clients  []*simClient
+	net      network
+	chaos    chaos
+	members  membership
+	order    order
+	shuffle  shuffle
+	truth    []*truth // by group
+	history  history
+	slots    [][]shardmap.Slot // by group: those of the run that it begins with
+	lives    slotLives
+	tags     []string
+	grants   grants
+	watches  watches
+	services services
+	builds   builds
+	epochs   uint64 // changes of slots' owners
+	scratch  []byte
+	full     int    // how many disks are full
+	tasks    uint64 // begun so far
+	tableAt  uint64 // the index of the newest table that any node has had
+	policy   repl.SnapshotPolicy
+	chunk    int // the largest chunk of a snapshot, in bytes
 }
 
 // Run runs one cluster to its end, or to the first broken invariant.
@@ -143,6 +160,7 @@ func Run(o Options) (r Result) {
 	c.result.Seed, c.result.Recovered = o.Seed, map[string]int{}
 	c.chaos.c, c.order.c = c, c
 	c.shuffle.draw(c)
+	c.services.draw(c)
 	defer func() {
 		r = c.result
 		c.close()
@@ -165,6 +183,7 @@ func Run(o Options) (r Result) {
 	c.healAll()
 	(&lull{c: c}).run()
 	c.history.check(c)
+	c.history.checkCounters(c)
 	return r
 }
 
@@ -242,6 +261,7 @@ func (c *cluster) found() {
 	c.result.Nodes = n
 	c.net.init(c, n)
 	c.drawPolicy()
+	c.watches.draw(c)
 	c.builds.init(c)
 	for g := range c.options.Groups + 1 {
 		c.truth = append(c.truth, newTruth(c, raft.GroupID(g)))
@@ -468,9 +488,14 @@ func (c *cluster) healAll() {
 	c.builds.upgradeAll()
 	c.until("the cluster is at the level that all members understand", settleWithin, c.builds.raised)
 	c.order.settle()
+	c.services.settle()
 	c.until("all replicas have applied the same", settleWithin, c.settled)
+	endSoon(c)
+	c.until("all replicas have applied the same, and what was due has ended", settleWithin, c.settled)
 	c.compare()
 	c.shuffle.check()
+	c.services.deleteAll()
+	c.until("watches show all that happened", watchedWithin, c.watches.complete)
 	c.until("all replicas have a snapshot of the same", settleWithin, c.snapshotted)
 }
 
@@ -503,7 +528,7 @@ func (c *cluster) snapshotted() bool {
 // and no operation is open.
 func (c *cluster) settled() bool {
 	for _, cl := range c.clients {
-		if len(cl.open) > 0 {
+		if cl.busy() > 0 {
 			return false
 		}
 	}
@@ -572,7 +597,7 @@ func (c *cluster) picture() string {
 	for _, t := range c.truth {
 		s += fmt.Sprintf("group %d: %d applied, %s\n", t.group, len(t.entries), describe(t.committed()))
 	}
-	s += c.order.picture() + c.shuffle.picture()
+	s += c.order.picture() + c.shuffle.picture() + c.watches.missing()
 	for _, cl := range c.clients {
 		for _, o := range cl.open {
 			s += fmt.Sprintf("c%d: open since %.3f s: %s\n", cl.id, o.began.Seconds(), o)

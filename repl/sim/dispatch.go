@@ -12,12 +12,12 @@ import (
 
 // happen takes one event. It reports whether the event may be used again.
 func (c *cluster) happen(e *event) bool {
-	if cl := e.ofClient(); cl != nil && cl.asleep() {
-		c.queue.push(cl.host.until, e)
+	if cl := e.ofClient(); cl != nil && cl.host.until > 0 {
+		cl.misses(e)
 		return false
 	}
 	switch e.kind {
-	case evMessage, evBeat, evSynced, evIdle, evTick, evResume, evAnnounce, evRequest, evTask, evStream, evFrame, evDial, evPeer, evStop, evAsk, evMove, evCarry:
+	case evMessage, evBeat, evSynced, evIdle, evTick, evResume, evAnnounce, evRequest, evTask, evStream, evFrame, evDial, evPeer, evStop, evAsk, evMove, evCarry, evCheck, evFeed:
 		n := c.nodes[e.node-1]
 		if e.kind == evResume {
 			if n.up && e.life == n.life && n.paused {
@@ -70,6 +70,9 @@ func (c *cluster) happen(e *event) bool {
 		e.client.begin()
 	case evRush:
 		e.client.rush(shardmap.Slot(e.number))
+	case evWatch:
+		e.watching.resume(e.number)
+		e.client.settle()
 	case evListing:
 		e.listing.resume()
 		e.client.settle()
@@ -117,6 +120,9 @@ func (n *node) handle(e *event) bool {
 		e.conn.request(e)
 	case evAsk:
 		n.host.Read(e.read)
+	case evFeed:
+		n.feeds.turn(e.number)
+		return true
 	case evMove:
 		if e.number == n.moves.next {
 			n.moves.turn()
@@ -131,6 +137,11 @@ func (n *node) handle(e *event) bool {
 				return true
 			}
 		}
+	case evCheck:
+		if e.number != n.checks.next {
+			return true
+		}
+		n.checks.turn()
 	case evTask:
 		n.beside.resume(e.number)
 		return true

@@ -25,5 +25,8 @@
 // node moves replicas, config.go what must hold of them, lull.go what
 // happens in groups to which nobody writes, lost.go what a lost majority leaves. life.go
 // has what a slot is, by the logs of all groups, steps.go what the entries that move it
-// mean, slots.go who orders that, carry.go how a node carries slots.
+// mean, slots.go who orders that, carry.go how a node carries slots. meaning.go has what a
+// write means, txn.go those that came with leases, ends.go what ends and when, watch.go the
+// watches of clients and watchcheck.go what must hold of them, feed.go and follow.go the two
+// ends of what a node sends of its own accord, kind.go the kinds of operations.
 package sim

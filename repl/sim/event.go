@@ -46,14 +46,17 @@ const (
 	evAsk                           // node, life, read: a stream asks its host for a page
 	evMove                          // node, life, number: its mover acts
 	evCarry                         // node, life, number: its carrier acts
+	evCheck                         // node, life, number: its assigner and its checker act
 	evCall                          // call
+	evWatch                         // client, watching, number: a watch goes on
+	evFeed                          // node, life: its feed has a turn
 	evRush                          // client, number: it writes to the slot of that number
 )
 
 var eventNames = [...]string{evMessage: "message", evBeat: "beat", evSynced: "synced", evIdle: "idle", evTick: "tick",
 	evResume: "resume", evStart: "start", evAnnounce: "announce", evRequest: "request", evAnswer: "answer", evDialled: "dialled",
 	evReset: "reset", evListen: "listen", evTable: "table", evWake: "wake", evDeadline: "deadline", evBegin: "begin", evListing: "listing",
-	evFault: "fault", evHeal: "heal", evFlap: "flap", evCrash: "crash", evFrame: "frame", evTask: "task", evStream: "stream", evScrub: "scrub", evRoom: "room", evLook: "look", evDial: "dial", evPeer: "peer", evStop: "stop", evMember: "member", evAsk: "ask", evMove: "move", evCarry: "carry", evCall: "call", evRush: "rush"}
+	evFault: "fault", evHeal: "heal", evFlap: "flap", evCrash: "crash", evFrame: "frame", evTask: "task", evStream: "stream", evScrub: "scrub", evRoom: "room", evLook: "look", evDial: "dial", evPeer: "peer", evStop: "stop", evMember: "member", evAsk: "ask", evMove: "move", evCarry: "carry", evCheck: "check", evCall: "call", evWatch: "watch", evFeed: "feed", evRush: "rush"}
 
 // event is one thing that is due. Events are used again, so a handler keeps nothing of one
 // except what it copies.
@@ -75,6 +78,7 @@ type event struct {
 	client   *simClient
 	op       *op
 	listing  *listing
+	watching *watching
 	body     []byte
 	read     repl.Read
 	call     func()

@@ -95,6 +95,10 @@ const (
 	Nodes // orders, and movers that carry them out; see order.go
 	Slots // orders, and carriers that carry them out; see slots.go
 
+	// Targets: what instances of services stand for goes up and down, hangs and flaps; see
+	// target.go.
+	Targets
+
 	faults
 )
 
@@ -111,7 +115,7 @@ var faultNames = [faults]string{
 	ClientReset: "client-reset", ClientLate: "client-late", ClientCut: "client-cut",
 	ClientTimeout: "client-timeout", ClientStale: "client-stale", ClientSleep: "client-sleep",
 	Lies: "lies", LeaderStops: "leader-stops",
-	Members: "members", Nodes: "nodes", Slots: "slots",
+	Members: "members", Nodes: "nodes", Slots: "slots", Targets: "targets",
 }
 
 func (f Fault) String() string { return faultNames[f] }
@@ -119,7 +123,7 @@ func (f Fault) String() string { return faultNames[f] }
 // perMessage reports whether a fault strikes single messages. These come by the
 // thousand, so they do not count where faults per hour are asked for.
 func (f Fault) perMessage() bool {
-	return f <= Corrupt || f == ClientTimeout || f == Members || f == Nodes || f == Slots || f >= SnapshotCut && f <= SnapshotBad
+	return f <= Corrupt || f == ClientTimeout || f == Members || f == Nodes || f == Slots || f == Targets || f >= SnapshotCut && f <= SnapshotBad
 }
 
 // Fired counts how often each fault struck.

@@ -21,6 +21,7 @@ type known struct {
 	shown     shownTable
 	intends   intendedTable
 	routes    *machine.Routes // of the process: what its logs say of slots before the table does
+	lent      bool            // the process has shown the table of another node
 	announced bool
 }
 
@@ -30,6 +31,7 @@ func (k *known) changed(t *shardmap.Table) {
 	k.n.c.shuffle.groups(t)
 	k.table = t
 	k.routes.Follow(t)
+	k.n.feeds.feed.TableChanged()
 	if k.n.moves.leds {
 		k.n.moves.plan(0)
 	}
@@ -134,12 +136,17 @@ type shownTable struct {
 // yet. Where no slot moves, tables record neither that nor changes of memberships, so both
 // are made up.
 func (k *known) show() *shardmap.Table {
-	c, x := k.n.c, &k.shown
-	if k.table == nil || !k.table.Founded() {
+	c, x, table := k.n.c, &k.shown, k.table
+	if _, ok := k.n.replica(0); table == nil && (!ok || k.lent) {
+		// In a process each node has a copy of group 0, and keeps its table while it gets
+		// another replica.
+		table, k.lent = c.newestTable(), true
+	}
+	if table == nil || !table.Founded() {
 		return nil
 	}
 	if c.shuffle.active {
-		return k.table
+		return table
 	}
 	if c.chance.below(epochEvery) == 0 {
 		c.epochs++
@@ -147,9 +154,9 @@ func (k *known) show() *shardmap.Table {
 	if x.epochs < c.epochs && c.chance.below(epochKnown) == 0 {
 		x.epochs = c.epochs
 	}
-	index, epoch := k.table.Index+c.changes()+x.epochs, k.table.Epoch+x.epochs
+	index, epoch := table.Index+c.changes()+x.epochs, table.Epoch+x.epochs
 	if x.table == nil || x.table.Index != index || x.table.Epoch != epoch {
-		t := *k.table
+		t := *table
 		t.Index, t.Epoch = index, epoch
 		x.table = &t
 	}
@@ -227,7 +234,7 @@ func (k *known) topology() *wire.TopologyAnswer {
 		}
 		a.Groups = append(a.Groups, line)
 	}
-	a.Slots = append(a.Slots, k.n.c.ranges(k.table)...)
+	a.Slots = append(a.Slots, k.n.c.ranges(t)...)
 	return a
 }
 

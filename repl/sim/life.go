@@ -3,6 +3,8 @@ package sim
 import (
 	"maps"
 	"slices"
+	"sort"
+	"time"
 
 	"muster/raft"
 	"muster/shardmap"
@@ -22,20 +24,27 @@ type slotLife struct {
 	refused  map[outcomeKey]*op        // of which clients were told that they never take effect
 	sealed   map[uint64]raft.LogID     // by move
 	taken    map[uint64]bool           // by move: it was taken over
+	leases   map[uint64][]leaseVersion // by number
+	services map[string][]serviceVersion
+	events   []slotEvent // what watches of the slot must show, in order
 }
 
 // span is a time for which one group serves a slot: from the entry that gave it the slot
 // to the one that sealed it.
 type span struct {
-	group    raft.GroupID
-	from, to uint64 // indices in the group's log; to 0: it serves the slot now
+	group        raft.GroupID
+	from, to     uint64         // indices in the group's log; to 0: it serves the slot now
+	began        raft.GroupTime // the group's time at from
+	clock, ended raft.GroupTime // the slot's time at from and to; see ends.go
 }
 
 // keyVersion is what a key was from an entry on.
 type keyVersion struct {
-	span                   int // in which the entry is
-	index, version, number uint64
-	there                  bool
+	span  int // in which the entry is
+	index uint64
+	state
+	ended bool          // it is not there because its time was over, or its lease's
+	seen  time.Duration // when the first replica applied the entry
 }
 
 // slotLives is what is known of all slots of a run.
@@ -49,7 +58,7 @@ type slotLives struct {
 func (x *slotLives) of(s shardmap.Slot) *slotLife {
 	l := x.all[s]
 	if l == nil {
-		l = &slotLife{slot: s, keys: map[string][]keyVersion{}, outcomes: map[outcomeKey]outcome{}, floors: map[uint64]uint64{}, used: map[uint64]raft.GroupTime{}, refused: map[outcomeKey]*op{}, sealed: map[uint64]raft.LogID{}, taken: map[uint64]bool{}}
+		l = &slotLife{slot: s, keys: map[string][]keyVersion{}, outcomes: map[outcomeKey]outcome{}, floors: map[uint64]uint64{}, used: map[uint64]raft.GroupTime{}, refused: map[outcomeKey]*op{}, sealed: map[uint64]raft.LogID{}, taken: map[uint64]bool{}, leases: map[uint64][]leaseVersion{}}
 		x.all[s] = l
 	}
 	return l
@@ -91,15 +100,26 @@ func (l *slotLife) servedBy(g raft.GroupID) bool {
 }
 
 // begin begins a span. I11: no other group may serve the slot.
-func (l *slotLife) begin(t *truth, id raft.LogID) {
-	if k := len(l.spans); k > 0 && l.spans[k-1].to == 0 {
-		t.c.fail("I11: by entry %s group %d serves slot %d, which group %d has served since its entry %d", id, t.group, l.slot, l.spans[k-1].group, l.spans[k-1].from)
+func (l *slotLife) begin(t *truth, e raft.Entry) {
+	next := span{group: t.group, from: e.ID.Index, began: e.Time, clock: e.Time}
+	if k := len(l.spans); k > 0 {
+		last := &l.spans[k-1]
+		if last.to == 0 {
+			t.c.fail("I11: by entry %s group %d serves slot %d, which group %d has served since its entry %d", e.ID, t.group, l.slot, last.group, last.from)
+		}
+		if l.timed() {
+			next.clock = last.ended
+		}
 	}
-	l.spans = append(l.spans, span{group: t.group, from: id.Index})
+	l.spans = append(l.spans, next)
 }
 
 // end ends the span of the group that serves the slot.
-func (l *slotLife) end(index uint64) { l.spans[len(l.spans)-1].to = index }
+func (l *slotLife) end(e raft.Entry) {
+	ended := l.time(e.Time)
+	s := &l.spans[len(l.spans)-1]
+	s.to, s.ended = e.ID.Index, ended
+}
 
 // shift moves the last use of each session from the time of one group to that of another:
 // each is as long ago as it was.
@@ -204,11 +224,30 @@ func (l *slotLife) met(t *truth, k int, id raft.LogID) bool {
 func (l *slotLife) names() []string { return slices.Sorted(maps.Keys(l.keys)) }
 
 // floors returns up to where the logs of all groups are known to be committed by what
-// clients were answered.
-func (c *cluster) floors() []uint64 {
+// clients were answered until a while ago, by the slowest clock.
+func (c *cluster) floors(ago time.Duration) []uint64 {
 	floors := make([]uint64, len(c.truth))
 	for g, t := range c.truth {
-		floors[g] = t.acknowledged
+		if floors[g] = t.acknowledged; ago > 0 {
+			floors[g] = t.acknowledgedAt(c.now - ago*1e6/(1e6-driftMax))
+		}
 	}
 	return floors
+}
+
+// acknowledge notes that an answer names an index.
+func (t *truth) acknowledge(index uint64) {
+	if index > t.acknowledged {
+		t.acknowledged = index
+		t.tells = append(t.tells, toldAt{t.c.now, index})
+	}
+}
+
+// acknowledgedAt returns the largest index that an answer had named at a time.
+func (t *truth) acknowledgedAt(at time.Duration) uint64 {
+	k := sort.Search(len(t.tells), func(i int) bool { return t.tells[i].at > at })
+	if k == 0 {
+		return 0
+	}
+	return t.tells[k-1].index
 }

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -60,13 +59,13 @@ func (cl *simClient) beginListing() {
 		l.prefix = "{" + tag[:2]
 	}
 	if c.chance.below(4) == 0 {
-		l.options.After = c.history.key(c)
+		l.options.After = c.history.cell(c).keys[0]
 	}
 	if c.chance.below(4) == 0 {
 		l.options.Limit = 1 + c.chance.below(8)
 	}
 	l.options.KeysOnly = c.chance.below(4) == 0
-	l.floors = c.floors()
+	l.floors = c.floors(0)
 	l.core = client.NewListing([]byte(l.prefix), l.options)
 	l.core.PieceBytes = uint32(listPiece + c.chance.below(listPieceMore))
 	l.goOn()
@@ -82,18 +81,7 @@ func (l *listing) goOn() {
 			l.end()
 			return
 		}
-		for _, s := range l.core.Used() {
-			if i := slices.IndexFunc(l.streams, func(o *op) bool { return o.stream == s }); i >= 0 {
-				l.streams[i].grant()
-			}
-		}
-		for _, s := range l.core.Dropped() {
-			if i := slices.IndexFunc(l.streams, func(o *op) bool { return o.stream == s }); i >= 0 {
-				o := l.streams[i]
-				l.streams = slices.Delete(l.streams, i, i+1)
-				o.giveUp()
-			}
-		}
+		l.streams = goOnWith(l.streams, l.core.Used(), l.core.Dropped())
 		switch step {
 		case client.ListHas:
 			if l.take(item); l.options.Limit > 0 && l.items == l.options.Limit {
@@ -143,7 +131,7 @@ func (l *listing) open() {
 	cl := l.client
 	for _, s := range l.core.Take() {
 		q := s.Scan()
-		o := &op{client: cl, number: cl.c.history.begin(), listing: l, stream: s, group: q.Group}
+		o := &op{client: cl, kind: opStream, number: cl.c.history.begin(), listing: l, stream: s, group: q.Group}
 		o.list = &wire.List{Group: q.Group, Prefix: q.Prefix, KeysOnly: q.KeysOnly, Slots: q.Slots}
 		o.call = client.Call{Owner: o, Target: client.ToGroup, Group: q.Group}
 		l.streams = append(l.streams, o)

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"muster/raft"
@@ -37,6 +38,7 @@ type lull struct {
 	began  time.Duration
 	next   time.Duration // when the next fault strikes
 	groups []quietGroup  // by group
+	ends   []pending     // what is to end
 }
 
 // quietGroup is what excuses a group for being late.
@@ -53,7 +55,7 @@ func (l *lull) run() {
 		return
 	}
 	c.result.Fired[Lull]++
-	l.began, l.groups = c.now, make([]quietGroup, len(c.truth))
+	l.began, l.groups, l.ends = c.now, make([]quietGroup, len(c.truth)), pendings(c, ttlMax)
 	for g := range l.groups {
 		l.groups[g].term = c.truth[g].lastTerm
 	}
@@ -99,6 +101,15 @@ func (l *lull) look() {
 				g, left, c.now-l.began, q.leaderless, q.lost, most)
 		}
 	}
+	for i := range l.ends {
+		p := &l.ends[i]
+		q := &l.groups[p.life.spans[len(p.life.spans)-1].group]
+		if most := p.left + gather + toldEvery + q.leaderless + q.lost + lullSlack; c.now-l.began > most && p.there() {
+			c.fail("I13: %s is still there %s after it had %s left; its group was without a leader for %s, and may have lost %s with leaders that went: %s is the most",
+				p, c.now-l.began, p.left, q.leaderless, q.lost, most)
+		}
+	}
+	l.ends = slices.DeleteFunc(l.ends, func(p pending) bool { return !p.there() })
 }
 
 // sessions returns how many sessions the node's replica of a group remembers.
@@ -110,8 +121,12 @@ func (n *node) sessions(g raft.GroupID) int {
 	return m.state.State.Sessions()
 }
 
-// forgotten reports whether no replica remembers a session any more.
+// forgotten reports whether no replica remembers a session any more, and nothing is left
+// that ends.
 func (l *lull) forgotten() bool {
+	if len(l.ends) > 0 {
+		return false
+	}
 	for _, n := range l.c.nodes {
 		if n.dead {
 			continue

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"slices"
+
 	"muster/raft"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -17,15 +19,20 @@ type model struct {
 type outcomeKey struct{ session, sequence uint64 }
 
 type outcome struct {
-	slot    shardmap.Slot
-	given   []shardmap.SlotRange // to the group
-	steps   []stepOutcome        // of a command that moves slots
-	owned   bool                 // the slot is the group's
-	status  shardmap.Status
-	group   raft.GroupID // in whose log id is
-	id      raft.LogID
-	version uint64
-	deleted uint32
+	slot      shardmap.Slot
+	given     []shardmap.SlotRange // to the group
+	steps     []stepOutcome        // of a command that moves slots
+	owned     bool                 // the slot is the group's
+	status    shardmap.Status
+	group     raft.GroupID // in whose log id is
+	id        raft.LogID
+	version   uint64
+	deleted   uint32
+	succeeded bool    // the comparisons of a transaction held
+	results   []found // of its operations
+	lease     shardmap.LeaseID
+	ttl       uint64 // of the lease, in ms
+	service   string // that it is about
 }
 
 // apply returns what an entry does.
@@ -43,7 +50,11 @@ func (m *model) apply(t *truth, e raft.Entry) (outcome, outcomeKey) {
 		t.c.fail("I9: entry %s of group %d is no command: %v", e.ID, t.group, err)
 	}
 	if x.Kind == shardmap.CommandOwn {
-		return m.own(t, e.ID, x), outcomeKey{}
+		return m.own(t, e, x), outcomeKey{}
+	}
+	if x.Kind == shardmap.CommandRaise {
+		t.raised = max(t.raised, e.ID.Index)
+		return outcome{slot: x.Slot, group: t.group, id: e.ID, owned: t.c.lives.of(x.Slot).servedBy(t.group)}, outcomeKey{}
 	}
 	if x.Kind.Moves() {
 		return m.move(t, e, x), outcomeKey{}
@@ -54,7 +65,7 @@ func (m *model) apply(t *truth, e raft.Entry) (outcome, outcomeKey) {
 		return outcome{slot: x.Slot, status: shardmap.StatusNotOwned, group: t.group, id: e.ID}, key
 	}
 	if x.Session == 0 {
-		return l.change(t.group, e.ID, x), outcomeKey{}
+		return l.change(t, e, x), outcomeKey{}
 	}
 	// A session remembers outcomes from its floor on. Below it a retry is refused rather
 	// than applied a second time.
@@ -67,7 +78,7 @@ func (m *model) apply(t *truth, e raft.Entry) (outcome, outcomeKey) {
 		was.owned = true
 		return was, key
 	}
-	r := l.change(t.group, e.ID, x)
+	r := l.change(t, e, x)
 	l.outcomes[key] = r
 	if o := l.refused[key]; o != nil && r.status == shardmap.StatusApplied {
 		t.c.fail("I9: group %d applies %s at %s; its client was told that it never would be", t.group, o, e.ID)
@@ -76,17 +87,17 @@ func (m *model) apply(t *truth, e raft.Entry) (outcome, outcomeKey) {
 }
 
 // own founds the group, the first time.
-func (m *model) own(t *truth, id raft.LogID, x *shardmap.Command) outcome {
-	r := outcome{slot: x.Slot, group: t.group, id: id, status: shardmap.StatusMarked}
+func (m *model) own(t *truth, e raft.Entry, x *shardmap.Command) outcome {
+	r := outcome{slot: x.Slot, group: t.group, id: e.ID, status: shardmap.StatusMarked}
 	o, err := shardmap.ReadOwn(x)
 	if err != nil {
-		t.c.fail("I9: entry %s of group %d is no founding: %v", id, t.group, err)
+		t.c.fail("I9: entry %s of group %d is no founding: %v", e.ID, t.group, err)
 	}
 	if !m.founded {
 		m.founded, r.given, r.status = true, o.Slots, shardmap.StatusApplied
 		r.changed(func(s shardmap.Slot) {
 			m.hold(s).mark = o.Number
-			t.c.lives.of(s).begin(t, id)
+			t.c.lives.of(s).begin(t, e)
 		})
 	}
 	r.owned = t.c.lives.of(x.Slot).servedBy(t.group)
@@ -110,36 +121,44 @@ func (o *outcome) changed(f func(shardmap.Slot)) {
 
 // change is a command that was not carried out before, by an entry of the group that
 // serves the slot.
-func (l *slotLife) change(g raft.GroupID, id raft.LogID, x *shardmap.Command) outcome {
-	r := outcome{slot: x.Slot, owned: true, group: g, id: id, status: shardmap.StatusConflict}
-	now := l.now(x.Key(0))
-	switch {
-	case x.Condition == shardmap.ConditionAbsent && now.there:
-		return r
-	case x.Condition == shardmap.ConditionVersion && (!now.there || now.version != x.Version):
-		return r
+func (l *slotLife) change(t *truth, e raft.Entry, x *shardmap.Command) outcome {
+	if x.Kind == shardmap.CommandLease {
+		return l.lease(t, e, x)
 	}
-	r.status = shardmap.StatusApplied
-	if x.Kind == shardmap.CommandCheck {
-		return r
+	switch x.Kind {
+	case shardmap.CommandService:
+		return l.service(t, e, x)
+	case shardmap.CommandReport:
+		return l.report(t, e, x)
+	}
+	w, err := readWrite(x)
+	if err != nil {
+		t.c.fail("I9: entry %s of group %d is no write: %v", e.ID, t.group, err)
 	}
 	// Versions grow within a slot, in whichever group it is, and a key that is deleted and
 	// set again never gets an old one.
-	r.version = max(id.Index, l.last+1)
-	l.last = r.version
-	v := keyVersion{span: len(l.spans) - 1, index: id.Index}
-	if x.Kind == shardmap.CommandDel {
-		if now.there {
-			r.deleted = 1
-		}
-		key := string(x.Key(0))
-		l.keys[key] = append(l.keys[key], v)
+	version := max(e.ID.Index, l.last+1)
+	keys := make([]state, len(w.keys))
+	for i, k := range w.keys {
+		keys[i] = l.now([]byte(k)).state
+	}
+	before := slices.Clone(keys)
+	did := w.carryOut(keys, version, l.time(e.Time), l.alive)
+	r := outcome{slot: x.Slot, owned: true, group: t.group, id: e.ID, status: did.status, succeeded: did.succeeded, deleted: did.deleted}
+	if did.status != shardmap.StatusApplied {
 		return r
 	}
-	for items := x.Items; len(items) > 0; items = items[2:] {
-		key := string(items[0])
-		v.version, v.number, v.there = r.version, valueNumber(items[1]), true
-		l.keys[key] = append(l.keys[key], v)
+	r.results = slices.Clone(did.results[:did.count])
+	for _, a := range w.branch(did.succeeded) {
+		if a.kind == actGet {
+			continue
+		}
+		r.version, l.last = version, version
+		kind := shardmap.EventSet
+		if !keys[a.key].there {
+			kind = shardmap.EventDel
+		}
+		l.put(t, e.ID.Index, kind, version, w.keys[a.key], &before[a.key], &keys[a.key])
 	}
 	return r
 }

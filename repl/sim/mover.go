@@ -43,6 +43,7 @@ func (m *moves) begin() {
 // led is told by the host who leads a group here.
 func (n *node) led(g raft.GroupID, term uint64) {
 	n.carries.led(g, term)
+	n.checks.lead(g, term)
 	n.moves.led(g, term)
 }
 

@@ -61,9 +61,11 @@ type node struct {
 	bulk    courier                   // snapshots, to others and from them
 	known   known                     // what it knows from the table
 	unmade  map[logstore.Replica]bool // of which others have spoken, and that it has not made since
+	feeds   feeds                     // brings what happens here to streams of clients
 	leave   leave                     // its end, when it is told to stop
 	moves   moves                     // what it does for the cluster while it leads the meta group
 	carries carries                   // how it carries slots whose groups it leads
+	checks  checks                    // how it has services checked whose groups it leads, and checks
 }
 
 // newNode makes a founder, with its log begun.
@@ -78,7 +80,7 @@ func newNode(c *cluster, index int) *node {
 func makeNode(c *cluster, index int) *node {
 	n := &node{c: c, index: index, id: raft.NodeID(index), ticks: hostClock{rate: 1e6}}
 	n.where = whereabouts{n: n, addr: addrOf(n.id)}
-	n.ticks.n, n.refusals.n, n.writer.n, n.beside.n, n.post.n, n.bulk.n, n.known.n, n.leave.n, n.moves.n, n.carries.n = n, n, n, n, n, n, n, n, n, n
+	n.ticks.n, n.refusals.n, n.writer.n, n.beside.n, n.post.n, n.bulk.n, n.known.n, n.leave.n, n.moves.n, n.carries.n, n.checks.n, n.feeds.n = n, n, n, n, n, n, n, n, n, n, n, n
 	n.files = nodeDisk{n: n, mem: vfs.NewMem(), latency: c.chance.skewed(50*time.Microsecond, 4*time.Millisecond)}
 	n.files.fs = vfs.NewFaulty(n.files.mem)
 	n.decay = decay{n: n, wounded: map[logstore.Replica]bool{}}
@@ -222,9 +224,11 @@ func (n *node) open() error {
 	if err := check(); err != nil {
 		return err
 	}
-	n.known.table, n.known.announced, n.known.routes = nil, false, new(machine.Routes)
+	n.known.table, n.known.lent, n.known.announced, n.known.routes = nil, false, false, new(machine.Routes)
+	n.feeds.begin()
 	n.moves.begin()
 	n.carries.begin()
+	n.checks.begin()
 	n.unmade = map[logstore.Replica]bool{}
 	n.ledger.newest = map[logstore.Replica]raft.LogID{}
 	n.writer.batch = nil
@@ -235,7 +239,7 @@ func (n *node) open() error {
 		ElectionTicks: raft.ElectionTicksDefault, HeartbeatTicks: raft.HeartbeatTicksDefault, QuietTicks: raft.ElectionTicksDefault,
 		Log: n.c.logger(n.index), Snapshots: n.c.policy,
 		Unmade:   func(from raft.NodeID, r logstore.Replica) { n.known.unmade(from, r) },
-		Presence: func(raft.NodeID) { n.moves.plan(0) }, Led: n.led,
+		Presence: func(raft.NodeID) { n.moves.plan(0); n.checks.plan(0) }, Led: n.led,
 	})
 	if err != nil {
 		n.host = nil
@@ -262,6 +266,11 @@ func (n *node) machine(r logstore.Replica) repl.StateMachine {
 		w.state = machine.NewMap(r, n.known.intended)
 		w.state.State.Understand(n.c.builds.of(n))
 		w.state.Routes = n.known.routes
+		if n.c.services.active {
+			w.state.Heartbeats = n.checks.beat
+		}
+		w.state.Watched = n.feeds.feed.Group(r.Group)
+		w.state.State.History().Bound(n.c.watches.historyMax, n.c.watches.historyMax, n.c.watches.historyMax/historyBlocks)
 		w.inner = w.state
 	}
 	return w
@@ -284,6 +293,10 @@ func (n *node) turn() {
 	}
 	n.decay.mended()
 	n.ledger.recalls()
+	if n.ticks.slept {
+		n.ticks.slept = false
+		n.host.Clock.Slept() // as a process finds out by its wall clock
+	}
 	b := n.host.Turn(n.ticks.now())
 	n.work()
 	if b == nil {
@@ -331,6 +344,7 @@ func (n *node) end(power Fault) {
 	n.inbox = n.inbox[:0]
 	c.result.Fired[power]++
 	n.beside.stop()
+	n.checks.end(power)
 	n.files.mem.Crash(crashModes[power], c.chance.next())
 	if power == PowerKeep {
 		n.where.parted()

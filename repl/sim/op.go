@@ -14,21 +14,29 @@ import (
 
 // op is one operation of a client.
 type op struct {
-	client  *simClient
-	call    client.Call
-	number  uint64 // of all operations of the run; the value that it writes
-	get     bool
-	sums    bool       // of accounts
-	local   bool       // a get of the asked node's own copy, as of floor at least
-	list    *wire.List // of a page, or of the next piece of a stream; otherwise nil
-	listing *listing   // to which the stream belongs, or that wants a table; otherwise nil
-	stream  *client.Stream
-	attempt uint64 // of the stream
-	stands  uint64 // index as of which its last piece was
-	within  time.Duration
+	client   *simClient
+	kind     opKind
+	call     client.Call
+	number   uint64 // of all operations of the run; the value that it writes
+	get      bool
+	sums     bool                  // of accounts
+	local    bool                  // a get of the asked node's own copy, as of floor at least
+	list     *wire.List            // of a page, or of the next piece of a stream; otherwise nil
+	listing  *listing              // to which the stream belongs, or that wants a table; otherwise nil
+	leases   *wire.Leases          // of a listing of leases; otherwise nil
+	services *wire.Services        // of a listing of services; otherwise nil
+	beat     *wire.Heartbeat       // of an instance; otherwise nil
+	watching *watching             // to which the stream or the question belongs; otherwise nil
+	question *client.WatchQuestion // of a watch, about slots; otherwise nil
+	stream   streamCore
+	attempt  uint64 // of the stream
+	stands   uint64 // index as of which its last piece was
+	within   time.Duration
+	stale    time.Duration // of a bounded get: how old the answer may be
 	// cancelled: the stream is no longer wanted.
 	cancelled bool
 	command   shardmap.Command
+	cell      *cell // of key; nil: no history has the operation
 	key       []byte
 	more      [][]byte // further keys of a get
 	body      []byte
@@ -46,11 +54,27 @@ func (o *op) String() string {
 	if o.get {
 		return fmt.Sprintf("get %q", o.key)
 	}
+	if o.watching != nil {
+		return fmt.Sprintf("%s: %s of group %d", o.watching, o.kind, o.group)
+	}
 	if o.listing != nil && o.stream == nil {
 		return fmt.Sprintf("%s: its plan", o.listing)
 	}
 	if q := o.list; q != nil {
 		return fmt.Sprintf("page of group %d after %q, prefix %q, limit %d", q.Group, q.After, q.Prefix, q.Limit)
+	}
+	if o.leases != nil {
+		return fmt.Sprintf("leases of group %d in slots %v after %s, limit %d", o.leases.Group, o.leases.Slots, o.leases.After, o.leases.Limit)
+	}
+	if q := o.services; q != nil {
+		return fmt.Sprintf("services of group %d in slots %v behind %d, %q, exact %v, mode %v, limit %d", q.Group, q.Slots, q.AfterSlot, q.After, q.Exact, q.Mode, q.Limit)
+	}
+	if b := o.beat; b != nil {
+		return fmt.Sprintf("heartbeat of instance %s of service %q, status %d", b.Instance, b.Name, b.Status)
+	}
+	if o.command.Kind.Row().Shape == shardmap.ShapeBody {
+		text, _ := o.command.Describe()
+		return fmt.Sprintf("%s (%s), sequence %d", o.kind, text, o.command.Sequence)
 	}
 	return fmt.Sprintf("%s %q to %d, sequence %d, if %s %d", o.command.Kind, o.key, o.number, o.command.Sequence, o.command.Condition, o.command.Version)
 }
@@ -68,7 +92,9 @@ func (o *op) floorIn(g raft.GroupID) uint64 {
 }
 
 // reads reports whether the operation changes nothing.
-func (o *op) reads() bool { return o.get || o.list != nil || o.listing != nil }
+func (o *op) reads() bool {
+	return o.get || o.list != nil || o.listing != nil || o.leases != nil || o.services != nil || o.beat != nil || o.watching != nil
+}
 
 // flags returns the flags of its frame.
 func (o *op) flags() uint16 {
@@ -83,10 +109,20 @@ func (o *op) frame() wire.Type {
 	switch {
 	case o.get:
 		return wire.TypeGet
+	case o.question != nil:
+		return wire.TypeSlotView
+	case o.watching != nil:
+		return wire.TypeWatch
 	case o.stream != nil:
 		return wire.TypeScan
 	case o.list != nil:
 		return wire.TypeList
+	case o.leases != nil:
+		return wire.TypeLeases
+	case o.services != nil:
+		return wire.TypeServices
+	case o.beat != nil:
+		return wire.TypeHeartbeat
 	}
 	return wire.TypeWrite
 }
@@ -105,30 +141,83 @@ func (o *op) answered(t wire.Type, body []byte) {
 		if o.sums {
 			o.checkSum(a)
 		}
-		version, value, found, _ := a.Next()
-		o.checkRead(o.key, a.Group, a.At, version, value, found)
-		var number uint64
-		if found {
-			number = valueNumber(value)
+		keys := append([][]byte{o.key}, o.more...)
+		all := make([]found, len(keys))
+		for i, k := range keys {
+			version, value, there, _ := a.Next()
+			o.checkRead(k, a.Group, a.At, version, value, there)
+			if there {
+				all[i] = found{true, version, valueNumber(value)}
+			}
 		}
-		for _, k := range o.more {
-			version, value, found, _ := a.Next()
-			o.checkRead(k, a.Group, a.At, version, value, found)
+		if !o.local && o.stale == 0 {
+			c.history.read(o, keys, all)
 		}
-		if !o.local {
-			c.history.read(o, version, number, found)
-		}
-	default:
-		var a wire.WriteAnswer
-		if err := a.Read(body); err != nil || t != wire.TypeWriteAnswer {
+	case wire.TypeSlotView:
+		a := new(wire.SlotViewAnswer)
+		if err := a.Read(body); err != nil || t != wire.TypeSlotViewAnswer {
 			c.fail("%s is answered with a %s: %v", o, t, err)
 		}
-		o.checkWrite(&a)
-		c.history.wrote(o, a.Version, a.Deleted)
+		c.result.Answered++
+		o.over()
+		o.watching.answered(o, a, nil)
+		return
+	case wire.TypeLeases:
+		var a wire.LeasesAnswer
+		if err := a.Read(body); err != nil || t != wire.TypeLeasesAnswer {
+			c.fail("%s is answered with a %s: %v", o, t, err)
+		}
+		o.checkLeases(&a)
+	case wire.TypeServices:
+		var a wire.ServicesAnswer
+		if err := a.Read(body); err != nil || t != wire.TypeServicesAnswer {
+			c.fail("%s is answered with a %s: %v", o, t, err)
+		}
+		c.services.listed(o, &a)
+	case wire.TypeHeartbeat:
+		if err := new(wire.Empty).Read(body); err != nil || t != wire.TypeHeartbeatAnswer {
+			c.fail("%s is answered with a %s: %v", o, t, err)
+		}
+	default:
+		o.written(t, body)
 		c.result.Writes++
 	}
 	c.result.Answered++
 	o.over()
+}
+
+// written takes the answer to a write.
+func (o *op) written(t wire.Type, body []byte) {
+	c := o.client.c
+	var err error
+	switch {
+	case t == wire.TypeTxnAnswer && o.command.Kind == shardmap.CommandTxn:
+		var a wire.TxnAnswer
+		if err = a.Read(body); err == nil {
+			o.checkTxn(&a)
+		}
+	case t == wire.TypeLeaseAnswer && o.command.Kind == shardmap.CommandLease:
+		var a wire.LeaseAnswer
+		if err = a.Read(body); err == nil {
+			o.checkLease(&a)
+		}
+	case t == wire.TypeWriteAnswer && o.command.Kind == shardmap.CommandService:
+		var a wire.WriteAnswer
+		if err = a.Read(body); err == nil {
+			o.checkWrite(&a)
+		}
+	case t == wire.TypeWriteAnswer && o.command.Keys() > 0:
+		var a wire.WriteAnswer
+		if err = a.Read(body); err == nil {
+			o.checkWrite(&a)
+			c.history.change(o, histOutput{version: a.Version, effect: effect{status: shardmap.StatusApplied, succeeded: true, deleted: uint32(a.Deleted)}})
+		}
+	default:
+		c.fail("%s is answered with a %s", o, t)
+	}
+	if err != nil {
+		c.fail("%s is answered with a bad %s: %v", o, t, err)
+	}
 }
 
 // finish ends an operation without an answer.
@@ -136,32 +225,43 @@ func (o *op) finish(err error) {
 	c := o.client.c
 	var e *wire.Error
 	var none *client.ErrNoEndpoint
-	if o.listing != nil {
+	if o.listing != nil || o.watching != nil {
 		o.over()
-		o.listing.ended(o, err)
+		o.ended(err)
 		return
 	}
 	switch {
 	case err == nil:
 		c.fail("%s ends with neither an answer nor an error", o)
-	case errors.As(err, &e) && e.Code == wire.CodeConflict:
-		c.history.conflict(o)
+	case o.refused(err):
 		c.result.Answered++
 	case errors.As(err, &e) && e.Code == wire.CodeMaybeApplied, o.call.Maybe:
 		c.history.unknown(o)
 	case errors.As(err, &none), errors.As(err, &e) && (e.Code == wire.CodeUnavailable || e.Code == wire.CodeNotLeader || e.Code == wire.CodeNotReady || e.Code == wire.CodeBusy || e.Code == wire.CodeMoved || e.Code == wire.CodeFull || e.Code == wire.CodeLevel && c.builds.mixed()):
 		// A definite no. I9: from here on the write must never take effect.
-		c.history.refused(o)
 		if !o.reads() {
 			c.lives.of(o.command.Slot).never(o)
+		}
+	case o.beat != nil && errors.As(err, &e) && e.Code == wire.CodeBadRequest:
+		// Whoever sends it knows the service as it was.
+		if !wasChecked(c.lives.ofKey([]byte(o.beat.Name)).services[o.beat.Name]) {
+			c.fail("%s ends with %v", o, err)
 		}
 	default:
 		if !o.reads() || errors.As(err, &e) && e.Code == wire.CodeBadRequest {
 			c.fail("%s ends with %v", o, err)
 		}
-		c.history.refused(o)
 	}
 	o.over()
+}
+
+// ended tells whose stream, plan or question it is that it has ended.
+func (o *op) ended(err error) {
+	if o.watching != nil {
+		o.watching.ended(o, err)
+	} else {
+		o.listing.ended(o, err)
+	}
 }
 
 func (o *op) over() {
@@ -171,7 +271,7 @@ func (o *op) over() {
 	o.done = true
 	cl := o.client
 	if o.listing == nil || o.stream != nil { // a request for the table is no operation of its own
-		cl.c.result.Ops++
+		cl.c.result.Counts[o.kind]++
 	}
 	cl.open = slices.DeleteFunc(cl.open, func(x *op) bool { return x == o })
 }

@@ -202,10 +202,16 @@ func (x *order) join(t *shardmap.Table) {
 	n.asks(name)
 }
 
-// asks has a host ask until it is taken in. Refused for its name it is given another.
+// asks has a host ask until it is taken in, or hears that it was removed meanwhile. Refused
+// for its name it is given another.
 func (n *node) asks(name string) {
 	c := n.c
 	if !n.waiting || n.dead {
+		return
+	}
+	if t := c.newestTable(); t.WasRemoved(n.id) { // before it heard that it was taken in
+		c.note(n.index, "hears that it was removed, and ends")
+		n.waiting, n.dead = false, true
 		return
 	}
 	c.order.give(shardmap.AppendJoin(nil, &shardmap.Join{Node: c.order.row(n.id, name)}))

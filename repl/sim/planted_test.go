@@ -14,8 +14,10 @@ import (
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/client"
+	"muster/repl/health"
 	"muster/repl/machine"
 	"muster/repl/mover"
+	"muster/repl/watch"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -31,6 +33,9 @@ const (
 	tooLate   = "20 s of processor time are not enough, two minutes are; found by package repl's own tests"
 	tooRare   = "20 s of processor time are not enough; found by raft/rafttest"
 	tooSeldom = "20 s of processor time are not enough; found by package repl's own tests"
+	tooShort  = "20 s of processor time are not enough; found by package client's own tests"
+	tooFew    = "20 s of processor time are not enough; found by package watch's own tests"
+	tooBusy   = "20 s of processor time are not enough since clients do more; a minute is"
 	notFound  = "20 s of processor time are not enough; nothing else finds it"
 )
 
@@ -51,7 +56,7 @@ var plantedBugs = []struct {
 	{"refused read taken for loss", logstore.SetBug, ""},
 	{"truncate at the first bad checksum", logstore.SetBug, ""},
 	{"checksum without length or term", logstore.SetBug, notFound},
-	{"segment header unchecked", logstore.SetBug, ""},
+	{"segment header unchecked", logstore.SetBug, tooBusy},
 	{"zeroed tail accepted", logstore.SetBug, ""},
 	{"pre-vote without log check", raft.SetBug, tooRare},
 	{"joint quorum", raft.SetBug, ""},
@@ -75,6 +80,8 @@ var plantedBugs = []struct {
 	{"command above the level proposed", shardmap.SetBug, ""},
 	{"level of the newest member", shardmap.SetBug, ""},
 	{"read without confirmation", repl.SetBug, ""},
+	{"follower read answered while its leader is cut off", repl.SetBug, ""},
+	{"staleness by the answer's time", repl.SetBug, tooSeldom},
 	{"rolled-back membership kept", repl.SetBug, ""},
 	{"blank replica with a membership", repl.SetBug, ""},
 	{"replica made later not held", repl.SetBug, tooLate},
@@ -107,12 +114,34 @@ var plantedBugs = []struct {
 	{"group removed while it moves", shardmap.SetBug, ""},
 	{"move number used twice", shardmap.SetBug, ""},
 	{"moved slots left out of a listing", client.SetBug, ""},
+	{"details of an outcome forgotten", shardmap.SetBug, ""},
+	{"a mask taken for a secret", shardmap.SetBug, ""},
+	{"TTL lost in a move", shardmap.SetBug, ""},
+	{"expiry by wall clock", plantWallClock, ""},
+	{"lease outlives its keys", shardmap.SetBug, ""},
+	{"watch event lost at compaction", shardmap.SetBug, ""},
+	{"watch event twice after resume", watch.SetBug, ""},
+	{"watch resumed past a gap", watch.SetBug, tooFew},
+	{"a watch event twice", client.SetBug, ""},
+	{"a watch resumed past a gap", client.SetBug, ""},
+	{"a start of two moments", client.SetBug, tooShort},
+	{"a takeover not waited for", client.SetBug, ""},
+	{"a slot lost on its way", client.SetBug, ""},
+	{"a gap passed over", client.SetBug, tooShort},
+	{"check result of a dead checker counted", health.SetBug, ""},
+	{"a new leader allows heartbeats no time", health.SetBug, ""},
+}
+
+// plantWallClock has what is due go by the clock of the host.
+func plantWallClock(bug string) {
+	shardmap.SetBug(bug)
+	shardmap.SetClock(func() raft.GroupTime { return raft.GroupTime(time.Now().UnixNano()) })
 }
 
 // needs has the faults without which a bug is never met, of bugs that are met seldom
 // with them: every run that looks for one has them. Each run still draws all others.
 var needs = map[string][]Fault{
-	"snapshot over newer state":          {SnapshotTwice, SnapshotLate, DiskSlow, DiskStuck, Members, OlderLife},
+	"snapshot over newer state":          {SnapshotTwice, SnapshotLate, SnapshotCut, DiskSlow, DiskStuck, Crash, Pause, Members, OlderLife},
 	"segment header unchecked":           {BitFlip},
 	"blank replica with a membership":    {Members},
 	"replica made later not held":        {Members, OlderLife},
@@ -135,11 +164,35 @@ var needs = map[string][]Fault{
 	"move recorded twice":                            {Slots},
 	"group removed while it moves":                   {Slots},
 	"move number used twice":                         {Slots},
+	"TTL lost in a move":                             {Slots},
+	"a start of two moments":                         {Slots},
+	"a takeover not waited for":                      {Slots},
+	"a slot lost on its way":                         {Slots},
+	"a gap passed over":                              {Slots},
+
+	"check result of a dead checker counted": {Targets},
+	"a new leader allows heartbeats no time": {Targets},
 }
 
-// hunt runs seeds, with some faults in any case, from that of -from on, until one
-// fails, or the time is over.
-func hunt(with []Fault, limit time.Duration) (failure *Failure, seeds int64, took time.Duration) {
+// watchBugs has the bugs that only those meet who watch.
+var watchBugs = map[string]bool{
+	"watch event lost at compaction": true,
+	"watch event twice after resume": true,
+	"watch resumed past a gap":       true,
+	"a watch event twice":            true,
+	"a watch resumed past a gap":     true,
+	"a start of two moments":         true,
+	"a takeover not waited for":      true,
+	"a slot lost on its way":         true,
+	"a gap passed over":              true,
+}
+
+// levelBugs has the bugs that only clusters of two builds meet.
+var levelBugs = map[string]bool{"command above the level proposed": true}
+
+// hunt runs seeds with what a bug needs, from that of -from on, until one fails, or the
+// time is over.
+func hunt(bug string, limit time.Duration) (failure *Failure, seeds int64, took time.Duration) {
 	before := cpuTime()
 	var next atomic.Int64
 	next.Store(int64(*fromFlag))
@@ -151,7 +204,7 @@ func hunt(with []Fault, limit time.Duration) (failure *Failure, seeds int64, too
 			defer wg.Done()
 			for cpuTime()-before < limit {
 				seed := next.Add(1) - 1
-				r := Run(Options{Seed: uint64(seed), With: with})
+				r := Run(Options{Seed: uint64(seed), With: needs[bug], Watched: watchBugs[bug], Mixed: levelBugs[bug]})
 				mu.Lock()
 				if r.Failure != nil && failure == nil {
 					failure = r.Failure
@@ -183,7 +236,7 @@ func TestPlantedBugsAreCaught(t *testing.T) {
 			}
 			b.plant(b.name)
 			defer b.plant("")
-			failure, seeds, took := hunt(needs[b.name], *timeFlag)
+			failure, seeds, took := hunt(b.name, *timeFlag)
 			if failure == nil {
 				t.Fatalf("not found in %d seeds, %s of processor time", seeds, took.Round(time.Millisecond))
 			}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"strings"
+	"time"
 
 	"muster/raft"
 	"muster/repl/client"
@@ -11,11 +12,38 @@ import (
 	"muster/shardmap"
 )
 
+// staleMax bounds how old the answers are that clients take.
+const staleMax = 10 * time.Second
+
+// beginGet makes o a get of its key, and of some others.
+func (o *op) beginGet(c *cluster) {
+	q := wire.Get{Keys: [][]byte{o.key}}
+	o.kind = opGet
+	switch {
+	case c.chance.below(localEvery) == 0:
+		o.kind, o.local = opLocal, true
+		o.beginLocal(c, &q)
+	case c.chance.below(followerEvery) == 0:
+		o.kind, q.Mode = opFollower, wire.ReadFollower
+		o.call.Target, o.call.Peer = client.ToPeer, o.client.anyPeer()
+	case c.builds.reached(shardmap.LeasesLevel) && c.chance.below(boundedEvery) == 0:
+		o.kind, q.Mode = opBounded, wire.ReadBounded
+		o.stale = c.chance.skewed(10*time.Millisecond, staleMax)
+		q.Stale = uint32(o.stale.Milliseconds())
+		o.call.Target, o.call.Peer = client.ToPeer, o.client.anyPeer()
+	}
+	o.beginMore(c, &q)
+	o.body = q.Append(nil)
+}
+
 // beginMore adds other keys of the same group to a get: the answer must show all of them
 // at one moment.
 func (o *op) beginMore(c *cluster, q *wire.Get) {
+	if o.cell.size > 1 && c.chance.below(2) == 0 {
+		o.more = append(o.more, o.cell.keys[:o.cell.size]...) // one of them twice
+	}
 	for range c.chance.below(4) {
-		k := c.history.names[c.chance.below(len(c.history.names))].key
+		k := c.history.anyKey(c)
 		if k != nil && c.lives.owner(shardmap.SlotOf(k)) == o.group {
 			o.more = append(o.more, k)
 		}
@@ -26,13 +54,14 @@ func (o *op) beginMore(c *cluster, q *wire.Get) {
 // beginPage makes o a page of a listing: of one slot's keys, or of all that a
 // group has.
 func (o *op) beginPage(c *cluster) {
+	o.kind = opPage
 	q := &wire.List{Limit: uint32(c.chance.below(12)), KeysOnly: c.chance.below(4) == 0}
 	tag := c.tags[c.chance.below(len(c.tags))]
 	q.Group = c.lives.ownerOfTag(tag)
 	if c.chance.below(3) == 0 {
 		q.Prefix = []byte("{" + tag + "}")
 	}
-	if k := c.history.names[c.chance.below(len(c.history.names))].key; k != nil && c.chance.below(3) == 0 {
+	if k := c.history.anyKey(c); k != nil && c.chance.below(3) == 0 {
 		q.After = k
 	}
 	if c.shuffle.active && c.newestTable().Level >= shardmap.MovesLevel && c.chance.below(2) == 0 {

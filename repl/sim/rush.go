@@ -59,13 +59,18 @@ func tagSlot(tag string) shardmap.Slot { return shardmap.SlotOf([]byte("{" + tag
 
 // rush begins a write to a slot.
 func (cl *simClient) rush(s shardmap.Slot) {
-	if cl.stopped || len(cl.open) >= openMax {
+	if cl.stopped || cl.busy() >= openMax {
 		return
 	}
 	c := cl.c
-	o := &op{client: cl, number: c.history.begin(), key: c.history.keyIn(c, s), group: c.lives.owner(s)}
+	o := &op{client: cl, number: c.history.begin(), cell: c.history.cellIn(c, s), group: c.lives.owner(s)}
+	o.key = o.cell.key(c)
 	o.call = client.Call{Owner: o, Slot: s}
-	o.beginWrite(c)
+	if o.cell.counter || c.grants.newer(c) {
+		o.beginNewer(c)
+	} else {
+		o.beginWrite(c)
+	}
 	cl.submit(o)
 	cl.settle()
 }

@@ -33,7 +33,17 @@ type total struct {
 	runs      int
 	simulated time.Duration // of all
 	counted   time.Duration // of those that meet what an hour must hold
-	ops       int
+	counts    Counts
+	ended     int
+	watches   int
+	shown     int
+	progress  int
+	lost      int
+	tables    int
+	changed   int
+	void      int
+	gone      int
+	hooked    int
 	answered  int
 	writes    int
 	unchecked int
@@ -58,10 +68,20 @@ func (t *total) add(r *Result) {
 	t.runs++
 	t.simulated += r.Simulated
 	hours := r.Simulated.Hours()
-	if r.Nodes == 5 && float64(r.Ops) >= 10_000*hours && float64(r.Fired.Episodes()) >= 100*hours {
+	if r.Nodes == 5 && float64(r.Counts.Total()) >= 10_000*hours && float64(r.Fired.Episodes()) >= 100*hours {
 		t.counted += r.Simulated
 	}
-	t.ops += r.Ops
+	t.counts.Add(&r.Counts)
+	t.ended += r.Ended
+	t.watches += r.Watches
+	t.shown += r.Shown
+	t.progress += r.Progress
+	t.lost += r.Lost
+	t.tables += r.Tables
+	t.changed += r.Changed
+	t.void += r.Void
+	t.gone += r.Deregistered
+	t.hooked += r.Hooked
 	t.answered += r.Answered
 	t.writes += r.Writes
 	t.unchecked += r.Unchecked
@@ -87,8 +107,8 @@ func (t *total) String() string {
 		}
 		return w
 	}
-	return fmt.Sprintf("%d seeds, %.1f cluster-hours (%.1f of them with 5 nodes, 10,000 operations and 100 faults each); %d operations, %d answered, %d writes, %d pages, %d listings, %d streams resumed, %d requests passed on; %d states written down, %d taken by others, at most %d KiB on a disk; %d damaged replicas mended, %d starts with what can't be; %d members upgraded; %d histories not searched to the end; after healing a leader within %s, a write within %s at worst\nfaults: %s",
-		t.runs, t.simulated.Hours(), t.counted.Hours(), t.ops, t.answered, t.writes, t.pages, t.listings, t.resumed, t.forwarded, t.snapshots, t.streamed, t.disk>>10, t.mended, t.hopeless, t.upgraded, t.unchecked, worst(t.leader), worst(t.write), &t.fired)
+	return fmt.Sprintf("%d seeds, %.1f cluster-hours (%.1f of them with 5 nodes, 10,000 operations and 100 faults each); %d operations, %d answered, %d writes, %d pages, %d listings, %d streams resumed, %d requests passed on; %d keys and leases that ended; %d watches, which showed %d events, told %d times that nothing had happened, and of which %d ended since events were kept no more; %d tables pushed; %d statuses of instances changed, %d findings about what they were before, %d instances deregistered, webhooks told of %d changes; %d states written down, %d taken by others, at most %d KiB on a disk; %d damaged replicas mended, %d starts with what can't be; %d members upgraded; %d histories not searched to the end; after healing a leader within %s, a write within %s at worst\noperations: %s\nfaults: %s",
+		t.runs, t.simulated.Hours(), t.counted.Hours(), t.counts.Total(), t.answered, t.writes, t.pages, t.listings, t.resumed, t.forwarded, t.ended, t.watches, t.shown, t.progress, t.lost, t.tables, t.changed, t.void, t.gone, t.hooked, t.snapshots, t.streamed, t.disk>>10, t.mended, t.hopeless, t.upgraded, t.unchecked, worst(t.leader), worst(t.write), &t.counts, &t.fired)
 }
 
 // runSeeds runs seeds on all processors, each run on one.
@@ -158,6 +178,9 @@ func TestSeeds(t *testing.T) {
 	t.Logf("%s\n%.1f cluster-hours per CPU-minute", sum, sum.simulated.Hours()/took.Minutes())
 	if missing := sum.fired.Missing(); len(missing) > 0 && !t.Failed() && count >= 100 {
 		t.Errorf("faults that never struck: %v", missing)
+	}
+	if missing := sum.counts.Missing(); len(missing) > 0 && !t.Failed() && count >= 100 {
+		t.Errorf("operations that no client did: %v", missing)
 	}
 	if sum.upgraded == 0 && !t.Failed() && count >= 100 {
 		t.Error("no member was upgraded")

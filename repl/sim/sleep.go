@@ -31,6 +31,7 @@ type sleeper struct {
 	until time.Duration // 0: it is awake
 	slept time.Duration // in total
 	long  bool          // it had its long sleep
+	late  []*event      // what happened to it meanwhile, in order
 }
 
 // now is the client's time, the only one that the core sees.
@@ -43,7 +44,7 @@ func (e *event) ofClient() *simClient {
 	switch e.kind {
 	case evAnswer, evDialled, evReset, evListen:
 		return e.conn.client
-	case evTable, evWake, evBegin, evRush, evListing:
+	case evTable, evWake, evBegin, evRush, evListing, evWatch:
 		return e.client
 	case evDeadline:
 		return e.op.client
@@ -51,18 +52,25 @@ func (e *event) ofClient() *simClient {
 	return nil
 }
 
-// asleep reports whether the client's host is suspended. The first event after
-// its sleep wakes it.
-func (cl *simClient) asleep() bool {
+// asleep reports whether the client's host is suspended.
+func (cl *simClient) asleep() bool { return cl.host.until > 0 }
+
+// misses keeps what happens to the client's host while that is suspended.
+func (cl *simClient) misses(e *event) { cl.host.late = append(cl.host.late, e) }
+
+// awake ends the sleep. What happened meanwhile happens now, in its order: frames of one
+// connection do not overtake each other.
+func (cl *simClient) awake() {
 	if cl.host.until == 0 {
-		return false
-	}
-	if cl.c.now < cl.host.until {
-		return true
+		return
 	}
 	d := cl.c.now - cl.host.began
 	cl.host.slept += d
 	cl.host.until = 0
+	for _, e := range cl.host.late {
+		cl.c.queue.push(cl.c.now, e)
+	}
+	cl.host.late = nil
 	cl.c.note(-cl.id, "goes on after %s", d)
 	if d >= serverSilence {
 		for _, k := range append([]*conn(nil), cl.conns...) {
@@ -71,7 +79,6 @@ func (cl *simClient) asleep() bool {
 			}
 		}
 	}
-	return false
 }
 
 // maySleep suspends the host, if that is due and requests are under way whose answers it
@@ -92,7 +99,13 @@ func (cl *simClient) maySleep() {
 		}
 		cl.c.note(-cl.id, "%s for %s", ClientSleep, cl.host.due)
 		cl.c.result.Fired[ClientSleep]++
-		cl.host.began, cl.host.until, cl.host.due = cl.c.now, cl.c.now+cl.host.due, 0
+		until := cl.c.now + cl.host.due
+		cl.host.began, cl.host.until, cl.host.due = cl.c.now, until, 0
+		cl.c.order.call(until-cl.c.now, func() {
+			if cl.host.until == until { // else it was woken before
+				cl.awake()
+			}
+		})
 		return
 	}
 }
@@ -100,10 +113,8 @@ func (cl *simClient) maySleep() {
 // awaken ends all sleeps.
 func (c *cluster) awaken() {
 	for _, cl := range c.clients {
-		if cl.host.due = 0; cl.host.until > 0 {
-			cl.host.until = c.now
-			cl.asleep()
-		}
+		cl.host.due = 0
+		cl.awake()
 	}
 }
 

@@ -62,7 +62,8 @@ func (n *node) work() {
 }
 
 // checkSnapshots compares the files of a replica with those of others at the same base.
-// I10: they are the same, byte for byte.
+// I10: they are the same, byte for byte, as long as no disk lacked the room for what a state
+// can do without.
 func (n *node) checkSnapshots(r logstore.Replica) {
 	if n.decay.hurt {
 		return // the file may be rotten, which shows when it is read
@@ -89,7 +90,7 @@ func (t *truth) snapshot(n *node, s logstore.Snapshot) {
 		t.c.result.Snapshots++
 		return
 	}
-	if was.sum != f.sum || was.size != f.size {
+	if (was.sum != f.sum || was.size != f.size) && !t.trimmed {
 		t.c.fail("I10: the snapshot of group %d at %s has %d bytes with checksum %08x on n%d, %d with %08x on n%d",
 			t.group, s.Base.ID, f.size, f.sum, n.index, was.size, was.sum, was.node)
 	}

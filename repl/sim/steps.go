@@ -115,7 +115,7 @@ func (m *model) step(t *truth, e raft.Entry, k shardmap.CommandKind, s *shardmap
 		if !newer || !l.servedBy(t.group) || s.Empty && !l.empty() {
 			return false
 		}
-		l.end(e.ID.Index)
+		l.end(e)
 		l.sealed[s.Number] = e.ID
 		h.sealed = shardmap.SlotView{Number: s.Number, Target: s.Peer, Sealed: e.ID, SealTime: e.Time}
 		h.raise(s.Number)
@@ -128,7 +128,7 @@ func (m *model) step(t *truth, e raft.Entry, k shardmap.CommandKind, s *shardmap
 		if !ours {
 			return false
 		}
-		l.begin(t, e.ID)
+		l.begin(t, e)
 		h.sealed = shardmap.SlotView{}
 	case shardmap.CommandDrop:
 		if !ours {
@@ -146,7 +146,7 @@ func (m *model) step(t *truth, e raft.Entry, k shardmap.CommandKind, s *shardmap
 			t.c.fail("I11: by entry %s group %d takes slot %d over as of %s of group %d; move %d has sealed it at %s (did: %v)", e.ID, t.group, s.Slot, s.At, s.Peer, s.Number, seal, ok)
 		}
 		l.taken[s.Number] = true
-		l.begin(t, e.ID)
+		l.begin(t, e)
 		l.shift(s.Time, e.Time)
 		h.decide(s, true)
 	case shardmap.CommandRefuse:

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"muster/repl/client"
@@ -11,8 +12,50 @@ import (
 // do without: they arrive in the order in which they were sent, and none does after one
 // was lost.
 
+// streamCore is the core of a client's stream: [client.Stream] is that of a listing.
+type streamCore interface {
+	Begin(b []byte) (body []byte, attempt uint64)
+	Piece(attempt uint64, body []byte)
+	Ended(attempt uint64, e *wire.StreamEnd) *wire.Error
+	Grant() (g wire.StreamGrant, attempt uint64, due bool)
+	Brought() bool
+	Complete() bool
+	Finish(err error)
+}
+
+// streamOp returns the operation whose stream is a core, and its place; -1 if none is.
+func streamOp(ops []*op, core streamCore) (o *op, at int) {
+	for i, o := range ops {
+		if o.stream == core {
+			return o, i
+		}
+	}
+	return nil, -1
+}
+
+// goOnWith does for the operations of streams what their core wants after it has gone on: of
+// some it has used pieces, others it wants no more. It returns those that are left.
+func goOnWith[S streamCore](ops []*op, used, dropped []S) []*op {
+	for _, s := range used {
+		if o, at := streamOp(ops, s); at >= 0 {
+			o.grant()
+		}
+	}
+	for _, s := range dropped {
+		if o, at := streamOp(ops, s); at >= 0 {
+			ops = slices.Delete(ops, at, at+1)
+			s.Finish(nil)
+			o.giveUp()
+		}
+	}
+	return ops
+}
+
 // pipe is the frames of streams in one direction of a connection.
 type pipe struct{ at time.Duration } // when the last one arrives
+
+// noDeadline is for how long a watch waits for its next piece.
+const noDeadline = 1000 * time.Hour
 
 // window is what a node may send of a stream, according to the grants that have arrived.
 type window struct {
@@ -59,10 +102,21 @@ func (k *conn) hears(e *event) bool {
 		if err := q.Read(e.body); err != nil {
 			k.client.c.fail("a client sends a bad scan: %v", err)
 		}
-		if k.windows == nil {
-			k.windows = map[uint64]*window{}
+		k.opens(e.number, q.Window, q.PieceBytes)
+		return false
+	case wire.TypeWatch:
+		var q wire.Watch
+		if err := q.Read(e.body); err != nil {
+			k.client.c.fail("a client sends a bad watch: %v", err)
 		}
-		k.windows[e.number] = &window{granted: q.Window, piece: uint64(q.PieceBytes)}
+		k.opens(e.number, q.Window, q.PieceBytes)
+		return false
+	case wire.TypeTableStream:
+		var q wire.TableStream
+		if err := q.Read(e.body); err != nil {
+			k.client.c.fail("a client sends a bad request for tables: %v", err)
+		}
+		k.opens(e.number, q.Window, q.PieceBytes)
 		return false
 	case wire.TypeStreamGrant:
 		var g wire.StreamGrant
@@ -81,16 +135,37 @@ func (k *conn) hears(e *event) bool {
 	return false
 }
 
+// opens notes the window of a stream.
+func (k *conn) opens(number, granted uint64, piece uint32) {
+	if k.windows == nil {
+		k.windows = map[uint64]*window{}
+	}
+	k.windows[number] = &window{granted: granted, piece: uint64(piece)}
+}
+
 // sends checks a piece that a node sends against the window of its stream: a node never
 // has more under way than its client can take, except a row that is larger than a piece.
-func (k *conn) sends(number uint64, body []byte) {
+func (k *conn) sends(number uint64, t wire.Type, body []byte) {
 	w := k.windows[number]
-	var a wire.ListAnswer
-	if err := a.Read(body); err != nil || w == nil {
+	rows, err := 0, error(nil)
+	switch t {
+	case wire.TypeWatchPiece:
+		var a wire.WatchPiece
+		err = a.Read(body)
+		rows = a.Count
+	case wire.TypeTablePiece:
+		var a wire.TopologyAnswer
+		err = a.Read(body)
+	default:
+		var a wire.ListAnswer
+		err = a.Read(body)
+		rows = a.Count
+	}
+	if err != nil || w == nil {
 		k.client.c.fail("a piece of stream %d that is none, or of none: %v", number, err)
 	}
 	size := uint64(len(body))
-	if w.sent += size; w.sent > w.granted && (a.Count > 1 || size <= w.piece) {
+	if w.sent += size; w.sent > w.granted && (rows > 1 || size <= w.piece) {
 		k.client.c.fail("I16: n%d sends %d bytes of stream %d, of %d that were granted", k.node.index, w.sent, number, w.granted)
 	}
 }
@@ -98,6 +173,9 @@ func (k *conn) sends(number uint64, body []byte) {
 // begin begins an attempt of a stream on a connection.
 func (o *op) begin() {
 	o.body, o.attempt = o.stream.Begin(o.body[:0])
+	if o.watching != nil {
+		return
+	}
 	var q wire.Scan
 	if err := q.Read(o.body); err != nil {
 		o.client.c.fail("%s: %v", o, err)
@@ -116,6 +194,12 @@ func (o *op) grant() {
 // piece takes a piece.
 func (o *op) piece(body []byte) {
 	c := o.client.c
+	if o.watching != nil {
+		o.call.Deadline = o.client.now() + noDeadline
+		o.stream.Piece(o.attempt, body)
+		o.watching.came()
+		return
+	}
 	var a wire.ListAnswer
 	if err := a.Read(body); err != nil {
 		c.fail("%s is answered with a bad piece: %v", o, err)
@@ -143,17 +227,18 @@ func (o *op) streamEnded(from client.Peer, body []byte) {
 	if err := e.Read(body); err != nil || e.Reason != wire.EndDone && e.Why.Code == 0 {
 		cl.c.fail("%s ends with %+v: %v", o, e, err)
 	}
-	if e.Reason == wire.EndDone {
-		cl.c.result.Answered++
-		o.over()
-		o.listing.ended(o, nil)
-		return
-	}
-	if string(e.Resume) != string(o.list.After) {
+	if o.list != nil && e.Reason != wire.EndDone && string(e.Resume) != string(o.list.After) {
 		cl.c.fail("%s ends after %q, and says that it ends after %q", o, o.list.After, e.Resume)
 	}
+	why := o.stream.Ended(o.attempt, &e)
+	if why == nil {
+		cl.c.result.Answered++
+		o.over()
+		o.ended(nil)
+		return
+	}
 	if o.goesOn() {
-		cl.core.Refused(cl.now(), &o.call, from, &e.Why)
+		cl.core.Refused(cl.now(), &o.call, from, why)
 	}
 }
 
@@ -170,7 +255,7 @@ func (o *op) goesOn() bool {
 	}
 	if o.stream.Complete() {
 		o.over()
-		o.listing.ended(o, nil)
+		o.ended(nil)
 		return false
 	}
 	return true

@@ -38,7 +38,7 @@ func amountOf(value []byte) uint64 {
 func (o *op) beginSum(c *cluster) {
 	tag := c.tags[c.chance.below(len(c.tags))]
 	keys := accounts(tag)
-	o.sums, o.key = true, keys[0]
+	o.kind, o.sums, o.key = opSum, true, keys[0]
 	slot := shardmap.SlotOf(o.key)
 	o.group = c.lives.owner(slot)
 	o.call = client.Call{Owner: o, Slot: slot}
