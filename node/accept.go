@@ -25,6 +25,7 @@ type door struct {
 	// Set once.
 	node     *Node // that they are connected to
 	listener net.Listener
+	shedding shedding // what is refused of connections whose answers are late
 
 	mu    sync.Mutex
 	conns map[net.Conn]*connection // guarded by mu; nil during the hello

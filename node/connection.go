@@ -46,6 +46,7 @@ type connection struct {
 	full      bool        // the last request was one too many for now
 	now       machine.Now // on the loop's clock, for all that one read brought; 0: not read yet
 	readAt    time.Time   // when that read returned; zero once what it brought was handed on
+	backlog   backlog     // for shed
 
 	mu       sync.Mutex
 	room     sync.Cond // of mu: inflight has shrunk, or closed is set
@@ -54,6 +55,7 @@ type connection struct {
 	unsent   bool      // guarded by mu: out grew since the last Flush
 	sending  int       // guarded by mu: bytes that the writer has taken out of out, and not sent
 	spare    bool      // guarded by mu: the streams are told once there is room for them
+	shed     shedder   // guarded by mu
 	closed   bool      // guarded by mu: nothing more is queued or read; what is queued is still sent
 }
 
@@ -147,6 +149,7 @@ func (c *connection) AnswerFrame(r repl.Reply, t wire.Type, frame []byte) (first
 func (c *connection) gaveUp(r repl.Reply) bool {
 	if c.closed {
 		c.hold(-r.Size)
+		c.node.door.shedding.waiting.Add(-int64(r.Size))
 		c.room.Broadcast() // its reader may wait for the last answer
 	}
 	return c.closed
@@ -156,6 +159,11 @@ func (c *connection) gaveUp(r repl.Reply) bool {
 func (c *connection) queued(r repl.Reply, t wire.Type, size int) (first bool) {
 	c.hold(size - r.Size)
 	c.node.counters.Out(t, size-wire.HeaderSize)
+	c.node.door.shedding.waiting.Add(-int64(r.Size))
+	c.shed.answered += r.Size
+	if c.shed.looksAt(r.Request) {
+		c.shed.heard(r.Request, sinceStart(c.node, time.Now()), c.node.limits.inflightBytes-c.node.limits.inflightBytes/shedPart)
+	}
 	first = !c.unsent
 	c.unsent = true
 	return first
@@ -201,6 +209,7 @@ func (c *connection) Reserve(r *repl.Reply, size int) bool {
 		return false
 	}
 	c.hold(more)
+	c.node.door.shedding.waiting.Add(int64(more))
 	r.Size = size
 	return true
 }
@@ -378,6 +387,9 @@ func (c *connection) read() error {
 			since = now
 		}
 		c.readAt = now
+		if c.standing == wire.SenderClient {
+			askShedder(c)
+		}
 		for frames := 1; ; frames++ {
 			h, body, ok, err := c.decoder.Next()
 			if !ok && err == nil {
@@ -388,6 +400,9 @@ func (c *connection) read() error {
 			}
 			if err == nil {
 				c.node.counters.In(h.Type, len(body))
+				if c.backlog.limited && c.backlog.refuses(h, c.node.door.shedding.refusal) {
+					continue
+				}
 				err = c.dispatch(h, body)
 			}
 			if err != nil {
@@ -406,6 +421,9 @@ func (c *connection) read() error {
 			}
 		}
 		c.handOn()
+		if c.full && !c.admit() {
+			return nil
+		}
 	}
 }
 
@@ -425,6 +443,7 @@ func frameRefusal(h wire.Header, err error) *wire.Error {
 // admit waits until the connection may have more in flight. It reports false
 // if it was closed meanwhile.
 func (c *connection) admit() bool {
+	c.backlog.wait(sinceStart(c.node, time.Now()))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for c.over() && !c.closed && !c.arrival.over.Load() {
@@ -438,6 +457,10 @@ func (c *connection) admit() bool {
 func (c *connection) accept(h wire.Header) repl.Reply {
 	size, expected := h.Length+requestOverhead, c.requests.Expected(h.Type)
 	c.mu.Lock()
+	if c.backlog.due && sheds(h) {
+		c.backlog.due = false
+		c.shed.look(h.Request, c.backlog.from, c.backlog.now)
+	}
 	// The size of the answer is counted in as far as it is known: so a connection that
 	// asks for much and reads nothing is no longer read from, before the answers are
 	// made. If all connections together hold too much, [connection.Reserve] refuses.
@@ -445,6 +468,7 @@ func (c *connection) accept(h wire.Header) repl.Reply {
 		size += expected
 	}
 	c.hold(size)
+	c.node.door.shedding.waiting.Add(int64(size))
 	c.full = c.over()
 	c.mu.Unlock()
 	return repl.Reply{To: c, Request: h.Request, Size: size}
@@ -462,6 +486,9 @@ func (c *connection) handOn() {
 		if len(c.envelopes) > 0 {
 			loop.Receive(c.peer, c.envelopes)
 		}
+	}
+	if len(c.backlog.refusals) > 0 {
+		sendRefusals(c)
 	}
 	c.requests.Clear()
 	clear(c.envelopes)

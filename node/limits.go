@@ -48,6 +48,11 @@ type limits struct {
 	// connections can't use up the memory, nor stop a modest one.
 	inflightBytesAll   int64
 	inflightBytesShare int
+	// waitingBytes bounds the requests that wait for their answers over all connections,
+	// except for inflightBytesShare of each: 8,192 small ones. A node takes in at once what
+	// has come, and hears what other nodes say after that, their heartbeats too. Four times
+	// as many would be half a second of work for a node with half a core.
+	waitingBytes int64
 	// arrivingBytes bounds the buffers of frames that have not arrived
 	// completely, except for inflightBytesShare of each connection: over all
 	// clients, and over all peers.
@@ -77,6 +82,7 @@ func defaultLimits() limits {
 		bulkSilence: 30 * time.Second, founderSilence: callTimeout,
 		clientSilence: 60 * time.Second, peerSilence: 10 * time.Second,
 		inflightBytes: 16 << 20, inflightBytesAll: 1 << 30, inflightBytesShare: 128 << 10,
+		waitingBytes:  8192 * requestOverhead,
 		arrivingBytes: 256 << 20,
 		answerTimeout: 10 * time.Second, linger: time.Second,
 		wait: 60 * time.Second, noticePause: time.Minute,
