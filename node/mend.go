@@ -43,15 +43,13 @@ const scrubPause = 200 * time.Millisecond
 // scrub reads again what has not been read for long, slowly, over and over, so that rot
 // is found while other copies are whole. Without it, rot in bytes that are seldom read
 // would gather until two disks have it. It also looks again at what the disk refuses to
-// return, even if scrubbing is off. When it has read everything it rests for a moment:
-// there may be little to read, and a node that has nothing to do should not wake often.
+// return, even if scrubbing is off. Where neither is to be done it wakes seldom: it is
+// among the few things that wake a node at rest.
 func (n *Node) scrub() {
 	defer n.ended.Done()
 	step := max(1, int64(n.cfg.Scrub)*int64(scrubPause)/int64(time.Second))
-	pause := scrubPause
-	if n.cfg.Scrub == 0 {
-		pause = lookAgainPause
-	}
+	s := scrubbing{off: n.cfg.Scrub == 0, begin: n.started, refused: true} // as far as is known before the first look
+	pause := s.pause(n.started)
 	ticker := time.NewTicker(pause)
 	defer ticker.Stop()
 	said, looked := "", n.started
@@ -61,25 +59,25 @@ func (n *Node) scrub() {
 			return
 		case <-ticker.C:
 		}
-		if now := time.Now(); now.Sub(looked) >= lookAgainPause {
+		now := time.Now()
+		if now.Sub(looked) >= lookAgainPause {
 			looked = now
-			n.store.LookAgain()
+			s.refused = n.store.LookAgain()
 		}
-		if n.cfg.Scrub > 0 {
+		if s.due(now) {
 			// It continues past what it can't read: the rest may rot meanwhile.
 			done, err := n.store.Scrub(step)
 			if err != nil && err.Error() != said {
 				said = err.Error()
 				n.log.Error("scrub continues past what can't be read", "err", err)
 			}
-			next := scrubPause
 			if done {
-				next = lookAgainPause
+				s.walked(now)
 			}
-			if next != pause {
-				pause = next
-				ticker.Reset(pause)
-			}
+		}
+		if next := s.pause(now); next != pause {
+			pause = next
+			ticker.Reset(pause)
 		}
 		if len(n.store.Damaged()) > 0 {
 			n.damageFound() // the host sees what is new
@@ -87,9 +85,47 @@ func (n *Node) scrub() {
 	}
 }
 
-// lookAgainPause is the time between two looks at what the disk refuses. After a few
-// looks it counts as damage.
-const lookAgainPause = time.Second
+const (
+	// scrubRound is the least time between the beginnings of two walks over everything.
+	// Rot is rare: to read a small disk again each minute would find it no sooner than
+	// it has to be found.
+	scrubRound = time.Hour
+	// lookAgainPause is the time between two looks at what the disk refuses. After a few
+	// looks it counts as damage.
+	lookAgainPause = time.Second
+	// lookRarelyPause takes its place while the disk refuses nothing. It is how long what
+	// is refused or found damaged elsewhere waits to be looked at.
+	lookRarelyPause = 5 * time.Second
+)
+
+// scrubbing says when the scrub has to do something.
+type scrubbing struct {
+	off     bool      // nothing is read but what was refused
+	begin   time.Time // of the walk that is under way, or of the next one
+	refused bool      // the disk refused something when it was last asked again
+}
+
+// due reports whether a step of a walk is due.
+func (s *scrubbing) due(now time.Time) bool { return !s.off && !now.Before(s.begin) }
+
+// walked ends a walk.
+func (s *scrubbing) walked(now time.Time) {
+	s.begin = s.begin.Add(scrubRound)
+	if s.begin.Before(now) { // it took longer
+		s.begin = now
+	}
+}
+
+// pause is how long there is nothing to do.
+func (s *scrubbing) pause(now time.Time) time.Duration {
+	switch {
+	case s.due(now):
+		return scrubPause
+	case s.refused:
+		return lookAgainPause
+	}
+	return lookRarelyPause
+}
 
 // refuseDamage returns an error if a replica is damaged of which no other node has a
 // copy: only a person can bring back what it lost.
