@@ -118,6 +118,19 @@ func (l *caller) ask(ctx context.Context, conn net.Conn, g *wire.Greeting, t wir
 	return answer.Read(got)
 }
 
+// errorIn returns the error that an answer of type t is, or why it can't be read; nil if it is
+// another answer.
+func errorIn(t wire.Type, body []byte) error {
+	if t != wire.TypeError {
+		return nil
+	}
+	e := new(wire.Error)
+	if err := e.Read(body); err != nil {
+		return err
+	}
+	return e
+}
+
 // refusalIn returns the typed refusal that err is or wraps.
 func refusalIn(err error) (e *wire.Error, ok bool) {
 	ok = errors.As(err, &e)

@@ -42,8 +42,10 @@ type announcer struct {
 	table      func() *shardmap.Table // nil before the meta group's log was read
 	loop       func() *repl.Loop      // once there is one: the announcer runs only then
 	// ask has the leader of group 0 put an announcement into the log.
-	ask    func(ctx context.Context, leader raft.NodeID, a *wire.Announce) error
-	tables chan struct{} // one token: there is a new table. From changed, to run; never closed
+	ask func(ctx context.Context, leader raft.NodeID, a *wire.Announce) error
+	// current waits until table returns no older one than there is now.
+	current func(ctx context.Context) error
+	tables  chan struct{} // one token: there is a new table. From changed, to run; never closed
 }
 
 // changed says that there is a new table.
@@ -120,12 +122,33 @@ func (s *announcer) once(ctx context.Context) error {
 		return errors.New("group 0 has no leader")
 	case lead == id.Node && (t == nil || !t.Founded()):
 		return s.propose(ctx, func() ([]byte, error) { return shardmap.AppendFound(nil, s.founder(id)) })
-	case lead == id.Node:
-		a := s.announcement(id)
-		return s.propose(ctx, func() ([]byte, error) { return machine.AnnounceCommand(&a) })
+	}
+	if t != nil && t.Founded() && s.cfg.Name == "" {
+		if err := s.current(ctx); err != nil {
+			return err
+		}
 	}
 	a := s.announcement(id)
+	if lead == id.Node {
+		return s.propose(ctx, func() ([]byte, error) { return machine.AnnounceCommand(&a) })
+	}
 	return s.ask(ctx, lead, &a)
+}
+
+// tableNow waits until the table of loop's node has all that was acknowledged before. What a node finds in
+// its log when it starts may be older: a name chosen by that would take back a later choice.
+func tableNow(ctx context.Context, loop *repl.Loop) error {
+	w := newWaiter()
+	loop.Read([]repl.Read{{Group: 0, AnyReplica: true, Deadline: loop.Now() + callTimeout, Reply: repl.Reply{To: w}, Query: reached{}}})
+	return w.wait(ctx)
+}
+
+// reached is a query that asks for nothing: that it runs is the answer.
+type reached struct{}
+
+// Run implements [repl.Query].
+func (reached) Run(_ repl.StateMachine, _ raft.LogID, r repl.Reply) (first bool) {
+	return r.To.Answer(r, wire.TypeAnnounceAnswer, nil)
 }
 
 // announced reports whether the table has this node as it is.
@@ -255,21 +278,16 @@ func (s *announcer) propose(ctx context.Context, command func() ([]byte, error))
 }
 
 // waiter is the replier of a request that this node makes to itself.
-type waiter struct{ done chan error }
+type waiter struct {
+	done chan error // at most one. From the loop, to whoever waits; never closed
+}
 
 func newWaiter() *waiter { return &waiter{done: make(chan error, 1)} }
 
 // Answer implements [repl.Replier].
 func (w *waiter) Answer(_ repl.Reply, t wire.Type, body []byte) bool {
-	var err error
-	if t == wire.TypeError {
-		e := new(wire.Error)
-		if err = e.Read(body); err == nil {
-			err = e
-		}
-	}
 	select {
-	case w.done <- err:
+	case w.done <- errorIn(t, body):
 	default: // answered twice; the first one counts
 	}
 	return false

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -58,4 +59,37 @@ func TestLateAnnouncementIsCorrected(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A node that starts may find an older table in its log, which lacks the name that it took
+// last. It keeps that name all the same.
+func TestNameIsChosenByTheTableOfNow(t *testing.T) {
+	r := serving(t, defaultLimits())
+	n := r.node
+	self := n.self().Node
+	old, unnamed := n.table.Load(), n.cfg
+	unnamed.Name = ""
+	s := announcer{
+		cfg: &unnamed, name: nameOf(old, self), addr: n.addr, level: n.limits.level, log: n.log,
+		self: n.self, loop: n.running, table: func() *shardmap.Table { return old },
+	}
+	s.current = func(ctx context.Context) error {
+		s.table = n.table.Load
+		return tableNow(ctx, n.running())
+	}
+	renamed := s.announcement(n.self())
+	renamed.Name = distinctName(s.name, self)
+	for _, announce := range []func() error{
+		func() error {
+			return s.propose(t.Context(), func() ([]byte, error) { return machine.AnnounceCommand(&renamed) })
+		},
+		func() error { return s.once(t.Context()) },
+	} {
+		if err := announce(); err != nil {
+			t.Fatal(err)
+		}
+		if name := nameOf(n.table.Load(), self); name != renamed.Name {
+			t.Errorf("the node is called %q, want %q", name, renamed.Name)
+		}
+	}
 }
