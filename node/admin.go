@@ -130,21 +130,6 @@ func leader(g *repl.GroupView) raft.NodeID {
 	return m.Node
 }
 
-// answerTopology answers with which group owns which slot.
-func answerTopology(c *connection, r repl.Reply) {
-	loop, table := c.ready(r)
-	if loop == nil {
-		return
-	}
-	v, ok := c.node.report.view(loop, table)
-	if !ok {
-		c.refuse(r, c.node.notReady())
-		return
-	}
-	a := c.node.report.topology(table, &v)
-	c.answerNow(r, wire.TypeTopologyAnswer, a.Append(nil))
-}
-
 // topology is which group owns which slot, and which node leads which group, as far as
 // this node knows.
 func (p *report) topology(table *shardmap.Table, v *view) wire.TopologyAnswer {

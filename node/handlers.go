@@ -60,7 +60,7 @@ var handlers = [...]handler{
 	wire.TypeWrite:    {request: (*connection).take, flags: wire.FlagForward},
 	wire.TypeGet:      {request: (*connection).take, flags: wire.FlagForward},
 	wire.TypeList:     {request: (*connection).take, flags: wire.FlagForward},
-	wire.TypeTopology: {request: asking(answerTopology)},
+	wire.TypeTopology: {request: answerTopology},
 
 	wire.TypeScan:         {request: (*connection).take, flags: wire.FlagForward},
 	wire.TypeStreamGrant:  {stream: hearGrant},

@@ -102,7 +102,8 @@ type Node struct {
 	recruiter recruiter // hosts on their way into the cluster
 	inquiry   inquiry   // what others know of the cluster
 	moves     moves     // what it does for the cluster while it leads the meta group
-	carrying  carrying  // what it does for slots that move from groups that it leads
+	leading             // what it does where it leads data groups
+	watching  watching  // the streams of clients, and what feeds them
 
 	table   atomic.Pointer[shardmap.Table] // nil before the meta group's log was read
 	jobs    jobWatch
@@ -123,6 +124,11 @@ type Node struct {
 	store     *logstore.Store
 	host      *repl.Host
 	transport *repl.Peers
+}
+
+// leading is what a node does for the data groups that it leads, and for others where they lead.
+type leading struct {
+	carrying carrying // slots that move from its groups
 }
 
 // self returns this node's identity as it is on disk.
