@@ -34,7 +34,8 @@ func (c *connection) founding(_ wire.Header, r repl.Reply, body []byte) {
 // answerCounters answers with how many frames of each type came and went.
 func answerCounters(c *connection, r repl.Reply) {
 	a := wire.CountersAnswer{Rows: append(c.node.counters.Rows(), c.node.notices.rows()...)}
-	if n := c.node.strayStreams.Load(); n > 0 {
+	a.Rows = append(a.Rows, c.node.door.shedding.rows()...)
+	if n := c.node.watching.strays.Load(); n > 0 {
 		a.Rows = append(a.Rows, wire.CounterRow{Name: "stray words of streams", In: n})
 	}
 	if loop := c.node.running(); loop != nil {
@@ -63,6 +64,8 @@ type report struct {
 	said       func(raft.NodeID) met
 	jobs       *jobWatch
 	stuckMoves func(*shardmap.Table) []wire.Problem
+	// downServices are those in groups that are led here.
+	downServices func() []wire.Problem
 }
 
 // view is what the host knows, taken between two of its turns.

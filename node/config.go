@@ -3,9 +3,11 @@ package node
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"muster/logstore/vfs"
 	"muster/repl/wire"
 	"muster/shardmap"
+	"muster/shardmap/registry"
 )
 
 // Version is what this build calls itself, in node list and to its peers.
@@ -35,6 +38,9 @@ const (
 	nameMax = wire.ClusterNameMax
 	// labelsMax bounds the labels of one node.
 	labelsMax = 32
+	// checkRangesMax bounds the networks that targets of checks may be in: each is looked at
+	// for each connection.
+	checkRangesMax = 256
 	// valueSizeLimit is the largest that --value-max may be.
 	valueSizeLimit = 16 << 20
 )
@@ -60,9 +66,13 @@ type Config struct {
 	// SnapshotRate is how fast snapshots are written, and sent to each node,
 	// in bytes per second; 0: as fast as can be.
 	SnapshotRate int
-	Scrub        int    // how fast the disk is read again, in bytes per second; 0: never
-	SecretFile   string // its first line is the cluster's shared secret
-	Insecure     bool   // no secret although others can reach the address
+	Scrub        int // how fast the disk is read again, in bytes per second; 0: never
+	// Checks are the programs that checks of type custom may have run here: paths by name.
+	Checks map[string]string
+	// CheckRanges are where targets of checks and webhooks must be; none: see [probe.Config].
+	CheckRanges []netip.Prefix
+	SecretFile  string // its first line is the cluster's shared secret
+	Insecure    bool   // no secret although others can reach the address
 }
 
 // Default returns a Config in which every setting has its default.
@@ -82,7 +92,7 @@ func Default() Config {
 // Check returns what is wrong with c, in one line that names the setting and what would
 // be right, or nil. It looks at nothing but c.
 func (c *Config) Check() error {
-	for _, check := range []func() error{c.checkNames, c.checkSizes, c.checkListen, c.checkJoin} {
+	for _, check := range []func() error{c.checkNames, c.checkSizes, c.checkListen, c.checkJoin, c.checkChecks} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -111,6 +121,30 @@ func (c *Config) checkNames() error {
 		}
 		if slices.ContainsFunc(c.Labels[:i], func(o shardmap.Label) bool { return o.Key == l.Key }) {
 			return fmt.Errorf("--label %s: given twice", l.Key)
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkChecks() error {
+	if len(c.Checks) > wire.ProgramsMax {
+		return fmt.Errorf("--check: %d programs, at most %d are offered", len(c.Checks), wire.ProgramsMax)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Checks)) {
+		if !registry.IsProgram(name) {
+			return fmt.Errorf("--check %s=%s: no service can name it; want a name of 1 to %d letters, digits, '.', '_' or '-' that begins with neither '.' nor '-'", name, c.Checks[name], registry.NameMax)
+		}
+		if !filepath.IsAbs(c.Checks[name]) {
+			return fmt.Errorf("--check %s=%s: want an absolute path", name, c.Checks[name])
+		}
+	}
+	if len(c.CheckRanges) > checkRangesMax {
+		return fmt.Errorf("--check-range: %d networks, at most %d are kept", len(c.CheckRanges), checkRangesMax)
+	}
+	for _, r := range c.CheckRanges {
+		// Addresses are compared in the form of IPv4, so such a network would hold none.
+		if r.Addr().Is4In6() {
+			return fmt.Errorf("--check-range %s: write it as a network of IPv4", r)
 		}
 	}
 	return nil

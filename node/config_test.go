@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,6 +64,23 @@ func TestCheck(t *testing.T) {
 		{"snapshot rate", func(c *Config) { c.SnapshotRate = -1 }, "--snapshot-rate -1: want 0 to 1073741824 bytes per second"},
 		{"scrub", func(c *Config) { c.Scrub = -1 }, "--scrub -1: want 0 to 1073741824 bytes per second"},
 		{"no value", func(c *Config) { c.ValueMax = 0 }, "--value-max 0: want 1 to 16777216 bytes"},
+
+		{"program", func(c *Config) { c.Checks = map[string]string{"lag": "/usr/lib/lag"} }, ""},
+		{"program by a relative path", func(c *Config) { c.Checks = map[string]string{"lag": "bin/lag"} },
+			"--check lag=bin/lag: want an absolute path"},
+		{"program without a name", func(c *Config) { c.Checks = map[string]string{"": "/bin/lag"} },
+			"--check =/bin/lag: no service can name it; want a name of 1 to 128 letters, digits, '.', '_' or '-' that begins with neither '.' nor '-'"},
+		{"program that hides", func(c *Config) { c.Checks = map[string]string{".lag": "/bin/lag"} }, "--check .lag=/bin/lag: no service can name it; want a name of 1 to 128 letters, digits, '.', '_' or '-' that begins with neither '.' nor '-'"},
+		{"many programs", func(c *Config) {
+			c.Checks = map[string]string{}
+			for i := range 257 {
+				c.Checks[fmt.Sprint(i)] = "/bin/lag"
+			}
+		}, "--check: 257 programs, at most 256 are offered"},
+		{"networks", func(c *Config) { c.CheckRanges = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} }, ""},
+		{"network of IPv4 in IPv6", func(c *Config) { c.CheckRanges = []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")} },
+			"--check-range ::ffff:10.0.0.0/104: write it as a network of IPv4"},
+		{"many networks", func(c *Config) { c.CheckRanges = make([]netip.Prefix, 257) }, "--check-range: 257 networks, at most 256 are kept"},
 
 		{"listen without port", func(c *Config) { c.Listen = "127.0.0.1" },
 			`--listen: "127.0.0.1" is not an address; want HOST:PORT, as in 10.0.0.1:4166`},
@@ -142,13 +160,16 @@ func TestEverySetting(t *testing.T) {
 	file := map[string]string{
 		"name": `"x1"`, "listen": `"x1"`, "advertise": `"x1"`, "data": `"x1"`, "cluster": `"x1"`, "groups": `1`, "value_max": `1`,
 		"join": `["x1", "y"]`, "expect": `1`, "scrub": `1`, "snapshot_rate": `1`, "label": `{ a = "x1" }`, "secret_file": `"x1"`, "insecure": `true`,
-		"standby": `true`, "role": `"client"`,
+		"standby": `true`, "role": `"client"`, "check": `{ a = "x1" }`, "check_range": `["10.0.0.1"]`,
 	}
 	for _, s := range Settings {
 		t.Run(s.Flag, func(t *testing.T) {
 			text := func(n string) string {
 				if s.Flag == "role" {
 					return map[string]string{"1": "client", "2": "server", "3": "client"}[n]
+				}
+				if s.Flag == "check-range" {
+					return "10.0.0." + n
 				}
 				switch s.Kind {
 				case Number:
@@ -208,7 +229,7 @@ func TestLoadRefuses(t *testing.T) {
 		want       string // PATH stands for the file's
 	}{
 		{"unknown key", "grups = 3\n", nil, nil,
-			`config file PATH: unknown key "grups"; known are name, listen, advertise, data, cluster, groups, value_max, join, expect, standby, role, label, scrub, snapshot_rate, secret_file, insecure`},
+			`config file PATH: unknown key "grups"; known are name, listen, advertise, data, cluster, groups, value_max, join, expect, standby, role, label, scrub, snapshot_rate, secret_file, check, check_range, insecure`},
 		{"not TOML", "groups = 3\nname ==\n", nil, nil, "config file PATH: line 2: "},
 		{"text for a number", `groups = "8"`, nil, nil, "config file PATH: groups: want a whole number, as in groups = 8"},
 		{"number for a text", `name = 8`, nil, nil, `config file PATH: name: want a string, as in name = "alpha"`},
@@ -222,6 +243,10 @@ func TestLoadRefuses(t *testing.T) {
 		{"variable", "", nil, map[string]string{"MUSTER_EXPECT": "3.5"}, `MUSTER_EXPECT: "3.5" is not a whole number`},
 		{"switch", "", nil, map[string]string{"MUSTER_INSECURE": "maybe"}, `MUSTER_INSECURE: "maybe" is neither true nor false`},
 		{"label", "", map[string]string{"label": "a=1,b"}, nil, `--label: "b" is not a label; want K=V`},
+		{"program", "", map[string]string{"check": "lag"}, nil, `--check: "lag" is not a program; want NAME=PATH`},
+		{"program twice", "", map[string]string{"check": "lag=/a,lag=/b"}, nil, `--check: lag is given twice`},
+		{"network", "check_range = [\"10.0.0.0/33\"]\n", nil, nil, `config file PATH: check_range: "10.0.0.0/33" is not a network; want one as in 10.0.0.0/8 or fd00::/8`},
+		{"network of a zone", "", map[string]string{"check-range": "fe80::1%eth0"}, nil, `--check-range: "fe80::1%eth0" is not a network; want one as in 10.0.0.0/8 or fd00::/8`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "muster.toml")

@@ -17,8 +17,13 @@
 //	moves.run          1                            Node   Node.close
 //	moves.act          1 per action of the mover    Node   the action ends
 //	carrying.run       1                            Node   Node.close
-//	carryWay.run       1 per node with moves        Node   the connection was silent, or Node.close
-//	carryWay.read      1 per node with moves        run    the connection ends
+//	checks.run         1                            Node   Node.close
+//	hooks.tell         health.HooksMax at most      Node   the webhook has answered, hookMax, or Node.close
+//	probes.run         1                            Node   Node.close
+//	probes.work        health.ProbesMax at most     Node   Node.close
+//	watching.run       1                            Node   Node.close
+//	way.run            1 per node, of each ways     Node   the connection was silent, or Node.close
+//	way.read           1 per node, of each ways     run    the connection ends
 //	besides            restorersMax, at the start   Node   all replicas are restored
 //	enrolment.poll     1 per host while founding    Node   the founding ends
 //	inquiry.run        1                            Node   Node.close
@@ -112,9 +117,6 @@ type Node struct {
 	serving atomic.Pointer[repl.Loop]      // nil until founded
 	inbox   atomic.Pointer[repl.Inbox]     // of snapshots; nil until founded
 	held    atomic.Int64                   // bytes in flight of all connections: the sum of their inflight
-	// strayStreams counts grants and cancellations for streams that a connection
-	// does not have.
-	strayStreams atomic.Uint64
 
 	clientArrivals, peerArrivals arrivals // what frames take that have not arrived whole
 
@@ -129,6 +131,8 @@ type Node struct {
 // leading is what a node does for the data groups that it leads, and for others where they lead.
 type leading struct {
 	carrying carrying // slots that move from its groups
+	checks   checks   // the services of its groups
+	probes   probes   // what it looks at for all who lead groups with services
 }
 
 // self returns this node's identity as it is on disk.

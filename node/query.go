@@ -46,7 +46,7 @@ func hearGrant(c *connection, h wire.Header, body []byte) {
 	if err := g.Read(body); err != nil {
 		refuseStream(c, h, err)
 	} else if !c.requests.Streams.Grant(h.Request, g.Limit) {
-		c.node.strayStreams.Add(1)
+		c.node.watching.strays.Add(1)
 	}
 }
 
@@ -55,7 +55,7 @@ func hearCancel(c *connection, h wire.Header, body []byte) {
 	if err := new(wire.Empty).Read(body); err != nil {
 		refuseStream(c, h, err)
 	} else if !c.requests.Streams.Cancel(h.Request) {
-		c.node.strayStreams.Add(1)
+		c.node.watching.strays.Add(1)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"muster/logstore"
 	"muster/logstore/vfs"
+	"muster/node/probe"
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/machine"
@@ -100,6 +101,10 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	if err != nil {
 		return err
 	}
+	prober, err := probe.New(probe.Config{Programs: c.Checks, Ranges: c.CheckRanges})
+	if err != nil {
+		return fmt.Errorf("--check: %w", err)
+	}
 	listener, lock, err := claim(w, &c)
 	if err != nil {
 		return err
@@ -116,9 +121,12 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	n.ctx, n.cancel = context.WithCancel(context.Background()) // not of ctx: close says when
 	n.attesting.own = n.addr
 	n.removed = make(chan error, 1)
+	n.probes.prober = prober
 	n.recruiter.node = n
+	n.watching.init(n)
 	n.inquiry = inquiry{node: n, wanted: make(chan suspicion, inquiriesMax), missed: make(map[logstore.Replica]bool)}
 	n.door = newDoor(n, listener)
+	n.door.shedding.refusal = answersLate(n.name).Append(nil)
 	n.caller = &caller{cluster: c.Cluster, addr: n.addr, secret: secret, level: l.level, self: n.self, table: n.table.Load, attesting: &n.attesting}
 	n.enrolment = enrolment{
 		cfg: &n.cfg, fs: w, log: log, mark: n.mark, addr: n.addr, name: n.name, level: l.level, notices: &n.notices, ended: &n.ended,
@@ -134,6 +142,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	n.announcer = announcer{
 		cfg: &n.cfg, name: n.name, addr: n.addr, level: l.level, log: n.log, tables: make(chan struct{}, 1),
 		self: n.self, table: n.table.Load, loop: n.running, ask: n.askLeader,
+		current: func(ctx context.Context) error { return tableNow(ctx, n.running()) },
 	}
 	n.notices.log, n.notices.pause = n.log, l.noticePause
 	for _, a := range []*arrivals{&n.clientArrivals, &n.peerArrivals} {
@@ -230,11 +239,13 @@ func (n *Node) serve() error {
 	n.attesting.peers.Store(transport)
 	n.moves.init(n)
 	n.carrying.init(n)
+	n.probes.init(n)
+	n.checks.init(n)
 	host, err := repl.NewHost(repl.HostConfig{
 		Self: id.Node, Store: store, Transport: n.transport,
 		Machine: n.machine, Addr: n.addrOf, Stalled: n.fs.hangs.Load, Unmade: n.inquiry.unmade,
 		Chance: randomNumber(), Each: besides,
-		Presence: func(raft.NodeID) { n.moves.changed() }, Led: n.led,
+		Presence: n.presence, Led: n.led,
 		ElectionTicks: electionTicks, HeartbeatTicks: heartbeatTicks, QuietTicks: quietTicks,
 		Log: n.log,
 	})
@@ -253,7 +264,7 @@ func (n *Node) serve() error {
 	n.follow(n.table.Load())
 	n.report = &report{
 		name: n.name, addr: n.addr, data: n.cfg.Data, started: n.started,
-		fs: n.fs, store: store, transport: transport, self: n.self, said: n.door.said, jobs: &n.jobs, stuckMoves: n.carrying.stuck,
+		fs: n.fs, store: store, transport: transport, self: n.self, said: n.door.said, jobs: &n.jobs, stuckMoves: n.carrying.stuck, downServices: n.checks.down,
 	}
 	loop := repl.StartLoop(host, tick, int64(n.cfg.SnapshotRate))
 	n.serving.Store(loop)
@@ -277,6 +288,21 @@ func (n *Node) serve() error {
 	go func() {
 		defer n.ended.Done()
 		n.carrying.run()
+	}()
+	n.ended.Add(1)
+	go func() {
+		defer n.ended.Done()
+		n.checks.run()
+	}()
+	n.ended.Add(1)
+	go func() {
+		defer n.ended.Done()
+		n.probes.run()
+	}()
+	n.ended.Add(1)
+	go func() {
+		defer n.ended.Done()
+		n.watching.run()
 	}()
 	n.ended.Add(1)
 	go n.scrub()
@@ -325,7 +351,9 @@ func (n *Node) machine(r logstore.Replica) repl.StateMachine {
 		return m
 	}
 	m := machine.NewMap(r, n.table.Load)
-	m.Routes = &n.carrying.routes
+	m.Routes, m.Watched = &n.carrying.routes, n.watching.feed.Group(r.Group)
+	m.Heartbeats = func(said *wire.Heartbeat, answer func(*wire.Error)) { n.checks.heartbeat(m, said, answer) }
+	m.ServicesChanged = func() { n.checks.servicesChanged(r.Group) }
 	m.State.Understand(n.limits.level)
 	return m
 }
@@ -339,6 +367,8 @@ func (n *Node) tableChanged(t *shardmap.Table) {
 	n.announcer.changed()
 	n.moves.changed()
 	n.carrying.changed()
+	n.checks.nodesChanged()
+	n.watching.feed.TableChanged()
 }
 
 // led is told by the host when the lead of a group comes here, or goes: then term is 0.
@@ -348,6 +378,13 @@ func (n *Node) led(g raft.GroupID, term uint64) {
 		return
 	}
 	n.carrying.led(g, term)
+	n.checks.led(g, term)
+}
+
+// presence is told by the host when another node has fallen silent, or is back.
+func (n *Node) presence(raft.NodeID) {
+	n.moves.changed()
+	n.checks.nodesChanged()
 }
 
 // follow brings this node in line with a table, its own or one that it learnt of another

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -75,6 +76,10 @@ var Settings = []Setting{
 		func(c *Config, v []string) (err error) { c.SnapshotRate, err = number(v[0]); return }},
 	{"secret-file", Text, "", "a `FILE` whose first line is the secret that all nodes and clients of the cluster share, 16 bytes or more",
 		func(c *Config, v []string) error { c.SecretFile = v[0]; return nil }},
+	{"check", Pairs, "", "a program `NAME=PATH` that checks of type custom may have run on this node, by its absolute path; may be given several times",
+		func(c *Config, v []string) (err error) { c.Checks, err = programs(v); return }},
+	{"check-range", List, "", "a network `CIDR`, or an address, that targets of checks and webhooks must be in; may be given several times; by default any address but link-local and unspecified ones",
+		func(c *Config, v []string) (err error) { c.CheckRanges, err = ranges(v); return }},
 	{"insecure", Switch, "", "serve an address that is not loopback without a secret",
 		func(c *Config, v []string) (err error) { c.Insecure, err = truth(v[0]); return }},
 }
@@ -114,6 +119,37 @@ func labels(values []string) ([]shardmap.Label, error) {
 			return nil, fmt.Errorf("%q is not a label; want K=V", v)
 		}
 		all = append(all, shardmap.Label{Key: key, Value: value})
+	}
+	return all, nil
+}
+
+func programs(values []string) (map[string]string, error) {
+	all := map[string]string{}
+	for _, v := range values {
+		name, path, ok := strings.Cut(v, "=")
+		if !ok {
+			return nil, fmt.Errorf("%q is not a program; want NAME=PATH", v)
+		}
+		if _, twice := all[name]; twice {
+			return nil, fmt.Errorf("%s is given twice", name)
+		}
+		all[name] = path
+	}
+	return all, nil
+}
+
+// ranges reads networks. An address alone is a network of one.
+func ranges(values []string) ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, v := range values {
+		r, err := netip.ParsePrefix(v)
+		if addr, single := netip.ParseAddr(v); single == nil && addr.Zone() == "" {
+			r, err = netip.PrefixFrom(addr, addr.BitLen()), nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%q is not a network; want one as in 10.0.0.0/8 or fd00::/8", v)
+		}
+		all = append(all, r.Masked())
 	}
 	return all, nil
 }

@@ -246,7 +246,7 @@ func TestHostileStreamFrames(t *testing.T) {
 	if h := x.hear(t, s); h.Type != wire.TypeGetAnswer {
 		t.Errorf("a get beside them is answered with %s", h.Type)
 	}
-	if got := r.node.strayStreams.Load(); got != 4 {
+	if got := r.node.watching.strays.Load(); got != 4 {
 		t.Errorf("%d words were of no stream, want 4", got)
 	}
 	s.send(t, frame(wire.TypeStreamGrant, 0, 100, []byte{0x92, 1, 2}), frame(wire.TypeStreamCancel, 4, 101, []byte{0x90}))

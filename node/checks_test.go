@@ -1,0 +1,559 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/client"
+	"muster/repl/health"
+	"muster/repl/wire"
+	"muster/shardmap"
+	"muster/shardmap/registry"
+)
+
+// target is something that checks find up as long as it listens.
+type target struct {
+	t    testing.TB
+	addr string
+	mu   sync.Mutex
+	l    net.Listener // guarded by mu; nil: down
+}
+
+func newTarget(t testing.TB) *target {
+	x := &target{t: t, addr: "127.0.0.1:0"}
+	x.up()
+	t.Cleanup(x.down)
+	return x
+}
+
+func (x *target) up() {
+	x.t.Helper()
+	l, err := net.Listen("tcp", x.addr)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	x.mu.Lock()
+	x.addr, x.l = l.Addr().String(), l
+	x.mu.Unlock()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conn.Close()
+		}
+	}()
+}
+
+func (x *target) down() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.l != nil {
+		x.l.Close()
+		x.l = nil
+	}
+}
+
+// serviceOf is a service of type tcp with an instance for each target, checked twice a
+// second: two in a row fail on no host that is only busy.
+func serviceOf(t testing.TB, name string, targets ...*target) *registry.Service {
+	s := &registry.Service{Name: name, Type: registry.TypeTCP}
+	for _, x := range targets {
+		host, port, err := net.SplitHostPort(x.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Instances = append(s.Instances, registry.Instance{Settings: []registry.Setting{
+			{Key: "fall", Value: "2"}, {Key: "host", Value: host}, {Key: "interval", Value: "500"}, {Key: "port", Value: port}, {Key: "rise", Value: "1"},
+		}})
+	}
+	return s
+}
+
+// cluster founds a cluster, and returns its nodes with a client.
+func cluster(t testing.TB, nodes int, change func(*Config)) ([]*runningNode, *client.Client) {
+	addrs := freeAddrs(t, nodes)
+	var all []*runningNode
+	for _, addr := range addrs {
+		c := testConfig(t)
+		c.Listen, c.Join, c.Expect, c.Groups = addr, addrs, nodes, 3
+		if change != nil {
+			change(&c)
+		}
+		all = append(all, start(t, c, defaultLimits()))
+	}
+	cl, err := client.Open(client.Options{Endpoints: addrs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cl.Close() })
+	until(t, "the cluster has the level of services", func() error {
+		if table := all[0].node.table.Load(); table == nil || table.Level < shardmap.ServicesLevel {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	return all, cl
+}
+
+// statuses are how the instances of a service stand, in their order.
+func statuses(ctx context.Context, cl *client.Client, name string) ([]string, *registry.Service, error) {
+	item, err := cl.Service(ctx, name, client.ReadOptions{})
+	if err != nil {
+		return nil, nil, err
+	}
+	var list []string
+	for i := range item.Service.Instances {
+		list = append(list, item.Service.Instances[i].Shown())
+	}
+	return list, item.Service, nil
+}
+
+// stands waits until the instances of a service stand like that.
+func stands(t *testing.T, cl *client.Client, name string, want ...string) *registry.Service {
+	t.Helper()
+	var s *registry.Service
+	until(t, fmt.Sprintf("%s is %v", name, want), func() error {
+		list, found, err := statuses(t.Context(), cl, name)
+		if err == nil && !slices.Equal(list, want) {
+			err = fmt.Errorf("it is %v", list)
+		}
+		s = found
+		return err
+	})
+	return s
+}
+
+// leaderOf returns the node that leads the group which has a service, and that group.
+func leaderOf(t *testing.T, nodes []*runningNode, cl *client.Client, name string) (lead *runningNode, g raft.GroupID) {
+	t.Helper()
+	item, err := cl.Service(t.Context(), name, client.ReadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "a node leads the group of the service", func() error {
+		for _, r := range nodes {
+			r.node.running().Ask(func(*repl.Host) {
+				if r.node.checks.gathering[item.Group] != nil {
+					lead = r
+				}
+			})
+		}
+		if lead == nil {
+			return errors.New("none does")
+		}
+		return nil
+	})
+	return lead, item.Group
+}
+
+// What checks find is in the services' records, whichever node leads their groups and
+// whichever makes the checks, and while nothing changes nothing is written. When the node that
+// checks is gone another one checks, and says nothing that is not so.
+func TestChecksFollowTargets(t *testing.T) {
+	nodes, cl := cluster(t, 3, nil)
+	var names []string
+	var targets []*target
+	for i := range 6 {
+		a, b := newTarget(t), newTarget(t)
+		name := fmt.Sprintf("s%d", i)
+		names, targets = append(names, name), append(targets, a, b)
+		if _, err := cl.SetService(t.Context(), serviceOf(t, name, a, b)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range names {
+		stands(t, cl, name, "up", "up")
+	}
+	targets[0].down()
+	s := stands(t, cl, names[0], "down", "up")
+	if got := s.Instances[0].Reason; !strings.Contains(got, "refused") {
+		t.Errorf("it is down for %q", got)
+	}
+	targets[0].up()
+	stands(t, cl, names[0], "up", "up")
+
+	made := func() (all []uint64) {
+		for _, r := range nodes {
+			all = append(all, r.node.probes.counts().Probes)
+		}
+		return all
+	}
+	reports := func() (n uint64) {
+		for _, r := range nodes {
+			r.node.checks.ask(func() { n += r.node.checks.core.Counts().Reports })
+		}
+		return n
+	}
+	before, reported := made(), reports()
+	until(t, "each node has made another 20 probes", func() error {
+		for i, n := range made() {
+			if n < before[i]+20 {
+				return fmt.Errorf("node %d has made %d", i, n-before[i])
+			}
+		}
+		return nil
+	})
+	if n := reports(); n != reported {
+		t.Errorf("while nothing changed %d reports were proposed", n-reported)
+	}
+
+	// One node goes, and with it the leader of some groups and the checker of some instances.
+	gone := nodes[2]
+	gone.stop()
+	nodes = nodes[:2]
+	targets[3].down()
+	targets[8].down()
+	stands(t, cl, names[1], "up", "down")
+	stands(t, cl, names[4], "down", "up")
+	for i, name := range names {
+		_, s, err := statuses(t.Context(), cl, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for j := range s.Instances {
+			want := []registry.Status{registry.Up}
+			switch 2*i + j {
+			case 0:
+				want = append(want, registry.Down, registry.Up)
+			case 3, 8:
+				want = append(want, registry.Down)
+			}
+			var got []registry.Status
+			for _, c := range s.Instances[j].Changes {
+				got = append(got, c.To)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: %s went through %v, want %v", name, s.Instances[j].ID, got, want)
+			}
+		}
+	}
+	rows := make(map[string]uint64)
+	for _, r := range nodes {
+		for _, row := range r.node.checks.rows() {
+			rows[row.Name] += row.In + row.Out
+		}
+	}
+	for _, name := range []string{"services: in groups led here", "services: checks assigned", "services: polls", "services: reports", "checks: here", "checks: probes", "checks: probes that failed"} {
+		if rows[name] == 0 {
+			t.Errorf("no node counts %s: %v", name, rows)
+		}
+	}
+	if rows["services: checks assigned"] != 12 || rows["services: in groups led here"] != 6 {
+		t.Errorf("the nodes count %v", rows)
+	}
+}
+
+// A service of which nothing is up is told by the node that leads its group, and by no other.
+func TestServiceWithNothingUp(t *testing.T) {
+	nodes, cl := cluster(t, 1, nil)
+	x := newTarget(t)
+	if _, err := cl.SetService(t.Context(), serviceOf(t, "db", x)); err != nil {
+		t.Fatal(err)
+	}
+	stands(t, cl, "db", "up")
+	if notes := nodes[0].node.checks.down(); len(notes) > 0 {
+		t.Errorf("while it is up: %s", told(notes))
+	}
+	x.down()
+	stands(t, cl, "db", "down")
+	until(t, "it is told", func() error {
+		a, err := cl.Doctor(t.Context(), nodes[0].addr)
+		if err != nil {
+			return err
+		}
+		if len(a.Notes) != 1 || !strings.Contains(a.Notes[0].What, `nothing of service "db" is up (instances: 1, in maintenance: 0)`) || !strings.Contains(a.Notes[0].What, "refused") {
+			return fmt.Errorf("notes are %+v", a.Notes)
+		}
+		return nil
+	})
+	if _, err := cl.Maintain(t.Context(), "db", x.addr, client.MaintenanceOn); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "one in maintenance is not missed", func() error {
+		if notes := nodes[0].node.checks.down(); len(notes) > 0 {
+			return errors.New(told(notes))
+		}
+		return nil
+	})
+}
+
+// An instance that reports itself is up as long as it does, whichever node it tells; and the
+// first time right after it was set, when the node that leads has only just heard of it.
+func TestHeartbeatsReachTheLeader(t *testing.T) {
+	nodes, cl := cluster(t, 3, nil)
+	for i := range 20 {
+		s := &registry.Service{Name: fmt.Sprintf("t%d", i), Type: registry.TypeTTL, Instances: []registry.Instance{{Settings: []registry.Setting{
+			{Key: "fall", Value: "3"}, {Key: "id", Value: "a"}, {Key: "interval", Value: "200"},
+		}}}}
+		if _, err := cl.SetService(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		if err := cl.Heartbeat(t.Context(), s.Name, "a", client.HeartbeatUp, "hello"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stands(t, cl, "t0", "down") // it said nothing more
+	lead, g := leaderOf(t, nodes, cl, "t0")
+	said := wire.Heartbeat{Group: g, Name: "t0", Instance: "a", Status: wire.HeartbeatUp, Note: "here again"}
+	for _, r := range nodes {
+		s := r.client()
+		h, _, err := s.ask(wire.TypeHeartbeat, 0, said.Append(nil))
+		var e *wire.Error
+		switch {
+		case r == lead && (err != nil || h.Type != wire.TypeHeartbeatAnswer):
+			t.Errorf("the leader answers %s, %v", h.Type, err)
+		case r != lead && (!errors.As(err, &e) || e.Code != wire.CodeNotLeader || e.LeaderNode != lead.node.self().Node):
+			t.Errorf("a follower answers %s, %v", h.Type, err)
+		}
+		if h, _, err = s.ask(wire.TypeHeartbeat, wire.FlagForward, said.Append(nil)); err != nil || h.Type != wire.TypeHeartbeatAnswer {
+			t.Errorf("one that is passed on is answered with %s, %v", h.Type, err)
+		}
+		s.Close()
+	}
+	stands(t, cl, "t0", "up")
+	for _, tt := range []struct {
+		name, instance string
+		code           wire.Code
+	}{{"t0", "b", wire.CodeNotFound}, {"none", "a", wire.CodeNotFound}} {
+		var e *wire.Error
+		if err := cl.Heartbeat(t.Context(), tt.name, tt.instance, client.HeartbeatUp, ""); !errors.As(err, &e) || e.Code != tt.code {
+			t.Errorf("heartbeat of %s, %s: %v", tt.name, tt.instance, err)
+		}
+	}
+}
+
+// A report that was made in another term is not proposed: what it rests on may be older than
+// what another leader has reported.
+func TestReportOfAnotherTerm(t *testing.T) {
+	nodes, cl := cluster(t, 1, nil)
+	if _, err := cl.SetService(t.Context(), serviceOf(t, "db", newTarget(t))); err != nil {
+		t.Fatal(err)
+	}
+	s := stands(t, cl, "db", "up")
+	r, g := leaderOf(t, nodes, cl, "db")
+	loop, c := r.node.running(), &r.node.checks
+	slot, down := shardmap.SlotOf([]byte("db")), &shardmap.Report{Name: "db", Rows: []shardmap.ReportRow{
+		{Instance: s.Instances[0].ID, Check: s.Instances[0].Check, Status: registry.Down, Op: shardmap.ReportStatus},
+	}}
+	var err error
+	loop.Ask(func(h *repl.Host) {
+		err = c.propose(h, loop, &health.Action{Kind: health.ActPropose, Number: 1 << 40, Group: g, Term: c.gathering[g].term - 1, Slot: slot, Report: down})
+	})
+	if !errors.Is(err, errNotLedNow) {
+		t.Errorf("it is proposed, or: %v", err)
+	}
+}
+
+// More probes than may be under way at once wait for their turn, and all end with the node,
+// even if their targets never answer.
+func TestProbesAreBounded(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	r := serving(t, defaultLimits())
+	p := probes{prober: r.node.probes.prober}
+	p.init(r.node)
+	loop := r.node.running()
+	const timeout = 300 * time.Millisecond
+	spec := registry.Spec{Type: registry.TypeWeb, URL: "http://" + silent.Addr().String() + "/", Timeout: timeout, Interval: time.Second, Rise: 1, Fall: 1}
+	for i := range 3 * health.ProbesMax {
+		p.begin(loop, health.Probe{Number: uint64(i + 1), Spec: spec, Deadline: loop.Now() + timeout})
+	}
+	if p.workers != health.ProbesMax {
+		t.Errorf("%d workers, want %d", p.workers, health.ProbesMax)
+	}
+	until(t, "all have ended", func() error {
+		if n := p.busy.Load(); n > 0 {
+			return fmt.Errorf("%d have not", n)
+		}
+		return nil
+	})
+	// What found no place is told of too, or the checker would keep a place for it.
+	if n := len(p.mail.take()); n != 3*health.ProbesMax {
+		t.Errorf("the ends of %d probes are told, of %d", n, 3*health.ProbesMax)
+	}
+}
+
+// hookServer takes webhooks, and answers each with the next of some statuses, the last for ever.
+type hookServer struct {
+	*httptest.Server
+	mu   sync.Mutex
+	told []string // guarded by mu: bodies
+	sign []string // guarded by mu
+}
+
+func newHookServer(t *testing.T, answers ...int) *hookServer {
+	h := new(hookServer)
+	var n atomic.Int64
+	h.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		body := make([]byte, q.ContentLength)
+		if _, err := q.Body.Read(body); err != nil && err.Error() != "EOF" {
+			t.Error(err)
+		}
+		h.mu.Lock()
+		h.told, h.sign = append(h.told, string(body)), append(h.sign, q.Header.Get(hookSignature))
+		h.mu.Unlock()
+		answer := answers[min(int(n.Add(1)), len(answers))-1]
+		w.Header().Set("Location", "/elsewhere")
+		w.WriteHeader(answer)
+	}))
+	t.Cleanup(h.Close)
+	return h
+}
+
+func (h *hookServer) all() (told, sign []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.told), slices.Clone(h.sign)
+}
+
+// A webhook hears of each change of status in order, signed, and again when it did not answer
+// well; not of what it was told already, by whichever leader.
+func TestWebhookHearsOfChanges(t *testing.T) {
+	nodes, cl := cluster(t, 1, nil)
+	hook := newHookServer(t, http.StatusInternalServerError, http.StatusFound, http.StatusNoContent)
+	x := newTarget(t)
+	s := serviceOf(t, "db", x)
+	s.Settings = []registry.Setting{{Key: registry.SettingWebhook, Value: hook.URL}, {Key: registry.SettingWebhookSecret, Value: "s3cret"}}
+	if _, err := cl.SetService(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	stands(t, cl, "db", "up")
+	x.down()
+	stands(t, cl, "db", "down")
+	until(t, "both changes are told, and that is noted", func() error {
+		told, _ := hook.all()
+		item, err := cl.Service(t.Context(), "db", client.ReadOptions{})
+		if err == nil && (len(told) < 4 || item.Service.Instances[0].Hooked != 2) {
+			err = fmt.Errorf("%d times, noted %d", len(told), item.Service.Instances[0].Hooked)
+		}
+		return err
+	})
+	told, sign := hook.all()
+	id := x.addr
+	for i, want := range []string{`"from":"unknown","to":"up"`, `"from":"unknown","to":"up"`, `"from":"unknown","to":"up"`, `"from":"up","to":"down"`} {
+		if !strings.Contains(told[i], want) || !strings.Contains(told[i], strconv.Quote(id)) || !strings.Contains(told[i], `"service":"db"`) {
+			t.Errorf("word %d is %s", i, told[i])
+		}
+		if sign[i] != signature([]byte("s3cret"), []byte(told[i])) {
+			t.Errorf("word %d is signed %s", i, sign[i])
+		}
+	}
+	change := func(i int) string {
+		var b hookBody
+		if err := json.Unmarshal([]byte(told[i]), &b); err != nil {
+			t.Fatal(err)
+		}
+		return b.ID
+	}
+	if change(0) != change(1) || change(1) != change(2) || change(2) == change(3) {
+		t.Errorf("the changes are told as %q", told)
+	}
+	if n := nodes[0].node.checks.hooks.told.Load(); n != 2 {
+		t.Errorf("%d are counted as told", n)
+	}
+}
+
+// What a change began from is left out where it is not known; by its number a receiver sees what it
+// has missed.
+func TestWebhookBody(t *testing.T) {
+	hook := newHookServer(t, http.StatusOK)
+	r := serving(t, defaultLimits())
+	h := &r.node.checks.hooks
+	x := &health.Hook{Service: &registry.Service{Name: "db", Settings: []registry.Setting{{Key: registry.SettingWebhook, Value: hook.URL}}}, Version: 9, Instance: "a", To: registry.Down, Reason: "why", At: 1, Count: 1}
+	later := *x
+	later.Count, later.NoFrom = 21, true
+	for _, x := range []*health.Hook{x, &later} {
+		if err := h.post(x); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{
+		`{"id":"db/a/1/1","service":"db","instance":"a","count":1,"from":"unknown","to":"down","reason":"why","at":"1970-01-01T00:00:00.001Z","version":9}`,
+		`{"id":"db/a/21/1","service":"db","instance":"a","count":21,"to":"down","reason":"why","at":"1970-01-01T00:00:00.001Z","version":9}`,
+	}
+	if told, _ := hook.all(); !slices.Equal(told, want) {
+		t.Errorf("got %q", told)
+	}
+}
+
+// People read in the log that a webhook misses changes, and nothing of its address.
+func TestWebhookMissesChanges(t *testing.T) {
+	var out strings.Builder
+	var c checks
+	c.hooks.node = &Node{log: slog.New(slog.NewTextHandler(&out, nil))}
+	s := &registry.Service{Name: "db", Settings: []registry.Setting{{Key: registry.SettingWebhook, Value: "http://h/hidden-token"}}}
+	c.begin(nil, []health.Action{{Kind: health.ActLost, Hook: &health.Hook{Service: s, Instance: "a", Count: 4}}})
+	if got := out.String(); !strings.Contains(got, `level=WARN msg="webhook misses changes" service=db instance=a first=4`) || strings.Contains(got, "hidden") {
+		t.Errorf("got %s", got)
+	}
+}
+
+// A webhook outside the ranges that a node allows is not asked, and an error shows nothing of
+// its address but where it is.
+func TestWebhookOutsideTheRanges(t *testing.T) {
+	hook := newHookServer(t, http.StatusOK)
+	r := serving(t, defaultLimits())
+	errOutside := errors.New("outside the ranges")
+	var h hooks
+	h.init(r.node, func(context.Context, string, string) (net.Conn, error) { return nil, errOutside })
+	err := h.post(&health.Hook{Service: &registry.Service{Name: "db", Settings: []registry.Setting{{Key: registry.SettingWebhook, Value: hook.URL + "/hidden-token"}}}, Instance: "a", Count: 1})
+	if !errors.Is(err, errOutside) || strings.Contains(err.Error(), "hidden") {
+		t.Errorf("got %v", err)
+	}
+	if told, _ := hook.all(); len(told) > 0 {
+		t.Errorf("it was told %q", told)
+	}
+}
+
+// What a person is told of services without anything up: of those that are checked, some by
+// name, with what happened last.
+func TestNothingUp(t *testing.T) {
+	at := time.Date(2026, 11, 29, 3, 0, 0, 0, time.UTC).UnixMilli()
+	down := registry.Instance{ID: "a", Status: registry.Down, Since: at, Reason: "connection refused"}
+	fresh := registry.Instance{ID: "b"}
+	out := registry.Instance{ID: "c", Status: registry.Up, Maintenance: true}
+	flaps := registry.Instance{ID: "d", Status: registry.Flapping, Since: at + 5000}
+	nobody := registry.Instance{ID: "e", Reason: "no node allows program x"}
+	up := registry.Instance{ID: "f", Status: registry.Up}
+	for _, tt := range []struct {
+		of   []registry.Instance
+		want string // "": nothing
+	}{
+		{nil, ""},
+		{[]registry.Instance{fresh, down}, ""},
+		{[]registry.Instance{down, up}, ""},
+		{[]registry.Instance{out}, ""},
+		{[]registry.Instance{down, out}, `nothing of service "db" is up (instances: 1, in maintenance: 1); the last to change was "a", down since 2026-11-29T03:00:00Z: connection refused`},
+		{[]registry.Instance{down, flaps}, `nothing of service "db" is up (instances: 2, in maintenance: 0); the last to change was "d", flapping since 2026-11-29T03:00:05Z`},
+		{[]registry.Instance{nobody}, `nothing of service "db" is up (instances: 1, in maintenance: 0); "e" is unknown: no node allows program x`},
+	} {
+		s := &registry.Service{Name: "db", Instances: tt.of}
+		got := ""
+		if nothingUp(s) {
+			got = downService(s).What
+		}
+		if got != tt.want {
+			t.Errorf("got %s\nwant %s", got, tt.want)
+		}
+	}
+}

@@ -1,0 +1,110 @@
+package node
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"muster/repl/health"
+	"muster/repl/wire"
+	"muster/shardmap/registry"
+)
+
+// servicesShown is how many services without an instance that is up a doctor names.
+const servicesShown = 8
+
+// rows are the counters of what this node has checked, and of what it has had checked.
+func (c *checks) rows() (rows []wire.CounterRow) {
+	var a health.AssignerCounts
+	if !c.ask(func() { a = c.core.Counts() }) {
+		return nil
+	}
+	k := c.node.probes.counts()
+	for _, r := range slices.Concat([]wire.CounterRow{
+		{Name: "services: in groups led here", Out: a.Services},
+		{Name: "services: checks assigned", Out: a.Checks},
+		{Name: "services: checks that no node can run", Out: a.Homeless},
+		{Name: "services: polls", Out: a.Polls},
+		{Name: "services: reports", Out: a.Reports},
+		{Name: "services: findings dropped", In: a.Void},
+		{Name: "services: webhooks given up", Out: a.HooksLost},
+		{Name: "checks: here", In: k.Checks},
+		{Name: "checks: probes under way", Out: k.Running},
+		{Name: "checks: probes", Out: k.Probes},
+		{Name: "checks: probes that failed", Out: k.Failed},
+		{Name: "checks: probes late for want of room", Out: k.Late},
+		{Name: "checks: results dropped", In: k.Void},
+		{Name: "checks: refused for want of room", In: k.Refused},
+	}, c.hooks.rows()) {
+		if r.In > 0 || r.Out > 0 {
+			rows = append(rows, r)
+		}
+	}
+	return rows
+}
+
+// down returns what a person should know of the services in groups that this node leads: those
+// that have nothing up.
+func (c *checks) down() (list []wire.Problem) {
+	var all []*registry.Service
+	c.ask(func() {
+		for _, g := range c.groups {
+			for _, row := range g {
+				if nothingUp(row.Service) {
+					all = append(all, row.Service)
+				}
+			}
+		}
+	})
+	slices.SortFunc(all, func(a, b *registry.Service) int { return cmp.Compare(a.Name, b.Name) })
+	for i, s := range all {
+		if i == servicesShown {
+			list = append(list, wire.Problem{What: fmt.Sprintf("nothing of %d more services is up", len(all)-i), Remedy: "see muster service list"})
+			break
+		}
+		list = append(list, downService(s))
+	}
+	return list
+}
+
+// nothingUp reports whether a service has instances that should be in use, and none of them is
+// up. Nothing is known of one that was never checked.
+func nothingUp(s *registry.Service) bool {
+	used := 0
+	for i := range s.Instances {
+		switch n := &s.Instances[i]; {
+		case n.Maintenance:
+		case n.Status == registry.Up, n.Status == registry.Unknown && n.Reason == "":
+			return false
+		default:
+			used++
+		}
+	}
+	return used > 0
+}
+
+// downService is the problem with a service of which nothing is up. It says why, of the instance
+// that changed last.
+func downService(s *registry.Service) wire.Problem {
+	last, used := -1, 0
+	for i := range s.Instances {
+		if n := &s.Instances[i]; !n.Maintenance {
+			used++
+			if last < 0 || n.Since > s.Instances[last].Since {
+				last = i
+			}
+		}
+	}
+	n := &s.Instances[last]
+	what := fmt.Sprintf("nothing of service %q is up (instances: %d, in maintenance: %d)", s.Name, used, len(s.Instances)-used)
+	if n.Since == 0 {
+		what += fmt.Sprintf("; %q is %s", n.ID, n.Shown())
+	} else {
+		what += fmt.Sprintf("; the last to change was %q, %s since %s", n.ID, n.Shown(), time.UnixMilli(n.Since).UTC().Format(time.RFC3339))
+	}
+	if n.Reason != "" {
+		what += ": " + n.Reason
+	}
+	return wire.Problem{What: what, Remedy: "see muster service get " + s.Name + ", and what keeps its targets from answering the nodes of this cluster"}
+}
