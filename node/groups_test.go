@@ -1,9 +1,14 @@
 package node
 
 import (
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
+	"muster/logstore"
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/wire"
@@ -42,13 +47,13 @@ func (r *runningNode) has(g raft.GroupID) (view repl.GroupView, found bool) {
 	return view, found
 }
 
-// A group is made while the cluster runs, by two nodes of three, and removed, and made again,
-// while the third is away. The one that was away has the first one's replica on its disk,
-// where nobody feeds it any more: it gives that up, with all that is of it, and has
-// the newest. One would doubt it because its own log takes it through all tables in
-// between.
+// A group is made while the cluster runs, and removed by two nodes of three, and others are
+// made and removed, while the third is away. The one that was away has the first one's
+// replica on its disk, where nobody feeds it any more: it gives that up, with all that is of
+// it, and has the newest. One would doubt it because its own log takes it through all
+// tables in between. No group gets the number of one that was removed.
 func TestGroupIsMadeAndRemoved(t *testing.T) {
-	const group, groups = raft.GroupID(9), 2
+	const first, second, third, groups = raft.GroupID(9), raft.GroupID(10), raft.GroupID(3), 2
 	addrs := freeAddrs(t, 3)
 	var configs []Config
 	var nodes []*runningNode
@@ -58,9 +63,13 @@ func TestGroupIsMadeAndRemoved(t *testing.T) {
 		configs = append(configs, c)
 		nodes = append(nodes, start(t, c, defaultLimits()))
 	}
-	create := command(t)(shardmap.AppendGroupCreate(nil, &shardmap.GroupCreate{Group: group}))
-	remove := command(t)(shardmap.AppendGroupRemove(nil, &shardmap.GroupRemove{Group: group}))
-	made := func(nodes []*runningNode, index uint64) {
+	create := func(g raft.GroupID) []byte {
+		return command(t)(shardmap.AppendGroupCreate(nil, &shardmap.GroupCreate{Group: g}))
+	}
+	remove := func(g raft.GroupID) []byte {
+		return command(t)(shardmap.AppendGroupRemove(nil, &shardmap.GroupRemove{Group: g}))
+	}
+	made := func(nodes []*runningNode, group raft.GroupID, index uint64) {
 		t.Helper()
 		_, lead := led(t, nodes, group)
 		for _, r := range nodes {
@@ -73,7 +82,7 @@ func TestGroupIsMadeAndRemoved(t *testing.T) {
 			})
 		}
 	}
-	gone := func(nodes []*runningNode) {
+	gone := func(nodes []*runningNode, group raft.GroupID) {
 		t.Helper()
 		for _, r := range nodes {
 			until(t, "no node has the group", func() error {
@@ -84,33 +93,89 @@ func TestGroupIsMadeAndRemoved(t *testing.T) {
 			})
 		}
 	}
-	first := ordered(t, nodes, "the group is made", create).Index
-	made(nodes, first)
+	made(nodes, first, ordered(t, nodes, "a group is made", create(first)).Index)
 
 	away, left := nodes[2], nodes[:2]
 	away.stop()
-	ordered(t, left, "the group is removed", remove)
-	gone(left)
-	second := ordered(t, left, "a group is made under its number", create).Index
-	made(left, second)
-	ordered(t, left, "that is removed too", remove)
-	gone(left)
-	third := ordered(t, left, "and made again", create).Index
-	made(left, third)
+	ordered(t, left, "it is removed", remove(first))
+	gone(left, first)
+	made(left, second, ordered(t, left, "another one is made", create(second)).Index)
+	ordered(t, left, "that is removed too", remove(second))
+	gone(left, second)
+	for _, g := range []raft.GroupID{first, second} {
+		until(t, "its number is refused for another one", func() error {
+			leads, _ := led(t, left, 0)
+			s := leads.client()
+			defer s.Close()
+			_, err := asked(s, wire.Order{Command: create(g)})
+			if refusal := (*wire.Error)(nil); !errors.As(err, &refusal) || refusal.Code != wire.CodeConflict || !strings.Contains(refusal.Next, "group create") {
+				return fmt.Errorf("group %d is made again: %v", g, err)
+			}
+			return nil
+		})
+	}
+	newest := ordered(t, left, "the next is made, under the lowest number", create(0)).Index
+	made(left, third, newest)
 
-	back := start(t, configs[2], defaultLimits())
-	nodes[2] = back
-	made(nodes, third)
-	for _, r := range nodes {
-		if buried := r.node.store.Tombstones(); len(buried) == 0 || buried[len(buried)-1].Group != group {
-			t.Errorf("the log has no tombstone of the group: %v", buried)
+	nodes[2] = start(t, configs[2], defaultLimits())
+	made(nodes, third, newest)
+	gone(nodes, first)
+	for i, r := range nodes {
+		buried := r.node.store.Tombstones()
+		if !slices.ContainsFunc(buried, func(b logstore.Replica) bool { return b.Group == first }) {
+			t.Errorf("node %d: the log has no tombstone of group %d: %v", i, first, buried)
 		}
 	}
-	ordered(t, nodes, "the last one is removed", remove)
-	gone(nodes)
+	ordered(t, nodes, "the last one is removed", remove(third))
+	gone(nodes, third)
 	for i := range nodes {
 		nodes[i].stop()
 		nodes[i] = start(t, configs[i], defaultLimits())
 	}
-	gone(nodes)
+	gone(nodes, third)
+}
+
+// A group that is made while a server is down is given to the others, and has all its voters
+// from its first entry on. One would doubt it: the table that lays it out knows only who is a
+// member.
+func TestGroupIsMadeOnNodesThatAreThere(t *testing.T) {
+	const count, replicas = 4, 3
+	addrs := freeAddrs(t, count)
+	var nodes []*runningNode
+	for i := range addrs {
+		c := testConfig(t)
+		c.Listen, c.Join, c.Expect, c.Groups = addrs[i], addrs, len(addrs), 1
+		nodes = append(nodes, start(t, c, defaultLimits()))
+	}
+	led(t, nodes, 0)
+	gone := nodes[count-1].node.self().Node
+	nodes[count-1].stop()
+	nodes = nodes[:count-1]
+	until(t, "the leader of the table has not heard of it for long", func() error {
+		leads, _ := led(t, nodes, 0)
+		loop := leads.node.running()
+		var ago time.Duration
+		loop.Ask(func(h *repl.Host) { ago, _ = h.Contacts().Heard(gone, loop.Now()) })
+		if ago <= awayAfter {
+			return fmt.Errorf("it heard of it %s ago", ago)
+		}
+		return nil
+	})
+	create := command(t)(shardmap.AppendGroupCreate(nil, &shardmap.GroupCreate{}))
+	for range 2 {
+		index, row := ordered(t, nodes, "a group is made", create).Index, shardmap.TableGroup{}
+		until(t, "it is in the table", func() error {
+			for _, g := range nodes[0].node.table.Load().Groups {
+				if uint64(g.Incarnation) == index {
+					row = g
+					return nil
+				}
+			}
+			return fmt.Errorf("no group of incarnation %d", index)
+		})
+		led(t, nodes, row.ID)
+		if len(row.Replicas) != replicas || slices.ContainsFunc(row.Replicas, func(r shardmap.TableReplica) bool { return r.Node == gone }) {
+			t.Errorf("replicas of group %d are %+v; node %s is down, and %d others are there", row.ID, row.Replicas, gone, count-1)
+		}
+	}
 }

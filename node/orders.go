@@ -11,6 +11,7 @@ import (
 	"muster/repl"
 	"muster/repl/machine"
 	"muster/repl/wire"
+	"muster/shardmap"
 	"muster/shardmap/plan"
 )
 
@@ -25,6 +26,10 @@ type reporter func(h *repl.Host) wire.ReplicasAnswer
 // plansShown is how many plans a node remembers that it has shown: those of a handful of
 // terminals, for as long as somebody looks at one.
 const plansShown = 64
+
+// awayAfter is after which silence a node gets no replica of a group that is made: the
+// longest election timeout.
+const awayAfter = 2 * electionTicks * tick
 
 // orders is what people ask of the meta group, at the node that leads it.
 type orders struct {
@@ -182,7 +187,33 @@ func (n *Node) giveOrder(c *connection, h wire.Header, r repl.Reply, q *wire.Ord
 	now := clock(loop, time.Now())
 	reply := r
 	reply.To = &orderReply{orders: &n.orders, to: c}
-	loop.Propose([]repl.Proposal{{Group: 0, Entry: machine.NewEntry(wire.Origin{Time: now.Wall}, q.Command), Deadline: now.Host + within, Reply: reply}})
+	loop.Propose([]repl.Proposal{{Group: 0, Entry: machine.NewEntry(wire.Origin{Time: now.Wall}, n.completed(loop, q.Command)), Deadline: now.Host + within, Reply: reply}})
+}
+
+// completed returns a command with what this node adds to it, which leads the meta group:
+// which nodes are away where a group is to be made. The table's log must say it, since each
+// node has to make the same of it.
+func (n *Node) completed(loop *repl.Loop, command []byte) []byte {
+	create, ok := shardmap.ReadGroupCreate(command)
+	t := n.table.Load()
+	if !ok || t.Level < shardmap.LeasesLevel {
+		return command
+	}
+	create.Away = nil
+	now, self := loop.Now(), n.self().Node
+	loop.Ask(func(h *repl.Host) {
+		for i := range t.Nodes {
+			o := &t.Nodes[i]
+			if ago, ever := h.Contacts().Heard(o.ID, now); o.Role == shardmap.NodeServer && o.ID != self && (!ever || ago > awayAfter) {
+				create.Away = append(create.Away, o.ID)
+			}
+		}
+	})
+	whole, err := shardmap.AppendGroupCreate(nil, create)
+	if err != nil {
+		return command
+	}
+	return whole
 }
 
 // stale refuses an order whose plan was made for another table, if the plan for this
