@@ -105,12 +105,8 @@ func (l *caller) ask(ctx context.Context, conn net.Conn, g *wire.Greeting, t wir
 	if err != nil {
 		return err
 	}
-	if h.Type == wire.TypeError {
-		e := new(wire.Error)
-		if err := e.Read(got); err != nil {
-			return err
-		}
-		return e
+	if err := errorIn(h.Type, got); err != nil {
+		return err
 	}
 	if h.Type.Question() != t {
 		return fmt.Errorf("%s answers %s with %s", conn.RemoteAddr(), t, h.Type)

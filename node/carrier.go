@@ -147,16 +147,13 @@ func (c *carrying) Answer(r repl.Reply, t wire.Type, body []byte) bool {
 // Flush implements [repl.Replier].
 func (c *carrying) Flush() {}
 
-// took hands the answer to an action to the carrier; nothing of body is kept. It returns the
-// error that the answer is or can't be read for, and then has handed in nothing.
+// took hands the answer to an action to the carrier; nothing of body is kept. If the answer is an
+// error, or can't be read, it returns that and hands in nothing.
 func (c *carrying) took(number uint64, t wire.Type, body []byte) error {
+	if err := errorIn(t, body); err != nil {
+		return err
+	}
 	switch t {
-	case wire.TypeError:
-		e := new(wire.Error)
-		if err := e.Read(body); err != nil {
-			return err
-		}
-		return e
 	case wire.TypeStepAnswer:
 		a := new(wire.StepAnswer)
 		if err := a.Read(body); err != nil {

@@ -81,6 +81,7 @@ func newConnection(n *Node, conn net.Conn, g *wire.Greeting) *connection {
 		c.arrival.of = &n.peerArrivals
 	}
 	c.requests.Routes = &n.carrying.routes
+	c.requests.Streams.Feed = n.watching.feed
 	c.requests.Init(c, machine.RequestLimits{Wait: n.limits.wait, Inline: machine.InlineMax, Page: n.limits.inflightBytesShare})
 	return c
 }
@@ -106,7 +107,7 @@ func answer(c *connection, r repl.Reply, t wire.Type, flags uint16, body []byte)
 	// A large answer is copied before the lock is taken: others wait for it to answer, the
 	// goroutine that serves all groups among them.
 	if len(body) >= pieceFull {
-		b, start := wire.BeginFrame(make([]byte, 0, wire.HeaderSize+len(body)), t, 0, 0, r.Request)
+		b, start := wire.BeginFrame(make([]byte, 0, wire.HeaderSize+len(body)), t, flags, 0, r.Request)
 		return c.AnswerFrame(r, t, wire.EndFrame(append(b, body...), start))
 	}
 	c.mu.Lock()
@@ -114,7 +115,7 @@ func answer(c *connection, r repl.Reply, t wire.Type, flags uint16, body []byte)
 	if c.gaveUp(r) {
 		return false
 	}
-	b, start := wire.BeginFrame(c.out.begin(), t, 0, 0, r.Request)
+	b, start := wire.BeginFrame(c.out.begin(), t, flags, 0, r.Request)
 	return c.queued(r, t, c.out.end(wire.EndFrame(append(b, body...), start)))
 }
 

@@ -22,7 +22,8 @@ func (c *connection) over() bool {
 	if c.standing == wire.SenderMember {
 		return c.inflight > memberSlack*c.node.limits.inflightBytes
 	}
-	return c.node.limits.over(c.inflight, c.node.held.Load())
+	l := &c.node.limits
+	return l.over(c.inflight, c.node.held.Load()) || c.inflight > l.inflightBytesShare && c.node.door.shedding.waiting.Load() > l.waitingBytes
 }
 
 // takeForward takes a request that a member passes on. The member says for which client,

@@ -45,6 +45,8 @@ var handlers = [...]handler{
 	wire.TypeTransferVote:    {word: hearEnvelope},
 	wire.TypeQuiet:           {word: hearEnvelope},
 
+	wire.TypeChecks: {request: takeChecks},
+
 	wire.TypeFounding:        {request: (*connection).founding},
 	wire.TypeAnnounce:        {request: (*connection).announce},
 	wire.TypeRepair:          {word: toLoop((*repl.Loop).ReceiveRepair)},
@@ -65,13 +67,19 @@ var handlers = [...]handler{
 	wire.TypeScan:         {request: (*connection).take, flags: wire.FlagForward},
 	wire.TypeStreamGrant:  {stream: hearGrant},
 	wire.TypeStreamCancel: {stream: hearCancel},
+	wire.TypeWatch:        {request: (*connection).take},
 
 	wire.TypeStep:     {request: takeStep},
 	wire.TypeSlotView: {request: (*connection).take},
 
+	wire.TypeTableStream: {request: (*connection).take},
+	wire.TypeLeases:      {request: (*connection).take, flags: wire.FlagForward},
+	wire.TypeServices:    {request: (*connection).take, flags: wire.FlagForward},
+	wire.TypeHeartbeat:   {request: (*connection).take, flags: wire.FlagForward},
+
 	wire.TypeStatus:   {request: asking(answerStatus)},
 	wire.TypeCounters: {request: asking(answerCounters)},
-	wire.TypeLogRange: {request: (*connection).logRange},
+	wire.TypeLogRange: {request: answerLogRange},
 	wire.TypeDoctor:   {request: asking(answerDoctor)},
 
 	wire.TypeInvite:   {request: takeInvite},

@@ -8,6 +8,7 @@ import (
 
 	"muster/repl/wire"
 	"muster/shardmap"
+	"muster/shardmap/registry"
 )
 
 // Nodes are replaced one by one by those of a newer build. What it brings is refused
@@ -18,12 +19,19 @@ import (
 func TestLevelOfReplacedNodes(t *testing.T) {
 	// What clients write has not changed with each level: the older build is the last one
 	// that lacks one of the commands.
-	newest := shardmap.Command{Slot: shardmap.SlotByServer}
-	needs := uint32(0)
+	kind, needs := shardmap.CommandKind(0), uint32(0)
 	for _, row := range shardmap.Commands() {
 		if !row.Internal && row.Level > needs {
-			newest.Kind, needs = shardmap.CommandKind(row.Kind), row.Level
+			kind, needs = shardmap.CommandKind(row.Kind), row.Level
 		}
+	}
+	if kind != shardmap.CommandService {
+		t.Fatalf("the newest command is %s; want a proper one of it here, instead of the service", kind)
+	}
+	newest := func(key string) shardmap.Command {
+		s := registry.Service{Name: key, Type: registry.TypeTTL, Instances: []registry.Instance{{Settings: []registry.Setting{{Key: "id", Value: "a"}}}}}
+		s.Complete()
+		return shardmap.ServiceSetCommand(key, s.Append(nil))
 	}
 	older := defaultLimits()
 	older.level = needs - 1
@@ -36,12 +44,15 @@ func TestLevelOfReplacedNodes(t *testing.T) {
 		nodes[i] = start(t, configs[i], older)
 	}
 	// ask has the leader of a key's group asked, whichever it is.
-	ask := func(c shardmap.Command, key string) (err error) {
-		c.Items = append([][]byte{[]byte(key)}, c.Items...)
+	ask := func(c shardmap.Command, answer wire.Type) (err error) {
 		for _, r := range nodes {
 			s := r.client()
-			_, _, err = s.ask(wire.TypeWrite, 0, write(c))
+			var h wire.Header
+			h, _, err = s.ask(wire.TypeWrite, 0, write(c))
 			s.Close()
+			if err == nil && h.Type != answer {
+				err = fmt.Errorf("%s is answered by %s, want %s", c.Kind, h.Type, answer)
+			}
 			var e *wire.Error
 			if !errors.As(err, &e) || e.Code != wire.CodeNotLeader && e.Code != wire.CodeNotReady {
 				return err
@@ -49,7 +60,6 @@ func TestLevelOfReplacedNodes(t *testing.T) {
 		}
 		return err
 	}
-	set := shardmap.Command{Kind: shardmap.CommandSet, Slot: shardmap.SlotByServer, Items: [][]byte{[]byte("v")}}
 	for replaced := range n {
 		if replaced > 0 {
 			i := replaced - 1
@@ -58,7 +68,7 @@ func TestLevelOfReplacedNodes(t *testing.T) {
 		}
 		for k := range 12 { // in all groups, so that each node leads one of them
 			key := fmt.Sprintf("key-%d", k)
-			until(t, "a write is taken", func() error { return ask(set, key) })
+			until(t, "a write is taken", func() error { return ask(setCommand(key, "v"), wire.TypeWriteAnswer) })
 			for _, r := range nodes {
 				// A node that starts reads the table from its own log before it
 				// serves, and answers neither with the one nor with the other alone.
@@ -69,10 +79,8 @@ func TestLevelOfReplacedNodes(t *testing.T) {
 					return nil
 				})
 				s := r.client()
-				c := newest
-				c.Items = [][]byte{[]byte(key)}
-				_, _, err := s.ask(wire.TypeWrite, 0, write(c))
-				refused(t, fmt.Sprintf("%s of %s with %d newer nodes", newest.Kind, key, replaced), err, wire.CodeLevel, newest.Kind.String(), fmt.Sprint("level ", needs), "upgrade")
+				_, _, err := s.ask(wire.TypeWrite, 0, write(newest(key)))
+				refused(t, fmt.Sprintf("%s of %s with %d newer nodes", kind, key, replaced), err, wire.CodeLevel, kind.String(), fmt.Sprint("level ", needs), "upgrade")
 				if s.level != older.level {
 					t.Errorf("with %d newer nodes one says that the cluster is at level %d", replaced, s.level)
 				}
@@ -97,7 +105,7 @@ func TestLevelOfReplacedNodes(t *testing.T) {
 		}
 		s.Close()
 	}
-	until(t, "a command of the newer level is taken", func() error { return ask(newest, "key-0") })
+	until(t, "a command of the newer level is taken", func() error { return ask(newest("key-0"), wire.TypeWriteAnswer) })
 
 	// Both sides of a connection refuse a member that is below the level.
 	member := nodes[last].node.self()

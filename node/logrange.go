@@ -17,8 +17,8 @@ const (
 	logRangeReadBytes = 1 << 20
 )
 
-// logRange answers which entries the replica of a group holds.
-func (c *connection) logRange(h wire.Header, r repl.Reply, body []byte) {
+// answerLogRange answers which entries the replica of a group holds.
+func answerLogRange(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	var q wire.LogRange
 	if err := q.Read(body); err != nil {
 		c.refuse(r, wire.BadBody(h.Type, err))

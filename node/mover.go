@@ -202,7 +202,7 @@ func (m *moves) change(ctx context.Context, loop *repl.Loop, a *mover.Action) (e
 // propose puts a command into the meta group's log, and waits until it is applied.
 func (m *moves) propose(ctx context.Context, loop *repl.Loop, command []byte) error {
 	now := clock(loop, time.Now())
-	w := &outcome{done: make(chan error, 1)}
+	w := newWaiter()
 	loop.Propose([]repl.Proposal{{Group: 0, Entry: machine.NewEntry(wire.Origin{Time: now.Wall}, command), Deadline: now.Host + commandMax, Reply: repl.Reply{To: w}}})
 	select {
 	case err := <-w.done:
@@ -213,30 +213,6 @@ func (m *moves) propose(ctx context.Context, loop *repl.Loop, command []byte) er
 		return errStopped
 	}
 }
-
-// outcome waits for what became of a command.
-type outcome struct {
-	done chan error // at most one. From the loop, to propose.
-}
-
-// Answer implements [repl.Replier].
-func (o *outcome) Answer(_ repl.Reply, t wire.Type, body []byte) bool {
-	var err error
-	if t == wire.TypeError {
-		e := new(wire.Error)
-		if err = e.Read(body); err == nil {
-			err = e
-		}
-	}
-	select {
-	case o.done <- err:
-	default: // it was answered already
-	}
-	return false
-}
-
-// Flush implements [repl.Replier].
-func (o *outcome) Flush() {}
 
 // previewing is a preview that somebody waits for.
 type previewing struct {

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"muster/raft"
+	"muster/repl/client"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -139,6 +140,9 @@ func (r *runningNode) idle() {
 		if held := r.node.held.Load(); held != 0 {
 			return fmt.Errorf("%d bytes are", held)
 		}
+		if waiting := r.node.door.shedding.waiting.Load(); waiting != 0 {
+			return fmt.Errorf("%d bytes of requests are said to wait", waiting)
+		}
 		return nil
 	})
 }
@@ -174,6 +178,17 @@ func (r *runningNode) client() *speaker {
 		r.t.Fatal(err)
 	}
 	return s
+}
+
+// library returns a client of the library, for as long as the test runs.
+func (r *runningNode) library() *client.Client {
+	r.t.Helper()
+	cl, err := client.Open(client.Options{Endpoints: []string{r.addr}})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { cl.Close() })
+	return cl
 }
 
 // peerHello is the hello of a node of this node's cluster.

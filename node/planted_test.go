@@ -56,3 +56,14 @@ func TestPlantedMembership(t *testing.T) {
 		t.Logf("%s: %s", name, wrong)
 	}
 }
+
+// The test of floods must find a node that takes all that comes.
+func TestPlantedTakesAll(t *testing.T) {
+	defer setBug("")
+	setBug(bugTakesAll)
+	wrong := floodRun()
+	if wrong == "" {
+		t.Errorf("%s: not found", bugTakesAll)
+	}
+	t.Logf("%s: %s", bugTakesAll, wrong)
+}

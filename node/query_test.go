@@ -16,11 +16,7 @@ import (
 // later writes.
 func TestGetAtOneMoment(t *testing.T) {
 	r := serving(t, defaultLimits())
-	cl, err := client.Open(client.Options{Endpoints: []string{r.addr}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
+	cl := r.library()
 	const keys, writes, size = 40, 60, 20 << 10
 	if keys*size < machine.InlineMax {
 		t.Fatalf("%d bytes are answered at once; the test shows nothing", keys*size)
@@ -90,11 +86,7 @@ func TestPageAtOneMoment(t *testing.T) {
 	cfg.Groups = 1 // all slots
 	r := start(t, cfg, defaultLimits())
 	r.serves()
-	cl, err := client.Open(client.Options{Endpoints: []string{r.addr}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
+	cl := r.library()
 	ctx := t.Context()
 	const keys, writes, others = 64, 1500, 40000
 	var fill []client.Pair // so that to look into a slot takes its time

@@ -34,6 +34,17 @@ func TestRefusedRequests(t *testing.T) {
 		change(&l)
 		return l.Append(nil)
 	}
+	slots := []shardmap.SlotRange{{From: 0, To: shardmap.Slots - 1}}
+	leases := func(change func(l *wire.Leases)) []byte {
+		l := wire.Leases{Group: 1, Slots: slots}
+		change(&l)
+		return l.Append(nil)
+	}
+	watch := func(change func(w *wire.Watch)) []byte {
+		w := wire.Watch{Group: 1, Slots: slots, PieceBytes: wire.StreamPieceMin, Now: true}
+		change(&w)
+		return w.Append(nil)
+	}
 	var one, two string // keys of two groups
 	for i := range 1000 {
 		k := fmt.Sprintf("k%d", i)
@@ -79,6 +90,16 @@ func TestRefusedRequests(t *testing.T) {
 		{"a listing by an old epoch", wire.TypeList, 0, list(func(l *wire.List) { l.Epoch = table.Epoch + 7 }), wire.CodeMoved, []string{fmt.Sprint(table.Epoch), "topology"}},
 		{"a listing of group 0", wire.TypeList, 0, list(func(l *wire.List) { l.Group = 0 }), wire.CodeBadRequest, []string{"meta group"}},
 		{"a listing of a group that is not", wire.TypeList, 0, list(func(l *wire.List) { l.Group = 9999 }), wire.CodeMoved, []string{"group 9999"}},
+		{"a get of a mode that nobody knows", wire.TypeGet, 0, getBody(wire.ReadBounded+1, "k"), wire.CodeBadRequest, []string{"4 is over the limit of 3"}},
+		{"leases of group 0", wire.TypeLeases, 0, leases(func(l *wire.Leases) { l.Group = 0 }), wire.CodeBadRequest, []string{"meta group"}},
+		{"leases of a group that is not", wire.TypeLeases, 0, leases(func(l *wire.Leases) { l.Group = 9999 }), wire.CodeMoved, []string{"group 9999"}},
+		{"leases of no slot", wire.TypeLeases, 0, leases(func(l *wire.Leases) { l.Slots = nil }), wire.CodeBadRequest, []string{"field slots"}},
+		{"more leases than one answer has", wire.TypeLeases, 0, leases(func(l *wire.Leases) { l.Limit = wire.LeasesMax + 1 }), wire.CodeBadRequest, []string{"field limit: 1025"}},
+		{"a watch from nowhere", wire.TypeWatch, 0, watch(func(w *wire.Watch) { w.Now = false }), wire.CodeBadRequest, []string{"field positions"}},
+		{"a watch of a small piece", wire.TypeWatch, 0, watch(func(w *wire.Watch) { w.PieceBytes = 1 }), wire.CodeBadRequest, []string{"field piece bytes: 1, want 256"}},
+		{"a watch that is to be passed on", wire.TypeWatch, wire.FlagForward, watch(func(*wire.Watch) {}), wire.CodeBadRequest, []string{"flags 0x1", "may have 0x0"}},
+		{"a stream of the table of a large window", wire.TypeTableStream, 0, (&wire.TableStream{Window: wire.StreamWindowMax + 1, PieceBytes: wire.StreamPieceMin}).Append(nil), wire.CodeBadRequest, []string{"field window"}},
+		{"a topology of two indexes", wire.TypeTopology, 0, []byte{0x92, 1, 1}, wire.CodeBadRequest, []string{"2 fields"}},
 		{"a listing of too many rows", wire.TypeList, 0, list(func(l *wire.List) { l.Limit = wire.ListRowsMax + 1 }), wire.CodeBadRequest, nil},
 		{"an announcement by a client", wire.TypeAnnounce, 0, announce.Append(nil), wire.CodeUnauthorized, []string{"Announce", "a client sent it", "a member"}},
 		{"a founding by a client", wire.TypeFounding, 0, []byte{0x90}, wire.CodeUnauthorized, []string{"Founding", "a founding host"}},

@@ -31,6 +31,7 @@ func routeStage(t testing.TB) func() {
 		}
 		c.mu.Lock()
 		c.hold(-c.inflight)
+		r.node.door.shedding.waiting.Store(0)
 		c.mu.Unlock()
 		c.requests.Clear()
 	}

@@ -8,7 +8,6 @@ import (
 
 	"muster/raft"
 	"muster/repl"
-	"muster/repl/client"
 	"muster/repl/wire"
 	"muster/shardmap"
 	"muster/shardmap/pack"
@@ -42,7 +41,7 @@ func TestSendersOfEachType(t *testing.T) {
 			if s != wire.SenderMember {
 				t.Errorf("%s is taken from %s", name, s)
 			}
-		case i < wire.TypePing || i == wire.TypePong || i == wire.TypeScanPiece || i == wire.TypeStreamEnd || strings.HasSuffix(name, "Answer") && i != wire.TypeRepairAnswer && i != wire.TypeLifeAnswer:
+		case i < wire.TypePing || i == wire.TypePong || i == wire.TypeScanPiece || i == wire.TypeWatchPiece || i == wire.TypeTablePiece || i == wire.TypeStreamEnd || strings.HasSuffix(name, "Answer") && i != wire.TypeRepairAnswer && i != wire.TypeLifeAnswer:
 			if s != wire.SenderNobody {
 				t.Errorf("%s answers, and is taken from %s", name, s)
 			}
@@ -103,9 +102,9 @@ func TestHandlerOfEachType(t *testing.T) {
 		}
 		// What is said in a member's name must not count before the member has
 		// said that the connection is its own. Of its requests, Attest changes
-		// nothing, Announce, Replicas, Change and Step wait for that by themselves, and Forward
+		// nothing, Announce, Checks, Replicas, Change and Step wait for that by themselves, and Forward
 		// is refused until then.
-		if s == wire.SenderMember && h.request != nil && i != wire.TypeAttest && i != wire.TypeAnnounce && i != wire.TypeForward && i != wire.TypeReplicas && i != wire.TypeChange && i != wire.TypeStep {
+		if s == wire.SenderMember && h.request != nil && i != wire.TypeAttest && i != wire.TypeAnnounce && i != wire.TypeForward && i != wire.TypeReplicas && i != wire.TypeChange && i != wire.TypeStep && i != wire.TypeChecks {
 			t.Errorf("%s is answered before it is known whose word it is", i)
 		}
 	}
@@ -249,11 +248,7 @@ func TestAnnouncementsRefused(t *testing.T) {
 		}
 	}
 	// An election, which a busy machine may bring, is no announcement.
-	cl, err := client.Open(client.Options{Endpoints: []string{r.addr}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
+	cl := r.library()
 	log, err := cl.LogRange(t.Context(), r.addr, wire.LogRange{Group: 0, From: before.Index + 1, To: ^uint64(0)})
 	if err != nil {
 		t.Fatal(err)

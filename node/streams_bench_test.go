@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"muster/repl/client"
+	"muster/repl/wire"
 )
 
 // BenchmarkGetBesideAList is a get of a client that lists all keys meanwhile, over the
@@ -20,11 +23,7 @@ func BenchmarkGetBesideAList(b *testing.B) {
 	c.Groups = 8
 	r := start(b, c, defaultLimits())
 	r.serves()
-	cl, err := client.Open(client.Options{Endpoints: []string{r.addr}})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer cl.Close()
+	cl := r.library()
 	value := []byte(strings.Repeat("v", 128))
 	const many = 1000
 	for i := 0; i < keys; i += many {
@@ -64,5 +63,63 @@ func BenchmarkGetBesideAList(b *testing.B) {
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
 	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
 	b.ReportMetric(float64(listed)/past.Seconds(), "keys/s")
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkWatchFanOut is a set of a key that ten thousand watch, over a hundred connections.
+// It reports after how long half of them, and all but a hundredth, have it, and the processor
+// time for one of them, that of the clients and of the write included.
+func BenchmarkWatchFanOut(b *testing.B) {
+	const connections, each = 100, 100
+	c := testConfig(b)
+	c.Groups = 1
+	r := levelled(b, c)
+	watchers := make([]*watcher, connections)
+	for i := range watchers {
+		watchers[i] = r.watcher(b)
+		for n := range uint64(each) {
+			watchers[i].opened(1+n, "k", wire.Watch{Window: wire.StreamWindowMax})
+		}
+	}
+	writes := r.client()
+	took := make([][]time.Duration, connections)
+	used := func() time.Duration {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			b.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	before, events := used(), 0
+	for b.Loop() {
+		began := time.Now()
+		if _, err := writes.set("k", "v"); err != nil {
+			b.Fatal(err)
+		}
+		events++
+		var heard sync.WaitGroup
+		for i, w := range watchers {
+			heard.Add(1)
+			go func() {
+				defer heard.Done()
+				for pieces := 0; pieces < each; pieces++ {
+					n := w.hear()
+					if len(w.events[n]) == 0 {
+						pieces-- // it says how far it is
+						continue
+					}
+					w.events[n] = w.events[n][:0]
+					took[i] = append(took[i], time.Since(began))
+				}
+			}()
+		}
+		heard.Wait()
+	}
+	cpu := used() - before
+	all := slices.Concat(took...)
+	slices.Sort(all)
+	b.ReportMetric(float64(all[len(all)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(all[len(all)*99/100].Microseconds()), "p99-µs")
+	b.ReportMetric(float64(cpu.Nanoseconds())/float64(events*connections*each), "cpu-ns/watch")
 	b.ReportMetric(0, "ns/op")
 }

@@ -18,11 +18,7 @@ import (
 // what it says of one must be what was written.
 func TestLogRange(t *testing.T) {
 	r := serving(t, defaultLimits())
-	cl, err := client.Open(client.Options{Endpoints: []string{r.addr}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
+	cl := r.library()
 	ctx := t.Context()
 	const writes = wire.LogRangeEntriesMax + 100 // of one group: they are of one slot
 	key := []byte("k")
@@ -93,11 +89,7 @@ func TestLogRange(t *testing.T) {
 // writes, its replicas.
 func TestDoctorOfOneNode(t *testing.T) {
 	r := serving(t, defaultLimits())
-	cl, err := client.Open(client.Options{Endpoints: []string{r.addr}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
+	cl := r.library()
 	if _, err := cl.Set(t.Context(), []byte("k"), []byte("v"), client.WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
