@@ -161,6 +161,9 @@ func (a *arranger) sort(words []string) error {
 
 func isOption(word string) bool { return len(word) > 1 && word[0] == '-' && word != "--" }
 
+// numberArg is, in the usage of a command, a last argument that may be a number below zero.
+const numberArg = "[N]"
+
 func optionName(word string) string {
 	name, _, _ := strings.Cut(word, "=")
 	return name

@@ -117,6 +117,9 @@ func (con *console) flush() error {
 	return nil
 }
 
+// fromInput names standard input, where a file or a value is wanted.
+const fromInput = "-"
+
 // input opens what a command reads: the file of that name, or standard input where
 // it is "-", with the name that errors are to call it. The caller closes it.
 func (con *console) input(name string) (in io.ReadCloser, shown string, err error) {
@@ -128,6 +131,23 @@ func (con *console) input(name string) (in io.ReadCloser, shown string, err erro
 		return nil, "", err
 	}
 	return f, name, nil
+}
+
+// contents reads all that [console.input] opens: most bytes at most, which are what the
+// error of more names.
+func (con *console) contents(file string, most int, limit string) (b []byte, shown string, err error) {
+	in, shown, err := con.input(file)
+	if err != nil {
+		return nil, "", err
+	}
+	defer in.Close()
+	switch b, err = io.ReadAll(io.LimitReader(in, int64(most)+1)); {
+	case err != nil:
+		return nil, shown, fmt.Errorf("%s: %w", shown, err)
+	case len(b) > most:
+		return nil, shown, fmt.Errorf("%s: more than %d bytes, which is %s; nothing was written", shown, most, limit)
+	}
+	return b, shown, nil
 }
 
 // isTerminal reports whether a person, or nobody, reads what is written to w.

@@ -47,6 +47,16 @@ func (con *console) open(c *cli.Context, connections int) (*errand, error) {
 	return s, nil
 }
 
+// request runs what a command asks of a cluster, within its timeout, on an errand of its own.
+func (con *console) request(c *cli.Context, ask func(context.Context, *errand) error) error {
+	s, err := con.open(c, 1)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return s.with(c.Context, func(ctx context.Context) error { return ask(ctx, s) })
+}
+
 // openBare is open for a command without arguments.
 func (con *console) openBare(c *cli.Context) (*errand, error) {
 	if err := wantArgs(c, 0, 0); err != nil {

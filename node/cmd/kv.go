@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -13,93 +14,8 @@ import (
 
 func kvCommand(con *console) *cli.Command {
 	return noun(cli.Command{Name: "kv", Usage: "set, get, list and move keys with their values"},
-		kvSetCommand(con), kvGetCommand(con), kvDelCommand(con), kvListCommand(con),
+		kvSetCommand(con), kvGetCommand(con), kvDelCommand(con), kvIncrCommand(con), kvTxnCommand(con), kvListCommand(con),
 		kvLocateCommand(con), kvImportCommand(con), kvExportCommand(con))
-}
-
-func kvSetCommand(con *console) *cli.Command {
-	return verb(cli.Command{
-		Name: "set", Usage: "write keys", ArgsUsage: "K V [K V …]",
-		Description: `Writes each key K with its value V. Keys of one slot are written together, in
-one entry; keys of different slots are not. A write is durable once it is
-answered, and is applied once, however often it was sent.
-
---if-absent and --if-version write one key only if it is not there, or has not
-been written since; else the command ends with status 5.
-
-With -o json: {"log_ids":["g1/2.17"],"versions":{"K":17}}`,
-		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "if-absent", Usage: "only if the key does not exist"},
-			&cli.Uint64Flag{Name: "if-version", DefaultText: "any", Usage: "only if the key's version is `N`"},
-		},
-		Action: con.action(kvSet),
-	})
-}
-
-func kvSet(con *console, c *cli.Context) error {
-	pairs, err := pairsOf(c)
-	if err != nil {
-		return err
-	}
-	o := client.WriteOptions{IfAbsent: c.Bool("if-absent"), IfVersion: c.Uint64("if-version"), HasVersion: c.IsSet("if-version")}
-	switch {
-	case o.IfAbsent && o.HasVersion:
-		return usagef("muster kv set: --if-absent and --if-version contradict each other; give one")
-	case o.HasVersion && o.IfVersion == 0:
-		return usagef("muster kv set: --if-version 0: versions begin at 1; for a key that is not there use --if-absent")
-	case (o.IfAbsent || o.HasVersion) && len(pairs) > 1:
-		return usagef("muster kv set: a condition takes one key and value, there are %d", len(pairs))
-	}
-	s, err := con.open(c, 1)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	return s.with(c.Context, func(ctx context.Context) error {
-		if len(pairs) == 1 {
-			w, err := s.client.Set(ctx, pairs[0].Key, pairs[0].Value, o)
-			if err != nil {
-				return err
-			}
-			return printWritten(s, &outcome{written: []writtenKey{{pairs[0].Key, w}}})
-		}
-		return setMany(ctx, s, pairs)
-	})
-}
-
-func pairsOf(c *cli.Context) ([]client.Pair, error) {
-	args := c.Args().Slice()
-	if len(args) == 0 || len(args)%2 != 0 {
-		if len(args) > 0 {
-			return nil, usagef("muster kv set: key %s has no value; want muster kv set K V [K V …]", shown([]byte(args[len(args)-1])))
-		}
-		return nil, wantArgs(c, 2, -1)
-	}
-	var pairs []client.Pair
-	for i := 0; i < len(args); i += 2 {
-		if slices.ContainsFunc(pairs, func(p client.Pair) bool { return string(p.Key) == args[i] }) {
-			return nil, usagef("muster kv set: key %s is given twice", shown([]byte(args[i])))
-		}
-		pairs = append(pairs, client.Pair{Key: []byte(args[i]), Value: []byte(args[i+1])})
-	}
-	return pairs, nil
-}
-
-// setMany writes several keys, each slot's together. It prints what was
-// written even if not all was.
-func setMany(ctx context.Context, s *errand, pairs []client.Pair) error {
-	written, err := s.client.SetMany(ctx, pairs)
-	failed, err := partly(s, err, len(pairs))
-	if err != nil {
-		return err
-	}
-	o := outcome{failed: len(failed)}
-	for i, p := range pairs {
-		if !failed[i] {
-			o.written = append(o.written, writtenKey{p.Key, written[i]})
-		}
-	}
-	return printWritten(s, &o)
 }
 
 // partly tells each key of n that was not dealt with on standard error, and
@@ -123,6 +39,8 @@ type writtenRow struct {
 	Versions       map[string]uint64 `json:"versions"`
 	VersionsBase64 map[string]uint64 `json:"versions_base64,omitempty"` // of keys that are not valid UTF-8
 	Deleted        *int              `json:"deleted,omitempty"`
+	Values         map[string]int64  `json:"values,omitempty"`        // of keys that were counted up or down
+	ValuesBase64   map[string]int64  `json:"values_base64,omitempty"` // of those that are not valid UTF-8
 }
 
 // writtenKey is what became of one key.
@@ -134,8 +52,9 @@ type writtenKey struct {
 // outcome is what became of all keys that a command was given.
 type outcome struct {
 	written []writtenKey
-	failed  int  // how many are not among them, each told of already
-	deleted *int // how many there were to delete; nil: the command deletes none
+	failed  int    // how many are not among them, each told of already
+	deleted *int   // how many there were to delete; nil: the command deletes none
+	noun    string // what they are, for the head of a table; "KEY" if empty
 }
 
 // printWritten prints what became of keys. If some of them did not come through,
@@ -145,7 +64,7 @@ func printWritten(s *errand, o *outcome) error {
 	if s.json {
 		err = s.printJSON(writtenRowOf(o))
 	} else {
-		t := newTable(s.out, "KEY", "VERSION", "LOG ID")
+		t := newTable(s.out, cmp.Or(o.noun, "KEY"), "VERSION", "LOG ID")
 		for _, w := range o.written {
 			t.row(cell(w.key), number(w.Version), logID(w.Written))
 		}
@@ -177,44 +96,6 @@ func writtenRowOf(o *outcome) *writtenRow {
 }
 
 func logID(w client.Written) string { return raft.FormatLogID(w.Group, w.ID) }
-
-func kvDelCommand(con *console) *cli.Command {
-	return verb(cli.Command{
-		Name: "del", Usage: "delete keys", ArgsUsage: "K…",
-		Description: `Deletes each key K. A key that does not exist is no error.
-
-With -o json: {"log_ids":["g1/2.18"],"versions":{"K":18},"deleted":N}, where N
-is how many existed.`,
-		Action: con.action(kvDel),
-	})
-}
-
-func kvDel(con *console, c *cli.Context) error {
-	keys, err := keysOf(c)
-	if err != nil {
-		return err
-	}
-	s, err := con.open(c, 1)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	return s.with(c.Context, func(ctx context.Context) error {
-		deleted, err := s.client.Delete(ctx, keys...)
-		failed, err := partly(s, err, len(keys))
-		if err != nil {
-			return err
-		}
-		o := outcome{deleted: new(int), failed: len(failed)}
-		for _, d := range deleted {
-			*o.deleted += d.Count
-			for _, k := range d.Keys {
-				o.written = append(o.written, writtenKey{k, d.Written})
-			}
-		}
-		return printWritten(s, &o)
-	})
-}
 
 // keysOf reads the arguments as keys, each once.
 func keysOf(c *cli.Context) ([][]byte, error) {
@@ -250,23 +131,17 @@ func kvLocate(con *console, c *cli.Context) error {
 		return err
 	}
 	key := []byte(c.Args().First())
-	s, err := con.open(c, 1)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	var l client.Location
-	if err := s.with(c.Context, func(ctx context.Context) (err error) {
-		l, err = s.client.Locate(ctx, key)
-		return err
-	}); err != nil {
-		return err
-	}
-	row := placeRow{keyText(key), int(l.Slot), int(l.Group), l.Name}
-	if s.json {
-		return s.printJSON(row)
-	}
-	table := newTable(s.out, "KEY", "SLOT", "GROUP", "LEADER")
-	table.row(cell(key), number(row.Slot), number(row.Group), orDash(row.Leader))
-	return table.Flush()
+	return con.request(c, func(ctx context.Context, s *errand) error {
+		l, err := s.client.Locate(ctx, key)
+		if err != nil {
+			return err
+		}
+		row := placeRow{keyText(key), int(l.Slot), int(l.Group), l.Name}
+		if s.json {
+			return s.printJSON(row)
+		}
+		table := newTable(s.out, "KEY", "SLOT", "GROUP", "LEADER")
+		table.row(cell(key), number(row.Slot), number(row.Group), orDash(row.Leader))
+		return table.Flush()
+	})
 }

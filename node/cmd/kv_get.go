@@ -15,20 +15,73 @@ import (
 func kvGetCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "get", Usage: "read keys", ArgsUsage: "K…",
-		Description: `Prints the value of one key unchanged and a newline after it, or a table of several
-keys; -o json and kv export print values exactly. On a terminal, anything that
-would steer it is shown as an escape, unless --raw says not to. Ends with status 4
-if a key does not exist.
+		Description: `Prints the value of one key and a newline after it, or a table of several keys. On a terminal,
+anything that would steer it is shown as an escape. --raw prints the value of one key
+unchanged, with nothing after it; -o json and kv export print values exactly too. Ends with
+status 4 if a key does not exist, and with 8 if some of several could not be read.
 
-A read sees every write that was answered before it began. --read local asks the
-first endpoint's own copy instead, which may lag; "at" says how far it is.
---after waits for a write of the key's group, or of one that had its slot before, named by
-the log id it was answered with.
+A read sees every write that was answered before it began. That holds for --read follower
+too, which any replica answers; it asks the leader from where on it may. --max-stale allows an
+answer that was the newest at most so long ago, and mostly spares that question. --read local asks the
+first endpoint's own copy instead, however old; "at" says how far it is. --after waits for a
+write of the key's group, or of one that had its slot before, named by the log id it was
+answered with.
+
+Keys of one slot are read at one moment, others are not. --at-once reads all of them at one,
+if one group has them; else it names two of different groups.
 
 With -o json: {"items":[{"key":"K","value":"V","version":17,"slot":1234,"group":1,"at":"g1/2.17"}],"missing":["X"]}`,
-		Flags:  []cli.Flag{readFlag(), afterFlag(), &cli.BoolFlag{Name: "raw", Usage: "print the value unchanged, even to a terminal"}},
+		Flags: []cli.Flag{
+			readHowFlag(),
+			&cli.DurationFlag{Name: "max-stale", DefaultText: "not at all", Usage: "how old `D` the answer may be, up to 1h"},
+			afterFlag(),
+			&cli.BoolFlag{Name: "at-once", Usage: "read all keys at one moment"},
+			&cli.BoolFlag{Name: "raw", Usage: "print the value unchanged, even to a terminal, and no newline after it"},
+		},
 		Action: con.action(kvGet),
 	})
+}
+
+// readHow reads --read where any replica may be asked.
+func readHow(c *cli.Context) (o client.ReadOptions, err error) {
+	switch r := c.String("read"); r {
+	case "linearizable":
+	case "follower":
+		o.Follower = true
+	case "local":
+		o.Local = true
+	default:
+		return o, usagef("%s: --read %q; want linearizable, follower or local", c.Command.HelpName, r)
+	}
+	return o, nil
+}
+
+// readHowFlag is the option that [readHow] reads.
+func readHowFlag() cli.Flag {
+	return &cli.StringFlag{Name: "read", Value: "linearizable", Usage: "`HOW` to read: linearizable, follower or local"}
+}
+
+// readOptionsOf reads how fresh the answer of a get must be.
+func readOptionsOf(c *cli.Context) (o client.ReadOptions, err error) {
+	if o, err = readHow(c); err != nil {
+		return o, err
+	}
+	if c.IsSet("max-stale") {
+		o.MaxStale = c.Duration("max-stale")
+		switch {
+		case c.IsSet("read"):
+			return o, usagef("muster kv get: --max-stale and --read contradict each other; give one")
+		case o.MaxStale < time.Millisecond || o.MaxStale > client.MaxStaleMax:
+			return o, usagef("muster kv get: --max-stale %s; want 1ms to %s", o.MaxStale, hours(client.MaxStaleMax))
+		}
+	}
+	o.AtOnce = c.Bool("at-once")
+	if c.IsSet("after") {
+		if o.AfterGroup, o.After, err = raft.ParseLogID(c.String("after")); err != nil {
+			return o, usagef("muster kv get: --after: %v", err)
+		}
+	}
+	return o, nil
 }
 
 func readFlag() cli.Flag {
@@ -69,35 +122,32 @@ func kvGet(con *console, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	local, err := readsLocal(c)
+	o, err := readOptionsOf(c)
 	if err != nil {
 		return err
 	}
-	o := client.ReadOptions{Local: local}
-	if c.IsSet("after") {
-		if o.AfterGroup, o.After, err = raft.ParseLogID(c.String("after")); err != nil {
-			return usagef("muster kv get: --after: %v", err)
-		}
+	if c.Bool("raw") && len(keys) > 1 {
+		return usagef("muster kv get: --raw prints one value and nothing around it, and there are %d keys; leave it out, or use -o json", len(keys))
 	}
-	s, err := con.open(c, 1)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	return s.with(c.Context, func(ctx context.Context) error {
+	return con.request(c, func(ctx context.Context, s *errand) error {
 		items, missing, err := s.client.Get(ctx, keys, o)
+		failed, err := partly(s, err, len(keys))
 		if err != nil {
-			return firstOnly(s, local, behind(c.Context, s, keys, o, err))
+			return firstOnly(s, o.Local, behind(c.Context, s, keys, o, err))
 		}
 		if s.json {
 			err = printGotJSON(s, items, missing)
 		} else {
 			err = printGot(s, formOf(c, len(keys), s.terminal), items)
 		}
-		if err != nil || len(missing) == 0 {
+		switch {
+		case err != nil:
 			return err
-		}
-		if s.json {
+		case len(failed) > 0:
+			return errQuiet(exitPartly)
+		case len(missing) == 0:
+			return nil
+		case s.json:
 			return errQuiet(exitNotFound)
 		}
 		return withStatus(exitNotFound, "not found: %s", joinPrintable(missing))
@@ -161,6 +211,7 @@ type gotForm int
 
 const (
 	gotTable gotForm = iota // several would run together
+	gotBare                 // as it is, and nothing else
 	gotRaw                  // as it is, with a newline behind it, so that a script can take it
 	gotPlain                // its lines, without what would steer the terminal
 )
@@ -169,7 +220,9 @@ func formOf(c *cli.Context, keys int, terminal bool) gotForm {
 	switch {
 	case keys > 1:
 		return gotTable
-	case terminal && !c.Bool("raw"):
+	case c.Bool("raw"):
+		return gotBare
+	case terminal:
 		return gotPlain
 	}
 	return gotRaw
@@ -177,6 +230,11 @@ func formOf(c *cli.Context, keys int, terminal bool) gotForm {
 
 func printGot(s *errand, form gotForm, items []client.Item) error {
 	switch form {
+	case gotBare:
+		for _, i := range items {
+			s.out.Write(i.Value)
+		}
+		return nil
 	case gotRaw:
 		for _, i := range items {
 			s.out.Write(i.Value)

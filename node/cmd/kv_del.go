@@ -1,0 +1,177 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"muster/raft"
+	"muster/repl/client"
+	"muster/shardmap"
+)
+
+func kvDelCommand(con *console) *cli.Command {
+	return verb(cli.Command{
+		Name: "del", Usage: "delete keys", ArgsUsage: "K… | --prefix P",
+		Description: `Deletes each key K. A key that does not exist is no error.
+
+--prefix deletes all keys that begin with P. It shows its plan first, and wants --yes; off a
+terminal it ends with status 9 without it. Keys that are written meanwhile may be deleted too.
+
+With -o json: {"log_ids":["g1/2.18"],"versions":{"K":18},"deleted":N}, where N
+is how many existed. With --prefix there are no versions, and a log id for each group, that of
+the last keys that were deleted there.`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "prefix", DefaultText: "none", Usage: "delete all keys that begin with `P`"},
+			yesFlag(),
+		},
+		Action: con.action(kvDel),
+	})
+}
+
+func kvDel(con *console, c *cli.Context) error {
+	if c.IsSet("prefix") {
+		return kvDelPrefix(con, c)
+	}
+	keys, err := keysOf(c)
+	if err != nil {
+		return err
+	}
+	return con.request(c, func(ctx context.Context, s *errand) error {
+		deleted, err := s.client.Delete(ctx, keys...)
+		failed, err := partly(s, err, len(keys))
+		if err != nil {
+			return err
+		}
+		o := outcome{deleted: new(int), failed: len(failed)}
+		for _, d := range deleted {
+			*o.deleted += d.Count
+			for _, k := range d.Keys {
+				o.written = append(o.written, writtenKey{k, d.Written})
+			}
+		}
+		return printWritten(s, &o)
+	})
+}
+
+// prefixBatch is how many keys of a prefix are deleted at once.
+const prefixBatch = 1000
+
+// prefixPlan is what a person is shown of the keys that begin with a prefix.
+type prefixPlan struct {
+	keys        int
+	first, last []byte
+	slots       map[shardmap.Slot]bool
+	groups      map[raft.GroupID]bool
+}
+
+func (p *prefixPlan) add(i client.ListItem) {
+	if p.keys == 0 {
+		p.first = i.Key
+		p.slots, p.groups = map[shardmap.Slot]bool{}, map[raft.GroupID]bool{}
+	}
+	p.keys++
+	p.last = i.Key
+	p.slots[shardmap.SlotOf(i.Key)] = true
+	p.groups[i.Group] = true
+}
+
+func kvDelPrefix(con *console, c *cli.Context) error {
+	prefix := []byte(c.String("prefix"))
+	if n := c.Args().Len(); n > 0 {
+		return usagef("muster kv del: --prefix and %d keys; give the one or the other", n)
+	}
+	s, err := con.open(c, 1)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	var p prefixPlan
+	if err := eachItem(c.Context, s, prefix, client.ListOptions{KeysOnly: true}, func(i client.ListItem) error {
+		p.add(i)
+		return nil
+	}); err != nil {
+		return err
+	}
+	d := prefixDeleter{errand: s, last: map[raft.GroupID]raft.LogID{}}
+	if p.keys == 0 {
+		s.sayf("nothing to delete: no key begins with %s", shown(prefix))
+		return d.print()
+	}
+	s.sayf("plan to delete all keys that begin with %s: %d keys in %d slots of %d groups", shown(prefix), p.keys, len(p.slots), len(p.groups))
+	s.sayf("  the first is %s, the last %s", shown(p.first), shown(p.last))
+	if consentOf(c) != consentGiven && !s.agrees(c.Context) {
+		return notConfirmed()
+	}
+	err = d.run(c.Context, prefix)
+	if perr := d.print(); err == nil {
+		err = perr
+	}
+	if err == nil && d.failed > 0 {
+		err = errQuiet(exitPartly)
+	}
+	return err
+}
+
+// prefixDeleter deletes the keys that begin with a prefix, prefixBatch at a time: it holds no
+// more of them.
+type prefixDeleter struct {
+	*errand
+	batch   [][]byte
+	deleted int
+	failed  int
+	last    map[raft.GroupID]raft.LogID // of the newest delete in each group
+}
+
+func (d *prefixDeleter) run(ctx context.Context, prefix []byte) error {
+	err := eachItem(ctx, d.errand, prefix, client.ListOptions{KeysOnly: true}, func(i client.ListItem) error {
+		d.batch = append(d.batch, i.Key)
+		if len(d.batch) < prefixBatch {
+			return nil
+		}
+		return d.flush(ctx)
+	})
+	if err == nil {
+		err = d.flush(ctx)
+	}
+	if err != nil && d.deleted > 0 {
+		return withStatus(exitPartly, "%d keys are deleted, and others are not: %w; the same command goes on", d.deleted, err)
+	}
+	return err
+}
+
+func (d *prefixDeleter) flush(ctx context.Context) error {
+	keys := d.batch
+	d.batch = nil
+	if len(keys) == 0 {
+		return nil
+	}
+	return d.with(ctx, func(ctx context.Context) error {
+		deleted, err := d.client.Delete(ctx, keys...)
+		for _, one := range deleted {
+			d.deleted += one.Count
+			if one.ID.Index > 0 {
+				d.last[one.Group] = one.ID
+			}
+		}
+		failed, err := partly(d.errand, err, len(keys))
+		d.failed += len(failed)
+		return err
+	})
+}
+
+func (d *prefixDeleter) print() error {
+	if d.json {
+		row := writtenRow{LogIDs: []string{}, Versions: map[string]uint64{}, Deleted: &d.deleted}
+		for _, g := range slices.Sorted(maps.Keys(d.last)) {
+			row.LogIDs = append(row.LogIDs, raft.FormatLogID(g, d.last[g]))
+		}
+		return d.printJSON(row)
+	}
+	t := newTable(d.out, "DELETED", "FAILED")
+	t.row(number(d.deleted), fmt.Sprint(d.failed))
+	return t.Flush()
+}
