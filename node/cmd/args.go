@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -17,6 +18,7 @@ import (
 //   - An option may stand among the arguments; one that all commands share may
 //     also stand before the command and between its words. After "--" all are
 //     arguments; "-" is one too.
+//   - A number below zero is an argument where the command takes one.
 //   - Long options have two dashes and one letter has one: --output, -o.
 //     Their value follows "=", or is the next word, whatever that looks like.
 //   - What is no option of the command is an error, and so is a word that is
@@ -131,7 +133,7 @@ func (a *arranger) sort(words []string) error {
 			a.args = append(a.args, words[i+1:]...)
 			return nil
 		}
-		if !isOption(word) {
+		if !isOption(word) || isNumber(word) && strings.HasSuffix(a.leaf.ArgsUsage, numberArg) {
 			a.args = append(a.args, word)
 			continue
 		}
@@ -163,6 +165,11 @@ func isOption(word string) bool { return len(word) > 1 && word[0] == '-' && word
 
 // numberArg is, in the usage of a command, a last argument that may be a number below zero.
 const numberArg = "[N]"
+
+func isNumber(word string) bool {
+	_, err := strconv.ParseInt(word, 10, 64)
+	return err == nil
+}
 
 func optionName(word string) string {
 	name, _, _ := strings.Cut(word, "=")

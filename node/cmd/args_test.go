@@ -32,6 +32,8 @@ func TestArrange(t *testing.T) {
 		{"kv set a 1 --if-absent", "kv set --if-absent -- a 1"},
 		{"kv set --if-absent a 1", "kv set --if-absent -- a 1"},
 		{"kv set a --if-version 3 1", "kv set --if-version=3 -- a 1"},
+		{"kv incr k -5", "kv incr -- k -5"}, // a number below zero is an argument where one may be
+		{"kv incr -5 k -o json", "kv incr --output=json -- -5 k"},
 		{"kv list --keys --limit 3 p", "kv list --keys --limit=3 -- p"},
 		{"serve --label a=1 --label b=2", "serve --label=a=1 --label=b=2 --"},
 		{"serve --insecure --listen :1", "serve --insecure --listen=:1 --"},
@@ -80,12 +82,12 @@ func TestArrange(t *testing.T) {
 		{"version -o json", "version --output=json --"},
 
 		// What is refused.
-		{"", "!muster: a command is missing; want one of serve, demo, status, kv, node, group, slot, job, setting, bench, doctor, log, recover, wire, secret, version, completion, or --help"},
-		{"kv", "!muster kv: a verb is missing; want one of set, get, del, list, locate, import, export, or --help"},
-		{"-o json", "!muster: a command is missing; want one of serve, demo, status, kv, node, group, slot, job, setting, bench, doctor, log, recover, wire, secret, version, completion, or --help"},
-		{"vk get", `!muster: unknown command "vk"; want one of serve, demo, status, kv, node, group, slot, job, setting, bench, doctor, log, recover, wire, secret, version, completion`},
-		{"kv got k", `!muster kv: unknown command "got"; want one of set, get, del, list, locate, import, export`},
-		{"kv help got", `!muster kv: unknown command "got"; want one of set, get, del, list, locate, import, export`},
+		{"", "!muster: a command is missing; want one of serve, demo, status, kv, node, group, lease, service, slot, job, setting, bench, doctor, log, recover, wire, secret, version, completion, or --help"},
+		{"kv", "!muster kv: a verb is missing; want one of set, get, del, incr, txn, list, watch, locate, import, export, or --help"},
+		{"-o json", "!muster: a command is missing; want one of serve, demo, status, kv, node, group, lease, service, slot, job, setting, bench, doctor, log, recover, wire, secret, version, completion, or --help"},
+		{"vk get", `!muster: unknown command "vk"; want one of serve, demo, status, kv, node, group, lease, service, slot, job, setting, bench, doctor, log, recover, wire, secret, version, completion`},
+		{"kv got k", `!muster kv: unknown command "got"; want one of set, get, del, incr, txn, list, watch, locate, import, export`},
+		{"kv help got", `!muster kv: unknown command "got"; want one of set, get, del, incr, txn, list, watch, locate, import, export`},
 		{"kv get k -x", "!muster kv get: unknown option -x; see muster kv get --help, and put -- before an argument that begins with a dash"},
 		{"kv get -x k", "!muster kv get: unknown option -x; see muster kv get --help, and put -- before an argument that begins with a dash"},
 		{"kv set k -5", "!muster kv set: unknown option -5; see muster kv set --help, and put -- before an argument that begins with a dash"},

@@ -50,6 +50,8 @@ func commands(con *console) []*cli.Command {
 		kvCommand(con),
 		nodeCommand(con),
 		groupCommand(con),
+		leaseCommand(con),
+		serviceCommand(con),
 		slotCommand(con),
 		jobCommand(con),
 		settingCommand(con),

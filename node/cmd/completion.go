@@ -7,6 +7,9 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"muster/shardmap"
+	"muster/shardmap/registry"
 )
 
 func completionCommand(con *console) *cli.Command {
@@ -62,8 +65,9 @@ type valueLine struct {
 // mean the same, whatever command they are of.
 func valueLines(commands []*cli.Command) (lines []valueLine) {
 	words := map[string][]string{
-		"output": {"table", "json"}, "read": {"linearizable", "local"},
-		"op": {"set", "get", "mixed", "list"}, "distribution": {"uniform", "zipf"},
+		"output": {"table", "json"}, "read": {"linearizable", "follower", "local"},
+		"op": {"set", "get", "mixed", "list"}, "distribution": {"uniform", "zipf"}, "type": registry.Types,
+		"role": {"server", "client"}, "near": {shardmap.ZoneLabel},
 	}
 	files := []string{"secret-file", "config", "data", "file"}
 	seen := map[string]bool{}

@@ -121,9 +121,9 @@ func (con *console) flush() error {
 const fromInput = "-"
 
 // input opens what a command reads: the file of that name, or standard input where
-// it is "-", with the name that errors are to call it. The caller closes it.
+// it is [fromInput], with the name that errors are to call it. The caller closes it.
 func (con *console) input(name string) (in io.ReadCloser, shown string, err error) {
-	if name == "-" {
+	if name == fromInput {
 		return io.NopCloser(con.in), "standard input", nil
 	}
 	f, err := os.Open(name)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -42,7 +44,9 @@ func runDemo(con *console, c *cli.Context) error {
 		return err
 	}
 	// Who reads what it says may go: the signal would end the process at the
-	// next word, with its data left behind.
+	// next word, with its data left behind. It does not tell who has gone: a write to any
+	// connection that the other side has closed raises it too, and those of checks are among
+	// them. So nobody reads it; output that can't be written ends the demonstration.
 	pipe := make(chan os.Signal, 1)
 	signal.Notify(pipe, syscall.SIGPIPE)
 	defer signal.Stop(pipe)
@@ -55,6 +59,7 @@ func runDemo(con *console, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	silenceLibraries()
 	// The nodes end when the user, or one of them, ends the demonstration;
 	// that they then lose each other is no news.
 	ctx, over := context.WithCancel(c.Context)
@@ -64,7 +69,7 @@ func runDemo(con *console, c *cli.Context) error {
 	nodes, stop := context.WithCancel(context.Background())
 	defer stop()
 	ended := make(chan error, demoNodes) // from each node's goroutine, once
-	log := slog.New(slog.NewTextHandler(con.err, &slog.HandlerOptions{Level: &level}))
+	log := slog.New(slog.NewTextHandler(&heard{con.err, over}, &slog.HandlerOptions{Level: &level}))
 	for i, addr := range addrs {
 		config := node.Default()
 		config.Name, config.Listen, config.Cluster = fmt.Sprintf("n%d", i+1), addr, "demo"
@@ -88,10 +93,7 @@ func runDemo(con *console, c *cli.Context) error {
 		err = demoHints(con, addrs, dir)
 	}
 	if err == nil {
-		select {
-		case <-ctx.Done():
-		case <-pipe: // a node has logged to a standard error that is closed
-		}
+		<-ctx.Done() // or a node has logged to a standard error that is closed
 		con.line("")
 		con.line("stopping")
 		con.out.Flush() // whoever has gone does not miss it
@@ -106,6 +108,20 @@ func runDemo(con *console, c *cli.Context) error {
 		}
 	}
 	return err
+}
+
+// heard is a writer that tells when nobody reads it any more.
+type heard struct {
+	io.Writer
+	gone func()
+}
+
+func (h *heard) Write(b []byte) (int, error) {
+	n, err := h.Writer.Write(b)
+	if err != nil {
+		h.gone()
+	}
+	return n, err
 }
 
 // demoReady returns when the cluster takes writes, in every group.
@@ -157,6 +173,15 @@ func demoHints(con *console, addrs []string, dir string) error {
 	try("kv set greeting hello color blue")
 	try("kv get greeting -o json")
 	try("kv list")
+	try("kv incr visits")
+	try("kv set session open --ttl 30s")
+	try("kv watch")
+	host, port, err := net.SplitHostPort(addrs[1])
+	if err != nil {
+		return err
+	}
+	try(fmt.Sprintf("service set muster --type tcp --node host=%s,port=%s", host, port))
+	try("service get muster")
 	try("status")
 	try("group list")
 	try("bench")

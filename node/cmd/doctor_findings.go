@@ -71,6 +71,7 @@ func (p *patient) diagnose() *doctorRow {
 	e.links()
 	e.disks()
 	e.versions()
+	e.notes()
 	slices.SortStableFunc(e.found, func(a, b findingRow) int { return cmp.Compare(a.Severity, b.Severity) })
 	ok := !slices.ContainsFunc(e.found, func(f findingRow) bool { return f.Severity == severityError })
 	found := e.found
@@ -88,6 +89,17 @@ type examination struct {
 
 func (e *examination) find(severity, remedy, format string, args ...any) {
 	e.found = append(e.found, findingRow{severity, fmt.Sprintf(format, args...), remedy})
+}
+
+// notes are what the nodes themselves tell: each of the services in the groups that it leads.
+func (e *examination) notes() {
+	for _, n := range e.nodes {
+		if a := e.answers[n.ID]; a != nil {
+			for _, note := range a.Notes {
+				e.find(severityWarning, note.Remedy, "%s", note.What)
+			}
+		}
+	}
 }
 
 // silentNodes are those that can't be asked. If others reach one, it is this

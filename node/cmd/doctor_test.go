@@ -73,6 +73,9 @@ func TestDoctorFindings(t *testing.T) {
 		want     string
 	}{
 		{"well", func(*patient) {}, "", ""},
+		{"a service of which nothing is up", func(p *patient) {
+			p.answers[2].Notes = []wire.Problem{{What: `nothing of service "db" is up`, Remedy: "see muster service get db"}}
+		}, severityWarning, `service "db"`},
 		{"no answer", func(p *patient) {
 			delete(p.answers, 2)
 			p.silent[2] = os.ErrDeadlineExceeded

@@ -20,9 +20,9 @@ const groupForm = `[{"id":1,"leader":NAME,"term":…,"commit":"g1/2.17","slots":
 func groupCreateCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "create", Usage: "make a group, which owns no slots yet", ArgsUsage: "[ID]",
-		Description: `Its replicas are made on server nodes that have few, in several zones where there are
-some. Waits until it has a leader. ID is a number, 1 to 9999; without one it is the lowest
-that is free. "muster slot move" and "muster slot rebalance" give it slots.
+		Description: `Its replicas are made on server nodes that are there and have few, in several zones where
+there are some. Waits until it has a leader. ID is a number, 1 to 9999; without one it is the
+lowest that no group has had. "muster slot move" and "muster slot rebalance" give it slots.
 
 With -o json its row, as "group list" prints it: ` + groupForm,
 		Action: con.action(groupCreate),
@@ -33,7 +33,7 @@ func groupRemoveCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "remove", Usage: "remove a group that owns no slots", ArgsUsage: "ID",
 		Description: `Shows the plan first, and wants --yes. Its replicas are deleted, and what they took on disk
-is free again. A group that owns slots is refused: "muster slot move" takes them to others
+is free again. No other group gets its number. A group that owns slots is refused: "muster slot move" takes them to others
 first.
 
 With -o json its row, as it was: ` + groupForm,

@@ -3,7 +3,9 @@ package cmd
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"log"
 	"log/slog"
 	"os"
 	"slices"
@@ -65,8 +67,14 @@ func runServe(con *console, c *cli.Context) error {
 		return err
 	}
 	node.TuneCollector()
+	silenceLibraries()
 	return node.Run(c.Context, config, slog.New(slog.NewTextHandler(con.err, nil)), func(string) {})
 }
+
+// silenceLibraries drops what packages that muster uses write to the log of the process. They do so where a
+// server breaks its protocol, which comes to muster as an error too: the targets of checks, and whoever
+// names them, could fill standard error with lines that say neither which node nor which check.
+func silenceLibraries() { log.SetOutput(io.Discard) }
 
 // configOf gathers the settings of serve and checks them.
 func configOf(c *cli.Context) (node.Config, error) {

@@ -14,6 +14,7 @@ import (
 	"muster/repl/client"
 	"muster/repl/wire"
 	"muster/shardmap"
+	"muster/shardmap/registry"
 )
 
 // evil has what a terminal acts on: escapes in seven and in eight bits, a bell,
@@ -36,7 +37,7 @@ func evilNode(t *testing.T) (addr string) {
 			}
 			go func() {
 				defer conn.Close()
-				g, err := wire.ServerHello(conn, wire.AcceptConfig{Cluster: "muster", ClusterID: 1, Node: 1, Level: 1, ValueMax: 1 << 20, WindowMax: shardmap.SessionWindowMax})
+				g, err := wire.ServerHello(conn, wire.AcceptConfig{Cluster: "muster", ClusterID: 1, Node: 1, Level: shardmap.Level, ValueMax: 1 << 20, WindowMax: shardmap.SessionWindowMax})
 				for err == nil {
 					var h wire.Header
 					if h, _, err = wire.ReadFrame(conn, g.Decoder); err == nil && h.Type == wire.TypeScan {
@@ -71,7 +72,7 @@ func evilAnswer(addr string, t wire.Type) (wire.Type, wire.Body) {
 		}
 	case wire.TypeTopology:
 		return wire.TypeTopologyAnswer, &wire.TopologyAnswer{
-			ClusterID: 1, Epoch: 1, Index: 1, ValueMax: 1 << 20, Nodes: []wire.TopologyNode{{ID: 1, Name: evil, Addr: addr}},
+			ClusterID: 1, Epoch: 1, Index: 1, Level: shardmap.Level, ValueMax: 1 << 20, Nodes: []wire.TopologyNode{{ID: 1, Name: evil, Addr: addr}},
 			Groups: []wire.TopologyGroup{{ID: 1, Leader: 1, Nodes: []raft.NodeID{1}}}, Slots: []shardmap.OwnedRange{{SlotRange: shardmap.SlotRange{From: 0, To: shardmap.Slots - 1}, Group: 1}},
 		}
 	case wire.TypeTable:
@@ -84,6 +85,12 @@ func evilAnswer(addr string, t wire.Type) (wire.Type, wire.Body) {
 		return wire.TypeOrderAnswer, &wire.OrderAnswer{Index: 20, Job: 12, Bytes: 1, Steps: []wire.OrderStep{{Text: evil, Risk: evil}}, Problems: []wire.Problem{{What: evil, Remedy: evil}}}
 	case wire.TypeAddNodes:
 		return wire.TypeAddNodesAnswer, &wire.AddNodesAnswer{Rows: []wire.AddedNode{{Addr: evil, Node: 1, Name: evil, State: wire.JoinMember}, {Addr: evil, Why: *evilError()}}}
+	case wire.TypeServices:
+		settings := []registry.Setting{{Key: evil, Value: evil}, {Key: "host", Value: evil}, {Key: "port", Value: evil}}
+		service := registry.Service{Name: "db", Type: evil, Settings: settings[:1], Instances: []registry.Instance{{
+			ID: evil, Settings: settings, Status: registry.Up, Reason: evil, Since: 1, Changes: []registry.Change{{At: 1, To: registry.Up, Reason: evil}}, Count: 1,
+		}}}
+		return wire.TypeServicesAnswer, &wire.ServicesAnswer{Group: 1, At: raft.LogID{Term: 1, Index: 1}, Rows: []wire.ServiceRow{{Name: []byte("db"), Version: 1, Value: service.Append(nil)}}}
 	case wire.TypeCounters:
 		return wire.TypeCountersAnswer, &wire.CountersAnswer{Rows: []wire.CounterRow{{Name: evil, In: 1}}}
 	case wire.TypeDoctor:
@@ -118,6 +125,8 @@ func TestForeignText(t *testing.T) {
 		"bench --op set --duration 10ms --warm-up 0s", "kv get " + evil, "kv set " + evil, "no\x1b[2Jcommand",
 		"job list", "job show 12", "job wait 12", "job cancel 12", "setting list", "setting set replicas 5", "setting set replicas 5 --yes", "node drain " + one,
 		"node drain --yes " + one, "node remove --yes --force " + one, "node promote --yes " + one, "node undrain " + one, "node label " + one + " k=v", "node add 127.0.0.1:2",
+		"service list", "service get db", "service get db --changes", "service pick db", "service set db --type tcp --node host=h,port=1", "service del db", "service maintain db i on", "service heartbeat db i",
+		"service get " + evil, "service pick " + evil, "service list --tag " + evil, "service pick db --near " + evil,
 		"group add --yes 1 " + one, "node drain " + evil, "node label 1 " + evil, "kv get --\u009bno", "status --endpoints a\x1bb",
 	} {
 		args := strings.Split(line, " ")
