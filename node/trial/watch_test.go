@@ -1,0 +1,110 @@
+package trial
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"muster/repl/client"
+)
+
+var watchers = flag.Bool("watchers", false, "measure how soon ten thousand watchers of a key hear of a write, and what it costs")
+
+const (
+	// watchClients have one connection each, and watchEach watches of one key on it.
+	watchClients = 100
+	watchEach    = 100
+	// watchWrites are written one after the other, each when all watchers have the one before.
+	watchWrites = 50
+)
+
+// One write is told to ten thousand watchers on a hundred connections. The watchers share
+// this machine with the nodes.
+func TestWatchFanOut(t *testing.T) {
+	onDemand(t, *watchers, "TestWatchFanOut -watchers")
+	c := startCluster(t, 3)
+	key := []byte("watched")
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	type heard struct {
+		write int
+		at    time.Time
+	}
+	open := make(chan struct{}, watchClients*watchEach)
+	got := make(chan heard, watchClients*watchEach)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	for range watchClients {
+		cl := c.client()
+		for range watchEach {
+			wg.Go(func() {
+				w := cl.Watch(ctx, client.WatchQuery{Key: key})
+				defer w.Close()
+				for next := 0; ; {
+					e, err := w.Next()
+					switch {
+					case ctx.Err() != nil:
+						return
+					case err != nil:
+						t.Error(err)
+						return
+					case e.Kind == client.WatchOpened:
+						open <- struct{}{}
+					case e.Kind == client.WatchSet:
+						n, err := strconv.Atoi(string(e.Value))
+						if err != nil || n != next {
+							t.Errorf("a watcher hears of write %s, and is due to hear of %d", e.Value, next)
+						}
+						next++
+						got <- heard{n, time.Now()}
+					}
+				}
+			})
+		}
+	}
+	for range watchClients * watchEach {
+		select {
+		case <-open:
+		case <-time.After(readyMax):
+			t.Fatal("not all watches are open")
+		}
+	}
+	before := processorTime(c)
+	writer := c.client()
+	var took []time.Duration
+	for n := range watchWrites {
+		began := time.Now()
+		if _, err := writer.Set(ctx, key, []byte(fmt.Sprint(n)), client.WriteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		for range watchClients * watchEach {
+			select {
+			case h := <-got:
+				took = append(took, h.at.Sub(began))
+			case <-time.After(readyMax):
+				t.Fatalf("not all watchers heard of write %d", n)
+			}
+		}
+	}
+	spent := processorTime(c) - before
+	t.Logf("%d writes to %d watchers on %d connections, from the write to the watcher: %s", watchWrites, watchClients*watchEach, watchClients, tail(took))
+	t.Logf("processor time of the three nodes: %.1f ms for a write, %.2f µs for each watcher", spent.Seconds()*1e3/watchWrites, spent.Seconds()*1e6/watchWrites/watchClients/watchEach)
+}
+
+// processorTime is what all nodes of a cluster have taken of the processors since they were started.
+func processorTime(c *cluster) (sum time.Duration) {
+	c.t.Helper()
+	for _, p := range c.nodes {
+		took, err := cpuOf(p.cmd.Process.Pid)
+		if err != nil {
+			c.t.Skipf("no figures of processes here: %v", err)
+		}
+		sum += took
+	}
+	return sum
+}
