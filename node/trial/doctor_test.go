@@ -186,6 +186,9 @@ func (g *gate) shut() {
 	}
 }
 
+// open lets peers in again.
+func (g *gate) open() { g.closed.Store(false) }
+
 // A node that reaches all others, and that nobody reaches, looks alive to
 // everyone: it speaks. Only who asks both ends sees that the one way is cut.
 func TestDoctorOneWay(t *testing.T) {

@@ -18,6 +18,10 @@ import (
 func TestJSONForms(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1, "--label", "rack=4", "--groups", "2")
+	txn := filepath.Join(t.TempDir(), "txn")
+	if err := os.WriteFile(txn, []byte(`{"if":[{"key":"{t}d","absent":true}],"then":[{"set":{"key":"{t}d","value":"1"}},{"get":{"key":"{t}a"}},{"get":{"key":"{t}x"}},{"del":{"key":"{t}x"}},{"incr":{"key":"{t}c"}}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		line   string
 		status int
@@ -37,6 +41,20 @@ func TestJSONForms(t *testing.T) {
 		{"kv list absent", 0, ``},
 		{"kv export {t}b", 0, `{"key":"{t}b","value":"3","version":N}`},
 		{"kv del {t}b {t}x", 0, `{"log_ids":["gN/N.N"],"versions":{"{t}b":N,"{t}x":N},"deleted":N}`},
+		{"kv set {t}c 1 --ttl 1h", 0, `{"log_ids":["gN/N.N"],"versions":{"{t}c":N}}`},
+		{"kv set {t}c 2 --if-value 1", 0, `{"log_ids":["gN/N.N"],"versions":{"{t}c":N}}`},
+		{"kv incr {t}c", 0, `{"log_ids":["gN/N.N"],"versions":{"{t}c":N},"values":{"{t}c":N}}`},
+		{"kv incr {t}c -5", 0, `{"log_ids":["gN/N.N"],"versions":{"{t}c":N},"values":{"{t}c":-2}}`},
+		{"kv incr \xff 2", 0, `{"log_ids":["gN/N.N"],"versions":{},"versions_base64":{"/w==":N},"values_base64":{"/w==":N}}`},
+		{"kv get {t}a {t}c --at-once --read follower", 0, `{"items":[{"key":"{t}a","value":"2","version":N,"slot":N,"group":N,"at":"gN/N.N"},{"key":"{t}c","value":"-2","version":N,"slot":N,"group":N,"at":"gN/N.N"}],"missing":[]}`},
+		{"kv get {t}a --max-stale 10s", 0, `{"items":[{"key":"{t}a","value":"2","version":N,"slot":N,"group":N,"at":"gN/N.N"}],"missing":[]}`},
+		{"kv txn " + txn, 0, `{"log_ids":["gN/N.N"],"versions":{"{t}c":N,"{t}d":N,"{t}x":N},"succeeded":true,"results":[` +
+			`{"op":"set","key":"{t}d"},{"op":"get","key":"{t}a","value":"2","found":true,"version":N},{"op":"get","key":"{t}x","found":false},` +
+			`{"op":"del","key":"{t}x","deleted":false},{"op":"incr","key":"{t}c","number":-1}]}`},
+		{"kv txn " + txn, 0, `{"log_ids":["gN/N.N"],"versions":{},"succeeded":false,"results":[]}`},
+		{"lease list", 0, `[]`},
+		{"lease grant 1h --for {t}a", 0, `{"id":"N.N","ttl_ms":N,"remaining_ms":N,"slot":N,"keys":N}`},
+		{"lease list", 0, `[{"id":"N.N","ttl_ms":N,"remaining_ms":N,"slot":N,"keys":N}]`},
 		{"kv locate {t}a", 0, `{"key":"{t}a","slot":N,"group":N,"leader":"n1"}`},
 		{"node list", 0, `[{"id":"ID","name":"n1","addr":"ADDR","role":"server","status":"alive","version":"0.1.0","level":N,"weight":N,"labels":{"rack":"4"}}]`},
 		{"group list", 0, `[` + groupForm + `,` + groupForm + `,` + groupForm + `]`},
@@ -74,6 +92,7 @@ const groupForm = `{"id":N,"leader":"n1","term":N,"commit":"gN/N.N","slots":N,"r
 
 var (
 	idForm    = regexp.MustCompile(`("(?:cluster_)?id":)"[0-9a-f]+"`)
+	leaseForm = regexp.MustCompile(`"id":"[0-9]+\.[0-9]+"`)
 	logIDForm = regexp.MustCompile(`"g[0-9]+/[0-9]+\.[0-9]+"`)
 	// Of logs: a replica's id, a node's or a checksum.
 	stringNumberForm = regexp.MustCompile(`:"[0-9]{1,3}"`)
@@ -92,6 +111,7 @@ var (
 func form(s, addr string) string {
 	s = strings.ReplaceAll(s, `"`+addr+`"`, `"ADDR"`)
 	s = idForm.ReplaceAllString(s, `$1"ID"`)
+	s = leaseForm.ReplaceAllString(s, `"id":"N.N"`)
 	s = logIDForm.ReplaceAllString(s, `"gN/N.N"`)
 	s = warningsForm.ReplaceAllString(s, "")
 	s = bucketsForm.ReplaceAllString(s, `"buckets":[…]`)

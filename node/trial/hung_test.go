@@ -21,6 +21,7 @@ const stopWithin = 12*time.Second + busyMax
 // A second SIGTERM does not wait for the first one's bound: the process ends at
 // once, whatever does not return, and not as if all were well.
 func TestHungDiskToldTwice(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1)
 	c.hang(0, "io_submit:retval=1")
 	p := c.nodes[0]
@@ -97,6 +98,7 @@ func (c *cluster) hang(i int, inject string) (release func()) {
 // that is not 0 and a line that says what did not return. Whatever was
 // acknowledged is there afterwards.
 func TestHungDiskOfAProcess(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ name, inject string }{
 		{"a thread stands in a call", "io_submit,pwrite64,fdatasync,fsync:delay_enter=600000000"},
 		{"a write is begun and never ends", "io_submit:retval=1"},

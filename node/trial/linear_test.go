@@ -73,6 +73,7 @@ var registerModel = porcupine.Model{
 // ask later, from whatever leader. One would doubt it: leaders change while
 // reads wait for their confirmation and writes for their majority.
 func TestHistoryIsLinearizable(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3)
 	linearizable(c, func(int) *client.Client { return c.client() })
 }

@@ -31,9 +31,6 @@ const (
 	membersClients = 64
 	membersKeys    = 64
 	membersPause   = 40 * time.Millisecond
-	// A random node is killed each killEvery, and started again backAfter later.
-	killEvery = 10 * time.Second
-	backAfter = 3 * time.Second
 	// membersDead is the setting dead-after: long enough that a node that was killed is
 	// back before.
 	membersDead = "20s"
@@ -63,13 +60,29 @@ func addStandby(c *cluster, n int) (numbers []int) {
 	return numbers
 }
 
+// pace is how often a random node is killed, and how much later it is started again.
+type pace struct{ every, back time.Duration }
+
+var (
+	// paceLong lets what a node misses meanwhile, and what it has to take over, be much.
+	paceLong = pace{10 * time.Second, 3 * time.Second}
+	// paceShort lets groups elect their leaders and go on for a while between two kills.
+	paceShort = pace{4 * time.Second, 2 * time.Second}
+)
+
+// killsShort is how many kills a test sees that does not run on demand.
+const killsShort = 2
+
 // reaper kills a node now and then, where every group keeps a majority without it, and
 // starts it again.
 type reaper struct {
 	c    *cluster
+	pace pace
 	rnd  *rand.Rand
 	stop chan struct{}
 	over chan struct{}
+
+	rounds int // of [reaper.round] that made their groups
 
 	mu    sync.Mutex
 	gone  map[int]bool // stay down, or are no members
@@ -77,15 +90,15 @@ type reaper struct {
 	kills int
 }
 
-func startReaper(c *cluster) *reaper {
-	r := &reaper{c: c, rnd: rand.New(rand.NewPCG(1, 2)), stop: make(chan struct{}), over: make(chan struct{}), gone: map[int]bool{}}
+func startReaper(c *cluster, p pace) *reaper {
+	r := &reaper{c: c, pace: p, rnd: rand.New(rand.NewPCG(1, 2)), stop: make(chan struct{}), over: make(chan struct{}), gone: map[int]bool{}}
 	go func() {
 		defer close(r.over)
 		for {
 			select {
 			case <-r.stop:
 				return
-			case <-time.After(killEvery):
+			case <-time.After(p.every):
 				r.strike()
 			}
 		}
@@ -106,7 +119,7 @@ func (r *reaper) strike() {
 		r.last = i + 1
 		r.kills++
 		r.c.kill(i)
-		time.Sleep(backAfter) // how long a node is down is what is set
+		time.Sleep(r.pace.back) // how long a node is down is what is set
 		r.c.start(i)
 		return
 	}
@@ -304,7 +317,7 @@ func TestNodesComeAndGo(t *testing.T) {
 	l.keys, l.pause = membersKeys, membersPause
 	defer l.wg.Wait()
 	defer l.stop()
-	r := startReaper(c)
+	r := startReaper(c, paceLong)
 	defer r.end()
 	r.order("setting", "set", "dead-after", membersDead)
 

@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -30,7 +31,7 @@ type tripleWriter struct {
 
 // attempt sends body three times to one node, and returns the answers that
 // came. An error means that nobody knows.
-func (w *tripleWriter) attempt(ctx context.Context, body []byte) ([]wire.WriteAnswer, error) {
+func (w *tripleWriter) attempt(ctx context.Context, body []byte) ([]copyAnswer, error) {
 	if w.conn == nil {
 		d := net.Dialer{Timeout: time.Second}
 		conn, err := d.DialContext(ctx, "tcp", w.addrs[w.at])
@@ -56,7 +57,7 @@ func (w *tripleWriter) attempt(ctx context.Context, body []byte) ([]wire.WriteAn
 	if _, err := w.conn.Write(out); err != nil {
 		return nil, err
 	}
-	var answers []wire.WriteAnswer
+	var answers []copyAnswer
 	var refused error
 	for range 3 {
 		h, got, err := wire.ReadFrame(w.conn, w.greeted.Decoder)
@@ -71,13 +72,15 @@ func (w *tripleWriter) attempt(ctx context.Context, body []byte) ([]wire.WriteAn
 			refused = e
 			continue
 		}
-		var a wire.WriteAnswer
-		if err := a.Read(got); err != nil {
-			return answers, err
-		}
-		answers = append(answers, a)
+		answers = append(answers, copyAnswer{h.Type, bytes.Clone(got)})
 	}
 	return answers, refused
+}
+
+// copyAnswer is the answer to one of the copies of a write.
+type copyAnswer struct {
+	kind wire.Type
+	body []byte
 }
 
 func (w *tripleWriter) elsewhere() {
@@ -88,31 +91,49 @@ func (w *tripleWriter) elsewhere() {
 	w.at = (w.at + 1) % len(w.addrs)
 }
 
-// write returns the version that a command got, once all copies that were
-// answered agree on it.
-func (w *tripleWriter) write(ctx context.Context, c *shardmap.Command) (uint64, error) {
+// once returns the answer to a command, once all copies that were answered agree on it, to
+// the last byte.
+func (w *tripleWriter) once(ctx context.Context, c *shardmap.Command) (first copyAnswer, err error) {
 	body := wire.AppendWrite(nil, c)
-	var version uint64
 	for {
 		answers, err := w.attempt(ctx, body)
 		for _, a := range answers {
-			if version == 0 {
-				version = a.Version
+			if first.body == nil {
+				first = a
 			}
-			if a.Version != version {
-				return 0, fmt.Errorf("key %s, sequence %d: one copy got version %d, another %d", w.key, c.Sequence, version, a.Version)
+			if a.kind != first.kind || !bytes.Equal(a.body, first.body) {
+				return first, fmt.Errorf("key %s, sequence %d: one copy is answered with %s %x, another with %s %x", w.key, c.Sequence, first.kind, first.body, a.kind, a.body)
 			}
 		}
 		if err == nil {
-			return version, nil
+			return first, nil
 		}
 		if e, ok := err.(*wire.Error); ok && e.Retry() == wire.RetryNever && e.Code != wire.CodeMaybeApplied {
-			return 0, fmt.Errorf("key %s, sequence %d: %w", w.key, c.Sequence, err)
+			return first, fmt.Errorf("key %s, sequence %d: %w", w.key, c.Sequence, err)
 		}
 		if ctx.Err() != nil {
-			return 0, fmt.Errorf("key %s, sequence %d: %w; last: %w", w.key, c.Sequence, ctx.Err(), err)
+			return first, fmt.Errorf("key %s, sequence %d: %w; last: %w", w.key, c.Sequence, ctx.Err(), err)
 		}
 		w.elsewhere()
+	}
+}
+
+// write returns the version that a command got.
+func (w *tripleWriter) write(ctx context.Context, c *shardmap.Command) (uint64, error) {
+	answer, err := w.once(ctx, c)
+	if err != nil {
+		return 0, err
+	}
+	var a wire.WriteAnswer
+	if err := a.Read(answer.body); err != nil {
+		return 0, fmt.Errorf("key %s, sequence %d: %s: %w", w.key, c.Sequence, answer.kind, err)
+	}
+	return a.Version, nil
+}
+
+func (w *tripleWriter) close() {
+	if w.conn != nil {
+		w.conn.Close()
 	}
 }
 
@@ -141,11 +162,7 @@ func TestEachWriteOnce(t *testing.T) {
 		go func() {
 			defer wg.Done()
 			w := &tripleWriter{addrs: addrs, session: rand.Uint64() | 1, key: fmt.Appendf(nil, "once/%d", i), at: i % len(addrs)}
-			defer func() {
-				if w.conn != nil {
-					w.conn.Close()
-				}
-			}()
+			defer w.close()
 			for n := range uint64(writes) {
 				cmd := &shardmap.Command{Kind: shardmap.CommandSet, Session: w.session, Sequence: n + 1, Floor: n + 1,
 					Slot: shardmap.SlotOf(w.key), Items: [][]byte{w.key, fmt.Append(nil, n)}}

@@ -14,10 +14,7 @@ import (
 	"muster/shardmap"
 )
 
-var slotsFlag = flag.Duration("slots", 0, "for how `long` TestSlotsMove lets slots move under load while groups and nodes come and go; 0 is slotsShort, with the same nodes all the time")
-
-// slotsShort is long enough for two nodes to be killed.
-const slotsShort = 25 * time.Second
+var slotsFlag = flag.Duration("slots", 0, "for how `long` TestSlotsMove lets slots move under load while groups and nodes come and go; 0: until some nodes were killed, with the same nodes all the time")
 
 const (
 	// slotGroups is how many groups the cluster is founded with, and slotGroupsMore how
@@ -158,16 +155,18 @@ func (r *reaper) ask(command []byte, err error) (uint64, error) {
 }
 
 // round has everything happen once that can happen to slots: groups are made, get their
-// share, each slot moves to the next group, and the groups are removed.
+// share, each slot moves to the next group, and the groups are removed. A group's number is
+// given once, so each round makes groups of others.
 func (r *reaper) round() {
 	c := r.c
 	c.t.Helper()
 	added := []int{}
 	for i := range slotGroupsMore {
-		id := slotGroups + 1 + i
+		id := slotGroups + 1 + r.rounds*slotGroupsMore + i
 		r.moving(func(ctx context.Context) error { return r.there(ctx, id, true) }, "group", "create", fmt.Sprint(id))
 		added = append(added, id)
 	}
+	r.rounds++
 	r.moving(func(ctx context.Context) error {
 		t, err := r.table(ctx)
 		if err != nil {
@@ -188,7 +187,7 @@ func (r *reaper) round() {
 	r.moves("each slot moves to the next group", func(g raft.GroupID) raft.GroupID { return ids[(slices.Index(ids, g)+1)%len(ids)] })
 	r.moves("the groups that were made give up theirs", func(g raft.GroupID) raft.GroupID {
 		if g > slotGroups {
-			return g - slotGroups
+			return 1 + (g-slotGroups-1)%slotGroups
 		}
 		return g
 	})
@@ -203,6 +202,11 @@ func (r *reaper) round() {
 // sum of what moves between keys is always the same, and no list misses or doubles a
 // key that was there all the time.
 func TestSlotsMove(t *testing.T) {
+	kills := paceLong
+	if *slotsFlag == 0 {
+		kills = paceShort
+		t.Parallel()
+	}
 	nodes := 3
 	c := newCluster(t, nodes, "--groups", fmt.Sprint(slotGroups))
 	for i := range c.nodes {
@@ -218,10 +222,10 @@ func TestSlotsMove(t *testing.T) {
 		clients[i] = c.client()
 	}
 	l.start(func(i int) *client.Client { return clients[i%len(clients)] })
-	r := startReaper(c)
+	r := startReaper(c, kills)
 	defer r.end()
 	r.order("setting", "set", "dead-after", membersDead)
-	for n := 1; time.Since(l.began) < max(*slotsFlag, slotsShort); n++ {
+	for n := 1; time.Since(l.began) < *slotsFlag || r.struck() < killsShort; n++ {
 		if *slotsFlag == 0 {
 			r.round()
 		} else {

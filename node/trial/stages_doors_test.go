@@ -66,7 +66,7 @@ type door struct {
 // of the processor, as __x64_.
 var kernelDoors = []door{
 	{"*", "runtime.sysmon", stageWatcher},
-	{"__schedule", "", stageSwitch}, {"schedule*", "", stageSwitch}, {"eventfd_*", "", stageSwitch},
+	{"__schedule", "", stageSwitch}, {"schedule*", "", stageSwitch}, {"eventfd_*", "", stageSwitch}, {"timerfd_*", "", stageSwitch},
 	{"sys_futex*", "", stageSwitch}, {"sys_epoll_*", "", stageSwitch}, {"sys_nanosleep", "", stageSwitch},
 	{"sys_sched_yield", "", stageSwitch}, {"sys_tgkill", "", stageSwitch}, {"sys_rt_sig*", "", stageSwitch},
 	{"sys_clock_nanosleep", "", stageSwitch}, {"sys_timer*", "", stageSwitch},
