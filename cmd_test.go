@@ -1,15 +1,20 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -230,6 +235,8 @@ func TestDemo(t *testing.T) {
 	if one == nil {
 		t.Fatalf("it does not say what to try:\n%s", &d.said)
 	}
+	// As of a connection that its peer has closed: it ends nothing.
+	d.Process.Signal(syscall.SIGPIPE)
 	muster(t, "--endpoints", string(one[1]), "kv", "set", "greeting", "hello", "color", "blue")
 	for e := range strings.SplitSeq(m[1], ",") {
 		if got := muster(t, "--endpoints", e, "kv", "get", "greeting"); got != "hello\n" {
@@ -274,4 +281,228 @@ func TestDemoIsLeftAlone(t *testing.T) {
 		}
 		d.nothingLeft(t)
 	})
+}
+
+// watching is a run of kv watch.
+type watching struct {
+	*exec.Cmd
+	t      *testing.T
+	lines  *bufio.Scanner
+	stderr bytes.Buffer
+}
+
+// watched is a line of it.
+type watched struct {
+	Type, Key, Value, Reason string
+	LogID                    string   `json:"log_id"`
+	Resume                   []string `json:"resume"`
+}
+
+func watch(t *testing.T, args ...string) *watching {
+	t.Helper()
+	w := &watching{Cmd: command(t.TempDir(), append(args, "-o", "json")...), t: t}
+	w.Stderr = &w.stderr
+	out, err := w.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Start(); err != nil {
+		t.Fatal(err)
+	}
+	late := time.AfterFunc(runMax, func() { w.Process.Kill() })
+	t.Cleanup(func() { late.Stop() })
+	w.lines = bufio.NewScanner(out)
+	w.want("progress", "") // it has begun
+	return w
+}
+
+// want reads the next line that says more than how far the watch is.
+func (w *watching) want(kind, value string) (line watched) {
+	w.t.Helper()
+	for w.lines.Scan() {
+		if line = (watched{}); json.Unmarshal(w.lines.Bytes(), &line) != nil {
+			w.t.Fatalf("no JSON: %s", w.lines.Bytes())
+		}
+		if line.Type == "progress" && kind != "progress" {
+			continue
+		}
+		if line.Type != kind || line.Value != value {
+			w.t.Fatalf("got %s, want %s %q", w.lines.Bytes(), kind, value)
+		}
+		return line
+	}
+	w.t.Fatalf("it ended before %s %q: %s", kind, value, &w.stderr)
+	return line
+}
+
+// A watch must print each change of a key at once, and each once, while its slot moves to
+// another group and back; interrupted it ends well, and says where another goes on.
+func TestWatch(t *testing.T) {
+	t.Parallel()
+	d, m := startDemo(t, `MUSTER_ENDPOINTS=(\S+)\n`)
+	kv := func(args ...string) string {
+		t.Helper()
+		return muster(t, append([]string{"--endpoints", m[1]}, args...)...)
+	}
+	place := regexp.MustCompile(`"slot":(\d+),"group":(\d+)`).FindStringSubmatch(kv("kv", "locate", "w/1", "-o", "json"))
+	group, _ := strconv.Atoi(place[2])
+	move := func(to int) {
+		t.Helper()
+		c := command(t.TempDir(), "--endpoints", m[1], "slot", "move", place[1], strconv.Itoa(to), "--yes")
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("move: %v: %s", err, out)
+		}
+	}
+	one := watch(t, "--endpoints", m[1], "kv", "watch", "--key", "w/1")
+	all := watch(t, "--endpoints", m[1], "kv", "watch")
+	kv("kv", "set", "w/1", "a")
+	move(group%8 + 1)
+	kv("kv", "set", "w/1", "b")
+	move(group)
+	kv("kv", "set", "w/1", "c")
+	kv("kv", "del", "w/1")
+	resume := map[*watching][]string{}
+	for _, w := range []*watching{one, all} {
+		for _, value := range []string{"a", "b", "c"} {
+			w.want("set", value)
+		}
+		w.want("del", "")
+		w.Process.Signal(os.Interrupt)
+		end := w.want("end", "")
+		if err := w.Wait(); err != nil || end.Reason != "cancelled" || !bytes.Contains(w.stderr.Bytes(), []byte("--from="+end.Resume[0])) {
+			t.Errorf("it ended with %v and %+v, and said %s", err, end, &w.stderr)
+		}
+		resume[w] = end.Resume
+	}
+	kv("kv", "set", "w/1", "d")
+	move(group%8 + 1)
+	kv("kv", "set", "w/1", "e")
+	for w, args := range map[*watching][]string{one: {"--key", "w/1"}, all: nil} {
+		args = append([]string{"--endpoints", m[1], "kv", "watch"}, args...)
+		for _, id := range resume[w] {
+			args = append(args, "--from", id)
+		}
+		again := watch(t, args...)
+		again.want("set", "d")
+		again.want("set", "e")
+		again.Process.Signal(os.Interrupt)
+		again.want("end", "")
+		if err := again.Wait(); err != nil {
+			t.Errorf("it ended with %v: %s", err, &again.stderr)
+		}
+	}
+	// What can't be: a log id that is yet to come.
+	c := command(t.TempDir(), "--endpoints", m[1], "kv", "watch", "--key", "w/1", "--from", "g"+strconv.Itoa(group%8+1)+"/9.999999")
+	out, err := c.CombinedOutput()
+	if e, ok := err.(*exec.ExitError); !ok || e.ExitCode() != 1 || bytes.Count(out, []byte("\n")) != 1 {
+		t.Errorf("a watch from the future ended with %v and said %s", err, out)
+	}
+	d.Process.Signal(os.Interrupt)
+	if err := d.Wait(); err != nil {
+		t.Errorf("the demo ended with %v: %s", err, &d.stderr)
+	}
+}
+
+// What docs/services.md begins with works as it stands: a service is registered, found up, picked
+// and removed. A file as dister had it is taken as it is, and read back with all its settings but
+// the passwords.
+func TestServices(t *testing.T) {
+	t.Parallel()
+	d, m := startDemo(t, `MUSTER_ENDPOINTS=(\S+)\n`)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the demo said %s%s", &d.said, &d.stderr)
+		}
+	})
+	site := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer site.Close()
+	page, err := os.ReadFile(filepath.Join("docs", "services.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page = bytes.ReplaceAll(page, []byte("http://127.0.0.1:8080"), []byte(site.URL))
+	script := regexp.MustCompile(`(?m)^muster service set site .*\n(?:muster .*\n)+`).Find(page)
+	for line := range strings.Lines(string(script)) {
+		run := func() (string, error) {
+			c := inside(t.TempDir(), exec.Command("sh", "-c", line))
+			c.Env = append(c.Env, "MUSTER_ENDPOINTS="+m[1])
+			out, err := c.CombinedOutput()
+			return string(out), err
+		}
+		out, err := run()
+		picks := strings.HasPrefix(line, "muster service pick")
+		// Until the first checks have ended, no instance is up.
+		for end := time.Now().Add(runMax); picks && err != nil && time.Now().Before(end); {
+			if e := (*exec.ExitError)(nil); !errors.As(err, &e) || e.ExitCode() != 6 {
+				break
+			}
+			out, err = run()
+		}
+		if err != nil || picks && out != site.URL+"/\n" || out == "" {
+			t.Errorf("%s: %v, got %q", line, err, out)
+		}
+	}
+	c := command(t.TempDir(), "--endpoints", m[1], "service", "get", "site")
+	if out, _ := c.CombinedOutput(); c.ProcessState.ExitCode() != 4 {
+		t.Errorf("after it was removed: %s", out)
+	}
+	setAndReadBack(t, m[1], filepath.Join("docs", "examples", "services.json"))
+	d.Process.Signal(os.Interrupt)
+	if err := d.Wait(); err != nil {
+		t.Errorf("the demo ended with %v: %s", err, &d.stderr)
+	}
+}
+
+// setAndReadBack registers the services of a file, and compares what is shown of them with it.
+func setAndReadBack(t *testing.T, endpoints, path string) {
+	t.Helper()
+	path, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var services []struct {
+		Name, Type string
+		Node       []map[string]string
+	}
+	if err := json.Unmarshal(text, &services); err != nil {
+		t.Fatal(err)
+	}
+	muster(t, "--endpoints", endpoints, "service", "set", "-f", path)
+	all := muster(t, "--endpoints", endpoints, "service", "list")
+	for _, s := range services {
+		if !strings.Contains(all, s.Name+" ") {
+			t.Errorf("%s is not in the list:\n%s", s.Name, all)
+		}
+		var got struct {
+			Name, Type string
+			Nodes      []map[string]any
+		}
+		shown := muster(t, "--endpoints", endpoints, "service", "get", s.Name, "-o", "json")
+		if err := json.Unmarshal([]byte(shown), &got); err != nil {
+			t.Fatal(err)
+		}
+		if got.Name != s.Name || got.Type != s.Type || len(got.Nodes) != len(s.Node) {
+			t.Errorf("set %+v, got %+v", s, got)
+			continue
+		}
+		again := command(t.TempDir(), "--endpoints", endpoints, "service", "set", "-f", "-")
+		again.Stdin = strings.NewReader(shown)
+		if out, err := again.CombinedOutput(); err != nil {
+			t.Errorf("what get printed of %s can't be set: %v: %s", s.Name, err, out)
+		}
+		for i, node := range s.Node {
+			for key, want := range node {
+				if key == "pass" {
+					want = "********"
+				}
+				if got.Nodes[i][key] != want {
+					t.Errorf("%s, node %d: %s is %v, want %q", s.Name, i+1, key, got.Nodes[i][key], want)
+				}
+			}
+		}
+	}
 }

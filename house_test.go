@@ -98,8 +98,11 @@ func TestPackagesIntroduceThemselves(t *testing.T) {
 		first, _, _ := strings.Cut(strings.ReplaceAll(docs[dir][0], "\n", " "), ". ")
 		first = strings.TrimSpace(first)
 		want := "Package " + name + " "
-		if name == "main" {
+		switch {
+		case name == "main" && dir == ".":
 			want = "Muster "
+		case name == "main":
+			want = "Command " + filepath.Base(dir) + " "
 		}
 		if !strings.HasPrefix(first, want) {
 			t.Errorf("%s: the package comment begins %q, want %q", dir, first, want)
@@ -309,6 +312,54 @@ func TestLinksLeadSomewhere(t *testing.T) {
 			}
 		}
 	})
+}
+
+// shownBy is how docs/guarantees.md names a test: by its package and its function.
+var shownBy = regexp.MustCompile("`([a-z/]+)\\.(Test[A-Za-z0-9_]*)`")
+
+// A guarantee that no test shows is a hope. Each row of the table of guarantees names its
+// tests, and they are there.
+func TestGuaranteesNameTests(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("docs", "guarantees.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, ok := strings.Cut(string(page), "| operation | guarantee | under | shown by |\n|---|---|---|---|\n")
+	if !ok {
+		t.Fatal("docs/guarantees.md has no table of guarantees")
+	}
+	table, _, _ = strings.Cut(table, "\n\n")
+	for row := range strings.Lines(table) {
+		cells := strings.Split(strings.Trim(row, "| \n"), "|")
+		named := shownBy.FindAllStringSubmatch(cells[len(cells)-1], -1)
+		if len(cells) != 4 || len(named) == 0 {
+			t.Errorf("docs/guarantees.md: the row of %q has %d cells, and names %d tests in the last", cells[0], len(cells), len(named))
+		}
+		for _, m := range named {
+			if !hasTest(t, m[1], m[2]) {
+				t.Errorf("docs/guarantees.md: the row of %q names %s, which is not among the tests of %s", cells[0], m[2], m[1])
+			}
+		}
+	}
+}
+
+// hasTest reports whether a folder has a test of this name.
+func hasTest(t *testing.T, folder, name string) bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(folder, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(b, []byte("\nfunc "+name+"(t *testing.T)")) {
+			return true
+		}
+	}
+	return false
 }
 
 // One word means one thing. The glossary says which, in order, and where in the
