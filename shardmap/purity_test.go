@@ -19,7 +19,7 @@ func TestImportsArePure(t *testing.T) {
 		"bytes", "cmp", "encoding/binary", "errors", "fmt", "io", "math", "slices", "strconv", "strings", "sync", "sync/atomic",
 		"github.com/cespare/xxhash/v2", "muster/shardmap/pack", "muster/raft",
 		"muster/shardmap", "muster/raft/quorum", // of plan
-		"encoding/json", "net/netip", "net/url", "unicode", "unicode/utf16", "unicode/utf8", "muster/shardmap/registry", // of registry
+		"encoding/json", "net/netip", "net/url", "sort", "unicode", "unicode/utf16", "unicode/utf8", "muster/shardmap/registry", // of registry
 	}
 	units := []string{"Duration", "Millisecond", "Second", "Minute", "Hour", "UnixMilli", "RFC3339Nano"}
 	for _, dir := range []string{".", "pack", "plan", "registry"} {
