@@ -34,8 +34,7 @@ func TestSlotsMoveBetweenNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cl.Close() })
-	ctx, cancel := context.WithTimeout(t.Context(), 3*readyMax)
-	defer cancel()
+	ctx := t.Context()
 	const keys = 2000
 	var pairs []client.Pair
 	for i := range keys {
@@ -71,19 +70,19 @@ func TestSlotsMoveBetweenNodes(t *testing.T) {
 		}
 		began := time.Now()
 		a := ordered(t, nodes, "the slots are to move", command(t)(shardmap.AppendNewJob(nil, &shardmap.NewJob{Kind: shardmap.JobMove, Targets: targets})))
-		until(t, "all have moved", func() error {
+		advancing(t, "all have moved", func() (int, error) {
 			table = nodes[round%3].node.table.Load()
 			j, ok := table.Job(a.Job)
 			if !ok || !j.State.Finished() {
-				return fmt.Errorf("job %d is %+v", a.Job, j)
+				return int(j.Done), fmt.Errorf("job %d is %+v", a.Job, j)
 			}
 			if j.State != shardmap.JobDone {
 				t.Fatalf("job %d is %+v", a.Job, j)
 			}
 			if len(table.Moves) > 0 {
-				return fmt.Errorf("%d moves are left", len(table.Moves))
+				return int(j.Done), fmt.Errorf("%d moves are left", len(table.Moves))
 			}
-			return nil
+			return int(j.Done), nil
 		})
 		t.Logf("all slots moved in %v", time.Since(began))
 	}

@@ -36,13 +36,27 @@ func TestPassedOn(t *testing.T) {
 	for i, r := range nodes {
 		s := r.client()
 		before := sentOf(t, s, wire.TypeForward)
-		led := 0 // keys of groups that this node leads
+		led := 0       // keys of groups that this node leads
+		again := false // whether a leader changed in between, on a busy machine
+		// settled asks until a leader's change no longer hides the outcome.
+		settled := func(s *speaker, flags uint16, c shardmap.Command) (a wire.WriteAnswer, err error) {
+			until(t, "the outcome is known", func() error {
+				a, err = writeWith(s, flags, c)
+				e, ok := err.(*wire.Error)
+				if ok && (e.Code == wire.CodeMaybeApplied || e.Code == wire.CodeNotLeader && flags == wire.FlagForward) {
+					again = true
+					return err
+				}
+				return nil
+			})
+			return a, err
+		}
 		const keys = 40
 		for k := range keys {
 			key := fmt.Sprintf("n%d/k%d", i, k)
 			c := setCommand(key, "v")
 			c.Session, c.Sequence, c.Floor = uint64(i+1), uint64(k+1), uint64(k+1)
-			first, err := writeWith(s, wire.FlagForward, c)
+			first, err := settled(s, wire.FlagForward, c)
 			if err != nil {
 				t.Fatalf("node %d: set %s: %v", i, key, err)
 			}
@@ -60,20 +74,20 @@ func TestPassedOn(t *testing.T) {
 			// Without the flag its leader alone takes it, and repeats its first answer.
 			for _, other := range nodes {
 				o := other.client()
-				again, err := writeWith(o, 0, c)
+				repeated, err := settled(o, 0, c)
 				o.Close()
 				if e, ok := err.(*wire.Error); ok && e.Code == wire.CodeNotLeader {
 					continue
 				}
-				if err != nil || again != first {
-					t.Errorf("node %d: the retry of %s at its leader gives %+v, %v; want %+v", i, key, again, err, first)
+				if err != nil || repeated != first {
+					t.Errorf("node %d: the retry of %s at its leader gives %+v, %v; want %+v", i, key, repeated, err, first)
 				}
 				if other == r {
 					led++
 				}
 			}
 		}
-		if got, want := sentOf(t, s, wire.TypeForward)-before, uint64(keys-led); got != want {
+		if got, want := sentOf(t, s, wire.TypeForward)-before, uint64(keys-led); got != want && !again {
 			t.Errorf("node %d passed on %d requests, want %d: each write to a group that it does not lead, and nothing else", i, got, want)
 		}
 		s.Close()

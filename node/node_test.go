@@ -119,11 +119,21 @@ func (r *runningNode) end() error {
 
 func until(t testing.TB, what string, ok func() error) {
 	t.Helper()
-	deadline := time.Now().Add(readyMax)
+	advancing(t, what, func() (int, error) { return 0, ok() })
+}
+
+// advancing is until for what takes as long as the machine is busy: it fails once how far
+// that has come has not changed for readyMax.
+func advancing(t testing.TB, what string, ok func() (far int, err error)) {
+	t.Helper()
+	last, deadline := 0, time.Now().Add(readyMax)
 	for {
-		err := ok()
+		far, err := ok()
 		if err == nil {
 			return
+		}
+		if far != last {
+			last, deadline = far, time.Now().Add(readyMax)
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s: %v", what, err)
