@@ -234,16 +234,7 @@ func TestStageOf(t *testing.T) {
 // stage's time to the stage around it: each door must be in the binary.
 func TestStageDoors(t *testing.T) {
 	t.Parallel()
-	out, err := exec.Command("go", "tool", "nm", binary).Output()
-	if err != nil {
-		t.Fatalf("go tool nm: %v", err)
-	}
-	var functions []string
-	for line := range strings.Lines(string(out)) {
-		if f := strings.Fields(line); len(f) >= 3 && strings.EqualFold(f[1], "t") {
-			functions = append(functions, f[2])
-		}
-	}
+	functions := functionsOf(t)
 	for problem := range missingDoors(goDoors, functions) {
 		t.Error(problem)
 	}
@@ -263,6 +254,21 @@ func TestStageDoors(t *testing.T) {
 		return
 	}
 	t.Error("a door that is in no binary was not found")
+}
+
+// functionsOf returns the functions that are in the binary.
+func functionsOf(t *testing.T) (functions []string) {
+	t.Helper()
+	out, err := exec.Command("go", "tool", "nm", binary).Output()
+	if err != nil {
+		t.Fatalf("go tool nm: %v", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		if f := strings.Fields(line); len(f) >= 3 && strings.EqualFold(f[1], "t") {
+			functions = append(functions, f[2])
+		}
+	}
+	return functions
 }
 
 // missingDoors returns what is said of doors that are none of functions.
