@@ -94,8 +94,11 @@ func (c *carrying) ended(number uint64, err error) {
 // action has ended.
 func (c *carrying) act(h *repl.Host, now time.Duration, t *shardmap.Table, a *mover.CarryAction) error {
 	self := c.node.self().Node
-	if a.Kind == mover.CarryCopy {
+	switch a.Kind {
+	case mover.CarryCopy:
 		return c.copy(h, a)
+	case mover.CarryDecisions:
+		return c.decisions(h, a)
 	}
 	if lead := h.Forwards.Leader(a.Group); lead != self {
 		return c.ways.send(lead, t, a)
@@ -133,6 +136,17 @@ func (c *carrying) copy(h *repl.Host, a *mover.CarryAction) error {
 	}
 	at := m.State.Applied()
 	c.mail.post(func(now time.Duration) { c.core.Copied(now, a.Number, copies, views, at) })
+	return nil
+}
+
+// decisions tells which decisions the replica of a group here keeps.
+func (c *carrying) decisions(h *repl.Host, a *mover.CarryAction) error {
+	m, ok := h.Machine(a.Group).(*machine.Map)
+	if !ok {
+		return fmt.Errorf("group %s is not here", a.Group)
+	}
+	decisions, number := m.State.Decisions(), a.Number
+	c.mail.post(func(now time.Duration) { c.core.Decided(now, number, decisions) })
 	return nil
 }
 

@@ -29,10 +29,10 @@ type Map struct {
 	marks   marks
 	// What it holds of slots that it may take over, what it has decided about moves, and
 	// what became of the last command that moved slots (slotmove.go).
-	imports   imports
-	decisions decisions
-	results   []StepResult
-	services  // embedded: what is asked about them
+	imports  imports
+	decided  // embedded: what is asked about its decisions
+	results  []StepResult
+	services // embedded: what is asked about them
 
 	history *History // the pointer is set once
 

@@ -131,7 +131,7 @@ func (c *movesCopy) append(b []byte) []byte {
 		if d.Taken {
 			taken = 1
 		}
-		b = appendMoveHead(b, d.slot, d.Source, taken, d.Number)
+		b = appendMoveHead(b, d.Slot, d.Source, taken, d.Number)
 	}
 	return b
 }
@@ -228,11 +228,11 @@ func readMoves(b []byte, n moveCounts, m marks, owned []Slot) (c movesCopy, err 
 		if r.err != nil {
 			return c, r.err
 		}
-		x := slotDecision{s, Decision{Number: number, Taken: taken == 1, Source: g}}
-		if i > 0 && (c.decisions[i-1].slot > s || c.decisions[i-1].slot == s && c.decisions[i-1].Number >= number) || number > m.of(s) {
+		x := SlotDecision{s, Decision{Number: number, Taken: taken == 1, Source: g}}
+		if i > 0 && (c.decisions[i-1].Slot > s || c.decisions[i-1].Slot == s && c.decisions[i-1].Number >= number) || number > m.of(s) {
 			r.fail("decision %d about slot %d is out of order, or the slot's mark is %d", number, s, m.of(s))
 		}
-		if k := i - DecisionsMax; k >= 0 && c.decisions[k].slot == s {
+		if k := i - DecisionsMax; k >= 0 && c.decisions[k].Slot == s {
 			r.fail("more than %d decisions about slot %d", DecisionsMax, s)
 		}
 		c.decisions = append(c.decisions, x)

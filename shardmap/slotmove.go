@@ -42,27 +42,35 @@ const (
 	asRefused = false
 )
 
-// slotDecision is a decision about a move of a slot.
-type slotDecision struct {
-	slot Slot
+// SlotDecision is a decision about a move of a slot.
+type SlotDecision struct {
+	Slot Slot
 	Decision
 }
 
 // decisions are those of a map, by slot and number. They never change: another list takes
 // their place.
-type decisions []slotDecision
+type decisions []SlotDecision
+
+// decided is what a map has decided.
+type decided struct{ decisions decisions }
+
+// Decisions returns the decisions about moves that the group keeps, by slot and number. They
+// are not to be changed, and don't change later. It costs nothing, however many slots there
+// are: only the goroutine that applies may call it.
+func (d *decided) Decisions() []SlotDecision { return d.decisions }
 
 func (l decisions) find(s Slot, number uint64) (int, bool) {
-	return slices.BinarySearchFunc(l, number, func(d slotDecision, number uint64) int {
-		return cmp.Or(cmp.Compare(d.slot, s), cmp.Compare(d.Number, number))
+	return slices.BinarySearchFunc(l, number, func(d SlotDecision, number uint64) int {
+		return cmp.Or(cmp.Compare(d.Slot, s), cmp.Compare(d.Number, number))
 	})
 }
 
 // of returns the decisions about a slot.
-func (l decisions) of(s Slot) []slotDecision {
+func (l decisions) of(s Slot) []SlotDecision {
 	from, _ := l.find(s, 0)
 	to := from
-	for to < len(l) && l[to].slot == s {
+	for to < len(l) && l[to].Slot == s {
 		to++
 	}
 	return l[from:to]
@@ -297,7 +305,7 @@ func (t *moveTurn) decide(s *Step, taken bool) bool {
 	}
 	i, _ := t.decided.find(s.Slot, s.Number)
 	t.ownDecisions()
-	t.decided = slices.Insert(t.decided, i, slotDecision{s.Slot, Decision{Number: s.Number, Taken: taken, Source: s.Peer}})
+	t.decided = slices.Insert(t.decided, i, SlotDecision{s.Slot, Decision{Number: s.Number, Taken: taken, Source: s.Peer}})
 	return true
 }
 

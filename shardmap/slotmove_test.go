@@ -288,7 +288,7 @@ func TestLoadRefusesMoves(t *testing.T) {
 		"a decision of number 0":        func(m *Map) { m.decisions[0].Number = 0 },
 		"decisions out of order":        func(m *Map) { m.decisions[0], m.decisions[1] = m.decisions[1], m.decisions[0] },
 		"a decision twice":              func(m *Map) { m.decisions[1] = m.decisions[0] },
-		"a decision about no slot":      func(m *Map) { m.decisions[1].slot = Slots },
+		"a decision about no slot":      func(m *Map) { m.decisions[1].Slot = Slots },
 		"more decisions than there are": func(m *Map) { m.decisions = make(decisions, DecisionsMax*Slots+1) },
 		"a former owner of group 0":     func(m *Map) { m.slot(77).formers = &formers{list: []Former{{0, at(1, 1)}}} },
 		"a former owner twice":          func(m *Map) { m.slot(77).formers = &formers{list: []Former{{3, at(1, 1)}, {3, at(1, 2)}}} },
@@ -305,7 +305,7 @@ func TestLoadRefusesMoves(t *testing.T) {
 	many := state()
 	many.decisions = nil
 	for i := range uint64(DecisionsMax + 1) {
-		many.decisions = append(many.decisions, slotDecision{8, Decision{Number: i + 1, Source: 2}})
+		many.decisions = append(many.decisions, SlotDecision{8, Decision{Number: i + 1, Source: 2}})
 	}
 	if err := NewMap(testGroup).Load(bytes.NewReader(mapBytes(t, many)), at(1, 9), 1); !errors.Is(err, ErrSnapshot) {
 		t.Errorf("more decisions about a slot than are kept: %v", err)
@@ -343,8 +343,15 @@ func TestDecisionsAreBounded(t *testing.T) {
 	if got := outcome(CommandRefuse, 99); got != StepUnfit || m.View(5).Mark != DecisionsMax {
 		t.Errorf("one more is %s", got)
 	}
+	given := m.Decisions() // and read from here on while other entries are applied
 	if outcome(CommandForget, 3) != StepDone || outcome(CommandRefuse, 99) != StepDone || len(m.View(5).Decisions) != DecisionsMax {
 		t.Error("room for one is not used")
+	}
+	if len(given) != DecisionsMax || given[2] != (SlotDecision{5, Decision{Number: 3, Source: 1}}) {
+		t.Errorf("%d decisions were given out, the third is now %+v", len(given), given[2])
+	}
+	if now := m.Decisions(); len(now) != DecisionsMax || now[2].Number != 4 || now[DecisionsMax-1].Number != 99 {
+		t.Errorf("of %d decisions the third is %+v, the last %+v", len(now), now[2], now[len(now)-1])
 	}
 }
 

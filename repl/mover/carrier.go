@@ -26,8 +26,8 @@ import (
 //     that Turn returned.
 //  3. Carry out the actions. The steps for one group leave in the order in which Turn
 //     returned them: of two that change places one is refused, and sent again.
-//  4. Say how each action ended: Stepped, Viewed or Copied with its answer, or Ended with
-//     the reason why there is none. What never ends counts as failed after a while. Answers
+//  4. Say how each action ended: Stepped, Viewed, Copied or Decided with its answer, or Ended
+//     with the reason why there is none. What never ends counts as failed after a while. Answers
 //     that are lost, late, or come twice do no harm.
 //  5. The copies that are handed in are the carrier's: it releases them.
 type Carrier struct {
@@ -38,7 +38,10 @@ type Carrier struct {
 	anew    bool                    // the table or the leads have changed since the moves were read from them
 	carries map[moveKey]*carry
 	order   []*carry // the same, by number and slot
-	sweeps  map[raft.GroupID]*sweep
+
+	sweeps   map[raft.GroupID]*sweep // of the groups that are led here
+	sweeping int                     // looks that have not ended. Invariant: <= sweepsMax
+	sweepAt  time.Duration           // before which no group is to be looked through
 
 	number  uint64 // of the last action
 	attempt uint64 // of the last attempt
@@ -93,7 +96,7 @@ func (c *Carrier) Lead(g raft.GroupID, term uint64) {
 	delete(c.sweeps, g)
 	if term != 0 {
 		c.leads[g] = term
-		c.sweeps[g] = &sweep{due: true}
+		c.sweeps[g], c.sweepAt = &sweep{due: true}, 0
 	}
 }
 
@@ -165,10 +168,6 @@ func (c *Carrier) Viewed(now time.Duration, number uint64, r *wire.SlotViewAnswe
 		return
 	}
 	c.reached(f.group)
-	if f.sweep != nil {
-		c.swept(now, f, r)
-		return
-	}
 	rows := make(map[shardmap.Slot]*shardmap.SlotView, len(r.Rows))
 	for i := range r.Rows {
 		rows[r.Rows[i].Slot] = &r.Rows[i]
@@ -260,7 +259,8 @@ func (c *Carrier) read(now time.Duration) {
 			continue
 		}
 		if target {
-			c.sweeps[m.To].moved = true
+			s := c.sweeps[m.To]
+			s.moved, c.sweepAt = true, min(c.sweepAt, s.at)
 		}
 		j, _ := c.table.Job(m.Job)
 		for s := m.SlotRange.From; s <= m.SlotRange.To; s++ {

@@ -167,7 +167,7 @@ func TestCarryIdle(t *testing.T) {
 	rest := func(what string, before int) {
 		w.run(2 * sweepPause)
 		acts := w.acts
-		if acts-before > 2*len(w.groups)*shardmap.Slots/CarrySlotsMax {
+		if acts-before > 2*len(w.groups) {
 			t.Errorf("%s: %d actions", what, acts-before)
 		}
 		w.run(5 * time.Minute)

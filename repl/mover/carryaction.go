@@ -20,6 +20,8 @@ const (
 	// CarryCopy: take copies of the slots from this node's own replica of Group, which leads,
 	// all between the same two entries.
 	CarryCopy CarryKind = 3
+	// CarryDecisions: say which decisions this node's own replica of Group keeps, which leads.
+	CarryDecisions CarryKind = 4
 )
 
 func (k CarryKind) String() string {
@@ -30,6 +32,8 @@ func (k CarryKind) String() string {
 		return "view"
 	case CarryCopy:
 		return "copy"
+	case CarryDecisions:
+		return "decisions"
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }

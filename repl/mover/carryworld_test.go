@@ -294,6 +294,9 @@ func (w *carryWorld) carry(n *carryNode, a CarryAction) {
 				}
 			}
 			w.after(w.delay(), back)
+		case a.Kind == CarryDecisions:
+			decisions := g.m.Decisions()
+			w.after(w.delay(), func() { reply(func() { by.Decided(w.now, a.Number, decisions) }) })
 		case a.Kind == CarryView:
 			r := &wire.SlotViewAnswer{Group: a.Group, At: g.m.Applied(), Time: w.time(g)}
 			for s := range slotsIn(a.Slots) {

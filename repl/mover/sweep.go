@@ -4,67 +4,89 @@ import (
 	"slices"
 	"time"
 
-	"muster/repl/wire"
 	"muster/shardmap"
 )
 
-// sweepPause lies between two looks at a group for decisions that nobody has told it to
-// forget, while slots move.
-const sweepPause = time.Minute
+const (
+	// sweepPause lies between two looks at a group for decisions that nobody has told it to
+	// forget, while slots move.
+	sweepPause = time.Minute
+	// sweepsMax bounds the groups that are looked through at a time. A node that has just
+	// started leads all its groups at once, and has more to do than to answer its carrier. If
+	// that asked about a thousand groups together, a node that is too slow to answer all of
+	// them within the time of one would be asked about most of them again, and again.
+	sweepsMax = 16
+)
 
-// sweep looks through all slots of a group that is led here for decisions about moves that
-// are closed. Whoever carries a move has its target forget it; but it may die in between,
-// and then nothing in the table tells of the move any more.
+// sweep looks through a group that is led here for decisions about moves that are closed.
+// Whoever carries a move has its target forget it; but it may die in between, and then
+// nothing in the table tells of the move any more.
+//
+// The replica here is asked, not the group. It leads, so it has applied all that was decided
+// before, and the carriers of what is decided later are to see to that themselves. Nearly
+// every group has nothing to tell: a look must cost no more for the slots that there are.
 type sweep struct {
-	due    bool // from the first slot on
+	due    bool
 	asking bool
-	next   shardmap.Slot
 	at     time.Duration // before which it does not begin again
 	moved  bool          // slots were on their way to the group since it began last
 }
 
-// sweep begins looks, or continues with them.
+// sweep begins looks.
 func (c *Carrier) sweep(now time.Duration) {
+	if now < c.sweepAt {
+		c.wake = min(c.wake, c.sweepAt)
+		return
+	}
+	c.sweepAt = never
 	for _, g := range inOrder(c.leads) {
 		s := c.sweeps[g]
-		if !s.due && s.next == 0 && s.moved {
-			if now < s.at {
-				c.wake = min(c.wake, s.at)
-			} else {
-				s.due = true
-			}
+		if !s.due && s.moved {
+			c.sweepAt = min(c.sweepAt, s.at)
+			s.due = now >= s.at
 		}
-		if s.asking || !s.due && s.next == 0 || c.rests(now, g) {
+		if s.asking || !s.due {
 			continue
 		}
-		if s.due {
-			s.due, s.moved, s.next, s.at = false, false, 0, now+sweepPause
+		if c.rests(now, g) {
+			c.sweepAt = min(c.sweepAt, c.far(g).retryAt)
+			continue
 		}
-		s.asking = true
-		to := min(s.next+CarrySlotsMax, shardmap.Slots)
-		c.launch(now, CarryAction{Kind: CarryView, Group: g, Slots: []shardmap.SlotRange{{From: s.next, To: to - 1}}}, &trip{what: wantView, sweep: s})
-		s.next = to % shardmap.Slots
+		if c.sweeping == sweepsMax {
+			return // the end of one of them has the others looked at
+		}
+		c.sweeping++
+		*s = sweep{asking: true, at: now + sweepPause}
+		c.launch(now, CarryAction{Kind: CarryDecisions, Group: g}, &trip{sweep: s})
 	}
+	c.wake = min(c.wake, c.sweepAt)
 }
 
-// swept takes the answer.
-func (c *Carrier) swept(now time.Duration, f *trip, r *wire.SlotViewAnswer) {
-	f.sweep.asking = false
+// landed ends a look.
+func (c *Carrier) landed(s *sweep) {
+	s.asking = false
+	c.sweeping--
+	c.sweepAt = 0
+}
+
+// Decided hands in the decisions that the replica here of a group keeps, by slot and number.
+func (c *Carrier) Decided(now time.Duration, number uint64, decisions []shardmap.SlotDecision) {
+	f := c.land(number)
+	if f == nil || f.kind != CarryDecisions {
+		return
+	}
 	if _, ok := c.leads[f.group]; !ok || c.sweeps[f.group] != f.sweep {
 		return
 	}
-	for i := range r.Rows {
-		v := &r.Rows[i]
-		for _, d := range v.Decisions {
-			if d.Number > c.table.Index || c.inTable(v.Slot, d.Number) {
-				continue
-			}
-			if key := (moveKey{v.Slot, d.Number}); c.carries[key] == nil {
-				k := c.carry(now, key, true)
-				k.move = shardmap.Move{SlotRange: shardmap.SlotRange{From: v.Slot, To: v.Slot}, Number: d.Number, From: d.Source, To: f.group, State: Closed}
-				k.source.group, k.target.group = d.Source, f.group
-				k.happened(now)
-			}
+	for _, d := range decisions {
+		if d.Number > c.table.Index || c.inTable(d.Slot, d.Number) {
+			continue
+		}
+		if key := (moveKey{d.Slot, d.Number}); c.carries[key] == nil {
+			k := c.carry(now, key, true)
+			k.move = shardmap.Move{SlotRange: shardmap.SlotRange{From: d.Slot, To: d.Slot}, Number: d.Number, From: d.Source, To: f.group, State: Closed}
+			k.source.group, k.target.group = d.Source, f.group
+			k.happened(now)
 		}
 	}
 	c.sort()

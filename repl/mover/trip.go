@@ -11,15 +11,15 @@ import (
 const (
 	stepMax = 5 * time.Second
 	viewMax = 3 * time.Second
-	copyMax = 3 * time.Second
+	hereMax = 3 * time.Second // for a copy or a look, which the node's own replica answers
 )
 
 func (k CarryKind) most() time.Duration {
 	switch k {
 	case CarryView:
 		return viewMax
-	case CarryCopy:
-		return copyMax
+	case CarryCopy, CarryDecisions:
+		return hereMax
 	}
 	return stepMax
 }
@@ -32,7 +32,7 @@ type trip struct {
 	carries []*carry  // by slot, as they stand in the command
 	streams []*stream // of each, when it was sent; of chunks, takeovers and copies
 	bytes   int       // of content
-	sweep   *sweep    // a view that is one; nil otherwise
+	sweep   *sweep    // of a look at decisions; nil otherwise
 	began   time.Duration
 	until   time.Duration
 }
@@ -124,6 +124,9 @@ func (c *Carrier) land(number uint64) *trip {
 		return nil
 	}
 	delete(c.flights, number)
+	if f.sweep != nil {
+		c.landed(f.sweep)
+	}
 	c.far(f.group).bytes -= f.bytes
 	for i, k := range f.carries {
 		switch {
@@ -151,7 +154,7 @@ func (c *Carrier) fail(now time.Duration, f *trip, err error) {
 	}
 	c.lost(f)
 	if f.sweep != nil {
-		f.sweep.asking, f.sweep.due = false, true
+		f.sweep.due = true
 	}
 }
 

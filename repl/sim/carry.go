@@ -109,6 +109,8 @@ func (k *carries) carry(a *mover.CarryAction) {
 	switch a.Kind {
 	case mover.CarryCopy:
 		n.soon(n.c.chance.skewed(10*time.Microsecond, 20*time.Millisecond), func() { k.copy(a) })
+	case mover.CarryDecisions:
+		n.soon(n.c.chance.skewed(10*time.Microsecond, 20*time.Millisecond), func() { k.decisions(a) })
 	case mover.CarryStep:
 		if a.Group != 0 {
 			n.c.shuffle.sealing(a.Command)
@@ -188,6 +190,17 @@ func (k *carries) copy(a *mover.CarryAction) {
 		}
 	}
 	k.core.Copied(now, a.Number, copies, views, w.state.State.Applied())
+	k.plan(0)
+}
+
+// decisions says what the node's own replica has decided.
+func (k *carries) decisions(a *mover.CarryAction) {
+	now := k.n.ticks.now()
+	if w, ok := k.n.host.Machine(a.Group).(*watched); ok && w.state != nil {
+		k.core.Decided(now, a.Number, w.state.State.Decisions())
+	} else {
+		k.core.Ended(now, a.Number, errUnreached)
+	}
 	k.plan(0)
 }
 

@@ -1,0 +1,101 @@
+package mover
+
+import (
+	"testing"
+	"time"
+
+	"muster/raft"
+	"muster/shardmap"
+)
+
+// A node that starts alone leads all of its groups at once. Its carrier looks through each of
+// them once, however slow the node is, and asks for nothing that costs more for the slots that
+// there are. One would doubt it: what is answered too late is asked for again, and a node of a
+// thousand groups that has all of their slots to look at answers late.
+func TestManyGroupsAreLookedThroughOnce(t *testing.T) {
+	const groups = 1000
+	const each = 20 * time.Millisecond // for an answer, one after the other: 20 s for all
+	c := NewCarrier(1)
+	c.Table(0, foundedTable(t, groups))
+	for g := range raft.GroupID(groups) {
+		c.Lead(g+1, 2)
+	}
+	looks := map[raft.GroupID]int{}
+	now := time.Duration(0)
+	asked, next := c.Turn(now)
+	for next != never {
+		if len(asked) == 0 {
+			t.Fatalf("nothing is asked for until %s, after looks at %d groups", next, len(looks))
+		}
+		if len(asked) > sweepsMax {
+			t.Fatalf("%d actions are under way, at most %d should be", len(asked), sweepsMax)
+		}
+		a := asked[0]
+		if a.Kind != CarryDecisions {
+			t.Fatalf("asked for a %s of group %s", a.Kind, a.Group)
+		}
+		if looks[a.Group]++; looks[a.Group] > 1 {
+			t.Fatalf("group %s is looked through again, after %d of %d groups", a.Group, len(looks), groups)
+		}
+		now += each
+		c.Decided(now, a.Number, nil)
+		var more []CarryAction
+		more, next = c.Turn(now)
+		asked = append(asked[1:], more...)
+	}
+	if len(looks) != groups || len(asked) > 0 {
+		t.Errorf("%d of %d groups were looked through, %d are still asked about", len(looks), groups, len(asked))
+	}
+}
+
+// A look that fails is made again after a pause, and the others go on meanwhile.
+func TestFailedLookIsMadeAgain(t *testing.T) {
+	const groups = 2 * sweepsMax
+	c := NewCarrier(1)
+	c.Table(0, foundedTable(t, groups))
+	for g := range raft.GroupID(groups) {
+		c.Lead(g+1, 2)
+	}
+	const refuses = raft.GroupID(3)
+	failed, looked := 0, map[raft.GroupID]bool{}
+	now := time.Duration(0)
+	for len(looked) < groups && now < time.Minute {
+		actions, next := c.Turn(now)
+		for _, a := range actions {
+			switch {
+			case a.Group != refuses || failed == farGiveUp && len(looked) == groups-1:
+				looked[a.Group] = true
+				c.Decided(now, a.Number, nil)
+			case failed < farGiveUp:
+				failed++
+				c.Ended(now, a.Number, raft.ErrNotLeader)
+			}
+			// Else nobody answers, and its time runs out.
+		}
+		if len(actions) == 0 {
+			now = next
+		}
+	}
+	if failed < farGiveUp || len(looked) < groups {
+		t.Errorf("%d groups were looked through, of %d; one after %d failures", len(looked), groups, failed)
+	}
+	if _, next := c.Turn(now); next != never {
+		t.Errorf("there is more to do at %s, and it is %s", next, now)
+	}
+}
+
+// foundedTable is the table of a new cluster of one node.
+func foundedTable(t *testing.T, groups int) *shardmap.Table {
+	t.Helper()
+	f := shardmap.Found{Cluster: "w", ClusterID: 1, Level: shardmap.MovesLevel, ValueMax: 1 << 20, Groups: groups,
+		Nodes: []shardmap.TableNode{{ID: 1, Name: "n1", Addr: "n1:1", Role: shardmap.NodeServer, Level: shardmap.MovesLevel}}}
+	payload, err := shardmap.AppendFound(nil, &f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := shardmap.NewTableMachine()
+	if _, err := m.Apply(raft.LogID{Term: 1, Index: 1}, payload); err != nil {
+		t.Fatal(err)
+	}
+	return m.Table()
+}
