@@ -76,29 +76,43 @@ func (w *writer) write(n int) {
 	ended.Wait()
 }
 
-// check reads all keys, of one node's own copy or the cluster's.
-func (w *writer) check(ctx context.Context, cl *client.Client, o client.ReadOptions) error {
-	for i := range w.keys {
-		w.mu.Lock()
-		acked, sent := w.acked[i], w.sent[i]
-		w.mu.Unlock()
-		if acked == 0 {
-			continue
+// found waits until all keys were read as they were acknowledged, of one node's own copy or
+// of the cluster's. A key that was found is not read again: on a busy machine thousands of
+// them take longer than one check may.
+func (w *writer) found(what string, cl *client.Client, o client.ReadOptions) {
+	w.c.t.Helper()
+	next := 0
+	w.c.until(what, func(ctx context.Context) error {
+		for ; next < w.keys; next++ {
+			if err := w.check(ctx, next, cl, o); err != nil {
+				return err
+			}
 		}
-		items, _, err := cl.Get(ctx, [][]byte{w.key(i)}, o)
-		if err != nil {
-			return err
-		}
-		if len(items) != 1 || len(items[0].Value) != w.size {
-			return fmt.Errorf("%s is not there", w.key(i))
-		}
-		got, err := strconv.ParseUint(string(items[0].Value[:20]), 10, 64)
-		if err != nil || got < acked || got > sent {
-			return fmt.Errorf("%s has number %d (%v), %d was acknowledged", w.key(i), got, err, acked)
-		}
-		if !bytes.Equal(items[0].Value[20:], make([]byte, w.size-20)) {
-			return fmt.Errorf("%s is not what was written", w.key(i))
-		}
+		return nil
+	})
+}
+
+// check reads one key.
+func (w *writer) check(ctx context.Context, i int, cl *client.Client, o client.ReadOptions) error {
+	w.mu.Lock()
+	acked, sent := w.acked[i], w.sent[i]
+	w.mu.Unlock()
+	if acked == 0 {
+		return nil
+	}
+	items, _, err := cl.Get(ctx, [][]byte{w.key(i)}, o)
+	if err != nil {
+		return err
+	}
+	if len(items) != 1 || len(items[0].Value) != w.size {
+		return fmt.Errorf("%s is not there", w.key(i))
+	}
+	got, err := strconv.ParseUint(string(items[0].Value[:20]), 10, 64)
+	if err != nil || got < acked || got > sent {
+		return fmt.Errorf("%s has number %d (%v), %d was acknowledged", w.key(i), got, err, acked)
+	}
+	if !bytes.Equal(items[0].Value[20:], make([]byte, w.size-20)) {
+		return fmt.Errorf("%s is not what was written", w.key(i))
 	}
 	return nil
 }
@@ -188,7 +202,7 @@ func TestNodeComesBackBySnapshot(t *testing.T) {
 	})
 	close(stop)
 	writing.Wait()
-	c.until("n3 has all", func(ctx context.Context) error { return w.check(ctx, c.clientOf(2), client.ReadOptions{Local: true}) })
+	w.found("n3 has all", c.clientOf(2), client.ReadOptions{Local: true})
 	for i := range c.nodes {
 		c.kill(i)
 	}
@@ -196,7 +210,7 @@ func TestNodeComesBackBySnapshot(t *testing.T) {
 		c.start(i)
 	}
 	c.healthy()
-	c.until("all is there", func(ctx context.Context) error { return w.check(ctx, w.cl, client.ReadOptions{}) })
+	w.found("all is there", w.cl, client.ReadOptions{})
 }
 
 // However much is written over the same keys, the disk holds no more than some
@@ -236,7 +250,7 @@ func TestDiskIsBounded(t *testing.T) {
 	}
 	c.start(2)
 	c.healthy()
-	c.until("n3 has all", func(ctx context.Context) error { return w.check(ctx, c.clientOf(2), client.ReadOptions{Local: true}) })
+	w.found("n3 has all", c.clientOf(2), client.ReadOptions{Local: true})
 	look()
 	t.Logf("%d MB written through %d MB, at most %d MB on a disk", total>>20, total/10>>20, most>>20)
 	printed, err := os.ReadFile(c.nodes[2].log)
@@ -286,8 +300,8 @@ func TestIdleGroupsPinNothing(t *testing.T) {
 	c.kill(0)
 	c.start(0)
 	c.healthy()
-	c.until("all is there", func(ctx context.Context) error { return busy.check(ctx, busy.cl, client.ReadOptions{}) })
-	c.until("what rested is there", func(ctx context.Context) error { return idle.check(ctx, idle.cl, client.ReadOptions{}) })
+	busy.found("all is there", busy.cl, client.ReadOptions{})
+	idle.found("what rested is there", idle.cl, client.ReadOptions{})
 }
 
 // segmentFiles are the names of the files of a node's log, oldest first.
