@@ -83,7 +83,6 @@ func (d *door) close() {
 // accept takes connections until the listener closes.
 func (d *door) accept() {
 	n := d.node
-	defer n.ended.Done()
 	for {
 		conn, err := d.listener.Accept()
 		if err != nil {
@@ -103,8 +102,7 @@ func (d *door) accept() {
 			conn.Close()
 			continue
 		}
-		n.ended.Add(1)
-		go d.attend(conn)
+		n.ended.Go(func() { d.attend(conn) })
 	}
 }
 
@@ -129,7 +127,6 @@ func (d *door) admitStranger(conn net.Conn) bool {
 // attend says hello, then reads from the connection until it ends.
 func (d *door) attend(conn net.Conn) {
 	n := d.node
-	defer n.ended.Done()
 	leave := func() {}
 	defer func() {
 		conn.Close() // before another connection gets its seat: each seat has one descriptor
@@ -184,11 +181,7 @@ func (d *door) attend(conn net.Conn) {
 		}
 		return
 	}
-	n.ended.Add(1)
-	go func() {
-		defer n.ended.Done()
-		c.write()
-	}()
+	n.ended.Go(c.write)
 	if err := c.read(); err == nil {
 		c.finish()
 	} else if !errors.Is(err, net.ErrClosed) {

@@ -233,8 +233,7 @@ func (e *enrolment) becomeMember(ctx context.Context) error {
 	verdicts := make(chan error, len(f.hosts)) // from poll; each sends one at most
 	for _, h := range f.hosts {
 		if h != f.addr {
-			e.ended.Add(1)
-			go e.poll(ctx, h, verdicts)
+			e.ended.Go(func() { e.poll(ctx, h, verdicts) })
 		}
 	}
 	defer cancel()
@@ -251,7 +250,6 @@ func (e *enrolment) becomeMember(ctx context.Context) error {
 
 // poll asks one host again and again, until the founding is over.
 func (e *enrolment) poll(ctx context.Context, host string, verdicts chan<- error) {
-	defer e.ended.Done()
 	said := ""
 	say := func(level slog.Level, why string) {
 		if why != said {

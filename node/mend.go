@@ -46,7 +46,6 @@ const scrubPause = 200 * time.Millisecond
 // return, even if scrubbing is off. Where neither is to be done it wakes seldom: it is
 // among the few things that wake a node at rest.
 func (n *Node) scrub() {
-	defer n.ended.Done()
 	step := max(1, int64(n.cfg.Scrub)*int64(scrubPause)/int64(time.Second))
 	s := scrubbing{off: n.cfg.Scrub == 0, begin: n.started, refused: true} // as far as is known before the first look
 	pause := s.pause(n.started)

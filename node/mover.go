@@ -83,8 +83,7 @@ func (m *moves) run() {
 		actions, next := m.core.Turn(loop.Now())
 		next = m.answer(loop.Now(), next)
 		for i := range actions {
-			n.ended.Add(1)
-			go m.act(loop, &actions[i])
+			n.ended.Go(func() { m.act(loop, &actions[i]) })
 		}
 		timer.Reset(next - loop.Now())
 	}
@@ -115,7 +114,6 @@ func (m *moves) hear(loop *repl.Loop, t *shardmap.Table) {
 
 // act carries out one action, and tells the core how it ended.
 func (m *moves) act(loop *repl.Loop, a *mover.Action) {
-	defer m.node.ended.Done()
 	ctx, cancel := context.WithTimeout(m.node.ctx, callTimeout)
 	defer cancel()
 	var err error

@@ -70,7 +70,6 @@ func refuseStream(c *connection, h wire.Header, err error) {
 
 // lister reads pages and long gets until the node ends.
 func (n *Node) lister() {
-	defer n.ended.Done()
 	for {
 		select {
 		case read := <-n.reads:

@@ -42,12 +42,10 @@ func (m *recruiter) beside(c *connection, r repl.Reply, answer func(ctx context.
 		c.refuse(r, wire.Busy("node "+m.node.name, fmt.Sprintf("%d hosts wait to be taken in, the limit is %d", recruitsMax, recruitsMax), time.Second))
 		return
 	}
-	m.node.ended.Add(1)
-	go func() {
-		defer m.node.ended.Done()
+	m.node.ended.Go(func() {
 		defer m.under.Add(-1)
 		answer(m.node.ctx)
-	}()
+	})
 }
 
 // takeJoin answers a host that asks to become a member.

@@ -150,11 +150,9 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	}
 	id := n.self()
 	n.log.Info("node starts", "id", id.Node, "start", id.Life().Number, "listen", bound, "advertise", n.addr, "data", c.Data)
-	n.ended.Add(1)
-	go n.door.accept()
+	n.ended.Go(n.door.accept)
 	for range listersMax() {
-		n.ended.Add(1)
-		go n.lister()
+		n.ended.Go(n.lister)
 	}
 	ready(n, bound)
 	if err := n.enrolment.becomeMember(ctx); err != nil || ctx.Err() != nil {
@@ -269,43 +267,14 @@ func (n *Node) serve() error {
 	loop := repl.StartLoop(host, tick, int64(n.cfg.SnapshotRate))
 	n.serving.Store(loop)
 	n.inbox.Store(repl.NewInbox(repl.InboxConfig{Store: store, Machine: n.machine, Host: n.ask, Log: n.log}))
-	n.ended.Add(1)
-	go func() {
-		defer n.ended.Done()
-		n.announcer.run(n.ctx)
-	}()
-	n.ended.Add(1)
-	go func() {
-		defer n.ended.Done()
-		n.inquiry.run(n.ctx)
-	}()
-	n.ended.Add(1)
-	go func() {
-		defer n.ended.Done()
-		n.moves.run()
-	}()
-	n.ended.Add(1)
-	go func() {
-		defer n.ended.Done()
-		n.carrying.run()
-	}()
-	n.ended.Add(1)
-	go func() {
-		defer n.ended.Done()
-		n.checks.run()
-	}()
-	n.ended.Add(1)
-	go func() {
-		defer n.ended.Done()
-		n.probes.run()
-	}()
-	n.ended.Add(1)
-	go func() {
-		defer n.ended.Done()
-		n.watching.run()
-	}()
-	n.ended.Add(1)
-	go n.scrub()
+	n.ended.Go(func() { n.announcer.run(n.ctx) })
+	n.ended.Go(func() { n.inquiry.run(n.ctx) })
+	n.ended.Go(n.moves.run)
+	n.ended.Go(n.carrying.run)
+	n.ended.Go(n.checks.run)
+	n.ended.Go(n.probes.run)
+	n.ended.Go(n.watching.run)
+	n.ended.Go(n.scrub)
 	return nil
 }
 

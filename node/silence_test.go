@@ -55,9 +55,8 @@ func TestNothingIsTakenFromBeforeAStop(t *testing.T) {
 			}
 			s := &stopped{Conn: conn}
 			r.node.door.admitStranger(s)
-			r.node.ended.Add(1)
+			r.node.ended.Go(func() { r.node.door.attend(s) })
 			accepted <- s
-			r.node.door.attend(s)
 		}()
 		s, err := dial(t, listener.Addr().String(), wire.DialConfig{Purpose: wire.PurposeClient, Role: wire.RoleClient, Level: shardmap.Level})
 		if err != nil {

@@ -99,11 +99,7 @@ func (w *ways) begin(to raft.NodeID) *way {
 		w.open = make(map[raft.NodeID]*way)
 	}
 	w.open[to] = y
-	w.node.ended.Add(1)
-	go func() {
-		defer w.node.ended.Done()
-		y.run()
-	}()
+	w.node.ended.Go(y.run)
 	return y
 }
 

@@ -76,9 +76,7 @@ func (h *hooks) lost(x *health.Hook) {
 
 // tell begins to tell a webhook of a change. Over is called once, later.
 func (h *hooks) tell(x *health.Hook, over func(error)) {
-	h.node.ended.Add(1)
-	go func() {
-		defer h.node.ended.Done()
+	h.node.ended.Go(func() {
 		err := h.post(x)
 		if err == nil {
 			h.told.Add(1)
@@ -87,7 +85,7 @@ func (h *hooks) tell(x *health.Hook, over func(error)) {
 			h.node.log.Warn("webhook not told", "service", x.Service.Name, "instance", x.Instance, "change", x.Count, "err", err)
 		}
 		over(err)
-	}()
+	})
 }
 
 // post tells a webhook of a change, once. Its error does not show the URL, in which
