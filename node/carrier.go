@@ -55,13 +55,7 @@ func (c *carrying) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var table *shardmap.Table
-	for {
-		select {
-		case <-n.ctx.Done():
-			return
-		case <-c.mail.wake:
-		case <-timer.C:
-		}
+	for c.mail.wait(n.ctx, timer) {
 		if t := n.table.Load(); t != nil && t != table {
 			table = t
 			c.core.Table(loop.Now(), t)
@@ -203,27 +197,14 @@ func (c *carrying) follow(a *wire.StepAnswer) {
 	}
 }
 
-// ask has f called by run, which owns the core. It reports false if the node stops.
-func (c *carrying) ask(f func(now time.Duration, core *mover.Carrier)) bool {
-	done := make(chan struct{})
-	c.mail.post(func(now time.Duration) {
-		f(now, c.core)
-		close(done)
-	})
-	select {
-	case <-done:
-		return true
-	case <-c.node.ctx.Done():
-		return false
-	}
-}
-
 // stuck returns the problems with moves from groups that this node leads in which nothing
 // happens.
 func (c *carrying) stuck(t *shardmap.Table) []wire.Problem {
 	var moves []mover.StuckMove
 	var at time.Duration
-	c.ask(func(now time.Duration, core *mover.Carrier) { moves, at = core.Stuck(now, moveStuckAfter), now })
+	if !c.mail.ask(c.node.ctx, func(now time.Duration) { moves, at = c.core.Stuck(now, moveStuckAfter), now }) {
+		return nil
+	}
 	return stuckMoves(moves, at, t)
 }
 
@@ -255,7 +236,7 @@ func stuckMove(m *mover.StuckMove, now time.Duration, t *shardmap.Table) wire.Pr
 // rows are the counters of what this node has carried.
 func (c *carrying) rows() (rows []wire.CounterRow) {
 	var n mover.CarryCounts
-	if !c.ask(func(_ time.Duration, core *mover.Carrier) { n = core.Counts() }) {
+	if !c.mail.ask(c.node.ctx, func(time.Duration) { n = c.core.Counts() }) {
 		return nil
 	}
 	for _, r := range []wire.CounterRow{

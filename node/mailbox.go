@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"sync"
 	"time"
 )
@@ -29,6 +30,34 @@ func (b *mailbox) post(f func(now time.Duration)) {
 	b.queued = append(b.queued, f)
 	b.mu.Unlock()
 	b.rouse()
+}
+
+// wait waits until the owner has something to do: it was woken, or its timer is due. It
+// reports false if ctx ends, the node's, and then the owner ends too.
+func (b *mailbox) wait(ctx context.Context, timer *time.Timer) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-b.wake:
+	case <-timer.C:
+	}
+	return true
+}
+
+// ask has f called by the owner, and waits for its end. It reports false if ctx ends, the
+// node's: f may be called later, or never.
+func (b *mailbox) ask(ctx context.Context, f func(now time.Duration)) bool {
+	done := make(chan struct{})
+	b.post(func(now time.Duration) {
+		f(now)
+		close(done)
+	})
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // take returns what was posted since it was called last, in order.

@@ -60,13 +60,7 @@ func (m *moves) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var table *shardmap.Table
-	for {
-		select {
-		case <-n.ctx.Done():
-			return
-		case <-m.mail.wake:
-		case <-timer.C:
-		}
+	for m.mail.wait(n.ctx, timer) {
 		loop := n.running()
 		queued := m.mail.take()
 		if t := n.table.Load(); t != nil && t != table {
