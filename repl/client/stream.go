@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"sync"
 
 	"muster/repl/wire"
 )
@@ -30,31 +29,18 @@ import (
 //
 // Its methods may be called by any goroutine.
 type Stream struct {
-	// Set once.
-	scan   wire.Scan
-	window uint64 // bytes of pieces that it holds at most, but for a row that is larger
+	scan wire.Scan // set once
+	attempts
 
-	mu sync.Mutex // no other lock is taken under it
-
-	// Guarded by mu. Of this attempt:
-	attempt  uint64
-	received uint64 // bytes of its pieces
-	granted  uint64
-	brought  bool // it brought something
-
-	// Guarded by mu. Of all:
-	last    []byte   // the last key that arrived
-	rows    uint64   // that arrived
-	pieces  [][]byte // that arrived and were not taken
-	held    uint64   // bytes of pieces, and of the one that was taken last
-	taken   uint64   // bytes of that one
-	over    bool     // nothing more will arrive
-	failure error    // why, where it was to
+	// Guarded by mu.
+	last   []byte   // the last key that arrived
+	rows   uint64   // that arrived
+	pieces [][]byte // that arrived and were not taken
 }
 
 // newStream returns a stream of what q asks for, whose pieces take so many bytes.
 func newStream(q wire.Scan, window uint64) *Stream {
-	return &Stream{scan: q, window: window, last: q.After}
+	return &Stream{scan: q, attempts: attempts{window: window, piece: q.PieceBytes}, last: q.After}
 }
 
 // Scan returns what the stream asks for.
@@ -65,8 +51,7 @@ func (s *Stream) Scan() wire.Scan { return s.scan }
 func (s *Stream) Begin(b []byte) (body []byte, attempt uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.attempt++
-	s.received, s.granted, s.brought = 0, s.room(), false
+	s.begin()
 	q := s.scan
 	q.After, q.Window = s.last, s.granted
 	if bug("a stream resumed past a gap") {
@@ -76,14 +61,6 @@ func (s *Stream) Begin(b []byte) (body []byte, attempt uint64) {
 		q.Limit -= min(s.rows, q.Limit-1) // one that has all is not begun anew
 	}
 	return q.Append(b), s.attempt
-}
-
-// room is how much more may arrive. s.mu is held.
-func (s *Stream) room() uint64 {
-	if s.held >= s.window {
-		return 0
-	}
-	return s.window - s.held
 }
 
 // Piece takes a piece of an attempt, which it copies. One of an attempt that is over
@@ -133,25 +110,11 @@ func (s *Stream) follows(a *wire.ListAnswer) error {
 	return nil
 }
 
-// Complete reports whether all that was asked for has arrived.
-func (s *Stream) Complete() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.over
-}
-
 // settled reports whether there is nothing more that a node would send.
 func (s *Stream) settled() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.over && s.failure == nil
-}
-
-// Brought reports whether this attempt has brought something.
-func (s *Stream) Brought() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.brought
 }
 
 // Ended takes the last frame of an attempt. It returns why the next one has to be made,
@@ -163,35 +126,12 @@ func (s *Stream) Ended(_ uint64, e *wire.StreamEnd) *wire.Error {
 	return whyEnded(e)
 }
 
-// Finish says that nothing more will arrive; err says why, where more was to.
-func (s *Stream) Finish(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.over {
-		s.over, s.failure = true, err
-	}
-}
-
-// Grant returns the window to grant to the node of an attempt. It is due where
-// pieces were used since the last, so that another has room.
-func (s *Stream) Grant() (g wire.StreamGrant, attempt uint64, due bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	limit := s.received + s.room()
-	if s.over || s.attempt == 0 || limit < s.granted+uint64(s.scan.PieceBytes) {
-		return g, s.attempt, false
-	}
-	s.granted = limit
-	return wire.StreamGrant{Limit: limit}, s.attempt, true
-}
-
 // next takes the next piece, and gives up the one before. There is none where it is
 // yet to come (more), or where the stream is over.
 func (s *Stream) next() (a wire.ListAnswer, there, more bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.held -= s.taken
-	s.taken = 0
+	s.release()
 	if len(s.pieces) == 0 {
 		return a, false, !s.over, s.failure
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 
 	"muster/raft"
 	"muster/repl/wire"
@@ -22,30 +21,17 @@ import (
 //
 // Its methods may be called by any goroutine.
 type WatchStream struct {
-	// Set once.
-	ask    wire.Watch // of the first attempt, but for the window
-	window uint64     // bytes of pieces that it holds at most, but for a row that is larger
+	ask wire.Watch // set once: of the first attempt, but for the window
+	attempts
 
-	mu sync.Mutex // no other lock is taken under it
-
-	// Guarded by mu. Of this attempt:
-	attempt  uint64
-	begun    bool   // its first piece is here
-	received uint64 // bytes of its pieces
-	granted  uint64
-	brought  bool // it brought more than its first piece
-
-	// Guarded by mu. Of all:
+	// Guarded by mu.
+	begun     bool              // the first piece of this attempt is here
 	opened    bool              // the first piece of an attempt is here
 	start     shardmap.Position // that piece's
 	elsewhere []wire.WatchRow   // its rows
 	at        shardmap.Position // what arrived goes as far as this
 	pieces    []watchPiece      // that arrived and were not taken
-	held      uint64            // bytes of pieces, and of the one that was taken last
-	taken     uint64            // bytes of that one
-	over      bool              // nothing more will arrive
-	left      bool              // over, since the group has none of the slots
-	failure   error             // why it is over, where more was to come
+	left      bool              // it is over, since the group has none of the slots
 }
 
 // watchPiece is one that arrived.
@@ -56,7 +42,7 @@ type watchPiece struct {
 
 // newWatchStream returns a stream of what q asks for, whose pieces take so many bytes.
 func newWatchStream(q wire.Watch, window uint64) *WatchStream {
-	return &WatchStream{ask: q, window: window}
+	return &WatchStream{ask: q, attempts: attempts{window: window, piece: q.PieceBytes}}
 }
 
 // Group returns the group that the stream is of.
@@ -67,8 +53,8 @@ func (s *WatchStream) Group() raft.GroupID { return s.ask.Group }
 func (s *WatchStream) Begin(b []byte) (body []byte, attempt uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.attempt++
-	s.received, s.granted, s.brought, s.begun = 0, s.room(), false, false
+	s.begin()
+	s.begun = false
 	q := s.ask
 	q.Window = s.granted
 	if s.opened {
@@ -78,14 +64,6 @@ func (s *WatchStream) Begin(b []byte) (body []byte, attempt uint64) {
 		q.Now, q.Positions = false, []wire.GroupPosition{{Group: q.Group, Position: s.at}}
 	}
 	return q.Append(b), s.attempt
-}
-
-// room returns how many more bytes may arrive. s.mu is held.
-func (s *WatchStream) room() uint64 {
-	if s.held >= s.window {
-		return 0
-	}
-	return s.window - s.held
 }
 
 // Piece takes a piece of an attempt, which it copies. One of an attempt that is over
@@ -210,42 +188,6 @@ func positionOf(resume []byte, g raft.GroupID) (at shardmap.Position, ok bool) {
 	return at, false
 }
 
-// Complete reports whether nothing more is to come of any attempt.
-func (s *WatchStream) Complete() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.over
-}
-
-// Brought reports whether this attempt has brought something.
-func (s *WatchStream) Brought() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.brought
-}
-
-// Finish says that nothing more will arrive; err says why.
-func (s *WatchStream) Finish(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.over {
-		s.over, s.failure = true, err
-	}
-}
-
-// Grant returns the window to grant to the node of an attempt. It is due where
-// pieces were used since the last, so that another has room.
-func (s *WatchStream) Grant() (g wire.StreamGrant, attempt uint64, due bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	limit := s.received + s.room()
-	if s.over || s.attempt == 0 || limit < s.granted+uint64(s.ask.PieceBytes) {
-		return g, s.attempt, false
-	}
-	s.granted = limit
-	return wire.StreamGrant{Limit: limit}, s.attempt, true
-}
-
 // began returns where the stream begins, and the rows that say so, once that is known.
 func (s *WatchStream) began() (start shardmap.Position, elsewhere []wire.WatchRow, opened bool) {
 	s.mu.Lock()
@@ -278,8 +220,7 @@ func (s *WatchStream) arrived() shardmap.Position {
 func (s *WatchStream) next() (p wire.WatchPiece, there bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.held -= s.taken
-	s.taken = 0
+	s.release()
 	if len(s.pieces) == 0 {
 		return p, false
 	}
