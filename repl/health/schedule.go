@@ -5,45 +5,62 @@ import (
 	"container/heap"
 )
 
-// schedule has the checks that wait for their time: a heap, the next one first. Each knows
-// its place, so that one that is dropped leaves at once.
-type schedule []*checking
-
-func (s *schedule) add(k *checking) { heap.Push(s, k) }
-
-// remove takes out the check at a place, and returns it.
-func (s *schedule) remove(i int) *checking { return heap.Remove(s, i).(*checking) }
+// schedule has the checks that wait for their time, the next one first.
+type schedule = queue[*checking]
 
 // earlier orders checks by time, and else by what no two have in common: one seed has one
 // outcome.
-func earlier(a, b *checking) bool {
-	return cmp.Or(cmp.Compare(a.next, b.next), cmp.Compare(a.held.group, b.held.group), cmp.Compare(a.number, b.number)) < 0
+func (k *checking) earlier(o *checking) bool {
+	return cmp.Or(cmp.Compare(k.next, o.next), cmp.Compare(k.held.group, o.held.group), cmp.Compare(k.number, o.number)) < 0
 }
 
+func (k *checking) moved(place int) { k.place = place }
+
+// queue is a heap, the next one first. Each knows its place, so that one that is dropped
+// leaves at once.
+type queue[T queued[T]] []T
+
+// queued is what a queue takes.
+type queued[T any] interface {
+	// earlier reports whether it comes before another one.
+	earlier(T) bool
+	// moved tells it its place.
+	moved(place int)
+}
+
+func (q *queue[T]) add(x T) { heap.Push(q, x) }
+
+// remove takes out the one at a place, and returns it. It does not compare it.
+func (q *queue[T]) remove(place int) T { return heap.Remove(q, place).(T) }
+
+// fix is called when the order of the one at a place has changed.
+func (q *queue[T]) fix(place int) { heap.Fix(q, place) }
+
 // Len implements [heap.Interface].
-func (s schedule) Len() int { return len(s) }
+func (q queue[T]) Len() int { return len(q) }
 
 // Less implements [heap.Interface].
-func (s schedule) Less(i, j int) bool { return earlier(s[i], s[j]) }
+func (q queue[T]) Less(i, j int) bool { return q[i].earlier(q[j]) }
 
 // Swap implements [heap.Interface].
-func (s schedule) Swap(i, j int) {
-	s[i], s[j] = s[j], s[i]
-	s[i].place, s[j].place = i, j
+func (q queue[T]) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].moved(i)
+	q[j].moved(j)
 }
 
 // Push implements [heap.Interface].
-func (s *schedule) Push(x any) {
-	k := x.(*checking)
-	k.place = len(*s)
-	*s = append(*s, k)
+func (q *queue[T]) Push(x any) {
+	k := x.(T)
+	k.moved(len(*q))
+	*q = append(*q, k)
 }
 
 // Pop implements [heap.Interface].
-func (s *schedule) Pop() any {
-	h, last := *s, len(*s)-1
-	k := h[last]
-	h[last] = nil
-	*s = h[:last]
-	return k
+func (q *queue[T]) Pop() any {
+	h, last := *q, len(*q)-1
+	x := h[last]
+	clear(h[last:])
+	*q = h[:last]
+	return x
 }

@@ -1,9 +1,6 @@
 package health
 
-import (
-	"container/heap"
-	"time"
-)
+import "time"
 
 // share is what one service has of the places for probes. A service may begin another probe
 // while fewer of its own are under way than places are free. So targets that hang leave room: n
@@ -18,44 +15,20 @@ type share struct {
 	place   int      // among the shares with late checks
 }
 
-// shares has the shares with late checks: a heap, the one that gets the next free place first.
-type shares []*share
+// shares has the shares with late checks, the one that gets the next free place first.
+type shares = queue[*share]
 
-// Len implements [heap.Interface].
-func (s shares) Len() int { return len(s) }
-
-// Less implements [heap.Interface]. It orders them by what they have already: the one with the fewest probes under way is the
-// first that may begin another, and no service waits for ever for one that has more. Among equals
-// the check that is due the longest decides.
-func (s shares) Less(i, j int) bool {
-	a, b := s[i], s[j]
-	if a.running != b.running {
-		return a.running < b.running
+// earlier orders shares by what they have already: the one with the fewest probes under way is
+// the first that may begin another, and no service waits for ever for one that has more. Among
+// equals the check that is due the longest decides.
+func (x *share) earlier(o *share) bool {
+	if x.running != o.running {
+		return x.running < o.running
 	}
-	return earlier(a.late[0], b.late[0])
+	return x.late[0].earlier(o.late[0])
 }
 
-// Swap implements [heap.Interface].
-func (s shares) Swap(i, j int) {
-	s[i], s[j] = s[j], s[i]
-	s[i].place, s[j].place = i, j
-}
-
-// Push implements [heap.Interface].
-func (s *shares) Push(v any) {
-	x := v.(*share)
-	x.place = len(*s)
-	*s = append(*s, x)
-}
-
-// Pop implements [heap.Interface].
-func (s *shares) Pop() any {
-	h, last := *s, len(*s)-1
-	x := h[last]
-	h[last] = nil
-	*s = h[:last]
-	return x
-}
+func (x *share) moved(place int) { x.place = place }
 
 // free returns how many more probes may begin.
 func (c *Checker) free() int { return ProbesMax - len(c.running) }
@@ -82,7 +55,7 @@ func (c *Checker) leave(k *checking) {
 func (c *Checker) runs(x *share, more int) {
 	x.running += more
 	if len(x.late) > 0 {
-		heap.Fix(&c.late, x.place)
+		c.late.fix(x.place)
 	}
 }
 
@@ -93,9 +66,9 @@ func (c *Checker) postpone(k *checking) {
 	x := k.share
 	x.late.add(k)
 	if len(x.late) == 1 {
-		heap.Push(&c.late, x)
+		c.late.add(x)
 	} else {
-		heap.Fix(&c.late, x.place)
+		c.late.fix(x.place)
 	}
 }
 
@@ -105,9 +78,9 @@ func (c *Checker) recall(k *checking) {
 	x.late.remove(k.place)
 	k.late = false
 	if len(x.late) == 0 {
-		heap.Remove(&c.late, x.place) // which does not compare it: nothing of it is late
+		c.late.remove(x.place) // which does not compare it: nothing of it is late
 	} else {
-		heap.Fix(&c.late, x.place)
+		c.late.fix(x.place)
 	}
 }
 
