@@ -140,7 +140,7 @@ func (a *Assigner) Lead(now time.Duration, g raft.GroupID, inc raft.Incarnation,
 		}
 		for number, f := range a.flights {
 			if f.led == l {
-				a.land(number)
+				a.land(number, f.kind)
 			}
 		}
 		// The checkers drop what they have of it when its next leader asks them, or when
@@ -252,7 +252,7 @@ func (a *Assigner) Services(now time.Duration, g raft.GroupID, term uint64, all 
 		}
 		for number, f := range a.flights {
 			if f.of == s {
-				a.land(number)
+				a.land(number, f.kind)
 			}
 		}
 		delete(l.services, s.row.Name)
@@ -395,11 +395,10 @@ func (c *check) find(now time.Duration, f wire.Finding, reason string) bool {
 
 // Polled hands in how a poll ended: with an answer, or with an error.
 func (a *Assigner) Polled(now time.Duration, number uint64, ans *wire.ChecksAnswer, err error) {
-	f := a.flights[number]
-	if f == nil || f.kind != ActPoll {
+	f := a.land(number, ActPoll)
+	if f == nil {
 		return
 	}
-	a.land(number)
 	n := a.far(f.to)
 	switch {
 	case n == nil || number < n.last: // a newer one was answered: what this one says was so before
@@ -413,22 +412,16 @@ func (a *Assigner) Polled(now time.Duration, number uint64, ans *wire.ChecksAnsw
 
 // Proposed hands in that a report was applied, or why that is not known.
 func (a *Assigner) Proposed(now time.Duration, number uint64, err error) {
-	f := a.flights[number]
-	if f == nil || f.kind != ActPropose {
-		return
+	if f := a.land(number, ActPropose); f != nil {
+		a.reported(now, f, err)
 	}
-	a.land(number)
-	a.reported(now, f, err)
 }
 
 // Hooked hands in that a webhook was told of a change, or why not.
 func (a *Assigner) Hooked(now time.Duration, number uint64, err error) {
-	f := a.flights[number]
-	if f == nil || f.kind != ActHook {
-		return
+	if f := a.land(number, ActHook); f != nil {
+		a.told(now, f, err)
 	}
-	a.land(number)
-	a.told(now, f, err)
 }
 
 // Counts returns what was done so far, and what there is to do.
@@ -501,11 +494,15 @@ func (a *Assigner) note(x Action) {
 	a.actions = append(a.actions, x)
 }
 
-// land ends the flight of an action.
-func (a *Assigner) land(number uint64) {
+// land ends the flight of an action, and returns it. If the action has ended already, or is of
+// another kind, it does nothing, and returns nil.
+func (a *Assigner) land(number uint64, k Kind) *flight {
 	f := a.flights[number]
+	if f == nil || f.kind != k {
+		return nil
+	}
 	delete(a.flights, number)
-	switch f.kind {
+	switch k {
 	case ActPoll:
 		if n := a.far(f.to); n != nil && n.under > 0 {
 			n.under--
@@ -517,6 +514,7 @@ func (a *Assigner) land(number uint64) {
 		a.hooks--
 		f.of.hook = 0
 	}
+	return f
 }
 
 // expire gives up what has not ended.
@@ -532,7 +530,7 @@ func (a *Assigner) expire(now time.Duration) {
 	slices.Sort(late)
 	for _, number := range late {
 		f := a.flights[number]
-		a.land(number)
+		a.land(number, f.kind)
 		switch f.kind {
 		case ActPropose:
 			a.reported(now, f, errLate)
