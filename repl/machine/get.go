@@ -127,12 +127,9 @@ func (g *getQuery) firstKey() []byte {
 // beside it.
 func (g *getQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (first bool) {
 	q := g.of
-	m, ok := state.(*Map)
-	if !ok {
-		return q.deny(r, metaHasNoKeys())
-	}
-	if q.asker.Deaf() {
-		return q.deny(r, Crowded())
+	m, refused := q.mapOf(state)
+	if refused != nil {
+		return q.deny(r, refused)
 	}
 	// A client that asked for much asks for much again: then it is not tried
 	// here, where all that is begun in vain holds up every group.

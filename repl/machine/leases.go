@@ -24,25 +24,15 @@ type leasesQuery struct {
 
 // Run implements [repl.Query]. A page has so few rows that it is made between two entries.
 func (l *leasesQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (first bool) {
-	q, m := l.of, l.request
-	s, ok := state.(*Map)
-	if !ok {
-		return q.deny(r, metaHasNoKeys())
+	q, x := l.of, l.request
+	m, refused := q.slotsOf(state, x.Slots)
+	if refused != nil {
+		return q.deny(r, refused)
 	}
-	if q.asker.Deaf() {
-		return q.deny(r, Crowded())
-	}
-	if slot, is := s.State.OwnsAll(m.Slots); is != shardmap.Present {
-		return q.deny(r, s.notServed(slot))
-	}
-	rows, more := s.State.Leases(m.Slots, m.After, int(m.Limit))
-	a := &wire.LeasesAnswer{Group: m.Group, At: at, More: more}
+	rows, more := m.State.Leases(x.Slots, x.After, int(x.Limit))
+	a := &wire.LeasesAnswer{Group: x.Group, At: at, More: more}
 	for _, row := range rows {
 		a.Rows = append(a.Rows, wire.LeaseRow{Lease: row.ID, TTL: row.TTL, Remaining: row.Remaining, Keys: uint64(row.Keys)})
 	}
-	body := a.Append(nil)
-	if !q.asker.Reserve(&r, wire.HeaderSize+len(body)) {
-		return q.deny(r, Crowded())
-	}
-	return q.asker.Answer(r, wire.TypeLeasesAnswer, body)
+	return q.answer(r, wire.TypeLeasesAnswer, a.Append(nil))
 }

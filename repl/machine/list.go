@@ -68,12 +68,9 @@ type listQuery struct {
 // that go on. What it shows is settled here, between two entries.
 func (l *listQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (first bool) {
 	q := l.of
-	m, ok := state.(*Map)
-	if !ok {
-		return q.deny(r, metaHasNoKeys())
-	}
-	if q.asker.Deaf() {
-		return q.deny(r, Crowded())
+	m, refused := q.mapOf(state)
+	if refused != nil {
+		return q.deny(r, refused)
 	}
 	if m.beforeFounding() {
 		return q.deny(r, m.notFounded())

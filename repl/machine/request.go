@@ -355,6 +355,38 @@ func (q *Requests) deny(r repl.Reply, err *wire.Error) (first bool) {
 	return q.asker.Answer(r, wire.TypeError, err.Append(nil))
 }
 
+// answer answers a request within a turn of the host, if its asker has room for the answer.
+func (q *Requests) answer(r repl.Reply, t wire.Type, body []byte) (first bool) {
+	if !q.asker.Reserve(&r, wire.HeaderSize+len(body)) {
+		return q.deny(r, Crowded())
+	}
+	return q.asker.Answer(r, t, body)
+}
+
+// mapOf returns the keys of a group, unless it has none, or its asker takes no answers now.
+func (q *Requests) mapOf(state repl.StateMachine) (*Map, *wire.Error) {
+	m, ok := state.(*Map)
+	if !ok {
+		return nil, metaHasNoKeys()
+	}
+	if q.asker.Deaf() {
+		return nil, Crowded()
+	}
+	return m, nil
+}
+
+// slotsOf is mapOf for what is answered only where the group serves all of some slots.
+func (q *Requests) slotsOf(state repl.StateMachine, slots []shardmap.SlotRange) (*Map, *wire.Error) {
+	m, refused := q.mapOf(state)
+	if refused != nil {
+		return nil, refused
+	}
+	if slot, is := m.State.OwnsAll(slots); is != shardmap.Present {
+		return nil, m.notServed(slot)
+	}
+	return m, nil
+}
+
 // later has read called beside the goroutine that applies. If that is refused,
 // drop gives up what read would have used.
 func (q *Requests) later(r repl.Reply, drop, read func()) (first bool) {

@@ -33,26 +33,16 @@ type servicesQuery struct {
 // Run implements [repl.Query]. A page has so few bytes that it is made between two entries.
 func (s *servicesQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (first bool) {
 	q := s.of
-	m, ok := state.(*Map)
-	if !ok {
-		return q.deny(r, metaHasNoKeys())
-	}
-	if q.asker.Deaf() {
-		return q.deny(r, Crowded())
-	}
-	if slot, is := m.State.OwnsAll(s.request.Slots); is != shardmap.Present {
-		return q.deny(r, m.notServed(slot))
+	m, refused := q.slotsOf(state, s.request.Slots)
+	if refused != nil {
+		return q.deny(r, refused)
 	}
 	a, err := s.page(m.State)
 	if err != nil {
 		return q.deny(r, wire.Damaged(fmt.Sprintf("services of group %d", s.request.Group), err.Error(), "ask another node; if all say the same, a newer build wrote it: upgrade all nodes"))
 	}
 	a.Group, a.At = s.request.Group, at
-	body := a.Append(nil)
-	if !q.asker.Reserve(&r, wire.HeaderSize+len(body)) {
-		return q.deny(r, Crowded())
-	}
-	return q.asker.Answer(r, wire.TypeServicesAnswer, body)
+	return q.answer(r, wire.TypeServicesAnswer, a.Append(nil))
 }
 
 // page makes the rows of an answer, without what is secret.
