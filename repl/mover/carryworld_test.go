@@ -25,29 +25,24 @@ import (
 // What must hold is counted here: who serves a slot, what it holds, which versions it gave,
 // what a retry is answered.
 type carryWorld struct {
-	t      *testing.T
-	rnd    *rand.Rand
-	now    time.Duration
-	table  *shardmap.Table
-	nodes  []*carryNode
-	groups map[raft.GroupID]*carryGroup // group 0 has no map
-	keys   [][]byte
-	truth  map[string]kept
-	last   map[shardmap.Slot]uint64 // the highest version that a slot has given
-	asks   []*request               // that clients wait for
-	free   []uint64                 // sessions without a request
-	done   map[uint64]*request      // by session: the last that was answered
-	next   map[uint64]uint64        // by session: its next sequence
-	calm   bool
-	quiet  bool // no client begins a request
-	later  []event
-	log    []string
-	steps  map[shardmap.CommandKind]map[shardmap.StepOutcome]int
-	meta   map[shardmap.TableCommandKind]int
-	sealed map[moveKey]time.Duration // when a slot was sealed
-	pauses []time.Duration
-	// planted, if set, has a world fail by a panic with what is broken.
-	planted bool
+	course
+	rnd     *rand.Rand
+	table   *shardmap.Table
+	nodes   []*carryNode
+	groups  map[raft.GroupID]*carryGroup // group 0 has no map
+	keys    [][]byte
+	truth   map[string]kept
+	last    map[shardmap.Slot]uint64 // the highest version that a slot has given
+	asks    []*request               // that clients wait for
+	free    []uint64                 // sessions without a request
+	done    map[uint64]*request      // by session: the last that was answered
+	next    map[uint64]uint64        // by session: its next sequence
+	calm    bool
+	quiet   bool // no client begins a request
+	steps   map[shardmap.CommandKind]map[shardmap.StepOutcome]int
+	meta    map[shardmap.TableCommandKind]int
+	sealed  map[moveKey]time.Duration // when a slot was sealed
+	pauses  []time.Duration
 	bytes   int // of chunks that were delivered
 	entries int // of steps
 	acts    int // that carriers asked for
@@ -80,9 +75,10 @@ type carryGroup struct {
 }
 
 func newCarryWorld(t *testing.T, seed uint64, groups, slots int) *carryWorld {
-	w := &carryWorld{t: t, rnd: rand.New(rand.NewPCG(seed, 11)), groups: map[raft.GroupID]*carryGroup{}, truth: map[string]kept{}, last: map[shardmap.Slot]uint64{},
+	w := &carryWorld{course: course{t: t}, rnd: rand.New(rand.NewPCG(seed, 11)), groups: map[raft.GroupID]*carryGroup{}, truth: map[string]kept{}, last: map[shardmap.Slot]uint64{},
 		done: map[uint64]*request{}, next: map[uint64]uint64{}, steps: map[shardmap.CommandKind]map[shardmap.StepOutcome]int{}, meta: map[shardmap.TableCommandKind]int{},
 		sealed: map[moveKey]time.Duration{}}
+	w.pass, w.stand = w.tick, w.standing
 	f := shardmap.Found{Cluster: "w", ClusterID: 1, Level: shardmap.MovesLevel, ValueMax: 1 << 20, Groups: groups}
 	for i := range 3 {
 		id := raft.NodeID(i + 1)
@@ -125,21 +121,6 @@ func newCarryWorld(t *testing.T, seed uint64, groups, slots int) *carryWorld {
 		w.elect(w.groups[id], w.nodes[w.rnd.IntN(len(w.nodes))])
 	}
 	return w
-}
-
-func (w *carryWorld) note(format string, a ...any) {
-	w.log = append(w.log, fmt.Sprintf("%9.4f ", w.now.Seconds())+fmt.Sprintf(format, a...))
-}
-
-func (w *carryWorld) fail(format string, a ...any) {
-	w.t.Helper()
-	if w.planted {
-		panic(broken(fmt.Sprintf(format, a...)))
-	}
-	for _, l := range w.log[max(0, len(w.log)-120):] {
-		w.t.Log(l)
-	}
-	w.t.Fatalf(format, a...)
 }
 
 // elect makes a node the leader of a group in a new term.
@@ -236,8 +217,6 @@ func (w *carryWorld) hear(n *carryNode, t *shardmap.Table) {
 		n.news = true
 	}
 }
-
-func (w *carryWorld) after(d time.Duration, f func()) { w.later = append(w.later, event{w.now + d, f}) }
 
 // carry does one action of a carrier, as badly as the world allows.
 func (w *carryWorld) carry(n *carryNode, a CarryAction) {
@@ -574,39 +553,26 @@ func (w *carryWorld) die(n *carryNode) {
 	w.note("n%d dies", n.id)
 }
 
-func (w *carryWorld) run(d time.Duration) {
-	for end := w.now + d; w.now < end; {
-		w.tick()
-	}
-}
-
-// until runs until something holds.
-func (w *carryWorld) until(what string, within time.Duration, ok func() bool) {
-	w.t.Helper()
-	for end := w.now + within; !ok(); {
-		if w.now > end {
-			for _, m := range w.table.Moves {
-				w.note("move %+v", m)
-				for s := m.SlotRange.From; s <= m.SlotRange.To; s++ {
-					w.note("  %d at source %+v", s, w.groups[m.From].m.View(s))
-					w.note("  %d at target %+v", s, w.groups[m.To].m.View(s))
-				}
-			}
-			for _, n := range w.nodes {
-				for _, k := range n.carrier.order {
-					w.note("n%d: %+v", n.id, *k)
-					if k.stream != nil {
-						w.note("  stream %+v", *k.stream)
-					}
-				}
-				w.note("n%d: flights %d", n.id, len(n.carrier.flights))
-			}
-			for _, j := range w.table.Jobs {
-				w.note("job %+v", j)
-			}
-			w.fail("not within %s: %s", within, what)
+// standing notes how moves, carriers and jobs stand.
+func (w *carryWorld) standing() {
+	for _, m := range w.table.Moves {
+		w.note("move %+v", m)
+		for s := m.SlotRange.From; s <= m.SlotRange.To; s++ {
+			w.note("  %d at source %+v", s, w.groups[m.From].m.View(s))
+			w.note("  %d at target %+v", s, w.groups[m.To].m.View(s))
 		}
-		w.tick()
+	}
+	for _, n := range w.nodes {
+		for _, k := range n.carrier.order {
+			w.note("n%d: %+v", n.id, *k)
+			if k.stream != nil {
+				w.note("  stream %+v", *k.stream)
+			}
+		}
+		w.note("n%d: flights %d", n.id, len(n.carrier.flights))
+	}
+	for _, j := range w.table.Jobs {
+		w.note("job %+v", j)
 	}
 }
 

@@ -18,7 +18,7 @@ func TestPlantedBugs(t *testing.T) {
 		SetBug(bug)
 		found := ""
 		for seed := uint64(0); seed < 300 && found == ""; seed++ {
-			found = plantedWorld(t, seed, &bug)
+			found = plantedWorld(t, seed)
 		}
 		if found == "" {
 			t.Errorf("%s: no world finds it", bug)
@@ -61,14 +61,14 @@ func plantedMoves(t *testing.T, seed uint64) (found string) {
 }
 
 // plantedWorld returns what is broken in one world, or nothing.
-func plantedWorld(t *testing.T, seed uint64, bug *string) (found string) {
+func plantedWorld(t *testing.T, seed uint64) (found string) {
 	defer func() {
 		if b, ok := recover().(broken); ok {
 			found = string(b)
 		}
 	}()
 	w := newWorld(t, seed, 3+int(seed%4), 1+int(seed%9))
-	w.planted = bug
+	w.planted = true
 	play(w)
 	return ""
 }

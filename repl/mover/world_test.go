@@ -19,33 +19,25 @@ import (
 // lead of group 0 goes elsewhere between any two actions. What must hold of groups is
 // counted here, and nothing of that is asked of the mover or the planner.
 type world struct {
-	t      *testing.T
+	course
 	rnd    *rand.Rand
-	now    time.Duration
 	table  *shardmap.Table
 	nodes  map[raft.NodeID]*testNode
 	groups map[raft.GroupID]*testGroup
-	lead   raft.NodeID // of group 0; 0: nobody
-	calm   bool        // nothing is lost, late or twice, and nobody dies
-	later  []event
+	lead   raft.NodeID   // of group 0; 0: nobody
+	calm   bool          // nothing is lost, late or twice, and nobody dies
 	shaken time.Duration // when a node died or came back last
 	// The mover is called as its owner calls it: when there is news, or at the time that it
 	// named itself.
 	news   bool
 	next   time.Duration
-	log    []string
 	made   map[shardmap.JobKind]int
 	acts   int
 	adds   int // replicas that were added to data groups, and those of them that never voted
 	wasted int
 	addsOn map[raft.NodeID]int // adds by node
 	asked  func(a *Action)     // called, if set, with each action of a core
-	// planted, if set, is the planted bug that the world is to find: it fails by a panic
-	// with what is broken.
-	planted *string
 }
-
-type broken string
 
 // missedAfter is when the owner hears that a node is silent: an election timeout of whole
 // ticks after the tick in which it was heard of last, and so less than that time.
@@ -76,13 +68,9 @@ type testGroup struct {
 	full    map[raft.ReplicaID]time.Duration // when a learner has caught up
 }
 
-type event struct {
-	at time.Duration
-	do func()
-}
-
 func newWorld(t *testing.T, seed uint64, nodes, groups int) *world {
-	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 7)), nodes: map[raft.NodeID]*testNode{}, groups: map[raft.GroupID]*testGroup{}, addsOn: map[raft.NodeID]int{}, made: map[shardmap.JobKind]int{}}
+	w := &world{course: course{t: t}, rnd: rand.New(rand.NewPCG(seed, 7)), nodes: map[raft.NodeID]*testNode{}, groups: map[raft.GroupID]*testGroup{}, addsOn: map[raft.NodeID]int{}, made: map[shardmap.JobKind]int{}}
+	w.pass, w.stand = w.step, w.standing
 	f := shardmap.Found{Cluster: "w", ClusterID: 1, Level: Level, ValueMax: 1 << 20, Groups: groups}
 	for i := range nodes {
 		f.Nodes = append(f.Nodes, w.addNode(raft.NodeID(i+1)))
@@ -121,21 +109,6 @@ func (w *world) found(row *shardmap.TableGroup) {
 		g.members.Next = max(g.members.Next, r.Replica+1)
 	}
 	w.groups[row.ID] = g
-}
-
-func (w *world) note(format string, a ...any) {
-	w.log = append(w.log, fmt.Sprintf("%8.3f ", w.now.Seconds())+fmt.Sprintf(format, a...))
-}
-
-func (w *world) fail(format string, a ...any) {
-	w.t.Helper()
-	if w.planted != nil {
-		panic(broken(fmt.Sprintf(format, a...)))
-	}
-	for _, l := range w.log[max(0, len(w.log)-80):] {
-		w.t.Log(l)
-	}
-	w.t.Fatalf(format, a...)
 }
 
 func (w *world) counts(m raft.Member, g raft.GroupID) bool {
@@ -245,23 +218,19 @@ func (w *world) apply(payload []byte) error {
 	return nil
 }
 
-func (w *world) after(d time.Duration, f func()) { w.later = append(w.later, event{w.now + d, f}) }
-
 // carry does one action of a core, as badly as the world allows.
 func (w *world) carry(by *testNode, a Action) {
 	w.acts++
 	if w.asked != nil {
 		w.asked(&a)
 	}
-	core, ended := by.core, false
+	core := by.core
 	end := func(err error) {
 		if by.core == core && by.up {
 			core.Ended(w.now, a.Number, err)
 			w.news = true
 		}
-		ended = true
 	}
-	_ = ended
 	fate := 7
 	if !w.calm {
 		fate = w.rnd.IntN(8)
@@ -562,28 +531,15 @@ func (w *world) die(id raft.NodeID, forGood bool) bool {
 	return true
 }
 
-func (w *world) run(d time.Duration) {
-	for end := w.now + d; w.now < end; {
-		w.step()
+// standing notes how jobs and groups stand.
+func (w *world) standing() {
+	for _, j := range w.table.Jobs {
+		w.note("job %+v", j)
 	}
-}
-
-// until runs until something holds.
-func (w *world) until(what string, within time.Duration, ok func() bool) {
-	w.t.Helper()
-	for end := w.now + within; !ok(); {
-		if w.now > end {
-			for _, j := range w.table.Jobs {
-				w.note("job %+v", j)
-			}
-			for _, id := range inOrder(w.groups) {
-				g := w.groups[id]
-				row, _ := w.table.Group(id)
-				w.note("group %d: at %d leader n%d voters %v learners %v; row seen %v %v preferred n%d", id, g.at, g.leader, places(g.members.Voters), places(g.members.Learners), row.Seen, row.Replicas, row.Preferred)
-			}
-			w.fail("not within %s: %s", within, what)
-		}
-		w.step()
+	for _, id := range inOrder(w.groups) {
+		g := w.groups[id]
+		row, _ := w.table.Group(id)
+		w.note("group %d: at %d leader n%d voters %v learners %v; row seen %v %v preferred n%d", id, g.at, g.leader, places(g.members.Voters), places(g.members.Learners), row.Seen, row.Replicas, row.Preferred)
 	}
 }
 
