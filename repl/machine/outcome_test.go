@@ -277,16 +277,10 @@ func TestLeasesAreAnswered(t *testing.T) {
 	list := func(l wire.Leases) wire.LeasesAnswer {
 		t.Helper()
 		l.Group, l.Slots = 1, []shardmap.SlotRange{{From: slot, To: slot}}
-		q.take(wire.TypeLeases, l.Append(nil))
-		if len(q.Reads()) != 1 {
-			_, _, e := q.asker.answer(t)
-			t.Fatalf("leases: %v", e)
-		}
-		q.run()
-		typ, body, e := q.asker.answer(t)
+		body := q.page(t, wire.TypeLeases, l.Append(nil), wire.TypeLeasesAnswer)
 		var a wire.LeasesAnswer
-		if e != nil || typ != wire.TypeLeasesAnswer || a.Read(body) != nil || a.Group != 1 || a.At.Index != q.index {
-			t.Fatalf("leases: %s, %+v, %v", typ, a, e)
+		if err := a.Read(body); err != nil || a.Group != 1 || a.At.Index != q.index {
+			t.Fatalf("leases: %+v, %v", a, err)
 		}
 		return a
 	}

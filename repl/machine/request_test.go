@@ -164,6 +164,23 @@ func (q *requests) run() (first bool) {
 	return first
 }
 
+// page asks a question that is a read of the group, has it run, and returns the body of its
+// answer, which has to be of a type.
+func (q *requests) page(t *testing.T, asked wire.Type, question []byte, answer wire.Type) []byte {
+	t.Helper()
+	q.take(asked, question)
+	if len(q.Reads()) != 1 {
+		_, _, e := q.asker.answer(t)
+		t.Fatalf("%s: %v", asked, e)
+	}
+	q.run()
+	typ, body, e := q.asker.answer(t)
+	if e != nil || typ != answer {
+		t.Fatalf("%s: answered with %s, %v", asked, typ, e)
+	}
+	return body
+}
+
 func keysOf(s ...string) [][]byte {
 	var keys [][]byte
 	for _, k := range s {

@@ -53,16 +53,10 @@ func (q *requests) mustDefine(t *testing.T, all ...*registry.Service) {
 func (q *requests) listServices(t *testing.T, s wire.Services) wire.ServicesAnswer {
 	t.Helper()
 	s.Group = 1
-	q.take(wire.TypeServices, s.Append(nil))
-	if len(q.Reads()) != 1 {
-		_, _, e := q.asker.answer(t)
-		t.Fatalf("services: %v", e)
-	}
-	q.run()
-	typ, body, e := q.asker.answer(t)
+	body := q.page(t, wire.TypeServices, s.Append(nil), wire.TypeServicesAnswer)
 	var a wire.ServicesAnswer
-	if e != nil || typ != wire.TypeServicesAnswer || a.Read(body) != nil || a.Group != 1 || a.At.Index != q.index {
-		t.Fatalf("services: %s, %+v, %v", typ, a, e)
+	if err := a.Read(body); err != nil || a.Group != 1 || a.At.Index != q.index {
+		t.Fatalf("services: %+v, %v", a, err)
 	}
 	if bytes.Contains(body, []byte(serviceSecret)) != secretsShown {
 		t.Errorf("a secret leaves the node: %t", !secretsShown)
