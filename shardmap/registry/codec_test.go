@@ -252,16 +252,8 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte("\x96\x01\xa1n\xa3ttl\x90\xdc\x02\x00" + strings.Repeat("\x90", 512)))
 	f.Add(append([]byte("\x96\x01\xa1n\xa3ttl\x90\xdc\x02\x00"), bytes.Repeat([]byte("\x9b\xa0\x90\x00\x00\xc2\xa0\x00\x00\x90\x00\x00"), 512)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var s *Service
-		var err error
-		used := allocated(func() { s, err = Read(b) })
-		if limit := 16*len(b) + 4<<10; used > limit {
-			t.Fatalf("%d bytes of memory for %d, the limit is %d", used, len(b), limit)
-		}
-		if err != nil {
-			if !errors.Is(err, ErrService) {
-				t.Fatalf("untyped error %v", err)
-			}
+		s, ok := readHostile(t, b, Read)
+		if !ok {
 			return
 		}
 		again := s.Append(nil)
@@ -273,11 +265,9 @@ func FuzzRead(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		shown, err := s.MarshalJSON()
-		if err != nil {
+		if _, err := s.MarshalJSON(); err != nil {
 			t.Fatalf("%+v can't be shown: %v", s, err)
 		}
-		_ = shown
 		hidden, err := Read(public)
 		if err != nil {
 			t.Fatal(err)
@@ -295,22 +285,29 @@ func FuzzReadSpec(f *testing.F) {
 	p, _ := s.Instances[0].Spec(s)
 	f.Add(p.AppendTo(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var p Spec
-		var err error
-		used := allocated(func() { p, err = ReadSpec(b) })
-		if limit := 16*len(b) + 4<<10; used > limit {
-			t.Fatalf("%d bytes of memory for %d, the limit is %d", used, len(b), limit)
-		}
-		if err != nil {
-			if !errors.Is(err, ErrService) {
-				t.Fatalf("untyped error %v", err)
-			}
+		p, ok := readHostile(t, b, ReadSpec)
+		if !ok {
 			return
 		}
 		if back, err := ReadSpec(p.AppendTo(nil)); err != nil || !reflect.DeepEqual(back, p) {
 			t.Fatalf("%+v came back as %+v, %v", p, back, err)
 		}
 	})
+}
+
+// readHostile reads bytes of anybody. It reports false if they are refused, which is a typed
+// error, and checks that they do not cost more memory than they are worth.
+func readHostile[T any](t *testing.T, b []byte, read func([]byte) (T, error)) (v T, ok bool) {
+	t.Helper()
+	var err error
+	used := allocated(func() { v, err = read(b) })
+	if limit := 16*len(b) + 4<<10; used > limit {
+		t.Fatalf("%d bytes of memory for %d, the limit is %d", used, len(b), limit)
+	}
+	if err != nil && !errors.Is(err, ErrService) {
+		t.Fatalf("untyped error %v", err)
+	}
+	return v, err == nil
 }
 
 // allocated is the least that f allocated in a few runs: the process may do other things
