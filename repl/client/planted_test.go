@@ -12,15 +12,22 @@ import (
 func TestPlantedBugs(t *testing.T) {
 	defer SetBug("")
 	for _, bug := range []string{"moved slots left out of a listing", "moved slots listed anew", "a stream resumed past a gap", "a piece delivered twice"} {
-		SetBug(bug)
-		found := ""
-		for seed := uint64(0); seed < 300 && found == ""; seed++ {
-			_, found = play(t, seed)
-		}
-		if found == "" {
-			t.Errorf("%s: no listing finds it", bug)
+		findsBug(t, bug, func(seed uint64) (broken string) { _, broken = play(t, seed); return broken })
+	}
+}
+
+// findsBug has one of some worlds find a planted bug.
+func findsBug(t *testing.T, bug string, play func(seed uint64) (broken string)) {
+	t.Helper()
+	const worlds = 300
+	SetBug(bug)
+	for seed := range uint64(worlds) {
+		if found := play(seed); found != "" {
+			t.Logf("%s: %.200s", bug, found)
+			return
 		}
 	}
+	t.Errorf("%s: none of %d worlds finds it", bug, worlds)
 }
 
 // A client that follows nobody any more, and does not know, must be found.
@@ -41,14 +48,6 @@ func TestPlantedFollow(t *testing.T) {
 func TestPlantedWatchBugs(t *testing.T) {
 	defer SetBug("")
 	for _, bug := range []string{"a watch resumed past a gap", "a watch event twice", "a takeover not waited for", "a slot lost on its way", "a gap passed over", "a start of two moments"} {
-		SetBug(bug)
-		found := ""
-		for seed := uint64(0); seed < 300 && found == ""; seed++ {
-			_, found = playWatch(t, seed)
-		}
-		if found == "" {
-			t.Errorf("%s: no watch finds it", bug)
-		}
-		t.Logf("%s: %.200s", bug, found)
+		findsBug(t, bug, func(seed uint64) (broken string) { _, broken = playWatch(t, seed); return broken })
 	}
 }
