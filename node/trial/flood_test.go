@@ -327,19 +327,8 @@ func flood(t *testing.T, c *cluster, rate float64, d time.Duration) *offered {
 // late, and because what is refused has to be read and answered as well.
 func TestFlood(t *testing.T) {
 	onDemand(t, *overload, "TestFlood -overload -timeout 10m")
-	for _, tt := range []struct {
-		name  string
-		share float64
-	}{
-		{"a tenth of a core each", 0.1},
-		{"half a core each", 0.5},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			c := startCluster(t, 3)
-			c.plain = true
-			for i, p := range c.nodes {
-				holdCPU(t, fmt.Sprintf("n%d", i+1), p, tt.share)
-			}
+	for _, share := range []coreShare{tenthOfCore, halfCore} {
+		share.each(t, func(t *testing.T, c *cluster) {
 			most := floodMost(t, c)
 			leaders := c.leadership()
 			before := flood(t, c, normalShare*most, 3*time.Second)
@@ -348,10 +337,7 @@ func TestFlood(t *testing.T) {
 			o := flood(t, c, overloadTimes*most, overloadTime)
 			t.Logf("overload:  %v", o)
 			t.Logf("asked %.1f times the maximum", float64(o.due-o.failed[floodUnsent])/o.took.Seconds()/most)
-			t.Logf("goodput %.0f/s, %.0f %% of the maximum (want %.0f %% at least)", o.goodput(), 100*o.goodput()/most, 100*overloadGoodput)
-			if o.goodput() < overloadGoodput*most {
-				t.Errorf("goodput is %.0f/s, %.0f %% of the maximum of %.0f/s; want %.0f %%", o.goodput(), 100*o.goodput()/most, most, 100*overloadGoodput)
-			}
+			o.enough(t, most)
 			after := flood(t, c, normalShare*most, 3*time.Second)
 			t.Logf("after:     %v", after)
 			if len(after.times) < after.due*99/100 {

@@ -74,6 +74,30 @@ func holdCPU(t *testing.T, name string, p *process, share float64) {
 	}
 }
 
+// coreShare is what each node of a cluster has of a processor.
+type coreShare struct {
+	name string
+	of   float64
+}
+
+var (
+	tenthOfCore   = coreShare{"a tenth of a core each", 0.1}
+	quarterOfCore = coreShare{"a quarter of a core each", 0.25}
+	halfCore      = coreShare{"half a core each", 0.5}
+)
+
+// each runs a test on a cluster of three nodes that are held to such a share.
+func (s coreShare) each(t *testing.T, test func(t *testing.T, c *cluster)) {
+	t.Run(s.name, func(t *testing.T) {
+		c := startCluster(t, 3)
+		c.plain = true
+		for i, p := range c.nodes {
+			holdCPU(t, fmt.Sprintf("n%d", i+1), p, s.of)
+		}
+		test(t, c)
+	})
+}
+
 // offered is what became of requests that were due at a rate.
 type offered struct {
 	took   time.Duration // from the first to the last that was due
@@ -84,6 +108,15 @@ type offered struct {
 }
 
 func (o *offered) goodput() float64 { return float64(len(o.times)) / o.took.Seconds() }
+
+// enough checks that what was answered in time is most of the maximum.
+func (o *offered) enough(t *testing.T, most float64) {
+	t.Helper()
+	t.Logf("goodput %.0f/s, %.0f %% of the maximum (want %.0f %% at least)", o.goodput(), 100*o.goodput()/most, 100*overloadGoodput)
+	if o.goodput() < overloadGoodput*most {
+		t.Errorf("goodput is %.0f/s, %.0f %% of the maximum of %.0f/s; want %.0f %%", o.goodput(), 100*o.goodput()/most, most, 100*overloadGoodput)
+	}
+}
 
 func (o *offered) String() string {
 	return fmt.Sprintf("%d due in %v, %.0f/s; answered in time %.0f/s, p50 %v, p99 %v; late %d; not answered %v",
@@ -163,20 +196,8 @@ func kindOf(err error) string {
 // then not enough left for five times that; with a tenth it has.
 func TestOverload(t *testing.T) {
 	onDemand(t, *overload, "TestOverload -overload -timeout 10m")
-	for _, tt := range []struct {
-		name  string
-		share float64
-	}{
-		{"a tenth of a core each", 0.1},
-		{"a quarter of a core each", 0.25},
-		{"half a core each", 0.5},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			c := startCluster(t, 3)
-			c.plain = true
-			for i, p := range c.nodes {
-				holdCPU(t, fmt.Sprintf("n%d", i+1), p, tt.share)
-			}
+	for _, share := range []coreShare{tenthOfCore, quarterOfCore, halfCore} {
+		share.each(t, func(t *testing.T, c *cluster) {
 			most := c.maximum(overloadKeys)
 			cl, err := client.Open(client.Options{Endpoints: strings.Split(c.endpoints(), ","), ConnectionsPerNode: 16})
 			if err != nil {
@@ -191,10 +212,7 @@ func TestOverload(t *testing.T) {
 			o := offer(t, cl, overloadTimes*most, overloadTime)
 			ended := time.Now().Add(-overloadWait) // who asked last has waited by now
 			t.Logf("overload:  %v", o)
-			t.Logf("goodput %.0f/s, %.0f %% of the maximum (want %.0f %% at least)", o.goodput(), 100*o.goodput()/most, 100*overloadGoodput)
-			if o.goodput() < overloadGoodput*most {
-				t.Errorf("goodput is %.0f/s, %.0f %% of the maximum of %.0f/s; want %.0f %%", o.goodput(), 100*o.goodput()/most, most, 100*overloadGoodput)
-			}
+			o.enough(t, most)
 			if offered := float64(o.due) / o.took.Seconds(); offered < 0.9*overloadTimes*most {
 				t.Logf("the client could not ask for more than %.1f times the maximum", offered/most)
 			}
