@@ -34,7 +34,7 @@ type carries struct {
 	n     *node
 	core  *mover.Carrier // of the process
 	table *shardmap.Table
-	next  uint64                      // numbers the turns that were planned: only the newest is taken
+	turns turns
 	pipes [nodesMax + 1]time.Duration // when the last frame to each node arrives
 }
 
@@ -52,13 +52,9 @@ func (k *carries) led(g raft.GroupID, term uint64) {
 }
 
 func (k *carries) plan(d time.Duration) {
-	if !k.n.c.shuffle.active {
-		return
+	if k.n.c.shuffle.active {
+		k.turns.plan(k.n, evCarry, d)
 	}
-	k.next++
-	e := k.n.event(evCarry)
-	e.number = k.next
-	k.n.c.after(d, e)
 }
 
 // turn lets the carrier act on what has happened.

@@ -42,7 +42,7 @@ type checks struct {
 	led      map[raft.GroupID]uint64 // the terms in which groups are led here, as the host said
 	handed   map[raft.GroupID]handed
 	alive    []raft.NodeID
-	next     uint64 // numbers the turns that were planned: only the newest is taken
+	turns    turns
 	proof    proof
 	pipes    [nodesMax + 1]time.Duration // when the last poll, or answer, to each node arrives
 	held     []heldPoll                  // that the checker answers later, in order
@@ -106,13 +106,9 @@ func (k *checks) lead(g raft.GroupID, term uint64) {
 }
 
 func (k *checks) plan(d time.Duration) {
-	if !k.n.c.services.active {
-		return
+	if k.n.c.services.active {
+		k.turns.plan(k.n, evCheck, d)
 	}
-	k.next++
-	e := k.n.event(evCheck)
-	e.number = k.next
-	k.n.c.after(d, e)
 }
 
 // turn lets both cores act on what has happened.

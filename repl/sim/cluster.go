@@ -38,6 +38,15 @@ type Options struct {
 	Log    io.Writer // where each note goes as it is made; nil: nowhere
 }
 
+// has reports whether a run has a fault that not all have, which chance has drawn or not. A run
+// that ends with a loss for good has none of them.
+func (o *Options) has(f Fault, drawn bool) bool {
+	if o.Only != nil {
+		drawn = slices.Contains(o.Only, f)
+	}
+	return (drawn || slices.Contains(o.With, f)) && !o.Lose
+}
+
 const (
 	// LengthDefault makes 2,000 seeds 200 hours.
 	LengthDefault = 6 * time.Minute

@@ -124,21 +124,21 @@ func (n *node) handle(e *event) bool {
 		n.feeds.turn(e.number)
 		return true
 	case evMove:
-		if e.number == n.moves.next {
+		if n.moves.turns.taken(e) {
 			n.moves.turn()
 			if !n.up || e.life != n.life {
 				return true
 			}
 		}
 	case evCarry:
-		if e.number == n.carries.next {
+		if n.carries.turns.taken(e) {
 			n.carries.turn()
 			if !n.up || e.life != n.life {
 				return true
 			}
 		}
 	case evCheck:
-		if e.number != n.checks.next {
+		if !n.checks.turns.taken(e) {
 			return true
 		}
 		n.checks.turn()

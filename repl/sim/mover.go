@@ -29,11 +29,27 @@ const (
 // What it asks of other nodes is lost, late, or done twice, and its process may die
 // between two of its actions.
 type moves struct {
-	n    *node
-	core *mover.Core // of the process
-	leds bool        // the meta group is led here, as the host said last
-	next uint64      // numbers the turns that were planned: only the newest is taken
+	n     *node
+	core  *mover.Core // of the process
+	leds  bool        // the meta group is led here, as the host said last
+	turns turns
 }
+
+// turns are when the cores of a process act.
+type turns struct {
+	planned uint64 // numbers those that were planned: only the newest is taken
+}
+
+// plan plans the next turn, instead of the one that was planned before.
+func (t *turns) plan(n *node, kind eventKind, d time.Duration) {
+	t.planned++
+	e := n.event(kind)
+	e.number = t.planned
+	n.c.after(d, e)
+}
+
+// taken reports whether an event is the turn that was planned last.
+func (t *turns) taken(e *event) bool { return e.number == t.planned }
 
 // begin is the start of a process.
 func (m *moves) begin() {
@@ -55,13 +71,9 @@ func (m *moves) led(g raft.GroupID, term uint64) {
 }
 
 func (m *moves) plan(d time.Duration) {
-	if !m.n.c.order.active {
-		return
+	if m.n.c.order.active {
+		m.turns.plan(m.n, evMove, d)
 	}
-	m.next++
-	e := m.n.event(evMove)
-	e.number = m.next
-	m.n.c.after(d, e)
 }
 
 // turn lets the mover act on what has happened.

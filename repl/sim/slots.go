@@ -57,11 +57,7 @@ type moveID struct {
 func (x *shuffle) draw(c *cluster) {
 	own := chance(c.options.Seed*0xd1342543de82ef95 + 7)
 	x.c = c
-	x.active = own.below(slotsEvery) == 0
-	if c.options.Only != nil {
-		x.active = slices.Contains(c.options.Only, Slots)
-	}
-	x.active = (x.active || slices.Contains(c.options.With, Slots)) && !c.options.Lose
+	x.active = c.options.has(Slots, own.below(slotsEvery) == 0)
 	x.moves = map[moveID]shardmap.Move{}
 }
 

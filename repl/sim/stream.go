@@ -93,36 +93,35 @@ func (k *conn) say(t wire.Type, flags uint16, number uint64, within time.Duratio
 	k.through(&k.toNode, c.now+c.net.latency()+c.chaos.requestDelay(k.client.id), e)
 }
 
+// read reads the body of a frame of a client, which is never wrong.
+func (k *conn) read(e *event, body wire.Body) {
+	if err := body.Read(e.body); err != nil {
+		k.client.c.fail("a client sends a bad %s: %v", e.wtype, err)
+	}
+}
+
 // hears takes, at the node, frames about streams. It reports whether nothing else is left
 // to do for the frame.
 func (k *conn) hears(e *event) bool {
 	switch e.wtype {
 	case wire.TypeScan:
 		var q wire.Scan
-		if err := q.Read(e.body); err != nil {
-			k.client.c.fail("a client sends a bad scan: %v", err)
-		}
+		k.read(e, &q)
 		k.opens(e.number, q.Window, q.PieceBytes)
 		return false
 	case wire.TypeWatch:
 		var q wire.Watch
-		if err := q.Read(e.body); err != nil {
-			k.client.c.fail("a client sends a bad watch: %v", err)
-		}
+		k.read(e, &q)
 		k.opens(e.number, q.Window, q.PieceBytes)
 		return false
 	case wire.TypeTableStream:
 		var q wire.TableStream
-		if err := q.Read(e.body); err != nil {
-			k.client.c.fail("a client sends a bad request for tables: %v", err)
-		}
+		k.read(e, &q)
 		k.opens(e.number, q.Window, q.PieceBytes)
 		return false
 	case wire.TypeStreamGrant:
 		var g wire.StreamGrant
-		if err := g.Read(e.body); err != nil {
-			k.client.c.fail("a client sends a bad grant: %v", err)
-		}
+		k.read(e, &g)
 		if w := k.windows[e.number]; w != nil {
 			w.granted = max(w.granted, g.Limit)
 		}

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"muster/shardmap/registry"
@@ -89,11 +88,7 @@ type services struct {
 func (x *services) draw(c *cluster) {
 	own := chance(c.options.Seed*0x9fb21c651e98df25 + 11)
 	x.c = c
-	x.active = own.below(servicesEvery) == 0
-	if c.options.Only != nil {
-		x.active = slices.Contains(c.options.Only, Targets)
-	}
-	x.active = (x.active || slices.Contains(c.options.With, Targets)) && !c.options.Lose
+	x.active = c.options.has(Targets, own.below(servicesEvery) == 0)
 }
 
 // init makes the targets, and the names that services may have: each is in a slot of the run.
