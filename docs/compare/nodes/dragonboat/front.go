@@ -13,7 +13,8 @@ import (
 	"muster/docs/compare/load"
 )
 
-// requestTimeout is how long the library may take for one request.
+// requestTimeout is how long one request may take, with all that it waits for a place in the
+// library's queue.
 const requestTimeout = 5 * time.Second
 
 // busyPause is how long a request waits where the library's queue is full. The
@@ -86,14 +87,14 @@ func (f *frontend) answer(kind frame.Kind, body []byte) (frame.Kind, []byte) {
 	return frame.Failed, []byte("no such request")
 }
 
-// patiently calls f again while the library's queue is full.
+// patiently calls f again while the library's queue is full, but no longer than a request may take.
 func patiently(f func(context.Context) error) error {
-	for {
-		err := f(within{context.Background(), time.Now().Add(requestTimeout)})
-		if !errors.Is(err, dragonboat.ErrSystemBusy) {
+	ctx := within{context.Background(), time.Now().Add(requestTimeout)}
+	for ; ; time.Sleep(busyPause) {
+		err := f(ctx)
+		if !errors.Is(err, dragonboat.ErrSystemBusy) || time.Now().After(ctx.deadline) {
 			return err
 		}
-		time.Sleep(busyPause)
 	}
 }
 
