@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,13 +20,18 @@ func TestEverySystemInEveryCase(t *testing.T) {
 	o := defaults()
 	o.window, o.restartKeys, o.checkout = 500*time.Millisecond, 500, "../.."
 	work := t.TempDir()
-	if err := machine.OnDisk(work); err != nil {
-		t.Skip(err) // the bare pipeline writes past the system's memory, which needs a disk
+	names := slices.Clone(systems)
+	leave := func(name string, why error) {
+		t.Logf("NOT TESTED: %s: %v", name, why)
+		names = slices.DeleteFunc(names, func(s string) bool { return s == name })
+	}
+	if err := machine.OnDisk(work); err != nil { // its log is written past the system's memory
+		leave(pipeline, err)
 	}
 	if err := system.RedisInstalled(); err != nil {
-		t.Log("without redis: ", err)
-		o.systems = "muster,etcd,dragonboat,pipeline,muster-1-group"
+		leave(redis, err)
 	}
+	o.systems = strings.Join(names, ",")
 	stages, err := plan(o)
 	if err != nil {
 		t.Fatal(err)

@@ -102,7 +102,7 @@ func processorTime(c *cluster) (sum time.Duration) {
 	for _, p := range c.nodes {
 		took, err := cpuOf(p.cmd.Process.Pid)
 		if err != nil {
-			c.t.Skipf("no figures of processes here: %v", err)
+			c.t.Skipf("NOT TESTED: the processor time of nodes: %v", err)
 		}
 		sum += took
 	}
