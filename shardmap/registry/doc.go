@@ -8,11 +8,12 @@
 //
 // # What replicas must agree on
 //
-// Entries are applied with [Service.Set], [Service.Masked], [Instance.Report], [Service.Append]
-// and [Service.Fits], and so with what those use: the limits, [Instance.Spec] with its defaults,
-// [CutReason], and which settings are secrets. Two builds that compute any of it differently would make different
-// records of one entry. So a change of it comes with a level (shardmap/commands.go), below which
-// the outcome stays as it was. Files, [Service.Validate] and picking may change with any build.
+// Applying an entry calls [Service.Set], [Service.Masked], [Instance.Report], [Service.Append]
+// and [Service.Fits], and so depends on what those use: the limits, [Instance.Spec] with its
+// defaults, [CutReason], and which settings are secrets. Two builds that compute any of it
+// differently would make different records from one entry. So a change of it comes with a level
+// (shardmap/commands.go), below which the outcome stays as it was. Files, [Service.Validate] and
+// picking may change with any build.
 //
 // # Where to look
 //

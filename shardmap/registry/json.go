@@ -10,7 +10,7 @@ import (
 //
 //	{"name":…,"type":…,settings…,"nodes":[instance …]}
 //
-// Settings are texts, except for those that were none in the file.
+// Settings are strings, except for those that were not in the file.
 func (s *Service) MarshalJSON() ([]byte, error) {
 	o := object{}
 	o.text(keyName, s.Name)

@@ -13,8 +13,8 @@ type PickOptions struct {
 	Tags   []string  // the instance has all of them
 	Near   []Setting // an instance with all of these settings, if there is any to pick
 	Sticky []byte    // the same key gets the same instance as long as that can be picked; nil: by chance
-	// Draw returns a number from 0 to below n, each as likely as the others. It is
-	// wanted where there is no Sticky.
+	// Draw returns a number from 0 to below n, each equally likely. It is needed where
+	// there is no Sticky.
 	Draw func(n uint64) uint64
 }
 

@@ -31,7 +31,7 @@ type Service struct {
 }
 
 // Setting is one field of a service or of an instance. Settings are sorted by key, and no key
-// is there twice.
+// appears twice.
 type Setting struct {
 	Key   string
 	Value string

@@ -2,7 +2,7 @@ package registry
 
 import "bytes"
 
-// Set makes a definition the record that follows old, nil if there is none, at that version. An
+// Set turns a definition into the record that follows old (nil if there is none), at that version. An
 // instance whose ID old has too keeps what the checks found, its maintenance, and each secret
 // that s has as [Mask]. It keeps Check too, unless the definition changes how it is checked: then
 // Check is the version. State that the definition itself came with is dropped.
@@ -67,8 +67,8 @@ func unmask(list, old []Setting) {
 	}
 }
 
-// sameCheck reports whether both are checked alike. Two that can't be checked at all are alike
-// if the reason is the same.
+// sameCheck reports whether both are checked in the same way. Two that can't be checked at all
+// must have the same reason for that.
 func sameCheck(s *Service, i *Instance, old *Service, was *Instance) bool {
 	now, err := i.Spec(s)
 	before, errBefore := was.Spec(old)

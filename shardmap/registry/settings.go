@@ -49,7 +49,7 @@ const (
 	off     = "off"
 )
 
-// known is a setting that means something to muster. Each other one is kept and shown.
+// known is a setting that means something to muster. All others are kept and shown.
 type known struct {
 	key    string
 	wanted []string            // the types that can't be checked without it
