@@ -2,7 +2,7 @@
 //
 // The [Hub] of a node has all watches that its clients have opened at the groups of the node.
 // A watch is a place in its group's history ([shardmap.History]), and never a queue: events
-// that were not handed out yet are nowhere but there. The package does not decide where a
+// that were not handed out yet are only there. The package does not decide where a
 // watch may begin, nor what a client is sent when: repl/machine does. It reads no clock, takes
 // no lock, and starts no goroutine.
 //
@@ -10,16 +10,16 @@
 //
 // A watch that lags reads the history itself, a bounded number of bytes at a time, until it
 // has come to where the hub is. From then on it is caught up: the hub reads each event once
-// for all watches, and finds by slot and key those that it is for. So an event costs the
-// watches of other keys nothing, nor those of services. Watches of the same keys share one [subject], which
+// for all watches, and finds by slot and key those that it is for. So an event costs nothing for
+// the watches of other keys, or of services. Watches of the same keys share one [subject], which
 // remembers the places of its newest events, so that a watch that reads soon after looks at
 // nothing else. A watch whose client was away for longer lags again.
 //
 // # Duties of the owner
 //
 //  1. Call [Hub.Group] when a replica begins to apply or has loaded a state, and when it goes.
-//  2. Call [Hub.Advance] after entries were applied, and [Hub.Tick] each second or so.
-//  3. Call all of the package from one goroutine at a time.
+//  2. Call [Hub.Advance] after entries were applied, and [Hub.Tick] about once a second.
+//  3. Call the package from one goroutine at a time.
 //  4. Call [Watcher.Next] after Watch, and after wake was called, when the client can be sent
 //     something, until it returns [Nothing]. Wake must not call the hub.
 //

@@ -12,7 +12,7 @@ const (
 	// subject of its own some 1,000 more.
 	WatchersMax = 65536
 	// ProgressEvery is how long nothing happens to a watch before its client is told how far
-	// it is.
+	// it has come.
 	ProgressEvery = 5 * time.Second
 )
 
@@ -167,7 +167,7 @@ func (x *group) tell(e *shardmap.Event) {
 	}
 }
 
-// Tick says what time it is. It wakes watches to which nothing has happened for
+// Tick tells the hub the time. It wakes watches to which nothing has happened for
 // [ProgressEvery], so that their clients are told how far they are.
 func (h *Hub) Tick(now time.Duration) {
 	h.now = now

@@ -29,13 +29,13 @@ func later(a, b []byte) []byte {
 	return a
 }
 
-// ranges are subjects of ranges. To find those that have a key it takes the logarithm of
-// how many there are, and as long as there are any that have it.
+// ranges are subjects of ranges. Finding those that have a key takes time logarithmic in
+// how many there are, plus some for each that has it.
 //
 // The list is a search tree: the middle of a part of it is the root of that part, and ends
-// has, at the same place, the latest end in the part. It is made anew when a key is looked
-// for after a change. So where watches come and go all the time, and each between two
-// events, an event costs as much as a comparison with each range.
+// has, at the same place, the latest end in the part. It is rebuilt when a key is looked
+// for after a change. So where watches come and go between any two events, an event costs as
+// much as a comparison with each range.
 type ranges struct {
 	list []*subject // by the beginning of the range
 	ends [][]byte   // as long as list; else it is to be made
