@@ -10,9 +10,9 @@ import (
 	"muster/shardmap/registry"
 )
 
-// Times of the polls. From the silence of a node on, its checks are with others within
-// SilentMax and two polls: 3 s. If its process was killed they are at once: the poll that it
-// holds ends with its connection, and nobody takes the next one.
+// Times of the polls. Once a node is silent, its checks are with others within SilentMax and two
+// polls: 3 s. If its process was killed, they are with others at once: the poll that it holds
+// ends with its connection, and nobody takes the next one.
 const (
 	// PollEvery is how often a node that has checks of groups led here is asked.
 	PollEvery = 500 * time.Millisecond
@@ -20,10 +20,10 @@ const (
 	// there is always a poll that it can answer with what it finds.
 	HoldMax = PollEvery
 	// pollPause is the shortest time between two polls of a node, while there is more to
-	// say than one holds. It is the time behind the first poll that fails, too, which doubles with
+	// say than one holds. It is also the pause after the first poll that fails, and doubles with
 	// each.
 	pollPause = 20 * time.Millisecond
-	// pollsHurried is how many polls of a node may be under way behind which another one
+	// pollsHurried is how many polls of a node may be under way while another one still
 	// hurries: one may be held.
 	pollsHurried = 1
 	// pollLate is when a poll without an answer is forgotten.

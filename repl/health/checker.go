@@ -14,9 +14,9 @@ import (
 // run. Then its result is lost, and the check is made again in its time.
 const probeLate = 5 * time.Second
 
-// gather is how long probes that are due wait for others, to be made together: of a probe most
-// is waking up and falling asleep, of this process and of the threads in it, which several
-// that begin at once share.
+// gather is how long probes that are due wait for others, to be made together: most of what a
+// probe costs is that this process and its threads wake up and fall asleep, which several that
+// begin at once share.
 const gather = 25 * time.Millisecond
 
 // Checker runs the checks that leaders have assigned to its node. The package comment lists its
@@ -146,7 +146,7 @@ func (c *Checker) tell(ans *wire.ChecksAnswer, groups []*held, seen uint64) {
 	}
 }
 
-// Done takes what a probe has found. It counts for nothing if the probe is not under way, since
+// Done hands in what a probe has found. It counts for nothing if the probe is not under way, since
 // its check was dropped or it took too long, or if it began while the node may have been cut
 // off.
 func (c *Checker) Done(now time.Duration, number uint64, r Result) {
@@ -174,8 +174,8 @@ func (c *Checker) Done(now time.Duration, number uint64, r Result) {
 	}
 }
 
-// Skipped takes that a probe was not made: nothing was found. Its check is made again in its
-// time.
+// Skipped hands in that a probe was not made, so nothing was found. Its check is made again at its
+// next time.
 func (c *Checker) Skipped(now time.Duration, number uint64) {
 	c.counts.Void++
 	if k := c.probes[number]; k != nil {
@@ -280,8 +280,8 @@ func byDeadline(a, b *checking) int {
 	return cmp.Or(cmp.Compare(a.deadline, b.deadline), cmp.Compare(a.probe, b.probe))
 }
 
-// schedule has the next probe of a check be made one interval after the last began, at the
-// latest: it may wait for others after its time.
+// schedule plans the next probe of a check for one interval after the last began, at the
+// latest. When its time has come it may wait a little for others.
 func (c *Checker) schedule(now time.Duration, k *checking) {
 	k.next = max(now, k.began+k.interval())
 	c.waiting.add(k)

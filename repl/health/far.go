@@ -90,7 +90,7 @@ func (a *Assigner) poll(now time.Duration, n *far) {
 	a.wake = min(a.wake, n.sent+PollEvery, n.waiting+SilentMax)
 }
 
-// lost takes that a poll has ended with an error.
+// lost handles a poll that has ended with an error.
 func (a *Assigner) lost(n *far, err error) {
 	n.refused = true
 	n.failed++
@@ -100,7 +100,7 @@ func (a *Assigner) lost(n *far, err error) {
 	}
 }
 
-// silence takes the checks from nodes that have left polls without an answer for too long.
+// silence takes the checks away from nodes that have left polls without an answer for too long.
 func (a *Assigner) silence(now time.Duration) {
 	for _, n := range a.fars {
 		if n.silent || n.waiting == never {
@@ -122,7 +122,7 @@ func (a *Assigner) silence(now time.Duration) {
 // bugLateAnswer is a planted bug: what an answer says counts however late it comes.
 const bugLateAnswer = "findings in an answer that comes too late"
 
-// answered takes the answer to a poll, which took so long.
+// answered handles the answer to a poll, which took so long.
 func (a *Assigner) answered(now time.Duration, n *far, ans *wire.ChecksAnswer, took time.Duration) {
 	n.waiting, n.failed, n.answered = never, 0, now
 	if n.silent || !n.heard {

@@ -125,7 +125,7 @@ func (s *service) next(c *check) *Hook {
 	return h
 }
 
-// over notes that the webhook needs to be told of a change no more.
+// over notes that the webhook no longer needs to be told of a change.
 func (s *service) over(c *check, count uint64) {
 	c.hookedTo = count
 	s.hooked = slices.DeleteFunc(s.hooked, func(h hooked) bool { return h.instance == c.instance.ID })
@@ -137,7 +137,7 @@ func (s *service) reportedHook(instance string, count uint64) {
 	s.hooked = slices.DeleteFunc(s.hooked, func(h hooked) bool { return h.instance == instance && h.count <= count })
 }
 
-// told takes how a webhook ended.
+// told handles how a webhook ended.
 func (a *Assigner) told(now time.Duration, f *flight, err error) {
 	s := f.of
 	a.unblock(now)
