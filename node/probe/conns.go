@@ -15,7 +15,7 @@ const (
 	// its headers and the certificates before it, or the greeting of any server.
 	ReadMax = 256 << 10
 	// farewellMax is how long a probe that has succeeded waits for the server to close the
-	// connection, after it was told that nothing else comes.
+	// connection, after telling it that nothing else comes.
 	farewellMax = 100 * time.Millisecond
 	// farewellBytes bounds what is read meanwhile.
 	farewellBytes = 4 << 10
@@ -106,7 +106,7 @@ const (
 	// abrupt: at once.
 	abrupt farewell = iota
 	// polite: after the server has closed it, or after [farewellMax]. Some servers log connections
-	// that end otherwise.
+	// that end in any other way.
 	polite
 )
 

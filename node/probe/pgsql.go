@@ -57,8 +57,8 @@ func checkPgSQL(ctx context.Context, c *conns, spec *registry.Spec) (string, err
 	return "logged in", nil
 }
 
-// pgsqlError returns what the server at place said, if it said anything, or else what was wrong with that: the
-// driver puts the place, the user and the database around it, over several lines.
+// pgsqlError returns what the server at place said, if it said anything, or else what was wrong
+// with that: the driver puts the place, the user and the database around it, over several lines.
 func pgsqlError(err error, place string) error {
 	var said *pgconn.PgError
 	if errors.As(err, &said) {

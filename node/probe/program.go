@@ -23,8 +23,8 @@ const (
 	// programsMax bounds the programs that run at once, including those that were killed and
 	// can't end because they wait for a disk.
 	programsMax = 512
-	// killWait is how long a program that was killed is waited for. After that it is left to the
-	// goroutine that waits for it.
+	// killWait is how long a probe waits for a program that was killed. After that it leaves it to
+	// the goroutine that waits for its end.
 	killWait = 100 * time.Millisecond
 )
 

@@ -12,11 +12,11 @@ import (
 type Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // Transport returns a transport for HTTP/1.1 requests to servers that nobody trusts, each over a
-// connection of its own that dial makes. The headers of an answer have at most headMax bytes. conf is for
-// https; nil: the certificate must be that of the host that is dialled.
+// connection of its own that dial makes. The headers of an answer have at most headMax bytes. conf
+// is for https; nil: the certificate must be that of the host that is dialled.
 //
-// A server may send its answer before the request has come, as one does that has the same to say
-// to everybody. That answer counts: which of the two came first can't be seen from this side. But
+// A server may send its answer before the request has arrived, as one does that says the same to
+// everybody. That answer counts: this side can't see which of the two came first. But
 // net/http takes what arrives while nothing was asked for a fault of the connection, or not, as
 // the two goroutines happen to run, and writes it to the log of the process. So nothing is
 // read of a connection before the request is written.
