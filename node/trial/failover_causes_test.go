@@ -174,8 +174,9 @@ func failOver(t *testing.T, c *cluster) failover {
 	dead := c.leads(0)
 	stop := make(chan struct{})
 	var mu sync.Mutex
-	var longest writeTime // guarded by mu
-	var killed time.Time  // guarded by mu; zero: not yet
+	var longest writeTime             // guarded by mu
+	var killed time.Time              // guarded by mu; zero: not yet
+	var asked [causeWriters]time.Time // guarded by mu; when each asked for the last write that was answered
 	var wg sync.WaitGroup
 	for n := range causeWriters {
 		wg.Go(func() {
@@ -187,6 +188,7 @@ func failOver(t *testing.T, c *cluster) failover {
 				}
 				w.answered = time.Now()
 				mu.Lock()
+				asked[n] = w.asked
 				// What waits when the leader dies waits for the failover from then on.
 				if !killed.IsZero() && w.answered.After(killed) {
 					if w.asked.Before(killed) {
@@ -228,8 +230,18 @@ func failOver(t *testing.T, c *cluster) failover {
 			return nil
 		})
 	}
+	// However long a writer waits, its wait counts: each writes once more with all groups led.
+	led := time.Now()
+	c.until("told that each writer has written since then", func(context.Context) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if n := slices.IndexFunc(asked[:], func(at time.Time) bool { return at.Before(led) }); n >= 0 {
+			return fmt.Errorf("writer %d has not since %v", n, asked[n])
+		}
+		return nil
+	})
 	close(stop)
-	wg.Wait() // each of them ends with an answer, also those that waited for the last leader
+	wg.Wait()
 	f := failover{waited: longest.took()}
 	slot := shardmap.SlotOf(longest.key)
 	for _, r := range table.Slots {
