@@ -52,7 +52,8 @@
 //     will tell. Never bring back a replica that was removed, or that lost its
 //     disk, under the same [ReplicaID].
 //  9. With Config.QuietTicks, notice when the node of a quiet group's leader is
-//     gone, and call [Group.LeaderLost].
+//     gone, and call [Group.LeaderLost]. From then on [Group.ShortTick] may be
+//     called between ticks, for as long as it reports that more are of use.
 //  10. When a call returns an error that wraps [ErrStopped], the replica has
 //     failed for good: stop what belongs to the group and tell a person.
 //

@@ -42,6 +42,11 @@ func (r *replica) obey(from ReplicaID) error {
 		return r.stop(fmt.Errorf("%w: replicas %d and %d in term %d", ErrTwoLeaders, r.lead, from, r.term))
 	}
 	if r.hint.late(from, r.term) {
+		// If it lives, more will come after the next tick. Until then there is no hurry
+		// to replace it.
+		if !bug("short ticks though the leader is heard") {
+			r.hint.shorts = 0
+		}
 		return nil
 	}
 	// Another replica leads in this term, so an election under way here is lost.

@@ -6,21 +6,37 @@ import "slices"
 // closed. It proves nothing: the leader may live and be heard by others. So it
 // ends only this replica's own loyalty, and has it ask the others, of whom a
 // majority must have lost the leader too. The zero value is none.
+//
+// Two clocks count until votes are asked for, and the first to run out decides: ticks,
+// and short ticks, which an owner may give in addition. Waiting for a tick would be the
+// longest part of an election whose messages and syncs take a few milliseconds. Short
+// ticks hurry the first questions only. Once another replica may be about to win, or the
+// lost leader is heard, they count no more, and patience is told in ticks.
 type hint struct {
-	left int // ticks for which it holds
-	next int // ticks until votes are asked for
-	age  int // ticks since it came
-	lead ReplicaID
-	term uint64
+	left   int // ticks for which it holds
+	next   int // ticks until votes are asked for
+	age    int // ticks since it came
+	shorts int // short ticks that still count; 0: only ticks do
+	wait   int // short ticks until votes are asked for
+	lead   ReplicaID
+	term   uint64
 }
 
-// turnTicks separates the turns of replicas that ask for votes because they lost
-// their leader.
-const turnTicks = 2
+// Replicas that have lost their leader ask for votes in turn.
+const (
+	// turnTicks separates their turns in ticks. An election ends in that time.
+	turnTicks = 2
+	// turnShorts separates their turns in short ticks. A question has to arrive in that
+	// time, and no more: who would vote for another waits for it in ticks ([hint.yield]).
+	// But replicas do not learn of the loss at the same time, so the one before may have
+	// been told no, and must have asked again by then.
+	turnShorts = 5
+)
 
 // LeaderLost is a hint: the connection to the leader's node has closed. This
 // replica asks for votes after a few ticks, and again, until there is a
-// leader, LeaderBack is called, or an election timeout has passed.
+// leader, LeaderBack is called, or an election timeout has passed. With
+// [Group.ShortTick] it asks sooner.
 func (g *Group) LeaderLost() {
 	r := &g.replica
 	if r.stopped != nil {
@@ -33,12 +49,35 @@ func (g *Group) LeaderLost() {
 	r.hint = hint{left: r.config.ElectionTicks, lead: r.lead, term: r.term}
 	// All followers lose the leader at nearly the same time, and would split
 	// the votes if they asked at once. So each waits for its turn, long
-	// enough for the one before to win if it is there: at 50 ms a tick the
-	// first asks within 50 ms, the second after 100 to 150.
+	// enough for the one before to be heard if it is there. By ticks of 50 ms the
+	// first asks within 50 ms, the second after 100 to 150; by short ticks of 5 ms
+	// after 5 and after 30.
 	turns := r.turns(r.lead)
-	r.hint.next = 1 + turnTicks*max(slices.Index(turns, r.config.Self), 0)
+	turn := max(slices.Index(turns, r.config.Self), 0)
+	r.hint.next = 1 + turnTicks*turn
+	r.hint.wait = 1 + turnShorts*turn
+	// After the last turn all have been asked, and there is no hurry any more.
+	r.hint.shorts = turnShorts * (len(turns) + 1)
 	r.lead = 0
 	r.questions.lose(&r.out)
+}
+
+// ShortTick tells the Group that a short tick has passed, a tenth of a tick or
+// about that. It reports whether more of them are of use. After LeaderLost they
+// are, for as long as the voters need to take their turns, unless an election begins
+// or the leader is heard before. An owner that gives none loses nothing but time.
+func (g *Group) ShortTick() bool {
+	r := &g.replica
+	h := &r.hint
+	// In a later term some replica has stood for election, and that is in ticks.
+	if h.left == 0 || h.shorts == 0 || r.term != h.term {
+		return false
+	}
+	h.shorts--
+	if h.wait--; h.wait <= 0 {
+		r.askForHint()
+	}
+	return h.shorts > 0
 }
 
 // LeaderBack takes the hint back: there is a connection to the leader's node
@@ -82,7 +121,7 @@ func (r *replica) turns(without ReplicaID) []ReplicaID {
 	return ids
 }
 
-// hintTick asks for votes if it is this replica's turn.
+// hintTick asks for votes if it is this replica's turn by ticks.
 func (r *replica) hintTick() {
 	h := &r.hint
 	if h.left == 0 {
@@ -90,18 +129,29 @@ func (r *replica) hintTick() {
 	}
 	h.left--
 	h.age++
-	if h.next--; h.next > 0 {
-		return
+	if h.next--; h.next <= 0 {
+		r.askForHint()
 	}
-	// Ask again soon: the others may lose the leader a little later.
-	h.next = 1 + r.timer.chance.below(2)
+}
+
+// askForHint asks for votes if this replica may stand for election.
+func (r *replica) askForHint() {
+	// Ask again soon, by either clock: the others may lose the leader a little later.
+	pause := 1 + r.timer.chance.below(2)
+	r.hint.next, r.hint.wait = pause, pause
 	if r.role != RoleCandidate && r.electable() {
 		r.preCampaign()
 	}
 }
 
-// yield lets an election that is under way come to its end.
-func (h *hint) yield(ticks int) { h.next = max(h.next, ticks) }
+// yield lets an election that is under way come to its end. Its syncs may take as long
+// as a tick, for which short ticks are no measure.
+func (h *hint) yield(ticks int) {
+	h.next = max(h.next, ticks)
+	if !bug("short ticks during an election") {
+		h.shorts = 0
+	}
+}
 
 // late reports whether a message from the leader that counts as lost was still on
 // its way when the hint came. One that comes after a tick shows that it lives.

@@ -261,7 +261,7 @@ func (n *run) fault(r *Replica) {
 		for _, r := range n.Replicas {
 			if r.Group != nil && n.r.IntN(3) > 0 {
 				n.count["hint"]++
-				r.Group.LeaderLost()
+				n.hints.lose(r)
 			}
 		}
 	case 7:

@@ -284,11 +284,11 @@ func (n *Network) send(r *Replica, messages []raft.Message) {
 	}
 }
 
-// Deliver hands over the i-th message in flight.
-func (n *Network) Deliver(i int) {
+// Deliver hands over the i-th message in flight, as Hand does.
+func (n *Network) Deliver(i int) bool {
 	m := n.Flying[i]
 	n.Flying = append(n.Flying[:i:i], n.Flying[i+1:]...)
-	n.Hand(m)
+	return n.Hand(m)
 }
 
 // Drop loses the i-th message in flight.
@@ -304,21 +304,24 @@ func (n *Network) DropAll() {
 	}
 }
 
-// Hand hands over a message now, unless its way is cut or its replica down.
-func (n *Network) Hand(m raft.Message) {
+// Hand hands over a message now, unless its way is cut or its replica down. It reports
+// whether the replica has taken it.
+func (n *Network) Hand(m raft.Message) (taken bool) {
 	if int(m.To) > len(n.Replicas) || n.Blocked(m.From, m.To) || n.Replicas[m.To-1].Group == nil {
 		n.say("%s (lost)", &told{m})
 		n.lost(m)
-		return
+		return false
 	}
 	n.say("%s", &told{m})
-	if err := n.Replicas[m.To-1].Group.Step(m); err != nil {
+	err := n.Replicas[m.To-1].Group.Step(m)
+	if err != nil {
 		n.say("%d: %v", m.To, err)
 		n.Check.Refused(m, err)
 	}
 	if g := n.sender(m); g != nil {
 		g.SnapshotArrived(m.To, m.Log)
 	}
+	return err == nil
 }
 
 // lost tells the sender of a snapshot that it did not arrive.

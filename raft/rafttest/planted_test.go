@@ -31,6 +31,8 @@ func TestPlantedBugs(t *testing.T) {
 		"fenced replica leads",
 		"change without After",
 		"lagging learner promoted",
+		"short ticks during an election",
+		"short ticks though the leader is heard",
 	} {
 		t.Run(bug, func(t *testing.T) {
 			raft.SetBug(bug)

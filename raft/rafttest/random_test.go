@@ -40,7 +40,7 @@ func TestRandom(t *testing.T) {
 	t.Logf("%v", total)
 	for _, what := range []string{"crash", "part synced", "drop", "twice", "reorder", "phase", "split", "block", "slow disk", "truncated", "read", "read lost",
 		"refused busy", "fetch", "new leader", "rejected append", "proposal", "transfer", "transfer vote", "prefer", "change", "refused change", "joint", "promotion",
-		"leader removes itself", "leader demotes itself", "demotion", "explicit promotion", "repeated change", "stale change", "lagging learner", "fence", "fenced leader", "unfence", "follower read", "compact", "snapshot", "install", "hint", "hint taken back", "quiet", "wake", "stall", "lie", "term out of reach"} {
+		"leader removes itself", "leader demotes itself", "demotion", "explicit promotion", "repeated change", "stale change", "lagging learner", "fence", "fenced leader", "unfence", "follower read", "compact", "snapshot", "install", "hint", "hint taken back", "short tick", "asked by a short tick", "quiet", "wake", "stall", "lie", "term out of reach"} {
 		if total[what] == 0 {
 			t.Errorf("%q never happened", what)
 		}
@@ -63,6 +63,7 @@ type run struct {
 	calm   bool        // nobody asks for anything
 	// guarded is the last change that was asked for by the membership that it follows.
 	guarded raft.Change
+	hints   hints
 	old     [40]raft.Message // delivered long ago; some come once more
 }
 
@@ -84,6 +85,7 @@ func newRun(seed uint64) *run {
 	}
 	n.node = raft.NodeID(voters + copies)
 	n.Network = New(c, voters, copies)
+	n.hints = hints{run: n, of: map[raft.ReplicaID]*hinted{}}
 	return n
 }
 
@@ -122,6 +124,7 @@ func (n *run) any() *Replica { return n.Replicas[n.r.IntN(len(n.Replicas))] }
 // act does one thing, of one replica or of the network.
 func (n *run) act() {
 	r := n.any()
+	n.hints.tick(r)
 	if n.chance("phase", n.rates.phase) {
 		n.phase()
 	}
@@ -190,7 +193,7 @@ func (n *run) tick(r *Replica) {
 	// The owner of a quiet follower notices when the leader's node is gone.
 	if lead := st.Leader; lead != r.ID && n.r.IntN(4) == 0 && (lead == 0 || n.Replicas[lead-1].Group == nil ||
 		n.Blocked(lead, r.ID) || n.Replicas[lead-1].Group.Status().Role != raft.RoleLeader) {
-		r.Group.LeaderLost()
+		n.hints.lose(r)
 	}
 }
 
@@ -200,6 +203,7 @@ func (n *run) take(r *Replica) {
 	end := s.base.Index + uint64(len(s.log))
 	n.Take(r)
 	rd := r.Taken[len(r.Taken)-1]
+	n.hints.taken(r, &rd)
 	if len(rd.Entries) > 0 && rd.Entries[0].ID.Index <= end {
 		n.count["truncated"]++
 	}
@@ -247,18 +251,19 @@ func (n *run) deliver() {
 	if n.chance("reorder", n.rates.reorder) {
 		i = n.r.IntN(len(n.Flying))
 	}
+	m := n.Flying[i]
 	switch {
 	case n.chance("drop", n.rates.drop):
 		n.Drop(i)
 	case n.chance("twice", n.rates.twice):
-		n.Hand(n.Flying[i])
+		n.hints.handed(m, n.Hand(m))
 	default:
 		if n.r.IntN(20) == 0 {
-			n.old[n.r.IntN(len(n.old))] = n.Flying[i]
+			n.old[n.r.IntN(len(n.old))] = m
 		}
-		n.Deliver(i)
+		n.hints.handed(m, n.Deliver(i))
 	}
 	if m := n.old[n.r.IntN(len(n.old))]; m.Type != 0 && n.chance("old", n.rates.twice/4) {
-		n.Hand(m)
+		n.hints.handed(m, n.Hand(m))
 	}
 }

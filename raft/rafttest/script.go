@@ -36,6 +36,7 @@ var seed = raft.EntrySeed(1, 1)
 //	                         R changes the membership; GOAL is voter or copy, NODE the next new one
 //	compact R INDEX          R has a snapshot up to INDEX and drops the log before
 //	lost R... | back R...    the connection to their leader is closed, is there again
+//	short R N                N short ticks pass at R
 //	wake R                   R is woken
 //	fence R | unfence R      R is not to lead, or may again
 //	log                      each log on disk
@@ -201,6 +202,10 @@ func (s *Script) do(words []string) error {
 			} else {
 				g.LeaderBack()
 			}
+		}
+	case "short":
+		for range number(1) {
+			r.Group.ShortTick()
 		}
 	case "wake":
 		r.Group.Wake()

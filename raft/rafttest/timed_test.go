@@ -41,7 +41,11 @@ func (e *events) Pop() any {
 	return last
 }
 
-const tickTime = 50 * time.Millisecond
+const (
+	tickTime = 50 * time.Millisecond
+	// A short tick takes shortTime to 2*shortTime.
+	shortTime = 5 * time.Millisecond
+)
 
 func newTimed(seed uint64, voters int) *timed {
 	c := &timed{Network: New(raft.Config{Chance: seed, Seed: raft.Seed(seed)}, voters, 0),
@@ -63,6 +67,25 @@ func (c *timed) tick(r *Replica) {
 		r.Group.Tick()
 		c.serve(r)
 	}
+}
+
+// lose tells a replica that its leader is lost, and gives it short ticks if asked to.
+func (c *timed) lose(r *Replica, shorts bool) {
+	r.Group.LeaderLost()
+	c.serve(r)
+	if shorts {
+		c.shortTick(r)
+	}
+}
+
+func (c *timed) shortTick(r *Replica) {
+	c.after(shortTime+time.Duration(c.r.Int64N(int64(shortTime))), func() {
+		more := r.Group.ShortTick()
+		c.serve(r)
+		if more {
+			c.shortTick(r)
+		}
+	})
 }
 
 func (c *timed) serve(r *Replica) {
@@ -118,18 +141,25 @@ func (c *timed) leads(term uint64) *Replica {
 // Of 1000 leaders that crash, at least 990 must have a successor in the next
 // term and within the time that the first follower waits at most. The doubt is
 // that followers lose patience at nearly the same time; with the hint that a
-// connection was closed they all do.
+// connection was closed they all do, and with short ticks they ask while others have not
+// heard of it.
 func TestElectionsInOneRound(t *testing.T) {
 	for _, way := range []struct {
 		name   string
 		voters int
 		hint   bool
+		shorts bool
+		skew   time.Duration // within which all have the hint
 		limit  time.Duration
 	}{
-		{"3 voters, by timeout", 3, false, 2 * raft.ElectionTicksDefault * tickTime},
-		{"5 voters, by timeout", 5, false, 2 * raft.ElectionTicksDefault * tickTime},
-		{"3 voters, connection closed", 3, true, 3 * tickTime},
-		{"5 voters, connection closed", 5, true, 3 * tickTime},
+		{"3 voters, by timeout", 3, false, false, 0, 2 * raft.ElectionTicksDefault * tickTime},
+		{"5 voters, by timeout", 5, false, false, 0, 2 * raft.ElectionTicksDefault * tickTime},
+		{"3 voters, connection closed, by ticks", 3, true, false, 3 * time.Millisecond, 3 * tickTime},
+		{"5 voters, connection closed, by ticks", 5, true, false, 3 * time.Millisecond, 3 * tickTime},
+		{"3 voters, connection closed", 3, true, true, 3 * time.Millisecond, tickTime},
+		{"5 voters, connection closed", 5, true, true, 3 * time.Millisecond, tickTime},
+		{"3 voters, connection closed, seen late", 3, true, true, 60 * time.Millisecond, 3 * tickTime},
+		{"5 voters, connection closed, seen late", 5, true, true, 60 * time.Millisecond, 3 * tickTime},
 	} {
 		t.Run(way.name, func(t *testing.T) {
 			var took []time.Duration
@@ -147,7 +177,7 @@ func TestElectionsInOneRound(t *testing.T) {
 				if way.hint {
 					for _, r := range c.Replicas {
 						if r != lead {
-							c.after(time.Duration(c.r.IntN(3000))*time.Microsecond, func() { r.Group.LeaderLost(); c.serve(r) })
+							c.after(time.Duration(c.r.Int64N(int64(way.skew))), func() { c.lose(r, way.shorts) })
 						}
 					}
 				}
