@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +22,7 @@ type nodeDisk struct {
 	felt      bool          // the fault that filled the disk is counted
 	measureAt time.Duration
 	failing   diskFailure
+	waits     backlog
 }
 
 // diskFailure is the error that the disk is about to give.
@@ -132,10 +134,61 @@ func (d *nodeDisk) measure() {
 		d.n.c.result.Fired[DiskFull]++
 	}
 	used := d.mem.Used()
+	if used > diskMax/4 {
+		d.waits.look(d.n)
+	}
 	d.n.c.result.Disk = max(d.n.c.result.Disk, used)
-	if d.n.c.policy.BytesMin > 0 && used > diskMax {
+	if d.n.c.policy.BytesMin > 0 && used > diskMax && !d.backlog() {
 		d.n.c.fail("I16: the files of n%d take %d bytes, the bound is %d:\n%s\n%s", d.n.index, used, diskMax, d.mem, d.n.c.picture())
 	}
+}
+
+// backlog is for how long entries of a node's groups have waited to be committed. A log
+// keeps them, and with them all that other groups have written since: no state can be
+// written down that stands for them. So a group that commits nothing while faults last makes
+// the logs of its nodes longer than any bound on what can be written down.
+type backlog struct {
+	since map[logstore.Replica]wait
+	last  time.Duration // when one of them had waited for backlogMin
+}
+
+type wait struct {
+	commit uint64
+	at     time.Duration // when it was first seen
+}
+
+const (
+	// backlogMin is how long a group commits nothing before a longer log is no surprise:
+	// half the time in which a log without snapshots comes to its bound.
+	backlogMin = 5 * time.Minute
+	// backlogEnd is how long after that its states may take to be written down.
+	backlogEnd = time.Minute
+)
+
+// look notes which groups of a node have entries that wait.
+func (b *backlog) look(n *node) {
+	if b.since == nil {
+		b.since = map[logstore.Replica]wait{}
+	}
+	for _, v := range n.host.View() {
+		r, commit := v.Replica, v.Commit.Index
+		switch w, waited := b.since[r]; {
+		case commit >= v.Status.Last.Index:
+			delete(b.since, r)
+		case !waited || commit > w.commit:
+			b.since[r] = wait{commit, n.c.now}
+		case n.c.now-w.at >= backlogMin:
+			b.last = n.c.now
+		}
+	}
+}
+
+// backlog reports whether entries have waited for long on some node, until now or a moment
+// ago. Others have them too, or get them at once when the group goes on.
+func (d *nodeDisk) backlog() bool {
+	return slices.ContainsFunc(d.n.c.nodes, func(n *node) bool {
+		return n.files.waits.last > 0 && n.c.now-n.files.waits.last < backlogEnd
+	})
 }
 
 // fill leaves the disk little more room than its files have.
