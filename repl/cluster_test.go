@@ -284,6 +284,9 @@ func (c *cluster) step() {
 	case k < 97:
 		n.sendChunk()
 	default:
+		if n.host != nil && n.host.Hints.Due() {
+			n.host.Hints.Tick()
+		}
 		n.turn()
 	}
 }

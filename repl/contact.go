@@ -109,9 +109,7 @@ func (k *Contacts) lose(n raft.NodeID, why miss) {
 	h.lives.ended(n)
 	for _, g := range h.order {
 		if leader, _ := g.node(g.lead); leader == n && g.lead != 0 && g.stopped == nil {
-			g.election.hint(why)
-			g.core.LeaderLost()
-			g.touch()
+			h.Hints.lose(g, why)
 		}
 		if g.role == raft.RoleLeader && g.stopped == nil {
 			g.transfereeLost(n)

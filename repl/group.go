@@ -55,6 +55,7 @@ type group struct {
 	lead       raft.ReplicaID
 	preferred  raft.ReplicaID // who should lead; 0: nobody in particular
 	handOverAt uint64         // the tick before which no hand-over to a disk with room is tried again
+	hinted     bool           // [Hints] has it
 	eager      int            // ticks for which this replica asks for votes while nobody leads
 	leading    atomic.Uint64  // the term in which this replica leads, or 0; read by transports
 	led        uint64         // the same once an entry of the term is applied, as the owner was told last

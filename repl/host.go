@@ -118,6 +118,8 @@ type based struct {
 //  7. Chunks from other nodes are for an [Inbox], not for the host. It asks
 //     the host twice: [Host.WantsSnapshot] before it takes one, and
 //     [Host.TakeSnapshot] once it has it whole. Turn the host afterwards.
+//  8. After a Turn, see whether [Hints.Due], and hand in short ticks while
+//     they are: [Hints.Tick]. An election needs none, and is sooner with them.
 type Host struct {
 	cfg HostConfig
 	// Forwards is what this node has passed on to others.
@@ -126,6 +128,8 @@ type Host struct {
 	Deferrals Deferrals
 	// Clock takes what its owner learns of the clock of Turn.
 	Clock HostClock
+	// Hints is for its owner to give short ticks.
+	Hints Hints
 
 	groups    map[raft.GroupID]*group
 	order     []*group // by group id: what is done for all is done in this order

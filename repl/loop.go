@@ -265,6 +265,8 @@ func (l *Loop) run() {
 	defer close(l.over)
 	pulse := newPulse(l.tick, l.host.IdleTicks())
 	defer pulse.ticker.stop()
+	var shorts shortTimer
+	defer shorts.stop()
 	var now events
 	l.turn()
 	for {
@@ -273,6 +275,10 @@ func (l *Loop) run() {
 			return
 		case <-pulse.ticker.channel():
 			l.ticks(pulse.fired())
+		case <-shorts.channel:
+			shorts.fired()
+			l.ticks(pulse.due())
+			l.host.Hints.Tick()
 		case <-l.wake:
 			l.ticks(pulse.due())
 			// Who else is ready goes first: other connections, whose requests
@@ -285,6 +291,7 @@ func (l *Loop) run() {
 		}
 		l.turn()
 		pulse.follow(l.host.Idle())
+		shorts.follow(l.host.Hints.Due())
 	}
 }
 

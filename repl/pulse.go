@@ -60,3 +60,28 @@ func (p *pulse) follow(idle bool) {
 	}
 	p.ticker.reset(period)
 }
+
+// shortTimer says when a host gets its short ticks. While it needs none there is no
+// timer, and nothing wakes the loop.
+type shortTimer struct {
+	timer   *time.Timer      // nil: none is due
+	channel <-chan time.Time // the timer's, or nil
+}
+
+// fired notes that the timer has. The next one begins with follow, so that a loop that was
+// late gets one short tick and not all that it missed.
+func (s *shortTimer) fired() { s.timer, s.channel = nil, nil }
+
+// follow starts the timer for the next short tick, if one is due and it does not run.
+func (s *shortTimer) follow(due bool) {
+	if due && s.timer == nil {
+		s.timer = time.NewTimer(ShortTick)
+		s.channel = s.timer.C
+	}
+}
+
+func (s *shortTimer) stop() {
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+}

@@ -104,9 +104,8 @@ func (r *resting) tick() {
 	node, _ := r.group.node(r.group.lead)
 	if c := h.contacts.of[node]; c != nil && c.silent {
 		r.group.core.Wake() // it may be heard of again at any moment
+		r.group.touch()
 	} else {
-		r.group.election.hint(missRest)
-		r.group.core.LeaderLost()
+		h.Hints.lose(r.group, missRest)
 	}
-	r.group.touch()
 }

@@ -1,6 +1,10 @@
 package sim
 
-import "time"
+import (
+	"time"
+
+	"muster/repl"
+)
 
 const wallApart = 50 * time.Hour
 
@@ -15,6 +19,8 @@ type hostClock struct {
 	rate     int64         // millionths
 	planned  uint64        // the number of the tick that is planned
 	slept    bool          // it stood still, and the host is to hear of it
+	// shortPlanned: a short tick is.
+	shortPlanned bool
 }
 
 // now is the process's monotonic clock.
@@ -42,6 +48,20 @@ func (t *hostClock) plan(d time.Duration) {
 	e := t.n.event(evTick)
 	e.number = t.planned
 	t.n.c.after(d, e)
+}
+
+// shortTickMax bounds how late a short tick is: later ones come after a tick, and change
+// nothing any more.
+const shortTickMax = 2 * tick
+
+// planShort plans a short tick, if the host needs one and none is planned. A busy host
+// gets it late, and one whose timer is coarse may have it early.
+func (t *hostClock) planShort() {
+	if t.shortPlanned || !t.n.host.Hints.Due() {
+		return
+	}
+	t.shortPlanned = true
+	t.n.c.after(t.n.c.chaos.tickDelay(t.n, t.n.c.chance.skewed(repl.ShortTick/2, shortTickMax)), t.n.event(evShort))
 }
 
 // ticked takes one tick, and plans the next.

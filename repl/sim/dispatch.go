@@ -17,7 +17,7 @@ func (c *cluster) happen(e *event) bool {
 		return false
 	}
 	switch e.kind {
-	case evMessage, evBeat, evSynced, evIdle, evTick, evResume, evAnnounce, evRequest, evTask, evStream, evFrame, evDial, evPeer, evStop, evAsk, evMove, evCarry, evCheck, evFeed:
+	case evMessage, evBeat, evSynced, evIdle, evTick, evShort, evResume, evAnnounce, evRequest, evTask, evStream, evFrame, evDial, evPeer, evStop, evAsk, evMove, evCarry, evCheck, evFeed:
 		n := c.nodes[e.node-1]
 		if e.kind == evResume {
 			if n.up && e.life == n.life && n.paused {
@@ -114,6 +114,9 @@ func (n *node) handle(e *event) bool {
 			n.ticks.ticked()
 		}
 		return true
+	case evShort:
+		n.ticks.shortPlanned = false
+		n.host.Hints.Tick()
 	case evAnnounce:
 		n.known.announce()
 	case evRequest:

@@ -16,6 +16,7 @@ const (
 	evSynced                        // node, life, number: the disk has done a batch, or fails at it
 	evIdle                          // node, life: nothing was written for a while
 	evTick                          // node, life
+	evShort                         // node, life
 	evResume                        // node, life: the end of a pause
 	evStart                         // node: a process starts
 	evAnnounce                      // node, life: it tells the table of itself
@@ -53,7 +54,7 @@ const (
 	evRush                          // client, number: it writes to the slot of that number
 )
 
-var eventNames = [...]string{evMessage: "message", evBeat: "beat", evSynced: "synced", evIdle: "idle", evTick: "tick",
+var eventNames = [...]string{evMessage: "message", evBeat: "beat", evSynced: "synced", evIdle: "idle", evTick: "tick", evShort: "short tick",
 	evResume: "resume", evStart: "start", evAnnounce: "announce", evRequest: "request", evAnswer: "answer", evDialled: "dialled",
 	evReset: "reset", evListen: "listen", evTable: "table", evWake: "wake", evDeadline: "deadline", evBegin: "begin", evListing: "listing",
 	evFault: "fault", evHeal: "heal", evFlap: "flap", evCrash: "crash", evFrame: "frame", evTask: "task", evStream: "stream", evScrub: "scrub", evRoom: "room", evLook: "look", evDial: "dial", evPeer: "peer", evStop: "stop", evMember: "member", evAsk: "ask", evMove: "move", evCarry: "carry", evCheck: "check", evCall: "call", evWatch: "watch", evFeed: "feed", evRush: "rush"}

@@ -163,6 +163,7 @@ func (n *node) boot() {
 	case err == nil:
 		n.up = true
 		n.where.greet()
+		n.ticks.shortPlanned = false
 		n.ticks.plan(n.c.chance.between(0, tick))
 		n.turn()
 	case errors.Is(err, errHurt):
@@ -298,6 +299,7 @@ func (n *node) turn() {
 		n.host.Clock.Slept() // as a process finds out by its wall clock
 	}
 	b := n.host.Turn(n.ticks.now())
+	n.ticks.planShort()
 	n.work()
 	if b == nil {
 		return
