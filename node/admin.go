@@ -46,7 +46,7 @@ func answerCounters(c *connection, r repl.Reply) {
 			a.Rows = append(a.Rows, mendRows(h.Mends())...)
 		})
 		a.Rows = append(a.Rows, c.node.carrying.rows()...)
-		a.Rows = append(a.Rows, c.node.checks.rows()...)
+		a.Rows = append(a.Rows, c.node.assigning.rows()...)
 	}
 	c.answerNow(r, wire.TypeCountersAnswer, a.Append(nil))
 }

@@ -17,10 +17,10 @@
 //	moves.run          1                            Node   Node.close
 //	moves.act          1 per action of the mover    Node   the action ends
 //	carrying.run       1                            Node   Node.close
-//	checks.run         1                            Node   Node.close
+//	assigning.run      1                            Node   Node.close
 //	hooks.tell         health.HooksMax at most      Node   the webhook has answered, hookMax, or Node.close
-//	probes.run         1                            Node   Node.close
-//	probes.work        health.ProbesMax at most     Node   Node.close
+//	checking.run       1                            Node   Node.close
+//	checking.work      health.ProbesMax at most     Node   Node.close
 //	watching.run       1                            Node   Node.close
 //	way.run            1 per node, of each ways     Node   the connection was silent, or Node.close
 //	way.read           1 per node, of each ways     run    the connection ends
@@ -130,9 +130,9 @@ type Node struct {
 
 // leading is what a node does for the data groups that it leads, and for others where they lead.
 type leading struct {
-	carrying carrying // slots that move from its groups
-	checks   checks   // the services of its groups
-	probes   probes   // what it looks at for all who lead groups with services
+	carrying  carrying  // slots that move from its groups
+	assigning assigning // the services of its groups
+	checking  checking  // what it looks at for all who lead groups with services
 }
 
 // self returns this node's identity as it is on disk.

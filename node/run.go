@@ -121,7 +121,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	n.ctx, n.cancel = context.WithCancel(context.Background()) // not of ctx: close says when
 	n.attesting.own = n.addr
 	n.removed = make(chan error, 1)
-	n.probes.prober = prober
+	n.checking.prober = prober
 	n.recruiter.node = n
 	n.watching.init(n)
 	n.inquiry = inquiry{node: n, wanted: make(chan suspicion, inquiriesMax), missed: make(map[logstore.Replica]bool)}
@@ -237,8 +237,8 @@ func (n *Node) serve() error {
 	n.attesting.peers.Store(transport)
 	n.moves.init(n)
 	n.carrying.init(n)
-	n.probes.init(n)
-	n.checks.init(n)
+	n.checking.init(n)
+	n.assigning.init(n)
 	host, err := repl.NewHost(repl.HostConfig{
 		Self: id.Node, Store: store, Transport: n.transport,
 		Machine: n.machine, Addr: n.addrOf, Stalled: n.fs.hangs.Load, Unmade: n.inquiry.unmade,
@@ -262,7 +262,7 @@ func (n *Node) serve() error {
 	n.follow(n.table.Load())
 	n.report = &report{
 		name: n.name, addr: n.addr, data: n.cfg.Data, started: n.started,
-		fs: n.fs, store: store, transport: transport, self: n.self, said: n.door.said, jobs: &n.jobs, stuckMoves: n.carrying.stuck, downServices: n.checks.down,
+		fs: n.fs, store: store, transport: transport, self: n.self, said: n.door.said, jobs: &n.jobs, stuckMoves: n.carrying.stuck, downServices: n.assigning.down,
 	}
 	loop := repl.StartLoop(host, tick, int64(n.cfg.SnapshotRate))
 	n.serving.Store(loop)
@@ -271,8 +271,8 @@ func (n *Node) serve() error {
 	n.ended.Go(func() { n.inquiry.run(n.ctx) })
 	n.ended.Go(n.moves.run)
 	n.ended.Go(n.carrying.run)
-	n.ended.Go(n.checks.run)
-	n.ended.Go(n.probes.run)
+	n.ended.Go(n.assigning.run)
+	n.ended.Go(n.checking.run)
 	n.ended.Go(n.watching.run)
 	n.ended.Go(n.scrub)
 	return nil
@@ -321,8 +321,8 @@ func (n *Node) machine(r logstore.Replica) repl.StateMachine {
 	}
 	m := machine.NewMap(r, n.table.Load)
 	m.Routes, m.Watched = &n.carrying.routes, n.watching.feed.Group(r.Group)
-	m.Heartbeats = func(said *wire.Heartbeat, answer func(*wire.Error)) { n.checks.heartbeat(m, said, answer) }
-	m.ServicesChanged = func() { n.checks.servicesChanged(r.Group) }
+	m.Heartbeats = func(said *wire.Heartbeat, answer func(*wire.Error)) { n.assigning.heartbeat(m, said, answer) }
+	m.ServicesChanged = func() { n.assigning.servicesChanged(r.Group) }
 	m.State.Understand(n.limits.level)
 	return m
 }
@@ -336,7 +336,7 @@ func (n *Node) tableChanged(t *shardmap.Table) {
 	n.announcer.changed()
 	n.moves.changed()
 	n.carrying.changed()
-	n.checks.nodesChanged()
+	n.assigning.nodesChanged()
 	n.watching.feed.TableChanged()
 }
 
@@ -347,13 +347,13 @@ func (n *Node) led(g raft.GroupID, term uint64) {
 		return
 	}
 	n.carrying.led(g, term)
-	n.checks.led(g, term)
+	n.assigning.led(g, term)
 }
 
 // presence is told by the host when another node has fallen silent, or is back.
 func (n *Node) presence(raft.NodeID) {
 	n.moves.changed()
-	n.checks.nodesChanged()
+	n.assigning.nodesChanged()
 }
 
 // follow brings this node in line with a table, its own or one that it learnt of another

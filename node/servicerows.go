@@ -15,12 +15,12 @@ import (
 const servicesShown = 8
 
 // rows are the counters of what this node has checked, and of what it has had checked.
-func (c *checks) rows() (rows []wire.CounterRow) {
+func (d *assigning) rows() (rows []wire.CounterRow) {
 	var a health.AssignerCounts
-	if !c.ask(func() { a = c.core.Counts() }) {
+	if !d.ask(func() { a = d.core.Counts() }) {
 		return nil
 	}
-	k := c.node.probes.counts()
+	k := d.node.checking.counts()
 	for _, r := range slices.Concat([]wire.CounterRow{
 		{Name: "services: in groups led here", Out: a.Services},
 		{Name: "services: checks assigned", Out: a.Checks},
@@ -36,7 +36,7 @@ func (c *checks) rows() (rows []wire.CounterRow) {
 		{Name: "checks: probes late for want of room", Out: k.Late},
 		{Name: "checks: results dropped", In: k.Void},
 		{Name: "checks: refused for want of room", In: k.Refused},
-	}, c.hooks.rows()) {
+	}, d.hooks.rows()) {
 		if r.In > 0 || r.Out > 0 {
 			rows = append(rows, r)
 		}
@@ -46,10 +46,10 @@ func (c *checks) rows() (rows []wire.CounterRow) {
 
 // down returns what a person should know of the services in groups that this node leads: those
 // that have nothing up.
-func (c *checks) down() (list []wire.Problem) {
+func (d *assigning) down() (list []wire.Problem) {
 	var all []*registry.Service
-	c.ask(func() {
-		for _, g := range c.groups {
+	d.ask(func() {
+		for _, g := range d.groups {
 			for _, row := range g {
 				if nothingUp(row.Service) {
 					all = append(all, row.Service)

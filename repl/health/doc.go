@@ -14,7 +14,8 @@
 // does its end, for the poll that a process holds when it is killed ends with its connection.
 //
 // It starts no goroutine, sends nothing, probes nothing, and knows no clock: see
-// node/checks.go, which drives it in a node, and repl/sim, which drives it in virtual time.
+// node/assigner.go and node/checker.go, which drive it in a node, and repl/sim, which drives it
+// in virtual time.
 //
 // # Which findings count
 //

@@ -20,7 +20,7 @@ const (
 	// that arrives twice, whose answer is lost, or that is late.
 	pollDoubleEvery, pollLossEvery, pollLateEvery = 24, 16, 8
 	// reportDeadline is how long a report may wait for its place in a log, as in
-	// node/checks.go.
+	// node/assigner.go.
 	reportDeadline = 3 * time.Second
 	// aliveWithin is after how long without a word a node is dead for the assigner of another.
 	aliveWithin = electionTimeout
@@ -33,7 +33,7 @@ const (
 	programs = 3
 )
 
-// checks drives the assigner and the checker of a process, as node/checks.go and node/probes.go
+// checks drives the assigner and the checker of a process, as node/assigner.go and node/checker.go
 // do: the cores are the real ones. Polls arrive late or twice, and answers are lost.
 type checks struct {
 	n        *node

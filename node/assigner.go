@@ -39,10 +39,10 @@ const (
 	pollBytesMax = 4 << 20
 )
 
-// checks drives the assigner of this node: it tells the assigner what is led here, and which
+// assigning drives the assigner of this node: it tells the assigner what is led here, and which
 // services and nodes there are, and carries out what it decides. It is the [repl.Replier] of the
 // reports, which this node's own groups take; the number of an action is that of its request.
-type checks struct {
+type assigning struct {
 	node  *Node
 	mail  mailbox // for run
 	ways  ways
@@ -60,87 +60,87 @@ type checks struct {
 	groups map[raft.GroupID]map[string]health.Row // the services of the groups that are led here, by name
 }
 
-func (c *checks) init(n *Node) {
-	c.node, c.core, c.mail = n, health.NewAssigner(n.self().Node), newMailbox()
-	c.groups = make(map[raft.GroupID]map[string]health.Row)
-	c.gathering = make(map[raft.GroupID]*gathered)
-	c.hooks.init(n, n.probes.prober.DialContext)
-	c.ways.node, c.ways.what = n, "polls"
-	c.ways.within, c.ways.silence, c.ways.bytesMax, c.ways.questionsMax = pollMax, pollSilence, pollBytesMax, pollsMax
-	c.ways.took, c.ways.over = c.took, func(_ raft.NodeID, q pending, err error) {
+func (d *assigning) init(n *Node) {
+	d.node, d.core, d.mail = n, health.NewAssigner(n.self().Node), newMailbox()
+	d.groups = make(map[raft.GroupID]map[string]health.Row)
+	d.gathering = make(map[raft.GroupID]*gathered)
+	d.hooks.init(n, n.checking.prober.DialContext)
+	d.ways.node, d.ways.what = n, "polls"
+	d.ways.within, d.ways.silence, d.ways.bytesMax, d.ways.questionsMax = pollMax, pollSilence, pollBytesMax, pollsMax
+	d.ways.took, d.ways.over = d.took, func(_ raft.NodeID, q pending, err error) {
 		if err != nil {
 			if errors.Is(err, syscall.ECONNREFUSED) { // it was told in the place of an answer
 				err = fmt.Errorf("%w: %w", health.ErrNobody, err)
 			}
-			c.ended(&health.Action{Kind: health.ActPoll, Number: q.number}, err)
+			d.ended(&health.Action{Kind: health.ActPoll, Number: q.number}, err)
 		}
 	}
 }
 
 // led is told by the host when the lead of a data group comes here, or goes: then term is 0.
-func (c *checks) led(g raft.GroupID, term uint64) {
+func (d *assigning) led(g raft.GroupID, term uint64) {
 	if term != 0 {
 		// The next look takes the services of a group in a new term anew. Only with them is the
 		// group handed in as led.
-		c.gathering[g] = &gathered{term: term, stale: true, seen: make(map[string]seen)}
-		c.look(&c.stale)
+		d.gathering[g] = &gathered{term: term, stale: true, seen: make(map[string]seen)}
+		d.look(&d.stale)
 		return
 	}
-	delete(c.gathering, g)
-	c.mail.post(func(now time.Duration) {
-		c.core.Lead(now, g, 0, 0)
-		delete(c.groups, g)
+	delete(d.gathering, g)
+	d.mail.post(func(now time.Duration) {
+		d.core.Lead(now, g, 0, 0)
+		delete(d.groups, g)
 	})
 }
 
 // servicesChanged is told by the machine of a group that some entries have changed a service.
-func (c *checks) servicesChanged(g raft.GroupID) {
-	if of := c.gathering[g]; of != nil { // it is led here
+func (d *assigning) servicesChanged(g raft.GroupID) {
+	if of := d.gathering[g]; of != nil { // it is led here
 		of.stale = true
-		c.look(&c.stale)
+		d.look(&d.stale)
 	}
 }
 
 // nodesChanged is told when the table has changed, or a node has fallen silent, or is back.
-func (c *checks) nodesChanged() { c.look(&c.presence) }
+func (d *assigning) nodesChanged() { d.look(&d.presence) }
 
 // look has run look at what has changed.
-func (c *checks) look(at *atomic.Bool) {
+func (d *assigning) look(at *atomic.Bool) {
 	if !at.Swap(true) {
-		c.mail.rouse()
+		d.mail.rouse()
 	}
 }
 
 // run owns the assigner.
-func (c *checks) run() {
-	n := c.node
+func (d *assigning) run() {
+	n := d.node
 	loop := n.running()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	c.presence.Store(true)
+	d.presence.Store(true)
 	var gatherAt time.Duration
 	for {
 		select {
 		case <-n.ctx.Done():
 			return
-		case <-c.mail.wake:
+		case <-d.mail.wake:
 		case <-timer.C:
 		}
 		now := loop.Now()
-		if c.presence.Swap(false) {
-			loop.Post(c.present)
+		if d.presence.Swap(false) {
+			loop.Post(d.present)
 		}
-		if c.stale.Load() && now >= gatherAt {
+		if d.stale.Load() && now >= gatherAt {
 			gatherAt = now + gatherPause
-			c.stale.Store(false) // before the look: what changes after it is looked at again
-			loop.Post(c.gather)
+			d.stale.Store(false) // before the look: what changes after it is looked at again
+			loop.Post(d.gather)
 		}
-		for _, f := range c.mail.take() {
+		for _, f := range d.mail.take() {
 			f(now)
 		}
-		actions, next := c.core.Turn(now, time.Now())
-		c.begin(loop, actions)
-		if c.stale.Load() {
+		actions, next := d.core.Turn(now, time.Now())
+		d.begin(loop, actions)
+		if d.stale.Load() {
 			next = min(next, gatherAt)
 		}
 		timer.Reset(next - loop.Now())
@@ -148,7 +148,7 @@ func (c *checks) run() {
 }
 
 // begin begins to carry out actions.
-func (c *checks) begin(loop *repl.Loop, actions []health.Action) {
+func (d *assigning) begin(loop *repl.Loop, actions []health.Action) {
 	var reports []health.Action
 	for i := range actions {
 		a := &actions[i]
@@ -156,13 +156,13 @@ func (c *checks) begin(loop *repl.Loop, actions []health.Action) {
 		case health.ActPropose:
 			reports = append(reports, *a)
 		case health.ActPoll:
-			if err := c.poll(a); err != nil {
-				c.ended(a, err)
+			if err := d.poll(a); err != nil {
+				d.ended(a, err)
 			}
 		case health.ActHook:
-			c.hooks.tell(a.Hook, func(err error) { c.ended(a, err) })
+			d.hooks.tell(a.Hook, func(err error) { d.ended(a, err) })
 		case health.ActLost:
-			c.hooks.lost(a.Hook)
+			d.hooks.lost(a.Hook)
 		}
 	}
 	if len(reports) == 0 {
@@ -171,32 +171,32 @@ func (c *checks) begin(loop *repl.Loop, actions []health.Action) {
 	// By the goroutine that owns the host: there it is known what is led here, in which term.
 	loop.Post(func(h *repl.Host) {
 		for i := range reports {
-			if err := c.propose(h, loop, &reports[i]); err != nil {
-				c.ended(&reports[i], err)
+			if err := d.propose(h, loop, &reports[i]); err != nil {
+				d.ended(&reports[i], err)
 			}
 		}
 	})
 }
 
 // ended tells the assigner that an action has ended which has no answer to hand in.
-func (c *checks) ended(a *health.Action, err error) {
+func (d *assigning) ended(a *health.Action, err error) {
 	kind, number := a.Kind, a.Number
-	c.mail.post(func(now time.Duration) {
+	d.mail.post(func(now time.Duration) {
 		switch kind {
 		case health.ActPoll:
-			c.core.Polled(now, number, nil, err)
+			d.core.Polled(now, number, nil, err)
 		case health.ActPropose:
-			c.core.Proposed(now, number, err)
+			d.core.Proposed(now, number, err)
 		case health.ActHook:
-			c.core.Hooked(now, number, err)
+			d.core.Hooked(now, number, err)
 		}
 	})
 }
 
 // poll begins to ask a node. If it returns an error the action has ended.
-func (c *checks) poll(a *health.Action) error {
-	if self := c.node.self().Node; a.To == self {
-		c.node.probes.poll(self, a.Poll, func(ans *wire.ChecksAnswer) { c.polled(a.Number, ans) })
+func (d *assigning) poll(a *health.Action) error {
+	if self := d.node.self().Node; a.To == self {
+		d.node.checking.poll(self, a.Poll, func(ans *wire.ChecksAnswer) { d.polled(a.Number, ans) })
 		return nil
 	}
 	size := 0
@@ -205,15 +205,15 @@ func (c *checks) poll(a *health.Action) error {
 			size += len(a.Poll.Groups[i].Rows[j].Spec)
 		}
 	}
-	return c.ways.send(a.To, question{pending: pending{number: a.Number}, kind: wire.TypeChecks, body: a.Poll, size: size})
+	return d.ways.send(a.To, question{pending: pending{number: a.Number}, kind: wire.TypeChecks, body: a.Poll, size: size})
 }
 
-func (c *checks) polled(number uint64, ans *wire.ChecksAnswer) {
-	c.mail.post(func(now time.Duration) { c.core.Polled(now, number, ans, nil) })
+func (d *assigning) polled(number uint64, ans *wire.ChecksAnswer) {
+	d.mail.post(func(now time.Duration) { d.core.Polled(now, number, ans, nil) })
 }
 
 // took takes what another node answers to a poll.
-func (c *checks) took(number uint64, t wire.Type, body []byte) error {
+func (d *assigning) took(number uint64, t wire.Type, body []byte) error {
 	switch t {
 	case wire.TypeError:
 		e := new(wire.Error)
@@ -226,7 +226,7 @@ func (c *checks) took(number uint64, t wire.Type, body []byte) error {
 		if err := ans.Read(body); err != nil {
 			return err
 		}
-		c.polled(number, ans)
+		d.polled(number, ans)
 		return nil
 	}
 	return fmt.Errorf("answer of type %s", t)
@@ -236,10 +236,10 @@ var errNotLedNow = errors.New("the group is no longer led here in that term")
 
 // propose proposes a report, in an event of the host. If it returns an error the action has
 // ended.
-func (c *checks) propose(h *repl.Host, loop *repl.Loop, a *health.Action) error {
+func (d *assigning) propose(h *repl.Host, loop *repl.Loop, a *health.Action) error {
 	// A report rests on the findings of one term. In another one, another node may have
 	// reported since, on newer findings.
-	if of := c.gathering[a.Group]; of == nil || of.term != a.Term {
+	if of := d.gathering[a.Group]; of == nil || of.term != a.Term {
 		return errNotLedNow
 	}
 	at := clock(loop, time.Now())
@@ -248,13 +248,13 @@ func (c *checks) propose(h *repl.Host, loop *repl.Loop, a *health.Action) error 
 	if err != nil {
 		return err
 	}
-	p.Deadline, p.Reply = at.Host+reportMax, repl.Reply{To: c, Request: a.Number}
+	p.Deadline, p.Reply = at.Host+reportMax, repl.Reply{To: d, Request: a.Number}
 	h.Propose(p)
 	return nil
 }
 
 // Answer implements [repl.Replier].
-func (c *checks) Answer(r repl.Reply, t wire.Type, body []byte) bool {
+func (d *assigning) Answer(r repl.Reply, t wire.Type, body []byte) bool {
 	var err error
 	switch t {
 	case wire.TypeWriteAnswer:
@@ -266,38 +266,38 @@ func (c *checks) Answer(r repl.Reply, t wire.Type, body []byte) bool {
 	default:
 		err = fmt.Errorf("answer of type %s", t)
 	}
-	c.ended(&health.Action{Kind: health.ActPropose, Number: r.Request}, err)
+	d.ended(&health.Action{Kind: health.ActPropose, Number: r.Request}, err)
 	return false
 }
 
 // Flush implements [repl.Replier].
-func (c *checks) Flush() {}
+func (d *assigning) Flush() {}
 
 // heartbeat takes the report of an instance, in a group that is led here. The goroutine that owns
 // the host calls it.
-func (c *checks) heartbeat(m *machine.Map, said *wire.Heartbeat, answer func(*wire.Error)) {
+func (d *assigning) heartbeat(m *machine.Map, said *wire.Heartbeat, answer func(*wire.Error)) {
 	// First what has changed of the services: the report may be of one that was set a moment ago.
-	if of := c.gathering[m.Group]; of != nil && of.stale {
-		c.gatherOf(m, of)
+	if of := d.gathering[m.Group]; of != nil && of.stale {
+		d.gatherOf(m, of)
 	}
 	g, name, instance, note := m.Group, said.Name, said.Instance, said.Note
 	up := said.Status == wire.HeartbeatUp
-	c.mail.post(func(now time.Duration) { answer(c.core.Heartbeat(now, g, name, instance, up, note)) })
+	d.mail.post(func(now time.Duration) { answer(d.core.Heartbeat(now, g, name, instance, up, note)) })
 }
 
 // present looks which nodes are there, by the goroutine that owns the host.
-func (c *checks) present(h *repl.Host) {
-	t := c.node.table.Load()
+func (d *assigning) present(h *repl.Host) {
+	t := d.node.table.Load()
 	if t == nil {
 		return
 	}
 	var nodes []raft.NodeID
 	for i := range t.Nodes {
-		if id := t.Nodes[i].ID; id == c.node.self().Node || h.Contacts().Present(id) {
+		if id := t.Nodes[i].ID; id == d.node.self().Node || h.Contacts().Present(id) {
 			nodes = append(nodes, id)
 		}
 	}
-	c.mail.post(func(now time.Duration) { c.core.Alive(now, nodes) })
+	d.mail.post(func(now time.Duration) { d.core.Alive(now, nodes) })
 }
 
 // gathered is what was seen of the services of one group in one term.
@@ -321,17 +321,17 @@ type found struct {
 
 // gather looks at the services of those groups in which they may have changed, by the
 // goroutine that owns the host.
-func (c *checks) gather(h *repl.Host) {
-	for g, of := range c.gathering {
+func (d *assigning) gather(h *repl.Host) {
+	for g, of := range d.gathering {
 		if m, ok := h.Machine(g).(*machine.Map); ok && of.stale {
-			c.gatherOf(m, of)
+			d.gatherOf(m, of)
 		}
 	}
 }
 
 // gatherOf looks at the services of one group. Records that have changed are copied here, and
 // read by run.
-func (c *checks) gatherOf(m *machine.Map, of *gathered) {
+func (d *assigning) gatherOf(m *machine.Map, of *gathered) {
 	of.stale = false
 	var all []found
 	m.State.EachService(func(slot shardmap.Slot, name []byte, version, slotTime uint64, value []byte) bool {
@@ -349,7 +349,7 @@ func (c *checks) gatherOf(m *machine.Map, of *gathered) {
 		of.forget(all)
 	}
 	g, term, inc := m.Group, of.term, m.Incarnation()
-	c.mail.post(func(now time.Duration) { c.take(now, g, inc, term, all) })
+	d.mail.post(func(now time.Duration) { d.take(now, g, inc, term, all) })
 }
 
 // forget keeps of what was seen what is there.
@@ -363,9 +363,9 @@ func (o *gathered) forget(all []found) {
 }
 
 // take hands the services of a group to the assigner.
-func (c *checks) take(now time.Duration, g raft.GroupID, inc raft.Incarnation, term uint64, all []found) {
-	c.core.Lead(now, g, inc, term) // changes nothing if the assigner knows
-	before := c.groups[g]
+func (d *assigning) take(now time.Duration, g raft.GroupID, inc raft.Incarnation, term uint64, all []found) {
+	d.core.Lead(now, g, inc, term) // changes nothing if the assigner knows
+	before := d.groups[g]
 	rows, byName := make([]health.Row, 0, len(all)), make(map[string]health.Row, len(all))
 	for i := range all {
 		row := all[i].row
@@ -374,7 +374,7 @@ func (c *checks) take(now time.Duration, g raft.GroupID, inc raft.Incarnation, t
 			s, err := registry.Read(all[i].value)
 			if err != nil {
 				// Entries check what they write, so this is a record of a newer build, or damage.
-				c.node.log.Error("service can't be read", "group", g, "service", row.Name, "version", row.Version, "err", err)
+				d.node.log.Error("service can't be read", "group", g, "service", row.Name, "version", row.Version, "err", err)
 				continue
 			}
 			row.Service = s
@@ -384,21 +384,21 @@ func (c *checks) take(now time.Duration, g raft.GroupID, inc raft.Incarnation, t
 		}
 		rows, byName[row.Name] = append(rows, row), row
 	}
-	c.groups[g] = byName
-	c.core.Services(now, g, term, rows)
+	d.groups[g] = byName
+	d.core.Services(now, g, term, rows)
 }
 
 // ask has f called by run, which owns the core. It reports false if the node stops.
-func (c *checks) ask(f func()) bool {
+func (d *assigning) ask(f func()) bool {
 	done := make(chan struct{})
-	c.mail.post(func(time.Duration) {
+	d.mail.post(func(time.Duration) {
 		f()
 		close(done)
 	})
 	select {
 	case <-done:
 		return true
-	case <-c.node.ctx.Done():
+	case <-d.node.ctx.Done():
 		return false
 	}
 }

@@ -150,7 +150,7 @@ func leaderOf(t *testing.T, nodes []*runningNode, cl *client.Client, name string
 	until(t, "a node leads the group of the service", func() error {
 		for _, r := range nodes {
 			r.node.running().Ask(func(*repl.Host) {
-				if r.node.checks.gathering[item.Group] != nil {
+				if r.node.assigning.gathering[item.Group] != nil {
 					lead = r
 				}
 			})
@@ -191,13 +191,13 @@ func TestChecksFollowTargets(t *testing.T) {
 
 	made := func() (all []uint64) {
 		for _, r := range nodes {
-			all = append(all, r.node.probes.counts().Probes)
+			all = append(all, r.node.checking.counts().Probes)
 		}
 		return all
 	}
 	reports := func() (n uint64) {
 		for _, r := range nodes {
-			r.node.checks.ask(func() { n += r.node.checks.core.Counts().Reports })
+			r.node.assigning.ask(func() { n += r.node.assigning.core.Counts().Reports })
 		}
 		return n
 	}
@@ -246,7 +246,7 @@ func TestChecksFollowTargets(t *testing.T) {
 	}
 	rows := make(map[string]uint64)
 	for _, r := range nodes {
-		for _, row := range r.node.checks.rows() {
+		for _, row := range r.node.assigning.rows() {
 			rows[row.Name] += row.In + row.Out
 		}
 	}
@@ -268,7 +268,7 @@ func TestServiceWithNothingUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	stands(t, cl, "db", "up")
-	if notes := nodes[0].node.checks.down(); len(notes) > 0 {
+	if notes := nodes[0].node.assigning.down(); len(notes) > 0 {
 		t.Errorf("while it is up: %s", told(notes))
 	}
 	x.down()
@@ -287,7 +287,7 @@ func TestServiceWithNothingUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "one in maintenance is not missed", func() error {
-		if notes := nodes[0].node.checks.down(); len(notes) > 0 {
+		if notes := nodes[0].node.assigning.down(); len(notes) > 0 {
 			return errors.New(told(notes))
 		}
 		return nil
@@ -348,13 +348,13 @@ func TestReportOfAnotherTerm(t *testing.T) {
 	}
 	s := stands(t, cl, "db", "up")
 	r, g := leaderOf(t, nodes, cl, "db")
-	loop, c := r.node.running(), &r.node.checks
+	loop, d := r.node.running(), &r.node.assigning
 	slot, down := shardmap.SlotOf([]byte("db")), &shardmap.Report{Name: "db", Rows: []shardmap.ReportRow{
 		{Instance: s.Instances[0].ID, Check: s.Instances[0].Check, Status: registry.Down, Op: shardmap.ReportStatus},
 	}}
 	var err error
 	loop.Ask(func(h *repl.Host) {
-		err = c.propose(h, loop, &health.Action{Kind: health.ActPropose, Number: 1 << 40, Group: g, Term: c.gathering[g].term - 1, Slot: slot, Report: down})
+		err = d.propose(h, loop, &health.Action{Kind: health.ActPropose, Number: 1 << 40, Group: g, Term: d.gathering[g].term - 1, Slot: slot, Report: down})
 	})
 	if !errors.Is(err, errNotLedNow) {
 		t.Errorf("it is proposed, or: %v", err)
@@ -370,25 +370,25 @@ func TestProbesAreBounded(t *testing.T) {
 	}
 	defer silent.Close()
 	r := serving(t, defaultLimits())
-	p := probes{prober: r.node.probes.prober}
-	p.init(r.node)
+	d := checking{prober: r.node.checking.prober}
+	d.init(r.node)
 	loop := r.node.running()
 	const timeout = 300 * time.Millisecond
 	spec := registry.Spec{Type: registry.TypeWeb, URL: "http://" + silent.Addr().String() + "/", Timeout: timeout, Interval: time.Second, Rise: 1, Fall: 1}
 	for i := range 3 * health.ProbesMax {
-		p.begin(loop, health.Probe{Number: uint64(i + 1), Spec: spec, Deadline: loop.Now() + timeout})
+		d.begin(loop, health.Probe{Number: uint64(i + 1), Spec: spec, Deadline: loop.Now() + timeout})
 	}
-	if p.workers != health.ProbesMax {
-		t.Errorf("%d workers, want %d", p.workers, health.ProbesMax)
+	if d.workers != health.ProbesMax {
+		t.Errorf("%d workers, want %d", d.workers, health.ProbesMax)
 	}
 	until(t, "all have ended", func() error {
-		if n := p.busy.Load(); n > 0 {
+		if n := d.busy.Load(); n > 0 {
 			return fmt.Errorf("%d have not", n)
 		}
 		return nil
 	})
 	// What found no place is told of too, or the checker would keep a place for it.
-	if n := len(p.mail.take()); n != 3*health.ProbesMax {
+	if n := len(d.mail.take()); n != 3*health.ProbesMax {
 		t.Errorf("the ends of %d probes are told, of %d", n, 3*health.ProbesMax)
 	}
 }
@@ -468,7 +468,7 @@ func TestWebhookHearsOfChanges(t *testing.T) {
 	if change(0) != change(1) || change(1) != change(2) || change(2) == change(3) {
 		t.Errorf("the changes are told as %q", told)
 	}
-	if n := nodes[0].node.checks.hooks.told.Load(); n != 2 {
+	if n := nodes[0].node.assigning.hooks.told.Load(); n != 2 {
 		t.Errorf("%d are counted as told", n)
 	}
 }
@@ -478,7 +478,7 @@ func TestWebhookHearsOfChanges(t *testing.T) {
 func TestWebhookBody(t *testing.T) {
 	hook := newHookServer(t, http.StatusOK)
 	r := serving(t, defaultLimits())
-	h := &r.node.checks.hooks
+	h := &r.node.assigning.hooks
 	x := &health.Hook{Service: &registry.Service{Name: "db", Settings: []registry.Setting{{Key: registry.SettingWebhook, Value: hook.URL}}}, Version: 9, Instance: "a", To: registry.Down, Reason: "why", At: 1, Count: 1}
 	later := *x
 	later.Count, later.NoFrom = 21, true
@@ -499,10 +499,10 @@ func TestWebhookBody(t *testing.T) {
 // People read in the log that a webhook misses changes, and nothing of its address.
 func TestWebhookMissesChanges(t *testing.T) {
 	var out strings.Builder
-	var c checks
-	c.hooks.node = &Node{log: slog.New(slog.NewTextHandler(&out, nil))}
+	var d assigning
+	d.hooks.node = &Node{log: slog.New(slog.NewTextHandler(&out, nil))}
 	s := &registry.Service{Name: "db", Settings: []registry.Setting{{Key: registry.SettingWebhook, Value: "http://h/hidden-token"}}}
-	c.begin(nil, []health.Action{{Kind: health.ActLost, Hook: &health.Hook{Service: s, Instance: "a", Count: 4}}})
+	d.begin(nil, []health.Action{{Kind: health.ActLost, Hook: &health.Hook{Service: s, Instance: "a", Count: 4}}})
 	if got := out.String(); !strings.Contains(got, `level=WARN msg="webhook misses changes" service=db instance=a first=4`) || strings.Contains(got, "hidden") {
 		t.Errorf("got %s", got)
 	}

@@ -21,16 +21,16 @@ func TestDroppedProbesEnd(t *testing.T) {
 	}
 	defer silent.Close()
 	r := serving(t, defaultLimits())
-	p := probes{prober: r.node.probes.prober}
-	p.init(r.node)
+	d := checking{prober: r.node.checking.prober}
+	d.init(r.node)
 	r.node.ended.Add(1)
 	go func() {
 		defer r.node.ended.Done()
-		p.run()
+		d.run()
 	}()
 	poll := func(q wire.ChecksOf) {
 		q.Group, q.Incarnation, q.Term = 1, 1, 1
-		p.poll(1, &wire.Checks{Groups: []wire.ChecksOf{q}}, func(*wire.ChecksAnswer) {})
+		d.poll(1, &wire.Checks{Groups: []wire.ChecksOf{q}}, func(*wire.ChecksAnswer) {})
 	}
 	spec := registry.Spec{Type: registry.TypeWeb, URL: "http://" + silent.Addr().String() + "/", Timeout: time.Minute, Interval: time.Minute, Rise: 1, Fall: 1}
 	const hogs = 3
@@ -44,7 +44,7 @@ func TestDroppedProbesEnd(t *testing.T) {
 	busy := func(least, most uint64) func() error {
 		return func() error {
 			poll(wire.ChecksOf{Since: last, Until: last}) // or the checker drops all
-			if n, busy := p.counts(), uint64(p.busy.Load()); n.Running < least || n.Running > most || busy < least || busy > most {
+			if n, busy := d.counts(), uint64(d.busy.Load()); n.Running < least || n.Running > most || busy < least || busy > most {
 				return fmt.Errorf("%d probes are counted, %d busy, want %d to %d", n.Running, busy, least, most)
 			}
 			return nil
@@ -58,9 +58,9 @@ func TestDroppedProbesEnd(t *testing.T) {
 	if took := time.Since(began); took > spec.Timeout/2 {
 		t.Errorf("they ended %v after their checks", took)
 	}
-	p.mail.post(func(time.Duration) {
-		if len(p.making) > 0 {
-			t.Errorf("%d contexts are kept", len(p.making))
+	d.mail.post(func(time.Duration) {
+		if len(d.making) > 0 {
+			t.Errorf("%d contexts are kept", len(d.making))
 		}
 	})
 	good := newTarget(t)
@@ -68,9 +68,9 @@ func TestDroppedProbesEnd(t *testing.T) {
 	spec = registry.Spec{Type: registry.TypeTCP, Host: at.Addr().String(), Port: at.Port(), Timeout: time.Second, Interval: time.Second, Rise: 1, Fall: 1}
 	poll(wire.ChecksOf{Since: last, Until: last + 1, Rows: []wire.CheckRow{{Number: last + 1, Name: "other", Instance: "1", Check: 1, Spec: spec.AppendTo(nil)}}})
 	last++
-	before := p.counts()
+	before := d.counts()
 	until(t, "another check is made", func() error {
-		n := p.counts()
+		n := d.counts()
 		if n.Probes == before.Probes || n.Running > 0 || n.Failed > before.Failed {
 			return fmt.Errorf("%+v", n)
 		}
@@ -81,20 +81,20 @@ func TestDroppedProbesEnd(t *testing.T) {
 // What is cancelled while it waits for a worker is not begun.
 func TestCancelledInTheQueue(t *testing.T) {
 	r := serving(t, defaultLimits())
-	p := probes{prober: r.node.probes.prober}
-	p.init(r.node)
-	p.workers = health.ProbesMax // none of them is there
+	d := checking{prober: r.node.checking.prober}
+	d.init(r.node)
+	d.workers = health.ProbesMax // none of them is there
 	good := newTarget(t)
 	at := netip.MustParseAddrPort(good.addr)
 	loop := r.node.running()
 	spec := registry.Spec{Type: registry.TypeTCP, Host: at.Addr().String(), Port: at.Port(), Timeout: time.Minute, Interval: time.Minute, Rise: 1, Fall: 1}
-	p.begin(loop, health.Probe{Number: 1, Spec: spec, Deadline: loop.Now() + time.Minute})
-	p.cancel(1)
-	p.make(<-p.queue)
-	for _, f := range p.mail.take() {
+	d.begin(loop, health.Probe{Number: 1, Spec: spec, Deadline: loop.Now() + time.Minute})
+	d.cancel(1)
+	d.make(<-d.queue)
+	for _, f := range d.mail.take() {
 		f(loop.Now())
 	}
-	if n := p.core.Counts(); n.Void != 1 || len(p.making) > 0 {
-		t.Errorf("%d ends are told of; %d contexts are kept", n.Void, len(p.making))
+	if n := d.core.Counts(); n.Void != 1 || len(d.making) > 0 {
+		t.Errorf("%d ends are told of; %d contexts are kept", n.Void, len(d.making))
 	}
 }

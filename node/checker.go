@@ -14,9 +14,9 @@ import (
 	"muster/repl/wire"
 )
 
-// probes drives the checker of this node: it hands in polls, and makes the probes that the checker
+// checking drives the checker of this node: it hands in polls, and makes the probes that the checker
 // begins.
-type probes struct {
+type checking struct {
 	node   *Node
 	mail   mailbox       // for run
 	prober *probe.Prober // set before init
@@ -36,29 +36,29 @@ type making struct {
 	ctx context.Context
 }
 
-func (p *probes) init(n *Node) {
-	p.node, p.mail = n, newMailbox()
-	p.core = health.NewChecker(n.self().Node, n.mark, slices.Collect(maps.Keys(n.cfg.Checks)))
-	p.queue = make(chan making, health.ProbesMax)
-	p.making = make(map[uint64]context.CancelFunc)
-	p.held = make(map[uint64]func(*wire.ChecksAnswer))
+func (d *checking) init(n *Node) {
+	d.node, d.mail = n, newMailbox()
+	d.core = health.NewChecker(n.self().Node, n.mark, slices.Collect(maps.Keys(n.cfg.Checks)))
+	d.queue = make(chan making, health.ProbesMax)
+	d.making = make(map[uint64]context.CancelFunc)
+	d.held = make(map[uint64]func(*wire.ChecksAnswer))
 }
 
 // poll hands in the poll of a node, which may be this one. run calls answer, later: while the
 // checker has nothing to say it holds the answer.
-func (p *probes) poll(from raft.NodeID, q *wire.Checks, answer func(*wire.ChecksAnswer)) {
-	p.mail.post(func(now time.Duration) {
-		if ans, ticket := p.core.Poll(now, from, q); ans != nil {
+func (d *checking) poll(from raft.NodeID, q *wire.Checks, answer func(*wire.ChecksAnswer)) {
+	d.mail.post(func(now time.Duration) {
+		if ans, ticket := d.core.Poll(now, from, q); ans != nil {
 			answer(ans)
 		} else {
-			p.held[ticket] = answer
+			d.held[ticket] = answer
 		}
 	})
 }
 
 // run owns the checker.
-func (p *probes) run() {
-	n := p.node
+func (d *checking) run() {
+	n := d.node
 	loop := n.running()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -66,22 +66,22 @@ func (p *probes) run() {
 		select {
 		case <-n.ctx.Done():
 			return
-		case <-p.mail.wake:
+		case <-d.mail.wake:
 		case <-timer.C:
 		}
-		for _, f := range p.mail.take() {
+		for _, f := range d.mail.take() {
 			f(loop.Now())
 		}
-		due, answers, next := p.core.Turn(loop.Now())
-		for _, number := range p.core.Cancelled() {
-			p.cancel(number)
+		due, answers, next := d.core.Turn(loop.Now())
+		for _, number := range d.core.Cancelled() {
+			d.cancel(number)
 		}
 		for i := range due {
-			p.begin(loop, due[i])
+			d.begin(loop, due[i])
 		}
 		for _, a := range answers {
-			p.held[a.Ticket](a.Checks)
-			delete(p.held, a.Ticket)
+			d.held[a.Ticket](a.Checks)
+			delete(d.held, a.Ticket)
 		}
 		timer.Reset(next - loop.Now())
 	}
@@ -91,66 +91,66 @@ func (p *probes) run() {
 // another; and at most as many as the checker has under way. One that takes longer than the
 // checker waits for it still has its worker, so there may be more probes than workers. What
 // finds no place in the queue either is not made.
-func (p *probes) begin(loop *repl.Loop, x health.Probe) {
-	ctx, cancel := context.WithTimeout(p.node.ctx, x.Deadline-loop.Now())
-	p.making[x.Number] = cancel
+func (d *checking) begin(loop *repl.Loop, x health.Probe) {
+	ctx, cancel := context.WithTimeout(d.node.ctx, x.Deadline-loop.Now())
+	d.making[x.Number] = cancel
 	select {
-	case p.queue <- making{x, ctx}:
+	case d.queue <- making{x, ctx}:
 	default:
-		p.skip(x.Number)
+		d.skip(x.Number)
 		return
 	}
-	if p.busy.Add(1) > int64(p.workers) && p.workers < health.ProbesMax {
-		p.workers++
-		p.node.ended.Add(1)
+	if d.busy.Add(1) > int64(d.workers) && d.workers < health.ProbesMax {
+		d.workers++
+		d.node.ended.Add(1)
 		go func() {
-			defer p.node.ended.Done()
-			p.work()
+			defer d.node.ended.Done()
+			d.work()
 		}()
 	}
 }
 
 // work makes probes until the node ends.
-func (p *probes) work() {
+func (d *checking) work() {
 	for {
 		select {
-		case <-p.node.ctx.Done():
+		case <-d.node.ctx.Done():
 			return
-		case x := <-p.queue:
-			p.make(x)
-			p.busy.Add(-1)
+		case x := <-d.queue:
+			d.make(x)
+			d.busy.Add(-1)
 		}
 	}
 }
 
 // make makes a probe, unless its context has ended before it begins: then it was cancelled, or
 // this process has stood still, and nothing is said of the target.
-func (p *probes) make(x making) {
+func (d *checking) make(x making) {
 	if x.ctx.Err() != nil {
-		p.skip(x.Number)
+		d.skip(x.Number)
 		return
 	}
-	r := p.prober.Run(x.ctx, &x.Spec)
-	p.mail.post(func(now time.Duration) {
-		p.cancel(x.Number)
-		p.core.Done(now, x.Number, r)
+	r := d.prober.Run(x.ctx, &x.Spec)
+	d.mail.post(func(now time.Duration) {
+		d.cancel(x.Number)
+		d.core.Done(now, x.Number, r)
 	})
 }
 
 // skip tells the checker that a probe was not made.
-func (p *probes) skip(number uint64) {
-	p.mail.post(func(now time.Duration) {
-		p.cancel(number)
-		p.core.Skipped(now, number)
+func (d *checking) skip(number uint64) {
+	d.mail.post(func(now time.Duration) {
+		d.cancel(number)
+		d.core.Skipped(now, number)
 	})
 }
 
 // cancel ends a probe. Its worker closes what it has open, says that it has ended, and is free.
 // Of one that has ended it gives the context back.
-func (p *probes) cancel(number uint64) {
-	if cancel := p.making[number]; cancel != nil {
+func (d *checking) cancel(number uint64) {
+	if cancel := d.making[number]; cancel != nil {
 		cancel()
-		delete(p.making, number)
+		delete(d.making, number)
 	}
 }
 
@@ -164,18 +164,18 @@ func takeChecks(c *connection, h wire.Header, r repl.Reply, body []byte) {
 		c.refuse(r, wire.BadBody(h.Type, err))
 		return
 	}
-	c.node.probes.poll(c.peer, q, func(ans *wire.ChecksAnswer) {
+	c.node.checking.poll(c.peer, q, func(ans *wire.ChecksAnswer) {
 		c.answerNow(r, wire.TypeChecksAnswer, ans.Append(nil))
 	})
 }
 
 // counts returns what the checker has done and has; all zero if the node stops.
-func (p *probes) counts() (n health.CheckerCounts) {
+func (d *checking) counts() (n health.CheckerCounts) {
 	done := make(chan health.CheckerCounts, 1)
-	p.mail.post(func(time.Duration) { done <- p.core.Counts() })
+	d.mail.post(func(time.Duration) { done <- d.core.Counts() })
 	select {
 	case n = <-done:
-	case <-p.node.ctx.Done():
+	case <-d.node.ctx.Done():
 	}
 	return n
 }
