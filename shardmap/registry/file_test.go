@@ -100,7 +100,7 @@ func TestFileNamesEachProblem(t *testing.T) {
 			`service 1: field type: missing; want one of tcp, web, mysql, pgsql, redis, ttl, grpc, custom`,
 			`service 1: field node: missing; want a list`,
 			`service 2: want an object, found "7"`,
-			`service 3 ("x"), node 1: field url: missing; want http:// or https:// with a host, and without a user or a password (fields user and pass)`,
+			`service 3 ("x"), node 1: field url: missing; want http:// or https:// with a host, a port from 1 to 65535 or none, and without a user or a password (fields user and pass)`,
 			`service 3 ("x"), node 2: want an object, found "[]"`,
 			`service 4 ("y"), node 1: field script: missing; want the name of a program that nodes allow (serve --check NAME=PATH): letters, digits, . _ -`,
 		}},
@@ -125,12 +125,12 @@ func TestFileNamesEachProblem(t *testing.T) {
 			{"name":"r","type":"redis","node":[{"host":"h","port":"1","database":"a","tls":"yes"}]},
 			{"name":"a\u202eb","type":"ttl","node":[{"id":"\u200b"}]}]`, []string{
 			`service 1 ("a b"): field name: "a b"; want a name of characters that print, without spaces`,
-			`service 1 ("a b"): field webhook: "ftp://x"; want http:// or https:// with a host, and without a user or a password`,
+			`service 1 ("a b"): field webhook: "ftp://x"; want http:// or https:// with a host, a port from 1 to 65535 or none, and without a user or a password`,
 			`service 1 ("a b"), node 1: field script: "/bin/sh -c 'id'"; want the name of a program that nodes allow (serve --check NAME=PATH): letters, digits, . _ -`,
 			`service 1 ("a b"), node 2: field script: "../x"; want the name of a program that nodes allow (serve --check NAME=PATH): letters, digits, . _ -`,
 			`service 1 ("a b"), node 3: field script: "-x"; want the name of a program that nodes allow (serve --check NAME=PATH): letters, digits, . _ -`,
-			`service 2 ("w"), node 1: field url: not shown, as there may be a password in it; want http:// or https:// with a host, and without a user or a password (fields user and pass)`,
-			`service 2 ("w"), node 2: field url: "file:///etc/passwd"; want http:// or https:// with a host, and without a user or a password (fields user and pass)`,
+			`service 2 ("w"), node 1: field url: not shown, as there may be a password in it; want http:// or https:// with a host, a port from 1 to 65535 or none, and without a user or a password (fields user and pass)`,
+			`service 2 ("w"), node 2: field url: "file:///etc/passwd"; want http:// or https:// with a host, a port from 1 to 65535 or none, and without a user or a password (fields user and pass)`,
 			`service 2 ("w"), node 3: field expect: "700"; want HTTP statuses or classes with commas between them, as in 2xx,301`,
 			`service 2 ("w"), node 4: field status: shown, not set; field expect has the HTTP statuses that mean up`,
 			`service 2 ("w"), node 5: field timeout: 501; want no more than the interval, 500`,
@@ -152,6 +152,43 @@ func TestFileNamesEachProblem(t *testing.T) {
 		if strings.Contains(err.Error(), "hush") {
 			t.Errorf("%s: a secret is shown: %v", c.name, err)
 		}
+	}
+}
+
+// What can't be dialled is refused where it is set, by its field, and not found out by a check that
+// fails for ever. There is one way to write each port.
+func TestPlacesToDial(t *testing.T) {
+	ports := map[string]bool{"1": true, "80": true, "65535": true,
+		"0": false, "65536": false, "99999999999999999999": false, "080": false, "+80": false, "-80": false, " 80": false, "80 ": false, "8 0": false, "0x50": false, "http": false, "\\u0668\\u0660": false}
+	hosts := map[string]bool{"h": true, "db-1.example.com": true, "_db.x": true, "10.0.0.1": true, "::1": true, "fe80::1%eth0": true,
+		"h:80": false, "[::1]": false, "a b": false, " h": false, "h ": false, "h/x": false, "http://h": false, "10.0.0.0/8": false, "fe80::1%a b": false, "fe80::1%a\\u001bb": false}
+	check := func(field, file string, good bool) {
+		t.Helper()
+		_, err := ParseFile([]byte(file))
+		if good && err != nil || !good && (err == nil || !strings.Contains(err.Error(), "field "+field+": ")) {
+			t.Errorf("%s: got %v", file, err)
+		}
+	}
+	for port, good := range ports {
+		for _, kind := range hostTypes {
+			check("port", fmt.Sprintf(`{"name":"s","type":%q,"node":[{"host":"h","port":"%s"}]}`, kind, port), good)
+		}
+		check("url", `{"name":"s","type":"web","node":[{"url":"http://h:`+port+`/"}]}`, good)
+		check("url", `{"name":"s","type":"web","node":[{"url":"https://[::1]:`+port+`"}]}`, good)
+		check("webhook", `{"name":"s","type":"ttl","webhook":"http://h:`+port+`","node":[{"id":"i"}]}`, good)
+	}
+	for host, good := range hosts {
+		for _, kind := range hostTypes {
+			check("host", fmt.Sprintf(`{"name":"s","type":%q,"node":[{"host":"%s","port":"1"}]}`, kind, host), good)
+		}
+		check("server_name", `{"name":"s","type":"ttl","node":[{"id":"i","server_name":"`+host+`"}]}`, good)
+	}
+	for _, url := range []string{"http://[fe80::1%25%20x]/", "http://[fe80::1%25%1bx]/", "http://:80/", "http:///", "http://h:80:80/"} {
+		check("url", `{"name":"s","type":"web","node":[{"url":"`+url+`"}]}`, false)
+		check("webhook", `{"name":"s","type":"ttl","webhook":"`+url+`","node":[{"id":"i"}]}`, false)
+	}
+	for _, url := range []string{"http://h", "http://h:/", "https://h:443/x?y=:0", "http://[fe80::1%25eth0]:8080/"} {
+		check("url", `{"name":"s","type":"web","node":[{"url":"`+url+`"}]}`, true)
 	}
 }
 

@@ -76,6 +76,7 @@ func (f *fields) lookUp(key string) *known {
 const (
 	isShown = "shown, not set"
 	isNone  = "no setting"
+	wantURL = "http:// or https:// with a host, a port from 1 to 65535 or none, and without a user or a password"
 )
 
 // fieldsOfInstance reserves the fields that would hide what the checks say, and id, which
@@ -91,11 +92,11 @@ var fieldsOfService = fields{known: serviceSettings, reserved: map[string]string
 // instanceSettings are the settings of an instance that are known.
 var instanceSettings = []known{
 	{key: keyHost, wanted: hostTypes, want: "a host name or an address", ok: isHost},
-	{key: keyPort, wanted: hostTypes, want: "a number from 1 to 65535", ok: number(1, portMax)},
+	{key: keyPort, wanted: hostTypes, want: "a number from 1 to 65535", ok: isPort},
 	{key: "user"},
 	{key: "pass"},
 	{key: keyDatabase},
-	{key: keyURL, wanted: []string{TypeWeb}, want: "http:// or https:// with a host, and without a user or a password (fields user and pass)", ok: isURL},
+	{key: keyURL, wanted: []string{TypeWeb}, want: wantURL + " (fields user and pass)", ok: isURL},
 	{key: keyScript, wanted: []string{TypeCustom}, want: "the name of a program that nodes allow (serve --check NAME=PATH): letters, digits, . _ -", ok: IsProgram},
 	{key: keyPriority, want: "a number from 0 to 1000000", ok: number(0, PriorityMax)},
 	{key: keyInterval, want: "ms, from 100 to 86400000", ok: millis(IntervalMin, IntervalMax)},
@@ -112,11 +113,13 @@ var instanceSettings = []known{
 
 // serviceSettings are those of a service itself.
 var serviceSettings = []known{
-	{key: SettingWebhook, want: "http:// or https:// with a host, and without a user or a password", ok: isURL},
+	{key: SettingWebhook, want: wantURL, ok: isURL},
 	{key: SettingWebhookSecret},
 	{key: keyProtect, want: "percent, from 0 to 100", ok: number(0, ProtectMax)},
 	{key: SettingDeregister, want: "ms, from 1000 to 31536000000", ok: millis(DeregisterMin, DeregisterMax)},
 }
+
+var isPort = number(1, portMax)
 
 var hostTypes = []string{TypeTCP, TypeMySQL, TypePostgres, TypeRedis, TypeGRPC}
 
@@ -139,7 +142,7 @@ const hostMax = 253
 
 func isHost(v string) bool {
 	if _, err := netip.ParseAddr(v); err == nil {
-		return true
+		return IsWord(v) // which takes any zone, as in fe80::1%eth0
 	}
 	return v != "" && len(v) <= hostMax && consistsOf(v, "-._")
 }
@@ -155,9 +158,11 @@ func consistsOf(v, others string) bool {
 }
 
 // isURL refuses a user and a password: a URL is shown, and what is secret has a field of its own.
+// A port is as that of a host, which package url does not see to: it takes any digits.
 func isURL(v string) bool {
 	u, err := url.Parse(v)
-	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.User == nil && IsWord(v)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && IsWord(u.Hostname()) &&
+		(u.Port() == "" || isPort(u.Port())) && u.User == nil && IsWord(v)
 }
 
 // IsProgram reports whether a program of [TypeCustom] may have a name: 1 to [NameMax] letters,
