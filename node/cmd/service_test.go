@@ -68,6 +68,27 @@ func TestServiceUsage(t *testing.T) {
 	}
 }
 
+// Text on the command line that is no UTF-8 is refused by its field, as in a file.
+func TestServiceOptionsAreUTF8(t *testing.T) {
+	const bad, half = "a\xffb", "a\xed\xa0\x80b" // half a surrogate pair
+	for _, text := range []string{bad, half} {
+		for _, tt := range []struct {
+			want string
+			args []string
+		}{
+			{"field name: ", []string{text, "--node", "id=i"}},
+			{"field id: ", []string{"s", "--node", "id=" + text}},
+			{`field "zone": want UTF-8`, []string{"s", "--node", "id=i,zone=" + text}},
+			{`field "tags": want UTF-8`, []string{"s", "--node", "id=i,tags=x," + text}},
+			{"of UTF-8", []string{"s", "--node", "id=i," + text + "=v"}},
+			{`field "zone": want UTF-8`, []string{"s", "--node", "id=i", "--set", "zone=" + text}},
+			{"of UTF-8", []string{"s", "--node", "id=i", "--set", text + "=v"}},
+		} {
+			muster(t, append([]string{"service", "set", "--type", "ttl"}, tt.args...)...).refused(t, exitUsage, tt.want)
+		}
+	}
+}
+
 // Each wrong field of a file is named, by the service and the instance that it is in, and
 // nothing of the file is written: nothing listens at the endpoint, so that a command that goes
 // on ends with another status.
@@ -87,6 +108,7 @@ func TestServiceFileRefused(t *testing.T) {
 		{"no name", `[{"type":"tcp","node":[{"host":"h","port":"1"}]}]`, []string{"service 1", "field name"}},
 		{"a name twice", `[{"name":"a","type":"tcp","node":[{"host":"h","port":"1"}]},{"name":"a","type":"tcp","node":[{"host":"h","port":"1"}]}]`, []string{`service 2 ("a")`}},
 		{"a command line", `[{"name":"a","type":"custom","node":[{"script":"/bin/sh -c reboot"}]}]`, []string{`service 1 ("a"), node 1: field script`}},
+		{"half a surrogate pair", `[{"name":"a","type":"ttl","node":[{"id":"b","zone":"\ud800"}]}]`, []string{`service 1 ("a"), node 1: field "zone": want UTF-8`}},
 		{"an interval", `[{"name":"a","type":"tcp","node":[{"host":"h","port":"1","interval":"5"}]}]`, []string{`service 1 ("a"), node 1: field interval: "5"`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -155,6 +155,41 @@ func TestFileNamesEachProblem(t *testing.T) {
 	}
 }
 
+// A text that no UTF-8 stands for is refused by its field. Package encoding/json would put U+FFFD in its
+// place, so that a password, a name or a key is another one than the file has, or two keys are one.
+func TestTextThatIsNoUTF8(t *testing.T) {
+	const good = `\ud83d\ude00`
+	for _, bad := range []string{`\ud800`, `\udc00`, `a\uD800b`, `\udfff\ud800`, `\ud800\ud83d\ude00`, `\ud83d\u0041`, "\xff", "a\xc3", "\xed\xa0\x80"} {
+		for file, field := range map[string]string{
+			`{"name":"X","type":"ttl","node":[{"id":"i"}]}`:                                                                  `field name: `,
+			`{"name":"s","type":"X","node":[{"id":"i"}]}`:                                                                    `field type: `,
+			`{"name":"s","type":"ttl","zone":"X","node":[{"id":"i"}]}`:                                                       `field "zone": want UTF-8`,
+			`{"name":"s","type":"ttl","webhook_secret":"X","node":[{"id":"i"}]}`:                                             `field "webhook_secret": want UTF-8`,
+			`{"name":"s","type":"ttl","X":"v","node":[{"id":"i"}]}`:                                                          `: want a name of 1 to 64 bytes of UTF-8`,
+			`{"name":"s","type":"ttl","owner":{"team":["X"]},"node":[{"id":"i"}]}`:                                           `field "owner": want UTF-8`,
+			`{"name":"s","type":"ttl","owner":{"X":1},"node":[{"id":"i"}]}`:                                                  `field "owner": want UTF-8`,
+			`{"name":"s","type":"ttl","node":[{"id":"X"}]}`:                                                                  `node 1: field id: `,
+			`{"name":"s","type":"mysql","node":[{"host":"h","port":"1","pass":"X"}]}`:                                        `node 1: field "pass": want UTF-8`,
+			`{"name":"s","type":"ttl","node":[{"id":"i","tags":"a,X"}]}`:                                                     `node 1: field "tags": want UTF-8`,
+			`{"name":"s","type":"ttl","node":[{"id":"i","tags":["a","X"]}]}`:                                                 `node 1: field "tags": want UTF-8`,
+			`{"name":"s","type":"ttl","node":[{"id":"i","X":7}]}`:                                                            `node 1: field "`,
+			`{"name":"s","type":"web","node":[{"url":"http://h/X"}]}`:                                                        `node 1: field "url": want UTF-8`,
+			`{"name":"s","type":"ttl","node":[{"id":"i","list":[[{"a":"b","c":"X"}]]}]}`:                                     `node 1: field "list": want UTF-8`,
+			`[{"name":"r","type":"ttl","node":[{"id":"i"}]},{"name":"s","type":"ttl","node":[{"id":"i"},{"id":"X\u0041"}]}]`: `service 2 ("s"), node 2: field id: `,
+		} {
+			if _, err := ParseFile([]byte(strings.ReplaceAll(file, "X", bad))); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), field) {
+				t.Errorf("%q in %s: got %v, want %s", bad, file, err, field)
+			}
+			if field == `field type: ` || field == `node 1: field "url": want UTF-8` || strings.Contains(file, "X\\u0041") {
+				continue
+			}
+			if _, err := ParseFile([]byte(strings.ReplaceAll(file, "X", good))); err != nil {
+				t.Errorf("%s: %v", file, err)
+			}
+		}
+	}
+}
+
 // What can't be dialled is refused where it is set, by its field, and not found out by a check that
 // fails for ever. There is one way to write each port.
 func TestPlacesToDial(t *testing.T) {
@@ -261,8 +296,8 @@ func TestFileLimits(t *testing.T) {
 		"record": {nodes(InstancesMax, `,"text":"`+strings.Repeat("x", 300)+`"`), "with what the checks will say; the limit is 262144"},
 		"value":  {nodes(1, `,"text":"`+strings.Repeat("x", SettingValueMax+1)+`"`), "field \"text\": 4097 bytes; the limit is 4096"},
 		"key":    {nodes(1, `,"`+strings.Repeat("k", SettingKeyMax+1)+`":"x"`), "want a name of 1 to 64 bytes"},
-		"zero":   {nodes(1, `,"text":"a\u0000b"`), "want UTF-8 without zeros"},
-		"UTF-8":  {nodes(1, ",\"text\":\"a\xff\""), "want UTF-8 without zeros"},
+		"zero":   {nodes(1, `,"text":"a\u0000b"`), "want UTF-8, without zeros and half surrogate pairs"},
+		"UTF-8":  {nodes(1, ",\"text\":\"a\xff\""), "want UTF-8, without zeros and half surrogate pairs"},
 		"name":   {`[{"name":"` + strings.Repeat("n", NameMax+1) + `","type":"ttl","node":[]}]`, "field name: 129 bytes; the limit is 128"},
 		"id":     {nodes(0, "")[:len(nodes(0, ""))-3] + `{"id":"` + strings.Repeat("n", IDMax+1) + `"}]}]`, "field id: 257 bytes; the limit is 256"},
 		"settings": {nodes(1, func() (s string) {
@@ -367,14 +402,15 @@ func FuzzParseFile(f *testing.F) {
 	})
 }
 
-// Texts are read as encoding/json reads them.
+// Texts are read as encoding/json reads them, but for half a surrogate pair, which stays no UTF-8.
 func TestUnquote(t *testing.T) {
 	for _, quoted := range []string{`""`, `"a"`, `"\"\\\/\b\f\n\r\t"`, `"x\u00e9y"`, `"\ud83d\ude00"`, `"\ud83d"`, `"\ud83d\ud83d\ude00"`, `"\ud83dx"`, `"\ud83d\n"`, `"\ude00\ud83d"`, `"é😀"`, `"\u0000"`} {
 		var want string
 		if err := json.Unmarshal([]byte(quoted), &want); err != nil {
 			t.Fatalf("%s: %v", quoted, err)
 		}
-		if got := unquote(quoted); got != want {
+		got := unquote(quoted)
+		if strings.ReplaceAll(got, halfPair, "\ufffd") != want {
 			t.Errorf("%s: got %q, want %q", quoted, got, want)
 		}
 	}

@@ -120,6 +120,25 @@ func secretWithin(text string) bool {
 	return false
 }
 
+// whole reports whether all texts in valid JSON are UTF-8, the keys too.
+func whole(text string) bool {
+	if !utf8.ValidString(text) {
+		return false
+	}
+	c := scanner{text: text}
+	for c.pos < len(c.text) {
+		if c.text[c.pos] != '"' {
+			c.pos++
+			continue
+		}
+		from := c.pos
+		if c.skipString(); !utf8.ValidString(unquote(c.text[from:c.pos])) {
+			return false
+		}
+	}
+	return true
+}
+
 // secrets takes the next value, and calls f with each text and number in it that is the value of a
 // field whose key is that of a secret, or is within one. If secret is true all of them are.
 func (c *scanner) secrets(secret bool, f func(string)) {
@@ -144,7 +163,9 @@ func (c *scanner) secrets(secret bool, f func(string)) {
 	}
 }
 
-// unquote returns the text of a JSON string, which aliases it where nothing is escaped.
+// unquote returns the text of a JSON string, which aliases it where nothing is escaped. It is no
+// UTF-8 if the string is none, or has half a surrogate pair, which no UTF-8 can stand for: so
+// [Service.Validate] finds it, where U+FFFD would take its place without a word.
 func unquote(quoted string) string {
 	if len(quoted) < 2 {
 		return ""
@@ -159,13 +180,22 @@ func unquote(quoted string) string {
 		out = append(out, s[:at]...)
 		var r rune
 		r, s = unescape(s[at:])
-		out = utf8.AppendRune(out, r)
+		if utf16.IsSurrogate(r) {
+			out = append(out, halfPair...)
+		} else {
+			out = utf8.AppendRune(out, r)
+		}
 		at = strings.IndexByte(s, '\\')
 	}
 	return string(append(out, s...))
 }
 
-// unescape returns the character of the escape that s begins with, and what follows it.
+// halfPair is what half a surrogate pair becomes, whichever it is: the bytes of U+D800, which are
+// no UTF-8.
+const halfPair = "\xed\xa0\x80"
+
+// unescape returns the character of the escape that s begins with, and what follows it. Half a
+// surrogate pair is returned as it is.
 func unescape(s string) (rune, string) {
 	switch s[1] {
 	case 'b':
@@ -186,7 +216,7 @@ func unescape(s string) (rune, string) {
 		if low, rest := unit(s); utf16.DecodeRune(r, low) != utf8.RuneError {
 			return utf16.DecodeRune(r, low), rest
 		}
-		return utf8.RuneError, s
+		return r, s
 	}
 	return rune(s[1]), s[2:]
 }

@@ -199,13 +199,13 @@ func (v *validator) settings(list []Setting, f *fields) {
 		case n > 0 && list[n-1].Key > x.Key:
 			v.p.add(v.at, "field %s: not sorted", quote(x.Key))
 		case x.Key == "" || len(x.Key) > SettingKeyMax || !utf8.ValidString(x.Key) || strings.ContainsFunc(x.Key, isControl):
-			v.p.add(v.at, "field %s: want a name of 1 to %d bytes without control characters", quote(x.Key), SettingKeyMax)
+			v.p.add(v.at, "field %s: want a name of 1 to %d bytes of UTF-8, without control characters and half surrogate pairs", quote(x.Key), SettingKeyMax)
 		case reserved != "":
 			v.p.add(v.at, "field %s: %s", x.Key, reserved)
 		case len(x.Value) > SettingValueMax:
 			v.p.add(v.at, "field %s: %d bytes; the limit is %d", quote(x.Key), len(x.Value), SettingValueMax)
-		case !utf8.ValidString(x.Value) || strings.IndexByte(x.Value, 0) >= 0:
-			v.p.add(v.at, "field %s: want UTF-8 without zeros", quote(x.Key))
+		case !utf8.ValidString(x.Value) || strings.IndexByte(x.Value, 0) >= 0 || x.Raw && !whole(x.Value):
+			v.p.add(v.at, "field %s: want UTF-8, without zeros and half surrogate pairs", quote(x.Key))
 		case rule == nil:
 		case x.Raw && Secret(x.Key): // a secret is not quoted
 			v.p.add(v.at, "field %s: want a text", x.Key)
