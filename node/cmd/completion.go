@@ -56,36 +56,73 @@ type completionLine struct {
 // valueLine says what may follow an option: some words, a file, or, where there
 // is neither, what only the user knows.
 type valueLine struct {
+	path    string   // of the command, if the option takes other words there; "": anywhere else
 	options []string // with their dashes
 	words   []string
 	files   bool
+	none    bool // no value follows it there, though one does elsewhere
 }
 
-// valueLines has a line for each option that takes a value. Options of one name
-// mean the same, whatever command they are of.
-func valueLines(commands []*cli.Command) (lines []valueLine) {
-	words := map[string][]string{
-		"output": {"table", "json"}, "read": {"linearizable", "follower", "local"},
+// optionWords are the words that an option takes, by its name. A command that takes others is
+// in commandWords, by its path and the option.
+var (
+	optionWords = map[string][]string{
+		"output": {"table", "json"}, "read": readHows,
 		"op": {"set", "get", "mixed", "list"}, "distribution": {"uniform", "zipf"}, "type": registry.Types,
 		"role": {"server", "client"}, "near": {shardmap.ZoneLabel},
 	}
+	commandWords = map[string][]string{
+		"kv export --read": readsLocals, "bench --read": readsLocals,
+	}
+)
+
+// valueLines has a line for each option that takes a value, and one more for each command where
+// it takes other words than elsewhere, or none. Those stand first.
+func valueLines(commands []*cli.Command) []valueLine {
 	files := []string{"secret-file", "config", "data", "file"}
 	seen := map[string]bool{}
-	var walk func(commands []*cli.Command)
-	walk = func(commands []*cli.Command) {
-		for _, c := range commands {
-			for _, f := range c.Flags {
-				name := f.Names()[0]
-				if !seen[name] && takesValue(f) {
-					seen[name] = true
-					lines = append(lines, valueLine{valueOptions([]cli.Flag{f}), words[name], slices.Contains(files, name)})
-				}
-			}
-			walk(c.Subcommands)
+	var own, shared []valueLine
+	eachOption("", commands, func(path string, f cli.Flag) {
+		name, options := f.Names()[0], valueOptions(f)
+		if words, ok := commandWords[path+" --"+name]; ok {
+			own = append(own, valueLine{path: path, options: options, words: words})
+		}
+		if takesValue(f) && !seen[name] {
+			seen[name] = true
+			shared = append(shared, valueLine{options: options, words: optionWords[name], files: slices.Contains(files, name)})
+		}
+	})
+	eachOption("", commands, func(path string, f cli.Flag) {
+		if !takesValue(f) && seen[f.Names()[0]] {
+			own = append(own, valueLine{path: path, options: dashed(f), none: true})
+		}
+	})
+	return append(own, shared...)
+}
+
+// eachOption calls f with each option of each command, and the command's path.
+func eachOption(path string, commands []*cli.Command, f func(path string, option cli.Flag)) {
+	for _, c := range commands {
+		at := strings.TrimSpace(path + " " + c.Name)
+		for _, option := range c.Flags {
+			f(at, option)
+		}
+		eachOption(at, c.Subcommands, f)
+	}
+}
+
+// patterns are those of a shell's case that match the path of a command line, a blank and one of
+// the line's options. Behind a whole command any argument may have followed.
+func (v *valueLine) patterns() string {
+	var all []string
+	for _, option := range v.options {
+		if v.path == "" {
+			all = append(all, "*' "+option+"'")
+		} else {
+			all = append(all, fmt.Sprintf("'%s %s'|'%s '*' %s'", v.path, option, v.path, option))
 		}
 	}
-	walk(commands)
-	return lines
+	return strings.Join(all, "|")
 }
 
 func completionLines(commands []*cli.Command) []completionLine {
@@ -121,37 +158,30 @@ func longOptions(flags []cli.Flag) (options []string) {
 // valueOptions are the options of flags behind which a word is their value. Only
 // those of every command can stand before the command's words, and only there
 // a value would be taken for one of these.
-func valueOptions(flags []cli.Flag) (options []string) {
+func valueOptions(flags ...cli.Flag) (options []string) {
 	for _, f := range flags {
-		for _, n := range f.Names() {
-			if takesValue(f) {
-				options = append(options, strings.Repeat("-", min(len(n), 2))+n)
-			}
+		if takesValue(f) {
+			options = append(options, dashed(f)...)
 		}
 	}
 	return options
 }
 
+// dashed are the names of an option as they are typed.
+func dashed(f cli.Flag) (options []string) {
+	for _, n := range f.Names() {
+		options = append(options, strings.Repeat("-", min(len(n), 2))+n)
+	}
+	return options
+}
+
 func writeBash(w io.Writer, lines []completionLine, values []valueLine) {
-	fmt.Fprint(w, `_muster() {
+	fmt.Fprintf(w, `_muster() {
     local word value="" path="" words="" options="" files="" cur="${COMP_WORDS[COMP_CWORD]}"
     local option="${COMP_WORDS[COMP_CWORD-1]}"
     if [ "$cur" = = ]; then cur=""
     elif [ "$option" = = ]; then option="${COMP_WORDS[COMP_CWORD-2]}"; fi
     COMPREPLY=()
-    case "$option" in
-`)
-	for _, v := range values {
-		do := ""
-		switch {
-		case v.files:
-			do = `COMPREPLY=($(compgen -f -- "$cur")); `
-		case len(v.words) > 0:
-			do = fmt.Sprintf(`COMPREPLY=($(compgen -W "%s" -- "$cur")); `, strings.Join(v.words, " "))
-		}
-		fmt.Fprintf(w, "    %s) %sreturn ;;\n", strings.Join(v.options, "|"), do)
-	}
-	fmt.Fprintf(w, `    esac
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case "$value$word" in
         %s) value=- ;;
@@ -160,7 +190,22 @@ func writeBash(w io.Writer, lines []completionLine, values []valueLine) {
         *) path="${path:+$path }$word" ;;
         esac
     done
-`, strings.Join(valueOptions(commonFlags()), "|"))
+    case "$path $option" in
+`, strings.Join(valueOptions(commonFlags()...), "|"))
+	for _, v := range values {
+		do := ""
+		switch {
+		case v.files:
+			do = `COMPREPLY=($(compgen -f -- "$cur")); `
+		case len(v.words) > 0:
+			do = fmt.Sprintf(`COMPREPLY=($(compgen -W "%s" -- "$cur")); `, strings.Join(v.words, " "))
+		}
+		if !v.none {
+			do += "return "
+		}
+		fmt.Fprintf(w, "    %s) %s;;\n", v.patterns(), do)
+	}
+	fmt.Fprint(w, "    esac\n")
 	writeCases(w, lines)
 	fmt.Fprint(w, `    case "$cur" in
     -*) COMPREPLY=($(compgen -W "$options" -- "$cur")) ;;
@@ -198,21 +243,8 @@ func writeCases(w io.Writer, lines []completionLine) {
 }
 
 func writeZsh(w io.Writer, lines []completionLine, values []valueLine) {
-	fmt.Fprint(w, `_muster() {
+	fmt.Fprintf(w, `_muster() {
     local word value_="" path_="" words_="" options_="" files_=""
-    case "${words[CURRENT-1]}" in
-`)
-	for _, v := range values {
-		do := ""
-		switch {
-		case v.files:
-			do = "_files; "
-		case len(v.words) > 0:
-			do = "compadd -- " + strings.Join(v.words, " ") + "; "
-		}
-		fmt.Fprintf(w, "    %s) %sreturn ;;\n", strings.Join(v.options, "|"), do)
-	}
-	fmt.Fprintf(w, `    esac
     for word in "${(@)words[2,CURRENT-1]}"; do
         case "$value_$word" in
         %s) value_=- ;;
@@ -221,7 +253,22 @@ func writeZsh(w io.Writer, lines []completionLine, values []valueLine) {
         *) path_="${path_:+$path_ }$word" ;;
         esac
     done
-`, strings.Join(valueOptions(commonFlags()), "|"))
+    case "$path_ ${words[CURRENT-1]}" in
+`, strings.Join(valueOptions(commonFlags()...), "|"))
+	for _, v := range values {
+		do := ""
+		switch {
+		case v.files:
+			do = "_files; "
+		case len(v.words) > 0:
+			do = "compadd -- " + strings.Join(v.words, " ") + "; "
+		}
+		if !v.none {
+			do += "return "
+		}
+		fmt.Fprintf(w, "    %s) %s;;\n", v.patterns(), do)
+	}
+	fmt.Fprint(w, "    esac\n")
 	var b strings.Builder
 	writeCases(&b, lines)
 	r := strings.NewReplacer(`"$path"`, `"$path_"`, " words='", " words_='", " options='", " options_='", " files=", " files_=")
@@ -236,16 +283,18 @@ compdef _muster muster
 }
 
 func writeFish(w io.Writer, lines []completionLine, values []valueLine) {
-	after := map[string]string{} // what stands behind -l NAME
+	after := map[string]string{} // what stands behind -l NAME, by path and option
 	for _, v := range values {
-		name := strings.TrimPrefix(v.options[0], "--")
+		name := " " + v.options[0]
 		switch {
+		case v.none:
+			after[v.path+name] = ""
 		case v.files:
-			after[name] = " -r -F"
+			after[v.path+name] = " -r -F"
 		case len(v.words) > 0:
-			after[name] = " -x -a '" + strings.Join(v.words, " ") + "'"
+			after[v.path+name] = " -x -a '" + strings.Join(v.words, " ") + "'"
 		default:
-			after[name] = " -x"
+			after[v.path+name] = " -x"
 		}
 	}
 	fmt.Fprint(w, `function __muster_at
@@ -272,8 +321,11 @@ end
 			test = "__muster_at"
 		}
 		for _, o := range l.options {
-			name := strings.TrimPrefix(o, "--")
-			fmt.Fprintf(w, "complete -c muster -n '%s %s' -l %s%s\n", test, l.path, name, after[name])
+			then, ok := after[l.path+" "+o]
+			if !ok {
+				then = after[" "+o]
+			}
+			fmt.Fprintf(w, "complete -c muster -n '%s %s' -l %s%s\n", test, l.path, strings.TrimPrefix(o, "--"), then)
 		}
 	}
 }

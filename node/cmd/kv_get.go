@@ -42,6 +42,12 @@ With -o json: {"items":[{"key":"K","value":"V","version":17,"slot":1234,"group":
 	})
 }
 
+// readHows are the values that [readHow] takes, and readsLocals those of [readsLocal].
+var (
+	readHows    = []string{"linearizable", "follower", "local"}
+	readsLocals = []string{"linearizable", "local"}
+)
+
 // readHow reads --read where any replica may be asked.
 func readHow(c *cli.Context) (o client.ReadOptions, err error) {
 	switch r := c.String("read"); r {
@@ -84,6 +90,7 @@ func readOptionsOf(c *cli.Context) (o client.ReadOptions, err error) {
 	return o, nil
 }
 
+// readFlag is the option that [readsLocal] reads.
 func readFlag() cli.Flag {
 	return &cli.StringFlag{Name: "read", Value: "linearizable", Usage: "`HOW` to read: linearizable or local"}
 }
@@ -92,6 +99,7 @@ func afterFlag() cli.Flag {
 	return &cli.StringFlag{Name: "after", Usage: "wait until the copy that is read has reached `LOGID`, as in g3/7.10432"}
 }
 
+// readsLocal reads --read where only a leader or this copy may be asked.
 func readsLocal(c *cli.Context) (bool, error) {
 	switch r := c.String("read"); r {
 	case "local":
