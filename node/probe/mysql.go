@@ -1,8 +1,13 @@
 package probe
 
 import (
+	"bytes"
 	"context"
+	"crypto/rsa"
+	"crypto/x509"
 	"database/sql/driver"
+	"encoding/pem"
+	"errors"
 	"fmt"
 	"net"
 
@@ -51,38 +56,155 @@ func checkMySQL(ctx context.Context, c *conns, spec *registry.Spec) (string, err
 	return "logged in", nil
 }
 
-// mysqlConn looks at the heads of the packets that a server sends, before the driver does:
+// mysqlConn hands the driver only whole packets that it can read, as long as they are not in TLS:
 //
 //	[length u24 little-endian, number u8] length bytes
+//
+// The driver trusts the lengths within a packet, and would end this process at one that is cut short.
+// In TLS it is on its own, see [Prober.guarded].
 type mysqlConn struct {
 	*conn
-	onlyFirst bool    // what follows the first packet is TLS
-	head      [4]byte // of the packet that comes
-	have      int     // bytes of head
-	skip      int     // bytes of the packet that are still to come
-	first     bool    // the first packet's head was seen
+	onlyFirst bool   // what follows the first packet is TLS
+	first     bool   // the first packet has come whole
+	ready     int    // bytes of held that the driver may have
+	held      []byte // what was read and not handed over
 }
 
+// Read implements [net.Conn].
 func (x *mysqlConn) Read(b []byte) (int, error) {
-	n, err := x.conn.Read(b)
-	for rest := b[:n]; len(rest) > 0 && !(x.onlyFirst && x.first); {
-		if x.skip > 0 {
-			step := min(x.skip, len(rest))
-			x.skip, rest = x.skip-step, rest[step:]
-			continue
+	for x.ready == 0 {
+		if x.onlyFirst && x.first {
+			if len(x.held) == 0 {
+				return x.conn.Read(b)
+			}
+			x.ready = len(x.held)
+			break
 		}
-		step := copy(x.head[x.have:], rest)
-		x.have, rest = x.have+step, rest[step:]
-		if x.have < len(x.head) {
-			continue
-		}
-		x.have, x.first = 0, true
-		x.skip = int(x.head[0]) | int(x.head[1])<<8 | int(x.head[2])<<16
-		if x.skip > mysqlPacketMax {
-			err := fmt.Errorf("not MySQL: a packet of %d bytes", x.skip)
-			x.of.refuse(err)
+		if err := x.packet(); err != nil {
 			return 0, err
 		}
 	}
-	return n, err
+	n := copy(b, x.held[:x.ready])
+	x.held, x.ready = x.held[n:], x.ready-n
+	return n, nil
+}
+
+// packet reads until held begins with a whole packet, and looks at it.
+func (x *mysqlConn) packet() error {
+	want := mysqlHead
+	for {
+		if len(x.held) >= mysqlHead {
+			size := int(x.held[0]) | int(x.held[1])<<8 | int(x.held[2])<<16
+			if size > mysqlPacketMax {
+				return x.refused(fmt.Errorf("not MySQL: a packet of %d bytes", size))
+			}
+			want = mysqlHead + size
+			if len(x.held) >= want {
+				break
+			}
+		}
+		block := make([]byte, 4<<10)
+		n, err := x.conn.Read(block)
+		x.held = append(x.held, block[:n]...)
+		if err != nil && len(x.held) < want {
+			return err
+		}
+	}
+	looks := mysqlAnswer
+	if !x.first {
+		looks, x.first = mysqlGreeting, true
+	}
+	if !looks(x.held[mysqlHead:want]) {
+		return x.refused(errors.New("not MySQL: a packet that can't be read"))
+	}
+	x.ready = want
+	return nil
+}
+
+// refused keeps the error, which the driver hides, and returns it.
+func (x *mysqlConn) refused(err error) error {
+	x.of.refuse(err)
+	return err
+}
+
+const (
+	mysqlHead     = 4 // bytes before a packet
+	mysqlOK       = 0x00
+	mysqlMore     = 0x01 // of an authentication
+	mysqlSwitch   = 0xfe // to another authentication
+	mysqlError    = 0xff
+	mysqlScramble = 20 // bytes of what a password is hashed with
+	mysqlHashed   = "mysql_native_password"
+)
+
+// mysqlGreeting reports whether the first packet of a server, which is an error or begins with
+//
+//	[protocol u8, version NUL, thread u32, scramble 8 bytes, 0 u8, capabilities u16,
+//	 charset u8, status u16, capabilities u16, length u8, 0 10 bytes, scramble 12 bytes, 0 u8, …]
+//
+// has all of these. Servers before 4.1 end at the first capabilities.
+func mysqlGreeting(p []byte) bool {
+	if len(p) > 0 && p[0] == mysqlError {
+		return mysqlAnswer(p)
+	}
+	const after = 4 + 8 + 1 + 2 + 1 + 2 + 2 + 1 + 10 + (mysqlScramble - 8) + 1
+	if len(p) == 0 {
+		return false
+	}
+	end := bytes.IndexByte(p[1:], 0)
+	return end >= 0 && len(p) >= 1+end+1+after
+}
+
+// mysqlAnswer reports whether another packet has the fields of its kind:
+//
+//	[0x00, rows int, id int, status u16, …]
+//	[0x01, a public key, or nothing that has a form]
+//	[0xfe], or [0xfe, name NUL, …], with a scramble of 20 bytes for the name mysqlHashed
+//	[0xff, code u16, message], or [0xff, code u16, '#', state 5 bytes, message]
+func mysqlAnswer(p []byte) bool {
+	if len(p) == 0 {
+		return false
+	}
+	rest := p[1:]
+	switch p[0] {
+	case mysqlOK:
+		for range 2 {
+			n := mysqlIntSize(rest)
+			if len(rest) < n {
+				return false
+			}
+			rest = rest[n:]
+		}
+		return len(rest) >= 2
+	case mysqlMore:
+		// What is no key at all the driver refuses, and one that is not RSA's it does not.
+		block, _ := pem.Decode(rest)
+		if block == nil {
+			return true
+		}
+		key, err := x509.ParsePKIXPublicKey(block.Bytes)
+		_, ok := key.(*rsa.PublicKey)
+		return err != nil || ok
+	case mysqlSwitch:
+		end := bytes.IndexByte(rest, 0)
+		return len(rest) == 0 || end >= 0 && (string(rest[:end]) != mysqlHashed || len(bytes.TrimSuffix(rest[end+1:], []byte{0})) >= mysqlScramble)
+	case mysqlError:
+		return len(rest) >= 3 && (rest[2] != '#' || len(rest) >= 8)
+	}
+	return true
+}
+
+// mysqlIntSize returns the bytes of the integer that p begins with.
+func mysqlIntSize(p []byte) int {
+	if len(p) > 0 {
+		switch p[0] {
+		case 0xfc:
+			return 3
+		case 0xfd:
+			return 4
+		case 0xfe:
+			return 9
+		}
+	}
+	return 1
 }

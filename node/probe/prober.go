@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -25,6 +26,7 @@ type Prober struct {
 	programs map[string]string
 	ranges   []netip.Prefix
 	running  atomic.Int64 // programs that have not ended
+	broken   atomic.Int64 // checks that a driver ended with a panic
 }
 
 // New returns a prober.
@@ -50,9 +52,9 @@ func (p *Prober) checkOf(kind string) check {
 	case registry.TypeWeb:
 		return checkWeb
 	case registry.TypeMySQL:
-		return checkMySQL
+		return p.guarded(checkMySQL)
 	case registry.TypePostgres:
-		return checkPgSQL
+		return p.guarded(checkPgSQL)
 	case registry.TypeRedis:
 		return checkRedis
 	case registry.TypeGRPC:
@@ -92,4 +94,24 @@ func (p *Prober) Run(ctx context.Context, spec *registry.Spec) health.Result {
 	r := health.Result{Reason: clean(c.why(err, late, spec.Timeout), spec)}
 	r.NotAllowed = c.notMade(err)
 	return r
+}
+
+// brokenMax bounds the panics of drivers. Each may leave a goroutine behind, which nothing can end.
+const brokenMax = 1000
+
+// guarded returns a check by a driver that takes a panic for the fault of the target: what a stranger
+// sends may have a form that the driver's authors did not think of, and must not end this process.
+func (p *Prober) guarded(look check) check {
+	return func(ctx context.Context, c *conns, spec *registry.Spec) (said string, err error) {
+		if p.broken.Load() >= brokenMax {
+			return "", &notMadeError{fmt.Sprintf("targets have broken the drivers of this node %d times, the most that it endures until it is started again", brokenMax)}
+		}
+		defer func() {
+			if recover() != nil {
+				p.broken.Add(1)
+				said, err = "", fmt.Errorf("not %s: an answer that can't be read", spec.Type)
+			}
+		}()
+		return look(ctx, c, spec)
+	}
 }
