@@ -10,7 +10,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
+	"regexp"
+	"syscall"
 
 	"muster/shardmap/registry"
 )
@@ -61,10 +62,7 @@ func checkGRPC(ctx context.Context, c *conns, spec *registry.Spec) (string, erro
 	request.Header.Set("User-Agent", "muster-check")
 	answer, err := t.RoundTrip(request)
 	if err != nil {
-		if strings.HasPrefix(err.Error(), "http2: ") { // of a server that speaks something else
-			err = fmt.Errorf("not gRPC: %w", err)
-		}
-		return "", err
+		return "", grpcError(err)
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
@@ -72,7 +70,7 @@ func checkGRPC(ctx context.Context, c *conns, spec *registry.Spec) (string, erro
 	}
 	body, err := io.ReadAll(io.LimitReader(answer.Body, grpcAnswerMax+1))
 	if err != nil {
-		return "", err
+		return "", grpcError(err)
 	}
 	if len(body) > grpcAnswerMax {
 		return "", fmt.Errorf("an answer of more than %d bytes", grpcAnswerMax)
@@ -100,6 +98,24 @@ func checkGRPC(ctx context.Context, c *conns, spec *registry.Spec) (string, erro
 		return "", errors.New(name)
 	}
 	return name, nil
+}
+
+// grpcEnded matches what net/http says where a server ends a call, or its connection, with a code of
+// HTTP/2.
+var grpcEnded = regexp.MustCompile(`(?:GOAWAY.*ErrCode:|stream error:.*; )([A-Z0-9_]+)(?:$|,|; received from peer)`)
+
+// grpcError words an error of a call that has no outcome.
+func grpcError(err error) error {
+	// Which of the two it is depends on whether the connection ends before or after the request is
+	// written, and that on chance.
+	what := "no answer in HTTP/2: the server speaks something else, or ends the connection"
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.EPIPE) {
+		return errors.New(what)
+	}
+	if code := grpcEnded.FindStringSubmatch(err.Error()); code != nil {
+		what = "the server ends the call, with the code " + code[1] + " of HTTP/2"
+	}
+	return otherwise(err, what)
 }
 
 func grpcRequest(service string) []byte {

@@ -44,16 +44,30 @@ func checkMySQL(ctx context.Context, c *conns, spec *registry.Spec) (string, err
 	}
 	server, err := connector.Connect(ctx)
 	if err != nil {
-		return "", err
+		return "", mysqlWhy(err)
 	}
 	err = server.(driver.Pinger).Ping(ctx)
 	if bye := server.Close(); err == nil && bye != nil {
 		err = bye
 	}
 	if err != nil {
-		return "", err
+		return "", mysqlWhy(err)
 	}
 	return "logged in", nil
+}
+
+// mysqlWhy words an error of the driver. What the server itself says stays as it is.
+func mysqlWhy(err error) error {
+	var said *mysql.MySQLError
+	if errors.As(err, &said) {
+		return said
+	}
+	for _, way := range []error{mysql.ErrUnknownPlugin, mysql.ErrOldPassword, mysql.ErrCleartextPassword, mysql.ErrNativePassword} {
+		if errors.Is(err, way) {
+			return errors.New("the server wants the user to log in in a way that checks do not have")
+		}
+	}
+	return otherwise(err, "not MySQL: an answer that can't be read")
 }
 
 // mysqlConn hands the driver only whole packets that it can read, as long as they are not in TLS:

@@ -46,33 +46,25 @@ func checkPgSQL(ctx context.Context, c *conns, spec *registry.Spec) (string, err
 	conf.DialFunc = func(ctx context.Context, _, addr string) (net.Conn, error) { return c.dial(ctx, addr, polite) }
 	server, err := pgconn.ConnectConfig(ctx, conf)
 	if err != nil {
-		return "", pgsqlError(err, target(spec))
+		return "", pgsqlError(err)
 	}
 	if err := server.Ping(ctx); err != nil {
-		return "", pgsqlError(err, target(spec))
+		return "", pgsqlError(err)
 	}
 	if err := server.Close(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
-		return "", err
+		return "", pgsqlError(err)
 	}
 	return "logged in", nil
 }
 
-// pgsqlError returns what the server at place said, if it said anything, or else what was wrong
-// with that: the driver puts the place, the user and the database around it, over several lines.
-func pgsqlError(err error, place string) error {
+// pgsqlError words an error of the driver. What the server itself says stays as it is.
+func pgsqlError(err error) error {
 	var said *pgconn.PgError
 	if errors.As(err, &said) {
 		return said
 	}
-	for strings.Contains(err.Error(), place) {
-		inner := errors.Unwrap(err)
-		if tries, ok := err.(interface{ Unwrap() []error }); ok && len(tries.Unwrap()) > 0 {
-			inner = tries.Unwrap()[0] // the only one: there are no fallbacks
-		}
-		if inner == nil {
-			break
-		}
-		err = inner
+	if strings.HasSuffix(err.Error(), "server refused TLS connection") {
+		return errors.New(noTLS)
 	}
-	return err
+	return otherwise(err, "not PostgreSQL: an answer that can't be read")
 }

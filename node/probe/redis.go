@@ -47,7 +47,7 @@ func checkRedis(ctx context.Context, c *conns, spec *registry.Spec) (string, err
 			return fmt.Errorf("%s: an answer of more than %d bytes", words[0], redisLineMax)
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", words[0], err)
+			return &behindError{words[0], err}
 		}
 		if got := strings.TrimRight(string(line), "\r\n"); got != want {
 			return fmt.Errorf("%s: %s", words[0], strings.TrimPrefix(got, "-"))

@@ -46,7 +46,7 @@ func checkWeb(ctx context.Context, c *conns, spec *registry.Spec) (string, error
 	}
 	answer, err := client.Do(request)
 	if err != nil {
-		return "", err
+		return "", webError(err)
 	}
 	defer answer.Body.Close()
 	if !spec.Expects(answer.StatusCode) {
@@ -58,9 +58,25 @@ func checkWeb(ctx context.Context, c *conns, spec *registry.Spec) (string, error
 	}
 	// A server that dies in the middle of a page is not up.
 	if _, err := io.CopyN(io.Discard, answer.Body, webBodyMax); err != nil && err != io.EOF {
-		return "", fmt.Errorf("HTTP %d, and then: %w", answer.StatusCode, err)
+		return "", &behindError{fmt.Sprintf("HTTP %d, and then", answer.StatusCode), otherwise(err, "a page that can't be read")}
 	}
 	return fmt.Sprintf("HTTP %d", answer.StatusCode), nil
+}
+
+// webError words an error of net/http.
+func webError(err error) error {
+	text := err.Error()
+	what := "not HTTP: an answer that can't be read"
+	if _, begins, ok := strings.Cut(text, "malformed HTTP response "); ok {
+		what = "not HTTP: the answer begins with " + begins
+	}
+	switch {
+	case strings.Contains(text, "server response headers exceeded"):
+		what = fmt.Sprintf("headers of more than %d KiB", webHeadMax>>10)
+	case strings.Contains(text, "failed to parse Location header"):
+		what = "a redirect that can't be read"
+	}
+	return otherwise(err, what)
 }
 
 // sameServer reports whether a redirect stays with the server: at the same host and port, or at the

@@ -120,24 +120,106 @@ func TestWebAnswersBeforeItIsAsked(t *testing.T) {
 	}
 }
 
-// What a server that speaks something else is told of says so, without what this side calls it.
+// What a server that speaks something else is told of says what is wrong with it in plain words, and
+// not in those of the libraries on this side.
 func TestOtherProtocols(t *testing.T) {
+	const (
+		bad      = "HTTP/1.1 400 Bad Request\r\n\r\n"
+		closes   = "the server closes the connection"
+		no2      = "no answer in HTTP/2: the server speaks something else, or ends the connection"
+		noMySQL  = "not MySQL: an answer that can't be read"
+		noPgSQL  = "not PostgreSQL: an answer that can't be read"
+		settings = "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+	)
 	p := prober(t, loopback)
 	for _, tt := range []struct{ kind, says, want string }{
-		{registry.TypeWeb, "SSH-2.0-x\r\n", `malformed HTTP response "SSH-2.0-x"`},
-		{registry.TypeWeb, "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", webHeadMax) + "\r\n\r\n", "server response headers exceeded 65536 bytes; aborted"},
-		{registry.TypeGRPC, "HTTP/1.1 400 Bad Request\r\n\r\n" + strings.Repeat(" ", 1<<12), "not gRPC: http2: "},
-		{registry.TypePostgres, "HTTP/1.1 400 Bad Request\r\n\r\n" + strings.Repeat(" ", pgsqlMessageMax), "failed to receive message: "},
+		{registry.TypeWeb, "", closes},
+		{registry.TypeWeb, "SSH-2.0-x\r\n", `not HTTP: the answer begins with "SSH-2.0-x"`},
+		{registry.TypeWeb, "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", webHeadMax) + "\r\n\r\n", "headers of more than 64 KiB"},
+		{registry.TypeWeb, "HTTP/1.1 200 OK\r\nfoo\r\n\r\n", "not HTTP: an answer that can't be read"},
+		{registry.TypeWeb, "HTTP/1.1 abc\r\n\r\n", "not HTTP: an answer that can't be read"},
+		{registry.TypeWeb, "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "not HTTP: an answer that can't be read"},
+		{registry.TypeWeb, "HTTP/1.1 302 Found\r\nLocation: http://a b/%zz\r\n\r\n", "a redirect that can't be read"},
+		{registry.TypeWeb, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", "HTTP 200, and then: " + closes},
+		{registry.TypeWeb, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "HTTP 200, and then: a page that can't be read"},
+		{registry.TypeGRPC, "", no2},
+		{registry.TypeGRPC, bad + strings.Repeat(" ", 1<<12), no2},
+		{registry.TypeGRPC, "SSH-2.0-x\r\n", no2},
+		{registry.TypeGRPC, settings + "\x00\x00\x08\x07\x00\x00\x00\x00\x00" + "\x00\x00\x00\x00\x00\x00\x00\x0b", "the server ends the call, with the code ENHANCE_YOUR_CALM of HTTP/2"},
+		{registry.TypeGRPC, settings + "\x00\x00\x01\x01\x04\x00\x00\x00\x01\x88" + "\x00\x00\x04\x03\x00\x00\x00\x00\x01\x00\x00\x00\x02", "the server ends the call, with the code INTERNAL_ERROR of HTTP/2"},
+		{registry.TypeGRPC, settings + "\x00\x00\x06\x01\x04\x00\x00\x00\x01\xff\xff\xff\xff\xff\xff", no2},
+		{registry.TypePostgres, "", closes},
+		{registry.TypePostgres, bad + strings.Repeat(" ", pgsqlMessageMax), noPgSQL},
 		// A driver that has had enough waits for the server's end, which does not come: that is no part of the probe.
-		{registry.TypePostgres, "HTTP/1.1 400 Bad Request\r\n\r\n", "failed to receive message: "},
+		{registry.TypePostgres, bad, noPgSQL},
+		{registry.TypePostgres, "R\x00\x00\x00\x08\x00\x00\x00\x63", noPgSQL},
+		{registry.TypeMySQL, "", closes},
+		{registry.TypeMySQL, "SSH-2.0-x\r\n", "not MySQL: a packet of 4739923 bytes"},
+		{registry.TypeMySQL, "\x06\x00\x00\x00\x09abcd\x00", "not MySQL: a packet that can't be read"},
+		{registry.TypeMySQL, "\x17\x00\x00\x00\xff\x10\x04Too many connections", "Error 1040: Too many connections"},
+		{registry.TypeMySQL, "\x40\x00\x00\x00\x098.0\x00" + strings.Repeat("\x00", 59), noMySQL},
+		{registry.TypeRedis, "", "PING: " + closes},
+		{registry.TypeRedis, "SSH-2.0-x\r\n", "PING: SSH-2.0-x"},
 	} {
 		addr := listen(t, func(c net.Conn) {
+			if tt.says == "" || strings.HasPrefix(tt.says, "HTTP") && tt.kind == registry.TypeWeb {
+				_, _ = c.Read(make([]byte, 4096)) // else the rest of it would be a reset
+				_, _ = io.WriteString(c, tt.says)
+				return
+			}
+			if strings.HasPrefix(tt.says, settings) {
+				awaitCall(c)
+			}
 			_, _ = io.WriteString(c, tt.says)
 			_, _ = io.Copy(io.Discard, c)
 		})
-		r := p.Run(t.Context(), specFor(t, tt.kind, addr))
-		if r.Up || !strings.HasPrefix(r.Reason, tt.want) {
-			t.Errorf("%s: got %+v, want %q", tt.kind, r, tt.want)
+		spec := specFor(t, tt.kind, addr)
+		if spec.Pass = ""; tt.kind == registry.TypeMySQL && tt.says == "" {
+			addr := listen(t, func(c net.Conn) {}) // MySQL speaks first
+			spec = specFor(t, tt.kind, addr)
+		}
+		if r := p.Run(t.Context(), spec); r.Up || r.Reason != tt.want {
+			t.Errorf("%s of %.40q: got %+v, want %q", tt.kind, tt.says, r, tt.want)
+		}
+	}
+	// And where TLS was to be spoken.
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	for _, kind := range []string{registry.TypeWeb, registry.TypeGRPC, registry.TypeRedis} {
+		spec := specOf(t, kind, plain)
+		spec.TLS, spec.URL = true, strings.Replace(spec.URL, "http:", "https:", 1)
+		if r := p.Run(t.Context(), spec); r.Up || r.Reason != noTLS {
+			t.Errorf("%s: got %+v, want %q", kind, r, noTLS)
+		}
+	}
+	for kind, talk := range map[string]func(net.Conn){
+		registry.TypeMySQL: probetest.SmallMySQL,
+		registry.TypePostgres: func(c net.Conn) {
+			_, _ = c.Read(make([]byte, 64))
+			_, _ = io.WriteString(c, "N") // no TLS
+			_, _ = c.Read(make([]byte, 1))
+		},
+	} {
+		spec := specFor(t, kind, listen(t, talk))
+		spec.TLS = true
+		if r := p.Run(t.Context(), spec); r.Up || r.Reason != noTLS {
+			t.Errorf("%s: got %+v, want %q", kind, r, noTLS)
+		}
+	}
+}
+
+// awaitCall reads what a client of HTTP/2 says until it makes a call: what is said of one before is of none.
+func awaitCall(c net.Conn) {
+	const preface, head, headers = 24, 9, 1
+	_, _ = io.CopyN(io.Discard, c, preface)
+	for {
+		frame := make([]byte, head)
+		if _, err := io.ReadFull(c, frame); err != nil {
+			return
+		}
+		_, _ = io.CopyN(io.Discard, c, int64(frame[0])<<16|int64(frame[1])<<8|int64(frame[2]))
+		if frame[3] == headers {
+			return
 		}
 	}
 }
