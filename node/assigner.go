@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -24,6 +25,10 @@ const (
 	// look walks over all services of a group in which some have changed, for some 100 ns each, by
 	// the goroutine that serves all groups.
 	gatherPause = 20 * time.Millisecond
+	// gatherMax bounds what one look copies of records, in bytes, but for the last one. A new leader
+	// has all of them to copy: those of a large group take several looks, between which the
+	// groups are served.
+	gatherMax = 4 << 20
 )
 
 // Of polls. The assigner asks each node twice a second, which holds its answer until the next
@@ -277,8 +282,14 @@ func (d *assigning) Flush() {}
 // the host calls it.
 func (d *assigning) heartbeat(m *machine.Map, said *wire.Heartbeat, answer func(*wire.Error)) {
 	// First what has changed of the services: the report may be of one that was set a moment ago.
-	if of := d.gathering[m.Group]; of != nil && of.stale {
-		d.gatherOf(m, of)
+	of := d.gathering[m.Group]
+	if of != nil && of.stale && !of.partly {
+		d.gatherOf(m, of, gatherMax)
+	}
+	if of != nil && of.partly {
+		// That service may be one of those that are still to be copied. The client asks again.
+		answer(wire.NotLeader(m.Group, 0, ""))
+		return
 	}
 	g, name, instance, note := m.Group, said.Name, said.Instance, said.Note
 	up := said.Status == wire.HeartbeatUp
@@ -302,9 +313,10 @@ func (d *assigning) present(h *repl.Host) {
 
 // gathered is what was seen of the services of one group in one term.
 type gathered struct {
-	term  uint64
-	stale bool // they may have changed since
-	seen  map[string]seen
+	term   uint64
+	stale  bool // they may have changed since
+	partly bool // the last look did not come to the end; stale too
+	seen   map[string]seen
 }
 
 // seen is a service as run knows it.
@@ -320,36 +332,57 @@ type found struct {
 }
 
 // gather looks at the services of those groups in which they may have changed, by the
-// goroutine that owns the host.
+// goroutine that owns the host. What it does not come to it looks at the next time.
 func (d *assigning) gather(h *repl.Host) {
+	left := gatherMax
 	for g, of := range d.gathering {
-		if m, ok := h.Machine(g).(*machine.Map); ok && of.stale {
-			d.gatherOf(m, of)
+		m, ok := h.Machine(g).(*machine.Map)
+		if !ok || !of.stale {
+			continue
+		}
+		if left > 0 {
+			left -= d.gatherOf(m, of, left)
+		}
+		if of.stale {
+			d.look(&d.stale)
 		}
 	}
 }
 
 // gatherOf looks at the services of one group. Records that have changed are copied here, and
-// read by run.
-func (d *assigning) gatherOf(m *machine.Map, of *gathered) {
-	of.stale = false
+// read by run. It stops when it has copied so many bytes, and returns how many it has. What it has
+// then is handed to run too, but not yet to the assigner, which takes the services of a group
+// all at once.
+func (d *assigning) gatherOf(m *machine.Map, of *gathered, most int) (copied int) {
+	of.stale, of.partly = false, false
 	var all []found
 	m.State.EachService(func(slot shardmap.Slot, name []byte, version, slotTime uint64, value []byte) bool {
 		x := found{row: health.Row{Slot: slot, Version: version, SlotTime: slotTime}}
 		if was, known := of.seen[string(name)]; known && was.version == version {
 			x.row.Name = was.name
 		} else {
+			if copied >= most {
+				of.stale, of.partly = true, true
+				return false
+			}
+			copied += len(value)
 			x.row.Name, x.value = string(name), append([]byte{}, value...)
 			of.seen[x.row.Name] = seen{x.row.Name, version}
 		}
 		all = append(all, x)
 		return true
 	})
+	g, term, inc := m.Group, of.term, m.Incarnation()
+	if of.partly {
+		all = slices.DeleteFunc(all, func(x found) bool { return x.value == nil })
+		d.mail.post(func(time.Duration) { d.keep(g, all) })
+		return copied
+	}
 	if len(of.seen) > len(all) { // some are gone
 		of.forget(all)
 	}
-	g, term, inc := m.Group, of.term, m.Incarnation()
 	d.mail.post(func(now time.Duration) { d.take(now, g, inc, term, all) })
+	return copied
 }
 
 // forget keeps of what was seen what is there.
@@ -362,27 +395,49 @@ func (o *gathered) forget(all []found) {
 	o.seen = kept
 }
 
+// keep reads records of a look that did not come to the end.
+func (d *assigning) keep(g raft.GroupID, part []found) {
+	rows := d.groups[g]
+	if rows == nil {
+		rows = make(map[string]health.Row)
+		d.groups[g] = rows
+	}
+	for i := range part {
+		if row := d.row(g, rows, &part[i]); row.Service != nil {
+			rows[row.Name] = row
+		} else {
+			delete(rows, row.Name)
+		}
+	}
+}
+
+// row returns a service as it was found, with what its record says; nil if that can't be read, or could
+// not when it was copied.
+func (d *assigning) row(g raft.GroupID, known map[string]health.Row, x *found) health.Row {
+	row := x.row
+	if x.value == nil {
+		row.Service = known[row.Name].Service
+		return row
+	}
+	s, err := registry.Read(x.value)
+	if err != nil {
+		// Entries check what they write, so this is a record of a newer build, or damage.
+		d.node.log.Error("service can't be read", "group", g, "service", row.Name, "version", row.Version, "err", err)
+		return row
+	}
+	row.Service = s
+	return row
+}
+
 // take hands the services of a group to the assigner.
 func (d *assigning) take(now time.Duration, g raft.GroupID, inc raft.Incarnation, term uint64, all []found) {
 	d.core.Lead(now, g, inc, term) // changes nothing if the assigner knows
 	before := d.groups[g]
 	rows, byName := make([]health.Row, 0, len(all)), make(map[string]health.Row, len(all))
 	for i := range all {
-		row := all[i].row
-		row.Service = before[row.Name].Service
-		if all[i].value != nil {
-			s, err := registry.Read(all[i].value)
-			if err != nil {
-				// Entries check what they write, so this is a record of a newer build, or damage.
-				d.node.log.Error("service can't be read", "group", g, "service", row.Name, "version", row.Version, "err", err)
-				continue
-			}
-			row.Service = s
+		if row := d.row(g, before, &all[i]); row.Service != nil {
+			rows, byName[row.Name] = append(rows, row), row
 		}
-		if row.Service == nil {
-			continue // it could not be read before
-		}
-		rows, byName[row.Name] = append(rows, row), row
 	}
 	d.groups[g] = byName
 	d.core.Services(now, g, term, rows)

@@ -21,6 +21,7 @@ import (
 	"muster/repl"
 	"muster/repl/client"
 	"muster/repl/health"
+	"muster/repl/machine"
 	"muster/repl/wire"
 	"muster/shardmap"
 	"muster/shardmap/registry"
@@ -358,6 +359,66 @@ func TestReportOfAnotherTerm(t *testing.T) {
 	})
 	if !errors.Is(err, errNotLedNow) {
 		t.Errorf("it is proposed, or: %v", err)
+	}
+}
+
+// A new leader copies the records of a group part by part, each a bounded one: all of them at once would
+// keep the groups of its node waiting, and take as much memory as the group has. Until it knows all,
+// a heartbeat is answered by nobody; that of a service which it has not seen yet is not refused.
+func TestRecordsAreCopiedInParts(t *testing.T) {
+	const services = gatherMax/(registry.ServiceMax*3/4) + 2 // of three quarters of a record's size
+	nodes, cl := cluster(t, 1, nil)
+	bulk := registry.Setting{Value: strings.Repeat("x", registry.SettingValueMax)}
+	for n := range services {
+		s := &registry.Service{Name: fmt.Sprintf("{large}%d", n), Type: registry.TypeTTL, Instances: []registry.Instance{{Settings: []registry.Setting{{Key: "id", Value: "i"}}}}}
+		for k := range 3 * registry.ServiceMax / 4 / registry.SettingValueMax {
+			bulk.Key = fmt.Sprintf("bulk%02d", k)
+			s.Settings = append(s.Settings, bulk)
+		}
+		if _, err := cl.SetService(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, g := leaderOf(t, nodes, cl, "{large}0")
+	d := &r.node.assigning
+	known := func() (n int) {
+		d.ask(func() { n = len(d.groups[g]) })
+		return n
+	}
+	until(t, "all are known", func() error {
+		if n := known(); n != services {
+			return fmt.Errorf("%d are", n)
+		}
+		return nil
+	})
+	var refused *wire.Error
+	r.node.running().Ask(func(h *repl.Host) {
+		m := h.Machine(g).(*machine.Map)
+		d.led(g, d.gathering[g].term) // as in a new term
+		of := d.gathering[g]
+		if copied := d.gatherOf(m, of, gatherMax); copied < gatherMax || copied > gatherMax+registry.ServiceMax || !of.stale || !of.partly {
+			t.Errorf("%d bytes are copied at once, and more are to come: %v", copied, of.stale)
+		}
+		d.heartbeat(m, &wire.Heartbeat{Group: g, Name: fmt.Sprintf("{large}%d", services-1), Instance: "i", Status: wire.HeartbeatUp}, func(e *wire.Error) { refused = e })
+	})
+	if refused == nil || refused.Code != wire.CodeNotLeader {
+		t.Errorf("a heartbeat meanwhile: %v", refused)
+	}
+	until(t, "the rest is copied", func() (err error) {
+		r.node.running().Ask(func(*repl.Host) {
+			if of := d.gathering[g]; of.stale || len(of.seen) != services {
+				err = fmt.Errorf("%d are", len(of.seen))
+			}
+		})
+		return err
+	})
+	if n := known(); n != services {
+		t.Errorf("%d services are known", n)
+	}
+	for n := range services {
+		if err := cl.Heartbeat(t.Context(), fmt.Sprintf("{large}%d", n), "i", client.HeartbeatUp, ""); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
