@@ -569,6 +569,21 @@ func TestWebhookMissesChanges(t *testing.T) {
 	}
 }
 
+// A doctor tells of webhooks that miss changes, with what helps: more room in the record, or a receiver that
+// answers.
+func TestDoctorTellsOfMissedChanges(t *testing.T) {
+	all := []health.Missed{{Service: "b", Instances: 2}, {Service: "a", Instances: 1, Full: true}}
+	for n := range servicesShown {
+		all = append(all, health.Missed{Service: fmt.Sprintf("c%d", n), Instances: 1})
+	}
+	list := missedChanges(all)
+	if len(list) != servicesShown+1 || list[0].What != `the webhook of service "a" misses changes (instances: 1)` || !strings.HasPrefix(list[0].Remedy, "its record is near 256 KiB and has no room for them") ||
+		list[1].What != `the webhook of service "b" misses changes (instances: 2)` || !strings.Contains(list[1].Remedy, "receiver") ||
+		list[servicesShown].What != "the webhooks of 2 more services miss changes" {
+		t.Errorf("got %s", told(list))
+	}
+}
+
 // A webhook outside the ranges that a node allows is not asked, and an error shows nothing of
 // its address but where it is.
 func TestWebhookOutsideTheRanges(t *testing.T) {

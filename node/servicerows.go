@@ -45,7 +45,7 @@ func (d *assigning) rows() (rows []wire.CounterRow) {
 }
 
 // down returns what a person should know of the services in groups that this node leads: those
-// that have nothing up.
+// that have nothing up, and webhooks that miss changes.
 func (d *assigning) down() (list []wire.Problem) {
 	var all []*registry.Service
 	d.ask(func() {
@@ -64,6 +64,29 @@ func (d *assigning) down() (list []wire.Problem) {
 			break
 		}
 		list = append(list, downService(s))
+	}
+	return append(list, d.missed()...)
+}
+
+// missed are the webhooks that miss changes.
+func (d *assigning) missed() []wire.Problem {
+	var all []health.Missed
+	d.ask(func() { all = d.core.Missed() })
+	return missedChanges(all)
+}
+
+// missedChanges are the problems with webhooks that miss changes.
+func missedChanges(all []health.Missed) (list []wire.Problem) {
+	slices.SortFunc(all, func(a, b health.Missed) int { return cmp.Compare(a.Service, b.Service) })
+	for i, m := range all {
+		if i == servicesShown {
+			return append(list, wire.Problem{What: fmt.Sprintf("the webhooks of %d more services miss changes", len(all)-i), Remedy: "see what the nodes log: webhook misses changes"})
+		}
+		remedy := "see that its receiver answers with 2xx within 5 seconds"
+		if m.Full {
+			remedy = fmt.Sprintf("its record is near %d KiB and has no room for them: make several services of it, or give it fewer or shorter settings", registry.ServiceMax>>10)
+		}
+		list = append(list, wire.Problem{What: fmt.Sprintf("the webhook of service %q misses changes (instances: %d)", m.Service, m.Instances), Remedy: remedy})
 	}
 	return list
 }

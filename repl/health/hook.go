@@ -34,8 +34,11 @@ func (a *Assigner) tell(now time.Duration, l *led, s *service) {
 		return
 	}
 	for _, c := range s.checks {
-		if s.hook == 0 || a.flights[s.hook].hook.Instance != c.instance.ID {
-			a.pass(s, c)
+		if s.hook != 0 && a.flights[s.hook].hook.Instance == c.instance.ID {
+			continue
+		}
+		if first := c.oldest(); first > c.behind()+1 { // those before are no longer in the record
+			a.lose(s, c, first-1)
 		}
 	}
 	if s.hook != 0 {
@@ -77,13 +80,6 @@ func (c *check) awaits() bool {
 // none, that of the next one.
 func (c *check) oldest() uint64 { return c.instance.Count - uint64(len(c.instance.Changes)) + 1 }
 
-// pass gives up the changes of an instance that the record no longer holds.
-func (a *Assigner) pass(s *service, c *check) {
-	if first := c.oldest(); first > c.behind()+1 {
-		a.lose(s, c, first-1)
-	}
-}
-
 // lose gives up the changes of an instance up to a count, which were not told.
 func (a *Assigner) lose(s *service, c *check, to uint64) {
 	from := c.behind()
@@ -93,6 +89,36 @@ func (a *Assigner) lose(s *service, c *check, to uint64) {
 		c.lost = true
 		a.note(Action{Kind: ActLost, Hook: &Hook{Service: s.row.Service, Version: s.row.Version, Instance: c.instance.ID, Count: from + 1}})
 	}
+}
+
+// Missed is a service whose webhook was not told of some changes.
+type Missed struct {
+	Service   string
+	Instances int  // of which the last change that was over was given up
+	Full      bool // the record had no room for changes, else the receiver did not take them in time
+}
+
+// Missed returns the services whose webhooks miss changes since they were told of one the last time,
+// by name within a group.
+func (a *Assigner) Missed() (list []Missed) {
+	for _, l := range a.leads {
+		for _, s := range l.order {
+			if s.row.Service.Get(settingWebhook) == "" {
+				continue
+			}
+			m := Missed{Service: s.row.Name}
+			for _, c := range s.checks {
+				if c.lost {
+					m.Instances++
+					m.Full = m.Full || len(c.instance.Changes) < int(min(c.instance.Count, registry.ChangesMax))
+				}
+			}
+			if m.Instances > 0 {
+				list = append(list, m)
+			}
+		}
+	}
+	return list
 }
 
 // leaves counts the changes that an instance takes with it which is no longer in the record.

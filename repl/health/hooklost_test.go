@@ -74,7 +74,13 @@ func TestHooksLostAreCounted(t *testing.T) {
 	if len(hooks) != 1 || hooks[0].Count != 6 || !hooks[0].NoFrom || len(lost) != 0 || x.a.Counts().HooksLost != 5 {
 		t.Fatalf("told %+v; %+v is noted as lost again, %d counted", hooks, lost, x.a.Counts().HooksLost)
 	}
+	if got := x.a.Missed(); len(got) != 1 || got[0].Instances != 1 || got[0].Full {
+		t.Fatalf("%+v are missed", got)
+	}
 	x.a.Hooked(x.now, x.hook(), nil)
+	if got := x.a.Missed(); len(got) != 0 {
+		t.Fatalf("%+v are missed after one was told", got)
+	}
 	x.a.Hooked(x.now, x.one("a", 7, registry.Down, registry.Up).Number, nil)
 
 	// A record without any room holds no change: all are lost, and it is noted anew.
@@ -82,6 +88,9 @@ func TestHooksLostAreCounted(t *testing.T) {
 	hooks, lost = x.losses()
 	if len(hooks) != 0 || len(lost) != 1 || lost[0].Count != 8 || x.a.Counts().HooksLost != 5+changes+2+1-7 {
 		t.Fatalf("told %+v; %+v is noted as lost, %d counted", hooks, lost, x.a.Counts().HooksLost)
+	}
+	if got := x.a.Missed(); len(got) != 1 || got[0].Service != x.rows[0].Name || !got[0].Full {
+		t.Fatalf("%+v are missed", got)
 	}
 	x.record(0, func(a, b *registry.Instance) { a.Hooked = a.Count })
 	before := x.a.Counts().HooksLost
