@@ -93,7 +93,8 @@ type check struct {
 	finding wire.Finding // of this assignment; of a ttl check, by its heartbeats; 0: none yet
 	reason  string
 	changes uint64
-	changed time.Duration // when the finding has changed last
+	changed time.Duration // when the finding has changed last, whichever assignment it was of
+	last    wire.Finding  // of any assignment; 0: none yet
 
 	// Results in a row of the checker, and those before it, against its finding or the status;
 	// one of both at most. They were in force up to ran.
@@ -386,10 +387,10 @@ func (c *check) find(now time.Duration, f wire.Finding, reason string) bool {
 	if c.finding == f && (f != wire.FindingNone || c.reason == registry.CutReason(reason)) {
 		return false
 	}
-	if c.finding != 0 && c.finding != f {
+	if c.last != 0 && c.last != f {
 		c.changed = now
 	}
-	c.finding, c.reason = f, registry.CutReason(reason)
+	c.last, c.finding, c.reason = f, f, registry.CutReason(reason)
 	return true
 }
 

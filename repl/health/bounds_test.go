@@ -289,6 +289,35 @@ func TestMoveChangesNoStatus(t *testing.T) {
 	}
 }
 
+// The findings before the status follows them again must be the same whichever node they are of: that
+// another node has the check is no agreement with what it finds. With a new leader, which knows of no
+// finding before, the time begins anew.
+func TestFlappingEndsWhenAllAgree(t *testing.T) {
+	row := Row{Name: "s", Version: 1, Service: &registry.Service{Name: "s", Type: registry.TypeTCP, Instances: []registry.Instance{{ID: "a", Check: 1, Status: registry.Flapping}}}}
+	of := &service{row: row, byID: map[string]*check{}}
+	c := newCheck(0, of, &row.Service.Instances[0])
+	held := func(now time.Duration) bool {
+		status, _, _ := c.flaps(now, registry.Up, "")
+		return status == registry.Flapping
+	}
+	c.find(0, wire.FindingUp, "")
+	c.leave()
+	const moved = FlapQuiet - time.Second
+	c.find(moved, wire.FindingUp, "")
+	if held(FlapQuiet) {
+		t.Error("two nodes agree for the whole time, and it is held")
+	}
+	c.leave()
+	c.find(moved, wire.FindingDown, "")
+	if !held(FlapQuiet) || held(moved+FlapQuiet) {
+		t.Error("another node has found something else, and the time does not begin with that")
+	}
+	c = newCheck(moved, of, &row.Service.Instances[0])
+	if !held(FlapQuiet) || held(moved+FlapQuiet) {
+		t.Error("a new leader holds it too short, or too long")
+	}
+}
+
 // An instance that goes up and down all the time is held as flapping: its reports are few,
 // and it is up again once it has been quiet.
 func TestFlapping(t *testing.T) {

@@ -203,7 +203,9 @@ func (c *check) stands(now time.Duration) (status registry.Status, reason string
 // flaps returns the status of an instance that was found up or down: flapping, if it changes too
 // often, until its findings have stayed the same for FlapQuiet. It also returns when to look
 // again; 0: not because of that. Changes are counted by the time of the slot, which is the same
-// for all leaders, and not by a clock.
+// for all leaders, and not by a clock. The quiet before the end is not: while an instance flaps
+// its record says nothing of findings, or each would be an entry. So it begins anew with each
+// leader, which may prolong it and never cuts it short.
 func (c *check) flaps(now time.Duration, found registry.Status, reason string) (registry.Status, string, time.Duration) {
 	inst := c.instance
 	if inst.Status == registry.Flapping {
