@@ -29,13 +29,15 @@ type crowd struct {
 	probed  map[string]int           // by service
 }
 
-func newCrowd(t *testing.T) *crowd {
+// newCrowd has [hogChecks] checks of so many services, each of which takes a time-out as long as the
+// interval.
+func newCrowd(t *testing.T, hogs int, interval time.Duration) *crowd {
 	x := &crowd{t: t, c: NewChecker(1, 7, nil), running: map[uint64]Probe{}, last: map[string]time.Duration{}, probed: map[string]int{}}
-	hang := registry.Spec{Type: registry.TypeWeb, URL: "http://h/", Interval: time.Minute, Timeout: time.Minute, Rise: 2, Fall: 3}
+	hang := registry.Spec{Type: registry.TypeWeb, URL: "http://h/", Interval: interval, Timeout: interval, Rise: 2, Fall: 3}
 	well := registry.Spec{Type: registry.TypeTCP, Host: "h", Interval: 500 * time.Millisecond, Timeout: 500 * time.Millisecond, Rise: 2, Fall: 3}
 	hog, other := wire.ChecksOf{Until: hogChecks}, wire.ChecksOf{Until: others}
 	for i := range uint64(hogChecks) {
-		hog.Rows = append(hog.Rows, wire.CheckRow{Number: i + 1, Name: fmt.Sprint("hog", i%hogs), Instance: fmt.Sprint(i), Check: 1, Spec: hang.AppendTo(nil)})
+		hog.Rows = append(hog.Rows, wire.CheckRow{Number: i + 1, Name: fmt.Sprint("hog", i%uint64(hogs)), Instance: fmt.Sprint(i), Check: 1, Spec: hang.AppendTo(nil)})
 	}
 	for i := range uint64(others) {
 		other.Rows = append(other.Rows, wire.CheckRow{Number: i + 1, Name: fmt.Sprint("other", i), Instance: "1", Check: 1, Spec: well.AppendTo(nil)})
@@ -82,7 +84,7 @@ func (x *crowd) run(d time.Duration) {
 // Thousands of targets that hang for a minute take no place that the checks of other services
 // need: those are made in each interval, from the first one on.
 func TestHogsLeaveRoom(t *testing.T) {
-	x := newCrowd(t)
+	x := newCrowd(t, hogs, time.Minute)
 	x.run(3 * time.Minute)
 	if most := 505 * time.Millisecond; len(x.last) != others || x.longest > most {
 		t.Errorf("%d of %d others are probed, one after %v, want %v at most", len(x.last), others, x.longest, most)
@@ -98,10 +100,32 @@ func TestHogsLeaveRoom(t *testing.T) {
 	}
 }
 
+// So many services that hang at once that each place has one of them leave room for nobody. Then all
+// checks are late alike, those of the others too: whoever waits the longest has the next place, and
+// the rhythm of all is that of the hanging ones. No check waits for ever.
+func TestManyHogsDelayAllAlike(t *testing.T) {
+	const interval = 2 * time.Second
+	x := newCrowd(t, hogChecks, interval)
+	x.run(time.Minute)
+	const rhythm = hogChecks * interval / ProbesMax // a place makes one of them in an interval
+	t.Logf("one of the others was probed after %v, the rhythm of those that hang is %v", x.longest, rhythm)
+	if len(x.last) != others || x.longest > rhythm+interval {
+		t.Errorf("%d of %d others are probed, one after %v, want %v at most", len(x.last), others, x.longest, rhythm+interval)
+	}
+	least, most := hogChecks, 0
+	for i := range hogChecks {
+		n := x.probed[fmt.Sprint("hog", i)]
+		least, most = min(least, n), max(most, n)
+	}
+	if least < most/2 {
+		t.Errorf("of those that hang one was probed %d times, one %d times", least, most)
+	}
+}
+
 // When a service is deleted, its probes are cancelled. Their places are taken until they have
 // ended, and then are others'; what waited for a place leaves as well.
 func TestDeletedHogIsCancelled(t *testing.T) {
-	x := newCrowd(t)
+	x := newCrowd(t, hogs, time.Minute)
 	x.run(10 * time.Second)
 	if early := x.c.Cancelled(); len(early) > 0 {
 		t.Fatalf("%d probes are cancelled before", len(early))
