@@ -125,11 +125,15 @@ func (e *expiry) endDue() {
 		if st == nil || !st.endings.timed() {
 			continue
 		}
-		if gone < expireMax && st.endings.first <= st.time(now) {
+		// What would end at endless never ends. A slot may be so far ahead of its group that its
+		// time is endless all the same; but m.due is this replica's own, and must not decide
+		// whether the slot gets another version.
+		first, at := st.endings.first, st.time(now)
+		if gone < expireMax && first <= at && first != endless {
 			m.turn.id, m.turn.now, m.turn.slot = e.id, e.now, slot
 			st.mu.Lock()
 			m.keep(st)
-			gone += st.end(m, st.time(now), expireMax-gone)
+			gone += st.end(m, at, expireMax-gone)
 			st.mu.Unlock()
 		}
 		if st.endings.timed() {

@@ -3,6 +3,7 @@ package shardmap
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -280,5 +281,35 @@ func BenchmarkTimeEntry(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// A slot may be so far ahead of its group that its time is endless: no honest member gets there,
+// but a forged group time does. What ends at endless never ends, so a time entry must leave the
+// slot as it is, whether this replica looks at it or knows that nothing is due.
+func TestNothingEndsAtEndless(t *testing.T) {
+	slot, other := SlotOf([]byte("{a}")), SlotOf([]byte("{b}"))
+	m := owning([]Slot{slot, other})
+	m.slot(slot).setAhead(math.MaxInt64)
+	now := raft.GroupTime(endless) - 20e9
+	set := func(index uint64, slot Slot, key string, ttl uint64) {
+		c := TxnCommand(slot, &Txn{Then: []Op{{Kind: OpSet, Key: []byte(key), TTL: ttl}}})
+		apply(t, m, index, now, &c)
+	}
+	set(1, slot, "{a}k", TTLMax)
+	set(2, other, "{b}k", 1) // this replica looks when that would have been due
+	set(3, other, "{b}k", 0)
+	twin := NewMap(testGroup)
+	if err := twin.Load(bytes.NewReader(mapBytes(t, m)), m.Applied(), now); err != nil {
+		t.Fatal(err)
+	}
+	for _, on := range []*Map{m, twin} {
+		before := digestOf(on, slot)
+		if err := on.Expire(raft.LogID{Term: 1, Index: 9}, now+10e9); err != nil {
+			t.Fatal(err)
+		}
+		if digestOf(on, slot) != before {
+			t.Errorf("a time entry changes a slot in which nothing ends; on the replica that began with a snapshot: %t", on == twin)
+		}
 	}
 }
