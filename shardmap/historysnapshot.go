@@ -72,7 +72,7 @@ func (k *historyBlock) goesOn() bool {
 func (c *historyCopy) trim() {
 	if n := len(c.blocks); n > 0 {
 		c.blocks = c.blocks[n-1:]
-		if len(c.blocks[0].buf) > c.block { // one event fills it
+		if len(c.blocks[0].buf) > c.block || bug("half a block of the history left out") { // one event fills it
 			c.blocks, c.used = []*historyBlock{{before: c.last}}, 0
 		}
 	}

@@ -73,6 +73,29 @@ func TestRandomMovesFindPlantedBugs(t *testing.T) {
 	}
 }
 
+// So must each of these, which have a replica's own past decide what is in its state, make
+// replicas differ that applied the same log.
+func TestSameLogFindsPlantedBugs(t *testing.T) {
+	const runs = 40 * sameRuns
+	defer SetBug("")
+	for _, name := range []string{
+		"a look at what is due changes a slot",
+		"sessions of one time forgotten by their order of use",
+		"half a block of the history left out",
+	} {
+		SetBug(name)
+		var err error
+		for seed := uint64(0); seed < runs && err == nil; seed++ {
+			if _, err = sameInAllWays(seed); err != nil {
+				t.Logf("%s: seed %d: %.300v", name, seed, err)
+			}
+		}
+		if err == nil {
+			t.Errorf("%s: not found in %d runs", name, runs)
+		}
+	}
+}
+
 // So must each of these make the random commands about services fail.
 func TestRandomServicesFindPlantedBugs(t *testing.T) {
 	const runs = 20

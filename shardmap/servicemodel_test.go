@@ -150,11 +150,11 @@ func randomService(r *rand.Rand, tag string) Command {
 	return ServiceSetCommand(name, s.Append(nil))
 }
 
-// randomReport returns a report about one of the services that a model has, mostly of what is
+// randomReport returns a report about one of the services that now returns, mostly of what is
 // so.
-func randomReport(r *rand.Rand, m *model, tag string) Command {
+func randomReport(r *rand.Rand, now func(name string) *registry.Service, tag string) Command {
 	p := Report{Name: fmt.Sprintf("%sdb%d", tag, r.IntN(3))}
-	s := m.serviceNow(p.Name)
+	s := now(p.Name)
 	for range 1 + r.IntN(3) {
 		row := ReportRow{Instance: fmt.Sprintf("10.0.0.%d:80", 1+r.IntN(4)), Op: ReportOp(1 + r.IntN(3)), Check: r.Uint64N(100), At: r.Int64N(50),
 			Status: registry.Status(r.IntN(4)), Reason: []string{"refused", "timeout"}[r.IntN(2)]}
@@ -187,7 +187,7 @@ func randomServices(t testing.TB, seed uint64) error {
 	}
 	for index := uint64(3); index < 300; index++ {
 		now += raft.GroupTime(r.Int64N(3e6))
-		c := randomReport(r, want, tag)
+		c := randomReport(r, want.serviceNow, tag)
 		if r.IntN(3) == 0 {
 			c = randomService(r, tag)
 			if err := c.Validate(Limits{ValueMax: ValueMaxDefault, Level: Level}); err != nil {

@@ -315,7 +315,7 @@ func (t *sessions) forgetDue(now raft.GroupTime, most int, q *sessionQuota) (n i
 	last := raft.GroupTime(0)
 	for ; ; n++ {
 		block, at, used, ok := t.leastUsed(now)
-		if !ok || !due(used, now) || n >= most && used != last {
+		if !ok || !due(used, now) || n >= most && (used != last || bug("sessions of one time forgotten by their order of use")) {
 			return n
 		}
 		last = used
