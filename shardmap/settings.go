@@ -179,10 +179,16 @@ func readCount(s string) (int64, error) {
 	return int64(n), nil
 }
 
+// unit is one in which a setting may be written, and how much of the smallest it is.
+type unit struct {
+	suffix string
+	size   int64
+}
+
 // readDuration reads a whole number of seconds, minutes or hours, as nanoseconds.
 func readDuration(s string) (int64, error) {
-	for unit, d := range map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour} {
-		digits, ok := strings.CutSuffix(s, unit)
+	for _, unit := range [...]unit{{"s", int64(time.Second)}, {"m", int64(time.Minute)}, {"h", int64(time.Hour)}} {
+		digits, ok := strings.CutSuffix(s, unit.suffix)
 		if !ok {
 			continue
 		}
@@ -190,24 +196,24 @@ func readDuration(s string) (int64, error) {
 		if err != nil {
 			break
 		}
-		return n * int64(d), nil // at most 2^31 hours: no overflow in 64 bits
+		return n * unit.size, nil // at most 2^31 hours: no overflow in 64 bits
 	}
 	return 0, fmt.Errorf("%s is not a whole number with s, m or h", describeText(s))
 }
 
 // readBytes reads a whole number of bytes, KiB, MiB or GiB, as bytes.
 func readBytes(s string) (int64, error) {
-	digits, unit := s, int64(1)
-	for suffix, u := range map[string]int64{"KiB": kibibyte, "MiB": mebibyte, "GiB": gibibyte} {
-		if d, ok := strings.CutSuffix(s, suffix); ok {
-			digits, unit = d, u
+	digits, size := s, int64(1)
+	for _, u := range [...]unit{{"KiB", kibibyte}, {"MiB", mebibyte}, {"GiB", gibibyte}} {
+		if d, ok := strings.CutSuffix(s, u.suffix); ok {
+			digits, size = d, u.size
 		}
 	}
 	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || strconv.FormatInt(n, 10) != digits || n < 0 || n > math.MaxInt64/unit {
+	if err != nil || strconv.FormatInt(n, 10) != digits || n < 0 || n > math.MaxInt64/size {
 		return 0, fmt.Errorf("%s is not a whole number of bytes, KiB, MiB or GiB", describeText(s))
 	}
-	return n * unit, nil
+	return n * size, nil
 }
 
 func checkVoters(value string) error {
