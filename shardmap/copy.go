@@ -18,6 +18,7 @@ type SlotCopy struct {
 	format uint16 // of its snapshot
 
 	recordSum, sessionSum uint64
+	outcomes, details     int // of sessions
 	formers               *formers
 
 	of *slotState // nil once released
@@ -27,6 +28,7 @@ type SlotCopy struct {
 type kindView struct {
 	view  view
 	count int
+	bytes int64
 	kind  RecordKind
 	of    *store
 }
@@ -62,6 +64,8 @@ func (st *slotState) copy(s Slot) *SlotCopy {
 		sessions:   st.sessions.copyView(),
 		recordSum:  st.recordSum(),
 		sessionSum: st.sessions.sum,
+		outcomes:   st.sessions.outcomes,
+		details:    st.sessions.details,
 		formers:    st.formers,
 		ahead:      st.endings.aheadBy(),
 		format:     st.format(),
@@ -69,7 +73,7 @@ func (st *slotState) copy(s Slot) *SlotCopy {
 	}
 	c.kinds = c.first[:0]
 	st.stores(func(o *store) {
-		c.kinds = append(c.kinds, kindView{view: o.copyView(), count: o.count, kind: o.kind, of: o})
+		c.kinds = append(c.kinds, kindView{view: o.copyView(), count: o.count, bytes: o.bytes, kind: o.kind, of: o})
 	})
 	return c
 }

@@ -25,7 +25,7 @@
 //     slots as of one entry begins on the goroutine of duty 2, between two
 //     entries: [Map.Moment] for a listing, [Map.Copy] for some slots.
 //  5. Call [SlotCopy.Release] when done with a copy, [Moment.End] with a
-//     moment, and keep nothing that it handed out.
+//     moment, [Walk.End] with a walk, and keep nothing that it handed out.
 //
 // # Where to look
 //
@@ -38,6 +38,7 @@
 // session.go keeps outcomes, details.go what else they answer, sessiontable.go the sessions
 // that they belong to. txn.go and lease.go have the commands with a body that are about one
 // slot, ending.go how keys and leases end, expire.go the entry that ends them.
+// walk.go recomputes what a map holds from its bytes.
 // moment.go holds all slots still for a reader, list.go merges them. own.go and
 // marks.go say how a group comes to own slots, slotpages.go holds them. slotmove.go
 // moves a slot between groups by the commands that step.go and piece.go write, diff.go

@@ -146,7 +146,7 @@ func (e *expiry) endDue() {
 // end removes what has ended by now, most records or a few more, and returns how many. All
 // removals share one version, as those of a command do.
 func (s *slotState) end(m *Map, now slotTime, most int) (gone int) {
-	s.last = s.nextVersion(m.turn.id)
+	s.setLast(s.nextVersion(m.turn.id))
 	for gone < most {
 		kind, name, ok := s.due(now)
 		switch {

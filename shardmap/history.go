@@ -108,7 +108,8 @@ func (r *historyRing) newest() uint64 { return r.first + uint64(len(r.blocks)) -
 type historyBlock struct {
 	before Position // behind the last event before this block; at first, behind the entry with which the history began
 	buf    []byte
-	used   int // bytes of events; set when the next block comes
+	used   int     // bytes of events; set when the next block comes
+	sum    *uint64 // of these, once a [Walk] has seen the block full; of the goroutine that applies
 }
 
 // A place in a history is the number of a block and an offset in it.

@@ -120,7 +120,7 @@ func (s *slotState) receive(p *Piece, sum contentSum) {
 	}
 	// No version of a slot is above its last one, not even halfway through a pass, so a
 	// snapshot of the import reads like one of a slot.
-	s.last = max(s.last, sum.newest, sum.last)
+	s.setLast(max(s.last, sum.newest, sum.last))
 }
 
 // receive puts a session in the place of what is known of it. The order of use stays out:

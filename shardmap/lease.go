@@ -159,7 +159,7 @@ func (s *slotState) lease(m *Map, c *Command) Result {
 		}
 		ttl = leaseTTL(was.value())
 	}
-	s.last = version
+	s.setLast(version)
 	if op == LeaseRevoke {
 		s.endLease(m, number, version, EventDel)
 		ttl = 0

@@ -155,7 +155,7 @@ func (s *slotState) report(m *Map, _ *Command) Result {
 	if !changed {
 		return Result{Status: StatusApplied, ID: m.turn.id}
 	}
-	s.last = s.nextVersion(m.turn.id)
+	s.setLast(s.nextVersion(m.turn.id))
 	s.putService(m, p.Name, v.Append(nil), s.last)
 	return Result{Status: StatusApplied, ID: m.turn.id, Version: s.last}
 }

@@ -39,13 +39,15 @@ var loggedWays = []loggedWay{
 // replica applies the log of a group in one of the ways.
 type replica struct {
 	*rand.Rand
-	g    *groupLog
-	way  *loggedWay
-	m    *Map
-	at   int // entries that were applied
-	held []func()
-	less bool     // it lacks some of the history that others have
-	cold struct { // a copy that is being written, while entries are applied
+	g     *groupLog
+	way   *loggedWay
+	m     *Map
+	at    int // entries that were applied
+	held  []func()
+	walk  *Walk
+	walks int      // that came to their end
+	less  bool     // it lacks some of the history that others have
+	cold  struct { // a copy that is being written, while entries are applied
 		copy *MapCopy
 		at   int
 		last raft.LogID
@@ -60,14 +62,34 @@ func replay(r *rand.Rand, g *groupLog, way *loggedWay, level uint32) error {
 	if way.older {
 		x.m.Understand(level)
 	}
-	defer func() { x.drop(len(x.held)) }()
+	defer func() { x.drop(len(x.held)); x.walk.End() }()
+	x.walk = NewWalk(x.m)
 	for x.at < len(g.entries) {
 		if err := x.batch(); err != nil {
 			return fmt.Errorf("%s, %s, %d of %d entries: %w", g.id, way.name, x.at, len(g.entries), err)
 		}
+		if err := x.step(); err != nil {
+			return fmt.Errorf("%s, %s, after %d entries: %w", g.id, way.name, x.at, err)
+		}
 		if err := x.restart(level); err != nil {
 			return fmt.Errorf("%s, %s, a snapshot after %d entries: %w", g.id, way.name, x.at, err)
 		}
+	}
+	if x.walks == 0 && len(g.entries) > 2000 && way.restart == 0 {
+		return fmt.Errorf("%s, %s: no walk came to its end", g.id, way.name)
+	}
+	return nil
+}
+
+// step has a walk go on, which must find nothing.
+func (x *replica) step() error {
+	if x.walk.Step(1 + x.IntN(10_000)) {
+		x.walk.End()
+		x.walk = NewWalk(x.m)
+		x.walks++
+	}
+	if faults := x.walk.Faults(); len(faults) > 0 {
+		return fmt.Errorf("a walk finds %q", faults)
 	}
 	return nil
 }
@@ -236,6 +258,7 @@ func (x *replica) restart(level uint32) error {
 		return err
 	}
 	x.drop(len(x.held)) // what they hold is of the map before
+	x.walk.End()
 	x.m, x.at = x.g.newMap(), c.at
 	if x.way.older {
 		x.m.Understand(level)
@@ -243,6 +266,7 @@ func (x *replica) restart(level uint32) error {
 	if err := x.m.Load(&b, c.last, c.now); err != nil {
 		return err
 	}
+	x.walk = NewWalk(x.m)
 	return x.compare()
 }
 

@@ -203,7 +203,7 @@ func (s *slotState) service(m *Map, _ *Command) Result {
 	version := s.nextVersion(m.turn.id)
 	switch q.Op {
 	case ServiceDel:
-		s.last = version
+		s.setLast(version)
 		key := []byte(q.Name)
 		m.history.serviceGone(m.turn.slot, key, version)
 		s.removeRecord(KindService, key, hashKey(key))
@@ -231,7 +231,7 @@ func (s *slotState) service(m *Map, _ *Command) Result {
 			i.Maintenance = q.On
 		}
 	}
-	s.last = version
+	s.setLast(version)
 	s.putService(m, q.Name, next.Append(nil), version)
 	return Result{Status: StatusApplied, ID: m.turn.id, Version: version}
 }

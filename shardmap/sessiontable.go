@@ -64,7 +64,7 @@ type sessions struct {
 
 	epoch     uint64 // counts copies
 	shared    uint64 // a copy may see what is of an earlier epoch; 0: no copy sees anything
-	copies    int    // not released yet
+	copies    int32  // not released yet
 	topShared bool   // blocks
 	ordered   bool   // there are so many that their order of use is kept
 }
@@ -86,7 +86,7 @@ func (t *sessions) releaseView() {
 }
 
 // takeCopies makes the copies of what was here before count as copies of t.
-func (t *sessions) takeCopies(copies int) {
+func (t *sessions) takeCopies(copies int32) {
 	t.copies = copies
 	t.epoch++
 	t.shared, t.topShared = t.epoch, true

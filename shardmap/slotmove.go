@@ -355,7 +355,7 @@ func (t *moveTurn) takeover(s *Step) StepOutcome {
 		st.sessions = sessions{}
 	}
 	if bug("version lost in a move") {
-		st.last = 0
+		st.setLast(0)
 	}
 	st.formers = st.formers.with(Former{Group: s.Peer, Sealed: s.At})
 	st.mu.Unlock()

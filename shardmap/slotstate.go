@@ -17,8 +17,10 @@ type slotState struct {
 	mu       sync.Mutex // guards everything below; of other locks only that of moments is taken under it
 	records  store      // of [KindKey]
 	sessions sessions
-	last     uint64   // the last version given; it never goes back
-	endings  *endings // of the records; nil if nothing ever ended
+	last     uint64 // the last version given; it never goes back
+	// lastInverted is last again, for [Walk]: nothing else tells whether memory still holds it.
+	lastInverted uint64   // Invariant: ^last
+	endings      *endings // of the records; nil if nothing ever ended
 
 	kept     []*keptSlot // by upto: the records as they were at open moments
 	keptUpto uint64      // the number of the newest moment that the records were kept for
@@ -32,7 +34,11 @@ type slotState struct {
 	seal    *seal    // while the slot is sealed; of the goroutine that applies
 }
 
-func newSlotState() *slotState { return &slotState{records: newStore(KindKey)} }
+func newSlotState() *slotState {
+	return &slotState{records: newStore(KindKey), lastInverted: ^uint64(0)}
+}
+
+func (s *slotState) setLast(version uint64) { s.last, s.lastInverted = version, ^version }
 
 // of returns the records of a kind, for writing.
 func (s *slotState) of(k RecordKind) *store {
@@ -159,7 +165,7 @@ func (s *slotState) change(m *Map, c *Command) Result {
 		}
 		return Result{Status: StatusApplied, ID: id}
 	}
-	s.last = s.nextVersion(id)
+	s.setLast(s.nextVersion(id))
 	return Result{Status: StatusApplied, ID: id, Version: s.last, Deleted: row.change(s, m, c, s.last)}
 }
 

@@ -219,7 +219,8 @@ func (m *Map) Install(s *SlotSnapshot) error {
 	m.quota.sessions += s.state.sessions.count - st.sessions.count
 	m.quota.outcomes += s.state.sessions.outcomes - st.sessions.outcomes
 	m.quota.details += s.state.sessions.details - st.sessions.details
-	st.records, st.others, st.sessions, st.last = s.state.records, s.state.others, s.state.sessions, s.state.last
+	st.records, st.others, st.sessions = s.state.records, s.state.others, s.state.sessions
+	st.setLast(s.state.last)
 	st.formers, st.endings = s.state.formers, s.state.endings
 	st.noteDue(m)
 	m.services.changes++
@@ -285,7 +286,7 @@ func (d *snapshotReader) slot() (*SlotSnapshot, error) {
 	}
 	sessions, records := binary.LittleEndian.Uint32(head[12:]), binary.LittleEndian.Uint64(head[16:])
 	st := newSlotState()
-	st.last = binary.LittleEndian.Uint64(head[24:])
+	st.setLast(binary.LittleEndian.Uint64(head[24:]))
 	want := binary.LittleEndian.Uint64(head[32:])
 	if limit := d.sessionsMax(); int(sessions) > limit {
 		return nil, fmt.Errorf("%d sessions, the limit is %d", sessions, limit)

@@ -58,7 +58,7 @@ func (s *slotState) txn(m *Map, _ *Command) Result {
 	if run.version == 0 {
 		return Result{Status: StatusApplied, ID: id, Detail: b}
 	}
-	s.last = run.version
+	s.setLast(run.version)
 	for i := range ops {
 		run.write(m, i)
 	}
