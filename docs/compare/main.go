@@ -53,7 +53,7 @@ func main() {
 	case *list:
 		err = printPlan(o)
 	case flag.NArg() > 0:
-		err = printFiles(flag.Args())
+		err = printFiles(flag.Args(), o.page)
 	default:
 		err = compare(ctx, o)
 	}
@@ -64,8 +64,8 @@ func main() {
 }
 
 func usage() {
-	fmt.Fprint(os.Stderr, `go -C docs/compare run . [flags]         measures, and prints ratios
-go -C docs/compare run . FILE...         prints the ratios of rows that are there
+	fmt.Fprint(os.Stderr, `go -C docs/compare run . [flags]                 measures, and prints ratios
+go -C docs/compare run . [-page FILE] FILE...    prints the ratios of rows that are there
 
 `)
 	flag.PrintDefaults()
@@ -85,8 +85,10 @@ func printPlan(o options) error {
 	return nil
 }
 
-// printFiles prints the tables of rows from earlier runs.
-func printFiles(files []string) error {
+// printFiles prints the tables of rows from earlier runs, and puts the ratios into a page
+// if there is one: so a run that one system's failure ended before it wrote its page is
+// not lost.
+func printFiles(files []string, page string) error {
 	var rows []figures.Row
 	for _, name := range files {
 		f, err := os.Open(name)
@@ -100,7 +102,15 @@ func printFiles(files []string) error {
 		}
 		rows = append(rows, more...)
 	}
-	return printTables(rows)
+	err := printTables(rows)
+	if err != nil || page == "" {
+		return err
+	}
+	rounds := 0
+	for _, r := range rows {
+		rounds = max(rounds, r.Round)
+	}
+	return writePage(page, rows, rounds)
 }
 
 // printTables prints all tables.
