@@ -136,10 +136,20 @@ func (l *slotLife) shift(from, to raft.GroupTime) {
 	}
 }
 
-// empty reports whether the slot has no key.
+// empty reports whether the slot has no key, no lease and no service.
 func (l *slotLife) empty() bool {
 	for _, h := range l.keys {
 		if h[len(h)-1].there {
+			return false
+		}
+	}
+	for _, h := range l.leases {
+		if h[len(h)-1].there {
+			return false
+		}
+	}
+	for _, h := range l.services {
+		if h[len(h)-1].service != nil {
 			return false
 		}
 	}
