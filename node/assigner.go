@@ -124,13 +124,7 @@ func (d *assigning) run() {
 	defer timer.Stop()
 	d.presence.Store(true)
 	var gatherAt time.Duration
-	for {
-		select {
-		case <-n.ctx.Done():
-			return
-		case <-d.mail.wake:
-		case <-timer.C:
-		}
+	for d.mail.wait(n.ctx, timer) {
 		now := loop.Now()
 		if d.presence.Swap(false) {
 			loop.Post(d.present)
@@ -441,19 +435,4 @@ func (d *assigning) take(now time.Duration, g raft.GroupID, inc raft.Incarnation
 	}
 	d.groups[g] = byName
 	d.core.Services(now, g, term, rows)
-}
-
-// ask has f called by run, which owns the core. It reports false if the node stops.
-func (d *assigning) ask(f func()) bool {
-	done := make(chan struct{})
-	d.mail.post(func(time.Duration) {
-		f()
-		close(done)
-	})
-	select {
-	case <-done:
-		return true
-	case <-d.node.ctx.Done():
-		return false
-	}
 }

@@ -198,7 +198,8 @@ func TestChecksFollowTargets(t *testing.T) {
 	}
 	reports := func() (n uint64) {
 		for _, r := range nodes {
-			r.node.assigning.ask(func() { n += r.node.assigning.core.Counts().Reports })
+			d := &r.node.assigning
+			d.mail.ask(t.Context(), func(time.Duration) { n += d.core.Counts().Reports })
 		}
 		return n
 	}
@@ -382,7 +383,7 @@ func TestRecordsAreCopiedInParts(t *testing.T) {
 	r, g := leaderOf(t, nodes, cl, "{large}0")
 	d := &r.node.assigning
 	known := func() (n int) {
-		d.ask(func() { n = len(d.groups[g]) })
+		d.mail.ask(t.Context(), func(time.Duration) { n = len(d.groups[g]) })
 		return n
 	}
 	until(t, "all are known", func() error {

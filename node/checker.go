@@ -62,13 +62,7 @@ func (d *checking) run() {
 	loop := n.running()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for {
-		select {
-		case <-n.ctx.Done():
-			return
-		case <-d.mail.wake:
-		case <-timer.C:
-		}
+	for d.mail.wait(n.ctx, timer) {
 		for _, f := range d.mail.take() {
 			f(loop.Now())
 		}
@@ -102,11 +96,7 @@ func (d *checking) begin(loop *repl.Loop, x health.Probe) {
 	}
 	if d.busy.Add(1) > int64(d.workers) && d.workers < health.ProbesMax {
 		d.workers++
-		d.node.ended.Add(1)
-		go func() {
-			defer d.node.ended.Done()
-			d.work()
-		}()
+		d.node.ended.Go(d.work)
 	}
 }
 
@@ -170,12 +160,10 @@ func takeChecks(c *connection, h wire.Header, r repl.Reply, body []byte) {
 }
 
 // counts returns what the checker has done and has; all zero if the node stops.
-func (d *checking) counts() (n health.CheckerCounts) {
-	done := make(chan health.CheckerCounts, 1)
-	d.mail.post(func(time.Duration) { done <- d.core.Counts() })
-	select {
-	case n = <-done:
-	case <-d.node.ctx.Done():
+func (d *checking) counts() health.CheckerCounts {
+	var n health.CheckerCounts
+	if !d.mail.ask(d.node.ctx, func(time.Duration) { n = d.core.Counts() }) {
+		return health.CheckerCounts{} // run may still write to n
 	}
 	return n
 }

@@ -45,7 +45,7 @@ func (b *mailbox) wait(ctx context.Context, timer *time.Timer) bool {
 }
 
 // ask has f called by the owner, and waits for its end. It reports false if ctx ends, the
-// node's: f may be called later, or never.
+// node's. Then f may be called later, or never: what it writes to is not to be read.
 func (b *mailbox) ask(ctx context.Context, f func(now time.Duration)) bool {
 	done := make(chan struct{})
 	b.post(func(now time.Duration) {

@@ -17,7 +17,7 @@ const servicesShown = 8
 // rows are the counters of what this node has checked, and of what it has had checked.
 func (d *assigning) rows() (rows []wire.CounterRow) {
 	var a health.AssignerCounts
-	if !d.ask(func() { a = d.core.Counts() }) {
+	if !d.mail.ask(d.node.ctx, func(time.Duration) { a = d.core.Counts() }) {
 		return nil
 	}
 	k := d.node.checking.counts()
@@ -48,7 +48,7 @@ func (d *assigning) rows() (rows []wire.CounterRow) {
 // that have nothing up, and webhooks that miss changes.
 func (d *assigning) down() (list []wire.Problem) {
 	var all []*registry.Service
-	d.ask(func() {
+	if !d.mail.ask(d.node.ctx, func(time.Duration) {
 		for _, g := range d.groups {
 			for _, row := range g {
 				if nothingUp(row.Service) {
@@ -56,7 +56,9 @@ func (d *assigning) down() (list []wire.Problem) {
 				}
 			}
 		}
-	})
+	}) {
+		return nil
+	}
 	slices.SortFunc(all, func(a, b *registry.Service) int { return cmp.Compare(a.Name, b.Name) })
 	for i, s := range all {
 		if i == servicesShown {
@@ -71,7 +73,9 @@ func (d *assigning) down() (list []wire.Problem) {
 // missed are the webhooks that miss changes.
 func (d *assigning) missed() []wire.Problem {
 	var all []health.Missed
-	d.ask(func() { all = d.core.Missed() })
+	if !d.mail.ask(d.node.ctx, func(time.Duration) { all = d.core.Missed() }) {
+		return nil
+	}
 	return missedChanges(all)
 }
 
