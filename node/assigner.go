@@ -31,8 +31,8 @@ const (
 	gatherMax = 4 << 20
 )
 
-// Of polls. The assigner asks each node twice a second, which holds its answer until the next
-// poll if it has nothing to say. One that has not answered for SilentMax counts as silent.
+// Limits of polls. The assigner asks each node twice a second, and a node with nothing to say
+// holds its answer until the next poll. One that has not answered for SilentMax counts as silent.
 const (
 	pollMax = health.SilentMax
 	// pollSilence ends the way to a node that answers nothing. An assigner that asks a node does
@@ -211,24 +211,21 @@ func (d *assigning) polled(number uint64, ans *wire.ChecksAnswer) {
 	d.mail.post(func(now time.Duration) { d.core.Polled(now, number, ans, nil) })
 }
 
-// took takes what another node answers to a poll.
+// took hands the answer of another node to the assigner. If the answer is an error, or can't be read,
+// it returns that and hands in nothing.
 func (d *assigning) took(number uint64, t wire.Type, body []byte) error {
-	switch t {
-	case wire.TypeError:
-		e := new(wire.Error)
-		if err := e.Read(body); err != nil {
-			return err
-		}
-		return e
-	case wire.TypeChecksAnswer:
-		ans := new(wire.ChecksAnswer)
-		if err := ans.Read(body); err != nil {
-			return err
-		}
-		d.polled(number, ans)
-		return nil
+	if err := errorIn(t, body); err != nil {
+		return err
 	}
-	return fmt.Errorf("answer of type %s", t)
+	if t != wire.TypeChecksAnswer {
+		return fmt.Errorf("answer of type %s", t)
+	}
+	ans := new(wire.ChecksAnswer)
+	if err := ans.Read(body); err != nil {
+		return err
+	}
+	d.polled(number, ans)
+	return nil
 }
 
 var errNotLedNow = errors.New("the group is no longer led here in that term")
@@ -254,15 +251,8 @@ func (d *assigning) propose(h *repl.Host, loop *repl.Loop, a *health.Action) err
 
 // Answer implements [repl.Replier].
 func (d *assigning) Answer(r repl.Reply, t wire.Type, body []byte) bool {
-	var err error
-	switch t {
-	case wire.TypeWriteAnswer:
-	case wire.TypeError:
-		e := new(wire.Error)
-		if err = e.Read(body); err == nil {
-			err = e
-		}
-	default:
+	err := errorIn(t, body)
+	if err == nil && t != wire.TypeWriteAnswer {
 		err = fmt.Errorf("answer of type %s", t)
 	}
 	d.ended(&health.Action{Kind: health.ActPropose, Number: r.Request}, err)
@@ -405,8 +395,8 @@ func (d *assigning) keep(g raft.GroupID, part []found) {
 	}
 }
 
-// row returns a service as it was found, with what its record says; nil if that can't be read, or could
-// not when it was copied.
+// row returns a service as it was found, with what its record says. Its Service is nil if the record
+// can't be read, or could not be when it was copied.
 func (d *assigning) row(g raft.GroupID, known map[string]health.Row, x *found) health.Row {
 	row := x.row
 	if x.value == nil {
