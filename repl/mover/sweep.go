@@ -42,8 +42,9 @@ func (c *Carrier) sweep(now time.Duration) {
 	for _, g := range inOrder(c.leads) {
 		s := c.sweeps[g]
 		if !s.due && s.moved {
-			c.sweepAt = min(c.sweepAt, s.at)
-			s.due = now >= s.at
+			if s.due = now >= s.at; !s.due {
+				c.sweepAt = min(c.sweepAt, s.at)
+			}
 		}
 		if s.asking || !s.due {
 			continue

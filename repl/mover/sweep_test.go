@@ -84,6 +84,30 @@ func TestFailedLookIsMadeAgain(t *testing.T) {
 	}
 }
 
+// A look that begins when its time has come leaves nothing to wake up for but its own end. One
+// would doubt it: until then its time is what the carrier waits for.
+func TestLookThatIsDueWakesOnce(t *testing.T) {
+	c := NewCarrier(1)
+	c.Table(0, foundedTable(t, 1))
+	c.Lead(1, 2)
+	looks := func(now time.Duration) {
+		t.Helper()
+		actions, next := c.Turn(now)
+		if len(actions) != 1 || next <= now {
+			t.Fatalf("at %s: %d actions, and there is more to do at %s", now, len(actions), next)
+		}
+		c.Decided(now, actions[0].Number, nil)
+		c.Turn(now)
+	}
+	looks(0)
+	s := c.sweeps[1]
+	s.moved, c.sweepAt = true, s.at // as a move to the group has it
+	if actions, next := c.Turn(s.at - 1); len(actions) > 0 || next != s.at {
+		t.Fatalf("before its time: %d actions, and there is more to do at %s, want %s", len(actions), next, s.at)
+	}
+	looks(s.at)
+}
+
 // foundedTable is the table of a new cluster of one node.
 func foundedTable(t *testing.T, groups int) *shardmap.Table {
 	t.Helper()
