@@ -11,7 +11,7 @@ import "slices"
 // and short ticks, which an owner may give in addition. Waiting for a tick would be the
 // longest part of an election whose messages and syncs take a few milliseconds. Short
 // ticks hurry the first questions only. Once another replica may be about to win, or the
-// lost leader is heard, they count no more, and patience is told in ticks.
+// lost leader is heard, they no longer count, and only ticks do.
 type hint struct {
 	left   int // ticks for which it holds
 	next   int // ticks until votes are asked for
@@ -27,9 +27,9 @@ const (
 	// turnTicks separates their turns in ticks. An election ends in that time.
 	turnTicks = 2
 	// turnShorts separates their turns in short ticks. A question has to arrive in that
-	// time, and no more: who would vote for another waits for it in ticks ([hint.yield]).
-	// But replicas do not learn of the loss at the same time, so the one before may have
-	// been told no, and must have asked again by then.
+	// time, and no more: a replica that would vote for another waits for it in ticks
+	// ([hint.yield]). But replicas do not learn of the loss at the same time. So the one
+	// before may have been refused, and must have asked again by then.
 	turnShorts = 5
 )
 
@@ -56,20 +56,20 @@ func (g *Group) LeaderLost() {
 	turn := max(slices.Index(turns, r.config.Self), 0)
 	r.hint.next = 1 + turnTicks*turn
 	r.hint.wait = 1 + turnShorts*turn
-	// After the last turn all have been asked, and there is no hurry any more.
+	// After the last turn all have been asked, so there is no more reason to hurry.
 	r.hint.shorts = turnShorts * (len(turns) + 1)
 	r.lead = 0
 	r.questions.lose(&r.out)
 }
 
-// ShortTick tells the Group that a short tick has passed, a tenth of a tick or
-// about that. It reports whether more of them are of use. After LeaderLost they
-// are, for as long as the voters need to take their turns, unless an election begins
-// or the leader is heard before. An owner that gives none loses nothing but time.
+// ShortTick tells the Group that a short tick has passed, about a tenth of a tick. It
+// reports whether more of them are of use. After LeaderLost they are, until all voters
+// have had their turns, an election has begun, or the leader is heard. An owner that
+// gives none only loses time.
 func (g *Group) ShortTick() bool {
 	r := &g.replica
 	h := &r.hint
-	// In a later term some replica has stood for election, and that is in ticks.
+	// In a later term some replica has stood for election, which is measured in ticks.
 	if h.left == 0 || h.shorts == 0 || r.term != h.term {
 		return false
 	}
@@ -145,7 +145,7 @@ func (r *replica) askForHint() {
 }
 
 // yield lets an election that is under way come to its end. Its syncs may take as long
-// as a tick, for which short ticks are no measure.
+// as a tick, so short ticks would cut them off.
 func (h *hint) yield(ticks int) {
 	h.next = max(h.next, ticks)
 	if !bug("short ticks during an election") {

@@ -12,9 +12,10 @@
 // to other nodes over TCP.
 //
 // A host is its groups and some more parts, each with its own fields:
-// [Contacts] of other nodes, [Hints] that they have ended, heartbeats, fullness of disks, lives, replicas that
-// come and go (placing), that are mended (mending), appends read from the log
-// (fetching), and work beside the loop (chores). A group has its commands
+// [Contacts] of other nodes, [Hints] that they have ended, heartbeats, fullness
+// of disks, lives, replicas that come and go (placing), that are mended
+// (mending), appends read from the log (fetching), and work beside the loop
+// (chores). A group has its commands
 // (commandQueue), its reads (readQueue), its snapshots, and whether it rests
 // (resting).
 //

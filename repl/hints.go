@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// ShortTick is how long the short ticks of a host are, in which groups that lost their
-// leader take turns ([Hints]). It is long enough for all nodes to see that a process has
-// ended, mostly, and short beside the syncs of an election.
+// ShortTick is the length of a host's short ticks, in which groups that lost their leader
+// take turns ([Hints]). It is mostly long enough for all nodes to see that a process has
+// ended, and short beside the syncs of an election.
 const ShortTick = 5 * time.Millisecond
 
 // Hints gives short ticks to groups whose leader's node seems to have ended, so that they
@@ -28,12 +28,12 @@ func (k *Hints) lose(g *group, why miss) {
 	}
 }
 
-// Due reports whether the host needs a short tick, a [ShortTick] after the turn or after
-// the short tick before. They end by themselves some tens of ms after a loss. A host that gets
-// none elects as well, later.
+// Due reports whether the host needs another short tick, one [ShortTick] from now. Its owner
+// asks after each turn. Short ticks end by themselves some tens of ms after a loss. A host that
+// gets none elects leaders too, but later.
 func (k *Hints) Due() bool { return len(k.groups) > 0 }
 
-// Tick hands in that a short tick has passed.
+// Tick hands in that a short tick has passed. Turn the host afterwards.
 func (k *Hints) Tick() {
 	k.groups = slices.DeleteFunc(k.groups, func(g *group) bool {
 		g.hinted = g.stopped == nil && g.hold == nil && !g.removed && g.core.ShortTick()

@@ -118,8 +118,8 @@ type based struct {
 //  7. Chunks from other nodes are for an [Inbox], not for the host. It asks
 //     the host twice: [Host.WantsSnapshot] before it takes one, and
 //     [Host.TakeSnapshot] once it has it whole. Turn the host afterwards.
-//  8. After a Turn, see whether [Hints.Due], and hand in short ticks while
-//     they are: [Hints.Tick]. An election needs none, and is sooner with them.
+//  8. After a Turn, ask [Hints.Due], and hand in short ticks for as long as
+//     they are due: [Hints.Tick]. An election ends without them too, but later.
 type Host struct {
 	cfg HostConfig
 	// Forwards is what this node has passed on to others.
@@ -128,7 +128,7 @@ type Host struct {
 	Deferrals Deferrals
 	// Clock takes what its owner learns of the clock of Turn.
 	Clock HostClock
-	// Hints is for its owner to give short ticks.
+	// Hints takes the short ticks that its owner gives.
 	Hints Hints
 
 	groups    map[raft.GroupID]*group

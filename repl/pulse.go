@@ -61,7 +61,7 @@ func (p *pulse) follow(idle bool) {
 	p.ticker.reset(period)
 }
 
-// shortTimer says when a host gets its short ticks. While it needs none there is no
+// shortTimer says when a host gets its short ticks. While the host needs none there is no
 // timer, and nothing wakes the loop.
 type shortTimer struct {
 	timer   *time.Timer      // nil: none is due

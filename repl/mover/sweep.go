@@ -12,9 +12,9 @@ const (
 	// forget, while slots move.
 	sweepPause = time.Minute
 	// sweepsMax bounds the groups that are looked through at a time. A node that has just
-	// started leads all its groups at once, and has more to do than to answer its carrier. If
-	// that asked about a thousand groups together, a node that is too slow to answer all of
-	// them within the time of one would be asked about most of them again, and again.
+	// started leads all its groups at once, and is busy with more than its carrier. If the
+	// carrier asked about a thousand groups at once, a node too slow to answer all of them
+	// within [hereMax] would be asked about most of them again and again.
 	sweepsMax = 16
 )
 
@@ -23,16 +23,16 @@ const (
 // nothing in the table tells of the move any more.
 //
 // The replica here is asked, not the group. It leads, so it has applied all that was decided
-// before, and the carriers of what is decided later are to see to that themselves. Nearly
-// every group has nothing to tell: a look must cost no more for the slots that there are.
+// before; what is decided later is the business of whoever carries it. Nearly every group has
+// nothing to tell, so the cost of a look must not grow with the number of slots.
 type sweep struct {
-	due    bool
-	asking bool
+	due    bool          // a look is to begin
+	asking bool          // one has begun and not ended
 	at     time.Duration // before which it does not begin again
 	moved  bool          // slots were on their way to the group since it began last
 }
 
-// sweep begins looks.
+// sweep begins looks at the groups for which they are due, as many as [sweepsMax] lets.
 func (c *Carrier) sweep(now time.Duration) {
 	if now < c.sweepAt {
 		c.wake = min(c.wake, c.sweepAt)

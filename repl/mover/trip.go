@@ -11,7 +11,7 @@ import (
 const (
 	stepMax = 5 * time.Second
 	viewMax = 3 * time.Second
-	hereMax = 3 * time.Second // for a copy or a look, which the node's own replica answers
+	hereMax = 3 * time.Second // for a copy or decisions, which the node's own replica answers
 )
 
 func (k CarryKind) most() time.Duration {
