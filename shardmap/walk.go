@@ -14,8 +14,8 @@ import (
 //
 // It goes in steps, between which entries are applied. Of each slot it takes a copy, so that
 // records and sessions sum up to what was kept at one moment. What has no copies it compares as it
-// is at each step. So a slot costs its writer what a snapshot of it does: a copy of what it
-// changes meanwhile.
+// is at each step. So a walk costs whoever writes to the slot what a snapshot does: a copy of what
+// is changed meanwhile.
 //
 // It does not tell whether what was written is right. Replicas that applied different things
 // differ by their digests.
@@ -32,7 +32,7 @@ type Walk struct {
 	stamp walkStamp // when the copy was taken
 	phase walkPhase
 
-	kind     int    // of the copy's, or of the slot's lookups or indexes of ends
+	kind     int    // the place among the copy's kinds, or the slot's lookups or indexes of ends
 	leaf     int    // of the kind, or block of the sessions
 	pos      int    // of the leaf, block or lookup
 	key      []byte // of the record before, or of the session
@@ -42,7 +42,7 @@ type Walk struct {
 	bytes    int64  // of the kind's records
 	outcomes int
 	details  int
-	entries  int // how long the lookup was; another length begins it anew
+	entries  int // how long the lookup was; if it has grown, it is compared from its start again
 	// In the index of keys that end with leases: the lease at hand, when its keys began, and how
 	// many there were of them, and of leases before.
 	lease    uint64
@@ -50,7 +50,7 @@ type Walk struct {
 	attached int
 	leases   int
 
-	block uint64 // of the history, with which the walk continues
+	block uint64 // of the history, with which the walk continues; 0: the group's sums come first
 }
 
 // SlotFault says what is wrong with a slot.
@@ -86,14 +86,17 @@ func stampOf(s *slotState) walkStamp { return walkStamp{s.last, s.recordSum(), s
 
 const (
 	walkSlotCost  = 32 // bytes that a look at a slot's head counts
-	walkEntryCost = 64 // and one at an entry of a lookup, beside its key
+	walkLeafCost  = 12 // and one at a leaf in the list of leaves
+	walkPlaceCost = 8  // and one at a place of a lookup, empty or not
+	walkEntryCost = 64 // and one at the record behind it, beside its key
 )
 
 // NewWalk returns a walk through m. The goroutine that applies calls each step, between two entries.
 func NewWalk(m *Map) *Walk { return &Walk{m: m} }
 
-// Step compares some more, about as much as lies in so many bytes: a leaf or block more than that,
-// and of a large slot the list of leaves. It reports whether the walk has come to its end.
+// Step compares some more, about as much as lies in so many bytes. It may take a record or a block
+// more than that, and the whole list of leaves of a large slot. It reports whether the walk has come
+// to its end.
 func (w *Walk) Step(bytes int) (done bool) {
 	for bytes > 0 && !w.done {
 		bytes -= w.some(bytes)
@@ -101,10 +104,12 @@ func (w *Walk) Step(bytes int) (done bool) {
 	return w.done
 }
 
-// Faults returns what was found so far, one for each slot with which something is wrong.
+// Faults returns what was found so far: one for each slot in which something is wrong, and those of
+// the whole group.
 func (w *Walk) Faults() []SlotFault { return w.faults }
 
-// End gives the walk up, or what it still holds.
+// End gives the walk up, and releases the copy that it holds. A walk that has come to its end holds
+// none.
 func (w *Walk) End() {
 	w.leave()
 	w.done = true
@@ -113,10 +118,13 @@ func (w *Walk) End() {
 // some does a part of a step, and returns what it cost.
 func (w *Walk) some(budget int) (cost int) {
 	if w.st == nil {
-		if w.next == Slots {
-			return w.group()
+		switch {
+		case w.next < Slots:
+			return w.enter()
+		case w.block == 0:
+			return w.quota()
 		}
-		return w.enter()
+		return w.history()
 	}
 	what := ""
 	switch w.phase {
@@ -138,8 +146,8 @@ func (w *Walk) some(budget int) (cost int) {
 	return cost + 1
 }
 
-// fault notes what is wrong with the slot, and goes on with the next: where one thing is wrong,
-// others may lead anywhere.
+// fault notes what is wrong with the slot, and leaves it: where one thing is wrong, others may lead
+// anywhere.
 func (w *Walk) fault(what string) {
 	w.faults = append(w.faults, SlotFault{Slot: w.slot, What: what})
 	w.leave()
@@ -165,7 +173,8 @@ func (w *Walk) after(phase walkPhase) {
 	w.begin()
 }
 
-// enter takes the next slot, and compares what costs no more the larger it is.
+// enter takes the next slot, and compares its heads: all but what grows with its records and
+// sessions.
 func (w *Walk) enter() (cost int) {
 	s := w.next
 	w.next++
@@ -179,16 +188,11 @@ func (w *Walk) enter() (cost int) {
 	w.slot, w.st = s, st
 	cost = walkSlotCost
 	what := ""
-	stores := []*store{}
-	st.stores(func(o *store) { stores = append(stores, o) })
-	if e := st.endings; e != nil {
-		stores = append(stores, &e.due, &e.attached)
-	}
-	for _, o := range stores {
+	for _, o := range w.walked() {
 		if what == "" {
 			what = o.top()
 		}
-		cost += 12 * len(o.leaves)
+		cost += walkLeafCost * len(o.leaves)
 	}
 	if what == "" {
 		what = headFault(st)
@@ -309,7 +313,7 @@ func (s *store) indexed(key []byte) (ref, bool) {
 }
 
 // led reports whether the lookup leads to r, as the record of a key with this tag. Unlike
-// [lookup.position] it comes to an end in a lookup that has no empty entry any more.
+// [lookup.position] it comes to an end in a lookup without an empty entry.
 func (l *lookup) led(tag uint32, r ref) bool {
 	want := entryOf(tag, r)
 	for n, i := 0, l.home(tag); n < len(l.entries); n, i = n+1, l.after(i) {
@@ -424,7 +428,7 @@ func endsIndexed(s *slotState, rec record) string {
 	return ""
 }
 
-// walked are the stores of the slot whose lookups are compared.
+// walked returns the stores of the slot: of its records, and of its indexes of what ends.
 func (w *Walk) walked() (all []*store) {
 	w.st.stores(func(o *store) { all = append(all, o) })
 	if e := w.st.endings; e != nil {
@@ -454,7 +458,7 @@ func (w *Walk) lookups(budget int) (cost int, what string) {
 		}
 		e := s.lookup.entries[w.pos]
 		w.pos++
-		cost += 8
+		cost += walkPlaceCost
 		if e == 0 {
 			continue
 		}

@@ -6,22 +6,27 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// group compares what is kept of all slots together, and then one block of the history after the
-// other.
-func (w *Walk) group() (cost int) {
-	h := w.m.history
-	wrong := func(what string) { w.faults = append(w.faults, SlotFault{OfGroup: true, What: what}) }
-	if w.block == 0 {
-		w.block = 1
-		q := newSessionQuota()
-		w.m.each(func(st *slotState) { q.add(&st.sessions) })
-		// A slot that counts wrongly is in the sum, too.
-		if is := &w.m.quota; len(w.faults) == 0 && (is.sessions != q.sessions || is.outcomes != q.outcomes || is.details != q.details || q.sessions > 0 && is.oldest > q.oldest) {
-			wrong(fmt.Sprintf("all slots have %d sessions, %d outcomes and %d bytes of details, used at %d or later; kept are %d, %d, %d and %d",
-				q.sessions, q.outcomes, q.details, q.oldest, is.sessions, is.outcomes, is.details, is.oldest))
-		}
-		return walkSlotCost * Slots
+// groupFault notes what is wrong with the whole group.
+func (w *Walk) groupFault(what string) {
+	w.faults = append(w.faults, SlotFault{OfGroup: true, What: what})
+}
+
+// quota compares what is kept of the sessions of all slots together.
+func (w *Walk) quota() (cost int) {
+	w.block = 1
+	q := newSessionQuota()
+	w.m.each(func(st *slotState) { q.add(&st.sessions) })
+	// A slot that counts wrongly is in the sum, too.
+	if is := &w.m.quota; len(w.faults) == 0 && (is.sessions != q.sessions || is.outcomes != q.outcomes || is.details != q.details || q.sessions > 0 && is.oldest > q.oldest) {
+		w.groupFault(fmt.Sprintf("all slots have %d sessions, %d outcomes and %d bytes of details, used at %d or later; kept are %d, %d, %d and %d",
+			q.sessions, q.outcomes, q.details, q.oldest, is.sessions, is.outcomes, is.details, is.oldest))
 	}
+	return walkSlotCost * Slots
+}
+
+// history compares the next block of the history. After the last one the walk is done.
+func (w *Walk) history() (cost int) {
+	h := w.m.history
 	r := h.ring.Load()
 	if r == nil || w.block > r.newest() {
 		w.done = true
@@ -46,7 +51,7 @@ func (w *Walk) group() (cost int) {
 		what = fmt.Sprintf("it has hash %016x, it had %016x", sum, *k.sum)
 	}
 	if what != "" {
-		wrong(fmt.Sprintf("block %d of %d of the history: %s", w.block-r.first+1, len(r.blocks), what))
+		w.groupFault(fmt.Sprintf("block %d of %d of the history: %s", w.block-r.first+1, len(r.blocks), what))
 	}
 	w.block++
 	return used + 1
