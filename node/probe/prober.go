@@ -99,8 +99,9 @@ func (p *Prober) Run(ctx context.Context, spec *registry.Spec) health.Result {
 // brokenMax bounds the panics of drivers. Each may leave a goroutine behind, which nothing can end.
 const brokenMax = 1000
 
-// guarded returns a check by a driver that takes a panic for the fault of the target: what a stranger
-// sends may have a form that the driver's authors did not think of, and must not end this process.
+// guarded returns the check look of a driver, but one that takes a panic in it for a fault of the target:
+// what a stranger sends may have a form that the driver's authors did not think of, and must not end
+// this process. A panic in a goroutine that the driver starts does end it.
 func (p *Prober) guarded(look check) check {
 	return func(ctx context.Context, c *conns, spec *registry.Spec) (said string, err error) {
 		if p.broken.Load() >= brokenMax {

@@ -24,19 +24,19 @@ import (
 var wakesFor = flag.Duration("wakes", 0, "how long `D` TestWakes has sets and gets at each load, while perf counts what is woken for them; the figures of docs/performance.md are of 10s")
 
 const (
-	// wakePeriod is of how many events one is looked at: each costs its thread a walk
-	// along its stack, and a node that is slowed down makes larger batches. No number by
-	// which what an operation does could be divided.
+	// wakePeriod is the number of events of which one is recorded: each recorded one costs
+	// its thread a walk along its stack, and a node that is slowed down makes larger
+	// batches. It is prime, so that it does not pick the same step of every operation.
 	wakePeriod = 7
-	// wakeMin is for how long there must be events for the counts to mean something.
+	// wakeMin is how long a run must last for its counts to mean something.
 	wakeMin = 3 * time.Second
 	// wakeOtherMax is the part of what is woken that no row may account for.
 	wakeOtherMax = 0.1
 )
 
-// What wakes whom for one operation must be known, or nobody knows what need not be
-// woken. One would doubt any such list: a row is what was counted, by the stack of
-// whoever woke, and too much in no row fails the test.
+// The list of who wakes whom for one operation must be complete, or nobody knows which
+// wakes could go. One would doubt any such list, so each row is counted, by the stack of
+// whoever wakes, and the test fails if too much is in no row.
 func TestWakes(t *testing.T) {
 	onDemand(t, *wakesFor > 0, "TestWakes -wakes 10s -timeout 10m")
 	if *wakesFor < wakeMin {
@@ -84,8 +84,8 @@ type wakeRun struct {
 type wakeRow struct {
 	what  string
 	event string // that tells of it, without its group
-	// stack are functions that must all be in its stack, as parts of their names; arg is
-	// a part of what the event says.
+	// stack are functions that must all be in its stack, by the beginnings of their names;
+	// arg is a part of what the event says.
 	stack []string
 	arg   string
 	call  bool // a call, and not somebody who is woken
