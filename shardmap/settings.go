@@ -31,7 +31,8 @@ type SettingRow struct {
 	// Level is the cluster's level from which on it can be changed.
 	Level uint32
 
-	check func(value string) error
+	want  string // the values that takes accepts, in the words of an error
+	takes func(value string) bool
 }
 
 // Names of the settings.
@@ -67,22 +68,30 @@ const (
 
 // settingRows are the settings, in the order in which they are shown.
 var settingRows = [...]SettingRow{
-	{Name: settingReplicas, Default: "3", Min: "1", Max: "5", Level: 3, check: checkVoters,
+	{Name: settingReplicas, Default: "3", Min: "1", Max: "5", Level: 3, want: "1, 3 or 5", takes: takesVoters,
 		About: "voters of each data group: 1, 3 or 5, as far as there are servers; a group whose replicas were chosen with group add or group del keeps its own number"},
-	{Name: settingMetaVoters, Default: "3", Min: "1", Max: "5", Level: 3, check: checkVoters,
+	{Name: settingMetaVoters, Default: "3", Min: "1", Max: "5", Level: 3, want: "1, 3 or 5", takes: takesVoters,
 		About: "voters of the meta group: 1, 3 or 5, as far as there are servers"},
-	{Name: settingDeadAfter, Default: "5m", Min: "10s", Max: "24h", Level: 3, check: checkDeadAfter,
+	{Name: settingDeadAfter, Default: "5m", Min: "10s", Max: "24h", Level: 3, want: "10s to 24h, a whole number with s, m or h", takes: takesDeadAfter,
 		About: "how long a node is not heard of before its replicas are made elsewhere: a whole number with s, m or h"},
-	{Name: settingMoveRate, Default: "0", Min: "1MiB", Max: "10GiB", Level: 3, check: checkMoveRate,
+	{Name: settingMoveRate, Default: "0", Min: "1MiB", Max: "10GiB", Level: 3, want: "0, or 1MiB to 10GiB, a whole number with or without KiB, MiB or GiB", takes: takesMoveRate,
 		About: "bytes per second, with or without KiB, MiB or GiB, at which each node sends replicas that move; 0 is each node's own --snapshot-rate"},
-	{Name: settingMoveParallel, Default: "4", Min: "1", Max: "64", Level: 3, check: checkMoveParallel,
+	{Name: settingMoveParallel, Default: "4", Min: "1", Max: "64", Level: 3, want: "1 to 64", takes: takesMoveParallel,
 		About: "how many groups change their replicas at a time"},
-	{Name: settingBalance, Default: "on", Level: 3, check: checkBalance,
+	{Name: settingBalance, Default: "on", Level: 3, want: "on or off", takes: takesBalance,
 		About: "on moves replicas and leaders until nodes have the same number; off moves them only off nodes that are dead, drained or removed"},
-	{Name: settingSlotRate, Default: "0", Min: "64KiB", Max: "10GiB", Level: 4, check: checkSlotRate,
+	{Name: settingSlotRate, Default: "0", Min: "64KiB", Max: "10GiB", Level: 4, want: "0, or 64KiB to 10GiB, a whole number with or without KiB, MiB or GiB", takes: takesSlotRate,
 		About: "bytes per second, with or without KiB, MiB or GiB, at which each node sends slots that move to other groups; 0 is no limit"},
-	{Name: settingSlotParallel, Default: "512", Min: "1", Max: "4096", Level: 4, check: checkSlotParallel,
+	{Name: settingSlotParallel, Default: "512", Min: "1", Max: "4096", Level: 4, want: "1 to 4096", takes: takesSlotParallel,
 		About: "how many slots move to other groups at a time"},
+}
+
+// check returns why a setting does not take a value, and which ones it takes.
+func (row *SettingRow) check(value string) error {
+	if !row.takes(value) {
+		return fmt.Errorf("%s; want %s", describeText(value), row.want)
+	}
+	return nil
 }
 
 // Settings returns the settings that a cluster has, in the order in which they are shown.
@@ -216,78 +225,37 @@ func readBytes(s string) (int64, error) {
 	return n * size, nil
 }
 
-func checkVoters(value string) error {
+func takesVoters(value string) bool {
 	n, err := readCount(value)
-	if err != nil {
-		return err
-	}
-	if n < 1 || n > votersMax || n%2 == 0 {
-		return fmt.Errorf("%d; want 1, 3 or 5", n)
-	}
-	return nil
+	return err == nil && n >= 1 && n <= votersMax && n%2 == 1
 }
 
-func checkDeadAfter(value string) error {
+func takesDeadAfter(value string) bool {
 	d, err := readDuration(value)
-	if err != nil {
-		return err
-	}
-	if d < int64(deadAfterMin) || d > int64(deadAfterMax) {
-		return fmt.Errorf("%s; want 10s to 24h", value)
-	}
-	return nil
+	return err == nil && d >= int64(deadAfterMin) && d <= int64(deadAfterMax)
 }
 
-func checkMoveRate(value string) error {
+func takesMoveRate(value string) bool {
 	n, err := readBytes(value)
-	if err != nil {
-		return err
-	}
-	if n != 0 && (n < moveRateMin || n > moveRateMax) {
-		return fmt.Errorf("%s; want 0, or 1MiB to 10GiB", value)
-	}
-	return nil
+	return err == nil && (n == 0 || n >= moveRateMin && n <= moveRateMax)
 }
 
-func checkMoveParallel(value string) error {
+func takesMoveParallel(value string) bool {
 	n, err := readCount(value)
-	if err != nil {
-		return err
-	}
-	if n < 1 || n > moveParallelMax {
-		return fmt.Errorf("%d; want 1 to %d", n, moveParallelMax)
-	}
-	return nil
+	return err == nil && n >= 1 && n <= moveParallelMax
 }
 
-func checkSlotRate(value string) error {
+func takesSlotRate(value string) bool {
 	n, err := readBytes(value)
-	if err != nil {
-		return err
-	}
-	if n != 0 && (n < slotRateMin || n > slotRateMax) {
-		return fmt.Errorf("%s; want 0, or 64KiB to 10GiB", value)
-	}
-	return nil
+	return err == nil && (n == 0 || n >= slotRateMin && n <= slotRateMax)
 }
 
-func checkSlotParallel(value string) error {
+func takesSlotParallel(value string) bool {
 	n, err := readCount(value)
-	if err != nil {
-		return err
-	}
-	if n < 1 || n > slotParallelMax {
-		return fmt.Errorf("%d; want 1 to %d", n, slotParallelMax)
-	}
-	return nil
+	return err == nil && n >= 1 && n <= slotParallelMax
 }
 
-func checkBalance(value string) error {
-	if value != "on" && value != "off" {
-		return fmt.Errorf("%s; want on or off", describeText(value))
-	}
-	return nil
-}
+func takesBalance(value string) bool { return value == "on" || value == "off" }
 
 // AppendSetting appends the bytes of a changed setting to b. At this level the error is
 // always nil.
@@ -333,7 +301,7 @@ func (s *Setting) apply(t *Table, id raft.LogID) (*Table, error) {
 		return made.Table, nil
 	}
 	if err := row.check(s.Value); err != nil {
-		return t, &Refusal{Kind: RefusedRequest, Object: object, Found: err.Error(), Next: fmt.Sprintf("see muster setting get %s", row.Name)}
+		return t, &Refusal{Kind: RefusedRequest, Object: object, Found: err.Error(), Next: "see muster setting list"}
 	}
 	made.Settings = slices.Clone(t.Settings)
 	switch {

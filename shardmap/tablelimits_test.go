@@ -134,7 +134,7 @@ func TestTableRefusals(t *testing.T) {
 		{"a finished job", allowed(t, busy, first(AppendJobState(nil, &SetJobState{6, JobDone, ""})), nil), first(AppendJobState(nil, &SetJobState{6, JobPaused, ""})), RefusedConflict, "it is done already", "job show 6"},
 		{"a long reason", busy, first(AppendJobState(nil, &SetJobState{6, JobPaused, strings.Repeat("x", 256)})), RefusedRequest, "256 bytes, the limit is 255", "fewer"},
 		{"a setting that is none", table, first(AppendSetting(nil, &Setting{"replica", "3"})), RefusedAbsent, "none of that name", "setting list"},
-		{"a setting out of limits", table, first(AppendSetting(nil, &Setting{"replicas", "4"})), RefusedRequest, "want 1, 3 or 5", "setting get replicas"},
+		{"a setting out of limits", table, first(AppendSetting(nil, &Setting{"replicas", "4"})), RefusedRequest, "want 1, 3 or 5", "setting list"},
 		{"a label without a key", table, first(AppendSetLabels(nil, &SetLabels{97, []Label{{"", "x"}}})), RefusedRequest, "label key", "node label"},
 		{"a label in two words", table, first(AppendSetLabels(nil, &SetLabels{97, []Label{{"a b", "x"}}})), RefusedRequest, "label key", "node label"},
 		{"a label twice", table, first(AppendSetLabels(nil, &SetLabels{97, []Label{{"a", "x"}, {"a", "y"}}})), RefusedRequest, "twice", "once"},
@@ -378,8 +378,8 @@ func TestSettings(t *testing.T) {
 			}
 		}
 		for _, value := range c.bad {
-			if _, r := tried(t, table, first(AppendSetting(nil, &Setting{c.name, value})), nil); r == nil || r.Kind != RefusedRequest {
-				t.Errorf("%s set to %q: got %v", c.name, value, r)
+			if _, r := tried(t, table, first(AppendSetting(nil, &Setting{c.name, value})), nil); r == nil || r.Kind != RefusedRequest || !strings.Contains(r.Found, "; want ") {
+				t.Errorf("%s set to %q: got %v; want a refusal that says what the setting takes", c.name, value, r)
 			}
 		}
 	}
