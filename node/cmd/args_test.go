@@ -162,6 +162,9 @@ func TestEveryCommand(t *testing.T) {
 			if c.Description == "" {
 				t.Errorf("%s: no description", name)
 			}
+			if run := saidTwice(c.Description); run != "" {
+				t.Errorf("%s: the description says %q twice", name, run)
+			}
 			seen := map[string]bool{}
 			for _, f := range c.Flags {
 				for _, n := range f.Names() {
@@ -181,6 +184,21 @@ func TestEveryCommand(t *testing.T) {
 		}
 	}
 	walk("muster", commands(&console{}))
+}
+
+// saidTwice returns the first run of six words that follows itself in a text, as an edit
+// that went wrong leaves it; empty if there is none.
+func saidTwice(text string) string {
+	const run = 6
+	words := strings.Fields(text)
+	for i := range words {
+		for n := run; i+2*n <= len(words); n++ {
+			if slices.Equal(words[i:i+n], words[i+n:i+2*n]) {
+				return strings.Join(words[i:i+n], " ")
+			}
+		}
+	}
+	return ""
 }
 
 // Help must say what an option that is not given comes to: no option of a number

@@ -40,8 +40,8 @@ counts requests that started over a millisecond late, MISSED those that had not
 started at the end; the time of each of these is as long as it had waited.
 
 With --versus the runs are repeated with OPTIONS, alternating with the others, and
-compared: 'bench --versus "--endpoints H:P"' another cluster with this one, 'bench --versus "--endpoints H:P"' another cluster with this one, 'bench
---versus "--connections 16"' one setting with another.
+compared: --versus '--endpoints H:P' compares another cluster with this one,
+--versus '--connections 16' one setting with another.
 
 The nodes of a demo share one process, whose time is then counted for each of
 them. A run ends when the requests under way have ended, at the latest when
