@@ -166,14 +166,14 @@ func leaseArg(c *cli.Context) (shardmap.LeaseID, error) {
 	if err := wantArgs(c, 1, 1); err != nil {
 		return 0, err
 	}
-	return leaseNamed(c.Command.HelpName+":", c.Args().First())
+	return leaseNamed(c.Command.HelpName+": lease", c.Args().First())
 }
 
 // leaseNamed reads the id of a lease; what names where it stands.
 func leaseNamed(what, text string) (shardmap.LeaseID, error) {
 	id, err := shardmap.ParseLeaseID(text)
 	if err != nil {
-		return 0, usagef("%s lease %s; want its id as muster lease grant or list prints it, as in 1234.17", what, shown([]byte(text)))
+		return 0, usagef("%s %s; want the id of a lease as muster lease grant or list prints it, as in 1234.17", what, shown([]byte(text)))
 	}
 	return id, nil
 }
