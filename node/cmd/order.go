@@ -298,6 +298,9 @@ func (con *console) orderlyTable(c *cli.Context) (*orderly, *shardmap.Table, err
 // all carries orders out, one after the other: the plan of each is made when what the one
 // before wanted is done, or at least begun. It returns how many were.
 func (s *orderly) all(ctx context.Context, orders []order) (done int, err error) {
+	if len(orders) == 0 {
+		return 0, nil // nothing to agree to: what was asked for is so already
+	}
 	if s.agreed != consentGiven && !s.asks {
 		return 0, s.onlyPlans(ctx, orders)
 	}
