@@ -81,5 +81,5 @@ func noLabel(n *wire.StatusNode, key string) error {
 		}
 		has = "it has " + strings.Join(keys, ", ")
 	}
-	return wire.NotFound(fmt.Sprintf("label %s of node %s at %s", key, n.Name, n.Addr), has, "start the node with --label "+key+"=VALUE, or name the value that is wanted")
+	return wire.NotFound(fmt.Sprintf("label %s of node %s at %s", key, n.Name, n.Addr), has, "give it one: muster node label "+n.Name+" "+key+"=VALUE; or name the value that is wanted")
 }

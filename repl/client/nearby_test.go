@@ -58,7 +58,7 @@ func TestNearby(t *testing.T) {
 		code          wire.Code
 		want          string
 	}{
-		"another label": {first, "rack", wire.CodeNotFound, "it has disk, zone"},
+		"another label": {first, "rack", wire.CodeNotFound, "it has disk, zone); give it one: muster node label "},
 		"no labels":     {second, "disk", wire.CodeNotFound, "it has zone"},
 		"no key":        {first, "", wire.CodeBadRequest, "label key"},
 		"no label key":  {first, "a b", wire.CodeBadRequest, "label key"},

@@ -141,7 +141,7 @@ func (c services) get(ctx context.Context, name string, o ReadOptions) (ServiceI
 }
 
 func errNoService(name string) error {
-	return wire.NotFound("service "+showService(name), "nobody has defined it", "list the services, or define it")
+	return wire.NotFound("service "+showService(name), "nobody has defined it", "muster service list shows those that there are, muster service set registers one")
 }
 
 // Services goes through all services of the cluster: group by group, those of one slot in the
