@@ -363,11 +363,11 @@ func (a *Assigner) Heartbeat(now time.Duration, g raft.GroupID, name, instance s
 	}
 	s := l.services[name]
 	if s == nil {
-		return wire.NotFound(fmt.Sprintf("service %q", name), fmt.Sprintf("group %s has none of that name", g), "set it first")
+		return wire.NotFound(fmt.Sprintf("service %q", name), fmt.Sprintf("group %s has none of that name", g), "register it first: muster service set")
 	}
 	c := s.byID[instance]
 	if c == nil {
-		return wire.NotFound(fmt.Sprintf("instance %q of service %q", instance, name), fmt.Sprintf("the service has %d others", len(s.checks)), "set it first")
+		return wire.NotFound(fmt.Sprintf("instance %q of service %q", instance, name), "the service has none of that id", "muster service get shows its instances")
 	}
 	if !c.ttl() {
 		return wire.BadRequest(fmt.Sprintf("heartbeat of service %q", name), "it is of type "+c.spec.Type+"; want "+registry.TypeTTL, "leave it to the checks")

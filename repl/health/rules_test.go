@@ -3,6 +3,7 @@ package health
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -451,12 +452,14 @@ func TestHeartbeats(t *testing.T) {
 		group          raft.GroupID
 		name, instance string
 		code           wire.Code
+		next           string // the command that helps
 	}{
-		{1, "ttl", "i", 0}, {2, "ttl", "i", wire.CodeNotLeader}, {1, "other", "i", wire.CodeNotFound}, {1, "ttl", "j", wire.CodeNotFound},
-		{1, "service-0", "0-0", wire.CodeBadRequest},
+		{1, "ttl", "i", 0, ""}, {2, "ttl", "i", wire.CodeNotLeader, ""},
+		{1, "other", "i", wire.CodeNotFound, "muster service set"}, {1, "ttl", "j", wire.CodeNotFound, "muster service get"},
+		{1, "service-0", "0-0", wire.CodeBadRequest, ""},
 	} {
 		err := x.assigner.Heartbeat(0, b.group, b.name, b.instance, true, "")
-		if got := codeOf(err); got != b.code {
+		if got := codeOf(err); got != b.code || err != nil && !strings.Contains(err.Error(), b.next) {
 			t.Errorf("%v: got %v", b, err)
 		}
 	}
