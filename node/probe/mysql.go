@@ -20,6 +20,11 @@ import (
 // its head claims, up to 16 MiB, before the bytes are there.
 const mysqlPacketMax = 64 << 10
 
+// mysqlKeyMax bounds the key of a server that a password is encrypted with, in bits. It is the bound that
+// package tls has, and MySQL makes keys of 2,048. The time grows with the square: one that fills a packet
+// takes 9 s of a core, which no deadline cuts short.
+const mysqlKeyMax = 8192
+
 // checkMySQL logs in, pings, and says goodbye. No server is sent the password in clear (the driver's
 // AllowCleartextPasswords is off), and none may ask for a file.
 func checkMySQL(ctx context.Context, c *conns, spec *registry.Spec) (string, error) {
@@ -191,14 +196,14 @@ func mysqlAnswer(p []byte) bool {
 		}
 		return len(rest) >= 2
 	case mysqlMore:
-		// What is no key at all the driver refuses, and one that is not RSA's it does not.
+		// What is no key at all the driver refuses. One that is not RSA's, or is very large, it uses.
 		block, _ := pem.Decode(rest)
 		if block == nil {
 			return true
 		}
 		key, err := x509.ParsePKIXPublicKey(block.Bytes)
-		_, ok := key.(*rsa.PublicKey)
-		return err != nil || ok
+		public, ok := key.(*rsa.PublicKey)
+		return err != nil || ok && public.N.BitLen() <= mysqlKeyMax
 	case mysqlSwitch:
 		end := bytes.IndexByte(rest, 0)
 		return len(rest) == 0 || end >= 0 && (string(rest[:end]) != mysqlHashed || len(bytes.TrimSuffix(rest[end+1:], []byte{0})) >= mysqlScramble)

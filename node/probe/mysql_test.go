@@ -6,9 +6,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"io"
+	"math/big"
 	"net"
 	"strings"
 	"testing"
@@ -118,6 +120,25 @@ func TestMySQLPacketsCutShort(t *testing.T) {
 	}
 	if n := p.broken.Load(); n > 0 {
 		t.Errorf("%d packets reached the driver that it can't read", n)
+	}
+}
+
+// A server whose key is so large that the password takes seconds to encrypt is refused: nothing cuts that
+// short, and a check that is made twice a second would keep a core busy for ever.
+func TestMySQLKeyIsBounded(t *testing.T) {
+	for bits, want := range map[uint]bool{2048: true, mysqlKeyMax: true, mysqlKeyMax + 1: false, 370_000: false} {
+		n := new(big.Int).Lsh(big.NewInt(1), bits-1)
+		key, err := x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: n.SetBit(n, 0, 1), E: 1<<31 - 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		packet := append([]byte{mysqlMore}, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: key})...)
+		if len(packet) > mysqlPacketMax {
+			t.Fatalf("a key of %d bits fills no packet", bits)
+		}
+		if got := mysqlAnswer(packet); got != want {
+			t.Errorf("a key of %d bits: got %t, want %t", bits, got, want)
+		}
 	}
 }
 
