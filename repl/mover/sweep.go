@@ -29,7 +29,7 @@ type sweep struct {
 	due    bool          // a look is to begin
 	asking bool          // one has begun and not ended
 	at     time.Duration // before which it does not begin again
-	moved  bool          // slots were on their way to the group since it began last
+	moved  bool          // slots were on their way to the group since it began last, or are by what it found
 }
 
 // sweep begins looks at the groups for which they are due, as many as [sweepsMax] lets.
@@ -80,7 +80,13 @@ func (c *Carrier) Decided(now time.Duration, number uint64, decisions []shardmap
 		return
 	}
 	for _, d := range decisions {
-		if d.Number > c.table.Index || c.inTable(d.Slot, d.Number) {
+		if d.Number > c.table.Index {
+			// The table here is behind: it does not even have the entry that began the move. When it
+			// comes, the move may be closed already, and then only another look finds the decision.
+			f.sweep.moved = true
+			continue
+		}
+		if c.inTable(d.Slot, d.Number) {
 			continue
 		}
 		if key := (moveKey{d.Slot, d.Number}); c.carries[key] == nil {

@@ -108,6 +108,39 @@ func TestLookThatIsDueWakesOnce(t *testing.T) {
 	looks(s.at)
 }
 
+// After a start of all nodes a data group may have a leader before group 0 has, and then the table is
+// behind: it does not have the move that the group has decided about. If the move is closed in the table
+// that comes, nothing there leads to the decision any more, so it is looked for again.
+func TestDecisionAheadOfTheTable(t *testing.T) {
+	c := NewCarrier(1)
+	table := foundedTable(t, 2)
+	c.Table(0, table)
+	c.Lead(1, 2)
+	decided := []shardmap.SlotDecision{{Slot: 7, Decision: shardmap.Decision{Number: table.Index + 5, Taken: true, Source: 2}}}
+	views, looks := 0, 0
+	for now := time.Duration(0); views == 0 && now < 3*sweepPause; {
+		actions, next := c.Turn(now)
+		for _, a := range actions {
+			switch a.Kind {
+			case CarryDecisions:
+				looks++
+				c.Decided(now, a.Number, decided)
+				later := *table
+				later.Index += 9
+				c.Table(now, &later)
+			case CarryView:
+				views++
+			}
+		}
+		if len(actions) == 0 {
+			now = next
+		}
+	}
+	if views == 0 {
+		t.Errorf("after %d looks nobody sees to a decision about a move that is closed", looks)
+	}
+}
+
 // foundedTable is the table of a new cluster of one node.
 func foundedTable(t *testing.T, groups int) *shardmap.Table {
 	t.Helper()
