@@ -103,7 +103,7 @@ func (cl *simClient) beginWatch() {
 	q.Prev = c.chance.below(2) == 0
 	tag := c.tags[c.chance.below(len(c.tags))]
 	switch k := c.chance.below(8); {
-	case c.services.active && c.builds.reached(shardmap.ServicesLevel) && c.chance.below(2) == 0:
+	case len(c.services.names) > 0 && c.services.active && c.builds.reached(shardmap.ServicesLevel) && c.chance.below(2) == 0:
 		q.Services, q.Prev = true, false
 		if k < 5 {
 			q.Key = []byte(c.services.names[c.chance.below(len(c.services.names))])
