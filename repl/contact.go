@@ -149,18 +149,26 @@ func (h *Host) PeerBack(n raft.NodeID) {
 	}
 }
 
+// handOversMax bounds how often a node that stops hands over one group. It gets a group back from
+// another one that stops too. If all of them stop at once, each group would go round between them
+// until their time is over: hundreds of elections, for each of all groups. But if others stay, one
+// of them has the group after a few: who is asked changes from term to term.
+const handOversMax = 3
+
 // HandOver asks the groups that this node leads to go on without it, each with
-// the voter that has most of its log. It returns how many groups it leads that
-// have somebody to hand over to; when none is left the node can stop without
-// anybody noticing.
+// the voter that has most of its log, and the same group handOversMax times at most. It
+// returns how many groups are on their way to somebody else; when none is left the node
+// can stop without anybody noticing, as far as there are others that stay.
 func (h *Host) HandOver() (left int) {
 	for _, g := range h.order {
 		if g.role != raft.RoleLeader || g.stopped != nil {
 			continue
 		}
-		if g.core.Transfer(0) == nil {
+		switch {
+		case g.core.Transferee() != 0:
 			left++
-		} else if g.core.Status().Transferee != 0 {
+		case g.handOvers < handOversMax && g.core.Transfer(0) == nil:
+			g.handOvers++
 			left++
 		}
 		g.touch()

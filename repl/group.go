@@ -54,6 +54,7 @@ type group struct {
 	role       raft.Role
 	lead       raft.ReplicaID
 	preferred  raft.ReplicaID // who should lead; 0: nobody in particular
+	handOvers  int            // how often [Host.HandOver] began to; the node is about to stop
 	handOverAt uint64         // the tick before which no hand-over to a disk with room is tried again
 	hinted     bool           // [Hints] has it
 	eager      int            // ticks for which this replica asks for votes while nobody leads
