@@ -190,6 +190,10 @@ var watchBugs = map[string]bool{
 // levelBugs has the bugs that only clusters of two builds meet.
 var levelBugs = map[string]bool{"command above the level proposed": true}
 
+// huntMin is how many seeds are searched at least: a machine has hours in which the time for
+// them is not enough.
+const huntMin = 40
+
 // hunt runs seeds with what a bug needs, from that of -from on, until one fails, or the
 // time is over.
 func hunt(bug string, limit time.Duration) (failure *Failure, seeds int64, took time.Duration) {
@@ -202,8 +206,11 @@ func hunt(bug string, limit time.Duration) (failure *Failure, seeds int64, took 
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			for cpuTime()-before < limit {
+			for {
 				seed := next.Add(1) - 1
+				if seed-int64(*fromFlag) >= huntMin && cpuTime()-before >= limit {
+					return
+				}
 				r := Run(Options{Seed: uint64(seed), With: needs[bug], Watched: watchBugs[bug], Mixed: levelBugs[bug]})
 				mu.Lock()
 				if r.Failure != nil && failure == nil {
