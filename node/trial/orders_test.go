@@ -61,7 +61,7 @@ func TestOrdersRefused(t *testing.T) {
 		{"group add 77 n2 --yes", exitNotFound, "it is no group of the cluster"},
 		{"group del 77 n2 --yes", exitNotFound, "see muster group list"},
 		{"node add " + c.nodes[1].addr[:strings.LastIndex(c.nodes[1].addr, ":")] + ":9 --timeout 3s", exitNoResult, ":9"},
-		{"setting set replicas 4 --yes", exitRefused, "4; want 1, 3 or 5"},
+		{"setting set replicas 4 --yes", exitRefused, `"4"; want 1, 3 or 5`},
 		{"setting set replica 3", exitNotFound, "want one of replicas, meta-voters,"},
 		{"setting get replica", exitNotFound, "want one of replicas, meta-voters,"},
 		{"job show 999999", exitNotFound, "muster job list shows those that are"},
