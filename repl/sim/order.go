@@ -252,8 +252,12 @@ func (x *order) kill() {
 	n.dead = true
 }
 
-// nudgeEvery is how often something is ordered so that a cancelled repair is begun again.
-const nudgeEvery = 30 * time.Second
+const (
+	// nudgeEvery is how often something is ordered so that a cancelled repair is begun again.
+	nudgeEvery = 30 * time.Second
+	// heldFor is for how long the table stays as it is before what is left waits for a node.
+	heldFor = nudgeEvery / 3
+)
 
 // settle lets what is paused go on, and gives the groups room, so that all can end.
 func (x *order) settle() {
@@ -262,7 +266,8 @@ func (x *order) settle() {
 	}
 	c := x.c
 	c.note(0, "orders end: what is paused goes on")
-	var nudge time.Duration
+	var nudge, since time.Duration
+	index := uint64(0)
 	c.until("each job has ended, and the movers have nothing left to do", movedWithin, func() bool {
 		t, lead := c.newestTable(), c.leaderOf(0)
 		if t == nil || lead == nil {
@@ -273,6 +278,9 @@ func (x *order) settle() {
 		}
 		if c.shuffle.spareDead(t) {
 			return false
+		}
+		if t.Index != index {
+			index, since = t.Index, c.now
 		}
 		for _, j := range t.Jobs {
 			if j.State == shardmap.JobPaused {
@@ -298,7 +306,8 @@ func (x *order) settle() {
 		if under && x.servers(t) >= x.most(t) || !lead.moves.core.Leads() {
 			return false
 		}
-		if lead.moves.core.Idle(lead.ticks.now()) && c.shuffle.settled(t) {
+		held := c.now-since >= heldFor && x.held(t)
+		if (held || lead.moves.core.Idle(lead.ticks.now())) && c.shuffle.settled(t) {
 			return true
 		}
 		// A repair that was cancelled is begun again once something else is ordered. That
@@ -312,6 +321,20 @@ func (x *order) settle() {
 	if x.people {
 		x.asSet()
 	}
+}
+
+// held reports whether a replica is on its way to another node in a group of which a voter is
+// gone for good, and is not to be replaced: no group moves while one of its voters is silent, so
+// its mover waits, and asks, for ever.
+func (x *order) held(t *shardmap.Table) bool {
+	return slices.ContainsFunc(t.Groups, func(g shardmap.TableGroup) bool {
+		has := func(role shardmap.ReplicaRole, dead bool) bool {
+			return slices.ContainsFunc(g.Replicas, func(r shardmap.TableReplica) bool {
+				return r.Role == role && x.c.nodes[r.Node-1].dead == dead
+			})
+		}
+		return g.ID != 0 && has(shardmap.ReplicaLearner, false) && has(shardmap.ReplicaVoter, true)
+	})
 }
 
 // jobAbout returns the unfinished job that takes a node's replicas away, or nil.
