@@ -271,6 +271,9 @@ func (s *stream) roomy() bool {
 // in turn. What the feed makes is left to its next turn, with all that waits behind it.
 func (x *Streams) turns() {
 	for {
+		if x.touched && len(x.waiting) > 0 && x.waiting[0].kind.fed() {
+			return // the feed's next turn looks whether there is room
+		}
 		s := x.next()
 		switch {
 		case s == nil:
@@ -290,7 +293,7 @@ func (x *Streams) next() *stream {
 		switch {
 		case s.kind.fed():
 			// It makes its piece at once: nothing that is still to come is in its way.
-			if x.touched || x.asker.Spare(s.piece) {
+			if x.asker.Spare(s.piece) {
 				return s
 			}
 			return nil
