@@ -124,6 +124,36 @@ func TestTableStreamOfAHalfClosedConnection(t *testing.T) {
 	}
 }
 
+// A turn of the feed asks for room for each piece, though more comes due while one is made. One
+// would doubt it: the feed looks at the connection once more then.
+func TestFedStreamsAskForRoom(t *testing.T) {
+	x := newFed(t)
+	const tables = 5
+	for i := range uint64(tables) {
+		x.openTable(1+i, wire.TableStream{Window: 1 << 20, Index: 10})
+	}
+	x.turn()
+	x.making = func() {
+		x.q.Streams.Room()
+		x.busy = true
+	}
+	x.newTable()
+	x.turn()
+	pieces := 0
+	for i := range uint64(tables) {
+		pieces += len(x.tables(1 + i))
+	}
+	if pieces != 1 {
+		t.Errorf("%d pieces were made where there was room for one", pieces)
+	}
+	x.making, x.busy = nil, false
+	x.q.Streams.Room()
+	x.turn()
+	for i := range uint64(tables) {
+		x.wantTables(1+i, 11)
+	}
+}
+
 // What is fed does not wait for pages that are long in coming, and pages do not starve
 // behind what is fed: one would doubt it, for both wait in one queue for the same room.
 func TestFedStreamsBesideScans(t *testing.T) {

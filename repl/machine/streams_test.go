@@ -35,8 +35,9 @@ type streams struct {
 	feed     *machine.Feed
 	due      bool // a turn of the feed is
 	now      time.Duration
-	bodies   int  // that were made of tables
-	tableOut bool // none can be made
+	bodies   int    // that were made of tables
+	making   func() // is called while one is made, unless nil
+	tableOut bool   // none can be made
 }
 
 func newStreams(t *testing.T) *streams {
@@ -139,6 +140,9 @@ func (x *streams) topology(t *shardmap.Table) []byte {
 		return nil
 	}
 	x.bodies++
+	if x.making != nil {
+		x.making()
+	}
 	a := wire.TopologyAnswer{ClusterID: t.ClusterID, Index: t.Index, Level: t.Level}
 	return a.Append(nil)
 }
