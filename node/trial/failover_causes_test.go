@@ -24,8 +24,6 @@ const (
 	causeWriters = 64
 	// causeKeys is over how many keys they spread.
 	causeKeys = 1000
-	// causeSettle is how long they write before the kill.
-	causeSettle = 300 * time.Millisecond
 )
 
 // writeTime is one write of a writer, in real time: lines of the logs have no other.
@@ -207,7 +205,19 @@ func failOver(t *testing.T, c *cluster) failover {
 			}
 		})
 	}
-	time.Sleep(causeSettle)
+	// Each writer begins a write from now on, and has its answer.
+	allWrite := func() {
+		since := time.Now()
+		c.until("told that each writer has written since then", func(context.Context) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if n := slices.IndexFunc(asked[:], func(at time.Time) bool { return at.Before(since) }); n >= 0 {
+				return fmt.Errorf("writer %d has not since %v", n, asked[n])
+			}
+			return nil
+		})
+	}
+	allWrite() // the kill is to meet all of them at work
 	mu.Lock()
 	killed = time.Now()
 	mu.Unlock()
@@ -231,15 +241,7 @@ func failOver(t *testing.T, c *cluster) failover {
 		})
 	}
 	// However long a writer waits, its wait counts: each writes once more with all groups led.
-	led := time.Now()
-	c.until("told that each writer has written since then", func(context.Context) error {
-		mu.Lock()
-		defer mu.Unlock()
-		if n := slices.IndexFunc(asked[:], func(at time.Time) bool { return at.Before(led) }); n >= 0 {
-			return fmt.Errorf("writer %d has not since %v", n, asked[n])
-		}
-		return nil
-	})
+	allWrite()
 	close(stop)
 	wg.Wait()
 	f := failover{waited: longest.took()}
