@@ -136,22 +136,32 @@ var moveKinds = []CommandKind{CommandSeal, CommandTakeover, CommandTakeover, Com
 func (w *moveWorld) forward() error {
 	x := w.pick()
 	a, b := w.groups[x.from].slots[x.slot].view, w.groups[x.to].slots[x.slot].view
-	i := slices.IndexFunc(b.Decisions, func(d Decision) bool { return d.Number == x.number })
-	sealed := a.Holding == HoldsSealed && a.Number == x.number
-	whole := b.Import.Number == x.number && !b.Import.Partial
-	switch {
-	case i >= 0 && sealed && b.Decisions[i].Taken:
-		return w.step(CommandDrop, x)
-	case i >= 0 && sealed:
-		return w.step(CommandUnseal, x)
-	case i >= 0:
-		return w.step(CommandForget, x)
-	case sealed && whole && b.Import.At == a.Sealed:
-		return w.step(CommandTakeover, x)
-	case a.Holding == HoldsOwned && a.Mark < x.number && whole && w.IntN(3) == 0:
-		return w.step(CommandSeal, x)
+	if k, ok := stepAfter(&a, &b, x.number, func() bool { return w.IntN(3) == 0 }); ok {
+		return w.step(k, x)
 	}
 	return w.piece(x)
+}
+
+// stepAfter returns the step that a good runner takes next with a move, as its source and its
+// target have the slot; false: a piece goes first. seal says whether the source is sealed, once
+// all that it holds has been sent.
+func stepAfter(source, target *SlotView, number uint64, seal func() bool) (CommandKind, bool) {
+	i := slices.IndexFunc(target.Decisions, func(d Decision) bool { return d.Number == number })
+	sealed := source.Holding == HoldsSealed && source.Number == number
+	whole := target.Import.Number == number && !target.Import.Partial
+	switch {
+	case i >= 0 && sealed && target.Decisions[i].Taken:
+		return CommandDrop, true
+	case i >= 0 && sealed:
+		return CommandUnseal, true
+	case i >= 0:
+		return CommandForget, true
+	case sealed && whole && target.Import.At == source.Sealed:
+		return CommandTakeover, true
+	case source.Holding == HoldsOwned && source.Mark < number && whole && seal():
+		return CommandSeal, true
+	}
+	return 0, false
 }
 
 // apply applies a command to both replicas, which must agree.

@@ -524,20 +524,8 @@ func (w *logs) move() *loggedMove {
 // forward does what a good runner does next with a move.
 func (w *logs) forward(x *loggedMove) error {
 	a, b := x.from.first.View(x.slot), x.to.first.View(x.slot)
-	i := slices.IndexFunc(b.Decisions, func(d Decision) bool { return d.Number == x.number })
-	sealed := a.Holding == HoldsSealed && a.Number == x.number
-	whole := b.Import.Number == x.number && !b.Import.Partial
-	switch {
-	case i >= 0 && sealed && b.Decisions[i].Taken:
-		return w.step(CommandDrop, x)
-	case i >= 0 && sealed:
-		return w.step(CommandUnseal, x)
-	case i >= 0:
-		return w.step(CommandForget, x)
-	case sealed && whole && b.Import.At == a.Sealed:
-		return w.step(CommandTakeover, x)
-	case a.Holding == HoldsOwned && a.Mark < x.number && whole && w.IntN(3) == 0:
-		return w.step(CommandSeal, x)
+	if k, ok := stepAfter(&a, &b, x.number, func() bool { return w.IntN(3) == 0 }); ok {
+		return w.step(k, x)
 	}
 	return w.piece(x)
 }
