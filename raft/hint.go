@@ -49,14 +49,14 @@ func (g *Group) LeaderLost() {
 	r.hint = hint{left: r.config.ElectionTicks, lead: r.lead, term: r.term}
 	// All followers lose the leader at nearly the same time, and would split
 	// the votes if they asked at once. So each waits for its turn, long
-	// enough for the one before to be heard if it is there. By ticks of 50 ms the
-	// first asks within 50 ms, the second after 100 to 150; by short ticks of 5 ms
-	// after 5 and after 30.
+	// enough for the one before to be heard if it is there. With ticks of 50 ms the
+	// first asks within 50 ms and the second after 100 to 150; with short ticks of
+	// 5 ms they ask after 5 and 30.
 	turns := r.turns(r.lead)
 	turn := max(slices.Index(turns, r.config.Self), 0)
 	r.hint.next = 1 + turnTicks*turn
 	r.hint.wait = 1 + turnShorts*turn
-	// After the last turn all have been asked, so there is no more reason to hurry.
+	// Once every voter has had its turn, nothing is gained by hurrying.
 	r.hint.shorts = turnShorts * (len(turns) + 1)
 	r.lead = 0
 	r.questions.lose(&r.out)

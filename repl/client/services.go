@@ -57,13 +57,13 @@ func (c services) RemoveInstance(ctx context.Context, name, instance string) (Wr
 	})
 }
 
-// Maintenance says whether an instance is taken out of use by hand.
+// Maintenance tells whether an operator has taken an instance out of use.
 type Maintenance uint8
 
 const (
-	// MaintenanceOff brings an instance back: its checks say what it is.
+	// MaintenanceOff brings an instance back: its status is what its checks find.
 	MaintenanceOff Maintenance = iota
-	// MaintenanceOn takes it out, whatever its checks say: nobody picks it.
+	// MaintenanceOn takes it out: nobody picks it, whatever its checks find.
 	MaintenanceOn
 )
 

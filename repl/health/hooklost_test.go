@@ -165,7 +165,7 @@ func TestDeregisteredWhenTold(t *testing.T) {
 	}
 }
 
-// An instance flaps also where its record has no room for changes.
+// An instance whose record has no room for changes flaps too.
 func TestFlapsWithoutChanges(t *testing.T) {
 	x := newHooking(t, 1)
 	status := func() registry.Status { return x.rows[0].Service.Instances[0].Status }
