@@ -21,6 +21,7 @@ func FuzzReader(f *testing.F) {
 		f.Add(uint8(kindEntries), uint32(len(e)), body)
 		f.Add(uint8(kindMoved), uint32(1<<31), body)
 	}
+	f.Add(uint8(kindEntries), uint32(1), sealed(r, raft.LogID{Term: 1, Index: 1}, raft.EntryAudit, nil).Raw)
 	f.Add(uint8(kindState), uint32(0), make([]byte, stateSize))
 	f.Add(uint8(kindBase), uint32(0), voters(1, 2, 3).Append(make([]byte, baseSize)))
 	f.Add(uint8(kindBase), uint32(0), append(make([]byte, baseSize), 1, 0, 0xff, 0xff, 0xff, 0xff))

@@ -27,6 +27,10 @@ const (
 	// EntryTime carries nothing but its time, which every entry carries: a leader
 	// proposes it where no other entry says how late it is. It has no payload.
 	EntryTime EntryKind = 4
+	// EntryAudit marks a place in the log at which the replicas compare their
+	// states: each notes what its own is when it applies the entry. It has no
+	// payload. Binaries of levels before 7 can't read it.
+	EntryAudit EntryKind = 5
 )
 
 func (k EntryKind) String() string {
@@ -39,6 +43,8 @@ func (k EntryKind) String() string {
 		return "membership"
 	case EntryTime:
 		return "time"
+	case EntryAudit:
+		return "audit"
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
@@ -160,7 +166,7 @@ func ReadEntry(seed Seed, b []byte) (Entry, error) {
 	if crc32.Update(uint32(seed), castagnoli, raw[4:]) != e.Checksum() {
 		return Entry{}, fmt.Errorf("%w: checksum does not fit (claims to be %s)", ErrEntry, e.ID)
 	}
-	if binary.LittleEndian.Uint64(b[32:]) != uint64(e.Kind) || e.Kind < EntryNormal || e.Kind > EntryTime {
+	if binary.LittleEndian.Uint64(b[32:]) != uint64(e.Kind) || e.Kind < EntryNormal || e.Kind > EntryAudit {
 		return Entry{}, fmt.Errorf("%w: %s is of kind %#x, which this version does not know", ErrEntry, e.ID, binary.LittleEndian.Uint64(b[32:]))
 	}
 	return e, nil

@@ -62,7 +62,7 @@ func (g *Group) leader() (*leader, error) {
 
 // Propose appends entries to the leader's log, all of them or none, in one
 // term without a gap: first is the id of the first one. Each must be of kind
-// normal, or of kind time without a payload, with Raw of [NewEntry]'s form; it
+// normal, or of kind time or audit without a payload, with Raw of [NewEntry]'s form; it
 // gets its ID, its Time (now, or the last entry's if that is later) and its
 // checksum in place, after which Raw is the Group's. The slice itself stays the
 // caller's.
@@ -83,11 +83,14 @@ func (l *leader) propose(now GroupTime, entries []Entry) (first LogID, err error
 	bytes := 0
 	for i := range entries {
 		n := len(entries[i].Raw)
-		most := EntryHeaderSize + PayloadSizeMax
-		if entries[i].Kind == EntryTime {
+		most := 0
+		switch entries[i].Kind {
+		case EntryNormal:
+			most = EntryHeaderSize + PayloadSizeMax
+		case EntryTime, EntryAudit:
 			most = EntryHeaderSize
 		}
-		if entries[i].Kind != EntryNormal && entries[i].Kind != EntryTime || n < EntryHeaderSize || n > most {
+		if n < EntryHeaderSize || n > most {
 			return LogID{}, fmt.Errorf("%w: entry %d of %d is of %s and %d bytes long", ErrProposal, i+1, len(entries), entries[i].Kind, n)
 		}
 		bytes += n

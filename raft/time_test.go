@@ -145,22 +145,41 @@ func TestTimesThatAreNotHeard(t *testing.T) {
 	}
 }
 
-// A time entry says nothing but its time.
-func TestTimeEntryHasNoPayload(t *testing.T) {
-	g := elected(t, Config{}, 1)
-	if _, err := g.Propose(7, []Entry{NewEntry(EntryTime, []byte{1})}); !errors.Is(err, ErrProposal) {
-		t.Errorf("with a payload: got %v, want %v", err, ErrProposal)
+// A time entry says nothing but its time, and an audit entry nothing but its place.
+func TestEntriesWithoutPayload(t *testing.T) {
+	for _, kind := range []EntryKind{EntryTime, EntryAudit} {
+		t.Run(kind.String(), func(t *testing.T) {
+			g := elected(t, Config{}, 1)
+			if _, err := g.Propose(7, []Entry{NewEntry(kind, []byte{1})}); !errors.Is(err, ErrProposal) {
+				t.Errorf("with a payload: got %v, want %v", err, ErrProposal)
+			}
+			id, err := g.Propose(7, []Entry{NewEntry(kind, nil)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			entries := g.Ready().Entries
+			if len(entries) != 1 || entries[0].ID != id || entries[0].Time != 7 {
+				t.Fatalf("got %+v, want entry %s at 7", entries, id)
+			}
+			back, err := ReadEntry(0, entries[0].Raw)
+			if err != nil || back.Kind != kind || back.Time != 7 {
+				t.Errorf("read back as %+v, %v", back, err)
+			}
+		})
 	}
-	id, err := g.Propose(7, []Entry{NewEntry(EntryTime, nil)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	entries := g.Ready().Entries
-	if len(entries) != 1 || entries[0].ID != id || entries[0].Time != 7 {
-		t.Fatalf("got %+v, want entry %s at 7", entries, id)
-	}
-	back, err := ReadEntry(0, entries[0].Raw)
-	if err != nil || back.Kind != EntryTime || back.Time != 7 {
-		t.Errorf("read back as %+v, %v", back, err)
+}
+
+// A kind that this version does not know may mean anything, so such an entry is neither
+// taken from a log nor proposed.
+func TestUnknownEntryKind(t *testing.T) {
+	for _, kind := range []EntryKind{0, EntryAudit + 1, 255} {
+		e := SealedEntry(0, LogID{Term: 1, Index: 1}, 7, kind, nil)
+		if _, err := ReadEntry(0, e.Raw); !errors.Is(err, ErrEntry) {
+			t.Errorf("%s, in a log: got %v, want %v", kind, err, ErrEntry)
+		}
+		g := elected(t, Config{}, 1)
+		if _, err := g.Propose(7, []Entry{NewEntry(kind, nil)}); !errors.Is(err, ErrProposal) {
+			t.Errorf("%s, proposed: got %v, want %v", kind, err, ErrProposal)
+		}
 	}
 }

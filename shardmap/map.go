@@ -132,7 +132,7 @@ type body struct {
 	report     *Report
 }
 
-// Skip records an entry that is no command: a no-op or a membership.
+// Skip records an entry that is no command: a no-op, a membership or an audit.
 func (m *Map) Skip(id raft.LogID, t raft.GroupTime) error {
 	now, err := m.follows(id, t)
 	if err != nil {

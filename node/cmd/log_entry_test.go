@@ -33,6 +33,7 @@ func TestEntryRowShowsOrigin(t *testing.T) {
 		{"without a time", 3, machine.NewEntry(wire.Origin{}, set), "bytes: set"},
 		{"an announcement", 0, machine.NewEntry(wire.Origin{Time: madeAdmitted}, announce), "admitted 2025-11-28T08:53:20.123Z: announce node"},
 		{"of a newer form", 3, newer, "not understood: command: origin of form 2"},
+		{"an audit", 3, raft.NewEntry(raft.EntryAudit, nil), " audit group time 1m30.5s, 0 bytes"},
 	} {
 		tt.entry.ID, tt.entry.Time = raft.LogID{Term: 1, Index: 2}, entryTime
 		r := entryRowOf(tt.group, &tt.entry)
