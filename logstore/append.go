@@ -18,7 +18,7 @@ func (s *Store) Append(ws []Write) error {
 	if err := s.halt.err(); err != nil {
 		return err
 	}
-	if err := s.room.admit(s.needs(ws)); errors.Is(err, ErrFull) {
+	if err := s.room.admit(s.room.needs(ws)); errors.Is(err, ErrFull) {
 		s.room.measure()
 		return err
 	} else if err != nil {

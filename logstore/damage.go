@@ -92,21 +92,22 @@ func (s *Store) Damaged() []Damaged {
 		all = append(all, Damaged{Promises: true, Where: s.index.unknownIs})
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(s.index.replicas), compareReplicas) {
-		if d, ok := s.damageOf(id); ok {
+		if d, ok := s.snapshots.damageOf(id); ok {
 			all = append(all, d)
 		}
 	}
 	return all
 }
 
-// damageOf is called with index.mu held.
-func (s *Store) damageOf(id Replica) (Damaged, bool) {
+// damageOf returns what a replica lost of its log, and whether its state is gone. It is
+// called with index.mu held.
+func (s *snapshots) damageOf(id Replica) (Damaged, bool) {
 	d, lost := s.faults.lossOf(id)
 	p := s.index.replicas[id]
 	if p == nil {
 		return d, lost
 	}
-	where, gone := s.snapshots.stateLost(p)
+	where, gone := s.stateLost(p)
 	if d.State = gone; gone && !lost {
 		d.Where = where
 	}
@@ -119,5 +120,5 @@ func (s *Store) damageOf(id Replica) (Damaged, bool) {
 func (s *Store) DamageOf(id Replica) (Damaged, bool) {
 	s.index.mu.Lock()
 	defer s.index.mu.Unlock()
-	return s.damageOf(id)
+	return s.snapshots.damageOf(id)
 }

@@ -155,7 +155,7 @@ func (s *Store) beginLife(id Identity, atLeast, mark uint64) (Identity, error) {
 	if err := h.forgetDropped(&id); err != nil {
 		return id, s.stop(err)
 	}
-	if err := s.settleRecovery(); err != nil {
+	if err := s.reclaimer.settleRecovery(); err != nil {
 		return id, s.stop(err)
 	}
 	// Names that a killed process gave to files may not be durable yet, and the identity
@@ -207,27 +207,6 @@ func (h *home) forgetDropped(id *Identity) error {
 	id.Segments = kept
 	if err := h.write(*id); !errors.Is(err, ErrFull) {
 		return err
-	}
-	return nil
-}
-
-// settleRecovery writes what recovery has found out and no batch says yet: the log
-// itself must say what is lost before the identity says how far the log has come.
-func (s *Store) settleRecovery() error {
-	s.reclaimer.adopt()
-	// forward moves only a part at a time, so this takes as many batches as it needs. It
-	// ends when one makes no progress, for lack of room.
-	s.room.admitRest() // whatever room there is: no life begins before this is written
-	for before := -1; len(s.reclaimer.repair) > 0 && len(s.reclaimer.repair) != before || s.writer.batch > s.writer.durable.Load(); {
-		before = len(s.reclaimer.repair)
-		if _, err := s.reclaimer.forward(); err != nil {
-			return err
-		}
-		// If the end of the log is missing, this is the first batch after it. It is
-		// written even if it holds nothing: its number proves what is missing.
-		if err := s.writer.flush(promises, freshPage); err != nil {
-			return err
-		}
 	}
 	return nil
 }

@@ -320,3 +320,24 @@ func (rc *reclaimer) retry() {
 	}
 	m.waiting = kept
 }
+
+// settleRecovery writes what recovery has found out and no batch says yet: the log
+// itself must say what is lost before the identity says how far the log has come.
+func (rc *reclaimer) settleRecovery() error {
+	rc.adopt()
+	// forward moves only a part at a time, so this takes as many batches as it needs. It
+	// ends when one makes no progress, for lack of room.
+	rc.room.admitRest() // whatever room there is: no life begins before this is written
+	for before := -1; len(rc.repair) > 0 && len(rc.repair) != before || rc.writer.batch > rc.writer.durable.Load(); {
+		before = len(rc.repair)
+		if _, err := rc.forward(); err != nil {
+			return err
+		}
+		// If the end of the log is missing, this is the first batch after it. It is
+		// written even if it holds nothing: its number proves what is missing.
+		if err := rc.writer.flush(promises, freshPage); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -269,7 +269,7 @@ func (m *room) rooms() []int64 {
 
 // needs returns how much ws takes up in the log at most, and the size of its largest
 // batch if that is more than usual.
-func (s *Store) needs(ws []Write) (need, largest int64) {
+func (m *room) needs(ws []Write) (need, largest int64) {
 	for i := range ws {
 		w := &ws[i]
 		need += 2 * (recordHeaderSize + stateSize) // term and vote, and a commit after the entries
@@ -279,7 +279,7 @@ func (s *Store) needs(ws []Write) (need, largest int64) {
 		if w.Remove {
 			need += recordHeaderSize
 		}
-		if (w.Base != nil || len(w.Mended) > 0) && s.index.replicas[w.Replica] != nil {
+		if (w.Base != nil || len(w.Mended) > 0) && m.index.replicas[w.Replica] != nil {
 			need += batchRoom // records of it that the batch already has are written first
 		}
 		if w.Base != nil {
@@ -294,7 +294,7 @@ func (s *Store) needs(ws []Write) (need, largest int64) {
 		}
 	}
 	// Each batch has a header, a rest of a page and a directory of its own.
-	need += (need/(s.size/batchPart) + 1) * batchRoom
+	need += (need/(m.size/batchPart) + 1) * batchRoom
 	return need, largest
 }
 
