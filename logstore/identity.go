@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"io/fs"
 	"path"
@@ -162,10 +161,9 @@ const (
 	// or a recovery, and three stages less. What fits in it is still written in it.
 	IdentityFormatOldest = 3
 
-	identityFirst    = "muster identity " // and the format
-	identityName     = "identity"
-	identityTemp     = "identity.tmp"
-	identityChecksum = "checksum "
+	identityFirst = "muster identity " // and the format
+	identityName  = "identity"
+	identityTemp  = "identity.tmp"
 	// identityBytesMax bounds the file: the largest cluster's members fit.
 	identityBytesMax = 1 << 20
 	// missedMax: a witness and its successor.
@@ -230,7 +228,7 @@ func (id Identity) append(b []byte, format uint32) []byte {
 	for _, m := range id.Members {
 		b = fmt.Appendf(b, "member %s %s\n", m.Node, strconv.Quote(m.Addr))
 	}
-	return fmt.Appendf(b, "%s%08x\n", identityChecksum, crc32.Checksum(b, castagnoli))
+	return sealText(b)
 }
 
 // ReadIdentity reads the identity file of a data directory. It reports false if
@@ -271,31 +269,18 @@ func parseIdentity(b []byte, read formats) (Identity, error) {
 	if len(b) > identityBytesMax {
 		return Identity{}, fmt.Errorf("it has more than %d bytes", identityBytesMax)
 	}
-	end := bytes.LastIndex(b, []byte("\n"+identityChecksum))
-	if end < 0 {
-		return Identity{}, errors.New("it has no checksum")
-	}
-	text := b[:end+1]
-	want := fmt.Sprintf("%s%08x\n", identityChecksum, crc32.Checksum(text, castagnoli))
-	if string(b[end+1:]) != want {
-		return Identity{}, errors.New("its checksum does not fit")
-	}
-	first, rest, _ := strings.Cut(string(text), "\n")
-	format, err := strconv.ParseUint(strings.TrimPrefix(first, identityFirst), 10, 32)
-	if err == nil {
-		err = read.check(uint32(format))
-	}
+	lines, format, err := readText(b, identityFirst, read)
 	if err != nil {
-		return Identity{}, fmt.Errorf("line %q: %w", first, err)
+		return Identity{}, err
 	}
 	var id Identity
-	for line := range strings.Lines(rest) {
+	for line := range strings.Lines(lines) {
 		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 		if err := id.set(key, value); err != nil {
 			return Identity{}, fmt.Errorf("line %q: %w", strings.TrimSuffix(line, "\n"), err)
 		}
 	}
-	if !bytes.Equal(id.append(nil, uint32(format)), b) {
+	if !bytes.Equal(id.append(nil, format), b) {
 		return Identity{}, errors.New("its lines are not those of an identity")
 	}
 	return id, nil

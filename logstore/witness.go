@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -67,7 +66,7 @@ const EmptyRemedy = "keep the directory under another name, take the node off th
 
 func appendWitness(b []byte, node raft.NodeID, mark uint64) []byte {
 	b = fmt.Appendf(b, "muster witness %d\nnode %s\nmark %016x\n", witnessFormats.newest, node, mark)
-	return fmt.Appendf(b, "%s%08x\n", identityChecksum, crc32.Checksum(b, castagnoli))
+	return sealText(b)
 }
 
 // seen is what was found of a witness.
