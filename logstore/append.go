@@ -87,7 +87,7 @@ func (s *Store) Idle() error {
 		err = s.keepHeadroom()
 	}
 	if err == nil {
-		err = s.snapshots.sweep()
+		err = errors.Join(s.snapshots.sweep(), s.fences.sweep())
 	}
 	if err != nil {
 		return s.stop(err)

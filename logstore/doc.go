@@ -30,19 +30,21 @@
 //	room       space.go, prepare.go,  makes segments, uses them again, and says how much may be written
 //	           reserve.go
 //	reclaimer  reclaim.go             moves what is still needed out of the oldest segment, and frees it
-//	headroom   headroom.go            keeps room on the disk for a snapshot and the identity
+//	headroom   headroom.go            keeps room on the disk for a snapshot, the identity and fences
 //	faults     faults.go, refused.go  what is damaged, and what the disk refuses, as found beside Append
 //	reader     read.go                reads entries, from any goroutine
 //	logScrub   scrub.go               reads slowly what nobody has read for long
 //	snapshots  snapshot.go            the files of the states, from any goroutine
+//	fences     fence.go               which replicas are fenced, from any goroutine
+//	aside      aside.go               wrong states that are kept for a person, from any goroutine
 //	home       life.go, witness.go,   the identity while a life lasts, and what shows that the directory is the newest
 //	           older_log.go, stopped.go
 //	halt       halt.go                why nothing more is written
 //	recovery   recover.go, resync.go  a start: reads the log, tells torn from damaged, and builds the parts
 //
-// Locks are taken in this order: home.mu, index.mu, then faults.mu, snapshots.mu,
-// headroom.mu or room.mu, and figures.mu last. Only home.mu and headroom.mu are held
-// over operations of the disk.
+// Locks are taken in this order: home.mu, fences.writing or aside.mu, index.mu, then
+// faults.mu, snapshots.mu, fences.mu, headroom.mu or room.mu, and figures.mu last. Only
+// home.mu, fences.writing, aside.mu and headroom.mu are held over operations of the disk.
 //
 // # Where to look
 //

@@ -40,6 +40,17 @@ func TestStorageDocument(t *testing.T) {
 	if !strings.Contains(string(page), "```\n"+text+"```\n") {
 		t.Errorf("docs/storage.md does not hold the witness that is written:\n%s", text)
 	}
+	fence := Fence{Replica: r, At: raft.LogID{Term: 7, Index: 10432}, Found: FenceByComparison, Parts: []uint32{12, 311},
+		What: "its digests of slot 12 and slot 311 differ from those of n1 and n3"}
+	text = string(fence.append(nil))
+	if !strings.Contains(string(page), "```\n"+text+"```\n") {
+		t.Errorf("docs/storage.md does not hold the fence that is written:\n%s", text)
+	}
+	for _, name := range []string{fenceName(r), asideName(1, r, raft.LogID{Term: 7, Index: 10432})} {
+		if !strings.Contains(string(page), name) {
+			t.Errorf("docs/storage.md does not name a file %s", name)
+		}
+	}
 }
 
 var testIdentityOfDocument = Identity{
@@ -75,7 +86,7 @@ func TestFormatsInDocument(t *testing.T) {
 	page, err := os.ReadFile("../docs/storage.md")
 	must(t, err)
 	for what, f := range map[string]formats{
-		"identity": identityFormats, "segment": segmentFormats, "snapshot": snapshotFormats, "stopped": stoppedFormats, "witness": witnessFormats,
+		"identity": identityFormats, "segment": segmentFormats, "snapshot": snapshotFormats, "stopped": stoppedFormats, "witness": witnessFormats, "fence": fenceFormats,
 	} {
 		if row := fmt.Sprintf("| %s | %d | %d | ", what, f.newest, f.oldest); !strings.Contains(string(page), row) {
 			t.Errorf("docs/storage.md has no row %q", row)

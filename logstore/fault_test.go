@@ -108,11 +108,14 @@ func (s *story) fault(t testing.TB, rule vfs.Rule) bool {
 }
 
 // passes says what may fail without an end to the log: to ask how much room
-// there is, to end the reading of what was read whole, and to clear away a snapshot,
-// which is done again at the next start.
+// there is, to end the reading of what was read whole, and to clear away a snapshot or a
+// state that was kept aside, which is done again at the next start.
 func passes(op string) bool {
 	what, name, _ := strings.Cut(op, " ")
-	return what == "free" || what == "close" && (path.Base(name) == identityName || path.Base(name) == stoppedName || path.Base(name) == witnessName) || (what == "remove" || what == "close") && path.Dir(name) == path.Join("d", SnapshotDir)
+	if strings.HasSuffix(name, fenceSuffix) {
+		return what == "close"
+	}
+	return what == "free" || what == "close" && (path.Base(name) == identityName || path.Base(name) == stoppedName || path.Base(name) == witnessName) || (what == "remove" || what == "close") && (path.Dir(name) == path.Join("d", SnapshotDir) || path.Dir(name) == path.Join("d", AsideDir))
 }
 
 // asks reports whether an operation changes nothing.
@@ -153,7 +156,7 @@ func (s *story) stopped(t testing.TB, r *lifeRun, where string) {
 var syncPlaces = []string{
 	"segment, filled", "segment, its header", "batch", "batch, on opening", "directory log",
 	"snapshot, a piece", "directory snap", "identity", "witness", "how the log stands at a stop",
-	"headroom", "data directory",
+	"headroom", "data directory", "fence", "directory fences", "state aside, a piece", "directory aside",
 }
 
 // syncPlace says what is synced, by the operation after it in a story.
@@ -183,6 +186,10 @@ func syncPlace(s *story, op, next string) string {
 		return "identity"
 	case base == headroomName:
 		return "headroom"
+	case base == fenceTemp:
+		return "fence"
+	case base == asideTemp:
+		return "state aside, a piece"
 	case strings.HasSuffix(base, snapshotTempSuffix):
 		return "snapshot, a piece"
 	}

@@ -30,6 +30,9 @@ var (
 	// Each start makes it anew. Of a format that is not read it counts as a foreign
 	// file, which puts the node in doubt: the older format must be read.
 	witnessFormats = formats{oldest: 1, newest: 1}
+	// Of another format it can't be read, and its replica counts as fenced: the state is
+	// rebuilt, and the note written anew.
+	fenceFormats = formats{oldest: 1, newest: 1}
 )
 
 func (f formats) String() string {

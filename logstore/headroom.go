@@ -11,11 +11,11 @@ import (
 	"muster/logstore/vfs"
 )
 
-// headroom is a file that only takes up room, so that there is some when the
-// disk is full: for the snapshot behind which the log can be compacted, and for the
-// identity, which is written anew at each start. When one of them finds no room, the
-// file is cut; it grows again when there is room. A snapshot leaves the identity its
-// part: a full disk must not keep a node from starting.
+// headroom is a file that only takes up room, so that there is some when the disk is
+// full: for the snapshot behind which the log can be compacted, for the identity, which
+// is written anew at each start, and for fences. When one of them finds no room, the file
+// is cut; it grows again when there is room. A snapshot leaves the identity its part, and
+// fences leave half of that: a full disk must not keep a node from starting.
 type headroom struct {
 	disk  vfs.FS
 	dir   string // the data directory
@@ -230,12 +230,24 @@ func (h *headroom) giveBack(lent *bool) {
 // forIdentity calls do, which needs room for the identity. If there is none, it gives up
 // the identity's part of the headroom, and calls do once more. Any goroutine may call
 // it.
-func (h *headroom) forIdentity(do func() error) error {
+func (h *headroom) forIdentity(do func() error) error { return h.give(0, do) }
+
+// forFence is forIdentity for a fence. It leaves half of the identity's part alone: the
+// groups of a node may all be fenced, and a full disk must not keep it from starting.
+func (h *headroom) forFence(do func() error) error { return h.give(headroomMin/2, do) }
+
+// give calls do. If there is no room for it, it gives up identityRoom of the headroom,
+// as long as keep is left of that, and calls do once more.
+func (h *headroom) give(keep int64, do func() error) error {
 	err := do()
 	if !errors.Is(err, ErrFull) {
 		return err
 	}
 	h.mu.Lock()
+	if keep > 0 && leftByIdentity(h.size) < keep {
+		h.mu.Unlock()
+		return err
+	}
 	cutErr := cutHeadroom(h.disk, h.dir, leftByIdentity)
 	if cutErr == nil {
 		h.size = leftByIdentity(h.size)

@@ -3,6 +3,7 @@ package logstore
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"math/rand/v2"
@@ -163,6 +164,11 @@ type lifeRun struct {
 	noting []Note               // under way since
 	steps  uint64
 
+	fences  map[Replica]Fence // acknowledged
+	fencing []Fence           // under way since; one without a finding: its removal
+	asides  []string          // the states of the files that were acknowledged, oldest first
+	putting string            // the state of the one under way
+
 	written map[string]string // each entry that an Append was given, by replica and id
 	removed []Replica
 
@@ -269,7 +275,7 @@ func (r *lifeRun) check() error {
 	for id := range r.done {
 		r.made[id.Group] = max(r.made[id.Group], id.ID)
 	}
-	return errors.Join(err, r.checkNotes(), r.checkDamage(), r.checkGraves(), r.checkSnapshots())
+	return errors.Join(err, r.checkNotes(), r.checkDamage(), r.checkGraves(), r.checkSnapshots(), r.checkFences(), r.checkAsides())
 }
 
 // checkNotes: of each node there is what was acknowledged, or what was under way.
@@ -335,6 +341,56 @@ func (r *lifeRun) checkGraves() error {
 			return fmt.Errorf("%s: replica %d was removed, the log knows of %d", g, id, removed[g])
 		}
 	}
+	return nil
+}
+
+// checkFences: of each replica there is the fence that was acknowledged, or one that was
+// under way, and of one that was removed none.
+func (r *lifeRun) checkFences() error {
+	got := map[Replica]Fence{}
+	for _, f := range r.store.Fences() {
+		got[f.Replica] = f
+	}
+	same := func(a, b Fence) bool { return a.Found == 0 && b.Found == 0 || fmt.Sprint(a) == fmt.Sprint(b) }
+	for _, id := range []Replica{one, two, three} {
+		f, want := got[id], r.fences[id]
+		_, there := r.done[id]
+		if same(f, want) || f.Found == 0 && !there || slices.ContainsFunc(r.fencing, func(o Fence) bool { return o.Replica == id && same(f, o) }) {
+			continue
+		}
+		return fmt.Errorf("fence of %s: %v, want %v or one of %v", id, f, want, r.fencing)
+	}
+	r.fences, r.fencing = got, nil
+	return nil
+}
+
+// checkAsides: the newest of the states that were acknowledged are there, and none is
+// there in part.
+func (r *lifeRun) checkAsides() error {
+	files, err := AsideFiles(r.store.fs, "d")
+	if err != nil {
+		return err
+	}
+	var got []string
+	for _, file := range files {
+		_, in, err := OpenAside(r.store.fs, file)
+		if err != nil {
+			return err
+		}
+		b, err := io.ReadAll(in)
+		if err = errors.Join(err, in.Close()); err != nil {
+			return err
+		}
+		got = append(got, string(b))
+	}
+	want := r.asides
+	if n := len(got); r.putting != "" && n > 0 && got[n-1] == r.putting {
+		want = append(want[:len(want):len(want)], r.putting)
+	}
+	if want = want[max(0, len(want)-AsideMax):]; !slices.Equal(got, want) {
+		return fmt.Errorf("%d states are kept aside, want %d, or they differ", len(got), len(want))
+	}
+	r.asides, r.putting = got, ""
 	return nil
 }
 

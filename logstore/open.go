@@ -48,6 +48,14 @@ func Open(o Options) (*Store, error) {
 		s.closeFiles()
 		return nil, fmt.Errorf("open the snapshots in %s: %w", s.snapshots.dir, err)
 	}
+	if err := s.fences.open(); err != nil {
+		s.closeFiles()
+		return nil, fmt.Errorf("open the fences in %s: %w", s.fences.dir, err)
+	}
+	if err := s.aside.open(); err != nil {
+		s.closeFiles()
+		return nil, fmt.Errorf("open the states kept aside in %s: %w", s.aside.dir, err)
+	}
 	return s, nil
 }
 
@@ -62,7 +70,10 @@ func newStore(o Options) *Store {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.index = index{
-		dir: s.dir, dropped: s.snapshots.forget,
+		dir: s.dir, dropped: func(id Replica) {
+			s.snapshots.forget(id)
+			s.fences.forget(id)
+		},
 		replicas: map[Replica]*replica{}, graves: map[raft.GroupID]grave{},
 	}
 	s.faults = faults{disk: s.fs, dir: s.dir, log: s.log, index: &s.index}
@@ -72,6 +83,14 @@ func newStore(o Options) *Store {
 		disk: s.fs, dir: path.Join(o.Dir, SnapshotDir), log: s.log,
 		index: &s.index, faults: &s.faults, headroom: &s.headroom, halt: &s.halt, figures: &s.figures,
 		of: map[Replica][]kept{},
+	}
+	s.fences = fences{
+		disk: s.fs, dir: path.Join(o.Dir, FenceDir), log: s.log,
+		index: &s.index, headroom: &s.headroom, halt: &s.halt, of: map[Replica]Fence{},
+	}
+	s.aside = aside{
+		disk: s.fs, dir: path.Join(o.Dir, AsideDir), leave: asideLeaves * s.size, log: s.log,
+		index: &s.index, gauge: &s.gauge, halt: &s.halt,
 	}
 	s.reader = reader{index: &s.index, faults: &s.faults}
 	s.walk = logScrub{index: &s.index, faults: &s.faults}

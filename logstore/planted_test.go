@@ -58,6 +58,17 @@ func TestPlantedBugsAtStart(t *testing.T) {
 			n.start()
 			n.doubts("ends with batch")
 		},
+		"unreadable fence passed over": func(t testing.TB) {
+			disk := vfs.NewMem()
+			s := snapshotStore(t, disk, one)
+			must(t, s.WriteFence(fenced(one)))
+			must(t, s.Close())
+			name := "d/fences/" + fenceName(one)
+			put(t, disk, name, raw(t, disk, name)[:100])
+			if s = mustOpen(t, disk, Options{}); len(s.Fences()) == 0 {
+				t.Error("a replica whose fence can't be read is not fenced")
+			}
+		},
 		"zeroed tail accepted": func(t testing.TB) {
 			n := newLifeNode(t).start()
 			n.write(one, 50)

@@ -3,10 +3,12 @@ package logstore
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 
 	"muster/logstore/vfs"
+	"muster/raft"
 )
 
 // freshIdentity is that of a node that has no log yet.
@@ -217,6 +219,41 @@ func (r *lifeRun) receive(id Replica, base Base, size int) error {
 // dropSnapshots removes those before the base of the log.
 func (r *lifeRun) dropSnapshots(id Replica) error {
 	return r.store.RemoveSnapshots(id, r.done[id].base.ID)
+}
+
+// fence notes a fence, or removes the one of a replica if it has no finding.
+func (r *lifeRun) fence(f Fence) error {
+	r.fencing = append(r.fencing[:len(r.fencing):len(r.fencing)], f)
+	write := func() error { return r.store.WriteFence(f) }
+	if f.Found == 0 {
+		write = func() error { return r.store.RemoveFence(f.Replica) }
+	}
+	if err := write(); err != nil {
+		return err
+	}
+	r.fences = maps.Clone(r.fences)
+	if r.fences == nil {
+		r.fences = map[Replica]Fence{}
+	}
+	if r.fences[f.Replica] = f; f.Found == 0 {
+		delete(r.fences, f.Replica)
+	}
+	r.fencing = nil
+	return nil
+}
+
+// keepAside keeps a state of some bytes aside.
+func (r *lifeRun) keepAside(id Replica, size int) error {
+	r.putting = string(stream(size))
+	_, err := r.store.KeepAside(id, raft.LogID{Term: 1, Index: uint64(size)}, func(w io.Writer) error {
+		_, err := io.WriteString(w, r.putting)
+		return err
+	})
+	if err == nil {
+		r.asides = append(r.asides[:len(r.asides):len(r.asides)], r.putting)
+		r.putting = ""
+	}
+	return err
 }
 
 // goOn does one thing more after a crash: any, but where there are snapshots

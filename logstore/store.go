@@ -130,6 +130,8 @@ type Store struct {
 	faults   faults
 
 	snapshots snapshots
+	fences    fences
+	aside     aside
 	reader    reader
 	walk      logScrub // owned by the goroutine of Scrub
 
@@ -196,7 +198,7 @@ func (s *Store) Close() error {
 			err = s.home.stop()
 		}
 		s.halt.because(errors.New("closed"))
-		err = errors.Join(err, s.snapshots.sweep())
+		err = errors.Join(err, s.snapshots.sweep(), s.fences.sweep())
 	}
 	return errors.Join(err, s.closeFiles())
 }

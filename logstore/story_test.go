@@ -2,6 +2,7 @@ package logstore
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"muster/logstore/vfs"
@@ -24,6 +25,11 @@ type story struct {
 }
 
 var one, two, three = testReplica(1), testReplica(2), testReplica(3)
+
+// fenced is a fence of a replica.
+func fenced(r Replica) Fence {
+	return Fence{Replica: r, At: raft.LogID{Term: 1, Index: 3}, Found: FenceByComparison, Parts: []uint32{12, 4097}, What: "slot 12 differs from that of two others"}
+}
 
 // rolling is an entry for which there is no room after fill.
 const rolling = 12000
@@ -224,6 +230,62 @@ var stories = []story{
 			return err
 		}
 		return r.store.MakeRoom()
+	}},
+	{name: "fence", before: begin, act: func(r *lifeRun) error { return r.fence(fenced(one)) }},
+	{name: "fence-again", before: func(r *lifeRun) {
+		begin(r)
+		must(r.t, r.fence(fenced(one)))
+		must(r.t, r.fence(fenced(two)))
+	}, act: func(r *lifeRun) error {
+		f := fenced(one)
+		f.Rebuilt = true
+		return r.fence(f)
+	}},
+	{name: "fence-remove", before: func(r *lifeRun) {
+		begin(r)
+		must(r.t, r.fence(fenced(one)))
+		must(r.t, r.fence(fenced(two)))
+	}, act: func(r *lifeRun) error { return r.fence(Fence{Replica: one}) }},
+	{name: "fence-replica-removed", before: func(r *lifeRun) {
+		begin(r)
+		must(r.t, r.fence(fenced(one)))
+		must(r.t, r.fence(fenced(two)))
+	}, act: func(r *lifeRun) error {
+		if err := r.append(Write{Replica: two, Remove: true}); err != nil {
+			return err
+		}
+		return r.idle()
+	}},
+	{name: "full-fence", before: func(r *lifeRun) {
+		begin(r)
+		must(r.t, r.idle()) // it sees to the headroom
+		r.mem.Limit(r.mem.Used())
+	}, act: func(r *lifeRun) error { return r.fence(fenced(one)) }},
+	{name: "open-fenced", before: func(r *lifeRun) {
+		begin(r)
+		must(r.t, r.fence(fenced(one)))
+		must(r.t, r.keepAside(one, 100))
+		r.kill()
+	}, act: (*lifeRun).open},
+	{name: "keep-aside", before: func(r *lifeRun) {
+		begin(r)
+		for n := range AsideMax {
+			must(r.t, r.keepAside(one, 100+n))
+		}
+	}, act: func(r *lifeRun) error {
+		if err := r.keepAside(two, snapshotPieceBytes+1); err != nil {
+			return err
+		}
+		return r.append(r.more(one, 1, 50)) // the removal of the oldest file reports no error
+	}},
+	{name: "full-keep-aside", before: func(r *lifeRun) {
+		begin(r)
+		r.mem.Limit(r.mem.Used() + asideLeaves*SegmentBytesMin + snapshotPieceBytes + blockBytes)
+	}, act: func(r *lifeRun) error {
+		if err := r.keepAside(one, 2*snapshotPieceBytes); !errors.Is(err, ErrFull) {
+			return fmt.Errorf("where there is no room: %w", err)
+		}
+		return r.append(r.more(one, 1, 3000))
 	}},
 	{name: "remove", before: begin, act: func(r *lifeRun) error { return r.append(Write{Replica: two, Remove: true}) }},
 	{name: "close", before: func(r *lifeRun) {

@@ -30,7 +30,7 @@ func OpenToRead(disk vfs.FS, dir string) (*Store, error) {
 		err = ErrNoLog
 	case err == nil:
 		if err = (&recovery{s: s, known: known}).load(numbers); err == nil {
-			err = s.snapshots.find()
+			err = errors.Join(s.snapshots.find(), s.fences.find())
 		}
 	}
 	if err != nil {
