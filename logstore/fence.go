@@ -106,12 +106,13 @@ func (f *Fence) state() string {
 	return stateFenced
 }
 
-func (f Fence) String() string {
-	text := fmt.Sprintf("%s: %s, found by %s at %s: %s", f.Replica, f.state(), f.Found, f.At, f.What)
+// Reason says in one line how the state was found to be wrong, where, and what is.
+func (f *Fence) Reason() string {
+	found := "found by " + f.Found.String()
 	if f.Found == FenceUndecided {
-		text = fmt.Sprintf("%s: %s, undecided at %s: %s", f.Replica, f.state(), f.At, f.What)
+		found = f.Found.String()
 	}
-	return text
+	return fmt.Sprintf("%s at %s: %s", found, raft.FormatLogID(f.Replica.Group, f.At), f.What)
 }
 
 // check returns what is wrong with a fence.
@@ -408,6 +409,14 @@ func (x *fences) find() error {
 		}
 	}
 	return nil
+}
+
+// ReadFences returns the fences in a data directory, as [Store.Fences] does, but also those
+// of replicas that were removed, as long as their files are there. It changes nothing.
+func ReadFences(disk vfs.FS, dir string) ([]Fence, error) {
+	x := fences{disk: disk, dir: path.Join(dir, FenceDir), log: slog.New(slog.DiscardHandler), index: &index{}, of: map[Replica]Fence{}}
+	err := x.find()
+	return x.all(), err
 }
 
 // list returns the names in the directory; none if there is no directory yet.

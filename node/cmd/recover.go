@@ -167,7 +167,16 @@ func printReport(con *console, r *rescue.Report) error {
 		table.row(number(g.Group), number(g.Replica), raft.FormatLogID(g.Group, raft.LogID(g.Last)), number(g.Commit),
 			number(len(g.Membership.Voters)), number(g.Keys), orDash(g.Damage))
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for i := range r.Groups {
+		if g := &r.Groups[i]; g.Fence != "" {
+			con.line("")
+			con.line("group %d is fenced, its state is wrong: %s", g.Group, printable([]byte(g.Fence)))
+		}
+	}
+	return nil
 }
 
 // reportsMax bounds the files of one plan: a cluster has at most a thousand nodes.

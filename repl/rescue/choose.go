@@ -15,9 +15,12 @@ import (
 // with the highest term and index holds all that is committed in any of them (Raft,
 // section 5.4.1). Learners' logs count too: each is the beginning of a leader's.
 //
-// Of several that end alike, a server's is taken before a client's, and otherwise that
-// of the node whose log was chosen least often, so that the work of feeding the others
-// is spread.
+// Of several that end alike, one that is not fenced is taken before one that is, because
+// the group begins anew with the state as well. A log that goes further is taken even if
+// its replica is fenced: what the others lack is lost for good, while a wrong state can be
+// found and set right. Then a server's is taken before a client's, and otherwise that of
+// the node whose log was chosen least often, so that the work of feeding the others is
+// spread.
 func (s *surveyed) best(id raft.GroupID, incarnation uint64) *Report {
 	best := s.bestOf(id, incarnation, (*GroupReport).usable)
 	if best == nil && s.takeDamaged {
@@ -35,7 +38,7 @@ func (s *surveyed) bestOf(id raft.GroupID, incarnation uint64, may func(*GroupRe
 		if g == nil || !may(g) || id == 0 && len(r.Table) == 0 {
 			continue
 		}
-		if best == nil || s.before(r, best, g.end(), best.group(id, incarnation).end()) {
+		if best == nil || s.before(r, best, g, best.group(id, incarnation)) {
 			best = r
 		}
 	}
@@ -48,9 +51,12 @@ func (s *surveyed) anyReadable(id raft.GroupID, incarnation uint64) bool {
 }
 
 // before reports whether the log of a is chosen before that of b.
-func (s *surveyed) before(a, b *Report, endA, endB raft.LogID) bool {
-	if endA != endB {
+func (s *surveyed) before(a, b *Report, ofA, ofB *GroupReport) bool {
+	if endA, endB := ofA.end(), ofB.end(); endA != endB {
 		return endA.NewerOrEqual(endB) != bug("shorter log chosen")
+	}
+	if x, y := ofA.Fence == "", ofB.Fence == ""; x != y {
+		return x
 	}
 	if s.table == nil {
 		return false // of equal tables any will do
@@ -149,8 +155,17 @@ func nextOf(row *shardmap.TableGroup) uint64 {
 	return next
 }
 
-// loss says what a group that begins anew may have lost.
+// loss says what a group that begins anew may have lost, and whether what it has may be
+// wrong.
 func (s *surveyed) loss(own *GroupReport, source ID) string {
+	if own.Fence != "" {
+		return fmt.Sprintf("%s; and the state of %s was found to be wrong (%s), so compare what the group has with what it should", s.missing(own, source), s.name(source), own.Fence)
+	}
+	return s.missing(own, source)
+}
+
+// missing says what a group that begins anew may have lost.
+func (s *surveyed) missing(own *GroupReport, source ID) string {
 	id, last := own.Group, own.end()
 	end, committed := raft.FormatLogID(id, last), last.Index
 	for _, r := range s.reports {

@@ -134,7 +134,7 @@ func reportOf(s *logstore.Store, r logstore.Replica) (*GroupReport, *state, erro
 	g := &GroupReport{
 		Group: r.Group, Incarnation: uint64(r.Incarnation), Replica: uint64(r.ID), Term: o.State.Term,
 		Base: LogID(o.Base.ID), Last: LogID(o.Last), Commit: min(max(o.State.Commit, o.Base.ID.Index), o.Last.Index),
-		Membership: membershipOf(&o.Base.Membership),
+		Membership: membershipOf(&o.Base.Membership), Fence: fenceOf(s, r),
 	}
 	st, err := stateOf(s, r)
 	if errors.Is(err, logstore.ErrDamaged) || errors.Is(err, logstore.ErrRefused) {
@@ -150,6 +150,17 @@ func reportOf(s *logstore.Store, r logstore.Replica) (*GroupReport, *state, erro
 	g.Time, g.Membership, g.Keys = uint64(st.time), membershipOf(&st.membership), st.keys()
 	g.Slots = slotRuns(st.machine)
 	return g, st, nil
+}
+
+// fenceOf returns why a replica is fenced, or nothing if it is not, or has a right state
+// again.
+func fenceOf(s *logstore.Store, r logstore.Replica) string {
+	for _, f := range s.Fences() {
+		if f.Replica == r && !f.Rebuilt {
+			return f.Reason()
+		}
+	}
+	return ""
 }
 
 func (m Membership) raft(goal raft.Goal) raft.Membership {

@@ -123,6 +123,10 @@ type GroupReport struct {
 	Slots []SlotRun `json:"slots,omitempty"`
 	// Damage is why that state can't be made here; empty: it can, and was.
 	Damage string `json:"damage,omitempty"`
+	// Fence is why the state of the replica was found to be wrong, by the node itself; empty:
+	// it was not, or was rebuilt. The log is right, but the state that a snapshot holds
+	// need not be.
+	Fence string `json:"fence,omitempty"`
 	// Whole, if there is damage, is the last entry in front of it. Then time, membership
 	// and keys are those there. Nil: nothing can be read.
 	Whole *LogID `json:"whole,omitempty"`
