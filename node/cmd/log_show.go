@@ -23,13 +23,15 @@ because it is being written. Damage is shown in its place, followed by what come
 after it; "log verify" says what it means. Entries that have since been truncated
 or removed are shown as long as they are there: a log says what happened, in order.
 
-Prints which node it is, its witness, how it last stopped, its snapshots, and a line for each record of the log.
+Prints which node it is, its witness, how it last stopped, its fences and the wrong states
+that were kept aside, its snapshots, and a line for each record of the log.
 With --group, --from, --to or --kind only such records, and damage.
 
 With -o json one object per line: {"kind":…,"segment":N,"offset":N,"batch":N,"bytes":N,
 "group":N,"incarnation":N,"replica":"…","commit":N,…}; the rest depends on the kind:
 "term" and "vote"; "term", "first" and "last"; "base", "end" and "members"; "record" and
-"reason" of damage; "lives", "stopped", "witness", "meta_replica", "recovery" and "doubt" of the identity; "note":{"node":"…","life":N,"mark":"…","batch":N}. --entries adds "entries":[{"log_id":"g1/2.17","kind":…,"time_ns":N,
+"reason" of damage; "lives", "stopped", "witness", "meta_replica", "recovery" and "doubt" of the identity;
+"fence":{"group":N,"incarnation":N,"replica":"…","at":"g1/2.17","found":…,"rebuilt":false,"what":…,"parts":[N]}; "note":{"node":"…","life":N,"mark":"…","batch":N}. --entries adds "entries":[{"log_id":"g1/2.17","kind":…,"time_ns":N,
 "bytes":N,"checksum":"…","command":…,"slot":N,"keys":[…],"key_count":N}].`,
 		Flags: []cli.Flag{
 			&cli.Uint64Flag{Name: "group", DefaultText: "all", Usage: "only records of group `N`"},
@@ -47,6 +49,8 @@ const (
 	kindIdentity = "identity"
 	kindWitness  = "witness"
 	kindStopped  = "stopped"
+	kindFence    = "fence"
+	kindAside    = "aside"
 )
 
 // logRow is one thing on a disk.
@@ -74,7 +78,8 @@ type logRow struct {
 	Members []memberRow `json:"members,omitempty"`
 	Entries []entryRow  `json:"entries,omitempty"`
 
-	Note *noteRow `json:"note,omitempty"`
+	Note  *noteRow  `json:"note,omitempty"`
+	Fence *fenceRow `json:"fence,omitempty"`
 
 	Record string `json:"record,omitempty"`
 	Reason string `json:"reason,omitempty"`
@@ -188,7 +193,7 @@ func logFilterOf(c *cli.Context) (f logFilter, err error) {
 	}
 	f.ranged = c.IsSet("from") || c.IsSet("to")
 	f.kind, f.entries = c.String("kind"), c.Bool("entries")
-	if kinds := append(logstore.WalkedKinds(), kindIdentity, kindWitness, kindStopped, "snapshot"); c.IsSet("kind") && !slices.Contains(kinds, f.kind) {
+	if kinds := append(logstore.WalkedKinds(), kindIdentity, kindWitness, kindStopped, "snapshot", kindFence, kindAside); c.IsSet("kind") && !slices.Contains(kinds, f.kind) {
 		return f, usagef("%s: --kind %q; want one of %s", c.Command.HelpName, f.kind, strings.Join(kinds, ", "))
 	}
 	return f, nil
@@ -294,7 +299,12 @@ func (f *logFilter) headRows(dir string) ([]logRow, error) {
 				Mark: fmt.Sprintf("%016x", stop.Mark), Segment: stop.Tail, Rows: stop.Rows, Bytes: stop.Bytes})
 		}
 	}
-	if f.ranged || f.kind != "" && f.kind != "snapshot" {
+	noted, err := f.fenceRows(dir)
+	if err != nil {
+		return nil, err
+	}
+	rows = append(rows, noted...)
+	if !f.wantsFile("snapshot") {
 		return rows, nil
 	}
 	files, err := logstore.SnapshotFiles(localDisk, dir)
@@ -440,6 +450,10 @@ func showLine(con *console, r *logRow) error {
 		return con.line("witness: mark %s, inode %d; the log had batch %d", r.Witness.Mark, r.Witness.Inode, r.Reached)
 	case r.Kind == kindStopped:
 		return con.line("stopped: life with mark %s after batch %d; the log began in segment %d; %d rows", r.Mark, r.Stopped, r.Segment, r.Rows)
+	case r.Kind == kindFence:
+		return con.line("fence: %s", r.Fence.text())
+	case r.Kind == kindAside:
+		return con.line("kept aside: a wrong state of group %d incarnation %d replica %s at %s, %d bytes in %s", *r.Group, r.Incarnation, r.Replica, r.Base, r.Bytes, r.File)
 	case r.Kind == "snapshot":
 		return con.line("snapshot: group %d incarnation %d replica %s at %s, %d bytes in %s; %s",
 			*r.Group, r.Incarnation, r.Replica, r.Base, r.Bytes, r.File, membersText(r.Members))

@@ -30,18 +30,22 @@ A directory of an earlier moment may be whole. What the node itself can tell of 
 is reported as a doubt, also with status 1: a copy of a directory always has one,
 until it is back in its place.
 
+A replica whose state was found to be wrong is fenced: that is reported too, with
+status 1 until the state was rebuilt.
+
 With -o json: {"ok":false,"dir":…,"segments":N,"bytes":N,"batches":N,"records":N,"entries":N,
 "snapshots":N,
 "snapshot_bytes":N,"torn":false,"doubt":…,"replicas":[{"group":N,"incarnation":N,"replica":"…","base":"g1/2.17","last":"g1/2.99",
 "commit":N,"lost":[{"first":N,"last":N}]}],"damages":[{"file":…,"offset":N,"record":…,"reason":…,
-"lost":…,"remedy":…}]}`,
+"lost":…,"remedy":…}],"fences":[{"group":N,"incarnation":N,"replica":"…","at":"g1/2.17","found":…,
+"rebuilt":false,"what":…,"parts":[N]}],"kept_aside":[…]}`,
 		Action: con.action(logVerify),
 	})
 }
 
 // verifyRow is what came of checking a data directory.
 type verifyRow struct {
-	OK       bool   `json:"ok"` // Invariant: all that the damages cost is not needed, and there is no doubt
+	OK       bool   `json:"ok"` // Invariant: all that the damages cost is not needed, there is no doubt, and no replica lacks a right state
 	Dir      string `json:"dir"`
 	Segments int    `json:"segments"`
 	Bytes    int64  `json:"bytes"` // of the segments
@@ -56,6 +60,8 @@ type verifyRow struct {
 	Doubt    string          `json:"doubt,omitempty"` // why it may be of an earlier moment
 	Replicas []verifyReplica `json:"replicas"`
 	Damages  []verifyDamage  `json:"damages"`
+	Fences   []fenceRow      `json:"fences,omitempty"`     // of replicas whose state was found to be wrong
+	Aside    []string        `json:"kept_aside,omitempty"` // files with wrong states, oldest first
 
 	intact []logstore.Snapshot
 }
@@ -146,7 +152,7 @@ func verifyDir(dir string) (*verifyRow, error) {
 	if err := v.replicas(dir); err != nil {
 		return nil, err
 	}
-	v.OK = v.Doubt == ""
+	v.OK = v.Doubt == "" && !v.fenced()
 	for i := range v.Damages {
 		d := &v.Damages[i]
 		if d.Lost == "" && d.refused && d.Record == logstore.WalkedSegment {
@@ -255,6 +261,9 @@ func (v *verifyRow) replicas(dir string) error {
 		v.Replicas = append(v.Replicas, row)
 	}
 	v.states(s)
+	if err := v.fences(s, dir); err != nil {
+		return err
+	}
 	all := false // the first: it can't be known of whom something was
 	for _, lost := range s.Damaged() {
 		if !all || len(lost.Lost) > 0 || lost.State {
@@ -417,6 +426,7 @@ func printVerify(con *console, v *verifyRow) error {
 		con.line("remedy: %s", d.Remedy)
 		con.line("")
 	}
+	printFences(con, v)
 	if v.Doubt != "" {
 		con.line(" doubt: %s", v.Doubt)
 		con.line("remedy: %s", logstore.DoubtRemedy)
@@ -426,6 +436,8 @@ func printVerify(con *console, v *verifyRow) error {
 	switch {
 	case v.Doubt != "" && !v.damaged():
 		verdict = "no damage, but PERHAPS OLDER than the newest of its node"
+	case v.fenced() && !v.damaged():
+		verdict = "no damage, but a replica is FENCED: its state is wrong"
 	case !v.OK:
 		verdict = "DAMAGED"
 	case len(v.Damages) > 0:
