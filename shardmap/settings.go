@@ -106,9 +106,15 @@ func settingRow(name string) *SettingRow {
 	return nil
 }
 
+// tableSettings are the settings of a table.
+type tableSettings struct {
+	// Settings are those that were changed, by name. From level 3 on.
+	Settings []Setting
+}
+
 // Setting returns the value of a setting that is in force; false if there is none of that
 // name.
-func (t *Table) Setting(name string) (string, bool) {
+func (t *tableSettings) Setting(name string) (string, bool) {
 	return settingList(t.Settings).value(name)
 }
 
@@ -140,41 +146,45 @@ func (l settingList) number(name string, read func(string) (int64, error)) int64
 }
 
 // Replicas is how many voters a data group is to have: 1, 3 or 5.
-func (t *Table) Replicas() int {
+func (t *tableSettings) Replicas() int {
 	return int(settingList(t.Settings).number(settingReplicas, readCount))
 }
 
 // MetaVoters is how many voters the meta group is to have: 1, 3 or 5.
-func (t *Table) MetaVoters() int {
+func (t *tableSettings) MetaVoters() int {
 	return int(settingList(t.Settings).number(settingMetaVoters, readCount))
 }
 
 // DeadAfter is how long a node is not heard of before it is replaced, 10 seconds to 24
 // hours.
-func (t *Table) DeadAfter() time.Duration {
+func (t *tableSettings) DeadAfter() time.Duration {
 	return time.Duration(settingList(t.Settings).number(settingDeadAfter, readDuration))
 }
 
 // MoveRate is the rate at which a node sends replicas that move, in bytes per second; 0 if
 // it is each node's own rate of snapshots.
-func (t *Table) MoveRate() int64 { return settingList(t.Settings).number(settingMoveRate, readBytes) }
+func (t *tableSettings) MoveRate() int64 {
+	return settingList(t.Settings).number(settingMoveRate, readBytes)
+}
 
 // MoveParallel is how many groups change their replicas at a time, 1 to 64.
-func (t *Table) MoveParallel() int {
+func (t *tableSettings) MoveParallel() int {
 	return int(settingList(t.Settings).number(settingMoveParallel, readCount))
 }
 
 // SlotRate is the rate at which a node sends slots that move to other groups, in bytes per
 // second; 0 if nothing limits it.
-func (t *Table) SlotRate() int64 { return settingList(t.Settings).number(settingSlotRate, readBytes) }
+func (t *tableSettings) SlotRate() int64 {
+	return settingList(t.Settings).number(settingSlotRate, readBytes)
+}
 
 // SlotParallel is how many slots move to other groups at a time, 1 to 4,096.
-func (t *Table) SlotParallel() int {
+func (t *tableSettings) SlotParallel() int {
 	return int(settingList(t.Settings).number(settingSlotParallel, readCount))
 }
 
 // Balance reports whether replicas and leaders are moved to make nodes even.
-func (t *Table) Balance() bool {
+func (t *tableSettings) Balance() bool {
 	value, _ := t.Setting(settingBalance)
 	return value == "on"
 }

@@ -130,11 +130,9 @@ type Table struct {
 	Meta     TableGroup          // the meta group, which owns no slots
 	Groups   []TableGroup        // the others, by id
 	Slots    [Slots]raft.GroupID // whose each is, as far as recorded; 0: nobody's
-	// Settings are those that were changed, by name. From level 3 on, as is what
-	// follows.
-	Settings []Setting
+	tableSettings
 	// Jobs are all unfinished ones, at most [JobsMax], and the last finished ones, at
-	// most [JobsKept], by id.
+	// most [JobsKept], by id. From level 3 on, as is what follows.
 	Jobs []Job
 	// Removed are the nodes that were taken off the list, by id, at most [RemovedMax].
 	// Their ids never come back. Invariant: none of them is among Nodes.
