@@ -8,7 +8,7 @@ import (
 // Level is the newest level of commands that this code understands. It rises by
 // one whenever a row or a field is added that an older build would not
 // understand.
-const Level = 6
+const Level = 7
 
 // MovesLevel is the level of a cluster from which on slots move: below it some member does
 // not know the commands.
@@ -20,6 +20,9 @@ const LeasesLevel = 5
 
 // ServicesLevel is the level of a cluster from which on there are services.
 const ServicesLevel = 6
+
+// AuditLevel is the level of a cluster from which on the replicas of a group compare their states.
+const AuditLevel = 7
 
 // Shape says how the items of a command lie. It decides which of them are keys.
 type Shape uint8

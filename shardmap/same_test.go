@@ -272,7 +272,7 @@ func (x *replica) restart(level uint32) error {
 
 // sameInAllWays writes the logs of a seed and applies each in all ways.
 func sameInAllWays(seed uint64) (seen map[string]int, err error) {
-	levels := []uint32{Level, Level, Level, ServicesLevel - 1, LeasesLevel - 1, MovesLevel - 1, 1}
+	levels := []uint32{Level, Level, Level, AuditLevel - 1, ServicesLevel - 1, LeasesLevel - 1, MovesLevel - 1, 1}
 	level := levels[seed%uint64(len(levels))]
 	w, err := writeLogs(seed, level)
 	if err != nil {

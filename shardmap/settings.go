@@ -45,6 +45,8 @@ const (
 	settingBalance      = "balance"
 	settingSlotRate     = "slot-rate"
 	settingSlotParallel = "slot-parallel"
+	settingAuditPace    = "audit-pace"
+	settingWalkPace     = "walk-pace"
 )
 
 const (
@@ -64,6 +66,11 @@ const (
 	slotRateMin     = 64 * kibibyte
 	slotRateMax     = 10 * gibibyte
 	slotParallelMax = Slots
+
+	paceMin  = time.Second
+	paceMax  = 24 * time.Hour
+	paceOff  = "off"
+	wantPace = "1s to 24h, a whole number with s, m or h, or off"
 )
 
 // settingRows are the settings, in the order in which they are shown.
@@ -84,6 +91,10 @@ var settingRows = [...]SettingRow{
 		About: "bytes per second, with or without KiB, MiB or GiB, at which each node sends slots that move to other groups; 0 is no limit"},
 	{Name: settingSlotParallel, Default: "512", Min: "1", Max: "4096", Level: 4, want: "1 to 4096", takes: takesSlotParallel,
 		About: "how many slots move to other groups at a time"},
+	{Name: settingAuditPace, Default: "1m", Min: "1s", Max: "24h", Level: AuditLevel, want: wantPace, takes: takesPace,
+		About: "how often the replicas of each group that was written to compare their states: a whole number with s, m or h, or off"},
+	{Name: settingWalkPace, Default: "10m", Min: "1s", Max: "24h", Level: AuditLevel, want: wantPace, takes: takesPace,
+		About: "how long a node takes to recompute everything that it holds in memory, once and again: a whole number with s, m or h, or off"},
 }
 
 // check returns why a setting does not take a value, and which ones it takes.
@@ -183,6 +194,18 @@ func (t *tableSettings) SlotParallel() int {
 	return int(settingList(t.Settings).number(settingSlotParallel, readCount))
 }
 
+// AuditPace is how often the replicas of a group compare their states, 1 second to 24 hours; 0
+// if they don't.
+func (t *tableSettings) AuditPace() time.Duration {
+	return time.Duration(settingList(t.Settings).number(settingAuditPace, readPace))
+}
+
+// WalkPace is how long a node takes to recompute everything that it holds in memory, 1 second to
+// 24 hours; 0 if it doesn't.
+func (t *tableSettings) WalkPace() time.Duration {
+	return time.Duration(settingList(t.Settings).number(settingWalkPace, readPace))
+}
+
 // Balance reports whether replicas and leaders are moved to make nodes even.
 func (t *tableSettings) Balance() bool {
 	value, _ := t.Setting(settingBalance)
@@ -220,6 +243,14 @@ func readDuration(s string) (int64, error) {
 	return 0, fmt.Errorf("%s is not a whole number with s, m or h", describeText(s))
 }
 
+// readPace reads a duration, or that there is none, which is 0.
+func readPace(s string) (int64, error) {
+	if s == paceOff {
+		return 0, nil
+	}
+	return readDuration(s)
+}
+
 // readBytes reads a whole number of bytes, KiB, MiB or GiB, as bytes.
 func readBytes(s string) (int64, error) {
 	digits, size := s, int64(1)
@@ -243,6 +274,11 @@ func takesVoters(value string) bool {
 func takesDeadAfter(value string) bool {
 	d, err := readDuration(value)
 	return err == nil && d >= int64(deadAfterMin) && d <= int64(deadAfterMax)
+}
+
+func takesPace(value string) bool {
+	d, err := readPace(value)
+	return err == nil && (value == paceOff || d >= int64(paceMin) && d <= int64(paceMax))
 }
 
 func takesMoveRate(value string) bool {

@@ -359,6 +359,10 @@ func TestSettings(t *testing.T) {
 		{"slot-rate", []string{"0", "64KiB", "10GiB", "65536"}, []string{"1", "65535", "63KiB", "11GiB", "1MB", "-1"},
 			func(t *Table) any { return t.SlotRate() }, []any{int64(0), int64(0), int64(64 << 10), int64(10 << 30), int64(64 << 10)}},
 		{"slot-parallel", []string{"1", "4096"}, []string{"0", "4097", "x"}, func(t *Table) any { return t.SlotParallel() }, []any{512, 1, 4096}},
+		{"audit-pace", []string{"off", "1s", "24h"}, []string{"0", "0s", "25h", "1", "Off", "500ms"},
+			func(t *Table) any { return t.AuditPace() }, []any{time.Minute, time.Duration(0), time.Second, 24 * time.Hour}},
+		{"walk-pace", []string{"off", "1s", "24h"}, []string{"0", "0s", "25h", "1", "Off", "500ms"},
+			func(t *Table) any { return t.WalkPace() }, []any{10 * time.Minute, time.Duration(0), time.Second, 24 * time.Hour}},
 		{"balance", []string{"off", "on"}, []string{"true", "ON", "0"}, func(t *Table) any { return t.Balance() }, []any{true, false, true}},
 	} {
 		if got := c.reads(table); got != c.values[0] {
