@@ -98,7 +98,7 @@ func (s *slotState) setAhead(ahead int64) {
 		}
 		s.endings = newEndings()
 	}
-	s.endings.ahead = ahead
+	s.endings.ahead, s.endings.aheadInverted = ahead, ^ahead
 }
 
 // resume makes the slot's time at when its group's is now. A slot in which nothing ends at a
@@ -149,7 +149,8 @@ type endings struct {
 
 	// ahead is how far the slot's time is ahead of its group's, in nanoseconds. It alone does
 	// not follow from the records.
-	ahead int64
+	ahead         int64
+	aheadInverted int64 // Invariant: ^ahead, for [Walk]
 }
 
 // aheadBy returns ahead; 0 for a slot in which nothing ever ended.
@@ -161,7 +162,7 @@ func (e *endings) aheadBy() int64 {
 }
 
 func newEndings() *endings {
-	return &endings{due: newStore(0), attached: newStore(0), keys: map[uint64]int{}, first: endless}
+	return &endings{due: newStore(0), attached: newStore(0), keys: map[uint64]int{}, first: endless, aheadInverted: ^0}
 }
 
 const (

@@ -14,6 +14,13 @@ import (
 type slotImport struct {
 	importHead
 	state *slotState
+	// For [Walk]: of is the slot again, and kept the sum of the head.
+	of   Slot
+	kept uint64
+}
+
+func newSlotImport(head importHead, st *slotState) *slotImport {
+	return &slotImport{head, st, head.slot, head.hash()}
 }
 
 // importHead is what an import knows beside its data.
@@ -90,6 +97,7 @@ func (i *slotImport) take(p *Piece, sum contentSum) {
 	} else {
 		i.at, i.to = p.To, raft.LogID{}
 	}
+	i.kept = i.importHead.hash()
 }
 
 // receive carries out the content of a piece.

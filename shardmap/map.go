@@ -27,6 +27,7 @@ type Map struct {
 	due     raft.GroupTime // nothing in the slots that are served ends before (expire.go)
 	founded uint64         // the number of the founding; 0: it was not applied yet
 	marks   marks
+	kept    keptSums // of these, and of the decisions
 	// What it holds of slots that it may take over, what it has decided about moves, and
 	// what became of the last command that moved slots (slotmove.go).
 	imports  imports
@@ -48,6 +49,8 @@ func NewMap(g raft.GroupID) *Map {
 	m.slots.Store(new(slotPages))
 	m.history = newHistory(m)
 	m.services.of = m
+	m.keepFounding(0, nil)
+	m.keepDecisions(nil)
 	return m
 }
 

@@ -180,8 +180,9 @@ func (m *Map) Load(r io.Reader, at raft.LogID, t raft.GroupTime) error {
 	}
 	loaded.quota.sessionsMax, loaded.quota.outcomesMax, loaded.quota.detailsMax = m.quota.sessionsMax, m.quota.outcomesMax, m.quota.detailsMax
 	m.slots.Store(loaded.slots)
-	m.founded, m.marks, m.quota = loaded.founded, loaded.marks, loaded.quota
-	m.imports, m.decisions, m.results = loaded.imports, loaded.decisions, nil
+	m.keepFounding(loaded.founded, loaded.marks)
+	m.keepDecisions(loaded.decisions)
+	m.quota, m.imports, m.results = loaded.quota, loaded.imports, nil
 	m.due = raft.GroupTime(endless)
 	m.each(func(st *slotState) { st.noteDue(m) })
 	m.history.load(loaded.history, t)

@@ -68,7 +68,7 @@ func (c *MapCopy) copyMoves(m *Map) {
 	if pages.sealedCount > 0 {
 		for s := range Slot(Slots) {
 			if st := pages.sealed.at(s); st != nil {
-				c.moves.seals = append(c.moves.seals, sealedSlot{s, *st.seal})
+				c.moves.seals = append(c.moves.seals, sealedSlot{s, st.seal.seal})
 				c.slots = append(c.slots, st.copy(s))
 			}
 		}
@@ -248,7 +248,7 @@ func (d *snapshotReader) moved(m *loadedMap, c movesCopy) error {
 		if err != nil {
 			return err
 		}
-		st.seal = &c.seals[i].seal
+		st.seal = c.seals[i].seal.keep()
 		e.seal(c.seals[i].slot, st)
 	}
 	d.ofMove = true
@@ -258,7 +258,7 @@ func (d *snapshotReader) moved(m *loadedMap, c movesCopy) error {
 			return err
 		}
 		st.sessions.unordered()
-		m.imports = append(m.imports, &slotImport{head, st})
+		m.imports = append(m.imports, newSlotImport(head, st))
 	}
 	m.decisions = c.decisions
 	return nil

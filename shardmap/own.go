@@ -99,7 +99,7 @@ func (m *Map) found(_ entryAt, c *Command) (Status, error) {
 	for s := range eachOf(o.Slots) {
 		marks[s] = o.Number
 	}
-	m.founded, m.marks = o.Number, marks.runs()
+	m.keepFounding(o.Number, marks.runs())
 	m.slots.Store(m.slots.Load().with(o.Slots))
 	return StatusApplied, nil
 }

@@ -132,8 +132,14 @@ func (x *replica) batch() error {
 	return nil
 }
 
-// compare compares the state with the one that was kept of here, if any was.
+// compare compares the digests of the state with those that it had where the log was written, and
+// the state with the one that was kept of here, if any was.
 func (x *replica) compare() error {
+	if x.at > 0 {
+		if want, got := x.g.entries[x.at-1].digests, x.m.Digests(nil); !slices.Equal(got, want) {
+			return fmt.Errorf("other digests: %s", unlikeRows(got, want))
+		}
+	}
 	want, ok := x.g.states[x.at]
 	if !ok {
 		return nil
@@ -161,6 +167,26 @@ func (x *replica) compare() error {
 		return fmt.Errorf("the snapshot has %d bytes, want %d; they differ from byte %d on", len(got), len(want), at)
 	}
 	return nil
+}
+
+// unlikeRows says which parts have other digests, or none.
+func unlikeRows(got, want []DigestRow) (differ []string) {
+	is := map[Part]uint64{}
+	for _, r := range want {
+		is[r.Part] = r.Digest
+	}
+	for _, r := range got {
+		if d, ok := is[r.Part]; !ok || d != r.Digest {
+			differ = append(differ, fmt.Sprintf("%s is %016x, want %016x", r.Part, r.Digest, d))
+		}
+		delete(is, r.Part)
+	}
+	for _, r := range want {
+		if _, ok := is[r.Part]; ok {
+			differ = append(differ, fmt.Sprintf("%s has none", r.Part))
+		}
+	}
+	return differ
 }
 
 // splitHistory returns a snapshot up to the level that the group was raised to, and the blocks of
@@ -365,6 +391,7 @@ func sameTables(seed uint64) error {
 	}
 	first, last := NewTableMachine(), raft.LogID{Term: 1, Index: 1}
 	replicas := []*TableMachine{NewTableMachine(), NewTableMachine()}
+	walks := map[*TableMachine]*TableWalk{}
 	if f.Level < Level { // until the level rises
 		older := NewTableMachine()
 		older.Understand(f.Level)
@@ -394,6 +421,19 @@ func sameTables(seed uint64) error {
 			}
 			if !bytes.Equal(m.Table().appendSnapshot(nil), kept) {
 				return fmt.Errorf("replica %d, %s: another table: %s", i, last, unlike(m.Table(), first.Table()))
+			}
+			if is, want := m.Digests(nil), first.Digests(nil); !slices.Equal(is, want) {
+				return fmt.Errorf("replica %d, %s: other digests: %s", i, last, unlikeRows(is, want))
+			}
+			if walks[m] == nil {
+				walks[m] = NewTableWalk(m)
+			}
+			done := walks[m].Step(1 + r.IntN(10_000))
+			if faults := walks[m].Faults(); len(faults) > 0 {
+				return fmt.Errorf("replica %d, %s: a walk finds %q", i, last, faults)
+			}
+			if done {
+				delete(walks, m)
 			}
 		}
 		last.Index += 1 + r.Uint64N(2)

@@ -55,8 +55,9 @@ type loggedEntry struct {
 	payload   []byte
 	principal Principal
 
-	result Result
-	steps  []StepResult
+	result  Result
+	steps   []StepResult
+	digests []DigestRow // of the map that it leaves
 }
 
 type loggedKind uint8
@@ -245,6 +246,7 @@ func (g *groupLog) write(w *logs, e *loggedEntry) error {
 	}
 	e.result, e.steps = r, slices.Clone(steps)
 	e.result.Detail = slices.Clone(r.Detail)
+	e.digests = g.first.Digests(nil)
 	g.entries = append(g.entries, *e)
 	return nil
 }

@@ -31,6 +31,14 @@ type seal struct {
 	time   raft.GroupTime
 }
 
+// keptSeal is a seal and its sum, for [Walk]. Neither changes.
+type keptSeal struct {
+	seal
+	kept uint64
+}
+
+func (s seal) keep() *keptSeal { return &keptSeal{s, s.hash()} }
+
 // DecisionsMax bounds the decisions about one slot that a group keeps: the moves of the
 // slot to this group that are not closed yet. A takeover or refusal beyond waits until one
 // is forgotten.
@@ -153,12 +161,14 @@ func (c *Command) ValidateMove(l Limits) error {
 // end puts what has changed into the map, and fills in the views of the slots.
 func (t *moveTurn) end() Status {
 	if t.marks != nil {
-		t.m.marks = t.marks.runs()
+		t.m.keepFounding(t.m.founded, t.marks.runs())
 	}
 	if t.pages != nil {
 		t.m.slots.Store(t.pages.pages)
 	}
-	t.m.decisions = t.decided
+	if t.own {
+		t.m.keepDecisions(t.decided)
+	}
 	status := StatusMarked
 	for i := range t.m.results {
 		r := &t.m.results[i]
@@ -232,7 +242,7 @@ func (t *moveTurn) seal(s *Step) StepOutcome {
 	case s.Empty && !st.empty():
 		return StepNotEmpty
 	}
-	st.seal = &seal{number: s.Number, target: s.Peer, at: t.entry.id, time: t.entry.now}
+	st.seal = seal{number: s.Number, target: s.Peer, at: t.entry.id, time: t.entry.now}.keep()
 	t.edit().serve(s.Slot, nil)
 	t.edit().seal(s.Slot, st)
 	t.m.quota.drop(&st.sessions)
@@ -416,7 +426,7 @@ func (t *moveTurn) piece(p *Piece, sum contentSum) StepOutcome {
 		if i != nil && (i.number > p.Number || i.number == p.Number && !i.attempt.Less(p.Attempt)) {
 			return StepBehind
 		}
-		i = &slotImport{importHead{slot: p.Slot, number: p.Number, source: p.Source, attempt: p.Attempt}, newSlotState()}
+		i = newSlotImport(importHead{slot: p.Slot, number: p.Number, source: p.Source, attempt: p.Attempt}, newSlotState())
 	case !same || p.Index != i.chunks || p.From != i.at || i.partial() && p.To != i.to:
 		return StepBehind
 	}

@@ -269,7 +269,7 @@ func TestLoadRefusesMoves(t *testing.T) {
 		apply(t, m, 3, 0, &refuse)
 		return m
 	}
-	sealOf := func(m *Map) *seal { return m.slots.Load().sealed.at(slot).seal }
+	sealOf := func(m *Map) *seal { return &m.slots.Load().sealed.at(slot).seal.seal }
 	for what, change := range map[string]func(m *Map){
 		"":                              func(*Map) {},
 		"a seal above the mark":         func(m *Map) { sealOf(m).number = 10 },

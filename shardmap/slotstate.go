@@ -30,8 +30,8 @@ type slotState struct {
 	// lines of memory was measured.
 	others []*store
 
-	formers *formers // nil: none; set before anybody else sees the slot
-	seal    *seal    // while the slot is sealed; of the goroutine that applies
+	formers *formers  // nil: none; set before anybody else sees the slot
+	seal    *keptSeal // while the slot is sealed; of the goroutine that applies
 }
 
 func newSlotState() *slotState {

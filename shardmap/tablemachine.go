@@ -12,9 +12,12 @@ import (
 // TableMachine builds the meta group's [Table] from its log. One goroutine
 // applies; any may ask for the table.
 type TableMachine struct {
-	level   uint32                // that it understands; set once
-	applied raft.LogID            // owned by the goroutine that applies
-	table   atomic.Pointer[Table] // never nil
+	level uint32                // that it understands; set once
+	table atomic.Pointer[Table] // never nil
+	// Of the goroutine that applies.
+	applied raft.LogID
+	scratch summer
+	walked  walkedTable
 }
 
 // NewTableMachine returns the state before any entry.

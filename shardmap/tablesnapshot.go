@@ -137,12 +137,7 @@ func (t *Table) appendSnapshot(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint32(b, 0)
 	from := len(b)
 	b = pack.AppendArray(b, tableFields.of(format))
-	b = pack.AppendString(b, t.Cluster)
-	b = pack.AppendUint(b, t.ClusterID)
-	b = pack.AppendUint(b, uint64(t.Level))
-	b = pack.AppendUint(b, t.Index)
-	b = pack.AppendUint(b, t.Epoch)
-	b = pack.AppendUint(b, uint64(t.ValueMax))
+	b = t.appendCluster(b)
 	b = pack.AppendArray(b, len(t.Nodes))
 	for i := range t.Nodes {
 		b = appendKeptNode(b, &t.Nodes[i], format)
@@ -175,6 +170,16 @@ func (t *Table) appendSnapshot(b []byte) []byte {
 	return b
 }
 
+// appendCluster appends what the table knows of the cluster beside its lists.
+func (t *Table) appendCluster(b []byte) []byte {
+	b = pack.AppendString(b, t.Cluster)
+	b = pack.AppendUint(b, t.ClusterID)
+	b = pack.AppendUint(b, uint64(t.Level))
+	b = pack.AppendUint(b, t.Index)
+	b = pack.AppendUint(b, t.Epoch)
+	return pack.AppendUint(b, uint64(t.ValueMax))
+}
+
 // appendJobs appends the fields of the table that format 4 has added.
 func appendJobs(b []byte, t *Table, format uint16) []byte {
 	b = pack.AppendArray(b, len(t.Settings))
@@ -197,19 +202,22 @@ func appendJobs(b []byte, t *Table, format uint16) []byte {
 func (l moveList) append(b []byte) []byte {
 	b = pack.AppendArray(b, len(l))
 	for i := range l {
-		m := &l[i]
-		b = pack.AppendArray(b, moveFields)
-		b = pack.AppendUint(b, uint64(m.SlotRange.From))
-		b = pack.AppendUint(b, uint64(m.SlotRange.To))
-		b = pack.AppendUint(b, m.Number)
-		b = pack.AppendUint(b, uint64(m.From))
-		b = pack.AppendUint(b, uint64(m.To))
-		b = pack.AppendUint(b, uint64(m.State))
-		b = pack.AppendBool(b, m.Cancelled)
-		b = pack.AppendBool(b, m.Empty)
-		b = pack.AppendUint(b, m.Job)
+		b = l[i].append(b)
 	}
 	return b
+}
+
+func (m *Move) append(b []byte) []byte {
+	b = pack.AppendArray(b, moveFields)
+	b = pack.AppendUint(b, uint64(m.SlotRange.From))
+	b = pack.AppendUint(b, uint64(m.SlotRange.To))
+	b = pack.AppendUint(b, m.Number)
+	b = pack.AppendUint(b, uint64(m.From))
+	b = pack.AppendUint(b, uint64(m.To))
+	b = pack.AppendUint(b, uint64(m.State))
+	b = pack.AppendBool(b, m.Cancelled)
+	b = pack.AppendBool(b, m.Empty)
+	return pack.AppendUint(b, m.Job)
 }
 
 var (

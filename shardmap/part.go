@@ -1,0 +1,77 @@
+package shardmap
+
+import "fmt"
+
+// Part is a part of the state of a group that has a digest of its own, so that replicas that
+// differ can say in what. Numbers are for ever: they are on the wire.
+//
+//	   0 to 4095   the slot of that number, in whatever way a data group has it
+//	from 4096 on   what else a data group knows
+//	from 8192 on   parts of the table, which is the state of the meta group
+type Part uint32
+
+const (
+	PartMarks     Part = 4096 // the marks of all slots
+	PartDecisions Part = 4097 // about moves
+	PartFounding  Part = 4098 // the number of the group's founding
+	PartTime      Part = 4099 // the group time
+	PartSessions  Part = 4100 // how many sessions, outcomes and details all slots have together
+	PartHistory   Part = 4101 // the level that entries have raised the group to, and where its last event is; not its events
+
+	PartNodes    Part = 8192 // the peer list
+	PartGroups   Part = 8193 // the data groups as they are meant to be
+	PartSlots    Part = 8194 // whose each slot is
+	PartSettings Part = 8195
+	PartJobs     Part = 8196
+	PartMoves    Part = 8197
+	PartCluster  Part = 8198 // all else: name, id, level, index, epoch, bound of values, meta group, what was removed
+)
+
+func (p Part) String() string {
+	switch p {
+	case PartMarks:
+		return "marks"
+	case PartDecisions:
+		return "decisions"
+	case PartFounding:
+		return "founding"
+	case PartTime:
+		return "group time"
+	case PartSessions:
+		return "sessions"
+	case PartHistory:
+		return "history"
+	case PartNodes:
+		return "nodes"
+	case PartGroups:
+		return "groups"
+	case PartSlots:
+		return "slots"
+	case PartSettings:
+		return "settings"
+	case PartJobs:
+		return "jobs"
+	case PartMoves:
+		return "moves"
+	case PartCluster:
+		return "cluster"
+	}
+	if p < Slots {
+		return fmt.Sprintf("slot %d", uint32(p))
+	}
+	return fmt.Sprintf("part %d", uint32(p))
+}
+
+// DigestRow is the digest of one part.
+type DigestRow struct {
+	Part   Part
+	Digest uint64
+}
+
+// PartFault says what a walk has found to be wrong with a part.
+type PartFault struct {
+	Part Part
+	What string
+}
+
+func (f PartFault) String() string { return fmt.Sprintf("%s: %s", f.Part, f.What) }
