@@ -44,15 +44,17 @@ type History struct {
 	// (raise.go); 0: none has, and there is no history. buf is the bytes of tail, the last block,
 	// and used how many of them are events; both are nil before the map keeps a history.
 	raised uint32
-	buf    []byte
-	used   int
-	tail   *historyBlock
-	size   int            // Invariant: the sum of the lengths of the ring's blocks
-	id     raft.LogID     // the entry that is being applied
-	n      uint32         // of its events so far
-	prev   int            // bytes of previous values that it may still keep
-	last   Position       // behind the last event of the entries before
-	lastAt raft.GroupTime // of the entry with it, or of the state that was loaded
+	// raisedInverted is ^raised, for [Walk].
+	raisedInverted uint32
+	buf            []byte
+	used           int
+	tail           *historyBlock
+	size           int            // Invariant: the sum of the lengths of the ring's blocks
+	id             raft.LogID     // the entry that is being applied
+	n              uint32         // of its events so far
+	prev           int            // bytes of previous values that it may still keep
+	last           Position       // behind the last event of the entries before
+	lastAt         raft.GroupTime // of the entry with it, or of the state that was loaded
 	// unused is the number of the next block.
 	unused uint64
 	// spare is a block that went while nobody read.
@@ -66,7 +68,7 @@ type History struct {
 }
 
 func newHistory(m *Map) *History {
-	return &History{m: m, max: HistoryMax, block: historyBlockSize, kept: HistoryKept, prevMax: EntryPrevMax, unused: 1}
+	return &History{m: m, raisedInverted: ^uint32(0), max: HistoryMax, block: historyBlockSize, kept: HistoryKept, prevMax: EntryPrevMax, unused: 1}
 }
 
 const (
@@ -108,8 +110,11 @@ func (r *historyRing) newest() uint64 { return r.first + uint64(len(r.blocks)) -
 type historyBlock struct {
 	before Position // behind the last event before this block; at first, behind the entry with which the history began
 	buf    []byte
-	used   int     // bytes of events; set when the next block comes
-	sum    *uint64 // of these, once a [Walk] has seen the block full; of the goroutine that applies
+	used   int // bytes of events; set when the next block comes
+	// What a [Walk] has seen of the block: the bytes from its beginning, and their sum, with
+	// before. Of the goroutine that applies.
+	seen int
+	sum  uint64
 }
 
 // A place in a history is the number of a block and an offset in it.
@@ -246,12 +251,14 @@ func (h *History) raise(level uint32, id raft.LogID) bool {
 	if level <= h.raised {
 		return false
 	}
-	h.raised = level
+	h.setRaised(level)
 	if h.tail == nil {
 		h.start(id)
 	}
 	return true
 }
+
+func (h *History) setRaised(level uint32) { h.raised, h.raisedInverted = level, ^level }
 
 // start has the map keep a history from behind the entry id on.
 func (h *History) start(id raft.LogID) {

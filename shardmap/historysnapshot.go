@@ -275,12 +275,14 @@ func (e *Event) follows(last Position) error {
 // load replaces the history with the one that was read, of a state of a group time; nil: the state
 // has none. Readers find it when they next look.
 func (h *History) load(l *loadedHistory, now raft.GroupTime) {
-	h.raised, h.buf, h.used, h.tail, h.size, h.n, h.spare = 0, nil, 0, nil, 0, 0, nil
+	h.buf, h.used, h.tail, h.size, h.n, h.spare = nil, 0, nil, 0, 0, nil
+	h.setRaised(0)
 	if l == nil {
 		h.ring.Store(nil)
 		return
 	}
-	h.raised, h.last, h.lastAt = l.raised, l.last, now
+	h.setRaised(l.raised)
+	h.last, h.lastAt = l.last, now
 	blocks := l.blocks
 	if len(blocks) == 0 {
 		blocks = []*historyBlock{{before: l.floor}}

@@ -8,8 +8,8 @@ import (
 
 // Walk recomputes what a map holds from its bytes, slot by slot, and compares it with what the map
 // keeps of it: the hash of each record, session and outcome, and their sums and counts; where the
-// lookup and the order of keys lead; what ends when; how long sessions were not used; the blocks
-// of the history that an earlier walk saw full. It finds what memory no longer holds as it was written, before
+// lookup and the order of keys lead; what ends when; how long sessions were not used; seals, imports,
+// marks and decisions; of the history what an earlier walk saw. It finds what memory no longer holds as it was written, before
 // somebody reads it or a snapshot takes it along.
 //
 // It goes in steps, between which entries are applied. Of each slot it takes a copy, so that
@@ -21,10 +21,11 @@ import (
 // differ by their digests.
 type Walk struct {
 	m      *Map
-	faults []SlotFault
+	faults []PartFault
 	done   bool
 
-	next Slot // with which the walk continues
+	begun bool // what is no slot's was compared
+	next  Slot // with which the walk continues
 	// Of the slot at hand; st is nil between two.
 	slot  Slot
 	st    *slotState
@@ -50,22 +51,7 @@ type Walk struct {
 	attached int
 	leases   int
 
-	block uint64 // of the history, with which the walk continues; 0: the group's sums come first
-}
-
-// SlotFault says what is wrong with a slot.
-type SlotFault struct {
-	// Slot is meaningless if OfGroup is set: what is wrong is of the whole group.
-	Slot    Slot
-	OfGroup bool
-	What    string
-}
-
-func (f SlotFault) String() string {
-	if f.OfGroup {
-		return f.What
-	}
-	return fmt.Sprintf("slot %d: %s", f.Slot, f.What)
+	block uint64 // of the history, with which the walk continues; 0: the group's counts come first
 }
 
 // walkPhase is what of a slot is compared.
@@ -104,9 +90,9 @@ func (w *Walk) Step(bytes int) (done bool) {
 	return w.done
 }
 
-// Faults returns what was found so far: one for each slot in which something is wrong, and those of
-// the whole group.
-func (w *Walk) Faults() []SlotFault { return w.faults }
+// Faults returns what was found so far, one for each slot in which something is wrong, and for each
+// other part and each block of the history.
+func (w *Walk) Faults() []PartFault { return w.faults }
 
 // End gives the walk up, and releases the copy that it holds. A walk that has come to its end holds
 // none.
@@ -119,9 +105,13 @@ func (w *Walk) End() {
 func (w *Walk) some(budget int) (cost int) {
 	if w.st == nil {
 		switch {
+		case !w.begun:
+			w.begun = true
+			return w.heads()
 		case w.next < Slots:
 			return w.enter()
 		case w.block == 0:
+			w.block = 1
 			return w.quota()
 		}
 		return w.history()
@@ -149,7 +139,7 @@ func (w *Walk) some(budget int) (cost int) {
 // fault notes what is wrong with the slot, and leaves it: where one thing is wrong, others may lead
 // anywhere.
 func (w *Walk) fault(what string) {
-	w.faults = append(w.faults, SlotFault{Slot: w.slot, What: what})
+	w.faults = append(w.faults, PartFault{Part(w.slot), what})
 	w.leave()
 }
 
@@ -178,16 +168,13 @@ func (w *Walk) after(phase walkPhase) {
 func (w *Walk) enter() (cost int) {
 	s := w.next
 	w.next++
-	st := w.m.held(s)
-	if i := w.m.imports.of(s); st == nil && i != nil {
-		st = i.state
-	}
+	st := w.m.state(s)
 	if st == nil {
 		return 1
 	}
 	w.slot, w.st = s, st
 	cost = walkSlotCost
-	what := ""
+	what := sealFault(st, w.m.slots.Load().sealed.at(s) == st)
 	for _, o := range w.walked() {
 		if what == "" {
 			what = o.top()
@@ -203,6 +190,42 @@ func (w *Walk) enter() (cost int) {
 	}
 	w.copy, w.stamp = st.copy(s), stampOf(st)
 	return cost
+}
+
+// state returns what the map has of a slot, in whatever way; nil if that is nothing, or an import
+// whose head is not what was written.
+func (m *Map) state(s Slot) *slotState {
+	st := m.held(s)
+	if i := m.imports.of(s); st == nil && i != nil {
+		if _, what := i.headFault(); what == "" {
+			return i.state
+		}
+	}
+	return st
+}
+
+// sealFault says what is wrong with the seal of a slot.
+func sealFault(s *slotState, sealed bool) string {
+	switch {
+	case sealed != (s.seal != nil):
+		return "it is sealed by its place and not by its seal, or the reverse"
+	case sealed && s.seal.hash() != s.seal.kept:
+		return fmt.Sprintf("its seal, by move %d to %s at %s, has hash %016x, it had %016x", s.seal.number, s.seal.target, s.seal.at, s.seal.hash(), s.seal.kept)
+	}
+	return ""
+}
+
+// headFault says what is wrong with the head of an import, and of which slot it is.
+func (i *slotImport) headFault() (Slot, string) {
+	if i.importHead.hash() == i.kept && i.slot == i.of {
+		return i.slot, ""
+	}
+	// The sum says which of the two is the slot.
+	slot, other := i.slot, i.importHead
+	if other.slot = i.of; other.hash() == i.kept {
+		slot = i.of
+	}
+	return slot, fmt.Sprintf("its import, by move %d from %s in attempt %d/%d, is not as it was written", i.number, i.source, i.attempt.Term, i.attempt.Number)
 }
 
 // headFault says what is wrong with what a slot keeps beside its records and sessions.
@@ -230,6 +253,9 @@ func headFault(s *slotState) string {
 	e := s.endings
 	if e == nil {
 		return ""
+	}
+	if e.ahead != ^e.aheadInverted {
+		return fmt.Sprintf("its time is ahead by %d by one field and by %d by another", e.ahead, ^e.aheadInverted)
 	}
 	first := endless
 	if e.due.count > 0 && len(e.due.leaves) > 0 {

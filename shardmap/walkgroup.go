@@ -6,59 +6,118 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// groupFault notes what is wrong with the whole group.
-func (w *Walk) groupFault(what string) {
-	w.faults = append(w.faults, SlotFault{OfGroup: true, What: what})
+// walkHeadCost is what a look at a mark, a decision or an import counts, in bytes.
+const walkHeadCost = 32
+
+// partFault notes what is wrong with a part that is no slot.
+func (w *Walk) partFault(p Part, what string, args ...any) {
+	w.faults = append(w.faults, PartFault{p, fmt.Sprintf(what, args...)})
 }
 
-// quota compares what is kept of the sessions of all slots together.
+// heads compares what the map has beside its slots, and the heads of imports: the slots of those
+// that are wrong are left out later.
+func (w *Walk) heads() (cost int) {
+	m := w.m
+	if sum := m.marks.sum(); sum != m.kept.marks {
+		w.partFault(PartMarks, "%d runs have sum %016x, they had %016x", len(m.marks), sum, m.kept.marks)
+	}
+	if sum := m.decisions.sum(); sum != m.kept.decisions {
+		w.partFault(PartDecisions, "%d of them have sum %016x, they had %016x", len(m.decisions), sum, m.kept.decisions)
+	}
+	if m.founded != ^m.kept.foundedInverted {
+		w.partFault(PartFounding, "it is %d by one field and %d by another", m.founded, ^m.kept.foundedInverted)
+	}
+	for _, i := range m.imports {
+		if slot, what := i.headFault(); what != "" {
+			w.partFault(Part(slot), "%s", what)
+		}
+	}
+	return walkHeadCost * (len(m.marks) + len(m.decisions) + len(m.imports))
+}
+
+// quota compares what is kept of all slots together.
 func (w *Walk) quota() (cost int) {
-	w.block = 1
-	q := newSessionQuota()
+	q, sealed, pages := newSessionQuota(), 0, w.m.slots.Load()
 	w.m.each(func(st *slotState) { q.add(&st.sessions) })
+	for s := range Slot(Slots) {
+		if pages.sealed.at(s) != nil {
+			sealed++
+		}
+	}
+	if sealed != pages.sealedCount {
+		w.partFault(PartFounding, "%d slots are sealed, counted are %d", sealed, pages.sealedCount)
+	}
 	// A slot that counts wrongly is in the sum, too.
 	if is := &w.m.quota; len(w.faults) == 0 && (is.sessions != q.sessions || is.outcomes != q.outcomes || is.details != q.details || q.sessions > 0 && is.oldest > q.oldest) {
-		w.groupFault(fmt.Sprintf("all slots have %d sessions, %d outcomes and %d bytes of details, used at %d or later; kept are %d, %d, %d and %d",
-			q.sessions, q.outcomes, q.details, q.oldest, is.sessions, is.outcomes, is.details, is.oldest))
+		w.partFault(PartSessions, "all slots have %d sessions, %d outcomes and %d bytes of details, used at %d or later; kept are %d, %d, %d and %d",
+			q.sessions, q.outcomes, q.details, q.oldest, is.sessions, is.outcomes, is.details, is.oldest)
 	}
-	return walkSlotCost * Slots
+	return 2 * walkSlotCost * Slots
 }
 
 // history compares the next block of the history. After the last one the walk is done.
 func (w *Walk) history() (cost int) {
 	h := w.m.history
 	r := h.ring.Load()
-	if r == nil || w.block > r.newest() {
+	if what := h.headFault(r); what != "" {
+		w.partFault(PartHistory, "%s", what)
+		w.done = true // where blocks end can't be told
+	}
+	if w.done || r == nil || w.block > r.newest() {
 		w.done = true
 		return 1
 	}
 	w.block = max(w.block, r.first)
-	k, what := r.blocks[w.block-r.first], ""
+	k := r.blocks[w.block-r.first]
 	used := k.used
 	if k == h.tail {
 		used = h.used
 	}
-	if used < 0 || used > len(k.buf) {
-		what = fmt.Sprintf("it has %d bytes of %d", used, len(k.buf))
-	} else if k == h.tail {
-		what = k.checkEvents(used)
-	} else if sum := xxhash.Sum64(k.buf[:used]); k.sum == nil {
-		// Nobody sums a block up as it fills: that would cost each write 1 %.
-		if what = k.checkEvents(used); what == "" {
-			k.sum = &sum
-		}
-	} else if sum != *k.sum {
-		what = fmt.Sprintf("it has hash %016x, it had %016x", sum, *k.sum)
-	}
-	if what != "" {
-		w.groupFault(fmt.Sprintf("block %d of %d of the history: %s", w.block-r.first+1, len(r.blocks), what))
+	if what := k.fault(used); what != "" {
+		w.partFault(PartHistory, "block %d of %d: %s", w.block-r.first+1, len(r.blocks), what)
 	}
 	w.block++
-	return used + 1
+	return max(used, 0) + 1
+}
+
+// headFault says what is wrong with what a history knows beside its blocks.
+func (h *History) headFault(r *historyRing) string {
+	switch {
+	case h.raised != ^h.raisedInverted:
+		return fmt.Sprintf("the group was raised to level %d by one field and %d by another", h.raised, ^h.raisedInverted)
+	case r != nil && r.end.Load() != historyPlace(r.newest(), h.used):
+		return fmt.Sprintf("it has %d bytes in its last block, readers may read up to place %d", h.used, r.end.Load())
+	}
+	return ""
+}
+
+// fault says what is wrong with a block, which has so many bytes of events. It remembers the sum
+// of those that are right. Nobody sums a block up as it fills: that would cost each write 1 %. So
+// of what no walk has seen, only what can't have been written is found.
+func (k *historyBlock) fault(used int) string {
+	if used < k.seen || used > len(k.buf) {
+		return fmt.Sprintf("it has %d bytes of events of %d, and had %d", used, len(k.buf), k.seen)
+	}
+	if sum := k.sumOf(k.seen); k.seen > 0 && sum != k.sum {
+		return fmt.Sprintf("its first %d bytes have sum %016x, they had %016x", k.seen, sum, k.sum)
+	}
+	if used == k.seen {
+		return ""
+	}
+	what := k.checkEvents(used)
+	if what == "" {
+		k.seen, k.sum = used, k.sumOf(used)
+	}
+	return what
+}
+
+// sumOf sums up the first bytes of a block, and where it begins.
+func (k *historyBlock) sumOf(n int) uint64 {
+	return sumOf(13, k.before.ID.Term, k.before.ID.Index, uint64(k.before.N), xxhash.Sum64(k.buf[:n]))
 }
 
 // checkEvents says why the events of a block can't have been written. It can't tell what else of
-// them has changed: a block that no walk has seen full has no sum yet.
+// them has changed.
 func (k *historyBlock) checkEvents(used int) string {
 	last := k.before
 	for at := 0; at < used; {
