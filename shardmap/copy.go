@@ -18,7 +18,8 @@ type SlotCopy struct {
 	format uint16 // of its snapshot
 
 	recordSum, sessionSum uint64
-	outcomes, details     int // of sessions
+	outcomes, details     int    // of sessions
+	wrong                 string // what memory no longer holds as it was written; "": nothing that shows without a walk
 	formers               *formers
 
 	of *slotState // nil once released
@@ -69,6 +70,7 @@ func (st *slotState) copy(s Slot) *SlotCopy {
 		formers:    st.formers,
 		ahead:      st.endings.aheadBy(),
 		format:     st.format(),
+		wrong:      st.keptFault(),
 		of:         st,
 	}
 	c.kinds = c.first[:0]

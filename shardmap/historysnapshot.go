@@ -85,8 +85,8 @@ func (c *historyCopy) release() {
 	}
 }
 
-// write writes the copy, which is of a map that keeps a history.
-func (c *historyCopy) write(s *streamWriter) error {
+// write writes the copy, which is of a map that keeps a history. left is as in [SlotCopy.write].
+func (c *historyCopy) write(s *streamWriter, left *LeftOut) error {
 	blocks := c.blocks
 	if len(blocks) == 1 && c.used == 0 {
 		blocks = nil
@@ -114,6 +114,13 @@ func (c *historyCopy) write(s *streamWriter) error {
 		used := c.used
 		if i < len(blocks)-1 { // else used is not k's any more: k may be appended to
 			used = k.used
+		}
+		if used < 0 || used > len(k.buf) {
+			if left == nil {
+				return fmt.Errorf("%w: block %d has %d bytes of events of %d", ErrInvariant, i+1, used, len(k.buf))
+			}
+			left.Blocks++
+			used = 0
 		}
 		var head [historyBlockHead]byte
 		binary.LittleEndian.PutUint32(head[:], uint32(used))

@@ -59,12 +59,15 @@ type MapCopy struct {
 	moves   movesCopy
 	history historyCopy
 	written bool
+	wrong   string   // as in SlotCopy, beside the slots
+	left    *LeftOut // nil: what memory no longer holds as it was written is an error
 }
 
 // CopyAll returns all slots as they are now. The goroutine that applies calls it,
 // between two entries. It costs some 0.2 µs for each slot.
 func (m *Map) CopyAll() *MapCopy {
 	c := &MapCopy{founded: m.founded, marks: m.marks}
+	m.headFaults(func(f PartFault) { c.wrong = f.String() })
 	for s := range Slot(Slots) {
 		if copied, owned := m.Copy(s); owned {
 			c.slots = append(c.slots, copied)
@@ -97,13 +100,16 @@ func (c *MapCopy) WriteTo(w io.Writer) (int64, error) {
 		return 0, fmt.Errorf("%w: write a copy that was written or released before", ErrInvariant)
 	}
 	c.written = true
+	if c.left == nil && c.wrong != "" {
+		return 0, fmt.Errorf("%w: write the state: %s", ErrInvariant, c.wrong)
+	}
 	s := streamWriter{w: w}
 	head := c.head()
 	err := s.room(len(head))
 	s.b = append(s.b, head...)
 	for _, slot := range c.slots {
 		if err == nil {
-			err = slot.write(&s)
+			err = slot.write(&s, c.left)
 		}
 		if err != nil {
 			return s.total, fmt.Errorf("write slot %d: %w", slot.Slot(), err)
@@ -111,7 +117,7 @@ func (c *MapCopy) WriteTo(w io.Writer) (int64, error) {
 		slot.Release()
 	}
 	if c.history.raised != 0 && err == nil {
-		err = c.history.write(&s)
+		err = c.history.write(&s, c.left)
 		c.history.release()
 	}
 	if err != nil {

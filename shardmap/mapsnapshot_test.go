@@ -33,6 +33,14 @@ func mapBytes(t testing.TB, m *Map) []byte {
 	return copyBytes(t, m.CopyAll())
 }
 
+// uncheckedBytes returns the state of a map in which something is wrong.
+func uncheckedBytes(t testing.TB, m *Map) []byte {
+	t.Helper()
+	c := m.CopyAll()
+	c.Unchecked()
+	return copyBytes(t, c)
+}
+
 // copyBytes returns what a copy writes, and releases it.
 func copyBytes(t testing.TB, c *MapCopy) []byte {
 	t.Helper()

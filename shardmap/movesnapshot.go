@@ -68,6 +68,9 @@ func (c *MapCopy) copyMoves(m *Map) {
 	if pages.sealedCount > 0 {
 		for s := range Slot(Slots) {
 			if st := pages.sealed.at(s); st != nil {
+				if what := sealFault(st, true); what != "" {
+					c.wrong = PartFault{Part(s), what}.String()
+				}
 				c.moves.seals = append(c.moves.seals, sealedSlot{s, st.seal.seal})
 				c.slots = append(c.slots, st.copy(s))
 			}

@@ -61,7 +61,7 @@ func TestOwnAppliesOnce(t *testing.T) {
 		{what: "beside other marks", marks: marks{run(0, 9, 7), run(20, 20, 8)}, own: own(3, SlotRange{10, 19}), want: StatusApplied, after: marks{run(0, 9, 7), run(10, 19, 3), run(20, 20, 8)}},
 	} {
 		m := NewMap(testGroup)
-		m.founded, m.marks = c.founded, c.marks
+		m.keepFounding(c.founded, c.marks)
 		m.slots.Store(m.slots.Load().with(c.owns))
 		before := mapBytes(t, m)
 		r := apply(t, m, 7, 50, c.own)
@@ -103,7 +103,7 @@ func TestMarksThroughSnapshot(t *testing.T) {
 				all[s] = chance.Uint64N(3)
 			}
 		}
-		m.marks = all.runs()
+		m.keepFounding(chance.Uint64N(2), all.runs())
 		var back allMarks
 		back.fill(m.marks)
 		if back != all {
@@ -115,7 +115,6 @@ func TestMarksThroughSnapshot(t *testing.T) {
 				owned = append(owned, Slot(s))
 			}
 		}
-		m.founded = chance.Uint64N(2)
 		m.slots.Store(m.slots.Load().with(SlotRanges(owned)))
 		b := mapBytes(t, m)
 		loaded := NewMap(testGroup)
@@ -143,7 +142,7 @@ func TestLoadRefusesMarks(t *testing.T) {
 	} {
 		m := NewMap(testGroup)
 		change(m)
-		if err := NewMap(testGroup).Load(bytes.NewReader(mapBytes(t, m)), raft.LogID{Term: 1, Index: 1}, 1); !errors.Is(err, ErrSnapshot) {
+		if err := NewMap(testGroup).Load(bytes.NewReader(uncheckedBytes(t, m)), raft.LogID{Term: 1, Index: 1}, 1); !errors.Is(err, ErrSnapshot) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

@@ -333,7 +333,7 @@ func TestBadRecordsOfServices(t *testing.T) {
 		}
 		m := owning([]Slot{slot})
 		m.slot(slot).of(KindService).put([]byte(c.name), c.value, hashKey([]byte(c.name)), 1)
-		m.slot(slot).last = 1
+		m.slot(slot).setLast(1)
 		err = NewMap(testGroup).Load(bytes.NewReader(mapBytes(t, m)), m.Applied(), 0)
 		if (err == nil) != c.ok {
 			t.Errorf("%s in a state: %v", what, err)

@@ -296,7 +296,7 @@ func TestLoadRefusesMoves(t *testing.T) {
 	} {
 		m := state()
 		change(m)
-		b := mapBytes(t, m)
+		b := uncheckedBytes(t, m)
 		err := NewMap(testGroup).Load(bytes.NewReader(b), at(1, 9), 1)
 		if what == "" && err != nil || what != "" && !errors.Is(err, ErrSnapshot) {
 			t.Errorf("%s: %v", what, err)
@@ -307,7 +307,7 @@ func TestLoadRefusesMoves(t *testing.T) {
 	for i := range uint64(DecisionsMax + 1) {
 		many.decisions = append(many.decisions, SlotDecision{8, Decision{Number: i + 1, Source: 2}})
 	}
-	if err := NewMap(testGroup).Load(bytes.NewReader(mapBytes(t, many)), at(1, 9), 1); !errors.Is(err, ErrSnapshot) {
+	if err := NewMap(testGroup).Load(bytes.NewReader(uncheckedBytes(t, many)), at(1, 9), 1); !errors.Is(err, ErrSnapshot) {
 		t.Errorf("more decisions about a slot than are kept: %v", err)
 	}
 	good := mapBytes(t, state())

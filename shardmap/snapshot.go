@@ -1,6 +1,7 @@
 package shardmap
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -72,7 +73,7 @@ var ErrSnapshot = errors.New("not a snapshot of a slot")
 // off a log behind a snapshot must be able to read it.
 func (c *SlotCopy) WriteTo(w io.Writer) (int64, error) {
 	s := streamWriter{w: w}
-	err := c.write(&s)
+	err := c.write(&s, nil)
 	if err == nil {
 		err = s.flush()
 	}
@@ -82,10 +83,15 @@ func (c *SlotCopy) WriteTo(w io.Writer) (int64, error) {
 	return s.total, err
 }
 
-func (c *SlotCopy) write(s *streamWriter) error {
+// write writes the copy. What memory no longer holds as it was written is an error, unless left is
+// not nil: then it is written as it is, and left counts what can't be reached.
+func (c *SlotCopy) write(s *streamWriter, left *LeftOut) error {
 	if bug("snapshot without session table") {
 		bare := *c
 		bare.sessions, c = sessionView{}, &bare
+	}
+	if left == nil && c.wrong != "" {
+		return fmt.Errorf("%w: slot %d: %s", ErrInvariant, c.slot, c.wrong)
 	}
 	if err := s.room(snapshotHeader + snapshotAhead + formersMaxBytes); err != nil {
 		return err
@@ -93,11 +99,14 @@ func (c *SlotCopy) write(s *streamWriter) error {
 	s.b = append(s.b, snapshotMagic...)
 	s.b = binary.LittleEndian.AppendUint16(s.b, c.format)
 	s.b = binary.LittleEndian.AppendUint16(s.b, uint16(c.slot))
-	s.b = binary.LittleEndian.AppendUint32(s.b, uint32(c.sessions.count))
-	records := 0
+	records, sessions := 0, c.sessions.count
 	for i := range c.kinds {
 		records += c.kinds[i].count
 	}
+	if left != nil {
+		records, sessions = c.reached(left)
+	}
+	s.b = binary.LittleEndian.AppendUint32(s.b, uint32(sessions))
 	s.b = binary.LittleEndian.AppendUint64(s.b, uint64(records))
 	s.b = binary.LittleEndian.AppendUint64(s.b, c.last)
 	digest := c.Digest()
@@ -113,32 +122,51 @@ func (c *SlotCopy) write(s *streamWriter) error {
 	}
 	sum := uint64(0)
 	for i := range c.kinds {
-		for at := c.kinds[i].view.seek(nil); ; at.next() {
-			rec := at.record()
-			if rec == nil {
-				break
-			}
-			content := rec.content()
-			if h := xxhash.Sum64(content); h != rec.hash() || rec.kind() != c.kinds[i].kind {
+		k := &c.kinds[i]
+		n, before := 0, []byte(nil)
+		lost := k.view.reach(func(rec record) error {
+			content, key := rec.content(), rec.key()
+			if h := xxhash.Sum64(content); left == nil && (h != rec.hash() || rec.kind() != k.kind) {
 				return rec.rotten(c.slot, h)
 			}
-			sum += rec.hash()
+			// Nobody could read a snapshot whose keys are out of order.
+			if left == nil && before != nil && bytes.Compare(before, key) >= 0 {
+				return fmt.Errorf("%w: slot %d: key %s stands behind key %s", ErrInvariant, c.slot, ShowKey(key), ShowKey(before))
+			}
+			n, sum, before = n+1, sum+rec.hash(), key
 			if err := s.room(len(content)); err != nil {
 				return err
 			}
 			s.b = append(s.b, content...)
+			return nil
+		})
+		if lost.err != nil {
+			return lost.err
+		}
+		if left == nil && n != k.count {
+			return fmt.Errorf("%w: slot %d: %d records of kind %d were reached, %d were counted", ErrInvariant, c.slot, n, k.kind, k.count)
 		}
 	}
-	if sum != c.recordSum {
+	if left == nil && sum != c.recordSum {
 		return fmt.Errorf("%w: slot %d: its records sum up to %016x, kept was %016x", ErrInvariant, c.slot, sum, c.recordSum)
 	}
-	return c.sessions.each(func(k *session) error {
+	n := 0
+	sum = 0
+	err := c.sessions.each(func(k *session) error {
 		if err := s.room(snapshotSession); err != nil {
 			return err
 		}
+		var lost LeftOut
+		if k = k.reached(&lost); left != nil {
+			left.add(lost)
+		} else if lost != (LeftOut{}) {
+			return fmt.Errorf("%w: slot %d: session %d of principal %d leads nowhere: %s", ErrInvariant, c.slot, k.id, k.principal, lost)
+		}
+		n, sum = n+1, sum+k.hash()
 		s.b = appendSessionHead(s.b, k)
 		for _, o := range k.kept() {
 			detail := k.detail(&o)
+			sum += o.hash(k.sessionKey, detail)
 			if err := s.room(snapshotOutcome + detailHead + len(detail)); err != nil {
 				return err
 			}
@@ -146,6 +174,10 @@ func (c *SlotCopy) write(s *streamWriter) error {
 		}
 		return nil
 	})
+	if err == nil && left == nil && (sum != c.sessionSum || n != c.sessions.count) && !bug("snapshot without session table") {
+		err = fmt.Errorf("%w: slot %d: its %d sessions sum up to %016x, kept was %016x, and their number %d", ErrInvariant, c.slot, n, sum, c.sessionSum, c.sessions.count)
+	}
+	return err
 }
 
 // format is the oldest that has a place for all that is in the slot.

@@ -204,6 +204,17 @@ func (m *Map) state(s Slot) *slotState {
 	return st
 }
 
+// keptFault says what is wrong with the numbers of a slot that are kept twice.
+func (s *slotState) keptFault() string {
+	if s.last != ^s.lastInverted {
+		return fmt.Sprintf("the last version is %d by one field and %d by another", s.last, ^s.lastInverted)
+	}
+	if e := s.endings; e != nil && e.ahead != ^e.aheadInverted {
+		return fmt.Sprintf("its time is ahead by %d by one field and by %d by another", e.ahead, ^e.aheadInverted)
+	}
+	return ""
+}
+
 // sealFault says what is wrong with the seal of a slot.
 func sealFault(s *slotState, sealed bool) string {
 	switch {
@@ -230,8 +241,8 @@ func (i *slotImport) headFault() (Slot, string) {
 
 // headFault says what is wrong with what a slot keeps beside its records and sessions.
 func headFault(s *slotState) string {
-	if s.last != ^s.lastInverted {
-		return fmt.Sprintf("the last version is %d by one field and %d by another", s.last, ^s.lastInverted)
+	if what := s.keptFault(); what != "" {
+		return what
 	}
 	t := &s.sessions
 	if len(t.firsts) != len(t.blocks) {
@@ -253,9 +264,6 @@ func headFault(s *slotState) string {
 	e := s.endings
 	if e == nil {
 		return ""
-	}
-	if e.ahead != ^e.aheadInverted {
-		return fmt.Sprintf("its time is ahead by %d by one field and by %d by another", e.ahead, ^e.aheadInverted)
 	}
 	first := endless
 	if e.due.count > 0 && len(e.due.leaves) > 0 {

@@ -18,41 +18,57 @@ func (w *Walk) partFault(p Part, what string, args ...any) {
 // that are wrong are left out later.
 func (w *Walk) heads() (cost int) {
 	m := w.m
-	if sum := m.marks.sum(); sum != m.kept.marks {
-		w.partFault(PartMarks, "%d runs have sum %016x, they had %016x", len(m.marks), sum, m.kept.marks)
-	}
-	if sum := m.decisions.sum(); sum != m.kept.decisions {
-		w.partFault(PartDecisions, "%d of them have sum %016x, they had %016x", len(m.decisions), sum, m.kept.decisions)
-	}
-	if m.founded != ^m.kept.foundedInverted {
-		w.partFault(PartFounding, "it is %d by one field and %d by another", m.founded, ^m.kept.foundedInverted)
-	}
-	for _, i := range m.imports {
-		if slot, what := i.headFault(); what != "" {
-			w.partFault(Part(slot), "%s", what)
-		}
-	}
+	m.headFaults(func(f PartFault) { w.faults = append(w.faults, f) })
 	return walkHeadCost * (len(m.marks) + len(m.decisions) + len(m.imports))
 }
 
-// quota compares what is kept of all slots together.
-func (w *Walk) quota() (cost int) {
-	q, sealed, pages := newSessionQuota(), 0, w.m.slots.Load()
-	w.m.each(func(st *slotState) { q.add(&st.sessions) })
-	for s := range Slot(Slots) {
-		if pages.sealed.at(s) != nil {
-			sealed++
+// headFaults calls f for what is wrong with what a map has beside its slots, and with the heads of
+// imports.
+func (m *Map) headFaults(f func(PartFault)) {
+	if sum := m.marks.sum(); sum != m.kept.marks {
+		f(PartFault{PartMarks, fmt.Sprintf("%d runs have sum %016x, they had %016x", len(m.marks), sum, m.kept.marks)})
+	}
+	if sum := m.decisions.sum(); sum != m.kept.decisions {
+		f(PartFault{PartDecisions, fmt.Sprintf("%d of them have sum %016x, they had %016x", len(m.decisions), sum, m.kept.decisions)})
+	}
+	if m.founded != ^m.kept.foundedInverted {
+		f(PartFault{PartFounding, fmt.Sprintf("it is %d by one field and %d by another", m.founded, ^m.kept.foundedInverted)})
+	}
+	for _, i := range m.imports {
+		if slot, what := i.headFault(); what != "" {
+			f(PartFault{Part(slot), what})
 		}
 	}
-	if sealed != pages.sealedCount {
-		w.partFault(PartFounding, "%d slots are sealed, counted are %d", sealed, pages.sealedCount)
+	if n, counted := m.slots.Load().countSealed(), m.slots.Load().sealedCount; n != counted {
+		f(PartFault{PartFounding, fmt.Sprintf("%d slots are sealed, counted are %d", n, counted)})
 	}
+}
+
+// countSealed counts the slots that are sealed.
+func (p *slotPages) countSealed() (n int) {
+	for _, page := range p.sealed {
+		if page == nil {
+			continue
+		}
+		for _, st := range page {
+			if st != nil {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// quota compares what is kept of the sessions of all slots together.
+func (w *Walk) quota() (cost int) {
+	q := newSessionQuota()
+	w.m.each(func(st *slotState) { q.add(&st.sessions) })
 	// A slot that counts wrongly is in the sum, too.
 	if is := &w.m.quota; len(w.faults) == 0 && (is.sessions != q.sessions || is.outcomes != q.outcomes || is.details != q.details || q.sessions > 0 && is.oldest > q.oldest) {
 		w.partFault(PartSessions, "all slots have %d sessions, %d outcomes and %d bytes of details, used at %d or later; kept are %d, %d, %d and %d",
 			q.sessions, q.outcomes, q.details, q.oldest, is.sessions, is.outcomes, is.details, is.oldest)
 	}
-	return 2 * walkSlotCost * Slots
+	return walkSlotCost * Slots
 }
 
 // history compares the next block of the history. After the last one the walk is done.
