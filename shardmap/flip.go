@@ -3,6 +3,8 @@ package shardmap
 import (
 	"encoding/binary"
 	"fmt"
+
+	"muster/raft"
 )
 
 // What follows makes faults of memory for tests, of this package and of others. No exported name
@@ -300,4 +302,146 @@ func (r *flipper) flip() *flip {
 			return f
 		}
 	}
+}
+
+// spoil flips a bit, or swaps two places, in a slot of m, such that the map can go on: it may give
+// wrong answers, but mostly finds its way in its own indexes. It returns nil if m has no slot.
+func (r *flipper) spoil() *flip {
+	if len(r.slots) == 0 {
+		return nil
+	}
+	for {
+		slot := r.slots[r.draw(len(r.slots))]
+		st, f := r.m.state(slot), (*flip)(nil)
+		st.mu.Lock()
+		switch n := r.draw(10); {
+		case n < 6:
+			all := append([]*store{&st.records}, st.others...)
+			f = r.spoilStore(Part(slot), all[r.draw(len(all))])
+		case n < 9:
+			f = r.spoilSession(Part(slot), &st.sessions)
+		default:
+			f = bitOf(r, "last version", Part(slot), &st.last, spoiledBits)
+		}
+		st.mu.Unlock()
+		if f != nil {
+			return f
+		}
+	}
+}
+
+// spoiledBits are the bits of a number that may be flipped: it stays far from its end.
+const spoiledBits = 40
+
+func (r *flipper) spoilStore(s Part, o *store) *flip {
+	if o.count == 0 {
+		return nil
+	}
+	l := o.leaf(r.draw(len(o.leaves)))
+	switch r.draw(5) {
+	case 0:
+		return bitOf(r, "sum of records", s, &o.sum, 64)
+	case 1:
+		at := r.draw(len(o.lookup.entries))
+		for o.lookup.entries[at] == 0 {
+			at = o.lookup.after(at)
+		}
+		e, mask := &o.lookup.entries[at], uint64(1)<<(32+r.draw(32))
+		*e ^= mask
+		return &flip{what: "lookup", part: s, back: func() { *e ^= mask }}
+	case 2:
+		if l.len() < 2 {
+			return nil
+		}
+		i := r.draw(l.len() - 1)
+		swap := func() {
+			a, b := l.ref(i), l.ref(i+1)
+			l.set(i, b)
+			l.set(i+1, a)
+		}
+		swap()
+		return &flip{what: "order of keys", part: s, back: swap}
+	case 3:
+		rec := o.at(l.ref(r.draw(l.len())))
+		return r.byteOf("hash of a record", s, rec[:8])
+	}
+	// What lengths and ends are would lead elsewhere, and only the values of keys mean nothing here.
+	if o.kind != KindKey {
+		return nil
+	}
+	return r.byteOf("value of a record", s, o.at(l.ref(r.draw(l.len()))).value())
+}
+
+func (r *flipper) spoilSession(s Part, t *sessions) *flip {
+	if t.count == 0 {
+		return nil
+	}
+	list := t.blocks[r.draw(len(t.blocks))].list
+	x := &list[r.draw(len(list))]
+	switch r.draw(4) {
+	case 0:
+		return bitOf(r, "sum of sessions", s, &t.sum, 64)
+	case 1:
+		return bitOf(r, "floor of a session", s, &x.floor, spoiledBits)
+	case 2:
+		return bitOf(r, "last use of a session", s, &x.used, spoiledBits)
+	}
+	kept := x.kept()
+	if len(kept) == 0 {
+		return nil
+	}
+	o := &kept[r.draw(len(kept))]
+	switch r.draw(3) {
+	case 0:
+		return bitOf(r, "index of an outcome", s, &o.id.Index, spoiledBits)
+	case 1:
+		return bitOf(r, "version of an outcome", s, &o.version, spoiledBits)
+	}
+	if o.detailed {
+		return r.byteOf("detail of an outcome", s, x.detail(o))
+	}
+	return bitOf(r, "keys that an outcome says were deleted", s, &o.deleted, 8)
+}
+
+// spoil publishes a table with one thing in it changed, which shares no memory with the one before
+// where it differs: whoever has that one sees nothing. To walks it is the same table, as if the change
+// had been in its memory. It returns nil if there is no cluster.
+func (m *TableMachine) spoil(draw func(n int) int) *flip {
+	t := m.Table()
+	if len(t.Nodes) == 0 {
+		return nil
+	}
+	d := t.draft(raft.LogID{Index: t.Index})
+	f := &flip{back: func() { m.table.Store(t) }}
+	switch n := draw(5); {
+	case n == 0 && len(t.Groups) > 0 && len(t.Nodes) > 1:
+		g := d.editGroup(t.Groups[draw(len(t.Groups))].ID)
+		at, _ := t.node(g.Preferred)
+		g.Preferred = t.Nodes[(at+1)%len(t.Nodes)].ID
+		f.what, f.part = "preferred leader of a group", PartGroups
+	case n == 1 && len(t.Groups) > 1:
+		s := draw(Slots)
+		was := d.Slots[s]
+		d.Slots[s] = t.Groups[draw(len(t.Groups))].ID
+		if d.Slots[s] == was {
+			d.Slots[s] = 0
+		}
+		f.what, f.part = "owner of a slot", PartSlots
+	case n == 2 && len(t.Jobs) > 0:
+		d.editJob(draw(len(t.Jobs))).Done ^= 1 << draw(spoiledBits)
+		f.what, f.part = "progress of a job", PartJobs
+	case n == 3:
+		d.ValueMax ^= 1 << draw(16)
+		f.what, f.part = "bound of values", PartCluster
+	default:
+		d.editNode(draw(len(t.Nodes))).Start ^= 1 << draw(spoiledBits)
+		f.what, f.part = "starts of a node", PartNodes
+	}
+	for i := range m.walked {
+		if p, seen := PartNodes+Part(i), &m.walked[i]; seen.table != nil && t.shares(seen.table, p) {
+			seen.table = d.Table
+		}
+	}
+	m.table.Store(d.Table)
+	return f
 }
