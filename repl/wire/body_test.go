@@ -103,6 +103,36 @@ var madeGood = map[wire.Type]func(b wire.Body){
 			g.Until = g.Since + uint64(len(g.Rows))
 		}
 	},
+	wire.TypeAuditReport: func(b wire.Body) {
+		r := b.(*wire.AuditReport)
+		r.Group, r.From, r.To, r.At = r.Group%(raft.GroupMax+1), r.From|1, r.To&^1|2, raft.LogID{Term: r.At.Term | 1, Index: r.At.Index | 1}
+		for i := range r.Rows {
+			r.Rows[i].Part = uint32(i)<<20 | r.Rows[i].Part>>12
+		}
+	},
+	wire.TypeAuditVerdict: func(b wire.Body) {
+		v := b.(*wire.AuditVerdict)
+		v.Group, v.From, v.To, v.At = v.Group%(raft.GroupMax+1), v.From|1, v.To&^1|2, raft.LogID{Term: v.At.Term | 1, Index: v.At.Index | 1}
+		v.Term = max(v.Term, v.At.Term)
+		if v.Kind = 1 + v.Kind%3; v.Kind != wire.VerdictDiffers {
+			v.Sources = nil
+		}
+		partsDrawn(v.Parts)
+	},
+	wire.TypeCheck: func(b wire.Body) {
+		for i, g := range b.(*wire.Check).Groups {
+			b.(*wire.Check).Groups[i] = raft.GroupID(1000*i) + g%1000
+		}
+	},
+	wire.TypeCheckAnswer: func(b wire.Body) {
+		for i := range b.(*wire.CheckAnswer).Groups {
+			g := &b.(*wire.CheckAnswer).Groups[i]
+			g.Group %= raft.GroupMax + 1
+			for j := range g.Replicas {
+				partsDrawn(g.Replicas[j].Parts)
+			}
+		}
+	},
 	wire.TypeChunkAnswer: func(b wire.Body) { b.(*wire.ChunkAnswer).State = wire.ChunkTaken },
 	wire.TypeInvite: func(b wire.Body) {
 		i := b.(*wire.Invite)
@@ -174,6 +204,13 @@ var madeGood = map[wire.Type]func(b wire.Body){
 		r := b.(*wire.LogRange)
 		r.From, r.To = min(r.From, r.To), max(r.From, r.To)
 	},
+}
+
+// partsDrawn makes of anything drawn parts in order.
+func partsDrawn(parts []uint32) {
+	for i := range parts {
+		parts[i] = uint32(i)<<20 | parts[i]>>12
+	}
 }
 
 // addrDrawn makes of anything drawn what can stand for an address.

@@ -139,6 +139,10 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeRepair: &wire.Repair{Start: 5, Number: 12, Group: 3, Incarnation: 2, Wanted: []wire.RepairSpan{{First: 10433, Last: 10433}, {First: 10440, Last: 10447}}},
 	wire.TypeRepairAnswer: &wire.RepairAnswer{Start: 5, Number: 12, Group: 3, Incarnation: 2, Base: raft.LogID{Term: 8, Index: 9000}, Last: raft.LogID{Term: 10, Index: 10434},
 		Commit: 10433, Snapshot: 10433, Entries: []raft.Entry{entry(3, 2, raft.LogID{Term: 10, Index: 10433}, []byte("hello"))}},
+	wire.TypeAuditReport: &wire.AuditReport{Group: 3, Incarnation: 2, From: 2, To: 1, At: raft.LogID{Term: 10, Index: 10447},
+		Rows: []wire.AuditRow{{Part: 77, Digest: 0x1020304050607080}, {Part: 78, Digest: 0x1121314151617181}}},
+	wire.TypeAuditVerdict: &wire.AuditVerdict{Group: 3, Incarnation: 2, From: 1, To: 2, Term: 10, At: raft.LogID{Term: 10, Index: 10447},
+		Kind: wire.VerdictDiffers, Parts: []uint32{78}, Sources: []raft.NodeID{n1, n3}},
 	wire.TypeAttest:          &wire.Attest{Nonce: counting(0x80)},
 	wire.TypeAttestAnswer:    &wire.AttestAnswer{Nonce: counting(0x80), Addr: "10.0.0.1:4166"},
 	wire.TypeAddresses:       &wire.Addresses{Nodes: []wire.NodeAddr{{Node: n1, Addr: "10.0.0.1:4166"}, {Node: n3, Addr: "db3.example:4166"}}},
@@ -245,6 +249,11 @@ var examples = map[wire.Type]wire.Body{
 			Last: raft.LogID{Term: 7, Index: 10435}, Base: raft.LogID{Term: 5, Index: 9000}, Voters: []wire.DoctorVoter{{Replica: 1, Node: n1}, {Replica: 2, Node: n2}}}},
 		Damaged: []wire.DoctorDamaged{{Group: 4, Incarnation: 2, Replica: 5, Lost: []wire.LogSpan{{First: 17, Last: 19}}, What: "lost entries 17 to 19",
 			File: "log/0000000000000002.log", Offset: 8192, Record: "entries 17 to 19 of term 3", Reason: "its checksum does not fit", Remedy: "being mended from n2"}}},
+	wire.TypeCheck: &wire.Check{Groups: []raft.GroupID{1, 3}},
+	wire.TypeCheckAnswer: &wire.CheckAnswer{Groups: []wire.CheckedGroup{
+		{Group: 1, Incarnation: 1, Term: 4, Why: "no majority answered"},
+		{Group: 3, Incarnation: 2, Term: 10, At: raft.LogID{Term: 10, Index: 10447}, Replicas: []wire.CheckedReplica{
+			{Replica: 1, Node: n1, State: wire.CheckedAgrees}, {Replica: 2, Node: n2, State: wire.CheckedDiffers, Parts: []uint32{78}, PartsMore: 2}}}}},
 
 	wire.TypeInvite:       &wire.Invite{ClusterID: 0xc1c2c3c4c5c6c7c8, Members: exampleMembers},
 	wire.TypeInviteAnswer: &wire.InviteAnswer{Node: n3, Name: "n3", State: wire.JoinBegins},

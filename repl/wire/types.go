@@ -80,6 +80,9 @@ const (
 	TypeChecks       Type = 0x21
 	TypeChecksAnswer Type = 0x22
 
+	TypeAuditReport  Type = 0x23
+	TypeAuditVerdict Type = 0x24
+
 	TypeFounding        Type = 0x30
 	TypeFoundingAnswer  Type = 0x31
 	TypeAnnounce        Type = 0x32
@@ -137,6 +140,8 @@ const (
 	TypeLogRangeAnswer Type = 0x65
 	TypeDoctor         Type = 0x66
 	TypeDoctorAnswer   Type = 0x67
+	TypeCheck          Type = 0x68
+	TypeCheckAnswer    Type = 0x69
 
 	TypeInvite         Type = 0x70
 	TypeInviteAnswer   Type = 0x71
@@ -205,6 +210,10 @@ var rows = [...]row{
 	TypeChecks:       {"Checks", "the groups' leader → node", 0, SenderMember, bodyOf[Checks]}, // check these, and what have you found?
 	TypeChecksAnswer: {"ChecksAnswer", "", TypeChecks, SenderNobody, bodyOf[ChecksAnswer]},
 
+	// The state of groups, between replicas of one group on two nodes, since level 7.
+	TypeAuditReport:  {"AuditReport", "replica → leader", 0, SenderMember, bodyOf[AuditReport]},   // what I have as the state at an audit entry
+	TypeAuditVerdict: {"AuditVerdict", "leader → replica", 0, SenderMember, bodyOf[AuditVerdict]}, // yours is not what the others have
+
 	// Replication, between nodes.
 	TypeFounding:        {"Founding", "host → host", 0, SenderFounder, bodyOf[Founding]}, // let us found a cluster
 	TypeFoundingAnswer:  {"FoundingAnswer", "", TypeFounding, SenderNobody, bodyOf[FoundingAnswer]},
@@ -270,6 +279,8 @@ var rows = [...]row{
 	TypeLogRangeAnswer: {"LogRangeAnswer", "", TypeLogRange, SenderNobody, bodyOf[LogRangeAnswer]},
 	TypeDoctor:         {"Doctor", "client → node", 0, SenderClient, bodyOf[Empty]}, // what do you measure?
 	TypeDoctorAnswer:   {"DoctorAnswer", "", TypeDoctor, SenderNobody, bodyOf[DoctorAnswer]},
+	TypeCheck:          {"Check", "client → node", 0, SenderClient, bodyOf[Check]}, // do the replicas of the groups that you lead agree?
+	TypeCheckAnswer:    {"CheckAnswer", "", TypeCheck, SenderNobody, bodyOf[CheckAnswer]},
 
 	// Nodes that come and go: hosts that join, what the meta group's leader asks of the
 	// others, and what people order.
