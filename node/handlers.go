@@ -47,6 +47,9 @@ var handlers = [...]handler{
 
 	wire.TypeChecks: {request: takeChecks},
 
+	wire.TypeAuditReport:  {word: toLoop((*repl.Loop).ReceiveAuditReport)},
+	wire.TypeAuditVerdict: {word: toLoop((*repl.Loop).ReceiveAuditVerdict)},
+
 	wire.TypeFounding:        {request: (*connection).founding},
 	wire.TypeAnnounce:        {request: (*connection).announce},
 	wire.TypeRepair:          {word: toLoop((*repl.Loop).ReceiveRepair)},
@@ -81,6 +84,7 @@ var handlers = [...]handler{
 	wire.TypeCounters: {request: asking(answerCounters)},
 	wire.TypeLogRange: {request: answerLogRange},
 	wire.TypeDoctor:   {request: asking(answerDoctor)},
+	wire.TypeCheck:    {request: answerCheck},
 
 	wire.TypeInvite:   {request: takeInvite},
 	wire.TypeJoin:     {request: takeJoin},

@@ -107,7 +107,7 @@ type Node struct {
 	recruiter recruiter // hosts on their way into the cluster
 	inquiry   inquiry   // what others know of the cluster
 	moves     moves     // what it does for the cluster while it leads the meta group
-	leading             // what it does where it leads data groups
+	leading             // what it does where it leads groups
 	watching  watching  // the streams of clients, and what feeds them
 
 	table   atomic.Pointer[shardmap.Table] // nil before the meta group's log was read
@@ -128,11 +128,12 @@ type Node struct {
 	transport *repl.Peers
 }
 
-// leading is what a node does for the data groups that it leads, and for others where they lead.
+// leading is what a node does for the groups that it leads, and for others where they lead.
 type leading struct {
 	carrying  carrying  // slots that move from its groups
 	assigning assigning // the services of its groups
 	checking  checking  // what it looks at for all who lead groups with services
+	comparing comparing // how many ask whether the replicas of its groups agree
 }
 
 // self returns this node's identity as it is on disk.

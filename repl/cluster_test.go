@@ -337,6 +337,10 @@ func (c *cluster) deliver(p packet) {
 		to.host.ReceiveLifeQuestion(p.from, b)
 	case *wire.LifeAnswer:
 		to.host.ReceiveLifeAnswer(p.from, b)
+	case *wire.AuditReport:
+		to.host.Audits.ReceiveReport(p.from, b)
+	case *wire.AuditVerdict:
+		to.host.Audits.ReceiveVerdict(p.from, b)
 	case *wire.Chunk:
 		a := to.inbox.Receive(p.from, b)
 		c.net = append(c.net, packet{from: p.to, to: p.from, body: &a})

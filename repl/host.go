@@ -124,6 +124,8 @@ type Host struct {
 	cfg HostConfig
 	// Forwards is what this node has passed on to others.
 	Forwards Forwards
+	// Audits compares the replicas of groups.
+	Audits Audits
 	// Deferrals is what waits until a slot has arrived somewhere.
 	Deferrals Deferrals
 	// Clock takes what its owner learns of the clock of Turn.
@@ -177,7 +179,7 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	h.placing = placing{host: h, graves: make(map[raft.GroupID]logstore.Replica)}
 	h.unmade = unmade{host: h, told: make(map[logstore.Replica]time.Duration)}
 	h.mending = mending{host: h, questions: questionNumbers(cfg.Chance)}
-	h.full.host, h.refused.host, h.fetching.host, h.beats.host, h.chores.host, h.Deferrals.host = h, h, h, h, h, h
+	h.full.host, h.refused.host, h.fetching.host, h.beats.host, h.chores.host, h.Deferrals.host, h.Audits.host = h, h, h, h, h, h, h
 	h.Forwards.init(h)
 	if err := h.lives.init(h); err != nil {
 		return nil, err

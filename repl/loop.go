@@ -171,6 +171,16 @@ func (l *Loop) ReceiveLifeAnswer(from raft.NodeID, a *wire.LifeAnswer) {
 	l.Post(func(h *Host) { h.ReceiveLifeAnswer(from, a) })
 }
 
+// ReceiveAuditReport queues what a replica of a group that this node leads has as its state.
+func (l *Loop) ReceiveAuditReport(from raft.NodeID, m *wire.AuditReport) {
+	l.Post(func(h *Host) { h.Audits.ReceiveReport(from, m) })
+}
+
+// ReceiveAuditVerdict queues what a leader makes of such a report of this node.
+func (l *Loop) ReceiveAuditVerdict(from raft.NodeID, m *wire.AuditVerdict) {
+	l.Post(func(h *Host) { h.Audits.ReceiveVerdict(from, m) })
+}
+
 // ReceiveForwardAnswers queues what a node answers to requests that were passed on to it.
 // It keeps the answers.
 func (l *Loop) ReceiveForwardAnswers(from raft.NodeID, answers []ForwardAnswer) {

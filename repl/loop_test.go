@@ -143,6 +143,7 @@ func (nowhere) SendForward(raft.NodeID, uint64, time.Duration, *wire.Forward) bo
 func (nowhere) AnswerRepair(raft.NodeID, *wire.RepairAnswer, logstore.Replica, []wire.RepairSpan) {
 }
 func (nowhere) SendLife(raft.NodeID, wire.Type, wire.Body)             {}
+func (nowhere) SendAudit(raft.NodeID, wire.Type, wire.Body)            {}
 func (nowhere) SendSnapshotRequest(raft.NodeID, *wire.SnapshotRequest) {}
 func (nowhere) SendSnapshot(raft.NodeID, *SnapshotStream)              {}
 func (nowhere) Flush()                                                 {}

@@ -187,6 +187,8 @@ type Transport interface {
 	// SendLife queues a [wire.LifeQuestion] or a [wire.LifeAnswer]. Nothing of b is
 	// kept.
 	SendLife(to raft.NodeID, t wire.Type, b wire.Body)
+	// SendAudit queues a [wire.AuditReport] or a [wire.AuditVerdict]. Nothing of b is kept.
+	SendAudit(to raft.NodeID, t wire.Type, b wire.Body)
 	// SendForward queues a request that is passed on, for whose answer its client
 	// waits for so long. It reports false if it can't: then nothing has left. Nothing
 	// of f is kept.

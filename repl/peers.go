@@ -280,6 +280,13 @@ func (p *Peers) SendLife(to raft.NodeID, t wire.Type, b wire.Body) {
 	}
 }
 
+// SendAudit implements [Transport].
+func (p *Peers) SendAudit(to raft.NodeID, t wire.Type, b wire.Body) {
+	if o := p.peer(to); o != nil {
+		o.sendBody(t, b)
+	}
+}
+
 // SendForward implements [Transport].
 func (p *Peers) SendForward(to raft.NodeID, number uint64, within time.Duration, f *wire.Forward) bool {
 	o := p.peer(to)

@@ -68,6 +68,20 @@ func (n *testNode) SendLife(to raft.NodeID, t wire.Type, b wire.Body) {
 	if t == wire.TypeLifeAnswer {
 		copied = new(wire.LifeAnswer)
 	}
+	n.sendCopy(to, t, b, copied)
+}
+
+// SendAudit implements Transport.
+func (n *testNode) SendAudit(to raft.NodeID, t wire.Type, b wire.Body) {
+	var copied wire.Body = new(wire.AuditReport)
+	if t == wire.TypeAuditVerdict {
+		copied = new(wire.AuditVerdict)
+	}
+	n.sendCopy(to, t, b, copied)
+}
+
+// sendCopy sends what arrives of b, read into copied.
+func (n *testNode) sendCopy(to raft.NodeID, t wire.Type, b, copied wire.Body) {
 	if err := copied.Read(b.Append(nil)); err != nil {
 		n.c.t.Fatalf("%s: %v", t, err)
 	}

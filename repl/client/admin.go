@@ -39,11 +39,14 @@ func (c *Client) TopologyAt(ctx context.Context, index uint64) (*wire.TopologyAn
 	return t, nil
 }
 
+// inspector asks single nodes about themselves.
+type inspector struct{ courier *courier }
+
 // Status returns the cluster as the node at endpoint knows it; empty is the
 // first that can be had.
-func (c *Client) Status(ctx context.Context, endpoint string) (*wire.StatusAnswer, error) {
+func (i inspector) Status(ctx context.Context, endpoint string) (*wire.StatusAnswer, error) {
 	s := new(wire.StatusAnswer)
-	if err := c.question(ctx, wire.TypeStatus, endpoint, &wire.Empty{}, s); err != nil {
+	if err := i.courier.question(ctx, wire.TypeStatus, endpoint, &wire.Empty{}, s); err != nil {
 		return nil, fmt.Errorf("status: %w", err)
 	}
 	return s, nil
@@ -51,9 +54,9 @@ func (c *Client) Status(ctx context.Context, endpoint string) (*wire.StatusAnswe
 
 // Counters returns how many frames the node at endpoint has seen of each type;
 // empty is the first node that can be had.
-func (c *Client) Counters(ctx context.Context, endpoint string) (*wire.CountersAnswer, error) {
+func (i inspector) Counters(ctx context.Context, endpoint string) (*wire.CountersAnswer, error) {
 	n := new(wire.CountersAnswer)
-	if err := c.question(ctx, wire.TypeCounters, endpoint, &wire.Empty{}, n); err != nil {
+	if err := i.courier.question(ctx, wire.TypeCounters, endpoint, &wire.Empty{}, n); err != nil {
 		return nil, fmt.Errorf("counters: %w", err)
 	}
 	return n, nil
@@ -61,19 +64,30 @@ func (c *Client) Counters(ctx context.Context, endpoint string) (*wire.CountersA
 
 // Doctor returns what the node at endpoint measures; empty is the first node
 // that can be had.
-func (c *Client) Doctor(ctx context.Context, endpoint string) (*wire.DoctorAnswer, error) {
+func (i inspector) Doctor(ctx context.Context, endpoint string) (*wire.DoctorAnswer, error) {
 	a := new(wire.DoctorAnswer)
-	if err := c.question(ctx, wire.TypeDoctor, endpoint, &wire.Empty{}, a); err != nil {
+	if err := i.courier.question(ctx, wire.TypeDoctor, endpoint, &wire.Empty{}, a); err != nil {
 		return nil, fmt.Errorf("doctor: %w", err)
+	}
+	return a, nil
+}
+
+// Check has the node at endpoint compare the replicas of groups that it leads, as they are
+// now: those of q, or all. It takes up to a few seconds. A node of a release without it
+// answers bad-request.
+func (i inspector) Check(ctx context.Context, endpoint string, q wire.Check) (*wire.CheckAnswer, error) {
+	a := new(wire.CheckAnswer)
+	if err := i.courier.question(ctx, wire.TypeCheck, endpoint, &q, a); err != nil {
+		return nil, fmt.Errorf("check: %w", err)
 	}
 	return a, nil
 }
 
 // LogRange returns which entries of a group the node at endpoint holds, from
 // one index to another; a part of them, if they are many.
-func (c *Client) LogRange(ctx context.Context, endpoint string, q wire.LogRange) (*wire.LogRangeAnswer, error) {
+func (i inspector) LogRange(ctx context.Context, endpoint string, q wire.LogRange) (*wire.LogRangeAnswer, error) {
 	a := new(wire.LogRangeAnswer)
-	if err := c.question(ctx, wire.TypeLogRange, endpoint, &q, a); err != nil {
+	if err := i.courier.question(ctx, wire.TypeLogRange, endpoint, &q, a); err != nil {
 		return nil, fmt.Errorf("log of group %d at %s: %w", q.Group, endpoint, err)
 	}
 	return a, nil

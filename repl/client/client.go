@@ -134,6 +134,7 @@ const (
 type Client struct {
 	*courier
 	services
+	inspector
 	lanes [Lanes]*lane
 }
 
@@ -155,6 +156,7 @@ func open(o Options, source clockSource) (*Client, error) {
 		c.lanes[i] = newLane(id, uint64(o.WindowMax))
 	}
 	c.courier = newCourier(o, source, binary.LittleEndian.Uint64(seed[8*Lanes:]), c.welcomed)
+	c.inspector = inspector{c.courier}
 	return c, nil
 }
 

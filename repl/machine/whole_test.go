@@ -199,6 +199,16 @@ func (n *wholeNode) receive(from *wholeNode) bool {
 			if err = a.Read(body); err == nil {
 				n.host.ReceiveLifeAnswer(from.id, a)
 			}
+		case wire.TypeAuditReport:
+			m := new(wire.AuditReport)
+			if err = m.Read(body); err == nil {
+				n.host.Audits.ReceiveReport(from.id, m)
+			}
+		case wire.TypeAuditVerdict:
+			m := new(wire.AuditVerdict)
+			if err = m.Read(body); err == nil {
+				n.host.Audits.ReceiveVerdict(from.id, m)
+			}
 		default:
 			if h.Type == wire.TypeAppend {
 				body = append([]byte(nil), body...) // its entries go into the log as they are
@@ -319,6 +329,8 @@ func (n *wholeNode) SendBeat(to raft.NodeID, b *wire.Beat, answer bool) {
 }
 
 func (n *wholeNode) SendLife(to raft.NodeID, t wire.Type, b wire.Body) { n.queue(to, t, b.Append) }
+
+func (n *wholeNode) SendAudit(to raft.NodeID, t wire.Type, b wire.Body) { n.queue(to, t, b.Append) }
 
 // Nothing is damaged here, and nobody is so far behind.
 func (n *wholeNode) SendRepair(raft.NodeID, *wire.Repair)                               { n.whole.t.Error("a repair") }

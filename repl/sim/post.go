@@ -99,6 +99,9 @@ func (p *post) AnswerRepair(to raft.NodeID, a *wire.RepairAnswer, r logstore.Rep
 // SendLife implements [repl.Transport].
 func (p *post) SendLife(to raft.NodeID, t wire.Type, b wire.Body) { p.sendBody(to, t, b) }
 
+// SendAudit implements [repl.Transport].
+func (p *post) SendAudit(to raft.NodeID, t wire.Type, b wire.Body) { p.sendBody(to, t, b) }
+
 // SendSnapshotRequest implements [repl.Transport].
 func (p *post) SendSnapshotRequest(to raft.NodeID, q *wire.SnapshotRequest) {
 	p.sendBody(to, wire.TypeSnapshotRequest, q)
@@ -135,6 +138,14 @@ func (p *post) arrived(e *event) {
 		a := new(wire.LifeAnswer)
 		read(a, e.body)
 		p.n.host.ReceiveLifeAnswer(from, a)
+	case wire.TypeAuditReport:
+		m := new(wire.AuditReport)
+		read(m, e.body)
+		p.n.host.Audits.ReceiveReport(from, m)
+	case wire.TypeAuditVerdict:
+		m := new(wire.AuditVerdict)
+		read(m, e.body)
+		p.n.host.Audits.ReceiveVerdict(from, m)
 	case wire.TypeSnapshotRequest:
 		q := new(wire.SnapshotRequest)
 		read(q, e.body)
