@@ -57,6 +57,7 @@ func commands(con *console) []*cli.Command {
 		settingCommand(con),
 		benchCommand(con),
 		doctorCommand(con),
+		checkCommand(con),
 		logCommand(con),
 		recoverCommand(con),
 		wireCommand(con),

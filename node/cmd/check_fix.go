@@ -1,0 +1,128 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"muster/raft"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// fix has the replicas that differ rebuilt, if a person agrees, and waits for them.
+func (s *errand) fix(ctx context.Context, k *comparison, agreed consent) error {
+	plan := k.mends()
+	if len(plan) == 0 {
+		return nil // nothing to agree to
+	}
+	s.sayf("plan to rebuild the replicas that differ:")
+	for i := range plan[:min(len(plan), stepsShown)] {
+		s.sayf("  %s", plan[i].text)
+	}
+	if more := len(plan) - stepsShown; more > 0 {
+		s.sayf("  and the same in %d more groups", more)
+	}
+	if agreed != consentGiven && !s.agrees(ctx) {
+		return notConfirmed()
+	}
+	whole := false
+	err := s.with(ctx, func(ctx context.Context) error {
+		return k.again(ctx, s.timeout, func(ctx context.Context) bool {
+			k.ask(ctx, wire.Check{Groups: groupsOf(plan), Act: true})
+			whole = !slices.ContainsFunc(plan, k.unmended)
+			return whole
+		})
+	})
+	if err == nil && !whole {
+		err = withStatus(exitNoResult, "the replicas are being rebuilt, and not all are whole after %s; muster check shows when they are", s.timeout)
+	}
+	return err
+}
+
+// mend is what --fix does in one group.
+type mend struct {
+	group    raft.GroupID
+	replicas []raft.ReplicaID // that are wrong
+	text     string
+}
+
+func groupsOf(plan []mend) []raft.GroupID {
+	groups := make([]raft.GroupID, len(plan))
+	for i := range plan {
+		groups[i] = plan[i].group
+	}
+	return groups
+}
+
+// mends are the groups in which a replica is wrong, ascending.
+func (k *comparison) mends() (plan []mend) {
+	name := nodeNames(k.nodes)
+	for _, id := range k.wanted {
+		g := k.found[id]
+		m := mend{group: id}
+		var words []string
+		undecided := false
+		for i := range g.Replicas {
+			p := &g.Replicas[i]
+			if !wrong(p.State) {
+				continue
+			}
+			m.replicas = append(m.replicas, p.Replica)
+			undecided = undecided || p.State == wire.CheckedUndecided
+			d := differingRow{Parts: partNames(p.Parts), More: p.PartsMore}
+			words = append(words, fmt.Sprintf("replica %d on %s, which %s%s", p.Replica, orDash(name(p.Node)), isSo(p.State), d.in()))
+		}
+		if len(words) == 0 {
+			continue
+		}
+		well, voters := k.voters(&g)
+		what := "rebuild"
+		if undecided {
+			what = "replay the log of"
+		}
+		m.text = fmt.Sprintf("group %d: %s %s; %d of %d voters stay in order", id, what, strings.Join(words, ", and "), well, voters)
+		plan = append(plan, m)
+	}
+	return plan
+}
+
+// isSo is a state as the end of "which".
+func isSo(s wire.CheckedState) string {
+	if s == wire.CheckedDiffers {
+		return s.String()
+	}
+	return "is " + s.String()
+}
+
+// voters counts those of a group, and those among them that agree. A replica that the endpoint does not
+// know yet counts as one.
+func (k *comparison) voters(g *wire.CheckedGroup) (well, all int) {
+	learners := make(map[raft.ReplicaID]bool)
+	for i := range k.known {
+		for _, p := range k.known[i].Replicas {
+			if k.known[i].ID == g.Group && p.Role == shardmap.ReplicaLearner {
+				learners[p.ID] = true
+			}
+		}
+	}
+	for i := range g.Replicas {
+		if p := &g.Replicas[i]; !learners[p.Replica] {
+			all++
+			if p.State == wire.CheckedAgrees {
+				well++
+			}
+		}
+	}
+	return well, all
+}
+
+// unmended reports whether a group still has a replica that is wrong, or has not yet been heard of since
+// it was.
+func (k *comparison) unmended(m mend) bool {
+	g := k.found[m.group]
+	return g.At.Index == 0 || slices.ContainsFunc(g.Replicas, func(p wire.CheckedReplica) bool {
+		return wrong(p.State) || p.State == wire.CheckedSilent && slices.Contains(m.replicas, p.Replica)
+	})
+}

@@ -1,0 +1,156 @@
+package cmd
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+type checkRow struct {
+	Groups []checkedRow `json:"groups"`
+	OK     bool         `json:"ok"` // Invariant: all groups agree
+}
+
+type checkedRow struct {
+	ID        int            `json:"id"`
+	Index     uint64         `json:"index"` // of the entry at which they were compared; 0: they were not
+	Replicas  int            `json:"replicas"`
+	Agree     bool           `json:"agree"`     // Invariant: they were compared, and none is Differing
+	Differing []differingRow `json:"differing"` // those that do not agree
+	Why       string         `json:"why,omitempty"`
+}
+
+type differingRow struct {
+	Node    string   `json:"node"`
+	Replica string   `json:"replica"`
+	State   string   `json:"state"`
+	Parts   []string `json:"parts"`
+	More    uint64   `json:"more"` // further parts
+
+	state wire.CheckedState
+}
+
+// wrong reports whether a replica has a state that it should not have, as far as is known.
+func wrong(s wire.CheckedState) bool { return s != wire.CheckedAgrees && s != wire.CheckedSilent }
+
+// row is the outcome for all groups that were wanted.
+func (k *comparison) row() *checkRow {
+	row := &checkRow{Groups: []checkedRow{}, OK: true}
+	name := nodeNames(k.nodes)
+	for _, id := range k.wanted {
+		g, found := k.found[id]
+		r := checkedRow{ID: int(id), Index: g.At.Index, Replicas: len(g.Replicas), Differing: []differingRow{}, Why: g.Why}
+		if !found {
+			r.Why = "no node that answered leads it"
+		} else if r.Index == 0 && r.Why == "" {
+			r.Why = "its leader does not say why"
+		}
+		for i := range g.Replicas {
+			if p := &g.Replicas[i]; p.State != wire.CheckedAgrees {
+				r.Differing = append(r.Differing, differingRow{name(p.Node), number(p.Replica), p.State.String(), partNames(p.Parts), p.PartsMore, p.State})
+			}
+		}
+		r.Agree = r.Index > 0 && len(r.Differing) == 0
+		row.OK = row.OK && r.Agree
+		row.Groups = append(row.Groups, r)
+	}
+	return row
+}
+
+// status is what the command ends with.
+func (r *checkRow) status() exitStatus {
+	switch {
+	case r.OK:
+		return exitDone
+	case slices.ContainsFunc(r.Groups, (checkedRow).differs):
+		return exitRefused
+	}
+	return exitNoResult
+}
+
+// differs reports whether a replica is known to be wrong.
+func (r checkedRow) differs() bool {
+	return slices.ContainsFunc(r.Differing, func(d differingRow) bool { return wrong(d.state) })
+}
+
+// partName is a part of a group's state as people know it.
+func partName(p uint32) string {
+	if p < shardmap.Slots {
+		return fmt.Sprintf("slot %d", p)
+	}
+	return fmt.Sprintf("part %d", p)
+}
+
+func partNames(parts []uint32) []string {
+	names := make([]string, len(parts))
+	for i, p := range parts {
+		names[i] = partName(p)
+	}
+	return names
+}
+
+// partsShown bounds the parts that stand in one line.
+const partsShown = 8
+
+// in is where a replica differs: " in slot 12, slot 77 and 5 more", or nothing.
+func (d *differingRow) in() string {
+	if len(d.Parts) == 0 {
+		return ""
+	}
+	shown := d.Parts[:min(len(d.Parts), partsShown)]
+	text := " in " + strings.Join(shown, ", ")
+	if more := d.More + uint64(len(d.Parts)-len(shown)); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+// result is a group's outcome in a few words.
+func (r *checkedRow) result() string {
+	switch {
+	case r.Agree:
+		return "agree"
+	case r.Index == 0:
+		return "not compared: " + r.Why
+	}
+	var words []string
+	rest := len(r.Differing)
+	for s := wire.CheckedDiffers; s <= wire.CheckedUndecided; s++ {
+		n := 0
+		for i := range r.Differing {
+			if r.Differing[i].state == s {
+				n++
+			}
+		}
+		if rest -= n; n > 0 {
+			words = append(words, fmt.Sprintf("%d %s", n, s))
+		}
+	}
+	if rest > 0 {
+		words = append(words, fmt.Sprintf("%d in another state", rest))
+	}
+	if r.Why != "" {
+		words = append(words, r.Why)
+	}
+	return strings.Join(words, ", ")
+}
+
+func printCheck(s *errand, row *checkRow) error {
+	t := newTable(s.out, "GROUP", "INDEX", "REPLICAS", "RESULT")
+	for i := range row.Groups {
+		r := &row.Groups[i]
+		if r.Index == 0 {
+			t.row(number(r.ID), "-", "-", r.result())
+			continue
+		}
+		t.row(number(r.ID), number(r.Index), number(r.Replicas), r.result())
+		for j := range r.Differing {
+			d := &r.Differing[j]
+			t.row("", "", "", fmt.Sprintf("replica %s on %s: %s%s", d.Replica, orDash(d.Node), d.State, d.in()))
+		}
+	}
+	return t.Flush()
+}

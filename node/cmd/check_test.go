@@ -1,0 +1,266 @@
+package cmd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"muster/raft"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// checkedCluster answers checks as the nodes of a cluster would: what a node says of a round is in its
+// list, and its last word is repeated.
+type checkedCluster struct {
+	says  map[raft.NodeID][][]wire.CheckedGroup
+	fails map[raft.NodeID]error
+	asked []wire.Check // of node 1
+	round map[raft.NodeID]int
+}
+
+// of returns a comparison of the groups of a cluster of three nodes. Replica and node have the same
+// number, and replica 4 is a learner.
+func (c *checkedCluster) of(groups ...raft.GroupID) *comparison {
+	status := &wire.StatusAnswer{}
+	for id := raft.NodeID(1); id <= 3; id++ {
+		status.Nodes = append(status.Nodes, wire.StatusNode{ID: id, Name: "n" + number(uint64(id)), Addr: number(uint64(id))})
+	}
+	for _, g := range groups {
+		status.Groups = append(status.Groups, wire.StatusGroup{ID: g, Replicas: []wire.StatusReplica{{ID: 4, Role: shardmap.ReplicaLearner}}})
+	}
+	c.round = make(map[raft.NodeID]int)
+	k := newComparison(status)
+	turn := make(chan struct{}, 1) // nodes are asked at the same time
+	k.asks = func(_ context.Context, addr string, q wire.Check) (*wire.CheckAnswer, error) {
+		turn <- struct{}{}
+		defer func() { <-turn }()
+		id := raft.NodeID(addr[0] - '0')
+		if id == 1 {
+			c.asked = append(c.asked, q)
+		}
+		if err := c.fails[id]; err != nil {
+			return nil, err
+		}
+		rounds := c.says[id]
+		i := min(c.round[id], len(rounds)-1)
+		c.round[id]++
+		if i < 0 {
+			return &wire.CheckAnswer{}, nil
+		}
+		return &wire.CheckAnswer{Groups: rounds[i]}, nil
+	}
+	return k
+}
+
+// compared is what the leader of a group says of replicas 1 to 3, in their order.
+func compared(g raft.GroupID, term, index uint64, states ...wire.CheckedState) wire.CheckedGroup {
+	row := wire.CheckedGroup{Group: g, Incarnation: 1, Term: term, At: raft.LogID{Term: term, Index: index}}
+	for i, s := range states {
+		r := wire.CheckedReplica{Replica: raft.ReplicaID(i + 1), Node: raft.NodeID(i + 1), State: s}
+		if s == wire.CheckedDiffers {
+			r.Parts = []uint32{12, 77}
+		}
+		row.Replicas = append(row.Replicas, r)
+	}
+	return row
+}
+
+const (
+	agrees    = wire.CheckedAgrees
+	differs   = wire.CheckedDiffers
+	fenced    = wire.CheckedFenced
+	silent    = wire.CheckedSilent
+	undecided = wire.CheckedUndecided
+)
+
+// The command is what a person believes when they ask whether their data is the same everywhere.
+// So nothing that was not compared may look as if it agreed, whoever failed to answer, and the
+// status says which of the two it is.
+func TestCheckOutcomes(t *testing.T) {
+	more := compared(1, 3, 9, agrees, differs, agrees)
+	more.Replicas[1].Parts = []uint32{0, 1, 2, 3, 4, 5, 6, 7, 8, 4096}
+	more.Replicas[1].PartsMore = 4
+	early := wire.CheckedGroup{Group: 1, Term: 3, Why: "the cluster is at level 6"}
+	for _, tt := range []struct {
+		name   string
+		rows   []wire.CheckedGroup // of group 1, as nodes 1 to 3 say
+		status exitStatus
+		want   string
+	}{
+		{"all agree", []wire.CheckedGroup{compared(1, 3, 9, agrees, agrees, agrees)}, exitDone, "1 9 3 agree"},
+		{"one differs", []wire.CheckedGroup{compared(1, 3, 9, agrees, differs, agrees)}, exitRefused,
+			"1 9 3 1 differs\nreplica 2 on n2: differs in slot 12, slot 77"},
+		{"one differs in much", []wire.CheckedGroup{more}, exitRefused,
+			"1 9 3 1 differs\nreplica 2 on n2: differs in slot 0, slot 1, slot 2, slot 3, slot 4, slot 5, slot 6, slot 7 and 6 more"},
+		{"one is fenced, one does not report", []wire.CheckedGroup{compared(1, 3, 9, agrees, fenced, silent)}, exitRefused,
+			"1 9 3 1 fenced, 1 silent\nreplica 2 on n2: fenced\nreplica 3 on n3: silent"},
+		{"one does not report", []wire.CheckedGroup{compared(1, 3, 9, agrees, agrees, silent)}, exitNoResult, "1 9 3 1 silent\nreplica 3 on n3: silent"},
+		{"no majority", []wire.CheckedGroup{compared(1, 3, 9, undecided, undecided)}, exitRefused,
+			"1 9 2 2 undecided\nreplica 1 on n1: undecided\nreplica 2 on n2: undecided"},
+		{"a state of a later version", []wire.CheckedGroup{compared(1, 3, 9, agrees, 17, agrees)}, exitRefused, "1 9 3 1 in another state\nreplica 2 on n2: state 17"},
+		{"an early level", []wire.CheckedGroup{early}, exitNoResult, "1 - - not compared: the cluster is at level 6"},
+		{"nothing, and no reason", []wire.CheckedGroup{{Group: 1, Term: 3}}, exitNoResult, "1 - - not compared: its leader does not say why"},
+		{"a leader of before, first", []wire.CheckedGroup{compared(1, 3, 9, agrees, differs, agrees), compared(1, 4, 11, agrees, agrees, agrees)}, exitDone, "1 11 3 agree"},
+		{"a leader of before, last", []wire.CheckedGroup{compared(1, 4, 11, agrees, differs, agrees), compared(1, 3, 9, agrees, agrees, agrees)}, exitRefused,
+			"1 11 3 1 differs\nreplica 2 on n2: differs in slot 12, slot 77"},
+	} {
+		c := &checkedCluster{says: map[raft.NodeID][][]wire.CheckedGroup{1: {{compared(0, 2, 5, agrees, agrees, agrees)}}}}
+		for i, row := range tt.rows {
+			c.says[raft.NodeID(i+1)] = [][]wire.CheckedGroup{append(slices.Concat(c.says[raft.NodeID(i+1)]...), row)}
+		}
+		k := c.of(0, 1)
+		ctx, cancel := context.WithTimeout(t.Context(), pauseMin/2) // one round
+		err := k.compare(ctx)
+		if cancel(); err != nil {
+			t.Fatal(err)
+		}
+		row := k.row()
+		if got := row.status(); got != tt.status || row.OK != (tt.status == exitDone) {
+			t.Errorf("%s: status %d, ok %t, want status %d", tt.name, got, row.OK, tt.status)
+		}
+		if got, want := printed(t, row), "GROUP INDEX REPLICAS RESULT\n0 5 3 agree\n"+tt.want+"\n"; got != want {
+			t.Errorf("%s: got\n%swant\n%s", tt.name, got, want)
+		}
+	}
+}
+
+// printed is a table with one blank between its cells.
+func printed(t *testing.T, row *checkRow) string {
+	t.Helper()
+	var b bytes.Buffer
+	s := &errand{console: &console{out: newOutput(&b)}}
+	if err := printCheck(s, row); err != nil {
+		t.Fatal(err)
+	}
+	s.out.Flush()
+	var lines strings.Builder
+	for line := range strings.Lines(b.String()) {
+		lines.WriteString(strings.Join(strings.Fields(line), " ") + "\n")
+	}
+	return lines.String()
+}
+
+// A group that no leader has compared is asked for again, and alone: an election ends within a moment, and the
+// others have been compared. One that gets none is a row of its own. A group that
+// the endpoint did not know of turns up all the same.
+func TestCheckWaitsForLeaders(t *testing.T) {
+	both := []wire.CheckedGroup{compared(0, 2, 5, agrees), compared(2, 2, 5, agrees)}
+	c := &checkedCluster{says: map[raft.NodeID][][]wire.CheckedGroup{1: {both}, 2: {{}, {{Group: 1, Term: 6, Why: "it hands over"}}, {compared(1, 7, 5, agrees)}}}}
+	k := c.of(0, 1)
+	if err := k.compare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !k.row().OK || !slices.Equal(k.wanted, []raft.GroupID{0, 1, 2}) {
+		t.Errorf("got %+v", k.row())
+	}
+	if len(c.asked) != 3 || len(c.asked[0].Groups) != 0 || !slices.Equal(c.asked[1].Groups, []raft.GroupID{1}) || c.asked[0].Act {
+		t.Errorf("asked %+v, want all groups, and then twice group 1", c.asked)
+	}
+
+	gone := errors.New("connection refused")
+	c = &checkedCluster{says: map[raft.NodeID][][]wire.CheckedGroup{1: {both}}, fails: map[raft.NodeID]error{2: gone}}
+	k = c.of(0, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := k.compare(ctx); err != nil {
+		t.Fatal(err)
+	}
+	row := k.row()
+	if row.status() != exitNoResult || row.Groups[1].Why != "no node that answered leads it" || row.Groups[1].Agree {
+		t.Errorf("got %+v", row)
+	}
+	if got := slices.Collect(maps.Keys(k.silent)); !slices.Equal(got, []raft.NodeID{2}) {
+		t.Errorf("silent are %v", got)
+	}
+
+	ctx, cancel = context.WithCancel(t.Context())
+	cancel()
+	if err := k.compare(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: got %v", err)
+	}
+}
+
+// One group alone is asked for, and no other is shown; one that nobody knows is told from one without
+// a leader.
+func TestCheckOfOneGroup(t *testing.T) {
+	c := &checkedCluster{says: map[raft.NodeID][][]wire.CheckedGroup{1: {{compared(1, 2, 5, agrees), compared(2, 2, 5, differs)}}}}
+	k := c.of(0, 1, 2)
+	k.only(1)
+	if err := k.compare(t.Context()); err != nil || !k.row().OK || len(k.row().Groups) != 1 || k.unheardOf(1) {
+		t.Errorf("got %+v, %v", k.row(), err)
+	}
+	if !slices.Equal(c.asked[0].Groups, []raft.GroupID{1}) {
+		t.Errorf("asked %+v", c.asked)
+	}
+	k = new(checkedCluster).of(0, 1)
+	k.only(7)
+	began := time.Now()
+	if err := k.compare(t.Context()); err != nil || !k.unheardOf(7) || time.Since(began) > pollMax {
+		t.Errorf("a group that is not there: %v after %s, unheard of: %t", err, time.Since(began), k.unheardOf(7))
+	}
+	k.found[7] = compared(7, 1, 1, agrees) // made a moment ago
+	if k.unheardOf(7) || k.unheardOf(1) || k.unheardOf(0) {
+		t.Error("a group that somebody leads, or that the endpoint knows, counts as unknown")
+	}
+}
+
+// What --fix would do is shown with what it costs, and is done to no group in which all is well. It
+// is over when each replica that was wrong is well.
+func TestCheckFix(t *testing.T) {
+	broken := compared(1, 3, 9, agrees, differs, fenced, agrees) // 4 is a learner
+	lone := compared(3, 3, 9, undecided, undecided)
+	calm := compared(2, 3, 9, agrees, agrees, silent)
+	says := [][]wire.CheckedGroup{
+		{compared(0, 2, 5, agrees), broken, calm, lone},
+		{compared(1, 3, 12, agrees, fenced, fenced, agrees), lone},
+		{},
+		{compared(1, 4, 15, agrees, silent, agrees, agrees), compared(3, 3, 12, agrees, agrees)},
+		{{Group: 1, Term: 4, Why: "it leads no more"}, compared(3, 3, 13, agrees, silent)},
+		{compared(1, 4, 16, agrees, agrees, agrees, silent), compared(3, 3, 14, agrees, agrees)},
+	}
+	fix := func(agreed consent, timeout time.Duration) (c *checkedCluster, k *comparison, shown string, err error) {
+		c = &checkedCluster{says: map[raft.NodeID][][]wire.CheckedGroup{1: says}}
+		k = c.of(0, 1, 2, 3)
+		if err := k.compare(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var errs bytes.Buffer
+		s := &errand{console: &console{err: &errs}, timeout: timeout}
+		err = s.fix(t.Context(), k, agreed)
+		return c, k, errs.String(), err
+	}
+	const plan = `plan to rebuild the replicas that differ:
+  group 1: rebuild replica 2 on n2, which differs in slot 12, slot 77, and replica 3 on n3, which is fenced; 1 of 3 voters stay in order
+  group 3: replay the log of replica 1 on n1, which is undecided, and replica 2 on n2, which is undecided; 0 of 2 voters stay in order
+`
+	c, _, shown, err := fix(consentAsked, time.Minute)
+	if statusOf(err) != exitNotConfirmed || shown != plan || len(c.asked) != 1 {
+		t.Errorf("off a terminal: %v, asked %+v, plan\n%swant\n%s", err, c.asked, shown, plan)
+	}
+	c, k, shown, err := fix(consentGiven, time.Minute)
+	if err != nil || shown != plan || len(c.asked) != len(says) {
+		t.Errorf("with --yes: %v, asked %d times, want %d, plan\n%s", err, len(c.asked), len(says), shown)
+	}
+	for _, q := range c.asked[1:] {
+		if !q.Act || !slices.Equal(q.Groups, []raft.GroupID{1, 3}) {
+			t.Errorf("asked %+v, want it to act on groups 1 and 3", q)
+		}
+	}
+	if row := k.row(); row.status() != exitNoResult || row.Groups[1].Index != 16 { // a replica of each of groups 1 and 2 is silent
+		t.Errorf("in the end: %+v", row)
+	}
+	_, _, _, err = fix(consentGiven, pauseMin/10)
+	if statusOf(err) != exitNoResult || !strings.Contains(err.Error(), "not all are whole") {
+		t.Errorf("with little time: got %v", err)
+	}
+	says = [][]wire.CheckedGroup{{compared(0, 2, 5, agrees), compared(1, 2, 5, agrees), calm, compared(3, 2, 5, agrees)}}
+	if c, _, shown, err = fix(consentAsked, time.Minute); err != nil || shown != "" || len(c.asked) != 1 {
+		t.Errorf("with nothing to do: %v, asked %d times, shown %q", err, len(c.asked), shown)
+	}
+}
