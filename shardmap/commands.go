@@ -129,6 +129,8 @@ var tableRows = [...]CommandRow{
 	TableGroupRemove: {Name: "group remove", Level: 4, Shape: ShapeBody, Frees: true, Asked: true, read: (*tableReader).groupRemove},
 	TableWeight:      {Name: "weight", Level: 4, Shape: ShapeBody, Frees: true, Asked: true, read: (*tableReader).weight},
 	TableJobBytes:    {Name: "job bytes", Level: 4, Shape: ShapeBody, Frees: true, read: (*tableReader).jobBytes},
+	TableIncident:    {Name: "incident", Level: AuditLevel, Shape: ShapeBody, Frees: true, read: readNote},
+	TableAcknowledge: {Name: "acknowledge", Level: AuditLevel, Shape: ShapeBody, Frees: true, Asked: true, read: readAcknowledge},
 }
 
 // Row returns the row of k; nil if this level has none.

@@ -49,6 +49,9 @@ func TestDescribeTable(t *testing.T) {
 		`group remove g9`,
 		`weight node 0000000000000061 50`,
 		`job bytes 20 done 3 of 64, 1048576 of 2097152 bytes why "slot 3 moves"`,
+		`incident g1 replica 2 node 0000000000000062 fenced at 2.9 found comparison parts 2: slot 12, slot 14 what "two slots differ"`,
+		`acknowledge incident 30`,
+		`acknowledge all incidents`,
 	} {
 		lines = append(lines, struct {
 			payload []byte

@@ -26,6 +26,7 @@ func TestRandomTableFindsPlantedBugs(t *testing.T) {
 		"move number used twice",
 		"group removed while it moves",
 		"group number given again",
+		"incident recorded twice",
 	} {
 		SetBug(name)
 		var err error

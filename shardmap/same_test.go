@@ -439,6 +439,9 @@ func sameTables(seed uint64) error {
 		last.Index += 1 + r.Uint64N(2)
 		last.Term += r.Uint64N(20) / 19
 		payload = r.command(first.Table())
+		for TableKindOf(payload).Row().Admit(first.Table().Level) != nil { // nobody proposes it
+			payload = r.command(first.Table())
+		}
 	}
 	return nil
 }

@@ -144,6 +144,11 @@ type Table struct {
 	// is never given again: log ids of the group, and the slots that were its, name it by
 	// that alone. Invariant: none of them is among Groups.
 	RemovedGroups []raft.GroupID
+	// Incidents are the last replicas that were found to differ, by id, at most
+	// [IncidentsMax]. From level 7 on.
+	Incidents []Incident
+	// IncidentCount is how many incidents there ever were. Invariant: no less than there are.
+	IncidentCount uint64
 }
 
 // Founded reports whether the table describes a cluster.

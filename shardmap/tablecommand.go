@@ -32,6 +32,8 @@ const (
 	TableGroupRemove TableCommandKind = 18 // a data group goes; body: GroupRemove
 	TableWeight      TableCommandKind = 19 // how much of the data a node should hold; body: SetWeight
 	TableJobBytes    TableCommandKind = 20 // how far a job that moves slots is; body: JobBytes
+	TableIncident    TableCommandKind = 21 // a replica differs, or was rebuilt; body: NoteIncident
+	TableAcknowledge TableCommandKind = 22 // a person has seen incidents; body: Acknowledge
 )
 
 // Limits of the table. They are checked when a command is applied: one that is

@@ -6,7 +6,13 @@ import (
 	"muster/raft"
 )
 
-// tableExamples returns a command of each kind that came with level 3 and 4, for the table
+// exampleIncident is one that fits the table of testTable.
+func exampleIncident(s IncidentState) Incident {
+	return Incident{IncidentKey: IncidentKey{Group: 1, Incarnation: 3, Replica: 2, At: raft.LogID{Term: 2, Index: 9}}, Node: 98,
+		Found: FoundByComparison, Parts: []Part{12, 14}, PartsCount: 2, What: "two slots differ", State: s}
+}
+
+// tableExamples returns a command of each kind that came with level 3 and later, for the table
 // of testTable.
 func tableExamples(t testing.TB) (all [][]byte) {
 	t.Helper()
@@ -43,5 +49,8 @@ func tableExamples(t testing.TB) (all [][]byte) {
 	add(AppendGroupRemove(nil, &GroupRemove{9}))
 	add(AppendWeight(nil, &SetWeight{97, 50}))
 	add(AppendJobBytes(nil, &JobBytes{20, 3, 64, 1 << 20, 2 << 20, "slot 3 moves"}))
+	add(AppendNoteIncident(nil, &NoteIncident{exampleIncident(IncidentFenced)}))
+	add(AppendAcknowledge(nil, &Acknowledge{30}))
+	add(AppendAcknowledge(nil, &Acknowledge{}))
 	return all
 }

@@ -49,6 +49,7 @@ func TestTableOfOlderFormat(t *testing.T) {
 		{tableJobsLevel - 1, tableFormatFirst, "testdata/table_format_3.hex", nil},
 		{MovesLevel - 1, tableFormatJobs, "testdata/table_format_4.hex", jobs},
 		{LeasesLevel - 1, tableFormatMoves, "testdata/table_format_5.hex", moves},
+		{AuditLevel - 1, tableFormatGone, "testdata/table_format_6.hex", moves},
 	} {
 		text, err := os.ReadFile(c.file)
 		if err != nil {

@@ -85,6 +85,11 @@ func TestTableRefusals(t *testing.T) {
 	state := func(id uint64, s JobState) []byte { return first(AppendJobState(nil, &SetJobState{id, s, ""})) }
 	create := func(g raft.GroupID) []byte { return first(AppendGroupCreate(nil, &GroupCreate{Group: g})) }
 	remove := func(g raft.GroupID) []byte { return first(AppendGroupRemove(nil, &GroupRemove{g})) }
+	incident := func(change func(*Incident)) []byte {
+		i := exampleIncident(IncidentFenced)
+		change(&i)
+		return first(AppendNoteIncident(nil, &NoteIncident{i}))
+	}
 	without10 := allowed(t, allowed(t, table, create(10), nil), remove(10), nil)
 	numbered := *table
 	for g := raft.GroupID(10); g <= raft.GroupMax; g++ {
@@ -185,6 +190,14 @@ func TestTableRefusals(t *testing.T) {
 		{"the weight of a stranger", table, first(AppendWeight(nil, &SetWeight{5, 1})), RefusedAbsent, "no member", "node list"},
 		{"a weight out of limits", table, first(AppendWeight(nil, &SetWeight{97, WeightMax + 1})), RefusedRequest, "a weight of 1001; want 0 to 1000", "100"},
 		{"a run of moves that is none", moving, first(AppendMoveRecord(nil, &MoveRecord{[]NumberedRange{{SlotRange{3, 1}, 8}}})), RefusedRequest, "no run", "node list"},
+		{"an incident of a group that is none", table, incident(func(i *Incident) { i.Group = 77 }), RefusedAbsent, "no group", "group list"},
+		{"an incident of another incarnation", table, incident(func(i *Incident) { i.Incarnation = 2 }), RefusedConflict, "its incarnation is 3, the incident is of 2", "forget"},
+		{"an incident on a stranger", table, incident(func(i *Incident) { i.Node = 5 }), RefusedAbsent, "no member", "node list"},
+		{"an incident of no replica", table, incident(func(i *Incident) { i.Replica = 0 }), RefusedRequest, "replica 0", "docs/storage.md"},
+		{"an incident in no state", table, incident(func(i *Incident) { i.State = 3 }), RefusedRequest, "state 3", "docs/storage.md"},
+		{"an incident with too many parts", table, incident(func(i *Incident) { i.Parts, i.PartsCount = make([]Part, IncidentPartsMax+1), 17 }), RefusedRequest, "17 parts, the limit is 16", "docs/storage.md"},
+		{"an incident below the level", &below5, incident(func(*Incident) {}), RefusedLevel, "it needs level 7, the cluster is at level 4", "start the newer muster on node n2"},
+		{"an acknowledgement of nothing", table, first(AppendAcknowledge(nil, &Acknowledge{8})), RefusedAbsent, "none of that number", "muster status"},
 		{"an assigned slot that moves", ended, slotJob(JobMove, SlotTarget{SlotRange{9, 9}, 1, 3}), RefusedConflict, "job 6 (assign) is running", "job cancel 6"},
 	} {
 		made, r := tried(t, c.table, c.b, nil)

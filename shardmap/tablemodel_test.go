@@ -22,6 +22,9 @@ type tableModel struct {
 	slots    [Slots]raft.GroupID
 	epoch    uint64
 	moves    map[modelMove]*modelMoving // that are not closed
+
+	incidents map[string]*Incident // by what they are known by
+	incidentN uint64               // that there ever were
 }
 
 type modelNode struct {
@@ -55,7 +58,7 @@ const (
 // modelOf returns the model of a table that was just founded.
 func modelOf(t *Table) *tableModel {
 	m := &tableModel{level: t.Level, nodes: map[raft.NodeID]*modelNode{}, removed: map[raft.NodeID]bool{}, groups: map[raft.GroupID]*modelGroup{}, had: map[raft.GroupID]bool{},
-		settings: map[string]string{}, jobs: map[uint64]*Job{}, slots: t.Slots, epoch: t.Epoch, moves: map[modelMove]*modelMoving{}}
+		settings: map[string]string{}, jobs: map[uint64]*Job{}, slots: t.Slots, epoch: t.Epoch, moves: map[modelMove]*modelMoving{}, incidents: map[string]*Incident{}}
 	for _, n := range t.Nodes {
 		m.nodes[n.ID] = &modelNode{name: n.Name, addr: n.Addr, role: n.Role, level: n.Level, start: n.Start, announced: labelMap(n.Labels), given: map[string]string{}, weight: 100}
 	}
@@ -199,6 +202,10 @@ func (m *tableModel) apply(index uint64, c tableCommand) modelOutcome {
 			return outcomeSame
 		}
 		j.Done, j.Total, j.Why = c.Done, c.Total, c.Why
+	case *NoteIncident:
+		return m.incident(index, c)
+	case *Acknowledge:
+		return m.acknowledge(c)
 	default:
 		return m.applySlots(index, c)
 	}
@@ -467,6 +474,61 @@ func (m *tableModel) state(c *SetJobState) modelOutcome {
 	return outcomeChanged
 }
 
+func (m *tableModel) incident(index uint64, c *NoteIncident) modelOutcome {
+	said := c.Incident
+	g := m.groups[said.Group]
+	if m.level < 7 || g == nil || g.incarnation != said.Incarnation || m.nodes[said.Node] == nil || said.Found > FoundUndecided || said.State > IncidentRebuilt {
+		return outcomeRefused
+	}
+	key := fmt.Sprint(said.IncidentKey)
+	if was := m.incidents[key]; was != nil {
+		said.ID, said.Acknowledged = was.ID, was.Acknowledged
+		if was.State == IncidentRebuilt || fmt.Sprint(*was) == fmt.Sprint(said) {
+			return outcomeSame
+		}
+		m.incidents[key] = &said
+		return outcomeChanged
+	}
+	said.ID, said.Acknowledged = index, false
+	m.incidents[key] = &said
+	m.incidentN++
+	if len(m.incidents) > IncidentsMax {
+		oldest, seen := "", ""
+		for k, i := range m.incidents {
+			if oldest == "" || i.ID < m.incidents[oldest].ID {
+				oldest = k
+			}
+			if i.Acknowledged && (seen == "" || i.ID < m.incidents[seen].ID) {
+				seen = k
+			}
+		}
+		if seen != "" {
+			oldest = seen
+		}
+		delete(m.incidents, oldest)
+	}
+	return outcomeChanged
+}
+
+func (m *tableModel) acknowledge(c *Acknowledge) modelOutcome {
+	if m.level < 7 {
+		return outcomeRefused
+	}
+	outcome := outcomeRefused
+	if c.ID == 0 {
+		outcome = outcomeSame
+	}
+	for _, i := range m.incidents {
+		if c.ID != 0 && i.ID != c.ID {
+			continue
+		}
+		if outcome = max(outcome, outcomeSame); !i.Acknowledged {
+			i.Acknowledged, outcome = true, outcomeChanged
+		}
+	}
+	return outcome
+}
+
 // differs says in what t is not as the model has it.
 func (m *tableModel) differs(t *Table) error {
 	if t.Level != m.level || len(t.Nodes) != len(m.nodes) || len(t.Jobs) != len(m.jobs) || len(t.Removed) != len(m.removed) || len(t.Settings) != len(m.settings) {
@@ -515,6 +577,14 @@ func (m *tableModel) differs(t *Table) error {
 	for _, s := range t.Settings {
 		if m.settings[s.Name] != s.Value {
 			return fmt.Errorf("setting %s is %q, want %q", s.Name, s.Value, m.settings[s.Name])
+		}
+	}
+	if len(t.Incidents) != len(m.incidents) || t.IncidentCount != m.incidentN {
+		return fmt.Errorf("%d incidents of %d, want %d of %d", len(t.Incidents), t.IncidentCount, len(m.incidents), m.incidentN)
+	}
+	for _, i := range t.Incidents {
+		if want := m.incidents[fmt.Sprint(i.IncidentKey)]; want == nil || fmt.Sprint(*want) != fmt.Sprint(i) {
+			return fmt.Errorf("incident %+v, want %+v", i, want)
 		}
 	}
 	return m.slotsDiffer(t)

@@ -152,7 +152,10 @@ func tableIs(model *tableModel, t *Table) error {
 	if !slices.ContainsFunc(t.Nodes, spare) {
 		return errors.New("no server is left that could hold replicas")
 	}
-	format := uint16(max(min(t.Level, LeasesLevel), 2)) + 1 // no level since has changed it
+	format := uint16(max(min(t.Level, LeasesLevel), 2)) + 1 // ServicesLevel has not changed it
+	if t.Level >= AuditLevel {
+		format = tableFormatIncidents
+	}
 	b := t.AppendTo(nil)
 	if got := uint16(b[8]); got != format {
 		return fmt.Errorf("a table of level %d is written in format %d, want %d", t.Level, got, format)
@@ -365,8 +368,37 @@ func (r randomCommands) command(t *Table) []byte {
 		b, _ = AppendWeight(nil, &SetWeight{r.node(t), []uint32{0, WeightDefault, WeightMax, WeightMax + 1}[r.IntN(4)]})
 	case TableJobBytes:
 		b, _ = AppendJobBytes(nil, &JobBytes{r.job(t), r.Uint64N(2), r.Uint64N(2), r.Uint64N(2), r.Uint64N(2), ""})
+	case TableIncident:
+		b, _ = AppendNoteIncident(nil, &NoteIncident{r.incident(t)})
+	case TableAcknowledge:
+		a := &Acknowledge{r.Uint64N(20)} // 0 is all
+		if n := len(t.Incidents); n > 0 && !r.one(3) {
+			a.ID = t.Incidents[r.IntN(n)].ID
+		}
+		b, _ = AppendAcknowledge(nil, a)
 	}
 	return b
+}
+
+// incident draws the word of a node that a replica differs: mostly one of a few that are
+// said again and again, so that they overtake each other.
+func (r randomCommands) incident(t *Table) Incident {
+	i := Incident{IncidentKey: IncidentKey{Group: r.group(), Replica: raft.ReplicaID(1 + r.IntN(3)), At: raft.LogID{Term: 1, Index: r.Uint64N(4)}}, Node: r.node(t),
+		Found: FoundBy(1 + r.IntN(4)), State: IncidentState(1 + r.IntN(3)), What: []string{"", "why"}[r.IntN(2)]}
+	if g, ok := t.Group(i.Group); ok && !r.one(8) {
+		i.Incarnation = g.Incarnation
+	}
+	for p := range Part(r.IntN(4)) {
+		i.Parts, i.PartsCount = append(i.Parts, 2*p), i.PartsCount+1+r.Uint32N(2)
+	}
+	if len(t.Incidents) > 0 && r.one(2) {
+		said := t.Incidents[r.IntN(len(t.Incidents))]
+		if r.one(2) {
+			said.State = IncidentRebuilt
+		}
+		return said
+	}
+	return i
 }
 
 func settingNames() (names []string) {

@@ -16,8 +16,8 @@ import (
 // little-endian:
 //
 //	 0  8    "mustmeta"
-//	 8  u16  format: 6; 5 while the table's level is 4, 4 while it is 3, and 3 while it is
-//	         lower, because members of that level must be able to read it
+//	 8  u16  format: 7; 6 while the table's level is 5 or 6, 5 while it is 4, 4 while it is 3,
+//	         and 3 while it is lower, because members of that level must be able to read it
 //	10  u16  zero
 //	12  u32  length of what follows, in bytes
 //	16       the table, in msgpack
@@ -27,7 +27,8 @@ import (
 //	table:   [cluster, cluster id, level, index, epoch, value max, [node, …], meta group, [group, …], [run, …],
 //	          [setting, …], [job, …], [removed node id, …],
 //	          [move, …],
-//	          [removed group, …]]
+//	          [removed group, …],
+//	          [incident, …], number of incidents that there ever were]
 //	node:    [id, name, addr, role, [announced label, …], version, start, level,
 //	          draining, [given label, …],
 //	          weight]
@@ -43,9 +44,12 @@ import (
 //	target:  [first slot, last slot, owner, new owner]
 //	kept:    [from, to], both included
 //	move:    [first slot, last slot, number, source, target, state, cancelled, empty, job]
+//	incident: [id, group, incarnation, replica, [at term, at index], node, found, [part, …],
+//	          number of parts, what, state, acknowledged]
 //
 // Each line of an array came with a format of its own: the last of the table's with format
-// 6, the one before it, and the last of the node's and of the job's, with format 5. Older
+// 7, the one before it with format 6, the one before that, and the last of the node's and of
+// the job's, with format 5. Older
 // formats end before it. A node of formats 4 and 3 weighs [WeightDefault]. Format 3 has no setting and no job, ends each array with its first
 // line, and a node's labels there are those that it announces; what a group allots next
 // follows from its replicas, which are the founding's.
@@ -73,6 +77,8 @@ const (
 	tableFormatMoves = 5 // of moves, at MovesLevel
 	tableFormatGone  = 6 // of removed groups, from LeasesLevel on
 
+	tableFormatIncidents = 7 // of incidents, from AuditLevel on
+
 	tableJobsLevel = 3
 )
 
@@ -80,7 +86,9 @@ const (
 // that equal tables have equal bytes.
 func (t *Table) format() uint16 {
 	switch {
-	case t.Level >= LeasesLevel || bug("newest format below its level"):
+	case t.Level >= AuditLevel || bug("newest format below its level"):
+		return tableFormatIncidents
+	case t.Level >= LeasesLevel:
 		return tableFormatGone
 	case t.Level >= MovesLevel:
 		return tableFormatMoves
@@ -91,7 +99,7 @@ func (t *Table) format() uint16 {
 }
 
 // perFormat is how many fields an array has in each format, from the first on.
-type perFormat [tableFormatGone - tableFormatFirst + 1]int
+type perFormat [tableFormatIncidents - tableFormatFirst + 1]int
 
 func (n perFormat) of(format uint16) int { return n[format-tableFormatFirst] }
 
@@ -166,6 +174,10 @@ func (t *Table) appendSnapshot(b []byte) []byte {
 			b = pack.AppendUint(b, uint64(g))
 		}
 	}
+	if format >= tableFormatIncidents {
+		b = incidentList(t.Incidents).append(b)
+		b = pack.AppendUint(b, t.IncidentCount)
+	}
 	binary.LittleEndian.PutUint32(b[from-4:], uint32(len(b)-from))
 	return b
 }
@@ -221,9 +233,9 @@ func (m *Move) append(b []byte) []byte {
 }
 
 var (
-	tableFields = perFormat{10, 13, 14, 15}
-	groupFields = perFormat{6, 10, 10, 10}
-	jobFields   = perFormat{0, 11, 16, 16} // the first has none
+	tableFields = perFormat{10, 13, 14, 15, 17}
+	groupFields = perFormat{6, 10, 10, 10, 10}
+	jobFields   = perFormat{0, 11, 16, 16, 16} // the first has none
 )
 
 const moveFields = 9
@@ -358,6 +370,10 @@ func (r *tableReader) table(format uint16) *Table {
 		return t
 	}
 	t.RemovedGroups = list(r, 1, r.groupID)
+	if format < tableFormatIncidents {
+		return t
+	}
+	t.Incidents, t.IncidentCount = list(r, incidentBytesMin, func() Incident { return readIncident(r) }), r.Uint()
 	return t
 }
 
@@ -442,6 +458,9 @@ func (t *Table) check() error {
 		return err
 	}
 	if err := checkRemovedGroups(t); err != nil {
+		return err
+	}
+	if err := incidentList(t.Incidents).check(t); err != nil {
 		return err
 	}
 	for _, r := range t.Ranges() {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"reflect"
+	"strings"
 	"testing"
 
 	"muster/raft"
@@ -78,6 +79,7 @@ func TestTableSnapshotKnowsAllFields(t *testing.T) {
 		reflect.TypeFor[Label](): 2, reflect.TypeFor[TableGroup](): groupFields.of(tableFormats.newest), reflect.TypeFor[TableReplica](): 3,
 		reflect.TypeFor[Setting](): 2, reflect.TypeFor[Job](): jobFields.of(tableFormats.newest),
 		reflect.TypeFor[Move](): moveFields - 1, reflect.TypeFor[SlotTarget](): 3, reflect.TypeFor[SlotRange](): 2, // a run of slots within counts as one
+		reflect.TypeFor[Incident](): incidentFields - 3, reflect.TypeFor[IncidentKey](): 4, // the key within counts as one
 	} {
 		if got := typ.NumField(); got != want {
 			t.Errorf("%s has %d fields, its bytes hold %d: draw them in tablesnapshot.go under a new format", typ, got, want)
@@ -116,6 +118,9 @@ func TestTableLoadRefuses(t *testing.T) {
 	change := func(f func(*Table)) []byte {
 		table := *m.Table()
 		table.Nodes, table.Groups, table.Jobs, table.Moves = clone(table.Nodes), clone(table.Groups), clone(table.Jobs), clone(table.Moves)
+		one, other := exampleIncident(IncidentFenced), exampleIncident(IncidentRebuilt)
+		one.ID, other.ID, other.Replica = 3, 4, 3
+		table.Incidents, table.IncidentCount = []Incident{one, other}, 2
 		f(&table)
 		return table.appendSnapshot(nil)
 	}
@@ -189,6 +194,28 @@ func TestTableLoadRefuses(t *testing.T) {
 		{"a removed group twice", change(func(t *Table) { t.RemovedGroups = []raft.GroupID{30, 30} }), ErrSnapshot},
 		{"a removed group above all", change(func(t *Table) { t.RemovedGroups = []raft.GroupID{raft.GroupMax + 1} }), ErrSnapshot},
 		{"the meta group removed", change(func(t *Table) { t.RemovedGroups = []raft.GroupID{0} }), ErrSnapshot},
+		{"incidents out of order", change(func(t *Table) { t.Incidents[0].ID = 5 }), ErrSnapshot},
+		{"an incident of later", change(func(t *Table) { t.Incidents[1].ID = t.Index + 1 }), ErrSnapshot},
+		{"an incident twice", change(func(t *Table) { t.Incidents[1].Replica = t.Incidents[0].Replica }), ErrSnapshot},
+		{"an incident of no replica", change(func(t *Table) { t.Incidents[0].Replica = 0 }), ErrSnapshot},
+		{"an incident on no node", change(func(t *Table) { t.Incidents[0].Node = 0 }), ErrSnapshot},
+		{"an incident of no group that can be", change(func(t *Table) { t.Incidents[0].Group = raft.GroupMax + 1 }), ErrSnapshot},
+		{"an incident in a state that is not known", change(func(t *Table) { t.Incidents[0].State = 3 }), ErrLevel},
+		{"an incident found by what is not known", change(func(t *Table) { t.Incidents[0].Found = 4 }), ErrLevel},
+		{"an incident with too many parts", change(func(t *Table) { t.Incidents[0].Parts = make([]Part, IncidentPartsMax+1) }), ErrSnapshot},
+		{"an incident with a part twice", change(func(t *Table) { t.Incidents[0].Parts = []Part{7, 7} }), ErrSnapshot},
+		{"an incident that counts fewer parts than it names", change(func(t *Table) { t.Incidents[0].PartsCount = 1 }), ErrSnapshot},
+		{"an incident with a long text", change(func(t *Table) { t.Incidents[0].What = strings.Repeat("x", TableTextMax+1) }), ErrSnapshot},
+		{"more incidents than there ever were", change(func(t *Table) { t.IncidentCount = 1 }), ErrSnapshot},
+		{"too many incidents", change(func(t *Table) {
+			t.Incidents, t.Index = nil, 100
+			for i := range IncidentsMax + 1 {
+				one := exampleIncident(IncidentFenced)
+				one.ID, one.At.Index = uint64(i)+1, uint64(i)+1
+				t.Incidents = append(t.Incidents, one)
+			}
+			t.IncidentCount = 100
+		}), ErrSnapshot},
 		{"a field more", func() []byte {
 			more := tableFields.of(tableFormats.newest) + 1
 			body := pack.AppendArray(nil, more)
