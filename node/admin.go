@@ -45,6 +45,9 @@ func answerCounters(c *connection, r repl.Reply) {
 			}
 			a.Rows = append(a.Rows, mendRows(h.Mends())...)
 		})
+		if t := c.node.table.Load(); t != nil && t.IncidentCount > 0 {
+			a.Rows = append(a.Rows, wire.CounterRow{Name: "incidents of the cluster", In: t.IncidentCount})
+		}
 		a.Rows = append(a.Rows, c.node.carrying.rows()...)
 		a.Rows = append(a.Rows, c.node.assigning.rows()...)
 	}
@@ -234,8 +237,9 @@ func (p *report) statusOf(table *shardmap.Table, v *view) wire.StatusAnswer {
 	a.Problems = append(problems(&a, known, v.links, p.addr, o.replacements()), fullDisks(a.Nodes, v.full)...)
 	a.Problems = append(p.stalledDisks(a.Nodes, v.stalled), a.Problems...)
 	a.Problems = append(doubts(&a, v), a.Problems...)
-	a.Problems = slices.Concat(a.Problems, o.short(), p.jobs.stuck(time.Now()), p.stuckMoves(table))
-	a.Notes = o.notes()
+	differing, differed := Differing(table)
+	a.Problems = slices.Concat(a.Problems, o.short(), differing, p.jobs.stuck(time.Now()), p.stuckMoves(table))
+	a.Notes = append(differed, o.notes()...)
 	o.stages()
 	a.Healthy = len(a.Problems) == 0
 	return a

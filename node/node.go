@@ -16,6 +16,8 @@
 //	Node.scrub         1                            Node   Node.close
 //	moves.run          1                            Node   Node.close
 //	moves.act          1 per action of the mover    Node   the action ends
+//	incidents.run      1                            Node   Node.close
+//	incidents.act      1 at most                    Node   the meta group has answered, or callTimeout
 //	carrying.run       1                            Node   Node.close
 //	assigning.run      1                            Node   Node.close
 //	hooks.tell         health.HooksMax at most      Node   the webhook has answered, hookMax, or Node.close
@@ -102,7 +104,7 @@ type Node struct {
 	door      *door     // who is connected to it
 	caller    *caller   // how it reaches others
 	attesting attesting // which connections count as a member's
-	announcer announcer // what the table says of it
+	saying              // what it has the table say of it
 	orders    orders    // what people order of the meta group
 	recruiter recruiter // hosts on their way into the cluster
 	inquiry   inquiry   // what others know of the cluster

@@ -236,6 +236,7 @@ func (n *Node) serve() error {
 	n.transport = transport
 	n.attesting.peers.Store(transport)
 	n.moves.init(n)
+	n.incidents.init(n)
 	n.carrying.init(n)
 	n.checking.init(n)
 	n.assigning.init(n)
@@ -270,6 +271,7 @@ func (n *Node) serve() error {
 	n.ended.Go(func() { n.announcer.run(n.ctx) })
 	n.ended.Go(func() { n.inquiry.run(n.ctx) })
 	n.ended.Go(n.moves.run)
+	n.ended.Go(n.incidents.run)
 	n.ended.Go(n.carrying.run)
 	n.ended.Go(n.assigning.run)
 	n.ended.Go(n.checking.run)
@@ -335,6 +337,7 @@ func (n *Node) tableChanged(t *shardmap.Table) {
 	n.follow(t)
 	n.announcer.changed()
 	n.moves.changed()
+	n.incidents.tableChanged()
 	n.carrying.changed()
 	n.assigning.nodesChanged()
 	n.watching.feed.TableChanged()

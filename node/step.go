@@ -1,15 +1,26 @@
 package node
 
 import (
+	"fmt"
+
 	"muster/repl"
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
-// takeStep takes a step of a move, which comes over a connection that a member has made for
+// takeStep takes a step of a move, or the word of a node that a replica of its own differs. It comes over a connection that a member has made for
 // steps. Package machine says which steps the core refuses.
 func takeStep(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	if byMember(c, r) == nil {
 		return
+	}
+	// What a replica holds, its own node knows and no other.
+	var s wire.Step
+	if s.Read(body) == nil && s.Group == 0 {
+		if said, ok := shardmap.ReadNoteIncident(s.Command); ok && said.Incident.Node != c.peer {
+			c.refuse(r, wire.Unauthorized("incident", fmt.Sprintf("node %s tells of a replica on node %s", c.peer, said.Incident.Node), "a node tells of its own replicas"))
+			return
+		}
 	}
 	if loop, table := c.ready(r); loop != nil {
 		c.requests.Step(h, body, r, wire.SenderMember, table, c.clock(loop))

@@ -351,6 +351,7 @@ func TestSteps(t *testing.T) {
 	record, _ := shardmap.AppendMoveRecord(nil, &shardmap.MoveRecord{Moves: moves})
 	closes, _ := shardmap.AppendMoveClose(nil, &shardmap.MoveClose{Moves: []shardmap.MoveEnd{{NumberedRange: moves[0], Why: shardmap.ClosedNotEmpty}}})
 	cancel, _ := shardmap.AppendMoveCancel(nil, &shardmap.MoveCancel{Moves: moves})
+	incident, _ := shardmap.AppendNoteIncident(nil, &shardmap.NoteIncident{Incident: shardmap.Incident{Node: 1}})
 	broken := bytes.Clone(body)
 	broken[len(broken)-1]++
 	for _, c := range []struct {
@@ -375,6 +376,9 @@ func TestSteps(t *testing.T) {
 		{"a record", wire.Step{Group: 0, Incarnation: 1, Command: record}, wire.SenderMember, shardmap.Level, 0},
 		{"a close", wire.Step{Group: 0, Incarnation: 1, Command: closes}, wire.SenderMember, shardmap.Level, 0},
 		{"a cancel of one whose slot is not empty", wire.Step{Group: 0, Incarnation: 1, Command: cancel}, wire.SenderMember, shardmap.Level, 0},
+		{"a replica that differs", wire.Step{Group: 0, Incarnation: 1, Command: incident}, wire.SenderMember, shardmap.Level, 0},
+		{"a replica that differs, by a client", wire.Step{Group: 0, Incarnation: 1, Command: incident}, wire.SenderClient, shardmap.Level, wire.CodeUnauthorized},
+		{"a replica that differs, below the level", wire.Step{Group: 0, Incarnation: 1, Command: incident}, wire.SenderMember, shardmap.AuditLevel - 1, wire.CodeLevel},
 		{"an order for the meta group", wire.Step{Group: 0, Incarnation: 1, Command: drain}, wire.SenderMember, shardmap.Level, wire.CodeUnauthorized},
 		{"nothing for the meta group", wire.Step{Group: 0, Incarnation: 1, Command: []byte{0xc1}}, wire.SenderMember, shardmap.Level, wire.CodeBadRequest},
 	} {

@@ -86,11 +86,11 @@ func checkStep(s *wire.Step, table *shardmap.Table) *wire.Error {
 	return nil
 }
 
-// metaStep reports whether a command to the meta group is a step of a move: it is told what
-// the two groups have decided, or that a slot that was to be empty is not, so that its move
-// is to be given up.
+// metaStep reports whether a command to the meta group comes in as a step: of a move, where it
+// is told what the two groups have decided, or that a slot that was to be empty is not, so that
+// its move is to be given up; or that a replica of the sender differs.
 func metaStep(k shardmap.TableCommandKind) bool {
-	return k == shardmap.TableMoveRecord || k == shardmap.TableMoveClose || k == shardmap.TableMoveCancel
+	return k == shardmap.TableMoveRecord || k == shardmap.TableMoveClose || k == shardmap.TableMoveCancel || k == shardmap.TableIncident
 }
 
 // checkMetaStep refuses what is no step for the meta group. Whether the step fits the table is
