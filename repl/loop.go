@@ -42,6 +42,7 @@ type Loop struct {
 	syncs   syncTimes
 
 	sleeps sleeps // run's
+	jumps  jumps  // run looks
 
 	mu     sync.Mutex
 	queued events // guarded by mu
@@ -350,9 +351,11 @@ func (l *Loop) handIn(e *events) {
 func (l *Loop) turn() {
 	at := time.Now()
 	now := l.At(at)
-	if l.sleeps.look(at.Round(0).Sub(l.started.Round(0)), now) { // Round leaves the wall clock's reading
+	wall := at.Round(0).Sub(l.started.Round(0)) // Round leaves the wall clock's reading
+	if l.sleeps.look(wall, now) {
 		l.host.Clock.Slept()
 	}
+	l.jumps.look(wall, now)
 	if b := l.host.Turn(now); b != nil {
 		l.batches <- b // never waits: the host hands out one at a time
 	}
