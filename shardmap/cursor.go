@@ -25,6 +25,20 @@ func (h *History) Bounds() (floor, head raft.LogID) {
 	return r.blocks[0].before.ID, head
 }
 
+// Behind returns how many bytes of events a reader has before it that has seen all up to a
+// position, in whole blocks, and how many there may be before events go that it has not seen.
+func (h *History) Behind(at Position) (bytes, most int) {
+	r := h.ring.Load()
+	if r == nil {
+		return 0, h.max
+	}
+	end, _ := splitPlace(r.end.Load())
+	for n := r.seek(at); n < end; n++ {
+		bytes += len(r.blocks[n-r.first].buf)
+	}
+	return bytes, h.max
+}
+
 // Cursor is a place in a history. One goroutine at a time uses it. It keeps no memory alive: a
 // cursor that is not moved on falls behind the floor.
 type Cursor struct {

@@ -324,3 +324,35 @@ func BenchmarkFullSlot(b *testing.B) {
 		})
 	}
 }
+
+// A person is to know of a full group or slot before it refuses a client: of the limit that
+// is nearest, and of the slot that is fullest.
+func TestSessionRooms(t *testing.T) {
+	m := owning(allSlots())
+	m.quota.sessionsMax, m.quota.outcomesMax, m.quota.detailsMax = 1000, 300, 1000
+	if group, slot, _ := SessionRooms(m); group.Used != 0 || slot.Used != 0 || group.Max == 0 || slot.Max != SlotSessionsMax {
+		t.Errorf("of nothing: %+v, %+v", group, slot)
+	}
+	index := uint64(0)
+	write := func(key string, session, sequence uint64) {
+		t.Helper()
+		index++
+		k := []byte(key)
+		if r := apply(t, m, index, 1, &Command{Kind: CommandSet, Session: session, Sequence: sequence, Floor: 1, Slot: SlotOf(k), Items: [][]byte{k, nil}}); r.Status != StatusApplied {
+			t.Fatalf("%+v", r)
+		}
+	}
+	for i := range uint64(40) {
+		write(fmt.Sprint("k", i), 1, i+1)
+	}
+	for i := range uint64(50) {
+		write("{busy}", 100+i, 1)
+	}
+	group, slot, of := SessionRooms(m)
+	if want := (Room{"outcomes of writes", 90, 300}); group != want {
+		t.Errorf("of the group: %+v, want %+v", group, want)
+	}
+	if busy := SlotOf([]byte("{busy}")); of != busy || slot.Max != SlotSessionsMax || slot.Used != m.slot(busy).sessions.count {
+		t.Errorf("of the slots: %+v in slot %d, want %d in slot %d", slot, of, m.slot(busy).sessions.count, busy)
+	}
+}

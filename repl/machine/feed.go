@@ -164,6 +164,24 @@ func (f *Feed) post(do func()) {
 	f.due()
 }
 
+// WatchRooms is how near a node's watches are to their limits.
+type WatchRooms struct {
+	Watches, WatchesMax int
+	// The watch that is the farthest behind, by bytes of its group's events: Behind, and how
+	// many that may be before events go that it has not seen. Behind is 0 if none is behind.
+	Group             raft.GroupID
+	Behind, BehindMax int
+}
+
+// Rooms has answer called in a turn.
+func (f *Feed) Rooms(answer func(WatchRooms)) {
+	f.post(func() {
+		r := WatchRooms{Watches: f.hub.Watchers(), WatchesMax: watch.WatchersMax}
+		r.Group, r.Behind, r.BehindMax = f.hub.Slowest()
+		answer(r)
+	})
+}
+
 // answer returns the body of a topology of table t, made once for all who get it in this
 // turn; nil if there is none to be had.
 func (f *Feed) answer(t *shardmap.Table) []byte {

@@ -565,3 +565,29 @@ func TestHostileWatches(t *testing.T) {
 		t.Errorf("%d bytes are still counted", x.held)
 	}
 }
+
+// How near the watches are to their limits is asked of the one goroutine that owns them.
+func TestWatchRooms(t *testing.T) {
+	x := newWatched(t)
+	rooms := func() (got machine.WatchRooms) {
+		x.feed.Rooms(func(r machine.WatchRooms) { got = r })
+		x.rest()
+		return got
+	}
+	if got := rooms(); got.Watches != 0 || got.WatchesMax == 0 || got.Behind != 0 {
+		t.Errorf("of none: %+v", got)
+	}
+	x.openWatch(1, wire.Watch{Window: wire.StreamPieceMin})
+	x.openWatch(2, wire.Watch{Window: 1 << 20})
+	x.rest()
+	if got := rooms(); got.Watches != 2 || got.Behind != 0 {
+		t.Errorf("of two that have seen everything: %+v", got)
+	}
+	for i := range 200 {
+		x.q.write(t, fmt.Sprint("k", i), strings.Repeat("x", 8<<10))
+	}
+	x.rest()
+	if got := rooms(); got.Group != 1 || got.Behind == 0 || got.Behind > got.BehindMax || got.BehindMax != shardmap.HistoryMax {
+		t.Errorf("of one whose client does not read: %+v", got)
+	}
+}

@@ -36,6 +36,28 @@ func New(now time.Duration) *Hub {
 // Watchers returns how many watches there are.
 func (h *Hub) Watchers() int { return h.watchers }
 
+// Slowest returns the group with the watch that is nearest to being told that events which it
+// has not seen are gone: how many bytes of events it is behind, and how many it may be. If
+// each watch has seen all there is, or there is none, bytes is 0.
+func (h *Hub) Slowest() (g raft.GroupID, bytes, most int) {
+	for id, x := range h.groups {
+		var last *shardmap.Position
+		for _, w := range x.watchers {
+			unread := w.way == lags || w.way == follows && w.seen < w.subject.count
+			if unread && (last == nil || w.at.Before(*last)) {
+				last = &w.at
+			}
+		}
+		if last == nil || x.history == nil {
+			continue
+		}
+		if b, m := x.history.Behind(*last); b > bytes || b == bytes && b > 0 && id < g {
+			g, bytes, most = id, b, m
+		}
+	}
+	return g, bytes, most
+}
+
 // group is the watches of one group.
 type group struct {
 	hub      *Hub
