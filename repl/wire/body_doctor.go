@@ -22,6 +22,27 @@ type DoctorAnswer struct {
 	// Notes are worth knowing, though nothing is wrong with the node itself: services in groups
 	// that it leads of which nothing is up.
 	Notes []Problem
+	// WallMicros is the wall clock of the node as it answers, in µs since 1970. From a node
+	// before level 7 it is 0, and what follows is empty.
+	WallMicros uint64
+	Stuck      []DoctorJob     // jobs that stand still, as far as the node has seen
+	Findings   []DoctorFinding // what else the node finds, of itself and in its table
+}
+
+// DoctorJob is a job that has shown no progress for too long.
+type DoctorJob struct {
+	ID      uint64
+	StoodMs uint64 // for how long, as far as the node has seen
+	Name    string // as people know it
+	Why     string // what it has not done, and what it waits for
+	Remedy  string
+}
+
+// DoctorFinding is something that a person should look after. What all nodes find in their
+// tables, each tells in the same words.
+type DoctorFinding struct {
+	Severe       bool // something does not work; else it is a warning
+	What, Remedy string
 }
 
 // DoctorLink is the link from the answering node to another, and what it hears
@@ -100,7 +121,7 @@ type DoctorDamaged struct {
 }
 
 func (m *DoctorAnswer) fields(f *fields) {
-	f.grown(13, func() {
+	f.grownTwice(13, func() {
 		number(f, "node", &m.Node)
 		f.text("name", &m.Name)
 		f.text("addr", &m.Addr)
@@ -135,6 +156,24 @@ func (m *DoctorAnswer) fields(f *fields) {
 		f.text("doubt_remedy", &m.DoubtRemedy)
 	}, 1, func() {
 		list(f, "notes", &m.Notes, 3, problem)
+	}, 3, func() {
+		number(f, "wall_micros", &m.WallMicros)
+		list(f, "stuck", &m.Stuck, 6, func(f *fields, j *DoctorJob) {
+			f.atLeast(5, func() {
+				number(f, "id", &j.ID)
+				number(f, "stood_ms", &j.StoodMs)
+				f.text("name", &j.Name)
+				f.text("why", &j.Why)
+				f.text("remedy", &j.Remedy)
+			})
+		})
+		list(f, "findings", &m.Findings, 4, func(f *fields, x *DoctorFinding) {
+			f.atLeast(3, func() {
+				f.flag("severe", &x.Severe)
+				f.text("what", &x.What)
+				f.text("remedy", &x.Remedy)
+			})
+		})
 	})
 }
 

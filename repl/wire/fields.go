@@ -91,6 +91,29 @@ func (f *fields) grown(n int, walk func(), added int, more func()) {
 	f.r.Trailing(found, n+added)
 }
 
+// grownTwice is grown of a record that has grown at two times: a version in between sends
+// the fields that were added first.
+func (f *fields) grownTwice(n int, walk func(), added int, more func(), again int, last func()) {
+	if !f.reading {
+		f.b = pack.AppendArray(f.b, n+added+again)
+		walk()
+		more()
+		last()
+		return
+	}
+	found := f.r.Array()
+	walk()
+	if found >= n+added {
+		n += added
+		more()
+		if found >= n+again {
+			n += again
+			last()
+		}
+	}
+	f.r.Trailing(found, n)
+}
+
 // shown notes a field that has been read.
 func (f *fields) shown(name, value string) {
 	if f.show != nil && f.r.Err() == nil {

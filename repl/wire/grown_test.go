@@ -33,3 +33,29 @@ func TestGrownAnswer(t *testing.T) {
 		t.Errorf("with a further field: %+v, %v", a, err)
 	}
 }
+
+// An answer of the doctor has grown twice, and each of the three builds must read those of the
+// other two.
+func TestAnswerThatHasGrownTwice(t *testing.T) {
+	full := (&wire.DoctorAnswer{Name: "n1", DoubtRemedy: "r"}).Append(nil)
+	const fields, shortArray = 17, 0xdc // of more than 15 fields
+	if full[0] != shortArray || full[2] != fields || !bytes.Equal(full[len(full)-4:], []byte{0x90, 0, 0x90, 0x90}) {
+		t.Fatalf("the answer is not of %d fields with what was added at its end: % x", fields, full)
+	}
+	cut := func(n int) []byte {
+		b := bytes.Clone(full[:len(full)-n])
+		b[2] -= byte(n)
+		return b
+	}
+	for n, ok := range []bool{0: true, 1: true, 2: true, 3: true, 4: true, 5: false} {
+		var a wire.DoctorAnswer
+		if err := a.Read(cut(n)); (err == nil) != ok || ok && (a.Name != "n1" || a.DoubtRemedy != "r") {
+			t.Errorf("without %d fields: %+v, %v", n, a, err)
+		}
+	}
+	newer := append(bytes.Clone(full), 7)
+	newer[2]++
+	if err := new(wire.DoctorAnswer).Read(newer); err != nil {
+		t.Errorf("with a further field: %v", err)
+	}
+}
