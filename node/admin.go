@@ -12,6 +12,7 @@ import (
 	"muster/logstore"
 	"muster/raft"
 	"muster/repl"
+	"muster/repl/machine"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -68,6 +69,8 @@ type report struct {
 	said       func(raft.NodeID) met
 	jobs       *jobWatch
 	stuckMoves func(*shardmap.Table) []wire.Problem
+	door       *door
+	watches    func(answer func(machine.WatchRooms)) // asks how near the watches are to their limits
 	// downServices are those in groups that are led here.
 	downServices func() []wire.Problem
 }
@@ -87,9 +90,7 @@ type view struct {
 // callTimeout: it has ended, or reads a replica that was just mended.
 func (p *report) view(loop *repl.Loop, table *shardmap.Table) (view, bool) {
 	v := &view{heard: make(map[raft.NodeID]time.Duration), awaited: make(map[raft.NodeID]bool), stalled: make(map[raft.NodeID]bool)}
-	done := make(chan struct{})
-	loop.Post(func(h *repl.Host) {
-		defer close(done)
+	if !inTurn(loop, func(h *repl.Host) {
 		v.groups, v.full, v.doubt = h.View(), h.Contacts().Fullness(), h.Doubt()
 		for i := range table.Nodes {
 			if ago, known := h.Contacts().Heard(table.Nodes[i].ID, loop.Now()); known {
@@ -102,17 +103,11 @@ func (p *report) view(loop *repl.Loop, table *shardmap.Table) (view, bool) {
 				v.awaited[table.Nodes[i].ID] = true
 			}
 		}
-	})
-	patience := time.NewTimer(callTimeout)
-	defer patience.Stop()
-	select {
-	case <-done:
-		v.ways(p.self().Node, table, p.transport.Link)
-		return *v, true
-	case <-loop.Over():
-	case <-patience.C:
+	}) {
+		return view{}, false
 	}
-	return view{}, false
+	v.ways(p.self().Node, table, p.transport.Link)
+	return *v, true
 }
 
 // status returns whether a node was heard of lately. While it is too soon to tell, the

@@ -79,6 +79,8 @@ func (p *report) doctorOf(loop *repl.Loop, table *shardmap.Table, v *view) wire.
 			a.Damaged = append(a.Damaged, doctorDamaged(&d))
 		}
 	}
+	a.Stuck, a.Findings = p.jobs.standing(time.Now()), p.findings(loop, table, v)
+	a.WallMicros = uint64(max(time.Now().UnixMicro(), 0)) // last of all: it is compared with when the answer comes
 	return a
 }
 

@@ -151,6 +151,11 @@ func TestStatusTellsOfIncidents(t *testing.T) {
 		}
 		has.node.incidents.found(i)
 		says("on node "+has.node.name, fmt.Sprintf("muster check --group %d", g.ID), false)
+		for _, n := range nodes {
+			if a, err := n.doctor(); err != nil || len(a.Findings) != 1 || !a.Findings[0].Severe || !strings.Contains(a.Findings[0].What, "on node "+has.node.name) {
+				t.Errorf("the doctor finds %+v, %v", a.Findings, err)
+			}
+		}
 		i.State = shardmap.IncidentRebuilt
 		has.node.incidents.found(i)
 		says("in slot 12, slot 14: two slots differ; it was rebuilt", "muster check --acknowledge", true)

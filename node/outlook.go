@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -52,8 +53,8 @@ func (w *jobWatch) look(t *shardmap.Table, now time.Time) {
 	w.seen = seen
 }
 
-// stuck returns the problems with jobs that have stood still for too long.
-func (w *jobWatch) stuck(now time.Time) (list []wire.Problem) {
+// standing returns the jobs that have stood still for too long, by id.
+func (w *jobWatch) standing(now time.Time) (list []wire.DoctorJob) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, s := range w.seen {
@@ -65,10 +66,25 @@ func (w *jobWatch) stuck(now time.Time) (list []wire.Problem) {
 		if waits == "" {
 			waits = "it does not say what it waits for"
 		}
-		list = append(list, wire.Problem{What: fmt.Sprintf("%s is stuck: for %s it has moved no %s, %d of %d are done; %s", jobCalled(&s.job), stood.Round(time.Second), strings.TrimSuffix(s.job.Unit(), "s"), s.job.Done, s.job.Total, waits),
+		list = append(list, wire.DoctorJob{ID: s.job.ID, StoodMs: uint64(stood.Milliseconds()),
+			Name: jobCalled(&s.job), Why: fmt.Sprintf("it has moved no %s, %d of %d are done; %s", strings.TrimSuffix(s.job.Unit(), "s"), s.job.Done, s.job.Total, waits),
 			Remedy: fmt.Sprintf("see what it waits for, with muster job show %d; muster job cancel %d gives it up", s.job.ID, s.job.ID)})
 	}
-	slices.SortFunc(list, func(a, b wire.Problem) int { return strings.Compare(a.What, b.What) })
+	slices.SortFunc(list, func(a, b wire.DoctorJob) int { return cmp.Compare(a.ID, b.ID) })
+	return list
+}
+
+// StuckJob is the problem with a job that stands still, for status and for doctor.
+func StuckJob(j *wire.DoctorJob) wire.Problem {
+	stood := time.Duration(j.StoodMs) * time.Millisecond
+	return wire.Problem{What: fmt.Sprintf("%s is stuck: for %s %s", j.Name, stood.Round(time.Second), j.Why), Remedy: j.Remedy}
+}
+
+// stuck returns the problems with jobs that have stood still for too long.
+func (w *jobWatch) stuck(now time.Time) (list []wire.Problem) {
+	for _, j := range w.standing(now) {
+		list = append(list, StuckJob(&j))
+	}
 	return list
 }
 
@@ -100,8 +116,10 @@ func newOutlook(a *wire.StatusAnswer, t *shardmap.Table) *outlook {
 }
 
 // servers are the nodes that replicas may vote on: those that are not to give theirs up.
-func (o *outlook) servers() (n int) {
-	for _, x := range o.table.Nodes {
+func (o *outlook) servers() int { return serversOf(o.table) }
+
+func serversOf(t *shardmap.Table) (n int) {
+	for _, x := range t.Nodes {
 		if x.Role == shardmap.NodeServer && !x.Draining {
 			n++
 		}
@@ -235,20 +253,27 @@ func (o *outlook) short() []wire.Problem {
 // notes are what is worth knowing of a healthy cluster.
 func (o *outlook) notes() (list []wire.Problem) {
 	list = append(list, o.cost()...)
-	if groups, servers := len(o.table.Groups), o.servers(); groups < servers {
-		p := wire.Problem{What: fmt.Sprintf("there are fewer groups (%d) than servers (%d): a group has one leader, so some servers lead none and do less", groups, servers),
-			Remedy: "nothing needs to be done; muster group create makes one more, and muster slot rebalance gives it slots"}
-		if o.table.Level < shardmap.MovesLevel {
-			p.Remedy = "nothing needs to be done; start the newer muster on all nodes, and groups can be made"
-		}
-		list = append(list, p)
-	}
+	list = append(list, fewGroups(o.table)...)
 	for i := range o.table.Jobs {
 		if j := &o.table.Jobs[i]; j.State == shardmap.JobPaused {
 			list = append(list, wire.Problem{What: jobCalled(j) + " is paused", Remedy: fmt.Sprintf("muster job resume %d lets it run again", j.ID)})
 		}
 	}
 	return list
+}
+
+// fewGroups tells that there are fewer groups than servers.
+func fewGroups(t *shardmap.Table) []wire.Problem {
+	groups, servers := len(t.Groups), serversOf(t)
+	if groups >= servers {
+		return nil
+	}
+	p := wire.Problem{What: fmt.Sprintf("there are fewer groups (%d) than servers (%d): a group has one leader, so some servers lead none and do less", groups, servers),
+		Remedy: "nothing needs to be done; muster group create makes one more, and muster slot rebalance gives it slots"}
+	if t.Level < shardmap.MovesLevel {
+		p.Remedy = "nothing needs to be done; start the newer muster on all nodes, and groups can be made"
+	}
+	return []wire.Problem{p}
 }
 
 // cost says what one more lost node would cost: which groups it stops, and which nodes those

@@ -29,7 +29,9 @@ func doctorCommand(con *console) *cli.Command {
 		Name: "doctor", Usage: "ask every node what it measures, and report what needs attention",
 		Description: `Shows who reaches whom, with the round-trip time of each direction, how long the
 log's writes take on each disk and how full it is, and then what it finds wrong,
-each with its remedy. "muster status" shows what one node knows of the others;
+each with its remedy: of links, disks, clocks, groups without a leader or a majority,
+replicas that are damaged or differ, jobs that are stuck, limits that are nearly
+reached, and levels and versions. "muster status" shows what one node knows of the others;
 doctor asks all nodes, so it also finds a link that is cut in one direction.
 
 Ends with status 1 when there is a finding of severity error.
@@ -37,8 +39,9 @@ Ends with status 1 when there is a finding of severity error.
 With -o json: {"ok":true,"findings":[{"severity":"error"|"warning","what":…,"remedy":…}],
 "nodes":[{"id":…,"name":…,"addr":…,"answered":true,"version":…,"start":N,"uptime_s":N,
 "sync_p50_us":N,"sync_p99_us":N,"sync_max_us":N,"syncs":N,"free_bytes":N,"log_bytes":N,
-"needed_bytes":N,"snapshot_bytes":N,"full":false}],"links":[{"from":NAME,"to":NAME,"reached":true,
-"rtt_us":N,"heard":true,"heard_ms":N,"why":…}]}; a link's "heard" is what "to" says: it hears "from".`,
+"needed_bytes":N,"snapshot_bytes":N,"full":false,"clock_ahead_ms":N,"clock_unsure_ms":N}],"links":[{"from":NAME,"to":NAME,"reached":true,
+"rtt_us":N,"heard":true,"heard_ms":N,"why":…}]}; a link's "heard" is what "to" says: it hears "from".
+A node's clock is ahead of this host's by "clock_ahead_ms", give or take "clock_unsure_ms".`,
 		Action: con.action(runDoctor),
 	})
 }
@@ -73,6 +76,8 @@ type doctorNodeRow struct {
 	NeededBytes   uint64 `json:"needed_bytes"`
 	SnapshotBytes uint64 `json:"snapshot_bytes"`
 	Full          bool   `json:"full"`
+	ClockAheadMs  int64  `json:"clock_ahead_ms"`
+	ClockUnsureMs int64  `json:"clock_unsure_ms"`
 }
 
 type linkRow struct {
@@ -122,7 +127,9 @@ func askAll(ctx context.Context, s *errand, p *patient) {
 			defer func() { <-slots }()
 			one, cancel := context.WithTimeout(ctx, doctorPatience)
 			defer cancel()
+			began := time.Now()
 			a, err := s.client.Doctor(one, n.Addr)
+			ended := time.Now()
 			if err == nil && a.Node != n.ID {
 				err = fmt.Errorf("node %s %w", a.Node, errOtherNode)
 			}
@@ -132,7 +139,7 @@ func askAll(ctx context.Context, s *errand, p *patient) {
 				p.silent[n.ID] = err
 				return
 			}
-			p.answers[n.ID] = a
+			p.answered(n.ID, a, began, ended)
 		}()
 	}
 	asked.Wait()
@@ -144,11 +151,13 @@ type patient struct {
 	nodes   []wire.StatusNode
 	answers map[raft.NodeID]*wire.DoctorAnswer
 	silent  map[raft.NodeID]error // why a node could not be asked
+	// readings are the clocks of those that have answered and told theirs.
+	readings map[raft.NodeID]clockReading
 }
 
 func newPatient(status *wire.StatusAnswer) *patient {
 	nodes := slices.SortedFunc(slices.Values(status.Nodes), func(a, b wire.StatusNode) int { return cmp.Compare(a.Name, b.Name) })
-	return &patient{status: status, nodes: nodes, answers: map[raft.NodeID]*wire.DoctorAnswer{}, silent: map[raft.NodeID]error{}}
+	return &patient{status: status, nodes: nodes, answers: map[raft.NodeID]*wire.DoctorAnswer{}, silent: map[raft.NodeID]error{}, readings: map[raft.NodeID]clockReading{}}
 }
 
 func (p *patient) name(id raft.NodeID) string { return nodeNames(p.nodes)(id) }
@@ -194,6 +203,7 @@ func (p *patient) nodeRows() []doctorNodeRow {
 			r.SyncP50, r.SyncP99, r.SyncMax, r.Syncs = a.Syncs.P50, a.Syncs.P99, a.Syncs.Max, a.Syncs.Count
 			r.FreeBytes, r.LogBytes, r.NeededBytes = a.Disk.Free, a.Disk.Log, a.Disk.Needed
 			r.SnapshotBytes, r.Full = a.Disk.Snapshots, a.Disk.Full
+			r.ClockAheadMs, r.ClockUnsureMs = p.readings[n.ID].ahead.Milliseconds(), p.readings[n.ID].unsure.Milliseconds()
 		}
 		rows = append(rows, r)
 	}

@@ -70,7 +70,10 @@ func (p *patient) diagnose() *doctorRow {
 	e.silentNodes()
 	e.links()
 	e.disks()
+	e.clocks()
 	e.versions()
+	e.stuck()
+	e.told()
 	e.notes()
 	slices.SortStableFunc(e.found, func(a, b findingRow) int { return cmp.Compare(a.Severity, b.Severity) })
 	ok := !slices.ContainsFunc(e.found, func(f findingRow) bool { return f.Severity == severityError })
@@ -89,6 +92,50 @@ type examination struct {
 
 func (e *examination) find(severity, remedy, format string, args ...any) {
 	e.found = append(e.found, findingRow{severity, fmt.Sprintf(format, args...), remedy})
+}
+
+// stuck are jobs that show no progress. Each node knows only since when it has seen that, and
+// one that has just started knows nothing yet.
+func (e *examination) stuck() {
+	longest := make(map[uint64]wire.DoctorJob)
+	for _, n := range e.nodes {
+		a := e.answers[n.ID]
+		if a == nil {
+			continue
+		}
+		for _, j := range a.Stuck {
+			if j.StoodMs >= longest[j.ID].StoodMs {
+				longest[j.ID] = j
+			}
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(longest)) {
+		j := longest[id]
+		p := node.StuckJob(&j)
+		e.find(severityError, p.Remedy, "%s", p.What)
+	}
+}
+
+// told is what the nodes find themselves. What stands in the table all of them tell.
+func (e *examination) told() {
+	said := make(map[wire.DoctorFinding]bool)
+	for _, n := range e.nodes {
+		a := e.answers[n.ID]
+		if a == nil {
+			continue
+		}
+		for _, x := range a.Findings {
+			if said[x] {
+				continue
+			}
+			said[x] = true
+			severity := severityWarning
+			if x.Severe {
+				severity = severityError
+			}
+			e.find(severity, x.Remedy, "%s", x.What)
+		}
+	}
 }
 
 // notes are what the nodes themselves tell: each of the services in the groups that it leads.

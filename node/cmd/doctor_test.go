@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"muster/raft"
 	"muster/repl/client"
@@ -119,6 +120,36 @@ func TestDoctorFindings(t *testing.T) {
 		{"damaged, the place is told", func(p *patient) {
 			p.answers[2].Damaged = []wire.DoctorDamaged{{Group: 3, What: "log/1.log is damaged at offset 512: batch 2: bad", File: "log/1.log", Offset: 512, Record: "batch 2", Reason: "bad"}}
 		}, severityError, "group 3 is damaged on n2: log/1.log is damaged at offset 512: batch 2: bad"},
+		{"a clock ahead", clock(2, 3*time.Second), severityWarning, "the clock of n2 is 3s ahead of those of most nodes"},
+		{"a clock behind", clock(3, -90*time.Second), severityWarning, "the clock of n3 is 1m30s behind those of most nodes"},
+		{"a clock within the limit", clock(2, clockMax), "", ""},
+		{"a clock, the answer took too long to tell", func(p *patient) { p.readings[2] = clockReading{"n2", 3 * time.Second, 2100 * time.Millisecond} }, "", ""},
+		{"this host's clock", func(p *patient) {
+			for id := range p.readings {
+				clock(id, -5*time.Second)(p)
+			}
+		}, severityWarning, "the clock of this host is 5s ahead of those of most nodes"},
+		{"this host's clock, of one node", func(p *patient) {
+			p.readings = nil
+			clock(1, 5*time.Second)(p)
+		}, severityWarning, "the clock of this host is 5s behind that of n1"},
+		{"two clocks", func(p *patient) {
+			delete(p.readings, 3)
+			clock(2, 9*time.Second)(p)
+		}, severityWarning, "the clocks of n1 and n2 are 9s apart"},
+		{"nodes that don't tell their clocks", func(p *patient) { p.readings = nil }, "", ""},
+		{"a stuck job", func(p *patient) {
+			p.answers[1].Stuck = []wire.DoctorJob{{ID: 12, StoodMs: 600_000, Name: "job 12 (drain n3)", Why: "it waits", Remedy: "muster job show 12"}}
+			p.answers[2].Stuck = []wire.DoctorJob{{ID: 12, StoodMs: 660_000, Name: "job 12 (drain n3)", Why: "it waits", Remedy: "muster job show 12"}}
+		}, severityError, "job 12 (drain n3) is stuck: for 11m0s it waits"},
+		{"what all nodes find", func(p *patient) {
+			for _, a := range p.answers {
+				a.Findings = []wire.DoctorFinding{{Severe: true, What: "incident 5: group 3 holds something else", Remedy: "wait"}}
+			}
+		}, severityError, "incident 5: group 3 holds something else"},
+		{"what one node finds", func(p *patient) {
+			p.answers[2].Findings = []wire.DoctorFinding{{What: "n2 has 9000 connections of clients", Remedy: "close some"}}
+		}, severityWarning, "n2 has 9000 connections of clients"},
 		{"no majority", func(p *patient) { p.answers[1].Groups, p.answers[3].Groups = nil, nil }, severityError, "no live majority of voters in group 3"},
 		{"no majority, and silence", func(p *patient) {
 			for _, id := range []raft.NodeID{1, 3} {
@@ -144,6 +175,45 @@ func TestDoctorFindings(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What several nodes tell is one finding, though each has seen it for a time of its own.
+func TestDoctorTellsOnce(t *testing.T) {
+	p := well()
+	for id, a := range p.answers {
+		a.Stuck = []wire.DoctorJob{{ID: 12, StoodMs: 600_000 + 1000*uint64(id), Name: "job 12 (drain n3)", Why: "it waits", Remedy: "muster job show 12"}}
+		a.Findings = []wire.DoctorFinding{{What: "there are fewer groups (1) than servers (3)", Remedy: "muster group create"}}
+	}
+	row := p.diagnose()
+	want := []findingRow{
+		{severityError, "job 12 (drain n3) is stuck: for 10m3s it waits", "muster job show 12"},
+		{severityWarning, "there are fewer groups (1) than servers (3)", "muster group create"},
+	}
+	if !slices.Equal(row.Findings, want) {
+		t.Errorf("got %+v, want %+v", row.Findings, want)
+	}
+}
+
+// clock sets the clock of a node.
+func clock(id raft.NodeID, ahead time.Duration) func(*patient) {
+	return func(p *patient) {
+		if p.readings == nil {
+			p.readings = map[raft.NodeID]clockReading{}
+		}
+		p.readings[id] = clockReading{p.name(id), ahead, time.Millisecond}
+	}
+}
+
+// What a clock shows is compared with the middle of the question's way there and back.
+func TestClockReading(t *testing.T) {
+	asked := time.UnixMilli(1_700_000_000_000)
+	r, ok := readingOf("n2", &wire.DoctorAnswer{WallMicros: uint64(asked.Add(2300 * time.Millisecond).UnixMicro())}, asked, asked.Add(600*time.Millisecond))
+	if want := (clockReading{"n2", 2 * time.Second, 300 * time.Millisecond}); !ok || r != want {
+		t.Errorf("got %+v, %t, want %+v", r, ok, want)
+	}
+	if _, ok := readingOf("n2", &wire.DoctorAnswer{}, asked, asked); ok {
+		t.Error("a node of before level 7 has a clock")
 	}
 }
 
@@ -177,6 +247,7 @@ func well() *patient {
 			}
 		}
 		p.answers[id] = a
+		p.readings[id] = clockReading{p.name(id), 0, time.Millisecond}
 	}
 	return p
 }

@@ -237,3 +237,27 @@ func TestDoctorOneWay(t *testing.T) {
 		return nil
 	})
 }
+
+// With fewer groups than servers some lead nothing. The doctor says so, the command that it
+// names mends it, and then it has nothing to say.
+func TestDoctorWantsMoreGroups(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3, "--groups", "2")
+	fewer := func() (bool, doctorRow) {
+		row, _ := c.examine()
+		return row.says("warning", "there are fewer groups (2) than servers (3)"), row
+	}
+	c.until("it says that there are fewer groups", func(context.Context) error {
+		if told, row := fewer(); !told || !row.OK {
+			return fmt.Errorf("findings %+v", row.Findings)
+		}
+		return nil
+	})
+	c.run("group", "create").done(t)
+	c.until("there are enough", func(context.Context) error {
+		if row, r := c.examine(); r.status != exitDone || row.says("warning", "fewer groups") {
+			return fmt.Errorf("status %d, findings %+v", r.status, row.Findings)
+		}
+		return nil
+	})
+}
