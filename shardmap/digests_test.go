@@ -206,7 +206,7 @@ func TestTableWalkFindsEachField(t *testing.T) {
 
 // A part's name is what people are told.
 func TestPartNames(t *testing.T) {
-	for p, want := range map[Part]string{0: "slot 0", 4095: "slot 4095", PartMarks: "marks", PartHistory: "history", 4102: "part 4102", PartNodes: "nodes", PartCluster: "cluster", 8199: "part 8199"} {
+	for p, want := range map[Part]string{0: "slot 0", 4095: "slot 4095", PartMarks: "marks", PartHistory: "history", 4102: "part 4102", PartNodes: "nodes", PartCluster: "cluster", PartIncidents: "incidents", 8200: "part 8200"} {
 		if p.String() != want {
 			t.Errorf("part %d is called %q, want %q", uint32(p), p, want)
 		}

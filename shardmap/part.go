@@ -25,6 +25,9 @@ const (
 	PartJobs     Part = 8196
 	PartMoves    Part = 8197
 	PartCluster  Part = 8198 // all else: name, id, level, index, epoch, bound of values, meta group, what was removed
+
+	PartIncidents Part = 8199
+	partsOfTable       = PartIncidents + 1 - PartNodes
 )
 
 func (p Part) String() string {
@@ -55,6 +58,8 @@ func (p Part) String() string {
 		return "moves"
 	case PartCluster:
 		return "cluster"
+	case PartIncidents:
+		return "incidents"
 	}
 	if p < Slots {
 		return fmt.Sprintf("slot %d", uint32(p))

@@ -14,7 +14,7 @@ import (
 func (m *TableMachine) Digests(out []DigestRow) []DigestRow {
 	t := m.Table()
 	format := t.format() // other builds write the table in that one too
-	for p := PartNodes; p <= PartCluster; p++ {
+	for p := PartNodes; p < PartNodes+partsOfTable; p++ {
 		sum, _ := t.digest(p, format, &m.scratch)
 		out = append(out, DigestRow{p, sum})
 	}
@@ -86,6 +86,9 @@ func (t *Table) digest(p Part, format uint16, d *summer) (sum uint64, bytes int)
 		for _, g := range t.RemovedGroups {
 			d.b = pack.AppendUint(d.b, uint64(g))
 		}
+		d.next()
+	case PartIncidents:
+		d.b = pack.AppendUint(incidentList(t.Incidents).append(d.b), t.IncidentCount)
 		d.next()
 	}
 	return d.sum, d.bytes

@@ -15,7 +15,7 @@ type TableWalk struct {
 }
 
 // walkedTable is what the last walk found of each part.
-type walkedTable [PartCluster - PartNodes + 1]struct {
+type walkedTable [partsOfTable]struct {
 	table *Table // nil: none has seen it
 	sum   uint64
 }
@@ -27,18 +27,18 @@ func NewTableWalk(m *TableMachine) *TableWalk { return &TableWalk{m: m, next: Pa
 // Step compares some more, about as much as lies in so many bytes, and at least one part of the
 // table as it is now. It reports whether the walk has come to its end.
 func (w *TableWalk) Step(bytes int) (done bool) {
-	for bytes > 0 && w.next <= PartCluster {
+	for bytes > 0 && w.next < PartNodes+partsOfTable {
 		bytes -= w.part(w.next)
 		w.next++
 	}
-	return w.next > PartCluster
+	return w.next >= PartNodes+partsOfTable
 }
 
 // Faults returns what was found so far, one for each part in which something is wrong.
 func (w *TableWalk) Faults() []PartFault { return w.faults }
 
 // End gives the walk up.
-func (w *TableWalk) End() { w.next = PartCluster + 1 }
+func (w *TableWalk) End() { w.next = PartNodes + partsOfTable }
 
 // part compares one part, and returns what it cost.
 func (w *TableWalk) part(p Part) (cost int) {
