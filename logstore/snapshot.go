@@ -72,6 +72,12 @@ func (s *Store) RemoveSnapshots(id Replica, before raft.LogID) error {
 	return s.snapshots.remove(id, before)
 }
 
+// DropSnapshot removes one snapshot of a replica, which the log does not begin at. It may run
+// beside Append.
+func DropSnapshot(s *Store, sn Snapshot) error {
+	return s.snapshots.drop(sn)
+}
+
 // OpenSnapshot opens a snapshot for reading. It may run beside Append. A file that is
 // removed meanwhile can still be read to its end.
 func (s *Store) OpenSnapshot(sn Snapshot) (*SnapshotReader, error) {
@@ -224,9 +230,24 @@ func (s *snapshots) usable(id Replica) []Snapshot {
 
 // remove does what [Store.RemoveSnapshots] says.
 func (s *snapshots) remove(id Replica, before raft.LogID) error {
+	if err := s.takeAway(id, func(k *kept) bool { return k.Base.ID.Index < before.Index }); err != nil {
+		return fmt.Errorf("remove snapshots of %s before %s: %w", id, before, err)
+	}
+	return nil
+}
+
+func (s *snapshots) drop(sn Snapshot) error {
+	if err := s.takeAway(sn.Replica, func(k *kept) bool { return k.File == sn.File }); err != nil {
+		return fmt.Errorf("remove the snapshot of %s at %s: %w", sn.Replica, sn.Base.ID, err)
+	}
+	return nil
+}
+
+// takeAway removes those of a replica's for which gone returns true.
+func (s *snapshots) takeAway(id Replica, gone func(*kept) bool) error {
 	s.mu.Lock()
 	s.of[id] = slices.DeleteFunc(s.of[id], func(k kept) bool {
-		if k.Base.ID.Index >= before.Index {
+		if !gone(&k) {
 			return false
 		}
 		s.doomed = append(s.doomed, k.File)
@@ -236,8 +257,5 @@ func (s *snapshots) remove(id Replica, before raft.LogID) error {
 		delete(s.of, id)
 	}
 	s.mu.Unlock()
-	if err := s.sweep(); err != nil {
-		return fmt.Errorf("remove snapshots of %s before %s: %w", id, before, err)
-	}
-	return nil
+	return s.sweep()
 }

@@ -43,6 +43,9 @@ type cluster struct {
 	foundings uint64 // of them, that were proposed
 	wanted    uint64 // by group 1, once; 0: nothing is
 
+	audits bool   // replicas are compared
+	wrong  *wrong // what is wrong with the state of one; nil: nothing
+
 	gates bool // group 1 has a gate before its register
 
 	// lasting, if set, says until when parts of a group's machine last.
@@ -125,6 +128,9 @@ func (c *cluster) start(nodes int) {
 
 func (n *testNode) machine(r logstore.Replica) StateMachine {
 	state := register{node: n, group: r.Group}
+	if n.c.audits {
+		return &audited{register: &state}
+	}
 	if n.c.gates && r.Group == 1 {
 		return &gate{register: &state}
 	}
@@ -152,6 +158,7 @@ func (n *testNode) start() {
 		Machine:       n.machine,
 		Snapshots:     n.c.policy,
 		Addr:          func(raft.NodeID) string { return "" },
+		Audits:        func() AuditPolicy { return n.c.auditPolicy() },
 		Chance:        n.c.rnd.Uint64(),
 		ElectionTicks: raft.ElectionTicksDefault, HeartbeatTicks: raft.HeartbeatTicksDefault, QuietTicks: 20,
 		Log: slog.New(slog.DiscardHandler),

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"muster/raft"
+	"muster/repl/audit"
 	"muster/repl/wire"
 )
 
@@ -28,25 +29,118 @@ func CheckActOf(q *wire.Check) CheckAct {
 	return CheckTells
 }
 
-// Audits is what a host does to find replicas that differ.
-type Audits struct{ host *Host }
+// check is somebody who wants to know whether the replicas of groups agree.
+type check struct {
+	acts  bool
+	until time.Duration // on the host's clock
+	rows  []wire.CheckedGroup
+	open  int // groups that are not in rows yet
+	done  func([]wire.CheckedGroup)
+}
+
+// awaited is a check that waits for a round of one group.
+type awaited struct {
+	check *check
+	after uint64 // the index of the group's state when the check came: an earlier round does not do
+}
 
 // Check compares the replicas of groups that this host leads, as they are now: those among
 // groups, which are in ascending order, or all if there are none. It calls done once, on the
 // host's goroutine, perhaps before it returns, and at the latest when the host has had its
 // first tick after CheckTimeout. done gets a row for each group that the host leads, and none for others.
-func (a *Audits) Check(groups []raft.GroupID, _ CheckAct, done func([]wire.CheckedGroup)) {
-	var rows []wire.CheckedGroup
-	for _, g := range a.host.order {
-		if s := g.core.Status(); s.Role == raft.RoleLeader && (len(groups) == 0 || slices.Contains(groups, g.replica.Group)) {
-			rows = append(rows, wire.CheckedGroup{Group: g.replica.Group, Incarnation: g.replica.Incarnation, Term: s.Term, Why: "not built"})
+//
+// Where audits are on, a replica that differs is fenced whatever act says: the next audit
+// would do it anyway.
+func (a *Audits) Check(groups []raft.GroupID, act CheckAct, done func([]wire.CheckedGroup)) {
+	h := a.host
+	c := &check{acts: act == CheckMends, until: h.now + CheckTimeout, done: done}
+	for _, g := range h.order {
+		if g.role != raft.RoleLeader || g.stopped != nil || len(groups) > 0 && !slices.Contains(groups, g.replica.Group) {
+			continue
+		}
+		r := &g.audit
+		switch {
+		case !a.policy.Understood:
+			c.tell(g, "some nodes run a release that can't compare replicas")
+		case g.fence != nil:
+			c.tell(g, "the leader's own state is wrong, and it hands over")
+		case len(r.checks) >= checksMax:
+			c.tell(g, "too many others wait to have it compared")
+		default:
+			r.checks = append(r.checks, awaited{c, g.applied.Index})
+			c.open++
+			g.touch()
 		}
 	}
-	done(rows)
+	a.checks = append(a.checks, c)
+	a.endChecks()
+	for _, g := range h.order {
+		g.audit.tick(&a.policy)
+	}
 }
 
-// ReceiveReport takes what a replica of another node has as its state.
-func (a *Audits) ReceiveReport(raft.NodeID, *wire.AuditReport) {}
+// tell says of a group why it was not compared.
+func (c *check) tell(g *group, why string) {
+	c.rows = append(c.rows, wire.CheckedGroup{Group: g.replica.Group, Incarnation: g.replica.Incarnation, Term: g.state.Term, Why: why})
+}
 
-// ReceiveVerdict takes what the leader of a group makes of a replica's report.
-func (a *Audits) ReceiveVerdict(raft.NodeID, *wire.AuditVerdict) {}
+// end answers the checks that waited for a round: for the one that has found res as of an
+// entry; or, with none, all, and why there is none.
+func (r *auditing) end(why string, at raft.LogID, res *audit.Result) {
+	var waits []awaited
+	for _, w := range r.checks {
+		switch {
+		case res == nil:
+			w.check.tell(r.group, why)
+		case at.Index > w.after:
+			w.check.rows = append(w.check.rows, r.checked(at, res))
+		default:
+			waits = append(waits, w)
+			continue
+		}
+		w.check.open--
+	}
+	if r.checks = waits; len(r.group.host.Audits.checks) > 0 {
+		r.group.host.Audits.endChecks()
+	}
+}
+
+var checkedStates = map[audit.State]wire.CheckedState{
+	audit.Silent: wire.CheckedSilent, audit.Agrees: wire.CheckedAgrees, audit.Differs: wire.CheckedDiffers,
+	audit.Fenced: wire.CheckedFenced, audit.Undecided: wire.CheckedUndecided,
+}
+
+func (r *auditing) checked(at raft.LogID, res *audit.Result) wire.CheckedGroup {
+	g := r.group
+	row := wire.CheckedGroup{Group: g.replica.Group, Incarnation: g.replica.Incarnation, Term: g.state.Term, At: at}
+	for i := range res.Replicas {
+		f := &res.Replicas[i]
+		named := min(len(f.Parts), wire.AuditPartsMax)
+		row.Replicas = append(row.Replicas, wire.CheckedReplica{
+			Replica: f.Replica, Node: f.Node, State: checkedStates[f.State],
+			Parts: f.Parts[:named], PartsMore: uint64(len(f.Parts) - named),
+		})
+	}
+	return row
+}
+
+// endChecks answers those who have waited for all that they asked for, or for long enough.
+func (a *Audits) endChecks() {
+	h := a.host
+	a.checks = slices.DeleteFunc(a.checks, func(c *check) bool {
+		if c.open > 0 && h.now < c.until {
+			return false
+		}
+		for _, g := range h.order {
+			g.audit.checks = slices.DeleteFunc(g.audit.checks, func(w awaited) bool {
+				if w.check == c {
+					c.tell(g, "its replicas did not report in time")
+				}
+				return w.check == c
+			})
+		}
+		slices.SortFunc(c.rows, func(x, y wire.CheckedGroup) int { return int(x.Group) - int(y.Group) })
+		c.done(c.rows)
+		return true
+	})
+}

@@ -39,6 +39,8 @@ type group struct {
 	appliedMembers raft.Membership
 	snap           snapshots
 	stopped        error
+	audit          auditing
+	fence          *fence     // what is done about a state that is wrong; nil: it is right, as far as is known
 	hold           *hold      // what it waits for before it runs; nil: nothing
 	floor          raft.LogID // what its log must reach before it votes; see hold.go
 	told           []told     // of which the floor is the newest
@@ -68,7 +70,7 @@ type group struct {
 func makeGroup(h *Host, r logstore.Replica) *group {
 	g := &group{host: h, replica: r, machine: h.cfg.Machine(r)}
 	g.commands.group, g.reads.group, g.wants.group, g.snap.group, g.resting.group, g.clock.group = g, g, g, g, g, g
-	g.deferred.group, g.election.group = g, g
+	g.deferred.group, g.election.group, g.audit.group = g, g, g
 	g.follow()
 	g.election.begin(missStart, h.now)
 	return g
@@ -78,6 +80,7 @@ func makeGroup(h *Host, r logstore.Replica) *group {
 func (g *group) follow() {
 	g.deferred.follow(g.machine)
 	g.watched, _ = g.machine.(Observed)
+	g.audit.machine, _ = g.machine.(Audited)
 }
 
 func newGroup(h *Host, r logstore.Replica, restored raft.Restored) (*group, error) {
@@ -254,6 +257,7 @@ func (g *group) stop(err error) {
 	g.endHold()
 	g.snap.endStreams()
 	unwatch(g.watched)
+	g.endFence()
 	g.tellLed()
 	g.host.cfg.Log.Error("group stops", "group", g.replica.Group, "replica", g.replica.ID, "applied", g.applied, "err", err)
 	g.abandon()
@@ -298,7 +302,7 @@ func (g *group) work() {
 // tellLed tells the owner when the lead of the group comes here, or goes.
 func (g *group) tellLed() {
 	term := uint64(0)
-	if g.role == raft.RoleLeader && g.applied.Term == g.state.Term && g.stopped == nil && !g.removed {
+	if g.role == raft.RoleLeader && g.applied.Term == g.state.Term && g.stopped == nil && !g.removed && g.fence == nil {
 		term = g.state.Term
 	}
 	if term != g.led && g.host.cfg.Led != nil {
@@ -448,10 +452,12 @@ func (g *group) roleChanged(rd raft.Ready) {
 		g.host.cfg.Log.Info("group lost leadership", "group", g.replica.Group, "term", rd.State.Term, "commit", rd.State.Commit)
 		g.abandon()
 		g.wants.leadership(false)
+		g.audit.leadership(false)
 	}
 	if was != raft.RoleLeader && g.role == raft.RoleLeader {
 		g.clock.begin()
 		g.wants.leadership(true)
+		g.audit.leadership(true)
 	}
 }
 
@@ -459,7 +465,7 @@ func (g *group) roleChanged(rd raft.Ready) {
 func (g *group) applyAll(entries []raft.Entry) error {
 	machine, ok := g.machine.(Expecter)
 	for i, e := range entries {
-		if ok && i%machine.ExpectMax() == 0 {
+		if ok && g.fence == nil && i%machine.ExpectMax() == 0 {
 			machine.Expect(entries[i:min(len(entries), i+machine.ExpectMax())])
 		}
 		if err := g.apply(e); err != nil {
@@ -476,7 +482,10 @@ func (g *group) apply(e raft.Entry) error {
 	}
 	waiter := g.commands.waiting.first()
 	waits := waiter != nil && waiter.index == e.ID.Index
-	if e.Kind == raft.EntryNormal {
+	switch {
+	case !g.serves():
+		// Its state is wrong. Another one gets the entry from the log, later.
+	case e.Kind == raft.EntryNormal:
 		// What is deferred is not answered now: this entry comes to nothing.
 		answer := waits && !(g.deferred.some() && g.deferred.entry(e, waiter))
 		var out []byte // without an answer nothing of the host's is used: it may still be made
@@ -491,8 +500,11 @@ func (g *group) apply(e raft.Entry) error {
 			g.host.answers.scratch = body[:0]
 			g.host.answers.add(waiter.reply, t, body)
 		}
-	} else if err := g.machine.Skip(e); err != nil {
-		return err
+		g.audit.changed = true
+	default:
+		if err := g.machine.Skip(e); err != nil {
+			return err
+		}
 	}
 	if e.Kind == raft.EntryTime {
 		g.clock.asked = false
@@ -509,6 +521,9 @@ func (g *group) apply(e raft.Entry) error {
 		g.commands.waiting.drop()
 	}
 	g.applied, g.appliedTime = e.ID, e.Time
+	if e.Kind == raft.EntryAudit {
+		g.audit.applied(e.ID)
+	}
 	g.snap.bytes += int64(len(e.Raw))
 	g.snap.movedAt = g.host.ticks
 	return nil
@@ -532,6 +547,9 @@ func (g *group) notLeader() *wire.Error {
 	}
 	node, _ := g.node(g.lead)
 	addr := ""
+	if g.fence != nil && node == g.host.cfg.Self {
+		node = 0 // another one is about to lead
+	}
 	if node != 0 {
 		addr = g.host.cfg.Addr(node)
 	}

@@ -50,6 +50,12 @@ type HostConfig struct {
 	// Presence, if not nil, is called when another node has fallen silent for an
 	// election timeout, and when it is heard of after that, or for the first time.
 	Presence func(n raft.NodeID)
+	// Audits, if not nil, says how replicas that differ are looked for. It is asked with
+	// each tick.
+	Audits func() AuditPolicy
+	// Incident, if not nil, is called when the state of a replica here was found to be wrong,
+	// and when it is right again. It must not call the host.
+	Incident func(Incident)
 	// Led, if not nil, is called when a replica here begins to lead its group in a term,
 	// with an entry of that term applied, and, with 0 as the term, when it no longer does.
 	// It and Presence are called in an event or a turn, and must not call the host.
@@ -342,6 +348,7 @@ func (h *Host) Tick() {
 		}
 	}
 	h.beats.tellTime()
+	h.Audits.tick()
 }
 
 // Synced hands back a batch that is on disk.
@@ -446,6 +453,8 @@ type GroupView struct {
 	Awaits []raft.NodeID
 	// Short: it lacks entries that one of them told of.
 	Short bool
+	// Fenced says what is wrong with its state, or is nil.
+	Fenced *Fenced
 	// Bytes is about what another replica has to be sent to have its state.
 	Bytes uint64
 	// Mending is what is damaged and done about it, or nil. Without a core,
@@ -467,6 +476,9 @@ func (h *Host) View() []GroupView {
 		if g.stopped != nil {
 			v.Stopped, v.Older = g.stopped.Error(), errors.Is(g.stopped, errMajorityOlder)
 		}
+		if g.fence != nil {
+			v.Fenced = g.fence.view()
+		}
 		if v.Short = g.core.Short(); g.hold != nil {
 			v.Held, v.Awaits = true, h.lives.awaits(g)
 		}
@@ -475,9 +487,10 @@ func (h *Host) View() []GroupView {
 	return h.mending.view(views)
 }
 
-// Machine returns the state machine of a group, or nil.
+// Machine returns the state machine of a group, or nil. There is none while the state is known
+// to be wrong.
 func (h *Host) Machine(id raft.GroupID) StateMachine {
-	if g := h.groups[id]; g != nil {
+	if g := h.groups[id]; g != nil && g.fence == nil {
 		return g.machine
 	}
 	return nil

@@ -21,7 +21,7 @@ func (h *Host) IdleTicks() int { return max(h.cfg.ElectionTicks/idleBeatsPerTime
 // Idle reports whether the host needs no ticks for [Host.IdleTicks]: all of
 // its groups rest, and nothing is under way. Call it after a turn.
 func (h *Host) Idle() bool {
-	return h.awake == 0 && len(h.mending.list) == 0 && !h.underWay && !h.chores.working && h.fetching.underWay == 0
+	return h.awake == 0 && len(h.mending.list) == 0 && !h.underWay && !h.chores.working && h.Audits.fences == 0 && h.fetching.underWay == 0
 }
 
 // ticks is how many ticks lie between two heartbeats to a node.

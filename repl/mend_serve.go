@@ -56,7 +56,9 @@ func (l *mending) vouch(a *wire.RepairAnswer) (logstore.Replica, bool) {
 	case g != nil && g.stopped == nil:
 		s := g.core.Status()
 		a.Commit = min(s.Commit, s.Durable, o.Last.Index)
-		a.Snapshot = g.applied.Index
+		if g.serves() {
+			a.Snapshot = g.applied.Index
+		}
 	case g == nil && m.damage.Promises:
 		// A replica that lost its promises may have lost a truncation too, so what
 		// looks like the committed entry may be one of an earlier term.

@@ -177,6 +177,7 @@ func (a *placing) remove(g *group) {
 		a.host.mending.end(m) // an answer that is still to come must not be written
 	}
 	g.endHold()
+	g.endFence()
 	delete(a.host.groups, g.replica.Group)
 	g.resting.set(true)
 	if i := slices.Index(a.host.order, g); i >= 0 {
@@ -242,6 +243,9 @@ func (a *placing) opened(g *group) {
 		a.host.chores.sweep(g.replica, g.snap.base) // a crash left it
 	}
 	a.add(g)
+	if note, fenced := a.host.Audits.fenced(g.replica); fenced {
+		g.resumeFence(note)
+	}
 	a.host.lives.hold(g)
 	g.touch()
 }

@@ -96,7 +96,7 @@ func (q *commandQueue) add(p Proposal) {
 		q.group.host.answers.refuse(p.Reply, q.group.damaged())
 		return
 	}
-	if q.group.role != raft.RoleLeader {
+	if q.group.role != raft.RoleLeader || q.group.fence != nil {
 		q.group.passOn(p.Passage, p.Deadline, p.Reply)
 		return
 	}
@@ -210,7 +210,7 @@ func (g *group) abandon() {
 		g.reads.lose(b.reads)
 	}
 	g.reads.unconfirmed = nil
-	if g.stopped != nil || g.removed {
+	if g.stopped != nil || g.removed || g.fence != nil {
 		for _, p := range g.reads.parked {
 			g.reads.lose([]Read{p.read})
 		}

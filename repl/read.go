@@ -68,6 +68,8 @@ func (q *readQueue) add(r *Read) {
 	switch {
 	case q.group.stopped != nil:
 		q.group.host.answers.refuse(r.Reply, q.group.damaged())
+	case !q.group.serves():
+		q.group.fence.refuse(r)
 	case q.count >= readsMax:
 		q.group.host.answers.refuse(r.Reply, wire.Busy(q.group.name(),
 			fmt.Sprintf("%d reads wait, the limit is %d", q.count, readsMax), wire.BusyRetry))

@@ -18,8 +18,16 @@ func restoreGroup(h *Host, r logstore.Replica, restored raft.Restored) (*group, 
 	g := makeGroup(h, r)
 	g.applied, g.appliedMembers = restored.Base, restored.Membership
 	g.snap.base = restored.Base
-	if err := g.snap.restore(&restored); err != nil {
-		return nil, err
+	_, fenced := h.Audits.fenced(r)
+	// Group 0's is loaded all the same: without a table the node would not find the others,
+	// and what it knew before is what it has gone by until now.
+	if !fenced || r.Group == 0 {
+		if err := g.snap.restore(&restored); err != nil {
+			return nil, err
+		}
+	}
+	if fenced && r.Group != 0 {
+		g.fence = &fence{group: g} // so that nothing is applied; [placing.opened] makes it whole
 	}
 	// A commit index on disk is a lower bound: an index was committed before it was
 	// written. So these entries may be applied without asking anyone. The later

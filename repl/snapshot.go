@@ -76,8 +76,8 @@ func (k *snapshots) send(wanted []raft.SnapshotWanted) {
 		node, ok := k.group.node(w.To)
 		s, have := k.newest()
 		if !ok || !have {
-			// There is one, unless it turned out to be damaged.
-			k.asked = k.asked || !have
+			// There is one, unless it turned out to be damaged, or the state is wrong.
+			k.asked = k.asked || !have && k.group.fence == nil
 			k.group.core.SnapshotLost(w.To)
 			continue
 		}
@@ -86,6 +86,9 @@ func (k *snapshots) send(wanted []raft.SnapshotWanted) {
 }
 
 func (k *snapshots) newest() (logstore.Snapshot, bool) {
+	if !k.group.serves() {
+		return logstore.Snapshot{}, false
+	}
 	all := k.group.host.cfg.Store.Snapshots(k.group.replica)
 	for i := len(all) - 1; i >= 0; i-- {
 		if id := all[i].Base.ID; id.Index <= k.group.applied.Index && id.Index >= k.base.Index {
@@ -164,7 +167,7 @@ func (h *Host) SnapshotSent(o *SnapshotStream, err error) {
 // replica that asked for it. If there is none, one is made first. It says
 // whether that can be.
 func (k *snapshots) give(to raft.Member, index uint64) bool {
-	if k.group.stopped != nil || k.group.gone || k.group.applied.Index < index {
+	if k.group.stopped != nil || k.group.gone || k.group.applied.Index < index || !k.group.serves() {
 		return false
 	}
 	if o := k.streams[to.Replica]; o != nil && o.Current() && o.Snapshot.Base.ID.Index >= index {
@@ -261,6 +264,10 @@ func (h *Host) WantsSnapshot(from raft.NodeID, c *wire.Chunk) (have bool, why st
 		return false, fmt.Sprintf("its term %d is too far above term %d here", c.Term, g.state.Term)
 	case g.elsewhere(c.From, from):
 		return false, fmt.Sprintf("replica %d does not live on the node that it comes from", c.From)
+	case g.fence != nil && g.fence.hasOwn(c.Base):
+		return false, "the replica is fenced, and its own snapshot with that base may be wrong"
+	case g.fence != nil && c.Term == 0:
+		return false, g.fence.wants(from, c)
 	case c.Base.Index <= g.applied.Index && !bug("snapshot over newer state"):
 		return true, ""
 	case c.Term == 0:
@@ -286,6 +293,8 @@ func (h *Host) TakeSnapshot(r *ReceivedSnapshot) (why string) {
 		return "the group is not here any more"
 	case g.stopped != nil:
 		return "the group has stopped here: " + g.stopped.Error()
+	case g.fence != nil && r.Term == 0:
+		return g.fence.take(r)
 	}
 	g.snap.arrived = append(g.snap.arrived, r)
 	base := r.Snapshot.Base
@@ -310,6 +319,10 @@ func (k *snapshots) install(i *raft.Install) *logstore.Base {
 		k.later = nil
 		k.group.base = nil // of a new replica: this one takes its place
 		k.group.host.gathering.bases = append(k.group.host.gathering.bases, based{k.group.replica, base.ID})
+		if k.group.fence != nil {
+			k.group.fence.installed(r)
+			return &base
+		}
 		k.group.machine.Restored()
 		k.group.follow()
 		return &base
@@ -331,7 +344,7 @@ func (k *snapshots) settleArrived() {
 	arrived := k.arrived
 	k.arrived = nil
 	for _, r := range arrived {
-		if r.Snapshot.Base.ID != k.base {
+		if r.Snapshot.Base.ID != k.base && k.group.fence == nil {
 			k.adopt(r.Snapshot)
 		}
 	}

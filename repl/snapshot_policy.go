@@ -93,7 +93,7 @@ func (k *snapshots) dueBytes() int64 {
 // sense.
 func (k *snapshots) may() bool {
 	switch {
-	case k.group.stopped != nil || k.group.removed || k.group.gone:
+	case k.group.stopped != nil || k.group.removed || k.group.gone || k.group.fence != nil:
 		return false
 	case k.group.appliedMembers.Blank():
 		return false // a log that does not know its members yet can't say them

@@ -43,7 +43,7 @@ func (w *wants) leadership(begins bool) {
 // leader's no-op, with the same sync, and before the first command of a client.
 func (w *wants) propose() {
 	g := w.group
-	if !w.due || g.stopped != nil || g.removed {
+	if !w.due || g.stopped != nil || g.removed || g.fence != nil {
 		return
 	}
 	machine, ok := g.machine.(Proposer)

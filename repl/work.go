@@ -11,7 +11,8 @@ import (
 )
 
 // Work is something that takes long and that a host wants done beside it: a
-// snapshot to be written, or old ones to be removed. It is taken with
+// snapshot to be written, old ones to be removed, a part of what is done about a state
+// that is wrong. It is taken with
 // [Host.Work], done with Run and handed back with [Host.Worked].
 type Work struct {
 	Replica logstore.Replica
@@ -24,6 +25,10 @@ type Work struct {
 	bytes   int64      // of entries that the snapshot stands for
 	forced  bool       // the log can't wait: no pace
 	trimmed bool       // nothing in it that the state can do without
+
+	// do is the work, if it is another one, and done takes what came of it, as the host's.
+	do   func(*logstore.Store) error
+	done func(error)
 
 	made   logstore.Snapshot
 	err    error
@@ -44,6 +49,10 @@ type Pace func(bytes int) error
 // Run does the work. It waits for the disk, and may be called by any
 // goroutine; pace may be nil. All of its errors are told to the host.
 func (w *Work) Run(store *logstore.Store, pace Pace) {
+	if w.do != nil {
+		w.err = w.do(store)
+		return
+	}
 	if !w.Writes() {
 		w.err = store.RemoveSnapshots(w.Replica, w.before)
 		return
@@ -97,6 +106,12 @@ func (h *Host) Work() *Work {
 	if h.chores.working {
 		return nil
 	}
+	if len(h.Audits.chores) > 0 {
+		w := h.Audits.chores[0]
+		h.Audits.chores = append(h.Audits.chores[:0], h.Audits.chores[1:]...)
+		h.chores.working = true
+		return w
+	}
 	if n := len(h.chores.litter); n > 0 {
 		w := h.chores.litter[0]
 		h.chores.litter = append(h.chores.litter[:0], h.chores.litter[1:]...)
@@ -146,6 +161,10 @@ func (w *Work) trim() {
 // Worked hands back work that was run.
 func (h *Host) Worked(w *Work) {
 	h.chores.working = false
+	if w.do != nil {
+		w.done(w.err)
+		return
+	}
 	g := w.group
 	if !w.Writes() {
 		if w.err != nil {
@@ -155,6 +174,11 @@ func (h *Host) Worked(w *Work) {
 	}
 	if w.err != nil {
 		g.snap.notWritten(w)
+		return
+	}
+	if g.fence != nil {
+		// It may be of the wrong state.
+		h.Audits.chores = append(h.Audits.chores, &Work{Replica: w.Replica, do: func(store *logstore.Store) error { return logstore.DropSnapshot(store, w.made) }, done: func(error) {}})
 		return
 	}
 	h.cfg.Log.Info("snapshot written", "group", w.Replica.Group, "base", w.Base.ID, "bytes", w.made.Size, "entry_bytes", w.bytes)

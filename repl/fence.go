@@ -1,0 +1,374 @@
+package repl
+
+import (
+	"io"
+
+	"muster/logstore"
+	"muster/raft"
+	"muster/repl/wire"
+)
+
+// A replica whose state is wrong
+//
+// Its log is right, and so is what it does by the log alone: it votes, takes entries and
+// acknowledges them, and its group is no closer to standing still than before. But it
+// does not lead, answers no read, and gives nobody its state ([raft.Group.Fence]). It
+// notes the entries that are committed, and applies none.
+//
+// It goes through these stages, with the first of which the fence begins at once:
+//
+//  1. noting: the fence is written to the disk, so that the replica is fenced after a
+//     restart too; and what it holds is kept aside, for a person to look at.
+//  2. seeking: it gets another state to begin with. What a walk has found is only in
+//     memory: the own snapshot will do, which was checked as it was written. Where other
+//     replicas hold something else, so may the own snapshot: then it asks a replica that
+//     agreed with the others for one that is no older than that.
+//  3. filling: the state gets what the log has after it, up to what is committed.
+//  4. basing: the log begins behind the snapshot that came from another replica, on disk,
+//     so that no start finds the wrong one again.
+//  5. ending: the note says that the state is right again. From then on it serves.
+//
+// After a crash it begins with the second.
+//
+// If nobody can tell which replica is right, all are fenced, and stay in the second
+// stage until a person says whose state is to be trusted ([Audits.Trust]): that one begins
+// with its own snapshot, comes to lead, and the others get its state.
+
+// fenceStage is how far a replica has come that is fenced.
+type fenceStage uint8
+
+const (
+	fenceNoting fenceStage = iota
+	fenceSeeking
+	fenceFilling
+	fenceBasing
+	fenceEnding
+)
+
+func (s fenceStage) String() string {
+	return [...]string{"is being fenced", "waits for another state", "gets another state", "gets another state", "is right again"}[s]
+}
+
+const (
+	// fenceAskTicks lie between two requests for a snapshot, 2 s: who makes or sends one
+	// takes no notice of another.
+	fenceAskTicks = 40
+	// fenceRetryTicks is how long a work of the fence waits after it failed, 1 s.
+	fenceRetryTicks = 20
+	// fillBytesMax is how much of the log a state that is filled gets in one tick. The host
+	// does nothing else in that time.
+	fillBytesMax = 4 << 20
+)
+
+// finding is what was found to be wrong with a replica.
+type finding struct {
+	found   logstore.FenceFound
+	at      raft.LogID // as of which entry
+	parts   []uint32
+	what    string
+	sources []raft.NodeID // of replicas whose state is right
+}
+
+// fence is what a host does about a replica whose state is wrong.
+type fence struct {
+	group   *group
+	note    logstore.Fence // as it is on disk, or will be
+	stage   fenceStage
+	working bool   // a work of it is under way
+	retryAt uint64 // the tick before which none is begun
+	aside   StateCopy
+	kept    string // the file with what it held; empty: there is none
+
+	own     bool // the own snapshot is to be the beginning
+	sources []raft.NodeID
+	asked   raft.NodeID // the source that was asked last; 0: none
+	need    uint64      // a snapshot of another replica must stand here or later
+	askAt   uint64      // the tick before which nobody is asked
+
+	machine StateMachine // that is to take the place; nil: none yet
+	at      raft.LogID   // where it stands
+	time    raft.GroupTime
+	base    *logstore.Snapshot // of another replica, with which it began; nil: the own one
+}
+
+// fenceOff fences a replica.
+func (g *group) fenceOff(f finding) {
+	if g.fence != nil || g.stopped != nil || g.removed {
+		return
+	}
+	note := logstore.Fence{Replica: g.replica, At: f.at, Found: f.found, Parts: f.parts[:min(len(f.parts), logstore.FencePartsMax)], What: f.what}
+	k := g.beginFence(note)
+	k.sources, k.aside = f.sources, g.machine.Copy()
+	if u, ok := k.aside.(Unchecked); ok {
+		u.Uncheck()
+	}
+	g.host.Audits.counts.Fenced++
+	g.core.Fence()
+	g.host.cfg.Log.Error("replica is fenced", "group", g.replica.Group, "replica", g.replica.ID, "at", f.at, "found", f.found, "parts", len(f.parts), "what", f.what)
+	k.tellIncident()
+	g.touch()
+}
+
+// beginFence has the replica serve nobody from here on.
+func (g *group) beginFence(note logstore.Fence) *fence {
+	k := &fence{group: g, note: note, need: note.At.Index}
+	k.own = note.Found == logstore.FenceByWalk
+	g.fence = k
+	g.host.Audits.fences++
+	if g.host.Audits.of == g.audit.machine {
+		g.host.Audits.endWalk()
+	}
+	g.abandon()
+	unwatch(g.watched)
+	g.watched = nil
+	g.deferred.follow(nil)
+	g.clock.machine, g.clock.waits = nil, false
+	g.snap.endStreams()
+	g.snap.wants, g.snap.later = nil, nil
+	return k
+}
+
+// resumeFence fences a replica that was fenced when its process ended.
+func (g *group) resumeFence(note logstore.Fence) {
+	k := g.beginFence(note)
+	k.stage = fenceSeeking
+	g.core.Fence()
+}
+
+// Unchecked is a [StateCopy] that can write what it has as it is: for a person who is to
+// see what was wrong with it.
+type Unchecked interface {
+	// Uncheck has WriteTo write also what is not as it was written, as far as it can
+	// be reached. It is called before WriteTo.
+	Uncheck()
+}
+
+// serves reports whether the state may be shown to anybody.
+func (g *group) serves() bool { return g.fence == nil || bug("fenced replica serves") }
+
+// told takes the word of the leader on whose state is right.
+func (k *fence) told(v *wire.AuditVerdict) {
+	k.sources = v.Sources
+	if k.stage == fenceSeeking && k.note.Found == logstore.FenceUndecided && !k.own && len(v.Sources) > 0 {
+		k.note.Found = logstore.FenceByComparison // a person has decided, or another replica has come
+	}
+}
+
+// tick does what is next.
+func (k *fence) tick() {
+	g := k.group
+	if g.stopped != nil || g.gone {
+		return
+	}
+	switch k.stage {
+	case fenceNoting:
+		k.begin(k.keepAside)
+	case fenceSeeking:
+		k.seek()
+	case fenceFilling, fenceBasing, fenceEnding:
+		if err := k.fill(); err != nil {
+			k.fail(err)
+			return
+		}
+		k.proceed()
+	}
+}
+
+// begin has a work of the fence done, unless one is under way, or one has failed just now.
+func (k *fence) begin(make func() *Work) {
+	if k.working || k.group.host.ticks < k.retryAt {
+		return
+	}
+	if w := make(); w != nil {
+		k.working = true
+		k.group.host.Audits.chores = append(k.group.host.Audits.chores, w)
+	}
+}
+
+// ended takes note that a work has ended.
+func (k *fence) ended(err error) {
+	k.working = false
+	if err != nil {
+		k.retryAt = k.group.host.ticks + fenceRetryTicks
+		k.group.host.cfg.Log.Warn("fenced replica", "group", k.group.replica.Group, "stage", k.stage, "err", err)
+	}
+}
+
+// keepAside writes the fence down, and what the replica holds.
+func (k *fence) keepAside() *Work {
+	note, state := k.note, k.aside
+	var kept string
+	var lost error // why it could not be kept
+	return &Work{
+		Replica: k.group.replica,
+		do: func(store *logstore.Store) error {
+			if !bug("fence not durable") {
+				if err := store.WriteFence(note); err != nil {
+					return err
+				}
+			}
+			kept, lost = store.KeepAside(note.Replica, note.At, func(w io.Writer) error { _, err := state.WriteTo(w); return err })
+			return nil
+		},
+		done: func(err error) {
+			k.ended(err)
+			if err != nil {
+				return
+			}
+			k.aside.Release()
+			k.aside = nil
+			if k.kept = kept; lost != nil {
+				k.group.host.cfg.Log.Warn("wrong state not kept", "group", note.Replica.Group, "err", lost)
+			} else {
+				k.group.host.cfg.Log.Info("wrong state kept", "group", note.Replica.Group, "file", kept)
+			}
+			if k.stage == fenceNoting {
+				k.stage = fenceSeeking
+			}
+		},
+	}
+}
+
+// proceed goes to the next stage, once the state is filled.
+func (k *fence) proceed() {
+	g := k.group
+	if k.at.Index != g.applied.Index {
+		return
+	}
+	switch k.stage {
+	case fenceFilling:
+		if k.base == nil {
+			k.stage = fenceEnding
+			return
+		}
+		k.stage = fenceBasing
+		g.snap.adopt(*k.base)
+	case fenceBasing:
+		if begins, _, _, ok := g.host.cfg.Store.Bounds(g.replica); ok && begins.Index >= k.base.Base.ID.Index {
+			k.stage = fenceEnding
+		}
+	case fenceEnding:
+		if k.note.Rebuilt {
+			k.lift()
+			return
+		}
+		k.begin(k.endNote)
+	}
+}
+
+// endNote writes down that the state is right again.
+func (k *fence) endNote() *Work {
+	note := k.note
+	note.Rebuilt = true
+	return &Work{
+		Replica: note.Replica,
+		do:      func(store *logstore.Store) error { return store.WriteFence(note) },
+		done: func(err error) {
+			if k.ended(err); err == nil {
+				k.note = note
+			}
+		},
+	}
+}
+
+// lift ends the fence: the replica serves again.
+func (k *fence) lift() {
+	g := k.group
+	if k.aside != nil {
+		k.aside.Release()
+	}
+	g.fence = nil
+	g.host.Audits.fences--
+	g.host.Audits.counts.Rebuilt++
+	g.machine, g.appliedTime = k.machine, k.time
+	mute(g.machine, false)
+	g.machine.Restored()
+	if m, ok := g.machine.(Led); ok {
+		m.Led(g.lead)
+	}
+	g.follow()
+	g.audit.rows, g.audit.at = nil, raft.LogID{}
+	g.core.Unfence()
+	g.host.cfg.Log.Info("replica is right again", "group", g.replica.Group, "replica", g.replica.ID, "applied", g.applied)
+	k.tellIncident()
+	g.touch()
+}
+
+// installed takes note that the core has put the state of its leader in the place of what
+// was here, as for any replica that lacks what the others have compacted.
+func (k *fence) installed(r *ReceivedSnapshot) {
+	s := r.Snapshot
+	mute(r.Machine, true)
+	k.machine, k.at, k.time, k.base = r.Machine, s.Base.ID, s.Base.Time, &s
+	if k.stage != fenceNoting {
+		k.stage = fenceBasing
+	}
+}
+
+// Fenced is what is wrong with the state of a replica.
+type Fenced struct {
+	At    raft.LogID // where it was found
+	Found logstore.FenceFound
+	Parts []uint32 // that are wrong, as far as they are named
+	What  string
+	Stage string // how far it has come, in a phrase
+	Kept  string // the file with what it held, or empty
+}
+
+// Incident is a replica on this host whose state was found to be wrong.
+type Incident struct {
+	Replica logstore.Replica
+	At      raft.LogID
+	Found   logstore.FenceFound
+	Parts   []uint32
+	What    string
+	Rebuilt bool // it is right again
+}
+
+func incidentOf(f *logstore.Fence) Incident {
+	return Incident{Replica: f.Replica, At: f.At, Found: f.Found, Parts: f.Parts, What: f.What, Rebuilt: f.Rebuilt}
+}
+
+func (k *fence) tellIncident() {
+	if tell := k.group.host.cfg.Incident; tell != nil {
+		tell(incidentOf(&k.note))
+	}
+}
+
+// endFence ends what is done about the state of a replica that stops or goes.
+func (g *group) endFence() {
+	if g.fence == nil || g.gone {
+		return
+	}
+	if g.fence.aside != nil {
+		g.fence.aside.Release()
+		g.fence.aside = nil
+	}
+}
+
+// refuse refuses a read: another replica answers it.
+func (k *fence) refuse(r *Read) {
+	g := k.group
+	switch {
+	case r.Local:
+		g.host.answers.refuse(r.Reply, wire.Damaged(g.name(), "the state of the replica on this node is wrong, and it "+k.stage.String(), "ask another node; `muster status` shows what is done about it"))
+	case g.role != raft.RoleLeader:
+		g.passOn(r.Passage, r.Deadline, r.Reply)
+	default:
+		g.host.answers.refuse(r.Reply, g.notLeader())
+	}
+}
+
+func (k *fence) view() *Fenced {
+	return &Fenced{At: k.note.At, Found: k.note.Found, Parts: k.note.Parts, What: k.note.What, Stage: k.stage.String(), Kept: k.kept}
+}
+
+// fenced returns the note of a replica that is fenced.
+func (a *Audits) fenced(r logstore.Replica) (logstore.Fence, bool) {
+	for _, f := range a.host.cfg.Store.Fences() {
+		if f.Replica == r && !f.Rebuilt {
+			return f, true
+		}
+	}
+	return logstore.Fence{}, false
+}
