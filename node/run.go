@@ -244,7 +244,7 @@ func (n *Node) serve() error {
 		Self: id.Node, Store: store, Transport: n.transport,
 		Machine: n.machine, Addr: n.addrOf, Stalled: n.fs.hangs.Load, Unmade: n.inquiry.unmade,
 		Chance: randomNumber(), Each: besides,
-		Presence: n.presence, Led: n.led,
+		Presence: n.presence, Led: n.led, Audits: n.audits, Incident: n.incident,
 		ElectionTicks: electionTicks, HeartbeatTicks: heartbeatTicks, QuietTicks: quietTicks,
 		Log: n.log,
 	})
@@ -268,6 +268,7 @@ func (n *Node) serve() error {
 	}
 	loop := repl.StartLoop(host, tick, int64(n.cfg.SnapshotRate))
 	n.serving.Store(loop)
+	n.incidents.source = &hostIncidents{n, loop}
 	n.inbox.Store(repl.NewInbox(repl.InboxConfig{Store: store, Machine: n.machine, Host: n.ask, Log: n.log}))
 	n.ended.Go(func() { n.announcer.run(n.ctx) })
 	n.ended.Go(func() { n.inquiry.run(n.ctx) })

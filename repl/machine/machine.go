@@ -52,6 +52,8 @@ type Map struct {
 	// Value is scratch for who reads values between two entries.
 	Value []byte
 
+	rows []shardmap.DigestRow // scratch
+
 	command  shardmap.Command // scratch
 	deferred shardmap.Command // scratch, of commands that are not applied
 	steps    uint64           // grows with each entry that moves slots, but for chunks
@@ -259,6 +261,7 @@ type Meta struct {
 	Table *shardmap.TableMachine
 
 	changed func(*shardmap.Table)
+	mute    bool // nobody is told
 }
 
 // NewMeta returns the machine of group 0 before its first entry. changed is
@@ -277,7 +280,7 @@ func (m *Meta) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, 
 	if err != nil {
 		return 0, out, err
 	}
-	if r.Changed {
+	if r.Changed && !m.mute {
 		m.changed(m.Table.Table())
 	}
 	if !answer {

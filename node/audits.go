@@ -1,0 +1,59 @@
+package node
+
+import (
+	"muster/logstore"
+	"muster/repl"
+	"muster/shardmap"
+)
+
+// audits says how this node looks for replicas that differ: as the cluster's settings have it.
+func (n *Node) audits() repl.AuditPolicy {
+	t := n.table.Load()
+	if t == nil || !t.Founded() {
+		return repl.AuditPolicy{}
+	}
+	return repl.AuditPolicy{Every: t.AuditPace(), Walk: t.WalkPace(), Understood: t.Level >= shardmap.AuditLevel}
+}
+
+// incident is told by the host of a replica whose state was found to be wrong, or is right again.
+func (n *Node) incident(i repl.Incident) { n.incidents.found(n.incidentOf(&i)) }
+
+var foundBy = map[logstore.FenceFound]shardmap.FoundBy{
+	logstore.FenceByWalk: shardmap.FoundByWalk, logstore.FenceByComparison: shardmap.FoundByComparison, logstore.FenceUndecided: shardmap.FoundUndecided,
+}
+
+// incidentOf is an incident of the host as the table has it.
+func (n *Node) incidentOf(i *repl.Incident) shardmap.Incident {
+	is := shardmap.Incident{
+		IncidentKey: shardmap.IncidentKey{Group: i.Replica.Group, Incarnation: i.Replica.Incarnation, Replica: i.Replica.ID, At: i.At},
+		Node:        n.self().Node, Found: foundBy[i.Found], What: i.What, State: shardmap.IncidentFenced,
+	}
+	if i.Rebuilt {
+		is.State = shardmap.IncidentRebuilt
+	}
+	for _, p := range i.Parts {
+		is.Parts = append(is.Parts, shardmap.Part(p))
+	}
+	return is
+}
+
+// hostIncidents are the incidents that the host has on its disk.
+type hostIncidents struct {
+	node *Node
+	loop *repl.Loop
+}
+
+// incidents implements [incidentSource].
+func (h *hostIncidents) incidents() (all []shardmap.Incident) {
+	var of []repl.Incident
+	h.loop.Ask(func(host *repl.Host) { of = host.Incidents() })
+	for i := range of {
+		all = append(all, h.node.incidentOf(&of[i]))
+	}
+	return all
+}
+
+// forget implements [incidentSource].
+func (h *hostIncidents) forget(r logstore.Replica) {
+	h.loop.Post(func(host *repl.Host) { host.Forget(r) })
+}

@@ -1,0 +1,53 @@
+package machine
+
+import (
+	"muster/repl"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// Digests implements [repl.Audited].
+func (m *Map) Digests(out []wire.AuditRow) []wire.AuditRow {
+	m.rows = m.State.Digests(m.rows[:0])
+	return appendRows(out, m.rows)
+}
+
+// Walk implements [repl.Audited].
+func (m *Map) Walk() repl.Walk { return walk{shardmap.NewWalk(m.State)} }
+
+// Digests implements [repl.Audited].
+func (m *Meta) Digests(out []wire.AuditRow) []wire.AuditRow {
+	return appendRows(out, m.Table.Digests(nil))
+}
+
+// Walk implements [repl.Audited].
+func (m *Meta) Walk() repl.Walk { return walk{shardmap.NewTableWalk(m.Table)} }
+
+// Mute implements [repl.Muter].
+func (m *Meta) Mute(mute bool) { m.mute = mute }
+
+func appendRows(out []wire.AuditRow, rows []shardmap.DigestRow) []wire.AuditRow {
+	for _, r := range rows {
+		out = append(out, wire.AuditRow{Part: uint32(r.Part), Digest: r.Digest})
+	}
+	return out
+}
+
+// walk is a walk of package shardmap, as the host takes it.
+type walk struct {
+	of interface {
+		Step(bytes int) (done bool)
+		Faults() []shardmap.PartFault
+		End()
+	}
+}
+
+func (w walk) Step(bytes int) (done bool) { return w.of.Step(bytes) }
+func (w walk) End()                       { w.of.End() }
+
+func (w walk) Faults() (all []repl.WalkFault) {
+	for _, f := range w.of.Faults() {
+		all = append(all, repl.WalkFault{Part: uint32(f.Part), What: f.String()})
+	}
+	return all
+}
