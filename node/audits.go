@@ -46,7 +46,7 @@ type hostIncidents struct {
 // incidents implements [incidentSource].
 func (h *hostIncidents) incidents() (all []shardmap.Incident) {
 	var of []repl.Incident
-	h.loop.Ask(func(host *repl.Host) { of = host.Incidents() })
+	h.loop.Ask(func(host *repl.Host) { of = host.Audits.Incidents() })
 	for i := range of {
 		all = append(all, h.node.incidentOf(&of[i]))
 	}
@@ -55,5 +55,5 @@ func (h *hostIncidents) incidents() (all []shardmap.Incident) {
 
 // forget implements [incidentSource].
 func (h *hostIncidents) forget(r logstore.Replica) {
-	h.loop.Post(func(host *repl.Host) { host.Forget(r) })
+	h.loop.Post(func(host *repl.Host) { host.Audits.Forget(r) })
 }
