@@ -78,6 +78,9 @@ const (
 	checksMax = 64
 	// earlyMax bounds the reports that come before the leader has applied the entry.
 	earlyMax = 16
+	// proofTicks is how long a snapshot may wait until it is known that the state in it is
+	// right, 3 s: with a majority it is known within milliseconds.
+	proofTicks = 60
 	// walkStepMin and walkStepMax bound a step of a walk, in bytes: it takes 0.2 ms to
 	// 1 ms, during which the host does nothing else.
 	walkStepMin = 32 << 10
@@ -119,10 +122,12 @@ type auditing struct {
 	machine Audited       // nil: it can't be compared
 	changed bool          // a command was applied since the last audit entry
 	sick    bool          // the last round has met a replica that is wrong
-	next    time.Duration // on the host's clock: when this leader writes another entry
+	wanted  bool          // an entry is wanted now
+	last    time.Duration // on the host's clock: when this leader wrote an entry, or as if it had
 	asked   uint64        // the index of the audit entry that it has proposed; 0: all are applied
 	at      raft.LogID    // the newest audit entry
 	rows    []wire.AuditRow
+	agreed  raft.LogID   // the newest audit entry as of which the state here is known to be right
 	round   *audit.Round // under way at this leader, or nil
 	until   time.Duration
 	acts    bool // what differs is fenced
@@ -161,12 +166,15 @@ func (r *auditing) tick(p *AuditPolicy) {
 	if g.role != raft.RoleLeader || g.fence != nil || g.stopped != nil || !p.Understood || r.asked != 0 || r.round != nil {
 		return
 	}
-	due := len(r.checks) > 0
-	if p.Every > 0 && now >= r.next {
-		due = due || r.changed || r.sick
+	due := len(r.checks) > 0 || r.wanted
+	switch {
+	case r.sick && now >= r.last+sickPace:
+		due = true
+	case r.changed && p.Every > 0 && now >= r.last+p.Every:
+		due = true
 	}
 	if due && r.propose() {
-		r.next = now + p.Every
+		r.last, r.wanted = now, false
 	}
 }
 
@@ -202,8 +210,9 @@ func (r *auditing) leadership(begins bool) {
 	// The groups of a node take turns, also after it began to lead them all at once.
 	every := r.group.host.Audits.policy.Every
 	const parts = 1024
-	r.next = r.group.host.now + every*time.Duration(uint64(r.group.replica.Group)*0x9e3779b97f4a7c15>>54)/parts
-	r.sick = true // nobody here knows who is fenced
+	r.last = r.group.host.now - every*time.Duration(uint64(r.group.replica.Group)*0x9e3779b97f4a7c15>>54)/parts
+	r.sick, r.wanted = false, false
+	r.changed = true // nobody here knows who is fenced
 }
 
 // applied notes the state at an audit entry, and tells the leader.
@@ -310,7 +319,7 @@ func (r *auditing) settle(final bool) {
 		r.until = g.host.now + replayPatience
 		for _, f := range res.Replicas {
 			if f.State == audit.Undecided {
-				r.tell(&f, wire.VerdictReplay, nil)
+				r.tell(&f, r.round.At(), wire.VerdictReplay, nil)
 			}
 		}
 		return
@@ -324,7 +333,12 @@ func (r *auditing) settle(final bool) {
 	for i := range res.Replicas {
 		f := &res.Replicas[i]
 		switch f.State {
-		case audit.Silent, audit.Agrees:
+		case audit.Agrees:
+			if res.Proven {
+				r.tell(f, at, wire.VerdictAgrees, nil)
+			}
+			continue
+		case audit.Silent:
 			continue
 		case audit.Differs:
 			g.host.Audits.counts.Differed++
@@ -338,13 +352,10 @@ func (r *auditing) settle(final bool) {
 		case f.Replica == g.replica.ID:
 			own = f // last: the others are told by a leader
 		case f.State == audit.Undecided:
-			r.tell(f, wire.VerdictUndecided, nil)
+			r.tell(f, at, wire.VerdictUndecided, nil)
 		default:
-			r.tell(f, wire.VerdictDiffers, sources)
+			r.tell(f, at, wire.VerdictDiffers, sources)
 		}
-	}
-	if r.sick {
-		r.next = min(r.next, g.host.now+sickPace)
 	}
 	r.end("", at, &res)
 	if own == nil {
@@ -358,11 +369,11 @@ func (r *auditing) settle(final bool) {
 }
 
 // tell tells a replica what a round has found out about it.
-func (r *auditing) tell(f *audit.Finding, kind wire.VerdictKind, sources []raft.NodeID) {
+func (r *auditing) tell(f *audit.Finding, at raft.LogID, kind wire.VerdictKind, sources []raft.NodeID) {
 	g := r.group
 	v := &wire.AuditVerdict{
 		Group: g.replica.Group, Incarnation: g.replica.Incarnation, From: g.replica.ID, To: f.Replica, Term: g.state.Term,
-		At: r.at, Kind: kind, Parts: f.Parts[:min(len(f.Parts), wire.AuditPartsMax)], Sources: sources,
+		At: at, Kind: kind, Parts: f.Parts[:min(len(f.Parts), wire.AuditPartsMax)], Sources: sources,
 	}
 	if f.Replica == g.replica.ID {
 		r.judged(v)
@@ -401,6 +412,8 @@ func (r *auditing) judged(v *wire.AuditVerdict) {
 		return
 	}
 	switch v.Kind {
+	case wire.VerdictAgrees:
+		r.agreed = v.At
 	case wire.VerdictReplay:
 		g.host.Audits.replay(g, v.At)
 	case wire.VerdictDiffers:

@@ -20,9 +20,10 @@ import (
 //  1. noting: the fence is written to the disk, so that the replica is fenced after a
 //     restart too; and what it holds is kept aside, for a person to look at.
 //  2. seeking: it gets another state to begin with. What a walk has found is only in
-//     memory: the own snapshot will do, which was checked as it was written. Where other
-//     replicas hold something else, so may the own snapshot: then it asks a replica that
-//     agreed with the others for one that is no older than that.
+//     memory: the own snapshot will do, if the state was known to be right after it was
+//     written. Else the snapshot may be wrong too: then it asks a replica that agreed with
+//     the others for one that is no older than that. Where nobody has one to give, what a
+//     walk has found may begin with the own one all the same: the next comparison tells.
 //  3. filling: the state gets what the log has after it, up to what is committed.
 //  4. basing: the log begins behind the snapshot that came from another replica, on disk,
 //     so that no start finds the wrong one again.
@@ -55,6 +56,9 @@ const (
 	fenceAskTicks = 40
 	// fenceRetryTicks is how long a work of the fence waits after it failed, 1 s.
 	fenceRetryTicks = 20
+	// fenceOwnTicks is how long a replica in which a walk has found something waits for the
+	// state of another one, 30 s.
+	fenceOwnTicks = 600
 	// fillBytesMax is how much of the log a state that is filled gets in one tick. The host
 	// does nothing else in that time.
 	fillBytesMax = 4 << 20
@@ -79,7 +83,8 @@ type fence struct {
 	aside   StateCopy
 	kept    string // the file with what it held; empty: there is none
 
-	own     bool // the own snapshot is to be the beginning
+	own     bool   // the own snapshot is to be the beginning
+	ownAt   uint64 // the tick from which on it will do; 0: never
 	sources []raft.NodeID
 	asked   raft.NodeID // the source that was asked last; 0: none
 	need    uint64      // a snapshot of another replica must stand here or later
@@ -112,7 +117,9 @@ func (g *group) fenceOff(f finding) {
 // beginFence has the replica serve nobody from here on.
 func (g *group) beginFence(note logstore.Fence) *fence {
 	k := &fence{group: g, note: note, need: note.At.Index}
-	k.own = note.Found == logstore.FenceByWalk
+	if note.Found == logstore.FenceByWalk {
+		k.own, k.ownAt = g.snap.base.Index <= g.audit.agreed.Index, g.host.ticks+fenceOwnTicks
+	}
 	g.fence = k
 	g.host.Audits.fences++
 	if g.host.Audits.of == g.audit.machine {
@@ -287,6 +294,12 @@ func (k *fence) lift() {
 		m.Led(g.lead)
 	}
 	g.follow()
+	if g.role == raft.RoleLeader {
+		// It was right again before another one came to lead.
+		g.clock.machine, _ = g.machine.(Expirer)
+		g.clock.ask()
+		g.wants.ask()
+	}
 	g.audit.rows, g.audit.at = nil, raft.LogID{}
 	g.core.Unfence()
 	g.host.cfg.Log.Info("replica is right again", "group", g.replica.Group, "replica", g.replica.ID, "applied", g.applied)

@@ -29,7 +29,8 @@ func (k *fence) seek() {
 	switch {
 	case k.machine != nil:
 		k.stage = fenceFilling
-	case k.own || g.alone() && k.note.Found != logstore.FenceUndecided:
+	case k.own || g.alone() && k.note.Found != logstore.FenceUndecided || k.ownAt > 0 && g.host.ticks >= k.ownAt:
+		k.own = true
 		k.begin(k.loadOwn)
 	case k.note.Found != logstore.FenceUndecided && g.host.ticks >= k.askAt:
 		k.askAt = g.host.ticks + fenceAskTicks
@@ -120,7 +121,7 @@ func (k *fence) loadOwn() *Work {
 			case g.snap.base != base:
 				err = errors.New("the log begins later now")
 			case err != nil && !g.alone():
-				k.own = false // another replica has one
+				k.own, k.ownAt = false, 0 // another replica has one
 			}
 			if k.ended(err); err == nil && k.stage == fenceSeeking && k.machine == nil {
 				k.machine, k.at, k.time = machine, base, time
@@ -180,7 +181,7 @@ func applyMute(m StateMachine, e raft.Entry) error {
 func (k *fence) fail(err error) {
 	k.group.host.cfg.Log.Warn("fenced replica loses the state that it got", "group", k.group.replica.Group, "at", k.at, "err", err)
 	k.stage, k.machine, k.base = fenceSeeking, nil, nil
-	k.own = false
+	k.own, k.ownAt = false, 0
 	k.retryAt = k.group.host.ticks + fenceRetryTicks
 }
 

@@ -29,6 +29,7 @@ type snapshots struct {
 	arrived []*ReceivedSnapshot                // handed to the core in this turn
 	streams map[raft.ReplicaID]*SnapshotStream // to others, under way
 	wants   []want
+	proofBy uint64 // the tick until which snapshots wait until it is known that their state is right; 0: none does
 }
 
 // want is a replica that asked for a snapshot, of this replica and not of the
@@ -81,8 +82,33 @@ func (k *snapshots) send(wanted []raft.SnapshotWanted) {
 			k.group.core.SnapshotLost(w.To)
 			continue
 		}
+		if !k.mayLeave(&s) {
+			k.group.core.SnapshotLost(w.To) // it asks again
+			continue
+		}
 		k.stream(raft.Member{Replica: w.To, Node: node}, k.group.state.Term, s)
 	}
+}
+
+// mayLeave reports whether a snapshot may go to another replica: not before a comparison has
+// shown, after it was written, that the state here is right. A state that is wrong would
+// become that of a second replica, and the two of them a majority. If nothing shows it for
+// proofTicks, as where no majority is there, the snapshot leaves all the same: a replica that
+// lacks it is worse than the risk.
+func (k *snapshots) mayLeave(s *logstore.Snapshot) bool {
+	h, a := k.group.host, &k.group.audit
+	p := &h.Audits.policy
+	switch {
+	case p.Every == 0 || !p.Understood || a.machine == nil || s.Base.ID.Index <= a.agreed.Index || bug("snapshot of a wrong state leaves"):
+	case k.proofBy == 0:
+		k.proofBy = h.ticks + proofTicks
+		a.wanted = true
+		return false
+	case h.ticks < k.proofBy:
+		return false
+	}
+	k.proofBy = 0
+	return true
 }
 
 func (k *snapshots) newest() (logstore.Snapshot, bool) {
@@ -174,6 +200,9 @@ func (k *snapshots) give(to raft.Member, index uint64) bool {
 		return true
 	}
 	if s, ok := k.newest(); ok && s.Base.ID.Index >= index {
+		if !k.mayLeave(&s) {
+			return false // who asked does so again
+		}
 		k.stream(to, 0, s)
 		return true
 	}

@@ -40,7 +40,10 @@ const (
 
 // Result is what a round has found out.
 type Result struct {
-	Outcome  Outcome
+	Outcome Outcome
+	// Proven: what those have that agree is right. Else nobody contradicts them, and too few
+	// have reported.
+	Proven   bool
 	Replicas []Finding // in the order of the membership
 }
 
@@ -123,7 +126,10 @@ func (r *Round) Replay() { r.replays = true }
 // Complete reports whether nobody is left to report.
 func (r *Round) Complete() bool {
 	return !slices.ContainsFunc(r.seats, func(s seat) bool {
-		return !s.reported || r.replays && s.votes(r) && !s.replayed
+		if r.replays { // who was silent before is asked for nothing
+			return s.votes(r) && !s.replayed
+		}
+		return !s.reported
 	})
 }
 
@@ -152,12 +158,15 @@ func (r *Round) Result(final bool) Result {
 			return r.result(Split, nil)
 		}
 	}
+	o := Equal
 	for i := range r.seats {
 		if s := &r.seats[i]; s.reported && !s.fenced && !slices.Equal(s.rows, right) {
-			return r.result(Odd, right)
+			o = Odd
 		}
 	}
-	return r.result(Equal, right)
+	res := r.result(o, right)
+	res.Proven = true
+	return res
 }
 
 // majority returns the rows that a majority of the voters has, of either set of them in a

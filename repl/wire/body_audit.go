@@ -106,18 +106,19 @@ const (
 	VerdictDiffers   VerdictKind = 1 // a majority of the voters has another state: these parts of yours are wrong
 	VerdictReplay    VerdictKind = 2 // there is no majority: replay your snapshot and your log up to the entry, and report again
 	VerdictUndecided VerdictKind = 3 // the replays have not decided it either
-	verdictKindEnd   VerdictKind = 4
+	VerdictAgrees    VerdictKind = 4 // a majority of the voters has your state: what you have is right
+	verdictKindEnd   VerdictKind = 5
 )
 
 func (k VerdictKind) String() string {
-	names := [verdictKindEnd]string{VerdictDiffers: "differs", VerdictReplay: "replay", VerdictUndecided: "undecided"}
+	names := [verdictKindEnd]string{VerdictDiffers: "differs", VerdictReplay: "replay", VerdictUndecided: "undecided", VerdictAgrees: "agrees"}
 	if k >= verdictKindEnd || names[k] == "" {
 		return fmt.Sprintf("verdict %d", uint8(k))
 	}
 	return names[k]
 }
 
-// AuditVerdict tells a replica what became of its [AuditReport], if it was not found right:
+// AuditVerdict tells a replica what became of its [AuditReport]:
 //
 //	[group, incarnation, from, to, term, [term, index], kind, [part …], [node …]]
 //

@@ -71,7 +71,7 @@ func TestAuditLimits(t *testing.T) {
 		{"a part more", wire.TypeAuditVerdict, verdict(func(m *wire.AuditVerdict) { m.Parts = ascending(0, wire.AuditPartsMax+1) }), "field parts: 65 of them; want 64"},
 		{"parts out of order", wire.TypeAuditVerdict, verdict(func(m *wire.AuditVerdict) { m.Parts = []uint32{7, 7} }), "field parts: 7 after 7"},
 		{"verdict without a kind", wire.TypeAuditVerdict, verdict(func(m *wire.AuditVerdict) { m.Kind = 0 }), "field kind: 0 is not known"},
-		{"verdict of kind 4", wire.TypeAuditVerdict, verdict(func(m *wire.AuditVerdict) { m.Kind = 4 }), "field kind: 4 is not known"},
+		{"verdict of kind 4", wire.TypeAuditVerdict, verdict(func(m *wire.AuditVerdict) { m.Kind = 5 }), "field kind: 5 is not known"},
 		{"verdict of an older term", wire.TypeAuditVerdict, verdict(func(m *wire.AuditVerdict) { m.Term = 9 }), "field term: 9, for an entry of term 10"},
 		{"sources of a replay", wire.TypeAuditVerdict, verdict(func(m *wire.AuditVerdict) { m.Kind = wire.VerdictReplay }), "field sources: 2 of them in a verdict of kind replay"},
 		{"too many sources", wire.TypeAuditVerdict, verdict(func(m *wire.AuditVerdict) { m.Sources = make([]raft.NodeID, wire.AuditSourcesMax+1) }), "field sources: 1025 of them; want 1024"},

@@ -114,7 +114,7 @@ var madeGood = map[wire.Type]func(b wire.Body){
 		v := b.(*wire.AuditVerdict)
 		v.Group, v.From, v.To, v.At = v.Group%(raft.GroupMax+1), v.From|1, v.To&^1|2, raft.LogID{Term: v.At.Term | 1, Index: v.At.Index | 1}
 		v.Term = max(v.Term, v.At.Term)
-		if v.Kind = 1 + v.Kind%3; v.Kind != wire.VerdictDiffers {
+		if v.Kind = 1 + v.Kind%4; v.Kind != wire.VerdictDiffers {
 			v.Sources = nil
 		}
 		partsDrawn(v.Parts)
