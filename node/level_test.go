@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,6 +91,17 @@ func TestLevelOfReplacedNodes(t *testing.T) {
 	}
 
 	last := n - 1
+	// The doctor names the one that holds the level back, and what to do about it helps.
+	behind := nodes[last].node.name
+	for _, r := range nodes {
+		until(t, "the doctor names the older node", func() error {
+			want := fmt.Sprintf("level %d, though some nodes understand level %d: not so %s -> start the newer muster on %s", older.level, shardmap.Level, behind, behind)
+			if list := strings.Join(r.finds(), "\n"); !strings.Contains(list, want) {
+				return fmt.Errorf("it finds %q, want %q", list, want)
+			}
+			return nil
+		})
+	}
 	nodes[last].stop()
 	nodes[last] = start(t, configs[last], defaultLimits())
 	for i, r := range nodes {
@@ -102,6 +114,9 @@ func TestLevelOfReplacedNodes(t *testing.T) {
 		s := r.client()
 		if s.level != shardmap.Level {
 			t.Errorf("node %d says that the cluster is at level %d, want %d", i, s.level, shardmap.Level)
+		}
+		if list := r.finds(); len(list) > 0 {
+			t.Errorf("node %d tells the doctor %q", i, list)
 		}
 		s.Close()
 	}
