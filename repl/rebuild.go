@@ -78,11 +78,12 @@ func (k *fence) wants(from raft.NodeID, c *wire.Chunk) string {
 	return ""
 }
 
-// hasOwn reports whether there is a snapshot with a base here: what is offered with the same
-// one would be taken for the same file.
+// hasOwn reports whether this replica has made a snapshot with a base: what is offered with the
+// same one would be taken for the same file. One of what it has not applied yet came from
+// another replica.
 func (k *fence) hasOwn(base raft.LogID) bool {
 	own := k.group.host.cfg.Store.Snapshots(k.group.replica)
-	return slices.ContainsFunc(own, func(s logstore.Snapshot) bool { return s.Base.ID == base })
+	return base.Index <= k.group.applied.Index && slices.ContainsFunc(own, func(s logstore.Snapshot) bool { return s.Base.ID == base })
 }
 
 // take begins with a state that came from another replica.
