@@ -70,7 +70,7 @@ func (st *slotState) copy(s Slot) *SlotCopy {
 		formers:    st.formers,
 		ahead:      st.endings.aheadBy(),
 		format:     st.format(),
-		wrong:      st.keptFault(),
+		wrong:      keptFault(st),
 		of:         st,
 	}
 	c.kinds = c.first[:0]

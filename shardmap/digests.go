@@ -26,18 +26,18 @@ func (m *Map) Digests(out []DigestRow) []DigestRow {
 		w.begin(7)
 		if st := pages.at(s); st != nil {
 			w.add(uint64(HoldsOwned))
-			st.sum(&w)
+			w.addSlot(st)
 		} else if st := pages.sealed.at(s); st != nil {
 			w.add(uint64(HoldsSealed))
 			st.seal.sum(&w)
-			st.sum(&w)
+			w.addSlot(st)
 		}
 		for len(imports) > 0 && imports[0].slot < s {
 			imports = imports[1:]
 		}
 		if len(imports) > 0 && imports[0].slot == s {
 			imports[0].importHead.sum(&w)
-			imports[0].state.sum(&w)
+			w.addSlot(imports[0].state)
 		}
 		if w.n > 1 {
 			out = append(out, DigestRow{Part(s), w.hash()})
@@ -92,8 +92,8 @@ func sumOf(what uint64, of ...uint64) uint64 {
 	return w.hash()
 }
 
-// sum adds what is to be known of a slot: its digest, and how far its time is ahead.
-func (s *slotState) sum(w *words) {
+// addSlot adds what is to be known of a slot: its digest, and how far its time is ahead.
+func (w *words) addSlot(s *slotState) {
 	w.add(s.digest())
 	w.add(uint64(s.endings.aheadBy()))
 }
@@ -129,21 +129,6 @@ func (i *importHead) hash() uint64 {
 	i.sum(&w)
 	return w.hash()
 }
-
-// keptSums are sums of what a map has once, and that changes rarely, for [Walk].
-type keptSums struct {
-	marks, decisions uint64
-	foundedInverted  uint64
-}
-
-// keepFounding gives the map another founding and other marks.
-func (m *Map) keepFounding(number uint64, l marks) {
-	m.founded, m.marks = number, l
-	m.kept.foundedInverted, m.kept.marks = ^number, l.sum()
-}
-
-// keepDecisions gives the map other decisions.
-func (m *Map) keepDecisions(l decisions) { m.decisions, m.kept.decisions = l, l.sum() }
 
 func (m marks) sum() uint64 {
 	var w words

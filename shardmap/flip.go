@@ -24,7 +24,7 @@ type flipper struct {
 func newFlipper(draw func(n int) int, m *Map) *flipper {
 	f := &flipper{draw: draw, m: m}
 	for s := range Slot(Slots) {
-		if st := m.state(s); st != nil {
+		if st := slotStateOf(m, s); st != nil {
 			f.slots = append(f.slots, s)
 			if e := st.endings; e != nil && e.attached.count > 0 {
 				f.leased = append(f.leased, s)
@@ -167,7 +167,7 @@ func (r *flipper) slot() *flip {
 		of = r.leased
 	}
 	slot := of[r.draw(len(of))]
-	st, s := r.m.state(slot), Part(slot)
+	st, s := slotStateOf(r.m, slot), Part(slot)
 	switch r.draw(14) {
 	case 0:
 		return bitOf(r, "last version", s, &st.last, 64)
@@ -312,7 +312,7 @@ func (r *flipper) spoil() *flip {
 	}
 	for {
 		slot := r.slots[r.draw(len(r.slots))]
-		st, f := r.m.state(slot), (*flip)(nil)
+		st, f := slotStateOf(r.m, slot), (*flip)(nil)
 		st.mu.Lock()
 		switch n := r.draw(10); {
 		case n < 6:

@@ -21,13 +21,11 @@ type Map struct {
 	moments moments
 
 	// Of the goroutine that applies.
-	turn    turn
-	body    body // that was read of the command at hand
-	quota   sessionQuota
-	due     raft.GroupTime // nothing in the slots that are served ends before (expire.go)
-	founded uint64         // the number of the founding; 0: it was not applied yet
-	marks   marks
-	kept    keptSums // of these, and of the decisions
+	turn  turn
+	body  body // that was read of the command at hand
+	quota sessionQuota
+	due   raft.GroupTime // nothing in the slots that are served ends before (expire.go)
+	founding
 	// What it holds of slots that it may take over, what it has decided about moves, and
 	// what became of the last command that moved slots (slotmove.go).
 	imports  imports
@@ -49,8 +47,8 @@ func NewMap(g raft.GroupID) *Map {
 	m.slots.Store(new(slotPages))
 	m.history = newHistory(m)
 	m.services.of = m
-	m.keepFounding(0, nil)
-	m.keepDecisions(nil)
+	m.hold(0, nil)
+	m.decide(nil)
 	return m
 }
 

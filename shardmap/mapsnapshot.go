@@ -67,7 +67,7 @@ type MapCopy struct {
 // between two entries. It costs some 0.2 µs for each slot.
 func (m *Map) CopyAll() *MapCopy {
 	c := &MapCopy{founded: m.founded, marks: m.marks}
-	m.headFaults(func(f PartFault) { c.wrong = f.String() })
+	headFaults(m, func(f PartFault) { c.wrong = f.String() })
 	for s := range Slot(Slots) {
 		if copied, owned := m.Copy(s); owned {
 			c.slots = append(c.slots, copied)
@@ -186,8 +186,8 @@ func (m *Map) Load(r io.Reader, at raft.LogID, t raft.GroupTime) error {
 	}
 	loaded.quota.sessionsMax, loaded.quota.outcomesMax, loaded.quota.detailsMax = m.quota.sessionsMax, m.quota.outcomesMax, m.quota.detailsMax
 	m.slots.Store(loaded.slots)
-	m.keepFounding(loaded.founded, loaded.marks)
-	m.keepDecisions(loaded.decisions)
+	m.hold(loaded.founded, loaded.marks)
+	m.decide(loaded.decisions)
 	m.quota, m.imports, m.results = loaded.quota, loaded.imports, nil
 	m.due = raft.GroupTime(endless)
 	m.each(func(st *slotState) { st.noteDue(m) })

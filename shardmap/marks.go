@@ -2,6 +2,19 @@ package shardmap
 
 import "slices"
 
+// founding is what entries with a number have left behind in a map. It changes with moves, which are
+// rare, so that a sum of it costs nothing.
+type founding struct {
+	founded         uint64 // the number of the founding; 0: it was not applied yet
+	foundedInverted uint64 // Invariant: ^founded, for [Walk]
+	marks           marks
+	marksSum        uint64 // of marks, for [Walk]
+}
+
+func (f *founding) hold(number uint64, l marks) {
+	f.founded, f.foundedInverted, f.marks, f.marksSum = number, ^number, l, l.sum()
+}
+
 // marks are the marks of all slots, as runs, in order; where there is none, the mark
 // is 0. Two runs that could be one never stand beside each other, so equal marks are
 // equal runs. They never change: another list takes their place.

@@ -82,7 +82,7 @@ func (t *Table) Founding(id raft.GroupID, i raft.Incarnation) (Own, bool) {
 
 // found carries out the command own. It applies once, and only to slots of which
 // nothing newer was decided.
-func (m *Map) found(_ entryAt, c *Command) (Status, error) {
+func found(m *Map, _ entryAt, c *Command) (Status, error) {
 	o, err := ReadOwn(c)
 	if err != nil {
 		return 0, err
@@ -99,7 +99,7 @@ func (m *Map) found(_ entryAt, c *Command) (Status, error) {
 	for s := range eachOf(o.Slots) {
 		marks[s] = o.Number
 	}
-	m.keepFounding(o.Number, marks.runs())
+	m.hold(o.Number, marks.runs())
 	m.slots.Store(m.slots.Load().with(o.Slots))
 	return StatusApplied, nil
 }

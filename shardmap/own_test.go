@@ -20,7 +20,7 @@ func owning(slots []Slot) *Map { return owningAs(testGroup, slots) }
 func owningAs(g raft.GroupID, slots []Slot) *Map {
 	m := NewMap(g)
 	c := OwnCommand(&Own{Number: 1, Slots: SlotRanges(slots)})
-	if status, err := m.found(entryAt{}, &c); err != nil || status != StatusApplied {
+	if status, err := found(m, entryAt{}, &c); err != nil || status != StatusApplied {
 		panic(fmt.Sprint(status, err))
 	}
 	return m
@@ -61,7 +61,7 @@ func TestOwnAppliesOnce(t *testing.T) {
 		{what: "beside other marks", marks: marks{run(0, 9, 7), run(20, 20, 8)}, own: own(3, SlotRange{10, 19}), want: StatusApplied, after: marks{run(0, 9, 7), run(10, 19, 3), run(20, 20, 8)}},
 	} {
 		m := NewMap(testGroup)
-		m.keepFounding(c.founded, c.marks)
+		m.hold(c.founded, c.marks)
 		m.slots.Store(m.slots.Load().with(c.owns))
 		before := mapBytes(t, m)
 		r := apply(t, m, 7, 50, c.own)
@@ -103,7 +103,7 @@ func TestMarksThroughSnapshot(t *testing.T) {
 				all[s] = chance.Uint64N(3)
 			}
 		}
-		m.keepFounding(chance.Uint64N(2), all.runs())
+		m.hold(chance.Uint64N(2), all.runs())
 		var back allMarks
 		back.fill(m.marks)
 		if back != all {

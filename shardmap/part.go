@@ -21,9 +21,9 @@ const (
 	PartNodes    Part = 8192 // the peer list
 	PartGroups   Part = 8193 // the data groups as they are meant to be
 	PartSlots    Part = 8194 // whose each slot is
-	PartSettings Part = 8195
-	PartJobs     Part = 8196
-	PartMoves    Part = 8197
+	PartSettings Part = 8195 // those that were changed
+	PartJobs     Part = 8196 // unfinished ones, and the last finished ones
+	PartMoves    Part = 8197 // those that are not closed
 	PartCluster  Part = 8198 // all else: name, id, level, index, epoch, bound of values, meta group, what was removed
 
 	PartIncidents Part = 8199

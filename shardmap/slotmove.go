@@ -61,7 +61,12 @@ type SlotDecision struct {
 type decisions []SlotDecision
 
 // decided is what a map has decided.
-type decided struct{ decisions decisions }
+type decided struct {
+	decisions decisions
+	sum       uint64 // of decisions, for [Walk]
+}
+
+func (d *decided) decide(l decisions) { d.decisions, d.sum = l, l.sum() }
 
 // Decisions returns the decisions about moves that the group keeps, by slot and number. They
 // are not to be changed, and don't change later. It costs nothing, however many slots there
@@ -102,7 +107,7 @@ type moveTurn struct {
 }
 
 // moveSteps carries out a command that moves slots, but for a chunk.
-func (m *Map) moveSteps(e entryAt, c *Command) (Status, error) {
+func moveSteps(m *Map, e entryAt, c *Command) (Status, error) {
 	steps, err := ReadSteps(c)
 	if err != nil {
 		return 0, err
@@ -116,7 +121,7 @@ func (m *Map) moveSteps(e entryAt, c *Command) (Status, error) {
 }
 
 // moveChunk is [CommandChunk].
-func (m *Map) moveChunk(e entryAt, c *Command) (Status, error) {
+func moveChunk(m *Map, e entryAt, c *Command) (Status, error) {
 	pieces, err := ReadPieces(c)
 	if err != nil {
 		return 0, err
@@ -161,13 +166,13 @@ func (c *Command) ValidateMove(l Limits) error {
 // end puts what has changed into the map, and fills in the views of the slots.
 func (t *moveTurn) end() Status {
 	if t.marks != nil {
-		t.m.keepFounding(t.m.founded, t.marks.runs())
+		t.m.hold(t.m.founded, t.marks.runs())
 	}
 	if t.pages != nil {
 		t.m.slots.Store(t.pages.pages)
 	}
 	if t.own {
-		t.m.keepDecisions(t.decided)
+		t.m.decide(t.decided)
 	}
 	status := StatusMarked
 	for i := range t.m.results {

@@ -168,7 +168,7 @@ func (w *Walk) after(phase walkPhase) {
 func (w *Walk) enter() (cost int) {
 	s := w.next
 	w.next++
-	st := w.m.state(s)
+	st := slotStateOf(w.m, s)
 	if st == nil {
 		return 1
 	}
@@ -192,9 +192,9 @@ func (w *Walk) enter() (cost int) {
 	return cost
 }
 
-// state returns what the map has of a slot, in whatever way; nil if that is nothing, or an import
+// slotStateOf returns what the map has of a slot, in whatever way; nil if that is nothing, or an import
 // whose head is not what was written.
-func (m *Map) state(s Slot) *slotState {
+func slotStateOf(m *Map, s Slot) *slotState {
 	st := m.held(s)
 	if i := m.imports.of(s); st == nil && i != nil {
 		if _, what := i.headFault(); what == "" {
@@ -205,7 +205,7 @@ func (m *Map) state(s Slot) *slotState {
 }
 
 // keptFault says what is wrong with the numbers of a slot that are kept twice.
-func (s *slotState) keptFault() string {
+func keptFault(s *slotState) string {
 	if s.last != ^s.lastInverted {
 		return fmt.Sprintf("the last version is %d by one field and %d by another", s.last, ^s.lastInverted)
 	}
@@ -241,7 +241,7 @@ func (i *slotImport) headFault() (Slot, string) {
 
 // headFault says what is wrong with what a slot keeps beside its records and sessions.
 func headFault(s *slotState) string {
-	if what := s.keptFault(); what != "" {
+	if what := keptFault(s); what != "" {
 		return what
 	}
 	t := &s.sessions

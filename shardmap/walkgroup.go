@@ -18,21 +18,21 @@ func (w *Walk) partFault(p Part, what string, args ...any) {
 // that are wrong are left out later.
 func (w *Walk) heads() (cost int) {
 	m := w.m
-	m.headFaults(func(f PartFault) { w.faults = append(w.faults, f) })
+	headFaults(m, func(f PartFault) { w.faults = append(w.faults, f) })
 	return walkHeadCost * (len(m.marks) + len(m.decisions) + len(m.imports))
 }
 
 // headFaults calls f for what is wrong with what a map has beside its slots, and with the heads of
 // imports.
-func (m *Map) headFaults(f func(PartFault)) {
-	if sum := m.marks.sum(); sum != m.kept.marks {
-		f(PartFault{PartMarks, fmt.Sprintf("%d runs have sum %016x, they had %016x", len(m.marks), sum, m.kept.marks)})
+func headFaults(m *Map, f func(PartFault)) {
+	if sum := m.marks.sum(); sum != m.marksSum {
+		f(PartFault{PartMarks, fmt.Sprintf("%d runs have sum %016x, they had %016x", len(m.marks), sum, m.marksSum)})
 	}
-	if sum := m.decisions.sum(); sum != m.kept.decisions {
-		f(PartFault{PartDecisions, fmt.Sprintf("%d of them have sum %016x, they had %016x", len(m.decisions), sum, m.kept.decisions)})
+	if sum := m.decisions.sum(); sum != m.decided.sum {
+		f(PartFault{PartDecisions, fmt.Sprintf("%d of them have sum %016x, they had %016x", len(m.decisions), sum, m.decided.sum)})
 	}
-	if m.founded != ^m.kept.foundedInverted {
-		f(PartFault{PartFounding, fmt.Sprintf("it is %d by one field and %d by another", m.founded, ^m.kept.foundedInverted)})
+	if m.founded != ^m.foundedInverted {
+		f(PartFault{PartFounding, fmt.Sprintf("it is %d by one field and %d by another", m.founded, ^m.foundedInverted)})
 	}
 	for _, i := range m.imports {
 		if slot, what := i.headFault(); what != "" {
