@@ -82,6 +82,24 @@ func muster(t *testing.T, args ...string) string {
 	return string(out)
 }
 
+// What makes faults, for tests, must not be in the binary: the linker leaves out what no exported
+// name leads to.
+func TestBinaryMakesNoFaults(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(b, []byte("muster/shardmap.(*Map).Apply")) {
+		t.Fatal("the binary does not name its functions")
+	}
+	for _, name := range []string{"muster/shardmap.(*flipper)", "muster/shardmap.newFlipper", "muster/shardmap.(*Map).Spoil", "muster/shardmap.(*TableMachine).spoil", "SetBug"} {
+		if bytes.Contains(b, []byte(name)) {
+			t.Errorf("the binary has %s", name)
+		}
+	}
+}
+
 // What a command comes to must reach the shell: its output and its errors apart,
 // and its status.
 func TestStatusReachesTheShell(t *testing.T) {

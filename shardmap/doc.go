@@ -26,6 +26,8 @@
 //     entries: [Map.Moment] for a listing, [Map.Copy] for some slots.
 //  5. Call [SlotCopy.Release] when done with a copy, [Moment.End] with a
 //     moment, [Walk.End] with a walk, and keep nothing that it handed out.
+//  6. Compare replicas by [Map.Digests] and [TableMachine.Digests], and memory with what was
+//     written by a [Walk] and a [TableWalk], on the goroutine of duty 2, between two entries.
 //
 // # Where to look
 //
@@ -38,7 +40,9 @@
 // session.go keeps outcomes, details.go what else they answer, sessiontable.go the sessions
 // that they belong to. txn.go and lease.go have the commands with a body that are about one
 // slot, ending.go how keys and leases end, expire.go the entry that ends them.
-// walk.go recomputes what a map holds from its bytes.
+// part.go names the parts of a state, digests.go and tabledigests.go sum them up. walk.go and
+// walkgroup.go recompute what a map holds from its bytes, tablewalk.go what a table does, and
+// unchecked.go writes a state that is wrong. flip.go makes such states, for tests.
 // moment.go holds all slots still for a reader, list.go merges them. own.go and
 // marks.go say how a group comes to own slots, slotpages.go holds them. slotmove.go
 // moves a slot between groups by the commands that step.go and piece.go write, diff.go
