@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"reflect"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -150,4 +151,64 @@ func TestPeerIsForgotten(t *testing.T) {
 		t.Errorf("it is dialled %d times again", len(dialled))
 	}
 	goleak.VerifyNone(t, before)
+}
+
+// The largest report of an audit, and a verdict, reach the other node as they were sent, on the
+// connection on which everything small travels. A node that is not known gets nothing.
+func TestAuditsTravel(t *testing.T) {
+	far, near := net.Pipe()
+	defer far.Close()
+	p := NewPeers(PeersConfig{
+		Dial:     func(context.Context, raft.NodeID, string) (net.Conn, error) { return near, nil },
+		Counters: new(wire.Counters), Log: slog.New(slog.DiscardHandler),
+	})
+	defer p.Close()
+	p.SetNode(7, "somewhere")
+	report := &wire.AuditReport{Group: 3, Incarnation: 2, From: 1, To: 2, At: raft.LogID{Term: 4, Index: 9}, Rows: make([]wire.AuditRow, wire.AuditRowsMax)}
+	for i := range report.Rows {
+		report.Rows[i] = wire.AuditRow{Part: uint32(i), Digest: 1<<63 + uint64(i)}
+	}
+	verdict := &wire.AuditVerdict{Group: 3, Incarnation: 2, From: 1, To: 2, Term: 4, At: report.At, Kind: wire.VerdictDiffers, Parts: []uint32{5}, Sources: []raft.NodeID{7}}
+	type heard struct {
+		report  wire.AuditReport
+		verdict wire.AuditVerdict
+		err     error
+	}
+	ended := make(chan heard, 1)
+	go func() {
+		var h heard
+		d := wire.NewDecoder(wire.FrameMax)
+		for h.err == nil && h.verdict.Group == 0 {
+			var head wire.Header
+			var body []byte
+			switch head, body, h.err = wire.ReadFrame(far, d); {
+			case h.err != nil:
+			case head.Type == wire.TypeAuditReport:
+				h.err = h.report.Read(body)
+			case head.Type == wire.TypeAuditVerdict:
+				h.err = h.verdict.Read(body)
+			}
+		}
+		ended <- h
+	}()
+	again := time.NewTicker(10 * time.Millisecond) // what is sent before there is a connection is lost
+	defer again.Stop()
+	for late := time.After(busyMax); ; {
+		select {
+		case got := <-ended:
+			if got.err != nil || !reflect.DeepEqual(&got.report, report) || !reflect.DeepEqual(&got.verdict, verdict) {
+				t.Errorf("got %v, %d rows of group %s, and %+v", got.err, len(got.report.Rows), got.report.Group, got.verdict)
+			}
+			return
+		case <-late:
+			t.Fatal("nothing arrives")
+		case <-again.C:
+			p.SendAudit(8, wire.TypeAuditReport, report)
+			passing := *report
+			p.SendAudit(7, wire.TypeAuditReport, &passing)
+			passing.Group = 9 // nothing of it is kept
+			p.SendAudit(7, wire.TypeAuditVerdict, verdict)
+			p.Flush()
+		}
+	}
 }
