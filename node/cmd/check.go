@@ -33,13 +33,18 @@ with all its replicas.
 --fix has the replicas that differ rebuilt from those that agree, as the cluster does by itself, and
 waits until they are whole, for as long as --timeout says. It shows its plan first, and wants --yes.
 
+--acknowledge compares nothing. It says that a person has seen the incidents that "muster status"
+notes, those that are over: they are noted no more.
+
 With -o json: {"groups":[{"id":1,"index":N,"replicas":N,"agree":true,"differing":[{"node":NAME,"replica":…,
 "state":"differs"|"fenced"|"silent"|"undecided","parts":["slot 12",…],"more":N}]}],"ok":true}; a group that was not
-compared has index 0, and "why".`,
+compared has index 0, and "why". With --acknowledge: {"acknowledged":[{"id":…,"group":1,"node":NAME,"replica":…,
+"at":"g1/2.17","found":"walk"|"comparison"|"undecided","parts":["slot 12",…],"more":N,"what":…}]}.`,
 		Flags: []cli.Flag{
 			&cli.Uint64Flag{Name: "group", DefaultText: "all", Usage: "only group `N`"},
 			&cli.BoolFlag{Name: "fix", Usage: "have the replicas that differ rebuilt"},
 			yesFlag(),
+			&cli.BoolFlag{Name: "acknowledge", Usage: "say that the incidents that are over have been seen"},
 		},
 		Action: con.action(runCheck),
 	})
@@ -50,8 +55,13 @@ func runCheck(con *console, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.Bool("yes") && !c.Bool("fix") {
+	switch {
+	case c.Bool("fix") && c.Bool("acknowledge"):
+		return usagef("%s: --fix and --acknowledge contradict each other; want one of them: what is being rebuilt is not over", c.Command.HelpName)
+	case c.Bool("yes") && !c.Bool("fix"):
 		return usagef("%s: --yes without --fix; want both, as nothing else here asks for it", c.Command.HelpName)
+	case c.Bool("acknowledge"):
+		return acknowledge(con, c, only, one)
 	}
 	s, status, err := con.openStatus(c)
 	if err != nil {
@@ -69,7 +79,7 @@ func runCheck(con *console, c *cli.Context) error {
 		return err
 	}
 	if one && k.unheardOf(only) {
-		return withStatus(exitNotFound, "group %d: the cluster has none; muster group list shows those that it has", only)
+		return noGroup(only)
 	}
 	if c.Bool("fix") {
 		if err := s.fix(c.Context, k, consentOf(c)); err != nil {
@@ -77,6 +87,10 @@ func runCheck(con *console, c *cli.Context) error {
 		}
 	}
 	return s.finishCheck(k)
+}
+
+func noGroup(g raft.GroupID) error {
+	return withStatus(exitNotFound, "group %d: the cluster has none; muster group list shows those that it has", g)
 }
 
 // comparison is what the leaders of groups say of their replicas.

@@ -76,18 +76,11 @@ func (r checkedRow) differs() bool {
 	return slices.ContainsFunc(r.Differing, func(d differingRow) bool { return wrong(d.state) })
 }
 
-// partName is a part of a group's state as people know it.
-func partName(p uint32) string {
-	if p < shardmap.Slots {
-		return fmt.Sprintf("slot %d", p)
-	}
-	return fmt.Sprintf("part %d", p)
-}
-
-func partNames(parts []uint32) []string {
+// partNames are parts of a group's state as people know them.
+func partNames[P ~uint32](parts []P) []string {
 	names := make([]string, len(parts))
 	for i, p := range parts {
-		names[i] = partName(p)
+		names[i] = shardmap.Part(p).String()
 	}
 	return names
 }
@@ -95,17 +88,25 @@ func partNames(parts []uint32) []string {
 // partsShown bounds the parts that stand in one line.
 const partsShown = 8
 
-// in is where a replica differs: " in slot 12, slot 77 and 5 more", or nothing.
-func (d *differingRow) in() string {
-	if len(d.Parts) == 0 {
-		return ""
-	}
-	shown := d.Parts[:min(len(d.Parts), partsShown)]
-	text := " in " + strings.Join(shown, ", ")
-	if more := d.More + uint64(len(d.Parts)-len(shown)); more > 0 {
+// differsIn is where a replica differs: "slot 12, slot 77 and 5 more", or nothing.
+func differsIn(parts []string, more uint64) string {
+	shown := parts[:min(len(parts), partsShown)]
+	text := strings.Join(shown, ", ")
+	switch more += uint64(len(parts) - len(shown)); {
+	case more > 0 && text == "":
+		return fmt.Sprintf("%d parts", more)
+	case more > 0:
 		text += fmt.Sprintf(" and %d more", more)
 	}
 	return text
+}
+
+// in is differsIn for the end of a sentence.
+func (d *differingRow) in() string {
+	if text := differsIn(d.Parts, d.More); text != "" {
+		return " in " + text
+	}
+	return ""
 }
 
 // result is a group's outcome in a few words.

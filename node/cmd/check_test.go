@@ -264,3 +264,64 @@ func TestCheckFix(t *testing.T) {
 		t.Errorf("with nothing to do: %v, asked %d times, shown %q", err, len(c.asked), shown)
 	}
 }
+
+// A person acknowledges what is over, and no more: an incident whose replica still differs, or one of
+// another group, stays a problem or a note for the next look.
+func TestAcknowledged(t *testing.T) {
+	table := &shardmap.Table{
+		Nodes: []shardmap.TableNode{{ID: 1, Name: "n1"}},
+		Groups: []shardmap.TableGroup{
+			{ID: 1, Incarnation: 3, Replicas: []shardmap.TableReplica{{Replica: 1, Node: 1}, {Replica: 2, Node: 2}}},
+			{ID: 2, Incarnation: 4, Replicas: []shardmap.TableReplica{{Replica: 1, Node: 1}}}},
+	}
+	incident := func(id uint64, g raft.GroupID, of raft.ReplicaID, state shardmap.IncidentState) *shardmap.Incident {
+		table.Incidents = append(table.Incidents, shardmap.Incident{ID: id, Node: raft.NodeID(of), Found: shardmap.FoundByComparison, State: state,
+			IncidentKey: shardmap.IncidentKey{Group: g, Incarnation: raft.Incarnation(g + 2), Replica: of, At: raft.LogID{Term: 2, Index: 17}}})
+		return &table.Incidents[len(table.Incidents)-1]
+	}
+	incident(10, 1, 1, shardmap.IncidentRebuilt)
+	incident(11, 1, 2, shardmap.IncidentFenced)
+	incident(12, 1, 7, shardmap.IncidentFenced) // of a replica that the group has no more
+	incident(13, 2, 1, shardmap.IncidentRebuilt)
+	incident(14, 1, 1, shardmap.IncidentRebuilt).Acknowledged = true
+	ids := func(list []*shardmap.Incident) (ids []uint64) {
+		for _, i := range list {
+			ids = append(ids, i.ID)
+		}
+		return ids
+	}
+	for _, tt := range []struct {
+		group      raft.GroupID // 0: all
+		over, open []uint64
+	}{
+		{0, []uint64{10, 12, 13}, []uint64{11}},
+		{1, []uint64{10, 12}, []uint64{11}},
+		{2, []uint64{13}, nil},
+		{3, nil, nil},
+	} {
+		over, open := unseen(table, func(g raft.GroupID) bool { return tt.group == 0 || g == tt.group })
+		if !slices.Equal(ids(over), tt.over) || !slices.Equal(ids(open), tt.open) {
+			t.Errorf("group %d: got %v and %v, want %v and %v", tt.group, ids(over), ids(open), tt.over, tt.open)
+		}
+	}
+	some := incident(15, 1, 2, shardmap.IncidentRebuilt)
+	some.Parts, some.PartsCount, some.What = []shardmap.Part{12, shardmap.PartMarks}, 5, "two slots differ"
+	for _, tt := range []struct {
+		of   *shardmap.Incident
+		want string
+	}{
+		{some, "15 1 2 0000000000000002 g1/2.17 comparison slot 12, marks and 3 more two slots differ"},
+		{&table.Incidents[0], "10 1 1 n1 g1/2.17 comparison -"},
+	} {
+		var b bytes.Buffer
+		s := &errand{console: &console{out: newOutput(&b)}}
+		if err := printAcknowledged(s, []incidentRow{incidentRowOf(table, tt.of)}); err != nil {
+			t.Fatal(err)
+		}
+		s.out.Flush()
+		_, row, _ := strings.Cut(b.String(), "\n")
+		if got := strings.Join(strings.Fields(row), " "); got != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
+	}
+}

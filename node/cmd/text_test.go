@@ -80,6 +80,9 @@ func evilAnswer(addr string, t wire.Type) (wire.Type, wire.Body) {
 		t.Nodes = []shardmap.TableNode{{ID: 1, Name: evil, Addr: addr, Role: shardmap.NodeServer, Version: evil, Level: shardmap.Level, Announced: []shardmap.Label{{Key: evil, Value: evil}}, Labels: []shardmap.Label{{Key: evil, Value: evil}}}}
 		t.Meta = shardmap.TableGroup{Incarnation: 1, Replicas: []shardmap.TableReplica{{Replica: 1, Node: 1, Role: shardmap.ReplicaVoter}}, Founders: []shardmap.TableReplica{{Replica: 1, Node: 1, Role: shardmap.ReplicaVoter}}, Next: 2}
 		t.Jobs = []shardmap.Job{{ID: 12, Kind: shardmap.JobDrain, State: shardmap.JobFailed, Node: 1, Name: evil, Why: evil}}
+		t.Incidents = []shardmap.Incident{{ID: 11, Node: 1, Found: shardmap.FoundByWalk, Parts: []shardmap.Part{12}, PartsCount: 3, What: evil, State: shardmap.IncidentRebuilt,
+			IncidentKey: shardmap.IncidentKey{Group: 0, Incarnation: 1, Replica: 1, At: raft.LogID{Term: 1, Index: 5}}}}
+		t.IncidentCount = 1
 		return wire.TypeTableAnswer, &wire.TableAnswer{Index: 20, Leader: 1, State: t.AppendTo(nil)}
 	case wire.TypeOrder:
 		return wire.TypeOrderAnswer, &wire.OrderAnswer{Index: 20, Job: 12, Bytes: 1, Steps: []wire.OrderStep{{Text: evil, Risk: evil}}, Problems: []wire.Problem{{What: evil, Remedy: evil}}}
@@ -125,7 +128,7 @@ func TestForeignText(t *testing.T) {
 	one := raft.NodeID(1).String()
 	const planLines = 9 // head, step and risk, bytes, rule, problem and remedy, progress, error
 	for _, line := range []string{
-		"status", "status --counters", "node list", "group list", "slot list", "doctor", "check", "check --fix", "check --fix --yes", "kv list", "kv export", "kv locate " + "k",
+		"status", "status --counters", "node list", "group list", "slot list", "doctor", "check", "check --fix", "check --fix --yes", "check --acknowledge", "kv list", "kv export", "kv locate " + "k",
 		"kv get k", "kv set k v", "kv set a 1 b 2", "kv del k", "kv get k --after g1/1.1", "log diff no " + evil, "log diff " + addr + " " + addr,
 		"bench --op set --duration 10ms --warm-up 0s", "kv get " + evil, "kv set " + evil, "no\x1b[2Jcommand",
 		"job list", "job show 12", "job wait 12", "job cancel 12", "setting list", "setting set replicas 5", "setting set replicas 5 --yes", "node drain " + one,
@@ -168,6 +171,10 @@ func TestForeignText(t *testing.T) {
 	var status statusRow
 	if err := json.Unmarshal([]byte(muster(t, "status", "--endpoints", addr, "-o", "json").stdout), &status); err != nil || status.Cluster != evil || status.Nodes[0].Labels[evil] != evil {
 		t.Errorf("JSON has lost something: %v, %+v", err, status)
+	}
+	var seen acknowledgedRows
+	if err := json.Unmarshal([]byte(muster(t, "check", "--acknowledge", "--endpoints", addr, "-o", "json").done(t)), &seen); err != nil || len(seen.Acknowledged) != 1 || seen.Acknowledged[0].What != evil {
+		t.Errorf("JSON has lost something: %v, %+v", err, seen)
 	}
 }
 
