@@ -6,27 +6,27 @@ import (
 	"muster/shardmap"
 )
 
-// audits says how this node looks for replicas that differ: as the cluster's settings have it.
-func (n *Node) audits() repl.AuditPolicy {
-	t := n.table.Load()
+// policy says how this node looks for replicas that differ: as the cluster's settings have it.
+func (s *incidents) policy() repl.AuditPolicy {
+	t := s.node.table.Load()
 	if t == nil || !t.Founded() {
 		return repl.AuditPolicy{}
 	}
 	return repl.AuditPolicy{Every: t.AuditPace(), Walk: t.WalkPace(), Understood: t.Level >= shardmap.AuditLevel}
 }
 
-// incident is told by the host of a replica whose state was found to be wrong, or is right again.
-func (n *Node) incident(i repl.Incident) { n.incidents.found(n.incidentOf(&i)) }
+// happened is told by the host of a replica whose state was found to be wrong, or is right again.
+func (s *incidents) happened(i repl.Incident) { s.found(s.of(&i)) }
 
 var foundBy = map[logstore.FenceFound]shardmap.FoundBy{
 	logstore.FenceByWalk: shardmap.FoundByWalk, logstore.FenceByComparison: shardmap.FoundByComparison, logstore.FenceUndecided: shardmap.FoundUndecided,
 }
 
-// incidentOf is an incident of the host as the table has it.
-func (n *Node) incidentOf(i *repl.Incident) shardmap.Incident {
+// of is an incident of the host as the table has it.
+func (s *incidents) of(i *repl.Incident) shardmap.Incident {
 	is := shardmap.Incident{
 		IncidentKey: shardmap.IncidentKey{Group: i.Replica.Group, Incarnation: i.Replica.Incarnation, Replica: i.Replica.ID, At: i.At},
-		Node:        n.self().Node, Found: foundBy[i.Found], What: i.What, State: shardmap.IncidentFenced,
+		Node:        s.node.self().Node, Found: foundBy[i.Found], What: i.What, State: shardmap.IncidentFenced,
 	}
 	if i.Rebuilt {
 		is.State = shardmap.IncidentRebuilt
@@ -48,7 +48,7 @@ func (h *hostIncidents) incidents() (all []shardmap.Incident) {
 	var of []repl.Incident
 	h.loop.Ask(func(host *repl.Host) { of = host.Audits.Incidents() })
 	for i := range of {
-		all = append(all, h.node.incidentOf(&of[i]))
+		all = append(all, h.node.incidents.of(&of[i]))
 	}
 	return all
 }

@@ -244,7 +244,7 @@ func (n *Node) serve() error {
 		Self: id.Node, Store: store, Transport: n.transport,
 		Machine: n.machine, Addr: n.addrOf, Stalled: n.fs.hangs.Load, Unmade: n.inquiry.unmade,
 		Chance: randomNumber(), Each: besides,
-		Presence: n.presence, Led: n.led, Audits: n.audits, Incident: n.incident,
+		Presence: n.presence, Led: n.led, Audits: n.incidents.policy, Incident: n.incidents.happened,
 		ElectionTicks: electionTicks, HeartbeatTicks: heartbeatTicks, QuietTicks: quietTicks,
 		Log: n.log,
 	})

@@ -362,9 +362,9 @@ func (r *auditing) settle(final bool) {
 		return
 	}
 	if own.State == audit.Undecided {
-		g.fenceOff(finding{found: logstore.FenceUndecided, at: at, parts: own.Parts})
+		g.audit.fenceOff(finding{found: logstore.FenceUndecided, at: at, parts: own.Parts})
 	} else {
-		g.fenceOff(finding{found: logstore.FenceByComparison, at: at, parts: own.Parts, sources: sources})
+		g.audit.fenceOff(finding{found: logstore.FenceByComparison, at: at, parts: own.Parts, sources: sources})
 	}
 }
 
@@ -417,9 +417,9 @@ func (r *auditing) judged(v *wire.AuditVerdict) {
 	case wire.VerdictReplay:
 		g.host.Audits.replay(g, v.At)
 	case wire.VerdictDiffers:
-		g.fenceOff(finding{found: logstore.FenceByComparison, at: v.At, parts: v.Parts, sources: v.Sources})
+		g.audit.fenceOff(finding{found: logstore.FenceByComparison, at: v.At, parts: v.Parts, sources: v.Sources})
 	case wire.VerdictUndecided:
-		g.fenceOff(finding{found: logstore.FenceUndecided, at: v.At, parts: v.Parts})
+		g.audit.fenceOff(finding{found: logstore.FenceUndecided, at: v.At, parts: v.Parts})
 	}
 }
 
@@ -448,7 +448,7 @@ func (a *Audits) walkSome() {
 	if faults := a.walk.Faults(); len(faults) > 0 {
 		a.endWalk()
 		a.counts.Faults++
-		g.walkFound(faults)
+		g.audit.walkFound(faults)
 		return
 	}
 	if done {
@@ -494,11 +494,12 @@ func (a *Audits) endWalk() {
 }
 
 // walkFound fences the replica in which a walk has found something.
-func (g *group) walkFound(faults []WalkFault) {
+func (r *auditing) walkFound(faults []WalkFault) {
+	g := r.group
 	f := finding{found: logstore.FenceByWalk, at: g.applied, what: faults[0].What}
 	for i := range faults {
 		f.parts = append(f.parts, faults[i].Part)
 	}
 	g.host.cfg.Log.Error("state is not as it was written", "group", g.replica.Group, "at", g.applied, "part", faults[0].Part, "what", faults[0].What)
-	g.fenceOff(f)
+	r.fenceOff(f)
 }

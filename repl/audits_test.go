@@ -104,7 +104,7 @@ type wrong struct {
 // auditPolicy is that of the tests: a cluster's clock runs for some ten seconds.
 var auditPolicy = AuditPolicy{Every: time.Second, Walk: 2 * time.Second, Understood: true}
 
-// fencedBy returns which replicas of all nodes are fenced.
+// fenced returns which replicas of all nodes are fenced.
 func (c *cluster) fenced() (all []logstore.Replica) {
 	for _, n := range c.nodes {
 		if n.host == nil {

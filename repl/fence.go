@@ -97,12 +97,13 @@ type fence struct {
 }
 
 // fenceOff fences a replica.
-func (g *group) fenceOff(f finding) {
+func (r *auditing) fenceOff(f finding) {
+	g := r.group
 	if g.fence != nil || g.stopped != nil || g.removed {
 		return
 	}
 	note := logstore.Fence{Replica: g.replica, At: f.at, Found: f.found, Parts: f.parts[:min(len(f.parts), logstore.FencePartsMax)], What: f.what}
-	k := g.beginFence(note)
+	k := r.beginFence(note)
 	k.sources, k.aside = f.sources, g.machine.Copy()
 	if u, ok := k.aside.(Unchecked); ok {
 		u.Uncheck()
@@ -115,7 +116,8 @@ func (g *group) fenceOff(f finding) {
 }
 
 // beginFence has the replica serve nobody from here on.
-func (g *group) beginFence(note logstore.Fence) *fence {
+func (r *auditing) beginFence(note logstore.Fence) *fence {
+	g := r.group
 	k := &fence{group: g, note: note, need: note.At.Index}
 	if note.Found == logstore.FenceByWalk {
 		k.own, k.ownAt = g.snap.base.Index <= g.audit.agreed.Index, g.host.ticks+fenceOwnTicks
@@ -136,10 +138,10 @@ func (g *group) beginFence(note logstore.Fence) *fence {
 }
 
 // resumeFence fences a replica that was fenced when its process ended.
-func (g *group) resumeFence(note logstore.Fence) {
-	k := g.beginFence(note)
+func (r *auditing) resumeFence(note logstore.Fence) {
+	k := r.beginFence(note)
 	k.stage = fenceSeeking
-	g.core.Fence()
+	r.group.core.Fence()
 }
 
 // Unchecked is a [StateCopy] that can write what it has as it is: for a person who is to
@@ -150,8 +152,8 @@ type Unchecked interface {
 	Uncheck()
 }
 
-// serves reports whether the state may be shown to anybody.
-func (g *group) serves() bool { return g.fence == nil || bug("fenced replica serves") }
+// serves reports whether the state may be shown to anybody. There is a fence only if not.
+func (k *fence) serves() bool { return k == nil || bug("fenced replica serves") }
 
 // told takes the word of the leader on whose state is right.
 func (k *fence) told(v *wire.AuditVerdict) {
@@ -349,7 +351,8 @@ func (k *fence) tellIncident() {
 }
 
 // endFence ends what is done about the state of a replica that stops or goes.
-func (g *group) endFence() {
+func (r *auditing) endFence() {
+	g := r.group
 	if g.fence == nil || g.gone {
 		return
 	}

@@ -257,7 +257,7 @@ func (g *group) stop(err error) {
 	g.endHold()
 	g.snap.endStreams()
 	unwatch(g.watched)
-	g.endFence()
+	g.audit.endFence()
 	g.tellLed()
 	g.host.cfg.Log.Error("group stops", "group", g.replica.Group, "replica", g.replica.ID, "applied", g.applied, "err", err)
 	g.abandon()
@@ -483,7 +483,7 @@ func (g *group) apply(e raft.Entry) error {
 	waiter := g.commands.waiting.first()
 	waits := waiter != nil && waiter.index == e.ID.Index
 	switch {
-	case !g.serves():
+	case !g.fence.serves():
 		// Its state is wrong. Another one gets the entry from the log, later.
 	case e.Kind == raft.EntryNormal:
 		// What is deferred is not answered now: this entry comes to nothing.

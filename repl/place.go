@@ -177,7 +177,7 @@ func (a *placing) remove(g *group) {
 		a.host.mending.end(m) // an answer that is still to come must not be written
 	}
 	g.endHold()
-	g.endFence()
+	g.audit.endFence()
 	delete(a.host.groups, g.replica.Group)
 	g.resting.set(true)
 	if i := slices.Index(a.host.order, g); i >= 0 {
@@ -244,7 +244,7 @@ func (a *placing) opened(g *group) {
 	}
 	a.add(g)
 	if note, fenced := a.host.Audits.fenced(g.replica); fenced {
-		g.resumeFence(note)
+		g.audit.resumeFence(note)
 	}
 	a.host.lives.hold(g)
 	g.touch()

@@ -68,7 +68,7 @@ func (q *readQueue) add(r *Read) {
 	switch {
 	case q.group.stopped != nil:
 		q.group.host.answers.refuse(r.Reply, q.group.damaged())
-	case !q.group.serves():
+	case !q.group.fence.serves():
 		q.group.fence.refuse(r)
 	case q.count >= readsMax:
 		q.group.host.answers.refuse(r.Reply, wire.Busy(q.group.name(),

@@ -112,7 +112,7 @@ func (k *snapshots) mayLeave(s *logstore.Snapshot) bool {
 }
 
 func (k *snapshots) newest() (logstore.Snapshot, bool) {
-	if !k.group.serves() {
+	if !k.group.fence.serves() {
 		return logstore.Snapshot{}, false
 	}
 	all := k.group.host.cfg.Store.Snapshots(k.group.replica)
@@ -193,7 +193,7 @@ func (h *Host) SnapshotSent(o *SnapshotStream, err error) {
 // replica that asked for it. If there is none, one is made first. It says
 // whether that can be.
 func (k *snapshots) give(to raft.Member, index uint64) bool {
-	if k.group.stopped != nil || k.group.gone || k.group.applied.Index < index || !k.group.serves() {
+	if k.group.stopped != nil || k.group.gone || k.group.applied.Index < index || !k.group.fence.serves() {
 		return false
 	}
 	if o := k.streams[to.Replica]; o != nil && o.Current() && o.Snapshot.Base.ID.Index >= index {

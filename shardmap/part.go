@@ -26,7 +26,7 @@ const (
 	PartMoves    Part = 8197 // those that are not closed
 	PartCluster  Part = 8198 // all else: name, id, level, index, epoch, bound of values, meta group, what was removed
 
-	PartIncidents Part = 8199
+	PartIncidents Part = 8199 // and how many there were
 	partsOfTable       = PartIncidents + 1 - PartNodes
 )
 

@@ -42,9 +42,13 @@ type walk struct {
 	}
 }
 
+// Step implements [repl.Walk].
 func (w walk) Step(bytes int) (done bool) { return w.of.Step(bytes) }
-func (w walk) End()                       { w.of.End() }
 
+// End implements [repl.Walk].
+func (w walk) End() { w.of.End() }
+
+// Faults implements [repl.Walk].
 func (w walk) Faults() (all []repl.WalkFault) {
 	for _, f := range w.of.Faults() {
 		all = append(all, repl.WalkFault{Part: uint32(f.Part), What: f.String()})
