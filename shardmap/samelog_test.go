@@ -57,7 +57,7 @@ type loggedEntry struct {
 
 	result  Result
 	steps   []StepResult
-	digests []DigestRow // of the map that it leaves
+	digests []DigestRow // of the map that it leaves, of one entry in so many; nil: of this one they were not asked
 }
 
 type loggedKind uint8
@@ -89,6 +89,7 @@ const (
 	loggedTurns   = 900
 	loggedCrowd   = 300 // commands of as many sessions at once
 	loggedNumbers = 300 // of keys with one tag
+	loggedDigests = 7   // entries, of which one has its digests compared
 )
 
 // newMap returns a map of the group before its first entry.
@@ -246,7 +247,9 @@ func (g *groupLog) write(w *logs, e *loggedEntry) error {
 	}
 	e.result, e.steps = r, slices.Clone(steps)
 	e.result.Detail = slices.Clone(r.Detail)
-	e.digests = g.first.Digests(nil)
+	if len(g.entries)%loggedDigests == 0 {
+		e.digests = g.first.Digests(nil)
+	}
 	g.entries = append(g.entries, *e)
 	return nil
 }
