@@ -105,8 +105,8 @@ func (r *auditing) fenceOff(f finding) {
 	note := logstore.Fence{Replica: g.replica, At: f.at, Found: f.found, Parts: f.parts[:min(len(f.parts), logstore.FencePartsMax)], What: f.what}
 	k := r.beginFence(note)
 	k.sources, k.aside = f.sources, g.machine.Copy()
-	if u, ok := k.aside.(Unchecked); ok {
-		u.Uncheck()
+	if u, ok := k.aside.(Unchecker); ok {
+		u.Unchecked()
 	}
 	g.host.Audits.counts.Fenced++
 	g.core.Fence()
@@ -144,12 +144,12 @@ func (r *auditing) resumeFence(note logstore.Fence) {
 	r.group.core.Fence()
 }
 
-// Unchecked is a [StateCopy] that can write what it has as it is: for a person who is to
+// Unchecker is a [StateCopy] that can write what it has as it is: for a person who is to
 // see what was wrong with it.
-type Unchecked interface {
-	// Uncheck has WriteTo write also what is not as it was written, as far as it can
+type Unchecker interface {
+	// Unchecked has WriteTo write also what is not as it was written, as far as it can
 	// be reached. It is called before WriteTo.
-	Uncheck()
+	Unchecked()
 }
 
 // serves reports whether the state may be shown to anybody. There is a fence only if not.
