@@ -101,6 +101,7 @@ type comparison struct {
 	wanted []raft.GroupID     // ascending; all that are known, and those that turn up, or one
 	one    bool
 	found  map[raft.GroupID]wire.CheckedGroup
+	heard  int                   // nodes that have answered, or can't be asked
 	silent map[raft.NodeID]error // why nodes have not answered when they were last asked
 }
 
@@ -138,66 +139,92 @@ func (k *comparison) missing() (groups []raft.GroupID) {
 	return groups
 }
 
-// compare asks every node. As long as nobody has compared some group, as during an election, it
-// asks for those again: for pollMax at most, since one may have no leader for long. It ends
-// with an error only when it is cancelled.
+// compare asks every node, and ends when each wanted group has been compared. It asks for those that
+// nobody has compared again, as during an election: for pollMax at most, since one may have no
+// leader for long. It ends with an error only when it is cancelled.
 func (k *comparison) compare(ctx context.Context) error {
-	q := wire.Check{} // also groups that the endpoint does not know
-	if k.one {
-		q.Groups = k.wanted
-	}
-	return k.again(ctx, pollMax, func(ctx context.Context) (over bool) {
-		k.ask(ctx, q)
-		q.Groups = k.missing()
-		return len(q.Groups) == 0 || k.one && k.unheardOf(k.wanted[0])
+	return k.ask(ctx, pollMax, func(round int) wire.Check {
+		if round == 0 && !k.one {
+			return wire.Check{} // also groups that the endpoint does not know
+		}
+		return wire.Check{Groups: k.missing()}
+	}, func() (over bool) {
+		if k.one && k.unheardOf(k.wanted[0]) {
+			return k.heard == len(k.nodes)
+		}
+		return len(k.missing()) == 0 && (len(k.known) > 0 || k.heard == len(k.nodes))
 	})
 }
 
-// again calls try until it returns true, for so long, and begins no new one after that or once
-// the time of ctx has passed.
-func (k *comparison) again(ctx context.Context, within time.Duration, try func(context.Context) (over bool)) error {
+// ask asks every node at the same time, or some at a time if they are many, and each again and again until
+// over returns true. It asks for so long, and each node at least once: one that does not answer holds
+// up no other. next returns what to ask for in a round. Neither is called by two at a time.
+func (k *comparison) ask(ctx context.Context, within time.Duration, next func(round int) wire.Check, over func() bool) error {
 	began := time.Now()
-	for pause := pauseMin; !try(ctx) && time.Since(began) < within; pause = min(2*pause, pauseMax) {
+	all, end := context.WithCancel(ctx)
+	defer end()
+	var mu sync.Mutex // guards k
+	var asked sync.WaitGroup
+	slots := make(chan struct{}, checkAtOnce)
+	once := func(n *wire.StatusNode, round int) {
 		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
+		case slots <- struct{}{}:
+		case <-all.Done():
+			return
 		}
-		if ctx.Err() != nil {
-			break
+		defer func() { <-slots }()
+		mu.Lock()
+		q, enough := next(round), round > 0 && over()
+		mu.Unlock()
+		if enough {
+			return // another node's answer has just ended it
+		}
+		one, cancel := context.WithTimeout(all, checkPatience)
+		defer cancel()
+		a, err := k.asks(one, n.Addr, q)
+		mu.Lock()
+		defer mu.Unlock()
+		k.told(n.ID, round, a, err, all.Err())
+		if over() {
+			end()
 		}
 	}
+	for i := range k.nodes {
+		asked.Go(func() {
+			for round, pause := 0, pauseMin; ; round, pause = round+1, min(2*pause, pauseMax) {
+				once(&k.nodes[i], round)
+				if time.Since(began) >= within {
+					return
+				}
+				select {
+				case <-time.After(pause):
+				case <-all.Done():
+					return
+				}
+			}
+		})
+	}
+	asked.Wait()
 	if ctx.Err() == context.Canceled {
 		return ctx.Err()
 	}
 	return nil
 }
 
-// ask asks every node at the same time, or some at a time if they are many, and takes in what they
-// answer.
-func (k *comparison) ask(ctx context.Context, q wire.Check) {
-	var mu sync.Mutex // guards k
-	var asked sync.WaitGroup
-	slots := make(chan struct{}, checkAtOnce)
-	for _, n := range k.nodes {
-		asked.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			one, cancel := context.WithTimeout(ctx, checkPatience)
-			defer cancel()
-			a, err := k.asks(one, n.Addr, q)
-			mu.Lock()
-			defer mu.Unlock()
-			delete(k.silent, n.ID)
-			if err != nil {
-				k.silent[n.ID] = err
-				return
-			}
-			for _, g := range a.Groups {
-				k.take(g)
-			}
-		})
+// told takes in what came of a question. ended is not nil if nobody waits for it any more.
+func (k *comparison) told(n raft.NodeID, round int, a *wire.CheckAnswer, err, ended error) {
+	if round == 0 {
+		k.heard++
 	}
-	asked.Wait()
+	switch {
+	case err == nil:
+		delete(k.silent, n)
+		for _, g := range a.Groups {
+			k.take(g)
+		}
+	case ended == nil:
+		k.silent[n] = err
+	}
 }
 
 // take takes what a leader says of its group, unless a later leader has said something: the

@@ -29,9 +29,10 @@ func (s *errand) fix(ctx context.Context, k *comparison, agreed consent) error {
 	}
 	whole := false
 	err := s.with(ctx, func(ctx context.Context) error {
-		return k.again(ctx, s.timeout, func(ctx context.Context) bool {
-			k.ask(ctx, wire.Check{Groups: groupsOf(plan), Act: true})
-			whole = !slices.ContainsFunc(plan, k.unmended)
+		return k.ask(ctx, s.timeout, func(int) wire.Check {
+			return wire.Check{Groups: groupsOf(plan), Act: true}
+		}, func() bool {
+			whole = whole || !slices.ContainsFunc(plan, k.unmended)
 			return whole
 		})
 	})

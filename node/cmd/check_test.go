@@ -20,6 +20,7 @@ import (
 type checkedCluster struct {
 	says  map[raft.NodeID][][]wire.CheckedGroup
 	fails map[raft.NodeID]error
+	hangs raft.NodeID
 	asked []wire.Check // of node 1
 	round map[raft.NodeID]int
 }
@@ -37,10 +38,14 @@ func (c *checkedCluster) of(groups ...raft.GroupID) *comparison {
 	c.round = make(map[raft.NodeID]int)
 	k := newComparison(status)
 	turn := make(chan struct{}, 1) // nodes are asked at the same time
-	k.asks = func(_ context.Context, addr string, q wire.Check) (*wire.CheckAnswer, error) {
+	k.asks = func(ctx context.Context, addr string, q wire.Check) (*wire.CheckAnswer, error) {
+		id := raft.NodeID(addr[0] - '0')
+		if id == c.hangs {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
 		turn <- struct{}{}
 		defer func() { <-turn }()
-		id := raft.NodeID(addr[0] - '0')
 		if id == 1 {
 			c.asked = append(c.asked, q)
 		}
@@ -89,7 +94,7 @@ func TestCheckOutcomes(t *testing.T) {
 	early := wire.CheckedGroup{Group: 1, Term: 3, Why: "the cluster is at level 6"}
 	for _, tt := range []struct {
 		name   string
-		rows   []wire.CheckedGroup // of group 1, as nodes 1 to 3 say
+		rows   []wire.CheckedGroup // of group 1, in the order of their arrival
 		status exitStatus
 		want   string
 	}{
@@ -110,15 +115,10 @@ func TestCheckOutcomes(t *testing.T) {
 		{"a leader of before, last", []wire.CheckedGroup{compared(1, 4, 11, agrees, differs, agrees), compared(1, 3, 9, agrees, agrees, agrees)}, exitRefused,
 			"1 11 3 1 differs\nreplica 2 on n2: differs in slot 12, slot 77"},
 	} {
-		c := &checkedCluster{says: map[raft.NodeID][][]wire.CheckedGroup{1: {{compared(0, 2, 5, agrees, agrees, agrees)}}}}
-		for i, row := range tt.rows {
-			c.says[raft.NodeID(i+1)] = [][]wire.CheckedGroup{append(slices.Concat(c.says[raft.NodeID(i+1)]...), row)}
-		}
-		k := c.of(0, 1)
-		ctx, cancel := context.WithTimeout(t.Context(), pauseMin/2) // one round
-		err := k.compare(ctx)
-		if cancel(); err != nil {
-			t.Fatal(err)
+		k := new(checkedCluster).of(0, 1)
+		k.take(compared(0, 2, 5, agrees, agrees, agrees))
+		for _, row := range tt.rows {
+			k.take(row)
 		}
 		row := k.row()
 		if got := row.status(); got != tt.status || row.OK != (tt.status == exitDone) {
@@ -159,8 +159,18 @@ func TestCheckWaitsForLeaders(t *testing.T) {
 	if !k.row().OK || !slices.Equal(k.wanted, []raft.GroupID{0, 1, 2}) {
 		t.Errorf("got %+v", k.row())
 	}
-	if len(c.asked) != 3 || len(c.asked[0].Groups) != 0 || !slices.Equal(c.asked[1].Groups, []raft.GroupID{1}) || c.asked[0].Act {
-		t.Errorf("asked %+v, want all groups, and then twice group 1", c.asked)
+	for i, q := range c.asked {
+		if want := []raft.GroupID{1}; q.Act || i == 0 && len(q.Groups) != 0 || i > 0 && !slices.Equal(q.Groups, want) {
+			t.Errorf("question %d is %+v, want all groups in the first and group 1 in the others", i, q)
+		}
+	}
+
+	// A node that does not answer holds up no other, and nobody waits for it once all is compared.
+	c = &checkedCluster{says: map[raft.NodeID][][]wire.CheckedGroup{1: {both}, 2: {{}, {compared(1, 7, 5, agrees)}}}, hangs: 3}
+	k = c.of(0, 1)
+	began := time.Now()
+	if err := k.compare(t.Context()); err != nil || !k.row().OK || len(k.silent) > 0 || time.Since(began) >= checkPatience {
+		t.Errorf("with a node that hangs: %v after %s, %+v", err, time.Since(began), k.row())
 	}
 
 	gone := errors.New("connection refused")
