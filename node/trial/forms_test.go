@@ -64,7 +64,7 @@ func TestJSONForms(t *testing.T) {
 			`"groups":[` + groupForm + `,` + groupForm + `,` + groupForm + `],"healthy":true,"problems":[],` +
 			`"notes":[{"what":"one more lost node stops groups 0, 1, 2, if it is one of: n1","remedy":"add servers with muster node add HOST:PORT until there are 3"}]}`},
 		{"doctor", 0, `{"ok":true,"findings":[],"nodes":[{"id":"ID","name":"n1","addr":"ADDR","answered":true,"version":"0.1.0","start":N,"uptime_s":N,` +
-			`"sync_p50_us":N,"sync_p99_us":N,"sync_max_us":N,"syncs":N,"free_bytes":N,"log_bytes":N,"needed_bytes":N,"snapshot_bytes":N,"full":false}],"links":[]}`},
+			`"sync_p50_us":N,"sync_p99_us":N,"sync_max_us":N,"syncs":N,"free_bytes":N,"log_bytes":N,"needed_bytes":N,"snapshot_bytes":N,"full":false,"clock_ahead_ms":N,"clock_unsure_ms":N}],"links":[]}`},
 		{"bench --duration 50ms --warm-up 0s --in-flight 2 --op set", 0, `{"op":"set",` + benchForm + `"buckets":[…]}`},
 		{"bench --duration 50ms --warm-up 0s --in-flight 2 --op mixed --keys 10 --rate 200 --pipelined", 0, `{"op":"mixed",` + strings.Replace(benchForm, "false", "true", 1) +
 			`"read":"linearizable","read_percent":N,"sets":{"done":N,"p50_us":N,"p99_us":N,"p999_us":N},"gets":{"done":N,"p50_us":N,"p99_us":N,"p999_us":N},` +
