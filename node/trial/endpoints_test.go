@@ -83,7 +83,7 @@ func TestEndpoints(t *testing.T) {
 	}
 	commands := []string{
 		"kv set k v", "kv get k", "kv del x", "kv list", "kv export", "kv locate k", "kv import -",
-		"status", "node list", "group list", "slot list", "doctor", "log diff n1 n1",
+		"status", "node list", "group list", "slot list", "doctor", "check", "check --acknowledge", "log diff n1 n1",
 		"bench --op set --duration 10ms --warm-up 0s --in-flight 1 --keys 1",
 	}
 	for _, b := range bad {

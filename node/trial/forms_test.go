@@ -65,6 +65,9 @@ func TestJSONForms(t *testing.T) {
 			`"notes":[{"what":"one more lost node stops groups 0, 1, 2, if it is one of: n1","remedy":"add servers with muster node add HOST:PORT until there are 3"}]}`},
 		{"doctor", 0, `{"ok":true,"findings":[],"nodes":[{"id":"ID","name":"n1","addr":"ADDR","answered":true,"version":"0.1.0","start":N,"uptime_s":N,` +
 			`"sync_p50_us":N,"sync_p99_us":N,"sync_max_us":N,"syncs":N,"free_bytes":N,"log_bytes":N,"needed_bytes":N,"snapshot_bytes":N,"full":false,"clock_ahead_ms":N,"clock_unsure_ms":N}],"links":[]}`},
+		{"check", 0, `{"groups":[` + checkedForm + `,` + checkedForm + `,` + checkedForm + `],"ok":true}`},
+		{"check --group 1", 0, `{"groups":[` + checkedForm + `],"ok":true}`},
+		{"check --acknowledge", 0, `{"acknowledged":[]}`},
 		{"bench --duration 50ms --warm-up 0s --in-flight 2 --op set", 0, `{"op":"set",` + benchForm + `"buckets":[…]}`},
 		{"bench --duration 50ms --warm-up 0s --in-flight 2 --op mixed --keys 10 --rate 200 --pipelined", 0, `{"op":"mixed",` + strings.Replace(benchForm, "false", "true", 1) +
 			`"read":"linearizable","read_percent":N,"sets":{"done":N,"p50_us":N,"p99_us":N,"p999_us":N},"gets":{"done":N,"p50_us":N,"p99_us":N,"p999_us":N},` +
@@ -89,6 +92,8 @@ const benchForm = `"in_flight":N,"connections":N,"ops_per_s":N,"p50_us":N,"p99_u
 	`"done":N,"seconds":N,"mean_us":N,"p90_us":N,"max_us":N,"pipelined":false,"keys":N,"key_bytes":N,"value_bytes":N,"distribution":"uniform","seed":N,`
 
 const groupForm = `{"id":N,"leader":"n1","term":N,"commit":"gN/N.N","slots":N,"replicas":[{"id":"ID","node":"n1","role":"voter","match":N,"state":"leader"}]}`
+
+const checkedForm = `{"id":N,"index":N,"replicas":N,"agree":true,"differing":[]}`
 
 var (
 	idForm    = regexp.MustCompile(`("(?:cluster_)?id":)"[0-9a-f]+"`)
