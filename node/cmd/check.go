@@ -30,8 +30,9 @@ too, about once a minute, and rebuilds what it finds; "muster status" shows what
 Ends with status 1 when a replica differs, and with 6 when a group could not be compared, or not
 with all its replicas.
 
---fix has the replicas that differ rebuilt from those that agree, as the cluster does by itself, and
-waits until they are whole, for as long as --timeout says. It shows its plan first, and wants --yes.
+--fix has the replicas that differ rebuilt from those that agree, as the cluster does by itself unless
+the setting audit-pace is off, and waits until they are whole, for as long as --timeout says. It shows
+its plan first, and wants --yes.
 
 --acknowledge compares nothing. It says that a person has seen the incidents that "muster status"
 notes, those that are over: they are noted no more.
