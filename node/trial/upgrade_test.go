@@ -19,9 +19,10 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
+	"muster/raft"
 	"muster/repl/client"
 	"muster/repl/wire"
-	"muster/shardmap/registry"
+	"muster/shardmap"
 )
 
 // upgradeFrom is the commit whose binary is upgraded from: the last one that changed
@@ -31,7 +32,7 @@ const upgradeFrom = "14f21b2ed4183f278b504ebcacc215ba6710d14f"
 
 // levelFrom is the last published commit of a level below this build's: a cluster of it
 // rises to this level with the last node that is upgraded.
-const levelFrom = "b219bf5d647d36de0f3fa4d8d403cd44a5eb9607"
+const levelFrom = "a5c0a23da2ec2993fe95d324da5bc89f1a86f627"
 
 // building is held while an older binary is looked for or built.
 var building sync.Mutex
@@ -387,71 +388,81 @@ func (l *upgradeLoad) refusesNewer(newer int) {
 		return
 	}
 	cl := c.client()
-	const name = "newer-refused"
-	for what, ask := range map[string]func(ctx context.Context) error{
-		"service set": func(ctx context.Context) error {
-			_, err := cl.SetService(ctx, newerService(name))
-			return err
-		},
-		"service del": func(ctx context.Context) error { _, err := cl.DelService(ctx, name); return err },
-		"maintain": func(ctx context.Context) error {
-			_, err := cl.Maintain(ctx, name, "1", client.MaintenanceOn)
-			return err
-		},
-		"heartbeat":   func(ctx context.Context) error { return cl.Heartbeat(ctx, name, "1", client.HeartbeatUp, "") },
-		"service get": func(ctx context.Context) error { _, err := cl.Service(ctx, name, client.ReadOptions{}); return err },
-		"service list": func(ctx context.Context) error {
-			for _, err := range cl.Services(ctx, client.ReadOptions{}) {
-				return err
+	ctx, cancel := context.WithTimeout(context.Background(), upgradeWait)
+	defer cancel()
+	err := l.setNewer(ctx, cl)
+	var e *wire.Error
+	if !errors.As(err, &e) || e.Code != wire.CodeLevel && e.Code != wire.CodeNotFound { // a leader of the older build knows none of that name
+		c.t.Errorf("setting %s with %d nodes replaced: %v, want it refused for the level", newerSetting.Name, newer, err)
+	}
+	for i, p := range c.nodes[:newer] {
+		a, err := cl.Check(ctx, p.addr, wire.Check{})
+		if err != nil {
+			c.t.Errorf("check of n%d with %d nodes replaced: %v", i+1, newer, err)
+			continue
+		}
+		for _, g := range a.Groups {
+			if g.At.Index != 0 || g.Why == "" {
+				c.t.Errorf("check of n%d with %d nodes replaced: %+v, want group %d not compared, and why", i+1, newer, g, g.Group)
 			}
-			return nil
-		},
-		"watch of services": func(ctx context.Context) error {
-			w := cl.WatchServices(ctx, name, nil)
-			defer w.Close()
-			_, err := w.Next()
-			return err
-		},
-	} {
-		ctx, cancel := context.WithTimeout(context.Background(), upgradeWait)
-		err := ask(ctx)
-		cancel()
-		var e *wire.Error
-		if !errors.As(err, &e) || e.Code != wire.CodeLevel {
-			c.t.Errorf("%s with %d nodes replaced: %v, want it refused for the level", what, newer, err)
 		}
 	}
 }
 
-// newerService is a service that reports itself.
-func newerService(name string) *registry.Service {
-	return &registry.Service{Name: name, Type: registry.TypeTTL, Instances: []registry.Instance{{ID: "1"}}}
+// newerSetting is one that came with this build's level.
+var newerSetting = shardmap.Setting{Name: "audit-pace", Value: "1s"}
+
+func (l *upgradeLoad) setNewer(ctx context.Context, cl *client.Client) error {
+	command, err := shardmap.AppendSetting(nil, &newerSetting)
+	if err != nil {
+		return err
+	}
+	_, err = cl.Order(ctx, command, 0)
+	return err
 }
 
-// takesNewer does what came with this build's level, once all nodes understand it.
+// takesNewer does what came with this build's level, once all nodes understand it: replicas
+// compare their states, and are equal whatever builds have applied what they hold.
 func (l *upgradeLoad) takesNewer() {
 	c := l.c
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), readyMax)
 	defer cancel()
 	cl := c.client()
-	for item, err := range cl.Services(ctx, client.ReadOptions{}) {
-		c.t.Fatalf("there is service %+v, %v, though all were refused", item, err)
+	if err := l.setNewer(ctx, cl); err != nil {
+		c.t.Errorf("setting %s at the new level: %v", newerSetting.Name, err)
 	}
-	w := cl.WatchServices(ctx, "newer-taken", nil)
-	defer w.Close()
-	if e, err := w.Next(); err != nil || e.Kind != client.WatchOpened {
-		c.t.Fatalf("watch of services at the new level: %v, %v", e, err)
-	}
-	if _, err := cl.SetService(ctx, newerService("newer-taken")); err != nil {
-		c.t.Errorf("service set at the new level: %v", err)
-	}
-	if e, err := w.Next(); err != nil || e.Service == nil || e.Service.Name != "newer-taken" {
-		c.t.Errorf("the watch tells %v, %v", e, err)
-	}
-	if item, err := cl.Service(ctx, "newer-taken", client.ReadOptions{}); err != nil || len(item.Service.Instances) != 1 {
-		c.t.Errorf("service get at the new level: %+v, %v", item, err)
-	}
+	compared := map[raft.GroupID]bool{}
+	c.until("all groups are compared", func(ctx context.Context) error {
+		for i, p := range c.nodes {
+			a, err := cl.Check(ctx, p.addr, wire.Check{})
+			if err != nil {
+				return fmt.Errorf("n%d: %w", i+1, err)
+			}
+			for _, g := range a.Groups {
+				agree := 0
+				for _, r := range g.Replicas {
+					if r.State != wire.CheckedAgrees && r.State != wire.CheckedSilent {
+						c.t.Fatalf("group %d, replica %d on node %s: %s in parts %v", g.Group, r.Replica, r.Node, r.State, r.Parts)
+					}
+					if r.State == wire.CheckedAgrees {
+						agree++
+					}
+				}
+				compared[g.Group] = compared[g.Group] || agree == len(c.nodes)
+			}
+		}
+		a, err := cl.Status(ctx, c.nodes[0].addr)
+		if err != nil {
+			return err
+		}
+		for i := range a.Groups {
+			if g := a.Groups[i].ID; !compared[g] {
+				return fmt.Errorf("group %d is not compared yet", g)
+			}
+		}
+		return nil
+	})
 }
 
 // check reads back what the keys of one writer each were set to.
