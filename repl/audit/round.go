@@ -89,7 +89,9 @@ type seat struct {
 func NewRound(at raft.LogID, m raft.Membership) *Round {
 	r := &Round{at: at, members: m}
 	for member := range m.All() {
-		r.seats = append(r.seats, seat{member: member})
+		if _, seated := r.seatOf(member.Replica); !seated { // in two of the lists it comes twice
+			r.seats = append(r.seats, seat{member: member})
+		}
 	}
 	return r
 }
@@ -100,8 +102,8 @@ func (r *Round) At() raft.LogID { return r.at }
 // Take takes a report. It reports false for one that is not of this round: of another
 // entry, of no member, or a second one. Rows are kept.
 func (r *Round) Take(report *wire.AuditReport) bool {
-	i := slices.IndexFunc(r.seats, func(s seat) bool { return s.member.Replica == report.From })
-	if i < 0 || report.At != r.at {
+	i, seated := r.seatOf(report.From)
+	if !seated || report.At != r.at {
 		return false
 	}
 	s := &r.seats[i]
@@ -115,16 +117,41 @@ func (r *Round) Take(report *wire.AuditReport) bool {
 		return false
 	default:
 		s.reported, s.fenced, s.rows = true, report.Fenced, report.Rows
+		if s.rows == nil { // nil rows are none that are known
+			s.rows = []wire.AuditRow{}
+		}
 	}
 	return true
+}
+
+func (r *Round) seatOf(id raft.ReplicaID) (i int, ok bool) {
+	i = slices.IndexFunc(r.seats, func(s seat) bool { return s.member.Replica == id })
+	return i, i >= 0
 }
 
 // Replay says that the replicas are asked to replay their logs: a later [Round.Result]
 // may use what they report of it.
 func (r *Round) Replay() { r.replays = true }
 
-// Complete reports whether nobody is left to report.
+// Replays reports whether they were.
+func (r *Round) Replays() bool { return r.replays }
+
+// Proven reports whether a majority has what a replica has reported, whatever others may
+// still report.
+func (r *Round) Proven(id raft.ReplicaID) bool {
+	right, majority := r.majority()
+	i, seated := r.seatOf(id)
+	return majority && seated && r.seats[i].reported && !r.seats[i].fenced && slices.Equal(r.seats[i].rows, right)
+}
+
+// Disputed reports whether two replicas have reported different states.
+func (r *Round) Disputed() bool { return !r.all() }
+
+// Complete reports whether nobody is left to report who could change the result.
 func (r *Round) Complete() bool {
+	if _, majority := r.majority(); majority && r.replays {
+		return true // it came late, and the log need not decide
+	}
 	return !slices.ContainsFunc(r.seats, func(s seat) bool {
 		if r.replays { // who was silent before is asked for nothing
 			return s.votes(r) && !s.replayed
@@ -138,8 +165,8 @@ func (s *seat) votes(r *Round) bool {
 	return s.reported && !s.fenced && r.members.Votes(s.member.Replica)
 }
 
-// Result says what the reports so far come to. Where final is not set it waits for those
-// that would change it: for a majority, or for all.
+// Result says what the reports so far come to. Where final is not set it is [Open] until
+// all have reported.
 func (r *Round) Result(final bool) Result {
 	if !final && !r.Complete() {
 		return r.result(Open, nil)
