@@ -159,7 +159,7 @@ func (a *Audits) tick() {
 // tick ends a round that has waited long enough, and writes an entry that is due.
 func (r *auditing) tick(p *AuditPolicy) {
 	now := r.group.host.now
-	if r.round != nil && now >= r.until {
+	if r.round != nil && (now >= r.until || r.outwaited()) {
 		r.settle(true)
 	}
 	g := r.group
@@ -176,6 +176,22 @@ func (r *auditing) tick(p *AuditPolicy) {
 	if due && r.propose() {
 		r.last, r.wanted = now, false
 	}
+}
+
+// outwaited reports whether a new round is wanted more than what the one under way still
+// waits for: replicas that are silent. Those that have reported so far agree.
+func (r *auditing) outwaited() bool {
+	if r.round.Disputed() || r.round.Replays() {
+		return false
+	}
+	at, waits := r.round.At().Index, r.wanted
+	for _, w := range r.checks {
+		if w.after < at {
+			return false // somebody waits for this one
+		}
+		waits = true
+	}
+	return waits
 }
 
 // propose writes an audit entry, if there is room for it. On a full disk there are none: the
@@ -256,7 +272,7 @@ func (r *auditing) report(report *wire.AuditReport) {
 
 // begin begins a round at the leader.
 func (r *auditing) begin(id raft.LogID) {
-	if r.round != nil {
+	if r.round != nil && !r.round.Replays() { // else this one tells more, and sooner
 		r.settle(true)
 	}
 	if id.Index >= r.asked {
@@ -267,7 +283,7 @@ func (r *auditing) begin(id raft.LogID) {
 	patience := auditPatience
 	for _, w := range r.checks {
 		r.acts = r.acts || w.check.acts
-		patience = checkPatience
+		patience = min(patience, checkPatience, w.check.until-r.group.host.now)
 	}
 	r.until = r.group.host.now + patience
 	early := r.early
@@ -346,8 +362,12 @@ func (r *auditing) settle(final bool) {
 		case audit.Undecided:
 			g.host.cfg.Log.Error("replicas differ, and nobody can tell which one is right", "group", g.replica.Group, "replica", f.Replica, "node", f.Node, "at", at)
 		}
-		r.sick = true
+		r.sick = r.sick || r.acts || f.State == audit.Fenced
 		switch {
+		case f.State == audit.Fenced: // it waits for word of whose state it can have
+			if len(sources) > 0 {
+				r.tell(f, at, wire.VerdictDiffers, sources)
+			}
 		case !r.acts || res.Outcome == audit.Tied:
 		case f.Replica == g.replica.ID:
 			own = f // last: the others are told by a leader

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"slices"
 	"testing"
 	"time"
@@ -19,7 +20,17 @@ type audited struct {
 	*register
 	mute bool
 	sums [8]uint64 // kept of the parts, as entries are applied
+	gone int       // how often those who look at it were told that nothing comes any more
 }
+
+// Ran implements [Observed].
+func (a *audited) Ran() {}
+
+// Gone implements [Observed].
+func (a *audited) Gone() { a.gone++ }
+
+// NextDue implements [Expirer].
+func (a *audited) NextDue() (at raft.GroupTime, waits bool) { return a.node.c.due, a.node.c.due > 0 }
 
 func (a *audited) sumsOf() (sums [8]uint64) {
 	for i, v := range a.history {
@@ -51,8 +62,15 @@ func (a *audited) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byt
 	return wire.TypeWriteAnswer, binary.LittleEndian.AppendUint64(out, v), nil
 }
 
-func (a *audited) Restored() {
+// Restore implements [StateMachine]: what is replayed from a state has its digests, though
+// nobody is told of it.
+func (a *audited) Restore(from io.Reader, at raft.LogID, now raft.GroupTime) error {
+	err := a.register.Restore(from, at, now)
 	a.sums = a.sumsOf()
+	return err
+}
+
+func (a *audited) Restored() {
 	a.node.history[a.group] = a.history
 }
 
@@ -105,7 +123,7 @@ type wrong struct {
 var auditPolicy = AuditPolicy{Every: time.Second, Walk: 2 * time.Second, Understood: true}
 
 // fenced returns which replicas of all nodes are fenced.
-func (c *cluster) fenced() (all []logstore.Replica) {
+func (c *auditedCluster) fenced() (all []logstore.Replica) {
 	for _, n := range c.nodes {
 		if n.host == nil {
 			continue
@@ -224,17 +242,29 @@ func TestWrongStateIsMended(t *testing.T) {
 	}
 }
 
+// auditedCluster is a cluster whose replicas are compared.
+type auditedCluster struct{ *cluster }
+
 // newAudited returns a cluster whose replicas are compared.
-func newAudited(t *testing.T, seed uint64) *cluster {
+func newAudited(t *testing.T, seed uint64) *auditedCluster {
+	return newAuditedOf(t, seed, 3, SnapshotPolicy{BytesMin: 4 << 10})
+}
+
+// whenAsked has states written down when somebody asks for it.
+var whenAsked = SnapshotPolicy{BytesMin: 1 << 40, RestBytes: 1 << 40, LogBytesMax: 1 << 40, OverBytesMin: 1 << 40}
+
+// newAuditedOf returns one in which so many of the nodes have a replica of group 1.
+func newAuditedOf(t *testing.T, seed uint64, voters int, p SnapshotPolicy) *auditedCluster {
 	c := newCluster(t, seed, 0)
-	c.audits = true
-	c.policy = SnapshotPolicy{BytesMin: 4 << 10}
+	c.voters = map[raft.GroupID]int{1: voters}
+	c.audits, c.audited = true, auditPolicy
+	c.policy = p
 	c.start(3)
-	return c
+	return &auditedCluster{c}
 }
 
 // equal reports whether all nodes hold the same.
-func (c *cluster) equal() bool {
+func (c *auditedCluster) equal() bool {
 	for g := range raft.GroupID(testGroups) {
 		for _, n := range c.nodes {
 			if !slices.Equal(n.host.groups[g].machine.(*audited).history, c.nodes[0].host.groups[g].machine.(*audited).history) {
@@ -246,7 +276,7 @@ func (c *cluster) equal() bool {
 }
 
 // checkAudited compares what all nodes hold.
-func (c *cluster) checkAudited() {
+func (c *auditedCluster) checkAudited() {
 	c.t.Helper()
 	c.check()
 	for g := range raft.GroupID(testGroups) {
@@ -259,9 +289,81 @@ func (c *cluster) checkAudited() {
 	}
 }
 
-func (c *cluster) auditPolicy() AuditPolicy {
-	if c.audits {
-		return auditPolicy
+// readyToAudit has some values in group 1, on all nodes that have it, before the first
+// comparison.
+func (c *auditedCluster) readyToAudit(values int) {
+	c.t.Helper()
+	c.audited.Every, c.audited.Walk = 0, 0
+	c.write(1, values)
+	c.until("all nodes have applied the same", c.alike)
+}
+
+// alike reports whether all nodes that have group 1 run, hold the same there, and none is fenced.
+func (c *auditedCluster) alike() bool {
+	first := c.nodes[0]
+	for _, n := range c.nodes[:c.votersOf(1)] {
+		if n.host == nil || n.host.groups[1] == nil || first.host.groups[1] == nil || n.host.groups[1].fence != nil ||
+			!restsAt(n, first.host.groups[1].applied) || !slices.Equal(stateOf(n).history, stateOf(first).history) {
+			return false
+		}
 	}
-	return AuditPolicy{}
+	return c.leader(1) != nil
+}
+
+// restsAt reports whether a node has all of group 1 up to an entry, and no command under way.
+func restsAt(n *testNode, at raft.LogID) bool {
+	g := n.host.groups[1]
+	st := g.core.Status()
+	return g.applied == at && st.Last == at && st.Commit == at.Index && len(g.commands.queue) == 0 && len(g.commands.waiting.all()) == 0
+}
+
+// stateOf returns what a node holds of group 1.
+func stateOf(n *testNode) *audited { return n.host.groups[1].machine.(*audited) }
+
+// fenceOf returns what a node does about its replica of group 1, or nil.
+func fenceOf(n *testNode) *fence {
+	if n.host == nil || n.host.groups[1] == nil {
+		return nil
+	}
+	return n.host.groups[1].fence
+}
+
+// flaw is what is wrong with a state.
+type flaw uint8
+
+const (
+	flipped   flaw = iota // a bit in memory, which a walk sees
+	rewritten             // as it was written, and wrong
+)
+
+// spoil makes what a node holds of group 1 wrong, and returns which part is.
+func spoil(n *testNode, how flaw) (part uint32) {
+	m := stateOf(n)
+	i := len(m.history) / 2
+	m.history[i] ^= 1 << 20
+	if how == rewritten {
+		m.sums = m.sumsOf()
+	}
+	return uint32(m.history[i] % 8)
+}
+
+// steps lets so many random things happen.
+func (c *cluster) steps(n int) {
+	for range n {
+		c.step()
+	}
+}
+
+// counts adds up what the audits of all nodes have done.
+func (c *auditedCluster) counts() (sum AuditCounts) {
+	for _, n := range c.nodes {
+		if n.host != nil {
+			sum.Entries += n.host.Audits.counts.Entries
+			sum.Rounds += n.host.Audits.counts.Rounds
+			sum.Ties += n.host.Audits.counts.Ties
+			sum.Fenced += n.host.Audits.counts.Fenced
+			sum.Rebuilt += n.host.Audits.counts.Rebuilt
+		}
+	}
+	return sum
 }

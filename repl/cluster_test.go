@@ -43,8 +43,11 @@ type cluster struct {
 	foundings uint64 // of them, that were proposed
 	wanted    uint64 // by group 1, once; 0: nothing is
 
-	audits bool   // replicas are compared
-	wrong  *wrong // what is wrong with the state of one; nil: nothing
+	audits  bool                 // replicas are compared
+	audited AuditPolicy          // and how
+	wrong   *wrong               // what is wrong with the state of one; nil: nothing
+	due     raft.GroupTime       // until when something of audited machines lasts; 0: nothing does
+	voters  map[raft.GroupID]int // of groups that have no more than the first nodes
 
 	gates bool // group 1 has a gate before its register
 
@@ -158,7 +161,7 @@ func (n *testNode) start() {
 		Machine:       n.machine,
 		Snapshots:     n.c.policy,
 		Addr:          func(raft.NodeID) string { return "" },
-		Audits:        func() AuditPolicy { return n.c.auditPolicy() },
+		Audits:        func() AuditPolicy { return n.c.audited },
 		Chance:        n.c.rnd.Uint64(),
 		ElectionTicks: raft.ElectionTicksDefault, HeartbeatTicks: raft.HeartbeatTicksDefault, QuietTicks: 20,
 		Log: slog.New(slog.DiscardHandler),
@@ -205,13 +208,25 @@ func beginLife(t testing.TB, disk vfs.FS, store *logstore.Store, id raft.NodeID,
 
 // place asks for the node's replicas of some groups.
 func (n *testNode) place(from, to raft.GroupID) {
-	m := raft.Membership{Next: 4}
-	for i := range 3 {
-		m.Voters = append(m.Voters, raft.Member{Replica: raft.ReplicaID(i + 1), Node: raft.NodeID(i + 1), Goal: raft.GoalVoter})
-	}
 	for g := from; g < to; g++ {
+		m := raft.Membership{Next: 4}
+		voters := n.c.votersOf(g)
+		for i := range voters {
+			m.Voters = append(m.Voters, raft.Member{Replica: raft.ReplicaID(i + 1), Node: raft.NodeID(i + 1), Goal: raft.GoalVoter})
+		}
+		if int(n.id) > voters {
+			continue
+		}
 		n.host.Place([]Placement{{Replica: logstore.Replica{Group: g, Incarnation: 1, ID: raft.ReplicaID(n.id)}, Founders: m, Preferred: raft.ReplicaID(g) + 1}})
 	}
+}
+
+// votersOf returns how many nodes have a replica of a group.
+func (c *cluster) votersOf(g raft.GroupID) int {
+	if n, few := c.voters[g]; few {
+		return n
+	}
+	return 3
 }
 
 // crash takes the node's power: what was not synced is gone.
