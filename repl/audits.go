@@ -295,9 +295,13 @@ func (r *auditing) begin(id raft.LogID) {
 
 // take takes a report to the round under way.
 func (r *auditing) take(report *wire.AuditReport) {
-	if r.round != nil && r.round.Take(report) {
-		r.settle(false)
+	if r.round == nil || !r.round.Take(report) {
+		return
 	}
+	if g := r.group; g.fence == nil && r.at == r.round.At() && r.round.Proven(g.replica.ID) {
+		r.agreed = r.at // who is silent may be silent for want of a snapshot from here
+	}
+	r.settle(false)
 }
 
 // ReceiveReport hands in what a replica on another node holds at an audit entry.

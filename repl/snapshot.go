@@ -100,7 +100,9 @@ func (k *snapshots) mayLeave(s *logstore.Snapshot) bool {
 	p := &h.Audits.policy
 	switch {
 	case p.Every == 0 || !p.Understood || a.machine == nil || s.Base.ID.Index <= a.agreed.Index || bug("snapshot of a wrong state leaves"):
-	case k.proofBy == 0:
+	case a.round != nil && a.round.Disputed():
+		return false // in a moment it is known who is right
+	case k.proofBy == 0 || h.ticks >= k.proofBy+proofTicks: // who asked then asks no more
 		k.proofBy = h.ticks + proofTicks
 		a.wanted = true
 		return false
@@ -193,7 +195,13 @@ func (h *Host) SnapshotSent(o *SnapshotStream, err error) {
 // replica that asked for it. If there is none, one is made first. It says
 // whether that can be.
 func (k *snapshots) give(to raft.Member, index uint64) bool {
-	if k.group.stopped != nil || k.group.gone || k.group.applied.Index < index || !k.group.fence.serves() {
+	if k.group.stopped != nil || k.group.gone || !k.group.fence.serves() {
+		return false
+	}
+	if k.group.applied.Index < index {
+		// A replica that is fenced needs one behind its own. Where nobody writes there is
+		// none before there is another entry.
+		k.group.audit.wanted = true
 		return false
 	}
 	if o := k.streams[to.Replica]; o != nil && o.Current() && o.Snapshot.Base.ID.Index >= index {
