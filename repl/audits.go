@@ -234,9 +234,12 @@ func (r *auditing) leadership(begins bool) {
 // applied notes the state at an audit entry, and tells the leader.
 func (r *auditing) applied(id raft.LogID) {
 	g := r.group
-	r.changed = false
 	if g.core == nil {
 		return // it is restored: whoever compared then has done so
+	}
+	ours := id.Term == g.state.Term // the others report one of an earlier leader to that one
+	if ours {
+		r.changed = false
 	}
 	report := &wire.AuditReport{Group: g.replica.Group, Incarnation: g.replica.Incarnation, From: g.replica.ID, At: id}
 	r.at, r.rows = id, nil
@@ -254,6 +257,10 @@ func (r *auditing) applied(id raft.LogID) {
 		report.Rows, r.rows = nil, nil
 	}
 	if g.role == raft.RoleLeader {
+		if !ours {
+			r.wanted = r.wanted || g.host.Audits.policy.Every > 0
+			return
+		}
 		r.begin(id)
 		r.take(report)
 		return

@@ -156,11 +156,20 @@ type Unchecker interface {
 func (k *fence) serves() bool { return k == nil || bug("fenced replica serves") }
 
 // told takes the word of the leader on whose state is right.
-func (k *fence) told(v *wire.AuditVerdict) {
-	k.sources = v.Sources
-	if k.stage == fenceSeeking && k.note.Found == logstore.FenceUndecided && !k.own && len(v.Sources) > 0 {
-		k.note.Found = logstore.FenceByComparison // a person has decided, or another replica has come
+func (k *fence) told(v *wire.AuditVerdict) { k.sources = v.Sources }
+
+// undecided reports whether it is still unknown whose state is right. It is known once another
+// replica leads in a later term than that of the comparison, for no fenced one comes to lead:
+// a person has trusted that one, or it was away and nobody has found anything wrong with it.
+func (k *fence) undecided() bool {
+	g := k.group
+	switch {
+	case k.note.Found != logstore.FenceUndecided || k.own || len(k.sources) > 0:
+		return false
+	case g.lead == 0 || g.lead == g.replica.ID:
+		return true
 	}
+	return g.state.Term <= k.note.At.Term
 }
 
 // tick does what is next.

@@ -29,10 +29,10 @@ func (k *fence) seek() {
 	switch {
 	case k.machine != nil:
 		k.stage = fenceFilling
-	case k.own || g.alone() && k.note.Found != logstore.FenceUndecided || k.ownAt > 0 && g.host.ticks >= k.ownAt:
+	case k.own || g.alone() && !k.undecided() || k.ownAt > 0 && g.host.ticks >= k.ownAt:
 		k.own = true
 		k.begin(k.loadOwn)
-	case k.note.Found != logstore.FenceUndecided && g.host.ticks >= k.askAt:
+	case !k.undecided() && g.host.ticks >= k.askAt:
 		k.askAt = g.host.ticks + fenceAskTicks
 		k.ask()
 	}
