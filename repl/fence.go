@@ -79,6 +79,7 @@ type fence struct {
 	note    logstore.Fence // as it is on disk, or will be
 	stage   fenceStage
 	working bool   // a work of it is under way
+	over    bool   // the replica has stopped, or is gone
 	retryAt uint64 // the tick before which none is begun
 	aside   StateCopy
 	kept    string // the file with what it held; empty: there is none
@@ -174,8 +175,7 @@ func (k *fence) undecided() bool {
 
 // tick does what is next.
 func (k *fence) tick() {
-	g := k.group
-	if g.stopped != nil || g.gone {
+	if k.over {
 		return
 	}
 	switch k.stage {
@@ -229,12 +229,13 @@ func (k *fence) keepAside() *Work {
 			return nil
 		},
 		done: func(err error) {
-			k.ended(err)
-			if err != nil {
+			if k.ended(err); k.over {
+				k.release()
+			}
+			if err != nil || k.over {
 				return
 			}
-			k.aside.Release()
-			k.aside = nil
+			k.release()
 			if k.kept = kept; lost != nil {
 				k.group.host.cfg.Log.Warn("wrong state not kept", "group", note.Replica.Group, "err", lost)
 			} else {
@@ -292,9 +293,7 @@ func (k *fence) endNote() *Work {
 // lift ends the fence: the replica serves again.
 func (k *fence) lift() {
 	g := k.group
-	if k.aside != nil {
-		k.aside.Release()
-	}
+	k.release()
 	g.fence = nil
 	g.host.Audits.fences--
 	g.host.Audits.counts.Rebuilt++
@@ -361,13 +360,22 @@ func (k *fence) tellIncident() {
 
 // endFence ends what is done about the state of a replica that stops or goes.
 func (r *auditing) endFence() {
-	g := r.group
-	if g.fence == nil || g.gone {
+	k := r.group.fence
+	if k == nil || k.over {
 		return
 	}
-	if g.fence.aside != nil {
-		g.fence.aside.Release()
-		g.fence.aside = nil
+	k.over = true
+	k.group.host.Audits.fences--
+	if !k.working { // else what is aside may be on its way to the disk
+		k.release()
+	}
+}
+
+// release gives up what is to be kept aside.
+func (k *fence) release() {
+	if k.aside != nil {
+		k.aside.Release()
+		k.aside = nil
 	}
 }
 

@@ -7,7 +7,8 @@ import "testing"
 // The small worlds must find a node that believes what a hello says of where its
 // sender is; a disk that is put back, a replica that is made anew and promises what it
 // likes; a group that was removed and comes back; a command that waits for a slot, and is
-// never answered; and reads that are older than they may be.
+// never answered; reads that are older than they may be; and replicas that serve a wrong state,
+// begin again with one, or give it to others.
 func TestPlantedBugs(t *testing.T) {
 	defer SetBug("")
 	for _, b := range []struct {
@@ -27,6 +28,22 @@ func TestPlantedBugs(t *testing.T) {
 		{"follower read answered while its leader is cut off", func() (wrong string) {
 			for seed := uint64(0); seed < 1000 && wrong == ""; seed++ {
 				_, wrong = readRun(t, seed)
+			}
+			return wrong
+		}},
+		{"fenced replica serves", func() string { return fencedAnswers(t, 0) }},
+		{"fence not durable", func() string { return fenceForgotten(t) }},
+		{"rebuilt from a replica that differs", func() string { return takesFromAnybody(t) }},
+		{"audit at another index", func() (wrong string) {
+			for seed := uint64(0); seed < 20 && wrong == ""; seed++ {
+				wrong = fencesTheRight(t, seed)
+			}
+			return wrong
+		}},
+		{"rebuild forgets entries", func() string { return rebuiltWrongly(t) }},
+		{"snapshot of a wrong state leaves", func() (wrong string) {
+			for seed := uint64(0); seed < 8 && wrong == ""; seed++ {
+				wrong, _ = wrongSnapshotLeaves(t, seed)
 			}
 			return wrong
 		}},

@@ -79,11 +79,15 @@ func (k *fence) wants(from raft.NodeID, c *wire.Chunk) string {
 }
 
 // hasOwn reports whether this replica has made a snapshot with a base: what is offered with the
-// same one would be taken for the same file. One of what it has not applied yet came from
-// another replica.
+// same one would be taken for the same file. One of an entry that the log lacks came from another
+// replica; one that is only not applied yet need not have: after a start that is less than
+// it was.
 func (k *fence) hasOwn(base raft.LogID) bool {
+	if term, ok := k.group.core.TermAt(base.Index); !ok || term != base.Term {
+		return false
+	}
 	own := k.group.host.cfg.Store.Snapshots(k.group.replica)
-	return base.Index <= k.group.applied.Index && slices.ContainsFunc(own, func(s logstore.Snapshot) bool { return s.Base.ID == base })
+	return slices.ContainsFunc(own, func(s logstore.Snapshot) bool { return s.Base.ID == base })
 }
 
 // take begins with a state that came from another replica.
