@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"muster/raft"
 	"muster/repl"
 	"muster/repl/machine"
 	"muster/repl/wire"
@@ -32,7 +33,8 @@ func (p *comparing) begin() bool {
 }
 
 // answerCheck has the host compare the replicas of groups that this node leads, and answers
-// with what it found. It asks no other node for anything: their replicas report by themselves.
+// with what it found, or has it trust those that it has. It asks no other node for anything:
+// their replicas report by themselves.
 func answerCheck(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	q := new(wire.Check)
 	if err := q.Read(body); err != nil {
@@ -65,15 +67,33 @@ func answerCheck(c *connection, h wire.Header, r repl.Reply, body []byte) {
 			c.refuse(r, wire.Unavailable("check", fmt.Sprintf("the node did not get to it within %s", checkTimeout)))
 		}
 	})
+	done := func(groups []wire.CheckedGroup) {
+		if !end() {
+			return
+		}
+		late.Stop()
+		a := wire.CheckAnswer{Groups: groups}
+		a.Fit()
+		c.answerNow(r, wire.TypeCheckAnswer, a.Append(nil))
+	}
 	loop.Post(func(h *repl.Host) {
-		h.Audits.Check(q.Groups, repl.CheckActOf(q), func(groups []wire.CheckedGroup) {
-			if !end() {
-				return
-			}
-			late.Stop()
-			a := wire.CheckAnswer{Groups: groups}
-			a.Fit()
-			c.answerNow(r, wire.TypeCheckAnswer, a.Append(nil))
-		})
+		if q.Trust {
+			done(trust(h, q.Groups))
+			return
+		}
+		h.Audits.Check(q.Groups, repl.CheckActOf(q), done)
 	})
+}
+
+// trust has the replicas of groups that this node has trusted, as a person wants it, and says
+// of each whether that could be.
+func trust(h *repl.Host, groups []raft.GroupID) []wire.CheckedGroup {
+	rows := make([]wire.CheckedGroup, len(groups))
+	for i, g := range groups {
+		rows[i].Group = g
+		if err := h.Audits.Trust(g); err != nil {
+			rows[i].Why = err.Error()
+		}
+	}
+	return rows
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"muster/logstore"
 	"muster/raft"
 	"muster/repl/audit"
 	"muster/repl/wire"
@@ -47,7 +48,9 @@ type awaited struct {
 // Check compares the replicas of groups that this host leads, as they are now: those among
 // groups, which are in ascending order, or all if there are none. It calls done once, on the
 // host's goroutine, perhaps before it returns, and at the latest when the host has had its
-// first tick after CheckTimeout. done gets a row for each group that the host leads, and none for others.
+// first tick after CheckTimeout. done gets a row for each group that the host leads, and a row in
+// term 0 for each that it does not lead and whose replica here waits for a person's word, see
+// [Audits.Trust]: such a group mostly has no leader that could tell of it. It gets none for others.
 //
 // Where audits are on, a replica that differs is fenced whatever act says: the next audit
 // would do it anyway.
@@ -55,11 +58,15 @@ func (a *Audits) Check(groups []raft.GroupID, act CheckAct, done func([]wire.Che
 	h := a.host
 	c := &check{acts: act == CheckMends, until: h.now + CheckTimeout, done: done}
 	for _, g := range h.order {
-		if g.role != raft.RoleLeader || g.stopped != nil || len(groups) > 0 && !slices.Contains(groups, g.replica.Group) {
+		if g.stopped != nil || len(groups) > 0 && !slices.Contains(groups, g.replica.Group) {
 			continue
 		}
 		r := &g.audit
 		switch {
+		case g.role != raft.RoleLeader:
+			if g.fence.awaitsWord() {
+				c.rows = append(c.rows, g.fence.checked())
+			}
 		case !a.policy.Understood:
 			c.tell(g, "some nodes run a release that can't compare replicas")
 		case g.fence != nil:
@@ -76,6 +83,25 @@ func (a *Audits) Check(groups []raft.GroupID, act CheckAct, done func([]wire.Che
 	a.endChecks()
 	for _, g := range h.order {
 		g.audit.tick(&a.policy)
+	}
+}
+
+// awaitsWord reports whether a person has to say whether the replica is right.
+func (k *fence) awaitsWord() bool {
+	return k != nil && k.note.Found == logstore.FenceUndecided && !k.own
+}
+
+// checked is what a check is told of a replica that waits for a person's word.
+func (k *fence) checked() wire.CheckedGroup {
+	r, parts := k.group.replica, k.note.Parts
+	named := min(len(parts), wire.AuditPartsMax)
+	return wire.CheckedGroup{
+		Group: r.Group, Incarnation: r.Incarnation,
+		Why: "nobody can say which of its replicas is right, found at " + raft.FormatLogID(r.Group, k.note.At),
+		Replicas: []wire.CheckedReplica{{
+			Replica: r.ID, Node: k.group.host.cfg.Self, State: wire.CheckedUndecided,
+			Parts: parts[:named], PartsMore: uint64(len(parts) - named),
+		}},
 	}
 }
 

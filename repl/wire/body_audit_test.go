@@ -83,6 +83,9 @@ func TestAuditLimits(t *testing.T) {
 		{"check of group 10000", wire.TypeCheck, check(10000), "field groups: 10000; want 9999"},
 		{"check of a group twice", wire.TypeCheck, check(3, 3), "field groups: 3 after 3"},
 		{"check out of order", wire.TypeCheck, check(4, 3), "field groups: 3 after 4"},
+		{"trust in a group", wire.TypeCheck, &wire.Check{Groups: []raft.GroupID{3}, Trust: true}, ""},
+		{"trust in no group", wire.TypeCheck, &wire.Check{Trust: true}, "field groups: none, with trust"},
+		{"trust that acts", wire.TypeCheck, &wire.Check{Groups: []raft.GroupID{3}, Act: true, Trust: true}, "field act: with trust"},
 
 		{"the most replicas", wire.TypeCheckAnswer, parts(wire.CheckReplicasMax, nil), ""},
 		{"a replica more", wire.TypeCheckAnswer, parts(wire.CheckReplicasMax+1, nil), "65537 replicas, 0 parts; want 65536"},

@@ -19,19 +19,23 @@ const (
 	CheckWhyMax = 512
 )
 
-// Check asks a node to compare the replicas of groups that it leads, now: [[group …], act].
+// Check asks a node to compare the replicas of groups that it leads, now: [[group …], act, trust].
 // Each node answers for its own groups, so a whole picture takes the answers of all nodes.
 type Check struct {
 	Groups []raft.GroupID // ascending; none: all that the node leads
 	// Act: replicas that differ are fenced and rebuilt, as those that an audit of the
 	// cluster's own finds. Without it they are only reported.
 	Act bool
+	// Trust: nothing is compared. A person says that in each of Groups, which must be named,
+	// the replica of the asked node is the right one, where nobody else can tell.
+	Trust bool
 }
 
 func (m *Check) fields(f *fields) {
-	f.exactly(2, func() {
+	f.exactly(3, func() {
 		list(f, "groups", &m.Groups, 1, func(f *fields, g *raft.GroupID) { number(f, "group", g) })
 		f.flag("act", &m.Act)
+		f.flag("trust", &m.Trust)
 	})
 }
 
@@ -51,23 +55,33 @@ func (m *Check) Read(body []byte) error {
 			return fmt.Errorf("field groups: %d after %d; want them ascending", g, m.Groups[i-1])
 		}
 	}
+	switch {
+	case m.Trust && len(m.Groups) == 0:
+		return fmt.Errorf("field groups: none, with trust; want those whose replica is right")
+	case m.Trust && m.Act:
+		return fmt.Errorf("field act: with trust; want one of them")
+	}
 	return nil
 }
 
-// CheckAnswer answers a [Check], for the groups among those asked for that the node leads:
+// CheckAnswer answers a [Check], for the groups among those asked for that the node leads, and for
+// those without a leader of which it has a replica that waits for a person's word:
 //
 //	[[[group, incarnation, term, [term, index], why, [[replica, node, state, [part …], more] …]] …]]
+//
+// With Trust it has a row for each group that was named; where Why is empty, the word was taken.
 type CheckAnswer struct{ Groups []CheckedGroup }
 
-// CheckedGroup is what the leader of a group found out about its replicas.
+// CheckedGroup is what the leader of a group found out about its replicas; or, where Term is 0,
+// what a node that does not lead knows of the one that it has.
 type CheckedGroup struct {
 	Group       raft.GroupID
 	Incarnation raft.Incarnation
-	Term        uint64     // in which the node leads
+	Term        uint64     // in which the node leads; 0: it does not
 	At          raft.LogID // of the entry at which the replicas were compared; zero: they were not, and Why says why
 	// Why nothing, or not everything, was compared; or it is empty. At most CheckWhyMax bytes.
 	Why      string
-	Replicas []CheckedReplica // of the membership at the entry: voters and learners
+	Replicas []CheckedReplica // of the membership at the entry: voters and learners; in term 0, the node's own
 }
 
 // CheckedReplica is one replica of a group, as its leader judges it.
@@ -88,7 +102,7 @@ const (
 	CheckedDiffers   CheckedState = 2 // it has another one
 	CheckedFenced    CheckedState = 3 // it was found wrong before, and is not rebuilt yet
 	CheckedSilent    CheckedState = 4 // it did not report in time
-	CheckedUndecided CheckedState = 5 // it reported, and no majority of the voters has one state
+	CheckedUndecided CheckedState = 5 // it reported, and no majority of the voters has one state; or it was fenced for that
 	checkedEnd       CheckedState = 6
 )
 

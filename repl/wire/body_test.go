@@ -120,9 +120,11 @@ var madeGood = map[wire.Type]func(b wire.Body){
 		partsDrawn(v.Parts)
 	},
 	wire.TypeCheck: func(b wire.Body) {
-		for i, g := range b.(*wire.Check).Groups {
-			b.(*wire.Check).Groups[i] = raft.GroupID(1000*i) + g%1000
+		c := b.(*wire.Check)
+		for i, g := range c.Groups {
+			c.Groups[i] = raft.GroupID(1000*i) + g%1000
 		}
+		c.Trust = c.Trust && !c.Act && len(c.Groups) > 0
 	},
 	wire.TypeCheckAnswer: func(b wire.Body) {
 		for i := range b.(*wire.CheckAnswer).Groups {
