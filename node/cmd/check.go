@@ -10,6 +10,7 @@ import (
 
 	"muster/raft"
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 const (
@@ -34,16 +35,21 @@ with all its replicas.
 the setting audit-pace is off, and waits until they are whole, for as long as --timeout says. It shows
 its plan first, and wants --yes.
 
+Where nobody can say which replicas are right, no replica of the group serves until a person has said
+it, with --group N --fix --trust NODE: the group begins again with what the snapshot and the log of
+that node say, and the other replicas get its state.
+
 --acknowledge compares nothing. It says that a person has seen the incidents that "muster status"
 notes, those that are over: they are noted no more.
 
 With -o json: {"groups":[{"id":1,"index":N,"replicas":N,"agree":true,"differing":[{"node":NAME,"replica":…,
 "state":"differs"|"fenced"|"silent"|"undecided","parts":["slot 12",…],"more":N}]}],"ok":true}; a group that was not
-compared has index 0, and "why". With --acknowledge: {"acknowledged":[{"id":…,"group":1,"node":NAME,"replica":…,
+compared has index 0, and "why"; one that waits for --trust has also the replicas that do. With --acknowledge: {"acknowledged":[{"id":…,"group":1,"node":NAME,"replica":…,
 "at":"g1/2.17","found":"walk"|"comparison"|"undecided","parts":["slot 12",…],"more":N,"what":…}]}.`,
 		Flags: []cli.Flag{
 			&cli.Uint64Flag{Name: "group", DefaultText: "all", Usage: "only group `N`"},
 			&cli.BoolFlag{Name: "fix", Usage: "have the replicas that differ rebuilt"},
+			&cli.StringFlag{Name: "trust", Usage: "with --group and --fix: say that the replica on `NODE` is right, where nobody else can"},
 			yesFlag(),
 			&cli.BoolFlag{Name: "acknowledge", Usage: "say that the incidents that are over have been seen"},
 		},
@@ -61,6 +67,8 @@ func runCheck(con *console, c *cli.Context) error {
 		return usagef("%s: --fix and --acknowledge contradict each other; want one of them: what is being rebuilt is not over", c.Command.HelpName)
 	case c.Bool("yes") && !c.Bool("fix"):
 		return usagef("%s: --yes without --fix; want both, as nothing else here asks for it", c.Command.HelpName)
+	case c.IsSet("trust") && !(one && c.Bool("fix")):
+		return usagef("%s: --trust without --group and --fix; want all three, as it decides for one group what its data is", c.Command.HelpName)
 	case c.Bool("acknowledge"):
 		return acknowledge(con, c, only, one)
 	}
@@ -76,16 +84,26 @@ func runCheck(con *console, c *cli.Context) error {
 	if one {
 		k.only(only)
 	}
+	var trusted *shardmap.TableNode
+	if c.IsSet("trust") {
+		if trusted, err = memberNamed(membersOf(status), c.String("trust")); err != nil {
+			return err
+		}
+	}
 	if err := s.with(c.Context, k.compare); err != nil {
 		return err
 	}
 	if one && k.unheardOf(only) {
 		return noGroup(only)
 	}
-	if c.Bool("fix") {
-		if err := s.fix(c.Context, k, consentOf(c)); err != nil {
-			return err
-		}
+	switch {
+	case trusted != nil:
+		err = s.trust(c.Context, k, only, trusted, consentOf(c))
+	case c.Bool("fix"):
+		err = s.fix(c.Context, k, consentOf(c))
+	}
+	if err != nil {
+		return err
 	}
 	return s.finishCheck(k)
 }
@@ -94,21 +112,23 @@ func noGroup(g raft.GroupID) error {
 	return withStatus(exitNotFound, "group %d: the cluster has none; muster group list shows those that it has", g)
 }
 
-// comparison is what the leaders of groups say of their replicas.
+// comparison is what the leaders of groups say of their replicas, and what nodes say of those that
+// wait for a person's word.
 type comparison struct {
 	asks   func(ctx context.Context, addr string, q wire.Check) (*wire.CheckAnswer, error)
 	nodes  []wire.StatusNode
 	known  []wire.StatusGroup // as the endpoint knows them
 	wanted []raft.GroupID     // ascending; all that are known, and those that turn up, or one
 	one    bool
-	found  map[raft.GroupID]wire.CheckedGroup
-	heard  int                   // nodes that have answered, or can't be asked
-	silent map[raft.NodeID]error // why nodes have not answered when they were last asked
+	found  map[raft.GroupID]wire.CheckedGroup   // as its leader says
+	wait   map[raft.GroupID][]wire.CheckedGroup // as the nodes say whose replicas wait, one each
+	heard  int                                  // nodes that have answered, or can't be asked
+	silent map[raft.NodeID]error                // why nodes have not answered when they were last asked
 }
 
 func newComparison(status *wire.StatusAnswer) *comparison {
 	k := &comparison{nodes: status.Nodes, known: status.Groups, wanted: []raft.GroupID{0},
-		found: make(map[raft.GroupID]wire.CheckedGroup), silent: make(map[raft.NodeID]error)}
+		found: make(map[raft.GroupID]wire.CheckedGroup), wait: make(map[raft.GroupID][]wire.CheckedGroup), silent: make(map[raft.NodeID]error)}
 	for i := range status.Groups {
 		k.want(status.Groups[i].ID)
 	}
@@ -127,7 +147,7 @@ func (k *comparison) want(g raft.GroupID) {
 // unheardOf reports whether nobody knows of a group.
 func (k *comparison) unheardOf(g raft.GroupID) bool {
 	_, found := k.found[g]
-	return !found && g != 0 && !slices.ContainsFunc(k.known, func(o wire.StatusGroup) bool { return o.ID == g })
+	return !found && len(k.wait[g]) == 0 && g != 0 && !slices.ContainsFunc(k.known, func(o wire.StatusGroup) bool { return o.ID == g })
 }
 
 // missing are the wanted groups that no leader has compared.
@@ -185,7 +205,7 @@ func (k *comparison) ask(ctx context.Context, within time.Duration, next func(ro
 		a, err := k.asks(one, n.Addr, q)
 		mu.Lock()
 		defer mu.Unlock()
-		k.told(n.ID, round, a, err, all.Err())
+		k.told(n.ID, round, &q, a, err, all.Err())
 		if over() {
 			end()
 		}
@@ -213,13 +233,14 @@ func (k *comparison) ask(ctx context.Context, within time.Duration, next func(ro
 }
 
 // told takes in what came of a question. ended is not nil if nobody waits for it any more.
-func (k *comparison) told(n raft.NodeID, round int, a *wire.CheckAnswer, err, ended error) {
+func (k *comparison) told(n raft.NodeID, round int, q *wire.Check, a *wire.CheckAnswer, err, ended error) {
 	if round == 0 {
 		k.heard++
 	}
 	switch {
 	case err == nil:
 		delete(k.silent, n)
+		k.forget(n, q.Groups)
 		for _, g := range a.Groups {
 			k.take(g)
 		}
@@ -232,6 +253,10 @@ func (k *comparison) told(n raft.NodeID, round int, a *wire.CheckAnswer, err, en
 // earlier one then was none any more.
 func (k *comparison) take(g wire.CheckedGroup) {
 	if k.one && g.Group != k.wanted[0] {
+		return
+	}
+	if g.Term == 0 {
+		k.takeWaiting(g)
 		return
 	}
 	if old, found := k.found[g.Group]; !found || g.Term >= old.Term {

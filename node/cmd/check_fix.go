@@ -27,19 +27,31 @@ func (s *errand) fix(ctx context.Context, k *comparison, agreed consent) error {
 	if agreed != consentGiven && !s.agrees(ctx) {
 		return notConfirmed()
 	}
+	return s.mend(ctx, k, plan, func() bool {
+		return !slices.ContainsFunc(plan, func(m mend) bool { return k.unmended(m) && !k.needsWord(m.group) })
+	})
+}
+
+// mend has replicas rebuilt, and waits until they are whole, or over returns true.
+func (s *errand) mend(ctx context.Context, k *comparison, plan []mend, over func() bool) error {
 	whole := false
 	err := s.with(ctx, func(ctx context.Context) error {
 		return k.ask(ctx, s.timeout, func(int) wire.Check {
 			return wire.Check{Groups: groupsOf(plan), Act: true}
 		}, func() bool {
 			whole = whole || !slices.ContainsFunc(plan, k.unmended)
-			return whole
+			return whole || over()
 		})
 	})
-	if err == nil && !whole {
-		err = withStatus(exitNoResult, "the replicas are being rebuilt, and not all are whole after %s; muster check shows when they are", s.timeout)
+	if err != nil || whole {
+		return err
 	}
-	return err
+	for i := range plan {
+		if id := plan[i].group; k.needsWord(id) {
+			return withStatus(exitRefused, "group %d: %s", id, k.waiting(id).Why)
+		}
+	}
+	return withStatus(exitNoResult, "the replicas are being rebuilt, and not all are whole after %s; muster check shows when they are", s.timeout)
 }
 
 // mend is what --fix does in one group.
@@ -65,6 +77,9 @@ func (k *comparison) mends() (plan []mend) {
 		m := mend{group: id}
 		var words []string
 		undecided := false
+		if k.needsWord(id) {
+			continue // only a person can mend that
+		}
 		for i := range g.Replicas {
 			p := &g.Replicas[i]
 			if !wrong(p.State) {

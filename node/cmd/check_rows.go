@@ -42,6 +42,9 @@ func (k *comparison) row() *checkRow {
 	name := nodeNames(k.nodes)
 	for _, id := range k.wanted {
 		g, found := k.found[id]
+		if k.needsWord(id) {
+			g, found = k.waiting(id), true
+		}
 		r := checkedRow{ID: int(id), Index: g.At.Index, Replicas: len(g.Replicas), Differing: []differingRow{}, Why: g.Why}
 		if !found {
 			r.Why = "no node that answered leads it"
@@ -143,11 +146,11 @@ func printCheck(s *errand, row *checkRow) error {
 	t := newTable(s.out, "GROUP", "INDEX", "REPLICAS", "RESULT")
 	for i := range row.Groups {
 		r := &row.Groups[i]
+		index, replicas := number(r.Index), number(r.Replicas)
 		if r.Index == 0 {
-			t.row(number(r.ID), "-", "-", r.result())
-			continue
+			index, replicas = "-", "-"
 		}
-		t.row(number(r.ID), number(r.Index), number(r.Replicas), r.result())
+		t.row(number(r.ID), index, replicas, r.result())
 		for j := range r.Differing {
 			d := &r.Differing[j]
 			t.row("", "", "", fmt.Sprintf("replica %s on %s: %s%s", d.Replica, orDash(d.Node), d.State, d.in()))

@@ -23,6 +23,9 @@ type checkedCluster struct {
 	hangs raft.NodeID
 	asked []wire.Check // of node 1
 	round map[raft.NodeID]int
+	// trusts is what a node says when it is to be trusted, and trusted who was asked for that.
+	trusts  map[raft.NodeID]string
+	trusted []raft.NodeID
 }
 
 // of returns a comparison of the groups of a cluster of three nodes. Replica and node have the same
@@ -33,7 +36,11 @@ func (c *checkedCluster) of(groups ...raft.GroupID) *comparison {
 		status.Nodes = append(status.Nodes, wire.StatusNode{ID: id, Name: "n" + number(uint64(id)), Addr: number(uint64(id))})
 	}
 	for _, g := range groups {
-		status.Groups = append(status.Groups, wire.StatusGroup{ID: g, Replicas: []wire.StatusReplica{{ID: 4, Role: shardmap.ReplicaLearner}}})
+		row := wire.StatusGroup{ID: g, Replicas: []wire.StatusReplica{{ID: 4, Role: shardmap.ReplicaLearner}}}
+		for id := raft.NodeID(1); id <= 3 && g != 0; id++ {
+			row.Replicas = append(row.Replicas, wire.StatusReplica{ID: raft.ReplicaID(id), Node: id, Role: shardmap.ReplicaVoter})
+		}
+		status.Groups = append(status.Groups, row)
 	}
 	c.round = make(map[raft.NodeID]int)
 	k := newComparison(status)
@@ -51,6 +58,10 @@ func (c *checkedCluster) of(groups ...raft.GroupID) *comparison {
 		}
 		if err := c.fails[id]; err != nil {
 			return nil, err
+		}
+		if q.Trust {
+			c.trusted = append(c.trusted, id)
+			return &wire.CheckAnswer{Groups: []wire.CheckedGroup{{Group: q.Groups[0], Why: c.trusts[id]}}}, nil
 		}
 		rounds := c.says[id]
 		i := min(c.round[id], len(rounds)-1)
@@ -272,6 +283,151 @@ func TestCheckFix(t *testing.T) {
 	says = [][]wire.CheckedGroup{{compared(0, 2, 5, agrees), compared(1, 2, 5, agrees), calm, compared(3, 2, 5, agrees)}}
 	if c, _, shown, err = fix(consentAsked, time.Minute); err != nil || shown != "" || len(c.asked) != 1 {
 		t.Errorf("with nothing to do: %v, asked %d times, shown %q", err, len(c.asked), shown)
+	}
+}
+
+// waits is what a node says of its replica of a group that needs a person's word.
+func waits(g raft.GroupID, node raft.NodeID) wire.CheckedGroup {
+	return wire.CheckedGroup{Group: g, Incarnation: 1, Why: "nobody can say which of its replicas is right, found at g1/2.7",
+		Replicas: []wire.CheckedReplica{{Replica: raft.ReplicaID(node), Node: node, State: undecided, Parts: []uint32{12}}}}
+}
+
+// A group that waits for a person has no leader that could tell of it. Without what the nodes say of
+// their own replicas it would look as if it were about to elect one, and nobody would learn what to
+// do. What a leader says counts more: it has compared, and they have not heard of it yet.
+func TestCheckOfGroupThatNeedsWord(t *testing.T) {
+	tie := compared(1, 3, 9, undecided, undecided, silent)
+	older := waits(1, 3)
+	older.Incarnation, older.Why = 0, "of another founding"
+	const remedy = "; muster check --group 1 --fix --trust NODE decides"
+	const both = "1 - - not compared: nobody can say which of its replicas is right, found at g1/2.7" + remedy + "\nreplica 1 on n1: undecided in slot 12\nreplica 2 on n2: undecided in slot 12"
+	for _, tt := range []struct {
+		name   string
+		rows   []wire.CheckedGroup
+		status exitStatus
+		want   string
+	}{
+		{"two wait", []wire.CheckedGroup{waits(1, 2), waits(1, 1)}, exitRefused, both},
+		{"the leader of before had none either", []wire.CheckedGroup{tie, waits(1, 2), waits(1, 1)}, exitRefused, both},
+		{"it hands over", []wire.CheckedGroup{waits(1, 2), {Group: 1, Term: 3, Why: "it hands over"}, waits(1, 1)}, exitRefused, both},
+		{"one is of a former founding", []wire.CheckedGroup{waits(1, 2), older, waits(1, 1)}, exitRefused, both},
+		{"a leader has compared", []wire.CheckedGroup{waits(1, 1), compared(1, 4, 11, fenced, agrees, fenced), waits(1, 3)}, exitRefused,
+			"1 11 3 2 fenced\nreplica 1 on n1: fenced\nreplica 3 on n3: fenced"},
+		{"a row of nothing", []wire.CheckedGroup{{Group: 1, Why: "nothing"}}, exitNoResult, "1 - - not compared: no node that answered leads it"},
+	} {
+		k := new(checkedCluster).of(0, 1)
+		k.take(compared(0, 2, 5, agrees, agrees, agrees))
+		for _, row := range tt.rows {
+			k.take(row)
+		}
+		row := k.row()
+		if got, want := printed(t, row), "GROUP INDEX REPLICAS RESULT\n0 5 3 agree\n"+tt.want+"\n"; got != want || row.status() != tt.status {
+			t.Errorf("%s: status %d, want %d, got\n%swant\n%s", tt.name, row.status(), tt.status, got, want)
+		}
+	}
+	// What a node has said is forgotten with its next answer, and not before it is asked.
+	k := new(checkedCluster).of(0, 1)
+	k.take(waits(1, 1))
+	k.take(waits(1, 2))
+	k.forget(1, []raft.GroupID{2})
+	if k.forget(2, nil); !k.needsWord(1) || len(k.waiting(1).Replicas) != 1 || k.unheardOf(1) {
+		t.Errorf("got %+v", k.wait)
+	}
+	if k.forget(1, []raft.GroupID{1}); k.needsWord(1) {
+		t.Errorf("nobody waits any more, got %+v", k.wait)
+	}
+}
+
+// --fix ends once it is known that only a person can decide, and says how.
+func TestCheckFixOfGroupThatNeedsWord(t *testing.T) {
+	tie, led := compared(1, 3, 9, undecided, undecided, silent), compared(0, 2, 5, agrees)
+	fix := func(rounds ...[]wire.CheckedGroup) (string, error) {
+		c := &checkedCluster{says: map[raft.NodeID][][]wire.CheckedGroup{1: rounds}}
+		k := c.of(0, 1)
+		if err := k.compare(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var errs bytes.Buffer
+		s := &errand{console: &console{err: &errs}, timeout: time.Minute}
+		return errs.String(), s.fix(t.Context(), k, consentGiven)
+	}
+	const want = "group 1: nobody can say which of its replicas is right, found at g1/2.7; muster check --group 1 --fix --trust NODE decides"
+	began := time.Now()
+	if _, err := fix([]wire.CheckedGroup{led, tie}, nil, []wire.CheckedGroup{waits(1, 1), waits(1, 2)}); statusOf(err) != exitRefused || err.Error() != want || time.Since(began) > time.Minute/2 {
+		t.Errorf("after the replay: got %v after %s", err, time.Since(began))
+	}
+	if said, err := fix([]wire.CheckedGroup{led, tie, waits(1, 1), waits(1, 2)}); err != nil || said != "" {
+		t.Errorf("where it waits already: got %v, said %q; want no plan", err, said)
+	}
+}
+
+// A person decides what the data of a group is. So the plan says what becomes of the others, one node
+// alone is told, and only if its group waits for that; and the command ends when all have its state.
+func TestCheckTrust(t *testing.T) {
+	led, all := compared(0, 2, 5, agrees), []wire.CheckedGroup{compared(0, 2, 5, agrees), waits(1, 1), waits(1, 2), waits(1, 3)}
+	elected := []wire.CheckedGroup{waits(1, 1), waits(1, 3)}
+	rebuilding := []wire.CheckedGroup{compared(1, 4, 11, fenced, agrees, fenced), waits(1, 3)}
+	const plan = `plan to trust one replica:
+  the state that n2 has of group 1, as its snapshot and log say, becomes that of the group; n1, n3 get it, and keep what they hold now in aside/ of their data directories
+`
+	var c *checkedCluster
+	var k *comparison
+	trust := func(n raft.NodeID, agreed consent, rounds ...[]wire.CheckedGroup) (string, error) {
+		c.says = map[raft.NodeID][][]wire.CheckedGroup{1: rounds}
+		k = c.of(0, 1)
+		k.only(1)
+		ctx, end := context.WithTimeout(t.Context(), pauseMin/2) // one round
+		defer end()
+		if err := k.compare(ctx); err != nil {
+			t.Fatal(err)
+		}
+		c.asked = nil
+		var errs bytes.Buffer
+		s := &errand{console: &console{err: &errs}, timeout: time.Minute}
+		err := s.trust(t.Context(), k, 1, &shardmap.TableNode{ID: n, Name: "n" + number(uint64(n)), Addr: number(uint64(n))}, agreed)
+		return errs.String(), err
+	}
+	c = &checkedCluster{}
+	said, err := trust(2, consentAsked, all)
+	if statusOf(err) != exitNotConfirmed || said != plan || len(c.trusted)+len(c.asked) != 0 {
+		t.Errorf("off a terminal: %v, trusted %v, plan\n%swant\n%s", err, c.trusted, said, plan)
+	}
+	said, err = trust(2, consentGiven, all, elected, rebuilding, []wire.CheckedGroup{compared(1, 4, 13, agrees, agrees, silent)}, []wire.CheckedGroup{compared(1, 4, 15, agrees, agrees, agrees)})
+	if err != nil || said != plan || !slices.Equal(c.trusted, []raft.NodeID{2}) || !k.row().OK {
+		t.Errorf("with --yes: %v, trusted %v, in the end %+v, plan\n%s", err, c.trusted, k.row(), said)
+	}
+	for _, q := range c.asked {
+		if !q.Act || q.Trust || !slices.Equal(q.Groups, []raft.GroupID{1}) {
+			t.Errorf("asked %+v, want it to act on group 1", q)
+		}
+	}
+	c = &checkedCluster{says: map[raft.NodeID][][]wire.CheckedGroup{1: {all[1:]}}}
+	k = c.of() // the endpoint was started while group 0 had no leader
+	for _, row := range all[1:] {
+		k.take(row)
+	}
+	if got := k.replicaNodes(1); !slices.Equal(got, []raft.NodeID{1, 2, 3}) {
+		t.Errorf("of a group that the endpoint does not know: on %v", got)
+	}
+	gone := errors.New("connection refused")
+	for _, tt := range []struct {
+		name   string
+		c      checkedCluster
+		node   raft.NodeID
+		rows   []wire.CheckedGroup
+		status exitStatus
+		want   string
+	}{
+		{"no replica", checkedCluster{}, 5, all, exitNotFound, "group 1: node n5 has no replica of it; n1, n2, n3 have"},
+		{"it does not answer", checkedCluster{fails: map[raft.NodeID]error{2: gone}}, 2, all, statusOf(gone), "ask node n2 at 2: connection refused"},
+		{"all agree", checkedCluster{}, 2, []wire.CheckedGroup{led, compared(1, 3, 9, agrees, agrees, agrees)}, exitRefused, "group 1: it does not wait for anybody"},
+		{"the node refuses", checkedCluster{trusts: map[raft.NodeID]string{2: "it does not wait"}}, 2, all, exitRefused, "node n2 at 2: it does not wait"},
+	} {
+		c = &tt.c
+		said, err := trust(tt.node, consentGiven, tt.rows)
+		if statusOf(err) != tt.status || !strings.Contains(err.Error(), tt.want) || len(c.asked) > 0 || len(c.trusted) > 0 && tt.c.trusts == nil {
+			t.Errorf("%s: got %v (status %d), trusted %v, asked %+v, said %q", tt.name, err, statusOf(err), c.trusted, c.asked, said)
+		}
 	}
 }
 

@@ -100,6 +100,7 @@ func evilAnswer(addr string, t wire.Type) (wire.Type, wire.Body) {
 		return wire.TypeCheckAnswer, &wire.CheckAnswer{Groups: []wire.CheckedGroup{
 			{Group: 0, Term: 1, Why: evil},
 			{Group: 1, Term: 1, At: raft.LogID{Term: 1, Index: 1}, Why: evil, Replicas: []wire.CheckedReplica{{Replica: 1, Node: 1, State: wire.CheckedDiffers, Parts: []uint32{12}}, {Replica: 2, Node: 2, State: 99}}},
+			{Group: 2, Why: evil, Replicas: []wire.CheckedReplica{{Replica: 1, Node: 1, State: wire.CheckedUndecided}}},
 		}}
 	case wire.TypeDoctor:
 		return wire.TypeDoctorAnswer, &wire.DoctorAnswer{
