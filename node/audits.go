@@ -53,7 +53,7 @@ func (h *hostIncidents) incidents() (all []shardmap.Incident) {
 	return all
 }
 
-// forget implements [incidentSource].
+// forget says that a person has seen the one of this replica, which was rebuilt.
 func (h *hostIncidents) forget(r logstore.Replica) {
 	h.loop.Post(func(host *repl.Host) { host.Audits.Forget(r) })
 }

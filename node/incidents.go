@@ -22,14 +22,6 @@ const (
 	never = time.Duration(1<<63 - 1)
 )
 
-// incidentSource knows which replicas of this node differ. Any goroutine may call it.
-type incidentSource interface {
-	// incidents returns those that are not forgotten, in any order.
-	incidents() []shardmap.Incident
-	// forget says that a person has seen the one of this replica, which was rebuilt.
-	forget(r logstore.Replica)
-}
-
 // saying is what a node has the table say of it.
 type saying struct {
 	announcer announcer // who it is
@@ -40,7 +32,7 @@ type saying struct {
 // so, and hears from the table when a person has seen it.
 type incidents struct {
 	node   *Node
-	source incidentSource // set before the node serves; nil: none outlives the process
+	source *hostIncidents // those that outlive the process; set once the host runs
 	core   incidentCore   // owned by run
 
 	mail mailbox     // for run
@@ -63,10 +55,8 @@ func (s *incidents) tableChanged() {
 
 func (s *incidents) run() {
 	n, loop := s.node, s.node.running()
-	if s.source != nil {
-		for _, i := range s.source.incidents() {
-			s.take(&i)
-		}
+	for _, i := range s.source.incidents() {
+		s.take(&i)
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -80,9 +70,7 @@ func (s *incidents) run() {
 		}
 		say, forget, next := s.core.turn(loop.Now(), t)
 		for _, r := range forget {
-			if s.source != nil {
-				s.source.forget(r)
-			}
+			s.source.forget(r)
 		}
 		if say != nil {
 			n.ended.Go(func() { s.act(loop, *say) })

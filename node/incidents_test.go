@@ -1,16 +1,16 @@
 package node
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"io"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"muster/logstore"
+	"muster/logstore/vfs"
 	"muster/raft"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -196,7 +196,7 @@ func TestDiffering(t *testing.T) {
 	}{
 		{"fenced", func(*shardmap.Incident) {}, "group 3 holds something else on node n2 (10.0.0.2:4166) than on the others, found at g3/3.9, in slot 12, slot 14: two slots differ; it serves nothing until it is rebuilt -> wait: it is rebuilt by itself", ""},
 		{"by a walk", func(i *shardmap.Incident) { i.Found = shardmap.FoundByWalk }, "than what was put there", ""},
-		{"undecided", func(i *shardmap.Incident) { i.Found = shardmap.FoundUndecided }, "nobody can say which of the replicas are right, so this one serves nothing -> muster check --group 3 shows what differs; muster check --group 3 --fix decides", ""},
+		{"undecided", func(i *shardmap.Incident) { i.Found = shardmap.FoundUndecided }, "nobody can say which of the replicas are right, so this one serves nothing -> muster check --group 3 shows which replicas wait for that; muster check --group 3 --fix --trust NODE decides", ""},
 		{"fenced, and seen", func(i *shardmap.Incident) { i.Acknowledged = true }, "it serves nothing until it is rebuilt", ""},
 		{"many parts", func(i *shardmap.Incident) { i.PartsCount = 90 }, "in slot 12, slot 14 and 88 more", ""},
 		{"no part named", func(i *shardmap.Incident) { i.Parts = nil }, "in 2 parts: ", ""},
@@ -218,21 +218,12 @@ func TestDiffering(t *testing.T) {
 // What outlives the process is told at the next start, and forgotten once a person has seen
 // it: else it would be told again at each start.
 func TestIncidentsOutliveTheProcess(t *testing.T) {
-	source := &rememberedIncident{forgotten: make(chan logstore.Replica, 1)}
-	r := &runningNode{t: t, ended: make(chan error, 1)}
-	var ctx context.Context
-	ctx, r.cancel = context.WithCancel(context.Background())
-	ready := make(chan struct{})
-	config := testConfig(t)
-	go func() {
-		r.ended <- run(ctx, config, slog.New(slog.DiscardHandler), defaultLimits(), func(n *Node, addr string) {
-			source.of, n.incidents.source = n, source
-			r.node, r.addr = n, addr
-			close(ready)
-		})
-	}()
-	t.Cleanup(r.stop)
-	<-ready
+	c := testConfig(t)
+	r := start(t, c, defaultLimits())
+	r.serves()
+	r.stop()
+	noteFences(t, c.Data, logstore.Fence{Found: logstore.FenceByWalk, Rebuilt: true}, 1)
+	r = start(t, c, defaultLimits())
 	r.serves()
 	until(t, "status tells of it", func() error {
 		a, err := r.status()
@@ -244,28 +235,39 @@ func TestIncidentsOutliveTheProcess(t *testing.T) {
 	if _, err := asked(r.client(), wire.Order{Command: command(t)(shardmap.AppendAcknowledge(nil, &shardmap.Acknowledge{ID: r.node.table.Load().Incidents[0].ID}))}); err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case got := <-source.forgotten:
-		if got.Group != 0 || got.ID == 0 {
-			t.Errorf("it forgets %+v", got)
+	until(t, "a person has seen it", func() error {
+		if all := (&hostIncidents{r.node, r.node.running()}).incidents(); len(all) > 0 {
+			return fmt.Errorf("it is kept: %+v", all)
 		}
-	case <-time.After(readyMax):
-		t.Error("a person has seen it, and it is kept")
+		return nil
+	})
+}
+
+// noteFences notes in the directory of a node that its replicas of some groups are as f says, and keeps
+// what they hold aside, in files that it names.
+func noteFences(t *testing.T, dir string, f logstore.Fence, groups ...raft.GroupID) (aside []string) {
+	t.Helper()
+	s, err := logstore.Open(logstore.Options{FS: vfs.OS{}, Dir: dir})
+	if err != nil {
+		t.Fatal(err)
 	}
+	f.At, f.Parts, f.What = raft.LogID{Term: 1, Index: 2}, []uint32{12, 77}, "two slots differ"
+	for _, r := range s.Replicas() {
+		if !slices.Contains(groups, r.Group) {
+			continue
+		}
+		f.Replica = r
+		if err := s.WriteFence(f); err != nil {
+			t.Fatal(err)
+		}
+		file, err := s.KeepAside(r, f.At, func(w io.Writer) error { _, err := io.WriteString(w, "wrong"); return err })
+		if err != nil {
+			t.Fatal(err)
+		}
+		aside = append(aside, file)
+	}
+	if err := s.Close(); err != nil || len(aside) != len(groups) {
+		t.Fatalf("%d of %d groups are in %s, %v", len(aside), len(groups), dir, err)
+	}
+	return aside
 }
-
-// rememberedIncident is a source with the replica of the meta group of a node.
-type rememberedIncident struct {
-	of        *Node
-	forgotten chan logstore.Replica
-}
-
-func (s *rememberedIncident) incidents() []shardmap.Incident {
-	id := s.of.self()
-	meta := metaPlacement(&id).Replica
-	i := fencedIncident(0, shardmap.IncidentRebuilt)
-	i.Incarnation, i.Replica, i.Node = meta.Incarnation, meta.ID, id.Node
-	return []shardmap.Incident{i}
-}
-
-func (s *rememberedIncident) forget(r logstore.Replica) { s.forgotten <- r }
