@@ -35,6 +35,9 @@ func (r *fenceRow) text() string {
 	if r.Rebuilt {
 		is = "rebuilt"
 	}
+	if in := differsIn(partNames(r.Parts), 0); in != "" {
+		is += " in " + in
+	}
 	return fmt.Sprintf("group %d incarnation %d replica %s: %s, %s", r.Group, r.Incarnation, r.Replica, is, printable([]byte(r.reason)))
 }
 
@@ -92,8 +95,13 @@ func readAside(file string) (logstore.Aside, error) {
 	return a, errors.Join(err, r.Close())
 }
 
-// remedyFenced is what can be done about a replica whose state is wrong.
-const remedyFenced = "start the node: it does not serve from that state, and rebuilds it"
+// remedy is what can be done about a replica whose state is wrong.
+func (r *fenceRow) remedy() string {
+	if r.Found == logstore.FenceUndecided.String() {
+		return fmt.Sprintf("start the node: it does not serve from that state; then muster check --group %d shows how the group stands, and with --fix --trust NODE decides which replica is right", r.Group)
+	}
+	return "start the node: it does not serve from that state, and rebuilds it"
+}
 
 // fences takes what is noted of wrong states, and names the states that were kept.
 func (v *verifyRow) fences(s *logstore.Store, dir string) error {
@@ -120,7 +128,7 @@ func printFences(con *console, v *verifyRow) {
 	for i := range v.Fences {
 		con.line(" fence: %s", v.Fences[i].text())
 		if !v.Fences[i].Rebuilt {
-			con.line("remedy: %s", remedyFenced)
+			con.line("remedy: %s", v.Fences[i].remedy())
 		}
 		con.line("")
 	}

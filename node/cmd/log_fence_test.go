@@ -10,6 +10,7 @@ import (
 	"muster/logstore"
 	"muster/logstore/vfs"
 	"muster/raft"
+	"muster/shardmap"
 )
 
 // fenceIn notes in a directory that its replica has a wrong state, and keeps that aside.
@@ -19,7 +20,7 @@ func fenceIn(t *testing.T, dir string, rebuilt bool) (aside string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := logstore.Fence{Replica: s.Replicas()[0], At: raft.LogID{Term: 2, Index: 8}, Found: logstore.FenceByWalk, Parts: []uint32{12}, What: "a key of slot 12 is \x1b[31mnot what was put there", Rebuilt: rebuilt}
+	f := logstore.Fence{Replica: s.Replicas()[0], At: raft.LogID{Term: 2, Index: 8}, Found: logstore.FenceByWalk, Parts: []uint32{12, uint32(shardmap.PartMarks)}, What: "a key of slot 12 is \x1b[31mnot what was put there", Rebuilt: rebuilt}
 	if err := s.WriteFence(f); err != nil {
 		t.Fatal(err)
 	}
@@ -49,18 +50,18 @@ func TestLogShowsFences(t *testing.T) {
 		t.Errorf("%v, status %d, got %+v", err, out.status, row)
 	}
 	out = muster(t, "log", "verify", dir)
-	for _, want := range []string{"fence: group 1 incarnation 1 replica 1: fenced, \"found by walk at g1/2.8: ", "remedy: start the node", "kept aside: " + aside, "FENCED"} {
+	for _, want := range []string{"fence: group 1 incarnation 1 replica 1: fenced in slot 12, marks, \"found by walk at g1/2.8: ", "remedy: start the node", "kept aside: " + aside, "FENCED"} {
 		if !strings.Contains(out.stdout, want) || strings.Contains(out.stdout, "\x1b") {
 			t.Errorf("verify does not say %q\n%q", want, out.stdout)
 		}
 	}
 	shown := muster(t, "log", "show", dir).done(t)
-	for _, want := range []string{"fence: group 1 incarnation 1 replica 1: fenced", "kept aside: a wrong state of group 1 incarnation 1 replica 1 at g1/2.8"} {
+	for _, want := range []string{"fence: group 1 incarnation 1 replica 1: fenced in slot 12, marks, ", "kept aside: a wrong state of group 1 incarnation 1 replica 1 at g1/2.8"} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("show does not say %q\n%s", want, shown)
 		}
 	}
-	for kind, want := range map[string]string{kindFence: `"parts":[12]`, kindAside: `"base":"g1/2.8"`} {
+	for kind, want := range map[string]string{kindFence: `"parts":[12,4096]`, kindAside: `"base":"g1/2.8"`} {
 		if got := muster(t, "log", "show", dir, "--kind", kind, "-o", "json").done(t); strings.Count(got, "\n") != 1 || !strings.Contains(got, want) {
 			t.Errorf("of kind %s: %s", kind, got)
 		}
@@ -68,13 +69,16 @@ func TestLogShowsFences(t *testing.T) {
 			t.Errorf("of kind %s, of another group: %s", kind, got)
 		}
 	}
+	if got := (&fenceRow{Group: 3, Found: logstore.FenceUndecided.String()}).remedy(); !strings.Contains(got, "muster check --group 3 shows") || !strings.Contains(got, "--trust NODE decides") {
+		t.Errorf("undecided: the remedy is %q", got)
+	}
 	file := place{file: aside, offset: 70}
 	file.flip(t)
 	if got := muster(t, "log", "show", dir, "--kind", kindAside, "-o", "json").done(t); !strings.Contains(got, `"kind":"damage"`) || !strings.Contains(got, filepath.Base(aside)) {
 		t.Errorf("damaged: %s", got)
 	}
 	fenceIn(t, dir, true)
-	if out := muster(t, "log", "verify", dir); out.status != exitDone || !strings.Contains(out.stdout, "replica 1: rebuilt, \"found by walk") || !strings.HasSuffix(out.stdout, "no damage\n") {
+	if out := muster(t, "log", "verify", dir); out.status != exitDone || !strings.Contains(out.stdout, "replica 1: rebuilt in slot 12, marks, \"found by walk") || !strings.HasSuffix(out.stdout, "no damage\n") {
 		t.Errorf("rebuilt: status %d\n%s", out.status, out.stdout)
 	}
 	report := filepath.Join(t.TempDir(), "report.json")
