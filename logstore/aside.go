@@ -302,6 +302,12 @@ func AsideFiles(disk vfs.FS, dir string) ([]string, error) {
 	return files, err
 }
 
+// AsideNamed returns what the name of a file says that [AsideFiles] lists: all but its size.
+func AsideNamed(file string) (Aside, bool) {
+	e, ok := parseAsideName(path.Base(file))
+	return Aside{Replica: e.replica, At: e.at, File: file}, ok
+}
+
 // OpenAside opens a state that was kept aside, whose name gives its replica and where it
 // stood. It checks the ends of the file; its blocks are checked as they are read. Its
 // errors are those of [StatSnapshot].

@@ -97,6 +97,9 @@ func TestOldestKeptAsideGoes(t *testing.T) {
 		r := []Replica{one, two}[n%2]
 		file, err := keptAside(s, r, raft.LogID{Term: 1, Index: 100 - n}, stream(10))
 		must(t, err)
+		if a, ok := AsideNamed(file); !ok || a.Replica != r || a.At.Index != 100-n {
+			t.Errorf("the name %s says %+v", file, a)
+		}
 		if want = append(want, file); len(want) > AsideMax {
 			want = want[1:]
 		}

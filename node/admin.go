@@ -233,7 +233,7 @@ func (p *report) statusOf(table *shardmap.Table, v *view) wire.StatusAnswer {
 	a.Problems = append(p.stalledDisks(a.Nodes, v.stalled), a.Problems...)
 	a.Problems = append(doubts(&a, v), a.Problems...)
 	differing, differed := Differing(table)
-	a.Problems = slices.Concat(a.Problems, o.short(), differing, p.jobs.stuck(time.Now()), p.stuckMoves(table))
+	a.Problems = slices.Concat(a.Problems, o.short(), differing, p.fencedHere(table, v.groups), p.jobs.stuck(time.Now()), p.stuckMoves(table))
 	a.Notes = append(differed, o.notes()...)
 	o.stages()
 	a.Healthy = len(a.Problems) == 0

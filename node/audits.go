@@ -2,6 +2,7 @@ package node
 
 import (
 	"muster/logstore"
+	"muster/raft"
 	"muster/repl"
 	"muster/shardmap"
 )
@@ -23,10 +24,13 @@ var foundBy = map[logstore.FenceFound]shardmap.FoundBy{
 }
 
 // of is an incident of the host as the table has it.
-func (s *incidents) of(i *repl.Incident) shardmap.Incident {
+func (s *incidents) of(i *repl.Incident) shardmap.Incident { return incidentOn(s.node.self().Node, i) }
+
+// incidentOn is an incident of the host of a node as the table has it.
+func incidentOn(node raft.NodeID, i *repl.Incident) shardmap.Incident {
 	is := shardmap.Incident{
 		IncidentKey: shardmap.IncidentKey{Group: i.Replica.Group, Incarnation: i.Replica.Incarnation, Replica: i.Replica.ID, At: i.At},
-		Node:        s.node.self().Node, Found: foundBy[i.Found], What: i.What, State: shardmap.IncidentFenced,
+		Node:        node, Found: foundBy[i.Found], What: i.What, State: shardmap.IncidentFenced,
 	}
 	if i.Rebuilt {
 		is.State = shardmap.IncidentRebuilt
@@ -37,13 +41,13 @@ func (s *incidents) of(i *repl.Incident) shardmap.Incident {
 	return is
 }
 
-// hostIncidents are the incidents that the host has on its disk.
+// hostIncidents are the incidents that the host has on its disk. Any goroutine may call it.
 type hostIncidents struct {
 	node *Node
 	loop *repl.Loop
 }
 
-// incidents implements [incidentSource].
+// incidents returns those that are not forgotten, in any order.
 func (h *hostIncidents) incidents() (all []shardmap.Incident) {
 	var of []repl.Incident
 	h.loop.Ask(func(host *repl.Host) { of = host.Audits.Incidents() })

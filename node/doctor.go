@@ -104,11 +104,15 @@ func (p *report) doctorSyncs(s repl.SyncTimes) wire.DoctorSyncs {
 	}
 }
 
-func (p *report) doctorDisk() wire.DoctorDisk {
-	dir, err := filepath.Abs(p.data)
-	if err != nil {
-		dir = p.data // what it was told
+// absolute is a path that a person finds from anywhere, or, where there is none, as it was given.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
 	}
+	return path
+}
+
+func (p *report) doctorDisk() wire.DoctorDisk {
 	s, space := p.store.Stats(), p.store.Space()
 	snapshots := int64(0)
 	for _, r := range p.store.Replicas() {
@@ -118,7 +122,7 @@ func (p *report) doctorDisk() wire.DoctorDisk {
 	}
 	return wire.DoctorDisk{
 		Prepared: uint64(space.Prepared), Reserve: uint64(space.Reserve), Full: space.Full,
-		Dir: dir, Free: p.freeBytes(), Log: uint64(s.SegmentBytes), Needed: uint64(s.NeededBytes), Segments: uint64(s.Segments),
+		Dir: absolute(p.data), Free: p.freeBytes(), Log: uint64(s.SegmentBytes), Needed: uint64(s.NeededBytes), Segments: uint64(s.Segments),
 		Snapshots: uint64(snapshots),
 	}
 }

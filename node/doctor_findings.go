@@ -24,7 +24,7 @@ const (
 // first what all nodes find in the table, then what this one finds of itself.
 func (p *report) findings(loop *repl.Loop, t *shardmap.Table, v *view) (list []wire.DoctorFinding) {
 	list = tableFindings(t)
-	for _, s := range p.stuckMoves(t) {
+	for _, s := range append(p.fencedHere(t, v.groups), p.stuckMoves(t)...) {
 		list = append(list, wire.DoctorFinding{Severe: true, What: s.What, Remedy: s.Remedy})
 	}
 	warn := func(all ...wire.Problem) {
@@ -32,6 +32,7 @@ func (p *report) findings(loop *repl.Loop, t *shardmap.Table, v *view) (list []w
 			list = append(list, wire.DoctorFinding{What: x.What, Remedy: x.Remedy})
 		}
 	}
+	warn(p.keptAside(t, v.groups)...)
 	warn(clockJumped(p.name, loop.ClockJump(), loop.Now())...)
 	warn(p.door.nearFull()...)
 	warn(p.nearSessions(loop, v)...)
