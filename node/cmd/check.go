@@ -105,6 +105,11 @@ func runCheck(con *console, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if k.partless() {
+		if t, err := s.table(c.Context); err == nil { // without it the outcome stands all the same
+			k.nameParts(t)
+		}
+	}
 	return s.finishCheck(k)
 }
 
@@ -262,6 +267,40 @@ func (k *comparison) take(g wire.CheckedGroup) {
 	if old, found := k.found[g.Group]; !found || g.Term >= old.Term {
 		k.found[g.Group] = g
 		k.want(g.Group)
+	}
+}
+
+// partless reports whether it is not known in what a replica is wrong: one that is fenced compares
+// nothing any more.
+func (k *comparison) partless() bool {
+	for _, g := range k.found {
+		if slices.ContainsFunc(g.Replicas, unnamed) {
+			return true
+		}
+	}
+	return false
+}
+
+func unnamed(r wire.CheckedReplica) bool {
+	return r.State == wire.CheckedFenced && len(r.Parts) == 0 && r.PartsMore == 0
+}
+
+// nameParts takes the parts of replicas that are fenced from the incidents of a table.
+func (k *comparison) nameParts(t *shardmap.Table) {
+	for at := range t.Incidents {
+		i := &t.Incidents[at]
+		g := k.found[i.Group]
+		if g.Incarnation != i.Incarnation || !t.Differs(i) {
+			continue
+		}
+		for j := range g.Replicas {
+			if r := &g.Replicas[j]; r.Replica == i.Replica && unnamed(*r) {
+				for _, p := range i.Parts {
+					r.Parts = append(r.Parts, uint32(p))
+				}
+				r.PartsMore = uint64(i.PartsCount) - min(uint64(i.PartsCount), uint64(len(i.Parts)))
+			}
+		}
 	}
 }
 

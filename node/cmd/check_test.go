@@ -231,6 +231,33 @@ func TestCheckOfOneGroup(t *testing.T) {
 	}
 }
 
+// A replica that is fenced compares nothing any more, and a person still wants to know in what it is
+// wrong: the cluster's table has it. What was over before, and what is of another replica, says nothing
+// of this one.
+func TestCheckNamesPartsOfFenced(t *testing.T) {
+	c := &checkedCluster{says: map[raft.NodeID][][]wire.CheckedGroup{1: {{compared(0, 2, 5, agrees), compared(1, 3, 9, agrees, fenced, differs)}}}}
+	k := c.of(0, 1)
+	if err := k.compare(t.Context()); err != nil || !k.partless() {
+		t.Fatalf("partless: %t, %v", k.partless(), err)
+	}
+	table := &shardmap.Table{Groups: []shardmap.TableGroup{{ID: 1, Incarnation: 1, Replicas: []shardmap.TableReplica{{Replica: 1}, {Replica: 2}, {Replica: 3}}}}}
+	incident := func(of raft.ReplicaID, incarnation raft.Incarnation, state shardmap.IncidentState, count uint32, parts ...shardmap.Part) {
+		table.Incidents = append(table.Incidents, shardmap.Incident{State: state, Parts: parts, PartsCount: count,
+			IncidentKey: shardmap.IncidentKey{Group: 1, Incarnation: incarnation, Replica: of}})
+	}
+	incident(2, 1, shardmap.IncidentRebuilt, 1, 5)
+	incident(2, 7, shardmap.IncidentFenced, 1, 6)
+	incident(3, 1, shardmap.IncidentFenced, 1, 7)
+	incident(2, 1, shardmap.IncidentFenced, 4, 12, shardmap.PartMarks)
+	incident(2, 1, shardmap.IncidentFenced, 1, 8)
+	k.nameParts(table)
+	want := "GROUP INDEX REPLICAS RESULT\n0 5 1 agree\n1 9 3 1 differs, 1 fenced\n" +
+		"replica 2 on n2: fenced in slot 12, marks and 2 more\nreplica 3 on n3: differs in slot 12, slot 77\n"
+	if got := printed(t, k.row()); got != want || k.partless() {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
 // What --fix would do is shown with what it costs, and is done to no group in which all is well. It
 // is over when each replica that was wrong is well.
 func TestCheckFix(t *testing.T) {
