@@ -6,6 +6,14 @@ import (
 	"muster/shardmap"
 )
 
+// A host looks for these by their methods alone.
+var (
+	_ repl.Audited   = (*Map)(nil)
+	_ repl.Audited   = (*Meta)(nil)
+	_ repl.Muter     = (*Meta)(nil)
+	_ repl.Unchecker = (*shardmap.MapCopy)(nil)
+)
+
 // Digests implements [repl.Audited].
 func (m *Map) Digests(out []wire.AuditRow) []wire.AuditRow {
 	m.rows = m.State.Digests(m.rows[:0])
