@@ -279,6 +279,7 @@ func (n *Node) serve() error {
 	n.ended.Go(n.checking.run)
 	n.ended.Go(n.watching.run)
 	n.ended.Go(n.scrub)
+	spoiling(n)
 	return nil
 }
 

@@ -53,6 +53,7 @@ type Map struct {
 	Value []byte
 
 	rows []shardmap.DigestRow // scratch
+	slip slip
 
 	command  shardmap.Command // scratch
 	deferred shardmap.Command // scratch, of commands that are not applied
@@ -78,6 +79,9 @@ func NewMap(r logstore.Replica, table func() *shardmap.Table) *Map {
 
 // Apply implements [repl.StateMachine].
 func (m *Map) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, error) {
+	if m.slip.skips(e) {
+		return wire.TypeError, wire.Busy("entry", "it was skipped", wire.BusyRetry).Append(out), m.State.Skip(e.ID, e.Time)
+	}
 	command := &m.command
 	if m.next < m.end && m.expected[m.next] == e.ID {
 		command = &m.commands[m.next]
@@ -179,6 +183,10 @@ func (m *Map) Thrifty(payload []byte) bool {
 
 // Skip implements [repl.StateMachine].
 func (m *Map) Skip(e raft.Entry) error {
+	if twin, due := m.slip.again(e); due {
+		_, _, err := m.Apply(twin, false, nil)
+		return err
+	}
 	if e.Kind == raft.EntryTime {
 		return m.State.Expire(e.ID, e.Time)
 	}
@@ -261,6 +269,7 @@ type Meta struct {
 	Table *shardmap.TableMachine
 
 	changed func(*shardmap.Table)
+	slip    slip
 	mute    bool // nobody is told
 }
 
@@ -272,6 +281,9 @@ func NewMeta(changed func(*shardmap.Table)) *Meta {
 
 // Apply implements [repl.StateMachine].
 func (m *Meta) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, error) {
+	if m.slip.skips(e) {
+		return wire.TypeError, wire.Busy("entry", "it was skipped", wire.BusyRetry).Append(out), nil
+	}
 	_, command, err := wire.ReadOrigin(e.Payload())
 	if err != nil {
 		return 0, out, fmt.Errorf("command: %w", err)
@@ -302,7 +314,13 @@ func (m *Meta) Thrifty(payload []byte) bool {
 }
 
 // Skip implements [repl.StateMachine].
-func (m *Meta) Skip(raft.Entry) error { return nil }
+func (m *Meta) Skip(e raft.Entry) error {
+	if twin, due := m.slip.again(e); due {
+		_, _, err := m.Apply(twin, false, nil)
+		return err
+	}
+	return nil
+}
 
 // Copy implements [repl.StateMachine].
 func (m *Meta) Copy() repl.StateCopy { return m.Table.Copy() }
