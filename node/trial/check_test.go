@@ -3,7 +3,9 @@ package trial
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os/exec"
 	"strings"
 	"testing"
 )
@@ -112,4 +114,61 @@ func TestCheck(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A check comes while leaders change, to a host that is in no cluster yet, or to nobody. It must not
+// call a replica wrong that is only late, nor end as if all were well when it has compared nothing.
+func TestCheckMeanwhile(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3, "--groups", "3")
+	ended := make(chan struct{})
+	said := make(chan map[int]int, 1)
+	go func() {
+		statuses := map[int]int{}
+		defer func() { said <- statuses }()
+		for {
+			select {
+			case <-ended:
+				return
+			default:
+			}
+			out, err := c.command("check", "--endpoints", c.endpoints()).CombinedOutput()
+			status := exitDone
+			if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+				status = exit.ExitCode()
+			}
+			if statuses[status]++; status != exitDone && status != exitNoResult || strings.Contains(string(out), "differs") {
+				t.Errorf("while leaders change: status %d, %s", status, out)
+			}
+		}
+	}()
+	for range 3 {
+		i := c.leads(0)
+		c.stop(i)
+		c.start(i)
+		c.healthy()
+	}
+	close(ended)
+	statuses := <-said
+	c.until("well", func(context.Context) error {
+		if r := c.run("check"); r.status != exitDone {
+			return fmt.Errorf("status %d: %s%s", r.status, r.stdout, r.stderr)
+		}
+		return nil
+	})
+	t.Logf("%d checks while leaders changed agreed, %d had no result", statuses[exitDone], statuses[exitNoResult])
+
+	s := newCluster(t, 1)
+	s.nodes[0].args = append(s.nodes[0].args, "--standby")
+	s.start(0)
+	for _, args := range [][]string{{"check"}, {"check", "--fix", "--yes"}, {"check", "--acknowledge"}} {
+		s.until("told that it is no member", func(context.Context) error {
+			if r := s.run(args...); r.status != exitNoResult || r.stdout != "" || !strings.Contains(r.stderr, "a standby: it waits to be added to a cluster") {
+				return fmt.Errorf("%v: status %d, %s%s", args, r.status, r.stdout, r.stderr)
+			}
+			return nil
+		})
+	}
+	s.kill(0)
+	s.run("check", "-o", "json").refused(t, exitNoEndpoint, "no endpoint accepted a connection")
 }
