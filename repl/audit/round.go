@@ -171,17 +171,20 @@ func (r *Round) Result(final bool) Result {
 	if !final && !r.Complete() {
 		return r.result(Open, nil)
 	}
-	right, majority := r.majority()
+	right, proven := r.majority()
 	switch {
-	case majority:
+	case proven:
 	case r.all():
 		// Too few have reported to say that this is right. But nobody contradicts.
 		return r.result(Equal, r.any())
 	case !r.replays:
 		return r.result(Tied, nil)
 	default:
-		var told bool
-		if right, told = r.replayed(); !told {
+		if right, proven = r.replayed(); proven {
+			break
+		}
+		var shared bool
+		if right, shared = r.shared(); !shared {
 			return r.result(Split, nil)
 		}
 	}
@@ -192,8 +195,28 @@ func (r *Round) Result(final bool) Result {
 		}
 	}
 	res := r.result(o, right)
-	res.Proven = true
+	res.Proven = proven
 	return res
+}
+
+// shared returns the rows of two replicas or more, learners too, if there is no second such
+// set: memory that fails, fails alone. It is not proven that they are right, for one may have
+// its state from the other.
+func (r *Round) shared() (rows []wire.AuditRow, ok bool) {
+	for i := range r.seats {
+		s := &r.seats[i]
+		if !s.reported || s.fenced || ok && slices.Equal(s.rows, rows) {
+			continue
+		}
+		alike := slices.ContainsFunc(r.seats[i+1:], func(o seat) bool { return o.reported && !o.fenced && slices.Equal(o.rows, s.rows) })
+		if alike && ok {
+			return nil, false
+		}
+		if alike {
+			rows, ok = s.rows, true
+		}
+	}
+	return rows, ok
 }
 
 // majority returns the rows that a majority of the voters has, of either set of them in a
