@@ -103,6 +103,16 @@ func (r *auditing) fenceOff(f finding) {
 	if g.fence != nil || g.stopped != nil || g.removed {
 		return
 	}
+	switch {
+	case f.found == logstore.FenceByComparison && len(f.sources) == 0:
+		// The logs lead to what no replica has any more. So its own will do, and nobody else's.
+		f.found, f.what = logstore.FenceByWalk, "its log leads to another state"
+		r.agreed = f.at
+	case f.found == logstore.FenceByComparison:
+		f.what = "other replicas have another state"
+	case f.found == logstore.FenceUndecided:
+		f.what = "the replicas have different states, and nobody can tell which one is right"
+	}
 	note := logstore.Fence{Replica: g.replica, At: f.at, Found: f.found, Parts: f.parts[:min(len(f.parts), logstore.FencePartsMax)], What: f.what}
 	k := r.beginFence(note)
 	k.sources, k.aside = f.sources, g.machine.Copy()

@@ -87,6 +87,26 @@ func TestReplayDecidesATie(t *testing.T) {
 	})
 }
 
+// Both replicas are wrong in memory, each in its own way. The logs lead to what neither has: both
+// begin again with what is on their own disks, for nobody else has anything right.
+func TestReplayFindsBothWrong(t *testing.T) {
+	eachTie(t, func(t *testing.T, w *tie) {
+		spoil(w.wrong, rewritten)
+		spoil(w.right, rewritten)
+		stateOf(w.right).history[0] ^= 1 << 40
+		stateOf(w.right).sums = stateOf(w.right).sumsOf()
+		w.audited.Every = auditPolicy.Every
+		w.until("both are fenced", func() bool { return fenceOf(w.wrong) != nil && fenceOf(w.right) != nil })
+		w.back()
+		w.until("all are right again", w.alike)
+		w.write(1, 3)
+		w.until("all are alike", w.alike)
+		if !w.begins(w.wrong) || !w.begins(w.right) {
+			t.Errorf("they hold %v and %v, before it was %v", stateOf(w.wrong).history, stateOf(w.right).history, w.values)
+		}
+	})
+}
+
 // Two replicas differ, and the wrong state is on its disk too. Nobody can tell who is right:
 // both are fenced, nobody leads, whatever restarts, until a person trusts one of them.
 func TestUndecidedWaitsForAPerson(t *testing.T) {
