@@ -130,9 +130,11 @@ type auditing struct {
 	agreed  raft.LogID   // the newest audit entry as of which the state here is known to be right
 	round   *audit.Round // under way at this leader, or nil
 	until   time.Duration
-	acts    bool // what differs is fenced
+	again   time.Duration // when those are told again who have not replayed their logs yet
+	acts    bool          // what differs is fenced
 	early   []*wire.AuditReport
 	checks  []awaited
+	replay  replay
 }
 
 // tick does what is due.
@@ -161,6 +163,9 @@ func (r *auditing) tick(p *AuditPolicy) {
 	now := r.group.host.now
 	if r.round != nil && (now >= r.until || r.outwaited()) {
 		r.settle(true)
+	}
+	if r.round != nil && r.round.Replays() && now >= r.again {
+		r.askReplays()
 	}
 	g := r.group
 	if g.role != raft.RoleLeader || g.fence != nil || g.stopped != nil || !p.Understood || r.asked != 0 || r.round != nil {
@@ -344,11 +349,7 @@ func (r *auditing) settle(final bool) {
 		g.host.cfg.Log.Error("replicas differ without a majority, each replays its log", "group", g.replica.Group, "at", r.round.At())
 		r.round.Replay()
 		r.until = g.host.now + replayPatience
-		for _, f := range res.Replicas {
-			if f.State == audit.Undecided {
-				r.tell(&f, r.round.At(), wire.VerdictReplay, nil)
-			}
-		}
+		r.askReplays()
 		return
 	}
 	at := r.round.At()
@@ -399,6 +400,16 @@ func (r *auditing) settle(final bool) {
 	}
 }
 
+// askReplays asks those for a replay who have not told of theirs: at first, and again where
+// the question or the answer may have been lost.
+func (r *auditing) askReplays() {
+	r.again = r.group.host.now + auditPatience
+	at := r.round.At()
+	for _, f := range r.round.Lacks() {
+		r.tell(&f, at, wire.VerdictReplay, nil)
+	}
+}
+
 // tell tells a replica what a round has found out about it.
 func (r *auditing) tell(f *audit.Finding, at raft.LogID, kind wire.VerdictKind, sources []raft.NodeID) {
 	g := r.group
@@ -446,7 +457,7 @@ func (r *auditing) judged(v *wire.AuditVerdict) {
 	case wire.VerdictAgrees:
 		r.agreed = v.At
 	case wire.VerdictReplay:
-		g.host.Audits.replay(g, v.At)
+		r.replayTo(v.At)
 	case wire.VerdictDiffers:
 		g.audit.fenceOff(finding{found: logstore.FenceByComparison, at: v.At, parts: v.Parts, sources: v.Sources})
 	case wire.VerdictUndecided:

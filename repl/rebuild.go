@@ -190,10 +190,25 @@ func (k *fence) fail(err error) {
 	k.retryAt = k.group.host.ticks + fenceRetryTicks
 }
 
-// replay has the log of a group applied anew beside what it serves, from where it begins to
-// an entry, and reports to the leader what comes of it.
-func (a *Audits) replay(g *group, at raft.LogID) {
-	h, base := a.host, g.snap.base
+// replay is what a replica knows of its log, applied anew beside what it serves.
+type replay struct {
+	at     raft.LogID        // up to where
+	report *wire.AuditReport // what came of it; nil: it is under way
+}
+
+// replayTo has the log applied anew from where it begins to an entry, and reports to the leader
+// what comes of it. If it was asked before it does not do it again.
+func (r *auditing) replayTo(at raft.LogID) {
+	if r.replay.at == at {
+		if r.replay.report != nil {
+			r.tellReplay()
+		}
+		return
+	}
+	r.replay = replay{at: at}
+	g := r.group
+	a := &g.host.Audits
+	h, base := g.host, g.snap.base
 	report := &wire.AuditReport{Group: g.replica.Group, Incarnation: g.replica.Incarnation, From: g.replica.ID, At: at, Replayed: true}
 	a.chores = append(a.chores, &Work{
 		Replica: g.replica,
@@ -220,16 +235,20 @@ func (a *Audits) replay(g *group, at raft.LogID) {
 			if err != nil {
 				h.cfg.Log.Warn("log not replayed", "group", g.replica.Group, "to", at, "err", err)
 			}
-			if g.gone || g.stopped != nil {
-				return
-			}
-			if g.role == raft.RoleLeader {
-				g.audit.take(report)
-			} else {
-				g.audit.report(report)
+			if r.replay.at == at && !g.gone && g.stopped == nil {
+				r.replay.report = report
+				r.tellReplay()
 			}
 		},
 	})
+}
+
+func (r *auditing) tellReplay() {
+	if r.group.role == raft.RoleLeader {
+		r.take(r.replay.report)
+	} else {
+		r.report(r.replay.report)
+	}
 }
 
 // Trust ends the wait of a group of which nobody can tell which replica is right: a person

@@ -8,6 +8,7 @@ import (
 
 	"muster/logstore"
 	"muster/raft"
+	"muster/repl/wire"
 )
 
 // tie is a group of which two replicas differ, and there is no third to say who is right.
@@ -84,6 +85,37 @@ func TestReplayDecidesATie(t *testing.T) {
 		if ties := w.counts().Ties; ties == 0 {
 			t.Error("there was no tie; the test shows nothing")
 		}
+	})
+}
+
+// The leader's wish for a replay is lost, and then the answer: it asks again long before it gives up.
+func TestReplayIsAskedForAgain(t *testing.T) {
+	eachTie(t, func(t *testing.T, w *tie) {
+		spoil(w.wrong, rewritten)
+		w.audited.Every = auditPolicy.Every
+		leader := w.leader(1)
+		w.until("logs are to be replayed", func() bool {
+			return leader.host.groups[1].audit.round != nil && leader.host.groups[1].audit.round.Replays()
+		})
+		other := w.wrong
+		if leader == other {
+			other = w.right
+		}
+		began := w.now
+		w.net = slices.DeleteFunc(w.net, func(p packet) bool { _, ok := p.body.(*wire.AuditVerdict); return ok })
+		lost := false
+		w.until("the wrong one is fenced", func() bool {
+			if r := &other.host.groups[1].audit.replay; !lost && r.report != nil {
+				lost = true
+				w.net = slices.DeleteFunc(w.net, func(p packet) bool { _, ok := p.body.(*wire.AuditReport); return ok })
+			}
+			return fenceOf(w.wrong) != nil
+		})
+		if took := w.now - began; took >= replayPatience {
+			t.Errorf("it was fenced after %s", took)
+		}
+		w.back()
+		w.until("all are right again", w.alike)
 	})
 }
 

@@ -133,6 +133,16 @@ func (r *Round) seatOf(id raft.ReplicaID) (i int, ok bool) {
 // may use what they report of it.
 func (r *Round) Replay() { r.replays = true }
 
+// Lacks returns the replicas whose replay is waited for, as [Result.Replicas] has them.
+func (r *Round) Lacks() (all []Finding) {
+	for i := range r.seats {
+		if s := &r.seats[i]; r.replays && s.votes(r) && !s.replayed {
+			all = append(all, Finding{Replica: s.member.Replica, Node: s.member.Node, State: Undecided})
+		}
+	}
+	return all
+}
+
 // Replays reports whether they were.
 func (r *Round) Replays() bool { return r.replays }
 
