@@ -89,6 +89,7 @@ func (s *store) put(key, value []byte, hash, version uint64) {
 func (s *store) place(i int, found bool, n *newRecord) {
 	size := recordSize(len(n.key), len(n.value)+n.ending.by.size())
 	if !found {
+		s.compareCounts()
 		r := s.alloc(size)
 		s.sum += s.at(r).write(s.kind, n)
 		s.count++
@@ -135,6 +136,7 @@ func (s *store) del(key []byte, hash uint64) bool {
 
 // take removes key, whose entry in the lookup is i.
 func (s *store) take(i int, key []byte) {
+	s.compareCounts()
 	r := refOf(s.lookup.entries[i])
 	old := s.at(r)
 	s.sum -= old.hash()
@@ -149,6 +151,21 @@ func (s *store) take(i int, key []byte) {
 	s.unindex(key, r)
 	s.kill(r, size)
 	s.tidy()
+}
+
+// compareCounts counts the records anew if the two counts of them differ. By one that memory has
+// changed the lookup would take all memory, or become full and be searched for ever, or all records
+// would be forgotten.
+func (s *store) compareCounts() {
+	if s.count != s.lookup.count {
+		s.count = 0
+		for _, e := range s.lookup.entries {
+			if e != 0 {
+				s.count++
+			}
+		}
+		s.lookup.count = s.count
+	}
 }
 
 // clear forgets all chunks and leaves. Copies keep what they see.
