@@ -25,11 +25,11 @@ func contentExample() []byte {
 
 // endingsExample is what it shows of a slot in which something ends.
 func endingsExample() []byte {
-	st := newSlotState()
+	m, st := NewMap(1), newSlotState()
 	for name, e := range map[string]ending{"{a}1": {endsWithLease, 7}, "{a}2": {endsAt, 5e9}} {
-		st.putRecord(KindKey, &newRecord{[]byte(name), []byte("v"), hashKey([]byte(name)), 9, e})
+		st.putRecord(m, KindKey, &newRecord{[]byte(name), []byte("v"), hashKey([]byte(name)), 9, e})
 	}
-	st.putLease(7, 3000, 6e9, 8)
+	st.putLease(m, 7, 3000, 6e9, 8)
 	s := session{sessionKey: sessionKey{id: 7}, used: 1e9, floor: 1}
 	o := outcome{sequence: 1, id: at(3, 9), version: 9, group: 1, status: StatusApplied}
 	st.sessions.addDetail(&s, &o, []byte{0x92, 0xc3, 0x91, 3}, new(sessionQuota))

@@ -154,8 +154,10 @@ func (s *slotState) end(m *Map, now slotTime, most int) (gone int) {
 			return gone
 		case kind == KindLease:
 			gone += 1 + s.endLease(m, binary.BigEndian.Uint64(name), s.last, EventExpired)
+		case !s.remove(m, name, hashKey(name), s.last, EventExpired):
+			m.noteFault(m.turn.slot, "key %s, whose time has come, is not there", ShowKey(name))
+			return gone
 		default:
-			s.remove(m, name, hashKey(name), s.last, EventExpired)
 			gone++
 		}
 	}

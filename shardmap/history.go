@@ -49,12 +49,14 @@ type History struct {
 	buf            []byte
 	used           int
 	tail           *historyBlock
-	size           int            // Invariant: the sum of the lengths of the ring's blocks
-	id             raft.LogID     // the entry that is being applied
-	n              uint32         // of its events so far
-	prev           int            // bytes of previous values that it may still keep
-	last           Position       // behind the last event of the entries before
-	lastAt         raft.GroupTime // of the entry with it, or of the state that was loaded
+	size           int        // Invariant: the sum of the lengths of the ring's blocks
+	id             raft.LogID // the entry that is being applied
+	n              uint32     // of its events so far
+	prev           int        // bytes of previous values that it may still keep; -1: not even an empty one
+	// prevs is the tail's [historyBlock.prevs] so far.
+	prevs  uint64
+	last   Position       // behind the last event of the entries before
+	lastAt raft.GroupTime // of the entry with it, or of the state that was loaded
 	// unused is the number of the next block.
 	unused uint64
 	// spare is a block that went while nobody read.
@@ -111,10 +113,15 @@ type historyBlock struct {
 	before Position // behind the last event before this block; at first, behind the entry with which the history began
 	buf    []byte
 	used   int // bytes of events; set when the next block comes
+	// prevs is the sum of the hashes that the records had whose values the events keep as those of
+	// before, as if none had an end; set when the next block comes. Events before byte loaded are not in it.
+	prevs  uint64
+	loaded int // bytes of events that came with a snapshot; set once
 	// What a [Walk] has seen of the block: the bytes from its beginning, and their sum, with
 	// before. Of the goroutine that applies.
-	seen int
-	sum  uint64
+	seen      int
+	sum       uint64
+	seenPrevs uint64 // of prevs, that of the bytes seen
 }
 
 // A place in a history is the number of a block and an offset in it.
@@ -187,6 +194,9 @@ func (h *History) back(s *Step, from raft.GroupID) {
 // begin begins an entry. It is not known yet whether it makes events.
 func (h *History) begin(id raft.LogID) { h.id, h.prev = id, h.prevMax }
 
+// hide leaves the values out that the following events of the entry would keep.
+func (h *History) hide() { h.prev = -1 }
+
 // end shows readers the events of the entry, at its group time. The map calls it before it says
 // that the entry is applied.
 func (h *History) end(now raft.GroupTime) {
@@ -202,12 +212,15 @@ func (h *History) end(now raft.GroupTime) {
 // checks all bounds.
 func (h *History) add(k EventKind, s Slot, key, value []byte, version uint64, old record) {
 	var prev []byte
-	prevVersion, flags := uint64(0), uint64(0)
+	prevVersion, flags, hash := uint64(0), uint64(0), uint64(0)
 	if old != nil {
 		prevVersion, flags = old.version(), eventHadPrev
 		if n := old.valueLen(); n <= h.prev {
 			h.prev -= n
 			prev, flags = old.value(), eventHadPrev|eventHasPrev
+			if hash = old.hash(); old.ends() != endsNever {
+				hash = prevHash(old.key(), prev, prevVersion) // what calls has compared the whole
+			}
 		}
 	}
 	parts := eventHead + len(key) + len(value) + len(prev)
@@ -216,6 +229,7 @@ func (h *History) add(k EventKind, s Slot, key, value []byte, version uint64, ol
 		h.grow(size)
 	}
 	h.n++
+	h.prevs += hash
 	b := h.buf[h.used : h.used+size]
 	h.used += size
 	head := (*[eventHead]byte)(b)
@@ -282,7 +296,7 @@ func (h *History) grow(size int) {
 	if h.n > 0 {
 		last = Position{ID: h.id, N: h.n}
 	}
-	h.tail.used = h.used
+	h.tail.used, h.tail.prevs = h.used, h.prevs
 	size = max(size, h.block)
 	h.size += size
 	gone := 0
@@ -305,7 +319,7 @@ func (h *History) grow(size int) {
 	next.blocks[copy(next.blocks, r.blocks[gone:])] = h.tail
 	next.end.Store(r.end.Load())
 	h.tail.buf = h.makeBlock(size)
-	h.buf, h.used = h.tail.buf, 0
+	h.buf, h.used, h.prevs = h.tail.buf, 0, 0
 	h.show(next)
 	// Whoever begins to read now finds the ring without the blocks that are gone.
 	if gone > 0 && h.readers.Load() == 0 && len(r.blocks[gone-1].buf) == h.block {

@@ -41,6 +41,7 @@ type historyCopy struct {
 	raised uint32
 	blocks []*historyBlock
 	used   int      // bytes of events in the last block
+	prevs  uint64   // of the last block
 	last   Position // behind its last event
 	block  int      // size of a block that has more than one event
 }
@@ -53,7 +54,7 @@ func (h *History) copy() historyCopy {
 		return historyCopy{}
 	}
 	h.readers.Add(1)
-	return historyCopy{of: h, raised: h.raised, blocks: r.blocks[r.keptFrom(h.kept):], used: h.used, last: h.last, block: h.block}
+	return historyCopy{of: h, raised: h.raised, blocks: r.blocks[r.keptFrom(h.kept):], used: h.used, prevs: h.prevs, last: h.last, block: h.block}
 }
 
 // goesOn reports whether the block begins with an event of the entry that the one before it
@@ -111,16 +112,21 @@ func (c *historyCopy) write(s *streamWriter, left *LeftOut) error {
 	s.b = append(s.b, b...)
 	_, _ = d.Write(b[len(historyMagic):])
 	for i, k := range blocks {
-		used := c.used
-		if i < len(blocks)-1 { // else used is not k's any more: k may be appended to
-			used = k.used
+		used, prevs := c.used, c.prevs
+		if i < len(blocks)-1 { // else these are not k's any more: k may be appended to
+			used, prevs = k.used, k.prevs
 		}
-		if used < 0 || used > len(k.buf) {
-			if left == nil {
-				return fmt.Errorf("%w: block %d has %d bytes of events of %d", ErrInvariant, i+1, used, len(k.buf))
-			}
+		switch {
+		case left != nil && (used < 0 || used > len(k.buf)):
 			left.Blocks++
 			used = 0
+		case left != nil:
+		case used < 0 || used > len(k.buf):
+			return fmt.Errorf("%w: block %d has %d bytes of events of %d", ErrInvariant, i+1, used, len(k.buf))
+		default:
+			if what := k.checkEvents(used, k.loaded, prevs); what != "" {
+				return fmt.Errorf("%w: block %d of the history: %s", ErrInvariant, i+1, what)
+			}
 		}
 		var head [historyBlockHead]byte
 		binary.LittleEndian.PutUint32(head[:], uint32(used))
@@ -210,7 +216,7 @@ func (d *snapshotReader) historyBlock(l *loadedHistory, sum *xxhash.Digest) erro
 		return err
 	}
 	_, _ = sum.Write(b)
-	k := &historyBlock{before: l.last, buf: make([]byte, max(used, l.block)), used: used}
+	k := &historyBlock{before: l.last, buf: make([]byte, max(used, l.block)), used: used, loaded: used}
 	copy(k.buf, b)
 	first := 0
 	for at := 0; at < used; {
@@ -282,7 +288,7 @@ func (e *Event) follows(last Position) error {
 // load replaces the history with the one that was read, of a state of a group time; nil: the state
 // has none. Readers find it when they next look.
 func (h *History) load(l *loadedHistory, now raft.GroupTime) {
-	h.buf, h.used, h.tail, h.size, h.n, h.spare = nil, 0, nil, 0, 0, nil
+	h.buf, h.used, h.prevs, h.tail, h.size, h.n, h.spare = nil, 0, 0, nil, 0, 0, nil
 	h.setRaised(0)
 	if l == nil {
 		h.ring.Store(nil)

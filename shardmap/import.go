@@ -87,9 +87,10 @@ func (i *slotImport) fits(p *Piece, sum contentSum) bool {
 //
 // Records and sessions are changed in place: the slot's lock keeps out whoever releases a
 // copy of them, which is a snapshot's.
-func (i *slotImport) take(p *Piece, sum contentSum) {
+func (i *slotImport) take(m *Map, p *Piece, sum contentSum) {
 	i.state.mu.Lock()
-	i.state.receive(p, sum)
+	m.turn.slot = i.slot
+	i.state.receive(m, p, sum)
 	i.state.mu.Unlock()
 	i.chunks++
 	if p.More {
@@ -101,7 +102,7 @@ func (i *slotImport) take(p *Piece, sum contentSum) {
 }
 
 // receive carries out the content of a piece.
-func (s *slotState) receive(p *Piece, sum contentSum) {
+func (s *slotState) receive(m *Map, p *Piece, sum contentSum) {
 	r := readContent(p)
 	var it contentItem
 	for {
@@ -114,9 +115,9 @@ func (s *slotState) receive(p *Piece, sum contentSum) {
 		}
 		switch it.tag {
 		case itemRecord:
-			s.putRecord(it.kind, &newRecord{it.key, it.value, it.hash, it.version, it.ending})
+			s.putRecord(m, it.kind, &newRecord{it.key, it.value, it.hash, it.version, it.ending})
 		case itemRecordGone:
-			s.removeRecord(it.kind, it.key, it.hash)
+			s.removeRecord(m, it.kind, it.key, it.hash)
 		case itemSession:
 			s.sessions.receive(it.session, it.outcomes, it.count)
 		case itemSessionGone:

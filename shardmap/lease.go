@@ -154,7 +154,10 @@ func (s *slotState) lease(m *Map, c *Command) Result {
 		}
 	} else {
 		was := s.leaseOf(number)
-		if was == nil {
+		if was != nil {
+			was = told(m, was)
+		}
+		if was == nil || was.valueLen() != leaseValueSize {
 			return m.turn.refusesLease(lease)
 		}
 		ttl = leaseTTL(was.value())
@@ -164,7 +167,7 @@ func (s *slotState) lease(m *Map, c *Command) Result {
 		s.endLease(m, number, version, EventDel)
 		ttl = 0
 	} else {
-		s.putLease(number, ttl, s.time(m.turn.now).after(ttl*millisecond), version)
+		s.putLease(m, number, ttl, s.time(m.turn.now).after(ttl*millisecond), version)
 		s.noteDue(m)
 	}
 	m.turn.detail = appendLeaseDetail(m.turn.detail[:0], MakeLeaseID(c.Slot, number), ttl)
@@ -172,24 +175,27 @@ func (s *slotState) lease(m *Map, c *Command) Result {
 }
 
 // putLease makes a lease, or moves the time at which it ends.
-func (s *slotState) putLease(number, ttl uint64, due slotTime, version uint64) {
+func (s *slotState) putLease(m *Map, number, ttl uint64, due slotTime, version uint64) {
 	name := leaseName(number)
-	s.putRecord(KindLease, &newRecord{key: name, value: leaseValue(ttl, due), hash: hashKey(name), version: version})
+	s.putRecord(m, KindLease, &newRecord{key: name, value: leaseValue(ttl, due), hash: hashKey(name), version: version})
 }
 
 // endLease removes a lease and the keys that end with it, at a version, and returns how many
 // keys there were. why is the kind of their events.
 func (s *slotState) endLease(m *Map, number, version uint64, why EventKind) (keys int) {
 	for key := s.firstKeyOf(number); key != nil; key = s.firstKeyOf(number) {
-		s.remove(m, key, hashKey(key), version, why)
+		if !s.remove(m, key, hashKey(key), version, why) {
+			m.noteFault(m.turn.slot, "key %s, which ends with lease %d, is not there", ShowKey(key), number)
+			break
+		}
 		keys++
 	}
 	name := leaseName(number)
 	if bug("lease outlives its keys") && why == EventExpired {
-		s.putLease(number, 1, endless, version)
+		s.putLease(m, number, 1, endless, version)
 		return keys
 	}
-	s.removeRecord(KindLease, name, hashKey(name))
+	s.removeRecord(m, KindLease, name, hashKey(name))
 	return keys
 }
 

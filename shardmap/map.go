@@ -32,6 +32,7 @@ type Map struct {
 	decided  // embedded: what is asked about its decisions
 	results  []StepResult
 	services // embedded: what is asked about them
+	noted    // embedded: what entries have found to be wrong
 
 	history *History // the pointer is set once
 

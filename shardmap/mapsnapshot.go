@@ -188,7 +188,7 @@ func (m *Map) Load(r io.Reader, at raft.LogID, t raft.GroupTime) error {
 	m.slots.Store(loaded.slots)
 	m.hold(loaded.founded, loaded.marks)
 	m.decide(loaded.decisions)
-	m.quota, m.imports, m.results = loaded.quota, loaded.imports, nil
+	m.quota, m.imports, m.results, m.noted = loaded.quota, loaded.imports, nil, noted{}
 	m.due = raft.GroupTime(endless)
 	m.each(func(st *slotState) { st.noteDue(m) })
 	m.history.load(loaded.history, t)

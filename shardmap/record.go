@@ -93,10 +93,14 @@ type newRecord struct {
 	ending     ending
 }
 
+func (r record) setHead(value, key int, kind RecordKind, ends endingKind) {
+	binary.LittleEndian.PutUint64(r[16:], uint64(value)|uint64(key)<<32|uint64(kind)<<48|uint64(ends)<<56)
+}
+
 // write fills r and returns its hash.
 func (r record) write(kind RecordKind, n *newRecord) uint64 {
 	binary.LittleEndian.PutUint64(r[8:], n.version)
-	binary.LittleEndian.PutUint64(r[16:], uint64(len(n.value))|uint64(len(n.key))<<32|uint64(kind)<<48|uint64(n.ending.by)<<56)
+	r.setHead(len(n.value), len(n.key), kind, n.ending.by)
 	end := recordHeader + copy(r[recordHeader:], n.key)
 	end += copy(r[end:], n.value)
 	if n.ending.by != endsNever {

@@ -144,7 +144,7 @@ func (b *body) readReport(c *Command) (err error) {
 func (s *slotState) report(m *Map, _ *Command) Result {
 	p := m.body.report
 	m.body.report = nil
-	v := s.serviceOf(p.Name)
+	v := s.serviceOf(m, p.Name)
 	if v == nil {
 		return Result{Status: StatusNoService, ID: m.turn.id}
 	}

@@ -374,7 +374,7 @@ func (w *logs) command(g *groupLog) Command {
 		if w.level >= ServicesLevel {
 			return randomReport(w.Rand, func(name string) *registry.Service {
 				if st := g.first.held(slot); st != nil {
-					return st.serviceOf(name)
+					return st.serviceOf(g.first, name)
 				}
 				return nil
 			}, tag)

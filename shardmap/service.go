@@ -196,7 +196,7 @@ func (b *body) readService(c *Command) (err error) {
 func (s *slotState) service(m *Map, _ *Command) Result {
 	q, next := m.body.service, m.body.definition
 	m.body.service, m.body.definition = ServiceBody{}, nil // they alias the entry, which does not stay
-	was := s.serviceOf(q.Name)
+	was := s.serviceOf(m, q.Name)
 	if was == nil && q.Op != ServiceSet {
 		return Result{Status: StatusNoService, ID: m.turn.id}
 	}
@@ -206,7 +206,7 @@ func (s *slotState) service(m *Map, _ *Command) Result {
 		s.setLast(version)
 		key := []byte(q.Name)
 		m.history.serviceGone(m.turn.slot, key, version)
-		s.removeRecord(KindService, key, hashKey(key))
+		s.removeRecord(m, KindService, key, hashKey(key))
 		m.services.changes++
 		return Result{Status: StatusApplied, ID: m.turn.id, Version: version, Deleted: 1}
 	case ServiceSet:
@@ -247,8 +247,9 @@ func without(list []registry.Instance, gone *registry.Instance) []registry.Insta
 	return kept
 }
 
-// serviceOf returns a service of the slot, as a copy that may be changed; nil if there is none.
-func (s *slotState) serviceOf(name string) *registry.Service {
+// serviceOf returns a service of the slot, as a copy that may be changed; nil if there is
+// none that can be read.
+func (s *slotState) serviceOf(m *Map, name string) *registry.Service {
 	services := s.kind(KindService)
 	if services == nil {
 		return nil
@@ -258,7 +259,14 @@ func (s *slotState) serviceOf(name string) *registry.Service {
 	if rec == nil {
 		return nil
 	}
+	intact := rec.intact()
+	if !intact {
+		rec = spoiled(m, rec)
+	}
 	v, err := registry.Read(rec.value())
+	if err != nil && !intact {
+		return nil
+	}
 	if err != nil {
 		panic(fmt.Sprintf("shardmap: the record of service %q, which was checked, can't be read: %v", name, err))
 	}
@@ -269,7 +277,7 @@ func (s *slotState) serviceOf(name string) *registry.Service {
 func (s *slotState) putService(m *Map, name string, value []byte, version uint64) {
 	key := []byte(name)
 	m.history.service(m.turn.slot, key, value, version)
-	s.putRecord(KindService, &newRecord{key: key, value: value, hash: hashKey(key), version: version})
+	s.putRecord(m, KindService, &newRecord{key: key, value: value, hash: hashKey(key), version: version})
 	m.services.changes++
 }
 

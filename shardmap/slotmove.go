@@ -441,7 +441,7 @@ func (t *moveTurn) piece(p *Piece, sum contentSum) StepOutcome {
 	if p.Index == 0 {
 		t.m.imports.put(i)
 	}
-	i.take(p, sum)
+	i.take(t.m, p, sum)
 	return StepDone
 }
 

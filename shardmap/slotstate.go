@@ -67,12 +67,12 @@ func (s *slotState) kind(k RecordKind) *store {
 }
 
 // putRecord puts a record of any kind in the place of the one with its name, if there is one.
-func (s *slotState) putRecord(kind RecordKind, n *newRecord) {
+func (s *slotState) putRecord(m *Map, kind RecordKind, n *newRecord) {
 	o := s.of(kind)
 	at, found := o.find(n.key, n.hash)
 	var was ending
 	if found {
-		was = endOf(o.at(refOf(o.lookup.entries[at])))
+		was = endOf(told(m, o.at(refOf(o.lookup.entries[at]))))
 	}
 	o.place(at, found, n)
 	is := n.ending
@@ -85,13 +85,13 @@ func (s *slotState) putRecord(kind RecordKind, n *newRecord) {
 }
 
 // removeRecord removes a record of any kind, if it is there.
-func (s *slotState) removeRecord(kind RecordKind, name []byte, hash uint64) {
+func (s *slotState) removeRecord(m *Map, kind RecordKind, name []byte, hash uint64) {
 	o := s.of(kind)
 	at, found := o.find(name, hash)
 	if !found {
 		return
 	}
-	if was := endOf(o.at(refOf(o.lookup.entries[at]))); was.by != endsNever {
+	if was := endOf(told(m, o.at(refOf(o.lookup.entries[at])))); was.by != endsNever {
 		s.endsOtherwise(kind, name, was, ending{})
 	}
 	o.take(at, name)
@@ -151,7 +151,7 @@ func (s *slotState) change(m *Map, c *Command) Result {
 		key := c.Key(0)
 		current := uint64(0)
 		if rec := s.records.get(key, hashKey(key)); rec != nil {
-			current = rec.version()
+			current = told(m, rec).version()
 		}
 		// The condition absent has Version 0, and 0 is no key's version.
 		if current != c.Version {
@@ -181,7 +181,9 @@ func (s *slotState) put(m *Map, n *newRecord) {
 	at, found := s.records.find(n.key, n.hash)
 	var was record
 	if found {
-		was = s.records.at(refOf(s.records.lookup.entries[at]))
+		if was = s.records.at(refOf(s.records.lookup.entries[at])); was.ends() != endsNever {
+			was = told(m, was)
+		}
 	}
 	m.history.set(m.turn.slot, n.key, n.value, n.version, was)
 	// Mostly there is neither: most keys never end.
@@ -200,6 +202,9 @@ func (s *slotState) remove(m *Map, key []byte, hash, version uint64, why EventKi
 		return false
 	}
 	was := s.records.at(refOf(s.records.lookup.entries[at]))
+	if was.ends() != endsNever {
+		was = told(m, was)
+	}
 	if why == EventExpired {
 		m.history.expired(m.turn.slot, version, was)
 	} else {

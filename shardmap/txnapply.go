@@ -29,12 +29,12 @@ func (b *body) forget() {
 func (s *slotState) txn(m *Map, _ *Command) Result {
 	defer m.body.forget()
 	t, id := &m.body.txn, m.turn.id
-	succeeded := s.holds(t.If)
+	succeeded := s.holds(m, t.If)
 	ops := t.Else
 	if succeeded {
 		ops = t.Then
 	}
-	run := txnRun{s: s, ops: ops}
+	run := txnRun{m: m, s: s, ops: ops}
 	for i := range ops {
 		if ops[i].Kind.changes() {
 			run.version = s.nextVersion(id)
@@ -60,16 +60,19 @@ func (s *slotState) txn(m *Map, _ *Command) Result {
 	}
 	s.setLast(run.version)
 	for i := range ops {
-		run.write(m, i)
+		run.write(i)
 	}
 	return Result{Status: StatusApplied, ID: id, Version: run.version, Detail: b}
 }
 
 // holds reports whether all compares hold.
-func (s *slotState) holds(compares []Compare) bool {
+func (s *slotState) holds(m *Map, compares []Compare) bool {
 	for i := range compares {
 		c := &compares[i]
 		rec := s.records.get(c.Key, hashKey(c.Key))
+		if rec != nil {
+			rec = told(m, rec)
+		}
 		switch {
 		case c.Kind == CompareAbsent:
 			if rec != nil {
@@ -87,6 +90,7 @@ func (s *slotState) holds(compares []Compare) bool {
 // txnRun is a branch of a transaction that is being carried out. A branch changes no key
 // twice, so an incr finds in the slot what it is to add to.
 type txnRun struct {
+	m       *Map
 	s       *slotState
 	ops     []Op
 	version uint64 // of what it writes; 0: it writes nothing
@@ -106,7 +110,7 @@ func (t *txnRun) answer(b []byte, i int) (_ []byte, _ Status, found []byte) {
 		was := int64(0)
 		if rec != nil {
 			var ok bool
-			if was, ok = number(rec.value()); !ok {
+			if was, ok = number(told(t.m, rec).value()); !ok {
 				return b, StatusNotNumber, rec.value()
 			}
 		}
@@ -146,14 +150,15 @@ func (t *txnRun) get(i int) (value []byte, version uint64) {
 		}
 	}
 	if rec := t.s.records.get(key, hashKey(key)); rec != nil {
+		rec = told(t.m, rec)
 		return rec.value(), rec.version()
 	}
 	return nil, 0
 }
 
 // write makes the change of the i-th operation.
-func (t *txnRun) write(m *Map, i int) {
-	o, hash := &t.ops[i], uint64(0)
+func (t *txnRun) write(i int) {
+	m, o, hash := t.m, &t.ops[i], uint64(0)
 	if o.Kind.changes() {
 		hash = hashKey(o.Key)
 	}

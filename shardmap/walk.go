@@ -90,10 +90,6 @@ func (w *Walk) Step(bytes int) (done bool) {
 	return w.done
 }
 
-// Faults returns what was found so far, one for each slot in which something is wrong, and for each
-// other part and each block of the history.
-func (w *Walk) Faults() []PartFault { return w.faults }
-
 // End gives the walk up, and releases the copy that it holds. A walk that has come to its end holds
 // none.
 func (w *Walk) End() {

@@ -1,6 +1,7 @@
 package shardmap
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/cespare/xxhash/v2"
@@ -85,11 +86,11 @@ func (w *Walk) history() (cost int) {
 	}
 	w.block = max(w.block, r.first)
 	k := r.blocks[w.block-r.first]
-	used := k.used
+	used, prevs := k.used, k.prevs
 	if k == h.tail {
-		used = h.used
+		used, prevs = h.used, h.prevs
 	}
-	if what := k.fault(used); what != "" {
+	if what := k.fault(used, prevs); what != "" {
 		w.partFault(PartHistory, "block %d of %d: %s", w.block-r.first+1, len(r.blocks), what)
 	}
 	w.block++
@@ -107,10 +108,11 @@ func (h *History) headFault(r *historyRing) string {
 	return ""
 }
 
-// fault says what is wrong with a block, which has so many bytes of events. It remembers the sum
-// of those that are right. Nobody sums a block up as it fills: that would cost each write 1 %. So
-// of what no walk has seen, only what can't have been written is found.
-func (k *historyBlock) fault(used int) string {
+// fault says what is wrong with a block, which has so many bytes of events, and such a sum of
+// values before. It remembers the sum of the events that are right. Nobody sums a block up as it
+// fills: that would cost each write 1 %. So of what no walk has seen, only what can't have been
+// written is found, and a value before that was another when it was written.
+func (k *historyBlock) fault(used int, prevs uint64) string {
 	if used < k.seen || used > len(k.buf) {
 		return fmt.Sprintf("it has %d bytes of events of %d, and had %d", used, len(k.buf), k.seen)
 	}
@@ -118,11 +120,14 @@ func (k *historyBlock) fault(used int) string {
 		return fmt.Sprintf("its first %d bytes have sum %016x, they had %016x", k.seen, sum, k.sum)
 	}
 	if used == k.seen {
+		if prevs != k.seenPrevs {
+			return fmt.Sprintf("the hashes of records whose values it keeps summed up to %016x, now to %016x", k.seenPrevs, prevs)
+		}
 		return ""
 	}
-	what := k.checkEvents(used)
+	what := k.checkEvents(used, max(k.seen, k.loaded), prevs-k.seenPrevs)
 	if what == "" {
-		k.seen, k.sum = used, k.sumOf(used)
+		k.seen, k.sum, k.seenPrevs = used, k.sumOf(used), prevs
 	}
 	return what
 }
@@ -132,10 +137,11 @@ func (k *historyBlock) sumOf(n int) uint64 {
 	return sumOf(13, k.before.ID.Term, k.before.ID.Index, uint64(k.before.N), xxhash.Sum64(k.buf[:n]))
 }
 
-// checkEvents says why the events of a block can't have been written. It can't tell what else of
-// them has changed.
-func (k *historyBlock) checkEvents(used int) string {
-	last := k.before
+// checkEvents says why the events of a block can't have been written, or that the values before that
+// they keep from byte from on, where an event begins, are not those of records whose hashes sum up to
+// prevs. It can't tell what else of them has changed.
+func (k *historyBlock) checkEvents(used, from int, prevs uint64) string {
+	last, sum := k.before, uint64(0)
 	for at := 0; at < used; {
 		if used-at < eventHead {
 			return fmt.Sprintf("%d bytes are left at byte %d", used-at, at)
@@ -149,7 +155,31 @@ func (k *historyBlock) checkEvents(used int) string {
 		if err := e.follows(last); err != nil {
 			return err.Error()
 		}
+		if e.Prev != nil && at >= from {
+			sum += prevHash(e.Key, e.Prev, e.PrevVersion)
+		}
 		last, at = e.Position(), at+size
 	}
+	if sum != prevs {
+		return fmt.Sprintf("the values before that its events keep sum up to %016x, the hashes of their records to %016x", sum, prevs)
+	}
 	return ""
+}
+
+// prevHash returns the hash of the record of a key that never ends.
+func prevHash(key, value []byte, version uint64) uint64 {
+	var b [256]byte
+	rec := record(b[:])
+	binary.LittleEndian.PutUint64(rec[8:], version)
+	rec.setHead(len(value), len(key), KindKey, endsNever)
+	if end := recordHeader + len(key) + len(value); end <= len(rec) { // one piece is faster
+		copy(rec[recordHeader+copy(rec[recordHeader:], key):], value)
+		return xxhash.Sum64(rec[8:end])
+	}
+	var d xxhash.Digest
+	d.Reset()
+	_, _ = d.Write(rec[8:recordHeader]) // a hash takes everything
+	_, _ = d.Write(key)
+	_, _ = d.Write(value)
+	return d.Sum64()
 }
