@@ -34,6 +34,14 @@ type Audited interface {
 	Walk() Walk
 }
 
+// Noticer is an [Audited] machine that may notice by itself, as it applies an entry, that its
+// state is not as it was written.
+type Noticer interface {
+	// Faults returns what it has noticed. It is called with each tick, and must cost next to
+	// nothing.
+	Faults() []WalkFault
+}
+
 // Walk is a walk through the state of a machine. Its goroutine is the one that applies,
 // and takes steps between entries.
 type Walk interface {
@@ -120,6 +128,7 @@ type Audits struct {
 type auditing struct {
 	group   *group
 	machine Audited       // nil: it can't be compared
+	noticer Noticer       // the machine, if it is that; else nil
 	changed bool          // a command was applied since the last audit entry
 	sick    bool          // the last round has met a replica that is wrong
 	wanted  bool          // an entry is wanted now
@@ -149,6 +158,11 @@ func (a *Audits) tick() {
 		}
 		if g.fence != nil {
 			g.fence.tick()
+		} else if g.audit.noticer != nil && g.stopped == nil {
+			if faults := g.audit.noticer.Faults(); len(faults) > 0 {
+				a.counts.Faults++
+				g.audit.walkFound(faults)
+			}
 		}
 	}
 	a.walkSome()

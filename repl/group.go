@@ -81,6 +81,7 @@ func (g *group) follow() {
 	g.deferred.follow(g.machine)
 	g.watched, _ = g.machine.(Observed)
 	g.audit.machine, _ = g.machine.(Audited)
+	g.audit.noticer, _ = g.machine.(Noticer)
 }
 
 func newGroup(h *Host, r logstore.Replica, restored raft.Restored) (*group, error) {

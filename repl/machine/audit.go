@@ -9,6 +9,7 @@ import (
 // A host looks for these by their methods alone.
 var (
 	_ repl.Audited   = (*Map)(nil)
+	_ repl.Noticer   = (*Map)(nil)
 	_ repl.Audited   = (*Meta)(nil)
 	_ repl.Muter     = (*Meta)(nil)
 	_ repl.Unchecker = (*shardmap.MapCopy)(nil)
@@ -19,6 +20,9 @@ func (m *Map) Digests(out []wire.AuditRow) []wire.AuditRow {
 	m.rows = m.State.Digests(m.rows[:0])
 	return appendRows(out, m.rows)
 }
+
+// Faults implements [repl.Noticer].
+func (m *Map) Faults() []repl.WalkFault { return walkFaults(m.State.Faults()) }
 
 // Walk implements [repl.Audited].
 func (m *Map) Walk() repl.Walk { return walk{shardmap.NewWalk(m.State)} }
@@ -57,8 +61,10 @@ func (w walk) Step(bytes int) (done bool) { return w.of.Step(bytes) }
 func (w walk) End() { w.of.End() }
 
 // Faults implements [repl.Walk].
-func (w walk) Faults() (all []repl.WalkFault) {
-	for _, f := range w.of.Faults() {
+func (w walk) Faults() []repl.WalkFault { return walkFaults(w.of.Faults()) }
+
+func walkFaults(found []shardmap.PartFault) (all []repl.WalkFault) {
+	for _, f := range found {
 		all = append(all, repl.WalkFault{Part: uint32(f.Part), What: f.String()})
 	}
 	return all
