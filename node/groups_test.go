@@ -165,7 +165,11 @@ func TestGroupIsMadeOnNodesThatAreThere(t *testing.T) {
 	for range 2 {
 		index, row := ordered(t, nodes, "a group is made", create).Index, shardmap.TableGroup{}
 		until(t, "it is in the table", func() error {
-			for _, g := range nodes[0].node.table.Load().Groups {
+			table := nodes[0].node.table.Load()
+			if table == nil {
+				return errors.New("n1 has no table yet: it may have no replica of group 0, and is given one later")
+			}
+			for _, g := range table.Groups {
 				if uint64(g.Incarnation) == index {
 					row = g
 					return nil
