@@ -66,6 +66,7 @@ func (k *conn) Answer(r repl.Reply, t wire.Type, body []byte) bool {
 	e := c.queue.get(evAnswer)
 	e.conn, e.client, e.number, e.wtype = k, k.client, r.Request, t
 	e.from = int32(k.node.index)
+	e.origin = c.flaws.originAt(k.node, t)
 	e.body = append(e.body[:0], body...)
 	at := max(c.now, k.node.outAt) + c.net.latency()
 	switch t {

@@ -33,7 +33,7 @@ type builds struct {
 // init draws whether the cluster is mixed.
 func (b *builds) init(c *cluster) {
 	b.c, b.founded = c, shardmap.Level
-	if c.chance.below(mixedEvery) == 0 || c.options.Mixed {
+	if (c.chance.below(mixedEvery) == 0 || c.options.Mixed) && !c.options.Flaws {
 		b.founded -= uint32(1 + c.chance.below(olderLevels))
 	}
 }
@@ -134,6 +134,9 @@ func (b *builds) knows(n *node, t *shardmap.Table) {
 // wrote checks an entry when it is in a log for the first time: all members must
 // understand it.
 func (b *builds) wrote(n *node, g raft.GroupID, e *raft.Entry) {
+	if lowest := b.lowest(b.c.newestTable()); e.Kind == raft.EntryAudit && lowest < shardmap.AuditLevel {
+		b.c.fail("n%d writes entry %s of group %d, of kind %s, and some member understands level %d: %v", n.index, e.ID, g, e.Kind, lowest, b.nodes)
+	}
 	if e.Kind != raft.EntryNormal {
 		return
 	}

@@ -18,6 +18,7 @@ type chaos struct {
 	pace    time.Duration // between two strikes, on average
 	bold    float64       // how likely a strike may take a group's majority
 	stopped bool
+	planned bool                                // the next strike is
 	older   *olderImage                         // to be put back; nil: none
 	often   [SnapshotBad - SnapshotCut + 1]bool // which faults of snapshots the run knows
 
@@ -47,7 +48,7 @@ func (x *chaos) init(c *cluster) {
 		if c.options.Only != nil {
 			known = slices.Contains(c.options.Only, f)
 		}
-		known = known || slices.Contains(c.options.With, f)
+		known = (known || slices.Contains(c.options.With, f)) && (!c.options.Flaws || f.besideFlaws())
 		switch {
 		case f >= PowerDrop && f <= PowerTorn:
 			if known {
@@ -111,12 +112,23 @@ func (x *chaos) stop() {
 	x.stale = 0
 }
 
+// resume lets faults strike again.
+func (x *chaos) resume() {
+	if x.stopped = false; !x.planned && len(x.enabled) > 0 {
+		x.plan()
+	}
+}
+
 func (x *chaos) plan() {
+	x.planned = true
 	x.c.after(x.c.chance.between(0, 2*x.pace), x.c.queue.get(evFault))
 }
 
 // strike begins the next fault or, if number is above 0, ends one that changes messages.
 func (x *chaos) strike(number uint64) {
+	if number == 0 {
+		x.planned = false
+	}
 	if x.stopped {
 		return
 	}

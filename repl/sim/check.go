@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"sort"
 	"time"
@@ -284,6 +285,9 @@ type watched struct {
 	inner   repl.StateMachine
 	state   *machine.Map // nil in group 0
 	at      raft.LogID   // the last entry that it has seen
+	flaw    *flaw        // nil: nothing is known to be wrong with the state
+	slip    slip         // that it is to make
+	summed  summedTable  // the last one, in group 0
 }
 
 // next checks that no entry is skipped, and none comes twice.
@@ -291,19 +295,27 @@ func (w *watched) next(e raft.Entry) {
 	if e.ID.Index != w.at.Index+1 {
 		w.truth.c.fail("I4: n%d applies %s of group %d after %s", w.node.index, e.ID, w.truth.group, w.at)
 	}
-	w.at = e.ID
-	w.node.ledger.newest[w.replica] = e.ID
+	if w.at = e.ID; w.live() {
+		w.node.ledger.newest[w.replica] = e.ID
+	}
 }
 
 // Apply implements [repl.StateMachine].
 func (w *watched) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, error) {
 	w.next(e)
 	line := w.truth.applied(w.node, e)
+	if w.slip.skips(w, e, line) {
+		return wire.TypeError, wire.Busy("simulator", "the entry had no effect here", wire.BusyRetry).Append(out), w.inner.Skip(e)
+	}
 	t, out, err := w.inner.Apply(e, answer, out)
+	if w.odd() {
+		return t, out, err
+	}
 	if err != nil {
 		w.truth.c.fail("n%d can't apply %s of group %d: %v", w.node.index, e.ID, w.truth.group, err)
 	}
 	if w.state == nil {
+		w.truth.compareTable(w, e)
 		return t, out, err
 	}
 	if len(line.outcome.steps) > 0 {
@@ -327,6 +339,47 @@ func (w *watched) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byt
 		w.truth.c.fail("I10: after %s of group %d slot %d has digest %016x on n%d, %016x elsewhere", e.ID, w.truth.group, line.outcome.slot, digest, w.node.index, was)
 	}
 	return t, out, err
+}
+
+// compareTable checks I10 for group 0, after each entry that may have changed the table.
+func (t *truth) compareTable(w *watched, e raft.Entry) {
+	sum := w.tableSum()
+	if was := &t.digests[e.ID.Index-1]; *was == 0 {
+		*was = sum
+	} else if *was != sum {
+		t.c.fail("I10: after %s of group 0 the table has checksum %08x on n%d, %08x elsewhere", e.ID, sum, w.node.index, *was)
+	}
+}
+
+// tableSum is the checksum of the table as a snapshot has it, and not 0.
+func (w *watched) tableSum() uint64 {
+	t := w.inner.(*machine.Meta).Table.Table()
+	if w.summed.table == t && !w.odd() { // a table never changes
+		return w.summed.sum
+	}
+	sum := crc32.NewIEEE()
+	if _, err := w.inner.Copy().WriteTo(sum); err != nil {
+		w.truth.c.fail("n%d can't write its table: %v", w.node.index, err)
+	}
+	w.summed = summedTable{t, uint64(sum.Sum32()) + 1}
+	return w.summed.sum
+}
+
+// summedTable is the checksum of a table.
+type summedTable struct {
+	table *shardmap.Table
+	sum   uint64
+}
+
+// isTable reports whether a replica of group 0 has the table that others had after the last
+// entry that may have changed it.
+func (t *truth) isTable(w *watched, at raft.LogID) bool {
+	for i := at.Index; i > 0; i-- {
+		if t.entries[i-1].kind == raft.EntryNormal {
+			return t.digests[i-1] == w.tableSum()
+		}
+	}
+	return true
 }
 
 // Ran implements [repl.Observed].
@@ -356,13 +409,32 @@ func (w *watched) Wants() []byte {
 func (w *watched) Skip(e raft.Entry) error {
 	w.next(e)
 	w.truth.applied(w.node, e)
+	if twin, due := w.slip.again(w, e); due {
+		_, _, err := w.inner.Apply(twin, false, nil)
+		return err
+	}
 	if err := w.inner.Skip(e); err != nil {
 		return err
 	}
-	if e.Kind == raft.EntryTime && w.state != nil {
+	if e.Kind == raft.EntryTime && w.state != nil && !w.odd() {
 		w.truth.told(w, e)
 	}
 	return nil
+}
+
+// Digests implements [repl.Audited].
+func (w *watched) Digests(out []wire.AuditRow) []wire.AuditRow {
+	return w.inner.(repl.Audited).Digests(out)
+}
+
+// Walk implements [repl.Audited].
+func (w *watched) Walk() repl.Walk { return w.inner.(repl.Audited).Walk() }
+
+// Mute implements [repl.Muter].
+func (w *watched) Mute(is bool) {
+	if m, ok := w.inner.(repl.Muter); ok {
+		m.Mute(is)
+	}
 }
 
 // NextDue implements [repl.Expirer].
@@ -405,60 +477,109 @@ func (w *watched) Decided() uint64 {
 
 // Copy implements [repl.StateMachine].
 func (w *watched) Copy() repl.StateCopy {
-	c := w.inner.Copy()
-	if _, can := c.(repl.Trimmer); can {
-		return &watchedCopy{c, w.truth}
+	c := watchedCopy{StateCopy: w.inner.Copy(), of: w, at: w.at, flaw: w.flaw}
+	if _, can := c.StateCopy.(repl.Trimmer); can {
+		return &trimmableCopy{c}
 	}
-	return c
+	return &c
 }
 
-// watchedCopy tells the truth of a group that some snapshots lack what others have.
+// watchedCopy is a copy of a state, of which it is noted whether it may be wrong.
 type watchedCopy struct {
 	repl.StateCopy
-	t *truth
+	of    *watched
+	at    raft.LogID
+	flaw  *flaw
+	aside bool // it is for a person, and no snapshot
 }
 
+// WriteTo implements [repl.StateCopy].
+func (c *watchedCopy) WriteTo(to io.Writer) (int64, error) {
+	if c.flaw == nil || c.aside {
+		return c.StateCopy.WriteTo(to)
+	}
+	sum := crc32.NewIEEE()
+	n, err := c.StateCopy.WriteTo(io.MultiWriter(to, sum))
+	c.of.node.c.flaws.written[snapshotName{c.of.node.index, c.of.replica.Group, c.at}] = oddSnapshot{c.flaw, sum.Sum32()}
+	return n, err
+}
+
+// Unchecked implements [repl.Unchecker].
+func (c *watchedCopy) Unchecked() {
+	c.aside = true
+	if u, ok := c.StateCopy.(repl.Unchecker); ok {
+		u.Unchecked()
+	}
+}
+
+// trimmableCopy tells the truth of a group that some snapshots lack what others have.
+type trimmableCopy struct{ watchedCopy }
+
 // Trim implements repl.Trimmer.
-func (c *watchedCopy) Trim() {
-	c.t.trimmed = true
+func (c *trimmableCopy) Trim() {
+	c.of.truth.trimmed = true
 	c.StateCopy.(repl.Trimmer).Trim()
 }
 
 // Restore implements [repl.StateMachine].
 func (w *watched) Restore(r io.Reader, at raft.LogID, t raft.GroupTime) error {
-	if err := w.inner.Restore(r, at, t); err != nil {
+	sum := crc32.NewIEEE()
+	if err := w.inner.Restore(io.TeeReader(r, sum), at, t); err != nil {
 		return err
 	}
 	w.at = at
-	w.truth.restored(w, at)
+	w.restored(sum.Sum32())
 	return nil
 }
 
-// restored checks I10 for a state that was not made entry by entry: each slot must be as
-// it was on the replica that applied the last entry that changed it.
-func (t *truth) restored(w *watched, at raft.LogID) {
+// restored checks a state that was not made entry by entry (I10), by the checksum of its bytes.
+func (w *watched) restored(sum uint32) {
+	t := w.truth
+	t.takes(w, w.at)
+	switch odd, ok := t.c.flaws.written[snapshotName{w.node.index, t.group, w.at}]; {
+	case ok && odd.sum == sum && (odd.flaw.kind.shows() && !odd.flaw.vanished || w.wrong() != ""):
+		w.flaw = odd.flaw // else what was wrong is not what was written
+	case w.state == nil && !t.isTable(w, w.at):
+		t.c.fail("I10: n%d takes a table at %s that is another one elsewhere", w.node.index, w.at)
+	case w.state != nil:
+		t.checkHolds(w, w.at)
+		if what := t.differs(w, w.at); what != "" {
+			t.c.fail("%s", what)
+		}
+	}
+	t.c.flaws.restored(w)
+}
+
+// takes checks I3 for a state that a replica takes.
+func (t *truth) takes(w *watched, at raft.LogID) {
 	if at.Index > uint64(len(t.entries)) || at.Index > 0 && t.entries[at.Index-1].term != at.Term {
 		t.c.fail("I3: n%d takes a state of group %d at %s, which is not committed", w.node.index, t.group, at)
 	}
-	if w.state == nil {
-		return
-	}
-	t.checkHolds(w, at)
+}
+
+// differs compares a state with those of other replicas: each slot must be as it was on the
+// replica that applied the last entry that changed it. It says what differs, or nothing.
+func (t *truth) differs(w *watched, at raft.LogID) (what string) {
 	for i, slot := range t.c.lives.slots {
 		changes := t.changed[slot]
 		k := sort.Search(len(changes), func(i int) bool { return changes[i] > at.Index })
 		got, owned := w.state.State.Digest(slot)
 		switch {
 		case k == 0 && owned:
-			t.c.fail("I11: the state of group %d at %s that n%d takes owns slot %d, which no entry up to there gave it", t.group, at, w.node.index, slot)
+			return fmt.Sprintf("I11: the state of group %d at %s that n%d takes owns slot %d, which no entry up to there gave it", t.group, at, w.node.index, slot)
 		case k == 0: // it is from before the founding, or never was the group's
 		default:
-			if want := t.digestAt(changes[k-1], i); got != want {
-				t.c.fail("I10: the state of group %d at %s that n%d takes has digest %016x for slot %d (owned: %v); after %d it was %016x",
+			want := t.digestAt(changes[k-1], i)
+			if want == 0 && t.c.flaws.active {
+				continue // so far only a replica with a flaw has applied the entry
+			}
+			if got != want {
+				return fmt.Sprintf("I10: the state of group %d at %s that n%d takes has digest %016x for slot %d (owned: %v); after %d it was %016x",
 					t.group, at, w.node.index, got, slot, owned, changes[k-1], want)
 			}
 		}
 	}
+	return ""
 }
 
 // Restored implements [repl.StateMachine].

@@ -491,6 +491,7 @@ func (k *conn) answered(e *event) {
 	}
 	if e.wtype == wire.TypeScanPiece || e.wtype == wire.TypeWatchPiece {
 		if i := slices.IndexFunc(k.open, func(o *op) bool { return o.request == e.number }); i >= 0 {
+			e.heardBy(k.open[i])
 			k.open[i].piece(e.body)
 			cl.settle()
 		}
@@ -500,6 +501,7 @@ func (k *conn) answered(e *event) {
 	if o == nil {
 		return // it was given up before
 	}
+	e.heardBy(o)
 	if e.wtype == wire.TypeStreamEnd {
 		o.streamEnded(k.peer, e.body)
 	} else if e.wtype == wire.TypeError {
@@ -510,7 +512,7 @@ func (k *conn) answered(e *event) {
 		cl.core.Refused(cl.now(), &o.call, k.peer, refusal)
 	} else {
 		cl.core.Scouts.Answered(cl.now(), &o.call, k.peer)
-		o.answered(e.wtype, e.body)
+		o.answered(e.wtype, e.body, e.origin)
 	}
 	cl.settle()
 }

@@ -76,5 +76,7 @@ func (t *hostClock) ticked() {
 	}
 	t.n.files.measure()
 	t.n.host.Tick()
-	t.n.turn()
+	if t.n.turn(); t.n.up && t.n.c.flaws.active {
+		t.n.c.flaws.look(t.n)
+	}
 }

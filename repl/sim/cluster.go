@@ -35,16 +35,19 @@ type Options struct {
 	Moves *movetest.Recorder
 	// Regret has people cancel many jobs as soon as a slot is sealed.
 	Regret bool
-	Log    io.Writer // where each note goes as it is made; nil: nowhere
+	// Flaws has the states of replicas become wrong, one after the other, in place of the time
+	// under faults.
+	Flaws bool
+	Log   io.Writer // where each note goes as it is made; nil: nowhere
 }
 
 // has reports whether a run has a fault that not all have, which chance has drawn or not. A run
-// that ends with a loss for good has none of them.
+// that ends with a loss for good, or has flaws, has none of them.
 func (o *Options) has(f Fault, drawn bool) bool {
 	if o.Only != nil {
 		drawn = slices.Contains(o.Only, f)
 	}
-	return (drawn || slices.Contains(o.With, f)) && !o.Lose
+	return (drawn || slices.Contains(o.With, f)) && !o.Lose && !o.Flaws
 }
 
 const (
@@ -107,6 +110,7 @@ type Result struct {
 	Damaged      int            // of such: how often a damaged log was taken
 	Cuts         int            // of such: how often the power went while a plan was applied
 	Compared     int            // of such: keys of groups that began anew
+	Flaws        FlawResult     // of a run with Flaws
 	Failure      *Failure       // nil if all invariants held
 }
 
@@ -148,6 +152,8 @@ type cluster struct {
 	watches  watches
 	services services
 	builds   builds
+	paces    paces
+	flaws    flaws
 	epochs   uint64 // changes of slots' owners
 	scratch  []byte
 	full     int    // how many disks are full
@@ -167,7 +173,7 @@ func Run(o Options) (r Result) {
 	}
 	c := &cluster{options: o, chance: chance(o.Seed*0x9e3779b97f4a7c15 + 1)}
 	c.result.Seed, c.result.Recovered = o.Seed, map[string]int{}
-	c.chaos.c, c.order.c = c, c
+	c.chaos.c = c
 	c.shuffle.draw(c)
 	c.services.draw(c)
 	defer func() {
@@ -183,7 +189,11 @@ func Run(o Options) (r Result) {
 		}
 	}()
 	c.found()
-	c.work()
+	if o.Flaws {
+		c.flaws.run()
+	} else {
+		c.work()
+	}
 	if o.Lose {
 		(&loss{c: c}).run()
 		return r
@@ -260,11 +270,16 @@ func (c *cluster) run(d time.Duration) {
 
 // found makes the cluster and waits until it serves. No fault strikes yet.
 func (c *cluster) found() {
+	c.order.c, c.paces.c = c, c
+	c.flaws = flaws{c: c, active: c.options.Flaws, written: map[snapshotName]oddSnapshot{}, made: map[madeFlaw]bool{}}
 	n := c.options.Nodes
 	if n == 0 {
 		n = 5
-		if c.chance.below(10) == 0 {
+		switch k := c.chance.below(10); {
+		case k == 0:
 			n = 3
+		case k < 3 && c.flaws.active:
+			n = 2 // no majority without both: their logs must tell who is wrong
 		}
 	}
 	c.result.Nodes = n
@@ -299,6 +314,7 @@ func (c *cluster) found() {
 		t.founding()
 	}
 	c.run(time.Second)
+	c.paces.draw()
 	c.note(0, "founded: %d nodes, %d groups", n, c.options.Groups)
 }
 
@@ -448,7 +464,7 @@ func (c *cluster) changes() (n uint64) {
 // newestTable returns the newest table that any node has.
 func (c *cluster) newestTable() (table *shardmap.Table) {
 	for _, n := range c.nodes {
-		if n.known.table != nil && (table == nil || n.known.table.Index > table.Index) {
+		if n.known.table != nil && !n.known.odd() && (table == nil || n.known.table.Index > table.Index) {
 			table = n.known.table
 		}
 	}

@@ -127,6 +127,10 @@ func (d *nodeDisk) measure() {
 	if err := repl.CheckHost(d.n.host); err != nil {
 		d.n.c.fail("I6: n%d: %v", d.n.index, err)
 	}
+	if d.n.incidents.tell(); !d.n.up {
+		return
+	}
+	d.n.c.flaws.look(d.n)
 	// A full disk counts as a fault once it is felt: the log says that it has no room,
 	// so that the host refuses commands before the log refuses a batch.
 	if d.fullUntil > 0 && !d.felt && d.n.store.Space().Full {

@@ -96,6 +96,9 @@ func (n *node) handle(e *event) bool {
 	if !n.up || e.life != 0 && e.life != n.life || n.leave.closing && e.kind != evSynced {
 		return true
 	}
+	if n.c.flaws.active {
+		defer n.survives()
+	}
 	switch e.kind {
 	case evMessage:
 		n.known.spoken(raft.NodeID(e.from))

@@ -68,6 +68,7 @@ type event struct {
 	node   int32
 	from   int32
 	life   uint32
+	origin origin // of an answer
 	back   uint32 // of a Forward: the life of the process that passes on
 	flags  uint16 // of a client's frame
 	number uint64

@@ -95,7 +95,11 @@ func (p *post) forwardAnswered(e *event) {
 	if e.wtype != wire.TypeError {
 		p.n.c.result.Forwarded++
 	}
+	x := &p.n.c.flaws
+	x.relays(p.n, e)
+	x.passedOn = &e.origin
 	p.n.host.Forwards.Answered(raft.NodeID(e.from), e.number, e.wtype, e.body)
+	x.passedOn = nil
 }
 
 // forwardsLost ends the connection to another node, when this one learns of it. All that
@@ -112,7 +116,7 @@ func (k *passer) send(r repl.Reply, t wire.Type, body []byte) {
 	e := k.node.c.queue.get(evFrame)
 	e.wtype, e.number = t, r.Request
 	e.body = append(e.body[:0], body...)
-	e.life = k.life
+	e.life, e.origin = k.life, k.node.origin()
 	k.node.c.net.send(k.node, k.from.id, e)
 }
 

@@ -26,9 +26,12 @@ type known struct {
 }
 
 func (k *known) changed(t *shardmap.Table) {
-	k.n.c.builds.knows(k.n, t)
-	k.n.c.order.checkTable(k.n, t)
-	k.n.c.shuffle.groups(t)
+	if !k.odd() {
+		k.n.c.builds.knows(k.n, t)
+		k.n.c.order.checkTable(k.n, t)
+		k.n.c.shuffle.groups(t)
+		k.n.c.flaws.told(k.n, t)
+	}
 	k.table = t
 	k.routes.Follow(t)
 	k.n.feeds.feed.TableChanged()
@@ -40,6 +43,17 @@ func (k *known) changed(t *shardmap.Table) {
 		k.follow(t)
 	}
 }
+
+// audits says how the host looks for replicas that differ.
+func (k *known) audits() repl.AuditPolicy {
+	if k.table == nil || !k.table.Founded() {
+		return repl.AuditPolicy{}
+	}
+	return repl.AuditPolicy{Every: k.table.AuditPace(), Walk: k.table.WalkPace(), Understood: k.table.Level >= shardmap.AuditLevel}
+}
+
+// odd reports whether the table may be a wrong one.
+func (k *known) odd() bool { return k.n.origin().odd.has(0) }
 
 // follow brings the host in line with the table.
 func (k *known) follow(t *shardmap.Table) {

@@ -243,8 +243,10 @@ func (x *chaos) fastest() time.Duration {
 func (t *truth) told(w *watched, e raft.Entry) {
 	slots := t.c.lives.slots
 	before, again := t.toldDigests[e.ID.Index]
-	if !again { // only the first time: later the model may be ahead of the replica
-		t.keepsSessions(w, e)
+	if !again {
+		if e.ID.Index == uint64(len(t.entries)) { // else the model is ahead of the replica
+			t.keepsSessions(w, e)
+		}
 		before = make([]uint64, len(slots))
 		t.toldDigests[e.ID.Index] = before
 	}

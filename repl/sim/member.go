@@ -375,5 +375,12 @@ func (n *node) replica(g raft.GroupID) (logstore.Replica, bool) {
 	if w, ok := n.host.Machine(g).(*watched); ok {
 		return w.replica, true
 	}
+	if n.c.flaws.active { // the host shows no state that is wrong
+		for _, v := range n.host.View() {
+			if v.Replica.Group == g && v.Fenced != nil {
+				return v.Replica, true
+			}
+		}
+	}
 	return logstore.Replica{}, false
 }

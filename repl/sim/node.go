@@ -55,17 +55,18 @@ type node struct {
 	bootFault  Fault         // what the next start meets: CrashRecovery, RecoveryFails, or 0
 	replyPause time.Duration // for which what the next turn decides is held back, and the process with it
 
-	writer  writer                    // writes its batches
-	beside  taskList                  // what it does beside its host
-	post    post                      // sends what its host says to others
-	bulk    courier                   // snapshots, to others and from them
-	known   known                     // what it knows from the table
-	unmade  map[logstore.Replica]bool // of which others have spoken, and that it has not made since
-	feeds   feeds                     // brings what happens here to streams of clients
-	leave   leave                     // its end, when it is told to stop
-	moves   moves                     // what it does for the cluster while it leads the meta group
-	carries carries                   // how it carries slots whose groups it leads
-	checks  checks                    // how it has services checked whose groups it leads, and checks
+	writer    writer                    // writes its batches
+	beside    taskList                  // what it does beside its host
+	post      post                      // sends what its host says to others
+	bulk      courier                   // snapshots, to others and from them
+	known     known                     // what it knows from the table
+	unmade    map[logstore.Replica]bool // of which others have spoken, and that it has not made since
+	feeds     feeds                     // brings what happens here to streams of clients
+	leave     leave                     // its end, when it is told to stop
+	moves     moves                     // what it does for the cluster while it leads the meta group
+	carries   carries                   // how it carries slots whose groups it leads
+	checks    checks                    // how it has services checked whose groups it leads, and checks
+	incidents incidents                 // which of its replicas it has to tell of
 }
 
 // newNode makes a founder, with its log begun.
@@ -80,7 +81,7 @@ func newNode(c *cluster, index int) *node {
 func makeNode(c *cluster, index int) *node {
 	n := &node{c: c, index: index, id: raft.NodeID(index), ticks: hostClock{rate: 1e6}}
 	n.where = whereabouts{n: n, addr: addrOf(n.id)}
-	n.ticks.n, n.refusals.n, n.writer.n, n.beside.n, n.post.n, n.bulk.n, n.known.n, n.leave.n, n.moves.n, n.carries.n, n.checks.n, n.feeds.n = n, n, n, n, n, n, n, n, n, n, n, n
+	n.ticks.n, n.refusals.n, n.writer.n, n.beside.n, n.post.n, n.bulk.n, n.known.n, n.leave.n, n.moves.n, n.carries.n, n.checks.n, n.feeds.n, n.incidents.n = n, n, n, n, n, n, n, n, n, n, n, n, n
 	n.files = nodeDisk{n: n, mem: vfs.NewMem(), latency: c.chance.skewed(50*time.Microsecond, 4*time.Millisecond)}
 	n.files.fs = vfs.NewFaulty(n.files.mem)
 	n.decay = decay{n: n, wounded: map[logstore.Replica]bool{}}
@@ -147,6 +148,9 @@ func (n *node) boot() {
 	// A failure that was planned, or happened while the process died, belonged to its
 	// former life: syncing that file now is no second try.
 	n.files.disarm()
+	if n.c.flaws.active {
+		defer n.survives()
+	}
 	switch {
 	case n.bootFault == RecoveryFails:
 		n.files.failRecovery()
@@ -238,7 +242,7 @@ func (n *node) open() error {
 		Self: n.id, Store: store, Transport: &n.post,
 		Machine: n.machine, Addr: addrOf, Chance: n.c.chance.next(),
 		ElectionTicks: raft.ElectionTicksDefault, HeartbeatTicks: raft.HeartbeatTicksDefault, QuietTicks: raft.ElectionTicksDefault,
-		Log: n.c.logger(n.index), Snapshots: n.c.policy,
+		Log: n.c.logger(n.index), Snapshots: n.c.policy, Audits: n.known.audits, Incident: n.incidents.found,
 		Unmade:   func(from raft.NodeID, r logstore.Replica) { n.known.unmade(from, r) },
 		Presence: func(raft.NodeID) { n.moves.plan(0); n.checks.plan(0) }, Led: n.led,
 	})
@@ -247,6 +251,7 @@ func (n *node) open() error {
 		return err
 	}
 	n.bulk.inbox = n.bulk.newInbox()
+	n.incidents.begin()
 	n.where.begin()
 	n.host.Place([]repl.Placement{n.meta})
 	n.known.follow(n.known.table)
@@ -285,6 +290,9 @@ func (n *node) event(kind eventKind) *event {
 
 // turn lets the host act on its events.
 func (n *node) turn() {
+	if n.c.flaws.active {
+		defer n.survives()
+	}
 	if d := n.replyPause; d > 0 {
 		n.replyPause = 0
 		n.c.note(n.index, "pause for %s before what it says leaves", d)
@@ -335,6 +343,7 @@ func (n *node) crash(power Fault) {
 func (n *node) end(power Fault) {
 	c := n.c
 	// Events that are under way carry the old life, and are dropped when they are due.
+	n.c.flaws.ended(n)
 	n.up = false
 	n.life++
 	n.host, n.store, n.writer.batch, n.bulk.inbox, n.bulk.streams = nil, nil, nil, nil, nil

@@ -48,6 +48,8 @@ type op struct {
 	conn      *conn
 	request   uint64
 	done      bool
+	// doubted: something that it was told may come of a flaw.
+	doubted bool
 }
 
 func (o *op) String() string {
@@ -128,8 +130,12 @@ func (o *op) frame() wire.Type {
 }
 
 // answered takes a node's answer, which is not an error.
-func (o *op) answered(t wire.Type, body []byte) {
+func (o *op) answered(t wire.Type, body []byte, from origin) {
 	c := o.client.c
+	if from.odd.has(o.group) {
+		c.flaws.unchecked(o)
+		return
+	}
 	switch o.frame() {
 	case wire.TypeList:
 		o.listed(t, body)
@@ -231,6 +237,9 @@ func (o *op) finish(err error) {
 		return
 	}
 	switch {
+	case o.doubted: // whoever refused it may have carried it out
+		c.flaws.doubted++
+		c.history.unknown(o)
 	case err == nil:
 		c.fail("%s ends with neither an answer nor an error", o)
 	case o.refused(err):

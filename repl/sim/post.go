@@ -100,7 +100,12 @@ func (p *post) AnswerRepair(to raft.NodeID, a *wire.RepairAnswer, r logstore.Rep
 func (p *post) SendLife(to raft.NodeID, t wire.Type, b wire.Body) { p.sendBody(to, t, b) }
 
 // SendAudit implements [repl.Transport].
-func (p *post) SendAudit(to raft.NodeID, t wire.Type, b wire.Body) { p.sendBody(to, t, b) }
+func (p *post) SendAudit(to raft.NodeID, t wire.Type, b wire.Body) {
+	if v, ok := b.(*wire.AuditVerdict); ok {
+		p.n.c.flaws.judges(p.n, to, v)
+	}
+	p.sendBody(to, t, b)
+}
 
 // SendSnapshotRequest implements [repl.Transport].
 func (p *post) SendSnapshotRequest(to raft.NodeID, q *wire.SnapshotRequest) {

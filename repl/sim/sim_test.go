@@ -111,9 +111,15 @@ func (t *total) String() string {
 		t.runs, t.simulated.Hours(), t.counted.Hours(), t.counts.Total(), t.answered, t.writes, t.pages, t.listings, t.resumed, t.forwarded, t.ended, t.watches, t.shown, t.progress, t.lost, t.tables, t.changed, t.void, t.gone, t.hooked, t.snapshots, t.streamed, t.disk>>10, t.mended, t.hopeless, t.upgraded, t.unchecked, worst(t.leader), worst(t.write), &t.counts, &t.fired)
 }
 
-// runSeeds runs seeds on all processors, each run on one.
+// runSeeds runs seeds, and adds up what they were.
 func runSeeds(t *testing.T, from, count int, o Options) *total {
 	sum := new(total)
+	runEach(t, from, count, o, sum.add)
+	return sum
+}
+
+// runEach runs seeds on all processors, each run on one, and hands in their results.
+func runEach(t *testing.T, from, count int, o Options, add func(*Result)) {
 	var next atomic.Int64
 	next.Store(int64(from))
 	var wg sync.WaitGroup
@@ -130,15 +136,14 @@ func runSeeds(t *testing.T, from, count int, o Options) *total {
 				o.Seed = uint64(seed)
 				r := Run(o)
 				if r.Failure != nil {
-					t.Errorf("%v\nreplay: go test ./repl/sim -seed %d", r.Failure, seed)
+					t.Errorf("%v\nreplay: go test ./repl/sim -run %s -seed %d", r.Failure, t.Name(), seed)
 					return
 				}
-				sum.add(&r)
+				add(&r)
 			}
 		}()
 	}
 	wg.Wait()
-	return sum
 }
 
 // Whatever the network, the disks, the clocks and the clients do, the

@@ -69,6 +69,9 @@ func (n *node) checkSnapshots(r logstore.Replica) {
 		return // the file may be rotten, which shows when it is read
 	}
 	for _, s := range n.store.Snapshots(r) {
+		if n.c.flaws.wrote(n, r.Group, s.Base.ID) != nil {
+			continue
+		}
 		n.c.truth[r.Group].snapshot(n, s)
 	}
 }
@@ -187,6 +190,10 @@ func (u *courier) look(number uint64) {
 	case s.sender == nil:
 		if slices.ContainsFunc(u.streams, func(o *stream) bool { return o.to == s.to && o.sender != nil }) {
 			u.lookAt(number, streamSilence)
+			return
+		}
+		if u.n.c.flaws.keeps(u.n, s.of) {
+			u.end(s, errReset)
 			return
 		}
 		sender, err := repl.OpenSender(u.n.store, s.of)

@@ -397,7 +397,7 @@ func (x *watches) draw(c *cluster) {
 	if c.options.Lose {
 		x.historyMax = shardmap.HistoryMax // recover knows no other
 	}
-	x.none = !c.options.Watched && c.options.Seed%watchesEvery != 0
+	x.none = !c.options.Watched && c.options.Seed%watchesEvery != 0 || c.options.Flaws
 }
 
 // complete reports whether all watches have shown all that happened, but for those of clients
