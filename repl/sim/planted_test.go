@@ -36,6 +36,7 @@ const (
 	tooShort  = "20 s of processor time are not enough; found by package client's own tests"
 	tooFew    = "20 s of processor time are not enough; found by package watch's own tests"
 	tooBusy   = "20 s of processor time are not enough since clients do more; a minute is"
+	notTwo    = "two replicas would have to be wrong at a time; found by package repl's own tests"
 	notFound  = "20 s of processor time are not enough; nothing else finds it"
 )
 
@@ -130,6 +131,12 @@ var plantedBugs = []struct {
 	{"a gap passed over", client.SetBug, tooShort},
 	{"check result of a dead checker counted", health.SetBug, ""},
 	{"a new leader allows heartbeats no time", health.SetBug, ""},
+	{"fenced replica serves", repl.SetBug, ""},
+	{"fence not durable", repl.SetBug, ""},
+	{"rebuilt from a replica that differs", repl.SetBug, notTwo},
+	{"audit at another index", repl.SetBug, ""},
+	{"rebuild forgets entries", repl.SetBug, ""},
+	{"snapshot of a wrong state leaves", repl.SetBug, ""},
 }
 
 // plantWallClock has what is due go by the clock of the host.
@@ -190,6 +197,15 @@ var watchBugs = map[string]bool{
 // levelBugs has the bugs that only clusters of two builds meet.
 var levelBugs = map[string]bool{"command above the level proposed": true}
 
+// flawBugs has the bugs that only those meet whose states become wrong.
+var flawBugs = map[string]bool{
+	"fenced replica serves":               true,
+	"fence not durable":                   true,
+	"rebuilt from a replica that differs": true,
+	"rebuild forgets entries":             true,
+	"snapshot of a wrong state leaves":    true,
+}
+
 // huntMin is how many seeds are searched at least: a machine has hours in which the time for
 // them is not enough.
 const huntMin = 40
@@ -211,7 +227,7 @@ func hunt(bug string, limit time.Duration) (failure *Failure, seeds int64, took 
 				if seed-int64(*fromFlag) >= huntMin && cpuTime()-before >= limit {
 					return
 				}
-				r := Run(Options{Seed: uint64(seed), With: needs[bug], Watched: watchBugs[bug], Mixed: levelBugs[bug]})
+				r := Run(Options{Seed: uint64(seed), With: needs[bug], Watched: watchBugs[bug], Mixed: levelBugs[bug], Flaws: flawBugs[bug]})
 				mu.Lock()
 				if r.Failure != nil && failure == nil {
 					failure = r.Failure
