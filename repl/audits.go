@@ -15,12 +15,15 @@ import (
 // one hold something else is a bit that flips in memory, or a mistake in this program:
 // an entry applied twice, or by an older rule. The log shows neither.
 //
-// Two things find it. A walk recomputes, a little with each tick, what a replica holds
+// Three things find it. A walk recomputes, a little with each tick, what a replica holds
 // from its bytes: it needs nobody else, and finds what no longer is as it was written. A
-// comparison finds what was written wrongly: at an audit entry each replica notes the
-// digests of its state, as of that entry, and tells the leader, which decides who is
-// wrong ([muster/repl/audit]). Such an entry is written now and then in a group that
-// somebody writes to, and in no other.
+// machine may notice the same by itself as it applies an entry ([Noticer]); what becomes
+// of that is what becomes of what a walk has found. A comparison finds what was written
+// wrongly: at an audit entry each replica notes the digests of its state, as of that
+// entry, and tells the leader, which decides who is wrong ([muster/repl/audit]). Such an
+// entry is written now and then in a group that somebody writes to, and in another one
+// only if somebody wants to know: a person, a leader whose snapshot waits for it, or a
+// replica that is fenced.
 //
 // A replica whose state is wrong is fenced and gets another state; see fence.go.
 
@@ -104,7 +107,7 @@ type AuditCounts struct {
 	Differed uint64 // replicas that such a round has found to differ
 	Ties     uint64 // rounds without a majority
 	Walks    uint64 // walks that came to their end
-	Faults   uint64 // replicas here in which a walk has found something
+	Faults   uint64 // replicas here in which a walk or an entry has found something
 	Fenced   uint64 // replicas here
 	Rebuilt  uint64 // replicas here
 }
@@ -549,7 +552,7 @@ func (a *Audits) endWalk() {
 	a.walk, a.of = nil, nil
 }
 
-// walkFound fences the replica in which a walk has found something.
+// walkFound fences the replica in which a walk, or the machine itself, has found something.
 func (r *auditing) walkFound(faults []WalkFault) {
 	g := r.group
 	f := finding{found: logstore.FenceByWalk, at: g.applied, what: faults[0].What}

@@ -15,25 +15,28 @@ import (
 // does not lead, answers no read, and gives nobody its state ([raft.Group.Fence]). It
 // notes the entries that are committed, and applies none.
 //
-// It goes through these stages, with the first of which the fence begins at once:
+// It goes through these stages. The first begins as soon as something was found:
 //
 //  1. noting: the fence is written to the disk, so that the replica is fenced after a
 //     restart too; and what it holds is kept aside, for a person to look at.
 //  2. seeking: it gets another state to begin with. What a walk has found is only in
 //     memory: the own snapshot will do, if the state was known to be right after it was
 //     written. Else the snapshot may be wrong too: then it asks a replica that agreed with
-//     the others for one that is no older than that. Where nobody has one to give, what a
-//     walk has found may begin with the own one all the same: the next comparison tells.
+//     the others for a newer one. Where nobody has given one for fenceOwnTicks, a replica
+//     in which a walk has found something begins with its own all the same: the next
+//     comparison tells. So does, at once, the only voter of a group.
 //  3. filling: the state gets what the log has after it, up to what is committed.
 //  4. basing: the log begins behind the snapshot that came from another replica, on disk,
 //     so that no start finds the wrong one again.
 //  5. ending: the note says that the state is right again. From then on it serves.
 //
-// After a crash it begins with the second.
+// After a crash it begins with the second. A snapshot that the leader sends by itself,
+// because the log here ends too early, takes it to the fourth ([fence.installed]).
 //
 // If nobody can tell which replica is right, all are fenced, and stay in the second
 // stage until a person says whose state is to be trusted ([Audits.Trust]): that one begins
-// with its own snapshot, comes to lead, and the others get its state.
+// with its own snapshot, comes to lead, and the others get its state. They also get that of
+// a replica that was away meanwhile, and comes to lead ([fence.undecided]).
 
 // fenceStage is how far a replica has come that is fenced.
 type fenceStage uint8
@@ -82,7 +85,7 @@ type fence struct {
 	over    bool   // the replica has stopped, or is gone
 	retryAt uint64 // the tick before which none is begun
 	aside   StateCopy
-	kept    string // the file with what it held; empty: there is none
+	kept    string // the file with what it held; empty: there is none, or an earlier process wrote it
 
 	own     bool   // the own snapshot is to be the beginning
 	ownAt   uint64 // the tick from which on it will do; 0: never
@@ -338,14 +341,14 @@ func (k *fence) installed(r *ReceivedSnapshot) {
 	}
 }
 
-// Fenced is what is wrong with the state of a replica.
+// Fenced is what is wrong with the state of a replica that is fenced now.
 type Fenced struct {
 	At    raft.LogID // where it was found
 	Found logstore.FenceFound
 	Parts []uint32 // that are wrong, as far as they are named
 	What  string
 	Stage string // how far it has come, in a phrase
-	Kept  string // the file with what it held, or empty
+	Kept  string // the file with what it held; empty: there is none, or an earlier process wrote it
 }
 
 // Incident is a replica on this host whose state was found to be wrong.

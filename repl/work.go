@@ -11,9 +11,9 @@ import (
 )
 
 // Work is something that takes long and that a host wants done beside it: a
-// snapshot to be written, old ones to be removed, a part of what is done about a state
-// that is wrong. It is taken with
-// [Host.Work], done with Run and handed back with [Host.Worked].
+// snapshot to be written, old ones to be removed, or a part of what is done about a state
+// that is wrong. It is taken with [Host.Work], done with Run and handed back with
+// [Host.Worked].
 type Work struct {
 	Replica logstore.Replica
 	// Base is where the snapshot stands; zero where snapshots are removed.

@@ -143,7 +143,7 @@ func (r *Round) Lacks() (all []Finding) {
 	return all
 }
 
-// Replays reports whether they were.
+// Replays reports whether the replicas were asked to replay their logs.
 func (r *Round) Replays() bool { return r.replays }
 
 // Proven reports whether a majority has what a replica has reported, whatever others may
