@@ -15,8 +15,7 @@ const (
 	// checksAtOnce bounds the checks under way on a node: each has every group that the node
 	// leads write an entry, and every replica of it report.
 	checksAtOnce = 4
-	// checkTimeout is when a check is given up that the host has not ended, though it should have: its
-	// loop stands still.
+	// checkTimeout bounds a check that the host should have ended long before: its loop stands still.
 	checkTimeout = repl.CheckTimeout + time.Second
 )
 

@@ -10,8 +10,8 @@ import (
 	"muster/repl/wire"
 )
 
-// CheckTimeout bounds how long [Audits.Check] waits for what replicas report: a replica that has not
-// applied an entry by then, on a node that runs, is far behind.
+// CheckTimeout bounds how long [Audits.Check] waits for what replicas report. A replica on a node that
+// runs, and that has not applied an entry by then, is far behind.
 const CheckTimeout = 2 * time.Second
 
 // CheckAct says what [Audits.Check] does about replicas that differ.
@@ -93,16 +93,18 @@ func (k *fence) awaitsWord() bool {
 
 // checked is what a check is told of a replica that waits for a person's word.
 func (k *fence) checked() wire.CheckedGroup {
-	r, parts := k.group.replica, k.note.Parts
-	named := min(len(parts), wire.AuditPartsMax)
+	r := k.group.replica
 	return wire.CheckedGroup{
 		Group: r.Group, Incarnation: r.Incarnation,
-		Why: "nobody can say which of its replicas is right, found at " + raft.FormatLogID(r.Group, k.note.At),
-		Replicas: []wire.CheckedReplica{{
-			Replica: r.ID, Node: k.group.host.cfg.Self, State: wire.CheckedUndecided,
-			Parts: parts[:named], PartsMore: uint64(len(parts) - named),
-		}},
+		Why:      "nobody can say which of its replicas is right, found at " + raft.FormatLogID(r.Group, k.note.At),
+		Replicas: []wire.CheckedReplica{checkedReplica(r.ID, k.group.host.cfg.Self, wire.CheckedUndecided, k.note.Parts)},
 	}
+}
+
+// checkedReplica is what a check is told of a replica that is wrong in these parts.
+func checkedReplica(id raft.ReplicaID, node raft.NodeID, state wire.CheckedState, parts []uint32) wire.CheckedReplica {
+	named := min(len(parts), wire.AuditPartsMax)
+	return wire.CheckedReplica{Replica: id, Node: node, State: state, Parts: parts[:named], PartsMore: uint64(len(parts) - named)}
 }
 
 // tell says of a group why it was not compared.
@@ -136,16 +138,13 @@ var checkedStates = map[audit.State]wire.CheckedState{
 	audit.Fenced: wire.CheckedFenced, audit.Undecided: wire.CheckedUndecided,
 }
 
+// checked is what a check is told of a group that was compared.
 func (r *auditing) checked(at raft.LogID, res *audit.Result) wire.CheckedGroup {
 	g := r.group
 	row := wire.CheckedGroup{Group: g.replica.Group, Incarnation: g.replica.Incarnation, Term: g.state.Term, At: at}
 	for i := range res.Replicas {
 		f := &res.Replicas[i]
-		named := min(len(f.Parts), wire.AuditPartsMax)
-		row.Replicas = append(row.Replicas, wire.CheckedReplica{
-			Replica: f.Replica, Node: f.Node, State: checkedStates[f.State],
-			Parts: f.Parts[:named], PartsMore: uint64(len(f.Parts) - named),
-		})
+		row.Replicas = append(row.Replicas, checkedReplica(f.Replica, f.Node, checkedStates[f.State], f.Parts))
 	}
 	return row
 }
