@@ -3,7 +3,6 @@ package node
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"muster/logstore"
 	"muster/raft"
@@ -11,9 +10,6 @@ import (
 	"muster/repl/wire"
 	"muster/shardmap"
 )
-
-// partsNamedMax is how many parts of a replica's state one line names.
-const partsNamedMax = 8
 
 // Differing says which replicas differ now, as problems, and, as notes, which did and were
 // rebuilt, until a person acknowledges that. It says what t says, so each node tells the same.
@@ -130,26 +126,10 @@ func differsOn(node string, i *shardmap.Incident) string {
 		text = fmt.Sprintf("incident %d: %s", i.ID, text)
 	}
 	if i.PartsCount > 0 {
-		text += ", in " + partsNamed(i)
+		text += ", in " + shardmap.ListParts(shardmap.PartNames(i.Parts), uint64(i.PartsMore()))
 	}
 	if i.What != "" {
 		text += ": " + i.What
-	}
-	return text
-}
-
-// partsNamed names the first parts of an incident, and counts the others.
-func partsNamed(i *shardmap.Incident) string {
-	var names []string
-	for _, p := range i.Parts[:min(len(i.Parts), partsNamedMax)] {
-		names = append(names, p.String())
-	}
-	text := strings.Join(names, ", ")
-	switch more := int(i.PartsCount) - len(names); {
-	case len(names) == 0:
-		return fmt.Sprintf("%d parts", i.PartsCount)
-	case more > 0:
-		return fmt.Sprintf("%s and %d more", text, more)
 	}
 	return text
 }

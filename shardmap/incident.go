@@ -22,9 +22,11 @@ const (
 type FoundBy uint8
 
 const (
-	// FoundByWalk: what its memory holds is not what was put there.
+	// FoundByWalk: what its memory holds is not what was put there, as a walk or an entry has
+	// found; or its log leads to another state, which no replica has.
 	FoundByWalk FoundBy = 1
-	// FoundByComparison: its state is not that of a majority of the group's voters.
+	// FoundByComparison: its state is not that of a majority of the group's voters, or not
+	// what their logs lead to.
 	FoundByComparison FoundBy = 2
 	// FoundUndecided: replicas differ, and nobody can say which of them are right.
 	FoundUndecided FoundBy = 3
@@ -90,6 +92,9 @@ type Incident struct {
 	Acknowledged bool
 }
 
+// PartsMore returns how many parts differ beside those that Parts names.
+func (i *Incident) PartsMore() uint32 { return i.PartsCount - min(i.PartsCount, uint32(len(i.Parts))) }
+
 // Incident returns an incident of the table.
 func (t *Table) Incident(id uint64) (Incident, bool) {
 	i, ok := incidentList(t.Incidents).incident(id)
@@ -109,7 +114,8 @@ func (t *Table) IncidentOf(k IncidentKey) (Incident, bool) {
 }
 
 // Differs reports whether the replica of an incident is one of its group's, and not rebuilt.
-// One that was taken out of its group does no harm any more, and nobody says so.
+// One that was taken out of its group does no harm any more, and its incident stays as it is:
+// no node tells of a replica that it does not have.
 func (t *Table) Differs(i *Incident) bool {
 	g, ok := t.Group(i.Group)
 	return ok && i.State == IncidentFenced && g.Incarnation == i.Incarnation &&

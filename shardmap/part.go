@@ -1,6 +1,9 @@
 package shardmap
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Part is a part of the state of a group that has a digest of its own, so that replicas that
 // differ can say in what. Numbers are for ever: they are on the wire.
@@ -26,8 +29,9 @@ const (
 	PartMoves    Part = 8197 // those that are not closed
 	PartCluster  Part = 8198 // all else: name, id, level, index, epoch, bound of values, meta group, what was removed
 
-	PartIncidents Part = 8199 // and how many there were
-	partsOfTable       = PartIncidents + 1 - PartNodes
+	PartIncidents Part = 8199 // and how many there ever were
+
+	partsOfTable = PartIncidents + 1 - PartNodes // Invariant: they are numbered without a gap
 )
 
 func (p Part) String() string {
@@ -65,6 +69,32 @@ func (p Part) String() string {
 		return fmt.Sprintf("slot %d", uint32(p))
 	}
 	return fmt.Sprintf("part %d", uint32(p))
+}
+
+// PartNames returns parts as people know them.
+func PartNames[P ~uint32](parts []P) []string {
+	names := make([]string, len(parts))
+	for i, p := range parts {
+		names[i] = Part(p).String()
+	}
+	return names
+}
+
+// partsListedMax is how many parts one line names.
+const partsListedMax = 8
+
+// ListParts returns a phrase about parts of which some have names here, and so many more have
+// none: "slot 12, slot 77 and 5 more". It names 8 at most, and is empty if there are no parts.
+func ListParts(names []string, more uint64) string {
+	listed := names[:min(len(names), partsListedMax)]
+	text := strings.Join(listed, ", ")
+	switch more += uint64(len(names) - len(listed)); {
+	case more > 0 && text == "":
+		return fmt.Sprintf("%d parts", more)
+	case more > 0:
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 // DigestRow is the digest of one part.

@@ -298,7 +298,7 @@ func (k *comparison) nameParts(t *shardmap.Table) {
 				for _, p := range i.Parts {
 					r.Parts = append(r.Parts, uint32(p))
 				}
-				r.PartsMore = uint64(i.PartsCount) - min(uint64(i.PartsCount), uint64(len(i.Parts)))
+				r.PartsMore = uint64(i.PartsMore())
 			}
 		}
 	}

@@ -33,7 +33,7 @@ func incidentRowOf(t *shardmap.Table, i *shardmap.Incident) incidentRow {
 		name = n.Name
 	}
 	return incidentRow{number(i.ID), int(i.Group), name, number(uint64(i.Replica)), raft.FormatLogID(i.Group, i.At), i.Found.String(),
-		partNames(i.Parts), i.PartsCount - min(i.PartsCount, uint32(len(i.Parts))), i.What}
+		shardmap.PartNames(i.Parts), i.PartsMore(), i.What}
 }
 
 // acknowledge tells the cluster that a person has seen its incidents, of one group or all.
@@ -107,7 +107,7 @@ func printAcknowledged(s *errand, rows []incidentRow) error {
 	t := newTable(s.out, "INCIDENT", "GROUP", "REPLICA", "NODE", "AT", "FOUND", "IN", "WHAT")
 	for i := range rows {
 		r := &rows[i]
-		t.row(r.ID, number(r.Group), r.Replica, r.Node, r.At, r.Found, orDash(differsIn(r.Parts, uint64(r.More))), r.What)
+		t.row(r.ID, number(r.Group), r.Replica, r.Node, r.At, r.Found, orDash(shardmap.ListParts(r.Parts, uint64(r.More))), r.What)
 	}
 	return t.Flush()
 }

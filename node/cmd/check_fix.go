@@ -87,7 +87,7 @@ func (k *comparison) mends() (plan []mend) {
 			}
 			m.replicas = append(m.replicas, p.Replica)
 			undecided = undecided || p.State == wire.CheckedUndecided
-			d := differingRow{Parts: partNames(p.Parts), More: p.PartsMore}
+			d := differingRow{Parts: shardmap.PartNames(p.Parts), More: p.PartsMore}
 			words = append(words, fmt.Sprintf("replica %d on %s, which %s%s", p.Replica, orDash(name(p.Node)), isSo(p.State), d.in()))
 		}
 		if len(words) == 0 {

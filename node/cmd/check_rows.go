@@ -53,7 +53,7 @@ func (k *comparison) row() *checkRow {
 		}
 		for i := range g.Replicas {
 			if p := &g.Replicas[i]; p.State != wire.CheckedAgrees {
-				r.Differing = append(r.Differing, differingRow{name(p.Node), number(p.Replica), p.State.String(), partNames(p.Parts), p.PartsMore, p.State})
+				r.Differing = append(r.Differing, differingRow{name(p.Node), number(p.Replica), p.State.String(), shardmap.PartNames(p.Parts), p.PartsMore, p.State})
 			}
 		}
 		r.Agree = r.Index > 0 && len(r.Differing) == 0
@@ -79,34 +79,9 @@ func (r checkedRow) differs() bool {
 	return slices.ContainsFunc(r.Differing, func(d differingRow) bool { return wrong(d.state) })
 }
 
-// partNames are parts of a group's state as people know them.
-func partNames[P ~uint32](parts []P) []string {
-	names := make([]string, len(parts))
-	for i, p := range parts {
-		names[i] = shardmap.Part(p).String()
-	}
-	return names
-}
-
-// partsShown bounds the parts that stand in one line.
-const partsShown = 8
-
-// differsIn is where a replica differs: "slot 12, slot 77 and 5 more", or nothing.
-func differsIn(parts []string, more uint64) string {
-	shown := parts[:min(len(parts), partsShown)]
-	text := strings.Join(shown, ", ")
-	switch more += uint64(len(parts) - len(shown)); {
-	case more > 0 && text == "":
-		return fmt.Sprintf("%d parts", more)
-	case more > 0:
-		text += fmt.Sprintf(" and %d more", more)
-	}
-	return text
-}
-
-// in is differsIn for the end of a sentence.
+// in is where a replica differs, for the end of a sentence.
 func (d *differingRow) in() string {
-	if text := differsIn(d.Parts, d.More); text != "" {
+	if text := shardmap.ListParts(d.Parts, d.More); text != "" {
 		return " in " + text
 	}
 	return ""

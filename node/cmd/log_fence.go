@@ -8,6 +8,7 @@ import (
 
 	"muster/logstore"
 	"muster/raft"
+	"muster/shardmap"
 )
 
 // fenceRow is the fence of a replica.
@@ -35,7 +36,7 @@ func (r *fenceRow) text() string {
 	if r.Rebuilt {
 		is = "rebuilt"
 	}
-	if in := differsIn(partNames(r.Parts), 0); in != "" {
+	if in := shardmap.ListParts(shardmap.PartNames(r.Parts), 0); in != "" {
 		is += " in " + in
 	}
 	return fmt.Sprintf("group %d incarnation %d replica %s: %s, %s", r.Group, r.Incarnation, r.Replica, is, printable([]byte(r.reason)))
