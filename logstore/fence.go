@@ -56,9 +56,10 @@ const (
 type FenceFound uint8
 
 const (
-	// FenceByWalk: a walk over the state found that it is not what was put there.
+	// FenceByWalk: the state is not what was put there, as the replica found by itself; or its
+	// log leads to another one, which no replica has.
 	FenceByWalk FenceFound = 1
-	// FenceByComparison: the states of other replicas are equal, and differ from it.
+	// FenceByComparison: other replicas have another state, which is right.
 	FenceByComparison FenceFound = 2
 	// FenceUndecided: the states of the replicas differ, and nobody can tell which of
 	// them is right.
@@ -93,7 +94,7 @@ type Fence struct {
 // was found. Nothing is written.
 var ErrFence = errors.New("bad fence")
 
-// The words for the state of a fenced replica.
+// The words for whether a replica is fenced still.
 const (
 	stateFenced  = "fenced"
 	stateRebuilt = "rebuilt"

@@ -50,7 +50,7 @@ const (
 )
 
 func (s fenceStage) String() string {
-	return [...]string{"is being fenced", "waits for another state", "gets another state", "gets another state", "is right again"}[s]
+	return [...]string{"is being fenced", "waits for another state", "gets another state", "gets another state", "is about to serve again"}[s]
 }
 
 const (

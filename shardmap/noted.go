@@ -18,11 +18,11 @@ import (
 //     whoever reads a block for a walk or a snapshot compares the sum ([historyBlock.checkEvents]).
 //   - The sum of a slot's records loses the hash that was kept, so it stays wrong if that was.
 //
-// A fault stops no entry, or the group would stand still wherever one memory fails. It is noted, and
-// each walk of the map finds it.
+// A fault stops no entry, or the group would stand still wherever one memory fails. It is noted
+// ([Map.Faults]): the owner sees it soon, and each walk of the map finds it.
 
-// notedMax bounds the faults that a map notes. One is enough for it to be mended; the others tell a
-// person how far it went.
+// notedMax bounds the faults that a map notes. One is enough to have the state rebuilt; the others
+// tell a person how far it went.
 const notedMax = 16
 
 // noted is what entries have found to be wrong with a map, whose goroutine that applies owns it.

@@ -9,8 +9,8 @@ import (
 // Walk recomputes what a map holds from its bytes, slot by slot, and compares it with what the map
 // keeps of it: the hash of each record, session and outcome, and their sums and counts; where the
 // lookup and the order of keys lead; what ends when; how long sessions were not used; seals, imports,
-// marks and decisions; of the history what an earlier walk saw. It finds what memory no longer holds as it was written, before
-// somebody reads it or a snapshot takes it along.
+// marks and decisions; of the history what an earlier walk saw, and the values before. It finds what
+// memory no longer holds as it was written, before somebody reads it or a snapshot takes it along.
 //
 // It goes in steps, between which entries are applied. Of each slot it takes a copy, so that
 // records and sessions sum up to what was kept at one moment. What has no copies it compares as it

@@ -31,14 +31,16 @@ type AuditRow struct {
 //
 //	[group, incarnation, from, to, [term, index], fenced, replayed, [[part, digest] …]]
 //
-// It is sent unasked for each audit entry, once the cluster is at level 7 (shardmap.AuditLevel).
-// One that is lost costs the leader that replica's part of one audit.
+// It is sent unasked for each audit entry, once the cluster is at level 7 (shardmap.AuditLevel),
+// and with Replayed for a [VerdictReplay]. One that is lost costs the leader that replica's part of
+// one audit; a replay is asked for again.
 type AuditReport struct {
 	Group       raft.GroupID
 	Incarnation raft.Incarnation
 	From, To    raft.ReplicaID
 	At          raft.LogID // of the audit entry
-	// Fenced: the replica knows already that its state is wrong. It may send no rows.
+	// Fenced: the replica knows already that its state is wrong. It need not send rows, and the
+	// leader does not look at them.
 	Fenced bool
 	// Replayed: the rows are of a state that was made anew for this, from the replica's snapshot
 	// and its log.
@@ -103,10 +105,10 @@ func auditHead(g raft.GroupID, from, to raft.ReplicaID, at raft.LogID) error {
 type VerdictKind uint8
 
 const (
-	VerdictDiffers   VerdictKind = 1 // a majority of the voters has another state: these parts of yours are wrong
+	VerdictDiffers   VerdictKind = 1 // another state is right, mostly because a majority of the voters has it: these parts of yours are wrong
 	VerdictReplay    VerdictKind = 2 // there is no majority: replay your snapshot and your log up to the entry, and report again
 	VerdictUndecided VerdictKind = 3 // the replays have not decided it either
-	VerdictAgrees    VerdictKind = 4 // a majority of the voters has your state: what you have is right
+	VerdictAgrees    VerdictKind = 4 // what you have is right: a majority of the voters has it, or their logs lead to it
 	verdictKindEnd   VerdictKind = 5
 )
 
@@ -122,8 +124,8 @@ func (k VerdictKind) String() string {
 //
 //	[group, incarnation, from, to, term, [term, index], kind, [part …], [node …]]
 //
-// Like a report it is sent once, from level 7 on: the next audit tells a replica that did not
-// hear it.
+// It is sent from level 7 on, and once: the next audit tells a replica that did not hear it. Only
+// [VerdictReplay] is sent again until the replica has reported what came of it.
 type AuditVerdict struct {
 	Group       raft.GroupID
 	Incarnation raft.Incarnation
@@ -132,7 +134,7 @@ type AuditVerdict struct {
 	At          raft.LogID // of the audit entry
 	Kind        VerdictKind
 	Parts       []uint32      // that differ: the first AuditPartsMax of them, ascending
-	Sources     []raft.NodeID // whose replicas have the right state, so that a snapshot of theirs does; none unless Kind is VerdictDiffers
+	Sources     []raft.NodeID // with VerdictDiffers: whose replicas have the right state; there may be none
 }
 
 func (m *AuditVerdict) fields(f *fields) {

@@ -98,11 +98,11 @@ type CheckedReplica struct {
 type CheckedState uint8
 
 const (
-	CheckedAgrees    CheckedState = 1 // it has the state that a majority of the voters has
-	CheckedDiffers   CheckedState = 2 // it has another one
+	CheckedAgrees    CheckedState = 1 // it has the state that is right, or that all have who reported
+	CheckedDiffers   CheckedState = 2 // it has another one than what is right, which mostly a majority of the voters has
 	CheckedFenced    CheckedState = 3 // it was found wrong before, and is not rebuilt yet
 	CheckedSilent    CheckedState = 4 // it did not report in time
-	CheckedUndecided CheckedState = 5 // it reported, and no majority of the voters has one state; or it was fenced for that
+	CheckedUndecided CheckedState = 5 // it reported, and nobody can tell which state is right; or it was fenced for that
 	checkedEnd       CheckedState = 6
 )
 
