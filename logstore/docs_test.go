@@ -41,7 +41,7 @@ func TestStorageDocument(t *testing.T) {
 		t.Errorf("docs/storage.md does not hold the witness that is written:\n%s", text)
 	}
 	fence := Fence{Replica: r, At: raft.LogID{Term: 7, Index: 10432}, Found: FenceByComparison, Parts: []uint32{12, 311},
-		What: "its digests of slot 12 and slot 311 differ from those of n1 and n3"}
+		What: "other replicas have another state"}
 	text = string(fence.append(nil))
 	if !strings.Contains(string(page), "```\n"+text+"```\n") {
 		t.Errorf("docs/storage.md does not hold the fence that is written:\n%s", text)

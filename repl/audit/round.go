@@ -34,15 +34,15 @@ const (
 	Odd
 	// Tied: they differ, and no majority agrees. Each is to replay its log.
 	Tied
-	// Split: they differ, and replaying did not tell which one is right.
+	// Split: they differ, and neither replaying nor two that are alike told which one is right.
 	Split
 )
 
 // Result is what a round has found out.
 type Result struct {
 	Outcome Outcome
-	// Proven: what those have that agree is right. Else nobody contradicts them, and too few
-	// have reported.
+	// Proven: a majority, or the log, says that what those have that agree is right. Else
+	// nobody contradicts them, and too few have reported; or only replicas that are alike say so.
 	Proven   bool
 	Replicas []Finding // in the order of the membership
 }
@@ -133,7 +133,7 @@ func (r *Round) seatOf(id raft.ReplicaID) (i int, ok bool) {
 // may use what they report of it.
 func (r *Round) Replay() { r.replays = true }
 
-// Lacks returns the replicas whose replay is waited for, as [Result.Replicas] has them.
+// Lacks returns the replicas that have not reported yet what came of their replay.
 func (r *Round) Lacks() (all []Finding) {
 	for i := range r.seats {
 		if s := &r.seats[i]; r.replays && s.votes(r) && !s.replayed {
