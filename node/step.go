@@ -8,8 +8,9 @@ import (
 	"muster/shardmap"
 )
 
-// takeStep takes a step of a move, or the word of a node that a replica of its own differs. It comes over a connection that a member has made for
-// steps. Package machine says which steps the core refuses.
+// takeStep takes a step of a move, or the word of a node that a replica of its own differs. It
+// comes over a connection that a member has made for steps. Package machine says which steps the
+// core refuses.
 func takeStep(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	if byMember(c, r) == nil {
 		return

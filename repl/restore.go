@@ -27,7 +27,7 @@ func restoreGroup(h *Host, r logstore.Replica, restored raft.Restored) (*group, 
 		}
 	}
 	if fenced && r.Group != 0 {
-		g.fence = &fence{group: g} // so that nothing is applied; [placing.opened] makes it whole
+		g.fence = &fence{group: g} // so that nothing is applied; [placing.opened] puts the whole one in its place
 	}
 	// A commit index on disk is a lower bound: an index was committed before it was
 	// written. So these entries may be applied without asking anyone. The later

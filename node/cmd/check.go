@@ -44,8 +44,9 @@ notes, those that are over: they are noted no more.
 
 With -o json: {"groups":[{"id":1,"index":N,"replicas":N,"agree":true,"differing":[{"node":NAME,"replica":…,
 "state":"differs"|"fenced"|"silent"|"undecided","parts":["slot 12",…],"more":N}]}],"ok":true}; a group that was not
-compared has index 0, and "why"; one that waits for --trust has also the replicas that do. With --acknowledge: {"acknowledged":[{"id":…,"group":1,"node":NAME,"replica":…,
-"at":"g1/2.17","found":"walk"|"comparison"|"undecided","parts":["slot 12",…],"more":N,"what":…}]}.`,
+compared has index 0, and "why"; one that waits for --trust has also the replicas that do.
+With --acknowledge: {"acknowledged":[{"id":…,"group":1,"node":NAME,"replica":…,"at":"g1/2.17",
+"found":"walk"|"comparison"|"undecided","parts":["slot 12",…],"more":N,"what":…}]}.`,
 		Flags: []cli.Flag{
 			&cli.Uint64Flag{Name: "group", DefaultText: "all", Usage: "only group `N`"},
 			&cli.BoolFlag{Name: "fix", Usage: "have the replicas that differ rebuilt"},
