@@ -212,7 +212,7 @@ var rows = [...]row{
 
 	// The state of groups, between replicas of one group on two nodes, since level 7.
 	TypeAuditReport:  {"AuditReport", "replica → leader", 0, SenderMember, bodyOf[AuditReport]},   // what I have as the state at an audit entry
-	TypeAuditVerdict: {"AuditVerdict", "leader → replica", 0, SenderMember, bodyOf[AuditVerdict]}, // yours is not what the others have
+	TypeAuditVerdict: {"AuditVerdict", "leader → replica", 0, SenderMember, bodyOf[AuditVerdict]}, // what became of your report
 
 	// Replication, between nodes.
 	TypeFounding:        {"Founding", "host → host", 0, SenderFounder, bodyOf[Founding]}, // let us found a cluster
