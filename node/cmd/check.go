@@ -319,7 +319,11 @@ func (s *errand) finishCheck(k *comparison) error {
 	if s.json {
 		err = s.printJSON(row)
 	} else {
-		err = printCheck(s, row)
+		if err = printCheck(s, row); err == nil {
+			for _, line := range row.advice() {
+				s.sayf("%s", line)
+			}
+		}
 	}
 	if status := row.status(); err == nil && status != exitDone {
 		return errQuiet(status)

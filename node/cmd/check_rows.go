@@ -79,6 +79,24 @@ func (r checkedRow) differs() bool {
 	return slices.ContainsFunc(r.Differing, func(d differingRow) bool { return wrong(d.state) })
 }
 
+// advice says what a person can do about what was found, where the table does not say it.
+func (r *checkRow) advice() (lines []string) {
+	var differ, quiet bool
+	for i := range r.Groups {
+		for _, d := range r.Groups[i].Differing {
+			differ = differ || r.Groups[i].Index > 0 && (d.state == wire.CheckedDiffers || d.state == wire.CheckedUndecided)
+			quiet = quiet || d.state == wire.CheckedSilent
+		}
+	}
+	if differ {
+		lines = append(lines, "what differs is rebuilt by itself, within seconds; where the setting audit-pace is off, by muster check --fix")
+	}
+	if quiet {
+		lines = append(lines, "the node of a silent replica is down, cut off or far behind: muster doctor says which")
+	}
+	return lines
+}
+
 // in is where a replica differs, for the end of a sentence.
 func (d *differingRow) in() string {
 	if text := shardmap.ListParts(d.Parts, d.More); text != "" {

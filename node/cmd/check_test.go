@@ -141,6 +141,29 @@ func TestCheckOutcomes(t *testing.T) {
 	}
 }
 
+// Who is told that a replica is wrong or silent is told what to do, unless the table says it.
+func TestCheckAdvises(t *testing.T) {
+	waits := checkedRow{Why: "it waits", Differing: []differingRow{{state: undecided}}}
+	for _, tt := range []struct {
+		name string
+		row  checkedRow
+		want []string // a word of each line
+	}{
+		{"agree", checkedRow{Index: 9, Agree: true}, nil},
+		{"differs", checkedRow{Index: 9, Differing: []differingRow{{state: differs}}}, []string{"check --fix"}},
+		{"undecided", checkedRow{Index: 9, Differing: []differingRow{{state: undecided}, {state: undecided}}}, []string{"check --fix"}},
+		{"fenced", checkedRow{Index: 9, Differing: []differingRow{{state: fenced}}}, nil},
+		{"silent", checkedRow{Index: 9, Differing: []differingRow{{state: silent}}}, []string{"doctor"}},
+		{"both", checkedRow{Index: 9, Differing: []differingRow{{state: differs}, {state: silent}}}, []string{"check --fix", "doctor"}},
+		{"waits for a person", waits, nil},
+	} {
+		got := (&checkRow{Groups: []checkedRow{tt.row}}).advice()
+		if !slices.EqualFunc(got, tt.want, strings.Contains) {
+			t.Errorf("%s: got %q, want lines with %q", tt.name, got, tt.want)
+		}
+	}
+}
+
 // printed is a table with one blank between its cells.
 func printed(t *testing.T, row *checkRow) string {
 	t.Helper()
