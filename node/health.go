@@ -29,7 +29,7 @@ func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView, link
 		name[node.ID] = node.Name
 	}
 	list = append(list, damages(known, name)...)
-	var minority, leaderless []raft.GroupID
+	var minority, leaderless, undecided []raft.GroupID
 	lost := make(map[raft.NodeID][]raft.GroupID) // voters that their leader does not hear
 	for _, g := range a.Groups {
 		voters, there := 0, 0
@@ -56,6 +56,8 @@ func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView, link
 			list = append(list, p)
 		case there <= voters/2:
 			minority = append(minority, g.ID)
+		case v != nil && g.Leader == 0 && v.Fenced != nil && v.Fenced.Found == logstore.FenceUndecided:
+			undecided = append(undecided, g.ID)
 		case v != nil && g.Leader == 0:
 			leaderless = append(leaderless, g.ID)
 		}
@@ -65,6 +67,9 @@ func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView, link
 	}
 	if len(leaderless) > 0 {
 		list = append(list, wire.Problem{What: named(leaderless, "has", "have") + " no leader", Remedy: "wait for the election, 2 seconds; then muster doctor asks every node, and says what is wrong"})
+	}
+	if len(undecided) > 0 {
+		list = append(list, wire.Problem{What: named(undecided, "has", "have") + " no leader, and no election ends that: nobody can say which replicas are right", Remedy: "decide which replica is to be trusted, as is said of each below"})
 	}
 	for _, node := range a.Nodes {
 		if l, ok := links[node.ID]; ok {

@@ -392,7 +392,7 @@ func (e *examination) groups() {
 			"no live majority of voters in %s", namedGroups(hurt))
 	}
 	if len(leaderless) > 0 {
-		e.find(severityError, "wait for the election, 2 seconds; then see who does not reach whom", "no leader in %s", namedGroups(leaderless))
+		e.find(severityError, "wait for the election, 2 seconds; then see what is said of its replicas, and who does not reach whom", "no leader in %s", namedGroups(leaderless))
 	}
 }
 
