@@ -128,8 +128,11 @@ func differsOn(node string, i *shardmap.Incident) string {
 	if i.PartsCount > 0 {
 		text += ", in " + shardmap.ListParts(shardmap.PartNames(i.Parts), uint64(i.PartsMore()))
 	}
-	if i.What != "" {
-		text += ": " + i.What
+	if what := i.What; what != "" {
+		if len(i.Parts) > 0 {
+			what = strings.TrimPrefix(what, i.Parts[0].String()+": ") // a walk begins with the part, which is named already
+		}
+		text += ": " + what
 	}
 	return text
 }

@@ -196,6 +196,9 @@ func TestDiffering(t *testing.T) {
 	}{
 		{"fenced", func(*shardmap.Incident) {}, "group 3 holds something else on node n2 (10.0.0.2:4166) than on the others, found at g3/3.9, in slot 12, slot 14: two slots differ; it serves nothing until it is rebuilt -> wait: it is rebuilt by itself", ""},
 		{"by a walk", func(i *shardmap.Incident) { i.Found = shardmap.FoundByWalk }, "than what was put there", ""},
+		{"by a walk, of one part", func(i *shardmap.Incident) {
+			i.Found, i.Parts, i.PartsCount, i.What = shardmap.FoundByWalk, i.Parts[:1], 1, "slot 12: the record is wrong"
+		}, "in slot 12: the record is wrong; it", ""},
 		{"undecided", func(i *shardmap.Incident) { i.Found = shardmap.FoundUndecided }, "nobody can say which of the replicas are right, so this one serves nothing -> muster check --group 3 shows which replicas wait for that; muster check --group 3 --fix --trust NODE decides", ""},
 		{"fenced, and seen", func(i *shardmap.Incident) { i.Acknowledged = true }, "it serves nothing until it is rebuilt", ""},
 		{"many parts", func(i *shardmap.Incident) { i.PartsCount = 90 }, "in slot 12, slot 14 and 88 more", ""},

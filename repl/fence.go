@@ -114,7 +114,7 @@ func (r *auditing) fenceOff(f finding) {
 	case f.found == logstore.FenceByComparison:
 		f.what = "other replicas have another state"
 	case f.found == logstore.FenceUndecided:
-		f.what = "the replicas have different states, and nobody can tell which one is right"
+		f.what = "no majority of the voters has the same state"
 	}
 	note := logstore.Fence{Replica: g.replica, At: f.at, Found: f.found, Parts: f.parts[:min(len(f.parts), logstore.FencePartsMax)], What: f.what}
 	k := r.beginFence(note)
