@@ -82,6 +82,12 @@ const (
 	checkPatience = 1500 * time.Millisecond
 	// replayPatience is how long it waits for logs that are replayed.
 	replayPatience = time.Minute
+	// disputePatience takes its place once reports differ: what is served may be wrong, and a
+	// snapshot written meanwhile may take the entries with it that are to be replayed.
+	disputePatience = 1 * time.Second
+	// replayRetriesMax bounds the rounds in a row that are given up since a log begins later
+	// than their entry.
+	replayRetriesMax = 3
 	// sickPace is how far apart audit entries are while a replica of the group is
 	// known to be wrong: with each of them it learns whose state it can have.
 	sickPace = 2 * time.Second
@@ -144,6 +150,7 @@ type auditing struct {
 	until   time.Duration
 	again   time.Duration // when those are told again who have not replayed their logs yet
 	acts    bool          // what differs is fenced
+	retries int           // rounds in a row that were given up since a log could not be replayed
 	early   []*wire.AuditReport
 	checks  []awaited
 	replay  replay
@@ -330,6 +337,9 @@ func (r *auditing) take(report *wire.AuditReport) {
 	if g := r.group; g.fence == nil && r.at == r.round.At() && r.round.Proven(g.replica.ID) {
 		r.agreed = r.at // who is silent may be silent for want of a snapshot from here
 	}
+	if r.round.Disputed() && !r.round.Replays() {
+		r.until = min(r.until, r.group.host.now+disputePatience)
+	}
 	r.settle(false)
 }
 
@@ -370,9 +380,15 @@ func (r *auditing) settle(final bool) {
 		return
 	}
 	at := r.round.At()
+	if res.Outcome == audit.Split && r.round.Failed() && r.retries < replayRetriesMax {
+		// A log that begins later by now tells nothing of this entry, but of the next one.
+		r.round, r.wanted = nil, true
+		r.retries++
+		return
+	}
 	r.round = nil
 	g.host.Audits.counts.Rounds++
-	r.sick = false
+	r.sick, r.retries = false, 0
 	sources := res.Sources()
 	var own *audit.Finding
 	for i := range res.Replicas {

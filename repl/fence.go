@@ -134,7 +134,7 @@ func (r *auditing) beginFence(note logstore.Fence) *fence {
 	g := r.group
 	k := &fence{group: g, note: note, need: note.At.Index}
 	if note.Found == logstore.FenceByWalk {
-		k.own, k.ownAt = g.snap.base.Index <= g.audit.agreed.Index, g.host.ticks+fenceOwnTicks
+		k.own, k.ownAt = g.snap.base.Index == 0 || g.snap.base.Index < g.audit.agreed.Index, g.host.ticks+fenceOwnTicks
 	}
 	g.fence = k
 	g.host.Audits.fences++

@@ -126,7 +126,7 @@ func (k *fence) loadOwn() *Work {
 			case g.snap.base != base:
 				err = errors.New("the log begins later now")
 			case err != nil && !g.alone():
-				k.own, k.ownAt = false, 0 // another replica has one
+				k.ownLater() // another replica has one
 			}
 			if k.ended(err); err == nil && k.stage == fenceSeeking && k.machine == nil {
 				k.machine, k.at, k.time = machine, base, time
@@ -182,11 +182,19 @@ func applyMute(m StateMachine, e raft.Entry) error {
 	return err
 }
 
+// ownLater has another replica's state sought first.
+func (k *fence) ownLater() {
+	k.own = false
+	if k.ownAt > 0 {
+		k.ownAt = k.group.host.ticks + fenceOwnTicks
+	}
+}
+
 // fail gives up the state that is filled: another one is sought.
 func (k *fence) fail(err error) {
 	k.group.host.cfg.Log.Warn("fenced replica loses the state that it got", "group", k.group.replica.Group, "at", k.at, "err", err)
 	k.stage, k.machine, k.base = fenceSeeking, nil, nil
-	k.own, k.ownAt = false, 0
+	k.ownLater()
 	k.retryAt = k.group.host.ticks + fenceRetryTicks
 }
 
@@ -213,6 +221,9 @@ func (r *auditing) replayTo(at raft.LogID) {
 	a.chores = append(a.chores, &Work{
 		Replica: g.replica,
 		do: func(store *logstore.Store) error {
+			if base.Index > at.Index {
+				return fmt.Errorf("the log begins after %s now", base)
+			}
 			m, _, err := loadBase(store, g.replica, base, h.cfg.Machine)
 			for next := base.Index + 1; err == nil && next <= at.Index; {
 				var entries []raft.Entry

@@ -29,7 +29,13 @@ type snapshots struct {
 	arrived []*ReceivedSnapshot                // handed to the core in this turn
 	streams map[raft.ReplicaID]*SnapshotStream // to others, under way
 	wants   []want
-	proofBy uint64 // the tick until which snapshots wait until it is known that their state is right; 0: none does
+	proof   proof
+}
+
+// proof is how long the snapshot with a base waits until it is known that its state is right.
+type proof struct {
+	base raft.LogID
+	by   uint64 // the tick from which on it waits no longer
 }
 
 // want is a replica that asked for a snapshot, of this replica and not of the
@@ -93,24 +99,49 @@ func (k *snapshots) send(wanted []raft.SnapshotWanted) {
 // mayLeave reports whether a snapshot may go to another replica: not before a comparison has
 // shown, after it was written, that the state here is right. A state that is wrong would
 // become that of a second replica, and the two of them a majority. If nothing shows it for
-// proofTicks, as where no majority is there, the snapshot leaves all the same: a replica that
-// lacks it is worse than the risk.
+// proofTicks, or can show it, as where no majority is there, the snapshot leaves all the same: a
+// replica that lacks it is worse than the risk. The entry that shows it must be a later one than
+// the base: what went wrong after that was applied is in the snapshot too.
 func (k *snapshots) mayLeave(s *logstore.Snapshot) bool {
 	h, a := k.group.host, &k.group.audit
 	p := &h.Audits.policy
 	switch {
-	case p.Every == 0 || !p.Understood || a.machine == nil || s.Base.ID.Index <= a.agreed.Index || bug("snapshot of a wrong state leaves"):
+	case p.Every == 0 || !p.Understood || a.machine == nil || s.Base.ID.Index < a.agreed.Index || bug("snapshot of a wrong state leaves"):
 	case a.round != nil && a.round.Disputed():
 		return false // in a moment it is known who is right
-	case k.proofBy == 0 || h.ticks >= k.proofBy+proofTicks: // who asked then asks no more
-		k.proofBy = h.ticks + proofTicks
+	case k.proof.base != s.Base.ID:
+		k.proof = proof{s.Base.ID, h.ticks + proofTicks}
 		a.wanted = true
-		return false
-	case h.ticks < k.proofBy:
+		return k.unprovable()
+	case h.ticks < k.proof.by:
+		return k.unprovable()
+	}
+	return true
+}
+
+// unprovable reports whether no comparison can come about: this replica leads, and no majority
+// of the voters follows without a snapshot, so that no entry is committed.
+func (k *snapshots) unprovable() bool {
+	g := k.group
+	if g.role != raft.RoleLeader {
 		return false
 	}
-	k.proofBy = 0
-	return true
+	follows := map[raft.ReplicaID]bool{g.replica.ID: true}
+	for _, p := range g.core.Status().Progress {
+		follows[p.Replica] = p.Active && p.State != raft.ProgressSnapshot
+	}
+	for _, list := range [...][]raft.Member{g.members.Voters, g.members.Outgoing} {
+		n := 0
+		for i := range list {
+			if follows[list[i].Replica] {
+				n++
+			}
+		}
+		if len(list) > 0 && n <= len(list)/2 {
+			return true
+		}
+	}
+	return false
 }
 
 func (k *snapshots) newest() (logstore.Snapshot, bool) {

@@ -143,6 +143,11 @@ func (r *Round) Lacks() (all []Finding) {
 	return all
 }
 
+// Failed reports whether a replica could not replay its log.
+func (r *Round) Failed() bool {
+	return slices.ContainsFunc(r.seats, func(s seat) bool { return s.replayed && len(s.replay) == 0 })
+}
+
 // Replays reports whether the replicas were asked to replay their logs.
 func (r *Round) Replays() bool { return r.replays }
 

@@ -422,6 +422,14 @@ func (w *watched) Skip(e raft.Entry) error {
 	return nil
 }
 
+// Faults implements [repl.Noticer].
+func (w *watched) Faults() []repl.WalkFault {
+	if n, ok := w.inner.(repl.Noticer); ok {
+		return n.Faults()
+	}
+	return nil
+}
+
 // Digests implements [repl.Audited].
 func (w *watched) Digests(out []wire.AuditRow) []wire.AuditRow {
 	return w.inner.(repl.Audited).Digests(out)
