@@ -70,6 +70,8 @@ var (
 		"output": {"table", "json"}, "read": readHows,
 		"op": {"set", "get", "mixed", "list"}, "distribution": {"uniform", "zipf"}, "type": registry.Types,
 		"role": {"server", "client"}, "near": {shardmap.ZoneLabel},
+		// A shell takes a kind of two words for two.
+		"kind": slices.DeleteFunc(shownKinds(), func(kind string) bool { return strings.Contains(kind, " ") }),
 	}
 	commandWords = map[string][]string{
 		"kv export --read": readsLocals, "bench --read": readsLocals,

@@ -193,7 +193,7 @@ func logFilterOf(c *cli.Context) (f logFilter, err error) {
 	}
 	f.ranged = c.IsSet("from") || c.IsSet("to")
 	f.kind, f.entries = c.String("kind"), c.Bool("entries")
-	if kinds := append(logstore.WalkedKinds(), kindIdentity, kindWitness, kindStopped, "snapshot", kindFence, kindAside); c.IsSet("kind") && !slices.Contains(kinds, f.kind) {
+	if kinds := shownKinds(); c.IsSet("kind") && !slices.Contains(kinds, f.kind) {
 		return f, usagef("%s: --kind %q; want one of %s", c.Command.HelpName, f.kind, strings.Join(kinds, ", "))
 	}
 	return f, nil
@@ -495,4 +495,9 @@ func blankZero(n uint64) string {
 		return ""
 	}
 	return fmt.Sprint(n)
+}
+
+// shownKinds are the kinds of what log show prints.
+func shownKinds() []string {
+	return append(logstore.WalkedKinds(), kindIdentity, kindWitness, kindStopped, "snapshot", kindFence, kindAside)
 }

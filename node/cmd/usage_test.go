@@ -423,6 +423,8 @@ func TestCompletion(t *testing.T) {
 			{"muster service m", "maintain"},
 			{"muster service set --type my", "mysql"},
 			{"muster service pick db --near z", "zone"},
+			{"muster log show --kind f", "fence"},
+			{"muster log show --kind mo", ""},
 			{"muster service set -f arg", "args.go args_test.go"},
 			{"muster service set db --no", "--node"},
 			{"muster slot move --n", "--no-wait"},
