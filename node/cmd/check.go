@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -319,7 +320,7 @@ func (s *errand) finishCheck(k *comparison) error {
 	if s.json {
 		err = s.printJSON(row)
 	} else {
-		if err = printCheck(s, row); err == nil {
+		if err = cmp.Or(printCheck(s, row), s.flush()); err == nil { // what to do stands below what was found
 			for _, line := range row.advice() {
 				s.sayf("%s", line)
 			}
