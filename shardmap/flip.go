@@ -412,7 +412,7 @@ func (m *TableMachine) spoil(draw func(n int) int) *flip {
 		return nil
 	}
 	d := t.draft(raft.LogID{Index: t.Index})
-	f := &flip{back: func() { m.table.Store(t) }}
+	f := &flip{back: func() { m.made.of = t; m.table.Store(t) }}
 	switch n := draw(5); {
 	case n == 0 && len(t.Groups) > 0 && len(t.Nodes) > 1:
 		g := d.editGroup(t.Groups[draw(len(t.Groups))].ID)
@@ -437,11 +437,7 @@ func (m *TableMachine) spoil(draw func(n int) int) *flip {
 		d.editNode(draw(len(t.Nodes))).Start ^= 1 << draw(spoiledBits)
 		f.what, f.part = "starts of a node", PartNodes
 	}
-	for i := range m.walked {
-		if p, seen := PartNodes+Part(i), &m.walked[i]; seen.table != nil && t.shares(seen.table, p) {
-			seen.table = d.Table
-		}
-	}
+	m.made.of = d.Table
 	m.table.Store(d.Table)
 	return f
 }

@@ -17,13 +17,15 @@ type TableMachine struct {
 	// Of the goroutine that applies.
 	applied raft.LogID
 	scratch summer
-	walked  walkedTable
+	made    tableSums
 }
 
 // NewTableMachine returns the state before any entry.
 func NewTableMachine() *TableMachine {
 	m := &TableMachine{level: Level}
-	m.table.Store(&Table{})
+	t := new(Table)
+	m.table.Store(t)
+	m.made.note(t, &m.scratch)
 	return m
 }
 
@@ -66,7 +68,11 @@ func (m *TableMachine) Apply(id raft.LogID, payload []byte) (TableResult, error)
 	if refused != nil {
 		return TableResult{Refused: refusalOf(row, refused), Index: id.Index}, nil
 	}
-	return TableResult{Changed: m.table.Swap(t) != t, Index: id.Index}, nil
+	changed := m.table.Swap(t) != t
+	if changed {
+		m.made.note(t, &m.scratch)
+	}
+	return TableResult{Changed: changed, Index: id.Index}, nil
 }
 
 // understood returns an error if a build that understands no more than level can't

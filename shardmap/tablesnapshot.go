@@ -134,6 +134,8 @@ func (m *TableMachine) Load(r io.Reader, at raft.LogID) error {
 	}
 	m.applied = at
 	m.table.Store(t)
+	m.made = tableSums{}
+	m.made.note(t, &m.scratch)
 	return nil
 }
 

@@ -1,24 +1,56 @@
 package shardmap
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
-// TableWalk recomputes the digests of a table, and compares them with those that the walk before
-// found. A table never changes, and the one that an entry makes of it has the lists that the entry
-// is not about from the one before: their digests must be the same too.
-//
-// It finds what memory has lost since the walk that first saw a list. What was lost before, the
-// digests of other replicas show.
+// TableWalk recomputes the digests of a table, and compares them with those that were taken when
+// an entry, or a snapshot, made it. A table never changes, and the one that an entry makes of it has
+// the lists that the entry is not about from the one before: their digests stay what they were.
 type TableWalk struct {
 	m      *TableMachine
 	next   Part
 	faults []PartFault
 }
 
-// walkedTable is what the last walk found of each part.
-type walkedTable [partsOfTable]struct {
-	table *Table // nil: none has seen it
-	sum   uint64
+// tableSums are the digests of a table's parts as of its making. Those of parts that an entry
+// is not about are of an earlier one.
+type tableSums struct {
+	of   *Table // nil: none was made yet
+	sums [partsOfTable]uint64
+	lost []PartFault // what was found as another table took the place; one for each part at most
 }
+
+// note takes the digests of a table that was just made, of those parts that are not the very memory
+// that they were before. What it was made from is compared a last time: an entry carries on what
+// memory has made of it.
+func (n *tableSums) note(t *Table, scratch *summer) {
+	for p := PartNodes; p < PartNodes+partsOfTable; p++ {
+		if n.of != nil && t.shares(n.of, p) {
+			continue
+		}
+		if n.of != nil {
+			if f, wrong := n.compare(n.of, p, scratch); wrong && !slices.ContainsFunc(n.lost, func(o PartFault) bool { return o.Part == p }) {
+				n.lost = append(n.lost, f)
+			}
+		}
+		n.sums[p-PartNodes], _ = t.digest(p, tableFormats.newest, scratch)
+	}
+	n.of = t
+}
+
+// compare compares a part of the table that the digests are of.
+func (n *tableSums) compare(t *Table, p Part, scratch *summer) (f PartFault, wrong bool) {
+	sum, _ := t.digest(p, tableFormats.newest, scratch)
+	if was := n.sums[p-PartNodes]; sum != was {
+		return PartFault{p, fmt.Sprintf("it has digest %016x, it had %016x, and no entry has changed it", sum, was)}, true
+	}
+	return PartFault{}, false
+}
+
+// Faults returns what was found to be wrong as entries changed the table; see [Map.Faults].
+func (m *TableMachine) Faults() []PartFault { return m.made.lost }
 
 // NewTableWalk returns a walk through the table of m. The goroutine that applies calls each step,
 // between two entries.
@@ -35,22 +67,19 @@ func (w *TableWalk) Step(bytes int) (done bool) {
 }
 
 // Faults returns what was found so far, one for each part in which something is wrong.
-func (w *TableWalk) Faults() []PartFault { return w.faults }
+func (w *TableWalk) Faults() []PartFault {
+	return slices.Concat(w.m.made.lost, w.faults)
+}
 
 // End gives the walk up.
 func (w *TableWalk) End() { w.next = PartNodes + partsOfTable }
 
 // part compares one part, and returns what it cost.
 func (w *TableWalk) part(p Part) (cost int) {
-	t, seen := w.m.Table(), &w.m.walked[p-PartNodes]
-	sum, cost := t.digest(p, tableFormats.newest, &w.m.scratch)
-	if seen.table != nil && sum != seen.sum && t.shares(seen.table, p) {
-		// What was right stays known: until the table is another, each walk finds this.
-		w.faults = append(w.faults, PartFault{p, fmt.Sprintf("it has digest %016x, it had %016x, and no entry has changed it", sum, seen.sum)})
-		return cost
+	if f, wrong := w.m.made.compare(w.m.Table(), p, &w.m.scratch); wrong {
+		w.faults = append(w.faults, f)
 	}
-	seen.table, seen.sum = t, sum
-	return cost
+	return w.m.scratch.bytes
 }
 
 // shares reports whether a part of t is the very memory that it is in o.
@@ -66,6 +95,8 @@ func (t *Table) shares(o *Table, p Part) bool {
 		return sameList(t.Jobs, o.Jobs)
 	case PartMoves:
 		return sameList(t.Moves, o.Moves)
+	case PartIncidents:
+		return sameList(t.Incidents, o.Incidents) && t.IncidentCount == o.IncidentCount
 	}
 	return t == o
 }

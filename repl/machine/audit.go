@@ -11,6 +11,7 @@ var (
 	_ repl.Audited   = (*Map)(nil)
 	_ repl.Noticer   = (*Map)(nil)
 	_ repl.Audited   = (*Meta)(nil)
+	_ repl.Noticer   = (*Meta)(nil)
 	_ repl.Muter     = (*Meta)(nil)
 	_ repl.Unchecker = (*shardmap.MapCopy)(nil)
 )
@@ -26,6 +27,9 @@ func (m *Map) Faults() []repl.WalkFault { return walkFaults(m.State.Faults()) }
 
 // Walk implements [repl.Audited].
 func (m *Map) Walk() repl.Walk { return walk{shardmap.NewWalk(m.State)} }
+
+// Faults implements [repl.Noticer].
+func (m *Meta) Faults() []repl.WalkFault { return walkFaults(m.Table.Faults()) }
 
 // Digests implements [repl.Audited].
 func (m *Meta) Digests(out []wire.AuditRow) []wire.AuditRow {
