@@ -178,6 +178,16 @@ func TestProofIsWaitedForOnce(t *testing.T) {
 		}
 		s.Base.ID.Index++
 	}
+	for range proofTicks { // one that takes the place of another that waits does not wait anew
+		if k.mayLeave(&s) {
+			t.Fatal("it leaves before its time")
+		}
+		n.host.ticks++
+		s.Base.ID.Index++
+	}
+	if !k.mayLeave(&s) {
+		t.Error("it waits for longer since others were written meanwhile")
+	}
 }
 
 // A leader whose state became wrong, and whose snapshot is, gives it to nobody: not to a

@@ -32,10 +32,11 @@ type snapshots struct {
 	proof   proof
 }
 
-// proof is how long the snapshot with a base waits until it is known that its state is right.
+// proof is how long snapshots wait until it is known that their state is right.
 type proof struct {
-	base raft.LogID
-	by   uint64 // the tick from which on it waits no longer
+	waits bool
+	base  raft.LogID // of the newest that waits, or that has waited last
+	by    uint64     // the tick from which on none waits any longer, also one that came meanwhile
 }
 
 // want is a replica that asked for a snapshot, of this replica and not of the
@@ -107,14 +108,19 @@ func (k *snapshots) mayLeave(s *logstore.Snapshot) bool {
 	p := &h.Audits.policy
 	switch {
 	case p.Every == 0 || !p.Understood || a.machine == nil || s.Base.ID.Index < a.agreed.Index || bug("snapshot of a wrong state leaves"):
+		k.proof.waits = false
 	case a.round != nil && a.round.Disputed():
 		return false // in a moment it is known who is right
-	case k.proof.base != s.Base.ID:
-		k.proof = proof{s.Base.ID, h.ticks + proofTicks}
+	case !k.proof.waits && k.proof.base != s.Base.ID, k.proof.waits && h.ticks >= k.proof.by+proofTicks: // who asked then asks no more
+		k.proof = proof{true, s.Base.ID, h.ticks + proofTicks}
 		a.wanted = true
 		return k.unprovable()
-	case h.ticks < k.proof.by:
+	case k.proof.waits && h.ticks < k.proof.by:
+		a.wanted = a.wanted || k.proof.base != s.Base.ID
+		k.proof.base = s.Base.ID
 		return k.unprovable()
+	default:
+		k.proof.waits, k.proof.base = false, s.Base.ID
 	}
 	return true
 }
