@@ -127,9 +127,9 @@ func TestListPages(t *testing.T) {
 	}
 }
 
-// Reading goes on beside applying, from many goroutines. A value must be whole:
-// the bytes of one write and its version; a copy must check out while its slot
-// is overwritten, emptied and filled. The race detector sees the rest.
+// Reading goes on beside applying, and beside walks, from many goroutines. A value must be
+// whole: the bytes of one write and its version; a copy must check out while its slot
+// is overwritten, emptied and filled, and a walk finds nothing. The race detector sees the rest.
 func TestReadBesideApply(t *testing.T) {
 	m := owning(allSlots())
 	const keys, tags = 200, 3
@@ -192,7 +192,15 @@ func TestReadBesideApply(t *testing.T) {
 		})
 	}
 	r := rand.New(rand.NewPCG(9, 9))
+	walk := NewWalk(m)
+	defer func() { walk.End() }()
 	for index := uint64(1); index <= 20000; index++ {
+		if index%8 == 0 && walk.Step(20_000) {
+			walk = NewWalk(m)
+		}
+		if faults := walk.Faults(); len(faults) > 0 {
+			t.Fatal(faults)
+		}
 		if len(moments) == 0 {
 			moments <- momentOf(m, []byte("{"))
 		}

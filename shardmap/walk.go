@@ -112,7 +112,8 @@ func (w *Walk) some(budget int) (cost int) {
 		}
 		return w.history()
 	}
-	what := ""
+	what, st := "", w.st
+	st.mu.Lock() // those who take copies, as for a listing, write epochs
 	switch w.phase {
 	case walkRecords:
 		cost, what = w.records(budget)
@@ -123,6 +124,7 @@ func (w *Walk) some(budget int) (cost int) {
 	case walkEnds:
 		cost, what = w.ends(budget)
 	}
+	st.mu.Unlock()
 	switch {
 	case what != "":
 		w.fault(what)
@@ -170,6 +172,7 @@ func (w *Walk) enter() (cost int) {
 	}
 	w.slot, w.st = s, st
 	cost = walkSlotCost
+	st.mu.Lock()
 	what := sealFault(st, w.m.slots.Load().sealed.at(s) == st)
 	for _, o := range w.walked() {
 		if what == "" {
@@ -180,6 +183,7 @@ func (w *Walk) enter() (cost int) {
 	if what == "" {
 		what = headFault(st)
 	}
+	st.mu.Unlock()
 	if what != "" {
 		w.fault(what)
 		return cost
