@@ -255,8 +255,9 @@ func (x *order) kill() {
 const (
 	// nudgeEvery is how often something is ordered so that a cancelled repair is begun again.
 	nudgeEvery = 30 * time.Second
-	// heldFor is for how long the table stays as it is before what is left waits for a node.
-	heldFor = nudgeEvery / 3
+	// heldFor is for how long the table stays as it is before what is left waits for a node. A
+	// new replica may wait for seconds until the snapshot that it needs is known to be right.
+	heldFor = nudgeEvery
 )
 
 // settle lets what is paused go on, and gives the groups room, so that all can end.
