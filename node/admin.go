@@ -45,6 +45,7 @@ func answerCounters(c *connection, r repl.Reply) {
 				a.Rows = append(a.Rows, wire.CounterRow{Name: "refused: " + r.Why, In: r.Count})
 			}
 			a.Rows = append(a.Rows, mendRows(h.Mends())...)
+			a.Rows = append(a.Rows, auditRows(h.Audits.Counts())...)
 		})
 		if t := c.node.table.Load(); t != nil && t.IncidentCount > 0 {
 			a.Rows = append(a.Rows, wire.CounterRow{Name: "incidents of the cluster", In: t.IncidentCount})

@@ -4,6 +4,7 @@ import (
 	"muster/logstore"
 	"muster/raft"
 	"muster/repl"
+	"muster/repl/wire"
 	"muster/shardmap"
 )
 
@@ -14,6 +15,14 @@ func (s *incidents) policy() repl.AuditPolicy {
 		return repl.AuditPolicy{}
 	}
 	return repl.AuditPolicy{Every: t.AuditPace(), Walk: t.WalkPace(), Understood: t.Level >= shardmap.AuditLevel}
+}
+
+// auditRows are what the audits of this node have counted.
+func auditRows(c repl.AuditCounts) []wire.CounterRow {
+	return countRows("audit: ", []countRow{
+		{"entries written", c.Entries}, {"comparisons", c.Rounds}, {"replicas that differed", c.Differed}, {"ties", c.Ties},
+		{"walks", c.Walks}, {"faults found by walks", c.Faults}, {"replicas fenced", c.Fenced}, {"replicas rebuilt", c.Rebuilt},
+	})
 }
 
 // happened is told by the host of a replica whose state was found to be wrong, or is right again.

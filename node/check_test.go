@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -39,6 +40,19 @@ func TestCheckOfOneNode(t *testing.T) {
 	if !errors.Is(err, &wire.Error{Code: wire.CodeBadRequest}) {
 		t.Errorf("group 10000: got %v", err)
 	}
+	until(t, "what it compared is counted", func() error {
+		groups(wire.Check{}) // the cluster may have been below the level before
+		a, err := cl.Counters(t.Context(), r.addr)
+		if err != nil {
+			return err
+		}
+		for _, name := range []string{"audit: entries written", "audit: comparisons"} {
+			if !slices.ContainsFunc(a.Rows, func(row wire.CounterRow) bool { return row.Name == name && row.In > 0 }) {
+				return fmt.Errorf("no row %q in %+v", name, a.Rows)
+			}
+		}
+		return nil
+	})
 }
 
 // Each check costs every replica of a group an entry and a report. A node that is asked for many

@@ -262,16 +262,23 @@ func remedy(m *repl.Mending, name map[raft.NodeID]string) string {
 
 // mendRows are the counts of mending, as rows of the counters.
 func mendRows(c repl.MendCounts) []wire.CounterRow {
-	var rows []wire.CounterRow
-	for _, r := range []struct {
-		name string
-		n    uint64
-	}{
+	return countRows("damage: ", []countRow{
 		{"replicas found damaged while running", c.Found}, {"questions", c.Asked}, {"questions answered", c.Answered},
 		{"entries given back", c.Mended}, {"entries replaced", c.Replaced}, {"snapshots asked for", c.Snapshots}, {"replicas mended", c.Healed},
-	} {
-		if r.n > 0 {
-			rows = append(rows, wire.CounterRow{Name: "damage: " + r.name, In: r.n})
+	})
+}
+
+// countRow is a count and its name.
+type countRow struct {
+	name string
+	n    uint64
+}
+
+// countRows makes the rows of counts of one kind, without those that are 0.
+func countRows(kind string, counts []countRow) (rows []wire.CounterRow) {
+	for _, c := range counts {
+		if c.n > 0 {
+			rows = append(rows, wire.CounterRow{Name: kind + c.name, In: c.n})
 		}
 	}
 	return rows

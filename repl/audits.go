@@ -17,8 +17,8 @@ import (
 //
 // Three things find it. A walk recomputes, a little with each tick, what a replica holds
 // from its bytes: it needs nobody else, and finds what no longer is as it was written. A
-// machine may notice the same by itself as it applies an entry ([Noticer]); what becomes
-// of that is what becomes of what a walk has found. A comparison finds what was written
+// machine may notice the same by itself as it applies an entry ([Noticer]), which is handled
+// like the find of a walk. A comparison finds what was written
 // wrongly: at an audit entry each replica notes the digests of its state, as of that
 // entry, and tells the leader, which decides who is wrong ([muster/repl/audit]). Such an
 // entry is written now and then in a group that somebody writes to, and in another one
@@ -117,6 +117,9 @@ type AuditCounts struct {
 	Fenced   uint64 // replicas here
 	Rebuilt  uint64 // replicas here
 }
+
+// Counts returns the counts.
+func (a *Audits) Counts() AuditCounts { return a.counts }
 
 // Audits is what a host does to find replicas that differ.
 type Audits struct {
@@ -257,7 +260,7 @@ func (r *auditing) leadership(begins bool) {
 	const parts = 1024
 	r.last = r.group.host.now - every*time.Duration(uint64(r.group.replica.Group)*0x9e3779b97f4a7c15>>54)/parts
 	r.sick, r.wanted = false, false
-	r.changed = true // nobody here knows who is fenced
+	r.changed = true // a new leader does not know which replicas are fenced
 }
 
 // applied notes the state at an audit entry, and tells the leader.
@@ -335,7 +338,7 @@ func (r *auditing) take(report *wire.AuditReport) {
 		return
 	}
 	if g := r.group; g.fence == nil && r.at == r.round.At() && r.round.Proven(g.replica.ID) {
-		r.agreed = r.at // who is silent may be silent for want of a snapshot from here
+		r.agreed = r.at // a silent replica may be waiting for a snapshot from here
 	}
 	if r.round.Disputed() && !r.round.Replays() {
 		r.until = min(r.until, r.group.host.now+disputePatience)
