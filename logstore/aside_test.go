@@ -170,7 +170,7 @@ func TestNotKeptAside(t *testing.T) {
 	}
 }
 
-// What the headroom gave to a snapshot comes back before a state is kept aside.
+// The headroom gets back what it lent to a snapshot before a state is kept aside.
 func TestKeptAsideLeavesWhatIsOwed(t *testing.T) {
 	disk := vfs.NewMem()
 	s := snapshotStore(t, disk, one)

@@ -182,8 +182,8 @@ func parseFence(b []byte) (Fence, error) {
 	return f, nil
 }
 
-// set takes a line. What a number hides, or a line that comes twice, shows when the
-// fence is written again.
+// set takes a line. A number in another form, or a line that comes twice, is found by
+// [parseFence], which writes the fence again and compares the bytes.
 func (f *Fence) set(key, value string) (err error) {
 	switch key {
 	case "replica":

@@ -20,8 +20,8 @@ func sameFences(t testing.TB, when string, s *Store, want ...Fence) {
 	}
 }
 
-// A fence is there after a start, on both disks, as it was written last. What is beyond
-// its limits is left out: a fence that says too much must not be refused.
+// A start finds a fence as it was last written, on both kinds of disk. Text and parts over the
+// limits are cut: a fence that says too much must not be refused.
 func TestFence(t *testing.T) {
 	for name, fs := range map[string]vfs.FS{"mem": vfs.NewMem(), "os": vfs.OS{}} {
 		t.Run(name, func(t *testing.T) {

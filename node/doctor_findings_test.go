@@ -120,7 +120,7 @@ func TestTableFindings(t *testing.T) {
 	}
 }
 
-// What is told of limits begins at the part of them that has a name, and says which limit.
+// A finding about a limit begins at the named part of it, and says which limit.
 func TestNearLimits(t *testing.T) {
 	room := func(used, limit int) shardmap.Room { return shardmap.Room{What: "sessions", Used: used, Max: limit} }
 	for _, c := range []struct {

@@ -21,9 +21,9 @@ func fencedIncident(g raft.GroupID, s shardmap.IncidentState) shardmap.Incident 
 		Found: shardmap.FoundByComparison, Parts: []shardmap.Part{12, 14}, PartsCount: 2, What: "two slots differ", State: s}
 }
 
-// What a replica has lost nobody else knows, so its node says it until the table has it,
-// however often the word is lost, and never twice at a time; and no longer than there is
-// somebody to whom it means something.
+// Nobody else knows what a replica has lost, so its node repeats the incident until the table has
+// it, however often the message is lost. It sends one at a time, and stops once the table has no
+// use for it.
 func TestIncidentsAreToldUntilTheTableHasThem(t *testing.T) {
 	table := &shardmap.Table{Level: shardmap.Level, Index: 10}
 	has := func(i shardmap.Incident, seen bool) {

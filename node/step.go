@@ -15,7 +15,7 @@ func takeStep(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	if byMember(c, r) == nil {
 		return
 	}
-	// What a replica holds, its own node knows and no other.
+	// Only a replica's own node knows what it holds.
 	var s wire.Step
 	if s.Read(body) == nil && s.Group == 0 {
 		if said, ok := shardmap.ReadNoteIncident(s.Command); ok && said.Incident.Node != c.peer {

@@ -62,8 +62,8 @@ func (a *audited) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byt
 	return wire.TypeWriteAnswer, binary.LittleEndian.AppendUint64(out, v), nil
 }
 
-// Restore implements [StateMachine]: what is replayed from a state has its digests, though
-// nobody is told of it.
+// Restore implements [StateMachine]. A log that is replayed needs the digests, though the machine
+// is mute.
 func (a *audited) Restore(from io.Reader, at raft.LogID, now raft.GroupTime) error {
 	err := a.register.Restore(from, at, now)
 	a.sums = a.sumsOf()
@@ -137,8 +137,8 @@ func (c *auditedCluster) fenced() (all []logstore.Replica) {
 	return all
 }
 
-// Whatever is wrong with the state of one replica, and wherever its group is led: it is found,
-// fenced, also over power cuts, and gets the state of the others, who are never fenced.
+// Whatever is wrong with the state of one replica, leader or not, it is found and fenced, also
+// across power cuts, and gets the state of the others, which are never fenced.
 func TestWrongStateIsMended(t *testing.T) {
 	first, seeds := 0, *seeds
 	if *oneSeed >= 0 {

@@ -10,7 +10,7 @@ import (
 	"muster/repl/wire"
 )
 
-// asks has a node check groups, and returns where the answer comes to be.
+// asks has a node check groups, and returns what will hold the answer.
 func (c *auditedCluster) asks(n *testNode, groups []raft.GroupID, act CheckAct) *checked {
 	a := &checked{c: c.cluster, at: c.now}
 	n.host.Audits.Check(groups, act, func(rows []wire.CheckedGroup) {
@@ -55,8 +55,8 @@ func states(row *wire.CheckedGroup) string {
 	return strings.Join(all, " ")
 }
 
-// With audits off there is not one entry. Who checks hears of a replica that differs; it is
-// fenced only if that was asked for, and then it is mended, and that is all.
+// With audits off a leader writes no audit entry unless a check asks for one. The check reports
+// a replica that differs, and fences it only if asked to; then the replica is mended.
 func TestAuditsOff(t *testing.T) {
 	for _, act := range []CheckAct{CheckTells, CheckMends} {
 		c := newAuditedOf(t, 3, 3, whenAsked)
@@ -95,7 +95,7 @@ func TestAuditsOff(t *testing.T) {
 	}
 }
 
-// As long as some members don't know audit entries there is none, and who checks is told why.
+// While some members don't know audit entries none is written, and a check is told why.
 func TestAuditsNotUnderstood(t *testing.T) {
 	c := newAuditedOf(t, 4, 3, whenAsked)
 	c.audited.Understood = false
@@ -123,8 +123,7 @@ func TestAuditsNotUnderstood(t *testing.T) {
 	c.until("it is found once all know them", func() bool { return c.counts().Fenced == 1 })
 }
 
-// A pace that becomes faster is in force at once, and not when the slow one would have been
-// due.
+// A faster pace takes effect at once, not when the slower one would have been due.
 func TestAuditPaceChanges(t *testing.T) {
 	c := newAuditedOf(t, 5, 3, whenAsked)
 	c.audited.Every = 24 * time.Hour
@@ -149,8 +148,8 @@ func TestAuditPaceChanges(t *testing.T) {
 	}
 }
 
-// A group that nobody writes to has no entries but the one that a new leader makes, which can't
-// know who is fenced; after some writes it has one more.
+// A group that nobody writes to gets one audit entry, from a new leader, which can't know which
+// replicas are fenced. After some writes it gets one more.
 func TestAuditsRest(t *testing.T) {
 	c := newAuditedOf(t, 6, 3, whenAsked)
 	c.until("all groups are led by the preferred", func() bool {
@@ -202,8 +201,8 @@ func TestAuditsRest(t *testing.T) {
 	}
 }
 
-// Who checks is answered in time, whoever is away or comes to lead meanwhile, and with what
-// the replicas held after the question.
+// A check is answered in time, with what the replicas held after it was asked, even if nodes are
+// down or the leader changes meanwhile.
 func TestCheckIsAnswered(t *testing.T) {
 	for _, every := range []time.Duration{0, time.Second} { // alone, and beside the host's own rounds
 		for seed := range uint64(10) {
@@ -279,8 +278,8 @@ func TestCheckIsAnswered(t *testing.T) {
 	}
 }
 
-// Who checks is told of what is so now: a round that began before the question says what was
-// so before it.
+// A check is answered with the present state. A round that began before the check would tell an
+// earlier one.
 func TestCheckIsOfNow(t *testing.T) {
 	for seed := range uint64(10) {
 		c := newAuditedOf(t, seed, 3, whenAsked)
@@ -299,7 +298,7 @@ func TestCheckIsOfNow(t *testing.T) {
 	}
 }
 
-// Too many that wait are told so, and not kept.
+// Checks over the limit are refused, and say so.
 func TestChecksAreBounded(t *testing.T) {
 	c := newAuditedOf(t, 7, 3, whenAsked)
 	c.readyToAudit(3)

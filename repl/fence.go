@@ -19,12 +19,12 @@ import (
 //
 //  1. noting: the fence is written to the disk, so that the replica is fenced after a
 //     restart too; and what it holds is kept aside, for a person to look at.
-//  2. seeking: it gets another state to begin with. What a walk has found is only in
-//     memory: the own snapshot will do, if the state was known to be right after it was
-//     written. Else the snapshot may be wrong too: then it asks a replica that agreed with
-//     the others for a newer one. Where nobody has given one for fenceOwnTicks, a replica
-//     in which a walk has found something begins with its own all the same: the next
-//     comparison tells. So does, at once, the only voter of a group.
+//  2. seeking: it looks for another state to begin with. A fault that a walk has found is
+//     only in memory, so the replica's own snapshot will do if the state was known to be
+//     right after it was written. Otherwise the snapshot may be wrong too, and the replica
+//     asks one that agreed with the others for a newer one. If nobody gives one within
+//     fenceOwnTicks, a replica that a walk has found begins with its own snapshot after all,
+//     and the next comparison checks it. The only voter of a group does so at once.
 //  3. filling: the state gets what the log has after it, up to what is committed.
 //  4. basing: the log begins behind the snapshot that came from another replica, on disk,
 //     so that no start finds the wrong one again.
@@ -35,8 +35,8 @@ import (
 //
 // If nobody can tell which replica is right, all are fenced, and stay in the second
 // stage until a person says whose state is to be trusted ([Audits.Trust]): that one begins
-// with its own snapshot, comes to lead, and the others get its state. They also get that of
-// a replica that was away meanwhile, and comes to lead ([fence.undecided]).
+// with its own snapshot and is elected, and the others get its state. They also get the state
+// of a replica that was away meanwhile, if that one is elected ([fence.undecided]).
 
 // fenceStage is how far a replica has come that is fenced.
 type fenceStage uint8
@@ -161,8 +161,8 @@ func (r *auditing) resumeFence(note logstore.Fence) {
 // Unchecker is a [StateCopy] that can write what it has as it is: for a person who is to
 // see what was wrong with it.
 type Unchecker interface {
-	// Unchecked has WriteTo write also what is not as it was written, as far as it can
-	// be reached. It is called before WriteTo.
+	// Unchecked makes WriteTo write also what is no longer as it was written, as far as it
+	// can be reached. It is called before WriteTo.
 	Unchecked()
 }
 
@@ -173,8 +173,8 @@ func (k *fence) serves() bool { return k == nil || bug("fenced replica serves") 
 func (k *fence) told(v *wire.AuditVerdict) { k.sources = v.Sources }
 
 // undecided reports whether it is still unknown whose state is right. It is known once another
-// replica leads in a later term than that of the comparison, for no fenced one comes to lead:
-// a person has trusted that one, or it was away and nobody has found anything wrong with it.
+// replica leads in a later term than that of the comparison, because no fenced replica is elected:
+// either a person has trusted that one, or it was away and nothing was found wrong with it.
 func (k *fence) undecided() bool {
 	g := k.group
 	switch {

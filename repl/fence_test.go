@@ -13,7 +13,7 @@ import (
 	"muster/repl/wire"
 )
 
-// findsWrong has a walk on a node find that its state of group 1 is wrong, which it is.
+// findsWrong spoils a node's state of group 1 and lets a walk find that.
 func findsWrong(n *testNode) {
 	part := spoil(n, flipped)
 	n.host.groups[1].audit.walkFound([]WalkFault{{part, "its sum is another one"}})
@@ -30,8 +30,8 @@ func (c *auditedCluster) differs(n *testNode) {
 	c.until("it is noted", func() bool { return fenceOf(n).stage > fenceNoting })
 }
 
-// A fence that can't be written down, for want of room, is in force all the same, and is tried
-// again until there is room.
+// A fence holds even if the disk has no room for its note. The note is tried again until there
+// is room.
 func TestFenceWithoutRoom(t *testing.T) {
 	for seed := range uint64(6) {
 		c := newAuditedOf(t, seed, 3, whenAsked)
@@ -62,7 +62,7 @@ func TestFenceWithoutRoom(t *testing.T) {
 	}
 }
 
-// readsLocally returns what is said to a read of what the node itself holds of group 1.
+// readsLocally returns the answer to a local read of group 1.
 func readsLocally(n *testNode) string {
 	var s said
 	n.host.Read(Read{Group: 1, Local: true, Reply: Reply{To: &s, Request: 1}, Query: anything{}})
@@ -70,8 +70,8 @@ func readsLocally(n *testNode) string {
 	return s.to(1)
 }
 
-// A note that rots between two lives of its node leaves the replica fenced, and it gets its
-// state from another one, whoever found what.
+// If the note of a fence rots between two starts of its node, the replica stays fenced and gets
+// its state from another one.
 func TestUnreadableFence(t *testing.T) {
 	for seed := range uint64(6) {
 		c := newAuditedOf(t, seed, 3, whenAsked)
@@ -118,7 +118,7 @@ func fenceForgotten(t *testing.T) (wrong string) {
 	return ""
 }
 
-// A fence holds over a crash, at the latest once the next step is taken.
+// A fence outlives a crash once its note is written.
 func TestFenceOutlivesACrash(t *testing.T) {
 	if wrong := fenceForgotten(t); wrong != "" {
 		t.Error(wrong)
@@ -171,8 +171,8 @@ func fencedAnswers(t *testing.T, seed uint64) (wrong string) {
 	return ""
 }
 
-// A leader that is fenced answers all that wait, and nothing from its state: what is in its log
-// may be applied by another one, who leads soon.
+// A fenced leader answers every request that waits, and none from its state. The next leader may
+// still apply what is in the log.
 func TestFencedLeader(t *testing.T) {
 	for seed := range uint64(8) {
 		if wrong := fencedAnswers(t, seed); wrong != "" {
@@ -181,8 +181,8 @@ func TestFencedLeader(t *testing.T) {
 	}
 }
 
-// A replica that is right again before another one came to lead goes on to lead: what is due
-// ends, and what its state wants is proposed, though nobody was elected.
+// A leader that is mended before another one is elected continues to lead: keys still end when
+// due, and what its state wants is proposed.
 func TestLiftedWhileItLeads(t *testing.T) {
 	for _, wants := range []bool{false, true} {
 		c := newAuditedOf(t, 2, 1, whenAsked)
@@ -217,8 +217,8 @@ func TestLiftedWhileItLeads(t *testing.T) {
 	}
 }
 
-// A fenced replica that lacks what the others have compacted gets the leader's state, as any
-// would, and that ends its fence; also if its process ends when all of it is there.
+// A fenced replica that lacks what the others have compacted gets the leader's snapshot like any
+// other replica. That ends its fence, even if the process crashes once the snapshot has arrived.
 func TestFencedReplicaLags(t *testing.T) {
 	for _, crashes := range []string{"never", "before the log begins there", "after that"} {
 		for seed := range uint64(8) {
@@ -284,8 +284,8 @@ type countedCopy struct {
 
 func (c *countedCopy) Release() { c.released++; c.StateCopy.Release() }
 
-// A replica that stops, or goes for good, while it is being fenced leaves nothing behind: the
-// copy that is to be kept aside is given up once nobody writes it, and the host may rest.
+// A replica that stops or is removed while it is being fenced leaves nothing behind: its copy is
+// released once nobody writes it, and the host may rest.
 func TestFencedReplicaGoes(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -339,7 +339,7 @@ func TestFencedReplicaGoes(t *testing.T) {
 }
 
 // takesFromAnybody offers a fenced replica the state of one that it did not ask, and returns
-// what is wrong if it wants it.
+// what is wrong if it accepts.
 func takesFromAnybody(t *testing.T) (wrong string) {
 	c := newAuditedOf(t, 3, 3, whenAsked)
 	c.readyToAudit(20)
@@ -367,7 +367,7 @@ func takesFromAnybody(t *testing.T) (wrong string) {
 	return ""
 }
 
-// A fenced replica takes the state of one that agreed with the others, and of nobody else.
+// A fenced replica takes the state only of a replica that agreed with the others.
 func TestFencedReplicaTakesWhatItAskedFor(t *testing.T) {
 	if wrong := takesFromAnybody(t); wrong != "" {
 		t.Error(wrong)
@@ -389,7 +389,7 @@ func rebuiltWrongly(t *testing.T) (wrong string) {
 	return ""
 }
 
-// What is rebuilt is what the log says, all of it.
+// A rebuilt state holds all that the log says.
 func TestRebuiltIsWhatItWas(t *testing.T) {
 	if wrong := rebuiltWrongly(t); wrong != "" {
 		t.Error(wrong)
@@ -422,7 +422,7 @@ func fencesTheRight(t *testing.T, seed uint64) (wrong string) {
 	return ""
 }
 
-// Nobody is fenced where nothing is wrong.
+// No replica is fenced while none is wrong.
 func TestNobodyIsFencedWithoutCause(t *testing.T) {
 	for seed := range uint64(20) {
 		if wrong := fencesTheRight(t, seed); wrong != "" {

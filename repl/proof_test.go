@@ -10,8 +10,8 @@ import (
 	"muster/repl/wire"
 )
 
-// A snapshot that was written before a walk found something may be of the wrong state: as long
-// as another replica can give its own, that is taken.
+// A snapshot written before a walk found a fault may hold the wrong state. The replica takes
+// that of another one while it can get one.
 func TestUnprovenOwnSnapshotIsNotTaken(t *testing.T) {
 	for seed := range uint64(10) {
 		c := newAuditedOf(t, seed, 3, whenAsked)
@@ -41,8 +41,8 @@ func TestUnprovenOwnSnapshotIsNotTaken(t *testing.T) {
 	}
 }
 
-// Where no other replica can give its state, what a walk has found is mended with the own
-// snapshot after all, but not before the others had their time.
+// If no other replica can give its state, the replica falls back on its own snapshot, but only
+// after the others have had their time.
 func TestUnprovenOwnSnapshotWhereNobodyGives(t *testing.T) {
 	c := newAuditedOf(t, 2, 3, whenAsked)
 	c.readyToAudit(30)
@@ -66,8 +66,8 @@ func TestUnprovenOwnSnapshotWhereNobodyGives(t *testing.T) {
 	c.until("all are alike", c.alike)
 }
 
-// A state that a comparison has found to be right after the snapshot was written needs nobody
-// else: what a walk finds is mended at once.
+// If a comparison found the state right after the snapshot was written, the replica needs no
+// other one and is mended at once.
 func TestProvenOwnSnapshotIsTaken(t *testing.T) {
 	c := newAuditedOf(t, 3, 3, whenAsked)
 	c.readyToAudit(30)
@@ -89,9 +89,8 @@ func TestProvenOwnSnapshotIsTaken(t *testing.T) {
 	c.until("all are alike", c.alike)
 }
 
-// A snapshot leaves once a comparison has shown that the state is right, also where the one
-// replica that needs it is silent; without a majority it leaves after a while; and at once
-// where there are no comparisons.
+// A snapshot leaves once a comparison has shown that its state is right, even if the replica that
+// needs it is silent. Without a majority it leaves after proofTicks, and with audits off at once.
 func TestSnapshotWaitsForProof(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -154,7 +153,7 @@ func TestSnapshotWaitsForProof(t *testing.T) {
 	}
 }
 
-// The proof of a snapshot is waited for once, whoever asks for it, and that of the next one again.
+// A snapshot waits for its proof once, however many replicas ask for it. The next one waits again.
 func TestProofIsWaitedForOnce(t *testing.T) {
 	c := newAuditedOf(t, 1, 3, whenAsked)
 	c.readyToAudit(30)
@@ -190,8 +189,8 @@ func TestProofIsWaitedForOnce(t *testing.T) {
 	}
 }
 
-// A leader whose state became wrong, and whose snapshot is, gives it to nobody: not to a
-// replica that was away either, which makes it silent in each comparison.
+// A leader whose state and snapshot are wrong sends the snapshot to nobody, not even to a replica
+// that was away and is therefore silent in each comparison.
 func TestWrongSnapshotDoesNotLeave(t *testing.T) {
 	for seed := range uint64(8) {
 		wrong, compared := wrongSnapshotLeaves(t, seed)
@@ -203,9 +202,9 @@ func TestWrongSnapshotDoesNotLeave(t *testing.T) {
 	}
 }
 
-// wrongSnapshotLeaves spoils a leader while a replica is away that then lacks what the leader
-// has compacted. It returns what is wrong with what that one got, and whether the leader was
-// found to be wrong.
+// wrongSnapshotLeaves spoils a leader while another replica is away and falls behind what the
+// leader has compacted. It returns what is wrong with what that replica got, and whether the
+// leader was compared.
 func wrongSnapshotLeaves(t *testing.T, seed uint64) (wrong string, compared bool) {
 	c := newAuditedOf(t, seed, 3, whenAsked)
 	c.readyToAudit(20)

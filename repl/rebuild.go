@@ -262,8 +262,8 @@ func (r *auditing) tellReplay() {
 	}
 }
 
-// Trust ends the wait of a group of which nobody can tell which replica is right: a person
-// says that it is the one here. It begins again with its own snapshot and log, and comes to
+// Trust ends the wait of a group in which nobody can tell which replica is right: a person
+// has decided for the one here. It begins again with its own snapshot and log, and comes to
 // lead, and the others get its state.
 func (a *Audits) Trust(id raft.GroupID) error {
 	h := a.host

@@ -110,8 +110,8 @@ func (k *snapshots) mayLeave(s *logstore.Snapshot) bool {
 	case p.Every == 0 || !p.Understood || a.machine == nil || s.Base.ID.Index < a.agreed.Index || bug("snapshot of a wrong state leaves"):
 		k.proof.waits = false
 	case a.round != nil && a.round.Disputed():
-		return false // in a moment it is known who is right
-	case !k.proof.waits && k.proof.base != s.Base.ID, k.proof.waits && h.ticks >= k.proof.by+proofTicks: // who asked then asks no more
+		return false // the round will tell in a moment which state is right
+	case !k.proof.waits && k.proof.base != s.Base.ID, k.proof.waits && h.ticks >= k.proof.by+proofTicks: // an earlier request, long past
 		k.proof = proof{true, s.Base.ID, h.ticks + proofTicks}
 		a.wanted = true
 		return k.unprovable()
@@ -246,7 +246,7 @@ func (k *snapshots) give(to raft.Member, index uint64) bool {
 	}
 	if s, ok := k.newest(); ok && s.Base.ID.Index >= index {
 		if !k.mayLeave(&s) {
-			return false // who asked does so again
+			return false // the replica asks again
 		}
 		k.stream(to, 0, s)
 		return true

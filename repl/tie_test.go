@@ -11,7 +11,7 @@ import (
 	"muster/repl/wire"
 )
 
-// tie is a group of which two replicas differ, and there is no third to say who is right.
+// tie is a group in which two replicas differ and there is no third to say which is right.
 type tie struct {
 	*auditedCluster
 	wrong, right *testNode
@@ -88,7 +88,8 @@ func TestReplayDecidesATie(t *testing.T) {
 	})
 }
 
-// The leader's wish for a replay is lost, and then the answer: it asks again long before it gives up.
+// The leader's request for a replay is lost, and then the answer. The leader asks again long
+// before it gives up.
 func TestReplayIsAskedForAgain(t *testing.T) {
 	eachTie(t, func(t *testing.T, w *tie) {
 		spoil(w.wrong, rewritten)
@@ -119,8 +120,8 @@ func TestReplayIsAskedForAgain(t *testing.T) {
 	})
 }
 
-// Both replicas are wrong in memory, each in its own way. The logs lead to what neither has: both
-// begin again with what is on their own disks, for nobody else has anything right.
+// Both replicas are wrong in memory, each in its own way. The logs lead to a state that neither
+// has, so both begin again with what is on their own disks.
 func TestReplayFindsBothWrong(t *testing.T) {
 	eachTie(t, func(t *testing.T, w *tie) {
 		spoil(w.wrong, rewritten)
@@ -139,8 +140,8 @@ func TestReplayFindsBothWrong(t *testing.T) {
 	})
 }
 
-// Two replicas differ, and the wrong state is on its disk too. Nobody can tell who is right:
-// both are fenced, nobody leads, whatever restarts, until a person trusts one of them.
+// Two replicas differ, and the wrong state is on disk too. Nobody can tell which is right: both
+// are fenced and nobody leads, even after restarts, until a person trusts one of them.
 func TestUndecidedWaitsForAPerson(t *testing.T) {
 	eachTie(t, func(t *testing.T, w *tie) {
 		both := []*testNode{w.wrong, w.right}
@@ -208,8 +209,8 @@ func TestUndecidedWaitsForAPerson(t *testing.T) {
 	})
 }
 
-// A group of one voter has nobody to compare with, and nobody to ask: what a walk finds is
-// mended by its own snapshot and log.
+// A group of one voter has no replica to compare with or to ask. It mends what a walk finds with
+// its own snapshot and log.
 func TestAloneIsMendedByItsOwn(t *testing.T) {
 	for _, based := range []bool{false, true} {
 		for _, audits := range []bool{false, true} {
@@ -281,8 +282,8 @@ func TestThirdEndsATie(t *testing.T) {
 	}
 }
 
-// Who is undecided and away while another one is trusted finds out when it comes back, though
-// nobody writes any more and nothing is compared.
+// An undecided replica that is down while another one is trusted finds that out when it returns,
+// though nobody writes and nothing is compared.
 func TestTrustReachesWhoWasAway(t *testing.T) {
 	for seed := range uint64(4) {
 		w := newTie(t, seed, 3, seed%2 == 0)
@@ -308,8 +309,8 @@ func TestTrustReachesWhoWasAway(t *testing.T) {
 	}
 }
 
-// A leader that comes upon an entry of an earlier one, whose reports went there, compares once
-// more: it does not know who is fenced.
+// A leader that applies an audit entry of an earlier leader compares again: the reports went to
+// the other one.
 func TestNewLeaderCompares(t *testing.T) {
 	c := newAuditedOf(t, 3, 3, whenAsked)
 	c.readyToAudit(10)

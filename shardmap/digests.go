@@ -12,10 +12,9 @@ import (
 // has a row only if the group has it in some way: owned, sealed, or coming; all other parts of a
 // data group always have one. The goroutine that applies calls it, between two entries.
 //
-// Equal states have equal rows, however they came about. What a row of a slot sums up are its
-// kept sums, not its bytes: whether memory still holds these, a [Walk] tells. Left out is what may
-// differ between replicas that are right: how many events each still has, and bounds that only
-// save a look.
+// Equal states have equal rows, however they came about. The row of a slot sums up the slot's kept
+// sums, not its bytes; a [Walk] tells whether memory still holds these. Rows leave out what may
+// differ between correct replicas: how many events each still has, and bounds that only save a look.
 //
 // Builds of different levels compare their rows, so a row may come to cover more only with the
 // level of the cluster.

@@ -200,7 +200,7 @@ func TestTableWalkFindsEachField(t *testing.T) {
 	if faults := walk(); len(faults) > 0 {
 		t.Errorf("with all as it was, found %v", faults)
 	}
-	// What an entry carries on is noticed by the entry.
+	// An entry notices the wrong slot that it would carry on.
 	m.Table().Slots[7] ^= 1
 	next(first(AppendSetting(nil, &Setting{settingReplicas, "5"})))
 	if faults := m.Faults(); len(faults) != 1 || faults[0].Part != PartSlots {

@@ -53,8 +53,8 @@ func TestIncidentIsToldAgain(t *testing.T) {
 	}
 }
 
-// The table goes to each node with each change, so it keeps only so many incidents. What a
-// person has not seen yet goes last.
+// Each change sends the table to each node, so it keeps a bounded number of incidents. Those that
+// no person has seen go last.
 func TestIncidentsThatAreKept(t *testing.T) {
 	table := testTable(t).Table()
 	add := func(n int) {

@@ -50,8 +50,8 @@ type sentPiece struct {
 	source *moveData
 }
 
-// moveWorld are groups, and moves of slots between them by whoever likes: the steps are
-// right or wrong, late, doubled, and of several moves at once.
+// moveWorld is a set of groups that move slots between each other. Anybody may take steps: right
+// or wrong ones, late, twice, and of several moves at once.
 type moveWorld struct {
 	*rand.Rand
 	groups   []*moveGroup
@@ -132,7 +132,7 @@ func (w *moveWorld) turn() error {
 
 var moveKinds = []CommandKind{CommandSeal, CommandTakeover, CommandTakeover, CommandTakeover, CommandRefuse, CommandCancel, CommandUnseal, CommandDrop, CommandDrop, CommandForget}
 
-// forward does what a good runner does next with one of the last moves.
+// forward takes the next step of a correct runner in one of the last moves.
 func (w *moveWorld) forward() error {
 	x := w.pick()
 	a, b := w.groups[x.from].slots[x.slot].view, w.groups[x.to].slots[x.slot].view
@@ -142,9 +142,9 @@ func (w *moveWorld) forward() error {
 	return w.piece(x)
 }
 
-// stepAfter returns the step that a good runner takes next with a move, as its source and its
-// target have the slot; false: a piece goes first. seal says whether the source is sealed, once
-// all that it holds has been sent.
+// stepAfter returns the next step that a correct runner takes in a move, given the views that
+// its source and target have of the slot, or false if it must send a piece first. seal decides
+// whether to seal the source once all that it holds has been sent.
 func stepAfter(source, target *SlotView, number uint64, seal func() bool) (CommandKind, bool) {
 	i := slices.IndexFunc(target.Decisions, func(d Decision) bool { return d.Number == number })
 	sealed := source.Holding == HoldsSealed && source.Number == number
@@ -404,8 +404,8 @@ func (w *moveWorld) piece(x *moveOf) error {
 	return w.check(g, p.piece.Slot)
 }
 
-// nextPiece makes the next piece of a move, from what its source has now; false if there
-// is none to be had.
+// nextPiece makes the next piece of a move from what its source holds now, or returns false if
+// there is none.
 func (w *moveWorld) nextPiece(x *moveOf) (p sentPiece, ok bool, err error) {
 	g := w.groups[x.from]
 	m := g.slots[x.slot]
@@ -523,7 +523,7 @@ func (w *moveWorld) step(k CommandKind, first *moveOf) error {
 	return nil
 }
 
-// takeover returns the takeover of a move, as right as it can be told, or wrong.
+// takeover returns the takeover of a move, correct as far as that is known, or wrong.
 func (w *moveWorld) takeover(x *moveOf) Step {
 	s := x.takeover
 	if s.At.Index == 0 { // not sealed yet: somebody makes it up
@@ -628,12 +628,11 @@ func randomMoves(seed uint64) (done map[string]int, err error) {
 
 const moveRuns = 80
 
-// Whatever steps come in whatever order, right or wrong, once or late and twice, each group
-// does as the rules say, slot by slot, and its replicas do the same, one that began with a
-// snapshot too. A slot that was taken over has all that was in it at the seal: keys with
-// their versions, sessions with what became of their writes, and which groups it was in.
-// One would doubt it: passes of one attempt are differences of copies that share most of
-// what they have with what is written meanwhile.
+// Whatever steps come, in any order, right or wrong, late or twice, each group follows the rules
+// slot by slot, and its replicas agree, including one that began with a snapshot. A slot that was
+// taken over has all that it had at the seal: keys with their versions, sessions with the outcomes
+// of their writes, and its former owners. One would doubt it: the passes of an attempt are
+// differences between copies that share most of their memory with what is written meanwhile.
 func TestMovesAreLikeModel(t *testing.T) {
 	all := map[string]int{}
 	for seed := range uint64(moveRuns) {

@@ -7,9 +7,9 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// What a flipped bit has changed in a record goes when the key is written again or removed, and then
-// no walk can find it any more. But what was made of it would stay. So whatever outlives a record is
-// covered:
+// When a key is written again or removed, a bit that had flipped in its record goes with it, and no
+// walk can find it any more. But what was derived from it would stay. So whatever outlives a record
+// is covered:
 //
 //   - Where a command goes by what a record says, as a condition, a compare, an incr, a get of a
 //     transaction, a keepalive, a report or what ends do, the record's hash is compared first.

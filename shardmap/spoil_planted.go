@@ -19,8 +19,8 @@ func (m *Map) Spoil(draw func(n int) int) (part Part, what string, ok bool) {
 	return f.part, f.what, true
 }
 
-// Spoil publishes a table in which one thing is wrong, as [Map.Spoil] does to a map. Whoever has the
-// table of before sees nothing of it.
+// Spoil publishes a table in which one thing is wrong, as [Map.Spoil] does to a map. Readers of the
+// earlier table are not affected.
 func (m *TableMachine) Spoil(draw func(n int) int) (part Part, what string, ok bool) {
 	f := m.spoil(draw)
 	if f == nil {

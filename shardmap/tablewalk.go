@@ -22,9 +22,9 @@ type tableSums struct {
 	lost []PartFault // what was found as another table took the place; one for each part at most
 }
 
-// note takes the digests of a table that was just made, of those parts that are not the very memory
-// that they were before. What it was made from is compared a last time: an entry carries on what
-// memory has made of it.
+// note takes the digests of the parts of a new table that do not share memory with the table before.
+// It first compares those parts of the earlier table a last time, because an entry copies a wrong
+// one along.
 func (n *tableSums) note(t *Table, scratch *summer) {
 	for p := PartNodes; p < PartNodes+partsOfTable; p++ {
 		if n.of != nil && t.shares(n.of, p) {

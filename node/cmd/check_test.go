@@ -141,7 +141,7 @@ func TestCheckOutcomes(t *testing.T) {
 	}
 }
 
-// Who is told that a replica is wrong or silent is told what to do, unless the table says it.
+// A check that finds a wrong or silent replica also says what to do, unless the table says it.
 func TestCheckAdvises(t *testing.T) {
 	waits := checkedRow{Why: "it waits", Differing: []differingRow{{state: undecided}}}
 	for _, tt := range []struct {
@@ -254,9 +254,8 @@ func TestCheckOfOneGroup(t *testing.T) {
 	}
 }
 
-// A replica that is fenced compares nothing any more, and a person still wants to know in what it is
-// wrong: the cluster's table has it. What was over before, and what is of another replica, says nothing
-// of this one.
+// A fenced replica no longer compares anything, so check takes its wrong parts from the cluster's
+// table. Earlier incidents and those of other replicas must not be taken for its own.
 func TestCheckNamesPartsOfFenced(t *testing.T) {
 	c := &checkedCluster{says: map[raft.NodeID][][]wire.CheckedGroup{1: {{compared(0, 2, 5, agrees), compared(1, 3, 9, agrees, fenced, differs)}}}}
 	k := c.of(0, 1)
@@ -344,7 +343,7 @@ func waits(g raft.GroupID, node raft.NodeID) wire.CheckedGroup {
 
 // A group that waits for a person has no leader that could tell of it. Without what the nodes say of
 // their own replicas it would look as if it were about to elect one, and nobody would learn what to
-// do. What a leader says counts more: it has compared, and they have not heard of it yet.
+// do. A leader's comparison overrides what they say: they have not heard of it yet.
 func TestCheckOfGroupThatNeedsWord(t *testing.T) {
 	tie := compared(1, 3, 9, undecided, undecided, silent)
 	older := waits(1, 3)
@@ -375,7 +374,7 @@ func TestCheckOfGroupThatNeedsWord(t *testing.T) {
 			t.Errorf("%s: status %d, want %d, got\n%swant\n%s", tt.name, row.status(), tt.status, got, want)
 		}
 	}
-	// What a node has said is forgotten with its next answer, and not before it is asked.
+	// A node's next answer replaces its last one; until then that one stands.
 	k := new(checkedCluster).of(0, 1)
 	k.take(waits(1, 1))
 	k.take(waits(1, 2))

@@ -40,7 +40,7 @@ func (k *comparison) forget(n raft.NodeID, groups []raft.GroupID) {
 }
 
 // needsWord reports whether a group stands still until a person has said which of its replicas is
-// right. What a leader has found out overrides that: it has served since, or is about to.
+// right. A leader's comparison overrides that: the group has served since, or is about to.
 func (k *comparison) needsWord(id raft.GroupID) bool {
 	g := k.found[id]
 	return len(k.wait[id]) > 0 && (g.At.Index == 0 || slices.ContainsFunc(g.Replicas, func(p wire.CheckedReplica) bool { return p.State == wire.CheckedUndecided }))

@@ -116,7 +116,8 @@ func (e *examination) stuck() {
 	}
 }
 
-// told is what the nodes find themselves. What stands in the table all of them tell.
+// told adds what the nodes find themselves. All of them tell what is in the table, so that is
+// added once.
 func (e *examination) told() {
 	said := make(map[wire.DoctorFinding]bool)
 	for _, n := range e.nodes {

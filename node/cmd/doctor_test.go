@@ -205,7 +205,7 @@ func clock(id raft.NodeID, ahead time.Duration) func(*patient) {
 	}
 }
 
-// What a clock shows is compared with the middle of the question's way there and back.
+// A clock's reading is compared with the middle of the round trip.
 func TestClockReading(t *testing.T) {
 	asked := time.UnixMilli(1_700_000_000_000)
 	r, ok := readingOf("n2", &wire.DoctorAnswer{WallMicros: uint64(asked.Add(2300 * time.Millisecond).UnixMicro())}, asked, asked.Add(600*time.Millisecond))

@@ -9,8 +9,8 @@
 //   - A probe ends at its deadline, whatever the target does: everything that it has opened is
 //     closed from outside the code that talks ([conns]).
 //   - It reads at most [ReadMax] bytes from each connection.
-//   - A driver is handed no packet that it can't read, or that takes it longer than a probe, as far as that
-//     can be seen, and its panic ends a probe and not the process ([Prober.guarded]).
+//   - A driver gets no packet that visibly can't be read, or would take it longer than a probe. If it
+//     panics all the same, that ends the probe and not the process ([Prober.guarded]).
 //   - It leaves no port in TIME_WAIT, however often it is made ([conn.Close]).
 //
 // Each type of check is a file: tcp.go, web.go, mysql.go, pgsql.go, redis.go, grpc.go, program.go. Start

@@ -196,7 +196,7 @@ func mysqlAnswer(p []byte) bool {
 		}
 		return len(rest) >= 2
 	case mysqlMore:
-		// What is no key at all the driver refuses. One that is not RSA's, or is very large, it uses.
+		// The driver refuses what is no key at all, but uses one that is not RSA or is very large.
 		block, _ := pem.Decode(rest)
 		if block == nil {
 			return true

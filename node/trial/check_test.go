@@ -27,9 +27,9 @@ type checkRow struct {
 	} `json:"groups"`
 }
 
-// A person who checks wants one of two answers: all replicas were compared and agree, or not. Replicas
-// that are written to must agree; one that is down must not be passed over; and a group without
-// a leader must not look as if it were well. The status says which it is.
+// A check has two answers: all replicas were compared and agree, or not. Replicas that are written
+// to must agree, one that is down must not be passed over, and a group without a leader must not
+// look healthy. The exit status tells them apart.
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	const groups = 3 // with group 0

@@ -132,7 +132,7 @@ func newSpoilTrial(t *testing.T) *spoilTrial {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What is asked for in a file must not be in what users run.
+	// The binary that users run must not have the hook.
 	if shipped, err := os.ReadFile(binary); err != nil || bytes.Contains(shipped, []byte(spoilDone)) {
 		t.Fatalf("the binary without the tag knows %s, or can't be read: %v", spoilDone, err)
 	}
@@ -270,7 +270,7 @@ func (r *spoilTrial) spoil(victim int, group raft.GroupID, how string) (at time.
 		}
 		r.until("the spoiler at work", taken)
 		if group == 0 && how != "bit" {
-			// What is skipped is not overwritten; what comes again comes after another one.
+			// One command is enough to skip; a second one makes applying the first again visible.
 			for range map[string]int{"skip": 1, "twice": 2}[how] {
 				r.values++
 				r.run("setting", "set", "dead-after", fmt.Sprintf("%dm", 10+r.values)).done(r.t)
@@ -315,7 +315,7 @@ func (r *spoilTrial) told(by int, what string, limit time.Duration, holds func(a
 }
 
 // checks runs check until it names a replica with its parts, and returns its words for it, or nothing.
-// What the table does not know yet has no parts.
+// A replica has no parts there before the table knows of it.
 func (r *spoilTrial) checks(ctx context.Context, group raft.GroupID, node string) (said string) {
 	for ctx.Err() == nil {
 		cmd := r.command("check", "-o", "json", "--group", strconv.Itoa(int(group)), "--endpoints", r.endpoints())

@@ -5,8 +5,7 @@
 // and tells the leader. A [Round] is what the leader makes of that: who agrees, who
 // differs and in which parts, and whose state can be copied.
 //
-// A majority of the voters is right. What a minority holds, nobody outside relies on; and
-// memory that fails, fails alone. Without a majority, as in a group of two, the log
+// A majority of the voters is right, because memory that fails, fails alone. Without a majority, as in a group of two, the log
 // decides: each replica applies it anew, from its own snapshot on, beside the state that
 // it serves. If all arrive at the same, that is what the state should be, whoever holds
 // it. If they do not, as where a snapshot was written of the wrong state, two that hold the

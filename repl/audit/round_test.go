@@ -188,8 +188,8 @@ func TestResult(t *testing.T) {
 	}
 }
 
-// A tie is decided by the log, if two at least replay it and all come to the same; what
-// somebody holds in memory says nothing then.
+// The log decides a tie if at least two replicas replay it and all arrive at the same state. What
+// they hold in memory does not count then.
 func TestReplayedTie(t *testing.T) {
 	for _, c := range []struct {
 		name     string
@@ -249,7 +249,7 @@ func TestReplayedTie(t *testing.T) {
 	}
 }
 
-// What is not of the round is refused, and changes nothing.
+// A report that is not of the round is refused and changes nothing.
 func TestRefusedReports(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -297,9 +297,9 @@ func chance(rnd *rand.Rand) raft.Membership {
 	return m
 }
 
-// Whatever the membership, and whoever reports what in whatever order: the order makes no
-// difference; who has what a majority has is never told that it differs; a minority that is
-// wrong is found, one by one, with the parts that are wrong and no others.
+// In any membership the order of reports makes no difference. A replica that holds what a majority
+// holds is never told that it differs, and each replica of a wrong minority is found, with exactly
+// the parts that are wrong.
 func TestResultsAtRandom(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(17, 7))
 	odd, tied, joints := 0, 0, 0

@@ -12,8 +12,8 @@ import (
 	"muster/shardmap"
 )
 
-// In some runs the state of one replica after the other becomes wrong: memory fails, or the
-// code does something else on one replica than on the others. An audit, or a walk, must find
+// In some runs one replica after another gets a wrong state: memory fails, or the code behaves
+// differently on one replica than on the others. An audit, or a walk, must find
 // each such flaw soon, on the right replica and no other (I17), and the replica must be
 // rebuilt. Until it is, what it says of its group is not held against the invariants.
 
@@ -141,7 +141,7 @@ type relayed struct {
 	odd  groupSet
 }
 
-// heardBy notes, with the operation that it answers, where an answer or a part of one comes from.
+// heardBy notes where an answer, or a part of one, comes from, with the operation that it answers.
 func (e *event) heardBy(o *op) {
 	o.doubted = o.doubted || e.origin.odd.has(o.group)
 	if e.origin.barred.has(o.group) && e.wtype != wire.TypeError && e.wtype != wire.TypeStreamEnd {
@@ -188,9 +188,9 @@ func (x *flaws) accused(n raft.NodeID, g raft.GroupID, parts []uint32, what stri
 	}
 }
 
-// named reports whether parts that differ are named, and the one that is wrong among them. Of a
-// table that is wrong another part may be wrong by then: what is proposed depends on it. What is
-// written over comes to the history of events as it was.
+// named reports whether the wrong part is among those that are named. In a wrong table another
+// part may be wrong by then, because what is proposed depends on it. A value that is overwritten
+// enters the history of events as it was.
 func (f *flaw) named(parts []uint32) bool {
 	return len(parts) == 0 || f.replica.Group == 0 || slices.Contains(parts, f.part) || slices.Contains(parts, uint32(shardmap.PartHistory))
 }

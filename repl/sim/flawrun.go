@@ -22,16 +22,16 @@ const (
 	// lookSlack is what an audit takes beside its pace: the leader waits for replicas that are
 	// late, and one that has just begun to lead has its turn later.
 	lookSlack = 15 * time.Second
-	// tieMax is how much longer it may take where there is no majority: what the leader and the
-	// replicas say to each other about their logs is said once, and may be lost.
-	tieMax = time.Minute
-	// goneWithin is how long it is looked for a moment at which what was wrong is seen to be gone.
+	// tieMax is how much longer it may take without a majority: the replicas replay their logs, and
+	// what the leader and they say about that may be lost several times.
+	tieMax = 30 * time.Second
+	// goneWithin bounds the search for a moment at which the wrong part is seen to have gone.
 	goneWithin = 10 * time.Second
-	// rebuildWithin bounds how long a fenced replica takes to be whole again.
+	// rebuildWithin bounds how long a fenced replica takes to become whole again.
 	rebuildWithin = 60 * time.Second
 	// slipWithin is how long a machine waits for an entry with which to make a mistake.
 	slipWithin = 20 * time.Second
-	// trustEvery is how long a person waits for what comes of it.
+	// trustEvery is how long a person waits before trusting again.
 	trustEvery = 5 * time.Second
 	// stepDownWithin is after how long a fenced replica no longer leads.
 	stepDownWithin = 2 * electionTimeout
@@ -187,8 +187,8 @@ func (f *flaw) within() time.Duration {
 	return d
 }
 
-// missed is called when a flaw should have been found. What is wrong may have been written
-// over: then all is as on other replicas.
+// missed is called when a flaw should have been found. It may have been overwritten: then the
+// replica is like the others.
 func (x *flaws) missed(f *flaw) {
 	c := x.c
 	what := f.state.wrong()
@@ -196,8 +196,8 @@ func (x *flaws) missed(f *flaw) {
 		what = f.state.unlike()
 	}
 	if what == "" {
-		// What was overwritten may have come to the history of events as it was, which is in no
-		// digest, and in snapshots.
+		// A wrong value that was overwritten may have entered the history of events, which is in
+		// snapshots but in no digest.
 		f.state.truth.trimmed, f.state.flaw, f.vanished = true, nil, true
 		f.ends(FlawVanished)
 		return
@@ -414,7 +414,7 @@ func (f *flaw) onDisk() (holds bool) {
 	return holds
 }
 
-// survives ends the process of a node that its memory has brought to a panic.
+// survives ends the process of a node that panics because of its memory.
 func (n *node) survives() {
 	if n.origin().odd == 0 {
 		return
