@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"muster/shardmap/access"
 	"muster/shardmap/pack"
 )
 
@@ -94,9 +95,8 @@ func (c Condition) String() string {
 	return fmt.Sprintf("condition %d", uint8(c))
 }
 
-// Principal is whoever may do something in the cluster: a user, or a node. 0 stands
-// for everybody, while there are no principals.
-type Principal uint64
+// Principal is whoever may do something in the cluster.
+type Principal = access.Principal
 
 // Command is one change to the keys of one slot, all of it or nothing; or, with a
 // body of its own, to a whole group.
