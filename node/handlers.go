@@ -93,6 +93,12 @@ var handlers = [...]handler{
 	wire.TypeChange:   {request: takeChange},
 	wire.TypeOrder:    {request: takeOrder},
 	wire.TypeAddNodes: {request: takeAddNodes},
+
+	wire.TypeEnrol:     {request: takeEnrol},
+	wire.TypeRenew:     {request: takeRenew},
+	wire.TypeKeep:      {request: takeKeep},
+	wire.TypeHolds:     {request: takeHolds},
+	wire.TypeAuthority: {request: takeAuthority},
 }
 
 // handlerOf returns the row of type t; one without a way if nobody may send it.

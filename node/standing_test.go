@@ -23,6 +23,12 @@ var comeAndGo = map[wire.Type]wire.Sender{
 	wire.TypeChange:   wire.SenderMember,
 	wire.TypeOrder:    wire.SenderClient,
 	wire.TypeAddNodes: wire.SenderClient,
+
+	wire.TypeEnrol:     wire.SenderGuest | wire.SenderJoiner,
+	wire.TypeRenew:     wire.SenderClient | wire.SenderMember | wire.SenderRenewer,
+	wire.TypeKeep:      wire.SenderMember,
+	wire.TypeHolds:     wire.SenderMember,
+	wire.TypeAuthority: wire.SenderClient,
 }
 
 // Who may send what follows from what a connection has proven. Each type must
@@ -102,9 +108,9 @@ func TestHandlerOfEachType(t *testing.T) {
 		}
 		// What is said in a member's name must not count before the member has
 		// said that the connection is its own. Of its requests, Attest changes
-		// nothing, Announce, Checks, Replicas, Change and Step wait for that by themselves, and Forward
+		// nothing, Announce, Checks, Replicas, Change, Step, Keep and Holds wait for that by themselves, and Forward
 		// is refused until then.
-		if s == wire.SenderMember && h.request != nil && i != wire.TypeAttest && i != wire.TypeAnnounce && i != wire.TypeForward && i != wire.TypeReplicas && i != wire.TypeChange && i != wire.TypeStep && i != wire.TypeChecks {
+		if s == wire.SenderMember && h.request != nil && i != wire.TypeAttest && i != wire.TypeAnnounce && i != wire.TypeForward && i != wire.TypeReplicas && i != wire.TypeChange && i != wire.TypeStep && i != wire.TypeChecks && i != wire.TypeKeep && i != wire.TypeHolds {
 			t.Errorf("%s is answered before it is known whose word it is", i)
 		}
 	}

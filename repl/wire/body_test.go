@@ -202,10 +202,52 @@ var madeGood = map[wire.Type]func(b wire.Body){
 			a.Hosts[i] = addrDrawn(host)
 		}
 	},
+	wire.TypeEnrol: func(b wire.Body) {
+		e := b.(*wire.Enrol)
+		e.Node, e.Request, e.Signature = e.Node|1, append(e.Request, 0), bytes.Repeat([]byte{7}, wire.SignatureSize)
+	},
+	wire.TypeEnrolAnswer: func(b wire.Body) {
+		a := b.(*wire.EnrolAnswer)
+		a.Certificate, a.Roots = append(a.Certificate, 0), certificatesDrawn(a.Roots)
+	},
+	wire.TypeRenew: func(b wire.Body) {
+		r := b.(*wire.Renew)
+		r.User, r.Request = fmt.Sprintf("%.20x", r.User), append(r.Request, 0)
+	},
+	wire.TypeRenewAnswer: func(b wire.Body) {
+		a := b.(*wire.RenewAnswer)
+		a.Certificate, a.Roots = append(a.Certificate, 0), certificatesDrawn(a.Roots)
+	},
+	wire.TypeKeep:       func(b wire.Body) { wrapKeyDrawn(&b.(*wire.Keep).Key) },
+	wire.TypeKeepAnswer: func(b wire.Body) { wrapKeyDrawn(&b.(*wire.KeepAnswer).Key) },
+	wire.TypeAuthority: func(b wire.Body) {
+		a := b.(*wire.Authority)
+		if a.Action = 1 + a.Action%3; a.Action == wire.AuthorityRetire {
+			a.Root[0] |= 1
+		} else {
+			a.Root = wire.RootHash{}
+		}
+	},
 	wire.TypeLogRange: func(b wire.Body) {
 		r := b.(*wire.LogRange)
 		r.From, r.To = min(r.From, r.To), max(r.From, r.To)
 	},
+}
+
+// certificatesDrawn makes of anything drawn certificates, one at least.
+func certificatesDrawn(all [][]byte) [][]byte {
+	all = append(all, nil)
+	for i := range all {
+		all[i] = append(all[i], 0)
+	}
+	return all
+}
+
+// wrapKeyDrawn makes of anything drawn a key, or none.
+func wrapKeyDrawn(b *[]byte) {
+	if len(*b) > 0 {
+		*b = bytes.Repeat(*b, wire.WrapKeySize)[:wire.WrapKeySize]
+	}
 }
 
 // partsDrawn makes of anything drawn parts in order.

@@ -283,6 +283,16 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeAddNodesAnswer: &wire.AddNodesAnswer{Rows: []wire.AddedNode{
 		{Addr: "10.0.0.3:4166", Node: n3, Name: "n3", State: wire.JoinBegins},
 		{Addr: "10.0.0.4:4166", Why: *wire.WrongCluster("node at 10.0.0.4:4166", `it is of "dev", this side of "prod"`, "check the address")}}},
+	wire.TypeEnrol:           &wire.Enrol{Node: n3, Token: 21, Request: []byte("a request in DER"), Signature: make([]byte, wire.SignatureSize)},
+	wire.TypeEnrolAnswer:     &wire.EnrolAnswer{Certificate: []byte("a certificate in DER"), Roots: [][]byte{[]byte("a root in DER")}},
+	wire.TypeRenew:           &wire.Renew{User: "ann", Request: []byte("a request in DER")},
+	wire.TypeRenewAnswer:     &wire.RenewAnswer{Certificate: []byte("a certificate in DER"), Roots: [][]byte{[]byte("a root in DER")}},
+	wire.TypeKeep:            &wire.Keep{ID: wire.WrapKeyName{1, 2, 3}, Key: make([]byte, wire.WrapKeySize)},
+	wire.TypeKeepAnswer:      &wire.KeepAnswer{Holds: true},
+	wire.TypeHolds:           &wire.Holds{Serial: wire.SerialNumber{4, 5, 6}, Index: 18},
+	wire.TypeHoldsAnswer:     &wire.HoldsAnswer{Index: 19},
+	wire.TypeAuthority:       &wire.Authority{Action: wire.AuthorityRotate},
+	wire.TypeAuthorityAnswer: &wire.AuthorityAnswer{Root: wire.RootHash{7, 8, 9}},
 }
 
 var exampleMembers = []wire.NodeAddr{{Node: n1, Addr: "10.0.0.1:4166"}, {Node: n2, Addr: "10.0.0.2:4166"}}

@@ -206,6 +206,33 @@ func (f *fields) nonce(name string, v *Nonce) {
 	}
 }
 
+// fixed is a bin of the length of v.
+func fixed(f *fields, name string, v []byte) {
+	if !f.reading {
+		f.b = pack.AppendBytes(f.b, v)
+		return
+	}
+	b := f.r.Bytes()
+	if len(b) != len(v) {
+		f.r.Fail(fmt.Sprintf("%s of %d bytes, want %d", name, len(b), len(v)))
+		return
+	}
+	copy(v, b)
+	if f.show != nil {
+		f.shown(name, fmt.Sprintf("%x", b))
+	}
+}
+
+// sealed is a bin of which only the length is shown: a key, or what proves one.
+func sealed(f *fields, name string, v *[]byte) {
+	show := f.show
+	f.show = nil
+	f.bin(name, v)
+	if f.show = show; f.reading && show != nil {
+		f.shown(name, fmt.Sprintf("%d bytes", len(*v)))
+	}
+}
+
 // list is a field of many. sizeMin is the number of bytes that each takes at
 // least on the wire, so that the room made for them can't be many times what
 // has arrived.

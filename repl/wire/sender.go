@@ -14,6 +14,8 @@ const (
 	SenderBulk                       // a node on the peer list, over a connection for snapshots
 	SenderInviter                    // a host that asks this one to join its cluster: it knows the secret
 	SenderJoiner                     // a host that asks to become a member: it knows the secret, and is none yet
+	SenderGuest                      // whoever has no certificate of a cluster that wants one: it may ask for one
+	SenderRenewer                    // a member whose certificate has ended, or got lost: it may ask for the next one
 
 	SenderNobody Sender = 0 // of a type that nobody may send
 )
@@ -44,6 +46,7 @@ func (s Sender) String() string {
 	}{
 		{SenderClient, "a client"}, {SenderFounder, "a founding host"}, {SenderMember, "a member"}, {SenderBulk, "a member's connection for snapshots"},
 		{SenderInviter, "a member that invites"}, {SenderJoiner, "a host that joins"},
+		{SenderGuest, "a guest"}, {SenderRenewer, "a member that renews"},
 	} {
 		if s&p.s != 0 {
 			parts = append(parts, p.name)

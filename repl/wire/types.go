@@ -157,6 +157,18 @@ const (
 	TypeOrderAnswer    Type = 0x7b
 	TypeAddNodes       Type = 0x7c
 	TypeAddNodesAnswer Type = 0x7d
+
+	TypeEnrol       Type = 0x80
+	TypeEnrolAnswer Type = 0x81
+	TypeRenew       Type = 0x82
+	TypeRenewAnswer Type = 0x83
+	TypeKeep        Type = 0x84
+	TypeKeepAnswer  Type = 0x85
+
+	TypeHolds           Type = 0x90
+	TypeHoldsAnswer     Type = 0x91
+	TypeAuthority       Type = 0x92
+	TypeAuthorityAnswer Type = 0x93
 )
 
 // row is what is said of one type.
@@ -298,6 +310,19 @@ var rows = [...]row{
 	TypeOrderAnswer:    {"OrderAnswer", "", TypeOrder, SenderNobody, bodyOf[OrderAnswer]},
 	TypeAddNodes:       {"AddNodes", "client → node", 0, SenderClient, bodyOf[AddNodes]}, // invite these hosts
 	TypeAddNodesAnswer: {"AddNodesAnswer", "", TypeAddNodes, SenderNobody, bodyOf[AddNodesAnswer]},
+
+	// Certificates, since level 8: of the meta group's leader, who makes them, and between the
+	// nodes that can.
+	TypeEnrol:           {"Enrol", "host → the meta group's leader", 0, SenderGuest | SenderJoiner, bodyOf[Enrol]}, // a certificate for a host that has a token
+	TypeEnrolAnswer:     {"EnrolAnswer", "", TypeEnrol, SenderNobody, bodyOf[EnrolAnswer]},
+	TypeRenew:           {"Renew", "node or client → the meta group's leader", 0, SenderClient | SenderMember | SenderRenewer, bodyOf[Renew]}, // a certificate, or the next one
+	TypeRenewAnswer:     {"RenewAnswer", "", TypeRenew, SenderNobody, bodyOf[RenewAnswer]},
+	TypeKeep:            {"Keep", "node → a voter of the meta group", 0, SenderMember, bodyOf[Keep]}, // the key that wraps the roots'
+	TypeKeepAnswer:      {"KeepAnswer", "", TypeKeep, SenderNobody, bodyOf[KeepAnswer]},
+	TypeHolds:           {"Holds", "node → the meta group's leader", 0, SenderMember, bodyOf[Holds]}, // which certificate I have
+	TypeHoldsAnswer:     {"HoldsAnswer", "", TypeHolds, SenderNobody, bodyOf[HoldsAnswer]},
+	TypeAuthority:       {"Authority", "client → the meta group's leader", 0, SenderClient, bodyOf[Authority]}, // make a root, or retire one
+	TypeAuthorityAnswer: {"AuthorityAnswer", "", TypeAuthority, SenderNobody, bodyOf[AuthorityAnswer]},
 }
 
 // typeEnd is above every type.
