@@ -1,0 +1,143 @@
+package trust
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"sync/atomic"
+)
+
+// ALPN is the protocol that both sides name in the handshake. A listener that
+// speaks others too tells them apart by it, and no peer's words can be taken for
+// those of another protocol.
+const ALPN = "muster"
+
+// Limits of what a peer shows. The library itself reads at most 256 KiB before
+// they are asked.
+const (
+	// ChainMax bounds the number of certificates: that of a company's CA may
+	// have intermediate ones behind it.
+	ChainMax = 6
+	// ShownMax bounds their bytes.
+	ShownMax = 16 << 10
+)
+
+// Holding is what a host shows in handshakes, and whom it believes. It does not
+// change once it is set.
+type Holding struct {
+	// Certificate is what is shown: one of the cluster, a [SelfSigned] one until
+	// there is that, or nil for a client that has none.
+	Certificate *tls.Certificate
+	Trusted     Trusted
+	// Own is the certificate of a company's CA, and belief in that CA; nil:
+	// none. Certificate is then the same one.
+	Own *Own
+}
+
+// Holder has a host's [Holding], and gives it to each handshake as it begins. It
+// is safe for all goroutines; the zero Holder holds nothing.
+type Holder struct{ now atomic.Pointer[Holding] }
+
+// Set replaces the holding, whole. Handshakes that have begun go on with what
+// was there before.
+func (h *Holder) Set(holding *Holding) { h.now.Store(holding) }
+
+// Get is the holding of now, never nil.
+func (h *Holder) Get() *Holding {
+	if holding := h.now.Load(); holding != nil {
+		return holding
+	}
+	return &Holding{}
+}
+
+// Server is the setting of a listener. A handshake succeeds with whatever
+// certificate the client shows, or none: who it is, is for the caller to
+// ask ([Trusted.Verify] about the state's PeerCertificates) once it is over.
+func (h *Holder) Server() *tls.Config {
+	c := common()
+	c.ClientAuth = tls.RequestClientCert
+	c.VerifyConnection = checkState
+	c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if shown := h.Get().Certificate; shown != nil {
+			return shown, nil
+		}
+		return nil, errors.New("this host has no certificate to show yet")
+	}
+	return c
+}
+
+// Client is the setting of a dialler. The handshake fails if check does, which
+// is called once the other side has shown its certificate, and before it has
+// shown that it has the key: what check learns counts once the handshake has
+// succeeded.
+func (h *Holder) Client(check func(tls.ConnectionState) error) *tls.Config {
+	c := common()
+	// The library would look for the name of a host. Names of the cluster are not
+	// such, so check verifies instead.
+	c.InsecureSkipVerify = true
+	c.VerifyConnection = func(s tls.ConnectionState) error {
+		if err := checkState(s); err != nil {
+			return err
+		}
+		return check(s)
+	}
+	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		if shown := h.Get().Certificate; shown != nil {
+			return shown, nil
+		}
+		return &tls.Certificate{}, nil
+	}
+	return c
+}
+
+// common is what both sides have. Without tickets each connection proves anew
+// who it is, by the certificate of now: one that was resumed would have what an
+// earlier one had proven. Records have their full size from the start: connections
+// here are few and long, and each is filled soon.
+func common() *tls.Config {
+	c := &tls.Config{
+		MinVersion:                  tls.VersionTLS13,
+		NextProtos:                  []string{ALPN},
+		SessionTicketsDisabled:      true,
+		DynamicRecordSizingDisabled: true,
+	}
+	if bug("TLS 1.2 accepted") {
+		c.MinVersion = tls.VersionTLS12
+	}
+	return c
+}
+
+// checkState checks what holds for each peer, whoever it is.
+func checkState(s tls.ConnectionState) error {
+	if s.NegotiatedProtocol != ALPN {
+		return &Error{Field: "protocol", Found: shown(s.NegotiatedProtocol), Want: ALPN + "; check the address and port"}
+	}
+	size := 0
+	for _, c := range s.PeerCertificates {
+		size += len(c.Raw)
+	}
+	if n := len(s.PeerCertificates); n > ChainMax || size > ShownMax {
+		return &Error{Field: "certificates shown", Found: fmt.Sprintf("%d with %d bytes", n, size), Want: fmt.Sprintf("at most %d with %d bytes", ChainMax, ShownMax)}
+	}
+	return nil
+}
+
+const (
+	exporterLabel = "EXPORTER-muster-hello"
+	// ExporterSize is the number of bytes that [Exporter] returns.
+	ExporterSize = 32
+)
+
+// Exporter returns bytes that both sides of a connection have, and no other
+// connection (RFC 8446, section 7.5). What is signed with them can't be passed
+// on over another.
+func Exporter(s *tls.ConnectionState) ([]byte, error) {
+	if s.Version < tls.VersionTLS13 || !s.HandshakeComplete {
+		return nil, &Error{Field: "connection", Found: tls.VersionName(s.Version) + ", or a handshake that is not over", Want: "TLS 1.3, after the handshake"}
+	}
+	b, err := s.ExportKeyingMaterial(exporterLabel, nil, ExporterSize)
+	if err != nil {
+		return nil, fmt.Errorf("derive the exporter of a connection: %w", err)
+	}
+	return b, nil
+}

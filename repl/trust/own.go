@@ -1,0 +1,212 @@
+package trust
+
+import (
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Own is a host's certificate of its company's CA, and belief in that CA. It does
+// not change.
+type Own struct {
+	// Certificate is what the host shows: its own, and intermediate ones.
+	Certificate *tls.Certificate
+	roots       *x509.CertPool
+	names       []string // of the CA's certificates, for errors
+}
+
+// The files of [LoadOwn], as errors name them: by the options that give them.
+const (
+	fileCert = "--tls-cert"
+	fileKey  = "--tls-key"
+	fileCA   = "--tls-ca"
+)
+
+// LoadOwn reads a host's own certificate with the intermediate ones behind it,
+// its key, and the certificates of the CA, all as PEM. addr is the host's address
+// as its peers dial it, with or without a port. The key may be of any kind that
+// TLS 1.3 takes. Each mistake is one line that names the file.
+func LoadOwn(certPEM, keyPEM, caPEM []byte, addr string, now time.Time) (*Own, error) {
+	chain, err := ownCertificates(fileCert, certPEM)
+	if err != nil {
+		return nil, err
+	}
+	key, err := ownKey(keyPEM)
+	if err != nil {
+		return nil, err
+	}
+	if err := fits(key, chain); err != nil {
+		return nil, err
+	}
+	cas, err := ownCertificates(fileCA, caPEM)
+	if err != nil {
+		return nil, err
+	}
+	o := &Own{Certificate: &tls.Certificate{PrivateKey: key, Leaf: chain[0]}, roots: x509.NewCertPool()}
+	for _, c := range chain {
+		o.Certificate.Certificate = append(o.Certificate.Certificate, c.Raw)
+	}
+	for _, ca := range cas {
+		if !ca.IsCA {
+			return nil, &Error{Field: fileCA, Found: shown(ca.Subject.String()) + ", which is no CA", Want: "the certificates of the CA alone"}
+		}
+		o.roots.AddCert(ca)
+		o.names = append(o.names, shown(ca.Subject.String()))
+	}
+	if size := ownSize(chain); len(chain) > ChainMax || size > ShownMax {
+		return nil, &Error{Field: fileCert, Found: fmt.Sprintf("%s with %s", plural(len(chain), "certificate"), plural(size, "byte")), Want: fmt.Sprintf("at most %d with %d bytes, which is what peers take", ChainMax, ShownMax)}
+	}
+	if _, err := o.verify(fileCert, chain, addr, now); err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+// Verify decides whether the certificate that a peer has shown, with what stands
+// behind it, is good for the peer's address in the table at now. The Proven has
+// no name, no serial and no root: that the address is a certain node's is for the
+// table to say. One that has expired is refused: no renewal is to be had here.
+func (o *Own) Verify(chain []*x509.Certificate, addr string, now time.Time) (Proven, error) {
+	if len(chain) == 0 {
+		return Proven{}, &Error{Field: "certificate", Found: "none", Want: "one of the company's CA", Reason: ErrNone}
+	}
+	return o.verify("certificate", chain, addr, now)
+}
+
+func (o *Own) verify(what string, chain []*x509.Certificate, addr string, now time.Time) (Proven, error) {
+	c := chain[0]
+	if now.After(c.NotAfter) {
+		return Proven{}, &Error{Field: what, Found: "a certificate that expired at " + timeText(c.NotAfter), Want: "one that is good at " + timeText(now)}
+	}
+	if now.Before(c.NotBefore) {
+		return Proven{}, &Error{Field: what, Found: "a certificate that begins at " + timeText(c.NotBefore), Want: "one that is good at " + timeText(now), Reason: ErrEarly}
+	}
+	if c.IsCA {
+		return Proven{}, &Error{Field: what, Found: "the certificate of a CA", Want: "that of a host"}
+	}
+	if !serves(c) {
+		return Proven{}, &Error{Field: what, Found: "a certificate with the usage " + usages(c), Want: "server authentication among them"}
+	}
+	between := x509.NewCertPool()
+	for _, i := range chain[1:] {
+		between.AddCert(i)
+	}
+	if _, err := c.Verify(x509.VerifyOptions{Roots: o.roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}); err != nil {
+		return Proven{}, &Error{Field: what, Found: fmt.Sprintf("a certificate signed by %s (%s)", shown(c.Issuer.String()), shown(err.Error())), Want: "one by the CA of " + fileCA + ": " + strings.Join(o.names, " or "), Reason: ErrForeign}
+	}
+	host := hostOf(addr)
+	if err := c.VerifyHostname(host); err != nil {
+		return Proven{}, &Error{Field: what, Found: "a certificate for " + hosts(c), Want: "one for " + shown(host) + ", the host of the node's address, among its alternative names"}
+	}
+	return Proven{Key: KeyIDOf(c), Issued: c.NotBefore, NotAfter: c.NotAfter}, nil
+}
+
+// serves reports whether c may be a server's. That one must say so makes sure that
+// its CA has looked at the names of hosts in it.
+func serves(c *x509.Certificate) bool {
+	none := len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) == 0 // no bounds: any
+	return none || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageServerAuth) || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny)
+}
+
+// hostOf is addr without its port.
+func hostOf(addr string) string {
+	if host, _, err := net.SplitHostPort(addr); err == nil {
+		return host
+	}
+	return strings.Trim(addr, "[]")
+}
+
+// hosts is what c is for, as an error shows it.
+func hosts(c *x509.Certificate) string {
+	names := slices.Clone(c.DNSNames)
+	for _, ip := range c.IPAddresses {
+		names = append(names, ip.String())
+	}
+	if len(names) == 0 {
+		return "no host: it has neither DNS names nor IP addresses, and its subject does not count"
+	}
+	return shown(strings.Join(names, ", "))
+}
+
+func ownSize(chain []*x509.Certificate) (size int) {
+	for _, c := range chain {
+		size += len(c.Raw)
+	}
+	return size
+}
+
+// ownCertificates parses the certificates of a file. A key may stand beside them,
+// as some keep both in one file; what else there is, is refused.
+func ownCertificates(what string, file []byte) (all []*x509.Certificate, err error) {
+	blocks, err := decode(what, file)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range blocks {
+		if isKey(b) && what == fileCert {
+			continue
+		}
+		if b.Type != blockCertificate {
+			return nil, &Error{Field: what, Found: "a block " + shown(b.Type), Want: "blocks CERTIFICATE"}
+		}
+		c, err := x509.ParseCertificate(b.Bytes)
+		if err != nil {
+			return nil, &Error{Field: what, Found: "a block that is no certificate (" + shown(err.Error()) + ")", Want: "X.509"}
+		}
+		all = append(all, c)
+	}
+	if len(all) == 0 {
+		return nil, &Error{Field: what, Found: blockTypes(blocks), Want: "a block CERTIFICATE"}
+	}
+	return all, nil
+}
+
+func isKey(b *pem.Block) bool { return strings.HasSuffix(b.Type, blockKey) }
+
+// ownKey parses the one private key of a file. No error shows any of it.
+func ownKey(file []byte) (crypto.Signer, error) {
+	blocks, err := decode(fileKey, file)
+	if err != nil {
+		return nil, err
+	}
+	blocks = slices.DeleteFunc(blocks, func(b *pem.Block) bool { return !isKey(b) })
+	if len(blocks) != 1 {
+		return nil, &Error{Field: fileKey, Found: plural(len(blocks), "private key"), Want: "one"}
+	}
+	if b := blocks[0]; strings.Contains(b.Type, "ENCRYPTED") || b.Headers["DEK-Info"] != "" {
+		return nil, &Error{Field: fileKey, Found: "a key under a passphrase", Want: "one without, in a file that only the node's user can read"}
+	}
+	if key, err := x509.ParsePKCS8PrivateKey(blocks[0].Bytes); err == nil {
+		if signer, ok := key.(crypto.Signer); ok {
+			return signer, nil
+		}
+	}
+	if key, err := x509.ParseECPrivateKey(blocks[0].Bytes); err == nil {
+		return key, nil
+	}
+	if key, err := x509.ParsePKCS1PrivateKey(blocks[0].Bytes); err == nil {
+		return key, nil
+	}
+	return nil, &Error{Field: fileKey, Found: "a block " + shown(blocks[0].Type) + " that is no key", Want: "an ECDSA, RSA or Ed25519 key in PKCS #8, SEC 1 or PKCS #1"}
+}
+
+// fits checks that the first certificate is that of the key.
+func fits(key crypto.Signer, chain []*x509.Certificate) error {
+	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	for i, c := range chain {
+		if !ok || !public.Equal(c.PublicKey) {
+			continue
+		}
+		if i > 0 {
+			return &Error{Field: fileCert, Found: fmt.Sprintf("the host's certificate in place %d", i+1), Want: "it first, and those of intermediate CAs behind it"}
+		}
+		return nil
+	}
+	return &Error{Field: fileKey, Found: "a key that does not fit the certificate in " + fileCert, Want: "the one that it was made for"}
+}
