@@ -1,0 +1,7 @@
+package trail
+
+// The bugs that tests plant.
+const (
+	bugNotChained  = "trail line not chained"
+	bugFloodListed = "flood listed"
+)
