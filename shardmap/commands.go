@@ -8,7 +8,7 @@ import (
 // Level is the newest level of commands that this code understands. It rises by
 // one whenever a row or a field is added that an older build would not
 // understand.
-const Level = 7
+const Level = 8
 
 // MovesLevel is the level of a cluster from which on slots move: below it some member does
 // not know the commands.
@@ -23,6 +23,10 @@ const ServicesLevel = 6
 
 // AuditLevel is the level of a cluster from which on the replicas of a group compare their states.
 const AuditLevel = 7
+
+// SecurityLevel is the level of a cluster from which on its table has certificates, users, roles,
+// tokens and limits.
+const SecurityLevel = 8
 
 // Shape says how the items of a command lie. It decides which of them are keys.
 type Shape uint8

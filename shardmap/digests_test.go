@@ -156,7 +156,7 @@ func eachLeaf(x reflect.Value, name string, f func(name string, change, back fun
 	case reflect.String:
 		was := x.String()
 		f(name, func() { x.SetString(was + "x") }, func() { x.SetString(was) })
-	case reflect.Int:
+	case reflect.Int, reflect.Int64:
 		f(name, func() { x.SetInt(x.Int() + 1) }, func() { x.SetInt(x.Int() - 1) })
 	default:
 		f(name, func() { x.SetUint(x.Uint() ^ 1) }, func() { x.SetUint(x.Uint() ^ 1) })
@@ -223,7 +223,7 @@ func TestTableWalkFindsEachField(t *testing.T) {
 
 // A part's name is what people are told.
 func TestPartNames(t *testing.T) {
-	for p, want := range map[Part]string{0: "slot 0", 4095: "slot 4095", PartMarks: "marks", PartHistory: "history", 4102: "part 4102", PartNodes: "nodes", PartCluster: "cluster", PartIncidents: "incidents", 8200: "part 8200"} {
+	for p, want := range map[Part]string{0: "slot 0", 4095: "slot 4095", PartMarks: "marks", PartHistory: "history", 4102: "part 4102", PartNodes: "nodes", PartCluster: "cluster", PartIncidents: "incidents", PartTrust: "trust", PartTrails: "trails", 8204: "part 8204"} {
 		if p.String() != want {
 			t.Errorf("part %d is called %q, want %q", uint32(p), p, want)
 		}

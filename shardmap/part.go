@@ -31,7 +31,12 @@ const (
 
 	PartIncidents Part = 8199 // and how many there ever were
 
-	partsOfTable = PartIncidents + 1 - PartNodes // Invariant: they are numbered without a gap
+	PartTrust  Part = 8200 // mode of TLS, roots, pins, denied certificates and tokens; from level 8 on, as are those below
+	PartRules  Part = 8201 // users and roles
+	PartLimits Part = 8202 // of prefixes
+	PartTrails Part = 8203 // how far each node's trail is
+
+	partsOfTable = PartTrails + 1 - PartNodes // Invariant: they are numbered without a gap
 )
 
 func (p Part) String() string {
@@ -64,6 +69,14 @@ func (p Part) String() string {
 		return "cluster"
 	case PartIncidents:
 		return "incidents"
+	case PartTrust:
+		return "trust"
+	case PartRules:
+		return "rules"
+	case PartLimits:
+		return "limits"
+	case PartTrails:
+		return "trails"
 	}
 	if p < Slots {
 		return fmt.Sprintf("slot %d", uint32(p))

@@ -149,6 +149,8 @@ type Table struct {
 	Incidents []Incident
 	// IncidentCount is how many incidents there ever were. Invariant: no less than there are.
 	IncidentCount uint64
+	// Security is who may connect and do what. From level 8 on.
+	Security Security
 }
 
 // Founded reports whether the table describes a cluster.

@@ -34,6 +34,18 @@ const (
 	TableJobBytes    TableCommandKind = 20 // how far a job that moves slots is; body: JobBytes
 	TableIncident    TableCommandKind = 21 // a replica differs, or was rebuilt; body: NoteIncident
 	TableAcknowledge TableCommandKind = 22 // a person has seen incidents; body: Acknowledge
+	TableTLSMode     TableCommandKind = 23 // how members speak with each other; body: SetTLSMode
+	TableRoot        TableCommandKind = 24 // a root comes, or is for something else; body: SetRoot
+	TablePin         TableCommandKind = 25 // which certificate a member has; body: SetPin
+	TableDeny        TableCommandKind = 26 // a certificate is no longer good; body: Deny
+	TableToken       TableCommandKind = 27 // a token is made; body: NewToken
+	TableTokenUse    TableCommandKind = 28 // a host comes by a token; body: UseToken
+	TableTokenRevoke TableCommandKind = 29 // a token is no longer good; body: RevokeToken
+	TableUser        TableCommandKind = 30 // a user comes, changes or goes; body: ChangeUser
+	TableUserRoles   TableCommandKind = 31 // a user gets roles, or loses some; body: ChangeUserRoles
+	TableRole        TableCommandKind = 32 // a role comes, changes or goes; body: ChangeRole
+	TableLimit       TableCommandKind = 33 // keys that begin with a prefix are bounded; body: SetLimit
+	TableTrailHead   TableCommandKind = 34 // how far the trail of a node is; body: NoteTrail
 )
 
 // Limits of the table. They are checked when a command is applied: one that is

@@ -14,7 +14,11 @@ import (
 func (m *TableMachine) Digests(out []DigestRow) []DigestRow {
 	t := m.Table()
 	format := t.format() // other builds write the table in that one too
-	for p := PartNodes; p < PartNodes+partsOfTable; p++ {
+	parts := Part(partsOfTable)
+	if t.Level < SecurityLevel {
+		parts = PartTrust - PartNodes // an older build has no others
+	}
+	for p := PartNodes; p < PartNodes+parts; p++ {
 		sum, _ := t.digest(p, format, &m.scratch)
 		out = append(out, DigestRow{p, sum})
 	}
@@ -90,6 +94,57 @@ func (t *Table) digest(p Part, format uint16, d *summer) (sum uint64, bytes int)
 	case PartIncidents:
 		d.b = pack.AppendUint(incidentList(t.Incidents).append(d.b), t.IncidentCount)
 		d.next()
+	case PartTrust:
+		d.addTrust(&t.Security)
+	case PartRules:
+		d.addRules(&t.Security)
+	case PartLimits:
+		for i := range t.Security.Limits {
+			d.b = t.Security.Limits[i].append(d.b)
+			d.next()
+		}
+	case PartTrails:
+		for i := range t.Security.Trails {
+			d.b = t.Security.Trails[i].append(d.b)
+			d.next()
+		}
 	}
 	return d.sum, d.bytes
+}
+
+// addTrust adds what PartTrust is about.
+func (d *summer) addTrust(s *Security) {
+	d.b = pack.AppendUint(d.b, uint64(s.Mode))
+	d.b = pack.AppendUint(d.b, s.Cluster)
+	d.next()
+	for i := range s.Roots {
+		d.b = s.Roots[i].append(d.b)
+		d.next()
+	}
+	for i := range s.Pins {
+		d.b = s.Pins[i].append(d.b)
+		d.next()
+	}
+	for i := range s.Denied {
+		d.b = s.Denied[i].append(d.b)
+		d.next()
+	}
+	for i := range s.Tokens {
+		d.b = s.Tokens[i].append(d.b)
+		d.next()
+	}
+}
+
+// addRules adds what PartRules is about.
+func (d *summer) addRules(s *Security) {
+	d.b = pack.AppendUint(d.b, s.Rules)
+	d.next()
+	for i := range s.Users {
+		d.b = s.Users[i].append(d.b)
+		d.next()
+	}
+	for i := range s.Roles {
+		d.b = appendRole(d.b, &s.Roles[i])
+		d.next()
+	}
 }

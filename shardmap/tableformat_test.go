@@ -40,6 +40,13 @@ func TestTableOfOlderFormat(t *testing.T) {
 		first(AppendMoveRecord(nil, &MoveRecord{[]NumberedRange{{SlotRange{0, 2}, 18}}})),
 		first(AppendJobBytes(nil, &JobBytes{ID: 17, Done: 3, Total: 10, Bytes: 300, BytesTotal: 4000, Why: "slots 0-2 are there"})),
 	)
+	// And what one of level 7.
+	incidents := append(slices.Clone(moves),
+		first(AppendNoteIncident(nil, &NoteIncident{exampleIncident(IncidentFenced)})),
+		first(AppendNoteIncident(nil, &NoteIncident{Incident{IncidentKey: IncidentKey{Group: 2, Incarnation: 3, Replica: 2, At: raft.LogID{Term: 2, Index: 11}},
+			Node: 98, Found: FoundByWalk, State: IncidentRebuilt, What: "one part differs"}})),
+		first(AppendAcknowledge(nil, &Acknowledge{22})),
+	)
 	for _, c := range []struct {
 		level    uint32
 		format   byte
@@ -50,6 +57,7 @@ func TestTableOfOlderFormat(t *testing.T) {
 		{MovesLevel - 1, tableFormatJobs, "testdata/table_format_4.hex", jobs},
 		{LeasesLevel - 1, tableFormatMoves, "testdata/table_format_5.hex", moves},
 		{AuditLevel - 1, tableFormatGone, "testdata/table_format_6.hex", moves},
+		{SecurityLevel - 1, tableFormatIncidents, "testdata/table_format_7.hex", incidents},
 	} {
 		text, err := os.ReadFile(c.file)
 		if err != nil {

@@ -24,6 +24,7 @@ type Found struct {
 	ValueMax  int // bytes
 	Groups    int // data groups, numbered from 1
 	Nodes     []FoundNode
+	Mode      TLSMode // SecurityOff, or from level 8 on SecurityBoth
 }
 
 type (

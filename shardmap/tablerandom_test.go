@@ -154,7 +154,7 @@ func tableIs(model *tableModel, t *Table) error {
 	}
 	format := uint16(max(min(t.Level, LeasesLevel), 2)) + 1 // ServicesLevel has not changed it
 	if t.Level >= AuditLevel {
-		format = tableFormatIncidents
+		format = uint16(t.Level)
 	}
 	b := t.AppendTo(nil)
 	if got := uint16(b[8]); got != format {

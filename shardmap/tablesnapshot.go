@@ -16,7 +16,7 @@ import (
 // little-endian:
 //
 //	 0  8    "mustmeta"
-//	 8  u16  format: 7; 6 while the table's level is 5 or 6, 5 while it is 4, 4 while it is 3,
+//	 8  u16  format: 8; 7 while the table's level is 7, 6 while it is 5 or 6, 5 while it is 4, 4 while it is 3,
 //	         and 3 while it is lower, because members of that level must be able to read it
 //	10  u16  zero
 //	12  u32  length of what follows, in bytes
@@ -28,7 +28,8 @@ import (
 //	          [setting, …], [job, …], [removed node id, …],
 //	          [move, …],
 //	          [removed group, …],
-//	          [incident, …], number of incidents that there ever were]
+//	          [incident, …], number of incidents that there ever were,
+//	          security]
 //	node:    [id, name, addr, role, [announced label, …], version, start, level,
 //	          draining, [given label, …],
 //	          weight]
@@ -46,10 +47,25 @@ import (
 //	move:    [first slot, last slot, number, source, target, state, cancelled, empty, job]
 //	incident: [id, group, incarnation, replica, [at term, at index], node, found, [part, …],
 //	          number of parts, what, state, acknowledged]
+//	security: [mode of TLS, cluster id in certificates, [root, …], [pin, …], [denial, …], [token, …], [user, …],
+//	          [role, …], index of the entry that changed users or roles last, [limit, …], [trail, …]]
+//	root:    [root id, certificate, state, since, wrapped key, id of the wrapping key]
+//	pin:     [node, key, root id, serial, end, token, role]
+//	denial:  [serial, until, why]
+//	token:   [id, public key, role, uses left, expires, revoked, by]
+//	user:    [id, name, password, [name of a role, …], certificates good from]
+//	password: [salt, rounds, hash]
+//	role:    [name, [grant, …]]
+//	grant:   [verbs, kind of object, prefix]
+//	limit:   [prefix, keys, bytes, writes per second]
+//	trail:   [node, lines, hash, when]
+//
+// Ids of roots and keys, certificates, serials, salts and hashes are binary; times are in Unix
+// seconds.
 //
 // Each line of an array came with a format of its own: the last of the table's with format
-// 7, the one before it with format 6, the one before that, and the last of the node's and of
-// the job's, with format 5. Older
+// 8, the one before it with format 7, the one before that with format 6, the one before that,
+// and the last of the node's and of the job's, with format 5. Older
 // formats end before it. A node of formats 4 and 3 weighs [WeightDefault]. Format 3 has no setting and no job, ends each array with its first
 // line, and a node's labels there are those that it announces; what a group allots next
 // follows from its replicas, which are the founding's.
@@ -78,6 +94,7 @@ const (
 	tableFormatGone  = 6 // of removed groups, from LeasesLevel on
 
 	tableFormatIncidents = 7 // of incidents, from AuditLevel on
+	tableFormatSecurity  = 8 // of security, from SecurityLevel on
 
 	tableJobsLevel = 3
 )
@@ -86,7 +103,9 @@ const (
 // that equal tables have equal bytes.
 func (t *Table) format() uint16 {
 	switch {
-	case t.Level >= AuditLevel || bug("newest format below its level"):
+	case t.Level >= SecurityLevel || bug("newest format below its level"):
+		return tableFormatSecurity
+	case t.Level >= AuditLevel:
 		return tableFormatIncidents
 	case t.Level >= LeasesLevel:
 		return tableFormatGone
@@ -99,7 +118,7 @@ func (t *Table) format() uint16 {
 }
 
 // perFormat is how many fields an array has in each format, from the first on.
-type perFormat [tableFormatIncidents - tableFormatFirst + 1]int
+type perFormat [tableFormatSecurity - tableFormatFirst + 1]int
 
 func (n perFormat) of(format uint16) int { return n[format-tableFormatFirst] }
 
@@ -180,6 +199,9 @@ func (t *Table) appendSnapshot(b []byte) []byte {
 		b = incidentList(t.Incidents).append(b)
 		b = pack.AppendUint(b, t.IncidentCount)
 	}
+	if format >= tableFormatSecurity {
+		b = t.Security.append(b)
+	}
 	binary.LittleEndian.PutUint32(b[from-4:], uint32(len(b)-from))
 	return b
 }
@@ -235,9 +257,9 @@ func (m *Move) append(b []byte) []byte {
 }
 
 var (
-	tableFields = perFormat{10, 13, 14, 15, 17}
-	groupFields = perFormat{6, 10, 10, 10, 10}
-	jobFields   = perFormat{0, 11, 16, 16, 16} // the first has none
+	tableFields = perFormat{10, 13, 14, 15, 17, 18}
+	groupFields = perFormat{6, 10, 10, 10, 10, 10}
+	jobFields   = perFormat{0, 11, 16, 16, 16, 16} // the first has none
 )
 
 const moveFields = 9
@@ -376,6 +398,10 @@ func (r *tableReader) table(format uint16) *Table {
 		return t
 	}
 	t.Incidents, t.IncidentCount = list(r, incidentBytesMin, func() Incident { return readIncident(r) }), r.Uint()
+	if format < tableFormatSecurity {
+		return t
+	}
+	t.Security = readSecurity(r)
 	return t
 }
 
@@ -463,6 +489,9 @@ func (t *Table) check() error {
 		return err
 	}
 	if err := incidentList(t.Incidents).check(t); err != nil {
+		return err
+	}
+	if err := t.Security.check(t); err != nil {
 		return err
 	}
 	for _, r := range t.Ranges() {

@@ -97,8 +97,23 @@ func (t *Table) shares(o *Table, p Part) bool {
 		return sameList(t.Moves, o.Moves)
 	case PartIncidents:
 		return sameList(t.Incidents, o.Incidents) && t.IncidentCount == o.IncidentCount
+	case PartTrust, PartRules, PartLimits, PartTrails:
+		return t.Security.shares(&o.Security, p)
 	}
 	return t == o
+}
+
+// shares reports the same of a part of the security.
+func (s *Security) shares(o *Security, p Part) bool {
+	switch p {
+	case PartTrust:
+		return s.Mode == o.Mode && s.Cluster == o.Cluster && sameList(s.Roots, o.Roots) && sameList(s.Pins, o.Pins) && sameList(s.Denied, o.Denied) && sameList(s.Tokens, o.Tokens)
+	case PartRules:
+		return s.Rules == o.Rules && sameList(s.Users, o.Users) && sameList(s.Roles, o.Roles)
+	case PartLimits:
+		return sameList(s.Limits, o.Limits)
+	}
+	return sameList(s.Trails, o.Trails)
 }
 
 func sameList[T any](a, b []T) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }

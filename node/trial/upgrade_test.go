@@ -32,7 +32,7 @@ const upgradeFrom = "14f21b2ed4183f278b504ebcacc215ba6710d14f"
 
 // levelFrom is the last published commit of a level below this build's: a cluster of it
 // rises to this level with the last node that is upgraded.
-const levelFrom = "da38ae3c6624cb8ed83a7d15d5fc3de0b6ccd2e5"
+const levelFrom = "1003f5a4fa66177edd26f55f733040abe353564b"
 
 // building is held while an older binary is looked for or built.
 var building sync.Mutex
