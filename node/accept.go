@@ -262,8 +262,8 @@ func (d *door) hello() wire.AcceptConfig {
 }
 
 // admit has the last word on a hello. A peer must be a member.
-func (d *door) admit(h *wire.Hello) error {
-	n := d.node
+func (d *door) admit(g *wire.Greeting) error {
+	n, h := d.node, &g.Hello
 	if h.Role == wire.RoleClient {
 		return nil
 	}

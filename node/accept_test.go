@@ -546,7 +546,7 @@ func TestRemovedFounder(t *testing.T) {
 	n.enrolment.set(logstore.Identity{Stage: logstore.StageMember, Node: 1,
 		Members: []logstore.IdentityMember{{Node: 1, Addr: "a:1"}, {Node: 2, Addr: "b:1"}}})
 	admits := func(id raft.NodeID) bool {
-		return n.door.admit(&wire.Hello{Role: wire.RolePeer, Node: id, Advertise: "x:1"}) == nil
+		return n.door.admit(&wire.Greeting{Hello: wire.Hello{Role: wire.RolePeer, Node: id, Advertise: "x:1"}}) == nil
 	}
 	if !admits(2) || admits(3) || n.addrOf(2) != "b:1" {
 		t.Errorf("before there is a table the founders are the members: 2 at %q", n.addrOf(2))

@@ -284,9 +284,10 @@ func (v *attesting) answered(member raft.NodeID, a *wire.AttestAnswer) {
 func (v *attesting) dialling(conn net.Conn, c *wire.DialConfig) net.Conn {
 	own := &ownDial{Conn: conn, dials: &v.dials}
 	to, addr := c.To, c.ToAddr
-	c.Challenged = func(m *wire.Challenge) {
+	c.Challenged = func(m *wire.Challenge) error {
 		own.nonce = m.Nonce
 		v.dials.add(m.Nonce, to, addr)
+		return nil
 	}
 	return own
 }

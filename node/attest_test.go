@@ -272,7 +272,7 @@ func TestDials(t *testing.T) {
 	if got := v.dials.addr(nonce, 7); got != "" {
 		t.Errorf("before the challenge: %q", got)
 	}
-	c.Challenged(&wire.Challenge{Nonce: nonce})
+	_ = c.Challenged(&wire.Challenge{Nonce: nonce})
 	if got := v.dials.addr(nonce, 7); got != "10.0.0.7:4166" {
 		t.Errorf("to the one that was dialled: %q", got)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"muster/raft"
+	"muster/repl/trust"
 )
 
 // Limits of the hello.
@@ -50,8 +51,8 @@ type DialConfig struct {
 	Secret       []byte    // empty: none, then the other side must have none either
 	Rand         io.Reader // of nonces; nil: the system's
 	// Challenged, if set, is called once the other side claims to be the wanted
-	// node, and before anything is proven.
-	Challenged func(c *Challenge)
+	// node, and before anything is proven. An error of it ends the hello.
+	Challenged func(c *Challenge) error
 }
 
 // AcceptConfig is what the accepting side says of itself.
@@ -69,9 +70,11 @@ type AcceptConfig struct {
 	WindowMax    uint32
 	Secret       []byte
 	Rand         io.Reader
-	// Admit, if set, has the last word on a dialler that has proven to know the
-	// secret. An [Error] is sent as it is; another error as unavailable.
-	Admit func(h *Hello) error
+	// Admit, if set, has the last word on a dialler. Over a plain connection, that has
+	// proven to know the secret, if there is one; over TLS, the greeting says what it
+	// has proven. Admit may set its Standing. An [Error] is sent as it is; another error
+	// as unavailable.
+	Admit func(g *Greeting) error
 }
 
 // Greeting is what the two sides of a connection know of each other once the
@@ -82,11 +85,25 @@ type Greeting struct {
 	Hello     Hello     // of the dialler
 	Challenge Challenge // of the acceptor
 	Welcome   Welcome   // of the acceptor
+	// Exporter is 32 bytes that nobody but the two ends of this TLS connection knows;
+	// nil without TLS.
+	Exporter []byte
+	// Peer is whom the other side has proven to be by its certificate. Its name is the
+	// zero value without one, and if the certificate proves nothing here.
+	Peer trust.Proven
+	// KnowsSecret is set if each side has proven to the other that it knows the secret.
+	KnowsSecret bool
+	// Standing is what [AcceptConfig.Admit] made of the dialler; [SenderNobody]: what its
+	// purpose and role say.
+	Standing Sender
 	// Decoder has the frame limit for what follows. It may hold bytes
 	// that arrived behind the hello, so nothing else may read the
 	// connection from now on.
 	Decoder *Decoder
 }
+
+// TLS reports whether the connection is one over TLS.
+func (g *Greeting) TLS() bool { return g.Exporter != nil }
 
 // ErrForeign is wrapped if the other side speaks something else.
 var ErrForeign = errors.New("speaks something else")
@@ -108,7 +125,11 @@ func nonce(r io.Reader) (n Nonce, err error) {
 // close. An [Error] is the other side's refusal, or ours of it.
 func ClientHello(conn net.Conn, c DialConfig) (*Greeting, error) {
 	addr := conn.RemoteAddr().String()
-	if err := conn.SetDeadline(time.Now().Add(HelloTimeout)); err != nil {
+	until := time.Now().Add(HelloTimeout)
+	if t, ok := conn.(*TLSConn); ok {
+		until = t.until // the handshake has begun the time
+	}
+	if err := conn.SetDeadline(until); err != nil {
 		return nil, fmt.Errorf("hello with %s: %w", addr, err)
 	}
 	g, err := c.dial(conn, addr)
@@ -143,10 +164,11 @@ func (c *DialConfig) dial(conn net.Conn, addr string) (*Greeting, error) {
 		return nil, err
 	}
 	g := &Greeting{Purpose: c.Purpose, Decoder: NewDecoder(HelloBytesMax)}
+	g.secured(conn)
 	g.Hello = Hello{VersionMin: VersionMin, VersionMax: VersionMax, Cluster: c.Cluster, ClusterID: c.ClusterID, Node: c.Node,
 		Start: c.Start, Role: c.Role, Advertise: c.Advertise, Level: c.Level, Nonce: n, Window: c.Window}
 	preamble := append(preambleMagic[:len(preambleMagic):len(preambleMagic)], VersionMin, VersionMax, byte(c.Purpose), 0)
-	said := transcript{preamble, g.Hello.Append(nil)}
+	said := g.transcript(preamble, g.Hello.Append(nil))
 	if _, err := conn.Write(AppendFrame(preamble[:PreambleSize:PreambleSize], TypeHello, 0, &g.Hello)); err != nil {
 		return nil, err
 	}
@@ -157,14 +179,20 @@ func (c *DialConfig) dial(conn net.Conn, addr string) (*Greeting, error) {
 	said = append(said, append([]byte(nil), body...))
 	// Nothing is proven before this: to a stranger a proof is worth a
 	// connection in this node's name.
-	if err := c.checkChallenge(addr, &g.Challenge); err != nil {
+	if err := c.checkChallenge(addr, g); err != nil {
 		return nil, err
 	}
 	g.Version = g.Challenge.Version
 	if c.Challenged != nil {
-		c.Challenged(&g.Challenge)
+		if err := c.Challenged(&g.Challenge); err != nil {
+			return nil, err
+		}
 	}
-	proof := Proof{Proof: makeProof(c.Secret, sideDialler, said)}
+	secret := c.Secret
+	if !g.Challenge.NeedsProof {
+		secret = nil // its certificate has said who it is
+	}
+	proof := Proof{Proof: makeProof(secret, sideDialler, said)}
 	if err := WriteFrame(conn, TypeProof, 0, &proof); err != nil {
 		return nil, err
 	}
@@ -172,9 +200,10 @@ func (c *DialConfig) dial(conn net.Conn, addr string) (*Greeting, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e := c.checkWelcome(addr, &g.Challenge, &g.Welcome, body, said); e != nil {
+	if e := checkWelcome(addr, secret, g, body, said); e != nil {
 		return nil, e
 	}
+	g.KnowsSecret = len(secret) > 0
 	g.Decoder.SetLimit(FrameMax)
 	return g, nil
 }
@@ -235,17 +264,26 @@ type Opening struct {
 // [HelloTimeout]; the hello has the rest of that time.
 func ReadOpening(conn net.Conn) (*Opening, error) {
 	o := &Opening{until: time.Now().Add(HelloTimeout)}
-	addr := conn.RemoteAddr().String()
 	if err := conn.SetDeadline(o.until); err != nil {
-		return nil, fmt.Errorf("hello from %s: %w", addr, err)
+		return nil, fmt.Errorf("hello from %s: %w", conn.RemoteAddr(), err)
 	}
-	n, err := io.ReadAtLeast(conn, o.bytes[:], 1)
-	if err != nil {
-		return nil, fmt.Errorf("hello from %s: it said nothing: %w", addr, err)
+	if err := o.readFirst(conn); err != nil {
+		return nil, err
 	}
-	o.read = n
 	return o, nil
 }
+
+func (o *Opening) readFirst(conn net.Conn) error {
+	n, err := io.ReadAtLeast(conn, o.bytes[:], 1)
+	if err != nil {
+		return fmt.Errorf("hello from %s: it said nothing: %w", conn.RemoteAddr(), err)
+	}
+	o.read = n
+	return nil
+}
+
+// TLS reports whether TLS begins so: with a record of a handshake.
+func (o *Opening) TLS() bool { return o.bytes[0] == tlsHandshake }
 
 // Ours reports whether this protocol begins so. TLS, HTTP and RESP begin with a
 // byte below 0x80.
@@ -290,6 +328,7 @@ func (c *AcceptConfig) accept(conn net.Conn, o *Opening) (*Greeting, error) {
 		return nil, fmt.Errorf("%w: it begins with %q", ErrForeign, p[:])
 	}
 	g := &Greeting{Purpose: Purpose(p[6]), Decoder: NewDecoder(HelloBytesMax)}
+	g.secured(conn)
 	if _, ok := commonVersion(p[4], p[5]); !ok || p[4] > p[5] {
 		return nil, refuse(conn, WrongVersion("dialler", p[4], p[5]))
 	}
@@ -300,7 +339,7 @@ func (c *AcceptConfig) accept(conn net.Conn, o *Opening) (*Greeting, error) {
 	if err != nil {
 		return nil, err
 	}
-	said := transcript{p[:], append([]byte(nil), body...)}
+	said := g.transcript(p[:], append([]byte(nil), body...))
 	version, e := c.checkHello(g.Purpose, p[4], p[5], &g.Hello)
 	if e != nil {
 		return nil, refuse(conn, e)
@@ -323,11 +362,11 @@ func (c *AcceptConfig) acceptProof(conn net.Conn, g *Greeting, said transcript) 
 	if _, err := c.expect(conn, g.Decoder, TypeProof, &proof); err != nil {
 		return nil, err
 	}
-	if e := c.checkProof(&g.Hello, &proof, said); e != nil {
+	if e := c.checkProof(g, &proof, said); e != nil {
 		return nil, refuse(conn, e)
 	}
 	if c.Admit != nil {
-		if err := c.Admit(&g.Hello); err != nil {
+		if err := c.Admit(g); err != nil {
 			var e *Error
 			if !errors.As(err, &e) {
 				e = Unavailable(nodeObject(g.Hello.Node, g.Hello.Advertise), err.Error())
@@ -336,7 +375,10 @@ func (c *AcceptConfig) acceptProof(conn net.Conn, g *Greeting, said transcript) 
 		}
 	}
 	g.Welcome = Welcome{ValueMax: c.ValueMax, FrameMax: FrameMax, WindowMax: c.WindowMax, Level: cmp.Or(c.ClusterLevel, c.Level)}
-	g.Welcome.prove(c.Secret, said)
+	// To a dialler that has proven nothing, a proof would be something to guess by.
+	if g.KnowsSecret {
+		g.Welcome.prove(c.Secret, said)
+	}
 	if err := WriteFrame(conn, TypeWelcome, 0, &g.Welcome); err != nil {
 		return nil, err
 	}

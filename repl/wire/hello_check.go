@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"net"
 
 	"muster/raft"
 )
@@ -24,6 +25,7 @@ import (
 //
 //	HMAC-SHA256(secret,
 //	    u8  1 the dialler's, 2 the acceptor's
+//	    over TLS: u32 32, the exporter of the TLS connection,
 //	    u32 8, the preamble,
 //	    u32 length of the Hello's body, that body,
 //	    u32 length of the Challenge's body, that body,    little-endian
@@ -33,7 +35,15 @@ import (
 // So every byte of the hello is either under a proof or has one value only: the
 // headers of its frames have no flag, deadline or request number. Without TLS
 // this stops strangers; it does not stop someone on the path to the right
-// address, who can wait for the hello's end and take over the connection.
+// address, who can wait for the hello's end and take over the connection. Over TLS
+// it does, if the two share a secret: nobody in between has two connections with one
+// exporter.
+//
+// Over TLS a certificate may take the place of the secret, on either side. So a dialler
+// that was asked for a proof may send an empty one there, and gets an empty one back; what
+// it then may do is said by who accepts it ([AcceptConfig.Admit]). And a dialler that has
+// a secret leaves it out if it is not asked for one, and the other side's certificate has
+// said who that is.
 //
 // This file has the checks, as functions of bytes; hello.go runs them over a
 // connection.
@@ -46,9 +56,24 @@ const (
 	sideAcceptor side = 2
 )
 
-// transcript is what a proof covers, in the order in which it was sent: the
-// preamble, then bodies.
+// transcript is what a proof covers, in the order in which it was sent: the exporter of
+// a TLS connection, the preamble, then bodies.
 type transcript [][]byte
+
+// secured notes what TLS has settled, if conn is over TLS.
+func (g *Greeting) secured(conn net.Conn) {
+	if t, ok := conn.(*TLSConn); ok {
+		g.Exporter, g.Peer = t.exporter, t.Peer
+	}
+}
+
+// transcript begins what the proofs of this hello cover.
+func (g *Greeting) transcript(preamble, hello []byte) transcript {
+	if !g.TLS() || bug("hello without the exporter") {
+		return transcript{preamble, hello}
+	}
+	return transcript{g.Exporter, preamble, hello}
+}
 
 // makeProof returns nil if there is no secret.
 func makeProof(secret []byte, s side, said transcript) []byte {
@@ -185,10 +210,15 @@ func unnamed(r Role, dialler, acceptor string) (string, string) {
 }
 
 // checkProof is the acceptor's check of a Proof.
-func (c *AcceptConfig) checkProof(h *Hello, p *Proof, said transcript) *Error {
+func (c *AcceptConfig) checkProof(g *Greeting, p *Proof, said transcript) *Error {
+	h := &g.Hello
 	want := makeProof(c.Secret, sideDialler, said)
 	if hmac.Equal(want, p.Proof) {
+		g.KnowsSecret = len(want) > 0
 		return nil
+	}
+	if g.TLS() && len(p.Proof) == 0 {
+		return nil // it has a certificate, or will be told what it may do without one
 	}
 	found := fmt.Sprintf("its secret is not that of node %s", c.Node)
 	switch {
@@ -212,8 +242,9 @@ func (e *ElsewhereError) Error() string { return e.Refusal.Error() }
 func (e *ElsewhereError) Unwrap() error { return e.Refusal }
 
 // checkChallenge is the dialler's check of a Challenge.
-func (c *DialConfig) checkChallenge(addr string, m *Challenge) error {
-	if e := c.checkFriend(addr, m); e != nil {
+func (c *DialConfig) checkChallenge(addr string, g *Greeting) error {
+	m := &g.Challenge
+	if e := c.checkFriend(addr, g); e != nil {
 		return e
 	}
 	if c.To != 0 && c.To != m.Node && !bug("peer not checked by the dialler") {
@@ -226,7 +257,8 @@ func (c *DialConfig) checkChallenge(addr string, m *Challenge) error {
 }
 
 // checkFriend returns an error if the sender of a Challenge can't be of the cluster.
-func (c *DialConfig) checkFriend(addr string, m *Challenge) *Error {
+func (c *DialConfig) checkFriend(addr string, g *Greeting) *Error {
+	m := &g.Challenge
 	if e := m.checkTexts(addr); e != nil {
 		return e
 	}
@@ -244,23 +276,26 @@ func (c *DialConfig) checkFriend(addr string, m *Challenge) *Error {
 	if c.Role != RoleClient && m.Level < c.ClusterLevel {
 		return Behind(m.Node, addr, m.Level, c.ClusterLevel)
 	}
+	if p := g.Peer.Name; p.Node != 0 && (p.Node != m.Node || m.ClusterID != 0 && p.Cluster != m.ClusterID) {
+		return Unauthorized(object, fmt.Sprintf("its certificate is of node %s of cluster id %016x, it says that it is node %s of %016x", p.Node, p.Cluster, m.Node, m.ClusterID), nextOtherNode)
+	}
 	switch {
-	case m.NeedsProof && len(c.Secret) == 0:
+	case m.NeedsProof && len(c.Secret) == 0 && !g.TLS():
 		return Unauthorized(object, "it asks for a proof, there is no secret here", nextNeedsSecret)
-	case !m.NeedsProof && len(c.Secret) > 0:
+	case !m.NeedsProof && len(c.Secret) > 0 && g.Peer.Name.Node == 0:
 		return Unauthorized(object, "it has no secret, so it can't prove to be of this cluster", nextNoSecret)
 	}
 	return nil
 }
 
 // checkWelcome is the dialler's check of a Welcome.
-func (c *DialConfig) checkWelcome(addr string, m *Challenge, w *Welcome, body []byte, said transcript) *Error {
+func checkWelcome(addr string, secret []byte, g *Greeting, body []byte, said transcript) *Error {
 	var want []byte
-	if len(c.Secret) > 0 {
-		want = makeProof(c.Secret, sideAcceptor, append(said, withoutProof(body)))
+	if len(secret) > 0 {
+		want = makeProof(secret, sideAcceptor, append(said, withoutProof(body)))
 	}
-	if !hmac.Equal(want, w.Proof) {
-		return Unauthorized(nodeObject(m.Node, addr), "its proof does not fit the secret here", nextSecret)
+	if !hmac.Equal(want, g.Welcome.Proof) {
+		return Unauthorized(nodeObject(g.Challenge.Node, addr), "its proof does not fit the secret here", nextSecret)
 	}
 	return nil
 }

@@ -151,12 +151,12 @@ func TestHello(t *testing.T) {
 		{"bulk for a client", with(client(), func(c *wire.DialConfig) { c.Purpose = wire.PurposeBulk }), acceptor(),
 			wire.CodeBadRequest, []string{"purpose 3"}},
 		{"not admitted", peer(), with(acceptor(), func(c *wire.AcceptConfig) {
-			c.Admit = func(h *wire.Hello) error {
-				return wire.UnknownNode(h.Node, "it starts with 3, 5 was seen", "do not start a copy of an old disk")
+			c.Admit = func(g *wire.Greeting) error {
+				return wire.UnknownNode(g.Hello.Node, "it starts with 3, 5 was seen", "do not start a copy of an old disk")
 			}
 		}), wire.CodeUnknownNode, []string{"5 was seen", "copy of an old disk"}},
 		{"admission fails", peer(), with(acceptor(), func(c *wire.AcceptConfig) {
-			c.Admit = func(*wire.Hello) error { return errors.New("the table is not there") }
+			c.Admit = func(*wire.Greeting) error { return errors.New("the table is not there") }
 		}), wire.CodeUnavailable, []string{"the table is not there"}},
 		{"oversize hello", with(client(), func(c *wire.DialConfig) { c.Cluster = strings.Repeat("x", wire.HelloBytesMax) }), acceptor(),
 			wire.CodeTooLarge, []string{"4096", "shorter"}},

@@ -17,8 +17,9 @@ func TestPlantedBugs(t *testing.T) {
 		"address not checked by the dialler": func(t *testing.T) string {
 			return relayed(t, relayAddr)
 		},
-		"proof without preamble": func(t *testing.T) string { return changedOnTheWay(t) },
-		"proof without welcome":  func(t *testing.T) string { return changedOnTheWay(t) },
+		"proof without preamble":     func(t *testing.T) string { return changedOnTheWay(t) },
+		"proof without welcome":      func(t *testing.T) string { return changedOnTheWay(t) },
+		"hello without the exporter": relayedTLS,
 	} {
 		wire.SetBug(bug)
 		found := find(t)

@@ -21,9 +21,12 @@ const (
 )
 
 // Sender returns what the dialler of an admitted connection is. The node's list of
-// peers has the last word on who is admitted, so a member here is one of them.
+// peers has the last word on who is admitted, so a member here is one of them. What it has
+// set, [Greeting.Standing], overrides purpose and role.
 func (g *Greeting) Sender() Sender {
 	switch {
+	case g.Standing != SenderNobody:
+		return g.Standing
 	case g.Purpose == PurposeBulk:
 		return SenderBulk
 	case g.Purpose == PurposePeer && g.Hello.Role == RolePeer:

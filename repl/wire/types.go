@@ -199,7 +199,7 @@ var rows = [...]row{
 
 	// Any time.
 	TypeError: {"Error", "answers any request", 0, SenderNobody, bodyOf[Error]},
-	TypePing:  {"Ping", "either way", 0, SenderClient | SenderFounder | SenderMember, bodyOf[Empty]}, // are you there?
+	TypePing:  {"Ping", "either way", 0, SenderClient | SenderFounder | SenderMember | SenderGuest, bodyOf[Empty]}, // are you there?
 	TypePong:  {"Pong", "", TypePing, SenderNobody, bodyOf[Empty]},
 
 	// Raft, between replicas of one group on two nodes. Nothing answers by request

@@ -1,0 +1,294 @@
+package wire
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"sync"
+	"time"
+
+	"muster/repl/trust"
+)
+
+// Limits of the handshake of TLS.
+const (
+	// HandshakeBytesMax bounds what the other side may send before its handshake is
+	// over, in bytes: an offer with a key of post-quantum size, and a chain of two
+	// certificates, take a quarter of it.
+	HandshakeBytesMax = 16 << 10
+	// recordMax is the most, in bytes, that one record of TLS carries.
+	recordMax = 16 << 10
+	// gatherMax is how many bytes of records are written with one call.
+	gatherMax = 64 << 10
+	// tlsHandshake is the first byte of a record that begins a handshake.
+	tlsHandshake = 0x16
+	// handshakeErrorMax bounds what an error says of a handshake that did not
+	// succeed, in bytes: parts of it may be a stranger's words.
+	handshakeErrorMax = 200
+)
+
+// TLSConn is a connection over TLS whose handshake is over. It is used and closed in
+// the place of the one below it.
+type TLSConn struct {
+	*tls.Conn
+	// Peer is whom the other side has proven to be by its certificate; the zero value if
+	// by none. Who makes the connection sets it, before the hello.
+	Peer trust.Proven
+
+	below    *belowTLS
+	until    time.Time // the hello must be over
+	exporter []byte
+
+	writing sync.Mutex // held for one WriteWithin, or one long Write
+}
+
+// Exporter is what only the two ends of this connection know: proofs that cover it can't
+// be passed on over another one.
+func (c *TLSConn) Exporter() []byte { return c.exporter }
+
+// Write implements [net.Conn]. What makes several records is written with few calls.
+func (c *TLSConn) Write(b []byte) (n int, err error) {
+	if len(b) <= recordMax {
+		return c.Conn.Write(b)
+	}
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	return c.write(b, 0)
+}
+
+// WriteWithin implements [TimedWriter], if the connection below does: TLS itself would
+// need a deadline for each write.
+func (c *TLSConn) WriteWithin(b []byte, within time.Duration) (n int, err error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	return c.write(b, within)
+}
+
+// Close implements [net.Conn]. It waits for nobody: the frames inside say where they end,
+// so that the other side need not be told that no more come. CloseWrite tells it.
+func (c *TLSConn) Close() error { return c.below.Conn.Close() }
+
+// write is called with writing held.
+func (c *TLSConn) write(b []byte, within time.Duration) (n int, err error) {
+	c.below.begin(within, len(b) > recordMax)
+	n, err = c.Conn.Write(b)
+	if ferr := c.below.end(); err == nil {
+		err = ferr
+	}
+	return n, err
+}
+
+// belowTLS is the connection under a TLSConn. Only TLS calls Read and Write, and neither
+// of them twice at once.
+type belowTLS struct {
+	net.Conn
+
+	// Owned by the handshake, then by who reads.
+	first []byte // what was read before TLS began
+	shook bool   // the handshake is over
+	read  int    // bytes, in the handshake
+	heard []byte // the first of them, if hear is set
+	hear  bool
+	gate  *Gate // nil: none
+
+	mu       sync.Mutex
+	within   time.Duration // guarded by mu: how long the writes of now may wait; 0: as the deadline says
+	gather   bool          // guarded by mu: keep records for one larger write
+	gathered []byte        // guarded by mu
+}
+
+func (b *belowTLS) Read(p []byte) (n int, err error) {
+	if b.shook {
+		return b.Conn.Read(p)
+	}
+	if b.read >= HandshakeBytesMax {
+		return 0, fmt.Errorf("more than %d bytes of a handshake", HandshakeBytesMax)
+	}
+	p = p[:min(len(p), HandshakeBytesMax-b.read)]
+	if len(b.first) > 0 {
+		n = copy(p, b.first)
+		b.first = b.first[n:]
+	} else {
+		// Who waits for the other side lets others in.
+		b.gate.leave()
+		n, err = b.Conn.Read(p)
+		b.gate.enter()
+	}
+	b.read += n
+	if b.hear {
+		b.heard = append(b.heard, p[:n]...)
+	}
+	return n, err
+}
+
+func (b *belowTLS) Write(p []byte) (n int, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.gather {
+		return b.put(p)
+	}
+	b.gathered = append(b.gathered, p...)
+	if len(b.gathered) >= gatherMax {
+		err = b.flush()
+	}
+	return len(p), err
+}
+
+// put writes p. b.mu is held.
+func (b *belowTLS) put(p []byte) (n int, err error) {
+	if b.within > 0 {
+		return WriteWithin(b.Conn, p, b.within)
+	}
+	return b.Conn.Write(p)
+}
+
+// flush writes what has gathered. b.mu is held.
+func (b *belowTLS) flush() error {
+	if len(b.gathered) == 0 {
+		return nil
+	}
+	_, err := b.put(b.gathered)
+	b.gathered = b.gathered[:0]
+	return err
+}
+
+func (b *belowTLS) begin(within time.Duration, gather bool) {
+	b.mu.Lock()
+	b.within, b.gather = within, gather
+	b.mu.Unlock()
+}
+
+// end writes what is left of the writes since begin.
+func (b *belowTLS) end() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	err := b.flush()
+	b.within, b.gather = 0, false
+	// The next one is likely to be small, and there may be ten thousand connections.
+	b.gathered = nil
+	return err
+}
+
+// Gate bounds how many handshakes of TLS are worked on at once. One that waits for the
+// other side does not count: so a stranger that says nothing holds up nobody, and one that
+// begins as many as it can has no more of this process than those few have.
+type Gate struct{ places chan struct{} }
+
+// NewGate returns a gate for some handshakes at once.
+func NewGate(atOnce int) *Gate { return &Gate{make(chan struct{}, max(atOnce, 1))} }
+
+// HandshakesDefault is how many handshakes are worked on at once where nothing else is
+// said: the other processors are for those that have been let in.
+func HandshakesDefault() int { return max(1, runtime.GOMAXPROCS(0)/2) }
+
+func (g *Gate) enter() {
+	if g != nil {
+		g.places <- struct{}{}
+	}
+}
+
+func (g *Gate) leave() {
+	if g != nil {
+		<-g.places
+	}
+}
+
+// TLSClient runs the dialler's side of the handshake over conn, which it does not close.
+// [HelloTimeout] begins here, and [ClientHello] has what is left of it. If the other side
+// answers in this protocol instead of TLS, the error is its refusal.
+func TLSClient(conn net.Conn, c *tls.Config) (*TLSConn, error) {
+	t := &TLSConn{below: &belowTLS{Conn: conn, hear: true}, until: time.Now().Add(HelloTimeout)}
+	addr := conn.RemoteAddr().String()
+	t.Conn = tls.Client(t.below, c)
+	err := t.shake()
+	if err == nil {
+		return t, nil
+	}
+	if e := plainRefusal(t.below.heard, conn); e != nil {
+		return nil, explain(addr, e)
+	}
+	var foreign tls.RecordHeaderError
+	if errors.As(err, &foreign) {
+		heard := t.below.heard
+		err = fmt.Errorf("%w: it does not answer with TLS, but begins with %q", ErrForeign, heard[:min(len(heard), shownMax)])
+	}
+	return nil, explain(addr, handshakeError(err))
+}
+
+// TLSServer runs the acceptor's side of the handshake over conn, which began with o and
+// which it does not close, and reads the opening of what TLS carries.
+func (o *Opening) TLSServer(conn net.Conn, c *tls.Config, g *Gate) (*TLSConn, *Opening, error) {
+	t := &TLSConn{below: &belowTLS{Conn: conn, first: o.bytes[:o.read], gate: g}, until: o.until}
+	addr := conn.RemoteAddr().String()
+	t.Conn = tls.Server(t.below, c)
+	g.enter()
+	err := t.shake()
+	g.leave()
+	if err != nil {
+		return nil, nil, fmt.Errorf("hello from %s: %w", addr, handshakeError(err))
+	}
+	inner := &Opening{until: o.until}
+	if err := inner.readFirst(t); err != nil {
+		return nil, nil, err
+	}
+	return t, inner, nil
+}
+
+// shake runs the handshake. Until it has ended well, nothing but TLS uses the connection.
+func (c *TLSConn) shake() error {
+	if err := c.Conn.SetDeadline(c.until); err != nil {
+		return err
+	}
+	if err := c.Conn.Handshake(); err != nil {
+		return err
+	}
+	state := c.Conn.ConnectionState()
+	exporter, err := trust.Exporter(&state)
+	if err != nil {
+		return err
+	}
+	c.exporter = exporter
+	b := c.below
+	b.shook, b.heard, b.first, b.gate = true, nil, nil, nil
+	return nil
+}
+
+// handshakeError bounds what is said of a handshake; typed refusals stay what they are.
+func handshakeError(err error) error {
+	var e *Error
+	var elsewhere *ElsewhereError
+	if errors.As(err, &e) || errors.As(err, &elsewhere) || errors.Is(err, ErrForeign) {
+		return err
+	}
+	text := err.Error()
+	if len(text) <= handshakeErrorMax {
+		return fmt.Errorf("TLS: %w", err)
+	}
+	return fmt.Errorf("TLS: %s…", text[:handshakeErrorMax])
+}
+
+// plainRefusal is the refusal that a node without TLS has answered with, or nil. heard is
+// what TLS has read of it; the rest is read from conn.
+func plainRefusal(heard []byte, conn net.Conn) *Error {
+	const typeAt = 8
+	if len(heard) < typeAt+2 || Type(binary.LittleEndian.Uint16(heard[typeAt:])) != TypeError {
+		return nil
+	}
+	h, body, err := ReadFrame(io.MultiReader(bytes.NewReader(heard), conn), NewDecoder(HelloBytesMax))
+	e := new(Error)
+	if err != nil || h.Type != TypeError || e.Read(body) != nil {
+		return nil
+	}
+	return e
+}
+
+// Refuse tells a dialler why it is not let in, in this protocol without TLS. One that has
+// begun with TLS understands it too: see [TLSClient].
+func (o *Opening) Refuse(conn net.Conn, e *Error) error {
+	return fmt.Errorf("hello from %s: %w", conn.RemoteAddr(), refuse(conn, e))
+}
