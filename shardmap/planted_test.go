@@ -114,3 +114,14 @@ func TestRandomServicesFindPlantedBugs(t *testing.T) {
 		}
 	}
 }
+
+// The test of needs must find conditions that tell whoever may not read.
+func TestNeedsFindPlantedBug(t *testing.T) {
+	defer SetBug("")
+	SetBug(bugBlindCondition)
+	wrong := conditionsBlind()
+	if wrong == "" {
+		t.Errorf("%s: not found", bugBlindCondition)
+	}
+	t.Logf("%s: %s", bugBlindCondition, wrong)
+}

@@ -104,12 +104,86 @@ func TestRulesAsSaidPlainly(t *testing.T) {
 // Who may list "a" and "b" may not list all, though nothing else may be there today: a
 // list is covered by one grant or refused.
 func TestRulesCoverByOneGrant(t *testing.T) {
+	if wrong := listsBeyond(); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// listsBeyond returns which list is answered wrongly, or "".
+func listsBeyond() string {
 	x := Compile([]User{{1, []string{"r"}}}, []Role{{"r", []Grant{
 		{List, Object{Keys, "a"}}, {List, Object{Keys, "b"}}, {Read, Object{Keys, ""}},
 	}}}).Of(1)
-	for prefix, want := range map[string]bool{"": false, "a": true, "a/b": true, "b": true, "c": false} {
-		if got := x.Covers(List, Keys, []byte(prefix)); got != want {
-			t.Errorf("list of %q: got %t, want %t", prefix, got, want)
+	for _, c := range []struct {
+		need Need
+		want bool
+	}{
+		{Need{List, Keys, Under, nil}, false},
+		{Need{List, Keys, Under, []byte("a")}, true},
+		{Need{List, Keys, Under, []byte("a/b")}, true},
+		{Need{List | Read, Keys, Under, []byte("b")}, true},
+		{Need{List, Keys, Under, []byte("c")}, false},
+		{Need{Read, Keys, Under, nil}, true},
+		{Need{List, Services, Under, nil}, false},
+		{Need{List, Keys, Some, nil}, true},
+		{Need{Write, Keys, Some, nil}, false},
+		{Need{List | Write, Keys, Some, nil}, false},
+		{Need{Read, Cluster, One, nil}, false},
+		{Need{Read, Keys, 9, nil}, false},
+	} {
+		if got := x.Meets(c.need); got != c.want {
+			return fmt.Sprintf("%s, extent %d: got %t, want %t", c.need, c.need.Extent, got, c.want)
+		}
+	}
+	return ""
+}
+
+// A range of keys is covered by what all its keys begin with; by less than that, other
+// keys would be seen, and by more, nobody could watch his own prefix.
+func TestSpanPrefix(t *testing.T) {
+	for _, c := range []struct{ from, to, want string }{
+		{"app/", "app0", "app/"},
+		{"app/a", "app/c", "app/"},
+		{"app/a", "app/b", "app/a"},
+		{"app/a", "app0", "app/"}, // from app/a up to the end of app/
+		{"a", "b", "a"},
+		{"a", "c", ""},
+		{"a\xff", "b", "a\xff"},
+		{"a\xff\xff1", "b", "a\xff\xff"},
+		{"a\xffx", "b0", ""},
+		{"ab", "abc", "ab"},
+		{"abc", "abcd", "abc"},
+		{"", "a", ""},
+		{"\xff", "\xff\xff", "\xff"},
+		{"b", "a", ""},
+	} {
+		if got := SpanPrefix([]byte(c.from), []byte(c.to)); string(got) != c.want {
+			t.Errorf("from %q to %q: got %q, want %q", c.from, c.to, got, c.want)
+		}
+	}
+	if got := SpanPrefix([]byte("a"), nil); len(got) != 0 {
+		t.Errorf("from a on: got %q, want all keys", got)
+	}
+	// Against all short keys: each of a range begins with the prefix, and it can't be longer.
+	letters := []byte{'a', 'b', 0xff}
+	var keys [][]byte
+	for n := range 4 {
+		for i := range 27 {
+			k := []byte{letters[i/9], letters[i/3%3], letters[i%3]}[:min(n, 3)]
+			keys = append(keys, k)
+		}
+	}
+	for _, from := range keys {
+		for _, to := range keys {
+			if string(from) >= string(to) {
+				continue
+			}
+			got := SpanPrefix(from, to)
+			for _, k := range keys {
+				if string(k) >= string(from) && string(k) < string(to) && !strings.HasPrefix(string(k), string(got)) {
+					t.Fatalf("from %q to %q: got %q, and key %q is among them", from, to, got, k)
+				}
+			}
 		}
 	}
 }
