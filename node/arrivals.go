@@ -11,6 +11,9 @@ import (
 	"muster/repl/wire"
 )
 
+// arriving has the arrivals of each kind of connection: neither can lock the other out.
+type arriving struct{ clients, peers arrivals }
+
 // arrivals bounds the memory of frames that have not arrived completely, over all
 // connections of a kind. A frame may have 17 MB, and a connection may send all but its
 // end: 120 of them took 2 GB. Beyond the limit, the frame that has been under way for

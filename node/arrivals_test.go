@@ -48,7 +48,7 @@ func TestUnfinishedFrames(t *testing.T) {
 		}
 		c := r.otherEnd(s)
 		until(t, "what it sent has arrived", func() error {
-			large, bytes := r.node.clientArrivals.now()
+			large, bytes := r.node.arriving.clients.now()
 			if bytes > l.arrivingBytes {
 				t.Fatalf("%d bytes of %d connections, the limit is %d", bytes, large, l.arrivingBytes)
 			}
@@ -76,7 +76,7 @@ func TestUnfinishedFrames(t *testing.T) {
 	}
 	s.Close()
 	until(t, "nothing of them is left", func() error {
-		if large, bytes := r.node.clientArrivals.now(); large != 0 || bytes != 0 {
+		if large, bytes := r.node.arriving.clients.now(); large != 0 || bytes != 0 {
 			return fmt.Errorf("%d connections with %d bytes", large, bytes)
 		}
 		return nil
@@ -98,7 +98,7 @@ func TestUnfinishedFramesOfPeers(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "it has arrived", func() error {
-		if large, _ := r.node.peerArrivals.now(); large != 1 {
+		if large, _ := r.node.arriving.peers.now(); large != 1 {
 			return fmt.Errorf("%d large frames", large)
 		}
 		return nil
@@ -123,7 +123,7 @@ func TestUnfinishedFramesOfPeers(t *testing.T) {
 		}
 		return nil
 	})
-	if large, _ := r.node.peerArrivals.now(); large != 1 {
+	if large, _ := r.node.arriving.peers.now(); large != 1 {
 		t.Error("the peer's frame has ended with those of clients")
 	}
 }

@@ -27,6 +27,7 @@ type connection struct {
 	silent time.Duration
 	// standing is what the other side has proven to be: what it may send.
 	standing wire.Sender
+	who      principal     // for whom it speaks, if it is a client's
 	claim    *claimant     // that the connection is a member's own; nil for others
 	wake     chan struct{} // one token: out has something, or the connection ends. From many, to write.
 	idle     chan struct{} // closed by the writer when it has ended
@@ -62,7 +63,7 @@ type connection struct {
 // newConnection takes over a connection whose hello is done, with the decoder that may
 // hold the bytes after it.
 func newConnection(n *Node, conn net.Conn, g *wire.Greeting) *connection {
-	c := &connection{node: n, conn: conn, decoder: g.Decoder, silent: n.limits.clientSilence, standing: g.Sender(), wake: make(chan struct{}, 1), idle: make(chan struct{})}
+	c := &connection{node: n, conn: conn, decoder: g.Decoder, silent: n.limits.clientSilence, standing: g.Sender(), who: principal{open: true}, wake: make(chan struct{}, 1), idle: make(chan struct{})}
 	switch c.standing {
 	case wire.SenderMember:
 		c.peer, c.silent = g.Hello.Node, n.limits.peerSilence
@@ -72,13 +73,13 @@ func newConnection(n *Node, conn net.Conn, g *wire.Greeting) *connection {
 	c.room.L = &c.mu
 	// Peers and clients have separate limits, so that neither kind can lock the other
 	// out.
-	c.arrival = arrival{of: &n.clientArrivals, conn: conn, wake: func() {
+	c.arrival = arrival{of: &n.arriving.clients, conn: conn, wake: func() {
 		c.mu.Lock()
 		c.room.Broadcast() // the reader may wait for room
 		c.mu.Unlock()
 	}}
 	if c.standing == wire.SenderMember {
-		c.arrival.of = &n.peerArrivals
+		c.arrival.of = &n.arriving.peers
 	}
 	c.requests.Routes = &n.carrying.routes
 	c.requests.Streams.Feed = n.watching.feed

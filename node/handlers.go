@@ -97,6 +97,9 @@ var handlers = [...]handler{
 	wire.TypeEnrol:     {request: takeEnrol},
 	wire.TypeRenew:     {request: takeRenew},
 	wire.TypeKeep:      {request: takeKeep},
+	wire.TypeLogin:     {request: takeLogin},
+	wire.TypeWhoami:    {request: asking(answerWhoami)},
+	wire.TypeCanI:      {request: answerCanI},
 	wire.TypeHolds:     {request: takeHolds},
 	wire.TypeAuthority: {request: takeAuthority},
 }

@@ -120,7 +120,9 @@ type Node struct {
 	inbox   atomic.Pointer[repl.Inbox]     // of snapshots; nil until founded
 	held    atomic.Int64                   // bytes in flight of all connections: the sum of their inflight
 
-	clientArrivals, peerArrivals arrivals // what frames take that have not arrived whole
+	arriving arriving // what frames take that have not arrived whole
+
+	guarding // how it keeps out who does not belong, and what it asks of others
 
 	report *report // what it tells of itself; set before serving
 
@@ -136,6 +138,10 @@ type leading struct {
 	assigning assigning // the services of its groups
 	checking  checking  // what it looks at for all who lead groups with services
 	comparing comparing // how many ask whether the replicas of its groups agree
+}
+
+// guarding is what a node has for the security of the cluster.
+type guarding struct {
 }
 
 // self returns this node's identity as it is on disk.

@@ -145,7 +145,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 		current: func(ctx context.Context) error { return tableNow(ctx, n.running()) },
 	}
 	n.notices.log, n.notices.pause = n.log, l.noticePause
-	for _, a := range []*arrivals{&n.clientArrivals, &n.peerArrivals} {
+	for _, a := range []*arrivals{&n.arriving.clients, &n.arriving.peers} {
 		a.max, a.share = l.arrivingBytes, l.inflightBytesShare
 	}
 	id := n.self()

@@ -27,6 +27,9 @@ var comeAndGo = map[wire.Type]wire.Sender{
 	wire.TypeEnrol:     wire.SenderGuest | wire.SenderJoiner,
 	wire.TypeRenew:     wire.SenderClient | wire.SenderMember | wire.SenderRenewer,
 	wire.TypeKeep:      wire.SenderMember,
+	wire.TypeLogin:     wire.SenderGuest,
+	wire.TypeWhoami:    wire.SenderClient,
+	wire.TypeCanI:      wire.SenderClient,
 	wire.TypeHolds:     wire.SenderMember,
 	wire.TypeAuthority: wire.SenderClient,
 }

@@ -13,6 +13,7 @@ import (
 	"muster/raft"
 	"muster/repl/wire"
 	"muster/shardmap"
+	"muster/shardmap/access"
 	"muster/shardmap/registry"
 )
 
@@ -217,6 +218,18 @@ var madeGood = map[wire.Type]func(b wire.Body){
 	wire.TypeRenewAnswer: func(b wire.Body) {
 		a := b.(*wire.RenewAnswer)
 		a.Certificate, a.Roots = append(a.Certificate, 0), certificatesDrawn(a.Roots)
+	},
+	wire.TypeLogin: func(b wire.Body) {
+		l := b.(*wire.Login)
+		l.Name, l.Password, l.Request = fmt.Sprintf("n%.20x", l.Name), append(l.Password, 0), append(l.Request, 0)
+	},
+	wire.TypeLoginAnswer: func(b wire.Body) {
+		a := b.(*wire.LoginAnswer)
+		a.Certificate, a.Roots = append(a.Certificate, 0), certificatesDrawn(a.Roots)
+	},
+	wire.TypeCanI: func(b wire.Body) {
+		q := b.(*wire.CanI)
+		q.User, q.Verbs, q.Kind = fmt.Sprintf("%.20x", q.User), 1+q.Verbs%access.All, 1+q.Kind%3
 	},
 	wire.TypeKeep:       func(b wire.Body) { wrapKeyDrawn(&b.(*wire.Keep).Key) },
 	wire.TypeKeepAnswer: func(b wire.Body) { wrapKeyDrawn(&b.(*wire.KeepAnswer).Key) },

@@ -7,6 +7,7 @@ import (
 	"muster/raft"
 	"muster/repl/wire"
 	"muster/shardmap"
+	"muster/shardmap/access"
 	"muster/shardmap/plan"
 	"muster/shardmap/registry"
 )
@@ -289,6 +290,12 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeRenewAnswer:     &wire.RenewAnswer{Certificate: []byte("a certificate in DER"), Roots: [][]byte{[]byte("a root in DER")}},
 	wire.TypeKeep:            &wire.Keep{ID: wire.WrapKeyName{1, 2, 3}, Key: make([]byte, wire.WrapKeySize)},
 	wire.TypeKeepAnswer:      &wire.KeepAnswer{Holds: true},
+	wire.TypeLogin:           &wire.Login{Name: "ann", Password: []byte("correct horse"), Request: []byte("a request in DER")},
+	wire.TypeLoginAnswer:     &wire.LoginAnswer{Certificate: []byte("a certificate in DER"), Roots: [][]byte{[]byte("a root in DER")}},
+	wire.TypeWhoami:          new(wire.Empty),
+	wire.TypeWhoamiAnswer:    &wire.WhoamiAnswer{User: "ann", Principal: 41, Roles: []string{"readers", "writers"}},
+	wire.TypeCanI:            &wire.CanI{User: "ann", Verbs: access.Read | access.List, Kind: access.Keys, Name: []byte("app/")},
+	wire.TypeCanIAnswer:      &wire.CanIAnswer{Allowed: true, By: "role readers"},
 	wire.TypeHolds:           &wire.Holds{Serial: wire.SerialNumber{4, 5, 6}, Index: 18},
 	wire.TypeHoldsAnswer:     &wire.HoldsAnswer{Index: 19},
 	wire.TypeAuthority:       &wire.Authority{Action: wire.AuthorityRotate},

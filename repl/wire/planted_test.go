@@ -29,3 +29,14 @@ func TestPlantedBugs(t *testing.T) {
 		t.Logf("%s: %s", bug, found)
 	}
 }
+
+// The test of needs must find a request that is allowed because nobody said what it needs.
+func TestPlantedEmptyRow(t *testing.T) {
+	defer wire.SetBug("")
+	wire.SetBug("empty row allows")
+	wrong := emptyRowAllows()
+	if wrong == "" {
+		t.Error("not found")
+	}
+	t.Log(wrong)
+}

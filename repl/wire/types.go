@@ -24,8 +24,8 @@
 // The rows below are the protocol. Frequent bodies are written by hand
 // (body_raft.go, body_write.go, body_txn.go, body_read.go, body_stream.go, body_watch.go, body_move.go); the others list their fields once
 // (fields.go). frame.go and decoder.go have the frame, hello.go and
-// hello_check.go the hello, sender.go what it proves, code.go, error.go and
-// refuse.go refusals and their texts. docs/protocol.md tells the same to authors
+// hello_check.go the hello, sender.go what it proves, needs.go what a user needs for
+// each request, code.go, error.go and refuse.go refusals and their texts. docs/protocol.md tells the same to authors
 // of clients, with the bytes of an example of each, which a test of this package
 // checks.
 package wire
@@ -164,6 +164,13 @@ const (
 	TypeRenewAnswer Type = 0x83
 	TypeKeep        Type = 0x84
 	TypeKeepAnswer  Type = 0x85
+
+	TypeLogin        Type = 0x86
+	TypeLoginAnswer  Type = 0x87
+	TypeWhoami       Type = 0x88
+	TypeWhoamiAnswer Type = 0x89
+	TypeCanI         Type = 0x8a
+	TypeCanIAnswer   Type = 0x8b
 
 	TypeHolds           Type = 0x90
 	TypeHoldsAnswer     Type = 0x91
@@ -319,6 +326,12 @@ var rows = [...]row{
 	TypeRenewAnswer:     {"RenewAnswer", "", TypeRenew, SenderNobody, bodyOf[RenewAnswer]},
 	TypeKeep:            {"Keep", "node → a voter of the meta group", 0, SenderMember, bodyOf[Keep]}, // the key that wraps the roots'
 	TypeKeepAnswer:      {"KeepAnswer", "", TypeKeep, SenderNobody, bodyOf[KeepAnswer]},
+	TypeLogin:           {"Login", "client → the meta group's leader", 0, SenderGuest, bodyOf[Login]}, // a certificate for a user that has a password
+	TypeLoginAnswer:     {"LoginAnswer", "", TypeLogin, SenderNobody, bodyOf[LoginAnswer]},
+	TypeWhoami:          {"Whoami", "client → node", 0, SenderClient, bodyOf[Empty]}, // who am I to you?
+	TypeWhoamiAnswer:    {"WhoamiAnswer", "", TypeWhoami, SenderNobody, bodyOf[WhoamiAnswer]},
+	TypeCanI:            {"CanI", "client → node", 0, SenderClient, bodyOf[CanI]}, // would this be allowed?
+	TypeCanIAnswer:      {"CanIAnswer", "", TypeCanI, SenderNobody, bodyOf[CanIAnswer]},
 	TypeHolds:           {"Holds", "node → the meta group's leader", 0, SenderMember, bodyOf[Holds]}, // which certificate I have
 	TypeHoldsAnswer:     {"HoldsAnswer", "", TypeHolds, SenderNobody, bodyOf[HoldsAnswer]},
 	TypeAuthority:       {"Authority", "client → the meta group's leader", 0, SenderClient, bodyOf[Authority]}, // make a root, or retire one

@@ -1,0 +1,270 @@
+package wire_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"muster/repl/wire"
+	"muster/shardmap"
+	"muster/shardmap/access"
+)
+
+// needsOf is what a request needs, with commas between; or the error.
+func needsOf(t wire.Type, b wire.Body) string {
+	var all []string
+	err := wire.Needs(t, b.Append(nil), func(n access.Need) bool {
+		all = append(all, n.String())
+		return true
+	})
+	if err != nil {
+		return "error: " + err.Error()
+	}
+	return strings.Join(all, ", ")
+}
+
+// writing is the body of a Write.
+type writing struct{ c shardmap.Command }
+
+func (w *writing) Append(b []byte) []byte { return wire.AppendWrite(b, &w.c) }
+func (w *writing) Read([]byte) error      { return nil }
+
+var all = []shardmap.SlotRange{{From: 0, To: shardmap.Slots - 1}}
+
+// requestNeeds says of requests what their senders need. It is written by hand: it must not come from
+// what it checks.
+var requestNeeds = []struct {
+	t    wire.Type
+	body wire.Body
+	want string
+}{
+	{wire.TypePing, new(wire.Empty), ""},
+	{wire.TypeWrite, &writing{shardmap.Command{Kind: shardmap.CommandSet, Items: [][]byte{[]byte("k"), []byte("v")}}}, "write on key:k"},
+	{wire.TypeGet, &wire.Get{Keys: [][]byte{[]byte("a"), []byte("b")}}, "read on key:a, read on key:b"},
+	{wire.TypeGet, &wire.Get{Mode: wire.ReadBounded, Stale: 5, Keys: [][]byte{[]byte("a")}}, "read on key:a"},
+	{wire.TypeGet, new(wire.Get), "error: field keys: none"},
+	{wire.TypeList, &wire.List{Prefix: []byte("p/"), After: []byte("p/x")}, "read,list on key:p/…"},
+	{wire.TypeList, &wire.List{Prefix: []byte("p/"), KeysOnly: true}, "list on key:p/…"},
+	{wire.TypeList, &wire.List{}, "read,list on key:…"},
+	{wire.TypeTopology, &wire.Topology{}, ""},
+	{wire.TypeScan, &wire.Scan{Prefix: []byte("p/"), PieceBytes: wire.StreamPieceMin}, "read,list on key:p/…"},
+	{wire.TypeScan, &wire.Scan{Prefix: []byte("p/"), KeysOnly: true, Slots: all}, "list on key:p/…"},
+	{wire.TypeStreamGrant, &wire.StreamGrant{Limit: 5}, ""},
+	{wire.TypeStreamCancel, new(wire.Empty), ""},
+	{wire.TypeWatch, &wire.Watch{PieceBytes: wire.StreamPieceMin, Slots: all, From: []byte("a/"), To: []byte("a0"), Now: true}, "read,watch on key:a/…"},
+	{wire.TypeWatch, &wire.Watch{PieceBytes: wire.StreamPieceMin, Slots: all, From: []byte("a/"), To: []byte("b"), Now: true}, "read,watch on key:a…"},
+	{wire.TypeWatch, &wire.Watch{PieceBytes: wire.StreamPieceMin, Slots: all, From: []byte("a/"), Now: true}, "read,watch on key:…"},
+	{wire.TypeWatch, &wire.Watch{PieceBytes: wire.StreamPieceMin, Slots: all, From: []byte("a/"), Exact: true, Now: true}, "read,watch on key:a/"},
+	{wire.TypeWatch, &wire.Watch{PieceBytes: wire.StreamPieceMin, Slots: all, Services: true, Now: true}, "read,watch on service:…"},
+	{wire.TypeWatch, &wire.Watch{PieceBytes: wire.StreamPieceMin, Slots: all, From: []byte("web"), Exact: true, Services: true, Now: true}, "read,watch on service:web"},
+	{wire.TypeWatch, new(wire.Get), "error: "},
+	{wire.TypeSlotView, &wire.SlotView{Group: 1, Slots: all}, "read on cluster"},
+	{wire.TypeTableStream, &wire.TableStream{}, ""},
+	{wire.TypeLeases, &wire.Leases{Group: 1, Slots: all}, "list on key:…"},
+	{wire.TypeServices, &wire.Services{Group: 1, Slots: all}, "read,list on service:…"},
+	{wire.TypeServices, exactService("web"), "read on service:web"},
+	{wire.TypeHeartbeat, &wire.Heartbeat{Group: 1, Name: "web", Instance: "i", Status: wire.HeartbeatUp}, "write on service:web"},
+	{wire.TypeStatus, new(wire.Empty), ""},
+	{wire.TypeCounters, new(wire.Empty), "read on cluster"},
+	{wire.TypeLogRange, &wire.LogRange{}, "read on cluster"},
+	{wire.TypeDoctor, new(wire.Empty), "read on cluster"},
+	{wire.TypeCheck, new(wire.Check), "read on cluster"},
+	{wire.TypeCheck, &wire.Check{Act: true}, "admin on cluster"},
+	{wire.TypeTable, new(wire.Empty), ""},
+	{wire.TypeOrder, &wire.Order{Command: []byte{1}}, "admin on cluster"},
+	{wire.TypeOrder, &wire.Order{Command: []byte{1}, Plan: true}, "read on cluster"},
+	{wire.TypeAddNodes, &wire.AddNodes{}, "admin on cluster"},
+	{wire.TypeRenew, &wire.Renew{Request: []byte{1}}, ""},
+	{wire.TypeRenew, &wire.Renew{User: "ann", Request: []byte{1}}, "admin on cluster"},
+	{wire.TypeWhoami, new(wire.Empty), ""},
+	{wire.TypeCanI, &wire.CanI{Verbs: access.Read, Kind: access.Keys}, ""},
+	{wire.TypeCanI, &wire.CanI{User: "ann", Verbs: access.Read, Kind: access.Keys}, "read on cluster"},
+	{wire.TypeAuthority, &wire.Authority{Action: wire.AuthorityRotate}, "admin on cluster"},
+}
+
+func exactService(name string) *wire.Services {
+	s := shardmap.SlotOf([]byte(name))
+	return &wire.Services{Group: 1, Slots: []shardmap.SlotRange{{From: s, To: s}}, AfterSlot: s, After: []byte(name), Exact: true}
+}
+
+// What a request needs is said once, beside its type. One would doubt it of those that name
+// nothing, and of those whose needs depend on a flag.
+func TestNeeds(t *testing.T) {
+	asked := map[wire.Type]bool{}
+	for _, c := range requestNeeds {
+		asked[c.t] = true
+		got := needsOf(c.t, c.body)
+		if got != c.want && !(c.want == "error: " && strings.HasPrefix(got, c.want)) {
+			t.Errorf("%s %+v: got %q, want %q", c.t, c.body, got, c.want)
+		}
+	}
+	for i := range wire.Type(1 << 9) {
+		if i.Senders()&wire.SenderClient != 0 && !asked[i] {
+			t.Errorf("clients may send %s, and the test doesn't say what it needs", i)
+		}
+	}
+}
+
+// emptyRowAllows returns which type is let pass though nobody said what it needs, or is not
+// for clients and has needs, or "".
+func emptyRowAllows() string {
+	for i := range wire.Type(1 << 9) {
+		err := wire.Needs(i, nil, func(access.Need) bool { return true })
+		switch client := i.Senders()&wire.SenderClient != 0; {
+		case client && errors.Is(err, wire.ErrNoNeeds):
+			return fmt.Sprintf("%s has no row", i)
+		case client && wire.NeedsText(i) == "":
+			return fmt.Sprintf("%s says nothing to a person", i)
+		case !client && !errors.Is(err, wire.ErrNoNeeds):
+			return fmt.Sprintf("%s is not for clients, and is not denied: %v", i, err)
+		}
+	}
+	return ""
+}
+
+// A type that is new and whose needs nobody thought of must be for nobody.
+func TestEmptyRowDenies(t *testing.T) {
+	if wrong := emptyRowAllows(); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// Of frequent requests the needs are read for each one.
+func TestNeedsAllocateNothing(t *testing.T) {
+	seen := 0
+	yield := func(access.Need) bool { seen++; return true }
+	for _, c := range requestNeeds {
+		switch c.t {
+		case wire.TypeWrite, wire.TypeGet, wire.TypeList, wire.TypeScan, wire.TypeHeartbeat:
+			body := c.body.Append(nil)
+			if len(body) == 0 || strings.HasPrefix(c.want, "error") {
+				continue
+			}
+			if n := testing.AllocsPerRun(100, func() { _ = wire.Needs(c.t, body, yield) }); n != 0 {
+				t.Errorf("%s: %v allocations", c.t, n)
+			}
+		}
+	}
+	if seen == 0 {
+		t.Error("nothing was asked")
+	}
+}
+
+// Where the needs are read from less than the whole body, what is left out must not be able to
+// change them: a body that its handler reads as it was made has the needs of what was made.
+func FuzzNeeds(f *testing.F) {
+	for _, c := range requestNeeds {
+		f.Add(uint16(c.t), c.body.Append(nil))
+	}
+	f.Fuzz(func(t *testing.T, number uint16, body []byte) {
+		var names []string
+		err := wire.Needs(wire.Type(number), body, func(n access.Need) bool {
+			names = append(names, string(n.Name))
+			return true
+		})
+		var want []string
+		switch wire.Type(number) {
+		case wire.TypeGet:
+			var q wire.Get
+			if q.Read(body) != nil {
+				return
+			}
+			for _, k := range q.Keys {
+				want = append(want, string(k))
+			}
+		case wire.TypeList:
+			var q wire.List
+			if q.Read(body) != nil {
+				return
+			}
+			want = []string{string(q.Prefix)}
+		case wire.TypeScan:
+			var q wire.Scan
+			if q.Read(body) != nil {
+				return
+			}
+			want = []string{string(q.Prefix)}
+		case wire.TypeHeartbeat:
+			var q wire.Heartbeat
+			if q.Read(body) != nil {
+				return
+			}
+			want = []string{q.Name}
+		default:
+			return
+		}
+		if err != nil || strings.Join(names, "\x00") != strings.Join(want, "\x00") {
+			t.Fatalf("%s: got %q, %v, want %q", wire.Type(number), names, err, want)
+		}
+	})
+}
+
+// BenchmarkNeeds is what a permission check costs a request of a restricted user.
+func BenchmarkNeeds(b *testing.B) {
+	rights := access.Compile([]access.User{{ID: 1, Roles: []string{"r"}}}, []access.Role{{Name: "r", Grants: []access.Grant{
+		{Verbs: access.Read | access.Write | access.List, Object: access.Object{Kind: access.Keys, Prefix: "app/"}},
+	}}}).Of(1)
+	allowed := true
+	yield := func(n access.Need) bool {
+		allowed = allowed && rights.Meets(n)
+		return allowed
+	}
+	key := []byte("app/config/17")
+	for _, c := range []struct {
+		t    wire.Type
+		body wire.Body
+	}{
+		{wire.TypeWrite, &writing{shardmap.Command{Kind: shardmap.CommandSet, Session: 1 << 60, Sequence: 70000, Items: [][]byte{key, make([]byte, 100)}}}},
+		{wire.TypeGet, &wire.Get{Keys: [][]byte{key}}},
+		{wire.TypeList, &wire.List{Prefix: []byte("app/")}},
+	} {
+		body := c.body.Append(nil)
+		b.Run(c.t.String(), func(b *testing.B) {
+			for b.Loop() {
+				if err := wire.Needs(c.t, body, yield); err != nil || !allowed {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+const securityPage = "../../docs/security.md"
+
+// neededTable is the table of docs/security.md: what each type that a client may send needs.
+func neededTable() string {
+	var b strings.Builder
+	b.WriteString("| request | needs |\n|---|---|\n")
+	for i := range wire.Type(1 << 9) {
+		if i.Senders()&wire.SenderClient != 0 {
+			fmt.Fprintf(&b, "| %s | %s |\n", i, wire.NeedsText(i))
+		}
+	}
+	return b.String()
+}
+
+// The page tells administrators what to grant, by the rows that decide. (-update writes it.)
+func TestDocNeeds(t *testing.T) {
+	page, err := os.ReadFile(securityPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, rest, ok := strings.Cut(string(page), "| request | needs |\n")
+	_, tail, ok2 := strings.Cut(rest, "\n\n")
+	if !ok || !ok2 {
+		t.Fatal(securityPage, " has no table of what each request needs")
+	}
+	want := head + neededTable() + "\n" + tail
+	if want == string(page) {
+		return
+	}
+	if *update {
+		if err := os.WriteFile(securityPage, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Errorf("%s: the table of what each request needs is not that of repl/wire/needs.go; go test ./repl/wire -run TestDocNeeds -update writes it anew", securityPage)
+}
