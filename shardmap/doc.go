@@ -43,6 +43,8 @@
 // part.go names the parts of a state, digests.go and tabledigests.go sum them up. walk.go and
 // walkgroup.go recompute what a map holds from its bytes, tablewalk.go what a table does, and
 // unchecked.go writes a state that is wrong. flip.go makes such states, for tests.
+// tally.go counts what begins with a prefix, growth.go what a command would add to that: knowledge
+// beside the state, for whoever admits commands.
 // moment.go holds all slots still for a reader, list.go merges them. own.go and
 // marks.go say how a group comes to own slots, slotpages.go holds them. slotmove.go
 // moves a slot between groups by the commands that step.go and piece.go write, diff.go

@@ -34,6 +34,8 @@ type Map struct {
 	services // embedded: what is asked about them
 	noted    // embedded: what entries have found to be wrong
 
+	tallies Tallies // what else it knows of its slots, and no state
+
 	history *History // the pointer is set once
 
 	mu      sync.Mutex // guards what follows; taken alone
@@ -48,6 +50,7 @@ func NewMap(g raft.GroupID) *Map {
 	m.slots.Store(new(slotPages))
 	m.history = newHistory(m)
 	m.services.of = m
+	m.tallies.m = m
 	m.hold(0, nil)
 	m.decide(nil)
 	return m

@@ -193,6 +193,7 @@ func (m *Map) Load(r io.Reader, at raft.LogID, t raft.GroupTime) error {
 	m.each(func(st *slotState) { st.noteDue(m) })
 	m.history.load(loaded.history, t)
 	m.services.changes++
+	m.tallies.restart()
 	m.advance(at, t)
 	return nil
 }

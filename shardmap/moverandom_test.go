@@ -63,6 +63,7 @@ type moveWorld struct {
 	writes   map[modelSessionKey]uint64
 	retries  []Command
 	done     map[string]int // how often each kind of step had each outcome
+	tallies  *rand.Rand     // what is counted when; apart, for it changes nothing else
 }
 
 const (
@@ -72,7 +73,8 @@ const (
 )
 
 func newMoveWorld(seed uint64) *moveWorld {
-	w := &moveWorld{Rand: rand.New(rand.NewPCG(seed, 77)), writes: map[modelSessionKey]uint64{}, done: map[string]int{}, number: 10}
+	w := &moveWorld{Rand: rand.New(rand.NewPCG(seed, 77)), writes: map[modelSessionKey]uint64{}, done: map[string]int{}, number: 10,
+		tallies: rand.New(rand.NewPCG(seed, 78))}
 	for _, tag := range testTags {
 		w.slots = append(w.slots, SlotOf([]byte(tag)))
 	}
@@ -103,6 +105,9 @@ func (w *moveWorld) run() error {
 	}
 	for n := range moveStepsRun {
 		if err := w.turn(); err != nil {
+			return fmt.Errorf("turn %d: %w", n, err)
+		}
+		if err := w.tally(); err != nil {
 			return fmt.Errorf("turn %d: %w", n, err)
 		}
 	}
@@ -218,8 +223,12 @@ func (w *moveWorld) write(g *moveGroup) error {
 	}
 	slot = c.Home()
 	m := g.slots[slot]
+	tallied := tallyBefore(g.replicas[0], &c)
 	got, err := w.apply(g, &c)
 	if err != nil {
+		return err
+	}
+	if err := tallied.compare(&c, got); err != nil {
 		return err
 	}
 	want := Result{Status: StatusNotOwned, Group: g.id, ID: g.last}
@@ -316,6 +325,7 @@ func (w *moveWorld) restore(g *moveGroup) error {
 		return err
 	}
 	loaded := NewMap(g.id)
+	loaded.Tallies().Count(*g.replicas[1-i].Tallies().Prefixes())
 	if err := loaded.Load(bytes.NewReader(b.Bytes()), g.last, g.now); err != nil {
 		return err
 	}

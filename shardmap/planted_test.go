@@ -58,6 +58,7 @@ func TestRandomMovesFindPlantedBugs(t *testing.T) {
 		"outcomes forgotten under a seal",
 		"TTL lost in a move",
 		"lease outlives its keys",
+		"imported slot not counted",
 		"details of an outcome forgotten",
 		"expiry by wall clock",
 	} {

@@ -224,6 +224,9 @@ func (t *moveTurn) raise(s Slot, number uint64) {
 	}
 	t.marks[s] = max(t.marks[s], number)
 	t.m.imports.discard(s, number)
+	if t.m.imports.of(s) == nil {
+		t.m.tallies.discarded(s)
+	}
 }
 
 func (t *moveTurn) edit() *pagesEditor {
@@ -297,6 +300,7 @@ func (t *moveTurn) drop(s *Step) StepOutcome {
 		return outcome
 	}
 	t.edit().seal(s.Slot, nil)
+	t.m.tallies.went(s.Slot, st)
 	return StepDone
 }
 
@@ -376,6 +380,7 @@ func (t *moveTurn) takeover(s *Step) StepOutcome {
 	st.mu.Unlock()
 	t.m.quota.add(&st.sessions)
 	t.m.services.note(st)
+	t.m.tallies.came(s.Slot, st)
 	t.edit().serve(s.Slot, st)
 	t.raise(s.Slot, s.Number) // which drops the import
 	t.m.history.came(s)

@@ -74,6 +74,13 @@ func (s *slotState) putRecord(m *Map, kind RecordKind, n *newRecord) {
 	if found {
 		was = endOf(told(m, o.at(refOf(o.lookup.entries[at]))))
 	}
+	if kind == KindKey && len(m.tallies.rows) > 0 {
+		by := Amount{1, int64(len(n.key) + len(n.value))}
+		if found {
+			by = Amount{0, int64(len(n.value) - o.at(refOf(o.lookup.entries[at])).valueLen())}
+		}
+		m.tallies.changed(s, m.turn.slot, n.key, by)
+	}
 	o.place(at, found, n)
 	is := n.ending
 	if kind == KindLease {
@@ -93,6 +100,10 @@ func (s *slotState) removeRecord(m *Map, kind RecordKind, name []byte, hash uint
 	}
 	if was := endOf(told(m, o.at(refOf(o.lookup.entries[at])))); was.by != endsNever {
 		s.endsOtherwise(kind, name, was, ending{})
+	}
+	if kind == KindKey && len(m.tallies.rows) > 0 {
+		was := o.at(refOf(o.lookup.entries[at]))
+		m.tallies.changed(s, m.turn.slot, name, Amount{-1, -int64(was.keyLen() + was.valueLen())})
 	}
 	o.take(at, name)
 }
@@ -191,6 +202,13 @@ func (s *slotState) put(m *Map, n *newRecord) {
 		s.endsOtherwise(KindKey, n.key, endOf(was), n.ending)
 		s.noteDue(m)
 	}
+	if len(m.tallies.rows) > 0 {
+		by := Amount{1, int64(len(n.key) + len(n.value))}
+		if found {
+			by = Amount{0, int64(len(n.value) - was.valueLen())}
+		}
+		m.tallies.changed(s, m.turn.slot, n.key, by)
+	}
 	s.records.place(at, found, n)
 }
 
@@ -212,6 +230,9 @@ func (s *slotState) remove(m *Map, key []byte, hash, version uint64, why EventKi
 	}
 	if was.ends() != endsNever {
 		s.endsOtherwise(KindKey, key, was.ending(), ending{})
+	}
+	if len(m.tallies.rows) > 0 {
+		m.tallies.changed(s, m.turn.slot, key, Amount{-1, -int64(was.keyLen() + was.valueLen())})
 	}
 	s.records.take(at, key)
 	return true
