@@ -12,14 +12,16 @@ import (
 // those of another protocol.
 const ALPN = "muster"
 
-// Limits of what a peer shows. The library itself reads at most 256 KiB before
-// they are asked.
+// Limits of what a peer shows. Whoever runs a handshake must bound what it reads by
+// itself, as the hello does: the library reads up to 256 KiB of certificates, and
+// makes up to 80 bytes of each byte of those that consist of empty names, before
+// it asks anybody here.
 const (
 	// ChainMax bounds the number of certificates: that of a company's CA may
 	// have intermediate ones behind it.
 	ChainMax = 6
-	// ShownMax bounds their bytes.
-	ShownMax = 16 << 10
+	// ShownMax bounds their bytes: six by RSA keys of 4,096 bits have as many.
+	ShownMax = 12 << 10
 )
 
 // Holding is what a host shows in handshakes, and whom it believes. It does not
