@@ -1,8 +1,10 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -220,6 +222,16 @@ func (w *diskWatch) Lock(name string) (io.Closer, error) {
 func (w *diskWatch) FileID(name string) (vfs.FileID, error) {
 	defer w.end(w.begin("stat", name))
 	return w.FS.FileID(name)
+}
+
+// Mode implements [vfs.Moder], if the disk does.
+func (w *diskWatch) Mode(name string) (fs.FileMode, error) {
+	m, ok := w.FS.(vfs.Moder)
+	if !ok {
+		return 0, errors.ErrUnsupported
+	}
+	defer w.end(w.begin("stat", name))
+	return m.Mode(name)
 }
 
 // Free implements [vfs.FS].

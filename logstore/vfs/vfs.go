@@ -10,6 +10,7 @@ package vfs
 import (
 	"errors"
 	"io"
+	"io/fs"
 )
 
 // ErrLocked is wrapped by the error of [FS.Lock] for a lock that another
@@ -53,6 +54,12 @@ type FS interface {
 	// Free returns how many bytes can still be written on the disk that holds
 	// a directory, by this user. Others may take them at any time.
 	Free(dir string) (int64, error)
+}
+
+// Moder is an [FS] that knows who may read a file or a directory. The error wraps
+// [errors.ErrUnsupported] where that can't be known.
+type Moder interface {
+	Mode(name string) (fs.FileMode, error)
 }
 
 // FileID tells a file from every copy of it, and from an earlier file of the same name:

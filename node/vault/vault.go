@@ -1,0 +1,270 @@
+// Package vault keeps what a node must not show to anybody in files that nobody else can read.
+//
+// It decides nothing, and starts no goroutine. What the keys and certificates are for is told in
+// muster/repl/trust, who gets them and when in muster/repl/notary.
+//
+// # Files
+//
+// They are in the folder tls of the data directory, PEM if nothing else is said:
+//
+//	node.key         the node's key, made before its first word, and the same for as long as it lives
+//	node.pem         its certificate, and behind it the root that it is under; not there until it has one
+//	roots.pem        the roots that it trusted last, for a start at which no table has been read yet
+//	wrap-ID.key      a key that wraps those of roots, as 64 hexadecimal digits; ID names it. Only
+//	                 voters of the meta group have such
+//
+// Each is written beside its place and renamed, and synced before and after that: a crash leaves
+// the old file or the new one. Folder and files are refused where their modes let others read them.
+package vault
+
+import (
+	"crypto/ecdsa"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"strings"
+
+	"muster/logstore/vfs"
+	"muster/repl/trust"
+)
+
+// Dir is the folder in the data directory.
+const Dir = "tls"
+
+const (
+	keyName    = "node.key"
+	certName   = "node.pem"
+	rootsName  = "roots.pem"
+	wrapPrefix = "wrap-"
+	wrapSuffix = ".key"
+	tempSuffix = ".new"
+	// fileMax bounds what is read of a file, in bytes.
+	fileMax = trust.FileMax
+)
+
+// ErrReadable is wrapped by the error about a file that others can read.
+var ErrReadable = errors.New("others can read it")
+
+// Vault is the folder of one node. Its calls must not run at the same time.
+type Vault struct {
+	disk vfs.FS
+	dir  string
+}
+
+// Open makes the folder in the data directory where it is missing, and removes what a crash left
+// half-written.
+func Open(disk vfs.FS, data string) (*Vault, error) {
+	v := &Vault{disk: disk, dir: path.Join(data, Dir)}
+	if err := disk.MkdirAll(v.dir); err != nil {
+		return nil, fmt.Errorf("make the folder of keys: %w", err)
+	}
+	if err := v.private(v.dir, "700"); err != nil {
+		return nil, err
+	}
+	names, err := disk.List(v.dir)
+	if err != nil {
+		return nil, fmt.Errorf("look which keys there are: %w", err)
+	}
+	for _, n := range names {
+		if strings.HasSuffix(n, tempSuffix) {
+			if err := disk.Remove(path.Join(v.dir, n)); err != nil {
+				return nil, fmt.Errorf("remove what a crash left: %w", err)
+			}
+		}
+	}
+	return v, nil
+}
+
+// private refuses what others can read, where the disk knows who can.
+func (v *Vault) private(name, mode string) error {
+	disk, ok := v.disk.(vfs.Moder)
+	if !ok || bug("key that others can read") {
+		return nil
+	}
+	m, err := disk.Mode(name)
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		return nil
+	case err != nil:
+		return fmt.Errorf("look who can read %s: %w", name, err)
+	case m.Perm()&0o077 != 0:
+		return fmt.Errorf("%s has mode %04o, and %w: want %s: chmod %s %s; if somebody else has seen it, remove the node and have it join anew", name, m.Perm(), ErrReadable, mode, mode, name)
+	}
+	return nil
+}
+
+// read returns the content of a file; ok is false where there is none.
+func (v *Vault) read(name string) (b []byte, ok bool, err error) {
+	name = path.Join(v.dir, name)
+	f, err := v.disk.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("open %s: %w", name, err)
+	}
+	defer f.Close()
+	if err := v.private(name, "600"); err != nil {
+		return nil, false, err
+	}
+	size, err := f.Size()
+	if err != nil {
+		return nil, false, fmt.Errorf("read %s: %w", name, err)
+	}
+	if size > fileMax {
+		return nil, false, fmt.Errorf("%s has %d bytes; want %d at most", name, size, fileMax)
+	}
+	b = make([]byte, size)
+	if _, err := f.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, false, fmt.Errorf("read %s: %w", name, err)
+	}
+	return b, true, nil
+}
+
+// write gives a file a content, durably.
+func (v *Vault) write(name string, b []byte) error {
+	if err := v.replace(path.Join(v.dir, name), b); err != nil {
+		return fmt.Errorf("write %s: %w", path.Join(v.dir, name), err)
+	}
+	return nil
+}
+
+func (v *Vault) replace(name string, b []byte) error {
+	// The bytes are synced before the rename, and the folder after it: a crash leaves the old
+	// file or the new one, and whoever was told that it is kept finds it again.
+	temp := name + tempSuffix
+	if bug("key written in place") {
+		temp = name
+	}
+	f, err := v.disk.Create(temp)
+	if err != nil {
+		return err
+	}
+	if _, err = f.WriteAt(b, 0); err == nil {
+		err = f.Sync()
+	}
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err == nil && temp != name {
+		err = v.disk.Rename(temp, name)
+	}
+	if err != nil {
+		_ = v.disk.Remove(temp) // the next start removes it too
+		return err
+	}
+	if bug("key's name not synced") {
+		return nil
+	}
+	return v.disk.SyncDir(v.dir)
+}
+
+// Key returns the node's key, which it makes where there is none. rand is where that comes from.
+func (v *Vault) Key(rand io.Reader) (*ecdsa.PrivateKey, error) {
+	b, ok, err := v.read(keyName)
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		key, err := trust.DecodeKey(b)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w: put it back as it was; if there is no copy, remove the node from the cluster and have it join with an empty data directory", path.Join(v.dir, keyName), err)
+		}
+		return key, nil
+	}
+	if _, _, has, err := v.Certificate(); has || err != nil {
+		// With another key the node would be a stranger to all others.
+		return nil, fmt.Errorf("%s is gone, and the certificate that was made for it is there: put it back; if there is no copy, remove the node from the cluster and have it join with an empty data directory", path.Join(v.dir, keyName))
+	}
+	key, err := trust.NewKey(rand)
+	if err != nil {
+		return nil, err
+	}
+	if b, err = trust.EncodeKey(key); err != nil {
+		return nil, err
+	}
+	return key, v.write(keyName, b)
+}
+
+// Certificate returns the node's certificate, and the root that it is under, in DER; ok is false
+// where there is none yet.
+func (v *Vault) Certificate() (leaf, root []byte, ok bool, err error) {
+	b, ok, err := v.read(certName)
+	if err != nil || !ok {
+		return nil, nil, false, err
+	}
+	ders, err := trust.DecodeCertificates(b)
+	if err == nil && len(ders) != 2 {
+		err = fmt.Errorf("it has %d certificates; want the node's and its root", len(ders))
+	}
+	if err != nil {
+		// It can be had again: who has the key gets another one.
+		return nil, nil, false, fmt.Errorf("%s: %w: remove it, and the node asks for another one", path.Join(v.dir, certName), err)
+	}
+	return ders[0], ders[1], true, nil
+}
+
+// SetCertificate replaces the node's certificate.
+func (v *Vault) SetCertificate(leaf, root []byte) error {
+	return v.write(certName, trust.EncodeCertificates(leaf, root))
+}
+
+// Roots returns the roots that the node trusted last, in DER; none where there are none yet.
+func (v *Vault) Roots() ([][]byte, error) {
+	b, ok, err := v.read(rootsName)
+	if err != nil || !ok {
+		return nil, err
+	}
+	ders, err := trust.DecodeCertificates(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: copy it from another node, or remove it and wait until the table is read", path.Join(v.dir, rootsName), err)
+	}
+	return ders, nil
+}
+
+// SetRoots replaces the roots that are trusted.
+func (v *Vault) SetRoots(roots [][]byte) error {
+	return v.write(rootsName, trust.EncodeCertificates(roots...))
+}
+
+// WrapKeys returns the keys that wrap those of roots.
+func (v *Vault) WrapKeys() (map[trust.WrapKeyID]trust.WrapKey, error) {
+	names, err := v.disk.List(v.dir)
+	if err != nil {
+		return nil, fmt.Errorf("look which keys there are: %w", err)
+	}
+	keys := make(map[trust.WrapKeyID]trust.WrapKey)
+	for _, n := range names {
+		if !strings.HasPrefix(n, wrapPrefix) || !strings.HasSuffix(n, wrapSuffix) {
+			continue
+		}
+		b, ok, err := v.read(n)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			continue
+		}
+		var key trust.WrapKey
+		text := strings.TrimSpace(string(b))
+		if len(text) == hex.EncodedLen(len(key)) {
+			_, err = hex.Decode(key[:], []byte(text))
+		}
+		if err != nil || len(text) != hex.EncodedLen(len(key)) || wrapName(key.ID()) != n {
+			// Its content must not show.
+			return nil, fmt.Errorf("%s is not the key that it is named for: put it back as it was, or remove it: another voter of the meta group hands it over again", path.Join(v.dir, n))
+		}
+		keys[key.ID()] = key
+	}
+	return keys, nil
+}
+
+// StoreWrapKey keeps a key that wraps those of roots.
+func (v *Vault) StoreWrapKey(key trust.WrapKey) error {
+	return v.write(wrapName(key.ID()), append(hex.AppendEncode(nil, key[:]), '\n'))
+}
+
+func wrapName(id trust.WrapKeyID) string { return wrapPrefix + id.String() + wrapSuffix }
