@@ -256,8 +256,11 @@ func TestRequestRefused(t *testing.T) {
 	w.must(err)
 	flipped := bytes.Clone(good)
 	flipped[len(flipped)-1] ^= 1
-	replaced := bytes.Replace(good, key.PublicKey.X.FillBytes(make([]byte, 32)), w.key.PublicKey.X.FillBytes(make([]byte, 32)), 1)
-	replaced = bytes.Replace(replaced, key.PublicKey.Y.FillBytes(make([]byte, 32)), w.key.PublicKey.Y.FillBytes(make([]byte, 32)), 1)
+	mine, err := key.PublicKey.Bytes()
+	w.must(err)
+	others, err := w.key.PublicKey.Bytes()
+	w.must(err)
+	replaced := bytes.Replace(good, mine, others, 1)
 	for _, row := range []struct {
 		what  string
 		der   []byte
