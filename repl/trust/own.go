@@ -2,6 +2,10 @@ package trust
 
 import (
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -39,6 +43,9 @@ func LoadOwn(certPEM, keyPEM, caPEM []byte, addr string, now time.Time) (*Own, e
 	}
 	key, err := ownKey(keyPEM)
 	if err != nil {
+		return nil, err
+	}
+	if err := usable(key); err != nil {
 		return nil, err
 	}
 	if err := fits(key, chain); err != nil {
@@ -194,6 +201,38 @@ func ownKey(file []byte) (crypto.Signer, error) {
 		return key, nil
 	}
 	return nil, &Error{Field: fileKey, Found: "a block " + shown(blocks[0].Type) + " that is no key", Want: "an ECDSA, RSA or Ed25519 key in PKCS #8, SEC 1 or PKCS #1"}
+}
+
+// Sizes of RSA keys: smaller ones are broken, and the library of a peer refuses larger ones.
+const (
+	rsaMin = 2048
+	rsaMax = 8192
+)
+
+// usable refuses a key with which no handshake would succeed: it would show only
+// once peers dial.
+func usable(key crypto.Signer) error {
+	const want = "ECDSA on P-256, P-384 or P-521, RSA of 2048 to 8192 bits, or Ed25519"
+	found := ""
+	switch public := key.Public().(type) {
+	case *ecdsa.PublicKey:
+		switch public.Curve {
+		case elliptic.P256(), elliptic.P384(), elliptic.P521():
+		default:
+			found = "an ECDSA key on " + public.Curve.Params().Name
+		}
+	case *rsa.PublicKey:
+		if bits := public.N.BitLen(); bits < rsaMin || bits > rsaMax {
+			found = fmt.Sprintf("an RSA key of %d bits", bits)
+		}
+	case ed25519.PublicKey:
+	default:
+		found = fmt.Sprintf("a %T", public)
+	}
+	if found != "" {
+		return &Error{Field: fileKey, Found: found, Want: want}
+	}
+	return nil
 }
 
 // fits checks that the first certificate is that of the key.

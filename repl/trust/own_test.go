@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -86,7 +87,7 @@ func TestLoadOwn(t *testing.T) {
 	c, other := newCompany(t, "Shop CA"), newCompany(t, "Other CA")
 	good, key, leaf := c.host(nil, asIs)
 	ca := block("CERTIFICATE", c.root.Raw)
-	rsa, err := rsaKey()
+	large, err := rsaKey()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,6 +95,16 @@ func TestLoadOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	made := func(key crypto.Signer, err error) crypto.Signer {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
+	p521 := made(ecdsa.GenerateKey(elliptic.P521(), rand.Reader))
+	p224 := made(ecdsa.GenerateKey(elliptic.P224(), rand.Reader))
+	small := made(rsa.GenerateKey(rand.Reader, 1024))
 	_, strange, _ := c.host(nil, asIs)
 	type files struct{ cert, key, ca []byte }
 	with := func(signer crypto.Signer, change func(h *x509.Certificate)) files {
@@ -130,13 +141,16 @@ func TestLoadOwn(t *testing.T) {
 		{"by a wildcard", with(nil, func(h *x509.Certificate) { h.DNSNames = []string{"*.example"} }), "n9.example:1", ""},
 		{"for servers only", with(nil, func(h *x509.Certificate) { h.ExtKeyUsage = h.ExtKeyUsage[:1] }), "10.0.0.7:1", ""},
 		{"without bounds on its usage", with(nil, func(h *x509.Certificate) { h.ExtKeyUsage = nil }), "10.0.0.7:1", ""},
-		{"RSA", with(rsa, asIs), "10.0.0.7:1", ""},
+		{"RSA", with(large, asIs), "10.0.0.7:1", ""},
+		{"P-521", with(p521, asIs), "10.0.0.7:1", ""},
 		{"Ed25519", with(ed, asIs), "10.0.0.7:1", ""},
 		{"a key in SEC 1", files{good, block("EC PRIVATE KEY", sec1), ca}, "10.0.0.7:1", ""},
 		{"both in one file", files{append(bytes.Clone(key), good...), append(bytes.Clone(good), key...), ca}, "10.0.0.7:1", ""},
 		{"the CA between is trusted", files{alone, key, between}, "10.0.0.7:1", ""},
 		{"two CAs", files{good, key, append(block("CERTIFICATE", other.root.Raw), ca...)}, "10.0.0.7:1", ""},
 
+		{"P-224", with(p224, asIs), "10.0.0.7:1", "--tls-key: found an ECDSA key on P-224"},
+		{"a small RSA key", with(small, asIs), "10.0.0.7:1", "--tls-key: found an RSA key of 1024 bits"},
 		{"another key", files{good, strange, ca}, "10.0.0.7:1", "--tls-key: found a key that does not fit the certificate in --tls-cert"},
 		{"the order turned round", files{append(bytes.Clone(between), alone...), key, ca}, "10.0.0.7:1", "--tls-cert: found the host's certificate in place 2"},
 		{"expired", with(nil, func(h *x509.Certificate) { h.NotAfter = noon.Add(-time.Hour) }), "10.0.0.7:1", "--tls-cert: found a certificate that expired at 2026-03-01T11:00:00Z"},
