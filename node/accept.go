@@ -1,6 +1,7 @@
 package node
 
 import (
+	"crypto/x509"
 	"errors"
 	"maps"
 	"net"
@@ -29,9 +30,11 @@ type door struct {
 
 	mu    sync.Mutex
 	conns map[net.Conn]*connection // guarded by mu; nil during the hello
-	seats seats                    // guarded by mu: the connections of each kind
-	met   map[raft.NodeID]met      // guarded by mu: what peers said of themselves in their last hello
-	feeds map[raft.NodeID]int      // guarded by mu: connections over which each node's cores speak to ours
+	// creds are by what each of them was let in; those whose hello is over.
+	creds map[net.Conn]credential // guarded by mu
+	seats seats                   // guarded by mu: the connections of each kind
+	met   map[raft.NodeID]met     // guarded by mu: what peers said of themselves in their last hello
+	feeds map[raft.NodeID]int     // guarded by mu: connections over which each node's cores speak to ours
 }
 
 // met is what a peer said of itself when it dialled.
@@ -43,7 +46,7 @@ type met struct {
 func newDoor(n *Node, listener net.Listener) *door {
 	return &door{
 		node: n, listener: listener,
-		conns: make(map[net.Conn]*connection), feeds: make(map[raft.NodeID]int), met: make(map[raft.NodeID]met),
+		conns: make(map[net.Conn]*connection), creds: make(map[net.Conn]credential), feeds: make(map[raft.NodeID]int), met: make(map[raft.NodeID]met),
 	}
 }
 
@@ -63,6 +66,44 @@ func (d *door) retain(nodes []raft.NodeID) {
 	for conn, c := range d.conns {
 		if c != nil && c.peer != 0 && !slices.Contains(nodes, c.peer) && !bug(bugRemovedLetIn) {
 			conn.Close()
+		}
+	}
+}
+
+// recheck ends the connections that were let in by what no longer counts: a certificate that was
+// denied or has ended, or the secret, once the cluster goes by certificates alone.
+func (d *door) recheck() {
+	n := d.node
+	n.guard.recheck()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for conn, cred := range d.creds {
+		e := n.guard.over(&cred)
+		if e == nil {
+			continue
+		}
+		delete(d.creds, conn) // it is told once
+		c := d.conns[conn]
+		if c == nil {
+			conn.Close()
+			continue
+		}
+		c.refuse(repl.Reply{To: c}, e)
+		c.end()
+		time.AfterFunc(n.limits.linger, func() { conn.Close() }) // whether it has read that or not
+	}
+}
+
+// rechecks calls recheck again and again, until the node ends: a certificate ends without a word.
+func (d *door) rechecks() {
+	every := time.NewTicker(recheckPause)
+	defer every.Stop()
+	for {
+		select {
+		case <-d.node.ctx.Done():
+			return
+		case <-every.C:
+			d.recheck()
 		}
 	}
 }
@@ -125,18 +166,19 @@ func (d *door) admitStranger(conn net.Conn) bool {
 }
 
 // attend says hello, then reads from the connection until it ends.
-func (d *door) attend(conn net.Conn) {
+func (d *door) attend(below net.Conn) {
 	n := d.node
 	leave := func() {}
 	defer func() {
-		conn.Close() // before another connection gets its seat: each seat has one descriptor
+		below.Close() // before another connection gets its seat: each seat has one descriptor
 		d.mu.Lock()
-		d.seats.strangers.remove(conn)
+		d.seats.strangers.remove(below)
 		leave()
-		delete(d.conns, conn)
+		delete(d.conns, below)
+		delete(d.creds, below)
 		d.mu.Unlock()
 	}()
-	g, err := d.greet(conn)
+	conn, g, err := d.greet(below)
 	if err != nil {
 		n.notices.refused(err)
 		return
@@ -145,15 +187,16 @@ func (d *door) attend(conn net.Conn) {
 	bulk := who == wire.SenderBulk
 	var c *connection
 	d.mu.Lock()
-	left, full := d.seats.take(n.name, &n.limits, conn, who)
+	left, full := d.seats.take(n.name, &n.limits, below, who)
 	if full == nil {
 		leave = left
+		d.creds[below] = credential{g.Peer, who}
 	}
 	// Under one hold of mu with the seat, so that close finds each connection that has
 	// one.
 	if full == nil && !bulk {
 		c = newConnection(n, conn, g)
-		d.conns[conn] = c // close ends it, from now on
+		d.conns[below] = c // close ends it, from now on
 		if c.standing == wire.SenderMember {
 			c.claim = n.attesting.claim(g, c.wakeReader, func(e *wire.Error) {
 				c.refuse(repl.Reply{To: c}, e)
@@ -229,20 +272,51 @@ func (d *door) fed(peer raft.NodeID) {
 }
 
 // greet decides by the first bytes what protocol a connection speaks, and makes it say
-// who it is. This is the only place that does: every door of this port begins here.
-func (d *door) greet(conn net.Conn) (*wire.Greeting, error) {
-	o, err := wire.ReadOpening(conn)
-	switch {
-	case err != nil:
-		return nil, err
-	case o.Ours():
-		return o.ServerHello(conn, d.hello())
+// who it is. This is the only place that does: every door of this port begins here. The
+// connection that it returns is used in the place of the one below.
+func (d *door) greet(below net.Conn) (net.Conn, *wire.Greeting, error) {
+	n := d.node
+	o, err := wire.ReadOpening(below)
+	if err != nil {
+		return nil, nil, err
 	}
-	return nil, o.Foreign(conn.RemoteAddr())
+	speech := n.guard.speech()
+	switch {
+	case o.TLS() && speech == speaksPlain:
+		return nil, nil, o.Refuse(below, tlsHere(n.name))
+	case o.TLS():
+		return d.greetTLS(below, o)
+	case !o.Ours():
+		return nil, nil, o.Foreign(below.RemoteAddr())
+	case !speech.takesPlain():
+		return nil, nil, o.Refuse(below, plainHere(n.name))
+	}
+	g, err := o.ServerHello(below, d.hello(nil, nil))
+	return below, g, err
 }
 
-// hello is what this node says of itself to a host that dials it.
-func (d *door) hello() wire.AcceptConfig {
+// greetTLS is greet for a connection that begins with TLS: what is inside decides again.
+func (d *door) greetTLS(below net.Conn, o *wire.Opening) (net.Conn, *wire.Greeting, error) {
+	n := d.node
+	conn, inner, err := o.TLSServer(below, n.guard.server, n.guard.gate)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !inner.Ours() {
+		return nil, nil, inner.Foreign(below.RemoteAddr())
+	}
+	chain := conn.ConnectionState().PeerCertificates
+	peer, shown := n.guard.verify(chain, 0, "")
+	if shown == nil {
+		conn.Peer = peer
+	}
+	g, err := inner.ServerHello(conn, d.hello(chain, shown))
+	return conn, g, err
+}
+
+// hello is what this node says of itself to a host that dials it, which has shown a chain of
+// certificates. shown is why they prove nothing, if they don't.
+func (d *door) hello(chain []*x509.Certificate, shown error) wire.AcceptConfig {
 	n := d.node
 	id := n.self()
 	if waiting(&id) {
@@ -253,7 +327,13 @@ func (d *door) hello() wire.AcceptConfig {
 	c := wire.AcceptConfig{
 		Cluster: n.cfg.Cluster, ClusterID: id.ClusterID, Node: id.Node, Start: id.Life().Number, Advertise: n.addr,
 		Level: n.limits.level, ValueMax: uint32(n.cfg.ValueMax), WindowMax: shardmap.SessionWindowMax,
-		Secret: n.secret, Admit: d.admit,
+		Secret: n.guard.secretNow(),
+		Admit: func(g *wire.Greeting) error {
+			if e := n.guard.admit(d, g, chain, shown); e != nil {
+				return e
+			}
+			return d.admit(g)
+		},
 	}
 	if t := n.table.Load(); t != nil && t.Founded() {
 		c.ValueMax, c.ClusterLevel = uint32(t.ValueMax), t.Level
@@ -264,7 +344,7 @@ func (d *door) hello() wire.AcceptConfig {
 // admit has the last word on a hello. A peer must be a member.
 func (d *door) admit(g *wire.Greeting) error {
 	n, h := d.node, &g.Hello
-	if h.Role == wire.RoleClient {
+	if h.Role == wire.RoleClient || g.Standing == wire.SenderGuest {
 		return nil
 	}
 	// Until the table is read, nobody is refused for its level: the cluster's may be

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"muster/logstore"
 	"muster/logstore/vfs"
 	"muster/raft"
+	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -502,7 +504,7 @@ func (s slowly) Write(b []byte) (n int, err error) {
 // come at a time.
 func TestFirstByteDecides(t *testing.T) {
 	r := serving(t, defaultLimits())
-	foreign := []string{"\x16\x03\x01\x02\x00\x01\x00\x01", "GET / HTTP/1.1\r\n", "*1\r\n$4\r\nPING\r\n", "P", "\x00"}
+	foreign := []string{"GET / HTTP/1.1\r\n", "*1\r\n$4\r\nPING\r\n", "P", "\x00"}
 	for _, first := range foreign {
 		conn, err := net.Dial("tcp", r.addr)
 		if err != nil {
@@ -528,6 +530,14 @@ func TestFirstByteDecides(t *testing.T) {
 	if counted != uint64(len(foreign)) {
 		t.Errorf("%d foreign connections were counted, want %d", counted, len(foreign))
 	}
+	// TLS it knows, and has none.
+	stranger, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Close()
+	_, err = wire.TLSClient(stranger, new(trust.Holder).Client(func(tls.ConnectionState) error { return nil }))
+	refused(t, "TLS to a node without", err, wire.CodeUnauthorized, "--insecure", r.node.name)
 	conn, err := net.Dial("tcp", r.addr)
 	if err != nil {
 		t.Fatal(err)

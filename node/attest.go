@@ -24,9 +24,10 @@ import (
 //
 // N made the nonce and told it only to the host that dialled, so only M can know that
 // it is M's. A host in the middle gains nothing: M names the address that it dialled,
-// and that is not N's. One gap remains until members have keys of their own: if a
+// and that is not N's. One gap remains while members have no certificates: if a
 // member does not answer where it is known, a host that knows the secret can pose as
-// that member by listening elsewhere.
+// that member by listening elsewhere. A connection whose dialler has shown the member's
+// certificate counts at once, without a question.
 
 const (
 	// attestWait is how long frames are kept, and requests wait, until a member has
@@ -88,10 +89,14 @@ type ownDial struct {
 	net.Conn
 	dials *dials
 	nonce wire.Nonce // set in the hello
+	guard *guard     // knows it until it is closed; nil: it does not
 }
 
 func (c *ownDial) Close() error {
 	c.dials.remove(c.nonce)
+	if c.guard != nil {
+		c.guard.forgets(c.Conn)
+	}
 	return c.Conn.Close()
 }
 
@@ -257,6 +262,13 @@ type attesting struct {
 // refuse is called if it is not the member's own.
 func (v *attesting) claim(g *wire.Greeting, wake func(), refuse func(e *wire.Error)) *claimant {
 	one := &claimant{wake: wake, node: g.Hello.Node, nonce: g.Challenge.Nonce, settled: make(chan struct{}), refuse: refuse}
+	// Its key has said it already: the certificate is that node's, and its key is the one that the
+	// cluster knows.
+	if g.Peer.Name.Node == one.node && one.node != 0 {
+		one.own = true
+		close(one.settled)
+		return one
+	}
 	if refused := v.claims.add(one); refused != nil {
 		refused.refuse(wire.Busy("connections in the name of node "+refused.node.String(), fmt.Sprintf("%d wait for that node's word, the limit is %d", claimsMax+1, claimsMax), time.Second))
 	}
@@ -281,7 +293,7 @@ func (v *attesting) answered(member raft.NodeID, a *wire.AttestAnswer) {
 // dialling returns a connection to use and close instead of conn, for a hello to a
 // member with the settings c. This node attests it from the challenge on: the other
 // side may ask as soon as the hello is over.
-func (v *attesting) dialling(conn net.Conn, c *wire.DialConfig) net.Conn {
+func (v *attesting) dialling(conn net.Conn, c *wire.DialConfig) *ownDial {
 	own := &ownDial{Conn: conn, dials: &v.dials}
 	to, addr := c.To, c.ToAddr
 	c.Challenged = func(m *wire.Challenge) error {

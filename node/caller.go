@@ -25,11 +25,11 @@ type caller struct {
 	// Set once.
 	cluster   string // name
 	addr      string // by which others reach this node
-	secret    []byte // nil if there is none
 	level     uint32 // of commands: the newest that this build understands
 	self      func() logstore.Identity
 	table     func() *shardmap.Table // nil before the meta group's log was read
 	attesting *attesting
+	guard     *guard
 }
 
 // member connects to a member, for a purpose.
@@ -50,24 +50,45 @@ func (l *caller) dial(ctx context.Context, to raft.NodeID, addr string, purpose 
 	}
 	conn = quick(conn)
 	defer closeWith(ctx, conn)()
+	// Whether it is the one that is meant is known before anything is said to it.
+	if l.guard.speech().dialsTLS(role) {
+		over, err := l.guard.dial(conn, to, addr, role)
+		if err != nil {
+			conn.Close()
+			return nil, nil, err
+		}
+		conn = over
+	}
 	c := wire.DialConfig{
 		To: to, ToAddr: addr,
 		Purpose: purpose, Role: role, Cluster: l.cluster, ClusterID: id.ClusterID,
-		Node: id.Node, Start: id.Life().Number, Advertise: l.addr, Level: l.level, Secret: l.secret,
+		Node: id.Node, Start: id.Life().Number, Advertise: l.addr, Level: l.level, Secret: l.guard.secretNow(),
 	}
 	// Before the hello, which the other side may use to ask about this connection.
+	kept := conn
 	if role == wire.RolePeer {
-		conn = l.attesting.dialling(conn, &c)
+		kept = l.dialling(conn, &c)
 	}
 	if t := l.table(); t != nil && (role == wire.RolePeer || role == wire.RoleInviting) {
 		c.ClusterLevel = t.Level
 	}
 	g, err := wire.ClientHello(conn, c)
 	if err != nil {
-		conn.Close()
+		kept.Close()
 		return nil, nil, err
 	}
-	return conn, g, nil
+	return kept, g, nil
+}
+
+// dialling returns a connection to use and close instead of conn, for a hello as a peer: this node
+// attests it, and ends it when the certificate of the other side is good no longer.
+func (l *caller) dialling(conn net.Conn, c *wire.DialConfig) net.Conn {
+	own := l.attesting.dialling(conn, c)
+	if t, ok := conn.(*wire.TLSConn); ok {
+		l.guard.keeps(conn, t.Peer)
+		own.guard = l.guard
+	}
+	return own
 }
 
 // closeWith closes a connection when ctx ends, so that a silent host does not hold up

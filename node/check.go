@@ -77,16 +77,16 @@ func answerCheck(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	}
 	loop.Post(func(h *repl.Host) {
 		if q.Trust {
-			done(trust(h, q.Groups))
+			done(trusted(h, q.Groups))
 			return
 		}
 		h.Audits.Check(q.Groups, repl.CheckActOf(q), done)
 	})
 }
 
-// trust has the replicas of groups that this node has trusted, as a person wants it, and says
+// trusted has the replicas of groups that this node has trusted, as a person wants it, and says
 // of each whether that could be.
-func trust(h *repl.Host, groups []raft.GroupID) []wire.CheckedGroup {
+func trusted(h *repl.Host, groups []raft.GroupID) []wire.CheckedGroup {
 	rows := make([]wire.CheckedGroup, len(groups))
 	for i, g := range groups {
 		rows[i].Group = g

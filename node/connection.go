@@ -65,7 +65,7 @@ type connection struct {
 func newConnection(n *Node, conn net.Conn, g *wire.Greeting) *connection {
 	c := &connection{node: n, conn: conn, decoder: g.Decoder, silent: n.limits.clientSilence, standing: g.Sender(), who: principal{open: true}, wake: make(chan struct{}, 1), idle: make(chan struct{})}
 	switch c.standing {
-	case wire.SenderMember:
+	case wire.SenderMember, wire.SenderRenewer:
 		c.peer, c.silent = g.Hello.Node, n.limits.peerSilence
 	case wire.SenderFounder, wire.SenderInviter, wire.SenderJoiner:
 		c.silent = n.limits.founderSilence

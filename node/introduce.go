@@ -37,6 +37,7 @@ type announcer struct {
 	cfg        *Config
 	name, addr string // of this node; the name is the one that it would like to have
 	level      uint32 // of commands: the newest that this build understands
+	secure     bool   // a cluster that this node founds has TLS
 	log        *slog.Logger
 	self       func() logstore.Identity
 	table      func() *shardmap.Table // nil before the meta group's log was read
@@ -246,6 +247,9 @@ func (s *announcer) founder(id logstore.Identity) *shardmap.Found {
 	f := &shardmap.Found{
 		Cluster: id.Cluster, ClusterID: id.ClusterID, Level: s.level,
 		ValueMax: s.cfg.ValueMax, Groups: s.cfg.Groups,
+	}
+	if s.secure && s.level >= shardmap.SecurityLevel {
+		f.Mode = shardmap.SecurityBoth
 	}
 	for _, m := range id.Members {
 		node := shardmap.FoundNode{ID: m.Node, Addr: m.Addr, Name: m.Addr, Role: shardmap.NodeServer, Level: s.level}

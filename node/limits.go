@@ -31,6 +31,13 @@ type limits struct {
 	// founders bounds, in the same way, those of hosts that look for others
 	// to found a cluster with. Each of them has one, for one question.
 	founders int
+	// guests bounds, in the same way, those that have proven nothing, and may ask for a
+	// certificate.
+	guests int
+	// handshakes bounds how many handshakes of TLS are worked on at once.
+	handshakes int
+	// secure: hosts that are not started with --insecure speak TLS.
+	secure bool
 	// founderSilence is how long such a host may say nothing.
 	founderSilence time.Duration
 	// clientSilence is how long a client may say nothing. It bounds the age
@@ -78,7 +85,7 @@ type limits struct {
 func defaultLimits() limits {
 	l := limits{
 		level:   shardmap.Level,
-		clients: 10_000, peers: 1_000, bulks: 256, strangers: 1_000, founders: 2 * expectMax,
+		clients: 10_000, peers: 1_000, bulks: 256, strangers: 1_000, founders: 2 * expectMax, guests: guestsDefault, handshakes: wire.HandshakesDefault(),
 		bulkSilence: 30 * time.Second, founderSilence: callTimeout,
 		clientSilence: 60 * time.Second, peerSilence: 10 * time.Second,
 		inflightBytes: 16 << 20, inflightBytesAll: 1 << 30, inflightBytesShare: 128 << 10,
@@ -105,6 +112,9 @@ func (l *limits) over(bytes int, held int64) bool {
 // to peers, its standard streams.
 const descriptorsKept = 256
 
+// guestsDefault is how many hosts and people may ask for a certificate at once.
+const guestsDefault = 128
+
 // fit lowers the limits of connections to what a process may have open: a connection
 // that took the last descriptor would keep the log from its next segment, and a node
 // that can't write its log stops.
@@ -115,7 +125,8 @@ func (l *limits) fit(descriptors uint64) {
 	l.peers = min(l.peers, left/4)
 	l.bulks = min(l.bulks, left/8)
 	l.founders = min(l.founders, left/8)
-	l.clients = min(l.clients, left-l.strangers-l.peers-l.bulks-l.founders)
+	l.guests = min(l.guests, left/8)
+	l.clients = min(l.clients, left-l.strangers-l.peers-l.bulks-l.founders-l.guests)
 }
 
 const (

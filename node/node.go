@@ -9,6 +9,7 @@
 //	name               how many                     owner  ends when
 //	live               1                            run    the node has stopped, or the process
 //	door.accept        1                            Node   the listener closes
+//	door.rechecks      1                            Node   Node.close
 //	door.attend        1 per accepted connection    Node   the connection ends
 //	connection.write   1 per accepted connection    Node   the connection ends
 //	Node.lister        listersMax                   Node   Node.close
@@ -84,7 +85,6 @@ const (
 type Node struct {
 	// Set once.
 	cfg      Config
-	secret   []byte
 	log      *slog.Logger
 	fs       *diskWatch
 	lock     io.Closer // of the data directory
@@ -103,6 +103,7 @@ type Node struct {
 	enrolment enrolment // its identity, and its way into the cluster
 	door      *door     // who is connected to it
 	caller    *caller   // how it reaches others
+	guard     guard     // how its connections are protected
 	attesting attesting // which connections count as a member's
 	saying              // what it has the table say of it
 	orders    orders    // what people order of the meta group

@@ -112,7 +112,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	defer lock.Close()
 	bound := listener.Addr().String()
 	n := &Node{
-		cfg: c, secret: secret, fs: w, lock: lock,
+		cfg: c, fs: w, lock: lock,
 		mark: randomNumber(), addr: c.AdvertiseOn(c.listenAs(bound)), name: c.NodeName(bound), started: time.Now(),
 		log:    log,
 		limits: l,
@@ -127,7 +127,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	n.inquiry = inquiry{node: n, wanted: make(chan suspicion, inquiriesMax), missed: make(map[logstore.Replica]bool)}
 	n.door = newDoor(n, listener)
 	n.door.shedding.refusal = answersLate(n.name).Append(nil)
-	n.caller = &caller{cluster: c.Cluster, addr: n.addr, secret: secret, level: l.level, self: n.self, table: n.table.Load, attesting: &n.attesting}
+	n.caller = &caller{cluster: c.Cluster, addr: n.addr, level: l.level, self: n.self, table: n.table.Load, attesting: &n.attesting, guard: &n.guard}
 	n.enrolment = enrolment{
 		cfg: &n.cfg, fs: w, log: log, mark: n.mark, addr: n.addr, name: n.name, level: l.level, notices: &n.notices, ended: &n.ended,
 		ask: n.askFounder, askMember: n.askMember, invitations: make(chan struct{}, 1),
@@ -139,8 +139,11 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	}
 	n.log = log.With("node", n.name)
 	n.enrolment.log = n.log
+	if err := n.guard.begin(n, secret); err != nil {
+		return err
+	}
 	n.announcer = announcer{
-		cfg: &n.cfg, name: n.name, addr: n.addr, level: l.level, log: n.log, tables: make(chan struct{}, 1),
+		cfg: &n.cfg, name: n.name, addr: n.addr, level: l.level, secure: n.guard.founded, log: n.log, tables: make(chan struct{}, 1),
 		self: n.self, table: n.table.Load, loop: n.running, ask: n.askLeader,
 		current: func(ctx context.Context) error { return tableNow(ctx, n.running()) },
 	}
@@ -151,6 +154,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	id := n.self()
 	n.log.Info("node starts", "id", id.Node, "start", id.Life().Number, "listen", bound, "advertise", n.addr, "data", c.Data)
 	n.ended.Go(n.door.accept)
+	n.ended.Go(n.door.rechecks)
 	for range listersMax() {
 		n.ended.Go(n.lister)
 	}
@@ -383,6 +387,7 @@ func (n *Node) follow(t *shardmap.Table) {
 	}
 	if t != nil && t.Founded() {
 		n.door.retain(nodes)
+		n.door.recheck()
 	}
 	n.transport.Retain(nodes)
 	n.host.SetNodes(nodes)

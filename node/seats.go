@@ -14,8 +14,8 @@ import (
 // that has a descriptor has a seat: it is among the strangers until it is admitted, and
 // stays there while a refusal waits to be read.
 type seats struct {
-	clients, peers, bulks int
-	strangers, founders   crowd
+	clients, peers, bulks       int
+	strangers, founders, guests crowd
 }
 
 // crowd is connections of which one too many ends the oldest. That is for connections
@@ -47,9 +47,14 @@ func (s *seats) take(node string, l *limits, conn net.Conn, who wire.Sender) (le
 		s.founders.add(conn, l.founders)
 		return func() { s.founders.remove(conn) }, nil
 	}
+	if who == wire.SenderGuest {
+		s.strangers.remove(conn)
+		s.guests.add(conn, l.guests)
+		return func() { s.guests.remove(conn) }, nil
+	}
 	count, limit, what := &s.clients, l.clients, "connections of clients"
 	switch who {
-	case wire.SenderMember:
+	case wire.SenderMember, wire.SenderRenewer:
 		count, limit, what = &s.peers, l.peers, "connections of peers"
 	case wire.SenderBulk:
 		count, limit, what = &s.bulks, l.bulks, "connections for snapshots"

@@ -1,0 +1,537 @@
+package node
+
+import (
+	"cmp"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"path"
+	"slices"
+	"sync"
+	"time"
+
+	"muster/logstore"
+	"muster/logstore/vfs"
+	"muster/raft"
+	"muster/repl/trust"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// guard decides how this node's connections are protected: whether they are over TLS, whom a
+// certificate proves, and what a connection without one is worth. The door asks it about those
+// that come, the caller about those that it makes.
+type guard struct {
+	// Set once.
+	holder *trust.Holder // what this node shows, and whom it believes
+	secret []byte        // nil if there is none
+	token  *trust.Token  // by which this host is to join; nil: none
+	plain  bool          // no TLS, until the table says otherwise
+	// founded reports, while there is no table, that this host is of a cluster with TLS, or on
+	// its way into one.
+	founded bool
+	server  *tls.Config
+	gate    *wire.Gate // handshakes at once
+	self    func() logstore.Identity
+	table   func() *shardmap.Table // the newest that is known; nil: none
+	now     func() time.Time       // for certificates only
+
+	mu      sync.Mutex
+	dialled map[net.Conn]trust.Proven // guarded by mu: connections of this node over TLS, and who is at their other ends
+}
+
+// begin settles how a host with this secret speaks, once its identity is known and before its first
+// word. Whoever keeps certificates sets the holder afterwards.
+func (g *guard) begin(n *Node, secret []byte) error {
+	id := n.self()
+	had := hasTLSKey(n.fs, n.cfg.Data)
+	if had && n.cfg.Insecure {
+		return fmt.Errorf("--insecure: the node in %s is of a cluster with TLS, and never speaks without; leave the option out", n.cfg.Data)
+	}
+	g.holder, g.secret, g.self, g.table, g.now = new(trust.Holder), secret, n.self, n.known, time.Now
+	g.plain = n.cfg.Insecure || !n.limits.secure
+	g.founded = !g.plain && (undecided(&id) || waiting(&id) || had)
+	g.gate = wire.NewGate(n.limits.handshakes)
+	g.server = g.holder.Server()
+	// Something to show is needed from the first connection on. It proves nothing, and hides what is said.
+	key, err := trust.NewKey(rand.Reader)
+	if err != nil {
+		return err
+	}
+	shown, err := trust.SelfSigned(rand.Reader, key, g.now())
+	if err != nil {
+		return err
+	}
+	g.holder.Set(&trust.Holding{Certificate: shown})
+	return nil
+}
+
+// tlsDir is where a node that is of a cluster with TLS has its key, in its directory.
+const (
+	tlsDir  = "tls"
+	tlsFile = "node.key"
+)
+
+// hasTLSKey reports whether a data directory is that of a node which speaks TLS: such a node
+// never goes back to plain text, also before it has read its table.
+func hasTLSKey(disk vfs.FS, data string) bool {
+	names, err := disk.List(path.Join(data, tlsDir))
+	return err == nil && slices.Contains(names, tlsFile)
+}
+
+// speech is how this node speaks with others at the moment.
+type speech uint8
+
+const (
+	// speaksPlain: it was started with --insecure. Left when the table says so.
+	speaksPlain speech = iota
+	// speaksOff: its cluster has no TLS yet. It takes TLS from those who have the secret, so that
+	// members which have heard of the change earlier reach it. Left when the table says so.
+	speaksOff
+	// speaksFirst: it founds or joins a cluster with TLS, or has read no table yet. Left for what
+	// the table says.
+	speaksFirst
+	// speaksBoth: members get their certificates. It dials TLS and takes both.
+	speaksBoth
+	// speaksOnly: TLS, and certificates alone prove who somebody is. Never left.
+	speaksOnly
+)
+
+// bugPlainTaken is planted to show that its test finds it: a node with TLS still takes what comes
+// without.
+const bugPlainTaken = "plaintext taken by a secure node"
+
+// takesPlain reports whether connections without TLS are taken. Those without a proof of the secret
+// are not, where there was a choice.
+func (s speech) takesPlain() bool {
+	return s == speaksPlain || s == speaksOff || s == speaksBoth || bug(bugPlainTaken)
+}
+
+// dialsTLS reports whether this node dials with TLS, in a role.
+func (s speech) dialsTLS(role wire.Role) bool {
+	return s >= speaksFirst || s == speaksOff && role == wire.RoleInviting // that host knows nothing of this cluster yet
+}
+
+// speech returns how this node speaks now.
+func (g *guard) speech() speech {
+	if t := g.table(); t != nil && t.Founded() {
+		switch t.Security.Mode {
+		case shardmap.SecurityOnly:
+			return speaksOnly
+		case shardmap.SecurityBoth:
+			return speaksBoth
+		}
+		if g.plain {
+			return speaksPlain
+		}
+		return speaksOff
+	}
+	switch {
+	case g.founded:
+		return speaksFirst
+	case g.plain:
+		return speaksPlain
+	}
+	return speaksOff
+}
+
+// secretNow is the secret, while it proves anything.
+func (g *guard) secretNow() []byte {
+	if g.speech() == speaksOnly {
+		return nil
+	}
+	return g.secret
+}
+
+// certified reports whether this node has a certificate of its cluster, or of its company's CA.
+func (g *guard) certified() bool {
+	h := g.holder.Get()
+	return h.Own != nil || h.Certificate != nil && h.Certificate.Leaf != nil && !trust.Founding(h.Certificate.Leaf)
+}
+
+// pin is what the table has of a node's certificate.
+func (g *guard) pin(id raft.NodeID) (shardmap.Pin, bool) {
+	t := g.table()
+	if t == nil {
+		return shardmap.Pin{}, false
+	}
+	return t.Security.Pin(id)
+}
+
+// ownExpired reports whether this node's certificate has expired.
+func (g *guard) ownExpired() bool {
+	c := g.holder.Get().Certificate
+	return c != nil && c.Leaf != nil && g.now().After(c.Leaf.NotAfter)
+}
+
+// verify says whom a chain proves. node and addr are who it is said to be, for a company's CA,
+// which knows nothing but addresses; node 0: a user.
+func (g *guard) verify(chain []*x509.Certificate, node raft.NodeID, addr string) (trust.Proven, error) {
+	h := g.holder.Get()
+	if h.Own == nil || node == 0 {
+		return h.Trusted.Verify(chain, g.now())
+	}
+	p, err := h.Own.Verify(chain, addr, g.now())
+	if err == nil {
+		p.Name = trust.Name{Cluster: g.self().ClusterID, Kind: trust.KindNode, Node: node}
+	}
+	return p, err
+}
+
+// --- those that come
+
+// tlsHere is the answer to who begins with TLS where there is none.
+func tlsHere(node string) *wire.Error {
+	return wire.Unauthorized("connection with TLS", fmt.Sprintf("node %s was started with --insecure, and its cluster has no TLS", node),
+		"give --insecure here too, if everybody on the way may read it all; a node does so with serve --insecure")
+}
+
+// plainHere is the answer to who speaks without TLS where that is wanted.
+func plainHere(node string) *wire.Error {
+	return wire.Unauthorized("connection without TLS", fmt.Sprintf("node %s speaks nothing but TLS 1.3", node),
+		"leave out --insecure, and use a release of muster that has TLS; a host that is to join gets its right by muster token create")
+}
+
+const (
+	nextCredential = "run it as the user that runs a node, or get a certificate: muster auth login, or muster user cert NAME on a host that has one"
+	nextToken      = "start it with --token-file, with a token that muster token create --role server has printed"
+)
+
+// admit decides what a connection that speaks in this protocol has proven, after its hello. shown is
+// why its certificate proves nothing; nil if it does, or without TLS. It may set the greeting's standing.
+// Roles have their own rules behind this: see [door.admit].
+func (g *guard) admit(d *door, w *wire.Greeting, chain []*x509.Certificate, shown error) *wire.Error {
+	if !w.TLS() {
+		return g.admitPlain(d, w)
+	}
+	h := &w.Hello
+	object := "client"
+	if h.Role != wire.RoleClient {
+		object = "node " + h.Node.String()
+		if e := g.nameNode(w, chain, &shown); e != nil {
+			return e
+		}
+	}
+	// What is shown and refused is told at once: who shows something wants it to count.
+	if shown != nil && !errors.Is(shown, trust.ErrNone) && !errors.Is(shown, trust.ErrFounding) && !w.KnowsSecret && h.Role != wire.RoleInviting {
+		next := nextToken
+		if h.Role == wire.RoleClient {
+			next = nextCredential
+		}
+		return wire.Unauthorized(object, shorten(shown.Error()), next)
+	}
+	switch h.Role {
+	case wire.RoleClient:
+		return g.admitClient(d, w)
+	case wire.RolePeer:
+		return g.admitPeer(w, chain)
+	case wire.RoleInviting:
+		if w.KnowsSecret || w.Peer.Name.Node != 0 || g.invites(w, chain) {
+			return nil
+		}
+		return wire.Unauthorized(object, "it invites this host, which can't tell whether it is of the cluster that it is meant for", "start this host with --token-file, or with the --secret-file of that cluster")
+	case wire.RoleJoining:
+		if w.Peer.Name.Node != 0 || w.KnowsSecret {
+			return nil
+		}
+		if g.speech() == speaksFirst || !g.certified() {
+			return wire.NotReady("node "+d.node.name, "its cluster has no certificates yet", "try again", foundingPause)
+		}
+		w.Standing = wire.SenderGuest // it may ask for a certificate
+		return nil
+	}
+	if len(g.secretNow()) > 0 && !w.KnowsSecret {
+		return wire.Unauthorized(object, "it has not proven to know the secret of the hosts that found a cluster here", "give all of them the same --secret-file")
+	}
+	return nil
+}
+
+// admitPlain is admit for a connection without TLS.
+func (g *guard) admitPlain(d *door, w *wire.Greeting) *wire.Error {
+	if g.speech() == speaksBoth && !w.KnowsSecret {
+		return plainHere(d.node.name) // there is no secret, so it has proven nothing
+	}
+	return nil
+}
+
+// nameNode makes of a certificate that names a node what the hello says, or refuses it.
+func (g *guard) nameNode(w *wire.Greeting, chain []*x509.Certificate, shown *error) *wire.Error {
+	h := &w.Hello
+	if g.holder.Get().Own != nil {
+		addr := h.Advertise
+		if t := g.table(); t != nil {
+			row, _ := t.Node(h.Node)
+			addr = cmp.Or(row.Addr, addr)
+		}
+		w.Peer, *shown = g.verify(chain, h.Node, addr)
+	}
+	p := &w.Peer
+	if p.Name == (trust.Name{}) {
+		return nil
+	}
+	object := "node " + h.Node.String()
+	switch {
+	case p.Name.Kind != trust.KindNode:
+		return wire.Unauthorized(object, fmt.Sprintf("its certificate is that of %s", p.Name), "a node shows a certificate of its own: "+nextToken)
+	case p.Name.Node != h.Node:
+		return wire.Unauthorized(object, fmt.Sprintf("its certificate is that of node %s", p.Name.Node), "give each node a data directory of its own; do not copy one")
+	}
+	if pin, ok := g.pin(h.Node); ok && trust.KeyID(pin.Key) != p.Key {
+		return wire.Unauthorized(object, "its key is not the one that the cluster knows of that node", "give each node a data directory of its own; to give a node a new key, remove it and have it join anew")
+	}
+	return nil
+}
+
+func (g *guard) admitClient(d *door, w *wire.Greeting) *wire.Error {
+	node := "node " + d.node.name
+	switch p := &w.Peer; {
+	case p.Name != (trust.Name{}) && p.Expired && p.Name.Kind == trust.KindUser:
+		return wire.Unauthorized("certificate of "+p.Name.User, "it has expired at "+p.NotAfter.UTC().Format(time.RFC3339), nextCredential)
+	case p.Name != (trust.Name{}), w.KnowsSecret:
+		return nil
+	case g.speech() == speaksFirst || !g.certified():
+		if e := d.node.enrolment.waits(node); e != nil {
+			return e
+		}
+		if g.speech() == speaksOff {
+			return wire.Unauthorized(node, "its cluster has no TLS yet", "give --secret-file with the cluster's secret, or --insecure if it has none; muster ca create gives it TLS")
+		}
+		return wire.NotReady(node, "it has no certificate yet", "try again", startedRetry)
+	}
+	w.Standing = wire.SenderGuest
+	return nil
+}
+
+// admitPeer is admit for a connection in a node's name. That the node is a member is for the door to say.
+func (g *guard) admitPeer(w *wire.Greeting, chain []*x509.Certificate) *wire.Error {
+	h := &w.Hello
+	object := "node " + h.Node.String()
+	pin, pinned := g.pin(h.Node)
+	p := &w.Peer
+	switch {
+	case p.Name.Node != 0 && !p.Expired:
+		if own := g.holder.Get().Own != nil; pinned || own || g.speech() != speaksOnly {
+			return nil
+		}
+		// The certificate leaves after its key is in the table, and this node's may be older.
+		return wire.NotReady(object, "the cluster's table does not have its key here yet", "try again in a moment", foundingPause)
+	case pinned && len(chain) > 0 && trust.KeyIDOf(chain[0]) == trust.KeyID(pin.Key):
+		// It is that node, with a certificate that has ended, or with none: the answer that brought it
+		// was lost. A cluster whose certificates have all ended must elect somebody who renews them.
+		if p.Expired && g.ownExpired() {
+			return nil
+		}
+		if !w.KnowsSecret {
+			w.Standing = wire.SenderRenewer
+		}
+		return nil
+	case w.KnowsSecret:
+		return nil
+	case p.Expired:
+		return wire.Unauthorized(object, "its certificate has expired at "+p.NotAfter.UTC().Format(time.RFC3339), "compare the clocks; if it was away for so long, remove it and have it join anew")
+	}
+	return wire.Unauthorized(object, "it has shown no certificate of this cluster", nextToken)
+}
+
+// invites reports whether who invites this host is of the cluster that its token is for.
+func (g *guard) invites(w *wire.Greeting, chain []*x509.Certificate) bool {
+	if g.token == nil {
+		return false
+	}
+	p, err := g.byToken(chain)
+	return err == nil && p.Name.Node == w.Hello.Node && p.Name.Cluster == w.Hello.ClusterID && !p.Expired
+}
+
+// byToken says whom a chain proves to a host that knows nothing but the root in its token.
+func (g *guard) byToken(chain []*x509.Certificate) (trust.Proven, error) {
+	root, err := trust.ShownRoot(chain, g.token.Root)
+	if err != nil {
+		return trust.Proven{}, err
+	}
+	return trust.Trusted{Roots: []*x509.Certificate{root}}.Node(chain, g.now())
+}
+
+// --- those that this node makes
+
+// bugNotChecked is planted to show that its test finds it: this node says its hello to whoever
+// answers at an address.
+const bugNotChecked = "peer's certificate not checked by the dialler"
+
+// dial runs the handshake of a connection that this node makes to node to, or to any node if that is 0.
+// It fails before anything is said to one that is not meant.
+func (g *guard) dial(conn net.Conn, to raft.NodeID, addr string, role wire.Role) (*wire.TLSConn, error) {
+	var p trust.Proven
+	t, err := wire.TLSClient(conn, g.holder.Client(func(s tls.ConnectionState) (err error) {
+		p, err = g.checkDialled(s.PeerCertificates, to, addr, role)
+		return err
+	}))
+	if err != nil {
+		return nil, err
+	}
+	t.Peer = p
+	return t, nil
+}
+
+// checkDialled says whom this node has reached, by the certificate that it was shown: nobody, if the
+// secret is still to say that. It refuses those that are not meant.
+func (g *guard) checkDialled(chain []*x509.Certificate, to raft.NodeID, addr string, role wire.Role) (trust.Proven, error) {
+	if bug(bugNotChecked) {
+		p, err := g.verify(chain, to, addr)
+		if err != nil || to != 0 && p.Name.Node != to {
+			return trust.Proven{}, nil
+		}
+		return p, nil
+	}
+	own := g.holder.Get().Own != nil
+	as := to
+	if own && to == 0 {
+		as = g.self().Node // any will do: the name is dropped below
+	}
+	p, err := g.verify(chain, as, addr)
+	if err != nil && role == wire.RoleJoining && g.token != nil {
+		p, err = g.byToken(chain)
+	}
+	object := "node at " + addr
+	if err != nil {
+		return p, g.dialledNobody(object, role, err)
+	}
+	if own && to == 0 {
+		return trust.Proven{}, nil // a company's CA knows no node ids
+	}
+	id := g.self()
+	switch {
+	case p.Name.Kind != trust.KindNode:
+		return p, wire.Unauthorized(object, fmt.Sprintf("its certificate is that of %s", p.Name), "dial a node; something else listens there")
+	case id.ClusterID != 0 && p.Name.Cluster != g.clusterID(&id):
+		return p, wire.WrongCluster(object, fmt.Sprintf("its certificate is of cluster id %016x, this one is %016x", p.Name.Cluster, id.ClusterID), "check the address")
+	case to != 0 && p.Name.Node != to:
+		return p, &wire.ElsewhereError{
+			Refusal:   wire.UnknownNode(p.Name.Node, fmt.Sprintf("its certificate says so, and it answers at %s, where node %s was", addr, to), "start the node that belongs there; its members look for it elsewhere meanwhile"),
+			Challenge: wire.Challenge{Node: p.Name.Node, Advertise: addr},
+		}
+	}
+	pin, pinned := g.pin(p.Name.Node)
+	switch {
+	case pinned && trust.KeyID(pin.Key) != p.Key:
+		return p, wire.Unauthorized(object, fmt.Sprintf("its key is not the one that the cluster knows of node %s", p.Name.Node), "give each node a data directory of its own; to give a node a new key, remove it and have it join anew")
+	case p.Expired && !pinned:
+		return p, wire.Unauthorized(object, "its certificate has expired at "+p.NotAfter.UTC().Format(time.RFC3339), "compare the clocks; a node renews its certificate by itself while it reaches the others")
+	}
+	return p, nil
+}
+
+// clusterID is the id that certificates of this node's cluster have.
+func (g *guard) clusterID(id *logstore.Identity) uint64 {
+	if t := g.table(); t != nil && t.Security.Cluster != 0 {
+		return t.Security.Cluster
+	}
+	return id.ClusterID
+}
+
+// dialledNobody decides about one whose certificate proves nothing, because of err.
+func (g *guard) dialledNobody(object string, role wire.Role, err error) error {
+	found := shorten(err.Error())
+	stranger := errors.Is(err, trust.ErrFounding) || errors.Is(err, trust.ErrForeign)
+	switch s := g.speech(); {
+	case !stranger:
+		return wire.Unauthorized(object, found, "give that node a certificate of this cluster: remove it, and have it join anew")
+	case role == wire.RoleInviting:
+		return nil // a host that is of no cluster yet; it decides whether it follows
+	case role == wire.RoleJoining && g.token != nil:
+		return wire.Unauthorized(object, found, "check the addresses of --join, and that the token is of that cluster")
+	case s == speaksOnly:
+		return wire.Unauthorized(object, found, "check the address; a node of this cluster shows a certificate of it")
+	case len(g.secret) == 0:
+		return wire.Unauthorized(object, found+"; and without a secret nothing else can say that it is of this cluster", "give --secret-file to all hosts that found a cluster together, and --token-file to one that joins")
+	}
+	return nil // the hello goes on only with one that proves the secret
+}
+
+// keeps notes a connection that this node has made, for as long as it is open.
+func (g *guard) keeps(conn net.Conn, p trust.Proven) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.dialled == nil {
+		g.dialled = make(map[net.Conn]trust.Proven)
+	}
+	g.dialled[conn] = p
+}
+
+func (g *guard) forgets(conn net.Conn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.dialled, conn)
+}
+
+// --- those that are open
+
+// bugDeniedStays is planted to show that its test finds it: a connection outlives the certificate
+// that let it in.
+const bugDeniedStays = "denied connection stays"
+
+// recheckPause lies between two looks at the connections that are open. A certificate may also end
+// without a change of the table.
+const recheckPause = 5 * time.Second
+
+// credential is by what a connection was let in.
+type credential struct {
+	proven   trust.Proven // the zero value: by no certificate
+	standing wire.Sender
+}
+
+// over returns why a connection that somebody has made by a certificate, or by the secret, has no
+// place here any more; nil if it has.
+func (g *guard) over(c *credential) *wire.Error {
+	p := &c.proven
+	if bug(bugDeniedStays) {
+		return nil
+	}
+	if p.Name == (trust.Name{}) {
+		if g.speech() == speaksOnly && c.standing != wire.SenderGuest && c.standing != wire.SenderRenewer && c.standing != wire.SenderInviter {
+			return wire.Unauthorized("connection", "it was made without a certificate, and the cluster goes by certificates alone now", "connect again, with TLS and a certificate of the cluster")
+		}
+		return nil
+	}
+	if e := g.revoked(p); e != nil {
+		return e
+	}
+	if p.Name.Kind == trust.KindUser && g.now().After(p.NotAfter) {
+		return wire.Unauthorized("certificate of "+p.Name.User, "it has expired at "+p.NotAfter.UTC().Format(time.RFC3339), nextCredential)
+	}
+	return nil
+}
+
+// revoked returns why a certificate that was good is so no longer.
+func (g *guard) revoked(p *trust.Proven) *wire.Error {
+	h := g.holder.Get()
+	if h.Own != nil && p.Root == (trust.RootID{}) {
+		return nil
+	}
+	if h.Trusted.Denied != nil && h.Trusted.Denied(p.Serial) {
+		return wire.Unauthorized(p.Name.String(), "its certificate was denied", nextCredential)
+	}
+	if p.Root != (trust.RootID{}) && !slices.ContainsFunc(h.Trusted.Roots, func(r *x509.Certificate) bool { return trust.RootIDOf(r.Raw) == p.Root }) {
+		return wire.Unauthorized(p.Name.String(), "the root of its certificate was retired", nextCredential)
+	}
+	if pin, ok := g.pin(p.Name.Node); ok && p.Name.Node != 0 && trust.KeyID(pin.Key) != p.Key {
+		return wire.Unauthorized(p.Name.String(), "the cluster knows another key of it now", nextCredential)
+	}
+	return nil
+}
+
+// recheck ends the connections of this node to those whose certificates are good no longer.
+func (g *guard) recheck() {
+	if bug(bugDeniedStays) {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for conn, p := range g.dialled {
+		if p.Name != (trust.Name{}) && g.revoked(&p) != nil {
+			conn.Close()
+		}
+	}
+}
