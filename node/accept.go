@@ -186,16 +186,19 @@ func (d *door) attend(below net.Conn) {
 	who := g.Sender()
 	bulk := who == wire.SenderBulk
 	var c *connection
+	principal, full := n.laws.of(g)
 	d.mu.Lock()
-	left, full := d.seats.take(n.name, &n.limits, below, who)
 	if full == nil {
-		leave = left
-		d.creds[below] = credential{g.Peer, who}
+		var left func()
+		if left, full = d.seats.take(n.name, &n.limits, below, who); full == nil {
+			leave = left
+			d.creds[below] = credential{g.Peer, who}
+		}
 	}
 	// Under one hold of mu with the seat, so that close finds each connection that has
 	// one.
 	if full == nil && !bulk {
-		c = newConnection(n, conn, g)
+		c = newConnection(n, conn, g, principal)
 		d.conns[below] = c // close ends it, from now on
 		if c.standing == wire.SenderMember {
 			c.claim = n.attesting.claim(g, c.wakeReader, func(e *wire.Error) {

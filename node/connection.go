@@ -28,6 +28,7 @@ type connection struct {
 	// standing is what the other side has proven to be: what it may send.
 	standing wire.Sender
 	who      principal     // for whom it speaks, if it is a client's
+	judge    *judge        // of the requests that the reader reads
 	claim    *claimant     // that the connection is a member's own; nil for others
 	wake     chan struct{} // one token: out has something, or the connection ends. From many, to write.
 	idle     chan struct{} // closed by the writer when it has ended
@@ -62,8 +63,8 @@ type connection struct {
 
 // newConnection takes over a connection whose hello is done, with the decoder that may
 // hold the bytes after it.
-func newConnection(n *Node, conn net.Conn, g *wire.Greeting) *connection {
-	c := &connection{node: n, conn: conn, decoder: g.Decoder, silent: n.limits.clientSilence, standing: g.Sender(), who: principal{open: true}, wake: make(chan struct{}, 1), idle: make(chan struct{})}
+func newConnection(n *Node, conn net.Conn, g *wire.Greeting, who principal) *connection {
+	c := &connection{node: n, conn: conn, decoder: g.Decoder, silent: n.limits.clientSilence, standing: g.Sender(), who: who, judge: newJudge(), wake: make(chan struct{}, 1), idle: make(chan struct{})}
 	switch c.standing {
 	case wire.SenderMember, wire.SenderRenewer:
 		c.peer, c.silent = g.Hello.Node, n.limits.peerSilence
@@ -83,6 +84,7 @@ func newConnection(n *Node, conn net.Conn, g *wire.Greeting) *connection {
 	}
 	c.requests.Routes = &n.carrying.routes
 	c.requests.Streams.Feed = n.watching.feed
+	c.requests.Principal = who.user
 	c.requests.Init(c, machine.RequestLimits{Wait: n.limits.wait, Inline: machine.InlineMax, Page: n.limits.inflightBytesShare})
 	return c
 }

@@ -80,6 +80,8 @@ type limits struct {
 	// stallAfter is how long an operation of the disk may take before the disk
 	// counts as stalled, and stopMax how long a node that stops waits for it.
 	stallAfter, stopMax time.Duration
+	// cutOffAfter is [cutOffAfter], shorter in tests.
+	cutOffAfter time.Duration
 }
 
 func defaultLimits() limits {
@@ -93,7 +95,7 @@ func defaultLimits() limits {
 		arrivingBytes: 256 << 20,
 		answerTimeout: 10 * time.Second, linger: time.Second,
 		wait: 60 * time.Second, noticePause: time.Minute,
-		stallAfter: stallAfter, stopMax: stopMax,
+		stallAfter: stallAfter, stopMax: stopMax, cutOffAfter: cutOffAfter,
 	}
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err == nil {

@@ -20,6 +20,11 @@ func answerTable(c *connection, r repl.Reply) {
 		c.refuse(r, c.node.notReady())
 		return
 	}
+	if c.standing == wire.SenderClient {
+		shown := *table
+		shown.Security = table.Security.Shown()
+		table = &shown
+	}
 	a := wire.TableAnswer{Index: table.Index, Leader: lead.node, State: table.AppendTo(nil)}
 	if n := len(a.State); n > wire.TableBytesMax {
 		c.refuse(r, wire.TooLarge("table", fmt.Sprintf("%d bytes, the limit is %d", n, wire.TableBytesMax), "take labels off nodes"))

@@ -25,6 +25,7 @@
 //	checking.run       1                            Node   Node.close
 //	checking.work      health.ProbesMax at most     Node   Node.close
 //	watching.run       1                            Node   Node.close
+//	laws.run           1                            Node   Node.close
 //	way.run            1 per node, of each ways     Node   the connection was silent, or Node.close
 //	way.read           1 per node, of each ways     run    the connection ends
 //	besides            restorersMax, at the start   Node   all replicas are restored
@@ -103,7 +104,6 @@ type Node struct {
 	enrolment enrolment // its identity, and its way into the cluster
 	door      *door     // who is connected to it
 	caller    *caller   // how it reaches others
-	guard     guard     // how its connections are protected
 	attesting attesting // which connections count as a member's
 	saying              // what it has the table say of it
 	orders    orders    // what people order of the meta group
@@ -143,6 +143,8 @@ type leading struct {
 
 // guarding is what a node has for the security of the cluster.
 type guarding struct {
+	guard guard // how its connections are protected
+	laws  laws  // what users may do
 }
 
 // self returns this node's identity as it is on disk.

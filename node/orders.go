@@ -187,7 +187,7 @@ func (n *Node) giveOrder(c *connection, h wire.Header, r repl.Reply, q *wire.Ord
 	now := clock(loop, time.Now())
 	reply := r
 	reply.To = &orderReply{orders: &n.orders, to: c}
-	loop.Propose([]repl.Proposal{{Group: 0, Entry: machine.NewEntry(wire.Origin{Time: now.Wall}, n.completed(loop, q.Command)), Deadline: now.Host + within, Reply: reply}})
+	loop.Propose([]repl.Proposal{{Group: 0, Entry: machine.NewEntry(wire.Origin{Principal: c.who.user, Rules: epochOf(c.who.user, n.table.Load()), Time: now.Wall}, n.completed(loop, q.Command)), Deadline: now.Host + within, Reply: reply}})
 }
 
 // completed returns a command with what this node adds to it, which leads the meta group:

@@ -67,3 +67,20 @@ func TestPlantedTakesAll(t *testing.T) {
 	}
 	t.Logf("%s: %s", bugTakesAll, wrong)
 }
+
+// The tests of permissions must find a node that goes by rules of before, and one that takes what a member
+// passes on for the member's own wish.
+func TestPlantedPermissions(t *testing.T) {
+	defer setBug("")
+	for name, find := range map[string]func() string{
+		bugFormerRules:  func() string { return formerRules(serving(t, defaultLimits())) },
+		bugForwardBlind: func() string { return forwardsBlind(t) },
+	} {
+		setBug(name)
+		wrong := find()
+		if wrong == "" {
+			t.Errorf("%s: not found", name)
+		}
+		t.Logf("%s: %s", name, wrong)
+	}
+}

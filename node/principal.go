@@ -1,9 +1,14 @@
 package node
 
 import (
+	"fmt"
+
+	"muster/raft"
 	"muster/repl"
+	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
+	"muster/shardmap/access"
 )
 
 // principal is for whom a client's connection speaks. It is settled once, when the connection is
@@ -11,28 +16,134 @@ import (
 type principal struct {
 	user shardmap.Principal // 0: nobody in particular
 	name string             // of the user, as it was then
+	node raft.NodeID        // it is a member, which asks as a client does: it may do what needs nothing
 	// open: everything is allowed, because nobody is asked who he is: the cluster is an insecure
 	// one, or has a secret only, which the other side has proven to know.
 	open bool
 }
 
+func (p principal) String() string {
+	switch {
+	case p.user != 0:
+		return "user " + p.name
+	case p.node != 0:
+		return "node " + p.node.String()
+	}
+	return "nobody in particular"
+}
+
+// principalOf settles for whom a connection speaks by what its hello has proven. A name alone is no
+// user: another one may have had it before, with certificates that have not ended.
+func principalOf(g *wire.Greeting, t *shardmap.Table) (principal, *wire.Error) {
+	if g.Sender() != wire.SenderClient {
+		return principal{}, nil // what its standing lets it send is all
+	}
+	switch g.Peer.Name.Kind {
+	case trust.KindUser:
+		return userOf(g, t)
+	case trust.KindNode:
+		return principal{node: g.Peer.Name.Node}, nil
+	}
+	if t != nil && t.Security.Mode == shardmap.SecurityOnly {
+		return principal{}, wire.Unauthorized("connection", "it has proven to be no user", "muster auth login, or use a certificate of a user of this cluster")
+	}
+	return principal{open: true}, nil
+}
+
+// userOf is principalOf of a connection with a user's certificate.
+func userOf(g *wire.Greeting, t *shardmap.Table) (principal, *wire.Error) {
+	name := g.Peer.Name.User
+	if t == nil {
+		return principal{}, wire.NotReady("user "+name, "this node has not read yet who is a user", "try again in a moment", startedRetry)
+	}
+	u, ok := t.Security.UserNamed(name)
+	switch {
+	case !ok:
+		return principal{}, noUser(name, t.Security.Mode)
+	case g.Peer.Issued.Unix() < u.CertsAfter:
+		return principal{}, wire.Unauthorized("user "+name, "the certificate is older than the user, or was withdrawn", "ask for another one: muster auth login, or muster user cert "+name)
+	}
+	return principal{user: u.ID, name: name}, nil
+}
+
+// noUser refuses who has a certificate of a user that is not there any more, or not yet.
+func noUser(name string, m shardmap.TLSMode) *wire.Error {
+	if m != shardmap.SecurityOnly {
+		// While a cluster is being founded, certificates may come before what this node has read.
+		return wire.NotReady("user "+name, "this node does not know it", "try again in a moment", startedRetry)
+	}
+	return wire.Unauthorized("user "+name, "there is none of that name", "ask an administrator: muster user list, muster user create")
+}
+
 // answerWhoami tells a client for whom its connection speaks.
 func answerWhoami(c *connection, r repl.Reply) {
 	a := wire.WhoamiAnswer{User: c.who.name, Principal: c.who.user, Open: c.who.open}
+	if t := c.node.table.Load(); t != nil {
+		if u, ok := t.Security.User(c.who.user); ok {
+			a.User, a.Roles = u.Name, u.Roles
+		}
+	}
 	c.answerNow(r, wire.TypeWhoamiAnswer, a.Append(nil))
 }
 
-// answerCanI tells whether something would be allowed.
+// answerCanI tells whether something would be allowed, by this node's table.
 func answerCanI(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	var q wire.CanI
-	if readRequest(c, h, r, body, &q) {
-		a := wire.CanIAnswer{Allowed: true, By: openText}
-		c.answerNow(r, wire.TypeCanIAnswer, a.Append(nil))
+	if !readRequest(c, h, r, body, &q) {
+		return
 	}
+	a, e := c.node.laws.canI(c.who, &q)
+	if e != nil {
+		c.refuse(r, e)
+		return
+	}
+	c.answerNow(r, wire.TypeCanIAnswer, a.Append(nil))
 }
 
-// openText is why everything is allowed where nobody is asked who he is.
-const openText = "nobody is asked who he is: the cluster has no users"
+// canI answers by the laws of now.
+func (l *laws) canI(who principal, q *wire.CanI) (a wire.CanIAnswer, e *wire.Error) {
+	now := l.now.Load()
+	id := who.user
+	switch {
+	case q.User != "":
+		u, ok := now.table.Security.UserNamed(q.User)
+		if !ok {
+			return a, wire.NotFound("user "+q.User, "no user has that name", "muster user list shows who is there")
+		}
+		id = u.ID
+	case who.open:
+		return wire.CanIAnswer{Allowed: true, By: "nobody is asked who he is: see docs/security.md"}, nil
+	}
+	rights := now.rules.Of(id)
+	if rights == nil && id != 0 {
+		return a, userGone(who.String())
+	}
+	if mean := q.Verbs &^ q.Kind.Verbs(); mean != 0 {
+		return a, wire.BadRequest("field verbs", fmt.Sprintf("%s means nothing for %s", mean, q.Kind), "ask for "+q.Kind.Verbs().String())
+	}
+	need := access.Need{Verbs: q.Verbs, Kind: q.Kind, Extent: access.Under, Name: q.Name}
+	if !rights.Meets(need) {
+		a.By = "no role allows it: " + need.String()
+		return a, nil
+	}
+	a.Allowed = true
+	for v := access.Read; v <= access.Admin; v <<= 1 {
+		if q.Verbs&v == 0 {
+			continue
+		}
+		if role, _, ok := rights.Why(v, q.Kind, q.Name); ok && a.By == "" {
+			a.By = "role " + role
+		} else if ok && a.By != "role "+role {
+			a.By += ", role " + role
+		}
+	}
+	return a, nil
+}
+
+// userGone refuses a user that is not there any more.
+func userGone(who string) *wire.Error {
+	return wire.Unauthorized(who, "it was deleted", "ask an administrator: muster user list, muster user create")
+}
 
 // takeLogin answers a guest that has a password and wants a certificate.
 func takeLogin(c *connection, h wire.Header, r repl.Reply, body []byte) {

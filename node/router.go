@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"muster/repl"
+	"muster/repl/machine"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -17,6 +18,13 @@ func (c *connection) dispatch(h wire.Header, body []byte) error {
 		return nil
 	}
 	to := handlerOf(h.Type)
+	// A word about a stream is of whoever opened that: it ends with his right to it.
+	if to.stream == nil {
+		if e := authorize(c, h, body); e != nil {
+			c.refuse(c.accept(h), e)
+			return nil
+		}
+	}
 	switch {
 	case to.word != nil:
 		return c.dispatchWord(to, h, body)
@@ -67,8 +75,14 @@ func (c *connection) ready(r repl.Reply) (*repl.Loop, *shardmap.Table) {
 
 // take hands a write, a get, a listing or a scan to the core of the connection.
 func (c *connection) take(h wire.Header, r repl.Reply, body []byte) {
-	if loop, table := c.ready(r); loop != nil {
-		c.requests.Take(h, body, r, table, c.clock(loop))
+	loop, table := c.ready(r)
+	if loop == nil {
+		return
+	}
+	c.requests.Take(h, body, r, table, c.clock(loop))
+	// If the rules changed since they were asked, a review may have come before the stream.
+	if !c.who.open && machine.Opens(h.Type) && c.node.laws.now.Load().epoch != c.judge.epoch {
+		c.node.laws.reviewStreams(c)
 	}
 }
 

@@ -124,6 +124,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	n.checking.prober = prober
 	n.recruiter.node = n
 	n.watching.init(n)
+	n.laws.init(n)
 	n.inquiry = inquiry{node: n, wanted: make(chan suspicion, inquiriesMax), missed: make(map[logstore.Replica]bool)}
 	n.door = newDoor(n, listener)
 	n.door.shedding.refusal = answersLate(n.name).Append(nil)
@@ -282,6 +283,7 @@ func (n *Node) serve() error {
 	n.ended.Go(n.assigning.run)
 	n.ended.Go(n.checking.run)
 	n.ended.Go(n.watching.run)
+	n.ended.Go(n.laws.run)
 	n.ended.Go(n.scrub)
 	spoiling(n)
 	return nil
@@ -339,6 +341,7 @@ func (n *Node) machine(r logstore.Replica) repl.StateMachine {
 // tableChanged is called by the goroutine that applies, with each new table.
 func (n *Node) tableChanged(t *shardmap.Table) {
 	n.table.Store(t)
+	n.laws.tableChanged(t)
 	n.carrying.routes.Follow(t)
 	n.jobs.look(t, time.Now())
 	n.follow(t)

@@ -37,6 +37,10 @@ type Requests struct {
 	// Streams are those that the client has open.
 	Streams Streams
 
+	// Principal is whose the requests are, but for those that are passed on; 0: of nobody in
+	// particular.
+	Principal shardmap.Principal
+
 	// Routes, if not nil, say which group to ask for a slot where the table lags behind.
 	Routes *Routes
 
@@ -48,7 +52,7 @@ type Requests struct {
 
 	// Owned by the goroutine that hands in frames.
 	command   shardmap.Command   // scratch
-	principal shardmap.Principal // who made the request at hand; 0 but for one that is passed on, while clients don't prove who they are
+	principal shardmap.Principal // who made the request at hand
 	arena     []byte
 	gets      []getQuery // for the gets to come
 	proposals []repl.Proposal
@@ -139,6 +143,15 @@ func Takes(t wire.Type) bool {
 	return false
 }
 
+// Opens reports whether requests of type t open a stream, which goes on while rights change.
+func Opens(t wire.Type) bool {
+	switch t {
+	case wire.TypeScan, wire.TypeWatch, wire.TypeTableStream:
+		return true
+	}
+	return false
+}
+
 // Expected returns how many bytes the answer to the next request of type t is
 // expected to take, as far as that can be told.
 func (q *Requests) Expected(t wire.Type) int {
@@ -161,6 +174,12 @@ type Now struct {
 // table as this node has it, founded. What is wrong with the request is answered at
 // once. Nothing of body is kept.
 func (q *Requests) Take(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table, now Now) {
+	q.principal = q.Principal
+	q.take(h, body, r, table, now)
+}
+
+// take takes a request of q.principal.
+func (q *Requests) take(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table, now Now) {
 	switch h.Type {
 	case wire.TypeWrite:
 		q.write(h, body, r, table, now)
@@ -191,8 +210,7 @@ func (q *Requests) TakeForward(h wire.Header, body []byte, r repl.Reply, table *
 		return
 	}
 	q.principal = f.Principal
-	q.Take(wire.Header{Length: len(f.Body), Type: f.Type, Deadline: h.Deadline, Request: h.Request}, f.Body, r, table, now)
-	q.principal = 0
+	q.take(wire.Header{Length: len(f.Body), Type: f.Type, Deadline: h.Deadline, Request: h.Request}, f.Body, r, table, now)
 }
 
 // ofGroup takes a read of the data group that its client names, which it refuses if there is
@@ -248,7 +266,7 @@ func (q *Requests) Announce(h wire.Header, a *wire.Announce, r repl.Reply, table
 		return
 	}
 	q.proposals = append(q.proposals, repl.Proposal{
-		Group: 0, Entry: NewEntry(q.origin(now), command), Deadline: q.deadline(h, now), Reply: r,
+		Group: 0, Entry: NewEntry(wire.Origin{Time: now.Wall}, command), Deadline: q.deadline(h, now), Reply: r,
 	})
 }
 
@@ -303,7 +321,7 @@ func (q *Requests) write(h wire.Header, body []byte, r repl.Reply, table *shardm
 		q.refuse(r, wire.Unavailable(fmt.Sprintf("slot %d", c.Home()), "no group owns it"))
 		return
 	}
-	p := repl.Proposal{Group: group, Entry: q.entry(q.origin(now), body), Deadline: q.deadline(h, now), Reply: r}
+	p := repl.Proposal{Group: group, Entry: q.entry(q.origin(table, now), body), Deadline: q.deadline(h, now), Reply: r}
 	if h.Flags != 0 {
 		p.Passage = q.passage(h, append([]byte(nil), body...), group, table)
 	}
@@ -311,8 +329,12 @@ func (q *Requests) write(h wire.Header, body []byte, r repl.Reply, table *shardm
 }
 
 // origin says where a command comes from that is admitted now.
-func (q *Requests) origin(now Now) wire.Origin {
-	return wire.Origin{Principal: q.principal, Time: now.Wall}
+func (q *Requests) origin(table *shardmap.Table, now Now) wire.Origin {
+	o := wire.Origin{Principal: q.principal, Time: now.Wall}
+	if o.Principal != 0 {
+		o.Rules = table.Security.Rules
+	}
+	return o
 }
 
 // entry copies a command's body behind its origin and the room for an entry's

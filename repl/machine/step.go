@@ -18,7 +18,7 @@ func (q *Requests) Step(h wire.Header, body []byte, r repl.Reply, sender wire.Se
 		q.refuse(r, wire.BadBody(h.Type, err))
 		return
 	}
-	p, refused := StepProposal(&s, sender, table, q.origin(now))
+	p, refused := StepProposal(&s, sender, table, wire.Origin{Time: now.Wall})
 	if refused != nil {
 		q.refuse(r, refused)
 		return

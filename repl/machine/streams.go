@@ -29,6 +29,7 @@ import (
 //  2. Call [Streams.Room] once there is room that [Asker.Spare] did not find.
 //  3. Call [Streams.NoMore] when the client will send no more, and
 //     [Streams.Close] when nothing can be sent any more.
+//  4. Call [Streams.Review] when what clients may do has changed.
 //
 // Any goroutine may do so.
 type Streams struct {
@@ -59,6 +60,8 @@ type stream struct {
 	// Set once.
 	of     *Streams
 	kind   kind
+	typ    wire.Type // of the request that opened it, and its body
+	body   []byte
 	within time.Duration // how long a read may take
 	base   int           // what it counts on its connection while it waits, in bytes
 	piece  int           // the largest piece, in bytes of its body
@@ -118,7 +121,9 @@ func opened(h wire.Header, body []byte, principal shardmap.Principal) (s *stream
 
 // take opens a stream.
 func (x *Streams) take(h wire.Header, body []byte, r repl.Reply, principal shardmap.Principal, table *shardmap.Table) {
-	s, bad := opened(h, append([]byte(nil), body...), principal) // pieces are made after this frame is gone
+	body = append([]byte(nil), body...) // pieces are made after this frame is gone
+	s, bad := opened(h, body, principal)
+	s.typ, s.body = h.Type, body
 	s.of, s.within, s.base, s.reply = x, x.limits.within(h), r.Size, r
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -201,6 +206,20 @@ func (x *Streams) Refuse(number uint64, err *wire.Error) (known bool) {
 	x.asker.Flush()
 	x.turns()
 	return true
+}
+
+// Review ends each stream whose request refused gives an error for: it is asked again what was asked
+// when the stream was opened, because the answer may be another one now. refused must not call x.
+func (x *Streams) Review(refused func(t wire.Type, body []byte) *wire.Error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, s := range x.all() {
+		if e := refused(s.typ, s.body); e != nil {
+			x.fail(s, e)
+		}
+	}
+	x.asker.Flush()
+	x.turns()
 }
 
 // Room says that there is room on the connection.

@@ -68,13 +68,18 @@ var ErrNoNeeds = errors.New("nobody has said what it needs")
 // error denies too: the body can't be read, or the type has no row. The names alias body. Frequent types
 // are read without allocation.
 func Needs(t Type, body []byte, yield func(access.Need) bool) error {
-	if int(t) >= len(needs) || needs[t].each == nil {
-		if bug(bugEmptyAllows) {
-			return nil
-		}
+	switch {
+	case !HasNeeds(t):
 		return fmt.Errorf("%s: %w", t, ErrNoNeeds)
+	case int(t) >= len(needs) || needs[t].each == nil: // with the bug
+		return nil
 	}
 	return needs[t].each(body, yield)
+}
+
+// HasNeeds reports whether somebody has said what a type needs, if only that it is nothing.
+func HasNeeds(t Type) bool {
+	return int(t) < len(needs) && needs[t].each != nil || bug(bugEmptyAllows)
 }
 
 // NeedsText says what a type needs, for the documents; "" if clients can't send it.

@@ -1,0 +1,170 @@
+package node
+
+import (
+	"sync/atomic"
+	"time"
+
+	"muster/repl"
+	"muster/repl/wire"
+	"muster/shardmap"
+	"muster/shardmap/access"
+)
+
+const (
+	// cutOffAfter is how long a node that does not hear of the meta group's leader still answers
+	// users: it may have missed that their rights were taken away.
+	cutOffAfter = time.Minute
+	// contactPause lies between two looks at that.
+	contactPause = time.Second
+)
+
+// bugFormerRules is planted to show that its test finds it: a change of rights reaches only those who
+// connect after it.
+const bugFormerRules = "rules of a former table"
+
+// law is what users may do, by one table. Nothing changes it.
+type law struct {
+	table *shardmap.Table
+	epoch uint64 // of the rules
+	rules *access.Rules
+	// asked: everybody has to prove who he is.
+	asked bool
+}
+
+// laws are what users may do, by the table that this node has.
+type laws struct {
+	// Set once.
+	node    *Node
+	changed chan struct{} // one token: now is another one. From the goroutine that applies, to run; never closed
+
+	// identify overrides [principalOf]; nil but in tests.
+	identify atomic.Pointer[func(*wire.Greeting) principal]
+
+	now atomic.Pointer[law] // nil before the first table
+	// cut is set while this node has not heard of the meta group's leader for cutOffAfter.
+	cut atomic.Bool
+
+	// Owned by run.
+	heard time.Time // when the meta group's leader was heard of last
+}
+
+func (l *laws) init(n *Node) {
+	l.node, l.changed, l.heard = n, make(chan struct{}, 1), time.Now()
+}
+
+// tableChanged is called by the goroutine that applies, with each new table.
+func (l *laws) tableChanged(t *shardmap.Table) {
+	s := &t.Security
+	next := &law{table: t, epoch: s.Rules, asked: s.Mode == shardmap.SecurityOnly}
+	was := l.now.Load()
+	if was != nil && was.epoch == next.epoch && was.asked == next.asked {
+		next.rules = was.rules
+		l.now.Store(next)
+		return
+	}
+	if was != nil && was.epoch != 0 && bug(bugFormerRules) {
+		return
+	}
+	next.rules = rulesOf(s)
+	l.now.Store(next)
+	select {
+	case l.changed <- struct{}{}:
+	default:
+	}
+}
+
+// rulesOf compiles the rules of a table.
+func rulesOf(s *shardmap.Security) *access.Rules {
+	users := make([]access.User, len(s.Users))
+	for i := range s.Users {
+		users[i] = access.User{ID: s.Users[i].ID, Roles: s.Users[i].Roles}
+	}
+	return access.Compile(users, s.Roles)
+}
+
+// of settles for whom a connection speaks.
+func (l *laws) of(g *wire.Greeting) (principal, *wire.Error) {
+	if f := l.identify.Load(); f != nil {
+		return (*f)(g), nil
+	}
+	return principalOf(g, l.node.table.Load())
+}
+
+// run looks again at what is open when the rules have changed, and whether this node hears of the
+// meta group, until the node ends.
+func (l *laws) run() {
+	pause := time.NewTicker(contactPause)
+	defer pause.Stop()
+	for {
+		select {
+		case <-l.changed:
+			l.review()
+		case now := <-pause.C:
+			if law := l.now.Load(); law != nil && law.asked && (l.contact(now) || l.cut.Load()) {
+				l.review()
+			}
+		case <-l.node.ctx.Done():
+			return
+		}
+	}
+}
+
+// contact notes whether this node hears of the meta group's leader, and reports whether that says
+// something else of users than before.
+func (l *laws) contact(now time.Time) (changed bool) {
+	loop := l.node.running()
+	lead, ok := metaLead(loop)
+	if !ok {
+		return false
+	}
+	if lead.node != 0 && (lead.node == l.node.self().Node || heardOf(loop, lead)) {
+		l.heard = now
+	}
+	cut := now.Sub(l.heard) > l.node.limits.cutOffAfter
+	return l.cut.Swap(cut) != cut
+}
+
+// heardOf reports whether a node was heard of within an election timeout.
+func heardOf(loop *repl.Loop, lead metaLeading) (is bool) {
+	now := loop.Now()
+	loop.Ask(func(h *repl.Host) {
+		ago, ever := h.Contacts().Heard(lead.node, now)
+		is = ever && ago <= aliveWithin
+	})
+	return is
+}
+
+// review ends what was allowed when it began and is not any more: streams, and connections that were
+// open before everybody had to prove who he is.
+func (l *laws) review() {
+	for _, c := range l.node.door.clients() {
+		switch {
+		case c.who.open && l.now.Load().asked:
+			c.refuse(repl.Reply{To: c}, wire.Unauthorized("connection", "the cluster goes by certificates now, and it has proven to be no user",
+				"connect again with a certificate, or log in: muster auth login"))
+			c.end()
+		case !c.who.open:
+			l.reviewStreams(c)
+		}
+	}
+}
+
+// reviewStreams ends those streams of a connection that its user may not have any more.
+func (l *laws) reviewStreams(c *connection) {
+	j := newJudge()
+	c.requests.Streams.Review(func(t wire.Type, body []byte) *wire.Error {
+		return l.allows(j, c.who, t, body)
+	})
+}
+
+// clients returns the connections of clients.
+func (d *door) clients() (all []*connection) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, c := range d.conns {
+		if c != nil && c.standing == wire.SenderClient {
+			all = append(all, c)
+		}
+	}
+	return all
+}
