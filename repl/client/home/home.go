@@ -1,0 +1,357 @@
+// Package home keeps what a user needs to connect to clusters, in files of that user alone.
+//
+// It connects to nothing, and decides nothing about a certificate that somebody shows: who
+// reads a credential here does, by the root that it is kept for.
+//
+// # Files
+//
+// They are in the directory of the variable MUSTER_HOME, or else in muster under the user's
+// directory for configuration, one folder for each root of a cluster:
+//
+//	HOME/<first 32 hexadecimal digits of the root's SHA-256>/root.pem   the root
+//	                                                        user.pem   the user's certificate
+//	                                                        user.key   its key, PKCS #8
+//	                                                        name       the user's name, and what the cluster is called
+//	HOME/founding.secret   what hosts of this user on one machine found a cluster by
+//
+// Each file is written beside its place and renamed. A key that others can read is refused,
+// with the command that mends it.
+package home
+
+import (
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+
+	"muster/repl/trust"
+)
+
+// Variable names the directory, where it is set.
+const Variable = "MUSTER_HOME"
+
+const (
+	rootFile   = "root.pem"
+	certFile   = "user.pem"
+	keyFile    = "user.key"
+	nameFile   = "name"
+	secretFile = "founding.secret"
+	// folderDigits is how many digits of a root's id name its folder.
+	folderDigits = 32
+	// secretBytes is how many random bytes a founding secret has: as many as the HMAC of which
+	// it is the key can use.
+	secretBytes = 32
+	// rootsMax bounds the folders that are looked at.
+	rootsMax = 256
+	others   = fs.FileMode(0o077)
+)
+
+// Home is a user's directory.
+type Home struct{ dir string }
+
+// In returns the home in a directory, which need not exist; empty: [Default].
+func In(dir string) (Home, error) {
+	if dir == "" {
+		return Default()
+	}
+	return Home{dir}, nil
+}
+
+// Default returns the user's own: that of the variable MUSTER_HOME, or else muster in the
+// directory for configuration.
+func Default() (Home, error) {
+	if dir := os.Getenv(Variable); dir != "" {
+		return Home{dir}, nil
+	}
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		// Services often run without HOME; the system knows where it is.
+		self, uerr := user.Current()
+		if uerr != nil || self.HomeDir == "" {
+			return Home{}, fmt.Errorf("no directory for credentials: %w; name one with %s", err, Variable)
+		}
+		dir = filepath.Join(self.HomeDir, ".config")
+	}
+	return Home{filepath.Join(dir, "muster")}, nil
+}
+
+// Dir is where the home is.
+func (h Home) Dir() string { return h.dir }
+
+// Credential is what a user has for one cluster.
+type Credential struct {
+	Root *x509.Certificate
+	// Certificate is the user's, with its key; nil: only the root is kept.
+	Certificate *tls.Certificate
+	// User is the name in it.
+	User string
+}
+
+// ID names the root.
+func (c *Credential) ID() trust.RootID { return trust.RootIDOf(c.Root.Raw) }
+
+func (h Home) folder(id trust.RootID) string { return filepath.Join(h.dir, id.String()[:folderDigits]) }
+
+// Roots returns the roots that are kept, all that can be read.
+func (h Home) Roots() (roots []*x509.Certificate, err error) {
+	entries, err := os.ReadDir(h.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("credentials: %w", err)
+	}
+	for _, e := range entries {
+		if _, err := hex.DecodeString(e.Name()); err != nil || len(e.Name()) != folderDigits || !e.IsDir() {
+			continue // not one of ours
+		}
+		if len(roots) == rootsMax {
+			return nil, fmt.Errorf("credentials: %s has more than %d roots; remove the folders of clusters that are gone", h.dir, rootsMax)
+		}
+		root, err := readRoot(filepath.Join(h.dir, e.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it is being made
+		}
+		if err != nil {
+			return nil, err
+		}
+		roots = append(roots, root)
+	}
+	return roots, nil
+}
+
+// readRoot reads the root in a folder, which must be the one that the folder is for.
+func readRoot(folder string) (*x509.Certificate, error) {
+	path := filepath.Join(folder, rootFile)
+	b, err := read(path, public)
+	if err != nil {
+		return nil, err
+	}
+	ders, err := trust.DecodeCertificates(b)
+	if err != nil {
+		return nil, fmt.Errorf("credentials: %s: %w", path, err)
+	}
+	root, err := trust.ReadRoot(ders[0])
+	if err != nil {
+		return nil, fmt.Errorf("credentials: %s: %w", path, err)
+	}
+	if id := trust.RootIDOf(root.Raw).String(); id[:folderDigits] != filepath.Base(folder) {
+		return nil, fmt.Errorf("credentials: %s is the root %s, and its folder is for another; remove the folder, and log in anew", path, id[:folderDigits])
+	}
+	return root, nil
+}
+
+// Credential returns what is kept for a root; an error that wraps [fs.ErrNotExist] if that is
+// nothing.
+func (h Home) Credential(id trust.RootID) (*Credential, error) {
+	folder := h.folder(id)
+	root, err := readRoot(folder)
+	if err != nil {
+		return nil, err
+	}
+	c := &Credential{Root: root}
+	// A cluster may be known without a user in it.
+	cert, err := read(filepath.Join(folder, certFile), public)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	key, err := read(filepath.Join(folder, keyFile), private)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.fill(root, cert, key); err != nil {
+		return nil, fmt.Errorf("credentials in %s: %w; get new ones: muster auth login", folder, err)
+	}
+	return c, nil
+}
+
+// fill takes the user's certificate and key, out of their files.
+func (c *Credential) fill(root *x509.Certificate, certPEM, keyPEM []byte) error {
+	ders, err := trust.DecodeCertificates(certPEM)
+	if err != nil {
+		return err
+	}
+	leaf, err := trust.ReadCertificate(ders[0])
+	if err != nil {
+		return err
+	}
+	key, err := trust.DecodeKey(keyPEM)
+	if err != nil {
+		return err
+	}
+	if id, err := trust.PublicKeyID(&key.PublicKey); err != nil || id != trust.KeyIDOf(leaf) {
+		return errors.New("the key is not that of the certificate")
+	}
+	name, err := trust.ParseName(leaf)
+	if err != nil {
+		return err
+	}
+	if name.Kind != trust.KindUser {
+		return fmt.Errorf("the certificate is that of %s; want a user's", name)
+	}
+	c.User = name.User
+	c.Certificate, err = trust.NewCertificate(key, leaf.Raw, root.Raw)
+	return err
+}
+
+// Put keeps a user's certificate and key, and the root that it is under, which it replaces as a
+// whole. cluster is what the cluster is called. key nil: the root alone.
+func (h Home) Put(rootDER []byte, cluster string, leafDER []byte, key *ecdsa.PrivateKey) error {
+	root, err := trust.ReadRoot(rootDER)
+	if err != nil {
+		return err
+	}
+	folder := h.folder(trust.RootIDOf(rootDER))
+	if err := h.make(folder); err != nil {
+		return err
+	}
+	if key != nil {
+		keyPEM, err := trust.EncodeKey(key)
+		if err != nil {
+			return err
+		}
+		certPEM := trust.EncodeCertificates(leafDER)
+		c := new(Credential)
+		if err := c.fill(root, certPEM, keyPEM); err != nil {
+			return err
+		}
+		// Who reads between the two finds a key that does not fit, and is told so.
+		for _, f := range []struct {
+			name  string
+			bytes []byte
+		}{{keyFile, keyPEM}, {certFile, certPEM}, {nameFile, fmt.Appendf(nil, "%s %s\n", c.User, cluster)}} {
+			if err := write(filepath.Join(folder, f.name), f.bytes); err != nil {
+				return err
+			}
+		}
+	}
+	return write(filepath.Join(folder, rootFile), trust.EncodeCertificates(rootDER))
+}
+
+// make makes a folder in the home, and the home.
+func (h Home) make(folder string) error {
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return fmt.Errorf("credentials: %w", err)
+	}
+	return nil
+}
+
+// Secret returns the secret by which hosts of this user on one machine found a cluster: the first
+// that asks makes it.
+func (h Home) Secret() ([]byte, error) {
+	path := filepath.Join(h.dir, secretFile)
+	b, err := read(path, private)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := h.newSecret(path); err != nil {
+			return nil, err
+		}
+		b, err = read(path, private)
+	}
+	if err != nil {
+		return nil, err
+	}
+	secret := strings.TrimSpace(string(b))
+	if len(secret) != 2*secretBytes {
+		return nil, fmt.Errorf("%s: %d characters, want %d; remove it, and start all hosts anew", path, len(secret), 2*secretBytes)
+	}
+	return []byte(secret), nil
+}
+
+// newSecret makes a secret, unless another process does: then that one's counts, whole.
+func (h Home) newSecret(path string) error {
+	if err := h.make(h.dir); err != nil {
+		return err
+	}
+	var random [secretBytes]byte
+	rand.Read(random[:]) // never fails (crypto/rand)
+	temp, err := writeTemp(path, fmt.Appendf(nil, "%x\n", random))
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp)
+	if err := os.Link(temp, path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("credentials: %w", err)
+	}
+	return nil
+}
+
+// secrecy is whether others may read a file.
+type secrecy bool
+
+const (
+	public  secrecy = false
+	private secrecy = true
+)
+
+// read reads a file.
+func read(path string, s secrecy) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("credentials: %w", err)
+	}
+	defer f.Close()
+	// Of the file that was opened, not of the one that has the name a moment later.
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("credentials: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("credentials: %s is no regular file", path)
+	}
+	if mode := info.Mode().Perm(); s == private && mode&others != 0 && !bug("key that others can read") {
+		return nil, fmt.Errorf("credentials: others can use %s (mode %04o); run: chmod 600 %s; if somebody else may have seen it, log in anew", path, mode, path)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, trust.FileMax+1))
+	if err != nil {
+		return nil, fmt.Errorf("credentials: %w", err)
+	}
+	if len(b) > trust.FileMax {
+		return nil, fmt.Errorf("credentials: %s has more than %d bytes", path, trust.FileMax)
+	}
+	return b, nil
+}
+
+// write gives a file a content, at once.
+func write(path string, b []byte) error {
+	temp, err := writeTemp(path, b)
+	if err == nil {
+		err = os.Rename(temp, path)
+	}
+	if err != nil {
+		return fmt.Errorf("credentials: %w", err)
+	}
+	return nil
+}
+
+// writeTemp writes a new file beside path, which nobody else can read. It is synced: after a power
+// cut the name must not stand for an empty file.
+func writeTemp(path string, b []byte) (temp string, err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return "", fmt.Errorf("credentials: %w", err)
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return "", fmt.Errorf("credentials: %w", err)
+	}
+	return f.Name(), nil
+}

@@ -1,0 +1,239 @@
+package home_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/rand"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"muster/repl/client/home"
+	"muster/repl/trust"
+)
+
+type made struct {
+	root, leaf []byte
+	key        *ecdsa.PrivateKey
+}
+
+func (m *made) id() trust.RootID { return trust.RootIDOf(m.root) }
+
+// certificate makes a root and a certificate under it.
+func certificate(t *testing.T, n trust.Name) *made {
+	t.Helper()
+	root, rootKey, err := trust.NewRoot(rand.Reader, n.Cluster, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuer, err := trust.NewIssuer(root, rootKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := trust.NewKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, _, err := issuer.Issue(rand.Reader, n, &key.PublicKey, time.Now(), trust.UserLife)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &made{root, leaf, key}
+}
+
+func in(t *testing.T) home.Home {
+	t.Helper()
+	h, err := home.In(filepath.Join(t.TempDir(), "muster"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func ann(cluster uint64) trust.Name {
+	return trust.Name{Cluster: cluster, Kind: trust.KindUser, User: "ann"}
+}
+
+// What serve and login put there is what every command finds, for the cluster that it talks
+// to and no other; nobody else can read it.
+func TestPutAndFind(t *testing.T) {
+	h := in(t)
+	if roots, err := h.Roots(); err != nil || len(roots) != 0 {
+		t.Errorf("an empty home: got %d roots, %v", len(roots), err)
+	}
+	one, two, third := certificate(t, ann(1)), certificate(t, ann(2)), certificate(t, ann(3))
+	for _, m := range []*made{one, two, one} { // again: replaced
+		if err := h.Put(m.root, "prod", m.leaf, m.key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := h.Put(third.root, "prod", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	roots, err := h.Roots()
+	if err != nil || len(roots) != 3 {
+		t.Fatalf("got %d roots, %v, want 3", len(roots), err)
+	}
+	for _, m := range []*made{one, two} {
+		c, err := h.Credential(m.id())
+		if err != nil || c.User != "ann" || c.ID() != m.id() || string(c.Certificate.Certificate[0]) != string(m.leaf) {
+			t.Errorf("got %+v, %v", c, err)
+		}
+	}
+	if c, err := h.Credential(third.id()); err != nil || c.Certificate != nil {
+		t.Errorf("a root alone: got %+v, %v", c, err)
+	}
+	if _, err := h.Credential(certificate(t, ann(4)).id()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a foreign root: got %v", err)
+	}
+	err = filepath.WalkDir(h.Dir(), func(path string, d fs.DirEntry, err error) error {
+		info, ierr := d.Info()
+		if err != nil || ierr != nil {
+			return errors.Join(err, ierr)
+		}
+		if info.Mode().Perm()&0o077 != 0 || strings.Contains(path, "-") {
+			t.Errorf("%s has mode %04o", path, info.Mode().Perm())
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A file that is not as it was written must be named, with what to do; nothing in it is shown.
+func TestRefusedFiles(t *testing.T) {
+	if wrong := refusedFiles(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+func refusedFiles(t *testing.T) string {
+	other := certificate(t, ann(1))
+	otherKey, err := trust.EncodeKey(other.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := certificate(t, trust.Name{Cluster: 1, Kind: trust.KindNode, Node: 7})
+	for _, c := range []struct {
+		what string
+		do   func(t *testing.T, folder string)
+		want string
+	}{
+		{"a key that others can read", func(t *testing.T, f string) { must(t, os.Chmod(filepath.Join(f, "user.key"), 0o640)) }, "chmod 600 "},
+		{"a key that others can write", func(t *testing.T, f string) { must(t, os.Chmod(filepath.Join(f, "user.key"), 0o602)) }, "chmod 600 "},
+		{"a key that is gone", func(t *testing.T, f string) { must(t, os.Remove(filepath.Join(f, "user.key"))) }, "user.key"},
+		{"another key", func(t *testing.T, f string) { replace(t, f, "user.key", otherKey) }, "not that of the certificate"},
+		{"a key that is none", func(t *testing.T, f string) { replace(t, f, "user.key", []byte("planted words")) }, "no PEM block"},
+		{"a certificate that is none", func(t *testing.T, f string) { replace(t, f, "user.pem", []byte("planted words")) }, "no PEM block"},
+		{"the certificate of a node", func(t *testing.T, f string) {
+			key, err := trust.EncodeKey(node.key)
+			must(t, err)
+			replace(t, f, "user.pem", trust.EncodeCertificates(node.leaf))
+			replace(t, f, "user.key", key)
+		}, "want a user's"},
+		{"another root", func(t *testing.T, f string) { replace(t, f, "root.pem", trust.EncodeCertificates(other.root)) }, "its folder is for another"},
+		{"a root that is none", func(t *testing.T, f string) { replace(t, f, "root.pem", trust.EncodeCertificates(other.leaf)) }, "root.pem"},
+		{"a directory", func(t *testing.T, f string) {
+			must(t, os.Remove(filepath.Join(f, "user.pem")))
+			must(t, os.Mkdir(filepath.Join(f, "user.pem"), 0o700))
+		}, "no regular file"},
+	} {
+		h, m := in(t), certificate(t, ann(1))
+		must(t, h.Put(m.root, "prod", m.leaf, m.key))
+		c.do(t, filepath.Join(h.Dir(), m.id().String()[:32]))
+		_, err := h.Credential(m.id())
+		switch {
+		case err == nil:
+			return c.what + " is taken"
+		case !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "planted words"):
+			return c.what + ": " + err.Error()
+		}
+	}
+	return ""
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func replace(t *testing.T, folder, name string, b []byte) {
+	t.Helper()
+	must(t, os.WriteFile(filepath.Join(folder, name), b, 0o600))
+}
+
+// What can't be a credential is refused before anything is written.
+func TestPutRefuses(t *testing.T) {
+	h, m, other := in(t), certificate(t, ann(1)), certificate(t, ann(1))
+	for what, put := range map[string]func() error{
+		"no root":     func() error { return h.Put(m.leaf, "prod", m.leaf, m.key) },
+		"another key": func() error { return h.Put(m.root, "prod", m.leaf, other.key) },
+	} {
+		if err := put(); err == nil {
+			t.Errorf("%s: got no error", what)
+		}
+	}
+	if roots, err := h.Roots(); err != nil || len(roots) != 0 {
+		t.Errorf("got %d roots, %v", len(roots), err)
+	}
+}
+
+// Hosts that start at once must end up with one secret, whichever made it.
+func TestSecretIsOne(t *testing.T) {
+	h := in(t)
+	const hosts = 16
+	got := make([]string, hosts)
+	var all sync.WaitGroup
+	for i := range hosts {
+		all.Go(func() {
+			s, err := h.Secret()
+			if err != nil {
+				t.Error(err)
+			}
+			got[i] = string(s)
+		})
+	}
+	all.Wait()
+	for _, s := range got {
+		if s != got[0] || len(s) != 64 {
+			t.Fatalf("got %q and %q", got[0], s)
+		}
+	}
+	files, err := os.ReadDir(h.Dir())
+	if err != nil || len(files) != 1 {
+		t.Errorf("%d files are left, %v", len(files), err)
+	}
+	must(t, os.Chmod(filepath.Join(h.Dir(), "founding.secret"), 0o644))
+	if _, err := h.Secret(); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("a secret that others can read: got %v", err)
+	}
+}
+
+// The variable goes first; then the directory for configuration; then, where no variable says
+// where that is, what the system knows of the user.
+func TestWhereItIs(t *testing.T) {
+	for _, c := range []struct{ own, config, home, want string }{
+		{"/a", "/b", "/c", "/a"},
+		{"", "/b", "/c", "/b/muster"},
+		{"", "", "/c", "/c/.config/muster"},
+	} {
+		t.Setenv(home.Variable, c.own)
+		t.Setenv("XDG_CONFIG_HOME", c.config)
+		t.Setenv("HOME", c.home)
+		h, err := home.Default()
+		if err != nil || h.Dir() != c.want {
+			t.Errorf("%+v: got %q, %v", c, h.Dir(), err)
+		}
+	}
+	t.Setenv("HOME", "")
+	if h, err := home.Default(); err != nil || !strings.HasSuffix(h.Dir(), ".config/muster") {
+		t.Errorf("without HOME: got %q, %v", h.Dir(), err)
+	}
+}
