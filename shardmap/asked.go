@@ -18,3 +18,22 @@ func Asked(payload []byte) (what string, asked bool, err error) {
 	}
 	return what, asked, nil
 }
+
+// Stamped returns an asked command with what a client can't know, or must not say itself: who has
+// asked, and when by the leader's clock, in Unix seconds. An error is about the bytes of the command.
+func Stamped(payload []byte, by Principal, now int64) ([]byte, error) {
+	_, c, err := readTableCommand(payload)
+	if err != nil {
+		return nil, err
+	}
+	switch c := c.(type) {
+	case *NewToken:
+		c.Expires += now - c.At // the client's clock may be wrong, how long it wants is not
+		c.By, c.At = by, now
+		return AppendNewToken(nil, c)
+	case *ChangeUser:
+		c.At = now
+		return AppendChangeUser(nil, c)
+	}
+	return payload, nil
+}

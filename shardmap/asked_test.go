@@ -43,6 +43,18 @@ func TestAsked(t *testing.T) {
 	check(command(AppendGroupRemove(nil, &GroupRemove{})), "group remove", true)
 	check(command(AppendWeight(nil, &SetWeight{})), "weight", true)
 	check(command(AppendJobBytes(nil, &JobBytes{})), "job bytes", false)
+	check(command(AppendSetTLSMode(nil, &SetTLSMode{})), "tls mode", false)
+	check(command(AppendSetRoot(nil, &SetRoot{})), "root", false)
+	check(command(AppendSetPin(nil, &SetPin{})), "pin", false)
+	check(command(AppendDeny(nil, &Deny{})), "deny", false)
+	check(command(AppendNewToken(nil, &NewToken{})), "token", true)
+	check(command(AppendUseToken(nil, &UseToken{})), "token use", false)
+	check(command(AppendRevokeToken(nil, &RevokeToken{})), "token revoke", true)
+	check(command(AppendChangeUser(nil, &ChangeUser{})), "user", true)
+	check(command(AppendChangeUserRoles(nil, &ChangeUserRoles{})), "user roles", true)
+	check(command(AppendChangeRole(nil, &ChangeRole{})), "role", true)
+	check(command(AppendSetLimit(nil, &SetLimit{})), "limit", true)
+	check(command(AppendNoteTrail(nil, &NoteTrail{})), "trail", false)
 	jobs := map[JobKind]bool{JobDrain: true, JobRemove: true, JobAdd: true, JobDel: true, JobPromote: true, JobRole: true, JobMove: true, JobAssign: true, JobRebalance: true}
 	for k := JobKind(1); k.row() != nil; k++ {
 		check(command(AppendNewJob(nil, &NewJob{Kind: k})), "job "+k.String(), jobs[k])

@@ -135,6 +135,18 @@ var tableRows = [...]CommandRow{
 	TableJobBytes:    {Name: "job bytes", Level: 4, Shape: ShapeBody, Frees: true, read: (*tableReader).jobBytes},
 	TableIncident:    {Name: "incident", Level: AuditLevel, Shape: ShapeBody, Frees: true, read: readNote},
 	TableAcknowledge: {Name: "acknowledge", Level: AuditLevel, Shape: ShapeBody, Frees: true, Asked: true, read: readAcknowledge},
+	TableTLSMode:     {Name: "tls mode", Level: SecurityLevel, Shape: ShapeBody, Frees: true, read: readSetTLSMode},
+	TableRoot:        {Name: "root", Level: SecurityLevel, Shape: ShapeBody, Frees: true, read: readSetRoot},
+	TablePin:         {Name: "pin", Level: SecurityLevel, Shape: ShapeBody, Frees: true, read: readSetPin},
+	TableDeny:        {Name: "deny", Level: SecurityLevel, Shape: ShapeBody, Frees: true, read: readDeny},
+	TableToken:       {Name: "token", Level: SecurityLevel, Shape: ShapeBody, Frees: true, Asked: true, read: readNewToken},
+	TableTokenUse:    {Name: "token use", Level: SecurityLevel, Shape: ShapeBody, Frees: true, read: readUseToken},
+	TableTokenRevoke: {Name: "token revoke", Level: SecurityLevel, Shape: ShapeBody, Frees: true, Asked: true, read: readRevokeToken},
+	TableUser:        {Name: "user", Level: SecurityLevel, Shape: ShapeBody, Frees: true, Asked: true, read: readChangeUser},
+	TableUserRoles:   {Name: "user roles", Level: SecurityLevel, Shape: ShapeBody, Frees: true, Asked: true, read: readChangeUserRoles},
+	TableRole:        {Name: "role", Level: SecurityLevel, Shape: ShapeBody, Frees: true, Asked: true, read: readChangeRole},
+	TableLimit:       {Name: "limit", Level: SecurityLevel, Shape: ShapeBody, Frees: true, Asked: true, read: readSetLimit},
+	TableTrailHead:   {Name: "trail", Level: SecurityLevel, Shape: ShapeBody, Frees: true, read: readNoteTrail},
 }
 
 // Row returns the row of k; nil if this level has none.

@@ -27,6 +27,10 @@ func TestRandomTableFindsPlantedBugs(t *testing.T) {
 		"group removed while it moves",
 		"group number given again",
 		"incident recorded twice",
+		"token used more often than it may",
+		"expired token accepted",
+		"revoked token accepted",
+		"TLS mode goes back",
 	} {
 		SetBug(name)
 		var err error

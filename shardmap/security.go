@@ -20,16 +20,21 @@ const (
 	RootWrappedMax = 512
 	// PinsMax bounds the pins: one for each node that may be on the list, and as many for hosts
 	// that have a certificate and did not join yet.
-	PinsMax       = 2 * TableNodesMax
-	DeniedMax     = 4096
-	TokensMax     = 256
-	TokenUsesMax  = 1000 // uses of one token
+	PinsMax      = 2 * TableNodesMax
+	DeniedMax    = 4096
+	TokensMax    = 256
+	TokenUsesMax = 1000 // uses of one token
+	// TokenLifeMax is how long a token is good at most, in seconds: one that is forgotten should
+	// not open the door in a year.
+	TokenLifeMax  = 30 * secondsPerDay
 	UsersMax      = 1000
 	UserRolesMax  = 64 // roles of one user
 	RolesMax      = 256
 	GrantsMax     = 64 // grants of one role
 	RoundsMax     = 100_000_000
 	NamespacesMax = 64
+
+	secondsPerDay = 24 * 60 * 60
 )
 
 // TLSMode says how the members of a cluster speak with each other and with clients. Numbers are

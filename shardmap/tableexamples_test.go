@@ -52,5 +52,7 @@ func tableExamples(t testing.TB) (all [][]byte) {
 	add(AppendNoteIncident(nil, &NoteIncident{exampleIncident(IncidentFenced)}))
 	add(AppendAcknowledge(nil, &Acknowledge{30}))
 	add(AppendAcknowledge(nil, &Acknowledge{}))
+	all = append(all, secure()...)
+	add(AppendChangeRole(nil, &ChangeRole{Action: RoleDelete, Name: "reader"}))
 	return all
 }

@@ -16,7 +16,8 @@ import (
 //	node:   [id, name, addr, role, [label, …], version, start, level]
 //	label:  [key, value]
 //
-// with texts as strings.
+// with texts as strings. From level 8 on a seventh field of the body may say in which mode of TLS
+// the cluster begins; without it that is off.
 type Found struct {
 	Cluster   string
 	ClusterID uint64
@@ -34,12 +35,16 @@ type (
 	FoundLabel = Label
 )
 
+const foundFields = 6
+
 // AppendFound appends the bytes of a founding to b. At this level the error is
 // always nil.
 func AppendFound(b []byte, f *Found) ([]byte, error) {
-	b = pack.AppendArray(b, 2)
-	b = pack.AppendUint(b, uint64(TableFound))
-	b = pack.AppendArray(b, 6)
+	fields := foundFields
+	if f.Mode != SecurityOff { // what a build of an older level would not take
+		fields++
+	}
+	b = appendTableHead(b, TableFound, fields)
 	b = pack.AppendString(b, f.Cluster)
 	b = pack.AppendUint(b, f.ClusterID)
 	b = pack.AppendUint(b, uint64(f.Level))
@@ -49,16 +54,26 @@ func AppendFound(b []byte, f *Found) ([]byte, error) {
 	for i := range f.Nodes {
 		b = appendTableNode(b, &f.Nodes[i], f.Nodes[i].Labels)
 	}
+	if f.Mode != SecurityOff {
+		b = pack.AppendUint(b, uint64(f.Mode))
+	}
 	return b, nil
 }
 
 func (r *tableReader) found() (tableCommand, error) {
-	f := new(Found)
-	r.fields("found", 6)
+	f, at := new(Found), *r
+	secured := r.Array() == foundFields+1
+	if !secured {
+		*r = at
+		r.fields("found", foundFields)
+	}
 	f.Cluster, f.ClusterID = r.String(), r.Uint()
 	f.Level = uint32(r.UintMax(1<<32 - 1))
 	f.ValueMax, f.Groups = int(r.UintMax(1<<31-1)), int(r.UintMax(1<<31-1))
 	f.Nodes = list(r, nodeBytesMin, r.node)
+	if secured {
+		f.Mode = TLSMode(r.UintMax(255))
+	}
 	return f, r.err()
 }
 
@@ -77,9 +92,13 @@ func (f *Found) apply(t *Table, id raft.LogID) (*Table, error) {
 		return t, fmt.Errorf("values of at most %d bytes, want 1 to %d", f.ValueMax, ValueMaxLimit)
 	case len(f.Nodes) == 0 || len(f.Nodes) > TableNodesMax:
 		return t, fmt.Errorf("%d nodes, want 1 to %d", len(f.Nodes), TableNodesMax)
+	case f.Mode > SecurityBoth:
+		return t, fmt.Errorf("mode %d of TLS, want %d (off) or %d (both): no member has a certificate yet", f.Mode, SecurityOff, SecurityBoth)
+	case f.Mode != SecurityOff && f.Level < SecurityLevel:
+		return t, fmt.Errorf("mode %s of TLS at level %d, which needs level %d", f.Mode, f.Level, SecurityLevel)
 	}
 	made := &Table{Cluster: f.Cluster, ClusterID: f.ClusterID, Level: f.Level, Index: id.Index, Epoch: id.Index, ValueMax: f.ValueMax,
-		Nodes: slices.Clone(f.Nodes)}
+		Nodes: slices.Clone(f.Nodes), Security: Security{Mode: f.Mode}}
 	slices.SortFunc(made.Nodes, func(a, b TableNode) int { return cmp.Compare(a.ID, b.ID) })
 	var servers []raft.NodeID
 	for i := range made.Nodes {

@@ -78,6 +78,9 @@ func (j *Join) apply(t *Table, id raft.LogID) (*Table, error) {
 		a := Announce{Node: n.ID, Start: n.Start, Addr: n.Addr, Version: n.Version, Name: n.Name, Labels: n.Announced, Level: n.Level}
 		return a.apply(t, id)
 	}
+	if err := t.Security.admits(&n); err != nil {
+		return t, err
+	}
 	if len(t.Nodes) >= TableNodesMax {
 		return t, &Refusal{Kind: RefusedConflict, Object: n.called(), Found: fmt.Sprintf("the cluster has %d nodes, as many as it may", len(t.Nodes)),
 			Next: "take one off first: muster node remove NODE"}
@@ -85,6 +88,19 @@ func (j *Join) apply(t *Table, id raft.LogID) (*Table, error) {
 	made := t.draft(id)
 	made.Nodes = slices.Insert(slices.Clone(t.Nodes), i, n)
 	return made.Table, nil
+}
+
+// admits refuses a host that has no certificate where each member has one, and one that is not what
+// its token lets it be.
+func (s *Security) admits(n *TableNode) error {
+	p, ok := s.Pin(n.ID)
+	switch {
+	case !ok && s.Mode == SecurityOnly:
+		return &Refusal{Kind: RefusedConflict, Object: n.called(), Found: "it has no certificate of the cluster", Next: "start it with a token: muster token create"}
+	case ok && p.Role != 0 && p.Role != n.Role:
+		return &Refusal{Kind: RefusedConflict, Object: n.called(), Found: fmt.Sprintf("it is a %s, and its token is for a %s", n.Role, p.Role), Next: fmt.Sprintf("start it with --role %s; or with another token: muster token create --role %s", p.Role, n.Role)}
+	}
+	return nil
 }
 
 // taken refuses a node whose name or address another one has. It does not matter
@@ -135,6 +151,7 @@ func (l *Leave) apply(t *Table, id raft.LogID) (*Table, error) {
 	made.Nodes = slices.Delete(slices.Clone(t.Nodes), i, i+1)
 	at, _ := slices.BinarySearch(t.Removed, l.Node)
 	made.Removed = slices.Insert(slices.Clone(t.Removed), at, l.Node)
+	made.Security.forget(l.Node)
 	// The others may have been waiting for this one's newer binary.
 	made.Level = made.levelOfAll()
 	return made.Table, nil

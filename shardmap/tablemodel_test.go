@@ -25,6 +25,8 @@ type tableModel struct {
 
 	incidents map[string]*Incident // by what they are known by
 	incidentN uint64               // that there ever were
+
+	security *modelSecurity
 }
 
 type modelNode struct {
@@ -58,7 +60,8 @@ const (
 // modelOf returns the model of a table that was just founded.
 func modelOf(t *Table) *tableModel {
 	m := &tableModel{level: t.Level, nodes: map[raft.NodeID]*modelNode{}, removed: map[raft.NodeID]bool{}, groups: map[raft.GroupID]*modelGroup{}, had: map[raft.GroupID]bool{},
-		settings: map[string]string{}, jobs: map[uint64]*Job{}, slots: t.Slots, epoch: t.Epoch, moves: map[modelMove]*modelMoving{}, incidents: map[string]*Incident{}}
+		settings: map[string]string{}, jobs: map[uint64]*Job{}, slots: t.Slots, epoch: t.Epoch, moves: map[modelMove]*modelMoving{}, incidents: map[string]*Incident{},
+		security: newModelSecurity(t.Security.Mode)}
 	for _, n := range t.Nodes {
 		m.nodes[n.ID] = &modelNode{name: n.Name, addr: n.Addr, role: n.Role, level: n.Level, start: n.Start, announced: labelMap(n.Labels), given: map[string]string{}, weight: 100}
 	}
@@ -206,6 +209,8 @@ func (m *tableModel) apply(index uint64, c tableCommand) modelOutcome {
 		return m.incident(index, c)
 	case *Acknowledge:
 		return m.acknowledge(c)
+	case *SetTLSMode, *SetRoot, *SetPin, *Deny, *NewToken, *UseToken, *RevokeToken, *ChangeUser, *ChangeUserRoles, *ChangeRole, *SetLimit, *NoteTrail:
+		return m.applySecurity(index, c)
 	default:
 		return m.applySlots(index, c)
 	}
@@ -240,6 +245,10 @@ func (m *tableModel) join(c *Join) modelOutcome {
 	if m.nodes[n.ID] != nil {
 		return m.announce(&Announce{Node: n.ID, Start: n.Start, Addr: n.Addr, Name: n.Name, Labels: n.Labels, Level: n.Level})
 	}
+	p, pinned := m.security.pins[n.ID]
+	if !pinned && m.security.mode == SecurityOnly || p.Role != 0 && p.Role != n.Role {
+		return outcomeRefused
+	}
 	m.nodes[n.ID] = &modelNode{name: n.Name, addr: n.Addr, role: n.Role, level: n.Level, start: n.Start, announced: labelMap(n.Labels), given: map[string]string{}, weight: 100}
 	return outcomeChanged
 }
@@ -261,6 +270,7 @@ func (m *tableModel) leave(c *Leave) modelOutcome {
 	}
 	delete(m.nodes, c.Node)
 	m.removed[c.Node] = true
+	m.security.forget(c.Node)
 	m.raise()
 	return outcomeChanged
 }
@@ -586,6 +596,9 @@ func (m *tableModel) differs(t *Table) error {
 		if want := m.incidents[fmt.Sprint(i.IncidentKey)]; want == nil || fmt.Sprint(*want) != fmt.Sprint(i) {
 			return fmt.Errorf("incident %+v, want %+v", i, want)
 		}
+	}
+	if err := m.security.differs(&t.Security); err != nil {
+		return err
 	}
 	return m.slotsDiffer(t)
 }

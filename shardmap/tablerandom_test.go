@@ -47,6 +47,9 @@ func randomTable(seed uint64) error {
 		founded -= 1 + r.Uint32N(2) // and it rises, when all have announced the newer one
 	}
 	f := &Found{Cluster: "c", ClusterID: 99, Level: founded, ValueMax: ValueMaxDefault, Groups: randomGroups}
+	if founded >= SecurityLevel && r.one(2) {
+		f.Mode = SecurityBoth
+	}
 	for i := range 1 + r.IntN(5) {
 		f.Nodes = append(f.Nodes, TableNode{ID: raft.NodeID(i + 1), Name: fmt.Sprint("n", i+1), Addr: fmt.Sprint("h:", i+1), Role: NodeServer, Level: founded, Start: 1})
 	}
@@ -185,10 +188,11 @@ func unlike(a, b *Table) (text string) {
 type randomCommands struct {
 	*rand.Rand
 	slots bool // most are about slots, and those few: a slot then moves again and again
+	trust bool // most are about security
 }
 
 func newRandomCommands(seed uint64) randomCommands {
-	return randomCommands{rand.New(rand.NewPCG(seed, 12)), seed%2 == 1}
+	return randomCommands{rand.New(rand.NewPCG(seed, 12)), seed%2 == 1, seed%4 == 2}
 }
 
 func (r randomCommands) one(of int) bool { return r.IntN(of) == 0 }
@@ -198,6 +202,9 @@ func (r randomCommands) kind() TableCommandKind {
 	about := []TableCommandKind{TableJob, TableMoveBegin, TableMoveBegin, TableMoveRecord, TableMoveRecord, TableMoveClose, TableMoveCancel, TableJobState, TableJobBytes, TableGroupCreate, TableGroupRemove}
 	if r.slots && !r.one(8) {
 		return about[r.IntN(len(about))]
+	}
+	if r.trust && !r.one(5) {
+		return TableTLSMode + TableCommandKind(r.IntN(int(TableTrailHead-TableTLSMode)+1))
 	}
 	return TableCommandKind(2 + r.IntN(len(tableRows)-2))
 }
@@ -319,7 +326,7 @@ func (r randomCommands) job(t *Table) uint64 {
 
 func (r randomCommands) command(t *Table) []byte {
 	var b []byte
-	switch r.kind() {
+	switch k := r.kind(); k {
 	case TableAnnounce:
 		n := r.row(r.node(t))
 		b, _ = AppendAnnounce(nil, &Announce{Node: n.ID, Start: n.Start, Addr: fmt.Sprint("h:", n.ID), Name: fmt.Sprint("n", n.ID), Labels: n.Labels, Level: n.Level})
@@ -376,6 +383,8 @@ func (r randomCommands) command(t *Table) []byte {
 			a.ID = t.Incidents[r.IntN(n)].ID
 		}
 		b, _ = AppendAcknowledge(nil, a)
+	default:
+		b = r.security(t, k)
 	}
 	return b
 }
@@ -465,9 +474,9 @@ func TestRandomTableReachesAll(t *testing.T) {
 			applyTable(t, m, i+2, payload, nil)
 		}
 	}
-	// Each begin and each group is a new one; and what becomes of a move is passed over
+	// Each begin, each group and each token is a new one; and what becomes of a move is passed over
 	// where it does not fit.
-	never := map[TableCommandKind]modelOutcome{TableMoveBegin: outcomeSame, TableGroupCreate: outcomeSame, TableGroupRemove: outcomeSame,
+	never := map[TableCommandKind]modelOutcome{TableMoveBegin: outcomeSame, TableGroupCreate: outcomeSame, TableGroupRemove: outcomeSame, TableToken: outcomeSame,
 		TableMoveRecord: outcomeRefused, TableMoveClose: outcomeRefused, TableMoveCancel: outcomeRefused}
 	for _, row := range TableCommands()[1:] {
 		want := []modelOutcome{outcomeRefused, outcomeSame, outcomeChanged}

@@ -50,7 +50,8 @@ func (j *Job) has(s Slot) bool {
 // ids never come back, and what was to be done with them ends. Epoch and index are those
 // of at, which must be behind all that the log ever had: indexes that were allotted, as
 // ids of jobs and incarnations of groups, are then not given again. The rows of the groups
-// stay as they are, and may name a node that is off the list.
+// stay as they are, and may name a node that is off the list. Certificates of the survivors stay
+// good: they go on to name the id that the cluster was founded with.
 func (t *Table) WithoutLost(cluster uint64, at raft.LogID, gone []raft.NodeID) *Table {
 	made := t.draft(at)
 	made.ClusterID, made.Epoch = cluster, at.Index
@@ -68,6 +69,12 @@ func (t *Table) WithoutLost(cluster uint64, at raft.LogID, gone []raft.NodeID) *
 		slices.Sort(all)
 		all = slices.Compact(all)
 		made.Removed = all[:min(len(all), RemovedMax)]
+	}
+	if t.Level >= SecurityLevel {
+		made.Security.Cluster = t.Security.ClusterOf(t)
+		for _, n := range gone {
+			made.Security.forget(n)
+		}
 	}
 	// The others may have been waiting for a lost one's newer binary.
 	made.Level = made.levelOfAll()
