@@ -26,6 +26,7 @@
 //	           asked, follow.go whose word about the table comes unasked
 //	session.go what makes retries safe; clock.go how old one is
 //	call.go    one request, from place to place
+//	protect.go what protects connections: TLS, and whose certificate counts
 //	conn.go    one connection; pending.go holds the calls that wait on it,
 //	           health.go says when it is given up, pressure.go when its node
 //	           has enough to do
@@ -76,6 +77,7 @@ package client
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -94,8 +96,19 @@ type Options struct {
 	Endpoints []string
 	// Cluster is the name that the cluster must have; empty for any.
 	Cluster string
-	// Secret is what the cluster's nodes share; empty if they have none.
+	// Secret is what the cluster's nodes share; empty if they have none, or go by certificates.
 	Secret []byte
+	// Insecure connects without TLS, so that everybody on the way can read what is said. A cluster
+	// whose nodes were started with --insecure wants that.
+	Insecure bool
+	// Home is the directory where the user's certificates are, by the roots of clusters: see package
+	// home, which also says which directory that is where none is given.
+	Home string
+	// Guest shows no certificate, also where there is one: to get the first, or another.
+	Guest bool
+	// Meet, if set, is asked about the root of a cluster that is not kept in Home, and believes it by
+	// returning nil. Without it, such a cluster is refused.
+	Meet func(root *x509.Certificate) error
 	// ConnectionsPerNode is one where it is not given, which is mostly enough:
 	// all calls share it. Of more, each is used only while those before it
 	// are busy.

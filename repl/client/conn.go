@@ -132,6 +132,15 @@ func (l *link) connect() (net.Conn, *wire.Greeting, error) {
 		return nil, nil, errStopped
 	}
 	l.courier.linkAccepted(l)
+	over := conn // what the hello is said over
+	if p := &l.courier.protection; p.on {
+		t, err := p.over(conn, l.addr)
+		if err != nil {
+			conn.Close()
+			return nil, nil, err
+		}
+		over = t
+	}
 	// An address that a node gave is the one under which another node says
 	// that it is reached. If what answers there is reached elsewhere, somebody
 	// passes on what this client says; one that the user gave may be any name.
@@ -139,17 +148,20 @@ func (l *link) connect() (net.Conn, *wire.Greeting, error) {
 	if slices.Contains(o.Endpoints, l.addr) {
 		said = ""
 	}
-	g, err := wire.ClientHello(conn, wire.DialConfig{
+	g, err := wire.ClientHello(over, wire.DialConfig{
 		ToAddr:  said,
 		Purpose: wire.PurposeClient, Role: wire.RoleClient,
 		Cluster: o.Cluster, Secret: o.Secret,
 		Level: shardmap.Level, Window: uint32(o.WindowMax),
 	})
+	if err == nil {
+		err = unproven(l.addr, g)
+	}
 	if err != nil {
 		conn.Close()
 		return nil, nil, err
 	}
-	return conn, g, nil
+	return over, g, nil
 }
 
 func (l *link) writeBatches(conn net.Conn) {

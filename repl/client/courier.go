@@ -12,12 +12,13 @@ import (
 // what the calls ask for.
 type courier struct {
 	// Set once.
-	options  Options
-	source   clockSource
-	welcomed func(windowMax uint32) // told the limit that a node keeps to; called under no lock
-	kick     chan struct{}          // from event to keeper: the next wake may be earlier; never closed
-	stop     chan struct{}          // closed by close
-	running  sync.WaitGroup
+	options    Options
+	protection protection
+	source     clockSource
+	welcomed   func(windowMax uint32) // told the limit that a node keeps to; called under no lock
+	kick       chan struct{}          // from event to keeper: the next wake may be earlier; never closed
+	stop       chan struct{}          // closed by close
+	running    sync.WaitGroup
 
 	clock Clock
 
@@ -38,12 +39,13 @@ const never time.Duration = math.MaxInt64
 // newCourier returns a courier that runs. seed is of the core's chance.
 func newCourier(o Options, source clockSource, seed uint64, welcomed func(windowMax uint32)) *courier {
 	c := &courier{
-		options:  o,
-		source:   source,
-		welcomed: welcomed,
-		kick:     make(chan struct{}, 1),
-		stop:     make(chan struct{}),
-		open:     make(map[*bond]bool),
+		options:    o,
+		protection: protectionOf(&o),
+		source:     source,
+		welcomed:   welcomed,
+		kick:       make(chan struct{}, 1),
+		stop:       make(chan struct{}),
+		open:       make(map[*bond]bool),
 	}
 	c.core = NewCore(Config{Endpoints: o.Endpoints, Chance: seed, Patience: o.Patience, Forward: o.Forward, Crowded: c.crowded})
 	c.routes.Store(c.core.Routes())

@@ -21,7 +21,8 @@ func (k *Core) hopeless(now time.Duration, c *Call) bool {
 	c.waited = c.waited || now >= c.begun+k.config.Patience
 	if c.Target == ToPeer {
 		x := k.peers.all[k.peers.resolve(c.Peer)]
-		if x.state == peerDown && (x.refused && current(now, x, c) || !x.refused && c.waited) {
+		final := x.refused || lasts(x.cause, c)
+		if x.state == peerDown && (final && current(now, x, c) || !final && c.waited && !isCode(x.cause, wire.CodeNotReady)) {
 			k.todo.finish(c, x.unreachable(c))
 			return true
 		}
@@ -44,7 +45,7 @@ func settled(now time.Duration, x *peer, c *Call) bool {
 	switch {
 	case x.state == peerUp:
 		return x.saidAt >= c.begun && lasts(x.said, c)
-	case x.refused:
+	case x.refused, x.state == peerDown && lasts(x.cause, c):
 		return current(now, x, c)
 	case x.accepted, x.met:
 		// It may be a node that was stopped for a while: that is for c's time
@@ -187,7 +188,7 @@ func (x *peer) found() error {
 
 // unreachable says why x was of no use to c.
 func (x *peer) unreachable(c *Call) error {
-	if x.refused {
+	if x.refused || x.state == peerDown && lasts(x.cause, c) {
 		return x.cause
 	}
 	if x.state == peerUp && x.said != nil {

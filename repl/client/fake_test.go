@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"muster/raft"
+	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -24,6 +25,8 @@ type fakeCluster struct {
 	nodes  []*fakeNode
 	groups int
 	secret []byte
+	shows  *trust.Holder // over TLS; nil: plain text
+	met    func(g *wire.Greeting) error
 
 	mu       sync.Mutex
 	level    uint32
@@ -119,6 +122,7 @@ func (c *fakeCluster) open(o Options) *Client {
 			o.Endpoints = append(o.Endpoints, n.addr)
 		}
 	}
+	o.Insecure = o.Insecure || o.Home == "" && c.shows == nil
 	cl, err := Open(o)
 	if err != nil {
 		c.t.Fatal(err)
@@ -269,11 +273,31 @@ func (n *fakeNode) do(f func(h wire.Header, body []byte) fakeOrder) {
 func (n *fakeNode) serve(conn net.Conn) {
 	defer conn.Close()
 	n.cluster.mu.Lock()
-	secret := n.cluster.secret
+	secret, shows, met := n.cluster.secret, n.cluster.shows, n.cluster.met
 	n.cluster.mu.Unlock()
-	g, err := wire.ServerHello(conn, wire.AcceptConfig{
+	o, err := wire.ReadOpening(conn)
+	if err != nil {
+		return
+	}
+	if shows == nil && o.TLS() {
+		_ = o.Refuse(conn, wire.Unauthorized("connection with TLS", "it has none", "give --insecure"))
+		return
+	}
+	if shows != nil && o.Ours() {
+		_ = o.Refuse(conn, wire.Unauthorized("connection without TLS", "it has nothing else", "leave out --insecure"))
+		return
+	}
+	if shows != nil {
+		over, inner, err := o.TLSServer(conn, shows.Server(), nil)
+		if err != nil {
+			return
+		}
+		over.Peer, _ = shows.Get().Trusted.Verify(over.ConnectionState().PeerCertificates, time.Now())
+		conn, o = over, inner
+	}
+	g, err := o.ServerHello(conn, wire.AcceptConfig{
 		Cluster: "fake", ClusterID: 99, Node: n.id, Advertise: n.addr, Level: 1, ValueMax: 1 << 20,
-		WindowMax: shardmap.SessionWindowMax, Secret: secret})
+		WindowMax: shardmap.SessionWindowMax, Secret: secret, Admit: met})
 	if err != nil {
 		return
 	}

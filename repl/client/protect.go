@@ -1,0 +1,157 @@
+package client
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"strings"
+	"time"
+
+	"muster/repl/client/home"
+	"muster/repl/trust"
+	"muster/repl/wire"
+)
+
+// tlsByDefault: a client without [Options.Insecure] speaks TLS.
+const tlsByDefault = false
+
+// protection is how a client protects its connections: with TLS, by what the user has for the cluster
+// that answers. It finds out which one that is by the certificate that it is shown.
+type protection struct {
+	// Set once.
+	on     bool
+	home   home.Home
+	lost   error // why there is no home
+	secret bool  // there is a secret, by which a node can prove that it is of the cluster
+	guest  bool  // show no certificate
+	meet   func(root *x509.Certificate) error
+}
+
+func protectionOf(o *Options) (p protection) {
+	p.on = !o.Insecure && (tlsByDefault || o.Home != "")
+	p.secret, p.guest, p.meet = len(o.Secret) > 0, o.Guest, o.Meet
+	if p.on {
+		p.home, p.lost = home.In(o.Home)
+	}
+	return p
+}
+
+// notReadyRetry is after how long a node that has no certificate yet is asked again.
+const notReadyRetry = 200 * time.Millisecond
+
+// over runs the handshake with the node at addr. It fails before anything is said to one that this
+// client has no reason to believe.
+func (p *protection) over(conn net.Conn, addr string) (*wire.TLSConn, error) {
+	var shows trust.Holder
+	var proven trust.Proven
+	t, err := wire.TLSClient(conn, shows.Client(func(s tls.ConnectionState) (err error) {
+		proven, err = p.check(&shows, s.PeerCertificates, addr)
+		return err
+	}))
+	if err != nil {
+		return nil, err
+	}
+	t.Peer = proven
+	return t, nil
+}
+
+// check says which node has shown a chain, and has shows show what the user has for its cluster. That is
+// nobody, if the secret is to say it.
+func (p *protection) check(shows *trust.Holder, chain []*x509.Certificate, addr string) (trust.Proven, error) {
+	object, nobody := "node at "+addr, trust.Proven{}
+	if p.lost != nil {
+		return nobody, p.broken(p.lost)
+	}
+	roots, err := p.home.Roots()
+	if err != nil {
+		return nobody, p.broken(err)
+	}
+	proven, err := trust.Trusted{Roots: roots}.Node(chain, time.Now())
+	if errors.Is(err, trust.ErrForeign) && p.meet != nil {
+		proven, err = p.met(chain, err)
+	}
+	switch {
+	case errors.Is(err, trust.ErrFounding), errors.Is(err, trust.ErrForeign) && p.secret:
+		return nobody, nil // the hello says who it is, or that there is nobody yet
+	case errors.Is(err, trust.ErrForeign):
+		return nobody, p.foreign(object, chain, roots)
+	case err != nil:
+		return nobody, wire.Unauthorized(object, err.Error(), "check the address, and the clock of this host")
+	case proven.Expired:
+		return nobody, wire.NotReady(object, "its certificate has expired at "+proven.NotAfter.UTC().Format(time.RFC3339),
+			"compare the clocks; a node renews its certificate by itself once it reaches the others", notReadyRetry)
+	}
+	if p.guest {
+		return proven, nil
+	}
+	c, err := p.home.Credential(proven.Root)
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // only the root is known, or not even that is kept
+		return proven, nil
+	case err != nil:
+		return nobody, p.broken(err)
+	case c.Certificate != nil && time.Now().After(c.Certificate.Leaf.NotAfter) && !p.secret:
+		return nobody, wire.Unauthorized("certificate of "+c.User, "it has expired at "+c.Certificate.Leaf.NotAfter.UTC().Format(time.RFC3339), "get another one: muster auth login")
+	}
+	shows.Set(&trust.Holding{Certificate: c.Certificate})
+	return proven, nil
+}
+
+// met asks whoever uses this client about a root that is not kept.
+func (p *protection) met(chain []*x509.Certificate, foreign error) (trust.Proven, error) {
+	root := shownRoot(chain)
+	if root == nil {
+		return trust.Proven{}, foreign
+	}
+	if err := p.meet(root); err != nil {
+		return trust.Proven{}, err
+	}
+	return trust.Trusted{Roots: []*x509.Certificate{root}}.Node(chain, time.Now())
+}
+
+// shownRoot is the root that a chain ends in, as it says; nil if it shows none.
+func shownRoot(chain []*x509.Certificate) *x509.Certificate {
+	if len(chain) < 2 {
+		return nil
+	}
+	root, err := trust.ReadRoot(chain[len(chain)-1].Raw)
+	if err != nil {
+		return nil
+	}
+	return root
+}
+
+// foreign is the refusal of a node of a cluster for which nothing is kept.
+func (p *protection) foreign(object string, chain, kept []*x509.Certificate) error {
+	found := "its certificate is not signed by a root that is kept in " + p.home.Dir()
+	if root := shownRoot(chain); root != nil {
+		found = fmt.Sprintf("its certificate is under root %s, which is not kept in %s", shortID(root), p.home.Dir())
+	}
+	var ids []string
+	for _, r := range kept[:min(len(kept), 4)] {
+		ids = append(ids, shortID(r))
+	}
+	if len(ids) > 0 {
+		found += "; kept are " + strings.Join(ids, ", ")
+	}
+	return wire.Unauthorized(object, found, "check the address; if it is your cluster, get a certificate of it: muster auth login")
+}
+
+// shortID is the beginning of a root's id, as the folder of its credential is called.
+func shortID(root *x509.Certificate) string { return trust.RootIDOf(root.Raw).String()[:32] }
+
+// broken is an error about what is kept on this host.
+func (p *protection) broken(err error) error {
+	return wire.Unauthorized("credentials", err.Error(), "mend that, or name another directory with "+home.Variable)
+}
+
+// unproven refuses a node that has proven to be nobody, although it has let this client in.
+func unproven(addr string, g *wire.Greeting) error {
+	if !g.TLS() || g.Peer.Name.Node != 0 || g.KnowsSecret {
+		return nil
+	}
+	return wire.NotReady("node at "+addr, "it has no certificate of a cluster yet", "try again", notReadyRetry)
+}
