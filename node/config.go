@@ -71,8 +71,12 @@ type Config struct {
 	Checks map[string]string
 	// CheckRanges are where targets of checks and webhooks must be; none: see [probe.Config].
 	CheckRanges []netip.Prefix
-	SecretFile  string // its first line is the cluster's shared secret
-	Insecure    bool   // no secret although others can reach the address
+	SecretFile  string // its first line is the secret of the hosts that found a cluster together
+	TokenFile   string // its first line is the token by which this host joins a cluster
+	Insecure    bool   // no TLS, and no secret although others can reach the address
+	// TLSCert, TLSKey and TLSCA are files of this host's certificate by its company's CA, instead of
+	// one that the cluster makes.
+	TLSCert, TLSKey, TLSCA string
 }
 
 // Default returns a Config in which every setting has its default.
@@ -90,7 +94,8 @@ func Default() Config {
 }
 
 // Check returns what is wrong with c, in one line that names the setting and what would
-// be right, or nil. It looks at nothing but c.
+// be right, or nil. It looks at nothing but c, unless the address is one that others can reach:
+// a node that is of a cluster with TLS has its key in the data directory, and needs no more.
 func (c *Config) Check() error {
 	for _, check := range []func() error{c.checkNames, c.checkSizes, c.checkListen, c.checkJoin, c.checkChecks} {
 		if err := check(); err != nil {
@@ -197,8 +202,11 @@ func (c *Config) checkListen() error {
 	if c.SecretFile != "" && c.Insecure {
 		return errors.New("--insecure: means without a secret, but --secret-file is given; leave one of them out")
 	}
-	if !isLoopback(host) && c.SecretFile == "" && !c.Insecure {
-		return fmt.Errorf("--listen %s: others can reach this address: give --secret-file FILE, or --insecure to let anyone in", c.Listen)
+	if err := c.checkTLS(); err != nil {
+		return err
+	}
+	if !isLoopback(host) && c.SecretFile == "" && c.TokenFile == "" && c.TLSCert == "" && !c.Insecure && !hasTLSKey(vfs.OS{}, c.Data) {
+		return fmt.Errorf("--listen %s: others can reach this address: give --secret-file FILE, or --insecure to let anyone in; a host that joins gives --token-file FILE", c.Listen)
 	}
 	if c.Advertise == "" {
 		if isUnspecified(host) {
@@ -212,6 +220,22 @@ func (c *Config) checkListen() error {
 	}
 	if isUnspecified(host) || port == 0 {
 		return fmt.Errorf("--advertise %s: nobody can reach that; want the HOST:PORT that others should use", c.Advertise)
+	}
+	return nil
+}
+
+// checkTLS checks what the settings of tokens and certificates say together.
+func (c *Config) checkTLS() error {
+	for _, o := range []struct{ flag, value string }{{"--token-file", c.TokenFile}, {"--tls-cert", c.TLSCert}, {"--tls-key", c.TLSKey}, {"--tls-ca", c.TLSCA}} {
+		if o.value != "" && c.Insecure {
+			return fmt.Errorf("--insecure: means without TLS, but %s is given; leave one of them out", o.flag)
+		}
+	}
+	if given := c.TLSCert != ""; given != (c.TLSKey != "") || given != (c.TLSCA != "") {
+		return errors.New("--tls-cert, --tls-key and --tls-ca: give all three, or none")
+	}
+	if c.TokenFile != "" && c.Expect > 0 {
+		return fmt.Errorf("--token-file: is to join a cluster, and --expect %d is to found one; leave one of them out", c.Expect)
 	}
 	return nil
 }
@@ -264,7 +288,9 @@ func (c *Config) checkFoundingOn(disk vfs.FS) error {
 
 // founds reports whether a host without an identity is to found a cluster, alone or with
 // others, or else to join one.
-func (c *Config) founds() bool { return !c.Standby && (len(c.Join) == 0 || c.Expect > 0) }
+func (c *Config) founds() bool {
+	return !c.Standby && c.TokenFile == "" && (len(c.Join) == 0 || c.Expect > 0)
+}
 
 // checkJoining is checkFounding for a host that is to join a cluster.
 func (c *Config) checkJoining() error {

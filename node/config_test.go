@@ -91,15 +91,25 @@ func TestCheck(t *testing.T) {
 		{"listen with a URL", func(c *Config) { c.Listen = "http://10.0.0.1:4166" },
 			`--listen: "http://10.0.0.1:4166" is not an address; want HOST:PORT, as in 10.0.0.1:4166`},
 		{"not loopback", func(c *Config) { c.Listen = "10.0.0.1:4166" },
-			"--listen 10.0.0.1:4166: others can reach this address: give --secret-file FILE, or --insecure to let anyone in"},
+			"--listen 10.0.0.1:4166: others can reach this address: give --secret-file FILE, or --insecure to let anyone in; a host that joins gives --token-file FILE"},
 		{"a name may be anywhere", func(c *Config) { c.Listen = "alpha:4166" },
-			"--listen alpha:4166: others can reach this address: give --secret-file FILE, or --insecure to let anyone in"},
+			"--listen alpha:4166: others can reach this address: give --secret-file FILE, or --insecure to let anyone in; a host that joins gives --token-file FILE"},
 		{"every address", func(c *Config) { c.Listen, c.Insecure = ":4166", true },
 			"--listen :4166: is every address of this host: give the one that others should use with --advertise HOST:PORT"},
 		{"every address, no secret", func(c *Config) { c.Listen = ":4166" },
-			"--listen :4166: others can reach this address: give --secret-file FILE, or --insecure to let anyone in"},
+			"--listen :4166: others can reach this address: give --secret-file FILE, or --insecure to let anyone in; a host that joins gives --token-file FILE"},
 		{"secret and insecure", func(c *Config) { c.SecretFile, c.Insecure = "s", true },
 			"--insecure: means without a secret, but --secret-file is given; leave one of them out"},
+		{"not loopback, with a token", func(c *Config) { c.Listen, c.TokenFile = "10.0.0.1:4166", "t" }, ""},
+		{"token and insecure", func(c *Config) { c.TokenFile, c.Insecure = "t", true },
+			"--insecure: means without TLS, but --token-file is given; leave one of them out"},
+		{"a CA and insecure", func(c *Config) { c.TLSCA, c.Insecure = "a", true },
+			"--insecure: means without TLS, but --tls-ca is given; leave one of them out"},
+		{"a certificate without its key", func(c *Config) { c.TLSCert, c.TLSCA = "c", "a" },
+			"--tls-cert, --tls-key and --tls-ca: give all three, or none"},
+		{"token that founds", func(c *Config) { c.TokenFile, c.Join, c.Expect = "t", three, 3 },
+			"--token-file: is to join a cluster, and --expect 3 is to found one; leave one of them out"},
+		{"client node by a token", func(c *Config) { c.TokenFile, c.Role = "t", shardmap.NodeClient }, ""},
 		{"advertise nothing", func(c *Config) { c.Advertise = "0.0.0.0:4166" },
 			"--advertise 0.0.0.0:4166: nobody can reach that; want the HOST:PORT that others should use"},
 		{"advertise port 0", func(c *Config) { c.Advertise = "alpha:0" },
@@ -160,7 +170,7 @@ func TestEverySetting(t *testing.T) {
 	file := map[string]string{
 		"name": `"x1"`, "listen": `"x1"`, "advertise": `"x1"`, "data": `"x1"`, "cluster": `"x1"`, "groups": `1`, "value_max": `1`,
 		"join": `["x1", "y"]`, "expect": `1`, "scrub": `1`, "snapshot_rate": `1`, "label": `{ a = "x1" }`, "secret_file": `"x1"`, "insecure": `true`,
-		"standby": `true`, "role": `"client"`, "check": `{ a = "x1" }`, "check_range": `["10.0.0.1"]`,
+		"token_file": `"x1"`, "tls_cert": `"x1"`, "tls_key": `"x1"`, "tls_ca": `"x1"`, "standby": `true`, "role": `"client"`, "check": `{ a = "x1" }`, "check_range": `["10.0.0.1"]`,
 	}
 	for _, s := range Settings {
 		t.Run(s.Flag, func(t *testing.T) {
@@ -229,7 +239,7 @@ func TestLoadRefuses(t *testing.T) {
 		want       string // PATH stands for the file's
 	}{
 		{"unknown key", "grups = 3\n", nil, nil,
-			`config file PATH: unknown key "grups"; known are name, listen, advertise, data, cluster, groups, value_max, join, expect, standby, role, label, scrub, snapshot_rate, secret_file, check, check_range, insecure`},
+			`config file PATH: unknown key "grups"; known are name, listen, advertise, data, cluster, groups, value_max, join, expect, standby, role, label, scrub, snapshot_rate, secret_file, token_file, tls_cert, tls_key, tls_ca, check, check_range, insecure`},
 		{"not TOML", "groups = 3\nname ==\n", nil, nil, "config file PATH: line 2: "},
 		{"text for a number", `groups = "8"`, nil, nil, "config file PATH: groups: want a whole number, as in groups = 8"},
 		{"number for a text", `name = 8`, nil, nil, `config file PATH: name: want a string, as in name = "alpha"`},

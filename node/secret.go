@@ -10,6 +10,8 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"muster/repl/trust"
 )
 
 const (
@@ -60,38 +62,68 @@ func WriteNewSecret(path string) (err error) {
 // named.
 func (c *Config) Secret() ([]byte, error) { return ReadSecret(c.SecretFile) }
 
+// privateFile is a kind of file whose first line nobody but its owner may know.
+type privateFile struct {
+	name   string // for errors
+	remedy string // for one that is not there; the path in shell's words stands for %s
+	good   string // what makes a good one
+	makes  string // what makes the file
+}
+
+var (
+	ofSecrets = privateFile{"secret file", "name the cluster's own, or make one for a new cluster: muster secret --file %s", "muster secret prints a good one", "muster secret --file FILE makes one"}
+	ofTokens  = privateFile{"token file", "put into %s what muster token create --role server prints", "muster token create --role server prints one", "put the token into one"}
+)
+
 // ReadSecret reads the shared secret from the first line of a file. It is nil for an
 // empty path. It refuses a file that is not a regular one, that anybody but its owner
 // can read or write, or that belongs to a user other than root and the one that runs
 // this process.
-func ReadSecret(path string) ([]byte, error) {
+func ReadSecret(path string) ([]byte, error) { return ofSecrets.line(path) }
+
+// Token reads the token by which this host is to join a cluster: the first line of TokenFile. It is
+// nil if no file is named.
+func (c *Config) Token() (*trust.Token, error) {
+	line, err := ofTokens.line(c.TokenFile)
+	if line == nil || err != nil {
+		return nil, err
+	}
+	t, err := trust.ParseToken(string(line))
+	if err != nil {
+		return nil, fmt.Errorf("token file %s: %w", c.TokenFile, err)
+	}
+	return &t, nil
+}
+
+// line reads the first line of a file; see [ReadSecret].
+func (k privateFile) line(path string) ([]byte, error) {
 	if path == "" {
 		return nil, nil
 	}
 	// Without O_NONBLOCK, opening a pipe would wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("secret file: %w; give it to the user that runs muster: chown %d %s", err, os.Geteuid(), shellWord(path))
+		return nil, fmt.Errorf("%s: %w; give it to the user that runs muster: chown %d %s", k.name, err, os.Geteuid(), shellWord(path))
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("secret file: %w; name the cluster's own, or make one for a new cluster: muster secret --file %s", err, shellWord(path))
+		return nil, fmt.Errorf("%s: %w; "+k.remedy, k.name, err, shellWord(path))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("secret file: %w", err)
+		return nil, fmt.Errorf("%s: %w", k.name, err)
 	}
 	defer f.Close()
 	// Check the file that was opened, not the one that has the name a moment later.
 	info, err := f.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("secret file: %w", err)
+		return nil, fmt.Errorf("%s: %w", k.name, err)
 	}
-	if err := checkSecretFile(path, info.Mode(), ownerOf(info), os.Geteuid()); err != nil {
+	if err := k.check(path, info.Mode(), ownerOf(info), os.Geteuid()); err != nil {
 		return nil, err
 	}
 	// One byte over the limit is enough to see that there is more.
 	b, err := io.ReadAll(io.LimitReader(f, secretSizeMax+1))
 	if err != nil {
-		return nil, fmt.Errorf("secret file: %w", err)
+		return nil, fmt.Errorf("%s: %w", k.name, err)
 	}
 	line, _, _ := strings.Cut(string(b), "\n")
 	line = strings.TrimSuffix(line, "\r")
@@ -104,12 +136,12 @@ func ReadSecret(path string) ([]byte, error) {
 	case len(line) >= secretSizeMin:
 		return []byte(line), nil
 	}
-	return nil, fmt.Errorf("secret file %s: %s; want %d to %d; muster secret prints a good one", path, found, secretSizeMin, secretSizeMax)
+	return nil, fmt.Errorf("%s %s: %s; want %d to %d; %s", k.name, path, found, secretSizeMin, secretSizeMax, k.good)
 }
 
-// checkSecretFile returns why a file with this mode and owner is no place for a secret
+// check returns why a file with this mode and owner is no place for a secret
 // that the user self reads, or nil. Each remedy is a command to run.
-func checkSecretFile(path string, mode fs.FileMode, owner, self int) error {
+func (k privateFile) check(path string, mode fs.FileMode, owner, self int) error {
 	if !mode.IsRegular() {
 		kind := "a device or a socket"
 		switch mode.Type() {
@@ -118,13 +150,13 @@ func checkSecretFile(path string, mode fs.FileMode, owner, self int) error {
 		case fs.ModeNamedPipe:
 			kind = "a pipe"
 		}
-		return fmt.Errorf("secret file %s: it is %s; want a regular file: muster secret --file FILE makes one", path, kind)
+		return fmt.Errorf("%s %s: it is %s; want a regular file: %s", k.name, path, kind, k.makes)
 	}
 	if owner != self && owner != root {
-		return fmt.Errorf("secret file %s: user %d owns it, and can change it; run: chown %d %s", path, owner, self, shellWord(path))
+		return fmt.Errorf("%s %s: user %d owns it, and can change it; run: chown %d %s", k.name, path, owner, self, shellWord(path))
 	}
 	if others := mode.Perm() & secretOthers; others != 0 {
-		return fmt.Errorf("secret file %s: others than its owner can use it (mode %04o); run: chmod 600 %s", path, mode.Perm(), shellWord(path))
+		return fmt.Errorf("%s %s: others than its owner can use it (mode %04o); run: chmod 600 %s", k.name, path, mode.Perm(), shellWord(path))
 	}
 	return nil
 }

@@ -87,7 +87,7 @@ func TestSecretFileOfOthers(t *testing.T) {
 		{7, 7, ""}, {root, 7, ""}, {root, root, ""},
 		{8, 7, "chown 7 f"}, {8, root, "chown 0 f"},
 	} {
-		err := checkSecretFile("f", 0o600, c.owner, c.self)
+		err := ofSecrets.check("f", 0o600, c.owner, c.self)
 		if (err != nil) != (c.want != "") || err != nil && !strings.HasSuffix(err.Error(), "run: "+c.want) {
 			t.Errorf("user %d reads what %d owns: %v, want %q", c.self, c.owner, err, c.want)
 		}

@@ -281,7 +281,7 @@ func TestServeUsage(t *testing.T) {
 		{name: "own address not among them", args: []string{"--expect", "2", "--join", "127.0.0.1:4168", "--join", "127.0.0.1:4167"},
 			want: "muster serve: --join: this host's own address 127.0.0.1:4166 is not among 127.0.0.1:4168,127.0.0.1:4167"},
 		{name: "not loopback", args: []string{"--listen", "0.0.0.0:4166", "--advertise", "127.0.0.1:4166"},
-			want: "muster serve: --listen 0.0.0.0:4166: others can reach this address: give --secret-file FILE, or --insecure to let anyone in"},
+			want: "muster serve: --listen 0.0.0.0:4166: others can reach this address: give --secret-file FILE, or --insecure to let anyone in; a host that joins gives --token-file FILE"},
 		{name: "secret and insecure", args: []string{"--secret-file", "s", "--insecure"},
 			want: "muster serve: --insecure: means without a secret, but --secret-file is given"},
 		{name: "no cluster name", args: []string{"--cluster", ""}, want: "muster serve: --cluster: empty; want 1 to 63 letters"},
