@@ -1,0 +1,159 @@
+package notary
+
+import (
+	"time"
+
+	"muster/raft"
+	"muster/shardmap"
+)
+
+const (
+	// tellEvery is how often a member says what it has while somebody waits for that.
+	tellEvery = time.Second
+	// wishesMax bounds the attempts to get the first user's certificate: where its directory can't
+	// be written to, the cluster goes on without.
+	wishesMax = 8
+	// bearPauseMin and bearPauseMax bound the pause between two attempts to get a certificate;
+	// it doubles from the one to the other.
+	bearPauseMin = 100 * time.Millisecond
+	bearPauseMax = 10 * time.Second
+)
+
+// Own is the certificate that a node has in its file.
+type Own struct {
+	Serial  shardmap.Serial
+	Root    shardmap.RootID // zero: there is none
+	RenewAt int64           // Unix seconds, by the clock of who made it
+}
+
+// Bearer sees to it that a node has a certificate. It must be used by one goroutine at a time.
+type Bearer struct {
+	self  raft.NodeID
+	key   shardmap.KeyID // of this node
+	table *shardmap.Table
+	index uint64 // of the table by which handshakes trust
+	own   Own
+
+	leader  raft.NodeID // of the meta group; 0: not known
+	wishing bool        // the first user's certificate is to be had
+	wishes  int         // attempts
+
+	under   ActionKind // what is under way; 0: nothing
+	number  uint64
+	until   time.Duration // when it counts as failed
+	at      time.Duration // when the next attempt may begin
+	pause   time.Duration
+	tellAt  time.Duration
+	toldOf  Own         // what was said last
+	toldTo  raft.NodeID // to whom
+	toldFor uint64      // by which table
+}
+
+// NewBearer makes the core of a node with that key. wishing: it is one of those that found the
+// cluster, and the user that runs it is to have a certificate.
+func NewBearer(self raft.NodeID, key shardmap.KeyID, wishing bool) *Bearer {
+	return &Bearer{self: self, key: key, wishing: wishing}
+}
+
+// Table hands in a table that handshakes go by from now on.
+func (b *Bearer) Table(t *shardmap.Table) { b.table, b.index = t, t.Index }
+
+// Own says which certificate is in the node's file.
+func (b *Bearer) Own(own Own) { b.own = own }
+
+// Leader says which node leads the meta group; 0: none that is known.
+func (b *Bearer) Leader(n raft.NodeID) { b.leader = n }
+
+// Turn returns what is to be done now, and when it is to be called again at the latest. There is
+// one thing at a time.
+func (b *Bearer) Turn(now Now) (a Action, has bool, next time.Duration) {
+	if b.under != 0 && now.Host >= b.until {
+		b.Ended(now, b.number, errNoAnswer)
+	}
+	switch {
+	case b.under != 0:
+		return a, false, b.until
+	case b.table == nil || b.leader == 0:
+		return a, false, never // there will be news
+	}
+	wants, next := b.wants(now)
+	if wants == 0 {
+		return a, false, next
+	}
+	if now.Host < b.at {
+		return a, false, b.at
+	}
+	b.number++
+	b.under, b.until = wants, now.Host+actionMax
+	a = Action{Number: b.number, Kind: wants, Node: b.leader}
+	if wants == Tell {
+		a.Serial, a.Index = b.own.Serial, b.index
+		b.toldOf, b.toldTo, b.toldFor, b.tellAt = b.own, b.leader, b.index, now.Host+tellEvery
+	}
+	return a, true, b.until
+}
+
+// wants returns what is to be done next, or when that is to be asked again.
+func (b *Bearer) wants(now Now) (ActionKind, time.Duration) {
+	s := &b.table.Security
+	issuing, ok := s.Issuing()
+	if _, member := b.table.Node(b.self); !ok || !member || s.Mode == shardmap.SecurityOff {
+		return 0, never
+	}
+	pin, pinned := s.Pin(b.self)
+	if b.own.Root != issuing.ID || now.Wall >= b.own.RenewAt || !pinned || pin.Key != b.key || pin.Serial != b.own.Serial {
+		return Renew, 0
+	}
+	next := never
+	if left := time.Duration(b.own.RenewAt - now.Wall); left < time.Duration(never/time.Second) {
+		// The wall clock may be set, so it is looked at again within the hour.
+		next = now.Host + min(left*time.Second, time.Hour)
+	}
+	switch {
+	case !b.awaited():
+		return 0, next
+	case s.Mode == shardmap.SecurityBoth && b.wishing && b.wishes < wishesMax:
+		return Wish, 0
+	case b.toldOf == b.own && b.toldTo == b.leader && b.toldFor == b.index && now.Host < b.tellAt:
+		return 0, b.tellAt
+	}
+	return Tell, 0
+}
+
+// awaited reports whether the leader waits for what members have: to end the time of the
+// secret, or to have a new root issue.
+func (b *Bearer) awaited() bool {
+	s := &b.table.Security
+	if s.Mode == shardmap.SecurityBoth {
+		return true
+	}
+	return s.Roots[len(s.Roots)-1].State == shardmap.RootTrusted
+}
+
+// Ended says how an action has ended. Before it, [Bearer.Own] says what is in the file now.
+func (b *Bearer) Ended(now Now, number uint64, err error) {
+	if number != b.number || b.under == 0 {
+		return
+	}
+	kind := b.under
+	b.under = 0
+	switch {
+	case err == nil && kind == Wish:
+		b.wishing = false
+	case kind == Wish:
+		b.wishes++
+	}
+	if err == nil {
+		b.at, b.pause = 0, 0
+		if kind == Renew {
+			// The table here may be a moment behind the answer.
+			b.at = now.Host + bearPauseMin
+		}
+		return
+	}
+	b.pause = min(max(2*b.pause, bearPauseMin), bearPauseMax)
+	b.at = now.Host + b.pause
+}
+
+// Wishing reports whether the first user's certificate is still to be had.
+func (b *Bearer) Wishing() bool { return b.wishing && b.wishes < wishesMax }

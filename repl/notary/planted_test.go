@@ -1,0 +1,26 @@
+//go:build plantedbugs
+
+package notary
+
+import "testing"
+
+// The worlds must find a notary that lets a certificate go before its token's use is committed, one
+// that ends the time of the secret too early, one that proposes a root whose key a crash can take
+// along, and one that goes on giving certificates to a node that left.
+func TestPlantedBugs(t *testing.T) {
+	defer SetBug("")
+	for _, bug := range []string{
+		"certificate before the token's use is committed", "TLS only before all have certificates",
+		"root proposed before its key is kept", "renewal for a node that left",
+	} {
+		SetBug(bug)
+		found := ""
+		for seed := uint64(0); seed < 300 && found == ""; seed++ {
+			found, _ = runWorld(t, seed)
+		}
+		if found == "" {
+			t.Errorf("%s: no world finds it", bug)
+		}
+		t.Logf("%s: %s", bug, found)
+	}
+}

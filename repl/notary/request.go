@@ -1,0 +1,279 @@
+package notary
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"muster/raft"
+	"muster/repl/trust"
+	"muster/repl/wire"
+	"muster/shardmap"
+	"muster/shardmap/access"
+)
+
+// Asker says what a connection has proven of who asks for a certificate.
+type Asker uint8
+
+const (
+	// ByToken: a host that has signed with the key of Token, over its connection.
+	ByToken Asker = 1
+	// BySecret: a host that is Node as it says, and knows the cluster's secret.
+	BySecret Asker = 2
+	// ByMember: it has the key of Node's pin, and a certificate of the cluster for it, which
+	// may have ended or be lost.
+	ByMember Asker = 3
+	// ByUser: whoever asks may have a certificate of User. The owner has seen to that.
+	ByUser Asker = 4
+	// ByWish: as BySecret, and for the user that runs Node.
+	ByWish Asker = 5
+)
+
+func (a Asker) String() string {
+	names := [...]string{ByToken: "by token", BySecret: "by secret", ByMember: "by member", ByUser: "by user", ByWish: "by wish"}
+	if int(a) < len(names) && names[a] != "" {
+		return names[a]
+	}
+	return fmt.Sprintf("asker %d", uint8(a))
+}
+
+// Request is that somebody wants a certificate.
+type Request struct {
+	Number uint64 // the owner's
+	By     Asker
+	Node   raft.NodeID    // whose certificate it is to be; 0: that of User. With ByWish who asks
+	User   string         // whose, if not Node's
+	Key    shardmap.KeyID // that it is to be for
+	Token  uint64         // of ByToken
+	Lasts  time.Duration  // how long it is to be good, of a user's; 0: as usual
+}
+
+// request is one that waits.
+type request struct {
+	Request
+	until time.Duration
+	wants *shardmap.Pin // the certificate that was signed; nil: none
+}
+
+// about is what the entry that makes a certificate count is about.
+func (r *request) about() string { return fmt.Sprintf("pin %d", r.Number) }
+
+// forNode reports whether the certificate is to be that of a node.
+func (q *Request) forNode() bool {
+	return q.By == ByToken || q.By == BySecret || q.By == ByMember
+}
+
+// Ask takes a request. It is answered with an [Answer].
+func (c *Core) Ask(now Now, q Request) {
+	switch {
+	case !c.leads || c.table == nil:
+		c.answer(q.Number, notLeading())
+	case len(c.requests) >= RequestsMax:
+		c.answer(q.Number, wire.Busy("certificates", fmt.Sprintf("%d requests wait, the limit is %d", len(c.requests), RequestsMax), Retry))
+	default:
+		c.requests = append(c.requests, &request{Request: q, until: now.Host + requestMax})
+	}
+}
+
+// serve takes the next step of each request, and answers those that are done.
+func (c *Core) serve(now Now) {
+	c.requests = slices.DeleteFunc(c.requests, func(r *request) bool {
+		refusal, done := c.step(now, r)
+		if !done && now.Host >= r.until {
+			// It may yet be pinned: who asks again gets it then.
+			refusal, done = wire.NotReady("certificate", "it was not made in time", "ask again", Retry), true
+		}
+		if done {
+			delete(c.said, r.about())
+			delete(c.retry, "propose "+r.about())
+			delete(c.retry, fmt.Sprintf("sign %d", r.Number))
+			c.answer(r.Number, refusal)
+			return true
+		}
+		c.wake(r.until)
+		return false
+	})
+}
+
+// step takes the next step of a request: it is checked, signed, committed, answered.
+func (c *Core) step(now Now, r *request) (refusal *wire.Error, done bool) {
+	s := &c.table.Security
+	if r.wants != nil && r.forNode() && c.committed(r) {
+		return nil, true
+	}
+	if refusal := c.admit(now, r); refusal != nil {
+		return refusal, true
+	}
+	issuing, ok := s.Issuing()
+	if !ok || !c.held[issuing.WrapKey] {
+		return nil, false // in a moment
+	}
+	if r.By == ByWish && !c.welcome(now, r) {
+		return nil, false
+	}
+	if r.wants == nil || r.wants.Root != issuing.ID {
+		r.wants = nil
+		c.begin(now, fmt.Sprintf("sign %d", r.Number), Action{Kind: Sign, Request: r.Number, Root: issuing.ID, Life: r.Life()})
+		return nil, false
+	}
+	if !r.forNode() {
+		return nil, true // its name is what counts, and the table has that
+	}
+	if c.saying(now, sayMode) {
+		return nil, false // it was decided by which members had certificates before
+	}
+	if s := c.said[r.about()]; s != nil && !s.open {
+		if refused := (*wire.Error)(nil); errors.As(s.err, &refused) {
+			return refused, true
+		}
+	}
+	if r.By == ByToken {
+		c.propose(now, r.about(), must(shardmap.AppendUseToken(nil, &shardmap.UseToken{ID: r.Token, At: now.Wall, Pin: *r.wants})))
+		if bug("certificate before the token's use is committed") {
+			return nil, true
+		}
+	} else {
+		if _, member := c.table.Node(r.Node); !member && bug("renewal for a node that left") {
+			return nil, true
+		}
+		c.propose(now, r.about(), must(shardmap.AppendSetPin(nil, &shardmap.SetPin{Pin: *r.wants})))
+	}
+	return nil, false
+}
+
+// committed reports whether the table has the certificate that was made for a request.
+func (c *Core) committed(r *request) bool {
+	pin, ok := c.table.Security.Pin(r.Node)
+	return ok && pin.Serial == r.wants.Serial && pin.Key == r.wants.Key
+}
+
+// signed takes the certificate that was made.
+func (c *Core) signed(f *flight, res *Result) {
+	for _, r := range c.requests {
+		if r.Number == f.request && res.Err == nil {
+			r.wants = &shardmap.Pin{Node: r.Node, Key: r.Key, Root: f.root, Serial: res.Serial, NotAfter: res.NotAfter}
+		}
+	}
+}
+
+// admit returns why somebody must not have what it asks for, as far as this table tells.
+func (c *Core) admit(now Now, r *request) *wire.Error {
+	s := &c.table.Security
+	if s.Mode == shardmap.SecurityOff {
+		return wire.NotReady("cluster "+c.table.Cluster, "it is without TLS", "have it go over to TLS first: muster ca create", 0)
+	}
+	switch r.By {
+	case ByToken:
+		return c.admitHost(now, r)
+	case BySecret, ByMember:
+		return c.admitMember(r)
+	case ByWish:
+		if refusal := c.admitMember(r); refusal != nil {
+			return refusal
+		}
+		if s.Mode != shardmap.SecurityBoth {
+			return wire.Unauthorized("user "+r.User, "the cluster is founded, and its users are made by its administrators", "muster user create "+r.User+", and muster user cert "+r.User)
+		}
+		return nil
+	}
+	if _, ok := s.UserNamed(r.User); !ok {
+		return &wire.Error{Code: wire.CodeNotFound, Object: "user " + r.User, Text: "no such user", Next: "muster user create " + r.User}
+	}
+	return nil
+}
+
+// admitHost is admit for a host that has a token. The table decides again when the use is
+// applied: of two hosts that have the last use of one, the second is refused there.
+func (c *Core) admitHost(now Now, r *request) *wire.Error {
+	s, object := &c.table.Security, fmt.Sprintf("token %d", r.Token)
+	const another = "have an administrator make another one: muster token create"
+	token, ok := s.Token(r.Token)
+	pin, pinned := s.Pin(r.Node)
+	again := pinned && pin.Key == r.Key && pin.Token == r.Token
+	_, member := c.table.Node(r.Node)
+	switch {
+	case !ok:
+		return wire.Unauthorized(object, "there is none, or it is long over", another)
+	case token.Revoked:
+		return wire.Unauthorized(object, "it was revoked", another)
+	case token.Expires <= now.Wall:
+		return wire.Unauthorized(object, fmt.Sprintf("it expired at %s, and it is %s here", timeText(token.Expires), timeText(now.Wall)), another)
+	case token.Uses == 0 && !again:
+		return wire.Unauthorized(object, "all its uses are taken", another)
+	case c.table.WasRemoved(r.Node):
+		return wire.Removed(r.Node, fmt.Sprintf("cluster %q", c.table.Cluster))
+	case member:
+		return conflict("node "+r.Node.String(), "it is a member, and renews its certificate without a token", "start it without --token-file")
+	case pinned && pin.Key != r.Key:
+		return conflict("node "+r.Node.String(), "a host with another key has that id", "start the host with an empty data directory")
+	}
+	return nil
+}
+
+func timeText(unix int64) string { return time.Unix(unix, 0).UTC().Format(time.RFC3339) }
+
+// admitMember is admit for a member.
+func (c *Core) admitMember(r *request) *wire.Error {
+	s, object := &c.table.Security, "node "+r.Node.String()
+	if _, member := c.table.Node(r.Node); !member {
+		if bug("renewal for a node that left") {
+			return nil
+		}
+		if c.table.WasRemoved(r.Node) {
+			return wire.Removed(r.Node, fmt.Sprintf("cluster %q", c.table.Cluster))
+		}
+		return wire.UnknownNode(r.Node, "it is no member", "have it join: start it with --token-file")
+	}
+	pin, pinned := s.Pin(r.Node)
+	switch {
+	case r.By != ByMember && s.Mode != shardmap.SecurityBoth:
+		return wire.Unauthorized(object, "the secret opens this cluster no longer", "remove the node, and start it with an empty data directory and --token-file")
+	case r.By == ByMember && (!pinned || pin.Key != r.Key):
+		// Who has got hold of a connection must not get hold of the name for good.
+		return wire.Unauthorized(object, "the request is for another key than the node has", "ask with the key that the certificate is of")
+	}
+	return nil
+}
+
+// The first administrator's role.
+const adminRole = "admin"
+
+// AllGrants allow everything.
+func AllGrants() (all []access.Grant) {
+	for _, k := range []access.Kind{access.Keys, access.Services, access.Databases, access.Cluster} {
+		all = append(all, access.Grant{Verbs: k.Verbs(), Object: access.Object{Kind: k}})
+	}
+	return all
+}
+
+// welcome makes the user that runs a founding host an ordinary user with an ordinary role,
+// which allows everything. It reports whether the table has both.
+func (c *Core) welcome(now Now, r *request) bool {
+	s := &c.table.Security
+	about := "user " + r.User
+	u, known := s.UserNamed(r.User)
+	_, role := s.Role(adminRole)
+	switch {
+	case !role:
+		c.propose(now, "role", must(shardmap.AppendChangeRole(nil, &shardmap.ChangeRole{Action: shardmap.RoleCreate, Name: adminRole, Grants: AllGrants()})))
+	case !known:
+		c.propose(now, about, must(shardmap.AppendChangeUser(nil, &shardmap.ChangeUser{Action: shardmap.UserCreate, Name: r.User, At: now.Wall})))
+	case !slices.Contains(u.Roles, adminRole):
+		c.propose(now, about, must(shardmap.AppendChangeUserRoles(nil, &shardmap.ChangeUserRoles{User: r.User, Give: []string{adminRole}})))
+	default:
+		return true
+	}
+	return false
+}
+
+// Life is how long a certificate lasts that is made for a request.
+func (q *Request) Life() time.Duration {
+	switch {
+	case q.forNode():
+		return trust.NodeLife
+	case q.Lasts != 0:
+		return q.Lasts
+	}
+	return trust.UserLife
+}
