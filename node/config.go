@@ -62,7 +62,9 @@ type Config struct {
 	Expect  int               // how many found it together; 0: none do
 	Standby bool              // found no cluster, and wait to be added to one
 	Role    shardmap.NodeRole // of a host that joins a cluster
-	Labels  []shardmap.Label  // in the order in which they were given
+	// FirstUser, if set, becomes the first administrator of a cluster with TLS that this host founds.
+	FirstUser *FirstUser
+	Labels    []shardmap.Label // in the order in which they were given
 	// SnapshotRate is how fast snapshots are written, and sent to each node,
 	// in bytes per second; 0: as fast as can be.
 	SnapshotRate int

@@ -19,6 +19,8 @@
 //	moves.act          1 per action of the mover    Node   the action ends
 //	incidents.run      1                            Node   Node.close
 //	incidents.act      1 at most                    Node   the meta group has answered, or callTimeout
+//	authority.run      1                            Node   Node.close
+//	authority.act      1 per action of the notary   Node   the action ends
 //	carrying.run       1                            Node   Node.close
 //	assigning.run      1                            Node   Node.close
 //	hooks.tell         health.HooksMax at most      Node   the webhook has answered, hookMax, or Node.close
@@ -143,8 +145,9 @@ type leading struct {
 
 // guarding is what a node has for the security of the cluster.
 type guarding struct {
-	guard guard // how its connections are protected
-	laws  laws  // what users may do
+	guard  guard     // how its connections are protected
+	laws   laws      // what users may do
+	notary authority // which certificates there are
 }
 
 // self returns this node's identity as it is on disk.

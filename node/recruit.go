@@ -54,6 +54,10 @@ func takeJoin(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	if !readRequest(c, h, r, body, &q) {
 		return
 	}
+	if node := c.greeting.Hello.Node; q.Node != node {
+		c.refuse(r, wire.Unauthorized("join of node "+q.Node.String(), "node "+node.String()+" asks", "ask for the node that the hello names"))
+		return
+	}
 	m := &c.node.recruiter
 	m.beside(c, r, func(ctx context.Context) {
 		a, refusal := m.takeIn(ctx, &q)

@@ -143,6 +143,9 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	if err := n.guard.begin(n, secret); err != nil {
 		return err
 	}
+	if err := n.notary.begin(n); err != nil {
+		return err
+	}
 	n.announcer = announcer{
 		cfg: &n.cfg, name: n.name, addr: n.addr, level: l.level, secure: n.guard.founded, log: n.log, tables: make(chan struct{}, 1),
 		self: n.self, table: n.table.Load, loop: n.running, ask: n.askLeader,
@@ -191,6 +194,9 @@ func (n *Node) askFounder(ctx context.Context, host string, q *wire.Founding, a 
 
 // askMember asks whoever is at an address to take this host in.
 func (n *Node) askMember(ctx context.Context, addr string, met func(*wire.Greeting) error, q *wire.Join, a *wire.JoinAnswer) error {
+	if err := n.notary.enrolAt(ctx, addr, met); err != nil {
+		return err
+	}
 	conn, g, err := n.caller.dial(ctx, 0, addr, wire.PurposePeer, wire.RoleJoining)
 	if err != nil {
 		return err
@@ -279,6 +285,7 @@ func (n *Node) serve() error {
 	n.ended.Go(func() { n.inquiry.run(n.ctx) })
 	n.ended.Go(n.moves.run)
 	n.ended.Go(n.incidents.run)
+	n.ended.Go(n.notary.run)
 	n.ended.Go(n.carrying.run)
 	n.ended.Go(n.assigning.run)
 	n.ended.Go(n.checking.run)
@@ -348,6 +355,7 @@ func (n *Node) tableChanged(t *shardmap.Table) {
 	n.announcer.changed()
 	n.moves.changed()
 	n.incidents.tableChanged()
+	n.notary.changed()
 	n.carrying.changed()
 	n.assigning.nodesChanged()
 	n.watching.feed.TableChanged()
@@ -357,6 +365,7 @@ func (n *Node) tableChanged(t *shardmap.Table) {
 func (n *Node) led(g raft.GroupID, term uint64) {
 	if g == 0 {
 		n.moves.led(term != 0)
+		n.notary.led(term != 0)
 		return
 	}
 	n.carrying.led(g, term)

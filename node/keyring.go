@@ -1,0 +1,349 @@
+package node
+
+import (
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"muster/logstore/vfs"
+	"muster/node/vault"
+	"muster/raft"
+	"muster/repl/notary"
+	"muster/repl/trust"
+	"muster/shardmap"
+)
+
+// wrapKeysMax bounds the keys in files here that wrap those of roots: those of all roots that a
+// table may have, and what leaders that stopped have left.
+const wrapKeysMax = 64
+
+// keyring has the keys of this node and its certificate, in memory and in its vault. It is safe for all
+// goroutines.
+type keyring struct {
+	// Set once.
+	holder *trust.Holder // what handshakes show, and whom they believe
+	disk   vfs.FS
+	data   string // directory
+
+	mu    sync.Mutex
+	vault *vault.Vault                       // guarded by mu; nil until this node speaks TLS
+	key   *ecdsa.PrivateKey                  // guarded by mu: of this node
+	keyID trust.KeyID                        // guarded by mu
+	leaf  *x509.Certificate                  // guarded by mu: this node's certificate; nil until it has one
+	root  []byte                             // guarded by mu: that it is under
+	wraps map[trust.WrapKeyID]trust.WrapKey  // guarded by mu: those in files
+	drawn map[trust.WrapKeyID]trust.WrapKey  // guarded by mu: those that are not in files yet
+	table *shardmap.Table                    // guarded by mu: by which the holder goes; nil: none yet
+	kept  map[shardmap.RootID]bool           // guarded by mu: roots in the file
+	paths map[trust.RootID]*x509.Certificate // guarded by mu: roots as they were parsed
+}
+
+// open opens the vault, makes the node's key where there is none, and shows what is in it from
+// then on. It does nothing the second time.
+func (k *keyring) open() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.vault != nil {
+		return nil
+	}
+	v, err := vault.Open(k.disk, k.data)
+	if err != nil {
+		return err
+	}
+	key, err := v.Key(rand.Reader)
+	if err != nil {
+		return err
+	}
+	if k.keyID, err = trust.PublicKeyID(&key.PublicKey); err != nil {
+		return err
+	}
+	if k.wraps, err = v.WrapKeys(); err != nil {
+		return err
+	}
+	leaf, root, ok, err := v.Certificate()
+	if err != nil {
+		return err
+	}
+	roots, err := v.Roots()
+	if err != nil {
+		return err
+	}
+	k.vault, k.key, k.drawn = v, key, make(map[trust.WrapKeyID]trust.WrapKey)
+	if ok {
+		if err := k.take(leaf, root); err != nil {
+			return err
+		}
+	}
+	return k.show(roots, nil)
+}
+
+// take takes a certificate for its own.
+func (k *keyring) take(leaf, root []byte) error {
+	c, err := trust.ReadCertificate(leaf)
+	if err != nil {
+		return err
+	}
+	if trust.KeyIDOf(c) != k.keyID {
+		return errors.New("this node's certificate is for another key than it has: put both back as they were; if there is no copy, remove the node from the cluster and have it join with an empty data directory")
+	}
+	k.leaf, k.root = c, root
+	return nil
+}
+
+// show has handshakes show what is here, and believe in roots, save those that are denied.
+func (k *keyring) show(roots [][]byte, denied func(trust.Serial) bool) error {
+	h := &trust.Holding{Trusted: trust.Trusted{Denied: denied}}
+	if k.paths == nil {
+		k.paths = make(map[trust.RootID]*x509.Certificate)
+	}
+	for _, der := range roots {
+		id := trust.RootIDOf(der)
+		if k.paths[id] == nil {
+			c, err := trust.ReadRoot(der)
+			if err != nil {
+				return err
+			}
+			k.paths[id] = c
+		}
+		h.Trusted.Roots = append(h.Trusted.Roots, k.paths[id])
+	}
+	var err error
+	if k.leaf != nil {
+		h.Certificate, err = trust.NewCertificate(k.key, k.leaf.Raw, k.root)
+	} else {
+		// It hides what is said. Others may know its key by then.
+		h.Certificate, err = trust.SelfSigned(rand.Reader, k.key, time.Now())
+	}
+	if err != nil {
+		return err
+	}
+	h.Own = k.holder.Get().Own
+	if h.Own != nil {
+		h.Certificate = h.Own.Certificate
+	}
+	k.holder.Set(h)
+	return nil
+}
+
+// follow has handshakes go by a table. The roots are in the file first: after a start they are
+// believed in before a table is read.
+func (k *keyring) follow(t *shardmap.Table) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.vault == nil {
+		return nil
+	}
+	roots := trustedRoots(t)
+	if k.kept == nil || !slices.EqualFunc(roots, k.trusted(), func(a []byte, b *x509.Certificate) bool { return string(a) == string(b.Raw) }) {
+		if len(roots) > 0 {
+			if err := k.vault.SetRoots(roots); err != nil {
+				return err
+			}
+		}
+		k.kept = make(map[shardmap.RootID]bool)
+	}
+	s := &t.Security
+	k.table = t
+	return k.show(roots, func(serial trust.Serial) bool { return s.IsDenied(shardmap.Serial(serial)) })
+}
+
+func (k *keyring) trusted() []*x509.Certificate { return k.holder.Get().Trusted.Roots }
+
+// trustedRoots are the roots that members of a table trust.
+func trustedRoots(t *shardmap.Table) (roots [][]byte) {
+	for _, r := range t.Security.Roots {
+		if r.State != shardmap.RootRetired {
+			roots = append(roots, r.DER)
+		}
+	}
+	return roots
+}
+
+// request asks for a certificate for this node's key.
+func (k *keyring) request() ([]byte, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.vault == nil {
+		return nil, errors.New("this node has no key yet")
+	}
+	return trust.NewRequest(k.key)
+}
+
+// adopt stores a certificate of this node that somebody has made, and shows it from then on. It must
+// be for this node's key and name, and under one of the roots that came with it, one of which is
+// believed in already, if any is.
+func (k *keyring) adopt(name trust.Name, leaf []byte, roots [][]byte) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var t trust.Trusted
+	for _, der := range roots {
+		c, err := trust.ReadRoot(der)
+		if err != nil {
+			return err
+		}
+		t.Roots = append(t.Roots, c)
+	}
+	if known := k.trusted(); len(known) > 0 {
+		t.Roots = known
+	}
+	c, err := trust.ReadCertificate(leaf)
+	if err != nil {
+		return err
+	}
+	p, err := t.Node([]*x509.Certificate{c}, time.Now())
+	switch {
+	case err != nil:
+		return err
+	case p.Name != name:
+		return fmt.Errorf("the certificate is that of %s; want %s", p.Name, name)
+	case p.Key != k.keyID:
+		return errors.New("the certificate is for another key than this node has")
+	}
+	i := slices.IndexFunc(t.Roots, func(r *x509.Certificate) bool { return trust.RootIDOf(r.Raw) == p.Root })
+	if len(k.trusted()) == 0 {
+		if err := k.vault.SetRoots(roots); err != nil {
+			return err
+		}
+	}
+	if err := k.vault.SetCertificate(leaf, t.Roots[i].Raw); err != nil {
+		return err
+	}
+	if err := k.take(leaf, t.Roots[i].Raw); err != nil {
+		return err
+	}
+	var ders [][]byte
+	for _, r := range t.Roots {
+		ders = append(ders, r.Raw)
+	}
+	return k.show(ders, k.holder.Get().Trusted.Denied)
+}
+
+// own is this node's certificate, as the notary wants to know it.
+func (k *keyring) own() (own notary.Own) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.leaf == nil {
+		return own
+	}
+	serial, err := trust.SerialOf(k.leaf)
+	if err != nil {
+		return own
+	}
+	return notary.Own{Serial: shardmap.Serial(serial), Root: shardmap.RootID(trust.RootIDOf(k.root)), RenewAt: trust.RenewAt(k.leaf).Unix()}
+}
+
+// id names this node's key; ok is false while it has none.
+func (k *keyring) id() (id trust.KeyID, ok bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.keyID, k.vault != nil
+}
+
+// held lists the keys in files that wrap those of roots.
+func (k *keyring) held() (all []shardmap.WrapKeyID) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for id := range k.wraps {
+		all = append(all, shardmap.WrapKeyID(id))
+	}
+	return all
+}
+
+// draw draws a key to wrap that of a root.
+func (k *keyring) draw() (shardmap.WrapKeyID, error) {
+	key, err := trust.NewWrapKey(rand.Reader)
+	if err != nil {
+		return shardmap.WrapKeyID{}, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	clear(k.drawn) // one is drawn at a time
+	k.drawn[key.ID()] = key
+	return shardmap.WrapKeyID(key.ID()), nil
+}
+
+// storeDrawn puts a drawn key into a file.
+func (k *keyring) storeDrawn(id shardmap.WrapKeyID) error {
+	k.mu.Lock()
+	key, ok := k.drawn[trust.WrapKeyID(id)]
+	k.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("wrapping key %s was drawn by an earlier life", id)
+	}
+	return k.keep(key)
+}
+
+// keep puts a key into a file.
+func (k *keyring) keep(key trust.WrapKey) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	id := key.ID()
+	switch _, has := k.wraps[id]; {
+	case has:
+		return nil
+	case k.vault == nil:
+		return errors.New("this node keeps no keys yet")
+	case len(k.wraps) >= wrapKeysMax:
+		return fmt.Errorf("%d wrapping keys are kept here; want %d at most", len(k.wraps), wrapKeysMax)
+	}
+	if err := k.vault.StoreWrapKey(key); err != nil {
+		return err
+	}
+	k.wraps[id] = key
+	delete(k.drawn, id)
+	return nil
+}
+
+// wrapKey returns a key that is in a file.
+func (k *keyring) wrapKey(id trust.WrapKeyID) (trust.WrapKey, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	key, ok := k.wraps[id]
+	return key, ok
+}
+
+// makeRoot makes a root whose key is wrapped by one that is in a file here.
+func (k *keyring) makeRoot(cluster uint64, id shardmap.WrapKeyID, now time.Time) (r shardmap.Root, err error) {
+	wrap, ok := k.wrapKey(trust.WrapKeyID(id))
+	if !ok {
+		return r, fmt.Errorf("wrapping key %s is in no file here", id)
+	}
+	der, key, err := trust.NewRoot(rand.Reader, cluster, now)
+	if err != nil {
+		return r, err
+	}
+	rootID := trust.RootIDOf(der)
+	wrapped, err := trust.Wrap(rand.Reader, wrap, key, rootID)
+	if err != nil {
+		return r, err
+	}
+	return shardmap.Root{ID: shardmap.RootID(rootID), DER: der, Wrapped: wrapped, WrapKey: id}, nil
+}
+
+// sign makes a certificate under a root.
+func (k *keyring) sign(root *shardmap.Root, name trust.Name, pub *ecdsa.PublicKey, now time.Time, life time.Duration) (der []byte, serial shardmap.Serial, err error) {
+	wrap, ok := k.wrapKey(trust.WrapKeyID(root.WrapKey))
+	if !ok {
+		return nil, serial, fmt.Errorf("wrapping key %s is in no file here", root.WrapKey)
+	}
+	key, err := trust.Unwrap(wrap, root.Wrapped, trust.RootID(root.ID))
+	if err != nil {
+		return nil, serial, err
+	}
+	issuer, err := trust.NewIssuer(root.DER, key)
+	if err != nil {
+		return nil, serial, err
+	}
+	der, s, err := issuer.Issue(rand.Reader, name, pub, now, life)
+	return der, shardmap.Serial(s), err
+}
+
+// nodeName is the name that a node's certificate has.
+func nodeName(cluster uint64, id raft.NodeID) trust.Name {
+	return trust.Name{Cluster: cluster, Kind: trust.KindNode, Node: id}
+}
