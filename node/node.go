@@ -34,6 +34,7 @@
 //	enrolment.poll     1 per host while founding    Node   the founding ends
 //	inquiry.run        1                            Node   Node.close
 //	recruiter.beside   recruitsMax at most          Node   the request is answered
+//	logins.login       loginsMax at most            Node   the request is answered
 //	recruiter.add      1 per host of an AddNodes    beside the host is on its way, or refused
 //
 // and those of package repl.
@@ -148,6 +149,7 @@ type guarding struct {
 	guard  guard     // how its connections are protected
 	laws   laws      // what users may do
 	notary authority // which certificates there are
+	logins logins    // who has which password
 }
 
 // self returns this node's identity as it is on disk.

@@ -144,11 +144,3 @@ func (l *laws) canI(who principal, q *wire.CanI) (a wire.CanIAnswer, e *wire.Err
 func userGone(who string) *wire.Error {
 	return wire.Unauthorized(who, "it was deleted", "ask an administrator: muster user list, muster user create")
 }
-
-// takeLogin answers a guest that has a password and wants a certificate.
-func takeLogin(c *connection, h wire.Header, r repl.Reply, body []byte) {
-	var q wire.Login
-	if readRequest(c, h, r, body, &q) {
-		c.refuse(r, noRoot(c.node))
-	}
-}

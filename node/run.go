@@ -125,6 +125,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	n.recruiter.node = n
 	n.watching.init(n)
 	n.laws.init(n)
+	n.logins.init(n)
 	n.inquiry = inquiry{node: n, wanted: make(chan suspicion, inquiriesMax), missed: make(map[logstore.Replica]bool)}
 	n.door = newDoor(n, listener)
 	n.door.shedding.refusal = answersLate(n.name).Append(nil)
