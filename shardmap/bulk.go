@@ -123,8 +123,8 @@ func checkRecord(head []byte, last uint64, format uint16) (keyLen, valueLen int,
 	switch kind, ends := RecordKind(head[14]), endingKind(head[15]); {
 	case ends != endsNever && (ends > endsWithLease || kind != KindKey || format < slotFormatEndings):
 		return 0, 0, fmt.Errorf("record of kind %d that ends by %d, in format %d: %w", kind, ends, format, ErrLevel)
-	case kind == KindLease && (keyLen != leaseNameSize || value != leaseValueSize || format < slotFormatEndings):
-		return 0, 0, fmt.Errorf("lease with a name of %d bytes and a value of %d, in format %d; want %d and %d, in format %d", keyLen, value, format, leaseNameSize, leaseValueSize, slotFormatEndings)
+	case kind == KindLease && (keyLen != leaseNameSize || !isLeaseValue(int(value)) || format < slotFormatEndings):
+		return 0, 0, fmt.Errorf("lease with a name of %d bytes and a value of %d, in format %d; want %d, and %d or %d, in format %d", keyLen, value, format, leaseNameSize, leaseValueSize, leaseOwnedSize, slotFormatEndings)
 	case kind == KindService && (keyLen > registry.NameMax || value > registry.ServiceMax):
 		return 0, 0, fmt.Errorf("service with a name of %d bytes and a value of %d; the limits are %d and %d", keyLen, value, registry.NameMax, registry.ServiceMax)
 	case keyLen == 0 || keyLen > KeyMax || value > ValueMaxLimit:

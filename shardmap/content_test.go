@@ -29,7 +29,7 @@ func endingsExample() []byte {
 	for name, e := range map[string]ending{"{a}1": {endsWithLease, 7}, "{a}2": {endsAt, 5e9}} {
 		st.putRecord(m, KindKey, &newRecord{[]byte(name), []byte("v"), hashKey([]byte(name)), 9, e})
 	}
-	st.putLease(m, 7, 3000, 6e9, 8)
+	st.putLease(m, 7, 3000, 6e9, 0, 8)
 	s := session{sessionKey: sessionKey{id: 7}, used: 1e9, floor: 1}
 	o := outcome{sequence: 1, id: at(3, 9), version: 9, group: 1, status: StatusApplied}
 	st.sessions.addDetail(&s, &o, []byte{0x92, 0xc3, 0x91, 3}, new(sessionQuota))
@@ -86,7 +86,7 @@ func TestContentRefused(t *testing.T) {
 	}
 	lease := func(number, version, ttl uint64) []byte {
 		s, name := newStore(KindLease), leaseName(number)
-		s.put(name, leaseValue(ttl, 5), hashKey(name), version)
+		s.put(name, leaseValue(ttl, 5, 0), hashKey(name), version)
 		c := s.seek(nil)
 		return appendRecordItem(nil, c.record())
 	}

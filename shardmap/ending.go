@@ -55,7 +55,7 @@ func endOf(r record) ending {
 	switch {
 	case r == nil:
 		return ending{}
-	case r.kind() == KindLease && r.valueLen() == leaseValueSize: // another length is a fault of memory
+	case r.kind() == KindLease && isLeaseValue(r.valueLen()): // another length is a fault of memory
 		return ending{endsAt, uint64(leaseDue(r.value()))}
 	}
 	return r.ending()

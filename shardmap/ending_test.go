@@ -180,6 +180,57 @@ func TestLeaseIsKeptAlive(t *testing.T) {
 	w.want("{t}b", "{t}a", "{t}b")
 }
 
+// leaseOfAnother has users do things to each other's leases. It returns what was allowed, or refused,
+// against what should be, or "".
+func leaseOfAnother(t *testing.T) string {
+	w := newEndsWorld(t)
+	by := func(p Principal, c Command) Result {
+		c.Principal = p
+		return w.apply(c)
+	}
+	granted := by(7, LeaseCommand(txnSlot, LeaseGrant, 0, 1000))
+	lease, _, err := ReadLeaseDetail(&granted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.set("{t}a", 0, lease)
+	// A replica that began with a snapshot in between does the same.
+	for range 2 {
+		for _, c := range []struct {
+			by   Principal
+			want Status
+		}{{8, StatusNoLease}, {7, StatusApplied}, {0, StatusApplied}} {
+			if r := by(c.by, LeaseCommand(txnSlot, LeaseKeepalive, lease, 0)); r.Status != c.want {
+				return fmt.Sprintf("kept alive by %d: %+v", c.by, r)
+			}
+		}
+		if r := by(8, LeaseCommand(txnSlot, LeaseRevoke, lease, 0)); r.Status != StatusNoLease {
+			return fmt.Sprintf("revoked by another: %+v", r)
+		}
+		w.want("{t}a", "{t}a")
+		twin := NewMap(testGroup)
+		if err := twin.Load(bytes.NewReader(mapBytes(t, w.m)), w.m.Applied(), w.m.Time()); err != nil {
+			t.Fatal(err)
+		}
+		if w.m = twin; digestOf(twin, txnSlot) == 0 {
+			return "a snapshot brings nothing"
+		}
+	}
+	if r := by(7, LeaseCommand(txnSlot, LeaseRevoke, lease, 0)); r.Status != StatusApplied {
+		return fmt.Sprintf("revoked by its own user: %+v", r)
+	}
+	w.want("", "{t}a")
+	return ""
+}
+
+// Numbers of leases can be guessed, and with a lease go its keys: so it is for whoever was granted
+// it alone, for as long as it lasts, and through snapshots.
+func TestLeaseBelongsToItsUser(t *testing.T) {
+	if wrong := leaseOfAnother(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
 // One entry ends a bounded part of many keys, in the order of their times, and the next one the
 // next part; but a lease goes with all its keys. A replica that began with a snapshot in between
 // does the same.

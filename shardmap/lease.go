@@ -104,18 +104,45 @@ func describeLease(c *Command) (string, error) {
 //
 //	0  u64  its TTL, in milliseconds
 //	8  u64  the time of the slot at which it ends, in nanoseconds
+//	16 u64  who was granted it                  only if that was a user, from level 8 on
 const (
 	leaseNameSize  = 8
 	leaseValueSize = 16
+	leaseOwnedSize = 24
 )
+
+// bugLeaseOfAnother is planted to show that its test finds it: whoever guesses the number of a lease
+// may revoke it, and so delete keys that he may not write.
+const bugLeaseOfAnother = "lease of another revoked"
+
+// isLeaseValue reports whether a lease may have a value of so many bytes.
+func isLeaseValue(size int) bool { return size == leaseValueSize || size == leaseOwnedSize }
 
 func leaseName(number uint64) []byte {
 	return binary.BigEndian.AppendUint64(make([]byte, 0, leaseNameSize), number)
 }
 
-func leaseValue(ttl uint64, due slotTime) []byte {
-	b := binary.LittleEndian.AppendUint64(make([]byte, 0, leaseValueSize), ttl)
-	return binary.LittleEndian.AppendUint64(b, uint64(due))
+func leaseValue(ttl uint64, due slotTime, owner Principal) []byte {
+	b := binary.LittleEndian.AppendUint64(make([]byte, 0, leaseOwnedSize), ttl)
+	b = binary.LittleEndian.AppendUint64(b, uint64(due))
+	if owner == 0 {
+		return b
+	}
+	return binary.LittleEndian.AppendUint64(b, uint64(owner))
+}
+
+// leaseOwner reads who was granted a lease; 0: nobody in particular.
+func leaseOwner(value []byte) Principal {
+	if len(value) < leaseOwnedSize {
+		return 0
+	}
+	return Principal(binary.LittleEndian.Uint64(value[leaseValueSize:]))
+}
+
+// isOf reports whether whoever sent a command may do something to a lease that owner was granted.
+// Numbers of leases can be guessed, so they are no proof of anything.
+func (c *Command) isOf(owner Principal) bool {
+	return owner == 0 || c.Principal == 0 || c.Principal == owner || bug(bugLeaseOfAnother)
 }
 
 // leaseTTL and leaseDue read the value of the record of a lease.
@@ -147,6 +174,7 @@ func (s *slotState) lease(m *Map, c *Command) Result {
 	op, lease, ttl := m.body.op, m.body.lease, m.body.ttl
 	number := lease.Number()
 	version := s.nextVersion(id)
+	owner := c.Principal
 	if op == LeaseGrant {
 		if number = version; number > leaseNumberMax {
 			// No cluster lives for so many entries: only a forged version of the slot leads here.
@@ -157,17 +185,17 @@ func (s *slotState) lease(m *Map, c *Command) Result {
 		if was != nil {
 			was = told(m, was)
 		}
-		if was == nil || was.valueLen() != leaseValueSize {
+		if was == nil || !isLeaseValue(was.valueLen()) || !c.isOf(leaseOwner(was.value())) {
 			return m.turn.refusesLease(lease)
 		}
-		ttl = leaseTTL(was.value())
+		ttl, owner = leaseTTL(was.value()), leaseOwner(was.value())
 	}
 	s.setLast(version)
 	if op == LeaseRevoke {
 		s.endLease(m, number, version, EventDel)
 		ttl = 0
 	} else {
-		s.putLease(m, number, ttl, s.time(m.turn.now).after(ttl*millisecond), version)
+		s.putLease(m, number, ttl, s.time(m.turn.now).after(ttl*millisecond), owner, version)
 		s.noteDue(m)
 	}
 	m.turn.detail = appendLeaseDetail(m.turn.detail[:0], MakeLeaseID(c.Slot, number), ttl)
@@ -175,9 +203,9 @@ func (s *slotState) lease(m *Map, c *Command) Result {
 }
 
 // putLease makes a lease, or moves the time at which it ends.
-func (s *slotState) putLease(m *Map, number, ttl uint64, due slotTime, version uint64) {
+func (s *slotState) putLease(m *Map, number, ttl uint64, due slotTime, owner Principal, version uint64) {
 	name := leaseName(number)
-	s.putRecord(m, KindLease, &newRecord{key: name, value: leaseValue(ttl, due), hash: hashKey(name), version: version})
+	s.putRecord(m, KindLease, &newRecord{key: name, value: leaseValue(ttl, due, owner), hash: hashKey(name), version: version})
 }
 
 // endLease removes a lease and the keys that end with it, at a version, and returns how many
@@ -192,7 +220,7 @@ func (s *slotState) endLease(m *Map, number, version uint64, why EventKind) (key
 	}
 	name := leaseName(number)
 	if bug("lease outlives its keys") && why == EventExpired {
-		s.putLease(m, number, 1, endless, version)
+		s.putLease(m, number, 1, endless, 0, version)
 		return keys
 	}
 	s.removeRecord(m, KindLease, name, hashKey(name))

@@ -120,6 +120,17 @@ func TestRandomServicesFindPlantedBugs(t *testing.T) {
 	}
 }
 
+// The test of leases must find one that goes by its number alone.
+func TestLeasesFindPlantedBug(t *testing.T) {
+	defer SetBug("")
+	SetBug(bugLeaseOfAnother)
+	wrong := leaseOfAnother(t)
+	if wrong == "" {
+		t.Errorf("%s: not found", bugLeaseOfAnother)
+	}
+	t.Logf("%s: %s", bugLeaseOfAnother, wrong)
+}
+
 // The test of needs must find conditions that tell whoever may not read.
 func TestNeedsFindPlantedBug(t *testing.T) {
 	defer SetBug("")
