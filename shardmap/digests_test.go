@@ -243,7 +243,7 @@ func TestDigestsAllocateNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(5, func() { out = m.Digests(out[:0]) }); n > 0 {
 		t.Errorf("digests of a map allocate %v times", n)
 	}
-	table := movingMachine(t)
+	table := securedMachine(t)
 	out = table.Digests(out[:0])
 	if n := testing.AllocsPerRun(5, func() { out = table.Digests(out[:0]) }); n > 0 {
 		t.Errorf("digests of a table allocate %v times", n)

@@ -81,7 +81,8 @@ const (
 	// labels, and all groups, can take.
 	tableBytesMax = 128 << 20
 	// tableElementsMax bounds the msgpack elements: 400 for each node, 20 and the
-	// founders for each group, four for each of [TableReplicasMax] replicas.
+	// founders for each group, four for each of [TableReplicasMax] replicas; and 200,000 of
+	// security.
 	tableElementsMax = 1 << 21
 )
 
