@@ -181,6 +181,7 @@ func (d *door) attend(below net.Conn) {
 	conn, g, err := d.greet(below)
 	if err != nil {
 		n.notices.refused(err)
+		n.trail.turnedAway(below, err)
 		return
 	}
 	who := g.Sender()
@@ -211,6 +212,7 @@ func (d *door) attend(below net.Conn) {
 	d.mu.Unlock()
 	if full != nil {
 		n.notices.refused(full)
+		n.trail.turnedAway(below, full)
 		// It stays among the strangers meanwhile: one that never reads its
 		// refusal holds a descriptor, which must be counted.
 		if conn.SetDeadline(time.Now().Add(n.limits.linger)) == nil {

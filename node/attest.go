@@ -327,6 +327,7 @@ func (c *connection) unsettled(h wire.Header, body []byte) (bool, error) {
 	case !settled:
 		if c.claim.keep(h, body) {
 			c.node.notices.notCounted(c.peer, c.conn.RemoteAddr())
+			c.node.trail.refused(c, wire.TypeAttest, "node "+c.peer.String(), c.uncounted())
 		}
 		return true, nil
 	case !own:

@@ -53,6 +53,9 @@ func answerCheck(c *connection, h wire.Header, r repl.Reply, body []byte) {
 		c.refuse(r, wire.Busy("check", fmt.Sprintf("%d are under way, as many as this node does at a time", checksAtOnce), wire.BusyRetry))
 		return
 	}
+	if q.Act || q.Trust {
+		c.node.trail.done(c, wire.TypeCheck, fmt.Sprintf("act %t trust %t groups %v", q.Act, q.Trust, q.Groups), 0, nil)
+	}
 	var over atomic.Bool // whoever sets it answers
 	end := func() bool {
 		if !over.CompareAndSwap(false, true) {

@@ -86,6 +86,8 @@ var handlers = [...]handler{
 	wire.TypeDoctor:   {request: asking(answerDoctor)},
 	wire.TypeCheck:    {request: answerCheck},
 
+	wire.TypeTrail: {request: answerTrail},
+
 	wire.TypeInvite:   {request: takeInvite},
 	wire.TypeJoin:     {request: takeJoin},
 	wire.TypeTable:    {request: asking(answerTable)},

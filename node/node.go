@@ -18,6 +18,7 @@
 //	moves.run          1                            Node   Node.close
 //	moves.act          1 per action of the mover    Node   the action ends
 //	incidents.run      1                            Node   Node.close
+//	trailing.run       1                            Node   Node.close
 //	incidents.act      1 at most                    Node   the meta group has answered, or callTimeout
 //	authority.run      1                            Node   Node.close
 //	authority.act      1 per action of the notary   Node   the action ends

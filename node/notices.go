@@ -25,6 +25,9 @@ const (
 	noticeSize = 400
 )
 
+// refusedHungUp is the kind of those that went before they had said who they are.
+const refusedHungUp = "hung-up"
+
 // notices decides which lines about what strangers do are logged. Otherwise strangers
 // would decide how large the log gets: one that came back at once, each time with
 // another mistake, made it grow by a gigabyte a day.
@@ -147,7 +150,7 @@ func refusalKind(err error) string {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return "silent"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "hung-up"
+		return refusedHungUp
 	}
 	return "other"
 }

@@ -175,8 +175,10 @@ func (n *Node) giveOrder(c *connection, h wire.Header, r repl.Reply, q *wire.Ord
 	if e == nil {
 		e = n.stale(q)
 	}
+	noted := orderText(q.Command)
 	if e != nil {
 		n.orders.end()
+		n.trail.done(c, wire.TypeOrder, noted, 0, e)
 		c.refuse(r, e)
 		return
 	}
@@ -186,7 +188,7 @@ func (n *Node) giveOrder(c *connection, h wire.Header, r repl.Reply, q *wire.Ord
 	}
 	now := clock(loop, time.Now())
 	reply := r
-	reply.To = &orderReply{orders: &n.orders, to: c}
+	reply.To = &orderReply{orders: &n.orders, to: c, noted: noted}
 	loop.Propose([]repl.Proposal{{Group: 0, Entry: machine.NewEntry(wire.Origin{Principal: c.who.user, Rules: epochOf(c.who.user, n.table.Load()), Time: now.Wall}, n.completed(loop, q.Command)), Deadline: now.Host + within, Reply: reply}})
 }
 
@@ -240,12 +242,38 @@ func (n *Node) stale(q *wire.Order) *wire.Error {
 type orderReply struct {
 	orders *orders
 	to     *connection
+	noted  string // in the trail
 	once   sync.Once
+}
+
+// orderText is what the trail says of an order.
+func orderText(command []byte) string {
+	text, err := shardmap.DescribeTable(command)
+	if err != nil {
+		return "" // the refusal says what is wrong with it
+	}
+	return text
+}
+
+// over lets the next order in, and notes what became of this one.
+func (o *orderReply) over(t wire.Type, body []byte) {
+	o.orders.end()
+	var a wire.OrderAnswer
+	var e *wire.Error
+	if t == wire.TypeError {
+		e = new(wire.Error)
+		if e.Read(body) != nil {
+			return
+		}
+	} else if a.Read(body) != nil {
+		return
+	}
+	o.to.node.trail.done(o.to, wire.TypeOrder, o.noted, a.Index, e)
 }
 
 // Answer implements [repl.Replier].
 func (o *orderReply) Answer(r repl.Reply, t wire.Type, body []byte) bool {
-	o.once.Do(o.orders.end)
+	o.once.Do(func() { o.over(t, body) })
 	var e wire.Error
 	if t == wire.TypeError && e.Read(body) == nil && e.Code == wire.CodeMaybeApplied {
 		e.Object, e.Next = "order", "muster job list shows whether it is carried out; if it is not, give it again"

@@ -61,6 +61,7 @@ func takeJoin(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	m := &c.node.recruiter
 	m.beside(c, r, func(ctx context.Context) {
 		a, refusal := m.takeIn(ctx, &q)
+		m.node.trail.done(c, wire.TypeJoin, fmt.Sprintf("node %s (%s) at %s", q.Node, q.Name, q.Addr), 0, refusal)
 		if refusal != nil {
 			c.refuse(r, refusal)
 			return
@@ -186,6 +187,7 @@ func takeInvite(c *connection, h wire.Header, r repl.Reply, body []byte) {
 		return
 	}
 	a, refusal := c.node.enrolment.invite(&q)
+	c.node.trail.done(c, wire.TypeInvite, fmt.Sprintf("cluster %016x", q.ClusterID), 0, refusal)
 	if refusal != nil {
 		c.refuse(r, refusal)
 		return
@@ -207,6 +209,13 @@ func takeAddNodes(c *connection, h wire.Header, r repl.Reply, body []byte) {
 			all.Go(func() { a.Rows[i] = m.add(ctx, host) })
 		}
 		all.Wait()
+		for i := range a.Rows {
+			var refusal *wire.Error
+			if row := &a.Rows[i]; row.State == 0 {
+				refusal = &row.Why
+			}
+			m.node.trail.done(c, wire.TypeAddNodes, "host "+a.Rows[i].Addr, 0, refusal)
+		}
 		c.answerNow(r, wire.TypeAddNodesAnswer, a.Append(nil))
 	})
 }

@@ -14,7 +14,9 @@ func (c *connection) dispatch(h wire.Header, body []byte) error {
 	// First of all, by what the connection proved when it was admitted: no field of a
 	// frame is read unless its sender may send it at all.
 	if sendersOf(h.Type)&c.standing == 0 {
-		c.refuse(c.accept(h), mayNotSend(c.standing, h.Type))
+		e := mayNotSend(c.standing, h.Type)
+		c.refuse(c.accept(h), e)
+		c.node.trail.refused(c, h.Type, "", e)
 		return nil
 	}
 	to := handlerOf(h.Type)

@@ -158,6 +158,9 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	}
 	id := n.self()
 	n.log.Info("node starts", "id", id.Node, "start", id.Life().Number, "listen", bound, "advertise", n.addr, "data", c.Data)
+	n.trail.init(n)
+	n.trail.said("start", "node "+n.name, "")
+	n.ended.Go(n.trail.run)
 	n.ended.Go(n.door.accept)
 	n.ended.Go(n.door.rechecks)
 	for range listersMax() {
@@ -464,6 +467,7 @@ func members(id *logstore.Identity, t *shardmap.Table) []logstore.IdentityMember
 // takes requests, then the loop that serves them, then the transport that it sends
 // through, and the log last.
 func (n *Node) close() {
+	n.trail.said("stop", "node "+n.name, "")
 	n.cancel()
 	n.enrolment.giveUp()
 	n.door.close()

@@ -30,6 +30,7 @@ var comeAndGo = map[wire.Type]wire.Sender{
 	wire.TypeLogin:     wire.SenderGuest,
 	wire.TypeWhoami:    wire.SenderClient,
 	wire.TypeCanI:      wire.SenderClient,
+	wire.TypeTrail:     wire.SenderClient,
 	wire.TypeHolds:     wire.SenderMember,
 	wire.TypeAuthority: wire.SenderClient,
 }

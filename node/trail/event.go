@@ -42,8 +42,8 @@ const (
 	whyMax    = 512
 )
 
-// bound cuts the texts of e.
-func (e *Event) bound() {
+// Bound cuts the texts of e to what a line has room for.
+func (e *Event) Bound() {
 	for _, text := range [...]*string{&e.Who, &e.From, &e.Door, &e.Type} {
 		*text = cut(*text, nameMax)
 	}

@@ -49,7 +49,7 @@ type Floods struct {
 
 // Record takes an event. What it makes of it is in the next [Floods.Take].
 func (f *Floods) Record(e Event) {
-	e.bound()
+	e.Bound()
 	if e.Verdict != Refused {
 		f.ready = append(f.ready, e)
 		return
@@ -119,6 +119,9 @@ func (f *Floods) Take() []Event {
 	f.ready = nil
 	return ready
 }
+
+// Ready returns how many the next [Floods.Take] returns.
+func (f *Floods) Ready() int { return len(f.ready) }
 
 // Next returns when to call Turn at the latest; zero if there is no need to.
 func (f *Floods) Next() time.Time {

@@ -54,7 +54,7 @@ func TestLine(t *testing.T) {
 		t.Errorf("a byte that is no UTF-8: %s", b)
 	}
 	longest := Event{Who: strings.Repeat("\x00", 9999), From: strings.Repeat("\x00", 9999), Door: strings.Repeat("\x00", 9999), Type: strings.Repeat("\x00", 9999), Object: strings.Repeat("\x00", 9999), Why: strings.Repeat("\x00", 9999), Verdict: Refused, User: 1 << 63, Index: 1 << 63, Count: 1 << 63}
-	longest.bound()
+	longest.Bound()
 	if b, _ = appendLine(nil, Head{1 << 63, Hash{}}, 1<<63, strings.Repeat("\x00", 64), &longest); len(b) > LineMax {
 		t.Errorf("the longest line has %d bytes, want at most %d", len(b), LineMax)
 	}

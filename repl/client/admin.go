@@ -93,6 +93,16 @@ func (i inspector) LogRange(ctx context.Context, endpoint string, q wire.LogRang
 	return a, nil
 }
 
+// Trail returns a page of the trail of the node at endpoint. A node of a release without one
+// answers bad-request.
+func (i inspector) Trail(ctx context.Context, endpoint string, q wire.Trail) (*wire.TrailAnswer, error) {
+	a := new(wire.TrailAnswer)
+	if err := i.courier.question(ctx, wire.TypeTrail, endpoint, &q, a); err != nil {
+		return nil, fmt.Errorf("trail at %s: %w", endpoint, err)
+	}
+	return a, nil
+}
+
 // question asks one node something that changes nothing.
 func (c *courier) question(ctx context.Context, kind wire.Type, endpoint string, ask, into wire.Body) error {
 	x := newCall(kind)

@@ -241,6 +241,14 @@ var madeGood = map[wire.Type]func(b wire.Body){
 			a.Root = wire.RootHash{}
 		}
 	},
+	wire.TypeTrail: func(b wire.Body) {
+		q := b.(*wire.Trail)
+		if q.Offset %= 1 << 62; q.Offset%2 == 0 {
+			q.File, q.Offset, q.Last = 0, 0, q.Last%(wire.TrailLastMax+1)
+		} else {
+			q.Last = 0
+		}
+	},
 	wire.TypeLogRange: func(b wire.Body) {
 		r := b.(*wire.LogRange)
 		r.From, r.To = min(r.From, r.To), max(r.From, r.To)

@@ -171,6 +171,8 @@ const (
 	TypeWhoamiAnswer Type = 0x89
 	TypeCanI         Type = 0x8a
 	TypeCanIAnswer   Type = 0x8b
+	TypeTrail        Type = 0x8c
+	TypeTrailAnswer  Type = 0x8d
 
 	TypeHolds           Type = 0x90
 	TypeHoldsAnswer     Type = 0x91
@@ -332,6 +334,8 @@ var rows = [...]row{
 	TypeWhoamiAnswer:    {"WhoamiAnswer", "", TypeWhoami, SenderNobody, bodyOf[WhoamiAnswer]},
 	TypeCanI:            {"CanI", "client → node", 0, SenderClient, bodyOf[CanI]}, // would this be allowed?
 	TypeCanIAnswer:      {"CanIAnswer", "", TypeCanI, SenderNobody, bodyOf[CanIAnswer]},
+	TypeTrail:           {"Trail", "client → node", 0, SenderClient, bodyOf[Trail]}, // what was refused, and who changed what?
+	TypeTrailAnswer:     {"TrailAnswer", "", TypeTrail, SenderNobody, bodyOf[TrailAnswer]},
 	TypeHolds:           {"Holds", "node → the meta group's leader", 0, SenderMember, bodyOf[Holds]}, // which certificate I have
 	TypeHoldsAnswer:     {"HoldsAnswer", "", TypeHolds, SenderNobody, bodyOf[HoldsAnswer]},
 	TypeAuthority:       {"Authority", "client → the meta group's leader", 0, SenderClient, bodyOf[Authority]}, // make a root, or retire one
