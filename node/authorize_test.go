@@ -175,6 +175,7 @@ var whoMay = []struct {
 	{wire.TypeOrder, bodyOf(&wire.Order{Command: []byte{1}, Plan: true}), onlyAll},
 	{wire.TypeOrder, bodyOf(&wire.Order{Command: []byte{1}}), onlyAll},
 	{wire.TypeAddNodes, bodyOf(&wire.AddNodes{}), onlyAll},
+	{wire.TypeTrail, bodyOf(&wire.Trail{Last: 1}), onlyAll},
 	{wire.TypeEnrol, bodyOf(&wire.Enrol{Node: 1, Token: 1, Request: []byte{1}, Signature: make([]byte, wire.SignatureSize)}), "g"},
 	{wire.TypeLogin, bodyOf(&wire.Login{Name: "nobody", Password: []byte("p"), Request: []byte{1}}), "g"},
 	{wire.TypeRenew, bodyOf(&wire.Renew{Request: []byte{1}}), anyUser + "w"},

@@ -26,7 +26,6 @@ const (
 type saying struct {
 	announcer announcer // who it is
 	incidents incidents // which of its replicas differ
-	trail     trailing  // what was asked of it
 }
 
 // incidents tells the meta group which replicas of this node differ, until its table says

@@ -151,6 +151,7 @@ type guarding struct {
 	laws   laws      // what users may do
 	notary authority // which certificates there are
 	logins logins    // who has which password
+	trail  trailing  // what was asked of it, and refused
 }
 
 // self returns this node's identity as it is on disk.

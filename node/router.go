@@ -24,6 +24,7 @@ func (c *connection) dispatch(h wire.Header, body []byte) error {
 	if to.stream == nil {
 		if e := authorize(c, h, body); e != nil {
 			c.refuse(c.accept(h), e)
+			c.node.trail.denied(c, h.Type, body, e)
 			return nil
 		}
 	}
@@ -81,6 +82,7 @@ func (c *connection) take(h wire.Header, r repl.Reply, body []byte) {
 	if loop == nil {
 		return
 	}
+	c.node.trail.asked(c, h.Type, body)
 	c.requests.Take(h, body, r, table, c.clock(loop))
 	// If the rules changed since they were asked, a review may have come before the stream.
 	if !c.who.open && machine.Opens(h.Type) && c.node.laws.now.Load().epoch != c.judge.epoch {

@@ -356,6 +356,7 @@ func (n *Node) tableChanged(t *shardmap.Table) {
 	n.carrying.routes.Follow(t)
 	n.jobs.look(t, time.Now())
 	n.follow(t)
+	n.trail.tableChanged(t)
 	n.announcer.changed()
 	n.moves.changed()
 	n.incidents.tableChanged()

@@ -1,15 +1,20 @@
 package node
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"muster/node/trail"
 	"muster/repl/wire"
 	"muster/shardmap"
+	"muster/shardmap/access"
 )
 
 const (
@@ -32,6 +37,7 @@ type trailing struct {
 	node  *Node
 	queue chan trail.Event // from anybody, to run; never closed
 
+	policy  atomic.Uint32 // which reads and writes are noted: a shardmap.TrailPolicy
 	lost    atomic.Uint64 // events for which the queue had no room
 	missing atomic.Uint64 // others that no line tells of yet
 	synced  atomic.Uint64 // the last line that is on the disk
@@ -161,8 +167,21 @@ func (t *trailing) failed(now time.Time, err error) {
 	}
 }
 
-// trailBudget is how many bytes the trail of each node may take.
-func trailBudget(*shardmap.Table) int64 { return 64 << 20 }
+// trailBudget is how many bytes the trail of a node may take.
+func trailBudget(t *shardmap.Table) int64 {
+	if t == nil {
+		t = new(shardmap.Table)
+	}
+	return t.TrailBudget()
+}
+
+// tableChanged is told of each new table.
+func (t *trailing) tableChanged(table *shardmap.Table) {
+	is := table.TrailPolicy()
+	if was := shardmap.TrailPolicy(t.policy.Swap(uint32(is))); was != is {
+		t.said("policy", "trail-policy", fmt.Sprintf("it was %s, and is %s", was, is))
+	}
+}
 
 // said has what this node itself does noted.
 func (t *trailing) said(kind, object, why string) {
@@ -207,8 +226,23 @@ func (t *trailing) refused(c *connection, kind wire.Type, object string, e *wire
 	t.note(t.by(c, trail.Event{Type: kind.String(), Object: object, Verdict: trail.Refused, Why: e.Error()}))
 }
 
+// denied notes that a user may not do what a request asks for. The error names keys, which a line
+// does only as far as the policy goes.
+func (t *trailing) denied(c *connection, kind wire.Type, body []byte, e *wire.Error) {
+	if e.Code != wire.CodeUnauthorized {
+		return // this node can't tell yet, or can't read it
+	}
+	event := trail.Event{Type: kind.String(), Verdict: trail.Refused, Why: e.Object + ": not allowed"}
+	if _, asked, request, err := wire.ForwardedBy(body); kind == wire.TypeForward && err == nil {
+		kind, body = asked, request
+	}
+	event.Object = objectOf(kind, body, max(shardmap.TrailPolicy(t.policy.Load()), shardmap.TrailMetadata))
+	t.note(t.by(c, event))
+}
+
 // by adds to an event who is at the other side of a connection.
 func (t *trailing) by(c *connection, e trail.Event) trail.Event {
+	e.Who, e.User = c.who.name, uint64(c.who.user)
 	e.From, e.Door = c.conn.RemoteAddr().String(), doorOf(c.standing)
 	return e
 }
@@ -228,4 +262,42 @@ func (t *trailing) done(c *connection, kind wire.Type, object string, index uint
 		}
 	}
 	t.note(t.by(c, event))
+}
+
+// asked notes a read or a write that was let in, if the policy wants it. Everyone who asks for
+// data pays for this call, so it is one look at the policy where that wants nothing.
+func (t *trailing) asked(c *connection, kind wire.Type, body []byte) {
+	if policy := shardmap.TrailPolicy(t.policy.Load()); policy != shardmap.TrailNone {
+		t.note(t.by(c, trail.Event{Type: kind.String(), Object: objectOf(kind, body, policy), Verdict: trail.Allowed}))
+	}
+}
+
+// objectNames bounds how many keys a line names.
+const objectNames = 8
+
+// objectOf is what the policy lets a line say of what a request is about: never a value.
+func objectOf(kind wire.Type, body []byte, policy shardmap.TrailPolicy) string {
+	var names []string
+	more := 0
+	_ = wire.Needs(kind, body, func(n access.Need) bool { // what can't be read is refused elsewhere
+		if policy == shardmap.TrailMetadata {
+			end := bytes.IndexByte(n.Name, '/') + 1 // none: nothing of it
+			if end < len(n.Name) {
+				n.Extent = access.Under
+			}
+			n.Name = n.Name[:end]
+		}
+		switch name := n.String(); {
+		case slices.Contains(names, name):
+		case len(names) < objectNames:
+			names = append(names, name)
+		default:
+			more++
+		}
+		return true
+	})
+	if more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(names, ", ")
 }

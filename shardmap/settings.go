@@ -47,6 +47,8 @@ const (
 	settingSlotParallel = "slot-parallel"
 	settingAuditPace    = "audit-pace"
 	settingWalkPace     = "walk-pace"
+	settingTrailPolicy  = "trail-policy"
+	settingTrailBudget  = "trail-budget"
 )
 
 const (
@@ -71,6 +73,9 @@ const (
 	paceMax  = 24 * time.Hour
 	paceOff  = "off"
 	wantPace = "1s to 24h, a whole number with s, m or h, or off"
+
+	trailBudgetMin = 8 * mebibyte
+	trailBudgetMax = 10 * gibibyte
 )
 
 // settingRows are the settings, in the order in which they are shown.
@@ -95,7 +100,24 @@ var settingRows = [...]SettingRow{
 		About: "how often the replicas of each group that was written to compare their states: a whole number with s, m or h, or off"},
 	{Name: settingWalkPace, Default: "10m", Min: "1s", Max: "24h", Level: AuditLevel, want: wantPace, takes: takesPace,
 		About: "how long a node takes to recompute everything that it holds in memory, once and again: a whole number with s, m or h, or off"},
+	{Name: settingTrailPolicy, Default: "none", Level: SecurityLevel, want: "none, metadata or request", takes: takesTrailPolicy,
+		About: "which reads and writes go to each node's trail: none; metadata, with no more of a key than what stands before its first slash; request, with the keys"},
+	{Name: settingTrailBudget, Default: "64MiB", Min: "8MiB", Max: "10GiB", Level: SecurityLevel, want: "8MiB to 10GiB, a whole number with or without KiB, MiB or GiB", takes: takesTrailBudget,
+		About: "bytes, with or without KiB, MiB or GiB, that the trail of each node may take on its disk; the oldest lines go"},
 }
+
+// TrailPolicy says which reads and writes go to the trails of nodes.
+type TrailPolicy uint8
+
+const (
+	TrailNone     TrailPolicy = iota // none do
+	TrailMetadata                    // all do, with who, what and the beginning of a key
+	TrailRequest                     // all do, with the keys
+)
+
+var trailPolicyNames = [...]string{TrailNone: "none", TrailMetadata: "metadata", TrailRequest: "request"}
+
+func (p TrailPolicy) String() string { return trailPolicyNames[p] }
 
 // check returns why a setting does not take a value, and which ones it takes.
 func (row *SettingRow) check(value string) error {
@@ -206,6 +228,17 @@ func (t *tableSettings) WalkPace() time.Duration {
 	return time.Duration(settingList(t.Settings).number(settingWalkPace, readPace))
 }
 
+// TrailPolicy says which reads and writes go to the trails of nodes.
+func (t *tableSettings) TrailPolicy() TrailPolicy {
+	value, _ := t.Setting(settingTrailPolicy)
+	return TrailPolicy(slices.Index(trailPolicyNames[:], value))
+}
+
+// TrailBudget is how many bytes the trail of a node may take, 8 MiB to 10 GiB.
+func (t *tableSettings) TrailBudget() int64 {
+	return settingList(t.Settings).number(settingTrailBudget, readBytes)
+}
+
 // Balance reports whether replicas and leaders are moved to make nodes even.
 func (t *tableSettings) Balance() bool {
 	value, _ := t.Setting(settingBalance)
@@ -299,6 +332,13 @@ func takesSlotRate(value string) bool {
 func takesSlotParallel(value string) bool {
 	n, err := readCount(value)
 	return err == nil && n >= 1 && n <= slotParallelMax
+}
+
+func takesTrailPolicy(value string) bool { return slices.Contains(trailPolicyNames[:], value) }
+
+func takesTrailBudget(value string) bool {
+	n, err := readBytes(value)
+	return err == nil && n >= trailBudgetMin && n <= trailBudgetMax
 }
 
 func takesBalance(value string) bool { return value == "on" || value == "off" }

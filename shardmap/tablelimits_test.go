@@ -376,6 +376,10 @@ func TestSettings(t *testing.T) {
 			func(t *Table) any { return t.AuditPace() }, []any{time.Minute, time.Duration(0), time.Second, 24 * time.Hour}},
 		{"walk-pace", []string{"off", "1s", "24h"}, []string{"0", "0s", "25h", "1", "Off", "500ms"},
 			func(t *Table) any { return t.WalkPace() }, []any{10 * time.Minute, time.Duration(0), time.Second, 24 * time.Hour}},
+		{"trail-policy", []string{"none", "metadata", "request"}, []string{"all", "None", "0"},
+			func(t *Table) any { return t.TrailPolicy() }, []any{TrailNone, TrailNone, TrailMetadata, TrailRequest}},
+		{"trail-budget", []string{"8MiB", "10GiB"}, []string{"0", "7MiB", "11GiB", "x"},
+			func(t *Table) any { return t.TrailBudget() }, []any{int64(64 << 20), int64(8 << 20), int64(10 << 30)}},
 		{"balance", []string{"off", "on"}, []string{"true", "ON", "0"}, func(t *Table) any { return t.Balance() }, []any{true, false, true}},
 	} {
 		if got := c.reads(table); got != c.values[0] {

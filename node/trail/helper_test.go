@@ -47,7 +47,7 @@ func verify(t testing.TB, disk vfs.FS, heads ...Head) Report {
 	return r
 }
 
-// tampered are ways to change a trail of 30 lines that was verified up to its line 30, each
+// tamperings are ways to change a trail of 30 lines that was verified up to its line 30, each
 // with what names it.
 func tamperings() map[string]func(lines [][]byte) (changed [][]byte, at uint64) {
 	type lines = [][]byte

@@ -57,6 +57,7 @@ var needs = [...]need{
 	TypeRenew:     {"nothing for one's own certificate, `admin` on the cluster for another user's", eachOfRenew},
 	TypeWhoami:    {"nothing", nothing},
 	TypeCanI:      {"nothing about oneself, `read` on the cluster about another user", eachOfCanI},
+	TypeTrail:     {"`admin` on the cluster", changing},
 	TypeAuthority: {"`admin` on the cluster", changing},
 }
 

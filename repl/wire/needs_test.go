@@ -73,6 +73,7 @@ var requestNeeds = []struct {
 	{wire.TypeCheck, new(wire.Check), "read on cluster"},
 	{wire.TypeCheck, &wire.Check{Act: true}, "admin on cluster"},
 	{wire.TypeTable, new(wire.Empty), ""},
+	{wire.TypeTrail, &wire.Trail{Last: 20}, "admin on cluster"},
 	{wire.TypeOrder, &wire.Order{Command: []byte{1}}, "admin on cluster"},
 	{wire.TypeOrder, &wire.Order{Command: []byte{1}, Plan: true}, "read on cluster"},
 	{wire.TypeAddNodes, &wire.AddNodes{}, "admin on cluster"},
