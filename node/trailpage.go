@@ -44,6 +44,7 @@ func (t *trailing) page(q *wire.Trail) (*wire.TrailAnswer, error) {
 		return nil, err
 	}
 	return &wire.TrailAnswer{
+		Node: t.node.self().Node, Name: t.node.name,
 		File: p.From.File, Offset: uint64(p.From.Offset), NextFile: p.Next.File, NextOffset: uint64(p.Next.Offset),
 		Oldest: p.Oldest, More: p.More, Lines: p.Bytes, Synced: t.synced.Load(), Missing: t.missing.Load() + t.lost.Load(),
 	}, nil

@@ -59,6 +59,7 @@ func commands(con *console) []*cli.Command {
 		doctorCommand(con),
 		checkCommand(con),
 		logCommand(con),
+		auditCommand(con),
 		recoverCommand(con),
 		wireCommand(con),
 		secretCommand(con),

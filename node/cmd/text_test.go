@@ -102,6 +102,9 @@ func evilAnswer(addr string, t wire.Type) (wire.Type, wire.Body) {
 			{Group: 1, Term: 1, At: raft.LogID{Term: 1, Index: 1}, Why: evil, Replicas: []wire.CheckedReplica{{Replica: 1, Node: 1, State: wire.CheckedDiffers, Parts: []uint32{12}}, {Replica: 2, Node: 2, State: 99}}},
 			{Group: 2, Why: evil, Replicas: []wire.CheckedReplica{{Replica: 1, Node: 1, State: wire.CheckedUndecided}}},
 		}}
+	case wire.TypeTrail:
+		line, _ := json.Marshal(trailRow{Time: evil, Who: evil, From: evil, Door: evil, Type: evil, Object: evil, Verdict: evil, Why: evil, Index: 1, Count: 1})
+		return wire.TypeTrailAnswer, &wire.TrailAnswer{Node: 1, Name: evil, File: 1, NextFile: 1, NextOffset: 9, Oldest: 1, Lines: append(append(line, "\n"+evil+"\nnull\n"...), evil...), Missing: 1}
 	case wire.TypeDoctor:
 		return wire.TypeDoctorAnswer, &wire.DoctorAnswer{
 			Node: 1, Name: evil, Addr: evil, Version: evil, UptimeMs: 1 << 20, Links: []wire.DoctorLink{{To: 2, Why: evil}},
@@ -129,7 +132,7 @@ func TestForeignText(t *testing.T) {
 	one := raft.NodeID(1).String()
 	const planLines = 9 // head, step and risk, bytes, rule, problem and remedy, progress, error
 	for _, line := range []string{
-		"status", "status --counters", "node list", "group list", "slot list", "doctor", "check", "check --fix", "check --fix --yes", "check --acknowledge", "kv list", "kv export", "kv locate " + "k",
+		"status", "status --counters", "node list", "group list", "slot list", "doctor", "check", "check --fix", "check --fix --yes", "check --acknowledge", "audit tail", "audit tail --node " + one, "audit verify", "audit verify --node " + evil, "kv list", "kv export", "kv locate " + "k",
 		"kv get k", "kv set k v", "kv set a 1 b 2", "kv del k", "kv get k --after g1/1.1", "log diff no " + evil, "log diff " + addr + " " + addr,
 		"bench --op set --duration 10ms --warm-up 0s", "kv get " + evil, "kv set " + evil, "no\x1b[2Jcommand",
 		"job list", "job show 12", "job wait 12", "job cancel 12", "setting list", "setting set replicas 5", "setting set replicas 5 --yes", "node drain " + one,

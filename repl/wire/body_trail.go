@@ -1,6 +1,10 @@
 package wire
 
-import "fmt"
+import (
+	"fmt"
+
+	"muster/raft"
+)
 
 // TrailBytesMax bounds the lines of one [TrailAnswer], in bytes.
 const TrailBytesMax = 256 << 10
@@ -26,6 +30,8 @@ func (m *Trail) fields(f *fields) {
 
 // TrailAnswer is a page of a node's trail, all of one file.
 type TrailAnswer struct {
+	Node raft.NodeID // whose trail it is
+	Name string
 	// File and Offset are where Lines begins. If that file is no longer there, or has ended, it is
 	// the next.
 	File, Offset uint64
@@ -39,7 +45,9 @@ type TrailAnswer struct {
 }
 
 func (m *TrailAnswer) fields(f *fields) {
-	f.atLeast(9, func() {
+	f.atLeast(11, func() {
+		number(f, "node", &m.Node)
+		f.text("name", &m.Name)
 		number(f, "file", &m.File)
 		number(f, "offset", &m.Offset)
 		number(f, "next_file", &m.NextFile)

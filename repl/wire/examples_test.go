@@ -234,7 +234,7 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeCountersAnswer: &wire.CountersAnswer{Rows: []wire.CounterRow{{Name: "Write", In: 900, BytesIn: 90_000}, {Name: "WriteAnswer", Out: 900, BytesOut: 31_000}}},
 
 	wire.TypeTrail:       &wire.Trail{File: 1, Offset: 4096},
-	wire.TypeTrailAnswer: &wire.TrailAnswer{File: 1, Offset: 4096, NextFile: 1, NextOffset: 4102, Oldest: 1, Lines: []byte("{\"seq\""), Synced: 12},
+	wire.TypeTrailAnswer: &wire.TrailAnswer{Node: n1, Name: "n1", File: 1, Offset: 4096, NextFile: 1, NextOffset: 4102, Oldest: 1, Lines: []byte("{\"seq\""), Synced: 12},
 	wire.TypeLogRange:    &wire.LogRange{Group: 3, From: 10431, To: 20000},
 	wire.TypeLogRangeAnswer: &wire.LogRangeAnswer{Node: n1, Group: 3, Incarnation: 2, Replica: 1, Base: raft.LogID{Term: 5, Index: 9000},
 		Last: raft.LogID{Term: 7, Index: 10435}, Commit: 10434, Applied: 10434,
