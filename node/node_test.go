@@ -43,11 +43,18 @@ func testConfig(t testing.TB) Config {
 // start runs a node until the test has ended; it need not serve yet.
 func start(t testing.TB, c Config, l limits) *runningNode {
 	t.Helper()
+	return startWith(t, c, l, func(*Node) {})
+}
+
+// startWith is start, and has a look at the node before it becomes a member.
+func startWith(t testing.TB, c Config, l limits, look func(*Node)) *runningNode {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &runningNode{t: t, cancel: cancel, ended: make(chan error, 1)}
 	ready := make(chan struct{})
 	go func() {
 		r.ended <- run(ctx, c, slog.New(slog.DiscardHandler), l, func(n *Node, addr string) {
+			look(n)
 			r.node, r.addr = n, addr
 			close(ready)
 		})

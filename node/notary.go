@@ -59,6 +59,7 @@ type asks struct {
 func (y *authority) begin(n *Node) error {
 	y.node, y.mail, y.asks = n, newMailbox(), make(map[uint64]*asks)
 	y.core = notary.New(n.self().Node)
+	n.logins.certify = y.login
 	y.keys.holder, y.keys.disk, y.keys.data = n.guard.holder, n.fs, n.cfg.Data
 	if !n.guard.founded {
 		return nil // it has none until the table says that there is TLS
@@ -342,6 +343,18 @@ func (y *authority) certify(ctx context.Context, q notary.Request, request []byt
 	case <-ctx.Done():
 		return a, wire.NotReady("certificate", "it was not made in time", "ask again", notary.Retry)
 	}
+}
+
+// login makes a certificate of an hour for a user that has proven its password.
+func (y *authority) login(ctx context.Context, user string, request []byte) (*wire.LoginAnswer, *wire.Error) {
+	if t := y.node.table.Load(); t == nil || t.Security.Mode == shardmap.SecurityOff {
+		return nil, noRoot(y.node)
+	}
+	a, refusal := y.certify(ctx, notary.Request{By: notary.ByUser, User: user, Lasts: trust.LoginLife}, request)
+	if refusal != nil {
+		return nil, refusal
+	}
+	return &wire.LoginAnswer{Certificate: a.Certificate, Roots: a.Roots}, nil
 }
 
 // order has the core carry out an order about the roots, and waits until that is done.

@@ -84,3 +84,17 @@ func TestPlantedPermissions(t *testing.T) {
 		t.Logf("%s: %s", name, wrong)
 	}
 }
+
+// The tests of certificates must find a node that gives one for the number of a token, and one that
+// gives the key which wraps those of roots to any member.
+func TestPlantedCertificates(t *testing.T) {
+	defer setBug("")
+	for name, find := range map[string]func(*testing.T) string{bugTokenUnsigned: stolenTokens, bugKeepForAll: wrapKeyForAll} {
+		setBug(name)
+		wrong := find(t)
+		if wrong == "" {
+			t.Errorf("%s: not found", name)
+		}
+		t.Logf("%s: %s", name, wrong)
+	}
+}

@@ -229,5 +229,11 @@ func (d *desk) proposed(now time.Duration, key string, err error) {
 // may still take one that has ended without an answer.
 func (d *desk) saying(now Now, about string) bool {
 	s := d.said[about]
-	return s != nil && (s.open || now.Host < s.until)
+	if s == nil || !s.open && now.Host >= s.until {
+		return false
+	}
+	if !s.open {
+		d.wake(s.until)
+	}
+	return true
 }

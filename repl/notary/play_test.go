@@ -16,6 +16,7 @@ func (w *world) order() {
 	if h := w.nodes[w.lead]; h != nil && h.up {
 		w.orders++
 		w.askNo++
+		h.news = true
 		h.core.Order(w.clock(h), w.askNo, &wire.Authority{Action: wire.AuthorityRotate})
 	}
 }
@@ -107,6 +108,9 @@ func play(w *world) {
 	w.until("renewed after forty days", 2*time.Minute, func() bool { return w.waits() == "" })
 	for i := 0; i < 30; i++ {
 		w.wall += 24 * 3600
+		for _, h := range w.hosts() {
+			h.news = true // they look at the clock within the hour
+		}
 		w.run(3 * time.Second)
 	}
 	w.until("renewed in time", time.Minute, func() bool { return w.waits() == "" })

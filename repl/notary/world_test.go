@@ -73,7 +73,11 @@ type host struct {
 	core   *Core
 	bearer *Bearer
 	seen   *shardmap.Table // its copy
-	drawn  map[shardmap.WrapKeyID]bool
+	// The cores are called as their owner calls them: when there is news, or at the time that they
+	// named themselves.
+	news         bool
+	next, bearAt time.Duration
+	drawn        map[shardmap.WrapKeyID]bool
 	// On disk.
 	key    shardmap.KeyID
 	own    shardmap.Serial
@@ -136,7 +140,7 @@ func (w *world) addHost(id raft.NodeID) *host {
 // start begins a life of a host: what is not on its disk is gone.
 func (w *world) start(h *host) {
 	h.up, h.drawn, h.seen = true, map[shardmap.WrapKeyID]bool{}, nil
-	h.core, h.bearer = New(h.id), NewBearer(h.id, h.key, h.wish)
+	h.core, h.bearer, h.news = New(h.id), NewBearer(h.id, h.key, h.wish), true
 	w.held(h)
 	w.owns(h)
 	if w.table != nil {
@@ -150,6 +154,7 @@ func (w *world) held(h *host) {
 		all = append(all, k)
 	}
 	h.core.Held(all)
+	h.news = true
 }
 
 func (w *world) owns(h *host) {
@@ -157,6 +162,7 @@ func (w *world) owns(h *host) {
 	if !ok {
 		return
 	}
+	h.news = true
 	h.bearer.Own(Own{Serial: h.own, Root: c.root, RenewAt: c.notAfter - int64(trust.NodeLife/time.Second)/3})
 }
 
@@ -165,7 +171,7 @@ func (w *world) show(h *host) {
 	if w.left[h.id] && h.seen != nil {
 		return // nobody tells it anything any more
 	}
-	h.seen = w.table
+	h.seen, h.news = w.table, true
 	h.core.Table(w.table)
 	h.bearer.Table(w.table)
 }
@@ -275,6 +281,7 @@ func (w *world) propose(h *host, a Action) {
 func (w *world) ended(h *host, core *Core, number uint64, r Result) {
 	if h.up && h.core == core {
 		core.Ended(w.clock(h), number, r)
+		h.news = true
 	}
 }
 
@@ -426,6 +433,7 @@ func (w *world) request(from *host, q Request, answer func(shardmap.Serial, *wir
 		q.Number = w.askNo
 		w.asks[q.Number] = &ask{Request: q, to: to, from: from, answer: answer}
 		to.core.Ask(w.clock(to), q)
+		to.news = true
 	})
 }
 
@@ -435,6 +443,7 @@ func (w *world) bear(h *host, a Action) {
 	end := func(err error) {
 		if h.up && h.bearer == b {
 			b.Ended(w.clock(h), a.Number, err)
+			h.news = true
 		}
 	}
 	switch a.Kind {
@@ -466,6 +475,7 @@ func (w *world) bear(h *host, a Action) {
 		w.soon(func() {
 			if to := w.nodes[a.Node]; to != nil && to.up {
 				to.core.Told(h.id, a.Serial, a.Index)
+				to.news = true
 				w.soon(func() { end(nil) })
 			}
 		})
@@ -476,6 +486,7 @@ func (w *world) bear(h *host, a Action) {
 func (w *world) elect() {
 	if old := w.nodes[w.lead]; old != nil && old.up {
 		old.core.Lead(false)
+		old.news = true
 	}
 	var able []*host
 	voters := 0
@@ -503,6 +514,9 @@ func (w *world) elect() {
 	w.lead = h.id
 	w.show(h)
 	h.core.Lead(true)
+	for _, o := range w.hosts() {
+		o.news = true // they hear of it
+	}
 	w.note("n%d leads", h.id)
 }
 
@@ -540,17 +554,25 @@ func (w *world) step() {
 		if h.seen != w.table && (w.lead == h.id || w.calm || w.chance(30)) {
 			w.show(h)
 		}
-		actions, _ := h.core.Turn(w.clock(h))
-		for _, a := range actions {
-			w.act(h, a)
+		news := h.news
+		h.news = false
+		if news || w.now >= h.next {
+			var actions []Action
+			actions, h.next = h.core.Turn(w.clock(h))
+			for _, a := range actions {
+				w.act(h, a)
+			}
 		}
 		if !h.joined {
 			w.enrol(h)
 			continue
 		}
-		h.bearer.Leader(w.lead)
-		if a, ok, _ := h.bearer.Turn(w.clock(h)); ok {
-			w.bear(h, a)
+		if h.bearer.Leader(w.lead); news || w.now >= h.bearAt {
+			var a Action
+			var ok bool
+			if a, ok, h.bearAt = h.bearer.Turn(w.clock(h)); ok {
+				w.bear(h, a)
+			}
 		}
 	}
 }
