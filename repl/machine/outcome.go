@@ -53,7 +53,7 @@ func obstacle(c *shardmap.Command, r *shardmap.Result) (*wire.Error, error) {
 		if err != nil {
 			return nil, brokenDetail(c, err)
 		}
-		return wire.NotFound("lease "+id.String(), fmt.Sprintf("slot %d has no lease of that id, or has it no longer", id.Slot()),
+		return wire.NotFound("lease "+id.String(), fmt.Sprintf("slot %d has no lease of that id, or no longer, or it is another user's", id.Slot()),
 			"grant another; the keys of one that has ended are gone"), nil
 	}
 	key, found, err := shardmap.ReadRefusal(r.Detail)
