@@ -50,5 +50,7 @@
 // moves a slot between groups by the commands that step.go and piece.go write, diff.go
 // makes the content of pieces, content.go reads it, import.go builds a slot of it. table.go,
 // tablemachine.go and plan.go are group 0; plan.go lays out a new cluster, the package
-// plan says what should move in one that runs.
+// plan says what should move in one that runs. security.go is what group 0 knows of who may
+// connect and do what; tabletls.go, tabletoken.go, tableuser.go, tablerole.go and tablelimit.go
+// change it.
 package shardmap
