@@ -242,7 +242,7 @@ func FuzzReadTableCommand(f *testing.F) {
 	for _, b := range tableExamples(f) {
 		f.Add(b)
 	}
-	table := testTable(f).Table()
+	tables := []*Table{testTable(f).Table(), securedMachine(f).Table()}
 	node := pack.AppendUint(nil, 1)
 	node = append(append([]byte{0x97}, node...), 0xa0, 0xa1, 'a', 1, 0x90, 0xa0, 0)
 	f.Add(append([]byte{0x92, 1, 0x96, 0xa1, 'c', 1, 1, 1, 1, 0xdc, 0x01, 0x00}, bytes.Repeat(node, 256)...))
@@ -263,14 +263,16 @@ func FuzzReadTableCommand(f *testing.F) {
 		if _, err := DescribeTable(b); err != nil {
 			t.Fatal(err)
 		}
-		made, err := table.Try(b)
-		var refused *Refusal
-		if err != nil && !errors.As(err, &refused) {
-			t.Fatalf("tried it gives %v, want a refusal", err)
-		}
-		if err == nil && made.Level <= Level {
-			if back, err := ReadTable(made.AppendTo(nil)); err != nil || !reflect.DeepEqual(back, made) {
-				t.Fatalf("through its bytes the table becomes another one, %v: %s", err, unlike(back, made))
+		for _, table := range tables {
+			made, err := table.Try(b)
+			var refused *Refusal
+			if err != nil && !errors.As(err, &refused) {
+				t.Fatalf("tried it gives %v, want a refusal", err)
+			}
+			if err == nil && made.Level <= Level {
+				if back, err := ReadTable(made.AppendTo(nil)); err != nil || !reflect.DeepEqual(back, made) {
+					t.Fatalf("through its bytes the table becomes another one, %v: %s", err, unlike(back, made))
+				}
 			}
 		}
 	})
