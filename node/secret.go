@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"muster/repl/trust"
+	"muster/repl/wire"
 )
 
 const (
@@ -22,6 +23,9 @@ const (
 	// secretRandomBytes is how many random bytes a secret has that muster makes: as
 	// many as the HMAC of which it is the key can use.
 	secretRandomBytes = 32
+	// passwordMin is the shortest password that a person may choose, in bytes. The hash slows guessing
+	// down, but not enough for less.
+	passwordMin = 8
 	// secretOthers are the permissions that a secret file may not have: anyone who
 	// reads it can be a member, and anyone who writes it decides who the members are.
 	secretOthers fs.FileMode = 0o077
@@ -68,11 +72,14 @@ type privateFile struct {
 	remedy string // for one that is not there; the path in shell's words stands for %s
 	good   string // what makes a good one
 	makes  string // what makes the file
+	// min and max bound the line, in bytes.
+	min, max int
 }
 
 var (
-	ofSecrets = privateFile{"secret file", "name the cluster's own, or make one for a new cluster: muster secret --file %s", "muster secret prints a good one", "muster secret --file FILE makes one"}
-	ofTokens  = privateFile{"token file", "put into %s what muster token create --role server prints", "muster token create --role server prints one", "put the token into one"}
+	ofSecrets   = privateFile{"secret file", "name the cluster's own, or make one for a new cluster: muster secret --file %s", "muster secret prints a good one", "muster secret --file FILE makes one", secretSizeMin, secretSizeMax}
+	ofTokens    = privateFile{"token file", "put into %s what muster token create --role server prints", "muster token create --role server prints one", "put the token into one", secretSizeMin, secretSizeMax}
+	ofPasswords = privateFile{"password file", "put the password into %s, or leave the option out to have one made", "leave the option out to have one made", "put the password into one", passwordMin, wire.PasswordMax}
 )
 
 // ReadSecret reads the shared secret from the first line of a file. It is nil for an
@@ -93,6 +100,18 @@ func (c *Config) Token() (*trust.Token, error) {
 		return nil, fmt.Errorf("token file %s: %w", c.TokenFile, err)
 	}
 	return &t, nil
+}
+
+// ReadPassword reads the password of a user from the first line of a file, which must be as private as
+// one with a secret.
+func ReadPassword(path string) ([]byte, error) { return ofPasswords.line(path) }
+
+// CheckPassword refuses a password that is too short or too long; found says where it is from.
+func CheckPassword(found string, password []byte) error {
+	if n := len(password); n < passwordMin || n > wire.PasswordMax {
+		return fmt.Errorf("%s: a password of %d bytes; want %d to %d; %s", found, n, passwordMin, wire.PasswordMax, ofPasswords.good)
+	}
+	return nil
 }
 
 // line reads the first line of a file; see [ReadSecret].
@@ -120,8 +139,8 @@ func (k privateFile) line(path string) ([]byte, error) {
 	if err := k.check(path, info.Mode(), ownerOf(info), os.Geteuid()); err != nil {
 		return nil, err
 	}
-	// One byte over the limit is enough to see that there is more.
-	b, err := io.ReadAll(io.LimitReader(f, secretSizeMax+1))
+	// One byte over the limit, and an end of the line of two, are enough to see that there is more.
+	b, err := io.ReadAll(io.LimitReader(f, int64(k.max)+2))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", k.name, err)
 	}
@@ -131,12 +150,12 @@ func (k privateFile) line(path string) ([]byte, error) {
 	switch {
 	case len(b) == 0:
 		found = "it is empty"
-	case len(line) > secretSizeMax:
-		found = fmt.Sprintf("its first line has more than %d bytes", secretSizeMax)
-	case len(line) >= secretSizeMin:
+	case len(line) > k.max:
+		found = fmt.Sprintf("its first line has more than %d bytes", k.max)
+	case len(line) >= k.min:
 		return []byte(line), nil
 	}
-	return nil, fmt.Errorf("%s %s: %s; want %d to %d; %s", k.name, path, found, secretSizeMin, secretSizeMax, k.good)
+	return nil, fmt.Errorf("%s %s: %s; want %d to %d; %s", k.name, path, found, k.min, k.max, k.good)
 }
 
 // check returns why a file with this mode and owner is no place for a secret

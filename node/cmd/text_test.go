@@ -105,6 +105,10 @@ func evilAnswer(addr string, t wire.Type) (wire.Type, wire.Body) {
 	case wire.TypeTrail:
 		line, _ := json.Marshal(trailRow{Time: evil, Who: evil, From: evil, Door: evil, Type: evil, Object: evil, Verdict: evil, Why: evil, Index: 1, Count: 1})
 		return wire.TypeTrailAnswer, &wire.TrailAnswer{Node: 1, Name: evil, File: 1, NextFile: 1, NextOffset: 9, Oldest: 1, Lines: append(append(line, "\n"+evil+"\nnull\n"...), evil...), Missing: 1}
+	case wire.TypeWhoami:
+		return wire.TypeWhoamiAnswer, &wire.WhoamiAnswer{User: evil, Roles: []string{evil, evil}}
+	case wire.TypeCanI:
+		return wire.TypeCanIAnswer, &wire.CanIAnswer{By: evil}
 	case wire.TypeDoctor:
 		return wire.TypeDoctorAnswer, &wire.DoctorAnswer{
 			Node: 1, Name: evil, Addr: evil, Version: evil, UptimeMs: 1 << 20, Links: []wire.DoctorLink{{To: 2, Why: evil}},
@@ -135,6 +139,7 @@ func TestForeignText(t *testing.T) {
 		"status", "status --counters", "node list", "group list", "slot list", "doctor", "check", "check --fix", "check --fix --yes", "check --acknowledge", "audit tail", "audit tail --node " + one, "audit verify", "audit verify --node " + evil, "kv list", "kv export", "kv locate " + "k",
 		"kv get k", "kv set k v", "kv set a 1 b 2", "kv del k", "kv get k --after g1/1.1", "log diff no " + evil, "log diff " + addr + " " + addr,
 		"bench --op set --duration 10ms --warm-up 0s", "kv get " + evil, "kv set " + evil, "no\x1b[2Jcommand",
+		"auth whoami", "auth can-i read k", "auth can-i read " + evil, "user list", "user grant u " + evil, "user create u --no-password", "role list", "role create r",
 		"job list", "job show 12", "job wait 12", "job cancel 12", "setting list", "setting set replicas 5", "setting set replicas 5 --yes", "node drain " + one,
 		"node drain --yes " + one, "node remove --yes --force " + one, "node promote --yes " + one, "node undrain " + one, "node label " + one + " k=v", "node add 127.0.0.1:2",
 		"service list", "service get db", "service get db --changes", "service pick db", "service set db --type tcp --node host=h,port=1", "service del db", "service maintain db i on", "service heartbeat db i",

@@ -426,3 +426,33 @@ func TestCommandAboveTheLevelIsNotProposed(t *testing.T) {
 		t.Errorf("in a cluster of level 1: %d proposals, %v", len(q.Proposals()), e)
 	}
 }
+
+// An entry says who sent its command, and by which rules that was let in; of a command that is passed
+// on, whoever the member says. One would doubt it of what comes after it over the same connection.
+func TestOriginOfUsers(t *testing.T) {
+	q := newRequests(t)
+	q.table.Security.Rules = 12
+	q.Principal = 7
+	c := shardmap.Command{Kind: shardmap.CommandSet, Slot: shardmap.SlotByServer, Items: [][]byte{[]byte("k"), []byte("v")}}
+	write := wire.AppendWrite(nil, &c)
+	forward := func(p shardmap.Principal) []byte {
+		return (&wire.Forward{Principal: p, Type: wire.TypeWrite, Body: write}).Append(nil)
+	}
+	r := repl.Reply{To: &q.asker}
+	q.Take(wire.Header{Type: wire.TypeWrite}, write, r, q.table, nowTaken)
+	q.TakeForward(wire.Header{Type: wire.TypeForward}, forward(9), r, q.table, nowTaken)
+	q.TakeForward(wire.Header{Type: wire.TypeForward}, forward(0), r, q.table, nowTaken)
+	q.Take(wire.Header{Type: wire.TypeWrite}, write, r, q.table, nowTaken)
+	want := []wire.Origin{{Principal: 7, Rules: 12}, {Principal: 9, Rules: 12}, {}, {Principal: 7, Rules: 12}}
+	got := q.Proposals()
+	if len(got) != len(want) {
+		t.Fatalf("%d proposals, want %d", len(got), len(want))
+	}
+	for i := range want {
+		o, command, err := wire.ReadOrigin(got[i].Entry.Raw[raft.EntryHeaderSize:])
+		want[i].Time = nowTaken.Wall
+		if err != nil || o != want[i] || !bytes.Equal(command, write) {
+			t.Errorf("proposal %d: got %+v, %v, want %+v", i, o, err, want[i])
+		}
+	}
+}

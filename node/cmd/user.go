@@ -1,0 +1,247 @@
+package cmd
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"muster/shardmap"
+	"muster/shardmap/access"
+)
+
+const userForm = `{"name":…,"id":…,"has_password":true,"roles":[…]}`
+
+func userCommand(con *console) *cli.Command {
+	return noun(cli.Command{Name: "user", Usage: "say who may use the cluster"},
+		verb(cli.Command{
+			Name: "create", Usage: "make a user", ArgsUsage: "NAME",
+			Description: `The user may do nothing until a role is granted: "muster user grant". Without --password-file a
+password is made, and printed once; the cluster keeps only a hash of it. A user needs no
+password who has a certificate: "muster user create NAME --no-password".
+
+With -o json: ` + strings.TrimSuffix(userForm, "}") + `,"password":…}, the password only if it was made`,
+			Flags:  append(passwordFlags(), &cli.BoolFlag{Name: "no-password", Usage: "make a user that has no password"}),
+			Action: con.action(userCreate),
+		}),
+		verb(cli.Command{
+			Name: "password", Usage: "give a user another password", ArgsUsage: "NAME",
+			Description: `As with create. Certificates that the user has stay good until they end.
+
+With -o json: ` + strings.TrimSuffix(userForm, "}") + `,"password":…}, the password only if it was made`,
+			Flags:  passwordFlags(),
+			Action: con.action(userPassword),
+		}),
+		verb(cli.Command{
+			Name: "list", Usage: "list the users, and their roles",
+			Description: "With -o json: [" + userForm + "]", Action: con.action(userList),
+		}),
+		verb(cli.Command{
+			Name: "grant", Usage: "give a user a role", ArgsUsage: "NAME ROLE",
+			Description: "Takes effect within a second, also for those who are connected.\n\nWith -o json: " + userForm,
+			Action:      con.action(userRole(func(c *shardmap.ChangeUserRoles, role string) { c.Give = []string{role} })),
+		}),
+		verb(cli.Command{
+			Name: "revoke", Usage: "take a role from a user", ArgsUsage: "NAME ROLE",
+			Description: "Takes effect within a second, also for those who are connected.\n\nWith -o json: " + userForm,
+			Action:      con.action(userRole(func(c *shardmap.ChangeUserRoles, role string) { c.Take = []string{role} })),
+		}),
+		verb(cli.Command{
+			Name: "del", Usage: "delete a user", ArgsUsage: "NAME",
+			Description: `Connections of the user are refused from then on. Another user of the same name, made later, has
+nothing of this one: neither its roles nor its certificates.
+
+With -o json the user that was: ` + userForm,
+			Action: con.action(userDel),
+		}))
+}
+
+type userRow struct {
+	Name        string   `json:"name"`
+	ID          string   `json:"id"`
+	HasPassword bool     `json:"has_password"`
+	Roles       []string `json:"roles"`
+	Password    string   `json:"password,omitempty"` // only where it was made
+}
+
+func userRowOf(u *shardmap.User) userRow {
+	return userRow{Name: u.Name, ID: strconv.FormatUint(uint64(u.ID), 10), HasPassword: !u.Password.None(), Roles: append([]string{}, u.Roles...)}
+}
+
+// userNamed returns the user of a name.
+func userNamed(t *shardmap.Table, name string) (*shardmap.User, error) {
+	u, ok := t.Security.UserNamed(name)
+	if !ok {
+		return nil, withStatus(exitNotFound, "user %s: there is none of that name; muster user list shows who is there", shown([]byte(name)))
+	}
+	return &u, nil
+}
+
+// checkedName returns the first argument of a command, which is to be a name.
+func checkedName(c *cli.Context, what string) (string, error) {
+	name := c.Args().First()
+	if err := access.CheckName(name); err != nil {
+		return "", usagef("%s: name of a %s: %w", c.Command.HelpName, what, err)
+	}
+	return name, nil
+}
+
+func userList(con *console, c *cli.Context) error {
+	s, err := con.openBare(c)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	t, err := s.table(c.Context)
+	if err != nil {
+		return err
+	}
+	rows := []userRow{}
+	for i := range t.Security.Users {
+		rows = append(rows, userRowOf(&t.Security.Users[i]))
+	}
+	slices.SortFunc(rows, func(a, b userRow) int { return strings.Compare(a.Name, b.Name) })
+	return s.printUsers(rows)
+}
+
+// printUsers prints users as a list.
+func (s *errand) printUsers(rows []userRow) error {
+	if s.json {
+		return s.printJSON(rows)
+	}
+	t := newTable(s.out, "NAME", "PASSWORD", "ROLES")
+	for _, r := range rows {
+		has := "no"
+		if r.HasPassword {
+			has = "yes"
+		}
+		t.row(r.Name, has, orDash(strings.Join(r.Roles, ", ")))
+	}
+	return t.Flush()
+}
+
+// printUser prints a user, with the password that was made for it, if one was.
+func (s *errand) printUser(r userRow) error {
+	if s.json {
+		return s.printJSON(r)
+	}
+	if r.Password != "" {
+		s.sayf("the password of %s, which is shown this once:", r.Name)
+		return s.line("%s", r.Password)
+	}
+	return nil
+}
+
+func userCreate(con *console, c *cli.Context) error {
+	return con.withPassword(c, func(s *errand, name string, p *password) error {
+		return s.changeUser(c.Context, "create user "+name, &shardmap.ChangeUser{Action: shardmap.UserCreate, Name: name, Password: p.hash}, p.made)
+	})
+}
+
+func userPassword(con *console, c *cli.Context) error {
+	return con.withPassword(c, func(s *errand, name string, p *password) error {
+		return s.changeUser(c.Context, "change the password of "+name, &shardmap.ChangeUser{Action: shardmap.UserPassword, Name: name, Password: p.hash}, p.made)
+	})
+}
+
+// changeUser has the meta group change a user, and prints it as it is then. made is the password
+// that was made for it, or "".
+func (s *errand) changeUser(ctx context.Context, what string, change *shardmap.ChangeUser, made string) error {
+	command, err := shardmap.AppendChangeUser(nil, change)
+	if err != nil {
+		return err
+	}
+	t, err := s.ordered(ctx, what, command)
+	if err != nil {
+		return err
+	}
+	u, err := userNamed(t, change.Name)
+	if err != nil {
+		return err
+	}
+	row := userRowOf(u)
+	row.Password = made
+	return s.printUser(row)
+}
+
+// userRole makes the command that changes a user's roles.
+func userRole(change func(c *shardmap.ChangeUserRoles, role string)) func(*console, *cli.Context) error {
+	return func(con *console, c *cli.Context) error {
+		if err := wantArgs(c, 2, 2); err != nil {
+			return err
+		}
+		name, err := checkedName(c, "user")
+		if err != nil {
+			return err
+		}
+		s, err := con.open(c, 1)
+		if err != nil {
+			return err
+		}
+		defer s.close()
+		what := shardmap.ChangeUserRoles{User: name}
+		change(&what, c.Args().Get(1))
+		command, err := shardmap.AppendChangeUserRoles(nil, &what)
+		if err != nil {
+			return err
+		}
+		t, err := s.ordered(c.Context, "change the roles of "+name, command)
+		if err != nil {
+			return err
+		}
+		u, err := userNamed(t, name)
+		if err != nil {
+			return err
+		}
+		return s.printUser(userRowOf(u))
+	}
+}
+
+func userDel(con *console, c *cli.Context) error {
+	if err := wantArgs(c, 1, 1); err != nil {
+		return err
+	}
+	name, err := checkedName(c, "user")
+	if err != nil {
+		return err
+	}
+	s, err := con.open(c, 1)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	before, err := s.table(c.Context)
+	if err != nil {
+		return err
+	}
+	u, err := userNamed(before, name)
+	if err != nil {
+		return err
+	}
+	command, err := shardmap.AppendChangeUser(nil, &shardmap.ChangeUser{Action: shardmap.UserDelete, Name: name})
+	if err != nil {
+		return err
+	}
+	if _, err := s.ordered(c.Context, "delete user "+name, command); err != nil {
+		return err
+	}
+	return s.printUser(userRowOf(u))
+}
+
+// ordered gives an order that has no plan, and returns the table with what came of it.
+func (s *errand) ordered(ctx context.Context, what string, command []byte) (t *shardmap.Table, err error) {
+	a, err := s.give(ctx, &order{what: what, command: command}, 0)
+	if err != nil {
+		return nil, err
+	}
+	err = s.until(ctx, func(now *shardmap.Table) glance {
+		t = now
+		return glance{over: now.Index >= a.Index}
+	}, waitAsLongAsACall)
+	if err != nil {
+		return nil, withStatus(exitNoResult, "%s: it is done, but no node shows it yet: %w", what, err)
+	}
+	return t, nil
+}

@@ -1,0 +1,26 @@
+package client
+
+import (
+	"context"
+	"fmt"
+
+	"muster/repl/wire"
+)
+
+// Whoami returns for whom the cluster takes this client; any node tells.
+func (i inspector) Whoami(ctx context.Context) (*wire.WhoamiAnswer, error) {
+	a := new(wire.WhoamiAnswer)
+	if err := i.courier.question(ctx, wire.TypeWhoami, "", &wire.Empty{}, a); err != nil {
+		return nil, fmt.Errorf("whoami: %w", err)
+	}
+	return a, nil
+}
+
+// CanI returns whether something would be allowed, to this client or to another user, and by what.
+func (i inspector) CanI(ctx context.Context, q wire.CanI) (*wire.CanIAnswer, error) {
+	a := new(wire.CanIAnswer)
+	if err := i.courier.question(ctx, wire.TypeCanI, "", &q, a); err != nil {
+		return nil, fmt.Errorf("can-i: %w", err)
+	}
+	return a, nil
+}
