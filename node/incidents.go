@@ -115,7 +115,16 @@ func (s *incidents) act(loop *repl.Loop, i shardmap.Incident) {
 // tell puts an incident into the meta group's log, and returns the index of an entry as of
 // which the table has it.
 func (s *incidents) tell(ctx context.Context, loop *repl.Loop, i *shardmap.Incident) (uint64, error) {
-	n := s.node
+	command, err := shardmap.AppendNoteIncident(nil, &shardmap.NoteIncident{Incident: *i})
+	if err != nil {
+		return 0, err
+	}
+	return tellMeta(ctx, s.node, loop, command)
+}
+
+// tellMeta puts what a node says of itself into the meta group's log, whoever leads it, and
+// returns the index of an entry as of which the table has it.
+func tellMeta(ctx context.Context, n *Node, loop *repl.Loop, command []byte) (uint64, error) {
 	lead, ok := metaLead(loop)
 	switch {
 	case !ok:
@@ -123,16 +132,12 @@ func (s *incidents) tell(ctx context.Context, loop *repl.Loop, i *shardmap.Incid
 	case lead.node == 0:
 		return 0, errors.New("group 0 has no leader")
 	}
-	command, err := shardmap.AppendNoteIncident(nil, &shardmap.NoteIncident{Incident: *i})
-	if err != nil {
-		return 0, err
-	}
 	if lead.node == n.self().Node {
 		err := n.moves.propose(ctx, loop, command)
 		return n.table.Load().Index, err
 	}
 	var a wire.StepAnswer
-	err = n.caller.call(ctx, lead.node, n.addrOf(lead.node), wire.RolePeer, wire.TypeStep, &wire.Step{Incarnation: n.table.Load().Meta.Incarnation, Command: command}, &a)
+	err := n.caller.call(ctx, lead.node, n.addrOf(lead.node), wire.RolePeer, wire.TypeStep, &wire.Step{Incarnation: n.table.Load().Meta.Incarnation, Command: command}, &a)
 	return a.ID.Index, err
 }
 

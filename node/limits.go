@@ -77,6 +77,8 @@ type limits struct {
 	// noticePause lies between two lines of one kind about connections that
 	// were refused, after the first few.
 	noticePause time.Duration
+	// trailHeads is after which time the cluster's table knows of new lines of the trail.
+	trailHeads time.Duration
 	// stallAfter is how long an operation of the disk may take before the disk
 	// counts as stalled, and stopMax how long a node that stops waits for it.
 	stallAfter, stopMax time.Duration
@@ -94,7 +96,7 @@ func defaultLimits() limits {
 		waitingBytes:  8192 * requestOverhead,
 		arrivingBytes: 256 << 20,
 		answerTimeout: 10 * time.Second, linger: time.Second,
-		wait: 60 * time.Second, noticePause: time.Minute,
+		wait: 60 * time.Second, noticePause: time.Minute, trailHeads: time.Minute,
 		stallAfter: stallAfter, stopMax: stopMax, cutOffAfter: cutOffAfter,
 	}
 	var files syscall.Rlimit

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"muster/logstore"
 	"muster/node/trail"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -29,6 +30,9 @@ const (
 	trailGather = 200 * time.Millisecond
 	// trailRetry is after how long a trail that could not be written is tried again.
 	trailRetry = 5 * time.Second
+	// trailWait is how long a member without a line of its trail waits for the table before it
+	// writes the first.
+	trailWait = 10 * time.Second
 )
 
 // trailing keeps this node's trail: who was turned away, who came in, what people ordered.
@@ -48,10 +52,15 @@ type trailing struct {
 	book   *trail.Book   // nil: it could not be opened yet
 	next   time.Time     // when the disk is used again
 	silent bool          // that it fails was logged
+	heads  trailHeads
 }
 
 func (t *trailing) init(n *Node) {
 	t.node, t.queue = n, make(chan trail.Event, trailQueueMax)
+	t.heads.over = make(chan error, 1) // so that tell can end after run
+	if id := n.self(); id.Stage == logstore.StageMember {
+		t.heads.waits = time.Now().Add(trailWait)
+	}
 }
 
 // note has a line written. It never waits.
@@ -86,6 +95,8 @@ func (t *trailing) run() {
 			return
 		case e := <-queue:
 			t.floods.Record(e)
+		case err := <-t.heads.over:
+			t.ended(time.Now(), err)
 		case <-timer.C:
 		}
 		now := time.Now()
@@ -94,6 +105,7 @@ func (t *trailing) run() {
 		if !now.Before(t.next) || t.floods.Ready() >= trailReadyMax && !t.silent {
 			t.write(now)
 		}
+		t.commit(now)
 		timer.Stop()
 		if due := t.due(); !due.IsZero() {
 			timer.Reset(time.Until(due))
@@ -119,6 +131,9 @@ func (t *trailing) due() time.Time {
 	if waits := len(t.ready) > 0 || t.floods.Ready() > 0 || t.lost.Load() > 0 || t.book != nil && t.book.Missing() > 0; waits && (due.IsZero() || t.next.Before(due)) {
 		due = t.next
 	}
+	if head := t.heads.due; !head.IsZero() && !t.heads.under && (due.IsZero() || head.Before(due)) {
+		due = head
+	}
 	return due
 }
 
@@ -142,10 +157,17 @@ func (t *trailing) write(now time.Time) {
 		}
 		t.book = book
 	}
+	if t.holds(now) {
+		kept := min(len(events), trailQueueMax)
+		t.ready = events[:kept:kept]
+		t.lost.Add(lost + uint64(len(events)-kept))
+		return
+	}
 	t.ready = nil
 	t.book.SetBudget(trailBudget(t.node.table.Load()))
 	t.book.Lose(lost, "more came at once than could be written")
 	err := t.book.Append(now, events)
+	t.heads.grown(now, t.node.limits.trailHeads)
 	t.synced.Store(t.book.Head().Lines)
 	t.missing.Store(t.book.Missing())
 	if err != nil {
@@ -267,8 +289,12 @@ func (t *trailing) done(c *connection, kind wire.Type, object string, index uint
 // asked notes a read or a write that was let in, if the policy wants it. Everyone who asks for
 // data pays for this call, so it is one look at the policy where that wants nothing.
 func (t *trailing) asked(c *connection, kind wire.Type, body []byte) {
-	if policy := shardmap.TrailPolicy(t.policy.Load()); policy != shardmap.TrailNone {
-		t.note(t.by(c, trail.Event{Type: kind.String(), Object: objectOf(kind, body, policy), Verdict: trail.Allowed}))
+	policy := shardmap.TrailPolicy(t.policy.Load())
+	if policy == shardmap.TrailNone {
+		return
+	}
+	if object := objectOf(kind, body, policy); object != "" { // else it is about no data, as the stream of the table
+		t.note(t.by(c, trail.Event{Type: kind.String(), Object: object, Verdict: trail.Allowed}))
 	}
 }
 

@@ -28,8 +28,9 @@ It names file, line and what is wrong, and ends with status 1 if anything is; wi
 a node could not be asked, and nothing is wrong with the others.
 
 With -o json one object per line: {"ok":true,"node":…,"dir":…,"files":N,"lines":N,"first":N,
-"last":N,"hash":…,"torn":N,"known":N,"passed":true,"problems":[{"file":…,"line":N,"offset":N,"what":…}],
-"more":N,"error":…}. known is the line that the table has, passed that the chain goes through it.`,
+"last":N,"hash":…,"lost":N,"torn":N,"known":N,"passed":true,"problems":[{"file":…,"line":N,"offset":N,"what":…}],
+"more":N,"error":…}. lost is what lines say is missing: it was never written for want of room, or files were
+taken away. known is the line that the table has, passed that the chain goes through it.`,
 		Flags:  []cli.Flag{&cli.StringFlag{Name: "node", DefaultText: "all", Usage: "`NODE` whose trail it is, by name or id"}},
 		Action: con.action(auditVerify),
 	})
@@ -45,6 +46,7 @@ type verdictRow struct {
 	First    uint64           `json:"first"`
 	Last     uint64           `json:"last"`
 	Hash     string           `json:"hash"`
+	Lost     uint64           `json:"lost"`
 	Torn     int64            `json:"torn"`
 	Known    uint64           `json:"known"`
 	Passed   bool             `json:"passed"`
@@ -62,7 +64,7 @@ type verdictProblem struct {
 
 func verdictOf(r *trail.Report, heads []trail.Head) *verdictRow {
 	row := &verdictRow{OK: r.OK(), Files: r.Files, Lines: r.Lines, First: r.First, Last: r.Last.Lines, Hash: r.Last.Hash.String(),
-		Torn: r.Torn, Passed: r.Passed > 0, More: r.More, Problems: []verdictProblem{}}
+		Lost: r.Lost, Torn: r.Torn, Passed: r.Passed > 0, More: r.More, Problems: []verdictProblem{}}
 	for _, h := range heads {
 		row.Known = h.Lines
 	}
@@ -155,6 +157,9 @@ func (con *console) printVerdict(asJSON bool, row *verdictRow) error {
 		known = fmt.Sprintf("; the cluster knows line %d, which is older than all that are left", row.Known)
 	case row.Node != "" && row.OK:
 		known = "; the cluster knows none of it yet"
+	}
+	if row.Lost > 0 {
+		known += fmt.Sprintf("; lines say that %d are missing", row.Lost)
 	}
 	said := "whole"
 	if !row.OK {

@@ -394,7 +394,9 @@ func (b *Book) Rejoin(head Head) {
 	if head.Lines <= b.head.Lines {
 		return
 	}
-	b.notes = append(b.notes, noteOf(fmt.Sprintf("lines %d to %d are missing here, though the cluster knows line %d: the directory was emptied, cut, or put back from a copy", b.head.Lines+1, head.Lines, head.Lines)))
+	missing := noteOf(fmt.Sprintf("lines %d to %d are missing here, though the cluster knows line %d: the directory was emptied, cut, or put back from a copy", b.head.Lines+1, head.Lines, head.Lines))
+	missing.Verdict, missing.Count = Lost, head.Lines-b.head.Lines
+	b.notes = append(b.notes, missing)
 	if b.open != nil {
 		b.open.Close()
 		b.open = nil

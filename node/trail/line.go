@@ -32,6 +32,7 @@ type Line struct {
 	Seq  uint64
 	Prev Hash
 	Hash Hash   // of the line's bytes, as they are: whether it says so itself was checked
+	Lost uint64 // how many lines or events it says are missing
 	Kept uint64 // in the first of a batch: the lines up to here were synced before
 }
 
@@ -115,6 +116,9 @@ type lineFields struct {
 	Seq  uint64 `json:"seq"`
 	Kept uint64 `json:"kept"`
 	Prev string `json:"prev"`
+
+	Verdict Verdict `json:"verdict"`
+	Count   uint64  `json:"count"`
 }
 
 // ReadLine reads a line with its newline. An error says what is wrong with it: that its
@@ -143,6 +147,9 @@ func ReadLine(b []byte) (l Line, err error) {
 		return l, errNoLine
 	}
 	l.Seq, l.Kept, l.Prev = f.Seq, f.Kept, Hash(prev)
+	if f.Verdict == Lost {
+		l.Lost = f.Count
+	}
 	return l, nil
 }
 

@@ -45,7 +45,7 @@ func TestLine(t *testing.T) {
 			t.Errorf("%s: got %+v", name, said)
 		}
 		l, err := ReadLine(b)
-		if want := (Line{42, Hash{1}, head.Hash, 40}); err != nil || l != want {
+		if want := (Line{Seq: 42, Prev: Hash{1}, Hash: head.Hash, Kept: 40}); err != nil || l != want {
 			t.Errorf("%s: got %+v, %v, want %+v", name, l, err, want)
 		}
 	}
@@ -379,7 +379,7 @@ func TestRejoin(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := verify(t, disk, committed)
-	if len(r.Problems) != 1 || r.Problems[0].Line != 11 || r.Last.Lines != 502 {
+	if len(r.Problems) != 1 || r.Problems[0].Line != 11 || r.Last.Lines != 502 || r.Lost != 490 {
 		t.Errorf("%+v", r)
 	}
 	if !strings.Contains(contents(disk), "lines 11 to 500 are missing here") {

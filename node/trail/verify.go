@@ -25,6 +25,7 @@ type Report struct {
 	Files, Lines uint64
 	First        uint64 // number of the first line; 0: there is none
 	Last         Head   // the last line
+	Lost         uint64 // what the lines themselves say is missing: for want of room, or because files were taken away
 	Torn         int64  // bytes behind the last line that are no whole one: it is being written, or a crash has torn it
 	Problems     []Problem
 	More         uint64 // problems that are not told
@@ -115,6 +116,7 @@ func (v *Verifier) line(raw []byte) {
 		v.problem(want, "line %d does not follow the line before it: one of them was changed, with its hash", want)
 	}
 	if err == nil {
+		r.Lost += l.Lost
 		v.checkHeads(&l)
 		r.Last, v.broken = Head{l.Seq, l.Hash}, false
 	}

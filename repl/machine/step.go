@@ -88,9 +88,9 @@ func checkStep(s *wire.Step, table *shardmap.Table) *wire.Error {
 
 // metaStep reports whether a command to the meta group comes in as a step: of a move, where it
 // is told what the two groups have decided, or that a slot that was to be empty is not, so that
-// its move is to be given up; or that a replica of the sender differs.
+// its move is to be given up; or that a replica of the sender differs, or how far its trail is.
 func metaStep(k shardmap.TableCommandKind) bool {
-	return k == shardmap.TableMoveRecord || k == shardmap.TableMoveClose || k == shardmap.TableMoveCancel || k == shardmap.TableIncident
+	return k == shardmap.TableMoveRecord || k == shardmap.TableMoveClose || k == shardmap.TableMoveCancel || k == shardmap.TableIncident || k == shardmap.TableTrailHead
 }
 
 // checkMetaStep refuses what is no step for the meta group. Whether the step fits the table is
