@@ -37,6 +37,7 @@ func takeEnrol(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	m := &n.recruiter
 	m.beside(c, r, func(ctx context.Context) {
 		a, refusal := n.notary.enrol(ctx, &q, c.greeting)
+		n.trail.done(c, h.Type, fmt.Sprintf("node %s by token %d", q.Node, q.Token), 0, refusal)
 		if refusal != nil {
 			c.refuse(r, refusal)
 			return
@@ -77,6 +78,7 @@ func takeRenew(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	n := c.node
 	want, refusal := wanted(c, &q)
 	if refusal != nil {
+		n.trail.done(c, h.Type, "", 0, refusal)
 		c.refuse(r, refusal)
 		return
 	}
@@ -86,12 +88,21 @@ func takeRenew(c *connection, h wire.Header, r repl.Reply, body []byte) {
 			return
 		}
 		a, refusal := n.notary.certify(ctx, want, q.Request)
+		n.trail.done(c, h.Type, certificateText(&want), 0, refusal)
 		if refusal != nil {
 			c.refuse(r, refusal)
 			return
 		}
 		c.answerNow(r, wire.TypeRenewAnswer, a.Append(nil))
 	})
+}
+
+// certificateText is what the trail says a certificate is for.
+func certificateText(want *notary.Request) string {
+	if want.User != "" {
+		return "user " + want.User
+	}
+	return "node " + want.Node.String()
 }
 
 // wanted says what the other side of a connection may ask for, by what it has proven.
@@ -130,6 +141,7 @@ func takeKeep(c *connection, h wire.Header, r repl.Reply, body []byte) {
 			return
 		}
 		a, refusal := c.node.notary.keep(c.peer, &q)
+		c.node.trail.done(c, h.Type, "wrapping key "+trust.WrapKeyID(q.ID).String(), 0, refusal)
 		if refusal != nil {
 			c.refuse(r, refusal)
 			return
@@ -199,6 +211,7 @@ func takeAuthority(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	n := c.node
 	n.recruiter.beside(c, r, func(ctx context.Context) {
 		a, refusal := n.notary.order(ctx, &q)
+		n.trail.done(c, h.Type, "root, "+q.Action.String(), 0, refusal)
 		if refusal != nil {
 			c.refuse(r, refusal)
 			return

@@ -67,6 +67,7 @@ func takeLogin(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	from := sourceOf(c.conn)
 	c.node.ended.Go(func() {
 		a, e := l.login(&q, from)
+		c.node.trail.done(c, wire.TypeLogin, l.noted(q.Name), 0, e)
 		<-l.places
 		if e != nil {
 			c.refuse(r, e)
@@ -74,6 +75,17 @@ func takeLogin(c *connection, h wire.Header, r repl.Reply, body []byte) {
 		}
 		c.answerNow(r, wire.TypeLoginAnswer, a.Append(nil))
 	})
+}
+
+// noted is whom the trail says that a login was for. What is no user's name may be a password,
+// typed where the name should be.
+func (l *logins) noted(name string) string {
+	if t := l.node.table.Load(); t != nil {
+		if user, ok := t.Security.UserNamed(name); ok {
+			return "user " + user.Name
+		}
+	}
+	return "a user that there is not"
 }
 
 // sourceOf is the address that a connection comes from, without the port.

@@ -154,4 +154,14 @@ func TestLogin(t *testing.T) {
 	}
 	_, err = login("rob", "hunter2")
 	refused(t, "beside others", err, wire.CodeBusy, "are under way")
+	r.says("a login", func(l *trailLine) bool { return l.Type == "Login" && l.Verdict == "allowed" && l.Object == "user rob" })
+	r.says("a wrong password", func(l *trailLine) bool { return l.Type == "Login" && l.Verdict == "refused" && l.Object == "user rob" })
+	r.says("a wrong name", func(l *trailLine) bool {
+		return l.Type == "Login" && l.Verdict == "refused" && l.Object == "a user that there is not"
+	})
+	for _, l := range r.trailOf() {
+		if said := fmt.Sprint(l); strings.Contains(said, "hunter2") || strings.Contains(said, "guess1") || strings.Contains(said, "nobody") {
+			t.Errorf("a line has a password, or what may be one: %s", said)
+		}
+	}
 }

@@ -22,7 +22,7 @@ import (
 
 // trailLine is what a test looks at of a line.
 type trailLine struct {
-	Seq, Index, Count             uint64
+	Seq, Index, Count, User       uint64
 	Node, Who, From, Door, Type   string
 	Object, Verdict, Why, At, Key string
 }
@@ -224,4 +224,35 @@ func TestTrailFlood(t *testing.T) {
 	if err != nil || !report.OK() || report.Lines > 30 {
 		t.Errorf("%d refusals: %+v, %v; want at most 30 lines", refusals, report, err)
 	}
+}
+
+// What a user may not do is noted with who it was, and with no more of a key than the policy
+// lets a line have: the error that the user gets names all of it.
+func TestTrailOfDenied(t *testing.T) {
+	r := serving(t, defaultLimits())
+	r.enact(someSecurity())
+	get := func() {
+		t.Helper()
+		q := wire.Get{Keys: [][]byte{[]byte("payroll/alice")}}
+		_, _, err := r.asUser(restrictedUser).ask(wire.TypeGet, 0, q.Append(nil))
+		refused(t, "a key of others", err, wire.CodeUnauthorized, "payroll/alice")
+	}
+	get()
+	denied := func(object string) func(*trailLine) bool {
+		return func(l *trailLine) bool {
+			return l.Type == "Get" && l.Verdict == "refused" && l.Who == "rob" && l.User == uint64(restrictedUser) && l.Object == object
+		}
+	}
+	r.enact(shardmap.Security{})
+	r.says("the denied request", denied("read on key:payroll/…"))
+	for _, l := range r.trailOf() {
+		if said := fmt.Sprint(l); strings.Contains(said, "alice") {
+			t.Errorf("policy none, and a key is in it: %s", said)
+		}
+	}
+	r.node.trail.policy.Store(uint32(shardmap.TrailRequest))
+	r.enact(someSecurity())
+	get()
+	r.enact(shardmap.Security{})
+	r.says("the denied request with its key", denied("read on key:payroll/alice"))
 }
