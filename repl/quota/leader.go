@@ -1,0 +1,338 @@
+package quota
+
+import (
+	"sort"
+	"time"
+
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// kind is what of a prefix is limited.
+type kind int
+
+const (
+	keys kind = iota
+	bytes
+	rate // of keys that are written; amounts of it are in thousandths of a key, per second
+	kinds
+)
+
+const (
+	// thousandths is how many make one key, so that shares of a small rate are no nothing.
+	thousandths = 1000
+	// deafMax is how long a leader trusts what it heard last of the whole cluster.
+	deafMax = 5 * time.Second
+	// busyRetry is after which time who was told to wait should come back: there is another
+	// round by then.
+	busyRetry = 300 * time.Millisecond
+)
+
+func (k kind) String() string { return [kinds]string{"keys", "bytes", "rate"}[k] }
+
+// amount is a number of each kind.
+type amount [kinds]int64
+
+func (a *amount) of(n shardmap.Amount) { a[keys], a[bytes] = n.Keys, n.Bytes }
+
+func (a amount) wire() (w wire.UsageAmount) {
+	for k := range a {
+		w[k] = uint64(a[k])
+	}
+	return w
+}
+
+func amountOf(w wire.UsageAmount) (a amount) {
+	for k := range w {
+		a[k] = int64(w[k])
+	}
+	return a
+}
+
+// Limit is what there may be of a prefix; 0: as much as may be.
+type Limit struct {
+	Prefix string
+	Keys   uint64
+	Bytes  uint64
+	Rate   uint32 // keys written per second
+}
+
+// limitMax bounds a limit within the core: sums of so many groups' amounts fit.
+const limitMax = 1 << 46
+
+func (l *Limit) most() amount {
+	return amount{int64(min(l.Keys, limitMax)), int64(min(l.Bytes, limitMax)), int64(l.Rate) * thousandths}
+}
+
+// Leader is a data group's part, where the group is led.
+type Leader struct {
+	term    uint64 // 0: the group is not led here
+	rows    []*row // by prefix
+	divider uint64 // the newest term of the meta group that was heard of
+	round   uint64 // in it
+	fresh   bool   // that round is the first in this term
+	charges charges
+}
+
+// row is what a leader knows of one prefix.
+type row struct {
+	prefix string
+	most   amount
+
+	began  bool // tally is whole, and ceiling stands for something
+	tally  shardmap.Tally
+	flight amount // of what is admitted and not applied
+	// Invariant: no write is admitted that has used exceed ceiling.
+	ceiling amount
+	given   amount // of divider, the sum
+	// What dropped slots had, since the round, and since the round before it.
+	went, wentBefore amount
+
+	wanted, wantedBefore amount // since the round; until then, since the one before it
+
+	total   amount // that the cluster has, as the divider said
+	known   bool
+	heardAt time.Duration
+
+	tokens   int64 // thousandths of a key; below 0 after a command with many keys
+	filledAt time.Duration
+	// Keys written in the second that began at secondAt, and in the one before it.
+	second, secondBefore int64
+	secondAt             time.Duration
+}
+
+// used is what there is, and what is on its way into the log.
+func (r *row) used() (a amount) {
+	a.of(r.tally.Amount)
+	for k := range a {
+		a[k] += r.flight[k]
+	}
+	return a
+}
+
+// Set says which limits there are, by prefix.
+func (l *Leader) Set(limits []Limit) {
+	rows := make([]*row, len(limits))
+	for i := range limits {
+		at := sort.Search(len(l.rows), func(j int) bool { return l.rows[j].prefix >= limits[i].Prefix })
+		if at < len(l.rows) && l.rows[at].prefix == limits[i].Prefix {
+			rows[i] = l.rows[at]
+		} else {
+			rows[i] = &row{prefix: limits[i].Prefix}
+		}
+		rows[i].most = limits[i].most()
+	}
+	l.rows = rows
+}
+
+// Lead says in which term the group is led here, with an entry of it applied; 0: it is not.
+func (l *Leader) Lead(term uint64) {
+	if term == l.term {
+		return
+	}
+	l.term, l.divider, l.round = term, 0, 0
+	l.charges = charges{}
+	for i, r := range l.rows {
+		if bug("allotment kept after the lead was lost") {
+			r.flight = amount{}
+			continue
+		}
+		// Who led in between may have used up the allotment, or the divider have given it to others.
+		l.rows[i] = &row{prefix: r.prefix, most: r.most}
+	}
+}
+
+// Term returns the term in which the group is led here; 0: it is not.
+func (l *Leader) Term() uint64 { return l.term }
+
+// Sync says what the group has of the i-th prefix.
+func (l *Leader) Sync(i int, t shardmap.Tally) {
+	r := l.rows[i]
+	was := r.tally
+	r.tally = t
+	switch {
+	case !t.Counted:
+		r.began = false
+	case !r.began:
+		r.began, r.ceiling = true, r.used()
+		r.ceiling[rate], r.given = 0, amount{}
+	default:
+		// What moves takes its part of the ceilings along.
+		var came, went amount
+		came.of(shardmap.Amount{Keys: t.Came.Keys - was.Came.Keys, Bytes: t.Came.Bytes - was.Came.Bytes})
+		went.of(shardmap.Amount{Keys: t.Went.Keys - was.Went.Keys, Bytes: t.Went.Bytes - was.Went.Bytes})
+		for k := range came {
+			r.ceiling[k] += came[k] - went[k]
+			if !bug("what left a group is free at once") {
+				r.went[k] += went[k]
+			}
+		}
+	}
+}
+
+// Refusal says why a write is not admitted.
+type Refusal struct {
+	Prefix string
+	Kind   string // "keys", "bytes" or "rate"
+	Most   uint64 // the limit
+	Used   uint64 // of it, in the whole cluster, as far as is known
+	Left   uint64
+	// Over: the limit itself is in the way. Else it is only not known yet whether the write fits;
+	// it may after a while.
+	Over  bool
+	After time.Duration
+}
+
+// Admit decides whether a command may go into the log that would add so much to prefixes, by their
+// place. ticket names the charge for it, 0 if there is none.
+func (l *Leader) Admit(now time.Duration, adds []shardmap.Growth) (ticket uint64, refused *Refusal) {
+	for _, g := range adds {
+		r := l.rows[g.Prefix]
+		need := amount{g.By.Keys, g.By.Bytes, int64(g.Writes) * thousandths}
+		used := r.used()
+		for k := range kinds {
+			if r.most[k] == 0 || need[k] <= 0 {
+				continue
+			}
+			r.wanted[k] += need[k]
+			if refused != nil {
+				continue
+			}
+			if k == rate {
+				if r.fill(now); r.tokens <= 0 {
+					refused = r.refuse(now, k, need[k])
+				}
+			} else if !r.began || used[k]+need[k] > r.ceiling[k] {
+				refused = r.refuse(now, k, need[k])
+			}
+		}
+	}
+	if refused != nil {
+		return 0, refused
+	}
+	for _, g := range adds {
+		r := l.rows[g.Prefix]
+		r.write(now, int64(g.Writes))
+		if g.By != (shardmap.Amount{}) {
+			ticket = l.charges.add(ticket, r, g.By)
+		}
+	}
+	return ticket, nil
+}
+
+func (r *row) refuse(now time.Duration, k kind, need int64) *Refusal {
+	left := max(r.most[k]-r.total[k], 0)
+	f := &Refusal{Prefix: r.prefix, Kind: k.String(), Most: uint64(r.most[k]), Used: uint64(max(r.total[k], 0)), Left: uint64(left), After: busyRetry}
+	if k == rate {
+		f.Most, f.Used = f.Most/thousandths, uint64(r.total[k])/thousandths
+		f.Left = f.Most - min(f.Most, f.Used)
+		if share := r.ceiling[rate]; share > 0 {
+			f.After = min(max(time.Duration(-r.tokens+thousandths)*time.Second/time.Duration(share), time.Millisecond), time.Second)
+		}
+		return f
+	}
+	f.Over = need > r.most[k] || r.known && now-r.heardAt <= deafMax && need > left
+	return f
+}
+
+// fill adds the tokens that have come since it was called last: not more than those of a second.
+func (r *row) fill(now time.Duration) {
+	share := r.ceiling[rate]
+	if most := burst(share); r.tokens < most && share > 0 {
+		come := min(float64(now-r.filledAt)*float64(share)/float64(time.Second), float64(most-r.tokens))
+		if come < 1 {
+			return // so that the time is not forgotten, however often this is called
+		}
+		r.tokens += int64(come)
+	}
+	r.filledAt = now
+}
+
+// burst is how many tokens a share has at most. One that is small must come to one key some time.
+func burst(share int64) int64 {
+	if share == 0 {
+		return 0
+	}
+	return max(share, thousandths)
+}
+
+// write counts keys that are written.
+func (r *row) write(now time.Duration, n int64) {
+	if r.most[rate] > 0 {
+		r.tokens -= n * thousandths
+	}
+	r.roll(now)
+	r.second += n
+}
+
+func (r *row) roll(now time.Duration) {
+	switch passed := now - r.secondAt; {
+	case passed < time.Second:
+		return
+	case passed < 2*time.Second:
+		r.secondBefore = r.second
+	default:
+		r.secondBefore = 0
+	}
+	r.second, r.secondAt = 0, now
+}
+
+// Take takes what the divider asks and orders, of which order is this group's part; nil: there is
+// none. The report is for the answer; ok is false if a newer one was taken before, or
+// the group is not led here.
+func (l *Leader) Take(now time.Duration, m *wire.Usage, order *wire.UsageOrder) (report wire.UsageReport, ok bool) {
+	if l.term == 0 || m.Term < l.divider || m.Term == l.divider && m.Round < l.round {
+		return report, false
+	}
+	if m.Term > l.divider {
+		l.divider, l.round, l.fresh = m.Term, 0, true
+		for _, r := range l.rows {
+			r.given = amount{}
+		}
+	} else if m.Round > l.round {
+		l.fresh = false
+	}
+	next := m.Round > l.round
+	l.round = m.Round
+	report = wire.UsageReport{Term: l.term, Fresh: l.fresh, Rows: make([]wire.UsageRow, len(m.Limits))}
+	for i := range m.Limits {
+		at := sort.Search(len(l.rows), func(j int) bool { return l.rows[j].prefix >= m.Limits[i].Prefix })
+		if at == len(l.rows) || l.rows[at].prefix != m.Limits[i].Prefix {
+			continue // the table here does not have it yet, or no longer
+		}
+		r := l.rows[at]
+		if next {
+			r.wentBefore, r.went = r.went, amount{}
+			r.wantedBefore, r.wanted = r.wanted, amount{}
+		}
+		r.total, r.known, r.heardAt = amountOf(m.Limits[i].Used), m.Limits[i].Known, now
+		r.total[rate] *= thousandths
+		if order != nil && order.Term == l.term && r.began {
+			r.raise(now, amountOf(order.Given[i]))
+		}
+		report.Rows[i] = r.report(now)
+	}
+	return report, true
+}
+
+// raise moves the ceiling by what the divider has given since the last time, which may be less than
+// nothing.
+func (r *row) raise(now time.Duration, given amount) {
+	r.fill(now)
+	for k := range given {
+		r.ceiling[k] += given[k] - r.given[k]
+	}
+	r.given = given
+	r.tokens = min(r.tokens, burst(r.ceiling[rate]))
+}
+
+func (r *row) report(now time.Duration) wire.UsageRow {
+	used, bound := r.used(), r.ceiling
+	for k := range bound {
+		bound[k] = max(bound[k], used[k]) + r.went[k] + r.wentBefore[k]
+	}
+	r.roll(now)
+	used[rate] = r.secondBefore * thousandths
+	bound[rate] = r.ceiling[rate]
+	return wire.UsageRow{Counted: r.began, Used: used.wire(), Bound: bound.wire(), Ceiling: r.ceiling.wire(), Given: r.given.wire(), Wanted: r.wantedBefore.wire()}
+}
