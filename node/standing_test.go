@@ -31,6 +31,7 @@ var comeAndGo = map[wire.Type]wire.Sender{
 	wire.TypeWhoami:    wire.SenderClient,
 	wire.TypeCanI:      wire.SenderClient,
 	wire.TypeTrail:     wire.SenderClient,
+	wire.TypeUsage:     wire.SenderClient | wire.SenderMember, // it tells a client, and changes something for a member alone
 	wire.TypeHolds:     wire.SenderMember,
 	wire.TypeAuthority: wire.SenderClient,
 }

@@ -231,6 +231,26 @@ var madeGood = map[wire.Type]func(b wire.Body){
 		q := b.(*wire.CanI)
 		q.User, q.Verbs, q.Kind = fmt.Sprintf("%.20x", q.User), 1+q.Verbs%access.All, 1+q.Kind%3
 	},
+	wire.TypeUsage: func(b wire.Body) {
+		u := b.(*wire.Usage)
+		u.Limits = limitsDrawn(u.Limits)
+		if u.Term, u.Round = u.Term|1, u.Round|1; len(u.Orders) > 1 {
+			u.Orders = u.Orders[:1]
+		}
+		for i := range u.Orders {
+			u.Orders[i].Group = 1 + u.Orders[i].Group%9999
+			u.Orders[i].Given = make([]wire.UsageAmount, len(u.Limits))
+		}
+	},
+	wire.TypeUsageAnswer: func(b wire.Body) {
+		a := b.(*wire.UsageAnswer)
+		if a.Limits = limitsDrawn(a.Limits); len(a.Reports) > 1 {
+			a.Reports = a.Reports[:1]
+		}
+		for i := range a.Reports {
+			a.Reports[i].Group = 1 + a.Reports[i].Group%9999
+		}
+	},
 	wire.TypeKeep:       func(b wire.Body) { wrapKeyDrawn(&b.(*wire.Keep).Key) },
 	wire.TypeKeepAnswer: func(b wire.Body) { wrapKeyDrawn(&b.(*wire.KeepAnswer).Key) },
 	wire.TypeAuthority: func(b wire.Body) {
@@ -498,4 +518,12 @@ func TestHotBodiesAreTheLibrarysBytes(t *testing.T) {
 			t.Fatal("a row behind the last")
 		}
 	})
+}
+
+// limitsDrawn makes limits those that a frame may have.
+func limitsDrawn(l []wire.UsageLimit) []wire.UsageLimit {
+	for i := range l {
+		l[i].Prefix = fmt.Sprintf("%02d%.20x", i, l[i].Prefix)
+	}
+	return l
 }

@@ -26,10 +26,11 @@ const (
 	CodeNotReady     Code = 17 // the cluster is not founded yet, or the node has just started
 	CodeFull         Code = 18 // the disks that the write needs have no room
 	CodeRemoved      Code = 19 // the node was taken off the peer list, for good
+	CodeOverLimit    Code = 20 // a limit of what there may be of a prefix is in the way
 )
 
 // codeEnd is above every code.
-const codeEnd = 20
+const codeEnd = 21
 
 // Retry reports whether the same request can do better later or elsewhere.
 type Retry uint8
@@ -70,6 +71,7 @@ var codes = [codeEnd]struct {
 	CodeNotReady:     {"not-ready", RetrySameNode, 6},
 	CodeFull:         {"full", RetrySameNode, 6},
 	CodeRemoved:      {"removed", RetryNever, 1},
+	CodeOverLimit:    {"over-limit", RetryNever, 1},
 }
 
 // Known reports whether this version has the code.

@@ -39,6 +39,7 @@ func TestEveryCodeTellsAll(t *testing.T) {
 		{wire.OverLevel("command incr", 2, 1), "level", wire.RetryNever, 1},
 		{wire.Full("group g3", "nodes n1, n2 are full", 100*time.Millisecond), "full", wire.RetrySameNode, 6},
 		{wire.Removed(n3, "node n1 has it on its list of removed nodes"), "removed", wire.RetryNever, 1},
+		{wire.OverLimit(`prefix "app/"`, "it has 20000 keys, the limit is 20000", "delete some"), "over-limit", wire.RetryNever, 1},
 		{wire.NotReady("node n1", "waits for 10.0.0.3:4166", "start it", 0), "not-ready", wire.RetrySameNode, 6},
 	} {
 		e := c.e

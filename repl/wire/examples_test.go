@@ -286,23 +286,30 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeAddNodesAnswer: &wire.AddNodesAnswer{Rows: []wire.AddedNode{
 		{Addr: "10.0.0.3:4166", Node: n3, Name: "n3", State: wire.JoinBegins},
 		{Addr: "10.0.0.4:4166", Why: *wire.WrongCluster("node at 10.0.0.4:4166", `it is of "dev", this side of "prod"`, "check the address")}}},
-	wire.TypeEnrol:           &wire.Enrol{Node: n3, Token: 21, Request: []byte("a request in DER"), Signature: make([]byte, wire.SignatureSize)},
-	wire.TypeEnrolAnswer:     &wire.EnrolAnswer{Certificate: []byte("a certificate in DER"), Roots: [][]byte{[]byte("a root in DER")}},
-	wire.TypeRenew:           &wire.Renew{User: "ann", Request: []byte("a request in DER")},
-	wire.TypeRenewAnswer:     &wire.RenewAnswer{Certificate: []byte("a certificate in DER"), Roots: [][]byte{[]byte("a root in DER")}},
-	wire.TypeKeep:            &wire.Keep{ID: wire.WrapKeyName{1, 2, 3}, Key: make([]byte, wire.WrapKeySize)},
-	wire.TypeKeepAnswer:      &wire.KeepAnswer{Holds: true},
-	wire.TypeLogin:           &wire.Login{Name: "ann", Password: []byte("correct horse"), Request: []byte("a request in DER")},
-	wire.TypeLoginAnswer:     &wire.LoginAnswer{Certificate: []byte("a certificate in DER"), Roots: [][]byte{[]byte("a root in DER")}},
-	wire.TypeWhoami:          new(wire.Empty),
-	wire.TypeWhoamiAnswer:    &wire.WhoamiAnswer{User: "ann", Principal: 41, Roles: []string{"readers", "writers"}},
-	wire.TypeCanI:            &wire.CanI{User: "ann", Verbs: access.Read | access.List, Kind: access.Keys, Name: []byte("app/")},
-	wire.TypeCanIAnswer:      &wire.CanIAnswer{Allowed: true, By: "role readers"},
+	wire.TypeEnrol:        &wire.Enrol{Node: n3, Token: 21, Request: []byte("a request in DER"), Signature: make([]byte, wire.SignatureSize)},
+	wire.TypeEnrolAnswer:  &wire.EnrolAnswer{Certificate: []byte("a certificate in DER"), Roots: [][]byte{[]byte("a root in DER")}},
+	wire.TypeRenew:        &wire.Renew{User: "ann", Request: []byte("a request in DER")},
+	wire.TypeRenewAnswer:  &wire.RenewAnswer{Certificate: []byte("a certificate in DER"), Roots: [][]byte{[]byte("a root in DER")}},
+	wire.TypeKeep:         &wire.Keep{ID: wire.WrapKeyName{1, 2, 3}, Key: make([]byte, wire.WrapKeySize)},
+	wire.TypeKeepAnswer:   &wire.KeepAnswer{Holds: true},
+	wire.TypeLogin:        &wire.Login{Name: "ann", Password: []byte("correct horse"), Request: []byte("a request in DER")},
+	wire.TypeLoginAnswer:  &wire.LoginAnswer{Certificate: []byte("a certificate in DER"), Roots: [][]byte{[]byte("a root in DER")}},
+	wire.TypeWhoami:       new(wire.Empty),
+	wire.TypeWhoamiAnswer: &wire.WhoamiAnswer{User: "ann", Principal: 41, Roles: []string{"readers", "writers"}},
+	wire.TypeCanI:         &wire.CanI{User: "ann", Verbs: access.Read | access.List, Kind: access.Keys, Name: []byte("app/")},
+	wire.TypeCanIAnswer:   &wire.CanIAnswer{Allowed: true, By: "role readers"},
+	wire.TypeUsage: &wire.Usage{Term: 4, Round: 31, Limits: []wire.UsageLimit{exampleLimit},
+		Orders: []wire.UsageOrder{{Group: 1, Term: 7, Given: []wire.UsageAmount{{2500, 1<<64 - 4096, 12500}}}}},
+	wire.TypeUsageAnswer: &wire.UsageAnswer{Term: 4, Round: 31, Reports: []wire.UsageReport{{Group: 1, Term: 7, Rows: []wire.UsageRow{{Counted: true,
+		Used: wire.UsageAmount{900, 50000, 3000}, Bound: wire.UsageAmount{3400, 62000, 12500}, Ceiling: wire.UsageAmount{3400, 62000, 12500},
+		Given: wire.UsageAmount{2500, 1<<64 - 4096, 12500}, Wanted: wire.UsageAmount{40, 1200, 40000}}}}}},
 	wire.TypeHolds:           &wire.Holds{Serial: wire.SerialNumber{4, 5, 6}, Index: 18},
 	wire.TypeHoldsAnswer:     &wire.HoldsAnswer{Index: 19},
 	wire.TypeAuthority:       &wire.Authority{Action: wire.AuthorityRotate},
 	wire.TypeAuthorityAnswer: &wire.AuthorityAnswer{Root: wire.RootHash{7, 8, 9}},
 }
+
+var exampleLimit = wire.UsageLimit{Prefix: "app/", Most: wire.UsageAmount{20000, 1 << 20, 100}, Used: wire.UsageAmount{7200, 400000, 24}, Known: true}
 
 var exampleMembers = []wire.NodeAddr{{Node: n1, Addr: "10.0.0.1:4166"}, {Node: n2, Addr: "10.0.0.2:4166"}}
 

@@ -58,6 +58,7 @@ var needs = [...]need{
 	TypeWhoami:    {"nothing", nothing},
 	TypeCanI:      {"nothing about oneself, `read` on the cluster about another user", eachOfCanI},
 	TypeTrail:     {"`admin` on the cluster", changing},
+	TypeUsage:     {"`read` on the cluster", looking},
 	TypeAuthority: {"`admin` on the cluster", changing},
 }
 

@@ -82,6 +82,7 @@ var requestNeeds = []struct {
 	{wire.TypeWhoami, new(wire.Empty), ""},
 	{wire.TypeCanI, &wire.CanI{Verbs: access.Read, Kind: access.Keys}, ""},
 	{wire.TypeCanI, &wire.CanI{User: "ann", Verbs: access.Read, Kind: access.Keys}, "read on cluster"},
+	{wire.TypeUsage, new(wire.Usage), "read on cluster"},
 	{wire.TypeAuthority, &wire.Authority{Action: wire.AuthorityRotate}, "admin on cluster"},
 }
 

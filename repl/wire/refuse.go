@@ -191,3 +191,15 @@ func Removed(n raft.NodeID, found string) *Error {
 	return &Error{Code: CodeRemoved, Object: "node " + n.String(), Text: "it was removed from the cluster", State: found,
 		Next: "stop it for good; to use the host again, start it with an empty data directory and add it as a new node"}
 }
+
+// OverLimit says that a write would exceed what there may be of a prefix.
+func OverLimit(object, found, next string) *Error {
+	return &Error{Code: CodeOverLimit, Object: object, Text: "over its limit, nothing was applied", State: found, Next: next}
+}
+
+// WaitForLimit says that it is not known yet whether a write fits into the limit of a prefix, or that it is
+// too soon for it.
+func WaitForLimit(object, text, found string, retryAfter time.Duration) *Error {
+	return &Error{Code: CodeBusy, Object: object, Text: text, State: found,
+		RetryAfterMs: uint32(retryAfter.Milliseconds()), Next: "try again after " + retryAfter.String()}
+}

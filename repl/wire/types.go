@@ -174,6 +174,9 @@ const (
 	TypeTrail        Type = 0x8c
 	TypeTrailAnswer  Type = 0x8d
 
+	TypeUsage       Type = 0x8e
+	TypeUsageAnswer Type = 0x8f
+
 	TypeHolds           Type = 0x90
 	TypeHoldsAnswer     Type = 0x91
 	TypeAuthority       Type = 0x92
@@ -336,6 +339,8 @@ var rows = [...]row{
 	TypeCanIAnswer:      {"CanIAnswer", "", TypeCanI, SenderNobody, bodyOf[CanIAnswer]},
 	TypeTrail:           {"Trail", "client → node", 0, SenderClient, bodyOf[Trail]}, // what was refused, and who changed what?
 	TypeTrailAnswer:     {"TrailAnswer", "", TypeTrail, SenderNobody, bodyOf[TrailAnswer]},
+	TypeUsage:           {"Usage", "the meta group's leader or client → node", 0, SenderClient | SenderMember, bodyOf[Usage]}, // what have your groups of these prefixes, and what they may add
+	TypeUsageAnswer:     {"UsageAnswer", "", TypeUsage, SenderNobody, bodyOf[UsageAnswer]},
 	TypeHolds:           {"Holds", "node → the meta group's leader", 0, SenderMember, bodyOf[Holds]}, // which certificate I have
 	TypeHoldsAnswer:     {"HoldsAnswer", "", TypeHolds, SenderNobody, bodyOf[HoldsAnswer]},
 	TypeAuthority:       {"Authority", "client → the meta group's leader", 0, SenderClient, bodyOf[Authority]}, // make a root, or retire one
