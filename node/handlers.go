@@ -102,6 +102,7 @@ var handlers = [...]handler{
 	wire.TypeLogin:     {request: takeLogin},
 	wire.TypeWhoami:    {request: asking(answerWhoami)},
 	wire.TypeCanI:      {request: answerCanI},
+	wire.TypeUsage:     {request: takeUsage},
 	wire.TypeHolds:     {request: takeHolds},
 	wire.TypeAuthority: {request: takeAuthority},
 }

@@ -25,6 +25,7 @@
 //	carrying.run       1                            Node   Node.close
 //	assigning.run      1                            Node   Node.close
 //	hooks.tell         health.HooksMax at most      Node   the webhook has answered, hookMax, or Node.close
+//	dividing.run       1                            Node   Node.close
 //	checking.run       1                            Node   Node.close
 //	checking.work      health.ProbesMax at most     Node   Node.close
 //	watching.run       1                            Node   Node.close
@@ -141,6 +142,7 @@ type Node struct {
 type leading struct {
 	carrying  carrying  // slots that move from its groups
 	assigning assigning // the services of its groups
+	dividing  dividing  // what its groups have of prefixes with a limit, and how limits are divided where it leads the meta group
 	checking  checking  // what it looks at for all who lead groups with services
 	comparing comparing // how many ask whether the replicas of its groups agree
 }

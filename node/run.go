@@ -255,6 +255,7 @@ func (n *Node) serve() error {
 	n.carrying.init(n)
 	n.checking.init(n)
 	n.assigning.init(n)
+	n.dividing.init(n)
 	host, err := repl.NewHost(repl.HostConfig{
 		Self: id.Node, Store: store, Transport: n.transport,
 		Machine: n.machine, Addr: n.addrOf, Stalled: n.fs.hangs.Load, Unmade: n.inquiry.unmade,
@@ -292,6 +293,7 @@ func (n *Node) serve() error {
 	n.ended.Go(n.notary.run)
 	n.ended.Go(n.carrying.run)
 	n.ended.Go(n.assigning.run)
+	n.ended.Go(n.dividing.run)
 	n.ended.Go(n.checking.run)
 	n.ended.Go(n.watching.run)
 	n.ended.Go(n.laws.run)
@@ -363,11 +365,13 @@ func (n *Node) tableChanged(t *shardmap.Table) {
 	n.notary.changed()
 	n.carrying.changed()
 	n.assigning.nodesChanged()
+	n.dividing.mail.rouse()
 	n.watching.feed.TableChanged()
 }
 
 // led is told by the host when the lead of a group comes here, or goes: then term is 0.
 func (n *Node) led(g raft.GroupID, term uint64) {
+	n.dividing.led(g, term)
 	if g == 0 {
 		n.moves.led(term != 0)
 		n.notary.led(term != 0)

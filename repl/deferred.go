@@ -113,7 +113,7 @@ func (d *deferred) entry(e raft.Entry, w *waiter) bool {
 	case late != nil:
 		// The entry's bytes are the log's.
 		again := raft.NewEntry(e.Kind, e.Payload())
-		d.keep(Proposal{Group: d.group.replica.Group, Entry: again, Deadline: w.deadline, Reply: w.reply}, late)
+		d.keep(Proposal{Group: d.group.replica.Group, Entry: again, Deadline: w.deadline, Reply: w.reply, Limited: true}, late)
 	default:
 		return false
 	}

@@ -252,7 +252,7 @@ func (q *commandQueue) refuseFull() {
 	for _, p := range q.queue {
 		if err := q.admit(p.Entry.Raw[raft.EntryHeaderSize:]); err != nil {
 			q.bytes -= len(p.Entry.Raw)
-			q.group.host.answers.refuse(p.Reply, err)
+			q.refuse(&p, err)
 			continue
 		}
 		kept = append(kept, p)
@@ -270,7 +270,7 @@ func (q *commandQueue) refuseLarge() {
 	p := q.queue[0]
 	q.queue = slices.Delete(q.queue, 0, 1)
 	q.bytes -= len(p.Entry.Raw)
-	q.group.host.answers.refuse(p.Reply, q.refusedFull())
+	q.refuse(&p, q.refusedFull())
 	q.group.touch()
 }
 

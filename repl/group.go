@@ -79,6 +79,7 @@ func makeGroup(h *Host, r logstore.Replica) *group {
 // follow finds out what the machine can do, beside applying entries.
 func (g *group) follow() {
 	g.deferred.follow(g.machine)
+	g.commands.limiter, _ = g.machine.(Limiter)
 	g.watched, _ = g.machine.(Observed)
 	g.audit.machine, _ = g.machine.(Audited)
 	g.audit.noticer, _ = g.machine.(Noticer)

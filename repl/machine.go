@@ -125,6 +125,22 @@ type Proposal struct {
 	// Passage, if not nil, is how the command is passed on by a node that does not
 	// lead the group.
 	Passage *Passage
+	// Limited has a [Limiter] asked before the command is queued.
+	Limited bool
+
+	ticket uint64 // of the limiter; 0: it wants to hear no more of it
+}
+
+// Limiter is a [StateMachine] that may refuse commands where its group is led, by what there is already.
+// What it admits stands in the log in the order in which it was asked, unless it is withdrawn.
+type Limiter interface {
+	// Admit says why the command may not be queued that has this payload, while its group is led here
+	// in a term; now is on the host's clock. ticket, if not 0, is the name of what was admitted.
+	Admit(term uint64, now time.Duration, payload []byte) (ticket uint64, refused *wire.Error)
+	// Proposed says at which index stands what was admitted.
+	Proposed(ticket, index uint64)
+	// Withdrawn says that what was admitted will not be proposed.
+	Withdrawn(ticket uint64)
 }
 
 // Query is a question to a state machine.

@@ -14,6 +14,7 @@ import (
 // queued until the core takes them, then waiting to be applied.
 type commandQueue struct {
 	group      *group
+	limiter    Limiter // nil: the machine limits nothing
 	queue      []Proposal
 	bytes      int          // Invariant: of queue
 	waiting    waiters      // all were proposed in this replica's own leadership
@@ -117,9 +118,24 @@ func (q *commandQueue) add(p Proposal) {
 			fmt.Sprintf("%d bytes of commands wait, the limit is %d", q.bytes, queueBytesMax), wire.BusyRetry))
 		return
 	}
+	if p.Limited && q.limiter != nil {
+		var refused *wire.Error
+		if p.ticket, refused = q.limiter.Admit(q.group.state.Term, q.group.host.now, p.Entry.Raw[raft.EntryHeaderSize:]); refused != nil {
+			q.group.host.answers.refuse(p.Reply, refused)
+			return
+		}
+	}
 	q.queue = append(q.queue, p)
 	q.bytes += size
 	q.group.touch()
+}
+
+// refuse answers a command that is not proposed.
+func (q *commandQueue) refuse(p *Proposal, why *wire.Error) {
+	if p.ticket != 0 {
+		q.limiter.Withdrawn(p.ticket)
+	}
+	q.group.host.answers.refuse(p.Reply, why)
 }
 
 // offer hands queued commands to the core, as many as it takes.
@@ -157,8 +173,11 @@ func (q *commandQueue) offer() {
 		for i := range q.queue[first:done] {
 			p := &q.queue[first+i]
 			if err != nil {
-				q.group.host.answers.refuse(p.Reply, q.group.notLeader())
+				q.refuse(p, q.group.notLeader())
 				continue
+			}
+			if p.ticket != 0 {
+				q.limiter.Proposed(p.ticket, id.Index+uint64(i))
 			}
 			if p.Reply.To != nil {
 				q.waiting.add(waiter{index: id.Index + uint64(i), deadline: p.Deadline, reply: p.Reply})
@@ -180,7 +199,7 @@ func (q *commandQueue) expire() {
 	for _, p := range q.queue {
 		if q.group.host.late(p.Deadline) {
 			q.bytes -= len(p.Entry.Raw)
-			q.group.host.answers.refuse(p.Reply, wire.Unavailable(q.group.name(),
+			q.refuse(&p, wire.Unavailable(q.group.name(),
 				"the command waited for room in the log until its time was over"))
 			continue
 		}

@@ -49,6 +49,9 @@ type Map struct {
 	// entry.
 	ServicesChanged func()
 
+	// Limits keeps the group within the limits of the table.
+	Limits
+
 	// Value is scratch for who reads values between two entries.
 	Value []byte
 
@@ -74,7 +77,9 @@ type Map struct {
 // entry's effect depends on it: a leader's machine asks it what to propose, and
 // an entry says the same on every replica, whenever it is applied.
 func NewMap(r logstore.Replica, table func() *shardmap.Table) *Map {
-	return &Map{Group: r.Group, State: shardmap.NewMap(r.Group), incarnation: r.Incarnation, table: table}
+	m := &Map{Group: r.Group, State: shardmap.NewMap(r.Group), incarnation: r.Incarnation, table: table}
+	m.Limits.of = m
+	return m
 }
 
 // Apply implements [repl.StateMachine].
@@ -209,6 +214,9 @@ func (m *Map) Restored() { m.Watched.has(m.State.History()) }
 
 // Ran implements [repl.Observed].
 func (m *Map) Ran() {
+	if len(m.limits) > 0 {
+		m.leader.Applied(m.State.Applied().Index)
+	}
 	m.Watched.applied()
 	if n := m.State.ServiceChanges(); n != m.services {
 		m.services = n

@@ -53,6 +53,7 @@ type Requests struct {
 	// Owned by the goroutine that hands in frames.
 	command   shardmap.Command   // scratch
 	principal shardmap.Principal // who made the request at hand
+	limited   limited
 	arena     []byte
 	gets      []getQuery // for the gets to come
 	proposals []repl.Proposal
@@ -321,7 +322,7 @@ func (q *Requests) write(h wire.Header, body []byte, r repl.Reply, table *shardm
 		q.refuse(r, wire.Unavailable(fmt.Sprintf("slot %d", c.Home()), "no group owns it"))
 		return
 	}
-	p := repl.Proposal{Group: group, Entry: q.entry(q.origin(table, now), body), Deadline: q.deadline(h, now), Reply: r}
+	p := repl.Proposal{Group: group, Entry: q.entry(q.origin(table, now), body), Deadline: q.deadline(h, now), Reply: r, Limited: q.limited.touched(c, table)}
 	if h.Flags != 0 {
 		p.Passage = q.passage(h, append([]byte(nil), body...), group, table)
 	}

@@ -28,7 +28,10 @@ const (
 	busyRetry = 300 * time.Millisecond
 )
 
-func (k kind) String() string { return [kinds]string{"keys", "bytes", "rate"}[k] }
+// KindRate is the [Refusal.Kind] of a rate.
+const KindRate = "rate"
+
+func (k kind) String() string { return [kinds]string{"keys", "bytes", KindRate}[k] }
 
 // amount is a number of each kind.
 type amount [kinds]int64

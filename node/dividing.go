@@ -1,0 +1,273 @@
+package node
+
+import (
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/machine"
+	"muster/repl/quota"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// Limits of the questions by which the meta group's leader divides limits.
+const (
+	usageMax      = 2 * time.Second
+	usageSilence  = usageMax + time.Second
+	usagesMax     = 16
+	usageBytesMax = 4 << 20
+)
+
+const (
+	// countStep is how many keys of a group are counted at a time, for one or two milliseconds of
+	// the goroutine that serves all groups, and countPause what lies between two such times.
+	countStep  = 20_000
+	countPause = 5 * time.Millisecond
+)
+
+// dividing keeps the cluster within the limits of prefixes: it drives the divider of this node, answers those of
+// other nodes for the groups that are led here, and has the replicas here count.
+type dividing struct {
+	node *Node
+	mail mailbox // for run
+	ways ways
+
+	// heard is what the divider of the cluster said last; nil: nothing yet.
+	heard atomic.Pointer[heardLimits]
+
+	// Owned by the goroutine that owns the host.
+	ledHere map[raft.GroupID]uint64 // data groups, with the term
+	newest  uint64                  // term of a divider that was heard of
+	counted int                     // the group whose keys were counted last, by its place in the table
+
+	// Owned by run.
+	core     quota.Divider
+	followed *shardmap.Table
+	number   uint64                 // of the last question
+	asked    map[uint64]raft.NodeID // questions on their way
+	counting bool                   // a group is being counted, or to be
+	countAt  time.Duration
+}
+
+// heardLimits is what a divider has said of the limits.
+type heardLimits struct {
+	at     time.Time
+	limits []wire.UsageLimit
+}
+
+func (d *dividing) init(n *Node) {
+	d.node, d.mail = n, newMailbox()
+	d.ledHere, d.asked = make(map[raft.GroupID]uint64), make(map[uint64]raft.NodeID)
+	d.ways.node, d.ways.what = n, "questions about limits"
+	d.ways.within, d.ways.silence, d.ways.bytesMax, d.ways.questionsMax = usageMax, usageSilence, usageBytesMax, usagesMax
+	d.ways.took, d.ways.over = d.took, func(_ raft.NodeID, q pending, _ error) {
+		d.mail.post(func(time.Duration) { delete(d.asked, q.number) })
+	}
+}
+
+// led is told by the host when the lead of a group comes here, or goes: then term is 0.
+func (d *dividing) led(g raft.GroupID, term uint64) {
+	switch {
+	case g == 0:
+		d.mail.post(func(time.Duration) { d.core.Lead(term) })
+	case term == 0:
+		delete(d.ledHere, g)
+	default:
+		d.ledHere[g] = term
+	}
+}
+
+// run owns the divider.
+func (d *dividing) run() {
+	n := d.node
+	loop := n.running()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for d.mail.wait(n.ctx, timer) {
+		now := loop.Now()
+		for _, f := range d.mail.take() {
+			f(now)
+		}
+		d.follow()
+		if d.counting && now >= d.countAt {
+			d.counting, d.countAt = false, now+countPause
+			loop.Post(d.count)
+		}
+		asks, next := d.core.Turn(now)
+		for _, a := range asks {
+			d.ask(loop, a)
+		}
+		if d.counting {
+			next = min(next, d.countAt)
+		}
+		timer.Reset(next - loop.Now())
+	}
+}
+
+// follow tells the divider of a table that is new.
+func (d *dividing) follow() {
+	t := d.node.table.Load()
+	if t == nil || t == d.followed {
+		return
+	}
+	if d.followed == nil || !slices.Equal(t.Security.Limits, d.followed.Security.Limits) {
+		d.counting = true
+	}
+	d.followed = t
+	var groups []raft.GroupID
+	for i := range t.Groups {
+		groups = append(groups, t.Groups[i].ID)
+	}
+	var nodes []raft.NodeID
+	for i := range t.Nodes {
+		nodes = append(nodes, t.Nodes[i].ID)
+	}
+	d.core.Set(machine.QuotaLimits(t.Security.Limits), groups, nodes)
+}
+
+// count has some keys counted of one replica, and comes again until all replicas here have counted all.
+func (d *dividing) count(h *repl.Host) {
+	t := d.node.table.Load()
+	if t == nil {
+		return
+	}
+	for i := range t.Groups {
+		at := (d.counted + i) % len(t.Groups)
+		if m, ok := h.Machine(t.Groups[at].ID).(*machine.Map); ok && !m.CountLimits(countStep) {
+			d.counted = at + 1
+			d.mail.post(func(time.Duration) { d.counting = true })
+			return
+		}
+	}
+}
+
+// ask begins to ask a node. What is lost is asked again.
+func (d *dividing) ask(loop *repl.Loop, a quota.Ask) {
+	if self := d.node.self().Node; a.To == self {
+		now := loop.Now()
+		loop.Post(func(h *repl.Host) {
+			ans := d.answer(h, now, a.Body)
+			d.mail.post(func(time.Duration) { d.core.Took(self, &ans) })
+		})
+		return
+	}
+	d.number++
+	size := 64 * (len(a.Body.Limits) + len(a.Body.Limits)*len(a.Body.Orders))
+	if d.ways.send(a.To, question{pending: pending{number: d.number}, kind: wire.TypeUsage, body: a.Body, size: size}) == nil {
+		d.asked[d.number] = a.To
+	}
+}
+
+// took hands the answer of another node to the divider.
+func (d *dividing) took(number uint64, t wire.Type, body []byte) error {
+	if err := errorIn(t, body); err != nil {
+		return err
+	}
+	if t != wire.TypeUsageAnswer {
+		return fmt.Errorf("answer of type %s", t)
+	}
+	a := new(wire.UsageAnswer)
+	if err := a.Read(body); err != nil {
+		return err
+	}
+	d.mail.post(func(time.Duration) {
+		if from, ok := d.asked[number]; ok {
+			d.core.Took(from, a)
+		}
+	})
+	return nil
+}
+
+// answer takes what a divider says, and returns what the groups have that are led here.
+func (d *dividing) answer(h *repl.Host, now time.Duration, m *wire.Usage) wire.UsageAnswer {
+	a := wire.UsageAnswer{Term: m.Term, Round: m.Round}
+	if m.Term < d.newest {
+		return a // another node leads the meta group, and divides
+	}
+	d.newest = m.Term
+	d.heard.Store(&heardLimits{at: time.Now(), limits: m.Limits})
+	orders := make(map[raft.GroupID]*wire.UsageOrder, len(m.Orders))
+	for i := range m.Orders {
+		orders[m.Orders[i].Group] = &m.Orders[i]
+	}
+	whole := true
+	for g, term := range d.ledHere {
+		on, ok := h.Machine(g).(*machine.Map)
+		if !ok {
+			continue
+		}
+		if r, ok := on.Usage(term, now, m, orders[g]); ok {
+			a.Reports = append(a.Reports, r)
+			for i := range r.Rows {
+				whole = whole && r.Rows[i].Counted
+			}
+		}
+	}
+	if !whole { // a replica that was made lately, or restored
+		d.mail.post(func(time.Duration) { d.counting = true })
+	}
+	slices.SortFunc(a.Reports, func(x, y wire.UsageReport) int { return int(x.Group) - int(y.Group) })
+	return a
+}
+
+// usage returns the limits of the table, with what there is of each as far as this node has
+// heard, and how long ago it did.
+func (d *dividing) usage(t *shardmap.Table) (list []wire.UsageLimit, age time.Duration) {
+	heard := d.heard.Load()
+	if heard != nil {
+		age = time.Since(heard.at)
+	}
+	for _, l := range t.Security.Limits {
+		w := wire.UsageLimit{Prefix: l.Prefix}
+		if heard != nil {
+			if i, ok := slices.BinarySearchFunc(heard.limits, l.Prefix, func(w wire.UsageLimit, p string) int {
+				if w.Prefix < p {
+					return -1
+				} else if w.Prefix > p {
+					return 1
+				}
+				return 0
+			}); ok {
+				w = heard.limits[i]
+			}
+		}
+		w.Most = wire.UsageAmount{l.Keys, l.Bytes, uint64(l.Rate)}
+		list = append(list, w)
+	}
+	return list, age
+}
+
+// takeUsage answers a divider, or a client that wants to see the limits.
+func takeUsage(c *connection, h wire.Header, r repl.Reply, body []byte) {
+	q := new(wire.Usage)
+	if !readRequest(c, h, r, body, q) {
+		return
+	}
+	loop, table := c.ready(r)
+	if loop == nil {
+		return
+	}
+	d := &c.node.dividing
+	if q.Term == 0 {
+		list, age := d.usage(table)
+		a := wire.UsageAnswer{Limits: list, Age: uint64(age.Milliseconds())}
+		c.answerNow(r, wire.TypeUsageAnswer, a.Append(nil))
+		return
+	}
+	if c.standing != wire.SenderMember {
+		c.refuse(r, wire.Unauthorized("limits of prefixes", "they are divided by "+c.standing.String(), "send a term of 0 to see them; only the leader of the meta group divides them"))
+		return
+	}
+	if byMember(c, r) == nil {
+		return
+	}
+	now := loop.Now()
+	loop.Post(func(h *repl.Host) {
+		a := d.answer(h, now, q)
+		c.answerNow(r, wire.TypeUsageAnswer, a.Append(nil))
+	})
+}
