@@ -70,6 +70,7 @@ type report struct {
 	said       func(raft.NodeID) met
 	jobs       *jobWatch
 	stuckMoves func(*shardmap.Table) []wire.Problem
+	nearLimits func(*shardmap.Table) []wire.Problem // of prefixes
 	door       *door
 	watches    func(answer func(machine.WatchRooms)) // asks how near the watches are to their limits
 	// downServices are those in groups that are led here.

@@ -27,6 +27,10 @@ const (
 	// the goroutine that serves all groups, and countPause what lies between two such times.
 	countStep  = 20_000
 	countPause = 5 * time.Millisecond
+	// staleAfter is how old what was heard may be and still count as known.
+	staleAfter = 10 * time.Second
+	// nearLimit is the part of a limit from which on doctor warns.
+	nearLimit = 0.8
 )
 
 // dividing keeps the cluster within the limits of prefixes: it drives the divider of this node, answers those of
@@ -36,6 +40,7 @@ type dividing struct {
 	mail mailbox // for run
 	ways ways
 
+	divides atomic.Bool // the meta group is led here
 	// heard is what the divider of the cluster said last; nil: nothing yet.
 	heard atomic.Pointer[heardLimits]
 
@@ -73,6 +78,7 @@ func (d *dividing) init(n *Node) {
 func (d *dividing) led(g raft.GroupID, term uint64) {
 	switch {
 	case g == 0:
+		d.divides.Store(term != 0)
 		d.mail.post(func(time.Duration) { d.core.Lead(term) })
 	case term == 0:
 		delete(d.ledHere, g)
@@ -194,7 +200,6 @@ func (d *dividing) answer(h *repl.Host, now time.Duration, m *wire.Usage) wire.U
 	for i := range m.Orders {
 		orders[m.Orders[i].Group] = &m.Orders[i]
 	}
-	whole := true
 	for g, term := range d.ledHere {
 		on, ok := h.Machine(g).(*machine.Map)
 		if !ok {
@@ -202,14 +207,9 @@ func (d *dividing) answer(h *repl.Host, now time.Duration, m *wire.Usage) wire.U
 		}
 		if r, ok := on.Usage(term, now, m, orders[g]); ok {
 			a.Reports = append(a.Reports, r)
-			for i := range r.Rows {
-				whole = whole && r.Rows[i].Counted
-			}
 		}
 	}
-	if !whole { // a replica that was made lately, or restored
-		d.mail.post(func(time.Duration) { d.counting = true })
-	}
+	d.mail.post(func(time.Duration) { d.counting = true }) // there may be a replica that was made lately, or restored
 	slices.SortFunc(a.Reports, func(x, y wire.UsageReport) int { return int(x.Group) - int(y.Group) })
 	return a
 }
@@ -221,6 +221,7 @@ func (d *dividing) usage(t *shardmap.Table) (list []wire.UsageLimit, age time.Du
 	if heard != nil {
 		age = time.Since(heard.at)
 	}
+	stale := age > staleAfter
 	for _, l := range t.Security.Limits {
 		w := wire.UsageLimit{Prefix: l.Prefix}
 		if heard != nil {
@@ -236,9 +237,27 @@ func (d *dividing) usage(t *shardmap.Table) (list []wire.UsageLimit, age time.Du
 			}
 		}
 		w.Most = wire.UsageAmount{l.Keys, l.Bytes, uint64(l.Rate)}
+		w.Known = w.Known && !stale
 		list = append(list, w)
 	}
 	return list, age
+}
+
+// near tells which prefixes are near their limits. One node says it, for all.
+func (d *dividing) near(t *shardmap.Table) (list []wire.Problem) {
+	if !d.divides.Load() {
+		return nil
+	}
+	limits, _ := d.usage(t)
+	for _, l := range limits {
+		for k, what := range [...]string{"keys", "bytes"} {
+			if most, used := l.Most[k], l.Used[k]; l.Known && most > 0 && float64(used) >= nearLimit*float64(most) {
+				list = append(list, wire.Problem{What: fmt.Sprintf("prefix %q has %d %s, the limit is %d, and what would exceed it is refused", l.Prefix, used, what, most),
+					Remedy: fmt.Sprintf("delete what is no longer needed, or raise the limit: muster namespace limit %s --%s N", l.Prefix, what)})
+			}
+		}
+	}
+	return list
 }
 
 // takeUsage answers a divider, or a client that wants to see the limits.

@@ -36,6 +36,7 @@ func (p *report) findings(loop *repl.Loop, t *shardmap.Table, v *view) (list []w
 	warn(clockJumped(p.name, loop.ClockJump(), loop.Now())...)
 	warn(p.door.nearFull()...)
 	warn(p.nearSessions(loop, v)...)
+	warn(p.nearLimits(t)...)
 	warn(p.nearWatches()...)
 	return list
 }

@@ -298,9 +298,9 @@ func (t *Tallies) walk(r *tallyRow, prefix string, most int) (cost int) {
 	return cost
 }
 
-// check compares the tally of each prefix that is counted with its keys, one by one. It is slow, and
+// Check compares the tally of each prefix that is counted with its keys, one by one. It is slow, and
 // for tests.
-func (t *Tallies) check() error {
+func (t *Tallies) Check() error {
 	for i, r := range t.rows {
 		if !r.counted() {
 			continue

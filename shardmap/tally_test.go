@@ -20,7 +20,7 @@ func (w *moveWorld) tally() error {
 			w.done[fmt.Sprint("counted ", m.Tallies().At(0).Counted)]++
 		}
 	}
-	return m.Tallies().check()
+	return m.Tallies().Check()
 }
 
 // tallied is what a map had counted before a command, and what the command was said to add.

@@ -59,6 +59,7 @@ func commands(con *console) []*cli.Command {
 		userCommand(con),
 		roleCommand(con),
 		authCommand(con),
+		namespaceCommand(con),
 		benchCommand(con),
 		doctorCommand(con),
 		checkCommand(con),

@@ -20,7 +20,8 @@ With -o json: {"cluster":…,"cluster_id":…,"level":N,"nodes":[…],"groups":[
 "healthy":true,"problems":[{"what":…,"remedy":…}],"notes":[{"what":…,"remedy":…}]}, where
 notes are worth knowing and leave a cluster healthy, nodes and groups are as "node list" and
 "group list" print them, and level is that of the newest commands that
-the cluster takes: the lowest level of its nodes, once they are upgraded; --counters adds
+the cluster takes: the lowest level of its nodes, once they are upgraded; "namespaces":[…] as
+"namespace list" prints them, if any prefix has a limit; --counters adds
 "counters":[{"name":…,"in":N,"out":N,"bytes_in":N,"bytes_out":N}] and, of what the
 endpoint has written to its disk since its start, "disk":{"entry_bytes":N,
 "log_bytes":N,"moved_bytes":N,"filled_bytes":N,"snapshot_bytes":N}: entries of all
@@ -60,8 +61,10 @@ type statusRow struct {
 	Healthy   bool         `json:"healthy"`
 	Problems  []problemRow `json:"problems"`
 	Notes     []problemRow `json:"notes"` // healthy all the same
-	Counters  []counterRow `json:"counters,omitempty"`
-	Disk      *diskRow     `json:"disk,omitempty"`
+	// Namespaces are the prefixes with a limit; none where the endpoint does not tell its user.
+	Namespaces []namespaceRow `json:"namespaces,omitempty"`
+	Counters   []counterRow   `json:"counters,omitempty"`
+	Disk       *diskRow       `json:"disk,omitempty"`
 }
 
 func runStatus(con *console, c *cli.Context) error {
@@ -71,6 +74,9 @@ func runStatus(con *console, c *cli.Context) error {
 	}
 	defer s.close()
 	row := statusRowOf(a)
+	if limits, err := s.namespaces(c.Context); err == nil { // an older node has none, and not every user may see them
+		row.Namespaces = namespaceRows(limits)
+	}
 	if c.Bool("counters") {
 		if row.Counters, err = countersOf(c.Context, s, a); err != nil {
 			return err
@@ -168,6 +174,12 @@ func printStatus(s *errand, a *wire.StatusAnswer, row statusRow) error {
 	s.line("")
 	if err := groupTable(s, row.Groups); err != nil {
 		return err
+	}
+	if len(row.Namespaces) > 0 {
+		s.line("")
+		if err := namespaceTable(s, row.Namespaces); err != nil {
+			return err
+		}
 	}
 	if row.Counters == nil {
 		return nil

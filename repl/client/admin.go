@@ -72,6 +72,16 @@ func (i inspector) Doctor(ctx context.Context, endpoint string) (*wire.DoctorAns
 	return a, nil
 }
 
+// Usage returns the prefixes that have a limit, with what there is of each, as the node at endpoint
+// has heard of them last; empty is the first node that can be had.
+func (i inspector) Usage(ctx context.Context, endpoint string) (*wire.UsageAnswer, error) {
+	a := new(wire.UsageAnswer)
+	if err := i.courier.question(ctx, wire.TypeUsage, endpoint, &wire.Usage{}, a); err != nil {
+		return nil, fmt.Errorf("limits of prefixes: %w", err)
+	}
+	return a, nil
+}
+
 // Check has the node at endpoint compare the replicas of groups that it leads, as they are
 // now: those of q, or all. It takes up to a few seconds. A node of a release without it
 // answers bad-request.

@@ -214,7 +214,7 @@ func (m *Map) Restored() { m.Watched.has(m.State.History()) }
 
 // Ran implements [repl.Observed].
 func (m *Map) Ran() {
-	if len(m.limits) > 0 {
+	if m.leader.Charged() {
 		m.leader.Applied(m.State.Applied().Index)
 	}
 	m.Watched.applied()

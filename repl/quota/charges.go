@@ -72,6 +72,9 @@ func (l *Leader) Withdrawn(ticket uint64) {
 	l.charges.drop(0)
 }
 
+// Charged reports whether anything is on its way into the log that [Leader.Applied] would tell of.
+func (l *Leader) Charged() bool { return len(l.charges.list) > 0 }
+
 // Applied says that all entries up to an index are applied: what they have added is counted.
 func (l *Leader) Applied(index uint64) { l.charges.drop(index) }
 

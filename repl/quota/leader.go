@@ -134,7 +134,7 @@ func (l *Leader) Lead(term uint64) {
 		return
 	}
 	l.term, l.divider, l.round = term, 0, 0
-	l.charges = charges{}
+	l.charges = charges{last: l.charges.last}
 	for i, r := range l.rows {
 		if bug("allotment kept after the lead was lost") {
 			r.flight = amount{}
@@ -230,7 +230,7 @@ func (r *row) refuse(now time.Duration, k kind, need int64) *Refusal {
 		f.Most, f.Used = f.Most/thousandths, uint64(r.total[k])/thousandths
 		f.Left = f.Most - min(f.Most, f.Used)
 		if share := r.ceiling[rate]; share > 0 {
-			f.After = min(max(time.Duration(-r.tokens+thousandths)*time.Second/time.Duration(share), time.Millisecond), time.Second)
+			f.After = min(time.Duration(-r.tokens+thousandths)*time.Second/time.Duration(share), time.Second).Truncate(time.Millisecond) + time.Millisecond
 		}
 		return f
 	}
