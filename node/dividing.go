@@ -236,8 +236,9 @@ func (d *dividing) usage(t *shardmap.Table) (list []wire.UsageLimit, age time.Du
 				w = heard.limits[i]
 			}
 		}
-		w.Most = wire.UsageAmount{l.Keys, l.Bytes, uint64(l.Rate)}
-		w.Known = w.Known && !stale
+		most := wire.UsageAmount{l.Keys, l.Bytes, uint64(l.Rate)}
+		w.Known = w.Known && !stale && w.Most == most // else it is of a limit that was changed since
+		w.Most = most
 		list = append(list, w)
 	}
 	return list, age

@@ -25,7 +25,7 @@ func limit(t *testing.T, nodes []*runningNode, l shardmap.Limit) {
 	ordered(t, nodes, "there is a limit", command(t)(shardmap.AppendSetLimit(nil, &shardmap.SetLimit{Limit: l})))
 }
 
-// has waits until a node has heard that so much is there of the only prefix with a limit, and returns it.
+// hasOf waits until a node has heard that so much is there of the only prefix with a limit, and returns it.
 func hasOf(t *testing.T, cl *client.Client, at string, good func(l wire.UsageLimit) bool) (l wire.UsageLimit) {
 	t.Helper()
 	until(t, "it is known what there is", func() error {

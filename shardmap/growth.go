@@ -66,7 +66,7 @@ func (t *Tallies) branch(st *slotState, ops []Op, into []Growth) []Growth {
 		case OpSet:
 			into = t.sets(st, o.Key, len(o.Value), into)
 		case OpIncr:
-			into = t.sets(st, o.Key, st.incremented(o), into)
+			into = t.sets(st, o.Key, incremented(st, o), into)
 		case OpDel:
 			if rec := st.records.get(o.Key, hashKey(o.Key)); rec != nil {
 				into = t.grows(o.Key, Amount{-1, -int64(rec.keyLen() + rec.valueLen())}, 0, into)
@@ -77,7 +77,7 @@ func (t *Tallies) branch(st *slotState, ops []Op, into []Growth) []Growth {
 }
 
 // incremented returns how long the text of the sum will be.
-func (s *slotState) incremented(o *Op) int {
+func incremented(s *slotState, o *Op) int {
 	was := int64(0)
 	if rec := s.records.get(o.Key, hashKey(o.Key)); rec != nil {
 		var ok bool

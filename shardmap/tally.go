@@ -129,18 +129,18 @@ func (t *Tallies) At(i int) Tally {
 // each calls f for each slot of which the map holds anything, imports too.
 func (t *Tallies) each(f func(s Slot, st *slotState)) {
 	for s := range Slot(Slots) {
-		if st := t.m.any(s); st != nil {
+		if st := t.any(s); st != nil {
 			f(s, st)
 		}
 	}
 }
 
 // any returns a slot that the group serves, has sealed, or imports: it never has two of that.
-func (m *Map) any(s Slot) *slotState {
-	if st := m.held(s); st != nil {
+func (t *Tallies) any(s Slot) *slotState {
+	if st := t.m.held(s); st != nil {
 		return st
 	}
-	if i := m.imports.of(s); i != nil {
+	if i := t.m.imports.of(s); i != nil {
 		return i.state
 	}
 	return nil
@@ -262,7 +262,7 @@ func (t *Tallies) Step(keys int) (done bool) {
 
 // walk counts up to so many keys of the slot that r has come to, and returns what that cost.
 func (t *Tallies) walk(r *tallyRow, prefix string, most int) (cost int) {
-	st := t.m.any(r.slot)
+	st := t.any(r.slot)
 	if st == nil {
 		r.slot++
 		return 1

@@ -1,9 +1,12 @@
 package machine
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/cespare/xxhash/v2"
 
 	"muster/repl/quota"
 	"muster/repl/wire"
@@ -88,11 +91,26 @@ func (l *Limits) Admit(term uint64, now time.Duration, payload []byte) (ticket u
 	for i := range l.growth {
 		l.sync(l.growth[i].Prefix)
 	}
-	ticket, why := l.leader.Admit(now, l.growth)
+	ticket, why := l.leader.Admit(now, requestOf(&l.command), l.growth)
 	if why != nil {
 		return 0, limitError(why)
 	}
 	return ticket, nil
+}
+
+// requestOf returns a number that a command has whenever its client sends it.
+func requestOf(c *shardmap.Command) uint64 {
+	d := xxhash.New()
+	var b [16]byte
+	binary.LittleEndian.PutUint64(b[0:], c.Session)
+	binary.LittleEndian.PutUint64(b[8:], c.Sequence)
+	_, _ = d.Write(b[:]) // a hash takes everything
+	if c.Session == 0 {
+		for _, item := range c.Items {
+			_, _ = d.Write(item)
+		}
+	}
+	return d.Sum64()
 }
 
 // Proposed implements [repl.Limiter].

@@ -100,12 +100,18 @@ func TestWritesWithinLimits(t *testing.T) {
 			t.Errorf("key %d: %v", i, e)
 		}
 	}
-	want := `busy: prefix "app/": it is not known yet whether this fits into its limit, nothing was applied (the limit is 10 keys, it has 7, 3 are left); try again after 300ms`
+	want := `busy: prefix "app/": it is not known yet whether this fits into its limit, nothing was applied (the limit is 10 keys, it has 7, 3 are left); try again after 250ms`
 	if e := g.write(setOf("app/3", "v")); e == nil || e.Error() != want {
 		t.Errorf("got %v\nwant %s", e, want)
 	}
 	if row := g.allot(wire.UsageAmount{2, 0, 0}, wire.UsageAmount{10, 0, 0}); row.Used != (wire.UsageAmount{2, 12, 0}) || row.Ceiling[0] != 2 {
 		t.Errorf("the row is %+v", row)
+	}
+	if e := g.write(setOf("app/3", "v")); e == nil || e.Code != wire.CodeBusy {
+		t.Errorf("before it is sure that there is no room: %v", e)
+	}
+	for range 3 {
+		g.allot(wire.UsageAmount{2, 0, 0}, wire.UsageAmount{10, 0, 0})
 	}
 	want = `over-limit: prefix "app/": over its limit, nothing was applied (the limit is 10 keys, it has 10, 0 are left); delete keys of that prefix, or have its limit raised with muster namespace limit app/ --keys N`
 	if e := g.write(setOf("app/3", "v")); e == nil || e.Error() != want {
@@ -113,7 +119,7 @@ func TestWritesWithinLimits(t *testing.T) {
 	}
 	absent := shardmap.TxnCommand(shardmap.SlotOf([]byte("app/4")), &shardmap.Txn{
 		If: []shardmap.Compare{{Kind: shardmap.CompareAbsent, Key: []byte("app/4")}}, Then: []shardmap.Op{{Kind: shardmap.OpSet, Key: []byte("app/4"), Value: []byte("v")}}})
-	if e := g.write(absent); e == nil || e.Code != wire.CodeOverLimit {
+	if e := g.write(absent); e == nil || e.Code != wire.CodeBusy {
 		t.Errorf("a transaction: %v", e)
 	}
 	for _, c := range []shardmap.Command{

@@ -14,7 +14,7 @@ const (
 	// roundPause is the least time between two rounds, hungryPause that while somebody waits for
 	// more, or it is not known yet what there is.
 	roundPause  = time.Second
-	hungryPause = 200 * time.Millisecond
+	hungryPause = 100 * time.Millisecond
 	// roundMax ends a round that not all have answered.
 	roundMax = time.Second
 	// againAfter is when those are asked again who have not answered.
@@ -45,6 +45,7 @@ type limit struct {
 	most  amount
 	cells map[raft.GroupID]*cell
 	known bool   // a round was whole: every group has said what it has
+	since uint64 // the round with which that may begin
 	used  amount // sum of the cells, as of the last round
 }
 
@@ -85,8 +86,10 @@ func (d *Divider) Set(limits []Limit, groups []raft.GroupID, nodes []raft.NodeID
 		at := sort.Search(len(d.limits), func(j int) bool { return d.limits[j].Prefix >= limits[i].Prefix })
 		if at < len(d.limits) && d.limits[at].Prefix == limits[i].Prefix {
 			made[i] = d.limits[at]
-			d.changed = d.changed || made[i].Limit != limits[i]
-			made[i].Limit, made[i].most = limits[i], limits[i].most()
+			if made[i].Limit != limits[i] {
+				// Whoever has changed it wants to know what there is by then.
+				made[i].Limit, made[i].most, made[i].known, made[i].since, d.changed = limits[i], limits[i].most(), false, d.round+1, true
+			}
 		} else {
 			made[i], d.changed = newLimit(limits[i]), true
 		}
@@ -154,7 +157,7 @@ func (d *Divider) next(now time.Duration) time.Duration {
 			at = later
 		}
 	}
-	return max(at, now+hungryPause/4)
+	return max(at, now+hungryPause/2)
 }
 
 // whole reports whether every group has said in a round what it has.
@@ -207,7 +210,7 @@ func (d *Divider) begin(now time.Duration) {
 
 // sum takes what a round has brought.
 func (l *limit) sum(groups []raft.GroupID, round uint64) {
-	if round != 0 && l.whole(groups, round) {
+	if round >= l.since && round != 0 && l.whole(groups, round) {
 		l.known = true
 		for _, c := range l.cells {
 			c.held = c.bound

@@ -24,8 +24,17 @@ const (
 	// deafMax is how long a leader trusts what it heard last of the whole cluster.
 	deafMax = 5 * time.Second
 	// busyRetry is after which time who was told to wait should come back: there is another
-	// round by then.
-	busyRetry = 300 * time.Millisecond
+	// round by then, or two.
+	busyRetry = 250 * time.Millisecond
+	// sureAfter is how many rounds after a request came first it is refused for good: what was free
+	// when it came may have been counted as used in two rounds more, by a leader that had answered just before.
+	sureAfter = 3
+	// waitersMax bounds the requests that are remembered; with more of them nobody waits to be sure.
+	waitersMax = 4096
+	// forgetAfter is after how many rounds one is forgotten that has not come again.
+	forgetAfter = 20
+	// shortFor is how long a leader asks for more after it lacked something.
+	shortFor = 2 * time.Second
 )
 
 // KindRate is the [Refusal.Kind] of a rate.
@@ -75,6 +84,9 @@ type Leader struct {
 	round   uint64 // in it
 	fresh   bool   // that round is the first in this term
 	charges charges
+	// waiters are requests that were refused because a limit seemed to be in the way, with
+	// the round when they came first. Clients send the same ones again.
+	waiters map[uint64]uint64
 }
 
 // row is what a leader knows of one prefix.
@@ -92,6 +104,8 @@ type row struct {
 	went, wentBefore amount
 
 	wanted, wantedBefore amount // since the round; until then, since the one before it
+	short                amount // what was lacking for the last one that was refused
+	shortAt              time.Duration
 
 	total   amount // that the cluster has, as the divider said
 	known   bool
@@ -134,7 +148,7 @@ func (l *Leader) Lead(term uint64) {
 		return
 	}
 	l.term, l.divider, l.round = term, 0, 0
-	l.charges = charges{last: l.charges.last}
+	l.charges, l.waiters = charges{last: l.charges.last}, nil
 	for i, r := range l.rows {
 		if bug("allotment kept after the lead was lost") {
 			r.flight = amount{}
@@ -187,8 +201,9 @@ type Refusal struct {
 }
 
 // Admit decides whether a command may go into the log that would add so much to prefixes, by their
-// place. ticket names the charge for it, 0 if there is none.
-func (l *Leader) Admit(now time.Duration, adds []shardmap.Growth) (ticket uint64, refused *Refusal) {
+// place. request is a number that the command has whenever it is sent again. ticket names the charge
+// for it, 0 if there is none.
+func (l *Leader) Admit(now time.Duration, request uint64, adds []shardmap.Growth) (ticket uint64, refused *Refusal) {
 	for _, g := range adds {
 		r := l.rows[g.Prefix]
 		need := amount{g.By.Keys, g.By.Bytes, int64(g.Writes) * thousandths}
@@ -207,6 +222,7 @@ func (l *Leader) Admit(now time.Duration, adds []shardmap.Growth) (ticket uint64
 				}
 			} else if !r.began || used[k]+need[k] > r.ceiling[k] {
 				refused = r.refuse(now, k, need[k])
+				refused.Over = refused.Over && (need[k] > r.most[k] || l.sure(request))
 			}
 		}
 	}
@@ -223,6 +239,21 @@ func (l *Leader) Admit(now time.Duration, adds []shardmap.Growth) (ticket uint64
 	return ticket, nil
 }
 
+// sure reports whether it is known for a request that was sent again that its limit was in the way when it came.
+func (l *Leader) sure(request uint64) bool {
+	if since, waits := l.waiters[request]; waits {
+		return l.round >= since+sureAfter
+	}
+	if len(l.waiters) >= waitersMax {
+		return true
+	}
+	if l.waiters == nil {
+		l.waiters = make(map[uint64]uint64)
+	}
+	l.waiters[request] = l.round
+	return false
+}
+
 func (r *row) refuse(now time.Duration, k kind, need int64) *Refusal {
 	left := max(r.most[k]-r.total[k], 0)
 	f := &Refusal{Prefix: r.prefix, Kind: k.String(), Most: uint64(r.most[k]), Used: uint64(max(r.total[k], 0)), Left: uint64(left), After: busyRetry}
@@ -234,6 +265,7 @@ func (r *row) refuse(now time.Duration, k kind, need int64) *Refusal {
 		}
 		return f
 	}
+	r.short[k], r.shortAt = need, now
 	f.Over = need > r.most[k] || r.known && now-r.heardAt <= deafMax && need > left
 	return f
 }
@@ -288,7 +320,7 @@ func (l *Leader) Take(now time.Duration, m *wire.Usage, order *wire.UsageOrder) 
 		return report, false
 	}
 	if m.Term > l.divider {
-		l.divider, l.round, l.fresh = m.Term, 0, true
+		l.divider, l.round, l.fresh, l.waiters = m.Term, 0, true, nil
 		for _, r := range l.rows {
 			r.given = amount{}
 		}
@@ -297,6 +329,13 @@ func (l *Leader) Take(now time.Duration, m *wire.Usage, order *wire.UsageOrder) 
 	}
 	next := m.Round > l.round
 	l.round = m.Round
+	if next {
+		for request, since := range l.waiters {
+			if since+forgetAfter < l.round {
+				delete(l.waiters, request)
+			}
+		}
+	}
 	report = wire.UsageReport{Term: l.term, Fresh: l.fresh, Rows: make([]wire.UsageRow, len(m.Limits))}
 	for i := range m.Limits {
 		at := sort.Search(len(l.rows), func(j int) bool { return l.rows[j].prefix >= m.Limits[i].Prefix })
@@ -307,6 +346,13 @@ func (l *Leader) Take(now time.Duration, m *wire.Usage, order *wire.UsageOrder) 
 		if next {
 			r.wentBefore, r.went = r.went, amount{}
 			r.wantedBefore, r.wanted = r.wanted, amount{}
+			if now-r.shortAt < shortFor {
+				for k := range r.short {
+					r.wantedBefore[k] = max(r.wantedBefore[k], r.short[k])
+				}
+			} else {
+				r.short = amount{}
+			}
 		}
 		r.total, r.known, r.heardAt = amountOf(m.Limits[i].Used), m.Limits[i].Known, now
 		r.total[rate] *= thousandths

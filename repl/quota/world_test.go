@@ -333,7 +333,7 @@ func (w *world) write() {
 		adds = append(adds, shardmap.Growth{By: by, Writes: 1})
 	}
 	l := w.at(n, g)
-	ticket, refused := l.Admit(w.now, adds)
+	ticket, refused := l.Admit(w.now, w.Uint64N(100), adds)
 	if refused != nil {
 		w.refused[fmt.Sprint(refused.Kind, " ", refused.Over)]++
 		return
@@ -463,15 +463,16 @@ func runWorld(seed uint64) (refused map[string]int, err error) {
 		}
 	}
 	if l := w.limit; l.Rate == 0 {
+		full := false
 		for range 4000 {
 			if err := w.turn(1); err != nil {
 				return nil, err
 			}
+			a := w.there()
+			full = full || l.Keys > 0 && a.Keys*50 >= int64(l.Keys)*49 || l.Bytes > 0 && (a.Bytes+100)*50 >= int64(l.Bytes)*49
 		}
-		a := w.there()
-		full := l.Keys > 0 && a.Keys*50 >= int64(l.Keys)*49 || l.Bytes > 0 && (a.Bytes+100)*50 >= int64(l.Bytes)*49
 		if !full {
-			return nil, fmt.Errorf("40 seconds of writes have come to %v of %+v, with refusals %v", a, l, w.refused)
+			return nil, fmt.Errorf("40 seconds of writes have come to %v of %+v, with refusals %v", w.there(), l, w.refused)
 		}
 	}
 	return w.refused, nil
