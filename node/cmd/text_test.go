@@ -109,6 +109,8 @@ func evilAnswer(addr string, t wire.Type) (wire.Type, wire.Body) {
 		return wire.TypeWhoamiAnswer, &wire.WhoamiAnswer{User: evil, Roles: []string{evil, evil}}
 	case wire.TypeCanI:
 		return wire.TypeCanIAnswer, &wire.CanIAnswer{By: evil}
+	case wire.TypeUsage:
+		return wire.TypeUsageAnswer, &wire.UsageAnswer{Limits: []wire.UsageLimit{{Prefix: evil, Most: wire.UsageAmount{1, 2, 3}, Used: wire.UsageAmount{4, 5, 6}, Known: true}}}
 	case wire.TypeDoctor:
 		return wire.TypeDoctorAnswer, &wire.DoctorAnswer{
 			Node: 1, Name: evil, Addr: evil, Version: evil, UptimeMs: 1 << 20, Links: []wire.DoctorLink{{To: 2, Why: evil}},
@@ -142,6 +144,7 @@ func TestForeignText(t *testing.T) {
 		"auth whoami", "auth can-i read k", "auth can-i read " + evil, "user list", "user grant u " + evil, "user create u --no-password", "role list", "role create r",
 		"job list", "job show 12", "job wait 12", "job cancel 12", "setting list", "setting set replicas 5", "setting set replicas 5 --yes", "node drain " + one,
 		"node drain --yes " + one, "node remove --yes --force " + one, "node promote --yes " + one, "node undrain " + one, "node label " + one + " k=v", "node add 127.0.0.1:2",
+		"namespace list", "namespace limit a --keys 1", "namespace del a", "namespace del " + evil,
 		"service list", "service get db", "service get db --changes", "service pick db", "service set db --type tcp --node host=h,port=1", "service del db", "service maintain db i on", "service heartbeat db i",
 		"service get " + evil, "service pick " + evil, "service list --tag " + evil, "service pick db --near " + evil,
 		"group add --yes 1 " + one, "node drain " + evil, "node label 1 " + evil, "kv get --\u009bno", "status --endpoints a\x1bb",
