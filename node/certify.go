@@ -56,7 +56,7 @@ func (y *authority) enrol(ctx context.Context, q *wire.Enrol, g *wire.Greeting) 
 	token, ok := n.table.Load().Security.Token(q.Token)
 	switch {
 	case len(g.Exporter) == 0:
-		return a, wire.Unauthorized(object, "the connection has no TLS", "ask over TLS")
+		return a, wire.BadRequest(object, "the connection has no TLS, and nothing ties the signature to it", "ask over TLS")
 	case g.Hello.Node != q.Node:
 		return a, wire.Unauthorized(object, fmt.Sprintf("node %s asks for node %s", g.Hello.Node, q.Node), "ask for the node that the hello names")
 	case !ok:
@@ -119,7 +119,7 @@ func wanted(c *connection, q *wire.Renew) (want notary.Request, refusal *wire.Er
 		// That it may have that user's was decided before this, as of any request of a client.
 		return notary.Request{By: notary.ByUser, User: q.User}, nil
 	case c.standing == wire.SenderRenewer && q.User != "":
-		return want, wire.Unauthorized("certificate of "+q.User, "a member whose certificate has ended asks for its own alone", "renew that first")
+		return want, wire.BadRequest("certificate of "+q.User, "a member whose certificate has ended asks for its own alone", "renew that first")
 	case q.User != "":
 		return notary.Request{By: notary.ByWish, Node: c.peer, User: q.User}, nil
 	case c.standing == wire.SenderRenewer || g.Peer.Name.Node == c.peer:

@@ -65,7 +65,7 @@ func (y *authority) begin(n *Node) error {
 		return nil // it has none until the table says that there is TLS
 	}
 	id := n.self()
-	y.wishing = !waiting(&id) && id.Meta.ID == 0
+	y.wishing = !waiting(&id) && id.Meta.ID == 0 && n.cfg.FirstUser != nil
 	return y.keys.open()
 }
 
@@ -117,7 +117,11 @@ func (y *authority) take(t *shardmap.Table) {
 	if t.Security.Mode == shardmap.SecurityOff {
 		return
 	}
-	err := y.keys.open() // where TLS comes to a cluster that runs
+	if _, has := y.keys.id(); !has && len(y.node.guard.secret) == 0 && y.node.cfg.FirstUser != nil {
+		// TLS comes to a cluster that runs, and of which nobody has proven anything before.
+		y.wishing = true
+	}
+	err := y.keys.open()
 	if err == nil {
 		err = y.keys.follow(t)
 	}
@@ -363,6 +367,10 @@ func (y *authority) order(ctx context.Context, q *wire.Authority) (a wire.Author
 	loop := n.running()
 	if refusal := n.ledHere(loop); refusal != nil {
 		return a, refusal
+	}
+	if t := n.table.Load(); q.Action == wire.AuthorityCreate && t.Security.Mode == shardmap.SecurityOff && len(n.guard.secret) == 0 && len(t.Nodes) > 1 {
+		// Until all have certificates, nothing would tell a member from a stranger.
+		return a, wire.Unauthorized("cluster "+t.Cluster, "it has no secret by which its members could tell each other from strangers on the way to TLS", "start all nodes with one --secret-file first: muster secret makes one")
 	}
 	type answered struct {
 		root    shardmap.RootID

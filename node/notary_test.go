@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/x509"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"muster/repl/trust"
 	"muster/repl/wire"
@@ -115,4 +117,96 @@ func TestFoundingMakesCertificates(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A cluster that runs with a secret goes over to TLS by one order, while all its members run and its
+// keys are read and written, and nothing opens it by the secret afterwards.
+func TestSecretClusterGoesOverToTLS(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := WriteNewSecret(secret); err != nil {
+		t.Fatal(err)
+	}
+	word, err := (&Config{SecretFile: secret}).Secret()
+	if err != nil {
+		t.Fatal(err)
+	}
+	addrs := freeAddrs(t, 3)
+	var nodes []*runningNode
+	var configs []Config
+	plain := defaultLimits()
+	plain.secure = false
+	for _, a := range addrs {
+		c := testConfig(t)
+		c.Listen, c.Join, c.Expect, c.SecretFile = a, addrs, 3, secret
+		configs = append(configs, c)
+		nodes = append(nodes, start(t, c, plain))
+	}
+	leads := func() error {
+		for _, r := range nodes {
+			if table := r.node.table.Load(); r.node.running() == nil || table == nil || !table.Founded() {
+				return fmt.Errorf("one has no table")
+			}
+		}
+		if metaLeader(nodes) == nil {
+			return fmt.Errorf("nobody leads the meta group")
+		}
+		return nil
+	}
+	until(t, "a plain cluster", leads)
+	// The next release runs on the same directories, one after the other.
+	for i, c := range configs {
+		nodes[i].stop()
+		nodes[i] = start(t, c, secureLimits())
+		until(t, "it is back", leads)
+	}
+	asked := func(kind wire.Type, body []byte) {
+		t.Helper()
+		until(t, "it is answered", func() error {
+			lead := metaLeader(nodes)
+			if lead == nil {
+				return fmt.Errorf("nobody leads")
+			}
+			s, err := dial(t, lead.addr, wire.DialConfig{Purpose: wire.PurposeClient, Role: wire.RoleClient, Level: shardmap.Level, Secret: word})
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			_, _, err = s.ask(kind, 0, body)
+			return err
+		})
+	}
+	orders := func(command []byte, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked(wire.TypeOrder, (&wire.Order{Command: command}).Append(nil))
+	}
+	orders(shardmap.AppendChangeUser(nil, &shardmap.ChangeUser{Action: shardmap.UserCreate, Name: "ann", At: time.Now().Unix()}))
+	asked(wire.TypeAuthority, (&wire.Authority{Action: wire.AuthorityCreate}).Append(nil))
+	until(t, "certificates alone open the cluster", func() error {
+		for i, r := range nodes {
+			if table := r.node.table.Load(); table.Security.Mode != shardmap.SecurityOnly {
+				return fmt.Errorf("node %d: mode %s, %d pins", i, table.Security.Mode, len(table.Security.Pins))
+			}
+		}
+		return nil
+	})
+	for i, r := range nodes {
+		if !r.node.guard.certified() {
+			t.Errorf("node %d has no certificate", i)
+		}
+		if _, err := dial(t, r.addr, wire.DialConfig{Purpose: wire.PurposeClient, Role: wire.RoleClient, Level: shardmap.Level, Secret: word}); err == nil {
+			t.Errorf("node %d takes the secret still", i)
+		}
+	}
+	// What stands in the files is enough to be a member again.
+	nodes[1].stop()
+	nodes[1] = start(t, configs[1], secureLimits())
+	until(t, "it is a member again", func() error {
+		if nodes[1].node.running() == nil {
+			return fmt.Errorf("it does not run")
+		}
+		return tableNow(context.Background(), nodes[1].node.running())
+	})
 }
